@@ -1,0 +1,176 @@
+//! The event log of a run: append-only JSON lines, the first of which is the plan. Events hold raw facts, so that a later
+//! decoder or expectation can be applied to an old run. The format is described in `docs/formats.md`.
+
+use crate::{hex, kernel::Trait, scenario::Scenario};
+use s2lab_protocol::{Bar, BoundDevice, GuestEnd, MapKind, Mapping, StoreResult, UnalignedOutcome, Vma};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Version of the event log; a reader refuses any other.
+pub const LOG_VERSION: u32 = 1;
+
+/// One line of `events.jsonl`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Line {
+    pub v: u32,
+    /// Counts from 0 without a gap.
+    pub seq: u64,
+    /// Milliseconds since the run began.
+    pub ms: u64,
+    /// The cell's key; none for events of the whole run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cell: Option<String>,
+    pub event: Event,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Event {
+    /// What this run sets out to do. Always the first event.
+    Plan(Plan),
+    /// A fact about the cell's surroundings, known before it boots: name and value, for the environment part.
+    Environment { blocking: BTreeMap<String, String>, variable: BTreeMap<String, String> },
+    CellStarted,
+    StageStarted { stage: Stage },
+    StageEnded { stage: Stage },
+    /// The host's agent answered.
+    HostUp { release: String, page_size: u32 },
+    /// RAM of the host in its physical address space.
+    HostRam { #[serde(with = "hex")] start: u64, size: u64 },
+    DeviceBound(BoundDevice),
+    /// Where QEMU, asked by QMP, has placed a device's BAR: a witness beside [`Event::DeviceBound`].
+    BarPlaced { device: String, bar: Bar },
+    GuestUp { guest: String, release: String, page_size: u32 },
+    /// VMAs through which a guest's VMM maps one of its devices, read after the step `step`.
+    VmaFlags { step: usize, guest: String, device: String, vmas: Vec<Vma> },
+    Stored {
+        step: usize,
+        guest: String,
+        device: String,
+        map: MapKind,
+        width: u32,
+        bytes: u64,
+        result: StoreResult,
+        /// Offset of the first word of the BAR's file that is not the pattern.
+        file_difference: Option<u64>,
+    },
+    Look(Look),
+    Reset { step: usize, device: String, method: String },
+    Probed { step: usize, guest: String, device: String, map: MapKind, outcome: ProbeOutcome },
+    /// A line on a console that a healthy kernel does not print.
+    Alarm { console: String, class: AlarmClass, line: String },
+    /// The cell is over. Without this event it is LOST.
+    CellEnded { end: CellEnd },
+    Interrupted { signal: String },
+    RunEnded,
+}
+
+/// The resolved plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// Version of s2lab with its commit.
+    pub s2lab: String,
+    /// When the run began, RFC 3339.
+    pub started: String,
+    pub cells: Vec<PlannedCell>,
+}
+
+/// One scenario on one kernel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlannedCell {
+    /// `SCENARIO@KERNEL`.
+    pub key: String,
+    pub kernel: String,
+    /// What the kernel declares; `None` if it declares nothing, then exactly one alternative must match.
+    pub traits: Option<BTreeSet<Trait>>,
+    pub scenario: Scenario,
+}
+
+/// A part of a cell with a deadline of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stage {
+    Prepare,
+    HostBoot,
+    Bind,
+    GuestBoot,
+    Steps,
+    ShutDown,
+}
+
+/// The tables of one guest at one moment. The pages lie in `raw/` under their SHA-256.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Look {
+    pub step: usize,
+    pub name: String,
+    pub guest: String,
+    /// Index of the host's vCPU that ran the guest.
+    pub vcpu: u32,
+    /// How often the machine was stopped until a vCPU with the nonce was found.
+    pub stops: u32,
+    /// How long the machine stood still for the look that counted, microseconds.
+    pub pause_us: u64,
+    /// System registers by their architectural names: `VTTBR_EL2`, `VTCR_EL2`, `HCR_EL2`, `TTBR0_EL1`, `TCR_EL1`, `MAIR_EL1`, `SCTLR_EL1`.
+    #[serde(with = "hex::values")]
+    pub registers: BTreeMap<String, u64>,
+    /// Host physical address of each 4 KiB page that the walks touched, and its SHA-256 in hexadecimal.
+    #[serde(with = "hex::keys")]
+    pub pages: BTreeMap<u64, String>,
+    /// What the held guest has mapped; their stage 1 was walked.
+    pub mappings: Vec<Mapping>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProbeOutcome {
+    /// The guest told.
+    Answered(UnalignedOutcome),
+    /// The guest's VMM stopped or ended instead.
+    GuestEnded(GuestEnd),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AlarmClass {
+    Panic,
+    Oops,
+    HypPanic,
+    Warn,
+    Bug,
+    Lockdep,
+    Kasan,
+    Stall,
+    HungTask,
+    /// `kvm: Unsupported FSC`: what KVM says when it cannot handle a guest's fault. Expected of a probe that faults.
+    UnsupportedFault,
+}
+
+/// How a cell came to its end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum CellEnd {
+    /// All steps done, the final record there.
+    Complete,
+    /// It stopped in `stage`; `what` says on what and why, `hint` what to do.
+    Stopped { stage: Stage, cause: StopCause, what: String, hint: Option<String> },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StopCause {
+    /// The kernel under test failed (a crash, an unexpected KVM_RUN error).
+    Kernel,
+    /// A deadline passed while the lab was healthy.
+    Timeout,
+    /// The scenario cannot be carried out as written.
+    Scenario,
+    /// The lab failed.
+    Lab,
+    /// Kernel, CPU or QEMU lacks what the cell needs.
+    Lacking,
+    Interrupted,
+}
