@@ -1,0 +1,113 @@
+//! Memory as a walk sees it.
+
+use crate::Stage2;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use thiserror::Error;
+
+/// Bytes of a page as [`RecordingMem`] and [`PageMem`] count them, whatever the tables' granule.
+pub const PAGE_SIZE: usize = 4096;
+const IN_PAGE: u64 = PAGE_SIZE as u64 - 1;
+
+/// Physical memory; `None` where nothing is.
+pub trait PhysMem {
+    /// The little-endian word at `pa`, which is a multiple of 8.
+    fn read_u64(&self, pa: u64) -> Option<u64>;
+}
+
+impl<M: PhysMem + ?Sized> PhysMem for &M {
+    fn read_u64(&self, pa: u64) -> Option<u64> {
+        (**self).read_u64(pa)
+    }
+}
+
+/// Remembers which pages were read, so that just these can be kept and walked again.
+#[derive(Debug)]
+pub struct RecordingMem<'a, M: ?Sized> {
+    mem: &'a M,
+    last: Cell<Option<u64>>,
+    pages: RefCell<BTreeSet<u64>>,
+}
+
+impl<'a, M: PhysMem + ?Sized> RecordingMem<'a, M> {
+    pub fn new(mem: &'a M) -> Self {
+        Self { mem, last: Cell::new(None), pages: RefCell::default() }
+    }
+
+    /// Addresses of the 4 KiB pages read so far; pages where nothing is are not among them.
+    pub fn pages(&self) -> BTreeSet<u64> {
+        self.pages.borrow().clone()
+    }
+}
+
+impl<M: PhysMem + ?Sized> PhysMem for RecordingMem<'_, M> {
+    fn read_u64(&self, pa: u64) -> Option<u64> {
+        let value = self.mem.read_u64(pa)?;
+        let page = pa & !IN_PAGE;
+        // A table is read front to back: the set is asked once a page, not once a word.
+        if self.last.replace(Some(page)) != Some(page) {
+            self.pages.borrow_mut().insert(page);
+        }
+        Some(value)
+    }
+}
+
+/// Memory of which only some 4 KiB pages are known.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PageMem {
+    pages: BTreeMap<u64, Box<[u8; PAGE_SIZE]>>,
+}
+
+/// Why bytes are not a page of memory.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum PageError {
+    #[error("{0:#x} is not the address of a 4 KiB page")]
+    Misaligned(u64),
+    #[error("the page at {address:#x} has {length} bytes instead of 4096")]
+    Length { address: u64, length: usize },
+}
+
+impl PageMem {
+    /// Puts a page at `address`, in place of one that may be there.
+    ///
+    /// Fails if `address` is not a multiple of 4096 or `bytes` are not 4096.
+    pub fn insert(&mut self, address: u64, bytes: &[u8]) -> Result<(), PageError> {
+        if address & IN_PAGE != 0 {
+            return Err(PageError::Misaligned(address));
+        }
+        let page = bytes.try_into().map_err(|_| PageError::Length { address, length: bytes.len() })?;
+        self.pages.insert(address, Box::new(page));
+        Ok(())
+    }
+}
+
+impl PhysMem for PageMem {
+    fn read_u64(&self, pa: u64) -> Option<u64> {
+        let (page, offset) = (self.pages.get(&(pa & !IN_PAGE))?, (pa & IN_PAGE) as usize);
+        Some(u64::from_le_bytes(*page.get(offset..)?.first_chunk()?))
+    }
+}
+
+/// A guest's physical memory: addresses are IPAs, which `stage2` translates. Where it maps nothing, or forbids to read,
+/// nothing is.
+#[derive(Debug, Clone, Copy)]
+pub struct ThroughStage2<'a, M: ?Sized> {
+    stage2: &'a Stage2,
+    mem: &'a M,
+}
+
+impl<'a, M: PhysMem + ?Sized> ThroughStage2<'a, M> {
+    pub fn new(stage2: &'a Stage2, mem: &'a M) -> Self {
+        Self { stage2, mem }
+    }
+}
+
+impl<M: PhysMem + ?Sized> PhysMem for ThroughStage2<'_, M> {
+    fn read_u64(&self, ipa: u64) -> Option<u64> {
+        let leaf = self.stage2.translate(self.mem, ipa).ok()?;
+        if !leaf.read {
+            return None;
+        }
+        self.mem.read_u64(leaf.pa_of(ipa)?)
+    }
+}

@@ -1,0 +1,92 @@
+//! The seven memory types, by name.
+
+use serde::{Deserialize, Serialize};
+use std::{fmt, str::FromStr};
+use thiserror::Error;
+
+/// One list for variants, names and order.
+macro_rules! memory_types {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
+        /// A memory type as the Arm architecture names it (DDI 0487, B2.10 "Memory types and attributes").
+        ///
+        /// Ordered from the strictest to the most relaxed: of two stages of translation the lesser one wins.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub enum MemoryType {
+            $($(#[$doc])* #[serde(rename = $name)] $variant,)*
+        }
+
+        impl MemoryType {
+            /// All of them, strictest first.
+            pub const ALL: [MemoryType; [$($name),*].len()] = [$(MemoryType::$variant),*];
+
+            /// The name that reports, scenarios and events use.
+            pub const fn name(self) -> &'static str {
+                match self { $(MemoryType::$variant => $name,)* }
+            }
+        }
+    };
+}
+
+memory_types! {
+    /// No gathering, no reordering, no early write acknowledgement.
+    DeviceNGnRnE = "Device-nGnRnE",
+    /// What KVM maps device memory as, unless told that Normal-NC is safe.
+    DeviceNGnRE = "Device-nGnRE",
+    DeviceNGRE = "Device-nGRE",
+    DeviceGRE = "Device-GRE",
+    /// Non-cacheable inside and outside: what Linux calls write-combining.
+    NormalNC = "Normal-NC",
+    NormalWT = "Normal-WT",
+    NormalWB = "Normal-WB",
+}
+
+impl MemoryType {
+    /// True for the four Device types.
+    pub const fn is_device(self) -> bool {
+        matches!(self, Self::DeviceNGnRnE | Self::DeviceNGnRE | Self::DeviceNGRE | Self::DeviceGRE)
+    }
+}
+
+impl fmt::Display for MemoryType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// A text that is the name of no memory type.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("`{0}` is no memory type; they are {names}", names = MemoryType::ALL.map(MemoryType::name).join(", "))]
+pub struct UnknownMemoryType(pub String);
+
+impl FromStr for MemoryType {
+    type Err = UnknownMemoryType;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL.into_iter().find(|t| t.name() == text).ok_or_else(|| UnknownMemoryType(text.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_name_everywhere() {
+        let names = "Device-nGnRnE Device-nGnRE Device-nGRE Device-GRE Normal-NC Normal-WT Normal-WB";
+        assert_eq!(MemoryType::ALL.map(|t| t.to_string()).join(" "), names);
+        for t in MemoryType::ALL {
+            assert_eq!(t.name().parse(), Ok(t));
+            assert_eq!(serde_json::to_string(&t).unwrap(), format!("\"{t}\""));
+            assert_eq!(serde_json::from_str::<MemoryType>(&format!("\"{t}\"")).unwrap(), t);
+            assert_eq!(t.is_device(), t.name().starts_with("Device"));
+        }
+        assert_eq!(format!("{:<10}|", MemoryType::NormalNC), "Normal-NC |");
+        let error = "normal-nc".parse::<MemoryType>().unwrap_err().to_string();
+        assert!(error.starts_with("`normal-nc` is no memory type; they are Device-nGnRnE, "), "{error}");
+    }
+
+    #[test]
+    fn the_order_is_that_of_strictness() {
+        assert!(MemoryType::ALL.is_sorted());
+    }
+}

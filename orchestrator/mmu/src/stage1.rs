@@ -1,0 +1,159 @@
+//! Stage 1 at EL1 and EL0: from a guest's virtual addresses to its physical ones (IPAs).
+
+use crate::geometry::{Found, Geometry, LAST_LEVEL};
+use crate::{Exec, Fault, GeometryError, Granule, MemoryType, PhysMem, Shareability, Stage1Attr, TypeAttr};
+
+/// Bits of SCTLR_EL1 (DDI 0487, SCTLR_EL1).
+mod sctlr {
+    pub(super) const M: u64 = 1 << 0;
+    pub(super) const EE: u64 = 1 << 25;
+}
+
+/// Bits of TCR_EL1 (DDI 0487, TCR_EL1); of pairs the one for TTBR0_EL1 comes first.
+mod tcr {
+    pub(super) const TSZ_SHIFT: [u32; 2] = [0, 16];
+    pub(super) const EPD: [u64; 2] = [1 << 7, 1 << 23];
+    pub(super) const TG_SHIFT: [u32; 2] = [14, 30];
+    pub(super) const IPS_SHIFT: u32 = 32;
+    pub(super) const TBI: [u64; 2] = [1 << 37, 1 << 38];
+    pub(super) const HPD: [u64; 2] = [1 << 41, 1 << 42];
+    pub(super) const DS: u64 = 1 << 59;
+}
+
+/// The registers that say how a guest's virtual addresses are translated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stage1 {
+    ttbr: [u64; 2],
+    tcr: u64,
+    mair: u64,
+    sctlr: u64,
+}
+
+/// What maps a virtual address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stage1Leaf {
+    /// First address of the block or page, without a tag in the top byte.
+    pub va: u64,
+    pub ipa: u64,
+    /// Bytes; with the MMU off that of the smallest page.
+    pub size: u64,
+    /// `None` with the MMU off, where nothing is looked up.
+    pub level: Option<i8>,
+    /// As it stands in the table; `None` with the MMU off.
+    pub descriptor: Option<u64>,
+    pub attr: Stage1Attr,
+    /// EL0 may access it; AP\[1\], and no APTable\[0\] on the way.
+    pub user: bool,
+    /// AP\[2\] is clear, and APTable\[1\] on the way.
+    pub write: bool,
+    pub exec: Exec,
+    /// Access flag.
+    pub af: bool,
+    /// `None` with FEAT_LPA2's descriptors and with the MMU off.
+    pub sh: Option<Shareability>,
+}
+
+impl Stage1Leaf {
+    /// Where `va` goes, whose top byte may hold a tag; `None` if it lies outside of this leaf.
+    pub fn ipa_of(&self, va: u64) -> Option<u64> {
+        let offset = va.wrapping_sub(self.va) & UNTAGGED;
+        (offset < self.size).then_some(self.ipa + offset)
+    }
+}
+
+/// All but the top byte.
+const UNTAGGED: u64 = u64::MAX >> 8;
+
+impl Stage1 {
+    /// Takes TTBR0_EL1, TTBR1_EL1, TCR_EL1, MAIR_EL1 and SCTLR_EL1 as they are; whether they make sense for an
+    /// address turns out when it is translated, for each half of the address space may be sound without the other.
+    pub fn new(ttbr0: u64, ttbr1: u64, tcr: u64, mair: u64, sctlr: u64) -> Self {
+        Self { ttbr: [ttbr0, ttbr1], tcr, mair, sctlr }
+    }
+
+    /// The leaf that maps `va`. `mem` is addressed by IPA: see [`ThroughStage2`](crate::ThroughStage2).
+    pub fn translate(&self, mem: &(impl PhysMem + ?Sized), va: u64) -> Result<Stage1Leaf, Fault> {
+        if self.sctlr & sctlr::M == 0 {
+            return Ok(flat(va));
+        }
+        // Bit 55 chooses, tagged or not.
+        let half = (va >> 55 & 1) as usize;
+        if self.tcr & tcr::EPD[half] != 0 {
+            return Err(Fault::Disabled { input: va });
+        }
+        let geometry = self.geometry(half).map_err(|error| Fault::Geometry { input: va, error })?;
+        let bits = geometry.input_bits;
+        let sign_extended = if half == 1 { va | !UNTAGGED } else { va & UNTAGGED };
+        let untagged = if self.tcr & tcr::TBI[half] != 0 { sign_extended } else { va };
+        let above = untagged >> bits;
+        if above != if half == 1 { u64::MAX >> bits } else { 0 } {
+            return Err(Fault::OutOfRange { input: va, bits });
+        }
+        let found = geometry.find(mem, untagged & (u64::MAX >> (64 - bits)), va)?;
+        Ok(self.leaf(&geometry, half, untagged, found))
+    }
+
+    fn geometry(&self, half: usize) -> Result<Geometry, GeometryError> {
+        if self.sctlr & sctlr::EE != 0 {
+            return Err(GeometryError::BigEndian);
+        }
+        let tg = self.tcr >> tcr::TG_SHIFT[half];
+        let granule = if half == 0 { Granule::from_tg0(tg)? } else { Granule::from_tg1(tg)? };
+        // RES0 with 64K tables.
+        let lpa2 = self.tcr & tcr::DS != 0 && granule != Granule::K64;
+        let bits = 64 - (self.tcr >> tcr::TSZ_SHIFT[half] & 0x3f) as u32;
+        // FEAT_TTST: TxSZ up to 48, 47 with 64K tables. FEAT_LVA, FEAT_LPA2: from 12, else 16.
+        let min = if granule == Granule::K64 { 17 } else { 16 };
+        let max = if lpa2 || granule == Granule::K64 { 52 } else { 48 };
+        if !(min..=max).contains(&bits) {
+            return Err(GeometryError::InputBits { bits, granule, min, max });
+        }
+        let start_level = LAST_LEVEL - ((bits - 1 - granule.bits()) / granule.stride()) as i8;
+        Ok(Geometry::new(granule, bits, start_level, lpa2, self.tcr >> tcr::IPS_SHIFT, self.ttbr[half]))
+    }
+
+    fn leaf(&self, geometry: &Geometry, half: usize, va: u64, found: Found) -> Stage1Leaf {
+        let Found { level, descriptor, output, tables } = found;
+        // Hierarchical permissions: PXNTable 59, UXNTable 60, APTable 62:61.
+        let tables = if self.tcr & tcr::HPD[half] != 0 { 0 } else { tables };
+        let bit = |word: u64, n: u32| word >> n & 1 != 0;
+        let user = bit(descriptor, 6) && !bit(tables, 61);
+        let write = !bit(descriptor, 7) && !bit(tables, 62);
+        let index = (descriptor >> 2 & 0b111) as u32;
+        Stage1Leaf {
+            va: va & !(geometry.span(level) - 1),
+            ipa: output,
+            size: geometry.span(level),
+            level: Some(level),
+            descriptor: Some(descriptor),
+            attr: Stage1Attr::decode((self.mair >> (8 * index)) as u8),
+            user,
+            write,
+            exec: Exec {
+                el0: user && !bit(descriptor, 54) && !bit(tables, 60),
+                // What EL0 may write, EL1 never executes (DDI 0487, D8.4).
+                el1: !bit(descriptor, 53) && !bit(tables, 59) && !(user && write),
+            },
+            af: bit(descriptor, 10),
+            sh: (!geometry.lpa2).then(|| Shareability::decode(descriptor >> 8)),
+        }
+    }
+}
+
+/// The MMU is off: IPA = VA, Device-nGnRnE for data (DDI 0487, D8.2.10; HCR_EL2.DC is 0 under KVM).
+fn flat(va: u64) -> Stage1Leaf {
+    let page = va & !(Granule::K4.size() - 1);
+    Stage1Leaf {
+        va: page,
+        ipa: page,
+        size: Granule::K4.size(),
+        level: None,
+        descriptor: None,
+        attr: Stage1Attr::Type(TypeAttr::pure(MemoryType::DeviceNGnRnE)),
+        user: true,
+        write: true,
+        exec: Exec { el0: true, el1: true },
+        af: true,
+        sh: None,
+    }
+}

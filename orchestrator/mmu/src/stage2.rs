@@ -1,0 +1,356 @@
+//! Stage 2: from a guest's physical addresses (IPAs) to the host's.
+
+use crate::geometry::{Entry, Geometry, LAST_LEVEL, shift};
+use crate::{Exec, Fault, GeometryError, Granule, PhysMem, Shareability, Stage2Attr};
+use std::collections::HashSet;
+use std::fmt;
+
+/// Bits of HCR_EL2 (DDI 0487, HCR_EL2).
+mod hcr {
+    pub(super) const VM: u64 = 1 << 0;
+    pub(super) const FWB: u64 = 1 << 46;
+}
+
+/// Bits of VTCR_EL2 (DDI 0487, VTCR_EL2).
+mod vtcr {
+    pub(super) const SL0_SHIFT: u32 = 6;
+    pub(super) const TG0_SHIFT: u32 = 14;
+    pub(super) const PS_SHIFT: u32 = 16;
+    pub(super) const VS: u64 = 1 << 19;
+    pub(super) const DS: u64 = 1 << 32;
+    pub(super) const SL2_SHIFT: u32 = 33;
+}
+
+/// The registers that say how a guest's IPAs are translated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stage2 {
+    geometry: Geometry,
+    /// BADDR as the register has it, before it is aligned.
+    raw_base: u64,
+    fwb: bool,
+    vmid: u16,
+}
+
+/// What one valid descriptor maps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stage2Leaf {
+    /// First IPA of the block or page.
+    pub ipa: u64,
+    pub pa: u64,
+    /// Bytes.
+    pub size: u64,
+    /// 0 to 2: a block; 3: a page.
+    pub level: i8,
+    /// As it stands in the table.
+    pub descriptor: u64,
+    pub attr: Stage2Attr,
+    /// S2AP\[0\].
+    pub read: bool,
+    /// S2AP\[1\]. With `dbm` and VTCR_EL2.HD hardware may set it.
+    pub write: bool,
+    pub exec: Exec,
+    /// Access flag. Where it is clear, an access faults unless VTCR_EL2.HA lets hardware set it.
+    pub af: bool,
+    /// Dirty-bit modifier.
+    pub dbm: bool,
+    /// The contiguous hint; KVM never sets it.
+    pub contiguous: bool,
+    /// `None` with FEAT_LPA2's descriptors, whose bits 9:8 are address.
+    pub sh: Option<Shareability>,
+}
+
+impl Stage2Leaf {
+    /// Where `ipa` goes; `None` if it lies outside of this leaf.
+    pub fn pa_of(&self, ipa: u64) -> Option<u64> {
+        ipa.checked_sub(self.ipa).filter(|offset| *offset < self.size).map(|offset| self.pa + offset)
+    }
+}
+
+/// Bounds of a walk, because tables may be hostile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Tables entered, concatenated start tables counted one by one.
+    pub tables: usize,
+    pub leaves: usize,
+    /// Anomalies kept.
+    pub anomalies: usize,
+}
+
+impl Default for Limits {
+    /// A guest of 4 GiB mapped by 4 KiB pages stays below: a million leaves in some 2,050 tables.
+    fn default() -> Self {
+        Self { tables: 1 << 12, leaves: 1 << 20, anomalies: 64 }
+    }
+}
+
+/// What [`Stage2::walk`] saw.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Walk {
+    /// In ascending order of IPA, without overlap.
+    pub leaves: Vec<Stage2Leaf>,
+    /// Everything that a hypervisor in order does not write. At most [`Limits::anomalies`].
+    pub anomalies: Vec<Anomaly>,
+    /// How many anomalies there were in all.
+    pub anomaly_count: usize,
+    /// Tables entered.
+    pub tables: usize,
+}
+
+/// Something in the tables that should not be, and where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Anomaly {
+    /// First IPA that it concerns.
+    pub ipa: u64,
+    /// Level of the descriptor or table.
+    pub level: i8,
+    pub kind: AnomalyKind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AnomalyKind {
+    /// VTTBR_EL2's address is not aligned to the start table's size; the MMU ignores the low bits, and so does the walk.
+    StartMisaligned { base: u64 },
+    /// A table, or a part of it, lies where no memory is. Not read further.
+    TableOutsideMemory { table: u64 },
+    /// A descriptor points at a table that the walk was in before: a loop, or two IPAs that share one. Not entered again.
+    TableAgain { table: u64 },
+    /// A block at a level that has none, or a level-3 descriptor that is no page: a translation fault for the MMU.
+    ReservedDescriptor { descriptor: u64 },
+    /// A block whose address is not a multiple of its size. The MMU ignores the low bits; the leaf is among the leaves.
+    MisalignedBlock { descriptor: u64 },
+    /// The address is beyond VTCR_EL2.PS: an address size fault for the MMU.
+    AddressSize { output: u64 },
+    /// [`Limits::tables`] is reached; further tables are not entered.
+    TooManyTables,
+    /// [`Limits::leaves`] is reached; the walk ended here.
+    TooManyLeaves,
+}
+
+impl fmt::Display for Anomaly {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "IPA {:#x}, level {}: ", self.ipa, self.level)?;
+        match self.kind {
+            AnomalyKind::StartMisaligned { base } => write!(f, "start table at misaligned {base:#x}"),
+            AnomalyKind::TableOutsideMemory { table } => write!(f, "table {table:#x} outside of memory"),
+            AnomalyKind::TableAgain { table } => write!(f, "table {table:#x} met a second time"),
+            AnomalyKind::ReservedDescriptor { descriptor } => {
+                write!(f, "reserved descriptor {descriptor:#x}")
+            }
+            AnomalyKind::MisalignedBlock { descriptor } => write!(f, "misaligned block {descriptor:#x}"),
+            AnomalyKind::AddressSize { output } => write!(f, "address {output:#x} beyond VTCR_EL2.PS"),
+            AnomalyKind::TooManyTables => f.write_str("too many tables"),
+            AnomalyKind::TooManyLeaves => f.write_str("too many leaves"),
+        }
+    }
+}
+
+impl Stage2 {
+    /// Reads VTTBR_EL2, VTCR_EL2 and HCR_EL2.
+    ///
+    /// Fails if stage 2 is off, or the registers describe no tables that the architecture knows.
+    pub fn new(vttbr: u64, vtcr: u64, hcr: u64) -> Result<Self, GeometryError> {
+        if hcr & hcr::VM == 0 {
+            return Err(GeometryError::Stage2Off);
+        }
+        let granule = Granule::from_tg0(vtcr >> vtcr::TG0_SHIFT)?;
+        // RES0 with 64K tables.
+        let lpa2 = vtcr & vtcr::DS != 0 && granule != Granule::K64;
+        let (sl0, sl2) = (vtcr >> vtcr::SL0_SHIFT & 0b11, if lpa2 { vtcr >> vtcr::SL2_SHIFT & 1 } else { 0 });
+        let start_level = start_level(granule, sl0, sl2, lpa2)?;
+        let bits = 64 - (vtcr & 0x3f) as u32;
+        // One bit at least is resolved at the start level, at most a table's worth and 4 more: up to 16 tables in a row.
+        let min = shift(granule, start_level) + 1;
+        let max = (min - 1 + granule.stride() + 4).min(if lpa2 || granule == Granule::K64 { 52 } else { 48 });
+        if !(min..=max).contains(&bits) {
+            return Err(GeometryError::InputBits { bits, granule, min, max });
+        }
+        let geometry = Geometry::new(granule, bits, start_level, lpa2, vtcr >> vtcr::PS_SHIFT, vttbr);
+        let vmid = (vttbr >> 48) as u16 & if vtcr & vtcr::VS != 0 { 0xffff } else { 0xff };
+        Ok(Self { geometry, raw_base: geometry.raw_base(vttbr), fwb: hcr & hcr::FWB != 0, vmid })
+    }
+
+    pub fn granule(&self) -> Granule {
+        self.geometry.granule
+    }
+
+    /// Bits of an IPA.
+    pub fn ipa_bits(&self) -> u32 {
+        self.geometry.input_bits
+    }
+
+    /// Bits of a physical address, by VTCR_EL2.PS.
+    pub fn pa_bits(&self) -> u32 {
+        self.geometry.output_bits
+    }
+
+    /// -1 to 3.
+    pub fn start_level(&self) -> i8 {
+        self.geometry.start_level
+    }
+
+    /// How many tables stand side by side at the start level: 1 to 16.
+    pub fn start_tables(&self) -> u64 {
+        (self.geometry.entries(self.geometry.start_level) * 8).div_ceil(self.geometry.granule.size())
+    }
+
+    /// Physical address of the first start table.
+    pub fn base(&self) -> u64 {
+        self.geometry.base
+    }
+
+    /// HCR_EL2.FWB: stage 2 can force write-back.
+    pub fn fwb(&self) -> bool {
+        self.fwb
+    }
+
+    /// VTCR_EL2.DS: FEAT_LPA2's descriptors.
+    pub fn lpa2(&self) -> bool {
+        self.geometry.lpa2
+    }
+
+    pub fn vmid(&self) -> u16 {
+        self.vmid
+    }
+
+    /// The leaf that maps `ipa`.
+    pub fn translate(&self, mem: &(impl PhysMem + ?Sized), ipa: u64) -> Result<Stage2Leaf, Fault> {
+        let bits = self.geometry.input_bits;
+        if ipa >> bits != 0 {
+            return Err(Fault::OutOfRange { input: ipa, bits });
+        }
+        let found = self.geometry.find(mem, ipa, ipa)?;
+        Ok(self.leaf(
+            ipa & !(self.geometry.span(found.level) - 1),
+            found.level,
+            found.descriptor,
+            found.output,
+        ))
+    }
+
+    /// Every leaf there is, within [`Limits::default`].
+    pub fn walk(&self, mem: &(impl PhysMem + ?Sized)) -> Walk {
+        self.walk_within(mem, Limits::default())
+    }
+
+    /// Every leaf there is. What exceeds `limits` is left out and an anomaly says so.
+    pub fn walk_within(&self, mem: &(impl PhysMem + ?Sized), limits: Limits) -> Walk {
+        let mut walker = Walker { stage2: self, mem, limits, seen: HashSet::new(), walk: Walk::default() };
+        walker.start();
+        walker.walk
+    }
+
+    fn leaf(&self, ipa: u64, level: i8, descriptor: u64, pa: u64) -> Stage2Leaf {
+        let bit = |n: u32| descriptor >> n & 1 != 0;
+        Stage2Leaf {
+            ipa,
+            pa,
+            size: self.geometry.span(level),
+            level,
+            descriptor,
+            attr: Stage2Attr::decode((descriptor >> 2 & 0b1111) as u8, self.fwb),
+            read: bit(6),
+            write: bit(7),
+            exec: Exec::from_stage2(descriptor >> 53),
+            af: bit(10),
+            dbm: bit(51),
+            contiguous: bit(52),
+            sh: (!self.geometry.lpa2).then(|| Shareability::decode(descriptor >> 8)),
+        }
+    }
+}
+
+/// SL0 and SL2, whose meaning depends on the granule (DDI 0487, VTCR_EL2.SL0).
+fn start_level(granule: Granule, sl0: u64, sl2: u64, lpa2: bool) -> Result<i8, GeometryError> {
+    match (granule, sl2, sl0) {
+        (Granule::K4, 0, 0b11) => Ok(3),
+        (Granule::K4, 0, _) => Ok(2 - sl0 as i8),
+        (Granule::K4, 1, 0b00) => Ok(-1),
+        (Granule::K16, 0, 0b11) if lpa2 => Ok(0),
+        (Granule::K16 | Granule::K64, 0, 0b00..=0b10) => Ok(3 - sl0 as i8),
+        _ => Err(GeometryError::StartLevel { granule, sl0, sl2 }),
+    }
+}
+
+struct Walker<'a, M: ?Sized> {
+    stage2: &'a Stage2,
+    mem: &'a M,
+    limits: Limits,
+    /// Tables entered.
+    seen: HashSet<u64>,
+    walk: Walk,
+}
+
+/// The walk is over: [`Limits::leaves`].
+struct Full;
+
+impl<M: PhysMem + ?Sized> Walker<'_, M> {
+    fn start(&mut self) {
+        let (geometry, raw_base) = (self.stage2.geometry, self.stage2.raw_base);
+        let level = geometry.start_level;
+        if raw_base != geometry.base {
+            self.note(0, level, AnomalyKind::StartMisaligned { base: raw_base });
+        }
+        if !geometry.fits(geometry.base) {
+            self.note(0, level, AnomalyKind::AddressSize { output: geometry.base });
+            return;
+        }
+        // A start table smaller than a granule still occupies it.
+        let first = geometry.base & !(geometry.granule.size() - 1);
+        self.seen.extend((0..self.stage2.start_tables()).map(|n| first + n * geometry.granule.size()));
+        self.walk.tables = self.seen.len();
+        // Full: the anomaly tells.
+        let _ = self.table(geometry.base, level, 0);
+    }
+
+    fn note(&mut self, ipa: u64, level: i8, kind: AnomalyKind) {
+        self.walk.anomaly_count += 1;
+        if self.walk.anomalies.len() < self.limits.anomalies {
+            self.walk.anomalies.push(Anomaly { ipa, level, kind });
+        }
+    }
+
+    fn table(&mut self, table: u64, level: i8, first_ipa: u64) -> Result<(), Full> {
+        let geometry = self.stage2.geometry;
+        for index in 0..geometry.entries(level) {
+            let ipa = first_ipa + index * geometry.span(level);
+            let Some(descriptor) = self.mem.read_u64(table + 8 * index) else {
+                self.note(ipa, level, AnomalyKind::TableOutsideMemory { table });
+                return Ok(());
+            };
+            match geometry.decode(level, descriptor) {
+                Entry::Invalid => {}
+                Entry::Reserved => self.note(ipa, level, AnomalyKind::ReservedDescriptor { descriptor }),
+                Entry::Table(output) | Entry::Leaf { output, .. } if !geometry.fits(output) => {
+                    self.note(ipa, level, AnomalyKind::AddressSize { output });
+                }
+                Entry::Table(next) => self.enter(next, level + 1, ipa)?,
+                Entry::Leaf { output, misaligned } => {
+                    if misaligned {
+                        self.note(ipa, level, AnomalyKind::MisalignedBlock { descriptor });
+                    }
+                    if self.walk.leaves.len() >= self.limits.leaves {
+                        self.note(ipa, level, AnomalyKind::TooManyLeaves);
+                        return Err(Full);
+                    }
+                    self.walk.leaves.push(self.stage2.leaf(ipa, level, descriptor, output));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn enter(&mut self, table: u64, level: i8, ipa: u64) -> Result<(), Full> {
+        debug_assert!(level <= LAST_LEVEL);
+        if self.seen.contains(&table) {
+            self.note(ipa, level, AnomalyKind::TableAgain { table });
+            return Ok(());
+        }
+        if self.walk.tables >= self.limits.tables {
+            self.note(ipa, level, AnomalyKind::TooManyTables);
+            return Ok(());
+        }
+        self.seen.insert(table);
+        self.walk.tables += 1;
+        self.table(table, level, ipa)
+    }
+}
