@@ -132,7 +132,7 @@ impl Stage1 {
             exec: Exec {
                 el0: user && !bit(descriptor, 54) && !bit(tables, 60),
                 // What EL0 may write, EL1 never executes (DDI 0487, D8.4).
-                el1: !bit(descriptor, 53) && !bit(tables, 59) && !(user && write),
+                el1: !(bit(descriptor, 53) || bit(tables, 59) || (user && write)),
             },
             af: bit(descriptor, 10),
             sh: (!geometry.lpa2).then(|| Shareability::decode(descriptor >> 8)),

@@ -1,0 +1,92 @@
+//! `ranges`: leaves in few words.
+
+use crate::builder::*;
+use proptest::prelude::*;
+use s2lab_mmu::{Exec, Shareability, Stage2, Stage2Attr, Stage2Leaf, ranges};
+
+fn page(ipa: u64, pa: u64) -> Stage2Leaf {
+    Stage2Leaf {
+        ipa,
+        pa,
+        size: 0x1000,
+        level: 3,
+        descriptor: 0,
+        attr: Stage2Attr::decode(5, true),
+        read: true,
+        write: true,
+        exec: Exec::NEVER,
+        af: true,
+        dbm: false,
+        contiguous: false,
+        sh: Some(Shareability::Inner),
+    }
+}
+
+#[test]
+fn a_bar_in_blocks_and_its_rest_in_pages() {
+    let (vtcr, start_level, entries) = kvm_vtcr(K4, 44);
+    let mut t = Tables::new(K4, start_level, entries, 0x4000_0000);
+    let bar = 0x80_0000_0000;
+    for n in 0..8 {
+        t.map(bar + (n << 21), bar + (n << 21), 2, 0x7d4 | XN);
+    }
+    t.map(bar + (8 << 21), bar + (8 << 21), 3, 0x7d4 | XN);
+    let leaves = Stage2::new(t.base, vtcr, HCR_FWB).unwrap().walk(&t).leaves;
+    let lines: Vec<_> = ranges(&leaves).iter().map(ToString::to_string).collect();
+    assert_eq!(
+        lines,
+        [
+            "0x8000000000..0x8001000000 -> 0x8000000000  8 x 2M level 2  Normal-NC  rw  never-exec",
+            "0x8001000000..0x8001001000 -> 0x8001000000  1 x 4K level 3  Normal-NC  rw  never-exec",
+        ]
+    );
+}
+
+#[test]
+fn what_parts_leaves_and_what_does_not() {
+    let (a, b) = (page(0x1000, 0x5000), page(0x2000, 0x6000));
+    let parted = |b: Stage2Leaf| ranges(&[a, b]).len() == 2;
+    assert!(!parted(b));
+    assert!(!parted(Stage2Leaf { af: false, dbm: true, contiguous: true, descriptor: 7, ..b }));
+    for other in [
+        Stage2Leaf { ipa: 0x3000, ..b },
+        Stage2Leaf { pa: 0x7000, ..b },
+        Stage2Leaf { pa: 0x5000, ..b },
+        Stage2Leaf { size: 0x20_0000, level: 2, ..b },
+        Stage2Leaf { attr: Stage2Attr::decode(1, true), ..b },
+        Stage2Leaf { attr: Stage2Attr::AsStage1, ..b },
+        Stage2Leaf { read: false, ..b },
+        Stage2Leaf { write: false, ..b },
+        Stage2Leaf { exec: Exec { el0: true, el1: false }, ..b },
+        Stage2Leaf { sh: None, ..b },
+    ] {
+        assert!(parted(other), "{other:?}");
+    }
+    assert_eq!(ranges(&[]), []);
+}
+
+proptest! {
+    #[test]
+    fn ranges_cover_exactly_the_leaves(steps in proptest::collection::vec((0u64..3, 0u64..3, any::<bool>()), 0..80)) {
+        let (mut ipa, mut pa, mut leaves) = (0, 0x10_0000, vec![]);
+        for (gap, jump, write) in steps {
+            (ipa, pa) = (ipa + gap / 2 * 0x1000, pa + jump / 2 * 0x1000);
+            leaves.push(Stage2Leaf { write, ..page(ipa, pa) });
+            (ipa, pa) = (ipa + 0x1000, pa + 0x1000);
+        }
+        let ranges = ranges(&leaves);
+        let mut again = vec![];
+        for r in &ranges {
+            prop_assert_eq!(r.size, r.count * r.leaf_size);
+            prop_assert_eq!(r.end(), r.ipa + r.size);
+            for n in 0..r.count {
+                again.push(Stage2Leaf { write: r.write, ..page(r.ipa + n * r.leaf_size, r.pa + n * r.leaf_size) });
+            }
+        }
+        prop_assert_eq!(again, leaves);
+        for pair in ranges.windows(2) {
+            let next = (pair[0].end(), pair[0].pa + pair[0].size, pair[0].write);
+            prop_assert_ne!(next, (pair[1].ipa, pair[1].pa, pair[1].write), "neighbours that are alike are merged");
+        }
+    }
+}
