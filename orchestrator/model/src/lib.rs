@@ -1,7 +1,11 @@
 //! What s2lab knows, without I/O: scenarios and plans, the events of a run, the record that they fold to, the judgement
 //! and the report. `Scenario -> plan -> events -> record -> verdict -> report`; nothing flows back.
 
+pub mod diagnostic;
 pub mod event;
 pub mod hex;
 pub mod kernel;
+pub mod plan;
 pub mod scenario;
+mod shape;
+mod yaml;

@@ -1,37 +1,83 @@
-//! The scenario: what a YAML file says, resolved. [`load`](load::load) reads one and finds every mistake in it.
+//! The scenario: what a YAML file says, resolved. [`load`](load()) reads one and finds every mistake in it.
+//!
+//! The documentation of these types is what the schema, and so an editor, tells the author.
 
 use crate::kernel::Trait;
 use s2lab_protocol::MapKind;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// One scenario file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+mod check;
+mod expectations;
+pub mod load;
+mod schema;
+mod size;
+
+pub use load::load;
+pub use s2lab_mmu::MemoryType;
+pub use schema::schema;
+pub use size::Size;
+
+/// A scenario: a host with devices, guests that get them, steps that are done, and what must then be seen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Scenario {
-    /// Short unique name, the file's own name without `.yaml`; the first half of every key.
+    /// Its name: the file's own name without `.yaml`; the first half of every key.
+    #[schemars(extend("format" = "name", "pattern" = check::NAME_PATTERN))]
     pub scenario: String,
     /// One sentence: what the scenario shows.
     pub about: String,
-    /// The invariants I1..I16 that it holds up.
+    /// The invariants I1 to I16 that it holds up.
     #[serde(default)]
     pub promises: BTreeSet<Promise>,
+    /// The emulated host (L1), which boots the kernel under test.
     pub host: Host,
+    /// The guests (L2), by name: one to four. All of them boot the same fixed kernel.
+    #[schemars(extend("propertyNames" = schema::names(), "minProperties" = 1, "maxProperties" = MAX_GUESTS))]
     pub guests: BTreeMap<String, Guest>,
+    /// What is done, in order.
+    #[schemars(length(min = 1))]
     pub steps: Vec<Step>,
+    /// What must be seen. For every choice of traits at least one expectation must hold, or a cell could pass unproven.
+    #[schemars(length(min = 1))]
     pub expect: Vec<Expectation>,
 }
 
+/// Most guests in a scenario.
+pub const MAX_GUESTS: usize = 4;
+/// Most devices of a host: each takes a root port.
+pub const MAX_DEVICES: usize = 8;
+/// CPU models that QEMU 10.0.2 has and that KVM was seen to come up on. FEAT_S2FWB: max, neoverse-v1, neoverse-n2,
+/// cortex-a710. The last four lack VHE.
+pub const CPU_MODELS: [&str; 12] = [
+    "max",
+    "neoverse-v1",
+    "neoverse-n2",
+    "neoverse-n1",
+    "cortex-a710",
+    "cortex-a76",
+    "cortex-a55",
+    "a64fx",
+    "cortex-a72",
+    "cortex-a57",
+    "cortex-a53",
+    "cortex-a35",
+];
+
 /// The emulated host (L1).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Host {
     /// QEMU's CPU model, for instance `neoverse-v1` (has FEAT_S2FWB) or `neoverse-n1` (has not).
+    #[schemars(extend("enum" = CPU_MODELS))]
     pub cpu: String,
-    /// RAM; a multiple of 1M.
+    /// RAM: a multiple of 1M from 512M to 8G, and 512M more than all guests have together.
     #[serde(default = "Host::default_memory")]
     pub memory: Size,
+    /// PCI devices, by name: at most eight. Each sits behind a root port of its own.
     #[serde(default)]
+    #[schemars(extend("propertyNames" = schema::names(), "maxProperties" = MAX_DEVICES))]
     pub devices: BTreeMap<String, Device>,
 }
 
@@ -42,15 +88,16 @@ impl Host {
 }
 
 /// An emulated PCI device behind a root port of its own.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Device {
+    /// What QEMU emulates.
     pub model: DeviceModel,
     /// Size of the prefetchable BAR: a power of two from 4K to 1G.
     pub bar: Size,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum DeviceModel {
     /// Shared memory as a 64-bit prefetchable BAR 2; stores to it reach memory that s2lab can read.
@@ -58,14 +105,15 @@ pub enum DeviceModel {
 }
 
 /// A guest (L2) that KVM in the host runs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Guest {
+    /// The program in the host that runs it.
     pub vmm: Vmm,
-    /// RAM; a multiple of 1M.
+    /// RAM: a multiple of 1M from 64M.
     #[serde(default = "Guest::default_memory")]
     pub memory: Size,
-    /// Which of the host's devices it gets, and by which driver.
+    /// Which of the host's devices it gets, and through which driver of the host. A device belongs to one guest.
     #[serde(default)]
     pub assign: BTreeMap<String, AssignDriver>,
 }
@@ -76,119 +124,135 @@ impl Guest {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Vmm {
+    /// QEMU inside the host, with KVM.
     Qemu,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum AssignDriver {
+    /// The driver that conveys to KVM that a BAR is safe for Normal-NC, in kernels that have the series.
     VfioPci,
 }
 
 /// What is done, in order.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Step {
+    /// A guest stores to a device.
     Store(StoreStep),
+    /// The tables are read.
     Look(LookStep),
+    /// The host acts on a device.
     Host(HostStep),
+    /// A guest tries an unaligned store; the last step of its guest.
     Probe(ProbeStep),
 }
 
 /// The guest's user space maps a device's BAR and stores a pattern to it, once for each width.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StoreStep {
+    /// Which guest stores.
     pub guest: String,
+    /// To which of its devices.
     pub device: String,
+    /// How its user space maps the BAR.
+    #[schemars(schema_with = "schema::map_kind")]
     pub map: MapKind,
-    /// Widths of a store in bytes: 8, 16 or 64.
+    /// Widths of a store in bytes, of 8, 16 and 64; the pattern is stored once with each.
+    #[schemars(schema_with = "schema::widths")]
     pub width: Vec<u32>,
-    /// How much is stored, from the start of the BAR; a multiple of 64.
+    /// How much is stored, from the start of the BAR: a multiple of 64, no more than the BAR has.
     pub bytes: Size,
 }
 
 /// The tables of every running guest are read.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LookStep {
+    /// The name by which expectations mean this look.
+    #[schemars(extend("format" = "name", "pattern" = check::NAME_PATTERN))]
     pub name: String,
 }
 
 /// The host acts on a device.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HostStep {
-    /// The device to reset through VFIO.
+    /// The device to reset through VFIO; a guest must have it.
     pub reset: String,
 }
 
 /// One unaligned store in the guest's user space. It may kill the guest, so it is the last step of its guest.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ProbeStep {
+    /// Which guest stores.
     pub guest: String,
+    /// To which of its devices.
     pub device: String,
+    /// How its user space maps the BAR.
+    #[schemars(schema_with = "schema::map_kind")]
     pub map: MapKind,
 }
 
-/// What must be seen. Exactly one of the three forms: tables (`at` + `stage2`, ...), or `unaligned`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// What must be seen, in one of two forms: `at` with `stage2`, `effective`, `exec`: what the tables say at some looks; or
+/// `unaligned`: how the probe of a device ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Expectation {
-    /// Looks at which it must hold; none only with `unaligned`.
-    #[serde(default)]
+    /// The look, or the looks, at which it must hold.
+    #[serde(default, deserialize_with = "load::one_or_many")]
+    #[schemars(schema_with = "schema::one_or_many::<String>")]
     pub at: Vec<String>,
-    /// A device's name, or `ram`.
+    /// What it is about: a device that a guest has, or `ram`.
     pub of: String,
     /// The memory type of every stage-2 leaf of the region.
     #[serde(default)]
+    #[schemars(schema_with = "schema::memory_type")]
     pub stage2: Option<MemoryType>,
-    /// The effective type of the guest's mapping, stage 1 and 2 combined.
+    /// The effective type of the guest's mappings of the device, stage 1 and 2 combined.
     #[serde(default)]
+    #[schemars(schema_with = "schema::memory_type")]
     pub effective: Option<MemoryType>,
-    /// `never`: every leaf forbids execution at every exception level.
+    /// Whether the stage-2 leaves of the region allow execution.
     #[serde(default)]
+    #[schemars(with = "Exec")]
     pub exec: Option<Exec>,
     /// How the unaligned store of a `probe` step ends.
     #[serde(default)]
+    #[schemars(with = "Unaligned")]
     pub unaligned: Option<Unaligned>,
-    /// Holds only for kernels that declare all of these traits.
-    #[serde(default)]
+    /// Only for kernels that declare this trait, or all of these.
+    #[serde(default, deserialize_with = "load::one_or_many")]
+    #[schemars(schema_with = "schema::one_or_many::<Trait>")]
     pub when: Vec<Trait>,
-    /// Holds only for kernels that lack at least one of these traits.
-    #[serde(default)]
+    /// Only for kernels that lack this trait, or at least one of these.
+    #[serde(default, deserialize_with = "load::one_or_many")]
+    #[schemars(schema_with = "schema::one_or_many::<Trait>")]
     pub unless: Vec<Trait>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum MemoryType {
-    #[serde(rename = "Device-nGnRnE")]
-    DeviceNGnRnE,
-    #[serde(rename = "Device-nGnRE")]
-    DeviceNGnRE,
-    #[serde(rename = "Device-nGRE")]
-    DeviceNGRE,
-    #[serde(rename = "Device-GRE")]
-    DeviceGRE,
-    #[serde(rename = "Normal-NC")]
-    NormalNC,
-    #[serde(rename = "Normal-WT")]
-    NormalWT,
-    #[serde(rename = "Normal-WB")]
-    NormalWB,
+impl Expectation {
+    /// Whether it is one for kernels with exactly these traits.
+    pub fn applies_to(&self, traits: &BTreeSet<Trait>) -> bool {
+        let all = |wanted: &[Trait]| wanted.iter().all(|t| traits.contains(t));
+        all(&self.when) && (self.unless.is_empty() || !all(&self.unless))
+    }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Exec {
+    /// Every leaf forbids it at every exception level.
     Never,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Unaligned {
     /// The store completes.
@@ -198,8 +262,9 @@ pub enum Unaligned {
 }
 
 /// An invariant I1..I16.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(extend("format" = "promise", "pattern" = "^I([1-9]|1[0-6])$"))]
 pub struct Promise(u8);
 
 impl Promise {
@@ -209,10 +274,9 @@ impl Promise {
 impl TryFrom<String> for Promise {
     type Error = String;
     fn try_from(text: String) -> Result<Self, String> {
-        text.strip_prefix('I')
-            .and_then(|n| n.parse().ok())
-            .filter(|n| (1..=Self::LAST).contains(n))
+        (1..=Self::LAST)
             .map(Promise)
+            .find(|p| p.to_string() == text)
             .ok_or_else(|| format!("`{text}` is no promise; they are I1 to I{}", Self::LAST))
     }
 }
@@ -226,40 +290,5 @@ impl From<Promise> for String {
 impl std::fmt::Display for Promise {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "I{}", self.0)
-    }
-}
-
-/// A number of bytes, written `4K`, `16M` or `1G`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Size(pub u64);
-
-impl TryFrom<String> for Size {
-    type Error = String;
-    fn try_from(text: String) -> Result<Self, String> {
-        let bad = || format!("`{text}` is no size; write a whole number with K, M or G, like 16M");
-        let (digits, shift) = match text.char_indices().last() {
-            Some((i, 'K')) => (&text[..i], 10),
-            Some((i, 'M')) => (&text[..i], 20),
-            Some((i, 'G')) => (&text[..i], 30),
-            _ => (text.as_str(), 0),
-        };
-        let n: u64 = digits.parse().map_err(|_| bad())?;
-        n.checked_mul(1 << shift).filter(|n| *n > 0).map(Size).ok_or_else(bad)
-    }
-}
-
-impl From<Size> for String {
-    fn from(size: Size) -> String {
-        size.to_string()
-    }
-}
-
-impl std::fmt::Display for Size {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match [(30, 'G'), (20, 'M'), (10, 'K')].into_iter().find(|(shift, _)| self.0 % (1 << shift) == 0) {
-            Some((shift, unit)) if self.0 > 0 => write!(f, "{}{unit}", self.0 >> shift),
-            _ => write!(f, "{}", self.0),
-        }
     }
 }

@@ -1,0 +1,249 @@
+//! Mistakes in a text that a person wrote: where, what, and what to do about it. Rendered as plain text, always the same;
+//! colour is for those who show it.
+
+use std::fmt::{self, Display, Formatter, Write};
+use std::ops::Range;
+
+/// One mistake.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// The file as the caller named it.
+    pub file: String,
+    /// Counts from 1.
+    pub line: usize,
+    /// Counts characters, from 1.
+    pub column: usize,
+    /// Bytes in the text; may be empty.
+    pub span: Range<usize>,
+    /// The line on which the span begins, without its end.
+    pub source: String,
+    pub message: String,
+    pub help: Option<String>,
+}
+
+/// Most characters of a source line that are shown; of a longer line those around the place.
+const SHOWN: usize = 120;
+
+impl Display for Diagnostic {
+    /// `file:line:column: error: message`, the source line, carets under the place, and the help.
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}:{}:{}: error: {}", plain(&self.file), self.line, self.column, plain(&self.message))?;
+        let at = self.column.saturating_sub(1);
+        let skipped = at.saturating_sub(SHOWN / 2).min(self.source.chars().count().saturating_sub(SHOWN));
+        let shown: String = self.source.chars().skip(skipped).take(SHOWN).collect();
+        let pad: String =
+            shown.chars().take(at - skipped).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
+        let room = shown.chars().count().saturating_sub(at - skipped);
+        let wide = self
+            .source
+            .get(self.byte_column()..)
+            .map_or(0, |rest| rest.char_indices().take_while(|(i, _)| *i < self.span.len()).count());
+        let number = self.line.to_string();
+        let gutter = " ".repeat(number.len());
+        writeln!(f, " {gutter} |")?;
+        writeln!(f, " {number} | {}", plain(&shown))?;
+        writeln!(f, " {gutter} | {pad}{}", "^".repeat(wide.clamp(1, room.max(1))))?;
+        match &self.help {
+            Some(help) => writeln!(f, " {gutter} = help: {}", plain(help)),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Diagnostic {
+    /// Where in [`Diagnostic::source`] the span begins.
+    fn byte_column(&self) -> usize {
+        self.source.char_indices().nth(self.column.saturating_sub(1)).map_or(self.source.len(), |(i, _)| i)
+    }
+}
+
+/// Text for a terminal: control characters but tabs become `?`, so that a file cannot steer the terminal and a caret stays
+/// under its place.
+fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\t' { '?' } else { c }).collect()
+}
+
+/// All mistakes of one file, in the file's order; never empty.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct Diagnostics(Vec<Diagnostic>);
+
+impl Diagnostics {
+    pub fn iter(&self) -> std::slice::Iter<'_, Diagnostic> {
+        self.0.iter()
+    }
+}
+
+impl<'a> IntoIterator for &'a Diagnostics {
+    type Item = &'a Diagnostic;
+    type IntoIter = std::slice::Iter<'a, Diagnostic>;
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl Display for Diagnostics {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        for (i, diagnostic) in self.0.iter().enumerate() {
+            if i > 0 {
+                f.write_char('\n')?;
+            }
+            diagnostic.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+/// Collects the mistakes of one file while it is read.
+pub(crate) struct Sink<'a> {
+    file: &'a str,
+    text: &'a str,
+    found: Vec<Diagnostic>,
+}
+
+impl<'a> Sink<'a> {
+    pub(crate) fn new(file: &'a str, text: &'a str) -> Self {
+        Self { file, text, found: Vec::new() }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.found.is_empty()
+    }
+
+    pub(crate) fn error(&mut self, span: Range<usize>, message: impl Into<String>) {
+        self.push(span, message.into(), None);
+    }
+
+    pub(crate) fn error_help(
+        &mut self,
+        span: Range<usize>,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        self.push(span, message.into(), Some(help.into()));
+    }
+
+    fn push(&mut self, span: Range<usize>, message: String, help: Option<String>) {
+        let start = self.text.floor_char_boundary(span.start.min(self.text.len()));
+        let end = self.text.floor_char_boundary(span.end.clamp(start, self.text.len()));
+        let line_start = self.text[..start].rfind('\n').map_or(0, |i| i + 1);
+        let line_end = self.text[start..].find('\n').map_or(self.text.len(), |i| start + i);
+        self.found.push(Diagnostic {
+            file: self.file.to_owned(),
+            line: self.text[..line_start].matches('\n').count() + 1,
+            column: self.text[line_start..start].chars().count() + 1,
+            span: start..end,
+            source: self.text[line_start..line_end].trim_end_matches('\r').to_owned(),
+            message,
+            help,
+        });
+    }
+
+    /// `value` if nothing was found; else what was found, in the file's order and each thing once.
+    pub(crate) fn finish<T>(mut self, value: Option<T>) -> Result<T, Diagnostics> {
+        if self.found.is_empty() {
+            match value {
+                Some(value) => return Ok(value),
+                None => self.error(0..0, "this file cannot be read, and no reason was found"),
+            }
+        }
+        self.found.sort_by_key(|d| d.span.start);
+        let mut once: Vec<Diagnostic> = Vec::with_capacity(self.found.len());
+        for diagnostic in self.found {
+            if !once.contains(&diagnostic) {
+                once.push(diagnostic);
+            }
+        }
+        Err(Diagnostics(once))
+    }
+}
+
+/// "did you mean `x`?" with all that would be right, for a word that is none of them.
+pub fn suggest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    let known: Vec<&str> = known.into_iter().collect();
+    match closest(wrong, &known) {
+        _ if known.is_empty() => "there are none here".to_owned(),
+        Some(right) if known.len() == 1 => format!("did you mean `{right}`?"),
+        Some(right) => format!("did you mean `{right}`? known here: {}", known.join(", ")),
+        None => format!("known here: {}", known.join(", ")),
+    }
+}
+
+/// The known word that `wrong` is most likely to stand for, if any is near enough.
+pub fn closest<'a>(wrong: &str, known: &[&'a str]) -> Option<&'a str> {
+    let folded = wrong.to_lowercase();
+    known
+        .iter()
+        .map(|k| (strsim::damerau_levenshtein(&folded, &k.to_lowercase()), *k))
+        .min_by_key(|(distance, _)| *distance)
+        .filter(|(distance, k)| {
+            *distance <= 1 + k.chars().count() / 4 && *distance < wrong.len().max(k.len())
+        })
+        .map(|(_, k)| k)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one(text: &str, span: Range<usize>) -> String {
+        let mut sink = Sink::new("f.yaml", text);
+        sink.error_help(span, "wrong", "right");
+        sink.finish::<()>(None).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn caret_stands_under_the_place_in_characters() {
+        let shown = one("# ä\nä: öx y\r\n", 9..12);
+        assert_eq!(shown, "f.yaml:2:4: error: wrong\n   |\n 2 | ä: öx y\n   |    ^^\n   = help: right\n");
+    }
+
+    #[test]
+    fn caret_stops_at_the_end_of_its_line() {
+        assert_eq!(
+            one("abc\ndef\n", 1..6),
+            "f.yaml:1:2: error: wrong\n   |\n 1 | abc\n   |  ^^\n   = help: right\n"
+        );
+    }
+
+    #[test]
+    fn place_at_the_end_of_the_text() {
+        assert_eq!(
+            one("abc", 3..3),
+            "f.yaml:1:4: error: wrong\n   |\n 1 | abc\n   |    ^\n   = help: right\n"
+        );
+    }
+
+    #[test]
+    fn a_long_line_is_cut_around_the_place() {
+        let text = format!("{}X{}", "a".repeat(500), "b".repeat(500));
+        let shown = one(&text, 500..501);
+        let lines: Vec<&str> = shown.lines().collect();
+        assert_eq!(lines[2].find('X'), lines[3].find('^'));
+        assert!(lines[2].len() < 140, "{}", lines[2]);
+    }
+
+    #[test]
+    fn control_characters_do_not_reach_the_terminal() {
+        assert!(!one("a\u{1b}[31m: b\n", 0..1).contains('\u{1b}'));
+    }
+
+    #[test]
+    fn in_order_and_once() {
+        let mut sink = Sink::new("f", "a\nb\n");
+        sink.error(2..3, "second");
+        sink.error(0..1, "first");
+        sink.error(2..3, "second");
+        let all: Vec<_> =
+            sink.finish::<()>(None).unwrap_err().iter().map(|d| (d.line, d.message.clone())).collect();
+        assert_eq!(all, [(1, "first".to_owned()), (2, "second".to_owned())]);
+    }
+
+    #[test]
+    fn near_words_are_suggested_and_far_ones_not() {
+        assert_eq!(closest("devcies", &["cpu", "devices"]), Some("devices"));
+        assert_eq!(closest("NIC", &["nic"]), Some("nic"));
+        assert_eq!(closest("zebra", &["cpu", "devices"]), None);
+        assert_eq!(closest("", &["cpu"]), None);
+        assert_eq!(closest("d", &["a", "b"]), None);
+    }
+}

@@ -1,0 +1,244 @@
+//! Scenarios x kernels -> cells: which are meant, in which order, under which keys.
+
+use crate::diagnostic::{closest, suggest};
+use crate::event::PlannedCell;
+use crate::kernel::{Kernels, Trait};
+use crate::scenario::Scenario;
+use std::collections::BTreeSet;
+
+/// Longest label made of a file's name, characters: that of a kernel's name.
+const LABEL_LENGTH: usize = 41;
+
+/// What the command line asks for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// Globs (`*` and `?`). One with `@` is held against the keys of all kernels; one without against scenarios' names, and
+    /// takes the chosen kernels. None: all scenarios.
+    pub selectors: Vec<String>,
+    /// Kernels to take instead of the default ones; none: these.
+    pub kernels: Vec<KernelChoice>,
+}
+
+/// A kernel that the command line names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KernelChoice {
+    /// An entry of `images/kernels.yaml`.
+    Listed(String),
+    /// A file, which declares no traits. The label stands for it in keys.
+    Image { path: String, label: String },
+}
+
+impl KernelChoice {
+    /// Reads an argument of `--kernel`: a path if it has a `/`, else the name of an entry.
+    ///
+    /// # Errors
+    /// If no entry has that name, or the path's last part has no letter or digit to make a label of.
+    pub fn parse(argument: &str, kernels: &Kernels) -> Result<Self, PlanError> {
+        if argument.contains('/') {
+            let label = label(argument).ok_or_else(|| PlanError::NoLabel { path: argument.to_owned() })?;
+            return Ok(Self::Image { path: argument.to_owned(), label });
+        }
+        match kernels.entries.contains_key(argument) {
+            true => Ok(Self::Listed(argument.to_owned())),
+            false => Err(PlanError::NoKernel {
+                name: argument.to_owned(),
+                help: suggest(argument, kernels.entries.keys().map(String::as_str)),
+            }),
+        }
+    }
+
+    /// The kernel's half of a key.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Listed(name) => name,
+            Self::Image { label, .. } => label,
+        }
+    }
+}
+
+/// A name for a file: its own, without what only says that it is a compressed or raw image, in the alphabet of kernels' names.
+fn label(path: &str) -> Option<String> {
+    let file = path.trim_end_matches('/').rsplit('/').next()?;
+    let stem =
+        [".gz", ".xz", ".zst", ".bin", ".img"].iter().find_map(|end| file.strip_suffix(end)).unwrap_or(file);
+    let safe = |c: char| match c.to_ascii_lowercase() {
+        c @ ('a'..='z' | '0'..='9' | '.' | '-') => c,
+        _ => '-',
+    };
+    let label: String = stem.chars().map(safe).collect::<String>();
+    let label: String = label.trim_start_matches(['-', '.']).chars().take(LABEL_LENGTH).collect();
+    (!label.is_empty()).then_some(label)
+}
+
+/// Why there is no plan.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    #[error("no kernel is called `{name}`: {help}; a file is given with a `/`, like ./{name}")]
+    NoKernel { name: String, help: String },
+    #[error("`{path}`: its last part has no letter or digit to call the kernel by")]
+    NoLabel { path: String },
+    #[error(
+        "two kernels are called `{label}`, and so would be their cells: give one of the files another name"
+    )]
+    SameKernel { label: String },
+    #[error("two scenarios are called `{name}`")]
+    SameScenario { name: String },
+    #[error("`{selector}` matches no cell: {help}")]
+    NoMatch { selector: String, help: String },
+    #[error("there is no scenario here")]
+    NoScenario,
+}
+
+/// The cells that `selection` means, sorted by scenario, then by kernel in the order chosen (listed kernels beyond the
+/// chosen ones last, by name). A cell that is meant twice is there once.
+///
+/// # Errors
+/// If a selector matches nothing, a chosen kernel does not exist, or two cells would have one key.
+pub fn plan(
+    scenarios: &[Scenario],
+    kernels: &Kernels,
+    selection: &Selection,
+) -> Result<Vec<PlannedCell>, PlanError> {
+    if scenarios.is_empty() {
+        return Err(PlanError::NoScenario);
+    }
+    let mut sorted: Vec<&Scenario> = scenarios.iter().collect();
+    sorted.sort_by(|a, b| a.scenario.cmp(&b.scenario));
+    if let Some(pair) = sorted.windows(2).find(|pair| pair[0].scenario == pair[1].scenario) {
+        return Err(PlanError::SameScenario { name: pair[0].scenario.clone() });
+    }
+    let candidates = candidates(kernels, selection)?;
+    let cells: Vec<Candidate<'_>> = sorted
+        .iter()
+        .flat_map(|scenario| {
+            candidates.iter().map(|kernel| Candidate { scenario, kernel, key: key(scenario, kernel) })
+        })
+        .collect();
+    let mut meant = vec![selection.selectors.is_empty(); cells.len()];
+    if selection.selectors.is_empty() {
+        meant.iter_mut().zip(&cells).for_each(|(meant, cell)| *meant = cell.kernel.chosen);
+    }
+    for selector in &selection.selectors {
+        let hits: Vec<usize> = (0..cells.len()).filter(|i| cells[*i].matches(selector)).collect();
+        if hits.is_empty() {
+            return Err(PlanError::NoMatch { selector: selector.clone(), help: no_match(selector, &cells) });
+        }
+        hits.into_iter().for_each(|i| meant[i] = true);
+    }
+    let cells = cells.into_iter().zip(meant).filter(|(_, meant)| *meant);
+    Ok(cells
+        .map(|(cell, _)| PlannedCell {
+            key: cell.key,
+            kernel: cell.kernel.name.clone(),
+            traits: cell.kernel.traits.clone(),
+            scenario: cell.scenario.clone(),
+        })
+        .collect())
+}
+
+/// A kernel that cells may be made with.
+struct CandidateKernel {
+    name: String,
+    traits: Option<BTreeSet<Trait>>,
+    /// Whether a scenario's name alone takes it.
+    chosen: bool,
+}
+
+struct Candidate<'a> {
+    scenario: &'a Scenario,
+    kernel: &'a CandidateKernel,
+    key: String,
+}
+
+impl Candidate<'_> {
+    fn matches(&self, selector: &str) -> bool {
+        match selector.contains('@') {
+            true => glob(selector, &self.key),
+            false => self.kernel.chosen && glob(selector, &self.scenario.scenario),
+        }
+    }
+}
+
+fn key(scenario: &Scenario, kernel: &CandidateKernel) -> String {
+    format!("{}@{}", scenario.scenario, kernel.name)
+}
+
+/// With `--kernel` just these; else all that are listed, the default ones first.
+fn candidates(kernels: &Kernels, selection: &Selection) -> Result<Vec<CandidateKernel>, PlanError> {
+    let listed = |name: &str, chosen: bool| match kernels.entries.get(name) {
+        Some(entry) => {
+            Ok(CandidateKernel { name: name.to_owned(), traits: Some(entry.traits.clone()), chosen })
+        }
+        None => Err(PlanError::NoKernel {
+            name: name.to_owned(),
+            help: suggest(name, kernels.entries.keys().map(String::as_str)),
+        }),
+    };
+    if selection.kernels.is_empty() {
+        let further = kernels.entries.keys().filter(|name| !kernels.default.contains(name));
+        let default = kernels.default.iter().map(|name| listed(name, true));
+        return default.chain(further.map(|name| listed(name, false))).collect();
+    }
+    let mut found: Vec<CandidateKernel> = Vec::new();
+    for (i, choice) in selection.kernels.iter().enumerate() {
+        if selection.kernels[..i].contains(choice) {
+            continue;
+        }
+        if found.iter().any(|k| k.name == choice.name())
+            || matches!(choice, KernelChoice::Image { label, .. } if kernels.entries.contains_key(label))
+        {
+            return Err(PlanError::SameKernel { label: choice.name().to_owned() });
+        }
+        found.push(match choice {
+            KernelChoice::Listed(name) => listed(name, true)?,
+            KernelChoice::Image { label, .. } => {
+                CandidateKernel { name: label.clone(), traits: None, chosen: true }
+            }
+        });
+    }
+    Ok(found)
+}
+
+/// What would have matched.
+fn no_match(selector: &str, cells: &[Candidate<'_>]) -> String {
+    let mut known: Vec<&str> = match selector.contains('@') {
+        true => cells.iter().map(|c| c.key.as_str()).collect(),
+        false => cells.iter().map(|c| c.scenario.scenario.as_str()).collect(),
+    };
+    known.dedup();
+    match closest(selector, &known) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => suggest(selector, known),
+    }
+}
+
+/// Whether `text` is of the form of `pattern`, in which `*` stands for any characters and `?` for one.
+fn glob(pattern: &str, text: &str) -> bool {
+    let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
+    let (mut p, mut t) = (0, 0);
+    // Where to go on when the last `*` must take one character more.
+    let mut retry: Option<(usize, usize)> = None;
+    while t < text.len() {
+        match pattern.get(p) {
+            Some('*') => {
+                retry = Some((p + 1, t));
+                p += 1;
+            }
+            Some(c) if *c == '?' || *c == text[t] => {
+                p += 1;
+                t += 1;
+            }
+            _ => match retry {
+                Some((after, from)) => {
+                    retry = Some((after, from + 1));
+                    (p, t) = (after, from + 1);
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern[p..].iter().all(|c| *c == '*')
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,171 @@
+use super::*;
+use crate::{kernel, scenario};
+use proptest::prelude::*;
+
+fn kernels() -> Kernels {
+    let entry = |name: &str, traits: &str| {
+        format!(
+            "  \"{name}\": {{about: x, provider: debian, package: linux, suites: [s], traits: [{traits}]}}\n"
+        )
+    };
+    let list =
+        ["debian-6.1", "debian-6.12", "debian-6.12-16k", "a-first"].map(|n| entry(n, "wc-conveyed")).concat();
+    let text = format!("kernels:\n{list}default: [debian-6.12, debian-6.1]\nguest: debian-6.1\n");
+    kernel::load("kernels.yaml", &text).unwrap_or_else(|e| panic!("{e}"))
+}
+
+fn scenarios(names: &[&str]) -> Vec<Scenario> {
+    let text = |name: &str| {
+        format!(
+            "scenario: {name}\nabout: x\nhost: {{cpu: max}}\nguests: {{g0: {{vmm: qemu}}}}\n\
+             steps: [look: {{name: up}}]\nexpect: [{{at: up, of: ram, stage2: Normal-WB}}]\n"
+        )
+    };
+    names
+        .iter()
+        .map(|n| scenario::load(&format!("{n}.yaml"), &text(n)).unwrap_or_else(|e| panic!("{e}")))
+        .collect()
+}
+
+fn keys(selectors: &[&str], arguments: &[&str]) -> Result<Vec<String>, String> {
+    let kernels = kernels();
+    let choices: Result<Vec<_>, _> = arguments.iter().map(|a| KernelChoice::parse(a, &kernels)).collect();
+    let selection = Selection {
+        selectors: selectors.iter().map(|s| s.to_string()).collect(),
+        kernels: choices.map_err(|e| e.to_string())?,
+    };
+    plan(&scenarios(&["vfio-pci-bar", "memory", "vfio-pci-bar-no-fwb"]), &kernels, &selection)
+        .map(|cells| cells.into_iter().map(|c| c.key).collect())
+        .map_err(|e| e.to_string())
+}
+
+#[test]
+fn without_selectors_all_scenarios_on_the_default_kernels_in_their_order() {
+    assert_eq!(
+        keys(&[], &[]).unwrap(),
+        [
+            "memory@debian-6.12",
+            "memory@debian-6.1",
+            "vfio-pci-bar@debian-6.12",
+            "vfio-pci-bar@debian-6.1",
+            "vfio-pci-bar-no-fwb@debian-6.12",
+            "vfio-pci-bar-no-fwb@debian-6.1",
+        ]
+    );
+}
+
+#[test]
+fn a_name_is_the_whole_name() {
+    assert_eq!(
+        keys(&["vfio-pci-bar"], &[]).unwrap(),
+        ["vfio-pci-bar@debian-6.12", "vfio-pci-bar@debian-6.1"]
+    );
+}
+
+#[test]
+fn a_key_reaches_a_kernel_that_is_no_default() {
+    assert_eq!(keys(&["memory@a-first"], &[]).unwrap(), ["memory@a-first"]);
+    assert_eq!(keys(&["memory@*16k"], &[]).unwrap(), ["memory@debian-6.12-16k"]);
+}
+
+#[test]
+fn what_is_meant_twice_is_there_once() {
+    let all = keys(&["memory@debian-6.1", "mem*", "memory"], &[]).unwrap();
+    assert_eq!(all, ["memory@debian-6.12", "memory@debian-6.1"]);
+}
+
+#[test]
+fn chosen_kernels_replace_the_default_ones() {
+    assert_eq!(
+        keys(&["memory"], &["a-first", "debian-6.1", "a-first"]).unwrap(),
+        ["memory@a-first", "memory@debian-6.1"]
+    );
+    assert!(keys(&["memory@debian-6.12"], &["a-first"]).unwrap_err().contains("matches no cell"));
+}
+
+#[test]
+fn a_file_has_a_label_and_no_traits() {
+    let kernels = kernels();
+    let choice = KernelChoice::parse("build/arch/arm64/boot/Image.gz", &kernels).unwrap();
+    assert_eq!(choice.name(), "image");
+    let selection = Selection { selectors: vec!["memory".into()], kernels: vec![choice] };
+    let cells = plan(&scenarios(&["memory"]), &kernels, &selection).unwrap();
+    assert_eq!((cells[0].key.as_str(), cells[0].traits.as_ref()), ("memory@image", None));
+    let listed = plan(&scenarios(&["memory"]), &kernels, &Selection::default()).unwrap();
+    assert_eq!(listed[0].traits, Some([Trait::WcConveyed].into()));
+}
+
+#[test]
+fn a_file_cannot_pass_for_a_listed_kernel_nor_for_another_file() {
+    assert!(keys(&[], &["out/debian-6.12"]).unwrap_err().contains("two kernels are called `debian-6.12`"));
+    assert!(keys(&[], &["a/Image", "b/Image"]).unwrap_err().contains("two kernels are called `image`"));
+}
+
+#[test]
+fn labels() {
+    for (path, expected) in [
+        ("./Image", Some("image")),
+        ("/boot/vmlinuz-6.13.0-rc2+", Some("vmlinuz-6.13.0-rc2-")),
+        ("x/..", None),
+        ("/", None),
+        ("x/Käse Bild.img", Some("k-se-bild")),
+    ] {
+        assert_eq!(label(path).as_deref(), expected, "{path}");
+    }
+}
+
+#[test]
+fn what_does_not_exist_is_named_with_what_does() {
+    assert_eq!(
+        keys(&["vfio-pci-bra"], &[]).unwrap_err(),
+        "`vfio-pci-bra` matches no cell: did you mean `vfio-pci-bar`?"
+    );
+    assert_eq!(
+        keys(&["memory@debian-6.2"], &[]).unwrap_err(),
+        "`memory@debian-6.2` matches no cell: did you mean `memory@debian-6.12`?"
+    );
+    let unknown = keys(&[], &["debian-6.11"]).unwrap_err();
+    assert!(unknown.starts_with("no kernel is called `debian-6.11`: did you mean `debian-6.1"), "{unknown}");
+}
+
+#[test]
+fn nothing_can_be_planned_of_nothing_or_of_twins() {
+    let plan = |names: &[&str]| plan(&scenarios(names), &kernels(), &Selection::default());
+    assert_eq!(plan(&[]), Err(PlanError::NoScenario));
+    assert_eq!(plan(&["a", "b", "a"]), Err(PlanError::SameScenario { name: "a".into() }));
+}
+
+/// The plain definition, exponential in the worst case.
+fn glob_as_defined(pattern: &[char], text: &[char]) -> bool {
+    match pattern {
+        [] => text.is_empty(),
+        ['*', rest @ ..] => (0..=text.len()).any(|i| glob_as_defined(rest, &text[i..])),
+        [c, rest @ ..] => {
+            text.first().is_some_and(|t| (*c == '?' || c == t) && glob_as_defined(rest, &text[1..]))
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn glob_is_as_defined(pattern in "[ab*?]{0,8}", text in "[ab]{0,10}") {
+        let chars = |s: &str| s.chars().collect::<Vec<_>>();
+        prop_assert_eq!(glob(&pattern, &text), glob_as_defined(&chars(&pattern), &chars(&text)));
+    }
+
+    /// Keys name files.
+    #[test]
+    fn a_label_is_safe_in_a_file_name(path in ".*") {
+        if let Some(label) = label(&path) {
+            prop_assert!(label.len() <= LABEL_LENGTH);
+            prop_assert!(label.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit()), "{}", label);
+            prop_assert!(label.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.'), "{}", label);
+        }
+    }
+
+    #[test]
+    fn no_selection_panics(selector in "[a-z@*?.-]{0,20}", argument in "[a-z/.]{0,10}") {
+        let _ = keys(&[&selector], &[&argument]);
+        let _ = keys(&[&selector], &[]);
+    }
+}

@@ -1,0 +1,284 @@
+//! What a schema cannot say: whether the parts of a scenario fit together. Works on the tree, not on the types, so that
+//! mistakes of both kinds are reported at once; what is not there or not of its type is the schema's business and is
+//! passed over in silence.
+
+use super::{Guest, Host, Size, expectations};
+use crate::diagnostic::{Sink, suggest};
+use crate::yaml::{Entry, Node};
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::Path;
+
+/// Names of scenarios, devices, guests and looks.
+pub(super) const NAME_PATTERN: &str = "^[a-z0-9][a-z0-9-]{0,40}$";
+const NAME_LENGTH: usize = 41;
+/// In expectations this word means a guest's RAM.
+pub(super) const RAM: &str = "ram";
+/// Widths of a store, bytes: STR, STP, and four STP in a row.
+pub(super) const WIDTHS: [u32; 3] = [8, 16, 64];
+
+const BAR: std::ops::RangeInclusive<u64> = 4 << 10..=1 << 30;
+const HOST_MEMORY: std::ops::RangeInclusive<u64> = 512 << 20..=8 << 30;
+const LEAST_GUEST_MEMORY: u64 = 64 << 20;
+/// What the host needs for itself, beside its guests' RAM.
+const HOST_RESERVE: u64 = 512 << 20;
+/// The widest store: what is stored is a multiple of it.
+const STORE_UNIT: u64 = 64;
+
+/// Checks one name; `Err` says what is wrong with it.
+pub(super) fn name(text: &str) -> Result<(), String> {
+    let inside = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if text == RAM {
+        Err(format!("`{RAM}` is reserved: it means a guest's RAM"))
+    } else if text.is_empty() || text.starts_with('-') || !text.chars().all(inside) {
+        Err(format!("`{text}` is no name; a name has a-z, 0-9 and `-`, and does not begin with `-`"))
+    } else if text.len() > NAME_LENGTH {
+        Err(format!("`{text}` has {} characters; a name has {NAME_LENGTH} at most", text.len()))
+    } else {
+        Ok(())
+    }
+}
+
+/// Reports all that does not fit together.
+pub(super) fn check(file: &str, root: &Node, sink: &mut Sink<'_>) {
+    own_name(file, root, sink);
+    let parts = Parts::of(root);
+    sizes(root, &parts, sink);
+    parts.assignments(sink);
+    for step in &parts.steps {
+        parts.step(step, sink);
+    }
+    parts.looks_are_unique(sink);
+    parts.probes_are_last(sink);
+    expectations::check(root, &parts, sink);
+}
+
+fn own_name(file: &str, root: &Node, sink: &mut Sink<'_>) {
+    let stem = Path::new(file).file_stem().and_then(|s| s.to_str());
+    if let (Some(stem), Some(node)) = (stem, root.get("scenario"))
+        && let Some(text) = node.text().filter(|t| *t != stem)
+    {
+        let message = format!("the scenario is called `{text}` but its file `{stem}`");
+        sink.error_help(node.span.clone(), message, "both must be the same: rename one of them");
+    }
+}
+
+/// One step: which kind, where its key is, and what it says.
+pub(super) struct Step<'a> {
+    pub(super) kind: &'a str,
+    pub(super) span: Range<usize>,
+    pub(super) body: &'a Node,
+}
+
+impl<'a> Step<'a> {
+    pub(super) fn word(&self, key: &str) -> Option<&'a str> {
+        self.body.get(key)?.text()
+    }
+}
+
+/// The parts of a scenario by name. A map is `None` if the file's is unreadable: then nothing can be said of a reference.
+pub(super) struct Parts<'a> {
+    pub(super) devices: Option<BTreeMap<&'a str, &'a Entry>>,
+    guests: Option<BTreeMap<&'a str, &'a Entry>>,
+    /// Which guest has which device.
+    pub(super) owner: BTreeMap<&'a str, &'a str>,
+    pub(super) steps: Vec<Step<'a>>,
+}
+
+impl<'a> Parts<'a> {
+    fn of(root: &'a Node) -> Self {
+        let by_name = |node: &'a Node| {
+            let is_map = matches!(node.value, crate::yaml::Value::Map(_));
+            is_map.then(|| node.entries().iter().map(|e| (e.key.as_str(), e)).collect::<BTreeMap<_, _>>())
+        };
+        let devices = root.get("host").filter(|host| by_name(host).is_some()).and_then(|host| {
+            match host.get("devices") {
+                Some(devices) => by_name(devices),
+                None => Some(BTreeMap::new()),
+            }
+        });
+        let guests = root.get("guests").and_then(by_name);
+        let mut owner = BTreeMap::new();
+        for guest in guests.iter().flat_map(|g| g.values()) {
+            for device in guest.node.get("assign").into_iter().flat_map(Node::entries) {
+                owner.entry(device.key.as_str()).or_insert(guest.key.as_str());
+            }
+        }
+        let steps =
+            root.get("steps").into_iter().flat_map(Node::items).filter_map(|item| item.entries().first());
+        let steps = steps.map(|e| Step { kind: &e.key, span: e.span.clone(), body: &e.node }).collect();
+        Self { devices, guests, owner, steps }
+    }
+
+    pub(super) fn steps(&self, kind: &'static str) -> impl Iterator<Item = &Step<'a>> {
+        self.steps.iter().filter(move |s| s.kind == kind)
+    }
+
+    fn assignments(&self, sink: &mut Sink<'_>) {
+        for guest in self.guests.iter().flat_map(|g| g.values()) {
+            for device in guest.node.get("assign").into_iter().flat_map(Node::entries) {
+                self.is_device(&device.key, &device.span, sink);
+                match self.owner.get(device.key.as_str()) {
+                    Some(owner) if *owner != guest.key => sink.error(
+                        device.span.clone(),
+                        format!(
+                            "device `{}` is assigned to `{owner}` already; a device belongs to one guest",
+                            device.key
+                        ),
+                    ),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// Whether there is such a device; reports that there is none.
+    pub(super) fn is_device(&self, name: &str, span: &Range<usize>, sink: &mut Sink<'_>) -> bool {
+        let Some(devices) = &self.devices else { return false };
+        let found = devices.contains_key(name);
+        if !found {
+            sink.error_help(
+                span.clone(),
+                format!("no device is called `{name}`"),
+                suggest(name, devices.keys().copied()),
+            );
+        }
+        found
+    }
+
+    fn is_guest(&self, name: &str, span: &Range<usize>, sink: &mut Sink<'_>) -> bool {
+        let Some(guests) = &self.guests else { return false };
+        let found = guests.contains_key(name);
+        if !found {
+            sink.error_help(
+                span.clone(),
+                format!("no guest is called `{name}`"),
+                suggest(name, guests.keys().copied()),
+            );
+        }
+        found
+    }
+
+    fn step(&self, step: &Step<'a>, sink: &mut Sink<'_>) {
+        let guest = step.body.get("guest").filter(|_| matches!(step.kind, "store" | "probe"));
+        let guest_known =
+            guest.and_then(|n| Some((n.text()?, n))).filter(|(g, n)| self.is_guest(g, &n.span, sink));
+        let device = step.body.get(if step.kind == "host" { "reset" } else { "device" });
+        let device =
+            device.and_then(|n| Some((n.text()?, n))).filter(|(d, n)| self.is_device(d, &n.span, sink));
+        let Some((device, node)) = device else { return };
+        let owner = self.owner.get(device).copied();
+        if let Some((guest, _)) = guest_known.filter(|(guest, _)| owner != Some(guest)) {
+            let help = match owner {
+                Some(owner) => format!("`{device}` is assigned to `{owner}`"),
+                None => format!("assign it: `{guest}: {{assign: {{{device}: vfio-pci}}}}`"),
+            };
+            sink.error_help(
+                node.span.clone(),
+                format!("guest `{guest}` does not have device `{device}`"),
+                help,
+            );
+        }
+        if step.kind == "host" && owner.is_none() && self.guests.is_some() {
+            let message = format!("device `{device}` is assigned to no guest, so VFIO does not hold it");
+            sink.error_help(node.span.clone(), message, "only what is assigned can be reset through VFIO");
+        }
+        if step.kind == "store" {
+            self.stored_bytes(device, step, sink);
+        }
+    }
+
+    fn stored_bytes(&self, device: &str, step: &Step<'a>, sink: &mut Sink<'_>) {
+        let bar = self.devices.as_ref().and_then(|d| size(d.get(device)?.node.get("bar")));
+        let bytes = step.body.get("bytes");
+        if let (Some(bar), Some(node), Some(bytes)) = (bar, bytes, size(bytes))
+            && bytes > bar
+        {
+            let message = format!("{} is more than the BAR of `{device}` has: {}", Size(bytes), Size(bar));
+            sink.error(node.span.clone(), message);
+        }
+    }
+
+    fn looks_are_unique(&self, sink: &mut Sink<'_>) {
+        let mut seen = Vec::new();
+        for node in self.steps("look").filter_map(|s| s.body.get("name")) {
+            match node.text() {
+                Some(text) if seen.contains(&text) => {
+                    sink.error(node.span.clone(), format!("a look is called `{text}` already"));
+                }
+                Some(text) => seen.push(text),
+                None => {}
+            }
+        }
+    }
+
+    fn probes_are_last(&self, sink: &mut Sink<'_>) {
+        for (i, probe) in self.steps.iter().enumerate().filter(|(_, s)| s.kind == "probe") {
+            let Some(guest) = probe.word("guest") else { continue };
+            let needs_guest = |s: &&Step<'a>| match s.kind {
+                "look" => true,
+                "host" => s.word("reset").is_some_and(|d| self.owner.get(d) == Some(&guest)),
+                _ => s.word("guest") == Some(guest),
+            };
+            if let Some(later) = self.steps[i + 1..].iter().find(needs_guest) {
+                let message = format!("`{}` comes after the probe of guest `{guest}`", later.kind);
+                let why = "an unaligned store may kill its guest, and then no look can see it and no step can use it: \
+                           move the probe to the end";
+                sink.error_help(later.span.clone(), message, why);
+            }
+        }
+    }
+}
+
+fn size(node: Option<&Node>) -> Option<u64> {
+    Size::try_from(node?.written()?.to_owned()).ok().map(|s| s.0)
+}
+
+/// The sizes that stand alone, and whether the guests fit into the host.
+fn sizes(root: &Node, parts: &Parts<'_>, sink: &mut Sink<'_>) {
+    for bar in parts.devices.iter().flat_map(|d| d.values()).filter_map(|d| d.node.get("bar")) {
+        if size(Some(bar)).is_some_and(|s| !s.is_power_of_two() || !BAR.contains(&s)) {
+            sink.error(bar.span.clone(), "the size of a BAR is a power of two from 4K to 1G");
+        }
+    }
+    for bytes in parts.steps("store").filter_map(|s| s.body.get("bytes")) {
+        if size(Some(bytes)).is_some_and(|s| !s.is_multiple_of(STORE_UNIT)) {
+            sink.error(bytes.span.clone(), format!("a multiple of {STORE_UNIT} is stored, the widest store"));
+        }
+    }
+    memory(root, parts, sink);
+}
+
+/// RAM of the host and of its guests. What is not given has its default.
+fn memory(root: &Node, parts: &Parts<'_>, sink: &mut Sink<'_>) {
+    let Some(host) = root.entries().iter().find(|e| e.key == "host") else { return };
+    let given = host.node.get("memory");
+    let has = given.map_or(Some(Host::default_memory().0), |_| size(given));
+    let host_right = has.is_some_and(|s| HOST_MEMORY.contains(&s) && whole_mib(s));
+    if let Some(node) = given.filter(|_| has.is_some() && !host_right) {
+        sink.error(node.span.clone(), "a host has 512M to 8G of RAM, a multiple of 1M");
+    }
+    let mut guests = Some(0u64);
+    for guest in parts.guests.iter().flat_map(|g| g.values()) {
+        let memory = guest.node.get("memory");
+        let s = memory.map_or(Some(Guest::default_memory().0), |_| size(memory));
+        if let (Some(node), Some(s)) = (memory, s)
+            && (s < LEAST_GUEST_MEMORY || !whole_mib(s))
+        {
+            sink.error(node.span.clone(), "a guest has 64M of RAM or more, a multiple of 1M");
+        }
+        guests = guests.zip(s).map(|(sum, s)| sum.saturating_add(s));
+    }
+    if let (Some(has), Some(guests), true) = (has, guests, host_right)
+        && has < guests.saturating_add(HOST_RESERVE)
+    {
+        let place = given.map_or(&host.span, |m| &m.span);
+        let message = format!("the host has {}, its guests together {}", Size(has), Size(guests));
+        let help = format!("it needs {} for itself: give it more `memory`, or them less", Size(HOST_RESERVE));
+        sink.error_help(place.clone(), message, help);
+    }
+}
+
+fn whole_mib(bytes: u64) -> bool {
+    bytes.is_multiple_of(1 << 20)
+}

@@ -1,0 +1,160 @@
+//! Whether the expectations of a scenario fit to its steps.
+
+use super::check::{Parts, RAM};
+use crate::diagnostic::{Sink, suggest};
+use crate::kernel::Trait;
+use crate::yaml::{Entry, Node};
+
+/// What an expectation may assert of a look.
+const OF_TABLES: [&str; 3] = ["stage2", "effective", "exec"];
+
+pub(super) fn check(root: &Node, parts: &Parts<'_>, sink: &mut Sink<'_>) {
+    let Some(list) = root.entries().iter().find(|e| e.key == "expect") else { return };
+    for expectation in list.node.items() {
+        form(expectation, sink);
+        region(expectation, parts, sink);
+        looks(expectation, parts, sink);
+        if let (Some(_), Some(unless)) = (entry(expectation, "when"), entry(expectation, "unless")) {
+            let help =
+                "`when` holds for kernels that declare all its traits, `unless` for all others: choose one";
+            sink.error_help(unless.span.clone(), "`when` and `unless` in one expectation", help);
+        }
+    }
+    every_kernel_has_one(list, sink);
+}
+
+fn entry<'a>(node: &'a Node, key: &str) -> Option<&'a Entry> {
+    node.entries().iter().find(|e| e.key == key)
+}
+
+/// An expectation asserts something, in one of the two forms.
+fn form(expectation: &Node, sink: &mut Sink<'_>) {
+    let tables = expectation.entries().iter().find(|e| OF_TABLES.contains(&e.key.as_str()));
+    let at = entry(expectation, "at");
+    match (tables, entry(expectation, "unaligned")) {
+        (None, None) => {
+            // A key that is no key may have been meant to assert: that is said already.
+            let known = ["at", "of", "when", "unless"];
+            if let Some(first) = expectation.entries().first()
+                && expectation.entries().iter().all(|e| known.contains(&e.key.as_str()))
+            {
+                let help = "say what must be seen: `stage2`, `effective`, `exec`, or `unaligned`";
+                sink.error_help(first.span.clone(), "this expectation asserts nothing", help);
+            }
+        }
+        (Some(_), Some(unaligned)) => {
+            let help = "write two expectations: one of the tables with `at`, one of the probe without";
+            sink.error_help(unaligned.span.clone(), "`unaligned` stands beside what the tables say", help);
+        }
+        (Some(tables), None) if at.is_none() => {
+            let message = format!("`{}` needs `at`: the look at which it must hold", tables.key);
+            sink.error(tables.span.clone(), message);
+        }
+        (Some(_), None) => {}
+        (None, Some(_)) => {
+            if let Some(at) = at {
+                let message = "`unaligned` is about a probe, not about a look";
+                sink.error_help(at.span.clone(), message, "leave `at` out");
+            }
+        }
+    }
+}
+
+/// What it is about exists, and a guest has it.
+fn region(expectation: &Node, parts: &Parts<'_>, sink: &mut Sink<'_>) {
+    let Some(node) = expectation.get("of") else { return };
+    let Some(of) = node.text() else { return };
+    let unaligned = entry(expectation, "unaligned");
+    if of == RAM {
+        for entry in [unaligned, entry(expectation, "effective")].into_iter().flatten() {
+            let message = format!("`{}` is about a device's BAR, not about RAM", entry.key);
+            sink.error(entry.span.clone(), message);
+        }
+        return;
+    }
+    let Some(devices) = &parts.devices else { return };
+    if !devices.contains_key(of) {
+        let known = devices.keys().copied().chain([RAM]);
+        sink.error_help(node.span.clone(), format!("no device is called `{of}`"), suggest(of, known));
+        return;
+    }
+    if !parts.owner.contains_key(of) {
+        let message = format!("device `{of}` is assigned to no guest, so no guest's tables map it");
+        sink.error(node.span.clone(), message);
+        return;
+    }
+    if let Some(unaligned) = unaligned
+        && !parts.steps("probe").any(|s| s.word("device") == Some(of))
+    {
+        let message = format!("no step probes device `{of}`");
+        let help = "add `- probe: {guest: ..., device: ..., map: wc}` as the last step of the guest";
+        sink.error_help(unaligned.span.clone(), message, help);
+    }
+}
+
+/// The looks at which it must hold are made, and show what it asks of them.
+fn looks(expectation: &Node, parts: &Parts<'_>, sink: &mut Sink<'_>) {
+    let of = expectation.get("of").and_then(Node::text);
+    for node in expectation.get("at").into_iter().flat_map(Node::one_or_many) {
+        let Some(at) = node.text() else { continue };
+        let Some(place) = parts.steps.iter().position(|s| s.kind == "look" && s.word("name") == Some(at))
+        else {
+            let known = parts.steps("look").filter_map(|s| s.word("name"));
+            sink.error_help(node.span.clone(), format!("no look is called `{at}`"), suggest(at, known));
+            continue;
+        };
+        let known_device = |of: &&str| parts.devices.as_ref().is_some_and(|d| d.contains_key(of));
+        if let (Some(effective), Some(of)) = (entry(expectation, "effective"), of.filter(known_device)) {
+            let stored = |s: &super::check::Step<'_>| s.kind == "store" && s.word("device") == Some(of);
+            if !parts.steps[..place].iter().any(stored) {
+                let message =
+                    format!("no step stores to `{of}` before look `{at}`, so its guest has not mapped it");
+                let help = "`effective` needs a guest's own mapping: add a `store` before the look";
+                sink.error_help(effective.span.clone(), message, help);
+            }
+        }
+    }
+}
+
+/// Whatever a kernel declares, something is expected of it: else a cell would pass without proof.
+fn every_kernel_has_one(list: &Entry, sink: &mut Sink<'_>) {
+    let names: Vec<String> = Trait::ALL.iter().map(Trait::to_string).collect();
+    let chosen = |e: &Node| ["when", "unless"].map(|key| e.get(key).cloned());
+    let readable = |e: &Node| match chosen(e) {
+        [Some(_), Some(_)] => false,
+        both => both
+            .iter()
+            .flatten()
+            .flat_map(Node::one_or_many)
+            .all(|t| names.iter().any(|n| t.text() == Some(n))),
+    };
+    // What is unreadable is reported already, and may be meant for any kernel.
+    if list.node.items().is_empty() || !list.node.items().iter().all(readable) {
+        return;
+    }
+    let all = |node: Option<&Node>, declared: &[&str]| {
+        node.is_none_or(|n| n.one_or_many().iter().all(|t| t.text().is_some_and(|t| declared.contains(&t))))
+    };
+    for set in 0..1usize << names.len() {
+        let declared: Vec<&str> =
+            names.iter().enumerate().filter(|(i, _)| set & 1 << i != 0).map(|(_, n)| n.as_str()).collect();
+        let applies = |e: &Node| {
+            let unless = e.get("unless");
+            all(e.get("when"), &declared) && (unless.is_none() || !all(unless, &declared))
+        };
+        if !list.node.items().iter().any(applies) {
+            let of = if declared.is_empty() {
+                "no trait".to_owned()
+            } else {
+                format!("just {}", declared.join(", "))
+            };
+            let help = "add one for such kernels, with `unless` or `when`: a cell of which nothing is expected proves nothing";
+            sink.error_help(
+                list.span.clone(),
+                format!("nothing is expected of a kernel that declares {of}"),
+                help,
+            );
+            return;
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! Text to [`Scenario`], or all mistakes of the text at once.
+
+use super::{Promise, Scenario, Size, check, schema};
+use crate::diagnostic::Diagnostics;
+use crate::shape::{self, Format, Shape};
+use serde::{Deserialize, Deserializer};
+use std::sync::LazyLock;
+
+static SCHEMA: LazyLock<serde_json::Value> = LazyLock::new(schema::value);
+
+const FORMATS: [Format; 3] = [
+    Format { name: "name", what: "a name", number: false, check: check::name },
+    Format {
+        name: "promise",
+        what: "a promise like I1",
+        number: false,
+        check: |text| Promise::try_from(text.to_owned()).map(drop),
+    },
+    Format {
+        name: "size",
+        what: "a size like 16M",
+        number: true,
+        check: |text| Size::try_from(text.to_owned()).map(drop),
+    },
+];
+
+/// Reads the scenario file `file`, whose content is `text`. The name `file` is shown, and its stem must be the scenario's
+/// name; nothing is opened.
+///
+/// # Errors
+/// All mistakes of the file, in its order.
+pub fn load(file: &str, text: &str) -> Result<Scenario, Diagnostics> {
+    let shape = Shape { schema: &SCHEMA, formats: &FORMATS };
+    shape::read(file, text, &shape, |root, sink| check::check(file, root, sink))
+}
+
+/// One `T`, or a list of them.
+pub(super) fn one_or_many<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    from: D,
+) -> Result<Vec<T>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum OneOrMany<T> {
+        One(T),
+        Many(Vec<T>),
+    }
+    Ok(match OneOrMany::deserialize(from)? {
+        OneOrMany::One(one) => vec![one],
+        OneOrMany::Many(many) => many,
+    })
+}

@@ -1,0 +1,66 @@
+//! The JSON schema of scenarios, from their types: for editors, and for the loader itself.
+
+use super::{MemoryType, Scenario};
+use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings, json_schema};
+use serde_json::{Value, json};
+
+/// The JSON schema (draft 7) of scenario files, as committed in `scenarios/schema.json`.
+pub fn schema() -> String {
+    format!("{:#}\n", value())
+}
+
+/// The same as a value.
+pub(super) fn value() -> Value {
+    let mut value = SchemaSettings::draft07().into_generator().into_root_schema_for::<Scenario>().to_value();
+    forget_empty_defaults(&mut value);
+    // serde_json keeps the order of insertion if any crate of the build asks for it; the file must not depend on that.
+    value.sort_all_objects();
+    value
+}
+
+/// A key that may be left out needs no `default` that only says so: `null` is not even of the key's type.
+fn forget_empty_defaults(schema: &mut Value) {
+    if let Some(object) = schema.as_object_mut() {
+        if object.get("default").is_some_and(|d| *d == json!(null) || *d == json!([]) || *d == json!({})) {
+            object.remove("default");
+        }
+        object.values_mut().for_each(forget_empty_defaults);
+    } else if let Some(array) = schema.as_array_mut() {
+        array.iter_mut().for_each(forget_empty_defaults);
+    }
+}
+
+/// `propertyNames` of maps from names.
+pub(super) fn names() -> Value {
+    json!({"type": "string", "format": "name", "pattern": super::check::NAME_PATTERN})
+}
+
+/// [`s2lab_protocol::MapKind`]; the agents' crate knows no schemas.
+pub(super) fn map_kind(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"oneOf": [
+        {"const": "wc", "description": "Through `resourceN_wc`: Normal-NC at the guest's stage 1."},
+        {"const": "device", "description": "Through `resourceN`: Device-nGnRE at the guest's stage 1."},
+    ]})
+}
+
+/// Names of memory types.
+pub(super) fn memory_type(_: &mut SchemaGenerator) -> Schema {
+    let names: Vec<Value> = MemoryType::ALL.iter().map(|t| json!(t)).collect();
+    json_schema!({"type": "string", "enum": names})
+}
+
+/// Widths of stores.
+pub(super) fn widths(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "items": {"type": "integer", "enum": super::check::WIDTHS},
+        "minItems": 1,
+        "uniqueItems": true,
+    })
+}
+
+/// One `T`, or a list of them.
+pub(super) fn one_or_many<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
+    let one = generator.subschema_for::<T>();
+    json_schema!({"anyOf": [one, {"type": "array", "items": one, "minItems": 1, "uniqueItems": true}]})
+}

@@ -1,0 +1,296 @@
+//! Holds a [`Node`] against a JSON schema and reports all that does not fit, each at its place. The schemas are those of
+//! our own types, so it reads what schemars writes for them in draft 7 and no more:
+//!
+//! - `$ref`, and `allOf` of one reference;
+//! - `object` with `properties`, `required`, `additionalProperties`, `propertyNames`, `maxProperties`, `minProperties`;
+//! - `array` with `items`, `minItems`, `maxItems`, `uniqueItems`; `anyOf` of one thing and a list of it;
+//! - `string` with `enum`, or with a `format` that a [`Format`] checks; `integer` with `enum`; `oneOf` of `const`s;
+//! - `oneOf` of mappings with one key each (an externally tagged enum), or with a key that has a `const` (internally tagged).
+
+use crate::diagnostic::{Diagnostics, Sink, closest, suggest};
+use crate::yaml::{self, Class, Node, Value};
+use serde::de::DeserializeOwned;
+use serde_json::Value as Json;
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+/// A `format` of strings: its name, what to call one, and the check.
+pub(crate) struct Format {
+    pub(crate) name: &'static str,
+    /// With an article: `a size like 16M`.
+    pub(crate) what: &'static str,
+    /// Whether a whole number may stand for it.
+    pub(crate) number: bool,
+    /// The reason why a text is none.
+    pub(crate) check: fn(&str) -> Result<(), String>,
+}
+
+pub(crate) struct Shape<'a> {
+    pub(crate) schema: &'a Json,
+    pub(crate) formats: &'a [Format],
+}
+
+/// Reads `text` as a `T`: holds it against `shape`, hands the tree to `check` for what a schema cannot say, and decodes it
+/// if both found nothing. Returns all mistakes at once.
+pub(crate) fn read<T: DeserializeOwned>(
+    file: &str,
+    text: &str,
+    shape: &Shape<'_>,
+    check: impl FnOnce(&Node, &mut Sink<'_>),
+) -> Result<T, Diagnostics> {
+    let mut sink = Sink::new(file, text);
+    let Some(root) = yaml::parse(text, &mut sink) else { return sink.finish(None) };
+    shape.check(&root, &mut sink);
+    check(&root, &mut sink);
+    let value = if sink.is_empty() { decode(text, &mut sink) } else { None };
+    sink.finish(value)
+}
+
+/// Decodes a text whose tree was found right. Should serde_yaml still disagree, its reason is reported at its place.
+fn decode<T: DeserializeOwned>(text: &str, sink: &mut Sink<'_>) -> Option<T> {
+    // Enums are mappings with one key here, not YAML tags.
+    match serde_yaml::with::singleton_map_recursive::deserialize(serde_yaml::Deserializer::from_str(text)) {
+        Ok(value) => Some(value),
+        Err(e) => {
+            let at = e.location().map_or(0, |l| l.index());
+            sink.error(at..at, e.to_string());
+            None
+        }
+    }
+}
+
+impl Shape<'_> {
+    /// Reports every place at which `root` does not fit.
+    pub(crate) fn check(&self, root: &Node, sink: &mut Sink<'_>) {
+        self.walk(self.schema, root, &root.span, sink);
+    }
+
+    /// `place` is where to report what is wrong with the node as a whole: its key, where it has one.
+    fn walk(&self, schema: &Json, node: &Node, place: &Range<usize>, sink: &mut Sink<'_>) {
+        let schema = self.resolve(schema);
+        if let Some(many) = list_alternative(schema) {
+            let one = !matches!(node.value, Value::List(_));
+            return self.walk(if one { &schema["anyOf"][0] } else { many }, node, place, sink);
+        }
+        if let Some(variants) = schema["oneOf"].as_array().filter(|v| v.iter().all(|v| v["type"] == "object"))
+        {
+            return match tag_key(variants) {
+                Some(tag) => self.tagged(variants, tag, node, place, sink),
+                None => self.one_key(variants, node, place, sink),
+            };
+        }
+        if let Some(words) = words(schema) {
+            return self.word(&words, node, sink);
+        }
+        match schema["type"].as_str() {
+            Some("object") => self.mapping(schema, node, place, sink),
+            Some("array") => self.list(schema, node, place, sink),
+            _ => self.scalar(schema, node, sink),
+        }
+    }
+
+    fn resolve<'s>(&'s self, schema: &'s Json) -> &'s Json {
+        let mut schema = schema;
+        // Our types are not recursive in references; the bound keeps a broken schema from looping.
+        for _ in 0..8 {
+            let inner = schema["allOf"].as_array().filter(|all| all.len() == 1).map_or(schema, |all| &all[0]);
+            let Some(path) = inner["$ref"].as_str() else { return inner };
+            let Some(target) = path.strip_prefix('#').and_then(|p| self.schema.pointer(p)) else {
+                return inner;
+            };
+            schema = target;
+        }
+        schema
+    }
+
+    fn mapping(&self, schema: &Json, node: &Node, place: &Range<usize>, sink: &mut Sink<'_>) {
+        let Value::Map(entries) = &node.value else {
+            return mismatch(node, "a mapping", sink);
+        };
+        let properties = schema["properties"].as_object();
+        let mut misspelt = Vec::new();
+        for entry in entries {
+            match properties.and_then(|p| p.get(&entry.key)) {
+                Some(inner) => self.walk(inner, &entry.node, &entry.span, sink),
+                None if schema["additionalProperties"].is_object() => {
+                    if let Some(format) = self.format(&schema["propertyNames"])
+                        && let Err(why) = (format.check)(&entry.key)
+                    {
+                        sink.error(entry.span.clone(), why);
+                    }
+                    self.walk(&schema["additionalProperties"], &entry.node, &entry.span, sink);
+                }
+                None => {
+                    let known: Vec<&str> =
+                        properties.into_iter().flatten().map(|(k, _)| k.as_str()).collect();
+                    misspelt.extend(closest(&entry.key, &known));
+                    let message = format!("unknown key `{}`", entry.key);
+                    sink.error_help(entry.span.clone(), message, suggest(&entry.key, known));
+                }
+            }
+        }
+        for key in schema["required"].as_array().into_iter().flatten().filter_map(Json::as_str) {
+            // A key that is there but misspelt is one mistake, not two.
+            if !entries.iter().any(|e| e.key == key) && !misspelt.contains(&key) {
+                let about = properties.and_then(|p| p.get(key)).and_then(|s| s["description"].as_str());
+                let message = format!("missing key `{key}`");
+                match about.and_then(|a| a.lines().next()) {
+                    Some(about) => sink.error_help(place.clone(), message, format!("`{key}`: {about}")),
+                    None => sink.error(place.clone(), message),
+                }
+            }
+        }
+        self.count(schema, "Properties", entries.len(), place, sink);
+    }
+
+    fn list(&self, schema: &Json, node: &Node, place: &Range<usize>, sink: &mut Sink<'_>) {
+        let Value::List(items) = &node.value else {
+            return mismatch(node, "a list", sink);
+        };
+        let mut seen = BTreeSet::new();
+        for item in items {
+            let at = item.entries().first().map_or(&item.span, |e| &e.span);
+            self.walk(&schema["items"], item, at, sink);
+            if schema["uniqueItems"] == true
+                && let Some(text) = item.written()
+                && !seen.insert(text)
+            {
+                sink.error(item.span.clone(), format!("`{text}` is there twice"));
+            }
+        }
+        self.count(schema, "Items", items.len(), place, sink);
+    }
+
+    fn count(&self, schema: &Json, of: &str, is: usize, place: &Range<usize>, sink: &mut Sink<'_>) {
+        let bound = |which: &str| schema[format!("{which}{of}")].as_u64();
+        if let Some(least) = bound("min").filter(|least| (is as u64) < *least) {
+            let message = match least {
+                1 => "at least one is needed here".to_owned(),
+                _ => format!("at least {least} are needed here, there are {is}"),
+            };
+            sink.error(place.clone(), message);
+        }
+        if let Some(most) = bound("max").filter(|most| is as u64 > *most) {
+            sink.error(place.clone(), format!("at most {most} may be here, there are {is}"));
+        }
+    }
+
+    fn one_key(&self, variants: &[Json], node: &Node, place: &Range<usize>, sink: &mut Sink<'_>) {
+        let inner = |name: &str| variants.iter().find_map(|v| v["properties"].get(name));
+        let known = || variants.iter().filter_map(|v| v["required"][0].as_str());
+        let list = || known().map(|k| format!("`{k}`")).collect::<Vec<_>>().join(", ");
+        let Value::Map(entries) = &node.value else {
+            return mismatch(node, &format!("a mapping with one key of {}", list()), sink);
+        };
+        if entries.is_empty() {
+            sink.error(place.clone(), format!("one key of {} is needed here", list()));
+        }
+        for (i, entry) in entries.iter().enumerate() {
+            match inner(&entry.key) {
+                Some(_) if i > 0 => {
+                    let message = format!("`{}` and `{}` in one item", entries[0].key, entry.key);
+                    sink.error_help(entry.span.clone(), message, "begin a new item with `- `");
+                }
+                Some(schema) => self.walk(schema, &entry.node, &entry.span, sink),
+                None => {
+                    let message = format!("unknown key `{}`", entry.key);
+                    sink.error_help(entry.span.clone(), message, suggest(&entry.key, known()));
+                }
+            }
+        }
+    }
+
+    fn tagged(&self, variants: &[Json], tag: &str, node: &Node, place: &Range<usize>, sink: &mut Sink<'_>) {
+        let name = |v: &Json| v["properties"][tag]["const"].as_str().map(str::to_owned);
+        let names: Vec<String> = variants.iter().filter_map(name).collect();
+        if !matches!(node.value, Value::Map(_)) {
+            return mismatch(node, "a mapping", sink);
+        }
+        match node.get(tag) {
+            Some(given) => {
+                match variants.iter().find(|v| v["properties"][tag]["const"].as_str() == given.text()) {
+                    Some(variant) => self.mapping(variant, node, place, sink),
+                    None => self.word(&names.iter().map(String::as_str).collect::<Vec<_>>(), given, sink),
+                }
+            }
+            None => sink.error_help(
+                place.clone(),
+                format!("missing key `{tag}`"),
+                format!("known here: {}", names.join(", ")),
+            ),
+        }
+    }
+
+    fn word(&self, words: &[&str], node: &Node, sink: &mut Sink<'_>) {
+        match node.written() {
+            Some(text) if words.contains(&text) => {}
+            Some(text) => {
+                sink.error_help(
+                    node.span.clone(),
+                    format!("`{text}` is not known here"),
+                    suggest(text, words.iter().copied()),
+                );
+            }
+            None if words.len() == 1 => mismatch(node, &format!("`{}`", words[0]), sink),
+            None => mismatch(node, &format!("one of {}", words.join(", ")), sink),
+        }
+    }
+
+    fn scalar(&self, schema: &Json, node: &Node, sink: &mut Sink<'_>) {
+        let format = self.format(schema);
+        let integer = schema["type"] == "integer";
+        let what = format.map_or(if integer { "a whole number" } else { "text" }, |f| f.what);
+        let text = match (&node.value, integer || format.is_some_and(|f| f.number)) {
+            (Value::Scalar(Class::Text, text), _) if !integer => text,
+            (Value::Scalar(Class::Integer, text), true) => text,
+            _ => return mismatch(node, what, sink),
+        };
+        if let Some(Err(why)) = format.map(|f| (f.check)(text)) {
+            sink.error(node.span.clone(), why);
+        }
+        let known: Vec<String> =
+            schema["enum"].as_array().into_iter().flatten().map(Json::to_string).collect();
+        if integer && !known.is_empty() && !known.contains(text) {
+            let help = format!("known here: {}", known.join(", "));
+            sink.error_help(node.span.clone(), format!("`{text}` is not known here"), help);
+        }
+    }
+
+    fn format(&self, schema: &Json) -> Option<&Format> {
+        let name = schema["format"].as_str()?;
+        self.formats.iter().find(|f| f.name == name)
+    }
+}
+
+fn mismatch(node: &Node, expected: &str, sink: &mut Sink<'_>) {
+    sink.error(node.span.clone(), format!("{expected} is expected here, this is {}", node.kind()));
+}
+
+/// Of `anyOf: [X, list of X]` the list.
+fn list_alternative(schema: &Json) -> Option<&Json> {
+    schema["anyOf"].as_array()?.iter().find(|s| s["type"] == "array")
+}
+
+/// The words that a choice allows, in the schema's order.
+fn words(schema: &Json) -> Option<Vec<&str>> {
+    fn of(schema: &Json) -> Option<Vec<&str>> {
+        match (schema["const"].as_str(), schema["enum"].as_array()) {
+            (Some(word), _) => Some(vec![word]),
+            (None, Some(words)) => words.iter().map(Json::as_str).collect(),
+            (None, None) => None,
+        }
+    }
+    match schema["oneOf"].as_array() {
+        Some(variants) => Some(variants.iter().map(of).collect::<Option<Vec<_>>>()?.concat()),
+        None => of(schema),
+    }
+}
+
+/// The key that tells variants apart by a `const`, if they have one.
+fn tag_key(variants: &[Json]) -> Option<&str> {
+    let first = variants.first()?["properties"].as_object()?;
+    first
+        .iter()
+        .map(|(key, _)| key.as_str())
+        .find(|key| variants.iter().all(|v| v["properties"][*key]["const"].is_string()))
+}

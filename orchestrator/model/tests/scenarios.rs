@@ -1,0 +1,184 @@
+//! Scenario files: the committed ones, a corpus of right and wrong ones, and whatever chance makes of them.
+
+#![cfg(test)]
+
+use proptest::prelude::*;
+use s2lab_model::scenario::{Scenario, load, schema};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// The YAML files of a folder of the repository, sorted; at least one.
+fn files(folder: &str) -> Vec<(String, String)> {
+    let mut found: Vec<_> = fs::read_dir(repository().join(folder))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|e| e == "yaml"))
+        .map(|path| {
+            (path.file_name().unwrap().to_str().unwrap().to_owned(), fs::read_to_string(&path).unwrap())
+        })
+        .collect();
+    found.sort();
+    assert!(!found.is_empty(), "{folder}");
+    found
+}
+
+const VALID: [&str; 3] =
+    ["scenarios", "orchestrator/tests/scenarios", "orchestrator/model/tests/scenarios/valid"];
+
+#[test]
+fn right_files_load() {
+    for (file, text) in VALID.into_iter().flat_map(files) {
+        let scenario = load(&file, &text).unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(format!("{}.yaml", scenario.scenario), file);
+    }
+}
+
+/// The log holds the scenario as JSON.
+#[test]
+fn a_loaded_scenario_survives_the_log() {
+    for (file, text) in VALID.into_iter().flat_map(files) {
+        let scenario = load(&file, &text).unwrap();
+        let json = serde_json::to_string(&scenario).unwrap();
+        assert_eq!(serde_json::from_str::<Scenario>(&json).unwrap(), scenario, "{json}");
+    }
+}
+
+#[test]
+fn committed_files_name_the_schema_in_their_first_line() {
+    for (file, text) in files("scenarios") {
+        assert_eq!(text.lines().next(), Some("# yaml-language-server: $schema=schema.json"), "{file}");
+    }
+}
+
+#[test]
+fn every_mistake_is_shown() {
+    for (file, text) in files("orchestrator/model/tests/scenarios/invalid") {
+        let mistakes = load(&file, &text).expect_err(&file);
+        insta::with_settings!({prepend_module_to_snapshot => false, omit_expression => true, snapshot_path => "scenarios/invalid"}, {
+            insta::assert_snapshot!(file.trim_end_matches(".yaml"), mistakes.to_string());
+        });
+    }
+}
+
+#[test]
+fn the_committed_schema_is_that_of_the_types() {
+    let path = repository().join("scenarios/schema.json");
+    if std::env::var_os("S2LAB_WRITE_SCHEMA").is_some() {
+        fs::write(&path, schema()).unwrap();
+    }
+    assert!(
+        fs::read_to_string(&path).unwrap() == schema(),
+        "scenarios/schema.json is not what the types say; S2LAB_WRITE_SCHEMA=1 writes it anew"
+    );
+}
+
+#[test]
+fn every_key_of_the_schema_is_documented() {
+    fn undocumented(at: &str, schema: &serde_json::Value, found: &mut Vec<String>) {
+        for (key, inner) in schema["properties"].as_object().into_iter().flatten() {
+            if !inner["description"].is_string() {
+                found.push(format!("{at}.{key}"));
+            }
+        }
+        for (key, inner) in schema.as_object().into_iter().flatten() {
+            undocumented(&format!("{at}.{key}"), inner, found);
+        }
+        for (i, inner) in schema.as_array().into_iter().flatten().enumerate() {
+            undocumented(&format!("{at}[{i}]"), inner, found);
+        }
+    }
+    let mut found = Vec::new();
+    undocumented("", &serde_json::from_str(&schema()).unwrap(), &mut found);
+    // The keys of a step stand for its variants, whose description is beside them.
+    found.retain(|path| !path.starts_with(".definitions.Step.oneOf["));
+    assert!(found.is_empty(), "{found:#?}");
+}
+
+/// What the loader owes for any text: a scenario, or mistakes in order whose places are inside of the text.
+fn hold_the_loader_to_its_word(text: &str) {
+    let Err(mistakes) = load("x.yaml", text) else { return };
+    let lines: Vec<&str> = text.split('\n').collect();
+    assert!(mistakes.iter().count() > 0);
+    let mut last = 0;
+    for mistake in &mistakes {
+        assert!(mistake.span.start >= last && mistake.span.end <= text.len(), "{mistake:?}");
+        last = mistake.span.start;
+        assert_eq!(lines[mistake.line - 1].trim_end_matches('\r'), mistake.source);
+        assert!(mistake.column <= mistake.source.chars().count() + 2, "{mistake:?}");
+        assert!(
+            mistake.to_string().starts_with(&format!("x.yaml:{}:{}: error: ", mistake.line, mistake.column))
+        );
+    }
+    assert!(!mistakes.to_string().chars().any(|c| c.is_control() && c != '\n' && c != '\t'));
+}
+
+/// A text of which one piece was taken out, doubled, moved or exchanged.
+fn mutated() -> impl Strategy<Value = String> {
+    let texts: Vec<String> = VALID.into_iter().flat_map(files).map(|(_, text)| text).collect();
+    let insertion = prop_oneof![
+        "[-:,{}\\[\\]&*!|>'\"#%@` \n\t]{1,3}",
+        "[a-z0-9]{1,6}",
+        any::<char>().prop_map(String::from),
+        Just("\u{feff}".to_owned()),
+        Just("\r".to_owned()),
+        Just("---\n".to_owned()),
+    ];
+    (prop::sample::select(texts), any::<prop::sample::Index>(), 0usize..40, insertion, 0..4).prop_map(
+        |(text, at, length, insertion, kind)| {
+            let mut chars: Vec<char> = text.chars().collect();
+            let from = at.index(chars.len());
+            let to = (from + length).min(chars.len());
+            let piece: Vec<char> = chars[from..to].to_vec();
+            match kind {
+                0 => drop(chars.drain(from..to)),
+                1 => drop(chars.splice(from..from, piece)),
+                2 => drop(chars.splice(from..to, insertion.chars())),
+                _ => drop(chars.splice(from..from, insertion.chars())),
+            }
+            chars.into_iter().collect()
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1500))]
+
+    #[test]
+    fn any_change_loads_or_is_reported_in_its_place(text in mutated()) {
+        hold_the_loader_to_its_word(&text);
+    }
+
+    #[test]
+    fn two_changes_too(text in mutated(), at in any::<prop::sample::Index>(), c in "[-:,{}\\[\\]&*!|>'\" \n]") {
+        let at = at.index(text.chars().count() + 1);
+        let text: String = text.chars().take(at).chain(c.chars()).chain(text.chars().skip(at)).collect();
+        hold_the_loader_to_its_word(&text);
+    }
+
+    #[test]
+    fn no_text_panics(text in "\\PC{0,200}") {
+        hold_the_loader_to_its_word(&text);
+    }
+
+    #[test]
+    fn no_yaml_like_text_panics(text in "([ \n]{0,3}[-?:,{}\\[\\]&*!|>'\"#%@a-z0-9]{1,4}){0,40}") {
+        hold_the_loader_to_its_word(&text);
+    }
+}
+
+#[test]
+fn a_large_file_is_refused_and_a_large_line_is_not_shown_whole() {
+    let mistakes = load("x.yaml", &"a".repeat(70_000)).unwrap_err().to_string();
+    assert!(mistakes.contains("the most is 65536") && mistakes.len() < 1000, "{mistakes}");
+}
+
+#[test]
+fn hostile_nesting_ends_soon() {
+    for unit in ["[", "{", "- ", "? ", "{a: ", "[a: "] {
+        hold_the_loader_to_its_word(&unit.repeat(20_000));
+    }
+}
