@@ -20,13 +20,13 @@ fn leaf(format: Format, hcr: u64, level: i8, descriptor: u64) -> Stage2Leaf {
 /// `None`: KVM does not write this one on such a machine.
 #[test]
 fn golden() {
-    const ROWS: [(&str, u64, u64, u64, Option<&str>, Option<&str>); 4] = [
+    let rows = [
         ("Device-nGnRE", 0x7c7, 0x7c5, 0x4c7, Some("Device-nGnRE"), Some("Device-nGnRE")),
         ("Normal-NC", 0x7d7, 0x7d5, 0x4d7, Some("Normal-NC"), Some("Normal-NC")),
         ("RAM without FWB", 0x7ff, 0x7fd, 0x4ff, Some("Normal-WB"), None),
         ("RAM with FWB", 0x7db, 0x7d9, 0x4db, None, Some("Normal-WB")),
     ];
-    for (name, page, block, lpa2, off, on) in ROWS {
+    for (name, page, block, lpa2, off, on) in rows {
         for (hcr, expected) in [(HCR, off), (HCR_FWB, on)] {
             let Some(expected) = expected else { continue };
             let forms = [

@@ -149,7 +149,7 @@ impl PhysMem for Garbage {
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^= z >> 31;
         let near =
-            if self.pages == 0 { z } else { z & !0x000f_ffff_ffff_f000 | (z >> 12) % (self.pages + 2) << 12 };
+            if self.pages == 0 { z } else { z & !0x000f_ffff_ffff_f000 | (((z >> 12) % (self.pages + 2)) << 12) };
         Some(if z >> 60 < 12 { near | 0b11 } else { near })
     }
 }
