@@ -1,0 +1,125 @@
+//! The command line of the emulated host's QEMU: a pure function of what the host is made of.
+
+use s2lab_model::scenario::DeviceModel;
+use std::path::Path;
+
+/// Physical address of the first byte of RAM on `-M virt` (QEMU 10.0 hw/arm/virt.c, VIRT_MEM).
+pub const RAM_START: u64 = 0x4000_0000;
+/// Slot on the root bus of the first device's root port; the ones below are for s2lab's own devices.
+const FIRST_PORT: usize = 8;
+/// vCPUs of the host. Two, because QEMU before 10.2 raises no alignment fault on Device memory when it generates code for
+/// a single thread (QEMU 10.0 tcg/tcg-op-ldst.c, tcg_canonicalize_memop; mended by accel/tcg MO_ALIGN_TLB_ONLY).
+pub const HOST_CPUS: u32 = 2;
+/// Name of the virtio-serial port between s2lab and the host's agent.
+pub const AGENT_PORT: &str = "s2lab";
+
+/// Descriptors that QEMU inherits, by the numbers they have in it.
+#[derive(Debug, Clone, Copy)]
+pub struct Channels {
+    pub qmp: i32,
+    pub gdb: i32,
+    pub console: i32,
+    pub agent: i32,
+}
+
+/// One device of the scenario, behind a root port of its own: without one ivshmem has no reset method.
+#[derive(Debug, Clone)]
+pub struct PciDevice<'a> {
+    pub name: &'a str,
+    pub model: DeviceModel,
+    pub bar_size: u64,
+    /// Descriptor of the BAR's memory.
+    pub bar: i32,
+}
+
+/// All that the command line depends on.
+#[derive(Debug)]
+pub struct HostMachine<'a> {
+    pub cpu: &'a str,
+    pub ram_size: u64,
+    /// Descriptor of the RAM.
+    pub ram: i32,
+    pub channels: Channels,
+    pub kernel: &'a Path,
+    /// Descriptor of the initramfs.
+    pub initramfs: i32,
+    pub kernel_arguments: &'a str,
+    pub devices: &'a [PciDevice<'a>],
+}
+
+/// PCI address in the host of the root port of the scenario's `index`-th device.
+pub fn port_address(index: usize) -> String {
+    format!("0000:00:{:02x}.0", FIRST_PORT + index)
+}
+
+/// QEMU's id of a device.
+pub fn device_id(name: &str) -> String {
+    format!("dev-{name}")
+}
+
+impl HostMachine<'_> {
+    pub fn arguments(&self) -> Vec<String> {
+        let Channels { qmp, gdb, console, agent } = self.channels;
+        let mut args = vec![];
+        let mut add = |option: &str, value: String| args.extend([option.to_owned(), value]);
+        add("-M", "virt,virtualization=on,gic-version=3,iommu=smmuv3,memory-backend=ram".into());
+        add("-accel", "tcg,thread=multi".into());
+        add("-cpu", self.cpu.into());
+        add("-smp", HOST_CPUS.to_string());
+        add("-m", format!("{}M", self.ram_size >> 20));
+        add("-object", shared_memory("ram", self.ram, self.ram_size));
+        for (id, fd) in [("qmp", qmp), ("gdb", gdb), ("console", console), ("agent", agent)] {
+            add("-chardev", format!("socket,id={id},fd={fd}"));
+        }
+        add("-mon", "chardev=qmp,mode=control".into());
+        add("-gdb", "chardev:gdb".into());
+        add("-serial", "chardev:console".into());
+        add("-device", "virtio-serial-pci,id=agent-bus,addr=0x1".into());
+        add("-device", format!("virtserialport,bus=agent-bus.0,chardev=agent,name={AGENT_PORT}"));
+        for (index, device) in self.devices.iter().enumerate() {
+            let (name, slot) = (device.name, FIRST_PORT + index);
+            add("-object", shared_memory(&format!("bar-{name}"), device.bar, device.bar_size));
+            add(
+                "-device",
+                format!("pcie-root-port,id=port-{name},chassis={slot},slot={slot},addr={slot:#x}"),
+            );
+            // Without `master=on` such a machine cannot be migrated (QEMU 10.0 hw/misc/ivshmem-pci.c).
+            let model = match device.model {
+                DeviceModel::IvshmemPlain => format!("ivshmem-plain,memdev=bar-{name},master=on"),
+            };
+            add("-device", format!("{model},id={},bus=port-{name}", device_id(name)));
+        }
+        add("-kernel", self.kernel.display().to_string());
+        add("-initrd", format!("/proc/self/fd/{}", self.initramfs));
+        add("-append", self.kernel_arguments.into());
+        add("-display", "none".into());
+        args.extend(["-nodefaults", "-no-reboot", "-S"].map(String::from));
+        args
+    }
+}
+
+fn shared_memory(id: &str, fd: i32, size: u64) -> String {
+    format!("memory-backend-file,id={id},mem-path=/proc/self/fd/{fd},share=on,size={size}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_whole_command_line() {
+        let device =
+            |name, bar| PciDevice { name, model: DeviceModel::IvshmemPlain, bar_size: 16 << 20, bar };
+        let machine = HostMachine {
+            cpu: "neoverse-v1,pauth-impdef=on",
+            ram_size: 1536 << 20,
+            ram: 10,
+            channels: Channels { qmp: 11, gdb: 12, console: 13, agent: 14 },
+            kernel: Path::new("/store/Image"),
+            initramfs: 15,
+            kernel_arguments: "console=ttyAMA0",
+            devices: &[device("nic", 16), device("gpu", 17)],
+        };
+        insta::assert_snapshot!(machine.arguments().join("\n"));
+    }
+}

@@ -1,0 +1,96 @@
+//! Memory that s2lab and QEMU share: the host's RAM and the devices' BARs, each a memfd mapped on both sides.
+
+use rustix::{
+    fd::{AsFd, BorrowedFd, OwnedFd},
+    fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create},
+    mm::{MapFlags, ProtFlags, mmap, munmap},
+};
+use s2lab_mmu::PhysMem;
+use std::{ffi::c_void, io, ptr::NonNull};
+
+/// A memfd and this process's mapping of it. It takes room only where it was written.
+#[derive(Debug)]
+pub struct SharedMemory {
+    fd: OwnedFd,
+    base: NonNull<c_void>,
+    size: usize,
+}
+
+// SAFETY: the mapping belongs to this value alone and is only read, by volatile loads.
+unsafe impl Send for SharedMemory {}
+// SAFETY: as above; nothing is written through a shared reference.
+unsafe impl Sync for SharedMemory {}
+
+impl SharedMemory {
+    /// `size` bytes of zeroes.
+    pub fn new(name: &str, size: u64) -> io::Result<Self> {
+        let fd = memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+        ftruncate(&fd, size)?;
+        // If QEMU could shrink the file, our loads beyond its end would be SIGBUS.
+        fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW)?;
+        let size = usize::try_from(size).map_err(io::Error::other)?;
+        // SAFETY: a fresh mapping at an address of the kernel's choice; nothing else refers to it.
+        let base = unsafe { mmap(std::ptr::null_mut(), size, ProtFlags::READ, MapFlags::SHARED, &fd, 0)? };
+        let base = NonNull::new(base).ok_or_else(|| io::Error::other("mmap gave a null address"))?;
+        Ok(Self { fd, base, size })
+    }
+
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    pub fn size(&self) -> u64 {
+        self.size as u64
+    }
+
+    /// The aligned little-endian word at byte `offset`; `None` beyond the end.
+    pub fn word(&self, offset: u64) -> Option<u64> {
+        const WORD: usize = size_of::<u64>();
+        let offset = usize::try_from(offset).ok()?;
+        if offset % WORD != 0 || offset.checked_add(WORD)? > self.size {
+            return None;
+        }
+        // SAFETY: inside of the mapping and aligned. QEMU may write at the same time, hence volatile.
+        let value = unsafe { self.base.cast::<u8>().add(offset).cast::<u64>().read_volatile() };
+        Some(u64::from_le(value))
+    }
+}
+
+impl Drop for SharedMemory {
+    fn drop(&mut self) {
+        // SAFETY: mapped by `new` with this size, and no reference into it outlives `self`.
+        if let Err(error) = unsafe { munmap(self.base.as_ptr(), self.size) } {
+            tracing::warn!(%error, "munmap");
+        }
+    }
+}
+
+/// The host's RAM in its physical address space.
+#[derive(Debug)]
+pub struct HostRam {
+    pub memory: SharedMemory,
+    /// Physical address of the first byte.
+    pub start: u64,
+}
+
+impl PhysMem for HostRam {
+    fn read_u64(&self, pa: u64) -> Option<u64> {
+        self.memory.word(pa.checked_sub(self.start)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_seen_through_the_other_side_and_bounded() {
+        let memory = SharedMemory::new("test", 4096).unwrap();
+        rustix::io::pwrite(memory.fd(), &0x1122_3344_5566_7788u64.to_le_bytes(), 4088).unwrap();
+        assert_eq!(memory.word(4088), Some(0x1122_3344_5566_7788));
+        assert_eq!((memory.word(4096), memory.word(4), memory.word(u64::MAX)), (None, None, None));
+        let ram = HostRam { memory, start: 0x4000_0000 };
+        assert_eq!(ram.read_u64(0x4000_0ff8), Some(0x1122_3344_5566_7788));
+        assert_eq!((ram.read_u64(0x3fff_fff8), ram.read_u64(0x4000_1000)), (None, None));
+    }
+}

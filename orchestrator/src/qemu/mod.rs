@@ -1,0 +1,9 @@
+//! QEMU as s2lab uses it: the command line, the process, its control channels, the memory that both sides see.
+
+pub mod argv;
+pub mod cpu;
+pub mod gdb;
+pub mod machine;
+pub mod memory;
+pub mod process;
+pub mod qmp;

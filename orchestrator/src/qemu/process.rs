@@ -1,0 +1,125 @@
+//! A child process that cannot outlive s2lab: a process group of its own, killed when the launching thread dies.
+
+use rustix::{
+    fd::{AsFd, AsRawFd, OwnedFd},
+    io::{FdFlags, fcntl_setfd},
+    process::{
+        Pid, Signal, getpid, getppid, kill_process_group, set_parent_process_death_signal,
+        test_kill_process_group,
+    },
+};
+use std::{io, os::unix::process::CommandExt, process::ExitStatus, sync::mpsc, thread, time::Duration};
+use tokio::{process::Child, runtime::Handle, sync::oneshot, time::timeout};
+
+/// How long a killed group may take to vanish; longer means a process stuck in the kernel.
+const REAP: Duration = Duration::from_secs(2);
+
+/// Starts processes from one thread that lives as long as s2lab.
+///
+/// The kernel sends a child its parent-death signal when the *thread* that forked it ends (prctl(2), PR_SET_PDEATHSIG),
+/// and tokio retires idle blocking threads; so the fork must not happen on one of those.
+#[derive(Clone)]
+pub struct Launcher {
+    jobs: mpsc::Sender<Job>,
+}
+
+struct Job {
+    command: std::process::Command,
+    inherit: Vec<OwnedFd>,
+    done: oneshot::Sender<io::Result<Child>>,
+}
+
+impl Launcher {
+    /// Must be called inside of a tokio runtime, whose reactor then watches the children.
+    pub fn start() -> io::Result<Self> {
+        let (jobs, queue) = mpsc::channel::<Job>();
+        let runtime = Handle::current();
+        thread::Builder::new().name("launcher".into()).spawn(move || {
+            let _inside = runtime.enter();
+            for job in queue {
+                // A caller that has gone away drops the child, and with it kills it.
+                let _ = job.done.send(spawn(job.command, &job.inherit));
+            }
+        })?;
+        Ok(Self { jobs })
+    }
+
+    /// Starts `command`; it inherits `inherit` under the numbers that they have here.
+    pub async fn launch(&self, command: std::process::Command, inherit: Vec<OwnedFd>) -> io::Result<Process> {
+        let (done, started) = oneshot::channel();
+        let gone = || io::Error::other("the launcher thread is gone");
+        self.jobs.send(Job { command, inherit, done }).map_err(|_| gone())?;
+        let child = started.await.map_err(|_| gone())??;
+        let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed())).ok_or_else(gone)?;
+        Ok(Process { child, group })
+    }
+}
+
+fn spawn(mut command: std::process::Command, inherit: &[OwnedFd]) -> io::Result<Child> {
+    let lab = getpid();
+    let numbers: Vec<_> = inherit.iter().map(AsRawFd::as_raw_fd).collect();
+    command.process_group(0);
+    let prepare = move || {
+        set_parent_process_death_signal(Some(Signal::KILL))?;
+        if getppid() != Some(lab) {
+            return Err(io::Error::other("s2lab ended while it started this process"));
+        }
+        for number in &numbers {
+            // SAFETY: the parent holds these descriptors open until spawn returns, and this is its forked copy.
+            let fd = unsafe { rustix::fd::BorrowedFd::borrow_raw(*number) };
+            fcntl_setfd(fd.as_fd(), FdFlags::empty())?;
+        }
+        Ok(())
+    };
+    // SAFETY: `prepare` makes async-signal-safe system calls only; its error path allocates, in a child that then ends.
+    unsafe { command.pre_exec(prepare) };
+    let mut command = tokio::process::Command::from(command);
+    command.kill_on_drop(true).spawn()
+}
+
+/// A running child and its process group. Dropping it kills the group.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    group: Pid,
+}
+
+impl Process {
+    pub fn pid(&self) -> i32 {
+        self.group.as_raw_nonzero().get()
+    }
+
+    pub async fn wait(&mut self) -> io::Result<ExitStatus> {
+        self.child.wait().await
+    }
+
+    /// Kills the whole group and reaps it. An error says that something survived.
+    pub async fn kill(&mut self) -> io::Result<()> {
+        self.signal(Signal::KILL);
+        timeout(REAP, self.child.wait()).await.map_err(|_| self.survivor())??;
+        let gone = async {
+            while test_kill_process_group(self.group).is_ok() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(REAP, gone).await.map_err(|_| self.survivor())
+    }
+
+    fn signal(&self, signal: Signal) {
+        // ESRCH: all of them have ended already, which is what is wanted.
+        let _ = kill_process_group(self.group, signal);
+    }
+
+    fn survivor(&self) -> io::Error {
+        io::Error::other(format!("process group {} survives SIGKILL", self.pid()))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Only while the leader is unreaped does the group's number surely belong to it.
+        if matches!(self.child.try_wait(), Ok(None)) {
+            self.signal(Signal::KILL);
+        }
+    }
+}

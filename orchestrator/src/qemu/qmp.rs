@@ -1,0 +1,197 @@
+//! QMP, QEMU's control channel: qapi's typed commands on a transport of our own.
+//!
+//! qapi 0.15's own transport ends the connection at an event that its schema lacks, and aborts the process after a
+//! cancelled command; this one always sends ids, skips what nobody waits for, and may be cancelled anywhere.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::{
+    collections::HashMap,
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::{
+        UnixStream,
+        unix::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    sync::{broadcast, oneshot},
+    time::timeout,
+};
+
+/// Longest line that QEMU may send, bytes; `query-qmp-schema` is its longest answer, 0.3 MB in QEMU 10.0.
+const MAX_LINE: u64 = 4 << 20;
+/// QEMU answers a command from its main loop, at once; this is for a machine that swaps.
+const ANSWER: Duration = Duration::from_secs(20);
+const EVENTS: usize = 256;
+
+#[derive(Debug, thiserror::Error)]
+pub enum QmpError {
+    #[error("QEMU closed its QMP channel during `{0}`")]
+    Closed(&'static str),
+    #[error("QMP channel: {0}")]
+    Io(#[from] io::Error),
+    #[error("QEMU does not speak QMP: {0}")]
+    Protocol(String),
+    #[error("QEMU refuses `{command}`: {class}: {description}")]
+    Refused { command: &'static str, class: String, description: String },
+    #[error("QEMU's answer to `{command}` is not what its schema says: {why}")]
+    Answer { command: &'static str, why: String },
+    #[error("QEMU has not answered `{0}` in {ANSWER:?}")]
+    Silent(&'static str),
+}
+
+/// An event by name; the schema changes from release to release, so nothing more is assumed.
+#[derive(Debug, Clone)]
+pub struct QmpEvent {
+    pub name: String,
+    pub data: Value,
+}
+
+#[derive(Deserialize)]
+struct Message {
+    id: Option<u64>,
+    #[serde(rename = "return")]
+    ok: Option<Value>,
+    error: Option<Refusal>,
+    event: Option<String>,
+    #[serde(default)]
+    data: Value,
+    #[serde(rename = "QMP")]
+    greeting: Option<Greeting>,
+}
+
+#[derive(Deserialize)]
+struct Refusal {
+    class: String,
+    desc: String,
+}
+
+#[derive(Deserialize)]
+struct Greeting {
+    version: GreetingVersion,
+}
+
+#[derive(Deserialize)]
+struct GreetingVersion {
+    qemu: QemuVersion,
+}
+
+/// QEMU's version as its greeting gives it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+pub struct QemuVersion {
+    pub major: u32,
+    pub minor: u32,
+    pub micro: u32,
+}
+
+type Waiter = oneshot::Sender<Result<Value, Refusal>>;
+/// `None` once the connection is closed, so that nobody begins to wait for it.
+type Waiters = Arc<Mutex<Option<HashMap<u64, Waiter>>>>;
+
+/// A connection to QEMU. Commands of one connection go out one after another.
+pub struct Qmp {
+    write: OwnedWriteHalf,
+    next: u64,
+    waiters: Waiters,
+    events: broadcast::Sender<QmpEvent>,
+    version: QemuVersion,
+}
+
+impl Qmp {
+    /// Reads the greeting and leaves negotiation mode.
+    pub async fn connect(stream: UnixStream) -> Result<Self, QmpError> {
+        let (read, write) = stream.into_split();
+        let mut read = BufReader::new(read);
+        let greeting = timeout(ANSWER, line(&mut read)).await.map_err(|_| QmpError::Silent("greeting"))??;
+        let greeting = greeting.ok_or(QmpError::Closed("greeting"))?;
+        let version = serde_json::from_slice::<Message>(&greeting)
+            .map_err(|e| QmpError::Protocol(e.to_string()))?
+            .greeting
+            .ok_or_else(|| QmpError::Protocol("no greeting".into()))?
+            .version
+            .qemu;
+        let waiters: Waiters = Arc::new(Mutex::new(Some(HashMap::new())));
+        let (events, _) = broadcast::channel(EVENTS);
+        tokio::spawn(receive(read, Arc::clone(&waiters), events.clone()));
+        let mut qmp = Self { write, next: 0, waiters, events, version };
+        qmp.execute(qapi::qmp::qmp_capabilities { enable: None }).await?;
+        Ok(qmp)
+    }
+
+    pub fn version(&self) -> QemuVersion {
+        self.version
+    }
+
+    pub fn events(&self) -> broadcast::Receiver<QmpEvent> {
+        self.events.subscribe()
+    }
+
+    /// Sends a command and waits for its answer.
+    pub async fn execute<C: qapi::Command>(&mut self, command: C) -> Result<C::Ok, QmpError> {
+        let name = C::NAME;
+        let id = self.next;
+        self.next += 1;
+        let (answer, answered) = oneshot::channel();
+        lock(&self.waiters).as_mut().ok_or(QmpError::Closed(name))?.insert(id, answer);
+        let text = json!({"execute": name, "arguments": command, "id": id}).to_string() + "\n";
+        self.write.write_all(text.as_bytes()).await?;
+        match timeout(ANSWER, answered).await {
+            Err(_) => Err(QmpError::Silent(name)),
+            Ok(Err(_)) => Err(QmpError::Closed(name)),
+            Ok(Ok(Err(Refusal { class, desc }))) => {
+                Err(QmpError::Refused { command: name, class, description: desc })
+            }
+            Ok(Ok(Ok(value))) => serde_json::from_value(value)
+                .map_err(|e| QmpError::Answer { command: name, why: e.to_string() }),
+        }
+    }
+}
+
+fn lock(waiters: &Waiters) -> MutexGuard<'_, Option<HashMap<u64, Waiter>>> {
+    // The map is whole at every unlock, so a panic elsewhere does not spoil it.
+    waiters.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn line(read: &mut BufReader<OwnedReadHalf>) -> io::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    read.take(MAX_LINE).read_until(b'\n', &mut bytes).await?;
+    Ok(bytes.ends_with(b"\n").then_some(bytes))
+}
+
+async fn receive(mut read: BufReader<OwnedReadHalf>, waiters: Waiters, events: broadcast::Sender<QmpEvent>) {
+    loop {
+        let bytes = match line(&mut read).await {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => break,
+            Err(error) => {
+                tracing::debug!(%error, "QMP channel");
+                break;
+            }
+        };
+        let message: Message = match serde_json::from_slice(&bytes) {
+            Ok(message) => message,
+            Err(error) => {
+                tracing::warn!(%error, "a QMP line that is no message");
+                continue;
+            }
+        };
+        if let Some(name) = message.event {
+            tracing::debug!(name, data = %message.data, "QMP event");
+            // Nobody listening is fine.
+            let _ = events.send(QmpEvent { name, data: message.data });
+            continue;
+        }
+        let waiter = message.id.and_then(|id| lock(&waiters).as_mut()?.remove(&id));
+        if let Some(waiter) = waiter {
+            // A caller that gave up waiting is fine too.
+            let _ = waiter.send(match message.error {
+                Some(refusal) => Err(refusal),
+                None => Ok(message.ok.unwrap_or_default()),
+            });
+        }
+    }
+    lock(&waiters).take();
+}
