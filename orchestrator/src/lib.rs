@@ -1,0 +1,3 @@
+//! s2lab's library: everything but the command line.
+
+pub mod store;
