@@ -12,7 +12,7 @@ pub enum StoreError {
     Offline { missing: String },
 
     #[error("the machine has no `{program}`, which is needed to {purpose}")]
-    NoProgram { program: String, purpose: &'static str },
+    NoProgram { program: String, purpose: String },
 
     #[error("`{program}` failed ({status}) while it was to {purpose}\n{output}")]
     Program { program: String, status: String, purpose: String, output: String },
