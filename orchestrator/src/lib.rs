@@ -3,3 +3,4 @@
 //! `docs/architecture.md` shows the data's way.
 
 pub mod qemu;
+pub mod store;

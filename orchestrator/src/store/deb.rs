@@ -1,0 +1,177 @@
+//! Unpacking of .deb files, into folders of ours only, as an ordinary user.
+
+use super::{
+    error::{Result, StoreError},
+    process,
+};
+use std::{
+    fs, io,
+    os::unix::fs::{PermissionsExt, symlink},
+    path::{Component, Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+/// Folders that are links into `/usr` since Debian 12 ("merged usr"); older packages still carry files in them.
+pub(crate) const MERGED: [&str; 4] = ["bin", "sbin", "lib", "lib64"];
+
+/// Unpacks from `deb` below `into` what `keep` says. Paths are relative and of merged usr, so `lib/x` is `usr/lib/x`;
+/// permission bits become 0755 or 0644, device nodes are left out.
+pub(crate) fn unpack(deb: &Path, into: &Path, mut keep: impl FnMut(&str) -> bool) -> Result<()> {
+    let mut command = Command::new("dpkg-deb");
+    command.arg("--fsys-tarfile").arg(deb).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    process::tie_to_us(&mut command);
+    let mut child = command.spawn().map_err(|e| match e.kind() {
+        io::ErrorKind::NotFound => StoreError::NoProgram {
+            program: "dpkg-deb".to_owned(),
+            purpose: "unpack Debian packages".to_owned(),
+        },
+        _ => StoreError::io("cannot start", "dpkg-deb")(e),
+    })?;
+    let Some(stdout) = child.stdout.take() else {
+        process::end(&mut child);
+        return Err(StoreError::malformed(deb.display(), "no pipe from dpkg-deb"));
+    };
+    let unpacked = untar(stdout, into, &mut keep).map_err(|e| StoreError::malformed(deb.display(), e));
+    // An archive that ended well has been read to its end: dpkg-deb is leaving by itself.
+    if unpacked.is_err() {
+        process::end(&mut child);
+    }
+    let status = child.wait().map_err(StoreError::io("cannot wait for", "dpkg-deb"));
+    unpacked?;
+    let status = status?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(StoreError::malformed(deb.display(), format_args!("dpkg-deb could not read it ({status})")))
+    }
+}
+
+fn untar(from: impl io::Read, into: &Path, keep: &mut dyn FnMut(&str) -> bool) -> io::Result<()> {
+    let mut archive = tar::Archive::new(from);
+    for member in archive.entries()? {
+        let mut member = member?;
+        let Some(path) = clean(&member.path()?)? else { continue };
+        if !keep(&path) {
+            continue;
+        }
+        let target = into.join(&path);
+        match member.header().entry_type() {
+            tar::EntryType::Directory => make_folders(into, &path)?,
+            tar::EntryType::Regular | tar::EntryType::Continuous => {
+                make_parent(into, &path)?;
+                remove_existing(&target)?;
+                let mut file = fs::File::create_new(&target)?;
+                io::copy(&mut member, &mut file)?;
+                let executable = member.header().mode()? & 0o100 != 0;
+                file.set_permissions(fs::Permissions::from_mode(if executable { 0o755 } else { 0o644 }))?;
+            }
+            tar::EntryType::Symlink => {
+                let says = member.link_name()?.ok_or_else(|| bad("a link without target", &path))?;
+                make_parent(into, &path)?;
+                remove_existing(&target)?;
+                symlink(says, &target)?;
+            }
+            tar::EntryType::Link => {
+                let says = member.link_name()?.ok_or_else(|| bad("a link without target", &path))?;
+                let original = clean(&says)?.ok_or_else(|| bad("a link to nothing", &path))?;
+                make_parent(into, &path)?;
+                make_parent(into, &original)?;
+                remove_existing(&target)?;
+                fs::hard_link(into.join(original), &target)?;
+            }
+            _ => {}
+        }
+    }
+    // The producer must not meet a closed pipe while it writes the padding behind the last member.
+    io::copy(&mut archive.into_inner(), &mut io::sink())?;
+    Ok(())
+}
+
+/// A relative path of merged usr; none for the root itself.
+fn clean(path: &Path) -> io::Result<Option<String>> {
+    let mut names = Vec::new();
+    for component in path.components() {
+        match component {
+            Component::CurDir | Component::RootDir => {}
+            Component::Normal(name) => {
+                names.push(
+                    name.to_str().ok_or_else(|| bad("a name that is not UTF-8", &path.to_string_lossy()))?,
+                );
+            }
+            Component::ParentDir | Component::Prefix(_) => {
+                return Err(bad("a path that leaves the archive", &path.to_string_lossy()));
+            }
+        }
+    }
+    if names.first().is_some_and(|first| MERGED.contains(first)) {
+        names.insert(0, "usr");
+    }
+    Ok((!names.is_empty()).then(|| names.join("/")))
+}
+
+fn bad(what: &str, path: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("{what}: `{path}`"))
+}
+
+fn make_parent(into: &Path, path: &str) -> io::Result<()> {
+    path.rsplit_once('/').map_or(Ok(()), |(parent, _)| make_folders(into, parent))
+}
+
+/// Creates the folders of `path` one by one and refuses to walk through a link, which could lead anywhere.
+fn make_folders(into: &Path, path: &str) -> io::Result<()> {
+    let mut at: PathBuf = into.to_owned();
+    for name in path.split('/') {
+        at.push(name);
+        match fs::symlink_metadata(&at) {
+            Ok(meta) if meta.is_dir() => {}
+            Ok(_) => return Err(bad("a path through something that is no folder", path)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => fs::create_dir(&at)?,
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}
+
+fn remove_existing(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(meta) if !meta.is_dir() => fs::remove_file(path),
+        _ => Ok(()),
+    }
+}
+
+/// `path` below `root` with its links followed as if `root` were `/`; none if it does not exist.
+pub(crate) fn follow(root: &Path, path: &str) -> Option<String> {
+    /// As Linux, `include/linux/namei.h` (MAXSYMLINKS).
+    const MAX_LINKS: u32 = 40;
+    let mut links = 0;
+    let mut rest: Vec<String> = path.split('/').rev().map(str::to_owned).collect();
+    let mut done: Vec<String> = Vec::new();
+    while let Some(name) = rest.pop() {
+        match name.as_str() {
+            "" | "." => continue,
+            ".." => {
+                done.pop();
+                continue;
+            }
+            _ => {}
+        }
+        if done.is_empty() && MERGED.contains(&name.as_str()) {
+            done.push("usr".to_owned());
+        }
+        done.push(name);
+        let here = root.join(done.join("/"));
+        if fs::symlink_metadata(&here).ok()?.is_symlink() {
+            links += 1;
+            if links > MAX_LINKS {
+                return None;
+            }
+            let says = fs::read_link(&here).ok()?.to_str()?.to_owned();
+            done.pop();
+            if says.starts_with('/') {
+                done.clear();
+            }
+            rest.extend(says.split('/').rev().map(str::to_owned));
+        }
+    }
+    Some(done.join("/"))
+}

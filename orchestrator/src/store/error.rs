@@ -1,0 +1,92 @@
+//! What can go wrong in the store.
+
+use std::{io, path::PathBuf, time::Duration};
+
+/// A failure of the store. [`StoreError::hint`] says what may help.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("{what} `{path}`: {source}")]
+    Io { what: &'static str, path: PathBuf, source: io::Error },
+
+    #[error("offline, and the store does not have {missing}")]
+    Offline { missing: String },
+
+    #[error("the machine has no `{program}`, which is needed to {purpose}")]
+    NoProgram { program: String, purpose: String },
+
+    #[error("`{program}` failed ({status}) while it was to {purpose}\n{output}")]
+    Program { program: String, status: String, purpose: String, output: String },
+
+    #[error("{what} made no progress for {} s", limit.as_secs())]
+    Stalled { what: String, limit: Duration },
+
+    #[error("waited {} s for another s2lab that holds `{lock}`", limit.as_secs())]
+    LockTimeout { lock: String, limit: Duration },
+
+    #[error("cancelled")]
+    Cancelled,
+
+    #[error("apt on this machine names no Debian archive that could serve `{suite}`")]
+    NoMirror { suite: String },
+
+    #[error("no Debian keyring at {looked}", looked = paths.join(" or "))]
+    NoKeyring { paths: Vec<String> },
+
+    #[error("`{name}` is no name of a {what}")]
+    BadName { what: &'static str, name: String },
+
+    #[error("the archive has no package `{package}` in {suites}: {reason}")]
+    NoPackage { package: String, suites: String, reason: String },
+
+    #[error("{file}: {reason}")]
+    Malformed { file: String, reason: String },
+
+    #[error("kernel module `{module}` is neither in {place} nor built into the kernel{needed}",
+        needed = needed_by.as_ref().map(|n| format!(" (needed by `{n}`)")).unwrap_or_default())]
+    NoModule { module: String, place: String, needed_by: Option<String> },
+
+    #[error("library `{library}`, which `{needed_by}` needs, is in none of the unpacked packages")]
+    NoLibrary { library: String, needed_by: String },
+
+    #[error("{what} has SHA-256 {found}, expected {expected}")]
+    Digest { what: String, expected: String, found: String },
+
+    #[error("a task of the store ended early: {0}")]
+    Task(String),
+}
+
+impl StoreError {
+    /// What the reader may do about it.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+                "the file system of the cache is full".to_owned()
+            }
+            Self::Offline { .. } => "run once without --offline".to_owned(),
+            Self::NoProgram { program, .. } => format!("put `{program}` on PATH"),
+            Self::Stalled { .. } => "is the network up? the next attempt starts where nothing is half-made".to_owned(),
+            Self::LockTimeout { .. } => "is that process still at work? its end, even by kill, frees the lock".to_owned(),
+            Self::NoMirror { .. } => {
+                "s2lab takes Debian's packages from the archive that the machine's apt already uses: give apt a line for it and run `apt-get update`".to_owned()
+            }
+            Self::NoKeyring { .. } => "install debian-archive-keyring: signatures are always checked".to_owned(),
+            Self::NoPackage { .. } => {
+                "the archive moves on: a remembered version may be gone, `s2lab store refresh` takes the newest".to_owned()
+            }
+            Self::NoModule { .. } => "see the kernel's config, or give --modules".to_owned(),
+            Self::Digest { .. } => "the download was damaged or replaced; try again".to_owned(),
+            _ => return None,
+        })
+    }
+
+    pub(crate) fn io(what: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { what, path, source }
+    }
+
+    pub(crate) fn malformed(file: impl ToString, reason: impl ToString) -> Self {
+        Self::Malformed { file: file.to_string(), reason: reason.to_string() }
+    }
+}
+
+pub type Result<T, E = StoreError> = std::result::Result<T, E>;

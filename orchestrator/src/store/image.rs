@@ -1,0 +1,118 @@
+//! Kernel images: a plain arm64 `Image`, or one compressed with gzip, also inside an EFI "zboot" program.
+
+use super::error::{Result, StoreError};
+use std::{fs, io::Read, path::Path};
+
+/// `ARM\x64` at byte 56 of an Image (Linux 6.1, `Documentation/arm64/booting.rst`).
+const ARM64_MAGIC: (usize, &[u8]) = (56, b"ARM\x64");
+const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b];
+/// `zimg` at byte 4, then offset and size of the payload (32 bits each, little endian), at 24 the name of the
+/// compression (Linux 6.1, `drivers/firmware/efi/libstub/zboot-header.S`).
+const ZBOOT_MAGIC: (usize, &[u8]) = (4, b"zimg");
+const ZBOOT_OFFSET: usize = 8;
+const ZBOOT_SIZE: usize = 12;
+const ZBOOT_COMPRESSION: usize = 24;
+/// Far more than any kernel; what decompresses to more is hostile.
+const MAX_IMAGE: u64 = 1 << 30;
+
+/// Writes the plain `Image` in the file `from` to `to`.
+pub(crate) fn normalise(from: &Path, to: &Path) -> Result<()> {
+    let raw = fs::read(from).map_err(StoreError::io("cannot read", from))?;
+    let plain = plain(raw).map_err(|reason| StoreError::malformed(from.display(), reason))?;
+    fs::write(to, plain).map_err(StoreError::io("cannot write", to))
+}
+
+fn plain(raw: Vec<u8>) -> Result<Vec<u8>, String> {
+    if has(&raw, ZBOOT_MAGIC) {
+        let (start, size) = (word(&raw, ZBOOT_OFFSET)?, word(&raw, ZBOOT_SIZE)?);
+        let name = raw.get(ZBOOT_COMPRESSION..).unwrap_or_default();
+        if !name.starts_with(b"gzip\0") {
+            let name = String::from_utf8_lossy(&name[..name.len().min(8)]).into_owned();
+            return Err(format!(
+                "an EFI zboot image compressed with `{}`; only gzip is known",
+                name.escape_debug()
+            ));
+        }
+        let payload = start.checked_add(size).and_then(|end| raw.get(start..end));
+        return image(gunzip(payload.ok_or("the payload lies outside the file")?)?);
+    }
+    if raw.starts_with(GZIP_MAGIC) {
+        return image(gunzip(&raw)?);
+    }
+    image(raw)
+}
+
+fn image(bytes: Vec<u8>) -> Result<Vec<u8>, String> {
+    if has(&bytes, ARM64_MAGIC) { Ok(bytes) } else { Err("not an arm64 kernel image".to_owned()) }
+}
+
+fn has(bytes: &[u8], (at, magic): (usize, &[u8])) -> bool {
+    bytes.get(at..at + magic.len()) == Some(magic)
+}
+
+fn word(bytes: &[u8], at: usize) -> Result<usize, String> {
+    let word = bytes.get(at..at + 4).and_then(|w| w.try_into().ok()).ok_or("the header is cut short")?;
+    usize::try_from(u32::from_le_bytes(word)).map_err(|e| e.to_string())
+}
+
+fn gunzip(bytes: &[u8]) -> Result<Vec<u8>, String> {
+    let mut out = Vec::new();
+    flate2::read::GzDecoder::new(bytes).take(MAX_IMAGE).read_to_end(&mut out).map_err(|e| e.to_string())?;
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::io::Write;
+
+    fn sample() -> Vec<u8> {
+        let mut image = vec![7; 200];
+        image[56..60].copy_from_slice(b"ARM\x64");
+        image
+    }
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut to = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        to.write_all(bytes).unwrap();
+        to.finish().unwrap()
+    }
+
+    fn zboot(payload: &[u8], compression: &[u8]) -> Vec<u8> {
+        let mut image = b"MZ\0\0zimg".to_vec();
+        image.extend(64u32.to_le_bytes());
+        image.extend(u32::try_from(payload.len()).unwrap().to_le_bytes());
+        image.resize(24, 0);
+        image.extend(compression);
+        image.resize(64, 0);
+        image.extend(payload);
+        image
+    }
+
+    #[test]
+    fn every_wrapping_comes_off() {
+        assert_eq!(plain(sample()).unwrap(), sample());
+        assert_eq!(plain(gzip(&sample())).unwrap(), sample());
+        assert_eq!(plain(zboot(&gzip(&sample()), b"gzip\0")).unwrap(), sample());
+    }
+
+    #[test]
+    fn other_files_are_refused() {
+        assert!(plain(vec![0; 100]).is_err());
+        assert!(plain(gzip(b"no kernel")).is_err());
+        assert!(plain(zboot(&gzip(&sample()), b"zstd\0")).unwrap_err().contains("zstd"));
+        let mut cut = zboot(&gzip(&sample()), b"gzip\0");
+        cut.truncate(70);
+        assert!(plain(cut).unwrap_err().contains("outside"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_survived(mut bytes in proptest::collection::vec(any::<u8>(), 0..300), wrap in 0..3) {
+            if wrap == 1 { bytes.splice(0..0, GZIP_MAGIC.iter().copied()); }
+            if wrap == 2 { bytes = zboot(&bytes, b"gzip\0"); }
+            let _ = plain(bytes);
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! Archives that Linux unpacks at boot: cpio, format newc (Linux 6.1, `Documentation/driver-api/early-userspace/buffer-format.rst`).
+//!
+//! The kernel accepts any number of archives behind one another, each padded to four bytes.
+
+use std::io::{self, Write};
+
+/// One member of an archive. Paths are relative, without `./`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Node<'a> {
+    /// Permission bits, 0o777 at most.
+    Directory { mode: u32 },
+    /// Permission bits and content.
+    File { mode: u32, data: &'a [u8] },
+    /// What the link says.
+    Link { target: &'a str },
+    /// A character device.
+    Device { mode: u32, major: u32, minor: u32 },
+}
+
+/// File types as in `st_mode` (Linux, `include/uapi/linux/stat.h`).
+const S_IFDIR: u32 = 0o040_000;
+const S_IFREG: u32 = 0o100_000;
+const S_IFLNK: u32 = 0o120_000;
+const S_IFCHR: u32 = 0o020_000;
+
+/// Appends one archive with `nodes` in the given order to `out`; directories must precede what is in them.
+///
+/// # Errors
+/// What `out` says, and `InvalidInput` for a member of 4 GiB or more.
+pub fn append<'a, W: Write>(
+    out: &mut W,
+    nodes: impl IntoIterator<Item = (&'a str, Node<'a>)>,
+) -> io::Result<()> {
+    for (number, (path, node)) in (1u32..).zip(nodes) {
+        let (mode, data): (u32, &[u8]) = match node {
+            Node::Directory { mode } => (S_IFDIR | mode, b""),
+            Node::File { mode, data } => (S_IFREG | mode, data),
+            Node::Link { target } => (S_IFLNK | 0o777, target.as_bytes()),
+            Node::Device { mode, .. } => (S_IFCHR | mode, b""),
+        };
+        let size = u32::try_from(data.len()).map_err(|_| {
+            io::Error::new(io::ErrorKind::InvalidInput, format!("`{path}` is too large for cpio"))
+        })?;
+        let links = if matches!(node, Node::Directory { .. }) { 2 } else { 1 };
+        let mut member = cpio::newc::Builder::new(path).ino(number).mode(mode).nlink(links).mtime(0);
+        if let Node::Device { major, minor, .. } = node {
+            member = member.rdev_major(major).rdev_minor(minor);
+        }
+        let mut member = member.write(&mut *out, size);
+        member.write_all(data)?;
+        member.finish()?;
+    }
+    cpio::newc::trailer(out)?;
+    Ok(())
+}

@@ -1,0 +1,199 @@
+//! The store: a content-addressed cache, and all that comes out of it - QEMU, kernels, the emulated host's user land,
+//! the agent.
+//!
+//! `CACHE/store/KIND/DIGEST-NAME/` is an entry. Its digest covers everything that goes into it, it appears by one
+//! rename, whole or not at all, and a lock file per entry lets two processes build it once.
+
+mod apt;
+mod deb;
+mod digest;
+mod elf;
+mod entry;
+mod error;
+mod image;
+pub mod initramfs;
+mod kernel;
+mod lock;
+mod modules;
+mod process;
+mod progress;
+mod qemu;
+mod suites;
+mod userland;
+
+use serde::{Deserialize, Serialize};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+pub use entry::{FileFact, Manifest};
+pub use error::{Result, StoreError};
+pub use modules::{Module, ModuleInfo, Modules, modules_for_image, parse_modinfo, write_archive};
+pub use progress::{Progress, Quiet};
+
+use apt::Apt;
+use entry::Entries;
+
+/// The cache folder, and the way to fill it. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    entries: Entries,
+    apt: Apt,
+    progress: Arc<dyn Progress>,
+}
+
+impl Store {
+    /// `cache` is created where it is missing; what dead processes left half-made in it is removed. `offline`: what is
+    /// not in the store is an error that names it.
+    pub fn open(cache: &Path, offline: bool, progress: Arc<dyn Progress>) -> Result<Self> {
+        // Programs are started from other working folders.
+        let cache = std::path::absolute(cache).map_err(StoreError::io("cannot find", cache))?;
+        let entries = Entries::open(cache.join("store"), progress.clone())?;
+        let apt = Apt::new(cache.join("apt"), entries.root().to_owned(), offline, progress.clone());
+        Ok(Self { entries, apt, progress })
+    }
+
+    /// The emulator: the machine's own if it is 10.0 or newer, else Debian's.
+    pub async fn qemu(&self) -> Result<Qemu> {
+        self.blocking(Self::qemu_blocking).await
+    }
+
+    /// A kernel from Debian's archive with the wanted modules and all that they depend on. A module that is built in is
+    /// left out, one that is nowhere is an error.
+    pub async fn kernel(&self, kernel: &DebianKernel, modules: &[&str]) -> Result<Kernel> {
+        let (kernel, modules) = (kernel.clone(), own(modules));
+        self.blocking(move |store| store.kernel_blocking(&kernel, &borrow(&modules))).await
+    }
+
+    /// A kernel given as a file, with modules from the tree `modules_from`; without one all are taken to be built in.
+    /// Its release and version are not known.
+    pub async fn image(
+        &self,
+        image: &Path,
+        modules_from: Option<&Path>,
+        modules: &[&str],
+    ) -> Result<ImageFile> {
+        let (image, dir, modules) = (image.to_owned(), modules_from.map(Path::to_owned), own(modules));
+        self.blocking(move |store| store.image_blocking(&image, dir.as_deref(), &borrow(&modules))).await
+    }
+
+    /// What the emulated host needs to start QEMU and to serve ssh.
+    pub async fn host_userland(&self) -> Result<Userland> {
+        self.blocking(Self::userland_blocking).await
+    }
+
+    /// The agent, built from the checkout at `source` for aarch64, static.
+    pub async fn agent(&self, source: &Path) -> Result<Agent> {
+        let source = source.to_owned();
+        self.blocking(move |store| store.agent_blocking(&source)).await
+    }
+
+    /// Forgets which versions were taken: the next use asks the archive for the newest. Entries stay.
+    pub async fn refresh(&self) -> Result<()> {
+        self.blocking(|store| store.apt.forget()).await
+    }
+
+    /// The work is files and programs; it runs beside the asynchronous tasks. Dropping the future does not end it:
+    /// [`Progress::cancelled`] does.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Self) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let store = self.clone();
+        tokio::task::spawn_blocking(move || work(&store))
+            .await
+            .map_err(|e| StoreError::Task(e.to_string()))?
+    }
+}
+
+fn own(names: &[&str]) -> Vec<String> {
+    names.iter().map(|n| (*n).to_owned()).collect()
+}
+
+fn borrow(names: &[String]) -> Vec<&str> {
+    names.iter().map(String::as_str).collect()
+}
+
+/// A kernel in Debian's archive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DebianKernel {
+    /// An image package or a metapackage that depends on one, such as `linux-image-cloud-arm64`.
+    pub package: String,
+    /// The newest version in any of these is taken, such as `bookworm`, `bookworm-security`.
+    pub suites: Vec<String>,
+}
+
+/// An emulator that can be started with `program args.. <your arguments>`.
+#[derive(Debug, Clone)]
+pub struct Qemu {
+    /// The program to start: QEMU itself, or the store's dynamic loader, for which `args` name QEMU.
+    pub program: PathBuf,
+    /// Added to the environment.
+    pub env: Vec<(OsString, OsString)>,
+    /// Come before all other arguments.
+    pub args: Vec<OsString>,
+    /// As QEMU says it, such as `10.0.2`.
+    pub version: String,
+    /// Where it comes from; empty for the machine's own.
+    pub packages: Vec<Package>,
+}
+
+/// A bootable kernel.
+#[derive(Debug, Clone)]
+pub struct Kernel {
+    /// A plain arm64 `Image`.
+    pub image: PathBuf,
+    pub image_sha256: String,
+    /// `uname -r`.
+    pub release: String,
+    pub package_version: String,
+    /// A cpio archive (newc, not compressed) with `modules/LIST` (file names, one a line, in load order) and
+    /// `modules/*.ko` (not compressed). Padded so that archives can be put behind one another.
+    pub modules: PathBuf,
+    /// The kernel's configuration, if the package has it.
+    pub config: Option<PathBuf>,
+}
+
+/// A kernel that the user gave as a file.
+#[derive(Debug, Clone)]
+pub struct ImageFile {
+    /// A plain arm64 `Image`.
+    pub image: PathBuf,
+    pub image_sha256: String,
+    /// As [`Kernel::modules`].
+    pub modules: PathBuf,
+}
+
+/// Programs and libraries for the emulated host.
+#[derive(Debug, Clone)]
+pub struct Userland {
+    /// A cpio archive (newc, not compressed), padded so that archives can be put behind one another.
+    pub archive: PathBuf,
+    pub packages: Vec<Package>,
+    /// The version of the `qemu-system-aarch64` in it.
+    pub qemu_version: String,
+}
+
+/// The built agent.
+#[derive(Debug, Clone)]
+pub struct Agent {
+    pub program: PathBuf,
+    pub sha256: String,
+}
+
+/// A Debian package that went into an entry.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Package {
+    pub name: String,
+    pub version: String,
+    pub architecture: String,
+    /// Of the .deb file, hexadecimal.
+    pub sha256: String,
+}
+impl Store {
+    fn agent_blocking(&self, _s: &Path) -> Result<Agent> {
+        todo!()
+    }
+}

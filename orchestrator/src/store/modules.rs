@@ -1,0 +1,344 @@
+//! Kernel modules: what depends on what, and an archive of those that are wanted.
+//!
+//! Debian's packages have no `modules.dep`; each module says itself what it needs, in its ELF section `.modinfo`
+//! (Linux 6.1, `include/linux/module.h`, MODULE_INFO).
+
+use super::{
+    error::{Result, StoreError},
+    initramfs::{self, Node},
+};
+use object::{Endianness, elf, read::elf::FileHeader};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    io::{Read, Write},
+    path::{Path, PathBuf},
+};
+
+/// No module comes near it; what decompresses to more is hostile.
+const MAX_MODULE: u64 = 64 << 20;
+
+/// What a module says about itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ModuleInfo {
+    /// Must be loaded before.
+    pub depends: Vec<String>,
+    /// Should be loaded before, where they exist (`softdep: pre`).
+    pub soft_depends: Vec<String>,
+}
+
+/// Reads the text of a `.modinfo` section: `key=value` pairs that end in NUL. Names come out with `_` for `-`.
+pub fn parse_modinfo(section: &[u8]) -> ModuleInfo {
+    let mut info = ModuleInfo::default();
+    for pair in section.split(|b| *b == 0) {
+        let Ok(pair) = std::str::from_utf8(pair) else { continue };
+        match pair.split_once('=') {
+            Some(("depends", names)) => {
+                info.depends.extend(names.split(',').map(str::trim).filter(|n| !n.is_empty()).map(normal));
+            }
+            Some(("softdep", text)) => {
+                let mut pre = false;
+                for word in text.split_whitespace() {
+                    match word {
+                        "pre:" => pre = true,
+                        "post:" => pre = false,
+                        name if pre => info.soft_depends.push(normal(name)),
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    info
+}
+
+/// The kernel takes `-` and `_` in a module's name for the same.
+fn normal(name: &str) -> String {
+    name.replace('-', "_")
+}
+
+/// The `.modinfo` of a module (an ELF object).
+fn modinfo(module: &[u8]) -> Result<ModuleInfo, object::Error> {
+    let header = elf::FileHeader64::<Endianness>::parse(module)?;
+    let endian = header.endian()?;
+    let sections = header.sections(endian, module)?;
+    Ok(match sections.section_by_name(endian, b".modinfo") {
+        Some((_, section)) => parse_modinfo(object::read::elf::SectionHeader::data(section, endian, module)?),
+        None => ModuleInfo::default(),
+    })
+}
+
+/// A module to be loaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Module {
+    pub name: String,
+    /// The ELF object, not compressed.
+    pub content: Vec<u8>,
+}
+
+/// The modules below one folder.
+#[derive(Debug, Default)]
+pub struct Modules {
+    place: PathBuf,
+    files: BTreeMap<String, PathBuf>,
+    built_in: BTreeSet<String>,
+}
+
+impl Modules {
+    /// Finds `*.ko`, `*.ko.xz`, `*.ko.zst`, `*.ko.gz` and `modules.builtin` below `dir`, at any depth. Links to folders are not
+    /// followed (`build` and `source` in an installed tree lead elsewhere).
+    pub fn scan(dir: &Path) -> Result<Self> {
+        let mut modules = Self { place: dir.to_owned(), ..Self::default() };
+        let mut queue = vec![dir.to_owned()];
+        while let Some(at) = queue.pop() {
+            for child in fs::read_dir(&at).map_err(StoreError::io("cannot list", &at))? {
+                let child = child.map_err(StoreError::io("cannot list", &at))?;
+                let path = child.path();
+                let kind = child.file_type().map_err(StoreError::io("cannot look at", &path))?;
+                let Some(name) = child.file_name().to_str().map(str::to_owned) else { continue };
+                if kind.is_dir() {
+                    queue.push(path);
+                } else if name == "modules.builtin" {
+                    let text = fs::read_to_string(&path).map_err(StoreError::io("cannot read", &path))?;
+                    modules.built_in.extend(parse_built_in(&text));
+                } else if let Some(stem) = module_name(&name) {
+                    modules.files.insert(stem, path);
+                }
+            }
+        }
+        Ok(modules)
+    }
+
+    /// `wanted` and all that they depend on, each after what it needs; what is built in is left out.
+    ///
+    /// # Errors
+    /// [`StoreError::NoModule`] for one that is neither a file nor built in; a circle of dependencies; damaged files.
+    pub fn load_order(&self, wanted: &[&str]) -> Result<Vec<Module>> {
+        let mut contents: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+        let order = order(wanted, |name, needed_by| {
+            let Some(path) = self.files.get(name) else {
+                if self.built_in.contains(name) {
+                    return Ok(None);
+                }
+                return Err(StoreError::NoModule {
+                    module: name.to_owned(),
+                    place: self.place.display().to_string(),
+                    needed_by: needed_by.map(str::to_owned),
+                });
+            };
+            let content = read_module(path)?;
+            let mut info = modinfo(&content).map_err(|e| StoreError::malformed(path.display(), e))?;
+            info.soft_depends.retain(|soft| self.files.contains_key(soft));
+            contents.insert(name.to_owned(), content);
+            Ok(Some(info))
+        })?;
+        Ok(order
+            .into_iter()
+            .filter_map(|name| contents.remove(&name).map(|content| Module { name, content }))
+            .collect())
+    }
+}
+
+/// Depth first; `look` yields none for what is built in. A circle through a soft dependency is no error, for soft ones
+/// only ask for an order where there is one.
+fn order(
+    wanted: &[&str],
+    mut look: impl FnMut(&str, Option<&str>) -> Result<Option<ModuleInfo>>,
+) -> Result<Vec<String>> {
+    enum Step {
+        Enter { name: String, needed_by: Option<String>, soft: bool },
+        Leave(String),
+    }
+    let (mut order, mut open, mut done) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
+    let mut steps: Vec<Step> = wanted
+        .iter()
+        .rev()
+        .map(|name| Step::Enter { name: normal(name), needed_by: None, soft: false })
+        .collect();
+    while let Some(step) = steps.pop() {
+        match step {
+            Step::Leave(name) => {
+                open.remove(&name);
+                done.insert(name.clone());
+                order.push(name);
+            }
+            Step::Enter { name, .. } if done.contains(&name) => {}
+            Step::Enter { name, soft: true, .. } if open.contains(&name) => {}
+            Step::Enter { name, needed_by, .. } if open.contains(&name) => {
+                let by = needed_by.unwrap_or_else(|| name.clone());
+                return Err(StoreError::malformed(
+                    format_args!("kernel module `{by}`"),
+                    format_args!("depends on `{name}`, which depends on it"),
+                ));
+            }
+            Step::Enter { name, needed_by, .. } => match look(&name, needed_by.as_deref())? {
+                None => {
+                    done.insert(name);
+                }
+                Some(info) => {
+                    open.insert(name.clone());
+                    steps.push(Step::Leave(name.clone()));
+                    let enter = |soft| {
+                        let by = name.clone();
+                        move |n: &String| Step::Enter { name: n.clone(), needed_by: Some(by.clone()), soft }
+                    };
+                    steps.extend(info.depends.iter().rev().map(enter(false)));
+                    steps.extend(info.soft_depends.iter().rev().map(enter(true)));
+                }
+            },
+        }
+    }
+    Ok(order)
+}
+
+/// Lines like `kernel/drivers/virtio/virtio.ko`.
+fn parse_built_in(text: &str) -> impl Iterator<Item = String> {
+    text.lines().filter_map(|line| module_name(line.trim().rsplit('/').next()?))
+}
+
+/// `vfio-pci.ko.xz` is the module `vfio_pci`.
+fn module_name(file: &str) -> Option<String> {
+    let stem = file.split_once(".ko").filter(|(_, rest)| matches!(*rest, "" | ".xz" | ".zst" | ".gz"))?.0;
+    (!stem.is_empty()).then(|| normal(stem))
+}
+
+fn read_module(path: &Path) -> Result<Vec<u8>> {
+    let raw = fs::read(path).map_err(StoreError::io("cannot read", path))?;
+    let damaged = |e: &dyn std::fmt::Display| StoreError::malformed(path.display(), e);
+    let mut content = Vec::new();
+    let read = match path.extension().and_then(|e| e.to_str()) {
+        Some("xz") => lzma_rust2::XzReader::new(&raw[..], true).take(MAX_MODULE).read_to_end(&mut content),
+        Some("gz") => flate2::read::GzDecoder::new(&raw[..]).take(MAX_MODULE).read_to_end(&mut content),
+        Some("zst") => {
+            let reader = ruzstd::decoding::StreamingDecoder::new(&raw[..]).map_err(|e| damaged(&e))?;
+            reader.take(MAX_MODULE).read_to_end(&mut content)
+        }
+        _ => return Ok(raw),
+    };
+    read.map_err(|e| damaged(&e))?;
+    Ok(content)
+}
+
+/// Writes `modules/LIST` and `modules/NAME.ko` as one archive; returns the names in load order.
+pub fn write_archive(out: &mut impl Write, modules: &[Module]) -> std::io::Result<Vec<String>> {
+    let files: Vec<String> = modules.iter().map(|m| format!("{}.ko", m.name)).collect();
+    let list: String = files.iter().map(|f| format!("{f}\n")).collect();
+    let paths: Vec<String> = files.iter().map(|f| format!("modules/{f}")).collect();
+    let head = [
+        ("modules", Node::Directory { mode: 0o755 }),
+        ("modules/LIST", Node::File { mode: 0o644, data: list.as_bytes() }),
+    ];
+    let rest =
+        paths.iter().zip(modules).map(|(p, m)| (p.as_str(), Node::File { mode: 0o644, data: &m.content }));
+    initramfs::append(out, head.into_iter().chain(rest))?;
+    Ok(modules.iter().map(|m| m.name.clone()).collect())
+}
+
+/// For a kernel given as a file: the archive of `wanted` from the tree `dir`. Without `dir` everything is taken to be
+/// built in, and the list is empty.
+pub fn modules_for_image(dir: Option<&Path>, wanted: &[&str], out: &mut impl Write) -> Result<Vec<String>> {
+    let modules = match dir {
+        Some(dir) => Modules::scan(dir)?.load_order(wanted)?,
+        None => Vec::new(),
+    };
+    write_archive(out, &modules).map_err(StoreError::io("cannot write", "the archive of modules"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn info(depends: &[&str], soft: &[&str]) -> ModuleInfo {
+        let own = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect();
+        ModuleInfo { depends: own(depends), soft_depends: own(soft) }
+    }
+
+    fn graph(wanted: &[&str], edges: &[(&str, ModuleInfo)]) -> Result<Vec<String>> {
+        order(wanted, |name, by| match edges.iter().find(|(n, _)| *n == name) {
+            Some((_, i)) => Ok(Some(i.clone())),
+            None if name.starts_with("builtin") => Ok(None),
+            None => Err(StoreError::NoModule {
+                module: name.to_owned(),
+                place: "the test".to_owned(),
+                needed_by: by.map(str::to_owned),
+            }),
+        })
+    }
+
+    #[test]
+    fn modinfo_is_read() {
+        let section = b"license=GPL\0depends=vfio-pci-core,vfio,irqbypass\0softdep=pre: a-b c post: d pre: e\0alias=x=y\0depends=\0\xff\xfe\0name";
+        assert_eq!(parse_modinfo(section), info(&["vfio_pci_core", "vfio", "irqbypass"], &["a_b", "c", "e"]));
+    }
+
+    #[test]
+    fn dependencies_come_first_and_once() {
+        let edges = [
+            ("vfio_pci", info(&["vfio_pci_core", "vfio"], &[])),
+            ("vfio_pci_core", info(&["vfio", "builtin_x"], &["irq"])),
+            ("vfio", info(&[], &[])),
+            ("irq", info(&[], &[])),
+        ];
+        let order = graph(&["vfio-pci", "vfio", "builtin_y"], &edges).unwrap();
+        assert_eq!(order, ["irq", "vfio", "vfio_pci_core", "vfio_pci"]);
+    }
+
+    #[test]
+    fn circles_end() {
+        let hard = [("a", info(&["b"], &[])), ("b", info(&["a"], &[]))];
+        assert!(matches!(graph(&["a"], &hard), Err(StoreError::Malformed { .. })));
+        assert!(graph(&["a"], &[("a", info(&["a"], &[]))]).is_err());
+        let soft = [("a", info(&[], &["b"])), ("b", info(&[], &["a"]))];
+        assert_eq!(graph(&["a"], &soft).unwrap(), ["b", "a"]);
+    }
+
+    #[test]
+    fn what_is_missing_is_named_with_who_needs_it() {
+        let error = graph(&["a"], &[("a", info(&["gone"], &[]))]).unwrap_err();
+        assert!(
+            error.to_string().contains("`gone`") && error.to_string().contains("needed by `a`"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn names_of_files() {
+        for (file, name) in [
+            ("vfio-pci.ko.xz", Some("vfio_pci")),
+            ("a.ko", Some("a")),
+            ("a.ko.zst", Some("a")),
+            ("a.kox", None),
+            ("a.mod", None),
+            (".ko", None),
+        ] {
+            assert_eq!(module_name(file).as_deref(), name, "{file}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_survived(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+            let _ = parse_modinfo(&bytes);
+            let _ = modinfo(&bytes);
+            let _ = crate::store::elf::read(&bytes);
+        }
+
+        #[test]
+        fn any_graph_without_circles_is_ordered(edges in proptest::collection::vec((0usize..12, 0usize..12), 0..40)) {
+            let names: Vec<String> = (0..12).map(|n| format!("m{n}")).collect();
+            // An edge always leads to a lower number.
+            let below = |n: usize| edges.iter().filter(|(a, b)| a.max(b) == &n && a != b).map(|(a, b)| names[*a.min(b)].clone()).collect::<Vec<_>>();
+            let graph: BTreeMap<String, ModuleInfo> = (0..12).map(|n| (names[n].clone(), ModuleInfo { depends: below(n), soft_depends: vec![] })).collect();
+            let wanted: Vec<&str> = names.iter().map(String::as_str).collect();
+            let order = order(&wanted, |name, _| Ok(graph.get(name).cloned())).unwrap();
+            prop_assert_eq!(order.len(), 12);
+            for (at, name) in order.iter().enumerate() {
+                for needed in &graph[name].depends {
+                    prop_assert!(order[..at].contains(needed));
+                }
+            }
+        }
+    }
+}

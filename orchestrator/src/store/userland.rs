@@ -1,0 +1,126 @@
+//! The emulated host's user land: QEMU, ssh and exactly the libraries they need, as one archive.
+//!
+//! An emulated CPU unpacks it at every boot, so every megabyte costs time.
+
+use super::{
+    Store, Userland,
+    apt::{Deb, Scope},
+    deb, elf,
+    entry::{self, Building},
+    error::{Result, StoreError},
+    initramfs::{self, Node},
+    suites,
+};
+use serde::Serialize;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+};
+
+const PACKAGES: [&str; 2] = ["qemu-system-arm", "dropbear-bin"];
+const QEMU: &str = "usr/bin/qemu-system-aarch64";
+/// Besides the programs: glibc loads libgcc_s by itself when a thread ends by `pthread_exit` (glibc 2.36,
+/// `sysdeps/nptl/libc_start_call_main.h` and `misc/unwind-link.c`).
+const CONTENT: [&str; 3] = [QEMU, "usr/sbin/dropbear", "usr/lib/aarch64-linux-gnu/libgcc_s.so.1"];
+/// The loader's default folders on Debian's arm64.
+const LIBRARIES: [&str; 2] = ["usr/lib/aarch64-linux-gnu", "usr/lib"];
+const ARCHIVE: &str = "userland.cpio";
+
+#[derive(Serialize)]
+struct Inputs<'a> {
+    debs: &'a [Deb],
+    content: &'a [&'a str],
+}
+
+impl Store {
+    pub(crate) fn userland_blocking(&self) -> Result<Userland> {
+        let what = "the emulated host's user land";
+        let scope = Scope::new(&suites::ALL, &["arm64"])?;
+        let debs = self.apt.resolve(what, &scope, |apt| apt.closure(&PACKAGES.map(str::to_owned)))?;
+        let entry = self.entries.get(
+            "userland",
+            "arm64",
+            &Inputs { debs: &debs, content: &CONTENT },
+            |building| make(building, &debs, &self.apt.fetch(what, &scope, &debs)?),
+        )?;
+        Ok(Userland {
+            archive: entry.path.join(ARCHIVE),
+            packages: entry.manifest.packages.clone(),
+            qemu_version: entry.fact("qemu")?.to_owned(),
+        })
+    }
+}
+
+fn make(building: &mut Building, debs: &[Deb], files: &[PathBuf]) -> Result<()> {
+    let root = building.dir.join("root");
+    fs::create_dir(&root).map_err(StoreError::io("cannot create", &root))?;
+    for file in files {
+        deb::unpack(file, &root, |path| {
+            CONTENT.contains(&path) || path.starts_with("usr/lib/") && path.contains(".so")
+        })?;
+    }
+    let closure = elf::closure(&root, &CONTENT, &LIBRARIES, |_| false)?;
+    let mut archive = Vec::new();
+    pack(&root, &closure, &mut archive)?;
+    let path = building.dir.join(ARCHIVE);
+    fs::write(&path, archive).map_err(StoreError::io("cannot write", &path))?;
+    entry::remove_tree(&root)?;
+    building.packages = debs.iter().map(Deb::package).collect();
+    building.facts.insert("qemu".to_owned(), upstream_version(debs, "qemu-system-arm")?);
+    Ok(())
+}
+
+/// Links into `/usr`, the folders, the files.
+fn pack(root: &Path, closure: &BTreeMap<String, String>, out: &mut Vec<u8>) -> Result<()> {
+    let mut folders = BTreeSet::new();
+    for place in closure.keys() {
+        for (at, _) in place.match_indices('/') {
+            folders.insert(&place[..at]);
+        }
+    }
+    let mut contents = Vec::new();
+    for (place, file) in closure {
+        let path = root.join(file);
+        contents.push((place.as_str(), fs::read(&path).map_err(StoreError::io("cannot read", &path))?));
+    }
+    let targets = deb::MERGED.map(|name| (name, format!("usr/{name}")));
+    let folders = folders.iter().map(|f| (*f, Node::Directory { mode: 0o755 }));
+    let links = targets.iter().map(|(name, target)| (*name, Node::Link { target }));
+    let files = contents.iter().map(|(place, data)| (*place, Node::File { mode: 0o755, data }));
+    initramfs::append(out, folders.chain(links).chain(files))
+        .map_err(StoreError::io("cannot write", "the user land's archive"))
+}
+
+/// `10.0.2` of `1:10.0.2+ds-2+deb13u1~bpo12+1` (Debian Policy §5.6.12: epoch, upstream version, revision).
+pub(crate) fn upstream_version(debs: &[Deb], package: &str) -> Result<String> {
+    let deb = debs.iter().find(|d| d.name == package).ok_or_else(|| StoreError::NoPackage {
+        package: package.to_owned(),
+        suites: suites::ALL.join(", "),
+        reason: "its own closure lacks it".to_owned(),
+    })?;
+    let version = deb.version.split_once(':').map_or(deb.version.as_str(), |(_, rest)| rest);
+    Ok(version.chars().take_while(|c| c.is_ascii_digit() || *c == '.').collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn upstream_versions() {
+        let deb = |version: &str| Deb {
+            name: "q".to_owned(),
+            version: version.to_owned(),
+            architecture: "arm64".to_owned(),
+            size: 1,
+            sha256: String::new(),
+        };
+        for (full, upstream) in
+            [("1:10.0.2+ds-2+deb13u1~bpo12+1", "10.0.2"), ("7.2-1", "7.2"), ("2022.83-1", "2022.83")]
+        {
+            assert_eq!(upstream_version(&[deb(full)], "q").unwrap(), upstream);
+        }
+        assert!(upstream_version(&[deb("1")], "other").is_err());
+    }
+}
