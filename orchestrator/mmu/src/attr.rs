@@ -1,4 +1,4 @@
-//! Attributes of the two stages, and what comes of both (DDI 0487, D8.6 "Memory region attributes").
+//! Attributes of the two stages, and what comes of both (DDI 0487, D8, "Memory region attributes").
 
 use crate::MemoryType::{self, *};
 use std::fmt;
@@ -75,7 +75,8 @@ pub enum Stage2Attr {
 }
 
 impl Stage2Attr {
-    /// MemAttr\[3:0\], bits 5:2 of a leaf descriptor, with HCR_EL2.FWB as given (DDI 0487, D8.6.6 and tables there).
+    /// MemAttr\[3:0\], bits 5:2 of a leaf descriptor, with HCR_EL2.FWB as given (DDI 0487, D8, "Stage 2
+    /// memory type and Cacheability attributes").
     pub fn decode(mem_attr: u8, fwb: bool) -> Self {
         let mem_attr = mem_attr & 0b1111;
         match (fwb, mem_attr) {
@@ -182,7 +183,7 @@ fn mair_cacheability(nibble: u8) -> Option<MemoryType> {
     }
 }
 
-/// The effective type of an access that passes both stages (DDI 0487, D8.6.6 "Combining stage 1 and stage 2 memory type
+/// The effective type of an access that passes both stages (DDI 0487, D8, "Combining stage 1 and stage 2 memory type
 /// attributes"). `None` if a stage's value is reserved, or if the result's inner and outer cacheability differ.
 ///
 /// Whether HCR_EL2.FWB is set is part of what [`Stage2Attr`] says, so it is not asked again here.

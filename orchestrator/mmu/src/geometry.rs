@@ -1,4 +1,5 @@
-//! What both stages share: granules, levels, and how a descriptor at a level is read (DDI 0487, D8.2 and D8.3).
+//! What both stages share: granules, levels, and how a descriptor at a level is read (DDI 0487, D8, "Translation process" and "Translation
+//! table descriptor formats").
 
 use crate::PhysMem;
 use std::fmt;
@@ -177,7 +178,7 @@ impl Geometry {
         geometry
     }
 
-    /// The address in a VTTBR or TTBR: BADDR\[47:1\], and with 52-bit addresses \[51:48\] in bits 5:2.
+    /// The address in a VTTBR or TTBR: BADDR\[47:1\]; with 52-bit addresses \[47:6\], and \[51:48\] in bits 5:2.
     pub(crate) fn raw_base(&self, register: u64) -> u64 {
         const BADDR: u64 = 0x0000_ffff_ffff_fffe;
         if self.output_bits == 52 {
@@ -187,10 +188,9 @@ impl Geometry {
         }
     }
 
-    /// Bytes of the start table, or of all concatenated ones; it is aligned to that, and to 64 with 52-bit addresses.
+    /// Bytes of the start table, or of all concatenated ones; it is aligned to that.
     pub(crate) fn start_size(&self) -> u64 {
-        let size = 8 << (self.input_bits - self.shift(self.start_level));
-        if self.output_bits == 52 { size.max(64) } else { size }
+        8 * self.entries(self.start_level)
     }
 
     /// Number of descriptors in a table at `level`.

@@ -7,7 +7,7 @@ use thiserror::Error;
 /// One list for variants, names and order.
 macro_rules! memory_types {
     ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
-        /// A memory type as the Arm architecture names it (DDI 0487, B2.10 "Memory types and attributes").
+        /// A memory type as the Arm architecture names it (DDI 0487, B2, "Memory types and attributes").
         ///
         /// Ordered from the strictest to the most relaxed: of two stages of translation the lesser one wins.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

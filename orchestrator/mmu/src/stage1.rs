@@ -61,6 +61,9 @@ impl Stage1Leaf {
     }
 }
 
+/// Bits of a virtual address with the MMU off: as many as a physical address can have.
+const FLAT_BITS: u32 = 52;
+
 /// All but the top byte.
 const UNTAGGED: u64 = u64::MAX >> 8;
 
@@ -73,18 +76,18 @@ impl Stage1 {
 
     /// The leaf that maps `va`. `mem` is addressed by IPA: see [`ThroughStage2`](crate::ThroughStage2).
     pub fn translate(&self, mem: &(impl PhysMem + ?Sized), va: u64) -> Result<Stage1Leaf, Fault> {
-        if self.sctlr & sctlr::M == 0 {
-            return Ok(flat(va));
-        }
         // Bit 55 chooses, tagged or not.
         let half = (va >> 55 & 1) as usize;
+        let sign_extended = if half == 1 { va | !UNTAGGED } else { va & UNTAGGED };
+        let untagged = if self.tcr & tcr::TBI[half] != 0 { sign_extended } else { va };
+        if self.sctlr & sctlr::M == 0 {
+            return flat(untagged).ok_or(Fault::OutOfRange { input: va, bits: FLAT_BITS });
+        }
         if self.tcr & tcr::EPD[half] != 0 {
             return Err(Fault::Disabled { input: va });
         }
         let geometry = self.geometry(half).map_err(|error| Fault::Geometry { input: va, error })?;
         let bits = geometry.input_bits;
-        let sign_extended = if half == 1 { va | !UNTAGGED } else { va & UNTAGGED };
-        let untagged = if self.tcr & tcr::TBI[half] != 0 { sign_extended } else { va };
         let above = untagged >> bits;
         if above != if half == 1 { u64::MAX >> bits } else { 0 } {
             return Err(Fault::OutOfRange { input: va, bits });
@@ -131,7 +134,7 @@ impl Stage1 {
             write,
             exec: Exec {
                 el0: user && !bit(descriptor, 54) && !bit(tables, 60),
-                // What EL0 may write, EL1 never executes (DDI 0487, D8.4).
+                // What EL0 may write, EL1 never executes (DDI 0487, D8, "Memory access control").
                 el1: !(bit(descriptor, 53) || bit(tables, 59) || (user && write)),
             },
             af: bit(descriptor, 10),
@@ -140,10 +143,14 @@ impl Stage1 {
     }
 }
 
-/// The MMU is off: IPA = VA, Device-nGnRnE for data (DDI 0487, D8.2.10; HCR_EL2.DC is 0 under KVM).
-fn flat(va: u64) -> Stage1Leaf {
+/// The MMU is off: IPA = VA, Device-nGnRnE for data (DDI 0487, D8, "The effects of disabling an address
+/// translation stage"; HCR_EL2.DC is 0 under KVM).
+fn flat(va: u64) -> Option<Stage1Leaf> {
+    if va >> FLAT_BITS != 0 {
+        return None;
+    }
     let page = va & !(Granule::K4.size() - 1);
-    Stage1Leaf {
+    Some(Stage1Leaf {
         va: page,
         ipa: page,
         size: Granule::K4.size(),
@@ -155,5 +162,5 @@ fn flat(va: u64) -> Stage1Leaf {
         exec: Exec { el0: true, el1: true },
         af: true,
         sh: None,
-    }
+    })
 }

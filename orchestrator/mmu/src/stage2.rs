@@ -96,6 +96,19 @@ pub struct Walk {
     pub tables: usize,
 }
 
+impl Walk {
+    /// The leaves that map any of the `size` bytes from `ipa` on. The first and the last may reach beyond.
+    pub fn region(&self, ipa: u64, size: u64) -> &[Stage2Leaf] {
+        if size == 0 {
+            return &[];
+        }
+        let end = ipa.saturating_add(size);
+        let from = self.leaves.partition_point(|l| l.ipa + l.size <= ipa);
+        let to = self.leaves.partition_point(|l| l.ipa < end);
+        self.leaves.get(from..to).unwrap_or_default()
+    }
+}
+
 /// Something in the tables that should not be, and where.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Anomaly {

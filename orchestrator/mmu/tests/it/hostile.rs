@@ -2,7 +2,7 @@
 
 use crate::builder::*;
 use proptest::prelude::*;
-use s2lab_mmu::{AnomalyKind, Limits, PhysMem, RecordingMem, Stage1, Stage2, ThroughStage2, ranges};
+use s2lab_mmu::{AnomalyKind, Fault, Limits, PhysMem, RecordingMem, Stage1, Stage2, ThroughStage2, ranges};
 
 const BASE: u64 = 0x4000_0000;
 
@@ -48,6 +48,13 @@ fn a_loop_over_two_tables_and_a_shared_table_are_told() {
     // The second of the concatenated start tables is a start table, too.
     *t.word(7 << 30, 1) = (BASE + 0x1000) | 0b11;
     assert_eq!(anomaly(&t, &s), (7 << 30, 2, AnomalyKind::TableAgain { table: BASE + 0x1000 }));
+
+    // A start table of 256 bytes in the middle of its page.
+    let (vtcr, ..) = kvm_vtcr(K4, 44);
+    let s = Stage2::new(BASE + 0x100, vtcr, HCR).unwrap();
+    let mut t = Tables::new(K4, 0, 512, BASE);
+    *t.word(0x20 << 39, 0) = BASE | 0b11;
+    assert_eq!(anomaly(&t, &s), (0, 1, AnomalyKind::TableAgain { table: BASE }));
 }
 
 #[test]
@@ -100,10 +107,14 @@ fn addresses_beyond_the_physical_space_are_told() {
     let mut t = Tables::new(K4, start_level, entries, BASE);
     t.map(0, 1 << 36, 3, 0);
     assert_eq!(anomaly(&t, &s), (0, 3, AnomalyKind::AddressSize { output: 1 << 36 }));
-    assert!(s.translate(&t, 0).unwrap_err().to_string().ends_with("beyond 36 bits of physical address"));
+    let beyond = |level, output, bits| Err(Fault::AddressSize { input: 0, level, output, bits });
+    assert_eq!(s.translate(&t, 0), beyond(3, 1 << 36, 36));
+    *t.word(0, 1) = 1 << 37 | 0b11;
+    assert_eq!(anomaly(&t, &s), (0, 1, AnomalyKind::AddressSize { output: 1 << 37 }));
+    assert_eq!(s.translate(&t, 0), beyond(1, 1 << 37, 36));
     let s = Stage2::new(1 << 40, vtcr & !(7 << 16), HCR).unwrap();
     assert_eq!(anomaly(&t, &s), (0, 1, AnomalyKind::AddressSize { output: 1 << 40 }));
-    assert!(s.translate(&t, 0).is_err());
+    assert_eq!(s.translate(&t, 0), beyond(1, 1 << 40, 32));
 }
 
 #[test]
@@ -148,8 +159,11 @@ impl PhysMem for Garbage {
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^= z >> 31;
-        let near =
-            if self.pages == 0 { z } else { z & !0x000f_ffff_ffff_f000 | (((z >> 12) % (self.pages + 2)) << 12) };
+        let near = if self.pages == 0 {
+            z
+        } else {
+            z & !0x000f_ffff_ffff_f000 | (((z >> 12) % (self.pages + 2)) << 12)
+        };
         Some(if z >> 60 < 12 { near | 0b11 } else { near })
     }
 }

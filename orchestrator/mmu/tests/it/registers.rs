@@ -82,10 +82,22 @@ fn registers_of_a_real_machine_are_read() {
 }
 
 #[test]
+fn bits_that_a_format_has_not_are_not_read() {
+    // DS is RES0 with 64K tables; PS of 52 bits means 48 without LPA2.
+    let (vtcr, ..) = kvm_vtcr(K64, 40);
+    assert!(!Stage2::new(0, vtcr | 1 << 32, HCR).unwrap().lpa2());
+    let (vtcr, ..) = kvm_vtcr(K4, 40);
+    let s = Stage2::new(0x4000_0000 | 0b1010 << 2, vtcr | 6 << 16, HCR).unwrap();
+    assert_eq!((s.pa_bits(), s.base()), (48, 0x4000_0000));
+}
+
+#[test]
 fn bits_51_to_48_of_a_base_are_bits_5_to_2() {
-    let (vtcr, ..) = kvm_vtcr(K4_LPA2, 40);
+    let (vtcr, _, entries) = kvm_vtcr(K4_LPA2, 40);
     let s = Stage2::new(0x4000_0000 | 0b1010 << 2, vtcr, HCR).unwrap();
     assert_eq!(s.base(), 0xa << 48 | 0x4000_0000);
+    let tables = Tables::new(K4_LPA2, s.start_level(), entries, s.base());
+    assert_eq!(s.walk(&tables).anomalies, [], "not misaligned");
     let (vtcr, ..) = kvm_vtcr(K4, 40);
     assert_eq!(Stage2::new(0x4000_0000 | 0b1010 << 2, vtcr, HCR).unwrap().base(), 0x4000_0000);
 }

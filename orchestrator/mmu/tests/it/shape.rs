@@ -2,7 +2,7 @@
 
 use crate::builder::*;
 use proptest::prelude::*;
-use s2lab_mmu::{Exec, Shareability, Stage2, Stage2Attr, Stage2Leaf, ranges};
+use s2lab_mmu::{Exec, Shareability, Stage2, Stage2Attr, Stage2Leaf, Walk, ranges};
 
 fn page(ipa: u64, pa: u64) -> Stage2Leaf {
     Stage2Leaf {
@@ -40,6 +40,27 @@ fn a_bar_in_blocks_and_its_rest_in_pages() {
             "0x8001000000..0x8001001000 -> 0x8001000000  1 x 4K level 3  Normal-NC  rw  never-exec",
         ]
     );
+}
+
+#[test]
+fn a_region_is_every_leaf_that_reaches_into_it() {
+    let walk = Walk {
+        leaves: vec![
+            Stage2Leaf { size: 0x20_0000, level: 2, ..page(0x20_0000, 0) },
+            page(0x40_0000, 0),
+            page(0x40_1000, 0),
+            page(0x50_0000, 0),
+        ],
+        ..Walk::default()
+    };
+    let firsts = |ipa, size| walk.region(ipa, size).iter().map(|l| l.ipa).collect::<Vec<_>>();
+    assert_eq!(firsts(0x3f_f000, 0x2000), [0x20_0000, 0x40_0000]);
+    assert_eq!(firsts(0x40_0000, 0x1000), [0x40_0000]);
+    assert_eq!(firsts(0x40_0fff, 2), [0x40_0000, 0x40_1000]);
+    assert_eq!(firsts(0x40_2000, 0xf_e000), []);
+    assert_eq!(firsts(0, u64::MAX).len(), 4);
+    assert_eq!(firsts(0x40_1000, u64::MAX), [0x40_1000, 0x50_0000]);
+    assert_eq!((firsts(0x40_0000, 0), firsts(0x30_0000, 0)), (vec![], vec![]));
 }
 
 #[test]

@@ -68,11 +68,23 @@ fn every_format_starts_where_it_should() {
 }
 
 #[test]
+fn ds_is_res0_with_64k_tables() {
+    let mut t = tables(K64, 48, 0x8000_0000);
+    t.map(0x1_0000, 0x7_0000, 3, AF | 3 << 8);
+    let leaf = Stage1::new(t.base, 0, tcr(K64, 48) | 1 << 59, MAIR, MMU_ON).translate(&t, 0x1_0000).unwrap();
+    assert_eq!((leaf.ipa, leaf.sh), (0x7_0000, Some(Shareability::Inner)));
+}
+
+#[test]
 fn with_the_mmu_off_all_is_device() {
     let s = Stage1::new(1, 2, 3, MAIR, 0);
     let leaf = s.translate(&Nothing, 0x1234_5678).unwrap();
     assert_eq!((leaf.ipa_of(0x1234_5678), leaf.level), (Some(0x1234_5678), None));
     assert_eq!(leaf.attr.memory_type(), Some(MemoryType::DeviceNGnRnE));
+    let tagged = 0x3f << 56 | 0x1234_5678;
+    assert_eq!(s.translate(&Nothing, tagged), Err(Fault::OutOfRange { input: tagged, bits: 52 }));
+    let leaf = Stage1::new(1, 2, TBI0, MAIR, 0).translate(&Nothing, tagged).unwrap();
+    assert_eq!((leaf.va, leaf.ipa_of(tagged)), (0x1234_5000, Some(0x1234_5678)));
 }
 
 struct Nothing;
