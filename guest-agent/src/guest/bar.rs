@@ -1,0 +1,159 @@
+//! A BAR mapped into user space through sysfs.
+
+use crate::pci::{self, Address};
+use crate::{fault, root::Root};
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use s2lab_protocol::{Bar, Failure, MapKind, Mapping};
+use std::ffi::c_void;
+use std::ptr::{NonNull, null_mut};
+
+/// The largest prefetchable BAR of a function, mapped whole, readable and writable.
+#[derive(Debug)]
+pub(crate) struct Mapped {
+    device: String,
+    address: String,
+    map: MapKind,
+    bar: Bar,
+    /// `bar.size` bytes of device memory.
+    base: NonNull<c_void>,
+    length: usize,
+}
+
+impl Mapped {
+    pub(crate) fn open(root: &Root, device: &str, address: &str, map: MapKind) -> Result<Mapped, Failure> {
+        let function = Address::parse(address)?;
+        let bar = target(root, &function)?;
+        enable(root, &function)?;
+        let file = function.folder().join(file_name(bar.index, map));
+        if !root.exists(&file) {
+            return Err(fault::missing(format_args!(
+                "there is no /{}: this kernel has no write-combined mapping of BARs by sysfs (arch_can_pci_mmap_wc)",
+                file.display()
+            )));
+        }
+        let length = usize::try_from(bar.size).map_err(|_| {
+            fault::invalid(format_args!("a BAR of {} bytes does not fit the address space", bar.size))
+        })?;
+        let opened = std::fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(root.path(&file))
+            .map_err(|why| fault::system("open", file.display(), why))?;
+        // SAFETY: a new mapping at an address of the kernel's choice touches no memory of this process.
+        let base = unsafe {
+            mmap(null_mut(), length, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, &opened, 0)
+        }
+        .map_err(|why| fault::system("map", file.display(), why))?;
+        let base =
+            NonNull::new(base).ok_or_else(|| fault::system("map", file.display(), "it lies at address 0"))?;
+        Ok(Mapped { device: device.to_owned(), address: address.to_owned(), map, bar, base, length })
+    }
+
+    pub(crate) fn is(&self, address: &str, map: MapKind) -> bool {
+        self.address == address && self.map == map
+    }
+
+    pub(crate) fn bar(&self) -> Bar {
+        self.bar
+    }
+
+    /// What a look needs to walk stage 1.
+    pub(crate) fn mapping(&self) -> Mapping {
+        Mapping { device: self.device.clone(), map: self.map, va: self.base.as_ptr() as u64, bar: self.bar }
+    }
+
+    /// Address of byte `offset`, if `length` bytes from there lie in the BAR.
+    pub(crate) fn at(&self, offset: u64, length: u64) -> Option<NonNull<u8>> {
+        let end = offset.checked_add(length)?;
+        if end > self.bar.size {
+            return None;
+        }
+        let offset = usize::try_from(offset).ok()?;
+        // SAFETY: offset <= end <= bar.size, which is the length of the mapping.
+        Some(unsafe { self.base.cast::<u8>().add(offset) })
+    }
+}
+
+impl Drop for Mapped {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is ours alone, and nobody has a pointer into it that outlives us: `at` is used within a
+        // borrow of self only.
+        let _ = unsafe { munmap(self.base.as_ptr(), self.length) };
+    }
+}
+
+fn file_name(index: u8, map: MapKind) -> String {
+    match map {
+        MapKind::Wc => format!("resource{index}_wc"),
+        MapKind::Device => format!("resource{index}"),
+    }
+}
+
+/// The largest prefetchable BAR; of equal ones the first.
+fn target(root: &Root, address: &Address) -> Result<Bar, Failure> {
+    if !root.exists(address.folder()) {
+        return Err(fault::invalid(format_args!("there is no PCI function {address}")));
+    }
+    pci::bars(root, address)?
+        .into_iter()
+        .filter(|bar| bar.prefetchable)
+        .reduce(|best, bar| if bar.size > best.size { bar } else { best })
+        .ok_or_else(|| fault::invalid(format_args!("{address} has no prefetchable BAR")))
+}
+
+/// Switches memory decoding on, once: sysfs counts.
+fn enable(root: &Root, address: &Address) -> Result<(), Failure> {
+    let file = address.folder().join("enable");
+    match root.read(&file) {
+        Ok(count) if count != "0" => Ok(()),
+        Ok(_) => root.write(&file, "1"),
+        Err(why) => Err(fault::system("read", file.display(), why)),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use s2lab_protocol::FailureKind;
+    use std::path::Path;
+
+    pub(crate) const ADDRESS: &str = "0000:00:01.0";
+    pub(crate) const BAR_SIZE: u64 = 64 * 1024;
+
+    /// A function with a small BAR 0 and, as BAR 2, a file of [`BAR_SIZE`] bytes.
+    pub(crate) fn fixture(folder: &Path) -> Root {
+        let function = folder.join("sys/bus/pci/devices").join(ADDRESS);
+        std::fs::create_dir_all(&function).unwrap();
+        let empty = "0x0 0x0 0x0\n";
+        let resource =
+            format!("0x10000000 0x100000ff 0x40200\n{empty}0x8000000000 0x800000ffff 0x14220c\n{empty}");
+        std::fs::write(function.join("resource"), resource).unwrap();
+        std::fs::write(function.join("enable"), "0\n").unwrap();
+        std::fs::write(function.join("resource2_wc"), vec![0; BAR_SIZE as usize]).unwrap();
+        Root::fixture(folder)
+    }
+
+    #[test]
+    fn the_prefetchable_bar_is_enabled_and_mapped() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = fixture(folder.path());
+        let mapped = Mapped::open(&root, "nic", ADDRESS, MapKind::Wc).unwrap();
+        let bar = Bar { index: 2, start: 0x80_0000_0000, size: BAR_SIZE, prefetchable: true };
+        assert_eq!(mapped.bar(), bar);
+        assert!(mapped.is(ADDRESS, MapKind::Wc) && !mapped.is(ADDRESS, MapKind::Device));
+        assert!(mapped.at(0, BAR_SIZE).is_some() && mapped.at(1, BAR_SIZE).is_none());
+        assert!(mapped.at(u64::MAX, 2).is_none());
+        let enable = root.read(format!("sys/bus/pci/devices/{ADDRESS}/enable")).unwrap();
+        assert!(enable.starts_with('1'), "{enable:?}");
+    }
+
+    #[test]
+    fn what_is_not_there_is_said() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = fixture(folder.path());
+        let kind = |address, map| Mapped::open(&root, "nic", address, map).unwrap_err().kind;
+        assert_eq!(kind(ADDRESS, MapKind::Device), FailureKind::Missing, "no resource2 in the fixture");
+        assert_eq!(kind("0000:00:02.0", MapKind::Wc), FailureKind::Invalid);
+        assert_eq!(kind("../..", MapKind::Wc), FailureKind::Invalid);
+    }
+}

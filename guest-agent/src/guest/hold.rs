@@ -1,0 +1,100 @@
+//! Holding a guest: a thread that spins in user space with a nonce in x19, so that whoever stops the machine can tell
+//! that this vCPU runs this guest's agent, and with it its page tables.
+
+use crate::fault;
+use s2lab_protocol::Failure;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// States of the word that the spinning thread watches.
+const SPIN: u32 = 0;
+const STOP: u32 = 1;
+const NOT_YET: u32 = 2;
+/// How long a thread may take to get its first turn.
+const STARTS: Duration = Duration::from_secs(10);
+
+/// A thread that spins until it is released.
+pub(crate) struct Held {
+    word: Arc<AtomicU32>,
+    spinner: JoinHandle<()>,
+}
+
+impl Held {
+    /// Returns when the thread spins. On a single vCPU the kernel takes turns between it and the thread that reads the
+    /// port.
+    pub(crate) fn start(nonce: u64) -> Result<Held, Failure> {
+        let word = Arc::new(AtomicU32::new(NOT_YET));
+        let watched = Arc::clone(&word);
+        let run = move || {
+            watched.store(SPIN, SeqCst);
+            spin(nonce, &watched);
+        };
+        let error = |why: &dyn std::fmt::Display| fault::system("start", "the spinning thread", why);
+        let spinner = std::thread::Builder::new().spawn(run).map_err(|why| error(&why))?;
+        let begin = Instant::now();
+        while word.load(SeqCst) == NOT_YET {
+            if begin.elapsed() > STARTS {
+                return Err(error(&"it got no turn"));
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(Held { word, spinner })
+    }
+
+    pub(crate) fn release(self) {
+        self.word.store(STOP, SeqCst);
+        // It cannot have panicked: it only loads a word.
+        let _ = self.spinner.join();
+    }
+}
+
+// A function of its own, for LLVM keeps x19 to itself and does not lend it to `asm!`.
+#[cfg(target_arch = "aarch64")]
+std::arch::global_asm!(
+    ".pushsection .text.s2lab_spin, \"ax\", @progbits",
+    ".balign 64",
+    ".type s2lab_spin, %function",
+    "s2lab_spin:",
+    "stp x19, x30, [sp, #-16]!",
+    "mov x19, x0",
+    "2:",
+    "ldar w2, [x1]",
+    "cbz w2, 2b",
+    "ldp x19, x30, [sp], #16",
+    "ret",
+    ".size s2lab_spin, . - s2lab_spin",
+    ".popsection",
+);
+
+/// Spins with `nonce` in x19 until `word` is not [`SPIN`].
+#[cfg(target_arch = "aarch64")]
+fn spin(nonce: u64, word: &AtomicU32) {
+    unsafe extern "C" {
+        fn s2lab_spin(nonce: u64, word: *const u32);
+    }
+    // SAFETY: the function follows the procedure call standard (x19 is saved and restored, x2 is free to use), and the
+    // word lives as long as the borrow.
+    unsafe { s2lab_spin(nonce, word.as_ptr()) }
+}
+
+/// Elsewhere there is no x19; the tests of the rest need something that spins.
+#[cfg(not(target_arch = "aarch64"))]
+fn spin(nonce: u64, word: &AtomicU32) {
+    while word.load(SeqCst) == SPIN {
+        std::hint::black_box(nonce);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn held_until_released() {
+        let held = Held::start(0x1234_5678).unwrap();
+        assert!(!held.spinner.is_finished());
+        held.release();
+    }
+}

@@ -1,0 +1,217 @@
+//! Runs of stores to a BAR.
+
+use super::bar::Mapped;
+use crate::fault;
+use s2lab_protocol::{Failure, StoreResult, StoreSpec, pattern};
+use std::ptr::NonNull;
+use std::time::{Duration, Instant};
+
+/// Offset and length are multiples of this, the widest store.
+const GRAIN: u64 = 64;
+/// The pattern is made in RAM before it is stored, this many bytes at a time, so that only stores are timed.
+const CHUNK: usize = 64 * 1024;
+const WORD: usize = size_of::<u64>();
+
+/// Whether the numbers of a spec make sense, before anything is mapped.
+pub(crate) fn check(spec: &StoreSpec) -> Result<(), Failure> {
+    let StoreSpec { width, offset, bytes, .. } = *spec;
+    if !matches!(width, 8 | 16 | 64) {
+        return Err(fault::invalid(format_args!(
+            "stores of {width} bytes; there are stores of 8, 16 and 64"
+        )));
+    }
+    if offset % GRAIN != 0 || bytes % GRAIN != 0 || bytes == 0 {
+        return Err(fault::invalid(format_args!(
+            "{bytes} bytes from {offset:#x}: both must be multiples of {GRAIN}, and there must be some"
+        )));
+    }
+    Ok(())
+}
+
+/// Stores, then reads all of it back.
+pub(crate) fn run(spec: &StoreSpec, mapped: &Mapped) -> Result<StoreResult, Failure> {
+    let bar = mapped.bar();
+    let outside = || {
+        fault::invalid(format_args!(
+            "{} bytes from {:#x} do not lie in a BAR of {} bytes",
+            spec.bytes, spec.offset, bar.size
+        ))
+    };
+    mapped.at(spec.offset, spec.bytes).ok_or_else(outside)?;
+    let store: Store = match spec.width {
+        8 => store_8,
+        16 => store_16,
+        _ => store_64,
+    };
+    let mut words = Vec::with_capacity(CHUNK / WORD);
+    let mut time = Duration::ZERO;
+    for (start, length) in chunks(spec) {
+        words.clear();
+        words.extend((start..start + length).step_by(WORD).map(|offset| pattern(spec.seed, offset)));
+        let target = mapped.at(start, length).ok_or_else(outside)?;
+        let begin = Instant::now();
+        // SAFETY: `target` is 64-byte aligned (BARs are aligned to their size, offsets to GRAIN) and has `length` bytes,
+        // which is the length of `words` and a multiple of 64.
+        unsafe { store(&words, target) };
+        complete();
+        time += begin.elapsed();
+    }
+    Ok(StoreResult {
+        bar,
+        stores: stores(spec),
+        nanos: u64::try_from(time.as_nanos()).unwrap_or(u64::MAX),
+        first_difference: first_difference(spec, mapped),
+    })
+}
+
+/// Store instructions of the run: a 64-byte store is four STP.
+fn stores(spec: &StoreSpec) -> u64 {
+    match spec.width {
+        8 => spec.bytes / 8,
+        _ => spec.bytes / 16,
+    }
+}
+
+/// Offset and length of the pieces in which a run is done.
+fn chunks(spec: &StoreSpec) -> impl Iterator<Item = (u64, u64)> {
+    let end = spec.offset + spec.bytes;
+    (spec.offset..end).step_by(CHUNK).map(move |start| (start, (end - start).min(CHUNK as u64)))
+}
+
+fn first_difference(spec: &StoreSpec, mapped: &Mapped) -> Option<u64> {
+    let wrong = |offset: &u64| {
+        let Some(place) = mapped.at(*offset, WORD as u64) else { return true };
+        // SAFETY: an aligned word within the mapping; volatile, for it is device memory.
+        let found = unsafe { place.cast::<u64>().read_volatile() };
+        u64::from_le(found) != pattern(spec.seed, *offset)
+    };
+    (spec.offset..spec.offset + spec.bytes).step_by(WORD).find(wrong)
+}
+
+/// Stores `words` to a place that is aligned to 64 bytes and has as many bytes, a multiple of 64.
+type Store = unsafe fn(words: &[u64], target: NonNull<u8>);
+
+/// One STR of an X register a word.
+#[cfg(target_arch = "aarch64")]
+unsafe fn store_8(words: &[u64], target: NonNull<u8>) {
+    for (index, word) in words.iter().enumerate() {
+        // SAFETY: the caller's; index < words.len().
+        unsafe {
+            let place = target.cast::<u64>().add(index);
+            std::arch::asm!("str {0}, [{1}]", in(reg) *word, in(reg) place.as_ptr(), options(nostack, preserves_flags));
+        }
+    }
+}
+
+/// One STP of two X registers for two words.
+#[cfg(target_arch = "aarch64")]
+unsafe fn store_16(words: &[u64], target: NonNull<u8>) {
+    for (index, pair) in words.chunks_exact(2).enumerate() {
+        let [a, b] = *pair else { continue };
+        // SAFETY: the caller's; index * 2 + 1 < words.len().
+        unsafe {
+            let place = target.cast::<u64>().add(index * 2);
+            std::arch::asm!("stp {0}, {1}, [{2}]", in(reg) a, in(reg) b, in(reg) place.as_ptr(),
+                options(nostack, preserves_flags));
+        }
+    }
+}
+
+/// Four STP back to back for eight words, with nothing between them.
+#[cfg(target_arch = "aarch64")]
+unsafe fn store_64(words: &[u64], target: NonNull<u8>) {
+    for (index, line) in words.chunks_exact(8).enumerate() {
+        let [a, b, c, d, e, f, g, h] = *line else { continue };
+        // SAFETY: the caller's; index * 8 + 7 < words.len().
+        unsafe {
+            let place = target.cast::<u64>().add(index * 8);
+            std::arch::asm!(
+                "stp {a}, {b}, [{p}]", "stp {c}, {d}, [{p}, #16]", "stp {e}, {f}, [{p}, #32]", "stp {g}, {h}, [{p}, #48]",
+                a = in(reg) a, b = in(reg) b, c = in(reg) c, d = in(reg) d, e = in(reg) e, f = in(reg) f,
+                g = in(reg) g, h = in(reg) h, p = in(reg) place.as_ptr(), options(nostack, preserves_flags));
+        }
+    }
+}
+
+/// Waits until all stores are complete.
+#[cfg(target_arch = "aarch64")]
+fn complete() {
+    // SAFETY: a barrier has no operands and changes no register.
+    unsafe { std::arch::asm!("dsb st", options(nostack, preserves_flags)) }
+}
+
+/// Elsewhere the compiler chooses the instructions; the bytes are the same.
+#[cfg(not(target_arch = "aarch64"))]
+unsafe fn store_8(words: &[u64], target: NonNull<u8>) {
+    for (index, word) in words.iter().enumerate() {
+        // SAFETY: the caller's; index < words.len().
+        unsafe { target.cast::<u64>().add(index).write_volatile(word.to_le()) }
+    }
+}
+
+#[cfg(not(target_arch = "aarch64"))]
+use {store_8 as store_16, store_8 as store_64};
+
+#[cfg(not(target_arch = "aarch64"))]
+fn complete() {
+    std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::bar::tests::{ADDRESS, BAR_SIZE, fixture};
+    use super::*;
+    use proptest::prelude::*;
+    use s2lab_protocol::MapKind;
+
+    fn spec(width: u32, offset: u64, bytes: u64) -> StoreSpec {
+        let (device, address) = ("nic".into(), ADDRESS.into());
+        StoreSpec { device, address, map: MapKind::Wc, width, offset, bytes, seed: 5 }
+    }
+
+    #[test]
+    fn odd_numbers_are_refused() {
+        for (width, offset, bytes) in [(4, 0, 64), (8, 8, 64), (8, 0, 8), (64, 0, 0), (8, 64, u64::MAX)] {
+            assert!(check(&spec(width, offset, bytes)).is_err(), "{width} {offset} {bytes}");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let mapped = Mapped::open(&fixture(folder.path()), "nic", ADDRESS, MapKind::Wc).unwrap();
+        for (offset, bytes) in [(64, BAR_SIZE), (BAR_SIZE, 64), (64, u64::MAX - 63)] {
+            assert!(run(&spec(8, offset, bytes), &mapped).is_err(), "{offset} {bytes}");
+        }
+    }
+
+    #[test]
+    fn a_word_that_changed_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let mapped = Mapped::open(&fixture(folder.path()), "nic", ADDRESS, MapKind::Wc).unwrap();
+        let spec = spec(8, 0, 4096);
+        assert_eq!(run(&spec, &mapped).unwrap().first_difference, None);
+        let place = mapped.at(1003, 1).unwrap();
+        // SAFETY: within the mapping.
+        unsafe { place.write_volatile(!place.read_volatile()) };
+        assert_eq!(first_difference(&spec, &mapped), Some(1000));
+    }
+
+    proptest! {
+        #[test]
+        fn the_file_holds_the_pattern_and_nothing_else(
+            width in prop::sample::select(vec![8u32, 16, 64]), start in 0u64..1023, length in 1u64..1024, seed: u64,
+        ) {
+            let (offset, bytes) = (start * 64, length.min(1024 - start) * 64);
+            let folder = tempfile::tempdir().unwrap();
+            let mapped = Mapped::open(&fixture(folder.path()), "nic", ADDRESS, MapKind::Wc).unwrap();
+            let spec = StoreSpec { seed, ..spec(width, offset, bytes) };
+            check(&spec).unwrap();
+            let result = run(&spec, &mapped).unwrap();
+            prop_assert_eq!(result.first_difference, None);
+            prop_assert_eq!(result.stores, bytes / if width == 8 { 8 } else { 16 });
+            let file = std::fs::read(folder.path().join("sys/bus/pci/devices").join(ADDRESS).join("resource2_wc")).unwrap();
+            for (place, word) in (0..).step_by(8).zip(file.chunks(8)) {
+                let inside = (offset..offset + bytes).contains(&place);
+                let expected = if inside { pattern(seed, place) } else { 0 };
+                prop_assert_eq!(word, expected.to_le_bytes(), "at {:#x}", place);
+            }
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! Binding a PCI function to a driver through sysfs.
+
+use crate::modules::ModuleError;
+use crate::pci::{self, Address};
+use crate::{fault, root::Root};
+use s2lab_protocol::{BoundDevice, Failure};
+
+const VFIO_PCI: &str = "vfio-pci";
+const DRIVERS: &str = "sys/bus/pci/drivers";
+
+/// Binds the first function below root port `port` to `driver`. One that is bound to it already stays as it is.
+pub(crate) fn bind(
+    root: &Root,
+    device: &str,
+    port: &str,
+    driver: &str,
+    failed: &[ModuleError],
+) -> Result<BoundDevice, Failure> {
+    if driver.is_empty() || driver.contains(['/', '\0', '\n']) || driver.starts_with('.') {
+        return Err(fault::invalid(format_args!("{driver:?} is no driver's name")));
+    }
+    let address = below(root, &Address::parse(port)?)?;
+    needs(root, driver, failed)?;
+    let folder = address.folder();
+    let iommu_group = group(root, &address)?;
+    if bound_to(root, &address).as_deref() != Some(driver) {
+        root.write(folder.join("driver_override"), driver)?;
+        if root.exists(folder.join("driver")) {
+            root.write(folder.join("driver/unbind"), &address.to_string())?;
+        }
+        root.write("sys/bus/pci/drivers_probe", &address.to_string())?;
+    }
+    match bound_to(root, &address) {
+        Some(found) if found == driver => {}
+        found => {
+            let found = found.unwrap_or_else(|| "no driver".to_owned());
+            return Err(fault::system(
+                "bind",
+                format_args!("{address} to {driver}"),
+                format_args!("it is bound to {found}"),
+            ));
+        }
+    }
+    Ok(BoundDevice {
+        device: device.to_owned(),
+        vendor: pci::identifier(root, &address, "vendor")?,
+        id: pci::identifier(root, &address, "device")?,
+        driver: driver.to_owned(),
+        iommu_group,
+        bars: pci::bars(root, &address)?,
+        address: address.to_string(),
+    })
+}
+
+/// The function below a root port with the lowest address.
+fn below(root: &Root, port: &Address) -> Result<Address, Failure> {
+    let folder = port.folder();
+    let entries = std::fs::read_dir(root.path(&folder))
+        .map_err(|why| fault::invalid(format_args!("there is no root port {port}: {why}")))?;
+    entries
+        .flatten()
+        .filter_map(|entry| Address::parse(entry.file_name().to_str()?).ok())
+        .min()
+        .ok_or_else(|| fault::invalid(format_args!("there is no PCI function below root port {port}")))
+}
+
+/// Whether the kernel has the driver and what it needs in turn.
+fn needs(root: &Root, driver: &str, failed: &[ModuleError]) -> Result<(), Failure> {
+    let mut wanted = vec![(format!("{DRIVERS}/{driver}"), format!("driver {driver}"), "")];
+    if driver == VFIO_PCI {
+        wanted[0].2 = " (CONFIG_VFIO_PCI)";
+        let type1 = "sys/module/vfio_iommu_type1".to_owned();
+        wanted.push((type1, "module vfio_iommu_type1".to_owned(), " (CONFIG_VFIO_IOMMU_TYPE1)"));
+    }
+    for (path, what, option) in wanted {
+        if !root.exists(path) {
+            let why: String = failed.iter().map(|module| format!("; {module}")).collect();
+            return Err(fault::missing(format_args!("the kernel has no {what}{option}{why}")));
+        }
+    }
+    Ok(())
+}
+
+fn bound_to(root: &Root, address: &Address) -> Option<String> {
+    root.link_name(address.folder().join("driver"))
+}
+
+/// The IOMMU group of a function.
+pub(crate) fn group(root: &Root, address: &Address) -> Result<u32, Failure> {
+    root.link_name(address.folder().join("iommu_group")).and_then(|name| name.parse().ok()).ok_or_else(|| {
+        fault::missing(format_args!(
+            "{address} is in no IOMMU group (CONFIG_ARM_SMMU_V3, or the machine has no IOMMU)"
+        ))
+    })
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use s2lab_protocol::FailureKind;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use std::path::{Path, PathBuf};
+
+    /// A root port with an ivshmem below it, bound to vfio-pci already: a fixture has no kernel that probes.
+    pub(crate) fn fixture(folder: &Path) -> (Root, PathBuf) {
+        let port = folder.join("sys/bus/pci/devices/0000:00:01.0");
+        let function = port.join("0000:01:00.0");
+        fs::create_dir_all(&function).unwrap();
+        fs::create_dir_all(port.join("power")).unwrap();
+        symlink("0000:00:01.0/0000:01:00.0", folder.join("sys/bus/pci/devices/0000:01:00.0")).unwrap();
+        let files = [
+            ("vendor", "0x1af4\n"),
+            ("device", "0x1110\n"),
+            ("driver_override", ""),
+            ("resource", "0x10000000 0x100000ff 0x40200\n0x0 0x0 0x0\n0x8000000000 0x8000ffffff 0x14220c\n"),
+        ];
+        for (name, text) in files {
+            fs::write(function.join(name), text).unwrap();
+        }
+        fs::create_dir_all(folder.join("sys/bus/pci/drivers/vfio-pci")).unwrap();
+        fs::create_dir_all(folder.join("sys/module/vfio_iommu_type1")).unwrap();
+        fs::write(folder.join("sys/bus/pci/drivers_probe"), "").unwrap();
+        symlink("/sys/bus/pci/drivers/vfio-pci", function.join("driver")).unwrap();
+        symlink("/sys/kernel/iommu_groups/7", function.join("iommu_group")).unwrap();
+        (Root::fixture(folder), function)
+    }
+
+    fn run(root: &Root) -> Result<BoundDevice, Failure> {
+        bind(root, "nic", "0000:00:01.0", "vfio-pci", &[])
+    }
+
+    #[test]
+    fn a_bound_device_is_described() {
+        let folder = tempfile::tempdir().unwrap();
+        let (root, _) = fixture(folder.path());
+        let bound = run(&root).unwrap();
+        assert_eq!((bound.address.as_str(), bound.vendor, bound.id), ("0000:01:00.0", 0x1af4, 0x1110));
+        assert_eq!((bound.iommu_group, bound.bars.len(), bound.bars[1].size), (7, 2, 16 << 20));
+    }
+
+    #[test]
+    fn a_device_without_driver_is_probed_with_an_override() {
+        let folder = tempfile::tempdir().unwrap();
+        let (root, function) = fixture(folder.path());
+        fs::remove_file(function.join("driver")).unwrap();
+        let failure = run(&root).unwrap_err();
+        assert_eq!(failure.kind, FailureKind::System, "nobody probes in a fixture");
+        assert!(failure.message.contains("no driver"), "{}", failure.message);
+        assert_eq!(fs::read_to_string(function.join("driver_override")).unwrap(), "vfio-pci");
+        assert_eq!(
+            fs::read_to_string(folder.path().join("sys/bus/pci/drivers_probe")).unwrap(),
+            "0000:01:00.0"
+        );
+    }
+
+    #[test]
+    fn what_the_kernel_lacks_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let (root, function) = fixture(folder.path());
+        fs::remove_file(function.join("iommu_group")).unwrap();
+        let failure = run(&root).unwrap_err();
+        assert_eq!(failure.kind, FailureKind::Missing);
+        assert!(failure.message.contains("CONFIG_ARM_SMMU_V3"), "{}", failure.message);
+        fs::remove_dir(folder.path().join("sys/module/vfio_iommu_type1")).unwrap();
+        let broken = ModuleError { name: "vfio.ko".into(), why: "Exec format error".into() };
+        let failure = bind(&root, "nic", "0000:00:01.0", "vfio-pci", &[broken]).unwrap_err();
+        assert_eq!(failure.kind, FailureKind::Missing);
+        assert!(failure.message.contains("CONFIG_VFIO_IOMMU_TYPE1"), "{}", failure.message);
+        assert!(failure.message.contains("vfio.ko did not load: Exec format"), "{}", failure.message);
+    }
+
+    #[test]
+    fn nothing_outside_pci_is_touched() {
+        let folder = tempfile::tempdir().unwrap();
+        let (root, _) = fixture(folder.path());
+        let kind = |port, driver| bind(&root, "nic", port, driver, &[]).unwrap_err().kind;
+        assert_eq!(kind("0000:00:02.0", "vfio-pci"), FailureKind::Invalid);
+        assert_eq!(kind("0000:00:01.0/..", "vfio-pci"), FailureKind::Invalid);
+        assert_eq!(kind("0000:01:00.0", "vfio-pci"), FailureKind::Invalid, "a function has nothing below it");
+        assert_eq!(kind("0000:00:01.0", "../../x"), FailureKind::Invalid);
+        assert_eq!(kind("0000:00:01.0", "virtio-pci"), FailureKind::Missing);
+    }
+}

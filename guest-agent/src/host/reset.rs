@@ -1,0 +1,127 @@
+//! Resetting an assigned device as its VMM would.
+//!
+//! A reset through sysfs leaves the BAR's mappings as they are; VFIO's own takes them out of the VMM's page tables, and
+//! with them the guest's stage-2 entries go (Linux drivers/vfio/pci/vfio_pci_core.c, vfio_pci_ioctl_reset). It needs a
+//! file of the device, and a group that is in use cannot be opened a second time. So the agent takes the *group's* file
+//! out of the VMM, which its link names without doubt (`/dev/vfio/GROUP`), and asks it for one more file of the device by
+//! its PCI address: a device may be opened more than once that way (drivers/vfio/vfio_main.c, vfio_df_open).
+
+use super::bind;
+use crate::pci::Address;
+use crate::{fault, root::Root};
+use rustix::fd::{AsFd, FromRawFd, OwnedFd};
+use rustix::ioctl::{Ioctl, IoctlOutput, NoArg, Opcode, ioctl, opcode};
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
+use s2lab_protocol::Failure;
+use std::ffi::{CString, c_void};
+
+/// include/uapi/linux/vfio.h: VFIO_TYPE, VFIO_BASE.
+const VFIO_TYPE: u8 = b';';
+const VFIO_BASE: u8 = 100;
+const VFIO_GROUP_GET_DEVICE_FD: Opcode = opcode::none(VFIO_TYPE, VFIO_BASE + 6);
+const VFIO_DEVICE_RESET: Opcode = opcode::none(VFIO_TYPE, VFIO_BASE + 11);
+
+/// Resets the function at `address`, which the VMM with process id `vmm` has opened. Returns the kernel's reset methods
+/// in the order in which it tries them, as sysfs lists them.
+pub(crate) fn reset(root: &Root, vmm: u32, address: &Address) -> Result<String, Failure> {
+    let file = address.folder().join("reset_method");
+    let method = root.read(&file).unwrap_or_default();
+    if method.is_empty() {
+        return Err(fault::invalid(format_args!(
+            "{address} has no reset method: /{} is absent or empty",
+            file.display()
+        )));
+    }
+    let group = bind::group(root, address)?;
+    let number = group_file(root, vmm, group)?;
+    let failed = |doing| move |why| fault::system(doing, address, why);
+    let pid = i32::try_from(vmm)
+        .ok()
+        .and_then(Pid::from_raw)
+        .ok_or_else(|| fault::invalid(format_args!("{vmm} is no process id")))?;
+    let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(failed("open the VMM of"))?;
+    let group = pidfd_getfd(&pidfd, number, PidfdGetfdFlags::empty())
+        .map_err(failed("take out the VFIO group of"))?;
+    let device = device_file(&group, address)?;
+    // SAFETY: VFIO_DEVICE_RESET takes no argument.
+    unsafe { ioctl(&device, NoArg::<VFIO_DEVICE_RESET>::new()) }.map_err(failed("reset"))?;
+    Ok(method)
+}
+
+/// Number of the VMM's file of a VFIO group.
+fn group_file(root: &Root, vmm: u32, group: u32) -> Result<i32, Failure> {
+    let folder = format!("proc/{vmm}/fd");
+    let wanted = root.path(format!("dev/vfio/{group}"));
+    let entries = std::fs::read_dir(root.path(&folder)).map_err(|why| fault::system("list", &folder, why))?;
+    entries
+        .flatten()
+        .find(|entry| std::fs::read_link(entry.path()).is_ok_and(|target| target == wanted))
+        .and_then(|entry| entry.file_name().to_str()?.parse().ok())
+        .ok_or_else(|| fault::invalid(format_args!("process {vmm} has not opened VFIO group {group}")))
+}
+
+fn device_file(group: impl AsFd, address: &Address) -> Result<OwnedFd, Failure> {
+    let failed = |why: &dyn std::fmt::Display| fault::system("get a file of", address, why);
+    let name = CString::new(address.to_string()).map_err(|why| failed(&why))?;
+    // SAFETY: the argument is a string that lives until the call returns, and the result a file of ours.
+    unsafe { ioctl(group, GetDevice(name)) }.map_err(|why| failed(&why))
+}
+
+/// `VFIO_GROUP_GET_DEVICE_FD`: a string in, a file descriptor out.
+struct GetDevice(CString);
+
+// SAFETY: the kernel reads the string up to its end and changes nothing; it returns a new file descriptor.
+unsafe impl Ioctl for GetDevice {
+    type Output = OwnedFd;
+    const IS_MUTATING: bool = false;
+
+    fn opcode(&self) -> Opcode {
+        VFIO_GROUP_GET_DEVICE_FD
+    }
+
+    fn as_ptr(&mut self) -> *mut c_void {
+        self.0.as_ptr().cast_mut().cast()
+    }
+
+    unsafe fn output_from_ptr(output: IoctlOutput, _: *mut c_void) -> rustix::io::Result<OwnedFd> {
+        // SAFETY: the call succeeded, so `output` is a file descriptor that nobody else knows.
+        Ok(unsafe { OwnedFd::from_raw_fd(output) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::bind::tests::fixture;
+    use super::*;
+    use s2lab_protocol::FailureKind;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn the_numbers_are_the_kernels() {
+        // include/uapi/linux/vfio.h as the preprocessor sees it.
+        assert_eq!((VFIO_GROUP_GET_DEVICE_FD, VFIO_DEVICE_RESET), (0x3b6a, 0x3b6f));
+    }
+
+    #[test]
+    fn the_group_is_found_by_its_whole_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let (root, _) = fixture(folder.path());
+        let fds = folder.path().join("proc/42/fd");
+        std::fs::create_dir_all(&fds).unwrap();
+        for (number, target) in [("3", "dev/vfio/vfio"), ("9", "dev/vfio/70"), ("12", "dev/vfio/7")] {
+            symlink(folder.path().join(target), fds.join(number)).unwrap();
+        }
+        symlink("anon_inode:[vfio-device]", fds.join("13")).unwrap();
+        assert_eq!(group_file(&root, 42, 7).unwrap(), 12);
+        assert_eq!(group_file(&root, 42, 8).unwrap_err().kind, FailureKind::Invalid);
+    }
+
+    #[test]
+    fn without_a_reset_method_nothing_is_tried() {
+        let folder = tempfile::tempdir().unwrap();
+        let (root, _) = fixture(folder.path());
+        let failure = reset(&root, 42, &Address::parse("0000:01:00.0").unwrap()).unwrap_err();
+        assert_eq!(failure.kind, FailureKind::Invalid);
+        assert!(failure.message.contains("no reset method"), "{}", failure.message);
+    }
+}

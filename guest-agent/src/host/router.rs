@@ -1,0 +1,167 @@
+//! Frames on their way between s2lab and a guest. The guest is not trusted: what it sends is bounded, and whatever is not
+//! a frame of its own ends its link.
+
+use crate::fault;
+use crate::link::{Credentials, LinkError};
+use rustix::net::{SendFlags, send};
+use s2lab_protocol::{Decoder, Failure, Frame, Peer, encode};
+use std::collections::BTreeMap;
+use std::os::unix::net::UnixStream;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Turns a guest's bytes into frames that are fit to go up.
+#[derive(Debug)]
+pub(crate) struct Uplink {
+    credentials: Credentials,
+    decoder: Decoder,
+}
+
+impl Uplink {
+    pub(crate) fn new(name: &str, nonce: u64) -> Uplink {
+        let from = Peer::Guest(name.to_owned());
+        Uplink { credentials: Credentials { from, nonce }, decoder: Decoder::default() }
+    }
+
+    /// The frames that the bytes complete. After an error nothing more is believed.
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> Result<Vec<Frame>, LinkError> {
+        self.decoder.push(bytes);
+        let mut frames = Vec::new();
+        while let Some(frame) = self.decoder.next_frame()? {
+            self.credentials.check(&frame)?;
+            if frame.to != Peer::Lab {
+                return Err(LinkError::To { found: frame.to });
+            }
+            frames.push(frame);
+        }
+        Ok(frames)
+    }
+}
+
+/// The ways down to the guests' agents, by name.
+#[derive(Debug, Default)]
+pub(crate) struct Downlinks(Mutex<BTreeMap<String, UnixStream>>);
+
+impl Downlinks {
+    pub(crate) fn insert(&self, name: &str, link: UnixStream) {
+        self.lock().insert(name.to_owned(), link);
+    }
+
+    pub(crate) fn remove(&self, name: &str) {
+        self.lock().remove(name);
+    }
+
+    /// Passes on a frame. It goes whole into the socket's buffer or the link is over: a guest that lets more than a
+    /// hundred kilobytes of requests lie must not make the host wait.
+    pub(crate) fn send(&self, name: &str, frame: &Frame) -> Result<(), Failure> {
+        let mut links = self.lock();
+        let link = links
+            .get(name)
+            .ok_or_else(|| fault::invalid(format_args!("there is no guest {name:?} to talk to")))?;
+        let bytes = encode(frame).map_err(|why| fault::invalid(why.to_string()))?;
+        let why = match send(link, &bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+            Ok(sent) if sent == bytes.len() => return Ok(()),
+            Ok(sent) => format!("it takes {sent} of {} bytes", bytes.len()),
+            Err(why) => why.to_string(),
+        };
+        links.remove(name);
+        Err(fault::system("send a frame to guest", name, why))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, UnixStream>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How much may pass in a second.
+#[derive(Debug)]
+pub(crate) struct Meter {
+    per_second: usize,
+    left: usize,
+    /// When the second began.
+    begin: Instant,
+}
+
+impl Meter {
+    const SECOND: Duration = Duration::from_secs(1);
+
+    pub(crate) fn new(per_second: usize, now: Instant) -> Meter {
+        Meter { per_second, left: per_second, begin: now }
+    }
+
+    /// Lets up to `wanted` bytes pass and says how many.
+    pub(crate) fn take(&mut self, wanted: usize, now: Instant) -> usize {
+        if now.saturating_duration_since(self.begin) >= Self::SECOND {
+            (self.begin, self.left) = (now, self.per_second);
+        }
+        let taken = wanted.min(self.left);
+        self.left -= taken;
+        taken
+    }
+
+    /// When something may pass again, if nothing may now.
+    pub(crate) fn closed_until(&self) -> Option<Instant> {
+        (self.left == 0).then(|| self.begin + Self::SECOND)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::link::tests::frame;
+    use proptest::prelude::*;
+    use std::io::Read;
+
+    fn guest(name: &str) -> Peer {
+        Peer::Guest(name.into())
+    }
+
+    #[test]
+    fn a_guest_speaks_for_itself_only() {
+        let push = |frame: Frame| Uplink::new("g0", 7).push(&encode(&frame).unwrap());
+        let good = frame(3, guest("g0"), Peer::Lab);
+        assert_eq!(push(good.clone()).unwrap(), [good.clone()]);
+        assert!(matches!(push(frame(0, guest("g1"), Peer::Lab)), Err(LinkError::From { .. })));
+        assert!(matches!(push(frame(0, Peer::Host, Peer::Lab)), Err(LinkError::From { .. })));
+        assert!(matches!(push(frame(0, guest("g0"), Peer::Host)), Err(LinkError::To { found: Peer::Host })));
+        assert!(matches!(push(frame(0, guest("g0"), guest("g1"))), Err(LinkError::To { .. })));
+        assert!(matches!(push(Frame { nonce: 8, ..good.clone() }), Err(LinkError::Nonce { .. })));
+        assert!(matches!(push(Frame { version: 9, ..good }), Err(LinkError::Version { .. })));
+    }
+
+    #[test]
+    fn a_guest_that_does_not_read_loses_its_link_and_nobody_waits() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let links = Downlinks::default();
+        let request = frame(0, Peer::Lab, guest("g0"));
+        assert!(links.send("g0", &request).is_err(), "no such guest yet");
+        links.insert("g0", ours);
+        let whole = encode(&request).unwrap().len();
+        let sent = (0..1_000_000).take_while(|_| links.send("g0", &request).is_ok()).count();
+        assert!(sent > 10 && sent < 1_000_000, "{sent}");
+        assert!(links.send("g0", &request).unwrap_err().message.contains("no guest"));
+        let mut taken = vec![];
+        theirs.read_to_end(&mut taken).unwrap();
+        assert!(taken.len() >= sent * whole);
+    }
+
+    #[test]
+    fn a_meter_counts_by_the_second() {
+        let begin = Instant::now();
+        let mut meter = Meter::new(100, begin);
+        assert_eq!((meter.take(70, begin), meter.closed_until()), (70, None));
+        assert_eq!((meter.take(70, begin), meter.closed_until()), (30, Some(begin + Meter::SECOND)));
+        assert_eq!(meter.take(70, begin + Duration::from_millis(999)), 0);
+        assert_eq!(meter.take(170, begin + Meter::SECOND), 100);
+    }
+
+    proptest! {
+        #[test]
+        fn hostile_bytes_neither_panic_nor_pass(bytes in proptest::collection::vec(any::<u8>(), 1..3000)) {
+            let mut uplink = Uplink::new("g0", 7);
+            if let Ok(frames) = uplink.push(&bytes) {
+                prop_assert!(frames.is_empty());
+            }
+        }
+    }
+}

@@ -1,0 +1,317 @@
+//! The thread that looks after one VMM, from its first word to its last: everything that comes out of it passes here.
+
+use super::console::{self, Console};
+use super::qmp::{self, Said};
+use super::router::{Meter, Uplink};
+use crate::link::{Link, LinkError, READ_SIZE};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, WaitOptions, kill_process_group, pidfd_send_signal, waitpgid};
+use s2lab_protocol::{GuestEnd, Notice};
+use std::collections::VecDeque;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, ChildStderr, ChildStdout};
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+use std::time::{Duration, Instant};
+
+/// Of what QEMU says on stderr the last bytes are kept: an error and the registers it prints after it.
+const TAIL: usize = 4096;
+/// More bytes than this in a second from a guest's agent wait for the next second.
+const FRAMES_PER_SECOND: usize = 4 << 20;
+
+/// The agent's ends of what leads to a VMM, beside its stdout and stderr.
+pub(crate) struct Streams {
+    pub(crate) pidfd: Arc<OwnedFd>,
+    pub(crate) qmp: UnixStream,
+    /// To the guest's agent.
+    pub(crate) guest: UnixStream,
+}
+
+/// What is known of one VMM. A source that came to its end is `None`.
+pub(crate) struct Watch {
+    name: String,
+    link: Arc<Link>,
+    child: Child,
+    pidfd: Arc<OwnedFd>,
+    qmp: Option<UnixStream>,
+    qmp_reader: qmp::Reader,
+    guest: Option<UnixStream>,
+    uplink: Uplink,
+    meter: Meter,
+    stdout: Option<ChildStdout>,
+    console: Console,
+    /// The console is not looked at before.
+    console_after: Instant,
+    stderr: Option<ChildStderr>,
+    tail: Tail,
+    /// Where to say that QEMU runs the guest, with its version, or why not; none once that is said.
+    started: Option<SyncSender<Result<String, String>>>,
+    version: String,
+    /// The guest's end is said.
+    reported: bool,
+}
+
+/// What a turn of the loop finds ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Process,
+    Qmp,
+    Guest,
+    Console,
+    Stderr,
+}
+
+impl Watch {
+    pub(crate) fn new(
+        name: &str,
+        nonce: u64,
+        link: Arc<Link>,
+        mut child: Child,
+        streams: Streams,
+        started: SyncSender<Result<String, String>>,
+    ) -> io::Result<Watch> {
+        let Streams { pidfd, qmp, guest } = streams;
+        let now = Instant::now();
+        let watch = Watch {
+            name: name.to_owned(),
+            link,
+            stdout: child.stdout.take(),
+            stderr: child.stderr.take(),
+            child,
+            pidfd,
+            qmp: Some(qmp),
+            qmp_reader: qmp::Reader::default(),
+            guest: Some(guest),
+            uplink: Uplink::new(name, nonce),
+            meter: Meter::new(FRAMES_PER_SECOND, now),
+            console: Console::new(name, now),
+            console_after: now,
+            tail: Tail::default(),
+            started: Some(started),
+            version: String::new(),
+            reported: false,
+        };
+        for (_, fd) in watch.sources() {
+            fcntl_setfl(fd, fcntl_getfl(fd)? | OFlags::NONBLOCK)?;
+        }
+        Ok(watch)
+    }
+
+    /// Runs until the process is gone.
+    pub(crate) fn run(mut self) -> Result<(), LinkError> {
+        loop {
+            let ready = self.wait();
+            // What was said before the end is told before it.
+            for source in &ready {
+                match source {
+                    Source::Stderr => self.read_stderr(),
+                    Source::Console => drop(self.read_console()?),
+                    Source::Guest => drop(self.read_guest()?),
+                    Source::Qmp => self.read_qmp()?,
+                    Source::Process => {}
+                }
+            }
+            if ready.contains(&Source::Process) {
+                return self.end();
+            }
+        }
+    }
+
+    /// All open sources but the process.
+    fn sources(&self) -> impl Iterator<Item = (Source, BorrowedFd<'_>)> {
+        [
+            (Source::Stderr, self.stderr.as_ref().map(AsFd::as_fd)),
+            (Source::Console, self.stdout.as_ref().map(AsFd::as_fd)),
+            (Source::Guest, self.guest.as_ref().map(AsFd::as_fd)),
+            (Source::Qmp, self.qmp.as_ref().map(AsFd::as_fd)),
+        ]
+        .into_iter()
+        .filter_map(|(source, fd)| Some((source, fd?)))
+    }
+
+    /// Waits until something is ready, a second at most.
+    fn wait(&self) -> Vec<Source> {
+        let now = Instant::now();
+        let rest = |source| {
+            let after = match source {
+                Source::Console => Some(self.console_after),
+                Source::Guest => self.meter.closed_until(),
+                _ => None,
+            };
+            after.map(|after| after.saturating_duration_since(now)).unwrap_or_default()
+        };
+        let (resting, mut open): (Vec<_>, Vec<_>) =
+            self.sources().partition(|(source, _)| !rest(*source).is_zero());
+        open.push((Source::Process, self.pidfd.as_fd()));
+        let limit = resting.into_iter().map(|(source, _)| rest(source)).min().unwrap_or(Duration::MAX);
+        let limit = limit.clamp(Duration::from_millis(1), Duration::from_millis(999));
+        let limit = Timespec { tv_sec: 0, tv_nsec: limit.subsec_nanos().into() };
+        let mut polled: Vec<_> =
+            open.iter().map(|(_, fd)| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
+        if poll(&mut polled, Some(&limit)).is_err() {
+            // Interrupted, or out of memory for a moment: the next turn looks again.
+            return Vec::new();
+        }
+        let ready = open.into_iter().zip(&polled).filter(|(_, polled)| !polled.revents().is_empty());
+        ready.map(|((source, _), _)| source).collect()
+    }
+
+    fn read_stderr(&mut self) {
+        let mut buffer = [0; 4096];
+        while let Some(n) = read(&mut self.stderr, &mut buffer) {
+            self.tail.push(buffer.get(..n).unwrap_or_default());
+        }
+    }
+
+    /// True if there was something to read.
+    fn read_console(&mut self) -> Result<bool, LinkError> {
+        let mut buffer = [0; console::MAX_PIECE];
+        let Some(n) = read(&mut self.stdout, &mut buffer) else { return Ok(false) };
+        let now = Instant::now();
+        for notice in self.console.push(buffer.get(..n).unwrap_or_default(), now) {
+            self.link.notice(notice)?;
+        }
+        // A full buffer means that more is there already.
+        self.console_after = if n == buffer.len() { now } else { now + console::GATHER };
+        Ok(true)
+    }
+
+    /// True if there was something to read.
+    fn read_guest(&mut self) -> Result<bool, LinkError> {
+        let mut buffer = [0; READ_SIZE];
+        let Some(n) = read(&mut self.guest, &mut buffer) else { return Ok(false) };
+        self.meter.take(n, Instant::now());
+        match self.uplink.push(buffer.get(..n).unwrap_or_default()) {
+            Ok(frames) => frames.iter().try_for_each(|frame| self.link.relay(frame))?,
+            Err(why) => {
+                self.guest = None;
+                self.link.log(format!("the link of guest {} is closed: {why}", self.name))?;
+            }
+        }
+        Ok(true)
+    }
+
+    fn read_qmp(&mut self) -> Result<(), LinkError> {
+        let mut buffer = [0; 4096];
+        let Some(n) = read(&mut self.qmp, &mut buffer) else { return Ok(()) };
+        match self.qmp_reader.push(buffer.get(..n).unwrap_or_default()) {
+            Ok(said) => said.into_iter().try_for_each(|said| self.hear(said)),
+            Err(why) => self.stopped("unknown", &why.to_string()),
+        }
+    }
+
+    fn hear(&mut self, said: Said) -> Result<(), LinkError> {
+        match said {
+            Said::Greeting { version } => {
+                self.version = format!("qemu {version}");
+                self.ask(qmp::CAPABILITIES);
+                self.ask(qmp::QUERY_STATUS);
+                Ok(())
+            }
+            Said::Event { name } if name == "STOP" || name == "GUEST_PANICKED" => {
+                self.ask(qmp::QUERY_STATUS);
+                Ok(())
+            }
+            Said::Status { running: true, .. } => {
+                if let Some(started) = self.started.take() {
+                    // Nobody waits any more if it took too long; then a kill is on its way.
+                    let _ = started.send(Ok(self.version.clone()));
+                }
+                Ok(())
+            }
+            // A guest that shuts down is followed by the end of QEMU (-no-reboot), before it runs it does not run yet.
+            Said::Status { state, .. } if state == "shutdown" || state == "prelaunch" => Ok(()),
+            Said::Status { state, .. } => self.stopped(&state, ""),
+            Said::Refused { why } => {
+                self.link.log(format!("QEMU of guest {} refused a command: {why}", self.name))
+            }
+            Said::Event { .. } | Said::Done => Ok(()),
+        }
+    }
+
+    /// QEMU reads commands when it can; a socket that takes none is about to close.
+    fn ask(&mut self, command: &str) {
+        if let Some(qmp) = &mut self.qmp {
+            let _ = qmp.write_all(format!("{command}\n").as_bytes());
+        }
+    }
+
+    /// QEMU lives, the guest does not: says so and ends QEMU, which would stay for ever.
+    fn stopped(&mut self, state: &str, why: &str) -> Result<(), LinkError> {
+        self.read_stderr();
+        let detail = format!("{why}{}", self.tail.text());
+        let end = GuestEnd::Stopped { state: state.to_owned(), detail };
+        self.report(end)?;
+        // It may be gone already.
+        let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
+        Ok(())
+    }
+
+    fn report(&mut self, how: GuestEnd) -> Result<(), LinkError> {
+        if std::mem::replace(&mut self.reported, true) {
+            return Ok(());
+        }
+        match self.started.take() {
+            // The answer to the request that started it says why; nobody waits any more if it took too long.
+            Some(started) => drop(started.send(Err(format!("{how:?}")))),
+            None => self.link.notice(Notice::GuestEnded { guest: self.name.clone(), how })?,
+        }
+        Ok(())
+    }
+
+    /// The process is gone.
+    fn end(mut self) -> Result<(), LinkError> {
+        self.read_stderr();
+        while self.read_console()? {}
+        while self.read_guest()? {}
+        if let Some(notice) = self.console.finish() {
+            self.link.notice(notice)?;
+        }
+        let group = Pid::from_child(&self.child);
+        let (code, signal) = match self.child.wait() {
+            Ok(status) => (status.code(), status.signal()),
+            Err(why) => {
+                self.tail.push(format!("\nno exit status: {why}").as_bytes());
+                (None, None)
+            }
+        };
+        // As PID 1 the agent inherits whatever QEMU leaves behind.
+        let _ = kill_process_group(group, Signal::KILL);
+        while let Ok(Some(_)) = waitpgid(group, WaitOptions::NOHANG) {}
+        self.report(GuestEnd::Exited { code, signal, detail: self.tail.text() })
+    }
+}
+
+/// Reads from a non-blocking source; at its end, or when it breaks, the source is closed.
+fn read<S: AsFd>(source: &mut Option<S>, buffer: &mut [u8]) -> Option<usize> {
+    match rustix::io::read(source.as_ref()?, buffer) {
+        Ok(n) if n > 0 => Some(n),
+        Err(Errno::AGAIN | Errno::INTR) => None,
+        _ => {
+            *source = None;
+            None
+        }
+    }
+}
+
+/// The last bytes of a stream.
+#[derive(Debug, Default)]
+struct Tail(VecDeque<u8>);
+
+impl Tail {
+    fn push(&mut self, bytes: &[u8]) {
+        self.0.extend(bytes);
+        let excess = self.0.len().saturating_sub(TAIL);
+        self.0.drain(..excess);
+    }
+
+    fn text(&self) -> String {
+        let (a, b) = self.0.as_slices();
+        String::from_utf8_lossy(&[a, b].concat()).trim_end().to_owned()
+    }
+}

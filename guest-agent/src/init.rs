@@ -1,0 +1,157 @@
+//! PID 1: file systems, modules, the port, and then the level's own work.
+
+use crate::link::{Credentials, Incoming, Link, LinkError};
+use crate::parameters::{Parameters, ParametersError};
+use crate::port::{Port, PortError};
+use crate::root::Root;
+use crate::{guest, host, modules};
+use rustix::mount::{MountFlags, mount};
+use rustix::system::{RebootCommand, reboot};
+use rustix::time::{ClockId, clock_gettime};
+use s2lab_protocol::{Hello, Level, Notice, Peer};
+use std::io;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Time between two heartbeats.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+/// How long the final record may take to leave the machine.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// What the level's work runs with.
+pub(crate) struct Agent {
+    pub(crate) root: Root,
+    pub(crate) nonce: u64,
+    pub(crate) link: Arc<Link>,
+    port: Port,
+    /// Modules that did not load: a request that needs one says so.
+    pub(crate) failed_modules: Vec<modules::ModuleError>,
+}
+
+/// Why the agent cannot go on. The machine is switched off then.
+#[derive(Debug, thiserror::Error)]
+enum InitError {
+    #[error("cannot mount {what} on {on}: {why}")]
+    Mount { what: &'static str, on: &'static str, why: io::Error },
+    #[error("cannot read /proc/cmdline: {0}")]
+    CommandLine(io::Error),
+    #[error("{0}")]
+    Parameters(#[from] ParametersError),
+    #[error("{0}")]
+    Port(#[from] PortError),
+    #[error("{0}")]
+    Link(#[from] LinkError),
+    #[error("cannot start a thread: {0}")]
+    Thread(io::Error),
+}
+
+/// Never returns to the kernel alive: PID 1 that ends is a kernel panic, which would look like the kernel's fault.
+pub(crate) fn run() -> ExitCode {
+    std::panic::set_hook(Box::new(|panic| fatal(panic)));
+    match serve() {
+        Ok(()) => power_off(),
+        Err(why) => fatal(why),
+    }
+}
+
+fn serve() -> Result<(), InitError> {
+    mount_all()?;
+    let root = Root::machine();
+    let command_line = root.read("proc/cmdline").map_err(InitError::CommandLine)?;
+    let parameters = Parameters::parse(&command_line)?;
+    let failed_modules = modules::load_all(&root, &command_line);
+    let port = Port::open(&root)?;
+    let Parameters { level, me, nonce } = parameters;
+    let link = Arc::new(Link::new(me, nonce, port.clone()));
+    link.notice(Notice::Hello(Hello {
+        level,
+        release: rustix::system::uname().release().to_string_lossy().into_owned(),
+        page_size: u32::try_from(rustix::param::page_size()).unwrap_or(u32::MAX),
+        uptime_ms: uptime_ms(),
+    }))?;
+    for failed in &failed_modules {
+        link.log(failed.to_string())?;
+    }
+    let beating = Arc::clone(&link);
+    std::thread::Builder::new().spawn(move || heartbeat(&beating)).map_err(InitError::Thread)?;
+    let incoming = Incoming::new(port.clone(), Credentials { from: Peer::Lab, nonce });
+    let agent = Agent { root, nonce, link, port, failed_modules };
+    match level {
+        Level::Host => host::serve(agent, incoming)?,
+        Level::Guest => guest::serve(&agent, incoming)?,
+    }
+    Ok(())
+}
+
+impl Agent {
+    /// Sends the final record and returns when it has left the machine.
+    pub(crate) fn finish(&self, id: u64) -> Result<(), LinkError> {
+        // Whatever happens, the machine goes off.
+        drop(std::thread::Builder::new().spawn(|| {
+            std::thread::sleep(FAREWELL);
+            fatal("the final record was not taken in time")
+        }));
+        self.port.deliver_at_once().map_err(|why| LinkError::Stream { doing: "finishing", why })?;
+        self.link.finish(id)
+    }
+}
+
+fn heartbeat(link: &Link) {
+    loop {
+        std::thread::sleep(HEARTBEAT);
+        if let Err(why) = link.notice(Notice::Heartbeat { uptime_ms: uptime_ms() }) {
+            fatal(why);
+        }
+    }
+}
+
+/// Milliseconds since boot.
+pub(crate) fn uptime_ms() -> u64 {
+    let time = clock_gettime(ClockId::Boottime);
+    let (seconds, nanos) =
+        (u64::try_from(time.tv_sec).unwrap_or(0), u64::try_from(time.tv_nsec).unwrap_or(0));
+    seconds * 1000 + nanos / 1_000_000
+}
+
+fn mount_all() -> Result<(), InitError> {
+    const TREES: [(&str, &str); 6] = [
+        ("proc", "/proc"),
+        ("sysfs", "/sys"),
+        ("devtmpfs", "/dev"),
+        ("tmpfs", "/run"),
+        ("tmpfs", "/tmp"),
+        ("debugfs", "/sys/kernel/debug"),
+    ];
+    for (what, on) in TREES {
+        // On a read-only or ready-made tree the folder is there already; if not, mount says so.
+        let _ = std::fs::create_dir_all(on);
+        match mount(what, on, what, MountFlags::empty(), None) {
+            Ok(()) | Err(rustix::io::Errno::BUSY) => {}
+            // debugfs helps diagnosis only, and a kernel may be built without it.
+            Err(_) if what == "debugfs" => {}
+            Err(why) => return Err(InitError::Mount { what, on, why: why.into() }),
+        }
+    }
+    Ok(())
+}
+
+/// Says why on the kernel's console and switches the machine off.
+pub(crate) fn fatal(why: impl std::fmt::Display) -> ! {
+    let line = format!("s2lab-agent: {why}\n");
+    // Level 2, critical: on the console whatever `quiet` and `loglevel` say. Without devtmpfs, stderr is the console.
+    if std::fs::write("/dev/kmsg", format!("<2>{line}")).is_err() {
+        eprint!("{line}");
+    }
+    power_off()
+}
+
+fn power_off() -> ! {
+    if let Err(why) = reboot(RebootCommand::PowerOff) {
+        eprintln!("s2lab-agent: cannot power off: {why}");
+    }
+    // The kernel does not come back from a power-off that worked.
+    loop {
+        std::thread::sleep(HEARTBEAT);
+    }
+}

@@ -1,0 +1,256 @@
+//! Frames over a byte stream: what the agent says, and whom it believes.
+
+use s2lab_protocol::{
+    Body, Decoder, Failure, FailureKind, FinalRecord, Frame, FrameError, Notice, Peer, Reply, VERSION, encode,
+};
+use std::io::{self, Read, Write};
+use std::sync::{Mutex, PoisonError};
+
+/// Bytes taken from the stream at once; with a whole payload the most that a decoder holds.
+pub(crate) const READ_SIZE: usize = 16 * 1024;
+
+/// Why a link is at its end.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LinkError {
+    #[error("{doing} the link: {why}")]
+    Stream { doing: &'static str, why: io::Error },
+    #[error("{0}")]
+    Frame(#[from] FrameError),
+    #[error("a frame of protocol version {found}; this agent speaks {VERSION}")]
+    Version { found: u16 },
+    #[error("a frame with nonce {found:#018x}, which is not this cell's")]
+    Nonce { found: u64 },
+    #[error("a frame from {found} on the link of {expected}")]
+    From { expected: Peer, found: Peer },
+    #[error("a frame to {found}, who is not reached through this link")]
+    To { found: Peer },
+    #[error("frame {found} of {from} came after frame {last}")]
+    Order { from: Peer, last: u64, found: u64 },
+    #[error("the stream ended within a frame, after {pending} bytes of it")]
+    Torn { pending: usize },
+}
+
+/// The sending half. Every frame goes out whole; frames of several threads do not mix.
+pub(crate) struct Link {
+    me: Peer,
+    nonce: u64,
+    out: Mutex<Out>,
+}
+
+struct Out {
+    writer: Box<dyn Write + Send>,
+    /// Number of the next frame of this agent.
+    seq: u64,
+    /// Requests answered so far.
+    answered: u64,
+}
+
+impl Link {
+    pub(crate) fn new(me: Peer, nonce: u64, writer: impl Write + Send + 'static) -> Link {
+        Link { me, nonce, out: Mutex::new(Out { writer: Box::new(writer), seq: 0, answered: 0 }) }
+    }
+
+    pub(crate) fn notice(&self, notice: Notice) -> Result<(), LinkError> {
+        self.lock().say(self, Body::Notice(notice))
+    }
+
+    /// [`Notice::Log`].
+    pub(crate) fn log(&self, text: impl Into<String>) -> Result<(), LinkError> {
+        self.notice(Notice::Log { text: text.into() })
+    }
+
+    /// Answers request `id`. An answer that is too long for a frame becomes a failure that says so.
+    pub(crate) fn reply(&self, id: u64, result: Result<Reply, Failure>) -> Result<(), LinkError> {
+        let mut out = self.lock();
+        out.answered += 1;
+        match out.say(self, Body::Reply { id, result }) {
+            Err(LinkError::Frame(why @ FrameError::TooLong(_))) => {
+                let failure = Failure { kind: FailureKind::System, message: format!("the answer is {why}") };
+                out.say(self, Body::Reply { id, result: Err(failure) })
+            }
+            said => said,
+        }
+    }
+
+    /// Answers a [`s2lab_protocol::Request::Finish`] with the final record.
+    pub(crate) fn finish(&self, id: u64) -> Result<(), LinkError> {
+        let mut out = self.lock();
+        out.answered += 1;
+        let record = FinalRecord { answered: out.answered };
+        out.say(self, Body::Reply { id, result: Ok(Reply::Finished(record)) })
+    }
+
+    /// Passes on a frame that somebody else wrote, as it is.
+    pub(crate) fn relay(&self, frame: &Frame) -> Result<(), LinkError> {
+        self.lock().write(frame)
+    }
+
+    /// A thread that panicked while it held the lock took the agent with it: poison is never seen by the living.
+    fn lock(&self) -> std::sync::MutexGuard<'_, Out> {
+        self.out.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Out {
+    fn say(&mut self, link: &Link, body: Body) -> Result<(), LinkError> {
+        let Link { me, nonce, .. } = link;
+        let frame =
+            Frame { version: VERSION, nonce: *nonce, seq: self.seq, from: me.clone(), to: Peer::Lab, body };
+        self.write(&frame)?;
+        self.seq += 1;
+        Ok(())
+    }
+
+    fn write(&mut self, frame: &Frame) -> Result<(), LinkError> {
+        let bytes = encode(frame)?;
+        self.writer
+            .write_all(&bytes)
+            .and_then(|()| self.writer.flush())
+            .map_err(|why| LinkError::Stream { doing: "writing to", why })
+    }
+}
+
+/// Who is believed on a link.
+#[derive(Debug, Clone)]
+pub(crate) struct Credentials {
+    pub(crate) from: Peer,
+    pub(crate) nonce: u64,
+}
+
+impl Credentials {
+    pub(crate) fn check(&self, frame: &Frame) -> Result<(), LinkError> {
+        if frame.version != VERSION {
+            return Err(LinkError::Version { found: frame.version });
+        }
+        if frame.nonce != self.nonce {
+            return Err(LinkError::Nonce { found: frame.nonce });
+        }
+        if frame.from != self.from {
+            return Err(LinkError::From { expected: self.from.clone(), found: frame.from.clone() });
+        }
+        Ok(())
+    }
+}
+
+/// The receiving half, over a stream that blocks.
+pub(crate) struct Incoming<R> {
+    reader: R,
+    decoder: Decoder,
+    credentials: Credentials,
+    last: Option<u64>,
+}
+
+impl<R: Read> Incoming<R> {
+    pub(crate) fn new(reader: R, credentials: Credentials) -> Incoming<R> {
+        Incoming { reader, decoder: Decoder::default(), credentials, last: None }
+    }
+
+    /// The next frame of the right sender; `None` at the end of the stream. Sequence numbers must rise: whether one is
+    /// missing shows to the sender's counterpart only, who sees all of its frames.
+    pub(crate) fn next_frame(&mut self) -> Result<Option<Frame>, LinkError> {
+        let mut buffer = [0; READ_SIZE];
+        loop {
+            if let Some(frame) = self.decoder.next_frame()? {
+                self.credentials.check(&frame)?;
+                if let Some(last) = self.last.filter(|last| frame.seq <= *last) {
+                    return Err(LinkError::Order { from: frame.from, last, found: frame.seq });
+                }
+                self.last = Some(frame.seq);
+                return Ok(Some(frame));
+            }
+            match self.reader.read(&mut buffer) {
+                Ok(0) if self.decoder.pending() == 0 => return Ok(None),
+                Ok(0) => return Err(LinkError::Torn { pending: self.decoder.pending() }),
+                Ok(n) => self.decoder.push(buffer.get(..n).unwrap_or_default()),
+                Err(why) if why.kind() == io::ErrorKind::Interrupted => {}
+                Err(why) => return Err(LinkError::Stream { doing: "reading from", why }),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use s2lab_protocol::{MAX_PAYLOAD, Request};
+    use std::sync::Arc;
+
+    /// A writer whose bytes can be looked at.
+    #[derive(Clone, Default)]
+    pub(crate) struct Tape(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Tape {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Tape {
+        pub(crate) fn frames(&self) -> Vec<Frame> {
+            let mut decoder = Decoder::default();
+            decoder.push(&self.0.lock().unwrap());
+            std::iter::from_fn(|| decoder.next_frame().unwrap()).collect()
+        }
+    }
+
+    pub(crate) fn frame(seq: u64, from: Peer, to: Peer) -> Frame {
+        let body = Body::Request { id: seq, request: Request::Release };
+        Frame { version: VERSION, nonce: 7, seq, from, to, body }
+    }
+
+    fn read(frames: &[Frame], cut: usize) -> Result<Vec<u64>, LinkError> {
+        let bytes: Vec<u8> = frames.iter().flat_map(|f| encode(f).unwrap()).collect();
+        let bytes = &bytes[..bytes.len() - cut];
+        let mut incoming = Incoming::new(bytes, Credentials { from: Peer::Lab, nonce: 7 });
+        let mut seen = vec![];
+        while let Some(frame) = incoming.next_frame()? {
+            seen.push(frame.seq);
+        }
+        Ok(seen)
+    }
+
+    #[test]
+    fn own_frames_are_counted_and_others_pass_unchanged() {
+        let tape = Tape::default();
+        let link = Link::new(Peer::Host, 7, tape.clone());
+        let foreign = frame(41, Peer::Guest("g0".into()), Peer::Lab);
+        link.log("one").unwrap();
+        link.relay(&foreign).unwrap();
+        link.reply(3, Ok(Reply::Released)).unwrap();
+        link.finish(4).unwrap();
+        let frames = tape.frames();
+        assert_eq!(frames[1], foreign);
+        let own: Vec<_> = frames.iter().filter(|f| f.from == Peer::Host).map(|f| (f.seq, f.nonce)).collect();
+        assert_eq!(own, [(0, 7), (1, 7), (2, 7)]);
+        let last = Body::Reply { id: 4, result: Ok(Reply::Finished(FinalRecord { answered: 2 })) };
+        assert_eq!(frames[3].body, last);
+    }
+
+    #[test]
+    fn an_answer_that_is_too_long_becomes_a_failure_without_a_gap() {
+        let tape = Tape::default();
+        let link = Link::new(Peer::Host, 7, tape.clone());
+        link.reply(9, Ok(Reply::ResetDone { method: "x".repeat(MAX_PAYLOAD) })).unwrap();
+        let frames = tape.frames();
+        assert_eq!(frames.len(), 1);
+        assert_eq!(frames[0].seq, 0);
+        assert!(
+            matches!(&frames[0].body, Body::Reply { id: 9, result: Err(why) } if why.kind == FailureKind::System)
+        );
+    }
+
+    #[test]
+    fn only_the_right_sender_is_believed() {
+        let lab = |seq| frame(seq, Peer::Lab, Peer::Host);
+        assert_eq!(read(&[lab(0), lab(1), lab(5)], 0).unwrap(), [0, 1, 5]);
+        assert!(matches!(read(&[lab(1), lab(1)], 0), Err(LinkError::Order { last: 1, found: 1, .. })));
+        assert!(matches!(read(&[frame(0, Peer::Host, Peer::Host)], 0), Err(LinkError::From { .. })));
+        assert!(matches!(read(&[Frame { nonce: 8, ..lab(0) }], 0), Err(LinkError::Nonce { found: 8 })));
+        assert!(matches!(read(&[Frame { version: 2, ..lab(0) }], 0), Err(LinkError::Version { found: 2 })));
+        assert!(matches!(read(&[lab(0), lab(1)], 1), Err(LinkError::Torn { .. })));
+    }
+}

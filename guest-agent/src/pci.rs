@@ -1,0 +1,159 @@
+//! PCI functions as sysfs shows them, the same in host and guest.
+
+use crate::fault;
+use crate::root::Root;
+use s2lab_protocol::{Bar, Failure};
+use std::fmt;
+use std::path::PathBuf;
+
+/// `flags` of a line in `resource`: a memory resource. Linux include/linux/ioport.h, same in 6.1 and 7.2.
+const IORESOURCE_MEM: u64 = 0x200;
+/// The BAR is prefetchable.
+const IORESOURCE_PREFETCH: u64 = 0x2000;
+/// Resources 0..=5 are BARs; the ROM and the bridge's windows follow.
+const BARS: usize = 6;
+
+/// `DDDD:BB:DD.F`, as sysfs names a function.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Address(String);
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Address {
+    /// Only the exact form, so that an address can be part of a path.
+    pub(crate) fn parse(text: &str) -> Result<Address, Failure> {
+        let form = b"xxxx:xx:xx.7";
+        let fits = |(byte, form): (u8, &u8)| match form {
+            b'x' => byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte),
+            b'7' => (b'0'..=b'7').contains(&byte),
+            other => byte == *other,
+        };
+        if text.len() == form.len() && text.bytes().zip(form).all(fits) {
+            Ok(Address(text.to_owned()))
+        } else {
+            Err(fault::invalid(format_args!("{text:?} is no PCI address; want for instance 0000:01:00.0")))
+        }
+    }
+
+    /// The function's folder, relative to the root.
+    pub(crate) fn folder(&self) -> PathBuf {
+        PathBuf::from("sys/bus/pci/devices").join(&self.0)
+    }
+}
+
+/// Why the text of `resource` is not understood.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ResourceError {
+    #[error("line {line} of `resource` is not three hexadecimal numbers: {text:?}")]
+    Form { line: usize, text: String },
+    #[error("line {line} of `resource` ends before it starts")]
+    Reversed { line: usize },
+}
+
+/// The memory BARs in the text of a function's `resource`; empty ones and I/O ports are left out.
+pub(crate) fn parse_resource(text: &str) -> Result<Vec<Bar>, ResourceError> {
+    let mut bars = Vec::new();
+    for (index, line) in (0..).zip(text.lines().take(BARS)) {
+        let form =
+            || ResourceError::Form { line: usize::from(index) + 1, text: line.chars().take(80).collect() };
+        let numbers: Option<Vec<u64>> = line
+            .split_whitespace()
+            .map(|word| u64::from_str_radix(word.strip_prefix("0x")?, 16).ok())
+            .collect();
+        let Some([start, end, flags]) = numbers.as_deref() else { return Err(form()) };
+        if *end == 0 || flags & IORESOURCE_MEM == 0 {
+            continue;
+        }
+        let reversed = ResourceError::Reversed { line: usize::from(index) + 1 };
+        let size = end.checked_sub(*start).and_then(|last| last.checked_add(1)).ok_or(reversed)?;
+        bars.push(Bar { index, start: *start, size, prefetchable: flags & IORESOURCE_PREFETCH != 0 });
+    }
+    Ok(bars)
+}
+
+/// The memory BARs of a function.
+pub(crate) fn bars(root: &Root, address: &Address) -> Result<Vec<Bar>, Failure> {
+    let file = address.folder().join("resource");
+    let text = root.read(&file).map_err(|why| fault::system("read", file.display(), why))?;
+    parse_resource(&text).map_err(|why| fault::system("read", file.display(), why))
+}
+
+/// A 16-bit identifier such as `vendor`: `0x1af4`.
+pub(crate) fn identifier(root: &Root, address: &Address, name: &str) -> Result<u16, Failure> {
+    let file = address.folder().join(name);
+    let text = root.read(&file).map_err(|why| fault::system("read", file.display(), why))?;
+    text.strip_prefix("0x")
+        .and_then(|digits| u16::from_str_radix(digits, 16).ok())
+        .ok_or_else(|| fault::system("read", file.display(), format_args!("{text:?} is no 16-bit number")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn an_ivshmem_has_two_memory_bars() {
+        let text = "0x0000000010040000 0x00000000100400ff 0x0000000000040200\n\
+                    0x0000000000000000 0x0000000000000000 0x0000000000000000\n\
+                    0x0000008000000000 0x0000008000ffffff 0x000000000014220c\n\
+                    0x0000000000000000 0x0000000000000000 0x0000000000000000\n\
+                    0x0000000000001000 0x000000000000103f 0x0000000000040101\n\
+                    0x0000000000000000 0x0000000000000000 0x0000000000000000\n\
+                    0x0000000000100000 0x00000000001fffff 0x0000000000042200\n";
+        assert_eq!(
+            parse_resource(text).unwrap(),
+            [
+                Bar { index: 0, start: 0x1004_0000, size: 0x100, prefetchable: false },
+                Bar { index: 2, start: 0x80_0000_0000, size: 16 << 20, prefetchable: true },
+            ],
+            "neither the I/O ports of BAR 4 nor the bridge's window in line 7"
+        );
+    }
+
+    #[test]
+    fn a_damaged_line_is_named() {
+        let error = |text| parse_resource(text).unwrap_err().to_string();
+        assert!(error("0x0 0x0 0x0\nnonsense").contains("line 2"));
+        assert!(error("0x0 0x0").contains("line 1"));
+        assert!(error("0x2000 0x1fff 0x200").contains("ends before"));
+        assert!(error("0x0 0xffffffffffffffff 0x200").contains("line 1"), "2^64 bytes do not fit");
+    }
+
+    #[test]
+    fn an_address_cannot_leave_its_folder() {
+        assert!(Address::parse("0000:01:00.0").is_ok());
+        for wrong in [
+            "../../../x.y",
+            "0000:01:00.8",
+            "0000:01:00",
+            "0000:0G:00.0",
+            "0000:01:00.0/..",
+            "0000/01:00.0",
+            "",
+        ] {
+            assert!(Address::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_the_parser_panic(text in "\\PC*|(0x[0-9a-f]{1,18} ?\n?)*") {
+            if let Ok(bars) = parse_resource(&text) {
+                prop_assert!(bars.len() <= BARS && bars.iter().all(|bar| usize::from(bar.index) < BARS));
+            }
+        }
+
+        #[test]
+        fn a_bar_round_trips(start in 0u64..1 << 52, size in 1u64..1 << 40, prefetchable: bool) {
+            let flags = 0x40200 | if prefetchable { 0x2000 } else { 0 };
+            let text = format!("{start:#018x} {:#018x} {flags:#018x}", start + size - 1);
+            prop_assume!(start + size > 1);
+            prop_assert_eq!(parse_resource(&text).unwrap(), vec![Bar { index: 0, start, size, prefetchable }]);
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! Where sysfs, procfs and devtmpfs are: `/` in a machine, a fixture's folder in tests.
+
+use s2lab_protocol::Failure;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+/// Longest sysfs or procfs file that is read whole, bytes. sysfs files have at most one page, 64 KiB with the largest.
+const MAX_TEXT: u64 = 64 * 1024;
+
+/// The folder below which `sys`, `proc` and `dev` lie.
+#[derive(Debug, Clone)]
+pub(crate) struct Root(PathBuf);
+
+impl Root {
+    pub(crate) fn machine() -> Root {
+        Root(PathBuf::from("/"))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn fixture(path: &Path) -> Root {
+        Root(path.to_owned())
+    }
+
+    /// `relative` without a leading slash.
+    pub(crate) fn path(&self, relative: impl AsRef<Path>) -> PathBuf {
+        self.0.join(relative)
+    }
+
+    pub(crate) fn exists(&self, relative: impl AsRef<Path>) -> bool {
+        self.path(relative).exists()
+    }
+
+    /// The text of a small file, without its last newline.
+    pub(crate) fn read(&self, relative: impl AsRef<Path>) -> io::Result<String> {
+        let mut text = String::new();
+        std::fs::File::open(self.path(relative))?.take(MAX_TEXT).read_to_string(&mut text)?;
+        Ok(text.trim_end_matches('\n').to_owned())
+    }
+
+    /// One `write` of `text` to an existing file, as sysfs wants it.
+    pub(crate) fn write(&self, relative: impl AsRef<Path>, text: &str) -> Result<(), Failure> {
+        let path = self.path(relative);
+        std::fs::OpenOptions::new()
+            .write(true)
+            .open(&path)
+            .and_then(|mut file| io::Write::write_all(&mut file, text.as_bytes()))
+            .map_err(|why| crate::fault::system(&format!("write {text:?} to"), path.display(), why))
+    }
+
+    /// The last component of what a symbolic link points to; `None` if there is no such link.
+    pub(crate) fn link_name(&self, relative: impl AsRef<Path>) -> Option<String> {
+        let target = std::fs::read_link(self.path(relative)).ok()?;
+        Some(target.file_name()?.to_string_lossy().into_owned())
+    }
+}
