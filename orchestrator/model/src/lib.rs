@@ -2,10 +2,17 @@
 //! and the report. `Scenario -> plan -> events -> record -> verdict -> report`; nothing flows back.
 
 pub mod diagnostic;
+pub mod diff;
+pub mod escape;
 pub mod event;
 pub mod hex;
+pub mod judge;
 pub mod kernel;
 pub mod plan;
+pub mod record;
+pub mod report;
 pub mod scenario;
+pub mod statistics;
+pub mod verdict;
 mod shape;
 mod yaml;

@@ -1,0 +1,145 @@
+//! Whether everything that the plan asks for was observed, and whether the bytes arrived.
+
+use super::{Finding, Weight};
+use crate::event::ProbeOutcome;
+use crate::record::Record;
+use crate::record::look::Decoded;
+use crate::scenario::{Scenario, Step, StoreStep};
+use s2lab_protocol::UnalignedOutcome;
+use std::collections::BTreeSet;
+
+/// A finding for each observation that is missing, doubled, unplanned or not readable.
+pub(super) fn findings(record: &Record, looks: &[Decoded]) -> Vec<Finding> {
+    let scenario = &record.planned.scenario;
+    let mut out = machines(record);
+    let mut planned = 0;
+    let mut exactly_one = |what: String, found: usize, out: &mut Vec<Finding>| {
+        planned += found;
+        if found != 1 {
+            out.push(Finding::new(Weight::Lab, what, "one observation", found.to_string()));
+        }
+    };
+    for (at, step) in scenario.steps.iter().enumerate() {
+        match step {
+            Step::Store(store) => {
+                for width in &store.width {
+                    let found = record.stores.iter().filter(|s| s.step == at && s.width == *width).count();
+                    let what = format!("step {at}, store {width} B by {} to {}", store.guest, store.device);
+                    exactly_one(what, found, &mut out);
+                }
+                out.extend(wrong_stores(record, at, store));
+            }
+            Step::Look(look) => {
+                for guest in running_at(scenario, &look.name) {
+                    let here = |l: &&Decoded| l.step == at && l.name == look.name && l.guest == guest;
+                    let what = format!("look {}, guest {guest}", look.name);
+                    exactly_one(what, looks.iter().filter(here).count(), &mut out);
+                }
+            }
+            Step::Host(host) => {
+                let found = record.resets.iter().filter(|r| r.step == at && r.device == host.reset).count();
+                exactly_one(format!("step {at}, reset of {}", host.reset), found, &mut out);
+            }
+            Step::Probe(probe) => {
+                let here = |p: &&crate::record::Probed| {
+                    p.step == at && p.guest == probe.guest && p.device == probe.device && p.map == probe.map
+                };
+                let found = record.probes.iter().filter(here).count();
+                exactly_one(
+                    format!("step {at}, probe of {} by {}", probe.device, probe.guest),
+                    found,
+                    &mut out,
+                );
+            }
+        }
+    }
+    let observed = record.stores.len() + looks.len() + record.resets.len() + record.probes.len();
+    if observed > planned {
+        let found = format!("{} that no step asks for", observed - planned);
+        out.push(Finding::new(Weight::Lab, "observations", "those of the steps", found));
+    }
+    for look in looks {
+        if let Err(error) = &look.seen {
+            let what = format!("look {}, guest {}", look.name, look.guest);
+            out.push(Finding::new(Weight::Lab, what, "tables that can be read", error.to_string()));
+        }
+    }
+    out
+}
+
+/// The guests that run at the look `name`: those without a probe before it, which may have ended them.
+pub(super) fn running_at<'a>(scenario: &'a Scenario, name: &str) -> BTreeSet<&'a str> {
+    let look = |step: &Step| matches!(step, Step::Look(look) if look.name == name);
+    let Some(at) = scenario.steps.iter().position(look) else { return BTreeSet::new() };
+    let probed: BTreeSet<_> = scenario
+        .steps
+        .iter()
+        .take(at)
+        .filter_map(|step| if let Step::Probe(probe) = step { Some(probe.guest.as_str()) } else { None })
+        .collect();
+    scenario.guests.keys().map(String::as_str).filter(|guest| !probed.contains(guest)).collect()
+}
+
+/// The host, its RAM, the guests and their devices must have told of themselves.
+fn machines(record: &Record) -> Vec<Finding> {
+    let scenario = &record.planned.scenario;
+    let missing = |what: String| Finding::new(Weight::Lab, what, "one observation", "0");
+    let host = record.host.is_none().then(|| missing("the host's kernel".into()));
+    let ram = record.ram.is_empty().then(|| missing("the host's RAM".into()));
+    let guests = scenario.guests.keys().filter(|guest| !record.guests.contains_key(*guest));
+    let devices = scenario.guests.values().flat_map(|guest| guest.assign.keys());
+    let devices = devices.filter(|device| record.bar(device).is_none());
+    host.into_iter()
+        .chain(ram)
+        .chain(guests.map(|guest| missing(format!("the kernel of guest {guest}"))))
+        .chain(devices.map(|device| missing(format!("the BAR of {device}"))))
+        .collect()
+}
+
+/// Stores of step `at` that were not what the step says.
+fn wrong_stores(record: &Record, at: usize, step: &StoreStep) -> Vec<Finding> {
+    let of_step = record.stores.iter().filter(|stored| stored.step == at);
+    let as_planned = |stored: &&crate::record::Stored| {
+        stored.guest == step.guest
+            && stored.device == step.device
+            && stored.map == step.map
+            && stored.bytes == step.bytes.0
+            // A wide store may take several instructions.
+            && stored.result.stores >= stored.bytes / u64::from(stored.width.max(1))
+    };
+    of_step
+        .filter(|stored| !as_planned(stored))
+        .map(|stored| {
+            let found = format!(
+                "{} stores of {} B, {} bytes by {} to {}",
+                stored.result.stores, stored.width, stored.bytes, stored.guest, stored.device
+            );
+            let expected = format!("{} bytes by {} to {}", step.bytes, step.guest, step.device);
+            Finding::new(Weight::Lab, format!("step {at}, store"), expected, found)
+        })
+        .collect()
+}
+
+/// A finding for each store that did not arrive, or reads back wrong.
+pub(super) fn bytes(record: &Record) -> Vec<Finding> {
+    let mut out = vec![];
+    for stored in &record.stores {
+        let what =
+            |of| format!("{of} after step {}, store {} B to {}", stored.step, stored.width, stored.device);
+        for (of, difference) in
+            [("BAR file", stored.file_difference), ("read-back", stored.result.first_difference)]
+        {
+            if let Some(offset) = difference {
+                let found = format!("differs from offset {offset:#x}");
+                out.push(Finding::new(Weight::Kernel, what(of), "the pattern that was stored", found));
+            }
+        }
+    }
+    for probe in &record.probes {
+        if probe.outcome == ProbeOutcome::Answered(UnalignedOutcome::Wrong) {
+            let what = format!("unaligned store by {} to {}", probe.guest, probe.device);
+            out.push(Finding::new(Weight::Kernel, what, "ok or fault", "completes, but reads back wrong"));
+        }
+    }
+    out
+}

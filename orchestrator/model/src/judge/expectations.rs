@@ -1,0 +1,296 @@
+//! Expectations, chosen by trait and held against what was seen.
+
+use super::witnesses::{Ending, ending};
+use super::{Finding, Weight, completeness, emulation};
+use crate::kernel::Trait;
+use crate::record::look::{Decoded, Seen};
+use crate::record::{Record, environment};
+use crate::scenario::{Exec, Expectation, MemoryType, Scenario, Step, Unaligned};
+use s2lab_mmu::Stage2Leaf;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// In expectations: a guest's RAM.
+const RAM: &str = "ram";
+/// What a kernel without any of the traits is called.
+const BEFORE: &str = "before the series";
+/// Leaves told as evidence of one finding.
+const MOST_LEAVES: usize = 4;
+
+/// What came of the expectations.
+pub(super) struct Met {
+    pub(super) label: Option<String>,
+    pub(super) findings: Vec<Finding>,
+}
+
+/// Holds the expectations that the kernel's traits choose against the record. Of a kernel that declares none, exactly one
+/// alternative must be met as a whole; with observations missing (`all_there` false) that cannot be told and is left out.
+pub(super) fn evaluate(record: &Record, looks: &[Decoded], all_there: bool) -> Met {
+    let scenario = &record.planned.scenario;
+    let unmet = |wanted: &dyn Fn(&Expectation) -> bool| -> Vec<Finding> {
+        scenario.expect.iter().filter(|e| wanted(e)).flat_map(|e| unmet(e, record, looks)).collect()
+    };
+    match &record.planned.traits {
+        Some(traits) => {
+            Met { label: label(scenario, traits), findings: unmet(&|e: &Expectation| e.applies_to(traits)) }
+        }
+        None => {
+            let always = unmet(&|e: &Expectation| !conditional(e));
+            if !all_there {
+                return Met { label: None, findings: always };
+            }
+            let tried = alternatives(scenario).into_iter().map(|traits| {
+                let unmet = unmet(&|e: &Expectation| conditional(e) && e.applies_to(&traits));
+                (label(scenario, &traits), unmet)
+            });
+            let mut met = choose(tried.collect());
+            met.findings.extend(always);
+            met
+        }
+    }
+}
+
+/// Of alternatives and what each of them leaves unmet, the one that is met.
+fn choose(tried: Vec<(Option<String>, Vec<Finding>)>) -> Met {
+    let fits = |findings: &[Finding]| findings.iter().all(|finding| finding.weight == Weight::Lacking);
+    let mut fitting: Vec<_> = tried.iter().filter(|(_, findings)| fits(findings)).cloned().collect();
+    if let (Some((label, findings)), true) = (fitting.pop(), fitting.is_empty()) {
+        return Met { label, findings };
+    }
+    let names = |of: &[(Option<String>, Vec<Finding>)]| {
+        of.iter().map(|(label, _)| label.clone().unwrap_or_default()).collect::<Vec<_>>().join(" and ")
+    };
+    let both: Vec<_> = tried.iter().filter(|(_, findings)| fits(findings)).cloned().collect();
+    let found = if both.is_empty() { "none".into() } else { names(&both) };
+    let expected = format!("exactly one of {}", names(&tried));
+    let mut findings = vec![Finding::new(Weight::Tables, "alternative that is met", expected, found)];
+    for (label, unmet) in tried {
+        let label = label.unwrap_or_default();
+        findings.extend(unmet.into_iter().map(|f| Finding { what: format!("as {label}: {}", f.what), ..f }));
+    }
+    Met { label: None, findings }
+}
+
+fn conditional(expectation: &Expectation) -> bool {
+    !expectation.when.is_empty() || !expectation.unless.is_empty()
+}
+
+/// The distinct lists of traits on which expectations depend, in order of appearance.
+fn conditions(scenario: &Scenario) -> Vec<Vec<Trait>> {
+    let mut out: Vec<Vec<Trait>> = vec![];
+    for list in scenario.expect.iter().flat_map(|e| [&e.when, &e.unless]).filter(|list| !list.is_empty()) {
+        let same = |known: &Vec<Trait>| known.iter().collect::<BTreeSet<_>>() == list.iter().collect();
+        if !out.iter().any(same) {
+            out.push(list.clone());
+        }
+    }
+    out
+}
+
+/// One set of traits for each way in which the conditions can be true together.
+fn alternatives(scenario: &Scenario) -> Vec<BTreeSet<Trait>> {
+    let conditions = conditions(scenario);
+    let traits: BTreeSet<Trait> = conditions.iter().flatten().copied().collect();
+    let subsets = traits.iter().fold(vec![BTreeSet::new()], |mut sets, one| {
+        let with: Vec<_> =
+            sets.iter().map(|set: &BTreeSet<Trait>| set.iter().chain([one]).copied().collect()).collect();
+        sets.extend(with);
+        sets
+    });
+    let mut seen = BTreeSet::new();
+    subsets.into_iter().filter(|set| seen.insert(truth(&conditions, set))).collect()
+}
+
+fn truth(conditions: &[Vec<Trait>], traits: &BTreeSet<Trait>) -> Vec<bool> {
+    conditions.iter().map(|list| list.iter().all(|t| traits.contains(t))).collect()
+}
+
+/// What an alternative is called: by the last trait of the longest condition that is true.
+fn label(scenario: &Scenario, traits: &BTreeSet<Trait>) -> Option<String> {
+    let conditions = conditions(scenario);
+    let truth = truth(&conditions, traits);
+    let longest = conditions.iter().zip(&truth).filter(|(_, holds)| **holds).map(|(list, _)| list);
+    match longest.max_by_key(|list| list.len()).and_then(|list| list.last()) {
+        Some(last) => Some(name(*last).into()),
+        None if conditions.is_empty() => None,
+        None => Some(BEFORE.into()),
+    }
+}
+
+fn name(of: Trait) -> &'static str {
+    match of {
+        Trait::WcConveyed => "wc-conveyed",
+        Trait::WcHonoured => "wc-honoured",
+    }
+}
+
+/// What of one expectation is not met.
+fn unmet(expectation: &Expectation, record: &Record, looks: &[Decoded]) -> Vec<Finding> {
+    let mut out = vec![];
+    if let Some(expected) = expectation.unaligned {
+        out.extend(unmet_probe(expectation, expected, record));
+    }
+    for at in &expectation.at {
+        out.extend(unmet_at(expectation, at, record, looks));
+    }
+    let says = expectation.stage2.is_some() || expectation.effective.is_some() || expectation.exec.is_some();
+    if (expectation.at.is_empty() || !says) && expectation.unaligned.is_none() {
+        let what = format!("expectation of {}", expectation.of);
+        out.push(Finding::new(Weight::Tables, what, "something to hold against what was seen", "nothing"));
+    }
+    out
+}
+
+fn unmet_probe(expectation: &Expectation, expected: Unaligned, record: &Record) -> Vec<Finding> {
+    let device = &expectation.of;
+    let text = if expected == Unaligned::Ok { "ok" } else { "fault" };
+    let is_step = |step: &Step| matches!(step, Step::Probe(probe) if probe.device == *device);
+    if !record.planned.scenario.steps.iter().any(is_step) {
+        return vec![Finding::new(Weight::Tables, format!("unaligned store to {device}"), text, "no probe")];
+    }
+    let mut out = vec![];
+    for probe in record.probes.iter().filter(|probe| probe.device == *device) {
+        let ending = ending(&probe.outcome);
+        let what = format!("unaligned store by {} to {device}", probe.guest);
+        match (expected, ending) {
+            (Unaligned::Ok, Ending::Ok) | (Unaligned::Fault, Ending::Fault) => {}
+            (Unaligned::Fault, Ending::Ok) if let Err(why) = shows_alignment(record) => {
+                out.push(Finding::new(Weight::Lacking, what, text, why));
+            }
+            _ => {
+                let detail = format!("{:?}", probe.outcome);
+                out.push(Finding::new(Weight::Tables, what, text, ending.to_string()).with([detail]));
+            }
+        }
+    }
+    out
+}
+
+/// Whether the QEMU of this record shows alignment faults.
+pub(super) fn shows_alignment(record: &Record) -> Result<(), String> {
+    let fact = |map: &BTreeMap<String, String>, name| map.get(name).cloned();
+    match fact(&record.environment.blocking, environment::ACCELERATOR).as_deref() {
+        Some(environment::TCG) => {}
+        other => {
+            return Err(format!("accelerator {} is not {}", other.unwrap_or("unknown"), environment::TCG));
+        }
+    }
+    emulation::shows_device_alignment(fact(&record.environment.variable, environment::QEMU).as_deref())
+}
+
+fn unmet_at(expectation: &Expectation, at: &str, record: &Record, looks: &[Decoded]) -> Vec<Finding> {
+    let of = &expectation.of;
+    let has = |guest: &str| {
+        let guest = record.planned.scenario.guests.get(guest);
+        of == RAM || guest.is_some_and(|guest| guest.assign.contains_key(of))
+    };
+    let concerned: Vec<_> = looks.iter().filter(|look| look.name == at && has(&look.guest)).collect();
+    let mut out = vec![];
+    for look in &concerned {
+        // One that cannot be read is a finding of the lab already.
+        if let Ok(seen) = &look.seen {
+            let place = format!("{of} at look {at}, guest {}", look.guest);
+            out.extend(unmet_leaves(expectation, seen, record, &place));
+            out.extend(unmet_effective(expectation, seen, &place));
+        }
+    }
+    // A look that is planned but missing is a finding of the lab already.
+    if !completeness::running_at(&record.planned.scenario, at).iter().any(|guest| has(guest)) {
+        let what = format!("{of} at look {at}");
+        out.push(Finding::new(Weight::Tables, what, "a running guest that has it", "none"));
+    }
+    out
+}
+
+fn unmet_leaves(expectation: &Expectation, seen: &Seen, record: &Record, place: &str) -> Vec<Finding> {
+    let empty = vec![];
+    let of = &expectation.of;
+    let leaves = if of == RAM { &seen.ram } else { seen.devices.get(of).unwrap_or(&empty) };
+    let mut out = vec![];
+    if let Some(expected) = expectation.stage2 {
+        let fits = |leaf: &&Stage2Leaf| leaf.attr.memory_type() == Some(mmu_type(expected));
+        let show = |leaf: &Stage2Leaf| leaf.attr.to_string();
+        out.extend(unmet_by(leaves, &fits, &show, mmu_type(expected).name(), format!("stage2 of {place}")));
+    }
+    if let Some(Exec::Never) = expectation.exec {
+        let fits = |leaf: &&Stage2Leaf| leaf.exec.is_never();
+        let show = |leaf: &Stage2Leaf| leaf.exec.to_string();
+        out.extend(unmet_by(leaves, &fits, &show, "never-exec", format!("exec of {place}")));
+    }
+    // A leaf in another BAR of the device is not what the expectation is about.
+    let in_bar = |leaf: &Stage2Leaf| {
+        let bar = record.bar(of);
+        of == RAM
+            || bar.is_some_and(|bar| {
+                leaf.pa < bar.start.saturating_add(bar.size) && bar.start < leaf.pa.saturating_add(leaf.size)
+            })
+    };
+    if !leaves.is_empty() && !leaves.iter().any(in_bar) {
+        out.push(Finding::new(Weight::Tables, place, "a leaf in its prefetchable BAR", "nothing mapped"));
+    }
+    out
+}
+
+fn unmet_by(
+    leaves: &[Stage2Leaf],
+    fits: &dyn Fn(&&Stage2Leaf) -> bool,
+    show: &dyn Fn(&Stage2Leaf) -> String,
+    expected: &str,
+    what: String,
+) -> Option<Finding> {
+    if leaves.is_empty() {
+        return Some(Finding::new(Weight::Tables, what, expected, "nothing mapped"));
+    }
+    let wrong: Vec<_> = leaves.iter().filter(|leaf| !fits(leaf)).collect();
+    if wrong.is_empty() {
+        return None;
+    }
+    let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
+    leaves.iter().for_each(|leaf| *kinds.entry(show(leaf)).or_default() += 1);
+    let found: Vec<_> = match kinds.len() {
+        1 => kinds.into_keys().collect(),
+        _ => kinds.into_iter().map(|(kind, n)| format!("{kind} ({n} of {} leaves)", leaves.len())).collect(),
+    };
+    let detail = wrong.iter().take(MOST_LEAVES).map(|leaf| {
+        format!(
+            "IPA {:#x} -> PA {:#x}, level {}, descriptor {:#x}",
+            leaf.ipa, leaf.pa, leaf.level, leaf.descriptor
+        )
+    });
+    Some(Finding::new(Weight::Tables, what, expected, found.join(", ")).with(detail))
+}
+
+fn unmet_effective(expectation: &Expectation, seen: &Seen, place: &str) -> Option<Finding> {
+    let expected = mmu_type(expectation.effective?);
+    let mappings = seen.mappings.iter().filter(|mapping| mapping.device == expectation.of);
+    let touched: Vec<_> = mappings.flat_map(|mapping| &mapping.touched).collect();
+    let what = format!("effective type of {place}");
+    if touched.is_empty() {
+        return Some(Finding::new(Weight::Tables, what, expected.name(), "nothing mapped"));
+    }
+    if touched.iter().all(|(both, _)| both.effective == Some(expected)) {
+        return None;
+    }
+    let kinds: BTreeSet<_> = touched.iter().map(|(both, _)| effective_name(both.effective)).collect();
+    let detail =
+        touched.iter().map(|(both, bytes)| format!("{bytes:#x} bytes: {} on {}", both.stage1, both.stage2));
+    let found = kinds.into_iter().collect::<Vec<_>>().join(", ");
+    Some(Finding::new(Weight::Tables, what, expected.name(), found).with(detail))
+}
+
+/// A memory type that both stages together give, by name.
+pub(crate) fn effective_name(of: Option<s2lab_mmu::MemoryType>) -> &'static str {
+    of.map_or("left open by the architecture", s2lab_mmu::MemoryType::name)
+}
+
+fn mmu_type(of: MemoryType) -> s2lab_mmu::MemoryType {
+    use s2lab_mmu::MemoryType as Seen;
+    match of {
+        MemoryType::DeviceNGnRnE => Seen::DeviceNGnRnE,
+        MemoryType::DeviceNGnRE => Seen::DeviceNGnRE,
+        MemoryType::DeviceNGRE => Seen::DeviceNGRE,
+        MemoryType::DeviceGRE => Seen::DeviceGRE,
+        MemoryType::NormalNC => Seen::NormalNC,
+        MemoryType::NormalWT => Seen::NormalWT,
+        MemoryType::NormalWB => Seen::NormalWB,
+    }
+}

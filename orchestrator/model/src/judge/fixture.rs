@@ -1,0 +1,332 @@
+//! A run made up for tests: a scenario, the events of one cell, and page tables written by a builder of their own that shares
+//! nothing with the walker.
+
+use super::{JudgedAttempt, JudgedRun, judge_run};
+use crate::event::{
+    CellEnd, Event, LOG_VERSION, Line, Look, Plan, PlannedCell, ProbeOutcome, Stage, StopCause,
+};
+use crate::kernel::Trait;
+use crate::record::{Run, look};
+use crate::report::Report;
+use crate::scenario::Scenario;
+use s2lab_protocol::{Bar, BoundDevice, GuestEnd, MapKind, Mapping, StoreResult, UnalignedOutcome, Vma};
+use std::collections::{BTreeMap, BTreeSet};
+
+pub(crate) const KEY: &str = "vfio-pci-bar@test";
+pub(crate) const RAM: (u64, u64) = (0x4000_0000, 0x6000_0000);
+pub(crate) const BAR_PA: u64 = 0x80_0000_0000;
+pub(crate) const BAR_IPA: u64 = 0x80_8000_0000;
+pub(crate) const BAR_SIZE: u64 = 16 << 20;
+const BAR_VA: u64 = 0xffff_8000_0000;
+/// IPA of the guest's stage-1 tables, and what stage 2 adds to it.
+const GUEST_TABLES: u64 = 0x4010_0000;
+const GUEST_OFFSET: u64 = 0x2000_0000;
+const GUEST_PAGES: u64 = 16;
+const STAGE2_TABLES: u64 = 0x5000_0000;
+
+pub(crate) const XN: u64 = 1 << 54;
+/// Leaves as KVM writes them, with FEAT_S2FWB: valid, S2AP rw, SH inner, AF; see the series' expected descriptors.
+pub(crate) const NC_BLOCK: u64 = 0x7d5 | XN;
+pub(crate) const DEVICE_BLOCK: u64 = 0x7c5 | XN;
+pub(crate) const RAM_PAGE: u64 = 0x7db;
+/// Linux's MAIR_EL1: 0 Normal-WB, 2 Normal-NC, 3 Device-nGnRnE, 4 Device-nGnRE.
+const MAIR: u64 = 0x04_0044_00ff;
+
+/// The part of a machine that a look sees.
+#[derive(Debug, Clone)]
+pub(crate) struct Machine {
+    /// Low and high bits of the descriptor of the BAR's 2 MiB blocks.
+    pub(crate) bar: u64,
+    /// How many blocks of the BAR are mapped.
+    pub(crate) blocks: u64,
+    pub(crate) ram: u64,
+    /// AttrIndx of the guest's mapping.
+    pub(crate) index: u64,
+    /// More leaves: IPA, PA, level, bits.
+    pub(crate) more: Vec<(u64, u64, u64, u64)>,
+    pub(crate) mapped: bool,
+}
+
+impl Machine {
+    pub(crate) fn with(bar: u64) -> Machine {
+        Machine { bar, blocks: 1, ram: RAM_PAGE, index: 2, more: vec![], mapped: true }
+    }
+
+    fn look(&self, step: usize, name: &str) -> (Look, Pages) {
+        let mut stage2 = Builder::new(STAGE2_TABLES, 0, 1);
+        for n in 0..self.blocks {
+            stage2.map(BAR_IPA + (n << 21), 2, (BAR_PA + (n << 21)) | self.bar);
+        }
+        for n in 0..GUEST_PAGES {
+            let ipa = GUEST_TABLES + n * 4096;
+            stage2.map(ipa, 3, (ipa + GUEST_OFFSET) | self.ram);
+        }
+        for (ipa, pa, level, bits) in &self.more {
+            stage2.map(*ipa, *level, pa | bits);
+        }
+        let mut stage1 = Builder::new(GUEST_TABLES, GUEST_OFFSET, 0);
+        for n in 0..BAR_SIZE / 4096 {
+            // Page, AF, SH inner, EL0 may write, AttrIndx.
+            stage1.map(BAR_VA + n * 4096, 3, (BAR_IPA + n * 4096) | 0x743 | self.index << 2);
+        }
+        let pages: BTreeMap<u64, Vec<u8>> = stage2.pages.into_iter().chain(stage1.pages).collect();
+        let registers = [
+            ("VTTBR_EL2", STAGE2_TABLES | 3 << 48),
+            // 40 bits of IPA, start level 1 (two tables in a row), 4K, 40 bits of PA.
+            ("VTCR_EL2", 1 << 31 | 2 << 16 | 1 << 6 | 24),
+            ("HCR_EL2", 1 << 46 | 1 << 31 | 1),
+            ("TTBR0_EL1", GUEST_TABLES),
+            ("TCR_EL1", 5 << 32 | 16 << 16 | 16),
+            ("MAIR_EL1", MAIR),
+            ("SCTLR_EL1", 1),
+        ];
+        let bar = Bar { index: 2, start: BAR_IPA, size: BAR_SIZE, prefetchable: true };
+        let mapping = Mapping { device: "nic".into(), map: MapKind::Wc, va: BAR_VA, bar };
+        let look = Look {
+            step,
+            name: name.into(),
+            guest: "g0".into(),
+            vcpu: 1,
+            stops: 2,
+            pause_us: 4321,
+            registers: registers.map(|(name, value)| (name.to_owned(), value)).into(),
+            pages: pages.iter().map(|(at, page)| (*at, look::digest(page))).collect(),
+            mappings: if self.mapped { vec![mapping] } else { vec![] },
+        };
+        (look, pages.into_values().map(|page| (look::digest(&page), page)).collect())
+    }
+}
+
+/// Pages by digest, as `raw/` has them.
+pub(crate) type Pages = BTreeMap<String, Vec<u8>>;
+
+/// Writes tables of 4 KiB.
+struct Builder {
+    pages: BTreeMap<u64, Vec<u8>>,
+    root: u64,
+    next: u64,
+    /// Physical minus table address.
+    offset: u64,
+    start: u64,
+}
+
+impl Builder {
+    fn new(root: u64, offset: u64, start: u64) -> Builder {
+        let mut new = Builder { pages: BTreeMap::new(), root, next: root, offset, start };
+        // Start level 1 of 40 bits has 1024 entries.
+        for _ in 0..=start {
+            new.table();
+        }
+        new
+    }
+
+    fn table(&mut self) -> u64 {
+        let at = self.next;
+        self.pages.insert(at + self.offset, vec![0; 4096]);
+        self.next += 4096;
+        at
+    }
+
+    fn entry(&mut self, at: u64) -> &mut [u8] {
+        let (page, place) = (at & !4095, (at & 4095) as usize);
+        &mut self.pages.get_mut(&(page + self.offset)).unwrap()[place..place + 8]
+    }
+
+    fn map(&mut self, input: u64, leaf: u64, descriptor: u64) {
+        let mut table = self.root;
+        for level in self.start..=leaf {
+            let mask = if level == self.start { 1023 } else { 511 };
+            let at = table + 8 * ((input >> (39 - 9 * level)) & mask);
+            if level == leaf {
+                // Level 3 says page with bit 1; the bits given are a block's.
+                let page = if leaf == 3 { 2 } else { 0 };
+                self.entry(at).copy_from_slice(&(descriptor | page).to_le_bytes());
+                return;
+            }
+            let next = u64::from_le_bytes(self.entry(at).try_into().unwrap()) & 0xffff_ffff_f000;
+            table = if next != 0 { next } else { self.table() };
+            self.entry(at).copy_from_slice(&(table | 3).to_le_bytes());
+        }
+    }
+}
+
+/// A cell's whole story, to be told with changes.
+#[derive(Debug, Clone)]
+pub(crate) struct Story {
+    pub(crate) cell: PlannedCell,
+    pub(crate) events: Vec<Event>,
+    pub(crate) pages: Pages,
+}
+
+pub(crate) fn traits(of: &[Trait]) -> Option<BTreeSet<Trait>> {
+    Some(of.iter().copied().collect())
+}
+
+pub(crate) fn scenario() -> Scenario {
+    let at = ["stored", "again"];
+    serde_json::from_value(serde_json::json!({
+        "scenario": "vfio-pci-bar",
+        "about": "A guest may map a vfio-pci BAR write-combined once the host kernel knows that it is safe.",
+        "promises": ["I1", "I4", "I6"],
+        "host": {"cpu": "neoverse-v1", "devices": {"nic": {"model": "ivshmem-plain", "bar": "16M"}}},
+        "guests": {"g0": {"vmm": "qemu", "assign": {"nic": "vfio-pci"}}},
+        "steps": [
+            {"store": {"guest": "g0", "device": "nic", "map": "wc", "width": [8, 64], "bytes": "1M"}},
+            {"look": {"name": "stored"}},
+            {"host": {"reset": "nic"}},
+            {"store": {"guest": "g0", "device": "nic", "map": "wc", "width": [8], "bytes": "4K"}},
+            {"look": {"name": "again"}},
+            {"probe": {"guest": "g0", "device": "nic", "map": "wc"}},
+        ],
+        "expect": [
+            {"at": at, "of": "nic", "stage2": "Normal-NC", "exec": "never", "when": ["wc-honoured"]},
+            {"at": at, "of": "nic", "effective": "Normal-NC", "when": ["wc-honoured"]},
+            {"of": "nic", "unaligned": "ok", "when": ["wc-honoured"]},
+            {"at": at, "of": "nic", "stage2": "Device-nGnRE", "exec": "never", "unless": ["wc-honoured"]},
+            {"at": at, "of": "nic", "effective": "Device-nGnRE", "unless": ["wc-honoured"]},
+            {"of": "nic", "unaligned": "fault", "unless": ["wc-honoured"]},
+            {"at": ["stored"], "of": "ram", "stage2": "Normal-WB"},
+        ],
+    }))
+    .unwrap()
+}
+
+impl Story {
+    /// A kernel with the series, all well.
+    pub(crate) fn after() -> Story {
+        let traits = traits(&[Trait::WcConveyed, Trait::WcHonoured]);
+        Story::told(traits, &Machine::with(NC_BLOCK), true, ProbeOutcome::Answered(UnalignedOutcome::Ok))
+    }
+
+    /// A kernel without, all well.
+    pub(crate) fn before() -> Story {
+        let end =
+            GuestEnd::Stopped { state: "internal-error".into(), detail: "kvm run failed Bad address".into() };
+        Story::told(traits(&[]), &Machine::with(DEVICE_BLOCK), false, ProbeOutcome::GuestEnded(end))
+    }
+
+    pub(crate) fn told(
+        traits: Option<BTreeSet<Trait>>,
+        machine: &Machine,
+        flag: bool,
+        outcome: ProbeOutcome,
+    ) -> Story {
+        let fact = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let bar = Bar { index: 2, start: BAR_PA, size: BAR_SIZE, prefetchable: true };
+        let registers = Bar { index: 0, start: 0x1000_0000, size: 256, prefetchable: false };
+        let names = ["rd", "wr", "sh", "mr", "mw", "me", "ms", "pf", "io", "dc", "de", "dd"];
+        let flags = names.into_iter().chain(flag.then_some("??")).map(str::to_owned).collect();
+        let (start, name) = (0xffff_0000_0000, "anon_inode:[vfio-device]".to_owned());
+        let vma = Vma { start, end: start + BAR_SIZE, offset: 2 << 40, name, flags };
+        let (guest, device) = ("g0".to_owned(), "nic".to_owned());
+        let vmas = |step| Event::VmaFlags {
+            step,
+            guest: guest.clone(),
+            device: device.clone(),
+            vmas: vec![vma.clone()],
+        };
+        let stored = |step, width: u32, bytes: u64, nanos| {
+            let result = StoreResult { bar, stores: bytes / u64::from(width), nanos, first_difference: None };
+            let (guest, device, map) = (guest.clone(), device.clone(), MapKind::Wc);
+            Event::Stored { step, guest, device, map, width, bytes, result, file_difference: None }
+        };
+        let ((look_1, mut pages), (look_2, more)) = (machine.look(1, "stored"), machine.look(4, "again"));
+        pages.extend(more);
+        let events = vec![
+            Event::CellStarted,
+            Event::Environment {
+                blocking: [
+                    fact("scenario", "sha256:0011"),
+                    fact("cpu", "neoverse-v1"),
+                    fact("accelerator", "tcg"),
+                    fact("host mode", "vhe"),
+                ]
+                .into(),
+                variable: [fact("kernel image", "sha256:aa"), fact("qemu", "10.0.2"), fact("agent", "0.1.0")]
+                    .into(),
+            },
+            Event::StageStarted { stage: Stage::HostBoot },
+            Event::HostUp { release: "6.12.95".into(), page_size: 4096 },
+            Event::HostRam { start: RAM.0, size: RAM.1 },
+            Event::StageEnded { stage: Stage::HostBoot },
+            Event::DeviceBound(BoundDevice {
+                device: device.clone(),
+                address: "0000:01:00.0".into(),
+                vendor: 0x1af4,
+                id: 0x1110,
+                driver: "vfio-pci".into(),
+                iommu_group: 3,
+                bars: vec![registers, bar],
+            }),
+            Event::BarPlaced { device: device.clone(), bar },
+            Event::GuestUp { guest: guest.clone(), release: "6.12.90-cloud".into(), page_size: 4096 },
+            stored(0, 8, 1 << 20, 1_258_000),
+            stored(0, 64, 1 << 20, 2_000_000),
+            vmas(1),
+            Event::Look(look_1),
+            Event::Reset { step: 2, device: device.clone(), method: "bus".into() },
+            stored(3, 8, 4096, 5_000),
+            vmas(4),
+            Event::Look(look_2),
+            Event::Probed { step: 5, guest, device, map: MapKind::Wc, outcome },
+            Event::CellEnded { end: CellEnd::Complete },
+        ];
+        let cell = PlannedCell { key: KEY.into(), kernel: "test".into(), traits, scenario: scenario() };
+        Story { cell, events, pages }
+    }
+
+    pub(crate) fn edit(mut self, change: impl FnMut(&mut Event)) -> Story {
+        self.events.iter_mut().for_each(change);
+        self
+    }
+
+    pub(crate) fn without(mut self, what: impl Fn(&Event) -> bool) -> Story {
+        let before = self.events.len();
+        self.events.retain(|event| !what(event));
+        assert!(self.events.len() < before, "nothing was left out");
+        self
+    }
+
+    /// Puts an event before the cell's end.
+    pub(crate) fn and(mut self, event: Event) -> Story {
+        self.events.insert(self.events.len() - 1, event);
+        self
+    }
+
+    pub(crate) fn stopped(mut self, cause: StopCause) -> Story {
+        let (what, hint) = ("what happened".into(), Some("what to do".into()));
+        let end = CellEnd::Stopped { stage: Stage::Steps, cause, what, hint };
+        *self.events.last_mut().unwrap() = Event::CellEnded { end };
+        self
+    }
+
+    pub(crate) fn undeclared(mut self) -> Story {
+        self.cell.traits = None;
+        self
+    }
+
+    pub(crate) fn lines(&self) -> Vec<Line> {
+        let plan = Plan {
+            s2lab: "0.1.0".into(),
+            started: "2026-11-22T15:00:00Z".into(),
+            cells: vec![self.cell.clone()],
+        };
+        let events = self.events.iter().map(|event| (Some(KEY.to_owned()), event.clone()));
+        let all = [(None, Event::Plan(plan))].into_iter().chain(events).chain([(None, Event::RunEnded)]);
+        all.zip(0..)
+            .map(|((cell, event), seq)| Line { v: LOG_VERSION, seq, ms: seq * 10, cell, event })
+            .collect()
+    }
+
+    pub(crate) fn run(&self) -> JudgedRun {
+        judge_run(Run::fold(self.lines()).unwrap(), &|digest: &str| self.pages.get(digest).cloned())
+    }
+
+    pub(crate) fn attempt(&self) -> JudgedAttempt {
+        self.run().cells.remove(0).attempts.remove(0)
+    }
+
+    pub(crate) fn report(&self) -> Report {
+        Report::of(&self.attempt())
+    }
+}

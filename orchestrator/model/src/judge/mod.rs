@@ -1,0 +1,131 @@
+//! The judgement: what a record is worth. Nothing passes by default: a pass needs the final record, every observation that
+//! the plan asks for, every expectation met on something that was there, and no witness against it.
+
+mod alarms;
+mod completeness;
+mod emulation;
+mod expectations;
+mod run;
+mod witnesses;
+
+#[cfg(test)]
+pub(crate) mod fixture;
+#[cfg(test)]
+mod tests;
+
+use crate::event::{CellEnd, StopCause};
+use crate::record::Record;
+use crate::record::look::Decoded;
+use crate::verdict::Verdict;
+
+pub(crate) use expectations::effective_name;
+pub use run::{JudgedAttempt, JudgedCell, JudgedRun, judge_run};
+pub use witnesses::{Testimony, Witness};
+pub(crate) use witnesses::{ending_name, map_name};
+
+/// What is said of one attempt, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judgement {
+    /// `None`: interrupted, so nothing is said.
+    pub verdict: Option<Verdict>,
+    /// The weightiest first.
+    pub findings: Vec<Finding>,
+    /// Which alternative of the expectations was applied: `wc-honoured`, `before the series`; none for a scenario without.
+    pub label: Option<String>,
+    /// Each witness and what it said, in a fixed order; empty unless the attempt is complete.
+    pub witnesses: Vec<(Witness, Testimony)>,
+}
+
+/// Something that is not as it should be. Its texts may come from a guest; whoever shows them escapes them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    pub weight: Weight,
+    /// What it is about and where: `stage2 of nic at look stored, guest g0`.
+    pub what: String,
+    pub expected: String,
+    pub found: String,
+    /// Evidence that may differ from run to run: console lines, addresses.
+    pub detail: Vec<String>,
+}
+
+/// Whose fault a finding is, in the order in which they decide the verdict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Weight {
+    /// The kernel's, whatever the tables say: FAIL.
+    Kernel,
+    /// The CPU or QEMU contradicts the walk, so nothing that rests on the walk counts: MISS.
+    Doubt,
+    /// The kernel's, as the tables show: FAIL.
+    Tables,
+    /// The lab's: something that should have been observed was not: MISS.
+    Lab,
+    /// Nobody's: this QEMU cannot show what is expected: SKIP.
+    Lacking,
+}
+
+impl Finding {
+    fn new(
+        weight: Weight,
+        what: impl Into<String>,
+        expected: impl Into<String>,
+        found: impl Into<String>,
+    ) -> Finding {
+        Finding { weight, what: what.into(), expected: expected.into(), found: found.into(), detail: vec![] }
+    }
+
+    fn with(mut self, detail: impl IntoIterator<Item = String>) -> Finding {
+        self.detail.extend(detail);
+        self
+    }
+
+    fn verdict(&self) -> Verdict {
+        match self.weight {
+            Weight::Kernel | Weight::Tables => Verdict::Fail,
+            Weight::Doubt | Weight::Lab => Verdict::Miss,
+            Weight::Lacking => Verdict::Skip(self.found.clone()),
+        }
+    }
+}
+
+/// Judges one attempt. `looks` is what [`crate::record::look::decode`] made of its looks. `interrupted`: the run was, so
+/// that an attempt without an end is not LOST.
+pub fn judge(record: &Record, looks: &[Decoded], interrupted: bool) -> Judgement {
+    let mut findings = alarms::findings(record, looks);
+    findings.extend(completeness::bytes(record));
+    let by_end = match &record.end {
+        Some(CellEnd::Complete) => return complete(record, looks, findings),
+        None if interrupted => None,
+        None => Some(Verdict::Lost),
+        Some(CellEnd::Stopped { stage, cause, what, hint }) => {
+            let weight = if *cause == StopCause::Kernel { Weight::Kernel } else { Weight::Lab };
+            let verdict = match cause {
+                StopCause::Kernel => Some(Verdict::Fail),
+                StopCause::Timeout => Some(Verdict::Timeout(*stage)),
+                StopCause::Scenario => Some(Verdict::Error),
+                StopCause::Lab => Some(Verdict::Miss),
+                StopCause::Lacking => Some(Verdict::Skip(what.clone())),
+                StopCause::Interrupted => None,
+            };
+            findings.push(Finding::new(weight, format!("stage {stage}"), "done", what).with(hint.clone()));
+            verdict
+        }
+    };
+    // What was seen of the kernel counts, however the attempt ended: a panic makes QEMU exit, an oops makes it hang.
+    let kernel = findings.iter().any(|finding| finding.weight == Weight::Kernel);
+    let verdict = by_end.map(|verdict| if kernel { Verdict::Fail } else { verdict });
+    findings.sort_by_key(|finding| finding.weight);
+    Judgement { verdict, findings, label: None, witnesses: vec![] }
+}
+
+fn complete(record: &Record, looks: &[Decoded], mut findings: Vec<Finding>) -> Judgement {
+    let missing = completeness::findings(record, looks);
+    let met = expectations::evaluate(record, looks, missing.is_empty());
+    let (witnesses, contradictions) = witnesses::hear(record, looks);
+    findings.extend(missing.into_iter().chain(met.findings).chain(contradictions));
+    findings.sort_by_key(|finding| finding.weight);
+    let verdict = match findings.first() {
+        Some(finding) => finding.verdict(),
+        None => Verdict::Pass { as_: met.label.clone() },
+    };
+    Judgement { verdict: Some(verdict), findings, label: met.label, witnesses }
+}

@@ -1,0 +1,25 @@
+//! Names of the facts in [`crate::event::Event::Environment`] and in a report's environment part.
+
+/// Blocking: SHA-256 of the resolved scenario.
+pub const SCENARIO: &str = "scenario";
+/// Blocking: page size of the host's kernel, bytes. Taken from the host itself.
+pub const PAGE_SIZE: &str = "page size";
+/// Blocking: QEMU's CPU model, or the real machine's.
+pub const CPU: &str = "cpu";
+/// Blocking: [`TCG`] or `none` (a real host).
+pub const ACCELERATOR: &str = "accelerator";
+/// Blocking: how the host's KVM runs: `vhe`, `nvhe`, `protected`.
+pub const HOST_MODE: &str = "host mode";
+/// Variable: release of the kernel under test. Taken from the host itself.
+pub const KERNEL: &str = "kernel";
+/// Variable: SHA-256 of the image of the kernel under test. Shapes compare only while it is equal.
+pub const KERNEL_IMAGE: &str = "kernel image";
+/// Variable: release of the guests' kernel, as they said it. Guests that differ have one fact each, `guest kernel NAME`.
+pub const GUEST_KERNEL: &str = "guest kernel";
+/// Variable: version of the QEMU that emulates the host.
+pub const QEMU: &str = "qemu";
+/// Variable: version of the agent.
+pub const AGENT: &str = "agent";
+
+/// The value of [`ACCELERATOR`] under QEMU's translator.
+pub const TCG: &str = "tcg";

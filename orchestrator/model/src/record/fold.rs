@@ -1,0 +1,229 @@
+//! Events to records.
+
+use super::{
+    Alarm, Cell, Environment, Kernel, Probed, Record, Reset, Run, StageSpan, Stored, VmaFlags, environment,
+};
+use crate::event::{Event, LOG_VERSION, Line, Plan, PlannedCell, Stage};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Why a sequence of lines is not the log of a run.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LogError {
+    #[error("line {at}: not an event: {why}")]
+    Json { at: usize, why: String },
+    #[error("line {seq}: version {found} of the event log; this s2lab reads version {LOG_VERSION}")]
+    Version { seq: u64, found: u32 },
+    #[error("the log has a gap: line {expected} is missing, {found} follows")]
+    Gap { expected: u64, found: u64 },
+    #[error("the log is empty: not even the plan is there")]
+    Empty,
+    #[error("the log does not begin with the plan")]
+    NoPlan,
+    #[error("line {seq}: a second plan")]
+    SecondPlan { seq: u64 },
+    #[error("the plan names the cell `{key}` twice")]
+    TwicePlanned { key: String },
+    #[error("line {seq}: an event of the cell `{key}`, which is not in the plan")]
+    Unplanned { seq: u64, key: String },
+    #[error("line {seq}: an event of a cell, but of which is not said")]
+    NoCell { seq: u64 },
+    #[error("line {seq}: an event of the whole run, said of the cell `{key}`")]
+    NotOfACell { seq: u64, key: String },
+    #[error("line {seq}: the cell `{key}` {why}")]
+    OutOfPlace { seq: u64, key: String, why: &'static str },
+    #[error("line {seq}: the run had ended before")]
+    AfterEnd { seq: u64 },
+}
+
+/// The lines of an `events.jsonl`. A last line without its line feed was torn by a crash: it is left out, so that the cells
+/// before it can still be told. Any other line that is not an event is an error.
+pub fn lines(text: &str) -> Result<Vec<Line>, LogError> {
+    let whole = text.rfind('\n').map_or("", |end| text.get(..=end).unwrap_or_default());
+    let parse = |(at, line)| {
+        serde_json::from_str(line).map_err(|e: serde_json::Error| LogError::Json { at, why: e.to_string() })
+    };
+    whole.lines().enumerate().map(parse).collect()
+}
+
+impl Run {
+    /// The lines of an `events.jsonl`, folded. See [`lines`] for a torn last line.
+    pub fn read(text: &str) -> Result<Run, LogError> {
+        Run::fold(lines(text)?)
+    }
+
+    /// Folds a log, or what there is of one.
+    pub fn fold(lines: impl IntoIterator<Item = Line>) -> Result<Run, LogError> {
+        let mut lines = lines.into_iter().zip(0..).map(|(line, expected)| match line {
+            Line { v, seq, .. } if v != LOG_VERSION => Err(LogError::Version { seq, found: v }),
+            Line { seq, .. } if seq != expected => Err(LogError::Gap { expected, found: seq }),
+            line => Ok(line),
+        });
+        let mut run = match lines.next().transpose()? {
+            Some(Line { cell: None, event: Event::Plan(plan), .. }) => Run::planned(plan)?,
+            Some(_) => return Err(LogError::NoPlan),
+            None => return Err(LogError::Empty),
+        };
+        let places: BTreeMap<String, usize> =
+            run.plan.cells.iter().enumerate().map(|(i, cell)| (cell.key.clone(), i)).collect();
+        for line in lines {
+            run.line(line?, &places)?;
+        }
+        Ok(run)
+    }
+
+    fn planned(plan: Plan) -> Result<Run, LogError> {
+        let mut keys = BTreeSet::new();
+        if let Some(twice) = plan.cells.iter().find(|cell| !keys.insert(&cell.key)) {
+            return Err(LogError::TwicePlanned { key: twice.key.clone() });
+        }
+        let cells =
+            plan.cells.iter().map(|planned| Cell { planned: planned.clone(), attempts: vec![] }).collect();
+        Ok(Run { plan, cells, interrupted: None, ended: false })
+    }
+
+    fn line(&mut self, line: Line, places: &BTreeMap<String, usize>) -> Result<(), LogError> {
+        let Line { seq, ms, cell, event, .. } = line;
+        if self.ended {
+            return Err(LogError::AfterEnd { seq });
+        }
+        match (event, cell) {
+            (Event::Plan(_), _) => Err(LogError::SecondPlan { seq }),
+            (Event::Interrupted { signal }, None) => {
+                // A second signal changes nothing about why the run was interrupted.
+                self.interrupted.get_or_insert(signal);
+                Ok(())
+            }
+            (Event::RunEnded, None) => {
+                self.ended = true;
+                Ok(())
+            }
+            (Event::Interrupted { .. } | Event::RunEnded, Some(key)) => {
+                Err(LogError::NotOfACell { seq, key })
+            }
+            (_, None) => Err(LogError::NoCell { seq }),
+            (event, Some(key)) => {
+                let Some(cell) = places.get(&key).and_then(|place| self.cells.get_mut(*place)) else {
+                    return Err(LogError::Unplanned { seq, key });
+                };
+                cell.event(ms, event).map_err(|why| LogError::OutOfPlace { seq, key, why })
+            }
+        }
+    }
+}
+
+impl Cell {
+    /// Applies an event; the error says what is wrong with its place in the log.
+    fn event(&mut self, ms: u64, event: Event) -> Result<(), &'static str> {
+        let open = self.attempts.last_mut().filter(|attempt| attempt.end.is_none());
+        match (event, open) {
+            (Event::CellStarted, None) => {
+                self.attempts.push(Record::started(self.planned.clone(), ms));
+                Ok(())
+            }
+            (Event::CellStarted, Some(_)) => Err("is started while it runs"),
+            (_, None) => Err("is not running"),
+            (event, Some(attempt)) => attempt.event(ms, event),
+        }
+    }
+}
+
+impl Record {
+    fn started(planned: PlannedCell, ms: u64) -> Record {
+        Record {
+            planned,
+            environment: Environment::default(),
+            host: None,
+            ram: vec![],
+            devices: BTreeMap::new(),
+            placed: BTreeMap::new(),
+            guests: BTreeMap::new(),
+            vmas: vec![],
+            stores: vec![],
+            looks: vec![],
+            resets: vec![],
+            probes: vec![],
+            alarms: vec![],
+            stages: vec![],
+            started_ms: ms,
+            ended_ms: None,
+            end: None,
+        }
+    }
+
+    fn event(&mut self, ms: u64, event: Event) -> Result<(), &'static str> {
+        match event {
+            Event::Environment { blocking, variable } => {
+                self.environment.blocking.extend(blocking);
+                self.environment.variable.extend(variable);
+            }
+            Event::StageStarted { stage } => {
+                self.stages.push(StageSpan { stage, started_ms: ms, ended_ms: None })
+            }
+            Event::StageEnded { stage } => self.stage_ended(stage, ms)?,
+            Event::HostUp { release, page_size } => {
+                once(self.host.replace(Kernel { release, page_size }), "has a host that came up twice")?;
+            }
+            Event::HostRam { start, size } => {
+                self.ram.push(start..start.checked_add(size).ok_or("has RAM beyond the address space")?);
+            }
+            Event::DeviceBound(bound) => {
+                once(self.devices.insert(bound.device.clone(), bound), "has a device that was bound twice")?;
+            }
+            Event::BarPlaced { device, bar } => {
+                once(self.placed.insert(device, bar), "has a BAR that was placed twice")?;
+            }
+            Event::GuestUp { guest, release, page_size } => {
+                let up = self.guests.insert(guest, Kernel { release, page_size });
+                once(up, "has a guest that came up twice")?;
+            }
+            Event::VmaFlags { step, guest, device, vmas } => {
+                self.vmas.push(VmaFlags { step, guest, device, vmas });
+            }
+            Event::Stored { step, guest, device, map, width, bytes, result, file_difference } => {
+                self.stores.push(Stored { step, guest, device, map, width, bytes, result, file_difference });
+            }
+            Event::Look(look) => self.looks.push(look),
+            Event::Reset { step, device, method } => self.resets.push(Reset { step, device, method }),
+            Event::Probed { step, guest, device, map, outcome } => {
+                self.probes.push(Probed { step, guest, device, map, outcome });
+            }
+            Event::Alarm { console, class, line } => self.alarms.push(Alarm { console, class, line }),
+            Event::CellEnded { end } => {
+                self.ended_ms = Some(ms);
+                self.end = Some(end);
+                self.derive_environment();
+            }
+            Event::Plan(_) | Event::CellStarted | Event::Interrupted { .. } | Event::RunEnded => {
+                return Err("has an event of the run");
+            }
+        }
+        Ok(())
+    }
+
+    fn stage_ended(&mut self, stage: Stage, ms: u64) -> Result<(), &'static str> {
+        let open = self.stages.iter_mut().rfind(|span| span.stage == stage && span.ended_ms.is_none());
+        open.ok_or("ends a stage that was not begun")?.ended_ms = Some(ms);
+        Ok(())
+    }
+
+    /// What the machines said of themselves belongs to the environment, and wins over what was assumed.
+    fn derive_environment(&mut self) {
+        let Environment { blocking, variable } = &mut self.environment;
+        if let Some(host) = &self.host {
+            blocking.insert(environment::PAGE_SIZE.into(), host.page_size.to_string());
+            variable.insert(environment::KERNEL.into(), host.release.clone());
+        }
+        let releases: BTreeSet<_> = self.guests.values().map(|guest| &guest.release).collect();
+        for (name, guest) in &self.guests {
+            let fact = match releases.len() {
+                1 => environment::GUEST_KERNEL.to_owned(),
+                _ => format!("{} {name}", environment::GUEST_KERNEL),
+            };
+            variable.insert(fact, guest.release.clone());
+        }
+    }
+}
+
+fn once<T>(before: Option<T>, why: &'static str) -> Result<(), &'static str> {
+    if before.is_some() { Err(why) } else { Ok(()) }
+}

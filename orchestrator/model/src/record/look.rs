@@ -1,0 +1,307 @@
+//! What a look saw: its registers and pages decoded, every leaf put down to the region it belongs to, and the effective type
+//! of what the guest has mapped. Nothing here is stored; it is computed from the log and `raw/` whenever it is needed.
+
+use super::Record;
+use crate::event::Look;
+use s2lab_mmu::{
+    AnomalyKind, Fault, GeometryError, Granule, MemoryType, PAGE_SIZE, PageError, PageMem, Stage1,
+    Stage1Attr, Stage2, Stage2Attr, Stage2Leaf, ThroughStage2, Walk, combine,
+};
+use s2lab_protocol::{MapKind, Mapping};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+/// HCR_EL2.TGE (DDI 0487): set while the host's own user space runs.
+const HCR_TGE: u64 = 1 << 27;
+/// Pages of a mapping that are translated for one look: 1 GiB, the largest BAR of a scenario, four times.
+const MOST_PAGES: u64 = 1 << 20;
+/// Unmapped pages of which is told where they are.
+const MOST_UNMAPPED: usize = 4;
+
+/// Where the pages of looks are kept.
+pub trait Pages {
+    /// The page with this SHA-256 (hexadecimal), if it is there. What is returned is checked against the digest.
+    fn page(&self, sha256: &str) -> Option<Vec<u8>>;
+}
+
+impl<F: Fn(&str) -> Option<Vec<u8>>> Pages for F {
+    fn page(&self, sha256: &str) -> Option<Vec<u8>> {
+        self(sha256)
+    }
+}
+
+/// Why a look tells nothing: always a fault of the lab, never of the kernel.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LookError {
+    #[error("register {0} is not in the log")]
+    Register(&'static str),
+    #[error("not the registers of a running guest: VMID {vmid}, HCR_EL2 {hcr:#x}")]
+    NoGuest { vmid: u16, hcr: u64 },
+    #[error("the page of {address:#x}, {sha256}, is not in raw/")]
+    NoPage { address: u64, sha256: String },
+    #[error("the page of {address:#x} in raw/ is not what its name says, {sha256}")]
+    Damaged { address: u64, sha256: String },
+    #[error(transparent)]
+    Page(#[from] PageError),
+    #[error("stage 2: {0}")]
+    Geometry(#[from] GeometryError),
+    #[error("a table at {0:#x} was not recorded")]
+    NotRecorded(u64),
+    #[error("stage 1 could not be read: {0}")]
+    Stage1(Fault),
+    #[error("the tables exceed what a walk may read")]
+    TooLarge,
+    #[error("the host did not tell where {0} is")]
+    Region(String),
+    #[error("the guest has mapped `{0}`, of which the host said nothing")]
+    UnknownDevice(String),
+    #[error("the mapping of `{0}` leaves the address space")]
+    Mapping(String),
+}
+
+/// A look with what came of decoding it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decoded {
+    pub step: usize,
+    pub name: String,
+    pub guest: String,
+    pub seen: Result<Seen, LookError>,
+}
+
+/// What a look saw of one guest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    pub granule: Granule,
+    pub ipa_bits: u32,
+    pub start_level: i8,
+    /// Leaves in a device's BARs, by the scenario's names; ascending by IPA, as in all lists of leaves.
+    pub devices: BTreeMap<String, Vec<Stage2Leaf>>,
+    /// Leaves in the host's RAM.
+    pub ram: Vec<Stage2Leaf>,
+    /// Leaves anywhere else.
+    pub unknown: Vec<Stage2Leaf>,
+    pub mappings: Vec<SeenMapping>,
+    /// What a hypervisor in order does not write into its tables.
+    pub anomalies: Vec<String>,
+}
+
+/// A mapping of the guest's user space through both stages, page by page as far as stage 2 maps it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeenMapping {
+    pub device: String,
+    pub map: MapKind,
+    /// Each combination that occurs, in order of appearance, and how many bytes have it.
+    pub touched: Vec<(Combined, u64)>,
+    /// Pages that stage 2 maps but stage 1 does not, or elsewhere; the first few.
+    pub unmapped: Vec<String>,
+}
+
+/// The types of both stages and what comes of them; `effective` is `None` where the architecture leaves it open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Combined {
+    pub stage1: Stage1Attr,
+    pub stage2: Stage2Attr,
+    pub effective: Option<MemoryType>,
+}
+
+/// Decodes every look of an attempt, in the log's order.
+pub fn decode(record: &Record, pages: &(impl Pages + ?Sized)) -> Vec<Decoded> {
+    record
+        .looks
+        .iter()
+        .map(|look| Decoded {
+            step: look.step,
+            name: look.name.clone(),
+            guest: look.guest.clone(),
+            seen: Seen::of(look, record, pages),
+        })
+        .collect()
+}
+
+impl Seen {
+    fn of(look: &Look, record: &Record, pages: &(impl Pages + ?Sized)) -> Result<Seen, LookError> {
+        let register = |name| look.registers.get(name).copied().ok_or(LookError::Register(name));
+        let hcr = register("HCR_EL2")?;
+        let stage2 = Stage2::new(register("VTTBR_EL2")?, register("VTCR_EL2")?, hcr)?;
+        if stage2.vmid() == 0 || hcr & HCR_TGE != 0 {
+            return Err(LookError::NoGuest { vmid: stage2.vmid(), hcr });
+        }
+        regions_told(record)?;
+        let memory = memory(look, pages)?;
+        let walk = stage2.walk(&memory);
+        let anomalies = anomalies(&walk, record)?;
+        let mut seen = Seen {
+            granule: stage2.granule(),
+            ipa_bits: stage2.ipa_bits(),
+            start_level: stage2.start_level(),
+            devices: BTreeMap::new(),
+            ram: vec![],
+            unknown: vec![],
+            mappings: vec![],
+            anomalies,
+        };
+        let regions = regions(record, stage2.granule());
+        for leaf in &walk.leaves {
+            seen.sort_in(leaf, record, &regions);
+        }
+        if !look.mappings.is_empty() {
+            // TTBR1_EL1 is the guest kernel's; the mappings of user space need TTBR0_EL1 only.
+            let stage1 = Stage1::new(
+                register("TTBR0_EL1")?,
+                look.registers.get("TTBR1_EL1").copied().unwrap_or_default(),
+                register("TCR_EL1")?,
+                register("MAIR_EL1")?,
+                register("SCTLR_EL1")?,
+            );
+            let through = ThroughStage2::new(&stage2, &memory);
+            let mappings =
+                look.mappings.iter().map(|mapping| seen.mapping(mapping, record, &stage1, &through));
+            seen.mappings = mappings.collect::<Result<_, _>>()?;
+        }
+        Ok(seen)
+    }
+
+    fn sort_in(&mut self, leaf: &Stage2Leaf, record: &Record, regions: &[(String, Range<u64>)]) {
+        let leaf_range = leaf.pa..leaf.pa.saturating_add(leaf.size);
+        let within = |range: &Range<u64>| range.start <= leaf_range.start && leaf_range.end <= range.end;
+        if let Some((device, _)) = regions.iter().find(|(_, range)| within(range)) {
+            self.devices.entry(device.clone()).or_default().push(*leaf);
+        } else if record.ram.iter().any(within) {
+            self.ram.push(*leaf);
+        } else {
+            self.unknown.push(*leaf);
+        }
+    }
+
+    fn mapping(
+        &self,
+        mapping: &Mapping,
+        record: &Record,
+        stage1: &Stage1,
+        memory: &ThroughStage2<'_, PageMem>,
+    ) -> Result<SeenMapping, LookError> {
+        let Mapping { device, map, va, bar } = mapping;
+        if !record.devices.contains_key(device) {
+            return Err(LookError::UnknownDevice(device.clone()));
+        }
+        let end = bar.start.checked_add(bar.size).filter(|_| va.checked_add(bar.size).is_some());
+        let end = end.ok_or_else(|| LookError::Mapping(device.clone()))?;
+        let mut seen = SeenMapping { device: device.clone(), map: *map, touched: vec![], unmapped: vec![] };
+        let mut budget = MOST_PAGES;
+        for leaf in self.devices.get(device).into_iter().flatten() {
+            let mut ipa = leaf.ipa.max(bar.start);
+            let leaf_end = leaf.ipa.saturating_add(leaf.size).min(end);
+            while ipa < leaf_end {
+                budget = budget.checked_sub(1).ok_or(LookError::TooLarge)?;
+                let bytes = seen.page(leaf, ipa, va + (ipa - bar.start), stage1, memory)?.min(leaf_end - ipa);
+                ipa += bytes;
+            }
+        }
+        Ok(seen)
+    }
+}
+
+impl SeenMapping {
+    /// Takes in what maps `va`, which should be `ipa`; answers how many bytes from there are alike.
+    fn page(
+        &mut self,
+        leaf: &Stage2Leaf,
+        ipa: u64,
+        va: u64,
+        stage1: &Stage1,
+        memory: &ThroughStage2<'_, PageMem>,
+    ) -> Result<u64, LookError> {
+        const PAGE: u64 = PAGE_SIZE as u64;
+        let found = match stage1.translate(memory, va) {
+            Ok(found) => found,
+            Err(fault @ (Fault::NoMemory { .. } | Fault::Geometry { .. })) => {
+                return Err(LookError::Stage1(fault));
+            }
+            Err(fault) => {
+                self.unmapped(|| fault.to_string());
+                return Ok(PAGE - va % PAGE);
+            }
+        };
+        let bytes = found.size.saturating_sub(va.wrapping_sub(found.va) % found.size.max(1)).max(1);
+        if found.ipa_of(va) != Some(ipa) {
+            self.unmapped(|| format!("leads to IPA {:#x} instead of {ipa:#x}", found.ipa));
+            return Ok(bytes);
+        }
+        let combined =
+            Combined { stage1: found.attr, stage2: leaf.attr, effective: combine(found.attr, leaf.attr) };
+        let rest = leaf.ipa.saturating_add(leaf.size).saturating_sub(ipa);
+        let counted = bytes.min(rest);
+        match self.touched.iter_mut().find(|(known, _)| *known == combined) {
+            Some((_, sum)) => *sum += counted,
+            None => self.touched.push((combined, counted)),
+        }
+        Ok(counted)
+    }
+
+    fn unmapped(&mut self, what: impl FnOnce() -> String) {
+        if self.unmapped.len() < MOST_UNMAPPED {
+            self.unmapped.push(what());
+        }
+    }
+}
+
+fn memory(look: &Look, pages: &(impl Pages + ?Sized)) -> Result<PageMem, LookError> {
+    let mut memory = PageMem::default();
+    for (&address, sha256) in &look.pages {
+        let no_page = || LookError::NoPage { address, sha256: sha256.clone() };
+        let bytes = pages.page(sha256).ok_or_else(no_page)?;
+        if digest(&bytes) != *sha256 {
+            return Err(LookError::Damaged { address, sha256: sha256.clone() });
+        }
+        memory.insert(address, &bytes)?;
+    }
+    Ok(memory)
+}
+
+/// SHA-256 in hexadecimal, as pages are named.
+pub fn digest(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The kernel's anomalies. One that comes of an incomplete log, or of the walk's own bounds, is an error instead.
+fn anomalies(walk: &Walk, record: &Record) -> Result<Vec<String>, LookError> {
+    for anomaly in &walk.anomalies {
+        match anomaly.kind {
+            AnomalyKind::TableOutsideMemory { table }
+                if record.ram.iter().any(|ram| ram.contains(&table)) =>
+            {
+                return Err(LookError::NotRecorded(table));
+            }
+            AnomalyKind::TooManyTables | AnomalyKind::TooManyLeaves => return Err(LookError::TooLarge),
+            _ => {}
+        }
+    }
+    Ok(walk.anomalies.iter().map(ToString::to_string).collect())
+}
+
+/// Without these a leaf would look as if it were nowhere.
+fn regions_told(record: &Record) -> Result<(), LookError> {
+    if record.ram.is_empty() {
+        return Err(LookError::Region("its RAM".into()));
+    }
+    let mut assigned = record.planned.scenario.guests.values().flat_map(|guest| guest.assign.keys());
+    match assigned.find(|device| record.bar(device).is_none()) {
+        Some(device) => Err(LookError::Region(format!("the BAR of {device}"))),
+        None => Ok(()),
+    }
+}
+
+/// The devices' BARs in the host's physical address space, rounded out to pages: of a BAR smaller than a page vfio-pci
+/// maps the page, whose rest it keeps free ([vfio_pci_probe_mmaps], drivers/vfio/pci/vfio_pci_core.c).
+fn regions(record: &Record, granule: Granule) -> Vec<(String, Range<u64>)> {
+    let page = granule.size();
+    let devices = record.devices.iter();
+    devices
+        .flat_map(|(name, device)| device.bars.iter().map(move |bar| (name, bar)))
+        .filter_map(|(name, bar)| {
+            let end = bar.start.checked_add(bar.size)?.checked_next_multiple_of(page)?;
+            Some((name.clone(), bar.start - bar.start % page..end))
+        })
+        .collect()
+}

@@ -1,0 +1,148 @@
+//! The record: what the events of a run say about each cell, sorted. A pure fold over the log, which may stop anywhere (the
+//! cell it stops in has no end, and is LOST) but must be a log: a version that is known, no gap, no cell that was not planned.
+
+pub mod environment;
+mod fold;
+pub mod look;
+#[cfg(test)]
+mod tests;
+
+use crate::event::{AlarmClass, CellEnd, Look, Plan, PlannedCell, ProbeOutcome, Stage};
+use s2lab_protocol::{Bar, BoundDevice, MapKind, StoreResult, Vma};
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+pub use fold::{LogError, lines};
+
+/// A whole run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    pub plan: Plan,
+    /// In the plan's order, one for each of its cells.
+    pub cells: Vec<Cell>,
+    /// The signal that interrupted the run.
+    pub interrupted: Option<String>,
+    /// The run came to its end; without it the log stops early.
+    pub ended: bool,
+}
+
+/// A planned cell and what was done about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cell {
+    pub planned: PlannedCell,
+    /// One record for each time that it was started; none if the run did not come to it.
+    pub attempts: Vec<Record>,
+}
+
+/// One attempt at a cell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    pub planned: PlannedCell,
+    pub environment: Environment,
+    pub host: Option<Kernel>,
+    /// RAM of the host in its physical address space.
+    pub ram: Vec<Range<u64>>,
+    /// By the scenario's names.
+    pub devices: BTreeMap<String, BoundDevice>,
+    /// Where QEMU has placed the devices' BARs.
+    pub placed: BTreeMap<String, Bar>,
+    pub guests: BTreeMap<String, Kernel>,
+    pub vmas: Vec<VmaFlags>,
+    pub stores: Vec<Stored>,
+    pub looks: Vec<Look>,
+    pub resets: Vec<Reset>,
+    pub probes: Vec<Probed>,
+    pub alarms: Vec<Alarm>,
+    pub stages: Vec<StageSpan>,
+    /// When the attempt began and ended, milliseconds since the run began.
+    pub started_ms: u64,
+    pub ended_ms: Option<u64>,
+    /// How it ended. None: the log stops before its end.
+    pub end: Option<CellEnd>,
+}
+
+/// Facts about a cell's surroundings, see [`environment`] for their names.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Environment {
+    /// Reports that differ in one of these may not be compared.
+    pub blocking: BTreeMap<String, String>,
+    /// What may be under change.
+    pub variable: BTreeMap<String, String>,
+}
+
+/// A kernel that came up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kernel {
+    pub release: String,
+    /// Bytes.
+    pub page_size: u32,
+}
+
+/// See [`crate::event::Event::VmaFlags`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VmaFlags {
+    pub step: usize,
+    pub guest: String,
+    pub device: String,
+    pub vmas: Vec<Vma>,
+}
+
+/// See [`crate::event::Event::Stored`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    pub step: usize,
+    pub guest: String,
+    pub device: String,
+    pub map: MapKind,
+    pub width: u32,
+    pub bytes: u64,
+    pub result: StoreResult,
+    pub file_difference: Option<u64>,
+}
+
+/// See [`crate::event::Event::Reset`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reset {
+    pub step: usize,
+    pub device: String,
+    pub method: String,
+}
+
+/// See [`crate::event::Event::Probed`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probed {
+    pub step: usize,
+    pub guest: String,
+    pub device: String,
+    pub map: MapKind,
+    pub outcome: ProbeOutcome,
+}
+
+/// See [`crate::event::Event::Alarm`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Alarm {
+    pub console: String,
+    pub class: AlarmClass,
+    pub line: String,
+}
+
+/// When a stage began and ended, milliseconds since the run began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StageSpan {
+    pub stage: Stage,
+    pub started_ms: u64,
+    pub ended_ms: Option<u64>,
+}
+
+impl Record {
+    /// The BAR that scenarios mean by a device's name: its largest prefetchable one.
+    pub fn bar(&self, device: &str) -> Option<Bar> {
+        let bars = self.devices.get(device)?.bars.iter().filter(|bar| bar.prefetchable);
+        bars.max_by_key(|bar| (bar.size, std::cmp::Reverse(bar.index))).copied()
+    }
+
+    /// How long the attempt took, milliseconds.
+    pub fn elapsed_ms(&self) -> Option<u64> {
+        self.ended_ms?.checked_sub(self.started_ms)
+    }
+}

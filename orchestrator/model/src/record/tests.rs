@@ -1,0 +1,198 @@
+use super::{LogError, Run, lines, look::decode};
+use crate::event::{Event, Line};
+use crate::judge::fixture::{KEY, Story};
+use proptest::prelude::*;
+
+fn fold(change: impl FnOnce(&mut Vec<Line>)) -> Result<Run, LogError> {
+    let mut lines = Story::after().lines();
+    change(&mut lines);
+    Run::fold(lines)
+}
+
+/// As [`fold`], with the numbers put right after the change.
+fn renumbered(change: impl FnOnce(&mut Vec<Line>)) -> Result<Run, LogError> {
+    fold(|lines| {
+        change(lines);
+        lines.iter_mut().zip(0..).for_each(|(line, seq)| line.seq = seq);
+    })
+}
+
+fn at(lines: &[Line], what: impl Fn(&Event) -> bool) -> usize {
+    lines.iter().position(|line| what(&line.event)).unwrap()
+}
+
+#[test]
+fn a_log_folds_to_its_cells() {
+    let run = fold(|_| {}).unwrap();
+    assert!(run.ended && run.interrupted.is_none());
+    let record = &run.cells[0].attempts[0];
+    assert_eq!(
+        (record.stores.len(), record.looks.len(), record.probes.len(), record.vmas.len()),
+        (3, 2, 1, 2)
+    );
+    assert_eq!(record.bar("nic").unwrap().index, 2, "not the one that is not prefetchable");
+    assert_eq!(record.elapsed_ms(), Some(180));
+    let stage = &record.stages[0];
+    assert_eq!((stage.started_ms, stage.ended_ms), (30, Some(60)));
+    assert_eq!(record.environment.blocking["page size"], "4096");
+    assert_eq!(record.environment.variable["kernel"], "6.12.95");
+    assert_eq!(record.environment.variable["guest kernel"], "6.12.90-cloud");
+}
+
+#[test]
+fn what_is_no_log_is_refused() {
+    let other = || Some("other@test".to_owned());
+    assert_eq!(Run::fold([]), Err(LogError::Empty));
+    assert_eq!(fold(|l| l[3].v = 2), Err(LogError::Version { seq: 3, found: 2 }));
+    assert_eq!(fold(|l| drop(l.remove(3))), Err(LogError::Gap { expected: 3, found: 4 }));
+    assert_eq!(fold(|l| l.swap(3, 4)), Err(LogError::Gap { expected: 3, found: 4 }));
+    assert_eq!(fold(|l| drop(l.remove(0))), Err(LogError::Gap { expected: 0, found: 1 }));
+    assert_eq!(renumbered(|l| drop(l.remove(0))), Err(LogError::NoPlan));
+    assert_eq!(renumbered(|l| l[0].cell = other()), Err(LogError::NoPlan));
+    assert_eq!(renumbered(|l| l[3] = l[0].clone()), Err(LogError::SecondPlan { seq: 3 }));
+    assert_eq!(fold(|l| l[3].cell = other()), Err(LogError::Unplanned { seq: 3, key: "other@test".into() }));
+    assert_eq!(fold(|l| l[3].cell = None), Err(LogError::NoCell { seq: 3 }));
+    let last = Story::after().lines().len() - 1;
+    let not_of_a_cell = LogError::NotOfACell { seq: last as u64, key: KEY.into() };
+    assert_eq!(fold(|l| l[last].cell = Some(KEY.into())), Err(not_of_a_cell));
+    assert_eq!(renumbered(|l| l.push(l[3].clone())), Err(LogError::AfterEnd { seq: last as u64 + 1 }));
+    let twice = |l: &mut Vec<Line>| {
+        if let Event::Plan(plan) = &mut l[0].event {
+            plan.cells.push(plan.cells[0].clone());
+        }
+    };
+    assert_eq!(fold(twice), Err(LogError::TwicePlanned { key: KEY.into() }));
+}
+
+#[test]
+fn events_out_of_place_are_refused() {
+    let why = |change: &dyn Fn(&mut Vec<Line>)| match renumbered(change) {
+        Err(LogError::OutOfPlace { why, .. }) => why,
+        other => panic!("{other:?}"),
+    };
+    let double = |what: fn(&Event) -> bool| {
+        why(&move |l: &mut Vec<Line>| {
+            let at = at(l, what);
+            l.insert(at, l[at].clone());
+        })
+    };
+    assert_eq!(double(|e| matches!(e, Event::CellStarted)), "is started while it runs");
+    assert_eq!(double(|e| matches!(e, Event::CellEnded { .. })), "is not running");
+    assert_eq!(double(|e| matches!(e, Event::HostUp { .. })), "has a host that came up twice");
+    assert_eq!(double(|e| matches!(e, Event::GuestUp { .. })), "has a guest that came up twice");
+    assert_eq!(double(|e| matches!(e, Event::DeviceBound(_))), "has a device that was bound twice");
+    assert_eq!(double(|e| matches!(e, Event::BarPlaced { .. })), "has a BAR that was placed twice");
+    assert_eq!(double(|e| matches!(e, Event::StageEnded { .. })), "ends a stage that was not begun");
+    let cut = |l: &mut Vec<Line>| drop(l.remove(1));
+    assert_eq!(why(&cut), "is not running");
+    let ram = |l: &mut Vec<Line>| {
+        let at = at(l, |e| matches!(e, Event::HostRam { .. }));
+        l[at].event = Event::HostRam { start: u64::MAX, size: 2 };
+    };
+    assert_eq!(why(&ram), "has RAM beyond the address space");
+}
+
+#[test]
+fn a_log_as_text_may_be_torn_in_its_last_line_only() {
+    let all = Story::after().lines();
+    let text: String = all.iter().map(|line| serde_json::to_string(line).unwrap() + "\n").collect();
+    assert_eq!(lines(&text), Ok(all.clone()));
+    assert_eq!(lines(&text[..text.len() - 1]).unwrap().len(), all.len() - 1);
+    let damaged = text.replacen("\"event\"", "\"evnt\"", 1);
+    assert!(matches!(lines(&damaged), Err(LogError::Json { at: 0, .. })));
+}
+
+#[test]
+fn guests_with_kernels_of_their_own_have_facts_of_their_own() {
+    let second = Event::GuestUp { guest: "g1".into(), release: "6.1.0".into(), page_size: 4096 };
+    let attempt = Story::after().and(second).attempt();
+    let facts = &attempt.record.environment.variable;
+    assert_eq!(
+        (facts["guest kernel g0"].as_str(), facts["guest kernel g1"].as_str()),
+        ("6.12.90-cloud", "6.1.0")
+    );
+    assert!(!facts.contains_key("guest kernel"));
+}
+
+fn bit_flips() -> impl Strategy<Value = (usize, usize, u8)> {
+    (0usize..64, 0usize..4096, 0u8..8)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_log_that_stops_early_never_passes(keep in 0usize..20, declared: bool) {
+        let mut story = Story::after();
+        if !declared {
+            story.cell.traits = None;
+        }
+        let mut lines = story.lines();
+        let end = at(&lines, |e| matches!(e, Event::CellEnded { .. }));
+        lines.truncate(keep.min(end));
+        match Run::fold(lines) {
+            Err(error) => prop_assert_eq!((keep, error), (0, LogError::Empty)),
+            Ok(run) => {
+                let judged = crate::judge::judge_run(run, &|d: &str| story.pages.get(d).cloned());
+                prop_assert_eq!(&judged.cells[0].verdict, &Some(crate::verdict::Verdict::Lost));
+                prop_assert_eq!(judged.exit, 3);
+            }
+        }
+    }
+
+    #[test]
+    fn a_log_that_lacks_an_observation_never_passes(out in 0usize..32) {
+        let mut story = Story::after();
+        let out = out % story.events.len();
+        // What only names or times something may be missing: the environment, stages, one reading of smaps of two.
+        let needed = !matches!(
+            story.events[out],
+            Event::Environment { .. } | Event::StageStarted { .. } | Event::StageEnded { .. } | Event::VmaFlags { .. }
+        );
+        story.events.remove(out);
+        let mut lines = story.lines();
+        lines.retain(|line| !matches!(line.event, Event::StageEnded { .. }));
+        lines.iter_mut().zip(0..).for_each(|(line, seq)| line.seq = seq);
+        if let Ok(run) = Run::fold(lines) {
+            let judged = crate::judge::judge_run(run, &|d: &str| story.pages.get(d).cloned());
+            let passed = judged.cells[0].verdict.as_ref().is_some_and(|v| v.passed());
+            prop_assert_eq!(passed, !needed, "without event {}", out);
+        }
+    }
+
+    #[test]
+    fn hostile_tables_and_registers_never_panic(
+        flips in proptest::collection::vec(bit_flips(), 1..40),
+        register in 0usize..7,
+        value: u64,
+        hostile_register: bool,
+        va: u64,
+        hostile_va: bool,
+    ) {
+        let mut story = Story::after();
+        let mut pages: Vec<Vec<u8>> = story.pages.values().cloned().collect();
+        for (page, byte, bit) in flips {
+            let page = page % pages.len();
+            pages[page][byte] ^= 1 << bit;
+        }
+        let renamed: Vec<(String, String)> =
+            story.pages.keys().cloned().zip(pages.iter().map(|page| super::look::digest(page))).collect();
+        for event in &mut story.events {
+            let Event::Look(look) = event else { continue };
+            for digest in look.pages.values_mut() {
+                *digest = renamed.iter().find(|(old, _)| old == digest).unwrap().1.clone();
+            }
+            if hostile_register {
+                *look.registers.values_mut().nth(register).unwrap() = value;
+            }
+            if hostile_va {
+                look.mappings[0].va = va;
+            }
+        }
+        story.pages = renamed.into_iter().map(|(_, new)| new).zip(pages).collect();
+        let run = Run::fold(story.lines()).unwrap();
+        decode(&run.cells[0].attempts[0], &|d: &str| story.pages.get(d).cloned());
+        let report = story.report();
+        prop_assert_eq!(crate::report::Report::parse(&report.text()), Ok(report));
+    }
+}

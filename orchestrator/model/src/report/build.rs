@@ -1,0 +1,288 @@
+//! A judged attempt to its report.
+
+use super::{DETAIL, Report};
+use crate::escape;
+use crate::judge::{
+    Finding, JudgedAttempt, JudgedCell, Judgement, Testimony, effective_name, ending_name, map_name,
+};
+use crate::record::look::{Decoded, Seen, SeenMapping};
+use crate::record::{Record, Stored, environment};
+use crate::scenario::{Size, Step};
+use crate::statistics::{self, megabytes_per_second};
+use crate::verdict::Verdict;
+use s2lab_mmu::{Range, Stage2Leaf, ranges};
+use s2lab_protocol::MapKind;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Ranges of one device that a report shows; more are counted.
+const MOST_RANGES: usize = 64;
+
+/// One line about a cell, for a terminal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CellSummary {
+    pub key: String,
+    /// `None`: the run was interrupted before.
+    pub verdict: Option<Verdict>,
+    /// Of the last attempt, milliseconds.
+    pub elapsed_ms: Option<u64>,
+    /// Each device with the types that stage 2 gave it: `nic Normal-NC`.
+    pub seen: Vec<String>,
+    /// `as wc-honoured`.
+    pub label: Option<String>,
+    /// The weightiest finding in one line.
+    pub finding: Option<String>,
+}
+
+/// What a terminal says of a cell, from its last attempt.
+pub fn summary(cell: &JudgedCell) -> CellSummary {
+    let last = cell.attempts.last();
+    CellSummary {
+        key: cell.planned.key.clone(),
+        verdict: cell.verdict.clone(),
+        elapsed_ms: last.and_then(|attempt| attempt.record.elapsed_ms()),
+        seen: last.map(|attempt| device_types(&attempt.looks)).unwrap_or_default(),
+        label: last.and_then(|attempt| attempt.judgement.label.as_ref()).map(|label| format!("as {label}")),
+        finding: last.and_then(|attempt| attempt.judgement.findings.first()).map(one_line),
+    }
+}
+
+fn one_line(finding: &Finding) -> String {
+    let Finding { what, expected, found, .. } = finding;
+    escape::line(&format!("{what}: expected {expected}, found {found}"))
+}
+
+fn device_types(looks: &[Decoded]) -> Vec<String> {
+    let mut types: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    for (device, leaves) in
+        looks.iter().filter_map(|look| look.seen.as_ref().ok()).flat_map(|seen| &seen.devices)
+    {
+        types.entry(device).or_default().extend(leaves.iter().map(|leaf| leaf.attr.to_string()));
+    }
+    types.into_iter().map(|(device, types)| escape::line(&format!("{device} {}", either(&types)))).collect()
+}
+
+impl Report {
+    pub fn of(attempt: &JudgedAttempt) -> Report {
+        let JudgedAttempt { record, looks, judgement } = attempt;
+        let verdict =
+            judgement.verdict.as_ref().map_or_else(|| "no verdict (interrupted)".into(), Verdict::to_string);
+        Report {
+            key: escape::line(&record.planned.key),
+            verdict: escape::line(&verdict),
+            promises: record.planned.scenario.promises.iter().map(ToString::to_string).collect(),
+            findings: judgement.findings.iter().flat_map(finding).collect(),
+            promised: promised(record, looks),
+            witnesses: witnesses(judgement),
+            shape: shape(record, looks),
+            numbers: numbers(record),
+            blocking: facts(&record.environment.blocking),
+            variable: facts(&record.environment.variable),
+        }
+    }
+}
+
+fn finding(finding: &Finding) -> Vec<String> {
+    let Finding { what, expected, found, detail, .. } = finding;
+    let lines = [
+        escape::line(what),
+        format!("  expected {}", escape::line(expected)),
+        format!("  found    {}", escape::line(found)),
+    ];
+    lines.into_iter().chain(detail.iter().map(|text| format!("{DETAIL}{}", escape::line(text)))).collect()
+}
+
+/// Step by step what was seen, as far as it must not vary.
+fn promised(record: &Record, looks: &[Decoded]) -> Vec<String> {
+    let mut out = vec![];
+    for (at, step) in record.planned.scenario.steps.iter().enumerate() {
+        match step {
+            Step::Store(_) => out.extend(record.stores.iter().filter(|s| s.step == at).map(stored)),
+            Step::Look(_) => {
+                for look in looks.iter().filter(|look| look.step == at) {
+                    out.push(format!(
+                        "look {}, guest {}",
+                        escape::line(&look.name),
+                        escape::line(&look.guest)
+                    ));
+                    match &look.seen {
+                        Ok(seen) => out.extend(regions(record, look, seen).map(|line| format!("  {line}"))),
+                        Err(_) => out.push("  not readable".into()),
+                    }
+                }
+            }
+            Step::Host(_) => {
+                let resets = record.resets.iter().filter(|reset| reset.step == at);
+                out.extend(resets.map(|reset| format!("reset {}", escape::line(&reset.device))));
+            }
+            Step::Probe(_) => {
+                out.extend(record.probes.iter().filter(|probe| probe.step == at).map(|probe| {
+                    let place = place(&probe.guest, &probe.device, probe.map);
+                    format!("unaligned store {place}: {}", ending_name(&probe.outcome))
+                }));
+            }
+        }
+    }
+    out
+}
+
+fn place(guest: &str, device: &str, map: MapKind) -> String {
+    format!("{} {} {}", escape::line(guest), escape::line(device), map_name(map))
+}
+
+fn stored(stored: &Stored) -> String {
+    let Stored { guest, device, map, width, result, file_difference, .. } = stored;
+    let equal = |difference: Option<u64>| if difference.is_none() { "equal" } else { "DIFFERS" };
+    format!(
+        "store {} {width} B: {} stores, BAR file {}, read-back {}",
+        place(guest, device, *map),
+        result.stores,
+        equal(*file_difference),
+        equal(result.first_difference)
+    )
+}
+
+fn regions<'a>(record: &'a Record, look: &'a Decoded, seen: &'a Seen) -> impl Iterator<Item = String> + 'a {
+    let assigned = record.planned.scenario.guests.get(&look.guest).map(|guest| &guest.assign);
+    let assigned = assigned.into_iter().flat_map(BTreeMap::keys);
+    let devices: BTreeSet<&String> = assigned.chain(seen.devices.keys()).collect();
+    let devices = devices.into_iter().flat_map(|device| {
+        let leaves = seen.devices.get(device).map(Vec::as_slice).unwrap_or_default();
+        let mappings = seen.mappings.iter().filter(move |mapping| mapping.device == *device);
+        let name = escape::line(device);
+        let mapped =
+            mappings.map(move |mapping| format!("{}  {}", escape::line(device), mapping_line(mapping)));
+        [format!("{name}  {}", device_line(leaves))].into_iter().chain(mapped)
+    });
+    let ram = match types(&seen.ram) {
+        types if types.is_empty() => "ram  nothing mapped".to_owned(),
+        types => format!("ram  stage2 {}", either(&types)),
+    };
+    let unknown = (!seen.unknown.is_empty())
+        .then(|| format!("unknown region  stage2 {}", either(&types(&seen.unknown))));
+    devices.chain([ram]).chain(unknown)
+}
+
+fn device_line(leaves: &[Stage2Leaf]) -> String {
+    if leaves.is_empty() {
+        return "nothing mapped".into();
+    }
+    let access = |leaf: &Stage2Leaf| {
+        format!("{}{}", if leaf.read { "r" } else { "-" }, if leaf.write { "w" } else { "-" })
+    };
+    let access: BTreeSet<String> = leaves.iter().map(access).collect();
+    let exec: BTreeSet<String> = leaves.iter().map(|leaf| leaf.exec.to_string()).collect();
+    format!("stage2 {}  {}  {}", either(&types(leaves)), either(&access), either(&exec))
+}
+
+fn mapping_line(mapping: &SeenMapping) -> String {
+    let types: BTreeSet<String> =
+        mapping.touched.iter().map(|(both, _)| effective_name(both.effective).to_owned()).collect();
+    let alike = match types.len() {
+        0 => return format!("mapped {}  no page touched", map_name(mapping.map)),
+        1 => "all touched pages alike",
+        _ => "touched pages DIFFER",
+    };
+    format!("mapped {}  effective {}  {alike}", map_name(mapping.map), either(&types))
+}
+
+fn types(leaves: &[Stage2Leaf]) -> BTreeSet<String> {
+    leaves.iter().map(|leaf| leaf.attr.to_string()).collect()
+}
+
+fn either(texts: &BTreeSet<String>) -> String {
+    texts.iter().map(String::as_str).collect::<Vec<_>>().join(" and ")
+}
+
+fn witnesses(judgement: &Judgement) -> Vec<String> {
+    let who = |testimony: &Testimony| {
+        let who =
+            judgement.witnesses.iter().filter(|(_, said)| said == testimony).map(|(who, _)| who.to_string());
+        who.collect::<Vec<_>>().join(", ")
+    };
+    let (agree, contradict) = (who(&Testimony::Agrees), who(&Testimony::Contradicts));
+    let mut out = vec![];
+    if judgement.witnesses.is_empty() {
+        out.push("none heard: the cell did not complete".into());
+    }
+    if !contradict.is_empty() {
+        out.push(format!("contradicting: {contradict}"));
+    }
+    if !agree.is_empty() {
+        out.push(format!("agreeing: {agree}"));
+    }
+    for (who, testimony) in &judgement.witnesses {
+        if let Testimony::Silent(why) = testimony {
+            out.push(format!("silent: {who}, {}", escape::line(why)));
+        }
+    }
+    out
+}
+
+/// Levels, sizes and layout: what the kernel may choose freely.
+fn shape(record: &Record, looks: &[Decoded]) -> Vec<String> {
+    let mut out = vec![];
+    for look in looks {
+        let Ok(seen) = &look.seen else { continue };
+        let place = format!("{} {}", escape::line(&look.name), escape::line(&look.guest));
+        let (granule, bits, level) = (Size(seen.granule.size()), seen.ipa_bits, seen.start_level);
+        out.push(format!("{place}  granule {granule}, IPA {bits} bits, start level {level}"));
+        for (device, leaves) in &seen.devices {
+            let ranges = ranges(leaves);
+            let shown = ranges.iter().take(MOST_RANGES);
+            out.extend(shown.map(|range| format!("{place}  {}", range_line(record, device, range))));
+            if let Some(more) = ranges.len().checked_sub(MOST_RANGES).filter(|more| *more > 0) {
+                out.push(format!("{place}  {} and {more} more ranges", escape::line(device)));
+            }
+        }
+    }
+    out.extend(record.resets.iter().map(|reset| {
+        format!("reset {}  method {}", escape::line(&reset.device), escape::line(&reset.method))
+    }));
+    out
+}
+
+/// A range relative to the BAR that it lies in, for where the BAR lies says nothing.
+fn range_line(record: &Record, device: &str, range: &Range) -> String {
+    let main = record.bar(device);
+    let bars = record.devices.get(device).map(|bound| bound.bars.as_slice()).unwrap_or_default();
+    let end = range.pa.saturating_add(range.size);
+    let bar = bars.iter().find(|bar| bar.start < end && range.pa < bar.start.saturating_add(bar.size));
+    let number = match bar {
+        Some(bar) if Some(bar.index) != main.map(|main| main.index) => format!(" BAR {}", bar.index),
+        _ => String::new(),
+    };
+    // A page around a BAR that is smaller than a page begins before it.
+    let start = bar.map_or(0, |bar| bar.start).min(range.pa);
+    let (from, to) = (range.pa - start, end - start);
+    let (count, size, level, ipa) = (range.count, Size(range.leaf_size), range.level, range.ipa);
+    format!(
+        "{}{number} +{from:#x}..{to:#x}  {count} x {size} level {level}  at IPA {ipa:#x}",
+        escape::line(device)
+    )
+}
+
+/// Throughput of each kind of store. Says nothing under emulation, and decides nothing anywhere.
+fn numbers(record: &Record) -> Vec<String> {
+    let mut samples: BTreeMap<(&str, &str, MapKind, u32), Vec<u64>> = BTreeMap::new();
+    for Stored { guest, device, map, width, bytes, result, .. } in &record.stores {
+        let rate = megabytes_per_second(*bytes, result.nanos);
+        samples.entry((guest, device, *map, *width)).or_default().extend(rate);
+    }
+    let tcg = record.environment.blocking.get(environment::ACCELERATOR).map(String::as_str)
+        == Some(environment::TCG);
+    let head = if tcg { "emulated, never decide" } else { "never decide" };
+    let lines = samples.iter().filter_map(|(&(guest, device, map, width), samples)| {
+        let statistics::Summary { n, median, least, most } = statistics::summary(samples)?;
+        let place = place(guest, device, map);
+        Some(format!("store {place} {width} B  n {n}  median {median} MB/s  [{least}, {most}]"))
+    });
+    [head.to_owned()].into_iter().chain(lines).collect()
+}
+
+/// Names lose their `=`, which separates them from the value.
+fn facts(facts: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    facts
+        .iter()
+        .map(|(name, value)| (escape::line(&name.replace('=', "\u{ff1d}")), escape::line(value)))
+        .collect()
+}

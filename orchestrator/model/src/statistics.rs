@@ -1,0 +1,45 @@
+//! What is said about samples: how many, the median, the extremes.
+
+/// A summary of samples.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Summary {
+    pub n: usize,
+    /// Of an even number of samples the lower of the two in the middle: always a value that was measured.
+    pub median: u64,
+    pub least: u64,
+    pub most: u64,
+}
+
+/// `None` without samples.
+pub fn summary(samples: &[u64]) -> Option<Summary> {
+    let mut sorted = samples.to_vec();
+    sorted.sort_unstable();
+    let (n, least, most) = (sorted.len(), *sorted.first()?, *sorted.last()?);
+    Some(Summary { n, median: *sorted.get((n - 1) / 2)?, least, most })
+}
+
+/// Throughput in MB/s (10^6 bytes per second), rounded down; `None` for a run that took no measurable time.
+pub fn megabytes_per_second(bytes: u64, nanos: u64) -> Option<u64> {
+    u64::try_from(u128::from(bytes) * 1000 / u128::from((nanos > 0).then_some(nanos)?)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn median_and_extremes() {
+        assert_eq!(summary(&[]), None);
+        assert_eq!(summary(&[7]), Some(Summary { n: 1, median: 7, least: 7, most: 7 }));
+        assert_eq!(summary(&[9, 1, 5]), Some(Summary { n: 3, median: 5, least: 1, most: 9 }));
+        assert_eq!(summary(&[9, 1, 5, 6]), Some(Summary { n: 4, median: 5, least: 1, most: 9 }));
+    }
+
+    #[test]
+    fn throughput() {
+        assert_eq!(megabytes_per_second(1 << 20, 1_000_000), Some(1048));
+        assert_eq!(megabytes_per_second(1 << 20, 0), None, "no time, no rate");
+        assert_eq!(megabytes_per_second(u64::MAX, 1), None, "more than fits");
+        assert_eq!(megabytes_per_second(u64::MAX, 1000), Some(u64::MAX));
+    }
+}

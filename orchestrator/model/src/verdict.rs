@@ -1,0 +1,284 @@
+//! Verdicts: what may be said about a cell, why, and the exit code of a run. One table; documents and every form of output
+//! derive from it.
+
+use crate::event::Stage;
+use std::fmt;
+
+/// What is said about a cell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// `as_`: which alternative of the expectations was met, for a scenario that has alternatives.
+    Pass {
+        as_: Option<String>,
+    },
+    Fail,
+    Timeout(Stage),
+    Flaky,
+    Error,
+    Miss,
+    Lost,
+    Inconclusive,
+    /// With what is lacking, by name.
+    Skip(String),
+}
+
+/// A row of the table.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Row {
+    /// As printed, in capitals.
+    pub name: &'static str,
+    /// What the verdict takes, in brackets after the name.
+    pub of: Option<&'static str>,
+    pub cause: &'static str,
+    /// What a run with this verdict exits with, unless another one precedes it, see [`run_exit`].
+    pub exit: u8,
+}
+
+const fn row(name: &'static str, of: Option<&'static str>, cause: &'static str, exit: u8) -> Row {
+    Row { name, of, cause, exit }
+}
+
+const PASS: usize = 0;
+const FAIL: usize = 1;
+const TIMEOUT: usize = 2;
+const FLAKY: usize = 3;
+const ERROR: usize = 4;
+const MISS: usize = 5;
+const LOST: usize = 6;
+const INCONCLUSIVE: usize = 7;
+const SKIP: usize = 8;
+
+/// The table of verdicts.
+pub static TABLE: [Row; 9] = [
+    row("PASS", None, "every expectation met, every witness agrees", 0),
+    row(
+        "FAIL",
+        None,
+        "an expectation unmet; panic, oops, hyp panic, WARN, BUG, lockdep, KASAN, stall or hung task on the host's console; \
+         an unexpected KVM_RUN error; stored bytes that did not arrive; the kernel's own account contradicts the tables",
+        1,
+    ),
+    row("TIMEOUT", Some("stage"), "a deadline passed while the lab was healthy", 1),
+    row("FLAKY", None, "attempts of one cell differ", 1),
+    row("ERROR", None, "the scenario cannot be carried out as written", 2),
+    row(
+        "MISS",
+        None,
+        "the lab failed: QEMU died, disk full, a defect of the agent, an observation that should be there is not, \
+         or the CPU contradicts the walk: oracle in doubt",
+        3,
+    ),
+    row("LOST", None, "no final record and no known cause", 3),
+    row("INCONCLUSIVE", None, "numbers that cannot be told apart where the scenario asked for it", 4),
+    row("SKIP", Some("reason"), "the kernel, CPU or QEMU lacks what the cell needs, by name", 0),
+];
+
+impl Verdict {
+    /// A pass of a scenario without alternatives.
+    pub const PASS: Verdict = Verdict::Pass { as_: None };
+
+    pub fn row(&self) -> &'static Row {
+        &TABLE[match self {
+            Verdict::Pass { .. } => PASS,
+            Verdict::Fail => FAIL,
+            Verdict::Timeout(_) => TIMEOUT,
+            Verdict::Flaky => FLAKY,
+            Verdict::Error => ERROR,
+            Verdict::Miss => MISS,
+            Verdict::Lost => LOST,
+            Verdict::Inconclusive => INCONCLUSIVE,
+            Verdict::Skip(_) => SKIP,
+        }]
+    }
+
+    pub fn name(&self) -> &'static str {
+        self.row().name
+    }
+
+    pub fn cause(&self) -> &'static str {
+        self.row().cause
+    }
+
+    pub fn exit(&self) -> u8 {
+        self.row().exit
+    }
+
+    pub fn passed(&self) -> bool {
+        matches!(self, Verdict::Pass { .. })
+    }
+
+    /// The verdict on a cell from its attempts, `None` without any: FLAKY as soon as two differ.
+    pub fn of_attempts<'a>(attempts: impl IntoIterator<Item = &'a Verdict>) -> Option<Verdict> {
+        let mut attempts = attempts.into_iter();
+        let first = attempts.next()?;
+        Some(if attempts.all(|v| v == first) { first.clone() } else { Verdict::Flaky })
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())?;
+        match self {
+            Verdict::Pass { as_: Some(label) } => write!(f, " as {label}"),
+            Verdict::Timeout(stage) => write!(f, "({stage})"),
+            Verdict::Skip(reason) => write!(f, "({reason})"),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Stage::Prepare => "prepare",
+            Stage::HostBoot => "host-boot",
+            Stage::Bind => "bind",
+            Stage::GuestBoot => "guest-boot",
+            Stage::Steps => "steps",
+            Stage::ShutDown => "shut-down",
+        })
+    }
+}
+
+/// A signal that ended a run before its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Interrupt {
+    /// SIGINT.
+    Interrupt,
+    /// SIGTERM.
+    Terminate,
+}
+
+impl Interrupt {
+    /// By the name in [`crate::event::Event::Interrupted`]. Any other signal than SIGTERM counts as SIGINT: the run was interrupted.
+    pub fn of_signal(name: &str) -> Interrupt {
+        if name == "SIGTERM" { Interrupt::Terminate } else { Interrupt::Interrupt }
+    }
+
+    /// 128 plus the signal's number, as a shell has it.
+    pub fn exit(self) -> u8 {
+        match self {
+            Interrupt::Interrupt => 130,
+            Interrupt::Terminate => 143,
+        }
+    }
+}
+
+/// Exit codes in the order in which they win.
+const PRECEDENCE: [u8; 4] = [1, 3, 2, 4];
+/// The exit code of a run that tested nothing.
+pub const NOTHING_TESTED: u8 = 3;
+
+/// What a run exits with: 130 or 143 if interrupted, else the first present of 1, 3, 2, 4, else 0. A run of which no cell
+/// was judged exits with 3, "nothing was tested"; a SKIP is no judgement, so a run that skipped everything did not pass.
+pub fn run_exit<'a>(verdicts: impl IntoIterator<Item = &'a Verdict>, interrupted: Option<Interrupt>) -> u8 {
+    if let Some(signal) = interrupted {
+        return signal.exit();
+    }
+    let verdicts: Vec<_> = verdicts.into_iter().collect();
+    if verdicts.iter().all(|v| matches!(v, Verdict::Skip(_))) {
+        return NOTHING_TESTED;
+    }
+    PRECEDENCE.into_iter().find(|code| verdicts.iter().any(|v| v.exit() == *code)).unwrap_or(0)
+}
+
+/// The table as Markdown, for `docs/reports.md`.
+pub fn markdown() -> String {
+    let mut out = String::from("| verdict | cause | exit |\n|---|---|---|\n");
+    for row in &TABLE {
+        let of = row.of.map(|of| format!("({of})")).unwrap_or_default();
+        out.push_str(&format!("| {}{of} | {} | {} |\n", row.name, row.cause, row.exit));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn every() -> [Verdict; 9] {
+        [
+            Verdict::PASS,
+            Verdict::Fail,
+            Verdict::Timeout(Stage::GuestBoot),
+            Verdict::Flaky,
+            Verdict::Error,
+            Verdict::Miss,
+            Verdict::Lost,
+            Verdict::Inconclusive,
+            Verdict::Skip("no KVM".into()),
+        ]
+    }
+
+    #[test]
+    fn each_verdict_has_its_own_row() {
+        let names: Vec<_> = every().iter().map(Verdict::name).collect();
+        assert_eq!(names, TABLE.iter().map(|row| row.name).collect::<Vec<_>>());
+        let exits: Vec<_> = every().iter().map(Verdict::exit).collect();
+        assert_eq!(exits, [0, 1, 1, 1, 2, 3, 3, 4, 0], "the exit codes are an interface");
+    }
+
+    #[test]
+    fn text() {
+        let texts: Vec<_> = every().iter().map(ToString::to_string).collect();
+        assert_eq!(
+            texts,
+            [
+                "PASS",
+                "FAIL",
+                "TIMEOUT(guest-boot)",
+                "FLAKY",
+                "ERROR",
+                "MISS",
+                "LOST",
+                "INCONCLUSIVE",
+                "SKIP(no KVM)"
+            ]
+        );
+        assert_eq!(Verdict::Pass { as_: Some("wc-honoured".into()) }.to_string(), "PASS as wc-honoured");
+    }
+
+    #[test]
+    fn the_first_present_code_wins() {
+        use Verdict::*;
+        let skip = || Skip("x".into());
+        for (verdicts, exit) in [
+            (vec![], 3),
+            (vec![skip(), skip()], 3),
+            (vec![Verdict::PASS], 0),
+            (vec![skip(), Verdict::PASS], 0),
+            (vec![Verdict::PASS, Inconclusive], 4),
+            (vec![Inconclusive, Error], 2),
+            (vec![Error, Inconclusive, Lost], 3),
+            (vec![Error, Miss, Verdict::PASS], 3),
+            (vec![Miss, Fail, Error], 1),
+            (vec![Miss, Flaky], 1),
+            (vec![Lost, Timeout(Stage::Steps)], 1),
+        ] {
+            assert_eq!(run_exit(&verdicts, None), exit, "{verdicts:?}");
+            assert_eq!(run_exit(&verdicts, Some(Interrupt::Interrupt)), 130);
+            assert_eq!(run_exit(&verdicts, Some(Interrupt::of_signal("SIGTERM"))), 143);
+        }
+    }
+
+    #[test]
+    fn attempts_that_differ_are_flaky() {
+        let (pass, fail) = (Verdict::PASS, Verdict::Fail);
+        assert_eq!(Verdict::of_attempts([&pass, &pass]), Some(Verdict::PASS));
+        assert_eq!(Verdict::of_attempts([&pass, &fail]), Some(Verdict::Flaky));
+        assert_eq!(Verdict::of_attempts([&fail, &fail]), Some(Verdict::Fail));
+        assert_eq!(
+            Verdict::of_attempts([&pass, &Verdict::Pass { as_: Some("x".into()) }]),
+            Some(Verdict::Flaky)
+        );
+        assert_eq!(Verdict::of_attempts([]), None);
+    }
+
+    #[test]
+    fn the_document_has_this_table() {
+        let text = include_str!("../../../docs/reports.md");
+        let (_, rest) = text.split_once("<!-- verdicts: from verdict.rs -->\n").expect("start mark");
+        let (table, _) = rest.split_once("<!-- end -->").expect("end mark");
+        assert_eq!(table, markdown());
+    }
+}
