@@ -9,6 +9,28 @@
 //! A guest's stage-1 tables lie at IPAs, so they are read through [`ThroughStage2`]. A walk can be repeated later: read
 //! through [`RecordingMem`], keep the pages it names, and walk again over a [`PageMem`] of them.
 //!
+//! ```
+//! use s2lab_mmu::*;
+//!
+//! /// A start table whose first entry is a 1 GiB block, Normal-NC, read-write, never-exec.
+//! struct Memory;
+//! impl PhysMem for Memory {
+//!     fn read_u64(&self, pa: u64) -> Option<u64> {
+//!         (0x8000..0xa000).contains(&pa).then_some(if pa == 0x8000 { 1 << 54 | 0x4000_07d5 } else { 0 })
+//!     }
+//! }
+//!
+//! // VTTBR_EL2: table at 0x8000. VTCR_EL2: 40-bit IPAs, start level 1, 48-bit PAs. HCR_EL2: VM and FWB.
+//! let stage2 = Stage2::new(0x8000, 24 | 1 << 6 | 5 << 16, 1 | 1 << 46)?;
+//! let walk = stage2.walk(&Memory);
+//! assert!(walk.anomalies.is_empty());
+//! let line = ranges(&walk.leaves)[0].to_string();
+//! assert_eq!(line, "0x0..0x40000000 -> 0x40000000  1 x 1G level 1  Normal-NC  rw  never-exec");
+//! let guest_maps_it_write_back = Stage1Attr::decode(0xff);
+//! assert_eq!(combine(guest_maps_it_write_back, walk.leaves[0].attr), Some(MemoryType::NormalNC));
+//! # Ok::<(), GeometryError>(())
+//! ```
+//!
 //! Everything read is taken for hostile: tables may point anywhere, even at themselves. No input makes this crate
 //! panic or run for long; [`Limits`] bound a walk.
 //!

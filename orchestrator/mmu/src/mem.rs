@@ -111,3 +111,35 @@ impl<M: PhysMem + ?Sized> PhysMem for ThroughStage2<'_, M> {
         self.mem.read_u64(leaf.pa_of(ipa)?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_is_4096_bytes_at_a_multiple_of_4096() {
+        let mut mem = PageMem::default();
+        let bytes: Vec<u8> = (0..512u64).flat_map(u64::to_le_bytes).collect();
+        assert_eq!(mem.insert(0x1800, &bytes), Err(PageError::Misaligned(0x1800)));
+        assert_eq!(mem.insert(0x1000, &bytes[1..]), Err(PageError::Length { address: 0x1000, length: 4095 }));
+        assert_eq!(mem, PageMem::default());
+        assert_eq!(mem.insert(0x1000, &bytes), Ok(()));
+        let words = [0xff8, 0x1000, 0x1008, 0x1ff8, 0x2000].map(|pa| mem.read_u64(pa));
+        assert_eq!(words, [None, Some(0), Some(1), Some(511), None]);
+        assert_eq!(mem.read_u64(0x1ffc), None, "reaches beyond the page");
+    }
+
+    #[test]
+    fn pages_that_were_read_are_recorded() {
+        let mut mem = PageMem::default();
+        for page in [0x1000, 0x2000, 0x3000] {
+            mem.insert(page, &[7; PAGE_SIZE]).unwrap();
+        }
+        let recording = RecordingMem::new(&mem);
+        assert_eq!(recording.pages(), [].into());
+        for pa in [0x3008, 0x9000, 0x1ff8, 0x1000, 0x3000] {
+            assert_eq!(recording.read_u64(pa), mem.read_u64(pa));
+        }
+        assert_eq!(recording.pages(), [0x1000, 0x3000].into());
+    }
+}
