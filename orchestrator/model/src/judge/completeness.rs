@@ -85,10 +85,10 @@ fn machines(record: &Record) -> Vec<Finding> {
     let scenario = &record.planned.scenario;
     let missing = |what: String| Finding::new(Weight::Lab, what, "one observation", "0");
     let host = record.host.is_none().then(|| missing("the host's kernel".into()));
-    let ram = record.ram.is_empty().then(|| missing("the host's RAM".into()));
+    let ram = record.around.ram.is_empty().then(|| missing("the host's RAM".into()));
     let guests = scenario.guests.keys().filter(|guest| !record.guests.contains_key(*guest));
     let devices = scenario.guests.values().flat_map(|guest| guest.assign.keys());
-    let devices = devices.filter(|device| record.bar(device).is_none());
+    let devices = devices.filter(|device| record.around.bar(device).is_none());
     host.into_iter()
         .chain(ram)
         .chain(guests.map(|guest| missing(format!("the kernel of guest {guest}"))))

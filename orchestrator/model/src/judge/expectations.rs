@@ -218,7 +218,7 @@ fn unmet_leaves(expectation: &Expectation, seen: &Seen, record: &Record, place: 
     }
     // A leaf in another BAR of the device is not what the expectation is about.
     let in_bar = |leaf: &Stage2Leaf| {
-        let bar = record.bar(of);
+        let bar = record.around.bar(of);
         of == RAM
             || bar.is_some_and(|bar| {
                 leaf.pa < bar.start.saturating_add(bar.size) && bar.start < leaf.pa.saturating_add(leaf.size)

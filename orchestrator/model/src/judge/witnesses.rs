@@ -167,7 +167,7 @@ fn evidence(leaves: &[Stage2Leaf]) -> impl Iterator<Item = String> {
 /// Regions are told apart by the BARs' addresses, so QEMU, who decodes them, must agree with the host's kernel.
 fn placement(record: &Record) -> Heard {
     let mut findings = vec![];
-    for (name, device) in &record.devices {
+    for (name, device) in &record.around.devices {
         let Some(placed) = record.placed.get(name) else {
             findings.push(Finding::new(Weight::Lab, format!("place of {name}"), "what QEMU says", "nothing"));
             continue;
@@ -247,7 +247,7 @@ fn smaps(record: &Record, looks: &[Decoded]) -> Heard {
 
 /// The VMAs over the device's BAR as they were told last before the look; if only later, then.
 fn vmas_over_bar<'a>(record: &'a Record, look: &Decoded, device: &str) -> Vec<&'a Vma> {
-    let Some(bar) = record.bar(device) else { return vec![] };
+    let Some(bar) = record.around.bar(device) else { return vec![] };
     let of = |flags: &&VmaFlags| flags.guest == look.guest && flags.device == device;
     let told = || record.vmas.iter().filter(of);
     let before = told().filter(|flags| flags.step <= look.step).max_by_key(|flags| flags.step);

@@ -14,12 +14,21 @@ pub const HOST_MODE: &str = "host mode";
 pub const KERNEL: &str = "kernel";
 /// Variable: SHA-256 of the image of the kernel under test. Shapes compare only while it is equal.
 pub const KERNEL_IMAGE: &str = "kernel image";
+/// Variable: version of the package that the kernel under test came in.
+pub const KERNEL_PACKAGE: &str = "kernel package";
+/// Variable: package version and SHA-256 of the image that all guests boot.
+pub const GUEST_IMAGE: &str = "guest kernel image";
 /// Variable: release of the guests' kernel, as they said it. Guests that differ have one fact each, `guest kernel NAME`.
 pub const GUEST_KERNEL: &str = "guest kernel";
 /// Variable: version of the QEMU that emulates the host.
 pub const QEMU: &str = "qemu";
 /// Variable: version of the agent.
 pub const AGENT: &str = "agent";
+
+/// Variable: version of the QEMU that runs the guests inside the host.
+pub const HOST_QEMU: &str = "host qemu";
+/// Variable: SHA-256 over names, versions and digests of the packages of the host's user land.
+pub const HOST_PACKAGES: &str = "host packages";
 
 /// The value of [`ACCELERATOR`] under QEMU's translator.
 pub const TCG: &str = "tcg";

@@ -1,7 +1,8 @@
 //! Events to records.
 
 use super::{
-    Alarm, Cell, Environment, Kernel, Probed, Record, Reset, Run, StageSpan, Stored, VmaFlags, environment,
+    Alarm, Cell, Environment, Kernel, Probed, Record, Reset, Run, StageSpan, Stored, Surroundings, VmaFlags,
+    environment,
 };
 use crate::event::{Event, LOG_VERSION, Line, Plan, PlannedCell, Stage};
 use std::collections::{BTreeMap, BTreeSet};
@@ -133,8 +134,7 @@ impl Record {
             planned,
             environment: Environment::default(),
             host: None,
-            ram: vec![],
-            devices: BTreeMap::new(),
+            around: Surroundings::default(),
             placed: BTreeMap::new(),
             guests: BTreeMap::new(),
             vmas: vec![],
@@ -164,10 +164,15 @@ impl Record {
                 once(self.host.replace(Kernel { release, page_size }), "has a host that came up twice")?;
             }
             Event::HostRam { start, size } => {
-                self.ram.push(start..start.checked_add(size).ok_or("has RAM beyond the address space")?);
+                self.around
+                    .ram
+                    .push(start..start.checked_add(size).ok_or("has RAM beyond the address space")?);
             }
             Event::DeviceBound(bound) => {
-                once(self.devices.insert(bound.device.clone(), bound), "has a device that was bound twice")?;
+                once(
+                    self.around.devices.insert(bound.device.clone(), bound),
+                    "has a device that was bound twice",
+                )?;
             }
             Event::BarPlaced { device, bar } => {
                 once(self.placed.insert(device, bar), "has a BAR that was placed twice")?;
@@ -201,8 +206,8 @@ impl Record {
     }
 
     fn stage_ended(&mut self, stage: Stage, ms: u64) -> Result<(), &'static str> {
-        let open = self.stages.iter_mut().rfind(|span| span.stage == stage && span.ended_ms.is_none());
-        open.ok_or("ends a stage that was not begun")?.ended_ms = Some(ms);
+        let begun = self.stages.iter_mut().rfind(|span| span.stage == stage);
+        begun.ok_or("ends a stage that was not begun")?.ended_ms = Some(ms);
         Ok(())
     }
 

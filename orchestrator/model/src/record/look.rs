@@ -1,10 +1,10 @@
 //! What a look saw: its registers and pages decoded, every leaf put down to the region it belongs to, and the effective type
 //! of what the guest has mapped. Nothing here is stored; it is computed from the log and `raw/` whenever it is needed.
 
-use super::Record;
+use super::{Record, Surroundings};
 use crate::event::Look;
 use s2lab_mmu::{
-    AnomalyKind, Fault, GeometryError, Granule, MemoryType, PAGE_SIZE, PageError, PageMem, Stage1,
+    AnomalyKind, Fault, GeometryError, Granule, MemoryType, PAGE_SIZE, PageError, PageMem, PhysMem, Stage1,
     Stage1Attr, Stage2, Stage2Attr, Stage2Leaf, ThroughStage2, Walk, combine,
 };
 use s2lab_protocol::{MapKind, Mapping};
@@ -120,17 +120,33 @@ pub fn decode(record: &Record, pages: &(impl Pages + ?Sized)) -> Vec<Decoded> {
 }
 
 impl Seen {
+    /// What a recorded look saw.
     fn of(look: &Look, record: &Record, pages: &(impl Pages + ?Sized)) -> Result<Seen, LookError> {
+        let mut assigned = record.planned.scenario.guests.values().flat_map(|guest| guest.assign.keys());
+        if let Some(device) = assigned.find(|device| record.around.bar(device).is_none()) {
+            return Err(LookError::Region(format!("the BAR of {device}")));
+        }
+        Seen::through(look, &record.around, &memory(look, pages)?)
+    }
+
+    /// What a look with these registers and mappings sees in `memory`, the host's; its pages are not asked. Whoever takes a
+    /// look finds out with a [`s2lab_mmu::RecordingMem`] which pages it needs.
+    pub fn through(
+        look: &Look,
+        around: &Surroundings,
+        memory: &(impl PhysMem + ?Sized),
+    ) -> Result<Seen, LookError> {
         let register = |name| look.registers.get(name).copied().ok_or(LookError::Register(name));
         let hcr = register("HCR_EL2")?;
         let stage2 = Stage2::new(register("VTTBR_EL2")?, register("VTCR_EL2")?, hcr)?;
         if stage2.vmid() == 0 || hcr & HCR_TGE != 0 {
             return Err(LookError::NoGuest { vmid: stage2.vmid(), hcr });
         }
-        regions_told(record)?;
-        let memory = memory(look, pages)?;
-        let walk = stage2.walk(&memory);
-        let anomalies = anomalies(&walk, record)?;
+        if around.ram.is_empty() {
+            // Every leaf would look as if it were nowhere.
+            return Err(LookError::Region("its RAM".into()));
+        }
+        let walk = stage2.walk(memory);
         let mut seen = Seen {
             granule: stage2.granule(),
             ipa_bits: stage2.ipa_bits(),
@@ -139,11 +155,11 @@ impl Seen {
             ram: vec![],
             unknown: vec![],
             mappings: vec![],
-            anomalies,
+            anomalies: anomalies(&walk, around)?,
         };
-        let regions = regions(record, stage2.granule());
+        let regions = regions(around, stage2.granule());
         for leaf in &walk.leaves {
-            seen.sort_in(leaf, record, &regions);
+            seen.sort_in(leaf, around, &regions);
         }
         if !look.mappings.is_empty() {
             // TTBR1_EL1 is the guest kernel's; the mappings of user space need TTBR0_EL1 only.
@@ -154,20 +170,20 @@ impl Seen {
                 register("MAIR_EL1")?,
                 register("SCTLR_EL1")?,
             );
-            let through = ThroughStage2::new(&stage2, &memory);
+            let memory = ThroughStage2::new(&stage2, memory);
             let mappings =
-                look.mappings.iter().map(|mapping| seen.mapping(mapping, record, &stage1, &through));
+                look.mappings.iter().map(|mapping| seen.mapping(mapping, around, &stage1, &memory));
             seen.mappings = mappings.collect::<Result<_, _>>()?;
         }
         Ok(seen)
     }
 
-    fn sort_in(&mut self, leaf: &Stage2Leaf, record: &Record, regions: &[(String, Range<u64>)]) {
+    fn sort_in(&mut self, leaf: &Stage2Leaf, around: &Surroundings, regions: &[(String, Range<u64>)]) {
         let leaf_range = leaf.pa..leaf.pa.saturating_add(leaf.size);
         let within = |range: &Range<u64>| range.start <= leaf_range.start && leaf_range.end <= range.end;
         if let Some((device, _)) = regions.iter().find(|(_, range)| within(range)) {
             self.devices.entry(device.clone()).or_default().push(*leaf);
-        } else if record.ram.iter().any(within) {
+        } else if around.ram.iter().any(within) {
             self.ram.push(*leaf);
         } else {
             self.unknown.push(*leaf);
@@ -177,12 +193,12 @@ impl Seen {
     fn mapping(
         &self,
         mapping: &Mapping,
-        record: &Record,
+        around: &Surroundings,
         stage1: &Stage1,
-        memory: &ThroughStage2<'_, PageMem>,
+        memory: &impl PhysMem,
     ) -> Result<SeenMapping, LookError> {
         let Mapping { device, map, va, bar } = mapping;
-        if !record.devices.contains_key(device) {
+        if !around.devices.contains_key(device) {
             return Err(LookError::UnknownDevice(device.clone()));
         }
         let end = bar.start.checked_add(bar.size).filter(|_| va.checked_add(bar.size).is_some());
@@ -210,7 +226,7 @@ impl SeenMapping {
         ipa: u64,
         va: u64,
         stage1: &Stage1,
-        memory: &ThroughStage2<'_, PageMem>,
+        memory: &impl PhysMem,
     ) -> Result<u64, LookError> {
         const PAGE: u64 = PAGE_SIZE as u64;
         let found = match stage1.translate(memory, va) {
@@ -265,11 +281,11 @@ pub fn digest(bytes: &[u8]) -> String {
 }
 
 /// The kernel's anomalies. One that comes of an incomplete log, or of the walk's own bounds, is an error instead.
-fn anomalies(walk: &Walk, record: &Record) -> Result<Vec<String>, LookError> {
+fn anomalies(walk: &Walk, around: &Surroundings) -> Result<Vec<String>, LookError> {
     for anomaly in &walk.anomalies {
         match anomaly.kind {
             AnomalyKind::TableOutsideMemory { table }
-                if record.ram.iter().any(|ram| ram.contains(&table)) =>
+                if around.ram.iter().any(|ram| ram.contains(&table)) =>
             {
                 return Err(LookError::NotRecorded(table));
             }
@@ -280,23 +296,11 @@ fn anomalies(walk: &Walk, record: &Record) -> Result<Vec<String>, LookError> {
     Ok(walk.anomalies.iter().map(ToString::to_string).collect())
 }
 
-/// Without these a leaf would look as if it were nowhere.
-fn regions_told(record: &Record) -> Result<(), LookError> {
-    if record.ram.is_empty() {
-        return Err(LookError::Region("its RAM".into()));
-    }
-    let mut assigned = record.planned.scenario.guests.values().flat_map(|guest| guest.assign.keys());
-    match assigned.find(|device| record.bar(device).is_none()) {
-        Some(device) => Err(LookError::Region(format!("the BAR of {device}"))),
-        None => Ok(()),
-    }
-}
-
 /// The devices' BARs in the host's physical address space, rounded out to pages: of a BAR smaller than a page vfio-pci
 /// maps the page, whose rest it keeps free ([vfio_pci_probe_mmaps], drivers/vfio/pci/vfio_pci_core.c).
-fn regions(record: &Record, granule: Granule) -> Vec<(String, Range<u64>)> {
+fn regions(around: &Surroundings, granule: Granule) -> Vec<(String, Range<u64>)> {
     let page = granule.size();
-    let devices = record.devices.iter();
+    let devices = around.devices.iter();
     devices
         .flat_map(|(name, device)| device.bars.iter().map(move |bar| (name, bar)))
         .filter_map(|(name, bar)| {

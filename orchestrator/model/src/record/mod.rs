@@ -40,10 +40,7 @@ pub struct Record {
     pub planned: PlannedCell,
     pub environment: Environment,
     pub host: Option<Kernel>,
-    /// RAM of the host in its physical address space.
-    pub ram: Vec<Range<u64>>,
-    /// By the scenario's names.
-    pub devices: BTreeMap<String, BoundDevice>,
+    pub around: Surroundings,
     /// Where QEMU has placed the devices' BARs.
     pub placed: BTreeMap<String, Bar>,
     pub guests: BTreeMap<String, Kernel>,
@@ -61,7 +58,16 @@ pub struct Record {
     pub end: Option<CellEnd>,
 }
 
-/// Facts about a cell's surroundings, see [`environment`] for their names.
+/// What is where in the host's physical address space: all that is needed, beside memory, to tell what a look sees.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Surroundings {
+    /// RAM of the host.
+    pub ram: Vec<Range<u64>>,
+    /// As the host's kernel told of them, by the scenario's names.
+    pub devices: BTreeMap<String, BoundDevice>,
+}
+
+/// Facts about the circumstances of a cell, see [`environment`] for their names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Environment {
     /// Reports that differ in one of these may not be compared.
@@ -134,13 +140,15 @@ pub struct StageSpan {
     pub ended_ms: Option<u64>,
 }
 
-impl Record {
+impl Surroundings {
     /// The BAR that scenarios mean by a device's name: its largest prefetchable one.
     pub fn bar(&self, device: &str) -> Option<Bar> {
         let bars = self.devices.get(device)?.bars.iter().filter(|bar| bar.prefetchable);
         bars.max_by_key(|bar| (bar.size, std::cmp::Reverse(bar.index))).copied()
     }
+}
 
+impl Record {
     /// How long the attempt took, milliseconds.
     pub fn elapsed_ms(&self) -> Option<u64> {
         self.ended_ms?.checked_sub(self.started_ms)
