@@ -2,5 +2,10 @@
 //!
 //! `docs/architecture.md` shows the data's way.
 
+pub mod cli;
+pub mod lab;
 pub mod qemu;
+pub mod review;
+pub mod run;
+pub mod show;
 pub mod store;

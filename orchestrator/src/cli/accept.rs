@@ -1,0 +1,41 @@
+//! `s2lab accept`: a person has read the reports and agrees.
+
+use super::{Context, Failure, judged::Judged, report::open, say};
+use crate::review::{Standing, accept as write};
+use clap::Args;
+use s2lab_model::report::Outcome;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// Keys of the cells to accept; default: all of the run
+    #[arg(value_name = "KEY")]
+    keys: Vec<String>,
+    /// A run's folder or its name; default: the latest
+    #[arg(long, value_name = "RUN")]
+    run: Option<String>,
+}
+
+pub(super) fn accept(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+    let reports = context.lab()?.reports();
+    let judged = Judged::read(&open(context, arguments.run.as_deref())?)?;
+    let standings = judged.standings(&reports)?;
+    for key in &arguments.keys {
+        if !judged.reports.contains_key(key) {
+            let near = s2lab_model::diagnostic::suggest(key, judged.reports.keys().map(String::as_str));
+            return Err(Failure::Usage {
+                message: format!("the run has no report of `{key}`"),
+                hint: Some(near),
+            });
+        }
+    }
+    let chosen = |key: &String| arguments.keys.is_empty() || arguments.keys.contains(key);
+    for (key, report) in judged.reports.iter().filter(|(key, _)| chosen(key)) {
+        if standings.get(key) == Some(&Standing::Compared(Outcome::Same)) {
+            say(&format!("{key}: as accepted"))?;
+            continue;
+        }
+        let path = write(&reports, key, &report.text())?;
+        say(&format!("{key}: accepted, {}", path.display()))?;
+    }
+    Ok(0)
+}

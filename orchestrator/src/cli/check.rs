@@ -1,0 +1,56 @@
+//! `s2lab check`: a run's reports against the accepted ones.
+
+use super::{Context, Failure, judged::Judged, report::open, say};
+use crate::{
+    lab::scenarios,
+    review::{Standing, orphans},
+};
+use clap::Args;
+use s2lab_model::report::Outcome;
+
+/// Exit code when a report is changed, new, missing or orphaned.
+const DIFFERENT: u8 = 5;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// A run's folder or its name; default: the latest
+    run: Option<String>,
+}
+
+pub(super) fn check(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+    let lab = context.lab()?;
+    let judged = Judged::read(&open(context, arguments.run.as_deref())?)?;
+    let mut standings = judged.standings(&lab.reports())?;
+    let kernels = lab.kernels()?;
+    let names = scenarios(&lab.scenario_files()?)?;
+    let known = names
+        .iter()
+        .flat_map(|scenario| {
+            kernels.entries.keys().map(move |kernel| format!("{}@{kernel}", scenario.scenario))
+        })
+        .collect();
+    for key in orphans(&lab.reports(), &known)? {
+        standings.entry(key).or_insert(Standing::Orphaned);
+    }
+    let width = standings.keys().map(String::len).max().unwrap_or_default();
+    for (key, standing) in &standings {
+        let (word, more) = words(standing);
+        say(format!("{word:<15} {key:<width$}  {more}").trim_end())?;
+    }
+    Ok(if standings.values().all(Standing::is_fine) { 0 } else { DIFFERENT })
+}
+
+fn words(standing: &Standing) -> (&'static str, String) {
+    match standing {
+        Standing::Compared(Outcome::Same) => ("same", String::new()),
+        Standing::Compared(Outcome::ShapeMoved { note, .. }) => ("shape moved", note.clone()),
+        Standing::Compared(Outcome::Changed { diff }) => ("changed", format!("\n{}", diff.trim_end())),
+        Standing::Compared(Outcome::NotComparable(facts)) => {
+            let facts: Vec<_> = facts.iter().map(ToString::to_string).collect();
+            ("not comparable", facts.join("; "))
+        }
+        Standing::New => ("new", "accept it with `s2lab accept`".into()),
+        Standing::Missing => ("missing", "the run has no report of it".into()),
+        Standing::Orphaned => ("orphaned", "the lab has no such cell; remove the file".into()),
+    }
+}

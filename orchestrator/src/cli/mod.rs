@@ -1,0 +1,230 @@
+//! The command line: one file a verb. Errors are rendered here, once, with a hint what to do.
+
+mod accept;
+mod check;
+mod judged;
+mod lint;
+mod list;
+mod report;
+mod run;
+
+use crate::{
+    lab::{Lab, LabError, Places},
+    review::ReviewError,
+    store::StoreError,
+};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use s2lab_model::{plan::PlanError, record::LogError};
+use std::{
+    fs::File,
+    io::{self, IsTerminal, Write},
+    path::PathBuf,
+    process::ExitCode,
+    sync::{Arc, OnceLock},
+};
+use tracing_subscriber::{EnvFilter, Layer, fmt::MakeWriter, layer::SubscriberExt, util::SubscriberInitExt};
+
+/// Exit code of what the user can mend: an argument, a file (clap's own is the same).
+const USAGE: u8 = 2;
+/// Exit code of a failure of the lab.
+const LAB: u8 = 3;
+
+/// End-to-end test lab for KVM on arm64: boots an emulated host, lets KVM in it run guests, reads their stage-2 tables from
+/// outside, and reports.
+#[derive(Debug, Parser)]
+#[command(name = "s2lab", version = VERSION, arg_required_else_help = true)]
+struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// The version with the commit that it was built from.
+pub const VERSION: &str = env!("S2LAB_VERSION");
+
+#[derive(Debug, Args)]
+struct Common {
+    /// The lab folder; default: the nearest at or above the working folder
+    #[arg(long, global = true, env = "S2LAB_DIR", value_name = "DIR", hide_env_values = true)]
+    lab: Option<PathBuf>,
+    /// Colour on stdout; also NO_COLOR and CLICOLOR_FORCE
+    #[arg(long, global = true, value_enum, default_value = "auto")]
+    color: Color,
+    /// No progress
+    #[arg(short, long, global = true)]
+    quiet: bool,
+    /// Tell what s2lab does; twice: every detail
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Carry out scenarios and judge what is seen
+    Run(run::Arguments),
+    /// List the cells: every scenario on every kernel
+    List(list::Arguments),
+    /// Check scenario files without booting anything
+    Lint(lint::Arguments),
+    /// Tell a run again, from its event log
+    Report(report::Arguments),
+    /// Compare a run's reports with the accepted ones; exit 5 if any differs
+    Check(check::Arguments),
+    /// Make a run's reports the accepted ones
+    Accept(accept::Arguments),
+}
+
+/// What any verb can fail with.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Lab(#[from] LabError),
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Review(#[from] ReviewError),
+    #[error("{path}: {source}")]
+    Log { path: PathBuf, source: LogError },
+    #[error("{what}: {source}")]
+    Io { what: String, source: io::Error },
+    #[error("{message}")]
+    Usage { message: String, hint: Option<String> },
+}
+
+impl Failure {
+    fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        move |source| Failure::Io { what: what.into(), source }
+    }
+
+    fn exit(&self) -> u8 {
+        match self {
+            Failure::Lab(_) | Failure::Plan(_) | Failure::Usage { .. } => USAGE,
+            Failure::Store(_) | Failure::Review(_) | Failure::Log { .. } | Failure::Io { .. } => LAB,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Failure::Lab(error) => error.hint().map(str::to_owned),
+            Failure::Store(error) => error.hint(),
+            Failure::Usage { hint, .. } => hint.clone(),
+            Failure::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+                Some("the file system is full".into())
+            }
+            _ => None,
+        }
+    }
+}
+
+/// What every verb gets.
+struct Context {
+    common: Common,
+    log_file: LogFile,
+}
+
+impl Context {
+    fn lab(&self) -> Result<Lab, Failure> {
+        let here = std::env::current_dir().map_err(Failure::io("the working folder"))?;
+        Ok(Lab::find(self.common.lab.as_deref(), &here)?)
+    }
+
+    fn places(&self) -> Result<Places, Failure> {
+        Ok(Places::find(|name| std::env::var_os(name))?)
+    }
+
+    fn paint(&self) -> crate::show::terminal::Paint {
+        let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty() && value != "0");
+        crate::show::terminal::Paint(match self.common.color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => set("CLICOLOR_FORCE") || (io::stdout().is_terminal() && !set("NO_COLOR")),
+        })
+    }
+}
+
+/// Parses the command line, does what it says, and answers what to exit with.
+pub fn main() -> ExitCode {
+    let Cli { common, verb } = Cli::parse();
+    let log_file = LogFile::default();
+    trace(&common, log_file.clone());
+    let context = Context { common, log_file };
+    let done = match verb {
+        Verb::Run(arguments) => run::run(&context, arguments),
+        Verb::List(arguments) => list::list(&context, &arguments),
+        Verb::Lint(arguments) => lint::lint(&context, &arguments),
+        Verb::Report(arguments) => report::report(&context, &arguments),
+        Verb::Check(arguments) => check::check(&context, &arguments),
+        Verb::Accept(arguments) => accept::accept(&context, &arguments),
+    };
+    ExitCode::from(done.unwrap_or_else(|failure| {
+        let text = match &failure {
+            // A mistake in a file says of itself where it is.
+            Failure::Lab(LabError::Mistakes(mistakes)) => mistakes.to_string(),
+            failure => format!("error: {failure}"),
+        };
+        complain(text.trim_end());
+        if let Some(hint) = failure.hint() {
+            complain(&format!("  hint: {hint}"));
+        }
+        failure.exit()
+    }))
+}
+
+/// A line on stderr. If even that cannot be written there is nobody to tell.
+fn complain(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// A line on stdout. A reader that has gone away (`s2lab list | head`) ends the program quietly.
+fn say(text: &str) -> Result<(), Failure> {
+    match writeln!(io::stdout(), "{text}") {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+        written => written.map_err(Failure::io("stdout")),
+    }
+}
+
+/// Where `tracing` goes once a run has a folder.
+#[derive(Debug, Clone, Default)]
+struct LogFile(Arc<OnceLock<File>>);
+
+impl LogFile {
+    fn open(&self, file: File) {
+        // There is one run in a process; a second file would be ignored.
+        let _ = self.0.set(file);
+    }
+}
+
+impl<'a> MakeWriter<'a> for LogFile {
+    type Writer = Box<dyn Write + 'a>;
+    fn make_writer(&'a self) -> Self::Writer {
+        match self.0.get() {
+            Some(file) => Box::new(file),
+            None => Box::new(io::sink()),
+        }
+    }
+}
+
+fn trace(common: &Common, file: LogFile) {
+    let level = match (common.quiet, common.verbose) {
+        (true, _) => "error",
+        (false, 0) => "warn",
+        (false, 1) => "s2lab=info,warn",
+        (false, _) => "s2lab=trace,debug",
+    };
+    let console = tracing_subscriber::fmt::layer().with_writer(io::stderr).without_time().with_target(false);
+    let kept = tracing_subscriber::fmt::layer().with_writer(file).with_ansi(false);
+    tracing_subscriber::registry()
+        .with(console.with_filter(EnvFilter::new(level)))
+        .with(kept.with_filter(EnvFilter::new("s2lab=debug,info")))
+        .init();
+}

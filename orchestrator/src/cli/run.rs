@@ -1,0 +1,244 @@
+//! `s2lab run`: plan, gather, carry out, judge.
+
+use super::{Context, Failure, VERSION, judged::Judged, say};
+use crate::{
+    lab::{Lab, scenarios},
+    qemu::process::Launcher,
+    run::{
+        Run,
+        folder::RunFolder,
+        images::{ImageChoice, Images},
+        log::{EventLog, Writer},
+        signals::Interruption,
+        slots::Slots,
+    },
+    show::{
+        progress::{Display, Mode},
+        terminal::{self, Columns},
+    },
+    store::{Store, StoreError},
+};
+use clap::{Args, ValueEnum};
+use jiff::Timestamp;
+use s2lab_model::{
+    event::{Event, Line, Plan, PlannedCell},
+    kernel::Kernels,
+    plan::{KernelChoice, Selection, plan},
+    report::summary,
+};
+use std::{
+    fs::File,
+    io::{self, IsTerminal},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// Scenarios, keys SCENARIO@KERNEL, globs of either, or scenario files; default: all scenarios
+    #[arg(value_name = "GLOB|KEY|FILE")]
+    pub(super) what: Vec<String>,
+    #[command(flatten)]
+    pub(super) kernels: KernelArguments,
+    /// How many cells at a time; default: one for each two cores
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    jobs: Option<u16>,
+    /// Do not touch the network: what is not in the store is an error
+    #[arg(long)]
+    offline: bool,
+    /// Print the cells and stop
+    #[arg(long)]
+    dry_run: bool,
+    /// Write the run there instead of under the state folder
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// What goes to stdout; json is the event log as it grows
+    #[arg(long, value_enum, default_value = "human")]
+    format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct KernelArguments {
+    /// A kernel of images/kernels.yaml, or the path of an arm64 Image; repeatable; default: the default kernels
+    #[arg(long = "kernel", value_name = "NAME|PATH")]
+    kernels: Vec<String>,
+    /// Modules of the kernel given by its path: a folder with .ko files in any depth; default: all are built in
+    #[arg(long, value_name = "DIR", requires = "kernels")]
+    modules: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Human,
+    Json,
+}
+
+/// What is to be run.
+pub(super) struct Planned {
+    pub(super) kernels: Kernels,
+    pub(super) images: Vec<ImageChoice>,
+    pub(super) cells: Vec<PlannedCell>,
+}
+
+/// Resolves the arguments to cells.
+pub(super) fn planned(lab: &Lab, what: &[String], kernels: &KernelArguments) -> Result<Planned, Failure> {
+    let (files, selectors): (Vec<_>, Vec<_>) = what.iter().cloned().partition(|argument| is_file(argument));
+    let mut paths: Vec<PathBuf> = files.iter().map(PathBuf::from).collect();
+    // Files alone are all there is; with selectors the lab's scenarios are there too.
+    if files.is_empty() || !selectors.is_empty() {
+        paths.extend(lab.scenario_files()?);
+    }
+    let scenarios = scenarios(&paths)?;
+    let from_files = files.iter().filter_map(|file| Path::new(file).file_stem()?.to_str().map(str::to_owned));
+    let selectors =
+        if selectors.is_empty() { selectors } else { selectors.into_iter().chain(from_files).collect() };
+    let listed = lab.kernels()?;
+    let choices = kernels
+        .kernels
+        .iter()
+        .map(|name| KernelChoice::parse(name, &listed))
+        .collect::<Result<Vec<_>, _>>()?;
+    let images: Vec<_> = choices
+        .iter()
+        .filter_map(|choice| match choice {
+            KernelChoice::Image { path, label } => Some(ImageChoice {
+                label: label.clone(),
+                image: path.into(),
+                modules: kernels.modules.clone(),
+            }),
+            KernelChoice::Listed(_) => None,
+        })
+        .collect();
+    if kernels.modules.is_some() && images.len() != 1 {
+        return Err(Failure::Usage {
+            message: format!(
+                "--modules belongs to one kernel given by its path, and there are {}",
+                images.len()
+            ),
+            hint: None,
+        });
+    }
+    let cells = plan(&scenarios, &listed, &Selection { selectors, kernels: choices })?;
+    Ok(Planned { kernels: listed, images, cells })
+}
+
+fn is_file(argument: &str) -> bool {
+    argument.contains('/') || argument.ends_with(".yaml")
+}
+
+pub(super) fn run(context: &Context, arguments: Arguments) -> Result<u8, Failure> {
+    let lab = context.lab()?;
+    let planned = planned(&lab, &arguments.what, &arguments.kernels)?;
+    if arguments.dry_run {
+        for cell in &planned.cells {
+            say(&cell.key)?;
+        }
+        return Ok(0);
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(Failure::io("cannot start"))?;
+    runtime.block_on(carry_out(context, &lab, planned, arguments))
+}
+
+async fn carry_out(
+    context: &Context,
+    lab: &Lab,
+    planned: Planned,
+    arguments: Arguments,
+) -> Result<u8, Failure> {
+    let Planned { kernels, images, cells } = planned;
+    let places = context.places()?;
+    let interruption = Interruption::listen().map_err(Failure::io("cannot listen for signals"))?;
+    let mode = match (context.common.quiet, io::stderr().is_terminal()) {
+        (true, _) => Mode::Quiet,
+        (false, true) => Mode::Bars,
+        (false, false) => Mode::Lines,
+    };
+    let display = Arc::new(Display::new(mode, interruption.clone()));
+    let now = Timestamp::now();
+    let folder = RunFolder::create(&places.state, arguments.out.as_deref(), now);
+    let folder = folder.map_err(Failure::io("cannot make the run's folder"))?;
+    let trace =
+        File::create(folder.path().join("s2lab.log")).map_err(Failure::io("cannot write s2lab.log"))?;
+    context.log_file.open(trace);
+    let (log, writer) = event_log(&folder, &display, arguments.format)?;
+    log.event(Event::Plan(Plan { s2lab: VERSION.into(), started: now.to_string(), cells: cells.clone() }));
+
+    let store = Store::open(&places.cache, arguments.offline, display.clone())?;
+    let gathered = Images::gather(&store, &kernels, &images, &cells, &checkout()?).await;
+    display.prepared();
+    let images = match gathered {
+        Ok(images) => images,
+        Err(StoreError::Cancelled) => return interrupted(&interruption, log, writer).await,
+        Err(error) => return Err(error.into()),
+    };
+    let slots = Slots::of_machine(&places.cache).map_err(Failure::io("cannot use the cache"))?;
+    let jobs = arguments.jobs.map_or(slots.count(), usize::from);
+    let launcher = Launcher::start().map_err(Failure::io("cannot start"))?;
+    let columns = Columns { key: cells.iter().map(|cell| cell.key.len()).max().unwrap_or_default() };
+    let run = Run { folder: folder.clone(), log, images, slots, launcher, interruption };
+    let human = arguments.format == Format::Human;
+    let paint = context.paint();
+    let ended = |key: &str| {
+        if human {
+            // A log that cannot be read now cannot be read at the end either, and that is told.
+            if let Ok(judged) = Judged::read(&folder) {
+                let cell = judged.run.cells.iter().find(|cell| cell.planned.key == key);
+                let line = cell.map(|cell| {
+                    let logs = folder.path().join("cells").join(key);
+                    terminal::cell(&summary(cell), columns, paint, &logs)
+                });
+                line.into_iter().for_each(|line| display.print(&line));
+            }
+        }
+    };
+    let carried = run.carry_out(cells, jobs, ended).await;
+    writer.finish().await.map_err(Failure::io("cannot write the event log"))?;
+    carried.map_err(Failure::io("the run"))?;
+
+    let judged = Judged::read(&folder)?;
+    judged.write_reports(&folder)?;
+    if human {
+        let standings = judged.standings(&lab.reports())?;
+        say(&terminal::summary(&judged.summaries(), &standings, folder.path()))?;
+    }
+    Ok(judged.run.exit)
+}
+
+fn event_log(
+    folder: &RunFolder,
+    display: &Arc<Display>,
+    format: Format,
+) -> Result<(EventLog, Writer), Failure> {
+    let display = Arc::clone(display);
+    let observe = move |line: &Line, text: &str| {
+        display.event(line);
+        if format == Format::Json {
+            display.print(text.trim_end());
+        }
+    };
+    EventLog::create(&folder.events(), observe).map_err(Failure::io("cannot make the event log"))
+}
+
+async fn interrupted(interruption: &Interruption, log: EventLog, writer: Writer) -> Result<u8, Failure> {
+    let signal = interruption.signal().unwrap_or("SIGINT");
+    log.event(Event::Interrupted { signal: signal.into() });
+    drop(log);
+    writer.finish().await.map_err(Failure::io("cannot write the event log"))?;
+    Ok(s2lab_model::verdict::Interrupt::of_signal(signal).exit())
+}
+
+/// Where the agent's source lies: the checkout that s2lab was built from.
+fn checkout() -> Result<PathBuf, Failure> {
+    let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("/"));
+    if checkout.join("guest-agent/Cargo.toml").is_file() {
+        return Ok(checkout.to_owned());
+    }
+    Err(Failure::Usage {
+        message: format!(
+            "the checkout that s2lab was built from, {}, is gone, and with it the agent's source",
+            checkout.display()
+        ),
+        hint: Some("build s2lab again where it is now".into()),
+    })
+}

@@ -1,0 +1,186 @@
+//! The lab folder: `scenarios/`, `images/`, `reports/`; and where s2lab keeps its own files.
+
+use s2lab_model::{
+    diagnostic::Diagnostics,
+    kernel::{self, Kernels},
+    scenario::{Scenario, load},
+};
+use std::{
+    ffi::OsString,
+    io,
+    path::{Path, PathBuf},
+};
+
+/// What marks a lab folder.
+const KERNELS: &str = "images/kernels.yaml";
+const SCENARIOS: &str = "scenarios";
+const REPORTS: &str = "reports";
+
+#[derive(Debug, thiserror::Error)]
+pub enum LabError {
+    #[error("no lab folder: neither {start} nor a folder above it has {KERNELS}")]
+    NotFound { start: PathBuf },
+    #[error("{path} is no lab folder: it has no {KERNELS}")]
+    NotALab { path: PathBuf },
+    #[error("cannot read {path}: {source}")]
+    Read { path: PathBuf, source: io::Error },
+    #[error("{0}")]
+    Mistakes(Mistakes),
+    #[error("neither {variable} nor HOME is set to an absolute path, so there is no place for s2lab's files")]
+    NoHome { variable: &'static str },
+}
+
+impl LabError {
+    /// What the reader may do about it.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            LabError::NotFound { .. } => {
+                Some("give one with --lab DIR or S2LAB_DIR, or start s2lab inside of a checkout")
+            }
+            LabError::NoHome { .. } => Some("set HOME"),
+            _ => None,
+        }
+    }
+}
+
+/// The mistakes of all files, file by file.
+#[derive(Debug, thiserror::Error)]
+pub struct Mistakes(pub Vec<Diagnostics>);
+
+impl std::fmt::Display for Mistakes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (i, file) in self.0.iter().enumerate() {
+            write!(f, "{}{file}", if i > 0 { "\n" } else { "" })?;
+        }
+        Ok(())
+    }
+}
+
+/// Where s2lab keeps what it makes, by the XDG base directory specification.
+#[derive(Debug, Clone)]
+pub struct Places {
+    /// What can be made again: the store.
+    pub cache: PathBuf,
+    /// Runs.
+    pub state: PathBuf,
+}
+
+impl Places {
+    /// `env` gives a variable's value.
+    pub fn find(env: impl Fn(&str) -> Option<OsString>) -> Result<Self, LabError> {
+        // The specification says that a relative path in these variables is to be ignored.
+        let absolute = |name: &str| env(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let place = |variable: &'static str, below_home: &str| {
+            let home = || absolute("HOME").map(|home| home.join(below_home));
+            let base = absolute(variable).or_else(home).ok_or(LabError::NoHome { variable })?;
+            Ok(base.join("s2lab"))
+        };
+        Ok(Self {
+            cache: place("XDG_CACHE_HOME", ".cache")?,
+            state: place("XDG_STATE_HOME", ".local/state")?,
+        })
+    }
+}
+
+/// A lab folder, found but not read.
+#[derive(Debug, Clone)]
+pub struct Lab {
+    pub root: PathBuf,
+}
+
+impl Lab {
+    /// The folder given, else the nearest one at or above `start`.
+    pub fn find(given: Option<&Path>, start: &Path) -> Result<Self, LabError> {
+        let is_lab = |path: &Path| path.join(KERNELS).is_file();
+        match given {
+            Some(path) if is_lab(path) => Ok(Self { root: path.to_owned() }),
+            Some(path) => Err(LabError::NotALab { path: path.to_owned() }),
+            None => {
+                let root = start.ancestors().find(|path| is_lab(path));
+                let root = root.ok_or_else(|| LabError::NotFound { start: start.to_owned() })?;
+                Ok(Self { root: root.to_owned() })
+            }
+        }
+    }
+
+    pub fn reports(&self) -> PathBuf {
+        self.root.join(REPORTS)
+    }
+
+    pub fn kernels(&self) -> Result<Kernels, LabError> {
+        let path = self.root.join(KERNELS);
+        kernel::load(&shown(&path), &read(&path)?)
+            .map_err(|mistakes| LabError::Mistakes(Mistakes(vec![mistakes])))
+    }
+
+    /// The lab's scenario files, sorted.
+    pub fn scenario_files(&self) -> Result<Vec<PathBuf>, LabError> {
+        let folder = self.root.join(SCENARIOS);
+        let error = |source| LabError::Read { path: folder.clone(), source };
+        let mut files = vec![];
+        for entry in std::fs::read_dir(&folder).map_err(error)? {
+            let path = entry.map_err(error)?.path();
+            if path.extension().is_some_and(|extension| extension == "yaml") {
+                files.push(path);
+            }
+        }
+        files.sort();
+        Ok(files)
+    }
+}
+
+/// Reads scenario files; all mistakes of all files at once.
+pub fn scenarios(files: &[PathBuf]) -> Result<Vec<Scenario>, LabError> {
+    let mut good = vec![];
+    let mut bad = vec![];
+    for path in files {
+        match load::load(&shown(path), &read(path)?) {
+            Ok(scenario) => good.push(scenario),
+            Err(mistakes) => bad.push(mistakes),
+        }
+    }
+    if bad.is_empty() { Ok(good) } else { Err(LabError::Mistakes(Mistakes(bad))) }
+}
+
+/// A path as people are used to it: relative to the working folder where it lies below that.
+fn shown(path: &Path) -> String {
+    let below =
+        std::env::current_dir().ok().and_then(|here| path.strip_prefix(here).ok().map(Path::to_owned));
+    below.unwrap_or_else(|| path.to_owned()).display().to_string()
+}
+
+fn read(path: &Path) -> Result<String, LabError> {
+    let bytes = std::fs::read(path).map_err(|source| LabError::Read { path: path.to_owned(), source })?;
+    String::from_utf8(bytes).map_err(|error| LabError::Read {
+        path: path.to_owned(),
+        source: io::Error::new(io::ErrorKind::InvalidData, error),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_follow_xdg() {
+        let places = |pairs: &'static [(&str, &str)]| {
+            Places::find(|name| pairs.iter().find(|(n, _)| *n == name).map(|(_, value)| value.into()))
+        };
+        let found =
+            places(&[("HOME", "/h"), ("XDG_STATE_HOME", "/s"), ("XDG_CACHE_HOME", "relative")]).unwrap();
+        assert_eq!((found.cache, found.state), ("/h/.cache/s2lab".into(), "/s/s2lab".into()));
+        assert!(matches!(places(&[("HOME", "")]), Err(LabError::NoHome { .. })));
+    }
+
+    #[test]
+    fn the_nearest_lab_above_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let deep = dir.path().join("a/b");
+        std::fs::create_dir_all(&deep).unwrap();
+        std::fs::create_dir_all(dir.path().join("images")).unwrap();
+        assert!(matches!(Lab::find(None, &deep), Err(LabError::NotFound { .. })));
+        std::fs::write(dir.path().join(KERNELS), "").unwrap();
+        assert_eq!(Lab::find(None, &deep).unwrap().root, dir.path());
+        assert!(matches!(Lab::find(Some(&deep), &deep), Err(LabError::NotALab { .. })));
+    }
+}

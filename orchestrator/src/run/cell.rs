@@ -1,0 +1,261 @@
+//! A cell: one scenario on one kernel, from power-on to the final record.
+
+use super::{
+    console::Console,
+    images::{Images, KernelFiles},
+    link::{Heard, Link},
+    log::EventLog,
+    stages::{Stages, Stop},
+    steps::Hands,
+};
+use crate::qemu::{
+    argv::RAM_START,
+    cpu,
+    machine::{Machine, Parts},
+    process::Launcher,
+};
+use rustix::rand::{GetRandomFlags, getrandom};
+use s2lab_model::{
+    event::{CellEnd, Event, PlannedCell, Stage, StopCause},
+    record::{Surroundings, environment},
+};
+use std::{collections::BTreeMap, fs::File, io, path::Path, time::Duration};
+use tokio::{io::AsyncReadExt, net::UnixStream, sync::mpsc, task::JoinHandle, time::timeout};
+
+/// How long the rest of a crash is waited for once its first line is there.
+const DRAIN: Duration = Duration::from_secs(3);
+/// How long an ended machine's console may take to be read to its end.
+const CONSOLE_END: Duration = Duration::from_secs(2);
+/// How long the host may take to power off after its final record.
+const POWER_OFF: Duration = Duration::from_secs(15);
+
+/// What all cells of a run share.
+pub struct Shared<'a> {
+    pub launcher: &'a Launcher,
+    pub images: &'a Images,
+    /// Where table pages are kept.
+    pub raw: &'a Path,
+}
+
+/// Carries out a cell. Whatever happens, no process is left when this returns, and the log says how it ended.
+/// `cancelled` resolves when the run is interrupted.
+pub async fn run(
+    shared: &Shared<'_>,
+    planned: &PlannedCell,
+    kernel: &KernelFiles,
+    folder: &Path,
+    log: EventLog,
+    cancelled: impl Future<Output = ()>,
+) {
+    log.event(Event::CellStarted);
+    let mut stages = Stages::new(log.clone());
+    let end = match attempt(shared, planned, kernel, folder, &mut stages, cancelled).await {
+        Ok(()) => CellEnd::Complete,
+        Err(Stop { cause, what, hint }) => CellEnd::Stopped { stage: stages.current(), cause, what, hint },
+    };
+    stages.finish();
+    log.event(Event::CellEnded { end });
+}
+
+async fn attempt(
+    shared: &Shared<'_>,
+    planned: &PlannedCell,
+    kernel: &KernelFiles,
+    folder: &Path,
+    stages: &mut Stages,
+    cancelled: impl Future<Output = ()>,
+) -> Result<(), Stop> {
+    let log = stages.log().clone();
+    stages.enter(Stage::Prepare);
+    let nonce = random().map_err(|e| Stop::lab(format!("no random numbers: {e}")))?;
+    let machine = start(shared, planned, kernel, folder, nonce).await?;
+    log.event(environment(shared.images, planned, kernel));
+    let Machine { mut process, mut qmp, mut gdb, console, agent, ram, bars, arguments } = machine;
+    write(folder, "qemu.args", arguments.join("\n").as_bytes())?;
+    log.event(Event::HostRam { start: RAM_START, size: ram.memory.size() });
+
+    let (trouble, mut troubles) = mpsc::channel(4);
+    let host_console = Console::create(folder, "host", log.clone()).map_err(|e| Stop::disk(folder, e))?;
+    let mut reader = tokio::spawn(read_console(console, host_console, trouble.clone()));
+    let (heard, hearing) = mpsc::channel(64);
+    let hearer = tokio::spawn(hear(hearing, folder.to_owned(), log.clone(), trouble));
+    let link = Link::start(agent, nonce, heard);
+
+    let mut hands = Hands {
+        planned,
+        log: &log,
+        qmp: &mut qmp,
+        gdb: &mut gdb,
+        ram: &ram,
+        bars: &bars,
+        link,
+        raw: shared.raw,
+        nonce,
+        around: Surroundings {
+            ram: vec![RAM_START..RAM_START + ram.memory.size()],
+            devices: BTreeMap::new(),
+        },
+    };
+    let mut outcome = tokio::select! {
+        biased;
+        () = cancelled => Err(Stop::interrupted()),
+        Some(stop) = troubles.recv() => Err(stop),
+        done = hands.carry_out(stages) => done,
+        status = process.wait() => Err(Stop::lab(match status {
+            Ok(status) => format!("QEMU ended ({status}) in the middle of the cell"),
+            Err(error) => format!("QEMU cannot be waited for: {error}"),
+        })),
+    };
+    drop(hands);
+    match &outcome {
+        // A machine that has written its final record powers off; one that crashes still has something to say.
+        Ok(()) => drop(timeout(POWER_OFF, process.wait()).await),
+        Err(stop) if stop.cause == StopCause::Kernel => drop(timeout(DRAIN, process.wait()).await),
+        Err(_) => {}
+    }
+    process.kill().await.map_err(|e| Stop::lab(format!("after the cell: {e}")))?;
+    finish_console(&mut reader, &mut troubles, &mut outcome).await;
+    hearer.abort();
+    // Not before it is gone may the cell's last event be written.
+    let _ = hearer.await;
+    outcome
+}
+
+/// The console is read to its end; a crash that it tells of explains whatever else has stopped.
+async fn finish_console(
+    reader: &mut JoinHandle<()>,
+    troubles: &mut mpsc::Receiver<Stop>,
+    outcome: &mut Result<(), Stop>,
+) {
+    if timeout(CONSOLE_END, &mut *reader).await.is_err() {
+        reader.abort();
+        let _ = reader.await;
+    }
+    while let Ok(stop) = troubles.try_recv() {
+        match outcome {
+            Err(known) if known.cause == StopCause::Interrupted => {}
+            _ if stop.cause == StopCause::Kernel => *outcome = Err(stop),
+            Ok(()) => *outcome = Err(stop),
+            Err(_) => {}
+        }
+    }
+}
+
+async fn start(
+    shared: &Shared<'_>,
+    planned: &PlannedCell,
+    kernel: &KernelFiles,
+    folder: &Path,
+    nonce: u64,
+) -> Result<Machine, Stop> {
+    let images = shared.images;
+    let host = &planned.scenario.host;
+    let cpu =
+        cpu::argument(shared.launcher, images.qemu(), &host.cpu).await.map_err(|error| Stop::cpu(&error))?;
+    let initramfs =
+        images.initramfs(kernel).map_err(|e| Stop::lab(format!("cannot make the host's initramfs: {e}")))?;
+    let log = File::create(folder.join("qemu.log")).map_err(|e| Stop::disk(folder, e))?;
+    let parts = Parts {
+        qemu: images.qemu(),
+        cpu: &cpu,
+        host,
+        kernel: &kernel.image,
+        initramfs,
+        kernel_arguments: &kernel_arguments(nonce),
+        log,
+    };
+    Machine::start(shared.launcher, parts).await.map_err(|error| {
+        let said = std::fs::read_to_string(folder.join("qemu.log")).unwrap_or_default();
+        Stop::lab(format!("{error}{}{}", if said.is_empty() { "" } else { "; it says: " }, said.trim_end()))
+    })
+}
+
+/// A crash ends the machine (`-no-reboot`) instead of hanging it; the rest is for the agent.
+fn kernel_arguments(nonce: u64) -> String {
+    format!("console=ttyAMA0 panic=-1 oops=panic s2lab.level=host s2lab.nonce={nonce:016x}")
+}
+
+fn environment(images: &Images, planned: &PlannedCell, kernel: &KernelFiles) -> Event {
+    let scenario = serde_json::to_vec(&planned.scenario).unwrap_or_default();
+    let blocking = [
+        (environment::SCENARIO, s2lab_model::record::look::digest(&scenario)),
+        (environment::CPU, planned.scenario.host.cpu.clone()),
+        (environment::ACCELERATOR, environment::TCG.to_owned()),
+    ];
+    let mut variable = images.facts();
+    variable.insert(environment::KERNEL_IMAGE.into(), kernel.sha256.clone());
+    variable.extend(kernel.package.clone().map(|package| (environment::KERNEL_PACKAGE.to_owned(), package)));
+    Event::Environment { blocking: blocking.map(|(name, value)| (name.into(), value)).into(), variable }
+}
+
+async fn read_console(mut stream: UnixStream, mut console: Console, trouble: mpsc::Sender<Stop>) {
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        // An error is QEMU's end, like the end of the stream.
+        let n = stream.read(&mut buffer).await.unwrap_or(0);
+        if n == 0 {
+            return;
+        }
+        report(console.push(buffer.get(..n).unwrap_or_default()), "host", &trouble).await;
+    }
+}
+
+async fn report(
+    pushed: io::Result<Option<(s2lab_model::event::AlarmClass, String)>>,
+    who: &str,
+    trouble: &mpsc::Sender<Stop>,
+) {
+    let stop = match pushed {
+        Ok(None) => return,
+        Ok(Some((_, line))) => Stop::kernel(format!("console of {who}: {line}")),
+        Err(error) => Stop::lab(format!("cannot keep the console of {who}: {error}")),
+    };
+    // Full or closed: the cell has heard of enough trouble already.
+    let _ = trouble.try_send(stop);
+}
+
+/// Keeps what the agents tell: the guests' consoles and their remarks.
+async fn hear(
+    mut hearing: mpsc::Receiver<Heard>,
+    folder: std::path::PathBuf,
+    log: EventLog,
+    trouble: mpsc::Sender<Stop>,
+) {
+    let mut consoles: BTreeMap<String, Console> = BTreeMap::new();
+    while let Some(heard) = hearing.recv().await {
+        match heard {
+            Heard::Console { guest, bytes } => {
+                if !consoles.contains_key(&guest) {
+                    match Console::create(&folder, &guest, log.clone()) {
+                        Ok(console) => drop(consoles.insert(guest.clone(), console)),
+                        Err(error) => {
+                            report(Err(error), &guest, &trouble).await;
+                            return;
+                        }
+                    }
+                }
+                if let Some(console) = consoles.get_mut(&guest) {
+                    // A guest's crash shows in its end; here it is only written down.
+                    if let Err(error) = console.push(&bytes) {
+                        report(Err(error), &guest, &trouble).await;
+                    }
+                }
+            }
+            Heard::Log { peer, text } => {
+                tracing::info!(%peer, text = text.escape_debug().to_string(), "agent")
+            }
+            Heard::Heartbeat { peer, uptime_ms } => tracing::trace!(%peer, uptime_ms, "heartbeat"),
+        }
+    }
+}
+
+fn write(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), Stop> {
+    std::fs::write(folder.join(name), bytes).map_err(|e| Stop::disk(folder, e))
+}
+
+/// 64 random bits.
+pub fn random() -> io::Result<u64> {
+    let mut bytes = [0; 8];
+    getrandom(&mut bytes, GetRandomFlags::empty())?;
+    Ok(u64::from_ne_bytes(bytes))
+}

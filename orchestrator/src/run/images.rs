@@ -1,0 +1,178 @@
+//! What a run boots: all that comes out of the store, gathered before the first cell.
+
+use crate::{
+    qemu::memory::sealed,
+    store::{
+        Agent, DebianKernel, Kernel, Qemu, Store, StoreError, Userland,
+        initramfs::{Node, append},
+    },
+};
+use rustix::fd::OwnedFd;
+use s2lab_model::{
+    event::PlannedCell,
+    kernel::{Kernels, Provider},
+    record::environment,
+};
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{self, Write},
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// Modules that the host needs: its agent's channel, and VFIO. Those that they depend on are found.
+const HOST_MODULES: [&str; 4] = ["virtio_pci", "virtio_console", "vfio_pci", "vfio_iommu_type1"];
+/// Modules that a guest needs: its agent's channel.
+const GUEST_MODULES: [&str; 2] = ["virtio_pci", "virtio_console"];
+
+/// A kernel given by its file.
+#[derive(Debug, Clone)]
+pub struct ImageChoice {
+    /// The kernel's half of a key.
+    pub label: String,
+    pub image: PathBuf,
+    /// A tree of modules; none: all are built in.
+    pub modules: Option<PathBuf>,
+}
+
+/// A kernel under test, ready to boot.
+#[derive(Debug, Clone)]
+pub struct KernelFiles {
+    pub image: PathBuf,
+    pub sha256: String,
+    /// A cpio archive.
+    modules: PathBuf,
+    /// Version of the package that it comes from.
+    pub package: Option<String>,
+}
+
+/// Everything that the cells of a run boot.
+#[derive(Debug)]
+pub struct Images {
+    qemu: Qemu,
+    userland: Userland,
+    agent: Agent,
+    guest_kernel: Kernel,
+    kernels: BTreeMap<String, KernelFiles>,
+}
+
+impl Images {
+    /// Gathers what `cells` need. `checkout` is where the agent's source lies.
+    pub async fn gather(
+        store: &Store,
+        kernels: &Kernels,
+        chosen: &[ImageChoice],
+        cells: &[PlannedCell],
+        checkout: &Path,
+    ) -> Result<Self, StoreError> {
+        let qemu = store.qemu().await?;
+        let guest = debian(kernels, &kernels.guest)?;
+        let guest_kernel = store.kernel(&guest, &GUEST_MODULES).await?;
+        let mut files = BTreeMap::new();
+        for cell in cells {
+            if !files.contains_key(&cell.kernel) {
+                files.insert(cell.kernel.clone(), kernel(store, kernels, chosen, &cell.kernel).await?);
+            }
+        }
+        let userland = store.host_userland().await?;
+        let agent = store.agent(checkout).await?;
+        Ok(Self { qemu, userland, agent, guest_kernel, kernels: files })
+    }
+
+    /// QEMU with its environment, without arguments of ours.
+    pub fn qemu(&self) -> Command {
+        let mut command = Command::new(&self.qemu.program);
+        command.args(&self.qemu.args).envs(self.qemu.env.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    /// The kernel of that name in the plan.
+    pub fn kernel(&self, name: &str) -> Option<&KernelFiles> {
+        self.kernels.get(name)
+    }
+
+    /// Facts for a report's environment.
+    pub fn facts(&self) -> BTreeMap<String, String> {
+        let qemu_source =
+            self.qemu.packages.iter().find(|package| package.name.starts_with("qemu-system-arm"));
+        let qemu = match qemu_source {
+            Some(package) => {
+                format!("{} (package {} sha256:{})", self.qemu.version, package.version, package.sha256)
+            }
+            None => format!("{} (the machine's own)", self.qemu.version),
+        };
+        let guest = &self.guest_kernel;
+        let userland =
+            self.userland.packages.iter().map(|p| format!("{} {} sha256:{}", p.name, p.version, p.sha256));
+        BTreeMap::from([
+            (environment::QEMU.to_owned(), qemu),
+            (environment::AGENT.to_owned(), format!("sha256:{}", self.agent.sha256)),
+            (
+                environment::GUEST_IMAGE.to_owned(),
+                format!("{} sha256:{}", guest.package_version, guest.image_sha256),
+            ),
+            (environment::HOST_QEMU.to_owned(), self.userland.qemu_version.clone()),
+            (
+                environment::HOST_PACKAGES.to_owned(),
+                s2lab_model::record::look::digest(userland.collect::<Vec<_>>().join("\n").as_bytes()),
+            ),
+        ])
+    }
+
+    /// The host's initramfs in a memfd: user land, modules, the agent, and what guests boot.
+    pub fn initramfs(&self, kernel: &KernelFiles) -> io::Result<OwnedFd> {
+        let agent = std::fs::read(&self.agent.program)?;
+        let init = [("init", Node::File { mode: 0o755, data: &agent })];
+        let mut guest_archive = std::fs::read(&self.guest_kernel.modules)?;
+        append(&mut guest_archive, init)?;
+        let image = std::fs::read(&self.guest_kernel.image)?;
+        sealed("initramfs", |out| {
+            copy(&self.userland.archive, out)?;
+            copy(&kernel.modules, out)?;
+            let guest = [
+                ("guest", Node::Directory { mode: 0o755 }),
+                ("guest/Image", Node::File { mode: 0o644, data: &image }),
+                ("guest/initrd", Node::File { mode: 0o644, data: &guest_archive }),
+            ];
+            append(out, init.into_iter().chain(guest))
+        })
+    }
+}
+
+async fn kernel(
+    store: &Store,
+    kernels: &Kernels,
+    chosen: &[ImageChoice],
+    name: &str,
+) -> Result<KernelFiles, StoreError> {
+    if let Some(choice) = chosen.iter().find(|choice| choice.label == name) {
+        let file = store.image(&choice.image, choice.modules.as_deref(), &HOST_MODULES).await?;
+        return Ok(KernelFiles {
+            image: file.image,
+            sha256: file.image_sha256,
+            modules: file.modules,
+            package: None,
+        });
+    }
+    let kernel = store.kernel(&debian(kernels, name)?, &HOST_MODULES).await?;
+    Ok(KernelFiles {
+        image: kernel.image,
+        sha256: kernel.image_sha256,
+        modules: kernel.modules,
+        package: Some(kernel.package_version),
+    })
+}
+
+fn debian(kernels: &Kernels, name: &str) -> Result<DebianKernel, StoreError> {
+    let unknown = || StoreError::BadName { what: "kernel", name: name.to_owned() };
+    match &kernels.entries.get(name).ok_or_else(unknown)?.provider {
+        Provider::Debian(debian) => {
+            Ok(DebianKernel { package: debian.package.clone(), suites: debian.suites.clone() })
+        }
+    }
+}
+
+fn copy(from: &Path, out: &mut impl Write) -> io::Result<()> {
+    io::copy(&mut File::open(from)?, out).map(drop)
+}

@@ -1,0 +1,124 @@
+//! The event log's only writer.
+
+use s2lab_model::event::{Event, LOG_VERSION, Line};
+use std::{
+    io::{self, Write},
+    path::Path,
+    sync::Arc,
+    time::Instant,
+};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+};
+
+/// What goes to the writer.
+enum Entry {
+    Event {
+        at: Instant,
+        cell: Option<Arc<str>>,
+        event: Box<Event>,
+    },
+    /// Answered when all that came before is written.
+    Flush(oneshot::Sender<()>),
+}
+
+/// Writes events. Cheap to clone; a clone may write for one cell.
+#[derive(Clone)]
+pub struct EventLog {
+    entries: mpsc::UnboundedSender<Entry>,
+    cell: Option<Arc<str>>,
+}
+
+/// The writer at work.
+pub struct Writer(JoinHandle<io::Result<()>>);
+
+impl Writer {
+    /// Waits until every handle is dropped and all is written and on the disk.
+    pub async fn finish(self) -> io::Result<()> {
+        self.0.await.map_err(io::Error::other)?
+    }
+}
+
+impl EventLog {
+    /// Creates the log; fails if there is one already. `observe` sees each line once it is in the file.
+    pub fn create(path: &Path, observe: impl Fn(&Line, &str) + Send + 'static) -> io::Result<(Self, Writer)> {
+        let file = std::fs::File::create_new(path)?;
+        let start = Instant::now();
+        let (entries, queue) = mpsc::unbounded_channel();
+        let writer = tokio::task::spawn_blocking(move || write(file, start, queue, observe));
+        Ok((Self { entries, cell: None }, Writer(writer)))
+    }
+
+    /// A handle whose events belong to the cell `key`.
+    pub fn cell(&self, key: &str) -> Self {
+        Self { entries: self.entries.clone(), cell: Some(key.into()) }
+    }
+
+    pub fn event(&self, event: Event) {
+        let entry = Entry::Event { at: Instant::now(), cell: self.cell.clone(), event: Box::new(event) };
+        // If the writer is gone it has failed, and `Writer::finish` says why.
+        let _ = self.entries.send(entry);
+    }
+
+    /// Waits until all events so far are in the file. False: the writer has failed.
+    pub async fn flush(&self) -> bool {
+        let (done, flushed) = oneshot::channel();
+        self.entries.send(Entry::Flush(done)).is_ok() && flushed.await.is_ok()
+    }
+}
+
+fn write(
+    mut file: std::fs::File,
+    start: Instant,
+    mut queue: mpsc::UnboundedReceiver<Entry>,
+    observe: impl Fn(&Line, &str),
+) -> io::Result<()> {
+    let mut seq = 0;
+    while let Some(entry) = queue.blocking_recv() {
+        match entry {
+            Entry::Event { at, cell, event } => {
+                let ms = u64::try_from(at.duration_since(start).as_millis()).unwrap_or(u64::MAX);
+                let cell = cell.map(|key| key.to_string());
+                let line = Line { v: LOG_VERSION, seq, ms, cell, event: *event };
+                let text = serde_json::to_string(&line)? + "\n";
+                // One write a line: a reader, or a crash, finds whole lines.
+                file.write_all(text.as_bytes())?;
+                observe(&line, &text);
+                seq += 1;
+            }
+            Entry::Flush(done) => drop(done.send(())),
+        }
+    }
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn lines_are_numbered_and_belong_to_their_cells() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("events.jsonl");
+        let (log, writer) = EventLog::create(&path, |_, _| ()).unwrap();
+        let cell = log.cell("a@k");
+        log.event(Event::RunEnded);
+        cell.event(Event::CellStarted);
+        assert!(cell.flush().await);
+        let text = std::fs::read_to_string(&path).unwrap();
+        drop((log, cell));
+        writer.finish().await.unwrap();
+        let lines: Vec<Line> = text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+        let seen: Vec<_> = lines.iter().map(|l| (l.seq, l.cell.as_deref())).collect();
+        assert_eq!(seen, [(0, None), (1, Some("a@k"))]);
+    }
+
+    #[tokio::test]
+    async fn a_second_log_in_the_same_place_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("events.jsonl");
+        let _first = EventLog::create(&path, |_, _| ()).unwrap();
+        assert!(EventLog::create(&path, |_, _| ()).is_err());
+    }
+}

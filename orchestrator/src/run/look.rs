@@ -1,0 +1,185 @@
+//! A look: the rendezvous with a guest that spins with a nonce in a register, and the reading of its tables.
+
+use crate::qemu::{
+    argv::HOST_CPUS,
+    gdb::{Gdb, GdbError},
+    memory::HostRam,
+    qmp::{Qmp, QmpError},
+};
+use s2lab_mmu::{PAGE_SIZE, RecordingMem};
+use s2lab_model::{
+    event::Look,
+    record::{
+        Surroundings,
+        look::{LookError, Seen, digest},
+    },
+};
+use s2lab_protocol::{HOLD_REGISTER, Mapping};
+use std::{
+    collections::BTreeMap,
+    io,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+/// Stops without a match until the look is given up. In a random stop about one in four finds no vCPU in its guest.
+const MAX_STOPS: u32 = 200;
+/// How long the machine runs between two stops.
+const BETWEEN: Duration = Duration::from_millis(3);
+/// PSTATE.EL, Arm ARM C5.2.
+const PSTATE_EL: u64 = 0b11 << 2;
+/// EL2 in that field.
+const EL2: u64 = 2 << 2;
+/// HCR_EL2.VM and HCR_EL2.TGE, Arm ARM D24.2 (HCR_EL2).
+const HCR_VM: u64 = 1;
+const HCR_TGE: u64 = 1 << 27;
+/// VTTBR_EL2.VMID.
+const VMID_SHIFT: u32 = 48;
+/// The registers that a look keeps: architectural name, and the name that QEMU's gdbstub gives it.
+const KEPT: [(&str, &str); 8] = [
+    ("HCR_EL2", "HCR_EL2"),
+    ("VTTBR_EL2", "VTTBR_EL2"),
+    ("VTCR_EL2", "VTCR_EL2"),
+    ("TTBR0_EL1", "TTBR0_EL1"),
+    ("TTBR1_EL1", "TTBR1_EL1"),
+    ("TCR_EL1", "TCR_EL1"),
+    ("MAIR_EL1", "MAIR_EL1"),
+    ("SCTLR_EL1", "SCTLR"),
+];
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Qmp(#[from] QmpError),
+    #[error(transparent)]
+    Gdb(#[from] GdbError),
+    #[error(
+        "in {stops} stops no vCPU was found in guest {guest} with the look's nonce; no stale table is taken instead"
+    )]
+    NoMatch { guest: String, stops: u32 },
+    #[error("the tables of guest {guest} cannot be read: {why}")]
+    Tables { guest: String, why: LookError },
+    #[error("cannot keep a table page in {folder}: {source}")]
+    Keep { folder: String, source: io::Error },
+}
+
+/// What is looked at, and why it can be told apart.
+pub struct Target<'a> {
+    pub step: usize,
+    pub name: &'a str,
+    pub guest: &'a str,
+    /// What the guest holds in [`HOLD_REGISTER`].
+    pub nonce: u64,
+    pub mappings: Vec<Mapping>,
+}
+
+/// The machine as a look needs it.
+pub struct Eyes<'a> {
+    pub qmp: &'a mut Qmp,
+    pub gdb: &'a mut Gdb,
+    pub ram: &'a HostRam,
+}
+
+/// Stops the machine until a vCPU runs the guest with the nonce, reads its registers and all table pages, lets it run on.
+/// The pages go to `raw` under their digests.
+pub async fn look(
+    mut eyes: Eyes<'_>,
+    target: Target<'_>,
+    around: &Surroundings,
+    raw: &Path,
+) -> Result<Look, Error> {
+    let mut stops = 0;
+    let (mut look, contents) = loop {
+        stops += 1;
+        let stopped = Instant::now();
+        eyes.qmp.execute(qapi::qmp::stop {}).await?;
+        let seen = match holder(eyes.gdb, target.nonce).await {
+            Ok(Some(vcpu)) => read(&mut eyes, &target, vcpu, around).await.map(Some),
+            Ok(None) => Ok(None),
+            Err(error) => Err(error),
+        };
+        eyes.qmp.execute(qapi::qmp::cont {}).await?;
+        let pause = stopped.elapsed();
+        match seen? {
+            Some((mut look, contents)) => {
+                look.pause_us = u64::try_from(pause.as_micros()).unwrap_or(u64::MAX);
+                break (look, contents);
+            }
+            None if stops == MAX_STOPS => return Err(Error::NoMatch { guest: target.guest.into(), stops }),
+            None => tokio::time::sleep(BETWEEN).await,
+        }
+    };
+    look.stops = stops;
+    look.pages =
+        keep(contents, raw).map_err(|source| Error::Keep { folder: raw.display().to_string(), source })?;
+    Ok(look)
+}
+
+/// The vCPU that runs a guest which holds `nonce`: below EL2, stage 2 on, not the host's user space, a VMID.
+async fn holder(gdb: &mut Gdb, nonce: u64) -> Result<Option<u32>, Error> {
+    for vcpu in 0..HOST_CPUS {
+        let hcr = gdb.register(vcpu, "HCR_EL2").await?;
+        let in_guest =
+            gdb.register(vcpu, "cpsr").await? & PSTATE_EL < EL2 && hcr & HCR_VM != 0 && hcr & HCR_TGE == 0;
+        if in_guest
+            && gdb.register(vcpu, "VTTBR_EL2").await? >> VMID_SHIFT != 0
+            && gdb.register(vcpu, HOLD_REGISTER).await? == nonce
+        {
+            return Ok(Some(vcpu));
+        }
+    }
+    Ok(None)
+}
+
+type Contents = BTreeMap<u64, Vec<u8>>;
+
+/// Reads while the machine stands still. The tables are decoded here only to learn which pages the decoding needs.
+async fn read(
+    eyes: &mut Eyes<'_>,
+    target: &Target<'_>,
+    vcpu: u32,
+    around: &Surroundings,
+) -> Result<(Look, Contents), Error> {
+    let mut registers = BTreeMap::new();
+    for (name, stub) in KEPT {
+        registers.insert(name.to_owned(), eyes.gdb.register(vcpu, stub).await?);
+    }
+    let look = Look {
+        step: target.step,
+        name: target.name.into(),
+        guest: target.guest.into(),
+        vcpu,
+        stops: 0,
+        pause_us: 0,
+        registers,
+        pages: BTreeMap::new(),
+        mappings: target.mappings.clone(),
+    };
+    let memory = RecordingMem::new(eyes.ram);
+    Seen::through(&look, around, &memory).map_err(|why| Error::Tables { guest: target.guest.into(), why })?;
+    let contents = memory.pages().into_iter().map(|page| (page, copy(eyes.ram, page))).collect();
+    Ok((look, contents))
+}
+
+fn copy(ram: &HostRam, page: u64) -> Vec<u8> {
+    use s2lab_mmu::PhysMem;
+    let words = (page..page + PAGE_SIZE as u64).step_by(size_of::<u64>());
+    words.flat_map(|pa| ram.read_u64(pa).unwrap_or_default().to_le_bytes()).collect()
+}
+
+/// Writes each page once, whole or not at all.
+fn keep(contents: Contents, raw: &Path) -> io::Result<BTreeMap<u64, String>> {
+    contents
+        .into_iter()
+        .map(|(address, bytes)| {
+            let name = digest(&bytes);
+            let path = raw.join(&name);
+            if !path.exists() {
+                let half = raw.join(format!("{name}.half"));
+                std::fs::write(&half, &bytes)?;
+                std::fs::rename(&half, &path)?;
+            }
+            Ok((address, name))
+        })
+        .collect()
+}

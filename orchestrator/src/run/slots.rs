@@ -1,0 +1,84 @@
+//! Slots: the right to run one emulated host. A slot is a lock on a file in the cache, so that runs and tests of one machine
+//! share them; the kernel frees it when its holder dies.
+
+use rustix::fs::{FlockOperation, flock};
+use std::{
+    fs::{File, OpenOptions},
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// Cores that one emulated host of two vCPUs keeps busy.
+const CORES: usize = 2;
+/// How often a taken slot is asked for again. A boot takes seconds, so this costs nothing that anyone could see.
+const AGAIN: Duration = Duration::from_millis(100);
+
+/// The slots of this machine.
+#[derive(Debug, Clone)]
+pub struct Slots {
+    folder: PathBuf,
+    count: usize,
+}
+
+/// A slot that is held; dropping it gives it back.
+#[derive(Debug)]
+pub struct Slot(#[expect(dead_code, reason = "held for its lock, which closing frees")] File);
+
+impl Slots {
+    /// One slot for each two cores, one at least.
+    pub fn of_machine(cache: &Path) -> io::Result<Self> {
+        let cores = std::thread::available_parallelism()?.get();
+        Self::new(cache, (cores / CORES).max(1))
+    }
+
+    pub fn new(cache: &Path, count: usize) -> io::Result<Self> {
+        let folder = cache.join("slots");
+        std::fs::create_dir_all(&folder)?;
+        Ok(Self { folder, count })
+    }
+
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Waits for a free slot, however long others need theirs. `waiting` is called once if there is none at first.
+    pub async fn take(&self, waiting: impl FnOnce()) -> io::Result<Slot> {
+        let mut waiting = Some(waiting);
+        loop {
+            for number in 0..self.count {
+                let file = OpenOptions::new()
+                    .create(true)
+                    .truncate(false)
+                    .write(true)
+                    .open(self.folder.join(number.to_string()))?;
+                match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                    Ok(()) => return Ok(Slot(file)),
+                    Err(rustix::io::Errno::WOULDBLOCK) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            if let Some(tell) = waiting.take() {
+                tell();
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_slot_is_held_by_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let slots = Slots::new(dir.path(), 1).unwrap();
+        let first = slots.take(|| panic!("the slot is free")).await.unwrap();
+        let mut told = false;
+        let second = tokio::time::timeout(Duration::from_millis(150), slots.take(|| told = true)).await;
+        assert!(second.is_err() && told);
+        drop(first);
+        slots.take(|| ()).await.unwrap();
+    }
+}

@@ -1,0 +1,136 @@
+//! Where a cell is, how long each part may take, and why it stopped.
+
+use super::{
+    link::{LinkError, ending},
+    log::EventLog,
+    look,
+};
+use crate::qemu::{cpu::CpuError, qmp::QmpError};
+use s2lab_model::event::{Event, Stage, StopCause};
+use s2lab_protocol::{FailureKind, GuestEnd};
+use std::{io, path::Path, time::Duration};
+
+/// Deadlines of single waits. They are an order of magnitude above what two slow cores need.
+pub mod deadline {
+    use super::Duration;
+    /// From the host's first instruction to its agent's hello.
+    pub const HOST_BOOT: Duration = Duration::from_secs(120);
+    pub const BIND: Duration = Duration::from_secs(30);
+    /// From the start of the VMM to the guest's hello.
+    pub const GUEST_BOOT: Duration = Duration::from_secs(180);
+    /// A request that costs the agent some system calls.
+    pub const REQUEST: Duration = Duration::from_secs(30);
+    /// A store step: one stage-2 fault costs 0.25 ms, a BAR of 1 GiB in 4 KiB pages about 70 s.
+    pub const STORE: Duration = Duration::from_secs(300);
+    pub const SHUT_DOWN: Duration = Duration::from_secs(30);
+}
+
+/// The stages of one attempt, written to the log as they come.
+pub struct Stages {
+    log: EventLog,
+    current: Option<Stage>,
+}
+
+impl Stages {
+    pub fn new(log: EventLog) -> Self {
+        Self { log, current: None }
+    }
+
+    pub fn log(&self) -> &EventLog {
+        &self.log
+    }
+
+    pub fn current(&self) -> Stage {
+        self.current.unwrap_or(Stage::Prepare)
+    }
+
+    pub fn enter(&mut self, stage: Stage) {
+        self.finish();
+        self.log.event(Event::StageStarted { stage });
+        self.current = Some(stage);
+    }
+
+    /// Ends the current stage; what comes after still counts as part of it.
+    pub fn finish(&mut self) {
+        if let Some(stage) = self.current {
+            self.log.event(Event::StageEnded { stage });
+        }
+    }
+}
+
+/// Why a cell stopped before its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stop {
+    pub cause: StopCause,
+    pub what: String,
+    pub hint: Option<String>,
+}
+
+impl Stop {
+    fn new(cause: StopCause, what: impl Into<String>) -> Self {
+        Self { cause, what: what.into(), hint: None }
+    }
+
+    pub fn lab(what: impl Into<String>) -> Self {
+        Self::new(StopCause::Lab, what)
+    }
+
+    pub fn kernel(what: impl Into<String>) -> Self {
+        Self::new(StopCause::Kernel, what)
+    }
+
+    pub fn interrupted() -> Self {
+        Self::new(StopCause::Interrupted, "interrupted")
+    }
+
+    pub fn disk(folder: &Path, error: io::Error) -> Self {
+        let stop = Self::lab(format!("cannot write in {}: {error}", folder.display()));
+        let full = error.kind() == io::ErrorKind::StorageFull;
+        Self { hint: full.then(|| "the file system of the state folder is full".into()), ..stop }
+    }
+
+    pub fn cpu(error: &CpuError) -> Self {
+        match error {
+            CpuError::Unknown { name, known } => {
+                let near = s2lab_model::diagnostic::suggest(name, known.iter().map(String::as_str));
+                Self { hint: Some(near), ..Self::new(StopCause::Scenario, error.to_string()) }
+            }
+            _ => Self::lab(error.to_string()),
+        }
+    }
+}
+
+impl From<QmpError> for Stop {
+    fn from(error: QmpError) -> Self {
+        Stop::lab(error.to_string())
+    }
+}
+
+impl From<look::Error> for Stop {
+    fn from(error: look::Error) -> Self {
+        Stop::lab(error.to_string())
+    }
+}
+
+impl From<LinkError> for Stop {
+    fn from(error: LinkError) -> Self {
+        let cause = match &error {
+            LinkError::Silent { .. } => StopCause::Timeout,
+            LinkError::Failed { failure, .. } => match failure.kind {
+                FailureKind::Missing => StopCause::Lacking,
+                FailureKind::Invalid => StopCause::Scenario,
+                FailureKind::Unsupported | FailureKind::System => StopCause::Lab,
+            },
+            // The VMM stops a guest when KVM_RUN fails: the kernel under test's doing.
+            LinkError::GuestEnded { how: GuestEnd::Stopped { .. }, .. } => StopCause::Kernel,
+            _ => StopCause::Lab,
+        };
+        let what = match &error {
+            // What lacks is named alone: it becomes the reason of a SKIP.
+            LinkError::Failed { failure, .. } if cause == StopCause::Lacking => failure.message.clone(),
+            LinkError::GuestEnded { guest, how, .. } => format!("guest {guest} ended: {}", ending(how)),
+            _ => error.to_string(),
+        };
+        Stop::new(cause, what)
+    }
+}

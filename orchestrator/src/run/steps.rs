@@ -1,0 +1,330 @@
+//! What is done with a running machine: boot, bind, start the guests, the scenario's steps, shut down.
+
+use super::{
+    cell::random,
+    link::{Link, LinkError},
+    log::EventLog,
+    look::{self, Eyes, Target},
+    stages::{Stages, Stop, deadline},
+};
+use crate::qemu::{
+    argv::{device_id, port_address},
+    gdb::Gdb,
+    memory::{HostRam, SharedMemory},
+    qmp::Qmp,
+};
+use s2lab_model::{
+    event::{Event, PlannedCell, ProbeOutcome, Stage},
+    record::Surroundings,
+    scenario::{AssignDriver, Guest, HostStep, LookStep, ProbeStep, Step, StoreStep},
+};
+use s2lab_protocol::{
+    AssignedDevice, Bar, BoundDevice, FinalRecord, GuestSpec, Peer, Reply, Request, StoreSpec, Vma, pattern,
+};
+use std::{collections::BTreeMap, path::Path};
+
+/// Slot on a guest's root bus of its first assigned device; the ones below are for its VMM's own devices.
+const FIRST_SLOT: u8 = 0x10;
+/// VFIO puts a region's index into the upper bits of a file offset (Linux include/linux/vfio_pci_core.h,
+/// VFIO_PCI_OFFSET_SHIFT).
+const VFIO_OFFSET_SHIFT: u32 = 40;
+/// vCPUs of a guest.
+const GUEST_CPUS: u32 = 1;
+/// Where in the BAR the unaligned store goes.
+const PROBE_OFFSET: u64 = 64;
+
+/// A running machine and what is needed to handle it.
+pub(super) struct Hands<'a> {
+    pub(super) planned: &'a PlannedCell,
+    pub(super) log: &'a EventLog,
+    pub(super) qmp: &'a mut Qmp,
+    pub(super) gdb: &'a mut Gdb,
+    pub(super) ram: &'a HostRam,
+    pub(super) bars: &'a BTreeMap<String, SharedMemory>,
+    pub(super) link: Link,
+    pub(super) raw: &'a Path,
+    pub(super) nonce: u64,
+    /// What the host has told of itself so far.
+    pub(super) around: Surroundings,
+}
+
+impl Hands<'_> {
+    /// The whole life of the machine, up to the host's final record.
+    pub(super) async fn carry_out(&mut self, stages: &mut Stages) -> Result<(), Stop> {
+        stages.enter(Stage::HostBoot);
+        self.boot().await?;
+        stages.enter(Stage::Bind);
+        self.bind().await?;
+        stages.enter(Stage::GuestBoot);
+        let scenario = &self.planned.scenario;
+        for (name, guest) in &scenario.guests {
+            self.start_guest(name, guest).await?;
+        }
+        stages.enter(Stage::Steps);
+        for (index, step) in scenario.steps.iter().enumerate() {
+            match step {
+                Step::Store(step) => self.store(index, step).await?,
+                Step::Look(step) => self.look(index, step).await?,
+                Step::Host(step) => self.reset(index, step).await?,
+                Step::Probe(step) => self.probe(index, step).await?,
+            }
+        }
+        stages.enter(Stage::ShutDown);
+        self.shut_down().await
+    }
+
+    async fn boot(&mut self) -> Result<(), Stop> {
+        self.qmp.execute(qapi::qmp::cont {}).await?;
+        let hello = self.link.hello(&Peer::Host, deadline::HOST_BOOT).await?;
+        self.log.event(Event::HostUp { release: hello.release, page_size: hello.page_size });
+        Ok(())
+    }
+
+    async fn bind(&mut self) -> Result<(), Stop> {
+        let scenario = &self.planned.scenario;
+        let assigned: BTreeMap<_, _> = scenario.guests.values().flat_map(|guest| &guest.assign).collect();
+        for (index, device) in scenario.host.devices.keys().enumerate() {
+            let Some(driver) = assigned.get(device) else { continue };
+            let driver = match driver {
+                AssignDriver::VfioPci => "vfio-pci".to_owned(),
+            };
+            let request = Request::Bind { device: device.clone(), port: port_address(index), driver };
+            let bound = match self.ask(&Peer::Host, request, "bind", deadline::BIND).await? {
+                Reply::Bound(bound) => bound,
+                other => return Err(wrong(Peer::Host, "bind", &other)),
+            };
+            self.log.event(Event::DeviceBound(bound.clone()));
+            self.around.devices.insert(device.clone(), bound);
+            let bar = self.placed(device).await?;
+            self.log.event(Event::BarPlaced { device: device.clone(), bar });
+        }
+        Ok(())
+    }
+
+    /// Where QEMU has the device's memory BAR: the same fact as in the bound device, from the other side.
+    async fn placed(&mut self, device: &str) -> Result<Bar, Stop> {
+        let id = device_id(device);
+        let buses = self.qmp.execute(qapi::qmp::query_pci {}).await?;
+        let on_root = buses.into_iter().flat_map(|bus| bus.devices);
+        let all = on_root.flat_map(|port| {
+            let behind = port.pci_bridge.clone().and_then(|bridge| bridge.devices).unwrap_or_default();
+            std::iter::once(port).chain(behind)
+        });
+        let regions = all.filter(|function| function.qdev_id == id).flat_map(|function| function.regions);
+        let largest = regions.filter(|region| region.prefetch == Some(true)).max_by_key(|region| region.size);
+        let region =
+            largest.ok_or_else(|| Stop::lab(format!("QEMU knows no prefetchable BAR of `{device}`")))?;
+        let number = |what: &str, n: i64| {
+            u64::try_from(n)
+                .map_err(|_| Stop::lab(format!("QEMU says that the BAR of `{device}` has the {what} {n}")))
+        };
+        Ok(Bar {
+            index: u8::try_from(region.bar)
+                .map_err(|_| Stop::lab(format!("QEMU names BAR {} of `{device}`", region.bar)))?,
+            start: number("address", region.address)?,
+            size: number("size", region.size)?,
+            prefetchable: true,
+        })
+    }
+
+    async fn start_guest(&mut self, name: &str, guest: &Guest) -> Result<(), Stop> {
+        let mut devices = vec![];
+        for (device, slot) in guest.assign.keys().zip(FIRST_SLOT..) {
+            devices.push(AssignedDevice {
+                device: device.clone(),
+                host_address: self.bound(device)?.address.clone(),
+                guest_slot: slot,
+            });
+        }
+        let memory_mib = u32::try_from(guest.memory.0 >> 20)
+            .map_err(|_| Stop::lab(format!("guest {name} has {} of memory", guest.memory)))?;
+        let spec = GuestSpec { name: name.to_owned(), memory_mib, cpus: GUEST_CPUS, devices };
+        match self.ask(&Peer::Host, Request::StartGuest(spec), "start a guest", deadline::REQUEST).await? {
+            Reply::GuestStarted { .. } => {}
+            other => return Err(wrong(Peer::Host, "start a guest", &other)),
+        }
+        let hello = self.link.hello(&Peer::Guest(name.to_owned()), deadline::GUEST_BOOT).await?;
+        let up =
+            Event::GuestUp { guest: name.to_owned(), release: hello.release, page_size: hello.page_size };
+        self.log.event(up);
+        Ok(())
+    }
+
+    async fn store(&mut self, index: usize, step: &StoreStep) -> Result<(), Stop> {
+        let peer = Peer::Guest(step.guest.clone());
+        for &width in &step.width {
+            let seed = self.nonce ^ (index as u64) << 32 ^ u64::from(width);
+            let spec = StoreSpec {
+                device: step.device.clone(),
+                address: self.guest_address(&step.guest, &step.device)?,
+                map: step.map,
+                width,
+                offset: 0,
+                bytes: step.bytes.0,
+                seed,
+            };
+            let result = match self.ask(&peer, Request::Store(spec), "store", deadline::STORE).await? {
+                Reply::Stored(result) => result,
+                other => return Err(wrong(peer, "store", &other)),
+            };
+            let memory = self
+                .bars
+                .get(&step.device)
+                .ok_or_else(|| Stop::lab(format!("no BAR of `{}`", step.device)))?;
+            let file_difference = (0..step.bytes.0)
+                .step_by(size_of::<u64>())
+                .find(|&offset| memory.word(offset) != Some(pattern(seed, offset)));
+            self.log.event(Event::Stored {
+                step: index,
+                guest: step.guest.clone(),
+                device: step.device.clone(),
+                map: step.map,
+                width,
+                bytes: step.bytes.0,
+                result,
+                file_difference,
+            });
+        }
+        Ok(())
+    }
+
+    /// The tables of every guest that lives, one guest after another.
+    async fn look(&mut self, index: usize, step: &LookStep) -> Result<(), Stop> {
+        for (name, guest) in &self.planned.scenario.guests {
+            if self.link.guest_ended(name).is_some() && self.probed_before(index, name) {
+                continue;
+            }
+            if !guest.assign.is_empty() {
+                self.vma_flags(index, name, guest).await?;
+            }
+            self.look_at(index, step, name).await?;
+        }
+        Ok(())
+    }
+
+    fn probed_before(&self, index: usize, guest: &str) -> bool {
+        let before = self.planned.scenario.steps.iter().take(index);
+        before.into_iter().any(|step| matches!(step, Step::Probe(probe) if probe.guest == guest))
+    }
+
+    async fn look_at(&mut self, index: usize, step: &LookStep, guest: &str) -> Result<(), Stop> {
+        let peer = Peer::Guest(guest.to_owned());
+        let nonce = random().map_err(|e| Stop::lab(format!("no random numbers: {e}")))?;
+        let mappings = match self.ask(&peer, Request::Hold { nonce }, "hold", deadline::REQUEST).await? {
+            Reply::Held { mappings, .. } => mappings,
+            other => return Err(wrong(peer, "hold", &other)),
+        };
+        let target = Target { step: index, name: &step.name, guest, nonce, mappings };
+        let eyes = Eyes { qmp: self.qmp, gdb: self.gdb, ram: self.ram };
+        let look = look::look(eyes, target, &self.around, self.raw).await?;
+        self.log.event(Event::Look(look));
+        match self.ask(&peer, Request::Release, "release", deadline::REQUEST).await? {
+            Reply::Released => Ok(()),
+            other => Err(wrong(peer, "release", &other)),
+        }
+    }
+
+    async fn vma_flags(&mut self, index: usize, name: &str, guest: &Guest) -> Result<(), Stop> {
+        let request = Request::VmaFlags { guest: name.to_owned() };
+        let vmas = match self.ask(&Peer::Host, request, "read the VMAs of the VMM", deadline::REQUEST).await?
+        {
+            Reply::VmaFlags { vmas } => vmas,
+            other => return Err(wrong(Peer::Host, "read the VMAs of the VMM", &other)),
+        };
+        for device in guest.assign.keys() {
+            let bound = self.bound(device)?;
+            let vmas = vmas.iter().filter(|vma| maps(vma, bound)).cloned().collect();
+            let (guest, device) = (name.to_owned(), device.clone());
+            self.log.event(Event::VmaFlags { step: index, guest, device, vmas });
+        }
+        Ok(())
+    }
+
+    async fn reset(&mut self, index: usize, step: &HostStep) -> Result<(), Stop> {
+        let device = &step.reset;
+        let mut guests = self.planned.scenario.guests.iter();
+        let owner = guests.find(|(_, guest)| guest.assign.contains_key(device));
+        let (guest, _) = owner.ok_or_else(|| Stop::lab(format!("`{device}` belongs to no guest")))?;
+        let request = Request::Reset { guest: guest.clone(), device: device.clone() };
+        match self.ask(&Peer::Host, request, "reset a device", deadline::REQUEST).await? {
+            Reply::ResetDone { method } => {
+                self.log.event(Event::Reset { step: index, device: device.clone(), method })
+            }
+            other => return Err(wrong(Peer::Host, "reset a device", &other)),
+        }
+        Ok(())
+    }
+
+    async fn probe(&mut self, index: usize, step: &ProbeStep) -> Result<(), Stop> {
+        let peer = Peer::Guest(step.guest.clone());
+        let address = self.guest_address(&step.guest, &step.device)?;
+        let request = Request::Unaligned { address, map: step.map, offset: PROBE_OFFSET };
+        let outcome = match self.link.ask(&peer, request, "probe", deadline::REQUEST).await {
+            Ok(Reply::Unaligned { outcome }) => ProbeOutcome::Answered(outcome),
+            Ok(other) => return Err(wrong(peer, "probe", &other)),
+            // What the store was to find out; see `wc` in docs/architecture.md.
+            Err(LinkError::GuestEnded { how, .. }) => ProbeOutcome::GuestEnded(how),
+            Err(error) => return Err(error.into()),
+        };
+        self.log.event(Event::Probed {
+            step: index,
+            guest: step.guest.clone(),
+            device: step.device.clone(),
+            map: step.map,
+            outcome,
+        });
+        Ok(())
+    }
+
+    async fn shut_down(&mut self) -> Result<(), Stop> {
+        for guest in self.planned.scenario.guests.keys() {
+            let request = Request::StopGuest { guest: guest.clone() };
+            self.ask(&Peer::Host, request, "stop a guest", deadline::SHUT_DOWN).await?;
+        }
+        let reply = self.ask(&Peer::Host, Request::Finish, "finish", deadline::SHUT_DOWN).await?;
+        let answered = self.link.host_answered();
+        match reply {
+            Reply::Finished(FinalRecord { answered: said }) if said == answered => Ok(()),
+            Reply::Finished(FinalRecord { answered: said }) => {
+                Err(Stop::lab(format!("the host's final record counts {said} answers, s2lab got {answered}")))
+            }
+            other => Err(wrong(Peer::Host, "finish", &other)),
+        }
+    }
+
+    async fn ask(
+        &mut self,
+        peer: &Peer,
+        request: Request,
+        what: &'static str,
+        deadline: std::time::Duration,
+    ) -> Result<Reply, Stop> {
+        Ok(self.link.ask(peer, request, what, deadline).await?)
+    }
+
+    fn bound(&self, device: &str) -> Result<&BoundDevice, Stop> {
+        self.around.devices.get(device).ok_or_else(|| Stop::lab(format!("`{device}` is not bound")))
+    }
+
+    fn guest_address(&self, guest: &str, device: &str) -> Result<String, Stop> {
+        let assign = self.planned.scenario.guests.get(guest).map(|guest| &guest.assign);
+        let mut slots = assign.into_iter().flat_map(|assign| assign.keys().zip(FIRST_SLOT..));
+        let slot = slots.find(|(name, _)| *name == device);
+        let (_, slot) = slot.ok_or_else(|| Stop::lab(format!("guest {guest} has no device `{device}`")))?;
+        Ok(format!("0000:00:{slot:02x}.0"))
+    }
+}
+
+/// A VMA of one of the device's BARs: the offset names the region, the length its size. Two devices with BARs of one size
+/// share their VMAs here; then both must be flagged alike.
+fn maps(vma: &Vma, bound: &BoundDevice) -> bool {
+    let region = vma.offset >> VFIO_OFFSET_SHIFT;
+    bound
+        .bars
+        .iter()
+        .any(|bar| u64::from(bar.index) == region && vma.end.saturating_sub(vma.start) == bar.size)
+}
+
+fn wrong(peer: Peer, what: &'static str, reply: &Reply) -> Stop {
+    LinkError::WrongReply { peer, what, reply: format!("{reply:?}").chars().take(200).collect() }.into()
+}

@@ -1,0 +1,4 @@
+//! What people see: functions of what was judged.
+
+pub mod progress;
+pub mod terminal;

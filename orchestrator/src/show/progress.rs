@@ -1,0 +1,121 @@
+//! What s2lab is doing, on stderr: bars and a spinner on a terminal, sparse lines elsewhere.
+
+use crate::{run::signals::Interruption, store};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use s2lab_model::event::{Event, Line};
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+/// How progress is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Nothing.
+    Quiet,
+    /// A line a step.
+    Lines,
+    /// Bars that vanish.
+    Bars,
+}
+
+/// Shows progress. One for the whole process.
+pub struct Display {
+    mode: Mode,
+    bars: MultiProgress,
+    shown: Mutex<BTreeMap<String, ProgressBar>>,
+    interruption: Interruption,
+}
+
+impl Display {
+    pub fn new(mode: Mode, interruption: Interruption) -> Self {
+        let target =
+            if mode == Mode::Bars { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        Self { mode, bars: MultiProgress::with_draw_target(target), shown: Mutex::default(), interruption }
+    }
+
+    /// Prints a line on stdout, above the bars.
+    pub fn print(&self, text: &str) {
+        self.bars.suspend(|| println!("{text}"));
+    }
+
+    /// Follows the event log.
+    pub fn event(&self, line: &Line) {
+        let Some(key) = &line.cell else { return };
+        match &line.event {
+            Event::StageStarted { stage } => self.tell(key, &format!("{key}  {stage}")),
+            Event::CellEnded { .. } => self.end(key),
+            _ => {}
+        }
+    }
+
+    fn tell(&self, id: &str, text: &str) {
+        if self.mode != Mode::Bars {
+            return;
+        }
+        self.bar(id, || {
+            let bar = ProgressBar::new_spinner().with_style(style("{spinner} {msg}  {elapsed}"));
+            bar.enable_steady_tick(Duration::from_millis(120));
+            bar
+        })
+        .set_message(text.to_owned());
+    }
+
+    fn bar(&self, id: &str, make: impl FnOnce() -> ProgressBar) -> ProgressBar {
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        shown.entry(id.to_owned()).or_insert_with(|| self.bars.add(make())).clone()
+    }
+
+    fn end(&self, id: &str) {
+        let bar = self.shown.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+        if let Some(bar) = bar {
+            bar.finish_and_clear();
+        }
+    }
+
+    /// The store has done all that was asked of it.
+    pub fn prepared(&self) {
+        self.end(STORE);
+    }
+}
+
+/// The id of the line that tells what the store does.
+const STORE: &str = "store";
+
+impl store::Progress for Display {
+    fn step(&self, what: &str) {
+        match self.mode {
+            Mode::Quiet => {}
+            Mode::Lines => eprintln!("{what}"),
+            Mode::Bars => self.tell(STORE, what),
+        }
+    }
+
+    fn download(&self, what: &str, done: u64, total: u64) {
+        if self.mode == Mode::Lines && done == total {
+            eprintln!("downloaded {what}, {} MB", total / 1_000_000);
+        }
+        if self.mode == Mode::Bars {
+            let bar = self.bar(what, || {
+                ProgressBar::new(total)
+                    .with_style(style("{msg} {wide_bar} {decimal_bytes}/{decimal_total_bytes} {eta}"))
+            });
+            bar.set_message(what.to_owned());
+            bar.set_length(total);
+            bar.set_position(done);
+            if done == total {
+                self.end(what);
+            }
+        }
+    }
+
+    fn cancelled(&self) -> bool {
+        self.interruption.signal().is_some()
+    }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    // The templates above are constants; should one be wrong, a plain bar is no reason to stop.
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
