@@ -4,6 +4,7 @@
 //! `CACHE/store/KIND/DIGEST-NAME/` is an entry. Its digest covers everything that goes into it, it appears by one
 //! rename, whole or not at all, and a lock file per entry lets two processes build it once.
 
+mod agent;
 mod apt;
 mod deb;
 mod digest;
@@ -19,6 +20,7 @@ mod process;
 mod progress;
 mod qemu;
 mod suites;
+mod toolchain;
 mod userland;
 
 use serde::{Deserialize, Serialize};
@@ -41,6 +43,7 @@ use entry::Entries;
 pub struct Store {
     entries: Entries,
     apt: Apt,
+    offline: bool,
     progress: Arc<dyn Progress>,
 }
 
@@ -52,7 +55,7 @@ impl Store {
         let cache = std::path::absolute(cache).map_err(StoreError::io("cannot find", cache))?;
         let entries = Entries::open(cache.join("store"), progress.clone())?;
         let apt = Apt::new(cache.join("apt"), entries.root().to_owned(), offline, progress.clone());
-        Ok(Self { entries, apt, progress })
+        Ok(Self { entries, apt, offline, progress })
     }
 
     /// The emulator: the machine's own if it is 10.0 or newer, else Debian's.
@@ -191,9 +194,4 @@ pub struct Package {
     pub architecture: String,
     /// Of the .deb file, hexadecimal.
     pub sha256: String,
-}
-impl Store {
-    fn agent_blocking(&self, _s: &Path) -> Result<Agent> {
-        todo!()
-    }
 }

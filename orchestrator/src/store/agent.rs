@@ -1,0 +1,260 @@
+//! The agent, built from a checkout for aarch64 as a static program.
+
+use super::{
+    Agent, Store,
+    digest::Hasher,
+    error::{Result, StoreError},
+    lock::{self, Lock},
+    process::{self, Watch},
+    qemu::find_on_path,
+    toolchain::Plan,
+};
+use serde::Serialize;
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+const PACKAGE: &str = "s2lab-agent";
+const PROFILE: &str = "agent";
+const GNU: &str = "aarch64-unknown-linux-gnu";
+const MUSL: &str = "aarch64-unknown-linux-musl";
+/// Folders and files of a checkout that decide what the agent is.
+const SOURCES: [&str; 5] = ["guest-agent", "Cargo.toml", "Cargo.lock", ".cargo", "rust-toolchain.toml"];
+/// A build takes a minute on a slow machine; cargo fetches crates before.
+const SILENCE: Duration = Duration::from_secs(20 * 60);
+const LOCK_LIMIT: Duration = Duration::from_secs(30 * 60);
+/// Between flags in CARGO_ENCODED_RUSTFLAGS, so that paths may have spaces (The Cargo Book, "Environment Variables").
+const SEPARATOR: &str = "\u{1f}";
+/// Besides `RUSTUP_*`, the only variables for cargo that a build of ours takes over: where its cache is, and how it reaches the
+/// network. All others belong to a build that may be running us.
+const KEPT: [&str; 4] = ["CARGO_HOME", "CARGO_HTTP_", "CARGO_NET_", "CARGO_REGISTR"];
+
+/// What compiles the agent.
+enum Compiler {
+    /// The machine's own: the target whose standard library it has, and its flags.
+    Machine { target: &'static str, flags: Vec<String>, version: String },
+    /// The store's.
+    Debian(Plan),
+}
+
+#[derive(Serialize)]
+struct Inputs<'a> {
+    sources: String,
+    target: &'a str,
+    compiler: &'a str,
+    flags: &'a [String],
+}
+
+impl Store {
+    pub(crate) fn agent_blocking(&self, source: &Path) -> Result<Agent> {
+        let source = source.canonicalize().map_err(StoreError::io("cannot find the checkout", source))?;
+        let compiler = self.compiler()?;
+        let (target, version, flags) = match &compiler {
+            Compiler::Machine { target, flags, version } => (*target, version.as_str(), flags.clone()),
+            Compiler::Debian(plan) => (GNU, plan.digest.as_str(), Vec::new()),
+        };
+        let inputs = Inputs { sources: hash_sources(&source)?, target, compiler: version, flags: &flags };
+        let entry = self.entries.get("agent", target, &inputs, |building| {
+            let built = self.build(&source, &compiler)?;
+            let path = building.dir.join(PACKAGE);
+            fs::copy(&built, &path).map_err(StoreError::io("cannot copy", &built))?;
+            Ok(())
+        })?;
+        Ok(Agent { program: entry.path.join(PACKAGE), sha256: entry.sha256(PACKAGE)?.to_owned() })
+    }
+
+    /// The machine's compiler if it has a standard library for aarch64 and something to link with.
+    fn compiler(&self) -> Result<Compiler> {
+        let ask = |arguments: &[&str]| {
+            let mut command = Command::new("rustc");
+            command.args(arguments);
+            clean(&mut command);
+            process::run_briefly(command, "tell its version", &*self.progress)
+                .map(|text| String::from_utf8_lossy(&text).trim().to_owned())
+        };
+        let sysroot = match ask(&["--print", "sysroot"]) {
+            Ok(sysroot) => PathBuf::from(sysroot),
+            Err(StoreError::NoProgram { .. } | StoreError::Program { .. }) => {
+                return Ok(Compiler::Debian(self.toolchain_plan()?));
+            }
+            Err(other) => return Err(other),
+        };
+        let flags = |more: &[String]| {
+            let common = ["-Ctarget-feature=+crt-static", "-Crelocation-model=static"].map(str::to_owned);
+            common.into_iter().chain(more.iter().cloned()).collect::<Vec<_>>()
+        };
+        if has_std(&sysroot, MUSL) {
+            // This target brings its own start files and libc; rustc's own linker is enough.
+            let own = ["-Clinker=rust-lld", "-Clinker-flavor=ld.lld", "-Clink-self-contained=yes"]
+                .map(str::to_owned);
+            return Ok(Compiler::Machine { target: MUSL, flags: flags(&own), version: ask(&["-vV"])? });
+        }
+        let linker = if cfg!(target_arch = "aarch64") { "cc" } else { "aarch64-linux-gnu-gcc" };
+        if has_std(&sysroot, GNU) && find_on_path(linker).is_some() {
+            let flags = flags(&[format!("-Clinker={linker}")]);
+            return Ok(Compiler::Machine { target: GNU, flags, version: ask(&["-vV"])? });
+        }
+        Ok(Compiler::Debian(self.toolchain_plan()?))
+    }
+
+    /// Runs cargo; the result is in a target folder of ours, which makes the next build fast.
+    fn build(&self, source: &Path, compiler: &Compiler) -> Result<PathBuf> {
+        let (target, flags, rustc) = match compiler {
+            Compiler::Machine { target, flags, .. } => (*target, flags.clone(), None),
+            Compiler::Debian(plan) => {
+                let toolchain = self.toolchain(plan)?;
+                let linker = toolchain.linker.to_str().ok_or_else(|| StoreError::BadName {
+                    what: "cache folder that rustc accepts",
+                    name: toolchain.linker.display().to_string(),
+                })?;
+                let flags = vec![
+                    "-Ctarget-feature=+crt-static".to_owned(),
+                    "-Crelocation-model=static".to_owned(),
+                    "-Clinker-flavor=ld".to_owned(),
+                    format!("-Clinker={linker}"),
+                ];
+                (GNU, flags, Some(toolchain.rustc))
+            }
+        };
+        // Another checkout's build would put its agent in the same place.
+        let store = self.entries.root();
+        let _lock =
+            Lock::acquire(&lock::path(store, "agent-build"), "the agent", LOCK_LIMIT, &*self.progress)?;
+        self.progress.step("building the agent");
+        let target_dir = store.with_file_name("build").join("agent");
+        let mut command = Command::new("cargo");
+        clean(&mut command);
+        command
+            .current_dir(source)
+            .args([
+                "build",
+                "--quiet",
+                "--locked",
+                "--color",
+                "never",
+                "--profile",
+                PROFILE,
+                "--package",
+                PACKAGE,
+            ])
+            .args(["--target", target, "--target-dir"])
+            .arg(&target_dir)
+            .args(self.offline.then_some("--offline"))
+            .env("CARGO_ENCODED_RUSTFLAGS", flags.join(SEPARATOR))
+            // Empty: none, whatever the user's configuration says.
+            .env("RUSTC_WRAPPER", "")
+            .env("RUSTC_WORKSPACE_WRAPPER", "");
+        if let Some(rustc) = rustc {
+            command.env("RUSTC", rustc);
+        }
+        let purpose = "build the agent".to_owned();
+        process::run(
+            command,
+            Watch { purpose, silence: SILENCE, activity: &mut || 0, progress: &*self.progress },
+        )?;
+        Ok(target_dir.join(target).join(PROFILE).join(PACKAGE))
+    }
+}
+
+/// Takes the outer build's variables away.
+fn clean(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        let Some(text) = name.to_str() else { continue };
+        let kept = KEPT.iter().any(|k| text.starts_with(k)) || text.starts_with("RUSTUP_");
+        if !kept && (text.starts_with("CARGO") || text.starts_with("RUST") || text == "MAKEFLAGS") {
+            command.env_remove(&name);
+        }
+    }
+}
+
+fn has_std(sysroot: &Path, target: &str) -> bool {
+    let dir = sysroot.join("lib/rustlib").join(target).join("lib");
+    fs::read_dir(dir).into_iter().flatten().flatten().any(|f| {
+        let name = f.file_name();
+        name.to_str().is_some_and(|n| n.starts_with("libstd-") && n.ends_with(".rlib"))
+    })
+}
+
+/// Over names and contents, in an order that does not depend on the file system.
+fn hash_sources(checkout: &Path) -> Result<String> {
+    let mut hasher = Hasher::default();
+    for name in SOURCES {
+        hash_path(&checkout.join(name), name, &mut hasher)?;
+    }
+    Ok(hasher.finish())
+}
+
+fn hash_path(path: &Path, name: &str, hasher: &mut Hasher) -> Result<()> {
+    let mut field = |bytes: &[u8]| {
+        hasher.update(&(bytes.len() as u64).to_le_bytes());
+        hasher.update(bytes);
+    };
+    let meta = match fs::metadata(path) {
+        Ok(meta) => meta,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(StoreError::io("cannot look at", path)(e)),
+    };
+    if meta.is_file() {
+        field(name.as_bytes());
+        field(&fs::read(path).map_err(StoreError::io("cannot read", path))?);
+        return Ok(());
+    }
+    let mut names = Vec::new();
+    for child in fs::read_dir(path).map_err(StoreError::io("cannot list", path))? {
+        let child = child.map_err(StoreError::io("cannot list", path))?.file_name();
+        names.push(child.to_string_lossy().into_owned());
+    }
+    names.sort();
+    for child in names.iter().filter(|n| *n != "target") {
+        hash_path(&path.join(child), &format!("{name}/{child}"), hasher)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_follows_every_source_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = dir.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        write("guest-agent/src/main.rs", "a");
+        write("guest-agent/protocol/src/lib.rs", "b");
+        write("Cargo.lock", "c");
+        let first = hash_sources(dir.path()).unwrap();
+        write("orchestrator/src/main.rs", "not the agent's");
+        write("guest-agent/target/debug/x", "not a source");
+        assert_eq!(hash_sources(dir.path()).unwrap(), first);
+        let mut seen = vec![first];
+        for (name, text) in [
+            ("guest-agent/protocol/src/lib.rs", "B"),
+            ("Cargo.lock", "C"),
+            ("guest-agent/src/new.rs", ""),
+            ("Cargo.toml", ""),
+        ] {
+            write(name, text);
+            let next = hash_sources(dir.path()).unwrap();
+            assert!(!seen.contains(&next), "{name}");
+            seen.push(next);
+        }
+    }
+
+    #[test]
+    fn moving_bytes_between_files_is_a_change() {
+        let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        for (dir, one, two) in [(&a, "xy", "z"), (&b, "x", "yz")] {
+            fs::create_dir(dir.path().join("guest-agent")).unwrap();
+            fs::write(dir.path().join("guest-agent/1"), one).unwrap();
+            fs::write(dir.path().join("guest-agent/2"), two).unwrap();
+        }
+        assert_ne!(hash_sources(a.path()).unwrap(), hash_sources(b.path()).unwrap());
+    }
+}
