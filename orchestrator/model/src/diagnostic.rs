@@ -1,11 +1,12 @@
 //! Mistakes in a text that a person wrote: where, what, and what to do about it. Rendered as plain text, always the same;
 //! colour is for those who show it.
 
+use serde::Serialize;
 use std::fmt::{self, Display, Formatter, Write};
 use std::ops::Range;
 
 /// One mistake.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Diagnostic {
     /// The file as the caller named it.
     pub file: String,
@@ -57,10 +58,13 @@ impl Diagnostic {
     }
 }
 
-/// Text for a terminal: control characters but tabs become `?`, so that a file cannot steer the terminal and a caret stays
-/// under its place.
+/// Text for a terminal: what would steer it, or turn the direction of writing, becomes `?`. A caret stays under its place.
 fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\t' { '?' } else { c }).collect()
+    let steers = |c: char| {
+        c.is_control() && c != '\t'
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    text.chars().map(|c| if steers(c) { '?' } else { c }).collect()
 }
 
 /// All mistakes of one file, in the file's order; never empty.
@@ -93,6 +97,11 @@ impl Display for Diagnostics {
     }
 }
 
+/// Most mistakes of one file that are collected; no person reads more, and a hostile file could have tens of thousands.
+const MOST: usize = 500;
+/// Longest message or help, characters: a file's words are quoted in them.
+const LONGEST: usize = 400;
+
 /// Collects the mistakes of one file while it is read.
 pub(crate) struct Sink<'a> {
     file: &'a str,
@@ -123,6 +132,17 @@ impl<'a> Sink<'a> {
     }
 
     fn push(&mut self, span: Range<usize>, message: String, help: Option<String>) {
+        match self.found.len() {
+            ..MOST => self.keep(span, message, help),
+            MOST => {
+                let message = format!("there are more than {MOST} mistakes; not all of them are shown");
+                self.keep(self.text.len()..self.text.len(), message, None);
+            }
+            _ => {}
+        }
+    }
+
+    fn keep(&mut self, span: Range<usize>, message: String, help: Option<String>) {
         let start = self.text.floor_char_boundary(span.start.min(self.text.len()));
         let end = self.text.floor_char_boundary(span.end.clamp(start, self.text.len()));
         let line_start = self.text[..start].rfind('\n').map_or(0, |i| i + 1);
@@ -133,8 +153,8 @@ impl<'a> Sink<'a> {
             column: self.text[line_start..start].chars().count() + 1,
             span: start..end,
             source: self.text[line_start..line_end].trim_end_matches('\r').to_owned(),
-            message,
-            help,
+            message: cut(message),
+            help: help.map(cut),
         });
     }
 
@@ -154,6 +174,13 @@ impl<'a> Sink<'a> {
             }
         }
         Err(Diagnostics(once))
+    }
+}
+
+fn cut(text: String) -> String {
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text,
     }
 }
 
@@ -224,7 +251,9 @@ mod tests {
 
     #[test]
     fn control_characters_do_not_reach_the_terminal() {
-        assert!(!one("a\u{1b}[31m: b\n", 0..1).contains('\u{1b}'));
+        for c in ['\u{1b}', '\u{202e}', '\u{7f}'] {
+            assert!(!one(&format!("a{c}[31m: b\n"), 0..1).contains(c));
+        }
     }
 
     #[test]
@@ -236,6 +265,16 @@ mod tests {
         let all: Vec<_> =
             sink.finish::<()>(None).unwrap_err().iter().map(|d| (d.line, d.message.clone())).collect();
         assert_eq!(all, [(1, "first".to_owned()), (2, "second".to_owned())]);
+    }
+
+    #[test]
+    fn no_file_makes_endless_output() {
+        let mut sink = Sink::new("f", "abc\n");
+        (0..10 * MOST).for_each(|i| sink.error(0..1, format!("{i}{}", "x".repeat(10 * LONGEST))));
+        let all = sink.finish::<()>(None).unwrap_err();
+        assert_eq!(all.iter().count(), MOST + 1);
+        assert!(all.to_string().len() < 2 * MOST * LONGEST);
+        assert!(all.to_string().contains("more than 500 mistakes"));
     }
 
     #[test]

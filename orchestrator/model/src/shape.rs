@@ -42,21 +42,27 @@ pub(crate) fn read<T: DeserializeOwned>(
     let Some(root) = yaml::parse(text, &mut sink) else { return sink.finish(None) };
     shape.check(&root, &mut sink);
     check(&root, &mut sink);
-    let value = if sink.is_empty() { decode(text, &mut sink) } else { None };
+    let value = if sink.is_empty() { decode(text, &root, &mut sink) } else { None };
     sink.finish(value)
 }
 
-/// Decodes a text whose tree was found right. Should serde_yaml still disagree, its reason is reported at its place.
-fn decode<T: DeserializeOwned>(text: &str, sink: &mut Sink<'_>) -> Option<T> {
-    // Enums are mappings with one key here, not YAML tags.
-    match serde_yaml::with::singleton_map_recursive::deserialize(serde_yaml::Deserializer::from_str(text)) {
-        Ok(value) => Some(value),
-        Err(e) => {
-            let at = e.location().map_or(0, |l| l.index());
-            sink.error(at..at, e.to_string());
-            None
-        }
+/// Decodes a text whose tree was found right. Two readers of YAML saw it by then, and the stricter one counts: what one
+/// of them refuses, or understands otherwise than the checks did, is a mistake too.
+fn decode<T: DeserializeOwned>(text: &str, root: &Node, sink: &mut Sink<'_>) -> Option<T> {
+    let mut report = |e: serde_yaml::Error| {
+        let at = e.location().map_or(root.span.start, |l| l.index());
+        sink.error(at..at, format!("this cannot be read: {e}"));
+    };
+    let value: serde_yaml::Value = serde_yaml::from_str(text).map_err(&mut report).ok()?;
+    if value != root.to_value() {
+        sink.error(
+            root.span.clone(),
+            "two readers of YAML understand this file differently: write it plainer",
+        );
+        return None;
     }
+    // Enums are mappings with one key here, not YAML tags.
+    serde_yaml::with::singleton_map_recursive::deserialize(value).map_err(report).ok()
 }
 
 impl Shape<'_> {

@@ -110,6 +110,18 @@ impl Node {
         }
     }
 
+    /// The value as serde_yaml has it.
+    pub(crate) fn to_value(&self) -> serde_yaml::Value {
+        match &self.value {
+            Value::Scalar(Class::Text, text) => serde_yaml::Value::String(text.clone()),
+            Value::Scalar(_, text) => serde_yaml::from_str(text).unwrap_or_default(),
+            Value::List(items) => items.iter().map(Self::to_value).collect(),
+            Value::Map(entries) => serde_yaml::Value::Mapping(
+                entries.iter().map(|e| (e.key.as_str().into(), e.node.to_value())).collect(),
+            ),
+        }
+    }
+
     pub(crate) fn kind(&self) -> &'static str {
         match &self.value {
             Value::Scalar(class, _) => class.name(),
@@ -125,9 +137,26 @@ pub(crate) fn parse(text: &str, sink: &mut Sink<'_>) -> Option<Node> {
         sink.error(0..0, format!("the file has {} bytes; the most is {MAX_BYTES}", text.len()));
         return None;
     }
+    if let Some((at, c)) = text.char_indices().find(|(at, c)| !writable(text, *at, *c)) {
+        let message = format!("the character U+{:04X} is not used here", u32::from(c));
+        sink.error(at..at + c.len_utf8(), message);
+        return None;
+    }
     // saphyr counts characters.
     let bytes: Vec<usize> = text.char_indices().map(|(i, _)| i).chain([text.len()]).collect();
     Builder { bytes: &bytes, sink, open: Vec::new(), root: None }.run(Parser::new_from_str(text))
+}
+
+/// Characters that people write and all readers of YAML understand alike: no control characters, and line feed, alone or
+/// after a carriage return, as the only end of a line.
+fn writable(text: &str, at: usize, c: char) -> bool {
+    match c {
+        '\n' | '\t' => true,
+        '\r' => text[at + 1..].starts_with('\n'),
+        '\u{feff}' => at == 0,
+        '\u{2028}' | '\u{2029}' | '\u{fffe}' | '\u{ffff}' => false,
+        _ => !c.is_control(),
+    }
 }
 
 /// A mapping or list whose end has not come yet.
