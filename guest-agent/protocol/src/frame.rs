@@ -187,7 +187,10 @@ mod tests {
         decoder.push(&bytes);
         assert!(matches!(decoder.next_frame(), Err(FrameError::Checksum { .. })));
         decoder.push(&encode(&frame(1, Body::Notice(Notice::Heartbeat { uptime_ms: 2 }))).unwrap());
-        assert!(matches!(decoder.next_frame(), Err(FrameError::Checksum { .. })), "no frame after a damaged one");
+        assert!(
+            matches!(decoder.next_frame(), Err(FrameError::Checksum { .. })),
+            "no frame after a damaged one"
+        );
     }
 
     #[test]

@@ -30,7 +30,8 @@ pub enum Request {
     StopGuest { guest: String },
     /// Guest: map the device's largest prefetchable BAR and store a pattern to it, then read it back.
     Store(StoreSpec),
-    /// Guest: answer with [`Reply::Held`], then spin in user space with `nonce` in [`HOLD_REGISTER`] until [`Request::Release`].
+    /// Guest: spin in user space with `nonce` in [`HOLD_REGISTER`] until [`Request::Release`]; [`Reply::Held`] comes when the
+    /// spinning has begun.
     Hold { nonce: u64 },
     /// Guest: stop spinning.
     Release,
@@ -152,7 +153,8 @@ pub struct Bar {
 pub struct Vma {
     pub start: u64,
     pub end: u64,
-    /// Offset in the mapped file; VFIO puts the region's index in bits 40 and up.
+    /// Offset in the mapped file. VFIO has the region's index in bits 40 and up; 6.1 writes the BAR's physical address over it
+    /// (drivers/vfio/pci/vfio_pci_core.c, vfio_pci_core_mmap).
     pub offset: u64,
     /// What is mapped, as the kernel names it.
     pub name: String,
@@ -206,7 +208,8 @@ pub enum Notice {
     Heartbeat { uptime_ms: u64 },
     /// Host: bytes of a guest's console, in order; not valid UTF-8 in general, so hexadecimal.
     Console { guest: String, hex: String },
-    /// Host: the guest's VMM stopped running it, or ended.
+    /// Host: the guest's VMM stopped running it, or ended. Exactly one for each guest that was started, before the answer to
+    /// the [`Request::StopGuest`] or [`Request::Finish`] that ended it.
     GuestEnded { guest: String, how: GuestEnd },
     /// Something a person may want to read.
     Log { text: String },
