@@ -12,6 +12,8 @@ pub struct JudgedRun {
     /// In the plan's order.
     pub cells: Vec<JudgedCell>,
     pub interrupted: Option<Interrupt>,
+    /// The log tells of the run's end. Without it, and not interrupted, the run is LOST.
+    pub ended: bool,
     /// What the run exits with, see [`run_exit`].
     pub exit: u8,
 }
@@ -54,8 +56,9 @@ pub fn judge_run(run: Run, pages: &(impl Pages + ?Sized)) -> JudgedRun {
             JudgedCell { planned: cell.planned, verdict, attempts }
         })
         .collect();
-    let lost = (!run.ended).then_some(Verdict::Lost);
+    let ended = run.ended;
+    let lost = (!ended).then_some(Verdict::Lost);
     let verdicts = cells.iter().filter_map(|cell| cell.verdict.as_ref()).chain(&lost);
     let exit = run_exit(verdicts, interrupted);
-    JudgedRun { cells, interrupted, exit }
+    JudgedRun { cells, interrupted, ended, exit }
 }

@@ -5,11 +5,12 @@ use super::{Record, Surroundings};
 use crate::event::Look;
 use s2lab_mmu::{
     AnomalyKind, Fault, GeometryError, Granule, MemoryType, PAGE_SIZE, PageError, PageMem, PhysMem, Stage1,
-    Stage1Attr, Stage2, Stage2Attr, Stage2Leaf, ThroughStage2, Walk, combine,
+    Stage1Attr, Stage2, Stage2Attr, Stage2Leaf, Walk, combine,
 };
 use s2lab_protocol::{MapKind, Mapping};
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
 /// HCR_EL2.TGE (DDI 0487): set while the host's own user space runs.
@@ -170,7 +171,7 @@ impl Seen {
                 register("MAIR_EL1")?,
                 register("SCTLR_EL1")?,
             );
-            let memory = ThroughStage2::new(&stage2, memory);
+            let memory = GuestMemory { stage2: &stage2, memory, places: RefCell::default() };
             let mappings =
                 look.mappings.iter().map(|mapping| seen.mapping(mapping, around, &stage1, &memory));
             seen.mappings = mappings.collect::<Result<_, _>>()?;
@@ -259,6 +260,28 @@ impl SeenMapping {
         if self.unmapped.len() < MOST_UNMAPPED {
             self.unmapped.push(what());
         }
+    }
+}
+
+/// A guest's memory by IPA. Reading a mapping page by page meets the same few tables over and over, while the machine may
+/// stand still: where they lie is kept.
+struct GuestMemory<'a, M: ?Sized> {
+    stage2: &'a Stage2,
+    memory: &'a M,
+    /// Physical addresses of 4 KiB pages, by IPA.
+    places: RefCell<HashMap<u64, Option<u64>>>,
+}
+
+impl<M: PhysMem + ?Sized> PhysMem for GuestMemory<'_, M> {
+    fn read_u64(&self, ipa: u64) -> Option<u64> {
+        let offset = ipa % PAGE_SIZE as u64;
+        let place = |page| {
+            let leaf = self.stage2.translate(self.memory, page).ok().filter(|leaf| leaf.read)?;
+            leaf.pa_of(page)
+        };
+        let page = ipa - offset;
+        let pa = *self.places.borrow_mut().entry(page).or_insert_with(|| place(page));
+        self.memory.read_u64(pa?.checked_add(offset)?)
     }
 }
 

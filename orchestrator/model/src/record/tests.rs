@@ -104,6 +104,29 @@ fn a_log_as_text_may_be_torn_in_its_last_line_only() {
 }
 
 #[test]
+fn the_documents_examples_are_what_they_say() {
+    let text = include_str!("../../../../docs/formats.md");
+    let examples: Vec<_> =
+        text.split("```json\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(examples.len() >= 3, "{examples:?}");
+    for example in examples {
+        let value: serde_json::Value = serde_json::from_str(example).unwrap();
+        if value.get("v").is_some() {
+            serde_json::from_value::<Line>(value).unwrap();
+        } else if value.get("version").is_some() {
+            serde_json::from_value::<s2lab_protocol::Frame>(value).unwrap();
+        } else {
+            // Shortened: its keys at least.
+            let whole = Story::after().events.into_iter().find(|e| matches!(e, Event::Look(_))).unwrap();
+            let whole = serde_json::to_value(whole).unwrap();
+            for (key, _) in value["look"].as_object().unwrap() {
+                assert!(whole["look"].get(key).is_some(), "{key}");
+            }
+        }
+    }
+}
+
+#[test]
 fn guests_with_kernels_of_their_own_have_facts_of_their_own() {
     let second = Event::GuestUp { guest: "g1".into(), release: "6.1.0".into(), page_size: 4096 };
     let attempt = Story::after().and(second).attempt();
@@ -121,6 +144,20 @@ fn bit_flips() -> impl Strategy<Value = (usize, usize, u8)> {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_log_cut_at_any_byte_never_passes(cut: prop::sample::Index) {
+        let story = Story::after();
+        let text: String = story.lines().iter().map(|line| serde_json::to_string(line).unwrap() + "\n").collect();
+        let end = text.find("cell-ended").unwrap();
+        match Run::read(&text[..cut.index(end)]) {
+            Err(error) => prop_assert_eq!(error, LogError::Empty),
+            Ok(run) => {
+                let judged = crate::judge::judge_run(run, &|d: &str| story.pages.get(d).cloned());
+                prop_assert_eq!(&judged.cells[0].verdict, &Some(crate::verdict::Verdict::Lost));
+            }
+        }
+    }
 
     #[test]
     fn a_log_that_stops_early_never_passes(keep in 0usize..20, declared: bool) {
