@@ -64,3 +64,22 @@ pub(super) fn one_or_many<T: JsonSchema>(generator: &mut SchemaGenerator) -> Sch
     let one = generator.subschema_for::<T>();
     json_schema!({"anyOf": [one, {"type": "array", "items": one, "minItems": 1, "uniqueItems": true}]})
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use s2lab_protocol::MapKind;
+
+    /// The words of the schema are written by hand, for the agents' crate knows no schemas.
+    #[test]
+    fn ways_to_map_are_those_of_the_agents() {
+        let schema = value();
+        let words: Vec<MapKind> = schema["definitions"]["StoreStep"]["properties"]["map"]["oneOf"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|word| serde_json::from_value(word["const"].clone()).unwrap())
+            .collect();
+        assert_eq!(words, [MapKind::Wc, MapKind::Device]);
+    }
+}
