@@ -330,6 +330,15 @@ fn a_mapping_that_stage_1_makes_device_predicts_nothing() {
 }
 
 #[test]
+fn device_in_both_stages_predicts_a_fault() {
+    let mut machine = Machine::with(DEVICE_BLOCK);
+    machine.index = 4;
+    assert_eq!(verdict(&Story::told(traits(&[]), &machine, false, signal())), pass("before the series"));
+    let story = Story::told(traits(&[]), &machine, false, ok());
+    found(&story, Verdict::Miss, &["oracle in doubt", "expected fault, as the walk says, found ok"]);
+}
+
+#[test]
 fn where_the_bar_is_must_be_agreed() {
     let elsewhere = Story::after().edit(|event| {
         if let Event::BarPlaced { bar, .. } = event {
@@ -392,6 +401,48 @@ fn every_observation_must_be_there_once() {
     }
     let unplanned = Story::after().and(Event::Reset { step: 9, device: "nic".into(), method: "bus".into() });
     found(&unplanned, Verdict::Miss, &["observations", "1 that no step asks for"]);
+    let other: [fn(&mut Event); 3] = [
+        |e| {
+            if let Event::Stored { bytes, .. } = e {
+                *bytes /= 2
+            }
+        },
+        |e| {
+            if let Event::Stored { map, .. } = e {
+                *map = s2lab_protocol::MapKind::Device
+            }
+        },
+        |e| {
+            if let Event::Stored { guest, .. } = e {
+                *guest = "g1".into()
+            }
+        },
+    ];
+    for change in other {
+        found(
+            &Story::after().edit(change),
+            Verdict::Miss,
+            &["step 0, store: expected 1M bytes by g0 to nic"],
+        );
+    }
+    let probed = Story::after().edit(|e| {
+        if let Event::Probed { map, .. } = e {
+            *map = s2lab_protocol::MapKind::Device;
+        }
+    });
+    found(&probed, Verdict::Miss, &["step 5, probe of nic", "found 0"]);
+    let elsewhere = Story::after().edit(|e| {
+        if let Event::Reset { step, .. } = e {
+            *step = 0
+        }
+    });
+    found(&elsewhere, Verdict::Miss, &["step 2, reset of nic", "found 0"]);
+    let elsewhere = Story::after().edit(|e| {
+        if let Event::Look(look) = e {
+            look.step += 1
+        }
+    });
+    found(&elsewhere, Verdict::Miss, &["look stored, guest g0", "found 0"]);
     let short = Story::after().edit(|event| {
         if let Event::Stored { result, .. } = event {
             result.stores -= 1;
@@ -508,6 +559,11 @@ fn a_probe_on_device_memory_explains_one_unsupported_fault() {
     assert_eq!(verdict(&Story::before().edit(probe_ends(ok())).and(fault())), Some(Verdict::Fail));
     // It faulted, but not on Device memory.
     assert_eq!(verdict(&Story::after().edit(probe_ends(signal())).and(fault())), Some(Verdict::Fail));
+    // It faulted where nothing was seen to be mapped.
+    let mut machine = Machine::with(DEVICE_BLOCK);
+    machine.blocks = 0;
+    let nowhere = Story::told(traits(&[]), &machine, false, signal()).and(fault());
+    found(&nowhere, Verdict::Fail, &["unsupported fault of a guest"]);
     found(&Story::before().and(alarm(AlarmClass::Oops)), Verdict::Fail, &["oops"]);
 }
 
