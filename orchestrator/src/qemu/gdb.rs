@@ -39,13 +39,15 @@ pub struct Gdb {
     read: BufReader<OwnedReadHalf>,
     write: OwnedWriteHalf,
     registers: HashMap<String, u32>,
+    /// The vCPU that the stub reads from.
+    selected: Option<u32>,
 }
 
 impl Gdb {
     /// Attaches and learns the registers' numbers.
     pub async fn connect(stream: UnixStream) -> Result<Self, GdbError> {
         let (read, write) = stream.into_split();
-        let mut gdb = Self { read: BufReader::new(read), write, registers: HashMap::new() };
+        let mut gdb = Self { read: BufReader::new(read), write, registers: HashMap::new(), selected: None };
         gdb.ask("qSupported:xmlRegisters=aarch64").await?;
         gdb.registers = gdb.describe().await?;
         Ok(gdb)
@@ -54,17 +56,26 @@ impl Gdb {
     /// The value of a register of vCPU `vcpu` (from 0) that is at most 64 bits wide. The machine must be stopped.
     pub async fn register(&mut self, vcpu: u32, name: &str) -> Result<u64, GdbError> {
         let number = *self.registers.get(name).ok_or_else(|| GdbError::NoRegister(name.into()))?;
-        // Threads of the stub count from 1.
-        let select = format!("Hg{:x}", vcpu + 1);
-        let selected = self.ask(&select).await?;
-        if selected != b"OK" {
-            return Err(unexpected(&select, &selected));
-        }
+        self.select(vcpu).await?;
         let request = format!("p{number:x}");
         let answer = self.ask(&request).await?;
         let bytes = unhex(&answer).filter(|b| !b.is_empty() && b.len() <= REGISTER);
         let bytes = bytes.ok_or_else(|| unexpected(&request, &answer))?;
         Ok(bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte)))
+    }
+
+    async fn select(&mut self, vcpu: u32) -> Result<(), GdbError> {
+        if self.selected == Some(vcpu) {
+            return Ok(());
+        }
+        // Threads of the stub count from 1.
+        let request = format!("Hg{:x}", vcpu + 1);
+        let answer = self.ask(&request).await?;
+        if answer != b"OK" {
+            return Err(unexpected(&request, &answer));
+        }
+        self.selected = Some(vcpu);
+        Ok(())
     }
 
     /// Names and numbers of the registers, from `target.xml` and the files that it includes.
@@ -199,7 +210,15 @@ mod tests {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         theirs.write_all(reply).await.unwrap();
         let (read, write) = ours.into_split();
-        (Gdb { read: BufReader::new(read), write, registers: HashMap::from([("r".into(), 1)]) }, theirs)
+        (
+            Gdb {
+                read: BufReader::new(read),
+                write,
+                registers: HashMap::from([("r".into(), 1)]),
+                selected: None,
+            },
+            theirs,
+        )
     }
 
     #[tokio::test]

@@ -16,7 +16,7 @@ use crate::qemu::{
 };
 use rustix::rand::{GetRandomFlags, getrandom};
 use s2lab_model::{
-    event::{CellEnd, Event, PlannedCell, Stage, StopCause},
+    event::{AlarmClass, CellEnd, Event, PlannedCell, Stage, StopCause},
     record::{Surroundings, environment},
 };
 use std::{collections::BTreeMap, fs::File, io, path::Path, time::Duration};
@@ -26,8 +26,6 @@ use tokio::{io::AsyncReadExt, net::UnixStream, sync::mpsc, task::JoinHandle, tim
 const DRAIN: Duration = Duration::from_secs(3);
 /// How long an ended machine's console may take to be read to its end.
 const CONSOLE_END: Duration = Duration::from_secs(2);
-/// How long the host may take to power off after its final record.
-const POWER_OFF: Duration = Duration::from_secs(15);
 
 /// What all cells of a run share.
 pub struct Shared<'a> {
@@ -78,7 +76,12 @@ async fn attempt(
     let host_console = Console::create(folder, "host", log.clone()).map_err(|e| Stop::disk(folder, e))?;
     let mut reader = tokio::spawn(read_console(console, host_console, trouble.clone()));
     let (heard, hearing) = mpsc::channel(64);
-    let hearer = tokio::spawn(hear(hearing, folder.to_owned(), log.clone(), trouble));
+    let mut consoles = BTreeMap::new();
+    for guest in planned.scenario.guests.keys() {
+        let console = Console::create(folder, guest, log.clone()).map_err(|e| Stop::disk(folder, e))?;
+        consoles.insert(guest.clone(), console);
+    }
+    let hearer = tokio::spawn(hear(hearing, consoles, trouble));
     let link = Link::start(agent, nonce, heard);
 
     let mut hands = Hands {
@@ -107,11 +110,9 @@ async fn attempt(
         })),
     };
     drop(hands);
-    match &outcome {
-        // A machine that has written its final record powers off; one that crashes still has something to say.
-        Ok(()) => drop(timeout(POWER_OFF, process.wait()).await),
-        Err(stop) if stop.cause == StopCause::Kernel => drop(timeout(DRAIN, process.wait()).await),
-        Err(_) => {}
+    // After the final record nothing counts, and a host powers off for seconds. One that crashes has more to say.
+    if outcome.as_ref().is_err_and(|stop| stop.cause == StopCause::Kernel) {
+        let _ = timeout(DRAIN, process.wait()).await;
     }
     process.kill().await.map_err(|e| Stop::lab(format!("after the cell: {e}")))?;
     finish_console(&mut reader, &mut troubles, &mut outcome).await;
@@ -196,15 +197,11 @@ async fn read_console(mut stream: UnixStream, mut console: Console, trouble: mps
         if n == 0 {
             return;
         }
-        report(console.push(buffer.get(..n).unwrap_or_default()), "host", &trouble).await;
+        report(console.push(buffer.get(..n).unwrap_or_default()), "host", &trouble);
     }
 }
 
-async fn report(
-    pushed: io::Result<Option<(s2lab_model::event::AlarmClass, String)>>,
-    who: &str,
-    trouble: &mpsc::Sender<Stop>,
-) {
+fn report(pushed: io::Result<Option<(AlarmClass, String)>>, who: &str, trouble: &mpsc::Sender<Stop>) {
     let stop = match pushed {
         Ok(None) => return,
         Ok(Some((_, line))) => Stop::kernel(format!("console of {who}: {line}")),
@@ -217,30 +214,19 @@ async fn report(
 /// Keeps what the agents tell: the guests' consoles and their remarks.
 async fn hear(
     mut hearing: mpsc::Receiver<Heard>,
-    folder: std::path::PathBuf,
-    log: EventLog,
+    mut consoles: BTreeMap<String, Console>,
     trouble: mpsc::Sender<Stop>,
 ) {
-    let mut consoles: BTreeMap<String, Console> = BTreeMap::new();
     while let Some(heard) = hearing.recv().await {
         match heard {
-            Heard::Console { guest, bytes } => {
-                if !consoles.contains_key(&guest) {
-                    match Console::create(&folder, &guest, log.clone()) {
-                        Ok(console) => drop(consoles.insert(guest.clone(), console)),
-                        Err(error) => {
-                            report(Err(error), &guest, &trouble).await;
-                            return;
-                        }
-                    }
-                }
-                if let Some(console) = consoles.get_mut(&guest) {
-                    // A guest's crash shows in its end; here it is only written down.
-                    if let Err(error) = console.push(&bytes) {
-                        report(Err(error), &guest, &trouble).await;
-                    }
-                }
-            }
+            Heard::Console { guest, bytes } => match consoles.get_mut(&guest) {
+                // A guest's crash shows in its end; here it is only written down.
+                Some(console) => report(console.push(&bytes).map(|_| None), &guest, &trouble),
+                None => tracing::warn!(
+                    guest = guest.escape_debug().to_string(),
+                    "the console of an unknown guest"
+                ),
+            },
             Heard::Log { peer, text } => {
                 tracing::info!(%peer, text = text.escape_debug().to_string(), "agent")
             }

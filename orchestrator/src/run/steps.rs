@@ -315,14 +315,14 @@ impl Hands<'_> {
     }
 }
 
-/// A VMA of one of the device's BARs: the offset names the region, the length its size. Two devices with BARs of one size
-/// share their VMAs here; then both must be flagged alike.
+/// A VMA of one of the device's BARs: its length is the BAR's size, and its offset tells the BAR: by the region's index in
+/// its upper bits, or, before vfio-pci faulted pages in one by one, by the physical address (Linux 6.1
+/// drivers/vfio/pci/vfio_pci_core.c, vfio_pci_core_mmap rewrites vm_pgoff; 6.12 does not). Where only the index tells, two
+/// devices with BARs of one size share their VMAs; then both must be flagged alike.
 fn maps(vma: &Vma, bound: &BoundDevice) -> bool {
     let region = vma.offset >> VFIO_OFFSET_SHIFT;
-    bound
-        .bars
-        .iter()
-        .any(|bar| u64::from(bar.index) == region && vma.end.saturating_sub(vma.start) == bar.size)
+    let is = |bar: &Bar| vma.offset == bar.start || u64::from(bar.index) == region;
+    bound.bars.iter().any(|bar| vma.end.saturating_sub(vma.start) == bar.size && is(bar))
 }
 
 fn wrong(peer: Peer, what: &'static str, reply: &Reply) -> Stop {
