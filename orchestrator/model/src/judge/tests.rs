@@ -113,6 +113,33 @@ fn one_leaf_of_many_decides() {
     );
     found(&story, Verdict::Fail, &["effective type of nic", "found Device-nGnRE, Normal-NC"]);
     found(&story, Verdict::Fail, &["the kernel's own account contradicts the tables", "found Device-nGnRE"]);
+    let behaviour = story.attempt().judgement.witnesses[4].clone();
+    assert!(matches!(behaviour, (Witness::Behaviour, Testimony::Silent(why)) if why.contains("not alike")));
+}
+
+#[test]
+fn a_guest_without_the_device_need_not_map_it() {
+    let mut machine = Machine::with(NC_BLOCK);
+    (machine.blocks, machine.mapped) = (0, false);
+    let other = Story::told(both(), &machine, true, ok());
+    let mut story = Story::after();
+    let mut second = story.cell.scenario.guests["g0"].clone();
+    second.assign.clear();
+    story.cell.scenario.guests.insert("g1".into(), second);
+    story = story.and(Event::GuestUp { guest: "g1".into(), release: "6.12".into(), page_size: 4096 });
+    for event in other.events {
+        if let Event::Look(mut look) = event {
+            look.guest = "g1".into();
+            story = story.and(Event::Look(look));
+        }
+    }
+    story.pages.extend(other.pages);
+    assert_eq!(verdict(&story), pass("wc-honoured"));
+    found(
+        &story.without(|e| matches!(e, Event::Look(look) if look.guest == "g1")),
+        Verdict::Miss,
+        &["look again, guest g1"],
+    );
 }
 
 #[test]
@@ -204,6 +231,10 @@ fn a_kernel_that_declares_nothing_matches_exactly_one_alternative() {
     ram.ram = 0x7d7;
     let story = Story::told(None, &ram, true, ok());
     found(&story, Verdict::Fail, &["stage2 of ram", "found Normal-NC"]);
+    assert_eq!(story.attempt().judgement.findings.len(), 1, "the alternative is met all the same");
+    // With nothing observed every alternative would be met.
+    let blind = Story::after().undeclared().without(|e| matches!(e, Event::Look(_) | Event::Probed { .. }));
+    found(&blind, Verdict::Miss, &["look stored, guest g0", "found 0"]);
 }
 
 #[test]
@@ -262,6 +293,17 @@ fn the_flag_and_the_tables_go_together() {
     );
     let contradicts = (Witness::Smaps, Testimony::Contradicts);
     assert!(told(None, &nc, false, ok()).attempt().judgement.witnesses.contains(&contradicts));
+
+    // What was read after the last look says nothing of it.
+    let vmas = Story::before().events.into_iter().find(|e| matches!(e, Event::VmaFlags { .. })).unwrap();
+    let later = Story::after().and(vmas).edit(|event| {
+        if let Event::VmaFlags { step, vmas, .. } = event
+            && vmas[0].flags.last().unwrap() != "??"
+        {
+            *step = 5;
+        }
+    });
+    assert_eq!(verdict(&later), pass("wc-honoured"));
 
     let other_region = Story::after().edit(|event| {
         if let Event::VmaFlags { vmas, .. } = event {
@@ -345,6 +387,12 @@ fn where_the_bar_is_must_be_agreed() {
             bar.start += 0x1000;
         }
     });
+    let smaller = Story::after().edit(|event| {
+        if let Event::BarPlaced { bar, .. } = event {
+            bar.size /= 2;
+        }
+    });
+    found(&smaller, Verdict::Miss, &["place of nic: oracle in doubt", "0x800000 bytes", "0x1000000 bytes"]);
     found(&elsewhere, Verdict::Miss, &["place of nic: oracle in doubt", "0x8000001000", "0x8000000000"]);
     found(
         &Story::after().without(|e| matches!(e, Event::BarPlaced { .. })),
@@ -365,6 +413,13 @@ fn leaves_must_lie_where_something_is() {
     // Half of it beyond the BAR's end.
     let beyond = with((0x90_0000_0000, BAR_PA, 1, NC_BLOCK));
     found(&beyond, Verdict::Fail, &["unknown region"]);
+    // A BAR that begins inside a page takes the page.
+    let page = with((0x800_0000, 0x1000_0000, 3, NC_BLOCK | 2)).edit(|event| {
+        if let Event::DeviceBound(bound) = event {
+            bound.bars[0].start += 0x800;
+        }
+    });
+    assert_eq!(verdict(&page), pass("wc-honoured"));
     let beyond_ram = with((0x800_0000, RAM.0 + RAM.1, 3, super::fixture::RAM_PAGE));
     found(&beyond_ram, Verdict::Fail, &["unknown region"]);
     let mut stranger = Story::after();
