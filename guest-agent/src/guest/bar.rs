@@ -120,13 +120,14 @@ pub(crate) mod tests {
     pub(crate) const ADDRESS: &str = "0000:00:01.0";
     pub(crate) const BAR_SIZE: u64 = 64 * 1024;
 
-    /// A function with a small BAR 0 and, as BAR 2, a file of [`BAR_SIZE`] bytes.
+    /// A function with a small BAR 0, a file of [`BAR_SIZE`] bytes as BAR 2, and a large BAR 4 that is not prefetchable.
     pub(crate) fn fixture(folder: &Path) -> Root {
         let function = folder.join("sys/bus/pci/devices").join(ADDRESS);
         std::fs::create_dir_all(&function).unwrap();
         let empty = "0x0 0x0 0x0\n";
-        let resource =
-            format!("0x10000000 0x100000ff 0x40200\n{empty}0x8000000000 0x800000ffff 0x14220c\n{empty}");
+        let resource = format!(
+            "0x10000000 0x100000ff 0x40200\n{empty}0x8000000000 0x800000ffff 0x14220c\n{empty}0x20000000 0x2fffffff 0x40200\n{empty}"
+        );
         std::fs::write(function.join("resource"), resource).unwrap();
         std::fs::write(function.join("enable"), "0\n").unwrap();
         std::fs::write(function.join("resource2_wc"), vec![0; BAR_SIZE as usize]).unwrap();

@@ -107,7 +107,9 @@ pub(crate) mod tests {
         let port = folder.join("sys/bus/pci/devices/0000:00:01.0");
         let function = port.join("0000:01:00.0");
         fs::create_dir_all(&function).unwrap();
-        fs::create_dir_all(port.join("power")).unwrap();
+        for other in ["power", "0000:01:00.1"] {
+            fs::create_dir_all(port.join(other)).unwrap();
+        }
         symlink("0000:00:01.0/0000:01:00.0", folder.join("sys/bus/pci/devices/0000:01:00.0")).unwrap();
         let files = [
             ("vendor", "0x1af4\n"),

@@ -413,11 +413,16 @@ mod tests {
 
     #[test]
     fn a_shutdown_waits_for_the_end_of_the_process() {
-        let mut play = play("printf booted; echo warning >&2; sleep 0.2; printf .; exit 3");
+        let folder = tempfile::tempdir().unwrap();
+        let go = folder.path().join("go");
+        let wait = format!("until [ -e {} ]; do sleep 0.01; done", go.display());
+        let mut play =
+            play(&format!("{wait}; printf booted; echo warning >&2; head -c 50000 /dev/zero; exit 3"));
         play.start();
         play.say(r#"{"event": "STOP"}"#);
         play.hear(qmp::QUERY_STATUS);
         play.say(r#"{"return": {"status": "shutdown", "running": false}, "id": 2}"#);
+        std::fs::write(go, "").unwrap();
         let notices = play.notices();
         let (last, console) = notices.split_last().unwrap();
         let how = GuestEnd::Exited { code: Some(3), signal: None, detail: "warning".into() };
@@ -429,7 +434,8 @@ mod tests {
                 other => panic!("{other:?}"),
             })
             .collect();
-        assert_eq!(hex, "626f6f7465642e", "all of the console, before the end");
+        assert_eq!(hex.len(), 2 * (6 + 50_000), "all of the console, before the end");
+        assert!(hex.starts_with("626f6f7465640000"), "{}", &hex[..20]);
     }
 
     #[test]
