@@ -107,7 +107,7 @@ fn heartbeat(link: &Link) {
 }
 
 /// Milliseconds since boot.
-pub(crate) fn uptime_ms() -> u64 {
+fn uptime_ms() -> u64 {
     let time = clock_gettime(ClockId::Boottime);
     let (seconds, nanos) =
         (u64::try_from(time.tv_sec).unwrap_or(0), u64::try_from(time.tv_nsec).unwrap_or(0));

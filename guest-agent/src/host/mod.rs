@@ -9,11 +9,11 @@ mod smaps;
 mod vmm;
 mod watch;
 
+use crate::fault;
 use crate::init::{Agent, fatal};
 use crate::link::{Incoming, LinkError};
 use crate::pci::Address;
 use crate::port::Port;
-use crate::{fault, init};
 use router::Downlinks;
 use s2lab_protocol::{Body, Failure, Frame, GuestSpec, Peer, Reply, Request};
 use std::collections::BTreeMap;
@@ -160,5 +160,5 @@ impl Host<'_> {
 }
 
 fn no_guest(name: &str) -> Failure {
-    fault::invalid(format_args!("there is no guest {name:?} that runs; uptime {} ms", init::uptime_ms()))
+    fault::invalid(format_args!("there is no guest {name:?} that runs"))
 }
