@@ -1,0 +1,231 @@
+//! Expectations: what is met, what is not, and by which alternative.
+
+use super::*;
+
+#[test]
+fn both_kernels_pass_as_what_they_are() {
+    assert_eq!(verdict(&Story::after()), pass("wc-honoured"));
+    assert_eq!(verdict(&Story::before()), pass("before the series"));
+    for story in [Story::after(), Story::before()] {
+        let judgement = story.attempt().judgement;
+        assert_eq!(judgement.findings, []);
+        let said: Vec<_> = judgement.witnesses.iter().map(|(_, said)| said.clone()).collect();
+        assert_eq!(
+            said,
+            [Testimony::Agrees, Testimony::Agrees, Testimony::Agrees, Testimony::Agrees, Testimony::Agrees]
+        );
+    }
+}
+
+#[test]
+fn the_wrong_type_shows_expected_and_found() {
+    // Each kernel with the traits of the other.
+    let mut story = Story::after();
+    story.cell.traits = traits(&[]);
+    found(
+        &story,
+        Verdict::Fail,
+        &["stage2 of nic at look stored, guest g0", "expected Device-nGnRE, found Normal-NC"],
+    );
+    found(
+        &story,
+        Verdict::Fail,
+        &["effective type of nic at look again", "expected Device-nGnRE, found Normal-NC"],
+    );
+    found(&story, Verdict::Fail, &["unaligned store by g0 to nic", "expected fault, found ok"]);
+    let mut story = Story::before();
+    story.cell.traits = both();
+    found(
+        &story,
+        Verdict::Fail,
+        &["stage2 of nic at look stored, guest g0", "expected Normal-NC, found Device-nGnRE"],
+    );
+    found(
+        &story,
+        Verdict::Fail,
+        &["effective type of nic at look again", "expected Normal-NC, found Device-nGnRE"],
+    );
+    found(&story, Verdict::Fail, &["unaligned store by g0 to nic", "expected ok, found fault"]);
+}
+
+#[test]
+fn one_leaf_of_many_decides() {
+    let mut machine = Machine::with(NC_BLOCK);
+    machine.blocks = 3;
+    assert_eq!(verdict(&Story::told(both(), &machine, true, ok())), pass("wc-honoured"));
+    machine.more = vec![(BAR_IPA + (3 << 21), BAR_PA + (3 << 21), 2, DEVICE_BLOCK)];
+    let story = Story::told(both(), &machine, true, ok());
+    found(
+        &story,
+        Verdict::Fail,
+        &["stage2 of nic", "Device-nGnRE (1 of 4 leaves), Normal-NC (3 of 4 leaves)"],
+    );
+    found(&story, Verdict::Fail, &["effective type of nic", "found Device-nGnRE, Normal-NC"]);
+    found(&story, Verdict::Fail, &["the kernel's own account contradicts the tables", "found Device-nGnRE"]);
+    let behaviour = story.attempt().judgement.witnesses[4].clone();
+    assert!(matches!(behaviour, (Witness::Behaviour, Testimony::Silent(why)) if why.contains("not alike")));
+}
+
+#[test]
+fn a_guest_without_the_device_need_not_map_it() {
+    let mut machine = Machine::with(NC_BLOCK);
+    (machine.blocks, machine.mapped) = (0, false);
+    let other = Story::told(both(), &machine, true, ok());
+    let mut story = Story::after();
+    let mut second = story.cell.scenario.guests["g0"].clone();
+    second.assign.clear();
+    story.cell.scenario.guests.insert("g1".into(), second);
+    story = story.and(Event::GuestUp { guest: "g1".into(), release: "6.12".into(), page_size: 4096 });
+    for event in other.events {
+        if let Event::Look(mut look) = event {
+            look.guest = "g1".into();
+            story = story.and(Event::Look(look));
+        }
+    }
+    story.pages.extend(other.pages);
+    assert_eq!(verdict(&story), pass("wc-honoured"));
+    found(
+        &story.without(|e| matches!(e, Event::Look(look) if look.guest == "g1")),
+        Verdict::Miss,
+        &["look again, guest g1"],
+    );
+}
+
+#[test]
+fn exec_and_ram_are_looked_at() {
+    let story = Story::told(both(), &Machine::with(NC_BLOCK & !XN), true, ok());
+    found(&story, Verdict::Fail, &["exec of nic", "expected never-exec, found exec"]);
+    let mut machine = Machine::with(NC_BLOCK);
+    machine.ram = 0x7d7;
+    let story = Story::told(both(), &machine, true, ok());
+    found(&story, Verdict::Fail, &["stage2 of ram", "expected Normal-WB, found Normal-NC"]);
+}
+
+#[test]
+fn nothing_mapped_meets_no_expectation() {
+    let mut machine = Machine::with(NC_BLOCK);
+    machine.blocks = 0;
+    let story = Story::told(both(), &machine, true, ok());
+    found(&story, Verdict::Fail, &["stage2 of nic", "nothing mapped"]);
+    found(&story, Verdict::Fail, &["exec of nic", "nothing mapped"]);
+    let mut machine = Machine::with(NC_BLOCK);
+    machine.mapped = false;
+    let story = Story::told(both(), &machine, true, ok());
+    found(&story, Verdict::Fail, &["effective type of nic", "expected Normal-NC, found nothing mapped"]);
+    // Only the page around the other BAR.
+    let mut machine = Machine::with(NC_BLOCK);
+    (machine.blocks, machine.more) = (0, vec![(BAR_IPA, 0x1000_0000, 3, NC_BLOCK | 2)]);
+    let story = Story::told(both(), &machine, true, ok());
+    found(&story, Verdict::Fail, &["nic at look stored", "a leaf in its prefetchable BAR", "nothing mapped"]);
+}
+
+#[test]
+fn an_expectation_that_is_about_nothing_is_not_met() {
+    let expect = |change: fn(&mut Expectation)| {
+        let mut story = Story::after();
+        story.cell.scenario.expect.iter_mut().for_each(change);
+        story
+    };
+    found(
+        &expect(|e| e.at = e.at.iter().map(|_| "nowhere".into()).collect()),
+        Verdict::Fail,
+        &["at look nowhere", "none"],
+    );
+    found(
+        &expect(|e| (e.stage2, e.effective, e.exec) = (None, None, None)),
+        Verdict::Fail,
+        &["expectation of nic", "nothing"],
+    );
+    found(&expect(|e| e.at.clear()), Verdict::Fail, &["expectation of nic", "nothing"]);
+    let mut story = Story::after().without(|e| matches!(e, Event::Probed { .. }));
+    story.cell.scenario.steps.pop();
+    found(&story, Verdict::Fail, &["unaligned store to nic", "expected ok, found no probe"]);
+}
+
+#[test]
+fn a_kernel_that_declares_nothing_matches_exactly_one_alternative() {
+    assert_eq!(verdict(&Story::after().undeclared()), pass("wc-honoured"));
+    assert_eq!(verdict(&Story::before().undeclared()), pass("before the series"));
+
+    let neither = Story::after().undeclared().edit(probe_ends(signal()));
+    found(&neither, Verdict::Miss, &["exactly one of before the series and wc-honoured", "found none"]);
+    found(&neither, Verdict::Miss, &["as wc-honoured: unaligned store", "expected ok, found fault"]);
+    found(
+        &neither,
+        Verdict::Miss,
+        &["as before the series: stage2 of nic", "expected Device-nGnRE, found Normal-NC"],
+    );
+
+    let mut ambiguous = Story::after().undeclared();
+    for expectation in &mut ambiguous.cell.scenario.expect {
+        if !expectation.unless.is_empty() {
+            (expectation.unless, expectation.when) = (vec![], vec![Trait::WcConveyed]);
+        }
+        (expectation.stage2, expectation.effective) = (None, None);
+        expectation.exec = expectation.unaligned.is_none().then_some(crate::scenario::Exec::Never);
+        if expectation.of == "ram" {
+            expectation.stage2 = Some(crate::scenario::MemoryType::NormalWB);
+            expectation.exec = None;
+        }
+        expectation.unaligned = expectation.unaligned.map(|_| crate::scenario::Unaligned::Ok);
+    }
+    found(&ambiguous, Verdict::Fail, &["exactly one of", "found before the series and"]);
+
+    let mut unconditional = Story::after().undeclared();
+    unconditional.cell.scenario.expect.retain(|e| e.unless.is_empty());
+    unconditional.cell.scenario.expect.iter_mut().for_each(|e| e.when.clear());
+    assert_eq!(verdict(&unconditional), Some(Verdict::PASS), "no conditions, no label");
+
+    let mut ram = Machine::with(NC_BLOCK);
+    ram.ram = 0x7d7;
+    let story = Story::told(None, &ram, true, ok());
+    found(&story, Verdict::Fail, &["stage2 of ram", "found Normal-NC"]);
+    assert_eq!(story.attempt().judgement.findings.len(), 1, "the alternative is met all the same");
+    // With nothing observed every alternative would be met.
+    let blind = Story::after().undeclared().without(|e| matches!(e, Event::Look(_) | Event::Probed { .. }));
+    found(&blind, Verdict::Miss, &["look stored, guest g0", "found 0"]);
+}
+
+#[test]
+fn conditions_choose_by_all_of_their_traits() {
+    let needs_both = || {
+        let mut story = Story::before();
+        for expectation in &mut story.cell.scenario.expect {
+            for list in [&mut expectation.when, &mut expectation.unless] {
+                if !list.is_empty() {
+                    *list = vec![Trait::WcConveyed, Trait::WcHonoured];
+                }
+            }
+        }
+        story
+    };
+    // Upstream with the flag taken out of vfio-pci: honours, but nothing is conveyed.
+    let mut story = needs_both();
+    story.cell.traits = traits(&[Trait::WcHonoured]);
+    assert_eq!(verdict(&story), pass("before the series"));
+    // Half a backport: conveys, but nothing honours it.
+    let device = Machine::with(DEVICE_BLOCK);
+    let mut story = Story::told(traits(&[Trait::WcConveyed]), &device, true, signal());
+    story.cell.scenario = needs_both().cell.scenario;
+    assert_eq!(verdict(&story), pass("before the series"));
+    // Nothing declared: there the flag alone is a contradiction.
+    found(
+        &story.undeclared(),
+        Verdict::Fail,
+        &["flag `??` on the VMA", "expected Normal-NC, found Device-nGnRE"],
+    );
+}
+
+#[test]
+fn a_look_after_a_probe_does_not_wait_for_its_guest() {
+    let mut story = Story::after();
+    story.cell.scenario.steps.swap(4, 5);
+    let story = story.without(|e| matches!(e, Event::Look(look) if look.name == "again")).edit(|event| {
+        if let Event::Probed { step, .. } = event {
+            *step = 4;
+        }
+    });
+    assert!(matches!(story.cell.scenario.steps[4], Step::Probe(_)));
+    found(&story, Verdict::Fail, &["nic at look again", "a running guest that has it", "none"]);
+    assert!(story.attempt().judgement.findings.iter().all(|f| f.weight == Weight::Tables));
+}

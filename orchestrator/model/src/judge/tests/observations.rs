@@ -1,0 +1,254 @@
+//! What must be there, and how attempts and runs end.
+
+use super::*;
+
+#[test]
+fn every_observation_must_be_there_once() {
+    let missing = |what: fn(&Event) -> bool| Story::after().without(what);
+    for (story, words) in [
+        (missing(|e| matches!(e, Event::Stored { step: 0, width: 64, .. })), "step 0, store 64 B"),
+        (missing(|e| matches!(e, Event::Stored { step: 3, .. })), "step 3, store 8 B"),
+        (missing(|e| matches!(e, Event::Look(look) if look.name == "again")), "look again, guest g0"),
+        (missing(|e| matches!(e, Event::Reset { .. })), "step 2, reset of nic"),
+        (missing(|e| matches!(e, Event::Probed { .. })), "step 5, probe of nic"),
+        (missing(|e| matches!(e, Event::HostUp { .. })), "the host's kernel"),
+        (missing(|e| matches!(e, Event::GuestUp { .. })), "the kernel of guest g0"),
+    ] {
+        found(&story, Verdict::Miss, &[words, "found 0"]);
+    }
+    for event in &Story::after().events {
+        if matches!(event, Event::Stored { .. } | Event::Look(_) | Event::Reset { .. } | Event::Probed { .. })
+        {
+            found(&Story::after().and(event.clone()), Verdict::Miss, &["one observation", "found 2"]);
+        }
+    }
+    let unplanned = Story::after().and(Event::Reset { step: 9, device: "nic".into(), method: "bus".into() });
+    found(&unplanned, Verdict::Miss, &["observations", "1 that no step asks for"]);
+    let other: [fn(&mut Event); 3] = [
+        |e| {
+            if let Event::Stored { bytes, .. } = e {
+                *bytes /= 2
+            }
+        },
+        |e| {
+            if let Event::Stored { map, .. } = e {
+                *map = s2lab_protocol::MapKind::Device
+            }
+        },
+        |e| {
+            if let Event::Stored { guest, .. } = e {
+                *guest = "g1".into()
+            }
+        },
+    ];
+    for change in other {
+        found(
+            &Story::after().edit(change),
+            Verdict::Miss,
+            &["step 0, store: expected 1M bytes by g0 to nic"],
+        );
+    }
+    let probed = Story::after().edit(|e| {
+        if let Event::Probed { map, .. } = e {
+            *map = s2lab_protocol::MapKind::Device;
+        }
+    });
+    found(&probed, Verdict::Miss, &["step 5, probe of nic", "found 0"]);
+    let elsewhere = Story::after().edit(|e| {
+        if let Event::Reset { step, .. } = e {
+            *step = 0
+        }
+    });
+    found(&elsewhere, Verdict::Miss, &["step 2, reset of nic", "found 0"]);
+    let elsewhere = Story::after().edit(|e| {
+        if let Event::Look(look) = e {
+            look.step += 1
+        }
+    });
+    found(&elsewhere, Verdict::Miss, &["look stored, guest g0", "found 0"]);
+    let short = Story::after().edit(|event| {
+        if let Event::Stored { result, .. } = event {
+            result.stores -= 1;
+        }
+    });
+    found(&short, Verdict::Miss, &["step 0, store", "131071 stores"]);
+    found(&missing(|e| matches!(e, Event::HostRam { .. })), Verdict::Miss, &["the host's RAM", "found 0"]);
+    // Without them no leaf can be put down to a region.
+    for what in
+        [|e: &Event| matches!(e, Event::HostRam { .. }), |e: &Event| matches!(e, Event::DeviceBound(_))]
+    {
+        found(&missing(what), Verdict::Miss, &["look stored", "did not tell where"]);
+    }
+    let mut unmapped = Machine::with(NC_BLOCK);
+    unmapped.mapped = false;
+    let story = Story::told(both(), &unmapped, true, ok()).without(|e| matches!(e, Event::DeviceBound(_)));
+    found(&story, Verdict::Miss, &["the BAR of nic", "found 0"]);
+}
+
+#[test]
+fn pages_must_be_there_and_be_what_they_are_called() {
+    let mut story = Story::after();
+    story.pages.clear();
+    found(&story, Verdict::Miss, &["look stored, guest g0", "is not in raw/"]);
+    let mut story = Story::after();
+    story.pages.values_mut().for_each(|page| page[0] ^= 1);
+    found(&story, Verdict::Miss, &["look stored, guest g0", "is not what its name says"]);
+    let story = Story::after().edit(|event| {
+        if let Event::Look(look) = event {
+            look.pages.pop_first();
+        }
+    });
+    found(&story, Verdict::Miss, &["look stored, guest g0", "was not recorded"]);
+    for register in ["VTTBR_EL2", "VTCR_EL2", "HCR_EL2", "TTBR0_EL1", "TCR_EL1", "MAIR_EL1", "SCTLR_EL1"] {
+        let story = Story::after().edit(|event| {
+            if let Event::Look(look) = event {
+                look.registers.remove(register);
+            }
+        });
+        found(&story, Verdict::Miss, &["look stored, guest g0", register]);
+    }
+    for (register, bits) in [("VTTBR_EL2", 0xffff << 48), ("HCR_EL2", 0)] {
+        let story = Story::after().edit(|event| {
+            if let Event::Look(look) = event {
+                let value = look.registers.get_mut(register).unwrap();
+                *value = (*value & !bits) | if bits == 0 { 1 << 27 } else { 0 };
+            }
+        });
+        found(&story, Verdict::Miss, &["not the registers of a running guest"]);
+    }
+}
+
+#[test]
+fn bytes_must_arrive() {
+    let lost = |event: &mut Event| {
+        if let Event::Stored { file_difference, .. } = event {
+            *file_difference = Some(0x40);
+        }
+    };
+    found(&Story::after().edit(lost), Verdict::Fail, &["BAR file after step 0", "differs from offset 0x40"]);
+    let story = Story::after().edit(|event| {
+        if let Event::Stored { result, .. } = event {
+            result.first_difference = Some(8);
+        }
+    });
+    found(&story, Verdict::Fail, &["read-back after step 0", "differs from offset 0x8"]);
+    let wrong = ProbeOutcome::Answered(UnalignedOutcome::Wrong);
+    found(
+        &Story::after().edit(probe_ends(wrong)),
+        Verdict::Fail,
+        &["unaligned store by g0", "reads back wrong"],
+    );
+    // Whatever became of the cell later.
+    found(&Story::after().edit(lost).stopped(StopCause::Timeout), Verdict::Fail, &["BAR file"]);
+}
+
+#[test]
+fn alarms_fail_however_the_cell_ends() {
+    use AlarmClass::*;
+    for class in [Panic, Oops, HypPanic, Warn, Bug, Lockdep, Kasan, Stall, HungTask, UnsupportedFault] {
+        found(
+            &Story::after().and(alarm(class)),
+            Verdict::Fail,
+            &["console of host", "expected no alarm", "what it printed"],
+        );
+    }
+    for cause in [StopCause::Timeout, StopCause::Lab, StopCause::Lacking, StopCause::Scenario] {
+        found(&Story::after().and(alarm(Panic)).stopped(cause), Verdict::Fail, &["found panic"]);
+    }
+    let lost = Story::after().and(alarm(Panic)).without(|e| matches!(e, Event::CellEnded { .. }));
+    found(&lost, Verdict::Fail, &["found panic"]);
+}
+
+#[test]
+fn a_probe_on_device_memory_explains_one_unsupported_fault() {
+    let fault = || alarm(AlarmClass::UnsupportedFault);
+    assert_eq!(verdict(&Story::before().and(fault())), pass("before the series"));
+    found(&Story::before().and(fault()).and(fault()), Verdict::Fail, &["unsupported fault of a guest"]);
+    // The probe did not fault.
+    assert_eq!(verdict(&Story::before().edit(probe_ends(ok())).and(fault())), Some(Verdict::Fail));
+    // It faulted, but not on Device memory.
+    assert_eq!(verdict(&Story::after().edit(probe_ends(signal())).and(fault())), Some(Verdict::Fail));
+    // It faulted where nothing was seen to be mapped.
+    let mut machine = Machine::with(DEVICE_BLOCK);
+    machine.blocks = 0;
+    let nowhere = Story::told(traits(&[]), &machine, false, signal()).and(fault());
+    found(&nowhere, Verdict::Fail, &["unsupported fault of a guest"]);
+    found(&Story::before().and(alarm(AlarmClass::Oops)), Verdict::Fail, &["oops"]);
+}
+
+#[test]
+fn every_end_of_a_guest_is_a_fault() {
+    let exited = GuestEnd::Exited { code: Some(1), signal: None, detail: String::new() };
+    for outcome in [signal(), ProbeOutcome::GuestEnded(exited)] {
+        assert_eq!(verdict(&Story::before().edit(probe_ends(outcome))), pass("before the series"));
+    }
+}
+
+#[test]
+fn ends_have_their_verdicts() {
+    use crate::event::Stage::Steps;
+    for (cause, wanted) in [
+        (StopCause::Kernel, Some(Verdict::Fail)),
+        (StopCause::Timeout, Some(Verdict::Timeout(Steps))),
+        (StopCause::Scenario, Some(Verdict::Error)),
+        (StopCause::Lab, Some(Verdict::Miss)),
+        (StopCause::Lacking, Some(Verdict::Skip("what happened".into()))),
+        (StopCause::Interrupted, None),
+    ] {
+        let story = Story::after().stopped(cause);
+        assert_eq!(verdict(&story), wanted);
+        let finding = &story.attempt().judgement.findings[0];
+        assert_eq!((finding.what.as_str(), finding.found.as_str()), ("stage steps", "what happened"));
+        assert_eq!(finding.detail, ["what to do"]);
+    }
+    assert_eq!(
+        verdict(&Story::after().without(|e| matches!(e, Event::CellEnded { .. }))),
+        Some(Verdict::Lost)
+    );
+}
+
+#[test]
+fn runs_exit_by_their_cells() {
+    assert_eq!(Story::after().run().exit, 0);
+    assert_eq!(Story::after().stopped(StopCause::Lab).run().exit, 3);
+    assert_eq!(Story::after().stopped(StopCause::Scenario).run().exit, 2);
+    assert_eq!(Story::after().and(alarm(AlarmClass::Panic)).run().exit, 1);
+    assert_eq!(Story::after().stopped(StopCause::Lacking).run().exit, 3, "nothing was tested");
+    let mut never_started = Story::after();
+    never_started.events.clear();
+    let run = never_started.run();
+    assert_eq!((run.exit, run.cells[0].verdict.clone()), (3, Some(Verdict::Lost)));
+
+    let judged = |story: &Story, change: &dyn Fn(&mut Vec<crate::event::Line>)| {
+        let mut lines = story.lines();
+        change(&mut lines);
+        lines.iter_mut().zip(0..).for_each(|(line, seq)| line.seq = seq);
+        crate::judge::judge_run(crate::record::Run::fold(lines).unwrap(), &|d: &str| {
+            story.pages.get(d).cloned()
+        })
+    };
+    let story = Story::after();
+    let cut = judged(&story, &|lines| drop(lines.pop()));
+    assert_eq!(
+        (cut.exit, cut.cells[0].verdict.clone()),
+        (3, pass("wc-honoured")),
+        "the run was lost, not the cell"
+    );
+
+    let interrupted = judged(&story, &|lines| {
+        let at = lines.len() - 2;
+        lines[at].event = Event::Interrupted { signal: "SIGTERM".into() };
+        lines[at].cell = None;
+    });
+    assert_eq!((interrupted.exit, interrupted.cells[0].verdict.clone()), (143, None));
+
+    let twice = |second: Story| {
+        let mut story = Story::after();
+        story.events.extend(second.events);
+        story.run()
+    };
+    assert_eq!(twice(Story::after()).exit, 0);
+    let flaky = twice(Story::after().stopped(StopCause::Timeout));
+    assert_eq!((flaky.exit, flaky.cells[0].verdict.clone()), (1, Some(Verdict::Flaky)));
+    assert_eq!(flaky.cells[0].attempts.len(), 2);
+}
