@@ -154,10 +154,14 @@ impl Apt {
 
         let mut command = session.apt_get();
         command.arg("-qq").arg("download").args(debs.iter().map(|d| d.exact())).current_dir(&folder);
+        let mut last = None;
         let mut activity = || {
             let here = fs::read_dir(&folder).into_iter().flatten().flatten();
             let done = here.filter_map(|f| f.metadata().ok()).map(|m| m.len()).sum::<u64>().min(total);
-            self.progress.download(what, done, total);
+            if last != Some(done) {
+                self.progress.download(what, done, total);
+                last = Some(done);
+            }
             done
         };
         let purpose = format!("download {what}");
