@@ -4,7 +4,7 @@ use s2lab::store::{DebianKernel, Progress, Quiet, Store, StoreError};
 use std::{
     fs,
     path::Path,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 fn cloud(suites: &[&str]) -> DebianKernel {
@@ -18,11 +18,11 @@ struct Said(Mutex<Vec<String>>);
 
 impl Progress for Said {
     fn step(&self, what: &str) {
-        self.0.lock().unwrap().push(what.to_owned());
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(what.to_owned());
     }
 
     fn download(&self, what: &str, _: u64, _: u64) {
-        self.0.lock().unwrap().push(what.to_owned());
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(what.to_owned());
     }
 }
 
