@@ -102,6 +102,13 @@ impl Store {
 
     /// Runs cargo; the result is in a target folder of ours, which makes the next build fast.
     fn build(&self, source: &Path, compiler: &Compiler) -> Result<PathBuf> {
+        // Before a toolchain is downloaded for it.
+        if find_on_path("cargo").is_none() {
+            return Err(StoreError::NoProgram {
+                program: "cargo".to_owned(),
+                purpose: "build the agent".to_owned(),
+            });
+        }
         let (target, flags, rustc) = match compiler {
             Compiler::Machine { target, flags, .. } => (*target, flags.clone(), None),
             Compiler::Debian(plan) => {

@@ -1,24 +1,27 @@
 //! Debian packages through the machine's `apt-get`, with a private configuration: own lists, own cache, an empty
 //! status, no root rights. Signatures, proxies and credentials stay apt's business.
 
+mod text;
+
 use super::{
-    Package, digest, entry,
+    digest, entry,
     error::{Result, StoreError},
     lock::{self, Lock},
     process::{self, Watch},
     progress::Progress,
     suites::{self, Source},
 };
-use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt::Write as _,
     fs,
     path::{Path, PathBuf},
     process::Command,
     sync::Arc,
     time::Duration,
 };
+
+pub(crate) use text::Deb;
+use text::{conf, file_name, parse_uris, preferences, sources_list};
 
 /// Where Debian and its derivatives keep the keys of Debian's archive.
 const KEYRINGS: [&str; 2] =
@@ -28,36 +31,6 @@ const LISTS_FRESH: Duration = Duration::from_secs(3600);
 /// apt itself gives up on a silent server after 30 s, three times.
 const SILENCE: Duration = Duration::from_secs(150);
 const LOCK_LIMIT: Duration = Duration::from_secs(30 * 60);
-
-/// A .deb file in the archive.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub(crate) struct Deb {
-    pub(crate) name: String,
-    pub(crate) version: String,
-    pub(crate) architecture: String,
-    /// Bytes.
-    pub(crate) size: u64,
-    pub(crate) sha256: String,
-}
-
-impl Deb {
-    pub(crate) fn package(&self) -> Package {
-        Package {
-            name: self.name.clone(),
-            version: self.version.clone(),
-            architecture: self.architecture.clone(),
-            sha256: self.sha256.clone(),
-        }
-    }
-
-    /// As `apt-get download` wants it. Architecture `all` has no candidate of that name.
-    fn exact(&self) -> String {
-        match self.architecture.as_str() {
-            "all" => format!("{}={}", self.name, self.version),
-            architecture => format!("{}:{architecture}={}", self.name, self.version),
-        }
-    }
-}
 
 /// Where packages are looked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -152,7 +125,8 @@ impl Apt {
                 // Lists older than the archive name files that are gone.
                 Err(StoreError::Program { .. }) => {
                     drop(session);
-                    self.download(&self.session(scope, Duration::ZERO)?, what, &self.missing(debs))?;
+                    let session = self.session(scope, Duration::ZERO)?;
+                    self.download(&session, what, &self.missing(debs)).map_err(|e| gone(e, what, scope))?;
                 }
                 other => other?,
             }
@@ -180,10 +154,14 @@ impl Apt {
 
         let mut command = session.apt_get();
         command.arg("-qq").arg("download").args(debs.iter().map(|d| d.exact())).current_dir(&folder);
+        let mut last = None;
         let mut activity = || {
             let here = fs::read_dir(&folder).into_iter().flatten().flatten();
             let done = here.filter_map(|f| f.metadata().ok()).map(|m| m.len()).sum::<u64>().min(total);
-            self.progress.download(what, done, total);
+            if last != Some(done) {
+                self.progress.download(what, done, total);
+                last = Some(done);
+            }
             done
         };
         let purpose = format!("download {what}");
@@ -400,93 +378,14 @@ impl Session<'_> {
     }
 }
 
-/// One line a suite, with the architectures whose lists are wanted.
-fn sources_list(sources: &[Source], wanted: &[(&str, &str)], keyring: &str) -> Result<String> {
-    let mut by_suite: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for (suite, architecture) in wanted {
-        by_suite.entry(suite).or_default().push(architecture);
+/// With fresh lists, a version that apt does not find has left the archive.
+fn gone(error: StoreError, what: &str, scope: &Scope) -> StoreError {
+    match error {
+        StoreError::Program { output, .. } if output.contains("not found") => StoreError::NoPackage {
+            package: what.to_owned(),
+            suites: scope.suites.join(", "),
+            reason: output,
+        },
+        other => other,
     }
-    let mut text = String::new();
-    for (suite, architectures) in by_suite {
-        let (uri, architectures) = (suites::uri(sources, suite)?, architectures.join(","));
-        // Writing to a String cannot fail.
-        let _ = writeln!(
-            text,
-            "deb [signed-by={keyring} arch={architectures} target=Packages lang=none] {uri} {suite} main"
-        );
-    }
-    Ok(text)
-}
-
-/// Suites of backports are marked "not automatic"; here the newest version wins whatever its suite.
-fn preferences(suites: &[String]) -> String {
-    suites.iter().fold(String::new(), |mut text, suite| {
-        let _ = writeln!(text, "Package: *\nPin: release n={suite}\nPin-Priority: 500\n");
-        text
-    })
-}
-
-/// The private configuration.
-fn conf(dir: &Path, architectures: &[String]) -> Result<String> {
-    let dir = dir.to_str().filter(|d| !d.contains(['"', '\\', '\n'])).ok_or_else(|| StoreError::BadName {
-        what: "folder that apt accepts",
-        name: dir.display().to_string(),
-    })?;
-    let native = architectures.first().map_or("", String::as_str);
-    let list: String = architectures.iter().map(|a| format!(" \"{a}\";")).collect();
-    Ok(format!(
-        "// Hooks of the machine's configuration concern the machine's packages.\n\
-         #clear APT::Update::Pre-Invoke;\n#clear APT::Update::Post-Invoke;\n#clear APT::Update::Post-Invoke-Success;\n\
-         #clear APT::Architectures;\n\
-         APT::Architecture \"{native}\";\nAPT::Architectures {{{list} }};\n\
-         APT::Default-Release \"\";\nAPT::Get::List-Cleanup \"false\";\nAPT::Update::Error-Mode \"any\";\n\
-         APT::Get::AllowUnauthenticated \"false\";\nAcquire::AllowInsecureRepositories \"false\";\n\
-         Acquire::AllowWeakRepositories \"false\";\n\
-         // The folders are ours, not the download user's.\n\
-         APT::Sandbox::User \"root\";\n\
-         Acquire::Retries \"3\";\nAcquire::http::Timeout \"30\";\nAcquire::https::Timeout \"30\";\n\
-         Dir::State \"{dir}/state\";\nDir::State::lists \"{dir}/lists\";\nDir::State::status \"{dir}/status\";\n\
-         Dir::Cache \"{dir}/cache\";\nDir::Cache::archives \"{dir}/cache/archives\";\n\
-         Dir::Etc::sourcelist \"{dir}/sources.list\";\nDir::Etc::sourceparts \"/dev/null\";\n\
-         Dir::Etc::preferences \"{dir}/preferences\";\nDir::Etc::preferencesparts \"/dev/null\";\n"
-    ))
-}
-
-/// Reads the lines `'URI' FILE SIZE SHA256:DIGEST`.
-fn parse_uris(text: &str) -> Result<Vec<Deb>> {
-    let line = |line: &str| {
-        let bad =
-            |reason: &str| StoreError::malformed("apt's list of files", format_args!("{reason}: `{line}`"));
-        let mut words = line.split_whitespace().skip(1);
-        let (file, size, sum) = (words.next(), words.next(), words.next());
-        let (name, version, architecture) = file_name(file.ok_or_else(|| bad("no file"))?)?;
-        let size = size.and_then(|s| s.parse().ok()).ok_or_else(|| bad("no size"))?;
-        let sha256 = sum.and_then(|s| s.strip_prefix("SHA256:")).ok_or_else(|| bad("no SHA-256"))?;
-        if sha256.len() != 64 || !sha256.bytes().all(|b| b.is_ascii_hexdigit()) {
-            return Err(bad("no SHA-256"));
-        }
-        let (version, architecture) = (version.clone(), architecture.to_owned());
-        Ok(Deb { name: name.to_owned(), version, architecture, size, sha256: sha256.to_ascii_lowercase() })
-    };
-    let mut debs = text.lines().filter(|l| l.starts_with('\'')).map(line).collect::<Result<Vec<_>>>()?;
-    debs.sort();
-    debs.dedup();
-    Ok(debs)
-}
-
-/// `name_version_architecture.deb`; apt writes `:` of an epoch as `%3a`.
-fn file_name(file: &str) -> Result<(&str, String, &str)> {
-    let bad = || StoreError::malformed("apt's list of files", format_args!("`{file}` is no name of a .deb"));
-    let mut parts = file.strip_suffix(".deb").ok_or_else(bad)?.splitn(3, '_');
-    let (Some(name), Some(version), Some(architecture)) = (parts.next(), parts.next(), parts.next()) else {
-        return Err(bad());
-    };
-    suites::check_package(name)?;
-    suites::check_name("architecture", architecture)?;
-    let version = version.replace("%3a", ":");
-    // Debian Policy §5.6.12.
-    if version.is_empty() || !version.chars().all(|c| c.is_ascii_alphanumeric() || ".+-~:".contains(c)) {
-        return Err(bad());
-    }
-    Ok((name, version, architecture))
 }

@@ -175,3 +175,115 @@ pub(crate) fn follow(root: &Path, path: &str) -> Option<String> {
     }
     Some(done.join("/"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn header(kind: tar::EntryType, size: usize) -> tar::Header {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(kind);
+        header.set_size(size as u64);
+        header.set_mode(0o6755);
+        header
+    }
+
+    /// The crate's own writer refuses the names that an attacker would use.
+    fn raw_name(header: &mut tar::Header, name: &str) {
+        let field = &mut header.as_old_mut().name;
+        field.fill(0);
+        field[..name.len()].copy_from_slice(name.as_bytes());
+    }
+
+    enum What<'a> {
+        File(&'a str),
+        Link(&'a str),
+        Hard(&'a str),
+    }
+
+    fn archive(members: &[(&str, What<'_>)]) -> Vec<u8> {
+        let mut out = tar::Builder::new(Vec::new());
+        for (name, what) in members {
+            let (mut header, data) = match what {
+                What::File(data) => (header(tar::EntryType::Regular, data.len()), *data),
+                What::Link(_) => (header(tar::EntryType::Symlink, 0), ""),
+                What::Hard(_) => (header(tar::EntryType::Link, 0), ""),
+            };
+            if let What::Link(target) | What::Hard(target) = what {
+                header.set_link_name_literal(target).unwrap();
+            }
+            raw_name(&mut header, name);
+            header.set_cksum();
+            out.append(&header, data.as_bytes()).unwrap();
+        }
+        out.into_inner().unwrap()
+    }
+
+    fn unpacked(members: &[(&str, What<'_>)]) -> (tempfile::TempDir, io::Result<()>) {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("root")).unwrap();
+        let result = untar(&archive(members)[..], &dir.path().join("root"), &mut |_| true);
+        (dir, result)
+    }
+
+    #[test]
+    fn files_land_in_merged_usr_without_special_bits() {
+        let (dir, result) = unpacked(&[
+            ("./lib/x.so.1.2", What::File("so")),
+            ("./lib/x.so.1", What::Link("x.so.1.2")),
+            ("./usr/bin/a", What::File("a")),
+            ("./usr/bin/b", What::Hard("./usr/bin/a")),
+        ]);
+        result.unwrap();
+        let root = dir.path().join("root");
+        assert_eq!(fs::read(root.join("usr/lib/x.so.1.2")).unwrap(), b"so");
+        assert_eq!(fs::read(root.join("usr/bin/b")).unwrap(), b"a");
+        assert_eq!(fs::metadata(root.join("usr/bin/a")).unwrap().permissions().mode() & 0o7777, 0o755);
+        assert_eq!(follow(&root, "lib/x.so.1").unwrap(), "usr/lib/x.so.1.2");
+    }
+
+    #[test]
+    fn nothing_is_written_outside() {
+        for members in [
+            vec![("../evil", What::File("x"))],
+            vec![("a/../../evil", What::File("x"))],
+            vec![("a", What::Link("..")), ("a/evil", What::File("x"))],
+            vec![("a", What::Link("/tmp")), ("a/b/evil", What::File("x"))],
+            vec![("b", What::Hard("../evil"))],
+        ] {
+            let (dir, result) = unpacked(&members);
+            assert!(result.is_err(), "{}", members[0].0);
+            assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        }
+        // An absolute name is meant below the root; a file replaces a link instead of writing through it.
+        let (dir, result) =
+            unpacked(&[("/etc/x", What::File("x")), ("l", What::Link("../out")), ("l", What::File("y"))]);
+        result.unwrap();
+        assert!(dir.path().join("root/etc/x").is_file() && !dir.path().join("out").exists());
+    }
+
+    #[test]
+    fn links_are_followed_below_the_root_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        fs::create_dir_all(root.join("usr/lib")).unwrap();
+        fs::write(root.join("usr/lib/real"), "").unwrap();
+        symlink("/lib/real", root.join("usr/lib/absolute")).unwrap();
+        symlink("../../../../../usr/lib/absolute", root.join("usr/lib/up")).unwrap();
+        symlink("self", root.join("usr/lib/self")).unwrap();
+        symlink("/etc/passwd", root.join("usr/lib/outside")).unwrap();
+        assert_eq!(follow(root, "usr/lib/up").unwrap(), "usr/lib/real");
+        assert_eq!(follow(root, "lib/absolute").unwrap(), "usr/lib/real");
+        assert_eq!(follow(root, "usr/lib/self"), None);
+        assert_eq!(follow(root, "usr/lib/outside"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_survived(bytes in proptest::collection::vec(any::<u8>(), 0..2000)) {
+            let dir = tempfile::tempdir().unwrap();
+            let _ = untar(&bytes[..], dir.path(), &mut |_| true);
+        }
+    }
+}

@@ -106,3 +106,43 @@ pub(crate) fn closure(
     }
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::PathBuf;
+
+    /// This test program is a dynamic one, on any machine that runs the tests with glibc.
+    fn own_program() -> (String, Vec<String>) {
+        let program = std::env::current_exe().unwrap();
+        let triplet = format!("usr/lib/{}-linux-gnu", std::env::consts::ARCH);
+        let folders = [triplet.as_str(), "usr/lib64", "usr/lib"].map(str::to_owned).to_vec();
+        (program.to_str().unwrap().trim_start_matches('/').to_owned(), folders)
+    }
+
+    #[test]
+    fn a_program_names_its_loader_and_libraries() {
+        let dynamic = read(&fs::read(std::env::current_exe().unwrap()).unwrap()).unwrap();
+        assert!(dynamic.interpreter.unwrap().contains("ld-linux"));
+        assert!(dynamic.needed.contains(&"libc.so.6".to_owned()), "{:?}", dynamic.needed);
+    }
+
+    #[test]
+    fn the_closure_is_complete_and_names_what_is_missing() {
+        let (program, folders) = own_program();
+        let folders: Vec<&str> = folders.iter().map(String::as_str).collect();
+        let root = Path::new("/");
+        let found = closure(root, &[&program], &folders, |_| false).unwrap();
+        let names: Vec<&str> = found.keys().filter_map(|p| p.rsplit('/').next()).collect();
+        assert_eq!(names.iter().filter(|n| n.starts_with("ld-linux")).count(), 1, "{names:?}");
+        for file in found.values() {
+            for library in read(&fs::read(root.join(file)).unwrap()).unwrap().needed {
+                assert!(names.contains(&library.as_str()), "{library} of {file}");
+            }
+        }
+        let error = closure(root, &[&program], &["nowhere"], |_| false).unwrap_err();
+        assert!(matches!(error, StoreError::NoLibrary { .. }), "{error}");
+        let alone = closure(root, &[&program], &[], |_| true).unwrap();
+        assert_eq!(alone.keys().map(PathBuf::from).collect::<Vec<_>>(), [PathBuf::from(&program)]);
+    }
+}

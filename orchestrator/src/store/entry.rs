@@ -290,3 +290,6 @@ fn survey(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -53,3 +53,69 @@ pub fn append<'a, W: Write>(
     cpio::newc::trailer(out)?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+
+    fn read(mut archive: &[u8]) -> Vec<(String, u32, Vec<u8>)> {
+        let mut members = Vec::new();
+        loop {
+            let mut reader = cpio::newc::Reader::new(archive).unwrap();
+            if reader.entry().is_trailer() {
+                archive = reader.finish().unwrap();
+                // The kernel skips zeroes up to the next archive.
+                archive = &archive[archive.iter().take_while(|b| **b == 0).count()..];
+                if archive.is_empty() {
+                    return members;
+                }
+                continue;
+            }
+            let (name, mode) = (reader.entry().name().to_owned(), reader.entry().mode());
+            let mut data = Vec::new();
+            reader.read_to_end(&mut data).unwrap();
+            members.push((name, mode, data));
+            archive = reader.finish().unwrap();
+        }
+    }
+
+    #[test]
+    fn what_goes_in_comes_out_of_archives_behind_one_another() {
+        let mut out = Vec::new();
+        append(
+            &mut out,
+            [
+                ("dev", Node::Directory { mode: 0o755 }),
+                ("dev/console", Node::Device { mode: 0o600, major: 5, minor: 1 }),
+            ],
+        )
+        .unwrap();
+        assert_eq!(out.len() % 4, 0);
+        append(
+            &mut out,
+            [("init", Node::File { mode: 0o755, data: b"12345" }), ("bin", Node::Link { target: "usr/bin" })],
+        )
+        .unwrap();
+        assert_eq!(out.len() % 4, 0);
+        assert_eq!(
+            read(&out),
+            [
+                ("dev".to_owned(), 0o040755, vec![]),
+                ("dev/console".to_owned(), 0o020600, vec![]),
+                ("init".to_owned(), 0o100755, b"12345".to_vec()),
+                ("bin".to_owned(), 0o120777, b"usr/bin".to_vec()),
+            ]
+        );
+    }
+
+    #[test]
+    fn the_same_nodes_make_the_same_bytes() {
+        let make = || {
+            let mut out = Vec::new();
+            append(&mut out, [("a", Node::File { mode: 0o644, data: b"x" })]).unwrap();
+            out
+        };
+        assert_eq!(make(), make());
+    }
+}

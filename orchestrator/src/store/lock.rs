@@ -84,3 +84,94 @@ fn holder(path: &Path) -> String {
 pub(crate) fn path(store: &Path, name: &str) -> PathBuf {
     store.join("locks").join(format!("{name}.lock"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::progress::Quiet;
+    use std::{
+        io::{BufRead, BufReader},
+        process::{Child, Command, Stdio},
+        sync::Mutex,
+    };
+
+    const CHILD: &str = "S2LAB_TEST_LOCK";
+
+    /// Not a test of its own: what the other process does.
+    #[test]
+    #[ignore = "run by the tests below in a process of its own"]
+    fn hold_for_ever() {
+        if let Some(path) = std::env::var_os(CHILD) {
+            let _lock = Lock::try_acquire(Path::new(&path)).unwrap().unwrap();
+            println!("\nheld");
+            let _ = std::io::stdin().read(&mut [0]);
+        }
+    }
+
+    fn holder_process(path: &Path) -> Child {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "store::lock::tests::hold_for_ever", "--ignored", "--nocapture"])
+            .env(CHILD, path)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.as_mut().unwrap()).lines();
+        assert!(lines.map_while(Result::ok).any(|l| l == "held"));
+        child
+    }
+
+    #[derive(Default)]
+    struct Said(Mutex<Vec<String>>);
+    impl Progress for Said {
+        fn step(&self, what: &str) {
+            self.0.lock().unwrap().push(what.to_owned());
+        }
+        fn download(&self, _: &str, _: u64, _: u64) {}
+    }
+
+    #[test]
+    fn another_process_keeps_us_out_until_it_is_killed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("locks/x.lock");
+        let mut child = holder_process(&path);
+        let said = Said::default();
+        let error = Lock::acquire(&path, "x", Duration::from_millis(250), &said).unwrap_err();
+        assert!(matches!(error, StoreError::LockTimeout { .. }), "{error}");
+        assert_eq!(
+            *said.0.lock().unwrap(),
+            [format!("waiting for process {}, which prepares x", child.id())]
+        );
+
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(Lock::acquire(&path, "x", Duration::from_secs(20), &Quiet).is_ok());
+    }
+
+    #[test]
+    fn dropping_frees() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.lock");
+        let held = Lock::try_acquire(&path).unwrap();
+        assert!(held.is_some() && Lock::try_acquire(&path).unwrap().is_none());
+        drop(held);
+        assert!(Lock::try_acquire(&path).unwrap().is_some());
+    }
+
+    #[test]
+    fn waiting_can_be_cancelled() {
+        struct Stop;
+        impl Progress for Stop {
+            fn step(&self, _: &str) {}
+            fn download(&self, _: &str, _: u64, _: u64) {}
+            fn cancelled(&self) -> bool {
+                true
+            }
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.lock");
+        let _held = Lock::try_acquire(&path).unwrap();
+        let waited = Lock::acquire(&path, "x", Duration::from_secs(600), &Stop);
+        assert!(matches!(waited, Err(StoreError::Cancelled)));
+    }
+}

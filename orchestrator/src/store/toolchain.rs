@@ -102,6 +102,14 @@ struct Inputs<'a> {
 
 impl Store {
     pub(crate) fn toolchain_plan(&self) -> Result<Plan> {
+        // On arm64 the machine's own Rust builds for arm64; other machines' Debian packages have not been tried.
+        if apt::machine_architecture() != "amd64" {
+            let purpose = format!(
+                "build the agent (with a standard library for aarch64, on {})",
+                std::env::consts::ARCH
+            );
+            return Err(StoreError::NoProgram { program: "rustc".to_owned(), purpose });
+        }
         let scope = Scope::new(&["bookworm", "bookworm-security"], &[apt::machine_architecture(), "arm64"])?;
         let debs = self.apt.resolve(WHAT, &scope, find)?;
         let digest = digest::inputs(&Inputs { debs: &debs, rustc: RUSTC, ld: LD })?;

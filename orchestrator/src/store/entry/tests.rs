@@ -1,0 +1,140 @@
+//! Entries: whole or not at all, built once.
+
+use super::*;
+use crate::store::progress::Quiet;
+use std::{
+    os::unix::fs::symlink,
+    sync::atomic::{AtomicU32, Ordering},
+    thread,
+};
+
+fn open(dir: &Path) -> Entries {
+    Entries::open(dir.join("store"), Arc::new(Quiet)).unwrap()
+}
+
+fn write(building: &mut Building) -> Result<()> {
+    fs::create_dir(building.dir.join("sub")).unwrap();
+    fs::write(building.dir.join("sub/file"), "content").unwrap();
+    symlink("sub/file", building.dir.join("link")).unwrap();
+    building.facts.insert("colour".to_owned(), "red".to_owned());
+    Ok(())
+}
+
+fn refuse(_: &mut Building) -> Result<()> {
+    panic!("built again")
+}
+
+fn temporaries(dir: &Path) -> usize {
+    children(&dir.join("store/kind")).unwrap().iter().filter(|n| n.starts_with(TEMPORARY)).count()
+}
+
+#[test]
+fn an_entry_is_built_once_and_knows_its_content() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = open(dir.path()).get("kind", "name", &1, write).unwrap();
+    let again = open(dir.path()).get("kind", "name", &1, refuse).unwrap();
+    assert_eq!((&again.path, &again.manifest), (&first.path, &first.manifest));
+    assert_eq!(again.fact("colour").unwrap(), "red");
+    assert!(again.fact("size").is_err() && again.sha256("other").is_err());
+    // `printf content | sha256sum`
+    let sum = "ed7002b439e9ac845f22357d822bac1444730fbdb6016d3ec9432297b9ec9f73";
+    assert_eq!(again.sha256("sub/file").unwrap(), sum);
+    assert_eq!(again.manifest.links["link"], "sub/file");
+}
+
+#[test]
+fn other_inputs_are_other_entries_and_keys_are_stable() {
+    let dir = tempfile::tempdir().unwrap();
+    let entries = open(dir.path());
+    let path = |kind: &str, name: &str, inputs: &str| entries.get(kind, name, &inputs, write).unwrap().path;
+    let all =
+        [path("kind", "a", "x"), path("kind", "a", "y"), path("kind", "b", "x"), path("other", "a", "x")];
+    for (n, one) in all.iter().enumerate() {
+        assert!(!all[..n].contains(one), "{one:?}");
+    }
+    // `printf '[1,"kind","a","x"]' | sha256sum`: a change here throws every cache away.
+    assert!(all[0].ends_with("kind/22ae756f726d7e5b49e3-a"), "{:?}", all[0]);
+}
+
+#[test]
+fn a_failed_build_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let entries = open(dir.path());
+    let fail = |building: &mut Building| {
+        fs::write(building.dir.join("half"), "x").unwrap();
+        Err(StoreError::Cancelled)
+    };
+    assert!(matches!(entries.get("kind", "name", &1, fail), Err(StoreError::Cancelled)));
+    assert_eq!(children(&dir.path().join("store/kind")).unwrap(), Vec::<String>::new());
+    assert!(entries.get("kind", "name", &1, write).is_ok());
+}
+
+#[test]
+fn a_damaged_entry_is_made_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let entries = open(dir.path());
+    let path = entries.get("kind", "name", &1, write).unwrap().path;
+    let damages: [&dyn Fn(); 5] = [
+        &|| fs::write(path.join("sub/file"), "conten").unwrap(),
+        &|| fs::remove_file(path.join("sub/file")).unwrap(),
+        &|| fs::remove_file(path.join("link")).unwrap(),
+        &|| fs::write(path.join(MANIFEST), "{").unwrap(),
+        &|| fs::remove_file(path.join(MANIFEST)).unwrap(),
+    ];
+    for (n, damage) in damages.iter().enumerate() {
+        damage();
+        let mut built = false;
+        let entry = entries.get("kind", "name", &1, |b| {
+            built = true;
+            write(b)
+        });
+        assert!(entry.is_ok() && built, "damage {n}");
+        assert_eq!(fs::read(path.join("sub/file")).unwrap(), b"content");
+    }
+}
+
+#[test]
+fn what_the_dead_left_is_removed_and_what_the_living_make_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let entries = open(dir.path());
+    for name in ["dead", "alive"] {
+        fs::create_dir_all(dir.path().join(format!("store/kind/{TEMPORARY}{name}/sub"))).unwrap();
+    }
+    let _lock = Lock::try_acquire(&entries.lock_path("kind", "alive")).unwrap().unwrap();
+    open(dir.path());
+    let left = children(&dir.path().join("store/kind")).unwrap();
+    assert_eq!(left, [format!("{TEMPORARY}alive")]);
+}
+
+#[test]
+fn a_torn_temporary_folder_does_not_reach_the_entry() {
+    let dir = tempfile::tempdir().unwrap();
+    let entries = open(dir.path());
+    let path = entries.get("kind", "name", &1, write).unwrap().path;
+    let folder = path.file_name().unwrap().to_str().unwrap().to_owned();
+    fs::remove_dir_all(&path).unwrap();
+    let torn = dir.path().join(format!("store/kind/{TEMPORARY}{folder}"));
+    fs::create_dir(&torn).unwrap();
+    fs::write(torn.join("half"), "x").unwrap();
+    let entry = entries.get("kind", "name", &1, write).unwrap();
+    assert!(!entry.path.join("half").exists() && !entry.manifest.files.contains_key("half"));
+    assert_eq!(temporaries(dir.path()), 0);
+}
+
+#[test]
+fn many_at_once_build_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let built = AtomicU32::new(0);
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let entry = open(dir.path()).get("kind", "name", &1, |b| {
+                    built.fetch_add(1, Ordering::SeqCst);
+                    write(b)
+                });
+                assert!(entry.unwrap().path.join("sub/file").exists());
+            });
+        }
+    });
+    assert_eq!(built.load(Ordering::SeqCst), 1);
+}

@@ -1,0 +1,97 @@
+//! The store as its callers see it, without a network.
+
+use s2lab::store::{DebianKernel, Progress, Quiet, Store, StoreError};
+use std::{
+    fs,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+fn cloud(suites: &[&str]) -> DebianKernel {
+    let suites = suites.iter().map(|s| (*s).to_owned()).collect();
+    DebianKernel { package: "linux-image-cloud-arm64".to_owned(), suites }
+}
+
+/// Collects what the store says.
+#[derive(Default)]
+struct Said(Mutex<Vec<String>>);
+
+impl Progress for Said {
+    fn step(&self, what: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(what.to_owned());
+    }
+
+    fn download(&self, what: &str, _: u64, _: u64) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(what.to_owned());
+    }
+}
+
+#[tokio::test]
+async fn offline_and_empty_names_what_is_missing_and_touches_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let said = Arc::new(Said::default());
+    let store = Store::open(dir.path(), true, said.clone()).unwrap();
+    let error = store.kernel(&cloud(&["bookworm"]), &[]).await.unwrap_err();
+    assert!(
+        matches!(&error, StoreError::Offline { missing } if missing.contains("linux-image-cloud-arm64")),
+        "{error}"
+    );
+    assert!(error.hint().unwrap().contains("--offline"));
+    let error = store.host_userland().await.unwrap_err();
+    assert!(matches!(error, StoreError::Offline { .. }), "{error}");
+    assert_eq!(*said.0.lock().unwrap(), Vec::<String>::new());
+    assert!(!dir.path().join("apt").exists());
+}
+
+#[tokio::test]
+async fn names_from_a_lab_folder_cannot_become_options_or_configuration() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), true, Arc::new(Quiet)).unwrap();
+    for kernel in [
+        DebianKernel { package: "-oDir=x".to_owned(), ..cloud(&["bookworm"]) },
+        DebianKernel { package: "a b".to_owned(), ..cloud(&["bookworm"]) },
+        cloud(&["bookworm\ndeb [trusted=yes] x"]),
+        cloud(&["../x"]),
+    ] {
+        let error = store.kernel(&kernel, &[]).await.unwrap_err();
+        assert!(matches!(error, StoreError::BadName { .. }), "{kernel:?}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_becomes_a_kernel() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&dir.path().join("a cache"), true, Arc::new(Quiet)).unwrap();
+    let image = dir.path().join("my Image");
+    let mut bytes = vec![1; 4096];
+    bytes[56..60].copy_from_slice(b"ARM\x64");
+    fs::write(&image, &bytes).unwrap();
+
+    let built_in = store.image(&image, None, &["vfio_pci"]).await.unwrap();
+    assert_eq!(fs::read(&built_in.image).unwrap(), bytes);
+    let again = store.image(&image, None, &["vfio_pci"]).await.unwrap();
+    assert_eq!((again.image, again.modules), (built_in.image.clone(), built_in.modules));
+
+    let tree = dir.path().join("tree");
+    fs::create_dir(&tree).unwrap();
+    let error = store.image(&image, Some(&tree), &["vfio-pci"]).await.unwrap_err();
+    assert!(matches!(&error, StoreError::NoModule { module, .. } if module == "vfio_pci"), "{error}");
+    fs::write(tree.join("modules.builtin"), "kernel/drivers/vfio/pci/vfio-pci.ko\n").unwrap();
+    assert!(store.image(&image, Some(&tree), &["vfio-pci"]).await.is_ok());
+
+    fs::write(&image, "no kernel").unwrap();
+    let error = store.image(&image, None, &[]).await.unwrap_err();
+    assert!(error.to_string().contains("not an arm64 kernel image"), "{error}");
+}
+
+#[tokio::test]
+async fn a_cache_that_cannot_be_is_an_error_with_its_path() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    fs::write(&file, "").unwrap();
+    let error = Store::open(&file.join("cache"), true, Arc::new(Quiet)).err().unwrap();
+    assert!(error.to_string().contains("file/cache"), "{error}");
+    let gone =
+        Store::open(dir.path(), true, Arc::new(Quiet)).unwrap().agent(Path::new("/no/such/checkout")).await;
+    assert!(gone.unwrap_err().to_string().contains("/no/such/checkout"));
+}
