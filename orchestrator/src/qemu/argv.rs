@@ -79,9 +79,12 @@ impl HostMachine<'_> {
         for (index, device) in self.devices.iter().enumerate() {
             let (name, slot) = (device.name, FIRST_PORT + index);
             add("-object", shared_memory(&format!("bar-{name}"), device.bar, device.bar_size));
+            // A slot that can be hot-plugged costs Linux a second for each reset: QEMU never completes its slot commands.
             add(
                 "-device",
-                format!("pcie-root-port,id=port-{name},chassis={slot},slot={slot},addr={slot:#x}"),
+                format!(
+                    "pcie-root-port,id=port-{name},chassis={slot},slot={slot},addr={slot:#x},hotplug=off"
+                ),
             );
             // Without `master=on` such a machine cannot be migrated (QEMU 10.0 hw/misc/ivshmem-pci.c).
             let model = match device.model {

@@ -207,9 +207,9 @@ fn unmet_leaves(expectation: &Expectation, seen: &Seen, record: &Record, place: 
     let leaves = if of == RAM { &seen.ram } else { seen.devices.get(of).unwrap_or(&empty) };
     let mut out = vec![];
     if let Some(expected) = expectation.stage2 {
-        let fits = |leaf: &&Stage2Leaf| leaf.attr.memory_type() == Some(mmu_type(expected));
+        let fits = |leaf: &&Stage2Leaf| leaf.attr.memory_type() == Some(expected);
         let show = |leaf: &Stage2Leaf| leaf.attr.to_string();
-        out.extend(unmet_by(leaves, &fits, &show, mmu_type(expected).name(), format!("stage2 of {place}")));
+        out.extend(unmet_by(leaves, &fits, &show, expected.name(), format!("stage2 of {place}")));
     }
     if let Some(Exec::Never) = expectation.exec {
         let fits = |leaf: &&Stage2Leaf| leaf.exec.is_never();
@@ -260,7 +260,7 @@ fn unmet_by(
 }
 
 fn unmet_effective(expectation: &Expectation, seen: &Seen, place: &str) -> Option<Finding> {
-    let expected = mmu_type(expectation.effective?);
+    let expected = expectation.effective?;
     let mappings = seen.mappings.iter().filter(|mapping| mapping.device == expectation.of);
     let touched: Vec<_> = mappings.flat_map(|mapping| &mapping.touched).collect();
     let what = format!("effective type of {place}");
@@ -280,17 +280,4 @@ fn unmet_effective(expectation: &Expectation, seen: &Seen, place: &str) -> Optio
 /// A memory type that both stages together give, by name.
 pub(crate) fn effective_name(of: Option<s2lab_mmu::MemoryType>) -> &'static str {
     of.map_or("left open by the architecture", s2lab_mmu::MemoryType::name)
-}
-
-fn mmu_type(of: MemoryType) -> s2lab_mmu::MemoryType {
-    use s2lab_mmu::MemoryType as Seen;
-    match of {
-        MemoryType::DeviceNGnRnE => Seen::DeviceNGnRnE,
-        MemoryType::DeviceNGnRE => Seen::DeviceNGnRE,
-        MemoryType::DeviceNGRE => Seen::DeviceNGRE,
-        MemoryType::DeviceGRE => Seen::DeviceGRE,
-        MemoryType::NormalNC => Seen::NormalNC,
-        MemoryType::NormalWT => Seen::NormalWT,
-        MemoryType::NormalWB => Seen::NormalWB,
-    }
 }
