@@ -67,7 +67,9 @@ mod tests {
 
     #[test]
     fn a_host_mode_is_not_taken_for_another() {
-        for (mode, expected) in [("VHE", "vhe"), ("nVHE", "nvhe"), ("Hyp", "nvhe"), ("Protected nVHE", "protected")] {
+        for (mode, expected) in
+            [("VHE", "vhe"), ("nVHE", "nvhe"), ("Hyp", "nvhe"), ("Protected nVHE", "protected")]
+        {
             let line = format!("[    0.9] kvm [1]: {mode} mode initialized successfully");
             assert_eq!(host_mode(&line), Some(expected), "{line}");
         }
@@ -77,17 +79,26 @@ mod tests {
     #[test]
     fn lines_of_real_kernels() {
         let cases = [
-            ("[    4.2] Kernel panic - not syncing: Attempted to kill init! exitcode=0x00000100", Some(AlarmClass::Panic)),
+            (
+                "[    4.2] Kernel panic - not syncing: Attempted to kill init! exitcode=0x00000100",
+                Some(AlarmClass::Panic),
+            ),
             ("Kernel panic - not syncing: HYP panic:", Some(AlarmClass::HypPanic)),
             ("[    9.1] Internal error: Oops: 0000000096000044 [#1] SMP", Some(AlarmClass::Oops)),
             ("[   12.0] BUG: KASAN: slab-out-of-bounds in foo+0x1/0x2", Some(AlarmClass::Kasan)),
-            ("[   12.0] BUG: sleeping function called from invalid context at mm/x.c:1", Some(AlarmClass::Bug)),
+            (
+                "[   12.0] BUG: sleeping function called from invalid context at mm/x.c:1",
+                Some(AlarmClass::Bug),
+            ),
             ("[   33.0] watchdog: BUG: soft lockup - CPU#0 stuck for 22s! [init:1]", Some(AlarmClass::Stall)),
             ("[   21.1] rcu: INFO: rcu_preempt self-detected stall on CPU", Some(AlarmClass::Stall)),
             ("[  242.0] INFO: task init:1 blocked for more than 120 seconds.", Some(AlarmClass::HungTask)),
             ("[    1.0] WARNING: CPU: 0 PID: 1 at arch/arm64/kvm/mmu.c:1 f+0x0/0x10", Some(AlarmClass::Warn)),
             ("[    1.0] WARNING: possible circular locking dependency detected", Some(AlarmClass::Lockdep)),
-            ("kvm [112]: Unsupported FSC: EC=0x24 xFSC=0x21 ESR_EL2=0x93c28061", Some(AlarmClass::UnsupportedFault)),
+            (
+                "kvm [112]: Unsupported FSC: EC=0x24 xFSC=0x21 ESR_EL2=0x93c28061",
+                Some(AlarmClass::UnsupportedFault),
+            ),
             ("[    0.0] INFO: task scheduling enabled", None),
             ("[    1.0] kvm [1]: VHE mode initialized successfully", None),
         ];

@@ -30,20 +30,46 @@ pub enum Event {
     /// What this run sets out to do. Always the first event.
     Plan(Plan),
     /// A fact about the cell's surroundings, known before it boots: name and value, for the environment part.
-    Environment { blocking: BTreeMap<String, String>, variable: BTreeMap<String, String> },
+    Environment {
+        blocking: BTreeMap<String, String>,
+        variable: BTreeMap<String, String>,
+    },
     CellStarted,
-    StageStarted { stage: Stage },
-    StageEnded { stage: Stage },
+    StageStarted {
+        stage: Stage,
+    },
+    StageEnded {
+        stage: Stage,
+    },
     /// The host's agent answered.
-    HostUp { release: String, page_size: u32 },
+    HostUp {
+        release: String,
+        page_size: u32,
+    },
     /// RAM of the host in its physical address space.
-    HostRam { #[serde(with = "hex")] start: u64, size: u64 },
+    HostRam {
+        #[serde(with = "hex")]
+        start: u64,
+        size: u64,
+    },
     DeviceBound(BoundDevice),
     /// Where QEMU, asked by QMP, has placed a device's BAR: a witness beside [`Event::DeviceBound`].
-    BarPlaced { device: String, bar: Bar },
-    GuestUp { guest: String, release: String, page_size: u32 },
-    /// VMAs through which a guest's VMM maps one of its devices, read after the step `step`.
-    VmaFlags { step: usize, guest: String, device: String, vmas: Vec<Vma> },
+    BarPlaced {
+        device: String,
+        bar: Bar,
+    },
+    GuestUp {
+        guest: String,
+        release: String,
+        page_size: u32,
+    },
+    /// VMAs of VFIO in a guest's VMM, read for one of its devices before the look of step `step`.
+    VmaFlags {
+        step: usize,
+        guest: String,
+        device: String,
+        vmas: Vec<Vma>,
+    },
     Stored {
         step: usize,
         guest: String,
@@ -56,13 +82,31 @@ pub enum Event {
         file_difference: Option<u64>,
     },
     Look(Look),
-    Reset { step: usize, device: String, method: String },
-    Probed { step: usize, guest: String, device: String, map: MapKind, outcome: ProbeOutcome },
+    Reset {
+        step: usize,
+        device: String,
+        method: String,
+    },
+    Probed {
+        step: usize,
+        guest: String,
+        device: String,
+        map: MapKind,
+        outcome: ProbeOutcome,
+    },
     /// A line on a console that a healthy kernel does not print.
-    Alarm { console: String, class: AlarmClass, line: String },
+    Alarm {
+        console: String,
+        class: AlarmClass,
+        line: String,
+    },
     /// The cell is over. Without this event it is LOST.
-    CellEnded { end: CellEnd },
-    Interrupted { signal: String },
+    CellEnded {
+        end: CellEnd,
+    },
+    Interrupted {
+        signal: String,
+    },
     RunEnded,
 }
 

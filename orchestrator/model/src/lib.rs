@@ -13,7 +13,7 @@ pub mod plan;
 pub mod record;
 pub mod report;
 pub mod scenario;
+mod shape;
 pub mod statistics;
 pub mod verdict;
-mod shape;
 mod yaml;

@@ -19,15 +19,12 @@ use s2lab_model::{
     scenario::{AssignDriver, Guest, HostStep, LookStep, ProbeStep, Step, StoreStep},
 };
 use s2lab_protocol::{
-    AssignedDevice, Bar, BoundDevice, FinalRecord, GuestSpec, Peer, Reply, Request, StoreSpec, Vma, pattern,
+    AssignedDevice, Bar, BoundDevice, FinalRecord, GuestSpec, Peer, Reply, Request, StoreSpec, pattern,
 };
 use std::{collections::BTreeMap, path::Path};
 
 /// Slot on a guest's root bus of its first assigned device; the ones below are for its VMM's own devices.
 const FIRST_SLOT: u8 = 0x10;
-/// VFIO puts a region's index into the upper bits of a file offset (Linux include/linux/vfio_pci_core.h,
-/// VFIO_PCI_OFFSET_SHIFT).
-const VFIO_OFFSET_SHIFT: u32 = 40;
 /// vCPUs of a guest.
 const GUEST_CPUS: u32 = 1;
 /// Where in the BAR the unaligned store goes.
@@ -232,9 +229,7 @@ impl Hands<'_> {
             other => return Err(wrong(Peer::Host, "read the VMAs of the VMM", &other)),
         };
         for device in guest.assign.keys() {
-            let bound = self.bound(device)?;
-            let vmas = vmas.iter().filter(|vma| maps(vma, bound)).cloned().collect();
-            let (guest, device) = (name.to_owned(), device.clone());
+            let (guest, device, vmas) = (name.to_owned(), device.clone(), vmas.clone());
             self.log.event(Event::VmaFlags { step: index, guest, device, vmas });
         }
         Ok(())
@@ -313,16 +308,6 @@ impl Hands<'_> {
         let (_, slot) = slot.ok_or_else(|| Stop::lab(format!("guest {guest} has no device `{device}`")))?;
         Ok(format!("0000:00:{slot:02x}.0"))
     }
-}
-
-/// A VMA of one of the device's BARs: its length is the BAR's size, and its offset tells the BAR: by the region's index in
-/// its upper bits, or, before vfio-pci faulted pages in one by one, by the physical address (Linux 6.1
-/// drivers/vfio/pci/vfio_pci_core.c, vfio_pci_core_mmap rewrites vm_pgoff; 6.12 does not). Where only the index tells, two
-/// devices with BARs of one size share their VMAs; then both must be flagged alike.
-fn maps(vma: &Vma, bound: &BoundDevice) -> bool {
-    let region = vma.offset >> VFIO_OFFSET_SHIFT;
-    let is = |bar: &Bar| vma.offset == bar.start || u64::from(bar.index) == region;
-    bound.bars.iter().any(|bar| vma.end.saturating_sub(vma.start) == bar.size && is(bar))
 }
 
 fn wrong(peer: Peer, what: &'static str, reply: &Reply) -> Stop {

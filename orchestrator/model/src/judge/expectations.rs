@@ -5,7 +5,7 @@ use super::{Finding, Weight, completeness, emulation};
 use crate::kernel::Trait;
 use crate::record::look::{Decoded, Seen};
 use crate::record::{Record, environment};
-use crate::scenario::{Exec, Expectation, MemoryType, Scenario, Step, Unaligned};
+use crate::scenario::{Exec, Expectation, Scenario, Step, Unaligned};
 use s2lab_mmu::Stage2Leaf;
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -252,7 +252,14 @@ fn vmas_over_bar<'a>(record: &'a Record, look: &Decoded, device: &str) -> Vec<&'
     let told = || record.vmas.iter().filter(of);
     let before = told().filter(|flags| flags.step <= look.step).max_by_key(|flags| flags.step);
     let told = before.or_else(|| told().min_by_key(|flags| flags.step));
-    let over_bar = |vma: &&Vma| vma.offset >> VFIO_REGION_SHIFT == u64::from(bar.index);
+    // Until vfio-pci faulted pages in one by one, it put the physical address where the region had been (Linux 6.1
+    // drivers/vfio/pci/vfio_pci_core.c, vfio_pci_core_mmap rewrites vm_pgoff; 6.12 does not). Where only the region tells,
+    // devices with BARs of one size share their VMAs; then all of them must be flagged alike.
+    let in_bar = |vma: &Vma| bar.start <= vma.offset && vma.offset - bar.start < bar.size;
+    let in_region = |vma: &Vma| {
+        vma.offset >> VFIO_REGION_SHIFT == u64::from(bar.index) && vma.end.saturating_sub(vma.start) <= bar.size
+    };
+    let over_bar = |vma: &&Vma| in_bar(vma) || in_region(vma);
     told.map(|flags| flags.vmas.iter().filter(over_bar).collect()).unwrap_or_default()
 }
 
