@@ -11,6 +11,7 @@ use crate::{
         log::{EventLog, Writer},
         signals::Interruption,
         slots::Slots,
+        stages::Deadlines,
     },
     show::{
         progress::{Display, Mode},
@@ -176,7 +177,15 @@ async fn carry_out(
     let jobs = arguments.jobs.map_or(slots.count(), usize::from);
     let launcher = Launcher::start().map_err(Failure::io("cannot start"))?;
     let columns = Columns { key: cells.iter().map(|cell| cell.key.len()).max().unwrap_or_default() };
-    let run = Run { folder: folder.clone(), log, images, slots, launcher, interruption };
+    let run = Run {
+        folder: folder.clone(),
+        log,
+        images,
+        slots,
+        launcher,
+        interruption,
+        deadlines: Deadlines::default(),
+    };
     let human = arguments.format == Format::Human;
     let paint = context.paint();
     let ended = |key: &str| {

@@ -7,7 +7,7 @@ use super::{
 use rustix::fd::{AsRawFd, OwnedFd};
 use serde::Serialize;
 use serde_json::{Value, json};
-use std::{io, process::Stdio};
+use std::{io, process::Stdio, time::Duration};
 use tokio::net::UnixStream;
 
 /// Property that makes QEMU sign pointers by a fast hash instead of QARMA: a host boots in two thirds of the time.
@@ -48,10 +48,18 @@ pub async fn argument(
     launcher: &Launcher,
     qemu: std::process::Command,
     model: &str,
+    deadline: Duration,
 ) -> Result<String, CpuError> {
-    let (mut process, mut qmp) = ask(launcher, qemu).await?;
+    let (mut process, channel) = start(launcher, qemu).await?;
+    let argument = ask(channel, model, deadline).await;
+    process.kill().await?;
+    argument
+}
+
+async fn ask(channel: UnixStream, model: &str, deadline: Duration) -> Result<String, CpuError> {
+    let mut qmp = Qmp::connect(channel, deadline).await?;
     let expansion = qmp.execute(ExpandModel(json!({"type": "full", "model": {"name": model}}))).await;
-    let argument = match expansion {
+    match expansion {
         Ok(answer) if answer.pointer(&format!("/model/props/{FAST_PAUTH}")).is_some() => {
             Ok(format!("{model},{FAST_PAUTH}=on"))
         }
@@ -63,13 +71,14 @@ pub async fn argument(
             Err(CpuError::Unknown { name: model.to_owned(), known })
         }
         Err(error) => Err(error.into()),
-    };
-    process.kill().await?;
-    argument
+    }
 }
 
 /// A QEMU without a machine, for questions.
-async fn ask(launcher: &Launcher, mut qemu: std::process::Command) -> Result<(Process, Qmp), CpuError> {
+async fn start(
+    launcher: &Launcher,
+    mut qemu: std::process::Command,
+) -> Result<(Process, UnixStream), CpuError> {
     let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
     ours.set_nonblocking(true)?;
     let theirs = OwnedFd::from(theirs);
@@ -86,5 +95,5 @@ async fn ask(launcher: &Launcher, mut qemu: std::process::Command) -> Result<(Pr
     qemu.arg(format!("socket,id=qmp,fd={}", theirs.as_raw_fd()));
     qemu.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let process = launcher.launch(qemu, vec![theirs]).await?;
-    Ok((process, Qmp::connect(UnixStream::from_std(ours)?).await?))
+    Ok((process, UnixStream::from_std(ours)?))
 }

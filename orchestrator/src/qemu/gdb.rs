@@ -13,7 +13,6 @@ use tokio::{
     time::timeout,
 };
 
-const ANSWER: Duration = Duration::from_secs(10);
 /// Longest packet that the stub may send, bytes after unescaping. QEMU's own limit is 4 KiB.
 const MAX_PACKET: usize = 64 * 1024;
 /// Longest description of the registers that is read, bytes over all its files; QEMU 10.0 has 60 KB.
@@ -24,8 +23,8 @@ const REGISTER: usize = 8;
 pub enum GdbError {
     #[error("gdbstub channel: {0}")]
     Io(#[from] io::Error),
-    #[error("the gdbstub has not answered `{0}` in {ANSWER:?}")]
-    Silent(String),
+    #[error("the gdbstub has not answered `{request}` in {deadline:?}")]
+    Silent { request: String, deadline: Duration },
     #[error("the gdbstub answers `{request}` with `{answer}`")]
     Answer { request: String, answer: String },
     #[error("the gdbstub's packet is longer than {MAX_PACKET} bytes")]
@@ -41,13 +40,16 @@ pub struct Gdb {
     registers: HashMap<String, u32>,
     /// The vCPU that the stub reads from.
     selected: Option<u32>,
+    /// How long the stub may take for one answer.
+    deadline: Duration,
 }
 
 impl Gdb {
-    /// Attaches and learns the registers' numbers.
-    pub async fn connect(stream: UnixStream) -> Result<Self, GdbError> {
+    /// Attaches and learns the registers' numbers. Each answer of the stub may take until `deadline`.
+    pub async fn connect(stream: UnixStream, deadline: Duration) -> Result<Self, GdbError> {
         let (read, write) = stream.into_split();
-        let mut gdb = Self { read: BufReader::new(read), write, registers: HashMap::new(), selected: None };
+        let mut gdb =
+            Self { read: BufReader::new(read), write, registers: HashMap::new(), selected: None, deadline };
         gdb.ask("qSupported:xmlRegisters=aarch64").await?;
         gdb.registers = gdb.describe().await?;
         Ok(gdb)
@@ -116,10 +118,15 @@ impl Gdb {
 
     async fn ask(&mut self, request: &str) -> Result<Vec<u8>, GdbError> {
         let sum = request.bytes().fold(0u8, u8::wrapping_add);
-        self.write.write_all(format!("${request}#{sum:02x}").as_bytes()).await?;
-        let answer = timeout(ANSWER, self.packet()).await.map_err(|_| GdbError::Silent(request.into()))??;
-        self.write.write_all(b"+").await?;
-        Ok(answer)
+        let deadline = self.deadline;
+        let exchange = async {
+            self.write.write_all(format!("${request}#{sum:02x}").as_bytes()).await?;
+            let answer = self.packet().await?;
+            self.write.write_all(b"+").await?;
+            Ok(answer)
+        };
+        let silent = |_| GdbError::Silent { request: request.into(), deadline };
+        timeout(deadline, exchange).await.map_err(silent)?
     }
 
     /// The next packet, with escapes and run lengths undone.
@@ -216,6 +223,7 @@ mod tests {
                 write,
                 registers: HashMap::from([("r".into(), 1)]),
                 selected: None,
+                deadline: Duration::from_secs(10),
             },
             theirs,
         )

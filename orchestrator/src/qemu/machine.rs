@@ -7,10 +7,11 @@ use super::{
     process::{Launcher, Process},
     qmp::{Qmp, QmpError},
 };
+use crate::run::stages::Deadlines;
 use rustix::fd::{AsRawFd, OwnedFd};
 use s2lab_model::scenario::{self, DeviceModel};
-use std::{collections::BTreeMap, fs::File, io, path::Path, process::Stdio};
-use tokio::net::UnixStream;
+use std::{collections::BTreeMap, fs::File, io, path::Path, process::Stdio, time::Duration};
+use tokio::{net::UnixStream, time::timeout};
 
 #[derive(Debug, thiserror::Error)]
 pub enum MachineError {
@@ -22,6 +23,10 @@ pub enum MachineError {
     Qmp(#[from] QmpError),
     #[error(transparent)]
     Gdb(#[from] GdbError),
+    #[error("QEMU and its gdbstub did not come up in {0:?}")]
+    Silent(Duration),
+    #[error("{what}; and {left}")]
+    Left { what: Box<MachineError>, left: io::Error },
 }
 
 /// What the machine is made of, beside the files.
@@ -36,6 +41,7 @@ pub struct Parts<'a> {
     pub kernel_arguments: &'a str,
     /// Where QEMU's own messages go.
     pub log: File,
+    pub deadlines: Deadlines,
 }
 
 /// The emulated host, powered but not running.
@@ -86,11 +92,20 @@ impl Machine {
         let mut command = parts.qemu;
         let log = parts.log.try_clone().map_err(MachineError::Start)?;
         command.args(&arguments).stdin(Stdio::null()).stdout(log).stderr(parts.log);
-        let process = launcher.launch(command, inherit).await.map_err(MachineError::Start)?;
+        let mut process = launcher.launch(command, inherit).await.map_err(MachineError::Start)?;
+        let (qmp, gdb) = match attach(qmp.1, gdb.1, parts.deadlines).await {
+            Ok(attached) => attached,
+            Err(what) => {
+                return Err(match process.kill().await {
+                    Ok(()) => what,
+                    Err(left) => MachineError::Left { what: Box::new(what), left },
+                });
+            }
+        };
         Ok(Self {
             process,
-            qmp: Qmp::connect(qmp.1).await?,
-            gdb: Gdb::connect(gdb.1).await?,
+            qmp,
+            gdb,
             console: console.1,
             agent: agent.1,
             ram: HostRam { memory: ram.1, start: RAM_START },
@@ -98,6 +113,12 @@ impl Machine {
             arguments,
         })
     }
+}
+
+async fn attach(qmp: UnixStream, gdb: UnixStream, deadlines: Deadlines) -> Result<(Qmp, Gdb), MachineError> {
+    let both =
+        async { Ok((Qmp::connect(qmp, deadlines.qmp).await?, Gdb::connect(gdb, deadlines.gdb).await?)) };
+    timeout(deadlines.attach, both).await.map_err(|_| MachineError::Silent(deadlines.attach))?
 }
 
 fn pci<'a>(name: &'a str, model: DeviceModel, (fd, memory): &(i32, SharedMemory)) -> PciDevice<'a> {

@@ -23,8 +23,6 @@ use tokio::{
 
 /// Longest line that QEMU may send, bytes; `query-qmp-schema` is its longest answer, 0.3 MB in QEMU 10.0.
 const MAX_LINE: u64 = 4 << 20;
-/// QEMU answers a command from its main loop, at once; this is for a machine that swaps.
-const ANSWER: Duration = Duration::from_secs(20);
 const EVENTS: usize = 256;
 
 #[derive(Debug, thiserror::Error)]
@@ -39,8 +37,8 @@ pub enum QmpError {
     Refused { command: &'static str, class: String, description: String },
     #[error("QEMU's answer to `{command}` is not what its schema says: {why}")]
     Answer { command: &'static str, why: String },
-    #[error("QEMU has not answered `{0}` in {ANSWER:?}")]
-    Silent(&'static str),
+    #[error("QEMU has not answered `{command}` in {deadline:?}")]
+    Silent { command: &'static str, deadline: Duration },
 }
 
 /// An event by name; the schema changes from release to release, so nothing more is assumed.
@@ -98,14 +96,17 @@ pub struct Qmp {
     waiters: Waiters,
     events: broadcast::Sender<QmpEvent>,
     version: QemuVersion,
+    /// How long QEMU may take for one answer.
+    deadline: Duration,
 }
 
 impl Qmp {
-    /// Reads the greeting and leaves negotiation mode.
-    pub async fn connect(stream: UnixStream) -> Result<Self, QmpError> {
+    /// Reads the greeting and leaves negotiation mode. Each answer of QEMU may take until `deadline`.
+    pub async fn connect(stream: UnixStream, deadline: Duration) -> Result<Self, QmpError> {
         let (read, write) = stream.into_split();
         let mut read = BufReader::new(read);
-        let greeting = timeout(ANSWER, line(&mut read)).await.map_err(|_| QmpError::Silent("greeting"))??;
+        let greeting = timeout(deadline, line(&mut read)).await;
+        let greeting = greeting.map_err(|_| QmpError::Silent { command: "greeting", deadline })??;
         let greeting = greeting.ok_or(QmpError::Closed("greeting"))?;
         let version = serde_json::from_slice::<Message>(&greeting)
             .map_err(|e| QmpError::Protocol(e.to_string()))?
@@ -116,7 +117,7 @@ impl Qmp {
         let waiters: Waiters = Arc::new(Mutex::new(Some(HashMap::new())));
         let (events, _) = broadcast::channel(EVENTS);
         tokio::spawn(receive(read, Arc::clone(&waiters), events.clone()));
-        let mut qmp = Self { write, next: 0, waiters, events, version };
+        let mut qmp = Self { write, next: 0, waiters, events, version, deadline };
         qmp.execute(qapi::qmp::qmp_capabilities { enable: None }).await?;
         Ok(qmp)
     }
@@ -137,14 +138,20 @@ impl Qmp {
         let (answer, answered) = oneshot::channel();
         lock(&self.waiters).as_mut().ok_or(QmpError::Closed(name))?.insert(id, answer);
         let text = json!({"execute": name, "arguments": command, "id": id}).to_string() + "\n";
-        self.write.write_all(text.as_bytes()).await?;
-        match timeout(ANSWER, answered).await {
-            Err(_) => Err(QmpError::Silent(name)),
-            Ok(Err(_)) => Err(QmpError::Closed(name)),
-            Ok(Ok(Err(Refusal { class, desc }))) => {
+        let exchange = async {
+            self.write.write_all(text.as_bytes()).await?;
+            Ok::<_, io::Error>(answered.await)
+        };
+        let deadline = self.deadline;
+        match timeout(deadline, exchange)
+            .await
+            .map_err(|_| QmpError::Silent { command: name, deadline })??
+        {
+            Err(_) => Err(QmpError::Closed(name)),
+            Ok(Err(Refusal { class, desc })) => {
                 Err(QmpError::Refused { command: name, class, description: desc })
             }
-            Ok(Ok(Ok(value))) => serde_json::from_value(value)
+            Ok(Ok(value)) => serde_json::from_value(value)
                 .map_err(|e| QmpError::Answer { command: name, why: e.to_string() }),
         }
     }

@@ -5,7 +5,7 @@ use super::{
     images::{Images, KernelFiles},
     link::{Heard, Link},
     log::EventLog,
-    stages::{Stages, Stop},
+    stages::{Deadlines, Stages, Stop},
     steps::Hands,
 };
 use crate::qemu::{
@@ -22,17 +22,13 @@ use s2lab_model::{
 use std::{collections::BTreeMap, fs::File, io, path::Path, time::Duration};
 use tokio::{io::AsyncReadExt, net::UnixStream, sync::mpsc, task::JoinHandle, time::timeout};
 
-/// How long the rest of a crash is waited for once its first line is there.
-const DRAIN: Duration = Duration::from_secs(3);
-/// How long an ended machine's console may take to be read to its end.
-const CONSOLE_END: Duration = Duration::from_secs(2);
-
 /// What all cells of a run share.
 pub struct Shared<'a> {
     pub launcher: &'a Launcher,
     pub images: &'a Images,
     /// Where table pages are kept.
     pub raw: &'a Path,
+    pub deadlines: Deadlines,
 }
 
 /// Carries out a cell. Whatever happens, no process is left when this returns, and the log says how it ended.
@@ -64,6 +60,7 @@ async fn attempt(
     cancelled: impl Future<Output = ()>,
 ) -> Result<(), Stop> {
     let log = stages.log().clone();
+    let deadlines = shared.deadlines;
     stages.enter(Stage::Prepare);
     let nonce = random().map_err(|e| Stop::lab(format!("no random numbers: {e}")))?;
     let machine = start(shared, planned, kernel, folder, nonce).await?;
@@ -94,6 +91,7 @@ async fn attempt(
         link,
         raw: shared.raw,
         nonce,
+        deadlines,
         around: Surroundings {
             ram: vec![RAM_START..RAM_START + ram.memory.size()],
             devices: BTreeMap::new(),
@@ -112,10 +110,10 @@ async fn attempt(
     drop(hands);
     // After the final record nothing counts, and a host powers off for seconds. One that crashes has more to say.
     if outcome.as_ref().is_err_and(|stop| stop.cause == StopCause::Kernel) {
-        let _ = timeout(DRAIN, process.wait()).await;
+        let _ = timeout(deadlines.drain, process.wait()).await;
     }
     process.kill().await.map_err(|e| Stop::lab(format!("after the cell: {e}")))?;
-    finish_console(&mut reader, &mut troubles, &mut outcome).await;
+    finish_console(&mut reader, &mut troubles, &mut outcome, deadlines.rest).await;
     hearer.abort();
     // Not before it is gone may the cell's last event be written.
     let _ = hearer.await;
@@ -127,8 +125,9 @@ async fn finish_console(
     reader: &mut JoinHandle<()>,
     troubles: &mut mpsc::Receiver<Stop>,
     outcome: &mut Result<(), Stop>,
+    rest: Duration,
 ) {
-    if timeout(CONSOLE_END, &mut *reader).await.is_err() {
+    if timeout(rest, &mut *reader).await.is_err() {
         reader.abort();
         let _ = reader.await;
     }
@@ -151,8 +150,9 @@ async fn start(
 ) -> Result<Machine, Stop> {
     let images = shared.images;
     let host = &planned.scenario.host;
-    let cpu =
-        cpu::argument(shared.launcher, images.qemu(), &host.cpu).await.map_err(|error| Stop::cpu(&error))?;
+    let cpu = cpu::argument(shared.launcher, images.qemu(), &host.cpu, shared.deadlines.qmp)
+        .await
+        .map_err(|error| Stop::cpu(&error))?;
     let initramfs =
         images.initramfs(kernel).map_err(|e| Stop::lab(format!("cannot make the host's initramfs: {e}")))?;
     let log = File::create(folder.join("qemu.log")).map_err(|e| Stop::disk(folder, e))?;
@@ -164,6 +164,7 @@ async fn start(
         initramfs,
         kernel_arguments: &kernel_arguments(nonce),
         log,
+        deadlines: shared.deadlines,
     };
     Machine::start(shared.launcher, parts).await.map_err(|error| {
         let said = std::fs::read_to_string(folder.join("qemu.log")).unwrap_or_default();

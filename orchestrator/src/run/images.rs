@@ -42,7 +42,7 @@ pub struct KernelFiles {
     pub image: PathBuf,
     pub sha256: String,
     /// A cpio archive.
-    modules: PathBuf,
+    pub modules: PathBuf,
     /// Version of the package that it comes from.
     pub package: Option<String>,
 }
@@ -58,6 +58,17 @@ pub struct Images {
 }
 
 impl Images {
+    /// From parts that are there already. `kernels` go by the names that they have in the plan.
+    pub fn from_parts(
+        qemu: Qemu,
+        userland: Userland,
+        agent: Agent,
+        guest_kernel: Kernel,
+        kernels: BTreeMap<String, KernelFiles>,
+    ) -> Self {
+        Self { qemu, userland, agent, guest_kernel, kernels }
+    }
+
     /// Gathers what `cells` need. `checkout` is where the agent's source lies.
     pub async fn gather(
         store: &Store,

@@ -20,6 +20,7 @@ use log::EventLog;
 use s2lab_model::event::{CellEnd, Event, PlannedCell, Stage, StopCause};
 use signals::Interruption;
 use slots::Slots;
+use stages::Deadlines;
 use std::{io, sync::Arc};
 use tokio::task::JoinSet;
 
@@ -31,6 +32,7 @@ pub struct Run {
     pub slots: Slots,
     pub launcher: Launcher,
     pub interruption: Interruption,
+    pub deadlines: Deadlines,
 }
 
 impl Run {
@@ -84,7 +86,8 @@ impl Run {
             () = self.interruption.interrupted() => return Ok(()),
         };
         let raw = self.folder.raw();
-        let shared = Shared { launcher: &self.launcher, images: &self.images, raw: &raw };
+        let shared =
+            Shared { launcher: &self.launcher, images: &self.images, raw: &raw, deadlines: self.deadlines };
         cell::run(&shared, cell, kernel, &folder, log, self.interruption.interrupted()).await;
         Ok(())
     }

@@ -10,19 +10,52 @@ use s2lab_model::event::{Event, Stage, StopCause};
 use s2lab_protocol::{FailureKind, GuestEnd};
 use std::{io, path::Path, time::Duration};
 
-/// Deadlines of single waits. They are an order of magnitude above what two slow cores need.
-pub mod deadline {
-    use super::Duration;
+/// How long each single wait of a cell may take. [`Deadlines::default`] is an order of magnitude above what two slow cores
+/// need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deadlines {
+    /// Until QEMU has greeted, and its gdbstub has described the registers.
+    pub attach: Duration,
+    /// One QMP command: QEMU answers from its main loop, at once; this is for a machine that swaps.
+    pub qmp: Duration,
+    /// One request to the gdbstub.
+    pub gdb: Duration,
     /// From the host's first instruction to its agent's hello.
-    pub const HOST_BOOT: Duration = Duration::from_secs(120);
-    pub const BIND: Duration = Duration::from_secs(30);
+    pub host_boot: Duration,
+    pub bind: Duration,
     /// From the start of the VMM to the guest's hello.
-    pub const GUEST_BOOT: Duration = Duration::from_secs(180);
+    pub guest_boot: Duration,
     /// A request that costs the agent some system calls.
-    pub const REQUEST: Duration = Duration::from_secs(30);
+    pub request: Duration,
     /// A store step: one stage-2 fault costs 0.25 ms, a BAR of 1 GiB in 4 KiB pages about 70 s.
-    pub const STORE: Duration = Duration::from_secs(300);
-    pub const SHUT_DOWN: Duration = Duration::from_secs(30);
+    pub store: Duration,
+    /// All stops of one look.
+    pub look: Duration,
+    pub shut_down: Duration,
+    /// The rest of a crash, once its first line is there.
+    pub drain: Duration,
+    /// What an ended machine has said and nobody has read yet.
+    pub rest: Duration,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        Self {
+            attach: seconds(60),
+            qmp: seconds(20),
+            gdb: seconds(10),
+            host_boot: seconds(120),
+            bind: seconds(30),
+            guest_boot: seconds(180),
+            request: seconds(30),
+            store: seconds(300),
+            look: seconds(60),
+            shut_down: seconds(30),
+            drain: seconds(3),
+            rest: seconds(2),
+        }
+    }
 }
 
 /// The stages of one attempt, written to the log as they come.

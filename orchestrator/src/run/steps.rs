@@ -5,7 +5,7 @@ use super::{
     link::{Link, LinkError},
     log::EventLog,
     look::{self, Eyes, Target},
-    stages::{Stages, Stop, deadline},
+    stages::{Deadlines, Stages, Stop},
 };
 use crate::qemu::{
     argv::{device_id, port_address},
@@ -41,6 +41,7 @@ pub(super) struct Hands<'a> {
     pub(super) link: Link,
     pub(super) raw: &'a Path,
     pub(super) nonce: u64,
+    pub(super) deadlines: Deadlines,
     /// What the host has told of itself so far.
     pub(super) around: Surroundings,
 }
@@ -72,7 +73,7 @@ impl Hands<'_> {
 
     async fn boot(&mut self) -> Result<(), Stop> {
         self.qmp.execute(qapi::qmp::cont {}).await?;
-        let hello = self.link.hello(&Peer::Host, deadline::HOST_BOOT).await?;
+        let hello = self.link.hello(&Peer::Host, self.deadlines.host_boot).await?;
         self.log.event(Event::HostUp { release: hello.release, page_size: hello.page_size });
         Ok(())
     }
@@ -86,7 +87,7 @@ impl Hands<'_> {
                 AssignDriver::VfioPci => "vfio-pci".to_owned(),
             };
             let request = Request::Bind { device: device.clone(), port: port_address(index), driver };
-            let bound = match self.ask(&Peer::Host, request, "bind", deadline::BIND).await? {
+            let bound = match self.ask(&Peer::Host, request, "bind", self.deadlines.bind).await? {
                 Reply::Bound(bound) => bound,
                 other => return Err(wrong(Peer::Host, "bind", &other)),
             };
@@ -136,11 +137,14 @@ impl Hands<'_> {
         let memory_mib = u32::try_from(guest.memory.0 >> 20)
             .map_err(|_| Stop::lab(format!("guest {name} has {} of memory", guest.memory)))?;
         let spec = GuestSpec { name: name.to_owned(), memory_mib, cpus: GUEST_CPUS, devices };
-        match self.ask(&Peer::Host, Request::StartGuest(spec), "start a guest", deadline::REQUEST).await? {
+        match self
+            .ask(&Peer::Host, Request::StartGuest(spec), "start a guest", self.deadlines.request)
+            .await?
+        {
             Reply::GuestStarted { .. } => {}
             other => return Err(wrong(Peer::Host, "start a guest", &other)),
         }
-        let hello = self.link.hello(&Peer::Guest(name.to_owned()), deadline::GUEST_BOOT).await?;
+        let hello = self.link.hello(&Peer::Guest(name.to_owned()), self.deadlines.guest_boot).await?;
         let up =
             Event::GuestUp { guest: name.to_owned(), release: hello.release, page_size: hello.page_size };
         self.log.event(up);
@@ -160,7 +164,7 @@ impl Hands<'_> {
                 bytes: step.bytes.0,
                 seed,
             };
-            let result = match self.ask(&peer, Request::Store(spec), "store", deadline::STORE).await? {
+            let result = match self.ask(&peer, Request::Store(spec), "store", self.deadlines.store).await? {
                 Reply::Stored(result) => result,
                 other => return Err(wrong(peer, "store", &other)),
             };
@@ -207,7 +211,7 @@ impl Hands<'_> {
     async fn look_at(&mut self, index: usize, step: &LookStep, guest: &str) -> Result<(), Stop> {
         let peer = Peer::Guest(guest.to_owned());
         let nonce = random().map_err(|e| Stop::lab(format!("no random numbers: {e}")))?;
-        let mappings = match self.ask(&peer, Request::Hold { nonce }, "hold", deadline::REQUEST).await? {
+        let mappings = match self.ask(&peer, Request::Hold { nonce }, "hold", self.deadlines.request).await? {
             Reply::Held { mappings, .. } => mappings,
             other => return Err(wrong(peer, "hold", &other)),
         };
@@ -215,7 +219,7 @@ impl Hands<'_> {
         let eyes = Eyes { qmp: self.qmp, gdb: self.gdb, ram: self.ram };
         let look = look::look(eyes, target, &self.around, self.raw).await?;
         self.log.event(Event::Look(look));
-        match self.ask(&peer, Request::Release, "release", deadline::REQUEST).await? {
+        match self.ask(&peer, Request::Release, "release", self.deadlines.request).await? {
             Reply::Released => Ok(()),
             other => Err(wrong(peer, "release", &other)),
         }
@@ -223,11 +227,11 @@ impl Hands<'_> {
 
     async fn vma_flags(&mut self, index: usize, name: &str, guest: &Guest) -> Result<(), Stop> {
         let request = Request::VmaFlags { guest: name.to_owned() };
-        let vmas = match self.ask(&Peer::Host, request, "read the VMAs of the VMM", deadline::REQUEST).await?
-        {
-            Reply::VmaFlags { vmas } => vmas,
-            other => return Err(wrong(Peer::Host, "read the VMAs of the VMM", &other)),
-        };
+        let vmas =
+            match self.ask(&Peer::Host, request, "read the VMAs of the VMM", self.deadlines.request).await? {
+                Reply::VmaFlags { vmas } => vmas,
+                other => return Err(wrong(Peer::Host, "read the VMAs of the VMM", &other)),
+            };
         for device in guest.assign.keys() {
             let (guest, device, vmas) = (name.to_owned(), device.clone(), vmas.clone());
             self.log.event(Event::VmaFlags { step: index, guest, device, vmas });
@@ -241,7 +245,7 @@ impl Hands<'_> {
         let owner = guests.find(|(_, guest)| guest.assign.contains_key(device));
         let (guest, _) = owner.ok_or_else(|| Stop::lab(format!("`{device}` belongs to no guest")))?;
         let request = Request::Reset { guest: guest.clone(), device: device.clone() };
-        match self.ask(&Peer::Host, request, "reset a device", deadline::REQUEST).await? {
+        match self.ask(&Peer::Host, request, "reset a device", self.deadlines.request).await? {
             Reply::ResetDone { method } => {
                 self.log.event(Event::Reset { step: index, device: device.clone(), method })
             }
@@ -254,7 +258,7 @@ impl Hands<'_> {
         let peer = Peer::Guest(step.guest.clone());
         let address = self.guest_address(&step.guest, &step.device)?;
         let request = Request::Unaligned { address, map: step.map, offset: PROBE_OFFSET };
-        let outcome = match self.link.ask(&peer, request, "probe", deadline::REQUEST).await {
+        let outcome = match self.link.ask(&peer, request, "probe", self.deadlines.request).await {
             Ok(Reply::Unaligned { outcome }) => ProbeOutcome::Answered(outcome),
             Ok(other) => return Err(wrong(peer, "probe", &other)),
             // What the store was to find out; see `wc` in docs/architecture.md.
@@ -274,9 +278,9 @@ impl Hands<'_> {
     async fn shut_down(&mut self) -> Result<(), Stop> {
         for guest in self.planned.scenario.guests.keys() {
             let request = Request::StopGuest { guest: guest.clone() };
-            self.ask(&Peer::Host, request, "stop a guest", deadline::SHUT_DOWN).await?;
+            self.ask(&Peer::Host, request, "stop a guest", self.deadlines.shut_down).await?;
         }
-        let reply = self.ask(&Peer::Host, Request::Finish, "finish", deadline::SHUT_DOWN).await?;
+        let reply = self.ask(&Peer::Host, Request::Finish, "finish", self.deadlines.shut_down).await?;
         let answered = self.link.host_answered();
         match reply {
             Reply::Finished(FinalRecord { answered: said }) if said == answered => Ok(()),

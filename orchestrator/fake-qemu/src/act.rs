@@ -1,0 +1,76 @@
+//! What the script does to the whole machine.
+
+use crate::{machine::Machine, script::Act};
+use rustix::process::{Signal, getpid, kill_process, setsid};
+use std::{
+    io::Write,
+    os::unix::process::CommandExt,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+/// How long a process that stays would stay: longer than any test.
+const STAYS: &str = "600";
+
+impl Machine {
+    /// Does what concerns the machine; an act that concerns the channel it comes up on is returned.
+    pub(crate) fn perform(&self, act: Act) -> Option<Act> {
+        match act {
+            Act::Exit(code) => std::process::exit(code),
+            Act::Signal(number) => {
+                if let Some(signal) = Signal::from_named_raw(number) {
+                    // A signal to oneself cannot be refused.
+                    let _ = kill_process(getpid(), signal);
+                }
+            }
+            Act::IgnoreTerm => ignore_term(),
+            Act::Child => stay(false),
+            Act::Daemon => stay(true),
+            Act::Wait(ms) => std::thread::sleep(Duration::from_millis(ms)),
+            Act::Print(text) => self.print(format!("{text}\r\n").as_bytes()),
+            Act::Flood(bytes) => self.flood(bytes),
+            Act::CloseConsole => self.close_console(),
+            Act::MuteConsole => self.lock().muted = true,
+            Act::Register(name, value) => drop(self.lock().registers.insert(name, value)),
+            Act::BarLeaf(bits) => self.lock().bar_leaf = Some(bits),
+            Act::RamLeaf(bits) => self.lock().ram_leaf = Some(bits),
+            Act::Poke { address, word } => self.lock().pokes.push((address, word)),
+            Act::Misplace(bytes) => self.lock().misplaced = bytes,
+            Act::OtherFlags => self.lock().other_flags = true,
+            other => return Some(other),
+        }
+        None
+    }
+
+    fn flood(&self, bytes: u64) {
+        let Some(mut console) = self.console() else { return };
+        std::thread::spawn(move || {
+            let line = [&[b'x'; 1023][..], b"\n"].concat().repeat(64);
+            let mut left = bytes;
+            while left > 0 && console.write_all(&line).is_ok() {
+                left = left.saturating_sub(line.len() as u64);
+            }
+        });
+    }
+}
+
+fn stay(leave: bool) {
+    let mut command = Command::new("sleep");
+    command.arg(STAYS).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    if leave {
+        // SAFETY: setsid is async-signal-safe.
+        unsafe { command.pre_exec(|| Ok(setsid().map(drop)?)) };
+    }
+    if let Err(why) = command.spawn() {
+        eprintln!("fake-qemu: cannot start sleep: {why}");
+    }
+}
+
+fn ignore_term() {
+    unsafe extern "C" {
+        fn signal(number: i32, handler: usize) -> usize;
+    }
+    const SIG_IGN: usize = 1;
+    // SAFETY: signal(2) with SIG_IGN installs no code.
+    unsafe { signal(Signal::TERM.as_raw(), SIG_IGN) };
+}

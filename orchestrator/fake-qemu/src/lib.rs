@@ -1,0 +1,63 @@
+//! A stand-in for QEMU with an emulated host in it. It takes the command line that s2lab gives to QEMU and serves the
+//! descriptors in it: QMP, the gdbstub, the console and the host's agent. Behind them is no machine, but enough of one that a
+//! run passes by s2lab's own judgement: the BARs' files hold what guests store, and the RAM holds true page tables.
+//!
+//! What a real QEMU, kernel or agent does wrong once in a thousand runs, this one does whenever its [`script`] says so.
+
+mod act;
+mod agent;
+mod argv;
+mod gdb;
+mod machine;
+mod memory;
+mod qmp;
+pub mod script;
+pub mod tables;
+
+use machine::Machine;
+use script::{Moment, Script};
+use std::{io, process::ExitCode, sync::Arc, thread};
+
+/// Names the file with the script. Without it everything goes well.
+pub const SCRIPT: &str = "FAKE_QEMU_SCRIPT";
+
+/// Why there is nothing to play.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("the command line: {0}")]
+    Arguments(String),
+    #[error("the script {path}: {why}")]
+    Script { path: String, why: String },
+    #[error("{what}: {why}")]
+    Io { what: String, why: io::Error },
+}
+
+/// Plays until it is killed, or ends as the script says.
+pub fn main() -> ExitCode {
+    match play() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("fake-qemu: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn play() -> Result<(), Error> {
+    let options = argv::Options::parse(std::env::args().skip(1))?;
+    let script = match std::env::var(SCRIPT) {
+        Ok(path) => Script::read(&path)?,
+        Err(_) => Script::default(),
+    };
+    let machine = Arc::new(Machine::new(options, script)?);
+    if !machine.options.questions {
+        machine.trouble(&Moment::Start);
+        let (gdb, served) = (machine.channel("gdb")?, Arc::clone(&machine));
+        thread::spawn(move || gdb::serve(&served, gdb));
+    }
+    qmp::serve(&machine, machine.channel("qmp")?);
+    // QEMU does not end because nobody talks to it any more.
+    loop {
+        thread::park();
+    }
+}

@@ -1,0 +1,154 @@
+//! What there is of the machine: whether it runs, its console, its memory, and what its script still has in store.
+
+use crate::{
+    Error,
+    argv::Options,
+    memory::{Memory, RAM},
+    script::{Act, Moment, Script, Trouble},
+    tables,
+};
+use std::{
+    collections::BTreeMap,
+    io::Write,
+    os::{
+        fd::{FromRawFd, OwnedFd},
+        unix::net::UnixStream,
+    },
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+};
+
+pub(crate) struct Machine {
+    pub(crate) options: Options,
+    pub(crate) series: bool,
+    pub(crate) ram: Option<Memory>,
+    /// By the devices' names.
+    pub(crate) bars: BTreeMap<String, Memory>,
+    troubles: Mutex<Vec<Trouble>>,
+    console: Mutex<Option<UnixStream>>,
+    pub(crate) state: Mutex<State>,
+    changed: Condvar,
+}
+
+/// What changes while the machine runs.
+#[derive(Default)]
+pub(crate) struct State {
+    pub(crate) running: bool,
+    /// The first `cont` has come.
+    pub(crate) booted: bool,
+    /// Registers of the vCPU that runs the held guest, if one is held.
+    pub(crate) held: Option<BTreeMap<String, u64>>,
+    /// How often the machine was stopped since the guest is held.
+    pub(crate) stops: u32,
+    /// What the script lays over these registers.
+    pub(crate) registers: BTreeMap<String, u64>,
+    pub(crate) bar_leaf: Option<u64>,
+    pub(crate) ram_leaf: Option<u64>,
+    pub(crate) pokes: Vec<(u64, u64)>,
+    pub(crate) misplaced: i64,
+    pub(crate) other_flags: bool,
+    pub(crate) muted: bool,
+}
+
+impl Machine {
+    pub(crate) fn new(options: Options, script: Script) -> Result<Self, Error> {
+        let open = |id: &str, start| {
+            let found = options.memories.get(id);
+            found.map(|(path, size)| Memory::open(path, *size, start)).transpose()
+        };
+        let ram = open("ram", RAM)?;
+        let mut bars = BTreeMap::new();
+        for name in options.devices.keys() {
+            let bar = open(&format!("bar-{name}"), 0)?;
+            let bar = bar.ok_or_else(|| Error::Arguments(format!("no memory for the BAR of {name}")))?;
+            bars.insert(name.clone(), bar);
+        }
+        let machine = Self {
+            series: script.series,
+            ram,
+            bars,
+            troubles: Mutex::new(script.troubles),
+            console: Mutex::new(None),
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            options,
+        };
+        if !machine.options.questions {
+            *lock(&machine.console) = Some(machine.channel("console")?);
+        }
+        Ok(machine)
+    }
+
+    /// The descriptor of the character device `id`. Each may be taken once.
+    pub(crate) fn channel(&self, id: &str) -> Result<UnixStream, Error> {
+        let number = self.options.channels.get(id);
+        let number = *number.ok_or_else(|| Error::Arguments(format!("no -chardev {id}")))?;
+        // SAFETY: s2lab hands the descriptor over for this use alone, and each is taken once.
+        let fd = unsafe { OwnedFd::from_raw_fd(number) };
+        // A child of ours must not keep a channel open.
+        let tied = rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC);
+        tied.map_err(|why| Error::Io { what: format!("-chardev {id}"), why: why.into() })?;
+        Ok(UnixStream::from(fd))
+    }
+
+    /// A moment has come: does what the script says of the whole machine, and returns the rest.
+    pub(crate) fn trouble(&self, moment: &Moment) -> Vec<Act> {
+        let mut due = vec![];
+        lock(&self.troubles).retain(|trouble| {
+            let now = match (&trouble.at, moment) {
+                (Moment::Gdb(start), Moment::Gdb(request)) => request.starts_with(start.as_str()),
+                (at, moment) => at == moment,
+            };
+            if now {
+                due.push(trouble.act.clone());
+            }
+            !now
+        });
+        due.into_iter().filter_map(|act| self.perform(act)).collect()
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+
+    pub(crate) fn set_running(&self, running: bool) {
+        let mut state = self.lock();
+        state.running = running;
+        state.booted |= running;
+        state.stops += u32::from(!running);
+        self.changed.notify_all();
+    }
+
+    /// A machine that is stopped does nothing.
+    pub(crate) fn wait_until_running(&self) {
+        let state = self.lock();
+        drop(self.changed.wait_while(state, |state| !state.running).unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Something on the console; lost if nobody listens, as with a real UART.
+    pub(crate) fn print(&self, bytes: &[u8]) {
+        if self.lock().muted {
+            return;
+        }
+        if let Some(console) = lock(&self.console).as_mut() {
+            let _ = console.write_all(bytes);
+        }
+    }
+
+    pub(crate) fn close_console(&self) {
+        lock(&self.console).take();
+    }
+
+    /// A second handle of the console.
+    pub(crate) fn console(&self) -> Option<UnixStream> {
+        lock(&self.console).as_ref()?.try_clone().ok()
+    }
+
+    pub(crate) fn bar_leaf(&self) -> u64 {
+        let plain = if self.series { tables::NORMAL_NC } else { tables::DEVICE };
+        self.lock().bar_leaf.unwrap_or(plain)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

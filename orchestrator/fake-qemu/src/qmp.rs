@@ -1,0 +1,150 @@
+//! QMP (QEMU docs/interop/qmp-spec), the commands that s2lab uses.
+
+use crate::{
+    agent,
+    machine::Machine,
+    script::{Act, Moment},
+    tables,
+};
+use serde_json::{Value, json};
+use std::{
+    io::{BufRead, BufReader, Write},
+    net::Shutdown,
+    os::unix::net::UnixStream,
+    sync::Arc,
+    thread,
+};
+
+/// Properties of the CPU models that there are.
+const CPUS: [&str; 2] = ["neoverse-v1", "neoverse-n1"];
+
+/// Serves until s2lab closes the channel, or the script does.
+pub(crate) fn serve(machine: &Arc<Machine>, channel: UnixStream) {
+    let Ok(reading) = channel.try_clone() else { return };
+    let mut qmp = Qmp { machine, channel };
+    let greeting = json!({"QMP": {
+        "version": {"qemu": {"micro": 2, "minor": 0, "major": 10}, "package": "fake"}, "capabilities": ["oob"],
+    }});
+    if !qmp.say("greeting", greeting) {
+        return;
+    }
+    for line in BufReader::new(reading).lines() {
+        let Ok(request) = line.map_err(drop).and_then(|line| serde_json::from_str(&line).map_err(drop))
+        else {
+            return;
+        };
+        if !qmp.answer(&request) {
+            return;
+        }
+    }
+}
+
+struct Qmp<'a> {
+    machine: &'a Arc<Machine>,
+    channel: UnixStream,
+}
+
+impl Qmp<'_> {
+    fn answer(&mut self, request: &Value) -> bool {
+        let command = request["execute"].as_str().unwrap_or_default();
+        let result = match command {
+            "qmp_capabilities" => Ok(json!({})),
+            "query-cpu-model-expansion" => expand(&request["arguments"]["model"]),
+            "query-cpu-definitions" => {
+                Ok(CPUS.iter().map(|name| json!({"name": name, "typename": name})).collect())
+            }
+            "query-status" => {
+                let running = self.machine.lock().running;
+                Ok(json!({"running": running, "status": if running { "running" } else { "paused" }}))
+            }
+            "query-pci" => Ok(self.pci()),
+            "stop" => {
+                self.machine.set_running(false);
+                self.event("STOP");
+                Ok(json!({}))
+            }
+            "cont" => {
+                let first = !self.machine.lock().booted;
+                self.machine.set_running(true);
+                self.event("RESUME");
+                if first {
+                    let machine = Arc::clone(self.machine);
+                    thread::spawn(move || agent::boot(&machine));
+                }
+                Ok(json!({}))
+            }
+            "quit" => std::process::exit(0),
+            _ => Err(("CommandNotFound", format!("The command {command} has not been found"))),
+        };
+        let answer = match result {
+            Ok(value) => json!({"return": value, "id": request["id"]}),
+            Err((class, desc)) => json!({"error": {"class": class, "desc": desc}, "id": request["id"]}),
+        };
+        self.say(command, answer)
+    }
+
+    /// Answers `command`, or does what the script says. False: the channel is at its end.
+    fn say(&mut self, command: &str, answer: Value) -> bool {
+        let of = if self.machine.options.questions { Moment::Question } else { Moment::Qmp };
+        let mut text = format!("{answer}\r\n");
+        for act in self.machine.trouble(&of(command.into())) {
+            match act {
+                Act::Hang => loop {
+                    thread::park();
+                },
+                Act::Close => {
+                    let _ = self.channel.shutdown(Shutdown::Both);
+                    return false;
+                }
+                Act::Ignore => text.clear(),
+                Act::Instead(other) => text = other,
+                Act::Before(first) => text = first + &text,
+                _ => eprintln!("fake-qemu: {act:?} says nothing about QMP"),
+            }
+        }
+        self.channel.write_all(text.as_bytes()).is_ok()
+    }
+
+    fn event(&mut self, name: &str) {
+        let event = json!({"event": name, "timestamp": {"seconds": 1, "microseconds": 0}});
+        // What follows finds out that nobody listens.
+        let _ = self.channel.write_all(format!("{event}\r\n").as_bytes());
+    }
+
+    /// Each device behind its root port.
+    fn pci(&self) -> Value {
+        let range = json!({"base": 0, "limit": 0});
+        let misplaced = self.machine.lock().misplaced;
+        let devices = (1..).zip(&self.machine.options.devices).map(|(bus, (name, slot))| {
+            let size = self.machine.bars.get(name).map_or(0, |bar| bar.size);
+            let address = tables::bar_pa(bus - 1).saturating_add_signed(misplaced);
+            let function = json!({
+                "bus": bus, "slot": 0, "function": 0, "class_info": {"class": 0x500, "desc": "RAM controller"},
+                "id": {"device": 0x1110, "vendor": 0x1af4}, "irq_pin": 1, "qdev_id": format!("dev-{name}"),
+                "regions": [
+                    {"bar": 0, "type": "memory", "address": 0x1000_0000, "size": 256, "prefetch": false, "mem_type_64": false},
+                    {"bar": 2, "type": "memory", "address": address, "size": size, "prefetch": true, "mem_type_64": true},
+                ],
+            });
+            json!({
+                "bus": 0, "slot": slot, "function": 0, "class_info": {"class": 0x604, "desc": "PCI bridge"},
+                "id": {"device": 0xc, "vendor": 0x1b36}, "irq_pin": 1, "qdev_id": format!("port-{name}"), "regions": [],
+                "pci_bridge": {
+                    "bus": {"number": 0, "secondary": bus, "subordinate": bus, "io_range": range,
+                        "memory_range": range, "prefetchable_range": range},
+                    "devices": [function],
+                },
+            })
+        });
+        json!([{"bus": 0, "devices": devices.collect::<Vec<_>>()}])
+    }
+}
+
+fn expand(model: &Value) -> Result<Value, (&'static str, String)> {
+    let name = model["name"].as_str().unwrap_or_default();
+    if !CPUS.contains(&name) {
+        return Err(("GenericError", format!("The CPU type '{name}' is not a recognized ARM CPU type")));
+    }
+    let props = if name == "neoverse-v1" { json!({"pauth-impdef": false}) } else { json!({}) };
+    Ok(json!({"model": {"name": name, "props": props}}))
+}

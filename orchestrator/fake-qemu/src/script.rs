@@ -1,0 +1,149 @@
+//! What goes wrong, and when.
+
+use crate::Error;
+use s2lab_protocol::{Body, Failure, GuestEnd, Peer, Reply};
+use serde::{Deserialize, Serialize};
+
+/// A script. The empty one is a good run on a kernel without the series.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Script {
+    /// The kernel conveys and honours that a BAR may be Normal-NC.
+    #[serde(default)]
+    pub series: bool,
+    /// Each happens once, the first time that its moment comes.
+    #[serde(default)]
+    pub troubles: Vec<Trouble>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Trouble {
+    pub at: Moment,
+    pub act: Act,
+}
+
+/// When something happens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Moment {
+    /// QEMU without a machine is asked this QMP command; `greeting` is before the first.
+    Question(String),
+    /// QEMU with the machine has started; nothing is served yet.
+    Start,
+    /// The machine's QEMU is asked this QMP command; `greeting` is before the first.
+    Qmp(String),
+    /// The gdbstub is asked something that begins like this.
+    Gdb(String),
+    /// The host's kernel has printed its first lines; its agent is about to say hello.
+    Hello,
+    /// An agent is asked this, by the protocol's name: `bind`, `start-guest` ...
+    Request(String),
+    /// A guest's agent is about to say hello.
+    GuestHello,
+}
+
+/// What happens. Where an answer is due, it follows unless the act says otherwise.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Act {
+    /// QEMU ends with this code.
+    Exit(i32),
+    /// QEMU sends this signal to itself.
+    Signal(i32),
+    /// QEMU ignores SIGTERM.
+    IgnoreTerm,
+    /// QEMU starts a process that stays.
+    Child,
+    /// QEMU starts a process that leaves its process group and its parent.
+    Daemon,
+    /// Whoever serves this channel waits for ever.
+    Hang,
+    /// Waits for so many milliseconds.
+    Wait(u64),
+    /// The console prints this and a line feed.
+    Print(String),
+    /// The console prints so many bytes as fast as they are read, beside everything else.
+    Flood(u64),
+    /// The console is closed.
+    CloseConsole,
+    /// The console prints nothing any more.
+    MuteConsole,
+    /// This channel is closed.
+    Close,
+    /// These bytes come instead of the answer.
+    Instead(String),
+    /// These bytes come before the answer.
+    Before(String),
+    /// No answer comes, but the channel goes on.
+    Ignore,
+    /// The agent answers this.
+    Answer(Result<Reply, Failure>),
+    /// The agent's next frame is not as it should be.
+    Bend(Bend),
+    /// The agent says this first.
+    Also(Peer, Body),
+    /// The agent says the same so many times first.
+    Repeat(u32, Peer, Body),
+    /// The guest that is spoken of ends like this, and nothing is answered.
+    GuestEnds(GuestEnd),
+    /// A register of the vCPU that runs the guest has this value from now on.
+    Register(String, u64),
+    /// Leaves of BARs have these bits from now on, beside the address.
+    BarLeaf(u64),
+    /// Leaves of guests' RAM have these bits from now on, beside the address.
+    RamLeaf(u64),
+    /// This word of the host's memory is written over the page tables, whenever they are made.
+    Poke { address: u64, word: u64 },
+    /// This byte of every BAR is inverted.
+    Spoil(u64),
+    /// QEMU says that the BARs are so many bytes above where the host's kernel says.
+    Misplace(i64),
+    /// The flags of the VMM's VMAs contradict the kernel's traits.
+    OtherFlags,
+}
+
+/// A frame that is not as it should be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Bend {
+    Version(u16),
+    Nonce,
+    From(Peer),
+    To(Peer),
+    /// Sequence numbers go on from so much further.
+    Skip(u64),
+    /// It comes twice.
+    Twice,
+    /// Half of it comes, then the channel is closed.
+    Torn,
+    /// Half of it comes, and nothing else.
+    Half,
+    Checksum,
+    /// Its payload is this.
+    Payload(String),
+    /// Its header claims so many bytes.
+    Length(u32),
+    /// A reply has an id that is so much higher.
+    Id(u64),
+}
+
+impl Script {
+    /// A script with one thing that goes wrong.
+    pub fn with(at: Moment, act: Act) -> Self {
+        Self::default().and(at, act)
+    }
+
+    /// With one thing more.
+    #[must_use]
+    pub fn and(mut self, at: Moment, act: Act) -> Self {
+        self.troubles.push(Trouble { at, act });
+        self
+    }
+
+    pub(crate) fn read(path: &str) -> Result<Self, Error> {
+        let wrong = |why: String| Error::Script { path: path.to_owned(), why };
+        let text = std::fs::read(path).map_err(|why| wrong(why.to_string()))?;
+        serde_json::from_slice(&text).map_err(|why| wrong(why.to_string()))
+    }
+}

@@ -1,0 +1,193 @@
+//! Runs one cell against a scripted QEMU and holds what came of it against its row.
+
+use crate::row::{Row, Within};
+use s2lab::{
+    qemu::process::Launcher,
+    run::{
+        cell::{self, Shared},
+        images::{Images, KernelFiles},
+        log::EventLog,
+        stages::Deadlines,
+    },
+    store,
+};
+use s2lab_model::{
+    event::{CellEnd, Event, Plan, PlannedCell, Stage},
+    judge::{JudgedCell, judge_run},
+    kernel::Trait,
+    record::Run,
+    scenario::{Scenario, load},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    error::Error,
+    io,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+const KERNEL: &str = "fake";
+/// A deadline that a row waits for.
+const SHORT: Duration = Duration::from_millis(1500);
+/// All others: whoever waits for one of them misses the row's bound.
+const LONG: Duration = Duration::from_secs(60);
+/// How long a verdict may take, beside the deadline that a row waits for.
+const BOUND: Duration = Duration::from_secs(10);
+
+/// The error says in which point the row does not hold.
+pub(crate) fn hold(row: &Row) -> Result<(), String> {
+    let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
+    let began = Instant::now();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let carried = runtime.map_err(|e| e.to_string())?.block_on(carry_out(row, folder.path()));
+    let took = began.elapsed();
+    let judged = carried.map_err(|e| format!("the run: {e}"))?;
+    check(row, &judged, took).map_err(|why| {
+        let told = std::fs::read_to_string(folder.path().join("qemu.log")).unwrap_or_default();
+        format!("{why}\nit took {took:?}; {}\nQEMU's log: {told}", reasons(&judged).join("\n"))
+    })?;
+    match left(folder.path()) {
+        left if left.is_empty() => Ok(()),
+        left => Err(format!("processes are left: {left:?}")),
+    }
+}
+
+async fn carry_out(row: &Row, folder: &Path) -> Result<JudgedCell, Box<dyn Error>> {
+    let script = folder.join("script.json");
+    std::fs::write(&script, serde_json::to_vec(&row.script)?)?;
+    let images = images(folder, &script)?;
+    let raw = folder.join("raw");
+    std::fs::create_dir(&raw)?;
+    let planned = planned(row)?;
+    let path = folder.join("events.jsonl");
+    let (log, writer) = EventLog::create(&path, |_, _| ())?;
+    log.event(Event::Plan(Plan {
+        s2lab: "test".into(),
+        started: "now".into(),
+        cells: vec![planned.clone()],
+    }));
+    let launcher = Launcher::start()?;
+    let shared = Shared { launcher: &launcher, images: &images, raw: &raw, deadlines: deadlines(row) };
+    let kernel = images.kernel(KERNEL).ok_or("no kernel")?;
+    cell::run(&shared, &planned, kernel, folder, log.cell(&planned.key), std::future::pending()).await;
+    log.event(Event::RunEnded);
+    drop(log);
+    writer.finish().await?;
+    let run = Run::read(&std::fs::read_to_string(&path)?)?;
+    let judged = judge_run(run, &|digest: &str| std::fs::read(raw.join(digest)).ok());
+    Ok(judged.cells.into_iter().next().ok_or("no cell")?)
+}
+
+fn deadlines(row: &Row) -> Deadlines {
+    let mut all = Deadlines {
+        attach: LONG,
+        qmp: LONG,
+        gdb: LONG,
+        host_boot: LONG,
+        bind: LONG,
+        guest_boot: LONG,
+        request: LONG,
+        store: LONG,
+        look: LONG,
+        shut_down: LONG,
+        ..Deadlines::default()
+    };
+    if let Within::After(deadline) = row.within {
+        *deadline.of(&mut all) = SHORT;
+    }
+    all
+}
+
+fn planned(row: &Row) -> Result<PlannedCell, Box<dyn Error>> {
+    let text = include_str!("scenario.yaml");
+    let scenario: Scenario = load("lifecycle.yaml", text).map_err(|mistakes| mistakes.to_string())?;
+    let traits = [Trait::WcConveyed, Trait::WcHonoured].into_iter().filter(|_| row.script.series);
+    let key = format!("{}@{KERNEL}", scenario.scenario);
+    Ok(PlannedCell { key, kernel: KERNEL.into(), traits: Some(traits.collect::<BTreeSet<_>>()), scenario })
+}
+
+fn images(folder: &Path, script: &Path) -> io::Result<Images> {
+    let file = |name: &str| {
+        let path = folder.join(name);
+        std::fs::write(&path, name).map(|()| path)
+    };
+    let env = vec![(fake_qemu::SCRIPT.into(), script.into())];
+    let qemu = store::Qemu {
+        program: std::env::current_exe()?,
+        env,
+        args: vec![],
+        version: "10.0.2".into(),
+        packages: vec![],
+    };
+    let userland =
+        store::Userland { archive: file("userland")?, packages: vec![], qemu_version: "10.0.2".into() };
+    let agent = store::Agent { program: file("agent")?, sha256: String::new() };
+    let guest = store::Kernel {
+        image: file("guest-image")?,
+        image_sha256: String::new(),
+        release: "6.12".into(),
+        package_version: "6.12".into(),
+        modules: file("guest-modules")?,
+        config: None,
+    };
+    let kernel = KernelFiles {
+        image: file("image")?,
+        sha256: String::new(),
+        modules: file("modules")?,
+        package: None,
+    };
+    Ok(Images::from_parts(qemu, userland, agent, guest, BTreeMap::from([(KERNEL.to_owned(), kernel)])))
+}
+
+fn check(row: &Row, judged: &JudgedCell, took: Duration) -> Result<(), String> {
+    let verdict = judged.verdict.as_ref().map(ToString::to_string).unwrap_or_default();
+    if verdict != row.verdict {
+        return Err(format!("{verdict} instead of {}", row.verdict));
+    }
+    let stage = stopped_in(judged);
+    if stage != row.stage {
+        return Err(format!("stopped in {stage:?} instead of {:?}", row.stage));
+    }
+    let reasons = reasons(judged);
+    if reasons.is_empty() != row.says.is_empty()
+        || !reasons.iter().any(|said| said.contains(row.says)) && !reasons.is_empty()
+    {
+        return Err(format!("nothing says `{}`", row.says));
+    }
+    let (least, most) = match row.within {
+        Within::Soon => (Duration::ZERO, BOUND),
+        Within::After(_) => (SHORT, SHORT + BOUND),
+    };
+    if !(least..=most).contains(&took) {
+        return Err(format!("not within {least:?} to {most:?}"));
+    }
+    Ok(())
+}
+
+fn stopped_in(judged: &JudgedCell) -> Option<Stage> {
+    match judged.attempts.last()?.record.end.as_ref()? {
+        CellEnd::Complete => None,
+        CellEnd::Stopped { stage, .. } => Some(*stage),
+    }
+}
+
+/// All that is said against the cell.
+fn reasons(judged: &JudgedCell) -> Vec<String> {
+    let findings = judged.attempts.iter().flat_map(|attempt| &attempt.judgement.findings);
+    findings.map(|f| format!("{}: {} instead of {} {:?}", f.what, f.found, f.expected, f.detail)).collect()
+}
+
+/// Processes that were started with this row's script, whatever has become of their parents and groups.
+fn left(folder: &Path) -> Vec<String> {
+    let mark = folder.join("script.json").display().to_string();
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let ours = processes.filter(|process| {
+        let environment = std::fs::read(process.path().join("environ")).unwrap_or_default();
+        environment.windows(mark.len()).any(|part| part == mark.as_bytes())
+    });
+    ours.map(|process| {
+        let command = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
+        format!("{} {}", process.file_name().display(), String::from_utf8_lossy(&command).replace('\0', " "))
+    })
+    .collect()
+}

@@ -1,0 +1,92 @@
+//! What a row of the table of faults says.
+
+use fake_qemu::script::{Act, Moment, Script};
+use s2lab::run::stages::Deadlines;
+use s2lab_model::event::Stage;
+use std::time::Duration;
+
+/// A fault and what s2lab must make of it.
+pub(crate) struct Row {
+    pub(crate) name: &'static str,
+    pub(crate) script: Script,
+    /// As it is printed.
+    pub(crate) verdict: &'static str,
+    /// Where the cell stopped; none if it came to its end.
+    pub(crate) stage: Option<Stage>,
+    pub(crate) within: Within,
+    /// What the reasons for the verdict contain; empty for a pass.
+    pub(crate) says: &'static str,
+}
+
+/// When the verdict is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Within {
+    /// In seconds, no deadline has to pass.
+    Soon,
+    /// When this deadline has passed.
+    After(Deadline),
+}
+
+/// The deadlines that a fault may have to wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Deadline {
+    Attach,
+    Qmp,
+    Gdb,
+    HostBoot,
+    Bind,
+    GuestBoot,
+    Request,
+    Store,
+    Look,
+    ShutDown,
+}
+
+impl Deadline {
+    pub(crate) fn of(self, deadlines: &mut Deadlines) -> &mut Duration {
+        match self {
+            Self::Attach => &mut deadlines.attach,
+            Self::Qmp => &mut deadlines.qmp,
+            Self::Gdb => &mut deadlines.gdb,
+            Self::HostBoot => &mut deadlines.host_boot,
+            Self::Bind => &mut deadlines.bind,
+            Self::GuestBoot => &mut deadlines.guest_boot,
+            Self::Request => &mut deadlines.request,
+            Self::Store => &mut deadlines.store,
+            Self::Look => &mut deadlines.look,
+            Self::ShutDown => &mut deadlines.shut_down,
+        }
+    }
+}
+
+/// A good run on a kernel with the series.
+pub(crate) fn good(name: &'static str) -> Row {
+    let script = Script { series: true, troubles: vec![] };
+    Row { name, script, verdict: "PASS as wc-honoured", stage: None, within: Within::Soon, says: "" }
+}
+
+/// A run in which one thing goes wrong.
+pub(crate) fn fault(name: &'static str, at: Moment, act: Act) -> Row {
+    good(name).and(at, act)
+}
+
+impl Row {
+    pub(crate) fn and(mut self, at: Moment, act: Act) -> Self {
+        self.script = self.script.and(at, act);
+        self
+    }
+
+    /// The run does not come to its end.
+    pub(crate) fn stops(self, verdict: &'static str, stage: Stage, says: &'static str) -> Self {
+        Self { verdict, stage: Some(stage), says, ..self }
+    }
+
+    /// The run comes to its end, and is judged.
+    pub(crate) fn judged(self, verdict: &'static str, says: &'static str) -> Self {
+        Self { verdict, stage: None, says, ..self }
+    }
+
+    pub(crate) fn after(self, deadline: Deadline) -> Self {
+        Self { within: Within::After(deadline), ..self }
+    }
+}
