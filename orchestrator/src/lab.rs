@@ -7,7 +7,8 @@ use s2lab_model::{
 };
 use std::{
     ffi::OsString,
-    io,
+    fs::File,
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
@@ -15,6 +16,10 @@ use std::{
 const KERNELS: &str = "images/kernels.yaml";
 const SCENARIOS: &str = "scenarios";
 const REPORTS: &str = "reports";
+/// How a scenario's file name ends.
+const EXTENSION: &str = "yaml";
+/// How much of a file is read, bytes: far more than a scenario or a list of kernels may have.
+const READ: u64 = 16 << 20;
 
 #[derive(Debug, thiserror::Error)]
 pub enum LabError {
@@ -43,9 +48,19 @@ impl LabError {
     }
 }
 
+/// What is wrong with one file.
+#[derive(Debug, thiserror::Error)]
+pub enum Mistake {
+    #[error(transparent)]
+    Written(Diagnostics),
+    /// Nothing can be said of what is written. `place` is the file, with line and column if it was read that far.
+    #[error("{place}: error: {why}\n")]
+    Unreadable { place: String, why: String },
+}
+
 /// The mistakes of all files, file by file.
 #[derive(Debug, thiserror::Error)]
-pub struct Mistakes(pub Vec<Diagnostics>);
+pub struct Mistakes(pub Vec<Mistake>);
 
 impl std::fmt::Display for Mistakes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -109,18 +124,22 @@ impl Lab {
 
     pub fn kernels(&self) -> Result<Kernels, LabError> {
         let path = self.root.join(KERNELS);
-        kernel::load(&shown(&path), &read(&path)?)
-            .map_err(|mistakes| LabError::Mistakes(Mistakes(vec![mistakes])))
+        let kernels =
+            read(&path).and_then(|text| kernel::load(&shown(&path), &text).map_err(Mistake::Written));
+        kernels.map_err(|mistake| LabError::Mistakes(Mistakes(vec![mistake])))
     }
 
-    /// The lab's scenario files, sorted.
+    /// The lab's scenario files, sorted. `.yml` is among them, to be refused: what is not read is a test that never runs.
+    /// Hidden files are an editor's, not ours.
     pub fn scenario_files(&self) -> Result<Vec<PathBuf>, LabError> {
         let folder = self.root.join(SCENARIOS);
         let error = |source| LabError::Read { path: folder.clone(), source };
         let mut files = vec![];
         for entry in std::fs::read_dir(&folder).map_err(error)? {
-            let path = entry.map_err(error)?.path();
-            if path.extension().is_some_and(|extension| extension == "yaml") {
+            let entry = entry.map_err(error)?;
+            let path = entry.path();
+            let is_scenario = path.extension().is_some_and(|end| end == EXTENSION || end == "yml");
+            if is_scenario && !entry.file_name().as_encoded_bytes().starts_with(b".") {
                 files.push(path);
             }
         }
@@ -134,26 +153,45 @@ pub fn scenarios(files: &[PathBuf]) -> Result<Vec<Scenario>, LabError> {
     let mut good = vec![];
     let mut bad = vec![];
     for path in files {
-        match load::load(&shown(path), &read(path)?) {
+        match scenario(path) {
             Ok(scenario) => good.push(scenario),
-            Err(mistakes) => bad.push(mistakes),
+            Err(mistake) => bad.push(mistake),
         }
     }
     if bad.is_empty() { Ok(good) } else { Err(LabError::Mistakes(Mistakes(bad))) }
 }
 
+fn scenario(path: &Path) -> Result<Scenario, Mistake> {
+    if path.is_file() && path.extension().is_none_or(|extension| extension != EXTENSION) {
+        let why = format!("the name of a scenario's file ends with .{EXTENSION}");
+        return Err(Mistake::Unreadable { place: shown(path), why });
+    }
+    load::load(&shown(path), &read(path)?).map_err(Mistake::Written)
+}
+
 /// A path as people are used to it: relative to the working folder where it lies below that.
-fn shown(path: &Path) -> String {
+pub fn shown(path: &Path) -> String {
     let below =
         std::env::current_dir().ok().and_then(|here| path.strip_prefix(here).ok().map(Path::to_owned));
     below.unwrap_or_else(|| path.to_owned()).display().to_string()
 }
 
-fn read(path: &Path) -> Result<String, LabError> {
-    let bytes = std::fs::read(path).map_err(|source| LabError::Read { path: path.to_owned(), source })?;
-    String::from_utf8(bytes).map_err(|error| LabError::Read {
-        path: path.to_owned(),
-        source: io::Error::new(io::ErrorKind::InvalidData, error),
+fn read(path: &Path) -> Result<String, Mistake> {
+    let unreadable = |why: String| Mistake::Unreadable { place: shown(path), why };
+    let cannot = |error: io::Error| unreadable(format!("cannot be read: {error}"));
+    // Asked first, because opening a pipe may wait for ever.
+    if !path.metadata().map_err(cannot)?.is_file() {
+        return Err(unreadable("this is no file".into()));
+    }
+    let mut bytes = vec![];
+    File::open(path).and_then(|file| file.take(READ).read_to_end(&mut bytes)).map_err(cannot)?;
+    String::from_utf8(bytes).map_err(|error| {
+        let before = String::from_utf8_lossy(
+            error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default(),
+        );
+        let (line, rest) = (before.matches('\n').count() + 1, before.rsplit('\n').next().unwrap_or_default());
+        let place = format!("{}:{line}:{}", shown(path), rest.chars().count() + 1);
+        Mistake::Unreadable { place, why: "this is no UTF-8".into() }
     })
 }
 
