@@ -9,3 +9,4 @@ pub mod review;
 pub mod run;
 pub mod show;
 pub mod store;
+mod whole;

@@ -1,11 +1,18 @@
 //! A run's reports beside the accepted ones: `reports/SCENARIO/KERNEL.txt` in the lab folder.
 
-use s2lab_model::report::{Outcome, ParseError, Report, compare};
+use crate::whole;
+use s2lab_model::{
+    report::{Outcome, ParseError, Report, compare},
+    verdict::Verdict,
+};
 use std::{
     collections::BTreeSet,
     io,
     path::{Path, PathBuf},
 };
+
+/// How the name of a report's file ends.
+const ENDING: &str = ".txt";
 
 #[derive(Debug, thiserror::Error)]
 pub enum ReviewError {
@@ -13,7 +20,7 @@ pub enum ReviewError {
     Io { what: &'static str, path: PathBuf, source: io::Error },
     #[error("{path} is no report: {source}")]
     Report { path: PathBuf, source: ParseError },
-    #[error("`{key}` is no key of a cell")]
+    #[error("{key:?} is no key of a cell")]
     Key { key: String },
 }
 
@@ -24,10 +31,12 @@ pub enum Standing {
     Compared(Outcome),
     /// Nothing was accepted yet.
     New,
-    /// One was accepted, but the run, which had this cell in its plan, has no report.
-    Missing,
+    /// The run, which had this cell in its plan, has found out nothing about the kernel.
+    Missing { why: String },
     /// One is accepted for a cell that the lab does not have.
     Orphaned,
+    /// What was accepted is no report: edited, or merged with conflicts.
+    Unreadable { why: String },
 }
 
 impl Standing {
@@ -37,33 +46,67 @@ impl Standing {
     }
 }
 
-/// The accepted report of the cell `key`.
+/// The accepted report of the cell `key`. A key becomes a path, and may come from a log that was made elsewhere: one that
+/// could lead out of `reports` is none.
 pub fn accepted_path(reports: &Path, key: &str) -> Result<PathBuf, ReviewError> {
-    let (scenario, kernel) = key.split_once('@').ok_or_else(|| ReviewError::Key { key: key.to_owned() })?;
-    Ok(reports.join(scenario).join(format!("{kernel}.txt")))
+    let fine = |half: &&str| {
+        let known =
+            |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.' | '+' | '=');
+        !half.is_empty() && !half.starts_with(['-', '.']) && half.chars().all(known)
+    };
+    let halves = key.split_once('@').filter(|(scenario, kernel)| fine(scenario) && fine(kernel));
+    let (scenario, kernel) = halves.ok_or_else(|| ReviewError::Key { key: key.to_owned() })?;
+    Ok(reports.join(scenario).join(format!("{kernel}{ENDING}")))
 }
 
-/// Where the cell `key` stands; `new` is its report in the run.
-pub fn standing(reports: &Path, key: &str, new: Option<&Report>) -> Result<Standing, ReviewError> {
+/// Where the cell `key` stands, that a run has judged so and told in `new`.
+///
+/// # Errors
+/// If `key` is none.
+pub fn standing(
+    reports: &Path,
+    key: &str,
+    verdict: Option<&Verdict>,
+    new: Option<&Report>,
+) -> Result<Standing, ReviewError> {
     let path = accepted_path(reports, key)?;
-    let accepted = match std::fs::read_to_string(&path) {
-        Ok(text) => Some(parse(&path, &text)?),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(source) => return Err(ReviewError::Io { what: "cannot read", path, source }),
+    let new = match (verdict, new) {
+        (None, _) => return Ok(Standing::Missing { why: "the run ended before it was judged".into() }),
+        // Of the lab. Were it compared or accepted, the lab's next failure would be as accepted.
+        (Some(verdict @ (Verdict::Miss | Verdict::Lost | Verdict::Error)), _) => {
+            return Ok(Standing::Missing {
+                why: format!("{} says nothing about the kernel", verdict.name()),
+            });
+        }
+        (Some(_), None) => return Ok(Standing::Missing { why: "the run has no report of it".into() }),
+        (Some(_), Some(new)) => new,
     };
-    Ok(match (accepted, new) {
-        (Some(accepted), Some(new)) => Standing::Compared(compare(&accepted, new).outcome),
-        (None, Some(_)) => Standing::New,
-        (_, None) => Standing::Missing,
+    Ok(match read(&path) {
+        Ok(Some(accepted)) => Standing::Compared(compare(&accepted, new).outcome),
+        Ok(None) => Standing::New,
+        Err(error) => Standing::Unreadable { why: error.to_string() },
     })
+}
+
+/// An accepted report, if there is one.
+fn read(path: &Path) -> Result<Option<Report>, ReviewError> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => match Report::parse(&text) {
+            Ok(report) => Ok(Some(report)),
+            Err(source) => Err(ReviewError::Report { path: path.to_owned(), source }),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(ReviewError::Io { what: "cannot read", path: path.to_owned(), source }),
+    }
 }
 
 /// Keys of accepted reports whose cell is not among `known`.
 pub fn orphans(reports: &Path, known: &BTreeSet<String>) -> Result<Vec<String>, ReviewError> {
     let mut orphans = vec![];
     for (scenario, folder) in entries(reports)? {
-        for (file, _) in entries(&folder)? {
-            let key = format!("{scenario}@{}", file.strip_suffix(".txt").unwrap_or(&file));
+        // Whatever else lies there is somebody's note.
+        for kernel in entries(&folder)?.iter().filter_map(|(file, _)| file.strip_suffix(ENDING)) {
+            let key = format!("{scenario}@{kernel}");
             if !known.contains(&key) {
                 orphans.push(key);
             }
@@ -94,19 +137,10 @@ fn entries(folder: &Path) -> Result<Vec<(String, PathBuf)>, ReviewError> {
 /// Makes `text` the accepted report of `key`, whole or not at all.
 pub fn accept(reports: &Path, key: &str, text: &str) -> Result<PathBuf, ReviewError> {
     let path = accepted_path(reports, key)?;
-    let write = || {
-        let folder = path.parent().unwrap_or(reports);
-        std::fs::create_dir_all(folder)?;
-        let half = path.with_extension("txt.half");
-        std::fs::write(&half, text)?;
-        std::fs::rename(&half, &path)
-    };
-    write().map_err(|source| ReviewError::Io { what: "cannot write", path: path.clone(), source })?;
-    Ok(path)
-}
-
-pub fn parse(path: &Path, text: &str) -> Result<Report, ReviewError> {
-    Report::parse(text).map_err(|source| ReviewError::Report { path: path.to_owned(), source })
+    match whole::write(&path, text) {
+        Ok(()) => Ok(path),
+        Err(source) => Err(ReviewError::Io { what: "cannot write", path, source }),
+    }
 }
 
 #[cfg(test)]
@@ -128,8 +162,29 @@ mod tests {
     fn what_was_accepted_must_be_a_report() {
         let dir = tempfile::tempdir().unwrap();
         accept(dir.path(), "a@k", "not a report").unwrap();
-        assert!(matches!(standing(dir.path(), "a@k", None), Err(ReviewError::Report { .. })));
-        assert!(matches!(standing(dir.path(), "no-key", None), Err(ReviewError::Key { .. })));
-        assert_eq!(standing(dir.path(), "b@k", None).unwrap(), Standing::Missing);
+        let of = |key, verdict, report: Option<&Report>| standing(dir.path(), key, verdict, report).unwrap();
+        let report = Report::default();
+        assert!(matches!(of("a@k", Some(&Verdict::PASS), Some(&report)), Standing::Unreadable { .. }));
+        assert_eq!(of("b@k", Some(&Verdict::PASS), Some(&report)), Standing::New);
+    }
+
+    #[test]
+    fn what_says_nothing_about_the_kernel_is_not_compared() {
+        let dir = tempfile::tempdir().unwrap();
+        let report = Report::default();
+        for verdict in [None, Some(Verdict::Miss), Some(Verdict::Lost), Some(Verdict::Error)] {
+            let standing = standing(dir.path(), "a@k", verdict.as_ref(), Some(&report)).unwrap();
+            assert!(matches!(standing, Standing::Missing { .. }), "{verdict:?}");
+        }
+        assert_eq!(standing(dir.path(), "a@k", Some(&Verdict::Fail), Some(&report)).unwrap(), Standing::New);
+    }
+
+    #[test]
+    fn a_key_leads_nowhere_else() {
+        let reports = Path::new("/r");
+        assert_eq!(accepted_path(reports, "a@6.1+width=8").unwrap(), Path::new("/r/a/6.1+width=8.txt"));
+        for key in ["", "a", "@", "a@", "@k", "../a@k", "a@../k", "a/b@k", "a@/k", "a@k\n", ".@k", "a@k@k"] {
+            assert!(accepted_path(reports, key).is_err(), "{key}");
+        }
     }
 }

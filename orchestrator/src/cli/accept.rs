@@ -1,7 +1,10 @@
 //! `s2lab accept`: a person has read the reports and agrees.
 
-use super::{Context, Failure, judged::Judged, report::open, say};
-use crate::review::{Standing, accept as write};
+use super::{Context, Failure, LAB, judged::Judged, report::open, say};
+use crate::{
+    lab::shown,
+    review::{Standing, accept as write},
+};
 use clap::Args;
 use s2lab_model::report::Outcome;
 
@@ -20,22 +23,26 @@ pub(super) fn accept(context: &Context, arguments: &Arguments) -> Result<u8, Fai
     let judged = Judged::read(&open(context, arguments.run.as_deref())?)?;
     let standings = judged.standings(&reports)?;
     for key in &arguments.keys {
-        if !judged.reports.contains_key(key) {
-            let near = s2lab_model::diagnostic::suggest(key, judged.reports.keys().map(String::as_str));
-            return Err(Failure::Usage {
-                message: format!("the run has no report of `{key}`"),
-                hint: Some(near),
-            });
+        if !standings.contains_key(key) {
+            let near = s2lab_model::diagnostic::suggest(key, standings.keys().map(String::as_str));
+            return Err(Failure::Usage { message: format!("the run has no cell `{key}`"), hint: Some(near) });
         }
     }
     let chosen = |key: &String| arguments.keys.is_empty() || arguments.keys.contains(key);
-    for (key, report) in judged.reports.iter().filter(|(key, _)| chosen(key)) {
-        if standings.get(key) == Some(&Standing::Compared(Outcome::Same)) {
-            say(&format!("{key}: as accepted"))?;
-            continue;
+    let mut refused = false;
+    for (key, standing) in standings.iter().filter(|(key, _)| chosen(key)) {
+        match (standing, judged.reports.get(key)) {
+            (Standing::Compared(Outcome::Same), _) => say(&format!("{key}: as accepted"))?,
+            (Standing::Missing { why }, _) => {
+                refused = true;
+                say(&format!("{key}: not accepted, {why}"))?;
+            }
+            (_, Some(report)) => {
+                let path = write(&reports, key, &report.text())?;
+                say(&format!("{key}: accepted, {}", shown(&path)))?;
+            }
+            (_, None) => {}
         }
-        let path = write(&reports, key, &report.text())?;
-        say(&format!("{key}: accepted, {}", path.display()))?;
     }
-    Ok(0)
+    Ok(if refused { LAB } else { 0 })
 }

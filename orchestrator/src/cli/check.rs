@@ -36,6 +36,9 @@ pub(super) fn check(context: &Context, arguments: &Arguments) -> Result<u8, Fail
     for (key, standing) in &standings {
         let (word, more) = words(standing);
         say(format!("{word:<15} {key:<width$}  {more}").trim_end())?;
+        if let Standing::Compared(Outcome::Changed { diff }) = standing {
+            say(diff.trim_end())?;
+        }
     }
     Ok(if standings.values().all(Standing::is_fine) { 0 } else { DIFFERENT })
 }
@@ -44,13 +47,14 @@ fn words(standing: &Standing) -> (&'static str, String) {
     match standing {
         Standing::Compared(Outcome::Same) => ("same", String::new()),
         Standing::Compared(Outcome::ShapeMoved { note, .. }) => ("shape moved", note.clone()),
-        Standing::Compared(Outcome::Changed { diff }) => ("changed", format!("\n{}", diff.trim_end())),
+        Standing::Compared(Outcome::Changed { .. }) => ("changed", String::new()),
         Standing::Compared(Outcome::NotComparable(facts)) => {
             let facts: Vec<_> = facts.iter().map(ToString::to_string).collect();
             ("not comparable", facts.join("; "))
         }
         Standing::New => ("new", "accept it with `s2lab accept`".into()),
-        Standing::Missing => ("missing", "the run has no report of it".into()),
+        Standing::Missing { why } => ("missing", why.clone()),
+        Standing::Unreadable { why } => ("unreadable", why.clone()),
         Standing::Orphaned => ("orphaned", "the lab has no such cell; remove the file".into()),
     }
 }

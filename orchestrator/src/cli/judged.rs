@@ -2,15 +2,17 @@
 
 use super::Failure;
 use crate::{
-    review::{Standing, standing},
+    review::{Standing, accepted_path, standing},
     run::folder::RunFolder,
+    whole,
 };
 use s2lab_model::{
-    judge::{JudgedRun, judge_run},
+    escape,
+    judge::{JudgedCell, JudgedRun, judge_run},
     record::Run,
     report::{CellSummary, Report, summary},
 };
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, io, path::Path};
 
 /// A run with the report of each cell that has one.
 pub(super) struct Judged {
@@ -22,13 +24,20 @@ impl Judged {
     /// Reads the event log and the table pages, nothing else.
     pub(super) fn read(folder: &RunFolder) -> Result<Self, Failure> {
         let path = folder.events();
-        let text = std::fs::read_to_string(&path).map_err(Failure::io(path.display().to_string()))?;
-        let run = Run::read(&text).map_err(|source| Failure::Log { path, source })?;
+        let bytes = std::fs::read(&path).map_err(Failure::io(path.display().to_string()))?;
+        // A torn last line may end inside of a character.
+        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        let text = std::str::from_utf8(bytes.get(..whole).unwrap_or_default());
+        let text = text.map_err(io::Error::other).map_err(Failure::io(path.display().to_string()))?;
+        let run = Run::read(text).map_err(|source| Failure::Log { path, source })?;
+        // Keys become paths. The log may come from elsewhere.
+        for cell in &run.plan.cells {
+            accepted_path(folder.path(), &cell.key)?;
+        }
         let raw = folder.raw();
         let run = judge_run(run, &|digest: &str| page(&raw, digest));
-        let attempts = run.cells.iter().filter_map(|cell| Some((cell, cell.attempts.last()?)));
-        let judged = attempts.filter(|(cell, _)| cell.verdict.is_some());
-        let reports = judged.map(|(cell, attempt)| (cell.planned.key.clone(), Report::of(attempt))).collect();
+        let reports = run.cells.iter().filter_map(|cell| Some((cell.planned.key.clone(), report(cell)?)));
+        let reports = reports.collect();
         Ok(Self { run, reports })
     }
 
@@ -36,13 +45,17 @@ impl Judged {
         self.run.cells.iter().map(summary).collect()
     }
 
+    /// Whether the log tells of the run's end, regular or not.
+    pub(super) fn is_whole(&self) -> bool {
+        self.run.ended || self.run.interrupted.is_some()
+    }
+
     /// Writes the reports into the run's folder.
     pub(super) fn write_reports(&self, folder: &RunFolder) -> Result<(), Failure> {
         for (key, report) in &self.reports {
             let path = folder.report(key);
-            let parent = path.parent().unwrap_or(folder.path());
-            let written = std::fs::create_dir_all(parent).and_then(|()| std::fs::write(&path, report.text()));
-            written.map_err(Failure::io(path.display().to_string()))?;
+            let what = format!("cannot write {}", path.display());
+            whole::write(&path, &report.text()).map_err(Failure::io(what))?;
         }
         Ok(())
     }
@@ -53,10 +66,17 @@ impl Judged {
         cells
             .map(|cell| {
                 let key = &cell.planned.key;
-                Ok((key.clone(), standing(accepted, key, self.reports.get(key))?))
+                let report = self.reports.get(key);
+                Ok((key.clone(), standing(accepted, key, cell.verdict.as_ref(), report)?))
             })
             .collect()
     }
+}
+
+/// The report of a cell: that of its last attempt, with the verdict on all.
+fn report(cell: &JudgedCell) -> Option<Report> {
+    let (verdict, attempt) = (cell.verdict.as_ref()?, cell.attempts.last()?);
+    Some(Report { verdict: escape::line(&verdict.to_string()), ..Report::of(attempt) })
 }
 
 /// A kept page; a name that is no digest is none.

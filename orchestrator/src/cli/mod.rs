@@ -45,8 +45,8 @@ pub const VERSION: &str = env!("S2LAB_VERSION");
 
 #[derive(Debug, Args)]
 struct Common {
-    /// The lab folder; default: the nearest at or above the working folder
-    #[arg(long, global = true, env = "S2LAB_DIR", value_name = "DIR", hide_env_values = true)]
+    /// The lab folder; default: $S2LAB_DIR, else the nearest at or above the working folder
+    #[arg(long, global = true, value_name = "DIR")]
     lab: Option<PathBuf>,
     /// Colour on stdout; also NO_COLOR and CLICOLOR_FORCE
     #[arg(long, global = true, value_enum, default_value = "auto")]
@@ -135,7 +135,10 @@ struct Context {
 impl Context {
     fn lab(&self) -> Result<Lab, Failure> {
         let here = std::env::current_dir().map_err(Failure::io("the working folder"))?;
-        Ok(Lab::find(self.common.lab.as_deref(), &here)?)
+        // An empty variable is none, as everywhere.
+        let variable = std::env::var_os("S2LAB_DIR").filter(|dir| !dir.is_empty()).map(PathBuf::from);
+        let given = self.common.lab.clone().or(variable);
+        Ok(Lab::find(given.as_deref(), &here)?)
     }
 
     fn places(&self) -> Result<Places, Failure> {
@@ -143,12 +146,21 @@ impl Context {
     }
 
     fn paint(&self) -> crate::show::terminal::Paint {
-        let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty() && value != "0");
-        crate::show::terminal::Paint(match self.common.color {
+        crate::show::terminal::Paint(self.common.colours(&io::stdout()))
+    }
+}
+
+impl Common {
+    /// Whether to colour what goes to `stream`.
+    fn colours(&self, stream: &impl IsTerminal) -> bool {
+        let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+        match self.color {
             Color::Always => true,
             Color::Never => false,
-            Color::Auto => set("CLICOLOR_FORCE") || (io::stdout().is_terminal() && !set("NO_COLOR")),
-        })
+            // Any value of it says no; and who says no is heard first.
+            Color::Auto if set("NO_COLOR").is_some() => false,
+            Color::Auto => set("CLICOLOR_FORCE").is_some_and(|value| value != "0") || stream.is_terminal(),
+        }
     }
 }
 
@@ -180,15 +192,17 @@ pub fn main() -> ExitCode {
     }))
 }
 
-/// A line on stderr. If even that cannot be written there is nobody to tell.
+/// A line on stderr, without what would steer a terminal: it may quote a file. If even that cannot be written there is nobody
+/// to tell.
 fn complain(line: &str) {
-    let _ = writeln!(io::stderr(), "{line}");
+    let steers = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    let _ = writeln!(io::stderr(), "{}", line.replace(steers, "?"));
 }
 
-/// A line on stdout. A reader that has gone away (`s2lab list | head`) ends the program quietly.
+/// A line on stdout. A reader that has gone away (`s2lab list | head`) is no error, and does not change what is exited with.
 fn say(text: &str) -> Result<(), Failure> {
     match writeln!(io::stdout(), "{text}") {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         written => written.map_err(Failure::io("stdout")),
     }
 }
@@ -221,8 +235,10 @@ fn trace(common: &Common, file: LogFile) {
         (false, 1) => "s2lab=info,warn",
         (false, _) => "s2lab=trace,debug",
     };
+    // What cannot be written cannot be told either, least of all on a stderr that is closed.
     let console = tracing_subscriber::fmt::layer().with_writer(io::stderr).without_time().with_target(false);
-    let kept = tracing_subscriber::fmt::layer().with_writer(file).with_ansi(false);
+    let console = console.with_ansi(common.colours(&io::stderr())).log_internal_errors(false);
+    let kept = tracing_subscriber::fmt::layer().with_writer(file).with_ansi(false).log_internal_errors(false);
     tracing_subscriber::registry()
         .with(console.with_filter(EnvFilter::new(level)))
         .with(kept.with_filter(EnvFilter::new("s2lab=debug,info")))

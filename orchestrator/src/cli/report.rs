@@ -1,7 +1,7 @@
 //! `s2lab report`: a run told again, from `events.jsonl` and `raw/` alone.
 
 use super::{Context, Failure, judged::Judged, say};
-use crate::{run::folder::RunFolder, show::terminal};
+use crate::{lab::LabError, run::folder::RunFolder, show::terminal};
 use clap::Args;
 
 #[derive(Debug, Args)]
@@ -16,22 +16,26 @@ pub(super) struct Arguments {
 pub(super) fn report(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let folder = open(context, arguments.run.as_deref())?;
     let judged = Judged::read(&folder)?;
-    judged.write_reports(&folder)?;
+    // A run of elsewhere may be read where nothing can be written: it is told before that is.
+    let written = judged.write_reports(&folder);
     for key in &arguments.cell {
         let report = judged.reports.get(key).ok_or_else(|| no_report(key, &judged))?;
         say(report.text().trim_end())?;
     }
     if arguments.cell.is_empty() {
+        let standings = match context.lab() {
+            Ok(lab) => Some(judged.standings(&lab.reports())?),
+            Err(Failure::Lab(LabError::NotFound { .. })) => None,
+            Err(other) => return Err(other),
+        };
         let summaries = judged.summaries();
-        let columns =
-            terminal::Columns { key: summaries.iter().map(|cell| cell.key.len()).max().unwrap_or_default() };
+        let columns = terminal::Columns::of(summaries.iter().map(|cell| cell.key.as_str()));
         for summary in &summaries {
-            let logs = folder.path().join("cells").join(&summary.key);
-            say(&terminal::cell(summary, columns, context.paint(), &logs))?;
+            say(&terminal::cell(summary, columns, context.paint(), &folder.cell_path(&summary.key)))?;
         }
-        let standings = judged.standings(&context.lab()?.reports())?;
-        say(&terminal::summary(&summaries, &standings, folder.path()))?;
+        say(&terminal::summary(&summaries, judged.is_whole(), standings.as_ref(), folder.path()))?;
     }
+    written?;
     Ok(judged.run.exit)
 }
 
@@ -44,6 +48,10 @@ pub(super) fn open(context: &Context, run: Option<&str>) -> Result<RunFolder, Fa
 }
 
 fn no_report(key: &str, judged: &Judged) -> Failure {
-    let near = s2lab_model::diagnostic::suggest(key, judged.reports.keys().map(String::as_str));
-    Failure::Usage { message: format!("the run has no report of `{key}`"), hint: Some(near) }
+    let mut planned = judged.run.cells.iter().map(|cell| cell.planned.key.as_str());
+    let hint = match planned.clone().any(|known| known == key) {
+        true => "it was planned, but the run ended before it was judged".into(),
+        false => s2lab_model::diagnostic::suggest(key, planned.by_ref()),
+    };
+    Failure::Usage { message: format!("the run has no report of `{key}`"), hint: Some(hint) }
 }

@@ -22,12 +22,13 @@ use crate::{
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 use s2lab_model::{
-    event::{Event, Line, Plan, PlannedCell},
+    event::{CellEnd, Event, Line, Plan, PlannedCell, Stage, StopCause},
     kernel::Kernels,
     plan::{KernelChoice, Selection, plan},
     report::summary,
 };
 use std::{
+    collections::BTreeSet,
     fs::File,
     io::{self, IsTerminal},
     path::{Path, PathBuf},
@@ -89,7 +90,7 @@ pub(super) fn planned(lab: &Lab, what: &[String], kernels: &KernelArguments) -> 
     if files.is_empty() || !selectors.is_empty() {
         paths.extend(lab.scenario_files()?);
     }
-    let scenarios = scenarios(&paths)?;
+    let scenarios = scenarios(&each_once(paths))?;
     let from_files = files.iter().filter_map(|file| Path::new(file).file_stem()?.to_str().map(str::to_owned));
     let selectors =
         if selectors.is_empty() { selectors } else { selectors.into_iter().chain(from_files).collect() };
@@ -119,8 +120,31 @@ pub(super) fn planned(lab: &Lab, what: &[String], kernels: &KernelArguments) -> 
             hint: None,
         });
     }
+    // Before anything is made or fetched.
+    for image in &images {
+        if !image.image.is_file() {
+            return Err(no_such("kernel", &image.image, "file"));
+        }
+        if let Some(modules) = image.modules.as_ref().filter(|modules| !modules.is_dir()) {
+            return Err(no_such("modules", modules, "folder"));
+        }
+    }
     let cells = plan(&scenarios, &listed, &Selection { selectors, kernels: choices })?;
     Ok(Planned { kernels: listed, images, cells })
+}
+
+fn no_such(argument: &str, path: &Path, what: &str) -> Failure {
+    Failure::Usage {
+        message: format!("--{argument} {}: there is no such {what}", path.display()),
+        hint: None,
+    }
+}
+
+/// Without the paths that lead to a file that is there already: one given by hand may lie in the lab.
+fn each_once(paths: Vec<PathBuf>) -> Vec<PathBuf> {
+    let mut known = BTreeSet::new();
+    let real = |path: &PathBuf| path.canonicalize().unwrap_or_else(|_| path.clone());
+    paths.into_iter().filter(|path| known.insert(real(path))).collect()
 }
 
 fn is_file(argument: &str) -> bool {
@@ -149,6 +173,7 @@ async fn carry_out(
 ) -> Result<u8, Failure> {
     let Planned { kernels, images, cells } = planned;
     let places = context.places()?;
+    let checkout = checkout()?;
     let interruption = Interruption::listen().map_err(Failure::io("cannot listen for signals"))?;
     let mode = match (context.common.quiet, io::stderr().is_terminal()) {
         (true, _) => Mode::Quiet,
@@ -157,26 +182,28 @@ async fn carry_out(
     };
     let display = Arc::new(Display::new(mode, interruption.clone()));
     let now = Timestamp::now();
-    let folder = RunFolder::create(&places.state, arguments.out.as_deref(), now);
-    let folder = folder.map_err(Failure::io("cannot make the run's folder"))?;
+    let folder = run_folder(&places.state, arguments.out.as_deref(), now)?;
+    let (log, writer) = event_log(&folder, &display, arguments.format)?;
     let trace =
         File::create(folder.path().join("s2lab.log")).map_err(Failure::io("cannot write s2lab.log"))?;
     context.log_file.open(trace);
-    let (log, writer) = event_log(&folder, &display, arguments.format)?;
     log.event(Event::Plan(Plan { s2lab: VERSION.into(), started: now.to_string(), cells: cells.clone() }));
 
-    let store = Store::open(&places.cache, arguments.offline, display.clone())?;
-    let gathered = Images::gather(&store, &kernels, &images, &cells, &checkout()?).await;
+    let gathered = async {
+        let store = Store::open(&places.cache, arguments.offline, display.clone())?;
+        Images::gather(&store, &kernels, &images, &cells, &checkout).await
+    };
+    let gathered = gathered.await;
     display.prepared();
     let images = match gathered {
         Ok(images) => images,
         Err(StoreError::Cancelled) => return interrupted(&interruption, log, writer).await,
-        Err(error) => return Err(error.into()),
+        Err(error) => return given_up(error, &cells, log, writer).await,
     };
     let slots = Slots::of_machine(&places.cache).map_err(Failure::io("cannot use the cache"))?;
     let jobs = arguments.jobs.map_or(slots.count(), usize::from);
     let launcher = Launcher::start().map_err(Failure::io("cannot start"))?;
-    let columns = Columns { key: cells.iter().map(|cell| cell.key.len()).max().unwrap_or_default() };
+    let columns = Columns::of(cells.iter().map(|cell| cell.key.as_str()));
     let run = Run {
         folder: folder.clone(),
         log,
@@ -193,10 +220,8 @@ async fn carry_out(
             // A log that cannot be read now cannot be read at the end either, and that is told.
             if let Ok(judged) = Judged::read(&folder) {
                 let cell = judged.run.cells.iter().find(|cell| cell.planned.key == key);
-                let line = cell.map(|cell| {
-                    let logs = folder.path().join("cells").join(key);
-                    terminal::cell(&summary(cell), columns, paint, &logs)
-                });
+                let line =
+                    cell.map(|cell| terminal::cell(&summary(cell), columns, paint, &folder.cell_path(key)));
                 line.into_iter().for_each(|line| display.print(&line));
             }
         }
@@ -209,9 +234,21 @@ async fn carry_out(
     judged.write_reports(&folder)?;
     if human {
         let standings = judged.standings(&lab.reports())?;
-        say(&terminal::summary(&judged.summaries(), &standings, folder.path()))?;
+        let summaries = judged.summaries();
+        say(&terminal::summary(&summaries, judged.is_whole(), Some(&standings), folder.path()))?;
     }
+    display.printed().map_err(Failure::io("stdout"))?;
     Ok(judged.run.exit)
+}
+
+fn run_folder(state: &Path, out: Option<&Path>, now: Timestamp) -> Result<RunFolder, Failure> {
+    let place = out.unwrap_or(state).display();
+    RunFolder::create(state, out, now).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => {
+            Failure::Usage { message: format!("--out {place}: {error}"), hint: None }
+        }
+        _ => Failure::io(format!("cannot make a run's folder in {place}"))(error),
+    })
 }
 
 fn event_log(
@@ -235,6 +272,26 @@ async fn interrupted(interruption: &Interruption, log: EventLog, writer: Writer)
     drop(log);
     writer.finish().await.map_err(Failure::io("cannot write the event log"))?;
     Ok(s2lab_model::verdict::Interrupt::of_signal(signal).exit())
+}
+
+/// Nothing can be booted: the log says of each cell why, so that whoever reads it later learns the same.
+async fn given_up(
+    error: StoreError,
+    cells: &[PlannedCell],
+    log: EventLog,
+    writer: Writer,
+) -> Result<u8, Failure> {
+    for cell in cells {
+        let log = log.cell(&cell.key);
+        log.event(Event::CellStarted);
+        let (stage, cause) = (Stage::Prepare, StopCause::Lab);
+        let end = CellEnd::Stopped { stage, cause, what: error.to_string(), hint: error.hint() };
+        log.event(Event::CellEnded { end });
+    }
+    log.event(Event::RunEnded);
+    drop(log);
+    writer.finish().await.map_err(Failure::io("cannot write the event log"))?;
+    Err(error.into())
 }
 
 /// Where the agent's source lies: the checkout that s2lab was built from.

@@ -2,6 +2,7 @@
 
 use jiff::{Timestamp, tz::TimeZone};
 use std::{
+    ffi::OsStr,
     io,
     path::{Path, PathBuf},
 };
@@ -10,6 +11,12 @@ use std::{
 const KEEP: usize = 20;
 /// Name of the link to the newest run.
 const LATEST: &str = "latest";
+/// The event log, which makes a folder a run.
+const EVENTS: &str = "events.jsonl";
+
+fn runs(state: &Path) -> PathBuf {
+    state.join("runs")
+}
 
 /// The folder of one run.
 #[derive(Debug, Clone)]
@@ -21,35 +28,41 @@ impl RunFolder {
     /// A new folder under `state`, named by the time; old runs beyond the newest twenty go. `out` is taken instead if given,
     /// and must not hold a run yet.
     pub fn create(state: &Path, out: Option<&Path>, now: Timestamp) -> io::Result<Self> {
-        let path = match out {
-            Some(out) => out.to_owned(),
+        let folder = match out {
+            Some(out) if out.join(EVENTS).exists() => {
+                return Err(io::Error::new(io::ErrorKind::AlreadyExists, "a run lies there already"));
+            }
+            Some(out) => Self { path: out.to_owned() },
             None => {
-                let runs = state.join("runs");
-                std::fs::create_dir_all(&runs)?;
-                forget(&runs)?;
                 let when = now.to_zoned(TimeZone::UTC).strftime("%Y%m%dT%H%M%S%.3fZ");
-                let name = format!("{when}-{}", std::process::id());
-                let path = runs.join(&name);
-                point(&runs, &name)?;
-                path
+                Self { path: runs(state).join(format!("{when}-{}", std::process::id())) }
             }
         };
-        std::fs::create_dir_all(path.join("raw"))?;
-        std::fs::create_dir_all(path.join("cells"))?;
-        std::fs::create_dir_all(path.join("reports"))?;
-        Ok(Self { path })
+        for part in ["raw", "cells", "reports"] {
+            std::fs::create_dir_all(folder.path.join(part))?;
+        }
+        if let (None, Some(name)) = (out, folder.path.file_name()) {
+            forget(&runs(state))?;
+            point(&runs(state), name)?;
+        }
+        Ok(folder)
     }
 
     /// An existing run: a path to its folder, the folder's name under `state`, or the newest without either.
     pub fn open(state: &Path, run: Option<&str>) -> io::Result<Self> {
-        let runs = state.join("runs");
-        let run = run.unwrap_or(LATEST);
-        let path =
-            [PathBuf::from(run), runs.join(run)].into_iter().find(|path| path.join("events.jsonl").is_file());
-        let none = || {
-            io::Error::new(io::ErrorKind::NotFound, format!("no run `{run}` here or in {}", runs.display()))
+        let runs = runs(state);
+        let (places, none) = match run {
+            Some(run) => {
+                let none = format!("no run `{run}` here or in {}", runs.display());
+                (vec![PathBuf::from(run), runs.join(run)], none)
+            }
+            None => (vec![runs.join(LATEST)], format!("no run in {}", runs.display())),
         };
-        Ok(Self { path: std::fs::canonicalize(path.ok_or_else(none)?)? })
+        // An empty name would be the working folder.
+        let named = run.is_none_or(|run| !run.is_empty());
+        let path = places.into_iter().filter(|_| named).find(|path| path.join(EVENTS).is_file());
+        let path = path.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, none))?;
+        Ok(Self { path: std::fs::canonicalize(path)? })
     }
 
     pub fn path(&self) -> &Path {
@@ -57,7 +70,7 @@ impl RunFolder {
     }
 
     pub fn events(&self) -> PathBuf {
-        self.path.join("events.jsonl")
+        self.path.join(EVENTS)
     }
 
     pub fn raw(&self) -> PathBuf {
@@ -66,9 +79,14 @@ impl RunFolder {
 
     /// The folder of a cell's consoles and logs; created.
     pub fn cell(&self, key: &str) -> io::Result<PathBuf> {
-        let path = self.path.join("cells").join(key);
+        let path = self.cell_path(key);
         std::fs::create_dir_all(&path)?;
         Ok(path)
+    }
+
+    /// Where that folder is, or would be.
+    pub fn cell_path(&self, key: &str) -> PathBuf {
+        self.path.join("cells").join(key)
     }
 
     pub fn report(&self, key: &str) -> PathBuf {
@@ -86,7 +104,7 @@ fn forget(runs: &Path) -> io::Result<()> {
         }
     }
     names.sort();
-    let old = names.len().saturating_sub(KEEP - 1);
+    let old = names.len().saturating_sub(KEEP);
     for path in names.into_iter().take(old) {
         match std::fs::remove_dir_all(&path) {
             // Another run forgets too.
@@ -98,8 +116,13 @@ fn forget(runs: &Path) -> io::Result<()> {
 }
 
 /// Lets `latest` point at `name`, in one step for whoever looks.
-fn point(runs: &Path, name: &str) -> io::Result<()> {
+fn point(runs: &Path, name: &OsStr) -> io::Result<()> {
     let half = runs.join(format!(".{LATEST}-{}", std::process::id()));
+    // Left behind by a process of the same number that died here.
+    match std::fs::remove_file(&half) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
     std::os::unix::fs::symlink(name, &half)?;
     std::fs::rename(&half, runs.join(LATEST))
 }

@@ -5,7 +5,8 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use s2lab_model::event::{Event, Line};
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, PoisonError},
+    io::{self, Write},
+    sync::{Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -26,18 +27,33 @@ pub struct Display {
     bars: MultiProgress,
     shown: Mutex<BTreeMap<String, ProgressBar>>,
     interruption: Interruption,
+    /// Why stdout could not be written, the first time.
+    failed: OnceLock<io::Error>,
 }
 
 impl Display {
     pub fn new(mode: Mode, interruption: Interruption) -> Self {
         let target =
             if mode == Mode::Bars { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        Self { mode, bars: MultiProgress::with_draw_target(target), shown: Mutex::default(), interruption }
+        let bars = MultiProgress::with_draw_target(target);
+        Self { mode, bars, shown: Mutex::default(), interruption, failed: OnceLock::new() }
     }
 
-    /// Prints a line on stdout, above the bars.
+    /// Prints a line on stdout, above the bars. A reader that has gone away is no error: the run goes on, for its log.
     pub fn print(&self, text: &str) {
-        self.bars.suspend(|| println!("{text}"));
+        let written = self.bars.suspend(|| writeln!(io::stdout(), "{text}"));
+        if let Some(error) = written.err().filter(|error| error.kind() != io::ErrorKind::BrokenPipe) {
+            // The first error is the one to tell.
+            let _ = self.failed.set(error);
+        }
+    }
+
+    /// Whether all lines could be printed.
+    pub fn printed(&self) -> io::Result<()> {
+        match self.failed.get() {
+            Some(error) => Err(io::Error::new(error.kind(), error.to_string())),
+            None => Ok(()),
+        }
     }
 
     /// Follows the event log.
@@ -87,14 +103,14 @@ impl store::Progress for Display {
     fn step(&self, what: &str) {
         match self.mode {
             Mode::Quiet => {}
-            Mode::Lines => eprintln!("{what}"),
+            Mode::Lines => complain(what),
             Mode::Bars => self.tell(STORE, what),
         }
     }
 
     fn download(&self, what: &str, done: u64, total: u64) {
         if self.mode == Mode::Lines && done == total {
-            eprintln!("downloaded {what}, {} MB", total / 1_000_000);
+            complain(&format!("downloaded {what}, {} MB", total / 1_000_000));
         }
         if self.mode == Mode::Bars {
             let bar = self.bar(what, || {
@@ -113,6 +129,11 @@ impl store::Progress for Display {
     fn cancelled(&self) -> bool {
         self.interruption.signal().is_some()
     }
+}
+
+/// A line on stderr. If even that cannot be written there is nobody to tell.
+fn complain(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
 }
 
 fn style(template: &str) -> ProgressStyle {

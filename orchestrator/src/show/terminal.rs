@@ -2,15 +2,34 @@
 
 use crate::review::Standing;
 use s2lab_model::{
+    escape,
     report::{CellSummary, Outcome},
     verdict::Verdict,
 };
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+/// In a verdict's place where there is none.
+const INTERRUPTED: &str = "interrupted";
+
+/// The verdicts' column. What is longer, `INCONCLUSIVE` and `interrupted`, is rare and moves its own line only; a width that
+/// followed the verdicts would not be known while the run goes on, and its lines are those of `s2lab report`.
+const VERDICT: usize = "TIMEOUT".len();
+/// Under the verdicts' column: the lines that belong to a cell.
+const BELOW: &str = "\n         ";
 
 /// Widths that keep the columns of a run's lines straight.
 #[derive(Debug, Clone, Copy)]
 pub struct Columns {
-    pub key: usize,
+    key: usize,
+}
+
+impl Columns {
+    pub fn of<'a>(keys: impl Iterator<Item = &'a str>) -> Self {
+        Self { key: keys.map(str::len).max().unwrap_or_default() }
+    }
 }
 
 /// Whether to colour, and how.
@@ -31,65 +50,80 @@ impl Paint {
             RED
         };
         // Padded first: escape sequences have no width.
-        let padded = format!("{word:<5}");
+        let padded = format!("{word:<VERDICT$}");
         if self.0 { format!("\x1b[1;{colour}m{padded}\x1b[0m") } else { padded }
     }
 }
 
 /// The line of a cell; one that has not passed names the command that repeats it, and where to look.
 pub fn cell(summary: &CellSummary, columns: Columns, paint: Paint, cell_folder: &Path) -> String {
-    let (word, passed, skipped) = match &summary.verdict {
-        Some(verdict) => (verdict.to_string(), verdict.passed(), matches!(verdict, Verdict::Skip(_))),
-        None => ("interrupted".to_owned(), false, true),
+    let CellSummary { key, verdict, elapsed_ms, seen, label, finding } = summary;
+    let (word, passed, skipped) = match verdict {
+        Some(verdict) => (verdict.name(), verdict.passed(), matches!(verdict, Verdict::Skip(_))),
+        None => (INTERRUPTED, false, true),
     };
-    let word = word.split(" as ").next().unwrap_or(&word).to_owned();
-    let seconds =
-        summary.elapsed_ms.map(|ms| format!("{}.{} s", ms / 1000, ms % 1000 / 100)).unwrap_or_default();
-    let mut line = format!(
-        "{} {:<width$} {seconds:>8}",
-        paint.verdict(&word, passed, skipped),
-        summary.key,
-        width = columns.key
-    );
-    let facts = summary.seen.iter().chain(&summary.label);
-    for fact in facts {
+    let seconds = elapsed_ms.map(|ms| format!("{}.{} s", ms / 1000, ms % 1000 / 100)).unwrap_or_default();
+    let word = paint.verdict(word, passed, skipped);
+    let mut line = format!("{word}  {key:<width$} {seconds:>8}", width = columns.key);
+    let taken = match verdict {
+        Some(Verdict::Timeout(stage)) => Some(format!("in stage {stage}")),
+        Some(Verdict::Skip(reason)) => Some(escape::line(reason)),
+        _ => None,
+    };
+    for fact in seen.iter().chain(label).chain(&taken) {
         line.push_str("   ");
         line.push_str(fact);
     }
-    if !passed && !skipped {
-        if let Some(finding) = &summary.finding {
-            line.push_str("\n      ");
-            line.push_str(finding);
-        }
-        line.push_str(&format!(
-            "\n      repeat: s2lab run '{}'   logs: {}",
-            summary.key,
-            cell_folder.display()
-        ));
+    let mut line = line.trim_end().to_owned();
+    let why = match verdict {
+        // The reason stands there already.
+        Some(Verdict::Skip(_)) | None => None,
+        Some(verdict) if !passed => Some(finding.as_deref().unwrap_or(verdict.cause())),
+        Some(_) => None,
+    };
+    if let Some(why) = why {
+        line.push_str(BELOW);
+        line.push_str(why);
+    }
+    if !passed {
+        line.push_str(&format!("{BELOW}repeat: s2lab run '{key}'   logs: {}", home(cell_folder)));
     }
     line
 }
 
-/// The last line: how many cells ended how, how that compares, where the run lies.
-pub fn summary(cells: &[CellSummary], standings: &BTreeMap<String, Standing>, run: &Path) -> String {
-    let mut counts: Vec<(String, usize)> = vec![];
+/// The last line: how many cells ended how, how that compares, where the run lies. `whole`: the log tells of the run's end.
+/// `standings`: none if there is no lab to compare with.
+pub fn summary(
+    cells: &[CellSummary],
+    whole: bool,
+    standings: Option<&BTreeMap<String, Standing>>,
+    run: &Path,
+) -> String {
+    let mut counts: Vec<(&str, usize)> = vec![];
     for cell in cells {
         let word = match &cell.verdict {
-            Some(verdict) if verdict.passed() => "passed".to_owned(),
-            Some(verdict) => verdict.name().to_owned(),
-            None => "interrupted".to_owned(),
+            Some(verdict) if verdict.passed() => "passed",
+            Some(verdict) => verdict.name(),
+            None => INTERRUPTED,
         };
         match counts.iter_mut().find(|(known, _)| *known == word) {
             Some((_, n)) => *n += 1,
             None => counts.push((word, 1)),
         }
     }
-    let counts: Vec<_> = counts.iter().map(|(word, n)| format!("{n} {word}")).collect();
+    let mut parts: Vec<_> = counts.iter().map(|(word, n)| format!("{n} {word}")).collect();
+    if cells.iter().all(|cell| matches!(cell.verdict, Some(Verdict::Skip(_)))) {
+        parts.push("nothing was tested".into());
+    }
+    if !whole {
+        parts.push("LOST: the log stops before the run's end".into());
+    }
+    parts.push(standings.map_or("no lab folder to compare with".into(), compared));
     let cells = match cells.len() {
         1 => "1 cell".to_owned(),
         n => format!("{n} cells"),
     };
-    format!("{cells}: {}, {} · {}", counts.join(", "), compared(standings), home(run))
+    format!("{cells}: {} · {}", parts.join(", "), home(run))
 }
 
 /// How a run's reports stand against the accepted ones, in a few words.
@@ -102,7 +136,8 @@ fn compared(standings: &BTreeMap<String, Standing>) -> String {
             "not comparable with accepted",
         ),
         (count(|s| matches!(s, Standing::New)), "not accepted yet"),
-        (count(|s| matches!(s, Standing::Missing)), "without a report"),
+        (count(|s| matches!(s, Standing::Missing { .. })), "not compared"),
+        (count(|s| matches!(s, Standing::Unreadable { .. })), "accepted reports that cannot be read"),
         (count(|s| matches!(s, Standing::Compared(Outcome::ShapeMoved { .. }))), "shape moved"),
     ];
     let parts: Vec<_> =
@@ -112,8 +147,8 @@ fn compared(standings: &BTreeMap<String, Standing>) -> String {
 
 /// A path with the home folder as `~`.
 fn home(path: &Path) -> String {
-    let below = std::env::var_os("HOME").and_then(|home| path.strip_prefix(home).ok().map(Path::to_owned));
-    match below {
+    let home = std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute());
+    match home.and_then(|home| path.strip_prefix(home).ok().map(Path::to_owned)) {
         Some(below) => format!("~/{}", below.display()),
         None => path.display().to_string(),
     }
@@ -122,6 +157,7 @@ fn home(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use s2lab_model::event::Stage;
 
     fn summary_of(verdict: Option<Verdict>) -> CellSummary {
         CellSummary {
@@ -140,6 +176,8 @@ mod tests {
             Some(Verdict::Pass { as_: Some("before the series".into()) }),
             Some(Verdict::Fail),
             Some(Verdict::Skip("vfio-pci is not there".into())),
+            Some(Verdict::Timeout(Stage::GuestBoot)),
+            Some(Verdict::Inconclusive),
             None,
         ];
         let lines: Vec<_> = verdicts
@@ -158,8 +196,12 @@ mod tests {
         let standings =
             BTreeMap::from([("a".into(), Standing::Compared(Outcome::Same)), ("b".into(), Standing::New)]);
         assert_eq!(
-            summary(&cells, &standings, Path::new("/runs/1")),
+            summary(&cells, true, Some(&standings), Path::new("/runs/1")),
             "3 cells: 2 passed, 1 FAIL, 1 not accepted yet · /runs/1"
+        );
+        assert_eq!(
+            summary(&[summary_of(Some(Verdict::Skip("x".into())))], false, None, Path::new("/runs/1")),
+            "1 cell: 1 SKIP, nothing was tested, LOST: the log stops before the run's end, no lab folder to compare with · /runs/1"
         );
     }
 }

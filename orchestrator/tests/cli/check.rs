@@ -1,0 +1,112 @@
+//! `s2lab check`.
+
+use crate::{
+    harness::Home,
+    story::{Behaves, Story},
+};
+use s2lab_model::event::{Event, StopCause};
+use std::fs;
+
+const BAR_AFTER: &str = "bar@debian-6.12";
+const RAM_BEFORE: &str = "idle@debian-6.1";
+const RAM_AFTER: &str = "idle@debian-6.12";
+
+/// A home in which the reports of a good run are accepted.
+fn accepted() -> Home {
+    let home = Home::new();
+    home.tell(&Story::well(&home.plan(&[])));
+    assert!(home.command(&["accept"]).status().unwrap().success());
+    home
+}
+
+fn variable(name: &'static str, value: &'static str) -> impl Fn(&mut Event) {
+    move |event| {
+        if let Event::Environment { variable, .. } = event {
+            variable.insert(name.into(), value.into());
+        }
+    }
+}
+
+#[test]
+fn as_accepted() {
+    let home = accepted();
+    let mut session = home.session();
+    assert_eq!(session.s2lab(&["check"]).status.code(), Some(0));
+    session.note("another kernel, which shapes its tables differently");
+    let moved = |event: &mut Event| match event {
+        Event::HostUp { release, .. } => *release = "6.12.58+deb12-cloud-arm64".into(),
+        Event::Reset { method, .. } => *method = "flr".into(),
+        other => variable("kernel image", "sha256:bb")(other),
+    };
+    home.tell(&Story::well(&home.plan(&[])).edit(BAR_AFTER, moved));
+    assert_eq!(session.s2lab(&["check"]).status.code(), Some(0));
+    session.s2lab(&["report"]);
+    session.check("check-same");
+}
+
+#[test]
+fn not_as_accepted() {
+    let home = accepted();
+    let mut session = home.session();
+    home.tell(&Story::told(&home.plan(&[]), |_| Behaves::Before).edit(BAR_AFTER, variable("qemu", "11.0.0")));
+    assert_eq!(session.s2lab(&["check"]).status.code(), Some(5));
+    session.note("the CPU model is another one");
+    let cpu = |event: &mut Event| {
+        if let Event::Environment { blocking, .. } = event {
+            blocking.insert("cpu".into(), "max".into());
+        }
+    };
+    home.tell(&Story::well(&home.plan(&["idle"])).edit(RAM_AFTER, cpu));
+    assert_eq!(session.s2lab(&["check"]).status.code(), Some(5));
+    session.note("a cell of which nothing was accepted");
+    home.tell(&Story::well(&home.plan(&["idle", "idle@upstream"])));
+    assert_eq!(session.s2lab(&["check"]).status.code(), Some(5));
+    session.s2lab(&["report"]);
+    session.note("a cell that never began");
+    home.tell(&Story::well(&home.plan(&["idle"])).only(RAM_AFTER, |_| false));
+    assert_eq!(session.s2lab(&["check"]).status.code(), Some(5));
+    session.note("the scenario is gone");
+    fs::remove_file(home.path("lab/scenarios/bar.yaml")).unwrap();
+    home.tell(&Story::well(&home.plan(&["idle"])));
+    assert_eq!(session.s2lab(&["check"]).status.code(), Some(5));
+    session.check("check-different");
+}
+
+/// What is accepted lies in git, where people merge it.
+#[test]
+fn accepted_reports_that_cannot_be_read() {
+    let home = accepted();
+    let mut session = home.session();
+    let path = "lab/reports/idle/debian-6.1.txt";
+    home.write(path, home.read(path).replace("[witnesses]", "<<<<<<< HEAD\n[witnesses]"));
+    home.write("lab/reports/idle/debian-6.12.txt", b"\xff");
+    assert_eq!(session.s2lab(&["check"]).status.code(), Some(5));
+    session.note("the run is told all the same");
+    assert_eq!(session.s2lab(&["report"]).status.code(), Some(0));
+    session.note("accepting again mends it");
+    session.s2lab(&["accept"]);
+    assert_eq!(session.s2lab(&["check"]).status.code(), Some(0));
+    session.check("check-unreadable");
+}
+
+/// A failing lab says nothing about the kernel, so it is not as accepted.
+#[test]
+fn a_run_in_which_the_lab_failed() {
+    let home = accepted();
+    let mut session = home.session();
+    let plan = home.plan(&["idle"]);
+    home.tell(&Story::well(&plan).stopped(RAM_BEFORE, StopCause::Lab, "QEMU ended", None));
+    assert_eq!(session.s2lab(&["check"]).status.code(), Some(5));
+    session.check("check-miss");
+}
+
+#[test]
+fn files_beside_the_reports() {
+    let home = accepted();
+    home.write("lab/reports/README.md", "What these are.");
+    home.write("lab/reports/idle/notes.md", "About them.");
+    home.write("lab/reports/idle/.debian-6.1.txt.half-17", "half");
+    let mut session = home.session();
+    assert_eq!(session.s2lab(&["check"]).status.code(), Some(0));
+    session.check("check-beside");
+}

@@ -1,0 +1,226 @@
+//! A lab folder, a home and a session of commands, all in a temporary folder.
+
+use crate::story::Story;
+use s2lab_model::{
+    event::PlannedCell,
+    kernel,
+    plan::{Selection, plan},
+    scenario::load,
+};
+use std::{
+    fmt::Write as _,
+    fs,
+    os::unix::process::ExitStatusExt,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+};
+
+pub(crate) const S2LAB: &str = env!("CARGO_BIN_EXE_s2lab");
+/// The run that [`Home::tell`] makes, named as s2lab names runs.
+pub(crate) const RUN: &str = "20261122T150000.000Z-1";
+
+/// Where a test works: a lab folder, and a home without anything in it.
+pub(crate) struct Home {
+    folder: tempfile::TempDir,
+}
+
+impl Home {
+    /// With the lab that is made for these tests.
+    pub(crate) fn new() -> Self {
+        Self::with_lab(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cli/lab"))
+    }
+
+    pub(crate) fn with_lab(lab: &Path) -> Self {
+        let home = Self { folder: tempfile::tempdir().unwrap() };
+        for folder in ["home", "cache", "state", "bin"] {
+            fs::create_dir(home.path(folder)).unwrap();
+        }
+        for folder in ["scenarios", "images", "reports"] {
+            copy(&lab.join(folder), &home.lab().join(folder));
+        }
+        home
+    }
+
+    /// A path in the temporary folder. `tempfile` may give a path with links in it; s2lab shows the real one.
+    pub(crate) fn path(&self, below: &str) -> PathBuf {
+        fs::canonicalize(self.folder.path()).unwrap().join(below)
+    }
+
+    pub(crate) fn lab(&self) -> PathBuf {
+        self.path("lab")
+    }
+
+    pub(crate) fn write(&self, below: &str, text: impl AsRef<[u8]>) {
+        let path = self.path(below);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    pub(crate) fn read(&self, below: &str) -> String {
+        fs::read_to_string(self.path(below)).unwrap()
+    }
+
+    /// Every file and folder below `below`, sorted; links with what they say.
+    pub(crate) fn tree(&self, below: &str) -> Vec<String> {
+        fn walk(root: &Path, folder: &Path, found: &mut Vec<String>) {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                let name = path.strip_prefix(root).unwrap().display();
+                match fs::read_link(&path) {
+                    Ok(to) => found.push(format!("{name} -> {}", to.display())),
+                    Err(_) if path.is_dir() => {
+                        found.push(format!("{name}/"));
+                        walk(root, &path, found);
+                    }
+                    Err(_) => found.push(name.to_string()),
+                }
+            }
+        }
+        let mut found = vec![];
+        walk(&self.path(below), &self.path(below), &mut found);
+        found.sort();
+        found
+    }
+
+    /// `s2lab` in the lab folder, with the environment of this home and nothing of the tester's.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(S2LAB);
+        self.prepare(&mut command);
+        command.args(arguments);
+        command
+    }
+
+    /// A line for the shell, in which `s2lab` is the program.
+    pub(crate) fn shell(&self, line: &str) -> Command {
+        let mut command = Command::new("/bin/bash");
+        self.prepare(&mut command);
+        command.args(["-c", &format!("s2lab() {{ {S2LAB} \"$@\"; }}; {line}")]);
+        command
+    }
+
+    fn prepare(&self, command: &mut Command) {
+        command.env_clear().current_dir(self.lab()).stdin(Stdio::null());
+        command.env("HOME", self.path("home")).env("PATH", self.path("bin"));
+        command.env("XDG_CACHE_HOME", self.path("cache")).env("XDG_STATE_HOME", self.path("state"));
+    }
+
+    /// Begins a session whose commands and answers are kept.
+    pub(crate) fn session(&self) -> Session<'_> {
+        Session { home: self, transcript: String::new() }
+    }
+
+    /// The cells of the lab, as `s2lab` plans them.
+    pub(crate) fn plan(&self, selectors: &[&str]) -> Vec<PlannedCell> {
+        let read = |path: &Path| fs::read_to_string(path).unwrap();
+        let kernels = kernel::load("kernels.yaml", &read(&self.lab().join("images/kernels.yaml"))).unwrap();
+        let mut scenarios = vec![];
+        for entry in fs::read_dir(self.lab().join("scenarios")).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|e| e == "yaml") {
+                scenarios.push(load::load(path.to_str().unwrap(), &read(&path)).unwrap());
+            }
+        }
+        let selectors = selectors.iter().map(|s| (*s).to_owned()).collect();
+        plan(&scenarios, &kernels, &Selection { selectors, kernels: vec![] }).unwrap()
+    }
+
+    /// Makes a story a run of this home, its latest.
+    pub(crate) fn tell(&self, story: &Story) {
+        self.tell_as(RUN, story);
+    }
+
+    pub(crate) fn tell_as(&self, name: &str, story: &Story) {
+        let runs = self.path("state/s2lab/runs");
+        story.write(&runs.join(name));
+        let _ = fs::remove_file(runs.join("latest"));
+        std::os::unix::fs::symlink(name, runs.join("latest")).unwrap();
+    }
+
+    /// A file of the run that [`Home::tell`] made.
+    pub(crate) fn of_run(&self, below: &str) -> PathBuf {
+        self.path("state/s2lab/runs").join(RUN).join(below)
+    }
+
+    /// What varies between two tests, or two commits, by a name.
+    pub(crate) fn stable(&self, text: &str) -> String {
+        let text = text.replace(self.path("").to_str().unwrap().trim_end_matches('/'), "TMP");
+        text.replace(s2lab::cli::VERSION, "VERSION")
+    }
+}
+
+/// Commands and what they answered.
+pub(crate) struct Session<'a> {
+    home: &'a Home,
+    transcript: String,
+}
+
+impl Session<'_> {
+    pub(crate) fn s2lab(&mut self, arguments: &[&str]) -> Output {
+        // As a shell would need it.
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_./@=".contains(c);
+        let quoted =
+            arguments.iter().map(|argument| match argument.chars().all(plain) && !argument.is_empty() {
+                true => format!(" {argument}"),
+                false => format!(" '{argument}'"),
+            });
+        self.keep(&format!("s2lab{}", quoted.collect::<String>()), &mut self.home.command(arguments))
+    }
+
+    /// A command that was made by hand, under the name `shown`.
+    pub(crate) fn keep(&mut self, shown: &str, command: &mut Command) -> Output {
+        let output = command.output().unwrap();
+        writeln!(self.transcript, "$ {shown}").unwrap();
+        self.transcript.push_str(&answer(&output));
+        output
+    }
+
+    pub(crate) fn shell(&mut self, line: &str) -> Output {
+        self.keep(line, &mut self.home.shell(line))
+    }
+
+    /// Says in the transcript what was done between two commands.
+    pub(crate) fn note(&mut self, text: &str) {
+        writeln!(self.transcript, "# {text}").unwrap();
+    }
+
+    /// Holds the session against the snapshot `name`.
+    #[track_caller]
+    pub(crate) fn check(self, name: &str) {
+        self.check_without(name, RUN);
+    }
+
+    /// The same, with the name of a run that holds the time.
+    #[track_caller]
+    pub(crate) fn check_without(self, name: &str, run: &str) {
+        let transcript = self.home.stable(&self.transcript).replace(run, "RUN");
+        insta::with_settings!({omit_expression => true, prepend_module_to_snapshot => false}, {
+            insta::assert_snapshot!(name, transcript);
+        });
+    }
+}
+
+/// All that a command said, and what it ended with: lines of stderr are marked with `! `.
+fn answer(output: &Output) -> String {
+    let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
+    if !text.is_empty() && !text.ends_with('\n') {
+        text.push_str("(no line feed)\n");
+    }
+    for line in String::from_utf8_lossy(&output.stderr).lines() {
+        writeln!(text, "{}", format!("! {line}").trim_end()).unwrap();
+    }
+    match (output.status.code(), output.status.signal()) {
+        (Some(0), _) => {}
+        (Some(code), _) => writeln!(text, "[exit {code}]").unwrap(),
+        (None, signal) => writeln!(text, "[signal {signal:?}]").unwrap(),
+    }
+    text
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).into_iter().flatten() {
+        let path = entry.unwrap().path();
+        let to = to.join(path.file_name().unwrap());
+        if path.is_dir() { copy(&path, &to) } else { fs::copy(&path, to).map(drop).unwrap() }
+    }
+}

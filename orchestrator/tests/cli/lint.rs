@@ -1,0 +1,85 @@
+//! `s2lab lint`.
+
+use crate::harness::Home;
+
+#[test]
+fn a_lab_in_order() {
+    let home = Home::new();
+    let mut session = home.session();
+    session.s2lab(&["lint"]);
+    session.s2lab(&["lint", "scenarios/idle.yaml"]);
+    session.s2lab(&["lint", "scenarios/idle.yaml", "scenarios/bar.yaml"]);
+    session.check("lint-good");
+}
+
+#[test]
+fn one_bad_file() {
+    let home = Home::new();
+    home.write("lab/scenarios/bar.yaml", home.read("lab/scenarios/bar.yaml").replace("devices:", "devcies:"));
+    let mut session = home.session();
+    assert_eq!(session.s2lab(&["lint"]).status.code(), Some(2));
+    session.s2lab(&["lint", "scenarios/idle.yaml"]);
+    session.s2lab(&["list"]);
+    session.check("lint-bad");
+}
+
+/// Every mistake of every file, the kernels' first, the rest in the order of the names.
+#[test]
+fn many_mistakes() {
+    let home = Home::new();
+    let kernels = home.read("lab/images/kernels.yaml");
+    let bar = home.read("lab/scenarios/bar.yaml");
+    let idle = home.read("lab/scenarios/idle.yaml");
+    home.write("lab/images/kernels.yaml", kernels.replace("[wc-conveyed", "[wc-convoyed"));
+    home.write(
+        "lab/scenarios/idle.yaml",
+        idle.replace("neoverse-n1", "neoverse-n9").replace("Normal-WB", "WB"),
+    );
+    home.write("lab/scenarios/bar.yaml", bar.replace("- look", "- lok").replace("bar: 16M", "bar: 17M"));
+    home.write("lab/scenarios/other.yaml", idle);
+    home.write("lab/scenarios/binary.yaml", b"scenario: binary\nabout: caf\xe9\n");
+    home.write("lab/scenarios/folder.yaml/nothing", "");
+    let mut session = home.session();
+    assert_eq!(session.s2lab(&["lint"]).status.code(), Some(2));
+    session.check("lint-many");
+}
+
+#[test]
+fn files_that_are_no_scenarios() {
+    let home = Home::new();
+    home.write("lab/empty.yaml", "");
+    home.write("lab/binary.yaml", b"scenario: binary\nabout: caf\xe9\n");
+    home.write("lab/long.yaml", format!("scenario: long\nabout: {}\n", "x".repeat(1 << 20)));
+    home.write(
+        "lab/anchors.yaml",
+        home.read("lab/scenarios/idle.yaml")
+            .replace("scenario: idle", "scenario: anchors")
+            .replace("{vmm: qemu}", "&a {vmm: qemu}"),
+    );
+    home.write("lab/deep.yaml", format!("scenario: {}", "[".repeat(60_000)));
+    std::os::unix::fs::symlink("nowhere", home.path("lab/link.yaml")).unwrap();
+    let mut session = home.session();
+    for file in ["empty", "binary", "long", "anchors", "deep", "link", "scenarios", "no"] {
+        let file = if file == "scenarios" { file.to_owned() } else { format!("{file}.yaml") };
+        assert_eq!(session.s2lab(&["lint", &file]).status.code(), Some(2), "{file}");
+    }
+    // A file without an end.
+    std::os::unix::fs::symlink("/dev/zero", home.path("lab/zero.yaml")).unwrap();
+    assert_eq!(session.s2lab(&["lint", "zero.yaml"]).status.code(), Some(2));
+    session.check("lint-no-scenarios");
+}
+
+/// Editors leave such files beside the ones that they edit.
+#[test]
+fn what_is_not_taken_for_a_scenario() {
+    let home = Home::new();
+    std::os::unix::fs::symlink("user@machine.1234", home.path("lab/scenarios/.#bar.yaml")).unwrap();
+    home.write("lab/scenarios/bar.yaml~", "nothing");
+    home.write("lab/scenarios/.bar.yaml.swp", "nothing");
+    let mut session = home.session();
+    session.s2lab(&["lint"]);
+    session.note("a name that looks like a scenario's and is not read would be a test that never runs");
+    home.write("lab/scenarios/other.yml", home.read("lab/scenarios/idle.yaml"));
+    session.s2lab(&["lint"]);
+    session.check("lint-not-taken");
+}

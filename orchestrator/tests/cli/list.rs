@@ -1,0 +1,71 @@
+//! `s2lab list`, and what a selector means.
+
+use crate::harness::Home;
+
+#[test]
+fn what_a_selector_takes() {
+    let home = Home::new();
+    let mut session = home.session();
+    for arguments in [
+        &[][..],
+        &["idle"],
+        &["*"],
+        &["*@*"],
+        &["*@debian-6.1*", "idle@upstream"],
+        &["b?r", "--kernel", "upstream"],
+        &["--kernel", "debian-6.12", "--kernel", "debian-6.12"],
+        &["--kernel", "./Image", "--kernel", "debian-6.1"],
+        &["scenarios/bar.yaml"],
+        &["scenarios/bar.yaml", "idle@upstream"],
+        &["scenarios/bar.yaml", "./scenarios/bar.yaml", "bar"],
+    ] {
+        home.write("lab/Image", "");
+        let output = session.s2lab(&[&["list"], arguments].concat());
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}");
+    }
+    session.check("selectors");
+}
+
+#[test]
+fn what_there_is_not() {
+    let home = Home::new();
+    home.write("elsewhere/bar.yaml", home.read("lab/scenarios/bar.yaml"));
+    home.write("6.12/Image", "");
+    home.write("6.13/Image", "");
+    let mut session = home.session();
+    for arguments in [
+        &["idel"][..],
+        &["bar@debian-6.2"],
+        &["zebra"],
+        &["idle", "b*x"],
+        &["--kernel", "debian-6.2"],
+        &["--kernel", "./no/Image"],
+        &["--kernel", "images"],
+        &["--kernel", "./images"],
+        &["--kernel", "/"],
+        &["--kernel", "../6.12/Image", "--kernel", "../6.13/Image"],
+        &["--kernel", "debian-6.1", "--modules", "."],
+        &["--kernel", "../6.12/Image", "--modules", "./no"],
+        &["scenarios/no.yaml"],
+        &["../elsewhere/bar.yaml", "bar"],
+        &[""],
+    ] {
+        let output = session.s2lab(&[&["list"], arguments].concat());
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+    }
+    session.check("no-match");
+}
+
+#[test]
+fn a_lab_without_scenarios() {
+    let home = Home::new();
+    let mut session = home.session();
+    std::fs::remove_dir_all(home.path("lab/scenarios")).unwrap();
+    session.s2lab(&["list"]);
+    session.s2lab(&["lint"]);
+    std::fs::create_dir(home.path("lab/scenarios")).unwrap();
+    session.note("the folder is there, but nothing is in it");
+    session.s2lab(&["list"]);
+    session.s2lab(&["lint"]);
+    session.check("no-scenarios");
+}

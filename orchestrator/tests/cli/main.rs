@@ -1,0 +1,28 @@
+//! The command line as a person or a script meets it: the real binary in an environment of its own, its whole output and exit
+//! code. Nothing here boots a machine or touches the network; runs are made up ([`story`]).
+
+#[cfg(test)]
+mod harness;
+#[cfg(test)]
+mod story;
+
+#[cfg(test)]
+mod accept;
+#[cfg(test)]
+mod basics;
+#[cfg(test)]
+mod check;
+#[cfg(test)]
+mod documents;
+#[cfg(test)]
+mod lint;
+#[cfg(test)]
+mod list;
+#[cfg(test)]
+mod output;
+#[cfg(test)]
+mod places;
+#[cfg(test)]
+mod report;
+#[cfg(test)]
+mod run;

@@ -1,0 +1,120 @@
+//! Colour, silence, pipes that close and disks that are full.
+
+use crate::{
+    harness::Home,
+    story::{Behaves, Story},
+};
+use s2lab_model::event::StopCause;
+
+#[test]
+fn colour() {
+    let home = Home::new();
+    let story = Story::told(&home.plan(&[]), |_| Behaves::Before);
+    home.tell(&story.stopped("idle@debian-6.1", StopCause::Lacking, "no /dev/kvm", None));
+    let coloured = |variables: &[(&str, &str)], arguments: &[&str]| {
+        let mut command = home.command(&[&["report"], arguments].concat());
+        let output = command.envs(variables.iter().copied()).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        (output.stdout.contains(&0x1b), output)
+    };
+    let plain = coloured(&[], &[]).1.stdout;
+    for (variables, arguments, expected) in [
+        (&[][..], &[][..], false),
+        (&[], &["--color", "always"], true),
+        (&[], &["--color", "never"], false),
+        (&[("CLICOLOR_FORCE", "1")], &[], true),
+        (&[("CLICOLOR_FORCE", "0")], &[], false),
+        (&[("CLICOLOR_FORCE", "")], &[], false),
+        (&[("CLICOLOR_FORCE", "1")], &["--color", "never"], false),
+        // Whoever asks for none gets none.
+        (&[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")], &[], false),
+        (&[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "0")], &[], false),
+        (&[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "")], &[], true),
+        (&[("NO_COLOR", "1")], &["--color", "always"], true),
+    ] {
+        let (found, output) = coloured(variables, arguments);
+        assert_eq!(found, expected, "{variables:?} {arguments:?}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        let mut bare = String::new();
+        for part in text.split('\x1b') {
+            bare.push_str(if bare.is_empty() && !text.starts_with('\x1b') {
+                part
+            } else {
+                part.split_once('m').map_or(part, |(_, rest)| rest)
+            });
+        }
+        assert_eq!(bare.as_bytes(), plain, "colour changes nothing but colour");
+    }
+    let mut session = home.session();
+    session.s2lab(&["report", "--color", "always"]);
+    session.check("colour");
+}
+
+#[test]
+fn silence_and_talk() {
+    let home = Home::new();
+    home.tell(&Story::well(&home.plan(&["idle"])));
+    for (arguments, code) in [(&["report"][..], 0), (&["list"], 0), (&["lint"], 0), (&["check"], 5)] {
+        let loud = home.command(arguments).output().unwrap();
+        assert_eq!(loud.status.code(), Some(code));
+        for more in ["-q", "-v", "-vv"] {
+            let output = home.command(&[arguments, &[more]].concat()).output().unwrap();
+            assert_eq!(output.stdout, loud.stdout, "results are results");
+            assert_eq!(output.status, loud.status);
+            assert!(!output.stderr.contains(&0x1b), "no colour where there is no terminal");
+        }
+        assert!(loud.stderr.is_empty());
+    }
+    let quiet = home.command(&["run", "--offline", "-q"]).output().unwrap();
+    assert!(String::from_utf8(quiet.stderr).unwrap().starts_with("error: "), "an error is told even so");
+    assert!(quiet.stdout.is_empty());
+}
+
+/// A reader that has gone away is no error, changes no exit code, and nobody panics about it.
+#[test]
+fn a_pipe_that_closes() {
+    let home = Home::new();
+    home.tell(&Story::told(&home.plan(&[]), |_| Behaves::Before));
+    for (line, code) in [
+        ("s2lab list | :", 0),
+        ("s2lab list --help | :", 0),
+        ("s2lab report | :", 1),
+        ("s2lab report --cell bar@debian-6.12 | :", 1),
+        ("s2lab check | :", 5),
+        ("s2lab lint | :", 0),
+        ("s2lab run --dry-run | :", 0),
+        ("s2lab run --offline --format json | :", 3),
+        ("{ s2lab run --offline -vv 2>&1 >&3 | :; } 3>&1", 3),
+        ("{ s2lab lint ../none 2>&1 >&3 | :; } 3>&1", 2),
+    ] {
+        let line = line.replace("| :", "| { exec 0<&-; }");
+        let status = if line.starts_with('{') {
+            line.replace("; }; }", "; }; exit ${PIPESTATUS[0]}; }")
+        } else {
+            format!("{line}; exit ${{PIPESTATUS[0]}}")
+        };
+        let output = home.shell(&status).output().unwrap();
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert!(!errors.contains("panic"), "{line}: {errors}");
+        assert_eq!(output.status.code(), Some(code), "{line}: {errors}");
+    }
+}
+
+#[test]
+fn a_disk_that_is_full() {
+    let home = Home::new();
+    home.tell(&Story::well(&home.plan(&[])));
+    let mut session = home.session();
+    for line in ["list", "lint", "report", "check", "run --dry-run", "run --offline --format json"] {
+        let output = session.shell(&format!("s2lab {line} > /dev/full"));
+        assert_eq!(output.status.code(), Some(3), "{line}");
+    }
+    session.check("full");
+    let output =
+        home.shell("trap '' XFSZ; ulimit -f 0; s2lab run --offline 2>&1 | /bin/cat; exit ${PIPESTATUS[0]}");
+    let output = { output }.output().unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("File too large"), "{text}");
+    assert!(!text.contains("panic"), "{text}");
+}

@@ -1,0 +1,86 @@
+//! `s2lab run`, as far as it goes without a machine.
+
+use crate::harness::Home;
+use std::fs;
+
+#[test]
+fn a_dry_run_makes_nothing() {
+    let home = Home::new();
+    let mut session = home.session();
+    session.s2lab(&["run", "--dry-run"]);
+    session.s2lab(&["run", "--dry-run", "idle@*"]);
+    session.check("dry-run");
+    assert_eq!(home.tree("state"), Vec::<String>::new());
+    assert_eq!(home.tree("cache"), Vec::<String>::new());
+}
+
+#[test]
+fn what_cannot_be_planned_makes_nothing() {
+    let home = Home::new();
+    home.write("Image", "");
+    let mut session = home.session();
+    for arguments in [
+        &["idel"][..],
+        &["--kernel", "debian-6.2"],
+        &["--kernel", "../no/Image"],
+        &["--kernel", "debian-6.1", "--modules", "."],
+        &["--kernel", "../Image", "--modules", "../Image"],
+        &["scenarios/no.yaml"],
+    ] {
+        let output = session.s2lab(&[&["run", "--offline"], arguments].concat());
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+    }
+    session.check("run-not-planned");
+    assert_eq!(home.tree("state"), Vec::<String>::new());
+    assert_eq!(home.tree("cache"), Vec::<String>::new());
+}
+
+/// The name of the only run, which holds the time.
+fn only_run(home: &Home) -> String {
+    let names: Vec<_> = fs::read_dir(home.path("state/s2lab/runs"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name != "latest")
+        .collect();
+    assert_eq!(names.len(), 1, "{names:?}");
+    names[0].clone()
+}
+
+#[test]
+fn offline_with_an_empty_store() {
+    let home = Home::new();
+    let mut session = home.session();
+    assert_eq!(session.s2lab(&["run", "--offline"]).status.code(), Some(3));
+    session.note("what the run has left behind tells the same");
+    assert_eq!(session.s2lab(&["report"]).status.code(), Some(3));
+    session.s2lab(&["check"]);
+    session.s2lab(&["accept"]);
+    let run = only_run(&home);
+    session.check_without("offline", &run);
+    assert!(!home.path("lab/reports").join("idle").exists());
+    let left: Vec<_> = home.tree("state/s2lab/runs").iter().map(|path| path.replace(&run, "RUN")).collect();
+    insta::assert_snapshot!("offline-left", left.join("\n"));
+}
+
+#[test]
+fn the_event_log_on_stdout() {
+    let home = Home::new();
+    let output = home.command(&["run", "--offline", "--format", "json", "idle"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    let run = only_run(&home);
+    let kept = home.read(&format!("state/s2lab/runs/{run}/events.jsonl"));
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), kept);
+    assert!(s2lab_model::record::Run::read(&kept).unwrap().ended);
+}
+
+/// `--out` is for a folder without a run; one with a run is not touched.
+#[test]
+fn a_run_is_never_written_over() {
+    let home = Home::new();
+    let mut session = home.session();
+    session.s2lab(&["run", "--offline", "idle", "--out", "../out"]);
+    let before = (home.read("out/events.jsonl"), home.read("out/s2lab.log"));
+    assert_eq!(session.s2lab(&["run", "--offline", "idle", "--out", "../out"]).status.code(), Some(2));
+    session.check("out-twice");
+    assert_eq!((home.read("out/events.jsonl"), home.read("out/s2lab.log")), before);
+}

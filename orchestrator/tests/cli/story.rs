@@ -1,0 +1,351 @@
+//! Runs that never were: the events that a lab in order would log of a plan's cells, with table pages in `raw/`, to be told
+//! with changes.
+
+use s2lab_model::{
+    event::{CellEnd, Event, LOG_VERSION, Line, Look, Plan, PlannedCell, ProbeOutcome, Stage, StopCause},
+    kernel::Trait,
+    record::look::digest,
+    scenario::Step,
+};
+use s2lab_protocol::{Bar, BoundDevice, GuestEnd, Mapping, StoreResult, UnalignedOutcome, Vma};
+use std::{collections::BTreeMap, fs, path::Path};
+
+const RAM: (u64, u64) = (0x4000_0000, 0x6000_0000);
+const BAR_PA: u64 = 0x80_0000_0000;
+const BAR_IPA: u64 = 0x80_8000_0000;
+const BAR_VA: u64 = 0xffff_8000_0000;
+/// The guest's stage-1 tables at their IPA, and what stage 2 adds to it.
+const GUEST_TABLES: u64 = 0x4010_0000;
+const GUEST_OFFSET: u64 = 0x2000_0000;
+const GUEST_PAGES: u64 = 16;
+const STAGE2_TABLES: u64 = 0x5000_0000;
+
+/// A leaf of stage 2 but for its MemAttr: valid, rw, inner shareable, AF. Bit 1 is set for a page (Arm ARM D8.3.1).
+const LEAF: u64 = 0x7c1;
+const EXECUTE_NEVER: u64 = 1 << 54;
+/// HCR_EL2.FWB, VM and RW (Arm ARM D24.2).
+const FWB: u64 = 1 << 46;
+const VM_RW: u64 = 1 << 31 | 1;
+/// Linux's MAIR_EL1: index 0 Normal-WB, 2 Normal-NC, 3 Device-nGnRnE, 4 Device-nGnRE.
+const MAIR: u64 = 0x04_0044_00ff;
+
+/// How the kernel of a cell behaves, whatever it declares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Behaves {
+    /// Every device page is Device-nGnRE, and no VMA has the flag.
+    Before,
+    /// Device pages are Normal-NC, and VMAs have the flag.
+    After,
+}
+
+impl Behaves {
+    pub(crate) fn as_declared(cell: &PlannedCell) -> Self {
+        let honours = cell.traits.as_ref().is_some_and(|traits| traits.contains(&Trait::WcHonoured));
+        if honours { Behaves::After } else { Behaves::Before }
+    }
+}
+
+/// A run, to be told with changes.
+pub(crate) struct Story {
+    cells: Vec<PlannedCell>,
+    /// Each with the cell's key.
+    events: Vec<(Option<String>, Event)>,
+    pages: BTreeMap<String, Vec<u8>>,
+}
+
+impl Story {
+    /// All is well with every cell.
+    pub(crate) fn well(cells: &[PlannedCell]) -> Self {
+        Self::told(cells, Behaves::as_declared)
+    }
+
+    pub(crate) fn told(cells: &[PlannedCell], behaves: impl Fn(&PlannedCell) -> Behaves) -> Self {
+        let mut story = Self { cells: cells.to_vec(), events: vec![], pages: BTreeMap::new() };
+        for cell in cells {
+            let told = Teller { cell, behaves: behaves(cell), pages: &mut story.pages }.events();
+            story.events.extend(told.into_iter().map(|event| (Some(cell.key.clone()), event)));
+        }
+        story.events.push((None, Event::RunEnded));
+        story
+    }
+
+    /// The cell `key` ended thus, in the middle of its steps.
+    pub(crate) fn stopped(self, key: &str, cause: StopCause, what: &str, hint: Option<&str>) -> Self {
+        let (what, hint) = (what.to_owned(), hint.map(str::to_owned));
+        let end = CellEnd::Stopped { stage: Stage::Steps, cause, what, hint };
+        let told = |event: &Event| {
+            matches!(event, Event::CellStarted | Event::Environment { .. } | Event::HostUp { .. })
+        };
+        let mut story = self.only(key, told);
+        let at = story.events.iter().rposition(|(cell, _)| cell.as_deref() == Some(key)).unwrap();
+        story.events.insert(at + 1, (Some(key.to_owned()), Event::CellEnded { end }));
+        story
+    }
+
+    /// Keeps only those events of the cell.
+    pub(crate) fn only(mut self, key: &str, kept: impl Fn(&Event) -> bool) -> Self {
+        self.events.retain(|(cell, event)| cell.as_deref() != Some(key) || kept(event));
+        self
+    }
+
+    /// Changes events of the cell.
+    pub(crate) fn edit(mut self, key: &str, change: impl Fn(&mut Event)) -> Self {
+        let of_cell = self.events.iter_mut().filter(|(cell, _)| cell.as_deref() == Some(key));
+        of_cell.for_each(|(_, event)| change(event));
+        self
+    }
+
+    /// The run was interrupted when the cell `key` had just begun its steps, and later ones had not begun.
+    pub(crate) fn interrupted(self, key: &str, signal: &str) -> Self {
+        let mut story = self.stopped(key, StopCause::Interrupted, "interrupted", None);
+        let at = story.events.iter().rposition(|(cell, _)| cell.as_deref() == Some(key)).unwrap();
+        story.events.truncate(at + 1);
+        story.events.push((None, Event::Interrupted { signal: signal.into() }));
+        story
+    }
+
+    /// The log stops after the first `n` events of the cell `key`.
+    pub(crate) fn torn_after(mut self, key: &str, n: usize) -> Self {
+        let mut of_cell =
+            self.events.iter().enumerate().filter(|(_, (cell, _))| cell.as_deref() == Some(key));
+        let end = of_cell.nth(n).unwrap().0;
+        self.events.truncate(end);
+        self
+    }
+
+    /// The other story's attempts at the same cells come after this one's.
+    pub(crate) fn again(mut self, other: Story) -> Self {
+        let end = self.events.pop().unwrap();
+        self.events.extend(other.events.into_iter().filter(|(cell, _)| cell.is_some()));
+        self.events.push(end);
+        self.pages.extend(other.pages);
+        self
+    }
+
+    pub(crate) fn lines(&self) -> Vec<Line> {
+        let plan =
+            Plan { s2lab: "0.1.0".into(), started: "2026-11-22T15:00:00Z".into(), cells: self.cells.clone() };
+        let events = [(None, Event::Plan(plan))].into_iter().chain(self.events.iter().cloned());
+        let line = |((cell, event), seq)| Line { v: LOG_VERSION, seq, ms: seq * 1000, cell, event };
+        events.zip(0..).map(line).collect()
+    }
+
+    pub(crate) fn text(&self) -> String {
+        self.lines().iter().map(|line| serde_json::to_string(line).unwrap() + "\n").collect()
+    }
+
+    /// Writes `events.jsonl` and `raw/` into the folder, nothing else.
+    pub(crate) fn write(&self, folder: &Path) {
+        fs::create_dir_all(folder.join("raw")).unwrap();
+        fs::write(folder.join("events.jsonl"), self.text()).unwrap();
+        for (digest, page) in &self.pages {
+            fs::write(folder.join("raw").join(digest), page).unwrap();
+        }
+    }
+}
+
+/// Tells of one cell.
+struct Teller<'a> {
+    cell: &'a PlannedCell,
+    behaves: Behaves,
+    pages: &'a mut BTreeMap<String, Vec<u8>>,
+}
+
+impl Teller<'_> {
+    fn events(&mut self) -> Vec<Event> {
+        let scenario = &self.cell.scenario;
+        let fact = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+        let release = match self.behaves {
+            Behaves::Before => "6.1.0-41-cloud-arm64",
+            Behaves::After => "6.12.57+deb12-cloud-arm64",
+        };
+        let image = digest(release.as_bytes());
+        let blocking = [("scenario", "0011"), ("cpu", &scenario.host.cpu), ("accelerator", "tcg")].map(fact);
+        let variable =
+            [("kernel image", image.as_str()), ("qemu", "10.0.2"), ("agent", "sha256:22")].map(fact);
+        let mut told = vec![
+            Event::CellStarted,
+            Event::Environment { blocking: blocking.into(), variable: variable.into() },
+            Event::HostUp { release: release.into(), page_size: 4096 },
+            Event::HostRam { start: RAM.0, size: RAM.1 },
+        ];
+        for device in scenario.guests.values().flat_map(|guest| guest.assign.keys()) {
+            let bar = self.bar(device, BAR_PA);
+            told.push(Event::DeviceBound(BoundDevice {
+                device: device.clone(),
+                address: "0000:01:00.0".into(),
+                vendor: 0x1af4,
+                id: 0x1110,
+                driver: "vfio-pci".into(),
+                iommu_group: 3,
+                bars: vec![bar],
+            }));
+            told.push(Event::BarPlaced { device: device.clone(), bar });
+        }
+        for guest in scenario.guests.keys() {
+            let release = "6.12.57+deb12-cloud-arm64".into();
+            told.push(Event::GuestUp { guest: guest.clone(), release, page_size: 4096 });
+        }
+        for (at, step) in scenario.steps.iter().enumerate() {
+            told.extend(self.step(at, step));
+        }
+        told.push(Event::CellEnded { end: CellEnd::Complete });
+        told
+    }
+
+    fn step(&mut self, step: usize, of: &Step) -> Vec<Event> {
+        match of {
+            Step::Store(store) => {
+                let stored = |width: &u32| {
+                    let bytes = store.bytes.0;
+                    let bar = self.bar(&store.device, BAR_IPA);
+                    let stores = bytes / u64::from(*width);
+                    let result = StoreResult { bar, stores, nanos: bytes, first_difference: None };
+                    Event::Stored {
+                        step,
+                        guest: store.guest.clone(),
+                        device: store.device.clone(),
+                        map: store.map,
+                        width: *width,
+                        bytes,
+                        result,
+                        file_difference: None,
+                    }
+                };
+                store.width.iter().map(stored).collect()
+            }
+            Step::Look(look) => {
+                let guests: Vec<_> = self.cell.scenario.guests.keys().cloned().collect();
+                guests.iter().flat_map(|guest| self.look(step, &look.name, guest)).collect()
+            }
+            Step::Host(host) => {
+                vec![Event::Reset { step, device: host.reset.clone(), method: "bus".into() }]
+            }
+            Step::Probe(probe) => {
+                let outcome = match self.behaves {
+                    Behaves::After => ProbeOutcome::Answered(UnalignedOutcome::Ok),
+                    Behaves::Before => ProbeOutcome::GuestEnded(GuestEnd::Stopped {
+                        state: "internal-error".into(),
+                        detail: "kvm run failed Bad address".into(),
+                    }),
+                };
+                let (guest, device, map) = (probe.guest.clone(), probe.device.clone(), probe.map);
+                vec![Event::Probed { step, guest, device, map, outcome }]
+            }
+        }
+    }
+
+    /// A look at one guest, and the VMAs that come with it.
+    fn look(&mut self, step: usize, name: &str, guest: &str) -> Vec<Event> {
+        let scenario = &self.cell.scenario;
+        let has_fwb = scenario.host.cpu != "neoverse-n1";
+        let (ram, nc) = if has_fwb { (0b0110, 0b0101) } else { (0b1111, 0b0101) };
+        let device = if self.behaves == Behaves::After { nc } else { 0b0001 };
+        let mut stage2 = Tables::new(STAGE2_TABLES, 0, 1);
+        let mut stage1 = Tables::new(GUEST_TABLES, GUEST_OFFSET, 0);
+        for n in 0..GUEST_PAGES {
+            let ipa = GUEST_TABLES + n * 4096;
+            stage2.map(ipa, 3, (ipa + GUEST_OFFSET) | LEAF | ram << 2);
+        }
+        let (mut mappings, mut vmas) = (vec![], vec![]);
+        for assigned in scenario.guests[guest].assign.keys() {
+            let bar = self.bar(assigned, BAR_IPA);
+            stage2.map(BAR_IPA, 2, BAR_PA | LEAF | device << 2 | EXECUTE_NEVER);
+            for offset in (0..bar.size).step_by(4096) {
+                // Page, AF, inner shareable, EL0 may write, AttrIndx 2.
+                stage1.map(BAR_VA + offset, 3, (BAR_IPA + offset) | 0x743 | 2 << 2);
+            }
+            let map = s2lab_protocol::MapKind::Wc;
+            mappings.push(Mapping { device: assigned.clone(), map, va: BAR_VA, bar });
+            vmas.push(self.vma(step, guest, assigned, bar.size));
+        }
+        let pages: BTreeMap<u64, Vec<u8>> = stage2.pages.into_iter().chain(stage1.pages).collect();
+        let registers = [
+            ("VTTBR_EL2", STAGE2_TABLES | 3 << 48),
+            // 40 bits of IPA, start level 1 (two tables in a row), 4K, 40 bits of PA.
+            ("VTCR_EL2", 1 << 31 | 2 << 16 | 1 << 6 | 24),
+            ("HCR_EL2", VM_RW | if has_fwb { FWB } else { 0 }),
+            ("TTBR0_EL1", GUEST_TABLES),
+            ("TCR_EL1", 5 << 32 | 16 << 16 | 16),
+            ("MAIR_EL1", MAIR),
+            ("SCTLR_EL1", 1),
+        ];
+        let look = Look {
+            step,
+            name: name.into(),
+            guest: guest.into(),
+            vcpu: 1,
+            stops: 1,
+            pause_us: 1234,
+            registers: registers.map(|(name, value)| (name.to_owned(), value)).into(),
+            pages: pages.iter().map(|(at, page)| (*at, digest(page))).collect(),
+            mappings,
+        };
+        self.pages.extend(pages.into_values().map(|page| (digest(&page), page)));
+        vmas.into_iter().chain([Event::Look(look)]).collect()
+    }
+
+    fn vma(&self, step: usize, guest: &str, device: &str, size: u64) -> Event {
+        let flag = (self.behaves == Behaves::After).then_some("??");
+        let flags = ["rd", "wr", "sh", "pf", "io"].into_iter().chain(flag).map(str::to_owned).collect();
+        let (start, name) = (0xffff_0000_0000, "anon_inode:[vfio-device]".to_owned());
+        let vma = Vma { start, end: start + size, offset: 2 << 40, name, flags };
+        Event::VmaFlags { step, guest: guest.into(), device: device.into(), vmas: vec![vma] }
+    }
+
+    fn bar(&self, device: &str, start: u64) -> Bar {
+        let size = self.cell.scenario.host.devices[device].bar.0;
+        Bar { index: 2, start, size, prefetchable: true }
+    }
+}
+
+/// Writes tables of 4 KiB, sharing nothing with the walker.
+struct Tables {
+    pages: BTreeMap<u64, Vec<u8>>,
+    root: u64,
+    next: u64,
+    /// Physical minus table address.
+    offset: u64,
+    start: u64,
+}
+
+impl Tables {
+    fn new(root: u64, offset: u64, start: u64) -> Self {
+        let mut new = Self { pages: BTreeMap::new(), root, next: root, offset, start };
+        // 40 bits from level 1 need two tables in a row.
+        for _ in 0..=start {
+            new.table();
+        }
+        new
+    }
+
+    fn table(&mut self) -> u64 {
+        let at = self.next;
+        self.pages.insert(at + self.offset, vec![0; 4096]);
+        self.next += 4096;
+        at
+    }
+
+    fn entry(&mut self, at: u64) -> &mut [u8; 8] {
+        let (page, place) = (at & !4095, (at & 4095) as usize);
+        let page = self.pages.get_mut(&(page + self.offset)).unwrap();
+        (&mut page[place..place + 8]).try_into().unwrap()
+    }
+
+    fn map(&mut self, input: u64, leaf: u64, descriptor: u64) {
+        let mut table = self.root;
+        for level in self.start..=leaf {
+            let entries = if level == self.start { 1024 } else { 512 };
+            let at = table + 8 * ((input >> (39 - 9 * level)) % entries);
+            if level == leaf {
+                // Bit 1 tells a page, which is at level 3 only, from a block.
+                let page = if leaf == 3 { 2 } else { 0 };
+                *self.entry(at) = (descriptor | page).to_le_bytes();
+                return;
+            }
+            let next = u64::from_le_bytes(*self.entry(at)) & 0xffff_ffff_f000;
+            table = if next != 0 { next } else { self.table() };
+            *self.entry(at) = (table | 3).to_le_bytes();
+        }
+    }
+}
