@@ -82,7 +82,8 @@ pub struct Module {
 pub struct Modules {
     place: PathBuf,
     files: BTreeMap<String, PathBuf>,
-    built_in: BTreeSet<String>,
+    /// `None` without a `modules.builtin`: then whatever has no file is taken to be built in.
+    built_in: Option<BTreeSet<String>>,
 }
 
 impl Modules {
@@ -101,7 +102,7 @@ impl Modules {
                     queue.push(path);
                 } else if name == "modules.builtin" {
                     let text = fs::read_to_string(&path).map_err(StoreError::io("cannot read", &path))?;
-                    modules.built_in.extend(parse_built_in(&text));
+                    modules.built_in.get_or_insert_default().extend(parse_built_in(&text));
                 } else if let Some(stem) = module_name(&name) {
                     modules.files.insert(stem, path);
                 }
@@ -113,12 +114,13 @@ impl Modules {
     /// `wanted` and all that they depend on, each after what it needs; what is built in is left out.
     ///
     /// # Errors
-    /// [`StoreError::NoModule`] for one that is neither a file nor built in; a circle of dependencies; damaged files.
+    /// [`StoreError::NoModule`] for one that is neither a file nor in `modules.builtin`; a circle of dependencies; damaged files.
     pub fn load_order(&self, wanted: &[&str]) -> Result<Vec<Module>> {
         let mut contents: BTreeMap<String, Vec<u8>> = BTreeMap::new();
         let order = order(wanted, |name, needed_by| {
             let Some(path) = self.files.get(name) else {
-                if self.built_in.contains(name) {
+                // Should it be nowhere after all, the agent names what the kernel lacks.
+                if self.built_in.as_ref().is_none_or(|built_in| built_in.contains(name)) {
                     return Ok(None);
                 }
                 return Err(StoreError::NoModule {
@@ -253,6 +255,17 @@ mod tests {
     fn info(depends: &[&str], soft: &[&str]) -> ModuleInfo {
         let own = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect();
         ModuleInfo { depends: own(depends), soft_depends: own(soft) }
+    }
+
+    #[test]
+    fn only_a_list_of_what_is_built_in_tells_that_a_module_is_missing() {
+        let dir = tempfile::tempdir().unwrap();
+        let order = || Modules::scan(dir.path()).unwrap().load_order(&["vfio_pci"]);
+        assert!(order().unwrap().is_empty());
+        fs::write(dir.path().join("modules.builtin"), "kernel/fs/ext4/ext4.ko\n").unwrap();
+        assert!(matches!(order(), Err(StoreError::NoModule { .. })));
+        fs::write(dir.path().join("modules.builtin"), "kernel/drivers/vfio/pci/vfio-pci.ko\n").unwrap();
+        assert!(order().unwrap().is_empty());
     }
 
     fn graph(wanted: &[&str], edges: &[(&str, ModuleInfo)]) -> Result<Vec<String>> {

@@ -1,0 +1,132 @@
+//! s2lab as a user starts it, with a state folder of its own.
+
+use std::{
+    ffi::OsStr,
+    fs,
+    os::unix::process::ExitStatusExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+use tempfile::TempDir;
+
+/// What a test's runs may take in all: a first run fetches hundreds of megabytes and builds the agent.
+const DEADLINE: Duration = Duration::from_secs(40 * 60);
+/// What every program here needs of the environment.
+const KEPT: [&str; 7] = ["HOME", "PATH", "XDG_CACHE_HOME", "CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN", "TMPDIR"];
+
+pub(crate) struct Place {
+    state: TempDir,
+}
+
+pub(crate) struct Done {
+    pub(crate) code: Option<i32>,
+    pub(crate) signal: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Place {
+    pub(crate) fn new() -> Self {
+        Self { state: tempfile::tempdir().unwrap() }
+    }
+
+    /// Starts s2lab in the checkout, where the shipped lab folder is.
+    pub(crate) fn start<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Child {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_s2lab"));
+        command.args(arguments).current_dir(checkout()).env_clear();
+        command.envs(KEPT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
+        command.env("XDG_STATE_HOME", self.state.path()).stdin(Stdio::null());
+        // Files, not pipes: nobody has to empty them while it runs.
+        let file = |name| fs::File::create(self.state.path().join(name)).unwrap();
+        command.stdout(file("stdout")).stderr(file("stderr")).spawn().unwrap()
+    }
+
+    pub(crate) fn finish(&self, mut child: Child) -> Done {
+        let begin = Instant::now();
+        let status = loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                break status;
+            }
+            if begin.elapsed() > DEADLINE {
+                child.kill().unwrap();
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        let read = |name| fs::read_to_string(self.state.path().join(name)).unwrap();
+        Done { code: status.code(), signal: status.signal(), stdout: read("stdout"), stderr: read("stderr") }
+    }
+
+    pub(crate) fn s2lab<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Done {
+        let child = self.start(arguments);
+        self.finish(child)
+    }
+
+    /// The folder of the newest run.
+    pub(crate) fn run(&self) -> PathBuf {
+        fs::canonicalize(self.state.path().join("s2lab/runs/latest")).unwrap()
+    }
+
+    /// The reports of the newest run by key.
+    pub(crate) fn reports(&self) -> Vec<(String, String)> {
+        let mut found: Vec<_> = fs::read_dir(self.run().join("reports"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .map(|path| (path.file_stem().unwrap().to_string_lossy().into_owned(), fs::read_to_string(&path).unwrap()))
+            .collect();
+        found.sort();
+        found
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.state.path()
+    }
+}
+
+impl Done {
+    /// What was printed, with what differs from run to run made equal: folders and times.
+    pub(crate) fn normal(&self) -> String {
+        let lines = self.stdout.lines().map(|line| {
+            let mut words: Vec<_> = line.split_whitespace().collect();
+            for at in 1..words.len() {
+                if words[at] == "s" && words[at - 1].parse::<f64>().is_ok() {
+                    words[at - 1] = "[time]";
+                }
+                if words[at].contains("/s2lab/runs/") {
+                    words[at] = "[run]";
+                }
+            }
+            words.join(" ")
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    }
+}
+
+pub(crate) fn checkout() -> PathBuf {
+    fs::canonicalize(Path::new(env!("CARGO_MANIFEST_DIR")).join("..")).unwrap()
+}
+
+/// A scenario file of these tests.
+pub(crate) fn scenario(name: &str) -> String {
+    format!("{}/tests/e2e/scenarios/{name}.yaml", env!("CARGO_MANIFEST_DIR"))
+}
+
+/// One of a report's parts, by its name.
+pub(crate) fn part(report: &str, name: &str) -> String {
+    let (_, rest) = report.split_once(&format!("[{name}]\n")).unwrap_or_else(|| panic!("no part {name} in\n{report}"));
+    rest.split("\n[").next().unwrap().to_owned()
+}
+
+/// Processes, other than zombies, whose environment says that a test's s2lab started them.
+pub(crate) fn left_over(place: &Place) -> Vec<String> {
+    let mark = format!("XDG_STATE_HOME={}", place.path().display());
+    let processes = fs::read_dir("/proc").unwrap().filter_map(|entry| {
+        let path = entry.ok()?.path();
+        path.file_name()?.to_str()?.parse::<u32>().ok()?;
+        let environment = fs::read(path.join("environ")).ok()?;
+        let marked = environment.split(|b| *b == 0).any(|variable| variable == mark.as_bytes());
+        let line = fs::read(path.join("cmdline")).ok()?;
+        (marked && !line.is_empty()).then(|| String::from_utf8_lossy(&line).replace('\0', " "))
+    });
+    processes.collect()
+}

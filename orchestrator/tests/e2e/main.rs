@@ -1,0 +1,8 @@
+//! The real thing: QEMU, Debian's kernels, nested guests. What is missing in the machine's own cache is fetched into it; state
+//! is each test's own. Emulated hosts take turns by their slots, so these tests may wait for each other.
+
+mod harness;
+mod interrupted;
+mod kernels;
+mod scenarios;
+mod shipped;

@@ -1,0 +1,31 @@
+//! The scenarios that ship, on the kernels that ship: as accepted, and told again from the log.
+
+use crate::harness::{Place, left_over};
+use std::fs;
+
+#[test]
+fn the_shipped_scenarios_are_as_accepted() {
+    let place = Place::new();
+    let run = place.s2lab(["run"]);
+    assert_eq!((run.code, run.signal), (Some(0), None), "{}{}", run.stdout, run.stderr);
+    insta::assert_snapshot!(run.normal());
+    assert_eq!(left_over(&place), Vec::<String>::new());
+
+    let check = place.s2lab(["check"]);
+    assert_eq!(check.code, Some(0), "the accepted reports differ:\n{}", check.stdout);
+
+    let reports = place.reports();
+    assert_eq!(reports.len(), 6);
+    let folder = place.run();
+    for entry in fs::read_dir(&folder).unwrap() {
+        let path = entry.unwrap().path();
+        match path.file_name().unwrap().to_str().unwrap() {
+            "events.jsonl" | "raw" => {}
+            _ if path.is_dir() => fs::remove_dir_all(&path).unwrap(),
+            _ => fs::remove_file(&path).unwrap(),
+        }
+    }
+    let again = place.s2lab(["report"]);
+    assert_eq!((again.code, &again.stdout), (Some(0), &run.stdout));
+    assert_eq!(place.reports(), reports);
+}
