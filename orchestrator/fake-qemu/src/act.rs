@@ -27,6 +27,7 @@ impl Machine {
             Act::Child => stay(false),
             Act::Daemon => stay(true),
             Act::Wait(ms) => std::thread::sleep(Duration::from_millis(ms)),
+            Act::Slow(ms) => self.lock().slow = Duration::from_millis(ms),
             Act::Print(text) => self.print(format!("{text}\r\n").as_bytes()),
             Act::Flood(bytes) => self.flood(bytes),
             Act::CloseConsole => self.close_console(),

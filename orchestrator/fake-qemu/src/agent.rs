@@ -24,6 +24,8 @@ use std::{
 
 /// How often the host's agent says that it lives.
 const HEARTBEAT: Duration = Duration::from_millis(200);
+/// From the final record to the end of the machine.
+const POWER_OFF: Duration = Duration::from_secs(2);
 /// What host and guests say they run.
 const RELEASE: &str = "6.12.0-fake";
 
@@ -152,6 +154,7 @@ impl Say {
                     self.say(&Peer::Host, Body::Notice(Notice::GuestEnded { guest, how }))?;
                     prepared.silent = true;
                 }
+                Act::PowerOff(ms) => prepared.power_off = Some(Duration::from_millis(ms)),
                 Act::Spoil(offset) => prepared.spoil = Some(offset),
                 _ => eprintln!("fake-qemu: {act:?} says nothing about an agent"),
             }
@@ -169,6 +172,7 @@ struct Prepared {
     ended: Option<String>,
     spoil: Option<u64>,
     silent: bool,
+    power_off: Option<Duration>,
 }
 
 /// A payload with a header that fits it.
@@ -233,8 +237,9 @@ impl Host {
         }
     }
 
-    fn hello(&self, who: Peer, level: Level, moment: &Moment) -> Result<(), Error> {
+    fn hello(&mut self, who: Peer, level: Level, moment: &Moment) -> Result<(), Error> {
         let prepared = self.say.prepare(moment, &who)?;
+        self.mark_ended(&prepared);
         if prepared.silent {
             return Ok(());
         }
@@ -245,9 +250,7 @@ impl Host {
     fn request(&mut self, to: &Peer, id: u64, request: Request) -> Result<(), Error> {
         let kind = kind(&request);
         let prepared = self.say.prepare(&Moment::Request(kind), to)?;
-        if let Some(guest) = prepared.ended.as_ref().and_then(|name| self.guests.get_mut(name)) {
-            guest.ended = true;
-        }
+        self.mark_ended(&prepared);
         if prepared.silent {
             return Ok(());
         }
@@ -278,10 +281,17 @@ impl Host {
             self.hello(Peer::Guest(name), Level::Guest, &Moment::GuestHello)?;
         }
         if last {
-            // `-no-reboot` and power-off.
+            // A host powers off for seconds.
+            thread::sleep(prepared.power_off.unwrap_or(POWER_OFF));
             std::process::exit(0);
         }
         Ok(())
+    }
+
+    fn mark_ended(&mut self, prepared: &Prepared) {
+        if let Some(guest) = prepared.ended.as_ref().and_then(|name| self.guests.get_mut(name)) {
+            guest.ended = true;
+        }
     }
 
     fn console_of(&self, guest: &str, bytes: &[u8]) -> Result<(), Error> {

@@ -54,6 +54,8 @@ pub(crate) fn serve(machine: &Machine, mut channel: UnixStream) {
                 _ => eprintln!("fake-qemu: {act:?} says nothing about the gdbstub"),
             }
         }
+        let slow = machine.lock().slow;
+        thread::sleep(slow);
         if channel.write_all(text.as_bytes()).is_err() {
             return;
         }
@@ -99,9 +101,15 @@ fn file(wanted: &str) -> Option<String> {
 }
 
 fn describe(registers: impl Iterator<Item = (u32, &'static str)>) -> String {
-    let list =
-        registers.map(|(number, name)| format!("<reg name=\"{name}\" bitsize=\"64\" regnum=\"{number}\"/>"));
+    let list = registers.map(|(number, name)| {
+        format!("<reg name=\"{name}\" bitsize=\"{}\" regnum=\"{number}\"/>", bytes(name) * 8)
+    });
     format!("<feature name=\"fake\">{}</feature>", list.collect::<String>())
+}
+
+/// QEMU describes cpsr as a register of 32 bits, all others as of 64.
+fn bytes(name: &str) -> usize {
+    if name == "cpsr" { 4 } else { 8 }
 }
 
 fn register(machine: &Machine, thread: u64, number: u32) -> Option<String> {
@@ -119,7 +127,5 @@ fn register(machine: &Machine, thread: u64, number: u32) -> Option<String> {
         (None, "HCR_EL2") => HOST_HCR,
         (None, _) => 0,
     };
-    // A register of 32 bits, as QEMU describes cpsr, comes in four bytes.
-    let length = if name == "cpsr" { 4 } else { 8 };
-    Some(value.to_le_bytes().iter().take(length).map(|byte| format!("{byte:02x}")).collect())
+    Some(value.to_le_bytes().iter().take(bytes(name)).map(|byte| format!("{byte:02x}")).collect())
 }

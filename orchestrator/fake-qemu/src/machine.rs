@@ -15,6 +15,7 @@ use std::{
         unix::net::UnixStream,
     },
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 pub(crate) struct Machine {
@@ -47,6 +48,7 @@ pub(crate) struct State {
     pub(crate) misplaced: i64,
     pub(crate) other_flags: bool,
     pub(crate) muted: bool,
+    pub(crate) slow: Duration,
 }
 
 impl Machine {

@@ -102,6 +102,8 @@ impl Qmp<'_> {
                 _ => eprintln!("fake-qemu: {act:?} says nothing about QMP"),
             }
         }
+        let slow = self.machine.lock().slow;
+        thread::sleep(slow);
         self.channel.write_all(text.as_bytes()).is_ok()
     }
 

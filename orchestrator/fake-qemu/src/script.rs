@@ -61,6 +61,8 @@ pub enum Act {
     Hang,
     /// Waits for so many milliseconds.
     Wait(u64),
+    /// From now on every answer of QMP and of the gdbstub takes so many milliseconds.
+    Slow(u64),
     /// The console prints this and a line feed.
     Print(String),
     /// The console prints so many bytes as fast as they are read, beside everything else.
@@ -95,6 +97,8 @@ pub enum Act {
     RamLeaf(u64),
     /// This word of the host's memory is written over the page tables, whenever they are made.
     Poke { address: u64, word: u64 },
+    /// After the final record, the machine is off in so many milliseconds.
+    PowerOff(u64),
     /// This byte of every BAR is inverted.
     Spoil(u64),
     /// QEMU says that the BARs are so many bytes above where the host's kernel says.

@@ -1,7 +1,7 @@
 //! The command line of the emulated host's QEMU: a pure function of what the host is made of.
 
 use s2lab_model::scenario::DeviceModel;
-use std::path::Path;
+use std::{fmt::Display, path::Path};
 
 /// Physical address of the first byte of RAM on `-M virt` (QEMU 10.0 hw/arm/virt.c, VIRT_MEM).
 pub const RAM_START: u64 = 0x4000_0000;
@@ -13,38 +13,38 @@ pub const HOST_CPUS: u32 = 2;
 /// Name of the virtio-serial port between s2lab and the host's agent.
 pub const AGENT_PORT: &str = "s2lab";
 
-/// Descriptors that QEMU inherits, by the numbers they have in it.
+/// Descriptors that QEMU inherits, by the numbers they have in it; `Fd` may be something else where nothing is started.
 #[derive(Debug, Clone, Copy)]
-pub struct Channels {
-    pub qmp: i32,
-    pub gdb: i32,
-    pub console: i32,
-    pub agent: i32,
+pub struct Channels<Fd = i32> {
+    pub qmp: Fd,
+    pub gdb: Fd,
+    pub console: Fd,
+    pub agent: Fd,
 }
 
 /// One device of the scenario, behind a root port of its own: without one ivshmem has no reset method.
 #[derive(Debug, Clone)]
-pub struct PciDevice<'a> {
+pub struct PciDevice<'a, Fd = i32> {
     pub name: &'a str,
     pub model: DeviceModel,
     pub bar_size: u64,
     /// Descriptor of the BAR's memory.
-    pub bar: i32,
+    pub bar: Fd,
 }
 
 /// All that the command line depends on.
 #[derive(Debug)]
-pub struct HostMachine<'a> {
+pub struct HostMachine<'a, Fd = i32> {
     pub cpu: &'a str,
     pub ram_size: u64,
     /// Descriptor of the RAM.
-    pub ram: i32,
-    pub channels: Channels,
+    pub ram: Fd,
+    pub channels: Channels<Fd>,
     pub kernel: &'a Path,
     /// Descriptor of the initramfs.
-    pub initramfs: i32,
+    pub initramfs: Fd,
     pub kernel_arguments: &'a str,
-    pub devices: &'a [PciDevice<'a>],
+    pub devices: &'a [PciDevice<'a, Fd>],
 }
 
 /// PCI address in the host of the root port of the scenario's `index`-th device.
@@ -57,9 +57,9 @@ pub fn device_id(name: &str) -> String {
     format!("dev-{name}")
 }
 
-impl HostMachine<'_> {
+impl<Fd: Display> HostMachine<'_, Fd> {
     pub fn arguments(&self) -> Vec<String> {
-        let Channels { qmp, gdb, console, agent } = self.channels;
+        let Channels { qmp, gdb, console, agent } = &self.channels;
         let mut args = vec![];
         let mut add = |option: &str, value: String| args.extend([option.to_owned(), value]);
         add("-M", "virt,virtualization=on,gic-version=3,iommu=smmuv3,memory-backend=ram".into());
@@ -67,7 +67,7 @@ impl HostMachine<'_> {
         add("-cpu", self.cpu.into());
         add("-smp", HOST_CPUS.to_string());
         add("-m", format!("{}M", self.ram_size >> 20));
-        add("-object", shared_memory("ram", self.ram, self.ram_size));
+        add("-object", shared_memory("ram", &self.ram, self.ram_size));
         for (id, fd) in [("qmp", qmp), ("gdb", gdb), ("console", console), ("agent", agent)] {
             add("-chardev", format!("socket,id={id},fd={fd}"));
         }
@@ -78,7 +78,7 @@ impl HostMachine<'_> {
         add("-device", format!("virtserialport,bus=agent-bus.0,chardev=agent,name={AGENT_PORT}"));
         for (index, device) in self.devices.iter().enumerate() {
             let (name, slot) = (device.name, FIRST_PORT + index);
-            add("-object", shared_memory(&format!("bar-{name}"), device.bar, device.bar_size));
+            add("-object", shared_memory(&format!("bar-{name}"), &device.bar, device.bar_size));
             // A slot that can be hot-plugged costs Linux a second for each reset: QEMU never completes its slot commands.
             add(
                 "-device",
@@ -101,7 +101,7 @@ impl HostMachine<'_> {
     }
 }
 
-fn shared_memory(id: &str, fd: i32, size: u64) -> String {
+fn shared_memory(id: &str, fd: &impl Display, size: u64) -> String {
     format!("memory-backend-file,id={id},mem-path=/proc/self/fd/{fd},share=on,size={size}")
 }
 

@@ -7,7 +7,11 @@ use super::{
 use rustix::fd::{AsRawFd, OwnedFd};
 use serde::Serialize;
 use serde_json::{Value, json};
-use std::{io, process::Stdio, time::Duration};
+use std::{
+    io,
+    process::{ExitStatus, Stdio},
+    time::Duration,
+};
 use tokio::net::UnixStream;
 
 /// Property that makes QEMU sign pointers by a fast hash instead of QARMA: a host boots in two thirds of the time.
@@ -17,8 +21,10 @@ const FAST_PAUTH: &str = "pauth-impdef";
 pub enum CpuError {
     #[error("QEMU could not be asked about CPU models: {0}")]
     Qmp(#[from] QmpError),
-    #[error("QEMU could not be started: {0}")]
+    #[error("QEMU, asked about CPU models: {0}")]
     Start(#[from] io::Error),
+    #[error("QEMU ended ({0}) when it was asked about CPU models")]
+    Ended(ExitStatus),
     #[error("this QEMU has no CPU model `{name}`")]
     Unknown { name: String, known: Vec<String> },
 }
@@ -51,7 +57,16 @@ pub async fn argument(
     deadline: Duration,
 ) -> Result<String, CpuError> {
     let (mut process, channel) = start(launcher, qemu).await?;
-    let argument = ask(channel, model, deadline).await;
+    let argument = tokio::select! {
+        biased;
+        argument = ask(channel, model, deadline) => argument,
+        status = process.wait() => Err(CpuError::Ended(status?)),
+    };
+    let argument = match argument {
+        // Why it does not answer.
+        Err(CpuError::Qmp(error)) => Err(process.last_breath().await.map_or(error.into(), CpuError::Ended)),
+        argument => argument,
+    };
     process.kill().await?;
     argument
 }

@@ -17,7 +17,15 @@ use tokio::{
 const MAX_PACKET: usize = 64 * 1024;
 /// Longest description of the registers that is read, bytes over all its files; QEMU 10.0 has 60 KB.
 const MAX_XML: usize = 4 << 20;
+/// Longest register that is read, bytes.
 const REGISTER: usize = 8;
+
+/// What the stub says of a register.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Register {
+    number: u32,
+    bits: usize,
+}
 
 #[derive(Debug, thiserror::Error)]
 pub enum GdbError {
@@ -37,7 +45,7 @@ pub enum GdbError {
 pub struct Gdb {
     read: BufReader<OwnedReadHalf>,
     write: OwnedWriteHalf,
-    registers: HashMap<String, u32>,
+    registers: HashMap<String, Register>,
     /// The vCPU that the stub reads from.
     selected: Option<u32>,
     /// How long the stub may take for one answer.
@@ -57,11 +65,12 @@ impl Gdb {
 
     /// The value of a register of vCPU `vcpu` (from 0) that is at most 64 bits wide. The machine must be stopped.
     pub async fn register(&mut self, vcpu: u32, name: &str) -> Result<u64, GdbError> {
-        let number = *self.registers.get(name).ok_or_else(|| GdbError::NoRegister(name.into()))?;
+        let Register { number, bits } =
+            *self.registers.get(name).ok_or_else(|| GdbError::NoRegister(name.into()))?;
         self.select(vcpu).await?;
         let request = format!("p{number:x}");
         let answer = self.ask(&request).await?;
-        let bytes = unhex(&answer).filter(|b| !b.is_empty() && b.len() <= REGISTER);
+        let bytes = unhex(&answer).filter(|b| b.len() * 8 == bits && b.len() <= REGISTER);
         let bytes = bytes.ok_or_else(|| unexpected(&request, &answer))?;
         Ok(bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte)))
     }
@@ -81,7 +90,7 @@ impl Gdb {
     }
 
     /// Names and numbers of the registers, from `target.xml` and the files that it includes.
-    async fn describe(&mut self) -> Result<HashMap<String, u32>, GdbError> {
+    async fn describe(&mut self) -> Result<HashMap<String, Register>, GdbError> {
         let target = self.file("target.xml").await?;
         let mut texts = vec![];
         let mut size = target.len();
@@ -164,14 +173,15 @@ fn unhex(digits: &[u8]) -> Option<Vec<u8>> {
     (0..digits.len()).step_by(2).map(|i| u8::from_str_radix(&digits[i..i + 2], 16).ok()).collect()
 }
 
-/// Every register of one file. A register without `regnum` follows the one before it.
-fn registers(xml: &str) -> Vec<(String, u32)> {
+/// Every register of one file. A register without `regnum` follows the one before it; one without `bitsize` is none.
+fn registers(xml: &str) -> Vec<(String, Register)> {
     let mut next = 0u32;
     let mut found = vec![];
     for element in elements(xml, "<reg ") {
         let number = attribute(element, "regnum").and_then(|n| n.parse().ok()).unwrap_or(next);
-        if let Some(name) = attribute(element, "name") {
-            found.push((name.to_owned(), number));
+        let bits = attribute(element, "bitsize").and_then(|bits| bits.parse().ok());
+        if let (Some(name), Some(bits)) = (attribute(element, "name"), bits) {
+            found.push((name.to_owned(), Register { number, bits }));
         }
         next = number.saturating_add(1);
     }
@@ -202,9 +212,12 @@ mod tests {
     #[test]
     fn registers_count_on_from_the_last_number() {
         let xml = r#"<feature name="a"><reg name="x0" bitsize="64"/><reg name="x1" bitsize="64"/>
-            <reg name="VTTBR_EL2" bitsize="64" regnum="127" group="cp_regs"/><reg name="after"/></feature>"#;
-        let expected = [("x0", 0), ("x1", 1), ("VTTBR_EL2", 127), ("after", 128)];
-        assert_eq!(registers(xml), expected.map(|(n, i)| (n.to_owned(), i)));
+            <reg name="VTTBR_EL2" bitsize="64" regnum="127" group="cp_regs"/>
+            <reg name="none"/><reg name="after" bitsize="32"/></feature>"#;
+        let expected = [("x0", 0), ("x1", 1), ("VTTBR_EL2", 127)].map(|(n, i)| (n, i, 64));
+        let expected = expected.into_iter().chain([("after", 129, 32)]);
+        let expected = expected.map(|(name, number, bits)| (name.to_owned(), Register { number, bits }));
+        assert_eq!(registers(xml), expected.collect::<Vec<_>>());
     }
 
     #[test]
@@ -221,7 +234,7 @@ mod tests {
             Gdb {
                 read: BufReader::new(read),
                 write,
-                registers: HashMap::from([("r".into(), 1)]),
+                registers: HashMap::from([("r".into(), Register { number: 1, bits: 64 })]),
                 selected: None,
                 deadline: Duration::from_secs(10),
             },
@@ -239,6 +252,12 @@ mod tests {
     #[tokio::test]
     async fn an_error_answer_is_an_error() {
         let (mut gdb, _peer) = served(b"+$OK#9a+$E14#00").await;
+        assert!(matches!(gdb.register(0, "r").await, Err(GdbError::Answer { .. })));
+    }
+
+    #[tokio::test]
+    async fn a_register_that_is_too_short_is_no_value() {
+        let (mut gdb, _peer) = served(b"+$OK#9a+$00000000#00").await;
         assert!(matches!(gdb.register(0, "r").await, Err(GdbError::Answer { .. })));
     }
 

@@ -10,7 +10,14 @@ use super::{
 use crate::run::stages::Deadlines;
 use rustix::fd::{AsRawFd, OwnedFd};
 use s2lab_model::scenario::{self, DeviceModel};
-use std::{collections::BTreeMap, fs::File, io, path::Path, process::Stdio, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io,
+    path::Path,
+    process::{ExitStatus, Stdio},
+    time::Duration,
+};
 use tokio::{net::UnixStream, time::timeout};
 
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +30,10 @@ pub enum MachineError {
     Qmp(#[from] QmpError),
     #[error(transparent)]
     Gdb(#[from] GdbError),
+    #[error("QEMU ended ({0}) before it was attached to")]
+    Ended(ExitStatus),
+    #[error("QEMU cannot be waited for")]
+    Gone,
     #[error("QEMU and its gdbstub did not come up in {0:?}")]
     Silent(Duration),
     #[error("{what}; and {left}")]
@@ -93,9 +104,17 @@ impl Machine {
         let log = parts.log.try_clone().map_err(MachineError::Start)?;
         command.args(&arguments).stdin(Stdio::null()).stdout(log).stderr(parts.log);
         let mut process = launcher.launch(command, inherit).await.map_err(MachineError::Start)?;
-        let (qmp, gdb) = match attach(qmp.1, gdb.1, parts.deadlines).await {
+        let attached = tokio::select! {
+            biased;
+            attached = attach(qmp.1, gdb.1, parts.deadlines) => attached,
+            // A child of its own may keep its channels open.
+            _ = process.wait() => Err(MachineError::Gone),
+        };
+        let (qmp, gdb) = match attached {
             Ok(attached) => attached,
             Err(what) => {
+                let ended = process.last_breath().await;
+                let what = ended.map_or(what, MachineError::Ended);
                 return Err(match process.kill().await {
                     Ok(()) => what,
                     Err(left) => MachineError::Left { what: Box::new(what), left },

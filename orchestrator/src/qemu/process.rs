@@ -1,18 +1,36 @@
-//! A child process that cannot outlive s2lab: a process group of its own, killed when the launching thread dies.
+//! A child process that cannot outlive s2lab: a process group of its own, killed when the launching thread dies, and a mark
+//! in its environment by which its descendants are found wherever they went.
 
 use rustix::{
     fd::{AsFd, AsRawFd, OwnedFd},
     io::{FdFlags, fcntl_setfd},
     process::{
-        Pid, Signal, getpid, getppid, kill_process_group, set_parent_process_death_signal,
-        test_kill_process_group,
+        Pid, PidfdFlags, Signal, getpgid, getpid, getppid, kill_process_group, pidfd_open, pidfd_send_signal,
+        set_parent_process_death_signal,
     },
 };
-use std::{io, os::unix::process::CommandExt, process::ExitStatus, sync::mpsc, thread, time::Duration};
+use std::{
+    collections::BTreeSet,
+    io,
+    os::unix::process::CommandExt,
+    process::ExitStatus,
+    sync::{
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
+    thread,
+    time::{Duration, Instant},
+};
 use tokio::{process::Child, runtime::Handle, sync::oneshot, time::timeout};
 
 /// How long a killed group may take to vanish; longer means a process stuck in the kernel.
 const REAP: Duration = Duration::from_secs(2);
+/// How long after the end of its channels a process's own end may come.
+const LAST_BREATH: Duration = Duration::from_millis(300);
+/// How often is looked whether the rest of a killed process is gone.
+const AGAIN: Duration = Duration::from_millis(5);
+/// Variable in a child's environment whose value no other child has.
+const MARK: &str = "S2LAB_PROCESS";
 
 /// Starts processes from one thread that lives as long as s2lab.
 ///
@@ -45,13 +63,20 @@ impl Launcher {
     }
 
     /// Starts `command`; it inherits `inherit` under the numbers that they have here.
-    pub async fn launch(&self, command: std::process::Command, inherit: Vec<OwnedFd>) -> io::Result<Process> {
+    pub async fn launch(
+        &self,
+        mut command: std::process::Command,
+        inherit: Vec<OwnedFd>,
+    ) -> io::Result<Process> {
+        static LAUNCHED: AtomicU64 = AtomicU64::new(0);
+        let value = format!("{}-{}", std::process::id(), LAUNCHED.fetch_add(1, Ordering::Relaxed));
+        command.env(MARK, &value);
         let (done, started) = oneshot::channel();
         let gone = || io::Error::other("the launcher thread is gone");
         self.jobs.send(Job { command, inherit, done }).map_err(|_| gone())?;
         let child = started.await.map_err(|_| gone())??;
         let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed())).ok_or_else(gone)?;
-        Ok(Process { child, group })
+        Ok(Process { child, group, mark: format!("{MARK}={value}") })
     }
 }
 
@@ -82,6 +107,7 @@ fn spawn(mut command: std::process::Command, inherit: &[OwnedFd]) -> io::Result<
 pub struct Process {
     child: Child,
     group: Pid,
+    mark: String,
 }
 
 impl Process {
@@ -89,25 +115,79 @@ impl Process {
         self.group.as_raw_nonzero().get()
     }
 
+    /// How it ended, if it has.
+    pub fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
+        self.child.try_wait()
+    }
+
     pub async fn wait(&mut self) -> io::Result<ExitStatus> {
         self.child.wait().await
     }
 
-    /// Kills the whole group and reaps it. An error says that something survived.
-    pub async fn kill(&mut self) -> io::Result<()> {
-        self.signal(Signal::KILL);
-        timeout(REAP, self.child.wait()).await.map_err(|_| self.survivor())??;
-        let gone = async {
-            while test_kill_process_group(self.group).is_ok() {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        timeout(REAP, gone).await.map_err(|_| self.survivor())
+    /// How it has ended, if it has or is about to: its channels close a moment before.
+    pub async fn last_breath(&mut self) -> Option<ExitStatus> {
+        timeout(LAST_BREATH, self.wait()).await.ok()?.ok()
     }
 
-    fn signal(&self, signal: Signal) {
-        // ESRCH: all of them have ended already, which is what is wanted.
-        let _ = kill_process_group(self.group, signal);
+    /// Kills the child and all that it has started, and waits until they are gone. An error says what survived, or that
+    /// something had left the process group: then s2lab's own death would not have ended it.
+    pub async fn kill(&mut self) -> io::Result<()> {
+        self.kill_group();
+        timeout(REAP, self.child.wait()).await.map_err(|_| self.survivor())??;
+        let begin = Instant::now();
+        let mut strays = BTreeSet::new();
+        loop {
+            let left = self.kill_marked();
+            if left.is_empty() {
+                break;
+            }
+            strays.extend(left.into_iter().filter(|(_, stray)| *stray).map(|(pid, _)| pid));
+            if begin.elapsed() > REAP {
+                return Err(self.survivor());
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+        match strays.is_empty() {
+            true => Ok(()),
+            false => Err(io::Error::other(format!(
+                "processes {strays:?} had left the process group {} and had to be hunted down",
+                self.pid()
+            ))),
+        }
+    }
+
+    /// Only while the leader is unreaped does the group's number surely belong to it.
+    fn kill_group(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            // ESRCH: all of them have ended already, which is what is wanted.
+            let _ = kill_process_group(self.group, Signal::KILL);
+        }
+    }
+
+    /// Kills every living process with our mark; answers their ids, and whether they had left the group.
+    fn kill_marked(&self) -> Vec<(i32, bool)> {
+        let mut killed = vec![];
+        // Without /proc nothing is found; then there are the group and the death signal.
+        for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let id = entry.file_name().to_str().and_then(|name| name.parse().ok());
+            let Some(pid) = id.and_then(Pid::from_raw) else { continue };
+            if !self.marks(pid) {
+                continue;
+            }
+            let stray = getpgid(Some(pid)).is_ok_and(|group| group != self.group);
+            // It may end at any moment, and its number be another's: only what the descriptor stands for is killed.
+            let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else { continue };
+            if self.marks(pid) && pidfd_send_signal(&pidfd, Signal::KILL).is_ok() {
+                killed.push((pid.as_raw_nonzero().get(), stray));
+            }
+        }
+        killed
+    }
+
+    /// Whether the process has our mark. One that has ended, or is another user's, shows none.
+    fn marks(&self, pid: Pid) -> bool {
+        let environment = std::fs::read(format!("/proc/{}/environ", pid.as_raw_nonzero()));
+        environment.is_ok_and(|bytes| bytes.split(|byte| *byte == 0).any(|v| v == self.mark.as_bytes()))
     }
 
     fn survivor(&self) -> io::Error {
@@ -117,9 +197,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Only while the leader is unreaped does the group's number surely belong to it.
-        if matches!(self.child.try_wait(), Ok(None)) {
-            self.signal(Signal::KILL);
-        }
+        self.kill_group();
+        self.kill_marked();
     }
 }

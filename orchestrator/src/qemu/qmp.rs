@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use std::{
     collections::HashMap,
     io,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 use tokio::{
@@ -96,6 +96,8 @@ pub struct Qmp {
     waiters: Waiters,
     events: broadcast::Sender<QmpEvent>,
     version: QemuVersion,
+    /// Why the connection is not believed any more, if that is so.
+    broken: Arc<OnceLock<String>>,
     /// How long QEMU may take for one answer.
     deadline: Duration,
 }
@@ -116,8 +118,9 @@ impl Qmp {
             .qemu;
         let waiters: Waiters = Arc::new(Mutex::new(Some(HashMap::new())));
         let (events, _) = broadcast::channel(EVENTS);
-        tokio::spawn(receive(read, Arc::clone(&waiters), events.clone()));
-        let mut qmp = Self { write, next: 0, waiters, events, version, deadline };
+        let broken = Arc::new(OnceLock::new());
+        tokio::spawn(receive(read, Arc::clone(&waiters), events.clone(), Arc::clone(&broken)));
+        let mut qmp = Self { write, next: 0, waiters, events, version, broken, deadline };
         qmp.execute(qapi::qmp::qmp_capabilities { enable: None }).await?;
         Ok(qmp)
     }
@@ -136,7 +139,10 @@ impl Qmp {
         let id = self.next;
         self.next += 1;
         let (answer, answered) = oneshot::channel();
-        lock(&self.waiters).as_mut().ok_or(QmpError::Closed(name))?.insert(id, answer);
+        match lock(&self.waiters).as_mut() {
+            Some(waiters) => drop(waiters.insert(id, answer)),
+            None => return Err(self.closed(name)),
+        }
         let text = json!({"execute": name, "arguments": command, "id": id}).to_string() + "\n";
         let exchange = async {
             self.write.write_all(text.as_bytes()).await?;
@@ -147,12 +153,19 @@ impl Qmp {
             .await
             .map_err(|_| QmpError::Silent { command: name, deadline })??
         {
-            Err(_) => Err(QmpError::Closed(name)),
+            Err(_) => Err(self.closed(name)),
             Ok(Err(Refusal { class, desc })) => {
                 Err(QmpError::Refused { command: name, class, description: desc })
             }
             Ok(Ok(value)) => serde_json::from_value(value)
                 .map_err(|e| QmpError::Answer { command: name, why: e.to_string() }),
+        }
+    }
+
+    fn closed(&self, command: &'static str) -> QmpError {
+        match self.broken.get() {
+            Some(why) => QmpError::Protocol(why.clone()),
+            None => QmpError::Closed(command),
         }
     }
 }
@@ -168,7 +181,12 @@ async fn line(read: &mut BufReader<OwnedReadHalf>) -> io::Result<Option<Vec<u8>>
     Ok(bytes.ends_with(b"\n").then_some(bytes))
 }
 
-async fn receive(mut read: BufReader<OwnedReadHalf>, waiters: Waiters, events: broadcast::Sender<QmpEvent>) {
+async fn receive(
+    mut read: BufReader<OwnedReadHalf>,
+    waiters: Waiters,
+    events: broadcast::Sender<QmpEvent>,
+    broken: Arc<OnceLock<String>>,
+) {
     loop {
         let bytes = match line(&mut read).await {
             Ok(Some(bytes)) => bytes,
@@ -181,8 +199,9 @@ async fn receive(mut read: BufReader<OwnedReadHalf>, waiters: Waiters, events: b
         let message: Message = match serde_json::from_slice(&bytes) {
             Ok(message) => message,
             Err(error) => {
-                tracing::warn!(%error, "a QMP line that is no message");
-                continue;
+                // This task alone sets it.
+                let _ = broken.set(format!("a line that is no message: {error}"));
+                break;
             }
         };
         if let Some(name) = message.event {

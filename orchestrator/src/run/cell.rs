@@ -12,15 +12,32 @@ use crate::qemu::{
     argv::RAM_START,
     cpu,
     machine::{Machine, Parts},
-    process::Launcher,
+    process::{Launcher, Process},
+    qmp::Qmp,
 };
 use rustix::rand::{GetRandomFlags, getrandom};
 use s2lab_model::{
     event::{AlarmClass, CellEnd, Event, PlannedCell, Stage, StopCause},
     record::{Surroundings, environment},
 };
-use std::{collections::BTreeMap, fs::File, io, path::Path, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io,
+    path::Path,
+    pin::pin,
+    process::ExitStatus,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 use tokio::{io::AsyncReadExt, net::UnixStream, sync::mpsc, task::JoinHandle, time::timeout};
+
+/// Most remarks of the agents that are kept, and the longest, characters: they go to s2lab's own log.
+const MAX_REMARKS: usize = 1000;
+const MAX_REMARK: usize = 1000;
 
 /// What all cells of a run share.
 pub struct Shared<'a> {
@@ -63,7 +80,12 @@ async fn attempt(
     let deadlines = shared.deadlines;
     stages.enter(Stage::Prepare);
     let nonce = random().map_err(|e| Stop::lab(format!("no random numbers: {e}")))?;
-    let machine = start(shared, planned, kernel, folder, nonce).await?;
+    let mut cancelled = pin!(cancelled);
+    let machine = tokio::select! {
+        biased;
+        () = &mut cancelled => return Err(Stop::interrupted()),
+        started = start(shared, planned, kernel, folder, nonce) => started?,
+    };
     log.event(environment(shared.images, planned, kernel));
     let Machine { mut process, mut qmp, mut gdb, console, agent, ram, bars, arguments } = machine;
     write(folder, "qemu.args", arguments.join("\n").as_bytes())?;
@@ -71,7 +93,8 @@ async fn attempt(
 
     let (trouble, mut troubles) = mpsc::channel(4);
     let host_console = Console::create(folder, "host", log.clone()).map_err(|e| Stop::disk(folder, e))?;
-    let mut reader = tokio::spawn(read_console(console, host_console, trouble.clone()));
+    let spoke = Arc::new(AtomicBool::new(false));
+    let mut reader = tokio::spawn(read_console(console, host_console, Arc::clone(&spoke), trouble.clone()));
     let (heard, hearing) = mpsc::channel(64);
     let mut consoles = BTreeMap::new();
     for guest in planned.scenario.guests.keys() {
@@ -93,31 +116,84 @@ async fn attempt(
         nonce,
         deadlines,
         around: Surroundings {
-            ram: vec![RAM_START..RAM_START + ram.memory.size()],
+            ram: std::iter::once(RAM_START..RAM_START + ram.memory.size()).collect(),
             devices: BTreeMap::new(),
         },
     };
-    let mut outcome = tokio::select! {
-        biased;
-        () = cancelled => Err(Stop::interrupted()),
-        Some(stop) = troubles.recv() => Err(stop),
-        done = hands.carry_out(stages) => done,
-        status = process.wait() => Err(Stop::lab(match status {
-            Ok(status) => format!("QEMU ended ({status}) in the middle of the cell"),
-            Err(error) => format!("QEMU cannot be waited for: {error}"),
-        })),
+    let outcome = {
+        let mut work = pin!(hands.carry_out(stages));
+        tokio::select! {
+            biased;
+            () = cancelled => Err(Stop::interrupted()),
+            Some(stop) = troubles.recv() => Err(stop),
+            done = &mut work => done,
+            status = process.wait() => match timeout(deadlines.rest, work).await {
+                // What was said before the end was still on its way: all of it, or how a guest ended.
+                Ok(Err(stop)) if !matches!(stop.cause, StopCause::Lab | StopCause::Timeout) => Err(stop),
+                Ok(Ok(())) => Ok(()),
+                _ => Err(ended(status, "in the middle of the cell")),
+            },
+        }
     };
     drop(hands);
-    // After the final record nothing counts, and a host powers off for seconds. One that crashes has more to say.
-    if outcome.as_ref().is_err_and(|stop| stop.cause == StopCause::Kernel) {
-        let _ = timeout(deadlines.drain, process.wait()).await;
-    }
-    process.kill().await.map_err(|e| Stop::lab(format!("after the cell: {e}")))?;
+    let mut outcome = match outcome {
+        // After the final record nothing counts, and a host powers off for seconds. But until there it must have had its
+        // console.
+        Ok(()) if reader.is_finished() && matches!(process.try_wait(), Ok(None)) => Err(Stop::lab(
+            "the host's console was closed before the host ended, so that its alarms could not be seen",
+        )),
+        // One that crashes has more to say.
+        Err(stop) if stop.cause == StopCause::Kernel => {
+            let _ = timeout(deadlines.drain, process.wait()).await;
+            Err(stop)
+        }
+        Err(stop) => Err(explained(stop, &mut process, &mut qmp, deadlines).await),
+        Ok(()) => Ok(()),
+    };
+    let killed = process.kill().await;
     finish_console(&mut reader, &mut troubles, &mut outcome, deadlines.rest).await;
+    if outcome.is_ok() && !spoke.load(Ordering::Relaxed) {
+        let silent = "the host's console said nothing, so that its alarms could not have been seen";
+        let hint = "a kernel needs CONFIG_SERIAL_AMBA_PL011_CONSOLE for it";
+        outcome = Err(Stop { hint: Some(hint.into()), ..Stop::lab(silent) });
+    }
     hearer.abort();
     // Not before it is gone may the cell's last event be written.
     let _ = hearer.await;
-    outcome
+    match killed {
+        Err(left) if !outcome.as_ref().is_err_and(Stop::outweighs_lab) => {
+            Err(Stop::lab(format!("after the cell: {left}")))
+        }
+        _ => outcome,
+    }
+}
+
+fn ended(status: io::Result<ExitStatus>, when: &str) -> Stop {
+    Stop::lab(match status {
+        Ok(status) => format!("QEMU ended ({status}) {when}"),
+        Err(error) => format!("QEMU cannot be waited for: {error}"),
+    })
+}
+
+/// Why the lab or the host did not go on: QEMU may have ended, or be unwell, and then that is the cause.
+async fn explained(stop: Stop, process: &mut Process, qmp: &mut Qmp, deadlines: Deadlines) -> Stop {
+    match stop.cause {
+        StopCause::Lab => match process.last_breath().await {
+            Some(status) => ended(Ok(status), &format!("in the middle of the cell: {}", stop.what)),
+            None => stop,
+        },
+        StopCause::Timeout => {
+            let status = timeout(deadlines.alive, qmp.execute(qapi::qmp::query_status {})).await;
+            let why = match status {
+                Ok(Ok(status)) if status.running => return stop,
+                Ok(Ok(status)) => format!("QEMU has stopped the machine ({:?})", status.status),
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => format!("QEMU does not answer QMP in {:?}", deadlines.alive),
+            };
+            Stop::lab(format!("{}; {why}", stop.what))
+        }
+        _ => stop,
+    }
 }
 
 /// The console is read to its end; a crash that it tells of explains whatever else has stopped.
@@ -162,7 +238,7 @@ async fn start(
         host,
         kernel: &kernel.image,
         initramfs,
-        kernel_arguments: &kernel_arguments(nonce),
+        kernel_arguments: &kernel_arguments(&format!("{nonce:016x}")),
         log,
         deadlines: shared.deadlines,
     };
@@ -173,8 +249,8 @@ async fn start(
 }
 
 /// A crash ends the machine (`-no-reboot`) instead of hanging it; the rest is for the agent.
-fn kernel_arguments(nonce: u64) -> String {
-    format!("console=ttyAMA0 panic=-1 oops=panic s2lab.level=host s2lab.nonce={nonce:016x}")
+pub fn kernel_arguments(nonce: &str) -> String {
+    format!("console=ttyAMA0 panic=-1 oops=panic s2lab.level=host s2lab.nonce={nonce}")
 }
 
 fn environment(images: &Images, planned: &PlannedCell, kernel: &KernelFiles) -> Event {
@@ -190,7 +266,12 @@ fn environment(images: &Images, planned: &PlannedCell, kernel: &KernelFiles) -> 
     Event::Environment { blocking: blocking.map(|(name, value)| (name.into(), value)).into(), variable }
 }
 
-async fn read_console(mut stream: UnixStream, mut console: Console, trouble: mpsc::Sender<Stop>) {
+async fn read_console(
+    mut stream: UnixStream,
+    mut console: Console,
+    spoke: Arc<AtomicBool>,
+    trouble: mpsc::Sender<Stop>,
+) {
     let mut buffer = vec![0; 64 * 1024];
     loop {
         // An error is QEMU's end, like the end of the stream.
@@ -198,6 +279,7 @@ async fn read_console(mut stream: UnixStream, mut console: Console, trouble: mps
         if n == 0 {
             return;
         }
+        spoke.store(true, Ordering::Relaxed);
         report(console.push(buffer.get(..n).unwrap_or_default()), "host", &trouble);
     }
 }
@@ -218,19 +300,23 @@ async fn hear(
     mut consoles: BTreeMap<String, Console>,
     trouble: mpsc::Sender<Stop>,
 ) {
+    let mut remarks = 0;
     while let Some(heard) = hearing.recv().await {
         match heard {
             Heard::Console { guest, bytes } => match consoles.get_mut(&guest) {
                 // A guest's crash shows in its end; here it is only written down.
                 Some(console) => report(console.push(&bytes).map(|_| None), &guest, &trouble),
-                None => tracing::warn!(
-                    guest = guest.escape_debug().to_string(),
-                    "the console of an unknown guest"
-                ),
+                // Try, for the cell may have heard of enough trouble already.
+                None => drop(trouble.try_send(Stop::lab(format!(
+                    "the host tells of a console of {guest:?}, which was not started"
+                )))),
             },
-            Heard::Log { peer, text } => {
+            Heard::Log { peer, text } if remarks < MAX_REMARKS => {
+                remarks += 1;
+                let text: String = text.chars().take(MAX_REMARK).collect();
                 tracing::info!(%peer, text = text.escape_debug().to_string(), "agent")
             }
+            Heard::Log { .. } => {}
             Heard::Heartbeat { peer, uptime_ms } => tracing::trace!(%peer, uptime_ms, "heartbeat"),
         }
     }

@@ -1,7 +1,8 @@
 //! s2lab's side of the agents' protocol: requests out, replies and notices in.
 
 use s2lab_protocol::{
-    Body, Decoder, Failure, Frame, FrameError, GuestEnd, Hello, Notice, Peer, Reply, Request, VERSION, encode,
+    Body, Decoder, Failure, Frame, FrameError, GuestEnd, Hello, Level, Notice, Peer, Reply, Request, VERSION,
+    encode,
 };
 use std::{
     collections::BTreeMap,
@@ -167,14 +168,10 @@ impl Link {
                     if let Some(value) = found(&mut state) {
                         return Ok(value);
                     }
-                    if let Peer::Guest(guest) = peer {
-                        if let Some(how) = state.ended.get(guest) {
-                            return Err(LinkError::GuestEnded {
-                                guest: guest.clone(),
-                                what,
-                                how: how.clone(),
-                            });
-                        }
+                    if let Peer::Guest(guest) = peer
+                        && let Some(how) = state.ended.get(guest)
+                    {
+                        return Err(LinkError::GuestEnded { guest: guest.clone(), what, how: how.clone() });
                     }
                     if let Some(why) = &state.failed {
                         return Err(LinkError::Protocol { peer: Peer::Host, why: why.clone() });
@@ -271,8 +268,7 @@ impl Listener {
                     Some(asked) if asked == peer => {
                         state.replies.insert(id, (peer, result));
                     }
-                    // Its asker has given up, or another peer was asked.
-                    _ => tracing::warn!(%peer, id, "a reply nobody waits for"),
+                    _ => return wrong(format!("answers request {id}, which waits for no answer of it")),
                 }
                 Ok(())
             }
@@ -281,13 +277,23 @@ impl Listener {
     }
 
     async fn notice(&mut self, peer: Peer, notice: Notice) -> Result<(), LinkError> {
+        let wrong = |peer, why| Err(LinkError::Protocol { peer, why });
         let heard = match notice {
             Notice::Hello(hello) => {
-                lock(&self.state).hello.insert(peer, hello);
+                let level = if peer == Peer::Host { Level::Host } else { Level::Guest };
+                if hello.level != level {
+                    return wrong(peer, format!("says that it is a {:?}", hello.level));
+                }
+                if lock(&self.state).hello.insert(peer.clone(), hello).is_some() {
+                    return wrong(peer, "says hello a second time".into());
+                }
                 return Ok(());
             }
             Notice::GuestEnded { guest, how } if peer == Peer::Host => {
-                lock(&self.state).ended.insert(guest, how);
+                let mut state = lock(&self.state);
+                if state.ended.len() >= MAX_PEERS || state.ended.insert(guest, how).is_some() {
+                    return wrong(peer, "tells of a guest's end that cannot be".into());
+                }
                 return Ok(());
             }
             Notice::Console { guest, hex } if peer == Peer::Host => {
@@ -311,7 +317,7 @@ impl Listener {
 
 fn unhex(text: &str) -> Option<Vec<u8>> {
     let text = text.as_bytes();
-    if text.len() % 2 != 0 {
+    if !text.len().is_multiple_of(2) {
         return None;
     }
     let digit = |b: u8| char::from(b).to_digit(16).and_then(|d| u8::try_from(d).ok());
@@ -321,7 +327,6 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use s2lab_protocol::Level;
 
     const NONCE: u64 = 42;
     const SOON: Duration = Duration::from_secs(5);
@@ -331,7 +336,8 @@ mod tests {
     }
 
     fn hello(from: Peer, seq: u64) -> Vec<u8> {
-        let hello = Hello { level: Level::Host, release: "6.1".into(), page_size: 4096, uptime_ms: 1 };
+        let level = if from == Peer::Host { Level::Host } else { Level::Guest };
+        let hello = Hello { level, release: "6.1".into(), page_size: 4096, uptime_ms: 1 };
         frame(from, seq, Body::Notice(Notice::Hello(hello)))
     }
 
@@ -354,15 +360,10 @@ mod tests {
     #[tokio::test]
     async fn a_reply_reaches_its_asker() {
         let (mut link, mut agent, _hearing) = link();
-        agent.write_all(&[hello(Peer::Host, 0), reply(Peer::Host, 1, 0)].concat()).await.unwrap();
-        // The reply is there before the request: nobody awaited it, so it does not count.
-        link.hello(&Peer::Host, SOON).await.unwrap();
-        let early = link.ask(&Peer::Host, Request::Release, "release", Duration::from_millis(50)).await;
-        assert!(matches!(early, Err(LinkError::Silent { .. })), "{early:?}");
         let (answer, ()) = tokio::join!(link.ask(&Peer::Host, Request::Release, "release", SOON), async {
             let mut request = [0; 4096];
             while agent.read(&mut request).await.unwrap() == 0 {}
-            agent.write_all(&reply(Peer::Host, 2, 1)).await.unwrap();
+            agent.write_all(&reply(Peer::Host, 0, 0)).await.unwrap();
         });
         assert!(matches!(answer, Ok(Reply::Released)), "{answer:?}");
         assert_eq!(link.host_answered(), 1);
@@ -386,6 +387,9 @@ mod tests {
             (bent(|f| f.to = Peer::Host), "to host"),
             (b"nonsense, not a frame".to_vec(), "no frame starts here"),
             (frame(Peer::Host, 0, Body::Request { id: 0, request: Request::Release }), "sends a request"),
+            // A reply before its request, too: it cannot be to it.
+            (reply(Peer::Host, 0, 0), "answers request 0, which waits for no answer"),
+            ([hello(Peer::Host, 0), hello(Peer::Host, 1)].concat(), "a second time"),
             (
                 frame(
                     Peer::Guest("g0".into()),

@@ -98,9 +98,11 @@ pub async fn look(
             Ok(None) => Ok(None),
             Err(error) => Err(error),
         };
+        // A look that fails ends its cell: there is nothing to go on for.
+        let seen = seen?;
         eyes.qmp.execute(qapi::qmp::cont {}).await?;
         let pause = stopped.elapsed();
-        match seen? {
+        match seen {
             Some((mut look, contents)) => {
                 look.pause_us = u64::try_from(pause.as_micros()).unwrap_or(u64::MAX);
                 break (look, contents);

@@ -32,6 +32,8 @@ pub struct Deadlines {
     /// All stops of one look.
     pub look: Duration,
     pub shut_down: Duration,
+    /// Until QEMU says that it is well, after something else has not answered in time.
+    pub alive: Duration,
     /// The rest of a crash, once its first line is there.
     pub drain: Duration,
     /// What an ended machine has said and nobody has read yet.
@@ -52,6 +54,7 @@ impl Default for Deadlines {
             store: seconds(300),
             look: seconds(60),
             shut_down: seconds(30),
+            alive: seconds(5),
             drain: seconds(3),
             rest: seconds(2),
         }
@@ -114,6 +117,11 @@ impl Stop {
 
     pub fn interrupted() -> Self {
         Self::new(StopCause::Interrupted, "interrupted")
+    }
+
+    /// Whether it says more than that the lab failed.
+    pub fn outweighs_lab(&self) -> bool {
+        matches!(self.cause, StopCause::Kernel | StopCause::Interrupted)
     }
 
     pub fn disk(folder: &Path, error: io::Error) -> Self {

@@ -19,9 +19,14 @@ use s2lab_model::{
     scenario::{AssignDriver, Guest, HostStep, LookStep, ProbeStep, Step, StoreStep},
 };
 use s2lab_protocol::{
-    AssignedDevice, Bar, BoundDevice, FinalRecord, GuestSpec, Peer, Reply, Request, StoreSpec, pattern,
+    AssignedDevice, Bar, BoundDevice, FinalRecord, GuestSpec, Mapping, Peer, Reply, Request, StoreSpec,
+    pattern,
 };
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
+use tokio::time::timeout;
 
 /// Slot on a guest's root bus of its first assigned device; the ones below are for its VMM's own devices.
 const FIRST_SLOT: u8 = 0x10;
@@ -88,7 +93,7 @@ impl Hands<'_> {
             };
             let request = Request::Bind { device: device.clone(), port: port_address(index), driver };
             let bound = match self.ask(&Peer::Host, request, "bind", self.deadlines.bind).await? {
-                Reply::Bound(bound) => bound,
+                Reply::Bound(bound) if bound.device == *device => bound,
                 other => return Err(wrong(Peer::Host, "bind", &other)),
             };
             self.log.event(Event::DeviceBound(bound.clone()));
@@ -212,12 +217,15 @@ impl Hands<'_> {
         let peer = Peer::Guest(guest.to_owned());
         let nonce = random().map_err(|e| Stop::lab(format!("no random numbers: {e}")))?;
         let mappings = match self.ask(&peer, Request::Hold { nonce }, "hold", self.deadlines.request).await? {
-            Reply::Held { mappings, .. } => mappings,
+            Reply::Held { mappings, .. } if each_once(&mappings) => mappings,
             other => return Err(wrong(peer, "hold", &other)),
         };
         let target = Target { step: index, name: &step.name, guest, nonce, mappings };
         let eyes = Eyes { qmp: self.qmp, gdb: self.gdb, ram: self.ram };
-        let look = look::look(eyes, target, &self.around, self.raw).await?;
+        let look = timeout(self.deadlines.look, look::look(eyes, target, &self.around, self.raw)).await;
+        let look = look.map_err(|_| {
+            Stop::lab(format!("the look at guest {guest} was not done in {:?}", self.deadlines.look))
+        })??;
         self.log.event(Event::Look(look));
         match self.ask(&peer, Request::Release, "release", self.deadlines.request).await? {
             Reply::Released => Ok(()),
@@ -278,7 +286,10 @@ impl Hands<'_> {
     async fn shut_down(&mut self) -> Result<(), Stop> {
         for guest in self.planned.scenario.guests.keys() {
             let request = Request::StopGuest { guest: guest.clone() };
-            self.ask(&Peer::Host, request, "stop a guest", self.deadlines.shut_down).await?;
+            match self.ask(&Peer::Host, request, "stop a guest", self.deadlines.shut_down).await? {
+                Reply::GuestStopped => {}
+                other => return Err(wrong(Peer::Host, "stop a guest", &other)),
+            }
         }
         let reply = self.ask(&Peer::Host, Request::Finish, "finish", self.deadlines.shut_down).await?;
         let answered = self.link.host_answered();
@@ -312,6 +323,12 @@ impl Hands<'_> {
         let (_, slot) = slot.ok_or_else(|| Stop::lab(format!("guest {guest} has no device `{device}`")))?;
         Ok(format!("0000:00:{slot:02x}.0"))
     }
+}
+
+/// Whether no device is said to be mapped twice in one way: each mapping is walked while the machine stands still.
+fn each_once(mappings: &[Mapping]) -> bool {
+    let mut known = BTreeSet::new();
+    mappings.iter().all(|mapping| known.insert((&mapping.device, mapping.map)))
 }
 
 fn wrong(peer: Peer, what: &'static str, reply: &Reply) -> Stop {
