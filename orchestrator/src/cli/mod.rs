@@ -2,6 +2,7 @@
 
 mod accept;
 mod check;
+mod explain;
 mod judged;
 mod lint;
 mod list;
@@ -72,6 +73,8 @@ enum Verb {
     Run(run::Arguments),
     /// List the cells: every scenario on every kernel
     List(list::Arguments),
+    /// Show what a cell is made of: scenario, kernel, what is expected, QEMU's command line
+    Explain(explain::Arguments),
     /// Check scenario files without booting anything
     Lint(lint::Arguments),
     /// Tell a run again, from its event log
@@ -173,6 +176,7 @@ pub fn main() -> ExitCode {
     let done = match verb {
         Verb::Run(arguments) => run::run(&context, arguments),
         Verb::List(arguments) => list::list(&context, &arguments),
+        Verb::Explain(arguments) => explain::explain(&context, &arguments),
         Verb::Lint(arguments) => lint::lint(&context, &arguments),
         Verb::Report(arguments) => report::report(&context, &arguments),
         Verb::Check(arguments) => check::check(&context, &arguments),

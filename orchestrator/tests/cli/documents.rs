@@ -18,7 +18,8 @@ fn examples(text: &str) -> Vec<Example> {
         match (inside, line.strip_prefix("$ ")) {
             (_, _) if line.starts_with("```") => inside = line == "```console",
             (true, Some(command)) => {
-                found.push(Example { line: number + 1, command: command.into(), answer: String::new() });
+                let command = command.replace("cargo run --release -- ", "s2lab ");
+                found.push(Example { line: number + 1, command, answer: String::new() });
             }
             (true, None) => {
                 let last =
@@ -63,8 +64,7 @@ fn what_documents_show_is_what_is_printed() {
 
 #[test]
 fn examples_are_found() {
-    let text =
-        "```console\n$ s2lab list\na\nb\n$ s2lab run x\nc\n```\n$ s2lab lint\n```text\n$ s2lab lint\n```\n";
+    let text = "```console\n$ cargo run --release -- list\na\nb\n$ s2lab run x\nc\n```\n$ s2lab lint\n```text\n$ s2lab lint\n```\n";
     let found: Vec<_> = examples(text).into_iter().map(|e| (e.line, e.command, e.answer)).collect();
     assert_eq!(found, [(2, "s2lab list".into(), "a\nb\n".into()), (5, "s2lab run x".into(), "c\n".into())]);
     assert!(needs_no_machine("s2lab list") && needs_no_machine("s2lab run --dry-run x"));

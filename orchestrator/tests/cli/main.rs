@@ -15,6 +15,8 @@ mod check;
 #[cfg(test)]
 mod documents;
 #[cfg(test)]
+mod explain;
+#[cfg(test)]
 mod lint;
 #[cfg(test)]
 mod list;

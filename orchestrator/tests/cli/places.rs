@@ -29,7 +29,10 @@ fn the_lab_folder() {
         "S2LAB_DIR=../none s2lab list idle",
         home.command(&["list", "idle"]).env("S2LAB_DIR", "../none"),
     );
-    session.keep("S2LAB_DIR= s2lab list idle", home.command(&["list", "idle"]).env("S2LAB_DIR", ""));
+    session.keep(
+        "cd images; S2LAB_DIR= s2lab list idle",
+        home.command(&["list", "idle"]).env("S2LAB_DIR", "").current_dir(home.path("lab/images")),
+    );
     session.note("a file needs no lab to be checked");
     session.keep(
         "cd ..; s2lab lint lab/scenarios/idle.yaml",

@@ -103,6 +103,10 @@ fn which_run() {
     for none in ["20261121T150000.000Z-8", "../none", "", "."] {
         assert_eq!(session.s2lab(&["report", none]).status.code(), Some(2), "{none}");
     }
+    session.keep(
+        "cd ../artifact; s2lab report ''",
+        home.command(&["report", ""]).current_dir(home.path("artifact")),
+    );
     fs::remove_dir_all(home.path("state/s2lab/runs").join(RUN)).unwrap();
     session.note("the latest run is removed");
     assert_eq!(session.s2lab(&["report"]).status.code(), Some(2));

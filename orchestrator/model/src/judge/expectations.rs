@@ -49,6 +49,24 @@ pub(super) fn evaluate(record: &Record, looks: &[Decoded], all_there: bool) -> M
     }
 }
 
+/// What a kernel is held against: all of one of these must be met.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Alternative {
+    /// As a verdict names it.
+    pub label: Option<String>,
+    pub expectations: Vec<Expectation>,
+}
+
+/// What is expected of a kernel with these traits; of one that declares none, every alternative.
+pub fn expected(scenario: &Scenario, traits: Option<&BTreeSet<Trait>>) -> Vec<Alternative> {
+    let chosen = traits.map_or_else(|| alternatives(scenario), |traits| vec![traits.clone()]);
+    let alternative = |traits: BTreeSet<Trait>| Alternative {
+        label: label(scenario, &traits),
+        expectations: scenario.expect.iter().filter(|e| e.applies_to(&traits)).cloned().collect(),
+    };
+    chosen.into_iter().map(alternative).collect()
+}
+
 /// Of alternatives and what each of them leaves unmet, the one that is met.
 fn choose(tried: Vec<(Option<String>, Vec<Finding>)>) -> Met {
     let fits = |findings: &[Finding]| findings.iter().all(|finding| finding.weight == Weight::Lacking);

@@ -19,6 +19,7 @@ use crate::record::look::Decoded;
 use crate::verdict::Verdict;
 
 pub(crate) use expectations::effective_name;
+pub use expectations::{Alternative, expected};
 pub use run::{JudgedAttempt, JudgedCell, JudgedRun, judge_run};
 pub use witnesses::{Testimony, Witness};
 pub(crate) use witnesses::{ending_name, map_name};

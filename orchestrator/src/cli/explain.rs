@@ -1,0 +1,130 @@
+//! `s2lab explain`: what a cell is made of, from the very functions that carry it out and judge it.
+
+use super::{
+    Context, Failure,
+    run::{KernelArguments, Planned, planned},
+    say,
+};
+use crate::{
+    qemu::argv::{Channels, HostMachine, PciDevice},
+    run::cell::kernel_arguments,
+};
+use clap::Args;
+use s2lab_model::{
+    event::PlannedCell,
+    judge::{Alternative, expected},
+    scenario::Host,
+};
+use serde::Serialize;
+use serde_yaml::{Value, value::Serializer, with::singleton_map_recursive};
+use std::path::Path;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// Scenarios, keys, globs of either, or scenario files
+    #[arg(value_name = "KEY|GLOB|FILE", required = true)]
+    what: Vec<String>,
+    #[command(flatten)]
+    kernels: KernelArguments,
+}
+
+pub(super) fn explain(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+    let planned = planned(&context.lab()?, &arguments.what, &arguments.kernels)?;
+    for (at, cell) in planned.cells.iter().enumerate() {
+        let gap = if at > 0 { "\n" } else { "" };
+        say(&format!("{gap}# {}", cell.key))?;
+        say(yaml(&cell.scenario)?.trim_end())?;
+        say(&format!("\n# The kernel, {}", cell.kernel))?;
+        say(&kernel(&planned, cell)?)?;
+        let alternatives = expected(&cell.scenario, cell.traits.as_ref());
+        if alternatives.len() > 1 {
+            say("\n# It declares no traits: exactly one of these alternatives must be met as a whole.")?;
+        }
+        for Alternative { label, expectations } in alternatives {
+            let label = label.map(|label| format!(", as {label}")).unwrap_or_default();
+            say(&format!("\n# Expected{label}"))?;
+            say(yaml(&expectations)?.trim_end())?;
+        }
+        say(
+            "\n# QEMU; what stands in <> is made when it starts. Where QEMU's CPU model can sign pointers by a fast hash, it does.",
+        )?;
+        say(&command(&cell.scenario.host))?;
+    }
+    Ok(0)
+}
+
+/// The kernel's entry, or that it has none.
+fn kernel(planned: &Planned, cell: &PlannedCell) -> Result<String, Failure> {
+    if let Some(entry) = planned.kernels.entries.get(&cell.kernel) {
+        return Ok(yaml(entry)?.trim_end().to_owned());
+    }
+    let image = planned.images.iter().find(|image| image.label == cell.kernel);
+    let image = image.map(|image| {
+        let modules = image.modules.as_ref().map(|dir| format!(", modules from {}", dir.display()));
+        format!("# a file, {}{}", image.image.display(), modules.unwrap_or_default())
+    });
+    Ok(image.unwrap_or_default())
+}
+
+/// As a scenario is written, without the keys that say nothing.
+fn yaml(value: &impl Serialize) -> Result<String, Failure> {
+    let text = singleton_map_recursive::serialize(value, Serializer).and_then(|mut value| {
+        prune(&mut value);
+        serde_yaml::to_string(&value)
+    });
+    text.map_err(std::io::Error::other).map_err(Failure::io("cannot write YAML"))
+}
+
+fn prune(value: &mut Value) {
+    match value {
+        Value::Mapping(map) => {
+            map.values_mut().for_each(prune);
+            // An empty `traits` says something: that the kernel declares to have none.
+            let says = |name: &Value, value: &Value| match value {
+                Value::Null => false,
+                Value::Sequence(list) => !list.is_empty() || name == "traits",
+                Value::Mapping(map) => !map.is_empty(),
+                _ => true,
+            };
+            map.retain(|name, value| says(name, value));
+        }
+        Value::Sequence(list) => list.iter_mut().for_each(prune),
+        _ => {}
+    }
+}
+
+/// QEMU's command line, an option a line.
+fn command(host: &Host) -> String {
+    let names: Vec<String> = host.devices.keys().map(|name| format!("<bar of {name}>")).collect();
+    let devices: Vec<_> = host
+        .devices
+        .iter()
+        .zip(&names)
+        .map(|((name, device), bar)| PciDevice {
+            name,
+            model: device.model,
+            bar_size: device.bar.0,
+            bar: bar.as_str(),
+        })
+        .collect();
+    let arguments = HostMachine {
+        cpu: &host.cpu,
+        ram_size: host.memory.0,
+        ram: "<ram>",
+        channels: Channels { qmp: "<qmp>", gdb: "<gdb>", console: "<console>", agent: "<agent>" },
+        kernel: Path::new("<store>/Image"),
+        initramfs: "<initramfs>",
+        kernel_arguments: &kernel_arguments("<nonce>"),
+        devices: &devices,
+    }
+    .arguments();
+    let mut text = "qemu-system-aarch64".to_owned();
+    for argument in arguments {
+        text.push_str(if argument.starts_with('-') { " \\\n    " } else { " " });
+        match argument.contains([' ', '<']) {
+            true => text.push_str(&format!("'{argument}'")),
+            false => text.push_str(&argument),
+        }
+    }
+    text
+}
