@@ -27,7 +27,7 @@ fn files(folder: &str) -> Vec<(String, String)> {
 }
 
 const VALID: [&str; 3] =
-    ["scenarios", "orchestrator/tests/scenarios", "orchestrator/model/tests/scenarios/valid"];
+    ["scenarios", "orchestrator/tests/e2e/scenarios", "orchestrator/model/tests/scenarios/valid"];
 
 #[test]
 fn right_files_load() {

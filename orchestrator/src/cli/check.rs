@@ -1,6 +1,6 @@
 //! `s2lab check`: a run's reports against the accepted ones.
 
-use super::{Context, Failure, judged::Judged, report::open, say};
+use super::{Context, Failure, judged::Judged, plain, report::open, say};
 use crate::{
     lab::scenarios,
     review::{Standing, orphans},
@@ -35,9 +35,9 @@ pub(super) fn check(context: &Context, arguments: &Arguments) -> Result<u8, Fail
     let width = standings.keys().map(String::len).max().unwrap_or_default();
     for (key, standing) in &standings {
         let (word, more) = words(standing);
-        say(format!("{word:<15} {key:<width$}  {more}").trim_end())?;
+        say(plain(&format!("{word:<15} {key:<width$}  {more}")).trim_end())?;
         if let Standing::Compared(Outcome::Changed { diff }) = standing {
-            say(diff.trim_end())?;
+            say(plain(diff).trim_end())?;
         }
     }
     Ok(if standings.values().all(Standing::is_fine) { 0 } else { DIFFERENT })

@@ -1,7 +1,7 @@
 //! `s2lab list`: the cells that there are.
 
 use super::{
-    Context, Failure,
+    Context, Failure, plain,
     run::{KernelArguments, planned},
     say,
 };
@@ -20,7 +20,7 @@ pub(super) fn list(context: &Context, arguments: &Arguments) -> Result<u8, Failu
     let planned = planned(&context.lab()?, &arguments.what, &arguments.kernels)?;
     let width = planned.cells.iter().map(|cell| cell.key.len()).max().unwrap_or_default();
     for cell in &planned.cells {
-        say(&format!("{:<width$}  {}", cell.key, cell.scenario.about))?;
+        say(&format!("{:<width$}  {}", cell.key, plain(&cell.scenario.about)))?;
     }
     Ok(0)
 }

@@ -196,11 +196,14 @@ pub fn main() -> ExitCode {
     }))
 }
 
-/// A line on stderr, without what would steer a terminal: it may quote a file. If even that cannot be written there is nobody
-/// to tell.
+/// A line on stderr; it may quote a file. If even that cannot be written there is nobody to tell.
 fn complain(line: &str) {
-    let steers = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
-    let _ = writeln!(io::stderr(), "{}", line.replace(steers, "?"));
+    let _ = writeln!(io::stderr(), "{}", plain(line));
+}
+
+/// Text that may come from a file of somebody else, without what would steer a terminal.
+fn plain(text: &str) -> String {
+    text.replace(|c: char| c.is_control() && !matches!(c, '\n' | '\t'), "?")
 }
 
 /// A line on stdout. A reader that has gone away (`s2lab list | head`) is no error, and does not change what is exited with.

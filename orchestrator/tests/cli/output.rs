@@ -118,3 +118,45 @@ fn a_disk_that_is_full() {
     assert!(text.contains("File too large"), "{text}");
     assert!(!text.contains("panic"), "{text}");
 }
+
+/// A scenario or an accepted report may come with somebody's pull request, and a log from anywhere.
+#[test]
+fn no_file_steers_the_terminal() {
+    let home = Home::new();
+    let story = Story::well(&home.plan(&["idle@debian-6.1"]));
+    home.tell(&story);
+    assert!(home.command(&["accept"]).status().unwrap().success());
+    let accepted = "lab/reports/idle/debian-6.1.txt";
+    let steered = |from: &str, to: &str| home.read(accepted).replace(from, to);
+    let mut outputs = vec![];
+    for text in [
+        steered("neoverse-n1", "\u{1b}[2Jn1"),
+        steered("Normal-WB", "\u{1b}[2JWB"),
+        steered("[shape]", "[\u{1b}[2J]"),
+    ] {
+        assert!(text.contains('\u{1b}'));
+        let before = home.read(accepted);
+        home.write(accepted, text);
+        outputs.push(home.command(&["check"]).output().unwrap());
+        home.write(accepted, before);
+    }
+    let idle = home.read("lab/scenarios/idle.yaml");
+    home.write(
+        "lab/scenarios/idle.yaml",
+        idle.replace("The RAM", "\"\\e[2JThe RAM").replace("write-back.", "write-back.\""),
+    );
+    for verb in [&["list"][..], &["explain", "idle"], &["lint"]] {
+        outputs.push(home.command(verb).output().unwrap());
+    }
+    home.write("lab/scenarios/idle.yaml", idle.replace("neoverse-n1", "\"\\e[2J\""));
+    outputs.push(home.command(&["lint"]).output().unwrap());
+    home.write(
+        "state/s2lab/runs/20261122T150000.000Z-1/events.jsonl",
+        story.text().replace("cell-started", "\u{1b}[2J"),
+    );
+    outputs.push(home.command(&["report"]).output().unwrap());
+    for output in outputs {
+        let told = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert!(!told.is_empty() && !told.contains('\u{1b}'), "{told:?}");
+    }
+}

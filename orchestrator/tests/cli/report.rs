@@ -172,6 +172,8 @@ fn logs_that_are_not_whole() {
     report("not JSON", format!("{well}hello\n").as_bytes(), 3);
     report("not text", b"\xff\xfe\n", 3);
     report("of a future version", well.replace("\"v\":1", "\"v\":2").as_bytes(), 3);
+    let unknown = well.replace("\"v\":1", "\"v\":2").replace("cell-started", "cell-begun");
+    report("of a future version, with what is not known here", unknown.as_bytes(), 3);
     session.check("report-torn");
 }
 

@@ -5,6 +5,7 @@ use super::{
     environment,
 };
 use crate::event::{Event, LOG_VERSION, Line, Plan, PlannedCell, Stage};
+use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Why a sequence of lines is not the log of a run.
@@ -36,12 +37,22 @@ pub enum LogError {
     AfterEnd { seq: u64 },
 }
 
+/// What every version of a line has, whatever else is in it.
+#[derive(Deserialize)]
+struct Version {
+    v: u32,
+    seq: u64,
+}
+
 /// The lines of an `events.jsonl`. A last line without its line feed was torn by a crash: it is left out, so that the cells
-/// before it can still be told. Any other line that is not an event is an error.
+/// before it can still be told. Any other line that is not an event is an error: that of its version, if it has another one.
 pub fn lines(text: &str) -> Result<Vec<Line>, LogError> {
     let whole = text.rfind('\n').map_or("", |end| text.get(..=end).unwrap_or_default());
     let parse = |(at, line)| {
-        serde_json::from_str(line).map_err(|e: serde_json::Error| LogError::Json { at, why: e.to_string() })
+        serde_json::from_str(line).map_err(|error: serde_json::Error| match serde_json::from_str(line) {
+            Ok(Version { v, seq }) if v != LOG_VERSION => LogError::Version { seq, found: v },
+            _ => LogError::Json { at, why: error.to_string() },
+        })
     };
     whole.lines().enumerate().map(parse).collect()
 }
