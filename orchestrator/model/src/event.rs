@@ -130,6 +130,8 @@ pub struct PlannedCell {
     pub kernel: String,
     /// What the kernel declares; `None` if it declares nothing, then exactly one alternative must match.
     pub traits: Option<BTreeSet<Trait>>,
+    /// The arguments of s2lab that carry out this cell alone.
+    pub repeat: Vec<String>,
     pub scenario: Scenario,
 }
 

@@ -128,6 +128,7 @@ pub fn plan(
     let cells = cells.into_iter().zip(meant).filter(|(_, meant)| *meant);
     Ok(cells
         .map(|(cell, _)| PlannedCell {
+            repeat: vec!["run".into(), cell.key.clone()],
             key: cell.key,
             kernel: cell.kernel.name.clone(),
             traits: cell.kernel.traits.clone(),

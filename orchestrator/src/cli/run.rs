@@ -129,8 +129,30 @@ pub(super) fn planned(lab: &Lab, what: &[String], kernels: &KernelArguments) -> 
             return Err(no_such("modules", modules, "folder"));
         }
     }
-    let cells = plan(&scenarios, &listed, &Selection { selectors, kernels: choices })?;
+    let mut cells = plan(&scenarios, &listed, &Selection { selectors, kernels: choices })?;
+    for cell in &mut cells {
+        cell.repeat = repeat(cell, &files, &images);
+    }
     Ok(Planned { kernels: listed, images, cells })
+}
+
+/// The arguments that carry out one cell alone: files that the lab does not know by name are named again.
+fn repeat(cell: &PlannedCell, files: &[String], images: &[ImageChoice]) -> Vec<String> {
+    let is_source =
+        |file: &&String| Path::new(file).file_stem().is_some_and(|stem| *stem == *cell.scenario.scenario);
+    let file = files.iter().find(is_source);
+    let image = images.iter().find(|image| image.label == cell.kernel);
+    let mut arguments = vec!["run".to_owned(), file.unwrap_or(&cell.key).clone()];
+    match image {
+        Some(ImageChoice { image, modules, .. }) => {
+            arguments.extend(["--kernel".to_owned(), image.display().to_string()]);
+            let modules = modules.iter().flat_map(|dir| ["--modules".to_owned(), dir.display().to_string()]);
+            arguments.extend(modules);
+        }
+        None if file.is_some() => arguments.extend(["--kernel".to_owned(), cell.kernel.clone()]),
+        None => {}
+    }
+    arguments
 }
 
 fn no_such(argument: &str, path: &Path, what: &str) -> Failure {

@@ -57,7 +57,7 @@ impl Paint {
 
 /// The line of a cell; one that has not passed names the command that repeats it, and where to look.
 pub fn cell(summary: &CellSummary, columns: Columns, paint: Paint, cell_folder: &Path) -> String {
-    let CellSummary { key, verdict, elapsed_ms, seen, label, finding } = summary;
+    let CellSummary { key, verdict, elapsed_ms, seen, label, finding, repeat } = summary;
     let (word, passed, skipped) = match verdict {
         Some(verdict) => (verdict.name(), verdict.passed(), matches!(verdict, Verdict::Skip(_))),
         None => (INTERRUPTED, false, true),
@@ -86,9 +86,19 @@ pub fn cell(summary: &CellSummary, columns: Columns, paint: Paint, cell_folder: 
         line.push_str(why);
     }
     if !passed {
-        line.push_str(&format!("{BELOW}repeat: s2lab run '{key}'   logs: {}", home(cell_folder)));
+        let repeat: Vec<_> = repeat.iter().map(|argument| quoted(argument)).collect();
+        line.push_str(&format!("{BELOW}repeat: s2lab {}   logs: {}", repeat.join(" "), home(cell_folder)));
     }
     line
+}
+
+/// An argument as a shell wants it.
+fn quoted(argument: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "@%+=:,./_-".contains(c);
+    if !argument.is_empty() && argument.chars().all(plain) {
+        return argument.to_owned();
+    }
+    format!("'{}'", escape::line(argument).replace('\'', "'\\''"))
 }
 
 /// The last line: how many cells ended how, how that compares, where the run lies. `whole`: the log tells of the run's end.
@@ -167,6 +177,7 @@ mod tests {
             seen: vec!["nic Device-nGnRE".into()],
             label: Some("as before the series".into()),
             finding: Some("stage2 of nic: expected Normal-NC, found Device-nGnRE".into()),
+            repeat: vec!["run".into(), "./a b/mine.yaml".into(), "--kernel".into(), "debian-6.1".into()],
         }
     }
 

@@ -13,7 +13,8 @@ use tempfile::TempDir;
 /// What a test's runs may take in all: a first run fetches hundreds of megabytes and builds the agent.
 const DEADLINE: Duration = Duration::from_secs(40 * 60);
 /// What every program here needs of the environment.
-const KEPT: [&str; 7] = ["HOME", "PATH", "XDG_CACHE_HOME", "CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN", "TMPDIR"];
+const KEPT: [&str; 7] =
+    ["HOME", "PATH", "XDG_CACHE_HOME", "CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN", "TMPDIR"];
 
 pub(crate) struct Place {
     state: TempDir,
@@ -72,7 +73,9 @@ impl Place {
         let mut found: Vec<_> = fs::read_dir(self.run().join("reports"))
             .unwrap()
             .map(|entry| entry.unwrap().path())
-            .map(|path| (path.file_stem().unwrap().to_string_lossy().into_owned(), fs::read_to_string(&path).unwrap()))
+            .map(|path| {
+                (path.file_stem().unwrap().to_string_lossy().into_owned(), fs::read_to_string(&path).unwrap())
+            })
             .collect();
         found.sort();
         found
@@ -113,7 +116,8 @@ pub(crate) fn scenario(name: &str) -> String {
 
 /// One of a report's parts, by its name.
 pub(crate) fn part(report: &str, name: &str) -> String {
-    let (_, rest) = report.split_once(&format!("[{name}]\n")).unwrap_or_else(|| panic!("no part {name} in\n{report}"));
+    let (_, rest) =
+        report.split_once(&format!("[{name}]\n")).unwrap_or_else(|| panic!("no part {name} in\n{report}"));
     rest.split("\n[").next().unwrap().to_owned()
 }
 

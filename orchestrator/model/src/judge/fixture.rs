@@ -271,7 +271,13 @@ impl Story {
             Event::Probed { step: 5, guest, device, map: MapKind::Wc, outcome },
             Event::CellEnded { end: CellEnd::Complete },
         ];
-        let cell = PlannedCell { key: KEY.into(), kernel: "test".into(), traits, scenario: scenario() };
+        let cell = PlannedCell {
+            key: KEY.into(),
+            kernel: "test".into(),
+            traits,
+            repeat: vec!["run".into(), KEY.into()],
+            scenario: scenario(),
+        };
         Story { cell, events, pages }
     }
 

@@ -31,6 +31,8 @@ pub struct CellSummary {
     pub label: Option<String>,
     /// The weightiest finding in one line.
     pub finding: Option<String>,
+    /// The arguments of s2lab that carry out this cell alone.
+    pub repeat: Vec<String>,
 }
 
 /// What a terminal says of a cell, from its last attempt.
@@ -43,6 +45,7 @@ pub fn summary(cell: &JudgedCell) -> CellSummary {
         seen: last.map(|attempt| device_types(&attempt.looks)).unwrap_or_default(),
         label: last.and_then(|attempt| attempt.judgement.label.as_ref()).map(|label| format!("as {label}")),
         finding: last.and_then(|attempt| attempt.judgement.findings.first()).map(one_line),
+        repeat: cell.planned.repeat.clone(),
     }
 }
 
