@@ -5,5 +5,6 @@ pub mod cpu;
 pub mod gdb;
 pub mod machine;
 pub mod memory;
+mod orphans;
 pub mod process;
 pub mod qmp;

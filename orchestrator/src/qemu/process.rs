@@ -1,13 +1,11 @@
 //! A child process that cannot outlive s2lab: a process group of its own, killed when the launching thread dies, and a mark
 //! in its environment by which its descendants are found wherever they went.
 
+use super::orphans::{self, MARK};
 use rustix::{
     fd::{AsFd, AsRawFd, OwnedFd},
     io::{FdFlags, fcntl_setfd},
-    process::{
-        Pid, PidfdFlags, Signal, getpgid, getpid, getppid, kill_process_group, pidfd_open, pidfd_send_signal,
-        set_parent_process_death_signal,
-    },
+    process::{Pid, Signal, getpid, getppid, kill_process_group, set_parent_process_death_signal},
 };
 use std::{
     collections::BTreeSet,
@@ -29,8 +27,6 @@ const REAP: Duration = Duration::from_secs(2);
 const LAST_BREATH: Duration = Duration::from_millis(300);
 /// How often is looked whether the rest of a killed process is gone.
 const AGAIN: Duration = Duration::from_millis(5);
-/// Variable in a child's environment whose value no other child has.
-const MARK: &str = "S2LAB_PROCESS";
 
 /// Starts processes from one thread that lives as long as s2lab.
 ///
@@ -48,8 +44,15 @@ struct Job {
 }
 
 impl Launcher {
-    /// Must be called inside of a tokio runtime, whose reactor then watches the children.
+    /// Must be called inside of a tokio runtime, whose reactor then watches the children. What is left of an s2lab that was
+    /// killed is killed first: its children died with it, theirs need not have.
     pub fn start() -> io::Result<Self> {
+        let left = orphans::kill();
+        if !left.is_empty() {
+            tracing::warn!(
+                "killed processes {left:?}, which an s2lab that ended without its clean-up had left"
+            );
+        }
         let (jobs, queue) = mpsc::channel::<Job>();
         let runtime = Handle::current();
         thread::Builder::new().name("launcher".into()).spawn(move || {
@@ -69,14 +72,16 @@ impl Launcher {
         inherit: Vec<OwnedFd>,
     ) -> io::Result<Process> {
         static LAUNCHED: AtomicU64 = AtomicU64::new(0);
-        let value = format!("{}-{}", std::process::id(), LAUNCHED.fetch_add(1, Ordering::Relaxed));
+        let number = LAUNCHED.fetch_add(1, Ordering::Relaxed);
+        let lab = std::process::id();
+        let value = format!("{lab}-{}-{number}", orphans::started(lab).unwrap_or_default());
         command.env(MARK, &value);
         let (done, started) = oneshot::channel();
         let gone = || io::Error::other("the launcher thread is gone");
         self.jobs.send(Job { command, inherit, done }).map_err(|_| gone())?;
         let child = started.await.map_err(|_| gone())??;
         let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed())).ok_or_else(gone)?;
-        Ok(Process { child, group, mark: format!("{MARK}={value}") })
+        Ok(Process { child, group, mark: value })
     }
 }
 
@@ -166,28 +171,10 @@ impl Process {
 
     /// Kills every living process with our mark; answers their ids, and whether they had left the group.
     fn kill_marked(&self) -> Vec<(i32, bool)> {
-        let mut killed = vec![];
-        // Without /proc nothing is found; then there are the group and the death signal.
-        for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
-            let id = entry.file_name().to_str().and_then(|name| name.parse().ok());
-            let Some(pid) = id.and_then(Pid::from_raw) else { continue };
-            if !self.marks(pid) {
-                continue;
-            }
-            let stray = getpgid(Some(pid)).is_ok_and(|group| group != self.group);
-            // It may end at any moment, and its number be another's: only what the descriptor stands for is killed.
-            let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else { continue };
-            if self.marks(pid) && pidfd_send_signal(&pidfd, Signal::KILL).is_ok() {
-                killed.push((pid.as_raw_nonzero().get(), stray));
-            }
-        }
-        killed
-    }
-
-    /// Whether the process has our mark. One that has ended, or is another user's, shows none.
-    fn marks(&self, pid: Pid) -> bool {
-        let environment = std::fs::read(format!("/proc/{}/environ", pid.as_raw_nonzero()));
-        environment.is_ok_and(|bytes| bytes.split(|byte| *byte == 0).any(|v| v == self.mark.as_bytes()))
+        orphans::kill_if(|mark| mark == self.mark)
+            .into_iter()
+            .map(|(pid, group)| (pid, group.is_some_and(|group| group != self.group)))
+            .collect()
     }
 
     fn survivor(&self) -> io::Error {

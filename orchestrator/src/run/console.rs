@@ -49,11 +49,12 @@ impl Console {
             writeln!(self.file, "\ns2lab: the console goes on beyond {MAX_FILE} bytes; not kept")?;
         }
         let mut fatal = None;
-        for byte in bytes {
-            match byte {
-                b'\n' => fatal = fatal.or(self.line_ended()),
-                _ if self.line.len() < MAX_LINE => self.line.push(*byte),
-                _ => {}
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let (text, ended) = piece.strip_suffix(b"\n").map_or((piece, false), |text| (text, true));
+            let room = MAX_LINE - self.line.len();
+            self.line.extend_from_slice(text.get(..room).unwrap_or(text));
+            if ended {
+                fatal = fatal.or(self.line_ended());
             }
         }
         Ok(fatal)

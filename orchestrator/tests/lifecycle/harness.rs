@@ -1,6 +1,7 @@
 //! Runs one cell against a scripted QEMU and holds what came of it against its row.
 
 use crate::row::{Row, Within};
+use fake_qemu::script::Script;
 use s2lab::{
     qemu::process::Launcher,
     run::{
@@ -27,6 +28,7 @@ use std::{
 };
 
 const KERNEL: &str = "fake";
+const SCRIPT: &str = "script.json";
 /// A deadline that a row waits for.
 const SHORT: Duration = Duration::from_millis(1500);
 /// All others: whoever waits for one of them misses the row's bound.
@@ -38,13 +40,21 @@ const BOUND: Duration = Duration::from_secs(10);
 pub(crate) fn hold(row: &Row) -> Result<(), String> {
     let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
     let began = Instant::now();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    let carried = runtime.map_err(|e| e.to_string())?.block_on(carry_out(row, folder.path()));
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build();
+    let carried = runtime
+        .map_err(|e| e.to_string())?
+        .block_on(carry_out(row, folder.path()));
     let took = began.elapsed();
     let judged = carried.map_err(|e| format!("the run: {e}"))?;
     check(row, &judged, took).map_err(|why| {
         let told = std::fs::read_to_string(folder.path().join("qemu.log")).unwrap_or_default();
-        format!("{why}\nit took {took:?}; {}\nQEMU's log: {told}", reasons(&judged).join("\n"))
+        format!(
+            "{why}\nit took {took:?}; {}\nQEMU's log: {told}",
+            reasons(&judged).join("\n")
+        )
     })?;
     match left(folder.path()) {
         left if left.is_empty() => Ok(()),
@@ -53,12 +63,10 @@ pub(crate) fn hold(row: &Row) -> Result<(), String> {
 }
 
 async fn carry_out(row: &Row, folder: &Path) -> Result<JudgedCell, Box<dyn Error>> {
-    let script = folder.join("script.json");
-    std::fs::write(&script, serde_json::to_vec(&row.script)?)?;
-    let images = images(folder, &script)?;
+    let images = images(folder, &row.script)?;
     let raw = folder.join("raw");
     std::fs::create_dir(&raw)?;
-    let planned = planned(row)?;
+    let planned = planned(&row.script)?;
     let path = folder.join("events.jsonl");
     let (log, writer) = EventLog::create(&path, |_, _| ())?;
     log.event(Event::Plan(Plan {
@@ -67,9 +75,22 @@ async fn carry_out(row: &Row, folder: &Path) -> Result<JudgedCell, Box<dyn Error
         cells: vec![planned.clone()],
     }));
     let launcher = Launcher::start()?;
-    let shared = Shared { launcher: &launcher, images: &images, raw: &raw, deadlines: deadlines(row) };
+    let shared = Shared {
+        launcher: &launcher,
+        images: &images,
+        raw: &raw,
+        deadlines: deadlines(row),
+    };
     let kernel = images.kernel(KERNEL).ok_or("no kernel")?;
-    cell::run(&shared, &planned, kernel, folder, log.cell(&planned.key), std::future::pending()).await;
+    cell::run(
+        &shared,
+        &planned,
+        kernel,
+        folder,
+        log.cell(&planned.key),
+        std::future::pending(),
+    )
+    .await;
     log.event(Event::RunEnded);
     drop(log);
     writer.finish().await?;
@@ -98,20 +119,31 @@ fn deadlines(row: &Row) -> Deadlines {
     all
 }
 
-fn planned(row: &Row) -> Result<PlannedCell, Box<dyn Error>> {
+pub(crate) fn planned(script: &Script) -> Result<PlannedCell, Box<dyn Error>> {
     let text = include_str!("scenario.yaml");
-    let scenario: Scenario = load("lifecycle.yaml", text).map_err(|mistakes| mistakes.to_string())?;
-    let traits = [Trait::WcConveyed, Trait::WcHonoured].into_iter().filter(|_| row.script.series);
+    let scenario: Scenario =
+        load("lifecycle.yaml", text).map_err(|mistakes| mistakes.to_string())?;
+    let traits = [Trait::WcConveyed, Trait::WcHonoured]
+        .into_iter()
+        .filter(|_| script.series);
     let key = format!("{}@{KERNEL}", scenario.scenario);
-    Ok(PlannedCell { key, kernel: KERNEL.into(), traits: Some(traits.collect::<BTreeSet<_>>()), scenario })
+    Ok(PlannedCell {
+        key,
+        kernel: KERNEL.into(),
+        traits: Some(traits.collect::<BTreeSet<_>>()),
+        scenario,
+    })
 }
 
-fn images(folder: &Path, script: &Path) -> io::Result<Images> {
+/// What cells boot: files of no meaning, and this program in QEMU's place, with the script.
+pub(crate) fn images(folder: &Path, script: &Script) -> io::Result<Images> {
+    let path = folder.join(SCRIPT);
+    std::fs::write(&path, serde_json::to_vec(script)?)?;
     let file = |name: &str| {
         let path = folder.join(name);
         std::fs::write(&path, name).map(|()| path)
     };
-    let env = vec![(fake_qemu::SCRIPT.into(), script.into())];
+    let env = vec![(fake_qemu::SCRIPT.into(), path.into())];
     let qemu = store::Qemu {
         program: std::env::current_exe()?,
         env,
@@ -119,9 +151,15 @@ fn images(folder: &Path, script: &Path) -> io::Result<Images> {
         version: "10.0.2".into(),
         packages: vec![],
     };
-    let userland =
-        store::Userland { archive: file("userland")?, packages: vec![], qemu_version: "10.0.2".into() };
-    let agent = store::Agent { program: file("agent")?, sha256: String::new() };
+    let userland = store::Userland {
+        archive: file("userland")?,
+        packages: vec![],
+        qemu_version: "10.0.2".into(),
+    };
+    let agent = store::Agent {
+        program: file("agent")?,
+        sha256: String::new(),
+    };
     let guest = store::Kernel {
         image: file("guest-image")?,
         image_sha256: String::new(),
@@ -136,11 +174,21 @@ fn images(folder: &Path, script: &Path) -> io::Result<Images> {
         modules: file("modules")?,
         package: None,
     };
-    Ok(Images::from_parts(qemu, userland, agent, guest, BTreeMap::from([(KERNEL.to_owned(), kernel)])))
+    Ok(Images::from_parts(
+        qemu,
+        userland,
+        agent,
+        guest,
+        BTreeMap::from([(KERNEL.to_owned(), kernel)]),
+    ))
 }
 
 fn check(row: &Row, judged: &JudgedCell, took: Duration) -> Result<(), String> {
-    let verdict = judged.verdict.as_ref().map(ToString::to_string).unwrap_or_default();
+    let verdict = judged
+        .verdict
+        .as_ref()
+        .map(ToString::to_string)
+        .unwrap_or_default();
     if verdict != row.verdict {
         return Err(format!("{verdict} instead of {}", row.verdict));
     }
@@ -173,21 +221,37 @@ fn stopped_in(judged: &JudgedCell) -> Option<Stage> {
 
 /// All that is said against the cell.
 fn reasons(judged: &JudgedCell) -> Vec<String> {
-    let findings = judged.attempts.iter().flat_map(|attempt| &attempt.judgement.findings);
-    findings.map(|f| format!("{}: {} instead of {} {:?}", f.what, f.found, f.expected, f.detail)).collect()
+    let findings = judged
+        .attempts
+        .iter()
+        .flat_map(|attempt| &attempt.judgement.findings);
+    findings
+        .map(|f| {
+            format!(
+                "{}: {} instead of {} {:?}",
+                f.what, f.found, f.expected, f.detail
+            )
+        })
+        .collect()
 }
 
-/// Processes that were started with this row's script, whatever has become of their parents and groups.
-fn left(folder: &Path) -> Vec<String> {
-    let mark = folder.join("script.json").display().to_string();
+/// Processes that were started with the folder's script, whatever has become of their parents and groups.
+pub(crate) fn left(folder: &Path) -> Vec<String> {
+    let mark = folder.join(SCRIPT).display().to_string();
     let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let ours = processes.filter(|process| {
         let environment = std::fs::read(process.path().join("environ")).unwrap_or_default();
-        environment.windows(mark.len()).any(|part| part == mark.as_bytes())
+        environment
+            .windows(mark.len())
+            .any(|part| part == mark.as_bytes())
     });
     ours.map(|process| {
         let command = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
-        format!("{} {}", process.file_name().display(), String::from_utf8_lossy(&command).replace('\0', " "))
+        format!(
+            "{} {}",
+            process.file_name().display(),
+            String::from_utf8_lossy(&command).replace('\0', " ")
+        )
     })
     .collect()
 }

@@ -1,7 +1,9 @@
 //! Whether s2lab lies or hangs when something goes wrong. Each row of the table of faults runs a cell for real, against
 //! [`fake_qemu`]; this very program plays QEMU when it is started as such.
 
+mod document;
 mod harness;
+mod lab;
 mod row;
 mod table;
 
@@ -18,6 +20,9 @@ fn main() -> ExitCode {
     if std::env::var_os(fake_qemu::SCRIPT).is_some() {
         return fake_qemu::main();
     }
+    if let Some(folder) = std::env::var_os(lab::FOLDER) {
+        return lab::main(folder.as_ref());
+    }
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(AT_A_TIME);
     static PANICS: AtomicUsize = AtomicUsize::new(0);
@@ -26,10 +31,18 @@ fn main() -> ExitCode {
         PANICS.fetch_add(1, Ordering::SeqCst);
         told(panic);
     }));
-    let rows = table::rows()
-        .into_iter()
-        .map(|row| Trial::test(row.name, move || harness::hold(&row).map_err(Into::into)));
-    let conclusion = libtest_mimic::run(&arguments, rows.collect());
+    let rows = table::groups().into_iter().flat_map(|group| group.rows);
+    let rows = rows.map(|row| Trial::test(row.name, move || Ok(harness::hold(&row)?)));
+    let whole = [
+        Trial::test("killed-at-any-moment", || Ok(lab::killed_at_any_moment()?)),
+        Trial::test("killed-in-a-step", || Ok(lab::killed_in_a_step()?)),
+        Trial::test("what-a-killed-run-left", || Ok(lab::what_a_killed_run_left()?)),
+        Trial::test("interrupted", || Ok(lab::interrupted()?)),
+        Trial::test("terminated-twice", || Ok(lab::terminated_twice()?)),
+        Trial::test("memory-while-a-console-floods", || Ok(lab::memory_while_a_console_floods()?)),
+        Trial::test("the-document-is-the-table", || Ok(document::is_the_table()?)),
+    ];
+    let conclusion = libtest_mimic::run(&arguments, rows.chain(whole).collect());
     // Also one in a task that nobody waits for.
     if PANICS.load(Ordering::SeqCst) > 0 {
         eprintln!("something panicked");

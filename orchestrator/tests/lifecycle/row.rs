@@ -42,6 +42,23 @@ pub(crate) enum Deadline {
     ShutDown,
 }
 
+impl std::fmt::Display for Deadline {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Attach => "attach",
+            Self::Qmp => "QMP",
+            Self::Gdb => "gdb",
+            Self::HostBoot => "host boot",
+            Self::Bind => "bind",
+            Self::GuestBoot => "guest boot",
+            Self::Request => "request",
+            Self::Store => "store",
+            Self::Look => "look",
+            Self::ShutDown => "shut down",
+        })
+    }
+}
+
 impl Deadline {
     pub(crate) fn of(self, deadlines: &mut Deadlines) -> &mut Duration {
         match self {

@@ -11,22 +11,26 @@ use s2lab_protocol::{
     Request, StoreResult, UnalignedOutcome,
 };
 
-pub(crate) fn rows() -> Vec<Row> {
-    [
-        good_runs(),
-        processes(),
-        qmp_channel(),
-        gdb_channel(),
-        frames(),
-        answers(),
-        guests(),
-        looks(),
-        evidence(),
-        consoles(),
+/// Rows that have something in common.
+pub(crate) struct Group {
+    pub(crate) title: &'static str,
+    pub(crate) rows: Vec<Row>,
+}
+
+pub(crate) fn groups() -> Vec<Group> {
+    let group = |title, rows| Group { title, rows };
+    vec![
+        group("Nothing that matters", good_runs()),
+        group("QEMU's process", processes()),
+        group("QMP", qmp_channel()),
+        group("The gdbstub", gdb_channel()),
+        group("Frames", frames()),
+        group("What agents answer", answers()),
+        group("Guests", guests()),
+        group("What a look sees", looks()),
+        group("Bytes, places and flags", evidence()),
+        group("The host's console", consoles()),
     ]
-    .into_iter()
-    .flatten()
-    .collect()
 }
 
 fn request(name: &str) -> Moment {

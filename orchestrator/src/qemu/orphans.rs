@@ -1,0 +1,84 @@
+//! Finding what the children have started, wherever it went, by a mark that it has inherited in its environment.
+
+use rustix::process::{Pid, PidfdFlags, Signal, getpgid, pidfd_open, pidfd_send_signal};
+
+/// Variable in the environment of every child: the id of the s2lab that started it, when that s2lab was started (clock
+/// ticks since boot, for ids are used again), and a number.
+pub(super) const MARK: &str = "S2LAB_PROCESS";
+/// Place of `starttime` in `/proc/PID/stat` (proc(5): 22) after the command's closing bracket, from 0.
+const START_TIME: usize = 19;
+
+/// Kills every living process whose mark is `wanted`; answers its id and the process group that it was in. One that has
+/// ended, or is another user's, shows no mark; without /proc nobody does.
+pub(super) fn kill_if(wanted: impl Fn(&str) -> bool) -> Vec<(i32, Option<Pid>)> {
+    let mut killed = vec![];
+    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let id = entry.file_name().to_str().and_then(|name| name.parse().ok());
+        let Some(pid) = id.and_then(Pid::from_raw) else { continue };
+        let is_wanted = || mark(pid).is_some_and(|mark| wanted(&mark));
+        if !is_wanted() {
+            continue;
+        }
+        let group = getpgid(Some(pid)).ok();
+        // It may end at any moment, and its number be another's: only what the descriptor stands for is killed.
+        let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else { continue };
+        if is_wanted() && pidfd_send_signal(&pidfd, Signal::KILL).is_ok() {
+            killed.push((pid.as_raw_nonzero().get(), group));
+        }
+    }
+    killed
+}
+
+/// Kills what is left of every s2lab that has ended.
+pub(super) fn kill() -> Vec<i32> {
+    let killed = kill_if(|mark| owner(mark).is_some_and(|(lab, since)| started(lab) != Some(since)));
+    killed.into_iter().map(|(pid, _)| pid).collect()
+}
+
+/// When the process was started, clock ticks since boot; `None` if there is none.
+pub(super) fn started(pid: u32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The command may hold anything, brackets and blanks too.
+    let (_, rest) = stat.rsplit_once(')')?;
+    rest.split_whitespace().nth(START_TIME)?.parse().ok()
+}
+
+fn owner(mark: &str) -> Option<(u32, u64)> {
+    let mut parts = mark.split('-').map(str::parse);
+    let lab = u32::try_from(parts.next()?.ok()?).ok()?;
+    Some((lab, parts.next()?.ok()?))
+}
+
+fn mark(pid: Pid) -> Option<String> {
+    let environment = std::fs::read(format!("/proc/{}/environ", pid.as_raw_nonzero())).ok()?;
+    let mut variables = environment.split(|byte| *byte == 0);
+    let value = variables.find_map(|v| v.strip_prefix(MARK.as_bytes())?.strip_prefix(b"="))?;
+    String::from_utf8(value.to_vec()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::{Child, Command};
+
+    fn marked(mark: &str) -> Child {
+        Command::new("sleep").arg("60").env(MARK, mark).spawn().unwrap()
+    }
+
+    #[test]
+    fn what_a_dead_lab_has_left_is_killed_and_nothing_else() {
+        let lab = std::process::id();
+        let since = started(lab).unwrap();
+        let mut ours = marked(&format!("{lab}-{since}-0"));
+        let mut earlier = marked(&format!("{lab}-{}-0", since - 1));
+        let mut nobodys = marked("nonsense");
+        let killed = kill();
+        // Another test may kill it first; ended it has either way.
+        assert!(!earlier.wait().unwrap().success(), "{killed:?}");
+        for alive in [&mut ours, &mut nobodys] {
+            assert_eq!(alive.try_wait().unwrap(), None);
+            alive.kill().unwrap();
+            alive.wait().unwrap();
+        }
+    }
+}

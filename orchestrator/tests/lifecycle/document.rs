@@ -1,0 +1,87 @@
+//! `docs/faults.md`, made from the table.
+
+use crate::{
+    row::{Row, Within},
+    table,
+};
+use s2lab::run::stages::Deadlines;
+use std::{fmt::Write, path::Path};
+
+/// Set to write the document instead of comparing it.
+const UPDATE: &str = "S2LAB_UPDATE_DOCS";
+/// Longest script that is shown whole, characters.
+const LONGEST: usize = 160;
+
+const HEAD: &str = "# Faults
+
+Made from the table in `orchestrator/tests/lifecycle/table.rs`, each row of which is a test: `cargo test --test lifecycle`.
+A row says what goes wrong (which moment, what happens then; see `orchestrator/fake-qemu/src/script.rs` for the words), what
+s2lab must say of the cell, in which stage the cell stops (none: it comes to its end and is judged), and by when. *Soon* is
+within ten seconds; otherwise it is the deadline named, and no other. After each row no process may be left.
+";
+
+/// Compares the document with the table.
+pub(crate) fn is_the_table() -> Result<(), String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/faults.md");
+    let due = render();
+    if std::env::var_os(UPDATE).is_some() {
+        return std::fs::write(&path, due).map_err(|e| e.to_string());
+    }
+    match std::fs::read_to_string(&path) {
+        Ok(found) if found == due => Ok(()),
+        Ok(_) => Err(format!("{} is not what the table says; {UPDATE}=1 writes it", path.display())),
+        Err(why) => Err(format!("{}: {why}", path.display())),
+    }
+}
+
+fn render() -> String {
+    let mut out = HEAD.to_owned();
+    for group in table::groups() {
+        let _ = write!(
+            out,
+            "\n## {}\n\n| fault | what happens | verdict | stage | by when |\n|---|---|---|---|---|\n",
+            group.title
+        );
+        for row in &group.rows {
+            let stage = row.stage.map(|stage| stage.to_string()).unwrap_or_default();
+            let _ = writeln!(
+                out,
+                "| {} | {} | {} | {stage} | {} |",
+                row.name,
+                script(row),
+                row.verdict,
+                within(row)
+            );
+        }
+    }
+    out
+}
+
+fn script(row: &Row) -> String {
+    let troubles = row.script.troubles.iter().map(|trouble| {
+        let json = |value| serde_json::to_string(&value).unwrap_or_default();
+        let at = json(serde_json::to_value(&trouble.at).unwrap_or_default());
+        let act: String = json(serde_json::to_value(&trouble.act).unwrap_or_default());
+        let shown: String = act.chars().take(LONGEST).collect();
+        let more = if shown.len() < act.len() { " ..." } else { "" };
+        format!(
+            "{}: `{}{more}`",
+            at.replace(['"', '{', '}'], ""),
+            shown.replace('`', "'").replace('|', "\\|")
+        )
+    });
+    let mut parts: Vec<_> = troubles.collect();
+    if !row.script.series {
+        parts.insert(0, "a kernel without the series".into());
+    }
+    parts.join("; ")
+}
+
+fn within(row: &Row) -> String {
+    match row.within {
+        Within::Soon => "soon".into(),
+        Within::After(deadline) => {
+            format!("{deadline}, {} s", deadline.of(&mut Deadlines::default()).as_secs())
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! Whole runs in a process of their own, which may be killed and watched.
+
+use crate::harness::{images, left, planned};
+use fake_qemu::script::{Act, Moment, Script};
+use rustix::process::{Pid, Signal, kill_process};
+use s2lab::{
+    qemu::process::Launcher,
+    run::{Run, folder::RunFolder, log::EventLog, signals::Interruption, slots::Slots, stages::Deadlines},
+};
+use s2lab_model::{
+    event::{Event, Plan},
+    judge::{JudgedRun, judge_run},
+    record,
+    verdict::Verdict,
+};
+use std::{
+    error::Error,
+    path::Path,
+    process::{Child, Command, ExitCode, Stdio},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+/// Where this program, started again, shall carry out a run.
+pub(crate) const FOLDER: &str = "S2LAB_LIFECYCLE_FOLDER";
+/// The script that it plays.
+const SCRIPT: &str = "lab.json";
+/// How long anything here may take that takes no time.
+const SOON: Duration = Duration::from_secs(10);
+const OFTEN: Duration = Duration::from_millis(10);
+/// What s2lab may have for itself, whatever a console says.
+const MOST_MEMORY_KIB: u64 = 64 * 1024;
+/// Longest time after which a run is killed; a good run takes half a second.
+const MOMENTS_MS: u64 = 900;
+const KILLS: u64 = 24;
+
+type Checked = Result<(), String>;
+
+/// The child's side.
+pub(crate) fn main(folder: &Path) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    match runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(carry_out(folder))) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("{why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn carry_out(folder: &Path) -> Result<(), Box<dyn Error>> {
+    let interruption = Interruption::listen()?;
+    let script: Script = serde_json::from_slice(&std::fs::read(folder.join(SCRIPT))?)?;
+    let cells = vec![planned(&script)?];
+    let run = RunFolder::create(folder, Some(&folder.join("run")), jiff::Timestamp::now())?;
+    let (log, writer) = EventLog::create(&run.events(), |_, _| ())?;
+    log.event(Event::Plan(Plan { s2lab: "test".into(), started: "now".into(), cells: cells.clone() }));
+    let run = Run {
+        folder: run,
+        log,
+        images: images(folder, &script)?,
+        slots: Slots::new(folder, 1)?,
+        launcher: Launcher::start()?,
+        interruption,
+        deadlines: Deadlines::default(),
+    };
+    run.carry_out(cells, 1, |_| ()).await?;
+    writer.finish().await?;
+    Ok(())
+}
+
+/// A run in a process of its own.
+struct Lab {
+    child: Child,
+    folder: tempfile::TempDir,
+}
+
+impl Lab {
+    fn start(script: &Script) -> Result<Self, Box<dyn Error>> {
+        let folder = tempfile::tempdir()?;
+        std::fs::write(folder.path().join(SCRIPT), serde_json::to_vec(script)?)?;
+        let child = Command::new(std::env::current_exe()?)
+            .env(FOLDER, folder.path())
+            .stdout(Stdio::null())
+            .stderr(std::fs::File::create(folder.path().join("stderr"))?)
+            .spawn()?;
+        Ok(Self { child, folder })
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("run/events.jsonl")).unwrap_or_default()
+    }
+
+    fn wait_for(&self, event: &str) -> Checked {
+        soon(&format!("no {event}"), || self.log().contains(event))
+    }
+
+    fn signal(&self, signal: Signal) -> Checked {
+        kill_process(Pid::from_child(&self.child), signal).map_err(|e| e.to_string())
+    }
+
+    /// The exit code, or the signal's number and 128.
+    fn ended(&mut self) -> Result<i32, String> {
+        use std::os::unix::process::ExitStatusExt;
+        let mut status = None;
+        soon("it does not end", || {
+            status = self.child.try_wait().ok().flatten();
+            status.is_some()
+        })?;
+        let status = status.ok_or("no status")?;
+        Ok(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default()))
+    }
+
+    /// Nothing of it lives, and nothing panicked.
+    fn gone(&self) -> Checked {
+        soon("a process is left", || left(self.folder.path()).is_empty())?;
+        let said = std::fs::read_to_string(self.folder.path().join("stderr")).unwrap_or_default();
+        if said.contains("panicked") { Err(said) } else { Ok(()) }
+    }
+
+    fn judged(&self) -> Result<JudgedRun, String> {
+        let run = record::Run::read(&self.log()).map_err(|e| e.to_string())?;
+        let raw = self.folder.path().join("run/raw");
+        Ok(judge_run(run, &|digest: &str| std::fs::read(raw.join(digest)).ok()))
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        // It has ended, unless its test has failed.
+        let _ = (self.child.kill(), self.child.wait());
+    }
+}
+
+fn soon(otherwise: &str, mut done: impl FnMut() -> bool) -> Checked {
+    let begin = Instant::now();
+    while !done() {
+        if begin.elapsed() > SOON {
+            return Err(format!("{otherwise} in {SOON:?}"));
+        }
+        sleep(OFTEN);
+    }
+    Ok(())
+}
+
+fn expect<T: PartialEq + std::fmt::Debug>(what: &str, found: T, due: T) -> Checked {
+    if found == due { Ok(()) } else { Err(format!("{what}: {found:?} instead of {due:?}")) }
+}
+
+fn start(at: Moment, act: Act) -> Result<Lab, String> {
+    Lab::start(&Script { series: true, troubles: vec![] }.and(at, act)).map_err(|e| e.to_string())
+}
+
+fn good() -> Result<Lab, String> {
+    start(Moment::Start, Act::IgnoreTerm)
+}
+
+/// A run that waits in its first store for ever.
+fn waiting() -> Result<Lab, String> {
+    let lab = start(Moment::Request("store".into()), Act::Hang)?;
+    lab.wait_for("guest-up")?;
+    Ok(lab)
+}
+
+pub(crate) fn killed_in_a_step() -> Checked {
+    let mut lab = waiting()?;
+    lab.signal(Signal::KILL)?;
+    lab.ended()?;
+    lab.gone()?;
+    let judged = lab.judged()?;
+    expect("verdict", judged.cells.first().and_then(|cell| cell.verdict.clone()), Some(Verdict::Lost))?;
+    expect("exit code", judged.exit, Verdict::Lost.exit())
+}
+
+/// Whenever s2lab is killed, nothing is left, and what there is of the log can be read.
+pub(crate) fn killed_at_any_moment() -> Checked {
+    for n in 0..KILLS {
+        let mut lab = good()?;
+        sleep(Duration::from_millis(MOMENTS_MS * n / KILLS));
+        lab.signal(Signal::KILL)?;
+        lab.ended()?;
+        lab.gone()?;
+        if lab.log().contains('\n') {
+            lab.judged()?;
+        }
+    }
+    Ok(())
+}
+
+/// What a child of QEMU's does when s2lab is killed is up to the child; the next run finds it.
+pub(crate) fn what_a_killed_run_left() -> Checked {
+    let mut killed = start(Moment::Request("store".into()), Act::Child)?;
+    killed.wait_for("guest-up")?;
+    soon("no child", || left(killed.folder.path()).iter().any(|process| process.contains("sleep")))?;
+    killed.signal(Signal::KILL)?;
+    killed.ended()?;
+    let mut next = good()?;
+    expect("the next run", next.ended()?, 0)?;
+    killed.gone()?;
+    next.gone()
+}
+
+pub(crate) fn interrupted() -> Checked {
+    for (signal, exit) in [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 130)] {
+        let mut lab = waiting()?;
+        lab.signal(signal)?;
+        expect("s2lab's own end", lab.ended()?, 0)?;
+        lab.gone()?;
+        let judged = lab.judged()?;
+        expect("verdict", judged.cells.first().and_then(|cell| cell.verdict.clone()), None)?;
+        expect("exit code", judged.exit, exit)?;
+    }
+    Ok(())
+}
+
+/// The second signal does not wait for anything, not even for a cell that is about to end.
+pub(crate) fn terminated_twice() -> Checked {
+    let mut lab = waiting()?;
+    lab.signal(Signal::TERM)?;
+    lab.signal(Signal::INT)?;
+    let exit = lab.ended()?;
+    // The first may have been enough.
+    if exit != 130 && exit != 143 && exit != 0 {
+        return Err(format!("it ends with {exit}"));
+    }
+    lab.gone()
+}
+
+pub(crate) fn memory_while_a_console_floods() -> Checked {
+    const FLOOD: u64 = 4 << 30;
+    let script = Script { series: true, troubles: vec![] }
+        .and(Moment::Hello, Act::Flood(FLOOD))
+        .and(Moment::Request("store".into()), Act::Wait(3000));
+    let mut lab = Lab::start(&script).map_err(|e| e.to_string())?;
+    let status = format!("/proc/{}/status", lab.child.id());
+    let own = || {
+        let status = std::fs::read_to_string(&status).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+        line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok())
+    };
+    let mut most = 0;
+    while matches!(lab.child.try_wait(), Ok(None)) {
+        most = own().unwrap_or_default().max(most);
+        sleep(OFTEN);
+    }
+    lab.gone()?;
+    let verdict = lab.judged()?.cells.first().and_then(|cell| cell.verdict.clone());
+    expect("verdict", verdict.is_some_and(|verdict| verdict.passed()), true)?;
+    let kept = std::fs::metadata(lab.folder.path().join("run/cells/lifecycle@fake/console.host.log"));
+    let kept = kept.map(|file| file.len()).unwrap_or_default();
+    if kept < 1 << 20 {
+        return Err(format!("no flood: {kept} bytes of the console were kept"));
+    }
+    match most {
+        0 => Err("s2lab's memory was never seen".into()),
+        1..=MOST_MEMORY_KIB => Ok(()),
+        _ => Err(format!("{most} KiB of memory of its own")),
+    }
+}
