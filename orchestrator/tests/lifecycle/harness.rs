@@ -40,21 +40,13 @@ const BOUND: Duration = Duration::from_secs(10);
 pub(crate) fn hold(row: &Row) -> Result<(), String> {
     let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
     let began = Instant::now();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build();
-    let carried = runtime
-        .map_err(|e| e.to_string())?
-        .block_on(carry_out(row, folder.path()));
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let carried = runtime.map_err(|e| e.to_string())?.block_on(carry_out(row, folder.path()));
     let took = began.elapsed();
     let judged = carried.map_err(|e| format!("the run: {e}"))?;
     check(row, &judged, took).map_err(|why| {
         let told = std::fs::read_to_string(folder.path().join("qemu.log")).unwrap_or_default();
-        format!(
-            "{why}\nit took {took:?}; {}\nQEMU's log: {told}",
-            reasons(&judged).join("\n")
-        )
+        format!("{why}\nit took {took:?}; {}\nQEMU's log: {told}", reasons(&judged).join("\n"))
     })?;
     match left(folder.path()) {
         left if left.is_empty() => Ok(()),
@@ -75,22 +67,9 @@ async fn carry_out(row: &Row, folder: &Path) -> Result<JudgedCell, Box<dyn Error
         cells: vec![planned.clone()],
     }));
     let launcher = Launcher::start()?;
-    let shared = Shared {
-        launcher: &launcher,
-        images: &images,
-        raw: &raw,
-        deadlines: deadlines(row),
-    };
+    let shared = Shared { launcher: &launcher, images: &images, raw: &raw, deadlines: deadlines(row) };
     let kernel = images.kernel(KERNEL).ok_or("no kernel")?;
-    cell::run(
-        &shared,
-        &planned,
-        kernel,
-        folder,
-        log.cell(&planned.key),
-        std::future::pending(),
-    )
-    .await;
+    cell::run(&shared, &planned, kernel, folder, log.cell(&planned.key), std::future::pending()).await;
     log.event(Event::RunEnded);
     drop(log);
     writer.finish().await?;
@@ -121,16 +100,14 @@ fn deadlines(row: &Row) -> Deadlines {
 
 pub(crate) fn planned(script: &Script) -> Result<PlannedCell, Box<dyn Error>> {
     let text = include_str!("scenario.yaml");
-    let scenario: Scenario =
-        load("lifecycle.yaml", text).map_err(|mistakes| mistakes.to_string())?;
-    let traits = [Trait::WcConveyed, Trait::WcHonoured]
-        .into_iter()
-        .filter(|_| script.series);
+    let scenario: Scenario = load("lifecycle.yaml", text).map_err(|mistakes| mistakes.to_string())?;
+    let traits = [Trait::WcConveyed, Trait::WcHonoured].into_iter().filter(|_| script.series);
     let key = format!("{}@{KERNEL}", scenario.scenario);
     Ok(PlannedCell {
         key,
         kernel: KERNEL.into(),
         traits: Some(traits.collect::<BTreeSet<_>>()),
+        repeat: vec![],
         scenario,
     })
 }
@@ -151,15 +128,9 @@ pub(crate) fn images(folder: &Path, script: &Script) -> io::Result<Images> {
         version: "10.0.2".into(),
         packages: vec![],
     };
-    let userland = store::Userland {
-        archive: file("userland")?,
-        packages: vec![],
-        qemu_version: "10.0.2".into(),
-    };
-    let agent = store::Agent {
-        program: file("agent")?,
-        sha256: String::new(),
-    };
+    let userland =
+        store::Userland { archive: file("userland")?, packages: vec![], qemu_version: "10.0.2".into() };
+    let agent = store::Agent { program: file("agent")?, sha256: String::new() };
     let guest = store::Kernel {
         image: file("guest-image")?,
         image_sha256: String::new(),
@@ -174,21 +145,11 @@ pub(crate) fn images(folder: &Path, script: &Script) -> io::Result<Images> {
         modules: file("modules")?,
         package: None,
     };
-    Ok(Images::from_parts(
-        qemu,
-        userland,
-        agent,
-        guest,
-        BTreeMap::from([(KERNEL.to_owned(), kernel)]),
-    ))
+    Ok(Images::from_parts(qemu, userland, agent, guest, BTreeMap::from([(KERNEL.to_owned(), kernel)])))
 }
 
 fn check(row: &Row, judged: &JudgedCell, took: Duration) -> Result<(), String> {
-    let verdict = judged
-        .verdict
-        .as_ref()
-        .map(ToString::to_string)
-        .unwrap_or_default();
+    let verdict = judged.verdict.as_ref().map(ToString::to_string).unwrap_or_default();
     if verdict != row.verdict {
         return Err(format!("{verdict} instead of {}", row.verdict));
     }
@@ -221,18 +182,8 @@ fn stopped_in(judged: &JudgedCell) -> Option<Stage> {
 
 /// All that is said against the cell.
 fn reasons(judged: &JudgedCell) -> Vec<String> {
-    let findings = judged
-        .attempts
-        .iter()
-        .flat_map(|attempt| &attempt.judgement.findings);
-    findings
-        .map(|f| {
-            format!(
-                "{}: {} instead of {} {:?}",
-                f.what, f.found, f.expected, f.detail
-            )
-        })
-        .collect()
+    let findings = judged.attempts.iter().flat_map(|attempt| &attempt.judgement.findings);
+    findings.map(|f| format!("{}: {} instead of {} {:?}", f.what, f.found, f.expected, f.detail)).collect()
 }
 
 /// Processes that were started with the folder's script, whatever has become of their parents and groups.
@@ -241,17 +192,11 @@ pub(crate) fn left(folder: &Path) -> Vec<String> {
     let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let ours = processes.filter(|process| {
         let environment = std::fs::read(process.path().join("environ")).unwrap_or_default();
-        environment
-            .windows(mark.len())
-            .any(|part| part == mark.as_bytes())
+        environment.windows(mark.len()).any(|part| part == mark.as_bytes())
     });
     ours.map(|process| {
         let command = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
-        format!(
-            "{} {}",
-            process.file_name().display(),
-            String::from_utf8_lossy(&command).replace('\0', " ")
-        )
+        format!("{} {}", process.file_name().display(), String::from_utf8_lossy(&command).replace('\0', " "))
     })
     .collect()
 }
