@@ -136,6 +136,15 @@ impl Home {
         std::os::unix::fs::symlink(name, runs.join("latest")).unwrap();
     }
 
+    /// The names of all runs, the oldest first.
+    pub(crate) fn runs(&self) -> Vec<String> {
+        let names = fs::read_dir(self.path("state/s2lab/runs")).unwrap();
+        let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<_> = names.filter(|name| name != "latest").collect();
+        names.sort();
+        names
+    }
+
     /// A file of the run that [`Home::tell`] made.
     pub(crate) fn of_run(&self, below: &str) -> PathBuf {
         self.path("state/s2lab/runs").join(RUN).join(below)
@@ -186,13 +195,20 @@ impl Session<'_> {
     /// Holds the session against the snapshot `name`.
     #[track_caller]
     pub(crate) fn check(self, name: &str) {
-        self.check_without(name, RUN);
+        self.check_named(name, &[RUN.to_owned()]);
     }
 
-    /// The same, with the name of a run that holds the time.
+    /// The same, where the runs' names hold the time.
     #[track_caller]
-    pub(crate) fn check_without(self, name: &str, run: &str) {
-        let transcript = self.home.stable(&self.transcript).replace(run, "RUN");
+    pub(crate) fn check_runs(self, name: &str) {
+        let runs = self.home.runs();
+        self.check_named(name, &runs);
+    }
+
+    #[track_caller]
+    fn check_named(self, name: &str, runs: &[String]) {
+        let transcript = self.home.stable(&self.transcript);
+        let transcript = runs.iter().fold(transcript, |text, run| text.replace(run, "RUN"));
         insta::with_settings!({omit_expression => true, prepend_module_to_snapshot => false}, {
             insta::assert_snapshot!(name, transcript);
         });

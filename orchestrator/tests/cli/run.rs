@@ -1,7 +1,6 @@
 //! `s2lab run`, as far as it goes without a machine.
 
 use crate::harness::Home;
-use std::fs;
 
 #[test]
 fn a_dry_run_makes_nothing() {
@@ -37,11 +36,7 @@ fn what_cannot_be_planned_makes_nothing() {
 
 /// The name of the only run, which holds the time.
 fn only_run(home: &Home) -> String {
-    let names: Vec<_> = fs::read_dir(home.path("state/s2lab/runs"))
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .filter(|name| name != "latest")
-        .collect();
+    let names = home.runs();
     assert_eq!(names.len(), 1, "{names:?}");
     names[0].clone()
 }
@@ -56,7 +51,7 @@ fn offline_with_an_empty_store() {
     session.s2lab(&["check"]);
     session.s2lab(&["accept"]);
     let run = only_run(&home);
-    session.check_without("offline", &run);
+    session.check_runs("offline");
     assert!(!home.path("lab/reports").join("idle").exists());
     let left: Vec<_> = home.tree("state/s2lab/runs").iter().map(|path| path.replace(&run, "RUN")).collect();
     insta::assert_snapshot!("offline-left", left.join("\n"));
@@ -83,4 +78,25 @@ fn a_run_is_never_written_over() {
     assert_eq!(session.s2lab(&["run", "--offline", "idle", "--out", "../out"]).status.code(), Some(2));
     session.check("out-twice");
     assert_eq!((home.read("out/events.jsonl"), home.read("out/s2lab.log")), before);
+}
+
+/// What a cell was made of beyond the lab is named again in the command that repeats it, and that command plans that cell.
+#[test]
+fn a_cell_of_files_can_be_repeated() {
+    let home = Home::new();
+    let mine = home.read("lab/scenarios/idle.yaml").replace("scenario: idle", "scenario: mine");
+    home.write("my own/mine.yaml", mine);
+    home.write("my own/Image-6.19", "");
+    let mut session = home.session();
+    let from = ["../my own/mine.yaml", "--kernel", "../my own/Image-6.19", "--modules", "images"];
+    session.s2lab(&[&["run", "--offline"], &from[..]].concat());
+    let told = session.s2lab(&["report"]);
+    session.s2lab(&["run", "--offline", "../my own/mine.yaml", "bar@upstream"]);
+    session.s2lab(&["report"]);
+    let told = String::from_utf8(told.stdout).unwrap();
+    let (_, command) = told.split_once("repeat: ").unwrap();
+    let (command, _) = command.split_once("   logs: ").unwrap();
+    let again = session.shell(&format!("{command} --dry-run"));
+    assert_eq!(String::from_utf8(again.stdout).unwrap(), "mine@image-6.19\n");
+    session.check_runs("repeat");
 }
