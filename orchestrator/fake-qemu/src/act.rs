@@ -6,6 +6,7 @@ use std::{
     io::Write,
     os::unix::process::CommandExt,
     process::{Command, Stdio},
+    thread::JoinHandle,
     time::Duration,
 };
 
@@ -29,7 +30,12 @@ impl Machine {
             Act::Wait(ms) => std::thread::sleep(Duration::from_millis(ms)),
             Act::Slow(ms) => self.lock().slow = Duration::from_millis(ms),
             Act::Print(text) => self.print(format!("{text}\r\n").as_bytes()),
-            Act::Flood(bytes) => self.flood(bytes),
+            Act::Flood(bytes) => drop(self.flood(bytes)),
+            Act::FloodFirst(bytes) => {
+                if let Some(Err(_)) = self.flood(bytes).map(JoinHandle::join) {
+                    eprintln!("fake-qemu: the flood panicked");
+                }
+            }
             Act::CloseConsole => self.close_console(),
             Act::MuteConsole => self.lock().muted = true,
             Act::Register(name, value) => drop(self.lock().registers.insert(name, value)),
@@ -43,15 +49,15 @@ impl Machine {
         None
     }
 
-    fn flood(&self, bytes: u64) {
-        let Some(mut console) = self.console() else { return };
-        std::thread::spawn(move || {
+    fn flood(&self, bytes: u64) -> Option<JoinHandle<()>> {
+        let mut console = self.console()?;
+        Some(std::thread::spawn(move || {
             let line = [&[b'x'; 1023][..], b"\n"].concat().repeat(64);
             let mut left = bytes;
             while left > 0 && console.write_all(&line).is_ok() {
                 left = left.saturating_sub(line.len() as u64);
             }
-        });
+        }))
     }
 }
 

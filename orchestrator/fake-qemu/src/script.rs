@@ -67,6 +67,8 @@ pub enum Act {
     Print(String),
     /// The console prints so many bytes as fast as they are read, beside everything else.
     Flood(u64),
+    /// The console prints so many bytes as fast as they are read, before anything else goes on.
+    FloodFirst(u64),
     /// The console is closed.
     CloseConsole,
     /// The console prints nothing any more.
