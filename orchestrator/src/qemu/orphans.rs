@@ -1,12 +1,48 @@
 //! Finding what the children have started, wherever it went, by a mark that it has inherited in its environment.
 
 use rustix::process::{Pid, PidfdFlags, Signal, getpgid, pidfd_open, pidfd_send_signal};
+use std::os::unix::fs::MetadataExt;
 
-/// Variable in the environment of every child: the id of the s2lab that started it, when that s2lab was started (clock
-/// ticks since boot, for ids are used again), and a number.
+/// Variable in the environment of every child; see [`Owner`], and a number.
 pub(super) const MARK: &str = "S2LAB_PROCESS";
 /// Place of `starttime` in `/proc/PID/stat` (proc(5): 22) after the command's closing bracket, from 0.
 const START_TIME: usize = 19;
+
+/// An s2lab as a mark names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Owner {
+    pid: u32,
+    /// Clock ticks since boot, for ids are used again.
+    started: u64,
+    /// The PID namespace in which the id counts, by its inode: containers share users, and may see each other in /proc.
+    namespace: u64,
+}
+
+impl Owner {
+    /// This process. Zeroes without /proc, where nobody is found either.
+    pub(super) fn this() -> Self {
+        let pid = std::process::id();
+        let namespace = std::fs::metadata("/proc/self/ns/pid").map(|ns| ns.ino()).unwrap_or_default();
+        Self { pid, started: started(pid).unwrap_or_default(), namespace }
+    }
+
+    /// The mark of its `number`-th child.
+    pub(super) fn mark(self, number: u64) -> String {
+        let Self { pid, started, namespace } = self;
+        format!("{pid}-{started}-{namespace}-{number}")
+    }
+
+    fn of(mark: &str) -> Option<Self> {
+        let mut parts = mark.split('-').map(|part| part.parse::<u64>().ok());
+        let pid = u32::try_from(parts.next()??).ok()?;
+        Some(Self { pid, started: parts.next()??, namespace: parts.next()?? })
+    }
+
+    /// Whether it has certainly ended, as far as `seer` can see.
+    fn is_gone(self, seer: Self) -> bool {
+        self.namespace == seer.namespace && started(self.pid) != Some(self.started)
+    }
+}
 
 /// Kills every living process whose mark is `wanted`; answers its id and the process group that it was in. One that has
 /// ended, or is another user's, shows no mark; without /proc nobody does.
@@ -31,22 +67,17 @@ pub(super) fn kill_if(wanted: impl Fn(&str) -> bool) -> Vec<(i32, Option<Pid>)> 
 
 /// Kills what is left of every s2lab that has ended.
 pub(super) fn kill() -> Vec<i32> {
-    let killed = kill_if(|mark| owner(mark).is_some_and(|(lab, since)| started(lab) != Some(since)));
+    let this = Owner::this();
+    let killed = kill_if(|mark| Owner::of(mark).is_some_and(|owner| owner.is_gone(this)));
     killed.into_iter().map(|(pid, _)| pid).collect()
 }
 
 /// When the process was started, clock ticks since boot; `None` if there is none.
-pub(super) fn started(pid: u32) -> Option<u64> {
+fn started(pid: u32) -> Option<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The command may hold anything, brackets and blanks too.
     let (_, rest) = stat.rsplit_once(')')?;
     rest.split_whitespace().nth(START_TIME)?.parse().ok()
-}
-
-fn owner(mark: &str) -> Option<(u32, u64)> {
-    let mut parts = mark.split('-').map(str::parse);
-    let lab = u32::try_from(parts.next()?.ok()?).ok()?;
-    Some((lab, parts.next()?.ok()?))
 }
 
 fn mark(pid: Pid) -> Option<String> {
@@ -67,15 +98,16 @@ mod tests {
 
     #[test]
     fn what_a_dead_lab_has_left_is_killed_and_nothing_else() {
-        let lab = std::process::id();
-        let since = started(lab).unwrap();
-        let mut ours = marked(&format!("{lab}-{since}-0"));
-        let mut earlier = marked(&format!("{lab}-{}-0", since - 1));
+        let this = Owner::this();
+        let before = Owner { started: this.started - 1, ..this };
+        let mut ours = marked(&this.mark(0));
+        let mut earlier = marked(&before.mark(0));
+        let mut elsewhere = marked(&Owner { namespace: 1, ..before }.mark(0));
         let mut nobodys = marked("nonsense");
         let killed = kill();
         // Another test may kill it first; ended it has either way.
         assert!(!earlier.wait().unwrap().success(), "{killed:?}");
-        for alive in [&mut ours, &mut nobodys] {
+        for alive in [&mut ours, &mut elsewhere, &mut nobodys] {
             assert_eq!(alive.try_wait().unwrap(), None);
             alive.kill().unwrap();
             alive.wait().unwrap();

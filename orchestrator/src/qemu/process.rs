@@ -1,7 +1,7 @@
 //! A child process that cannot outlive s2lab: a process group of its own, killed when the launching thread dies, and a mark
 //! in its environment by which its descendants are found wherever they went.
 
-use super::orphans::{self, MARK};
+use super::orphans::{self, MARK, Owner};
 use rustix::{
     fd::{AsFd, AsRawFd, OwnedFd},
     io::{FdFlags, fcntl_setfd},
@@ -73,8 +73,7 @@ impl Launcher {
     ) -> io::Result<Process> {
         static LAUNCHED: AtomicU64 = AtomicU64::new(0);
         let number = LAUNCHED.fetch_add(1, Ordering::Relaxed);
-        let lab = std::process::id();
-        let value = format!("{lab}-{}-{number}", orphans::started(lab).unwrap_or_default());
+        let value = Owner::this().mark(number);
         command.env(MARK, &value);
         let (done, started) = oneshot::channel();
         let gone = || io::Error::other("the launcher thread is gone");
