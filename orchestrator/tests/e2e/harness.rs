@@ -89,7 +89,8 @@ impl Place {
 impl Done {
     /// What was printed, with what differs from run to run made equal: folders and times.
     pub(crate) fn normal(&self) -> String {
-        let lines = self.stdout.lines().map(|line| {
+        let stdout = self.stdout.replace(&checkout().display().to_string(), "[checkout]");
+        let lines = stdout.lines().map(|line| {
             let mut words: Vec<_> = line.split_whitespace().collect();
             for at in 1..words.len() {
                 if words[at] == "s" && words[at - 1].parse::<f64>().is_ok() {
@@ -111,7 +112,7 @@ pub(crate) fn checkout() -> PathBuf {
 
 /// A scenario file of these tests.
 pub(crate) fn scenario(name: &str) -> String {
-    format!("{}/tests/e2e/scenarios/{name}.yaml", env!("CARGO_MANIFEST_DIR"))
+    format!("{}/orchestrator/tests/e2e/scenarios/{name}.yaml", checkout().display())
 }
 
 /// One of a report's parts, by its name.

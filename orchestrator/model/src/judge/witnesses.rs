@@ -257,7 +257,8 @@ fn vmas_over_bar<'a>(record: &'a Record, look: &Decoded, device: &str) -> Vec<&'
     // devices with BARs of one size share their VMAs; then all of them must be flagged alike.
     let in_bar = |vma: &Vma| bar.start <= vma.offset && vma.offset - bar.start < bar.size;
     let in_region = |vma: &Vma| {
-        vma.offset >> VFIO_REGION_SHIFT == u64::from(bar.index) && vma.end.saturating_sub(vma.start) <= bar.size
+        vma.offset >> VFIO_REGION_SHIFT == u64::from(bar.index)
+            && vma.end.saturating_sub(vma.start) <= bar.size
     };
     let over_bar = |vma: &&Vma| in_bar(vma) || in_region(vma);
     told.map(|flags| flags.vmas.iter().filter(over_bar).collect()).unwrap_or_default()
