@@ -11,6 +11,7 @@ mod run;
 
 use crate::{
     lab::{Lab, LabError, Places},
+    qemu::factor::FactorError,
     review::ReviewError,
     store::StoreError,
 };
@@ -95,6 +96,8 @@ enum Failure {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
+    Factor(#[from] FactorError),
+    #[error(transparent)]
     Review(#[from] ReviewError),
     #[error("{path}: {source}")]
     Log { path: PathBuf, source: LogError },
@@ -112,7 +115,11 @@ impl Failure {
     fn exit(&self) -> u8 {
         match self {
             Failure::Lab(_) | Failure::Plan(_) | Failure::Usage { .. } => USAGE,
-            Failure::Store(_) | Failure::Review(_) | Failure::Log { .. } | Failure::Io { .. } => LAB,
+            Failure::Store(_)
+            | Failure::Factor(_)
+            | Failure::Review(_)
+            | Failure::Log { .. }
+            | Failure::Io { .. } => LAB,
         }
     }
 
@@ -120,6 +127,7 @@ impl Failure {
         match self {
             Failure::Lab(error) => error.hint().map(str::to_owned),
             Failure::Store(error) => error.hint(),
+            Failure::Factor(_) => Some("`s2lab doctor` tells what this machine lacks".into()),
             Failure::Usage { hint, .. } => hint.clone(),
             Failure::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                 Some("the file system is full".into())

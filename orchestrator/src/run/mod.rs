@@ -7,12 +7,13 @@ pub mod images;
 pub mod link;
 pub mod log;
 pub mod look;
+pub mod preflight;
 pub mod signals;
 pub mod slots;
 pub mod stages;
 mod steps;
 
-use crate::qemu::process::Launcher;
+use crate::qemu::{factor::Factor, process::Launcher};
 use cell::Shared;
 use folder::RunFolder;
 use images::Images;
@@ -33,6 +34,8 @@ pub struct Run {
     pub launcher: Launcher,
     pub interruption: Interruption,
     pub deadlines: Deadlines,
+    /// What `deadlines` were stretched by, for the reports.
+    pub factor: Factor,
 }
 
 impl Run {
@@ -86,8 +89,13 @@ impl Run {
             () = self.interruption.interrupted() => return Ok(()),
         };
         let raw = self.folder.raw();
-        let shared =
-            Shared { launcher: &self.launcher, images: &self.images, raw: &raw, deadlines: self.deadlines };
+        let shared = Shared {
+            launcher: &self.launcher,
+            images: &self.images,
+            raw: &raw,
+            deadlines: self.deadlines,
+            factor: self.factor,
+        };
         cell::run(&shared, cell, kernel, &folder, log, self.interruption.interrupted()).await;
         Ok(())
     }

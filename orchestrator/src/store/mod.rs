@@ -34,6 +34,7 @@ pub use entry::{FileFact, Manifest};
 pub use error::{Result, StoreError};
 pub use modules::{Module, ModuleInfo, Modules, modules_for_image, parse_modinfo, write_archive};
 pub use progress::{Progress, Quiet};
+pub(crate) use qemu::OLDEST as OLDEST_QEMU;
 
 use apt::Apt;
 use entry::Entries;
@@ -141,6 +142,15 @@ pub struct Qemu {
     pub version: String,
     /// Where it comes from; empty for the machine's own.
     pub packages: Vec<Package>,
+}
+
+impl Qemu {
+    /// The program with its environment, without arguments of ours.
+    pub fn command(&self) -> std::process::Command {
+        let mut command = std::process::Command::new(&self.program);
+        command.args(&self.args).envs(self.env.iter().map(|(name, value)| (name, value)));
+        command
+    }
 }
 
 /// A bootable kernel.

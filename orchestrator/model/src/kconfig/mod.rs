@@ -123,7 +123,10 @@ mod tests {
         assert_eq!(Config::parse("CONFIG_X86_64=y\nCONFIG_KVM=y\n"), Err(ConfigError::Architecture));
         assert_eq!(Config::parse("CONFIG_ARM64=m\n"), Err(ConfigError::Architecture));
         let line = |text: &str| Config::parse(&format!("CONFIG_ARM64=y\n{text}")).unwrap_err().to_string();
-        assert_eq!(line("kernels:\u{1b}"), "line 2 is no line of a kernel's configuration: `kernels:\\u{1b}`");
+        assert_eq!(
+            line("kernels:\u{1b}"),
+            "line 2 is no line of a kernel's configuration: `kernels:\\u{1b}`"
+        );
         for text in ["CONFIG_KVM", "CONFIG_=y", "CONFIG_K VM=y", "KVM=y", " CONFIG_KVM=y"] {
             assert!(line(text).contains(text), "{text}");
         }

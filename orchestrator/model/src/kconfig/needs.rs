@@ -49,7 +49,10 @@ pub static NEEDS: [Need; 17] = [
     // Without firmware the machine is described by a device tree: `pci-host-ecam-generic` (QEMU 10.0 hw/arm/virt.c).
     need("PCI_HOST_GENERIC", "it drives the machine's PCI host bridge", Whose::All),
     or_module(need("VIRTIO_PCI", "the agent's port is a virtio device", Whose::All), "virtio_pci"),
-    or_module(need("VIRTIO_CONSOLE", "the agent's port is one of virtio-serial", Whose::All), "virtio_console"),
+    or_module(
+        need("VIRTIO_CONSOLE", "the agent's port is one of virtio-serial", Whose::All),
+        "virtio_console",
+    ),
     need("KVM", "the host runs guests", Whose::All),
     or_module(need("VFIO", "the guest is given a device", Whose::Assigning), "vfio"),
     or_module(need("VFIO_PCI", "the guest is given a PCI device", Whose::Assigning), "vfio_pci"),
