@@ -2,6 +2,7 @@
 
 mod accept;
 mod check;
+mod doctor;
 mod explain;
 mod judged;
 mod lint;
@@ -84,6 +85,8 @@ enum Verb {
     Check(check::Arguments),
     /// Make a run's reports the accepted ones
     Accept(accept::Arguments),
+    /// Tell what this machine has and lacks for a run, and what to do about it; exit 3 if it lacks something
+    Doctor(doctor::Arguments),
 }
 
 /// What any verb can fail with.
@@ -189,6 +192,7 @@ pub fn main() -> ExitCode {
         Verb::Report(arguments) => report::report(&context, &arguments),
         Verb::Check(arguments) => check::check(&context, &arguments),
         Verb::Accept(arguments) => accept::accept(&context, &arguments),
+        Verb::Doctor(arguments) => doctor::doctor(&context, &arguments),
     };
     ExitCode::from(done.unwrap_or_else(|failure| {
         let text = match &failure {

@@ -33,8 +33,9 @@ use std::{
 pub use entry::{FileFact, Manifest};
 pub use error::{Result, StoreError};
 pub use modules::{Module, ModuleInfo, Modules, modules_for_image, parse_modinfo, write_archive};
+pub(crate) use process::run_briefly;
 pub use progress::{Progress, Quiet};
-pub(crate) use qemu::OLDEST as OLDEST_QEMU;
+pub(crate) use qemu::{OLDEST as OLDEST_QEMU, find_on_path};
 
 use apt::Apt;
 use entry::Entries;
@@ -92,6 +93,11 @@ impl Store {
     pub async fn agent(&self, source: &Path) -> Result<Agent> {
         let source = source.to_owned();
         self.blocking(move |store| store.agent_blocking(&source)).await
+    }
+
+    /// Whether the machine's apt names an archive that serves our suites, and the keys to check it are there.
+    pub async fn archive(&self) -> Result<()> {
+        self.blocking(|store| store.apt.archive()).await
     }
 
     /// Forgets which versions were taken: the next use asks the archive for the newest. Entries stay.
