@@ -45,7 +45,8 @@ struct Inputs<'a> {
 
 impl Store {
     pub(crate) fn userland_blocking(&self) -> Result<Userland> {
-        let what = "the emulated host's user land";
+        // What was found is remembered by this name: other packages are another question.
+        let what = &format!("the emulated host's user land of {}", PACKAGES.join(", "));
         let scope = Scope::new(&suites::ALL, &["arm64"])?;
         let debs = self.apt.resolve(what, &scope, |apt| apt.closure(&PACKAGES.map(str::to_owned)))?;
         let entry = self.entries.get(
@@ -98,10 +99,8 @@ fn pack(root: &Path, closure: &BTreeMap<String, String>, out: &mut Vec<u8>) -> R
     let folders = folders.iter().map(|f| (*f, Node::Directory { mode: 0o755 }));
     let links = targets.iter().map(|(name, target)| (*name, Node::Link { target }));
     let files = contents.iter().map(|(place, data)| (*place, Node::File { mode: 0o755, data }));
-    let made = [
-        (SHELL.0, Node::Link { target: SHELL.1 }),
-        (USERS.0, Node::File { mode: 0o644, data: USERS.1 }),
-    ];
+    let made =
+        [(SHELL.0, Node::Link { target: SHELL.1 }), (USERS.0, Node::File { mode: 0o644, data: USERS.1 })];
     initramfs::append(out, folders.chain(links).chain(files).chain(made))
         .map_err(StoreError::io("cannot write", "the user land's archive"))
 }
