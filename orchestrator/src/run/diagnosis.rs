@@ -25,7 +25,7 @@ const REGISTERS: [&str; 6] = ["pc", "cpsr", "HCR_EL2", "VTTBR_EL2", "ESR_EL2", "
 /// What the host is asked, the most telling first: the answers end with the first that does not come.
 const COMMANDS: [&str; 5] = [
     "dmesg | tail -n 200",
-    "ps -o pid,ppid,stat,time,comm,args",
+    "ps -o pid,ppid,stat,rss,args",
     "for p in /proc/[0-9]*; do read name < $p/comm; case $name in qemu-*) \
      for t in $p/task/*; do echo \"$t $(cat $t/comm)\"; cat $t/stack; done;; esac; done",
     "cat /proc/meminfo",
