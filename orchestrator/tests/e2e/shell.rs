@@ -1,6 +1,9 @@
 //! A shell in a real emulated host, and what a host says whose cell has stopped.
 
-use crate::harness::{Place, left_over};
+use crate::{
+    harness::{Place, left_over},
+    kernels::unpacked,
+};
 use std::fs;
 
 const CELL: &str = "ram-stays-cacheable@debian-6.12";
@@ -32,4 +35,22 @@ fn a_host_that_dies_under_a_shell_says_so_in_time() {
     assert_eq!(done.code, Some(3), "{}", done.stderr);
     assert!(done.stderr.contains("panic"), "{}", done.stderr);
     assert_eq!(left_over(&place), Vec::<String>::new());
+}
+
+#[test]
+fn a_cell_that_stops_early_leaves_a_diagnosis_and_its_verdict() {
+    let place = Place::new();
+    let (image, _) = unpacked(&place, "6.12.");
+    // This kernel reaches its agent without a module, but has VFIO in none but modules.
+    let none = place.path().join("none");
+    fs::create_dir(&none).unwrap();
+    let (image, none) = (image.to_str().unwrap(), none.to_str().unwrap());
+    let done = place.s2lab(["run", "vfio-pci-bar", "--kernel", image, "--modules", none]);
+    assert!(done.stdout.starts_with("SKIP "), "{}{}", done.stdout, done.stderr);
+    let key = fs::read_dir(place.run().join("cells")).unwrap().next().unwrap().unwrap().path();
+    let diagnosis = fs::read_to_string(key.join("diagnosis.txt")).unwrap();
+    for told in ["CONFIG_VFIO_PCI", "vCPU 1 pc 0x", " ESR_EL2 0x", "[$ dmesg", "Run /init as init process", "MemTotal:", "0000:01:00.0"] {
+        assert!(diagnosis.contains(told), "{told} is not in\n{diagnosis}");
+    }
+    assert!(!diagnosis.contains("not all of"), "{diagnosis}");
 }
