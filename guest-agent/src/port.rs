@@ -128,7 +128,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let root = Root::fixture(folder.path());
         assert_eq!(find(&root, NAME), None);
-        for (device, name) in [("vport1p1", "org.other\n"), ("vport2p2", "s2lab-ssh\n"), ("vport2p1", "s2lab\n"), ("vport3p0", "")] {
+        for (device, name) in [
+            ("vport1p1", "org.other\n"),
+            ("vport2p2", "s2lab-ssh\n"),
+            ("vport2p1", "s2lab\n"),
+            ("vport3p0", ""),
+        ] {
             let port = folder.path().join("sys/class/virtio-ports").join(device);
             std::fs::create_dir_all(&port).unwrap();
             std::fs::write(port.join("name"), name).unwrap();

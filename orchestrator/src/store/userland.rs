@@ -39,8 +39,10 @@ const ARCHIVE: &str = "userland.cpio";
 struct Inputs<'a> {
     debs: &'a [Deb],
     content: &'a [&'a str],
-    /// What is in it beside the packages' files.
-    made: (&'a [&'a str], (&'a str, &'a str), (&'a str, &'a [u8])),
+    /// And what is in it beside the packages' files.
+    folders: &'a [&'a str],
+    shell: (&'a str, &'a str),
+    users: (&'a str, &'a [u8]),
 }
 
 impl Store {
@@ -52,7 +54,7 @@ impl Store {
         let entry = self.entries.get(
             "userland",
             "arm64",
-            &Inputs { debs: &debs, content: &CONTENT, made: (&FOLDERS, SHELL, USERS) },
+            &Inputs { debs: &debs, content: &CONTENT, folders: &FOLDERS, shell: SHELL, users: USERS },
             |building| make(building, &debs, &self.apt.fetch(what, &scope, &debs)?),
         )?;
         Ok(Userland {

@@ -1,5 +1,7 @@
 //! ssh against peers that misbehave, and against a real dropbear of this machine's own architecture.
 
+#![allow(clippy::unwrap_used, reason = "a test's helpers fail by panicking, as its tests do")]
+
 mod dropbear;
 
 use dropbear::Dropbear;
