@@ -2,6 +2,7 @@
 
 pub mod cell;
 pub mod console;
+mod diagnosis;
 pub mod folder;
 pub mod images;
 pub mod link;
@@ -12,6 +13,7 @@ pub mod signals;
 pub mod slots;
 pub mod stages;
 mod steps;
+pub mod visit;
 
 use crate::qemu::{factor::Factor, process::Launcher};
 use cell::Shared;
@@ -24,6 +26,7 @@ use slots::Slots;
 use stages::Deadlines;
 use std::{io, sync::Arc};
 use tokio::task::JoinSet;
+use visit::Visit;
 
 /// A run that is ready to begin.
 pub struct Run {
@@ -36,6 +39,8 @@ pub struct Run {
     pub deadlines: Deadlines,
     /// What `deadlines` were stretched by, for the reports.
     pub factor: Factor,
+    /// Who gets a shell in the cells' hosts instead of their steps.
+    pub visit: Option<Arc<Visit>>,
 }
 
 impl Run {
@@ -95,6 +100,7 @@ impl Run {
             raw: &raw,
             deadlines: self.deadlines,
             factor: self.factor,
+            visit: self.visit.as_deref(),
         };
         cell::run(&shared, cell, kernel, &folder, log, self.interruption.interrupted()).await;
         Ok(())

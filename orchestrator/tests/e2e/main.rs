@@ -6,4 +6,5 @@ mod harness;
 mod interrupted;
 mod kernels;
 mod scenarios;
+mod shell;
 mod shipped;

@@ -74,6 +74,7 @@ async fn carry_out(row: &Row, folder: &Path) -> Result<JudgedCell, Box<dyn Error
         raw: &raw,
         deadlines: deadlines(row),
         factor: Factor::default(),
+        visit: None,
     };
     let kernel = images.kernel(KERNEL).ok_or("no kernel")?;
     cell::run(&shared, &planned, kernel, folder, log.cell(&planned.key), std::future::pending()).await;
@@ -97,6 +98,8 @@ fn deadlines(row: &Row) -> Deadlines {
         store: LONG,
         look: LONG,
         shut_down: LONG,
+        // The scripted host has no sshd.
+        diagnosis: Duration::from_millis(500),
         ..Deadlines::default()
     };
     if let Within::After(deadline) = row.within {

@@ -64,6 +64,7 @@ async fn carry_out(folder: &Path) -> Result<(), Box<dyn Error>> {
         interruption,
         deadlines: Deadlines::default(),
         factor: Factor::default(),
+        visit: None,
     };
     run.carry_out(cells, 1, |_| ()).await?;
     writer.finish().await?;
