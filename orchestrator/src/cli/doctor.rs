@@ -86,14 +86,14 @@ async fn examine(context: &Context) -> Result<u8, Failure> {
 fn programs(findings: &mut Findings) -> Result<(), Failure> {
     for (program, purpose, without) in [
         ("cargo", "builds the agent", State::Lacks),
-        ("rustc", "builds the agent, else the store's does", State::Note),
+        ("rustc", "builds the agent; without it the store's does", State::Note),
         ("apt-get", "fetches packages", State::Lacks),
         ("dpkg-deb", "unpacks packages", State::Lacks),
     ] {
         match version(program) {
             Ok(version) => findings.say(State::Ok, program, version)?,
             Err(StoreError::NoProgram { .. }) => {
-                findings.say(without, program, format_args!("not on PATH; it {purpose}"))?;
+                findings.say(without, program, format_args!("not on PATH; install it: it {purpose}"))?;
             }
             Err(error) => findings.error(State::Lacks, program, &error)?,
         }

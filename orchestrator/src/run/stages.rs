@@ -80,6 +80,7 @@ impl Deadlines {
             look: of(self.look),
             shut_down: of(self.shut_down),
             alive: of(self.alive),
+            diagnosis: of(self.diagnosis),
             drain: of(self.drain),
             rest: of(self.rest),
         }

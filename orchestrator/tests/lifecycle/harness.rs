@@ -150,6 +150,9 @@ pub(crate) fn images(folder: &Path, script: &Script, lacks: Option<&str>) -> io:
         modules: file("guest-modules")?,
         config: None,
     };
+    // An archive without a module: the configurations here have everything built in.
+    let mut modules = vec![];
+    store::initramfs::append(&mut modules, [])?;
     let kernel = KernelFiles {
         image: file("image")?,
         sha256: String::new(),
@@ -157,6 +160,7 @@ pub(crate) fn images(folder: &Path, script: &Script, lacks: Option<&str>) -> io:
         package: None,
         config: lacks.map(config).transpose()?,
     };
+    std::fs::write(&kernel.modules, modules)?;
     Ok(Images::from_parts(qemu, userland, agent, guest, BTreeMap::from([(KERNEL.to_owned(), kernel)])))
 }
 
