@@ -53,7 +53,16 @@ fn fetch() -> PathBuf {
     if !folder.join("key").exists() {
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(folder.join("debs")).unwrap();
-        run(Command::new("apt-get").arg("download").args(PACKAGES).current_dir(folder.join("debs")));
+        let download = || {
+            let mut command = Command::new("apt-get");
+            command.arg("download").args(PACKAGES).current_dir(folder.join("debs"));
+            command
+        };
+        // A machine whose package lists were never read knows no package.
+        if !download().output().unwrap().status.success() {
+            run(Command::new("apt-get").args(["--quiet", "update"]));
+            run(&mut download());
+        }
         for deb in std::fs::read_dir(folder.join("debs")).unwrap() {
             run(Command::new("dpkg-deb").arg("-x").arg(deb.unwrap().path()).arg(folder.join("root")));
         }
