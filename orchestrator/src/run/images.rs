@@ -25,7 +25,7 @@ use std::{
 /// makes 11 files for 6.1 and 4 for 6.12.
 pub(crate) const HOST_MODULES: [&str; 4] = ["virtio_pci", "virtio_console", "vfio_pci", "vfio_iommu_type1"];
 /// Modules that a guest needs: its agent's channel.
-pub(crate) const GUEST_MODULES: [&str; 2] = ["virtio_pci", "virtio_console"];
+const GUEST_MODULES: [&str; 2] = ["virtio_pci", "virtio_console"];
 
 /// How much of a configuration is read, bytes; Debian's have 0.3 MB.
 const MAX_CONFIG: u64 = 16 << 20;
