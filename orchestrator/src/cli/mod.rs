@@ -3,6 +3,7 @@
 mod accept;
 mod check;
 mod explain;
+mod failed;
 mod judged;
 mod lint;
 mod list;
@@ -13,6 +14,7 @@ use crate::{
     lab::{Lab, LabError, Places},
     review::ReviewError,
     store::StoreError,
+    whole::no_room,
 };
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use s2lab_model::{plan::PlanError, record::LogError};
@@ -121,8 +123,8 @@ impl Failure {
             Failure::Lab(error) => error.hint().map(str::to_owned),
             Failure::Store(error) => error.hint(),
             Failure::Usage { hint, .. } => hint.clone(),
-            Failure::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
-                Some("the file system is full".into())
+            Failure::Io { source, .. } if no_room(source) => {
+                Some("the file system is full, or a limit is reached: make room, and run again".into())
             }
             _ => None,
         }

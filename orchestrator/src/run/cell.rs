@@ -5,7 +5,7 @@ use super::{
     images::{Images, KernelFiles},
     link::{Heard, Link},
     log::EventLog,
-    stages::{Deadlines, Stages, Stop},
+    stages::{Deadlines, Stages, Stop, room},
     steps::Hands,
 };
 use crate::qemu::{
@@ -288,7 +288,10 @@ fn report(pushed: io::Result<Option<(AlarmClass, String)>>, who: &str, trouble: 
     let stop = match pushed {
         Ok(None) => return,
         Ok(Some((_, line))) => Stop::kernel(format!("console of {who}: {line}")),
-        Err(error) => Stop::lab(format!("cannot keep the console of {who}: {error}")),
+        Err(error) => {
+            let hint = room(&error);
+            Stop { hint, ..Stop::lab(format!("cannot keep the console of {who}: {error}")) }
+        }
     };
     // Full or closed: the cell has heard of enough trouble already.
     let _ = trouble.try_send(stop);

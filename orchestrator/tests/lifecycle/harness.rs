@@ -13,7 +13,7 @@ use s2lab::{
     store,
 };
 use s2lab_model::{
-    event::{CellEnd, Event, Plan, PlannedCell, Stage},
+    event::{Attempts, CellEnd, Event, Plan, PlannedCell, Stage},
     judge::{JudgedCell, judge_run},
     kernel::Trait,
     record::Run,
@@ -64,6 +64,7 @@ async fn carry_out(row: &Row, folder: &Path) -> Result<JudgedCell, Box<dyn Error
     log.event(Event::Plan(Plan {
         s2lab: "test".into(),
         started: "now".into(),
+        attempts: Attempts::Once,
         cells: vec![planned.clone()],
     }));
     let launcher = Launcher::start()?;

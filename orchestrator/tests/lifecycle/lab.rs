@@ -5,10 +5,12 @@ use fake_qemu::script::{Act, Moment, Script};
 use rustix::process::{Pid, Signal, kill_process};
 use s2lab::{
     qemu::process::Launcher,
-    run::{Run, folder::RunFolder, log::EventLog, signals::Interruption, slots::Slots, stages::Deadlines},
+    run::{
+        Course, Run, folder::RunFolder, log::EventLog, signals::Interruption, slots::Slots, stages::Deadlines,
+    },
 };
 use s2lab_model::{
-    event::{Event, Plan},
+    event::{Attempts, Event, Plan},
     judge::{JudgedRun, judge_run},
     record,
     verdict::Verdict,
@@ -53,8 +55,14 @@ async fn carry_out(folder: &Path) -> Result<(), Box<dyn Error>> {
     let script: Script = serde_json::from_slice(&std::fs::read(folder.join(SCRIPT))?)?;
     let cells = vec![planned(&script)?];
     let run = RunFolder::create(folder, Some(&folder.join("run")), jiff::Timestamp::now())?;
-    let (log, writer) = EventLog::create(&run.events(), |_, _| ())?;
-    log.event(Event::Plan(Plan { s2lab: "test".into(), started: "now".into(), cells: cells.clone() }));
+    let (log, writer) = EventLog::begin(run.log()?, |_, _| ());
+    let attempts = Attempts::Once;
+    log.event(Event::Plan(Plan {
+        s2lab: "test".into(),
+        started: "now".into(),
+        attempts,
+        cells: cells.clone(),
+    }));
     let run = Run {
         folder: run,
         log,
@@ -64,7 +72,8 @@ async fn carry_out(folder: &Path) -> Result<(), Box<dyn Error>> {
         interruption,
         deadlines: Deadlines::default(),
     };
-    run.carry_out(cells, 1, |_| ()).await?;
+    let course = Course { jobs: 1, attempts, fail_fast: false };
+    run.carry_out(cells, course, |_| None, |_| ()).await?;
     writer.finish().await?;
     Ok(())
 }

@@ -30,5 +30,8 @@ pub const HOST_QEMU: &str = "host qemu";
 /// Variable: SHA-256 over names, versions and digests of the packages of the host's user land.
 pub const HOST_PACKAGES: &str = "host packages";
 
+/// Variable: how the attempts ended, if there was more than one.
+pub const ATTEMPTS: &str = "attempts";
+
 /// The value of [`ACCELERATOR`] under QEMU's translator.
 pub const TCG: &str = "tcg";
