@@ -66,6 +66,9 @@ impl StoreError {
             Self::Io { source, .. } if no_room(source) => {
                 "the file system of the cache is full: make room, or name another with XDG_CACHE_HOME; what is whole in it stays".to_owned()
             }
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+                "name another cache with XDG_CACHE_HOME".to_owned()
+            }
             Self::ReadOnly { .. } => {
                 "fill the cache once where it can be written, or name another with XDG_CACHE_HOME".to_owned()
             }

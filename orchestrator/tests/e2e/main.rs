@@ -5,5 +5,6 @@
 mod harness;
 mod interrupted;
 mod kernels;
+mod kill;
 mod scenarios;
 mod shipped;
