@@ -2,11 +2,13 @@
 
 use super::{
     console::Console,
+    diagnosis::diagnose,
     images::{Images, KernelFiles},
     link::{Heard, Link},
     log::EventLog,
     stages::{Deadlines, Stages, Stop, room},
     steps::Hands,
+    visit::Visit,
 };
 use crate::qemu::{
     argv::RAM_START,
@@ -46,6 +48,8 @@ pub struct Shared<'a> {
     /// Where table pages are kept.
     pub raw: &'a Path,
     pub deadlines: Deadlines,
+    /// Who gets a shell in the host instead of the scenario's steps.
+    pub visit: Option<&'a Visit>,
 }
 
 /// Carries out a cell. Whatever happens, no process is left when this returns, and the log says how it ended.
@@ -87,7 +91,7 @@ async fn attempt(
         started = start(shared, planned, kernel, folder, nonce) => started?,
     };
     log.event(environment(shared.images, planned, kernel));
-    let Machine { mut process, mut qmp, mut gdb, console, agent, ram, bars, arguments } = machine;
+    let Machine { mut process, mut qmp, mut gdb, console, agent, ssh, ram, bars, arguments } = machine;
     write(folder, "qemu.args", arguments.join("\n").as_bytes())?;
     log.event(Event::HostRam { start: RAM_START, size: ram.memory.size() });
 
@@ -121,10 +125,19 @@ async fn attempt(
         },
     };
     let outcome = {
-        let mut work = pin!(hands.carry_out(stages));
+        let mut work = pin!(async {
+            hands.raise(stages).await?;
+            stages.enter(Stage::Steps);
+            match shared.visit {
+                Some(visit) => visit.receive(&ssh).await?,
+                None => hands.steps().await?,
+            }
+            stages.enter(Stage::ShutDown);
+            hands.shut_down().await
+        });
         tokio::select! {
             biased;
-            () = cancelled => Err(Stop::interrupted()),
+            () = &mut cancelled => Err(Stop::interrupted()),
             Some(stop) = troubles.recv() => Err(stop),
             done = &mut work => done,
             status = process.wait() => match timeout(deadlines.rest, work).await {
@@ -150,6 +163,19 @@ async fn attempt(
         Err(stop) => Err(explained(stop, &mut process, &mut qmp, deadlines).await),
         Ok(()) => Ok(()),
     };
+    if let Err(stop) = &outcome
+        && stop.cause != StopCause::Interrupted
+        && matches!(process.try_wait(), Ok(None))
+    {
+        // A host that did not come up has no sshd.
+        let ssh = Some(ssh).filter(|_| stages.current() > Stage::HostBoot);
+        let diagnosis = diagnose(&stop.what, &mut qmp, &mut gdb, ssh, deadlines.diagnosis);
+        tokio::select! {
+            () = cancelled => {}
+            // What cannot be written changes nothing of why the cell stopped.
+            text = diagnosis => drop(write(folder, "diagnosis.txt", text.as_bytes())),
+        }
+    }
     let killed = process.kill().await;
     finish_console(&mut reader, &mut troubles, &mut outcome, deadlines.rest).await;
     if outcome.is_ok() && !spoke.load(Ordering::Relaxed) {

@@ -2,6 +2,7 @@
 
 pub mod cell;
 pub mod console;
+mod diagnosis;
 pub mod folder;
 pub mod images;
 pub mod link;
@@ -11,6 +12,7 @@ pub mod signals;
 pub mod slots;
 pub mod stages;
 mod steps;
+pub mod visit;
 
 use crate::qemu::process::Launcher;
 use cell::Shared;
@@ -27,6 +29,7 @@ use slots::Slots;
 use stages::{Deadlines, Stop};
 use std::{collections::VecDeque, io, sync::Arc};
 use tokio::task::JoinSet;
+use visit::Visit;
 
 /// A run that is ready to begin.
 pub struct Run {
@@ -37,6 +40,8 @@ pub struct Run {
     pub launcher: Launcher,
     pub interruption: Interruption,
     pub deadlines: Deadlines,
+    /// Who gets a shell in the cells' hosts instead of their steps.
+    pub visit: Option<Arc<Visit>>,
 }
 
 /// In which way the cells are gone through.
@@ -144,8 +149,13 @@ impl Run {
             Err(error) => return not_begun(Stop::lab(format!("cannot take a slot in the cache: {error}"))),
         };
         let raw = self.folder.raw();
-        let shared =
-            Shared { launcher: &self.launcher, images: &self.images, raw: &raw, deadlines: self.deadlines };
+        let shared = Shared {
+            launcher: &self.launcher,
+            images: &self.images,
+            raw: &raw,
+            deadlines: self.deadlines,
+            visit: self.visit.as_deref(),
+        };
         // Without its log a cell is worth nothing.
         let cancelled = async {
             tokio::select! {

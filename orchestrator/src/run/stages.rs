@@ -39,6 +39,8 @@ pub struct Deadlines {
     pub alive: Duration,
     /// The rest of a crash, once its first line is there.
     pub drain: Duration,
+    /// All that is asked of a host after its cell has stopped early.
+    pub diagnosis: Duration,
     /// What an ended machine has said and nobody has read yet.
     pub rest: Duration,
 }
@@ -59,6 +61,7 @@ impl Default for Deadlines {
             shut_down: seconds(30),
             alive: seconds(5),
             drain: seconds(3),
+            diagnosis: seconds(5),
             rest: seconds(2),
         }
     }

@@ -7,4 +7,5 @@ mod interrupted;
 mod kernels;
 mod kill;
 mod scenarios;
+mod shell;
 mod shipped;

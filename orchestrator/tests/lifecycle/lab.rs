@@ -93,6 +93,7 @@ async fn carry_out(folder: &Path) -> Result<(), Box<dyn Error>> {
         launcher: Launcher::start()?,
         interruption,
         deadlines: Deadlines::default(),
+        visit: None,
     };
     let course = Course { jobs: 1, attempts, fail_fast };
     let of_log = |key: &str| judged(folder).ok()?.cells.into_iter().find(|cell| cell.planned.key == key);
