@@ -17,6 +17,12 @@ pub(crate) fn write(path: &Path, text: &str) -> io::Result<()> {
     written
 }
 
+/// Whether a write failed because there is no room: the disk is full, or a quota or a limit on files is reached.
+pub(crate) fn no_room(error: &io::Error) -> bool {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -100,6 +100,10 @@ pub enum Event {
         class: AlarmClass,
         line: String,
     },
+    /// The run does not come to the cell, and why. It stands in place of all other events of the cell.
+    NotRun {
+        why: String,
+    },
     /// The cell is over. Without this event it is LOST.
     CellEnded {
         end: CellEnd,
@@ -118,7 +122,29 @@ pub struct Plan {
     pub s2lab: String,
     /// When the run began, RFC 3339.
     pub started: String,
+    /// How often each cell is attempted. Absent from the log for [`Attempts::Once`], as in logs that are older than this key.
+    #[serde(default, skip_serializing_if = "Attempts::is_once")]
+    pub attempts: Attempts,
     pub cells: Vec<PlannedCell>,
+}
+
+/// How often a run attempts each of its cells.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Attempts {
+    #[default]
+    Once,
+    /// So many times, whatever comes of each: what differs is FLAKY.
+    Repeat(u32),
+    /// Once, and up to so many times more while an attempt says nothing about the kernel (MISS, LOST).
+    Retry(u32),
+}
+
+impl Attempts {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+    fn is_once(&self) -> bool {
+        *self == Self::Once
+    }
 }
 
 /// One scenario on one kernel.

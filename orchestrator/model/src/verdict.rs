@@ -106,13 +106,6 @@ impl Verdict {
     pub fn passed(&self) -> bool {
         matches!(self, Verdict::Pass { .. })
     }
-
-    /// The verdict on a cell from its attempts, `None` without any: FLAKY as soon as two differ.
-    pub fn of_attempts<'a>(attempts: impl IntoIterator<Item = &'a Verdict>) -> Option<Verdict> {
-        let mut attempts = attempts.into_iter();
-        let first = attempts.next()?;
-        Some(if attempts.all(|v| v == first) { first.clone() } else { Verdict::Flaky })
-    }
 }
 
 impl fmt::Display for Verdict {
@@ -260,19 +253,6 @@ mod tests {
             assert_eq!(run_exit(&verdicts, Some(Interrupt::Interrupt)), 130);
             assert_eq!(run_exit(&verdicts, Some(Interrupt::of_signal("SIGTERM"))), 143);
         }
-    }
-
-    #[test]
-    fn attempts_that_differ_are_flaky() {
-        let (pass, fail) = (Verdict::PASS, Verdict::Fail);
-        assert_eq!(Verdict::of_attempts([&pass, &pass]), Some(Verdict::PASS));
-        assert_eq!(Verdict::of_attempts([&pass, &fail]), Some(Verdict::Flaky));
-        assert_eq!(Verdict::of_attempts([&fail, &fail]), Some(Verdict::Fail));
-        assert_eq!(
-            Verdict::of_attempts([&pass, &Verdict::Pass { as_: Some("x".into()) }]),
-            Some(Verdict::Flaky)
-        );
-        assert_eq!(Verdict::of_attempts([]), None);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::{
 };
 use s2lab_model::{
     escape,
-    judge::{JudgedCell, JudgedRun, judge_run},
+    judge::{JudgedRun, judge_run},
     record::Run,
     report::{CellSummary, Report, summary},
 };
@@ -36,7 +36,8 @@ impl Judged {
         }
         let raw = folder.raw();
         let run = judge_run(run, &|digest: &str| page(&raw, digest));
-        let reports = run.cells.iter().filter_map(|cell| Some((cell.planned.key.clone(), report(cell)?)));
+        let reports =
+            run.cells.iter().filter_map(|cell| Some((cell.planned.key.clone(), Report::of_cell(cell)?)));
         let reports = reports.collect();
         Ok(Self { run, reports })
     }
@@ -66,17 +67,15 @@ impl Judged {
         cells
             .map(|cell| {
                 let key = &cell.planned.key;
+                if let Some(why) = &cell.not_run {
+                    let why = format!("not run: {}", escape::line(why));
+                    return Ok((key.clone(), Standing::Missing { why }));
+                }
                 let report = self.reports.get(key);
                 Ok((key.clone(), standing(accepted, key, cell.verdict.as_ref(), report)?))
             })
             .collect()
     }
-}
-
-/// The report of a cell: that of its last attempt, with the verdict on all.
-fn report(cell: &JudgedCell) -> Option<Report> {
-    let (verdict, attempt) = (cell.verdict.as_ref()?, cell.attempts.last()?);
-    Some(Report { verdict: escape::line(&verdict.to_string()), ..Report::of(attempt) })
 }
 
 /// A kept page; a name that is no digest is none.

@@ -4,6 +4,7 @@ mod accept;
 mod check;
 mod doctor;
 mod explain;
+mod failed;
 mod judged;
 mod lint;
 mod list;
@@ -16,6 +17,7 @@ use crate::{
     qemu::factor::FactorError,
     review::ReviewError,
     store::StoreError,
+    whole::no_room,
 };
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use s2lab_model::{plan::PlanError, record::LogError};
@@ -135,8 +137,8 @@ impl Failure {
             Failure::Store(error) => error.hint(),
             Failure::Factor(_) => Some("`s2lab doctor` tells what this machine lacks".into()),
             Failure::Usage { hint, .. } => hint.clone(),
-            Failure::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
-                Some("the file system is full".into())
+            Failure::Io { source, .. } if no_room(source) => {
+                Some("the file system is full, or a limit is reached: make room, and run again".into())
             }
             _ => None,
         }

@@ -50,7 +50,7 @@ pub(super) fn open(context: &Context, run: Option<&str>) -> Result<RunFolder, Fa
 fn no_report(key: &str, judged: &Judged) -> Failure {
     let mut planned = judged.run.cells.iter().map(|cell| cell.planned.key.as_str());
     let hint = match planned.clone().any(|known| known == key) {
-        true => "it was planned, but the run ended before it was judged".into(),
+        true => "it was planned, but the run ended before it was judged, or did not come to it".into(),
         false => s2lab_model::diagnostic::suggest(key, planned.by_ref()),
     };
     Failure::Usage { message: format!("the run has no report of `{key}`"), hint: Some(hint) }

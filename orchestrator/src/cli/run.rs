@@ -1,14 +1,16 @@
 //! `s2lab run`: plan, gather, carry out, judge.
 
-use super::{Context, Failure, VERSION, judged::Judged, say};
+use super::{Context, Failure, VERSION, complain, failed, judged::Judged, say};
 use crate::{
     lab::{Lab, scenarios},
     qemu::{factor, process::Launcher},
     run::{
-        Run,
+        Course, Run,
         folder::RunFolder,
+        give_up,
         images::{ImageChoice, Images, KernelConfig},
         log::{EventLog, Writer},
+        preflight::STATE_SPACE,
         signals::Interruption,
         slots::Slots,
         stages::Deadlines,
@@ -22,10 +24,12 @@ use crate::{
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 use s2lab_model::{
-    event::{CellEnd, Event, Line, Plan, PlannedCell, Stage, StopCause},
+    event::{Attempts, Event, Line, Plan, PlannedCell},
+    judge::JudgedCell,
     kernel::Kernels,
     plan::{KernelChoice, Selection, plan},
     report::summary,
+    verdict::NOTHING_TESTED,
 };
 use std::{
     collections::BTreeSet,
@@ -35,6 +39,9 @@ use std::{
     sync::Arc,
 };
 
+/// Most attempts at one cell: a log holds them all.
+const MOST_ATTEMPTS: i64 = 1000;
+
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// Scenarios, keys SCENARIO@KERNEL, globs of either, or scenario files; default: all scenarios
@@ -42,6 +49,19 @@ pub(super) struct Arguments {
     pub(super) what: Vec<String>,
     #[command(flatten)]
     pub(super) kernels: KernelArguments,
+    /// Attempt each cell N times; attempts that differ are FLAKY
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=MOST_ATTEMPTS))]
+    repeat: Option<u32>,
+    /// Attempt a cell up to N times more while it is MISS or LOST, which say nothing about the kernel
+    #[arg(long, value_name = "N", default_value = "0", conflicts_with = "repeat")]
+    #[arg(value_parser = clap::value_parser!(u32).range(..MOST_ATTEMPTS))]
+    retry: u32,
+    /// The cells of the latest run that neither passed nor were skipped
+    #[arg(long, conflicts_with_all = ["what", "kernels", "modules"])]
+    failed: bool,
+    /// Begin no cell after the first that neither passes nor is skipped
+    #[arg(long)]
+    fail_fast: bool,
     /// How many cells at a time; default: one for each two cores
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     jobs: Option<u16>,
@@ -59,17 +79,17 @@ pub(super) struct Arguments {
     format: Format,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Args, Default)]
 pub(super) struct KernelArguments {
     /// A kernel of images/kernels.yaml, or the path of an arm64 Image; repeatable; default: the default kernels
     #[arg(long = "kernel", value_name = "NAME|PATH")]
-    kernels: Vec<String>,
+    pub(super) kernels: Vec<String>,
     /// Modules of the kernel given by its path: a folder with .ko files in any depth; default: all are built in
     #[arg(long, value_name = "DIR", requires = "kernels")]
-    modules: Option<PathBuf>,
+    pub(super) modules: Option<PathBuf>,
     /// Configuration of the kernel given by its path: what it lacks is named before it boots
     #[arg(long, value_name = "FILE", requires = "kernels")]
-    config: Option<PathBuf>,
+    pub(super) config: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -184,9 +204,28 @@ fn is_file(argument: &str) -> bool {
     argument.contains('/') || argument.ends_with(".yaml")
 }
 
+impl Arguments {
+    fn attempts(&self) -> Attempts {
+        match (self.repeat, self.retry) {
+            (None | Some(1), 0) => Attempts::Once,
+            (Some(all), _) => Attempts::Repeat(all),
+            (None, more) => Attempts::Retry(more),
+        }
+    }
+}
+
 pub(super) fn run(context: &Context, arguments: Arguments) -> Result<u8, Failure> {
     let lab = context.lab()?;
-    let planned = planned(&lab, &arguments.what, &arguments.kernels)?;
+    let planned = match arguments.failed {
+        true => match failed::cells(&context.places()?.state, &lab)? {
+            Some(planned) => planned,
+            None => {
+                complain("nothing was tested: every cell of the latest run passed or was skipped");
+                return Ok(NOTHING_TESTED);
+            }
+        },
+        false => planned(&lab, &arguments.what, &arguments.kernels)?,
+    };
     if arguments.dry_run {
         for cell in &planned.cells {
             say(&cell.key)?;
@@ -217,21 +256,34 @@ async fn carry_out(
     let now = Timestamp::now();
     let folder = run_folder(&places.state, arguments.out.as_deref(), now)?;
     let (log, writer) = event_log(&folder, &display, arguments.format)?;
-    let trace =
-        File::create(folder.path().join("s2lab.log")).map_err(Failure::io("cannot write s2lab.log"))?;
-    context.log_file.open(trace);
-    log.event(Event::Plan(Plan { s2lab: VERSION.into(), started: now.to_string(), cells: cells.clone() }));
-
-    let gathered = async {
+    let attempts = arguments.attempts();
+    let started = now.to_string();
+    log.event(Event::Plan(Plan { s2lab: VERSION.into(), started, attempts, cells: cells.clone() }));
+    let ready = async {
+        let trace = File::create(folder.path().join("s2lab.log"));
+        context.log_file.open(trace.map_err(Failure::io("cannot write s2lab.log"))?);
         let store = Store::open(&places.cache, arguments.offline, display.clone())?;
-        Images::gather(&store, &kernels, &chosen, &cells, &checkout).await
+        let images = Images::gather(&store, &kernels, &chosen, &cells, &checkout).await?;
+        let slots = Slots::of_machine(&places.cache).map_err(Failure::io("cannot use the cache"))?;
+        let launcher = Launcher::start().map_err(Failure::io("cannot start"))?;
+        let factor = factor::of_machine(&places.cache, &launcher, images.qemu(), false).await?;
+        Ok::<_, Failure>((images, slots, launcher, factor))
     };
-    let gathered = gathered.await;
+    let ready = ready.await;
     display.prepared();
-    let images = match gathered {
-        Ok(images) => images,
-        Err(StoreError::Cancelled) => return interrupted(&interruption, log, writer).await,
-        Err(error) => return given_up(error.into(), &cells, log, writer).await,
+    let (images, slots, launcher, factor) = match ready {
+        Ok(ready) => ready,
+        Err(Failure::Store(StoreError::Cancelled)) => return interrupted(&interruption, log, writer).await,
+        Err(failure) => {
+            // The store's error quotes what its programs said; the cells need not.
+            give_up(&log, &cells, &failure.to_string(), failure.hint().as_deref());
+            drop(log);
+            // Both are told: if the log is not whole, `s2lab report` cannot tell the same.
+            if let Err(error) = writer.finish().await {
+                complain(&format!("error: cannot write the event log: {error}"));
+            }
+            return Err(failure);
+        }
     };
     for image in chosen.iter().filter(|image| image.config.is_none()) {
         tracing::warn!(
@@ -239,14 +291,12 @@ async fn carry_out(
             image.label
         );
     }
-    let slots = Slots::of_machine(&places.cache).map_err(Failure::io("cannot use the cache"))?;
-    let jobs = arguments.jobs.map_or(slots.count(), usize::from);
-    let launcher = Launcher::start().map_err(Failure::io("cannot start"))?;
-    let factor = match factor::of_machine(&places.cache, &launcher, images.qemu(), false).await {
-        Ok(factor) => factor,
-        Err(error) => return given_up(error.into(), &cells, log, writer).await,
-    };
     let columns = Columns::of(cells.iter().map(|cell| cell.key.as_str()));
+    let course = Course {
+        jobs: arguments.jobs.map_or(slots.count(), usize::from),
+        attempts,
+        fail_fast: arguments.fail_fast,
+    };
     let run = Run {
         folder: folder.clone(),
         log,
@@ -256,22 +306,19 @@ async fn carry_out(
         interruption,
         deadlines: Deadlines::default().times(factor),
         factor,
+        least_space: STATE_SPACE,
         visit: None,
     };
     let human = arguments.format == Format::Human;
     let paint = context.paint();
-    let ended = |key: &str| {
+    let of_log = |key: &str| Judged::read(&folder).ok()?.run.cells.into_iter().find(|c| c.planned.key == key);
+    let ended = |cell: JudgedCell| {
         if human {
-            // A log that cannot be read now cannot be read at the end either, and that is told.
-            if let Ok(judged) = Judged::read(&folder) {
-                let cell = judged.run.cells.iter().find(|cell| cell.planned.key == key);
-                let line =
-                    cell.map(|cell| terminal::cell(&summary(cell), columns, paint, &folder.cell_path(key)));
-                line.into_iter().for_each(|line| display.print(&line));
-            }
+            let at = folder.cell_path(&cell.planned.key);
+            display.print(&terminal::cell(&summary(&cell), columns, paint, &at));
         }
     };
-    let carried = run.carry_out(cells, jobs, ended).await;
+    let carried = run.carry_out(cells, course, of_log, ended).await;
     writer.finish().await.map_err(Failure::io("cannot write the event log"))?;
     carried.map_err(Failure::io("the run"))?;
 
@@ -308,7 +355,8 @@ fn event_log(
             display.print(text.trim_end());
         }
     };
-    EventLog::create(&folder.events(), observe).map_err(Failure::io("cannot make the event log"))
+    let file = folder.log().map_err(Failure::io("cannot make the event log"))?;
+    Ok(EventLog::begin(file, observe))
 }
 
 async fn interrupted(interruption: &Interruption, log: EventLog, writer: Writer) -> Result<u8, Failure> {
@@ -317,26 +365,6 @@ async fn interrupted(interruption: &Interruption, log: EventLog, writer: Writer)
     drop(log);
     writer.finish().await.map_err(Failure::io("cannot write the event log"))?;
     Ok(s2lab_model::verdict::Interrupt::of_signal(signal).exit())
-}
-
-/// Nothing can be booted: the log says of each cell why, so that whoever reads it later learns the same.
-async fn given_up(
-    error: Failure,
-    cells: &[PlannedCell],
-    log: EventLog,
-    writer: Writer,
-) -> Result<u8, Failure> {
-    for cell in cells {
-        let log = log.cell(&cell.key);
-        log.event(Event::CellStarted);
-        let (stage, cause) = (Stage::Prepare, StopCause::Lab);
-        let end = CellEnd::Stopped { stage, cause, what: error.to_string(), hint: error.hint() };
-        log.event(Event::CellEnded { end });
-    }
-    log.event(Event::RunEnded);
-    drop(log);
-    writer.finish().await.map_err(Failure::io("cannot write the event log"))?;
-    Err(error)
 }
 
 /// Where the agent's source lies: the checkout that s2lab was built from.

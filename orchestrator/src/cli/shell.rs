@@ -7,8 +7,8 @@ use super::{
 use crate::{
     qemu::{factor, process::Launcher},
     run::{
-        Run, folder::RunFolder, images::Images, log::EventLog, signals::Interruption, slots::Slots,
-        stages::Deadlines, visit::Visit,
+        Course, Run, folder::RunFolder, images::Images, log::EventLog, preflight::STATE_SPACE,
+        signals::Interruption, slots::Slots, stages::Deadlines, visit::Visit,
     },
     show::progress::{Display, Mode},
     ssh::Exit,
@@ -16,7 +16,7 @@ use crate::{
 };
 use clap::Args;
 use s2lab_model::{
-    event::{CellEnd, Event, Line, PlannedCell},
+    event::{Attempts, CellEnd, Event, Line, PlannedCell},
     verdict::Interrupt,
 };
 use std::sync::{Arc, OnceLock};
@@ -89,10 +89,12 @@ pub(super) fn shell(context: &Context, arguments: Arguments) -> Result<u8, Failu
             interruption: interruption.clone(),
             deadlines: Deadlines::default().times(factor),
             factor,
+            least_space: STATE_SPACE,
             visit: Some(Arc::clone(&visit)),
         };
         let logs = folder.cell_path(&cell.key);
-        run.carry_out(vec![cell], 1, |_| ()).await.map_err(Failure::io("the cell"))?;
+        let course = Course { jobs: 1, attempts: Attempts::Once, fail_fast: false };
+        run.carry_out(vec![cell], course, |_| None, |_| ()).await.map_err(Failure::io("the cell"))?;
         writer.finish().await.map_err(Failure::io("cannot write the event log"))?;
         if let Some(what) = stopped.get() {
             complain(&format!("{what}; see {}", logs.display()));
@@ -112,11 +114,12 @@ fn log(
     stopped: Arc<OnceLock<String>>,
     quiet: bool,
 ) -> std::io::Result<(EventLog, crate::run::log::Writer)> {
-    EventLog::create(&folder.events(), move |line: &Line, _: &str| match &line.event {
+    let observe = move |line: &Line, _: &str| match &line.event {
         Event::StageStarted { stage } if !quiet => complain(&stage.to_string()),
         Event::CellEnded { end: CellEnd::Stopped { what, .. } } => drop(stopped.set(what.clone())),
         _ => {}
-    })
+    };
+    Ok(EventLog::begin(folder.log()?, observe))
 }
 
 /// What to exit with after such a shell.

@@ -7,7 +7,7 @@ use super::{
     link::{Heard, Link},
     log::EventLog,
     preflight::{self, Room},
-    stages::{Deadlines, Stages, Stop},
+    stages::{Deadlines, Stages, Stop, room},
     steps::Hands,
     visit::Visit,
 };
@@ -52,6 +52,8 @@ pub struct Shared<'a> {
     pub deadlines: Deadlines,
     /// What `deadlines` were stretched by.
     pub factor: Factor,
+    /// What the run's file system must have left before a host boots, bytes; [`preflight::STATE_SPACE`] but for tests of less.
+    pub least_space: u64,
     /// Who gets a shell in the host instead of the scenario's steps.
     pub visit: Option<&'a Visit>,
 }
@@ -133,7 +135,7 @@ async fn attempt(
             stages.enter(Stage::Preflight);
             let room = Room::of_machine(folder)
                 .map_err(|e| Stop::lab(format!("cannot learn about this machine: {e}")))?;
-            preflight::check(planned, kernel, hands.qmp.version(), room)?;
+            preflight::check(planned, kernel, hands.qmp.version(), room, shared.least_space)?;
             hands.raise(stages).await?;
             stages.enter(Stage::Steps);
             match shared.visit {
@@ -326,7 +328,10 @@ fn report(pushed: io::Result<Option<(AlarmClass, String)>>, who: &str, trouble: 
     let stop = match pushed {
         Ok(None) => return,
         Ok(Some((_, line))) => Stop::kernel(format!("console of {who}: {line}")),
-        Err(error) => Stop::lab(format!("cannot keep the console of {who}: {error}")),
+        Err(error) => {
+            let hint = room(&error);
+            Stop { hint, ..Stop::lab(format!("cannot keep the console of {who}: {error}")) }
+        }
     };
     // Full or closed: the cell has heard of enough trouble already.
     let _ = trouble.try_send(stop);

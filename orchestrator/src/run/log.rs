@@ -43,11 +43,15 @@ impl Writer {
 impl EventLog {
     /// Creates the log; fails if there is one already. `observe` sees each line once it is in the file.
     pub fn create(path: &Path, observe: impl Fn(&Line, &str) + Send + 'static) -> io::Result<(Self, Writer)> {
-        let file = std::fs::File::create_new(path)?;
+        Ok(Self::begin(std::fs::File::create_new(path)?, observe))
+    }
+
+    /// Begins the log in `file`, which is empty. `observe` as in [`EventLog::create`].
+    pub fn begin(file: std::fs::File, observe: impl Fn(&Line, &str) + Send + 'static) -> (Self, Writer) {
         let start = Instant::now();
         let (entries, queue) = mpsc::unbounded_channel();
         let writer = tokio::task::spawn_blocking(move || write(file, start, queue, observe));
-        Ok((Self { entries, cell: None }, Writer(writer)))
+        (Self { entries, cell: None }, Writer(writer))
     }
 
     /// A handle whose events belong to the cell `key`.
@@ -59,6 +63,11 @@ impl EventLog {
         let entry = Entry::Event { at: Instant::now(), cell: self.cell.clone(), event: Box::new(event) };
         // If the writer is gone it has failed, and `Writer::finish` says why.
         let _ = self.entries.send(entry);
+    }
+
+    /// Resolves when the writer has failed; [`Writer::finish`] says why.
+    pub async fn broken(&self) {
+        self.entries.closed().await;
     }
 
     /// Waits until all events so far are in the file. False: the writer has failed.

@@ -19,6 +19,7 @@ use std::{
     collections::BTreeMap,
     io,
     path::Path,
+    sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
@@ -177,9 +178,15 @@ fn keep(contents: Contents, raw: &Path) -> io::Result<BTreeMap<u64, String>> {
             let name = digest(&bytes);
             let path = raw.join(&name);
             if !path.exists() {
-                let half = raw.join(format!("{name}.half"));
-                std::fs::write(&half, &bytes)?;
-                std::fs::rename(&half, &path)?;
+                // Cells that run at the same time see equal pages.
+                static HALVES: AtomicU64 = AtomicU64::new(0);
+                let half = raw.join(format!("{name}.{}.half", HALVES.fetch_add(1, Ordering::Relaxed)));
+                let kept = std::fs::write(&half, &bytes).and_then(|()| std::fs::rename(&half, &path));
+                if kept.is_err() {
+                    // The first error is the one to tell.
+                    let _ = std::fs::remove_file(&half);
+                }
+                kept?;
             }
             Ok((address, name))
         })

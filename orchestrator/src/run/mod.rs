@@ -20,11 +20,15 @@ use cell::Shared;
 use folder::RunFolder;
 use images::Images;
 use log::EventLog;
-use s2lab_model::event::{CellEnd, Event, PlannedCell, Stage, StopCause};
+use s2lab_model::{
+    event::{Attempts, CellEnd, Event, PlannedCell, Stage, StopCause},
+    judge::{JudgedCell, another},
+    verdict::Verdict,
+};
 use signals::Interruption;
 use slots::Slots;
-use stages::Deadlines;
-use std::{io, sync::Arc};
+use stages::{Deadlines, Stop};
+use std::{collections::VecDeque, io, sync::Arc};
 use tokio::task::JoinSet;
 use visit::Visit;
 
@@ -39,37 +43,70 @@ pub struct Run {
     pub deadlines: Deadlines,
     /// What `deadlines` were stretched by, for the reports.
     pub factor: Factor,
+    /// What the run's file system must have left before a host boots, bytes; [`preflight::STATE_SPACE`] but for tests of less.
+    pub least_space: u64,
     /// Who gets a shell in the cells' hosts instead of their steps.
     pub visit: Option<Arc<Visit>>,
 }
 
+/// In which way the cells are gone through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Course {
+    /// Cells at a time.
+    pub jobs: usize,
+    /// As in the plan.
+    pub attempts: Attempts,
+    /// Begin no cell after one that neither passed nor was skipped.
+    pub fail_fast: bool,
+}
+
+/// A cell, and which of its attempts is next.
+struct Turn {
+    cell: PlannedCell,
+    /// Counts from 1.
+    attempt: usize,
+}
+
 impl Run {
-    /// Carries out the cells, as many at a time as there are slots and `jobs`. `ended` is called as each ends, when all of
-    /// its events are in the log.
+    /// Carries out the cells, as many at a time as there are slots and jobs. `judged` reads what the log says of a cell so far;
+    /// it is asked after each attempt, when all of its events are in the log. `ended` gets each cell after its last attempt.
     pub async fn carry_out(
         self,
         cells: Vec<PlannedCell>,
-        jobs: usize,
-        mut ended: impl FnMut(&str),
+        course: Course,
+        mut judged: impl FnMut(&str) -> Option<JudgedCell>,
+        mut ended: impl FnMut(JudgedCell),
     ) -> io::Result<()> {
         let run = Arc::new(self);
-        let mut waiting = cells.into_iter();
+        let mut waiting: VecDeque<_> = cells.into_iter().map(|cell| Turn { cell, attempt: 1 }).collect();
         let mut running = JoinSet::new();
+        let mut stopped_by = None;
         loop {
-            while running.len() < jobs.max(1) && run.interruption.signal().is_none() {
-                let Some(cell) = waiting.next() else { break };
+            while running.len() < course.jobs.max(1) && run.interruption.signal().is_none() {
+                let Some(turn) = waiting.pop_front() else { break };
                 let run = Arc::clone(&run);
                 running.spawn(async move {
-                    let done = run.cell(&cell).await;
-                    done.map(|()| cell.key)
+                    run.attempt(&turn).await;
+                    turn
                 });
             }
             let Some(done) = running.join_next().await else { break };
-            let key = done.map_err(io::Error::other)??;
+            let Turn { cell, attempt } = done.map_err(io::Error::other)?;
             if !run.log.flush().await {
                 return Err(io::Error::other("the event log cannot be written"));
             }
-            ended(&key);
+            // A log that cannot be read now cannot be read at the end either, and that is told.
+            let Some(judged) = judged(&cell.key) else { continue };
+            if run.interruption.signal().is_none() && another(course.attempts, &judged.attempts) {
+                waiting.push_front(Turn { cell, attempt: attempt + 1 });
+                continue;
+            }
+            let fine = |verdict: &Verdict| matches!(verdict, Verdict::Pass { .. } | Verdict::Skip(_));
+            if course.fail_fast && !judged.verdict.as_ref().is_some_and(fine) && stopped_by.is_none() {
+                stopped_by = Some(cell.key);
+                run.leave(&mut waiting, judged.verdict.as_ref(), &judged.planned.key);
+            }
+            ended(judged);
         }
         if let Some(signal) = run.interruption.signal() {
             run.log.event(Event::Interrupted { signal: signal.into() });
@@ -79,19 +116,42 @@ impl Run {
         Ok(())
     }
 
-    async fn cell(&self, cell: &PlannedCell) -> io::Result<()> {
+    /// Says of the cells that were not begun why they never will be.
+    fn leave(&self, waiting: &mut VecDeque<Turn>, verdict: Option<&Verdict>, key: &str) {
+        let (begun, left): (VecDeque<_>, VecDeque<_>) = waiting.drain(..).partition(|turn| turn.attempt > 1);
+        *waiting = begun;
+        let verdict = verdict.map_or("interrupted", Verdict::name);
+        for turn in left {
+            let why = format!("--fail-fast: {key} was {verdict}");
+            self.log.cell(&turn.cell.key).event(Event::NotRun { why });
+        }
+    }
+
+    /// One attempt at a cell. Whatever keeps it from beginning is in the log as well.
+    async fn attempt(&self, turn: &Turn) {
+        let Turn { cell, attempt } = turn;
         let log = self.log.cell(&cell.key);
-        let folder = self.folder.cell(&cell.key)?;
-        let Some(kernel) = self.images.kernel(&cell.kernel) else {
+        let not_begun = |stop: Stop| {
             log.event(Event::CellStarted);
-            let what = format!("the store gave no kernel `{}`", cell.kernel);
-            let end = CellEnd::Stopped { stage: Stage::Prepare, cause: StopCause::Lab, what, hint: None };
-            log.event(Event::CellEnded { end });
-            return Ok(());
+            let Stop { cause, what, hint } = stop;
+            log.event(Event::CellEnded {
+                end: CellEnd::Stopped { stage: Stage::Prepare, cause, what, hint },
+            });
         };
-        let _slot = tokio::select! {
-            slot = self.slots.take(|| tracing::warn!("waiting for a slot: another run uses this machine")) => slot?,
-            () = self.interruption.interrupted() => return Ok(()),
+        let Some(kernel) = self.images.kernel(&cell.kernel) else {
+            return not_begun(Stop::lab(format!("the store gave no kernel `{}`", cell.kernel)));
+        };
+        let folder = match self.folder.attempt(&cell.key, *attempt) {
+            Ok(folder) => folder,
+            Err(error) => return not_begun(Stop::disk(self.folder.path(), error)),
+        };
+        let slot = tokio::select! {
+            slot = self.slots.take(|| tracing::warn!("waiting for a slot: another run uses this machine")) => slot,
+            () = self.interruption.interrupted() => return,
+        };
+        let _slot = match slot {
+            Ok(slot) => slot,
+            Err(error) => return not_begun(Stop::lab(format!("cannot take a slot in the cache: {error}"))),
         };
         let raw = self.folder.raw();
         let shared = Shared {
@@ -100,9 +160,28 @@ impl Run {
             raw: &raw,
             deadlines: self.deadlines,
             factor: self.factor,
+            least_space: self.least_space,
             visit: self.visit.as_deref(),
         };
-        cell::run(&shared, cell, kernel, &folder, log, self.interruption.interrupted()).await;
-        Ok(())
+        // Without its log a cell is worth nothing.
+        let cancelled = async {
+            tokio::select! {
+                () = self.interruption.interrupted() => {}
+                () = self.log.broken() => {}
+            }
+        };
+        cell::run(&shared, cell, kernel, &folder, log.clone(), cancelled).await;
     }
+}
+
+/// The log says of each cell that the lab could not begin it, so that whoever reads it later learns the same.
+pub fn give_up(log: &EventLog, cells: &[PlannedCell], what: &str, hint: Option<&str>) {
+    for cell in cells {
+        let log = log.cell(&cell.key);
+        log.event(Event::CellStarted);
+        let (stage, cause) = (Stage::Prepare, StopCause::Lab);
+        let end = CellEnd::Stopped { stage, cause, what: what.into(), hint: hint.map(str::to_owned) };
+        log.event(Event::CellEnded { end });
+    }
+    log.event(Event::RunEnded);
 }

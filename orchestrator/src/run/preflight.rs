@@ -144,7 +144,13 @@ pub fn memory(scenario: &Scenario) -> u64 {
 }
 
 /// Looks for what the cell lacks; the first finding is the one to tell.
-pub fn check(planned: &PlannedCell, kernel: &KernelFiles, qemu: QemuVersion, room: Room) -> Result<(), Stop> {
+pub fn check(
+    planned: &PlannedCell,
+    kernel: &KernelFiles,
+    qemu: QemuVersion,
+    room: Room,
+    least_space: u64,
+) -> Result<(), Stop> {
     let (oldest, point) = store::OLDEST_QEMU;
     if (qemu.major, qemu.minor) < (oldest, point) {
         return Err(Finding::Qemu(qemu).into());
@@ -161,8 +167,8 @@ pub fn check(planned: &PlannedCell, kernel: &KernelFiles, qemu: QemuVersion, roo
     if room.memory < needed {
         return Err(Finding::Memory { needed, available: room.memory }.into());
     }
-    if room.space < STATE_SPACE {
-        return Err(Finding::Space { needed: STATE_SPACE, free: room.space }.into());
+    if room.space < least_space {
+        return Err(Finding::Space { needed: least_space, free: room.space }.into());
     }
     Ok(())
 }
@@ -222,7 +228,7 @@ mod tests {
     }
 
     fn found(kernel: &KernelFiles, qemu: QemuVersion, room: Room) -> Option<(StopCause, String)> {
-        check(&planned(), kernel, qemu, room).err().map(|stop| (stop.cause, stop.what))
+        check(&planned(), kernel, qemu, room, STATE_SPACE).err().map(|stop| (stop.cause, stop.what))
     }
 
     #[test]

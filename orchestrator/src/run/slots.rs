@@ -47,11 +47,11 @@ impl Slots {
         let mut waiting = Some(waiting);
         loop {
             for number in 0..self.count {
-                let file = OpenOptions::new()
-                    .create(true)
-                    .truncate(false)
-                    .write(true)
-                    .open(self.folder.join(number.to_string()))?;
+                let file = match open(&self.folder.join(number.to_string())) {
+                    // A cache that cannot be written has the slots that were used where it could.
+                    Err(error) if number > 0 && unwritable(&error) => break,
+                    file => file?,
+                };
                 match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                     Ok(()) => return Ok(Slot(file)),
                     Err(rustix::io::Errno::WOULDBLOCK) => {}
@@ -64,6 +64,22 @@ impl Slots {
             tokio::time::sleep(AGAIN).await;
         }
     }
+}
+
+/// Opens a slot's file, which is made where it is missing. A lock needs no right to write.
+fn open(path: &Path) -> io::Result<File> {
+    let made = OpenOptions::new().create(true).truncate(false).write(true).open(path);
+    match made {
+        Err(error) if unwritable(&error) => match File::open(path) {
+            Err(missing) if missing.kind() == io::ErrorKind::NotFound => Err(error),
+            file => file,
+        },
+        made => made,
+    }
+}
+
+fn unwritable(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied)
 }
 
 #[cfg(test)]

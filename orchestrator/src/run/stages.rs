@@ -5,7 +5,10 @@ use super::{
     log::EventLog,
     look,
 };
-use crate::qemu::{cpu::CpuError, factor::Factor, qmp::QmpError};
+use crate::{
+    qemu::{cpu::CpuError, factor::Factor, qmp::QmpError},
+    whole::no_room,
+};
 use s2lab_model::event::{Event, Stage, StopCause};
 use s2lab_protocol::{FailureKind, GuestEnd};
 use std::{io, path::Path, time::Duration};
@@ -152,8 +155,7 @@ impl Stop {
 
     pub fn disk(folder: &Path, error: io::Error) -> Self {
         let stop = Self::lab(format!("cannot write in {}: {error}", folder.display()));
-        let full = error.kind() == io::ErrorKind::StorageFull;
-        Self { hint: full.then(|| "the file system of the state folder is full".into()), ..stop }
+        Self { hint: room(&error), ..stop }
     }
 
     pub fn cpu(error: &CpuError) -> Self {
@@ -167,6 +169,11 @@ impl Stop {
     }
 }
 
+/// What to do about a write that failed.
+pub(super) fn room(error: &io::Error) -> Option<String> {
+    no_room(error).then(|| "the file system of the state folder is full: make room, or give --out".into())
+}
+
 impl From<QmpError> for Stop {
     fn from(error: QmpError) -> Self {
         Stop::lab(error.to_string())
@@ -175,7 +182,11 @@ impl From<QmpError> for Stop {
 
 impl From<look::Error> for Stop {
     fn from(error: look::Error) -> Self {
-        Stop::lab(error.to_string())
+        let hint = match &error {
+            look::Error::Keep { source, .. } => room(source),
+            _ => None,
+        };
+        Stop { hint, ..Stop::lab(error.to_string()) }
     }
 }
 

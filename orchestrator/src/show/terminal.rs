@@ -13,6 +13,7 @@ use std::{
 
 /// In a verdict's place where there is none.
 const INTERRUPTED: &str = "interrupted";
+const NOT_RUN: &str = "not run";
 
 /// The verdicts' column. What is longer, `INCONCLUSIVE` and `interrupted`, is rare and moves its own line only; a width that
 /// followed the verdicts would not be known while the run goes on, and its lines are those of `s2lab report`.
@@ -57,10 +58,10 @@ impl Paint {
 
 /// The line of a cell; one that has not passed names the command that repeats it, and where to look.
 pub fn cell(summary: &CellSummary, columns: Columns, paint: Paint, cell_folder: &Path) -> String {
-    let CellSummary { key, verdict, elapsed_ms, seen, label, finding, repeat } = summary;
+    let CellSummary { key, verdict, elapsed_ms, seen, label, finding, attempts, not_run, repeat } = summary;
     let (word, passed, skipped) = match verdict {
         Some(verdict) => (verdict.name(), verdict.passed(), matches!(verdict, Verdict::Skip(_))),
-        None => (INTERRUPTED, false, true),
+        None => (without_verdict(summary), false, true),
     };
     let seconds = elapsed_ms.map(|ms| format!("{}.{} s", ms / 1000, ms % 1000 / 100)).unwrap_or_default();
     let word = paint.verdict(word, passed, skipped);
@@ -70,14 +71,15 @@ pub fn cell(summary: &CellSummary, columns: Columns, paint: Paint, cell_folder: 
         Some(Verdict::Skip(reason)) => Some(escape::line(reason)),
         _ => None,
     };
-    for fact in seen.iter().chain(label).chain(&taken) {
+    for fact in seen.iter().chain(label).chain(&taken).chain(attempts) {
         line.push_str("   ");
         line.push_str(fact);
     }
     let mut line = line.trim_end().to_owned();
     let why = match verdict {
         // The reason stands there already.
-        Some(Verdict::Skip(_)) | None => None,
+        Some(Verdict::Skip(_)) => None,
+        None => not_run.as_deref(),
         Some(verdict) if !passed => Some(finding.as_deref().unwrap_or(verdict.cause())),
         Some(_) => None,
     };
@@ -90,6 +92,11 @@ pub fn cell(summary: &CellSummary, columns: Columns, paint: Paint, cell_folder: 
         line.push_str(&format!("{BELOW}repeat: s2lab {}   logs: {}", repeat.join(" "), home(cell_folder)));
     }
     line
+}
+
+/// What stands in the verdict's place.
+fn without_verdict(cell: &CellSummary) -> &'static str {
+    if cell.not_run.is_some() { NOT_RUN } else { INTERRUPTED }
 }
 
 /// An argument as a shell wants it.
@@ -114,7 +121,7 @@ pub fn summary(
         let word = match &cell.verdict {
             Some(verdict) if verdict.passed() => "passed",
             Some(verdict) => verdict.name(),
-            None => INTERRUPTED,
+            None => without_verdict(cell),
         };
         match counts.iter_mut().find(|(known, _)| *known == word) {
             Some((_, n)) => *n += 1,
@@ -177,6 +184,8 @@ mod tests {
             seen: vec!["nic Device-nGnRE".into()],
             label: Some("as before the series".into()),
             finding: Some("stage2 of nic: expected Normal-NC, found Device-nGnRE".into()),
+            attempts: None,
+            not_run: None,
             repeat: vec!["run".into(), "./a b/mine.yaml".into(), "--kernel".into(), "debian-6.1".into()],
         }
     }

@@ -208,7 +208,12 @@ impl Apt {
     fn remembered(&self) -> Result<BTreeMap<String, Vec<Deb>>> {
         let path = self.resolved_path();
         match fs::read(&path) {
-            Ok(text) => serde_json::from_slice(&text).map_err(|e| StoreError::malformed(path.display(), e)),
+            Ok(text) => Ok(serde_json::from_slice(&text).unwrap_or_else(|error| {
+                // All that it says can be asked for again.
+                self.progress
+                    .step(&format!("{} is damaged ({error}): versions are forgotten", path.display()));
+                BTreeMap::new()
+            })),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(BTreeMap::new()),
             Err(e) => Err(StoreError::io("cannot read", path)(e)),
         }

@@ -120,7 +120,13 @@ impl Entries {
         }
         let what = format!("{kind} {name}");
         let lock_path = self.lock_path(kind, &folder);
-        let _lock = Lock::acquire(&lock_path, &what, LOCK_LIMIT, &*self.progress)?;
+        let lock = Lock::acquire(&lock_path, &what, LOCK_LIMIT, &*self.progress);
+        let _lock = lock.map_err(|error| match error {
+            StoreError::Io { path, source, .. } if unwritable(&source) => {
+                StoreError::ReadOnly { missing: what.clone(), path, source }
+            }
+            error => error,
+        })?;
         if let Some(entry) = self.load(&path, &digest)? {
             return Ok(entry);
         }
@@ -136,7 +142,8 @@ impl Entries {
         fs::create_dir_all(&temporary).map_err(StoreError::io("cannot create", &temporary))?;
         let made = self.make(&temporary, &path, kind, name, digest, inputs, build);
         if made.is_err() {
-            remove_tree(&temporary)?;
+            // The first error is the one to tell; what is left goes when the store is opened again.
+            let _ = remove_tree(&temporary);
         }
         made
     }
@@ -209,8 +216,15 @@ impl Entries {
         for kind in children(&self.root)? {
             for child in children(&self.root.join(&kind))? {
                 let Some(folder) = child.strip_prefix(TEMPORARY) else { continue };
-                if let Some(_lock) = Lock::try_acquire(&self.lock_path(&kind, folder))? {
-                    remove_tree(&self.root.join(&kind).join(&child))?;
+                let removed = match Lock::try_acquire(&self.lock_path(&kind, folder)) {
+                    Ok(Some(_lock)) => remove_tree(&self.root.join(&kind).join(&child)),
+                    Ok(None) => Ok(()),
+                    Err(error) => Err(error),
+                };
+                match removed {
+                    // It is no entry, so it hurts nobody where it cannot be removed.
+                    Err(StoreError::Io { source, .. }) if unwritable(&source) => {}
+                    removed => removed?,
                 }
             }
         }
@@ -233,8 +247,19 @@ pub(crate) fn publish(temporary: &Path, path: &Path) -> Result<()> {
 pub(crate) fn replace_file(path: &Path, content: &[u8]) -> Result<()> {
     let temporary = path.with_extension(format!("new-{}", std::process::id()));
     let written = File::create(&temporary).and_then(|mut f| f.write_all(content).and_then(|()| f.sync_all()));
-    written.map_err(StoreError::io("cannot write", &temporary))?;
-    fs::rename(&temporary, path).map_err(StoreError::io("cannot replace", path))
+    let written = written.map_err(StoreError::io("cannot write", &temporary));
+    let replaced =
+        written.and_then(|()| fs::rename(&temporary, path).map_err(StoreError::io("cannot replace", path)));
+    if replaced.is_err() {
+        // The first error is the one to tell.
+        let _ = fs::remove_file(&temporary);
+    }
+    replaced
+}
+
+/// Whether a write failed for where it was to go: nothing can be written there.
+pub(crate) fn unwritable(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied)
 }
 
 /// Names of the folders in `dir`; none if it is missing or no folder.

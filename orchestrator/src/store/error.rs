@@ -1,5 +1,6 @@
 //! What can go wrong in the store.
 
+use crate::whole::no_room;
 use std::{io, path::PathBuf, time::Duration};
 
 /// A failure of the store. [`StoreError::hint`] says what may help.
@@ -10,6 +11,9 @@ pub enum StoreError {
 
     #[error("offline, and the store does not have {missing}")]
     Offline { missing: String },
+
+    #[error("the store does not have {missing}, and cannot take it: `{path}`: {source}")]
+    ReadOnly { missing: String, path: PathBuf, source: io::Error },
 
     #[error("the machine has no `{program}`, which is needed to {purpose}")]
     NoProgram { program: String, purpose: String },
@@ -59,8 +63,14 @@ impl StoreError {
     /// What the reader may do about it.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
-                "the file system of the cache is full".to_owned()
+            Self::Io { source, .. } if no_room(source) => {
+                "the file system of the cache is full: make room, or name another with XDG_CACHE_HOME; what is whole in it stays".to_owned()
+            }
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+                "name another cache with XDG_CACHE_HOME".to_owned()
+            }
+            Self::ReadOnly { .. } => {
+                "fill the cache once where it can be written, or name another with XDG_CACHE_HOME".to_owned()
             }
             Self::Offline { .. } => "run once without --offline".to_owned(),
             Self::NoProgram { program, .. } => format!("put `{program}` on PATH"),

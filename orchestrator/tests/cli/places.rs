@@ -89,3 +89,13 @@ fn a_cache_folder_that_cannot_be_made() {
     session.s2lab(&["report", "../out"]);
     session.check("no-cache");
 }
+
+/// What a store remembers can be asked for again; half of it is not taken for whole.
+#[test]
+fn a_store_whose_memory_is_torn() {
+    let home = Home::new();
+    home.write("cache/s2lab/store/resolved.json", "{\"QEMU for amd64");
+    let mut session = home.session();
+    assert_eq!(session.s2lab(&["run", "--offline", "idle"]).status.code(), Some(3));
+    session.check_runs("torn-memory");
+}

@@ -4,7 +4,7 @@ use crate::{
     harness::{Home, RUN},
     story::{Behaves, Story},
 };
-use s2lab_model::event::{Event, StopCause};
+use s2lab_model::event::{Attempts, Event, StopCause};
 use std::{collections::BTreeMap, fs};
 
 const BAR_BEFORE: &str = "bar@debian-6.1";
@@ -58,6 +58,49 @@ fn attempts_that_differ() {
     assert_eq!(session.s2lab(&["report"]).status.code(), Some(1));
     session.s2lab(&["report", "--cell", BAR_AFTER]);
     session.check("report-flaky");
+}
+
+/// The lab failed first; what it then found out is as good as at once, and says how it came about.
+#[test]
+fn attempts_that_were_retried() {
+    let home = Home::new();
+    let cells = home.plan(&[RAM_BEFORE]);
+    let failed = Story::well(&cells).stopped(RAM_BEFORE, StopCause::Lab, "QEMU ended (signal 9)", None);
+    home.tell(&Story::well(&cells));
+    assert!(home.command(&["accept"]).status().unwrap().success());
+    home.tell(&failed.attempting(Attempts::Retry(2)).again(Story::well(&cells)));
+    let mut session = home.session();
+    assert_eq!(session.s2lab(&["report"]).status.code(), Some(0));
+    session.s2lab(&["report", "--cell", RAM_BEFORE]);
+    assert_eq!(session.s2lab(&["check"]).status.code(), Some(0));
+    session.check("report-retried");
+}
+
+#[test]
+fn a_repetition_that_is_missing() {
+    let home = Home::new();
+    let cells = home.plan(&[RAM_BEFORE]);
+    home.tell(&Story::well(&cells).attempting(Attempts::Repeat(3)).again(Story::well(&cells)));
+    let mut session = home.session();
+    assert_eq!(session.s2lab(&["report"]).status.code(), Some(3));
+    session.check("report-repetition-missing");
+}
+
+#[test]
+fn cells_that_were_not_run() {
+    let home = Home::new();
+    let story = Story::told(&home.plan(&[]), |_| Behaves::Before);
+    home.tell(&story.not_run(RAM_AFTER, "--fail-fast: bar@debian-6.12 was FAIL"));
+    let mut session = home.session();
+    assert_eq!(session.s2lab(&["report"]).status.code(), Some(1));
+    session.s2lab(&["report", "--cell", RAM_AFTER]);
+    session.s2lab(&["check"]);
+    session.note("what the run left to be done");
+    session.s2lab(&["run", "--failed", "--dry-run"]);
+    session.note("not run is no pass, even if nothing else is wrong");
+    home.tell(&Story::well(&home.plan(&[])).not_run(RAM_AFTER, "somebody's log says so"));
+    assert_eq!(session.s2lab(&["report"]).status.code(), Some(3));
+    session.check("report-not-run");
 }
 
 #[test]

@@ -1,6 +1,10 @@
 //! `s2lab run`, as far as it goes without a machine.
 
-use crate::harness::Home;
+use crate::{
+    harness::Home,
+    story::{Behaves, Story},
+};
+use s2lab_model::event::StopCause;
 
 #[test]
 fn a_dry_run_makes_nothing() {
@@ -113,4 +117,52 @@ fn a_cell_of_files_can_be_repeated() {
     let again = session.shell(&format!("{command} --dry-run"));
     assert_eq!(String::from_utf8(again.stdout).unwrap(), "mine@image-6.19\n");
     session.check_runs("repeat");
+}
+
+#[test]
+fn what_has_failed_is_run_again() {
+    let home = Home::new();
+    let mut session = home.session();
+    assert_eq!(session.s2lab(&["run", "--failed"]).status.code(), Some(2));
+    let cells = home.plan(&[]);
+    let story = Story::told(&cells, |_| Behaves::Before);
+    home.tell(&story.stopped("idle@debian-6.1", StopCause::Lacking, "no /dev/kvm", None));
+    session.s2lab(&["report"]);
+    session.s2lab(&["run", "--failed", "--dry-run"]);
+    assert_eq!(session.s2lab(&["run", "--failed", "idle"]).status.code(), Some(2));
+    home.tell(&Story::well(&cells));
+    session.note("all is well");
+    assert_eq!(session.s2lab(&["run", "--failed"]).status.code(), Some(3));
+    session.note("at work");
+    let log = std::fs::File::open(home.of_run("events.jsonl")).unwrap();
+    log.lock().unwrap();
+    assert_eq!(session.s2lab(&["run", "--failed"]).status.code(), Some(2));
+    session.check("failed");
+}
+
+/// Files and images come again as they were given, and only those cells that failed.
+#[test]
+fn what_has_failed_of_files_is_run_again() {
+    let home = Home::new();
+    let mine = home.read("lab/scenarios/idle.yaml").replace("scenario: idle", "scenario: mine");
+    home.write("my own/mine.yaml", mine);
+    home.write("my own/Image-6.19", "");
+    let from = ["run", "--offline", "../my own/mine.yaml", "--kernel", "../my own/Image-6.19"];
+    assert_eq!(home.command(&from).output().unwrap().status.code(), Some(3));
+    let again = home.command(&["run", "--failed", "--dry-run"]).output().unwrap();
+    assert_eq!(String::from_utf8(again.stdout).unwrap(), "mine@image-6.19\n");
+}
+
+#[test]
+fn how_often() {
+    let home = Home::new();
+    let mut session = home.session();
+    for arguments in [&["--repeat", "0"][..], &["--repeat", "2", "--retry", "1"], &["--retry", "1001"]] {
+        assert_eq!(session.s2lab(&[&["run"], arguments].concat()).status.code(), Some(2));
+    }
+    session.check("how-often");
+    home.command(&["run", "--offline", "--repeat", "3", "idle"]).output().unwrap();
+    let run = only_run(&home);
+    let log = home.read(&format!("state/s2lab/runs/{run}/events.jsonl"));
+    assert!(log.lines().next().unwrap().contains("\"attempts\":{\"repeat\":3}"), "{log}");
 }

@@ -2,7 +2,9 @@
 //! with changes.
 
 use s2lab_model::{
-    event::{CellEnd, Event, LOG_VERSION, Line, Look, Plan, PlannedCell, ProbeOutcome, Stage, StopCause},
+    event::{
+        Attempts, CellEnd, Event, LOG_VERSION, Line, Look, Plan, PlannedCell, ProbeOutcome, Stage, StopCause,
+    },
     kernel::Trait,
     record::look::digest,
     scenario::Step,
@@ -48,6 +50,7 @@ impl Behaves {
 /// A run, to be told with changes.
 pub(crate) struct Story {
     cells: Vec<PlannedCell>,
+    attempts: Attempts,
     /// Each with the cell's key.
     events: Vec<(Option<String>, Event)>,
     pages: BTreeMap<String, Vec<u8>>,
@@ -60,7 +63,8 @@ impl Story {
     }
 
     pub(crate) fn told(cells: &[PlannedCell], behaves: impl Fn(&PlannedCell) -> Behaves) -> Self {
-        let mut story = Self { cells: cells.to_vec(), events: vec![], pages: BTreeMap::new() };
+        let mut story =
+            Self { cells: cells.to_vec(), attempts: Attempts::Once, events: vec![], pages: BTreeMap::new() };
         for cell in cells {
             let told = Teller { cell, behaves: behaves(cell), pages: &mut story.pages }.events();
             story.events.extend(told.into_iter().map(|event| (Some(cell.key.clone()), event)));
@@ -104,6 +108,19 @@ impl Story {
         story
     }
 
+    /// The plan says how often each cell is attempted.
+    pub(crate) fn attempting(self, attempts: Attempts) -> Self {
+        Self { attempts, ..self }
+    }
+
+    /// The run does not come to the cell `key`.
+    pub(crate) fn not_run(self, key: &str, why: &str) -> Self {
+        let mut story = self.only(key, |_| false);
+        let at = story.events.len() - 1;
+        story.events.insert(at, (Some(key.to_owned()), Event::NotRun { why: why.into() }));
+        story
+    }
+
     /// The log stops after the first `n` events of the cell `key`.
     pub(crate) fn torn_after(mut self, key: &str, n: usize) -> Self {
         let mut of_cell =
@@ -123,8 +140,12 @@ impl Story {
     }
 
     pub(crate) fn lines(&self) -> Vec<Line> {
-        let plan =
-            Plan { s2lab: "0.1.0".into(), started: "2026-11-22T15:00:00Z".into(), cells: self.cells.clone() };
+        let plan = Plan {
+            s2lab: "0.1.0".into(),
+            started: "2026-11-22T15:00:00Z".into(),
+            attempts: self.attempts,
+            cells: self.cells.clone(),
+        };
         let events = [(None, Event::Plan(plan))].into_iter().chain(self.events.iter().cloned());
         let line = |((cell, event), seq)| Line { v: LOG_VERSION, seq, ms: seq * 1000, cell, event };
         events.zip(0..).map(line).collect()

@@ -11,13 +11,15 @@ use std::{
 use tempfile::TempDir;
 
 /// What a test's runs may take in all: a first run fetches hundreds of megabytes and builds the agent.
-const DEADLINE: Duration = Duration::from_secs(40 * 60);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(40 * 60);
 /// What every program here needs of the environment.
 const KEPT: [&str; 7] =
     ["HOME", "PATH", "XDG_CACHE_HOME", "CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN", "TMPDIR"];
 
 pub(crate) struct Place {
     state: TempDir,
+    /// Another cache than the machine's own.
+    cache: Option<PathBuf>,
 }
 
 pub(crate) struct Done {
@@ -29,7 +31,11 @@ pub(crate) struct Done {
 
 impl Place {
     pub(crate) fn new() -> Self {
-        Self { state: tempfile::tempdir().unwrap() }
+        Self { state: tempfile::tempdir().unwrap(), cache: None }
+    }
+
+    pub(crate) fn with_cache(cache: &Path) -> Self {
+        Self { cache: Some(cache.to_owned()), ..Self::new() }
     }
 
     /// Starts s2lab in the checkout, where the shipped lab folder is.
@@ -42,6 +48,7 @@ impl Place {
         command.args(arguments).current_dir(checkout()).env_clear();
         command.envs(KEPT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
         command.env("XDG_STATE_HOME", self.state.path()).stdin(Stdio::null());
+        command.envs(self.cache.iter().map(|cache| ("XDG_CACHE_HOME", cache)));
         // Files, not pipes: nobody has to empty them while it runs.
         let file = |name| fs::File::create(self.state.path().join(name)).unwrap();
         command.stdout(file("stdout")).stderr(file("stderr"));

@@ -5,6 +5,7 @@
 mod harness;
 mod interrupted;
 mod kernels;
+mod kill;
 mod scenarios;
 mod shell;
 mod shipped;

@@ -2,7 +2,7 @@
 
 use crate::{
     row::{Row, Within},
-    table,
+    table, whole,
 };
 use s2lab::run::stages::Deadlines;
 use std::{fmt::Write, path::Path};
@@ -18,6 +18,17 @@ Made from the table in `orchestrator/tests/lifecycle/table.rs`, each row of whic
 A row says what goes wrong (which moment, what happens then; see `orchestrator/fake-qemu/src/script.rs` for the words), what
 s2lab must say of the cell, in which stage the cell stops (none: it comes to its end and is judged), and by when. *Soon* is
 within ten seconds; otherwise it is the deadline named, and no other. After each row no process may be left.
+";
+
+const WHOLE: &str = "
+## Whole runs
+
+Runs in a process of their own, from `orchestrator/tests/lifecycle/whole.rs`. Those that say *mounts* need a mount namespace
+and are ignored, by their names, on machines that permit none. Real runs are killed at random moments by a trial of its own,
+see `CONTRIBUTING.md`.
+
+| fault | what happens | what must hold |
+|---|---|---|
 ";
 
 /// Compares the document with the table.
@@ -53,6 +64,11 @@ fn render() -> String {
                 within(row)
             );
         }
+    }
+    out.push_str(WHOLE);
+    for run in &whole::RUNS {
+        let name = format!("{}{}", run.name, if run.mounts { " (mounts)" } else { "" });
+        let _ = writeln!(out, "| {name} | {} | {} |", run.what, run.due);
     }
     out
 }

@@ -13,7 +13,7 @@ use s2lab::{
     store,
 };
 use s2lab_model::{
-    event::{CellEnd, Event, Plan, PlannedCell, Stage},
+    event::{Attempts, CellEnd, Event, Plan, PlannedCell, Stage},
     judge::{JudgedCell, judge_run},
     kconfig::{Config, NEEDS},
     kernel::Trait,
@@ -65,6 +65,7 @@ async fn carry_out(row: &Row, folder: &Path) -> Result<JudgedCell, Box<dyn Error
     log.event(Event::Plan(Plan {
         s2lab: "test".into(),
         started: "now".into(),
+        attempts: Attempts::Once,
         cells: vec![planned.clone()],
     }));
     let launcher = Launcher::start()?;
@@ -74,6 +75,7 @@ async fn carry_out(row: &Row, folder: &Path) -> Result<JudgedCell, Box<dyn Error
         raw: &raw,
         deadlines: deadlines(row),
         factor: Factor::default(),
+        least_space: 0,
         visit: None,
     };
     let kernel = images.kernel(KERNEL).ok_or("no kernel")?;

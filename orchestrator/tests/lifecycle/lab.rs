@@ -5,14 +5,17 @@ use fake_qemu::script::{Act, Moment, Script};
 use rustix::process::{Pid, Signal, kill_process};
 use s2lab::{
     qemu::{factor::Factor, process::Launcher},
-    run::{Run, folder::RunFolder, log::EventLog, signals::Interruption, slots::Slots, stages::Deadlines},
+    run::{
+        Course, Run, folder::RunFolder, log::EventLog, signals::Interruption, slots::Slots, stages::Deadlines,
+    },
 };
 use s2lab_model::{
-    event::{Event, Plan},
+    event::{Attempts, Event, Plan, PlannedCell},
     judge::{JudgedRun, judge_run},
     record,
     verdict::Verdict,
 };
+use serde::{Deserialize, Serialize};
 use std::{
     error::Error,
     path::Path,
@@ -25,6 +28,13 @@ use std::{
 pub(crate) const FOLDER: &str = "S2LAB_LIFECYCLE_FOLDER";
 /// The script that it plays.
 const SCRIPT: &str = "lab.json";
+const ORDER: &str = "order.json";
+/// The run's folder.
+pub(crate) const RUN: &str = "run";
+/// The cell whose kernel is not there.
+pub(crate) const NONE: &str = "lifecycle@none";
+/// The cell that there always is.
+pub(crate) const CELL: &str = "lifecycle@fake";
 /// How long anything here may take that takes no time.
 const SOON: Duration = Duration::from_secs(10);
 const OFTEN: Duration = Duration::from_millis(10);
@@ -34,7 +44,7 @@ const MOST_MEMORY_KIB: u64 = 64 * 1024;
 const MOMENTS_MS: u64 = 900;
 const KILLS: u64 = 24;
 
-type Checked = Result<(), String>;
+pub(crate) type Checked = Result<(), String>;
 
 /// The child's side.
 pub(crate) fn main(folder: &Path) -> ExitCode {
@@ -48,13 +58,33 @@ pub(crate) fn main(folder: &Path) -> ExitCode {
     }
 }
 
+/// What the run is, besides its script.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Order {
+    pub(crate) attempts: Attempts,
+    pub(crate) fail_fast: bool,
+    /// Before the cell comes another, on a kernel that the store does not give.
+    pub(crate) none_before: bool,
+}
+
 async fn carry_out(folder: &Path) -> Result<(), Box<dyn Error>> {
     let interruption = Interruption::listen()?;
     let script: Script = serde_json::from_slice(&std::fs::read(folder.join(SCRIPT))?)?;
-    let cells = vec![planned(&script)?];
-    let run = RunFolder::create(folder, Some(&folder.join("run")), jiff::Timestamp::now())?;
-    let (log, writer) = EventLog::create(&run.events(), |_, _| ())?;
-    log.event(Event::Plan(Plan { s2lab: "test".into(), started: "now".into(), cells: cells.clone() }));
+    let Order { attempts, fail_fast, none_before } =
+        serde_json::from_slice(&std::fs::read(folder.join(ORDER))?)?;
+    let mut cells = vec![planned(&script)?];
+    if none_before {
+        let cell = PlannedCell { key: NONE.into(), kernel: "none".into(), ..planned(&script)? };
+        cells.insert(0, cell);
+    }
+    let run = RunFolder::create(folder, Some(&folder.join(RUN)), jiff::Timestamp::now())?;
+    let (log, writer) = EventLog::begin(run.log()?, |_, _| ());
+    log.event(Event::Plan(Plan {
+        s2lab: "test".into(),
+        started: "now".into(),
+        attempts,
+        cells: cells.clone(),
+    }));
     let run = Run {
         folder: run,
         log,
@@ -64,24 +94,45 @@ async fn carry_out(folder: &Path) -> Result<(), Box<dyn Error>> {
         interruption,
         deadlines: Deadlines::default(),
         factor: Factor::default(),
+        least_space: 0,
         visit: None,
     };
-    run.carry_out(cells, 1, |_| ()).await?;
-    writer.finish().await?;
-    Ok(())
+    let course = Course { jobs: 1, attempts, fail_fast };
+    let of_log = |key: &str| judged(folder).ok()?.cells.into_iter().find(|cell| cell.planned.key == key);
+    let carried = run.carry_out(cells, course, of_log, |_| ()).await;
+    writer.finish().await.map_err(|error| format!("cannot write the event log: {error}"))?;
+    Ok(carried?)
+}
+
+/// What the log of the run in `folder` says.
+pub(crate) fn judged(folder: &Path) -> Result<JudgedRun, String> {
+    let log = std::fs::read_to_string(folder.join(RUN).join("events.jsonl")).map_err(|e| e.to_string())?;
+    let run = record::Run::read(&log).map_err(|e| e.to_string())?;
+    let raw = folder.join(RUN).join("raw");
+    Ok(judge_run(run, &|digest: &str| std::fs::read(raw.join(digest)).ok()))
 }
 
 /// A run in a process of its own.
-struct Lab {
+pub(crate) struct Lab {
     child: Child,
-    folder: tempfile::TempDir,
+    pub(crate) folder: tempfile::TempDir,
 }
 
 impl Lab {
     fn start(script: &Script) -> Result<Self, Box<dyn Error>> {
-        let folder = tempfile::tempdir()?;
+        Self::ordered(tempfile::tempdir()?, script, &Order::default(), Command::new(std::env::current_exe()?))
+    }
+
+    /// Starts `command`, which starts this program sooner or later.
+    pub(crate) fn ordered(
+        folder: tempfile::TempDir,
+        script: &Script,
+        order: &Order,
+        mut command: Command,
+    ) -> Result<Self, Box<dyn Error>> {
         std::fs::write(folder.path().join(SCRIPT), serde_json::to_vec(script)?)?;
-        let child = Command::new(std::env::current_exe()?)
+        std::fs::write(folder.path().join(ORDER), serde_json::to_vec(order)?)?;
+        let child = command
             .env(FOLDER, folder.path())
             .stdout(Stdio::null())
             .stderr(std::fs::File::create(folder.path().join("stderr"))?)
@@ -102,7 +153,7 @@ impl Lab {
     }
 
     /// The exit code, or the signal's number and 128.
-    fn ended(&mut self) -> Result<i32, String> {
+    pub(crate) fn ended(&mut self) -> Result<i32, String> {
         use std::os::unix::process::ExitStatusExt;
         let mut status = None;
         soon("it does not end", || {
@@ -114,16 +165,14 @@ impl Lab {
     }
 
     /// Nothing of it lives, and nothing panicked.
-    fn gone(&self) -> Checked {
+    pub(crate) fn gone(&self) -> Checked {
         soon("a process is left", || left(self.folder.path()).is_empty())?;
         let said = std::fs::read_to_string(self.folder.path().join("stderr")).unwrap_or_default();
         if said.contains("panicked") { Err(said) } else { Ok(()) }
     }
 
-    fn judged(&self) -> Result<JudgedRun, String> {
-        let run = record::Run::read(&self.log()).map_err(|e| e.to_string())?;
-        let raw = self.folder.path().join("run/raw");
-        Ok(judge_run(run, &|digest: &str| std::fs::read(raw.join(digest)).ok()))
+    pub(crate) fn judged(&self) -> Result<JudgedRun, String> {
+        judged(self.folder.path())
     }
 }
 
@@ -145,7 +194,7 @@ fn soon(otherwise: &str, mut done: impl FnMut() -> bool) -> Checked {
     Ok(())
 }
 
-fn expect<T: PartialEq + std::fmt::Debug>(what: &str, found: T, due: T) -> Checked {
+pub(crate) fn expect<T: PartialEq + std::fmt::Debug>(what: &str, found: T, due: T) -> Checked {
     if found == due { Ok(()) } else { Err(format!("{what}: {found:?} instead of {due:?}")) }
 }
 

@@ -1,11 +1,14 @@
 //! Whether s2lab lies or hangs when something goes wrong. Each row of the table of faults runs a cell for real, against
 //! [`fake_qemu`]; this very program plays QEMU when it is started as such.
 
+mod attempts;
+mod disk;
 mod document;
 mod harness;
 mod lab;
 mod row;
 mod table;
+mod whole;
 
 use libtest_mimic::{Arguments, Trial};
 use std::{
@@ -33,15 +36,13 @@ fn main() -> ExitCode {
     }));
     let rows = table::groups().into_iter().flat_map(|group| group.rows);
     let rows = rows.map(|row| Trial::test(row.name, move || Ok(harness::hold(&row)?)));
-    let whole = [
-        Trial::test("killed-at-any-moment", || Ok(lab::killed_at_any_moment()?)),
-        Trial::test("killed-in-a-step", || Ok(lab::killed_in_a_step()?)),
-        Trial::test("what-a-killed-run-left", || Ok(lab::what_a_killed_run_left()?)),
-        Trial::test("interrupted", || Ok(lab::interrupted()?)),
-        Trial::test("terminated-twice", || Ok(lab::terminated_twice()?)),
-        Trial::test("memory-while-a-console-floods", || Ok(lab::memory_while_a_console_floods()?)),
-        Trial::test("the-document-is-the-table", || Ok(document::is_the_table()?)),
-    ];
+    let mountable = disk::permitted();
+    let whole = whole::RUNS.iter().map(|run| {
+        let trial = Trial::test(run.name, || Ok((run.holds)()?));
+        trial.with_ignored_flag(run.mounts && !mountable)
+    });
+    let document = Trial::test("the-document-is-the-table", || Ok(document::is_the_table()?));
+    let whole = whole.chain([document]);
     let conclusion = libtest_mimic::run(&arguments, rows.chain(whole).collect());
     // Also one in a task that nobody waits for.
     if PANICS.load(Ordering::SeqCst) > 0 {

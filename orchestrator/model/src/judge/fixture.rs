@@ -315,6 +315,7 @@ impl Story {
         let plan = Plan {
             s2lab: "0.1.0".into(),
             started: "2026-11-22T15:00:00Z".into(),
+            attempts: Default::default(),
             cells: vec![self.cell.clone()],
         };
         let events = self.events.iter().map(|event| (Some(KEY.to_owned()), event.clone()));

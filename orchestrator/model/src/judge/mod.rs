@@ -2,6 +2,7 @@
 //! the plan asks for, every expectation met on something that was there, and no witness against it.
 
 mod alarms;
+mod attempts;
 mod completeness;
 mod emulation;
 mod expectations;
@@ -18,6 +19,7 @@ use crate::record::Record;
 use crate::record::look::Decoded;
 use crate::verdict::Verdict;
 
+pub use attempts::{another, endings};
 pub(crate) use expectations::effective_name;
 pub use expectations::{Alternative, expected};
 pub use run::{JudgedAttempt, JudgedCell, JudgedRun, judge_run};

@@ -1,10 +1,10 @@
 //! A whole run, judged.
 
-use super::{Judgement, judge};
+use super::{Judgement, attempts, judge};
 use crate::event::PlannedCell;
 use crate::record::look::{Decoded, Pages, decode};
 use crate::record::{Record, Run};
-use crate::verdict::{Interrupt, Verdict, run_exit};
+use crate::verdict::{Interrupt, NOTHING_TESTED, Verdict, run_exit};
 
 /// A run with what is said of each of its cells.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,9 +21,11 @@ pub struct JudgedRun {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JudgedCell {
     pub planned: PlannedCell,
-    /// `None`: the run was interrupted before the cell could be judged.
+    /// `None`: the run was interrupted before the cell could be judged, or did not come to it.
     pub verdict: Option<Verdict>,
     pub attempts: Vec<JudgedAttempt>,
+    /// Why the run did not come to the cell, if it says so.
+    pub not_run: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +39,7 @@ pub struct JudgedAttempt {
 /// even if each of its cells was judged: attempts may be missing.
 pub fn judge_run(run: Run, pages: &(impl Pages + ?Sized)) -> JudgedRun {
     let interrupted = run.interrupted.as_deref().map(Interrupt::of_signal);
+    let course = run.plan.attempts;
     let cells: Vec<_> = run
         .cells
         .into_iter()
@@ -50,15 +53,20 @@ pub fn judge_run(run: Run, pages: &(impl Pages + ?Sized)) -> JudgedRun {
                     JudgedAttempt { record, looks, judgement }
                 })
                 .collect();
-            let verdicts = attempts.iter().filter_map(|attempt| attempt.judgement.verdict.as_ref());
-            let verdict = Verdict::of_attempts(verdicts);
-            let verdict = verdict.or_else(|| interrupted.is_none().then_some(Verdict::Lost));
-            JudgedCell { planned: cell.planned, verdict, attempts }
+            let verdict = match &cell.not_run {
+                Some(_) => None,
+                None => attempts::verdict(course, &attempts, interrupted.is_some()),
+            };
+            JudgedCell { planned: cell.planned, verdict, attempts, not_run: cell.not_run }
         })
         .collect();
     let ended = run.ended;
     let lost = (!ended).then_some(Verdict::Lost);
     let verdicts = cells.iter().filter_map(|cell| cell.verdict.as_ref()).chain(&lost);
-    let exit = run_exit(verdicts, interrupted);
+    let exit = match run_exit(verdicts, interrupted) {
+        // Whatever kept a cell from being run, this is no run of which all is well.
+        0 if cells.iter().any(|cell| cell.not_run.is_some()) => NOTHING_TESTED,
+        exit => exit,
+    };
     JudgedRun { cells, interrupted, ended, exit }
 }

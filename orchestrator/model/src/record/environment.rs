@@ -34,6 +34,8 @@ pub const HOST_PACKAGES: &str = "host packages";
 
 /// Variable: how many times longer than on the reference machine s2lab waits, see `qemu/factor.rs`.
 pub const FACTOR: &str = "factor";
+/// Variable: how the attempts ended, if there was more than one.
+pub const ATTEMPTS: &str = "attempts";
 
 /// The value of a fact that nobody has told.
 pub const UNKNOWN: &str = "unknown";

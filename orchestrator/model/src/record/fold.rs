@@ -88,8 +88,8 @@ impl Run {
         if let Some(twice) = plan.cells.iter().find(|cell| !keys.insert(&cell.key)) {
             return Err(LogError::TwicePlanned { key: twice.key.clone() });
         }
-        let cells =
-            plan.cells.iter().map(|planned| Cell { planned: planned.clone(), attempts: vec![] }).collect();
+        let cell = |planned: &PlannedCell| Cell { planned: planned.clone(), attempts: vec![], not_run: None };
+        let cells = plan.cells.iter().map(cell).collect();
         Ok(Run { plan, cells, interrupted: None, ended: false })
     }
 
@@ -126,8 +126,17 @@ impl Run {
 impl Cell {
     /// Applies an event; the error says what is wrong with its place in the log.
     fn event(&mut self, ms: u64, event: Event) -> Result<(), &'static str> {
+        if self.not_run.is_some() {
+            return Err("is told not to be run");
+        }
+        let begun = !self.attempts.is_empty();
         let open = self.attempts.last_mut().filter(|attempt| attempt.end.is_none());
         match (event, open) {
+            (Event::NotRun { .. }, _) if begun => Err("was begun before it is told not to be run"),
+            (Event::NotRun { why }, None) => {
+                self.not_run = Some(why);
+                Ok(())
+            }
             (Event::CellStarted, None) => {
                 self.attempts.push(Record::started(self.planned.clone(), ms));
                 Ok(())
@@ -209,7 +218,11 @@ impl Record {
                 self.end = Some(end);
                 self.derive_environment();
             }
-            Event::Plan(_) | Event::CellStarted | Event::Interrupted { .. } | Event::RunEnded => {
+            Event::Plan(_)
+            | Event::CellStarted
+            | Event::NotRun { .. }
+            | Event::Interrupted { .. }
+            | Event::RunEnded => {
                 return Err("has an event of the run");
             }
         }

@@ -32,6 +32,8 @@ pub struct Cell {
     pub planned: PlannedCell,
     /// One record for each time that it was started; none if the run did not come to it.
     pub attempts: Vec<Record>,
+    /// Why the run did not come to it, if the log says so.
+    pub not_run: Option<String>,
 }
 
 /// One attempt at a cell.

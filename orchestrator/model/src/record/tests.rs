@@ -234,3 +234,41 @@ proptest! {
         prop_assert_eq!(crate::report::Report::parse(&report.text()), Ok(report));
     }
 }
+
+#[test]
+fn a_cell_that_is_not_run_has_nothing_else() {
+    let story = Story::after();
+    let lines = |events: &[Event]| {
+        let all = story.lines();
+        let mut lines = vec![all[0].clone()];
+        lines.extend(events.iter().map(|event| Line { event: event.clone(), ..all[1].clone() }));
+        lines.push(all.last().unwrap().clone());
+        (0..).zip(lines).map(|(seq, line)| Line { seq, ..line }).collect::<Vec<_>>()
+    };
+    let not_run = || Event::NotRun { why: "because".into() };
+    let run = Run::fold(lines(&[not_run()])).unwrap();
+    assert_eq!((run.cells[0].not_run.as_deref(), run.cells[0].attempts.len()), (Some("because"), 0));
+    let end = || Event::CellEnded { end: crate::event::CellEnd::Complete };
+    for events in [
+        vec![not_run(), not_run()],
+        vec![not_run(), Event::CellStarted],
+        vec![Event::CellStarted, not_run()],
+        vec![Event::CellStarted, end(), not_run()],
+    ] {
+        let folded = Run::fold(lines(&events));
+        assert!(matches!(folded, Err(LogError::OutOfPlace { .. })), "{events:?}: {folded:?}");
+    }
+}
+
+/// Logs that are older than the key say nothing of attempts, and so do those of one attempt.
+#[test]
+fn a_plan_of_one_attempt_is_as_before() {
+    let mut plan = Run::fold(Story::after().lines()).unwrap().plan;
+    let text = serde_json::to_string(&plan).unwrap();
+    assert!(!text.contains("attempts"), "{text}");
+    assert_eq!(serde_json::from_str::<crate::event::Plan>(&text).unwrap(), plan);
+    plan.attempts = crate::event::Attempts::Retry(2);
+    let text = serde_json::to_string(&plan).unwrap();
+    assert!(text.contains(r#""attempts":{"retry":2}"#), "{text}");
+    assert_eq!(serde_json::from_str::<crate::event::Plan>(&text).unwrap(), plan);
+}

@@ -3,7 +3,7 @@
 use super::{DETAIL, Report};
 use crate::escape;
 use crate::judge::{
-    Finding, JudgedAttempt, JudgedCell, Judgement, Testimony, effective_name, ending_name, map_name,
+    Finding, JudgedAttempt, JudgedCell, Judgement, Testimony, effective_name, ending_name, endings, map_name,
 };
 use crate::record::look::{Decoded, Seen, SeenMapping};
 use crate::record::{Record, Stored, environment};
@@ -21,7 +21,7 @@ const MOST_RANGES: usize = 64;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CellSummary {
     pub key: String,
-    /// `None`: the run was interrupted before.
+    /// `None`: the run was interrupted before, or did not come to it.
     pub verdict: Option<Verdict>,
     /// Of the last attempt, milliseconds.
     pub elapsed_ms: Option<u64>,
@@ -31,6 +31,10 @@ pub struct CellSummary {
     pub label: Option<String>,
     /// The weightiest finding in one line.
     pub finding: Option<String>,
+    /// How several attempts ended: `2 attempts: MISS, then PASS`.
+    pub attempts: Option<String>,
+    /// Why the run did not come to the cell.
+    pub not_run: Option<String>,
     /// The arguments of s2lab that carry out this cell alone.
     pub repeat: Vec<String>,
 }
@@ -44,7 +48,12 @@ pub fn summary(cell: &JudgedCell) -> CellSummary {
         elapsed_ms: last.and_then(|attempt| attempt.record.elapsed_ms()),
         seen: last.map(|attempt| device_types(&attempt.looks)).unwrap_or_default(),
         label: last.and_then(|attempt| attempt.judgement.label.as_ref()).map(|label| format!("as {label}")),
-        finding: last.and_then(|attempt| attempt.judgement.findings.first()).map(one_line),
+        finding: match &cell.verdict {
+            Some(Verdict::Flaky) => Some(one_line(&difference(cell))),
+            _ => last.and_then(|attempt| attempt.judgement.findings.first()).map(one_line),
+        },
+        attempts: endings(&cell.attempts).map(|how| format!("{} attempts: {how}", cell.attempts.len())),
+        not_run: cell.not_run.as_deref().map(escape::line),
         repeat: cell.planned.repeat.clone(),
     }
 }
@@ -64,7 +73,50 @@ fn device_types(looks: &[Decoded]) -> Vec<String> {
     types.into_iter().map(|(device, types)| escape::line(&format!("{device} {}", either(&types)))).collect()
 }
 
+/// In what the attempts of a FLAKY cell differ, with what the first and the first other one saw.
+fn difference(cell: &JudgedCell) -> Finding {
+    let seen = |attempt: &JudgedAttempt| promised(&attempt.record, &attempt.looks);
+    let first = cell.attempts.first();
+    let other = cell.attempts.iter().find(|attempt| {
+        first.is_some_and(|first| {
+            first.judgement.verdict != attempt.judgement.verdict || seen(first) != seen(attempt)
+        })
+    });
+    let lines = |attempt: Option<&JudgedAttempt>| attempt.map(seen).unwrap_or_default();
+    let (a, b) = (lines(first), lines(other));
+    let only = |sign: &str, these: &[String], those: &[String]| {
+        let lines = these.iter().filter(|line| !those.contains(line));
+        lines.map(|line| format!("{sign} {}", line.trim_start())).collect::<Vec<_>>()
+    };
+    Finding {
+        weight: crate::judge::Weight::Tables,
+        what: format!("{} attempts", cell.attempts.len()),
+        expected: "all alike".into(),
+        found: match endings(&cell.attempts) {
+            // All of one verdict.
+            Some(how) if !how.contains(", then ") => format!("{how}, and not the same was seen"),
+            how => how.unwrap_or_default(),
+        },
+        detail: [only("-", &a, &b), only("+", &b, &a)].concat(),
+    }
+}
+
 impl Report {
+    /// The report of a cell: that of its last attempt, with the verdict on all and how each ended. None if there is no verdict,
+    /// or no attempt.
+    pub fn of_cell(cell: &JudgedCell) -> Option<Report> {
+        let (verdict, attempt) = (cell.verdict.as_ref()?, cell.attempts.last()?);
+        let mut report = Report { verdict: escape::line(&verdict.to_string()), ..Report::of(attempt) };
+        if *verdict == Verdict::Flaky {
+            report.findings.splice(0..0, self::finding(&difference(cell)));
+        }
+        if let Some(how) = endings(&cell.attempts) {
+            let text = format!("{}: {how}", cell.attempts.len());
+            report.variable.insert(environment::ATTEMPTS.into(), escape::line(&text));
+        }
+        Some(report)
+    }
+
     pub fn of(attempt: &JudgedAttempt) -> Report {
         let JudgedAttempt { record, looks, judgement } = attempt;
         let verdict =
@@ -95,7 +147,7 @@ fn finding(finding: &Finding) -> Vec<String> {
 }
 
 /// Step by step what was seen, as far as it must not vary.
-fn promised(record: &Record, looks: &[Decoded]) -> Vec<String> {
+pub(crate) fn promised(record: &Record, looks: &[Decoded]) -> Vec<String> {
     let mut out = vec![];
     for (at, step) in record.planned.scenario.steps.iter().enumerate() {
         match step {

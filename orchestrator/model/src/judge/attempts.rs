@@ -1,0 +1,184 @@
+//! Several attempts at one cell: which are due, what they say together.
+
+use super::JudgedAttempt;
+use crate::event::{Attempts, CellEnd};
+use crate::report;
+use crate::verdict::Verdict;
+
+/// Groups of equal endings that [`endings`] names; a hundred attempts may alternate.
+const MOST_GROUPS: usize = 8;
+
+/// Whether the lab must attempt the cell once more. An attempt without a verdict was interrupted; then none is due.
+pub fn another(course: Attempts, done: &[JudgedAttempt]) -> bool {
+    let Some(last) = done.last() else { return true };
+    let Some(verdict) = &last.judgement.verdict else { return false };
+    let done = u32::try_from(done.len()).unwrap_or(u32::MAX);
+    match course {
+        Attempts::Once => false,
+        Attempts::Repeat(all) => done < all,
+        Attempts::Retry(more) => done <= more && may_be_retried(verdict),
+    }
+}
+
+/// What says nothing about the kernel: only that may be tried again and forgotten. A FAIL that does not come back is FLAKY.
+fn may_be_retried(verdict: &Verdict) -> bool {
+    matches!(verdict, Verdict::Miss | Verdict::Lost)
+}
+
+/// The verdict on a cell: FLAKY as soon as two of the attempts that count differ, in their verdicts or in what was seen. Under
+/// [`Attempts::Retry`] those that were tried again do not count. A planned attempt that is missing is LOST, or, in a run that
+/// was interrupted, leaves the cell without a verdict.
+pub(super) fn verdict(course: Attempts, attempts: &[JudgedAttempt], interrupted: bool) -> Option<Verdict> {
+    let judged: Vec<_> = attempts.iter().filter(|attempt| attempt.judgement.verdict.is_some()).collect();
+    let retried = match (course, judged.split_last()) {
+        (Attempts::Retry(_), Some((_, before))) => {
+            before.iter().take_while(|a| a.judgement.verdict.as_ref().is_some_and(may_be_retried)).count()
+        }
+        _ => 0,
+    };
+    let mut counting = judged.iter().skip(retried);
+    let (first, due) = (counting.next(), if let Attempts::Repeat(all) = course { all } else { 1 });
+    if let Some(first) = first
+        && counting.any(|attempt| seen(attempt) != seen(first))
+    {
+        return Some(Verdict::Flaky);
+    }
+    let all_there = u32::try_from(judged.len()).is_ok_and(|there| there >= due);
+    match first.filter(|_| all_there) {
+        Some(attempt) => attempt.judgement.verdict.clone(),
+        None => (!interrupted).then_some(Verdict::Lost),
+    }
+}
+
+/// What must not differ between attempts. How far one came that did not come to its end is a matter of time.
+fn seen(attempt: &JudgedAttempt) -> (&Option<Verdict>, Option<Vec<String>>) {
+    let complete = attempt.record.end == Some(CellEnd::Complete);
+    (&attempt.judgement.verdict, complete.then(|| report::promised(&attempt.record, &attempt.looks)))
+}
+
+/// How the attempts ended, in their order: `MISS, then PASS`, `2 PASS, then FAIL`, `3 PASS`. None if there are not several.
+pub fn endings(attempts: &[JudgedAttempt]) -> Option<String> {
+    if attempts.len() < 2 {
+        return None;
+    }
+    let mut groups: Vec<(&str, usize)> = vec![];
+    for attempt in attempts {
+        let word = attempt.judgement.verdict.as_ref().map_or("interrupted", Verdict::name);
+        match groups.last_mut().filter(|(known, _)| *known == word) {
+            Some((_, n)) => *n += 1,
+            None => groups.push((word, 1)),
+        }
+    }
+    let more = groups.len().checked_sub(MOST_GROUPS).filter(|more| *more > 0);
+    let shown = groups.iter().take(MOST_GROUPS).map(|(word, n)| match n {
+        1 => (*word).to_owned(),
+        n => format!("{n} {word}"),
+    });
+    let more = more.map(|more| format!("{more} changes more"));
+    Some(shown.chain(more).collect::<Vec<_>>().join(", then "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::StopCause;
+    use crate::judge::fixture::Story;
+
+    fn pass() -> JudgedAttempt {
+        Story::after().attempt()
+    }
+
+    fn stopped(cause: StopCause) -> JudgedAttempt {
+        Story::after().stopped(cause).attempt()
+    }
+
+    /// Passes, but its report would say something else.
+    fn other_pass() -> JudgedAttempt {
+        let mut other = pass();
+        other.record.stores.clear();
+        other
+    }
+
+    fn lost() -> JudgedAttempt {
+        let mut lost = pass();
+        (lost.record.end, lost.judgement.verdict) = (None, Some(Verdict::Lost));
+        lost
+    }
+
+    fn interrupted() -> JudgedAttempt {
+        let mut attempt = lost();
+        attempt.judgement.verdict = None;
+        attempt
+    }
+
+    #[test]
+    fn verdicts_of_several() {
+        use Attempts::{Once, Repeat, Retry};
+        let passed = pass().judgement.verdict;
+        assert!(passed.as_ref().is_some_and(Verdict::passed));
+        let (miss, fail) = (|| stopped(StopCause::Lab), || stopped(StopCause::Kernel));
+        for (course, attempts, uninterrupted, if_interrupted) in [
+            (Once, vec![], Some(Verdict::Lost), None),
+            (Once, vec![pass()], passed.clone(), passed.clone()),
+            (Once, vec![interrupted()], Some(Verdict::Lost), None),
+            (Repeat(2), vec![pass(), pass()], passed.clone(), passed.clone()),
+            (Repeat(2), vec![pass(), other_pass()], Some(Verdict::Flaky), Some(Verdict::Flaky)),
+            (Repeat(2), vec![pass(), fail()], Some(Verdict::Flaky), Some(Verdict::Flaky)),
+            (Repeat(2), vec![miss(), pass()], Some(Verdict::Flaky), Some(Verdict::Flaky)),
+            (Repeat(2), vec![fail(), fail()], Some(Verdict::Fail), Some(Verdict::Fail)),
+            // A third is due, and is not there.
+            (Repeat(3), vec![pass(), pass()], Some(Verdict::Lost), None),
+            (Repeat(3), vec![pass(), fail()], Some(Verdict::Flaky), Some(Verdict::Flaky)),
+            (Retry(2), vec![miss(), pass()], passed.clone(), passed.clone()),
+            (Retry(2), vec![miss(), lost(), pass()], passed.clone(), passed.clone()),
+            (Retry(2), vec![miss(), fail()], Some(Verdict::Fail), Some(Verdict::Fail)),
+            (Retry(2), vec![miss(), miss()], Some(Verdict::Miss), Some(Verdict::Miss)),
+            (Retry(2), vec![lost(), miss()], Some(Verdict::Miss), Some(Verdict::Miss)),
+            // No lab does this: what says something about the kernel counts, whatever comes after it.
+            (Retry(2), vec![fail(), pass()], Some(Verdict::Flaky), Some(Verdict::Flaky)),
+            (Retry(2), vec![miss(), fail(), pass()], Some(Verdict::Flaky), Some(Verdict::Flaky)),
+        ] {
+            let words = endings(&attempts);
+            assert_eq!(verdict(course, &attempts, false), uninterrupted, "{course:?} {words:?}");
+            assert_eq!(verdict(course, &attempts, true), if_interrupted, "{course:?} {words:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_attempted_again() {
+        use Attempts::{Once, Repeat, Retry};
+        let (miss, fail) = (|| stopped(StopCause::Lab), || stopped(StopCause::Kernel));
+        for (course, done, due) in [
+            (Once, vec![], true),
+            (Once, vec![miss()], false),
+            (Repeat(2), vec![fail()], true),
+            (Repeat(2), vec![fail(), pass()], false),
+            (Repeat(2), vec![interrupted()], false),
+            (Retry(1), vec![miss()], true),
+            (Retry(1), vec![lost()], true),
+            (Retry(1), vec![miss(), miss()], false),
+            (Retry(2), vec![miss(), miss()], true),
+            (Retry(5), vec![pass()], false),
+            (Retry(5), vec![fail()], false),
+            (Retry(5), vec![stopped(StopCause::Timeout)], false),
+            (Retry(5), vec![stopped(StopCause::Scenario)], false),
+            (Retry(5), vec![stopped(StopCause::Lacking)], false),
+        ] {
+            assert_eq!(another(course, &done), due, "{course:?} {}", done.len());
+        }
+    }
+
+    #[test]
+    fn words() {
+        let miss = || stopped(StopCause::Lab);
+        assert_eq!(endings(&[pass()]), None);
+        assert_eq!(endings(&[pass(), pass(), pass()]).unwrap(), "3 PASS");
+        assert_eq!(endings(&[miss(), pass()]).unwrap(), "MISS, then PASS");
+        assert_eq!(
+            endings(&[pass(), pass(), miss(), interrupted()]).unwrap(),
+            "2 PASS, then MISS, then interrupted"
+        );
+        let many: Vec<_> = (0..1000).map(|n| if n % 2 == 0 { pass() } else { miss() }).collect();
+        assert!(endings(&many).unwrap().ends_with("MISS, then 992 changes more"));
+    }
+}

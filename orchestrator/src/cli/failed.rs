@@ -1,0 +1,52 @@
+//! `s2lab run --failed`: what the latest run leaves to be done again.
+
+use super::{
+    Failure,
+    judged::Judged,
+    run::{KernelArguments, Planned, planned},
+};
+use crate::{lab::Lab, run::folder::RunFolder};
+use s2lab_model::{judge::JudgedCell, verdict::Verdict};
+use std::{collections::BTreeSet, path::Path};
+
+/// The cells of the latest run that neither passed nor were skipped, planned from what the lab holds now; those that were not
+/// run or not judged are among them. None if there is none.
+pub(super) fn cells(state: &Path, lab: &Lab) -> Result<Option<Planned>, Failure> {
+    let usage = |message: String, hint: &str| Failure::Usage { message, hint: Some(hint.into()) };
+    let folder = RunFolder::open(state, None).map_err(|e| usage(e.to_string(), "`s2lab run` makes one"))?;
+    if folder.is_at_work().map_err(Failure::io(folder.events().display().to_string()))? {
+        let message = format!("the latest run, {}, is still at work", folder.path().display());
+        return Err(usage(message, "wait for its end"));
+    }
+    let mut failed = Judged::read(&folder)?.run.cells;
+    failed.retain(|cell| !matches!(cell.verdict, Some(Verdict::Pass { .. } | Verdict::Skip(_))));
+    if failed.is_empty() {
+        return Ok(None);
+    }
+    let keys: BTreeSet<_> = failed.iter().map(|cell| cell.planned.key.as_str()).collect();
+    let (what, kernels) = arguments(&failed);
+    let mut planned = planned(lab, &what, &kernels)?;
+    // A file with a kernel by its path is several cells, of which not all may have failed.
+    planned.cells.retain(|cell| keys.contains(cell.key.as_str()));
+    planned.images.retain(|image| planned.cells.iter().any(|cell| cell.kernel == image.label));
+    Ok(Some(planned))
+}
+
+/// What the cells' own commands say, together.
+fn arguments(cells: &[JudgedCell]) -> (Vec<String>, KernelArguments) {
+    let (mut what, mut kernels) = (vec![], KernelArguments::default());
+    for cell in cells {
+        // Its first word is the verb.
+        let mut words = cell.planned.repeat.iter().skip(1).cloned();
+        while let Some(word) = words.next() {
+            match word.as_str() {
+                "--kernel" => kernels.kernels.extend(words.next()),
+                "--modules" => kernels.modules = words.next().map(Into::into),
+                _ => what.push(word),
+            }
+        }
+    }
+    let mut known = BTreeSet::new();
+    kernels.kernels.retain(|kernel| known.insert(kernel.clone()));
+    (what, kernels)
+}

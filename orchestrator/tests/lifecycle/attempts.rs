@@ -1,0 +1,93 @@
+//! Runs that attempt a cell several times, or do not come to it.
+
+use crate::lab::{CELL, Checked, Lab, NONE, Order, RUN, expect};
+use fake_qemu::script::Script;
+use s2lab_model::{
+    event::Attempts,
+    judge::{JudgedCell, JudgedRun, endings},
+    verdict::Verdict,
+};
+use std::{path::Path, process::Command};
+
+/// Carries out a run to its end; `before` prepares its folder.
+fn done(
+    order: &Order,
+    before: impl FnOnce(&Path) -> std::io::Result<()>,
+) -> Result<(Lab, JudgedRun), String> {
+    let text = |error: Box<dyn std::error::Error>| error.to_string();
+    let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
+    before(folder.path()).map_err(|e| e.to_string())?;
+    let program = std::env::current_exe().map_err(|e| e.to_string())?;
+    let script = Script { series: true, troubles: vec![] };
+    let mut lab = Lab::ordered(folder, &script, order, Command::new(program)).map_err(text)?;
+    expect("s2lab's own end", lab.ended()?, 0)?;
+    lab.gone()?;
+    let judged = lab.judged()?;
+    Ok((lab, judged))
+}
+
+/// What makes the first attempt fail: its console's file cannot be made. Later ones have folders of their own.
+fn first_console_blocked(folder: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(folder.join(RUN).join("cells").join(CELL).join("console.host.log"))
+}
+
+fn cell<'a>(run: &'a JudgedRun, key: &str) -> Result<&'a JudgedCell, String> {
+    run.cells.iter().find(|cell| cell.planned.key == key).ok_or_else(|| format!("no cell {key}"))
+}
+
+fn consoles(lab: &Lab) -> Vec<bool> {
+    let cell = lab.folder.path().join(RUN).join("cells").join(CELL);
+    let is_there = |folder: &str| cell.join(folder).join("console.host.log").is_file();
+    ["", "2", "3", "4"].map(is_there).into()
+}
+
+pub(crate) fn repeated() -> Checked {
+    let order = Order { attempts: Attempts::Repeat(3), ..Order::default() };
+    let (lab, run) = done(&order, |_| Ok(()))?;
+    let cell = cell(&run, CELL)?;
+    expect("endings", endings(&cell.attempts).as_deref(), Some("3 PASS"))?;
+    expect("passed", cell.verdict.as_ref().is_some_and(Verdict::passed), true)?;
+    expect("exit code", run.exit, 0)?;
+    expect("consoles", consoles(&lab), vec![true, true, true, false])
+}
+
+pub(crate) fn repeated_and_different() -> Checked {
+    let order = Order { attempts: Attempts::Repeat(2), ..Order::default() };
+    let (_, run) = done(&order, first_console_blocked)?;
+    let cell = cell(&run, CELL)?;
+    expect("endings", endings(&cell.attempts).as_deref(), Some("MISS, then PASS"))?;
+    expect("verdict", cell.verdict.clone(), Some(Verdict::Flaky))?;
+    expect("exit code", run.exit, Verdict::Flaky.exit())
+}
+
+pub(crate) fn retried() -> Checked {
+    let order = Order { attempts: Attempts::Retry(3), ..Order::default() };
+    let (lab, run) = done(&order, first_console_blocked)?;
+    let cell = cell(&run, CELL)?;
+    expect("endings", endings(&cell.attempts).as_deref(), Some("MISS, then PASS"))?;
+    expect("passed", cell.verdict.as_ref().is_some_and(Verdict::passed), true)?;
+    expect("exit code", run.exit, 0)?;
+    expect("consoles", consoles(&lab), vec![false, true, false, false])
+}
+
+/// No number of retries makes a pass of what never was one; the cell after it is run all the same.
+pub(crate) fn retried_in_vain() -> Checked {
+    let order = Order { attempts: Attempts::Retry(2), none_before: true, ..Order::default() };
+    let (_, run) = done(&order, |_| Ok(()))?;
+    expect("endings", endings(&cell(&run, NONE)?.attempts).as_deref(), Some("3 MISS"))?;
+    expect("verdict", cell(&run, NONE)?.verdict.clone(), Some(Verdict::Miss))?;
+    expect("attempts at the other", cell(&run, CELL)?.attempts.len(), 1)?;
+    expect("exit code", run.exit, Verdict::Miss.exit())
+}
+
+pub(crate) fn fail_fast() -> Checked {
+    let order = Order { fail_fast: true, none_before: true, ..Order::default() };
+    let (_, run) = done(&order, |_| Ok(()))?;
+    let left = cell(&run, CELL)?;
+    expect("verdict", left.verdict.clone(), None)?;
+    let why = format!("--fail-fast: {NONE} was MISS");
+    expect("why", left.not_run.clone(), Some(why))?;
+    expect("attempts", left.attempts.len(), 0)?;
+    expect("the run's end", run.ended, true)?;
+    expect("exit code", run.exit, Verdict::Miss.exit())
+}

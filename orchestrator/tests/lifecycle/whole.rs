@@ -1,0 +1,85 @@
+//! The table of whole runs.
+
+use crate::{
+    attempts, disk,
+    lab::{self, Checked},
+};
+
+/// A run in a process of its own, and what must hold of it.
+pub(crate) struct WholeRun {
+    pub(crate) name: &'static str,
+    pub(crate) what: &'static str,
+    pub(crate) due: &'static str,
+    pub(crate) holds: fn() -> Checked,
+    /// It needs to mount; where that is not permitted it is ignored.
+    pub(crate) mounts: bool,
+}
+
+const fn run(name: &'static str, what: &'static str, due: &'static str, holds: fn() -> Checked) -> WholeRun {
+    WholeRun { name, what, due, holds, mounts: false }
+}
+
+const fn mounting(run: WholeRun) -> WholeRun {
+    WholeRun { mounts: true, ..run }
+}
+
+pub(crate) static RUNS: [WholeRun; 13] = [
+    run(
+        "killed-at-any-moment",
+        "`kill -9` at 24 moments",
+        "no process; the log can be read, as far as it goes",
+        lab::killed_at_any_moment,
+    ),
+    run("killed-in-a-step", "`kill -9` in a store", "LOST, exit 3; no process", lab::killed_in_a_step),
+    run(
+        "what-a-killed-run-left",
+        "QEMU has a child that outlives s2lab's `kill -9`",
+        "the next run ends it",
+        lab::what_a_killed_run_left,
+    ),
+    run("interrupted", "INT, TERM, HUP in a store", "no verdict; 130, 143, 130", lab::interrupted),
+    run("terminated-twice", "TERM and INT", "the end at once; no process", lab::terminated_twice),
+    run(
+        "memory-while-a-console-floods",
+        "192 MiB on the console",
+        "PASS; RssAnon under 64 MiB",
+        lab::memory_while_a_console_floods,
+    ),
+    run("repeated", "`--repeat 3`, all well", "PASS, 3 attempts, 3 folders", attempts::repeated),
+    run(
+        "repeated-and-different",
+        "`--repeat 2`, the first attempt is MISS",
+        "FLAKY, exit 1",
+        attempts::repeated_and_different,
+    ),
+    run(
+        "retried",
+        "`--retry 3`, the first attempt is MISS",
+        "PASS after 2 attempts, exit 0",
+        attempts::retried,
+    ),
+    run(
+        "retried-in-vain",
+        "`--retry 2`, every attempt is MISS",
+        "MISS after 3 attempts, exit 3",
+        attempts::retried_in_vain,
+    ),
+    run(
+        "fail-fast",
+        "`--fail-fast`, the first cell is MISS",
+        "the second is not run, exit 3",
+        attempts::fail_fast,
+    ),
+    mounting(run(
+        "disk-without-room",
+        "the run's folder on a file system with room for 1, 2, 3 ... 24 pages",
+        "MISS with what to do, or the event log's own error; nothing half under its name",
+        disk::no_room,
+    )),
+    mounting(run(
+        "disk-without-files",
+        "the run's folder on a file system with room for 2, 3, 4 ... 20 files",
+        "the same",
+        disk::no_files,
+    )),
+];
