@@ -1,7 +1,7 @@
 //! Events to records.
 
 use super::{
-    Alarm, Cell, Environment, Kernel, Probed, Record, Reset, Run, StageSpan, Stored, Surroundings, VmaFlags,
+    Alarm, Cell, Crash, Environment, Kernel, Probed, Record, Reset, Run, StageSpan, Stored, Surroundings, VmaFlags,
     environment,
 };
 use crate::event::{Event, LOG_VERSION, Line, Plan, PlannedCell, Stage};
@@ -154,6 +154,7 @@ impl Record {
             resets: vec![],
             probes: vec![],
             alarms: vec![],
+            crashes: vec![],
             stages: vec![],
             started_ms: ms,
             ended_ms: None,
@@ -204,6 +205,7 @@ impl Record {
                 self.probes.push(Probed { step, guest, device, map, outcome });
             }
             Event::Alarm { console, class, line } => self.alarms.push(Alarm { console, class, line }),
+            Event::Crash { console, lines } => self.crashes.push(Crash { console, lines }),
             Event::CellEnded { end } => {
                 self.ended_ms = Some(ms);
                 self.end = Some(end);
