@@ -141,7 +141,11 @@ mod tests {
             assert_eq!(classify(line), class, "{line}");
         }
         assert_eq!(classify(b"\xff\xfe Kernel panic - not syncing: \xff"), Some(AlarmClass::Panic));
-        assert_eq!(classify("x blocked for more than INFO: task "), None, "the two parts the other way round");
+        assert_eq!(
+            classify("x blocked for more than INFO: task "),
+            None,
+            "the two parts the other way round"
+        );
     }
 
     #[test]

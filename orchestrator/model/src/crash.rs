@@ -59,6 +59,11 @@ struct Block {
 }
 
 impl Cutter {
+    /// Whether a line that is no alarm changes anything.
+    pub fn wants(&self, line: &[u8]) -> bool {
+        self.block.is_some() || line.windows(CUT_HERE.len()).any(|part| part == CUT_HERE.as_bytes())
+    }
+
     /// Takes the next line, with its class if it is an alarm; gives the lines of a crash that is whole.
     pub fn push(&mut self, line: &str, class: Option<AlarmClass>) -> Option<Vec<String>> {
         // One line, and what explains it or not is known after the run only.
@@ -110,6 +115,10 @@ impl Block {
         if self.fatal {
             return self.over && !class.is_some_and(AlarmClass::is_fatal);
         }
+        // A vCPU that is stuck says nothing, and others complain of something else.
+        if class.is_some_and(|class| !class.is_fatal() && self.class.is_some_and(|first| first != class)) {
+            return true;
+        }
         let text = message(line);
         let belongs = text.starts_with([' ', '\t'])
             || [TRACE, "Code: ", "---["].iter().any(|start| text.starts_with(start));
@@ -151,7 +160,10 @@ impl Crash {
             pc.or_else(|| Some(text.split_once(HYP_PLACE)?.1.split_once(">] ")?.1))
         });
         let trace = messages().skip_while(|text| !text.starts_with(TRACE)).skip(1);
-        let trace = trace.take_while(|text| text.starts_with([' ', '\t'])).map(str::trim_start);
+        // A call that never returns may be the last of its function; then the address after it is another's first.
+        let inside = |text: &&str| !text.contains("+0x0/");
+        let trace =
+            trace.take_while(|text| text.starts_with([' ', '\t'])).filter(inside).map(str::trim_start);
         let mut functions: Vec<String> = place.into_iter().chain(trace).filter_map(function).collect();
         functions.dedup();
         functions.retain(|function| !COMMON.contains(&function.as_str()));
@@ -180,7 +192,8 @@ fn function(entry: &str) -> Option<String> {
 /// Lines that tell least: general registers.
 pub fn is_registers(line: &str) -> bool {
     let text = message(line);
-    let register = text.strip_prefix('x').and_then(|rest| rest.split_once(':')).map(|(number, _)| number.trim());
+    let register =
+        text.strip_prefix('x').and_then(|rest| rest.split_once(':')).map(|(number, _)| number.trim());
     register.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
@@ -207,13 +220,15 @@ mod tests {
                     INFO: task y:2 blocked for more than 5 seconds.\nCall trace:\n g+0x1/0x2\nsomething else\nb";
         let found = cut(text);
         assert_eq!(found.iter().map(Vec::len).collect::<Vec<_>>(), [4, 3], "{found:?}");
-        let fingerprints: Vec<_> = found.iter().map(|lines| Crash::of(lines).unwrap().fingerprint()).collect();
+        let fingerprints: Vec<_> =
+            found.iter().map(|lines| Crash::of(lines).unwrap().fingerprint()).collect();
         assert_eq!(fingerprints, ["hung task in f", "hung task in g"]);
     }
 
     #[test]
     fn a_guest_that_survives_an_oops_goes_on_outside_of_it() {
-        let text = "Internal error: Oops: 1 [#1] SMP\n---[ end trace 0000000000000000 ]---\nnote: init exited\n";
+        let text =
+            "Internal error: Oops: 1 [#1] SMP\n---[ end trace 0000000000000000 ]---\nnote: init exited\n";
         assert_eq!(cut(text)[0].len(), 2);
         let text = "Internal error: Oops: 1 [#1] SMP\n---[ end trace 0000000000000000 ]---\n\
                     Kernel panic - not syncing: Oops: Fatal exception\nSMP: stopping secondary CPUs\n";

@@ -114,7 +114,7 @@ fn command(host: &Host) -> String {
         channels: Channels { qmp: "<qmp>", gdb: "<gdb>", console: "<console>", agent: "<agent>" },
         kernel: Path::new("<store>/Image"),
         initramfs: "<initramfs>",
-        kernel_arguments: &kernel_arguments("<nonce>"),
+        kernel_arguments: &kernel_arguments("<nonce>", &host.arguments),
         devices: &devices,
     }
     .arguments();

@@ -7,6 +7,7 @@ pub mod images;
 pub mod link;
 pub mod log;
 pub mod look;
+mod pulse;
 pub mod signals;
 pub mod slots;
 pub mod stages;

@@ -7,7 +7,7 @@ use std::{
 };
 
 /// Where the store keeps the unpacked kernel whose release begins with `release`: its image and its folder of modules.
-fn unpacked(place: &Place, release: &str) -> (PathBuf, PathBuf) {
+pub(crate) fn unpacked(place: &Place, release: &str) -> (PathBuf, PathBuf) {
     // A run sees to it that the kernels are there, and its command lines say where.
     let run = place.s2lab(["run", &scenario("inverted"), "--dry-run"]);
     assert_eq!(run.code, Some(0), "{}", run.stderr);

@@ -90,6 +90,8 @@ fn deadlines(row: &Row) -> Deadlines {
         store: LONG,
         look: LONG,
         shut_down: LONG,
+        silence: LONG,
+        stuck: LONG,
         ..Deadlines::default()
     };
     if let Within::After(deadline) = row.within {

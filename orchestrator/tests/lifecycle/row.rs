@@ -40,6 +40,8 @@ pub(crate) enum Deadline {
     Store,
     Look,
     ShutDown,
+    Silence,
+    Stuck,
 }
 
 impl std::fmt::Display for Deadline {
@@ -55,6 +57,8 @@ impl std::fmt::Display for Deadline {
             Self::Store => "store",
             Self::Look => "look",
             Self::ShutDown => "shut down",
+            Self::Silence => "silence",
+            Self::Stuck => "stuck",
         })
     }
 }
@@ -72,6 +76,8 @@ impl Deadline {
             Self::Store => &mut deadlines.store,
             Self::Look => &mut deadlines.look,
             Self::ShutDown => &mut deadlines.shut_down,
+            Self::Silence => &mut deadlines.silence,
+            Self::Stuck => &mut deadlines.stuck,
         }
     }
 }

@@ -41,7 +41,8 @@ pub(super) fn findings(record: &Record, looks: &[Decoded]) -> Vec<Finding> {
             Some(crash) => (fingerprint(crash, alarm), shown(&crash.lines)),
             None => (alarm.class.name().to_owned(), vec![alarm.line.clone()]),
         };
-        let finding = Finding::new(Weight::Kernel, format!("console of {}", alarm.console), "no alarm", found);
+        let finding =
+            Finding::new(Weight::Kernel, format!("console of {}", alarm.console), "no alarm", found);
         let known = |other: &Finding| other.what == finding.what && other.found == finding.found;
         if !findings.iter().any(known) {
             findings.push(finding.with(detail));

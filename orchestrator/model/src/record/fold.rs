@@ -1,8 +1,8 @@
 //! Events to records.
 
 use super::{
-    Alarm, Cell, Crash, Environment, Kernel, Probed, Record, Reset, Run, StageSpan, Stored, Surroundings, VmaFlags,
-    environment,
+    Alarm, Cell, Crash, Environment, Kernel, Probed, Record, Reset, Run, StageSpan, Stored, Surroundings,
+    VmaFlags, environment,
 };
 use crate::event::{Event, LOG_VERSION, Line, Plan, PlannedCell, Stage};
 use serde::Deserialize;
