@@ -2,7 +2,7 @@
 
 use crate::link::{Credentials, Incoming, Link, LinkError};
 use crate::parameters::{Parameters, ParametersError};
-use crate::port::{Port, PortError};
+use crate::port::{self, Port, PortError};
 use crate::root::Root;
 use crate::{guest, host, modules};
 use rustix::mount::{MountFlags, mount};
@@ -61,7 +61,7 @@ fn serve() -> Result<(), InitError> {
     let command_line = root.read("proc/cmdline").map_err(InitError::CommandLine)?;
     let parameters = Parameters::parse(&command_line)?;
     let failed_modules = modules::load_all(&root, &command_line);
-    let port = Port::open(&root)?;
+    let port = Port::open(&root, port::NAME)?;
     let Parameters { level, me, nonce } = parameters;
     let link = Arc::new(Link::new(me, nonce, port.clone()));
     link.notice(Notice::Hello(Hello {

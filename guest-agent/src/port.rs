@@ -9,7 +9,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Name of the port on both levels.
+/// Name of the agent's port on both levels.
 pub(crate) const NAME: &str = "s2lab";
 /// How long the port may take to appear once the modules are in.
 const APPEARS: Duration = Duration::from_secs(30);
@@ -21,8 +21,8 @@ const RETRY: Duration = Duration::from_millis(5);
 /// Why there is no port.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PortError {
-    #[error("no virtio-serial port named {NAME} within {} s (CONFIG_VIRTIO_PCI, CONFIG_VIRTIO_CONSOLE)", APPEARS.as_secs())]
-    Absent,
+    #[error("no virtio-serial port named {name} within {} s (CONFIG_VIRTIO_PCI, CONFIG_VIRTIO_CONSOLE)", APPEARS.as_secs())]
+    Absent { name: &'static str },
     #[error("cannot open {device}: {why}")]
     Open { device: String, why: Errno },
 }
@@ -33,13 +33,13 @@ pub(crate) enum PortError {
 pub(crate) struct Port(Arc<OwnedFd>);
 
 impl Port {
-    /// Waits for the port and opens it.
-    pub(crate) fn open(root: &Root) -> Result<Port, PortError> {
+    /// Waits for the port of that name and opens it.
+    pub(crate) fn open(root: &Root, name: &'static str) -> Result<Port, PortError> {
         let begin = Instant::now();
         let device = loop {
-            match find(root) {
+            match find(root, name) {
                 Some(device) => break device,
-                None if begin.elapsed() > APPEARS => return Err(PortError::Absent),
+                None if begin.elapsed() > APPEARS => return Err(PortError::Absent { name }),
                 None => std::thread::sleep(RETRY),
             }
         };
@@ -68,13 +68,13 @@ impl Port {
     }
 }
 
-/// `vportNpM` of the port with our name.
-fn find(root: &Root) -> Option<String> {
+/// `vportNpM` of the port with that name.
+fn find(root: &Root, wanted: &str) -> Option<String> {
     let ports = std::fs::read_dir(root.path("sys/class/virtio-ports")).ok()?;
     ports.flatten().find_map(|port| {
         let device = port.file_name().into_string().ok()?;
         let name = root.read(format!("sys/class/virtio-ports/{device}/name")).ok()?;
-        (name == NAME).then_some(device)
+        (name == wanted).then_some(device)
     })
 }
 
@@ -127,12 +127,18 @@ mod tests {
     fn the_port_is_found_by_its_name() {
         let folder = tempfile::tempdir().unwrap();
         let root = Root::fixture(folder.path());
-        assert_eq!(find(&root), None);
-        for (device, name) in [("vport1p1", "org.other\n"), ("vport2p1", "s2lab\n"), ("vport3p0", "")] {
+        assert_eq!(find(&root, NAME), None);
+        for (device, name) in [
+            ("vport1p1", "org.other\n"),
+            ("vport2p2", "s2lab-ssh\n"),
+            ("vport2p1", "s2lab\n"),
+            ("vport3p0", ""),
+        ] {
             let port = folder.path().join("sys/class/virtio-ports").join(device);
             std::fs::create_dir_all(&port).unwrap();
             std::fs::write(port.join("name"), name).unwrap();
         }
-        assert_eq!(find(&root).as_deref(), Some("vport2p1"));
+        assert_eq!(find(&root, NAME).as_deref(), Some("vport2p1"));
+        assert_eq!(find(&root, "s2lab-ssh").as_deref(), Some("vport2p2"));
     }
 }

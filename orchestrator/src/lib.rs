@@ -8,5 +8,6 @@ pub mod qemu;
 pub mod review;
 pub mod run;
 pub mod show;
+pub mod ssh;
 pub mod store;
 mod whole;

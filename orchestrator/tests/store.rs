@@ -74,6 +74,7 @@ async fn a_file_becomes_a_kernel() {
 
     let tree = dir.path().join("tree");
     fs::create_dir(&tree).unwrap();
+    fs::write(tree.join("modules.builtin"), "").unwrap();
     let error = store.image(&image, Some(&tree), &["vfio-pci"]).await.unwrap_err();
     assert!(matches!(&error, StoreError::NoModule { module, .. } if module == "vfio_pci"), "{error}");
     fs::write(tree.join("modules.builtin"), "kernel/drivers/vfio/pci/vfio-pci.ko\n").unwrap();

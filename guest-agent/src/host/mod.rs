@@ -6,6 +6,7 @@ mod qmp;
 mod reset;
 mod router;
 mod smaps;
+mod ssh;
 mod vmm;
 mod watch;
 
@@ -50,6 +51,7 @@ pub(crate) fn serve(agent: Agent, incoming: Incoming<Port>) -> Result<(), LinkEr
         Err(why) => fatal(why),
     });
     started.map_err(|why| LinkError::Stream { doing: "starting the reader of", why })?;
+    ssh::start(&agent.root, &agent.link)?;
     Host { agent: &agent, downlinks, guests: BTreeMap::new() }.answer_all(&requests)
 }
 

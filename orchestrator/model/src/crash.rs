@@ -72,19 +72,11 @@ impl Cutter {
             Some(block) if block.ends_before(line, class) => self.finish(),
             _ => None,
         };
-        match &mut self.block {
-            Some(block) => {
-                if block.take(line, class) {
-                    return self.finish();
-                }
-            }
-            None if class.is_some() || line.contains(CUT_HERE) => {
-                let mut block =
-                    Block { lines: vec![], class: None, fatal: false, traced: false, over: false };
-                block.take(line, class);
-                self.block = Some(block);
-            }
-            None => {}
+        if self.block.is_none() && (class.is_some() || line.contains(CUT_HERE)) {
+            self.block = Some(Block { lines: vec![], class: None, fatal: false, traced: false, over: false });
+        }
+        if self.block.as_mut().is_some_and(|block| block.take(line, class)) {
+            return self.finish();
         }
         done
     }

@@ -8,6 +8,7 @@ mod lint;
 mod list;
 mod report;
 mod run;
+mod shell;
 
 use crate::{
     lab::{Lab, LabError, Places},
@@ -75,6 +76,8 @@ enum Verb {
     List(list::Arguments),
     /// Show what a cell is made of: scenario, kernel, what is expected, QEMU's command line
     Explain(explain::Arguments),
+    /// A shell in a cell's host, with its guests running; the scenario's steps are not carried out
+    Shell(shell::Arguments),
     /// Check scenario files without booting anything
     Lint(lint::Arguments),
     /// Tell a run again, from its event log
@@ -177,6 +180,7 @@ pub fn main() -> ExitCode {
         Verb::Run(arguments) => run::run(&context, arguments),
         Verb::List(arguments) => list::list(&context, &arguments),
         Verb::Explain(arguments) => explain::explain(&context, &arguments),
+        Verb::Shell(arguments) => shell::shell(&context, arguments),
         Verb::Lint(arguments) => lint::lint(&context, &arguments),
         Verb::Report(arguments) => report::report(&context, &arguments),
         Verb::Check(arguments) => check::check(&context, &arguments),

@@ -234,6 +234,7 @@ async fn carry_out(
         launcher,
         interruption,
         deadlines: Deadlines::default(),
+        visit: None,
     };
     let human = arguments.format == Format::Human;
     let paint = context.paint();
@@ -317,7 +318,7 @@ async fn given_up(
 }
 
 /// Where the agent's source lies: the checkout that s2lab was built from.
-fn checkout() -> Result<PathBuf, Failure> {
+pub(super) fn checkout() -> Result<PathBuf, Failure> {
     let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("/"));
     if checkout.join("guest-agent/Cargo.toml").is_file() {
         return Ok(checkout.to_owned());

@@ -12,6 +12,8 @@ const FIRST_PORT: usize = 8;
 pub const HOST_CPUS: u32 = 2;
 /// Name of the virtio-serial port between s2lab and the host's agent.
 pub const AGENT_PORT: &str = "s2lab";
+/// Name of the virtio-serial port behind which the host's agent has sshd.
+pub const SSH_PORT: &str = "s2lab-ssh";
 
 /// Descriptors that QEMU inherits, by the numbers they have in it; `Fd` may be something else where nothing is started.
 #[derive(Debug, Clone, Copy)]
@@ -20,6 +22,7 @@ pub struct Channels<Fd = i32> {
     pub gdb: Fd,
     pub console: Fd,
     pub agent: Fd,
+    pub ssh: Fd,
 }
 
 /// One device of the scenario, behind a root port of its own: without one ivshmem has no reset method.
@@ -59,7 +62,7 @@ pub fn device_id(name: &str) -> String {
 
 impl<Fd: Display> HostMachine<'_, Fd> {
     pub fn arguments(&self) -> Vec<String> {
-        let Channels { qmp, gdb, console, agent } = &self.channels;
+        let Channels { qmp, gdb, console, agent, ssh } = &self.channels;
         let mut args = vec![];
         let mut add = |option: &str, value: String| args.extend([option.to_owned(), value]);
         add("-M", "virt,virtualization=on,gic-version=3,iommu=smmuv3,memory-backend=ram".into());
@@ -68,7 +71,7 @@ impl<Fd: Display> HostMachine<'_, Fd> {
         add("-smp", HOST_CPUS.to_string());
         add("-m", format!("{}M", self.ram_size >> 20));
         add("-object", shared_memory("ram", &self.ram, self.ram_size));
-        for (id, fd) in [("qmp", qmp), ("gdb", gdb), ("console", console), ("agent", agent)] {
+        for (id, fd) in [("qmp", qmp), ("gdb", gdb), ("console", console), ("agent", agent), ("ssh", ssh)] {
             add("-chardev", format!("socket,id={id},fd={fd}"));
         }
         add("-mon", "chardev=qmp,mode=control".into());
@@ -76,6 +79,7 @@ impl<Fd: Display> HostMachine<'_, Fd> {
         add("-serial", "chardev:console".into());
         add("-device", "virtio-serial-pci,id=agent-bus,addr=0x1".into());
         add("-device", format!("virtserialport,bus=agent-bus.0,chardev=agent,name={AGENT_PORT}"));
+        add("-device", format!("virtserialport,bus=agent-bus.0,chardev=ssh,name={SSH_PORT}"));
         for (index, device) in self.devices.iter().enumerate() {
             let (name, slot) = (device.name, FIRST_PORT + index);
             add("-object", shared_memory(&format!("bar-{name}"), &device.bar, device.bar_size));
@@ -117,7 +121,7 @@ mod tests {
             cpu: "neoverse-v1,pauth-impdef=on",
             ram_size: 1536 << 20,
             ram: 10,
-            channels: Channels { qmp: 11, gdb: 12, console: 13, agent: 14 },
+            channels: Channels { qmp: 11, gdb: 12, console: 13, agent: 14, ssh: 18 },
             kernel: Path::new("/store/Image"),
             initramfs: 15,
             kernel_arguments: "console=ttyAMA0",

@@ -75,6 +75,19 @@ impl Gdb {
         Ok(bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte)))
     }
 
+    /// Makes the connection usable after a call was dropped before its answer: what is still on its way is read past. The stub
+    /// answers `vMustReplyEmpty` with nothing, as nothing else that is asked here.
+    pub async fn resume_after_cancel(&mut self) -> Result<(), GdbError> {
+        let mut answer = self.ask("vMustReplyEmpty").await?;
+        while !answer.is_empty() {
+            let packet = timeout(self.deadline, self.packet()).await;
+            let silent = |_| GdbError::Silent { request: "vMustReplyEmpty".into(), deadline: self.deadline };
+            answer = packet.map_err(silent)??;
+        }
+        self.selected = None;
+        Ok(())
+    }
+
     async fn select(&mut self, vcpu: u32) -> Result<(), GdbError> {
         if self.selected == Some(vcpu) {
             return Ok(());

@@ -62,6 +62,8 @@ pub struct Machine {
     pub gdb: Gdb,
     pub console: UnixStream,
     pub agent: UnixStream,
+    /// To the host's sshd; non-blocking.
+    pub ssh: std::os::unix::net::UnixStream,
     pub ram: HostRam,
     pub bars: BTreeMap<String, SharedMemory>,
     pub arguments: Vec<String>,
@@ -76,6 +78,7 @@ impl Machine {
         let gdb = channel(&mut inherit)?;
         let console = channel(&mut inherit)?;
         let agent = channel(&mut inherit)?;
+        let ssh = pair(&mut inherit)?;
         let ram = share(&mut inherit, "ram", parts.host.memory.0)?;
         let mut bars = BTreeMap::new();
         for (name, device) in &parts.host.devices {
@@ -92,7 +95,7 @@ impl Machine {
             cpu: parts.cpu,
             ram_size: ram.1.size(),
             ram: ram.0,
-            channels: Channels { qmp: qmp.0, gdb: gdb.0, console: console.0, agent: agent.0 },
+            channels: Channels { qmp: qmp.0, gdb: gdb.0, console: console.0, agent: agent.0, ssh: ssh.0 },
             kernel: parts.kernel,
             initramfs: parts.initramfs.as_raw_fd(),
             kernel_arguments: parts.kernel_arguments,
@@ -127,6 +130,7 @@ impl Machine {
             gdb,
             console: console.1,
             agent: agent.1,
+            ssh: ssh.1,
             ram: HostRam { memory: ram.1, start: RAM_START },
             bars: bars.into_iter().map(|(name, (_, memory))| (name, memory)).collect(),
             arguments,
@@ -146,12 +150,17 @@ fn pci<'a>(name: &'a str, model: DeviceModel, (fd, memory): &(i32, SharedMemory)
 
 /// A socket pair: QEMU's end goes into `inherit`, its number and our end come back.
 fn channel(inherit: &mut Vec<OwnedFd>) -> Result<(i32, UnixStream), MachineError> {
+    let (number, ours) = pair(inherit)?;
+    Ok((number, UnixStream::from_std(ours).map_err(MachineError::Start)?))
+}
+
+fn pair(inherit: &mut Vec<OwnedFd>) -> Result<(i32, std::os::unix::net::UnixStream), MachineError> {
     let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(MachineError::Start)?;
     ours.set_nonblocking(true).map_err(MachineError::Start)?;
     let theirs = OwnedFd::from(theirs);
     let number = theirs.as_raw_fd();
     inherit.push(theirs);
-    Ok((number, UnixStream::from_std(ours).map_err(MachineError::Start)?))
+    Ok((number, ours))
 }
 
 /// Shared memory: a descriptor for QEMU goes into `inherit`.

@@ -2,12 +2,14 @@
 
 use super::{
     console::{Console, Heed},
+    diagnosis::diagnose,
     images::{Images, KernelFiles},
     link::{Heard, Link},
     log::EventLog,
     pulse::Pulse,
     stages::{Deadlines, Stages, Stop},
     steps::Hands,
+    visit::Visit,
 };
 use crate::qemu::{
     argv::RAM_START,
@@ -53,6 +55,8 @@ pub struct Shared<'a> {
     /// Where table pages are kept.
     pub raw: &'a Path,
     pub deadlines: Deadlines,
+    /// Who gets a shell in the host instead of the scenario's steps.
+    pub visit: Option<&'a Visit>,
 }
 
 /// Carries out a cell. Whatever happens, no process is left when this returns, and the log says how it ended.
@@ -94,7 +98,7 @@ async fn attempt(
         started = start(shared, planned, kernel, folder, nonce) => started?,
     };
     log.event(environment(shared.images, planned, kernel));
-    let Machine { mut process, mut qmp, mut gdb, console, agent, ram, bars, arguments } = machine;
+    let Machine { mut process, mut qmp, mut gdb, console, agent, ssh, ram, bars, arguments } = machine;
     write(folder, "qemu.args", arguments.join("\n").as_bytes())?;
     log.event(Event::HostRam { start: RAM_START, size: ram.memory.size() });
 
@@ -131,13 +135,23 @@ async fn attempt(
         },
     };
     let outcome = {
-        let mut work = pin!(hands.carry_out(stages));
+        let mut work = pin!(async {
+            hands.raise(stages).await?;
+            stages.enter(Stage::Steps);
+            match shared.visit {
+                Some(visit) => visit.receive(&ssh).await?,
+                None => hands.steps().await?,
+            }
+            stages.enter(Stage::ShutDown);
+            hands.shut_down().await
+        });
         tokio::select! {
             biased;
-            () = cancelled => Err(Stop::interrupted()),
+            () = &mut cancelled => Err(Stop::interrupted()),
             Some(stop) = troubles.recv() => Err(stop),
             done = &mut work => done,
-            stop = pulse.stopped(deadlines, &mut stalls) => Err(stop),
+            // A person in a shell may stop what they like.
+            stop = pulse.stopped(deadlines, &mut stalls), if shared.visit.is_none() => Err(stop),
             status = process.wait() => match timeout(deadlines.rest, work).await {
                 // What was said before the end was still on its way: all of it, or how a guest ended.
                 Ok(Err(stop)) if !matches!(stop.cause, StopCause::Lab | StopCause::Timeout) => Err(stop),
@@ -161,6 +175,19 @@ async fn attempt(
         Err(stop) => Err(explained(stop, &mut process, &mut qmp, deadlines).await),
         Ok(()) => Ok(()),
     };
+    if let Err(stop) = &outcome
+        && stop.cause != StopCause::Interrupted
+        && matches!(process.try_wait(), Ok(None))
+    {
+        // A host that did not come up has no sshd.
+        let ssh = Some(ssh).filter(|_| stages.current() > Stage::HostBoot);
+        let diagnosis = diagnose(&stop.what, &mut qmp, &mut gdb, ssh, deadlines.diagnosis);
+        tokio::select! {
+            () = cancelled => {}
+            // What cannot be written changes nothing of why the cell stopped.
+            text = diagnosis => drop(write(folder, "diagnosis.txt", text.as_bytes())),
+        }
+    }
     let killed = process.kill().await;
     // A guest's last words may explain its end.
     finish_task(&mut hearer, deadlines.rest).await;

@@ -21,7 +21,8 @@ use std::{
     process::Command,
 };
 
-/// Modules that the host needs: its agent's channel, and VFIO. Those that they depend on are found.
+/// Modules that the host needs: its agent's channel, and VFIO. Those that they depend on are found; on Debian's cloud kernels that
+/// makes 11 files for 6.1 and 4 for 6.12.
 const HOST_MODULES: [&str; 4] = ["virtio_pci", "virtio_console", "vfio_pci", "vfio_iommu_type1"];
 /// Modules that a guest needs: its agent's channel.
 const GUEST_MODULES: [&str; 2] = ["virtio_pci", "virtio_console"];

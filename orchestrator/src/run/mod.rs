@@ -2,6 +2,7 @@
 
 pub mod cell;
 pub mod console;
+mod diagnosis;
 pub mod folder;
 pub mod images;
 pub mod link;
@@ -12,6 +13,7 @@ pub mod signals;
 pub mod slots;
 pub mod stages;
 mod steps;
+pub mod visit;
 
 use crate::qemu::process::Launcher;
 use cell::Shared;
@@ -24,6 +26,7 @@ use slots::Slots;
 use stages::Deadlines;
 use std::{io, sync::Arc};
 use tokio::task::JoinSet;
+use visit::Visit;
 
 /// A run that is ready to begin.
 pub struct Run {
@@ -34,6 +37,8 @@ pub struct Run {
     pub launcher: Launcher,
     pub interruption: Interruption,
     pub deadlines: Deadlines,
+    /// Who gets a shell in the cells' hosts instead of their steps.
+    pub visit: Option<Arc<Visit>>,
 }
 
 impl Run {
@@ -87,8 +92,13 @@ impl Run {
             () = self.interruption.interrupted() => return Ok(()),
         };
         let raw = self.folder.raw();
-        let shared =
-            Shared { launcher: &self.launcher, images: &self.images, raw: &raw, deadlines: self.deadlines };
+        let shared = Shared {
+            launcher: &self.launcher,
+            images: &self.images,
+            raw: &raw,
+            deadlines: self.deadlines,
+            visit: self.visit.as_deref(),
+        };
         cell::run(&shared, cell, kernel, &folder, log, self.interruption.interrupted()).await;
         Ok(())
     }

@@ -43,6 +43,8 @@ pub struct Deadlines {
     pub boot_silence: Duration,
     /// After a stall or a hung task: what still goes on shows itself in this time. See [`super::pulse`].
     pub stuck: Duration,
+    /// All that is asked of a host after its cell has stopped early.
+    pub diagnosis: Duration,
     /// What an ended machine has said and nobody has read yet.
     pub rest: Duration,
 }
@@ -66,6 +68,7 @@ impl Default for Deadlines {
             silence: seconds(20),
             boot_silence: seconds(20),
             stuck: seconds(6),
+            diagnosis: seconds(5),
             rest: seconds(2),
         }
     }

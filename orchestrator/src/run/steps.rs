@@ -52,8 +52,8 @@ pub(super) struct Hands<'a> {
 }
 
 impl Hands<'_> {
-    /// The whole life of the machine, up to the host's final record.
-    pub(super) async fn carry_out(&mut self, stages: &mut Stages) -> Result<(), Stop> {
+    /// From power-on to guests that answer.
+    pub(super) async fn raise(&mut self, stages: &mut Stages) -> Result<(), Stop> {
         stages.enter(Stage::HostBoot);
         self.boot().await?;
         stages.enter(Stage::Bind);
@@ -63,8 +63,12 @@ impl Hands<'_> {
         for (name, guest) in &scenario.guests {
             self.start_guest(name, guest).await?;
         }
-        stages.enter(Stage::Steps);
-        for (index, step) in scenario.steps.iter().enumerate() {
+        Ok(())
+    }
+
+    /// What the scenario says.
+    pub(super) async fn steps(&mut self) -> Result<(), Stop> {
+        for (index, step) in self.planned.scenario.steps.iter().enumerate() {
             match step {
                 Step::Store(step) => self.store(index, step).await?,
                 Step::Look(step) => self.look(index, step).await?,
@@ -72,8 +76,7 @@ impl Hands<'_> {
                 Step::Probe(step) => self.probe(index, step).await?,
             }
         }
-        stages.enter(Stage::ShutDown);
-        self.shut_down().await
+        Ok(())
     }
 
     async fn boot(&mut self) -> Result<(), Stop> {
@@ -283,7 +286,8 @@ impl Hands<'_> {
         Ok(())
     }
 
-    async fn shut_down(&mut self) -> Result<(), Stop> {
+    /// Ends the guests, up to the host's final record.
+    pub(super) async fn shut_down(&mut self) -> Result<(), Stop> {
         for guest in self.planned.scenario.guests.keys() {
             let request = Request::StopGuest { guest: guest.clone() };
             match self.ask(&Peer::Host, request, "stop a guest", self.deadlines.shut_down).await? {

@@ -1,4 +1,4 @@
-//! The emulated host's user land: QEMU, ssh and exactly the libraries they need, as one archive.
+//! The emulated host's user land: QEMU, ssh, a shell and exactly the libraries they need, as one archive.
 //!
 //! An emulated CPU unpacks it at every boot, so every megabyte costs time.
 
@@ -18,11 +18,19 @@ use std::{
     path::{Path, PathBuf},
 };
 
-const PACKAGES: [&str; 2] = ["qemu-system-arm", "dropbear-bin"];
+const PACKAGES: [&str; 3] = ["qemu-system-arm", "dropbear-bin", "busybox-static"];
 const QEMU: &str = "usr/bin/qemu-system-aarch64";
 /// Besides the programs: glibc loads libgcc_s by itself when a thread ends by `pthread_exit` (glibc 2.36,
 /// `sysdeps/nptl/libc_start_call_main.h` and `misc/unwind-link.c`).
-const CONTENT: [&str; 3] = [QEMU, "usr/sbin/dropbear", "usr/lib/aarch64-linux-gnu/libgcc_s.so.1"];
+const CONTENT: [&str; 4] =
+    [QEMU, "usr/sbin/dropbear", "usr/bin/busybox", "usr/lib/aarch64-linux-gnu/libgcc_s.so.1"];
+/// Its shell finds its other applets by itself (FEATURE_SH_STANDALONE). They get no names of their own: the kernel would find
+/// a `/sbin/modprobe` then, and start it while it boots.
+const SHELL: (&str, &str) = ("usr/bin/sh", "busybox");
+/// dropbear keeps its host key in the first, `root` is at home in the second.
+const FOLDERS: [&str; 3] = ["etc", "etc/dropbear", "root"];
+/// Who may log in: `root`, with a blank password.
+const USERS: (&str, &[u8]) = ("etc/passwd", b"root::0:0:root:/root:/bin/sh\n");
 /// The loader's default folders on Debian's arm64.
 const LIBRARIES: [&str; 2] = ["usr/lib/aarch64-linux-gnu", "usr/lib"];
 const ARCHIVE: &str = "userland.cpio";
@@ -31,17 +39,22 @@ const ARCHIVE: &str = "userland.cpio";
 struct Inputs<'a> {
     debs: &'a [Deb],
     content: &'a [&'a str],
+    /// And what is in it beside the packages' files.
+    folders: &'a [&'a str],
+    shell: (&'a str, &'a str),
+    users: (&'a str, &'a [u8]),
 }
 
 impl Store {
     pub(crate) fn userland_blocking(&self) -> Result<Userland> {
-        let what = "the emulated host's user land";
+        // What was found is remembered by this name: other packages are another question.
+        let what = &format!("the emulated host's user land of {}", PACKAGES.join(", "));
         let scope = Scope::new(&suites::ALL, &["arm64"])?;
         let debs = self.apt.resolve(what, &scope, |apt| apt.closure(&PACKAGES.map(str::to_owned)))?;
         let entry = self.entries.get(
             "userland",
             "arm64",
-            &Inputs { debs: &debs, content: &CONTENT },
+            &Inputs { debs: &debs, content: &CONTENT, folders: &FOLDERS, shell: SHELL, users: USERS },
             |building| make(building, &debs, &self.apt.fetch(what, &scope, &debs)?),
         )?;
         Ok(Userland {
@@ -71,9 +84,9 @@ fn make(building: &mut Building, debs: &[Deb], files: &[PathBuf]) -> Result<()> 
     Ok(())
 }
 
-/// Links into `/usr`, the folders, the files.
+/// The folders, links into `/usr`, the files; the shell and its user.
 fn pack(root: &Path, closure: &BTreeMap<String, String>, out: &mut Vec<u8>) -> Result<()> {
-    let mut folders = BTreeSet::new();
+    let mut folders = BTreeSet::from(FOLDERS);
     for place in closure.keys() {
         for (at, _) in place.match_indices('/') {
             folders.insert(&place[..at]);
@@ -88,7 +101,9 @@ fn pack(root: &Path, closure: &BTreeMap<String, String>, out: &mut Vec<u8>) -> R
     let folders = folders.iter().map(|f| (*f, Node::Directory { mode: 0o755 }));
     let links = targets.iter().map(|(name, target)| (*name, Node::Link { target }));
     let files = contents.iter().map(|(place, data)| (*place, Node::File { mode: 0o755, data }));
-    initramfs::append(out, folders.chain(links).chain(files))
+    let made =
+        [(SHELL.0, Node::Link { target: SHELL.1 }), (USERS.0, Node::File { mode: 0o644, data: USERS.1 })];
+    initramfs::append(out, folders.chain(links).chain(files).chain(made))
         .map_err(StoreError::io("cannot write", "the user land's archive"))
 }
 

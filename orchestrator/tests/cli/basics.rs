@@ -8,7 +8,7 @@ fn help() {
     let mut session = home.session();
     assert_eq!(session.s2lab(&[]).status.code(), Some(2));
     session.s2lab(&["--help"]);
-    for verb in ["run", "list", "explain", "lint", "report", "check", "accept"] {
+    for verb in ["run", "list", "explain", "shell", "lint", "report", "check", "accept"] {
         session.s2lab(&[verb, "--help"]);
     }
     session.check("help");

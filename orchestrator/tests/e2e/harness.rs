@@ -34,13 +34,18 @@ impl Place {
 
     /// Starts s2lab in the checkout, where the shipped lab folder is.
     pub(crate) fn start<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Child {
+        self.command(arguments).spawn().unwrap()
+    }
+
+    fn command<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_s2lab"));
         command.args(arguments).current_dir(checkout()).env_clear();
         command.envs(KEPT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
         command.env("XDG_STATE_HOME", self.state.path()).stdin(Stdio::null());
         // Files, not pipes: nobody has to empty them while it runs.
         let file = |name| fs::File::create(self.state.path().join(name)).unwrap();
-        command.stdout(file("stdout")).stderr(file("stderr")).spawn().unwrap()
+        command.stdout(file("stdout")).stderr(file("stderr"));
+        command
     }
 
     pub(crate) fn finish(&self, mut child: Child) -> Done {
@@ -61,6 +66,18 @@ impl Place {
     pub(crate) fn s2lab<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Done {
         let child = self.start(arguments);
         self.finish(child)
+    }
+
+    /// As [`Place::s2lab`], with `stdin` on its stdin.
+    pub(crate) fn s2lab_with<S: AsRef<OsStr>>(
+        &self,
+        arguments: impl IntoIterator<Item = S>,
+        stdin: &str,
+    ) -> Done {
+        let path = self.state.path().join("stdin");
+        fs::write(&path, stdin).unwrap();
+        let mut command = self.command(arguments);
+        self.finish(command.stdin(fs::File::open(path).unwrap()).spawn().unwrap())
     }
 
     /// The folder of the newest run.

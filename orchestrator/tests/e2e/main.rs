@@ -7,4 +7,5 @@ mod harness;
 mod interrupted;
 mod kernels;
 mod scenarios;
+mod shell;
 mod shipped;

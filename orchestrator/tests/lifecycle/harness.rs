@@ -67,7 +67,8 @@ async fn carry_out(row: &Row, folder: &Path) -> Result<JudgedCell, Box<dyn Error
         cells: vec![planned.clone()],
     }));
     let launcher = Launcher::start()?;
-    let shared = Shared { launcher: &launcher, images: &images, raw: &raw, deadlines: deadlines(row) };
+    let shared =
+        Shared { launcher: &launcher, images: &images, raw: &raw, deadlines: deadlines(row), visit: None };
     let kernel = images.kernel(KERNEL).ok_or("no kernel")?;
     cell::run(&shared, &planned, kernel, folder, log.cell(&planned.key), std::future::pending()).await;
     log.event(Event::RunEnded);
@@ -92,6 +93,8 @@ fn deadlines(row: &Row) -> Deadlines {
         shut_down: LONG,
         silence: LONG,
         stuck: LONG,
+        // The scripted host has no sshd.
+        diagnosis: Duration::from_millis(500),
         ..Deadlines::default()
     };
     if let Within::After(deadline) = row.within {

@@ -63,6 +63,7 @@ async fn carry_out(folder: &Path) -> Result<(), Box<dyn Error>> {
         launcher: Launcher::start()?,
         interruption,
         deadlines: Deadlines::default(),
+        visit: None,
     };
     run.carry_out(cells, 1, |_| ()).await?;
     writer.finish().await?;

@@ -1,0 +1,142 @@
+//! `s2lab shell`: a cell's host with its guests, and a shell in it.
+
+use super::{
+    Context, Failure, complain,
+    run::{self, KernelArguments, Planned, planned},
+};
+use crate::{
+    qemu::process::Launcher,
+    run::{
+        Run, folder::RunFolder, images::Images, log::EventLog, signals::Interruption, slots::Slots,
+        stages::Deadlines, visit::Visit,
+    },
+    show::progress::{Display, Mode},
+    ssh::Exit,
+    store::{Store, StoreError},
+};
+use clap::Args;
+use s2lab_model::{
+    event::{CellEnd, Event, Line, PlannedCell},
+    verdict::Interrupt,
+};
+use std::sync::{Arc, OnceLock};
+
+/// What a shell says of a command that a signal ended: this and the signal's number (POSIX 2.8.2).
+const SIGNALLED: u8 = 128;
+/// Numbers of the signals that end programs (Linux, include/uapi/asm-generic/signal.h).
+const SIGNALS: [(&str, u8); 8] =
+    [("HUP", 1), ("INT", 2), ("QUIT", 3), ("ABRT", 6), ("KILL", 9), ("SEGV", 11), ("PIPE", 13), ("TERM", 15)];
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// A scenario, a key SCENARIO@KERNEL, or a scenario file; it must come to one cell
+    #[arg(value_name = "KEY|FILE", required = true)]
+    what: String,
+    #[command(flatten)]
+    kernels: KernelArguments,
+    /// Do not touch the network: what is not in the store is an error
+    #[arg(long)]
+    offline: bool,
+}
+
+pub(super) fn shell(context: &Context, arguments: Arguments) -> Result<u8, Failure> {
+    let lab = context.lab()?;
+    let Planned { kernels, images, cells } =
+        planned(&lab, std::slice::from_ref(&arguments.what), &arguments.kernels)?;
+    let [cell] = <[PlannedCell; 1]>::try_from(cells).map_err(|cells| {
+        let keys: Vec<_> = cells.iter().map(|cell| cell.key.as_str()).collect();
+        Failure::Usage {
+            message: format!("`{}` is {} cells, and a shell is in one", arguments.what, keys.len()),
+            hint: Some(format!("one of {}", keys.join(", "))),
+        }
+    })?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(Failure::io("cannot start"))?;
+    let code = runtime.block_on(async {
+        let interruption = Interruption::listen().map_err(Failure::io("cannot listen for signals"))?;
+        let interrupted =
+            || interruption.signal().map_or(super::LAB, |signal| Interrupt::of_signal(signal).exit());
+        let mode = if context.common.quiet { Mode::Quiet } else { Mode::Lines };
+        let display = Arc::new(Display::new(mode, interruption.clone()));
+        let places = context.places()?;
+        let checkout = run::checkout()?;
+        let store = Store::open(&places.cache, arguments.offline, display)?;
+        let cells = std::slice::from_ref(&cell);
+        let images = match Images::gather(&store, &kernels, &images, cells, &checkout).await {
+            Err(StoreError::Cancelled) => return Ok(interrupted()),
+            images => images?,
+        };
+        // No run: nothing is judged, `report` must not find it, and it stays only if something is to be read in it.
+        let place = places.state.join("shells").join(std::process::id().to_string());
+        let unusable = |source| Failure::Io { what: format!("cannot write in {}", place.display()), source };
+        match std::fs::remove_dir_all(&place) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(unusable(error)),
+            _ => {}
+        }
+        let folder =
+            RunFolder::create(&places.state, Some(&place), jiff::Timestamp::now()).map_err(unusable)?;
+        let stopped = Arc::new(OnceLock::new());
+        let (log, writer) = log(&folder, Arc::clone(&stopped), mode == Mode::Quiet).map_err(unusable)?;
+        let visit = Arc::new(Visit::default());
+        let run = Run {
+            folder: folder.clone(),
+            log,
+            images,
+            slots: Slots::of_machine(&places.cache).map_err(Failure::io("cannot use the cache"))?,
+            launcher: Launcher::start().map_err(Failure::io("cannot start"))?,
+            interruption: interruption.clone(),
+            deadlines: Deadlines::default(),
+            visit: Some(Arc::clone(&visit)),
+        };
+        let logs = folder.cell_path(&cell.key);
+        run.carry_out(vec![cell], 1, |_| ()).await.map_err(Failure::io("the cell"))?;
+        writer.finish().await.map_err(Failure::io("cannot write the event log"))?;
+        if let Some(what) = stopped.get() {
+            complain(&format!("{what}; see {}", logs.display()));
+        } else if let Err(error) = std::fs::remove_dir_all(&place) {
+            complain(&format!("cannot remove {}: {error}", place.display()));
+        }
+        Ok(visit.exit().map_or_else(interrupted, code))
+    });
+    // A thread that waits for somebody to read stdout keeps nobody waiting.
+    runtime.shutdown_background();
+    code
+}
+
+/// The event log, which tells the stages on stderr and keeps why the cell stopped.
+fn log(
+    folder: &RunFolder,
+    stopped: Arc<OnceLock<String>>,
+    quiet: bool,
+) -> std::io::Result<(EventLog, crate::run::log::Writer)> {
+    EventLog::create(&folder.events(), move |line: &Line, _: &str| match &line.event {
+        Event::StageStarted { stage } if !quiet => complain(&stage.to_string()),
+        Event::CellEnded { end: CellEnd::Stopped { what, .. } } => drop(stopped.set(what.clone())),
+        _ => {}
+    })
+}
+
+/// What to exit with after such a shell.
+fn code(exit: &Exit) -> u8 {
+    match exit {
+        Exit::Code(code) => u8::try_from(*code).unwrap_or(u8::MAX),
+        Exit::Signal(name) => {
+            SIGNALLED + SIGNALS.iter().find(|(known, _)| known == name).map_or(0, |(_, number)| *number)
+        }
+        Exit::Left => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exit_codes_are_a_shells() {
+        assert_eq!(code(&Exit::Code(7)), 7);
+        assert_eq!(code(&Exit::Code(300)), 255);
+        assert_eq!(code(&Exit::Signal("KILL".into())), 137);
+        assert_eq!(code(&Exit::Signal("odd".into())), 128);
+        assert_eq!(code(&Exit::Left), 0);
+    }
+}

@@ -1,0 +1,136 @@
+//! What is asked of a host whose cell has stopped early, while it still runs: for whoever has to find out why. It decides
+//! nothing.
+
+use crate::{
+    qemu::{
+        argv::HOST_CPUS,
+        gdb::{Gdb, GdbError},
+        qmp::{Qmp, QmpError},
+    },
+    ssh::Ssh,
+};
+use s2lab_model::escape::bounded;
+use std::{
+    fmt::{Display, Write},
+    os::unix::net::UnixStream,
+    time::{Duration, Instant},
+};
+use tokio::time::timeout;
+
+/// Most lines of one answer, and the longest, characters.
+const MAX_LINES: usize = 1000;
+const MAX_LINE: usize = 400;
+/// What is read of every vCPU: where it is, and what the hypervisor's half of it is set to.
+const REGISTERS: [&str; 6] = ["pc", "cpsr", "HCR_EL2", "VTTBR_EL2", "ESR_EL2", "FAR_EL2"];
+/// What the host is asked, the most telling first: the answers end with the first that does not come.
+const COMMANDS: [&str; 5] = [
+    "dmesg | tail -n 200",
+    "ps -o pid,ppid,stat,rss,args",
+    "for p in /proc/[0-9]*; do read name < $p/comm; case $name in qemu-*) \
+     for t in $p/task/*; do echo \"$t $(cat $t/comm)\"; cat $t/stack; done;; esac; done",
+    "cat /proc/meminfo",
+    "ls -l /sys/bus/pci/devices /sys/bus/pci/drivers/vfio-pci",
+];
+
+/// Everything that can be learnt in `deadline`, as text. Without `ssh` the host is not asked.
+pub(super) async fn diagnose(
+    why: &str,
+    qmp: &mut Qmp,
+    gdb: &mut Gdb,
+    ssh: Option<UnixStream>,
+    deadline: Duration,
+) -> String {
+    let mut text = String::new();
+    section(&mut text, "why the cell stopped", why);
+    let begin = Instant::now();
+    let asked = async {
+        if let Err(error) = registers(&mut text, qmp, gdb).await {
+            section(&mut text, "registers", &format!("not all of them: {error}"));
+        }
+        if let Some(ssh) = ssh
+            && let Err(error) = commands(&mut text, ssh, deadline.saturating_sub(begin.elapsed())).await
+        {
+            section(&mut text, "the host", &format!("not all of it: {error}"));
+        }
+    };
+    if timeout(deadline, asked).await.is_err() {
+        section(&mut text, "the rest", &format!("did not come in {deadline:?}"));
+    }
+    text
+}
+
+#[derive(Debug, thiserror::Error)]
+enum RegistersError {
+    #[error(transparent)]
+    Qmp(#[from] QmpError),
+    #[error(transparent)]
+    Gdb(#[from] GdbError),
+}
+
+/// QEMU's view, which needs nothing of the host.
+async fn registers(text: &mut String, qmp: &mut Qmp, gdb: &mut Gdb) -> Result<(), RegistersError> {
+    let status = qmp.execute(qapi::qmp::query_status {}).await?;
+    section(text, "QEMU", &format!("{:?}", status.status));
+    qmp.execute(qapi::qmp::stop {}).await?;
+    gdb.resume_after_cancel().await?;
+    for vcpu in 0..HOST_CPUS {
+        let mut line = format!("vCPU {vcpu}");
+        for name in REGISTERS {
+            let value = gdb.register(vcpu, name).await?;
+            // Writing to a String cannot fail.
+            let _ = write!(line, " {name} {value:#x}");
+        }
+        section(text, "registers", &line);
+    }
+    if status.running {
+        qmp.execute(qapi::qmp::cont {}).await?;
+    }
+    Ok(())
+}
+
+async fn commands(
+    text: &mut String,
+    ssh: UnixStream,
+    deadline: Duration,
+) -> Result<(), crate::ssh::SshError> {
+    let begin = Instant::now();
+    let left = || deadline.saturating_sub(begin.elapsed());
+    let ssh = Ssh::connect(ssh, left()).await?;
+    for command in COMMANDS {
+        let output = ssh.exec(command, vec![], left()).await?;
+        section(text, format!("$ {command}"), &String::from_utf8_lossy(&output.stdout));
+        if !output.stderr.is_empty() {
+            section(text, format!("$ {command}, stderr"), &String::from_utf8_lossy(&output.stderr));
+        }
+    }
+    Ok(())
+}
+
+/// The last lines of `body` under a title. It comes from a host that may be hostile.
+fn section(text: &mut String, title: impl Display, body: &str) {
+    let _ = writeln!(text, "[{}]", bounded(&title.to_string(), MAX_LINE));
+    let lines: Vec<_> = body.lines().collect();
+    let left_out = lines.len().saturating_sub(MAX_LINES);
+    if left_out > 0 {
+        let _ = writeln!(text, "  ({left_out} lines before are left out)");
+    }
+    for line in lines.into_iter().skip(left_out) {
+        let _ = writeln!(text, "  {}", bounded(line, MAX_LINE));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hostile_host_neither_steers_nor_floods() {
+        let mut text = String::new();
+        let flood = format!("first\n{}\x1b[2J last {}\n", "x\n".repeat(5000), "y".repeat(10_000));
+        section(&mut text, "$ dmesg", &flood);
+        assert!(text.starts_with("[$ dmesg]\n  (4002 lines before are left out)\n  x\n"), "{text}");
+        assert!(!text.contains('\x1b') && text.contains("\\u{1b}[2J last y"));
+        assert!(text.lines().all(|line| line.len() <= MAX_LINE + 2));
+        assert_eq!(text.lines().count(), MAX_LINES + 2);
+    }
+}

@@ -1,0 +1,164 @@
+//! ssh into a host, on any connected stream: commands, files, a shell for a person.
+//!
+//! libssh2 is not thread-safe, and `Channel::drop` of ssh2 0.9.6 frees without the session's lock. So one OS thread owns
+//! the session and does one thing after another; the session never blocks, the thread sleeps in poll(2) until a deadline.
+
+mod session;
+mod terminal;
+
+pub use session::{Exit, Output};
+pub use terminal::{RawMode, Size, restore, size};
+
+use session::Job;
+use std::{
+    fmt, io,
+    net::Shutdown,
+    os::{fd::OwnedFd, unix::net::UnixStream},
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
+use tokio::sync::oneshot;
+
+/// Most that is kept of each output of a command, bytes.
+pub const MAX_OUTPUT: usize = 1 << 20;
+
+#[derive(Debug, thiserror::Error)]
+pub enum SshError {
+    #[error("{doing} was not done in {deadline:?}")]
+    Silent { doing: String, deadline: Duration },
+    /// The connection is over.
+    #[error("{doing}: the ssh connection is lost: {why}")]
+    Lost { doing: String, why: String },
+    /// The other side does not do it; the connection goes on.
+    #[error("{doing}: sshd refuses: {why}")]
+    Refused { doing: String, why: String },
+    #[error("{doing}: {exit}: {stderr}")]
+    Command { doing: String, exit: Exit, stderr: String },
+    #[error("{doing}: {source}")]
+    Local { doing: &'static str, source: io::Error },
+}
+
+/// What a person's shell is connected to.
+pub struct Shell {
+    /// The kind of the terminal ($TERM) and its size; without it the shell takes its commands from a pipe.
+    pub terminal: Option<(String, Size)>,
+    pub input: OwnedFd,
+    pub output: Box<dyn io::Write + Send>,
+    pub errors: Box<dyn io::Write + Send>,
+    /// Readable when the terminal's size has changed.
+    pub resized: UnixStream,
+}
+
+/// A connection that is logged in. Dropping it ends it, and a call that is dropped before its end ends it too: what the other
+/// side would still say to it could not be told from the next answer.
+pub struct Ssh {
+    jobs: mpsc::Sender<Job>,
+    stream: UnixStream,
+}
+
+impl fmt::Debug for Ssh {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Ssh")
+    }
+}
+
+impl Ssh {
+    /// Greets and logs in as root with a blank password, all of it within `deadline`.
+    pub async fn connect(stream: UnixStream, deadline: Duration) -> Result<Self, SshError> {
+        let local = |doing| move |source| SshError::Local { doing, source };
+        stream.set_nonblocking(true).map_err(local("cannot use the ssh stream"))?;
+        let ours = stream.try_clone().map_err(local("cannot use the ssh stream"))?;
+        let (jobs, queue) = mpsc::channel();
+        let (ready, connected) = oneshot::channel();
+        let until = Until::new(deadline);
+        let thread = thread::Builder::new().name("ssh".into());
+        let started = thread.spawn(move || session::run(stream, until, ready, &queue));
+        started.map_err(local("cannot start the thread for ssh"))?;
+        let ssh = Self { jobs, stream: ours };
+        ssh.answer("the ssh handshake", connected).await?;
+        Ok(ssh)
+    }
+
+    /// Runs `command` in the user's shell with `stdin`. What it says beyond [`MAX_OUTPUT`] is read and dropped.
+    ///
+    /// # Errors
+    /// When the command is not over within `deadline`, the connection is.
+    pub async fn exec(&self, command: &str, stdin: Vec<u8>, deadline: Duration) -> Result<Output, SshError> {
+        let (done, answer) = oneshot::channel();
+        let job = Job::Exec { command: command.into(), stdin, until: Until::new(deadline), done };
+        self.ask(job, command, answer).await
+    }
+
+    /// The first `limit` bytes of a file, [`MAX_OUTPUT`] at most.
+    pub async fn read_file(&self, path: &str, limit: usize, deadline: Duration) -> Result<Vec<u8>, SshError> {
+        let limit = limit.min(MAX_OUTPUT);
+        let quoted = path.replace('\'', r"'\''");
+        let output = self.exec(&format!("head -c {limit} -- '{quoted}'"), vec![], deadline).await?;
+        match output.exit {
+            Exit::Code(0) => Ok(output.stdout),
+            exit => Err(SshError::Command {
+                doing: format!("reading {path}"),
+                exit,
+                stderr: String::from_utf8_lossy(&output.stderr).trim_end().into(),
+            }),
+        }
+    }
+
+    /// A shell, for as long as its user wants.
+    pub async fn shell(&self, shell: Shell) -> Result<Exit, SshError> {
+        let (done, answer) = oneshot::channel();
+        self.ask(Job::Shell { shell, done }, "the shell", answer).await
+    }
+
+    async fn ask<T>(
+        &self,
+        job: Job,
+        doing: &str,
+        answer: oneshot::Receiver<Result<T, SshError>>,
+    ) -> Result<T, SshError> {
+        // If the thread is gone, so is the answer's sender.
+        let _ = self.jobs.send(job);
+        self.answer(doing, answer).await
+    }
+
+    async fn answer<T>(
+        &self,
+        doing: &str,
+        answer: oneshot::Receiver<Result<T, SshError>>,
+    ) -> Result<T, SshError> {
+        let mut cancel = Cancel { stream: &self.stream, armed: true };
+        let answer = answer.await;
+        cancel.armed = false;
+        answer
+            .unwrap_or_else(|_| Err(SshError::Lost { doing: doing.into(), why: "it was over before".into() }))
+    }
+}
+
+/// Ends the connection when the call that it guards is dropped.
+struct Cancel<'a> {
+    stream: &'a UnixStream,
+    armed: bool,
+}
+
+impl Drop for Cancel<'_> {
+    fn drop(&mut self) {
+        if self.armed {
+            // It fails only if the connection has ended already.
+            let _ = self.stream.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+/// A deadline that remembers how long it was.
+#[derive(Debug, Clone, Copy)]
+struct Until {
+    end: Instant,
+    deadline: Duration,
+}
+
+impl Until {
+    fn new(deadline: Duration) -> Self {
+        Self { end: Instant::now() + deadline, deadline }
+    }
+}

@@ -1,0 +1,376 @@
+//! The thread that owns an ssh session.
+
+use super::{MAX_OUTPUT, Shell, SshError, Until, terminal};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    fd::AsFd,
+    io::Errno,
+};
+use ssh2::{BlockDirections, Channel, ErrorCode, MethodType, Session};
+use std::{
+    fmt,
+    io::{self, Read, Write},
+    os::unix::net::UnixStream,
+    sync::mpsc,
+    time::{Duration, Instant},
+};
+use tokio::sync::oneshot;
+
+/// Who logs in, without a password.
+const USER: &str = "root";
+/// What is agreed on: the cheapest for an emulated CPU, and a host key that dropbear makes in a moment.
+const METHODS: [(MethodType, &str); 2] = [
+    (MethodType::Kex, "curve25519-sha256,curve25519-sha256@libssh.org"),
+    (MethodType::HostKey, "ssh-ed25519"),
+];
+/// How long opening and closing a shell may take.
+const SHELL: Duration = Duration::from_secs(20);
+/// Bytes that pass at a time.
+const CHUNK: usize = 32 * 1024;
+/// Three times Ctrl-] (0x1d) in a row leaves a shell whose host does not answer any more.
+const LEAVE: u8 = 0x1d;
+const LEAVE_TIMES: usize = 3;
+/// `LIBSSH2_ERROR_EAGAIN` (libssh2.h).
+const AGAIN: ErrorCode = ErrorCode::Session(-37);
+/// After these codes of libssh2.h the session is of no use: SOCKET_SEND, SOCKET_DISCONNECT, PROTO, DECRYPT, SOCKET_RECV.
+const FATAL: [i32; 5] = [-7, -13, -14, -12, -43];
+
+/// How a command ended. libssh2 tells no difference between a command that ended with 0 and a channel that closed without any
+/// status; dropbear and OpenSSH always send one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Exit {
+    Code(i32),
+    /// The signal's name without `SIG`.
+    Signal(String),
+    /// The person left the shell.
+    Left,
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Exit::Code(code) => write!(f, "exit code {code}"),
+            Exit::Signal(signal) => write!(f, "killed by SIG{signal}"),
+            Exit::Left => f.write_str("left"),
+        }
+    }
+}
+
+/// What a command has said and how it ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Output {
+    pub stdout: Vec<u8>,
+    pub stderr: Vec<u8>,
+    /// Bytes of both that were not kept.
+    pub dropped: u64,
+    pub exit: Exit,
+}
+
+pub(super) enum Job {
+    Exec { command: String, stdin: Vec<u8>, until: Until, done: oneshot::Sender<Result<Output, SshError>> },
+    Shell { shell: Shell, done: oneshot::Sender<Result<Exit, SshError>> },
+}
+
+/// The thread's life. An answer that nobody waits for any more is dropped.
+pub(super) fn run(
+    stream: UnixStream,
+    until: Until,
+    ready: oneshot::Sender<Result<(), SshError>>,
+    jobs: &mpsc::Receiver<Job>,
+) {
+    let mut owner = match Owner::connect(stream, until) {
+        Ok(owner) => owner,
+        Err(error) => return drop(ready.send(Err(error))),
+    };
+    if ready.send(Ok(())).is_err() {
+        return;
+    }
+    while let Ok(job) = jobs.recv() {
+        let over = match job {
+            Job::Exec { command, stdin, until, done } => tell(done, owner.exec(&command, &stdin, until)),
+            Job::Shell { shell, done } => tell(done, owner.shell(shell)),
+        };
+        // What comes after gets no answer, which says that the connection is over.
+        if over {
+            break;
+        }
+    }
+    // At most one packet, and if it does not fit, the stream's end says the same.
+    let _ = owner.session.disconnect(None, "over", None);
+}
+
+/// Answers; says whether the connection is over. After a deadline libssh2 is in the middle of something, for good.
+fn tell<T>(done: oneshot::Sender<Result<T, SshError>>, answer: Result<T, SshError>) -> bool {
+    let over =
+        matches!(answer, Err(SshError::Silent { .. } | SshError::Lost { .. } | SshError::Local { .. }));
+    done.send(answer).is_err() || over
+}
+
+struct Owner {
+    session: Session,
+    stream: UnixStream,
+}
+
+impl Owner {
+    fn connect(stream: UnixStream, until: Until) -> Result<Self, SshError> {
+        let doing = "the ssh handshake";
+        let local = |source| SshError::Local { doing, source };
+        let mut session = Session::new().map_err(|error| local(error.into()))?;
+        session.set_tcp_stream(stream.try_clone().map_err(local)?);
+        session.set_blocking(false);
+        for (kind, methods) in METHODS {
+            session.method_pref(kind, methods).map_err(|error| local(error.into()))?;
+        }
+        let mut owner = Self { session, stream };
+        until_done(&owner.stream, until, doing, &mut owner.session, Session::handshake)?;
+        // The list of methods is asked for by the method `none`, with which a blank password is enough (RFC 4252, 5.2).
+        let login = |session: &mut Session| session.auth_methods(USER).map(drop);
+        until_done(&owner.stream, until, "the login", &mut owner.session, login)?;
+        match owner.session.authenticated() {
+            true => Ok(owner),
+            false => Err(SshError::Refused { doing: "the login".into(), why: "it wants a password".into() }),
+        }
+    }
+
+    fn exec(&mut self, command: &str, stdin: &[u8], until: Until) -> Result<Output, SshError> {
+        let mut channel = self.open(until, command)?;
+        self.channel(until, command, &mut channel, |channel| channel.exec(command))?;
+        let mut output = Output { stdout: vec![], stderr: vec![], dropped: 0, exit: Exit::Left };
+        let mut input = Input { bytes: stdin, ended: true, told: false };
+        let mut chunk = vec![0; CHUNK];
+        loop {
+            let mut moved = input.give(&mut channel).map_err(lost(command))?;
+            // Both share one window: whichever is not read stops the other.
+            for stream in [0, ssh2::EXTENDED_DATA_STDERR] {
+                while let Some(n) = taken(channel.stream(stream).read(&mut chunk)).map_err(lost(command))? {
+                    moved = true;
+                    let kept = if stream == 0 { &mut output.stdout } else { &mut output.stderr };
+                    let keep = n.min(MAX_OUTPUT - kept.len());
+                    kept.extend_from_slice(chunk.get(..keep).unwrap_or_default());
+                    output.dropped += (n - keep) as u64;
+                    // One that never stops talking has a deadline too.
+                    until.check(command)?;
+                }
+            }
+            if channel.eof() {
+                break;
+            }
+            if !moved {
+                self.wait(Some(until), command, &[])?;
+            }
+        }
+        output.exit = self.ended(until, command, channel)?;
+        Ok(output)
+    }
+
+    fn shell(&mut self, shell: Shell) -> Result<Exit, SshError> {
+        let Shell { terminal, input: keys, mut output, mut errors, mut resized } = shell;
+        let doing = "the shell";
+        let until = Until::new(SHELL);
+        let local = |source| SshError::Local { doing, source };
+        let mut channel = self.open(until, doing)?;
+        if let Some((kind, size)) = &terminal {
+            let size = Some((size.columns, size.rows, 0, 0));
+            self.channel(until, doing, &mut channel, |channel| channel.request_pty(kind, None, size))?;
+        }
+        self.channel(until, doing, &mut channel, Channel::shell)?;
+        resized.set_nonblocking(true).map_err(local)?;
+        let (mut chunk, mut typed) = (vec![0; CHUNK], vec![]);
+        let (mut ended, mut told, mut leaving) = (false, false, 0);
+        loop {
+            let mut moved = false;
+            for (stream, to) in [(0, &mut output), (ssh2::EXTENDED_DATA_STDERR, &mut errors)] {
+                if let Some(n) = taken(channel.stream(stream).read(&mut chunk)).map_err(lost(doing))? {
+                    moved = true;
+                    let written = to.write_all(chunk.get(..n).unwrap_or_default());
+                    written.and_then(|()| to.flush()).map_err(local)?;
+                }
+            }
+            let mut input = Input { bytes: &typed, ended, told };
+            moved |= input.give(&mut channel).map_err(lost(doing))?;
+            told = input.told;
+            typed = input.bytes.to_vec();
+            if channel.eof() {
+                break;
+            }
+            if moved {
+                continue;
+            }
+            let keys = (!ended && typed.is_empty()).then(|| keys.as_fd());
+            let mut more = vec![PollFd::new(&resized, PollFlags::IN)];
+            more.extend(keys.as_ref().map(|keys| PollFd::new(keys, PollFlags::IN)));
+            let ready = self.wait(None, doing, &more)?;
+            drop(more);
+            if ready.first() == Some(&true) {
+                // How often it has changed does not matter; without its sender it does not change any more.
+                let mut rings = [0; 64];
+                let _ = resized.read(&mut rings);
+                if let Some(size) = terminal.as_ref().and(keys).and_then(terminal::size) {
+                    let resize =
+                        |channel: &mut Channel| channel.request_pty_size(size.columns, size.rows, None, None);
+                    self.channel(Until::new(SHELL), doing, &mut channel, resize)?;
+                }
+            }
+            if let (Some(keys), Some(true)) = (keys, ready.get(1)) {
+                let n = match rustix::io::read(keys, &mut chunk[..]) {
+                    Ok(n) => n,
+                    // A terminal that is gone has nothing more to say.
+                    Err(Errno::IO) => 0,
+                    Err(Errno::INTR | Errno::AGAIN) => continue,
+                    Err(error) => return Err(local(error.into())),
+                };
+                ended = n == 0;
+                typed = chunk.get(..n).unwrap_or_default().to_vec();
+                if terminal.is_some() {
+                    leaving = typed.iter().fold(leaving, |row, key| if *key == LEAVE { row + 1 } else { 0 });
+                    if leaving >= LEAVE_TIMES {
+                        return Ok(Exit::Left);
+                    }
+                }
+            }
+        }
+        self.ended(Until::new(SHELL), doing, channel)
+    }
+
+    fn open(&mut self, until: Until, doing: &str) -> Result<Channel, SshError> {
+        until_done(&self.stream, until, doing, &mut self.session, |session| session.channel_session())
+    }
+
+    /// Closes the channel; how its command ended may come after its last output.
+    fn ended(&mut self, until: Until, doing: &str, mut channel: Channel) -> Result<Exit, SshError> {
+        self.channel(until, doing, &mut channel, Channel::close)?;
+        self.channel(until, doing, &mut channel, Channel::wait_close)?;
+        let signal = channel.exit_signal().map_err(|why| failed(doing, &why))?;
+        let status = channel.exit_status().map_err(|why| failed(doing, &why))?;
+        Ok(signal.exit_signal.map_or(Exit::Code(status), Exit::Signal))
+    }
+
+    fn channel<T>(
+        &self,
+        until: Until,
+        doing: &str,
+        channel: &mut Channel,
+        act: impl FnMut(&mut Channel) -> Result<T, ssh2::Error>,
+    ) -> Result<T, SshError> {
+        let mut act = act;
+        loop {
+            match act(channel) {
+                Err(error) if error.code() == AGAIN => self.wait(Some(until), doing, &[])?,
+                done => return done.map_err(|why| failed(doing, &why)),
+            };
+        }
+    }
+
+    fn wait(&self, until: Option<Until>, doing: &str, more: &[PollFd<'_>]) -> Result<Vec<bool>, SshError> {
+        wait(&self.session, &self.stream, until, doing, more)
+    }
+}
+
+/// Calls until libssh2 does not want to be called again.
+fn until_done<T>(
+    stream: &UnixStream,
+    until: Until,
+    doing: &str,
+    session: &mut Session,
+    mut act: impl FnMut(&mut Session) -> Result<T, ssh2::Error>,
+) -> Result<T, SshError> {
+    loop {
+        match act(session) {
+            Err(error) if error.code() == AGAIN => wait(session, stream, Some(until), doing, &[])?,
+            done => return done.map_err(|why| failed(doing, &why)),
+        };
+    }
+}
+
+/// Waits until the stream is ready for what libssh2 wants of it, or one of `more` is ready; says which of `more` are.
+fn wait(
+    session: &Session,
+    stream: &UnixStream,
+    until: Option<Until>,
+    doing: &str,
+    more: &[PollFd<'_>],
+) -> Result<Vec<bool>, SshError> {
+    let wanted = match session.block_directions() {
+        BlockDirections::Outbound => PollFlags::OUT,
+        BlockDirections::Both => PollFlags::IN | PollFlags::OUT,
+        BlockDirections::Inbound | BlockDirections::None => PollFlags::IN,
+    };
+    let mut all = vec![PollFd::new(stream, wanted)];
+    all.extend(more.iter().cloned());
+    let left = until.map(|until| until.left(doing)).transpose()?;
+    let limit = left.map(|left| Timespec {
+        tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: left.subsec_nanos().into(),
+    });
+    match poll(&mut all, limit.as_ref()) {
+        Ok(_) | Err(Errno::INTR) => {}
+        Err(why) => return Err(SshError::Lost { doing: doing.into(), why: why.to_string() }),
+    }
+    Ok(all.iter().skip(1).map(|fd| !fd.revents().is_empty()).collect())
+}
+
+impl Until {
+    fn left(self, doing: &str) -> Result<Duration, SshError> {
+        let left = self.end.saturating_duration_since(Instant::now());
+        match left.is_zero() {
+            true => Err(SshError::Silent { doing: doing.into(), deadline: self.deadline }),
+            false => Ok(left),
+        }
+    }
+
+    fn check(self, doing: &str) -> Result<(), SshError> {
+        self.left(doing).map(drop)
+    }
+}
+
+/// What goes to a command's stdin.
+struct Input<'a> {
+    bytes: &'a [u8],
+    /// Nothing follows `bytes`.
+    ended: bool,
+    /// The command knows that.
+    told: bool,
+}
+
+impl Input<'_> {
+    /// Gives the command what it takes at once; says whether that was anything.
+    fn give(&mut self, channel: &mut Channel) -> io::Result<bool> {
+        let mut moved = false;
+        while !self.bytes.is_empty() && !channel.eof() {
+            let Some(n) = taken(channel.write(self.bytes))? else { break };
+            self.bytes = self.bytes.get(n..).unwrap_or_default();
+            moved = true;
+        }
+        if self.ended && self.bytes.is_empty() && !self.told {
+            match channel.send_eof() {
+                Ok(()) => self.told = true,
+                Err(error) if error.code() == AGAIN => return Ok(moved),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(moved)
+    }
+}
+
+/// How many bytes went through; none at the end, and when libssh2 wants to wait.
+fn taken(done: io::Result<usize>) -> io::Result<Option<usize>> {
+    match done {
+        Ok(0) => Ok(None),
+        Ok(n) => Ok(Some(n)),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// ssh2 tells of I/O on a channel without libssh2's code, so that every error counts as the end.
+fn lost(doing: &str) -> impl Fn(io::Error) -> SshError + '_ {
+    move |why| SshError::Lost { doing: doing.into(), why: why.to_string() }
+}
+
+fn failed(doing: &str, error: &ssh2::Error) -> SshError {
+    let (doing, why) = (doing.to_owned(), error.message().to_owned());
+    match error.code() {
+        ErrorCode::Session(code) if FATAL.contains(&code) => SshError::Lost { doing, why },
+        _ => SshError::Refused { doing, why },
+    }
+}

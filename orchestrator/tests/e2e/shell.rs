@@ -1,0 +1,64 @@
+//! A shell in a real emulated host, and what a host says whose cell has stopped.
+
+use crate::{
+    harness::{Place, left_over},
+    kernels::unpacked,
+};
+use std::fs;
+
+const CELL: &str = "ram-stays-cacheable@debian-6.12";
+
+#[test]
+fn a_shell_runs_commands_from_a_pipe_and_exits_as_the_last_of_them() {
+    let place = Place::new();
+    let release = place.s2lab_with(["shell", CELL], "uname -r; exit 7\n");
+    assert_eq!(release.code, Some(7), "{}", release.stderr);
+    assert!(release.stdout.starts_with("6.12.") && release.stdout.lines().count() == 1, "{}", release.stdout);
+    assert_eq!(left_over(&place), Vec::<String>::new());
+    let kept: Vec<_> = fs::read_dir(place.path().join("s2lab/shells")).unwrap().collect();
+    assert!(kept.is_empty(), "{kept:?}");
+    assert!(!place.path().join("s2lab/runs").exists(), "a shell is no run");
+
+    // More than a window on each stream, files, guests that run, and a death by signal.
+    let commands = "head -c 5000000 /dev/zero >&2; head -c 5000000 /dev/zero | tr '\\0' x\n\
+                    grep -c qemu-system /proc/[0-9]*/comm | grep -c ':1$' && kill -TERM $$\n";
+    let flood = place.s2lab_with(["--quiet", "shell", CELL], commands);
+    assert_eq!(flood.code, Some(143), "{}", flood.stderr);
+    assert_eq!((flood.stdout.len(), flood.stderr.len()), (5_000_002, 5_000_000));
+    assert!(flood.stdout.ends_with("x1\n"), "one guest's QEMU is there");
+}
+
+#[test]
+fn a_host_that_dies_under_a_shell_says_so_in_time() {
+    let place = Place::new();
+    let done = place.s2lab_with(["shell", CELL], "echo c > /proc/sysrq-trigger; sleep 1000\n");
+    assert_eq!(done.code, Some(3), "{}", done.stderr);
+    assert!(done.stderr.contains("panic"), "{}", done.stderr);
+    assert_eq!(left_over(&place), Vec::<String>::new());
+}
+
+#[test]
+fn a_cell_that_stops_early_leaves_a_diagnosis_and_its_verdict() {
+    let place = Place::new();
+    let (image, _) = unpacked(&place, "6.12.");
+    // This kernel reaches its agent without a module, but has VFIO in none but modules.
+    let none = place.path().join("none");
+    fs::create_dir(&none).unwrap();
+    let (image, none) = (image.to_str().unwrap(), none.to_str().unwrap());
+    let done = place.s2lab(["run", "vfio-pci-bar", "--kernel", image, "--modules", none]);
+    assert!(done.stdout.starts_with("SKIP "), "{}{}", done.stdout, done.stderr);
+    let key = fs::read_dir(place.run().join("cells")).unwrap().next().unwrap().unwrap().path();
+    let diagnosis = fs::read_to_string(key.join("diagnosis.txt")).unwrap();
+    for told in [
+        "CONFIG_VFIO_PCI",
+        "vCPU 1 pc 0x",
+        " ESR_EL2 0x",
+        "[$ dmesg",
+        "Run /init as init process",
+        "MemTotal:",
+        "0000:01:00.0",
+    ] {
+        assert!(diagnosis.contains(told), "{told} is not in\n{diagnosis}");
+    }
+    assert!(!diagnosis.contains("not all of"), "{diagnosis}");
+}
