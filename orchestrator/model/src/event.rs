@@ -145,6 +145,8 @@ pub struct PlannedCell {
 #[serde(rename_all = "kebab-case")]
 pub enum Stage {
     Prepare,
+    /// Whether kernel, QEMU and machine have what the cell needs, before the host's first instruction.
+    Preflight,
     HostBoot,
     Bind,
     GuestBoot,

@@ -9,6 +9,7 @@ pub mod escape;
 pub mod event;
 pub mod hex;
 pub mod judge;
+pub mod kconfig;
 pub mod kernel;
 pub mod plan;
 pub mod record;

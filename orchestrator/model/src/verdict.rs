@@ -131,6 +131,7 @@ impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Stage::Prepare => "prepare",
+            Stage::Preflight => "preflight",
             Stage::HostBoot => "host-boot",
             Stage::Bind => "bind",
             Stage::GuestBoot => "guest-boot",

@@ -2,6 +2,7 @@
 
 mod accept;
 mod check;
+mod doctor;
 mod explain;
 mod judged;
 mod lint;
@@ -12,6 +13,7 @@ mod shell;
 
 use crate::{
     lab::{Lab, LabError, Places},
+    qemu::factor::FactorError,
     review::ReviewError,
     store::StoreError,
 };
@@ -86,6 +88,8 @@ enum Verb {
     Check(check::Arguments),
     /// Make a run's reports the accepted ones
     Accept(accept::Arguments),
+    /// Tell what this machine has and lacks for a run, and what to do about it; exit 3 if it lacks something
+    Doctor(doctor::Arguments),
 }
 
 /// What any verb can fail with.
@@ -97,6 +101,8 @@ enum Failure {
     Plan(#[from] PlanError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Factor(#[from] FactorError),
     #[error(transparent)]
     Review(#[from] ReviewError),
     #[error("{path}: {source}")]
@@ -115,7 +121,11 @@ impl Failure {
     fn exit(&self) -> u8 {
         match self {
             Failure::Lab(_) | Failure::Plan(_) | Failure::Usage { .. } => USAGE,
-            Failure::Store(_) | Failure::Review(_) | Failure::Log { .. } | Failure::Io { .. } => LAB,
+            Failure::Store(_)
+            | Failure::Factor(_)
+            | Failure::Review(_)
+            | Failure::Log { .. }
+            | Failure::Io { .. } => LAB,
         }
     }
 
@@ -123,6 +133,7 @@ impl Failure {
         match self {
             Failure::Lab(error) => error.hint().map(str::to_owned),
             Failure::Store(error) => error.hint(),
+            Failure::Factor(_) => Some("`s2lab doctor` tells what this machine lacks".into()),
             Failure::Usage { hint, .. } => hint.clone(),
             Failure::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                 Some("the file system is full".into())
@@ -185,6 +196,7 @@ pub fn main() -> ExitCode {
         Verb::Report(arguments) => report::report(&context, &arguments),
         Verb::Check(arguments) => check::check(&context, &arguments),
         Verb::Accept(arguments) => accept::accept(&context, &arguments),
+        Verb::Doctor(arguments) => doctor::doctor(&context, &arguments),
     };
     ExitCode::from(done.unwrap_or_else(|failure| {
         let text = match &failure {

@@ -3,11 +3,11 @@
 use super::{Context, Failure, VERSION, judged::Judged, say};
 use crate::{
     lab::{Lab, scenarios},
-    qemu::process::Launcher,
+    qemu::{factor, process::Launcher},
     run::{
         Run,
         folder::RunFolder,
-        images::{ImageChoice, Images},
+        images::{ImageChoice, Images, KernelConfig},
         log::{EventLog, Writer},
         signals::Interruption,
         slots::Slots,
@@ -67,6 +67,9 @@ pub(super) struct KernelArguments {
     /// Modules of the kernel given by its path: a folder with .ko files in any depth; default: all are built in
     #[arg(long, value_name = "DIR", requires = "kernels")]
     modules: Option<PathBuf>,
+    /// Configuration of the kernel given by its path: what it lacks is named before it boots
+    #[arg(long, value_name = "FILE", requires = "kernels")]
+    config: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -107,18 +110,18 @@ pub(super) fn planned(lab: &Lab, what: &[String], kernels: &KernelArguments) -> 
                 label: label.clone(),
                 image: path.into(),
                 modules: kernels.modules.clone(),
+                config: kernels.config.clone(),
             }),
             KernelChoice::Listed(_) => None,
         })
         .collect();
-    if kernels.modules.is_some() && images.len() != 1 {
-        return Err(Failure::Usage {
-            message: format!(
-                "--modules belongs to one kernel given by its path, and there are {}",
-                images.len()
-            ),
-            hint: None,
-        });
+    for (argument, path) in [("--modules", &kernels.modules), ("--config", &kernels.config)] {
+        if path.is_some() && images.len() != 1 {
+            let number = images.len();
+            let message =
+                format!("{argument} belongs to one kernel given by its path, and there are {number}");
+            return Err(Failure::Usage { message, hint: None });
+        }
     }
     // Before anything is made or fetched.
     for image in &images {
@@ -127,6 +130,12 @@ pub(super) fn planned(lab: &Lab, what: &[String], kernels: &KernelArguments) -> 
         }
         if let Some(modules) = image.modules.as_ref().filter(|modules| !modules.is_dir()) {
             return Err(no_such("modules", modules, "folder"));
+        }
+        if let Some(config) = &image.config {
+            KernelConfig::read(config).map_err(|error| Failure::Usage {
+                message: format!("--config {}: {error}", config.display()),
+                hint: None,
+            })?;
         }
     }
     let mut cells = plan(&scenarios, &listed, &Selection { selectors, kernels: choices })?;
@@ -144,10 +153,12 @@ fn repeat(cell: &PlannedCell, files: &[String], images: &[ImageChoice]) -> Vec<S
     let image = images.iter().find(|image| image.label == cell.kernel);
     let mut arguments = vec!["run".to_owned(), file.unwrap_or(&cell.key).clone()];
     match image {
-        Some(ImageChoice { image, modules, .. }) => {
+        Some(ImageChoice { image, modules, config, .. }) => {
             arguments.extend(["--kernel".to_owned(), image.display().to_string()]);
             let modules = modules.iter().flat_map(|dir| ["--modules".to_owned(), dir.display().to_string()]);
             arguments.extend(modules);
+            let config = config.iter().flat_map(|file| ["--config".to_owned(), file.display().to_string()]);
+            arguments.extend(config);
         }
         None if file.is_some() => arguments.extend(["--kernel".to_owned(), cell.kernel.clone()]),
         None => {}
@@ -193,7 +204,7 @@ async fn carry_out(
     planned: Planned,
     arguments: Arguments,
 ) -> Result<u8, Failure> {
-    let Planned { kernels, images, cells } = planned;
+    let Planned { kernels, images: chosen, cells } = planned;
     let places = context.places()?;
     let checkout = checkout()?;
     let interruption = Interruption::listen().map_err(Failure::io("cannot listen for signals"))?;
@@ -213,18 +224,28 @@ async fn carry_out(
 
     let gathered = async {
         let store = Store::open(&places.cache, arguments.offline, display.clone())?;
-        Images::gather(&store, &kernels, &images, &cells, &checkout).await
+        Images::gather(&store, &kernels, &chosen, &cells, &checkout).await
     };
     let gathered = gathered.await;
     display.prepared();
     let images = match gathered {
         Ok(images) => images,
         Err(StoreError::Cancelled) => return interrupted(&interruption, log, writer).await,
-        Err(error) => return given_up(error, &cells, log, writer).await,
+        Err(error) => return given_up(error.into(), &cells, log, writer).await,
     };
+    for image in chosen.iter().filter(|image| image.config.is_none()) {
+        tracing::warn!(
+            "{}: its configuration is not known, so what it lacks cannot be named; --config FILE tells",
+            image.label
+        );
+    }
     let slots = Slots::of_machine(&places.cache).map_err(Failure::io("cannot use the cache"))?;
     let jobs = arguments.jobs.map_or(slots.count(), usize::from);
     let launcher = Launcher::start().map_err(Failure::io("cannot start"))?;
+    let factor = match factor::of_machine(&places.cache, &launcher, images.qemu(), false).await {
+        Ok(factor) => factor,
+        Err(error) => return given_up(error.into(), &cells, log, writer).await,
+    };
     let columns = Columns::of(cells.iter().map(|cell| cell.key.as_str()));
     let run = Run {
         folder: folder.clone(),
@@ -233,7 +254,8 @@ async fn carry_out(
         slots,
         launcher,
         interruption,
-        deadlines: Deadlines::default(),
+        deadlines: Deadlines::default().times(factor),
+        factor,
         visit: None,
     };
     let human = arguments.format == Format::Human;
@@ -299,7 +321,7 @@ async fn interrupted(interruption: &Interruption, log: EventLog, writer: Writer)
 
 /// Nothing can be booted: the log says of each cell why, so that whoever reads it later learns the same.
 async fn given_up(
-    error: StoreError,
+    error: Failure,
     cells: &[PlannedCell],
     log: EventLog,
     writer: Writer,
@@ -314,7 +336,7 @@ async fn given_up(
     log.event(Event::RunEnded);
     drop(log);
     writer.finish().await.map_err(Failure::io("cannot write the event log"))?;
-    Err(error.into())
+    Err(error)
 }
 
 /// Where the agent's source lies: the checkout that s2lab was built from.

@@ -5,7 +5,7 @@ use super::{
     run::{self, KernelArguments, Planned, planned},
 };
 use crate::{
-    qemu::process::Launcher,
+    qemu::{factor, process::Launcher},
     run::{
         Run, folder::RunFolder, images::Images, log::EventLog, signals::Interruption, slots::Slots,
         stages::Deadlines, visit::Visit,
@@ -78,14 +78,17 @@ pub(super) fn shell(context: &Context, arguments: Arguments) -> Result<u8, Failu
         let stopped = Arc::new(OnceLock::new());
         let (log, writer) = log(&folder, Arc::clone(&stopped), mode == Mode::Quiet).map_err(unusable)?;
         let visit = Arc::new(Visit::default());
+        let launcher = Launcher::start().map_err(Failure::io("cannot start"))?;
+        let factor = factor::of_machine(&places.cache, &launcher, images.qemu(), false).await?;
         let run = Run {
             folder: folder.clone(),
             log,
             images,
             slots: Slots::of_machine(&places.cache).map_err(Failure::io("cannot use the cache"))?,
-            launcher: Launcher::start().map_err(Failure::io("cannot start"))?,
+            launcher,
             interruption: interruption.clone(),
-            deadlines: Deadlines::default(),
+            deadlines: Deadlines::default().times(factor),
+            factor,
             visit: Some(Arc::clone(&visit)),
         };
         let logs = folder.cell_path(&cell.key);

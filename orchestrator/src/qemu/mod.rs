@@ -2,6 +2,7 @@
 
 pub mod argv;
 pub mod cpu;
+pub mod factor;
 pub mod gdb;
 pub mod machine;
 pub mod memory;

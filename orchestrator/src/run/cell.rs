@@ -6,6 +6,7 @@ use super::{
     images::{Images, KernelFiles},
     link::{Heard, Link},
     log::EventLog,
+    preflight::{self, Room},
     pulse::Pulse,
     stages::{Deadlines, Stages, Stop},
     steps::Hands,
@@ -14,6 +15,7 @@ use super::{
 use crate::qemu::{
     argv::RAM_START,
     cpu,
+    factor::Factor,
     machine::{Machine, Parts},
     process::{Launcher, Process},
     qmp::Qmp,
@@ -55,6 +57,8 @@ pub struct Shared<'a> {
     /// Where table pages are kept.
     pub raw: &'a Path,
     pub deadlines: Deadlines,
+    /// What `deadlines` were stretched by.
+    pub factor: Factor,
     /// Who gets a shell in the host instead of the scenario's steps.
     pub visit: Option<&'a Visit>,
 }
@@ -97,7 +101,7 @@ async fn attempt(
         () = &mut cancelled => return Err(Stop::interrupted()),
         started = start(shared, planned, kernel, folder, nonce) => started?,
     };
-    log.event(environment(shared.images, planned, kernel));
+    log.event(environment(shared, planned, kernel));
     let Machine { mut process, mut qmp, mut gdb, console, agent, ssh, ram, bars, arguments } = machine;
     write(folder, "qemu.args", arguments.join("\n").as_bytes())?;
     log.event(Event::HostRam { start: RAM_START, size: ram.memory.size() });
@@ -136,6 +140,10 @@ async fn attempt(
     };
     let outcome = {
         let mut work = pin!(async {
+            stages.enter(Stage::Preflight);
+            let room = Room::of_machine(folder)
+                .map_err(|e| Stop::lab(format!("cannot learn about this machine: {e}")))?;
+            preflight::check(planned, kernel, hands.qmp.version(), room)?;
             hands.raise(stages).await?;
             stages.enter(Stage::Steps);
             match shared.visit {
@@ -268,14 +276,14 @@ async fn start(
 ) -> Result<Machine, Stop> {
     let images = shared.images;
     let host = &planned.scenario.host;
-    let cpu = cpu::argument(shared.launcher, images.qemu(), &host.cpu, shared.deadlines.qmp)
+    let cpu = cpu::argument(shared.launcher, images.qemu().command(), &host.cpu, shared.deadlines.qmp)
         .await
         .map_err(|error| Stop::cpu(&error))?;
     let initramfs =
         images.initramfs(kernel).map_err(|e| Stop::lab(format!("cannot make the host's initramfs: {e}")))?;
     let log = File::create(folder.join("qemu.log")).map_err(|e| Stop::disk(folder, e))?;
     let parts = Parts {
-        qemu: images.qemu(),
+        qemu: images.qemu().command(),
         cpu: &cpu,
         host,
         kernel: &kernel.image,
@@ -296,14 +304,18 @@ pub fn kernel_arguments(nonce: &str, own: &[String]) -> String {
     std::iter::once(line.as_str()).chain(own.iter().map(String::as_str)).collect::<Vec<_>>().join(" ")
 }
 
-fn environment(images: &Images, planned: &PlannedCell, kernel: &KernelFiles) -> Event {
+fn environment(shared: &Shared<'_>, planned: &PlannedCell, kernel: &KernelFiles) -> Event {
     let scenario = serde_json::to_vec(&planned.scenario).unwrap_or_default();
     let blocking = [
         (environment::SCENARIO, s2lab_model::record::look::digest(&scenario)),
         (environment::CPU, planned.scenario.host.cpu.clone()),
         (environment::ACCELERATOR, environment::TCG.to_owned()),
     ];
-    let mut variable = images.facts();
+    let mut variable = shared.images.facts();
+    variable.insert(environment::FACTOR.into(), shared.factor.to_string());
+    let config =
+        kernel.config.as_ref().map_or(environment::UNKNOWN.to_owned(), |config| config.sha256.clone());
+    variable.insert(environment::KERNEL_CONFIG.into(), config);
     variable.insert(environment::KERNEL_IMAGE.into(), kernel.sha256.clone());
     variable.extend(kernel.package.clone().map(|package| (environment::KERNEL_PACKAGE.to_owned(), package)));
     Event::Environment { blocking: blocking.map(|(name, value)| (name.into(), value)).into(), variable }

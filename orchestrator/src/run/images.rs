@@ -10,22 +10,25 @@ use crate::{
 use rustix::fd::OwnedFd;
 use s2lab_model::{
     event::PlannedCell,
+    kconfig::Config,
     kernel::{Kernels, Provider},
     record::environment,
 };
 use std::{
     collections::BTreeMap,
     fs::File,
-    io::{self, Write},
+    io::{self, Read, Write},
     path::{Path, PathBuf},
-    process::Command,
 };
 
 /// Modules that the host needs: its agent's channel, and VFIO. Those that they depend on are found; on Debian's cloud kernels that
 /// makes 11 files for 6.1 and 4 for 6.12.
-const HOST_MODULES: [&str; 4] = ["virtio_pci", "virtio_console", "vfio_pci", "vfio_iommu_type1"];
+pub(crate) const HOST_MODULES: [&str; 4] = ["virtio_pci", "virtio_console", "vfio_pci", "vfio_iommu_type1"];
 /// Modules that a guest needs: its agent's channel.
 const GUEST_MODULES: [&str; 2] = ["virtio_pci", "virtio_console"];
+
+/// How much of a configuration is read, bytes; Debian's have 0.3 MB.
+const MAX_CONFIG: u64 = 16 << 20;
 
 /// A kernel given by its file.
 #[derive(Debug, Clone)]
@@ -35,6 +38,8 @@ pub struct ImageChoice {
     pub image: PathBuf,
     /// A tree of modules; none: all are built in.
     pub modules: Option<PathBuf>,
+    /// Its configuration, if it was given.
+    pub config: Option<PathBuf>,
 }
 
 /// A kernel under test, ready to boot.
@@ -46,6 +51,25 @@ pub struct KernelFiles {
     pub modules: PathBuf,
     /// Version of the package that it comes from.
     pub package: Option<String>,
+    /// None: nobody has told.
+    pub config: Option<KernelConfig>,
+}
+
+/// A kernel's configuration, and the SHA-256 of its file.
+#[derive(Debug, Clone)]
+pub struct KernelConfig {
+    pub config: Config,
+    pub sha256: String,
+}
+
+impl KernelConfig {
+    /// Reads the file at `path`, which may be anything.
+    pub fn read(path: &Path) -> io::Result<Self> {
+        let mut text = String::new();
+        File::open(path)?.take(MAX_CONFIG).read_to_string(&mut text)?;
+        let config = Config::parse(&text).map_err(io::Error::other)?;
+        Ok(Self { config, sha256: s2lab_model::record::look::digest(text.as_bytes()) })
+    }
 }
 
 /// Everything that the cells of a run boot.
@@ -92,11 +116,9 @@ impl Images {
         Ok(Self { qemu, userland, agent, guest_kernel, kernels: files })
     }
 
-    /// QEMU with its environment, without arguments of ours.
-    pub fn qemu(&self) -> Command {
-        let mut command = Command::new(&self.qemu.program);
-        command.args(&self.qemu.args).envs(self.qemu.env.iter().map(|(name, value)| (name, value)));
-        command
+    /// What emulates the host.
+    pub fn qemu(&self) -> &Qemu {
+        &self.qemu
     }
 
     /// The kernel of that name in the plan.
@@ -165,6 +187,7 @@ async fn kernel(
             sha256: file.image_sha256,
             modules: file.modules,
             package: None,
+            config: choice.config.as_deref().map(config).transpose()?,
         });
     }
     let kernel = store.kernel(&debian(kernels, name)?, &HOST_MODULES).await?;
@@ -173,10 +196,15 @@ async fn kernel(
         sha256: kernel.image_sha256,
         modules: kernel.modules,
         package: Some(kernel.package_version),
+        config: kernel.config.as_deref().map(config).transpose()?,
     })
 }
 
-fn debian(kernels: &Kernels, name: &str) -> Result<DebianKernel, StoreError> {
+fn config(path: &Path) -> Result<KernelConfig, StoreError> {
+    KernelConfig::read(path).map_err(StoreError::io("cannot use the kernel configuration", path))
+}
+
+pub(crate) fn debian(kernels: &Kernels, name: &str) -> Result<DebianKernel, StoreError> {
     let unknown = || StoreError::BadName { what: "kernel", name: name.to_owned() };
     match &kernels.entries.get(name).ok_or_else(unknown)?.provider {
         Provider::Debian(debian) => {

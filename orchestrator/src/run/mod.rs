@@ -8,6 +8,7 @@ pub mod images;
 pub mod link;
 pub mod log;
 pub mod look;
+pub mod preflight;
 mod pulse;
 pub mod signals;
 pub mod slots;
@@ -15,7 +16,7 @@ pub mod stages;
 mod steps;
 pub mod visit;
 
-use crate::qemu::process::Launcher;
+use crate::qemu::{factor::Factor, process::Launcher};
 use cell::Shared;
 use folder::RunFolder;
 use images::Images;
@@ -37,6 +38,8 @@ pub struct Run {
     pub launcher: Launcher,
     pub interruption: Interruption,
     pub deadlines: Deadlines,
+    /// What `deadlines` were stretched by, for the reports.
+    pub factor: Factor,
     /// Who gets a shell in the cells' hosts instead of their steps.
     pub visit: Option<Arc<Visit>>,
 }
@@ -97,6 +100,7 @@ impl Run {
             images: &self.images,
             raw: &raw,
             deadlines: self.deadlines,
+            factor: self.factor,
             visit: self.visit.as_deref(),
         };
         cell::run(&shared, cell, kernel, &folder, log, self.interruption.interrupted()).await;

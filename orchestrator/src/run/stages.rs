@@ -5,13 +5,13 @@ use super::{
     log::EventLog,
     look,
 };
-use crate::qemu::{cpu::CpuError, qmp::QmpError};
+use crate::qemu::{cpu::CpuError, factor::Factor, qmp::QmpError};
 use s2lab_model::event::{Event, Stage, StopCause};
 use s2lab_protocol::{FailureKind, GuestEnd};
 use std::{io, path::Path, time::Duration};
 
-/// How long each single wait of a cell may take. [`Deadlines::default`] is an order of magnitude above what two slow cores
-/// need.
+/// How long each single wait of a cell may take. [`Deadlines::default`] is an order of magnitude above what the reference
+/// machine needs; elsewhere it is stretched by the machine's [`Factor`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deadlines {
     /// Until QEMU has greeted, and its gdbstub has described the registers.
@@ -70,6 +70,32 @@ impl Default for Deadlines {
             stuck: seconds(6),
             diagnosis: seconds(5),
             rest: seconds(2),
+        }
+    }
+}
+
+impl Deadlines {
+    /// For a machine that takes `factor` times as long.
+    pub fn times(self, factor: Factor) -> Self {
+        let of = |base| factor.times(base);
+        Self {
+            attach: of(self.attach),
+            qmp: of(self.qmp),
+            gdb: of(self.gdb),
+            host_boot: of(self.host_boot),
+            bind: of(self.bind),
+            guest_boot: of(self.guest_boot),
+            request: of(self.request),
+            store: of(self.store),
+            look: of(self.look),
+            shut_down: of(self.shut_down),
+            alive: of(self.alive),
+            diagnosis: of(self.diagnosis),
+            drain: of(self.drain),
+            silence: of(self.silence),
+            boot_silence: of(self.boot_silence),
+            stuck: of(self.stuck),
+            rest: of(self.rest),
         }
     }
 }

@@ -99,6 +99,13 @@ impl Apt {
         Ok(debs)
     }
 
+    /// Whether packages could be fetched, as far as the machine itself can tell.
+    pub(crate) fn archive(&self) -> Result<()> {
+        keyring()?;
+        let sources = self.machine_sources()?;
+        suites::ALL.iter().try_for_each(|suite| suites::uri(&sources, suite).map(drop))
+    }
+
     /// Forgets versions and lists, so that the newest are found again.
     pub(crate) fn forget(&self) -> Result<()> {
         let _lock = self.lock()?;
@@ -223,10 +230,7 @@ impl Apt {
             fs::create_dir_all(&dir).map_err(StoreError::io("cannot create", &dir))?;
         }
         let session = Session { apt: self, conf: self.dir.join("apt.conf"), _lock: lock };
-        let keyring = KEYRINGS
-            .into_iter()
-            .find(|k| Path::new(k).exists())
-            .ok_or_else(|| StoreError::NoKeyring { paths: KEYRINGS.map(str::to_owned).to_vec() })?;
+        let keyring = keyring()?;
         let sources = self.machine_sources()?;
 
         let stale: Vec<(&str, &str)> = scope
@@ -273,6 +277,11 @@ impl Apt {
         let sources = ask(&[])?;
         if sources.is_empty() { ask(&["--no-release-info"]) } else { Ok(sources) }
     }
+}
+
+fn keyring() -> Result<&'static str> {
+    let there = KEYRINGS.into_iter().find(|k| Path::new(k).exists());
+    there.ok_or_else(|| StoreError::NoKeyring { paths: KEYRINGS.map(str::to_owned).to_vec() })
 }
 
 /// apt's private state, configured for one scope, and locked.

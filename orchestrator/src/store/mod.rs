@@ -33,7 +33,9 @@ use std::{
 pub use entry::{FileFact, Manifest};
 pub use error::{Result, StoreError};
 pub use modules::{Module, ModuleInfo, Modules, modules_for_image, parse_modinfo, write_archive};
+pub(crate) use process::run_briefly;
 pub use progress::{Progress, Quiet};
+pub(crate) use qemu::{OLDEST as OLDEST_QEMU, find_on_path};
 
 use apt::Apt;
 use entry::Entries;
@@ -93,6 +95,11 @@ impl Store {
         self.blocking(move |store| store.agent_blocking(&source)).await
     }
 
+    /// Whether the machine's apt names an archive that serves our suites, and the keys to check it are there.
+    pub async fn archive(&self) -> Result<()> {
+        self.blocking(|store| store.apt.archive()).await
+    }
+
     /// Forgets which versions were taken: the next use asks the archive for the newest. Entries stay.
     pub async fn refresh(&self) -> Result<()> {
         self.blocking(|store| store.apt.forget()).await
@@ -141,6 +148,15 @@ pub struct Qemu {
     pub version: String,
     /// Where it comes from; empty for the machine's own.
     pub packages: Vec<Package>,
+}
+
+impl Qemu {
+    /// The program with its environment, without arguments of ours.
+    pub fn command(&self) -> std::process::Command {
+        let mut command = std::process::Command::new(&self.program);
+        command.args(&self.args).envs(self.env.iter().map(|(name, value)| (name, value)));
+        command
+    }
 }
 
 /// A bootable kernel.

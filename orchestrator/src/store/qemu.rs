@@ -17,7 +17,7 @@ use std::{
 };
 
 /// The first version whose gdbstub serves EL2's registers as s2lab reads them, and that has `mapped-ram`.
-const OLDEST: (u32, u32) = (10, 0);
+pub(crate) const OLDEST: (u32, u32) = (10, 0);
 const PROGRAM: &str = "qemu-system-aarch64";
 const IN_PACKAGE: &str = "usr/bin/qemu-system-aarch64";
 /// `ipxe-qemu` has the option ROMs that network devices ask for.

@@ -8,7 +8,7 @@ fn help() {
     let mut session = home.session();
     assert_eq!(session.s2lab(&[]).status.code(), Some(2));
     session.s2lab(&["--help"]);
-    for verb in ["run", "list", "explain", "shell", "lint", "report", "check", "accept"] {
+    for verb in ["run", "list", "explain", "shell", "lint", "report", "check", "accept", "doctor"] {
         session.s2lab(&[verb, "--help"]);
     }
     session.check("help");
@@ -32,6 +32,7 @@ fn mistakes_on_the_command_line() {
         &["list", "--color", "sometimes"],
         &["run", "--jobs", "0"],
         &["run", "--modules", "/lib/modules"],
+        &["run", "--config", "/boot/config"],
         &["list", "--lab", ""],
     ] {
         assert_eq!(session.s2lab(arguments).status.code(), Some(2), "{arguments:?}");

@@ -13,6 +13,8 @@ mod basics;
 #[cfg(test)]
 mod check;
 #[cfg(test)]
+mod doctor;
+#[cfg(test)]
 mod documents;
 #[cfg(test)]
 mod explain;

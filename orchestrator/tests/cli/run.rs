@@ -17,6 +17,7 @@ fn a_dry_run_makes_nothing() {
 fn what_cannot_be_planned_makes_nothing() {
     let home = Home::new();
     home.write("Image", "");
+    home.write("x86.config", "CONFIG_X86_64=y\n");
     let mut session = home.session();
     for arguments in [
         &["idel"][..],
@@ -24,6 +25,10 @@ fn what_cannot_be_planned_makes_nothing() {
         &["--kernel", "../no/Image"],
         &["--kernel", "debian-6.1", "--modules", "."],
         &["--kernel", "../Image", "--modules", "../Image"],
+        &["--kernel", "debian-6.1", "--config", "../x86.config"],
+        &["--kernel", "../Image", "--config", "../no.config"],
+        &["--kernel", "../Image", "--config", "../x86.config"],
+        &["--kernel", "../Image", "--config", "../Image"],
         &["scenarios/no.yaml"],
     ] {
         let output = session.s2lab(&[&["run", "--offline"], arguments].concat());
@@ -87,8 +92,17 @@ fn a_cell_of_files_can_be_repeated() {
     let mine = home.read("lab/scenarios/idle.yaml").replace("scenario: idle", "scenario: mine");
     home.write("my own/mine.yaml", mine);
     home.write("my own/Image-6.19", "");
+    home.write("my own/config-6.19", "CONFIG_ARM64=y\n");
     let mut session = home.session();
-    let from = ["../my own/mine.yaml", "--kernel", "../my own/Image-6.19", "--modules", "images"];
+    let from = [
+        "../my own/mine.yaml",
+        "--kernel",
+        "../my own/Image-6.19",
+        "--modules",
+        "images",
+        "--config",
+        "../my own/config-6.19",
+    ];
     session.s2lab(&[&["run", "--offline"], &from[..]].concat());
     let told = session.s2lab(&["report"]);
     session.s2lab(&["run", "--offline", "../my own/mine.yaml", "bar@upstream"]);

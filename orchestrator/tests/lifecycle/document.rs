@@ -71,6 +71,9 @@ fn script(row: &Row) -> String {
         )
     });
     let mut parts: Vec<_> = troubles.collect();
+    if let Some(option) = row.config {
+        parts.insert(0, format!("the kernel's configuration has all but CONFIG_{option}"));
+    }
     if !row.script.series {
         parts.insert(0, "a kernel without the series".into());
     }

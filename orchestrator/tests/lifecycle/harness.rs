@@ -3,10 +3,10 @@
 use crate::row::{Row, Within};
 use fake_qemu::script::Script;
 use s2lab::{
-    qemu::process::Launcher,
+    qemu::{factor::Factor, process::Launcher},
     run::{
         cell::{self, Shared},
-        images::{Images, KernelFiles},
+        images::{Images, KernelConfig, KernelFiles},
         log::EventLog,
         stages::Deadlines,
     },
@@ -15,6 +15,7 @@ use s2lab::{
 use s2lab_model::{
     event::{CellEnd, Event, Plan, PlannedCell, Stage},
     judge::{JudgedCell, judge_run},
+    kconfig::{Config, NEEDS},
     kernel::Trait,
     record::Run,
     scenario::{Scenario, load},
@@ -55,7 +56,7 @@ pub(crate) fn hold(row: &Row) -> Result<(), String> {
 }
 
 async fn carry_out(row: &Row, folder: &Path) -> Result<JudgedCell, Box<dyn Error>> {
-    let images = images(folder, &row.script)?;
+    let images = images(folder, &row.script, row.config)?;
     let raw = folder.join("raw");
     std::fs::create_dir(&raw)?;
     let planned = planned(&row.script)?;
@@ -67,8 +68,14 @@ async fn carry_out(row: &Row, folder: &Path) -> Result<JudgedCell, Box<dyn Error
         cells: vec![planned.clone()],
     }));
     let launcher = Launcher::start()?;
-    let shared =
-        Shared { launcher: &launcher, images: &images, raw: &raw, deadlines: deadlines(row), visit: None };
+    let shared = Shared {
+        launcher: &launcher,
+        images: &images,
+        raw: &raw,
+        deadlines: deadlines(row),
+        factor: Factor::default(),
+        visit: None,
+    };
     let kernel = images.kernel(KERNEL).ok_or("no kernel")?;
     cell::run(&shared, &planned, kernel, folder, log.cell(&planned.key), std::future::pending()).await;
     log.event(Event::RunEnded);
@@ -118,7 +125,8 @@ pub(crate) fn planned(script: &Script) -> Result<PlannedCell, Box<dyn Error>> {
 }
 
 /// What cells boot: files of no meaning, and this program in QEMU's place, with the script.
-pub(crate) fn images(folder: &Path, script: &Script) -> io::Result<Images> {
+/// `lacks` is an option that the kernel's configuration, if there is one, does not have.
+pub(crate) fn images(folder: &Path, script: &Script, lacks: Option<&str>) -> io::Result<Images> {
     let path = folder.join(SCRIPT);
     std::fs::write(&path, serde_json::to_vec(script)?)?;
     let file = |name: &str| {
@@ -144,13 +152,26 @@ pub(crate) fn images(folder: &Path, script: &Script) -> io::Result<Images> {
         modules: file("guest-modules")?,
         config: None,
     };
+    // An archive without a module: the configurations here have everything built in.
+    let mut modules = vec![];
+    store::initramfs::append(&mut modules, [])?;
     let kernel = KernelFiles {
         image: file("image")?,
         sha256: String::new(),
         modules: file("modules")?,
         package: None,
+        config: lacks.map(config).transpose()?,
     };
+    std::fs::write(&kernel.modules, modules)?;
     Ok(Images::from_parts(qemu, userland, agent, guest, BTreeMap::from([(KERNEL.to_owned(), kernel)])))
+}
+
+/// A configuration with all that is needed, but for one option.
+fn config(lacks: &str) -> io::Result<KernelConfig> {
+    let options = NEEDS.iter().map(|need| need.option).filter(|option| *option != lacks);
+    let text: String = options.chain(["ARM64"]).map(|option| format!("CONFIG_{option}=y\n")).collect();
+    let config = Config::parse(&text).map_err(io::Error::other)?;
+    Ok(KernelConfig { config, sha256: String::new() })
 }
 
 fn check(row: &Row, judged: &JudgedCell, took: Duration) -> Result<(), String> {

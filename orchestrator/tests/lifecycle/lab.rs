@@ -4,7 +4,7 @@ use crate::harness::{images, left, planned};
 use fake_qemu::script::{Act, Moment, Script};
 use rustix::process::{Pid, Signal, kill_process};
 use s2lab::{
-    qemu::process::Launcher,
+    qemu::{factor::Factor, process::Launcher},
     run::{Run, folder::RunFolder, log::EventLog, signals::Interruption, slots::Slots, stages::Deadlines},
 };
 use s2lab_model::{
@@ -58,11 +58,12 @@ async fn carry_out(folder: &Path) -> Result<(), Box<dyn Error>> {
     let run = Run {
         folder: run,
         log,
-        images: images(folder, &script)?,
+        images: images(folder, &script, None)?,
         slots: Slots::new(folder, 1)?,
         launcher: Launcher::start()?,
         interruption,
         deadlines: Deadlines::default(),
+        factor: Factor::default(),
         visit: None,
     };
     run.carry_out(cells, 1, |_| ()).await?;

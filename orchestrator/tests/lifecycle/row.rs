@@ -9,6 +9,8 @@ use std::time::Duration;
 pub(crate) struct Row {
     pub(crate) name: &'static str,
     pub(crate) script: Script,
+    /// The kernel's configuration is known, and lacks this option; none: it is not known.
+    pub(crate) config: Option<&'static str>,
     /// As it is printed.
     pub(crate) verdict: &'static str,
     /// Where the cell stopped; none if it came to its end.
@@ -85,7 +87,15 @@ impl Deadline {
 /// A good run on a kernel with the series.
 pub(crate) fn good(name: &'static str) -> Row {
     let script = Script { series: true, troubles: vec![] };
-    Row { name, script, verdict: "PASS as wc-honoured", stage: None, within: Within::Soon, says: "" }
+    Row {
+        name,
+        script,
+        config: None,
+        verdict: "PASS as wc-honoured",
+        stage: None,
+        within: Within::Soon,
+        says: "",
+    }
 }
 
 /// A run in which one thing goes wrong.
@@ -97,6 +107,10 @@ impl Row {
     pub(crate) fn and(mut self, at: Moment, act: Act) -> Self {
         self.script = self.script.and(at, act);
         self
+    }
+
+    pub(crate) fn without(self, option: &'static str) -> Self {
+        Self { config: Some(option), ..self }
     }
 
     /// The run does not come to its end.

@@ -22,6 +22,7 @@ pub(crate) fn groups() -> Vec<Group> {
     vec![
         group("Nothing that matters", good_runs()),
         group("QEMU's process", processes()),
+        group("Preflight", preflight()),
         group("QMP", qmp_channel()),
         group("The gdbstub", gdb_channel()),
         group("Frames", frames()),
@@ -70,6 +71,33 @@ fn hello(level: Level) -> Body {
 const SIGKILL: i32 = 9;
 const SIGABRT: i32 = 6;
 const SIGSTOP: i32 = 19;
+
+/// The greeting of a QEMU whose gdbstub cannot serve.
+const OLD_QEMU: &str = "{\"QMP\": {\"version\": {\"qemu\": {\"micro\": 4, \"minor\": 2, \"major\": 9}, \"package\": \"\"}, \
+    \"capabilities\": []}}\n";
+
+fn preflight() -> Vec<Row> {
+    let lacking = |name, option, verdict| good(name).without(option).stops(verdict, Stage::Preflight, option);
+    vec![
+        good("nothing-lacks").without("NONE"),
+        lacking("no-kvm", "KVM", "SKIP(the kernel lacks CONFIG_KVM (the host runs guests))"),
+        lacking(
+            "no-vfio-pci",
+            "VFIO_PCI",
+            "SKIP(the kernel lacks CONFIG_VFIO_PCI (the guest is given a PCI device))",
+        ),
+        lacking(
+            "no-initramfs",
+            "BLK_DEV_INITRD",
+            "SKIP(the kernel lacks CONFIG_BLK_DEV_INITRD (the host's user land is an initramfs))",
+        ),
+        fault("old-qemu", qmp("greeting"), Act::Instead(OLD_QEMU.into())).stops(
+            "SKIP(QEMU 9.2.4 is older than 10.0)",
+            Stage::Preflight,
+            "older than 10.0",
+        ),
+    ]
+}
 
 fn good_runs() -> Vec<Row> {
     vec![

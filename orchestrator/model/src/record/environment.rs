@@ -14,6 +14,8 @@ pub const HOST_MODE: &str = "host mode";
 pub const KERNEL: &str = "kernel";
 /// Variable: SHA-256 of the image of the kernel under test. Shapes compare only while it is equal.
 pub const KERNEL_IMAGE: &str = "kernel image";
+/// Variable: SHA-256 of the configuration of the kernel under test, or [`UNKNOWN`].
+pub const KERNEL_CONFIG: &str = "kernel config";
 /// Variable: version of the package that the kernel under test came in.
 pub const KERNEL_PACKAGE: &str = "kernel package";
 /// Variable: package version and SHA-256 of the image that all guests boot.
@@ -30,5 +32,10 @@ pub const HOST_QEMU: &str = "host qemu";
 /// Variable: SHA-256 over names, versions and digests of the packages of the host's user land.
 pub const HOST_PACKAGES: &str = "host packages";
 
+/// Variable: how many times longer than on the reference machine s2lab waits, see `qemu/factor.rs`.
+pub const FACTOR: &str = "factor";
+
+/// The value of a fact that nobody has told.
+pub const UNKNOWN: &str = "unknown";
 /// The value of [`ACCELERATOR`] under QEMU's translator.
 pub const TCG: &str = "tcg";

@@ -1,0 +1,186 @@
+//! What host, agent and steps need of the kernel under test, in one table.
+
+use super::{Config, Setting};
+use crate::scenario::{AssignDriver, Scenario, Step};
+use std::{collections::BTreeSet, fmt};
+
+/// An option that a kernel must have.
+#[derive(Debug)]
+pub struct Need {
+    /// Without `CONFIG_`.
+    pub option: &'static str,
+    /// What would not work without it.
+    pub reason: &'static str,
+    /// The module that does as well, if it is delivered: by its file's name, with `_`. None: built in only.
+    pub module: Option<&'static str>,
+    /// Which scenarios need it.
+    pub of: Whose,
+}
+
+/// Which scenarios need an option.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose {
+    All,
+    /// Those that assign a device by vfio-pci.
+    Assigning,
+    /// Those that look at an assigned device: its VMAs are a witness.
+    Looking,
+}
+
+const fn need(option: &'static str, reason: &'static str, of: Whose) -> Need {
+    Need { option, reason, module: None, of }
+}
+
+const fn or_module(need: Need, module: &'static str) -> Need {
+    Need { module: Some(module), ..need }
+}
+
+/// Whatever is not in the table is either always there on arm64 (the GIC, PSCI), or does without (hot-plug, huge pages).
+pub static NEEDS: [Need; 17] = [
+    need("BLK_DEV_INITRD", "the host's user land is an initramfs", Whose::All),
+    need("BINFMT_ELF", "the agent is an ELF program", Whose::All),
+    need("DEVTMPFS", "the agent finds its devices in it", Whose::All),
+    need("PROC_FS", "the agent reads its parameters from it", Whose::All),
+    need("SYSFS", "the agent finds and binds devices by it", Whose::All),
+    // Also what the agent itself uses between its parts.
+    need("UNIX", "the agent talks to a guest's VMM through its sockets", Whose::All),
+    need("PRINTK", "alarms are read from the console", Whose::All),
+    need("SERIAL_AMBA_PL011_CONSOLE", "alarms are read from the machine's serial port", Whose::All),
+    // Without firmware the machine is described by a device tree: `pci-host-ecam-generic` (QEMU 10.0 hw/arm/virt.c).
+    need("PCI_HOST_GENERIC", "it drives the machine's PCI host bridge", Whose::All),
+    or_module(need("VIRTIO_PCI", "the agent's port is a virtio device", Whose::All), "virtio_pci"),
+    or_module(
+        need("VIRTIO_CONSOLE", "the agent's port is one of virtio-serial", Whose::All),
+        "virtio_console",
+    ),
+    need("KVM", "the host runs guests", Whose::All),
+    or_module(need("VFIO", "the guest is given a device", Whose::Assigning), "vfio"),
+    or_module(need("VFIO_PCI", "the guest is given a PCI device", Whose::Assigning), "vfio_pci"),
+    or_module(
+        need("VFIO_IOMMU_TYPE1", "VFIO maps the guest's memory for the device by it", Whose::Assigning),
+        "vfio_iommu_type1",
+    ),
+    need("ARM_SMMU_V3", "VFIO needs the machine's IOMMU", Whose::Assigning),
+    need("PROC_PAGE_MONITOR", "the flags of VMAs are read from smaps", Whose::Looking),
+];
+
+impl Need {
+    fn concerns(&self, scenario: &Scenario) -> bool {
+        let assigns = || scenario.guests.values().flat_map(|guest| guest.assign.values());
+        let assigning = || assigns().any(|driver| matches!(driver, AssignDriver::VfioPci));
+        match self.of {
+            Whose::All => true,
+            Whose::Assigning => assigning(),
+            Whose::Looking => assigning() && scenario.steps.iter().any(|s| matches!(s, Step::Look(_))),
+        }
+    }
+}
+
+/// An option that is not as a scenario needs it.
+#[derive(Debug, Clone, Copy)]
+pub struct Lack {
+    pub need: &'static Need,
+    /// It is there as a module, which is not delivered.
+    pub as_module: bool,
+}
+
+impl fmt::Display for Lack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Need { option, reason, .. } = self.need;
+        let module = if self.as_module { "=m, whose module is not delivered" } else { "" };
+        write!(f, "CONFIG_{option}{module} ({reason})")
+    }
+}
+
+/// What `config` lacks for `scenario`, in the table's order. `delivered`: names of the modules that the agent loads, `-` and
+/// `_` being the same.
+pub fn lacking(config: &Config, scenario: &Scenario, delivered: &BTreeSet<String>) -> Vec<Lack> {
+    let delivered: BTreeSet<_> = delivered.iter().map(|name| name.replace('-', "_")).collect();
+    let lack = |need: &'static Need| match config.setting(need.option) {
+        Setting::BuiltIn => None,
+        Setting::Module if need.module.is_some_and(|module| delivered.contains(module)) => None,
+        setting => Some(Lack { need, as_module: setting == Setting::Module }),
+    };
+    NEEDS.iter().filter(|need| need.concerns(scenario)).filter_map(lack).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const BAR: &str = include_str!("../../../../scenarios/vfio-pci-bar.yaml");
+    const RAM: &str = "scenario: idle\nabout: x\nhost: {cpu: neoverse-v1}\nguests:\n  g0: {vmm: qemu}\nsteps:\n  - look: {name: a}\n\
+        expect:\n  - {at: a, of: ram, stage2: Normal-WB}\n";
+
+    fn scenario(name: &str, text: &str) -> Scenario {
+        crate::scenario::load(name, text).unwrap()
+    }
+
+    fn bar() -> Scenario {
+        scenario("vfio-pci-bar.yaml", BAR)
+    }
+
+    fn config(off: &[&str], modules: &[&str]) -> Config {
+        let mut text = "CONFIG_ARM64=y\n".to_owned();
+        for Need { option, .. } in NEEDS.iter().filter(|need| !off.contains(&need.option)) {
+            text += &format!("CONFIG_{option}={}\n", if modules.contains(option) { "m" } else { "y" });
+        }
+        Config::parse(&text).unwrap()
+    }
+
+    fn options(lacks: &[Lack]) -> Vec<&'static str> {
+        lacks.iter().map(|lack| lack.need.option).collect()
+    }
+
+    #[test]
+    fn a_kernel_with_all_of_it_lacks_nothing() {
+        assert!(lacking(&config(&[], &[]), &bar(), &BTreeSet::new()).is_empty());
+    }
+
+    #[test]
+    fn what_lacks_is_named_with_its_reason() {
+        let lacks = lacking(&config(&["KVM", "VFIO_PCI"], &[]), &bar(), &BTreeSet::new());
+        let text: Vec<_> = lacks.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            text,
+            ["CONFIG_KVM (the host runs guests)", "CONFIG_VFIO_PCI (the guest is given a PCI device)"]
+        );
+    }
+
+    #[test]
+    fn a_module_counts_only_where_it_is_delivered() {
+        let modules = ["VFIO_PCI", "VFIO_IOMMU_TYPE1", "ARM_SMMU_V3"];
+        let delivered = BTreeSet::from(["vfio-pci".to_owned(), "arm-smmu-v3".to_owned()]);
+        let lacks = lacking(&config(&[], &modules), &bar(), &delivered);
+        // The agent comes after the devices were probed, so an IOMMU's driver in a module is none.
+        assert_eq!(options(&lacks), ["VFIO_IOMMU_TYPE1", "ARM_SMMU_V3"]);
+        assert!(lacks[0].to_string().starts_with("CONFIG_VFIO_IOMMU_TYPE1=m, whose module is not delivered"));
+    }
+
+    #[test]
+    fn a_scenario_without_devices_needs_no_vfio() {
+        let ram = scenario("idle.yaml", RAM);
+        let off = ["VFIO", "VFIO_PCI", "VFIO_IOMMU_TYPE1", "ARM_SMMU_V3", "PROC_PAGE_MONITOR"];
+        assert!(lacking(&config(&off, &[]), &ram, &BTreeSet::new()).is_empty());
+        assert_eq!(options(&lacking(&config(&off, &[]), &bar(), &BTreeSet::new())), off);
+        assert_eq!(options(&lacking(&config(&["KVM"], &[]), &ram, &BTreeSet::new())), ["KVM"]);
+    }
+
+    #[test]
+    fn each_option_stands_once_in_the_table() {
+        let names: BTreeSet<_> = NEEDS.iter().map(|need| need.option).collect();
+        assert_eq!(names.len(), NEEDS.len());
+    }
+
+    proptest! {
+        /// Exactly what is switched off is named, whatever else.
+        #[test]
+        fn exactly_what_is_off_is_named(off in proptest::sample::subsequence(
+            NEEDS.iter().map(|need| need.option).collect::<Vec<_>>(), 0..NEEDS.len()))
+        {
+            let lacks = lacking(&config(&off, &[]), &bar(), &BTreeSet::new());
+            prop_assert_eq!(options(&lacks), off);
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! `s2lab doctor`: what this machine has and lacks for a run, and what to do about it. It fetches nothing.
+
+use super::{Context, Failure, say};
+use crate::{
+    lab::{Lab, Places},
+    qemu::{factor, process::Launcher},
+    run::{
+        images::{HOST_MODULES, debian},
+        preflight::{self, Mib},
+        slots::Slots,
+    },
+    store::{Quiet, Store, StoreError, find_on_path, run_briefly},
+};
+use clap::Args;
+use std::{fmt, path::Path, process::Command, sync::Arc};
+
+/// What a store with two kernels, QEMU, user land and a toolchain takes, and half as much again.
+const CACHE_SPACE: u64 = 3 << 30;
+/// Exit code if something lacks.
+const LACKING: u8 = 3;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {}
+
+/// What is said about one thing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Ok,
+    /// Without it nothing runs.
+    Lacks,
+    /// Worth knowing.
+    Note,
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            State::Ok => "ok",
+            State::Lacks => "lacks",
+            State::Note => "note",
+        })
+    }
+}
+
+/// The lines, said as they are found, for some take a while.
+#[derive(Default)]
+struct Findings {
+    lacks: bool,
+}
+
+impl Findings {
+    fn say(&mut self, state: State, what: &str, text: impl fmt::Display) -> Result<(), Failure> {
+        self.lacks |= state == State::Lacks;
+        let text = super::plain(&text.to_string()).replace('\n', " ");
+        say(&format!("{state:<6} {what:<14} {text}"))
+    }
+
+    /// An error with its hint.
+    fn error(&mut self, state: State, what: &str, error: &StoreError) -> Result<(), Failure> {
+        let hint = error.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
+        self.say(state, what, format_args!("{error}{hint}"))
+    }
+}
+
+pub(super) fn doctor(context: &Context, _: &Arguments) -> Result<u8, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(Failure::io("cannot start"))?;
+    runtime.block_on(examine(context))
+}
+
+async fn examine(context: &Context) -> Result<u8, Failure> {
+    let mut findings = Findings::default();
+    programs(&mut findings)?;
+    let places = context.places()?;
+    folder(&mut findings, "cache", &places.cache, CACHE_SPACE)?;
+    folder(&mut findings, "state", &places.state, preflight::STATE_SPACE)?;
+    let lab = context.lab();
+    machine(&mut findings, lab.as_ref().ok(), &places)?;
+    match Store::open(&places.cache, true, Arc::new(Quiet)) {
+        Ok(store) => kept(&mut findings, &store, lab, &places).await?,
+        Err(error) => findings.error(State::Lacks, "store", &error)?,
+    }
+    Ok(if findings.lacks { LACKING } else { 0 })
+}
+
+fn programs(findings: &mut Findings) -> Result<(), Failure> {
+    for (program, purpose, without) in [
+        ("cargo", "builds the agent", State::Lacks),
+        ("rustc", "builds the agent; without it the store's does", State::Note),
+        ("apt-get", "fetches packages", State::Lacks),
+        ("dpkg-deb", "unpacks packages", State::Lacks),
+    ] {
+        match version(program) {
+            Ok(version) => findings.say(State::Ok, program, version)?,
+            Err(StoreError::NoProgram { .. }) => {
+                findings.say(without, program, format_args!("not on PATH; install it: it {purpose}"))?;
+            }
+            Err(error) => findings.error(State::Lacks, program, &error)?,
+        }
+    }
+    Ok(())
+}
+
+/// The first line that a program says of its version.
+fn version(program: &str) -> Result<String, StoreError> {
+    let purpose = "tell its version";
+    let Some(path) = find_on_path(program) else {
+        return Err(StoreError::NoProgram { program: program.into(), purpose: purpose.into() });
+    };
+    let mut command = Command::new(path);
+    command.arg("--version");
+    let said = run_briefly(command, purpose, &Quiet)?;
+    Ok(String::from_utf8_lossy(&said).lines().next().unwrap_or_default().to_owned())
+}
+
+fn folder(findings: &mut Findings, what: &str, path: &Path, needed: u64) -> Result<(), Failure> {
+    let shown = path.display();
+    let probe = path.join(format!(".doctor.{}", std::process::id()));
+    let written = std::fs::create_dir_all(path)
+        .and_then(|()| std::fs::write(&probe, "a file"))
+        .and_then(|()| std::fs::remove_file(&probe))
+        .and_then(|()| preflight::free(path));
+    match written {
+        Ok(free) if free < needed => {
+            let (free, needed) = (Mib(free), Mib(needed));
+            findings.say(State::Lacks, what, format_args!("{shown}: {free} free, {needed} wanted; make room"))
+        }
+        Ok(free) => findings.say(State::Ok, what, format_args!("{shown}: {} free", Mib(free))),
+        Err(error) => findings.say(
+            State::Lacks,
+            what,
+            format_args!("{shown}: {error}; set XDG_{}_HOME to a folder of yours", what.to_uppercase()),
+        ),
+    }
+}
+
+fn machine(findings: &mut Findings, lab: Option<&Lab>, places: &Places) -> Result<(), Failure> {
+    let cores = std::thread::available_parallelism().map_err(Failure::io("the number of cores"))?;
+    // Without a cache, which is told already, there are no slots.
+    let slots = Slots::of_machine(&places.cache).map_or(1, |slots| slots.count());
+    let hosts = if slots == 1 { "one emulated host".into() } else { format!("{slots} emulated hosts") };
+    findings.say(State::Ok, "cores", format_args!("{cores}: {hosts} at a time"))?;
+
+    let files = lab.and_then(|lab| lab.scenario_files().ok()).unwrap_or_default();
+    let scenarios = crate::lab::scenarios(&files).unwrap_or_default();
+    let largest = scenarios.iter().map(preflight::memory).max().unwrap_or_default();
+    let needed = u64::try_from(slots).unwrap_or(u64::MAX).saturating_mul(largest);
+    let available = std::fs::read_to_string("/proc/meminfo").ok();
+    match available.as_deref().and_then(preflight::available) {
+        Some(available) if available < largest => findings.say(
+            State::Lacks,
+            "memory",
+            format_args!("{} available, {} for one host; end other programs", Mib(available), Mib(largest)),
+        )?,
+        Some(available) if available < needed => findings.say(
+            State::Note,
+            "memory",
+            format_args!("{} available, {} for {hosts}; use --jobs", Mib(available), Mib(needed)),
+        )?,
+        Some(available) => {
+            let text = format!("{} available, {} for {hosts}", Mib(available), Mib(needed));
+            findings.say(State::Ok, "memory", text)?;
+        }
+        None => findings.say(State::Lacks, "memory", "/proc/meminfo does not tell; mount /proc")?,
+    }
+    let kvm =
+        if Path::new("/dev/kvm").exists() { "there, and not used" } else { "not there, and not needed" };
+    findings.say(State::Note, "KVM", format_args!("{kvm}: hosts are emulated"))
+}
+
+/// What is in the store, or would be fetched.
+async fn kept(
+    findings: &mut Findings,
+    store: &Store,
+    lab: Result<Lab, Failure>,
+    places: &Places,
+) -> Result<(), Failure> {
+    let qemu = store.qemu().await;
+    let mut fetched = there(findings, "qemu", qemu.as_ref().map(|qemu| qemu.version.clone()))?;
+    let userland = store.host_userland().await;
+    let userland = userland.as_ref().map(|userland| format!("with QEMU {}", userland.qemu_version));
+    fetched |= there(findings, "user land", userland)?;
+    match lab.and_then(|lab| Ok((lab.kernels()?, lab))) {
+        Ok((kernels, lab)) => {
+            findings.say(State::Ok, "lab", lab.root.display())?;
+            for name in kernels.entries.keys() {
+                let kernel = match debian(&kernels, name) {
+                    Ok(debian) => store.kernel(&debian, &HOST_MODULES).await,
+                    Err(error) => Err(error),
+                };
+                fetched |= there(findings, name, kernel.as_ref().map(|kernel| kernel.release.clone()))?;
+            }
+        }
+        Err(error) => {
+            let hint = error.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
+            findings.say(State::Note, "lab", format_args!("{error}{hint}"))?;
+        }
+    }
+    match store.archive().await {
+        Ok(()) => findings.say(State::Ok, "archive", "apt names Debian's, and its keyring is there")?,
+        Err(error) if fetched => findings.error(State::Lacks, "archive", &error)?,
+        Err(error) => findings.error(State::Note, "archive", &error)?,
+    }
+    let Ok(qemu) = qemu else {
+        return findings.say(
+            State::Note,
+            "factor",
+            "not measured: it takes a QEMU, which the first run fetches",
+        );
+    };
+    let launcher = Launcher::start().map_err(Failure::io("cannot start"))?;
+    match factor::of_machine(&places.cache, &launcher, &qemu, true).await {
+        Ok(factor) => findings.say(
+            State::Ok,
+            "factor",
+            format_args!("{factor}: deadlines are so many times the reference machine's"),
+        ),
+        Err(error) => findings.say(State::Lacks, "factor", format_args!("{error}; is this QEMU whole?")),
+    }
+}
+
+/// Says what the store has; answers whether it would be fetched.
+fn there(findings: &mut Findings, what: &str, found: Result<String, &StoreError>) -> Result<bool, Failure> {
+    match found {
+        Ok(text) => findings.say(State::Ok, what, text).map(|()| false),
+        Err(StoreError::Offline { .. }) => {
+            findings.say(State::Note, what, "not in the store: the first run fetches it").map(|()| true)
+        }
+        Err(error) => findings.error(State::Lacks, what, error).map(|()| false),
+    }
+}

@@ -1,0 +1,275 @@
+//! How slow this machine is. Deadlines are meant for the reference machine; elsewhere they are longer by a factor that a
+//! program of some instructions finds out: QEMU starts, translates it, runs it and ends. Found once, it is kept in the cache.
+
+use super::{memory::sealed, process::Launcher};
+use crate::{store::Qemu, whole};
+use rustix::fd::AsRawFd;
+use serde::{Deserialize, Serialize};
+use std::{
+    fmt, io,
+    io::Write,
+    path::{Path, PathBuf},
+    process::{ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+use tokio::time::timeout;
+
+/// How long the program takes on the reference machine, milliseconds: the two x86-64 cores on which the deadlines
+/// were tried, under QEMU 10.0.2. Reckoned from measurements on the busy machine: 0.07 s for QEMU alone, and 0.15 s of CPU time.
+const REFERENCE_MS: u64 = 250;
+/// How often the program goes through its loop: most of the time above, the rest is QEMU's start.
+const ROUNDS: u32 = 40_000_000;
+/// Tenths. A machine that is faster gets no shorter deadlines; one that is slower still could not boot a host.
+const LEAST: u64 = 10;
+const MOST: u64 = 200;
+/// Longer than the slowest machine of [`MOST`] takes.
+const DEADLINE: Duration = Duration::from_secs(30);
+/// Cores that an emulated host keeps busy. With fewer, its vCPUs take turns, which a program on one does not show.
+const HOST_CORES: u64 = 2;
+
+/// How many times longer than on the reference machine everything may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Factor {
+    tenths: u64,
+}
+
+impl Factor {
+    /// Of a machine that needs `took` for the program and has `cores`.
+    fn new(took: Duration, cores: u64) -> Self {
+        let took = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        let turns = HOST_CORES.div_ceil(cores.max(1));
+        // Up, for a deadline that is too long costs less than one that is too short.
+        let tenths = took.saturating_mul(10).saturating_mul(turns).div_ceil(REFERENCE_MS);
+        Self { tenths: tenths.clamp(LEAST, MOST) }
+    }
+
+    /// `base` for this machine.
+    pub fn times(self, base: Duration) -> Duration {
+        // At most 200.
+        let tenths = u32::try_from(self.tenths).unwrap_or(u32::MAX);
+        base.saturating_mul(tenths) / 10
+    }
+}
+
+impl Default for Factor {
+    /// The reference machine's.
+    fn default() -> Self {
+        Self { tenths: LEAST }
+    }
+}
+
+impl fmt::Display for Factor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.tenths / 10, self.tenths % 10)
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum FactorError {
+    #[error("cannot start QEMU to measure this machine: {0}")]
+    Start(#[source] io::Error),
+    #[error("QEMU ended ({0}) when this machine was to be measured")]
+    Ended(ExitStatus),
+    #[error("a program of a quarter of a second does not end in {} s under this QEMU", DEADLINE.as_secs())]
+    Silent,
+    #[error("cannot learn about this machine: {0}")]
+    Machine(#[source] io::Error),
+}
+
+/// What was found out about one machine and one QEMU.
+#[derive(Debug, Serialize, Deserialize)]
+struct Found {
+    took_ms: u64,
+}
+
+/// The machine and QEMU that a factor is for.
+#[derive(Debug, Serialize)]
+struct Subject<'a> {
+    rounds: u32,
+    program: &'a Path,
+    version: &'a str,
+    packages: Vec<&'a str>,
+    cpu: String,
+    cores: u64,
+}
+
+/// This machine's factor: from the cache, else measured. `anew`: measured in any case.
+pub async fn of_machine(
+    cache: &Path,
+    launcher: &Launcher,
+    qemu: &Qemu,
+    anew: bool,
+) -> Result<Factor, FactorError> {
+    let cores = std::thread::available_parallelism().map_err(FactorError::Machine)?.get();
+    let cores = u64::try_from(cores).unwrap_or(u64::MAX);
+    let cpu = cpu_model(&std::fs::read_to_string("/proc/cpuinfo").map_err(FactorError::Machine)?);
+    let packages = qemu.packages.iter().map(|package| package.sha256.as_str()).collect();
+    let (program, version) = (qemu.program.as_path(), qemu.version.as_str());
+    let path = place(cache, &Subject { rounds: ROUNDS, program, version, packages, cpu, cores });
+    let known = || serde_json::from_slice::<Found>(&std::fs::read(&path).ok()?).ok();
+    if let Some(Found { took_ms }) = known().filter(|_| !anew) {
+        return Ok(Factor::new(Duration::from_millis(took_ms), cores));
+    }
+    let took = measure(launcher, qemu.command()).await?;
+    let found = Found { took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX) };
+    let text = serde_json::to_string(&found).unwrap_or_default();
+    if let Err(error) = whole::write(&path, &text) {
+        // Then the next start measures again.
+        tracing::warn!("cannot keep this machine's factor: {error}");
+    }
+    Ok(Factor::new(took, cores))
+}
+
+fn place(cache: &Path, subject: &Subject<'_>) -> PathBuf {
+    let text = serde_json::to_vec(subject).unwrap_or_default();
+    let digest = s2lab_model::record::look::digest(&text);
+    cache.join("factor").join(format!("{digest}.json"))
+}
+
+/// What /proc/cpuinfo says of the first processor: a name on x86, numbers on arm64 (Linux 6.12 arch/arm64/kernel/cpuinfo.c).
+fn cpu_model(cpuinfo: &str) -> String {
+    const TELLING: [&str; 5] = ["model name", "CPU implementer", "CPU variant", "CPU part", "CPU revision"];
+    let first = cpuinfo.lines().take_while(|line| !line.trim().is_empty());
+    let told = first.filter_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        TELLING.contains(&name.trim()).then(|| value.trim())
+    });
+    told.collect::<Vec<_>>().join(" ")
+}
+
+/// How long QEMU takes for the program, from its start to its end.
+async fn measure(launcher: &Launcher, mut qemu: std::process::Command) -> Result<Duration, FactorError> {
+    let program =
+        sealed("factor", |out| program(ROUNDS).iter().try_for_each(|w| out.write_all(&w.to_le_bytes())));
+    let program = program.map_err(FactorError::Start)?;
+    qemu.args("-M virt -cpu cortex-a57 -accel tcg,thread=multi -m 128M".split(' '));
+    qemu.args("-display none -nodefaults -no-user-config -no-reboot -device".split(' '));
+    let file = format!("file=/proc/self/fd/{}", program.as_raw_fd());
+    qemu.arg(format!("loader,{file},addr={ENTRY:#x},cpu-num=0,force-raw=on"));
+    qemu.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let began = Instant::now();
+    let mut process = launcher.launch(qemu, vec![program]).await.map_err(FactorError::Start)?;
+    let status = timeout(DEADLINE, process.wait()).await;
+    let took = began.elapsed();
+    process.kill().await.map_err(FactorError::Start)?;
+    match status.map_err(|_| FactorError::Silent)?.map_err(FactorError::Start)? {
+        status if status.success() => Ok(took),
+        status => Err(FactorError::Ended(status)),
+    }
+}
+
+/// Where the program lies and begins: in the RAM of QEMU's `virt`, which starts at 1 GiB (QEMU 10.0 hw/arm/virt.c).
+const ENTRY: u32 = 0x4020_0000;
+/// Two words of memory that it works on, above it.
+const WORDS: u32 = 0x4030_0000;
+/// PSCI's SYSTEM_OFF (Arm DEN 0022, 5.1.9). QEMU takes it by HVC when there is no EL2.
+const SYSTEM_OFF: u32 = 0x8400_0008;
+
+/// Loads, adds, stores, xors and branches, so many times, and switches the machine off. Encodings: Arm ARM, C6.2.
+fn program(rounds: u32) -> [u32; 15] {
+    let movz = |register: u32, value: u32| 0xd280_0000 | (value & 0xffff) << 5 | register;
+    let movk_high = |register: u32, value: u32| 0xf2a0_0000 | (value >> 16) << 5 | register;
+    [
+        movz(1, rounds),
+        movk_high(1, rounds),
+        movz(2, WORDS),
+        movk_high(2, WORDS),
+        // Seven instructions of the loop.
+        0xf940_0043, // ldr  x3, [x2]
+        0x8b01_0063, // add  x3, x3, x1
+        0xf900_0043, // str  x3, [x2]
+        0xf940_0444, // ldr  x4, [x2, #8]
+        0xca03_0084, // eor  x4, x4, x3
+        0xf900_0444, // str  x4, [x2, #8]
+        0xf100_0421, // subs x1, x1, #1
+        0x54ff_ff21, // b.ne 7 instructions back
+        movz(0, SYSTEM_OFF),
+        movk_high(0, SYSTEM_OFF),
+        0xd400_0002, // hvc  #0
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn factor(ms: u64, cores: u64) -> String {
+        Factor::new(Duration::from_millis(ms), cores).to_string()
+    }
+
+    #[test]
+    fn slower_is_longer_within_bounds() {
+        let reference = REFERENCE_MS;
+        assert_eq!([factor(reference, 2), factor(1, 2), factor(0, 64)], ["1.0"; 3]);
+        assert_eq!(factor(reference * 3 / 2, 2), "1.5");
+        assert_eq!(factor(reference * 3 / 2 + 1, 2), "1.6", "up");
+        assert_eq!([factor(reference, 1), factor(reference, 0)], ["2.0"; 2], "two vCPUs take turns");
+        assert_eq!([factor(reference * 1000, 2), factor(u64::MAX, 1)], ["20.0"; 2]);
+    }
+
+    #[test]
+    fn a_duration_is_stretched() {
+        let factor = Factor::new(Duration::from_millis(REFERENCE_MS * 13 / 10), 2);
+        assert_eq!(factor.times(Duration::from_secs(120)), Duration::from_secs(156));
+        assert_eq!(Factor::default().times(Duration::from_secs(7)), Duration::from_secs(7));
+        assert_eq!(factor.times(Duration::MAX), Duration::MAX / 10, "no overflow");
+    }
+
+    #[test]
+    fn the_cpu_is_told_by_either_architecture() {
+        let intel = "processor\t: 0\nmodel\t\t: 1\nmodel name\t: A CPU @ 2 GHz\ncpu MHz\t\t: 2001.7\n\nprocessor\t: 1\nmodel name\t: B\n";
+        assert_eq!(cpu_model(intel), "A CPU @ 2 GHz", "what varies is left out");
+        let arm = "processor\t: 0\nBogoMIPS\t: 50.00\nCPU implementer\t: 0x41\nCPU architecture: 8\nCPU variant\t: 0x1\nCPU part\t: 0xd40\nCPU revision\t: 1\n";
+        assert_eq!(cpu_model(arm), "0x41 0x1 0xd40 1");
+        assert_eq!(cpu_model(""), "");
+    }
+
+    #[test]
+    fn another_machine_or_qemu_is_measured_again() {
+        let subject = |cpu: &str, cores, version| {
+            let (program, packages) = (Path::new("/usr/bin/qemu"), vec![]);
+            place(Path::new("/c"), &Subject { rounds: 1, program, version, packages, cpu: cpu.into(), cores })
+        };
+        let same = subject("A", 2, "10.0.2");
+        assert_eq!(same, subject("A", 2, "10.0.2"));
+        for other in [subject("B", 2, "10.0.2"), subject("A", 4, "10.0.2"), subject("A", 2, "10.1.0")] {
+            assert_ne!(same, other);
+        }
+    }
+
+    #[tokio::test]
+    async fn the_cache_is_believed_and_rubbish_in_it_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let launcher = Launcher::start().unwrap();
+        // A QEMU that takes no time; `true` would be asked for a factor of 1.0.
+        let qemu = |program: &str| Qemu {
+            program: program.into(),
+            env: vec![],
+            args: vec![],
+            version: "10.0.2".into(),
+            packages: vec![],
+        };
+        let fast = of_machine(dir.path(), &launcher, &qemu("/bin/true"), false).await.unwrap();
+        let kept = std::fs::read_dir(dir.path().join("factor")).unwrap().next().unwrap().unwrap().path();
+        std::fs::write(&kept, "{\"took_ms\": 1000000}").unwrap();
+        let cached = of_machine(dir.path(), &launcher, &qemu("/bin/true"), false).await.unwrap();
+        assert_eq!(cached.to_string(), "20.0");
+        assert!(fast < cached);
+        assert!(of_machine(dir.path(), &launcher, &qemu("/bin/true"), true).await.unwrap() < cached, "anew");
+        std::fs::write(&kept, "{\"took_ms\": 10000").unwrap();
+        assert!(of_machine(dir.path(), &launcher, &qemu("/bin/true"), false).await.unwrap() < cached);
+        let failed = of_machine(dir.path(), &launcher, &qemu("/bin/false"), false).await.unwrap_err();
+        assert!(matches!(failed, FactorError::Ended(_)), "{failed}");
+        let absent = of_machine(dir.path(), &launcher, &qemu("/no/qemu"), false).await.unwrap_err();
+        assert!(matches!(absent, FactorError::Start(_)), "{absent}");
+    }
+
+    proptest! {
+        #[test]
+        fn more_time_is_never_a_shorter_deadline(a in 0..100_000u64, b in 0..100_000u64, cores in 1..8u64) {
+            let factor = |ms| Factor::new(Duration::from_millis(ms), cores);
+            prop_assert!(factor(a.min(b)) <= factor(a.max(b)));
+        }
+    }
+}

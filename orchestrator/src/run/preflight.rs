@@ -1,0 +1,282 @@
+//! Preflight: whether kernel, QEMU and machine have what a cell needs. What lacks is named here, at once, and not by a deadline
+//! that passes minutes later.
+
+use super::{images::KernelFiles, stages::Stop};
+use crate::{qemu::qmp::QemuVersion, store};
+use s2lab_model::{
+    event::{PlannedCell, StopCause},
+    kconfig::{self, Lack},
+    scenario::Scenario,
+};
+use std::{collections::BTreeSet, fmt, io, path::Path};
+
+/// What the state folder's file system must have left: consoles, table pages and reports of a cell are some MiB, but a console
+/// that floods may fill more.
+pub const STATE_SPACE: u64 = 256 << 20;
+/// What QEMU itself takes beside the host's RAM: translated code (1 GiB at most, some 100 MiB in use) and its own.
+const QEMU_MEMORY: u64 = 256 << 20;
+
+/// What a cell lacks.
+#[derive(Debug)]
+pub enum Finding {
+    /// Options of the kernel under test.
+    Options(Vec<Lack>),
+    Qemu(QemuVersion),
+    Memory {
+        /// Bytes.
+        needed: u64,
+        available: u64,
+    },
+    Space {
+        /// Bytes.
+        needed: u64,
+        free: u64,
+    },
+}
+
+impl Finding {
+    /// The kernel's and QEMU's lacks are no failure of the lab's.
+    pub fn cause(&self) -> StopCause {
+        match self {
+            Finding::Options(_) | Finding::Qemu(_) => StopCause::Lacking,
+            Finding::Memory { .. } | Finding::Space { .. } => StopCause::Lab,
+        }
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Finding::Options(_) => {
+                "build the kernel with these options; one that is =m needs its module, see `s2lab run --modules`"
+            }
+            Finding::Qemu(_) => "put a newer QEMU on PATH, or none: then s2lab takes one of its own",
+            Finding::Memory { .. } => {
+                "end other programs, run with --jobs 1, or give the scenario's host less `memory`"
+            }
+            Finding::Space { .. } => {
+                "make room on the file system of the state folder, or give another with --out"
+            }
+        }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Finding::Options(lacks) => {
+                let lacks: Vec<_> = lacks.iter().map(ToString::to_string).collect();
+                write!(f, "the kernel lacks {}", lacks.join(", "))
+            }
+            Finding::Qemu(QemuVersion { major, minor, micro }) => {
+                let (oldest, point) = store::OLDEST_QEMU;
+                write!(f, "QEMU {major}.{minor}.{micro} is older than {oldest}.{point}")
+            }
+            Finding::Memory { needed, available } => {
+                let (needed, available) = (Mib(*needed), Mib(*available));
+                write!(f, "the emulated host takes {needed} of memory, and this machine has {available} left")
+            }
+            Finding::Space { needed, free } => {
+                write!(
+                    f,
+                    "a run may write {}, and the state folder has room for {}",
+                    Mib(*needed),
+                    Mib(*free)
+                )
+            }
+        }
+    }
+}
+
+impl From<Finding> for Stop {
+    fn from(finding: Finding) -> Self {
+        Stop { cause: finding.cause(), what: finding.to_string(), hint: Some(finding.hint().into()) }
+    }
+}
+
+/// Bytes as people read them.
+#[derive(Debug, Clone, Copy)]
+pub struct Mib(pub u64);
+
+impl fmt::Display for Mib {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 >> 20 {
+            mib if mib < 10 << 10 => write!(f, "{mib} MiB"),
+            mib => write!(f, "{} GiB", mib >> 10),
+        }
+    }
+}
+
+/// What the machine has left, bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    pub memory: u64,
+    /// On the file system with the run's folder.
+    pub space: u64,
+}
+
+impl Room {
+    /// Of this machine, at this moment.
+    pub fn of_machine(folder: &Path) -> io::Result<Self> {
+        let memory = std::fs::read_to_string("/proc/meminfo")?;
+        let memory =
+            available(&memory).ok_or_else(|| io::Error::other("/proc/meminfo has no MemAvailable"))?;
+        Ok(Self { memory, space: free(folder)? })
+    }
+}
+
+/// MemAvailable: what programs can have without swapping (Linux, Documentation/filesystems/proc.rst).
+pub fn available(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    kib.checked_mul(1 << 10)
+}
+
+/// What an ordinary user can still write on the file system of `folder`, bytes.
+pub fn free(folder: &Path) -> io::Result<u64> {
+    let of = rustix::fs::statvfs(folder)?;
+    Ok(of.f_bavail.saturating_mul(of.f_frsize))
+}
+
+/// What a host of this scenario takes of the machine's memory, bytes.
+pub fn memory(scenario: &Scenario) -> u64 {
+    let devices = scenario.host.devices.values().map(|device| device.bar.0);
+    devices.fold(scenario.host.memory.0, u64::saturating_add).saturating_add(QEMU_MEMORY)
+}
+
+/// Looks for what the cell lacks; the first finding is the one to tell.
+pub fn check(planned: &PlannedCell, kernel: &KernelFiles, qemu: QemuVersion, room: Room) -> Result<(), Stop> {
+    let (oldest, point) = store::OLDEST_QEMU;
+    if (qemu.major, qemu.minor) < (oldest, point) {
+        return Err(Finding::Qemu(qemu).into());
+    }
+    if let Some(config) = &kernel.config {
+        let delivered = delivered(&kernel.modules)
+            .map_err(|e| Stop::lab(format!("cannot read {}: {e}", kernel.modules.display())))?;
+        let lacks = kconfig::lacking(&config.config, &planned.scenario, &delivered);
+        if !lacks.is_empty() {
+            return Err(Finding::Options(lacks).into());
+        }
+    }
+    let needed = memory(&planned.scenario);
+    if room.memory < needed {
+        return Err(Finding::Memory { needed, available: room.memory }.into());
+    }
+    if room.space < STATE_SPACE {
+        return Err(Finding::Space { needed: STATE_SPACE, free: room.space }.into());
+    }
+    Ok(())
+}
+
+/// Names of the modules in an archive of the store's, see [`store::Kernel::modules`].
+fn delivered(archive: &Path) -> io::Result<BTreeSet<String>> {
+    let mut archive = io::BufReader::new(std::fs::File::open(archive)?);
+    let mut names = BTreeSet::new();
+    loop {
+        let member = cpio::newc::Reader::new(archive)?;
+        if member.entry().is_trailer() {
+            return Ok(names);
+        }
+        let name = member.entry().name().trim_start_matches("modules/").strip_suffix(".ko");
+        names.extend(name.map(str::to_owned));
+        archive = member.finish()?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::images::KernelConfig;
+    use crate::store::initramfs::{Node, append};
+    use s2lab_model::{kconfig::Config, scenario::load};
+
+    const QEMU: QemuVersion = QemuVersion { major: 10, minor: 0, micro: 0 };
+    const ROOM: Room = Room { memory: 64 << 30, space: 64 << 30 };
+
+    fn planned() -> PlannedCell {
+        let text = include_str!("../../../scenarios/vfio-pci-bar.yaml");
+        let scenario = load("vfio-pci-bar.yaml", text).unwrap();
+        PlannedCell { key: "k".into(), kernel: "k".into(), traits: None, repeat: vec![], scenario }
+    }
+
+    /// A kernel that has all options but `off`, those in `modules` as a module, of which `files` are delivered.
+    fn kernel(folder: &Path, off: &str, modules: &[&str], files: &[&str]) -> KernelFiles {
+        let mut text = "CONFIG_ARM64=y\n".to_owned();
+        for need in kconfig::NEEDS.iter().filter(|need| need.option != off) {
+            let value = if modules.contains(&need.option) { 'm' } else { 'y' };
+            text += &format!("CONFIG_{}={value}\n", need.option);
+        }
+        let mut archive = vec![];
+        let names: Vec<_> = files.iter().map(|file| format!("modules/{file}.ko")).collect();
+        let members = names.iter().map(|name| (name.as_str(), Node::File { mode: 0o644, data: b"module" }));
+        append(&mut archive, std::iter::once(("modules", Node::Directory { mode: 0o755 })).chain(members))
+            .unwrap();
+        let path = folder.join("modules.cpio");
+        std::fs::write(&path, archive).unwrap();
+        KernelFiles {
+            image: "Image".into(),
+            sha256: String::new(),
+            modules: path,
+            package: None,
+            config: Some(KernelConfig { config: Config::parse(&text).unwrap(), sha256: String::new() }),
+        }
+    }
+
+    fn found(kernel: &KernelFiles, qemu: QemuVersion, room: Room) -> Option<(StopCause, String)> {
+        check(&planned(), kernel, qemu, room).err().map(|stop| (stop.cause, stop.what))
+    }
+
+    #[test]
+    fn each_lack_has_its_cause() {
+        let dir = tempfile::tempdir().unwrap();
+        let whole = kernel(dir.path(), "", &[], &[]);
+        assert_eq!(found(&whole, QEMU, ROOM), None);
+        let (cause, what) = found(&kernel(dir.path(), "KVM", &[], &[]), QEMU, ROOM).unwrap();
+        assert_eq!(
+            (cause, &*what),
+            (StopCause::Lacking, "the kernel lacks CONFIG_KVM (the host runs guests)")
+        );
+        let old = QemuVersion { major: 9, minor: 2, micro: 4 };
+        let (cause, what) = found(&whole, old, ROOM).unwrap();
+        assert_eq!((cause, &*what), (StopCause::Lacking, "QEMU 9.2.4 is older than 10.0"));
+        let (cause, what) = found(&whole, QEMU, Room { memory: 100 << 20, ..ROOM }).unwrap();
+        assert!(cause == StopCause::Lab && what.ends_with("this machine has 100 MiB left"), "{what}");
+        let (cause, what) = found(&whole, QEMU, Room { space: 20 << 20, ..ROOM }).unwrap();
+        assert!(cause == StopCause::Lab && what.ends_with("room for 20 MiB"), "{what}");
+    }
+
+    #[test]
+    fn modules_are_looked_for_in_what_is_delivered() {
+        let dir = tempfile::tempdir().unwrap();
+        let modules = ["VFIO_PCI", "VFIO"];
+        assert_eq!(found(&kernel(dir.path(), "", &modules, &["vfio", "vfio-pci"]), QEMU, ROOM), None);
+        let (_, what) = found(&kernel(dir.path(), "", &modules, &["vfio"]), QEMU, ROOM).unwrap();
+        assert!(what.contains("CONFIG_VFIO_PCI=m") && !what.contains("CONFIG_VFIO="), "{what}");
+        let torn = kernel(dir.path(), "", &[], &[]);
+        std::fs::write(&torn.modules, "no archive").unwrap();
+        assert_eq!(found(&torn, QEMU, ROOM).unwrap().0, StopCause::Lab);
+    }
+
+    #[test]
+    fn of_a_configuration_that_nobody_has_nothing_is_guessed() {
+        let dir = tempfile::tempdir().unwrap();
+        let unknown =
+            KernelFiles { config: None, modules: "/none".into(), ..kernel(dir.path(), "", &[], &[]) };
+        assert_eq!(found(&unknown, QEMU, ROOM), None);
+    }
+
+    #[test]
+    fn memory_is_read_as_the_kernel_writes_it() {
+        let text = "MemTotal:        8000000 kB\nMemFree:          100 kB\nMemAvailable:    4096 kB\n";
+        assert_eq!(available(text), Some(4 << 20));
+        for text in [
+            "",
+            "MemAvailable:",
+            "MemAvailable: 4 MB",
+            "MemAvailable: -4 kB",
+            "MemAvailable: 18446744073709551615 kB",
+        ] {
+            assert_eq!(available(text), None, "{text}");
+        }
+        assert!(Room::of_machine(Path::new("/")).unwrap().memory > 0);
+    }
+}

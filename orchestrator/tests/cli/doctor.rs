@@ -1,0 +1,94 @@
+//! `s2lab doctor` on machines that are made up.
+
+use crate::harness::Home;
+use std::{fs, os::unix::fs::PermissionsExt};
+
+/// Of lines on what differs from machine to machine only state and subject are kept.
+const VARY: [&str; 5] = ["cores", "memory", "KVM", "cache", "state"];
+
+fn doctor(home: &Home) -> (String, Option<i32>) {
+    let output = home.command(&["doctor"]).output().unwrap();
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+    (String::from_utf8(output.stdout).unwrap(), output.status.code())
+}
+
+fn stable(home: &Home, told: &str) -> String {
+    let line = |line: &str| {
+        let subject = line.split_whitespace().nth(1).unwrap_or_default();
+        let shown = if VARY.contains(&subject) { &line[..22] } else { line };
+        format!("{}\n", shown.trim_end())
+    };
+    home.stable(&told.lines().map(line).collect::<String>())
+}
+
+fn program(home: &Home, name: &str, script: &str) {
+    home.write(&format!("bin/{name}"), format!("#!/bin/sh\n{script}\n"));
+    fs::set_permissions(home.path(&format!("bin/{name}")), fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// A machine with all that is needed from the outside.
+fn equip(home: &Home) {
+    for name in ["cargo", "rustc", "dpkg-deb"] {
+        program(home, name, &format!("echo {name} 1.2.3; echo and more"));
+    }
+    let archive =
+        "echo 'file:/archive bookworm main Debian'; echo 'file:/security bookworm-security main Debian'";
+    program(home, "apt-get", &format!("case $1 in indextargets) {archive};; *) echo apt 2.6;; esac"));
+    program(home, "qemu-system-aarch64", "case $1 in --version) echo QEMU emulator version 10.0.2;; esac");
+}
+
+#[test]
+fn a_machine_with_nothing() {
+    let home = Home::new();
+    let (told, exit) = doctor(&home);
+    assert_eq!(exit, Some(3));
+    insta::assert_snapshot!("nothing", stable(&home, &told));
+}
+
+#[test]
+fn a_machine_with_all_of_it() {
+    let home = Home::new();
+    equip(&home);
+    let (told, exit) = doctor(&home);
+    insta::assert_snapshot!("equipped", stable(&home, &told));
+    assert_eq!(exit, Some(0), "{told}");
+    assert!(home.tree("cache/s2lab/factor").len() == 1, "the factor is kept");
+}
+
+#[test]
+fn what_lacks_is_told_with_what_to_do() {
+    let home = Home::new();
+    equip(&home);
+    program(
+        &home,
+        "qemu-system-aarch64",
+        "case $1 in --version) echo QEMU emulator version 10.0.2;; *) exit 1;; esac",
+    );
+    program(&home, "apt-get", "echo 'file:/elsewhere jammy main Elsewhere'");
+    program(&home, "cargo", "exit 1");
+    home.write("file", "");
+    fs::remove_dir(home.path("state")).unwrap();
+    home.write("state", "no folder");
+    let (told, exit) = doctor(&home);
+    assert_eq!(exit, Some(3));
+    for due in [
+        "lacks  cargo          `TMP/bin/cargo` failed (exit status: 1)",
+        "lacks  archive        apt on this machine names no Debian archive",
+        "lacks  factor         QEMU ended (exit status: 1)",
+        "set XDG_STATE_HOME to a folder of yours",
+    ] {
+        assert!(home.stable(&told).contains(due), "{due}\n{told}");
+    }
+}
+
+/// It is for people who have nothing yet.
+#[test]
+fn no_lab_is_no_obstacle() {
+    let home = Home::new();
+    equip(&home);
+    let mut command = home.command(&["doctor"]);
+    let output = command.current_dir(home.path("home")).output().unwrap();
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{told}");
+    assert!(told.contains("note   lab            no lab folder"), "{told}");
+}
