@@ -38,6 +38,7 @@ impl Machine {
             }
             Act::CloseConsole => self.close_console(),
             Act::MuteConsole => self.lock().muted = true,
+            Act::StopBeating => self.lock().heartless = true,
             Act::Register(name, value) => drop(self.lock().registers.insert(name, value)),
             Act::BarLeaf(bits) => self.lock().bar_leaf = Some(bits),
             Act::RamLeaf(bits) => self.lock().ram_leaf = Some(bits),

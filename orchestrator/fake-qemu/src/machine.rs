@@ -48,6 +48,8 @@ pub(crate) struct State {
     pub(crate) misplaced: i64,
     pub(crate) other_flags: bool,
     pub(crate) muted: bool,
+    /// The agent sends no heartbeat.
+    pub(crate) heartless: bool,
     pub(crate) slow: Duration,
 }
 

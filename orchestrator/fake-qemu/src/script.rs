@@ -73,6 +73,8 @@ pub enum Act {
     CloseConsole,
     /// The console prints nothing any more.
     MuteConsole,
+    /// The host's agent sends no heartbeat any more.
+    StopBeating,
     /// This channel is closed.
     Close,
     /// These bytes come instead of the answer.

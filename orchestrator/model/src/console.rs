@@ -1,6 +1,8 @@
 //! Lines of a console that tell something: what a healthy kernel does not print, and how KVM came up.
 
 use crate::event::AlarmClass;
+use aho_corasick::{AhoCorasick, AhoCorasickKind};
+use std::sync::LazyLock;
 
 /// What gives a line away, and whether the kernel can go on after it. The first match counts. Sources: Linux 6.1 and 6.12,
 /// kernel/panic.c, arch/arm64/kernel/traps.c, arch/arm64/kvm/handle_exit.c, arch/arm64/kvm/mmu.c, kernel/watchdog.c,
@@ -29,13 +31,25 @@ const SIGNS: &[(&str, AlarmClass)] = &[
 /// A hung task is told in two parts around the task's name.
 const HUNG: (&str, &str) = ("INFO: task ", " blocked for more than ");
 
-/// The class of a line, if it is an alarm.
-pub fn classify(line: &str) -> Option<AlarmClass> {
-    let hung = || {
-        let (_, rest) = line.split_once(HUNG.0)?;
-        rest.contains(HUNG.1).then_some(AlarmClass::HungTask)
-    };
-    SIGNS.iter().find(|(sign, _)| line.contains(sign)).map(|(_, class)| *class).or_else(hung)
+/// Each of [`SIGNS`] and the second part of [`HUNG`], sought at once: a console at full speed is megabytes a second.
+static SOUGHT: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| {
+    let patterns = SIGNS.iter().map(|(sign, _)| *sign).chain([HUNG.1]);
+    AhoCorasick::builder().kind(Some(AhoCorasickKind::DFA)).build(patterns).ok()
+});
+
+/// The class of a line, if it is an alarm. The line need not be UTF-8.
+pub fn classify(line: impl AsRef<[u8]>) -> Option<AlarmClass> {
+    let line = line.as_ref();
+    // A few constant patterns always fit into an automaton; a test holds that.
+    let found = SOUGHT.as_ref()?.find_overlapping_iter(line);
+    let first = found.map(|found| (found.pattern().as_usize(), found.start())).min()?;
+    match SIGNS.get(first.0) {
+        Some((_, class)) => Some(*class),
+        None => {
+            let before = line.get(..first.1)?;
+            before.windows(HUNG.0.len()).any(|part| part == HUNG.0.as_bytes()).then_some(AlarmClass::HungTask)
+        }
+    }
 }
 
 /// What KVM says when it is ready (Linux 6.1 and 6.12, arch/arm64/kvm/arm.c, kvm_arm_init), and the host mode that it means.
@@ -58,6 +72,27 @@ impl AlarmClass {
     /// The kernel does not go on: nothing more is to be waited for.
     pub fn is_fatal(self) -> bool {
         matches!(self, AlarmClass::Panic | AlarmClass::HypPanic | AlarmClass::Oops)
+    }
+
+    /// The kernel, or a part of it, may be stuck: it is to be seen whether anything still moves.
+    pub fn is_stuck(self) -> bool {
+        matches!(self, AlarmClass::Stall | AlarmClass::HungTask)
+    }
+
+    /// As people call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            AlarmClass::Panic => "panic",
+            AlarmClass::Oops => "oops",
+            AlarmClass::HypPanic => "hyp panic",
+            AlarmClass::Warn => "WARN",
+            AlarmClass::Bug => "BUG",
+            AlarmClass::Lockdep => "lockdep",
+            AlarmClass::Kasan => "KASAN",
+            AlarmClass::Stall => "stall",
+            AlarmClass::HungTask => "hung task",
+            AlarmClass::UnsupportedFault => "unsupported fault of a guest",
+        }
     }
 }
 
@@ -104,6 +139,23 @@ mod tests {
         ];
         for (line, class) in cases {
             assert_eq!(classify(line), class, "{line}");
+        }
+        assert_eq!(classify(b"\xff\xfe Kernel panic - not syncing: \xff"), Some(AlarmClass::Panic));
+        assert_eq!(
+            classify("x blocked for more than INFO: task "),
+            None,
+            "the two parts the other way round"
+        );
+    }
+
+    #[test]
+    fn the_first_sign_counts_wherever_it_stands() {
+        assert!(SOUGHT.is_some());
+        for (index, (sign, _)) in SIGNS.iter().enumerate() {
+            for (other, _) in SIGNS.iter().skip(index) {
+                let expected = SIGNS.iter().find(|(first, _)| format!("{other} {sign}").contains(first));
+                assert_eq!(classify(format!("{other} {sign}")), expected.map(|(_, class)| *class));
+            }
         }
     }
 }

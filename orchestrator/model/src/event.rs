@@ -104,6 +104,11 @@ pub enum Event {
     NotRun {
         why: String,
     },
+    /// The lines of a console around an alarm, as [`crate::crash::Cutter`] cuts them out.
+    Crash {
+        console: String,
+        lines: Vec<String>,
+    },
     /// The cell is over. Without this event it is LOST.
     CellEnded {
         end: CellEnd,

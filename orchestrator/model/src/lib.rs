@@ -2,6 +2,7 @@
 //! and the report. `Scenario -> plan -> events -> record -> verdict -> report`; nothing flows back.
 
 pub mod console;
+pub mod crash;
 pub mod diagnostic;
 pub mod diff;
 pub mod escape;

@@ -120,7 +120,7 @@ fn command(host: &Host) -> String {
         },
         kernel: Path::new("<store>/Image"),
         initramfs: "<initramfs>",
-        kernel_arguments: &kernel_arguments("<nonce>"),
+        kernel_arguments: &kernel_arguments("<nonce>", &host.arguments),
         devices: &devices,
     }
     .arguments();

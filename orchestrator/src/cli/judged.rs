@@ -7,12 +7,15 @@ use crate::{
     whole,
 };
 use s2lab_model::{
-    escape,
+    crash, escape,
     judge::{JudgedRun, judge_run},
-    record::Run,
+    record::{Crash, Run},
     report::{CellSummary, Report, summary},
 };
 use std::{collections::BTreeMap, io, path::Path};
+
+/// What was cut out of a cell's consoles, in its folder.
+const CRASHES: &str = "crash.txt";
 
 /// A run with the report of each cell that has one.
 pub(super) struct Judged {
@@ -51,12 +54,25 @@ impl Judged {
         self.run.ended || self.run.interrupted.is_some()
     }
 
-    /// Writes the reports into the run's folder.
+    /// Writes the reports into the run's folder, and what was cut out of consoles into the cells'.
     pub(super) fn write_reports(&self, folder: &RunFolder) -> Result<(), Failure> {
         for (key, report) in &self.reports {
             let path = folder.report(key);
             let what = format!("cannot write {}", path.display());
             whole::write(&path, &report.text()).map_err(Failure::io(what))?;
+        }
+        for cell in &self.run.cells {
+            let text: String =
+                cell.attempts.iter().flat_map(|attempt| &attempt.record.crashes).map(text).collect();
+            if !text.is_empty() {
+                let key = &cell.planned.key;
+                let path = folder
+                    .attempt(key, 1)
+                    .map_err(Failure::io(format!("cannot make the folder of {key}")))?;
+                let path = path.join(CRASHES);
+                let what = format!("cannot write {}", path.display());
+                whole::write(&path, &text).map_err(Failure::io(what))?;
+            }
         }
         Ok(())
     }
@@ -76,6 +92,17 @@ impl Judged {
             })
             .collect()
     }
+}
+
+/// A crash under its fingerprint. What a console says may steer a terminal.
+fn text(crash: &Crash) -> String {
+    let fingerprint = crash::Crash::of(&crash.lines).map(|crash| crash.fingerprint()).unwrap_or_default();
+    let visible = |line: &String| -> String {
+        let seen = |c: char| c.is_ascii_graphic() || c == ' ';
+        line.chars().map(|c| if seen(c) { c.to_string() } else { c.escape_default().to_string() }).collect()
+    };
+    let lines: Vec<_> = crash.lines.iter().map(visible).collect();
+    format!("{}: {fingerprint}\n\n{}\n\n", escape::line(&crash.console), lines.join("\n"))
 }
 
 /// A kept page; a name that is no digest is none.

@@ -1,12 +1,13 @@
 //! A cell: one scenario on one kernel, from power-on to the final record.
 
 use super::{
-    console::Console,
+    console::{Console, Heed},
     diagnosis::diagnose,
     images::{Images, KernelFiles},
     link::{Heard, Link},
     log::EventLog,
     preflight::{self, Room},
+    pulse::Pulse,
     stages::{Deadlines, Stages, Stop, room},
     steps::Hands,
     visit::Visit,
@@ -42,6 +43,12 @@ use tokio::{io::AsyncReadExt, net::UnixStream, sync::mpsc, task::JoinHandle, tim
 /// Most remarks of the agents that are kept, and the longest, characters: they go to s2lab's own log.
 const MAX_REMARKS: usize = 1000;
 const MAX_REMARK: usize = 1000;
+
+/// What a person does about a crash.
+const CRASHED: &str =
+    "the kernel under test crashed: crash.txt in the cell's folder has it, console.host.log what came before";
+const GUEST_CRASHED: &str = "the guests' kernel is the same for all hosts: see crash.txt and the guest's console in the cell's \
+                             folder, and whether the guest has enough `memory`";
 
 /// What all cells of a run share.
 pub struct Shared<'a> {
@@ -104,15 +111,18 @@ async fn attempt(
     let (trouble, mut troubles) = mpsc::channel(4);
     let host_console = Console::create(folder, "host", log.clone()).map_err(|e| Stop::disk(folder, e))?;
     let spoke = Arc::new(AtomicBool::new(false));
-    let mut reader = tokio::spawn(read_console(console, host_console, Arc::clone(&spoke), trouble.clone()));
+    let (stuck, mut stalls) = mpsc::channel(4);
     let (heard, hearing) = mpsc::channel(64);
     let mut consoles = BTreeMap::new();
     for guest in planned.scenario.guests.keys() {
         let console = Console::create(folder, guest, log.clone()).map_err(|e| Stop::disk(folder, e))?;
         consoles.insert(guest.clone(), console);
     }
-    let hearer = tokio::spawn(hear(hearing, consoles, trouble));
+    let mut hearer = tokio::spawn(hear(hearing, consoles, trouble.clone()));
     let link = Link::start(agent, nonce, heard);
+    let pulse = link.pulse();
+    let told = Told { trouble, stuck, pulse: pulse.clone() };
+    let mut reader = tokio::spawn(read_console(console, host_console, Arc::clone(&spoke), told));
 
     let mut hands = Hands {
         planned,
@@ -150,6 +160,8 @@ async fn attempt(
             () = &mut cancelled => Err(Stop::interrupted()),
             Some(stop) = troubles.recv() => Err(stop),
             done = &mut work => done,
+            // A person in a shell may stop what they like.
+            stop = pulse.stopped(deadlines, &mut stalls), if shared.visit.is_none() => Err(stop),
             status = process.wait() => match timeout(deadlines.rest, work).await {
                 // What was said before the end was still on its way: all of it, or how a guest ended.
                 Ok(Err(stop)) if !matches!(stop.cause, StopCause::Lab | StopCause::Timeout) => Err(stop),
@@ -187,15 +199,14 @@ async fn attempt(
         }
     }
     let killed = process.kill().await;
+    // A guest's last words may explain its end.
+    finish_task(&mut hearer, deadlines.rest).await;
     finish_console(&mut reader, &mut troubles, &mut outcome, deadlines.rest).await;
     if outcome.is_ok() && !spoke.load(Ordering::Relaxed) {
         let silent = "the host's console said nothing, so that its alarms could not have been seen";
         let hint = "a kernel needs CONFIG_SERIAL_AMBA_PL011_CONSOLE for it";
         outcome = Err(Stop { hint: Some(hint.into()), ..Stop::lab(silent) });
     }
-    hearer.abort();
-    // Not before it is gone may the cell's last event be written.
-    let _ = hearer.await;
     match killed {
         Err(left) if !outcome.as_ref().is_err_and(Stop::outweighs_lab) => {
             Err(Stop::lab(format!("after the cell: {left}")))
@@ -239,10 +250,7 @@ async fn finish_console(
     outcome: &mut Result<(), Stop>,
     rest: Duration,
 ) {
-    if timeout(rest, &mut *reader).await.is_err() {
-        reader.abort();
-        let _ = reader.await;
-    }
+    finish_task(reader, rest).await;
     while let Ok(stop) = troubles.try_recv() {
         match outcome {
             Err(known) if known.cause == StopCause::Interrupted => {}
@@ -250,6 +258,14 @@ async fn finish_console(
             Ok(()) => *outcome = Err(stop),
             Err(_) => {}
         }
+    }
+}
+
+/// Waits for a task's end, and brings it about. Not before it is gone may the cell's last event be written.
+async fn finish_task(task: &mut JoinHandle<()>, rest: Duration) {
+    if timeout(rest, &mut *task).await.is_err() {
+        task.abort();
+        let _ = task.await;
     }
 }
 
@@ -274,7 +290,7 @@ async fn start(
         host,
         kernel: &kernel.image,
         initramfs,
-        kernel_arguments: &kernel_arguments(&format!("{nonce:016x}")),
+        kernel_arguments: &kernel_arguments(&format!("{nonce:016x}"), &host.arguments),
         log,
         deadlines: shared.deadlines,
     };
@@ -284,9 +300,10 @@ async fn start(
     })
 }
 
-/// A crash ends the machine (`-no-reboot`) instead of hanging it; the rest is for the agent.
-pub fn kernel_arguments(nonce: &str) -> String {
-    format!("console=ttyAMA0 panic=-1 oops=panic s2lab.level=host s2lab.nonce={nonce}")
+/// A crash ends the machine (`-no-reboot`) instead of hanging it; the rest is for the agent, and the scenario's own words.
+pub fn kernel_arguments(nonce: &str, own: &[String]) -> String {
+    let line = format!("console=ttyAMA0 panic=-1 oops=panic s2lab.level=host s2lab.nonce={nonce}");
+    std::iter::once(line.as_str()).chain(own.iter().map(String::as_str)).collect::<Vec<_>>().join(" ")
 }
 
 fn environment(shared: &Shared<'_>, planned: &PlannedCell, kernel: &KernelFiles) -> Event {
@@ -306,35 +323,59 @@ fn environment(shared: &Shared<'_>, planned: &PlannedCell, kernel: &KernelFiles)
     Event::Environment { blocking: blocking.map(|(name, value)| (name.into(), value)).into(), variable }
 }
 
-async fn read_console(
-    mut stream: UnixStream,
-    mut console: Console,
-    spoke: Arc<AtomicBool>,
-    trouble: mpsc::Sender<Stop>,
-) {
+async fn read_console(mut stream: UnixStream, mut console: Console, spoke: Arc<AtomicBool>, told: Told) {
     let mut buffer = vec![0; 64 * 1024];
     loop {
         // An error is QEMU's end, like the end of the stream.
         let n = stream.read(&mut buffer).await.unwrap_or(0);
         if n == 0 {
+            console.finish();
             return;
         }
         spoke.store(true, Ordering::Relaxed);
-        report(console.push(buffer.get(..n).unwrap_or_default()), "host", &trouble);
+        told.pulse.console();
+        told.report(console.push(buffer.get(..n).unwrap_or_default()));
     }
 }
 
-fn report(pushed: io::Result<Option<(AlarmClass, String)>>, who: &str, trouble: &mpsc::Sender<Stop>) {
-    let stop = match pushed {
-        Ok(None) => return,
-        Ok(Some((_, line))) => Stop::kernel(format!("console of {who}: {line}")),
-        Err(error) => {
-            let hint = room(&error);
-            Stop { hint, ..Stop::lab(format!("cannot keep the console of {who}: {error}")) }
+/// Where the host's console is told of to the cell. Full or closed: the cell has heard of enough trouble already.
+struct Told {
+    trouble: mpsc::Sender<Stop>,
+    /// Lines after which it is to be seen whether the host goes on.
+    stuck: mpsc::Sender<String>,
+    pulse: Pulse,
+}
+
+impl Told {
+    fn report(&self, pushed: io::Result<Option<Heed>>) {
+        match pushed {
+            Ok(None) => {}
+            Ok(Some(Heed::Fatal(_, line))) => {
+                drop(self.trouble.try_send(Stop::kernel(format!("console of host: {line}")).hint(CRASHED)));
+            }
+            Ok(Some(Heed::Stuck(_, line))) => drop(self.stuck.try_send(line)),
+            Err(error) => drop(self.trouble.try_send(unkept("host", &error))),
         }
-    };
-    // Full or closed: the cell has heard of enough trouble already.
-    let _ = trouble.try_send(stop);
+    }
+}
+
+fn unkept(who: &str, error: &io::Error) -> Stop {
+    Stop { hint: room(error), ..Stop::lab(format!("cannot keep the console of {who}: {error}")) }
+}
+
+/// All guests boot one fixed kernel, with which other hosts get on: what makes it crash is looked for in the host.
+fn guest_heeds(guest: &str, pushed: io::Result<Option<Heed>>) -> Option<Stop> {
+    match pushed {
+        Ok(Some(Heed::Fatal(class, line))) => {
+            let how = match class {
+                AlarmClass::Oops => "crashed",
+                _ => "panicked",
+            };
+            Some(Stop::kernel(format!("guest {guest} {how}: {line}")).hint(GUEST_CRASHED))
+        }
+        Ok(_) => None,
+        Err(error) => Some(unkept(guest, &error)),
+    }
 }
 
 /// Keeps what the agents tell: the guests' consoles and their remarks.
@@ -347,8 +388,10 @@ async fn hear(
     while let Some(heard) = hearing.recv().await {
         match heard {
             Heard::Console { guest, bytes } => match consoles.get_mut(&guest) {
-                // A guest's crash shows in its end; here it is only written down.
-                Some(console) => report(console.push(&bytes).map(|_| None), &guest, &trouble),
+                Some(console) => {
+                    // Try, for the cell may have heard of enough trouble already.
+                    guest_heeds(&guest, console.push(&bytes)).map(|stop| trouble.try_send(stop));
+                }
                 // Try, for the cell may have heard of enough trouble already.
                 None => drop(trouble.try_send(Stop::lab(format!(
                     "the host tells of a console of {guest:?}, which was not started"
@@ -363,6 +406,7 @@ async fn hear(
             Heard::Heartbeat { peer, uptime_ms } => tracing::trace!(%peer, uptime_ms, "heartbeat"),
         }
     }
+    consoles.values_mut().for_each(Console::finish);
 }
 
 fn write(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), Stop> {

@@ -2,6 +2,7 @@
 
 use s2lab_model::{
     console::{classify, host_mode},
+    crash::Cutter,
     event::{AlarmClass, Event},
     record::environment::HOST_MODE,
 };
@@ -20,6 +21,8 @@ const MAX_LINE: usize = 4096;
 const MAX_FILE: u64 = 64 << 20;
 /// Most alarms of one console that become events: a kernel in a loop of warnings must not fill the log.
 const MAX_ALARMS: usize = 32;
+/// Most crashes of one console that become events: the first tells most.
+const MAX_CRASHES: usize = 4;
 
 /// One console of a cell.
 pub struct Console {
@@ -29,18 +32,30 @@ pub struct Console {
     kept: u64,
     line: Vec<u8>,
     alarms: usize,
+    cutter: Cutter,
+    crashes: usize,
     log: EventLog,
     mode_told: bool,
+}
+
+/// A line that its cell must heed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Heed {
+    /// The kernel does not go on.
+    Fatal(AlarmClass, String),
+    /// The kernel may be stuck.
+    Stuck(AlarmClass, String),
 }
 
 impl Console {
     pub fn create(folder: &Path, name: &str, log: EventLog) -> io::Result<Self> {
         let file = File::create(folder.join(format!("console.{name}.log")))?;
-        Ok(Self { name: name.into(), file, kept: 0, line: vec![], alarms: 0, log, mode_told: false })
+        let (cutter, name) = (Cutter::default(), name.into());
+        Ok(Self { name, file, kept: 0, line: vec![], alarms: 0, cutter, crashes: 0, log, mode_told: false })
     }
 
-    /// Takes bytes as they come; tells of an alarm after which the kernel does not go on.
-    pub fn push(&mut self, bytes: &[u8]) -> io::Result<Option<(AlarmClass, String)>> {
+    /// Takes bytes as they come; tells of the weightiest line that the cell must heed, the first of its kind.
+    pub fn push(&mut self, bytes: &[u8]) -> io::Result<Option<Heed>> {
         let room = usize::try_from(MAX_FILE - self.kept).unwrap_or(usize::MAX);
         let (keep, rest) = bytes.split_at(room.min(bytes.len()));
         self.file.write_all(keep)?;
@@ -48,32 +63,74 @@ impl Console {
         if !rest.is_empty() && !keep.is_empty() {
             writeln!(self.file, "\ns2lab: the console goes on beyond {MAX_FILE} bytes; not kept")?;
         }
-        let mut fatal = None;
+        let (mut fatal, mut stuck) = (None, None);
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             let (text, ended) = piece.strip_suffix(b"\n").map_or((piece, false), |text| (text, true));
             let room = MAX_LINE - self.line.len();
             self.line.extend_from_slice(text.get(..room).unwrap_or(text));
             if ended {
-                fatal = fatal.or(self.line_ended());
+                match self.line_ended() {
+                    Some(heed @ Heed::Fatal(..)) => fatal = fatal.or(Some(heed)),
+                    Some(heed) => stuck = stuck.or(Some(heed)),
+                    None => {}
+                }
             }
         }
-        Ok(fatal)
+        Ok(fatal.or(stuck))
     }
 
-    fn line_ended(&mut self) -> Option<(AlarmClass, String)> {
-        let bytes = std::mem::take(&mut self.line);
-        let line = String::from_utf8_lossy(&bytes).trim_end().to_owned();
+    /// The console has come to its end: what was begun of a crash is all of it.
+    pub fn finish(&mut self) {
+        if !self.line.is_empty() {
+            self.line_ended();
+        }
+        let crash = self.cutter.finish();
+        self.crash(crash);
+    }
+
+    fn line_ended(&mut self) -> Option<Heed> {
+        let mut bytes = std::mem::take(&mut self.line);
+        let heed = self.line(&bytes);
+        // The next line takes its memory.
+        bytes.clear();
+        self.line = bytes;
+        heed
+    }
+
+    /// Most lines of most consoles say nothing, and cost a search and no memory.
+    fn line(&mut self, bytes: &[u8]) -> Option<Heed> {
+        let class = classify(bytes);
+        let cuts = self.crashes < MAX_CRASHES;
+        if class.is_none() && self.mode_told && !(cuts && self.cutter.wants(bytes)) {
+            return None;
+        }
+        let line = String::from_utf8_lossy(bytes).trim_end().to_owned();
         if let (false, Some(mode)) = (self.mode_told, host_mode(&line)) {
             self.mode_told = true;
             let blocking = BTreeMap::from([(HOST_MODE.to_owned(), mode.to_owned())]);
             self.log.event(Event::Environment { blocking, variable: BTreeMap::new() });
         }
-        let class = classify(&line)?;
-        self.alarms += 1;
-        if self.alarms <= MAX_ALARMS {
+        let alarm = class.filter(|_| self.alarms < MAX_ALARMS);
+        if let Some(class) = alarm {
+            self.alarms += 1;
             self.log.event(Event::Alarm { console: self.name.clone(), class, line: line.clone() });
         }
-        class.is_fatal().then_some((class, line))
+        if cuts {
+            let crash = self.cutter.push(&line, class);
+            self.crash(crash);
+        }
+        match class? {
+            class if class.is_fatal() => Some(Heed::Fatal(class, line)),
+            class if class.is_stuck() => Some(Heed::Stuck(class, line)),
+            _ => None,
+        }
+    }
+
+    fn crash(&mut self, lines: Option<Vec<String>>) {
+        if let Some(lines) = lines {
+            self.crashes += 1;
+            self.log.event(Event::Crash { console: self.name.clone(), lines });
+        }
     }
 }
 
@@ -95,9 +152,37 @@ mod tests {
             let (_dir, mut console) = console();
             let first = console.push(&text[..cut]).unwrap();
             let second = console.push(&text[cut..]).unwrap();
-            let expected = Some((AlarmClass::Panic, "[2.0] Kernel panic - not syncing: x".to_owned()));
+            let line = "[2.0] Kernel panic - not syncing: x".to_owned();
+            let expected = Some(Heed::Fatal(AlarmClass::Panic, line));
             assert_eq!(first.or(second), expected, "cut at {cut}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_crash_is_cut_out_and_a_loop_of_them_bounded() {
+        let (dir, mut console) = console();
+        let oops = "Internal error: Oops: 1 [#1] SMP\r\npc : f+0x1/0x2\r\n---[ end trace 0 ]---\r\nnext\r\n";
+        assert!(matches!(
+            console.push(oops.repeat(9).as_bytes()),
+            Ok(Some(Heed::Fatal(AlarmClass::Oops, _)))
+        ));
+        assert_eq!(console.crashes, MAX_CRASHES);
+        console.log.flush().await;
+        let log = std::fs::read_to_string(dir.path().join("events.jsonl")).unwrap();
+        let crash =
+            r#""lines":["Internal error: Oops: 1 [#1] SMP","pc : f+0x1/0x2","---[ end trace 0 ]---"]"#;
+        assert_eq!(log.matches(crash).count(), MAX_CRASHES, "{log}");
+    }
+
+    #[tokio::test]
+    async fn a_crash_that_the_console_ends_in_is_kept() {
+        let (_dir, mut console) = console();
+        let begun = console
+            .push(b"watchdog: BUG: soft lockup - CPU#0 stuck for 22s!\nCall trace:\n f+0x1/0x2\n g+0x");
+        assert!(matches!(begun, Ok(Some(Heed::Stuck(AlarmClass::Stall, _)))), "{begun:?}");
+        assert_eq!(console.crashes, 0);
+        console.finish();
+        assert_eq!(console.crashes, 1);
     }
 
     #[tokio::test]

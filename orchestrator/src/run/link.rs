@@ -1,5 +1,6 @@
 //! s2lab's side of the agents' protocol: requests out, replies and notices in.
 
+use super::pulse::Pulse;
 use s2lab_protocol::{
     Body, Decoder, Failure, Frame, FrameError, GuestEnd, Hello, Level, Notice, Peer, Reply, Request, VERSION,
     encode,
@@ -76,6 +77,7 @@ pub struct Link {
     host_answered: u64,
     state: Arc<Mutex<State>>,
     changed: watch::Receiver<u64>,
+    pulse: Pulse,
 }
 
 /// What the link passes on.
@@ -102,9 +104,21 @@ impl Link {
         let (read, write) = stream.into_split();
         let state = Arc::new(Mutex::new(State::default()));
         let (notify, changed) = watch::channel(0);
-        let listener = Listener { nonce, next_seq: BTreeMap::new(), state: Arc::clone(&state), heard };
+        let pulse = Pulse::default();
+        let listener = Listener {
+            nonce,
+            next_seq: BTreeMap::new(),
+            state: Arc::clone(&state),
+            heard,
+            pulse: pulse.clone(),
+        };
         tokio::spawn(listener.run(read, notify));
-        Self { write, nonce, seq: 0, next_id: 0, host_answered: 0, state, changed }
+        Self { write, nonce, seq: 0, next_id: 0, host_answered: 0, state, changed, pulse }
+    }
+
+    /// What is heard on this link.
+    pub(super) fn pulse(&self) -> Pulse {
+        self.pulse.clone()
     }
 
     /// How many requests the host's agent has answered; its final record must say the same.
@@ -199,6 +213,7 @@ struct Listener {
     next_seq: BTreeMap<Peer, u64>,
     state: Arc<Mutex<State>>,
     heard: mpsc::Sender<Heard>,
+    pulse: Pulse,
 }
 
 impl Listener {
@@ -260,6 +275,11 @@ impl Listener {
             return wrong(format!("frame {} where {next} was due", frame.seq));
         }
         *next += 1;
+        let uptime = match &frame.body {
+            Body::Notice(Notice::Heartbeat { uptime_ms }) => Some(*uptime_ms),
+            _ => None,
+        };
+        self.pulse.frame(&peer, uptime);
         match frame.body {
             Body::Request { .. } => wrong("sends a request".into()),
             Body::Reply { id, result } => {

@@ -9,6 +9,7 @@ pub mod link;
 pub mod log;
 pub mod look;
 pub mod preflight;
+mod pulse;
 pub mod signals;
 pub mod slots;
 pub mod stages;

@@ -39,6 +39,13 @@ pub struct Deadlines {
     pub alive: Duration,
     /// The rest of a crash, once its first line is there.
     pub drain: Duration,
+    /// The host's agent says once a second that it lives. After so long without a word its kernel is taken to be stuck.
+    pub silence: Duration,
+    /// A kernel that boots says something about as often; after so long without a word it is taken to wait for ever. It may
+    /// have been told to be `quiet`, and then needs about 10 s in all.
+    pub boot_silence: Duration,
+    /// After a stall or a hung task: what still goes on shows itself in this time. See [`super::pulse`].
+    pub stuck: Duration,
     /// All that is asked of a host after its cell has stopped early.
     pub diagnosis: Duration,
     /// What an ended machine has said and nobody has read yet.
@@ -61,6 +68,9 @@ impl Default for Deadlines {
             shut_down: seconds(30),
             alive: seconds(5),
             drain: seconds(3),
+            silence: seconds(20),
+            boot_silence: seconds(20),
+            stuck: seconds(6),
             diagnosis: seconds(5),
             rest: seconds(2),
         }
@@ -85,6 +95,9 @@ impl Deadlines {
             alive: of(self.alive),
             diagnosis: of(self.diagnosis),
             drain: of(self.drain),
+            silence: of(self.silence),
+            boot_silence: of(self.boot_silence),
+            stuck: of(self.stuck),
             rest: of(self.rest),
         }
     }
@@ -142,6 +155,17 @@ impl Stop {
 
     pub fn kernel(what: impl Into<String>) -> Self {
         Self::new(StopCause::Kernel, what)
+    }
+
+    /// Nothing moves any more; whether QEMU is well has to be seen.
+    pub fn timeout(what: impl Into<String>) -> Self {
+        Self::new(StopCause::Timeout, what)
+    }
+
+    /// With what to do about it.
+    #[must_use]
+    pub fn hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
     }
 
     pub fn interrupted() -> Self {

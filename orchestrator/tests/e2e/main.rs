@@ -2,6 +2,7 @@
 //! is each test's own. Emulated hosts take turns by their slots, so these tests may wait for each other.
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail by panicking, as its tests do")]
 
+mod bad_kernels;
 mod harness;
 mod interrupted;
 mod kernels;

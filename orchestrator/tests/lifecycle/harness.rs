@@ -100,6 +100,8 @@ fn deadlines(row: &Row) -> Deadlines {
         store: LONG,
         look: LONG,
         shut_down: LONG,
+        silence: LONG,
+        stuck: LONG,
         // The scripted host has no sshd.
         diagnosis: Duration::from_millis(500),
         ..Deadlines::default()

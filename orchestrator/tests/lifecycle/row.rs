@@ -42,6 +42,8 @@ pub(crate) enum Deadline {
     Store,
     Look,
     ShutDown,
+    Silence,
+    Stuck,
 }
 
 impl std::fmt::Display for Deadline {
@@ -57,6 +59,8 @@ impl std::fmt::Display for Deadline {
             Self::Store => "store",
             Self::Look => "look",
             Self::ShutDown => "shut down",
+            Self::Silence => "silence",
+            Self::Stuck => "stuck",
         })
     }
 }
@@ -74,6 +78,8 @@ impl Deadline {
             Self::Store => &mut deadlines.store,
             Self::Look => &mut deadlines.look,
             Self::ShutDown => &mut deadlines.shut_down,
+            Self::Silence => &mut deadlines.silence,
+            Self::Stuck => &mut deadlines.stuck,
         }
     }
 }

@@ -485,7 +485,17 @@ fn internal_error() -> GuestEnd {
     GuestEnd::Stopped { state: "internal-error".into(), detail: "kvm run failed Bad address".into() }
 }
 
+const PANIC: &str = "[    2.1] Kernel panic - not syncing: Attempted to kill init! exitcode=0x0000000b";
+
 fn guests() -> Vec<Row> {
+    // Its VMM ends with success, for a panic restarts the guest.
+    let guest_says = |name, how, line: &str, says| {
+        let hex = format!("{line}\r\n").bytes().map(|byte| format!("{byte:02x}")).collect();
+        let console = Notice::Console { guest: "g0".into(), hex };
+        fault(name, Moment::GuestHello, Act::Also(Peer::Host, Body::Notice(console)))
+            .and(Moment::GuestHello, Act::GuestEnds(how))
+            .stops("FAIL", Stage::GuestBoot, says)
+    };
     let exited = |code, signal| GuestEnd::Exited { code, signal, detail: "qemu: oh no".into() };
     let ends = |name, at: &str, how, verdict, stage, says| {
         fault(name, request(at), Act::GuestEnds(how)).stops(verdict, stage, says)
@@ -501,6 +511,13 @@ fn guests() -> Vec<Row> {
         ),
         fault("vmm-exits-while-the-guest-boots", Moment::GuestHello, Act::GuestEnds(exited(Some(1), None)))
             .stops("MISS", Stage::GuestBoot, "its VMM exited with 1"),
+        guest_says("guest-panics", exited(Some(0), None), PANIC, "guest g0 panicked: "),
+        guest_says(
+            "guest-oopses",
+            exited(Some(0), None),
+            "[    9.1] Internal error: Oops: 0000000096000044 [#1] SMP",
+            "guest g0 crashed: ",
+        ),
         ends(
             "guest-stopped-while-storing",
             "store",
@@ -685,7 +702,6 @@ fn consoles() -> Vec<Row> {
     let fatal = |name, at: Moment, line: &str, stage, says| {
         fault(name, at.clone(), print(line)).and(at, Act::Ignore).stops("FAIL", stage, says)
     };
-    const PANIC: &str = "[    2.1] Kernel panic - not syncing: Attempted to kill init! exitcode=0x0000000b";
     vec![
         fatal("panic-while-the-host-boots", Moment::Hello, PANIC, Stage::HostBoot, "Attempted to kill init"),
         fatal("panic-while-binding", request("bind"), PANIC, Stage::Bind, "Kernel panic"),
@@ -739,8 +755,20 @@ fn consoles() -> Vec<Row> {
             print("[   21.1] rcu: INFO: rcu_preempt self-detected stall on CPU"),
         )
         .and(request("store"), Act::Ignore)
-        .stops("FAIL", Stage::Steps, "stall")
-        .after(Deadline::Store),
+        .stops("FAIL", Stage::Steps, "nothing has moved")
+        .after(Deadline::Stuck),
+        fault(
+            "hung-task-and-silence",
+            request("reset"),
+            print("[  242.0] INFO: task s2lab-agent:1 blocked for more than 120 seconds."),
+        )
+        .and(request("reset"), Act::Ignore)
+        .stops("FAIL", Stage::Steps, "nothing has moved")
+        .after(Deadline::Stuck),
+        fault("heartbeats-stop", request("store"), Act::StopBeating)
+            .and(request("store"), Act::Ignore)
+            .stops("TIMEOUT(steps)", Stage::Steps, "the host's agent has been silent")
+            .after(Deadline::Silence),
         fault(
             "warning-in-the-last-moment",
             request("finish"),

@@ -2,9 +2,10 @@
 
 use super::witnesses::{Ending, ending, probed_mapping};
 use super::{Finding, Weight};
+use crate::crash::{self, MAX_LINE, is_registers};
 use crate::event::AlarmClass;
 use crate::record::look::Decoded;
-use crate::record::{Alarm, Record};
+use crate::record::{Alarm, Crash, Record};
 
 /// A line that is known and harmless.
 struct Allowed {
@@ -19,22 +20,55 @@ struct Allowed {
 /// The allow-list. Empty: none of the kernels measured so far needs an entry.
 static ALLOWED: [Allowed; 0] = [];
 
-/// A finding for each alarm that nothing explains.
+/// Most lines of evidence that a finding shows.
+const SHOWN: usize = 40;
+
+/// A finding for each crash that nothing explains, and one for each kind of alarm outside of them. What comes again and
+/// again on a console, as stalls do, is one finding: how often is a matter of time.
 pub(super) fn findings(record: &Record, looks: &[Decoded]) -> Vec<Finding> {
     let mut explained = expected_faults(record, looks);
-    let unexplained = record.alarms.iter().filter(|alarm| {
+    let mut unexplained: Vec<&Alarm> = record.alarms.iter().collect();
+    unexplained.retain(|alarm| {
         if alarm.class == AlarmClass::UnsupportedFault && explained > 0 {
             explained -= 1;
             return false;
         }
         !allowed(alarm, &ALLOWED)
     });
-    unexplained.map(finding).collect()
+    let mut findings: Vec<Finding> = vec![];
+    for alarm in unexplained {
+        let (found, detail) = match record.crashes.iter().find(|crash| tells_of(crash, alarm)) {
+            Some(crash) => (fingerprint(crash, alarm), shown(&crash.lines)),
+            None => (alarm.class.name().to_owned(), vec![alarm.line.clone()]),
+        };
+        let finding =
+            Finding::new(Weight::Kernel, format!("console of {}", alarm.console), "no alarm", found);
+        let known = |other: &Finding| other.what == finding.what && other.found == finding.found;
+        if !findings.iter().any(known) {
+            findings.push(finding.with(detail));
+        }
+    }
+    findings
 }
 
-fn finding(alarm: &Alarm) -> Finding {
-    Finding::new(Weight::Kernel, format!("console of {}", alarm.console), "no alarm", name(alarm.class))
-        .with([alarm.line.clone()])
+/// The alarm stands in that crash, whose lines are cut to a length.
+fn tells_of(crash: &Crash, alarm: &Alarm) -> bool {
+    let end = alarm.line.floor_char_boundary(MAX_LINE);
+    let line = alarm.line.get(..end).unwrap_or_default();
+    crash.console == alarm.console && crash.lines.iter().any(|known| known == line)
+}
+
+fn fingerprint(crash: &Crash, alarm: &Alarm) -> String {
+    let crash = crash::Crash::of(&crash.lines);
+    crash.map_or_else(|| alarm.class.name().to_owned(), |crash| crash.fingerprint())
+}
+
+/// A crash without its registers; all of it is in the log and in `crash.txt`.
+fn shown(lines: &[String]) -> Vec<String> {
+    let lines = || lines.iter().filter(|line| !is_registers(line));
+    let more = lines().count().saturating_sub(SHOWN);
+    let more = (more > 0).then(|| format!("... and {more} lines more"));
+    lines().take(SHOWN).cloned().chain(more).collect()
 }
 
 fn allowed(alarm: &Alarm, list: &[Allowed]) -> bool {
@@ -51,21 +85,6 @@ fn expected_faults(record: &Record, looks: &[Decoded]) -> usize {
             && touched.iter().all(|(both, _)| both.stage2.memory_type().is_some_and(|t| t.is_device()))
     };
     record.probes.iter().filter(|probe| ending(&probe.outcome) == Ending::Fault).filter(on_device).count()
-}
-
-fn name(class: AlarmClass) -> &'static str {
-    match class {
-        AlarmClass::Panic => "panic",
-        AlarmClass::Oops => "oops",
-        AlarmClass::HypPanic => "hyp panic",
-        AlarmClass::Warn => "WARN",
-        AlarmClass::Bug => "BUG",
-        AlarmClass::Lockdep => "lockdep",
-        AlarmClass::Kasan => "KASAN",
-        AlarmClass::Stall => "stall",
-        AlarmClass::HungTask => "hung task",
-        AlarmClass::UnsupportedFault => "unsupported fault of a guest",
-    }
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! Events to records.
 
 use super::{
-    Alarm, Cell, Environment, Kernel, Probed, Record, Reset, Run, StageSpan, Stored, Surroundings, VmaFlags,
-    environment,
+    Alarm, Cell, Crash, Environment, Kernel, Probed, Record, Reset, Run, StageSpan, Stored, Surroundings,
+    VmaFlags, environment,
 };
 use crate::event::{Event, LOG_VERSION, Line, Plan, PlannedCell, Stage};
 use serde::Deserialize;
@@ -163,6 +163,7 @@ impl Record {
             resets: vec![],
             probes: vec![],
             alarms: vec![],
+            crashes: vec![],
             stages: vec![],
             started_ms: ms,
             ended_ms: None,
@@ -213,6 +214,7 @@ impl Record {
                 self.probes.push(Probed { step, guest, device, map, outcome });
             }
             Event::Alarm { console, class, line } => self.alarms.push(Alarm { console, class, line }),
+            Event::Crash { console, lines } => self.crashes.push(Crash { console, lines }),
             Event::CellEnded { end } => {
                 self.ended_ms = Some(ms);
                 self.end = Some(end);

@@ -52,6 +52,7 @@ pub struct Record {
     pub resets: Vec<Reset>,
     pub probes: Vec<Probed>,
     pub alarms: Vec<Alarm>,
+    pub crashes: Vec<Crash>,
     pub stages: Vec<StageSpan>,
     /// When the attempt began and ended, milliseconds since the run began.
     pub started_ms: u64,
@@ -132,6 +133,13 @@ pub struct Alarm {
     pub console: String,
     pub class: AlarmClass,
     pub line: String,
+}
+
+/// See [`crate::event::Event::Crash`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Crash {
+    pub console: String,
+    pub lines: Vec<String>,
 }
 
 /// When a stage began and ended, milliseconds since the run began.

@@ -44,6 +44,7 @@ pub(super) fn check(file: &str, root: &Node, sink: &mut Sink<'_>) {
     own_name(file, root, sink);
     let parts = Parts::of(root);
     sizes(root, &parts, sink);
+    super::arguments::check(root, sink);
     parts.assignments(sink);
     for step in &parts.steps {
         parts.step(step, sink);

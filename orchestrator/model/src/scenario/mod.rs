@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
+mod arguments;
 mod check;
 mod expectations;
 pub mod load;
@@ -79,6 +80,11 @@ pub struct Host {
     #[serde(default)]
     #[schemars(extend("propertyNames" = schema::names(), "maxProperties" = MAX_DEVICES))]
     pub devices: BTreeMap<String, Device>,
+    /// Words appended to the command line of the host's kernel, for instance `kvm-arm.mode=nvhe`. Not those that s2lab sets
+    /// itself: `console`, `panic`, `oops`, `s2lab.*`, and not `init` and `rdinit`, for init is its agent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::arguments")]
+    pub arguments: Vec<String>,
 }
 
 impl Host {

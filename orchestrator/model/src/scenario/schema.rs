@@ -59,6 +59,15 @@ pub(super) fn widths(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+/// Words for a kernel's command line.
+pub(super) fn arguments(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "items": {"type": "string", "minLength": 1, "maxLength": super::arguments::MAX_LENGTH},
+        "maxItems": super::arguments::MAX_COUNT,
+    })
+}
+
 /// One `T`, or a list of them.
 pub(super) fn one_or_many<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
     let one = generator.subschema_for::<T>();

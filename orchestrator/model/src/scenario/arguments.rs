@@ -1,0 +1,87 @@
+//! The scenario's own words on the command line of the host's kernel.
+
+use crate::diagnostic::Sink;
+use crate::yaml::Node;
+
+/// Most words.
+pub(super) const MAX_COUNT: usize = 32;
+/// Longest word, characters. All of them fit beside s2lab's own into what arm64 takes (COMMAND_LINE_SIZE, 2048,
+/// arch/arm64/include/uapi/asm/setup.h, Linux 6.1) if they are not all that long; see [`MAX_LINE`].
+pub(super) const MAX_LENGTH: usize = 256;
+/// Longest line of them, characters; s2lab's own words have about 100.
+const MAX_LINE: usize = 1536;
+/// Parameters that s2lab sets, and why.
+const OWN: [(&str, &str); 5] = [
+    ("console", "s2lab reads the console that it has chosen"),
+    ("panic", "a panic ends the machine, so that it is seen at once"),
+    ("oops", "an oops is a panic, so that nothing is measured after it"),
+    ("init", "the host's init is s2lab's agent"),
+    ("rdinit", "the host's init is s2lab's agent"),
+];
+/// Parameters of the agent.
+const AGENT: &str = "s2lab.";
+
+/// Reports the words that cannot stand on the command line.
+pub(super) fn check(root: &Node, sink: &mut Sink<'_>) {
+    let Some(arguments) = root.get("host").and_then(|host| host.get("arguments")) else { return };
+    let mut length = 0;
+    for node in arguments.items() {
+        let Some(word) = node.text() else { continue };
+        length += word.len() + 1;
+        if let Err((message, help)) = fits(word) {
+            sink.error_help(node.span.clone(), message, help);
+        }
+    }
+    if length > MAX_LINE {
+        let message = format!("the arguments have {length} characters together; {MAX_LINE} is the most");
+        sink.error(arguments.span.clone(), message);
+    }
+}
+
+/// Whether it is one word to the kernel, and not one of s2lab's; else what is wrong and what to do.
+fn fits(word: &str) -> Result<(), (String, String)> {
+    if let Some(c) = word.chars().find(|c| !c.is_ascii_graphic() || matches!(c, '"' | '\'' | '`' | '\\')) {
+        let help =
+            "an argument is one word of visible ASCII without quotes; write several as a list".to_owned();
+        return Err((format!("{c:?} cannot stand in an argument of a kernel"), help));
+    }
+    if word.starts_with("--") {
+        let help = "what follows `--` goes to init, which is s2lab's agent".to_owned();
+        return Err((format!("`{word}` is no argument of a kernel"), help));
+    }
+    // The kernel takes `-` and `_` in a parameter's name for the same (kernel/params.c, parameq).
+    let name = word.split_once('=').map_or(word, |(name, _)| name).replace('-', "_");
+    let reason = OWN.iter().find(|(own, _)| *own == name).map(|(_, reason)| *reason);
+    match reason.or_else(|| name.starts_with(AGENT).then_some("its agent reads them")) {
+        Some(reason) => Err((format!("`{name}` is set by s2lab"), format!("{reason}: leave it out"))),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_a_word_of_ones_own() {
+        for word in
+            ["kvm-arm.mode=none", "maxcpus=1", "quiet", "initcall_blacklist=a,b", "panic_on_warn=1", "a=b=c"]
+        {
+            assert_eq!(fits(word), Ok(()), "{word}");
+        }
+        for (word, said) in [
+            ("a b", "' ' cannot"),
+            ("a=\"b", "cannot stand"),
+            ("a\nb", "'\\n' cannot"),
+            ("é", "cannot stand"),
+            ("--", "no argument"),
+            ("panic=0", "`panic` is set by s2lab"),
+            ("console=tty0", "set by s2lab"),
+            ("rdinit=/bin/sh", "set by s2lab"),
+            ("s2lab.nonce=1", "set by s2lab"),
+        ] {
+            let (message, _) = fits(word).unwrap_err();
+            assert!(message.contains(said), "{message}");
+        }
+    }
+}

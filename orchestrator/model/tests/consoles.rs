@@ -1,0 +1,49 @@
+//! Consoles of real arm64 kernels that were made to crash: Debian's 6.1 and 6.12, in QEMU 10.0.2, by sysrq, without an init,
+//! and by the gdbstub: an instruction that loads from a bad pointer, one that jumps to itself, one that is a WARN of the
+//! kernel, a vCPU that is not run any more.
+
+use s2lab_model::console::classify;
+use s2lab_model::crash::{Crash, Cutter};
+use std::{fmt::Write, fs, path::Path};
+
+/// What is cut out of each console: of every crash its fingerprint, its first line and its last one.
+#[test]
+fn real_crashes_are_cut_out_and_known() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/consoles");
+    let mut paths: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    assert!(paths.len() >= 8);
+    let mut told = String::new();
+    for path in paths {
+        let text = fs::read_to_string(&path).unwrap();
+        writeln!(told, "{}", path.file_stem().unwrap().display()).unwrap();
+        for lines in cut(&text) {
+            let crash = Crash::of(&lines).unwrap();
+            writeln!(told, "  {}, {} lines", crash.fingerprint(), lines.len()).unwrap();
+            for line in [lines.first(), lines.last()].into_iter().flatten() {
+                writeln!(told, "    {line}").unwrap();
+            }
+        }
+    }
+    insta::assert_snapshot!(told);
+}
+
+/// Wherever the console stops, what was there of the crash is cut out.
+#[test]
+fn a_console_that_stops_early_has_its_crash_all_the_same() {
+    let text = include_str!("consoles/oops-6.12.log");
+    let whole = Crash::of(&cut(text)[0]).unwrap();
+    let begin = text.find("Internal error").unwrap();
+    for (at, _) in text.match_indices('\n').filter(|(at, _)| *at > begin) {
+        let crashes = cut(&text[..at]);
+        assert_eq!(crashes.len(), 1);
+        assert_eq!(Crash::of(&crashes[0]).unwrap().class, whole.class);
+    }
+}
+
+fn cut(text: &str) -> Vec<Vec<String>> {
+    let mut cutter = Cutter::default();
+    let mut found: Vec<_> = text.lines().filter_map(|line| cutter.push(line, classify(line))).collect();
+    found.extend(cutter.finish());
+    found
+}

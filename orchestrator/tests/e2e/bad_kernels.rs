@@ -1,0 +1,107 @@
+//! Kernels that cannot do it, each in a way of its own: the right verdict, in time, with words that help.
+
+use crate::harness::{Done, Place, left_over, scenario};
+use crate::kernels::unpacked;
+use std::{fs, path::Path};
+
+fn run(place: &Place, name: &str) -> Done {
+    let done = place.s2lab(["run", &scenario(name), "--kernel", "debian-6.12"]);
+    assert_eq!(left_over(place), Vec::<String>::new());
+    done
+}
+
+/// Seconds that the only cell took by its own line.
+fn seconds(done: &Done) -> f64 {
+    let words: Vec<_> = done.stdout.lines().next().unwrap().split_whitespace().collect();
+    let at = words.iter().position(|word| *word == "s").unwrap();
+    words[at - 1].parse().unwrap()
+}
+
+#[test]
+fn one_that_panics_at_boot_fails_with_its_crash() {
+    let place = Place::new();
+    let done = run(&place, "panics-at-boot");
+    assert_eq!(done.code, Some(1), "{}{}", done.stdout, done.stderr);
+    let line = "console of host: expected no alarm, found panic in mount_root_generic < mount_root";
+    assert!(done.stdout.starts_with("FAIL ") && done.stdout.contains(line), "{}", done.stdout);
+    // The kernel needs about 6 s to its panic.
+    assert!(seconds(&done) < 60.0, "{}", done.stdout);
+    let [(key, report)] = &place.reports()[..] else { panic!("more than one report") };
+    for said in ["Kernel panic - not syncing: VFS: Unable to mount root fs", "crash.txt"] {
+        assert!(report.contains(said), "{said}\n{report}");
+    }
+    let crash = fs::read_to_string(place.run().join("cells").join(key).join("crash.txt")).unwrap();
+    assert!(
+        crash.starts_with("host: panic in mount_root_generic < ") && crash.contains("Call trace:"),
+        "{crash}"
+    );
+}
+
+#[test]
+fn one_that_hangs_at_boot_is_not_waited_for_to_the_deadline() {
+    let place = Place::new();
+    let done = run(&place, "hangs-at-boot");
+    assert_eq!(done.code, Some(1), "{}{}", done.stdout, done.stderr);
+    assert!(done.stdout.starts_with("TIMEOUT "), "{}", done.stdout);
+    assert!(done.stdout.contains("the host's console has said nothing for "), "{}", done.stdout);
+    assert!(seconds(&done) < 100.0, "{}", done.stdout);
+    let [(_, report)] = &place.reports()[..] else { panic!("more than one report") };
+    assert!(report.contains("the end of console.host.log may say for what"), "{report}");
+}
+
+#[test]
+fn one_without_kvm_is_skipped_by_name() {
+    let place = Place::new();
+    let done = run(&place, "without-kvm");
+    assert_eq!(done.code, Some(3), "nothing was tested: {}{}", done.stdout, done.stderr);
+    assert!(
+        done.stdout.starts_with("SKIP ") && done.stdout.contains("there is no /dev/kvm"),
+        "{}",
+        done.stdout
+    );
+}
+
+/// A tree of modules without vfio-pci. Only `modules.builtin` tells that it is not built in; without that the host itself does.
+#[test]
+fn one_without_vfio_pci_is_named_as_such() {
+    let place = Place::new();
+    let (image, entry) = unpacked(&place, "6.12.");
+    let modules = place.path().join("modules");
+    copy_without_vfio(&entry.join("modules"), &modules);
+    let done = |place: &Place| {
+        place.s2lab([
+            "run",
+            "vfio-pci-bar",
+            "--kernel",
+            image.to_str().unwrap(),
+            "--modules",
+            modules.to_str().unwrap(),
+        ])
+    };
+    let without = done(&place);
+    assert_eq!(without.code, Some(3), "{}{}", without.stdout, without.stderr);
+    assert!(without.stdout.starts_with("SKIP ") && without.stdout.contains("vfio-pci"), "{}", without.stdout);
+    fs::write(modules.join("modules.builtin"), BUILT_IN).unwrap();
+    let with = done(&place);
+    assert_eq!(with.code, Some(3), "{}{}", with.stdout, with.stderr);
+    assert!(with.stderr.contains("vfio_pci"), "{}{}", with.stdout, with.stderr);
+}
+
+/// What else the host needs and Debian's kernels have built in.
+const BUILT_IN: &str = "kernel/drivers/virtio/virtio_pci.ko\nkernel/drivers/char/virtio_console.ko\n";
+
+/// Links whatever is a module and none of VFIO's.
+fn copy_without_vfio(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let (path, to) = (entry.path(), to.join(entry.file_name()));
+        let name = entry.file_name().to_string_lossy().into_owned();
+        match entry.file_type().unwrap().is_dir() {
+            true => copy_without_vfio(&path, &to),
+            false if name.contains(".ko") && !name.starts_with("vfio") => {
+                std::os::unix::fs::symlink(&path, &to).unwrap();
+            }
+            false => {}
+        }
+    }
+}
