@@ -22,6 +22,10 @@ impl Machine {
                 if let Some(signal) = Signal::from_named_raw(number) {
                     // A signal to oneself cannot be refused.
                     let _ = kill_process(getpid(), signal);
+                    // Another thread may be the one that takes it: this one must not answer meanwhile.
+                    loop {
+                        std::thread::park();
+                    }
                 }
             }
             Act::IgnoreTerm => ignore_term(),
