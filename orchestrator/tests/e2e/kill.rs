@@ -188,19 +188,7 @@ fn killed_while_the_agent_is_built() {
             assert!(link.unwrap().success());
         }
     }
-    let place = Place::with_cache(cache.path());
-    let mut moments = Moments::new();
-    for n in 0..kills(4) {
-        let run = start(&place);
-        let after = moments.below(BUILD_MS);
-        sleep(Duration::from_millis(after));
-        kill(&place, run);
-        println!("{n}: after {after} ms, {} entries are whole", entries_are_whole(cache.path()));
-        fs::remove_file(place.path().join("s2lab/runs/latest")).unwrap_or_default();
-    }
-    the_next_works(&place);
-    entries_are_whole(cache.path());
-    assert_eq!(half_made(cache.path()), Vec::<PathBuf>::new());
+    killed_and_whole(cache.path(), kills(4), BUILD_MS);
 }
 
 /// From an empty cache: downloads and unpacking. Every run goes on where the one before was killed.
@@ -208,19 +196,7 @@ fn killed_while_the_agent_is_built() {
 #[ignore = "a trial of many minutes, and of hundreds of megabytes from the archive"]
 fn killed_while_the_store_is_filled() {
     let cache = tempfile::tempdir_in(own_cache().parent().unwrap()).unwrap();
-    let place = Place::with_cache(cache.path());
-    let mut moments = Moments::new();
-    for n in 0..kills(3) {
-        let run = start(&place);
-        let after = moments.below(FILL_MS);
-        sleep(Duration::from_millis(after));
-        kill(&place, run);
-        println!("{n}: after {after} ms, {} entries are whole", entries_are_whole(cache.path()));
-        fs::remove_file(place.path().join("s2lab/runs/latest")).unwrap_or_default();
-    }
-    the_next_works(&place);
-    entries_are_whole(cache.path());
-    assert_eq!(half_made(cache.path()), Vec::<PathBuf>::new());
+    killed_and_whole(cache.path(), kills(3), FILL_MS);
 }
 
 /// Where this machine's s2lab keeps its store; beside it is room for another.
@@ -228,4 +204,21 @@ fn own_cache() -> PathBuf {
     let set = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
     let cache = set.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
     cache.unwrap_or_else(checkout)
+}
+
+/// Kills runs that fill `cache`, each within the time given: every entry is whole after each, and the next run works.
+fn killed_and_whole(cache: &Path, kills: u32, within_ms: u64) {
+    let place = Place::with_cache(cache);
+    let mut moments = Moments::new();
+    for n in 0..kills {
+        let run = start(&place);
+        let after = moments.below(within_ms);
+        sleep(Duration::from_millis(after));
+        kill(&place, run);
+        println!("{n}: after {after} ms, {} entries are whole", entries_are_whole(cache));
+        fs::remove_file(place.path().join("s2lab/runs/latest")).unwrap_or_default();
+    }
+    the_next_works(&place);
+    entries_are_whole(cache);
+    assert_eq!(half_made(cache), Vec::<PathBuf>::new());
 }
