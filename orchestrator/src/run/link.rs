@@ -6,7 +6,7 @@ use s2lab_protocol::{
     encode,
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -20,9 +20,6 @@ use tokio::{
     sync::{mpsc, watch},
     time::timeout,
 };
-
-/// Names a hostile host may make us remember.
-const MAX_PEERS: usize = 16;
 
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
@@ -99,14 +96,20 @@ pub enum Heard {
 }
 
 impl Link {
-    /// Starts to listen. Notices go to `heard`, which must be emptied.
-    pub fn start(stream: UnixStream, nonce: u64, heard: mpsc::Sender<Heard>) -> Self {
+    /// Starts to listen, to a host that may speak of these guests. Notices go to `heard`, which must be emptied.
+    pub fn start(
+        stream: UnixStream,
+        nonce: u64,
+        guests: BTreeSet<String>,
+        heard: mpsc::Sender<Heard>,
+    ) -> Self {
         let (read, write) = stream.into_split();
         let state = Arc::new(Mutex::new(State::default()));
         let (notify, changed) = watch::channel(0);
         let pulse = Pulse::default();
         let listener = Listener {
             nonce,
+            guests,
             next_seq: BTreeMap::new(),
             state: Arc::clone(&state),
             heard,
@@ -209,6 +212,8 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 
 struct Listener {
     nonce: u64,
+    /// The cell's guests: nobody else is spoken of, so that a hostile host makes us remember nothing.
+    guests: BTreeSet<String>,
     /// The number that a peer's next frame must have.
     next_seq: BTreeMap<Peer, u64>,
     state: Arc<Mutex<State>>,
@@ -267,8 +272,8 @@ impl Listener {
         if frame.from == Peer::Lab || frame.to != Peer::Lab {
             return wrong(format!("a frame from {} to {}", frame.from, frame.to));
         }
-        if !self.next_seq.contains_key(&peer) && self.next_seq.len() >= MAX_PEERS {
-            return wrong(format!("more than {MAX_PEERS} agents"));
+        if let Peer::Guest(guest) = &peer {
+            self.known(guest)?;
         }
         let next = self.next_seq.entry(peer.clone()).or_insert(0);
         if frame.seq != *next {
@@ -310,13 +315,14 @@ impl Listener {
                 return Ok(());
             }
             Notice::GuestEnded { guest, how } if peer == Peer::Host => {
-                let mut state = lock(&self.state);
-                if state.ended.len() >= MAX_PEERS || state.ended.insert(guest, how).is_some() {
-                    return wrong(peer, "tells of a guest's end that cannot be".into());
+                self.known(&guest)?;
+                if lock(&self.state).ended.insert(guest, how).is_some() {
+                    return wrong(peer, "tells of a guest's end a second time".into());
                 }
                 return Ok(());
             }
             Notice::Console { guest, hex } if peer == Peer::Host => {
+                self.known(&guest)?;
                 let bytes = unhex(&hex).ok_or_else(|| LinkError::Protocol {
                     peer,
                     why: "console bytes are not hexadecimal".into(),
@@ -332,6 +338,16 @@ impl Listener {
         // The receiver goes when the cell ends; then nobody needs to hear.
         let _ = self.heard.send(heard).await;
         Ok(())
+    }
+
+    fn known(&self, guest: &str) -> Result<(), LinkError> {
+        if self.guests.contains(guest) {
+            return Ok(());
+        }
+        Err(LinkError::Protocol {
+            peer: Peer::Host,
+            why: format!("tells of a guest {guest:?}, which is not the cell's"),
+        })
     }
 }
 
@@ -368,7 +384,7 @@ mod tests {
     fn link() -> (Link, UnixStream, mpsc::Receiver<Heard>) {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let (heard, hearing) = mpsc::channel(16);
-        (Link::start(ours, NONCE, heard), theirs, hearing)
+        (Link::start(ours, NONCE, ["g0".to_owned()].into(), heard), theirs, hearing)
     }
 
     async fn failure(bytes: Vec<u8>) -> String {
@@ -419,9 +435,14 @@ mod tests {
                 "speaks for the host",
             ),
             (
-                frame(Peer::Host, 0, Body::Notice(Notice::Console { guest: "g".into(), hex: "0é".into() })),
+                frame(Peer::Host, 0, Body::Notice(Notice::Console { guest: "g0".into(), hex: "0é".into() })),
                 "hexadecimal",
             ),
+            (
+                frame(Peer::Host, 0, Body::Notice(Notice::Console { guest: "g1".into(), hex: "00".into() })),
+                "of a guest \"g1\"",
+            ),
+            (hello(Peer::Guest("g1".into()), 0), "of a guest \"g1\""),
         ];
         for (bytes, expected) in cases {
             let found = failure(bytes).await;

@@ -332,12 +332,14 @@ fn frames() -> Vec<Row> {
     ]
 }
 
+/// An agent says this beside its answer.
+fn also(name: &'static str, from: Peer, body: Body, says: &'static str) -> Row {
+    fault(name, request("bind"), Act::Also(from, body)).stops("MISS", Stage::Bind, says)
+}
+
 fn answers() -> Vec<Row> {
     let silent = |name, at: &str, verdict, stage, deadline, says| {
         fault(name, request(at), Act::Ignore).stops(verdict, stage, says).after(deadline)
-    };
-    let also = |name, from, body, says| {
-        fault(name, request("bind"), Act::Also(from, body)).stops("MISS", Stage::Bind, says)
     };
     let ended = || GuestEnd::Exited { code: Some(0), signal: None, detail: String::new() };
     vec![
@@ -461,7 +463,7 @@ fn answers() -> Vec<Row> {
             "console-of-an-unknown-guest",
             Peer::Host,
             Body::Notice(Notice::Console { guest: "\u{1b}[2J".into(), hex: "00".into() }),
-            "which was not started",
+            "which is not the cell's",
         ),
         also(
             "console-that-is-not-hexadecimal",
@@ -497,6 +499,8 @@ fn guests() -> Vec<Row> {
             .stops("FAIL", Stage::GuestBoot, says)
     };
     let exited = |code, signal| GuestEnd::Exited { code, signal, detail: "qemu: oh no".into() };
+    let ends_of =
+        |guest: &str| Body::Notice(Notice::GuestEnded { guest: guest.into(), how: exited(Some(0), None) });
     let ends = |name, at: &str, how, verdict, stage, says| {
         fault(name, request(at), Act::GuestEnds(how)).stops(verdict, stage, says)
     };
@@ -551,22 +555,10 @@ fn guests() -> Vec<Row> {
             Stage::Steps,
             "its VMM exited with 0",
         ),
-        fault(
-            "guest-ends-twice",
-            request("store"),
-            Act::Also(
-                Peer::Host,
-                Body::Notice(Notice::GuestEnded { guest: "g9".into(), how: exited(Some(0), None) }),
-            ),
-        )
-        .and(
-            request("store"),
-            Act::Also(
-                Peer::Host,
-                Body::Notice(Notice::GuestEnded { guest: "g9".into(), how: exited(Some(0), None) }),
-            ),
-        )
-        .stops("MISS", Stage::Steps, "a guest's end that cannot be"),
+        // While nobody waits for the guest: its first end would be the cause.
+        also("unknown-guest-ends", Peer::Host, ends_of("g9"), "which is not the cell's"),
+        also("guest-ends-twice", Peer::Host, ends_of("g0"), "a guest's end a second time")
+            .and(request("bind"), Act::Also(Peer::Host, ends_of("g0"))),
         // Kernels with the series let the store through.
         fault("guest-stopped-by-the-probe", request("unaligned"), Act::GuestEnds(internal_error()))
             .judged("MISS", "oracle in doubt"),
