@@ -4,7 +4,7 @@
 //! - `$ref`, and `allOf` of one reference;
 //! - `object` with `properties`, `required`, `additionalProperties`, `propertyNames`, `maxProperties`, `minProperties`;
 //! - `array` with `items`, `minItems`, `maxItems`, `uniqueItems`; `anyOf` of one thing and a list of it;
-//! - `string` with `enum`, or with a `format` that a [`Format`] checks; `integer` with `enum`; `oneOf` of `const`s;
+//! - `string` with `enum`, or with a `format` that a [`Format`] checks; `integer` with `enum`; `boolean`; `oneOf` of `const`s;
 //! - `oneOf` of mappings with one key each (an externally tagged enum), or with a key that has a `const` (internally tagged).
 
 use crate::diagnostic::{Diagnostics, Sink, closest, suggest};
@@ -243,6 +243,12 @@ impl Shape<'_> {
     }
 
     fn scalar(&self, schema: &Json, node: &Node, sink: &mut Sink<'_>) {
+        if schema["type"] == "boolean" {
+            return match &node.value {
+                Value::Scalar(Class::Bool, _) => {}
+                _ => mismatch(node, "true or false", sink),
+            };
+        }
         let format = self.format(schema);
         let integer = schema["type"] == "integer";
         let what = format.map_or(if integer { "a whole number" } else { "text" }, |f| f.what);

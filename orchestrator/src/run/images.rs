@@ -208,8 +208,9 @@ pub(crate) fn debian(kernels: &Kernels, name: &str) -> Result<DebianKernel, Stor
     let unknown = || StoreError::BadName { what: "kernel", name: name.to_owned() };
     match &kernels.entries.get(name).ok_or_else(unknown)?.provider {
         Provider::Debian(debian) => {
-            Ok(DebianKernel { package: debian.package.clone(), suites: debian.suites.clone() })
+            Ok(DebianKernel { package: debian.package.name.clone(), suites: debian.package.suites.clone() })
         }
+        _ => todo!(),
     }
 }
 

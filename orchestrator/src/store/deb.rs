@@ -46,7 +46,12 @@ pub(crate) fn unpack(deb: &Path, into: &Path, mut keep: impl FnMut(&str) -> bool
     }
 }
 
-fn untar(from: impl io::Read, into: &Path, keep: &mut dyn FnMut(&str) -> bool) -> io::Result<()> {
+/// As [`unpack`], from an archive itself.
+pub(crate) fn untar(
+    from: impl io::Read,
+    into: &Path,
+    keep: &mut dyn FnMut(&str) -> bool,
+) -> io::Result<()> {
     let mut archive = tar::Archive::new(from);
     for member in archive.entries()? {
         let mut member = member?;

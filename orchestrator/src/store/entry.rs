@@ -104,6 +104,12 @@ impl Entries {
         &self.root
     }
 
+    /// The entry for `inputs`, if it is there.
+    pub(crate) fn find(&self, kind: &str, name: &str, inputs: &impl Serialize) -> Result<Option<Entry>> {
+        let digest = digest::inputs(&(FORMAT, kind, name, inputs))?;
+        self.load(&self.root.join(kind).join(format!("{}-{name}", &digest[..NAME_DIGITS])), &digest)
+    }
+
     /// The entry for `inputs`, built by `build` where it is missing or damaged.
     pub(crate) fn get(
         &self,

@@ -55,6 +55,12 @@ pub enum StoreError {
     #[error("{what} has SHA-256 {found}, expected {expected}")]
     Digest { what: String, expected: String, found: String },
 
+    #[error("building {what} failed ({status}); its log is {log}\n{said}", log = log.display())]
+    Build { what: String, status: String, log: PathBuf, said: String },
+
+    #[error("the configuration of {what} did not take what was asked for:\n{}", options.join("\n"))]
+    Config { what: String, options: Vec<String> },
+
     #[error("a task of the store ended early: {0}")]
     Task(String),
 }
@@ -84,6 +90,9 @@ impl StoreError {
                 "the archive moves on: a remembered version may be gone, `s2lab store refresh` takes the newest".to_owned()
             }
             Self::NoModule { .. } => "see the kernel's config, or give --modules".to_owned(),
+            Self::Config { .. } => {
+                "an option is silently dropped if the tree does not have it or something that it depends on is missing".to_owned()
+            }
             Self::Digest { .. } => "the download was damaged or replaced; try again".to_owned(),
             _ => return None,
         })

@@ -9,7 +9,7 @@ use rustix::{
     process::{Pid, Signal, getppid, kill_process_group, set_parent_process_death_signal},
 };
 use std::{
-    io::{self, Read},
+    io::{self, BufRead as _, Read},
     os::unix::process::CommandExt,
     process::{Child, Command, ExitStatus, Stdio},
     thread,
@@ -64,6 +64,75 @@ pub(crate) fn run(mut command: Command, watch: Watch<'_>) -> Result<Vec<u8>> {
         });
     }
     Ok(stdout)
+}
+
+/// How a program ended that [`follow`] has followed.
+pub(crate) struct Followed {
+    /// Its status, or why it was ended.
+    pub(crate) result: Result<ExitStatus>,
+    /// Whether it ended by itself, if only because it was asked to: then it had the time to clean up.
+    pub(crate) by_itself: bool,
+}
+
+/// Runs `command` to its end and hands each line that it writes, to whichever output, to `line`. If it must end early it is asked
+/// to, and killed with its whole process group once `grace` is over. It ends too if we are killed: its next line breaks a pipe.
+pub(crate) fn follow(
+    mut command: Command,
+    watch: Watch<'_>,
+    grace: Duration,
+    line: &mut (dyn FnMut(&str) + Send),
+) -> Result<Followed> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let cannot = |e: io::Error| match e.kind() {
+        io::ErrorKind::NotFound => {
+            StoreError::NoProgram { program: program.clone(), purpose: watch.purpose.clone() }
+        }
+        _ => StoreError::io("cannot start", &program)(e),
+    };
+    let (reader, writer) = io::pipe().map_err(cannot)?;
+    let again = writer.try_clone().map_err(cannot)?;
+    command.stdin(Stdio::null()).stdout(writer).stderr(again);
+    tie_to_us(&mut command);
+    let mut child = command.spawn().map_err(cannot)?;
+    // It holds ends of the pipe, which would never be at its end.
+    drop(command);
+    Ok(thread::scope(|scope| {
+        scope.spawn(|| each_line(reader, line));
+        let result = attend(&mut child, &program, watch.silence, watch.activity, watch.progress);
+        let by_itself = result.is_ok() || ask_to_end(&mut child, grace);
+        Followed { result, by_itself }
+    }))
+}
+
+/// Whether it ended within `grace` after it was asked to.
+fn ask_to_end(child: &mut Child, grace: Duration) -> bool {
+    if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
+        // Fails only when there is nothing left to end.
+        let _ = kill_process_group(pid, Signal::TERM);
+    }
+    let asked = Instant::now();
+    while asked.elapsed() < grace {
+        if matches!(child.try_wait(), Ok(Some(_))) {
+            return true;
+        }
+        thread::sleep(POLL);
+    }
+    end(child);
+    false
+}
+
+/// Bounded: a line without an end is cut into pieces.
+fn each_line(from: impl Read, line: &mut (dyn FnMut(&str) + Send)) {
+    const LONGEST: u64 = 1 << 16;
+    let mut from = io::BufReader::new(from);
+    let mut bytes = Vec::new();
+    loop {
+        bytes.clear();
+        match from.by_ref().take(LONGEST).read_until(b'\n', &mut bytes) {
+            Ok(n) if n > 0 => line(String::from_utf8_lossy(&bytes).trim_end_matches('\n')),
+            _ => return,
+        }
+    }
 }
 
 /// As [`run`], for programs that are done in a moment.

@@ -168,7 +168,7 @@ fn make(building: &mut Building, debs: &[Deb], files: &[PathBuf]) -> Result<()> 
     Ok(())
 }
 
-fn script(root: &Path, name: &str, text: &str) -> Result<()> {
+pub(crate) fn script(root: &Path, name: &str, text: &str) -> Result<()> {
     let dir = root.join("tools");
     fs::create_dir_all(&dir).map_err(StoreError::io("cannot create", &dir))?;
     let path = dir.join(name);

@@ -6,8 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Display, Formatter};
 
 mod load;
+mod schema;
+mod written;
 
 pub use load::load;
+pub use schema::schema;
 
 /// A fact that a kernel declares about itself; expectations choose by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -39,7 +42,7 @@ impl Display for Trait {
 pub struct Kernels {
     /// All kernels, by name.
     #[serde(rename = "kernels")]
-    #[schemars(extend("propertyNames" = load::names(), "minProperties" = 1))]
+    #[schemars(extend("propertyNames" = schema::names(), "minProperties" = 1))]
     pub entries: BTreeMap<String, KernelEntry>,
     /// Names of the kernels that `run` takes if it is told none; in this order.
     #[schemars(length(min = 1), extend("uniqueItems" = true))]
@@ -49,8 +52,8 @@ pub struct Kernels {
 }
 
 /// One kernel.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(from = "Written", into = "Written")]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "written::Written", into = "written::Written")]
 pub struct KernelEntry {
     /// One sentence: what it is and why it is here.
     pub about: String,
@@ -59,55 +62,67 @@ pub struct KernelEntry {
     pub provider: Provider,
 }
 
-/// Where a kernel comes from.
+/// Where a kernel comes from. Paths are relative to the folder of `kernels.yaml`, or absolute.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Provider {
     Debian(Debian),
+    Source(Source),
+    Tree(Tree),
+    Image(Image),
 }
 
-/// An arm64 kernel package of Debian's archive.
+/// An arm64 kernel package of Debian's archive: a kernel's metapackage, whose dependency names the image of the day, or one
+/// image's own package.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Debian {
-    /// A kernel's metapackage, whose dependency names the image of the day, or one image's own package.
-    pub package: String,
-    /// Suites in which to look; the newest version in any of them is taken. Never a host's name: which mirror serves them
-    /// is the machine's business.
+    pub package: Package,
+}
+
+/// Debian's source of a kernel, built by s2lab.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// Such as `linux-source-6.1`.
+    pub package: Package,
+    /// Fragments of a configuration; a later one wins. What none of them asks for is not set.
+    pub config: Vec<String>,
+    /// Files, or folders of files that are taken by name; applied in order.
+    pub patches: Vec<String>,
+}
+
+/// A kernel's tree on disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tree {
+    pub path: String,
+    /// Whether s2lab builds it; else it is taken as it was built.
+    pub build: bool,
+    /// Fragments to build it with; none: the tree's own `.config`.
+    pub config: Vec<String>,
+}
+
+/// An Image and what belongs to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Image {
+    pub path: String,
+    /// A folder of modules; none: all are built in.
+    pub modules: Option<String>,
+    pub config: Option<String>,
+    pub system_map: Option<String>,
+}
+
+/// A package in Debian's archive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Package {
+    pub name: String,
+    pub version: Version,
+    /// Suites in which to look. Never a host's name: which mirror serves them is the machine's business.
     pub suites: Vec<String>,
 }
 
-/// An entry as it is written: `provider` decides which further keys there are.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "provider", rename_all = "kebab-case", deny_unknown_fields)]
-enum Written {
-    /// An arm64 kernel package of Debian's archive.
-    Debian {
-        /// One sentence: what it is and why it is here.
-        about: String,
-        /// What it declares about itself; may be empty.
-        traits: BTreeSet<Trait>,
-        /// A kernel's metapackage, or one image's own package.
-        #[schemars(extend("format" = "package"))]
-        package: String,
-        /// Suites in which to look; the newest version in any of them is taken.
-        #[schemars(schema_with = "load::suites")]
-        suites: Vec<String>,
-    },
-}
-
-impl From<Written> for KernelEntry {
-    fn from(written: Written) -> Self {
-        match written {
-            Written::Debian { about, traits, package, suites } => {
-                Self { about, traits, provider: Provider::Debian(Debian { package, suites }) }
-            }
-        }
-    }
-}
-
-impl From<KernelEntry> for Written {
-    fn from(KernelEntry { about, traits, provider }: KernelEntry) -> Self {
-        match provider {
-            Provider::Debian(Debian { package, suites }) => Self::Debian { about, traits, package, suites },
-        }
-    }
+/// Which of the archive's versions is meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Version {
+    /// This one, until somebody writes another.
+    Fixed(String),
+    /// The newest in any of the suites when it is first asked for; `s2lab store refresh` moves it.
+    Newest,
 }

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 fn kernels() -> Kernels {
     let entry = |name: &str, traits: &str| {
         format!(
-            "  \"{name}\": {{about: x, provider: debian, package: linux, suites: [s], traits: [{traits}]}}\n"
+            "  \"{name}\": {{about: x, provider: debian, package: linux, suites: [s], track: newest, traits: [{traits}]}}\n"
         )
     };
     let list =

@@ -12,7 +12,7 @@ mod arguments;
 mod check;
 mod expectations;
 pub mod load;
-mod schema;
+pub(crate) mod schema;
 mod size;
 
 pub use load::load;

@@ -19,7 +19,7 @@ pub(super) fn value() -> Value {
 }
 
 /// A key that may be left out needs no `default` that only says so: `null` is not even of the key's type.
-fn forget_empty_defaults(schema: &mut Value) {
+pub(crate) fn forget_empty_defaults(schema: &mut Value) {
     if let Some(object) = schema.as_object_mut() {
         if object.get("default").is_some_and(|d| *d == json!(null) || *d == json!([]) || *d == json!({})) {
             object.remove("default");

@@ -1,0 +1,247 @@
+//! What builds kernels besides their source: the machine's programs where it has them, else Debian's.
+
+use super::{
+    Store,
+    apt::{self, Deb, Scope, Session},
+    deb, digest,
+    entry::Building,
+    error::{Result, StoreError},
+    process,
+    qemu::find_on_path,
+    toolchain::script,
+};
+use serde::Serialize;
+use std::{
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+const WHAT: &str = "the tools that build kernels";
+/// Suites of the tools: the release whose programs run with the oldest glibc that we support.
+const SUITES: [&str; 2] = ["bookworm", "bookworm-security"];
+/// Before the names of a cross compiler's programs.
+const CROSS: &str = "aarch64-linux-gnu-";
+/// The oldest gcc that builds every kernel to date (Linux 6.16 scripts/min-tool-version.sh).
+const OLDEST_GCC: (u32, u32) = (8, 1);
+
+/// Programs that come together.
+struct Group {
+    /// What a build calls; if the machine lacks one, all come from the store.
+    programs: &'static [&'static str],
+    packages: &'static [&'static str],
+    /// In the packages, of those that have another name there.
+    renamed: &'static [(&'static str, &'static str)],
+}
+
+/// The compiler for arm64 and its binutils, on other machines. Without libraries of its own: kernels use none.
+const COMPILER: Group = Group {
+    programs: &[
+        "aarch64-linux-gnu-gcc",
+        "aarch64-linux-gnu-ld",
+        "aarch64-linux-gnu-as",
+        "aarch64-linux-gnu-ar",
+        "aarch64-linux-gnu-nm",
+        "aarch64-linux-gnu-objcopy",
+        "aarch64-linux-gnu-objdump",
+        "aarch64-linux-gnu-ranlib",
+        "aarch64-linux-gnu-readelf",
+        "aarch64-linux-gnu-strip",
+    ],
+    packages: &[
+        "gcc-12-aarch64-linux-gnu",
+        "cpp-12-aarch64-linux-gnu",
+        "libgcc-12-dev-arm64-cross",
+        "binutils-aarch64-linux-gnu",
+        "libbinutils",
+        "libgmp10",
+        "libisl23",
+        "libjansson4",
+        "libmpc3",
+        "libmpfr6",
+        "libzstd1",
+        "zlib1g",
+    ],
+    renamed: &[("aarch64-linux-gnu-gcc", "aarch64-linux-gnu-gcc-12")],
+};
+const OTHERS: [Group; 3] = [
+    Group { programs: &["flex", "bison"], packages: &["flex", "bison", "m4"], renamed: &[] },
+    Group { programs: &["bc"], packages: &["bc", "libreadline8", "libtinfo6"], renamed: &[] },
+    Group { programs: &["make"], packages: &["make"], renamed: &[] },
+];
+/// What a build needs of the machine itself: its programs' own compiler, for programs that run while it builds.
+const OF_THE_MACHINE: [&str; 2] = ["gcc", "sh"];
+
+/// Where the tools come from; known without having them.
+pub(crate) struct Plan {
+    scope: Scope,
+    groups: Vec<&'static Group>,
+    debs: Vec<Deb>,
+    cross: &'static str,
+    /// Of what decides a kernel's bytes: the compiler and its binutils.
+    pub(crate) digest: String,
+}
+
+/// Ready to be used.
+pub(crate) struct KernelTools {
+    /// For the environment of `make`.
+    pub(crate) path: OsString,
+    /// `CROSS_COMPILE`.
+    pub(crate) cross: &'static str,
+    pub(crate) ccache: bool,
+    digest: String,
+}
+
+#[derive(Serialize)]
+struct Inputs<'a> {
+    debs: &'a [Deb],
+    programs: Vec<(&'a str, String)>,
+}
+
+impl Store {
+    pub(crate) fn kernel_tools_plan(&self) -> Result<Plan> {
+        for program in OF_THE_MACHINE {
+            if find_on_path(program).is_none() {
+                let purpose = "build programs that a kernel's build runs".to_owned();
+                return Err(StoreError::NoProgram { program: program.to_owned(), purpose });
+            }
+        }
+        let mut groups: Vec<&Group> =
+            OTHERS.iter().filter(|g| g.programs.iter().any(|p| find_on_path(p).is_none())).collect();
+        let cross = if cfg!(target_arch = "aarch64") { "" } else { CROSS };
+        let own = self.machine_compiler(cross)?;
+        if own.is_none() {
+            if apt::machine_architecture() != "amd64" {
+                let (program, purpose) = (format!("{cross}gcc"), "build kernels for arm64".to_owned());
+                return Err(StoreError::NoProgram { program, purpose });
+            }
+            groups.insert(0, &COMPILER);
+        }
+        let names: Vec<String> =
+            groups.iter().flat_map(|g| g.packages).map(|name| (*name).to_owned()).collect();
+        let scope = Scope::new(&SUITES, &[apt::machine_architecture()])?;
+        let debs = match names.is_empty() {
+            true => Vec::new(),
+            // What was found is remembered by this name: other packages are another question.
+            false => {
+                let what = format!("{WHAT}, {}", names.join(" "));
+                self.apt.resolve(&what, &scope, |apt: &Session<'_>| apt.newest(&names))?
+            }
+        };
+        let digest = match own {
+            Some(version) => digest::bytes(version.as_bytes()),
+            None => {
+                let of_compiler = debs.iter().filter(|d| COMPILER.packages.contains(&d.name.as_str()));
+                digest::inputs(&of_compiler.collect::<Vec<_>>())?
+            }
+        };
+        Ok(Plan { scope, groups, debs, cross, digest })
+    }
+
+    /// What the machine's compiler and linker say of themselves, if it has both and they are new enough.
+    fn machine_compiler(&self, cross: &str) -> Result<Option<String>> {
+        let ask = |program: &str, argument: &str| {
+            let mut command = Command::new(format!("{cross}{program}"));
+            command.arg(argument).env("LC_ALL", "C");
+            match process::run_briefly(command, "tell its version", &*self.progress) {
+                Ok(text) => Ok(Some(String::from_utf8_lossy(&text).into_owned())),
+                Err(StoreError::NoProgram { .. } | StoreError::Program { .. }) => Ok(None),
+                Err(other) => Err(other),
+            }
+        };
+        let (Some(gcc), Some(number)) = (ask("gcc", "--version")?, ask("gcc", "-dumpfullversion")?) else {
+            return Ok(None);
+        };
+        let Some(ld) = ask("ld", "--version")? else { return Ok(None) };
+        Ok(new_enough(&number).then(|| format!("{gcc}\n{ld}")))
+    }
+
+    pub(crate) fn kernel_tools(&self, plan: &Plan) -> Result<KernelTools> {
+        let machine = std::env::var_os("PATH").unwrap_or_default();
+        let ccache = find_on_path("ccache").is_some();
+        let tools = |path| KernelTools { path, cross: plan.cross, ccache, digest: plan.digest.clone() };
+        if plan.debs.is_empty() {
+            return Ok(tools(machine));
+        }
+        let programs = || plan.groups.iter().flat_map(|g| g.programs.iter().map(|p| (*p, wrapper(g, p))));
+        let inputs = Inputs { debs: &plan.debs, programs: programs().collect() };
+        let entry = self.entries.get("toolchain", "kernel", &inputs, |building| {
+            make(building, &plan.debs, &self.apt.fetch(WHAT, &plan.scope, &plan.debs)?, programs())
+        })?;
+        let first = entry.path.join(TOOLS);
+        let all = std::iter::once(first.clone()).chain(std::env::split_paths(&machine));
+        let path = std::env::join_paths(all).map_err(|_| StoreError::BadName {
+            what: "cache folder that PATH can hold",
+            name: first.display().to_string(),
+        })?;
+        Ok(tools(path))
+    }
+}
+
+impl KernelTools {
+    /// `make`, with these tools before the machine's, and without what a build that may be running us has set.
+    pub(crate) fn make(&self) -> Command {
+        let mut command = Command::new("make");
+        for name in ["MAKEFLAGS", "MAKELEVEL", "MFLAGS", "GNUMAKEFLAGS", "KCFLAGS", "KCPPFLAGS", "KAFLAGS"] {
+            command.env_remove(name);
+        }
+        command.env("PATH", &self.path).env("LC_ALL", "C").arg(format!("CROSS_COMPILE={}", self.cross));
+        if self.ccache {
+            // Wrappers all look alike to it.
+            command.env("CCACHE_COMPILERCHECK", format!("string:{}", self.digest));
+            command.arg(format!("CC=ccache {}gcc", self.cross)).arg("HOSTCC=ccache gcc");
+        }
+        command
+    }
+}
+
+/// Of an entry.
+const TOOLS: &str = "tools";
+
+/// The store's libraries are for the store's programs alone: in the environment of `make` they would reach the machine's.
+fn wrapper(group: &Group, program: &str) -> String {
+    let renamed = group.renamed.iter().find(|(name, _)| *name == program).map_or(program, |(_, there)| there);
+    let libraries = format!("$root/usr/lib/{}-linux-gnu", std::env::consts::ARCH);
+    format!(
+        "#!/bin/sh\nroot=${{0%/*}}/..\nBISON_PKGDATADIR=\"$root/usr/share/bison\" M4=\"$root/usr/bin/m4\" \
+         LD_LIBRARY_PATH=\"{libraries}\" exec \"$root/usr/bin/{renamed}\" \"$@\"\n"
+    )
+}
+
+fn make<'a>(
+    building: &mut Building,
+    debs: &[Deb],
+    files: &[PathBuf],
+    programs: impl Iterator<Item = (&'a str, String)>,
+) -> Result<()> {
+    let root = building.dir.clone();
+    for file in files {
+        deb::unpack(file, &root, |path| {
+            let useless = ["usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info", "usr/share/lintian"];
+            // Objects that no kernel is linked with, and the compiler's other passes.
+            let large = [".a", "/lto1", "/lto-dump", "/lto-wrapper"];
+            path.starts_with("usr/")
+                && !useless.iter().any(|u| path.starts_with(u))
+                && !large.iter().any(|l| path.ends_with(l))
+        })?;
+    }
+    for (program, text) in programs {
+        script(&root, program, &text)?;
+        let Some(there) = text.rsplit("$root/").next().and_then(|t| t.split('"').next()) else { continue };
+        if fs::metadata(root.join(there)).is_err() {
+            return Err(StoreError::malformed(WHAT, format_args!("no package has `{there}`")));
+        }
+    }
+    building.packages = debs.iter().map(Deb::package).collect();
+    Ok(())
+}
+
+/// Of `12.2.0`.
+fn new_enough(version: &str) -> bool {
+    let mut numbers = version.trim().split('.').map(|n| n.parse::<u32>().ok());
+    match (numbers.next().flatten(), numbers.next().flatten()) {
+        (Some(major), minor) => (major, minor.unwrap_or(0)) >= OLDEST_GCC,
+        _ => false,
+    }
+}
