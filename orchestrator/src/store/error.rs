@@ -1,6 +1,9 @@
 //! What can go wrong in the store.
 
-use crate::whole::no_room;
+use crate::{
+    series::{Refusal, SeriesError},
+    whole::no_room,
+};
 use std::{io, path::PathBuf, time::Duration};
 
 /// A failure of the store. [`StoreError::hint`] says what may help.
@@ -55,6 +58,12 @@ pub enum StoreError {
     #[error("{what} has SHA-256 {found}, expected {expected}")]
     Digest { what: String, expected: String, found: String },
 
+    #[error(transparent)]
+    Series(#[from] SeriesError),
+
+    #[error(transparent)]
+    Refused(Box<Refusal>),
+
     #[error("a task of the store ended early: {0}")]
     Task(String),
 }
@@ -85,6 +94,10 @@ impl StoreError {
             }
             Self::NoModule { .. } => "see the kernel's config, or give --modules".to_owned(),
             Self::Digest { .. } => "the download was damaged or replaced; try again".to_owned(),
+            Self::Series(error) => return error.hint(),
+            Self::Refused(_) => {
+                "the patches are for another version of the source; none of them was applied".to_owned()
+            }
             _ => return None,
         })
     }

@@ -5,6 +5,7 @@
 //! rename, whole or not at all, and a lock file per entry lets two processes build it once.
 
 mod agent;
+mod apply;
 mod apt;
 mod deb;
 mod digest;
