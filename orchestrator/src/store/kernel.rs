@@ -53,6 +53,7 @@ impl Store {
             package_version: first.version.clone(),
             modules: archive.path.join(MODULES),
             config: tree.manifest.files.contains_key(CONFIG).then(|| tree.path.join(CONFIG)),
+            system_map: None,
         })
     }
 

@@ -7,6 +7,7 @@
 mod agent;
 mod apply;
 mod apt;
+mod build;
 mod deb;
 mod digest;
 mod elf;
@@ -17,9 +18,11 @@ pub mod initramfs;
 mod kernel;
 mod lock;
 mod modules;
+mod patches;
 mod process;
 mod progress;
 mod qemu;
+mod source;
 mod suites;
 mod toolchain;
 mod userland;
@@ -31,12 +34,15 @@ use std::{
     sync::Arc,
 };
 
+pub use build::{BuildConfig, ConfigFile, KernelBuild};
 pub use entry::{FileFact, Manifest};
 pub use error::{Result, StoreError};
 pub use modules::{Module, ModuleInfo, Modules, modules_for_image, parse_modinfo, write_archive};
+pub use patches::Patch;
 pub(crate) use process::run_briefly;
 pub use progress::{Progress, Quiet};
 pub(crate) use qemu::{OLDEST as OLDEST_QEMU, find_on_path};
+pub use source::{KernelSource, SourcePackage};
 
 use apt::Apt;
 use entry::Entries;
@@ -71,6 +77,12 @@ impl Store {
     pub async fn kernel(&self, kernel: &DebianKernel, modules: &[&str]) -> Result<Kernel> {
         let (kernel, modules) = (kernel.clone(), own(modules));
         self.blocking(move |store| store.kernel_blocking(&kernel, &borrow(&modules))).await
+    }
+
+    /// A kernel built from source, with the wanted modules as in [`Store::kernel`]. The same input is built once.
+    pub async fn build_kernel(&self, build: &KernelBuild, modules: &[&str]) -> Result<Kernel> {
+        let (build, modules) = (build.clone(), own(modules));
+        self.blocking(move |store| store.build_blocking(&build, &borrow(&modules))).await
     }
 
     /// A kernel given as a file, with modules from the tree `modules_from`; without one all are taken to be built in.
@@ -174,6 +186,8 @@ pub struct Kernel {
     pub modules: PathBuf,
     /// The kernel's configuration, if the package has it.
     pub config: Option<PathBuf>,
+    /// The kernel's symbols, if the package has them.
+    pub system_map: Option<PathBuf>,
 }
 
 /// A kernel that the user gave as a file.

@@ -153,6 +153,7 @@ pub(crate) fn images(folder: &Path, script: &Script, lacks: Option<&str>) -> io:
         package_version: "6.12".into(),
         modules: file("guest-modules")?,
         config: None,
+        system_map: None,
     };
     // An archive without a module: the configurations here have everything built in.
     let mut modules = vec![];
