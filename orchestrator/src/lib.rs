@@ -7,6 +7,7 @@ pub mod lab;
 pub mod qemu;
 pub mod review;
 pub mod run;
+pub mod series;
 pub mod show;
 pub mod ssh;
 pub mod store;

@@ -2,7 +2,7 @@
 
 use super::{
     Context, Failure,
-    run::{KernelArguments, Planned, planned},
+    kernels::{KernelArguments, Planned, planned},
     say,
 };
 use crate::{

@@ -3,7 +3,7 @@
 use super::{
     Failure,
     judged::Judged,
-    run::{KernelArguments, Planned, planned},
+    kernels::{KernelArguments, Planned, planned},
 };
 use crate::{lab::Lab, run::folder::RunFolder};
 use s2lab_model::{judge::JudgedCell, verdict::Verdict};

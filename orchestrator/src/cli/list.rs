@@ -1,9 +1,9 @@
 //! `s2lab list`: the cells that there are.
 
 use super::{
-    Context, Failure, plain,
-    run::{KernelArguments, planned},
-    say,
+    Context, Failure,
+    kernels::{KernelArguments, planned},
+    plain, say,
 };
 use clap::Args;
 

@@ -6,6 +6,7 @@ mod doctor;
 mod explain;
 mod failed;
 mod judged;
+mod kernels;
 mod lint;
 mod list;
 mod report;

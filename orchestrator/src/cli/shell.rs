@@ -2,7 +2,8 @@
 
 use super::{
     Context, Failure, complain,
-    run::{self, KernelArguments, Planned, planned},
+    kernels::{KernelArguments, Planned, planned},
+    run,
 };
 use crate::{
     qemu::{factor, process::Launcher},

@@ -1,6 +1,7 @@
 //! Kernels built from source.
 
-use super::{Kernel, KernelSource, Patch, Store, error::Result};
+use super::{Kernel, KernelSource, Store, error::Result};
+use crate::series::Patch;
 
 /// What is to be built.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,6 +1,9 @@
 //! What can go wrong in the store.
 
-use crate::whole::no_room;
+use crate::{
+    series::{Refusal, SeriesError},
+    whole::no_room,
+};
 use std::{io, path::PathBuf, time::Duration};
 
 /// A failure of the store. [`StoreError::hint`] says what may help.
@@ -61,6 +64,12 @@ pub enum StoreError {
     #[error("the configuration of {what} did not take what was asked for:\n{}", options.join("\n"))]
     Config { what: String, options: Vec<String> },
 
+    #[error(transparent)]
+    Series(#[from] SeriesError),
+
+    #[error(transparent)]
+    Refused(Box<Refusal>),
+
     #[error("a task of the store ended early: {0}")]
     Task(String),
 }
@@ -94,6 +103,10 @@ impl StoreError {
                 "an option is silently dropped if the tree does not have it or something that it depends on is missing".to_owned()
             }
             Self::Digest { .. } => "the download was damaged or replaced; try again".to_owned(),
+            Self::Series(error) => return error.hint(),
+            Self::Refused(_) => {
+                "the patches are for another version of the source; none of them was applied".to_owned()
+            }
             _ => return None,
         })
     }

@@ -37,7 +37,6 @@ pub use build::{BuildConfig, ConfigFile, KernelBuild};
 pub use entry::{FileFact, Manifest};
 pub use error::{Result, StoreError};
 pub use modules::{Module, ModuleInfo, Modules, modules_for_image, parse_modinfo, write_archive};
-pub use patches::Patch;
 pub(crate) use process::run_briefly;
 pub use progress::{Progress, Quiet};
 pub(crate) use qemu::{OLDEST as OLDEST_QEMU, find_on_path};

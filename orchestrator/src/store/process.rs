@@ -33,12 +33,35 @@ pub(crate) struct Watch<'a> {
     pub(crate) progress: &'a dyn Progress,
 }
 
+/// What a program has said, and how it ended.
+pub(crate) struct Ended {
+    pub(crate) status: ExitStatus,
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: Vec<u8>,
+}
+
 /// Runs `command` to its end and returns what it wrote to standard output.
 ///
 /// The program leads a process group of its own, which ends with this function; it dies with the calling thread too.
-pub(crate) fn run(mut command: Command, watch: Watch<'_>) -> Result<Vec<u8>> {
+pub(crate) fn run(command: Command, watch: Watch<'_>) -> Result<Vec<u8>> {
     let program = command.get_program().to_string_lossy().into_owned();
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let purpose = watch.purpose.clone();
+    let Ended { status, stdout, stderr } = run_to_end(command, Stdio::null(), watch)?;
+    if !status.success() {
+        return Err(StoreError::Program {
+            program,
+            status: status.to_string(),
+            purpose,
+            output: last_lines(if stderr.is_empty() { &stdout } else { &stderr }),
+        });
+    }
+    Ok(stdout)
+}
+
+/// As [`run`], but a program that fails is no error, and reads `input`.
+pub(crate) fn run_to_end(mut command: Command, input: Stdio, watch: Watch<'_>) -> Result<Ended> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
     tie_to_us(&mut command);
     let mut child = command.spawn().map_err(|e| match e.kind() {
         io::ErrorKind::NotFound => {
@@ -54,16 +77,7 @@ pub(crate) fn run(mut command: Command, watch: Watch<'_>) -> Result<Vec<u8>> {
     }
     let stdout = stdout.join().unwrap_or_default();
     let stderr = stderr.join().unwrap_or_default();
-    let status = status?;
-    if !status.success() {
-        return Err(StoreError::Program {
-            program,
-            status: status.to_string(),
-            purpose: watch.purpose,
-            output: last_lines(if stderr.is_empty() { &stdout } else { &stderr }),
-        });
-    }
-    Ok(stdout)
+    Ok(Ended { status: status?, stdout, stderr })
 }
 
 /// How a program ended that [`follow`] has followed.

@@ -1,0 +1,188 @@
+//! A mailbox, as lore, b4 and `git format-patch --stdout` write it, to patches in their order.
+
+use super::{MAX_MAILS, Patch, Series, Skipped, Unusable, diff, subject::Subject};
+use mailparse::{MailHeaderMap, ParsedMail, parse_mail};
+use std::collections::BTreeSet;
+
+const COVER: &str = "a cover letter";
+const REPLY: &str = "a reply";
+/// RFC 2045, section 6.1: those that change the text.
+const ENCODINGS: [&str; 2] = ["quoted-printable", "base64"];
+const NO_DIFF: &str = "it has no diff";
+
+/// A mail, or a file that is no mail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Mail {
+    pub(super) subject: Subject,
+    /// Empty if it has none.
+    pub(super) diff: Vec<u8>,
+}
+
+/// All mails in `text`. A text that is no mailbox is one mail, or a diff that is called `name`.
+pub(super) fn mails(text: &[u8], name: &str) -> Result<Vec<Mail>, Unusable> {
+    let raw = split(text)?;
+    if raw.is_empty() {
+        return Ok(vec![single(text, name)]);
+    }
+    let numbered = raw.iter().enumerate();
+    numbered.map(|(at, mail)| read(mail).map_err(|why| Unusable::Mail { number: at + 1, why })).collect()
+}
+
+/// The mails of an mbox, without the lines that part them. Of the variants this is mboxrd: a `From ` in a mail is quoted by `>`,
+/// and so is that.
+fn split(text: &[u8]) -> Result<Vec<Vec<u8>>, Unusable> {
+    let mut mails: Vec<Vec<u8>> = Vec::new();
+    if !text.starts_with(b"From ") {
+        return Ok(mails);
+    }
+    for line in text.split_inclusive(|b| *b == b'\n') {
+        if mails.is_empty() || is_separator(line) {
+            if mails.len() == MAX_MAILS {
+                return Err(Unusable::TooMany);
+            }
+            mails.push(Vec::new());
+        } else if let Some(mail) = mails.last_mut() {
+            let quotes = line.iter().take_while(|b| **b == b'>').count();
+            let quoted = quotes > 0 && line[quotes..].starts_with(b"From ");
+            mail.extend_from_slice(&line[usize::from(quoted)..]);
+        }
+    }
+    Ok(mails)
+}
+
+/// `From WHO Mon Sep 17 00:00:00 2001`; not every writer quotes a sentence that begins with "From ".
+fn is_separator(line: &[u8]) -> bool {
+    let Some(rest) = line.strip_prefix(b"From ") else { return false };
+    let rest = String::from_utf8_lossy(rest);
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let mut after_time = rest.split_ascii_whitespace().skip_while(|word| {
+        let parts: Vec<&str> = word.split(':').collect();
+        !(matches!(parts.len(), 2 | 3) && parts.into_iter().all(digits))
+    });
+    after_time.next().is_some() && after_time.any(|word| word.len() == 4 && digits(word))
+}
+
+fn read(raw: &[u8]) -> Result<Mail, String> {
+    let mail = parse_mail(raw).map_err(|e| e.to_string())?;
+    let subject = Subject::parse(&mail.headers.get_first_value("Subject").unwrap_or_default());
+    let mut text = Vec::new();
+    texts(&mail, &mut text)?;
+    Ok(Mail { subject, diff: diff_of(&text) })
+}
+
+/// The bytes of all parts that are text, their transfer encoding undone. Their character set is the files' business.
+fn texts(mail: &ParsedMail<'_>, text: &mut Vec<u8>) -> Result<(), String> {
+    if mail.subparts.is_empty() && mail.ctype.mimetype.starts_with("text/") {
+        text.extend(mail.get_body_raw().map_err(|e| e.to_string())?);
+        if text.last().is_some_and(|b| *b != b'\n') {
+            text.push(b'\n');
+        }
+    }
+    mail.subparts.iter().try_for_each(|part| texts(part, text))
+}
+
+/// A file that is one mail, or only a diff: with a head that some tool has written, or none.
+fn single(text: &[u8], name: &str) -> Mail {
+    let named = Subject { title: name.to_owned(), ..Subject::default() };
+    match parse_mail(text).ok().zip(read(text).ok()) {
+        Some((mail, Mail { subject, diff })) if !subject.title.is_empty() => {
+            // What looks like a mail's head need not end by an empty line; as long as nothing is encoded, no head is needed.
+            let encoding = mail.headers.get_first_value("Content-Transfer-Encoding").unwrap_or_default();
+            let plain = mail.subparts.is_empty()
+                && !ENCODINGS.iter().any(|encoded| encoded.eq_ignore_ascii_case(encoding.trim()));
+            Mail { subject, diff: if plain { diff_of(text) } else { diff } }
+        }
+        _ => Mail { subject: named, diff: diff_of(text) },
+    }
+}
+
+/// The diff in `text` with plain line feeds, or nothing.
+fn diff_of(text: &[u8]) -> Vec<u8> {
+    let diff = diff::find(text).unwrap_or_default();
+    let mut diff = diff.to_vec();
+    if !diff.is_empty() && !diff.ends_with(b"\n") {
+        diff.push(b'\n');
+    }
+    // Mail programs end lines by two characters; a kernel's files do not.
+    if diff.split_inclusive(|b| *b == b'\n').all(|line| line.ends_with(b"\r\n")) {
+        diff.retain(|b| *b != b'\r');
+    }
+    diff
+}
+
+/// Patches in the order of the mails, whatever their numbers.
+pub(super) fn as_it_is(mails: Vec<Mail>) -> Series {
+    let (patches, skipped) = sift(mails);
+    let patches = patches.into_iter().filter(|mail| !mail.diff.is_empty());
+    Series { patches: patches.map(Mail::patch).collect(), skipped }
+}
+
+/// Patches by their numbers, where they have numbers.
+///
+/// # Errors
+/// If it is not one whole series.
+pub(super) fn whole_series(mails: Vec<Mail>) -> Result<Series, Unusable> {
+    let (mut patches, skipped) = sift(mails);
+    let revision = |mail: &Mail| mail.subject.revision.clone().unwrap_or_else(|| "v1".to_owned());
+    let revisions: BTreeSet<String> = patches.iter().map(revision).collect();
+    if revisions.len() > 1 {
+        return Err(Unusable::Revisions(revisions.into_iter().collect()));
+    }
+    let total = |mail: &Mail| mail.subject.number.map(|(_, total)| total);
+    if let Some(pair) = patches.windows(2).find(|pair| total(&pair[0]) != total(&pair[1])) {
+        let [one, other] = [&pair[0], &pair[1]].map(|mail| mail.subject.title.clone());
+        return Err(Unusable::Mixed { one, other });
+    }
+    if let Some(total) = patches.first().and_then(total) {
+        patches.sort_by_key(|mail| mail.subject.number);
+        patches.dedup();
+        check_numbers(&patches, total)?;
+    }
+    Ok(Series { patches: patches.into_iter().map(Mail::patch).collect(), skipped })
+}
+
+/// Each of 1 to `total` once, with a diff.
+fn check_numbers(sorted: &[Mail], total: usize) -> Result<(), Unusable> {
+    let number = |mail: &Mail| mail.subject.number.map_or(0, |(number, _)| number);
+    if let Some(pair) = sorted.windows(2).find(|pair| number(&pair[0]) == number(&pair[1])) {
+        return Err(Unusable::Twice { number: number(&pair[0]), total });
+    }
+    if total > MAX_MAILS {
+        return Err(Unusable::TooMany);
+    }
+    let there: BTreeSet<usize> = sorted.iter().map(number).collect();
+    let missing: Vec<usize> = (1..=total).filter(|n| !there.contains(n)).collect();
+    if !missing.is_empty() {
+        return Err(Unusable::Missing { missing, total });
+    }
+    match sorted.iter().find(|mail| mail.diff.is_empty()) {
+        Some(mail) => {
+            Err(Unusable::NoDiff { number: number(mail), total, title: mail.subject.title.clone() })
+        }
+        None => Ok(()),
+    }
+}
+
+/// Patches, and what is none: cover letters, replies, and mails without number or diff.
+fn sift(mails: Vec<Mail>) -> (Vec<Mail>, Vec<Skipped>) {
+    let (mut patches, mut skipped) = (Vec::new(), Vec::new());
+    for mail in mails {
+        let why = match mail.subject.number {
+            _ if mail.subject.reply => REPLY,
+            Some((0, _)) => COVER,
+            None if mail.diff.is_empty() => NO_DIFF,
+            _ => {
+                patches.push(mail);
+                continue;
+            }
+        };
+        skipped.push(Skipped { subject: mail.subject.title, why });
+    }
+    (patches, skipped)
+}
+
+impl Mail {
+    fn patch(self) -> Patch {
+        Patch { title: self.subject.title, diff: self.diff }
+    }
+}

@@ -1,0 +1,175 @@
+//! What `git apply --verbose` says, in terms of the patch: which file, which hunk, which lines.
+
+use super::{Patch, diff};
+use std::fmt::{self, Display, Formatter};
+
+/// At most so many lines of a hunk, and so many complaints, are kept: they are for a person.
+const SHOWN_LINES: usize = 40;
+const SHOWN_COMPLAINTS: usize = 12;
+
+/// A patch that does not apply.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct Refusal {
+    /// Counts from 1.
+    pub number: usize,
+    pub total: usize,
+    pub title: String,
+    pub complaints: Vec<Complaint>,
+}
+
+/// What is wrong with a patch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Complaint {
+    /// The file has no place for the hunk's lines.
+    Hunk {
+        file: String,
+        /// Counts from 1 within the file; none if the diff does not tell it.
+        number: Option<usize>,
+        line: u64,
+        /// The hunk as the patch has it; no control characters but tabs.
+        text: Vec<String>,
+    },
+    /// In git's words.
+    Other(String),
+}
+
+impl Refusal {
+    /// Reads what git said of the patch, in the C locale.
+    pub(crate) fn read(number: usize, total: usize, patch: &Patch, said: &str) -> Self {
+        let text = String::from_utf8_lossy(&patch.diff);
+        let hunks = diff::hunks(&text);
+        let mut complaints = Vec::new();
+        for line in said.lines() {
+            let Some(error) = line.strip_prefix("error: ").or_else(|| line.strip_prefix("fatal: ")) else {
+                continue;
+            };
+            // What it was looking for is in the hunk; the summary of a file says nothing more.
+            if error.starts_with("while searching for:") || error.ends_with(": patch does not apply") {
+                continue;
+            }
+            complaints.push(hunk(error, &hunks).unwrap_or_else(|| Complaint::Other(printable(error))));
+        }
+        if complaints.is_empty() {
+            complaints.push(Complaint::Other("git does not say why".to_owned()));
+        }
+        complaints.truncate(SHOWN_COMPLAINTS);
+        Self { number, total, title: patch.title.clone(), complaints }
+    }
+}
+
+/// `patch failed: FILE:LINE`.
+fn hunk(error: &str, hunks: &[diff::Hunk<'_>]) -> Option<Complaint> {
+    let (file, line) = error.strip_prefix("patch failed: ")?.rsplit_once(':')?;
+    let line = line.parse().ok()?;
+    let hunk = hunks.iter().find(|hunk| hunk.line == line && hunk.files.contains(&file));
+    let mut text: Vec<String> =
+        hunk.iter().flat_map(|hunk| &hunk.lines).take(SHOWN_LINES).map(|line| printable(line)).collect();
+    if let Some(more) = hunk.map(|hunk| hunk.lines.len() - text.len()).filter(|more| *more > 0) {
+        text.push(format!("({more} lines more)"));
+    }
+    Some(Complaint::Hunk { file: printable(file), number: hunk.map(|hunk| hunk.number), line, text })
+}
+
+fn printable(text: &str) -> String {
+    text.replace(|c: char| c.is_control() && c != '\t', "?")
+}
+
+impl Display for Refusal {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "patch {} of {}, `{}`, does not apply", self.number, self.total, self.title)?;
+        for complaint in &self.complaints {
+            match complaint {
+                Complaint::Hunk { file, number, line, text } => {
+                    let number = number.map(|number| format!("hunk {number}, ")).unwrap_or_default();
+                    write!(f, "\n  {file}: {number}for line {line}")?;
+                    text.iter().try_for_each(|line| write!(f, "\n    {line}"))?;
+                }
+                Complaint::Other(words) => write!(f, "\n  {words}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How far from where they say hunks have been applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Offsets {
+    pub(crate) hunks: usize,
+    /// The furthest, lines.
+    pub(crate) furthest: u64,
+}
+
+impl Offsets {
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self { hunks: self.hunks + other.hunks, furthest: self.furthest.max(other.furthest) }
+    }
+
+    /// Reads `Hunk #2 succeeded at 14 (offset -3 lines).`
+    pub(crate) fn read(said: &str) -> Self {
+        let offset = |line: &str| {
+            let (_, rest) = line.strip_prefix("Hunk #")?.split_once("(offset ")?;
+            rest.split(' ').next()?.parse::<i64>().ok()
+        };
+        let each = said.lines().filter_map(offset);
+        each.fold(Self::default(), |sum, by| sum.and(Self { hunks: 1, furthest: by.unsigned_abs() }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn patch() -> Patch {
+        let diff = "--- a/mm/x.c\n+++ b/mm/x.c\n@@ -1 +1 @@\n-a\n+b\n@@ -37,2 +37,2 @@ int f()\n 37\n-\x1b[31m38\n+c\n";
+        Patch { title: "mm: x".into(), diff: diff.into() }
+    }
+
+    #[test]
+    fn a_hunk_is_named_and_shown() {
+        let said = "Checking patch mm/x.c...\nHunk #1 succeeded at 3 (offset 2 lines).\nerror: while searching for:\n37\n38\n\n\
+                    error: patch failed: mm/x.c:37\nerror: mm/x.c: patch does not apply\n\
+                    error: mm/y.c: No such file or directory\n";
+        insta::assert_snapshot!(Refusal::read(2, 4, &patch(), said), @r"
+        patch 2 of 4, `mm: x`, does not apply
+          mm/x.c: hunk 2, for line 37
+            @@ -37,2 +37,2 @@ int f()
+             37
+            -?[31m38
+            +c
+          mm/y.c: No such file or directory
+        ");
+        assert_eq!(Offsets::read(said), Offsets { hunks: 1, furthest: 2 });
+    }
+
+    #[test]
+    fn what_is_not_known_is_told_in_gits_words() {
+        for (said, expected) in [
+            ("error: corrupt patch at line 8\n", "corrupt patch at line 8"),
+            ("error: invalid path '../x'\n", "invalid path '../x'"),
+            ("fatal: \x1b]0;x\n", "?]0;x"),
+            ("", "git does not say why"),
+        ] {
+            let refusal = Refusal::read(1, 1, &patch(), said);
+            assert_eq!(refusal.complaints, [Complaint::Other(expected.to_owned())]);
+        }
+        let refusal = Refusal::read(1, 1, &patch(), "error: patch failed: other:5\n");
+        assert!(matches!(&refusal.complaints[..], [Complaint::Hunk { number: None, line: 5, .. }]));
+    }
+
+    #[test]
+    fn offsets() {
+        let said = "Hunk #1 succeeded at 3 (offset 1 line).\nHunk #2 succeeded at 9 (offset -12 lines).\nHunk #3 applied\n";
+        assert_eq!(Offsets::read(said), Offsets { hunks: 2, furthest: 12 });
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_git_says(said in "((error: |fatal: |Hunk #)?(patch failed: )?[^\n]{0,20}\n){0,30}") {
+            let refusal = Refusal::read(1, 1, &patch(), &said);
+            prop_assert!((1..=SHOWN_COMPLAINTS).contains(&refusal.complaints.len()));
+            prop_assert!(!refusal.to_string().contains(|c: char| c.is_control() && c != '\n' && c != '\t'));
+            Offsets::read(&said);
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! What a mail's subject says of a patch.
+
+/// Longest title, characters.
+const MAX_TITLE: usize = 200;
+
+/// A subject such as `Re: [RFC PATCH v6 2/4] mm: a flag`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Subject {
+    pub(super) reply: bool,
+    /// As it is written, `v6`; the first revision has none.
+    pub(super) revision: Option<String>,
+    /// Which of how many; 0 is the cover letter.
+    pub(super) number: Option<(usize, usize)>,
+    /// Without prefixes.
+    pub(super) title: String,
+}
+
+impl Subject {
+    /// Never fails: a text in other words is all title.
+    pub(super) fn parse(text: &str) -> Self {
+        let mut subject = Self::default();
+        let text = printable(text);
+        let mut rest = text.as_str();
+        loop {
+            let lower = rest.to_ascii_lowercase();
+            if lower.starts_with("re:") || lower.starts_with("aw:") {
+                subject.reply = true;
+                rest = rest[3..].trim_start();
+            } else if let Some((tags, after)) = rest.strip_prefix('[').and_then(|r| r.split_once(']')) {
+                tags.split([' ', ',']).for_each(|word| subject.tag(word));
+                rest = after.trim_start();
+            } else {
+                rest.clone_into(&mut subject.title);
+                return subject;
+            }
+        }
+    }
+
+    fn tag(&mut self, word: &str) {
+        let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        if let Some((n, m)) = word.split_once('/') {
+            if let (Ok(n), Ok(m)) = (n.parse(), m.parse()) {
+                self.number.get_or_insert((n, m));
+            }
+            return;
+        }
+        // `v6`, or `PATCHv6`.
+        let lower = word.to_ascii_lowercase();
+        let revision = lower.strip_prefix("patch").unwrap_or(&lower);
+        if revision.strip_prefix('v').is_some_and(digits) {
+            self.revision.get_or_insert_with(|| revision.to_owned());
+        }
+    }
+}
+
+/// One line of bounded length without control characters.
+pub(super) fn printable(text: &str) -> String {
+    let words: Vec<&str> = text.split(|c: char| c.is_whitespace() || c.is_control()).collect();
+    let words = words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
+    words.chars().take(MAX_TITLE).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn as_they_are_written() {
+        for (text, reply, revision, number, title) in [
+            ("[PATCH 1/2] mm: a flag", false, None, Some((1, 2)), "mm: a flag"),
+            ("[RFC PATCH v6 0/4] vfio: x", false, Some("v6"), Some((0, 4)), "vfio: x"),
+            ("[PATCHv2 net-next 03/12] a", false, Some("v2"), Some((3, 12)), "a"),
+            ("[v9,4/4] KVM: arm64: b", false, Some("v9"), Some((4, 4)), "KVM: arm64: b"),
+            ("Re: [PATCH 6.1 1/4] c", true, None, Some((1, 4)), "c"),
+            ("RE: re: d", true, None, None, "d"),
+            ("[PATCH] [arm64] e [f]", false, None, None, "e [f]"),
+            ("[PATCH 1/x] \u{1b}[31mred\n\tfolded", false, None, None, "[31mred folded"),
+            ("[open", false, None, None, "[open"),
+            ("", false, None, None, ""),
+        ] {
+            let expected =
+                Subject { reply, revision: revision.map(str::to_owned), number, title: title.to_owned() };
+            assert_eq!(Subject::parse(text), expected, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text(text in ".*") {
+            let subject = Subject::parse(&text);
+            prop_assert!(!subject.title.contains(char::is_control));
+            prop_assert!(subject.title.chars().count() <= MAX_TITLE);
+        }
+
+        #[test]
+        fn numbers_read_back(n in 0usize..1000, m in 0usize..1000, v in 2u32..99, title in "[a-z: ]{0,40}") {
+            let subject = Subject::parse(&format!("[PATCH v{v} {n}/{m}] {title}"));
+            prop_assert_eq!(subject.number, Some((n, m)));
+            prop_assert_eq!(subject.revision, Some(format!("v{v}")));
+            prop_assert_eq!(subject.title, printable(&title));
+        }
+    }
+}

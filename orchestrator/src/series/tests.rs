@@ -1,0 +1,229 @@
+use super::*;
+use proptest::prelude::*;
+use std::fs;
+
+const FROM: &str = "From 14fa26f3598335868a61a89d7425dbf907db0a07 Mon Sep 17 00:00:00 2001";
+
+fn diff(file: &str) -> String {
+    format!("diff --git a/{file} b/{file}\n--- a/{file}\n+++ b/{file}\n@@ -1 +1 @@\n-a\n+b\n")
+}
+
+fn mail(subject: &str, body: &str) -> String {
+    format!("{FROM}\nFrom: A Developer <a@example.org>\nSubject: {subject}\n\n{body}\n")
+}
+
+fn patch(subject: &str, file: &str) -> String {
+    mail(subject, &format!("Why.\n---\n {file} | 2 +-\n\n{}-- \n2.47\n", diff(file)))
+}
+
+fn mailbox(text: &str) -> Result<Series, Unusable> {
+    let found = mailbox::mails(text.as_bytes(), "x.mbox").and_then(mailbox::whole_series);
+    found.and_then(Series::with_patches)
+}
+
+fn titles(series: &Series) -> Vec<&str> {
+    series.patches.iter().map(|patch| patch.title.as_str()).collect()
+}
+
+#[test]
+fn a_thread_becomes_a_series() {
+    let quoted = mail("Re: [PATCH v2 1/2] mm: one", "> diff --git a/x b/x\n> --- a/x\n\nReviewed-by: B\n");
+    let text = [
+        mail("[PATCH v2 0/2] two changes", "What it is for.\n\n x | 2 +-\n"),
+        patch("[PATCH v2 2/2] kvm: two", "y"),
+        quoted,
+        patch("Re: [PATCH v2 2/2] kvm: better so", "z"),
+        patch("[PATCH v2 1/2] mm: one", "x"),
+        patch("[PATCH v2 1/2] mm: one", "x"),
+        mail("a question", "When?\n"),
+    ]
+    .concat();
+    let series = mailbox(&text).unwrap();
+    assert_eq!(titles(&series), ["mm: one", "kvm: two"]);
+    assert_eq!(series.patches[0].diff, format!("{}-- \n2.47\n\n", diff("x")).as_bytes());
+    let skipped: Vec<_> = series.skipped.iter().map(|s| (s.subject.as_str(), s.why)).collect();
+    let expected = [
+        ("two changes", "a cover letter"),
+        ("mm: one", "a reply"),
+        ("kvm: better so", "a reply"),
+        ("a question", "it has no diff"),
+    ];
+    assert_eq!(skipped, expected);
+}
+
+#[test]
+fn what_is_no_whole_series_is_refused() {
+    let refused = |mails: &[String]| mailbox(&mails.concat()).unwrap_err().to_string();
+    let [one, two, four] = [1, 2, 4].map(|n| patch(&format!("[PATCH {n}/5] x{n}"), "x"));
+    let other = patch("[PATCH 1/5] y", "y");
+    insta::assert_snapshot!(
+        [
+            refused(&[one.clone(), four]),
+            refused(&[one.clone(), two, other]),
+            refused(&[one.clone(), patch("[PATCH] z", "z")]),
+            refused(&[one.clone(), patch("[PATCH v3 1/5] x1", "x"), patch("[PATCH v10 1/5] x1", "x")]),
+            refused(&[patch("[PATCH 1/2] a", "a"), mail("[PATCH 2/2] b", "forgotten\n")]),
+            refused(&[mail("[PATCH 0/2] c", "c\n"), mail("Re: [PATCH 1/2] d", "d\n")]),
+            refused(&[patch("[PATCH 1/4000000000] a", "a")]),
+            refused(&[]),
+        ]
+        .join("\n"), @r"
+    patches 2, 3, 5 of 5 are missing
+    two different mails are patch 1 of 5
+    it has more than one series: `x1` does not belong with `z`
+    it has more than one revision of a series: v1, v10, v3
+    patch 2 of 2, `b`, has no diff
+    there is no patch in it
+      c: a cover letter
+      d: a reply
+    it has more than 2000 mails or patches
+    there is no patch in it
+      x.mbox: it has no diff
+    ");
+}
+
+#[test]
+fn patches_without_numbers_stay_in_the_mailboxs_order() {
+    let text = [patch("[PATCH] b", "b"), patch("[PATCH] a", "a")].concat();
+    assert_eq!(titles(&mailbox(&text).unwrap()), ["b", "a"]);
+}
+
+/// `é` is two bytes in the file, whatever the mail's character set.
+#[test]
+fn encodings_are_undone() {
+    let file = "--- a/x\n+++ b/x\n@@ -1 +1 @@\n-a = é\n+b = =3D\n";
+    let head = |encoding: &str| {
+        format!(
+            "{FROM}\nSubject: =?utf-8?q?=5BPATCH_1/1=5D_gr=C3=BC=C3=9Fe?=\nContent-Type: text/plain; charset=utf-8\n\
+             Content-Transfer-Encoding: {encoding}\n\n"
+        )
+    };
+    let quoted = file.replace('=', "=3D").replace('é', "=C3=\n=A9").replace("+++ b", "++=2B b");
+    let base64 = "LS0tIGEveAorKysgYi94CkBAIC0xICsxIEBACi1hID0gw6kKK2IgPSA9M0QK\n".to_owned();
+    let attached = format!(
+        "{FROM}\nSubject: [PATCH 1/1] grüße\nContent-Type: multipart/mixed; boundary=\"b\"\n\n--b\nContent-Type: text/plain\n\n\
+         words\n\n--b\nContent-Type: text/x-patch\nContent-Transfer-Encoding: 8bit\n\n{file}\n--b\nContent-Type: image/png\n\n\
+         --- a/no\n+++ b/no\n--b--\n"
+    );
+    for text in [head("quoted-printable") + &quoted, head("base64") + &base64, head("8bit") + file, attached]
+    {
+        let series = mailbox(&text).unwrap_or_else(|e| panic!("{e}\n{text}"));
+        assert_eq!(titles(&series), ["grüße"]);
+        let diff = String::from_utf8_lossy(&series.patches[0].diff);
+        assert_eq!(diff.trim_end(), file.trim_end(), "{text}");
+    }
+}
+
+#[test]
+fn line_ends_of_mail_programs_are_taken_off() {
+    let text = patch("[PATCH] x", "x").replace('\n', "\r\n");
+    assert_eq!(mailbox(&text).unwrap(), mailbox(&patch("[PATCH] x", "x")).unwrap());
+    // A file that has them, in a mail that has not, keeps them.
+    let mixed = patch("[PATCH] x", "x").replace("-a\n", "-a\r\n");
+    assert!(mailbox(&mixed).unwrap().patches[0].diff.windows(4).any(|w| w == b"-a\r\n"));
+}
+
+#[test]
+fn only_a_separator_parts_mails() {
+    let body =
+        format!("From here on it is fast.\n>From 1 Mon Sep 17 00:00:00 2001\n>>From x\n---\n{}", diff("x"));
+    let series = mailbox(&mail("[PATCH] x", &body)).unwrap();
+    assert_eq!((titles(&series), series.skipped.len()), (vec!["x"], 0));
+    let lone = "From here\nSubject: [PATCH] y\n\n".to_owned() + &diff("y");
+    assert_eq!(titles(&mailbox(&lone).unwrap()), ["y"]);
+}
+
+#[test]
+fn files_and_folders() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).unwrap();
+    write("0002-b.patch", &patch("[PATCH 2/7] b", "b"));
+    write("0001-a.patch", &diff("a"));
+    write("c.diff", &format!("Subject: c\n{}", diff("c")));
+    write(".d.patch", &diff("d"));
+    write("README", "no patch");
+    let read = |below: &str| Series::read(&dir.path().join(below));
+    let folder = read(".").unwrap();
+    assert_eq!(titles(&folder), ["0001-a.patch", "b", "c"]);
+    assert!(folder.patches[2].diff.starts_with(b"diff --git a/c "));
+
+    // A file of its own must be whole; as a part of a folder, or gathered, it need not.
+    let alone = read("0002-b.patch").unwrap_err();
+    assert!(alone.to_string().ends_with("patches 1, 3, 4, 5, 6, 7 of 7 are missing"), "{alone}");
+    assert!(alone.hint().is_some());
+    let parts = ["0002-b.patch", "0001-a.patch"].map(|name| dir.path().join(name));
+    let gathered = Series::gather(&parts).unwrap();
+    assert_eq!(titles(&gathered), ["b", "0001-a.patch"]);
+    assert_ne!(gathered.digest(), folder.digest());
+
+    write("series", "c.diff\n0001-a.patch -p1\n");
+    assert_eq!(titles(&read(".").unwrap()), ["c", "0001-a.patch"]);
+    write("series", "gone.patch\n");
+    assert!(read(".").unwrap_err().to_string().contains("gone.patch`: No such file"));
+    fs::create_dir(dir.path().join("empty")).unwrap();
+    assert!(matches!(read("empty"), Err(SeriesError::Unusable { why: Unusable::NoFiles, .. })));
+    assert!(matches!(read("README"), Err(SeriesError::Unusable { why: Unusable::NoPatch(_), .. })));
+    assert!(matches!(read("none"), Err(SeriesError::Io { .. })));
+}
+
+#[test]
+fn a_packed_mailbox_is_bounded_when_it_is_unpacked() {
+    use std::io::Write;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("t.mbox.gz");
+    let pack = |text: &[u8]| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(text).unwrap();
+        fs::write(&path, encoder.finish().unwrap()).unwrap();
+    };
+    pack(patch("[PATCH] x", "x").as_bytes());
+    assert_eq!(titles(&Series::read(&path).unwrap()), ["x"]);
+    pack(&[b'x'; 5001]);
+    assert_eq!(content(&path, 5001).unwrap().len(), 5001);
+    let bomb = content(&path, 5000).unwrap_err();
+    assert!(matches!(bomb, SeriesError::Unusable { why: Unusable::TooLong, .. }), "{bomb}");
+}
+
+/// The digest is of what is changed, and of where one patch ends.
+#[test]
+fn digests() {
+    let series = |diffs: &[&str]| {
+        let patches = diffs.iter().map(|d| Patch { title: "t".into(), diff: d.as_bytes().to_vec() });
+        Series { patches: patches.collect(), skipped: vec![] }
+    };
+    let mut renamed = series(&["a", "b"]);
+    renamed.patches[0].title = "another".into();
+    assert_eq!(renamed.digest(), series(&["a", "b"]).digest());
+    assert_ne!(series(&["a", "b"]).digest(), series(&["b", "a"]).digest());
+    assert_ne!(series(&["ab", ""]).digest(), series(&["a", "b"]).digest());
+}
+
+proptest! {
+    /// Whatever a mailbox holds: an answer, and every patch in it has a diff.
+    #[test]
+    fn any_mailbox(
+        text in "(From x Mon Sep 17 00:00:00 2001\n|Subject: \\[PATCH [0-3]/3\\] t\n|Content-Type: multipart/mixed; boundary=b\n|\
+                 Content-Transfer-Encoding: (base64|quoted-printable)\n|--b\n|--b--\n|\n|>From \n|diff --git a/x b/x\n|--- a/x\n|\
+                 \\+\\+\\+ b/x\n|@@ -1 \\+1 @@\n|=\n|[^\n]{0,9}\n){0,40}"
+    ) {
+        for found in [mailbox(&text), mailbox::mails(text.as_bytes(), "x").map(mailbox::as_it_is)].into_iter().flatten() {
+            prop_assert!(found.patches.iter().all(|patch| patch.diff.ends_with(b"\n")));
+        }
+    }
+
+    #[test]
+    fn any_bytes(mut bytes in prop::collection::vec(any::<u8>(), 0..400), mbox in any::<bool>()) {
+        if mbox {
+            bytes.splice(0..0, FROM.bytes().chain(*b"\n"));
+        }
+        let _ = mailbox::mails(&bytes, "x");
+    }
+
+    /// However the list delivers it, the order is that of the numbers.
+    #[test]
+    fn any_order_of_the_mails(order in Just((1..=6usize).collect::<Vec<_>>()).prop_shuffle()) {
+        let mails: String = order.iter().map(|n| patch(&format!("[PATCH v3 {n}/6] t{n}"), "x")).collect();
+        let series = mailbox(&mails).unwrap();
+        prop_assert_eq!(titles(&series), ["t1", "t2", "t3", "t4", "t5", "t6"]);
+    }
+}
