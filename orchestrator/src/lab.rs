@@ -14,6 +14,7 @@ use std::{
 
 /// What marks a lab folder.
 const KERNELS: &str = "images/kernels.yaml";
+const IMAGES: &str = "images";
 const SCENARIOS: &str = "scenarios";
 const REPORTS: &str = "reports";
 /// How a scenario's file name ends.
@@ -120,6 +121,11 @@ impl Lab {
 
     pub fn reports(&self) -> PathBuf {
         self.root.join(REPORTS)
+    }
+
+    /// The folder of `kernels.yaml`, and of what it names.
+    pub fn images(&self) -> PathBuf {
+        self.root.join(IMAGES)
     }
 
     pub fn kernels(&self) -> Result<Kernels, LabError> {

@@ -9,7 +9,7 @@ use std::{
 
 fn cloud(suites: &[&str]) -> DebianKernel {
     let suites = suites.iter().map(|s| (*s).to_owned()).collect();
-    DebianKernel { package: "linux-image-cloud-arm64".to_owned(), suites }
+    DebianKernel { package: "linux-image-cloud-arm64".to_owned(), version: None, suites }
 }
 
 /// Collects what the store says.

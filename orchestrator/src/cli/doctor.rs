@@ -5,7 +5,8 @@ use crate::{
     lab::{Lab, Places},
     qemu::{factor, process::Launcher},
     run::{
-        images::{HOST_MODULES, debian},
+        images::HOST_MODULES,
+        kernels::{Wanted, wanted},
         preflight::{self, Mib},
         slots::Slots,
     },
@@ -184,11 +185,7 @@ async fn kept(
         Ok((kernels, lab)) => {
             findings.say(State::Ok, "lab", lab.root.display())?;
             for name in kernels.entries.keys() {
-                let kernel = match debian(&kernels, name) {
-                    Ok(debian) => store.kernel(&debian, &HOST_MODULES).await,
-                    Err(error) => Err(error),
-                };
-                fetched |= there(findings, name, kernel.as_ref().map(|kernel| kernel.release.clone()))?;
+                fetched |= kernel(findings, store, name, wanted(&kernels, name, &lab.images())).await?;
             }
         }
         Err(error) => {
@@ -217,6 +214,31 @@ async fn kept(
         ),
         Err(error) => findings.say(State::Lacks, "factor", format_args!("{error}; is this QEMU whole?")),
     }
+}
+
+/// Says whether a run could boot it at once; answers whether anything would be fetched. Nothing is built.
+async fn kernel(
+    findings: &mut Findings,
+    store: &Store,
+    name: &str,
+    wanted: Result<Wanted, StoreError>,
+) -> Result<bool, Failure> {
+    let found = match wanted {
+        Ok(Wanted::Built(build)) => match store.is_built(&build).await {
+            Ok(true) => Ok("built".to_owned()),
+            Ok(false) => {
+                let text = "not built: the first run that takes it builds it";
+                return findings.say(State::Note, name, text).map(|()| false);
+            }
+            Err(error) => Err(error),
+        },
+        Ok(Wanted::Archive(debian)) => {
+            store.kernel(&debian, &HOST_MODULES).await.map(|kernel| kernel.release)
+        }
+        Ok(Wanted::File(choice)) => Ok(choice.image.display().to_string()),
+        Err(error) => Err(error),
+    };
+    there(findings, name, found.as_ref().map(String::clone))
 }
 
 /// Says what the store has; answers whether it would be fetched.

@@ -146,7 +146,7 @@ async fn carry_out(
         let trace = File::create(folder.path().join("s2lab.log"));
         context.log_file.open(trace.map_err(Failure::io("cannot write s2lab.log"))?);
         let store = Store::open(&places.cache, arguments.offline, display.clone())?;
-        let images = Images::gather(&store, &kernels, &chosen, &cells, &checkout).await?;
+        let images = Images::gather(&store, &kernels, &lab.images(), &chosen, &cells, &checkout).await?;
         let slots = Slots::of_machine(&places.cache).map_err(Failure::io("cannot use the cache"))?;
         let launcher = Launcher::start().map_err(Failure::io("cannot start"))?;
         let factor = factor::of_machine(&places.cache, &launcher, images.qemu(), false).await?;

@@ -63,7 +63,7 @@ pub(super) fn shell(context: &Context, arguments: Arguments) -> Result<u8, Failu
         let checkout = run::checkout()?;
         let store = Store::open(&places.cache, arguments.offline, display)?;
         let cells = std::slice::from_ref(&cell);
-        let images = match Images::gather(&store, &kernels, &images, cells, &checkout).await {
+        let images = match Images::gather(&store, &kernels, &lab.images(), &images, cells, &checkout).await {
             Err(StoreError::Cancelled) => return Ok(interrupted()),
             images => images?,
         };

@@ -1,19 +1,15 @@
 //! What a run boots: all that comes out of the store, gathered before the first cell.
 
+use super::kernels::{Wanted, wanted};
 use crate::{
     qemu::memory::sealed,
     store::{
-        Agent, DebianKernel, Kernel, Qemu, Store, StoreError, Userland,
+        Agent, Kernel, Qemu, Store, StoreError, Userland,
         initramfs::{Node, append},
     },
 };
 use rustix::fd::OwnedFd;
-use s2lab_model::{
-    event::PlannedCell,
-    kconfig::Config,
-    kernel::{Kernels, Provider},
-    record::environment,
-};
+use s2lab_model::{event::PlannedCell, kconfig::Config, kernel::Kernels, record::environment};
 use std::{
     collections::BTreeMap,
     fs::File,
@@ -94,21 +90,26 @@ impl Images {
         Self { qemu, userland, agent, guest_kernel, kernels }
     }
 
-    /// Gathers what `cells` need. `checkout` is where the agent's source lies.
+    /// Gathers what `cells` need. `folder` is where `kernels.yaml` is; `checkout` is where the agent's source lies.
     pub async fn gather(
         store: &Store,
         kernels: &Kernels,
+        folder: &Path,
         chosen: &[ImageChoice],
         cells: &[PlannedCell],
         checkout: &Path,
     ) -> Result<Self, StoreError> {
         let qemu = store.qemu().await?;
-        let guest = debian(kernels, &kernels.guest)?;
-        let guest_kernel = store.kernel(&guest, &GUEST_MODULES).await?;
+        let guest_kernel = guest_kernel(store, &wanted(kernels, &kernels.guest, folder)?).await?;
         let mut files = BTreeMap::new();
         for cell in cells {
             if !files.contains_key(&cell.kernel) {
-                files.insert(cell.kernel.clone(), kernel(store, kernels, chosen, &cell.kernel).await?);
+                let given = chosen.iter().find(|choice| choice.label == cell.kernel);
+                let wanted = match given {
+                    Some(choice) => Wanted::File(choice.clone()),
+                    None => wanted(kernels, &cell.kernel, folder)?,
+                };
+                files.insert(cell.kernel.clone(), kernel(store, &wanted).await?);
             }
         }
         let userland = store.host_userland().await?;
@@ -174,23 +175,22 @@ impl Images {
     }
 }
 
-async fn kernel(
-    store: &Store,
-    kernels: &Kernels,
-    chosen: &[ImageChoice],
-    name: &str,
-) -> Result<KernelFiles, StoreError> {
-    if let Some(choice) = chosen.iter().find(|choice| choice.label == name) {
-        let file = store.image(&choice.image, choice.modules.as_deref(), &HOST_MODULES).await?;
-        return Ok(KernelFiles {
-            image: file.image,
-            sha256: file.image_sha256,
-            modules: file.modules,
-            package: None,
-            config: choice.config.as_deref().map(config).transpose()?,
-        });
-    }
-    let kernel = store.kernel(&debian(kernels, name)?, &HOST_MODULES).await?;
+/// What is known of a kernel however it came here.
+pub(crate) async fn kernel(store: &Store, wanted: &Wanted) -> Result<KernelFiles, StoreError> {
+    let kernel = match wanted {
+        Wanted::Archive(debian) => store.kernel(debian, &HOST_MODULES).await?,
+        Wanted::Built(build) => store.build_kernel(build, &HOST_MODULES).await?,
+        Wanted::File(choice) => {
+            let file = store.image(&choice.image, choice.modules.as_deref(), &HOST_MODULES).await?;
+            return Ok(KernelFiles {
+                image: file.image,
+                sha256: file.image_sha256,
+                modules: file.modules,
+                package: None,
+                config: choice.config.as_deref().map(config).transpose()?,
+            });
+        }
+    };
     Ok(KernelFiles {
         image: kernel.image,
         sha256: kernel.image_sha256,
@@ -200,18 +200,28 @@ async fn kernel(
     })
 }
 
-fn config(path: &Path) -> Result<KernelConfig, StoreError> {
-    KernelConfig::read(path).map_err(StoreError::io("cannot use the kernel configuration", path))
+/// The kernel that guests boot.
+async fn guest_kernel(store: &Store, wanted: &Wanted) -> Result<Kernel, StoreError> {
+    match wanted {
+        Wanted::Archive(debian) => store.kernel(debian, &GUEST_MODULES).await,
+        Wanted::Built(build) => store.build_kernel(build, &GUEST_MODULES).await,
+        Wanted::File(choice) => {
+            let file = store.image(&choice.image, choice.modules.as_deref(), &GUEST_MODULES).await?;
+            Ok(Kernel {
+                image: file.image,
+                image_sha256: file.image_sha256,
+                release: String::new(),
+                package_version: "file".to_owned(),
+                modules: file.modules,
+                config: choice.config.clone(),
+                system_map: None,
+            })
+        }
+    }
 }
 
-pub(crate) fn debian(kernels: &Kernels, name: &str) -> Result<DebianKernel, StoreError> {
-    let unknown = || StoreError::BadName { what: "kernel", name: name.to_owned() };
-    match &kernels.entries.get(name).ok_or_else(unknown)?.provider {
-        Provider::Debian(debian) => {
-            Ok(DebianKernel { package: debian.package.name.clone(), suites: debian.package.suites.clone() })
-        }
-        _ => todo!(),
-    }
+fn config(path: &Path) -> Result<KernelConfig, StoreError> {
+    KernelConfig::read(path).map_err(StoreError::io("cannot use the kernel configuration", path))
 }
 
 fn copy(from: &Path, out: &mut impl Write) -> io::Result<()> {

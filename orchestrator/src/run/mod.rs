@@ -5,6 +5,7 @@ pub mod console;
 mod diagnosis;
 pub mod folder;
 pub mod images;
+pub mod kernels;
 pub mod link;
 pub mod log;
 pub mod look;

@@ -126,9 +126,31 @@ impl store::Progress for Display {
         }
     }
 
+    fn build(&self, what: &str, done: u64, total: u64) {
+        if self.mode == Mode::Bars {
+            let id = format!("build {what}");
+            if total == 0 {
+                return self.end(&id);
+            }
+            let bar = self.bar(&id, || {
+                ProgressBar::new(total).with_style(style("{msg} {wide_bar} {pos}/{len} objects {eta}"))
+            });
+            bar.set_message(what.to_owned());
+            bar.set_length(total);
+            bar.set_position(done);
+        } else if self.mode == Mode::Lines && passes_a_quarter(done, total) {
+            complain(&format!("{what}: {done} of {total} objects"));
+        }
+    }
+
     fn cancelled(&self) -> bool {
         self.interruption.signal().is_some()
     }
+}
+
+/// Whether the last of `done` objects filled another quarter of `total`.
+fn passes_a_quarter(done: u64, total: u64) -> bool {
+    total > 0 && done > 0 && done * 4 / total != (done - 1) * 4 / total
 }
 
 /// A line on stderr. If even that cannot be written there is nobody to tell.

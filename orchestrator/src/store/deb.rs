@@ -47,11 +47,7 @@ pub(crate) fn unpack(deb: &Path, into: &Path, mut keep: impl FnMut(&str) -> bool
 }
 
 /// As [`unpack`], from an archive itself.
-pub(crate) fn untar(
-    from: impl io::Read,
-    into: &Path,
-    keep: &mut dyn FnMut(&str) -> bool,
-) -> io::Result<()> {
+pub(crate) fn untar(from: impl io::Read, into: &Path, keep: &mut dyn FnMut(&str) -> bool) -> io::Result<()> {
     let mut archive = tar::Archive::new(from);
     for member in archive.entries()? {
         let mut member = member?;

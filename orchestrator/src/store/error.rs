@@ -61,6 +61,9 @@ pub enum StoreError {
     #[error("building {what} failed ({status}); its log is {log}\n{said}", log = log.display())]
     Build { what: String, status: String, log: PathBuf, said: String },
 
+    #[error("kernel {kernel}: there is no {image}: the tree is not built", image = image.display())]
+    NotBuilt { kernel: String, image: PathBuf },
+
     #[error("the configuration of {what} did not take what was asked for:\n{}", options.join("\n"))]
     Config { what: String, options: Vec<String> },
 
@@ -99,6 +102,9 @@ impl StoreError {
                 "the archive moves on: a remembered version may be gone, `s2lab store refresh` takes the newest".to_owned()
             }
             Self::NoModule { .. } => "see the kernel's config, or give --modules".to_owned(),
+            Self::NotBuilt { .. } => {
+                "build it with make, or let s2lab build it: `build: true` in images/kernels.yaml".to_owned()
+            }
             Self::Config { .. } => {
                 "an option is silently dropped if the tree does not have it or something that it depends on is missing".to_owned()
             }

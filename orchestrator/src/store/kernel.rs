@@ -20,8 +20,11 @@ const PARTS: [&str; 3] = ["linux-image-", "linux-binary-", "linux-modules-"];
 /// A metapackage leads to an image, which leads to its parts.
 const MAX_PACKAGES: usize = 8;
 /// Names of files in an entry.
-const IMAGE: &str = "Image";
-const CONFIG: &str = "config";
+pub(crate) const IMAGE: &str = "Image";
+pub(crate) const CONFIG: &str = "config";
+pub(crate) const SYSTEM_MAP: &str = "System.map";
+/// A folder, with the modules in any depth.
+pub(crate) const MODULES_FOLDER: &str = "modules";
 const MODULES: &str = "modules.cpio";
 
 #[derive(Serialize)]
@@ -39,21 +42,32 @@ impl Store {
     pub(crate) fn kernel_blocking(&self, kernel: &DebianKernel, wanted: &[&str]) -> Result<Kernel> {
         suites::check_package(&kernel.package)?;
         let scope = Scope::new(&kernel.suites, &["arm64"])?;
-        let debs = self.apt.resolve(&kernel.package, &scope, |apt| find(apt, &kernel.package))?;
+        // What was found is remembered by this name.
+        let exact = match &kernel.version {
+            Some(version) => format!("{}={version}", kernel.package),
+            None => kernel.package.clone(),
+        };
+        let debs = self.apt.resolve(&exact, &scope, |apt| find(apt, kernel))?;
         let first =
             debs.first().ok_or_else(|| StoreError::malformed(&kernel.package, "no package of a kernel"))?;
         let tree = self.entries.get("kernel", &first.name, &TreeInputs { debs: &debs }, |building| {
             unpack(building, &debs, &self.apt.fetch(&kernel.package, &scope, &debs)?)
         })?;
-        let archive = self.module_archive(&tree, wanted)?;
+        self.kernel_of(&tree, first.version.clone(), wanted)
+    }
+
+    /// The kernel that `tree` is the entry of.
+    pub(crate) fn kernel_of(&self, tree: &Entry, package_version: String, wanted: &[&str]) -> Result<Kernel> {
+        let archive = self.module_archive(tree, wanted)?;
+        let file = |name: &str| tree.manifest.files.contains_key(name).then(|| tree.path.join(name));
         Ok(Kernel {
             image: tree.path.join(IMAGE),
             image_sha256: tree.sha256(IMAGE)?.to_owned(),
             release: tree.fact("release")?.to_owned(),
-            package_version: first.version.clone(),
+            package_version,
             modules: archive.path.join(MODULES),
-            config: tree.manifest.files.contains_key(CONFIG).then(|| tree.path.join(CONFIG)),
-            system_map: None,
+            config: file(CONFIG),
+            system_map: file(SYSTEM_MAP),
         })
     }
 
@@ -70,13 +84,14 @@ impl Store {
 }
 
 /// From a metapackage to the packages with files.
-fn find(apt: &Session<'_>, package: &str) -> Result<Vec<Deb>> {
-    let mut queue = vec![format!("{package}:arm64")];
+fn find(apt: &Session<'_>, kernel: &DebianKernel) -> Result<Vec<Deb>> {
+    let version = kernel.version.iter().map(|version| format!("={version}"));
+    let mut queue = vec![format!("{}:arm64{}", kernel.package, version.collect::<String>())];
     let (mut found, mut looked) = (Vec::<Deb>::new(), 0);
     while let Some(name) = queue.pop() {
         looked += 1;
         if looked > MAX_PACKAGES {
-            return Err(StoreError::malformed(package, "it depends on too many packages of kernels"));
+            return Err(StoreError::malformed(&kernel.package, "it depends on too many packages of kernels"));
         }
         for deb in apt.newest(&[name])? {
             let parts = apt.depends(&deb)?;
@@ -117,7 +132,7 @@ fn unpack(building: &mut Building, debs: &[Deb], files: &[PathBuf]) -> Result<()
         let target = building.dir.join(CONFIG);
         fs::rename(&config, &target).map_err(StoreError::io("cannot move", &config))?;
     }
-    fs::rename(&tree, building.dir.join("modules")).map_err(StoreError::io("cannot move", &tree))?;
+    fs::rename(&tree, building.dir.join(MODULES_FOLDER)).map_err(StoreError::io("cannot move", &tree))?;
     super::entry::remove_tree(&unpacked)?;
     building.facts.insert("release".to_owned(), release);
     building.packages = debs.iter().map(Deb::package).collect();
@@ -128,7 +143,7 @@ fn debs_names(debs: &[Deb]) -> String {
     debs.iter().map(|d| d.name.as_str()).collect::<Vec<_>>().join(", ")
 }
 
-fn only_folder(dir: &Path) -> Result<String> {
+pub(crate) fn only_folder(dir: &Path) -> Result<String> {
     let mut names = Vec::new();
     for child in fs::read_dir(dir).map_err(StoreError::io("cannot list", dir))? {
         names.push(

@@ -11,12 +11,7 @@ use super::{
     toolchain::script,
 };
 use serde::Serialize;
-use std::{
-    ffi::OsString,
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{ffi::OsString, fs, path::PathBuf, process::Command};
 
 const WHAT: &str = "the tools that build kernels";
 /// Suites of the tools: the release whose programs run with the oldest glibc that we support.
@@ -33,6 +28,8 @@ struct Group {
     packages: &'static [&'static str],
     /// In the packages, of those that have another name there.
     renamed: &'static [(&'static str, &'static str)],
+    /// Whether they need libraries that come with them. In the environment of `make` these would reach the machine's programs.
+    libraries: bool,
 }
 
 /// The compiler for arm64 and its binutils, on other machines. Without libraries of its own: kernels use none.
@@ -64,11 +61,22 @@ const COMPILER: Group = Group {
         "zlib1g",
     ],
     renamed: &[("aarch64-linux-gnu-gcc", "aarch64-linux-gnu-gcc-12")],
+    libraries: true,
 };
 const OTHERS: [Group; 3] = [
-    Group { programs: &["flex", "bison"], packages: &["flex", "bison", "m4"], renamed: &[] },
-    Group { programs: &["bc"], packages: &["bc", "libreadline8", "libtinfo6"], renamed: &[] },
-    Group { programs: &["make"], packages: &["make"], renamed: &[] },
+    Group {
+        programs: &["flex", "bison"],
+        packages: &["flex", "bison", "m4"],
+        renamed: &[],
+        libraries: false,
+    },
+    Group {
+        programs: &["bc"],
+        packages: &["bc", "libreadline8", "libtinfo6"],
+        renamed: &[],
+        libraries: true,
+    },
+    Group { programs: &["make"], packages: &["make"], renamed: &[], libraries: false },
 ];
 /// What a build needs of the machine itself: its programs' own compiler, for programs that run while it builds.
 const OF_THE_MACHINE: [&str; 2] = ["gcc", "sh"];
@@ -96,7 +104,7 @@ pub(crate) struct KernelTools {
 #[derive(Serialize)]
 struct Inputs<'a> {
     debs: &'a [Deb],
-    programs: Vec<(&'a str, String)>,
+    scripts: Vec<(&'a str, String)>,
 }
 
 impl Store {
@@ -164,8 +172,9 @@ impl Store {
         if plan.debs.is_empty() {
             return Ok(tools(machine));
         }
-        let programs = || plan.groups.iter().flat_map(|g| g.programs.iter().map(|p| (*p, wrapper(g, p))));
-        let inputs = Inputs { debs: &plan.debs, programs: programs().collect() };
+        let programs = || plan.groups.iter().flat_map(|g| g.programs.iter().map(|p| (*g, *p)));
+        let scripts = programs().map(|(group, program)| (program, group.wrapper(program))).collect();
+        let inputs = Inputs { debs: &plan.debs, scripts };
         let entry = self.entries.get("toolchain", "kernel", &inputs, |building| {
             make(building, &plan.debs, &self.apt.fetch(WHAT, &plan.scope, &plan.debs)?, programs())
         })?;
@@ -180,6 +189,13 @@ impl Store {
 }
 
 impl KernelTools {
+    /// Just what is on PATH, whatever that is.
+    #[cfg(test)]
+    pub(crate) fn of_the_machine() -> Self {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        Self { path, cross: "", ccache: false, digest: String::new() }
+    }
+
     /// `make`, with these tools before the machine's, and without what a build that may be running us has set.
     pub(crate) fn make(&self) -> Command {
         let mut command = Command::new("make");
@@ -199,26 +215,37 @@ impl KernelTools {
 /// Of an entry.
 const TOOLS: &str = "tools";
 
-/// The store's libraries are for the store's programs alone: in the environment of `make` they would reach the machine's.
-fn wrapper(group: &Group, program: &str) -> String {
-    let renamed = group.renamed.iter().find(|(name, _)| *name == program).map_or(program, |(_, there)| there);
-    let libraries = format!("$root/usr/lib/{}-linux-gnu", std::env::consts::ARCH);
-    format!(
-        "#!/bin/sh\nroot=${{0%/*}}/..\nBISON_PKGDATADIR=\"$root/usr/share/bison\" M4=\"$root/usr/bin/m4\" \
-         LD_LIBRARY_PATH=\"{libraries}\" exec \"$root/usr/bin/{renamed}\" \"$@\"\n"
-    )
+impl Group {
+    /// In the packages.
+    fn file(&self, program: &str) -> String {
+        let renamed = self.renamed.iter().find(|(name, _)| *name == program);
+        format!("usr/bin/{}", renamed.map_or(program, |(_, there)| there))
+    }
+
+    /// A script that finds what belongs to the program beside itself.
+    fn wrapper(&self, program: &str) -> String {
+        let libraries = format!("LD_LIBRARY_PATH=\"$root/usr/lib/{}-linux-gnu\" ", std::env::consts::ARCH);
+        let libraries = if self.libraries { libraries.as_str() } else { "" };
+        let file = self.file(program);
+        // bison and flex are told where their parts are (their manuals, "Environment Variables").
+        format!(
+            "#!/bin/sh\nroot=${{0%/*}}/..\nexport BISON_PKGDATADIR=\"$root/usr/share/bison\" M4=\"$root/usr/bin/m4\"\n\
+             {libraries}exec \"$root/{file}\" \"$@\"\n"
+        )
+    }
 }
 
 fn make<'a>(
     building: &mut Building,
     debs: &[Deb],
     files: &[PathBuf],
-    programs: impl Iterator<Item = (&'a str, String)>,
+    programs: impl Iterator<Item = (&'a Group, &'a str)>,
 ) -> Result<()> {
     let root = building.dir.clone();
     for file in files {
         deb::unpack(file, &root, |path| {
-            let useless = ["usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info", "usr/share/lintian"];
+            let useless =
+                ["usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info", "usr/share/lintian"];
             // Objects that no kernel is linked with, and the compiler's other passes.
             let large = [".a", "/lto1", "/lto-dump", "/lto-wrapper"];
             path.starts_with("usr/")
@@ -226,12 +253,10 @@ fn make<'a>(
                 && !large.iter().any(|l| path.ends_with(l))
         })?;
     }
-    for (program, text) in programs {
-        script(&root, program, &text)?;
-        let Some(there) = text.rsplit("$root/").next().and_then(|t| t.split('"').next()) else { continue };
-        if fs::metadata(root.join(there)).is_err() {
-            return Err(StoreError::malformed(WHAT, format_args!("no package has `{there}`")));
-        }
+    for (group, program) in programs {
+        let file = root.join(group.file(program));
+        fs::metadata(&file).map_err(StoreError::io("no package has", file))?;
+        script(&root, program, &group.wrapper(program))?;
     }
     building.packages = debs.iter().map(Deb::package).collect();
     Ok(())

@@ -7,15 +7,20 @@
 mod agent;
 mod apt;
 mod build;
+mod build_folder;
 mod deb;
 mod digest;
 mod elf;
 mod entry;
 mod error;
+mod git_tree;
 mod image;
 pub mod initramfs;
 mod kernel;
+mod kernel_config;
+mod kernel_tools;
 mod lock;
+mod make;
 mod modules;
 mod patches;
 mod process;
@@ -83,6 +88,12 @@ impl Store {
         self.blocking(move |store| store.build_blocking(&build, &borrow(&modules))).await
     }
 
+    /// Whether [`Store::build_kernel`] would find it.
+    pub async fn is_built(&self, build: &KernelBuild) -> Result<bool> {
+        let build = build.clone();
+        self.blocking(move |store| store.is_built_blocking(&build)).await
+    }
+
     /// A kernel given as a file, with modules from the tree `modules_from`; without one all are taken to be built in.
     /// Its release and version are not known.
     pub async fn image(
@@ -142,7 +153,9 @@ fn borrow(names: &[String]) -> Vec<&str> {
 pub struct DebianKernel {
     /// An image package or a metapackage that depends on one, such as `linux-image-cloud-arm64`.
     pub package: String,
-    /// The newest version in any of these is taken, such as `bookworm`, `bookworm-security`.
+    /// None: the newest.
+    pub version: Option<String>,
+    /// Looked for in any of these, such as `bookworm`, `bookworm-security`.
     pub suites: Vec<String>,
 }
 

@@ -9,8 +9,7 @@ pub trait Progress: Send + Sync {
     /// `done` of `total` bytes of a download are here. `done == total` ends it.
     fn download(&self, what: &str, done: u64, total: u64);
 
-    /// `done` of about `total` objects of a kernel are built; called again with `done == total` at the end of its build,
-    /// good or bad.
+    /// `done` of about `total` objects of a kernel are built; `total` 0: the build has ended, well or not.
     fn build(&self, _what: &str, _done: u64, _total: u64) {}
 
     /// Asked between steps and while waiting: true makes the store give up with

@@ -1,6 +1,18 @@
-//! Sources of kernels.
+//! Sources of kernels: what they are, and how they come into a build folder.
 
-use std::path::PathBuf;
+use super::{
+    Store,
+    apt::{Deb, Scope},
+    deb,
+    error::{Result, StoreError},
+    git_tree::{self, GitTree},
+    suites,
+};
+use std::{
+    fs::{self, File},
+    io::BufReader,
+    path::{Path, PathBuf},
+};
 
 /// Where a kernel's source comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,4 +32,111 @@ pub struct SourcePackage {
     /// None: the newest.
     pub version: Option<String>,
     pub suites: Vec<String>,
+}
+
+/// A source without patches, found but not unpacked.
+pub(crate) struct Base {
+    /// Of all its content.
+    pub(crate) digest: String,
+    /// What an entry and a folder are called after it.
+    pub(crate) name: String,
+    /// For people: a package's version, a commit.
+    pub(crate) version: String,
+    /// Bases with the same room take turns in one build folder.
+    pub(crate) room: String,
+    kind: Kind,
+}
+
+enum Kind {
+    Package { scope: Scope, deb: Deb },
+    Git(GitTree),
+}
+
+impl Store {
+    pub(crate) fn source_base(&self, source: &KernelSource) -> Result<Base> {
+        match source {
+            KernelSource::Package(package) => self.package_base(package),
+            KernelSource::Revision { repository, revision } => {
+                Ok(git_base(git_tree::of_revision(repository, revision, &*self.progress)?))
+            }
+            KernelSource::Folder(folder) => {
+                let private = self.build_root();
+                Ok(git_base(git_tree::of_folder(folder, &private, &*self.progress)?))
+            }
+        }
+    }
+
+    fn package_base(&self, source: &SourcePackage) -> Result<Base> {
+        let name = &source.package;
+        suites::check_package(name)?;
+        let scope = Scope::new(&source.suites, &["arm64"])?;
+        let exact = match &source.version {
+            Some(version) => format!("{name}={version}"),
+            None => name.clone(),
+        };
+        let debs = self.apt.resolve(&exact, &scope, |apt| apt.newest(std::slice::from_ref(&exact)))?;
+        let [deb] = debs.as_slice() else {
+            return Err(StoreError::malformed(name, format_args!("one package was expected, not {debs:?}")));
+        };
+        Ok(Base {
+            digest: deb.sha256.clone(),
+            name: name.clone(),
+            version: deb.version.clone(),
+            room: deb.sha256.clone(),
+            kind: Kind::Package { scope, deb: deb.clone() },
+        })
+    }
+
+    /// Makes `into` this source: a folder that is missing, or, where [`Base::changes_in_place`], one that was made from another
+    /// base of the same room.
+    pub(crate) fn bring(&self, base: &Base, into: &Path) -> Result<()> {
+        match &base.kind {
+            Kind::Git(tree) => tree.check_out(into, &*self.progress),
+            Kind::Package { scope, deb } => {
+                let files = self.apt.fetch(&base.name, scope, std::slice::from_ref(deb))?;
+                self.progress.step(&format!("unpacking {} {}", base.name, base.version));
+                files.iter().try_for_each(|file| unpack(file, &base.name, into))
+            }
+        }
+    }
+}
+
+fn git_base(tree: GitTree) -> Base {
+    Base {
+        digest: tree.id.clone(),
+        name: tree.name.clone(),
+        version: tree.version.clone(),
+        room: tree.room(),
+        kind: Kind::Git(tree),
+    }
+}
+
+impl Base {
+    /// Whether [`Store::bring`] writes only what differs; else the folder must be missing.
+    pub(crate) fn changes_in_place(&self) -> bool {
+        matches!(self.kind, Kind::Git(_))
+    }
+}
+
+/// The archive inside of the package has one folder, which becomes `into`.
+fn unpack(package: &Path, name: &str, into: &Path) -> Result<()> {
+    let beside = into.with_extension("unpacked");
+    super::entry::remove_tree(&beside)?;
+    fs::create_dir_all(&beside).map_err(StoreError::io("cannot create", &beside))?;
+    let inside = format!("usr/src/{name}.tar.xz");
+    deb::unpack(package, &beside, |path| path == inside)?;
+    let archive = beside.join(&inside);
+    let file = File::open(&archive).map_err(StoreError::io("no source in the package:", &archive))?;
+    let plain = lzma_rust2::XzReader::new(BufReader::with_capacity(1 << 20, file), true);
+    let tree = beside.join("tree");
+    fs::create_dir(&tree).map_err(StoreError::io("cannot create", &tree))?;
+    deb::untar(plain, &tree, &mut |_| true).map_err(|e| {
+        match super::entry::unwritable(&e) || crate::whole::no_room(&e) {
+            true => StoreError::io("cannot unpack into", &tree)(e),
+            false => StoreError::malformed(package.display(), e),
+        }
+    })?;
+    let only = super::kernel::only_folder(&tree)?;
+    fs::rename(tree.join(only), into).map_err(StoreError::io("cannot move", &tree))?;
+    super::entry::remove_tree(&beside)
 }

@@ -87,21 +87,20 @@ fn check(root: &Node, sink: &mut Sink<'_>) {
 fn check_entry(entry: &Entry, sink: &mut Sink<'_>) {
     let node = &entry.node;
     match node.get("provider").and_then(Node::text) {
-        Some("debian" | "source") => {
-            match (node.get("version"), node.get("track")) {
-                (None, None) => sink.error_help(
-                    entry.span.clone(),
-                    "it says neither `version` nor `track`",
-                    "`version: X` stays at that version; `track: newest` follows the archive",
-                ),
-                (Some(_), Some(track)) => {
-                    sink.error(track.span.clone(), "`version` and `track`: one of them at a time");
-                }
-                _ => {}
+        Some("debian" | "source") => match (node.get("version"), node.get("track")) {
+            (None, None) => sink.error_help(
+                entry.span.clone(),
+                "it says neither `version` nor `track`",
+                "`version: X` stays at that version; `track: newest` follows the archive",
+            ),
+            (Some(_), Some(track)) => {
+                sink.error(track.span.clone(), "`version` and `track`: one of them at a time");
             }
-        }
+            _ => {}
+        },
         Some("tree") => {
-            let built = node.get("build").is_some_and(|b| matches!(&b.value, Value::Scalar(_, t) if t == "true"));
+            let built =
+                node.get("build").is_some_and(|b| matches!(&b.value, Value::Scalar(_, t) if t == "true"));
             if let Some(config) = node.get("config").filter(|_| !built) {
                 sink.error_help(
                     config.span.clone(),
@@ -199,7 +198,9 @@ guest: debian
             provider("tree"),
             Provider::Tree(Tree { path: "../linux".into(), build: false, config: vec![] })
         );
-        assert!(matches!(provider("built"), Provider::Tree(Tree { build: true, config, .. }) if config == ["a"]));
+        assert!(
+            matches!(provider("built"), Provider::Tree(Tree { build: true, config, .. }) if config == ["a"])
+        );
         let Provider::Image(image) = provider("image") else { panic!() };
         assert_eq!(
             (image.modules.as_deref(), image.config.as_deref(), image.system_map.as_deref()),

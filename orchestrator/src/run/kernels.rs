@@ -1,0 +1,115 @@
+//! From an entry of `images/kernels.yaml` to what the store is asked for.
+
+use super::images::ImageChoice;
+use crate::{
+    series::Series,
+    store::{BuildConfig, ConfigFile, DebianKernel, KernelBuild, KernelSource, SourcePackage, StoreError},
+};
+use s2lab_model::{
+    kconfig::{Config, Setting},
+    kernel::{Kernels, Package, Provider, Tree, Version},
+};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// In the folder that a kernel was built in (Linux 6.1, arch/arm64/boot/Makefile).
+const BUILT_IMAGE: &str = "arch/arm64/boot/Image";
+const BUILT_CONFIG: &str = ".config";
+
+/// What the store is asked for to get a kernel.
+#[derive(Debug, Clone)]
+pub enum Wanted {
+    /// A package of the archive.
+    Archive(DebianKernel),
+    /// To be built from source.
+    Built(KernelBuild),
+    /// There already.
+    File(ImageChoice),
+}
+
+/// What the entry `name` asks for. `folder` is where `kernels.yaml` is; fragments of configurations and patches are read.
+///
+/// # Errors
+/// If there is no such entry, or a file that it names cannot be read.
+pub fn wanted(kernels: &Kernels, name: &str, folder: &Path) -> Result<Wanted, StoreError> {
+    let unknown = || StoreError::BadName { what: "kernel", name: name.to_owned() };
+    Ok(match &kernels.entries.get(name).ok_or_else(unknown)?.provider {
+        Provider::Debian(debian) => {
+            let Package { name, version, suites } = &debian.package;
+            Wanted::Archive(DebianKernel {
+                package: name.clone(),
+                version: fixed(version),
+                suites: suites.clone(),
+            })
+        }
+        Provider::Source(source) => {
+            let Package { name: package, version, suites } = source.package.clone();
+            let paths: Vec<PathBuf> = source.patches.iter().map(|path| folder.join(path)).collect();
+            Wanted::Built(KernelBuild {
+                name: name.to_owned(),
+                source: KernelSource::Package(SourcePackage { package, version: fixed(&version), suites }),
+                config: fragments(folder, &source.config)?,
+                patches: Series::gather(&paths)?.patches,
+            })
+        }
+        Provider::Tree(tree) if tree.build => Wanted::Built(built_tree(name, folder, tree)?),
+        Provider::Tree(tree) => Wanted::File(tree_as_it_is(name, &folder.join(&tree.path))?),
+        Provider::Image(image) => Wanted::File(ImageChoice {
+            label: name.to_owned(),
+            image: folder.join(&image.path),
+            modules: image.modules.as_ref().map(|path| folder.join(path)),
+            config: image.config.as_ref().map(|path| folder.join(path)),
+        }),
+    })
+}
+
+fn fixed(version: &Version) -> Option<String> {
+    match version {
+        Version::Fixed(version) => Some(version.clone()),
+        Version::Newest => None,
+    }
+}
+
+fn fragments(folder: &Path, files: &[String]) -> Result<BuildConfig, StoreError> {
+    let read = |name: &String| config_file(&folder.join(name), name);
+    files.iter().map(read).collect::<Result<_, _>>().map(BuildConfig::Fragments)
+}
+
+fn config_file(path: &Path, name: &str) -> Result<ConfigFile, StoreError> {
+    let text = fs::read_to_string(path).map_err(StoreError::io("cannot read the configuration", path))?;
+    Ok(ConfigFile { name: name.to_owned(), text })
+}
+
+fn built_tree(name: &str, folder: &Path, tree: &Tree) -> Result<KernelBuild, StoreError> {
+    let path = folder.join(&tree.path);
+    let config = match tree.config.is_empty() {
+        true => {
+            let file = path.join(BUILT_CONFIG);
+            BuildConfig::Whole(config_file(&file, &file.display().to_string())?)
+        }
+        false => fragments(folder, &tree.config)?,
+    };
+    let source = KernelSource::Folder(path);
+    Ok(KernelBuild { name: name.to_owned(), source, config, patches: Vec::new() })
+}
+
+/// The kernel that was built in the folder `tree`.
+///
+/// # Errors
+/// If none was.
+pub fn tree_as_it_is(label: &str, tree: &Path) -> Result<ImageChoice, StoreError> {
+    let image = tree.join(BUILT_IMAGE);
+    if !image.is_file() {
+        return Err(StoreError::NotBuilt { kernel: label.to_owned(), image });
+    }
+    let config = Some(tree.join(BUILT_CONFIG)).filter(|path| path.is_file());
+    let text = config.as_deref().and_then(|path| fs::read_to_string(path).ok());
+    // Without modules there is nothing to look for in its eighty thousand files.
+    let has_none = text
+        .and_then(|text| Config::parse(&text).ok())
+        .is_some_and(|config| config.setting("MODULES") == Setting::Off);
+    let modules = (!has_none).then(|| tree.to_owned());
+    Ok(ImageChoice { label: label.to_owned(), image, modules, config })
+}

@@ -1,0 +1,266 @@
+//! A folder in which kernels of one source are built, again and again: what did not change since the last time is not
+//! written, so that `make` does not build it again.
+//!
+//! Its files are those of a base, some of them patched. `state.json` says which, and is there only while it is true: it goes
+//! before the first file is changed and comes back after the last. A folder without it is thrown away as a whole.
+
+use super::{
+    entry::{remove_tree, replace_file},
+    error::{Result, StoreError},
+    patches,
+    progress::Progress,
+};
+use crate::series::Patch;
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Component, Path, PathBuf},
+};
+
+const STATE: &str = "state.json";
+/// The files; their path is part of what `make` remembers.
+const SOURCE: &str = "source";
+/// The base's own versions of files that are patched.
+const ORIGINALS: &str = "originals";
+/// Where patches are tried.
+const TRIAL: &str = "trial";
+/// Results of `make`, by configuration and tools.
+const OUT: &str = "out";
+
+/// What is in the folder.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct State {
+    /// The base's digest.
+    base: String,
+    /// Files that differ from the base, and whether it has them: its version is among the originals then.
+    patched: BTreeMap<String, bool>,
+}
+
+/// The folder of one room; see [`super::source::Base::room`].
+pub(crate) struct BuildFolder {
+    dir: PathBuf,
+}
+
+impl BuildFolder {
+    pub(crate) fn new(dir: PathBuf) -> Self {
+        Self { dir }
+    }
+
+    pub(crate) fn source(&self) -> PathBuf {
+        self.dir.join(SOURCE)
+    }
+
+    /// Makes the source that of `base` with `patches`. `bring` makes a missing folder the base, or, if `in_place`, changes one that
+    /// is another base.
+    ///
+    /// # Errors
+    /// If a patch does not apply; the folder is as it was then.
+    pub(crate) fn prepare(
+        &self,
+        base: &str,
+        patches: &[Patch],
+        in_place: bool,
+        bring: impl FnOnce(&Path) -> Result<()>,
+        progress: &dyn Progress,
+    ) -> Result<()> {
+        let state = self.state()?;
+        let state = match state {
+            Some(state) if state.base == base => state,
+            Some(state) if in_place => {
+                self.change(&state, &BTreeMap::new(), Some(base), |source| bring(source))?
+            }
+            _ => {
+                remove_tree(&self.dir)?;
+                fs::create_dir_all(&self.dir).map_err(StoreError::io("cannot create", &self.dir))?;
+                bring(&self.source())?;
+                self.remember(State { base: base.to_owned(), patched: BTreeMap::new() })?
+            }
+        };
+        let wanted = self.try_patches(&state, patches, progress)?;
+        self.change(&state, &wanted, None, |_| Ok(()))?;
+        remove_tree(&self.dir.join(TRIAL))
+    }
+
+    /// The folder for results of one configuration and tools; empty if it cannot be trusted.
+    pub(crate) fn out(&self, key: &str) -> PathBuf {
+        self.dir.join(OUT).join(key)
+    }
+
+    fn state(&self) -> Result<Option<State>> {
+        let path = self.dir.join(STATE);
+        match fs::read(&path) {
+            // What cannot be read is no state.
+            Ok(text) => Ok(serde_json::from_slice(&text).ok()),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(StoreError::io("cannot read", path)(e)),
+        }
+    }
+
+    fn remember(&self, state: State) -> Result<State> {
+        let path = self.dir.join(STATE);
+        let text = serde_json::to_vec_pretty(&state).map_err(|e| StoreError::malformed(path.display(), e))?;
+        replace_file(&path, &text)?;
+        Ok(state)
+    }
+
+    /// Where the base's version of `file` is, if it has one.
+    fn original(&self, state: &State, file: &str) -> Option<PathBuf> {
+        match state.patched.get(file) {
+            Some(true) => Some(self.dir.join(ORIGINALS).join(file)),
+            Some(false) => None,
+            None => Some(self.source().join(file)).filter(|path| path.is_file()),
+        }
+    }
+
+    /// Applies `patches` to copies of the files that they name. The answer: where each changed file's new version is; none: it is
+    /// removed.
+    fn try_patches(
+        &self,
+        state: &State,
+        patches: &[Patch],
+        progress: &dyn Progress,
+    ) -> Result<BTreeMap<String, Option<PathBuf>>> {
+        let trial = self.dir.join(TRIAL);
+        remove_tree(&trial)?;
+        fs::create_dir_all(&trial).map_err(StoreError::io("cannot create", &trial))?;
+        let named: BTreeSet<String> = patches.iter().flat_map(|patch| named(&patch.diff)).collect();
+        for file in &named {
+            if let Some(original) = self.original(state, file) {
+                copy(&original, &trial.join(file))?;
+            }
+        }
+        patches::apply(&trial, patches, progress)?;
+        let mut wanted: BTreeMap<_, _> = named.into_iter().map(|file| (file, None)).collect();
+        list(&trial, "", &mut |file, path| {
+            wanted.insert(file, Some(path));
+        })?;
+        Ok(wanted)
+    }
+
+    /// Makes the files `wanted` and those that were patched before what they have to be; `base` is what the folder is then, made so
+    /// by `bring` before the files are wanted.
+    fn change(
+        &self,
+        state: &State,
+        wanted: &BTreeMap<String, Option<PathBuf>>,
+        base: Option<&str>,
+        bring: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<State> {
+        let mut next = State { base: base.unwrap_or(&state.base).to_owned(), patched: BTreeMap::new() };
+        let mut writes: Vec<(&String, Option<PathBuf>)> = Vec::new();
+        for file in state.patched.keys().chain(wanted.keys()).collect::<BTreeSet<_>>() {
+            let original = self.original(state, file);
+            let new = wanted.get(file).cloned().unwrap_or_else(|| original.clone());
+            if !same(new.as_deref(), original.as_deref())? {
+                next.patched.insert(file.clone(), original.is_some());
+            }
+            let there = Some(self.source().join(file)).filter(|path| path.exists());
+            if !same(new.as_deref(), there.as_deref())? {
+                writes.push((file, new));
+            }
+        }
+        if writes.is_empty() && next == *state {
+            return Ok(next);
+        }
+        let path = self.dir.join(STATE);
+        fs::remove_file(&path).map_err(StoreError::io("cannot remove", &path))?;
+        for file in next.patched.iter().filter(|(file, has)| **has && !state.patched.contains_key(*file)) {
+            copy(&self.source().join(file.0), &self.dir.join(ORIGINALS).join(file.0))?;
+        }
+        for (file, new) in writes {
+            let to = self.source().join(file);
+            match new {
+                Some(from) => copy(&from, &to)?,
+                None => fs::remove_file(&to).map_err(StoreError::io("cannot remove", &to))?,
+            }
+        }
+        for file in state.patched.iter().filter(|(file, has)| **has && !next.patched.contains_key(*file)) {
+            let original = self.dir.join(ORIGINALS).join(file.0);
+            fs::remove_file(&original).map_err(StoreError::io("cannot remove", &original))?;
+        }
+        bring(&self.source())?;
+        self.remember(next)
+    }
+}
+
+/// Whether two files have the same content and mode, or neither is there.
+fn same(one: Option<&Path>, other: Option<&Path>) -> Result<bool> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let (one, other) = match (one, other) {
+        (Some(one), Some(other)) => (one, other),
+        (None, None) => return Ok(true),
+        _ => return Ok(false),
+    };
+    if one == other {
+        return Ok(true);
+    }
+    let facts = |path: &Path| {
+        let meta = fs::metadata(path).map_err(StoreError::io("cannot look at", path))?;
+        Ok::<_, StoreError>((meta.len(), meta.permissions().mode() & 0o111))
+    };
+    let read = |path: &Path| fs::read(path).map_err(StoreError::io("cannot read", path));
+    Ok(facts(one)? == facts(other)? && read(one)? == read(other)?)
+}
+
+/// With a time of now.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    if let Some(parent) = to.parent() {
+        fs::create_dir_all(parent).map_err(StoreError::io("cannot create", parent))?;
+    }
+    fs::copy(from, to).map(drop).map_err(StoreError::io("cannot copy", from))
+}
+
+/// Regular files below `dir`, with `/` between names.
+fn list(dir: &Path, prefix: &str, found: &mut dyn FnMut(String, PathBuf)) -> Result<()> {
+    for child in fs::read_dir(dir).map_err(StoreError::io("cannot list", dir))? {
+        let child = child.map_err(StoreError::io("cannot list", dir))?;
+        let name = format!("{prefix}{}", child.file_name().to_string_lossy());
+        match child.file_type().map_err(StoreError::io("cannot look at", child.path()))? {
+            kind if kind.is_dir() => list(&child.path(), &format!("{name}/"), found)?,
+            kind if kind.is_file() => found(name, child.path()),
+            _ => {
+                let why =
+                    "a patch makes something that is no file; a kernel's source has none to be built from";
+                return Err(StoreError::malformed(name, why));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The files that a diff names, before and after: more than it changes perhaps, never less (git-diff(1), "Generating patch
+/// text"). A name that leads out of the tree is left out: git refuses it, in its own words.
+fn named(diff: &[u8]) -> BTreeSet<String> {
+    let text = String::from_utf8_lossy(diff);
+    let mut found = BTreeSet::new();
+    let mut add = |name: &str| {
+        let inside = |c: Component<'_>| matches!(c, Component::Normal(_));
+        if !name.is_empty() && Path::new(name).components().all(inside) {
+            found.insert(name.to_owned());
+        }
+    };
+    for line in text.lines() {
+        let stripped =
+            |name: &str| name.split('\t').next().and_then(|n| n.split_once('/')).map(|(_, n)| n.to_owned());
+        if let Some(name) = line.strip_prefix("--- ").or_else(|| line.strip_prefix("+++ ")) {
+            stripped(name).iter().for_each(|n| add(n));
+        } else if let Some(rest) = line.strip_prefix("diff --git a/") {
+            // Without other headers both names are the same: only a mode changes.
+            if let Some((one, other)) = rest.split_at_checked(rest.len().saturating_sub(3) / 2)
+                && other.strip_prefix(" b/") == Some(one)
+            {
+                add(one);
+            }
+        } else {
+            ["rename from ", "rename to ", "copy from ", "copy to "]
+                .iter()
+                .filter_map(|key| line.strip_prefix(key))
+                .for_each(&mut add);
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,188 @@
+use super::*;
+use crate::store::progress::Quiet;
+use proptest::prelude::*;
+use std::{cell::Cell, os::unix::fs::MetadataExt};
+
+fn lines(range: std::ops::RangeInclusive<u32>) -> String {
+    range.map(|n| format!("{n}\n")).collect()
+}
+
+/// Changes line `line` of `file`, which holds numbers, to `to`.
+fn change(file: &str, line: u32, to: &str) -> Patch {
+    let context = |range: std::ops::RangeInclusive<u32>| range.map(|n| format!(" {n}\n")).collect::<String>();
+    let (before, after) = (context(line - 3..=line - 1), context(line + 1..=line + 3));
+    let from = line - 3;
+    let diff =
+        format!("--- a/{file}\n+++ b/{file}\n@@ -{from},7 +{from},7 @@\n{before}-{line}\n+{to}\n{after}");
+    Patch { title: format!("{file}:{line}"), diff: diff.into_bytes() }
+}
+
+fn add(file: &str) -> Patch {
+    let diff = format!(
+        "diff --git a/{file} b/{file}\nnew file mode 100644\n--- /dev/null\n+++ b/{file}\n@@ -0,0 +1 @@\n+new\n"
+    );
+    Patch { title: format!("add {file}"), diff: diff.into_bytes() }
+}
+
+fn rename(from: &str, to: &str) -> Patch {
+    let diff =
+        format!("diff --git a/{from} b/{to}\nsimilarity index 100%\nrename from {from}\nrename to {to}\n");
+    Patch { title: format!("rename {from}"), diff: diff.into_bytes() }
+}
+
+/// A folder of two files, and how often its base was brought.
+struct Fixture {
+    dir: tempfile::TempDir,
+    brought: Cell<u32>,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        Self { dir: tempfile::tempdir().unwrap(), brought: Cell::new(0) }
+    }
+
+    fn folder(&self) -> BuildFolder {
+        BuildFolder::new(self.dir.path().join("f"))
+    }
+
+    fn prepare(&self, base: &str, patches: &[Patch]) -> Result<()> {
+        let bring = |into: &Path| {
+            self.brought.set(self.brought.get() + 1);
+            fs::create_dir_all(into.join("mm")).unwrap();
+            fs::write(into.join("mm/a"), lines(1..=60)).unwrap();
+            fs::write(into.join("b"), lines(1..=30)).unwrap();
+            fs::write(into.join("base"), base).unwrap();
+            Ok(())
+        };
+        self.folder().prepare(base, patches, base.starts_with("git"), bring, &Quiet)
+    }
+
+    fn read(&self, file: &str) -> Option<String> {
+        fs::read_to_string(self.folder().source().join(file)).ok()
+    }
+
+    fn changed(&self, file: &str) -> (i64, i64) {
+        let meta = fs::metadata(self.folder().source().join(file)).unwrap();
+        (meta.mtime(), meta.mtime_nsec())
+    }
+}
+
+#[test]
+fn patches_come_and_go_and_what_stays_the_same_is_not_written() {
+    let at = Fixture::new();
+    let (one, two) = (change("mm/a", 20, "twenty"), change("b", 10, "ten"));
+    at.prepare("base", &[one.clone(), two.clone(), add("mm/new")]).unwrap();
+    assert_eq!(at.read("mm/a"), Some(lines(1..=60).replace("\n20\n", "\ntwenty\n")));
+    assert_eq!(at.read("mm/new").as_deref(), Some("new\n"));
+    let (a, base) = (at.changed("mm/a"), at.changed("base"));
+
+    // The first patch stays, the others go.
+    at.prepare("base", std::slice::from_ref(&one)).unwrap();
+    assert_eq!((at.changed("mm/a"), at.changed("base")), (a, base));
+    assert_eq!((at.read("b"), at.read("mm/new")), (Some(lines(1..=30)), None));
+    let b = at.changed("b");
+
+    // Another patch of the same file builds on the base's version.
+    at.prepare("base", &[change("mm/a", 20, "XX"), change("mm/a", 40, "XL")]).unwrap();
+    assert_eq!(at.read("mm/a"), Some(lines(1..=60).replace("\n20\n", "\nXX\n").replace("\n40\n", "\nXL\n")));
+    assert!(at.changed("mm/a") > a);
+
+    at.prepare("base", &[]).unwrap();
+    assert_eq!((at.read("mm/a"), at.changed("b")), (Some(lines(1..=60)), b));
+    assert_eq!(at.brought.get(), 1);
+}
+
+#[test]
+fn a_patch_that_does_not_apply_changes_nothing() {
+    let at = Fixture::new();
+    let good = change("mm/a", 20, "twenty");
+    at.prepare("base", std::slice::from_ref(&good)).unwrap();
+    let (a, b) = (at.changed("mm/a"), at.changed("b"));
+    let bad = Patch { diff: change("mm/a", 20, "x").diff.replace(b"-20\n", b"-21\n"), title: "bad".into() };
+    let error = at.prepare("base", &[change("b", 10, "ten"), bad]).unwrap_err();
+    assert!(error.to_string().starts_with("patch 2 of 2, `bad`, does not apply\n  mm/a: hunk 1"), "{error}");
+    at.prepare("base", &[good]).unwrap();
+    assert_eq!((at.changed("mm/a"), at.changed("b"), at.brought.get()), (a, b, 1));
+}
+
+trait Replace {
+    fn replace(&self, from: &[u8], to: &[u8]) -> Vec<u8>;
+}
+
+impl Replace for Vec<u8> {
+    fn replace(&self, from: &[u8], to: &[u8]) -> Vec<u8> {
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        text(self).replace(&text(from), &text(to)).into_bytes()
+    }
+}
+
+/// The state is away while files change: without it nothing in the folder is trusted.
+#[test]
+fn a_folder_whose_state_is_not_known_is_made_anew() {
+    let at = Fixture::new();
+    for damage in ["", "{", "{\"base\":5}"] {
+        at.prepare("base", &[change("b", 10, "ten")]).unwrap();
+        let brought = at.brought.get();
+        fs::write(at.folder().source().join("b"), "half").unwrap();
+        fs::create_dir_all(at.folder().out("key")).unwrap();
+        match damage {
+            "" => fs::remove_file(at.folder().dir.join(STATE)).unwrap(),
+            text => fs::write(at.folder().dir.join(STATE), text).unwrap(),
+        }
+        at.prepare("base", &[]).unwrap();
+        assert_eq!((at.read("b"), at.brought.get()), (Some(lines(1..=30)), brought + 1), "{damage}");
+        assert!(!at.folder().out("key").exists());
+    }
+}
+
+#[test]
+fn another_base_of_the_same_room_comes_in_place_or_anew() {
+    let at = Fixture::new();
+    at.prepare("git 1", &[change("b", 10, "ten"), add("new")]).unwrap();
+    fs::create_dir_all(at.folder().out("key")).unwrap();
+    at.prepare("git 2", &[change("mm/a", 20, "XX")]).unwrap();
+    assert_eq!((at.read("base").as_deref(), at.read("b")), (Some("git 2"), Some(lines(1..=30))));
+    assert_eq!(at.read("new"), None);
+    assert!(at.read("mm/a").unwrap().contains("XX") && at.folder().out("key").exists());
+    at.prepare("package", &[]).unwrap();
+    assert!(!at.folder().out("key").exists());
+}
+
+#[test]
+fn names_in_a_diff() {
+    let text = "diff --git a/mode b/mode\nold mode 100644\nnew mode 100755\ndiff --git a/x y b/x y\n--- a/x y\t2024\n+++ b/x y\n\
+        @@ -1,2 +1,2 @@\n--- looks/like one\n+++ b/../out\nrename from o\nrename to p/q\n--- /dev/null\n+++ b//etc/passwd\ndiff --git a/ b/\n";
+    assert_eq!(Vec::from_iter(named(text.as_bytes())), ["like one", "mode", "o", "p/q", "x y"]);
+}
+
+fn some_patches() -> impl Strategy<Value = Vec<Patch>> {
+    let all = [
+        change("mm/a", 20, "XX"),
+        change("mm/a", 40, "XL"),
+        change("b", 10, "X"),
+        add("new"),
+        add("mm/deep/new"),
+        rename("base", "mm/base"),
+    ];
+    proptest::sample::subsequence(all.to_vec(), 0..=6)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+    /// Whatever was there before: the files are those of a new folder with the same patches.
+    #[test]
+    fn any_way_leads_to_the_same_files(steps in proptest::collection::vec(some_patches(), 1..5)) {
+        let (at, fresh) = (Fixture::new(), Fixture::new());
+        for patches in &steps {
+            at.prepare("base", patches).unwrap();
+        }
+        fresh.prepare("base", steps.last().unwrap()).unwrap();
+        let files = |at: &Fixture| {
+            let mut found = BTreeMap::new();
+            list(&at.folder().source(), "", &mut |name, path| { found.insert(name, fs::read(path).unwrap()); }).unwrap();
+            found
+        };
+        prop_assert_eq!(files(&at), files(&fresh));
+        prop_assert_eq!(at.brought.get(), 1);
+    }
+}

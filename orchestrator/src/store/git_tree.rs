@@ -1,0 +1,165 @@
+//! A kernel's tree in git, or put into git: its content has one id, and moving a folder from one tree to another writes
+//! only what differs, so that `make` builds only what differs.
+//!
+//! The repository itself is only read: what s2lab adds goes to a git folder of its own, which borrows the other's objects.
+
+use super::{
+    digest,
+    error::{Result, StoreError},
+    process::{self, Watch},
+    progress::Progress,
+};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+/// git reads a whole tree, from a slow disk perhaps.
+const LIMIT: Duration = Duration::from_secs(10 * 60);
+/// Variables that would make git look elsewhere.
+const FOREIGN: [&str; 6] = [
+    "GIT_DIR",
+    "GIT_WORK_TREE",
+    "GIT_INDEX_FILE",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_PREFIX",
+];
+
+/// The content of a tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct GitTree {
+    /// Of the tree object, hexadecimal.
+    pub(crate) id: String,
+    /// After the folder.
+    pub(crate) name: String,
+    /// For people.
+    pub(crate) version: String,
+    /// The repository or folder.
+    place: PathBuf,
+    /// Has the objects.
+    git_dir: PathBuf,
+}
+
+impl GitTree {
+    /// The same for all trees of one place.
+    pub(crate) fn room(&self) -> String {
+        digest::bytes(self.place.as_os_str().as_encoded_bytes())
+    }
+
+    /// Makes `into` this tree. Beside it lies an index of ours, which knows what is in it.
+    pub(crate) fn check_out(&self, into: &Path, progress: &dyn Progress) -> Result<()> {
+        fs::create_dir_all(into).map_err(StoreError::io("cannot create", into))?;
+        let mut command = git(&self.git_dir);
+        command.arg("--work-tree").arg(into).env("GIT_INDEX_FILE", into.with_extension("index"));
+        command.args([
+            "-c",
+            "core.bare=false",
+            "-c",
+            "core.sparseCheckout=false",
+            "-c",
+            "core.autocrlf=false",
+        ]);
+        command.args(["read-tree", "--reset", "-u", &self.id]).current_dir(into);
+        ask(command, &format!("take the files of {} {}", self.name, self.version), progress).map(drop)
+    }
+}
+
+/// A commit of `repository`.
+pub(crate) fn of_revision(repository: &Path, revision: &str, progress: &dyn Progress) -> Result<GitTree> {
+    let place = repository.canonicalize().map_err(StoreError::io("cannot find", repository))?;
+    let git_dir = git_dir(&place, progress)?;
+    let parse = |what: String| {
+        let mut command = git(&git_dir);
+        command.args(["rev-parse", "--verify", "--end-of-options", &what]);
+        ask(command, &format!("find {revision} in {}", place.display()), progress)
+    };
+    let id = parse(format!("{revision}^{{tree}}"))?;
+    let version = parse(format!("{revision}^{{commit}}"))?;
+    Ok(GitTree { id, name: name(&place), version, place, git_dir })
+}
+
+/// `folder` as it is now. `private` is where git folders of ours are.
+pub(crate) fn of_folder(folder: &Path, private: &Path, progress: &dyn Progress) -> Result<GitTree> {
+    let place = folder.canonicalize().map_err(StoreError::io("cannot find", folder))?;
+    let own = private.join(format!("{}.git", &digest::bytes(place.as_os_str().as_encoded_bytes())[..20]));
+    let index = own.join("folder.index");
+    let theirs = match place.join(".git").exists() {
+        true => Some(git_dir(&place, progress)?),
+        false => None,
+    };
+    if !own.join("HEAD").exists() {
+        fs::create_dir_all(private).map_err(StoreError::io("cannot create", private))?;
+        let mut command = Command::new("git");
+        command.args(["init", "--quiet", "--bare"]).arg(&own);
+        ask(clean(command), "make a git folder", progress)?;
+    }
+    if let Some(theirs) = &theirs {
+        borrow(&own, theirs, progress)?;
+        // Their index spares git reading files that have not changed since; ours has seen them all already.
+        let seen = theirs.join("index");
+        if !index.exists() && seen.exists() {
+            fs::copy(&seen, &index).map_err(StoreError::io("cannot copy", &seen))?;
+        }
+    }
+    progress.step(&format!("reading the tree {}", place.display()));
+    let in_folder = || {
+        let mut command = git(&own);
+        command.arg("--work-tree").arg(&place).env("GIT_INDEX_FILE", &index).current_dir(&place);
+        // The kernel's sources are half a gigabyte; squeezing them costs more time than it saves.
+        command.args(["-c", "core.compression=0", "-c", "core.bare=false", "-c", "core.autocrlf=false"]);
+        command
+    };
+    let purpose = format!("read the tree {}", place.display());
+    let mut add = in_folder();
+    add.args(["add", "--all"]);
+    ask(add, &purpose, progress)?;
+    let mut write = in_folder();
+    write.arg("write-tree");
+    let id = ask(write, &purpose, progress)?;
+    let version = format!("tree {}", &id.get(..12).unwrap_or(&id));
+    Ok(GitTree { id, name: name(&place), version, place, git_dir: own })
+}
+
+/// Where a repository has its objects and references; a worktree's are those of its main one.
+fn git_dir(place: &Path, progress: &dyn Progress) -> Result<PathBuf> {
+    let mut command = Command::new("git");
+    command.arg("-C").arg(place).args(["rev-parse", "--path-format=absolute", "--git-dir"]);
+    ask(clean(command), &format!("find the repository of {}", place.display()), progress).map(PathBuf::from)
+}
+
+/// gitrepository-layout(5), objects/info/alternates.
+fn borrow(own: &Path, theirs: &Path, progress: &dyn Progress) -> Result<()> {
+    let mut command = git(theirs);
+    command.args(["rev-parse", "--path-format=absolute", "--git-path", "objects"]);
+    let objects = ask(command, "find the repository's objects", progress)?;
+    let file = own.join("objects/info/alternates");
+    fs::write(&file, format!("{objects}\n")).map_err(StoreError::io("cannot write", &file))
+}
+
+fn git(git_dir: &Path) -> Command {
+    let mut command = clean(Command::new("git"));
+    command.arg("--git-dir").arg(git_dir);
+    command
+}
+
+fn clean(mut command: Command) -> Command {
+    FOREIGN.iter().for_each(|name| {
+        command.env_remove(name);
+    });
+    command.env("LC_ALL", "C");
+    command
+}
+
+fn ask(command: Command, purpose: &str, progress: &dyn Progress) -> Result<String> {
+    let watch = Watch { purpose: purpose.to_owned(), silence: LIMIT, activity: &mut || 0, progress };
+    process::run(command, watch).map(|text| String::from_utf8_lossy(&text).trim().to_owned())
+}
+
+/// In the alphabet of entries' names.
+fn name(place: &Path) -> String {
+    let name = place.file_name().unwrap_or_default().to_string_lossy();
+    name.chars().map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' }).collect()
+}
