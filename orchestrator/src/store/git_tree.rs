@@ -163,3 +163,6 @@ fn name(place: &Path) -> String {
     let name = place.file_name().unwrap_or_default().to_string_lossy();
     name.chars().map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' }).collect()
 }
+
+#[cfg(test)]
+mod tests;
