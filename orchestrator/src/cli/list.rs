@@ -1,4 +1,4 @@
-//! `s2lab list`: the cells that there are.
+//! `s2lab list`: the cells that there are, or the kernels.
 
 use super::{
     Context, Failure,
@@ -6,21 +6,45 @@ use super::{
     plain, say,
 };
 use clap::Args;
+use s2lab_model::kernel::{KernelEntry, Kernels};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// Scenarios, keys, globs of either, or scenario files; default: all scenarios
     #[arg(value_name = "GLOB|KEY|FILE")]
     what: Vec<String>,
+    /// The kernels of images/kernels.yaml instead: name, provider, traits, what it is
+    #[arg(long = "kernels", conflicts_with_all = ["what", "kernels", "modules", "config"])]
+    of_kernels: bool,
     #[command(flatten)]
     kernels: KernelArguments,
 }
 
 pub(super) fn list(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+    if arguments.of_kernels {
+        return list_kernels(&context.lab()?.kernels()?);
+    }
     let planned = planned(&context.lab()?, &arguments.what, &arguments.kernels)?;
     let width = planned.cells.iter().map(|cell| cell.key.len()).max().unwrap_or_default();
     for cell in &planned.cells {
         say(&format!("{:<width$}  {}", cell.key, plain(&cell.scenario.about)))?;
+    }
+    Ok(0)
+}
+
+fn list_kernels(kernels: &Kernels) -> Result<u8, Failure> {
+    let traits = |entry: &KernelEntry| match entry.traits.is_empty() {
+        true => "-".to_owned(),
+        false => entry.traits.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
+    };
+    let wide = |of: &dyn Fn(&str, &KernelEntry) -> usize| {
+        kernels.entries.iter().map(|(name, entry)| of(name, entry)).max().unwrap_or_default()
+    };
+    let (name_width, trait_width) = (wide(&|name, _| name.len()), wide(&|_, entry| traits(entry).len()));
+    for (name, entry) in &kernels.entries {
+        let (provider, traits) = (entry.provider.name(), traits(entry));
+        let about = plain(&entry.about);
+        say(&format!("{name:<name_width$}  {provider:<6}  {traits:<trait_width$}  {about}"))?;
     }
     Ok(0)
 }

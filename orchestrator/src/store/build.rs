@@ -11,7 +11,6 @@ use super::{
     error::{Result, StoreError},
     image,
     kernel::{CONFIG, IMAGE, MODULES_FOLDER, SYSTEM_MAP},
-    kernel_config,
     kernel_tools::KernelTools,
     lock::{self, Lock},
     make::Make,
@@ -132,7 +131,10 @@ impl Store {
         };
         let version = match build.patches.len() {
             0 => base.version.clone(),
-            n => format!("{} with {n} patches sha256:{}", base.version, &inputs.changes[..NAME_DIGITS]),
+            n => {
+                let patches = if n == 1 { "patch" } else { "patches" };
+                format!("{} with {n} {patches} sha256:{}", base.version, &inputs.changes[..NAME_DIGITS])
+            }
         };
         self.kernel_of(&entry, version, wanted)
     }
@@ -202,26 +204,5 @@ fn collect(building: &mut Building, make: &Make<'_>) -> Result<()> {
                 false => Ok(()),
             }
         }
-    }
-}
-
-impl Make<'_> {
-    /// Configures and builds; the results are in [`Make::out`].
-    fn build(&self, config: &BuildConfig) -> Result<()> {
-        self.begin()?;
-        self.configure(config)?;
-        if let BuildConfig::Fragments(files) = config {
-            let path = self.out.join(".config");
-            let got = fs::read_to_string(&path).map_err(StoreError::io("cannot read", &path))?;
-            let missing = kernel_config::not_taken(files, &got)
-                .map_err(|reason| StoreError::malformed(self.what, reason))?;
-            if !missing.is_empty() {
-                self.end()?;
-                let options = missing.iter().map(ToString::to_string).collect();
-                return Err(StoreError::Config { what: self.what.to_owned(), options });
-            }
-        }
-        self.compile()?;
-        self.end()
     }
 }

@@ -241,8 +241,11 @@ fn named(diff: &[u8]) -> BTreeSet<String> {
         }
     };
     for line in text.lines() {
-        let stripped =
-            |name: &str| name.split('\t').next().and_then(|n| n.split_once('/')).map(|(_, n)| n.to_owned());
+        let stripped = |name: &str| {
+            let (side, below) = name.split('\t').next()?.split_once('/')?;
+            // Without a side it is /dev/null: the file is not there.
+            (!side.is_empty()).then(|| below.to_owned())
+        };
         if let Some(name) = line.strip_prefix("--- ").or_else(|| line.strip_prefix("+++ ")) {
             stripped(name).iter().for_each(|n| add(n));
         } else if let Some(rest) = line.strip_prefix("diff --git a/") {

@@ -8,6 +8,7 @@ use super::{
     build::BuildConfig,
     entry::remove_tree,
     error::{Result, StoreError},
+    kernel_config,
     kernel_tools::KernelTools,
     process::{self, Followed, Watch},
     progress::Progress,
@@ -55,8 +56,27 @@ pub(crate) struct Make<'a> {
 }
 
 impl Make<'_> {
+    /// Configures and builds; the results are in [`Make::out`].
+    pub(crate) fn build(&self, config: &BuildConfig) -> Result<()> {
+        self.begin()?;
+        self.configure(config)?;
+        if let BuildConfig::Fragments(files) = config {
+            let path = self.out.join(".config");
+            let got = fs::read_to_string(&path).map_err(StoreError::io("cannot read", &path))?;
+            let missing = kernel_config::not_taken(files, &got)
+                .map_err(|reason| StoreError::malformed(self.what, reason))?;
+            if !missing.is_empty() {
+                self.end()?;
+                let options = missing.iter().map(ToString::to_string).collect();
+                return Err(StoreError::Config { what: self.what.to_owned(), options });
+            }
+        }
+        self.compile()?;
+        self.end()
+    }
+
     /// Makes the folder ready for make.
-    pub(crate) fn begin(&self) -> Result<()> {
+    fn begin(&self) -> Result<()> {
         let mark = self.out.join(MARK);
         if mark.exists() {
             self.progress.step(&format!("{}: the last build was killed, it begins anew", self.what));
@@ -73,12 +93,12 @@ impl Make<'_> {
     }
 
     /// What is in the folder now can be trusted.
-    pub(crate) fn end(&self) -> Result<()> {
+    fn end(&self) -> Result<()> {
         let mark = self.out.join(MARK);
         fs::remove_file(&mark).map_err(StoreError::io("cannot remove", mark))
     }
 
-    pub(crate) fn configure(&self, config: &BuildConfig) -> Result<()> {
+    fn configure(&self, config: &BuildConfig) -> Result<()> {
         let wanted = self.out.join(WANTED);
         let text = config.text();
         match config {
@@ -95,7 +115,7 @@ impl Make<'_> {
     }
 
     /// Builds what the configuration says.
-    pub(crate) fn compile(&self) -> Result<()> {
+    fn compile(&self) -> Result<()> {
         let targets: &[&str] = if self.has_modules()? { &["Image", "modules"] } else { &["Image"] };
         self.progress.step(&format!("building {}, log in {}", self.what, self.log().display()));
         self.run(&["prepare"], &[], &mut |_| {})?;

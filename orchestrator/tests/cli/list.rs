@@ -27,6 +27,15 @@ fn what_a_selector_takes() {
 }
 
 #[test]
+fn the_kernels_there_are() {
+    let home = Home::new();
+    let mut session = home.session();
+    assert_eq!(session.s2lab(&["list", "--kernels"]).status.code(), Some(0));
+    assert_eq!(session.s2lab(&["list", "--kernels", "idle"]).status.code(), Some(2));
+    session.check("kernels");
+}
+
+#[test]
 fn what_there_is_not() {
     let home = Home::new();
     home.write("elsewhere/bar.yaml", home.read("lab/scenarios/bar.yaml"));

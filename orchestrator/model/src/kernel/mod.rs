@@ -71,6 +71,18 @@ pub enum Provider {
     Image(Image),
 }
 
+impl Provider {
+    /// The word that files use.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Debian(_) => "debian",
+            Self::Source(_) => "source",
+            Self::Tree(_) => "tree",
+            Self::Image(_) => "image",
+        }
+    }
+}
+
 /// An arm64 kernel package of Debian's archive: a kernel's metapackage, whose dependency names the image of the day, or one
 /// image's own package.
 #[derive(Debug, Clone, PartialEq, Eq)]
