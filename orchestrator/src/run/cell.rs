@@ -94,7 +94,7 @@ async fn attempt(
     cancelled: impl Future<Output = ()>,
 ) -> Result<(), Stop> {
     let log = stages.log().clone();
-    let deadlines = shared.deadlines;
+    let deadlines = patient_with(shared.deadlines, &planned.scenario.host.arguments);
     stages.enter(Stage::Prepare);
     let nonce = random().map_err(|e| Stop::lab(format!("no random numbers: {e}")))?;
     let mut cancelled = pin!(cancelled);
@@ -306,6 +306,15 @@ pub fn kernel_arguments(nonce: &str, own: &[String]) -> String {
     std::iter::once(line.as_str()).chain(own.iter().map(String::as_str)).collect::<Vec<_>>().join(" ")
 }
 
+/// A kernel that was told to say less may be silent for all of its boot.
+fn patient_with(deadlines: Deadlines, arguments: &[String]) -> Deadlines {
+    let quiet = |argument: &String| argument == "quiet" || argument.starts_with("loglevel=");
+    match arguments.iter().any(quiet) {
+        true => Deadlines { boot_silence: deadlines.host_boot, ..deadlines },
+        false => deadlines,
+    }
+}
+
 fn environment(shared: &Shared<'_>, planned: &PlannedCell, kernel: &KernelFiles) -> Event {
     let scenario = serde_json::to_vec(&planned.scenario).unwrap_or_default();
     let blocking = [
@@ -400,7 +409,9 @@ async fn hear(
                 tracing::info!(%peer, text = text.escape_debug().to_string(), "agent")
             }
             Heard::Log { .. } => {}
-            Heard::Heartbeat { peer, uptime_ms } => tracing::trace!(%peer, uptime_ms, "heartbeat"),
+            Heard::Heartbeat { peer, uptime_ms, stored } => {
+                tracing::trace!(%peer, uptime_ms, stored, "heartbeat");
+            }
         }
     }
     consoles.values_mut().for_each(Console::finish);

@@ -9,7 +9,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -18,7 +18,7 @@ use tokio::{
         unix::{OwnedReadHalf, OwnedWriteHalf},
     },
     sync::{mpsc, watch},
-    time::timeout,
+    time::{timeout, timeout_at},
 };
 
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +33,8 @@ pub enum LinkError {
     Closed,
     #[error("{peer} has not answered `{what}` in {deadline:?}")]
     Silent { peer: Peer, what: &'static str, deadline: Duration },
+    #[error("{peer} has not got on with `{what}` for {idle:?}; its agent {}", if *lives { "says that it lives" } else { "is silent" })]
+    Idle { peer: Peer, what: &'static str, idle: Duration, lives: bool },
     #[error("{peer} cannot do `{what}`: {}", failure.message)]
     Failed { peer: Peer, what: &'static str, failure: Failure },
     #[error("{peer} answers `{what}` with something else: {reply}")]
@@ -54,6 +56,29 @@ pub fn ending(how: &GuestEnd) -> String {
     if detail.is_empty() { short } else { format!("{short}: {}", detail.trim_end()) }
 }
 
+/// How long an answer is waited for.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// In all.
+    pub whole: Duration,
+    /// While the peer's heartbeats tell of no more stored bytes; none: it is not to store.
+    pub idle: Option<Duration>,
+}
+
+impl From<Duration> for Patience {
+    fn from(whole: Duration) -> Self {
+        Self { whole, idle: None }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Beat {
+    /// Bytes, and since when it is not more.
+    stored: u64,
+    since: Instant,
+    last: Instant,
+}
+
 /// What is known of the other side; waiters watch it change.
 #[derive(Debug, Default)]
 struct State {
@@ -61,6 +86,8 @@ struct State {
     ended: BTreeMap<String, GuestEnd>,
     replies: BTreeMap<u64, (Peer, Result<Reply, Failure>)>,
     awaited: BTreeMap<u64, Peer>,
+    /// The last heartbeats.
+    beats: BTreeMap<Peer, Beat>,
     failed: Option<String>,
 }
 
@@ -92,6 +119,7 @@ pub enum Heard {
     Heartbeat {
         peer: Peer,
         uptime_ms: u64,
+        stored: u64,
     },
 }
 
@@ -131,7 +159,7 @@ impl Link {
 
     /// Waits until the agent of `peer` is up.
     pub async fn hello(&mut self, peer: &Peer, deadline: Duration) -> Result<Hello, LinkError> {
-        self.wait(peer, "hello", deadline, |state| state.hello.get(peer).cloned()).await
+        self.wait(peer, "hello", deadline.into(), |state| state.hello.get(peer).cloned()).await
     }
 
     /// How a guest ended, if it has.
@@ -145,8 +173,10 @@ impl Link {
         peer: &Peer,
         request: Request,
         what: &'static str,
-        deadline: Duration,
+        patience: impl Into<Patience>,
     ) -> Result<Reply, LinkError> {
+        let patience = patience.into();
+        let deadline = patience.whole;
         let id = self.next_id;
         self.next_id += 1;
         let bytes = encode(&Frame {
@@ -161,7 +191,7 @@ impl Link {
         lock(&self.state).awaited.insert(id, peer.clone());
         let silent = || LinkError::Silent { peer: peer.clone(), what, deadline };
         timeout(deadline, self.write.write_all(&bytes)).await.map_err(|_| silent())??;
-        let reply = self.wait(peer, what, deadline, |state| state.replies.remove(&id)).await;
+        let reply = self.wait(peer, what, patience, |state| state.replies.remove(&id)).await;
         lock(&self.state).awaited.remove(&id);
         let (_, reply) = reply?;
         if *peer == Peer::Host {
@@ -170,38 +200,51 @@ impl Link {
         reply.map_err(|failure| LinkError::Failed { peer: peer.clone(), what, failure })
     }
 
+    /// Whether a heartbeat of the peer came within this time.
+    fn lives(&self, peer: &Peer, time: Duration) -> bool {
+        lock(&self.state).beats.get(peer).is_some_and(|beat| beat.last.elapsed() < time)
+    }
+
     async fn wait<T>(
         &mut self,
         peer: &Peer,
         what: &'static str,
-        deadline: Duration,
+        Patience { whole, idle }: Patience,
         mut found: impl FnMut(&mut State) -> Option<T>,
     ) -> Result<T, LinkError> {
-        let search = async {
-            loop {
-                self.changed.mark_unchanged();
-                {
-                    let mut state = lock(&self.state);
-                    if let Some(value) = found(&mut state) {
-                        return Ok(value);
-                    }
-                    if let Peer::Guest(guest) = peer
-                        && let Some(how) = state.ended.get(guest)
-                    {
-                        return Err(LinkError::GuestEnded { guest: guest.clone(), what, how: how.clone() });
-                    }
-                    if let Some(why) = &state.failed {
-                        return Err(LinkError::Protocol { peer: Peer::Host, why: why.clone() });
-                    }
+        let begin = Instant::now();
+        loop {
+            self.changed.mark_unchanged();
+            let mut until = begin + whole;
+            {
+                let mut state = lock(&self.state);
+                if let Some(value) = found(&mut state) {
+                    return Ok(value);
                 }
-                self.changed.changed().await.map_err(|_| LinkError::Closed)?;
+                if let Peer::Guest(guest) = peer
+                    && let Some(how) = state.ended.get(guest)
+                {
+                    return Err(LinkError::GuestEnded { guest: guest.clone(), what, how: how.clone() });
+                }
+                if let Some(why) = &state.failed {
+                    return Err(LinkError::Protocol { peer: Peer::Host, why: why.clone() });
+                }
+                if let Some(idle) = idle {
+                    let got_on = state.beats.get(peer).map_or(begin, |beat| begin.max(beat.since));
+                    until = until.min(got_on + idle);
+                }
             }
-        };
-        timeout(deadline, search).await.map_err(|_| LinkError::Silent {
-            peer: peer.clone(),
-            what,
-            deadline,
-        })?
+            match timeout_at(until.into(), self.changed.changed()).await {
+                Ok(changed) => changed.map_err(|_| LinkError::Closed)?,
+                Err(_) => {
+                    let peer = peer.clone();
+                    return Err(match idle.filter(|_| until < begin + whole) {
+                        Some(idle) => LinkError::Idle { lives: self.lives(&peer, idle), peer, what, idle },
+                        None => LinkError::Silent { peer, what, deadline: whole },
+                    });
+                }
+            }
+        }
     }
 }
 
@@ -281,7 +324,7 @@ impl Listener {
         }
         *next += 1;
         let uptime = match &frame.body {
-            Body::Notice(Notice::Heartbeat { uptime_ms }) => Some(*uptime_ms),
+            Body::Notice(Notice::Heartbeat { uptime_ms, .. }) => Some(*uptime_ms),
             _ => None,
         };
         self.pulse.frame(&peer, uptime);
@@ -329,7 +372,15 @@ impl Listener {
                 })?;
                 Heard::Console { guest, bytes }
             }
-            Notice::Heartbeat { uptime_ms } => Heard::Heartbeat { peer, uptime_ms },
+            Notice::Heartbeat { uptime_ms, stored } => {
+                let last = Instant::now();
+                let mut state = lock(&self.state);
+                let same = state.beats.get(&peer).filter(|beat| beat.stored == stored);
+                let since = same.map_or(last, |beat| beat.since);
+                state.beats.insert(peer.clone(), Beat { stored, since, last });
+                drop(state);
+                Heard::Heartbeat { peer, uptime_ms, stored }
+            }
             Notice::Log { text } => Heard::Log { peer, text },
             Notice::GuestEnded { .. } | Notice::Console { .. } => {
                 return Err(LinkError::Protocol { peer, why: "a guest speaks for the host".into() });
@@ -459,6 +510,33 @@ mod tests {
             let found = link.hello(&Peer::Host, SOON).await.unwrap_err().to_string();
             assert!(found.contains(expected), "{found}");
         }
+    }
+
+    /// A guest that is asked to store, and beats every 50 ms with what it has stored by then.
+    async fn storing(stored: fn(u64) -> u64) -> String {
+        let (mut link, mut agent, mut hearing) = link();
+        tokio::spawn(async move { while hearing.recv().await.is_some() {} });
+        let guest = Peer::Guest("g0".into());
+        let patience =
+            Patience { whole: Duration::from_millis(1500), idle: Some(Duration::from_millis(400)) };
+        let beats = async {
+            for seq in 0.. {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                let beat = Notice::Heartbeat { uptime_ms: 1, stored: stored(seq) };
+                agent.write_all(&frame(Peer::Guest("g0".into()), seq, Body::Notice(beat))).await.unwrap();
+            }
+        };
+        tokio::select! {
+            answer = link.ask(&guest, Request::Release, "store", patience) => answer.unwrap_err().to_string(),
+            () = beats => unreachable!(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_guest_that_does_not_get_on_is_told_from_a_slow_one() {
+        let stuck = storing(|_| 7).await;
+        assert_eq!(stuck, "guest g0 has not got on with `store` for 400ms; its agent says that it lives");
+        assert_eq!(storing(|n| n).await, "guest g0 has not answered `store` in 1.5s");
     }
 
     #[tokio::test]
