@@ -47,7 +47,7 @@ pub struct Deadlines {
     /// A kernel that boots says something about as often (3.3 s were the longest pause of 70 boots on a busy machine: it unpacks
     /// the initramfs); after so long without a word it is taken to wait for ever. One that was told to be quiet is not.
     pub boot_silence: Duration,
-    /// After a stall or a hung task: what still goes on shows itself in this time. See [`super::pulse`].
+    /// After a stall or a hung task: what still goes on shows itself in this time. See [`super::stuck`].
     pub stuck: Duration,
     /// All that is asked of a host after its cell has stopped early.
     pub diagnosis: Duration,
