@@ -10,7 +10,7 @@
 use crate::diagnostic::{Diagnostics, Sink, closest, suggest};
 use crate::yaml::{self, Class, Node, Value};
 use serde::de::DeserializeOwned;
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 use std::collections::BTreeSet;
 use std::ops::Range;
 
@@ -28,6 +28,18 @@ pub(crate) struct Format {
 pub(crate) struct Shape<'a> {
     pub(crate) schema: &'a Json,
     pub(crate) formats: &'a [Format],
+}
+
+/// A key that may be left out needs no `default` that only says so: `null` is not even of the key's type.
+pub(crate) fn forget_empty_defaults(schema: &mut Json) {
+    if let Some(object) = schema.as_object_mut() {
+        if object.get("default").is_some_and(|d| *d == json!(null) || *d == json!([]) || *d == json!({})) {
+            object.remove("default");
+        }
+        object.values_mut().for_each(forget_empty_defaults);
+    } else if let Some(array) = schema.as_array_mut() {
+        array.iter_mut().for_each(forget_empty_defaults);
+    }
 }
 
 /// Reads `text` as a `T`: holds it against `shape`, hands the tree to `check` for what a schema cannot say, and decodes it

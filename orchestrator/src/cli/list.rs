@@ -13,11 +13,11 @@ pub(super) struct Arguments {
     /// Scenarios, keys, globs of either, or scenario files; default: all scenarios
     #[arg(value_name = "GLOB|KEY|FILE")]
     what: Vec<String>,
+    #[command(flatten)]
+    kernels: KernelArguments,
     /// The kernels of images/kernels.yaml instead: name, provider, traits, what it is
     #[arg(long = "kernels", conflicts_with_all = ["what", "kernels", "modules", "config"])]
     of_kernels: bool,
-    #[command(flatten)]
-    kernels: KernelArguments,
 }
 
 pub(super) fn list(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {

@@ -1,7 +1,7 @@
 //! The JSON schema of `images/kernels.yaml`, from its types: for editors, and for the loader itself.
 
 use super::{KernelEntry, Kernels, written::Written};
-use crate::scenario::schema::forget_empty_defaults;
+use crate::shape::forget_empty_defaults;
 use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings, json_schema};
 use serde_json::{Value, json};
 use std::borrow::Cow;

@@ -12,7 +12,8 @@ mod arguments;
 mod check;
 mod expectations;
 pub mod load;
-pub(crate) mod schema;
+mod parts;
+mod schema;
 mod size;
 
 pub use load::load;

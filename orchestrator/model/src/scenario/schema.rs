@@ -1,6 +1,7 @@
 //! The JSON schema of scenarios, from their types: for editors, and for the loader itself.
 
 use super::{MemoryType, Scenario};
+use crate::shape::forget_empty_defaults;
 use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings, json_schema};
 use serde_json::{Value, json};
 
@@ -16,18 +17,6 @@ pub(super) fn value() -> Value {
     // serde_json keeps the order of insertion if any crate of the build asks for it; the file must not depend on that.
     value.sort_all_objects();
     value
-}
-
-/// A key that may be left out needs no `default` that only says so: `null` is not even of the key's type.
-pub(crate) fn forget_empty_defaults(schema: &mut Value) {
-    if let Some(object) = schema.as_object_mut() {
-        if object.get("default").is_some_and(|d| *d == json!(null) || *d == json!([]) || *d == json!({})) {
-            object.remove("default");
-        }
-        object.values_mut().for_each(forget_empty_defaults);
-    } else if let Some(array) = schema.as_array_mut() {
-        array.iter_mut().for_each(forget_empty_defaults);
-    }
 }
 
 /// `propertyNames` of maps from names.
