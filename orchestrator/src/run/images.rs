@@ -11,7 +11,7 @@ use crate::{
 use rustix::fd::OwnedFd;
 use s2lab_model::{event::PlannedCell, kconfig::Config, kernel::Kernels, record::environment};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::File,
     io::{self, Read, Write},
     path::{Path, PathBuf},
@@ -27,7 +27,7 @@ const GUEST_MODULES: [&str; 2] = ["virtio_pci", "virtio_console"];
 const MAX_CONFIG: u64 = 16 << 20;
 
 /// A kernel given by its file.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageChoice {
     /// The kernel's half of a key.
     pub label: String,
@@ -101,16 +101,19 @@ impl Images {
     ) -> Result<Self, StoreError> {
         let qemu = store.qemu().await?;
         let guest_kernel = guest_kernel(store, &wanted(kernels, &kernels.guest, folder)?).await?;
+        let mut all: Vec<(&String, Wanted)> = Vec::new();
+        for name in cells.iter().map(|cell| &cell.kernel).collect::<BTreeSet<_>>() {
+            let given = chosen.iter().find(|choice| choice.label == *name);
+            let wanted = match given {
+                Some(choice) => Wanted::File(choice.clone()),
+                None => wanted(kernels, name, folder)?,
+            };
+            all.push((name, wanted));
+        }
+        all.sort_by(|(_, one), (_, other)| one.order().cmp(&other.order()));
         let mut files = BTreeMap::new();
-        for cell in cells {
-            if !files.contains_key(&cell.kernel) {
-                let given = chosen.iter().find(|choice| choice.label == cell.kernel);
-                let wanted = match given {
-                    Some(choice) => Wanted::File(choice.clone()),
-                    None => wanted(kernels, &cell.kernel, folder)?,
-                };
-                files.insert(cell.kernel.clone(), kernel(store, &wanted).await?);
-            }
+        for (name, wanted) in &all {
+            files.insert((*name).clone(), kernel(store, wanted).await?);
         }
         let userland = store.host_userland().await?;
         let agent = store.agent(checkout).await?;

@@ -19,7 +19,7 @@ const BUILT_IMAGE: &str = "arch/arm64/boot/Image";
 const BUILT_CONFIG: &str = ".config";
 
 /// What the store is asked for to get a kernel.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wanted {
     /// A package of the archive.
     Archive(DebianKernel),
@@ -27,6 +27,20 @@ pub enum Wanted {
     Built(KernelBuild),
     /// There already.
     File(ImageChoice),
+}
+
+impl Wanted {
+    /// Kernels that are built are fetched in the order of this: what is built after another of the same source is built on top of
+    /// it, and the fewer patches are between the two, the less there is to do.
+    pub(crate) fn order(&self) -> (Option<String>, Vec<&[u8]>) {
+        match self {
+            Self::Built(build) => {
+                let patches = build.patches.iter().map(|patch| patch.diff.as_slice());
+                (Some(format!("{:?}", build.source)), patches.collect())
+            }
+            Self::Archive(_) | Self::File(_) => (None, Vec::new()),
+        }
+    }
 }
 
 /// What the entry `name` asks for. `folder` is where `kernels.yaml` is; fragments of configurations and patches are read.
@@ -113,3 +127,6 @@ pub fn tree_as_it_is(label: &str, tree: &Path) -> Result<ImageChoice, StoreError
     let modules = (!has_none).then(|| tree.to_owned());
     Ok(ImageChoice { label: label.to_owned(), image, modules, config })
 }
+
+#[cfg(test)]
+mod tests;
