@@ -2,6 +2,8 @@
 //!
 //! What the machine has on PATH decides which tools come from the store, so each build is a process with a PATH of ours.
 
+#![allow(clippy::unwrap_used, reason = "a test's helpers fail by panicking, as its tests do")]
+
 use s2lab::{
     series::Patch,
     store::{BuildConfig, ConfigFile, KernelBuild, KernelSource, Quiet, Store},
