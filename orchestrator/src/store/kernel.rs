@@ -2,7 +2,7 @@
 
 use super::{
     DebianKernel, ImageFile, Kernel, Store,
-    apt::{Deb, Scope, Session},
+    apt::{Deb, Question, Scope, Session},
     deb, digest,
     entry::{Building, Entry},
     error::{Result, StoreError},
@@ -39,7 +39,8 @@ impl Store {
     pub(crate) fn kernel_blocking(&self, kernel: &DebianKernel, wanted: &[&str]) -> Result<Kernel> {
         suites::check_package(&kernel.package)?;
         let scope = Scope::new(&kernel.suites, &["arm64"])?;
-        let debs = self.apt.resolve(&kernel.package, &scope, |apt| find(apt, &kernel.package))?;
+        let debs =
+            self.apt.resolve(Question::package(&kernel.package), &scope, |apt| find(apt, &kernel.package))?;
         let first =
             debs.first().ok_or_else(|| StoreError::malformed(&kernel.package, "no package of a kernel"))?;
         let tree = self.entries.get("kernel", &first.name, &TreeInputs { debs: &debs }, |building| {

@@ -11,10 +11,13 @@ mod digest;
 mod elf;
 mod entry;
 mod error;
+mod files;
 mod image;
 pub mod initramfs;
+mod inventory;
 mod kernel;
 mod lock;
+mod manifest;
 mod modules;
 mod process;
 mod progress;
@@ -30,8 +33,9 @@ use std::{
     sync::Arc,
 };
 
-pub use entry::{FileFact, Manifest};
 pub use error::{Result, StoreError};
+pub use inventory::{Item, Removed};
+pub use manifest::{Damage, FileFact, Manifest};
 pub use modules::{Module, ModuleInfo, Modules, modules_for_image, parse_modinfo, write_archive};
 pub(crate) use process::run_briefly;
 pub use progress::{Progress, Quiet};

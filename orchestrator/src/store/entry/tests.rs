@@ -69,28 +69,63 @@ fn a_failed_build_leaves_nothing() {
     assert!(entries.get("kind", "name", &1, write).is_ok());
 }
 
+/// Each a way in which an entry that was whole no longer is.
+fn damages(path: &Path) -> [Box<dyn Fn() + '_>; 9] {
+    let relink = |to: &'static str| {
+        move || {
+            fs::remove_file(path.join("link")).unwrap();
+            symlink(to, path.join("link")).unwrap();
+        }
+    };
+    [
+        Box::new(|| fs::write(path.join("sub/file"), "conten").unwrap()),
+        // Of the same size.
+        Box::new(|| fs::write(path.join("sub/file"), "Content").unwrap()),
+        Box::new(|| fs::remove_file(path.join("sub/file")).unwrap()),
+        Box::new(|| fs::remove_dir_all(path.join("sub")).unwrap()),
+        Box::new(|| fs::remove_file(path.join("link")).unwrap()),
+        Box::new(relink("sub/elif")),
+        Box::new(|| fs::write(path.join(MANIFEST), "{").unwrap()),
+        Box::new(|| fs::write(path.join(MANIFEST), r#"{"format":1}"#).unwrap()),
+        Box::new(|| fs::remove_file(path.join(MANIFEST)).unwrap()),
+    ]
+}
+
 #[test]
 fn a_damaged_entry_is_made_anew() {
     let dir = tempfile::tempdir().unwrap();
-    let entries = open(dir.path());
-    let path = entries.get("kind", "name", &1, write).unwrap().path;
-    let damages: [&dyn Fn(); 5] = [
-        &|| fs::write(path.join("sub/file"), "conten").unwrap(),
-        &|| fs::remove_file(path.join("sub/file")).unwrap(),
-        &|| fs::remove_file(path.join("link")).unwrap(),
-        &|| fs::write(path.join(MANIFEST), "{").unwrap(),
-        &|| fs::remove_file(path.join(MANIFEST)).unwrap(),
-    ];
-    for (n, damage) in damages.iter().enumerate() {
+    let path = open(dir.path()).get("kind", "name", &1, write).unwrap().path;
+    for (n, damage) in damages(&path).iter().enumerate() {
         damage();
         let mut built = false;
-        let entry = entries.get("kind", "name", &1, |b| {
+        let entry = open(dir.path()).get("kind", "name", &1, |b| {
             built = true;
             write(b)
         });
         assert!(entry.is_ok() && built, "damage {n}");
         assert_eq!(fs::read(path.join("sub/file")).unwrap(), b"content");
+        open(dir.path()).get("kind", "name", &1, refuse).unwrap();
+        assert_eq!(temporaries(dir.path()), 0);
     }
+}
+
+#[test]
+fn what_cannot_be_made_anew_is_told_and_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = open(dir.path()).get("kind", "name", &1, write).unwrap().path;
+    for (n, damage) in damages(&path).iter().enumerate() {
+        damage();
+        let offline = |_: &mut Building| Err(StoreError::Offline { missing: "a package".to_owned() });
+        let error = open(dir.path()).get("kind", "name", &1, offline).unwrap_err();
+        let StoreError::Damaged { what, source, .. } = &error else { panic!("damage {n}: {error}") };
+        assert_eq!((what.as_str(), source.hint()), ("kind name", error.hint()), "damage {n}");
+        assert!(path.exists() && temporaries(dir.path()) == 0, "damage {n}");
+        open(dir.path()).get("kind", "name", &1, write).unwrap();
+    }
+    let error = open(dir.path()).get("kind", "name", &1, refuse).unwrap();
+    fs::write(error.path.join("sub/file"), "Content").unwrap();
+    let cancelled = open(dir.path()).get("kind", "name", &1, |_| Err(StoreError::Cancelled));
+    assert!(matches!(cancelled, Err(StoreError::Cancelled)));
 }
 
 #[test]
