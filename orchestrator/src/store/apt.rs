@@ -112,7 +112,7 @@ impl Apt {
         find: impl FnOnce(&Session<'_>) -> Result<Vec<Deb>>,
     ) -> Result<Vec<Deb>> {
         let (what, key) = (question.what, question.key(scope));
-        if let Some(debs) = self.remembered()?.remove(&key) {
+        if let Some(debs) = self.known(question, scope)? {
             return Ok(debs);
         }
         if self.offline {
@@ -129,6 +129,11 @@ impl Apt {
         let text = serde_json::to_vec_pretty(&all).map_err(|e| StoreError::malformed(path.display(), e))?;
         entry::replace_file(&path, &text)?;
         Ok(debs)
+    }
+
+    /// The remembered answer.
+    pub(crate) fn known(&self, question: Question<'_>, scope: &Scope) -> Result<Option<Vec<Deb>>> {
+        Ok(self.remembered()?.remove(&question.key(scope)))
     }
 
     /// Whether packages could be fetched, as far as the machine itself can tell.

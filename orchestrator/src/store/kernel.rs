@@ -19,6 +19,7 @@ use std::{
 const PARTS: [&str; 3] = ["linux-image-", "linux-binary-", "linux-modules-"];
 /// A metapackage leads to an image, which leads to its parts.
 const MAX_PACKAGES: usize = 8;
+const KIND: &str = "kernel";
 /// Names of files in an entry.
 const IMAGE: &str = "Image";
 const CONFIG: &str = "config";
@@ -43,7 +44,7 @@ impl Store {
             self.apt.resolve(Question::package(&kernel.package), &scope, |apt| find(apt, &kernel.package))?;
         let first =
             debs.first().ok_or_else(|| StoreError::malformed(&kernel.package, "no package of a kernel"))?;
-        let tree = self.entries.get("kernel", &first.name, &TreeInputs { debs: &debs }, |building| {
+        let tree = self.entries.get(KIND, &first.name, &TreeInputs { debs: &debs }, |building| {
             unpack(building, &debs, &self.apt.fetch(&kernel.package, &scope, &debs)?)
         })?;
         let archive = self.module_archive(&tree, wanted)?;
@@ -55,6 +56,15 @@ impl Store {
             modules: archive.path.join(MODULES),
             config: tree.manifest.files.contains_key(CONFIG).then(|| tree.path.join(CONFIG)),
         })
+    }
+
+    /// The folder of a kernel's entry, if the store has it: nothing is made, fetched or read to its end.
+    pub fn kernel_folder(&self, kernel: &DebianKernel) -> Result<Option<PathBuf>> {
+        let scope = Scope::new(&kernel.suites, &["arm64"])?;
+        let debs = self.apt.known(Question::package(&kernel.package), &scope)?.unwrap_or_default();
+        let Some(first) = debs.first() else { return Ok(None) };
+        let place = self.entries.place(KIND, &first.name, &TreeInputs { debs: &debs })?;
+        Ok(Some(place.path).filter(|path| path.is_dir()))
     }
 
     fn module_archive(&self, tree: &Entry, wanted: &[&str]) -> Result<Entry> {

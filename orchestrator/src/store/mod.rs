@@ -2,7 +2,8 @@
 //! the agent.
 //!
 //! `CACHE/store/KIND/DIGEST-NAME/` is an entry. Its digest covers everything that goes into it, it appears by one
-//! rename, whole or not at all, and a lock file per entry lets two processes build it once.
+//! rename, whole or not at all, and a lock file per entry lets two processes build it once. What a process uses it has read
+//! to the last byte, and holds by a shared lock on the manifest, so that nobody removes it.
 
 mod agent;
 mod apt;
@@ -105,8 +106,8 @@ impl Store {
     }
 
     /// Forgets which versions were taken: the next use asks the archive for the newest. Entries stay.
-    pub async fn refresh(&self) -> Result<()> {
-        self.blocking(|store| store.apt.forget()).await
+    pub fn forget(&self) -> Result<()> {
+        self.apt.forget()
     }
 
     /// The work is files and programs; it runs beside the asynchronous tasks. Dropping the future does not end it:
