@@ -1,10 +1,12 @@
 //! Entries: folders that appear by one rename, whole or not at all.
 //!
 //! Who uses an entry holds a shared lock on its manifest for as long as it lives, and has seen that every file is what the
-//! manifest says. The manifest's time of modification is when it was last used, the folder's when it was made.
+//! manifest says (`checked.rs` has when it is read for that). The manifest's time of modification is when it was last used, the folder's when it was made.
 
 use super::{
-    Package, digest,
+    Package,
+    checked::{Checked, State},
+    digest,
     error::{Result, StoreError},
     files::{children, publish},
     lock::{self, Lock},
@@ -68,6 +70,7 @@ pub(crate) struct Building {
 #[derive(Clone)]
 pub(crate) struct Entries {
     root: PathBuf,
+    checked: Checked,
     progress: Arc<dyn Progress>,
     /// Manifests of what this process uses, locked: those entries have been read to their last byte, and are not removed.
     used: Arc<Mutex<BTreeMap<PathBuf, File>>>,
@@ -99,7 +102,8 @@ impl Entries {
     /// Removes what dead processes left half-made.
     pub(crate) fn open(root: PathBuf, progress: Arc<dyn Progress>) -> Result<Self> {
         fs::create_dir_all(&root).map_err(StoreError::io("cannot create", &root))?;
-        let entries = Self { root, progress, used: Arc::default() };
+        let checked = Checked::beside(&root);
+        let entries = Self { root, checked, progress, used: Arc::default() };
         entries.sweep()?;
         Ok(entries)
     }
@@ -214,6 +218,9 @@ impl Entries {
         publish(temporary, &place.path)?;
         // What is left of it goes when the store is opened again.
         let _ = remove_tree(&aside);
+        if let Some(state) = State::of(&place.path, &manifest) {
+            self.checked.remember(&place.kind, &place.folder, &state);
+        }
         self.used().insert(place.path.clone(), file);
         Ok(Entry { path: place.path.clone(), manifest })
     }
@@ -243,12 +250,7 @@ impl Entries {
         if manifest.digest != place.digest {
             return Ok(Found::Damaged(Damage::Manifest("it is another entry's".to_owned())));
         }
-        let known = self.used().contains_key(&place.path);
-        let damages = match known {
-            true => manifest.misfits(&place.path),
-            false => manifest.damages(&place.path, &|| self.progress.cancelled())?,
-        };
-        if let Some(damage) = damages.into_iter().next() {
+        if let Some(damage) = self.damage(place, &manifest)? {
             return Ok(Found::Damaged(damage));
         }
         // Only a note of its use: one that cannot be kept (a cache that is read-only) changes nothing.
@@ -257,8 +259,28 @@ impl Entries {
         Ok(Found::Whole(Entry { path: place.path.clone(), manifest }))
     }
 
+    fn damage(&self, place: &Place, manifest: &Manifest) -> Result<Option<Damage>> {
+        let state = State::of(&place.path, manifest);
+        let known = |state: &State| self.checked.knows(&place.kind, &place.folder, state);
+        if self.used().contains_key(&place.path) || state.as_ref().is_some_and(known) {
+            return Ok(manifest.misfits(&place.path).into_iter().next());
+        }
+        let damages = manifest.damages(&place.path, &|| self.progress.cancelled())?;
+        // One that was changed while it was read is read again next time.
+        if let Some(state) = state.filter(|state| State::of(&place.path, manifest).as_ref() == Some(state))
+            && damages.is_empty()
+        {
+            self.checked.remember(&place.kind, &place.folder, &state);
+        }
+        Ok(damages.into_iter().next())
+    }
+
     fn used(&self) -> std::sync::MutexGuard<'_, BTreeMap<PathBuf, File>> {
         self.used.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn forget_check(&self, kind: &str, folder: &str) {
+        self.checked.forget(kind, folder);
     }
 
     /// The lock of whoever makes or removes an entry.

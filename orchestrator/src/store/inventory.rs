@@ -107,6 +107,7 @@ impl Store {
             {
                 if !dry {
                     claim.remove(&item)?;
+                    self.entries.forget_check(&item.kind, folder_name(&item));
                 }
                 removed.items.push(item);
                 continue;
@@ -131,7 +132,7 @@ impl Store {
 
     /// None: somebody uses it, or is making it anew.
     fn claim(&self, item: &Item) -> Result<Option<Claim>> {
-        let Some(folder) = item.path.file_name().and_then(|name| name.to_str()) else { return Ok(None) };
+        let folder = folder_name(item);
         let Some(lock) = Lock::try_acquire(&self.entries.lock_path(&item.kind, folder))? else {
             return Ok(None);
         };
@@ -149,6 +150,11 @@ impl Store {
             Some(Err(TryLockError::Error(e))) => Err(StoreError::io("cannot lock", path)(e)),
         }
     }
+}
+
+/// Items have names that are UTF-8.
+fn folder_name(item: &Item) -> &str {
+    item.path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
 }
 
 /// The right to remove an entry: nobody uses it, and nobody can begin to.
@@ -238,5 +244,19 @@ fn modified(path: &Path) -> Result<Option<SystemTime>> {
         Ok(at) => Ok(Some(at)),
         Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
         Err(e) => Err(StoreError::io("cannot look at", path)(e)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_are_read_from_the_list_of_locks() {
+        let locks = "1: FLOCK  ADVISORY  READ 1234 fe:00:5678 0 EOF\n2: FLOCK  ADVISORY  READ 99 fe:00:5678 0 EOF\n\
+            2: -> FLOCK  ADVISORY  WRITE 7 fe:00:5678 0 EOF\n3: POSIX  ADVISORY  READ 8 fe:00:5678 0 EOF\n\
+            4: FLOCK  ADVISORY  WRITE 9 fe:00:5678 0 EOF\n5: FLOCK  ADVISORY  READ -1 fe:00:12 0 EOF\nFLOCK\n";
+        assert_eq!(users(locks), BTreeMap::from([(5678, vec![1234, 99])]));
+        assert!(users("").is_empty());
     }
 }

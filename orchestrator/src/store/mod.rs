@@ -7,6 +7,7 @@
 
 mod agent;
 mod apt;
+mod checked;
 mod deb;
 mod digest;
 mod elf;
