@@ -109,7 +109,7 @@ fn list(context: &Context, store: &Store, format: Format) -> Result<u8, Failure>
         complain(&format!("warning: which kernels use what is not known: {failure}"));
         BTreeMap::new()
     });
-    let (packages, entries): (Vec<_>, Vec<_>) = items.iter().partition(|item| item.kind == PACKAGE);
+    let entries: Vec<_> = items.iter().filter(|item| item.kind != PACKAGE).collect();
     let width = |text: fn(&Item) -> &str| entries.iter().map(|item| text(item).chars().count()).max();
     let (kind, name) = (width(|item| &item.kind).unwrap_or(0), width(|item| &item.name).unwrap_or(0));
     for item in &entries {
@@ -126,7 +126,7 @@ fn list(context: &Context, store: &Store, format: Format) -> Result<u8, Failure>
         );
         say(plain(&line).trim_end())?;
     }
-    say(&format!("{} and {}", sum("entry", "entries", &entries), sum("package", "packages", &packages)))?;
+    say(&sums(items.iter()))?;
     Ok(0)
 }
 
@@ -175,11 +175,10 @@ fn verify(store: &Store, format: Format) -> Result<u8, Failure> {
         }
     }
     if format == Format::Human {
-        let (packages, entries): (Vec<_>, Vec<_>) = items.iter().partition(|item| item.kind == PACKAGE);
-        let (entries, packages) = (sum("entry", "entries", &entries), sum("package", "packages", &packages));
+        let sums = sums(items.iter());
         say(&match damaged {
-            0 => format!("{entries} and {packages}: all are whole"),
-            _ => format!("{entries} and {packages}: {damaged} damaged; the run that needs one makes it anew"),
+            0 => format!("{sums}: all are whole"),
+            _ => format!("{sums}: {damaged} damaged; the run that needs one makes it anew"),
         })?;
     }
     Ok(if damaged > 0 { NOT_WHOLE } else { 0 })
@@ -197,16 +196,18 @@ fn gc(store: &Store, unused: Duration, dry: bool, format: Format) -> Result<u8, 
     for item in &removed.kept {
         complain(&format!("stays, for it is used: {}", item.path.display()));
     }
-    let (packages, entries): (Vec<_>, Vec<_>) = removed.items.iter().partition(|item| item.kind == PACKAGE);
-    let (entries, packages) = (sum("entry", "entries", &entries), sum("package", "packages", &packages));
-    say(&format!("{entries} and {packages} {}", if dry { "would go" } else { "removed" }))?;
+    say(&format!("{} {}", sums(removed.items.iter()), if dry { "would go" } else { "removed" }))?;
     Ok(0)
 }
 
-/// `3 entries, 7.1 MiB`.
-fn sum(one: &str, many: &str, items: &[&Item]) -> String {
-    let size = items.iter().map(|item| item.size).fold(0, u64::saturating_add);
-    format!("{} {}, {}", items.len(), if items.len() == 1 { one } else { many }, Bytes(size))
+/// `3 entries (7.1 MiB), 1 package (2.0 MiB)`.
+fn sums<'a>(items: impl Iterator<Item = &'a Item>) -> String {
+    let (packages, entries): (Vec<_>, Vec<_>) = items.partition(|item| item.kind == PACKAGE);
+    let sum = |one: &str, many: &str, items: &[&Item]| {
+        let size = items.iter().map(|item| item.size).fold(0, u64::saturating_add);
+        format!("{} {} ({})", items.len(), if items.len() == 1 { one } else { many }, Bytes(size))
+    };
+    format!("{}, {}", sum("entry", "entries", &entries), sum("package", "packages", &packages))
 }
 
 /// An entry or package as programs read it.

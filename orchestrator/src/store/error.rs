@@ -6,8 +6,9 @@ use std::{io, path::PathBuf, time::Duration};
 
 /// What to do about a disk that is full.
 const ROOM: &str = "the file system of the cache is full: make room (`s2lab store gc` removes what was not used for long), or name another with XDG_CACHE_HOME; what is whole in it stays";
-/// How the programs that the store runs say it (glibc's strerror of ENOSPC, EDQUOT and EFBIG).
-const FULL: [&str; 3] = ["No space left on device", "Disk quota exceeded", "File too large"];
+/// How the programs that the store runs say it: glibc's strerror of ENOSPC, EDQUOT and EFBIG; apt 2.6 apt-private/private-install.cc.
+const FULL: [&str; 4] =
+    ["No space left on device", "Disk quota exceeded", "File too large", "have enough free space in"];
 
 /// A failure of the store. [`StoreError::hint`] says what may help.
 #[derive(Debug, thiserror::Error)]

@@ -44,6 +44,11 @@ pub struct Item {
 }
 
 impl Item {
+    /// Whether it says of itself what it is; if not, it is damaged, and its size is not known.
+    pub fn is_readable(&self) -> bool {
+        self.kind == PACKAGES || self.manifest.is_some()
+    }
+
     /// All that is damaged in it; reads it to its end.
     pub fn damages(&self, cancelled: &(dyn Fn() -> bool + Sync)) -> Result<Vec<Damage>> {
         if let Some(manifest) = &self.manifest {

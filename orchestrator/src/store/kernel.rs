@@ -6,7 +6,9 @@ use super::{
     deb, digest,
     entry::{Building, Entry},
     error::{Result, StoreError},
-    image, modules, suites,
+    image,
+    modules::{self, Loaded},
+    suites,
 };
 use serde::Serialize;
 use std::{
@@ -24,6 +26,8 @@ const KIND: &str = "kernel";
 const IMAGE: &str = "Image";
 const CONFIG: &str = "config";
 const MODULES: &str = "modules.cpio";
+/// The fact of an archive: wanted modules that the kernel has not at all.
+const ABSENT: &str = "absent";
 
 #[derive(Serialize)]
 struct TreeInputs<'a> {
@@ -54,6 +58,7 @@ impl Store {
             release: tree.fact("release")?.to_owned(),
             package_version: first.version.clone(),
             modules: archive.path.join(MODULES),
+            absent: absent(&archive),
             config: tree.manifest.files.contains_key(CONFIG).then(|| tree.path.join(CONFIG)),
         })
     }
@@ -72,11 +77,19 @@ impl Store {
         self.entries.get("modules", tree.fact("release")?, &inputs, |building| {
             let path = building.dir.join(MODULES);
             let mut archive = Vec::new();
-            let order = modules::modules_for_image(Some(&tree.path), wanted, &mut archive)?;
+            let loaded = modules::modules_for_image(Some(&tree.path), wanted, &mut archive)?;
+            let order: Vec<_> = loaded.modules.iter().map(|module| module.name.as_str()).collect();
             building.facts.insert("order".to_owned(), order.join(" "));
+            building.facts.insert(ABSENT.to_owned(), loaded.absent.join(" "));
             fs::write(&path, archive).map_err(StoreError::io("cannot write", &path))
         })
     }
+}
+
+/// Entries from before there was this fact are of kernels that have all.
+fn absent(archive: &Entry) -> Vec<String> {
+    let names = archive.manifest.facts.get(ABSENT).map(String::as_str).unwrap_or_default();
+    names.split_whitespace().map(str::to_owned).collect()
 }
 
 /// From a metapackage to the packages with files.
@@ -169,7 +182,7 @@ impl Store {
             .collect();
         // The list is made each time: the tree is the user's and may change under our feet.
         let mut archive = Vec::new();
-        modules::modules_for_image(dir, wanted, &mut archive)?;
+        let Loaded { absent, .. } = modules::modules_for_image(dir, wanted, &mut archive)?;
         let inputs = (&sha256, digest::bytes(&archive));
         let entry = self.entries.get("image", &name, &inputs, |building| {
             image::normalise(image, &building.dir.join(IMAGE))?;
@@ -180,6 +193,7 @@ impl Store {
             image: entry.path.join(IMAGE),
             image_sha256: entry.sha256(IMAGE)?.to_owned(),
             modules: entry.path.join(MODULES),
+            absent,
         })
     }
 }

@@ -38,7 +38,7 @@ use std::{
 pub use error::{Result, StoreError};
 pub use inventory::{Item, Removed};
 pub use manifest::{Damage, FileFact, Manifest};
-pub use modules::{Module, ModuleInfo, Modules, modules_for_image, parse_modinfo, write_archive};
+pub use modules::{Loaded, Module, ModuleInfo, Modules, modules_for_image, parse_modinfo, write_archive};
 pub(crate) use process::run_briefly;
 pub use progress::{Progress, Quiet};
 pub(crate) use qemu::{OLDEST as OLDEST_QEMU, find_on_path};
@@ -72,7 +72,7 @@ impl Store {
     }
 
     /// A kernel from Debian's archive with the wanted modules and all that they depend on. A module that is built in is
-    /// left out, one that is nowhere is an error.
+    /// left out.
     pub async fn kernel(&self, kernel: &DebianKernel, modules: &[&str]) -> Result<Kernel> {
         let (kernel, modules) = (kernel.clone(), own(modules));
         self.blocking(move |store| store.kernel_blocking(&kernel, &borrow(&modules))).await
@@ -177,6 +177,8 @@ pub struct Kernel {
     /// A cpio archive (newc, not compressed) with `modules/LIST` (file names, one a line, in load order) and
     /// `modules/*.ko` (not compressed). Padded so that archives can be put behind one another.
     pub modules: PathBuf,
+    /// Wanted modules that are neither there nor built in.
+    pub absent: Vec<String>,
     /// The kernel's configuration, if the package has it.
     pub config: Option<PathBuf>,
 }
@@ -189,6 +191,8 @@ pub struct ImageFile {
     pub image_sha256: String,
     /// As [`Kernel::modules`].
     pub modules: PathBuf,
+    /// As [`Kernel::absent`]; nothing if nobody tells what is built in.
+    pub absent: Vec<String>,
 }
 
 /// Programs and libraries for the emulated host.

@@ -4,6 +4,7 @@
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
+mod store;
 mod story;
 
 #[cfg(test)]
