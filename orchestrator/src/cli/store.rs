@@ -114,7 +114,9 @@ fn list(context: &Context, store: &Store, format: Format) -> Result<u8, Failure>
     let (kind, name) = (width(|item| &item.kind).unwrap_or(0), width(|item| &item.name).unwrap_or(0));
     for item in &entries {
         let processes = item.users.iter().map(|pid| format!("process {pid}"));
-        let users: Vec<_> = kernels.get(&item.path).into_iter().flatten().cloned().chain(processes).collect();
+        let damaged = (!item.is_readable()).then(|| "damaged".to_owned());
+        let kernels = kernels.get(&item.path).into_iter().flatten().cloned();
+        let users: Vec<_> = damaged.into_iter().chain(kernels).chain(processes).collect();
         let line = format!(
             "{:kind$}  {:name$}  {:>10}  {:>13}  {}  {}",
             item.kind,
