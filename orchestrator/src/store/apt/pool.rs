@@ -29,9 +29,13 @@ impl Apt {
             let first = if missing.is_empty() { Ok(()) } else { self.download(&session, what, &missing) };
             match first {
                 // Lists older than the archive name files that are gone.
-                Err(StoreError::Fetch { .. }) => {
+                Err(first @ StoreError::Fetch { .. }) => {
                     drop(session);
-                    let session = self.session(scope, Duration::ZERO)?;
+                    let session = match self.session(scope, Duration::ZERO) {
+                        // No new lists: then it is what failed before that counts.
+                        Err(StoreError::Fetch { .. }) => return Err(first),
+                        session => session?,
+                    };
                     let missing = self.missing(debs)?;
                     self.download(&session, what, &missing)
                         .map_err(|e| session.gone(&missing).unwrap_or(e))?;
