@@ -4,7 +4,6 @@
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
-mod store;
 mod story;
 
 #[cfg(test)]
@@ -31,3 +30,5 @@ mod places;
 mod report;
 #[cfg(test)]
 mod run;
+#[cfg(test)]
+mod store;

@@ -175,11 +175,8 @@ fn sweep(options: impl Iterator<Item = String>, kinds: &[&str]) -> Checked {
             return Err(format!("{options}: the next run: {}\nafter: {said}", next.said));
         }
         well = place.read("code").trim() == "0";
-        if !well
-            && !(said.contains("No space left on device")
-                && said.contains("hint: ")
-                && said.contains("make room"))
-        {
+        let due = ["No space left on device", "hint: ", "make room"];
+        if !well && due.iter().any(|words| !said.contains(words)) {
             return Err(format!("{options}: {said}"));
         }
         expect(&format!("{options}: half-made, after {said}"), place.read("half").as_str(), "")?;
