@@ -36,7 +36,7 @@ indextargets*) echo "file:/fake bookworm main Debian" ;;
         name=${package%%:*}
         echo "$name" >> "$archive/asked"
         if [ "$name" = "$(cat "$archive/cut" 2>/dev/null)" ]; then
-            head -c 700 "$archive/$name.deb" > "${name}_1.0_arm64.deb" || exit 100
+            head -c 200 "$archive/$name.deb" > "${name}_1.0_arm64.deb" || exit 100
             echo "E: Failed to fetch $name  Connection closed" >&2
             exit 100
         fi

@@ -37,8 +37,11 @@ impl Apt {
                         session => session?,
                     };
                     let missing = self.missing(debs)?;
-                    self.download(&session, what, &missing)
-                        .map_err(|e| session.gone(&missing).unwrap_or(e))?;
+                    // Also what arrived while apt failed for another reason is there.
+                    if !missing.is_empty() {
+                        let again = self.download(&session, what, &missing);
+                        again.map_err(|error| session.gone(&missing).unwrap_or(error))?;
+                    }
                 }
                 other => other?,
             }
