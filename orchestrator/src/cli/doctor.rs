@@ -224,9 +224,9 @@ async fn kernel(
     wanted: Result<Wanted, StoreError>,
 ) -> Result<bool, Failure> {
     let found = match wanted {
-        Ok(Wanted::Built(build)) => match store.is_built(&build).await {
-            Ok(true) => Ok("built".to_owned()),
-            Ok(false) => {
+        Ok(Wanted::Built(build)) => match store.built_folder(&build) {
+            Ok(Some(_)) => Ok("built".to_owned()),
+            Ok(None) => {
                 let text = "not built: the first run that takes it builds it";
                 return findings.say(State::Note, name, text).map(|()| false);
             }

@@ -12,6 +12,7 @@ mod list;
 mod report;
 mod run;
 mod shell;
+mod store;
 
 use crate::{
     lab::{Lab, LabError, Places},
@@ -93,6 +94,8 @@ enum Verb {
     Accept(accept::Arguments),
     /// Tell what this machine has and lacks for a run, and what to do about it; exit 3 if it lacks something
     Doctor(doctor::Arguments),
+    /// What is in the store, where, and whether it is whole; remove what nobody uses
+    Store(store::Arguments),
 }
 
 /// What any verb can fail with.
@@ -200,6 +203,7 @@ pub fn main() -> ExitCode {
         Verb::Check(arguments) => check::check(&context, &arguments),
         Verb::Accept(arguments) => accept::accept(&context, &arguments),
         Verb::Doctor(arguments) => doctor::doctor(&context, &arguments),
+        Verb::Store(arguments) => store::store(&context, &arguments),
     };
     ExitCode::from(done.unwrap_or_else(|failure| {
         let text = match &failure {

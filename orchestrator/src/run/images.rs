@@ -45,6 +45,8 @@ pub struct KernelFiles {
     pub sha256: String,
     /// A cpio archive.
     pub modules: PathBuf,
+    /// Modules for the host that the kernel has not at all, as far as its own lists tell.
+    pub absent: Vec<String>,
     /// Version of the package that it comes from.
     pub package: Option<String>,
     /// None: nobody has told.
@@ -101,6 +103,10 @@ impl Images {
     ) -> Result<Self, StoreError> {
         let qemu = store.qemu().await?;
         let guest_kernel = guest_kernel(store, &wanted(kernels, &kernels.guest, folder)?).await?;
+        if let Some(module) = guest_kernel.absent.first() {
+            let place = format!("the guests' kernel, {}", guest_kernel.release);
+            return Err(StoreError::NoModule { module: module.clone(), place, needed_by: None });
+        }
         let mut all: Vec<(&String, Wanted)> = Vec::new();
         for name in cells.iter().map(|cell| &cell.kernel).collect::<BTreeSet<_>>() {
             let given = chosen.iter().find(|choice| choice.label == *name);
@@ -189,6 +195,7 @@ pub(crate) async fn kernel(store: &Store, wanted: &Wanted) -> Result<KernelFiles
                 image: file.image,
                 sha256: file.image_sha256,
                 modules: file.modules,
+                absent: file.absent,
                 package: None,
                 config: choice.config.as_deref().map(config).transpose()?,
             });
@@ -198,6 +205,7 @@ pub(crate) async fn kernel(store: &Store, wanted: &Wanted) -> Result<KernelFiles
         image: kernel.image,
         sha256: kernel.image_sha256,
         modules: kernel.modules,
+        absent: kernel.absent,
         package: Some(kernel.package_version),
         config: kernel.config.as_deref().map(config).transpose()?,
     })
@@ -216,6 +224,7 @@ async fn guest_kernel(store: &Store, wanted: &Wanted) -> Result<Kernel, StoreErr
                 release: String::new(),
                 package_version: "file".to_owned(),
                 modules: file.modules,
+                absent: file.absent,
                 config: choice.config.clone(),
                 system_map: None,
             })

@@ -10,7 +10,7 @@ use super::{
     entry::{self, Building},
     error::{Result, StoreError},
     image,
-    kernel::{CONFIG, IMAGE, MODULES_FOLDER, SYSTEM_MAP},
+    kernel::{CONFIG, IMAGE, KIND, MODULES_FOLDER, SYSTEM_MAP},
     kernel_tools::KernelTools,
     lock::{self, Lock},
     make::Make,
@@ -106,23 +106,24 @@ fn changes(build: &KernelBuild) -> String {
 }
 
 impl Store {
-    /// Whether the kernel is built already.
-    pub(crate) fn is_built_blocking(&self, build: &KernelBuild) -> Result<bool> {
+    /// The folder of the kernel's entry, if it is built: nothing is made. A tree on disk is read, though, to know what it is.
+    pub fn built_folder(&self, build: &KernelBuild) -> Result<Option<PathBuf>> {
         let base = self.source_base(&build.source)?;
         let tools = self.kernel_tools_plan()?;
-        self.entries.find("kernel", &base.name, &Inputs::of(build, &base, &tools.digest)).map(|e| e.is_some())
+        let place = self.entries.place(KIND, &base.name, &Inputs::of(build, &base, &tools.digest))?;
+        Ok(Some(place.path).filter(|path| path.is_dir()))
     }
 
     pub(crate) fn build_blocking(&self, build: &KernelBuild, wanted: &[&str]) -> Result<Kernel> {
         let base = self.source_base(&build.source)?;
         let tools = self.kernel_tools_plan()?;
         let inputs = Inputs::of(build, &base, &tools.digest);
-        let entry = match self.entries.find("kernel", &base.name, &inputs)? {
+        let entry = match self.entries.find(KIND, &base.name, &inputs)? {
             Some(entry) => entry,
             None => {
                 let lock = lock::path(self.entries.root(), "kernel-build");
                 let _lock = Lock::acquire(&lock, "a kernel", LOCK_LIMIT, &*self.progress)?;
-                self.entries.get("kernel", &base.name, &inputs, |building| {
+                self.entries.get(KIND, &base.name, &inputs, |building| {
                     let tools = self.kernel_tools(&tools)?;
                     let key = digest::inputs(&(&inputs.config, inputs.fragments, inputs.tools, RECIPE))?;
                     self.make_kernel(building, build, &base, &tools, &key[..NAME_DIGITS])

@@ -2,11 +2,13 @@
 
 use super::{
     DebianKernel, ImageFile, Kernel, Store,
-    apt::{Deb, Scope, Session},
+    apt::{Deb, Question, Scope, Session},
     deb, digest,
     entry::{Building, Entry},
     error::{Result, StoreError},
-    image, modules, suites,
+    image,
+    modules::{self, Loaded},
+    suites,
 };
 use serde::Serialize;
 use std::{
@@ -19,6 +21,7 @@ use std::{
 const PARTS: [&str; 3] = ["linux-image-", "linux-binary-", "linux-modules-"];
 /// A metapackage leads to an image, which leads to its parts.
 const MAX_PACKAGES: usize = 8;
+pub(crate) const KIND: &str = "kernel";
 /// Names of files in an entry.
 pub(crate) const IMAGE: &str = "Image";
 pub(crate) const CONFIG: &str = "config";
@@ -26,6 +29,8 @@ pub(crate) const SYSTEM_MAP: &str = "System.map";
 /// A folder, with the modules in any depth.
 pub(crate) const MODULES_FOLDER: &str = "modules";
 const MODULES: &str = "modules.cpio";
+/// The fact of an archive: wanted modules that the kernel has not at all.
+const ABSENT: &str = "absent";
 
 #[derive(Serialize)]
 struct TreeInputs<'a> {
@@ -42,15 +47,10 @@ impl Store {
     pub(crate) fn kernel_blocking(&self, kernel: &DebianKernel, wanted: &[&str]) -> Result<Kernel> {
         suites::check_package(&kernel.package)?;
         let scope = Scope::new(&kernel.suites, &["arm64"])?;
-        // What was found is remembered by this name.
-        let exact = match &kernel.version {
-            Some(version) => format!("{}={version}", kernel.package),
-            None => kernel.package.clone(),
-        };
-        let debs = self.apt.resolve(&exact, &scope, |apt| find(apt, kernel))?;
+        let debs = self.apt.resolve(Question::package(&kernel.exact()), &scope, |apt| find(apt, kernel))?;
         let first =
             debs.first().ok_or_else(|| StoreError::malformed(&kernel.package, "no package of a kernel"))?;
-        let tree = self.entries.get("kernel", &first.name, &TreeInputs { debs: &debs }, |building| {
+        let tree = self.entries.get(KIND, &first.name, &TreeInputs { debs: &debs }, |building| {
             unpack(building, &debs, &self.apt.fetch(&kernel.package, &scope, &debs)?)
         })?;
         self.kernel_of(&tree, first.version.clone(), wanted)
@@ -66,9 +66,19 @@ impl Store {
             release: tree.fact("release")?.to_owned(),
             package_version,
             modules: archive.path.join(MODULES),
+            absent: absent(&archive),
             config: file(CONFIG),
             system_map: file(SYSTEM_MAP),
         })
+    }
+
+    /// The folder of a kernel's entry, if the store has it: nothing is made, fetched or read to its end.
+    pub fn kernel_folder(&self, kernel: &DebianKernel) -> Result<Option<PathBuf>> {
+        let scope = Scope::new(&kernel.suites, &["arm64"])?;
+        let debs = self.apt.known(Question::package(&kernel.exact()), &scope)?.unwrap_or_default();
+        let Some(first) = debs.first() else { return Ok(None) };
+        let place = self.entries.place(KIND, &first.name, &TreeInputs { debs: &debs })?;
+        Ok(Some(place.path).filter(|path| path.is_dir()))
     }
 
     fn module_archive(&self, tree: &Entry, wanted: &[&str]) -> Result<Entry> {
@@ -76,11 +86,31 @@ impl Store {
         self.entries.get("modules", tree.fact("release")?, &inputs, |building| {
             let path = building.dir.join(MODULES);
             let mut archive = Vec::new();
-            let order = modules::modules_for_image(Some(&tree.path), wanted, &mut archive)?;
+            let loaded = modules::modules_for_image(Some(&tree.path), wanted, &mut archive)?;
+            let order: Vec<_> = loaded.modules.iter().map(|module| module.name.as_str()).collect();
             building.facts.insert("order".to_owned(), order.join(" "));
+            building.facts.insert(ABSENT.to_owned(), loaded.absent.join(" "));
             fs::write(&path, archive).map_err(StoreError::io("cannot write", &path))
         })
     }
+}
+
+/// Entries from before there was this fact are of kernels that have all.
+fn absent(archive: &Entry) -> Vec<String> {
+    let names = archive.manifest.facts.get(ABSENT).map(String::as_str).unwrap_or_default();
+    names.split_whitespace().map(str::to_owned).collect()
+}
+
+impl DebianKernel {
+    /// As the archive is asked for it, and the answer remembered.
+    fn exact(&self) -> String {
+        exact(&self.package, self.version.as_deref())
+    }
+}
+
+/// `name`, or `name=version`.
+pub(crate) fn exact(package: &str, version: Option<&str>) -> String {
+    version.map_or_else(|| package.to_owned(), |version| format!("{package}={version}"))
 }
 
 /// From a metapackage to the packages with files.
@@ -174,7 +204,7 @@ impl Store {
             .collect();
         // The list is made each time: the tree is the user's and may change under our feet.
         let mut archive = Vec::new();
-        modules::modules_for_image(dir, wanted, &mut archive)?;
+        let Loaded { absent, .. } = modules::modules_for_image(dir, wanted, &mut archive)?;
         let inputs = (&sha256, digest::bytes(&archive));
         let entry = self.entries.get("image", &name, &inputs, |building| {
             image::normalise(image, &building.dir.join(IMAGE))?;
@@ -185,6 +215,7 @@ impl Store {
             image: entry.path.join(IMAGE),
             image_sha256: entry.sha256(IMAGE)?.to_owned(),
             modules: entry.path.join(MODULES),
+            absent,
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     Store,
-    apt::{self, Deb, Scope, Session},
+    apt::{self, Deb, Question, Scope, Session},
     deb, digest,
     entry::Building,
     error::{Result, StoreError},
@@ -131,10 +131,10 @@ impl Store {
         let scope = Scope::new(&SUITES, &[apt::machine_architecture()])?;
         let debs = match names.is_empty() {
             true => Vec::new(),
-            // What was found is remembered by this name: other packages are another question.
             false => {
-                let what = format!("{WHAT}, {}", names.join(" "));
-                self.apt.resolve(&what, &scope, |apt: &Session<'_>| apt.newest(&names))?
+                let packages: Vec<&str> = names.iter().map(String::as_str).collect();
+                let question = Question { what: WHAT, packages: &packages, without: &[] };
+                self.apt.resolve(question, &scope, |apt: &Session<'_>| apt.newest(&names))?
             }
         };
         let digest = match own {

@@ -2,25 +2,30 @@
 //! the agent.
 //!
 //! `CACHE/store/KIND/DIGEST-NAME/` is an entry. Its digest covers everything that goes into it, it appears by one
-//! rename, whole or not at all, and a lock file per entry lets two processes build it once.
+//! rename, whole or not at all, and a lock file per entry lets two processes build it once. What a process uses it has read
+//! to the last byte, and holds by a shared lock on the manifest, so that nobody removes it.
 
 mod agent;
 mod apt;
 mod build;
 mod build_folder;
+mod checked;
 mod deb;
 mod digest;
 mod elf;
 mod entry;
 mod error;
+mod files;
 mod git_tree;
 mod image;
 pub mod initramfs;
+mod inventory;
 mod kernel;
 mod kernel_config;
 mod kernel_tools;
 mod lock;
 mod make;
+mod manifest;
 mod modules;
 mod patches;
 mod process;
@@ -39,9 +44,10 @@ use std::{
 };
 
 pub use build::{BuildConfig, ConfigFile, KernelBuild};
-pub use entry::{FileFact, Manifest};
 pub use error::{Result, StoreError};
-pub use modules::{Module, ModuleInfo, Modules, modules_for_image, parse_modinfo, write_archive};
+pub use inventory::{Item, Removed};
+pub use manifest::{Damage, FileFact, Manifest};
+pub use modules::{Loaded, Module, ModuleInfo, Modules, modules_for_image, parse_modinfo, write_archive};
 pub(crate) use process::run_briefly;
 pub use progress::{Progress, Quiet};
 pub(crate) use qemu::{OLDEST as OLDEST_QEMU, find_on_path};
@@ -76,7 +82,7 @@ impl Store {
     }
 
     /// A kernel from Debian's archive with the wanted modules and all that they depend on. A module that is built in is
-    /// left out, one that is nowhere is an error.
+    /// left out.
     pub async fn kernel(&self, kernel: &DebianKernel, modules: &[&str]) -> Result<Kernel> {
         let (kernel, modules) = (kernel.clone(), own(modules));
         self.blocking(move |store| store.kernel_blocking(&kernel, &borrow(&modules))).await
@@ -86,12 +92,6 @@ impl Store {
     pub async fn build_kernel(&self, build: &KernelBuild, modules: &[&str]) -> Result<Kernel> {
         let (build, modules) = (build.clone(), own(modules));
         self.blocking(move |store| store.build_blocking(&build, &borrow(&modules))).await
-    }
-
-    /// Whether [`Store::build_kernel`] would find it.
-    pub async fn is_built(&self, build: &KernelBuild) -> Result<bool> {
-        let build = build.clone();
-        self.blocking(move |store| store.is_built_blocking(&build)).await
     }
 
     /// A kernel given as a file, with modules from the tree `modules_from`; without one all are taken to be built in.
@@ -123,8 +123,8 @@ impl Store {
     }
 
     /// Forgets which versions were taken: the next use asks the archive for the newest. Entries stay.
-    pub async fn refresh(&self) -> Result<()> {
-        self.blocking(|store| store.apt.forget()).await
+    pub fn forget(&self) -> Result<()> {
+        self.apt.forget()
     }
 
     /// The work is files and programs; it runs beside the asynchronous tasks. Dropping the future does not end it:
@@ -195,6 +195,8 @@ pub struct Kernel {
     /// A cpio archive (newc, not compressed) with `modules/LIST` (file names, one a line, in load order) and
     /// `modules/*.ko` (not compressed). Padded so that archives can be put behind one another.
     pub modules: PathBuf,
+    /// Wanted modules that are neither there nor built in.
+    pub absent: Vec<String>,
     /// The kernel's configuration, if the package has it.
     pub config: Option<PathBuf>,
     /// The kernel's symbols, if the package has them.
@@ -209,6 +211,8 @@ pub struct ImageFile {
     pub image_sha256: String,
     /// As [`Kernel::modules`].
     pub modules: PathBuf,
+    /// As [`Kernel::absent`]; nothing if nobody tells what is built in.
+    pub absent: Vec<String>,
 }
 
 /// Programs and libraries for the emulated host.

@@ -2,7 +2,7 @@
 
 use super::{
     Store,
-    apt::{Deb, Scope},
+    apt::{Deb, Question, Scope},
     deb,
     error::{Result, StoreError},
     git_tree::{self, GitTree},
@@ -70,11 +70,10 @@ impl Store {
         let name = &source.package;
         suites::check_package(name)?;
         let scope = Scope::new(&source.suites, &["arm64"])?;
-        let exact = match &source.version {
-            Some(version) => format!("{name}={version}"),
-            None => name.clone(),
-        };
-        let debs = self.apt.resolve(&exact, &scope, |apt| apt.newest(std::slice::from_ref(&exact)))?;
+        let exact = super::kernel::exact(name, source.version.as_deref());
+        let debs = self
+            .apt
+            .resolve(Question::package(&exact), &scope, |apt| apt.newest(std::slice::from_ref(&exact)))?;
         let [deb] = debs.as_slice() else {
             return Err(StoreError::malformed(name, format_args!("one package was expected, not {debs:?}")));
         };
