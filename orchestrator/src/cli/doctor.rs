@@ -182,7 +182,8 @@ async fn kept(
     fetched |= there(findings, "user land", userland)?;
     match lab.and_then(|lab| Ok((lab.kernels()?, lab))) {
         Ok((kernels, lab)) => {
-            findings.say(State::Ok, "lab", lab.root.display())?;
+            let which = if lab.built_in { ", the built-in one" } else { "" };
+            findings.say(State::Ok, "lab", format_args!("{}{which}", lab.root.display()))?;
             for name in kernels.entries.keys() {
                 let kernel = match debian(&kernels, name) {
                     Ok(debian) => store.kernel(&debian, &HOST_MODULES).await,

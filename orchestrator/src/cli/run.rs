@@ -245,7 +245,6 @@ async fn carry_out(
 ) -> Result<u8, Failure> {
     let Planned { kernels, images: chosen, cells } = planned;
     let places = context.places()?;
-    let checkout = checkout()?;
     let interruption = Interruption::listen().map_err(Failure::io("cannot listen for signals"))?;
     let mode = match (context.common.quiet, io::stderr().is_terminal()) {
         (true, _) => Mode::Quiet,
@@ -263,7 +262,7 @@ async fn carry_out(
         let trace = File::create(folder.path().join("s2lab.log"));
         context.log_file.open(trace.map_err(Failure::io("cannot write s2lab.log"))?);
         let store = Store::open(&places.cache, arguments.offline, display.clone())?;
-        let images = Images::gather(&store, &kernels, &chosen, &cells, &checkout).await?;
+        let images = Images::gather(&store, &kernels, &chosen, &cells).await?;
         let slots = Slots::of_machine(&places.cache).map_err(Failure::io("cannot use the cache"))?;
         let launcher = Launcher::start().map_err(Failure::io("cannot start"))?;
         let factor = factor::of_machine(&places.cache, &launcher, images.qemu(), false).await?;
@@ -365,19 +364,4 @@ async fn interrupted(interruption: &Interruption, log: EventLog, writer: Writer)
     drop(log);
     writer.finish().await.map_err(Failure::io("cannot write the event log"))?;
     Ok(s2lab_model::verdict::Interrupt::of_signal(signal).exit())
-}
-
-/// Where the agent's source lies: the checkout that s2lab was built from.
-pub(super) fn checkout() -> Result<PathBuf, Failure> {
-    let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("/"));
-    if checkout.join("guest-agent/Cargo.toml").is_file() {
-        return Ok(checkout.to_owned());
-    }
-    Err(Failure::Usage {
-        message: format!(
-            "the checkout that s2lab was built from, {}, is gone, and with it the agent's source",
-            checkout.display()
-        ),
-        hint: Some("build s2lab again where it is now".into()),
-    })
 }

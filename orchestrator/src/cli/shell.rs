@@ -2,7 +2,7 @@
 
 use super::{
     Context, Failure, complain,
-    run::{self, KernelArguments, Planned, planned},
+    run::{KernelArguments, Planned, planned},
 };
 use crate::{
     qemu::{factor, process::Launcher},
@@ -59,10 +59,9 @@ pub(super) fn shell(context: &Context, arguments: Arguments) -> Result<u8, Failu
         let mode = if context.common.quiet { Mode::Quiet } else { Mode::Lines };
         let display = Arc::new(Display::new(mode, interruption.clone()));
         let places = context.places()?;
-        let checkout = run::checkout()?;
         let store = Store::open(&places.cache, arguments.offline, display)?;
         let cells = std::slice::from_ref(&cell);
-        let images = match Images::gather(&store, &kernels, &images, cells, &checkout).await {
+        let images = match Images::gather(&store, &kernels, &images, cells).await {
             Err(StoreError::Cancelled) => return Ok(interrupted()),
             images => images?,
         };

@@ -94,13 +94,12 @@ impl Images {
         Self { qemu, userland, agent, guest_kernel, kernels }
     }
 
-    /// Gathers what `cells` need. `checkout` is where the agent's source lies.
+    /// Gathers what `cells` need.
     pub async fn gather(
         store: &Store,
         kernels: &Kernels,
         chosen: &[ImageChoice],
         cells: &[PlannedCell],
-        checkout: &Path,
     ) -> Result<Self, StoreError> {
         let qemu = store.qemu().await?;
         let guest = debian(kernels, &kernels.guest)?;
@@ -112,7 +111,7 @@ impl Images {
             }
         }
         let userland = store.host_userland().await?;
-        let agent = store.agent(checkout).await?;
+        let agent = store.agent().await?;
         Ok(Self { qemu, userland, agent, guest_kernel, kernels: files })
     }
 

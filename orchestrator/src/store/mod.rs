@@ -7,13 +7,14 @@
 mod agent;
 mod apt;
 mod deb;
-mod digest;
+pub(crate) mod digest;
 mod elf;
 mod entry;
 mod error;
 mod image;
 pub mod initramfs;
 mod kernel;
+mod lab;
 mod lock;
 mod modules;
 mod process;
@@ -89,10 +90,9 @@ impl Store {
         self.blocking(Self::userland_blocking).await
     }
 
-    /// The agent, built from the checkout at `source` for aarch64, static.
-    pub async fn agent(&self, source: &Path) -> Result<Agent> {
-        let source = source.to_owned();
-        self.blocking(move |store| store.agent_blocking(&source)).await
+    /// The agent, built for aarch64, static, from the source that this program carries.
+    pub async fn agent(&self) -> Result<Agent> {
+        self.blocking(Self::agent_blocking).await
     }
 
     /// Whether the machine's apt names an archive that serves our suites, and the keys to check it are there.
