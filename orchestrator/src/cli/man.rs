@@ -13,13 +13,15 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn man(arguments: &Arguments) -> Result<u8, Failure> {
+    // Of `help` there is no page.
+    let command = Cli::command().disable_help_subcommand(true);
     match &arguments.out {
         Some(folder) => std::fs::create_dir_all(folder)
-            .and_then(|()| generate_to(Cli::command(), folder))
+            .and_then(|()| generate_to(command, folder))
             .map_err(Failure::io(format!("cannot write in {}", folder.display())))?,
         None => {
             let mut page = vec![];
-            Man::new(Cli::command()).render(&mut page).map_err(Failure::io("cannot make the page"))?;
+            Man::new(command).render(&mut page).map_err(Failure::io("cannot make the page"))?;
             say_bytes(&page)?;
         }
     }

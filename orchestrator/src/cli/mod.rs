@@ -12,6 +12,7 @@ mod lint;
 mod list;
 mod man;
 mod new;
+mod parts;
 mod report;
 mod run;
 mod shell;
@@ -138,6 +139,7 @@ impl Failure {
         match self {
             Failure::Lab(_)
             | Failure::Plan(_)
+            | Failure::Store(StoreError::Part { .. })
             | Failure::Init(InitError::Exists { .. })
             | Failure::Usage { .. } => USAGE,
             Failure::Init(InitError::Io { .. })

@@ -1,9 +1,9 @@
 //! `s2lab new`: a scenario to begin with.
 
 use super::{Context, Failure, own_lab, say};
-use crate::lab::{LabError, Mistake, Mistakes, shown};
+use crate::lab::shown;
 use clap::Args;
-use s2lab_model::scenario::load::load;
+use s2lab_model::scenario::check_name;
 use std::{
     fs::OpenOptions,
     io::{self, Write},
@@ -20,11 +20,9 @@ pub(super) struct Arguments {
 
 pub(super) fn new(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let lab = own_lab(context, "a scenario cannot be written")?;
+    check_name(&arguments.name).map_err(|message| Failure::Usage { message, hint: None })?;
     let text = SKELETON.replace("NAME", &arguments.name);
     let path = lab.scenario(&arguments.name);
-    // Only a good name is one: nothing is written elsewhere.
-    load(&shown(&path), &text)
-        .map_err(|mistakes| LabError::Mistakes(Mistakes(vec![Mistake::Written(mistakes)])))?;
     let written = OpenOptions::new().write(true).create_new(true).open(&path);
     written.and_then(|mut file| file.write_all(text.as_bytes())).map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => {

@@ -15,6 +15,7 @@ pub mod load;
 mod schema;
 mod size;
 
+pub use check::name as check_name;
 pub use load::load;
 pub use s2lab_mmu::MemoryType;
 pub use schema::schema;
