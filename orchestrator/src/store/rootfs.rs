@@ -216,10 +216,12 @@ mod tests {
     }
 
     fn folder(root: &Path, left_out: &str) {
-        for path in PROGRAMS.iter().filter(|path| **path != left_out) {
+        for path in PROGRAMS {
             let to = root.join(path);
             fs::create_dir_all(to.parent().unwrap()).unwrap();
-            fs::write(to, if *path == QEMU { qemu() } else { program("") }).unwrap();
+            if path != left_out {
+                fs::write(to, if path == QEMU { qemu() } else { program("") }).unwrap();
+            }
         }
     }
 
