@@ -100,7 +100,8 @@ impl Agent {
 fn heartbeat(link: &Link) {
     loop {
         std::thread::sleep(HEARTBEAT);
-        if let Err(why) = link.notice(Notice::Heartbeat { uptime_ms: uptime_ms() }) {
+        let beat = Notice::Heartbeat { uptime_ms: uptime_ms(), stored: guest::stored() };
+        if let Err(why) = link.notice(beat) {
             fatal(why);
         }
     }

@@ -250,7 +250,7 @@ pub(crate) mod tests {
         assert!(matches!(read(&[lab(1), lab(1)], 0), Err(LinkError::Order { last: 1, found: 1, .. })));
         assert!(matches!(read(&[frame(0, Peer::Host, Peer::Host)], 0), Err(LinkError::From { .. })));
         assert!(matches!(read(&[Frame { nonce: 8, ..lab(0) }], 0), Err(LinkError::Nonce { found: 8 })));
-        assert!(matches!(read(&[Frame { version: 2, ..lab(0) }], 0), Err(LinkError::Version { found: 2 })));
+        assert!(matches!(read(&[Frame { version: 9, ..lab(0) }], 0), Err(LinkError::Version { found: 9 })));
         assert!(matches!(read(&[lab(0), lab(1)], 1), Err(LinkError::Torn { .. })));
     }
 }

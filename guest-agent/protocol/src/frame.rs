@@ -7,12 +7,24 @@ use crate::Body;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
+/// For what is text at compile time.
+macro_rules! version {
+    () => {
+        2
+    };
+}
+macro_rules! mark {
+    () => {
+        "s2lab-agent, protocol version "
+    };
+}
+
 /// Version of the protocol; both sides must agree exactly.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = version!();
 /// Stands in an agent's program, so that its version is known before it runs: [`version_in`].
-pub const MARK: &str = "s2lab-agent, protocol version 1.";
-/// The beginning of [`MARK`] up to the version, and what follows that.
-const AROUND: (&str, char) = ("s2lab-agent, protocol version ", '.');
+pub const MARK: &str = concat!(mark!(), version!(), ".");
+/// What is around the version in [`MARK`].
+const AROUND: (&str, char) = (mark!(), '.');
 /// Longest payload in bytes; a longer one is refused before it is read.
 pub const MAX_PAYLOAD: usize = 256 * 1024;
 const MAGIC: [u8; 4] = *b"S2LF";
@@ -211,12 +223,14 @@ mod tests {
 
     #[test]
     fn a_flipped_bit_is_seen_and_final() {
-        let mut bytes = encode(&frame(0, Body::Notice(Notice::Heartbeat { uptime_ms: 1 }))).unwrap();
+        let mut bytes =
+            encode(&frame(0, Body::Notice(Notice::Heartbeat { uptime_ms: 1, stored: 0 }))).unwrap();
         *bytes.last_mut().unwrap() ^= 1;
         let mut decoder = Decoder::default();
         decoder.push(&bytes);
         assert!(matches!(decoder.next_frame(), Err(FrameError::Checksum { .. })));
-        decoder.push(&encode(&frame(1, Body::Notice(Notice::Heartbeat { uptime_ms: 2 }))).unwrap());
+        decoder
+            .push(&encode(&frame(1, Body::Notice(Notice::Heartbeat { uptime_ms: 2, stored: 0 }))).unwrap());
         assert!(
             matches!(decoder.next_frame(), Err(FrameError::Checksum { .. })),
             "no frame after a damaged one"

@@ -204,8 +204,9 @@ pub enum UnalignedOutcome {
 pub enum Notice {
     /// First frame of every agent.
     Hello(Hello),
-    /// About once a second while the agent lives.
-    Heartbeat { uptime_ms: u64 },
+    /// About once a second while the agent lives. `stored`: bytes since its start, those of a run of stores that goes on
+    /// included, so that a slow guest is told from a stuck one.
+    Heartbeat { uptime_ms: u64, stored: u64 },
     /// Host: bytes of a guest's console, in order; not valid UTF-8 in general, so hexadecimal.
     Console { guest: String, hex: String },
     /// Host: the guest's VMM stopped running it, or ended. Exactly one for each guest that was started, before the answer to

@@ -12,6 +12,7 @@ use crate::{fault, root::Root};
 use bar::Mapped;
 use hold::Held;
 use s2lab_protocol::{Body, Failure, Reply, Request};
+pub(crate) use store::stored;
 
 /// What a guest keeps between requests.
 struct Guest {

@@ -4,6 +4,7 @@ use super::bar::Mapped;
 use crate::fault;
 use s2lab_protocol::{Failure, StoreResult, StoreSpec, pattern};
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Offset and length are multiples of this, the widest store.
@@ -11,6 +12,14 @@ const GRAIN: u64 = 64;
 /// The pattern is made in RAM before it is stored, this many bytes at a time, so that only stores are timed.
 const CHUNK: usize = 64 * 1024;
 const WORD: usize = size_of::<u64>();
+
+/// Bytes that were stored or read back; heartbeats tell it.
+static STORED: AtomicU64 = AtomicU64::new(0);
+
+/// Bytes that were stored or read back since the start: a number that rises while a run of stores gets on.
+pub(crate) fn stored() -> u64 {
+    STORED.load(Ordering::Relaxed)
+}
 
 /// Whether the numbers of a spec make sense, before anything is mapped.
 pub(crate) fn check(spec: &StoreSpec) -> Result<(), Failure> {
@@ -55,6 +64,7 @@ pub(crate) fn run(spec: &StoreSpec, mapped: &Mapped) -> Result<StoreResult, Fail
         unsafe { store(&words, target) };
         complete();
         time += begin.elapsed();
+        STORED.fetch_add(length, Ordering::Relaxed);
     }
     Ok(StoreResult {
         bar,
@@ -85,7 +95,11 @@ fn first_difference(spec: &StoreSpec, mapped: &Mapped) -> Option<u64> {
         let found = unsafe { place.cast::<u64>().read_volatile() };
         u64::from_le(found) != pattern(spec.seed, *offset)
     };
-    (spec.offset..spec.offset + spec.bytes).step_by(WORD).find(wrong)
+    chunks(spec).find_map(|(start, length)| {
+        let found = (start..start + length).step_by(WORD).find(wrong);
+        STORED.fetch_add(length, Ordering::Relaxed);
+        found
+    })
 }
 
 /// Stores `words` to a place that is aligned to 64 bytes and has as many bytes, a multiple of 64.

@@ -216,7 +216,7 @@ impl Host {
         self.hello(Peer::Host, Level::Host, &Moment::Hello)?;
         let beating = self.say.clone();
         thread::spawn(move || {
-            let beat = || Body::Notice(Notice::Heartbeat { uptime_ms: 1 });
+            let beat = || Body::Notice(Notice::Heartbeat { uptime_ms: 1, stored: 0 });
             while !beating.machine.lock().heartless && beating.say(&Peer::Host, beat()).is_ok() {
                 thread::sleep(HEARTBEAT);
             }

@@ -10,6 +10,7 @@ use super::{
     pulse::Pulse,
     stages::{Deadlines, Stages, Stop, room},
     steps::Hands,
+    stuck::stuck,
     visit::Visit,
 };
 use crate::qemu::{
@@ -94,7 +95,7 @@ async fn attempt(
     cancelled: impl Future<Output = ()>,
 ) -> Result<(), Stop> {
     let log = stages.log().clone();
-    let deadlines = shared.deadlines;
+    let deadlines = patient_with(shared.deadlines, &planned.scenario.host.arguments);
     stages.enter(Stage::Prepare);
     let nonce = random().map_err(|e| Stop::lab(format!("no random numbers: {e}")))?;
     let mut cancelled = pin!(cancelled);
@@ -111,7 +112,7 @@ async fn attempt(
     let (trouble, mut troubles) = mpsc::channel(4);
     let host_console = Console::create(folder, "host", log.clone()).map_err(|e| Stop::disk(folder, e))?;
     let spoke = Arc::new(AtomicBool::new(false));
-    let (stuck, mut stalls) = mpsc::channel(4);
+    let (stall, mut stalls) = mpsc::channel(4);
     let (heard, hearing) = mpsc::channel(64);
     let mut consoles = BTreeMap::new();
     for guest in planned.scenario.guests.keys() {
@@ -121,7 +122,7 @@ async fn attempt(
     let mut hearer = tokio::spawn(hear(hearing, consoles, trouble.clone()));
     let link = Link::start(agent, nonce, planned.scenario.guests.keys().cloned().collect(), heard);
     let pulse = link.pulse();
-    let told = Told { trouble, stuck, pulse: pulse.clone() };
+    let told = Told { trouble, stall, pulse: pulse.clone() };
     let mut reader = tokio::spawn(read_console(console, host_console, Arc::clone(&spoke), told));
 
     let mut hands = Hands {
@@ -161,7 +162,7 @@ async fn attempt(
             Some(stop) = troubles.recv() => Err(stop),
             done = &mut work => done,
             // A person in a shell may stop what they like.
-            stop = pulse.stopped(deadlines, &mut stalls), if shared.visit.is_none() => Err(stop),
+            stop = stuck(&pulse, deadlines, &mut stalls), if shared.visit.is_none() => Err(stop),
             status = process.wait() => match timeout(deadlines.rest, work).await {
                 // What was said before the end was still on its way: all of it, or how a guest ended.
                 Ok(Err(stop)) if !matches!(stop.cause, StopCause::Lab | StopCause::Timeout) => Err(stop),
@@ -306,6 +307,15 @@ pub fn kernel_arguments(nonce: &str, own: &[String]) -> String {
     std::iter::once(line.as_str()).chain(own.iter().map(String::as_str)).collect::<Vec<_>>().join(" ")
 }
 
+/// A kernel that was told to say less may be silent for all of its boot.
+fn patient_with(deadlines: Deadlines, arguments: &[String]) -> Deadlines {
+    let quiet = |argument: &String| argument == "quiet" || argument.starts_with("loglevel=");
+    match arguments.iter().any(quiet) {
+        true => Deadlines { boot_silence: deadlines.host_boot, ..deadlines },
+        false => deadlines,
+    }
+}
+
 fn environment(shared: &Shared<'_>, planned: &PlannedCell, kernel: &KernelFiles) -> Event {
     let scenario = serde_json::to_vec(&planned.scenario).unwrap_or_default();
     let blocking = [
@@ -342,7 +352,7 @@ async fn read_console(mut stream: UnixStream, mut console: Console, spoke: Arc<A
 struct Told {
     trouble: mpsc::Sender<Stop>,
     /// Lines after which it is to be seen whether the host goes on.
-    stuck: mpsc::Sender<String>,
+    stall: mpsc::Sender<String>,
     pulse: Pulse,
 }
 
@@ -353,7 +363,7 @@ impl Told {
             Ok(Some(Heed::Fatal(_, line))) => {
                 drop(self.trouble.try_send(Stop::kernel(format!("console of host: {line}")).hint(CRASHED)));
             }
-            Ok(Some(Heed::Stuck(_, line))) => drop(self.stuck.try_send(line)),
+            Ok(Some(Heed::Stuck(_, line))) => drop(self.stall.try_send(line)),
             Err(error) => drop(self.trouble.try_send(unkept("host", &error))),
         }
     }
@@ -400,7 +410,9 @@ async fn hear(
                 tracing::info!(%peer, text = text.escape_debug().to_string(), "agent")
             }
             Heard::Log { .. } => {}
-            Heard::Heartbeat { peer, uptime_ms } => tracing::trace!(%peer, uptime_ms, "heartbeat"),
+            Heard::Heartbeat { peer, uptime_ms, stored } => {
+                tracing::trace!(%peer, uptime_ms, stored, "heartbeat");
+            }
         }
     }
     consoles.values_mut().for_each(Console::finish);

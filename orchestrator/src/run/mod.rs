@@ -14,6 +14,7 @@ pub mod signals;
 pub mod slots;
 pub mod stages;
 mod steps;
+mod stuck;
 pub mod visit;
 
 use crate::qemu::{factor::Factor, process::Launcher};

@@ -1,36 +1,24 @@
-//! Whether a host still lives: its agent says so once a second, and whatever else is heard says so too.
+//! What was heard of a host, and when: its agent says once a second that it lives.
 
-use super::stages::{Deadlines, Stop};
 use s2lab_protocol::Peer;
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Instant,
 };
-use tokio::{sync::mpsc, time::sleep};
-
-/// How often it is looked whether anything was heard.
-const TURN: Duration = Duration::from_millis(200);
-/// What a person does about a kernel that is stuck.
-const STUCK: &str =
-    "the host's kernel is stuck: its console is console.host.log, what it said of it crash.txt";
-
-/// What a person does about a kernel that does not come up.
-const NO_BOOT: &str =
-    "the host's kernel waits for something while it boots: the end of console.host.log may say for what";
 
 /// What was heard, and when.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Pulse(Arc<Mutex<Heard>>);
 
 #[derive(Debug, Clone, Copy, Default)]
-struct Heard {
+pub(super) struct Heard {
     /// When the host's agent last said that it lives, and the uptime that it gave; none before its first heartbeat.
-    beat: Option<(Instant, u64)>,
+    pub(super) beat: Option<(Instant, u64)>,
     /// Anything but that: replies, guests, their consoles. A kernel of which only a part is stuck still lets its agent's
     /// heartbeat through.
-    moved: Option<Instant>,
+    pub(super) moved: Option<Instant>,
     /// When the host's console last said something; none before its first word.
-    console: Option<Instant>,
+    pub(super) console: Option<Instant>,
 }
 
 impl Pulse {
@@ -50,144 +38,13 @@ impl Pulse {
         self.lock().console = Some(Instant::now());
     }
 
+    /// What was heard until now.
+    pub(super) fn heard(&self) -> Heard {
+        *self.lock()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Heard> {
         // Every critical section leaves it whole.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Resolves when nothing is to be waited for any more: the host is silent for too long, or nothing has moved since its
-    /// console told that something is stuck (`lines`).
-    pub(super) async fn stopped(&self, deadlines: Deadlines, lines: &mut mpsc::Receiver<String>) -> Stop {
-        let mut stuck: Option<(Instant, String)> = None;
-        loop {
-            sleep(TURN).await;
-            while let Ok(line) = lines.try_recv() {
-                // The first one: a stall is told again and again.
-                stuck.get_or_insert((Instant::now(), line));
-            }
-            let Heard { beat, moved, console } = *self.lock();
-            if let Some((since, line)) = &stuck {
-                // Before there is an agent only the console can tell that a boot goes on, and what follows the line at once
-                // is of it still.
-                let goes_on = match beat {
-                    Some(_) => moved.is_some_and(|moved| moved > *since),
-                    None => console.is_some_and(|said| said > *since + deadlines.stuck / 2),
-                };
-                if goes_on {
-                    // It goes on; that it was stuck is judged in the end.
-                    stuck = None;
-                } else if since.elapsed() > deadlines.stuck {
-                    let what =
-                        format!("console of host: {line}; nothing has moved for {:?} since", deadlines.stuck);
-                    return Stop::kernel(what).hint(STUCK);
-                }
-            }
-            if beat.is_none()
-                && moved.is_none()
-                && console.is_some_and(|last| last.elapsed() > deadlines.boot_silence)
-            {
-                let what = format!(
-                    "the host's console has said nothing for {:?}, and there is no agent yet",
-                    deadlines.boot_silence
-                );
-                return Stop::timeout(what).hint(NO_BOOT);
-            }
-            if let Some((last, uptime)) = beat
-                && last.elapsed() > deadlines.silence
-            {
-                let uptime = Duration::from_millis(uptime).as_secs();
-                let what = format!(
-                    "the host's agent has been silent for {:?}, since about {uptime} s after the host's start",
-                    deadlines.silence
-                );
-                return Stop::timeout(what).hint(STUCK);
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use s2lab_model::event::StopCause;
-    use tokio::time::timeout;
-
-    const SHORT: Duration = Duration::from_millis(400);
-    const LONG: Duration = Duration::from_secs(600);
-
-    fn deadlines(silence: Duration, stuck: Duration) -> Deadlines {
-        Deadlines { silence, stuck, ..Deadlines::default() }
-    }
-
-    /// The stop, while the host beats and something else moves as often as it says.
-    async fn stop(deadlines: Deadlines, beats: bool, moves: bool, line: Option<&str>) -> Option<Stop> {
-        let pulse = Pulse::default();
-        let (tell, mut lines) = mpsc::channel(4);
-        pulse.frame(&Peer::Host, Some(1000));
-        if let Some(line) = line {
-            tell.send(line.into()).await.unwrap();
-        }
-        let heart = async {
-            loop {
-                sleep(Duration::from_millis(50)).await;
-                if beats {
-                    pulse.frame(&Peer::Host, Some(2000));
-                }
-                if moves {
-                    pulse.frame(&Peer::Guest("g0".into()), Some(1));
-                }
-            }
-        };
-        tokio::select! {
-            stop = timeout(Duration::from_secs(3), pulse.stopped(deadlines, &mut lines)) => stop.ok(),
-            () = heart => None,
-        }
-    }
-
-    #[tokio::test]
-    async fn a_silent_host_is_no_crash() {
-        let found = stop(deadlines(SHORT, LONG), false, false, None).await.unwrap();
-        assert_eq!(found.cause, StopCause::Timeout);
-        assert!(found.what.contains("silent for 400ms, since about 1 s"), "{}", found.what);
-        assert_eq!(stop(deadlines(SHORT, SHORT), true, false, None).await, None);
-        assert_eq!(
-            stop(deadlines(SHORT, SHORT), false, true, None).await,
-            None,
-            "all that is heard is a sign of life"
-        );
-    }
-
-    #[tokio::test]
-    async fn a_stall_ends_what_does_not_go_on() {
-        let line = Some("rcu: INFO: rcu_preempt self-detected stall on CPU");
-        let found = stop(deadlines(LONG, SHORT), true, false, line).await.unwrap();
-        assert_eq!(found.cause, StopCause::Kernel);
-        assert!(
-            found.what.contains("self-detected stall on CPU; nothing has moved for 400ms"),
-            "{}",
-            found.what
-        );
-        assert_eq!(stop(deadlines(LONG, SHORT), true, true, line).await, None);
-    }
-
-    #[tokio::test]
-    async fn a_boot_that_says_nothing_any_more_has_stopped() {
-        let deadlines = Deadlines { boot_silence: SHORT, ..deadlines(LONG, LONG) };
-        let (_tell, mut lines) = mpsc::channel(1);
-        let pulse = Pulse::default();
-        pulse.console();
-        let found = timeout(SHORT * 5, pulse.stopped(deadlines, &mut lines)).await.unwrap();
-        assert_eq!(found.cause, StopCause::Timeout);
-        assert!(found.what.contains("has said nothing for 400ms"), "{}", found.what);
-        // An agent that says hello has come up, whatever the console does.
-        pulse.frame(&Peer::Host, None);
-        assert!(timeout(SHORT * 3, pulse.stopped(deadlines, &mut lines)).await.is_err());
-    }
-
-    #[tokio::test]
-    async fn a_host_that_never_spoke_is_not_silent() {
-        let (_tell, mut lines) = mpsc::channel(1);
-        let watch = timeout(SHORT * 3, Pulse::default().stopped(deadlines(SHORT, SHORT), &mut lines)).await;
-        assert!(watch.is_err(), "its boot has a deadline of its own");
     }
 }

@@ -32,6 +32,8 @@ pub struct Deadlines {
     pub request: Duration,
     /// A store step: one stage-2 fault costs 0.25 ms, a BAR of 1 GiB in 4 KiB pages about 70 s.
     pub store: Duration,
+    /// A guest that stores tells once a second how far it is. After so long without getting on it is taken to be stuck.
+    pub idle: Duration,
     /// All stops of one look.
     pub look: Duration,
     pub shut_down: Duration,
@@ -39,12 +41,13 @@ pub struct Deadlines {
     pub alive: Duration,
     /// The rest of a crash, once its first line is there.
     pub drain: Duration,
-    /// The host's agent says once a second that it lives. After so long without a word its kernel is taken to be stuck.
+    /// The host's agent says once a second that it lives (at most 1.03 s apart on a busy machine). After so long without a word
+    /// its kernel is taken to be stuck.
     pub silence: Duration,
-    /// A kernel that boots says something about as often; after so long without a word it is taken to wait for ever. It may
-    /// have been told to be `quiet`, and then needs about 10 s in all.
+    /// A kernel that boots says something about as often (3.3 s were the longest pause of 70 boots on a busy machine: it unpacks
+    /// the initramfs); after so long without a word it is taken to wait for ever. One that was told to be quiet is not.
     pub boot_silence: Duration,
-    /// After a stall or a hung task: what still goes on shows itself in this time. See [`super::pulse`].
+    /// After a stall or a hung task: what still goes on shows itself in this time. See [`super::stuck`].
     pub stuck: Duration,
     /// All that is asked of a host after its cell has stopped early.
     pub diagnosis: Duration,
@@ -64,12 +67,13 @@ impl Default for Deadlines {
             guest_boot: seconds(180),
             request: seconds(30),
             store: seconds(300),
+            idle: seconds(8),
             look: seconds(60),
             shut_down: seconds(30),
             alive: seconds(5),
             drain: seconds(3),
-            silence: seconds(20),
-            boot_silence: seconds(20),
+            silence: seconds(8),
+            boot_silence: seconds(8),
             stuck: seconds(6),
             diagnosis: seconds(5),
             rest: seconds(2),
@@ -90,6 +94,7 @@ impl Deadlines {
             guest_boot: of(self.guest_boot),
             request: of(self.request),
             store: of(self.store),
+            idle: of(self.idle),
             look: of(self.look),
             shut_down: of(self.shut_down),
             alive: of(self.alive),
@@ -135,6 +140,10 @@ impl Stages {
         }
     }
 }
+
+/// What a person does about a guest that does not get on.
+const IDLE: &str = "a stage-2 fault that the host's KVM takes again and again looks like this, and so does a guest that hangs: \
+                    diagnosis.txt says what the host did, the guest's console what it did";
 
 /// Why a cell stopped before its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -217,7 +226,7 @@ impl From<look::Error> for Stop {
 impl From<LinkError> for Stop {
     fn from(error: LinkError) -> Self {
         let cause = match &error {
-            LinkError::Silent { .. } => StopCause::Timeout,
+            LinkError::Silent { .. } | LinkError::Idle { .. } => StopCause::Timeout,
             LinkError::Failed { failure, .. } => match failure.kind {
                 FailureKind::Missing => StopCause::Lacking,
                 FailureKind::Invalid => StopCause::Scenario,
@@ -233,6 +242,7 @@ impl From<LinkError> for Stop {
             LinkError::GuestEnded { guest, how, .. } => format!("guest {guest} ended: {}", ending(how)),
             _ => error.to_string(),
         };
-        Stop::new(cause, what)
+        let hint = matches!(error, LinkError::Idle { .. }).then(|| IDLE.into());
+        Stop { hint, ..Stop::new(cause, what) }
     }
 }

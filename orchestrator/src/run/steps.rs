@@ -2,7 +2,7 @@
 
 use super::{
     cell::random,
-    link::{Link, LinkError},
+    link::{Link, LinkError, Patience},
     log::EventLog,
     look::{self, Eyes, Target},
     stages::{Deadlines, Stages, Stop},
@@ -161,6 +161,7 @@ impl Hands<'_> {
 
     async fn store(&mut self, index: usize, step: &StoreStep) -> Result<(), Stop> {
         let peer = Peer::Guest(step.guest.clone());
+        let patience = Patience { whole: self.deadlines.store, idle: Some(self.deadlines.idle) };
         for &width in &step.width {
             let seed = self.nonce ^ (index as u64) << 32 ^ u64::from(width);
             let spec = StoreSpec {
@@ -172,7 +173,7 @@ impl Hands<'_> {
                 bytes: step.bytes.0,
                 seed,
             };
-            let result = match self.ask(&peer, Request::Store(spec), "store", self.deadlines.store).await? {
+            let result = match self.ask(&peer, Request::Store(spec), "store", patience).await? {
                 Reply::Stored(result) => result,
                 other => return Err(wrong(peer, "store", &other)),
             };
@@ -311,9 +312,9 @@ impl Hands<'_> {
         peer: &Peer,
         request: Request,
         what: &'static str,
-        deadline: std::time::Duration,
+        patience: impl Into<Patience>,
     ) -> Result<Reply, Stop> {
-        Ok(self.link.ask(peer, request, what, deadline).await?)
+        Ok(self.link.ask(peer, request, what, patience).await?)
     }
 
     fn bound(&self, device: &str) -> Result<&BoundDevice, Stop> {

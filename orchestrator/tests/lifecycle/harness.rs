@@ -98,6 +98,7 @@ fn deadlines(row: &Row) -> Deadlines {
         guest_boot: LONG,
         request: LONG,
         store: LONG,
+        idle: LONG,
         look: LONG,
         shut_down: LONG,
         silence: LONG,

@@ -240,7 +240,10 @@ pub(crate) fn killed_at_any_moment() -> Checked {
 
 /// What a child of QEMU's does when s2lab is killed is up to the child; the next run finds it.
 pub(crate) fn what_a_killed_run_left() -> Checked {
-    let mut killed = start(Moment::Request("store".into()), Act::Child)?;
+    // The child is there while the run waits: one that goes on ends it too.
+    let store = || Moment::Request("store".into());
+    let script = Script { series: true, troubles: vec![] }.and(store(), Act::Child).and(store(), Act::Hang);
+    let mut killed = Lab::start(&script).map_err(|e| e.to_string())?;
     killed.wait_for("guest-up")?;
     soon("no child", || left(killed.folder.path()).iter().any(|process| process.contains("sleep")))?;
     killed.signal(Signal::KILL)?;

@@ -757,6 +757,9 @@ fn consoles() -> Vec<Row> {
         .and(request("reset"), Act::Ignore)
         .stops("FAIL", Stage::Steps, "nothing has moved")
         .after(Deadline::Stuck),
+        fault("store-does-not-get-on", request("store"), Act::Ignore)
+            .stops("TIMEOUT(steps)", Stage::Steps, "guest g0 has not got on with `store`")
+            .after(Deadline::Idle),
         fault("heartbeats-stop", request("store"), Act::StopBeating)
             .and(request("store"), Act::Ignore)
             .stops("TIMEOUT(steps)", Stage::Steps, "the host's agent has been silent")

@@ -1,6 +1,7 @@
 //! Lines on a console that a healthy kernel does not print.
 
-use super::witnesses::{Ending, ending, probed_mapping};
+use super::probe::{Ending, ending};
+use super::witnesses::probed_mapping;
 use super::{Finding, Weight};
 use crate::crash::{self, MAX_LINE, is_registers};
 use crate::event::AlarmClass;

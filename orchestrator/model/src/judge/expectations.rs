@@ -1,10 +1,10 @@
 //! Expectations, chosen by trait and held against what was seen.
 
-use super::witnesses::{Ending, ending};
-use super::{Finding, Weight, completeness, emulation};
+use super::probe::{Ending, ending, shows_alignment};
+use super::{Finding, Weight, completeness};
 use crate::kernel::Trait;
+use crate::record::Record;
 use crate::record::look::{Decoded, Seen};
-use crate::record::{Record, environment};
 use crate::scenario::{Exec, Expectation, Scenario, Step, Unaligned};
 use s2lab_mmu::Stage2Leaf;
 use std::collections::{BTreeMap, BTreeSet};
@@ -181,18 +181,6 @@ fn unmet_probe(expectation: &Expectation, expected: Unaligned, record: &Record) 
         }
     }
     out
-}
-
-/// Whether the QEMU of this record shows alignment faults.
-pub(super) fn shows_alignment(record: &Record) -> Result<(), String> {
-    let fact = |map: &BTreeMap<String, String>, name| map.get(name).cloned();
-    match fact(&record.environment.blocking, environment::ACCELERATOR).as_deref() {
-        Some(environment::TCG) => {}
-        other => {
-            return Err(format!("accelerator {} is not {}", other.unwrap_or("unknown"), environment::TCG));
-        }
-    }
-    emulation::shows_device_alignment(fact(&record.environment.variable, environment::QEMU).as_deref())
 }
 
 fn unmet_at(expectation: &Expectation, at: &str, record: &Record, looks: &[Decoded]) -> Vec<Finding> {

@@ -6,6 +6,7 @@ mod attempts;
 mod completeness;
 mod emulation;
 mod expectations;
+mod probe;
 mod run;
 mod witnesses;
 
@@ -22,9 +23,9 @@ use crate::verdict::Verdict;
 pub use attempts::{another, endings};
 pub(crate) use expectations::effective_name;
 pub use expectations::{Alternative, expected};
+pub(crate) use probe::{ending_name, map_name};
 pub use run::{JudgedAttempt, JudgedCell, JudgedRun, judge_run};
 pub use witnesses::{Testimony, Witness};
-pub(crate) use witnesses::{ending_name, map_name};
 
 /// What is said of one attempt, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,12 +1,12 @@
 //! The witnesses of what the looks saw, each held against the walk.
 
-use super::{Finding, Weight, expectations};
-use crate::event::ProbeOutcome;
+use super::probe::{Ending, ending, map_name, shows_alignment};
+use super::{Finding, Weight};
 use crate::kernel::Trait;
 use crate::record::look::{Combined, Decoded, Seen, SeenMapping};
 use crate::record::{Probed, Record, VmaFlags};
 use s2lab_mmu::{MemoryType, Stage2Leaf};
-use s2lab_protocol::{MapKind, UnalignedOutcome, Vma};
+use s2lab_protocol::Vma;
 use std::fmt;
 
 /// VFIO puts a region's index in these bits of a file offset and up (VFIO_PCI_OFFSET_SHIFT, include/linux/vfio_pci_core.h).
@@ -51,39 +51,6 @@ pub enum Testimony {
     Contradicts,
     /// Nothing, for this reason.
     Silent(String),
-}
-
-/// What became of an unaligned store, by what is promised of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ending {
-    Ok,
-    Fault,
-    /// Neither: it completed and reads back wrong.
-    Wrong,
-}
-
-impl fmt::Display for Ending {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Ending::Ok => "ok",
-            Ending::Fault => "fault",
-            Ending::Wrong => "wrong",
-        })
-    }
-}
-
-/// Whether a fault reaches the guest or stops its VMM depends on the TLB, so both are the same.
-pub(super) fn ending(outcome: &ProbeOutcome) -> Ending {
-    match outcome {
-        ProbeOutcome::Answered(UnalignedOutcome::Ok) => Ending::Ok,
-        ProbeOutcome::Answered(UnalignedOutcome::Wrong) => Ending::Wrong,
-        ProbeOutcome::Answered(UnalignedOutcome::Signal(_)) | ProbeOutcome::GuestEnded(_) => Ending::Fault,
-    }
-}
-
-/// How an unaligned store ended, by name.
-pub(crate) fn ending_name(outcome: &ProbeOutcome) -> String {
-    ending(outcome).to_string()
 }
 
 /// What the last look at the probe's guest before it saw of the mapping that was probed.
@@ -319,7 +286,7 @@ fn predict(record: &Record, looks: &[Decoded], probe: &Probed) -> Result<Ending,
         return Err("the mapping's pages are not alike".into());
     }
     if first == Ending::Fault {
-        expectations::shows_alignment(record)?;
+        shows_alignment(record)?;
     }
     Ok(first)
 }
@@ -330,12 +297,5 @@ fn predict_one(both: &Combined) -> Result<Ending, String> {
         (_, true) => Ok(Ending::Fault),
         (false, false) => Ok(Ending::Ok),
         (true, false) => Err("stage 1 alone says Device, which QEMU does not always check".into()),
-    }
-}
-
-pub(crate) fn map_name(map: MapKind) -> &'static str {
-    match map {
-        MapKind::Wc => "wc",
-        MapKind::Device => "device",
     }
 }

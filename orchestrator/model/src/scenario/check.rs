@@ -2,18 +2,15 @@
 //! mistakes of both kinds are reported at once; what is not there or not of its type is the schema's business and is
 //! passed over in silence.
 
+use super::parts::{Parts, RAM, Step, size};
 use super::{Guest, Host, Size, expectations};
-use crate::diagnostic::{Sink, suggest};
-use crate::yaml::{Entry, Node};
-use std::collections::BTreeMap;
-use std::ops::Range;
+use crate::diagnostic::Sink;
+use crate::yaml::Node;
 use std::path::Path;
 
 /// Names of scenarios, devices, guests and looks.
 pub(super) const NAME_PATTERN: &str = "^[a-z0-9][a-z0-9-]{0,40}$";
 const NAME_LENGTH: usize = 41;
-/// In expectations this word means a guest's RAM.
-pub(super) const RAM: &str = "ram";
 /// Widths of a store, bytes: STR, STP, and four STP in a row.
 pub(super) const WIDTHS: [u32; 3] = [8, 16, 64];
 
@@ -64,57 +61,7 @@ fn own_name(file: &str, root: &Node, sink: &mut Sink<'_>) {
     }
 }
 
-/// One step: which kind, where its key is, and what it says.
-pub(super) struct Step<'a> {
-    pub(super) kind: &'a str,
-    pub(super) span: Range<usize>,
-    pub(super) body: &'a Node,
-}
-
-impl<'a> Step<'a> {
-    pub(super) fn word(&self, key: &str) -> Option<&'a str> {
-        self.body.get(key)?.text()
-    }
-}
-
-/// The parts of a scenario by name. A map is `None` if the file's is unreadable: then nothing can be said of a reference.
-pub(super) struct Parts<'a> {
-    pub(super) devices: Option<BTreeMap<&'a str, &'a Entry>>,
-    guests: Option<BTreeMap<&'a str, &'a Entry>>,
-    /// Which guest has which device.
-    pub(super) owner: BTreeMap<&'a str, &'a str>,
-    pub(super) steps: Vec<Step<'a>>,
-}
-
 impl<'a> Parts<'a> {
-    fn of(root: &'a Node) -> Self {
-        let by_name = |node: &'a Node| {
-            let is_map = matches!(node.value, crate::yaml::Value::Map(_));
-            is_map.then(|| node.entries().iter().map(|e| (e.key.as_str(), e)).collect::<BTreeMap<_, _>>())
-        };
-        let devices = root.get("host").filter(|host| by_name(host).is_some()).and_then(|host| {
-            match host.get("devices") {
-                Some(devices) => by_name(devices),
-                None => Some(BTreeMap::new()),
-            }
-        });
-        let guests = root.get("guests").and_then(by_name);
-        let mut owner = BTreeMap::new();
-        for guest in guests.iter().flat_map(|g| g.values()) {
-            for device in guest.node.get("assign").into_iter().flat_map(Node::entries) {
-                owner.entry(device.key.as_str()).or_insert(guest.key.as_str());
-            }
-        }
-        let steps =
-            root.get("steps").into_iter().flat_map(Node::items).filter_map(|item| item.entries().first());
-        let steps = steps.map(|e| Step { kind: &e.key, span: e.span.clone(), body: &e.node }).collect();
-        Self { devices, guests, owner, steps }
-    }
-
-    pub(super) fn steps(&self, kind: &'static str) -> impl Iterator<Item = &Step<'a>> {
-        self.steps.iter().filter(move |s| s.kind == kind)
-    }
-
     fn assignments(&self, sink: &mut Sink<'_>) {
         for guest in self.guests.iter().flat_map(|g| g.values()) {
             for device in guest.node.get("assign").into_iter().flat_map(Node::entries) {
@@ -131,33 +78,6 @@ impl<'a> Parts<'a> {
                 }
             }
         }
-    }
-
-    /// Whether there is such a device; reports that there is none.
-    pub(super) fn is_device(&self, name: &str, span: &Range<usize>, sink: &mut Sink<'_>) -> bool {
-        let Some(devices) = &self.devices else { return false };
-        let found = devices.contains_key(name);
-        if !found {
-            sink.error_help(
-                span.clone(),
-                format!("no device is called `{name}`"),
-                suggest(name, devices.keys().copied()),
-            );
-        }
-        found
-    }
-
-    fn is_guest(&self, name: &str, span: &Range<usize>, sink: &mut Sink<'_>) -> bool {
-        let Some(guests) = &self.guests else { return false };
-        let found = guests.contains_key(name);
-        if !found {
-            sink.error_help(
-                span.clone(),
-                format!("no guest is called `{name}`"),
-                suggest(name, guests.keys().copied()),
-            );
-        }
-        found
     }
 
     fn step(&self, step: &Step<'a>, sink: &mut Sink<'_>) {
@@ -229,10 +149,6 @@ impl<'a> Parts<'a> {
             }
         }
     }
-}
-
-fn size(node: Option<&Node>) -> Option<u64> {
-    Size::try_from(node?.written()?.to_owned()).ok().map(|s| s.0)
 }
 
 /// The sizes that stand alone, and whether the guests fit into the host.

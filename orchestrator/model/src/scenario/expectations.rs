@@ -1,6 +1,6 @@
 //! Whether the expectations of a scenario fit to its steps.
 
-use super::check::{Parts, RAM};
+use super::parts::{Parts, RAM, Step};
 use crate::diagnostic::{Sink, suggest};
 use crate::kernel::Trait;
 use crate::yaml::{Entry, Node};
@@ -105,7 +105,7 @@ fn looks(expectation: &Node, parts: &Parts<'_>, sink: &mut Sink<'_>) {
         };
         let known_device = |of: &&str| parts.devices.as_ref().is_some_and(|d| d.contains_key(of));
         if let (Some(effective), Some(of)) = (entry(expectation, "effective"), of.filter(known_device)) {
-            let stored = |s: &super::check::Step<'_>| s.kind == "store" && s.word("device") == Some(of);
+            let stored = |s: &Step<'_>| s.kind == "store" && s.word("device") == Some(of);
             if !parts.steps[..place].iter().any(stored) {
                 let message =
                     format!("no step stores to `{of}` before look `{at}`, so its guest has not mapped it");

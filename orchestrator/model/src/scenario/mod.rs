@@ -12,6 +12,7 @@ mod arguments;
 mod check;
 mod expectations;
 pub mod load;
+mod parts;
 mod schema;
 mod size;
 

@@ -1,0 +1,94 @@
+//! The parts of a scenario's tree by name, for the checks.
+
+use super::Size;
+use crate::diagnostic::{Sink, suggest};
+use crate::yaml::{Entry, Node};
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+/// In expectations this word means a guest's RAM.
+pub(super) const RAM: &str = "ram";
+
+/// One step: which kind, where its key is, and what it says.
+pub(super) struct Step<'a> {
+    pub(super) kind: &'a str,
+    pub(super) span: Range<usize>,
+    pub(super) body: &'a Node,
+}
+
+impl<'a> Step<'a> {
+    pub(super) fn word(&self, key: &str) -> Option<&'a str> {
+        self.body.get(key)?.text()
+    }
+}
+
+/// The parts of a scenario by name. A map is `None` if the file's is unreadable: then nothing can be said of a reference.
+pub(super) struct Parts<'a> {
+    pub(super) devices: Option<BTreeMap<&'a str, &'a Entry>>,
+    pub(super) guests: Option<BTreeMap<&'a str, &'a Entry>>,
+    /// Which guest has which device.
+    pub(super) owner: BTreeMap<&'a str, &'a str>,
+    pub(super) steps: Vec<Step<'a>>,
+}
+
+impl<'a> Parts<'a> {
+    pub(super) fn of(root: &'a Node) -> Self {
+        let by_name = |node: &'a Node| {
+            let is_map = matches!(node.value, crate::yaml::Value::Map(_));
+            is_map.then(|| node.entries().iter().map(|e| (e.key.as_str(), e)).collect::<BTreeMap<_, _>>())
+        };
+        let devices = root.get("host").filter(|host| by_name(host).is_some()).and_then(|host| {
+            match host.get("devices") {
+                Some(devices) => by_name(devices),
+                None => Some(BTreeMap::new()),
+            }
+        });
+        let guests = root.get("guests").and_then(by_name);
+        let mut owner = BTreeMap::new();
+        for guest in guests.iter().flat_map(|g| g.values()) {
+            for device in guest.node.get("assign").into_iter().flat_map(Node::entries) {
+                owner.entry(device.key.as_str()).or_insert(guest.key.as_str());
+            }
+        }
+        let steps =
+            root.get("steps").into_iter().flat_map(Node::items).filter_map(|item| item.entries().first());
+        let steps = steps.map(|e| Step { kind: &e.key, span: e.span.clone(), body: &e.node }).collect();
+        Self { devices, guests, owner, steps }
+    }
+
+    pub(super) fn steps(&self, kind: &'static str) -> impl Iterator<Item = &Step<'a>> {
+        self.steps.iter().filter(move |s| s.kind == kind)
+    }
+
+    /// Whether there is such a device; reports that there is none.
+    pub(super) fn is_device(&self, name: &str, span: &Range<usize>, sink: &mut Sink<'_>) -> bool {
+        let Some(devices) = &self.devices else { return false };
+        let found = devices.contains_key(name);
+        if !found {
+            sink.error_help(
+                span.clone(),
+                format!("no device is called `{name}`"),
+                suggest(name, devices.keys().copied()),
+            );
+        }
+        found
+    }
+
+    pub(super) fn is_guest(&self, name: &str, span: &Range<usize>, sink: &mut Sink<'_>) -> bool {
+        let Some(guests) = &self.guests else { return false };
+        let found = guests.contains_key(name);
+        if !found {
+            sink.error_help(
+                span.clone(),
+                format!("no guest is called `{name}`"),
+                suggest(name, guests.keys().copied()),
+            );
+        }
+        found
+    }
+}
+
+/// What a node says, if it is a size; bytes.
+pub(super) fn size(node: Option<&Node>) -> Option<u64> {
+    Size::try_from(node?.written()?.to_owned()).ok().map(|s| s.0)
+}

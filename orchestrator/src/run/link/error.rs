@@ -1,0 +1,39 @@
+//! What goes wrong between s2lab and the agents.
+
+use s2lab_protocol::{Failure, FrameError, GuestEnd, Peer};
+use std::{io, time::Duration};
+
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    #[error("the channel to the host's agent: {0}")]
+    Io(#[from] io::Error),
+    #[error("the agent's channel carries no frames: {0}")]
+    Frame(#[from] FrameError),
+    #[error("{peer}: {why}")]
+    Protocol { peer: Peer, why: String },
+    #[error("the agent's channel is closed")]
+    Closed,
+    #[error("{peer} has not answered `{what}` in {deadline:?}")]
+    Silent { peer: Peer, what: &'static str, deadline: Duration },
+    #[error("{peer} has not got on with `{what}` for {idle:?}; its agent {}", if *lives { "says that it lives" } else { "is silent" })]
+    Idle { peer: Peer, what: &'static str, idle: Duration, lives: bool },
+    #[error("{peer} cannot do `{what}`: {}", failure.message)]
+    Failed { peer: Peer, what: &'static str, failure: Failure },
+    #[error("{peer} answers `{what}` with something else: {reply}")]
+    WrongReply { peer: Peer, what: &'static str, reply: String },
+    #[error("guest {guest} ended during `{what}`: {}", ending(how))]
+    GuestEnded { guest: String, what: &'static str, how: GuestEnd },
+}
+
+/// A guest's end in words.
+pub fn ending(how: &GuestEnd) -> String {
+    let (short, detail) = match how {
+        GuestEnd::Stopped { state, detail } => (format!("its VMM stopped it ({state})"), detail),
+        GuestEnd::Exited { code: Some(code), detail, .. } => (format!("its VMM exited with {code}"), detail),
+        GuestEnd::Exited { signal: Some(signal), detail, .. } => {
+            (format!("its VMM was killed by signal {signal}"), detail)
+        }
+        GuestEnd::Exited { detail, .. } => ("its VMM ended".into(), detail),
+    };
+    if detail.is_empty() { short } else { format!("{short}: {}", detail.trim_end()) }
+}

@@ -1,0 +1,195 @@
+//! What the agents say: each frame is checked, and kept or passed on.
+
+use super::{
+    error::LinkError,
+    state::{Beat, State, lock},
+};
+use crate::run::pulse::Pulse;
+use s2lab_protocol::{Body, Decoder, Frame, Level, Notice, Peer, VERSION};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex},
+    time::Instant,
+};
+use tokio::{
+    io::AsyncReadExt,
+    net::unix::OwnedReadHalf,
+    sync::{mpsc, watch},
+};
+
+/// What the link passes on.
+#[derive(Debug)]
+pub enum Heard {
+    /// Bytes of a guest's console.
+    Console {
+        guest: String,
+        bytes: Vec<u8>,
+    },
+    Log {
+        peer: Peer,
+        text: String,
+    },
+    Heartbeat {
+        peer: Peer,
+        uptime_ms: u64,
+        stored: u64,
+    },
+}
+
+pub(super) struct Listener {
+    pub(super) nonce: u64,
+    /// The cell's guests: nobody else is spoken of, so that a hostile host makes us remember nothing.
+    pub(super) guests: BTreeSet<String>,
+    /// The number that a peer's next frame must have.
+    pub(super) next_seq: BTreeMap<Peer, u64>,
+    pub(super) state: Arc<Mutex<State>>,
+    pub(super) heard: mpsc::Sender<Heard>,
+    pub(super) pulse: Pulse,
+}
+
+impl Listener {
+    pub(super) async fn run(mut self, mut read: OwnedReadHalf, notify: watch::Sender<u64>) {
+        let why = match self.listen(&mut read, &notify).await {
+            Ok(()) => LinkError::Closed.to_string(),
+            Err(error) => error.to_string(),
+        };
+        lock(&self.state).failed = Some(why);
+        notify.send_modify(|n| *n += 1);
+    }
+
+    async fn listen(
+        &mut self,
+        read: &mut OwnedReadHalf,
+        notify: &watch::Sender<u64>,
+    ) -> Result<(), LinkError> {
+        let mut decoder = Decoder::default();
+        let mut buffer = vec![0; 64 * 1024];
+        loop {
+            let n = read.read(&mut buffer).await?;
+            if n == 0 {
+                return match decoder.pending() {
+                    0 => Ok(()),
+                    n => Err(LinkError::Protocol {
+                        peer: Peer::Host,
+                        why: format!("channel closed inside of a frame, after {n} bytes"),
+                    }),
+                };
+            }
+            decoder.push(buffer.get(..n).unwrap_or_default());
+            while let Some(frame) = decoder.next_frame()? {
+                self.take(frame).await?;
+                notify.send_modify(|n| *n += 1);
+            }
+        }
+    }
+
+    async fn take(&mut self, frame: Frame) -> Result<(), LinkError> {
+        let peer = frame.from.clone();
+        let wrong = |why: String| Err(LinkError::Protocol { peer: peer.clone(), why });
+        if frame.version != VERSION {
+            return wrong(format!(
+                "speaks version {} of the protocol, s2lab speaks {VERSION}",
+                frame.version
+            ));
+        }
+        if frame.nonce != self.nonce {
+            return wrong("a frame of another run".into());
+        }
+        if frame.from == Peer::Lab || frame.to != Peer::Lab {
+            return wrong(format!("a frame from {} to {}", frame.from, frame.to));
+        }
+        if let Peer::Guest(guest) = &peer {
+            self.known(guest)?;
+        }
+        let next = self.next_seq.entry(peer.clone()).or_insert(0);
+        if frame.seq != *next {
+            return wrong(format!("frame {} where {next} was due", frame.seq));
+        }
+        *next += 1;
+        let uptime = match &frame.body {
+            Body::Notice(Notice::Heartbeat { uptime_ms, .. }) => Some(*uptime_ms),
+            _ => None,
+        };
+        self.pulse.frame(&peer, uptime);
+        match frame.body {
+            Body::Request { .. } => wrong("sends a request".into()),
+            Body::Reply { id, result } => {
+                let mut state = lock(&self.state);
+                match state.awaited.remove(&id) {
+                    Some(asked) if asked == peer => {
+                        state.replies.insert(id, (peer, result));
+                    }
+                    _ => return wrong(format!("answers request {id}, which waits for no answer of it")),
+                }
+                Ok(())
+            }
+            Body::Notice(notice) => self.notice(peer, notice).await,
+        }
+    }
+
+    async fn notice(&mut self, peer: Peer, notice: Notice) -> Result<(), LinkError> {
+        let wrong = |peer, why| Err(LinkError::Protocol { peer, why });
+        let heard = match notice {
+            Notice::Hello(hello) => {
+                let level = if peer == Peer::Host { Level::Host } else { Level::Guest };
+                if hello.level != level {
+                    return wrong(peer, format!("says that it is a {:?}", hello.level));
+                }
+                if lock(&self.state).hello.insert(peer.clone(), hello).is_some() {
+                    return wrong(peer, "says hello a second time".into());
+                }
+                return Ok(());
+            }
+            Notice::GuestEnded { guest, how } if peer == Peer::Host => {
+                self.known(&guest)?;
+                if lock(&self.state).ended.insert(guest, how).is_some() {
+                    return wrong(peer, "tells of a guest's end a second time".into());
+                }
+                return Ok(());
+            }
+            Notice::Console { guest, hex } if peer == Peer::Host => {
+                self.known(&guest)?;
+                let bytes = unhex(&hex).ok_or_else(|| LinkError::Protocol {
+                    peer,
+                    why: "console bytes are not hexadecimal".into(),
+                })?;
+                Heard::Console { guest, bytes }
+            }
+            Notice::Heartbeat { uptime_ms, stored } => {
+                let last = Instant::now();
+                let mut state = lock(&self.state);
+                let same = state.beats.get(&peer).filter(|beat| beat.stored == stored);
+                let since = same.map_or(last, |beat| beat.since);
+                state.beats.insert(peer.clone(), Beat { stored, since, last });
+                drop(state);
+                Heard::Heartbeat { peer, uptime_ms, stored }
+            }
+            Notice::Log { text } => Heard::Log { peer, text },
+            Notice::GuestEnded { .. } | Notice::Console { .. } => {
+                return Err(LinkError::Protocol { peer, why: "a guest speaks for the host".into() });
+            }
+        };
+        // The receiver goes when the cell ends; then nobody needs to hear.
+        let _ = self.heard.send(heard).await;
+        Ok(())
+    }
+
+    fn known(&self, guest: &str) -> Result<(), LinkError> {
+        if self.guests.contains(guest) {
+            return Ok(());
+        }
+        Err(LinkError::Protocol {
+            peer: Peer::Host,
+            why: format!("tells of a guest {guest:?}, which is not the cell's"),
+        })
+    }
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    let text = text.as_bytes();
+    if !text.len().is_multiple_of(2) {
+        return None;
+    }
+    let digit = |b: u8| char::from(b).to_digit(16).and_then(|d| u8::try_from(d).ok());
+    text.chunks_exact(2).map(|pair| Some(digit(*pair.first()?)? << 4 | digit(*pair.last()?)?)).collect()
+}

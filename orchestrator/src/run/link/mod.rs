@@ -1,0 +1,179 @@
+//! s2lab's side of the agents' protocol: requests out, replies and notices in.
+
+mod error;
+mod listener;
+mod state;
+#[cfg(test)]
+mod tests;
+
+pub use error::{LinkError, ending};
+pub use listener::Heard;
+
+use super::pulse::Pulse;
+use listener::Listener;
+use s2lab_protocol::{Body, Frame, GuestEnd, Hello, Peer, Reply, Request, VERSION, encode};
+use state::{State, lock};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+use tokio::{
+    io::AsyncWriteExt,
+    net::{UnixStream, unix::OwnedWriteHalf},
+    sync::{mpsc, watch},
+    time::{timeout, timeout_at},
+};
+
+/// How long an answer is waited for.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// In all.
+    pub whole: Duration,
+    /// While the peer's heartbeats tell of no more stored bytes; none: it is not to store.
+    pub idle: Option<Duration>,
+}
+
+impl From<Duration> for Patience {
+    fn from(whole: Duration) -> Self {
+        Self { whole, idle: None }
+    }
+}
+
+/// The link of one cell.
+pub struct Link {
+    write: OwnedWriteHalf,
+    nonce: u64,
+    seq: u64,
+    next_id: u64,
+    /// Requests that the host itself answered.
+    host_answered: u64,
+    state: Arc<Mutex<State>>,
+    changed: watch::Receiver<u64>,
+    pulse: Pulse,
+}
+
+impl Link {
+    /// Starts to listen, to a host that may speak of these guests. Notices go to `heard`, which must be emptied.
+    pub fn start(
+        stream: UnixStream,
+        nonce: u64,
+        guests: BTreeSet<String>,
+        heard: mpsc::Sender<Heard>,
+    ) -> Self {
+        let (read, write) = stream.into_split();
+        let state = Arc::new(Mutex::new(State::default()));
+        let (notify, changed) = watch::channel(0);
+        let pulse = Pulse::default();
+        let listener = Listener {
+            nonce,
+            guests,
+            next_seq: BTreeMap::new(),
+            state: Arc::clone(&state),
+            heard,
+            pulse: pulse.clone(),
+        };
+        tokio::spawn(listener.run(read, notify));
+        Self { write, nonce, seq: 0, next_id: 0, host_answered: 0, state, changed, pulse }
+    }
+
+    /// What is heard on this link.
+    pub(super) fn pulse(&self) -> Pulse {
+        self.pulse.clone()
+    }
+
+    /// How many requests the host's agent has answered; its final record must say the same.
+    pub fn host_answered(&self) -> u64 {
+        self.host_answered
+    }
+
+    /// Waits until the agent of `peer` is up.
+    pub async fn hello(&mut self, peer: &Peer, deadline: Duration) -> Result<Hello, LinkError> {
+        self.wait(peer, "hello", deadline.into(), |state| state.hello.get(peer).cloned()).await
+    }
+
+    /// How a guest ended, if it has.
+    pub fn guest_ended(&self, guest: &str) -> Option<GuestEnd> {
+        lock(&self.state).ended.get(guest).cloned()
+    }
+
+    /// Sends a request and waits for its reply. `what` names it in errors.
+    pub async fn ask(
+        &mut self,
+        peer: &Peer,
+        request: Request,
+        what: &'static str,
+        patience: impl Into<Patience>,
+    ) -> Result<Reply, LinkError> {
+        let patience = patience.into();
+        let deadline = patience.whole;
+        let id = self.next_id;
+        self.next_id += 1;
+        let bytes = encode(&Frame {
+            version: VERSION,
+            nonce: self.nonce,
+            seq: self.seq,
+            from: Peer::Lab,
+            to: peer.clone(),
+            body: Body::Request { id, request },
+        })?;
+        self.seq += 1;
+        lock(&self.state).awaited.insert(id, peer.clone());
+        let silent = || LinkError::Silent { peer: peer.clone(), what, deadline };
+        timeout(deadline, self.write.write_all(&bytes)).await.map_err(|_| silent())??;
+        let reply = self.wait(peer, what, patience, |state| state.replies.remove(&id)).await;
+        lock(&self.state).awaited.remove(&id);
+        let (_, reply) = reply?;
+        if *peer == Peer::Host {
+            self.host_answered += 1;
+        }
+        reply.map_err(|failure| LinkError::Failed { peer: peer.clone(), what, failure })
+    }
+
+    /// Whether a heartbeat of the peer came within this time.
+    fn lives(&self, peer: &Peer, time: Duration) -> bool {
+        lock(&self.state).beats.get(peer).is_some_and(|beat| beat.last.elapsed() < time)
+    }
+
+    async fn wait<T>(
+        &mut self,
+        peer: &Peer,
+        what: &'static str,
+        Patience { whole, idle }: Patience,
+        mut found: impl FnMut(&mut State) -> Option<T>,
+    ) -> Result<T, LinkError> {
+        let begin = Instant::now();
+        loop {
+            self.changed.mark_unchanged();
+            let mut until = begin + whole;
+            {
+                let mut state = lock(&self.state);
+                if let Some(value) = found(&mut state) {
+                    return Ok(value);
+                }
+                if let Peer::Guest(guest) = peer
+                    && let Some(how) = state.ended.get(guest)
+                {
+                    return Err(LinkError::GuestEnded { guest: guest.clone(), what, how: how.clone() });
+                }
+                if let Some(why) = &state.failed {
+                    return Err(LinkError::Protocol { peer: Peer::Host, why: why.clone() });
+                }
+                if let Some(idle) = idle {
+                    let got_on = state.beats.get(peer).map_or(begin, |beat| begin.max(beat.since));
+                    until = until.min(got_on + idle);
+                }
+            }
+            match timeout_at(until.into(), self.changed.changed()).await {
+                Ok(changed) => changed.map_err(|_| LinkError::Closed)?,
+                Err(_) => {
+                    let peer = peer.clone();
+                    return Err(match idle.filter(|_| until < begin + whole) {
+                        Some(idle) => LinkError::Idle { lives: self.lives(&peer, idle), peer, what, idle },
+                        None => LinkError::Silent { peer, what, deadline: whole },
+                    });
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! What is known of the other side.
+
+use s2lab_protocol::{Failure, GuestEnd, Hello, Peer, Reply};
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Beat {
+    /// Bytes, and since when it is not more.
+    pub(super) stored: u64,
+    pub(super) since: Instant,
+    pub(super) last: Instant,
+}
+
+/// What is known of the other side; waiters watch it change.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub(super) hello: BTreeMap<Peer, Hello>,
+    pub(super) ended: BTreeMap<String, GuestEnd>,
+    pub(super) replies: BTreeMap<u64, (Peer, Result<Reply, Failure>)>,
+    pub(super) awaited: BTreeMap<u64, Peer>,
+    /// The last heartbeats.
+    pub(super) beats: BTreeMap<Peer, Beat>,
+    pub(super) failed: Option<String>,
+}
+
+pub(super) fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    // Every critical section leaves the state whole.
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,141 @@
+use super::*;
+use s2lab_protocol::{Decoder, Level, Notice};
+use tokio::io::AsyncReadExt;
+
+const NONCE: u64 = 42;
+const SOON: Duration = Duration::from_secs(5);
+
+fn frame(from: Peer, seq: u64, body: Body) -> Vec<u8> {
+    encode(&Frame { version: VERSION, nonce: NONCE, seq, from, to: Peer::Lab, body }).unwrap()
+}
+
+fn hello(from: Peer, seq: u64) -> Vec<u8> {
+    let level = if from == Peer::Host { Level::Host } else { Level::Guest };
+    let hello = Hello { level, release: "6.1".into(), page_size: 4096, uptime_ms: 1 };
+    frame(from, seq, Body::Notice(Notice::Hello(hello)))
+}
+
+fn reply(from: Peer, seq: u64, id: u64) -> Vec<u8> {
+    frame(from, seq, Body::Reply { id, result: Ok(Reply::Released) })
+}
+
+fn link() -> (Link, UnixStream, mpsc::Receiver<Heard>) {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let (heard, hearing) = mpsc::channel(16);
+    (Link::start(ours, NONCE, ["g0".to_owned()].into(), heard), theirs, hearing)
+}
+
+async fn failure(bytes: Vec<u8>) -> String {
+    let (mut link, mut agent, _hearing) = link();
+    agent.write_all(&bytes).await.unwrap();
+    link.hello(&Peer::Guest("g0".into()), SOON).await.unwrap_err().to_string()
+}
+
+#[tokio::test]
+async fn a_reply_reaches_its_asker() {
+    let (mut link, mut agent, _hearing) = link();
+    let (answer, ()) = tokio::join!(link.ask(&Peer::Host, Request::Release, "release", SOON), async {
+        let mut request = [0; 4096];
+        while agent.read(&mut request).await.unwrap() == 0 {}
+        agent.write_all(&reply(Peer::Host, 0, 0)).await.unwrap();
+    });
+    assert!(matches!(answer, Ok(Reply::Released)), "{answer:?}");
+    assert_eq!(link.host_answered(), 1);
+}
+
+#[tokio::test]
+async fn what_breaks_the_protocol_ends_the_link() {
+    let bent = |change: fn(&mut Frame)| {
+        let mut decoder = Decoder::default();
+        decoder.push(&hello(Peer::Host, 0));
+        let mut frame = decoder.next_frame().unwrap().unwrap();
+        change(&mut frame);
+        encode(&frame).unwrap()
+    };
+    let cases = [
+        (bent(|f| f.version = 9), "speaks version 9"),
+        (bent(|f| f.nonce = 1), "another run"),
+        (bent(|f| f.seq = 1), "frame 1 where 0 was due"),
+        ([hello(Peer::Host, 0), hello(Peer::Host, 0)].concat(), "frame 0 where 1 was due"),
+        (bent(|f| f.from = Peer::Lab), "from lab"),
+        (bent(|f| f.to = Peer::Host), "to host"),
+        (b"nonsense, not a frame".to_vec(), "no frame starts here"),
+        (frame(Peer::Host, 0, Body::Request { id: 0, request: Request::Release }), "sends a request"),
+        // A reply before its request, too: it cannot be to it.
+        (reply(Peer::Host, 0, 0), "answers request 0, which waits for no answer"),
+        ([hello(Peer::Host, 0), hello(Peer::Host, 1)].concat(), "a second time"),
+        (
+            frame(
+                Peer::Guest("g0".into()),
+                0,
+                Body::Notice(Notice::Console { guest: "g1".into(), hex: String::new() }),
+            ),
+            "speaks for the host",
+        ),
+        (
+            frame(Peer::Host, 0, Body::Notice(Notice::Console { guest: "g0".into(), hex: "0é".into() })),
+            "hexadecimal",
+        ),
+        (
+            frame(Peer::Host, 0, Body::Notice(Notice::Console { guest: "g1".into(), hex: "00".into() })),
+            "of a guest \"g1\"",
+        ),
+        (hello(Peer::Guest("g1".into()), 0), "of a guest \"g1\""),
+    ];
+    for (bytes, expected) in cases {
+        let found = failure(bytes).await;
+        assert!(found.contains(expected), "expected `{expected}`, found `{found}`");
+    }
+}
+
+#[tokio::test]
+async fn a_torn_frame_is_told_from_a_clean_end() {
+    for (cut, expected) in [(5, "inside of a frame, after 5 bytes"), (0, "closed")] {
+        let (mut link, mut agent, _hearing) = link();
+        agent.write_all(&hello(Peer::Host, 0)[..cut]).await.unwrap();
+        drop(agent);
+        let found = link.hello(&Peer::Host, SOON).await.unwrap_err().to_string();
+        assert!(found.contains(expected), "{found}");
+    }
+}
+
+/// A guest that is asked to store, and beats every 50 ms with what it has stored by then.
+async fn storing(stored: fn(u64) -> u64) -> String {
+    let (mut link, mut agent, mut hearing) = link();
+    tokio::spawn(async move { while hearing.recv().await.is_some() {} });
+    let guest = Peer::Guest("g0".into());
+    let patience = Patience { whole: Duration::from_millis(1500), idle: Some(Duration::from_millis(400)) };
+    let beats = async {
+        for seq in 0.. {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            let beat = Notice::Heartbeat { uptime_ms: 1, stored: stored(seq) };
+            agent.write_all(&frame(Peer::Guest("g0".into()), seq, Body::Notice(beat))).await.unwrap();
+        }
+    };
+    tokio::select! {
+        answer = link.ask(&guest, Request::Release, "store", patience) => answer.unwrap_err().to_string(),
+        () = beats => unreachable!(),
+    }
+}
+
+#[tokio::test]
+async fn a_guest_that_does_not_get_on_is_told_from_a_slow_one() {
+    let stuck = storing(|_| 7).await;
+    assert_eq!(stuck, "guest g0 has not got on with `store` for 400ms; its agent says that it lives");
+    assert_eq!(storing(|n| n).await, "guest g0 has not answered `store` in 1.5s");
+}
+
+#[tokio::test]
+async fn the_end_of_a_guest_ends_what_waits_for_it() {
+    let (mut link, mut agent, _hearing) = link();
+    let how = GuestEnd::Stopped { state: "internal-error".into(), detail: "Bad address".into() };
+    agent
+        .write_all(&frame(Peer::Host, 0, Body::Notice(Notice::GuestEnded { guest: "g0".into(), how })))
+        .await
+        .unwrap();
+    let found = link.ask(&Peer::Guest("g0".into()), Request::Release, "release", SOON).await.unwrap_err();
+    assert_eq!(
+        found.to_string(),
+        "guest g0 ended during `release`: its VMM stopped it (internal-error): Bad address"
+    );
+}
