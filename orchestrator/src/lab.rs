@@ -97,11 +97,11 @@ impl Places {
 }
 
 /// A lab folder, found but not read.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Lab {
     pub root: PathBuf,
-    /// Whether it came with s2lab: it is the store's then, and not to be changed.
-    pub built_in: bool,
+    /// Of the one that came with s2lab: the store that it is in, which keeps what is in use.
+    store: Option<Store>,
 }
 
 impl Lab {
@@ -113,12 +113,17 @@ impl Lab {
             Some(path) => return Err(LabError::NotALab { path: path.to_owned() }),
             None => start.ancestors().find(|path| is_lab(path)),
         };
-        Ok(root.map(|root| Self { root: root.to_owned(), built_in: false }))
+        Ok(root.map(|root| Self { root: root.to_owned(), store: None }))
     }
 
     /// The one that came with s2lab, out of the store.
-    pub fn built_in(store: &Store) -> Result<Self, StoreError> {
-        Ok(Self { root: store.built_in_lab()?, built_in: true })
+    pub fn built_in(store: Store) -> Result<Self, StoreError> {
+        Ok(Self { root: store.built_in_lab()?, store: Some(store) })
+    }
+
+    /// Whether it came with s2lab, and is not to be changed.
+    pub fn is_built_in(&self) -> bool {
+        self.store.is_some()
     }
 
     /// Where the scenario `name` is, or would be.

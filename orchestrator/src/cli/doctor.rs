@@ -210,7 +210,7 @@ async fn kept(
     fetched.userland = there(findings, "user land", userland)?;
     match lab.and_then(|lab| Ok((lab.kernels()?, lab))) {
         Ok((kernels, lab)) => {
-            let which = if lab.built_in { ", the built-in one" } else { "" };
+            let which = if lab.is_built_in() { ", the built-in one" } else { "" };
             findings.say(State::Ok, "lab", format_args!("{}{which}", lab.root.display()))?;
             for name in kernels.entries.keys() {
                 let kernel = match debian(&kernels, name) {
@@ -236,8 +236,10 @@ async fn kept(
     let agent = find_on_path("cargo").is_none() && store.agent().await.is_err();
     let parts = fetched.to_bring(archive.is_ok(), agent);
     if !parts.is_empty() {
-        let text =
-            format!("not to be had on this machine; bring them: {}; see docs/elsewhere.md", parts.join(", "));
+        let text = format!(
+            "not to be had on this machine; bring them: {}; see `s2lab run --help`",
+            parts.join(", ")
+        );
         findings.say(State::Note, "parts", text)?;
     }
     let Ok(qemu) = qemu else {

@@ -181,7 +181,7 @@ impl Context {
         match Lab::find(given.as_deref(), &here)? {
             Some(lab) => Ok(lab),
             // Nothing of it is fetched.
-            None => Ok(Lab::built_in(&Store::open(&self.places()?.cache, true, Arc::new(Quiet))?)?),
+            None => Ok(Lab::built_in(Store::open(&self.places()?.cache, true, Arc::new(Quiet))?)?),
         }
     }
 
@@ -197,7 +197,7 @@ impl Context {
 /// The lab folder, if it is the user's; `what` cannot be done to the built-in one.
 fn own_lab(context: &Context, what: &str) -> Result<Lab, Failure> {
     match context.lab()? {
-        lab if lab.built_in => Err(Failure::Usage {
+        lab if lab.is_built_in() => Err(Failure::Usage {
             message: format!("{what}: the lab folder is the built-in one, a part of s2lab"),
             hint: Some(
                 "`s2lab init DIR` writes one of your own; start s2lab there, or with --lab DIR".into(),
