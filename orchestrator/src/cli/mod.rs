@@ -16,6 +16,7 @@ mod parts;
 mod report;
 mod run;
 mod shell;
+mod store;
 
 use crate::{
     lab::{Lab, LabError, Places, init::InitError},
@@ -105,6 +106,8 @@ enum Verb {
     Completions(completions::Arguments),
     /// Print the manual page
     Man(man::Arguments),
+    /// What is in the store, where, and whether it is whole; remove what nobody uses
+    Store(store::Arguments),
 }
 
 /// What any verb can fail with.
@@ -241,6 +244,7 @@ pub fn main() -> ExitCode {
         Verb::New(arguments) => new::new(&context, &arguments),
         Verb::Completions(arguments) => completions::completions(&arguments),
         Verb::Man(arguments) => man::man(&arguments),
+        Verb::Store(arguments) => store::store(&context, &arguments),
     };
     ExitCode::from(done.unwrap_or_else(|failure| {
         let text = match &failure {

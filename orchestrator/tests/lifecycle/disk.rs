@@ -23,7 +23,7 @@ exit $code
 "#;
 
 /// A program that runs in namespaces of its own, in which it may mount.
-fn apart() -> Command {
+pub(crate) fn apart() -> Command {
     let mut command = Command::new("unshare");
     command.args(if rustix::process::geteuid().is_root() { ["-m"].as_slice() } else { &["-r", "-m"] });
     command

@@ -153,6 +153,7 @@ pub(crate) fn images(folder: &Path, script: &Script, lacks: Option<&str>) -> io:
         release: "6.12".into(),
         package_version: "6.12".into(),
         modules: file("guest-modules")?,
+        absent: vec![],
         config: None,
     };
     // An archive without a module: the configurations here have everything built in.
@@ -162,6 +163,7 @@ pub(crate) fn images(folder: &Path, script: &Script, lacks: Option<&str>) -> io:
         image: file("image")?,
         sha256: String::new(),
         modules: file("modules")?,
+        absent: vec![],
         package: None,
         config: lacks.map(config).transpose()?,
     };

@@ -1,12 +1,14 @@
 //! Whether s2lab lies or hangs when something goes wrong. Each row of the table of faults runs a cell for real, against
 //! [`fake_qemu`]; this very program plays QEMU when it is started as such.
 
+mod archive;
 mod attempts;
 mod disk;
 mod document;
 mod harness;
 mod lab;
 mod row;
+mod store;
 mod table;
 mod whole;
 
@@ -25,6 +27,9 @@ fn main() -> ExitCode {
     }
     if let Some(folder) = std::env::var_os(lab::FOLDER) {
         return lab::main(folder.as_ref());
+    }
+    if let Some(cache) = std::env::var_os(store::CACHE) {
+        return store::main(cache.as_ref());
     }
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(AT_A_TIME);
