@@ -3,7 +3,7 @@
 use super::{
     Context, Failure, complain,
     kernels::{KernelArguments, Planned, planned},
-    run,
+    parts::PartArguments,
 };
 use crate::{
     qemu::{factor, process::Launcher},
@@ -35,6 +35,8 @@ pub(super) struct Arguments {
     what: String,
     #[command(flatten)]
     kernels: KernelArguments,
+    #[command(flatten)]
+    parts: PartArguments,
     /// Do not touch the network: what is not in the store is an error
     #[arg(long)]
     offline: bool,
@@ -51,6 +53,7 @@ pub(super) fn shell(context: &Context, arguments: Arguments) -> Result<u8, Failu
             hint: Some(format!("one of {}", keys.join(", "))),
         }
     })?;
+    arguments.parts.check(&context.places()?)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(Failure::io("cannot start"))?;
     let code = runtime.block_on(async {
@@ -60,10 +63,10 @@ pub(super) fn shell(context: &Context, arguments: Arguments) -> Result<u8, Failu
         let mode = if context.common.quiet { Mode::Quiet } else { Mode::Lines };
         let display = Arc::new(Display::new(mode, interruption.clone()));
         let places = context.places()?;
-        let checkout = run::checkout()?;
-        let store = Store::open(&places.cache, arguments.offline, display)?;
+        let store =
+            Store::open(&places.cache, arguments.offline, display)?.with_parts(arguments.parts.parts());
         let cells = std::slice::from_ref(&cell);
-        let images = match Images::gather(&store, &kernels, &lab.images(), &images, cells, &checkout).await {
+        let images = match Images::gather(&store, &kernels, &lab.images(), &images, cells).await {
             Err(StoreError::Cancelled) => return Ok(interrupted()),
             images => images?,
         };

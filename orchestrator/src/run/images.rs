@@ -21,7 +21,7 @@ use std::{
 /// makes 11 files for 6.1 and 4 for 6.12.
 pub(crate) const HOST_MODULES: [&str; 4] = ["virtio_pci", "virtio_console", "vfio_pci", "vfio_iommu_type1"];
 /// Modules that a guest needs: its agent's channel.
-const GUEST_MODULES: [&str; 2] = ["virtio_pci", "virtio_console"];
+pub(crate) const GUEST_MODULES: [&str; 2] = ["virtio_pci", "virtio_console"];
 
 /// How much of a configuration is read, bytes; Debian's have 0.3 MB.
 const MAX_CONFIG: u64 = 16 << 20;
@@ -92,17 +92,28 @@ impl Images {
         Self { qemu, userland, agent, guest_kernel, kernels }
     }
 
-    /// Gathers what `cells` need. `folder` is where `kernels.yaml` is; `checkout` is where the agent's source lies.
+    /// Gathers what `cells` need. `folder` is where `kernels.yaml` is.
     pub async fn gather(
         store: &Store,
         kernels: &Kernels,
         folder: &Path,
         chosen: &[ImageChoice],
         cells: &[PlannedCell],
-        checkout: &Path,
     ) -> Result<Self, StoreError> {
         let qemu = store.qemu().await?;
-        let guest_kernel = guest_kernel(store, &wanted(kernels, &kernels.guest, folder)?).await?;
+        let guest_kernel = match store.given_guest(&GUEST_MODULES).await? {
+            Some(given) => Kernel {
+                image: given.image,
+                image_sha256: given.image_sha256,
+                release: environment::UNKNOWN.to_owned(),
+                package_version: "given by its path,".to_owned(),
+                modules: given.modules,
+                absent: given.absent,
+                config: None,
+                system_map: None,
+            },
+            None => guest_kernel(store, &wanted(kernels, &kernels.guest, folder)?).await?,
+        };
         if let Some(module) = guest_kernel.absent.first() {
             let place = format!("the guests' kernel, {}", guest_kernel.release);
             return Err(StoreError::NoModule { module: module.clone(), place, needed_by: None });
@@ -122,7 +133,7 @@ impl Images {
             files.insert((*name).clone(), kernel(store, wanted).await?);
         }
         let userland = store.host_userland().await?;
-        let agent = store.agent(checkout).await?;
+        let agent = store.agent().await?;
         Ok(Self { qemu, userland, agent, guest_kernel, kernels: files })
     }
 

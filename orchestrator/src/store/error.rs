@@ -89,6 +89,9 @@ pub enum StoreError {
     #[error(transparent)]
     Refused(Box<Refusal>),
 
+    #[error("{argument} {path}: {why}")]
+    Part { argument: &'static str, path: PathBuf, why: String },
+
     #[error("a task of the store ended early: {0}")]
     Task(String),
 }

@@ -4,6 +4,7 @@
 
 mod bad_kernels;
 mod built_kernels;
+mod elsewhere;
 mod harness;
 mod interrupted;
 mod kernels;
