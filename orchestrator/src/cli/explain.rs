@@ -3,6 +3,7 @@
 use super::{
     Context, Failure,
     kernels::{KernelArguments, Planned, planned},
+    plain,
     say,
 };
 use crate::{
@@ -33,9 +34,9 @@ pub(super) fn explain(context: &Context, arguments: &Arguments) -> Result<u8, Fa
     for (at, cell) in planned.cells.iter().enumerate() {
         let gap = if at > 0 { "\n" } else { "" };
         say(&format!("{gap}# {}", cell.key))?;
-        say(yaml(&cell.scenario)?.trim_end())?;
+        say(plain(&yaml(&cell.scenario)?).trim_end())?;
         say(&format!("\n# The kernel, {}", cell.kernel))?;
-        say(&kernel(&planned, cell)?)?;
+        say(&plain(&kernel(&planned, cell)?))?;
         let alternatives = expected(&cell.scenario, cell.traits.as_ref());
         if alternatives.len() > 1 {
             say("\n# It declares no traits: exactly one of these alternatives must be met as a whole.")?;
@@ -43,7 +44,7 @@ pub(super) fn explain(context: &Context, arguments: &Arguments) -> Result<u8, Fa
         for Alternative { label, expectations } in alternatives {
             let label = label.map(|label| format!(", as {label}")).unwrap_or_default();
             say(&format!("\n# Expected{label}"))?;
-            say(yaml(&expectations)?.trim_end())?;
+            say(plain(&yaml(&expectations)?).trim_end())?;
         }
         say(
             "\n# QEMU; what stands in <> is made when it starts. Where QEMU's CPU model can sign pointers by a fast hash, it does.",

@@ -27,7 +27,7 @@ use crate::{
     whole::no_room,
 };
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use s2lab_model::{plan::PlanError, record::LogError};
+use s2lab_model::{escape::plain, plan::PlanError, record::LogError};
 use std::{
     fs::File,
     io::{self, IsTerminal, Write},
@@ -264,11 +264,6 @@ pub fn main() -> ExitCode {
 /// A line on stderr; it may quote a file. If even that cannot be written there is nobody to tell.
 fn complain(line: &str) {
     let _ = writeln!(io::stderr(), "{}", plain(line));
-}
-
-/// Text that may come from a file of somebody else, without what would steer a terminal.
-fn plain(text: &str) -> String {
-    text.replace(|c: char| c.is_control() && !matches!(c, '\n' | '\t'), "?")
 }
 
 /// A line on stdout. A reader that has gone away (`s2lab list | head`) is no error, and does not change what is exited with.

@@ -1,6 +1,7 @@
 //! Whether s2lab lies or hangs when something goes wrong. Each row of the table of faults runs a cell for real, against
 //! [`fake_qemu`]; this very program plays QEMU when it is started as such.
 
+mod agent;
 mod archive;
 mod attempts;
 mod disk;
@@ -22,6 +23,12 @@ use std::{
 const AT_A_TIME: usize = 8;
 
 fn main() -> ExitCode {
+    if std::env::args().next().is_some_and(|name| name.ends_with(fake_qemu::vmm::NAME)) {
+        return fake_qemu::vmm::main();
+    }
+    if let Some(root) = std::env::var_os(fake_qemu::real::AGENT) {
+        return fake_qemu::real::main(root.as_ref());
+    }
     if std::env::var_os(fake_qemu::SCRIPT).is_some() {
         return fake_qemu::main();
     }

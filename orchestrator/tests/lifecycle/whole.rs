@@ -1,7 +1,7 @@
 //! The table of whole runs.
 
 use crate::{
-    attempts, disk,
+    agent, attempts, disk,
     lab::{self, Checked},
     store,
 };
@@ -24,7 +24,7 @@ const fn mounting(run: WholeRun) -> WholeRun {
     WholeRun { mounts: true, ..run }
 }
 
-pub(crate) static RUNS: [WholeRun; 20] = [
+pub(crate) static RUNS: [WholeRun; 22] = [
     run(
         "killed-at-any-moment",
         "`kill -9` at 24 moments",
@@ -70,6 +70,18 @@ pub(crate) static RUNS: [WholeRun; 20] = [
         "`--fail-fast`, the first cell is MISS",
         "the second is not run, exit 3",
         attempts::fail_fast,
+    ),
+    run(
+        "agent-serves-to-the-end",
+        "the real agent alone: bind, start, stop, finish",
+        "each answered; heartbeats; the final record counts the answers",
+        agent::serves_to_the_end,
+    ),
+    run(
+        "agent-reads-hostile-smaps",
+        "the real agent alone; the VMM's smaps has torn, endless, countless, unreadable VMAs",
+        "each is answered with what there is, or with why not; the agent lives on",
+        agent::reads_hostile_smaps,
     ),
     mounting(run(
         "disk-without-room",
