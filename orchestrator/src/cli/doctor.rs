@@ -214,7 +214,8 @@ async fn kept(
             let which = if lab.is_built_in() { ", the built-in one" } else { "" };
             findings.say(State::Ok, "lab", format_args!("{}{which}", lab.root.display()))?;
             for name in kernels.entries.keys() {
-                fetched.kernels |= kernel(findings, store, name, wanted(&kernels, name, &lab.images())).await?;
+                fetched.kernels |=
+                    kernel(findings, store, name, wanted(&kernels, name, &lab.images())).await?;
             }
         }
         Err(error) => {

@@ -3,8 +3,7 @@
 use super::{
     Context, Failure,
     kernels::{KernelArguments, Planned, planned},
-    plain,
-    say,
+    plain, say,
 };
 use crate::{
     qemu::argv::{Channels, HostMachine, PciDevice},

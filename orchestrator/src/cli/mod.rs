@@ -99,6 +99,8 @@ enum Verb {
     Accept(accept::Arguments),
     /// Tell what this machine has and lacks for a run, and what to do about it; exit 3 if it lacks something
     Doctor(doctor::Arguments),
+    /// What is in the store, where, and whether it is whole; remove what nobody uses
+    Store(store::Arguments),
     /// Write a lab folder of one's own, a copy of the built-in one
     Init(init::Arguments),
     /// Write a scenario to begin with into the lab folder
@@ -107,8 +109,6 @@ enum Verb {
     Completions(completions::Arguments),
     /// Print the manual page
     Man(man::Arguments),
-    /// What is in the store, where, and whether it is whole; remove what nobody uses
-    Store(store::Arguments),
 }
 
 /// What any verb can fail with.
@@ -241,11 +241,11 @@ pub fn main() -> ExitCode {
         Verb::Check(arguments) => check::check(&context, &arguments),
         Verb::Accept(arguments) => accept::accept(&context, &arguments),
         Verb::Doctor(arguments) => doctor::doctor(&context, &arguments),
+        Verb::Store(arguments) => store::store(&context, &arguments),
         Verb::Init(arguments) => init::init(&arguments),
         Verb::New(arguments) => new::new(&context, &arguments),
         Verb::Completions(arguments) => completions::completions(&arguments),
         Verb::Man(arguments) => man::man(&arguments),
-        Verb::Store(arguments) => store::store(&context, &arguments),
     };
     ExitCode::from(done.unwrap_or_else(|failure| {
         let text = match &failure {

@@ -3,7 +3,7 @@
 use super::{Context, Failure, complain, plain, say};
 use crate::{
     run::kernels::{Wanted, wanted},
-    store::{Item, KernelSource, Quiet, Store, StoreError},
+    store::{Item, KernelSource, Quiet, Store, StoreError, clock},
 };
 use clap::{Args, Subcommand, ValueEnum};
 use jiff::Timestamp;
@@ -261,7 +261,7 @@ fn time(at: SystemTime) -> String {
 }
 
 fn ago(used: SystemTime) -> String {
-    match SystemTime::now().duration_since(used).unwrap_or_default().as_secs() / DAY {
+    match clock::now().duration_since(used).unwrap_or_default().as_secs() / DAY {
         0 => "today".to_owned(),
         1 => "yesterday".to_owned(),
         days => format!("{days} days ago"),
@@ -296,9 +296,9 @@ mod tests {
             [0, 1023, 1024, 1_600_000, 5 << 30, u64::MAX].map(shown),
             ["0 B", "1023 B", "1.0 KiB", "1.5 MiB", "5.0 GiB", "17179869183.9 GiB"]
         );
-        let days = |days| ago(SystemTime::now() - Duration::from_secs(days * DAY + 60));
+        let days = |days| ago(clock::now() - Duration::from_secs(days * DAY + 60));
         assert_eq!([0, 1, 40].map(days), ["today", "yesterday", "40 days ago"]);
-        assert_eq!(ago(SystemTime::now() + Duration::from_secs(DAY)), "today");
+        assert_eq!(ago(clock::now() + Duration::from_secs(DAY)), "today");
         assert_eq!(time(SystemTime::UNIX_EPOCH), "1970-01-01T00:00:00Z");
     }
 }

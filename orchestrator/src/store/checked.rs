@@ -2,13 +2,13 @@
 //! that was. A program that changes a file changes its time of change too; what changes by itself, on a failing disk, is
 //! found when the note is a day old.
 
-use super::{digest::Hasher, manifest::Manifest};
+use super::{clock, digest::Hasher, manifest::Manifest};
 use crate::whole;
 use std::{
     fs,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 /// How long a note counts. So a nightly run reads all that it takes.
@@ -51,7 +51,7 @@ impl Checked {
         let path = self.note(kind, folder);
         let noted = fs::metadata(&path).and_then(|meta| meta.modified());
         // From a clock that was ahead: it does not count.
-        let counts = noted.is_ok_and(|at| SystemTime::now().duration_since(at).is_ok_and(|age| age < COUNTS));
+        let counts = noted.is_ok_and(|at| clock::now().duration_since(at).is_ok_and(|age| age < COUNTS));
         counts && fs::read_to_string(path).is_ok_and(|text| text == state.0)
     }
 

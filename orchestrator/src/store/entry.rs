@@ -6,7 +6,7 @@
 use super::{
     Package,
     checked::{Checked, State},
-    digest,
+    clock, digest,
     error::{Result, StoreError},
     files::{children, publish},
     lock::{self, Lock},
@@ -21,7 +21,7 @@ use std::{
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 pub(crate) use super::files::{remove_tree, replace_file, unwritable};
@@ -262,7 +262,7 @@ impl Entries {
             return Ok(Found::Damaged(damage));
         }
         // Only a note of its use: one that cannot be kept (a cache that is read-only) changes nothing.
-        let _ = file.set_modified(SystemTime::now());
+        let _ = file.set_modified(clock::now());
         self.used().entry(place.path.clone()).or_insert(file);
         Ok(Found::Whole(Entry { path: place.path.clone(), manifest }))
     }

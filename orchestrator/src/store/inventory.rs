@@ -1,7 +1,7 @@
 //! What there is in the store, whether it is whole, and the removal of what nobody uses.
 
 use super::{
-    Store, digest,
+    Store, clock, digest,
     entry::{TEMPORARY, remove_tree},
     error::{Result, StoreError},
     files::children,
@@ -99,7 +99,7 @@ impl Store {
     /// Removes what was not used for `unused`, and of packages those that no entry is made of any more. `dry`: says what would
     /// go. What a living process uses or makes stays.
     pub fn collect(&self, unused: Duration, dry: bool) -> Result<Removed> {
-        let now = SystemTime::now();
+        let now = clock::now();
         // From a clock that was ahead: not used since a moment that is still to come.
         let old = |item: &Item| now.duration_since(item.used).is_ok_and(|age| age >= unused);
         let (packages, entries): (Vec<_>, Vec<_>) =

@@ -10,6 +10,7 @@ mod apt;
 mod build;
 mod build_folder;
 mod checked;
+pub(crate) mod clock;
 mod deb;
 pub(crate) mod digest;
 mod elf;

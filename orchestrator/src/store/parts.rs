@@ -58,11 +58,18 @@ impl Store {
     pub async fn given_guest(&self, modules: &[&str]) -> Result<Option<ImageFile>> {
         let Some(image) = &self.parts.guest_kernel else { return Ok(None) };
         let given = self.image(image, self.parts.guest_modules.as_deref(), modules).await;
-        given.map(Some).map_err(|error| match error {
+        let given = given.map_err(|error| match error {
             // Of which file is told already.
             StoreError::Malformed { reason, .. } => lacking("--guest-kernel", image)(reason),
             error => lacking("--guest-kernel", image)(error.to_string()),
-        })
+        })?;
+        match given.absent.first() {
+            Some(module) => {
+                let why = format!("kernel module `{module}` is neither among its modules nor built in");
+                Err(lacking("--guest-kernel", image)(why))
+            }
+            None => Ok(Some(given)),
+        }
     }
 
     pub(crate) fn given_qemu(&self, path: &Path) -> Result<Qemu> {

@@ -2,7 +2,7 @@
 
 use super::{Apt, Deb, LISTS_FRESH, SILENCE, Scope, Session};
 use crate::store::{
-    digest, entry,
+    clock, digest, entry,
     error::{Result, StoreError},
     inventory::PACKAGES,
     process::{self, Watch},
@@ -11,7 +11,7 @@ use std::{
     collections::BTreeMap,
     fs::{self, File},
     path::{Path, PathBuf},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 impl Apt {
@@ -132,5 +132,5 @@ impl Apt {
 
 /// Tells `s2lab store gc`. That it cannot be told (the cache is read-only) changes nothing.
 fn note_use(file: &Path) {
-    let _ = File::open(file).and_then(|file| file.set_modified(SystemTime::now()));
+    let _ = File::open(file).and_then(|file| file.set_modified(clock::now()));
 }
