@@ -10,6 +10,8 @@ use rustix::system::{RebootCommand, reboot};
 use rustix::time::{ClockId, clock_gettime};
 use s2lab_protocol::{Hello, Level, Notice, Peer};
 use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,19 +51,44 @@ enum InitError {
 /// Never returns to the kernel alive: PID 1 that ends is a kernel panic, which would look like the kernel's fault.
 pub(crate) fn run() -> ExitCode {
     std::panic::set_hook(Box::new(|panic| fatal(panic)));
-    match serve() {
-        Ok(()) => power_off(),
+    match boot() {
+        Ok(()) => end(0),
         Err(why) => fatal(why),
     }
 }
 
-fn serve() -> Result<(), InitError> {
+/// The agent as a process among others, in whose eyes the folder `root` is `/`: it speaks on `channel`, mounts nothing, loads no
+/// module, and ends where PID 1 would switch the machine off. `proc/cmdline` says who it is.
+pub fn serve(root: &Path, channel: OwnedFd) -> ExitCode {
+    let served = || {
+        let root = Root::at(root);
+        let command_line = root.read("proc/cmdline").map_err(InitError::CommandLine)?;
+        let port = Port::on(channel)?;
+        live(root, Parameters::parse(&command_line)?, Vec::new(), port)
+    };
+    match served() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => fatal(why),
+    }
+}
+
+fn boot() -> Result<(), InitError> {
     mount_all()?;
     let root = Root::machine();
     let command_line = root.read("proc/cmdline").map_err(InitError::CommandLine)?;
     let parameters = Parameters::parse(&command_line)?;
     let failed_modules = modules::load_all(&root, &command_line);
     let port = Port::open(&root, port::NAME)?;
+    live(root, parameters, failed_modules, port)
+}
+
+/// From the first word to the final record.
+fn live(
+    root: Root,
+    parameters: Parameters,
+    failed_modules: Vec<modules::ModuleError>,
+    port: Port,
+) -> Result<(), InitError> {
     let Parameters { level, me, nonce } = parameters;
     let link = Arc::new(Link::new(me, nonce, port.clone()));
     link.notice(Notice::Hello(Hello {
@@ -141,13 +168,22 @@ fn mount_all() -> Result<(), InitError> {
 pub(crate) fn fatal(why: impl std::fmt::Display) -> ! {
     let line = format!("s2lab-agent: {why}\n");
     // Level 2, critical: on the console whatever `quiet` and `loglevel` say. Without devtmpfs, stderr is the console.
-    if std::fs::write("/dev/kmsg", format!("<2>{line}")).is_err() {
+    if !is_init() || std::fs::write("/dev/kmsg", format!("<2>{line}")).is_err() {
         eprint!("{line}");
     }
-    power_off()
+    end(1)
 }
 
-fn power_off() -> ! {
+/// The machine is the agent's own. Any other it must neither write to the log of nor switch off.
+pub(crate) fn is_init() -> bool {
+    std::process::id() == 1
+}
+
+/// Switches the machine off; outside of one, ends the process with `code`.
+fn end(code: i32) -> ! {
+    if !is_init() {
+        std::process::exit(code);
+    }
     if let Err(why) = reboot(RebootCommand::PowerOff) {
         eprintln!("s2lab-agent: cannot power off: {why}");
     }

@@ -1,33 +1,5 @@
-//! The agent of s2lab: PID 1 in the emulated host (L1) and in every guest (L2).
-//!
-//! It speaks the protocol of [`s2lab_protocol`] on a virtio-serial port. It needs nothing but the kernel: no udev, no
-//! shell, no dynamic linker.
-
-mod fault;
-mod guest;
-mod host;
-mod init;
-mod link;
-mod modules;
-mod parameters;
-mod pci;
-mod port;
-mod root;
-
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let mut arguments = std::env::args().skip(1);
-    match arguments.next().as_deref() {
-        // The throw-away process of `Request::Unaligned`.
-        Some(guest::unaligned::CHILD) => guest::unaligned::child(arguments),
-        _ if std::process::id() == 1 => init::run(),
-        _ => {
-            eprintln!(
-                "{} It is /init of s2lab's hosts and guests and does nothing elsewhere.",
-                s2lab_protocol::MARK
-            );
-            ExitCode::from(2)
-        }
-    }
+    s2lab_agent::main()
 }

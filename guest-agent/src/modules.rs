@@ -60,7 +60,7 @@ mod tests {
     #[test]
     fn a_module_that_is_listed_but_absent_is_named() {
         let folder = tempfile::tempdir().unwrap();
-        let root = Root::fixture(folder.path());
+        let root = Root::at(folder.path());
         assert_eq!(load_all(&root, ""), [], "no list, nothing to load");
         std::fs::create_dir(folder.path().join("modules")).unwrap();
         std::fs::write(folder.path().join("modules/LIST"), "\n gone.ko \n").unwrap();

@@ -51,6 +51,14 @@ impl Port {
         }
     }
 
+    /// A channel that is open already, in a port's place.
+    pub(crate) fn on(channel: OwnedFd) -> Result<Port, PortError> {
+        let flags = rustix::fs::fcntl_getfl(&channel);
+        let set = flags.and_then(|flags| rustix::fs::fcntl_setfl(&channel, flags | OFlags::NONBLOCK));
+        set.map_err(|why| PortError::Open { device: "the channel".to_owned(), why })?;
+        Ok(Port(Arc::new(channel)))
+    }
+
     /// From now on a write returns only when the other side has taken the bytes: for the last frame before power-off.
     pub(crate) fn deliver_at_once(&self) -> io::Result<()> {
         let flags = rustix::fs::fcntl_getfl(&*self.0)?;
@@ -126,7 +134,7 @@ mod tests {
     #[test]
     fn the_port_is_found_by_its_name() {
         let folder = tempfile::tempdir().unwrap();
-        let root = Root::fixture(folder.path());
+        let root = Root::at(folder.path());
         assert_eq!(find(&root, NAME), None);
         for (device, name) in [
             ("vport1p1", "org.other\n"),

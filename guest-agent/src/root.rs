@@ -1,4 +1,4 @@
-//! Where sysfs, procfs and devtmpfs are: `/` in a machine, a fixture's folder in tests.
+//! Where sysfs, procfs, devtmpfs and programs are: `/` in a machine, another folder in tests.
 
 use s2lab_protocol::Failure;
 use std::io::{self, Read};
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// Longest sysfs or procfs file that is read whole, bytes. sysfs files have at most one page, 64 KiB with the largest.
 const MAX_TEXT: u64 = 64 * 1024;
 
-/// The folder below which `sys`, `proc` and `dev` lie.
+/// The folder below which `sys`, `proc`, `dev` and `usr` lie.
 #[derive(Debug, Clone)]
 pub(crate) struct Root(PathBuf);
 
@@ -16,8 +16,7 @@ impl Root {
         Root(PathBuf::from("/"))
     }
 
-    #[cfg(test)]
-    pub(crate) fn fixture(path: &Path) -> Root {
+    pub(crate) fn at(path: &Path) -> Root {
         Root(path.to_owned())
     }
 

@@ -131,7 +131,7 @@ pub(crate) mod tests {
         std::fs::write(function.join("resource"), resource).unwrap();
         std::fs::write(function.join("enable"), "0\n").unwrap();
         std::fs::write(function.join("resource2_wc"), vec![0; BAR_SIZE as usize]).unwrap();
-        Root::fixture(folder)
+        Root::at(folder)
     }
 
     #[test]

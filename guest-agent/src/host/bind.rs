@@ -125,7 +125,7 @@ pub(crate) mod tests {
         fs::write(folder.join("sys/bus/pci/drivers_probe"), "").unwrap();
         symlink("/sys/bus/pci/drivers/vfio-pci", function.join("driver")).unwrap();
         symlink("/sys/kernel/iommu_groups/7", function.join("iommu_group")).unwrap();
-        (Root::fixture(folder), function)
+        (Root::at(folder), function)
     }
 
     fn run(root: &Root) -> Result<BoundDevice, Failure> {

@@ -14,12 +14,13 @@ use std::io::{self, Write};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, sync_channel};
 use std::time::Duration;
 
-const QEMU: &str = "/usr/bin/qemu-system-aarch64";
+const QEMU: &str = "usr/bin/qemu-system-aarch64";
 /// QEMU starting under TCG takes 4.5 s on a machine that is not busy.
 const STARTS: Duration = Duration::from_secs(120);
 /// How long each way of ending QEMU may take: asked by QMP, by SIGTERM, by SIGKILL.
@@ -55,7 +56,8 @@ impl Vmm {
         let pair = || UnixStream::pair().map_err(|why| failed(&why));
         let ((guest, guest_end), (qmp, qmp_end)) = (pair()?, pair()?);
         let ends = [guest_end.as_raw_fd(), qmp_end.as_raw_fd()];
-        let mut child = spawn(arguments(spec, nonce, ends)?, ends).map_err(|why| failed(&why))?;
+        let mut child =
+            spawn(&root.path(QEMU), arguments(spec, nonce, ends)?, ends).map_err(|why| failed(&why))?;
         drop((guest_end, qmp_end));
         let pidfd = match pidfd_open(Pid::from_child(&child), PidfdFlags::empty()) {
             Ok(pidfd) => Arc::new(pidfd),
@@ -125,8 +127,8 @@ impl Vmm {
 }
 
 /// Starts QEMU in a process group of its own, with the open files `ends`.
-fn spawn(arguments: Vec<String>, ends: [RawFd; 2]) -> io::Result<Child> {
-    let mut command = Command::new(QEMU);
+fn spawn(program: &Path, arguments: Vec<String>, ends: [RawFd; 2]) -> io::Result<Child> {
+    let mut command = Command::new(program);
     command.args(arguments).env_clear().process_group(0);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     // SAFETY: between fork and exec it makes system calls only and allocates nothing; the caller has both files open.

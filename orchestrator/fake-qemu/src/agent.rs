@@ -4,6 +4,7 @@ use crate::{
     Error,
     machine::Machine,
     memory::Memory,
+    real,
     script::{Act, Bend, Moment},
     tables::{self, MappedBar},
 };
@@ -36,6 +37,9 @@ pub(crate) fn boot(machine: &Arc<Machine>) {
     machine.print(b"[    0.000000] Booting Linux on physical CPU 0x0000000000 [0x411fd401]\r\n");
     machine.print(b"[    0.420000] kvm [1]: VHE mode initialized successfully\r\n");
     let done = machine.channel("agent").and_then(|stream| {
+        if let Some(root) = &machine.agent {
+            return real::live(machine, root, stream);
+        }
         let reading =
             stream.try_clone().map_err(|why| Error::Io { what: "the agent's channel".into(), why })?;
         let out = Arc::new(Mutex::new(Out { stream, seq: BTreeMap::new() }));

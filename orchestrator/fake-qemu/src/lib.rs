@@ -11,8 +11,10 @@ mod gdb;
 mod machine;
 mod memory;
 mod qmp;
+pub mod real;
 pub mod script;
 pub mod tables;
+pub mod vmm;
 
 use machine::Machine;
 use script::{Moment, Script};

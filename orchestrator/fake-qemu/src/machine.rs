@@ -7,6 +7,7 @@ use crate::{
     script::{Act, Moment, Script, Trouble},
     tables,
 };
+use rustix::process::Pid;
 use std::{
     collections::BTreeMap,
     io::Write,
@@ -14,6 +15,7 @@ use std::{
         fd::{FromRawFd, OwnedFd},
         unix::net::UnixStream,
     },
+    path::PathBuf,
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -21,6 +23,8 @@ use std::{
 pub(crate) struct Machine {
     pub(crate) options: Options,
     pub(crate) series: bool,
+    /// See [`Script::agent`].
+    pub(crate) agent: Option<PathBuf>,
     pub(crate) ram: Option<Memory>,
     /// By the devices' names.
     pub(crate) bars: BTreeMap<String, Memory>,
@@ -50,6 +54,8 @@ pub(crate) struct State {
     pub(crate) muted: bool,
     /// The agent sends no heartbeat.
     pub(crate) heartless: bool,
+    /// The real agent's process.
+    pub(crate) agent: Option<Pid>,
     pub(crate) slow: Duration,
 }
 
@@ -68,6 +74,7 @@ impl Machine {
         }
         let machine = Self {
             series: script.series,
+            agent: script.agent,
             ram,
             bars,
             troubles: Mutex::new(script.troubles),

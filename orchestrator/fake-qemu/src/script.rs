@@ -3,6 +3,7 @@
 use crate::Error;
 use s2lab_protocol::{Body, Failure, GuestEnd, Peer, Reply};
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 
 /// A script. The empty one is a good run on a kernel without the series.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -11,6 +12,9 @@ pub struct Script {
     /// The kernel conveys and honours that a BAR may be Normal-NC.
     #[serde(default)]
     pub series: bool,
+    /// The real agent serves the host, and this folder is its `/`; none: the script plays it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<PathBuf>,
     /// Each happens once, the first time that its moment comes.
     #[serde(default)]
     pub troubles: Vec<Trouble>,
@@ -73,6 +77,8 @@ pub enum Act {
     CloseConsole,
     /// The console prints nothing any more.
     MuteConsole,
+    /// The real agent's process gets this signal.
+    SignalAgent(i32),
     /// The host's agent sends no heartbeat any more.
     StopBeating,
     /// This channel is closed.

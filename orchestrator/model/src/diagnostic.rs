@@ -58,13 +58,9 @@ impl Diagnostic {
     }
 }
 
-/// Text for a terminal: what would steer it, or turn the direction of writing, becomes `?`. A caret stays under its place.
+/// One line of a terminal, whatever is in it; a caret stays under its place.
 fn plain(text: &str) -> String {
-    let steers = |c: char| {
-        c.is_control() && c != '\t'
-            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    text.chars().map(|c| if steers(c) { '?' } else { c }).collect()
+    crate::escape::plain(text).replace('\n', "?")
 }
 
 /// All mistakes of one file, in the file's order; never empty.

@@ -36,6 +36,41 @@ pub fn bounded(text: &str, longest: usize) -> String {
     if out.is_empty() { "\"\"".into() } else { out }
 }
 
+/// Whether a terminal would do something else with the character than show it: a control character, or one that has no shape of
+/// its own and changes the order or the looks of others (Unicode 16.0 PropList.txt, `Bidi_Control`; DerivedCoreProperties.txt,
+/// `Default_Ignorable_Code_Point`; the line and paragraph separators).
+pub fn steers(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}')
+        || matches!(c, '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
+        || matches!(c, '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}')
+        || matches!(c, '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}')
+        || matches!(c, '\u{e0000}'..='\u{e0fff}')
+}
+
+/// Text of a person's, who may write in any script, without what would steer a terminal: each such character becomes `?`. Line
+/// feeds and tabs stay.
+pub fn plain(text: &str) -> String {
+    text.replace(|c: char| steers(c) && !matches!(c, '\n' | '\t'), "?")
+}
+
+/// The same JSON, in which what would steer a terminal is written `\\u202e`: JSON alone does so for the first 32 characters only.
+pub fn json(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if steers(c) && c != '\n' {
+            // It can only be in a string.
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                // Writing to a String cannot fail.
+                let _ = write!(out, "\\u{unit:04x}");
+            }
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
 /// [`bounded`] by [`LONGEST`].
 pub fn line(text: &str) -> String {
     bounded(text, LONGEST)
@@ -64,7 +99,35 @@ mod tests {
         assert_eq!(bounded("1234567890", 9), "123456...");
     }
 
+    #[test]
+    fn json_of_a_hostile_guest() {
+        let text = "\u{9b}31m\u{e0041}é\u{7f}";
+        let escaped = json(&serde_json::to_string(text).unwrap());
+        assert_eq!(escaped, r#""\u009b31m\udb40\udc41é\u007f""#);
+        assert_eq!(serde_json::from_str::<String>(&escaped).unwrap(), text);
+    }
+
+    #[test]
+    fn letters_stay_and_what_moves_them_goes() {
+        assert_eq!(plain("für\tκόσμος, עולם\n"), "für\tκόσμος, עולם\n");
+        assert_eq!(plain("a\u{202e}b\x1b[2J\r\u{9b}3\u{2066}\u{200d}\u{e0041}"), "a?b?[2J??3???");
+    }
+
     proptest! {
+        #[test]
+        fn nothing_plain_steers(text in any::<String>()) {
+            let shown = plain(&text);
+            prop_assert!(!shown.contains(|c: char| c != '\n' && c != '\t' && steers(c)), "{shown:?}");
+            prop_assert_eq!(shown.chars().count(), text.chars().count(), "columns stay where they are");
+        }
+
+        #[test]
+        fn json_keeps_its_meaning_and_steers_nothing(text in any::<String>()) {
+            let escaped = json(&serde_json::to_string(&text).unwrap());
+            prop_assert!(!escaped.contains(steers), "{escaped:?}");
+            prop_assert_eq!(serde_json::from_str::<String>(&escaped).unwrap(), text);
+        }
+
         #[test]
         fn always_one_bounded_visible_line(text in any::<String>(), longest in 10usize..300) {
             let escaped = bounded(&text, longest);

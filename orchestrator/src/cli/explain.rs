@@ -1,7 +1,7 @@
 //! `s2lab explain`: what a cell is made of, from the very functions that carry it out and judge it.
 
 use super::{
-    Context, Failure,
+    Context, Failure, plain,
     run::{KernelArguments, Planned, planned},
     say,
 };
@@ -33,9 +33,9 @@ pub(super) fn explain(context: &Context, arguments: &Arguments) -> Result<u8, Fa
     for (at, cell) in planned.cells.iter().enumerate() {
         let gap = if at > 0 { "\n" } else { "" };
         say(&format!("{gap}# {}", cell.key))?;
-        say(yaml(&cell.scenario)?.trim_end())?;
+        say(plain(&yaml(&cell.scenario)?).trim_end())?;
         say(&format!("\n# The kernel, {}", cell.kernel))?;
-        say(&kernel(&planned, cell)?)?;
+        say(&plain(&kernel(&planned, cell)?))?;
         let alternatives = expected(&cell.scenario, cell.traits.as_ref());
         if alternatives.len() > 1 {
             say("\n# It declares no traits: exactly one of these alternatives must be met as a whole.")?;
@@ -43,7 +43,7 @@ pub(super) fn explain(context: &Context, arguments: &Arguments) -> Result<u8, Fa
         for Alternative { label, expectations } in alternatives {
             let label = label.map(|label| format!(", as {label}")).unwrap_or_default();
             say(&format!("\n# Expected{label}"))?;
-            say(yaml(&expectations)?.trim_end())?;
+            say(plain(&yaml(&expectations)?).trim_end())?;
         }
         say(
             "\n# QEMU; what stands in <> is made when it starts. Where QEMU's CPU model can sign pointers by a fast hash, it does.",

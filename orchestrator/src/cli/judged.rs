@@ -4,12 +4,13 @@ use super::Failure;
 use crate::{
     review::{Standing, accepted_path, standing},
     run::folder::RunFolder,
+    show::crash,
     whole,
 };
 use s2lab_model::{
-    crash, escape,
+    escape,
     judge::{JudgedRun, judge_run},
-    record::{Crash, Run},
+    record::Run,
     report::{CellSummary, Report, summary},
 };
 use std::{collections::BTreeMap, io, path::Path};
@@ -63,7 +64,7 @@ impl Judged {
         }
         for cell in &self.run.cells {
             let text: String =
-                cell.attempts.iter().flat_map(|attempt| &attempt.record.crashes).map(text).collect();
+                cell.attempts.iter().flat_map(|attempt| &attempt.record.crashes).map(crash::text).collect();
             if !text.is_empty() {
                 let key = &cell.planned.key;
                 let path = folder
@@ -92,17 +93,6 @@ impl Judged {
             })
             .collect()
     }
-}
-
-/// A crash under its fingerprint. What a console says may steer a terminal.
-fn text(crash: &Crash) -> String {
-    let fingerprint = crash::Crash::of(&crash.lines).map(|crash| crash.fingerprint()).unwrap_or_default();
-    let visible = |line: &String| -> String {
-        let seen = |c: char| c.is_ascii_graphic() || c == ' ';
-        line.chars().map(|c| if seen(c) { c.to_string() } else { c.escape_default().to_string() }).collect()
-    };
-    let lines: Vec<_> = crash.lines.iter().map(visible).collect();
-    format!("{}: {fingerprint}\n\n{}\n\n", escape::line(&crash.console), lines.join("\n"))
 }
 
 /// A kept page; a name that is no digest is none.

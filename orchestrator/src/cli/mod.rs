@@ -16,6 +16,7 @@ mod parts;
 mod report;
 mod run;
 mod shell;
+mod store;
 
 use crate::{
     lab::{Lab, LabError, Places, init::InitError},
@@ -25,7 +26,7 @@ use crate::{
     whole::no_room,
 };
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use s2lab_model::{plan::PlanError, record::LogError};
+use s2lab_model::{escape::plain, plan::PlanError, record::LogError};
 use std::{
     fs::File,
     io::{self, IsTerminal, Write},
@@ -105,6 +106,8 @@ enum Verb {
     Completions(completions::Arguments),
     /// Print the manual page
     Man(man::Arguments),
+    /// What is in the store, where, and whether it is whole; remove what nobody uses
+    Store(store::Arguments),
 }
 
 /// What any verb can fail with.
@@ -241,6 +244,7 @@ pub fn main() -> ExitCode {
         Verb::New(arguments) => new::new(&context, &arguments),
         Verb::Completions(arguments) => completions::completions(&arguments),
         Verb::Man(arguments) => man::man(&arguments),
+        Verb::Store(arguments) => store::store(&context, &arguments),
     };
     ExitCode::from(done.unwrap_or_else(|failure| {
         let text = match &failure {
@@ -259,11 +263,6 @@ pub fn main() -> ExitCode {
 /// A line on stderr; it may quote a file. If even that cannot be written there is nobody to tell.
 fn complain(line: &str) {
     let _ = writeln!(io::stderr(), "{}", plain(line));
-}
-
-/// Text that may come from a file of somebody else, without what would steer a terminal.
-fn plain(text: &str) -> String {
-    text.replace(|c: char| c.is_control() && !matches!(c, '\n' | '\t'), "?")
 }
 
 /// A line on stdout. A reader that has gone away (`s2lab list | head`) is no error, and does not change what is exited with.

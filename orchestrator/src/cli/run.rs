@@ -6,7 +6,7 @@ use crate::{
     qemu::{factor, process::Launcher},
     run::{
         Course, Run,
-        folder::RunFolder,
+        folder::{self, RunFolder},
         give_up,
         images::{ImageChoice, Images, KernelConfig},
         log::{EventLog, Writer},
@@ -261,7 +261,7 @@ async fn carry_out(
         (false, false) => Mode::Lines,
     };
     let display = Arc::new(Display::new(mode, interruption.clone()));
-    let now = Timestamp::now();
+    let now = folder::now();
     let folder = run_folder(&places.state, arguments.out.as_deref(), now)?;
     let (log, writer) = event_log(&folder, &display, arguments.format)?;
     let attempts = arguments.attempts();

@@ -8,8 +8,15 @@ use super::{
 use crate::{
     qemu::{factor, process::Launcher},
     run::{
-        Course, Run, folder::RunFolder, images::Images, log::EventLog, preflight::STATE_SPACE,
-        signals::Interruption, slots::Slots, stages::Deadlines, visit::Visit,
+        Course, Run,
+        folder::{self, RunFolder},
+        images::Images,
+        log::EventLog,
+        preflight::STATE_SPACE,
+        signals::Interruption,
+        slots::Slots,
+        stages::Deadlines,
+        visit::Visit,
     },
     show::progress::{Display, Mode},
     ssh::Exit,
@@ -17,6 +24,7 @@ use crate::{
 };
 use clap::Args;
 use s2lab_model::{
+    escape,
     event::{Attempts, CellEnd, Event, Line, PlannedCell},
     verdict::Interrupt,
 };
@@ -77,8 +85,7 @@ pub(super) fn shell(context: &Context, arguments: Arguments) -> Result<u8, Failu
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(unusable(error)),
             _ => {}
         }
-        let folder =
-            RunFolder::create(&places.state, Some(&place), jiff::Timestamp::now()).map_err(unusable)?;
+        let folder = RunFolder::create(&places.state, Some(&place), folder::now()).map_err(unusable)?;
         let stopped = Arc::new(OnceLock::new());
         let (log, writer) = log(&folder, Arc::clone(&stopped), mode == Mode::Quiet).map_err(unusable)?;
         let visit = Arc::new(Visit::default());
@@ -101,7 +108,7 @@ pub(super) fn shell(context: &Context, arguments: Arguments) -> Result<u8, Failu
         run.carry_out(vec![cell], course, |_| None, |_| ()).await.map_err(Failure::io("the cell"))?;
         writer.finish().await.map_err(Failure::io("cannot write the event log"))?;
         if let Some(what) = stopped.get() {
-            complain(&format!("{what}; see {}", logs.display()));
+            complain(&format!("{}; see {}", escape::line(what), logs.display()));
         } else if let Err(error) = std::fs::remove_dir_all(&place) {
             complain(&format!("cannot remove {}: {error}", place.display()));
         }

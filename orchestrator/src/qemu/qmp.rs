@@ -3,6 +3,7 @@
 //! qapi 0.15's own transport ends the connection at an event that its schema lacks, and aborts the process after a
 //! cancelled command; this one always sends ids, skips what nobody waits for, and may be cancelled anywhere.
 
+use s2lab_model::escape;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::{
@@ -205,7 +206,8 @@ async fn receive(
             }
         };
         if let Some(name) = message.event {
-            tracing::debug!(name, data = %message.data, "QMP event");
+            let data = escape::line(&message.data.to_string());
+            tracing::debug!(name = escape::line(&name), data, "QMP event");
             // Nobody listening is fine.
             let _ = events.send(QmpEvent { name, data: message.data });
             continue;

@@ -137,6 +137,12 @@ fn lock(run: &Path) -> io::Result<Locked> {
     }
 }
 
+/// What the wall clock says now: for a run's name and its plan. Nothing waits by it.
+#[expect(clippy::disallowed_methods, reason = "the one place where the time of day is wanted")]
+pub fn now() -> Timestamp {
+    Timestamp::now()
+}
+
 /// The time in a run's name. Such names sort by time.
 fn stamp(now: Timestamp) -> String {
     now.to_zoned(TimeZone::UTC).strftime("%Y%m%dT%H%M%S%.3fZ").to_string()

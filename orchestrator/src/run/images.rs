@@ -49,6 +49,8 @@ pub struct KernelFiles {
     pub sha256: String,
     /// A cpio archive.
     pub modules: PathBuf,
+    /// Modules for the host that the kernel has not at all, as far as its own lists tell.
+    pub absent: Vec<String>,
     /// Version of the package that it comes from.
     pub package: Option<String>,
     /// None: nobody has told.
@@ -109,10 +111,15 @@ impl Images {
                 release: environment::UNKNOWN.to_owned(),
                 package_version: "given by its path,".to_owned(),
                 modules: given.modules,
+                absent: given.absent,
                 config: None,
             },
             None => store.kernel(&debian(kernels, &kernels.guest)?, &GUEST_MODULES).await?,
         };
+        if let Some(module) = guest_kernel.absent.first() {
+            let place = format!("the guests' kernel, {}", guest_kernel.release);
+            return Err(StoreError::NoModule { module: module.clone(), place, needed_by: None });
+        }
         let mut files = BTreeMap::new();
         for cell in cells {
             if !files.contains_key(&cell.kernel) {
@@ -194,6 +201,7 @@ async fn kernel(
             image: file.image,
             sha256: file.image_sha256,
             modules: file.modules,
+            absent: file.absent,
             package: None,
             config: choice.config.as_deref().map(config).transpose()?,
         });
@@ -203,6 +211,7 @@ async fn kernel(
         image: kernel.image,
         sha256: kernel.image_sha256,
         modules: kernel.modules,
+        absent: kernel.absent,
         package: Some(kernel.package_version),
         config: kernel.config.as_deref().map(config).transpose()?,
     })

@@ -1,6 +1,9 @@
 //! The event log's only writer.
 
-use s2lab_model::event::{Event, LOG_VERSION, Line};
+use s2lab_model::{
+    escape,
+    event::{Event, LOG_VERSION, Line},
+};
 use std::{
     io::{self, Write},
     path::Path,
@@ -90,7 +93,7 @@ fn write(
                 let ms = u64::try_from(at.duration_since(start).as_millis()).unwrap_or(u64::MAX);
                 let cell = cell.map(|key| key.to_string());
                 let line = Line { v: LOG_VERSION, seq, ms, cell, event: *event };
-                let text = serde_json::to_string(&line)? + "\n";
+                let text = escape::json(&serde_json::to_string(&line)?) + "\n";
                 // One write a line: a reader, or a crash, finds whole lines.
                 file.write_all(text.as_bytes())?;
                 observe(&line, &text);

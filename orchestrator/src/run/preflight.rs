@@ -163,6 +163,10 @@ pub fn check(
             return Err(Finding::Options(lacks).into());
         }
     }
+    let lacks = kconfig::absent(&kernel.absent, &planned.scenario);
+    if !lacks.is_empty() {
+        return Err(Finding::Options(lacks).into());
+    }
     let needed = memory(&planned.scenario);
     if room.memory < needed {
         return Err(Finding::Memory { needed, available: room.memory }.into());
@@ -222,6 +226,7 @@ mod tests {
             image: "Image".into(),
             sha256: String::new(),
             modules: path,
+            absent: vec![],
             package: None,
             config: Some(KernelConfig { config: Config::parse(&text).unwrap(), sha256: String::new() }),
         }
@@ -268,6 +273,16 @@ mod tests {
         let unknown =
             KernelFiles { config: None, modules: "/none".into(), ..kernel(dir.path(), "", &[], &[]) };
         assert_eq!(found(&unknown, QEMU, ROOM), None);
+    }
+
+    #[test]
+    fn a_module_that_is_nowhere_is_named_without_a_configuration() {
+        let dir = tempfile::tempdir().unwrap();
+        let whole = kernel(dir.path(), "", &[], &[]);
+        let without = KernelFiles { config: None, absent: vec!["vfio_pci".into()], ..whole };
+        let (cause, what) = found(&without, QEMU, ROOM).unwrap();
+        let due = "the kernel lacks CONFIG_VFIO_PCI, neither built in nor a module (the guest is given a PCI device)";
+        assert_eq!((cause, &*what), (StopCause::Lacking, due));
     }
 
     #[test]

@@ -12,7 +12,7 @@ pub(super) struct Pulse(Arc<Mutex<Heard>>);
 
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Heard {
-    /// When the host's agent last said that it lives, and the uptime that it gave; none before its first heartbeat.
+    /// When the host's agent last said that it lives, and the uptime that it gave; none before its hello.
     pub(super) beat: Option<(Instant, u64)>,
     /// Anything but that: replies, guests, their consoles. A kernel of which only a part is stuck still lets its agent's
     /// heartbeat through.

@@ -1,4 +1,5 @@
 //! What people see: functions of what was judged.
 
+pub mod crash;
 pub mod progress;
 pub mod terminal;

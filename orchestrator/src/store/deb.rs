@@ -31,7 +31,11 @@ pub(crate) fn unpack(deb: &Path, into: &Path, mut keep: impl FnMut(&str) -> bool
         process::end(&mut child);
         return Err(StoreError::malformed(deb.display(), "no pipe from dpkg-deb"));
     };
-    let unpacked = untar(stdout, into, &mut keep).map_err(|e| StoreError::malformed(deb.display(), e));
+    let unpacked = untar(stdout, into, &mut keep).map_err(|e| match e.raw_os_error() {
+        // The system's own refusal, such as of a full disk, is not the package's fault.
+        Some(_) => StoreError::io("cannot unpack a package into", into)(e),
+        None => StoreError::malformed(deb.display(), e),
+    });
     // An archive that ended well has been read to its end: dpkg-deb is leaving by itself.
     if unpacked.is_err() {
         process::end(&mut child);

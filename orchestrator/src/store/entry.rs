@@ -1,57 +1,39 @@
 //! Entries: folders that appear by one rename, whole or not at all.
+//!
+//! Who uses an entry holds a shared lock on its manifest for as long as it lives, and has seen that every file is what the
+//! manifest says (`checked.rs` has when it is read for that). The manifest's time of modification is when it was last used, the folder's when it was made.
 
 use super::{
-    Package, digest,
+    Package,
+    checked::{Checked, State},
+    digest,
     error::{Result, StoreError},
+    files::{children, publish},
     lock::{self, Lock},
+    manifest::{Content, Damage, FORMAT, MANIFEST, Manifest},
     progress::Progress,
 };
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
-    io::{self, Write as _},
+    fs::{self, File, TryLockError},
+    io::{self, Read},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, SystemTime},
 };
 
-/// Part of every digest: a new number makes every entry new.
-const FORMAT: u32 = 1;
-const MANIFEST: &str = "manifest.json";
+pub(crate) use super::files::{remove_tree, replace_file, unwritable};
+
 /// Temporary folders begin with it; no entry does, for digests are hexadecimal.
-const TEMPORARY: &str = ".tmp-";
+pub(crate) const TEMPORARY: &str = ".tmp-";
+/// How the name of a folder ends that was a damaged entry.
+const ASIDE: &str = ".damaged";
 /// Digits of the digest in a folder's name; the manifest has all of them.
 const NAME_DIGITS: usize = 20;
 /// Building a toolchain's entry takes a minute or two on a slow line.
 const LOCK_LIMIT: Duration = Duration::from_secs(30 * 60);
-
-/// What an entry says about itself.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Manifest {
-    pub format: u32,
-    pub kind: String,
-    pub name: String,
-    /// Of format, kind, name and inputs.
-    pub digest: String,
-    pub inputs: serde_json::Value,
-    #[serde(default)]
-    pub packages: Vec<Package>,
-    /// What was found out while building, such as a version.
-    #[serde(default)]
-    pub facts: BTreeMap<String, String>,
-    pub files: BTreeMap<String, FileFact>,
-    /// Symbolic links, and what they say.
-    #[serde(default)]
-    pub links: BTreeMap<String, String>,
-}
-
-/// A file of an entry.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FileFact {
-    pub size: u64,
-    pub sha256: String,
-}
 
 /// A complete entry.
 #[derive(Debug, Clone)]
@@ -88,20 +70,54 @@ pub(crate) struct Building {
 #[derive(Clone)]
 pub(crate) struct Entries {
     root: PathBuf,
+    checked: Checked,
     progress: Arc<dyn Progress>,
+    /// Manifests of what this process uses, locked: those entries have been read to their last byte, and are not removed.
+    used: Arc<Mutex<BTreeMap<PathBuf, File>>>,
+}
+
+/// Where an entry is, or would be.
+pub(crate) struct Place {
+    pub(crate) kind: String,
+    pub(crate) name: String,
+    /// Of format, kind, name and inputs.
+    pub(crate) digest: String,
+    folder: String,
+    pub(crate) path: PathBuf,
+}
+
+impl Place {
+    fn what(&self) -> String {
+        format!("{} {}", self.kind, self.name)
+    }
+}
+
+enum Found {
+    Whole(Entry),
+    Damaged(Damage),
+    Missing,
 }
 
 impl Entries {
     /// Removes what dead processes left half-made.
     pub(crate) fn open(root: PathBuf, progress: Arc<dyn Progress>) -> Result<Self> {
         fs::create_dir_all(&root).map_err(StoreError::io("cannot create", &root))?;
-        let entries = Self { root, progress };
+        let checked = Checked::beside(&root);
+        let entries = Self { root, checked, progress, used: Arc::default() };
         entries.sweep()?;
         Ok(entries)
     }
 
     pub(crate) fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Where the entry for `inputs` is once it was made.
+    pub(crate) fn place(&self, kind: &str, name: &str, inputs: &impl Serialize) -> Result<Place> {
+        let digest = digest::inputs(&(FORMAT, kind, name, inputs))?;
+        let folder = format!("{}-{name}", &digest[..NAME_DIGITS]);
+        let path = self.root.join(kind).join(&folder);
+        Ok(Place { kind: kind.to_owned(), name: name.to_owned(), digest, folder, path })
     }
 
     /// The entry for `inputs`, built by `build` where it is missing or damaged.
@@ -112,14 +128,28 @@ impl Entries {
         inputs: &impl Serialize,
         build: impl FnOnce(&mut Building) -> Result<()>,
     ) -> Result<Entry> {
-        let digest = digest::inputs(&(FORMAT, kind, name, inputs))?;
-        let folder = format!("{}-{name}", &digest[..NAME_DIGITS]);
-        let path = self.root.join(kind).join(&folder);
-        if let Some(entry) = self.load(&path, &digest)? {
-            return Ok(entry);
-        }
-        let what = format!("{kind} {name}");
-        let lock_path = self.lock_path(kind, &folder);
+        let place = self.place(kind, name, inputs)?;
+        let damage = match self.look(&place)? {
+            Found::Whole(entry) => return Ok(entry),
+            Found::Damaged(damage) => Some(damage),
+            Found::Missing => None,
+        };
+        self.get_locked(&place, inputs, build).map_err(|source| match damage {
+            Some(damage) if !matches!(source, StoreError::Cancelled) => {
+                StoreError::Damaged { what: place.what(), damage, source: Box::new(source) }
+            }
+            _ => source,
+        })
+    }
+
+    fn get_locked(
+        &self,
+        place: &Place,
+        inputs: &impl Serialize,
+        build: impl FnOnce(&mut Building) -> Result<()>,
+    ) -> Result<Entry> {
+        let what = place.what();
+        let lock_path = self.lock_path(&place.kind, &place.folder);
         let lock = Lock::acquire(&lock_path, &what, LOCK_LIMIT, &*self.progress);
         let _lock = lock.map_err(|error| match error {
             StoreError::Io { path, source, .. } if unwritable(&source) => {
@@ -127,20 +157,17 @@ impl Entries {
             }
             error => error,
         })?;
-        if let Some(entry) = self.load(&path, &digest)? {
-            return Ok(entry);
+        match self.look(place)? {
+            Found::Whole(entry) => return Ok(entry),
+            Found::Damaged(damage) => {
+                self.progress.step(&format!("{what} is damaged ({damage}) and is made anew"));
+            }
+            Found::Missing => {}
         }
-
-        let temporary = self.root.join(kind).join(format!("{TEMPORARY}{folder}"));
+        let temporary = self.root.join(&place.kind).join(format!("{TEMPORARY}{}", place.folder));
         remove_tree(&temporary)?;
-        if path.exists() {
-            self.progress.step(&format!("{what} is damaged and is made anew"));
-            // Out of the way by a rename: a reader never meets half of a folder that is being removed.
-            fs::rename(&path, &temporary).map_err(StoreError::io("cannot move away", &path))?;
-            remove_tree(&temporary)?;
-        }
         fs::create_dir_all(&temporary).map_err(StoreError::io("cannot create", &temporary))?;
-        let made = self.make(&temporary, &path, kind, name, digest, inputs, build);
+        let made = self.make(&temporary, place, inputs, build);
         if made.is_err() {
             // The first error is the one to tell; what is left goes when the store is opened again.
             let _ = remove_tree(&temporary);
@@ -148,14 +175,10 @@ impl Entries {
         made
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the second half of `get`, apart only for its clean-up")]
     fn make(
         &self,
         temporary: &Path,
-        path: &Path,
-        kind: &str,
-        name: &str,
-        digest: String,
+        place: &Place,
         inputs: &impl Serialize,
         build: impl FnOnce(&mut Building) -> Result<()>,
     ) -> Result<Entry> {
@@ -165,15 +188,14 @@ impl Entries {
         if self.progress.cancelled() {
             return Err(StoreError::Cancelled);
         }
-        let (mut files, mut links) = (BTreeMap::new(), BTreeMap::new());
-        survey(temporary, "", &mut files, &mut links)?;
+        let Content { files, links } = Content::of(temporary)?;
         let inputs =
             serde_json::to_value(inputs).map_err(|e| StoreError::malformed("inputs of an entry", e))?;
         let manifest = Manifest {
             format: FORMAT,
-            kind: kind.to_owned(),
-            name: name.to_owned(),
-            digest,
+            kind: place.kind.clone(),
+            name: place.name.clone(),
+            digest: place.digest.clone(),
             inputs,
             packages: building.packages,
             facts: building.facts,
@@ -184,30 +206,85 @@ impl Entries {
         let text = serde_json::to_vec_pretty(&manifest)
             .map_err(|e| StoreError::malformed(manifest_path.display(), e))?;
         fs::write(&manifest_path, text).map_err(StoreError::io("cannot write", &manifest_path))?;
-        publish(temporary, path)?;
-        Ok(Entry { path: path.to_owned(), manifest })
+        // Locked before it has its name, so that nobody can remove it in between.
+        let file = File::open(&manifest_path).map_err(StoreError::io("cannot open", &manifest_path))?;
+        shared(&file, &manifest_path)?;
+        let aside = temporary.with_file_name(format!("{TEMPORARY}{}{ASIDE}", place.folder));
+        if place.path.exists() {
+            remove_tree(&aside)?;
+            // By a rename: a reader never meets half of a folder that is being removed.
+            fs::rename(&place.path, &aside).map_err(StoreError::io("cannot move away", &place.path))?;
+        }
+        publish(temporary, &place.path)?;
+        // What is left of it goes when the store is opened again.
+        let _ = remove_tree(&aside);
+        if let Some(state) = State::of(&place.path, &manifest) {
+            self.checked.remember(&place.kind, &place.folder, &state);
+        }
+        self.used().insert(place.path.clone(), file);
+        Ok(Entry { path: place.path.clone(), manifest })
     }
 
-    /// The entry if it is complete: its manifest fits and every file has its size. (Digests cost too much here.)
-    fn load(&self, path: &Path, digest: &str) -> Result<Option<Entry>> {
-        let text = match fs::read(path.join(MANIFEST)) {
-            Ok(text) => text,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(StoreError::io("cannot read the manifest in", path)(e)),
+    /// The entry if it is whole: every file is as its manifest says. What this process has seen whole it does not read again.
+    fn look(&self, place: &Place) -> Result<Found> {
+        let path = place.path.join(MANIFEST);
+        let mut file = match File::open(&path) {
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                let torn = place.path.exists();
+                let damage = Damage::Missing(MANIFEST.to_owned());
+                return Ok(if torn { Found::Damaged(damage) } else { Found::Missing });
+            }
+            Err(e) => return Err(StoreError::io("cannot open", path)(e)),
         };
-        let Ok(manifest) = serde_json::from_slice::<Manifest>(&text) else { return Ok(None) };
-        let whole = manifest.digest == digest
-            && manifest.files.iter().all(|(name, fact)| {
-                fs::symlink_metadata(path.join(name)).is_ok_and(|m| m.is_file() && m.len() == fact.size)
-            })
-            && manifest
-                .links
-                .keys()
-                .all(|name| fs::symlink_metadata(path.join(name)).is_ok_and(|m| m.is_symlink()));
-        Ok(whole.then(|| Entry { path: path.to_owned(), manifest }))
+        // Somebody is removing it, or has just done so.
+        if !shared(&file, &path)? || !is_still(&file, &path) {
+            return Ok(Found::Missing);
+        }
+        let mut text = Vec::new();
+        file.read_to_end(&mut text).map_err(StoreError::io("cannot read", &path))?;
+        let manifest: Manifest = match serde_json::from_slice(&text) {
+            Ok(manifest) => manifest,
+            Err(error) => return Ok(Found::Damaged(Damage::Manifest(error.to_string()))),
+        };
+        if manifest.digest != place.digest {
+            return Ok(Found::Damaged(Damage::Manifest("it is another entry's".to_owned())));
+        }
+        if let Some(damage) = self.damage(place, &manifest)? {
+            return Ok(Found::Damaged(damage));
+        }
+        // Only a note of its use: one that cannot be kept (a cache that is read-only) changes nothing.
+        let _ = file.set_modified(SystemTime::now());
+        self.used().entry(place.path.clone()).or_insert(file);
+        Ok(Found::Whole(Entry { path: place.path.clone(), manifest }))
     }
 
-    fn lock_path(&self, kind: &str, folder: &str) -> PathBuf {
+    fn damage(&self, place: &Place, manifest: &Manifest) -> Result<Option<Damage>> {
+        let state = State::of(&place.path, manifest);
+        let known = |state: &State| self.checked.knows(&place.kind, &place.folder, state);
+        if self.used().contains_key(&place.path) || state.as_ref().is_some_and(known) {
+            return Ok(manifest.misfits(&place.path).into_iter().next());
+        }
+        let damages = manifest.damages(&place.path, &|| self.progress.cancelled())?;
+        // One that was changed while it was read is read again next time.
+        if let Some(state) = state.filter(|state| State::of(&place.path, manifest).as_ref() == Some(state))
+            && damages.is_empty()
+        {
+            self.checked.remember(&place.kind, &place.folder, &state);
+        }
+        Ok(damages.into_iter().next())
+    }
+
+    fn used(&self) -> std::sync::MutexGuard<'_, BTreeMap<PathBuf, File>> {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn forget_check(&self, kind: &str, folder: &str) {
+        self.checked.forget(kind, folder);
+    }
+
+    /// The lock of whoever makes or removes an entry.
+    pub(crate) fn lock_path(&self, kind: &str, folder: &str) -> PathBuf {
         lock::path(&self.root, &format!("{kind}-{folder}"))
     }
 
@@ -232,88 +309,19 @@ impl Entries {
     }
 }
 
-/// Gives `temporary` its final name once its content is on disk.
-pub(crate) fn publish(temporary: &Path, path: &Path) -> Result<()> {
-    let sync =
-        |dir: &Path| File::open(dir).and_then(|d| d.sync_all()).map_err(StoreError::io("cannot sync", dir));
-    // One call for hundreds of files; entries are made rarely.
-    let handle = File::open(temporary).map_err(StoreError::io("cannot open", temporary))?;
-    rustix::fs::syncfs(&handle).map_err(|e| StoreError::io("cannot sync", temporary)(e.into()))?;
-    fs::rename(temporary, path).map_err(StoreError::io("cannot move into place", path))?;
-    path.parent().map_or(Ok(()), sync)
-}
-
-/// Replaces `path` by `content` in one step.
-pub(crate) fn replace_file(path: &Path, content: &[u8]) -> Result<()> {
-    let temporary = path.with_extension(format!("new-{}", std::process::id()));
-    let written = File::create(&temporary).and_then(|mut f| f.write_all(content).and_then(|()| f.sync_all()));
-    let written = written.map_err(StoreError::io("cannot write", &temporary));
-    let replaced =
-        written.and_then(|()| fs::rename(&temporary, path).map_err(StoreError::io("cannot replace", path)));
-    if replaced.is_err() {
-        // The first error is the one to tell.
-        let _ = fs::remove_file(&temporary);
-    }
-    replaced
-}
-
-/// Whether a write failed for where it was to go: nothing can be written there.
-pub(crate) fn unwritable(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied)
-}
-
-/// Names of the folders in `dir`; none if it is missing or no folder.
-fn children(dir: &Path) -> Result<Vec<String>> {
-    let read = match fs::read_dir(dir) {
-        Ok(read) => read,
-        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-            return Ok(Vec::new());
-        }
-        Err(e) => return Err(StoreError::io("cannot list", dir)(e)),
-    };
-    let mut names = Vec::new();
-    for child in read {
-        let child = child.map_err(StoreError::io("cannot list", dir))?;
-        if let Ok(name) = child.file_name().into_string() {
-            names.push(name);
-        }
-    }
-    Ok(names)
-}
-
-/// Removes `dir` and all below it; a missing one is fine.
-pub(crate) fn remove_tree(dir: &Path) -> Result<()> {
-    match fs::remove_dir_all(dir) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(StoreError::io("cannot remove", dir)(e)),
-        _ => Ok(()),
+/// Locks for use. False: it is locked for removal.
+fn shared(file: &File, path: &Path) -> Result<bool> {
+    match file.try_lock_shared() {
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(e)) => Err(StoreError::io("cannot lock", path)(e)),
     }
 }
 
-/// Lists files and links below `dir`, with `/` between names.
-fn survey(
-    dir: &Path,
-    prefix: &str,
-    files: &mut BTreeMap<String, FileFact>,
-    links: &mut BTreeMap<String, String>,
-) -> Result<()> {
-    for child in fs::read_dir(dir).map_err(StoreError::io("cannot list", dir))? {
-        let child = child.map_err(StoreError::io("cannot list", dir))?;
-        let path = child.path();
-        let utf8 = |name: std::ffi::OsString| {
-            name.into_string().map_err(|_| StoreError::malformed(path.display(), "a name is not UTF-8"))
-        };
-        let name = format!("{prefix}{}", utf8(child.file_name())?);
-        let meta = fs::symlink_metadata(&path).map_err(StoreError::io("cannot look at", &path))?;
-        if meta.is_dir() {
-            survey(&path, &format!("{name}/"), files, links)?;
-        } else if meta.is_symlink() {
-            let target = fs::read_link(&path).map_err(StoreError::io("cannot read the link", &path))?;
-            links.insert(name, utf8(target.into_os_string())?);
-        } else {
-            files.insert(name, FileFact { size: meta.len(), sha256: digest::file(&path)? });
-        }
-    }
-    Ok(())
+/// Whether `path` still names the file that was opened.
+fn is_still(file: &File, path: &Path) -> bool {
+    let (opened, named) = (file.metadata(), fs::metadata(path));
+    matches!((opened, named), (Ok(a), Ok(b)) if (a.dev(), a.ino()) == (b.dev(), b.ino()))
 }
 
 #[cfg(test)]

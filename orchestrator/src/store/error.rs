@@ -1,7 +1,14 @@
 //! What can go wrong in the store.
 
+use super::manifest::Damage;
 use crate::whole::no_room;
 use std::{io, path::PathBuf, time::Duration};
+
+/// What to do about a disk that is full.
+const ROOM: &str = "the file system of the cache is full: make room (`s2lab store gc` removes what was not used for long), or name another with XDG_CACHE_HOME; what is whole in it stays";
+/// How the programs that the store runs say it: glibc's strerror of ENOSPC, EDQUOT and EFBIG; apt 2.6 apt-private/private-install.cc.
+const FULL: [&str; 4] =
+    ["No space left on device", "Disk quota exceeded", "File too large", "have enough free space in"];
 
 /// A failure of the store. [`StoreError::hint`] says what may help.
 #[derive(Debug, thiserror::Error)]
@@ -14,6 +21,9 @@ pub enum StoreError {
 
     #[error("the store does not have {missing}, and cannot take it: `{path}`: {source}")]
     ReadOnly { missing: String, path: PathBuf, source: io::Error },
+
+    #[error("{what} in the store is damaged ({damage}) and cannot be made anew: {source}")]
+    Damaged { what: String, damage: Damage, source: Box<StoreError> },
 
     #[error("the machine has no `{program}`, which is needed to {purpose}")]
     NoProgram { program: String, purpose: String },
@@ -42,6 +52,12 @@ pub enum StoreError {
     #[error("the archive has no package `{package}` in {suites}: {reason}")]
     NoPackage { package: String, suites: String, reason: String },
 
+    #[error("the archive has no {package} {version} in {suites}; it has {has}")]
+    NoVersion { package: String, version: String, suites: String, has: String },
+
+    #[error("cannot fetch {what}: {output}")]
+    Fetch { what: String, output: String },
+
     #[error("{file}: {reason}")]
     Malformed { file: String, reason: String },
 
@@ -67,7 +83,7 @@ impl StoreError {
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Io { source, .. } if no_room(source) => {
-                "the file system of the cache is full: make room, or name another with XDG_CACHE_HOME; what is whole in it stays".to_owned()
+                ROOM.to_owned()
             }
             Self::Io { source, .. } if source.kind() == io::ErrorKind::ReadOnlyFilesystem => {
                 "name another cache with XDG_CACHE_HOME".to_owned()
@@ -75,6 +91,7 @@ impl StoreError {
             Self::ReadOnly { .. } => {
                 "fill the cache once where it can be written, or name another with XDG_CACHE_HOME".to_owned()
             }
+            Self::Damaged { source, .. } => return source.hint(),
             Self::Offline { .. } => "run once without --offline".to_owned(),
             Self::NoProgram { program, .. } => format!("put `{program}` on PATH"),
             Self::Stalled { .. } => "is the network up? the next attempt starts where nothing is half-made".to_owned(),
@@ -86,6 +103,13 @@ impl StoreError {
             Self::NoPackage { .. } => {
                 "the archive moves on: a remembered version may be gone, `s2lab store refresh` takes the newest".to_owned()
             }
+            Self::NoVersion { .. } => {
+                "give one of these; a version that was only remembered is forgotten by `s2lab store refresh`".to_owned()
+            }
+            Self::Program { output, .. } | Self::Fetch { output, .. } if FULL.iter().any(|full| output.contains(full)) => {
+                ROOM.to_owned()
+            }
+            Self::Fetch { .. } => "is the network up? what has arrived whole is kept, and the next run goes on from there".to_owned(),
             Self::NoModule { .. } => "see the kernel's config, or give --modules".to_owned(),
             Self::Digest { .. } => "the download was damaged or replaced; try again".to_owned(),
             _ => return None,
@@ -95,6 +119,14 @@ impl StoreError {
     pub(crate) fn io(what: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Self::Io { what, path, source }
+    }
+
+    /// What apt said when it could not fetch `what`.
+    pub(crate) fn fetch(what: &str, error: Self) -> Self {
+        match error {
+            Self::Program { output, .. } => Self::Fetch { what: what.to_owned(), output },
+            other => other,
+        }
     }
 
     pub(crate) fn malformed(file: impl ToString, reason: impl ToString) -> Self {

@@ -2,11 +2,13 @@
 
 use super::{
     DebianKernel, ImageFile, Kernel, Store,
-    apt::{Deb, Scope, Session},
+    apt::{Deb, Question, Scope, Session},
     deb, digest,
     entry::{Building, Entry},
     error::{Result, StoreError},
-    image, modules, suites,
+    image,
+    modules::{self, Loaded},
+    suites,
 };
 use serde::Serialize;
 use std::{
@@ -19,10 +21,13 @@ use std::{
 const PARTS: [&str; 3] = ["linux-image-", "linux-binary-", "linux-modules-"];
 /// A metapackage leads to an image, which leads to its parts.
 const MAX_PACKAGES: usize = 8;
+const KIND: &str = "kernel";
 /// Names of files in an entry.
 const IMAGE: &str = "Image";
 const CONFIG: &str = "config";
 const MODULES: &str = "modules.cpio";
+/// The fact of an archive: wanted modules that the kernel has not at all.
+const ABSENT: &str = "absent";
 
 #[derive(Serialize)]
 struct TreeInputs<'a> {
@@ -39,10 +44,11 @@ impl Store {
     pub(crate) fn kernel_blocking(&self, kernel: &DebianKernel, wanted: &[&str]) -> Result<Kernel> {
         suites::check_package(&kernel.package)?;
         let scope = Scope::new(&kernel.suites, &["arm64"])?;
-        let debs = self.apt.resolve(&kernel.package, &scope, |apt| find(apt, &kernel.package))?;
+        let debs =
+            self.apt.resolve(Question::package(&kernel.package), &scope, |apt| find(apt, &kernel.package))?;
         let first =
             debs.first().ok_or_else(|| StoreError::malformed(&kernel.package, "no package of a kernel"))?;
-        let tree = self.entries.get("kernel", &first.name, &TreeInputs { debs: &debs }, |building| {
+        let tree = self.entries.get(KIND, &first.name, &TreeInputs { debs: &debs }, |building| {
             unpack(building, &debs, &self.apt.fetch(&kernel.package, &scope, &debs)?)
         })?;
         let archive = self.module_archive(&tree, wanted)?;
@@ -52,8 +58,18 @@ impl Store {
             release: tree.fact("release")?.to_owned(),
             package_version: first.version.clone(),
             modules: archive.path.join(MODULES),
+            absent: absent(&archive),
             config: tree.manifest.files.contains_key(CONFIG).then(|| tree.path.join(CONFIG)),
         })
+    }
+
+    /// The folder of a kernel's entry, if the store has it: nothing is made, fetched or read to its end.
+    pub fn kernel_folder(&self, kernel: &DebianKernel) -> Result<Option<PathBuf>> {
+        let scope = Scope::new(&kernel.suites, &["arm64"])?;
+        let debs = self.apt.known(Question::package(&kernel.package), &scope)?.unwrap_or_default();
+        let Some(first) = debs.first() else { return Ok(None) };
+        let place = self.entries.place(KIND, &first.name, &TreeInputs { debs: &debs })?;
+        Ok(Some(place.path).filter(|path| path.is_dir()))
     }
 
     fn module_archive(&self, tree: &Entry, wanted: &[&str]) -> Result<Entry> {
@@ -61,11 +77,19 @@ impl Store {
         self.entries.get("modules", tree.fact("release")?, &inputs, |building| {
             let path = building.dir.join(MODULES);
             let mut archive = Vec::new();
-            let order = modules::modules_for_image(Some(&tree.path), wanted, &mut archive)?;
+            let loaded = modules::modules_for_image(Some(&tree.path), wanted, &mut archive)?;
+            let order: Vec<_> = loaded.modules.iter().map(|module| module.name.as_str()).collect();
             building.facts.insert("order".to_owned(), order.join(" "));
+            building.facts.insert(ABSENT.to_owned(), loaded.absent.join(" "));
             fs::write(&path, archive).map_err(StoreError::io("cannot write", &path))
         })
     }
+}
+
+/// Entries from before there was this fact are of kernels that have all.
+fn absent(archive: &Entry) -> Vec<String> {
+    let names = archive.manifest.facts.get(ABSENT).map(String::as_str).unwrap_or_default();
+    names.split_whitespace().map(str::to_owned).collect()
 }
 
 /// From a metapackage to the packages with files.
@@ -158,7 +182,7 @@ impl Store {
             .collect();
         // The list is made each time: the tree is the user's and may change under our feet.
         let mut archive = Vec::new();
-        modules::modules_for_image(dir, wanted, &mut archive)?;
+        let Loaded { absent, .. } = modules::modules_for_image(dir, wanted, &mut archive)?;
         let inputs = (&sha256, digest::bytes(&archive));
         let entry = self.entries.get("image", &name, &inputs, |building| {
             image::normalise(image, &building.dir.join(IMAGE))?;
@@ -169,6 +193,7 @@ impl Store {
             image: entry.path.join(IMAGE),
             image_sha256: entry.sha256(IMAGE)?.to_owned(),
             modules: entry.path.join(MODULES),
+            absent,
         })
     }
 }

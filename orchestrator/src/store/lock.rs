@@ -80,9 +80,12 @@ fn holder(path: &Path) -> String {
     }
 }
 
+/// The store's folder of locks.
+pub(crate) const FOLDER: &str = "locks";
+
 /// Where the lock called `name` lies.
 pub(crate) fn path(store: &Path, name: &str) -> PathBuf {
-    store.join("locks").join(format!("{name}.lock"))
+    store.join(FOLDER).join(format!("{name}.lock"))
 }
 
 #[cfg(test)]

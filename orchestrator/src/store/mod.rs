@@ -2,20 +2,25 @@
 //! the agent.
 //!
 //! `CACHE/store/KIND/DIGEST-NAME/` is an entry. Its digest covers everything that goes into it, it appears by one
-//! rename, whole or not at all, and a lock file per entry lets two processes build it once.
+//! rename, whole or not at all, and a lock file per entry lets two processes build it once. What a process uses it has read
+//! to the last byte, and holds by a shared lock on the manifest, so that nobody removes it.
 
 mod agent;
 mod apt;
+mod checked;
 mod deb;
 pub(crate) mod digest;
 mod elf;
 mod entry;
 mod error;
+mod files;
 mod image;
 pub mod initramfs;
+mod inventory;
 mod kernel;
 mod lab;
 mod lock;
+mod manifest;
 mod modules;
 mod parts;
 mod process;
@@ -33,9 +38,10 @@ use std::{
     sync::Arc,
 };
 
-pub use entry::{FileFact, Manifest};
 pub use error::{Result, StoreError};
-pub use modules::{Module, ModuleInfo, Modules, modules_for_image, parse_modinfo, write_archive};
+pub use inventory::{Item, Removed};
+pub use manifest::{Damage, FileFact, Manifest};
+pub use modules::{Loaded, Module, ModuleInfo, Modules, modules_for_image, parse_modinfo, write_archive};
 pub use parts::Parts;
 pub(crate) use process::run_briefly;
 pub use progress::{Progress, Quiet};
@@ -75,7 +81,7 @@ impl Store {
     }
 
     /// A kernel from Debian's archive with the wanted modules and all that they depend on. A module that is built in is
-    /// left out, one that is nowhere is an error.
+    /// left out.
     pub async fn kernel(&self, kernel: &DebianKernel, modules: &[&str]) -> Result<Kernel> {
         let (kernel, modules) = (kernel.clone(), own(modules));
         self.blocking(move |store| store.kernel_blocking(&kernel, &borrow(&modules))).await
@@ -117,8 +123,8 @@ impl Store {
     }
 
     /// Forgets which versions were taken: the next use asks the archive for the newest. Entries stay.
-    pub async fn refresh(&self) -> Result<()> {
-        self.blocking(|store| store.apt.forget()).await
+    pub fn forget(&self) -> Result<()> {
+        self.apt.forget()
     }
 
     /// The work is files and programs; it runs beside the asynchronous tasks. Dropping the future does not end it:
@@ -187,6 +193,8 @@ pub struct Kernel {
     /// A cpio archive (newc, not compressed) with `modules/LIST` (file names, one a line, in load order) and
     /// `modules/*.ko` (not compressed). Padded so that archives can be put behind one another.
     pub modules: PathBuf,
+    /// Wanted modules that are neither there nor built in.
+    pub absent: Vec<String>,
     /// The kernel's configuration, if the package has it.
     pub config: Option<PathBuf>,
 }
@@ -199,6 +207,8 @@ pub struct ImageFile {
     pub image_sha256: String,
     /// As [`Kernel::modules`].
     pub modules: PathBuf,
+    /// As [`Kernel::absent`]; nothing if nobody tells what is built in.
+    pub absent: Vec<String>,
 }
 
 /// Programs and libraries for the emulated host.

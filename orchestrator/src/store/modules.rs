@@ -77,6 +77,15 @@ pub struct Module {
     pub content: Vec<u8>,
 }
 
+/// What there is of the wanted modules.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Loaded {
+    /// With what they depend on, in load order.
+    pub modules: Vec<Module>,
+    /// Wanted, and known to be nowhere: neither a file nor built in.
+    pub absent: Vec<String>,
+}
+
 /// The modules below one folder.
 #[derive(Debug, Default)]
 pub struct Modules {
@@ -114,19 +123,25 @@ impl Modules {
     /// `wanted` and all that they depend on, each after what it needs; what is built in is left out.
     ///
     /// # Errors
-    /// [`StoreError::NoModule`] for one that is neither a file nor in `modules.builtin`; a circle of dependencies; damaged files.
-    pub fn load_order(&self, wanted: &[&str]) -> Result<Vec<Module>> {
+    /// [`StoreError::NoModule`] for a dependency that is neither a file nor in `modules.builtin`; a circle of dependencies;
+    /// damaged files.
+    pub fn load_order(&self, wanted: &[&str]) -> Result<Loaded> {
         let mut contents: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+        let mut absent = Vec::new();
         let order = order(wanted, |name, needed_by| {
             let Some(path) = self.files.get(name) else {
                 // Should it be nowhere after all, the agent names what the kernel lacks.
                 if self.built_in.as_ref().is_none_or(|built_in| built_in.contains(name)) {
                     return Ok(None);
                 }
+                let Some(needed_by) = needed_by else {
+                    absent.push(name.to_owned());
+                    return Ok(None);
+                };
                 return Err(StoreError::NoModule {
                     module: name.to_owned(),
                     place: self.place.display().to_string(),
-                    needed_by: needed_by.map(str::to_owned),
+                    needed_by: Some(needed_by.to_owned()),
                 });
             };
             let content = read_module(path)?;
@@ -135,10 +150,9 @@ impl Modules {
             contents.insert(name.to_owned(), content);
             Ok(Some(info))
         })?;
-        Ok(order
-            .into_iter()
-            .filter_map(|name| contents.remove(&name).map(|content| Module { name, content }))
-            .collect())
+        let order = order.into_iter();
+        let modules = order.filter_map(|name| contents.remove(&name).map(|content| Module { name, content }));
+        Ok(Loaded { modules: modules.collect(), absent })
     }
 }
 
@@ -239,12 +253,13 @@ pub fn write_archive(out: &mut impl Write, modules: &[Module]) -> std::io::Resul
 
 /// For a kernel given as a file: the archive of `wanted` from the tree `dir`. Without `dir` everything is taken to be
 /// built in, and the list is empty.
-pub fn modules_for_image(dir: Option<&Path>, wanted: &[&str], out: &mut impl Write) -> Result<Vec<String>> {
-    let modules = match dir {
+pub fn modules_for_image(dir: Option<&Path>, wanted: &[&str], out: &mut impl Write) -> Result<Loaded> {
+    let loaded = match dir {
         Some(dir) => Modules::scan(dir)?.load_order(wanted)?,
-        None => Vec::new(),
+        None => Loaded::default(),
     };
-    write_archive(out, &modules).map_err(StoreError::io("cannot write", "the archive of modules"))
+    write_archive(out, &loaded.modules).map_err(StoreError::io("cannot write", "the archive of modules"))?;
+    Ok(loaded)
 }
 
 #[cfg(test)]
@@ -261,11 +276,11 @@ mod tests {
     fn only_a_list_of_what_is_built_in_tells_that_a_module_is_missing() {
         let dir = tempfile::tempdir().unwrap();
         let order = || Modules::scan(dir.path()).unwrap().load_order(&["vfio_pci"]);
-        assert!(order().unwrap().is_empty());
+        assert_eq!(order().unwrap(), Loaded::default());
         fs::write(dir.path().join("modules.builtin"), "kernel/fs/ext4/ext4.ko\n").unwrap();
-        assert!(matches!(order(), Err(StoreError::NoModule { .. })));
+        assert_eq!(order().unwrap().absent, ["vfio_pci"]);
         fs::write(dir.path().join("modules.builtin"), "kernel/drivers/vfio/pci/vfio-pci.ko\n").unwrap();
-        assert!(order().unwrap().is_empty());
+        assert_eq!(order().unwrap(), Loaded::default());
     }
 
     fn graph(wanted: &[&str], edges: &[(&str, ModuleInfo)]) -> Result<Vec<String>> {

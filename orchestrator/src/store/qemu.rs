@@ -2,7 +2,7 @@
 
 use super::{
     Qemu, Store,
-    apt::{self, Deb, Scope},
+    apt::{self, Deb, Question, Scope},
     deb, elf,
     entry::{self, Building},
     error::{Result, StoreError},
@@ -18,6 +18,7 @@ use std::{
 
 /// The first version whose gdbstub serves EL2's registers as s2lab reads them, and that has `mapped-ram`.
 pub(crate) const OLDEST: (u32, u32) = (10, 0);
+const WHAT: &str = "QEMU";
 const PROGRAM: &str = "qemu-system-aarch64";
 const IN_PACKAGE: &str = "usr/bin/qemu-system-aarch64";
 /// `ipxe-qemu` has the option ROMs that network devices ask for.
@@ -37,9 +38,10 @@ impl Store {
         let architecture = apt::machine_architecture();
         let triplet = format!("{}-linux-gnu", std::env::consts::ARCH);
         let scope = Scope::new(&suites::ALL, &[architecture])?;
-        let debs = self.apt.resolve("QEMU", &scope, |apt| apt.closure(&PACKAGES.map(str::to_owned)))?;
+        let question = Question { what: WHAT, packages: &PACKAGES, without: &[] };
+        let debs = self.apt.resolve(question, &scope, |apt| apt.closure(&PACKAGES.map(str::to_owned)))?;
         let entry = self.entries.get("qemu", architecture, &Inputs { debs: &debs }, |building| {
-            make(building, &debs, &self.apt.fetch("QEMU", &scope, &debs)?, &triplet)
+            make(building, &debs, &self.apt.fetch(WHAT, &scope, &debs)?, &triplet)
         })?;
         // The store's loader with the store's libraries, glibc among them: the machine's may be older, and a mixture of
         // both is none. LD_LIBRARY_PATH would reach QEMU's children too.

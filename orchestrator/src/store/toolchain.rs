@@ -5,7 +5,7 @@
 
 use super::{
     Store,
-    apt::{self, Deb, Scope, Session},
+    apt::{self, Deb, Question, Scope, Session},
     deb, digest, elf,
     entry::Building,
     error::{Result, StoreError},
@@ -19,6 +19,12 @@ use std::{
 };
 
 const WHAT: &str = "the Rust toolchain for aarch64";
+/// Taken with all that they depend on.
+const CLOSURES: [&str; 2] = ["rustc-web", "binutils-aarch64-linux-gnu"];
+/// Taken alone.
+const SINGLE: [&str; 3] = ["libstd-rust-web-dev:arm64", "libc6-dev-arm64-cross", "libgcc-12-dev-arm64-cross"];
+/// It only depends on the native ones, and is nobody's need here.
+const BINUTILS: &str = "binutils";
 const PROGRAMS: [&str; 2] = ["usr/bin/rustc", "usr/bin/aarch64-linux-gnu-ld.bfd"];
 /// Unpacked as they are, besides the programs and their libraries.
 const TREES: [&str; 3] =
@@ -111,7 +117,10 @@ impl Store {
             return Err(StoreError::NoProgram { program: "rustc".to_owned(), purpose });
         }
         let scope = Scope::new(&["bookworm", "bookworm-security"], &[apt::machine_architecture(), "arm64"])?;
-        let debs = self.apt.resolve(WHAT, &scope, find)?;
+        let packages = [&CLOSURES[..], &SINGLE].concat();
+        let without = [&UNUSED[..], &[BINUTILS]].concat();
+        let question = Question { what: WHAT, packages: &packages, without: &without };
+        let debs = self.apt.resolve(question, &scope, find)?;
         let digest = digest::inputs(&Inputs { debs: &debs, rustc: RUSTC, ld: LD })?;
         Ok(Plan { scope, debs, digest })
     }
@@ -126,10 +135,9 @@ impl Store {
 }
 
 fn find(apt: &Session<'_>) -> Result<Vec<Deb>> {
-    let mut debs = apt.closure(&["rustc-web".to_owned(), "binutils-aarch64-linux-gnu".to_owned()])?;
-    debs.retain(|d| d.name != "binutils" && !UNUSED.iter().any(|u| d.name.starts_with(u)));
-    let more = ["libstd-rust-web-dev:arm64", "libc6-dev-arm64-cross", "libgcc-12-dev-arm64-cross"];
-    debs.extend(apt.newest(&more.map(str::to_owned))?);
+    let mut debs = apt.closure(&CLOSURES.map(str::to_owned))?;
+    debs.retain(|d| d.name != BINUTILS && !UNUSED.iter().any(|u| d.name.starts_with(u)));
+    debs.extend(apt.newest(&SINGLE.map(str::to_owned))?);
     // The compiler reads libraries of exactly its own version.
     let versions =
         |name: &str| debs.iter().filter(|d| d.name == name).map(|d| d.version.clone()).collect::<Vec<_>>();

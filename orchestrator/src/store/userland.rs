@@ -4,7 +4,7 @@
 
 use super::{
     Store, Userland,
-    apt::{Deb, Scope},
+    apt::{Deb, Question, Scope},
     deb, elf,
     entry::{self, Building},
     error::{Result, StoreError},
@@ -18,6 +18,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+const WHAT: &str = "the emulated host's user land";
 const PACKAGES: [&str; 3] = ["qemu-system-arm", "dropbear-bin", "busybox-static"];
 pub(crate) const QEMU: &str = "usr/bin/qemu-system-aarch64";
 /// What the agent starts.
@@ -48,15 +49,14 @@ struct Inputs<'a> {
 
 impl Store {
     pub(crate) fn userland_blocking(&self) -> Result<Userland> {
-        // What was found is remembered by this name: other packages are another question.
-        let what = &format!("the emulated host's user land of {}", PACKAGES.join(", "));
+        let question = Question { what: WHAT, packages: &PACKAGES, without: &[] };
         let scope = Scope::new(&suites::ALL, &["arm64"])?;
-        let debs = self.apt.resolve(what, &scope, |apt| apt.closure(&PACKAGES.map(str::to_owned)))?;
+        let debs = self.apt.resolve(question, &scope, |apt| apt.closure(&PACKAGES.map(str::to_owned)))?;
         let entry = self.entries.get(
             "userland",
             "arm64",
             &Inputs { debs: &debs, content: &CONTENT, folders: &FOLDERS, shell: SHELL, users: USERS },
-            |building| make(building, &debs, &self.apt.fetch(what, &scope, &debs)?),
+            |building| make(building, &debs, &self.apt.fetch(WHAT, &scope, &debs)?),
         )?;
         Ok(Userland {
             archive: entry.path.join(ARCHIVE),

@@ -32,3 +32,5 @@ mod places;
 mod report;
 #[cfg(test)]
 mod run;
+#[cfg(test)]
+mod store;

@@ -18,7 +18,7 @@ fn done(
     let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
     before(folder.path()).map_err(|e| e.to_string())?;
     let program = std::env::current_exe().map_err(|e| e.to_string())?;
-    let script = Script { series: true, troubles: vec![] };
+    let script = Script { series: true, ..Script::default() };
     let mut lab = Lab::ordered(folder, &script, order, Command::new(program)).map_err(text)?;
     expect("s2lab's own end", lab.ended()?, 0)?;
     lab.gone()?;

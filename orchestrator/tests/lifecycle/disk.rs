@@ -23,7 +23,7 @@ exit $code
 "#;
 
 /// A program that runs in namespaces of its own, in which it may mount.
-fn apart() -> Command {
+pub(crate) fn apart() -> Command {
     let mut command = Command::new("unshare");
     command.args(if rustix::process::geteuid().is_root() { ["-m"].as_slice() } else { &["-r", "-m"] });
     command
@@ -48,7 +48,7 @@ fn run(options: &str) -> Result<Told, String> {
     let program = std::env::current_exe().map_err(|e| e.to_string())?;
     let mut command = apart();
     command.args(["sh", "-c", INSIDE, "sh", options]).arg(program).env(FOLDER, folder.path());
-    let script = Script { series: true, troubles: vec![] };
+    let script = Script { series: true, ..Script::default() };
     let mut lab =
         Lab::ordered(folder, &script, &Order::default(), command).map_err(|error| error.to_string())?;
     let code = lab.ended()?;

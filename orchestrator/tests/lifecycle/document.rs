@@ -87,6 +87,9 @@ fn script(row: &Row) -> String {
         )
     });
     let mut parts: Vec<_> = troubles.collect();
+    if let Some(host) = row.host {
+        parts.insert(0, format!("the real agent; {}", host.what));
+    }
     if let Some(option) = row.config {
         parts.insert(0, format!("the kernel's configuration has all but CONFIG_{option}"));
     }

@@ -1,6 +1,9 @@
 //! Runs one cell against a scripted QEMU and holds what came of it against its row.
 
-use crate::row::{Row, Within};
+use crate::{
+    agent,
+    row::{Row, Within},
+};
 use fake_qemu::script::Script;
 use s2lab::{
     qemu::{factor::Factor, process::Launcher},
@@ -56,7 +59,12 @@ pub(crate) fn hold(row: &Row) -> Result<(), String> {
 }
 
 async fn carry_out(row: &Row, folder: &Path) -> Result<JudgedCell, Box<dyn Error>> {
-    let images = images(folder, &row.script, row.config)?;
+    let mut script = row.script.clone();
+    if let Some(host) = row.host {
+        script.agent = Some(agent::make(folder)?);
+        (host.change)(&agent::folder(folder))?;
+    }
+    let images = images(folder, &script, row.config)?;
     let raw = folder.join("raw");
     std::fs::create_dir(&raw)?;
     let planned = planned(&row.script)?;
@@ -153,6 +161,7 @@ pub(crate) fn images(folder: &Path, script: &Script, lacks: Option<&str>) -> io:
         release: "6.12".into(),
         package_version: "6.12".into(),
         modules: file("guest-modules")?,
+        absent: vec![],
         config: None,
     };
     // An archive without a module: the configurations here have everything built in.
@@ -162,6 +171,7 @@ pub(crate) fn images(folder: &Path, script: &Script, lacks: Option<&str>) -> io:
         image: file("image")?,
         sha256: String::new(),
         modules: file("modules")?,
+        absent: vec![],
         package: None,
         config: lacks.map(config).transpose()?,
     };

@@ -6,7 +6,12 @@ use rustix::process::{Pid, Signal, kill_process};
 use s2lab::{
     qemu::{factor::Factor, process::Launcher},
     run::{
-        Course, Run, folder::RunFolder, log::EventLog, signals::Interruption, slots::Slots, stages::Deadlines,
+        Course, Run,
+        folder::{self, RunFolder},
+        log::EventLog,
+        signals::Interruption,
+        slots::Slots,
+        stages::Deadlines,
     },
 };
 use s2lab_model::{
@@ -77,7 +82,7 @@ async fn carry_out(folder: &Path) -> Result<(), Box<dyn Error>> {
         let cell = PlannedCell { key: NONE.into(), kernel: "none".into(), ..planned(&script)? };
         cells.insert(0, cell);
     }
-    let run = RunFolder::create(folder, Some(&folder.join(RUN)), jiff::Timestamp::now())?;
+    let run = RunFolder::create(folder, Some(&folder.join(RUN)), folder::now())?;
     let (log, writer) = EventLog::begin(run.log()?, |_, _| ());
     log.event(Event::Plan(Plan {
         s2lab: "test".into(),
@@ -199,7 +204,7 @@ pub(crate) fn expect<T: PartialEq + std::fmt::Debug>(what: &str, found: T, due: 
 }
 
 fn start(at: Moment, act: Act) -> Result<Lab, String> {
-    Lab::start(&Script { series: true, troubles: vec![] }.and(at, act)).map_err(|e| e.to_string())
+    Lab::start(&Script { series: true, ..Script::default() }.and(at, act)).map_err(|e| e.to_string())
 }
 
 fn good() -> Result<Lab, String> {
@@ -242,7 +247,8 @@ pub(crate) fn killed_at_any_moment() -> Checked {
 pub(crate) fn what_a_killed_run_left() -> Checked {
     // The child is there while the run waits: one that goes on ends it too.
     let store = || Moment::Request("store".into());
-    let script = Script { series: true, troubles: vec![] }.and(store(), Act::Child).and(store(), Act::Hang);
+    let script =
+        Script { series: true, ..Script::default() }.and(store(), Act::Child).and(store(), Act::Hang);
     let mut killed = Lab::start(&script).map_err(|e| e.to_string())?;
     killed.wait_for("guest-up")?;
     soon("no child", || left(killed.folder.path()).iter().any(|process| process.contains("sleep")))?;
@@ -283,7 +289,7 @@ pub(crate) fn terminated_twice() -> Checked {
 pub(crate) fn memory_while_a_console_floods() -> Checked {
     // Three times what is kept of a console. The more, the longer: a build for tests reads 12 MB/s.
     const FLOOD: u64 = 192 << 20;
-    let script = Script { series: true, troubles: vec![] }.and(Moment::Hello, Act::FloodFirst(FLOOD));
+    let script = Script { series: true, ..Script::default() }.and(Moment::Hello, Act::FloodFirst(FLOOD));
     let mut lab = Lab::start(&script).map_err(|e| e.to_string())?;
     let status = format!("/proc/{}/status", lab.child.id());
     let own = || {

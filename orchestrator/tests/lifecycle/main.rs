@@ -1,12 +1,15 @@
 //! Whether s2lab lies or hangs when something goes wrong. Each row of the table of faults runs a cell for real, against
 //! [`fake_qemu`]; this very program plays QEMU when it is started as such.
 
+mod agent;
+mod archive;
 mod attempts;
 mod disk;
 mod document;
 mod harness;
 mod lab;
 mod row;
+mod store;
 mod table;
 mod whole;
 
@@ -20,11 +23,20 @@ use std::{
 const AT_A_TIME: usize = 8;
 
 fn main() -> ExitCode {
+    if std::env::args().next().is_some_and(|name| name.ends_with(fake_qemu::vmm::NAME)) {
+        return fake_qemu::vmm::main();
+    }
+    if let Some(root) = std::env::var_os(fake_qemu::real::AGENT) {
+        return fake_qemu::real::main(root.as_ref());
+    }
     if std::env::var_os(fake_qemu::SCRIPT).is_some() {
         return fake_qemu::main();
     }
     if let Some(folder) = std::env::var_os(lab::FOLDER) {
         return lab::main(folder.as_ref());
+    }
+    if let Some(cache) = std::env::var_os(store::CACHE) {
+        return store::main(cache.as_ref());
     }
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(AT_A_TIME);

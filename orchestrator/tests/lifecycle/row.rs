@@ -3,12 +3,14 @@
 use fake_qemu::script::{Act, Moment, Script};
 use s2lab::run::stages::Deadlines;
 use s2lab_model::event::Stage;
-use std::time::Duration;
+use std::{io, path::Path, time::Duration};
 
 /// A fault and what s2lab must make of it.
 pub(crate) struct Row {
     pub(crate) name: &'static str,
     pub(crate) script: Script,
+    /// The real agent serves the host, in a folder that stands for its `/`.
+    pub(crate) host: Option<HostFolder>,
     /// The kernel's configuration is known, and lacks this option; none: it is not known.
     pub(crate) config: Option<&'static str>,
     /// As it is printed.
@@ -18,6 +20,13 @@ pub(crate) struct Row {
     pub(crate) within: Within,
     /// What the reasons for the verdict contain; empty for a pass.
     pub(crate) says: &'static str,
+}
+
+/// The folder of [`crate::agent::make`], changed.
+#[derive(Clone, Copy)]
+pub(crate) struct HostFolder {
+    pub(crate) what: &'static str,
+    pub(crate) change: fn(&Path) -> io::Result<()>,
 }
 
 /// When the verdict is there.
@@ -89,10 +98,11 @@ impl Deadline {
 
 /// A good run on a kernel with the series.
 pub(crate) fn good(name: &'static str) -> Row {
-    let script = Script { series: true, troubles: vec![] };
+    let script = Script { series: true, ..Script::default() };
     Row {
         name,
         script,
+        host: None,
         config: None,
         verdict: "PASS as wc-honoured",
         stage: None,

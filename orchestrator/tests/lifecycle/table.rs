@@ -1,6 +1,9 @@
 //! The table of faults.
 
-use crate::row::{Deadline, Row, fault, good};
+use crate::{
+    agent,
+    row::{Deadline, Row, fault, good},
+};
 use fake_qemu::{
     script::{Act, Bend, Moment, Script},
     tables,
@@ -31,6 +34,8 @@ pub(crate) fn groups() -> Vec<Group> {
         group("What a look sees", looks()),
         group("Bytes, places and flags", evidence()),
         group("The host's console", consoles()),
+        group("The real agent", agent::rows()),
+        group("Clocks", clocks()),
     ]
 }
 
@@ -480,6 +485,26 @@ fn answers() -> Vec<Row> {
                 Body::Notice(Notice::Log { text: "\u{1b}]0;title\u{7}<script>".repeat(50) }),
             ),
         ),
+    ]
+}
+
+/// The guests' and the host's clocks are theirs; no deadline, no order of s2lab's follows them.
+fn clocks() -> Vec<Row> {
+    let beat = |uptime_ms| Act::Also(Peer::Host, Body::Notice(Notice::Heartbeat { uptime_ms, stored: 0 }));
+    let hello_at = |uptime_ms| {
+        let hello = Hello { level: Level::Host, release: "6.12".into(), page_size: 4096, uptime_ms };
+        Act::Also(Peer::Host, Body::Notice(Notice::Hello(hello)))
+    };
+    vec![
+        fault("uptime-jumps-forward", request("bind"), beat(u64::MAX)),
+        fault("uptime-jumps-back", request("bind"), beat(u64::MAX)).and(request("store"), beat(0)),
+        fault("hello-from-the-far-future", Moment::Hello, hello_at(u64::MAX)).and(Moment::Hello, Act::Ignore),
+        // Silence is counted here, not there: the last uptime is only told.
+        fault("silent-after-a-jump", request("hold"), beat(u64::MAX))
+            .and(request("hold"), Act::StopBeating)
+            .and(request("hold"), Act::Hang)
+            .stops("TIMEOUT(steps)", Stage::Steps, "the host's agent has been silent")
+            .after(Deadline::Silence),
     ]
 }
 

@@ -1,8 +1,9 @@
 //! The table of whole runs.
 
 use crate::{
-    attempts, disk,
+    agent, attempts, disk,
     lab::{self, Checked},
+    store,
 };
 
 /// A run in a process of its own, and what must hold of it.
@@ -23,7 +24,7 @@ const fn mounting(run: WholeRun) -> WholeRun {
     WholeRun { mounts: true, ..run }
 }
 
-pub(crate) static RUNS: [WholeRun; 13] = [
+pub(crate) static RUNS: [WholeRun; 22] = [
     run(
         "killed-at-any-moment",
         "`kill -9` at 24 moments",
@@ -70,6 +71,18 @@ pub(crate) static RUNS: [WholeRun; 13] = [
         "the second is not run, exit 3",
         attempts::fail_fast,
     ),
+    run(
+        "agent-serves-to-the-end",
+        "the real agent alone: bind, start, stop, finish",
+        "each answered; heartbeats; the final record counts the answers",
+        agent::serves_to_the_end,
+    ),
+    run(
+        "agent-reads-hostile-smaps",
+        "the real agent alone; the VMM's smaps has torn, endless, countless, unreadable VMAs",
+        "each is answered with what there is, or with why not; the agent lives on",
+        agent::reads_hostile_smaps,
+    ),
     mounting(run(
         "disk-without-room",
         "the run's folder on a file system with room for 1, 2, 3 ... 24 pages",
@@ -82,4 +95,46 @@ pub(crate) static RUNS: [WholeRun; 13] = [
         "the same",
         disk::no_files,
     )),
+    mounting(run(
+        "store-without-room",
+        "the cache on a file system with room for 1, 2, 3 ... 32 pages",
+        "an error with what to do; nothing half-made; the next run, with room, works",
+        store::no_room,
+    )),
+    mounting(run(
+        "store-without-files",
+        "the cache on a file system with room for 2, 4, 6 ... 40 files",
+        "the same",
+        store::no_files,
+    )),
+    mounting(run(
+        "store-read-only",
+        "the cache is mounted read-only",
+        "filled it is enough, also with the network; else an error that names what is missing",
+        store::read_only,
+    )),
+    run(
+        "download-broken-off",
+        "the connection closes in the middle of the second package",
+        "an error; the next run fetches that one alone",
+        store::broken_off,
+    ),
+    run(
+        "no-network",
+        "the package lists cannot be fetched",
+        "an error; the next run works",
+        store::no_network,
+    ),
+    run(
+        "archive-moved-on",
+        "the archive has another version than the one that was found",
+        "an error that says which",
+        store::moved_on,
+    ),
+    run(
+        "store-damaged",
+        "a byte of an entry changes",
+        "made anew, without the network from the packages; without both an error",
+        store::damaged,
+    ),
 ];

@@ -2,7 +2,7 @@
 
 mod needs;
 
-pub use needs::{Lack, NEEDS, Need, lacking};
+pub use needs::{How, Lack, NEEDS, Need, absent, lacking};
 
 use std::collections::BTreeMap;
 

@@ -80,15 +80,29 @@ impl Need {
 #[derive(Debug, Clone, Copy)]
 pub struct Lack {
     pub need: &'static Need,
-    /// It is there as a module, which is not delivered.
-    pub as_module: bool,
+    pub how: How,
+}
+
+/// What a kernel has instead of an option.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum How {
+    /// Its configuration does not set it.
+    Off,
+    /// A module, which is not delivered.
+    Module,
+    /// Its lists of modules do not have it.
+    Nowhere,
 }
 
 impl fmt::Display for Lack {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Need { option, reason, .. } = self.need;
-        let module = if self.as_module { "=m, whose module is not delivered" } else { "" };
-        write!(f, "CONFIG_{option}{module} ({reason})")
+        let how = match self.how {
+            How::Off => "",
+            How::Module => "=m, whose module is not delivered",
+            How::Nowhere => ", neither built in nor a module",
+        };
+        write!(f, "CONFIG_{option}{how} ({reason})")
     }
 }
 
@@ -99,9 +113,17 @@ pub fn lacking(config: &Config, scenario: &Scenario, delivered: &BTreeSet<String
     let lack = |need: &'static Need| match config.setting(need.option) {
         Setting::BuiltIn => None,
         Setting::Module if need.module.is_some_and(|module| delivered.contains(module)) => None,
-        setting => Some(Lack { need, as_module: setting == Setting::Module }),
+        Setting::Module => Some(Lack { need, how: How::Module }),
+        Setting::Off => Some(Lack { need, how: How::Off }),
     };
     NEEDS.iter().filter(|need| need.concerns(scenario)).filter_map(lack).collect()
+}
+
+/// What a kernel without the modules `absent`, which are not built in either, lacks for `scenario`, in the table's order.
+pub fn absent(absent: &[String], scenario: &Scenario) -> Vec<Lack> {
+    let is_absent = |need: &&Need| need.module.is_some_and(|module| absent.iter().any(|name| name == module));
+    let concerned = NEEDS.iter().filter(is_absent).filter(|need| need.concerns(scenario));
+    concerned.map(|need| Lack { need, how: How::Nowhere }).collect()
 }
 
 #[cfg(test)]
@@ -165,6 +187,15 @@ mod tests {
         assert!(lacking(&config(&off, &[]), &ram, &BTreeSet::new()).is_empty());
         assert_eq!(options(&lacking(&config(&off, &[]), &bar(), &BTreeSet::new())), off);
         assert_eq!(options(&lacking(&config(&["KVM"], &[]), &ram, &BTreeSet::new())), ["KVM"]);
+    }
+
+    #[test]
+    fn modules_that_are_nowhere_are_those_of_options() {
+        let ram = scenario("idle.yaml", RAM);
+        let names = ["vfio_iommu_type1", "vfio_pci", "virtio_pci", "of_nobody"].map(str::to_owned);
+        assert_eq!(options(&absent(&names, &bar())), ["VIRTIO_PCI", "VFIO_PCI", "VFIO_IOMMU_TYPE1"]);
+        assert_eq!(options(&absent(&names, &ram)), ["VIRTIO_PCI"]);
+        assert!(absent(&[], &bar()).is_empty());
     }
 
     #[test]

@@ -36,6 +36,11 @@ impl Report {
         if text.len() > LONGEST {
             return Err(ParseError::TooLong(text.len()));
         }
+        // Nothing that s2lab writes steers a terminal, or looks like what it is not.
+        let other = |line: &str| line.bytes().any(|byte| !matches!(byte, b' '..=b'~'));
+        if let Some(at) = text.split('\n').position(other) {
+            return Err(ParseError::NotCanonical { line: at + 1 });
+        }
         let mut lines = text.lines();
         let mut report = header(lines.next().unwrap_or_default())?;
         let mut section = None;

@@ -5,7 +5,7 @@ use super::{
     state::{Beat, State, lock},
 };
 use crate::run::pulse::Pulse;
-use s2lab_protocol::{Body, Decoder, Frame, Level, Notice, Peer, VERSION};
+use s2lab_protocol::{Body, Decoder, Frame, Hello, Level, Notice, Peer, VERSION};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
@@ -107,7 +107,10 @@ impl Listener {
         }
         *next += 1;
         let uptime = match &frame.body {
-            Body::Notice(Notice::Heartbeat { uptime_ms, .. }) => Some(*uptime_ms),
+            // From its hello on, an agent's heartbeat is due.
+            Body::Notice(Notice::Heartbeat { uptime_ms, .. } | Notice::Hello(Hello { uptime_ms, .. })) => {
+                Some(*uptime_ms)
+            }
             _ => None,
         };
         self.pulse.frame(&peer, uptime);

@@ -112,6 +112,17 @@ pub(super) fn parse_uris(text: &str) -> Result<Vec<Deb>> {
     Ok(debs)
 }
 
+/// Versions in the lines ` NAME | VERSION | WHERE` of `apt-cache madison`, the newest first, each once.
+pub(super) fn parse_versions(text: &str) -> Vec<String> {
+    let mut versions = Vec::new();
+    for version in text.lines().filter_map(|line| line.split('|').nth(1)).map(|v| v.trim().to_owned()) {
+        if !versions.contains(&version) {
+            versions.push(version);
+        }
+    }
+    versions
+}
+
 /// `name_version_architecture.deb`; apt writes `:` of an epoch as `%3a`.
 pub(super) fn file_name(file: &str) -> Result<(&str, String, &str)> {
     let bad = || StoreError::malformed("apt's list of files", format_args!("`{file}` is no name of a .deb"));
@@ -135,6 +146,17 @@ mod tests {
     use proptest::prelude::*;
 
     const SUM: &str = "e979bf3996ad07ab51d52e7e4ba9e00237f89f32dff50bcf0545bd52fa4f6963";
+
+    #[test]
+    fn versions_are_listed_once() {
+        let line = |version: &str, suite: &str| {
+            format!(" linux-image-x | {version} | http://a.test {suite}/main arm64 Packages\n")
+        };
+        let text =
+            line("6.1.5-1", "bookworm-updates") + &line("6.1.4-1", "bookworm") + &line("6.1.4-1", "security");
+        assert_eq!(parse_versions(&text), ["6.1.5-1", "6.1.4-1"]);
+        assert_eq!(parse_versions("N: Unable to locate package x\n\n"), Vec::<String>::new());
+    }
 
     #[test]
     fn the_configuration_has_the_last_word() {

@@ -69,28 +69,160 @@ fn a_failed_build_leaves_nothing() {
     assert!(entries.get("kind", "name", &1, write).is_ok());
 }
 
+/// Each a way in which an entry that was whole no longer is.
+fn damages(path: &Path) -> [Box<dyn Fn() + '_>; 9] {
+    let relink = |to: &'static str| {
+        move || {
+            fs::remove_file(path.join("link")).unwrap();
+            symlink(to, path.join("link")).unwrap();
+        }
+    };
+    [
+        Box::new(|| fs::write(path.join("sub/file"), "conten").unwrap()),
+        // Of the same size.
+        Box::new(|| fs::write(path.join("sub/file"), "Content").unwrap()),
+        Box::new(|| fs::remove_file(path.join("sub/file")).unwrap()),
+        Box::new(|| fs::remove_dir_all(path.join("sub")).unwrap()),
+        Box::new(|| fs::remove_file(path.join("link")).unwrap()),
+        Box::new(relink("sub/elif")),
+        Box::new(|| fs::write(path.join(MANIFEST), "{").unwrap()),
+        Box::new(|| fs::write(path.join(MANIFEST), r#"{"format":1}"#).unwrap()),
+        Box::new(|| fs::remove_file(path.join(MANIFEST)).unwrap()),
+    ]
+}
+
 #[test]
 fn a_damaged_entry_is_made_anew() {
     let dir = tempfile::tempdir().unwrap();
-    let entries = open(dir.path());
-    let path = entries.get("kind", "name", &1, write).unwrap().path;
-    let damages: [&dyn Fn(); 5] = [
-        &|| fs::write(path.join("sub/file"), "conten").unwrap(),
-        &|| fs::remove_file(path.join("sub/file")).unwrap(),
-        &|| fs::remove_file(path.join("link")).unwrap(),
-        &|| fs::write(path.join(MANIFEST), "{").unwrap(),
-        &|| fs::remove_file(path.join(MANIFEST)).unwrap(),
-    ];
-    for (n, damage) in damages.iter().enumerate() {
+    let path = open(dir.path()).get("kind", "name", &1, write).unwrap().path;
+    for (n, damage) in damages(&path).iter().enumerate() {
         damage();
         let mut built = false;
-        let entry = entries.get("kind", "name", &1, |b| {
+        let entry = open(dir.path()).get("kind", "name", &1, |b| {
             built = true;
             write(b)
         });
         assert!(entry.is_ok() && built, "damage {n}");
         assert_eq!(fs::read(path.join("sub/file")).unwrap(), b"content");
+        open(dir.path()).get("kind", "name", &1, refuse).unwrap();
+        assert_eq!(temporaries(dir.path()), 0);
     }
+}
+
+#[test]
+fn what_cannot_be_made_anew_is_told_and_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = open(dir.path()).get("kind", "name", &1, write).unwrap().path;
+    for (n, damage) in damages(&path).iter().enumerate() {
+        damage();
+        let offline = |_: &mut Building| Err(StoreError::Offline { missing: "a package".to_owned() });
+        let error = open(dir.path()).get("kind", "name", &1, offline).unwrap_err();
+        let StoreError::Damaged { what, source, .. } = &error else { panic!("damage {n}: {error}") };
+        assert_eq!((what.as_str(), source.hint()), ("kind name", error.hint()), "damage {n}");
+        assert!(path.exists() && temporaries(dir.path()) == 0, "damage {n}");
+        open(dir.path()).get("kind", "name", &1, write).unwrap();
+    }
+    let error = open(dir.path()).get("kind", "name", &1, refuse).unwrap();
+    fs::write(error.path.join("sub/file"), "Content").unwrap();
+    let cancelled = open(dir.path()).get("kind", "name", &1, |_| Err(StoreError::Cancelled));
+    assert!(matches!(cancelled, Err(StoreError::Cancelled)));
+}
+
+/// A note that it was whole in this state saves the reading: it is the note that is believed here, not the digest.
+#[test]
+fn what_was_read_lately_is_not_read_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let entry = open(dir.path()).get("kind", "name", &1, write).unwrap();
+    let file = entry.path.join("sub/file");
+    let note =
+        dir.path().join("checked/kind-".to_owned() + entry.path.file_name().unwrap().to_str().unwrap());
+    let is_rebuilt = || {
+        let mut built = false;
+        let build = |b: &mut Building| {
+            built = true;
+            write(b)
+        };
+        open(dir.path()).get("kind", "name", &1, build).unwrap();
+        built
+    };
+    fs::write(&file, "Content").unwrap();
+    let state = State::of(&entry.path, &entry.manifest).unwrap();
+    Checked::beside(&dir.path().join("store")).remember(
+        "kind",
+        entry.path.file_name().unwrap().to_str().unwrap(),
+        &state,
+    );
+    assert!(!is_rebuilt());
+    // An old note, and one from a clock that was ahead.
+    for at in
+        [SystemTime::now() - Duration::from_secs(48 * 3600), SystemTime::now() + Duration::from_secs(3600)]
+    {
+        let noted = fs::read(&note).unwrap();
+        File::open(&note).unwrap().set_modified(at).unwrap();
+        assert!(is_rebuilt(), "{at:?}");
+        fs::write(&file, "Content").unwrap();
+        fs::write(&note, noted).unwrap();
+    }
+    // Another state than the noted one: the file has its own time again, but not its time of change.
+    assert!(is_rebuilt());
+    let modified = fs::metadata(&file).unwrap().modified().unwrap();
+    assert!(!is_rebuilt());
+    fs::write(&file, "Content").unwrap();
+    File::open(&file).unwrap().set_modified(modified).unwrap();
+    assert!(is_rebuilt());
+}
+
+#[test]
+fn what_is_in_use_is_not_collected() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = |dir: &Path| crate::store::Store::open(dir, true, Arc::new(Quiet)).unwrap();
+    let ours = store(dir.path());
+    let path = ours.entries.get("kind", "name", &1, write).unwrap().path;
+    let collector = store(dir.path());
+    for dry in [true, false] {
+        let removed = collector.collect(Duration::ZERO, dry).unwrap();
+        assert!(removed.items.is_empty() && removed.kept.len() == 1 && path.exists());
+    }
+    let [item] = &collector.items().unwrap()[..] else { panic!("one entry") };
+    assert_eq!((item.name.as_str(), item.size), ("name", 7));
+    drop(ours);
+    let building = Lock::try_acquire(&collector.entries.lock_path("kind", folder_name(&path))).unwrap();
+    assert!(collector.collect(Duration::ZERO, false).unwrap().items.is_empty());
+    drop(building);
+    assert!(collector.collect(Duration::from_secs(3600), false).unwrap().items.is_empty());
+    assert_eq!(collector.collect(Duration::ZERO, true).unwrap().items.len(), 1);
+    assert!(path.exists());
+    assert_eq!(collector.collect(Duration::ZERO, false).unwrap().items.len(), 1);
+    assert_eq!(children(&dir.path().join("store/kind")).unwrap(), Vec::<String>::new());
+    assert_eq!(children(&dir.path().join("checked")).unwrap(), Vec::<String>::new());
+    store(dir.path()).entries.get("kind", "name", &1, write).unwrap();
+}
+
+fn folder_name(path: &Path) -> &str {
+    path.file_name().unwrap().to_str().unwrap()
+}
+
+/// Whoever comes for an entry while others collect it gets a whole one, whatever the order.
+#[test]
+fn collecting_and_using_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = || crate::store::Store::open(dir.path(), true, Arc::new(Quiet)).unwrap();
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                for _ in 0..100 {
+                    store().collect(Duration::ZERO, false).unwrap();
+                }
+            });
+            scope.spawn(|| {
+                for _ in 0..100 {
+                    let ours = store();
+                    let entry = ours.entries.get("kind", "name", &1, write).unwrap();
+                    assert_eq!(fs::read(entry.path.join("sub/file")).unwrap(), b"content");
+                }
+            });
+        }
+    });
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use s2lab_mmu::PhysMem;
 
 /// Cuts `N` registers off the front.
-pub fn registers<const N: usize>(data: &[u8]) -> Option<([u64; N], &[u8])> {
+pub(crate) fn registers<const N: usize>(data: &[u8]) -> Option<([u64; N], &[u8])> {
     let mut registers = [0; N];
     let mut rest = data;
     for register in &mut registers {
@@ -14,7 +14,7 @@ pub fn registers<const N: usize>(data: &[u8]) -> Option<([u64; N], &[u8])> {
 }
 
 /// The bytes over and over up to 1 MiB, so that a few words make many tables; nothing beyond.
-pub struct Memory<'a>(pub &'a [u8]);
+pub(crate) struct Memory<'a>(pub(crate) &'a [u8]);
 
 impl PhysMem for Memory<'_> {
     fn read_u64(&self, pa: u64) -> Option<u64> {

@@ -1,13 +1,9 @@
 //! An address is translated, or not, whatever registers and memory hold; alone and through a stage 2.
-#![no_main]
 
-mod input;
-
-use input::{Memory, registers};
-use libfuzzer_sys::fuzz_target;
+use crate::memory::{Memory, registers};
 use s2lab_mmu::{Stage1, Stage2, ThroughStage2, combine};
 
-fuzz_target!(|data: &[u8]| {
+pub(crate) fn translate(data: &[u8]) {
     let Some(([ttbr0, ttbr1, tcr, mair, sctlr, va, vttbr, vtcr, hcr], memory)) = registers(data) else {
         return;
     };
@@ -24,4 +20,4 @@ fuzz_target!(|data: &[u8]| {
         assert!(second.pa_of(ipa).is_some());
         let _ = combine(first.attr, second.attr);
     }
-});
+}

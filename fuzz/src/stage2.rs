@@ -1,13 +1,9 @@
 //! A walk of arbitrary memory keeps its bounds, and agrees with the translation of each address.
-#![no_main]
 
-mod input;
-
-use input::{Memory, registers};
-use libfuzzer_sys::fuzz_target;
+use crate::memory::{Memory, registers};
 use s2lab_mmu::{Limits, Stage2, ranges};
 
-fuzz_target!(|data: &[u8]| {
+pub(crate) fn walk(data: &[u8]) {
     let Some(([vttbr, vtcr, hcr], memory)) = registers(data) else { return };
     let Ok(stage2) = Stage2::new(vttbr, vtcr, hcr | 1) else { return };
     let memory = Memory(memory);
@@ -23,4 +19,4 @@ fuzz_target!(|data: &[u8]| {
         assert_eq!(stage2.translate(&memory, leaf.ipa + leaf.size / 2).as_ref(), Ok(leaf));
     }
     assert_eq!(ranges(&walk.leaves).iter().map(|r| r.count).sum::<u64>(), walk.leaves.len() as u64);
-});
+}

@@ -1,0 +1,64 @@
+//! What QEMU says on its channels: s2lab's own clients hear it all at once, then the end of the stream.
+
+use qapi::qmp;
+use s2lab::qemu::{gdb::Gdb, qmp::Qmp};
+use std::{io::Write, net::Shutdown, os::unix::net, time::Duration};
+use tokio::{
+    net::UnixStream,
+    runtime::{Builder, Runtime},
+};
+
+/// As much as a socket takes before anybody reads it.
+const MOST: usize = 64 * 1024;
+/// Nobody waits for a stream that has ended: whoever runs into it hangs.
+const DEADLINE: Duration = Duration::from_secs(20);
+/// A register that the recorded descriptions have, and one of 32 bits.
+const REGISTERS: [&str; 3] = ["VTTBR_EL2", "x19", "cpsr"];
+
+/// The gdbstub's packets: the registers' description, then their values on two vCPUs.
+pub(crate) fn gdb(data: &[u8]) {
+    run(data, |stream| async move {
+        let Ok(mut gdb) = Gdb::connect(stream, DEADLINE).await else { return };
+        for vcpu in 0..2 {
+            for name in REGISTERS {
+                let _ = gdb.register(vcpu, name).await;
+            }
+            let _ = gdb.resume_after_cancel().await;
+        }
+    });
+}
+
+/// QMP's lines: the greeting, and answers to commands of different types.
+pub(crate) fn qmp(data: &[u8]) {
+    run(data, |stream| async move {
+        let Ok(mut qmp) = Qmp::connect(stream, DEADLINE).await else { return };
+        let mut events = qmp.events();
+        let _ = qmp.execute(qmp::cont {}).await;
+        let _ = qmp.execute(qmp::query_pci {}).await;
+        let _ = qmp.execute(qmp::stop {}).await;
+        let _ = qmp.execute(qmp::query_status {}).await;
+        while events.try_recv().is_ok() {}
+    });
+}
+
+/// Runs a client on a stream that holds `data` and nothing more.
+pub(crate) fn run<F: Future<Output = ()>>(data: &[u8], client: impl FnOnce(UnixStream) -> F) {
+    let data = data.get(..MOST).unwrap_or(data);
+    let (ours, mut theirs) = must(net::UnixStream::pair());
+    must(theirs.write_all(data));
+    must(theirs.shutdown(Shutdown::Write));
+    must(ours.set_nonblocking(true));
+    must(runtime()).block_on(async {
+        let done = tokio::time::timeout(DEADLINE, client(must(UnixStream::from_std(ours)))).await;
+        assert!(done.is_ok(), "it waits for a stream that has ended");
+    });
+}
+
+fn runtime() -> std::io::Result<Runtime> {
+    Builder::new_current_thread().enable_all().build()
+}
+
+/// The machine's own trouble is no finding, but there is no going on.
+fn must<T>(result: std::io::Result<T>) -> T {
+    result.unwrap_or_else(|why| panic!("no channel to fuzz with: {why}"))
+}

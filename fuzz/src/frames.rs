@@ -1,0 +1,56 @@
+//! Frames: any bytes, and any frames that are whole. The second half of the input is not needed for the first: a checksum
+//! keeps a fuzzer out, so frames are also made from lines of JSON.
+
+use crate::channels;
+use s2lab::run::link::{Heard, Link};
+use s2lab_protocol::{Decoder, Frame, FrameError, Peer, encode};
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// Longer than any stream that has ended is waited for.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+pub(crate) fn take(data: &[u8]) {
+    let whole = decode(data, data.len().max(1));
+    assert_eq!(whole, decode(data, 1), "how a stream is cut makes no difference");
+    let frames: Vec<Frame> =
+        data.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect();
+    let encoded: Vec<_> = frames.iter().map(encode).collect();
+    // A string may be longer encoded than it was written.
+    let Ok(bytes) = encoded.into_iter().collect::<Result<Vec<_>, FrameError>>() else { return };
+    let bytes = bytes.concat();
+    assert_eq!(decode(&bytes, 7), (frames.clone(), None), "a frame comes back as it went");
+    let Some(first) = frames.first() else { return };
+    listen(&bytes, first.nonce);
+}
+
+/// All frames of a stream that comes in pieces of `piece` bytes, and the error that ended it.
+fn decode(data: &[u8], piece: usize) -> (Vec<Frame>, Option<FrameError>) {
+    let (mut decoder, mut frames) = (Decoder::default(), vec![]);
+    for piece in data.chunks(piece) {
+        decoder.push(piece);
+        loop {
+            match decoder.next_frame() {
+                Ok(Some(frame)) => frames.push(frame),
+                Ok(None) => break,
+                Err(error) => return (frames, Some(error)),
+            }
+        }
+    }
+    (frames, None)
+}
+
+/// s2lab's own end of the link hears them.
+fn listen(bytes: &[u8], nonce: u64) {
+    channels::run(bytes, |stream| async move {
+        let (heard, mut hearing) = mpsc::channel::<Heard>(1);
+        let mut link = Link::start(stream, nonce, ["g0".to_owned()].into(), heard);
+        let hears = async { while hearing.recv().await.is_some() {} };
+        let asks = async {
+            let _ = link.hello(&Peer::Host, DEADLINE).await;
+            let _ = link.hello(&Peer::Guest("g0".into()), DEADLINE).await;
+            let _ = link.guest_ended("g0");
+        };
+        tokio::join!(hears, asks);
+    });
+}

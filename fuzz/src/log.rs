@@ -1,0 +1,119 @@
+//! `s2lab report` on any log: record, judgement, report, and what a terminal shows of them.
+
+use s2lab::{
+    review::accepted_path,
+    show::{
+        crash,
+        terminal::{self, Columns, Paint},
+    },
+};
+use s2lab_model::{
+    judge::judge_run,
+    record::Run,
+    report::{Report, compare, summary},
+};
+use std::path::Path;
+
+/// A line of any output, bytes; what is shown of one name or text is shorter.
+const LONGEST_LINE: usize = 16 * 1024;
+/// Bytes of a page.
+const PAGE: usize = 4096;
+
+pub(crate) fn tell(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(run) = Run::read(text) else { return };
+    // As `s2lab report` has it: a key that could be no file's name ends it.
+    if run.plan.cells.iter().any(|cell| accepted_path(Path::new("/run"), &cell.key).is_err()) {
+        return;
+    }
+    let judged = judge_run(run, &|digest: &str| page(digest));
+    let summaries: Vec<_> = judged.cells.iter().map(summary).collect();
+    let columns = Columns::of(summaries.iter().map(|cell| cell.key.as_str()));
+    for cell in &summaries {
+        shown(&terminal::cell(cell, columns, Paint(false), Path::new("/cell")));
+    }
+    shown(&terminal::summary(&summaries, judged.ended, None, Path::new("/run")));
+    for report in judged.cells.iter().filter_map(Report::of_cell) {
+        let text = report.text();
+        shown(&text);
+        let read = Report::parse(&text);
+        assert_eq!(read.as_ref(), Ok(&report), "a report is read as it was written:\n{text}");
+        let _ = compare(&report, &report);
+    }
+    let attempts = judged.cells.iter().flat_map(|cell| &cell.attempts);
+    for found in attempts.flat_map(|attempt| &attempt.record.crashes) {
+        shown(&crash::text(found));
+    }
+}
+
+/// Nothing that steers a terminal, and nothing endless.
+fn shown(text: &str) {
+    let steers = |c: char| c != '\n' && c != '·' && !matches!(c, ' '..='~');
+    assert!(!text.contains(steers), "{text:?}");
+    let longest = text.lines().map(str::len).max().unwrap_or_default();
+    assert!(longest <= LONGEST_LINE, "{longest} in a line of {text}");
+}
+
+/// A page of the digest's own bytes, over and over: the fuzzer chooses descriptors by it.
+fn page(digest: &str) -> Option<Vec<u8>> {
+    let digits: Option<Vec<u8>> =
+        digest.chars().map(|c| c.to_digit(16).and_then(|d| u8::try_from(d).ok())).collect();
+    let bytes: Vec<u8> =
+        digits?.chunks_exact(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit)).collect();
+    (!bytes.is_empty()).then(|| bytes.iter().copied().cycle().take(PAGE).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+    use std::fs;
+
+    /// What a guest or a host could call itself.
+    const HOSTILE: [&str; 5] = [
+        "\u{1b}[2J\u{1b}]0;title\u{7}",
+        "\u{202e}\u{2066}\u{200f}gnp.exe",
+        "a\r\nPASS  all@well\n",
+        "<script>alert(1)</script>\u{0}\u{9b}31m",
+        "",
+    ];
+
+    /// Every text of the event, one after another.
+    fn texts<'a>(value: &'a mut Value, found: &mut Vec<&'a mut String>) {
+        match value {
+            Value::String(text) => found.push(text),
+            Value::Array(values) => values.iter_mut().for_each(|value| texts(value, found)),
+            Value::Object(map) => map.values_mut().for_each(|value| texts(value, found)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn no_text_of_an_event_steers_a_terminal() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus/log");
+        let long = "x".repeat(100_000);
+        let mut replaced = 0;
+        for log in fs::read_dir(folder).unwrap() {
+            let text = fs::read_to_string(log.unwrap().path()).unwrap();
+            let lines: Vec<&str> = text.lines().collect();
+            // The plan is s2lab's own.
+            for (at, line) in lines.iter().enumerate().skip(1) {
+                for hostile in HOSTILE.iter().copied().chain([long.as_str()]) {
+                    for n in 0.. {
+                        let mut event: Value = serde_json::from_str(line).unwrap();
+                        let mut found = vec![];
+                        texts(&mut event["event"], &mut found);
+                        let Some(text) = found.into_iter().nth(n) else { break };
+                        *text = hostile.to_owned();
+                        replaced += 1;
+                        let mut lines = lines.clone();
+                        let event = event.to_string();
+                        lines[at] = &event;
+                        tell((lines.join("\n") + "\n").as_bytes());
+                    }
+                }
+            }
+        }
+        assert!(replaced > 1000, "{replaced}");
+    }
+}

@@ -1,0 +1,35 @@
+//! The agent of s2lab: PID 1 in the emulated host (L1) and in every guest (L2).
+//!
+//! It speaks the protocol of [`s2lab_protocol`] on a virtio-serial port. It needs nothing but the kernel: no udev, no
+//! shell, no dynamic linker. The library is the whole of it, so that tests can run it outside of a machine ([`serve`]).
+
+mod fault;
+mod guest;
+mod host;
+mod init;
+mod link;
+mod modules;
+mod parameters;
+mod pci;
+mod port;
+mod root;
+
+pub use init::serve;
+use std::process::ExitCode;
+
+/// What the program does.
+pub fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    match arguments.next().as_deref() {
+        // The throw-away process of `Request::Unaligned`.
+        Some(guest::unaligned::CHILD) => guest::unaligned::child(arguments),
+        _ if init::is_init() => init::run(),
+        _ => {
+            eprintln!(
+                "{} It is /init of s2lab's hosts and guests and does nothing elsewhere.",
+                s2lab_protocol::MARK
+            );
+            ExitCode::from(2)
+        }
+    }
+}

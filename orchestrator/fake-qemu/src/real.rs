@@ -1,0 +1,69 @@
+//! The real agent in the fake machine: a process beside it, with a folder for its `/` and the machine's channel for its port.
+
+use crate::{Error, machine::Machine};
+use rustix::process::{Pid, Signal, set_parent_process_death_signal};
+use std::{
+    io::{BufRead, BufReader},
+    os::{
+        fd::AsFd,
+        unix::{
+            net::UnixStream,
+            process::{CommandExt, ExitStatusExt},
+        },
+    },
+    path::Path,
+    process::{Child, Command, ExitCode, Stdio},
+};
+
+/// Names the agent's `/`. A program that finds it among its variables is the agent: [`main`].
+pub const AGENT: &str = "FAKE_QEMU_AGENT";
+
+/// The agent's process: serves on its standard input, which is a socket.
+pub fn main(root: &Path) -> ExitCode {
+    match std::io::stdin().as_fd().try_clone_to_owned() {
+        Ok(channel) => s2lab_agent::serve(root, channel),
+        Err(why) => {
+            eprintln!("fake-qemu: no channel for the agent: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Starts the agent. It goes when the thread that calls goes.
+///
+/// # Errors
+/// If this very program cannot be started.
+pub fn start(root: &Path, channel: UnixStream) -> std::io::Result<Child> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.env(AGENT, root).stdin(std::os::fd::OwnedFd::from(channel));
+    command.stdout(Stdio::null()).stderr(Stdio::piped());
+    // SAFETY: prctl is async-signal-safe.
+    unsafe { command.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::KILL))?)) };
+    command.spawn()
+}
+
+/// The host, until its agent is gone: what the agent says goes to the console, and the end of PID 1 is the kernel's panic.
+pub(crate) fn live(machine: &Machine, root: &Path, channel: UnixStream) -> Result<(), Error> {
+    let failed = |what: &str| {
+        let what = format!("the agent: {what}");
+        move |why| Error::Io { what, why }
+    };
+    std::fs::write(root.join("proc/cmdline"), &machine.options.kernel_arguments)
+        .map_err(failed("cmdline"))?;
+    let mut child = start(root, channel).map_err(failed("start"))?;
+    machine.lock().agent = Some(Pid::from_child(&child));
+    for line in
+        child.stderr.take().map(BufReader::new).into_iter().flat_map(BufRead::lines).map_while(Result::ok)
+    {
+        machine.print(format!("[    5.000000] {line}\r\n").as_bytes());
+    }
+    let status = child.wait().map_err(failed("wait"))?;
+    machine.print(match status.signal() {
+        None => b"[   20.000000] reboot: Power down\r\n".as_slice(),
+        // Linux kernel/exit.c, do_exit.
+        Some(_) => {
+            b"[    5.000000] Kernel panic - not syncing: Attempted to kill init! exitcode=0x00000009\r\n"
+        }
+    });
+    std::process::exit(0)
+}

@@ -1,0 +1,292 @@
+//! `s2lab store`: what is in the store, where, whether it is whole; and the removal of what nobody uses.
+
+use super::{Context, Failure, complain, plain, say};
+use crate::{
+    run::images::debian,
+    store::{Item, Quiet, Store},
+};
+use clap::{Args, Subcommand, ValueEnum};
+use jiff::Timestamp;
+use serde::Serialize;
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+/// Exit code if something is damaged, or not there.
+const NOT_WHOLE: u8 = 3;
+const DAY: u64 = 24 * 60 * 60;
+/// Digits of a digest that tell entries of one name apart.
+const DIGITS: usize = 12;
+/// A downloaded package, which is no entry.
+const PACKAGE: &str = "deb";
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    verb: StoreVerb,
+}
+
+#[derive(Debug, Subcommand)]
+enum StoreVerb {
+    /// List entries: kind, name, size, last use, digest, and what uses them
+    List(Shown),
+    /// Print the folder of an entry, of several the one used last; exit 3 if there is none
+    Path {
+        /// A kind (`qemu`), an entry's name, or a kernel of images/kernels.yaml
+        #[arg(value_name = "KIND|NAME|KERNEL")]
+        what: String,
+    },
+    /// Read everything and hold it against its digest; exit 3 if something is damaged
+    Verify(Shown),
+    /// Remove what was not used for long; what a living s2lab uses stays
+    Gc {
+        /// Not used for so many days
+        #[arg(long, value_name = "DAYS", default_value = "30")]
+        unused: u16,
+        /// Say what would go, and remove nothing
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        shown: Shown,
+    },
+    /// Forget which versions of packages were taken: the next run takes the newest
+    Refresh,
+}
+
+#[derive(Debug, Args)]
+struct Shown {
+    /// What goes to stdout; json is an object for each entry and package, one a line
+    #[arg(long, value_enum, default_value = "human")]
+    format: Format,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Human,
+    Json,
+}
+
+pub(super) fn store(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+    let store = Store::open(&context.places()?.cache, true, Arc::new(Quiet))?;
+    match &arguments.verb {
+        StoreVerb::List(shown) => list(context, &store, shown.format),
+        StoreVerb::Path { what } => path(context, &store, what),
+        StoreVerb::Verify(shown) => verify(&store, shown.format),
+        StoreVerb::Gc { unused, dry_run, shown } => {
+            gc(&store, Duration::from_secs(u64::from(*unused) * DAY), *dry_run, shown.format)
+        }
+        StoreVerb::Refresh => {
+            store.forget()?;
+            Ok(0)
+        }
+    }
+}
+
+/// The folders of the lab's kernels that are in the store, and which kernels these are. Without a lab there are none.
+fn kernels(context: &Context, store: &Store) -> Result<BTreeMap<PathBuf, Vec<String>>, Failure> {
+    let mut folders = BTreeMap::<_, Vec<_>>::new();
+    let Ok(lab) = context.lab() else { return Ok(folders) };
+    let kernels = lab.kernels()?;
+    for name in kernels.entries.keys() {
+        if let Some(folder) = store.kernel_folder(&debian(&kernels, name)?)? {
+            folders.entry(folder).or_default().push(name.clone());
+        }
+    }
+    Ok(folders)
+}
+
+fn list(context: &Context, store: &Store, format: Format) -> Result<u8, Failure> {
+    let items = store.items()?;
+    if format == Format::Json {
+        items.iter().try_for_each(|item| say(&json(item, None)))?;
+        return Ok(0);
+    }
+    let kernels = kernels(context, store).unwrap_or_else(|failure| {
+        complain(&format!("warning: which kernels use what is not known: {failure}"));
+        BTreeMap::new()
+    });
+    let entries: Vec<_> = items.iter().filter(|item| item.kind != PACKAGE).collect();
+    let width = |text: fn(&Item) -> &str| entries.iter().map(|item| text(item).chars().count()).max();
+    let (kind, name) = (width(|item| &item.kind).unwrap_or(0), width(|item| &item.name).unwrap_or(0));
+    for item in &entries {
+        let processes = item.users.iter().map(|pid| format!("process {pid}"));
+        let damaged = (!item.is_readable()).then(|| "damaged".to_owned());
+        let kernels = kernels.get(&item.path).into_iter().flatten().cloned();
+        let users: Vec<_> = damaged.into_iter().chain(kernels).chain(processes).collect();
+        let line = format!(
+            "{:kind$}  {:name$}  {:>10}  {:>13}  {}  {}",
+            item.kind,
+            item.name,
+            Bytes(item.size).to_string(),
+            ago(item.used),
+            item.digest.get(..DIGITS).unwrap_or(&item.digest),
+            users.join(", ")
+        );
+        say(plain(&line).trim_end())?;
+    }
+    say(&sums(items.iter()))?;
+    Ok(0)
+}
+
+fn path(context: &Context, store: &Store, what: &str) -> Result<u8, Failure> {
+    let items = store.items()?;
+    let latest = |of: fn(&Item) -> &str| items.iter().filter(|item| of(item) == what).max_by_key(|i| i.used);
+    let found = match latest(|item| &item.kind).filter(|item| item.kind != PACKAGE) {
+        Some(item) => Some(item.path.clone()),
+        None => {
+            let kernels = kernels(context, store)?;
+            let kernel = kernels.into_iter().find(|(_, names)| names.iter().any(|name| name == what));
+            let named = || latest(|item| &item.name).map(|item| item.path.clone());
+            kernel.map(|(path, _)| path).or_else(named)
+        }
+    };
+    match found {
+        Some(path) => {
+            say(&path.display().to_string())?;
+            Ok(0)
+        }
+        None => {
+            complain(&format!("error: the store has no `{what}`"));
+            complain("  hint: `s2lab store list` tells what it has; a run fetches what it needs");
+            Ok(NOT_WHOLE)
+        }
+    }
+}
+
+fn verify(store: &Store, format: Format) -> Result<u8, Failure> {
+    let items = store.items()?;
+    let mut damaged = 0;
+    for item in &items {
+        let damages = match item.damages(&|| false) {
+            // A run that goes on may have made it anew, a collection may have removed it.
+            _ if !item.path.exists() => continue,
+            damages => damages?,
+        };
+        let damages: Vec<_> = damages.iter().map(ToString::to_string).collect();
+        damaged += usize::from(!damages.is_empty());
+        if format == Format::Json {
+            say(&json(item, Some(&damages)))?;
+        } else {
+            for damage in damages {
+                say(&plain(&format!("damaged  {}: {damage}", item.path.display())))?;
+            }
+        }
+    }
+    if format == Format::Human {
+        let sums = sums(items.iter());
+        say(&match damaged {
+            0 => format!("{sums}: all are whole"),
+            _ => format!("{sums}: {damaged} damaged; the run that needs one makes it anew"),
+        })?;
+    }
+    Ok(if damaged > 0 { NOT_WHOLE } else { 0 })
+}
+
+fn gc(store: &Store, unused: Duration, dry: bool, format: Format) -> Result<u8, Failure> {
+    let removed = store.collect(unused, dry)?;
+    if format == Format::Json {
+        removed.items.iter().try_for_each(|item| say(&json(item, None)))?;
+        return Ok(0);
+    }
+    for item in &removed.items {
+        say(&plain(&format!("{}  {}", item.path.display(), Bytes(item.size))))?;
+    }
+    for item in &removed.kept {
+        complain(&format!("stays, for it is used: {}", item.path.display()));
+    }
+    say(&format!("{} {}", sums(removed.items.iter()), if dry { "would go" } else { "removed" }))?;
+    Ok(0)
+}
+
+/// `3 entries (7.1 MiB), 1 package (2.0 MiB)`.
+fn sums<'a>(items: impl Iterator<Item = &'a Item>) -> String {
+    let (packages, entries): (Vec<_>, Vec<_>) = items.partition(|item| item.kind == PACKAGE);
+    let sum = |one: &str, many: &str, items: &[&Item]| {
+        let size = items.iter().map(|item| item.size).fold(0, u64::saturating_add);
+        format!("{} {} ({})", items.len(), if items.len() == 1 { one } else { many }, Bytes(size))
+    };
+    format!("{}, {}", sum("entry", "entries", &entries), sum("package", "packages", &packages))
+}
+
+/// An entry or package as programs read it.
+fn json(item: &Item, damages: Option<&[String]>) -> String {
+    #[derive(Serialize)]
+    struct Line<'a> {
+        kind: &'a str,
+        name: &'a str,
+        digest: &'a str,
+        path: &'a Path,
+        bytes: u64,
+        made: String,
+        used: String,
+        processes: &'a [u32],
+        #[serde(skip_serializing_if = "Option::is_none")]
+        damages: Option<&'a [String]>,
+    }
+    let line = Line {
+        kind: &item.kind,
+        name: &item.name,
+        digest: &item.digest,
+        path: &item.path,
+        bytes: item.size,
+        made: time(item.made),
+        used: time(item.used),
+        processes: &item.users,
+        damages,
+    };
+    // Only a path that is not UTF-8 has no JSON; then the cache's own name is not.
+    serde_json::to_string(&line).unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}"))
+}
+
+/// RFC 3339, in seconds; empty for what no calendar has.
+fn time(at: SystemTime) -> String {
+    let at = Timestamp::try_from(at).ok();
+    at.and_then(|at| Timestamp::from_second(at.as_second()).ok()).map(|at| at.to_string()).unwrap_or_default()
+}
+
+fn ago(used: SystemTime) -> String {
+    match SystemTime::now().duration_since(used).unwrap_or_default().as_secs() / DAY {
+        0 => "today".to_owned(),
+        1 => "yesterday".to_owned(),
+        days => format!("{days} days ago"),
+    }
+}
+
+/// A size as people read it.
+struct Bytes(u64);
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const UNITS: [(u32, &str); 3] = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
+        match UNITS.into_iter().find(|(bits, _)| self.0 >> bits > 0) {
+            // Tenths, rounded down, without a floating point number.
+            Some((bits, unit)) => {
+                let tenths = (self.0 >> (bits - 10)).saturating_mul(10) >> 10;
+                write!(f, "{}.{} {unit}", tenths / 10, tenths % 10)
+            }
+            None => write!(f, "{} B", self.0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_times_are_short() {
+        let shown = |bytes| Bytes(bytes).to_string();
+        assert_eq!(
+            [0, 1023, 1024, 1_600_000, 5 << 30, u64::MAX].map(shown),
+            ["0 B", "1023 B", "1.0 KiB", "1.5 MiB", "5.0 GiB", "17179869183.9 GiB"]
+        );
+        let days = |days| ago(SystemTime::now() - Duration::from_secs(days * DAY + 60));
+        assert_eq!([0, 1, 40].map(days), ["today", "yesterday", "40 days ago"]);
+        assert_eq!(ago(SystemTime::now() + Duration::from_secs(DAY)), "today");
+        assert_eq!(time(SystemTime::UNIX_EPOCH), "1970-01-01T00:00:00Z");
+    }
+}

@@ -1,0 +1,24 @@
+//! What was cut out of a console, as `crash.txt` has it.
+
+use s2lab_model::{crash, escape, record::Crash};
+
+/// Longest line, characters.
+const LONGEST: usize = 1000;
+
+/// A crash under its fingerprint. Its lines keep their columns, and steer no terminal.
+pub fn text(found: &Crash) -> String {
+    let fingerprint = crash::Crash::of(&found.lines).map(|crash| crash.fingerprint()).unwrap_or_default();
+    let lines: Vec<_> = found.lines.iter().map(|line| visible(line)).collect();
+    format!(
+        "{}: {}\n\n{}\n\n",
+        escape::line(&found.console),
+        escape::bounded(&fingerprint, LONGEST),
+        lines.join("\n")
+    )
+}
+
+fn visible(line: &str) -> String {
+    let seen = |c: char| c.is_ascii_graphic() || c == ' ';
+    let escaped = |c: char| if seen(c) { c.to_string() } else { c.escape_default().to_string() };
+    line.chars().take(LONGEST).map(escaped).collect()
+}

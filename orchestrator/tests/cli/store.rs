@@ -1,0 +1,135 @@
+//! `s2lab store`, on a cache with two entries that are made here.
+
+use crate::harness::Home;
+use s2lab::store::{Quiet, Store};
+use std::{
+    fs::{self, File},
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+/// Makes an entry of an Image with this `fill`, and answers its folder.
+fn entry(home: &Home, store: &Store, name: &str, fill: u8) -> PathBuf {
+    let mut bytes = vec![fill; 4096];
+    bytes[56..60].copy_from_slice(b"ARM\x64");
+    home.write(name, &bytes);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let made = runtime.block_on(store.image(&home.path(name), None, &[])).unwrap();
+    made.image.parent().unwrap().to_owned()
+}
+
+fn open(home: &Home) -> Store {
+    Store::open(&home.path("cache/s2lab"), true, Arc::new(Quiet)).unwrap()
+}
+
+fn package(home: &Home, name: &str, content: &str, digest: &str) {
+    home.write(&format!("cache/s2lab/store/deb/{digest}-{name}.deb"), content);
+}
+
+/// `printf package | sha256sum`.
+const DIGEST: &str = "bc4a71180870f7945155fbb02f4b0a2e3faa2a62d6d31b7039013055ed19869a";
+
+#[test]
+fn what_there_is() {
+    let home = Home::new();
+    let mut session = home.session();
+    session.s2lab(&["store", "list"]);
+    let store = open(&home);
+    entry(&home, &store, "Image-6.1", 1);
+    entry(&home, &store, "Image-6.12", 2);
+    drop(store);
+    package(&home, "qemu-system-arm", "package", DIGEST);
+    session.note("two entries and a package");
+    session.s2lab(&["store", "list"]);
+    session.s2lab(&["store", "path", "image"]);
+    session.s2lab(&["store", "path", "Image-6.1"]);
+    for none in ["qemu", "debian-6.1", "deb"] {
+        assert_eq!(session.s2lab(&["store", "path", none]).status.code(), Some(3));
+    }
+    session.s2lab(&["store", "verify"]);
+    session.check("store");
+}
+
+#[test]
+fn for_programs() {
+    let home = Home::new();
+    let folder = entry(&home, &open(&home), "Image-6.1", 1);
+    let output = home.command(&["store", "list", "--format", "json"]).output().unwrap();
+    let lines = String::from_utf8(output.stdout).unwrap();
+    let line: serde_json::Value = serde_json::from_str(lines.trim_end()).unwrap();
+    assert_eq!(line["path"].as_str().map(PathBuf::from), Some(folder.clone()));
+    assert_eq!((line["kind"].as_str(), line["name"].as_str()), (Some("image"), Some("Image-6.1")));
+    assert!(line["bytes"].as_u64() > Some(4096) && line["digest"].as_str().unwrap().len() == 64, "{line}");
+    for at in ["made", "used"] {
+        let at: jiff::Timestamp = line[at].as_str().unwrap().parse().unwrap();
+        assert!((jiff::Timestamp::now().as_second() - at.as_second()).abs() < 600, "{at}");
+    }
+    fs::write(folder.join("Image"), vec![0; 4096]).unwrap();
+    let output = home.command(&["store", "verify", "--format", "json"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    let line: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(line["damages"], serde_json::json!(["`Image` has another content"]));
+}
+
+#[test]
+fn what_is_damaged() {
+    let home = Home::new();
+    let store = open(&home);
+    let first = entry(&home, &store, "Image-6.1", 1);
+    let second = entry(&home, &store, "Image-6.12", 2);
+    drop(store);
+    package(&home, "qemu-system-arm", "pakcage", DIGEST);
+    // Of the same size.
+    fs::write(first.join("Image"), vec![0; 4096]).unwrap();
+    fs::write(second.join("manifest.json"), "{").unwrap();
+    let mut session = home.session();
+    assert_eq!(session.s2lab(&["store", "verify"]).status.code(), Some(3));
+    session.s2lab(&["store", "list"]);
+    session.check("store-damaged");
+}
+
+#[test]
+fn what_nobody_uses_is_removed() {
+    let home = Home::new();
+    let store = open(&home);
+    let [old, held, new] = ["old", "held", "new"].map(|name| entry(&home, &store, name, 3));
+    drop(store);
+    package(&home, "qemu-system-arm", "package", DIGEST);
+    let ago = |days: u64| SystemTime::now() - Duration::from_secs(days * 24 * 60 * 60 + 60);
+    for folder in [&old, &held] {
+        File::open(folder.join("manifest.json")).unwrap().set_modified(ago(31)).unwrap();
+    }
+    let deb = home.path(&format!("cache/s2lab/store/deb/{DIGEST}-qemu-system-arm.deb"));
+    File::open(&deb).unwrap().set_modified(ago(29)).unwrap();
+    // As a run does that uses it; its use is noted, so that is set back again.
+    let run = open(&home);
+    entry(&home, &run, "held", 3);
+    File::open(held.join("manifest.json")).unwrap().set_modified(ago(31)).unwrap();
+
+    let mut session = home.session();
+    session.s2lab(&["store", "gc", "--dry-run"]);
+    assert!(old.exists() && held.exists() && new.exists());
+    session.s2lab(&["store", "gc"]);
+    assert!(!old.exists() && held.exists() && new.exists() && deb.exists());
+    drop(run);
+    session.note("the run that used it has ended");
+    session.s2lab(&["store", "gc"]);
+    assert!(!held.exists() && new.exists() && deb.exists());
+    session.s2lab(&["store", "gc", "--unused", "0"]);
+    assert!(!new.exists() && !deb.exists());
+    session.s2lab(&["store", "list"]);
+    session.s2lab(&["store", "gc", "--unused", "-1"]);
+    session.check("store-gc");
+}
+
+#[test]
+fn versions_are_forgotten() {
+    let home = Home::new();
+    home.write("cache/s2lab/store/resolved.json", "{}");
+    assert_eq!(home.command(&["store", "refresh"]).output().unwrap().status.code(), Some(0));
+    assert!(!home.path("cache/s2lab/store/resolved.json").exists());
+    // Nor is it an error where there is nothing.
+    assert_eq!(home.command(&["store", "refresh"]).output().unwrap().status.code(), Some(0));
+    assert_eq!(home.tree("state"), Vec::<String>::new());
+}

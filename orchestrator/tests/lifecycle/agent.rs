@@ -1,0 +1,336 @@
+//! The real agent, compiled for this machine, in a folder that stands for the host's `/`: as the host of whole cells, and alone.
+
+use crate::{
+    lab::{Checked, expect},
+    row::{Deadline, HostFolder, Row, good},
+};
+use fake_qemu::{
+    real,
+    script::{Act, Moment},
+};
+use s2lab::{
+    qemu::argv::port_address,
+    run::link::{Heard, Link, LinkError},
+};
+use s2lab_model::event::Stage;
+use s2lab_protocol::{AssignedDevice, Failure, FailureKind, GuestSpec, Peer, Reply, Request, Vma};
+use std::{
+    fs, io,
+    os::unix::fs::{PermissionsExt, symlink},
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+use tokio::sync::mpsc;
+
+/// Named as [`fake_qemu::vmm::NAME`].
+const QEMU: &str = "usr/bin/qemu-system-aarch64";
+/// How long the agent may take for anything.
+const SOON: Duration = Duration::from_secs(10);
+const NONCE: u64 = 0x2a;
+const SIGKILL: i32 = 9;
+const SIGSTOP: i32 = 19;
+
+/// The host's `/` below a row's folder.
+pub(crate) fn folder(row: &Path) -> PathBuf {
+    row.join("host")
+}
+
+/// The device below the first root port.
+fn function(root: &Path) -> PathBuf {
+    root.join("sys/bus/pci/devices").join(port_address(0)).join("0000:01:00.0")
+}
+
+/// Makes a host's `/`: one device below its root port, bound to vfio-pci already, KVM, and a QEMU that runs a silent guest.
+pub(crate) fn make(row: &Path) -> io::Result<PathBuf> {
+    let root = folder(row);
+    let function = function(&root);
+    let pci = root.join("sys/bus/pci");
+    for folder in [&function, &pci.join("drivers/vfio-pci"), &pci.join("drivers/other")] {
+        fs::create_dir_all(folder)?;
+    }
+    for folder in ["sys/module/vfio_iommu_type1", "proc", "dev", "usr/bin"] {
+        fs::create_dir_all(root.join(folder))?;
+    }
+    symlink(&function, pci.join("devices/0000:01:00.0"))?;
+    let files = [
+        ("vendor", "0x1af4\n"),
+        ("device", "0x1110\n"),
+        ("driver_override", "(null)\n"),
+        // BAR 2 is where the fake QEMU has it.
+        ("resource", "0x10000000 0x100000ff 0x40200\n0x0 0x0 0x0\n0x8000000000 0x80003fffff 0x14220c\n"),
+    ];
+    for (name, text) in files {
+        fs::write(function.join(name), text)?;
+    }
+    fs::write(pci.join("drivers_probe"), "")?;
+    fs::write(root.join("dev/kvm"), "")?;
+    symlink("/sys/kernel/iommu_groups/7", function.join("iommu_group"))?;
+    symlink(pci.join("drivers/vfio-pci"), function.join("driver"))?;
+    symlink(std::env::current_exe()?, root.join(QEMU))?;
+    Ok(root)
+}
+
+fn real_host(name: &'static str, what: &'static str, change: fn(&Path) -> io::Result<()>) -> Row {
+    Row { host: Some(HostFolder { what, change }), ..good(name) }
+}
+
+/// A program in QEMU's place.
+fn qemu(root: &Path, script: &str) -> io::Result<()> {
+    fs::remove_file(root.join(QEMU))?;
+    fs::write(root.join(QEMU), script)?;
+    fs::set_permissions(root.join(QEMU), fs::Permissions::from_mode(0o755))
+}
+
+pub(crate) fn rows() -> Vec<Row> {
+    let bind =
+        |name, what, change, verdict, says| real_host(name, what, change).stops(verdict, Stage::Bind, says);
+    let start = |name, what, change, verdict, says| {
+        real_host(name, what, change).stops(verdict, Stage::GuestBoot, says)
+    };
+    let signalled = |name, signal| {
+        real_host(name, "after it has bound", |_| Ok(()))
+            .and(Moment::Qmp("query-pci".into()), Act::SignalAgent(signal))
+    };
+    vec![
+        bind(
+            "real-no-device",
+            "no function below the root port",
+            |root| fs::remove_dir_all(function(root)),
+            "ERROR",
+            "there is no PCI function below root port",
+        ),
+        bind(
+            "real-no-driver",
+            "no driver vfio-pci",
+            |root| fs::remove_dir(root.join("sys/bus/pci/drivers/vfio-pci")),
+            "SKIP(the kernel has no driver vfio-pci (CONFIG_VFIO_PCI))",
+            "CONFIG_VFIO_PCI",
+        ),
+        bind(
+            "real-no-iommu-group",
+            "the device is in no IOMMU group",
+            |root| fs::remove_file(function(root).join("iommu_group")),
+            "SKIP(0000:01:00.0 is in no IOMMU group (CONFIG_ARM_SMMU_V3, or the machine has no IOMMU))",
+            "CONFIG_ARM_SMMU_V3",
+        ),
+        bind(
+            "real-driver-refuses",
+            "no driver takes the device",
+            |root| fs::remove_file(function(root).join("driver")),
+            "MISS",
+            "cannot bind 0000:01:00.0 to vfio-pci: it is bound to no driver",
+        ),
+        bind(
+            "real-driver-does-not-let-go",
+            "another driver keeps the device",
+            |root| {
+                let driver = function(root).join("driver");
+                fs::remove_file(&driver)?;
+                fs::write(root.join("sys/bus/pci/drivers/other/unbind"), "")?;
+                symlink(root.join("sys/bus/pci/drivers/other"), driver)
+            },
+            "MISS",
+            "it is bound to other",
+        ),
+        bind(
+            "real-resource-is-nonsense",
+            "`resource` is not numbers",
+            |root| fs::write(function(root).join("resource"), "\u{1b}[2J\u{202e}\n".repeat(9000)),
+            "MISS",
+            "is not three hexadecimal numbers",
+        ),
+        start(
+            "real-no-kvm",
+            "no /dev/kvm",
+            |root| fs::remove_file(root.join("dev/kvm")),
+            "SKIP(there is no /dev/kvm (CONFIG_KVM, or the CPU was entered below EL2))",
+            "/dev/kvm",
+        ),
+        start(
+            "real-no-vmm",
+            "no QEMU in the host",
+            |root| fs::remove_file(root.join(QEMU)),
+            "MISS",
+            "cannot start guest g0: No such file or directory",
+        ),
+        start(
+            "real-vmm-exits",
+            "QEMU in the host ends at once",
+            |root| qemu(root, "#!/bin/sh\necho 'failed to initialize kvm: Permission denied' >&2\nexit 1\n"),
+            "MISS",
+            "failed to initialize kvm: Permission denied",
+        ),
+        real_host("real-guest-silent", "QEMU in the host runs, its guest says nothing", |_| Ok(()))
+            .stops("TIMEOUT(guest-boot)", Stage::GuestBoot, "guest g0 has not answered `hello`")
+            .after(Deadline::GuestBoot),
+        signalled("real-agent-killed", SIGKILL).stops(
+            "FAIL",
+            Stage::GuestBoot,
+            "Attempted to kill init! exitcode=0x00000009",
+        ),
+        signalled("real-agent-stopped", SIGSTOP)
+            .stops("TIMEOUT(guest-boot)", Stage::GuestBoot, "the host's agent has been silent")
+            .after(Deadline::Silence),
+    ]
+}
+
+/// The real agent and s2lab's end of its link, with nothing between.
+struct Alone {
+    link: Link,
+    hearing: mpsc::Receiver<Heard>,
+    process: std::process::Child,
+    root: PathBuf,
+}
+
+impl Alone {
+    async fn start(row: &Path) -> Result<Self, String> {
+        let started = || -> io::Result<_> {
+            let root = make(row)?;
+            fs::write(root.join("proc/cmdline"), format!("quiet s2lab.level=host s2lab.nonce={NONCE:x}\n"))?;
+            let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+            ours.set_nonblocking(true)?;
+            Ok((tokio::net::UnixStream::from_std(ours)?, real::start(&root, theirs)?, root))
+        };
+        let (ours, process, root) = started().map_err(|e| e.to_string())?;
+        let (heard, hearing) = mpsc::channel(1000);
+        let mut link = Link::start(ours, NONCE, ["g0".to_owned()].into(), heard);
+        link.hello(&Peer::Host, SOON).await.map_err(|e| e.to_string())?;
+        Ok(Self { link, hearing, process, root })
+    }
+
+    async fn ask(&mut self, request: Request) -> Result<Reply, Failure> {
+        match self.link.ask(&Peer::Host, request, "a request", SOON).await {
+            Ok(reply) => Ok(reply),
+            Err(LinkError::Failed { failure, .. }) => Err(failure),
+            // Not an answer of the agent's.
+            Err(other) => Err(Failure { kind: FailureKind::Unsupported, message: other.to_string() }),
+        }
+    }
+
+    /// Binds the device and starts a guest with it; the VMM's process.
+    async fn guest(&mut self) -> Result<u32, String> {
+        let bind = Request::Bind { device: "nic".into(), port: port_address(0), driver: "vfio-pci".into() };
+        let bound = match self.ask(bind).await {
+            Ok(Reply::Bound(bound)) => bound,
+            other => return Err(format!("{other:?}")),
+        };
+        expect(
+            "the BAR",
+            bound.bars.last().map(|bar| (bar.start, bar.size)),
+            Some((0x80_0000_0000, 4 << 20)),
+        )?;
+        let device = AssignedDevice { device: "nic".into(), host_address: bound.address, guest_slot: 1 };
+        let spec = GuestSpec { name: "g0".into(), memory_mib: 64, cpus: 1, devices: vec![device] };
+        match self.ask(Request::StartGuest(spec)).await {
+            Ok(Reply::GuestStarted { pid, vmm }) if vmm == "qemu 10.0.2 (fake)" => Ok(pid),
+            other => Err(format!("{other:?}")),
+        }
+    }
+
+    /// Ends the guest and the agent; the final record must count all answers, this one included.
+    async fn finish(mut self) -> Checked {
+        let stopped = self.ask(Request::StopGuest { guest: "g0".into() }).await;
+        expect("the guest's stop", stopped, Ok(Reply::GuestStopped))?;
+        if self.link.guest_ended("g0").is_none() {
+            return Err("the guest's end was not told before its stop".into());
+        }
+        let due = self.link.host_answered() + 1;
+        match self.ask(Request::Finish).await {
+            Ok(Reply::Finished(record)) => expect("answers", record.answered, due)?,
+            other => return Err(format!("{other:?}")),
+        }
+        let begin = Instant::now();
+        loop {
+            match self.process.try_wait().map_err(|e| e.to_string())? {
+                Some(status) => return expect("the agent's exit code", status.code(), Some(0)),
+                None if begin.elapsed() > SOON => return Err("the agent does not end".into()),
+                None => tokio::time::sleep(Duration::from_millis(10)).await,
+            }
+        }
+    }
+}
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        // It has ended, unless its test has failed.
+        let _ = (self.process.kill(), self.process.wait());
+    }
+}
+
+/// Runs one that is alone, in a folder of its own.
+fn alone<F: Future<Output = Checked>>(test: impl FnOnce(PathBuf) -> F) -> Checked {
+    let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|e| e.to_string())?.block_on(test(folder.path().to_owned()))
+}
+
+pub(crate) fn serves_to_the_end() -> Checked {
+    alone(|folder| async move {
+        let mut agent = Alone::start(&folder).await?;
+        agent.guest().await?;
+        let unknown = agent.ask(Request::VmaFlags { guest: "g1".into() }).await;
+        expect("an unknown guest", unknown.map_err(|failure| failure.kind), Err(FailureKind::Invalid))?;
+        let mut beats = vec![];
+        while beats.len() < 2 {
+            match tokio::time::timeout(SOON, agent.hearing.recv()).await {
+                Ok(Some(Heard::Heartbeat { peer: Peer::Host, uptime_ms, .. })) => beats.push(uptime_ms),
+                Ok(Some(_)) => {}
+                _ => return Err("no heartbeat".into()),
+            }
+        }
+        expect("heartbeats rise", beats.is_sorted(), true)?;
+        agent.finish().await
+    })
+}
+
+const NAME: &str = "anon_inode:[vfio-device]";
+
+fn vma(start: u64, name: &str, rest: &str) -> String {
+    format!("{start:x}-{:x} rw-s 20000000000 00:0e 1057       {name}\nSize: 4 kB\n{rest}", start + 4096)
+}
+
+/// What comes of a `smaps`: its VMAs, or what the reason against it contains.
+type Understood = Result<Vec<Vma>, &'static str>;
+
+fn hostile_smaps() -> Vec<(Vec<u8>, Understood)> {
+    let found = |name: &str, flags: &[&str]| Vma {
+        start: 0x1000,
+        end: 0x2000,
+        offset: 2 << 40,
+        name: name.into(),
+        flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
+    };
+    let flagged = vma(0x1000, NAME, "VmFlags: rd ?? \n");
+    let steers = format!("\u{1b}[2J\u{202e}{NAME}");
+    let countless: String = (0..300).map(|n| vma(n << 12, NAME, "VmFlags: rd\n")).collect();
+    vec![
+        (vec![], Ok(vec![])),
+        (flagged.clone().into(), Ok(vec![found(NAME, &["rd", "??"])])),
+        (vma(0x1000, &steers, "VmFlags: rd\n").into(), Ok(vec![found(&steers, &["rd"])])),
+        ([b"\xff\xfe\n\0\n".as_slice(), flagged.as_bytes()].concat(), Ok(vec![found(NAME, &["rd", "??"])])),
+        (format!("{}\n{flagged}", "x".repeat(1 << 20)).into(), Ok(vec![found(NAME, &["rd", "??"])])),
+        (vma(0x1000, NAME, "").into(), Err("has no VmFlags line")),
+        (countless.into(), Err("more than 256 VMAs map devices")),
+    ]
+}
+
+pub(crate) fn reads_hostile_smaps() -> Checked {
+    alone(|folder| async move {
+        let mut agent = Alone::start(&folder).await?;
+        let pid = agent.guest().await?;
+        let proc = agent.root.join(format!("proc/{pid}"));
+        let ask = || Request::VmaFlags { guest: "g0".into() };
+        let absent = agent.ask(ask()).await;
+        expect("without smaps", absent.map_err(|failure| failure.kind), Err(FailureKind::System))?;
+        fs::create_dir(&proc).map_err(|e| e.to_string())?;
+        for (text, due) in hostile_smaps() {
+            fs::write(proc.join("smaps"), text).map_err(|e| e.to_string())?;
+            match (agent.ask(ask()).await, due) {
+                (Ok(Reply::VmaFlags { vmas }), Ok(due)) => expect("VMAs", vmas, due)?,
+                (Err(failure), Err(why)) if failure.message.contains(why) => {}
+                (found, due) => return Err(format!("{found:?} instead of {due:?}")),
+            }
+        }
+        agent.finish().await
+    })
+}

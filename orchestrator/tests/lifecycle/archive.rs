@@ -1,0 +1,138 @@
+//! A Debian archive without a network: scripts in the place of `apt-get` and `apt-cache`, and two packages of a kernel. Not
+//! apt's own work is tested with it, but what the store makes of it.
+
+use crate::lab::Checked;
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// The package that a kernel is asked for by, and the one with its modules.
+pub(crate) const IMAGE: &str = "linux-image-fake";
+const MODULES: &str = "linux-modules-fake";
+const RELEASE: &str = "6.6";
+const VERSION: &str = "1.0";
+/// Bytes of the kernel: some pages, so that a disk may be full in the middle of it.
+const IMAGE_SIZE: usize = 12 << 10;
+
+/// Says where the archive lies, and plays apt. What is asked for is noted in `asked`; `down` makes it fail, `cut` says of which
+/// package only a half arrives, `moved` which version has taken the place of the only one.
+const APT: &str = r#"#!/bin/sh
+archive=ARCHIVE
+last= ; for word in "$@"; do last=$word; done
+case "$*" in
+indextargets*) echo "file:/fake bookworm main Debian" ;;
+*update)
+    if [ -e "$archive/down" ]; then echo "E: Failed to fetch the lists" >&2; exit 100; fi ;;
+*--print-uris*)
+    name=${last%%:*}
+    grep "/$name"_ "$archive/uris" ;;
+*download*)
+    if [ -e "$archive/moved" ]; then echo "E: Version '1.0' for '$last' was not found" >&2; exit 100; fi
+    shift 4
+    for package in "$@"; do
+        name=${package%%:*}
+        echo "$name" >> "$archive/asked"
+        if [ "$name" = "$(cat "$archive/cut" 2>/dev/null)" ]; then
+            head -c 700 "$archive/$name.deb" > "${name}_1.0_arm64.deb" || exit 100
+            echo "E: Failed to fetch $name  Connection closed" >&2
+            exit 100
+        fi
+        cp "$archive/$name.deb" "${name}_1.0_arm64.deb" || exit 100
+    done ;;
+*show*) cat "$archive/${last%%:*}.show" ;;
+*madison*) echo " ${last%%:*} | $(cat "$archive/moved" 2>/dev/null || echo 1.0) | file:/fake bookworm/main arm64 Packages" ;;
+*) echo "E: what is $*" >&2; exit 100 ;;
+esac
+"#;
+
+pub(crate) struct Archive {
+    folder: PathBuf,
+}
+
+impl Archive {
+    pub(crate) fn new(folder: &Path) -> Result<Self, String> {
+        Self::make(folder).map_err(|error| format!("cannot make an archive: {error}"))
+    }
+
+    fn make(folder: &Path) -> std::io::Result<Self> {
+        let archive = Self { folder: folder.join("archive") };
+        let programs = archive.programs();
+        fs::create_dir_all(&programs)?;
+        let script = APT.replace("ARCHIVE", &format!("'{}'", archive.folder.display()));
+        for name in ["apt-get", "apt-cache"] {
+            fs::write(programs.join(name), &script)?;
+            fs::set_permissions(programs.join(name), fs::Permissions::from_mode(0o755))?;
+        }
+        let mut image: Vec<u8> = (0..IMAGE_SIZE).map(|n| (n * 7 + n / 251) as u8).collect();
+        // An arm64 Image, see src/store/image.rs.
+        image[56..60].copy_from_slice(b"ARM\x64");
+        let vmlinuz = format!("boot/vmlinuz-{RELEASE}");
+        let built_in = format!("usr/lib/modules/{RELEASE}/modules.builtin");
+        let first = archive.package(IMAGE, MODULES, &vmlinuz, &image)?;
+        let second = archive.package(MODULES, "", &built_in, b"kernel/drivers/virtio/virtio_pci.ko\n")?;
+        fs::write(archive.folder.join("uris"), first + &second)?;
+        Ok(archive)
+    }
+
+    /// Makes a package of one file; answers the line by which apt tells of it.
+    fn package(&self, name: &str, depends: &str, path: &str, content: &[u8]) -> std::io::Result<String> {
+        let root = self.folder.join(name);
+        let file = root.join(path);
+        fs::create_dir_all(file.parent().unwrap_or(&root))?;
+        fs::write(&file, content)?;
+        fs::create_dir_all(root.join("DEBIAN"))?;
+        let control = format!(
+            "Package: {name}\nVersion: {VERSION}\nArchitecture: arm64\nMaintainer: nobody <a@b.test>\nDescription: x\n"
+        );
+        fs::write(root.join("DEBIAN/control"), control)?;
+        let deb = self.folder.join(format!("{name}.deb"));
+        let made = Command::new("dpkg-deb")
+            .args(["-Zgzip", "--root-owner-group", "--build"])
+            .arg(&root)
+            .arg(&deb)
+            .output()?;
+        if !made.status.success() {
+            return Err(std::io::Error::other(String::from_utf8_lossy(&made.stderr).into_owned()));
+        }
+        let depends = if depends.is_empty() { String::new() } else { format!("{depends} (= {VERSION})") };
+        fs::write(
+            self.folder.join(format!("{name}.show")),
+            format!("Package: {name}\nDepends: {depends}\n"),
+        )?;
+        let bytes = fs::read(&deb)?;
+        let (sum, size) = (s2lab_model::record::look::digest(&bytes), bytes.len());
+        let sum = sum.trim_start_matches("sha256:");
+        Ok(format!(
+            "'file:/fake/{name}_{VERSION}_arm64.deb' {name}_{VERSION}_arm64.deb {size} SHA256:{sum}\n"
+        ))
+    }
+
+    /// Goes before PATH.
+    pub(crate) fn programs(&self) -> PathBuf {
+        self.folder.join("bin")
+    }
+
+    /// What is out of order; see the script.
+    pub(crate) fn set(&self, what: &str, text: &str) -> Checked {
+        fs::write(self.folder.join(what), text).map_err(|e| e.to_string())
+    }
+
+    pub(crate) fn mend(&self, what: &str) -> Checked {
+        fs::remove_file(self.folder.join(what)).map_err(|e| e.to_string())
+    }
+
+    /// Names of the packages that were asked for since the last time.
+    pub(crate) fn asked(&self) -> Vec<String> {
+        let path = self.folder.join("asked");
+        let asked = fs::read_to_string(&path).unwrap_or_default();
+        // It may never have been asked.
+        let _ = fs::remove_file(path);
+        asked.lines().map(str::to_owned).collect()
+    }
+}
+
+/// The package that comes second.
+pub(crate) const SECOND: &str = MODULES;

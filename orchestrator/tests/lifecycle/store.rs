@@ -1,0 +1,313 @@
+//! The store when its disk is full or cannot be written, when the archive breaks off, and when an entry is damaged. Each fill is
+//! a process of its own: this very program, with the scripts of [`crate::archive`] in apt's place.
+
+use crate::{
+    archive::{Archive, IMAGE, SECOND},
+    disk::apart,
+    lab::{Checked, expect},
+};
+use s2lab::store::{DebianKernel, Progress, Store, StoreError};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode, Stdio},
+    sync::Arc,
+    thread::sleep,
+    time::{Duration, Instant},
+};
+use tempfile::TempDir;
+
+/// Which cache this program, started again, shall fill.
+pub(crate) const CACHE: &str = "S2LAB_LIFECYCLE_CACHE";
+/// Set: without the archive.
+const OFFLINE: &str = "S2LAB_LIFECYCLE_OFFLINE";
+/// A fill takes about a second.
+const DEADLINE: Duration = Duration::from_secs(60);
+const OFTEN: Duration = Duration::from_millis(10);
+
+/// Tells the store's steps to whoever reads stderr.
+struct Steps;
+
+impl Progress for Steps {
+    fn step(&self, what: &str) {
+        eprintln!("step: {what}");
+    }
+    fn download(&self, _: &str, _: u64, _: u64) {}
+}
+
+/// The child's side: takes a kernel out of the store.
+pub(crate) fn main(cache: &Path) -> ExitCode {
+    let take = async {
+        let store = Store::open(cache, std::env::var_os(OFFLINE).is_some(), Arc::new(Steps))?;
+        let kernel = DebianKernel { package: IMAGE.to_owned(), suites: vec!["bookworm".to_owned()] };
+        store.kernel(&kernel, &["virtio_pci"]).await
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(take) {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(error) => {
+            let hint = StoreError::hint(&error).map(|hint| format!("hint: {hint}\n")).unwrap_or_default();
+            eprint!("{error}\n{hint}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What a fill ended with, and what it said.
+struct Told {
+    well: bool,
+    said: String,
+}
+
+struct Place {
+    folder: TempDir,
+    archive: Archive,
+}
+
+impl Place {
+    fn new() -> Result<Self, String> {
+        let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
+        let archive = Archive::new(folder.path())?;
+        Ok(Self { folder, archive })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap_or_default()
+    }
+
+    /// `command`, in which this program fills the cache.
+    fn fill_by(&self, mut command: Command, offline: bool) -> Result<Told, String> {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let path = [self.archive.programs()].into_iter().chain(std::env::split_paths(&path));
+        let path = std::env::join_paths(path).map_err(|e| e.to_string())?;
+        let stderr = fs::File::create(self.path("stderr")).map_err(|e| e.to_string())?;
+        command.env("PATH", path).env(CACHE, self.path("cache")).env_remove(OFFLINE);
+        if offline {
+            command.env(OFFLINE, "1");
+        }
+        command.current_dir(self.folder.path()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
+        let mut child = command.spawn().map_err(|e| e.to_string())?;
+        let begin = Instant::now();
+        loop {
+            if let Some(status) = child.try_wait().map_err(|e| e.to_string())? {
+                return Ok(Told { well: status.success(), said: self.read("stderr") });
+            }
+            if begin.elapsed() > DEADLINE {
+                // Whatever becomes of them, it has taken too long.
+                let _ = (child.kill(), child.wait());
+                return Err(format!("it does not end in {DEADLINE:?}: {}", self.read("stderr")));
+            }
+            sleep(OFTEN);
+        }
+    }
+
+    fn fill(&self, offline: bool) -> Result<Told, String> {
+        self.fill_by(Command::new(own()?), offline)
+    }
+
+    /// As [`Place::fill`], in a mount namespace, by a script that has this program as $1.
+    fn fill_apart(&self, script: &str, argument: &str, offline: bool) -> Result<Told, String> {
+        let mut command = apart();
+        command.args(["sh", "-c", script, "sh"]).arg(own()?).arg(argument);
+        self.fill_by(command, offline)
+    }
+
+    fn fills(&self, offline: bool) -> Checked {
+        let told = self.fill(offline)?;
+        if told.well { Ok(()) } else { Err(told.said) }
+    }
+
+    /// Names in the store's folder `kind`; half-made ones begin with a full stop.
+    fn names(&self, kind: &str) -> Vec<String> {
+        let names = fs::read_dir(self.path("cache/store").join(kind)).into_iter().flatten().flatten();
+        let mut names: Vec<_> = names.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
+    }
+
+    fn image(&self) -> Result<PathBuf, String> {
+        let kernels = self.names("kernel");
+        let [name] = &kernels[..] else { return Err(format!("one kernel was expected: {kernels:?}")) };
+        Ok(self.path("cache/store/kernel").join(name).join("Image"))
+    }
+}
+
+fn own() -> Result<PathBuf, String> {
+    std::env::current_exe().map_err(|e| e.to_string())
+}
+
+fn says(told: &Told, words: &[&str]) -> Checked {
+    match words.iter().find(|word| !told.said.contains(**word)) {
+        None if !told.well => Ok(()),
+        missing => Err(format!("{missing:?} is not what it says, or it is well: {}", told.said)),
+    }
+}
+
+/// Fills a cache on a file system in memory with the options $2; then again, with room.
+const TWICE: &str = r#"
+mkdir -p cache && mount -t tmpfs -o "$2" tmpfs cache || exit 99
+"$1" 2>first
+echo $? >code
+find cache -name '.tmp-*' -o -name '*.new-*' >half
+mount -o remount,size=64m,nr_inodes=10000 cache || exit 98
+exec "$1"
+"#;
+
+/// Whatever could not be written is told, with what to do; the next run, with room, works.
+fn sweep(options: impl Iterator<Item = String>, kinds: &[&str]) -> Checked {
+    let place = Place::new()?;
+    let (mut met, mut all, mut well) = (BTreeSet::<&str>::new(), String::new(), false);
+    for options in options {
+        let next = place.fill_apart(TWICE, &options, false)?;
+        let said = place.read("first");
+        if !next.well {
+            return Err(format!("{options}: the next run: {}\nafter: {said}", next.said));
+        }
+        well = place.read("code").trim() == "0";
+        let due = ["No space left on device", "hint: ", "make room"];
+        if !well && due.iter().any(|words| !said.contains(words)) {
+            return Err(format!("{options}: {said}"));
+        }
+        expect(&format!("{options}: half-made, after {said}"), place.read("half").as_str(), "")?;
+        met.extend(kinds.iter().filter(|kind| said.contains(**kind)));
+        all.push_str(&format!("{options}: {said}\n"));
+    }
+    expect("with enough room it works", well, true)?;
+    let missed: Vec<_> = kinds.iter().filter(|kind| !met.contains(*kind)).collect();
+    if missed.is_empty() { Ok(()) } else { Err(format!("never met: {missed:?}\n{all}")) }
+}
+
+/// Room for ever more 4 KiB pages.
+pub(crate) fn no_room() -> Checked {
+    let sizes = (1..=32).map(|pages| pages * 4).chain([256]).map(|kib| format!("size={kib}k"));
+    sweep(
+        sizes,
+        &[
+            "apt.conf",
+            "resolved",
+            "cannot fetch",
+            "cannot unpack",
+            "/Image`",
+            "manifest.json",
+            "modules.cpio",
+        ],
+    )
+}
+
+/// Room for ever more files and folders.
+pub(crate) fn no_files() -> Checked {
+    let counts =
+        (2..=40).step_by(2).chain([44, 48, 52, 64]).map(|inodes| format!("size=1m,nr_inodes={inodes}"));
+    sweep(counts, &["cannot create", "cannot open the lock", "cannot write"])
+}
+
+/// What was filled before is enough, and what was not is an error that names it.
+pub(crate) fn read_only() -> Checked {
+    const READ_ONLY: &str = r#"mkdir -p cache && mount --bind cache cache && mount -o remount,bind,ro cache || exit 99; exec "$1""#;
+    let place = Place::new()?;
+    for offline in [true, false] {
+        let empty = place.fill_apart(READ_ONLY, "", offline)?;
+        says(&empty, &["Read-only file system", "XDG_CACHE_HOME"])?;
+    }
+    place.fills(false)?;
+    for offline in [true, false] {
+        let told = place.fill_apart(READ_ONLY, "", offline)?;
+        expect(&told.said, told.well, true)?;
+    }
+    fs::remove_dir_all(place.path("cache/store/modules")).map_err(|e| e.to_string())?;
+    says(
+        &place.fill_apart(READ_ONLY, "", false)?,
+        &["modules 6.6", "Read-only file system", "XDG_CACHE_HOME"],
+    )
+}
+
+/// One package arrives, of the other a half: the next run fetches the other alone.
+pub(crate) fn broken_off() -> Checked {
+    let place = Place::new()?;
+    place.archive.set("cut", SECOND)?;
+    let cut = place.fill(false)?;
+    says(&cut, &["cannot fetch", "Connection closed", "hint: is the network up?"])?;
+    let packages = place.names("deb");
+    expect("packages that have arrived", packages.len(), 1)?;
+    expect("it is the first", packages.iter().all(|name| name.ends_with(&format!("-{IMAGE}.deb"))), true)?;
+    expect("kernels", place.names("kernel"), vec![])?;
+    says(&place.fill(true)?, &["offline", SECOND, "--offline"])?;
+    place.archive.mend("cut")?;
+    place.archive.asked();
+    place.fills(false)?;
+    expect("what is fetched then", place.archive.asked(), vec![SECOND.to_owned()])?;
+    place.archive.set("down", "")?;
+    place.fills(false)?;
+    place.fills(true)
+}
+
+/// Not even the lists can be had.
+pub(crate) fn no_network() -> Checked {
+    let place = Place::new()?;
+    place.archive.set("down", "")?;
+    says(&place.fill(false)?, &["cannot fetch the archive's package lists", "hint: is the network up?"])?;
+    place.archive.mend("down")?;
+    place.fills(false)
+}
+
+/// The archive has moved on since the versions were found.
+pub(crate) fn moved_on() -> Checked {
+    let place = Place::new()?;
+    place.archive.set("cut", IMAGE)?;
+    says(&place.fill(false)?, &["cannot fetch"])?;
+    place.archive.set("moved", "2.0")?;
+    let told = place.fill(false)?;
+    says(
+        &told,
+        &[&format!("the archive has no {IMAGE}:arm64 1.0 in bookworm; it has 2.0"), "s2lab store refresh"],
+    )
+}
+
+/// Bytes change, the size does not.
+pub(crate) fn damaged() -> Checked {
+    let place = Place::new()?;
+    place.fills(false)?;
+    let image = place.image()?;
+    let good = fs::read(&image).map_err(|e| e.to_string())?;
+    let damage = || {
+        let mut bad = good.clone();
+        bad.iter_mut().skip(9000).take(1).for_each(|byte| *byte ^= 1);
+        fs::write(&image, bad).map_err(|e| e.to_string())
+    };
+    let is_good = |after: &str| expect(after, fs::read(&image).is_ok_and(|found| found == good), true);
+    // The packages are there still.
+    for offline in [false, true] {
+        damage()?;
+        let told = place.fill(offline)?;
+        expect(
+            "it is told",
+            told.said.contains("damaged (`Image` has another content) and is made anew"),
+            true,
+        )?;
+        expect(&told.said, told.well, true)?;
+        is_good("made anew")?;
+    }
+    fs::remove_dir_all(place.path("cache/store/deb")).map_err(|e| e.to_string())?;
+    damage()?;
+    says(
+        &place.fill(true)?,
+        &[
+            "in the store is damaged (`Image` has another content) and cannot be made anew: offline",
+            "hint: run once without --offline",
+        ],
+    )?;
+    place.fills(false)?;
+    is_good("fetched and made anew")?;
+    expect("half-made", place.names("kernel").len(), 1)
+}
