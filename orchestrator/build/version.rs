@@ -4,10 +4,13 @@ use std::{env, path::Path, process::Command};
 
 pub(crate) fn tell() {
     let version = env::var("CARGO_PKG_VERSION").unwrap_or_default();
-    // In a further worktree they lie elsewhere. A path that is not there would build the program each time.
-    for path in ["HEAD", "refs"].iter().filter_map(|name| git(&["rev-parse", "--git-path", name])) {
-        if Path::new(&path).exists() {
-            println!("cargo:rerun-if-changed={path}");
+    // What names the commit, wherever git has it: HEAD, its branch, or all branches in one file. A path that is not there would
+    // build the program each time.
+    let branch = git(&["symbolic-ref", "--quiet", "HEAD"]);
+    for name in ["HEAD", "packed-refs"].into_iter().chain(branch.as_deref()) {
+        match git(&["rev-parse", "--git-path", name]) {
+            Some(path) if Path::new(&path).exists() => println!("cargo:rerun-if-changed={path}"),
+            _ => {}
         }
     }
     match git(&["rev-parse", "--short=10", "HEAD"]) {
