@@ -23,7 +23,10 @@ fn main() -> ExitCode {
         Some(guest::unaligned::CHILD) => guest::unaligned::child(arguments),
         _ if std::process::id() == 1 => init::run(),
         _ => {
-            eprintln!("s2lab-agent is /init of s2lab's hosts and guests and does nothing elsewhere");
+            eprintln!(
+                "{} It is /init of s2lab's hosts and guests and does nothing elsewhere.",
+                s2lab_protocol::MARK
+            );
             ExitCode::from(2)
         }
     }

@@ -1,5 +1,8 @@
 //! The lab folder: `scenarios/`, `images/`, `reports/`; and where s2lab keeps its own files.
 
+pub mod init;
+
+use crate::store::{Store, StoreError};
 use s2lab_model::{
     diagnostic::Diagnostics,
     kernel::{self, Kernels},
@@ -23,8 +26,6 @@ const READ: u64 = 16 << 20;
 
 #[derive(Debug, thiserror::Error)]
 pub enum LabError {
-    #[error("no lab folder: neither {start} nor a folder above it has {KERNELS}")]
-    NotFound { start: PathBuf },
     #[error("{path} is no lab folder: it has no {KERNELS}")]
     NotALab { path: PathBuf },
     #[error("cannot read {path}: {source}")]
@@ -39,9 +40,7 @@ impl LabError {
     /// What the reader may do about it.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            LabError::NotFound { .. } => {
-                Some("give one with --lab DIR or S2LAB_DIR, or start s2lab inside of a checkout")
-            }
+            LabError::NotALab { .. } => Some("`s2lab init DIR` writes one"),
             LabError::NoHome { .. } => Some("set HOME"),
             _ => None,
         }
@@ -98,24 +97,38 @@ impl Places {
 }
 
 /// A lab folder, found but not read.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Lab {
     pub root: PathBuf,
+    /// Of the one that came with s2lab: the store that it is in, which keeps what is in use.
+    store: Option<Store>,
 }
 
 impl Lab {
-    /// The folder given, else the nearest one at or above `start`.
-    pub fn find(given: Option<&Path>, start: &Path) -> Result<Self, LabError> {
+    /// The folder given, else the nearest one at or above `start`, if there is one.
+    pub fn find(given: Option<&Path>, start: &Path) -> Result<Option<Self>, LabError> {
         let is_lab = |path: &Path| path.join(KERNELS).is_file();
-        match given {
-            Some(path) if is_lab(path) => Ok(Self { root: path.to_owned() }),
-            Some(path) => Err(LabError::NotALab { path: path.to_owned() }),
-            None => {
-                let root = start.ancestors().find(|path| is_lab(path));
-                let root = root.ok_or_else(|| LabError::NotFound { start: start.to_owned() })?;
-                Ok(Self { root: root.to_owned() })
-            }
-        }
+        let root = match given {
+            Some(path) if is_lab(path) => Some(path),
+            Some(path) => return Err(LabError::NotALab { path: path.to_owned() }),
+            None => start.ancestors().find(|path| is_lab(path)),
+        };
+        Ok(root.map(|root| Self { root: root.to_owned(), store: None }))
+    }
+
+    /// The one that came with s2lab, out of the store.
+    pub fn built_in(store: Store) -> Result<Self, StoreError> {
+        Ok(Self { root: store.built_in_lab()?, store: Some(store) })
+    }
+
+    /// Whether it came with s2lab, and is not to be changed.
+    pub fn is_built_in(&self) -> bool {
+        self.store.is_some()
+    }
+
+    /// Where the scenario `name` is, or would be.
+    pub fn scenario(&self, name: &str) -> PathBuf {
+        self.root.join(SCENARIOS).join(format!("{name}.{EXTENSION}"))
     }
 
     pub fn reports(&self) -> PathBuf {
@@ -216,9 +229,9 @@ mod tests {
         let deep = dir.path().join("a/b");
         std::fs::create_dir_all(&deep).unwrap();
         std::fs::create_dir_all(dir.path().join("images")).unwrap();
-        assert!(matches!(Lab::find(None, &deep), Err(LabError::NotFound { .. })));
+        assert!(Lab::find(None, &deep).unwrap().is_none());
         std::fs::write(dir.path().join(KERNELS), "").unwrap();
-        assert_eq!(Lab::find(None, &deep).unwrap().root, dir.path());
+        assert_eq!(Lab::find(None, &deep).unwrap().unwrap().root, dir.path());
         assert!(matches!(Lab::find(Some(&deep), &deep), Err(LabError::NotALab { .. })));
     }
 }

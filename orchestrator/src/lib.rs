@@ -2,6 +2,7 @@
 //!
 //! `docs/architecture.md` shows the data's way.
 
+mod carried;
 pub mod cli;
 pub mod lab;
 pub mod qemu;

@@ -1,6 +1,11 @@
 //! The shape of the project that no compiler holds.
 
-use std::{path::Path, process::Command};
+use memchr::memmem;
+use object::{
+    Endianness, elf,
+    read::elf::{FileHeader, ProgramHeader},
+};
+use std::{fs, path::Path, process::Command};
 
 /// The crates without I/O.
 const PURE: [&str; 3] = ["s2lab-mmu", "s2lab-model", "s2lab-protocol"];
@@ -31,6 +36,26 @@ fn the_pure_crates_have_no_io_among_their_dependencies() {
         assert!(names.contains(&package), "{tree}\n{}", String::from_utf8_lossy(&output.stderr));
         for impure in IMPURE {
             assert!(!names.contains(&impure), "{package} depends on {impure}:\n{tree}");
+        }
+    }
+}
+
+/// What is loaded when s2lab runs; what only debuggers read may say where the source was.
+#[test]
+fn the_program_does_not_know_where_its_source_was() {
+    let checkout = fs::canonicalize(Path::new(env!("CARGO_MANIFEST_DIR")).join("..")).unwrap();
+    let program = fs::read(env!("CARGO_BIN_EXE_s2lab")).unwrap();
+    let header = elf::FileHeader64::<Endianness>::parse(&*program).unwrap();
+    let endian = header.endian().unwrap();
+    let segments = header.program_headers(endian, &*program).unwrap();
+    let loaded: Vec<_> = segments.iter().filter(|segment| segment.p_type(endian) == elf::PT_LOAD).collect();
+    assert!(!loaded.is_empty());
+    // cargo's own folder in it may be named: code that is generated lies there.
+    for part in ["guest-agent", "orchestrator", "scenarios", "images", "reports", "Cargo"] {
+        let path = checkout.join(part);
+        for segment in &loaded {
+            let bytes = segment.data(endian, &*program).unwrap();
+            assert_eq!(memmem::find(bytes, path.to_str().unwrap().as_bytes()), None, "{}", path.display());
         }
     }
 }

@@ -7,12 +7,40 @@ use crate::Body;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
+/// For what is text at compile time.
+macro_rules! version {
+    () => {
+        2
+    };
+}
+macro_rules! mark {
+    () => {
+        "s2lab-agent, protocol version "
+    };
+}
+
 /// Version of the protocol; both sides must agree exactly.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = version!();
+/// Stands in an agent's program, so that its version is known before it runs: [`version_in`].
+pub const MARK: &str = concat!(mark!(), version!(), ".");
+/// What is around the version in [`MARK`].
+const AROUND: (&str, char) = (mark!(), '.');
 /// Longest payload in bytes; a longer one is refused before it is read.
 pub const MAX_PAYLOAD: usize = 256 * 1024;
 const MAGIC: [u8; 4] = *b"S2LF";
 const HEADER: usize = 12;
+
+/// The version of the protocol that the agent speaks whose program is `program`; none if it is no agent.
+pub fn version_in(program: &[u8]) -> Option<u16> {
+    let (before, after) = AROUND;
+    program.windows(before.len()).enumerate().filter(|(_, bytes)| *bytes == before.as_bytes()).find_map(
+        |(at, _)| {
+            // No number is longer.
+            let rest = program.get(at + before.len()..)?.iter().take(6).map(|byte| char::from(*byte));
+            rest.collect::<String>().split_once(after)?.0.parse().ok()
+        },
+    )
+}
 
 /// Who speaks or is spoken to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -150,6 +178,20 @@ mod tests {
     use super::*;
     use crate::{Notice, Request};
     use proptest::prelude::*;
+
+    #[test]
+    fn an_agents_program_tells_its_version() {
+        assert_eq!(version_in(MARK.as_bytes()), Some(VERSION));
+        let told = |text: &str| version_in(text.as_bytes());
+        assert_eq!(
+            told("\0s2lab-agent, protocol version \0s2lab-agent, protocol version 65535.\0"),
+            Some(u16::MAX)
+        );
+        for none in ["", "s2lab-agent, protocol version ", "s2lab-agent, protocol version 65536.", &MARK[1..]]
+        {
+            assert_eq!(told(none), None, "{none}");
+        }
+    }
 
     fn frame(seq: u64, body: Body) -> Frame {
         Frame { version: VERSION, nonce: 7, seq, from: Peer::Lab, to: Peer::Guest("g0".into()), body }

@@ -6,5 +6,5 @@
 mod frame;
 mod message;
 
-pub use frame::{Decoder, Frame, FrameError, MAX_PAYLOAD, Peer, VERSION, encode};
+pub use frame::{Decoder, Frame, FrameError, MARK, MAX_PAYLOAD, Peer, VERSION, encode, version_in};
 pub use message::*;

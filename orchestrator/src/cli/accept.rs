@@ -1,6 +1,6 @@
 //! `s2lab accept`: a person has read the reports and agrees.
 
-use super::{Context, Failure, LAB, judged::Judged, report::open, say};
+use super::{Context, Failure, LAB, judged::Judged, own_lab, report::open, say};
 use crate::{
     lab::shown,
     review::{Standing, accept as write},
@@ -19,7 +19,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn accept(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
-    let reports = context.lab()?.reports();
+    let reports = own_lab(context, "nothing can be accepted")?.reports();
     let judged = Judged::read(&open(context, arguments.run.as_deref())?)?;
     let standings = judged.standings(&reports)?;
     for key in &arguments.keys {

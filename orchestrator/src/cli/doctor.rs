@@ -168,6 +168,33 @@ fn machine(findings: &mut Findings, lab: Option<&Lab>, places: &Places) -> Resul
     findings.say(State::Note, "KVM", format_args!("{kvm}: hosts are emulated"))
 }
 
+/// What the first run would fetch.
+#[derive(Debug, Default)]
+struct Fetched {
+    qemu: bool,
+    userland: bool,
+    kernels: bool,
+}
+
+impl Fetched {
+    fn any(&self) -> bool {
+        self.qemu || self.userland || self.kernels
+    }
+
+    /// The arguments of `run` that bring what cannot be had here: whether packages can be fetched, and whether the agent is
+    /// out of reach.
+    fn to_bring(&self, archive: bool, agent: bool) -> Vec<&'static str> {
+        let lacks = [
+            (!archive && self.qemu, "--qemu"),
+            (!archive && self.userland, "--rootfs"),
+            (agent, "--agent"),
+            (!archive && self.kernels, "--guest-kernel"),
+            (!archive && self.kernels, "--kernel"),
+        ];
+        lacks.into_iter().filter_map(|(lacks, argument)| lacks.then_some(argument)).collect()
+    }
+}
+
 /// What is in the store, or would be fetched.
 async fn kept(
     findings: &mut Findings,
@@ -176,19 +203,22 @@ async fn kept(
     places: &Places,
 ) -> Result<(), Failure> {
     let qemu = store.qemu().await;
-    let mut fetched = there(findings, "qemu", qemu.as_ref().map(|qemu| qemu.version.clone()))?;
+    let version = qemu.as_ref().map(|qemu| qemu.version.clone());
+    let mut fetched = Fetched { qemu: there(findings, "qemu", version)?, ..Fetched::default() };
     let userland = store.host_userland().await;
     let userland = userland.as_ref().map(|userland| format!("with QEMU {}", userland.qemu_version));
-    fetched |= there(findings, "user land", userland)?;
+    fetched.userland = there(findings, "user land", userland)?;
     match lab.and_then(|lab| Ok((lab.kernels()?, lab))) {
         Ok((kernels, lab)) => {
-            findings.say(State::Ok, "lab", lab.root.display())?;
+            let which = if lab.is_built_in() { ", the built-in one" } else { "" };
+            findings.say(State::Ok, "lab", format_args!("{}{which}", lab.root.display()))?;
             for name in kernels.entries.keys() {
                 let kernel = match debian(&kernels, name) {
                     Ok(debian) => store.kernel(&debian, &HOST_MODULES).await,
                     Err(error) => Err(error),
                 };
-                fetched |= there(findings, name, kernel.as_ref().map(|kernel| kernel.release.clone()))?;
+                fetched.kernels |=
+                    there(findings, name, kernel.as_ref().map(|kernel| kernel.release.clone()))?;
             }
         }
         Err(error) => {
@@ -196,10 +226,21 @@ async fn kept(
             findings.say(State::Note, "lab", format_args!("{error}{hint}"))?;
         }
     }
-    match store.archive().await {
+    let archive = store.archive().await;
+    match &archive {
         Ok(()) => findings.say(State::Ok, "archive", "apt names Debian's, and its keyring is there")?,
-        Err(error) if fetched => findings.error(State::Lacks, "archive", &error)?,
-        Err(error) => findings.error(State::Note, "archive", &error)?,
+        Err(error) if fetched.any() => findings.error(State::Lacks, "archive", error)?,
+        Err(error) => findings.error(State::Note, "archive", error)?,
+    }
+    // With cargo it is built; without, the store may have it.
+    let agent = find_on_path("cargo").is_none() && store.agent().await.is_err();
+    let parts = fetched.to_bring(archive.is_ok(), agent);
+    if !parts.is_empty() {
+        let text = format!(
+            "not to be had on this machine; bring them: {}; see `s2lab run --help`",
+            parts.join(", ")
+        );
+        findings.say(State::Note, "parts", text)?;
     }
     let Ok(qemu) = qemu else {
         return findings.say(

@@ -2,21 +2,26 @@
 
 mod accept;
 mod check;
+mod completions;
 mod doctor;
 mod explain;
 mod failed;
+mod init;
 mod judged;
 mod lint;
 mod list;
+mod man;
+mod new;
+mod parts;
 mod report;
 mod run;
 mod shell;
 
 use crate::{
-    lab::{Lab, LabError, Places},
+    lab::{Lab, LabError, Places, init::InitError},
     qemu::factor::FactorError,
     review::ReviewError,
-    store::StoreError,
+    store::{Quiet, Store, StoreError},
     whole::no_room,
 };
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -51,7 +56,7 @@ pub const VERSION: &str = env!("S2LAB_VERSION");
 
 #[derive(Debug, Args)]
 struct Common {
-    /// The lab folder; default: $S2LAB_DIR, else the nearest at or above the working folder
+    /// The lab folder; default: $S2LAB_DIR, else the nearest at or above the working folder, else the built-in one
     #[arg(long, global = true, value_name = "DIR")]
     lab: Option<PathBuf>,
     /// Colour on stdout; also NO_COLOR and CLICOLOR_FORCE
@@ -92,6 +97,14 @@ enum Verb {
     Accept(accept::Arguments),
     /// Tell what this machine has and lacks for a run, and what to do about it; exit 3 if it lacks something
     Doctor(doctor::Arguments),
+    /// Write a lab folder of one's own, a copy of the built-in one
+    Init(init::Arguments),
+    /// Write a scenario to begin with into the lab folder
+    New(new::Arguments),
+    /// Print what lets a shell complete s2lab's command line
+    Completions(completions::Arguments),
+    /// Print the manual page
+    Man(man::Arguments),
 }
 
 /// What any verb can fail with.
@@ -99,6 +112,8 @@ enum Verb {
 enum Failure {
     #[error(transparent)]
     Lab(#[from] LabError),
+    #[error(transparent)]
+    Init(#[from] InitError),
     #[error(transparent)]
     Plan(#[from] PlanError),
     #[error(transparent)]
@@ -122,8 +137,13 @@ impl Failure {
 
     fn exit(&self) -> u8 {
         match self {
-            Failure::Lab(_) | Failure::Plan(_) | Failure::Usage { .. } => USAGE,
-            Failure::Store(_)
+            Failure::Lab(_)
+            | Failure::Plan(_)
+            | Failure::Store(StoreError::Part { .. })
+            | Failure::Init(InitError::Exists { .. })
+            | Failure::Usage { .. } => USAGE,
+            Failure::Init(InitError::Io { .. })
+            | Failure::Store(_)
             | Failure::Factor(_)
             | Failure::Review(_)
             | Failure::Log { .. }
@@ -134,10 +154,11 @@ impl Failure {
     fn hint(&self) -> Option<String> {
         match self {
             Failure::Lab(error) => error.hint().map(str::to_owned),
+            Failure::Init(InitError::Exists { .. }) => Some("name another folder".into()),
             Failure::Store(error) => error.hint(),
             Failure::Factor(_) => Some("`s2lab doctor` tells what this machine lacks".into()),
             Failure::Usage { hint, .. } => hint.clone(),
-            Failure::Io { source, .. } if no_room(source) => {
+            Failure::Io { source, .. } | Failure::Init(InitError::Io { source, .. }) if no_room(source) => {
                 Some("the file system is full, or a limit is reached: make room, and run again".into())
             }
             _ => None,
@@ -157,7 +178,11 @@ impl Context {
         // An empty variable is none, as everywhere.
         let variable = std::env::var_os("S2LAB_DIR").filter(|dir| !dir.is_empty()).map(PathBuf::from);
         let given = self.common.lab.clone().or(variable);
-        Ok(Lab::find(given.as_deref(), &here)?)
+        match Lab::find(given.as_deref(), &here)? {
+            Some(lab) => Ok(lab),
+            // Nothing of it is fetched.
+            None => Ok(Lab::built_in(Store::open(&self.places()?.cache, true, Arc::new(Quiet))?)?),
+        }
     }
 
     fn places(&self) -> Result<Places, Failure> {
@@ -166,6 +191,19 @@ impl Context {
 
     fn paint(&self) -> crate::show::terminal::Paint {
         crate::show::terminal::Paint(self.common.colours(&io::stdout()))
+    }
+}
+
+/// The lab folder, if it is the user's; `what` cannot be done to the built-in one.
+fn own_lab(context: &Context, what: &str) -> Result<Lab, Failure> {
+    match context.lab()? {
+        lab if lab.is_built_in() => Err(Failure::Usage {
+            message: format!("{what}: the lab folder is the built-in one, a part of s2lab"),
+            hint: Some(
+                "`s2lab init DIR` writes one of your own; start s2lab there, or with --lab DIR".into(),
+            ),
+        }),
+        lab => Ok(lab),
     }
 }
 
@@ -199,6 +237,10 @@ pub fn main() -> ExitCode {
         Verb::Check(arguments) => check::check(&context, &arguments),
         Verb::Accept(arguments) => accept::accept(&context, &arguments),
         Verb::Doctor(arguments) => doctor::doctor(&context, &arguments),
+        Verb::Init(arguments) => init::init(&arguments),
+        Verb::New(arguments) => new::new(&context, &arguments),
+        Verb::Completions(arguments) => completions::completions(&arguments),
+        Verb::Man(arguments) => man::man(&arguments),
     };
     ExitCode::from(done.unwrap_or_else(|failure| {
         let text = match &failure {
@@ -226,7 +268,12 @@ fn plain(text: &str) -> String {
 
 /// A line on stdout. A reader that has gone away (`s2lab list | head`) is no error, and does not change what is exited with.
 fn say(text: &str) -> Result<(), Failure> {
-    match writeln!(io::stdout(), "{text}") {
+    say_bytes(format!("{text}\n").as_bytes())
+}
+
+/// The same for what is more than a line.
+fn say_bytes(bytes: &[u8]) -> Result<(), Failure> {
+    match io::stdout().write_all(bytes) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         written => written.map_err(Failure::io("stdout")),
     }

@@ -1,7 +1,7 @@
 //! `s2lab report`: a run told again, from `events.jsonl` and `raw/` alone.
 
 use super::{Context, Failure, judged::Judged, say};
-use crate::{lab::LabError, run::folder::RunFolder, show::terminal};
+use crate::{run::folder::RunFolder, show::terminal};
 use clap::Args;
 
 #[derive(Debug, Args)]
@@ -25,7 +25,8 @@ pub(super) fn report(context: &Context, arguments: &Arguments) -> Result<u8, Fai
     if arguments.cell.is_empty() {
         let standings = match context.lab() {
             Ok(lab) => Some(judged.standings(&lab.reports())?),
-            Err(Failure::Lab(LabError::NotFound { .. })) => None,
+            // There is none, and no place for the built-in one.
+            Err(Failure::Store(_)) => None,
             Err(other) => return Err(other),
         };
         let summaries = judged.summaries();

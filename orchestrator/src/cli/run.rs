@@ -1,6 +1,6 @@
 //! `s2lab run`: plan, gather, carry out, judge.
 
-use super::{Context, Failure, VERSION, complain, failed, judged::Judged, say};
+use super::{Context, Failure, VERSION, complain, failed, judged::Judged, parts::PartArguments, say};
 use crate::{
     lab::{Lab, scenarios},
     qemu::{factor, process::Launcher},
@@ -49,6 +49,8 @@ pub(super) struct Arguments {
     pub(super) what: Vec<String>,
     #[command(flatten)]
     pub(super) kernels: KernelArguments,
+    #[command(flatten)]
+    pub(super) parts: PartArguments,
     /// Attempt each cell N times; attempts that differ are FLAKY
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=MOST_ATTEMPTS))]
     repeat: Option<u32>,
@@ -214,11 +216,14 @@ impl Arguments {
     }
 }
 
-pub(super) fn run(context: &Context, arguments: Arguments) -> Result<u8, Failure> {
+pub(super) fn run(context: &Context, mut arguments: Arguments) -> Result<u8, Failure> {
     let lab = context.lab()?;
-    let planned = match arguments.failed {
+    let mut planned = match arguments.failed {
         true => match failed::cells(&context.places()?.state, &lab)? {
-            Some(planned) => planned,
+            Some((planned, parts)) => {
+                arguments.parts = arguments.parts.or(parts);
+                planned
+            }
             None => {
                 complain("nothing was tested: every cell of the latest run passed or was skipped");
                 return Ok(NOTHING_TESTED);
@@ -231,6 +236,10 @@ pub(super) fn run(context: &Context, arguments: Arguments) -> Result<u8, Failure
             say(&cell.key)?;
         }
         return Ok(0);
+    }
+    arguments.parts.check(&context.places()?)?;
+    for cell in &mut planned.cells {
+        cell.repeat.extend(arguments.parts.words());
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(Failure::io("cannot start"))?;
@@ -245,7 +254,6 @@ async fn carry_out(
 ) -> Result<u8, Failure> {
     let Planned { kernels, images: chosen, cells } = planned;
     let places = context.places()?;
-    let checkout = checkout()?;
     let interruption = Interruption::listen().map_err(Failure::io("cannot listen for signals"))?;
     let mode = match (context.common.quiet, io::stderr().is_terminal()) {
         (true, _) => Mode::Quiet,
@@ -263,7 +271,8 @@ async fn carry_out(
         let trace = File::create(folder.path().join("s2lab.log"));
         context.log_file.open(trace.map_err(Failure::io("cannot write s2lab.log"))?);
         let store = Store::open(&places.cache, arguments.offline, display.clone())?;
-        let images = Images::gather(&store, &kernels, &chosen, &cells, &checkout).await?;
+        let store = store.with_parts(arguments.parts.parts());
+        let images = Images::gather(&store, &kernels, &chosen, &cells).await?;
         let slots = Slots::of_machine(&places.cache).map_err(Failure::io("cannot use the cache"))?;
         let launcher = Launcher::start().map_err(Failure::io("cannot start"))?;
         let factor = factor::of_machine(&places.cache, &launcher, images.qemu(), false).await?;
@@ -365,19 +374,4 @@ async fn interrupted(interruption: &Interruption, log: EventLog, writer: Writer)
     drop(log);
     writer.finish().await.map_err(Failure::io("cannot write the event log"))?;
     Ok(s2lab_model::verdict::Interrupt::of_signal(signal).exit())
-}
-
-/// Where the agent's source lies: the checkout that s2lab was built from.
-pub(super) fn checkout() -> Result<PathBuf, Failure> {
-    let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("/"));
-    if checkout.join("guest-agent/Cargo.toml").is_file() {
-        return Ok(checkout.to_owned());
-    }
-    Err(Failure::Usage {
-        message: format!(
-            "the checkout that s2lab was built from, {}, is gone, and with it the agent's source",
-            checkout.display()
-        ),
-        hint: Some("build s2lab again where it is now".into()),
-    })
 }

@@ -2,7 +2,8 @@
 
 use super::{
     Context, Failure, complain,
-    run::{self, KernelArguments, Planned, planned},
+    parts::PartArguments,
+    run::{KernelArguments, Planned, planned},
 };
 use crate::{
     qemu::{factor, process::Launcher},
@@ -34,6 +35,8 @@ pub(super) struct Arguments {
     what: String,
     #[command(flatten)]
     kernels: KernelArguments,
+    #[command(flatten)]
+    parts: PartArguments,
     /// Do not touch the network: what is not in the store is an error
     #[arg(long)]
     offline: bool,
@@ -50,6 +53,7 @@ pub(super) fn shell(context: &Context, arguments: Arguments) -> Result<u8, Failu
             hint: Some(format!("one of {}", keys.join(", "))),
         }
     })?;
+    arguments.parts.check(&context.places()?)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(Failure::io("cannot start"))?;
     let code = runtime.block_on(async {
@@ -59,10 +63,10 @@ pub(super) fn shell(context: &Context, arguments: Arguments) -> Result<u8, Failu
         let mode = if context.common.quiet { Mode::Quiet } else { Mode::Lines };
         let display = Arc::new(Display::new(mode, interruption.clone()));
         let places = context.places()?;
-        let checkout = run::checkout()?;
-        let store = Store::open(&places.cache, arguments.offline, display)?;
+        let store =
+            Store::open(&places.cache, arguments.offline, display)?.with_parts(arguments.parts.parts());
         let cells = std::slice::from_ref(&cell);
-        let images = match Images::gather(&store, &kernels, &images, cells, &checkout).await {
+        let images = match Images::gather(&store, &kernels, &images, cells).await {
             Err(StoreError::Cancelled) => return Ok(interrupted()),
             images => images?,
         };

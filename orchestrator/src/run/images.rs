@@ -25,7 +25,7 @@ use std::{
 /// makes 11 files for 6.1 and 4 for 6.12.
 pub(crate) const HOST_MODULES: [&str; 4] = ["virtio_pci", "virtio_console", "vfio_pci", "vfio_iommu_type1"];
 /// Modules that a guest needs: its agent's channel.
-const GUEST_MODULES: [&str; 2] = ["virtio_pci", "virtio_console"];
+pub(crate) const GUEST_MODULES: [&str; 2] = ["virtio_pci", "virtio_console"];
 
 /// How much of a configuration is read, bytes; Debian's have 0.3 MB.
 const MAX_CONFIG: u64 = 16 << 20;
@@ -94,17 +94,25 @@ impl Images {
         Self { qemu, userland, agent, guest_kernel, kernels }
     }
 
-    /// Gathers what `cells` need. `checkout` is where the agent's source lies.
+    /// Gathers what `cells` need.
     pub async fn gather(
         store: &Store,
         kernels: &Kernels,
         chosen: &[ImageChoice],
         cells: &[PlannedCell],
-        checkout: &Path,
     ) -> Result<Self, StoreError> {
         let qemu = store.qemu().await?;
-        let guest = debian(kernels, &kernels.guest)?;
-        let guest_kernel = store.kernel(&guest, &GUEST_MODULES).await?;
+        let guest_kernel = match store.given_guest(&GUEST_MODULES).await? {
+            Some(given) => Kernel {
+                image: given.image,
+                image_sha256: given.image_sha256,
+                release: environment::UNKNOWN.to_owned(),
+                package_version: "given by its path,".to_owned(),
+                modules: given.modules,
+                config: None,
+            },
+            None => store.kernel(&debian(kernels, &kernels.guest)?, &GUEST_MODULES).await?,
+        };
         let mut files = BTreeMap::new();
         for cell in cells {
             if !files.contains_key(&cell.kernel) {
@@ -112,7 +120,7 @@ impl Images {
             }
         }
         let userland = store.host_userland().await?;
-        let agent = store.agent(checkout).await?;
+        let agent = store.agent().await?;
         Ok(Self { qemu, userland, agent, guest_kernel, kernels: files })
     }
 

@@ -1,17 +1,18 @@
-//! The agent, built from a checkout for aarch64 as a static program.
+//! The agent, built for aarch64 as a static program from the source that s2lab carries.
 
 use super::{
     Agent, Store,
-    digest::Hasher,
+    entry::remove_tree,
     error::{Result, StoreError},
     lock::{self, Lock},
     process::{self, Watch},
     qemu::find_on_path,
     toolchain::Plan,
 };
+use crate::carried;
 use serde::Serialize;
 use std::{
-    fs, io,
+    fs,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -21,8 +22,6 @@ const PACKAGE: &str = "s2lab-agent";
 const PROFILE: &str = "agent";
 const GNU: &str = "aarch64-unknown-linux-gnu";
 const MUSL: &str = "aarch64-unknown-linux-musl";
-/// Folders and files of a checkout that decide what the agent is.
-const SOURCES: [&str; 5] = ["guest-agent", "Cargo.toml", "Cargo.lock", ".cargo", "rust-toolchain.toml"];
 /// A build takes a minute on a slow machine; cargo fetches crates before.
 const SILENCE: Duration = Duration::from_secs(20 * 60);
 const LOCK_LIMIT: Duration = Duration::from_secs(30 * 60);
@@ -49,16 +48,16 @@ struct Inputs<'a> {
 }
 
 impl Store {
-    pub(crate) fn agent_blocking(&self, source: &Path) -> Result<Agent> {
-        let source = source.canonicalize().map_err(StoreError::io("cannot find the checkout", source))?;
+    pub(crate) fn agent_blocking(&self) -> Result<Agent> {
         let compiler = self.compiler()?;
         let (target, version, flags) = match &compiler {
             Compiler::Machine { target, flags, version } => (*target, version.as_str(), flags.clone()),
             Compiler::Debian(plan) => (GNU, plan.digest.as_str(), Vec::new()),
         };
-        let inputs = Inputs { sources: hash_sources(&source)?, target, compiler: version, flags: &flags };
+        let inputs =
+            Inputs { sources: carried::digest(carried::AGENT), target, compiler: version, flags: &flags };
         let entry = self.entries.get("agent", target, &inputs, |building| {
-            let built = self.build(&source, &compiler)?;
+            let built = self.build(&compiler)?;
             let path = building.dir.join(PACKAGE);
             fs::copy(&built, &path).map_err(StoreError::io("cannot copy", &built))?;
             Ok(())
@@ -70,7 +69,8 @@ impl Store {
     fn compiler(&self) -> Result<Compiler> {
         let ask = |arguments: &[&str]| {
             let mut command = Command::new("rustc");
-            command.args(arguments);
+            // Where the build is, so that rustup picks the same one.
+            command.args(arguments).current_dir(self.entries.root());
             clean(&mut command);
             process::run_briefly(command, "tell its version", &*self.progress)
                 .map(|text| String::from_utf8_lossy(&text).trim().to_owned())
@@ -101,7 +101,7 @@ impl Store {
     }
 
     /// Runs cargo; the result is in a target folder of ours, which makes the next build fast.
-    fn build(&self, source: &Path, compiler: &Compiler) -> Result<PathBuf> {
+    fn build(&self, compiler: &Compiler) -> Result<PathBuf> {
         // Before a toolchain is downloaded for it.
         if find_on_path("cargo").is_none() {
             return Err(StoreError::NoProgram {
@@ -126,16 +126,19 @@ impl Store {
                 (GNU, flags, Some(toolchain.rustc))
             }
         };
-        // Another checkout's build would put its agent in the same place.
+        // Another s2lab's build would put its agent in the same place.
         let store = self.entries.root();
         let _lock =
             Lock::acquire(&lock::path(store, "agent-build"), "the agent", LOCK_LIMIT, &*self.progress)?;
         self.progress.step("building the agent");
-        let target_dir = store.with_file_name("build").join("agent");
+        let build = store.with_file_name("build");
+        let (source, target_dir) = (build.join("agent-source"), build.join("agent"));
+        remove_tree(&source)?;
+        carried::write(carried::AGENT, &source).map_err(StoreError::io("cannot write", &source))?;
         let mut command = Command::new("cargo");
         clean(&mut command);
         command
-            .current_dir(source)
+            .current_dir(&source)
             .args([
                 "build",
                 "--quiet",
@@ -183,85 +186,4 @@ fn has_std(sysroot: &Path, target: &str) -> bool {
         let name = f.file_name();
         name.to_str().is_some_and(|n| n.starts_with("libstd-") && n.ends_with(".rlib"))
     })
-}
-
-/// Over names and contents, in an order that does not depend on the file system.
-fn hash_sources(checkout: &Path) -> Result<String> {
-    let mut hasher = Hasher::default();
-    for name in SOURCES {
-        hash_path(&checkout.join(name), name, &mut hasher)?;
-    }
-    Ok(hasher.finish())
-}
-
-fn hash_path(path: &Path, name: &str, hasher: &mut Hasher) -> Result<()> {
-    let mut field = |bytes: &[u8]| {
-        hasher.update(&(bytes.len() as u64).to_le_bytes());
-        hasher.update(bytes);
-    };
-    let meta = match fs::metadata(path) {
-        Ok(meta) => meta,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(e) => return Err(StoreError::io("cannot look at", path)(e)),
-    };
-    if meta.is_file() {
-        field(name.as_bytes());
-        field(&fs::read(path).map_err(StoreError::io("cannot read", path))?);
-        return Ok(());
-    }
-    let mut names = Vec::new();
-    for child in fs::read_dir(path).map_err(StoreError::io("cannot list", path))? {
-        let child = child.map_err(StoreError::io("cannot list", path))?.file_name();
-        names.push(child.to_string_lossy().into_owned());
-    }
-    names.sort();
-    for child in names.iter().filter(|n| *n != "target") {
-        hash_path(&path.join(child), &format!("{name}/{child}"), hasher)?;
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_key_follows_every_source_and_nothing_else() {
-        let dir = tempfile::tempdir().unwrap();
-        let write = |name: &str, text: &str| {
-            let path = dir.path().join(name);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        };
-        write("guest-agent/src/main.rs", "a");
-        write("guest-agent/protocol/src/lib.rs", "b");
-        write("Cargo.lock", "c");
-        let first = hash_sources(dir.path()).unwrap();
-        write("orchestrator/src/main.rs", "not the agent's");
-        write("guest-agent/target/debug/x", "not a source");
-        assert_eq!(hash_sources(dir.path()).unwrap(), first);
-        let mut seen = vec![first];
-        for (name, text) in [
-            ("guest-agent/protocol/src/lib.rs", "B"),
-            ("Cargo.lock", "C"),
-            ("guest-agent/src/new.rs", ""),
-            ("Cargo.toml", ""),
-        ] {
-            write(name, text);
-            let next = hash_sources(dir.path()).unwrap();
-            assert!(!seen.contains(&next), "{name}");
-            seen.push(next);
-        }
-    }
-
-    #[test]
-    fn moving_bytes_between_files_is_a_change() {
-        let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        for (dir, one, two) in [(&a, "xy", "z"), (&b, "x", "yz")] {
-            fs::create_dir(dir.path().join("guest-agent")).unwrap();
-            fs::write(dir.path().join("guest-agent/1"), one).unwrap();
-            fs::write(dir.path().join("guest-agent/2"), two).unwrap();
-        }
-        assert_ne!(hash_sources(a.path()).unwrap(), hash_sources(b.path()).unwrap());
-    }
 }

@@ -88,7 +88,7 @@ fn untar(from: impl io::Read, into: &Path, keep: &mut dyn FnMut(&str) -> bool) -
 }
 
 /// A relative path of merged usr; none for the root itself.
-fn clean(path: &Path) -> io::Result<Option<String>> {
+pub(crate) fn clean(path: &Path) -> io::Result<Option<String>> {
     let mut names = Vec::new();
     for component in path.components() {
         match component {
@@ -113,12 +113,12 @@ fn bad(what: &str, path: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("{what}: `{path}`"))
 }
 
-fn make_parent(into: &Path, path: &str) -> io::Result<()> {
+pub(crate) fn make_parent(into: &Path, path: &str) -> io::Result<()> {
     path.rsplit_once('/').map_or(Ok(()), |(parent, _)| make_folders(into, parent))
 }
 
 /// Creates the folders of `path` one by one and refuses to walk through a link, which could lead anywhere.
-fn make_folders(into: &Path, path: &str) -> io::Result<()> {
+pub(crate) fn make_folders(into: &Path, path: &str) -> io::Result<()> {
     let mut at: PathBuf = into.to_owned();
     for name in path.split('/') {
         at.push(name);
@@ -132,7 +132,7 @@ fn make_folders(into: &Path, path: &str) -> io::Result<()> {
     Ok(())
 }
 
-fn remove_existing(path: &Path) -> io::Result<()> {
+pub(crate) fn remove_existing(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
         Ok(meta) if !meta.is_dir() => fs::remove_file(path),
         _ => Ok(()),

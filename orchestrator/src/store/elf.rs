@@ -25,6 +25,15 @@ pub(crate) struct Dynamic {
     pub(crate) run_path: Vec<String>,
 }
 
+/// Whether `bytes` are an ELF file for aarch64: 64 bits, little endian.
+pub(crate) fn is_aarch64(bytes: &[u8]) -> bool {
+    elf::FileHeader64::<Endianness>::parse(bytes).is_ok_and(|header| {
+        header
+            .endian()
+            .is_ok_and(|endian| endian == Endianness::Little && header.e_machine(endian) == elf::EM_AARCH64)
+    })
+}
+
 /// Reads `bytes`; a static program yields an empty answer.
 pub(crate) fn read(bytes: &[u8]) -> Result<Dynamic, object::Error> {
     let header = elf::FileHeader64::<Endianness>::parse(bytes)?;

@@ -55,6 +55,9 @@ pub enum StoreError {
     #[error("{what} has SHA-256 {found}, expected {expected}")]
     Digest { what: String, expected: String, found: String },
 
+    #[error("{argument} {path}: {why}")]
+    Part { argument: &'static str, path: PathBuf, why: String },
+
     #[error("a task of the store ended early: {0}")]
     Task(String),
 }

@@ -7,18 +7,21 @@
 mod agent;
 mod apt;
 mod deb;
-mod digest;
+pub(crate) mod digest;
 mod elf;
 mod entry;
 mod error;
 mod image;
 pub mod initramfs;
 mod kernel;
+mod lab;
 mod lock;
 mod modules;
+mod parts;
 mod process;
 mod progress;
 mod qemu;
+mod rootfs;
 mod suites;
 mod toolchain;
 mod userland;
@@ -33,6 +36,7 @@ use std::{
 pub use entry::{FileFact, Manifest};
 pub use error::{Result, StoreError};
 pub use modules::{Module, ModuleInfo, Modules, modules_for_image, parse_modinfo, write_archive};
+pub use parts::Parts;
 pub(crate) use process::run_briefly;
 pub use progress::{Progress, Quiet};
 pub(crate) use qemu::{OLDEST as OLDEST_QEMU, find_on_path};
@@ -47,6 +51,7 @@ pub struct Store {
     apt: Apt,
     offline: bool,
     progress: Arc<dyn Progress>,
+    parts: Parts,
 }
 
 impl Store {
@@ -57,12 +62,16 @@ impl Store {
         let cache = std::path::absolute(cache).map_err(StoreError::io("cannot find", cache))?;
         let entries = Entries::open(cache.join("store"), progress.clone())?;
         let apt = Apt::new(cache.join("apt"), entries.root().to_owned(), offline, progress.clone());
-        Ok(Self { entries, apt, offline, progress })
+        Ok(Self { entries, apt, offline, progress, parts: Parts::default() })
     }
 
-    /// The emulator: the machine's own if it is 10.0 or newer, else Debian's.
+    /// The emulator: the one that was brought, else the machine's own if it is 10.0 or newer, else Debian's.
     pub async fn qemu(&self) -> Result<Qemu> {
-        self.blocking(Self::qemu_blocking).await
+        self.blocking(|store| match &store.parts.qemu {
+            Some(path) => store.given_qemu(path),
+            None => store.qemu_blocking(),
+        })
+        .await
     }
 
     /// A kernel from Debian's archive with the wanted modules and all that they depend on. A module that is built in is
@@ -86,13 +95,20 @@ impl Store {
 
     /// What the emulated host needs to start QEMU and to serve ssh.
     pub async fn host_userland(&self) -> Result<Userland> {
-        self.blocking(Self::userland_blocking).await
+        self.blocking(|store| match &store.parts.rootfs {
+            Some(path) => store.given_userland(path),
+            None => store.userland_blocking(),
+        })
+        .await
     }
 
-    /// The agent, built from the checkout at `source` for aarch64, static.
-    pub async fn agent(&self, source: &Path) -> Result<Agent> {
-        let source = source.to_owned();
-        self.blocking(move |store| store.agent_blocking(&source)).await
+    /// The agent: the one that was brought, else built for aarch64, static, from the source that this program carries.
+    pub async fn agent(&self) -> Result<Agent> {
+        self.blocking(|store| match &store.parts.agent {
+            Some(path) => parts::given_agent(path),
+            None => store.agent_blocking(),
+        })
+        .await
     }
 
     /// Whether the machine's apt names an archive that serves our suites, and the keys to check it are there.

@@ -129,13 +129,13 @@ pub(crate) fn find_on_path(program: &str) -> Option<PathBuf> {
 }
 
 /// `10.0.2` of `QEMU emulator version 10.0.2 (Debian 1:10.0.2+ds-2)`.
-fn parse_version(text: &str) -> Option<String> {
+pub(crate) fn parse_version(text: &str) -> Option<String> {
     let rest = text.lines().next()?.split_once("version ")?.1;
     let version: String = rest.chars().take_while(|c| c.is_ascii_digit() || *c == '.').collect();
     (!version.is_empty()).then_some(version)
 }
 
-fn new_enough(version: &str) -> bool {
+pub(crate) fn new_enough(version: &str) -> bool {
     let mut numbers = version.split('.').map(|n| n.parse::<u32>().ok());
     match (numbers.next().flatten(), numbers.next().flatten()) {
         (Some(major), Some(minor)) => (major, minor) >= OLDEST,

@@ -19,11 +19,12 @@ use std::{
 };
 
 const PACKAGES: [&str; 3] = ["qemu-system-arm", "dropbear-bin", "busybox-static"];
-const QEMU: &str = "usr/bin/qemu-system-aarch64";
+pub(crate) const QEMU: &str = "usr/bin/qemu-system-aarch64";
+/// What the agent starts.
+pub(crate) const PROGRAMS: [&str; 3] = [QEMU, "usr/sbin/dropbear", "usr/bin/busybox"];
 /// Besides the programs: glibc loads libgcc_s by itself when a thread ends by `pthread_exit` (glibc 2.36,
 /// `sysdeps/nptl/libc_start_call_main.h` and `misc/unwind-link.c`).
-const CONTENT: [&str; 4] =
-    [QEMU, "usr/sbin/dropbear", "usr/bin/busybox", "usr/lib/aarch64-linux-gnu/libgcc_s.so.1"];
+const CONTENT: [&str; 4] = [PROGRAMS[0], PROGRAMS[1], PROGRAMS[2], "usr/lib/aarch64-linux-gnu/libgcc_s.so.1"];
 /// Its shell finds its other applets by itself (FEATURE_SH_STANDALONE). They get no names of their own: the kernel would find
 /// a `/sbin/modprobe` then, and start it while it boots.
 const SHELL: (&str, &str) = ("usr/bin/sh", "busybox");
@@ -33,7 +34,7 @@ const FOLDERS: [&str; 3] = ["etc", "etc/dropbear", "root"];
 const USERS: (&str, &[u8]) = ("etc/passwd", b"root::0:0:root:/root:/bin/sh\n");
 /// The loader's default folders on Debian's arm64.
 const LIBRARIES: [&str; 2] = ["usr/lib/aarch64-linux-gnu", "usr/lib"];
-const ARCHIVE: &str = "userland.cpio";
+pub(crate) const ARCHIVE: &str = "userland.cpio";
 
 #[derive(Serialize)]
 struct Inputs<'a> {
@@ -85,7 +86,7 @@ fn make(building: &mut Building, debs: &[Deb], files: &[PathBuf]) -> Result<()> 
 }
 
 /// The folders, links into `/usr`, the files; the shell and its user.
-fn pack(root: &Path, closure: &BTreeMap<String, String>, out: &mut Vec<u8>) -> Result<()> {
+pub(crate) fn pack(root: &Path, closure: &BTreeMap<String, String>, out: &mut Vec<u8>) -> Result<()> {
     let mut folders = BTreeSet::from(FOLDERS);
     for place in closure.keys() {
         for (at, _) in place.match_indices('/') {

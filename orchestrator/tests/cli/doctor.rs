@@ -90,5 +90,5 @@ fn no_lab_is_no_obstacle() {
     let output = command.current_dir(home.path("home")).output().unwrap();
     let told = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(0), "{told}");
-    assert!(told.contains("note   lab            no lab folder"), "{told}");
+    assert!(told.contains("-built-in, the built-in one\n"), "{told}");
 }

@@ -38,7 +38,7 @@ fn needs_no_machine(command: &str) -> bool {
     let mut words = command.split(' ');
     words.next() == Some("s2lab")
         && match words.next() {
-            Some("list" | "lint" | "explain" | "--help") => true,
+            Some("list" | "lint" | "explain" | "init" | "new" | "--help") => true,
             Some("run") => words.any(|word| word == "--dry-run"),
             _ => false,
         }

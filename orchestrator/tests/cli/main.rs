@@ -17,6 +17,8 @@ mod doctor;
 #[cfg(test)]
 mod documents;
 #[cfg(test)]
+mod elsewhere;
+#[cfg(test)]
 mod explain;
 #[cfg(test)]
 mod lint;

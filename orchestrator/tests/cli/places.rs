@@ -15,7 +15,6 @@ fn the_lab_folder() {
         "cd scenarios/deep/er; s2lab list idle",
         home.command(&["list", "idle"]).current_dir(home.path("lab/scenarios/deep/er")),
     );
-    session.keep("cd ..; s2lab list", home.command(&["list"]).current_dir(home.path("")));
     session.s2lab(&["list", "--lab", "../other"]);
     session.s2lab(&["--lab", "../other", "lint"]);
     session.s2lab(&["list", "--lab", "scenarios"]);

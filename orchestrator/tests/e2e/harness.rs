@@ -44,7 +44,16 @@ impl Place {
     }
 
     fn command<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_s2lab"));
+        self.command_of(Path::new(env!("CARGO_BIN_EXE_s2lab")), arguments)
+    }
+
+    /// As [`Place::s2lab`] starts it, of another file that is s2lab.
+    pub(crate) fn command_of<S: AsRef<OsStr>>(
+        &self,
+        program: &Path,
+        arguments: impl IntoIterator<Item = S>,
+    ) -> Command {
+        let mut command = Command::new(program);
         command.args(arguments).current_dir(checkout()).env_clear();
         command.envs(KEPT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
         command.env("XDG_STATE_HOME", self.state.path()).stdin(Stdio::null());

@@ -200,7 +200,7 @@ fn killed_while_the_store_is_filled() {
 }
 
 /// Where this machine's s2lab keeps its store; beside it is room for another.
-fn own_cache() -> PathBuf {
+pub(crate) fn own_cache() -> PathBuf {
     let set = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
     let cache = set.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
     cache.unwrap_or_else(checkout)

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail by panicking, as its tests do")]
 
 mod bad_kernels;
+mod elsewhere;
 mod harness;
 mod interrupted;
 mod kernels;

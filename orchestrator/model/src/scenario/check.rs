@@ -23,7 +23,7 @@ const HOST_RESERVE: u64 = 512 << 20;
 const STORE_UNIT: u64 = 64;
 
 /// Checks one name; `Err` says what is wrong with it.
-pub(super) fn name(text: &str) -> Result<(), String> {
+pub fn name(text: &str) -> Result<(), String> {
     let inside = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if text == RAM {
         Err(format!("`{RAM}` is reserved: it means a guest's RAM"))

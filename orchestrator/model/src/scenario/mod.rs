@@ -16,6 +16,7 @@ mod parts;
 mod schema;
 mod size;
 
+pub use check::name as check_name;
 pub use load::load;
 pub use s2lab_mmu::MemoryType;
 pub use schema::schema;

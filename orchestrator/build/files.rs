@@ -1,0 +1,40 @@
+//! Files of the checkout.
+
+use std::{
+    error::Error,
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// A file to be carried.
+pub(crate) struct File {
+    /// Where it belongs, with `/` between names.
+    pub(crate) path: String,
+    /// Where its bytes are now.
+    pub(crate) from: PathBuf,
+}
+
+/// Every file of `checkout` at or below `path`, sorted, and a change to any of them builds the program again. Hidden files are
+/// an editor's, or git's.
+pub(crate) fn below(checkout: &Path, path: &str, found: &mut Vec<File>) -> Result<(), Box<dyn Error>> {
+    println!("cargo:rerun-if-changed=../{path}");
+    walk(checkout, path, found)
+}
+
+fn walk(checkout: &Path, path: &str, found: &mut Vec<File>) -> Result<(), Box<dyn Error>> {
+    let from = checkout.join(path);
+    if !from.is_dir() {
+        found.push(File { path: path.to_owned(), from });
+        return Ok(());
+    }
+    let mut names = vec![];
+    for entry in fs::read_dir(&from)? {
+        let name = entry?.file_name().into_string();
+        names.push(name.map_err(|name| format!("{}: {} is no UTF-8", from.display(), name.display()))?);
+    }
+    names.sort();
+    for name in names.iter().filter(|name| !name.starts_with('.') && !name.ends_with('~')) {
+        walk(checkout, &format!("{path}/{name}"), found)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,39 @@
+//! `s2lab new`: a scenario to begin with.
+
+use super::{Context, Failure, own_lab, say};
+use crate::lab::shown;
+use clap::Args;
+use s2lab_model::scenario::check_name;
+use std::{
+    fs::OpenOptions,
+    io::{self, Write},
+};
+
+/// With `NAME` for its name.
+const SKELETON: &str = include_str!("new.yaml");
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// The scenario's name: small letters, digits and hyphens
+    name: String,
+}
+
+pub(super) fn new(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+    let lab = own_lab(context, "a scenario cannot be written")?;
+    check_name(&arguments.name).map_err(|message| Failure::Usage { message, hint: None })?;
+    let text = SKELETON.replace("NAME", &arguments.name);
+    let path = lab.scenario(&arguments.name);
+    let written = OpenOptions::new().write(true).create_new(true).open(&path);
+    written.and_then(|mut file| file.write_all(text.as_bytes())).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => {
+            Failure::Usage { message: format!("{} exists already", shown(&path)), hint: None }
+        }
+        _ => Failure::io(format!("cannot write {}", shown(&path)))(error),
+    })?;
+    say(&format!(
+        "{}: change it, check it with `s2lab lint`, run it with `s2lab run {}`",
+        shown(&path),
+        arguments.name
+    ))?;
+    Ok(0)
+}

@@ -1,0 +1,77 @@
+//! `--qemu` and its like: parts that the user brings.
+
+use super::Failure;
+use crate::{
+    lab::Places,
+    run::images::GUEST_MODULES,
+    store::{Parts, Quiet, Store},
+};
+use clap::Args;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// Where `--help` has them.
+const HEADING: &str = "Parts to bring where apt or cargo is missing";
+
+/// A machine without apt and cargo runs what another one has made.
+#[derive(Debug, Clone, Args, Default)]
+pub(super) struct PartArguments {
+    /// A qemu-system-aarch64, 10.0 or newer, in place of the machine's or the store's
+    #[arg(long, help_heading = HEADING, value_name = "PROGRAM")]
+    qemu: Option<PathBuf>,
+    /// The host's user land: a folder with an arm64 system, or a cpio archive of one, that has QEMU, dropbear and busybox
+    #[arg(long, help_heading = HEADING, value_name = "DIR|CPIO")]
+    rootfs: Option<PathBuf>,
+    /// The agent, a static program for aarch64
+    #[arg(long, help_heading = HEADING, value_name = "PROGRAM")]
+    agent: Option<PathBuf>,
+    /// The kernel that guests boot, an arm64 Image
+    #[arg(long, help_heading = HEADING, value_name = "IMAGE")]
+    guest_kernel: Option<PathBuf>,
+    /// Modules of the guests' kernel; default: all are built in
+    #[arg(long, help_heading = HEADING, value_name = "DIR", requires = "guest_kernel")]
+    guest_modules: Option<PathBuf>,
+}
+
+impl PartArguments {
+    /// Checks what was brought, before a run is made.
+    pub(super) fn check(&self, places: &Places) -> Result<(), Failure> {
+        if self.words().is_empty() {
+            return Ok(());
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        let runtime = runtime.map_err(Failure::io("cannot start"))?;
+        let store = Store::open(&places.cache, true, Arc::new(Quiet))?.with_parts(self.parts());
+        Ok(runtime.block_on(store.check_parts(&GUEST_MODULES))?)
+    }
+
+    /// These, or `others` if there are none.
+    pub(super) fn or(self, others: Self) -> Self {
+        if self.words().is_empty() { others } else { self }
+    }
+
+    pub(super) fn parts(&self) -> Parts {
+        let Self { qemu, rootfs, agent, guest_kernel, guest_modules } = self.clone();
+        Parts { qemu, rootfs, agent, guest_kernel, guest_modules }
+    }
+
+    /// The arguments that say the same.
+    pub(super) fn words(&self) -> Vec<String> {
+        let word = |argument: &str, path: &Option<PathBuf>| {
+            path.as_deref().map(|path: &Path| [argument.to_owned(), path.display().to_string()])
+        };
+        [
+            word("--qemu", &self.qemu),
+            word("--rootfs", &self.rootfs),
+            word("--agent", &self.agent),
+            word("--guest-kernel", &self.guest_kernel),
+            word("--guest-modules", &self.guest_modules),
+        ]
+        .into_iter()
+        .flatten()
+        .flatten()
+        .collect()
+    }
+}
