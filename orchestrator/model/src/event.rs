@@ -1,7 +1,7 @@
 //! The event log of a run: append-only JSON lines, the first of which is the plan. Events hold raw facts, so that a later
 //! decoder or expectation can be applied to an old run. The format is described in `docs/formats.md`.
 
-use crate::{hex, kernel::Trait, scenario::Scenario};
+use crate::{crash::symbols::Names, hex, kernel::Trait, scenario::Scenario};
 use s2lab_protocol::{Bar, BoundDevice, GuestEnd, MapKind, Mapping, StoreResult, UnalignedOutcome, Vma};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -108,6 +108,9 @@ pub enum Event {
     Crash {
         console: String,
         lines: Vec<String>,
+        /// Names for addresses in them, if the kernel's `System.map` is known and the kernel named none.
+        #[serde(default, skip_serializing_if = "Names::is_empty")]
+        names: Names,
     },
     /// The cell is over. Without this event it is LOST.
     CellEnded {
@@ -234,6 +237,8 @@ pub enum AlarmClass {
 pub enum CellEnd {
     /// All steps done, the final record there.
     Complete,
+    /// All steps done, but what was seen does not pass: the host was kept for a person, and ended without a final record.
+    Kept,
     /// It stopped in `stage`; `what` says on what and why, `hint` what to do.
     Stopped { stage: Stage, cause: StopCause, what: String, hint: Option<String> },
 }

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     qemu::argv::{Channels, HostMachine, PciDevice},
-    run::cell::kernel_arguments,
+    run::{cell::kernel_arguments, visit::CRASH_ENDS},
 };
 use clap::Args;
 use s2lab_model::{
@@ -120,7 +120,7 @@ fn command(host: &Host) -> String {
         },
         kernel: Path::new("<store>/Image"),
         initramfs: "<initramfs>",
-        kernel_arguments: &kernel_arguments("<nonce>", &host.arguments),
+        kernel_arguments: &kernel_arguments("<nonce>", CRASH_ENDS, &host.arguments),
         devices: &devices,
     }
     .arguments();

@@ -55,6 +55,7 @@ fn arguments(cells: &[JudgedCell]) -> Result<(Vec<String>, KernelArguments, Part
         kernels.kernels.extend(run.kernels.kernels);
         kernels.modules = run.kernels.modules.or(kernels.modules);
         kernels.config = run.kernels.config.or(kernels.config);
+        kernels.system_map = run.kernels.system_map.or(kernels.system_map);
         parts = run.parts.or(parts);
     }
     let mut known = BTreeSet::new();

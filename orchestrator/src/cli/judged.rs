@@ -9,9 +9,11 @@ use crate::{
 };
 use s2lab_model::{
     escape,
-    judge::{JudgedRun, judge_run},
+    event::CellEnd,
+    judge::{JudgedCell, JudgedRun, judge_run},
     record::Run,
     report::{CellSummary, Report, summary},
+    verdict::Verdict,
 };
 use std::{collections::BTreeMap, io, path::Path};
 
@@ -27,13 +29,7 @@ pub(super) struct Judged {
 impl Judged {
     /// Reads the event log and the table pages, nothing else.
     pub(super) fn read(folder: &RunFolder) -> Result<Self, Failure> {
-        let path = folder.events();
-        let bytes = std::fs::read(&path).map_err(Failure::io(path.display().to_string()))?;
-        // A torn last line may end inside of a character.
-        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-        let text = std::str::from_utf8(bytes.get(..whole).unwrap_or_default());
-        let text = text.map_err(io::Error::other).map_err(Failure::io(path.display().to_string()))?;
-        let run = Run::read(text).map_err(|source| Failure::Log { path, source })?;
+        let run = recorded(folder)?;
         // Keys become paths. The log may come from elsewhere.
         for cell in &run.plan.cells {
             accepted_path(folder.path(), &cell.key)?;
@@ -93,6 +89,36 @@ impl Judged {
             })
             .collect()
     }
+}
+
+/// What the log says.
+fn recorded(folder: &RunFolder) -> Result<Run, Failure> {
+    let path = folder.events();
+    let bytes = std::fs::read(&path).map_err(Failure::io(path.display().to_string()))?;
+    // A torn last line may end inside of a character.
+    let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+    let text = std::str::from_utf8(bytes.get(..whole).unwrap_or_default());
+    let text = text.map_err(io::Error::other).map_err(Failure::io(path.display().to_string()))?;
+    Run::read(text).map_err(|source| Failure::Log { path, source })
+}
+
+/// What the cell lacks to pass, in a line, by what its last attempt has seen so far, were all steps done; none: nothing, or it is to
+/// be skipped. A log that cannot be read is told at the run's end.
+pub(super) fn lacks_to_pass(folder: &RunFolder, key: &str) -> Option<String> {
+    let mut run = recorded(folder).ok()?;
+    run.cells.retain(|cell| cell.planned.key == key);
+    for cell in &mut run.cells {
+        cell.attempts = cell.attempts.pop().into_iter().collect();
+        cell.attempts.iter_mut().for_each(|attempt| attempt.end = Some(CellEnd::Complete));
+    }
+    let raw = folder.raw();
+    let cell: JudgedCell = judge_run(run, &|digest: &str| page(&raw, digest)).cells.pop()?;
+    let verdict = cell.attempts.last()?.judgement.verdict.as_ref()?;
+    if matches!(verdict, Verdict::Pass { .. } | Verdict::Skip(_)) {
+        return None;
+    }
+    let why = summary(&cell).finding.unwrap_or_default();
+    Some(format!("{}: {why}", verdict.name()))
 }
 
 /// A kept page; a name that is no digest is none.

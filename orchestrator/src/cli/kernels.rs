@@ -3,7 +3,7 @@
 use super::Failure;
 use crate::{
     lab::{Lab, scenarios},
-    run::images::{ImageChoice, KernelConfig},
+    run::images::{ImageChoice, KernelConfig, read_symbols},
 };
 use clap::Args;
 use s2lab_model::{
@@ -13,6 +13,7 @@ use s2lab_model::{
 };
 use std::{
     collections::BTreeSet,
+    io,
     path::{Path, PathBuf},
 };
 
@@ -27,6 +28,9 @@ pub(super) struct KernelArguments {
     /// Configuration of the kernel given by its path: what it lacks is named before it boots
     #[arg(long, value_name = "FILE", requires = "kernels")]
     pub(super) config: Option<PathBuf>,
+    /// System.map of the kernel given by its path: addresses in its crashes get names
+    #[arg(long, value_name = "FILE", requires = "kernels")]
+    pub(super) system_map: Option<PathBuf>,
 }
 
 /// What is to be run.
@@ -62,11 +66,16 @@ pub(super) fn planned(lab: &Lab, what: &[String], kernels: &KernelArguments) -> 
                 image: path.into(),
                 modules: kernels.modules.clone(),
                 config: kernels.config.clone(),
+                system_map: kernels.system_map.clone(),
             }),
             KernelChoice::Listed(_) => None,
         })
         .collect();
-    for (argument, path) in [("--modules", &kernels.modules), ("--config", &kernels.config)] {
+    for (argument, path) in [
+        ("--modules", &kernels.modules),
+        ("--config", &kernels.config),
+        ("--system-map", &kernels.system_map),
+    ] {
         if path.is_some() && images.len() != 1 {
             let number = images.len();
             let message =
@@ -83,10 +92,10 @@ pub(super) fn planned(lab: &Lab, what: &[String], kernels: &KernelArguments) -> 
             return Err(no_such("modules", modules, "folder"));
         }
         if let Some(config) = &image.config {
-            KernelConfig::read(config).map_err(|error| Failure::Usage {
-                message: format!("--config {}: {error}", config.display()),
-                hint: None,
-            })?;
+            KernelConfig::read(config).map_err(unreadable("config", config))?;
+        }
+        if let Some(map) = &image.system_map {
+            read_symbols(map).map_err(unreadable("system-map", map))?;
         }
     }
     let mut cells = plan(&scenarios, &listed, &Selection { selectors, kernels: choices })?;
@@ -104,17 +113,26 @@ fn repeat(cell: &PlannedCell, files: &[String], images: &[ImageChoice]) -> Vec<S
     let image = images.iter().find(|image| image.label == cell.kernel);
     let mut arguments = vec!["run".to_owned(), file.unwrap_or(&cell.key).clone()];
     match image {
-        Some(ImageChoice { image, modules, config, .. }) => {
-            arguments.extend(["--kernel".to_owned(), image.display().to_string()]);
-            let modules = modules.iter().flat_map(|dir| ["--modules".to_owned(), dir.display().to_string()]);
-            arguments.extend(modules);
-            let config = config.iter().flat_map(|file| ["--config".to_owned(), file.display().to_string()]);
-            arguments.extend(config);
+        Some(ImageChoice { image, modules, config, system_map, .. }) => {
+            let paths = [
+                ("--kernel", Some(image)),
+                ("--modules", modules.as_ref()),
+                ("--config", config.as_ref()),
+                ("--system-map", system_map.as_ref()),
+            ];
+            for (argument, path) in paths {
+                arguments
+                    .extend(path.into_iter().flat_map(|p| [argument.to_owned(), p.display().to_string()]));
+            }
         }
         None if file.is_some() => arguments.extend(["--kernel".to_owned(), cell.kernel.clone()]),
         None => {}
     }
     arguments
+}
+
+fn unreadable(argument: &str, path: &Path) -> impl FnOnce(io::Error) -> Failure {
+    move |error| Failure::Usage { message: format!("--{argument} {}: {error}", path.display()), hint: None }
 }
 
 fn no_such(argument: &str, path: &Path, what: &str) -> Failure {

@@ -1,11 +1,13 @@
 //! The command line: one file a verb. Errors are rendered here, once, with a hint what to do.
 
 mod accept;
+mod carry_out;
 mod check;
 mod completions;
 mod doctor;
 mod explain;
 mod failed;
+mod gather;
 mod init;
 mod judged;
 mod kernels;

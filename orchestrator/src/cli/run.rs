@@ -1,46 +1,17 @@
-//! `s2lab run`: plan, gather, carry out, judge.
+//! `s2lab run`: its arguments.
 
 use super::{
-    Context, Failure, VERSION, complain, failed,
-    judged::Judged,
-    kernels::{KernelArguments, Planned, planned},
+    Context, Failure, carry_out, complain, failed,
+    kernels::{KernelArguments, planned},
     parts::PartArguments,
     say,
 };
-use crate::{
-    lab::Lab,
-    qemu::{factor, process::Launcher},
-    run::{
-        Course, Run,
-        folder::{self, RunFolder},
-        give_up,
-        images::Images,
-        log::{EventLog, Writer},
-        preflight::STATE_SPACE,
-        signals::Interruption,
-        slots::Slots,
-        stages::Deadlines,
-    },
-    show::{
-        progress::{Display, Mode},
-        terminal::{self, Columns},
-    },
-    store::{Store, StoreError},
-};
 use clap::{Args, ValueEnum};
-use jiff::Timestamp;
 use s2lab_model::{
-    event::{Attempts, Event, Line, Plan},
-    judge::JudgedCell,
-    report::summary,
+    event::{Attempts, PlannedCell},
     verdict::NOTHING_TESTED,
 };
-use std::{
-    fs::File,
-    io::{self, IsTerminal},
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::path::PathBuf;
 
 /// Most attempts at one cell: a log holds them all.
 const MOST_ATTEMPTS: i64 = 1000;
@@ -66,36 +37,56 @@ pub(super) struct Arguments {
     failed: bool,
     /// Begin no cell after the first that neither passes nor is skipped
     #[arg(long)]
-    fail_fast: bool,
+    pub(super) fail_fast: bool,
     /// How many cells at a time; default: one for each two cores
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    jobs: Option<u16>,
+    pub(super) jobs: Option<u16>,
     /// Do not touch the network: what is not in the store is an error
     #[arg(long)]
-    offline: bool,
+    pub(super) offline: bool,
+    /// Keep the host of a cell that does not pass, for a shell in it; one cell at a time
+    #[arg(long, conflicts_with = "jobs")]
+    pub(super) keep_on_failure: bool,
+    /// Let gdb attach to the host before its first instruction; no deadlines; for one cell
+    #[arg(long)]
+    pub(super) gdb: bool,
     /// Print the cells and stop
     #[arg(long)]
     dry_run: bool,
     /// Write the run there instead of under the state folder
     #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
+    pub(super) out: Option<PathBuf>,
     /// What goes to stdout; json is the event log as it grows
     #[arg(long, value_enum, default_value = "human")]
-    format: Format,
+    pub(super) format: Format,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
+pub(super) enum Format {
     Human,
     Json,
 }
 
 impl Arguments {
-    fn attempts(&self) -> Attempts {
+    pub(super) fn attempts(&self) -> Attempts {
         match (self.repeat, self.retry) {
             (None | Some(1), 0) => Attempts::Once,
             (Some(all), _) => Attempts::Repeat(all),
             (None, more) => Attempts::Retry(more),
+        }
+    }
+}
+
+/// The only cell of a plan for `what`, which takes no more; an error lists them.
+pub(super) fn only_cell<'a>(cells: &'a [PlannedCell], what: &str) -> Result<&'a PlannedCell, Failure> {
+    match cells {
+        [cell] => Ok(cell),
+        cells => {
+            let keys: Vec<_> = cells.iter().map(|cell| cell.key.as_str()).collect();
+            Err(Failure::Usage {
+                message: format!("these are {} cells, and {what}", keys.len()),
+                hint: Some(format!("one of {}", keys.join(", "))),
+            })
         }
     }
 }
@@ -115,6 +106,9 @@ pub(super) fn run(context: &Context, mut arguments: Arguments) -> Result<u8, Fai
         },
         false => planned(&lab, &arguments.what, &arguments.kernels)?,
     };
+    if arguments.gdb {
+        only_cell(&planned.cells, "--gdb is for one")?;
+    }
     if arguments.dry_run {
         for cell in &planned.cells {
             say(&cell.key)?;
@@ -127,135 +121,5 @@ pub(super) fn run(context: &Context, mut arguments: Arguments) -> Result<u8, Fai
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(Failure::io("cannot start"))?;
-    runtime.block_on(carry_out(context, &lab, planned, arguments))
-}
-
-async fn carry_out(
-    context: &Context,
-    lab: &Lab,
-    planned: Planned,
-    arguments: Arguments,
-) -> Result<u8, Failure> {
-    let Planned { kernels, images: chosen, cells } = planned;
-    let places = context.places()?;
-    let interruption = Interruption::listen().map_err(Failure::io("cannot listen for signals"))?;
-    let mode = match (context.common.quiet, io::stderr().is_terminal()) {
-        (true, _) => Mode::Quiet,
-        (false, true) => Mode::Bars,
-        (false, false) => Mode::Lines,
-    };
-    let display = Arc::new(Display::new(mode, interruption.clone()));
-    let now = folder::now();
-    let folder = run_folder(&places.state, arguments.out.as_deref(), now)?;
-    let (log, writer) = event_log(&folder, &display, arguments.format)?;
-    let attempts = arguments.attempts();
-    let started = now.to_string();
-    log.event(Event::Plan(Plan { s2lab: VERSION.into(), started, attempts, cells: cells.clone() }));
-    let ready = async {
-        let trace = File::create(folder.path().join("s2lab.log"));
-        context.log_file.open(trace.map_err(Failure::io("cannot write s2lab.log"))?);
-        let store = Store::open(&places.cache, arguments.offline, display.clone())?;
-        let store = store.with_parts(arguments.parts.parts());
-        let images = Images::gather(&store, &kernels, &lab.images(), &chosen, &cells).await?;
-        let slots = Slots::of_machine(&places.cache).map_err(Failure::io("cannot use the cache"))?;
-        let launcher = Launcher::start().map_err(Failure::io("cannot start"))?;
-        let factor = factor::of_machine(&places.cache, &launcher, images.qemu(), false).await?;
-        Ok::<_, Failure>((images, slots, launcher, factor))
-    };
-    let ready = ready.await;
-    display.prepared();
-    let (images, slots, launcher, factor) = match ready {
-        Ok(ready) => ready,
-        Err(Failure::Store(StoreError::Cancelled)) => return interrupted(&interruption, log, writer).await,
-        Err(failure) => {
-            // The store's error quotes what its programs said; the cells need not.
-            give_up(&log, &cells, &failure.to_string(), failure.hint().as_deref());
-            drop(log);
-            // Both are told: if the log is not whole, `s2lab report` cannot tell the same.
-            if let Err(error) = writer.finish().await {
-                complain(&format!("error: cannot write the event log: {error}"));
-            }
-            return Err(failure);
-        }
-    };
-    for image in chosen.iter().filter(|image| image.config.is_none()) {
-        tracing::warn!(
-            "{}: its configuration is not known, so what it lacks cannot be named; --config FILE tells",
-            image.label
-        );
-    }
-    let columns = Columns::of(cells.iter().map(|cell| cell.key.as_str()));
-    let course = Course {
-        jobs: arguments.jobs.map_or(slots.count(), usize::from),
-        attempts,
-        fail_fast: arguments.fail_fast,
-    };
-    let run = Run {
-        folder: folder.clone(),
-        log,
-        images,
-        slots,
-        launcher,
-        interruption,
-        deadlines: Deadlines::default().times(factor),
-        factor,
-        least_space: STATE_SPACE,
-        visit: None,
-    };
-    let human = arguments.format == Format::Human;
-    let paint = context.paint();
-    let of_log = |key: &str| Judged::read(&folder).ok()?.run.cells.into_iter().find(|c| c.planned.key == key);
-    let ended = |cell: JudgedCell| {
-        if human {
-            let at = folder.cell_path(&cell.planned.key);
-            display.print(&terminal::cell(&summary(&cell), columns, paint, &at));
-        }
-    };
-    let carried = run.carry_out(cells, course, of_log, ended).await;
-    writer.finish().await.map_err(Failure::io("cannot write the event log"))?;
-    carried.map_err(Failure::io("the run"))?;
-
-    let judged = Judged::read(&folder)?;
-    judged.write_reports(&folder)?;
-    if human {
-        let standings = judged.standings(&lab.reports())?;
-        let summaries = judged.summaries();
-        say(&terminal::summary(&summaries, judged.is_whole(), Some(&standings), folder.path()))?;
-    }
-    display.printed().map_err(Failure::io("stdout"))?;
-    Ok(judged.run.exit)
-}
-
-fn run_folder(state: &Path, out: Option<&Path>, now: Timestamp) -> Result<RunFolder, Failure> {
-    let place = out.unwrap_or(state).display();
-    RunFolder::create(state, out, now).map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => {
-            Failure::Usage { message: format!("--out {place}: {error}"), hint: None }
-        }
-        _ => Failure::io(format!("cannot make a run's folder in {place}"))(error),
-    })
-}
-
-fn event_log(
-    folder: &RunFolder,
-    display: &Arc<Display>,
-    format: Format,
-) -> Result<(EventLog, Writer), Failure> {
-    let display = Arc::clone(display);
-    let observe = move |line: &Line, text: &str| {
-        display.event(line);
-        if format == Format::Json {
-            display.print(text.trim_end());
-        }
-    };
-    let file = folder.log().map_err(Failure::io("cannot make the event log"))?;
-    Ok(EventLog::begin(file, observe))
-}
-
-async fn interrupted(interruption: &Interruption, log: EventLog, writer: Writer) -> Result<u8, Failure> {
-    let signal = interruption.signal().unwrap_or("SIGINT");
-    log.event(Event::Interrupted { signal: signal.into() });
-    drop(log);
-    writer.finish().await.map_err(Failure::io("cannot write the event log"))?;
-    Ok(s2lab_model::verdict::Interrupt::of_signal(signal).exit())
+    runtime.block_on(carry_out::carry_out(context, &lab, planned, arguments))
 }

@@ -2,30 +2,27 @@
 
 use super::{
     Context, Failure, complain,
-    kernels::{KernelArguments, Planned, planned},
+    gather::{Gathered, Source},
+    kernels::{KernelArguments, planned},
     parts::PartArguments,
+    run::only_cell,
 };
 use crate::{
-    qemu::{factor, process::Launcher},
     run::{
-        Course, Run,
+        Course,
         folder::{self, RunFolder},
-        images::Images,
         log::EventLog,
-        preflight::STATE_SPACE,
         signals::Interruption,
-        slots::Slots,
-        stages::Deadlines,
-        visit::Visit,
+        visit::{Visit, When},
     },
     show::progress::{Display, Mode},
     ssh::Exit,
-    store::{Store, StoreError},
+    store::StoreError,
 };
 use clap::Args;
 use s2lab_model::{
     escape,
-    event::{Attempts, CellEnd, Event, Line, PlannedCell},
+    event::{Attempts, CellEnd, Event, Line},
     verdict::Interrupt,
 };
 use std::sync::{Arc, OnceLock};
@@ -43,6 +40,9 @@ pub(super) struct Arguments {
     what: String,
     #[command(flatten)]
     kernels: KernelArguments,
+    /// Let gdb attach to the host before its first instruction; no deadlines
+    #[arg(long)]
+    gdb: bool,
     #[command(flatten)]
     parts: PartArguments,
     /// Do not touch the network: what is not in the store is an error
@@ -52,15 +52,8 @@ pub(super) struct Arguments {
 
 pub(super) fn shell(context: &Context, arguments: Arguments) -> Result<u8, Failure> {
     let lab = context.lab()?;
-    let Planned { kernels, images, cells } =
-        planned(&lab, std::slice::from_ref(&arguments.what), &arguments.kernels)?;
-    let [cell] = <[PlannedCell; 1]>::try_from(cells).map_err(|cells| {
-        let keys: Vec<_> = cells.iter().map(|cell| cell.key.as_str()).collect();
-        Failure::Usage {
-            message: format!("`{}` is {} cells, and a shell is in one", arguments.what, keys.len()),
-            hint: Some(format!("one of {}", keys.join(", "))),
-        }
-    })?;
+    let planned = planned(&lab, std::slice::from_ref(&arguments.what), &arguments.kernels)?;
+    let cell = only_cell(&planned.cells, "a shell is in one")?;
     arguments.parts.check(&context.places()?)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(Failure::io("cannot start"))?;
@@ -71,12 +64,11 @@ pub(super) fn shell(context: &Context, arguments: Arguments) -> Result<u8, Failu
         let mode = if context.common.quiet { Mode::Quiet } else { Mode::Lines };
         let display = Arc::new(Display::new(mode, interruption.clone()));
         let places = context.places()?;
-        let store =
-            Store::open(&places.cache, arguments.offline, display)?.with_parts(arguments.parts.parts());
-        let cells = std::slice::from_ref(&cell);
-        let images = match Images::gather(&store, &kernels, &lab.images(), &images, cells).await {
-            Err(StoreError::Cancelled) => return Ok(interrupted()),
-            images => images?,
+        let parts = arguments.parts.parts();
+        let source = Source { places: &places, lab: &lab, parts, offline: arguments.offline };
+        let gathered = match Gathered::new(&planned, source, &display).await {
+            Err(Failure::Store(StoreError::Cancelled)) => return Ok(interrupted()),
+            gathered => gathered?,
         };
         // No run: nothing is judged, `report` must not find it, and it stays only if something is to be read in it.
         let place = places.state.join("shells").join(std::process::id().to_string());
@@ -88,24 +80,11 @@ pub(super) fn shell(context: &Context, arguments: Arguments) -> Result<u8, Failu
         let folder = RunFolder::create(&places.state, Some(&place), folder::now()).map_err(unusable)?;
         let stopped = Arc::new(OnceLock::new());
         let (log, writer) = log(&folder, Arc::clone(&stopped), mode == Mode::Quiet).map_err(unusable)?;
-        let visit = Arc::new(Visit::default());
-        let launcher = Launcher::start().map_err(Failure::io("cannot start"))?;
-        let factor = factor::of_machine(&places.cache, &launcher, images.qemu(), false).await?;
-        let run = Run {
-            folder: folder.clone(),
-            log,
-            images,
-            slots: Slots::of_machine(&places.cache).map_err(Failure::io("cannot use the cache"))?,
-            launcher,
-            interruption: interruption.clone(),
-            deadlines: Deadlines::default().times(factor),
-            factor,
-            least_space: STATE_SPACE,
-            visit: Some(Arc::clone(&visit)),
-        };
+        let visit = Arc::new(Visit::new(Some(When::Instead), arguments.gdb));
+        let run = gathered.run(folder.clone(), log, interruption.clone(), Some(Arc::clone(&visit)));
         let logs = folder.cell_path(&cell.key);
         let course = Course { jobs: 1, attempts: Attempts::Once, fail_fast: false };
-        run.carry_out(vec![cell], course, |_| None, |_| ()).await.map_err(Failure::io("the cell"))?;
+        run.carry_out(vec![cell.clone()], course, |_| None, |_| ()).await.map_err(Failure::io("the cell"))?;
         writer.finish().await.map_err(Failure::io("cannot write the event log"))?;
         if let Some(what) = stopped.get() {
             complain(&format!("{}; see {}", escape::line(what), logs.display()));

@@ -3,18 +3,17 @@
 //! The stub offers system registers by name; their numbers differ from CPU model to CPU model and come from its XML
 //! (QEMU 10.0 target/arm/gdbstub.c). An attached client stops the machine at start; QMP `cont` lets it run on.
 
-use std::{collections::HashMap, io, time::Duration};
+use super::{
+    desk::{Desk, Turn, is_ours},
+    packets::{PacketError, Packets, plain},
+    qmp::{Qmp, QmpError},
+};
+use std::{collections::HashMap, time::Duration};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, BufReader},
-    net::{
-        UnixStream,
-        unix::{OwnedReadHalf, OwnedWriteHalf},
-    },
+    net::{UnixListener, UnixStream},
     time::timeout,
 };
 
-/// Longest packet that the stub may send, bytes after unescaping. QEMU's own limit is 4 KiB.
-const MAX_PACKET: usize = 64 * 1024;
 /// Longest description of the registers that is read, bytes over all its files; QEMU 10.0 has 60 KB.
 const MAX_XML: usize = 4 << 20;
 /// Longest register that is read, bytes.
@@ -30,21 +29,43 @@ struct Register {
 #[derive(Debug, thiserror::Error)]
 pub enum GdbError {
     #[error("gdbstub channel: {0}")]
-    Io(#[from] io::Error),
+    Channel(#[from] PacketError),
     #[error("the gdbstub has not answered `{request}` in {deadline:?}")]
     Silent { request: String, deadline: Duration },
     #[error("the gdbstub answers `{request}` with `{answer}`")]
     Answer { request: String, answer: String },
-    #[error("the gdbstub's packet is longer than {MAX_PACKET} bytes")]
+    #[error("the gdbstub describes its registers in more than {MAX_XML} bytes")]
     TooLong,
+    #[error("the gdbstub is in a person's hands")]
+    NotHeld,
+    #[error("the gdbstub, which a person has shared, is gone")]
+    Gone,
     #[error("this QEMU's gdbstub offers no register {0}; QEMU 10.0 or newer does")]
     NoRegister(String),
 }
 
+/// Why the machine could not be stopped, or let run on.
+#[derive(Debug, thiserror::Error)]
+pub enum HoldError {
+    #[error(transparent)]
+    Qmp(#[from] QmpError),
+    #[error(transparent)]
+    Gdb(#[from] GdbError),
+}
+
+/// Where the stub is.
+enum Stub {
+    Own(Packets),
+    /// With a person's gdb, but for `turn`.
+    Shared {
+        desk: Desk,
+        turn: Option<Turn>,
+    },
+}
+
 /// A connection to the gdbstub.
 pub struct Gdb {
-    read: BufReader<OwnedReadHalf>,
-    write: OwnedWriteHalf,
+    stub: Stub,
     registers: HashMap<String, Register>,
     /// The vCPU that the stub reads from.
     selected: Option<u32>,
@@ -55,12 +76,81 @@ pub struct Gdb {
 impl Gdb {
     /// Attaches and learns the registers' numbers. Each answer of the stub may take until `deadline`.
     pub async fn connect(stream: UnixStream, deadline: Duration) -> Result<Self, GdbError> {
-        let (read, write) = stream.into_split();
-        let mut gdb =
-            Self { read: BufReader::new(read), write, registers: HashMap::new(), selected: None, deadline };
+        let stub = Stub::Own(Packets::new(stream));
+        let mut gdb = Self { stub, registers: HashMap::new(), selected: None, deadline };
         gdb.ask("qSupported:xmlRegisters=aarch64").await?;
         gdb.registers = gdb.describe().await?;
         Ok(gdb)
+    }
+
+    /// Shares the stub of a machine that does not run yet with the gdb of a person, who connects to `listener`. From now on the
+    /// machine runs when they say so.
+    #[must_use]
+    pub fn shared(self, listener: UnixListener) -> Self {
+        let stub = match self.stub {
+            Stub::Own(packets) => {
+                Stub::Shared { desk: Desk::new(packets, listener, self.deadline), turn: None }
+            }
+            shared @ Stub::Shared { .. } => shared,
+        };
+        Self { stub, ..self }
+    }
+
+    /// Lets a machine run for the first time; with a person, waits until their gdb is there to do it.
+    pub async fn begin(&mut self, qmp: &mut Qmp) -> Result<(), QmpError> {
+        match &mut self.stub {
+            Stub::Own(_) => qmp.execute(qapi::qmp::cont {}).await.map(drop),
+            Stub::Shared { desk, .. } => {
+                desk.attached().await;
+                Ok(())
+            }
+        }
+    }
+
+    /// Stops the machine; if a person has stopped it, waits until they let it run. May be dropped before its end, and be called again.
+    pub async fn hold(&mut self, qmp: &mut Qmp) -> Result<(), HoldError> {
+        self.selected = None;
+        let Stub::Shared { desk, turn } = &mut self.stub else {
+            return Ok(qmp.execute(qapi::qmp::stop {}).await.map(drop)?);
+        };
+        loop {
+            if turn.is_none() {
+                *turn = Some(desk.turn().await.ok_or(GdbError::Gone)?);
+            }
+            let Some(Turn { packets, runs_by, told }) = turn else { continue };
+            qmp.execute(qapi::qmp::stop {}).await?;
+            if runs_by.is_none() || *told {
+                return Ok(());
+            }
+            let silent = |_| GdbError::Silent { request: "stop".into(), deadline: self.deadline };
+            let stopped = timeout(self.deadline, packets.packet()).await.map_err(silent)?;
+            let stopped = stopped.map_err(GdbError::from)?;
+            if is_ours(&stopped) {
+                *told = true;
+                return Ok(());
+            }
+            // It has stopped for gdb in the same moment.
+            if let Some(turn) = turn.take() {
+                desk.back(turn, Some(stopped)).await;
+            }
+        }
+    }
+
+    /// Lets the machine run on after [`Gdb::hold`], or after what was dropped in the middle of it.
+    pub async fn release(&mut self, qmp: &mut Qmp) -> Result<(), HoldError> {
+        match &mut self.stub {
+            Stub::Own(_) => drop(qmp.execute(qapi::qmp::cont {}).await?),
+            Stub::Shared { desk, turn } => {
+                if let Some(mut turn) = turn.take() {
+                    if let Some(word) = turn.runs_by.clone().filter(|_| turn.told) {
+                        turn.told = false;
+                        turn.packets.send(&word).await.map_err(GdbError::from)?;
+                    }
+                    desk.back(turn, None).await;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The value of a register of vCPU `vcpu` (from 0) that is at most 64 bits wide. The machine must be stopped.
@@ -80,8 +170,9 @@ impl Gdb {
     pub async fn resume_after_cancel(&mut self) -> Result<(), GdbError> {
         let mut answer = self.ask("vMustReplyEmpty").await?;
         while !answer.is_empty() {
-            let packet = timeout(self.deadline, self.packet()).await;
-            let silent = |_| GdbError::Silent { request: "vMustReplyEmpty".into(), deadline: self.deadline };
+            let deadline = self.deadline;
+            let packet = timeout(deadline, self.packets()?.packet()).await;
+            let silent = |_| GdbError::Silent { request: "vMustReplyEmpty".into(), deadline };
             answer = packet.map_err(silent)??;
         }
         self.selected = None;
@@ -139,40 +230,21 @@ impl Gdb {
     }
 
     async fn ask(&mut self, request: &str) -> Result<Vec<u8>, GdbError> {
-        let sum = request.bytes().fold(0u8, u8::wrapping_add);
         let deadline = self.deadline;
+        let packets = self.packets()?;
         let exchange = async {
-            self.write.write_all(format!("${request}#{sum:02x}").as_bytes()).await?;
-            let answer = self.packet().await?;
-            self.write.write_all(b"+").await?;
-            Ok(answer)
+            packets.send(request.as_bytes()).await?;
+            plain(&packets.packet().await?)
         };
         let silent = |_| GdbError::Silent { request: request.into(), deadline };
-        timeout(deadline, exchange).await.map_err(silent)?
+        Ok(timeout(deadline, exchange).await.map_err(silent)??)
     }
 
-    /// The next packet, with escapes and run lengths undone.
-    async fn packet(&mut self) -> Result<Vec<u8>, GdbError> {
-        while self.read.read_u8().await? != b'$' {}
-        let mut packet: Vec<u8> = vec![];
-        loop {
-            match self.read.read_u8().await? {
-                b'#' => break,
-                b'}' => packet.push(self.read.read_u8().await? ^ 0x20),
-                b'*' => {
-                    let repeat = usize::from(self.read.read_u8().await?.saturating_sub(29));
-                    let last = packet.last().copied().unwrap_or_default();
-                    packet.extend(std::iter::repeat_n(last, repeat));
-                }
-                byte => packet.push(byte),
-            }
-            if packet.len() > MAX_PACKET {
-                return Err(GdbError::TooLong);
-            }
+    fn packets(&mut self) -> Result<&mut Packets, GdbError> {
+        match &mut self.stub {
+            Stub::Own(packets) => Ok(packets),
+            Stub::Shared { turn, .. } => Ok(&mut turn.as_mut().ok_or(GdbError::NotHeld)?.packets),
         }
-        // A unix socket loses and changes nothing, so the checksum is read past.
-        self.read.read_u16().await?;
-        Ok(packet)
     }
 }
 
@@ -221,6 +293,7 @@ fn attribute<'a>(element: &'a str, name: &str) -> Option<&'a str> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use tokio::io::AsyncWriteExt;
 
     #[test]
     fn registers_count_on_from_the_last_number() {
@@ -242,17 +315,9 @@ mod tests {
     async fn served(reply: &'static [u8]) -> (Gdb, UnixStream) {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         theirs.write_all(reply).await.unwrap();
-        let (read, write) = ours.into_split();
-        (
-            Gdb {
-                read: BufReader::new(read),
-                write,
-                registers: HashMap::from([("r".into(), Register { number: 1, bits: 64 })]),
-                selected: None,
-                deadline: Duration::from_secs(10),
-            },
-            theirs,
-        )
+        let registers = HashMap::from([("r".into(), Register { number: 1, bits: 64 })]);
+        let stub = Stub::Own(Packets::new(ours));
+        (Gdb { stub, registers, selected: None, deadline: Duration::from_secs(10) }, theirs)
     }
 
     #[tokio::test]
@@ -278,7 +343,7 @@ mod tests {
     async fn an_endless_packet_is_refused() {
         let (mut gdb, mut peer) = served(b"$").await;
         let flood = tokio::spawn(async move { while peer.write_all(&[b'0'; 4096]).await.is_ok() {} });
-        assert!(matches!(gdb.register(0, "r").await, Err(GdbError::TooLong)));
+        assert!(matches!(gdb.register(0, "r").await, Err(GdbError::Channel(PacketError::TooLong))));
         drop(gdb);
         flood.await.unwrap();
     }

@@ -18,7 +18,10 @@ use std::{
     process::{ExitStatus, Stdio},
     time::Duration,
 };
-use tokio::{net::UnixStream, time::timeout};
+use tokio::{
+    net::{UnixListener, UnixStream},
+    time::timeout,
+};
 
 #[derive(Debug, thiserror::Error)]
 pub enum MachineError {
@@ -53,6 +56,8 @@ pub struct Parts<'a> {
     /// Where QEMU's own messages go.
     pub log: File,
     pub deadlines: Deadlines,
+    /// Where a person's gdb comes to, if it may.
+    pub gdb: Option<UnixListener>,
 }
 
 /// The emulated host, powered but not running.
@@ -127,7 +132,10 @@ impl Machine {
         Ok(Self {
             process,
             qmp,
-            gdb,
+            gdb: match parts.gdb {
+                Some(listener) => gdb.shared(listener),
+                None => gdb,
+            },
             console: console.1,
             agent: agent.1,
             ssh: ssh.1,

@@ -2,10 +2,12 @@
 
 pub mod argv;
 pub mod cpu;
+mod desk;
 pub mod factor;
 pub mod gdb;
 pub mod machine;
 pub mod memory;
 mod orphans;
+mod packets;
 pub mod process;
 pub mod qmp;

@@ -1,17 +1,17 @@
 //! A cell: one scenario on one kernel, from power-on to the final record.
 
 use super::{
-    console::{Console, Heed},
+    console::{Attention, Console},
+    consoles::{Told, hear, read_console},
     diagnosis::diagnose,
     images::{Images, KernelFiles},
-    link::{Heard, Link},
+    link::Link,
     log::EventLog,
     preflight::{self, Room},
-    pulse::Pulse,
-    stages::{Deadlines, Stages, Stop, room},
+    stages::{Deadlines, Stages, Stop},
     steps::Hands,
     stuck::stuck,
-    visit::Visit,
+    visit::{CRASH_ENDS, Visit, tell},
 };
 use crate::qemu::{
     argv::RAM_START,
@@ -23,7 +23,7 @@ use crate::qemu::{
 };
 use rustix::rand::{GetRandomFlags, getrandom};
 use s2lab_model::{
-    event::{AlarmClass, CellEnd, Event, PlannedCell, Stage, StopCause},
+    event::{CellEnd, Event, PlannedCell, Stage, StopCause},
     record::{Surroundings, environment},
 };
 use std::{
@@ -39,17 +39,10 @@ use std::{
     },
     time::Duration,
 };
-use tokio::{io::AsyncReadExt, net::UnixStream, sync::mpsc, task::JoinHandle, time::timeout};
+use tokio::{net::UnixListener, sync::mpsc, task::JoinHandle, time::timeout};
 
-/// Most remarks of the agents that are kept, and the longest, characters: they go to s2lab's own log.
-const MAX_REMARKS: usize = 1000;
-const MAX_REMARK: usize = 1000;
-
-/// What a person does about a crash.
-const CRASHED: &str =
-    "the kernel under test crashed: crash.txt in the cell's folder has it, console.host.log what came before";
-const GUEST_CRASHED: &str = "the guests' kernel is the same for all hosts: see crash.txt and the guest's console in the cell's \
-                             folder, and whether the guest has enough `memory`";
+/// What to do where gdb has nowhere to come in.
+const NO_DOOR: &str = "a socket's path has at most 107 bytes: give a shorter --out, or set XDG_RUNTIME_DIR";
 
 /// What all cells of a run share.
 pub struct Shared<'a> {
@@ -62,7 +55,7 @@ pub struct Shared<'a> {
     pub factor: Factor,
     /// What the run's file system must have left before a host boots, bytes; [`preflight::STATE_SPACE`] but for tests of less.
     pub least_space: u64,
-    /// Who gets a shell in the host instead of the scenario's steps.
+    /// A person at the host.
     pub visit: Option<&'a Visit>,
 }
 
@@ -79,7 +72,7 @@ pub async fn run(
     log.event(Event::CellStarted);
     let mut stages = Stages::new(log.clone());
     let end = match attempt(shared, planned, kernel, folder, &mut stages, cancelled).await {
-        Ok(()) => CellEnd::Complete,
+        Ok(end) => end,
         Err(Stop { cause, what, hint }) => CellEnd::Stopped { stage: stages.current(), cause, what, hint },
     };
     stages.finish();
@@ -93,16 +86,22 @@ async fn attempt(
     folder: &Path,
     stages: &mut Stages,
     cancelled: impl Future<Output = ()>,
-) -> Result<(), Stop> {
+) -> Result<CellEnd, Stop> {
     let log = stages.log().clone();
+    let visit = shared.visit;
     let deadlines = patient_with(shared.deadlines, &planned.scenario.host.arguments);
+    let deadlines = visit.map_or(deadlines, |visit| visit.deadlines(deadlines));
     stages.enter(Stage::Prepare);
     let nonce = random().map_err(|e| Stop::lab(format!("no random numbers: {e}")))?;
+    let (door, listener) = match visit.map(|visit| visit.door(folder)).transpose() {
+        Ok(door) => door.flatten().unzip(),
+        Err(error) => return Err(Stop::lab(format!("no socket for gdb: {error}")).hint(NO_DOOR)),
+    };
     let mut cancelled = pin!(cancelled);
     let machine = tokio::select! {
         biased;
         () = &mut cancelled => return Err(Stop::interrupted()),
-        started = start(shared, planned, kernel, folder, nonce) => started?,
+        started = start(shared, planned, kernel, folder, nonce, listener) => started?,
     };
     log.event(environment(shared, planned, kernel));
     let Machine { mut process, mut qmp, mut gdb, console, agent, ssh, ram, bars, arguments } = machine;
@@ -110,20 +109,23 @@ async fn attempt(
     log.event(Event::HostRam { start: RAM_START, size: ram.memory.size() });
 
     let (trouble, mut troubles) = mpsc::channel(4);
-    let host_console = Console::create(folder, "host", log.clone()).map_err(|e| Stop::disk(folder, e))?;
+    let attention = Attention::default();
+    let console_of = |name: &str| {
+        Console::create(folder, name, log.clone(), attention.clone()).map_err(|e| Stop::disk(folder, e))
+    };
+    let host_console = console_of("host")?.with_symbols(kernel.symbols.map.clone());
     let spoke = Arc::new(AtomicBool::new(false));
     let (stall, mut stalls) = mpsc::channel(4);
     let (heard, hearing) = mpsc::channel(64);
     let mut consoles = BTreeMap::new();
     for guest in planned.scenario.guests.keys() {
-        let console = Console::create(folder, guest, log.clone()).map_err(|e| Stop::disk(folder, e))?;
-        consoles.insert(guest.clone(), console);
+        consoles.insert(guest.clone(), console_of(guest)?);
     }
-    let mut hearer = tokio::spawn(hear(hearing, consoles, trouble.clone()));
+    let mut hearer = Tied(tokio::spawn(hear(hearing, consoles, trouble.clone())));
     let link = Link::start(agent, nonce, planned.scenario.guests.keys().cloned().collect(), heard);
     let pulse = link.pulse();
     let told = Told { trouble, stall, pulse: pulse.clone() };
-    let mut reader = tokio::spawn(read_console(console, host_console, Arc::clone(&spoke), told));
+    let mut reader = Tied(tokio::spawn(read_console(console, host_console, Arc::clone(&spoke), told)));
 
     let mut hands = Hands {
         planned,
@@ -147,14 +149,20 @@ async fn attempt(
             let room = Room::of_machine(folder)
                 .map_err(|e| Stop::lab(format!("cannot learn about this machine: {e}")))?;
             preflight::check(planned, kernel, hands.qmp.version(), room, shared.least_space)?;
+            if let Some(door) = &door {
+                door.show(&planned.key, kernel);
+            }
             hands.raise(stages).await?;
             stages.enter(Stage::Steps);
-            match shared.visit {
+            match visit.filter(|visit| visit.is_instead_of_steps()) {
                 Some(visit) => visit.receive(&ssh).await?,
                 None => hands.steps().await?,
             }
+            if let Some(why) = lacks(visit, &planned.key, &log).await {
+                return Ok(Done::Lacking(why));
+            }
             stages.enter(Stage::ShutDown);
-            hands.shut_down().await
+            hands.shut_down().await.map(|()| Done::Finished)
         });
         tokio::select! {
             biased;
@@ -162,20 +170,21 @@ async fn attempt(
             Some(stop) = troubles.recv() => Err(stop),
             done = &mut work => done,
             // A person in a shell may stop what they like.
-            stop = stuck(&pulse, deadlines, &mut stalls), if shared.visit.is_none() => Err(stop),
+            stop = stuck(&pulse, deadlines, &mut stalls), if !visit.is_some_and(Visit::is_instead_of_steps) => Err(stop),
             status = process.wait() => match timeout(deadlines.rest, work).await {
                 // What was said before the end was still on its way: all of it, or how a guest ended.
                 Ok(Err(stop)) if !matches!(stop.cause, StopCause::Lab | StopCause::Timeout) => Err(stop),
-                Ok(Ok(())) => Ok(()),
+                Ok(Ok(done)) => Ok(done),
                 _ => Err(ended(status, "in the middle of the cell")),
             },
         }
     };
-    drop(hands);
+    // Without it the host's agent would have nobody to talk to, and there would be no guest and no shell any more.
+    let Hands { link: _link, .. } = hands;
     let mut outcome = match outcome {
         // After the final record nothing counts, and a host powers off for seconds. But until there it must have had its
         // console.
-        Ok(()) if reader.is_finished() && matches!(process.try_wait(), Ok(None)) => Err(Stop::lab(
+        Ok(_) if reader.0.is_finished() && matches!(process.try_wait(), Ok(None)) => Err(Stop::lab(
             "the host's console was closed before the host ended, so that its alarms could not be seen",
         )),
         // One that crashes has more to say.
@@ -184,25 +193,46 @@ async fn attempt(
             Err(stop)
         }
         Err(stop) => Err(explained(stop, &mut process, &mut qmp, deadlines).await),
-        Ok(()) => Ok(()),
+        Ok(done) => Ok(done),
     };
+    let keeper = visit.filter(|visit| visit.keeps());
+    let mut left_alone = false;
     if let Err(stop) = &outcome
         && stop.cause != StopCause::Interrupted
         && matches!(process.try_wait(), Ok(None))
     {
-        // A host that did not come up has no sshd.
-        let ssh = Some(ssh).filter(|_| stages.current() > Stage::HostBoot);
+        // A host that did not come up has no sshd, and a person asks what they want.
+        let ssh = ssh.try_clone().ok().filter(|_| stages.current() > Stage::HostBoot && keeper.is_none());
         let diagnosis = diagnose(&stop.what, &mut qmp, &mut gdb, ssh, deadlines.diagnosis);
         tokio::select! {
-            () = cancelled => {}
+            () = &mut cancelled => left_alone = true,
             // What cannot be written changes nothing of why the cell stopped.
             text = diagnosis => drop(write(folder, "diagnosis.txt", text.as_bytes())),
         }
     }
+    overrule(&mut outcome, &mut troubles);
+    if let (Some(visit), Some(why), Ok(None)) = (keeper, kept_for(&outcome), process.try_wait())
+        && !left_alone
+    {
+        // The verdict is made: nothing that a person does changes it.
+        attention.end();
+        // What was dropped in the middle of a look has left the machine stopped.
+        let _ = gdb.release(&mut qmp).await;
+        let ssh = Some(&ssh).filter(|_| stages.current() > Stage::HostBoot);
+        tokio::select! {
+            biased;
+            () = &mut cancelled => {}
+            _ = process.wait() => tell("the host has ended"),
+            () = visit.keep(&planned.key, why, ssh) => {}
+        }
+        while troubles.try_recv().is_ok() {}
+    }
     let killed = process.kill().await;
     // A guest's last words may explain its end.
     finish_task(&mut hearer, deadlines.rest).await;
-    finish_console(&mut reader, &mut troubles, &mut outcome, deadlines.rest).await;
+    // The console is read to its end.
+    finish_task(&mut reader, deadlines.rest).await;
+    overrule(&mut outcome, &mut troubles);
     if outcome.is_ok() && !spoke.load(Ordering::Relaxed) {
         let silent = "the host's console said nothing, so that its alarms could not have been seen";
         let hint = "a kernel needs CONFIG_SERIAL_AMBA_PL011_CONSOLE for it";
@@ -212,7 +242,45 @@ async fn attempt(
         Err(left) if !outcome.as_ref().is_err_and(Stop::outweighs_lab) => {
             Err(Stop::lab(format!("after the cell: {left}")))
         }
-        _ => outcome,
+        _ => outcome.map(|done| match done {
+            Done::Finished => CellEnd::Complete,
+            Done::Lacking(_) => CellEnd::Kept,
+        }),
+    }
+}
+
+/// How far a cell has come that nothing has stopped.
+enum Done {
+    /// To the final record.
+    Finished,
+    /// To the end of its steps; this keeps it from passing, and the host is kept for a person.
+    Lacking(String),
+}
+
+/// What keeps the cell from passing, if its host is to be kept then.
+async fn lacks(visit: Option<&Visit>, key: &str, log: &EventLog) -> Option<String> {
+    let visit = visit.filter(|visit| visit.keeps())?;
+    log.flush().await;
+    visit.lacks(key)
+}
+
+/// Why a person might want to see the host.
+fn kept_for(outcome: &Result<Done, Stop>) -> Option<&str> {
+    match outcome {
+        Ok(Done::Finished) => None,
+        Ok(Done::Lacking(why)) => Some(why),
+        Err(Stop { cause, what, .. }) => {
+            matches!(cause, StopCause::Kernel | StopCause::Timeout | StopCause::Lab).then_some(what)
+        }
+    }
+}
+
+/// A task that ends with its cell, also if that panics.
+struct Tied(JoinHandle<()>);
+
+impl Drop for Tied {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 
@@ -244,26 +312,20 @@ async fn explained(stop: Stop, process: &mut Process, qmp: &mut Qmp, deadlines: 
     }
 }
 
-/// The console is read to its end; a crash that it tells of explains whatever else has stopped.
-async fn finish_console(
-    reader: &mut JoinHandle<()>,
-    troubles: &mut mpsc::Receiver<Stop>,
-    outcome: &mut Result<(), Stop>,
-    rest: Duration,
-) {
-    finish_task(reader, rest).await;
+/// A crash that a console tells of explains whatever else has stopped.
+fn overrule(outcome: &mut Result<Done, Stop>, troubles: &mut mpsc::Receiver<Stop>) {
     while let Ok(stop) = troubles.try_recv() {
         match outcome {
             Err(known) if known.cause == StopCause::Interrupted => {}
             _ if stop.cause == StopCause::Kernel => *outcome = Err(stop),
-            Ok(()) => *outcome = Err(stop),
+            Ok(_) => *outcome = Err(stop),
             Err(_) => {}
         }
     }
 }
 
 /// Waits for a task's end, and brings it about. Not before it is gone may the cell's last event be written.
-async fn finish_task(task: &mut JoinHandle<()>, rest: Duration) {
+async fn finish_task(Tied(task): &mut Tied, rest: Duration) {
     if timeout(rest, &mut *task).await.is_err() {
         task.abort();
         let _ = task.await;
@@ -276,6 +338,7 @@ async fn start(
     kernel: &KernelFiles,
     folder: &Path,
     nonce: u64,
+    gdb: Option<UnixListener>,
 ) -> Result<Machine, Stop> {
     let images = shared.images;
     let host = &planned.scenario.host;
@@ -291,9 +354,14 @@ async fn start(
         host,
         kernel: &kernel.image,
         initramfs,
-        kernel_arguments: &kernel_arguments(&format!("{nonce:016x}"), &host.arguments),
+        kernel_arguments: &kernel_arguments(
+            &format!("{nonce:016x}"),
+            shared.visit.map_or(CRASH_ENDS, Visit::crash),
+            &host.arguments,
+        ),
         log,
         deadlines: shared.deadlines,
+        gdb,
     };
     Machine::start(shared.launcher, parts).await.map_err(|error| {
         let said = std::fs::read_to_string(folder.join("qemu.log")).unwrap_or_default();
@@ -301,9 +369,9 @@ async fn start(
     })
 }
 
-/// A crash ends the machine (`-no-reboot`) instead of hanging it; the rest is for the agent, and the scenario's own words.
-pub fn kernel_arguments(nonce: &str, own: &[String]) -> String {
-    let line = format!("console=ttyAMA0 panic=-1 oops=panic s2lab.level=host s2lab.nonce={nonce}");
+/// `crash`: what to do when the kernel crashes. The rest is for the agent, and the scenario's own words.
+pub fn kernel_arguments(nonce: &str, crash: &str, own: &[String]) -> String {
+    let line = format!("console=ttyAMA0 {crash} s2lab.level=host s2lab.nonce={nonce}");
     std::iter::once(line.as_str()).chain(own.iter().map(String::as_str)).collect::<Vec<_>>().join(" ")
 }
 
@@ -331,91 +399,6 @@ fn environment(shared: &Shared<'_>, planned: &PlannedCell, kernel: &KernelFiles)
     variable.insert(environment::KERNEL_IMAGE.into(), kernel.sha256.clone());
     variable.extend(kernel.package.clone().map(|package| (environment::KERNEL_PACKAGE.to_owned(), package)));
     Event::Environment { blocking: blocking.map(|(name, value)| (name.into(), value)).into(), variable }
-}
-
-async fn read_console(mut stream: UnixStream, mut console: Console, spoke: Arc<AtomicBool>, told: Told) {
-    let mut buffer = vec![0; 64 * 1024];
-    loop {
-        // An error is QEMU's end, like the end of the stream.
-        let n = stream.read(&mut buffer).await.unwrap_or(0);
-        if n == 0 {
-            console.finish();
-            return;
-        }
-        spoke.store(true, Ordering::Relaxed);
-        told.pulse.console();
-        told.report(console.push(buffer.get(..n).unwrap_or_default()));
-    }
-}
-
-/// Where the host's console is told of to the cell. Full or closed: the cell has heard of enough trouble already.
-struct Told {
-    trouble: mpsc::Sender<Stop>,
-    /// Lines after which it is to be seen whether the host goes on.
-    stall: mpsc::Sender<String>,
-    pulse: Pulse,
-}
-
-impl Told {
-    fn report(&self, pushed: io::Result<Option<Heed>>) {
-        match pushed {
-            Ok(None) => {}
-            Ok(Some(Heed::Fatal(_, line))) => {
-                drop(self.trouble.try_send(Stop::kernel(format!("console of host: {line}")).hint(CRASHED)));
-            }
-            Ok(Some(Heed::Stuck(_, line))) => drop(self.stall.try_send(line)),
-            Err(error) => drop(self.trouble.try_send(unkept("host", &error))),
-        }
-    }
-}
-
-fn unkept(who: &str, error: &io::Error) -> Stop {
-    Stop { hint: room(error), ..Stop::lab(format!("cannot keep the console of {who}: {error}")) }
-}
-
-/// All guests boot one fixed kernel, with which other hosts get on: what makes it crash is looked for in the host.
-fn guest_heeds(guest: &str, pushed: io::Result<Option<Heed>>) -> Option<Stop> {
-    match pushed {
-        Ok(Some(Heed::Fatal(class, line))) => {
-            let how = match class {
-                AlarmClass::Oops => "crashed",
-                _ => "panicked",
-            };
-            Some(Stop::kernel(format!("guest {guest} {how}: {line}")).hint(GUEST_CRASHED))
-        }
-        Ok(_) => None,
-        Err(error) => Some(unkept(guest, &error)),
-    }
-}
-
-/// Keeps what the agents tell: the guests' consoles and their remarks.
-async fn hear(
-    mut hearing: mpsc::Receiver<Heard>,
-    mut consoles: BTreeMap<String, Console>,
-    trouble: mpsc::Sender<Stop>,
-) {
-    let mut remarks = 0;
-    while let Some(heard) = hearing.recv().await {
-        match heard {
-            Heard::Console { guest, bytes } => {
-                // The link hears of no other guests.
-                if let Some(console) = consoles.get_mut(&guest) {
-                    // Try, for the cell may have heard of enough trouble already.
-                    guest_heeds(&guest, console.push(&bytes)).map(|stop| trouble.try_send(stop));
-                }
-            }
-            Heard::Log { peer, text } if remarks < MAX_REMARKS => {
-                remarks += 1;
-                let text: String = text.chars().take(MAX_REMARK).collect();
-                tracing::info!(%peer, text = text.escape_debug().to_string(), "agent")
-            }
-            Heard::Log { .. } => {}
-            Heard::Heartbeat { peer, uptime_ms, stored } => {
-                tracing::trace!(%peer, uptime_ms, stored, "heartbeat");
-            }
-        }
-    }
-    consoles.values_mut().for_each(Console::finish);
 }
 
 fn write(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), Stop> {

@@ -2,7 +2,7 @@
 
 use s2lab_model::{
     console::{classify, host_mode},
-    crash::Cutter,
+    crash::{Cutter, symbols::Symbols},
     event::{AlarmClass, Event},
     record::environment::HOST_MODE,
 };
@@ -11,6 +11,10 @@ use std::{
     fs::File,
     io::{self, Write},
     path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use super::log::EventLog;
@@ -36,6 +40,23 @@ pub struct Console {
     crashes: usize,
     log: EventLog,
     mode_told: bool,
+    attention: Attention,
+    symbols: Option<Arc<Symbols>>,
+}
+
+/// Whether what consoles say still counts. A person in a host may do what they like.
+#[derive(Debug, Clone, Default)]
+pub struct Attention(Arc<AtomicBool>);
+
+impl Attention {
+    /// From now on consoles are kept, and nothing more.
+    pub fn end(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn has_ended(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// A line that its cell must heed.
@@ -48,10 +69,27 @@ pub enum Heed {
 }
 
 impl Console {
-    pub fn create(folder: &Path, name: &str, log: EventLog) -> io::Result<Self> {
+    pub fn create(folder: &Path, name: &str, log: EventLog, attention: Attention) -> io::Result<Self> {
         let file = File::create(folder.join(format!("console.{name}.log")))?;
-        let (cutter, name) = (Cutter::default(), name.into());
-        Ok(Self { name, file, kept: 0, line: vec![], alarms: 0, cutter, crashes: 0, log, mode_told: false })
+        Ok(Self {
+            name: name.into(),
+            file,
+            kept: 0,
+            line: vec![],
+            alarms: 0,
+            cutter: Cutter::default(),
+            crashes: 0,
+            log,
+            mode_told: false,
+            attention,
+            symbols: None,
+        })
+    }
+
+    /// Of a kernel whose `System.map` is known.
+    #[must_use]
+    pub fn with_symbols(self, symbols: Option<Arc<Symbols>>) -> Self {
+        Self { symbols, ..self }
     }
 
     /// Takes bytes as they come; tells of the weightiest line that the cell must heed, the first of its kind.
@@ -62,6 +100,9 @@ impl Console {
         self.kept += keep.len() as u64;
         if !rest.is_empty() && !keep.is_empty() {
             writeln!(self.file, "\ns2lab: the console goes on beyond {MAX_FILE} bytes; not kept")?;
+        }
+        if self.attention.has_ended() {
+            return Ok(None);
         }
         let (mut fatal, mut stuck) = (None, None);
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
@@ -81,7 +122,7 @@ impl Console {
 
     /// The console has come to its end: what was begun of a crash is all of it.
     pub fn finish(&mut self) {
-        if !self.line.is_empty() {
+        if !self.line.is_empty() && !self.attention.has_ended() {
             self.line_ended();
         }
         let crash = self.cutter.finish();
@@ -129,7 +170,8 @@ impl Console {
     fn crash(&mut self, lines: Option<Vec<String>>) {
         if let Some(lines) = lines {
             self.crashes += 1;
-            self.log.event(Event::Crash { console: self.name.clone(), lines });
+            let names = self.symbols.as_ref().map(|symbols| symbols.names(&lines)).unwrap_or_default();
+            self.log.event(Event::Crash { console: self.name.clone(), lines, names });
         }
     }
 }
@@ -141,7 +183,7 @@ mod tests {
     fn console() -> (tempfile::TempDir, Console) {
         let dir = tempfile::tempdir().unwrap();
         let (log, _writer) = EventLog::create(&dir.path().join("events.jsonl"), |_, _| ()).unwrap();
-        let console = Console::create(dir.path(), "host", log).unwrap();
+        let console = Console::create(dir.path(), "host", log, Attention::default()).unwrap();
         (dir, console)
     }
 
@@ -183,6 +225,34 @@ mod tests {
         assert_eq!(console.crashes, 0);
         console.finish();
         assert_eq!(console.crashes, 1);
+    }
+
+    #[tokio::test]
+    async fn what_is_said_under_a_persons_hands_is_kept_and_does_not_count() {
+        let (dir, mut console) = console();
+        let begun = "WARNING: CPU: 0 PID: 1 at x.c:1 f+0x0/0x4\nCall trace:\n f+0x0/0x4\n";
+        assert_eq!(console.push(begun.as_bytes()).unwrap(), None);
+        console.attention.end();
+        assert_eq!(console.push(b"Kernel panic - not syncing: sysrq\n").unwrap(), None);
+        console.finish();
+        console.log.flush().await;
+        let read = |name| std::fs::read_to_string(dir.path().join(name)).unwrap();
+        assert!(read("console.host.log").contains("sysrq"));
+        let log = read("events.jsonl");
+        assert!(log.contains("f+0x0/0x4") && !log.contains("sysrq"), "{log}");
+        assert_eq!(console.crashes, 1, "what had begun before is whole");
+    }
+
+    #[tokio::test]
+    async fn addresses_without_a_name_get_one() {
+        let map = "ffff800008000000 T _text\nffff800008010000 t f\nffff800008100000 B _end\n";
+        let (dir, console) = console();
+        let mut console = console.with_symbols(Some(Arc::new(Symbols::parse(map).unwrap())));
+        let oops = "Internal error: Oops: 1 [#1]\npc : 0xffff800008010004\n---[ end trace 0 ]---\nx\n";
+        assert!(console.push(oops.as_bytes()).unwrap().is_some());
+        console.log.flush().await;
+        let log = std::fs::read_to_string(dir.path().join("events.jsonl")).unwrap();
+        assert!(log.contains(r#""names":{"ffff800008010004":"f+0x4/0xf0000"}"#), "{log}");
     }
 
     #[tokio::test]

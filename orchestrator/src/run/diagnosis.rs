@@ -4,7 +4,7 @@
 use crate::{
     qemu::{
         argv::HOST_CPUS,
-        gdb::{Gdb, GdbError},
+        gdb::{Gdb, GdbError, HoldError},
         qmp::{Qmp, QmpError},
     },
     ssh::Ssh,
@@ -65,13 +65,15 @@ enum RegistersError {
     Qmp(#[from] QmpError),
     #[error(transparent)]
     Gdb(#[from] GdbError),
+    #[error(transparent)]
+    Hold(#[from] HoldError),
 }
 
 /// QEMU's view, which needs nothing of the host.
 async fn registers(text: &mut String, qmp: &mut Qmp, gdb: &mut Gdb) -> Result<(), RegistersError> {
     let status = qmp.execute(qapi::qmp::query_status {}).await?;
     section(text, "QEMU", &format!("{:?}", status.status));
-    qmp.execute(qapi::qmp::stop {}).await?;
+    gdb.hold(qmp).await?;
     gdb.resume_after_cancel().await?;
     for vcpu in 0..HOST_CPUS {
         let mut line = format!("vCPU {vcpu}");
@@ -83,7 +85,7 @@ async fn registers(text: &mut String, qmp: &mut Qmp, gdb: &mut Gdb) -> Result<()
         section(text, "registers", &line);
     }
     if status.running {
-        qmp.execute(qapi::qmp::cont {}).await?;
+        gdb.release(qmp).await?;
     }
     Ok(())
 }

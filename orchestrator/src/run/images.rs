@@ -9,12 +9,15 @@ use crate::{
     },
 };
 use rustix::fd::OwnedFd;
-use s2lab_model::{event::PlannedCell, kconfig::Config, kernel::Kernels, record::environment};
+use s2lab_model::{
+    crash::symbols::Symbols, event::PlannedCell, kconfig::Config, kernel::Kernels, record::environment,
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::File,
     io::{self, Read, Write},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 /// Modules that the host needs: its agent's channel, and VFIO. Those that they depend on are found; on Debian's cloud kernels that
@@ -25,6 +28,8 @@ pub(crate) const GUEST_MODULES: [&str; 2] = ["virtio_pci", "virtio_console"];
 
 /// How much of a configuration is read, bytes; Debian's have 0.3 MB.
 const MAX_CONFIG: u64 = 16 << 20;
+/// How much of a `System.map` is read, bytes; one with all of Debian's drivers has 8 MB.
+const MAX_SYSTEM_MAP: u64 = 256 << 20;
 
 /// A kernel given by its file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +41,8 @@ pub struct ImageChoice {
     pub modules: Option<PathBuf>,
     /// Its configuration, if it was given.
     pub config: Option<PathBuf>,
+    /// Its `System.map`, if it was given.
+    pub system_map: Option<PathBuf>,
 }
 
 /// A kernel under test, ready to boot.
@@ -51,6 +58,37 @@ pub struct KernelFiles {
     pub package: Option<String>,
     /// None: nobody has told.
     pub config: Option<KernelConfig>,
+    pub symbols: KernelSymbols,
+}
+
+/// What names a kernel's addresses.
+#[derive(Debug, Clone, Default)]
+pub struct KernelSymbols {
+    /// Its `System.map`. Debian's packages have none: theirs is a line that says it is in another package.
+    pub map: Option<Arc<Symbols>>,
+    /// For gdb.
+    pub vmlinux: Option<PathBuf>,
+}
+
+impl KernelSymbols {
+    fn of(choice: &ImageChoice) -> Result<Self, StoreError> {
+        let map = choice.system_map.as_deref();
+        let map = map.map(|path| {
+            read_symbols(path).map_err(StoreError::io("cannot use the kernel's System.map", path))
+        });
+        // A build has it beside the Image, or at the top of the tree with arch/arm64/boot/Image.
+        let folders = choice.image.ancestors();
+        let vmlinux = folders.enumerate().filter(|(above, _)| [1, 4].contains(above));
+        let vmlinux = vmlinux.map(|(_, folder)| folder.join("vmlinux")).find(|path| path.is_file());
+        Ok(Self { map: map.transpose()?.map(Arc::new), vmlinux })
+    }
+}
+
+/// Reads the `System.map` at `path`, which may be anything.
+pub fn read_symbols(path: &Path) -> io::Result<Symbols> {
+    let mut text = String::new();
+    File::open(path)?.take(MAX_SYSTEM_MAP).read_to_string(&mut text)?;
+    Symbols::parse(&text).map_err(io::Error::other)
 }
 
 /// A kernel's configuration, and the SHA-256 of its file.
@@ -209,6 +247,7 @@ pub(crate) async fn kernel(store: &Store, wanted: &Wanted) -> Result<KernelFiles
                 absent: file.absent,
                 package: None,
                 config: choice.config.as_deref().map(config).transpose()?,
+                symbols: KernelSymbols::of(choice)?,
             });
         }
     };
@@ -219,6 +258,7 @@ pub(crate) async fn kernel(store: &Store, wanted: &Wanted) -> Result<KernelFiles
         absent: kernel.absent,
         package: Some(kernel.package_version),
         config: kernel.config.as_deref().map(config).transpose()?,
+        symbols: KernelSymbols::default(),
     })
 }
 

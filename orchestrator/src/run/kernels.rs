@@ -17,6 +17,7 @@ use std::{
 /// In the folder that a kernel was built in (Linux 6.1, arch/arm64/boot/Makefile).
 const BUILT_IMAGE: &str = "arch/arm64/boot/Image";
 const BUILT_CONFIG: &str = ".config";
+const BUILT_SYMBOLS: &str = "System.map";
 
 /// What the store is asked for to get a kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,6 +76,7 @@ pub fn wanted(kernels: &Kernels, name: &str, folder: &Path) -> Result<Wanted, St
             image: folder.join(&image.path),
             modules: image.modules.as_ref().map(|path| folder.join(path)),
             config: image.config.as_ref().map(|path| folder.join(path)),
+            system_map: None,
         }),
     })
 }
@@ -125,7 +127,8 @@ pub fn tree_as_it_is(label: &str, tree: &Path) -> Result<ImageChoice, StoreError
         .and_then(|text| Config::parse(&text).ok())
         .is_some_and(|config| config.setting("MODULES") == Setting::Off);
     let modules = (!has_none).then(|| tree.to_owned());
-    Ok(ImageChoice { label: label.to_owned(), image, modules, config })
+    let system_map = Some(tree.join(BUILT_SYMBOLS)).filter(|path| path.is_file());
+    Ok(ImageChoice { label: label.to_owned(), image, modules, config, system_map })
 }
 
 #[cfg(test)]

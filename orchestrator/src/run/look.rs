@@ -2,9 +2,9 @@
 
 use crate::qemu::{
     argv::HOST_CPUS,
-    gdb::{Gdb, GdbError},
+    gdb::{Gdb, GdbError, HoldError},
     memory::HostRam,
-    qmp::{Qmp, QmpError},
+    qmp::Qmp,
 };
 use s2lab_mmu::{PAGE_SIZE, RecordingMem};
 use s2lab_model::{
@@ -51,7 +51,7 @@ const KEPT: [(&str, &str); 8] = [
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(transparent)]
-    Qmp(#[from] QmpError),
+    Hold(#[from] HoldError),
     #[error(transparent)]
     Gdb(#[from] GdbError),
     #[error(
@@ -93,7 +93,7 @@ pub async fn look(
     let (mut look, contents) = loop {
         stops += 1;
         let stopped = Instant::now();
-        eyes.qmp.execute(qapi::qmp::stop {}).await?;
+        eyes.gdb.hold(eyes.qmp).await?;
         let seen = match holder(eyes.gdb, target.nonce).await {
             Ok(Some(vcpu)) => read(&mut eyes, &target, vcpu, around).await.map(Some),
             Ok(None) => Ok(None),
@@ -101,7 +101,7 @@ pub async fn look(
         };
         // A look that fails ends its cell: there is nothing to go on for.
         let seen = seen?;
-        eyes.qmp.execute(qapi::qmp::cont {}).await?;
+        eyes.gdb.release(eyes.qmp).await?;
         let pause = stopped.elapsed();
         match seen {
             Some((mut look, contents)) => {

@@ -2,6 +2,7 @@
 
 pub mod cell;
 pub mod console;
+mod consoles;
 mod diagnosis;
 pub mod folder;
 pub mod images;
@@ -26,13 +27,18 @@ use log::EventLog;
 use s2lab_model::{
     event::{Attempts, CellEnd, Event, PlannedCell, Stage, StopCause},
     judge::{JudgedCell, another},
+    record::Record,
     verdict::Verdict,
 };
 use signals::Interruption;
 use slots::Slots;
 use stages::{Deadlines, Stop};
-use std::{collections::VecDeque, io, sync::Arc};
-use tokio::task::JoinSet;
+use std::{
+    collections::{HashMap, VecDeque},
+    io,
+    sync::Arc,
+};
+use tokio::task::{JoinError, JoinSet};
 use visit::Visit;
 
 /// A run that is ready to begin.
@@ -48,7 +54,7 @@ pub struct Run {
     pub factor: Factor,
     /// What the run's file system must have left before a host boots, bytes; [`preflight::STATE_SPACE`] but for tests of less.
     pub least_space: u64,
-    /// Who gets a shell in the cells' hosts instead of their steps.
+    /// A person at the cells' hosts.
     pub visit: Option<Arc<Visit>>,
 }
 
@@ -83,18 +89,25 @@ impl Run {
         let run = Arc::new(self);
         let mut waiting: VecDeque<_> = cells.into_iter().map(|cell| Turn { cell, attempt: 1 }).collect();
         let mut running = JoinSet::new();
+        let mut turns = HashMap::new();
         let mut stopped_by = None;
         loop {
             while running.len() < course.jobs.max(1) && run.interruption.signal().is_none() {
                 let Some(turn) = waiting.pop_front() else { break };
-                let run = Arc::clone(&run);
-                running.spawn(async move {
-                    run.attempt(&turn).await;
-                    turn
-                });
+                let (run, cell, attempt) = (Arc::clone(&run), turn.cell.clone(), turn.attempt);
+                let task = running.spawn(async move { run.attempt(&cell, attempt).await });
+                turns.insert(task.id(), turn);
             }
-            let Some(done) = running.join_next().await else { break };
-            let Turn { cell, attempt } = done.map_err(io::Error::other)?;
+            let Some(done) = running.join_next_with_id().await else { break };
+            let id = done.as_ref().map_or_else(JoinError::id, |(id, ())| *id);
+            let lost = || io::Error::other("a cell's task is not known");
+            let Turn { cell, attempt } = turns.remove(&id).ok_or_else(lost)?;
+            if let Err(error) = done {
+                run.log.flush().await;
+                let told = judged(&cell.key);
+                let told = told.as_ref().and_then(|judged| judged.attempts.get(attempt - 1));
+                run.broke(&cell, error, told.map(|attempt| &attempt.record));
+            }
             if !run.log.flush().await {
                 return Err(io::Error::other("the event log cannot be written"));
             }
@@ -130,9 +143,32 @@ impl Run {
         }
     }
 
+    /// A cell's task has panicked: that says nothing about any other cell. `told`: what the log says of the attempt.
+    fn broke(&self, cell: &PlannedCell, error: JoinError, told: Option<&Record>) {
+        let what = match error.try_into_panic() {
+            Ok(panic) => {
+                let text = panic.downcast_ref::<String>().map(String::as_str);
+                let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+                format!("s2lab has a defect: {}", text.unwrap_or("a panic without a word"))
+            }
+            Err(error) => format!("the cell's task ended: {error}"),
+        };
+        if told.is_some_and(|record| record.end.is_some()) {
+            tracing::error!("{}, after its end: {what}", cell.key);
+            return;
+        }
+        let log = self.log.cell(&cell.key);
+        if told.is_none() {
+            log.event(Event::CellStarted);
+        }
+        let hint = "stderr says where; please tell s2lab's developers".to_owned();
+        let stage = told.and_then(|record| record.stages.last()).map_or(Stage::Prepare, |span| span.stage);
+        let cause = StopCause::Lab;
+        log.event(Event::CellEnded { end: CellEnd::Stopped { stage, cause, what, hint: Some(hint) } });
+    }
+
     /// One attempt at a cell. Whatever keeps it from beginning is in the log as well.
-    async fn attempt(&self, turn: &Turn) {
-        let Turn { cell, attempt } = turn;
+    async fn attempt(&self, cell: &PlannedCell, attempt: usize) {
         let log = self.log.cell(&cell.key);
         let not_begun = |stop: Stop| {
             log.event(Event::CellStarted);
@@ -144,7 +180,7 @@ impl Run {
         let Some(kernel) = self.images.kernel(&cell.kernel) else {
             return not_begun(Stop::lab(format!("the store gave no kernel `{}`", cell.kernel)));
         };
-        let folder = match self.folder.attempt(&cell.key, *attempt) {
+        let folder = match self.folder.attempt(&cell.key, attempt) {
             Ok(folder) => folder,
             Err(error) => return not_begun(Stop::disk(self.folder.path(), error)),
         };

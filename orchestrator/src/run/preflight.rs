@@ -195,7 +195,7 @@ fn delivered(archive: &Path) -> io::Result<BTreeSet<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::images::KernelConfig;
+    use crate::run::images::{KernelConfig, KernelSymbols};
     use crate::store::initramfs::{Node, append};
     use s2lab_model::{kconfig::Config, scenario::load};
 
@@ -229,6 +229,7 @@ mod tests {
             absent: vec![],
             package: None,
             config: Some(KernelConfig { config: Config::parse(&text).unwrap(), sha256: String::new() }),
+            symbols: KernelSymbols::default(),
         }
     }
 

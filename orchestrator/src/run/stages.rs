@@ -13,6 +13,9 @@ use s2lab_model::event::{Event, Stage, StopCause};
 use s2lab_protocol::{FailureKind, GuestEnd};
 use std::{io, path::Path, time::Duration};
 
+/// Longer than anybody waits; instants can still be that far away.
+const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+
 /// How long each single wait of a cell may take. [`Deadlines::default`] is an order of magnitude above what the reference
 /// machine needs; elsewhere it is stretched by the machine's [`Factor`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +85,25 @@ impl Default for Deadlines {
 }
 
 impl Deadlines {
+    /// For a machine that a person stops and steps: nothing is waited for that is not QEMU itself.
+    #[must_use]
+    pub fn off(self) -> Self {
+        Self {
+            host_boot: NEVER,
+            bind: NEVER,
+            guest_boot: NEVER,
+            request: NEVER,
+            store: NEVER,
+            idle: NEVER,
+            look: NEVER,
+            shut_down: NEVER,
+            silence: NEVER,
+            boot_silence: NEVER,
+            stuck: NEVER,
+            ..self
+        }
+    }
+
     /// For a machine that takes `factor` times as long.
     pub fn times(self, factor: Factor) -> Self {
         let of = |base| factor.times(base);

@@ -80,7 +80,7 @@ impl Hands<'_> {
     }
 
     async fn boot(&mut self) -> Result<(), Stop> {
-        self.qmp.execute(qapi::qmp::cont {}).await?;
+        self.gdb.begin(self.qmp).await?;
         let hello = self.link.hello(&Peer::Host, self.deadlines.host_boot).await?;
         self.log.event(Event::HostUp { release: hello.release, page_size: hello.page_size });
         Ok(())

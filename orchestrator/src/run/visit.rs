@@ -1,29 +1,90 @@
-//! A visit: somebody gets a shell in the host instead of the scenario's steps.
+//! A visit: a person at a cell's host, with a shell in it, or with gdb at its first instruction.
 
-use super::stages::Stop;
+use super::{
+    images::KernelFiles,
+    stages::{Deadlines, Stop},
+};
 use crate::ssh::{Exit, RawMode, Shell, Ssh, SshError, size};
 use rustix::fd::AsFd;
 use std::{
+    fs::Permissions,
     io::{self, IsTerminal, Write},
-    os::unix::net::UnixStream,
+    os::unix::{fs::PermissionsExt, net::UnixStream},
+    path::{Path, PathBuf},
     sync::OnceLock,
     time::Duration,
 };
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    net::UnixListener,
+    signal::unix::{SignalKind, signal},
+};
 
 /// How long the login may take: dropbear makes its key then, on an emulated CPU.
 const LOGIN: Duration = Duration::from_secs(60);
+/// What a kernel is told to do when it crashes: it ends the machine (`-no-reboot`) instead of hanging it.
+pub const CRASH_ENDS: &str = "panic=-1 oops=panic";
+/// One that is kept for a person stays as it is, and goes on after an oops if it can.
+const CRASH_STAYS: &str = "panic=0";
+/// For gdb it is also where its vmlinux says.
+const CRASH_STAYS_IN_PLACE: &str = "panic=0 nokaslr";
 
-/// A visitor on stdin, stdout and stderr.
-#[derive(Debug, Default)]
+/// What a cell lacks to pass, by its key and the log, if it lacks something.
+pub type Lacks = Box<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
+/// When there is a shell.
+pub enum When {
+    /// In place of the scenario's steps.
+    Instead,
+    /// Before the host of a cell ends that does not pass.
+    NotPassed(Lacks),
+}
+
+/// A visitor on stdin, stdout and stderr, perhaps with gdb in another terminal.
 pub struct Visit {
+    shell: Option<When>,
+    gdb: bool,
     exit: OnceLock<Exit>,
 }
 
 impl Visit {
+    /// `gdb`: the host waits for a gdb before its first instruction, and no deadline holds.
+    pub fn new(shell: Option<When>, gdb: bool) -> Self {
+        Self { shell, gdb, exit: OnceLock::new() }
+    }
+
     /// How the shell ended; none if it has not come to it.
     pub fn exit(&self) -> Option<&Exit> {
         self.exit.get()
+    }
+
+    pub(super) fn is_instead_of_steps(&self) -> bool {
+        matches!(self.shell, Some(When::Instead))
+    }
+
+    /// Whether the host of a cell that does not pass is kept.
+    pub(super) fn keeps(&self) -> bool {
+        matches!(self.shell, Some(When::NotPassed(_)))
+    }
+
+    /// What the cell lacks to pass, for which its host is to be kept.
+    pub(super) fn lacks(&self, key: &str) -> Option<String> {
+        match &self.shell {
+            Some(When::NotPassed(lacks)) => lacks(key),
+            _ => None,
+        }
+    }
+
+    pub(super) fn deadlines(&self, deadlines: Deadlines) -> Deadlines {
+        if self.gdb { deadlines.off() } else { deadlines }
+    }
+
+    /// What the host's kernel is told about crashes.
+    pub(super) fn crash(&self) -> &'static str {
+        match (self.gdb, self.keeps()) {
+            (true, _) => CRASH_STAYS_IN_PLACE,
+            (false, true) => CRASH_STAYS,
+            (false, false) => CRASH_ENDS,
+        }
     }
 
     /// Gives the shell, and waits until it is over.
@@ -33,6 +94,93 @@ impl Visit {
         let _ = self.exit.set(exit);
         Ok(())
     }
+
+    /// Keeps the host of a cell that does not pass: until the end of a shell on a terminal, else for ever. `ssh`: none if the host
+    /// has not come so far.
+    pub(super) async fn keep(&self, key: &str, why: &str, ssh: Option<&UnixStream>) {
+        tell(&format!("{key}: its host is kept, {why}"));
+        match ssh {
+            None => tell("  it has no shell, for it has not come up"),
+            Some(_) if !io::stdin().is_terminal() => tell("  a shell in it needs a terminal on stdin"),
+            Some(ssh) => {
+                tell("  a shell in it begins; with its end the cell ends");
+                match open(ssh).await {
+                    Ok(_) => return,
+                    Err(error) => tell(&format!("  no shell: {error}")),
+                }
+            }
+        }
+        tell(&format!("  it stays until Ctrl-C, or kill -INT {}", std::process::id()));
+        std::future::pending().await
+    }
+
+    /// Where gdb may come in, if it may.
+    pub(super) fn door(&self, folder: &Path) -> io::Result<Option<(Door, UnixListener)>> {
+        self.gdb.then(|| Door::open(folder)).transpose()
+    }
+}
+
+/// The name of a socket for gdb. Dropping it removes it.
+pub(super) struct Door(PathBuf);
+
+impl Door {
+    /// In `folder`; where that makes too long a path for a socket, in XDG_RUNTIME_DIR.
+    fn open(folder: &Path) -> io::Result<(Self, UnixListener)> {
+        let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|dir| dir.is_absolute());
+        let short = runtime.map(|dir| dir.join(format!("s2lab-gdb-{}", std::process::id())));
+        let mut failed = None;
+        for path in std::iter::once(folder.join("gdb")).chain(short) {
+            // Of an attempt before this one, that could not clean up.
+            let _ = std::fs::remove_file(&path);
+            match UnixListener::bind(&path) {
+                Ok(listener) => {
+                    let door = Self(path);
+                    std::fs::set_permissions(&door.0, Permissions::from_mode(0o600))?;
+                    return Ok((door, listener));
+                }
+                Err(error) => {
+                    failed.get_or_insert_with(|| {
+                        io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+                    });
+                }
+            }
+        }
+        Err(failed.unwrap_or_else(|| io::Error::other("no place for a socket")))
+    }
+
+    /// Says how to come in.
+    pub(super) fn show(&self, key: &str, kernel: &KernelFiles) {
+        let socket = self.0.display();
+        tell(&format!(
+            "{key}: its host waits for gdb before its first instruction; no deadline holds. Attach with"
+        ));
+        match &kernel.symbols.vmlinux {
+            Some(vmlinux) => {
+                tell(&format!("  gdb-multiarch {} -ex 'target remote {socket}'", vmlinux.display()));
+            }
+            None => {
+                tell(&format!("  gdb-multiarch -ex 'set architecture aarch64' -ex 'target remote {socket}'"));
+                tell("  names need the kernel's vmlinux: Debian's is in its package linux-image-...-dbg");
+            }
+        }
+        tell(
+            "  its `continue` lets the host begin, its `detach` leaves it alone; looks wait while gdb has stopped it",
+        );
+    }
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        // The run's folder may be gone already.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// A line on stderr. If nobody sees it, nobody needs it.
+pub(super) fn tell(line: &str) {
+    let text = line.trim_start();
+    let indented = line.len() - text.len();
+    let _ = writeln!(io::stderr(), "{:indented$}{}", "", s2lab_model::escape::line(text));
 }
 
 async fn open(stream: &UnixStream) -> Result<Exit, SshError> {
@@ -49,9 +197,7 @@ async fn open(stream: &UnixStream) -> Result<Exit, SshError> {
     let input = stdin.as_fd().try_clone_to_owned().map_err(local("cannot use stdin"))?;
     let _raw = match &terminal {
         Some(_) => {
-            // If nobody sees it, nobody needs it.
-            let _ =
-                writeln!(io::stderr(), "a shell in the host; Ctrl-] three times leaves it whatever it does");
+            tell("a shell in the host; Ctrl-] three times leaves it whatever it does");
             RawMode::enter().map_err(local("cannot set the terminal"))?
         }
         None => None,

@@ -7,8 +7,9 @@ const LONGEST: usize = 1000;
 
 /// A crash under its fingerprint. Its lines keep their columns, and steer no terminal.
 pub fn text(found: &Crash) -> String {
-    let fingerprint = crash::Crash::of(&found.lines).map(|crash| crash.fingerprint()).unwrap_or_default();
-    let lines: Vec<_> = found.lines.iter().map(|line| visible(line)).collect();
+    let told = found.named();
+    let fingerprint = crash::Crash::of(&told).map(|crash| crash.fingerprint()).unwrap_or_default();
+    let lines: Vec<_> = told.iter().map(|line| visible(line)).collect();
     format!(
         "{}: {}\n\n{}\n\n",
         escape::line(&found.console),

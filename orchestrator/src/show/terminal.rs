@@ -58,7 +58,8 @@ impl Paint {
 
 /// The line of a cell; one that has not passed names the command that repeats it, and where to look.
 pub fn cell(summary: &CellSummary, columns: Columns, paint: Paint, cell_folder: &Path) -> String {
-    let CellSummary { key, verdict, elapsed_ms, seen, label, finding, attempts, not_run, repeat } = summary;
+    let CellSummary { key, verdict, elapsed_ms, seen, label, finding, hint, attempts, not_run, repeat } =
+        summary;
     let (word, passed, skipped) = match verdict {
         Some(verdict) => (verdict.name(), verdict.passed(), matches!(verdict, Verdict::Skip(_))),
         None => (without_verdict(summary), false, true),
@@ -86,6 +87,10 @@ pub fn cell(summary: &CellSummary, columns: Columns, paint: Paint, cell_folder: 
     if let Some(why) = why {
         line.push_str(BELOW);
         line.push_str(why);
+    }
+    // A verdict that is SKIP has its reason, and needs nothing to be done.
+    if let Some(hint) = hint.as_deref().filter(|_| !passed && !skipped) {
+        line.push_str(&format!("{BELOW}hint: {hint}"));
     }
     if !passed {
         let repeat: Vec<_> = repeat.iter().map(|argument| quoted(argument)).collect();
@@ -184,6 +189,7 @@ mod tests {
             seen: vec!["nic Device-nGnRE".into()],
             label: Some("as before the series".into()),
             finding: Some("stage2 of nic: expected Normal-NC, found Device-nGnRE".into()),
+            hint: Some("see crash.txt".into()),
             attempts: None,
             not_run: None,
             repeat: vec!["run".into(), "./a b/mine.yaml".into(), "--kernel".into(), "debian-6.1".into()],

@@ -5,6 +5,7 @@
 mod bad_kernels;
 mod built_kernels;
 mod elsewhere;
+mod hands;
 mod harness;
 mod interrupted;
 mod kernels;

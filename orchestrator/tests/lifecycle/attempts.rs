@@ -1,6 +1,6 @@
 //! Runs that attempt a cell several times, or do not come to it.
 
-use crate::lab::{CELL, Checked, Lab, NONE, Order, RUN, expect};
+use crate::lab::{CELL, Checked, Lab, NONE, Order, Person, RUN, expect};
 use fake_qemu::script::Script;
 use s2lab_model::{
     event::Attempts,
@@ -21,7 +21,10 @@ fn done(
     let script = Script { series: true, ..Script::default() };
     let mut lab = Lab::ordered(folder, &script, order, Command::new(program)).map_err(text)?;
     expect("s2lab's own end", lab.ended()?, 0)?;
-    lab.gone()?;
+    match order.person {
+        Some(Person::Panics) => lab.no_process()?,
+        _ => lab.gone()?,
+    }
     let judged = lab.judged()?;
     Ok((lab, judged))
 }
@@ -68,6 +71,18 @@ pub(crate) fn retried() -> Checked {
     expect("passed", cell.verdict.as_ref().is_some_and(Verdict::passed), true)?;
     expect("exit code", run.exit, 0)?;
     expect("consoles", consoles(&lab), vec![false, true, false, false])
+}
+
+/// What s2lab does wrong in one cell is that cell's matter.
+pub(crate) fn panicked() -> Checked {
+    let order = Order { attempts: Attempts::Retry(1), person: Some(Person::Panics), ..Order::default() };
+    let (_, run) = done(&order, |_| Ok(()))?;
+    let cell = cell(&run, CELL)?;
+    expect("endings", endings(&cell.attempts).as_deref(), Some("MISS, then PASS"))?;
+    let findings = cell.attempts.iter().flat_map(|attempt| &attempt.judgement.findings);
+    let found: Vec<_> = findings.map(|finding| format!("{}: {}", finding.what, finding.found)).collect();
+    expect("findings", found, vec!["stage steps: s2lab has a defect: a defect of the test".to_owned()])?;
+    expect("exit code", run.exit, 0)
 }
 
 /// No number of retries makes a pass of what never was one; the cell after it is run all the same.

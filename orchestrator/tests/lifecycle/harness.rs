@@ -9,7 +9,7 @@ use s2lab::{
     qemu::{factor::Factor, process::Launcher},
     run::{
         cell::{self, Shared},
-        images::{Images, KernelConfig, KernelFiles},
+        images::{Images, KernelConfig, KernelFiles, KernelSymbols},
         log::EventLog,
         stages::Deadlines,
     },
@@ -175,6 +175,7 @@ pub(crate) fn images(folder: &Path, script: &Script, lacks: Option<&str>) -> io:
         absent: vec![],
         package: None,
         config: lacks.map(config).transpose()?,
+        symbols: KernelSymbols::default(),
     };
     std::fs::write(&kernel.modules, modules)?;
     Ok(Images::from_parts(qemu, userland, agent, guest, BTreeMap::from([(KERNEL.to_owned(), kernel)])))
@@ -215,7 +216,7 @@ fn check(row: &Row, judged: &JudgedCell, took: Duration) -> Result<(), String> {
 
 fn stopped_in(judged: &JudgedCell) -> Option<Stage> {
     match judged.attempts.last()?.record.end.as_ref()? {
-        CellEnd::Complete => None,
+        CellEnd::Complete | CellEnd::Kept => None,
         CellEnd::Stopped { stage, .. } => Some(*stage),
     }
 }

@@ -12,6 +12,7 @@ use s2lab::{
         signals::Interruption,
         slots::Slots,
         stages::Deadlines,
+        visit::{Visit, When},
     },
 };
 use s2lab_model::{
@@ -25,6 +26,10 @@ use std::{
     error::Error,
     path::Path,
     process::{Child, Command, ExitCode, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -70,12 +75,34 @@ pub(crate) struct Order {
     pub(crate) fail_fast: bool,
     /// Before the cell comes another, on a kernel that the store does not give.
     pub(crate) none_before: bool,
+    pub(crate) person: Option<Person>,
+}
+
+/// What comes of asking whether a cell's host is to be kept for a person.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) enum Person {
+    /// A panic, the first time; then it is not to be kept.
+    Panics,
+    /// It is.
+    Stays,
+}
+
+impl Person {
+    fn visit(self) -> Visit {
+        let asked = AtomicBool::new(false);
+        let lacks = move |_: &str| match self {
+            Person::Panics if !asked.swap(true, Ordering::Relaxed) => panic!("a defect of the test"),
+            Person::Panics => None,
+            Person::Stays => Some("for the test".to_owned()),
+        };
+        Visit::new(Some(When::NotPassed(Box::new(lacks))), false)
+    }
 }
 
 async fn carry_out(folder: &Path) -> Result<(), Box<dyn Error>> {
     let interruption = Interruption::listen()?;
     let script: Script = serde_json::from_slice(&std::fs::read(folder.join(SCRIPT))?)?;
-    let Order { attempts, fail_fast, none_before } =
+    let Order { attempts, fail_fast, none_before, person } =
         serde_json::from_slice(&std::fs::read(folder.join(ORDER))?)?;
     let mut cells = vec![planned(&script)?];
     if none_before {
@@ -100,7 +127,7 @@ async fn carry_out(folder: &Path) -> Result<(), Box<dyn Error>> {
         deadlines: Deadlines::default(),
         factor: Factor::default(),
         least_space: 0,
-        visit: None,
+        visit: person.map(|person| Arc::new(person.visit())),
     };
     let course = Course { jobs: 1, attempts, fail_fast };
     let of_log = |key: &str| judged(folder).ok()?.cells.into_iter().find(|cell| cell.planned.key == key);
@@ -139,6 +166,7 @@ impl Lab {
         std::fs::write(folder.path().join(ORDER), serde_json::to_vec(order)?)?;
         let child = command
             .env(FOLDER, folder.path())
+            .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(std::fs::File::create(folder.path().join("stderr"))?)
             .spawn()?;
@@ -171,9 +199,18 @@ impl Lab {
 
     /// Nothing of it lives, and nothing panicked.
     pub(crate) fn gone(&self) -> Checked {
-        soon("a process is left", || left(self.folder.path()).is_empty())?;
-        let said = std::fs::read_to_string(self.folder.path().join("stderr")).unwrap_or_default();
+        self.no_process()?;
+        let said = self.said();
         if said.contains("panicked") { Err(said) } else { Ok(()) }
+    }
+
+    pub(crate) fn no_process(&self) -> Checked {
+        soon("a process is left", || left(self.folder.path()).is_empty())
+    }
+
+    /// What stands on its stderr.
+    fn said(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("stderr")).unwrap_or_default()
     }
 
     pub(crate) fn judged(&self) -> Result<JudgedRun, String> {
@@ -258,6 +295,26 @@ pub(crate) fn what_a_killed_run_left() -> Checked {
     expect("the next run", next.ended()?, 0)?;
     killed.gone()?;
     next.gone()
+}
+
+/// A FAIL stays one, and its host lives for as long as nobody ends it.
+pub(crate) fn kept_for_a_person() -> Checked {
+    let warn = Act::Print("WARNING: CPU: 0 PID: 1 at arch/arm64/kvm/mmu.c:1 f+0x0/0x10".into());
+    let script = Script { series: true, ..Script::default() }.and(Moment::Request("store".into()), warn);
+    let order = Order { person: Some(Person::Stays), ..Order::default() };
+    let text = |error: Box<dyn Error>| error.to_string();
+    let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
+    let program = std::env::current_exe().map_err(|e| e.to_string())?;
+    let mut lab = Lab::ordered(folder, &script, &order, Command::new(program)).map_err(text)?;
+    soon("nothing is kept", || lab.said().contains("it stays until Ctrl-C"))?;
+    expect("a word about why", lab.said().contains("its host is kept, for the test"), true)?;
+    expect("a host", left(lab.folder.path()).is_empty(), false)?;
+    lab.signal(Signal::TERM)?;
+    expect("s2lab's own end", lab.ended()?, 0)?;
+    lab.gone()?;
+    let judged = lab.judged()?;
+    expect("verdict", judged.cells.first().and_then(|cell| cell.verdict.clone()), Some(Verdict::Fail))?;
+    expect("exit code", judged.exit, 143)
 }
 
 pub(crate) fn interrupted() -> Checked {

@@ -24,7 +24,7 @@ const fn mounting(run: WholeRun) -> WholeRun {
     WholeRun { mounts: true, ..run }
 }
 
-pub(crate) static RUNS: [WholeRun; 22] = [
+pub(crate) static RUNS: [WholeRun; 24] = [
     run(
         "killed-at-any-moment",
         "`kill -9` at 24 moments",
@@ -45,6 +45,18 @@ pub(crate) static RUNS: [WholeRun; 22] = [
         "192 MiB on the console",
         "PASS; RssAnon under 64 MiB",
         lab::memory_while_a_console_floods,
+    ),
+    run(
+        "kept-for-a-person",
+        "`--keep-on-failure` without a terminal, a FAIL; then TERM",
+        "the host lives until then; FAIL, exit 143; no process",
+        lab::kept_for_a_person,
+    ),
+    run(
+        "panicked",
+        "`--retry 1`, s2lab's own code panics in the first attempt",
+        "MISS with the panic, then PASS, exit 0; no process",
+        attempts::panicked,
     ),
     run("repeated", "`--repeat 3`, all well", "PASS, 3 attempts, 3 folders", attempts::repeated),
     run(

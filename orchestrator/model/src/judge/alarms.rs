@@ -39,7 +39,7 @@ pub(super) fn findings(record: &Record, looks: &[Decoded]) -> Vec<Finding> {
     let mut findings: Vec<Finding> = vec![];
     for alarm in unexplained {
         let (found, detail) = match record.crashes.iter().find(|crash| tells_of(crash, alarm)) {
-            Some(crash) => (fingerprint(crash, alarm), shown(&crash.lines)),
+            Some(crash) => (fingerprint(crash, alarm), shown(&crash.named())),
             None => (alarm.class.name().to_owned(), vec![alarm.line.clone()]),
         };
         let finding =
@@ -60,7 +60,7 @@ fn tells_of(crash: &Crash, alarm: &Alarm) -> bool {
 }
 
 fn fingerprint(crash: &Crash, alarm: &Alarm) -> String {
-    let crash = crash::Crash::of(&crash.lines);
+    let crash = crash::Crash::of(&crash.named());
     crash.map_or_else(|| alarm.class.name().to_owned(), |crash| crash.fingerprint())
 }
 

@@ -98,6 +98,7 @@ pub fn judge(record: &Record, looks: &[Decoded], interrupted: bool) -> Judgement
     findings.extend(completeness::bytes(record));
     let by_end = match &record.end {
         Some(CellEnd::Complete) => return complete(record, looks, findings),
+        Some(CellEnd::Kept) => return kept(complete(record, looks, findings)),
         None if interrupted => None,
         None => Some(Verdict::Lost),
         Some(CellEnd::Stopped { stage, cause, what, hint }) => {
@@ -119,6 +120,16 @@ pub fn judge(record: &Record, looks: &[Decoded], interrupted: bool) -> Judgement
     let verdict = by_end.map(|verdict| if kernel { Verdict::Fail } else { verdict });
     findings.sort_by_key(|finding| finding.weight);
     Judgement { verdict, findings, label: None, witnesses: vec![] }
+}
+
+/// Without the final record nothing passes, were it by rules that are newer than the run.
+fn kept(mut judgement: Judgement) -> Judgement {
+    if matches!(judgement.verdict, Some(Verdict::Pass { .. })) {
+        judgement.verdict = Some(Verdict::Lost);
+        let found = "none: the host was kept for a person";
+        judgement.findings.push(Finding::new(Weight::Lab, "the final record", "there", found));
+    }
+    judgement
 }
 
 fn complete(record: &Record, looks: &[Decoded], mut findings: Vec<Finding>) -> Judgement {

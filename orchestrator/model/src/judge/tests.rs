@@ -2,7 +2,7 @@
 
 use super::fixture::{BAR_IPA, BAR_PA, DEVICE_BLOCK, Machine, NC_BLOCK, RAM, Story, XN, traits};
 use super::{Testimony, Weight, Witness};
-use crate::event::{AlarmClass, Event, ProbeOutcome, StopCause};
+use crate::event::{AlarmClass, CellEnd, Event, ProbeOutcome, StopCause};
 use crate::kernel::Trait;
 use crate::scenario::{Expectation, Step};
 use crate::verdict::Verdict;

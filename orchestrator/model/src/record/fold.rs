@@ -214,7 +214,7 @@ impl Record {
                 self.probes.push(Probed { step, guest, device, map, outcome });
             }
             Event::Alarm { console, class, line } => self.alarms.push(Alarm { console, class, line }),
-            Event::Crash { console, lines } => self.crashes.push(Crash { console, lines }),
+            Event::Crash { console, lines, names } => self.crashes.push(Crash { console, lines, names }),
             Event::CellEnded { end } => {
                 self.ended_ms = Some(ms);
                 self.end = Some(end);

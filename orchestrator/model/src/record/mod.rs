@@ -7,6 +7,7 @@ pub mod look;
 #[cfg(test)]
 mod tests;
 
+use crate::crash::symbols::{Names, named};
 use crate::event::{AlarmClass, CellEnd, Look, Plan, PlannedCell, ProbeOutcome, Stage};
 use s2lab_protocol::{Bar, BoundDevice, MapKind, StoreResult, Vma};
 use std::collections::BTreeMap;
@@ -139,7 +140,16 @@ pub struct Alarm {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Crash {
     pub console: String,
+    /// As they stood on the console.
     pub lines: Vec<String>,
+    pub names: Names,
+}
+
+impl Crash {
+    /// The lines with names in place of the addresses that have one.
+    pub fn named(&self) -> Vec<String> {
+        self.lines.iter().map(|line| named(line, &self.names)).collect()
+    }
 }
 
 /// When a stage began and ended, milliseconds since the run began.

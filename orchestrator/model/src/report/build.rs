@@ -2,6 +2,7 @@
 
 use super::{DETAIL, Report};
 use crate::escape;
+use crate::event::CellEnd;
 use crate::judge::{
     Finding, JudgedAttempt, JudgedCell, Judgement, Testimony, effective_name, ending_name, endings, map_name,
 };
@@ -31,6 +32,8 @@ pub struct CellSummary {
     pub label: Option<String>,
     /// The weightiest finding in one line.
     pub finding: Option<String>,
+    /// What to do about it, if the last attempt stopped early.
+    pub hint: Option<String>,
     /// How several attempts ended: `2 attempts: MISS, then PASS`.
     pub attempts: Option<String>,
     /// Why the run did not come to the cell.
@@ -52,9 +55,17 @@ pub fn summary(cell: &JudgedCell) -> CellSummary {
             Some(Verdict::Flaky) => Some(one_line(&difference(cell))),
             _ => last.and_then(|attempt| attempt.judgement.findings.first()).map(one_line),
         },
+        hint: last.and_then(|attempt| hint(&attempt.record)),
         attempts: endings(&cell.attempts).map(|how| format!("{} attempts: {how}", cell.attempts.len())),
         not_run: cell.not_run.as_deref().map(escape::line),
         repeat: cell.planned.repeat.clone(),
+    }
+}
+
+fn hint(record: &Record) -> Option<String> {
+    match &record.end {
+        Some(CellEnd::Stopped { hint, .. }) => hint.as_deref().map(escape::line),
+        _ => None,
     }
 }
 

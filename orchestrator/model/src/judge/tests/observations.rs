@@ -252,3 +252,31 @@ fn runs_exit_by_their_cells() {
     assert_eq!((flaky.exit, flaky.cells[0].verdict.clone()), (1, Some(Verdict::Flaky)));
     assert_eq!(flaky.cells[0].attempts.len(), 2);
 }
+
+#[test]
+fn a_host_that_was_kept_has_no_final_record_and_so_passes_by_nothing() {
+    let kept = |mut story: Story| {
+        *story.events.last_mut().unwrap() = Event::CellEnded { end: CellEnd::Kept };
+        story
+    };
+    let before = Story::before().edit(|event| {
+        if let Event::Stored { file_difference, .. } = event {
+            *file_difference = Some(8);
+        }
+    });
+    let complete = before.attempt().judgement;
+    assert_eq!(complete.verdict, Some(Verdict::Fail));
+    assert_eq!(kept(before).attempt().judgement, complete, "what was seen counts as ever");
+    found(&kept(Story::after()), Verdict::Lost, &["the final record", "kept for a person"]);
+}
+
+#[test]
+fn a_crash_is_known_by_the_names_that_a_system_map_gives() {
+    let line = "Internal error: Oops: 96000044 [#1] SMP".to_owned();
+    let lines = vec![line.clone(), "pc : 0xffff800008010004".into()];
+    let names = std::iter::once(("ffff800008010004".into(), "kvm_fault+0x4/0x40".into())).collect();
+    let story = Story::after()
+        .and(Event::Alarm { console: "host".into(), class: AlarmClass::Oops, line })
+        .and(Event::Crash { console: "host".into(), lines, names });
+    found(&story, Verdict::Fail, &["oops in kvm_fault", "pc : kvm_fault+0x4/0x40"]);
+}

@@ -2,6 +2,8 @@
 //! again on another run. Sources: Linux 6.1 and 6.12, kernel/panic.c, lib/bug.c, arch/arm64/kernel/{traps,stacktrace}.c;
 //! `tests/consoles` has real ones.
 
+pub mod symbols;
+
 use crate::console::classify;
 use crate::event::AlarmClass;
 

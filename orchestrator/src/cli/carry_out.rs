@@ -1,0 +1,157 @@
+//! A plan carried out: gathered, run, judged, told.
+
+use super::{
+    Context, Failure, VERSION, complain,
+    gather::{Gathered, Source},
+    judged::{Judged, lacks_to_pass},
+    kernels::Planned,
+    run::{Arguments, Format},
+    say,
+};
+use crate::{
+    lab::Lab,
+    run::{
+        Course,
+        folder::{self, RunFolder},
+        give_up,
+        log::{EventLog, Writer},
+        signals::Interruption,
+        visit::{Visit, When},
+    },
+    show::{
+        progress::{Display, Mode},
+        terminal::{self, Columns},
+    },
+    store::StoreError,
+};
+use jiff::Timestamp;
+use s2lab_model::{
+    event::{Event, Line, Plan},
+    judge::JudgedCell,
+    report::summary,
+};
+use std::{
+    fs::File,
+    io::{self, IsTerminal},
+    path::Path,
+    sync::Arc,
+};
+
+/// Gathers, carries out, judges; answers what to exit with.
+pub(super) async fn carry_out(
+    context: &Context,
+    lab: &Lab,
+    planned: Planned,
+    arguments: Arguments,
+) -> Result<u8, Failure> {
+    let places = context.places()?;
+    let interruption = Interruption::listen().map_err(Failure::io("cannot listen for signals"))?;
+    // A person's shell and bars do not share a terminal.
+    let alone = arguments.keep_on_failure || arguments.gdb;
+    let mode = match (context.common.quiet, io::stderr().is_terminal() && !alone) {
+        (true, _) => Mode::Quiet,
+        (false, true) => Mode::Bars,
+        (false, false) => Mode::Lines,
+    };
+    let display = Arc::new(Display::new(mode, interruption.clone()));
+    let now = folder::now();
+    let folder = run_folder(&places.state, arguments.out.as_deref(), now)?;
+    let (log, writer) = event_log(&folder, &display, arguments.format)?;
+    let attempts = arguments.attempts();
+    let started = now.to_string();
+    log.event(Event::Plan(Plan { s2lab: VERSION.into(), started, attempts, cells: planned.cells.clone() }));
+    let ready = async {
+        let trace = File::create(folder.path().join("s2lab.log"));
+        context.log_file.open(trace.map_err(Failure::io("cannot write s2lab.log"))?);
+        let source =
+            Source { places: &places, lab, parts: arguments.parts.parts(), offline: arguments.offline };
+        Gathered::new(&planned, source, &display).await
+    };
+    let gathered = match ready.await {
+        Ok(gathered) => gathered,
+        Err(Failure::Store(StoreError::Cancelled)) => return interrupted(&interruption, log, writer).await,
+        Err(failure) => {
+            // The store's error quotes what its programs said; the cells need not.
+            give_up(&log, &planned.cells, &failure.to_string(), failure.hint().as_deref());
+            drop(log);
+            // Both are told: if the log is not whole, `s2lab report` cannot tell the same.
+            if let Err(error) = writer.finish().await {
+                complain(&format!("error: cannot write the event log: {error}"));
+            }
+            return Err(failure);
+        }
+    };
+    let Planned { images: chosen, cells, .. } = planned;
+    for image in chosen.iter().filter(|image| image.config.is_none()) {
+        tracing::warn!(
+            "{}: its configuration is not known, so what it lacks cannot be named; --config FILE tells",
+            image.label
+        );
+    }
+    let columns = Columns::of(cells.iter().map(|cell| cell.key.as_str()));
+    let jobs = if alone { 1 } else { arguments.jobs.map_or(gathered.slots(), usize::from) };
+    let course = Course { jobs, attempts, fail_fast: arguments.fail_fast };
+    let visit = alone.then(|| {
+        let folder = folder.clone();
+        let lacks = move |key: &str| lacks_to_pass(&folder, key);
+        let shell = arguments.keep_on_failure.then(|| When::NotPassed(Box::new(lacks)));
+        Arc::new(Visit::new(shell, arguments.gdb))
+    });
+    let run = gathered.run(folder.clone(), log, interruption, visit);
+    let human = arguments.format == Format::Human;
+    let paint = context.paint();
+    let of_log = |key: &str| Judged::read(&folder).ok()?.run.cells.into_iter().find(|c| c.planned.key == key);
+    let ended = |cell: JudgedCell| {
+        if human {
+            let at = folder.cell_path(&cell.planned.key);
+            display.print(&terminal::cell(&summary(&cell), columns, paint, &at));
+        }
+    };
+    let carried = run.carry_out(cells, course, of_log, ended).await;
+    writer.finish().await.map_err(Failure::io("cannot write the event log"))?;
+    carried.map_err(Failure::io("the run"))?;
+
+    let judged = Judged::read(&folder)?;
+    judged.write_reports(&folder)?;
+    if human {
+        let standings = judged.standings(&lab.reports())?;
+        let summaries = judged.summaries();
+        say(&terminal::summary(&summaries, judged.is_whole(), Some(&standings), folder.path()))?;
+    }
+    display.printed().map_err(Failure::io("stdout"))?;
+    Ok(judged.run.exit)
+}
+
+fn run_folder(state: &Path, out: Option<&Path>, now: Timestamp) -> Result<RunFolder, Failure> {
+    let place = out.unwrap_or(state).display();
+    RunFolder::create(state, out, now).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => {
+            Failure::Usage { message: format!("--out {place}: {error}"), hint: None }
+        }
+        _ => Failure::io(format!("cannot make a run's folder in {place}"))(error),
+    })
+}
+
+fn event_log(
+    folder: &RunFolder,
+    display: &Arc<Display>,
+    format: Format,
+) -> Result<(EventLog, Writer), Failure> {
+    let display = Arc::clone(display);
+    let observe = move |line: &Line, text: &str| {
+        display.event(line);
+        if format == Format::Json {
+            display.print(text.trim_end());
+        }
+    };
+    let file = folder.log().map_err(Failure::io("cannot make the event log"))?;
+    Ok(EventLog::begin(file, observe))
+}
+
+async fn interrupted(interruption: &Interruption, log: EventLog, writer: Writer) -> Result<u8, Failure> {
+    let signal = interruption.signal().unwrap_or("SIGINT");
+    log.event(Event::Interrupted { signal: signal.into() });
+    drop(log);
+    writer.finish().await.map_err(Failure::io("cannot write the event log"))?;
+    Ok(s2lab_model::verdict::Interrupt::of_signal(signal).exit())
+}

@@ -1,0 +1,83 @@
+//! What hosts need before they boot, gathered for `run` and `shell` alike.
+
+use super::{Failure, kernels::Planned};
+use crate::{
+    lab::{Lab, Places},
+    qemu::{
+        factor::{self, Factor},
+        process::Launcher,
+    },
+    run::{
+        Run, folder::RunFolder, images::Images, log::EventLog, preflight::STATE_SPACE, signals::Interruption,
+        slots::Slots, stages::Deadlines, visit::Visit,
+    },
+    show::progress::Display,
+    store::{Parts, Store},
+};
+use std::sync::Arc;
+
+/// All that the hosts of a plan need.
+pub(super) struct Gathered {
+    images: Images,
+    slots: Slots,
+    launcher: Launcher,
+    factor: Factor,
+}
+
+/// Where things lie, and what may be done to have them.
+pub(super) struct Source<'a> {
+    pub(super) places: &'a Places,
+    /// What was brought along.
+    pub(super) parts: Parts,
+    /// Where the lab has its patches and configurations.
+    pub(super) lab: &'a Lab,
+    pub(super) offline: bool,
+}
+
+impl Gathered {
+    /// Takes from the store what `planned` boots, and measures this machine if that was not done yet.
+    pub(super) async fn new(
+        planned: &Planned,
+        source: Source<'_>,
+        display: &Arc<Display>,
+    ) -> Result<Self, Failure> {
+        let Source { places, lab, parts, offline } = source;
+        let store = Store::open(&places.cache, offline, display.clone())?.with_parts(parts);
+        let Planned { kernels, images, cells } = planned;
+        let gathered = Images::gather(&store, kernels, &lab.images(), images, cells).await;
+        display.prepared();
+        let images = gathered?;
+        let slots = Slots::of_machine(&places.cache).map_err(Failure::io("cannot use the cache"))?;
+        let launcher = Launcher::start().map_err(Failure::io("cannot start"))?;
+        let factor = factor::of_machine(&places.cache, &launcher, images.qemu(), false).await?;
+        Ok(Self { images, slots, launcher, factor })
+    }
+
+    pub(super) fn slots(&self) -> usize {
+        self.slots.count()
+    }
+
+    /// A run of it that writes into `folder` and `log`.
+    pub(super) fn run(
+        self,
+        folder: RunFolder,
+        log: EventLog,
+        interruption: Interruption,
+        visit: Option<Arc<Visit>>,
+    ) -> Run {
+        let Self { images, slots, launcher, factor } = self;
+        let deadlines = Deadlines::default().times(factor);
+        Run {
+            folder,
+            log,
+            images,
+            slots,
+            launcher,
+            interruption,
+            deadlines,
+            factor,
+            least_space: STATE_SPACE,
+            visit,
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! Packets of GDB's remote protocol, from either side of it (GDB's manual, "Remote Protocol", Overview).
+
+use std::io;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{
+        UnixStream,
+        unix::{OwnedReadHalf, OwnedWriteHalf},
+    },
+};
+
+/// Longest packet that is read, bytes as sent. QEMU's own limit is 4 KiB.
+pub(super) const MAX_PACKET: usize = 64 * 1024;
+/// The byte by which a client stops a machine that runs.
+const INTERRUPT: u8 = 3;
+/// Digits of a checksum.
+const CHECKSUM: usize = 2;
+
+#[derive(Debug, thiserror::Error)]
+pub enum PacketError {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error("a packet is longer than {MAX_PACKET} bytes")]
+    TooLong,
+}
+
+/// What the other side sends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// What stands between `$` and `#`, as sent: with its escapes and run lengths.
+    Packet(Vec<u8>),
+    Interrupt,
+}
+
+/// A connection that carries packets. Every call but [`Packets::send`] may be dropped before its end, and loses nothing.
+pub(super) struct Packets {
+    read: OwnedReadHalf,
+    write: OwnedWriteHalf,
+    /// What was read and belongs to no packet yet that is whole.
+    buffer: Vec<u8>,
+}
+
+impl Packets {
+    pub(super) fn new(stream: UnixStream) -> Self {
+        let (read, write) = stream.into_split();
+        Self { read, write, buffer: vec![] }
+    }
+
+    pub(super) async fn send(&mut self, packet: &[u8]) -> Result<(), PacketError> {
+        let sum = packet.iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte));
+        let mut text = vec![b'$'];
+        text.extend_from_slice(packet);
+        text.extend_from_slice(format!("#{sum:02x}").as_bytes());
+        Ok(self.write.write_all(&text).await?)
+    }
+
+    pub(super) async fn interrupt(&mut self) -> Result<(), PacketError> {
+        Ok(self.write.write_all(&[INTERRUPT]).await?)
+    }
+
+    /// The next packet; an interrupt is read past.
+    pub(super) async fn packet(&mut self) -> Result<Vec<u8>, PacketError> {
+        loop {
+            if let Heard::Packet(packet) = self.hear().await? {
+                return Ok(packet);
+            }
+        }
+    }
+
+    /// The next packet or interrupt. A packet is acknowledged.
+    pub(super) async fn hear(&mut self) -> Result<Heard, PacketError> {
+        loop {
+            let (heard, used) = first(&self.buffer);
+            self.buffer.drain(..used);
+            match heard {
+                Some(heard @ Heard::Packet(_)) => {
+                    // A byte finds room, or nobody reads: then the rest of the exchange tells.
+                    let _ = self.write.try_write(b"+");
+                    return Ok(heard);
+                }
+                Some(heard) => return Ok(heard),
+                None if self.buffer.len() > MAX_PACKET => return Err(PacketError::TooLong),
+                None => {}
+            }
+            if self.read.read_buf(&mut self.buffer).await? == 0 {
+                return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+            }
+        }
+    }
+}
+
+/// The first thing that is whole in what was read, and how many bytes it and what is before it take. A unix socket loses and
+/// changes nothing, so acknowledgements and checksums are read past.
+fn first(bytes: &[u8]) -> (Option<Heard>, usize) {
+    let Some(begin) = bytes.iter().position(|byte| [b'$', INTERRUPT].contains(byte)) else {
+        return (None, bytes.len());
+    };
+    let rest = bytes.get(begin + 1..).unwrap_or_default();
+    if bytes.get(begin) == Some(&INTERRUPT) {
+        return (Some(Heard::Interrupt), begin + 1);
+    }
+    match rest.iter().position(|byte| *byte == b'#') {
+        Some(end) if rest.len() > end + CHECKSUM => {
+            let packet = rest.get(..end).unwrap_or_default().to_vec();
+            (Some(Heard::Packet(packet)), begin + 1 + end + 1 + CHECKSUM)
+        }
+        _ => (None, begin),
+    }
+}
+
+/// A packet with its escapes and run lengths undone.
+pub(super) fn plain(packet: &[u8]) -> Result<Vec<u8>, PacketError> {
+    let mut plain: Vec<u8> = vec![];
+    let mut bytes = packet.iter();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'}' => plain.extend(bytes.next().map(|byte| byte ^ 0x20)),
+            b'*' => {
+                let repeat = bytes.next().map_or(0, |count| usize::from(count.saturating_sub(29)));
+                let last = plain.last().copied().unwrap_or_default();
+                plain.extend(std::iter::repeat_n(last, repeat));
+            }
+            byte => plain.push(*byte),
+        }
+        if plain.len() > MAX_PACKET {
+            return Err(PacketError::TooLong);
+        }
+    }
+    Ok(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn whatever_is_cut_is_whole_in_the_end() {
+        let sent = b"+$OK#9a+\x03$vCont;c#a8$}\x03*\"#00";
+        let whole = [
+            Heard::Packet(b"OK".into()),
+            Heard::Interrupt,
+            Heard::Packet(b"vCont;c".into()),
+            Heard::Packet(b"}\x03*\"".into()),
+        ];
+        for cut in 0..sent.len() {
+            let (mut found, mut buffer) = (vec![], vec![]);
+            for piece in [&sent[..cut], &sent[cut..]] {
+                buffer.extend_from_slice(piece);
+                loop {
+                    let (heard, used) = first(&buffer);
+                    buffer.drain(..used);
+                    match heard {
+                        Some(heard) => found.push(heard),
+                        None => break,
+                    }
+                }
+            }
+            assert_eq!(found, whole, "cut at {cut}");
+        }
+        assert_eq!(plain(b"}\x03*\"").unwrap(), b"######");
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_survived(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let (heard, used) = first(&bytes);
+            prop_assert!(used <= bytes.len());
+            if let Some(Heard::Packet(packet)) = heard {
+                prop_assert!(plain(&packet).unwrap().len() <= packet.len() * 230);
+            }
+        }
+    }
+}
