@@ -25,8 +25,9 @@ fn repository() -> (tempfile::TempDir, PathBuf) {
     (dir, place)
 }
 
-/// All files of a folder and when they changed.
-fn files(dir: &Path) -> BTreeMap<PathBuf, (i64, i64, Vec<u8>)> {
+/// All files of a folder and when they changed. Not when git's objects did: git touches one that it finds it need not write
+/// (object-file.c, freshen_loose_object).
+fn files(dir: &Path) -> BTreeMap<PathBuf, ((i64, i64), Vec<u8>)> {
     let mut found = BTreeMap::new();
     for child in fs::read_dir(dir).unwrap() {
         let path = child.unwrap().path();
@@ -34,7 +35,9 @@ fn files(dir: &Path) -> BTreeMap<PathBuf, (i64, i64, Vec<u8>)> {
             true => found.extend(files(&path)),
             false => {
                 let meta = fs::metadata(&path).unwrap();
-                found.insert(path.clone(), (meta.mtime(), meta.mtime_nsec(), fs::read(&path).unwrap()));
+                let object = path.to_string_lossy().contains("/.git/objects/");
+                let at = if object { (0, 0) } else { (meta.mtime(), meta.mtime_nsec()) };
+                found.insert(path.clone(), (at, fs::read(&path).unwrap()));
             }
         }
     }
@@ -64,7 +67,7 @@ fn from_commit_to_commit_only_what_differs_is_written() {
     fs::write(into.join("a"), "other\n").unwrap();
     two.check_out(&into, &Quiet).unwrap();
     assert_eq!(read("a"), "a\n");
-    assert_eq!(files(&place), before, "the repository is only read");
+    assert!(files(&place) == before, "the repository is only read");
 }
 
 #[test]
@@ -95,7 +98,7 @@ fn a_folder_is_what_is_in_it_now_but_not_what_git_ignores() {
     changed.check_out(&into, &Quiet).unwrap();
     assert_eq!(fs::read_to_string(into.join("b")).unwrap(), "mine\n");
     assert!(into.join("new").exists() && !into.join("b.o").exists());
-    assert_eq!(files(&place), before, "the folder is only read");
+    assert!(files(&place) == before, "the folder is only read");
 }
 
 /// As unpacked from an archive.
