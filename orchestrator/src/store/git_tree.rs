@@ -1,7 +1,8 @@
 //! A kernel's tree in git, or put into git: its content has one id, and moving a folder from one tree to another writes
 //! only what differs, so that `make` builds only what differs.
 //!
-//! The repository itself is only read: what s2lab adds goes to a git folder of its own, which borrows the other's objects.
+//! The repository itself is only read, but for the time stamps of objects, which git renews where it would have written the same again:
+//! what s2lab adds goes to a git folder of its own, which borrows the other's objects.
 
 use super::{
     digest,
@@ -52,6 +53,8 @@ impl GitTree {
     /// Makes `into` this tree. Beside it lies an index of ours, which knows what is in it.
     pub(crate) fn check_out(&self, into: &Path, progress: &dyn Progress) -> Result<()> {
         fs::create_dir_all(into).map_err(StoreError::io("cannot create", into))?;
+        // Left by a git that was killed; nobody else is at work here.
+        let _ = fs::remove_file(into.with_extension("index.lock"));
         let mut command = git(&self.git_dir);
         command.arg("--work-tree").arg(into).env("GIT_INDEX_FILE", into.with_extension("index"));
         command.args([
@@ -81,7 +84,7 @@ pub(crate) fn of_revision(repository: &Path, revision: &str, progress: &dyn Prog
     Ok(GitTree { id, name: name(&place), version, place, git_dir })
 }
 
-/// `folder` as it is now. `private` is where git folders of ours are.
+/// `folder` as it is now. `private` is where git folders of ours are; one process at a time reads one folder.
 pub(crate) fn of_folder(folder: &Path, private: &Path, progress: &dyn Progress) -> Result<GitTree> {
     let place = folder.canonicalize().map_err(StoreError::io("cannot find", folder))?;
     let own = private.join(format!("{}.git", &digest::bytes(place.as_os_str().as_encoded_bytes())[..20]));
@@ -90,18 +93,22 @@ pub(crate) fn of_folder(folder: &Path, private: &Path, progress: &dyn Progress) 
         true => Some(git_dir(&place, progress)?),
         false => None,
     };
-    if !own.join("HEAD").exists() {
-        fs::create_dir_all(private).map_err(StoreError::io("cannot create", private))?;
-        let mut command = Command::new("git");
-        command.args(["init", "--quiet", "--bare"]).arg(&own);
-        ask(clean(command), "make a git folder", progress)?;
+    fs::create_dir_all(private).map_err(StoreError::io("cannot create", private))?;
+    // Left by a git that was killed; nobody else is at work here.
+    for left in ["config.lock", "HEAD.lock", "folder.index.lock"] {
+        let _ = fs::remove_file(own.join(left));
     }
+    // Does no harm to one that is there.
+    let mut init = Command::new("git");
+    init.args(["init", "--quiet", "--bare"]).arg(&own);
+    ask(clean(init), "make a git folder", progress)?;
     if let Some(theirs) = &theirs {
         borrow(&own, theirs, progress)?;
         // Their index spares git reading files that have not changed since; ours has seen them all already.
-        let seen = theirs.join("index");
+        let (seen, copy) = (theirs.join("index"), own.join("folder.index.copy"));
         if !index.exists() && seen.exists() {
-            fs::copy(&seen, &index).map_err(StoreError::io("cannot copy", &seen))?;
+            fs::copy(&seen, &copy).map_err(StoreError::io("cannot copy", &seen))?;
+            fs::rename(&copy, &index).map_err(StoreError::io("cannot move", &copy))?;
         }
     }
     progress.step(&format!("reading the tree {}", place.display()));

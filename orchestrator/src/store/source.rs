@@ -3,16 +3,21 @@
 use super::{
     Store,
     apt::{Deb, Question, Scope},
-    deb,
+    deb, digest,
     error::{Result, StoreError},
     git_tree::{self, GitTree},
+    lock::{self, Lock},
     suites,
 };
 use std::{
     fs::{self, File},
     io::BufReader,
     path::{Path, PathBuf},
+    time::Duration,
 };
+
+/// Another reads the same tree, for the first time perhaps.
+const LOCK_LIMIT: Duration = Duration::from_secs(30 * 60);
 
 /// Where a kernel's source comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +66,11 @@ impl Store {
             }
             KernelSource::Folder(folder) => {
                 let private = self.build_root();
+                let place = folder.canonicalize().map_err(StoreError::io("cannot find", folder))?;
+                let name = format!("tree-{}", digest::bytes(place.as_os_str().as_encoded_bytes()));
+                let lock = lock::path(self.entries.root(), &name);
+                let what = format!("the tree {}", place.display());
+                let _lock = Lock::acquire(&lock, &what, LOCK_LIMIT, &*self.progress)?;
                 Ok(git_base(git_tree::of_folder(folder, &private, &*self.progress)?))
             }
         }
