@@ -7,6 +7,7 @@ pub mod cli;
 pub mod lab;
 pub mod qemu;
 pub mod review;
+pub mod revisions;
 pub mod run;
 pub mod series;
 pub mod show;

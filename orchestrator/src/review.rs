@@ -50,8 +50,9 @@ impl Standing {
 /// could lead out of `reports` is none.
 pub fn accepted_path(reports: &Path, key: &str) -> Result<PathBuf, ReviewError> {
     let fine = |half: &&str| {
-        let known =
-            |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.' | '+' | '=');
+        let known = |c: char| {
+            c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.' | '+' | '=' | '~')
+        };
         !half.is_empty() && !half.starts_with(['-', '.']) && half.chars().all(known)
     };
     let halves = key.split_once('@').filter(|(scenario, kernel)| fine(scenario) && fine(kernel));

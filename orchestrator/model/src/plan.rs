@@ -6,8 +6,9 @@ use crate::kernel::{Kernels, Trait};
 use crate::scenario::Scenario;
 use std::collections::BTreeSet;
 
-/// Longest label made of a file's name, characters: that of a kernel's name.
-const LABEL_LENGTH: usize = 41;
+mod choice;
+
+pub use choice::{KernelArgument, KernelChoice, Revisions, commit_name, label, with_series};
 
 /// What the command line asks for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -19,57 +20,6 @@ pub struct Selection {
     pub kernels: Vec<KernelChoice>,
 }
 
-/// A kernel that the command line names.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum KernelChoice {
-    /// An entry of `images/kernels.yaml`.
-    Listed(String),
-    /// A file, which declares no traits. The label stands for it in keys.
-    Image { path: String, label: String },
-}
-
-impl KernelChoice {
-    /// Reads an argument of `--kernel`: a path if it has a `/`, else the name of an entry.
-    ///
-    /// # Errors
-    /// If no entry has that name, or the path's last part has no letter or digit to make a label of.
-    pub fn parse(argument: &str, kernels: &Kernels) -> Result<Self, PlanError> {
-        if argument.contains('/') {
-            let label = label(argument).ok_or_else(|| PlanError::NoLabel { path: argument.to_owned() })?;
-            return Ok(Self::Image { path: argument.to_owned(), label });
-        }
-        match kernels.entries.contains_key(argument) {
-            true => Ok(Self::Listed(argument.to_owned())),
-            false => Err(PlanError::NoKernel {
-                name: argument.to_owned(),
-                help: suggest(argument, kernels.entries.keys().map(String::as_str)),
-            }),
-        }
-    }
-
-    /// The kernel's half of a key.
-    pub fn name(&self) -> &str {
-        match self {
-            Self::Listed(name) => name,
-            Self::Image { label, .. } => label,
-        }
-    }
-}
-
-/// A name for a file: its own, without what only says that it is a compressed or raw image, in the alphabet of kernels' names.
-fn label(path: &str) -> Option<String> {
-    let file = path.trim_end_matches('/').rsplit('/').next()?;
-    let stem =
-        [".gz", ".xz", ".zst", ".bin", ".img"].iter().find_map(|end| file.strip_suffix(end)).unwrap_or(file);
-    let safe = |c: char| match c.to_ascii_lowercase() {
-        c @ ('a'..='z' | '0'..='9' | '.' | '-') => c,
-        _ => '-',
-    };
-    let label: String = stem.chars().map(safe).collect::<String>();
-    let label: String = label.trim_start_matches(['-', '.']).chars().take(LABEL_LENGTH).collect();
-    (!label.is_empty()).then_some(label)
-}
-
 /// Why there is no plan.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
@@ -77,6 +27,8 @@ pub enum PlanError {
     NoKernel { name: String, help: String },
     #[error("`{path}`: its last part has no letter or digit to call the kernel by")]
     NoLabel { path: String },
+    #[error("`{argument}` {why}: a tree is tree:PATH, tree:PATH@COMMIT or tree:PATH@A..B")]
+    Tree { argument: String, why: &'static str },
     #[error(
         "two kernels are called `{label}`, and so would be their cells: give one of the files another name"
     )]
@@ -182,18 +134,18 @@ fn candidates(kernels: &Kernels, selection: &Selection) -> Result<Vec<CandidateK
     }
     let mut found: Vec<CandidateKernel> = Vec::new();
     for (i, choice) in selection.kernels.iter().enumerate() {
-        if selection.kernels[..i].contains(choice) {
+        if matches!(choice, KernelChoice::Listed(_)) && selection.kernels[..i].contains(choice) {
             continue;
         }
         if found.iter().any(|k| k.name == choice.name())
-            || matches!(choice, KernelChoice::Image { label, .. } if kernels.entries.contains_key(label))
+            || matches!(choice, KernelChoice::Own { label, .. } if kernels.entries.contains_key(label))
         {
             return Err(PlanError::SameKernel { label: choice.name().to_owned() });
         }
         found.push(match choice {
             KernelChoice::Listed(name) => listed(name, true)?,
-            KernelChoice::Image { label, .. } => {
-                CandidateKernel { name: label.clone(), traits: None, chosen: true }
+            KernelChoice::Own { label, traits } => {
+                CandidateKernel { name: label.clone(), traits: traits.clone(), chosen: true }
             }
         });
     }

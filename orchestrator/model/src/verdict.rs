@@ -176,6 +176,20 @@ pub fn run_exit<'a>(verdicts: impl IntoIterator<Item = &'a Verdict>, interrupted
     PRECEDENCE.into_iter().find(|code| verdicts.iter().any(|v| v.exit() == *code)).unwrap_or(0)
 }
 
+/// What `git bisect run` takes for "this commit cannot be tested" (git-bisect(1), "Bisect run").
+pub const BISECT_SKIP: u8 = 125;
+/// What ends `git bisect run`: any code from here on (ibid.).
+pub const BISECT_STOP: u8 = 128;
+
+/// A run's exit code for `git bisect run`: 0 and 1 are judgements of the commit, an interruption ends the bisection, and all else says
+/// nothing about the commit.
+pub fn bisect_exit(run: u8) -> u8 {
+    match run {
+        0 | 1 | BISECT_STOP.. => run,
+        _ => BISECT_SKIP,
+    }
+}
+
 /// The table as Markdown, for `docs/reports.md`.
 pub fn markdown() -> String {
     let mut out = String::from("| verdict | cause | exit |\n|---|---|---|\n");
@@ -189,6 +203,16 @@ pub fn markdown() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_bisection_is_told_good_bad_skip_or_stop() {
+        let exit = |verdict: Verdict| bisect_exit(run_exit([&verdict], None));
+        assert_eq!([exit(Verdict::PASS), exit(Verdict::Fail), exit(Verdict::Flaky)], [0, 1, 1]);
+        for verdict in [Verdict::Miss, Verdict::Error, Verdict::Inconclusive, Verdict::Skip("x".into())] {
+            assert_eq!(exit(verdict), BISECT_SKIP);
+        }
+        assert_eq!(bisect_exit(run_exit([], Some(Interrupt::Interrupt))), 130);
+    }
 
     fn every() -> [Verdict; 9] {
         [

@@ -81,13 +81,7 @@ pub(super) async fn carry_out(
             return Err(failure);
         }
     };
-    let Planned { images: chosen, cells, .. } = planned;
-    for image in chosen.iter().filter(|image| image.config.is_none()) {
-        tracing::warn!(
-            "{}: its configuration is not known, so what it lacks cannot be named; --config FILE tells",
-            image.label
-        );
-    }
+    let cells = planned.cells;
     let columns = Columns::of(cells.iter().map(|cell| cell.key.as_str()));
     let jobs = if alone { 1 } else { arguments.jobs.map_or(gathered.slots(), usize::from) };
     let course = Course { jobs, attempts, fail_fast: arguments.fail_fast };

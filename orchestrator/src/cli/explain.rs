@@ -58,12 +58,10 @@ fn kernel(planned: &Planned, cell: &PlannedCell) -> Result<String, Failure> {
     if let Some(entry) = planned.kernels.entries.get(&cell.kernel) {
         return Ok(yaml(entry)?.trim_end().to_owned());
     }
-    let image = planned.images.iter().find(|image| image.label == cell.kernel);
-    let image = image.map(|image| {
-        let modules = image.modules.as_ref().map(|dir| format!(", modules from {}", dir.display()));
-        format!("# a file, {}{}", image.image.display(), modules.unwrap_or_default())
-    });
-    Ok(image.unwrap_or_default())
+    let chosen = planned.chosen.iter().find(|chosen| chosen.label == cell.kernel);
+    let Some(chosen) = chosen else { return Ok(String::new()) };
+    let patches = chosen.patches().iter().map(|patch| format!("\n#   patch: {}", patch.title));
+    Ok(format!("# {}{}", chosen.about, patches.collect::<String>()))
 }
 
 /// As a scenario is written, without the keys that say nothing.

@@ -27,12 +27,32 @@ pub(super) fn cells(state: &Path, lab: &Lab) -> Result<Option<(Planned, PartArgu
         return Ok(None);
     }
     let keys: BTreeSet<_> = failed.iter().map(|cell| cell.planned.key.as_str()).collect();
-    let (what, kernels, parts) = arguments(&failed)?;
-    let mut planned = planned(lab, &what, &kernels)?;
-    // A file with a kernel by its path is several cells, of which not all may have failed.
-    planned.cells.retain(|cell| keys.contains(cell.key.as_str()));
-    planned.images.retain(|image| planned.cells.iter().any(|cell| cell.kernel == image.label));
-    Ok(Some((planned, parts)))
+    let mut parts = PartArguments::default();
+    let mut groups: Vec<(KernelArguments, Vec<String>)> = vec![];
+    for cell in &failed {
+        let run = arguments(cell)?;
+        let (kernels, what) = (run.kernels, run.what);
+        parts = run.parts.or(parts);
+        match groups.iter_mut().find(|(of_group, _)| *of_group == kernels) {
+            Some((_, together)) => together.extend(what),
+            None => groups.push((kernels, what)),
+        }
+    }
+    let mut all: Option<Planned> = None;
+    for (kernels, what) in groups {
+        let mut planned = planned(lab, &what, &kernels)?;
+        // A file with a kernel by its path is several cells, of which not all may have failed.
+        planned.cells.retain(|cell| keys.contains(cell.key.as_str()));
+        planned.chosen.retain(|chosen| planned.cells.iter().any(|cell| cell.kernel == chosen.label));
+        match &mut all {
+            Some(all) => {
+                all.cells.extend(planned.cells);
+                all.chosen.extend(planned.chosen);
+            }
+            None => all = Some(planned),
+        }
+    }
+    Ok(all.map(|all| (all, parts)))
 }
 
 /// The command line that repeats a cell.
@@ -42,23 +62,12 @@ struct Repeat {
     run: Arguments,
 }
 
-/// What the cells' own commands say, together.
-fn arguments(cells: &[JudgedCell]) -> Result<(Vec<String>, KernelArguments, PartArguments), Failure> {
-    let (mut what, mut kernels, mut parts) = (vec![], KernelArguments::default(), PartArguments::default());
-    for cell in cells {
-        let repeat = Repeat::try_parse_from(&cell.planned.repeat).map_err(|error| Failure::Usage {
-            message: format!("{}: the command that repeats it is not understood: {error}", cell.planned.key),
-            hint: Some("another s2lab made the latest run; run the cell by its key".into()),
-        })?;
-        let run = repeat.run;
-        what.extend(run.what);
-        kernels.kernels.extend(run.kernels.kernels);
-        kernels.modules = run.kernels.modules.or(kernels.modules);
-        kernels.config = run.kernels.config.or(kernels.config);
-        kernels.system_map = run.kernels.system_map.or(kernels.system_map);
-        parts = run.parts.or(parts);
-    }
-    let mut known = BTreeSet::new();
-    kernels.kernels.retain(|kernel| known.insert(kernel.clone()));
-    Ok((what, kernels, parts))
+/// What the cell's own command says.
+fn arguments(cell: &JudgedCell) -> Result<Arguments, Failure> {
+    // Its first word is the verb, which is in the place of the program's name.
+    let repeat = Repeat::try_parse_from(&cell.planned.repeat);
+    repeat.map(|repeat| repeat.run).map_err(|error| Failure::Usage {
+        message: format!("{}: the command that repeats it is not understood: {error}", cell.planned.key),
+        hint: Some("another s2lab made the latest run; run the cell by its key".into()),
+    })
 }

@@ -8,8 +8,8 @@ use crate::{
         process::Launcher,
     },
     run::{
-        Run, folder::RunFolder, images::Images, log::EventLog, preflight::STATE_SPACE, signals::Interruption,
-        slots::Slots, stages::Deadlines, visit::Visit,
+        Run, chosen::Chosen, folder::RunFolder, images::Images, log::EventLog, preflight::STATE_SPACE,
+        signals::Interruption, slots::Slots, stages::Deadlines, visit::Visit,
     },
     show::progress::Display,
     store::{Parts, Store},
@@ -43,10 +43,17 @@ impl Gathered {
     ) -> Result<Self, Failure> {
         let Source { places, lab, parts, offline } = source;
         let store = Store::open(&places.cache, offline, display.clone())?.with_parts(parts);
-        let Planned { kernels, images, cells } = planned;
-        let gathered = Images::gather(&store, kernels, &lab.images(), images, cells).await;
+        let Planned { kernels, chosen, cells } = planned;
+        let gathered = Images::gather(&store, kernels, &lab.images(), chosen, cells).await;
         display.prepared();
         let images = gathered?;
+        for Chosen { label, .. } in chosen {
+            if images.kernel(label).is_some_and(|kernel| kernel.config.is_none()) {
+                tracing::warn!(
+                    "{label}: its configuration is not known, so what it lacks cannot be named; --config FILE tells"
+                );
+            }
+        }
         let slots = Slots::of_machine(&places.cache).map_err(Failure::io("cannot use the cache"))?;
         let launcher = Launcher::start().map_err(Failure::io("cannot start"))?;
         let factor = factor::of_machine(&places.cache, &launcher, images.qemu(), false).await?;

@@ -1,47 +1,84 @@
 //! `--kernel` and its like: which kernels a verb means, and the cells that follow.
 
-use super::Failure;
+use super::{Failure, own};
 use crate::{
     lab::{Lab, scenarios},
-    run::images::{ImageChoice, KernelConfig, read_symbols},
+    run::chosen::Chosen,
 };
-use clap::Args;
+use clap::{Args, ValueEnum};
 use s2lab_model::{
     event::PlannedCell,
-    kernel::Kernels,
-    plan::{KernelChoice, Selection, plan},
+    kernel::{Kernels, Trait},
+    plan::{Selection, plan},
 };
 use std::{
     collections::BTreeSet,
-    io,
     path::{Path, PathBuf},
 };
 
-#[derive(Debug, Args, Default)]
+#[derive(Debug, Args, Default, Clone, PartialEq, Eq)]
 pub(super) struct KernelArguments {
-    /// A kernel of images/kernels.yaml, or the path of an arm64 Image; repeatable; default: the default kernels
-    #[arg(long = "kernel", value_name = "NAME|PATH")]
+    /// An entry of images/kernels.yaml, the path of an arm64 Image, or tree:PATH[@COMMIT|@A..B]; repeatable; default: the default entries
+    #[arg(long = "kernel", value_name = "NAME|PATH|TREE")]
     pub(super) kernels: Vec<String>,
-    /// Modules of the kernel given by its path: a folder with .ko files in any depth; default: all are built in
+    /// Modules of the Image given by its path: a folder with .ko files in any depth; default: all are built in
     #[arg(long, value_name = "DIR", requires = "kernels")]
     pub(super) modules: Option<PathBuf>,
-    /// Configuration of the kernel given by its path: what it lacks is named before it boots
+    /// Configuration of the Image, or what to build the tree with; default for a tree: images/config/boot.config and nothing else
     #[arg(long, value_name = "FILE", requires = "kernels")]
     pub(super) config: Option<PathBuf>,
-    /// System.map of the kernel given by its path: addresses in its crashes get names
+    /// System.map of the Image: addresses in its crashes get names
     #[arg(long, value_name = "FILE", requires = "kernels")]
     pub(super) system_map: Option<PathBuf>,
+    /// Build tree:PATH as it is now, in the cache; commits are always built
+    #[arg(long, requires = "kernels")]
+    pub(super) build: bool,
+    /// Apply a mailbox or a folder of patches on top of the kernels, which must be built from source
+    #[arg(long, value_name = "MBOX|DIR", requires = "kernels")]
+    pub(super) series: Option<PathBuf>,
+    /// What kernels declare that are no entry; repeatable; default: nothing, they must match one alternative of what is expected
+    #[arg(long = "trait", value_name = "TRAIT", value_enum, requires = "kernels")]
+    pub(super) traits: Vec<Declared>,
+}
+
+/// An argument of `--trait`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Declared {
+    WcConveyed,
+    WcHonoured,
+    // Declares to have none.
+    None,
+}
+
+impl KernelArguments {
+    /// What is declared; none if nothing is.
+    pub(super) fn declared(&self) -> Result<Option<BTreeSet<Trait>>, Failure> {
+        if self.traits.is_empty() {
+            return Ok(None);
+        }
+        if self.traits.contains(&Declared::None) && self.traits.iter().any(|one| *one != Declared::None) {
+            let message = "--trait none says that there is none, and another --trait names one".into();
+            return Err(Failure::Usage { message, hint: None });
+        }
+        let each = self.traits.iter().filter_map(|declared| match declared {
+            Declared::WcConveyed => Some(Trait::WcConveyed),
+            Declared::WcHonoured => Some(Trait::WcHonoured),
+            Declared::None => None,
+        });
+        Ok(Some(each.collect()))
+    }
 }
 
 /// What is to be run.
 pub(super) struct Planned {
     pub(super) kernels: Kernels,
-    pub(super) images: Vec<ImageChoice>,
+    /// Kernels that are no entry, or more than one.
+    pub(super) chosen: Vec<Chosen>,
     pub(super) cells: Vec<PlannedCell>,
 }
 
-/// Resolves the arguments to cells.
-pub(super) fn planned(lab: &Lab, what: &[String], kernels: &KernelArguments) -> Result<Planned, Failure> {
+/// Resolves the arguments to cells. Nothing is made or fetched.
+pub(super) fn planned(lab: &Lab, what: &[String], arguments: &KernelArguments) -> Result<Planned, Failure> {
     let (files, selectors): (Vec<_>, Vec<_>) = what.iter().cloned().partition(|argument| is_file(argument));
     let mut paths: Vec<PathBuf> = files.iter().map(PathBuf::from).collect();
     // Files alone are all there is; with selectors the lab's scenarios are there too.
@@ -52,94 +89,28 @@ pub(super) fn planned(lab: &Lab, what: &[String], kernels: &KernelArguments) -> 
     let from_files = files.iter().filter_map(|file| Path::new(file).file_stem()?.to_str().map(str::to_owned));
     let selectors =
         if selectors.is_empty() { selectors } else { selectors.into_iter().chain(from_files).collect() };
-    let listed = lab.kernels()?;
-    let choices = kernels
-        .kernels
-        .iter()
-        .map(|name| KernelChoice::parse(name, &listed))
-        .collect::<Result<Vec<_>, _>>()?;
-    let images: Vec<_> = choices
-        .iter()
-        .filter_map(|choice| match choice {
-            KernelChoice::Image { path, label } => Some(ImageChoice {
-                label: label.clone(),
-                image: path.into(),
-                modules: kernels.modules.clone(),
-                config: kernels.config.clone(),
-                system_map: kernels.system_map.clone(),
-            }),
-            KernelChoice::Listed(_) => None,
-        })
-        .collect();
-    for (argument, path) in [
-        ("--modules", &kernels.modules),
-        ("--config", &kernels.config),
-        ("--system-map", &kernels.system_map),
-    ] {
-        if path.is_some() && images.len() != 1 {
-            let number = images.len();
-            let message =
-                format!("{argument} belongs to one kernel given by its path, and there are {number}");
-            return Err(Failure::Usage { message, hint: None });
-        }
-    }
-    // Before anything is made or fetched.
-    for image in &images {
-        if !image.image.is_file() {
-            return Err(no_such("kernel", &image.image, "file"));
-        }
-        if let Some(modules) = image.modules.as_ref().filter(|modules| !modules.is_dir()) {
-            return Err(no_such("modules", modules, "folder"));
-        }
-        if let Some(config) = &image.config {
-            KernelConfig::read(config).map_err(unreadable("config", config))?;
-        }
-        if let Some(map) = &image.system_map {
-            read_symbols(map).map_err(unreadable("system-map", map))?;
-        }
-    }
-    let mut cells = plan(&scenarios, &listed, &Selection { selectors, kernels: choices })?;
+    let kernels = lab.kernels()?;
+    let own::Kernels { choices, own } = own::kernels(lab, &kernels, arguments)?;
+    let mut cells = plan(&scenarios, &kernels, &Selection { selectors, kernels: choices })?;
     for cell in &mut cells {
-        cell.repeat = repeat(cell, &files, &images);
+        cell.repeat = repeat(cell, &files, &own);
     }
-    Ok(Planned { kernels: listed, images, cells })
+    let chosen = own.into_iter().map(|own| own.kernel).collect();
+    Ok(Planned { kernels, chosen, cells })
 }
 
 /// The arguments that carry out one cell alone: files that the lab does not know by name are named again.
-fn repeat(cell: &PlannedCell, files: &[String], images: &[ImageChoice]) -> Vec<String> {
+fn repeat(cell: &PlannedCell, files: &[String], own: &[own::Own]) -> Vec<String> {
     let is_source =
         |file: &&String| Path::new(file).file_stem().is_some_and(|stem| *stem == *cell.scenario.scenario);
     let file = files.iter().find(is_source);
-    let image = images.iter().find(|image| image.label == cell.kernel);
     let mut arguments = vec!["run".to_owned(), file.unwrap_or(&cell.key).clone()];
-    match image {
-        Some(ImageChoice { image, modules, config, system_map, .. }) => {
-            let paths = [
-                ("--kernel", Some(image)),
-                ("--modules", modules.as_ref()),
-                ("--config", config.as_ref()),
-                ("--system-map", system_map.as_ref()),
-            ];
-            for (argument, path) in paths {
-                arguments
-                    .extend(path.into_iter().flat_map(|p| [argument.to_owned(), p.display().to_string()]));
-            }
-        }
+    match own.iter().find(|own| own.kernel.label == cell.kernel) {
+        Some(own) => arguments.extend(own.words.clone()),
         None if file.is_some() => arguments.extend(["--kernel".to_owned(), cell.kernel.clone()]),
         None => {}
     }
     arguments
-}
-
-fn unreadable(argument: &str, path: &Path) -> impl FnOnce(io::Error) -> Failure {
-    move |error| Failure::Usage { message: format!("--{argument} {}: {error}", path.display()), hint: None }
-}
-
-fn no_such(argument: &str, path: &Path, what: &str) -> Failure {
-    Failure::Usage {
-        message: format!("--{argument} {}: there is no such {what}", path.display()),
-        hint: None,
-    }
 }
 
 /// Without the paths that lead to a file that is there already: one given by hand may lie in the lab.

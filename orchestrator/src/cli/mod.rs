@@ -15,6 +15,7 @@ mod lint;
 mod list;
 mod man;
 mod new;
+mod own;
 mod parts;
 mod report;
 mod run;
@@ -25,6 +26,8 @@ use crate::{
     lab::{Lab, LabError, Places, init::InitError},
     qemu::factor::FactorError,
     review::ReviewError,
+    revisions::RevisionsError,
+    series::SeriesError,
     store::{Quiet, Store, StoreError},
     whole::no_room,
 };
@@ -123,6 +126,10 @@ enum Failure {
     #[error(transparent)]
     Plan(#[from] PlanError),
     #[error(transparent)]
+    Series(#[from] SeriesError),
+    #[error(transparent)]
+    Revisions(#[from] RevisionsError),
+    #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
     Factor(#[from] FactorError),
@@ -134,6 +141,9 @@ enum Failure {
     Io { what: String, source: io::Error },
     #[error("{message}")]
     Usage { message: String, hint: Option<String> },
+    /// A failure with another exit code than its own.
+    #[error("{failure}")]
+    Coded { failure: Box<Failure>, exit: u8 },
 }
 
 impl Failure {
@@ -141,11 +151,23 @@ impl Failure {
         move |source| Failure::Io { what: what.into(), source }
     }
 
+    /// What is told of it. A mistake in a file says of itself where it is.
+    fn text(&self) -> String {
+        match self {
+            Failure::Lab(LabError::Mistakes(mistakes)) => mistakes.to_string(),
+            Failure::Coded { failure, .. } => failure.text(),
+            failure => format!("error: {failure}"),
+        }
+    }
+
     fn exit(&self) -> u8 {
         match self {
+            Failure::Coded { exit, .. } => *exit,
             Failure::Lab(_)
             | Failure::Plan(_)
-            | Failure::Store(StoreError::Part { .. })
+            | Failure::Series(_)
+            | Failure::Revisions(_)
+            | Failure::Store(StoreError::Part { .. } | StoreError::Refused(_))
             | Failure::Init(InitError::Exists { .. })
             | Failure::Usage { .. } => USAGE,
             Failure::Init(InitError::Io { .. })
@@ -160,6 +182,9 @@ impl Failure {
     fn hint(&self) -> Option<String> {
         match self {
             Failure::Lab(error) => error.hint().map(str::to_owned),
+            Failure::Coded { failure, .. } => failure.hint(),
+            Failure::Series(error) => error.hint(),
+            Failure::Revisions(error) => error.hint(),
             Failure::Init(InitError::Exists { .. }) => Some("name another folder".into()),
             Failure::Store(error) => error.hint(),
             Failure::Factor(_) => Some("`s2lab doctor` tells what this machine lacks".into()),
@@ -250,12 +275,7 @@ pub fn main() -> ExitCode {
         Verb::Man(arguments) => man::man(&arguments),
     };
     ExitCode::from(done.unwrap_or_else(|failure| {
-        let text = match &failure {
-            // A mistake in a file says of itself where it is.
-            Failure::Lab(LabError::Mistakes(mistakes)) => mistakes.to_string(),
-            failure => format!("error: {failure}"),
-        };
-        complain(text.trim_end());
+        complain(failure.text().trim_end());
         if let Some(hint) = failure.hint() {
             complain(&format!("  hint: {hint}"));
         }

@@ -9,7 +9,7 @@ use super::{
 use clap::{Args, ValueEnum};
 use s2lab_model::{
     event::{Attempts, PlannedCell},
-    verdict::NOTHING_TESTED,
+    verdict::{BISECT_SKIP, BISECT_STOP, NOTHING_TESTED, bisect_exit},
 };
 use std::path::PathBuf;
 
@@ -41,6 +41,9 @@ pub(super) struct Arguments {
     /// How many cells at a time; default: one for each two cores
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub(super) jobs: Option<u16>,
+    /// Exit as `git bisect run` wants it: 0 good, 1 bad, 125 this commit cannot be judged, 128 the arguments are wrong
+    #[arg(long, conflicts_with_all = ["failed", "dry_run"])]
+    bisect: bool,
     /// Do not touch the network: what is not in the store is an error
     #[arg(long)]
     pub(super) offline: bool,
@@ -92,7 +95,15 @@ pub(super) fn only_cell<'a>(cells: &'a [PlannedCell], what: &str) -> Result<&'a 
 }
 
 pub(super) fn run(context: &Context, mut arguments: Arguments) -> Result<u8, Failure> {
-    let lab = context.lab()?;
+    let bisect = arguments.bisect;
+    // Under `git bisect run` what is wrong with the arguments is wrong for all commits.
+    let coded = |exit: u8| {
+        move |failure| match bisect {
+            true => Failure::Coded { failure: Box::new(failure), exit },
+            false => failure,
+        }
+    };
+    let lab = context.lab().map_err(coded(BISECT_STOP))?;
     let mut planned = match arguments.failed {
         true => match failed::cells(&context.places()?.state, &lab)? {
             Some((planned, parts)) => {
@@ -104,10 +115,10 @@ pub(super) fn run(context: &Context, mut arguments: Arguments) -> Result<u8, Fai
                 return Ok(NOTHING_TESTED);
             }
         },
-        false => planned(&lab, &arguments.what, &arguments.kernels)?,
+        false => planned(&lab, &arguments.what, &arguments.kernels).map_err(coded(BISECT_STOP))?,
     };
     if arguments.gdb {
-        only_cell(&planned.cells, "--gdb is for one")?;
+        only_cell(&planned.cells, "--gdb is for one").map_err(coded(BISECT_STOP))?;
     }
     if arguments.dry_run {
         for cell in &planned.cells {
@@ -115,11 +126,13 @@ pub(super) fn run(context: &Context, mut arguments: Arguments) -> Result<u8, Fai
         }
         return Ok(0);
     }
-    arguments.parts.check(&context.places()?)?;
+    arguments.parts.check(&context.places()?).map_err(coded(BISECT_STOP))?;
     for cell in &mut planned.cells {
         cell.repeat.extend(arguments.parts.words());
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(Failure::io("cannot start"))?;
-    runtime.block_on(carry_out::carry_out(context, &lab, planned, arguments))
+    let carried = runtime.block_on(carry_out::carry_out(context, &lab, planned, arguments));
+    let exit = carried.map_err(coded(BISECT_SKIP))?;
+    Ok(if bisect { bisect_exit(exit) } else { exit })
 }

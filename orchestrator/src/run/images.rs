@@ -1,6 +1,9 @@
 //! What a run boots: all that comes out of the store, gathered before the first cell.
 
-use super::kernels::{Wanted, wanted};
+use super::{
+    chosen::Chosen,
+    kernels::{Wanted, wanted},
+};
 use crate::{
     qemu::memory::sealed,
     store::{
@@ -116,6 +119,8 @@ pub struct Images {
     agent: Agent,
     guest_kernel: Kernel,
     kernels: BTreeMap<String, KernelFiles>,
+    /// Kernels that could not be had, and why.
+    missing: BTreeMap<String, StoreError>,
 }
 
 impl Images {
@@ -127,15 +132,15 @@ impl Images {
         guest_kernel: Kernel,
         kernels: BTreeMap<String, KernelFiles>,
     ) -> Self {
-        Self { qemu, userland, agent, guest_kernel, kernels }
+        Self { qemu, userland, agent, guest_kernel, kernels, missing: BTreeMap::new() }
     }
 
-    /// Gathers what `cells` need. `folder` is where `kernels.yaml` is.
+    /// Gathers what `cells` need; there is one kernel of theirs at least. `folder` is where `kernels.yaml` is.
     pub async fn gather(
         store: &Store,
         kernels: &Kernels,
         folder: &Path,
-        chosen: &[ImageChoice],
+        chosen: &[Chosen],
         cells: &[PlannedCell],
     ) -> Result<Self, StoreError> {
         let qemu = store.qemu().await?;
@@ -156,23 +161,31 @@ impl Images {
             let place = format!("the guests' kernel, {}", guest_kernel.release);
             return Err(StoreError::NoModule { module: module.clone(), place, needed_by: None });
         }
-        let mut all: Vec<(&String, Wanted)> = Vec::new();
-        for name in cells.iter().map(|cell| &cell.kernel).collect::<BTreeSet<_>>() {
-            let given = chosen.iter().find(|choice| choice.label == *name);
-            let wanted = match given {
-                Some(choice) => Wanted::File(choice.clone()),
-                None => wanted(kernels, name, folder)?,
-            };
-            all.push((name, wanted));
+        let (mut all, mut missing): (Vec<(&String, Wanted)>, _) = (Vec::new(), BTreeMap::new());
+        let mut known = BTreeSet::new();
+        for name in cells.iter().map(|cell| &cell.kernel).filter(|name| known.insert(*name)) {
+            let given = chosen.iter().find(|chosen| chosen.label == *name);
+            match given.map_or_else(|| wanted(kernels, name, folder), |chosen| Ok(chosen.wanted.clone())) {
+                Ok(wanted) => all.push((name, wanted)),
+                Err(error) => drop(missing.insert(name.clone(), error)),
+            }
         }
         all.sort_by(|(_, one), (_, other)| one.order().cmp(&other.order()));
         let mut files = BTreeMap::new();
         for (name, wanted) in &all {
-            files.insert((*name).clone(), kernel(store, wanted).await?);
+            match kernel(store, wanted).await {
+                Ok(found) => drop(files.insert((*name).clone(), found)),
+                Err(StoreError::Cancelled) => return Err(StoreError::Cancelled),
+                Err(error) => drop(missing.insert((*name).clone(), error)),
+            }
+        }
+        // Of several kernels, of which one does not build perhaps, the others can be tested.
+        if let (true, Some((_, error))) = (files.is_empty(), missing.pop_first()) {
+            return Err(error);
         }
         let userland = store.host_userland().await?;
         let agent = store.agent().await?;
-        Ok(Self { qemu, userland, agent, guest_kernel, kernels: files })
+        Ok(Self { qemu, userland, agent, guest_kernel, kernels: files, missing })
     }
 
     /// What emulates the host.
@@ -183,6 +196,11 @@ impl Images {
     /// The kernel of that name in the plan.
     pub fn kernel(&self, name: &str) -> Option<&KernelFiles> {
         self.kernels.get(name)
+    }
+
+    /// Why the kernel of that name is not there.
+    pub fn missing(&self, name: &str) -> Option<&StoreError> {
+        self.missing.get(name)
     }
 
     /// Facts for a report's environment.

@@ -32,12 +32,16 @@ pub enum Wanted {
 
 impl Wanted {
     /// Kernels that are built are fetched in the order of this: what is built after another of the same source is built on top of
-    /// it, and the fewer patches are between the two, the less there is to do.
+    /// it, and the fewer patches are between the two, the less there is to do. Commits of a repository stay in their own order.
     pub(crate) fn order(&self) -> (Option<String>, Vec<&[u8]>) {
         match self {
             Self::Built(build) => {
                 let patches = build.patches.iter().map(|patch| patch.diff.as_slice());
-                (Some(format!("{:?}", build.source)), patches.collect())
+                let source = match &build.source {
+                    KernelSource::Revision { repository, .. } => repository.display().to_string(),
+                    source => format!("{source:?}"),
+                };
+                (Some(source), patches.collect())
             }
             Self::Archive(_) | Self::File(_) => (None, Vec::new()),
         }

@@ -1,6 +1,7 @@
 //! A run: a plan carried out, cell by cell, into an event log.
 
 pub mod cell;
+pub mod chosen;
 pub mod console;
 mod consoles;
 mod diagnosis;
@@ -19,7 +20,10 @@ mod steps;
 mod stuck;
 pub mod visit;
 
-use crate::qemu::{factor::Factor, process::Launcher};
+use crate::{
+    qemu::{factor::Factor, process::Launcher},
+    store::StoreError,
+};
 use cell::Shared;
 use folder::RunFolder;
 use images::Images;
@@ -178,7 +182,10 @@ impl Run {
             });
         };
         let Some(kernel) = self.images.kernel(&cell.kernel) else {
-            return not_begun(Stop::lab(format!("the store gave no kernel `{}`", cell.kernel)));
+            let why = self.images.missing(&cell.kernel);
+            let what = why.map_or_else(|| "the store gave none".to_owned(), StoreError::to_string);
+            let stop = Stop::lab(format!("kernel {}: {what}", cell.kernel));
+            return not_begun(Stop { hint: why.and_then(StoreError::hint), ..stop });
         };
         let folder = match self.folder.attempt(&cell.key, attempt) {
             Ok(folder) => folder,

@@ -207,3 +207,6 @@ fn collect(building: &mut Building, make: &Make<'_>) -> Result<()> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -138,7 +138,7 @@ impl StoreError {
             Self::Digest { .. } => "the download was damaged or replaced; try again".to_owned(),
             Self::Series(error) => return error.hint(),
             Self::Refused(_) => {
-                "the patches are for another version of the source; none of them was applied".to_owned()
+                "the patches are for another version of the source".to_owned()
             }
             _ => return None,
         })

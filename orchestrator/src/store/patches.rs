@@ -24,12 +24,12 @@ use std::{
 /// git needs some milliseconds a patch; a disk that does not answer is the only reason for more.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// Applies all patches to the source tree `tree`, or none. Hunks may have moved, which is told as a warning, but their context must
-/// be there in full. Files that no patch changes are not written.
+/// Applies all patches to `tree`, in order. Hunks may have moved, which is told as a warning, but their context must be there in
+/// full. Files that no patch changes are not written.
 ///
 /// # Errors
-/// [`StoreError::Refused`] names the first patch that does not apply, and its files and hunks; the tree is as it was. After any other
-/// error, such as a full disk or a cancelled run, it may be anything.
+/// [`StoreError::Refused`] names the first patch that does not apply, and its files and hunks. After any error some patches are
+/// applied and others not: give it a copy.
 pub(crate) fn apply(tree: &Path, patches: &[Patch], progress: &dyn Progress) -> Result<()> {
     let mut offsets = Offsets::default();
     for (at, patch) in patches.iter().enumerate() {
@@ -40,7 +40,6 @@ pub(crate) fn apply(tree: &Path, patches: &[Patch], progress: &dyn Progress) -> 
         }
         // With --reject a file's first refused hunk does not hide the next; with --check nothing is written.
         let checked = git(tree, patch, &["--check", "--reject"], progress)?;
-        take_back(tree, &patches[..at], progress)?;
         let refusal = Refusal::read(at + 1, patches.len(), patch, &said(&checked));
         return Err(StoreError::Refused(Box::new(refusal)));
     }
@@ -50,25 +49,6 @@ pub(crate) fn apply(tree: &Path, patches: &[Patch], progress: &dyn Progress) -> 
             offsets.hunks,
             offsets.furthest
         );
-    }
-    Ok(())
-}
-
-/// Undoes [`apply`]; what the patches have changed is written again.
-///
-/// # Errors
-/// If the tree is not as [`apply`] has left it; then it may be anything.
-pub(crate) fn take_back(tree: &Path, patches: &[Patch], progress: &dyn Progress) -> Result<()> {
-    for patch in patches.iter().rev() {
-        let ended = git(tree, patch, &["--reverse"], progress)?;
-        if !ended.status.success() {
-            return Err(StoreError::Program {
-                program: "git".into(),
-                status: ended.status.to_string(),
-                purpose: format!("take `{}` back from {}", patch.title, tree.display()),
-                output: said(&ended),
-            });
-        }
     }
     Ok(())
 }
@@ -153,22 +133,17 @@ mod tests {
         let second = change("mm/a", 20, "twenty", "XX");
         let renamed = "diff --git a/mm/a b/mm/c\nold mode 100644\nnew mode 100755\nsimilarity index 100%\nrename from mm/a\nrename to mm/c\n";
         let new = "diff --git a/n b/n\nnew file mode 100644\n--- /dev/null\n+++ b/n\n@@ -0,0 +1 @@\n+new\n-- \n2.47\n";
-        let all = [first.as_str(), &second, renamed, new];
-        apply(dir.path(), &all).unwrap();
+        apply(dir.path(), &[&first, &second, renamed, new]).unwrap();
         let text = fs::read_to_string(dir.path().join("mm/c")).unwrap();
         assert_eq!(text, lines(1..=60).replace("\n20\n", "\nXX\n"));
         assert_eq!(fs::metadata(dir.path().join("mm/c")).unwrap().permissions().mode() & 0o111, 0o111);
         assert!(!dir.path().join("mm/a").exists());
         assert_eq!(fs::read_to_string(dir.path().join("n")).unwrap(), "new\n");
-        take_back(dir.path(), &patches(&all), &Quiet).unwrap();
-        assert_eq!(fs::read_to_string(dir.path().join("mm/a")).unwrap(), lines(1..=60));
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
         assert_eq!(fs::metadata(dir.path().join("b")).unwrap().mtime_nsec(), untouched);
-        assert!(matches!(take_back(dir.path(), &patches(&all), &Quiet), Err(StoreError::Program { .. })));
     }
 
     #[test]
-    fn all_or_nothing_and_the_refused_hunks_by_name() {
+    fn refused_hunks_are_told_by_name() {
         let dir = tree();
         let first = change("b", 10, "10", "ten");
         let two = change("mm/a", 20, "no", "x");
@@ -201,8 +176,8 @@ mod tests {
              43
           gone: No such file or directory
         ");
-        assert_eq!(fs::read_to_string(dir.path().join("b")).unwrap(), lines(1..=30));
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "no *.rej");
+        assert_eq!(fs::read_to_string(dir.path().join("mm/a")).unwrap(), lines(1..=60));
+        assert_eq!(fs::read_dir(dir.path().join("mm")).unwrap().count(), 1, "no a.rej");
     }
 
     #[test]
@@ -222,7 +197,9 @@ mod tests {
         let dir = tree();
         let init = Command::new("git").args(["init", "-q"]).current_dir(dir.path()).status().unwrap();
         assert!(init.success());
-        apply(&dir.path().join("mm"), &[&change("a", 20, "20", "twenty")]).unwrap();
+        // Names in a diff of git's own count from the repository's top folder.
+        let diff = format!("diff --git a/a b/a\n{}", change("a", 20, "20", "twenty"));
+        apply(&dir.path().join("mm"), &[&diff]).unwrap();
         assert!(fs::read_to_string(dir.path().join("mm/a")).unwrap().contains("twenty"));
     }
 

@@ -90,6 +90,13 @@ impl Home {
         command
     }
 
+    /// Puts a program of the tester's on the PATH.
+    pub(crate) fn program(&self, name: &str) {
+        let path = std::env::var_os("PATH").unwrap();
+        let found = std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file());
+        std::os::unix::fs::symlink(found.unwrap(), self.path("bin").join(name)).unwrap();
+    }
+
     /// A line for the shell, in which `s2lab` is the program.
     pub(crate) fn shell(&self, line: &str) -> Command {
         let mut command = Command::new("/bin/bash");

@@ -27,6 +27,8 @@ mod list;
 #[cfg(test)]
 mod output;
 #[cfg(test)]
+mod own;
+#[cfg(test)]
 mod places;
 #[cfg(test)]
 mod report;

@@ -1,3 +1,4 @@
+use super::choice::LABEL_LENGTH;
 use super::*;
 use crate::{kernel, scenario};
 use proptest::prelude::*;
@@ -27,9 +28,17 @@ fn scenarios(names: &[&str]) -> Vec<Scenario> {
         .collect()
 }
 
+fn own(path: &str) -> Result<KernelChoice, PlanError> {
+    Ok(KernelChoice::Own { label: label(path)?, traits: None })
+}
+
 fn keys(selectors: &[&str], arguments: &[&str]) -> Result<Vec<String>, String> {
     let kernels = kernels();
-    let choices: Result<Vec<_>, _> = arguments.iter().map(|a| KernelChoice::parse(a, &kernels)).collect();
+    let choice = |argument: &&str| match KernelArgument::parse(argument, &kernels)? {
+        KernelArgument::Listed(name) => Ok(KernelChoice::Listed(name)),
+        KernelArgument::Image(path) | KernelArgument::Tree { path, .. } => own(&path),
+    };
+    let choices: Result<Vec<_>, PlanError> = arguments.iter().map(choice).collect();
     let selection = Selection {
         selectors: selectors.iter().map(|s| s.to_string()).collect(),
         kernels: choices.map_err(|e| e.to_string())?,
@@ -86,11 +95,16 @@ fn chosen_kernels_replace_the_default_ones() {
 #[test]
 fn a_file_has_a_label_and_no_traits() {
     let kernels = kernels();
-    let choice = KernelChoice::parse("build/arch/arm64/boot/Image.gz", &kernels).unwrap();
+    let choice = own("build/arch/arm64/boot/Image.gz").unwrap();
     assert_eq!(choice.name(), "image");
     let selection = Selection { selectors: vec!["memory".into()], kernels: vec![choice] };
     let cells = plan(&scenarios(&["memory"]), &kernels, &selection).unwrap();
     assert_eq!((cells[0].key.as_str(), cells[0].traits.as_ref()), ("memory@image", None));
+    let traits = Some([Trait::WcHonoured].into());
+    let declared = KernelChoice::Own { label: with_series("a-first", "wc"), traits: traits.clone() };
+    let selection = Selection { selectors: vec!["memory@a-first*".into()], kernels: vec![declared] };
+    let cells = plan(&scenarios(&["memory"]), &kernels, &selection).unwrap();
+    assert_eq!((cells[0].key.as_str(), &cells[0].traits), ("memory@a-first~wc", &traits));
     let listed = plan(&scenarios(&["memory"]), &kernels, &Selection::default()).unwrap();
     assert_eq!(listed[0].traits, Some([Trait::WcConveyed].into()));
 }
@@ -106,11 +120,36 @@ fn labels() {
     for (path, expected) in [
         ("./Image", Some("image")),
         ("/boot/vmlinuz-6.13.0-rc2+", Some("vmlinuz-6.13.0-rc2-")),
+        ("v9_20240224_ankita.mbox.gz", Some("v9-20240224-ankita")),
         ("x/..", None),
         ("/", None),
         ("x/Käse Bild.img", Some("k-se-bild")),
     ] {
-        assert_eq!(label(path).as_deref(), expected, "{path}");
+        assert_eq!(label(path).ok().as_deref(), expected, "{path}");
+    }
+    let commit = "1a2b3c4d5e6f7a8b9c0d";
+    assert_eq!(commit_name("linux", commit), "linux-1a2b3c4d5e6f");
+    assert_eq!(commit_name(&"x".repeat(LABEL_LENGTH), commit).len(), LABEL_LENGTH);
+}
+
+#[test]
+fn trees() {
+    let parse = |text: &str| KernelArgument::parse(text, &kernels()).map_err(|e| e.to_string());
+    let tree = |path: &str, revisions| Ok(KernelArgument::Tree { path: path.into(), revisions });
+    let one = |revision: &str| Some(Revisions::One(revision.into()));
+    assert_eq!(parse("tree:/src/linux"), tree("/src/linux", None));
+    assert_eq!(parse("tree:.@HEAD"), tree(".", one("HEAD")));
+    assert_eq!(parse("tree:a@b/linux@HEAD@{1}"), tree("a@b/linux", one("HEAD@{1}")));
+    let range = Some(Revisions::Range("origin/master..wc~2".into()));
+    assert_eq!(parse("tree:linux@origin/master..wc~2"), tree("linux", range));
+    for (text, why) in [
+        ("tree:", "names no folder"),
+        ("tree:@HEAD", "names no folder"),
+        ("tree:x@", "names no commit"),
+        ("tree:x@--all", "has an option"),
+        ("tree:x@a...b", "symmetric"),
+    ] {
+        assert!(parse(text).unwrap_err().contains(why), "{text}");
     }
 }
 
@@ -156,10 +195,17 @@ proptest! {
     /// Keys name files.
     #[test]
     fn a_label_is_safe_in_a_file_name(path in ".*") {
-        if let Some(label) = label(&path) {
+        if let Ok(label) = label(&path) {
             prop_assert!(label.len() <= LABEL_LENGTH);
             prop_assert!(label.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit()), "{}", label);
             prop_assert!(label.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.'), "{}", label);
+        }
+    }
+
+    #[test]
+    fn no_argument_panics(argument in "(tree:)?[a-zä@{}./-]{0,20}") {
+        if let Ok(KernelArgument::Tree { path, .. }) = KernelArgument::parse(&argument, &kernels()) {
+            prop_assert!(!path.is_empty());
         }
     }
 

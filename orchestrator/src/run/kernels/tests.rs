@@ -41,6 +41,16 @@ fn kernels_of_one_source_are_built_next_to_those_that_they_are_like() {
     assert!(at("linux-6.12") == 1 || at("linux-6.12") == 5, "{order:?}");
 }
 
+#[test]
+fn commits_stay_in_the_order_in_which_they_were_named() {
+    let commit = |id: &str| {
+        let source = KernelSource::Revision { repository: "/linux".into(), revision: id.into() };
+        let config = BuildConfig::Fragments(Vec::new());
+        Wanted::Built(KernelBuild { name: id.into(), source, config, patches: Vec::new() })
+    };
+    assert_eq!(commit("f").order(), commit("a").order());
+}
+
 fn one(entry: &str) -> Kernels {
     let text = format!("kernels:\n  k: {{about: x, traits: [], {entry}}}\ndefault: [k]\nguest: k\n");
     s2lab_model::kernel::load("kernels.yaml", &text).unwrap_or_else(|e| panic!("{e}"))

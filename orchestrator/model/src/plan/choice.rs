@@ -1,0 +1,126 @@
+//! Kernels that the command line names, and what they are called in keys.
+
+use super::PlanError;
+use crate::diagnostic::suggest;
+use crate::kernel::{Kernels, Trait};
+use std::collections::BTreeSet;
+
+/// Longest label made of a file's name, characters: that of a kernel's name.
+pub(super) const LABEL_LENGTH: usize = 41;
+/// So many digits of a commit's name are in a label: they tell commits of the largest repositories apart.
+const COMMIT_DIGITS: usize = 12;
+/// Between a kernel and the series that is applied on top of it; no kernel's name has it.
+const ON_TOP: char = '~';
+const TREE: &str = "tree:";
+
+/// An argument of `--kernel`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KernelArgument {
+    /// An entry of `images/kernels.yaml`.
+    Listed(String),
+    /// An arm64 Image.
+    Image(String),
+    /// A kernel's tree; with revisions, a git repository.
+    Tree { path: String, revisions: Option<Revisions> },
+}
+
+/// Which commits of a repository, in git's words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Revisions {
+    One(String),
+    /// `A..B`: each commit that B has and A has not.
+    Range(String),
+}
+
+impl KernelArgument {
+    /// Reads `tree:PATH[@COMMIT|@A..B]`; else a path if it has a `/`, else the name of an entry.
+    ///
+    /// # Errors
+    /// If no entry has that name, or a tree is not written so.
+    pub fn parse(argument: &str, kernels: &Kernels) -> Result<Self, PlanError> {
+        if let Some(tree) = argument.strip_prefix(TREE) {
+            return parse_tree(tree).map_err(|why| PlanError::Tree { argument: argument.to_owned(), why });
+        }
+        if argument.contains('/') {
+            return Ok(Self::Image(argument.to_owned()));
+        }
+        match kernels.entries.contains_key(argument) {
+            true => Ok(Self::Listed(argument.to_owned())),
+            false => Err(PlanError::NoKernel {
+                name: argument.to_owned(),
+                help: suggest(argument, kernels.entries.keys().map(String::as_str)),
+            }),
+        }
+    }
+}
+
+fn parse_tree(text: &str) -> Result<KernelArgument, &'static str> {
+    // `HEAD@{1}` is a revision, and a path may have an `@`: the last one parts them that does not begin `@{`.
+    let at = text.rmatch_indices('@').map(|(at, _)| at).find(|at| !text[at + 1..].starts_with('{'));
+    let (path, revision) = at.map_or((text, None), |at| (&text[..at], Some(&text[at + 1..])));
+    if path.is_empty() {
+        return Err("names no folder");
+    }
+    let revisions = match revision {
+        None => None,
+        Some("") => return Err("names no commit"),
+        Some(revision) if revision.starts_with('-') => return Err("has an option where a commit should be"),
+        Some(revision) if revision.contains("...") => return Err("has a symmetric difference"),
+        Some(revision) if revision.contains("..") => Some(Revisions::Range(revision.to_owned())),
+        Some(revision) => Some(Revisions::One(revision.to_owned())),
+    };
+    Ok(KernelArgument::Tree { path: path.to_owned(), revisions })
+}
+
+/// A kernel that is taken instead of the default ones.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KernelChoice {
+    /// An entry of `images/kernels.yaml`.
+    Listed(String),
+    /// Any other. The label stands for it in keys; without traits it must match exactly one alternative of what is expected.
+    Own { label: String, traits: Option<BTreeSet<Trait>> },
+}
+
+impl KernelChoice {
+    /// The kernel's half of a key.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Listed(name) => name,
+            Self::Own { label, .. } => label,
+        }
+    }
+}
+
+/// A name for a file or folder: its own, without what only says how it is packed, in the alphabet of kernels' names.
+///
+/// # Errors
+/// If the path's last part has no letter or digit.
+pub fn label(path: &str) -> Result<String, PlanError> {
+    const PACKED: [&str; 9] = [".gz", ".xz", ".zst", ".bin", ".img", ".mbox", ".mbx", ".patch", ".diff"];
+    let mut stem = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+    while let Some(shorter) = PACKED.iter().find_map(|end| stem.strip_suffix(end)) {
+        stem = shorter;
+    }
+    let safe = |c: char| match c.to_ascii_lowercase() {
+        c @ ('a'..='z' | '0'..='9' | '.' | '-') => c,
+        _ => '-',
+    };
+    let label: String = stem.chars().map(safe).collect();
+    let label: String = label.trim_start_matches(['-', '.']).chars().take(LABEL_LENGTH).collect();
+    match label.is_empty() {
+        true => Err(PlanError::NoLabel { path: path.to_owned() }),
+        false => Ok(label),
+    }
+}
+
+/// What the kernel of a commit is called: `TREE-1a2b3c4d5e6f`.
+pub fn commit_name(tree: &str, commit: &str) -> String {
+    let commit: String = commit.chars().take(COMMIT_DIGITS).collect();
+    let tree: String = tree.chars().take(LABEL_LENGTH - 1 - commit.len()).collect();
+    format!("{tree}-{commit}")
+}
+
+/// What a kernel with a series on top is called: `KERNEL~SERIES`.
+pub fn with_series(kernel: &str, series: &str) -> String {
+    format!("{kernel}{ON_TOP}{series}")
+}

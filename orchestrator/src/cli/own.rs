@@ -1,0 +1,286 @@
+//! Kernels of one's own: given by a path, out of a tree, with a series on top.
+
+use super::{Failure, kernels::KernelArguments};
+use crate::{
+    lab::Lab,
+    revisions::{Commit, commits},
+    run::{
+        chosen::Chosen,
+        images::{ImageChoice, KernelConfig, read_symbols},
+        kernels::{Wanted, tree_as_it_is, wanted},
+    },
+    series::Series,
+    store::{BuildConfig, ConfigFile, KernelBuild, KernelSource, StoreError},
+};
+use s2lab_model::{
+    kernel::{self, Provider, Tree},
+    plan::{KernelArgument, KernelChoice, Revisions, commit_name, label, with_series},
+};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+/// What trees are built with if nothing else is said, in the lab's folder images.
+const CONFIG: &str = "config/boot.config";
+
+/// The kernels that the arguments mean.
+pub(super) struct Kernels {
+    /// In the arguments' order.
+    pub(super) choices: Vec<KernelChoice>,
+    /// Those of the choices that are no entry as it is.
+    pub(super) own: Vec<Own>,
+}
+
+/// A kernel of one's own, and the arguments that mean it alone.
+pub(super) struct Own {
+    pub(super) kernel: Chosen,
+    pub(super) words: Vec<String>,
+}
+
+/// Reads `--kernel` and what belongs to it: files are looked for, patches and fragments of configurations read, commits asked for.
+pub(super) fn kernels(
+    lab: &Lab,
+    listed: &kernel::Kernels,
+    arguments: &KernelArguments,
+) -> Result<Kernels, Failure> {
+    let mut parsed = Vec::new();
+    for argument in &arguments.kernels {
+        let kernel = KernelArgument::parse(argument, listed)?;
+        if !parsed.contains(&kernel) {
+            parsed.push(kernel);
+        }
+    }
+    check(&parsed, arguments)?;
+    let traits = arguments.declared()?;
+    let series = arguments.series.as_deref().map(read_series).transpose()?;
+    let resolve = Resolve { folder: lab.images(), listed, arguments };
+    let mut found = Kernels { choices: Vec::new(), own: Vec::new() };
+    for kernel in parsed {
+        let own = match (kernel, &series) {
+            (KernelArgument::Listed(name), None) => {
+                found.choices.push(KernelChoice::Listed(name));
+                continue;
+            }
+            (KernelArgument::Listed(name), Some(_)) => vec![resolve.entry(name)?],
+            (KernelArgument::Image(path), None) => vec![resolve.image(path)?],
+            (KernelArgument::Image(path), Some(_)) => return Err(resolve.not_from_source(&path)),
+            (KernelArgument::Tree { path, revisions }, _) => resolve.tree(&path, revisions)?,
+        };
+        for mut own in own {
+            if let (Some((name, series)), Wanted::Built(build)) = (&series, &mut own.kernel.wanted) {
+                build.patches.extend(series.patches.iter().cloned());
+                own.kernel.label = with_series(&own.kernel.label, name);
+                build.name.clone_from(&own.kernel.label);
+            }
+            own.words.extend(on_top(arguments));
+            // A commit may be in two ranges.
+            if found.own.iter().any(|other| other.words == own.words) {
+                continue;
+            }
+            let label = own.kernel.label.clone();
+            found.choices.push(KernelChoice::Own { label, traits: traits.clone() });
+            found.own.push(own);
+        }
+    }
+    Ok(found)
+}
+
+/// The series, and what it is called.
+fn read_series(path: &Path) -> Result<(String, Series), Failure> {
+    let series = Series::read(path)?;
+    for mail in &series.skipped {
+        tracing::info!("{}: not applied: {}, {}", path.display(), mail.subject, mail.why);
+    }
+    let real = path.canonicalize().map_err(Failure::io(path.display().to_string()))?;
+    Ok((label(&real.to_string_lossy())?, series))
+}
+
+/// Whether the arguments go with the kernels.
+fn check(kernels: &[KernelArgument], arguments: &KernelArguments) -> Result<(), Failure> {
+    let usage = |message: String| Err(Failure::Usage { message, hint: None });
+    let count = |is: fn(&KernelArgument) -> bool| kernels.iter().filter(|kernel| is(kernel)).count();
+    let images = count(|kernel| matches!(kernel, KernelArgument::Image(_)));
+    let trees = count(|kernel| matches!(kernel, KernelArgument::Tree { .. }));
+    let by_path = images + trees;
+    for (argument, path, number) in [
+        ("--modules", &arguments.modules, images),
+        ("--config", &arguments.config, by_path),
+        ("--system-map", &arguments.system_map, images),
+    ] {
+        if path.is_some() && number != 1 {
+            return usage(format!(
+                "{argument} belongs to one kernel given by its path, and there are {number}"
+            ));
+        }
+    }
+    if arguments.build && trees == 0 {
+        return usage("--build builds a tree, and there is none: --kernel tree:PATH names one".into());
+    }
+    if !arguments.traits.is_empty() && by_path == 0 && arguments.series.is_none() {
+        let message =
+            "--trait is for kernels of one's own; an entry of images/kernels.yaml declares its traits there";
+        return usage(message.into());
+    }
+    if let Some(modules) = arguments.modules.as_ref().filter(|modules| !modules.is_dir()) {
+        return Err(no_such("modules", modules, "folder"));
+    }
+    if let Some(config) = &arguments.config {
+        KernelConfig::read(config).map_err(unreadable("config", config))?;
+    }
+    if let Some(map) = &arguments.system_map {
+        read_symbols(map).map_err(unreadable("system-map", map))?;
+    }
+    Ok(())
+}
+
+/// What all kernels of a command line have in common.
+struct Resolve<'a> {
+    /// Of `kernels.yaml`.
+    folder: PathBuf,
+    listed: &'a kernel::Kernels,
+    arguments: &'a KernelArguments,
+}
+
+impl Resolve<'_> {
+    /// An entry that is built, to have patches on top.
+    fn entry(&self, name: String) -> Result<Own, Failure> {
+        match wanted(self.listed, &name, &self.folder)? {
+            Wanted::Built(build) => {
+                let about = format!("{name} of images/kernels.yaml with --series on top");
+                let words = option("--kernel", Some(Path::new(&name)));
+                Ok(own(&name, Wanted::Built(build), about, words))
+            }
+            _ => Err(self.not_from_source(&name)),
+        }
+    }
+
+    fn image(&self, path: String) -> Result<Own, Failure> {
+        let label = label(&path)?;
+        let image = PathBuf::from(&path);
+        if !image.is_file() {
+            return Err(no_such("kernel", &image, "file"));
+        }
+        let modules = self.arguments.modules.clone();
+        let from = modules.as_ref().map(|dir| format!(", modules from {}", dir.display()));
+        let about = format!("a file, {path}{}", from.unwrap_or_default());
+        let config = self.arguments.config.clone();
+        let system_map = self.arguments.system_map.clone();
+        let choice = ImageChoice { label: label.clone(), image, modules, config, system_map };
+        let config = option("--config", self.arguments.config.as_deref());
+        let modules = option("--modules", self.arguments.modules.as_deref());
+        let symbols = option("--system-map", self.arguments.system_map.as_deref());
+        let words = [option("--kernel", Some(Path::new(&path))), modules, config, symbols].concat();
+        Ok(own(&label, Wanted::File(choice), about, words))
+    }
+
+    fn tree(&self, path: &str, revisions: Option<Revisions>) -> Result<Vec<Own>, Failure> {
+        let real = Path::new(path).canonicalize().ok().filter(|real| real.is_dir());
+        let Some(real) = real else {
+            return Err(no_such("kernel", Path::new(&format!("tree:{path}")), "folder"));
+        };
+        let name = label(&real.to_string_lossy())?;
+        let words = |tree: String| {
+            let config = option("--config", self.arguments.config.as_deref());
+            [vec!["--kernel".to_owned(), tree], config].concat()
+        };
+        let Some(revisions) = revisions else {
+            let mut words = words(format!("tree:{path}"));
+            if !self.arguments.build && self.arguments.series.is_none() {
+                return Ok(vec![self.built_tree(&name, &real, words)?]);
+            }
+            if !real.join("Kconfig").is_file() {
+                let message = format!("{} is no kernel's tree: it has no Kconfig", real.display());
+                return Err(Failure::Usage { message, hint: Some("name its top folder".into()) });
+            }
+            let what = format!("the tree {} as it is now", real.display());
+            words.extend(self.arguments.build.then(|| "--build".to_owned()));
+            return Ok(vec![self.build(&name, KernelSource::Folder(real), what, words)?]);
+        };
+        let commit = |Commit { id, title }: Commit| {
+            let what = format!("commit {id} of {}, {title}", real.display());
+            let source = KernelSource::Revision { repository: real.clone(), revision: id.clone() };
+            self.build(&commit_name(&name, &id), source, what, words(format!("tree:{path}@{id}")))
+        };
+        commits(&real, &revisions)?.into_iter().map(commit).collect()
+    }
+
+    /// A tree that somebody has built.
+    fn built_tree(&self, name: &str, tree: &Path, words: Vec<String>) -> Result<Own, Failure> {
+        let mut choice = tree_as_it_is(name, tree).map_err(|error| match error {
+            StoreError::NotBuilt { .. } => Failure::Usage {
+                message: error.to_string(),
+                hint: Some("--build builds it, in the cache; tree:PATH@HEAD builds its last commit".into()),
+            },
+            error => Failure::Store(error),
+        })?;
+        choice.config = self.arguments.config.clone().or(choice.config);
+        Ok(own(name, Wanted::File(choice), format!("the tree {} as it was built", tree.display()), words))
+    }
+
+    fn build(
+        &self,
+        name: &str,
+        source: KernelSource,
+        what: String,
+        words: Vec<String>,
+    ) -> Result<Own, Failure> {
+        let read = |path: &Path, name: String| {
+            let text = std::fs::read_to_string(path).map_err(Failure::io(path.display().to_string()))?;
+            Ok::<_, Failure>(ConfigFile { name, text })
+        };
+        let (config, with) = match &self.arguments.config {
+            Some(path) => {
+                let name = path.display().to_string();
+                (BuildConfig::Whole(read(path, name.clone())?), name)
+            }
+            None => {
+                let file = read(&self.folder.join(CONFIG), CONFIG.to_owned())?;
+                (BuildConfig::Fragments(vec![file]), format!("images/{CONFIG} and nothing else"))
+            }
+        };
+        let build = KernelBuild { name: name.to_owned(), source, config, patches: Vec::new() };
+        Ok(own(name, Wanted::Built(build), format!("{what}, built with {with}"), words))
+    }
+
+    fn not_from_source(&self, kernel: &str) -> Failure {
+        let built = self.listed.entries.iter().filter(|(_, entry)| {
+            matches!(&entry.provider, Provider::Source(_) | Provider::Tree(Tree { build: true, .. }))
+        });
+        let known: Vec<&str> = built.map(|(name, _)| name.as_str()).chain(["tree:PATH"]).collect();
+        Failure::Usage {
+            message: format!("--series: {kernel} is not built from source, so nothing can be applied on top"),
+            hint: Some(format!("one of {}", known.join(", "))),
+        }
+    }
+}
+
+/// `words` are the arguments that mean this kernel, up to what all kernels of one's own have in common.
+fn own(label: &str, wanted: Wanted, about: String, words: Vec<String>) -> Own {
+    Own { kernel: Chosen { label: label.to_owned(), wanted, about }, words }
+}
+
+fn option(name: &str, path: Option<&Path>) -> Vec<String> {
+    path.iter().flat_map(|path| [name.to_owned(), path.display().to_string()]).collect()
+}
+
+/// The arguments that all kernels of one's own have in common.
+fn on_top(arguments: &KernelArguments) -> Vec<String> {
+    let mut words = option("--series", arguments.series.as_deref());
+    for declared in &arguments.traits {
+        let value = clap::ValueEnum::to_possible_value(declared);
+        words.extend(value.iter().flat_map(|value| ["--trait".to_owned(), value.get_name().to_owned()]));
+    }
+    words
+}
+
+fn unreadable(argument: &str, path: &Path) -> impl FnOnce(io::Error) -> Failure {
+    move |error| Failure::Usage { message: format!("--{argument} {}: {error}", path.display()), hint: None }
+}
+
+fn no_such(argument: &str, path: &Path, what: &str) -> Failure {
+    Failure::Usage {
+        message: format!("--{argument} {}: there is no such {what}", path.display()),
+        hint: None,
+    }
+}

@@ -1,0 +1,181 @@
+//! Kernels of one's own: trees, commits, series.
+
+use crate::harness::{Home, S2LAB};
+use std::process::Command;
+
+/// A lab with a kernel that is built from source, a repository of three commits with tags, and git.
+fn home() -> Home {
+    let home = Home::new();
+    home.program("git");
+    home.write("lab/images/config/boot.config", "CONFIG_ARM64=y\n");
+    let kernels = home.read("lab/images/kernels.yaml");
+    let source = "kernels:
+  linux-6.1: {about: x, provider: source, package: linux-source-6.1, suites: [bookworm], track: newest,
+    config: [config/boot.config], patches: [patches/first.patch], traits: []}";
+    home.write("lab/images/kernels.yaml", kernels.replace("kernels:", source));
+    home.write("lab/images/patches/first.patch", patch("Subject: first", "a"));
+    home.write("linux/Kconfig", "");
+    git(&home, &["init", "-q"]);
+    for tag in ["base", "one", "two"] {
+        home.write("linux/file", tag);
+        git(&home, &["add", "."]);
+        git(&home, &["commit", "-q", "-m", &format!("the commit {tag}")]);
+        git(&home, &["tag", tag]);
+    }
+    home
+}
+
+fn patch(head: &str, file: &str) -> String {
+    format!("{head}\n\n--- a/{file}\n+++ b/{file}\n@@ -1 +1 @@\n-a\n+b\n")
+}
+
+fn mailbox(numbers: &[usize]) -> String {
+    let from = "From 0000000000000000000000000000000000000000 Mon Sep 17 00:00:00 2001";
+    numbers.iter().map(|n| patch(&format!("{from}\nSubject: [PATCH v2 {n}/2] change {n}"), "x")).collect()
+}
+
+/// git in the tree, so that the same commits get the same names.
+fn git(home: &Home, arguments: &[&str]) {
+    let status = git_command(home).args(arguments).status().unwrap();
+    assert!(status.success(), "{arguments:?}");
+}
+
+fn git_command(home: &Home) -> Command {
+    let mut command = home.command(&[]);
+    let mut git = Command::new("git");
+    command.get_envs().for_each(|(name, value)| {
+        value.map(|value| git.env(name, value));
+    });
+    command.env_clear();
+    for who in ["AUTHOR", "COMMITTER"] {
+        git.env(format!("GIT_{who}_NAME"), "x").env(format!("GIT_{who}_EMAIL"), "x@localhost");
+        git.env(format!("GIT_{who}_DATE"), "2026-01-01T00:00:00Z");
+    }
+    git.current_dir(home.path("linux"));
+    git
+}
+
+#[test]
+fn what_there_is_to_run() {
+    let home = home();
+    home.write("v2 of it.mbox", mailbox(&[2, 1]));
+    let mut session = home.session();
+    session.s2lab(&["list", "idle", "--kernel", "tree:../linux@base..two", "--kernel", "tree:../linux@one"]);
+    session.s2lab(&[
+        "list",
+        "idle",
+        "--kernel",
+        "tree:../linux@HEAD",
+        "--kernel",
+        "tree:../linux",
+        "--build",
+    ]);
+    session.s2lab(&["list", "idle@*~*", "--kernel", "linux-6.1", "--series", "../v2 of it.mbox"]);
+    home.write("built/arch/arm64/boot/Image", "");
+    session.s2lab(&["list", "idle", "--kernel", "tree:../built", "--kernel", "debian-6.1"]);
+    session.check("own-list");
+    assert_eq!(home.tree("cache"), Vec::<String>::new());
+}
+
+#[test]
+fn what_a_kernel_is_made_of() {
+    let home = home();
+    home.write("v2.mbox", mailbox(&[1, 2]));
+    home.write("my.config", "CONFIG_ARM64=y\n");
+    let kernel = |arguments: &[&str]| {
+        let output = home.command(&[&["explain", "idle"], arguments].concat()).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let (_, rest) = text.split_once("# The kernel, ").unwrap();
+        let (kernel, expected) = rest.split_once("\n\n").unwrap();
+        let (expected, _) = expected.split_once('\n').unwrap();
+        home.stable(&format!("{kernel}\n{expected}\n"))
+    };
+    let on_top = ["--kernel", "linux-6.1", "--series", "../v2.mbox"];
+    let commit = ["--kernel", "tree:../linux@one"];
+    let declared = ["--trait", "wc-honoured", "--trait", "wc-conveyed"];
+    let told = [
+        kernel(&on_top),
+        kernel(&[&commit[..], &["--series", "../v2.mbox"], &declared].concat()),
+        kernel(&[&commit[..], &["--config", "../my.config", "--trait", "none"]].concat()),
+        kernel(&["--kernel", "tree:../linux", "--build"]),
+    ]
+    .join("\n");
+    insta::with_settings!({omit_expression => true, prepend_module_to_snapshot => false}, {
+        insta::assert_snapshot!("own-explain", told);
+    });
+}
+
+#[test]
+fn what_cannot_be_built_is_said_before_anything_is_made() {
+    let home = home();
+    home.write("half.mbox", mailbox(&[2]));
+    home.write("empty/README", "");
+    home.write("Image", "");
+    let mut session = home.session();
+    for arguments in [
+        &["linux-6.1", "--series", "../half.mbox"][..],
+        &["linux-6.1", "--series", "../empty"],
+        &["linux-6.1", "--series", "../gone"],
+        &["debian-6.1", "--series", "images/patches"],
+        &["../Image", "--series", "images/patches"],
+        &["tree:../linux"],
+        &["tree:../gone"],
+        &["tree:../empty", "--build"],
+        &["tree:../empty@HEAD"],
+        &["tree:../linux@three"],
+        &["tree:../linux@two..base"],
+        &["tree:../linux@"],
+        &["tree:../linux@one", "--modules", "images"],
+        &["linux-6.1", "--config", "../Image"],
+        &["linux-6.1", "--build"],
+        &["linux-6.1", "--trait", "none"],
+        &["tree:../linux@one", "--trait", "none", "--trait", "wc-honoured"],
+        &["tree:../linux@one", "--kernel", "tree:../lab/../linux@one"],
+    ] {
+        let output = session.s2lab(&[&["run", "idle", "--kernel"], arguments].concat());
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+    }
+    session.check("own-mistakes");
+    assert_eq!(home.tree("cache"), Vec::<String>::new());
+    assert_eq!(home.tree("state"), Vec::<String>::new());
+}
+
+/// What a cell's own command says leads to that cell again, and `--failed` to all of them.
+#[test]
+fn cells_can_be_repeated() {
+    let home = home();
+    home.write("v2.mbox", mailbox(&[1, 2]));
+    let mut session = home.session();
+    let kernels = ["--kernel", "linux-6.1", "--kernel", "tree:../linux@base..two", "--series", "../v2.mbox"];
+    session.s2lab(&[&["run", "--offline", "idle", "--trait", "none"], &kernels[..]].concat());
+    let told = session.s2lab(&["report"]);
+    session.s2lab(&["run", "--failed", "--dry-run"]);
+    let told = String::from_utf8(told.stdout).unwrap();
+    let commands = told.split("repeat: ").skip(1).map(|rest| rest.split("   logs: ").next().unwrap());
+    for command in commands {
+        session.shell(&format!("{command} --dry-run"));
+    }
+    session.check_runs("own-repeat");
+}
+
+/// git itself, with a lab in which nothing can be judged.
+#[test]
+fn a_bisection_skips_what_cannot_be_judged_and_stops_at_a_mistake() {
+    let home = home();
+    let bisect = |arguments: &str| {
+        git(&home, &["bisect", "start", "--no-checkout", "two", "base"]);
+        let script = format!(
+            "exec {S2LAB} --lab ../lab run --offline --kernel tree:.@BISECT_HEAD --bisect {arguments}"
+        );
+        home.write("bisect", format!("#!/bin/sh\n{script}\n"));
+        let output = git_command(&home).args(["bisect", "run", "sh", "../bisect"]).output().unwrap();
+        git(&home, &["bisect", "reset"]);
+        let text = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap()).concat();
+        (output.status.code(), text)
+    };
+    home.program("sh");
+    let (_, text) = bisect("idle");
+    assert!(text.contains("only 'skip'ped commits left"), "{text}");
+    let (_, text) = bisect("idel");
+    assert!(text.contains("exit code 128"), "{text}");
+}
