@@ -75,15 +75,18 @@ pub struct KernelSymbols {
 
 impl KernelSymbols {
     fn of(choice: &ImageChoice) -> Result<Self, StoreError> {
-        let map = choice.system_map.as_deref();
-        let map = map.map(|path| {
-            read_symbols(path).map_err(StoreError::io("cannot use the kernel's System.map", path))
-        });
         // A build has it beside the Image, or at the top of the tree with arch/arm64/boot/Image.
         let folders = choice.image.ancestors();
         let vmlinux = folders.enumerate().filter(|(above, _)| [1, 4].contains(above));
         let vmlinux = vmlinux.map(|(_, folder)| folder.join("vmlinux")).find(|path| path.is_file());
-        Ok(Self { map: map.transpose()?.map(Arc::new), vmlinux })
+        Ok(Self { map: Self::map(choice.system_map.as_deref())?, vmlinux })
+    }
+
+    fn map(path: Option<&Path>) -> Result<Option<Arc<Symbols>>, StoreError> {
+        let map = path.map(|path| {
+            read_symbols(path).map_err(StoreError::io("cannot use the kernel's System.map", path))
+        });
+        Ok(map.transpose()?.map(Arc::new))
     }
 }
 
@@ -276,7 +279,7 @@ pub(crate) async fn kernel(store: &Store, wanted: &Wanted) -> Result<KernelFiles
         absent: kernel.absent,
         package: Some(kernel.package_version),
         config: kernel.config.as_deref().map(config).transpose()?,
-        symbols: KernelSymbols::default(),
+        symbols: KernelSymbols { map: KernelSymbols::map(kernel.system_map.as_deref())?, vmlinux: None },
     })
 }
 

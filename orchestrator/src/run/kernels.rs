@@ -80,7 +80,7 @@ pub fn wanted(kernels: &Kernels, name: &str, folder: &Path) -> Result<Wanted, St
             image: folder.join(&image.path),
             modules: image.modules.as_ref().map(|path| folder.join(path)),
             config: image.config.as_ref().map(|path| folder.join(path)),
-            system_map: None,
+            system_map: image.system_map.as_ref().map(|path| folder.join(path)),
         }),
     })
 }

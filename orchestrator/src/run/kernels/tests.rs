@@ -93,10 +93,11 @@ fn a_tree_is_taken_as_it_was_built_or_built() {
 
 #[test]
 fn an_image_with_what_belongs_to_it() {
-    let kernels = one("provider: image, path: /k/Image, modules: m, config: c");
+    let kernels = one("provider: image, path: /k/Image, modules: m, config: c, system-map: s");
     let Wanted::File(choice) = wanted(&kernels, "k", Path::new("/lab/images")).unwrap() else { panic!() };
     assert_eq!(choice.image, Path::new("/k/Image"));
     assert_eq!(choice.modules.as_deref(), Some(Path::new("/lab/images/m")));
     assert_eq!(choice.config.as_deref(), Some(Path::new("/lab/images/c")));
+    assert_eq!(choice.system_map.as_deref(), Some(Path::new("/lab/images/s")));
     assert!(wanted(&kernels, "other", Path::new("/")).is_err());
 }
