@@ -150,10 +150,16 @@ impl Store {
             file => Some(file.map_err(StoreError::io("cannot open", &path))?),
         };
         match manifest.as_ref().map(File::try_lock) {
-            None | Some(Ok(())) => Ok(Some(Claim { temporary, _lock: lock, _manifest: manifest })),
-            Some(Err(TryLockError::WouldBlock)) => Ok(None),
-            Some(Err(TryLockError::Error(e))) => Err(StoreError::io("cannot lock", path)(e)),
+            None | Some(Ok(())) => {}
+            Some(Err(TryLockError::WouldBlock)) => return Ok(None),
+            Some(Err(TryLockError::Error(e))) => return Err(StoreError::io("cannot lock", path)(e)),
         }
+        // Since it was listed another may have removed it, or used it and gone.
+        let used = match modified(&path)? {
+            Some(used) => Some(used),
+            None => modified(&item.path)?,
+        };
+        Ok((used == Some(item.used)).then_some(Claim { temporary, _lock: lock, _manifest: manifest }))
     }
 }
 
@@ -255,6 +261,23 @@ fn modified(path: &Path) -> Result<Option<SystemTime>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::progress::Quiet;
+    use std::sync::Arc;
+
+    /// Between the listing and the removal another may have removed it, or used it and gone.
+    #[test]
+    fn what_has_changed_since_it_was_listed_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || Store::open(dir.path(), true, Arc::new(Quiet)).unwrap();
+        let make = || open().entries.get("kind", "name", &1, |_| Ok(())).map(drop).unwrap();
+        make();
+        let listed = open().items().unwrap().remove(0);
+        assert!(open().claim(&listed).unwrap().is_some());
+        assert_eq!(open().collect(Duration::ZERO, false).unwrap().items.len(), 1);
+        assert!(open().claim(&listed).unwrap().is_none());
+        make();
+        assert!(open().claim(&listed).unwrap().is_none());
+    }
 
     #[test]
     fn users_are_read_from_the_list_of_locks() {
