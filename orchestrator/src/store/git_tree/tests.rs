@@ -25,8 +25,9 @@ fn repository() -> (tempfile::TempDir, PathBuf) {
     (dir, place)
 }
 
-/// All files of a folder and when they changed.
-fn files(dir: &Path) -> BTreeMap<PathBuf, (i64, i64, Vec<u8>)> {
+/// All files of a folder, what is in them, and when they changed; of git's objects not the time, which git renews where it would
+/// have written the same again.
+fn files(dir: &Path) -> BTreeMap<PathBuf, (i64, i64, String)> {
     let mut found = BTreeMap::new();
     for child in fs::read_dir(dir).unwrap() {
         let path = child.unwrap().path();
@@ -34,7 +35,11 @@ fn files(dir: &Path) -> BTreeMap<PathBuf, (i64, i64, Vec<u8>)> {
             true => found.extend(files(&path)),
             false => {
                 let meta = fs::metadata(&path).unwrap();
-                found.insert(path.clone(), (meta.mtime(), meta.mtime_nsec(), fs::read(&path).unwrap()));
+                let (seconds, rest) = match path.components().any(|part| part.as_os_str() == "objects") {
+                    true => (0, 0),
+                    false => (meta.mtime(), meta.mtime_nsec()),
+                };
+                found.insert(path.clone(), (seconds, rest, digest::file(&path).unwrap()));
             }
         }
     }
@@ -64,7 +69,7 @@ fn from_commit_to_commit_only_what_differs_is_written() {
     fs::write(into.join("a"), "other\n").unwrap();
     two.check_out(&into, &Quiet).unwrap();
     assert_eq!(read("a"), "a\n");
-    assert_eq!(files(&place), before, "the repository is only read");
+    assert!(files(&place) == before, "the repository is only read");
 }
 
 #[test]
@@ -88,6 +93,9 @@ fn a_folder_is_what_is_in_it_now_but_not_what_git_ignores() {
     assert_eq!(read().id, committed.id);
     fs::write(place.join("b"), "mine\n").unwrap();
     fs::write(place.join("new"), "new\n").unwrap();
+    // As a git that was killed would leave it.
+    let own = fs::read_dir(&private).unwrap().next().unwrap().unwrap().path();
+    fs::write(own.join("folder.index.lock"), "").unwrap();
     let before = files(&place);
     let changed = read();
     assert_ne!(changed.id, committed.id);
@@ -95,7 +103,7 @@ fn a_folder_is_what_is_in_it_now_but_not_what_git_ignores() {
     changed.check_out(&into, &Quiet).unwrap();
     assert_eq!(fs::read_to_string(into.join("b")).unwrap(), "mine\n");
     assert!(into.join("new").exists() && !into.join("b.o").exists());
-    assert_eq!(files(&place), before, "the folder is only read");
+    assert!(files(&place) == before, "the folder is only read");
 }
 
 /// As unpacked from an archive.
