@@ -50,7 +50,7 @@ impl Gathered {
         for Chosen { label, .. } in chosen {
             if images.kernel(label).is_some_and(|kernel| kernel.config.is_none()) {
                 tracing::warn!(
-                    "{label}: its configuration is not known, so what it lacks cannot be named; --config FILE tells"
+                    "{label}: its configuration is not known, so what it lacks cannot be named; --config FILE tells, or CONFIG_IKCONFIG=y"
                 );
             }
         }

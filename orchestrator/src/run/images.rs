@@ -8,6 +8,7 @@ use crate::{
     qemu::memory::sealed,
     store::{
         Agent, Kernel, Qemu, Store, StoreError, Userland,
+        image::embedded_config,
         initramfs::{Node, append},
     },
 };
@@ -109,7 +110,11 @@ impl KernelConfig {
     pub fn read(path: &Path) -> io::Result<Self> {
         let mut text = String::new();
         File::open(path)?.take(MAX_CONFIG).read_to_string(&mut text)?;
-        let config = Config::parse(&text).map_err(io::Error::other)?;
+        Self::parse(&text)
+    }
+
+    fn parse(text: &str) -> io::Result<Self> {
+        let config = Config::parse(text).map_err(io::Error::other)?;
         Ok(Self { config, sha256: s2lab_model::record::look::digest(text.as_bytes()) })
     }
 }
@@ -261,13 +266,14 @@ pub(crate) async fn kernel(store: &Store, wanted: &Wanted) -> Result<KernelFiles
         Wanted::Built(build) => store.build_kernel(build, &HOST_MODULES).await?,
         Wanted::File(choice) => {
             let file = store.image(&choice.image, choice.modules.as_deref(), &HOST_MODULES).await?;
+            let image = file.image;
             return Ok(KernelFiles {
-                image: file.image,
                 sha256: file.image_sha256,
                 modules: file.modules,
                 absent: file.absent,
                 package: None,
-                config: choice.config.as_deref().map(config).transpose()?,
+                config: given_or_embedded(choice, &image)?,
+                image,
                 symbols: KernelSymbols::of(choice)?,
             });
         }
@@ -301,6 +307,17 @@ async fn guest_kernel(store: &Store, wanted: &Wanted) -> Result<Kernel, StoreErr
                 system_map: None,
             })
         }
+    }
+}
+
+/// A kernel's configuration is what its user says, else what its Image says of itself.
+fn given_or_embedded(choice: &ImageChoice, image: &Path) -> Result<Option<KernelConfig>, StoreError> {
+    match &choice.config {
+        Some(path) => config(path).map(Some),
+        None => embedded_config(image)?
+            .map(|text| KernelConfig::parse(&text))
+            .transpose()
+            .map_err(StoreError::io("cannot use the configuration in", image)),
     }
 }
 

@@ -12,6 +12,11 @@ const ZBOOT_MAGIC: (usize, &[u8]) = (4, b"zimg");
 const ZBOOT_OFFSET: usize = 8;
 const ZBOOT_SIZE: usize = 12;
 const ZBOOT_COMPRESSION: usize = 24;
+/// What stands around the configuration in an Image with CONFIG_IKCONFIG=y, which `/proc/config.gz` shows (Linux 6.1,
+/// `kernel/configs.c`).
+const CONFIG_MAGIC: (&[u8], &[u8]) = (b"IKCFG_ST", b"IKCFG_ED");
+/// Far more than any configuration, bytes; Debian's have 0.3 MB.
+const MAX_CONFIG: u64 = 16 << 20;
 /// Far more than any kernel; what decompresses to more is hostile.
 const MAX_IMAGE: u64 = 1 << 30;
 
@@ -40,6 +45,24 @@ fn plain(raw: Vec<u8>) -> Result<Vec<u8>, String> {
         return image(gunzip(&raw)?);
     }
     image(raw)
+}
+
+/// The configuration that the plain `Image` at `path` carries; none: it was built without.
+pub(crate) fn embedded_config(path: &Path) -> Result<Option<String>> {
+    let bytes = fs::read(path).map_err(StoreError::io("cannot read", path))?;
+    Ok(config_in(&bytes))
+}
+
+fn config_in(image: &[u8]) -> Option<String> {
+    let (begin, end) = CONFIG_MAGIC;
+    // The words stand in the code that looks for them, too.
+    memchr::memmem::find_iter(image, begin).find_map(|at| {
+        let rest = image.get(at + begin.len()..)?;
+        let packed = rest.get(..memchr::memmem::find(rest, end)?)?;
+        let mut text = String::new();
+        flate2::read::GzDecoder::new(packed).take(MAX_CONFIG).read_to_string(&mut text).ok()?;
+        Some(text)
+    })
 }
 
 fn image(bytes: Vec<u8>) -> Result<Vec<u8>, String> {
@@ -98,6 +121,18 @@ mod tests {
     }
 
     #[test]
+    fn a_configuration_is_found_in_its_image() {
+        let packed = gzip(b"CONFIG_KVM=y\n");
+        let image = |parts: &[&[u8]]| parts.concat();
+        let found = image(&[b"IKCFG_ST code IKCFG_ED", &sample(), b"IKCFG_ST", &packed, b"IKCFG_ED more"]);
+        assert_eq!(config_in(&found).as_deref(), Some("CONFIG_KVM=y\n"));
+        let cut = image(&[b"IKCFG_ST", &packed[..packed.len() - 9], b"IKCFG_ED"]);
+        for none in [sample(), image(&[b"IKCFG_ST", &packed]), cut] {
+            assert_eq!(config_in(&none), None);
+        }
+    }
+
+    #[test]
     fn other_files_are_refused() {
         assert!(plain(vec![0; 100]).is_err());
         assert!(plain(gzip(b"no kernel")).is_err());
@@ -111,6 +146,7 @@ mod tests {
         #[test]
         fn any_bytes_are_survived(mut bytes in proptest::collection::vec(any::<u8>(), 0..300), wrap in 0..3) {
             if wrap == 1 { bytes.splice(0..0, GZIP_MAGIC.iter().copied()); }
+            let _ = config_in(&[b"IKCFG_ST", &bytes[..], b"IKCFG_ED"].concat());
             if wrap == 2 { bytes = zboot(&bytes, b"gzip\0"); }
             let _ = plain(bytes);
         }

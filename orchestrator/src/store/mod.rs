@@ -18,7 +18,7 @@ mod entry;
 mod error;
 mod files;
 mod git_tree;
-mod image;
+pub(crate) mod image;
 pub mod initramfs;
 mod inventory;
 mod kernel;

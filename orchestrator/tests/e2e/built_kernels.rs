@@ -2,7 +2,7 @@
 //!
 //! Four whole builds of eight minutes on an idle machine and a small one, once for a cache: so these tests are asked for by name.
 
-use crate::harness::{Place, checkout};
+use crate::harness::{Done, Place, checkout, left_over};
 use std::{fs, os::unix::fs::symlink};
 
 /// Each kernel with the BAR's type in stage 2. The order is not the one in which it is least work to build them.
@@ -50,4 +50,39 @@ fn built_kernels_do_what_they_declare() {
     assert_eq!(lying.code, Some(1), "{}{}", lying.stdout, lying.stderr);
     assert!(lying.stdout.starts_with("FAIL ") && lying.stdout.contains("Device-nGnRE"), "{}", lying.stdout);
     assert!(!lying.stderr.contains("building"), "{}", lying.stderr);
+}
+
+/// A host whose KVM is wrong on purpose: `linux-6.1-wc` and a patch of these tests on top.
+fn wrong_host(patch: &str) -> (Place, Done) {
+    let place = Place::new();
+    let series = checkout().join("orchestrator/tests/e2e/patches").join(patch);
+    let series = series.display().to_string();
+    let done = place.s2lab(["run", "vfio-pci-bar", "--kernel", "linux-6.1-wc", "--series", &series]);
+    assert_eq!(done.code, Some(1), "{}{}", done.stdout, done.stderr);
+    assert_eq!(left_over(&place), Vec::<String>::new());
+    (place, done)
+}
+
+#[test]
+#[ignore = "builds kernels: .ci/run asks for it by name"]
+fn a_guest_that_never_stores_is_given_up() {
+    let (place, done) = wrong_host("faults-for-ever");
+    assert!(done.stdout.starts_with("TIMEOUT"), "{}", done.stdout);
+    let [(_, report)] = &place.reports()[..] else { panic!("more than one report") };
+    for said in ["TIMEOUT(steps)", "guest g0 has not got on with `store` for ", "takes again and again"] {
+        assert!(report.contains(said), "{said}\n{report}");
+    }
+}
+
+#[test]
+#[ignore = "builds kernels: .ci/run asks for it by name"]
+fn a_guest_that_panics_fails_its_host() {
+    let (place, done) = wrong_host("kills-the-guest");
+    assert!(done.stdout.starts_with("FAIL "), "{}", done.stdout);
+    let [(key, report)] = &place.reports()[..] else { panic!("more than one report") };
+    for said in ["guest g0 panicked: ", "Asynchronous SError Interrupt", "the guest's console"] {
+        assert!(report.contains(said), "{said}\n{report}");
+    }
+    let crash = fs::read_to_string(place.run().join("cells").join(key).join("crash.txt")).unwrap();
+    assert!(crash.starts_with("g0: "), "{crash}");
 }
