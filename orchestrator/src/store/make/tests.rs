@@ -1,6 +1,10 @@
 use super::*;
 use crate::store::build::ConfigFile;
-use std::sync::{Mutex, atomic::AtomicBool};
+use std::{
+    sync::{Mutex, atomic::AtomicBool},
+    thread::sleep,
+    time::{Duration, Instant},
+};
 
 /// Stands for a kernel's: three objects, what a build is asked for, and what it leaves behind.
 const MAKEFILE: &str = r#"
@@ -131,8 +135,16 @@ fn a_cancelled_build_leaves_nothing_half_made_and_nobody_behind() {
     let error = at.build("CONFIG_X=y\n").unwrap_err();
     assert!(matches!(error, StoreError::Cancelled), "{error}");
     let pid = fs::read_to_string(&sign).unwrap();
-    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
-    assert!(stat.is_empty() || stat.contains(") Z "), "{stat}");
+    // It was killed; it dies when the kernel next looks at it.
+    let begin = Instant::now();
+    loop {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+        if stat.is_empty() || stat.contains(") Z ") {
+            break;
+        }
+        assert!(begin.elapsed() < Duration::from_secs(10), "{stat}");
+        sleep(Duration::from_millis(5));
+    }
     assert!(!at.out().join("c.o").exists() && !at.out().join(MARK).exists());
     at.watched.sign = None;
     at.write("c.c", "true\n");
