@@ -121,7 +121,12 @@ impl Make<'_> {
         self.run(&["prepare"], &[], &mut |_| {})?;
         let total = self.expected(targets)?;
         let done = AtomicU64::new(0);
-        let tell = |done: u64| self.progress.build(self.what, done, total.max(done));
+        // What is expected may be a little too few: the rest is not told.
+        let tell = |done: u64| {
+            if done <= total {
+                self.progress.build(self.what, done, total);
+            }
+        };
         tell(0);
         let built = self.run(targets, &[], &mut |line| {
             if is_object(line) {
