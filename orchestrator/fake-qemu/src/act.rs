@@ -28,12 +28,6 @@ impl Machine {
                     }
                 }
             }
-            Act::SignalAgent(number) => {
-                // There is none before the host boots, and nobody to signal then.
-                if let (Some(agent), Some(signal)) = (self.lock().agent, Signal::from_named_raw(number)) {
-                    let _ = kill_process(agent, signal);
-                }
-            }
             Act::IgnoreTerm => ignore_term(),
             Act::Child => stay(false),
             Act::Daemon => stay(true),

@@ -7,7 +7,6 @@ use crate::{
     script::{Act, Moment, Script, Trouble},
     tables,
 };
-use rustix::process::Pid;
 use std::{
     collections::BTreeMap,
     io::Write,
@@ -54,8 +53,6 @@ pub(crate) struct State {
     pub(crate) muted: bool,
     /// The agent sends no heartbeat.
     pub(crate) heartless: bool,
-    /// The real agent's process.
-    pub(crate) agent: Option<Pid>,
     pub(crate) slow: Duration,
 }
 

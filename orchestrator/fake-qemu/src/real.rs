@@ -1,7 +1,7 @@
 //! The real agent in the fake machine: a process beside it, with a folder for its `/` and the machine's channel for its port.
 
 use crate::{Error, machine::Machine};
-use rustix::process::{Pid, Signal, set_parent_process_death_signal};
+use rustix::process::{Signal, set_parent_process_death_signal};
 use std::{
     io::{BufRead, BufReader},
     os::{
@@ -51,7 +51,6 @@ pub(crate) fn live(machine: &Machine, root: &Path, channel: UnixStream) -> Resul
     std::fs::write(root.join("proc/cmdline"), &machine.options.kernel_arguments)
         .map_err(failed("cmdline"))?;
     let mut child = start(root, channel).map_err(failed("start"))?;
-    machine.lock().agent = Some(Pid::from_child(&child));
     for line in
         child.stderr.take().map(BufReader::new).into_iter().flat_map(BufRead::lines).map_while(Result::ok)
     {

@@ -77,8 +77,6 @@ pub enum Act {
     CloseConsole,
     /// The console prints nothing any more.
     MuteConsole,
-    /// The real agent's process gets this signal.
-    SignalAgent(i32),
     /// The host's agent sends no heartbeat any more.
     StopBeating,
     /// This channel is closed.

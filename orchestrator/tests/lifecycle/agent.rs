@@ -4,10 +4,7 @@ use crate::{
     lab::{Checked, expect},
     row::{Deadline, HostFolder, Row, good},
 };
-use fake_qemu::{
-    real,
-    script::{Act, Moment},
-};
+use fake_qemu::real;
 use s2lab::{
     qemu::argv::port_address,
     run::link::{Heard, Link, LinkError},
@@ -27,8 +24,6 @@ const QEMU: &str = "usr/bin/qemu-system-aarch64";
 /// How long the agent may take for anything.
 const SOON: Duration = Duration::from_secs(10);
 const NONCE: u64 = 0x2a;
-const SIGKILL: i32 = 9;
-const SIGSTOP: i32 = 19;
 
 /// The host's `/` below a row's folder.
 pub(crate) fn folder(row: &Path) -> PathBuf {
@@ -86,10 +81,6 @@ pub(crate) fn rows() -> Vec<Row> {
         |name, what, change, verdict, says| real_host(name, what, change).stops(verdict, Stage::Bind, says);
     let start = |name, what, change, verdict, says| {
         real_host(name, what, change).stops(verdict, Stage::GuestBoot, says)
-    };
-    let signalled = |name, signal| {
-        real_host(name, "after it has bound", |_| Ok(()))
-            .and(Moment::Qmp("query-pci".into()), Act::SignalAgent(signal))
     };
     vec![
         bind(
@@ -163,14 +154,18 @@ pub(crate) fn rows() -> Vec<Row> {
         real_host("real-guest-silent", "QEMU in the host runs, its guest says nothing", |_| Ok(()))
             .stops("TIMEOUT(guest-boot)", Stage::GuestBoot, "guest g0 has not answered `hello`")
             .after(Deadline::GuestBoot),
-        signalled("real-agent-killed", SIGKILL).stops(
+        start(
+            "real-agent-killed",
+            "QEMU in the host kills the agent",
+            |root| qemu(root, "#!/bin/sh\nkill -KILL $PPID\n"),
             "FAIL",
-            Stage::GuestBoot,
             "Attempted to kill init! exitcode=0x00000009",
         ),
-        signalled("real-agent-stopped", SIGSTOP)
-            .stops("TIMEOUT(guest-boot)", Stage::GuestBoot, "the host's agent has been silent")
-            .after(Deadline::Silence),
+        real_host("real-agent-stopped", "QEMU in the host stops the agent", |root| {
+            qemu(root, "#!/bin/sh\nkill -STOP $PPID\n")
+        })
+        .stops("TIMEOUT(guest-boot)", Stage::GuestBoot, "the host's agent has been silent")
+        .after(Deadline::Silence),
     ]
 }
 
