@@ -14,7 +14,7 @@ const LONGEST: usize = 160;
 
 const HEAD: &str = "# Faults
 
-Made from the table in `orchestrator/tests/lifecycle/table.rs`, each row of which is a test: `cargo test --test lifecycle`.
+Made from the table in `orchestrator/tests/lifecycle/table/`, each row of which is a test: `cargo test --test lifecycle`.
 A row says what goes wrong (which moment, what happens then; see `orchestrator/fake-qemu/src/script.rs` for the words), what
 s2lab must say of the cell, in which stage the cell stops (none: it comes to its end and is judged), and by when. *Soon* is
 within ten seconds; otherwise it is the deadline named, and no other. After each row no process may be left.

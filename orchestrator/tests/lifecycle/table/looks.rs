@@ -1,0 +1,120 @@
+//! What a look sees, and what else is seen.
+
+use super::{guests::internal_error, *};
+
+pub(super) fn looks() -> Vec<Row> {
+    let register = |name, register: &str, value, verdict, says| {
+        fault(name, Moment::Start, Act::Register(register.into(), value)).stops(verdict, Stage::Steps, says)
+    };
+    let no_match = "no vCPU was found in guest g0 with the look's nonce";
+    let poke = |name, address, word| fault(name, Moment::Start, Act::Poke { address, word });
+    let leaf = |name, bits| fault(name, Moment::Start, Act::BarLeaf(bits));
+    // The start tables' descriptor of the BAR's gigabyte, and of RAM's first.
+    let bar_table = tables::STAGE2_ROOT + 8 * (tables::BAR_IPA >> 30);
+    let next = |n: u64| tables::STAGE2_ROOT + n * 4096;
+    // VTCR_EL2 as it should be, to be spoiled: PS 40 bits, SL0 level 1, T0SZ 24.
+    let vtcr = 1 << 31 | 2 << 16 | 1 << 6 | 24;
+    let hcr = 1 << 46 | 1 << 31 | 1;
+    vec![
+        register("nonce-never-there", "x19", 1, "MISS", no_match),
+        register("no-vmid", "VTTBR_EL2", tables::STAGE2_ROOT, "MISS", no_match),
+        register("host-user-space-with-the-nonce", "HCR_EL2", hcr | 1 << 27, "MISS", no_match),
+        register("stage-2-off", "HCR_EL2", hcr & !1, "MISS", no_match),
+        register("vcpu-in-el2-with-the-nonce", "cpsr", 0x3c9, "MISS", no_match),
+        register(
+            "vtcr-of-no-geometry",
+            "VTCR_EL2",
+            vtcr & !0x3f | 63,
+            "MISS",
+            "the tables of guest g0 cannot be read",
+        ),
+        register("vtcr-of-a-reserved-granule", "VTCR_EL2", vtcr | 3 << 14, "MISS", "reserved granule"),
+        register("stage-1-without-a-geometry", "TCR_EL1", 63, "MISS", "cannot be read"),
+        fault(
+            "vttbr-outside-of-memory",
+            Moment::Start,
+            Act::Register("VTTBR_EL2".into(), 1 << 48 | 0xf0_0000_0000),
+        )
+        .judged("FAIL", "outside of memory"),
+        poke("tables-in-a-circle", bar_table, tables::STAGE2_ROOT | 0b11).judged("FAIL", "met a second time"),
+        poke("table-outside-of-memory", bar_table, 0xf0_0000_0000 | 0b11).judged("FAIL", "outside of memory"),
+        poke("table-beyond-the-address-size", bar_table, 0xffff_0000_0000 | 0b11)
+            .judged("FAIL", "beyond VTCR_EL2.PS"),
+        poke("block-that-is-misaligned", bar_table, tables::BAR_PA | 0x1000 | tables::NORMAL_NC)
+            .judged("FAIL", "misaligned block"),
+        poke("bar-not-in-stage-2", bar_table, 0).judged("FAIL", "nothing mapped"),
+        poke("leaf-that-leads-nowhere", next(3), 0xe0_0000_0000 | tables::NORMAL_NC | 0b10)
+            .judged("FAIL", "unknown region"),
+        leaf("bar-device-and-a-probe-that-passes", tables::DEVICE).judged("MISS", "oracle in doubt"),
+        leaf("bar-device-with-the-series", tables::DEVICE)
+            .and(request("unaligned"), Act::GuestEnds(internal_error()))
+            .judged("FAIL", "Device-nGnRE"),
+        leaf("bar-write-back", tables::NORMAL_WB | tables::NEVER_EXEC).judged("FAIL", "Normal-WB"),
+        leaf("bar-executable", tables::NORMAL_NC & !tables::NEVER_EXEC).judged("FAIL", "exec"),
+        fault("ram-not-cacheable", Moment::Start, Act::RamLeaf(tables::NORMAL_NC)).judged("FAIL", "ram"),
+        fault(
+            "mappings-without-end",
+            request("hold"),
+            Act::Answer(Ok(Reply::Held { pid: 1, mappings: vec![mapping("nic"); 1000] })),
+        )
+        .stops("MISS", Stage::Steps, "answers `hold` with something else"),
+        fault(
+            "mapping-of-an-unknown-device",
+            request("hold"),
+            Act::Answer(Ok(Reply::Held { pid: 1, mappings: vec![mapping("gpu")] })),
+        )
+        .stops("MISS", Stage::Steps, "of which the host said nothing"),
+        fault(
+            "mapping-beyond-the-address-space",
+            request("hold"),
+            Act::Answer(Ok(Reply::Held {
+                pid: 1,
+                mappings: vec![Mapping { va: u64::MAX - 4095, ..mapping("nic") }],
+            })),
+        )
+        .stops("MISS", Stage::Steps, "leaves the address space"),
+        fault(
+            "mapping-that-is-not-there",
+            request("hold"),
+            Act::Answer(Ok(Reply::Held {
+                pid: 1,
+                mappings: vec![Mapping { va: 0x1000_0000, ..mapping("nic") }],
+            })),
+        )
+        .judged("FAIL", "pages that it does not map"),
+    ]
+}
+
+fn mapping(device: &str) -> Mapping {
+    let bar = s2lab_protocol::Bar { index: 2, start: tables::BAR_IPA, size: 4 << 20, prefetchable: true };
+    Mapping { device: device.into(), map: MapKind::Wc, va: 0xffff_8000_0000, bar }
+}
+
+pub(super) fn evidence() -> Vec<Row> {
+    let stored = |stores, first_difference| {
+        Act::Answer(Ok(Reply::Stored(StoreResult {
+            bar: mapping("nic").bar,
+            stores,
+            nanos: 1,
+            first_difference,
+        })))
+    };
+    vec![
+        fault("bar-file-differs", request("store"), Act::Spoil(64))
+            .judged("FAIL", "differs from offset 0x40"),
+        fault("read-back-differs", request("store"), stored(8192, Some(8)))
+            .judged("FAIL", "differs from offset 0x8"),
+        fault("too-few-stores", request("store"), stored(1, None)).judged("MISS", "1 stores of 8 B"),
+        fault("bar-placed-elsewhere", Moment::Start, Act::Misplace(0x1000_0000))
+            .judged("MISS", "oracle in doubt"),
+        fault("flag-missing-with-the-series", Moment::Start, Act::OtherFlags).judged("FAIL", "no flag `??`"),
+        Row { script: Script::default(), ..good("flag-without-the-series") }
+            .and(Moment::Start, Act::OtherFlags)
+            .judged("FAIL", "flag `??`"),
+        Row { script: Script::default(), ..good("normal-nc-without-the-series") }
+            .and(Moment::Start, Act::BarLeaf(tables::NORMAL_NC))
+            .judged("FAIL", "Normal-NC"),
+        fault("no-vma-over-the-bar", request("vma-flags"), Act::Answer(Ok(Reply::VmaFlags { vmas: vec![] })))
+            .judged("MISS", "VMAs over nic"),
+    ]
+}

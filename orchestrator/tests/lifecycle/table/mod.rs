@@ -1,0 +1,91 @@
+//! The table of faults.
+
+mod agents;
+mod channels;
+mod consoles;
+mod guests;
+mod looks;
+mod process;
+
+use crate::{
+    agent,
+    row::{Deadline, Row, fault, good},
+};
+use fake_qemu::{
+    script::{Act, Bend, Moment, Script},
+    tables,
+};
+use s2lab_model::event::Stage;
+use s2lab_protocol::{
+    Body, Failure, FailureKind, FinalRecord, GuestEnd, Hello, Level, MapKind, Mapping, Notice, Peer, Reply,
+    Request, StoreResult, UnalignedOutcome,
+};
+
+/// Rows that have something in common.
+pub(crate) struct Group {
+    pub(crate) title: &'static str,
+    pub(crate) rows: Vec<Row>,
+}
+
+pub(crate) fn groups() -> Vec<Group> {
+    let group = |title, rows| Group { title, rows };
+    vec![
+        group("Nothing that matters", process::good_runs()),
+        group("QEMU's process", process::processes()),
+        group("Preflight", process::preflight()),
+        group("QMP", channels::qmp_channel()),
+        group("The gdbstub", channels::gdb_channel()),
+        group("Frames", agents::frames()),
+        group("What agents answer", agents::answers()),
+        group("Guests", guests::guests()),
+        group("What a look sees", looks::looks()),
+        group("Bytes, places and flags", looks::evidence()),
+        group("The host's console", consoles::consoles()),
+        group("The real agent", agent::rows()),
+        group("Clocks", agents::clocks()),
+    ]
+}
+
+fn request(name: &str) -> Moment {
+    Moment::Request(name.into())
+}
+
+fn qmp(command: &str) -> Moment {
+    Moment::Qmp(command.into())
+}
+
+fn gdb(request: &str) -> Moment {
+    Moment::Gdb(request.into())
+}
+
+fn question(command: &str) -> Moment {
+    Moment::Question(command.into())
+}
+
+fn print(text: &str) -> Act {
+    Act::Print(text.into())
+}
+
+fn refuse(kind: FailureKind, message: &str) -> Act {
+    Act::Answer(Err(Failure { kind, message: message.into() }))
+}
+
+fn guest() -> Peer {
+    Peer::Guest("g0".into())
+}
+
+fn hello(level: Level) -> Body {
+    let (release, page_size, uptime_ms) = ("6.12".into(), 4096, 1);
+    Body::Notice(Notice::Hello(Hello { level, release, page_size, uptime_ms }))
+}
+
+/// Numbers of signals, which are the same on all of s2lab's machines.
+const SIGKILL: i32 = 9;
+const SIGABRT: i32 = 6;
+const SIGSTOP: i32 = 19;
+
+/// The greeting of a QEMU whose gdbstub cannot serve.
+const OLD_QEMU: &str = "{\"QMP\": {\"version\": {\"qemu\": {\"micro\": 4, \"minor\": 2, \"major\": 9}, \"package\": \"\"}, \
+    \"capabilities\": []}}\n";
+
+const PANIC: &str = "[    2.1] Kernel panic - not syncing: Attempted to kill init! exitcode=0x0000000b";
