@@ -62,30 +62,28 @@ impl<'a> Parts<'a> {
 
     /// Whether there is such a device; reports that there is none.
     pub(super) fn is_device(&self, name: &str, span: &Range<usize>, sink: &mut Sink<'_>) -> bool {
-        let Some(devices) = &self.devices else { return false };
-        let found = devices.contains_key(name);
-        if !found {
-            sink.error_help(
-                span.clone(),
-                format!("no device is called `{name}`"),
-                suggest(name, devices.keys().copied()),
-            );
-        }
-        found
+        is_there("device", self.devices.as_ref(), name, span, sink)
     }
 
     pub(super) fn is_guest(&self, name: &str, span: &Range<usize>, sink: &mut Sink<'_>) -> bool {
-        let Some(guests) = &self.guests else { return false };
-        let found = guests.contains_key(name);
-        if !found {
-            sink.error_help(
-                span.clone(),
-                format!("no guest is called `{name}`"),
-                suggest(name, guests.keys().copied()),
-            );
-        }
-        found
+        is_there("guest", self.guests.as_ref(), name, span, sink)
     }
+}
+
+fn is_there(
+    what: &str,
+    known: Option<&BTreeMap<&str, &Entry>>,
+    name: &str,
+    span: &Range<usize>,
+    sink: &mut Sink<'_>,
+) -> bool {
+    let Some(known) = known else { return false };
+    let found = known.contains_key(name);
+    if !found {
+        let help = suggest(name, known.keys().copied());
+        sink.error_help(span.clone(), format!("no {what} is called `{name}`"), help);
+    }
+    found
 }
 
 /// What a node says, if it is a size; bytes.
