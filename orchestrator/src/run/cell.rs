@@ -352,7 +352,7 @@ async fn start(
         qemu: images.qemu().command(),
         cpu: &cpu,
         host,
-        kernel: &kernel.image,
+        kernel: &kernel.boot.image,
         initramfs,
         kernel_arguments: &kernel_arguments(
             &format!("{nonce:016x}"),
@@ -396,8 +396,9 @@ fn environment(shared: &Shared<'_>, planned: &PlannedCell, kernel: &KernelFiles)
     let config =
         kernel.config.as_ref().map_or(environment::UNKNOWN.to_owned(), |config| config.sha256.clone());
     variable.insert(environment::KERNEL_CONFIG.into(), config);
-    variable.insert(environment::KERNEL_IMAGE.into(), kernel.sha256.clone());
-    variable.extend(kernel.package.clone().map(|package| (environment::KERNEL_PACKAGE.to_owned(), package)));
+    variable.insert(environment::KERNEL_IMAGE.into(), kernel.boot.sha256.clone());
+    variable
+        .extend(kernel.boot.package.clone().map(|package| (environment::KERNEL_PACKAGE.to_owned(), package)));
     Event::Environment { blocking: blocking.map(|(name, value)| (name.into(), value)).into(), variable }
 }
 
