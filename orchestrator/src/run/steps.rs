@@ -1,10 +1,10 @@
 //! What is done with a running machine: boot, bind, start the guests, the scenario's steps, shut down.
 
 use super::{
-    cell::random,
     link::{Link, LinkError, Patience},
     log::EventLog,
     look::{self, Eyes, Target},
+    nonce::nonce,
     stages::{Deadlines, Stages, Stop},
 };
 use crate::qemu::{
@@ -219,7 +219,7 @@ impl Hands<'_> {
 
     async fn look_at(&mut self, index: usize, step: &LookStep, guest: &str) -> Result<(), Stop> {
         let peer = Peer::Guest(guest.to_owned());
-        let nonce = random().map_err(|e| Stop::lab(format!("no random numbers: {e}")))?;
+        let nonce = nonce()?;
         let mappings = match self.ask(&peer, Request::Hold { nonce }, "hold", self.deadlines.request).await? {
             Reply::Held { mappings, .. } if each_once(&mappings) => mappings,
             other => return Err(wrong(peer, "hold", &other)),

@@ -1,10 +1,9 @@
 //! The JSON schema of `images/kernels.yaml`, from its types: for editors, and for the loader itself.
 
-use super::{KernelEntry, Kernels, written::Written};
+use super::Kernels;
 use crate::shape::forget_empty_defaults;
-use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings, json_schema};
+use schemars::{Schema, SchemaGenerator, generate::SchemaSettings, json_schema};
 use serde_json::{Value, json};
-use std::borrow::Cow;
 
 /// The JSON schema (draft 7) of lists of kernels, as committed in `images/schema.json`.
 pub fn schema() -> String {
@@ -18,17 +17,6 @@ pub(super) fn value() -> Value {
     // serde_json keeps the order of insertion if any crate of the build asks for it; the file must not depend on that.
     value.sort_all_objects();
     value
-}
-
-/// That of an entry as it is written.
-impl JsonSchema for KernelEntry {
-    fn schema_name() -> Cow<'static, str> {
-        "KernelEntry".into()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        Written::json_schema(generator)
-    }
 }
 
 pub(super) fn names() -> Value {
