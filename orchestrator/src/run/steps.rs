@@ -278,7 +278,7 @@ impl Hands<'_> {
         let outcome = match self.link.ask(&peer, request, "probe", self.deadlines.request).await {
             Ok(Reply::Unaligned { outcome }) => ProbeOutcome::Answered(outcome),
             Ok(other) => return Err(wrong(peer, "probe", &other)),
-            // What the store was to find out; see `wc` in docs/architecture.md.
+            // What the store was to find out; see "What emulation can show" in docs/architecture.md.
             Err(LinkError::GuestEnded { how, .. }) => ProbeOutcome::GuestEnded(how),
             Err(error) => return Err(error.into()),
         };
