@@ -21,8 +21,6 @@ const NOT_WHOLE: u8 = 3;
 const DAY: u64 = 24 * 60 * 60;
 /// Digits of a digest that tell entries of one name apart.
 const DIGITS: usize = 12;
-/// A downloaded package, which is no entry.
-const PACKAGE: &str = "deb";
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -42,7 +40,7 @@ enum StoreVerb {
     },
     /// Read everything and hold it against its digest; exit 3 if something is damaged
     Verify(Shown),
-    /// Remove what was not used for long; what a living s2lab uses stays
+    /// Remove what was not used for long, folders of builds too; what a living s2lab uses stays
     Gc {
         /// Not used for so many days
         #[arg(long, value_name = "DAYS", default_value = "30")]
@@ -112,7 +110,8 @@ fn kernels(context: &Context, store: &Store) -> Result<BTreeMap<PathBuf, Vec<Str
 }
 
 fn list(context: &Context, store: &Store, format: Format) -> Result<u8, Failure> {
-    let items = store.items()?;
+    let mut items = store.items()?;
+    items.extend(store.builds()?);
     if format == Format::Json {
         items.iter().try_for_each(|item| say(&json(item, None)))?;
         return Ok(0);
@@ -121,7 +120,7 @@ fn list(context: &Context, store: &Store, format: Format) -> Result<u8, Failure>
         complain(&format!("warning: which kernels use what is not known: {failure}"));
         BTreeMap::new()
     });
-    let entries: Vec<_> = items.iter().filter(|item| item.kind != PACKAGE).collect();
+    let entries: Vec<_> = items.iter().filter(|item| item.is_entry()).collect();
     let width = |text: fn(&Item) -> &str| entries.iter().map(|item| text(item).chars().count()).max();
     let (kind, name) = (width(|item| &item.kind).unwrap_or(0), width(|item| &item.name).unwrap_or(0));
     for item in &entries {
@@ -147,7 +146,7 @@ fn list(context: &Context, store: &Store, format: Format) -> Result<u8, Failure>
 fn path(context: &Context, store: &Store, what: &str) -> Result<u8, Failure> {
     let items = store.items()?;
     let latest = |of: fn(&Item) -> &str| items.iter().filter(|item| of(item) == what).max_by_key(|i| i.used);
-    let found = match latest(|item| &item.kind).filter(|item| item.kind != PACKAGE) {
+    let found = match latest(|item| &item.kind).filter(|item| item.is_entry()) {
         Some(item) => Some(item.path.clone()),
         None => {
             let kernels = kernels(context, store)?;
@@ -214,14 +213,17 @@ fn gc(store: &Store, unused: Duration, dry: bool, format: Format) -> Result<u8, 
     Ok(0)
 }
 
-/// `3 entries (7.1 MiB), 1 package (2.0 MiB)`.
+/// `3 entries (7.1 MiB), 1 package (2.0 MiB), 2 build folders (1.5 GiB)`; the last only if there are any.
 fn sums<'a>(items: impl Iterator<Item = &'a Item>) -> String {
-    let (packages, entries): (Vec<_>, Vec<_>) = items.partition(|item| item.kind == PACKAGE);
+    let (entries, others): (Vec<_>, Vec<_>) = items.partition(|item| item.is_entry());
+    let (packages, builds): (Vec<_>, Vec<_>) = others.into_iter().partition(|item| item.is_package());
     let sum = |one: &str, many: &str, items: &[&Item]| {
         let size = items.iter().map(|item| item.size).fold(0, u64::saturating_add);
         format!("{} {} ({})", items.len(), if items.len() == 1 { one } else { many }, Bytes(size))
     };
-    format!("{}, {}", sum("entry", "entries", &entries), sum("package", "packages", &packages))
+    let stored = [sum("entry", "entries", &entries), sum("package", "packages", &packages)];
+    let builds = (!builds.is_empty()).then(|| sum("build folder", "build folders", &builds));
+    stored.into_iter().chain(builds).collect::<Vec<_>>().join(", ")
 }
 
 /// An entry or package as programs read it.

@@ -19,6 +19,12 @@ use std::{
 };
 
 const PACKAGE: &str = "s2lab-agent";
+/// What a build holds.
+pub(crate) const BUILD_LOCK: &str = "agent-build";
+/// Beside the store: the source, written anew by each build,
+pub(crate) const SOURCE: &str = "agent-source";
+/// and its objects.
+pub(crate) const OBJECTS: &str = "agent";
 const PROFILE: &str = "agent";
 const GNU: &str = "aarch64-unknown-linux-gnu";
 const MUSL: &str = "aarch64-unknown-linux-musl";
@@ -128,11 +134,10 @@ impl Store {
         };
         // Another s2lab's build would put its agent in the same place.
         let store = self.entries.root();
-        let _lock =
-            Lock::acquire(&lock::path(store, "agent-build"), "the agent", LOCK_LIMIT, &*self.progress)?;
+        let _lock = Lock::acquire(&lock::path(store, BUILD_LOCK), "the agent", LOCK_LIMIT, &*self.progress)?;
         self.progress.step("building the agent");
-        let build = store.with_file_name("build");
-        let (source, target_dir) = (build.join("agent-source"), build.join("agent"));
+        let build = super::build::folder(&self.entries);
+        let (source, target_dir) = (build.join(SOURCE), build.join(OBJECTS));
         remove_tree(&source)?;
         carried::write(carried::AGENT, &source).map_err(StoreError::io("cannot write", &source))?;
         let mut command = Command::new("cargo");

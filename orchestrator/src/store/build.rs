@@ -7,7 +7,7 @@ use super::{
     Kernel, KernelSource, Store,
     build_folder::BuildFolder,
     digest,
-    entry::{self, Building},
+    entry::{self, Building, Entries},
     error::{Result, StoreError},
     image,
     kernel::{CONFIG, IMAGE, KIND, MODULES_FOLDER, SYSTEM_MAP},
@@ -26,6 +26,8 @@ use std::{
 
 /// Part of every build's digest: a new number makes every kernel new.
 const RECIPE: u32 = 1;
+/// What a build holds.
+pub(crate) const BUILD_LOCK: &str = "kernel-build";
 /// One build at a time, for it uses the whole machine; another may wait for several, on a slow one.
 const LOCK_LIMIT: Duration = Duration::from_secs(4 * 60 * 60);
 /// Digits of a digest in a folder's name.
@@ -121,7 +123,7 @@ impl Store {
         let entry = match self.entries.find(KIND, &base.name, &inputs)? {
             Some(entry) => entry,
             None => {
-                let lock = lock::path(self.entries.root(), "kernel-build");
+                let lock = lock::path(self.entries.root(), BUILD_LOCK);
                 let _lock = Lock::acquire(&lock, "a kernel", LOCK_LIMIT, &*self.progress)?;
                 self.entries.get(KIND, &base.name, &inputs, |building| {
                     let tools = self.kernel_tools(&tools)?;
@@ -140,9 +142,9 @@ impl Store {
         self.kernel_of(&entry, version, wanted)
     }
 
-    /// Where kernels are built; beside the store, for nothing in it is an entry.
+    /// Where kernels are built.
     pub(crate) fn build_root(&self) -> PathBuf {
-        self.entries.root().with_file_name("build").join("kernel")
+        folder(&self.entries).join("kernel")
     }
 
     fn make_kernel(
@@ -169,6 +171,11 @@ impl Store {
         building.facts.insert("patches".to_owned(), titles.join("; "));
         collect(building, &make)
     }
+}
+
+/// Where builds have what they keep; beside the store, for nothing in it is an entry.
+pub(crate) fn folder(entries: &Entries) -> PathBuf {
+    entries.root().with_file_name("build")
 }
 
 /// Takes the results out of the folder that they were built in.

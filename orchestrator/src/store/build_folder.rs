@@ -18,7 +18,7 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-const STATE: &str = "state.json";
+pub(crate) const STATE: &str = "state.json";
 /// The files; their path is part of what `make` remembers.
 const SOURCE: &str = "source";
 /// The base's own versions of files that are patched.
@@ -26,7 +26,7 @@ const ORIGINALS: &str = "originals";
 /// Where patches are tried.
 const TRIAL: &str = "trial";
 /// Results of `make`, by configuration and tools.
-const OUT: &str = "out";
+pub(crate) const OUT: &str = "out";
 
 /// What is in the folder.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]

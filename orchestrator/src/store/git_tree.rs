@@ -19,6 +19,10 @@ use std::{
 
 /// git reads a whole tree, from a slow disk perhaps.
 const LIMIT: Duration = Duration::from_secs(10 * 60);
+/// How the name of a git folder of ours ends, after [`place_digits`].
+pub(crate) const PRIVATE: &str = ".git";
+/// In it, written whenever it is used.
+pub(crate) const USED: &str = "s2lab-used";
 /// Variables that would make git look elsewhere.
 const FOREIGN: [&str; 6] = [
     "GIT_DIR",
@@ -64,6 +68,9 @@ impl GitTree {
             "core.sparseCheckout=false",
             "-c",
             "core.autocrlf=false",
+            // One for each processor; a kernel has 80,000 files.
+            "-c",
+            "checkout.workers=0",
         ]);
         command.args(["read-tree", "--reset", "-u", &self.id]).current_dir(into);
         ask(command, &format!("take the files of {} {}", self.name, self.version), progress).map(drop)
@@ -87,7 +94,7 @@ pub(crate) fn of_revision(repository: &Path, revision: &str, progress: &dyn Prog
 /// `folder` as it is now. `private` is where git folders of ours are; one process at a time reads one folder.
 pub(crate) fn of_folder(folder: &Path, private: &Path, progress: &dyn Progress) -> Result<GitTree> {
     let place = folder.canonicalize().map_err(StoreError::io("cannot find", folder))?;
-    let own = private.join(format!("{}.git", &digest::bytes(place.as_os_str().as_encoded_bytes())[..20]));
+    let own = private.join(format!("{}{PRIVATE}", place_digits(&place)));
     let index = own.join("folder.index");
     let theirs = match place.join(".git").exists() {
         true => Some(git_dir(&place, progress)?),
@@ -102,6 +109,8 @@ pub(crate) fn of_folder(folder: &Path, private: &Path, progress: &dyn Progress) 
     let mut init = Command::new("git");
     init.args(["init", "--quiet", "--bare"]).arg(&own);
     ask(clean(init), "make a git folder", progress)?;
+    let used = own.join(USED);
+    fs::write(&used, "").map_err(StoreError::io("cannot write", used))?;
     if let Some(theirs) = &theirs {
         borrow(&own, theirs, progress)?;
         // Their index spares git reading files that have not changed since; ours has seen them all already.
@@ -128,6 +137,16 @@ pub(crate) fn of_folder(folder: &Path, private: &Path, progress: &dyn Progress) 
     let id = ask(write, &purpose, progress)?;
     let version = format!("tree {}", &id.get(..12).unwrap_or(&id));
     Ok(GitTree { id, name: name(&place), version, place, git_dir: own })
+}
+
+/// Tells folders apart, which are canonical.
+pub(crate) fn place_digits(place: &Path) -> String {
+    digest::bytes(place.as_os_str().as_encoded_bytes())[..20].to_owned()
+}
+
+/// The name of the lock that a folder is read under.
+pub(crate) fn lock_name(place_digits: &str) -> String {
+    format!("tree-{place_digits}")
 }
 
 /// Where a repository has its objects and references; a worktree's are those of its main one.

@@ -20,16 +20,19 @@ use std::{
 /// The folder of Debian packages as they were downloaded: files, no entries.
 pub(crate) const PACKAGES: &str = "deb";
 
+/// The kind of folders that builds keep: no entries either.
+pub(crate) const BUILDS: &str = "build";
+
 /// Longer than the unpacking of packages takes; each says when it was handed out for that.
 const UNPACKED: Duration = Duration::from_secs(2 * 60 * 60);
 
-/// An entry, or a downloaded package.
+/// An entry, a downloaded package, or a folder that builds keep.
 #[derive(Debug, Clone)]
 pub struct Item {
-    /// `kernel`, `qemu`, ...; `deb` for a package.
+    /// `kernel`, `qemu`, ...; `deb` for a package, `build` for a folder that builds keep.
     pub kind: String,
     pub name: String,
-    /// Of what went into an entry, or of a package's content; hexadecimal.
+    /// Of what went into an entry, or of a package's content; hexadecimal. Folders of builds have none.
     pub digest: String,
     /// A folder; of a package a file.
     pub path: PathBuf,
@@ -39,14 +42,22 @@ pub struct Item {
     pub used: SystemTime,
     /// Living processes that use it, as far as this one may see.
     pub users: Vec<u32>,
-    /// None: it cannot be read, or the item is a package.
-    manifest: Option<Manifest>,
+    /// None: it cannot be read, or the item is no entry.
+    pub(super) manifest: Option<Manifest>,
 }
 
 impl Item {
     /// Whether it says of itself what it is; if not, it is damaged, and its size is not known.
     pub fn is_readable(&self) -> bool {
-        self.kind == PACKAGES || self.manifest.is_some()
+        !self.is_entry() || self.manifest.is_some()
+    }
+
+    pub fn is_entry(&self) -> bool {
+        ![PACKAGES, BUILDS].contains(&self.kind.as_str())
+    }
+
+    pub fn is_package(&self) -> bool {
+        self.kind == PACKAGES
     }
 
     /// All that is damaged in it; reads it to its end.
@@ -96,7 +107,7 @@ impl Store {
         Ok(items)
     }
 
-    /// Removes what was not used for `unused`, and of packages those that no entry is made of any more. `dry`: says what would
+    /// Removes what was not used for `unused`, of packages only those that no entry is made of any more. `dry`: says what would
     /// go. What a living process uses or makes stays.
     pub fn collect(&self, unused: Duration, dry: bool) -> Result<Removed> {
         let now = clock::now();
@@ -132,6 +143,7 @@ impl Store {
             }
             removed.items.push(item);
         }
+        self.collect_builds(unused, dry, &mut removed)?;
         Ok(removed)
     }
 
@@ -250,7 +262,7 @@ fn package(path: &Path, file: &str) -> Result<Option<Item>> {
 }
 
 /// None: it is not there.
-fn modified(path: &Path) -> Result<Option<SystemTime>> {
+pub(super) fn modified(path: &Path) -> Result<Option<SystemTime>> {
     match fs::metadata(path).and_then(|meta| meta.modified()) {
         Ok(at) => Ok(Some(at)),
         Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),

@@ -15,12 +15,13 @@ use super::{
 };
 use s2lab_model::kconfig::Config;
 use std::{
+    ffi::OsStr,
     fs::{self, File},
     io::Write as _,
     path::{Path, PathBuf},
     process::Command,
     sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// There while make is at work in the folder.
@@ -28,7 +29,9 @@ const MARK: &str = "s2lab-at-work";
 /// What was asked for.
 const WANTED: &str = "s2lab-wanted.config";
 /// What make said, of the last build.
-const LOG: &str = "s2lab-build.log";
+pub(crate) const LOG: &str = "s2lab-build.log";
+/// After a dot: a folder whose make was killed, on its way out.
+pub(crate) const KILLED: &str = "killed";
 /// The longest time without a line: linking on a slow machine.
 const SILENCE: Duration = Duration::from_secs(30 * 60);
 /// How long make may clean up when it is asked to end.
@@ -81,7 +84,7 @@ impl Make<'_> {
         if mark.exists() {
             self.progress.step(&format!("{}: the last build was killed, it begins anew", self.what));
             // Out of the way by a rename: what is left of that build may still be writing.
-            let away = self.out.with_extension("killed");
+            let away = self.out.with_extension(KILLED);
             remove_tree(&away)?;
             fs::rename(self.out, &away).map_err(StoreError::io("cannot move away", self.out))?;
             remove_tree(&away)?;
@@ -219,6 +222,7 @@ impl Make<'_> {
     }
 
     fn follow(&self, command: Command, line: &mut (dyn FnMut(&str) + Send)) -> Result<Followed> {
+        let arguments = command.get_args().map(OsStr::to_string_lossy).collect::<Vec<_>>().join(" ");
         let lines = AtomicU64::new(0);
         let mut activity = || lines.load(Ordering::Relaxed);
         let watch = Watch {
@@ -227,10 +231,13 @@ impl Make<'_> {
             activity: &mut activity,
             progress: self.progress,
         };
-        process::follow(command, watch, GRACE, &mut |text| {
+        let started = Instant::now();
+        let followed = process::follow(command, watch, GRACE, &mut |text| {
             lines.fetch_add(1, Ordering::Relaxed);
             line(text);
-        })
+        });
+        tracing::debug!(ms = started.elapsed().as_millis(), said = lines.into_inner(), "make {arguments}");
+        followed
     }
 
     /// An error that has ended make early; the folder stays marked if make had no time to clean up.

@@ -9,6 +9,7 @@ mod agent;
 mod apt;
 mod build;
 mod build_folder;
+mod builds;
 mod checked;
 pub(crate) mod clock;
 mod deb;

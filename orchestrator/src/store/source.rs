@@ -3,7 +3,7 @@
 use super::{
     Store,
     apt::{Deb, Question, Scope},
-    deb, digest,
+    deb,
     error::{Result, StoreError},
     git_tree::{self, GitTree},
     lock::{self, Lock},
@@ -67,7 +67,7 @@ impl Store {
             KernelSource::Folder(folder) => {
                 let private = self.build_root();
                 let place = folder.canonicalize().map_err(StoreError::io("cannot find", folder))?;
-                let name = format!("tree-{}", digest::bytes(place.as_os_str().as_encoded_bytes()));
+                let name = git_tree::lock_name(&git_tree::place_digits(&place));
                 let lock = lock::path(self.entries.root(), &name);
                 let what = format!("the tree {}", place.display());
                 let _lock = Lock::acquire(&lock, &what, LOCK_LIMIT, &*self.progress)?;

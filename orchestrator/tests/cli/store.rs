@@ -128,6 +128,53 @@ fn what_nobody_uses_is_removed() {
     session.check("store-gc");
 }
 
+/// Results of an old configuration go, the folder that they were built in only when nothing was built in it for as long.
+#[test]
+fn what_builds_keep_goes_too() {
+    let home = Home::new();
+    let build = |path: &str| home.path(&format!("cache/s2lab/build/{path}"));
+    let write = |path: &str, days: u64| {
+        home.write(&format!("cache/s2lab/build/{path}"), "built");
+        let at = now() - Duration::from_secs(days * 24 * 60 * 60 + 60);
+        File::open(build(path)).unwrap().set_modified(at).unwrap();
+    };
+    write("kernel/aa-linux/state.json", 90);
+    write("kernel/aa-linux/source/Makefile", 90);
+    write("kernel/aa-linux/out/old/s2lab-build.log", 31);
+    write("kernel/aa-linux/out/new/s2lab-build.log", 2);
+    // Killed while it was removed: it says nothing of its age.
+    write("kernel/aa-linux/out/half.going/s2lab-build.log", 0);
+    write("kernel/bb-linux/state.json", 60);
+    write("kernel/bb-linux/out/old/s2lab-build.log", 50);
+    write("kernel/cc.git/s2lab-used", 40);
+    write("agent/x.o", 40);
+    fs::create_dir(build("agent-source")).unwrap();
+
+    let mut session = home.session();
+    session.s2lab(&["store", "list"]);
+    session.s2lab(&["store", "gc", "--dry-run"]);
+    assert!(build("kernel/bb-linux").exists());
+    session.s2lab(&["store", "gc"]);
+    let left = |path: &str| {
+        let mut names: Vec<_> = fs::read_dir(build(path)).unwrap().map(|f| f.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(left("kernel"), ["aa-linux"]);
+    assert_eq!(left("kernel/aa-linux/out"), ["new"]);
+    let lock = home.path("cache/s2lab/store/locks/kernel-build.lock");
+    let building = File::create(&lock).unwrap();
+    building.lock().unwrap();
+    session.note("a kernel is being built");
+    session.s2lab(&["store", "gc", "--unused", "0"]);
+    assert_eq!(left("kernel/aa-linux/out"), ["new"]);
+    drop(building);
+    session.note("and is built");
+    session.s2lab(&["store", "gc", "--unused", "0"]);
+    assert!(left("kernel").is_empty());
+    session.check("store-gc-builds");
+}
+
 #[test]
 fn versions_are_forgotten() {
     let home = Home::new();
