@@ -290,7 +290,7 @@ async fn guest_kernel(store: &Store, kernels: &Kernels, folder: &Path) -> Result
     match kernel.absent.first() {
         None => Ok(kernel),
         Some(module) => {
-            let place = format!("the guests' kernel, {}", kernels.guest);
+            let place = format!("the guests' kernel ({})", kernels.guest);
             Err(StoreError::NoModule { module: module.clone(), place, needed_by: None })
         }
     }
