@@ -1,12 +1,13 @@
 //! PID 1: file systems, modules, the port, and then the level's own work.
 
+use crate::agent::Agent;
+use crate::exit::{end, fatal};
 use crate::link::{Credentials, Incoming, Link, LinkError};
 use crate::parameters::{Parameters, ParametersError};
 use crate::port::{self, Port, PortError};
 use crate::root::Root;
 use crate::{guest, host, modules};
 use rustix::mount::{MountFlags, mount};
-use rustix::system::{RebootCommand, reboot};
 use rustix::time::{ClockId, clock_gettime};
 use s2lab_protocol::{Hello, Level, Notice, Peer};
 use std::io;
@@ -18,18 +19,6 @@ use std::time::Duration;
 
 /// Time between two heartbeats.
 const HEARTBEAT: Duration = Duration::from_secs(1);
-/// How long the final record may take to leave the machine.
-const FAREWELL: Duration = Duration::from_secs(5);
-
-/// What the level's work runs with.
-pub(crate) struct Agent {
-    pub(crate) root: Root,
-    pub(crate) nonce: u64,
-    pub(crate) link: Arc<Link>,
-    port: Port,
-    /// Modules that did not load: a request that needs one says so.
-    pub(crate) failed_modules: Vec<modules::ModuleError>,
-}
 
 /// Why the agent cannot go on. The machine is switched off then.
 #[derive(Debug, thiserror::Error)]
@@ -111,19 +100,6 @@ fn live(
     Ok(())
 }
 
-impl Agent {
-    /// Sends the final record and returns when it has left the machine.
-    pub(crate) fn finish(&self, id: u64) -> Result<(), LinkError> {
-        // Whatever happens, the machine goes off.
-        drop(std::thread::Builder::new().spawn(|| {
-            std::thread::sleep(FAREWELL);
-            fatal("the final record was not taken in time")
-        }));
-        self.port.deliver_at_once().map_err(|why| LinkError::Stream { doing: "finishing", why })?;
-        self.link.finish(id)
-    }
-}
-
 fn heartbeat(link: &Link) {
     loop {
         std::thread::sleep(HEARTBEAT);
@@ -162,33 +138,4 @@ fn mount_all() -> Result<(), InitError> {
         }
     }
     Ok(())
-}
-
-/// Says why on the kernel's console and switches the machine off.
-pub(crate) fn fatal(why: impl std::fmt::Display) -> ! {
-    let line = format!("s2lab-agent: {why}\n");
-    // Level 2, critical: on the console whatever `quiet` and `loglevel` say. Without devtmpfs, stderr is the console.
-    if !is_init() || std::fs::write("/dev/kmsg", format!("<2>{line}")).is_err() {
-        eprint!("{line}");
-    }
-    end(1)
-}
-
-/// The machine is the agent's own. Any other it must neither write to the log of nor switch off.
-pub(crate) fn is_init() -> bool {
-    std::process::id() == 1
-}
-
-/// Switches the machine off; outside of one, ends the process with `code`.
-fn end(code: i32) -> ! {
-    if !is_init() {
-        std::process::exit(code);
-    }
-    if let Err(why) = reboot(RebootCommand::PowerOff) {
-        eprintln!("s2lab-agent: cannot power off: {why}");
-    }
-    // The kernel does not come back from a power-off that worked.
-    loop {
-        std::thread::sleep(HEARTBEAT);
-    }
 }

@@ -3,6 +3,8 @@
 //! It speaks the protocol of [`s2lab_protocol`] on a virtio-serial port. It needs nothing but the kernel: no udev, no
 //! shell, no dynamic linker. The library is the whole of it, so that tests can run it outside of a machine ([`serve`]).
 
+mod agent;
+mod exit;
 mod fault;
 mod guest;
 mod host;
@@ -23,7 +25,7 @@ pub fn main() -> ExitCode {
     match arguments.next().as_deref() {
         // The throw-away process of `Request::Unaligned`.
         Some(guest::unaligned::CHILD) => guest::unaligned::child(arguments),
-        _ if init::is_init() => init::run(),
+        _ if exit::is_init() => init::run(),
         _ => {
             eprintln!(
                 "{} It is /init of s2lab's hosts and guests and does nothing elsewhere.",

@@ -59,3 +59,39 @@ fn the_program_does_not_know_where_its_source_was() {
         }
     }
 }
+
+/// Folders at which a path in `docs/architecture.md` begins, and where they are.
+const ROOTS: [(&str, &str); 9] = [
+    ("src/", "orchestrator"),
+    ("model/", "orchestrator"),
+    ("mmu/", "orchestrator"),
+    ("orchestrator/", ""),
+    ("guest-agent/", ""),
+    ("fuzz/", ""),
+    ("docs/", ""),
+    ("images/", ""),
+    ("scenarios/", ""),
+];
+
+#[test]
+fn the_architecture_is_that_of_the_tree() {
+    let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let text = fs::read_to_string(checkout.join("docs/architecture.md")).unwrap();
+    let code: Vec<_> = text.lines().flat_map(|line| line.split('`').skip(1).step_by(2)).collect();
+    let mut paths = 0;
+    for path in code.iter().filter(|path| !path.contains('{') && !path.contains(char::is_uppercase)) {
+        let path = path.strip_prefix("…/").unwrap_or(path);
+        if let Some((_, folder)) = ROOTS.iter().find(|(root, _)| path.starts_with(root)) {
+            assert!(checkout.join(folder).join(path).exists(), "docs/architecture.md names {path}");
+            paths += 1;
+        }
+    }
+    assert!(paths > 40, "{paths}");
+    for entry in fs::read_dir(checkout.join("orchestrator/src")).unwrap() {
+        let file = entry.unwrap().file_name();
+        let module = Path::new(&file).file_stem();
+        let named = code.iter().any(|path| Path::new(path).file_stem() == module);
+        let is_module = file != "lib.rs" && file != "main.rs";
+        assert!(named || !is_module, "docs/architecture.md does not name {}", file.display());
+    }
+}

@@ -5,7 +5,7 @@ mod hold;
 mod store;
 pub(crate) mod unaligned;
 
-use crate::init::Agent;
+use crate::agent::Agent;
 use crate::link::{Incoming, LinkError};
 use crate::port::Port;
 use crate::{fault, root::Root};

@@ -10,8 +10,9 @@ mod ssh;
 mod vmm;
 mod watch;
 
+use crate::agent::Agent;
+use crate::exit::fatal;
 use crate::fault;
-use crate::init::{Agent, fatal};
 use crate::link::{Incoming, LinkError};
 use crate::pci::Address;
 use crate::port::Port;

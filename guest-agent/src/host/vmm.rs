@@ -2,7 +2,7 @@
 
 use super::qmp;
 use super::watch::{Streams, Watch};
-use crate::init::fatal;
+use crate::exit::fatal;
 use crate::link::Link;
 use crate::parameters::is_name;
 use crate::pci::Address;

@@ -1,6 +1,9 @@
 //! What the script does to the whole machine.
 
-use crate::{machine::Machine, script::Act};
+use crate::{
+    machine::Machine,
+    script::{Act, Moment},
+};
 use rustix::process::{Signal, getpid, kill_process, setsid};
 use std::{
     io::Write,
@@ -52,6 +55,25 @@ impl Machine {
             other => return Some(other),
         }
         None
+    }
+
+    /// What is sent at `moment` in place of `text`, as the script says; after it the channel is closed if this is none.
+    pub(crate) fn troubled(&self, moment: &Moment, mut text: String) -> Option<String> {
+        for act in self.trouble(moment) {
+            match act {
+                Act::Hang => loop {
+                    std::thread::park();
+                },
+                Act::Close => return None,
+                Act::Ignore => text.clear(),
+                Act::Instead(other) => text = other,
+                Act::Before(first) => text = first + &text,
+                _ => eprintln!("fake-qemu: {act:?} says nothing about {moment:?}"),
+            }
+        }
+        let slow = self.lock().slow;
+        std::thread::sleep(slow);
+        Some(text)
     }
 
     fn flood(&self, bytes: u64) -> Option<JoinHandle<()>> {

@@ -447,7 +447,7 @@ impl Guest {
             let bar = self.bar(machine, &device, bar);
             mappings.push(Mapping { device, map, va: tables::mapping_va(n), bar });
         }
-        let ram_leaf = machine.lock().ram_leaf.unwrap_or(tables::NORMAL_WB);
+        let ram_leaf = machine.lock().ram_leaf.unwrap_or(guest_tables::NORMAL_WB);
         let pages = tables::build(&bars, machine.bar_leaf(), ram_leaf);
         let mut state = machine.lock();
         if let Some(ram) = &machine.ram {

@@ -1,14 +1,10 @@
 //! The gdbstub (GDB's manual, "Remote Protocol"), as far as it reads registers.
 
-use crate::{
-    machine::Machine,
-    script::{Act, Moment},
-};
+use crate::{machine::Machine, script::Moment};
 use std::{
     io::{BufReader, Read, Write},
     net::Shutdown,
     os::unix::net::UnixStream,
-    thread,
 };
 
 /// Registers of `aarch64-core.xml` are numbered from 0: x0 to x30, sp, pc, cpsr.
@@ -38,24 +34,11 @@ pub(crate) fn serve(machine: &Machine, mut channel: UnixStream) {
         let request = String::from_utf8_lossy(&request).into_owned();
         let answer = answer(machine, &request, &mut thread);
         let sum = answer.bytes().fold(0u8, u8::wrapping_add);
-        let mut text = format!("+${answer}#{sum:02x}");
-        for act in machine.trouble(&Moment::Gdb(request)) {
-            match act {
-                Act::Hang => loop {
-                    thread::park();
-                },
-                Act::Close => {
-                    let _ = channel.shutdown(Shutdown::Both);
-                    return;
-                }
-                Act::Ignore => text.clear(),
-                Act::Instead(other) => text = other,
-                Act::Before(first) => text = first + &text,
-                _ => eprintln!("fake-qemu: {act:?} says nothing about the gdbstub"),
-            }
-        }
-        let slow = machine.lock().slow;
-        thread::sleep(slow);
+        let text = format!("+${answer}#{sum:02x}");
+        let Some(text) = machine.troubled(&Moment::Gdb(request), text) else {
+            let _ = channel.shutdown(Shutdown::Both);
+            return;
+        };
         if channel.write_all(text.as_bytes()).is_err() {
             return;
         }

@@ -13,7 +13,7 @@ mod memory;
 mod qmp;
 pub mod real;
 pub mod script;
-pub mod tables;
+mod tables;
 pub mod vmm;
 
 use machine::Machine;

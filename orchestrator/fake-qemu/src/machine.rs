@@ -5,7 +5,6 @@ use crate::{
     argv::Options,
     memory::{Memory, RAM},
     script::{Act, Moment, Script, Trouble},
-    tables,
 };
 use std::{
     collections::BTreeMap,
@@ -152,7 +151,7 @@ impl Machine {
     }
 
     pub(crate) fn bar_leaf(&self) -> u64 {
-        let plain = if self.series { tables::NORMAL_NC } else { tables::DEVICE };
+        let plain = if self.series { guest_tables::NORMAL_NC } else { guest_tables::DEVICE };
         self.lock().bar_leaf.unwrap_or(plain)
     }
 }

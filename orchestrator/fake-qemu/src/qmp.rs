@@ -1,11 +1,6 @@
 //! QMP (QEMU docs/interop/qmp-spec), the commands that s2lab uses.
 
-use crate::{
-    agent,
-    machine::Machine,
-    script::{Act, Moment},
-    tables,
-};
+use crate::{agent, machine::Machine, script::Moment, tables};
 use serde_json::{Value, json};
 use std::{
     io::{BufRead, BufReader, Write},
@@ -86,24 +81,10 @@ impl Qmp<'_> {
     /// Answers `command`, or does what the script says. False: the channel is at its end.
     fn say(&mut self, command: &str, answer: Value) -> bool {
         let of = if self.machine.options.questions { Moment::Question } else { Moment::Qmp };
-        let mut text = format!("{answer}\r\n");
-        for act in self.machine.trouble(&of(command.into())) {
-            match act {
-                Act::Hang => loop {
-                    thread::park();
-                },
-                Act::Close => {
-                    let _ = self.channel.shutdown(Shutdown::Both);
-                    return false;
-                }
-                Act::Ignore => text.clear(),
-                Act::Instead(other) => text = other,
-                Act::Before(first) => text = first + &text,
-                _ => eprintln!("fake-qemu: {act:?} says nothing about QMP"),
-            }
-        }
-        let slow = self.machine.lock().slow;
-        thread::sleep(slow);
+        let Some(text) = self.machine.troubled(&of(command.into()), format!("{answer}\r\n")) else {
+            let _ = self.channel.shutdown(Shutdown::Both);
+            return false;
+        };
         self.channel.write_all(text.as_bytes()).is_ok()
     }
 

@@ -9,6 +9,7 @@
 
 use crate::diagnostic::{Diagnostics, Sink, closest, suggest};
 use crate::yaml::{self, Class, Node, Value};
+use schemars::{JsonSchema, generate::SchemaSettings};
 use serde::de::DeserializeOwned;
 use serde_json::{Value as Json, json};
 use std::collections::BTreeSet;
@@ -30,8 +31,17 @@ pub(crate) struct Shape<'a> {
     pub(crate) formats: &'a [Format],
 }
 
+/// The JSON schema (draft 7) of files that hold a `T`.
+pub(crate) fn schema_of<T: JsonSchema>() -> Json {
+    let mut schema = SchemaSettings::draft07().into_generator().into_root_schema_for::<T>().to_value();
+    forget_empty_defaults(&mut schema);
+    // serde_json keeps the order of insertion if any crate of the build asks for it; the file must not depend on that.
+    schema.sort_all_objects();
+    schema
+}
+
 /// A key that may be left out needs no `default` that only says so: `null` is not even of the key's type.
-pub(crate) fn forget_empty_defaults(schema: &mut Json) {
+fn forget_empty_defaults(schema: &mut Json) {
     if let Some(object) = schema.as_object_mut() {
         if object.get("default").is_some_and(|d| *d == json!(null) || *d == json!([]) || *d == json!({})) {
             object.remove("default");

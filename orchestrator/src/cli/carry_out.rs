@@ -1,11 +1,12 @@
 //! A plan carried out: gathered, run, judged, told.
 
 use super::{
-    Context, Failure, VERSION, complain,
+    Context, Failure, VERSION,
+    arguments::{Arguments, Format},
+    complain,
     gather::{Gathered, Source},
     judged::{Judged, lacks_to_pass},
-    kernels::Planned,
-    run::{Arguments, Format},
+    planned::Planned,
     say,
 };
 use crate::{

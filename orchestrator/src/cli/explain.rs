@@ -2,8 +2,10 @@
 
 use super::{
     Context, Failure,
-    kernels::{KernelArguments, Planned, planned},
-    plain, say,
+    kernels::KernelArguments,
+    plain,
+    planned::{Planned, planned},
+    say,
 };
 use crate::{
     qemu::argv::{Channels, HostMachine, PciDevice},

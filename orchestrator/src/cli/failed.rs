@@ -2,10 +2,11 @@
 
 use super::{
     Failure,
+    arguments::Arguments,
     judged::Judged,
-    kernels::{KernelArguments, Planned, planned},
+    kernels::KernelArguments,
     parts::PartArguments,
-    run::Arguments,
+    planned::{Planned, planned},
 };
 use crate::{lab::Lab, run::folder::RunFolder};
 use clap::Parser;

@@ -1,6 +1,6 @@
 //! What hosts need before they boot, gathered for `run` and `shell` alike.
 
-use super::{Failure, kernels::Planned};
+use super::{Failure, planned::Planned};
 use crate::{
     lab::{Lab, Places},
     qemu::{

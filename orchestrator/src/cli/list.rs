@@ -1,10 +1,6 @@
 //! `s2lab list`: the cells that there are, or the kernels.
 
-use super::{
-    Context, Failure,
-    kernels::{KernelArguments, planned},
-    plain, say,
-};
+use super::{Context, Failure, kernels::KernelArguments, plain, planned::planned, say};
 use clap::Args;
 use s2lab_model::kernel::{KernelEntry, Kernels};
 

@@ -1,6 +1,7 @@
 //! The command line: one file a verb. Errors are rendered here, once, with a hint what to do.
 
 mod accept;
+mod arguments;
 mod carry_out;
 mod check;
 mod completions;
@@ -17,6 +18,7 @@ mod man;
 mod new;
 mod own;
 mod parts;
+mod planned;
 mod report;
 mod run;
 mod shell;
@@ -87,7 +89,7 @@ enum Color {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Carry out scenarios and judge what is seen
-    Run(run::Arguments),
+    Run(arguments::Arguments),
     /// List the cells: every scenario on every kernel
     List(list::Arguments),
     /// Show what a cell is made of: scenario, kernel, what is expected, QEMU's command line

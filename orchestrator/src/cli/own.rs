@@ -6,8 +6,8 @@ use crate::{
     revisions::{Commit, commits},
     run::{
         chosen::Chosen,
-        images::{ImageChoice, KernelConfig, read_symbols},
-        kernels::{Wanted, tree_as_it_is, wanted},
+        images::{KernelConfig, read_symbols},
+        kernels::{ImageChoice, Wanted, tree_as_it_is, wanted},
     },
     series::Series,
     store::{BuildConfig, ConfigFile, KernelBuild, KernelSource, StoreError},

@@ -3,9 +3,9 @@
 use super::{
     Context, Failure, complain,
     gather::{Gathered, Source},
-    kernels::{KernelArguments, planned},
+    kernels::KernelArguments,
     parts::PartArguments,
-    run::only_cell,
+    planned::planned,
 };
 use crate::{
     run::{
@@ -53,7 +53,7 @@ pub(super) struct Arguments {
 pub(super) fn shell(context: &Context, arguments: Arguments) -> Result<u8, Failure> {
     let lab = context.lab()?;
     let planned = planned(&lab, std::slice::from_ref(&arguments.what), &arguments.kernels)?;
-    let cell = only_cell(&planned.cells, "a shell is in one")?;
+    let cell = planned.only_cell("a shell is in one")?;
     arguments.parts.check(&context.places()?)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(Failure::io("cannot start"))?;

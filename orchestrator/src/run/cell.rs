@@ -7,6 +7,7 @@ use super::{
     images::{Images, KernelFiles},
     link::Link,
     log::EventLog,
+    nonce::nonce,
     preflight::{self, Room},
     stages::{Deadlines, Stages, Stop},
     steps::Hands,
@@ -21,7 +22,6 @@ use crate::qemu::{
     process::{Launcher, Process},
     qmp::Qmp,
 };
-use rustix::rand::{GetRandomFlags, getrandom};
 use s2lab_model::{
     event::{CellEnd, Event, PlannedCell, Stage, StopCause},
     record::{Surroundings, environment},
@@ -92,7 +92,7 @@ async fn attempt(
     let deadlines = patient_with(shared.deadlines, &planned.scenario.host.arguments);
     let deadlines = visit.map_or(deadlines, |visit| visit.deadlines(deadlines));
     stages.enter(Stage::Prepare);
-    let nonce = random().map_err(|e| Stop::lab(format!("no random numbers: {e}")))?;
+    let nonce = nonce()?;
     let (door, listener) = match visit.map(|visit| visit.door(folder)).transpose() {
         Ok(door) => door.flatten().unzip(),
         Err(error) => return Err(Stop::lab(format!("no socket for gdb: {error}")).hint(NO_DOOR)),
@@ -352,7 +352,7 @@ async fn start(
         qemu: images.qemu().command(),
         cpu: &cpu,
         host,
-        kernel: &kernel.image,
+        kernel: &kernel.boot.image,
         initramfs,
         kernel_arguments: &kernel_arguments(
             &format!("{nonce:016x}"),
@@ -396,18 +396,12 @@ fn environment(shared: &Shared<'_>, planned: &PlannedCell, kernel: &KernelFiles)
     let config =
         kernel.config.as_ref().map_or(environment::UNKNOWN.to_owned(), |config| config.sha256.clone());
     variable.insert(environment::KERNEL_CONFIG.into(), config);
-    variable.insert(environment::KERNEL_IMAGE.into(), kernel.sha256.clone());
-    variable.extend(kernel.package.clone().map(|package| (environment::KERNEL_PACKAGE.to_owned(), package)));
+    variable.insert(environment::KERNEL_IMAGE.into(), kernel.boot.sha256.clone());
+    variable
+        .extend(kernel.boot.package.clone().map(|package| (environment::KERNEL_PACKAGE.to_owned(), package)));
     Event::Environment { blocking: blocking.map(|(name, value)| (name.into(), value)).into(), variable }
 }
 
 fn write(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), Stop> {
     std::fs::write(folder.join(name), bytes).map_err(|e| Stop::disk(folder, e))
-}
-
-/// 64 random bits.
-pub fn random() -> io::Result<u64> {
-    let mut bytes = [0; 8];
-    getrandom(&mut bytes, GetRandomFlags::empty())?;
-    Ok(u64::from_ne_bytes(bytes))
 }

@@ -4,8 +4,8 @@
 use crate::{
     qemu::{
         argv::HOST_CPUS,
-        gdb::{Gdb, GdbError, HoldError},
-        qmp::{Qmp, QmpError},
+        gdb::{Gdb, HoldError},
+        qmp::Qmp,
     },
     ssh::Ssh,
 };
@@ -59,18 +59,8 @@ pub(super) async fn diagnose(
     text
 }
 
-#[derive(Debug, thiserror::Error)]
-enum RegistersError {
-    #[error(transparent)]
-    Qmp(#[from] QmpError),
-    #[error(transparent)]
-    Gdb(#[from] GdbError),
-    #[error(transparent)]
-    Hold(#[from] HoldError),
-}
-
 /// QEMU's view, which needs nothing of the host.
-async fn registers(text: &mut String, qmp: &mut Qmp, gdb: &mut Gdb) -> Result<(), RegistersError> {
+async fn registers(text: &mut String, qmp: &mut Qmp, gdb: &mut Gdb) -> Result<(), HoldError> {
     let status = qmp.execute(qapi::qmp::query_status {}).await?;
     section(text, "QEMU", &format!("{:?}", status.status));
     gdb.hold(qmp).await?;

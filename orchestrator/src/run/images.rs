@@ -2,13 +2,13 @@
 
 use super::{
     chosen::Chosen,
-    kernels::{Wanted, wanted},
+    kernels::{ImageChoice, Wanted, wanted},
 };
 use crate::{
     qemu::memory::sealed,
     store::{
-        Agent, Kernel, Qemu, Store, StoreError, Userland,
-        image::embedded_config,
+        Agent, ImageFile, Kernel, Qemu, Store, StoreError, Userland,
+        image::{MAX_CONFIG, embedded_config},
         initramfs::{Node, append},
     },
 };
@@ -30,39 +30,59 @@ pub(crate) const HOST_MODULES: [&str; 4] = ["virtio_pci", "virtio_console", "vfi
 /// Modules that a guest needs: its agent's channel.
 pub(crate) const GUEST_MODULES: [&str; 2] = ["virtio_pci", "virtio_console"];
 
-/// How much of a configuration is read, bytes; Debian's have 0.3 MB.
-const MAX_CONFIG: u64 = 16 << 20;
 /// How much of a `System.map` is read, bytes; one with all of Debian's drivers has 8 MB.
 const MAX_SYSTEM_MAP: u64 = 256 << 20;
 
-/// A kernel given by its file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ImageChoice {
-    /// The kernel's half of a key.
-    pub label: String,
-    pub image: PathBuf,
-    /// A tree of modules; none: all are built in.
-    pub modules: Option<PathBuf>,
-    /// Its configuration, if it was given.
-    pub config: Option<PathBuf>,
-    /// Its `System.map`, if it was given.
-    pub system_map: Option<PathBuf>,
-}
-
-/// A kernel under test, ready to boot.
+/// A kernel, ready to boot.
 #[derive(Debug, Clone)]
-pub struct KernelFiles {
+pub struct Bootable {
     pub image: PathBuf,
     pub sha256: String,
     /// A cpio archive.
     pub modules: PathBuf,
-    /// Modules for the host that the kernel has not at all, as far as its own lists tell.
+    /// Modules that are needed and that the kernel has not at all, as far as its own lists tell.
     pub absent: Vec<String>,
-    /// Version of the package that it comes from.
+    /// Version of the package that it comes from. None: it was given by its path.
     pub package: Option<String>,
+}
+
+impl Bootable {
+    /// For a report: where it comes from, and its digest.
+    fn origin(&self) -> String {
+        let from = self.package.as_deref().unwrap_or("given by its path,");
+        format!("{from} sha256:{}", self.sha256)
+    }
+}
+
+impl From<Kernel> for Bootable {
+    fn from(kernel: Kernel) -> Self {
+        let Kernel { image, image_sha256: sha256, modules, absent, package_version, .. } = kernel;
+        Self { image, sha256, modules, absent, package: Some(package_version) }
+    }
+}
+
+impl From<ImageFile> for Bootable {
+    fn from(file: ImageFile) -> Self {
+        let ImageFile { image, image_sha256: sha256, modules, absent } = file;
+        Self { image, sha256, modules, absent, package: None }
+    }
+}
+
+/// A kernel under test.
+#[derive(Debug, Clone)]
+pub struct KernelFiles {
+    pub boot: Bootable,
     /// None: nobody has told.
     pub config: Option<KernelConfig>,
     pub symbols: KernelSymbols,
+}
+
+impl KernelFiles {
+    fn of_package(kernel: Kernel) -> Result<Self, StoreError> {
+        let config = kernel.config.as_deref().map(config).transpose()?;
+        let symbols = KernelSymbols { map: KernelSymbols::map(kernel.system_map.as_deref())?, vmlinux: None };
+        Ok(Self { boot: kernel.into(), config, symbols })
+    }
 }
 
 /// What names a kernel's addresses.
@@ -125,7 +145,7 @@ pub struct Images {
     qemu: Qemu,
     userland: Userland,
     agent: Agent,
-    guest_kernel: Kernel,
+    guest_kernel: Bootable,
     kernels: BTreeMap<String, KernelFiles>,
     /// Kernels that could not be had, and why.
     missing: BTreeMap<String, StoreError>,
@@ -137,7 +157,7 @@ impl Images {
         qemu: Qemu,
         userland: Userland,
         agent: Agent,
-        guest_kernel: Kernel,
+        guest_kernel: Bootable,
         kernels: BTreeMap<String, KernelFiles>,
     ) -> Self {
         Self { qemu, userland, agent, guest_kernel, kernels, missing: BTreeMap::new() }
@@ -152,23 +172,7 @@ impl Images {
         cells: &[PlannedCell],
     ) -> Result<Self, StoreError> {
         let qemu = store.qemu().await?;
-        let guest_kernel = match store.given_guest(&GUEST_MODULES).await? {
-            Some(given) => Kernel {
-                image: given.image,
-                image_sha256: given.image_sha256,
-                release: environment::UNKNOWN.to_owned(),
-                package_version: "given by its path,".to_owned(),
-                modules: given.modules,
-                absent: given.absent,
-                config: None,
-                system_map: None,
-            },
-            None => guest_kernel(store, &wanted(kernels, &kernels.guest, folder)?).await?,
-        };
-        if let Some(module) = guest_kernel.absent.first() {
-            let place = format!("the guests' kernel, {}", guest_kernel.release);
-            return Err(StoreError::NoModule { module: module.clone(), place, needed_by: None });
-        }
+        let guest_kernel = guest_kernel(store, kernels, folder).await?;
         let (mut all, mut missing): (Vec<(&String, Wanted)>, _) = (Vec::new(), BTreeMap::new());
         let mut known = BTreeSet::new();
         for name in cells.iter().map(|cell| &cell.kernel).filter(|name| known.insert(*name)) {
@@ -221,16 +225,12 @@ impl Images {
             }
             None => format!("{} (the machine's own)", self.qemu.version),
         };
-        let guest = &self.guest_kernel;
         let userland =
             self.userland.packages.iter().map(|p| format!("{} {} sha256:{}", p.name, p.version, p.sha256));
         BTreeMap::from([
             (environment::QEMU.to_owned(), qemu),
             (environment::AGENT.to_owned(), format!("sha256:{}", self.agent.sha256)),
-            (
-                environment::GUEST_IMAGE.to_owned(),
-                format!("{} sha256:{}", guest.package_version, guest.image_sha256),
-            ),
+            (environment::GUEST_IMAGE.to_owned(), self.guest_kernel.origin()),
             (environment::HOST_QEMU.to_owned(), self.userland.qemu_version.clone()),
             (
                 environment::HOST_PACKAGES.to_owned(),
@@ -248,7 +248,7 @@ impl Images {
         let image = std::fs::read(&self.guest_kernel.image)?;
         sealed("initramfs", |out| {
             copy(&self.userland.archive, out)?;
-            copy(&kernel.modules, out)?;
+            copy(&kernel.boot.modules, out)?;
             let guest = [
                 ("guest", Node::Directory { mode: 0o755 }),
                 ("guest/Image", Node::File { mode: 0o644, data: &image }),
@@ -261,51 +261,37 @@ impl Images {
 
 /// What is known of a kernel however it came here.
 pub(crate) async fn kernel(store: &Store, wanted: &Wanted) -> Result<KernelFiles, StoreError> {
-    let kernel = match wanted {
-        Wanted::Archive(debian) => store.kernel(debian, &HOST_MODULES).await?,
-        Wanted::Built(build) => store.build_kernel(build, &HOST_MODULES).await?,
+    match wanted {
+        Wanted::Archive(debian) => KernelFiles::of_package(store.kernel(debian, &HOST_MODULES).await?),
+        Wanted::Built(build) => KernelFiles::of_package(store.build_kernel(build, &HOST_MODULES).await?),
         Wanted::File(choice) => {
             let file = store.image(&choice.image, choice.modules.as_deref(), &HOST_MODULES).await?;
-            let image = file.image;
-            return Ok(KernelFiles {
-                sha256: file.image_sha256,
-                modules: file.modules,
-                absent: file.absent,
-                package: None,
-                config: given_or_embedded(choice, &image)?,
-                image,
+            Ok(KernelFiles {
+                config: given_or_embedded(choice, &file.image)?,
                 symbols: KernelSymbols::of(choice)?,
-            });
+                boot: file.into(),
+            })
         }
-    };
-    Ok(KernelFiles {
-        image: kernel.image,
-        sha256: kernel.image_sha256,
-        modules: kernel.modules,
-        absent: kernel.absent,
-        package: Some(kernel.package_version),
-        config: kernel.config.as_deref().map(config).transpose()?,
-        symbols: KernelSymbols { map: KernelSymbols::map(kernel.system_map.as_deref())?, vmlinux: None },
-    })
+    }
 }
 
-/// The kernel that guests boot.
-async fn guest_kernel(store: &Store, wanted: &Wanted) -> Result<Kernel, StoreError> {
-    match wanted {
-        Wanted::Archive(debian) => store.kernel(debian, &GUEST_MODULES).await,
-        Wanted::Built(build) => store.build_kernel(build, &GUEST_MODULES).await,
+/// The kernel that guests boot: the one that was brought, else the entry that `kernels` names.
+async fn guest_kernel(store: &Store, kernels: &Kernels, folder: &Path) -> Result<Bootable, StoreError> {
+    if let Some(given) = store.given_guest(&GUEST_MODULES).await? {
+        return Ok(given.into());
+    }
+    let kernel: Bootable = match wanted(kernels, &kernels.guest, folder)? {
+        Wanted::Archive(debian) => store.kernel(&debian, &GUEST_MODULES).await?.into(),
+        Wanted::Built(build) => store.build_kernel(&build, &GUEST_MODULES).await?.into(),
         Wanted::File(choice) => {
-            let file = store.image(&choice.image, choice.modules.as_deref(), &GUEST_MODULES).await?;
-            Ok(Kernel {
-                image: file.image,
-                image_sha256: file.image_sha256,
-                release: String::new(),
-                package_version: "file".to_owned(),
-                modules: file.modules,
-                absent: file.absent,
-                config: choice.config.clone(),
-                system_map: None,
-            })
+            store.image(&choice.image, choice.modules.as_deref(), &GUEST_MODULES).await?.into()
+        }
+    };
+    match kernel.absent.first() {
+        None => Ok(kernel),
+        Some(module) => {
+            let place = format!("the guests' kernel ({})", kernels.guest);
+            Err(StoreError::NoModule { module: module.clone(), place, needed_by: None })
         }
     }
 }
@@ -327,4 +313,19 @@ fn config(path: &Path) -> Result<KernelConfig, StoreError> {
 
 fn copy(from: &Path, out: &mut impl Write) -> io::Result<()> {
     io::copy(&mut File::open(from)?, out).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_tells_where_the_guests_kernel_comes_from() {
+        let (image, modules) = (PathBuf::from("Image"), PathBuf::from("modules.cpio"));
+        let given = ImageFile { image, image_sha256: "5e".to_owned(), modules, absent: vec![] };
+        let given = Bootable::from(given);
+        assert_eq!(given.origin(), "given by its path, sha256:5e");
+        let packaged = Bootable { package: Some("6.12.95-1".to_owned()), ..given };
+        assert_eq!(packaged.origin(), "6.12.95-1 sha256:5e");
+    }
 }

@@ -1,6 +1,5 @@
 //! From an entry of `images/kernels.yaml` to what the store is asked for.
 
-use super::images::ImageChoice;
 use crate::{
     series::Series,
     store::{BuildConfig, ConfigFile, DebianKernel, KernelBuild, KernelSource, SourcePackage, StoreError},
@@ -18,6 +17,20 @@ use std::{
 const BUILT_IMAGE: &str = "arch/arm64/boot/Image";
 const BUILT_CONFIG: &str = ".config";
 const BUILT_SYMBOLS: &str = "System.map";
+
+/// A kernel given by its file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageChoice {
+    /// The kernel's half of a key.
+    pub label: String,
+    pub image: PathBuf,
+    /// A tree of modules; none: all are built in.
+    pub modules: Option<PathBuf>,
+    /// Its configuration, if it was given.
+    pub config: Option<PathBuf>,
+    /// Its `System.map`, if it was given.
+    pub system_map: Option<PathBuf>,
+}
 
 /// What the store is asked for to get a kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,6 +11,7 @@ pub mod kernels;
 pub mod link;
 pub mod log;
 pub mod look;
+mod nonce;
 pub mod preflight;
 mod pulse;
 pub mod signals;

@@ -156,14 +156,14 @@ pub fn check(
         return Err(Finding::Qemu(qemu).into());
     }
     if let Some(config) = &kernel.config {
-        let delivered = delivered(&kernel.modules)
-            .map_err(|e| Stop::lab(format!("cannot read {}: {e}", kernel.modules.display())))?;
+        let delivered = delivered(&kernel.boot.modules)
+            .map_err(|e| Stop::lab(format!("cannot read {}: {e}", kernel.boot.modules.display())))?;
         let lacks = kconfig::lacking(&config.config, &planned.scenario, &delivered);
         if !lacks.is_empty() {
             return Err(Finding::Options(lacks).into());
         }
     }
-    let lacks = kconfig::absent(&kernel.absent, &planned.scenario);
+    let lacks = kconfig::absent(&kernel.boot.absent, &planned.scenario);
     if !lacks.is_empty() {
         return Err(Finding::Options(lacks).into());
     }
@@ -195,7 +195,7 @@ fn delivered(archive: &Path) -> io::Result<BTreeSet<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::images::{KernelConfig, KernelSymbols};
+    use crate::run::images::{Bootable, KernelConfig, KernelSymbols};
     use crate::store::initramfs::{Node, append};
     use s2lab_model::{kconfig::Config, scenario::load};
 
@@ -223,11 +223,13 @@ mod tests {
         let path = folder.join("modules.cpio");
         std::fs::write(&path, archive).unwrap();
         KernelFiles {
-            image: "Image".into(),
-            sha256: String::new(),
-            modules: path,
-            absent: vec![],
-            package: None,
+            boot: Bootable {
+                image: "Image".into(),
+                sha256: String::new(),
+                modules: path,
+                absent: vec![],
+                package: None,
+            },
             config: Some(KernelConfig { config: Config::parse(&text).unwrap(), sha256: String::new() }),
             symbols: KernelSymbols::default(),
         }
@@ -264,23 +266,23 @@ mod tests {
         let (_, what) = found(&kernel(dir.path(), "", &modules, &["vfio"]), QEMU, ROOM).unwrap();
         assert!(what.contains("CONFIG_VFIO_PCI=m") && !what.contains("CONFIG_VFIO="), "{what}");
         let torn = kernel(dir.path(), "", &[], &[]);
-        std::fs::write(&torn.modules, "no archive").unwrap();
+        std::fs::write(&torn.boot.modules, "no archive").unwrap();
         assert_eq!(found(&torn, QEMU, ROOM).unwrap().0, StopCause::Lab);
     }
 
     #[test]
     fn of_a_configuration_that_nobody_has_nothing_is_guessed() {
         let dir = tempfile::tempdir().unwrap();
-        let unknown =
-            KernelFiles { config: None, modules: "/none".into(), ..kernel(dir.path(), "", &[], &[]) };
+        let mut unknown = KernelFiles { config: None, ..kernel(dir.path(), "", &[], &[]) };
+        unknown.boot.modules = "/none".into();
         assert_eq!(found(&unknown, QEMU, ROOM), None);
     }
 
     #[test]
     fn a_module_that_is_nowhere_is_named_without_a_configuration() {
         let dir = tempfile::tempdir().unwrap();
-        let whole = kernel(dir.path(), "", &[], &[]);
-        let without = KernelFiles { config: None, absent: vec!["vfio_pci".into()], ..whole };
+        let mut without = KernelFiles { config: None, ..kernel(dir.path(), "", &[], &[]) };
+        without.boot.absent = vec!["vfio_pci".into()];
         let (cause, what) = found(&without, QEMU, ROOM).unwrap();
         let due = "the kernel lacks CONFIG_VFIO_PCI, neither built in nor a module (the guest is given a PCI device)";
         assert_eq!((cause, &*what), (StopCause::Lacking, due));

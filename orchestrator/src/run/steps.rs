@@ -1,10 +1,10 @@
 //! What is done with a running machine: boot, bind, start the guests, the scenario's steps, shut down.
 
 use super::{
-    cell::random,
     link::{Link, LinkError, Patience},
     log::EventLog,
     look::{self, Eyes, Target},
+    nonce::nonce,
     stages::{Deadlines, Stages, Stop},
 };
 use crate::qemu::{
@@ -95,7 +95,7 @@ impl Hands<'_> {
                 AssignDriver::VfioPci => "vfio-pci".to_owned(),
             };
             let request = Request::Bind { device: device.clone(), port: port_address(index), driver };
-            let bound = match self.ask(&Peer::Host, request, "bind", self.deadlines.bind).await? {
+            let bound = match self.link.ask(&Peer::Host, request, "bind", self.deadlines.bind).await? {
                 Reply::Bound(bound) if bound.device == *device => bound,
                 other => return Err(wrong(Peer::Host, "bind", &other)),
             };
@@ -146,6 +146,7 @@ impl Hands<'_> {
             .map_err(|_| Stop::lab(format!("guest {name} has {} of memory", guest.memory)))?;
         let spec = GuestSpec { name: name.to_owned(), memory_mib, cpus: GUEST_CPUS, devices };
         match self
+            .link
             .ask(&Peer::Host, Request::StartGuest(spec), "start a guest", self.deadlines.request)
             .await?
         {
@@ -173,7 +174,7 @@ impl Hands<'_> {
                 bytes: step.bytes.0,
                 seed,
             };
-            let result = match self.ask(&peer, Request::Store(spec), "store", patience).await? {
+            let result = match self.link.ask(&peer, Request::Store(spec), "store", patience).await? {
                 Reply::Stored(result) => result,
                 other => return Err(wrong(peer, "store", &other)),
             };
@@ -219,11 +220,12 @@ impl Hands<'_> {
 
     async fn look_at(&mut self, index: usize, step: &LookStep, guest: &str) -> Result<(), Stop> {
         let peer = Peer::Guest(guest.to_owned());
-        let nonce = random().map_err(|e| Stop::lab(format!("no random numbers: {e}")))?;
-        let mappings = match self.ask(&peer, Request::Hold { nonce }, "hold", self.deadlines.request).await? {
-            Reply::Held { mappings, .. } if each_once(&mappings) => mappings,
-            other => return Err(wrong(peer, "hold", &other)),
-        };
+        let nonce = nonce()?;
+        let mappings =
+            match self.link.ask(&peer, Request::Hold { nonce }, "hold", self.deadlines.request).await? {
+                Reply::Held { mappings, .. } if each_once(&mappings) => mappings,
+                other => return Err(wrong(peer, "hold", &other)),
+            };
         let target = Target { step: index, name: &step.name, guest, nonce, mappings };
         let eyes = Eyes { qmp: self.qmp, gdb: self.gdb, ram: self.ram };
         let look = timeout(self.deadlines.look, look::look(eyes, target, &self.around, self.raw)).await;
@@ -231,7 +233,7 @@ impl Hands<'_> {
             Stop::lab(format!("the look at guest {guest} was not done in {:?}", self.deadlines.look))
         })??;
         self.log.event(Event::Look(look));
-        match self.ask(&peer, Request::Release, "release", self.deadlines.request).await? {
+        match self.link.ask(&peer, Request::Release, "release", self.deadlines.request).await? {
             Reply::Released => Ok(()),
             other => Err(wrong(peer, "release", &other)),
         }
@@ -239,11 +241,14 @@ impl Hands<'_> {
 
     async fn vma_flags(&mut self, index: usize, name: &str, guest: &Guest) -> Result<(), Stop> {
         let request = Request::VmaFlags { guest: name.to_owned() };
-        let vmas =
-            match self.ask(&Peer::Host, request, "read the VMAs of the VMM", self.deadlines.request).await? {
-                Reply::VmaFlags { vmas } => vmas,
-                other => return Err(wrong(Peer::Host, "read the VMAs of the VMM", &other)),
-            };
+        let vmas = match self
+            .link
+            .ask(&Peer::Host, request, "read the VMAs of the VMM", self.deadlines.request)
+            .await?
+        {
+            Reply::VmaFlags { vmas } => vmas,
+            other => return Err(wrong(Peer::Host, "read the VMAs of the VMM", &other)),
+        };
         for device in guest.assign.keys() {
             let (guest, device, vmas) = (name.to_owned(), device.clone(), vmas.clone());
             self.log.event(Event::VmaFlags { step: index, guest, device, vmas });
@@ -257,7 +262,7 @@ impl Hands<'_> {
         let owner = guests.find(|(_, guest)| guest.assign.contains_key(device));
         let (guest, _) = owner.ok_or_else(|| Stop::lab(format!("`{device}` belongs to no guest")))?;
         let request = Request::Reset { guest: guest.clone(), device: device.clone() };
-        match self.ask(&Peer::Host, request, "reset a device", self.deadlines.request).await? {
+        match self.link.ask(&Peer::Host, request, "reset a device", self.deadlines.request).await? {
             Reply::ResetDone { method } => {
                 self.log.event(Event::Reset { step: index, device: device.clone(), method })
             }
@@ -273,7 +278,7 @@ impl Hands<'_> {
         let outcome = match self.link.ask(&peer, request, "probe", self.deadlines.request).await {
             Ok(Reply::Unaligned { outcome }) => ProbeOutcome::Answered(outcome),
             Ok(other) => return Err(wrong(peer, "probe", &other)),
-            // What the store was to find out; see `wc` in docs/architecture.md.
+            // What the store was to find out; see "What emulation can show" in docs/architecture.md.
             Err(LinkError::GuestEnded { how, .. }) => ProbeOutcome::GuestEnded(how),
             Err(error) => return Err(error.into()),
         };
@@ -291,12 +296,12 @@ impl Hands<'_> {
     pub(super) async fn shut_down(&mut self) -> Result<(), Stop> {
         for guest in self.planned.scenario.guests.keys() {
             let request = Request::StopGuest { guest: guest.clone() };
-            match self.ask(&Peer::Host, request, "stop a guest", self.deadlines.shut_down).await? {
+            match self.link.ask(&Peer::Host, request, "stop a guest", self.deadlines.shut_down).await? {
                 Reply::GuestStopped => {}
                 other => return Err(wrong(Peer::Host, "stop a guest", &other)),
             }
         }
-        let reply = self.ask(&Peer::Host, Request::Finish, "finish", self.deadlines.shut_down).await?;
+        let reply = self.link.ask(&Peer::Host, Request::Finish, "finish", self.deadlines.shut_down).await?;
         let answered = self.link.host_answered();
         match reply {
             Reply::Finished(FinalRecord { answered: said }) if said == answered => Ok(()),
@@ -305,16 +310,6 @@ impl Hands<'_> {
             }
             other => Err(wrong(Peer::Host, "finish", &other)),
         }
-    }
-
-    async fn ask(
-        &mut self,
-        peer: &Peer,
-        request: Request,
-        what: &'static str,
-        patience: impl Into<Patience>,
-    ) -> Result<Reply, Stop> {
-        Ok(self.link.ask(peer, request, what, patience).await?)
     }
 
     fn bound(&self, device: &str) -> Result<&BoundDevice, Stop> {

@@ -15,8 +15,8 @@ const ZBOOT_COMPRESSION: usize = 24;
 /// What stands around the configuration in an Image with CONFIG_IKCONFIG=y, which `/proc/config.gz` shows (Linux 6.1,
 /// `kernel/configs.c`).
 const CONFIG_MAGIC: (&[u8], &[u8]) = (b"IKCFG_ST", b"IKCFG_ED");
-/// Far more than any configuration, bytes; Debian's have 0.3 MB.
-const MAX_CONFIG: u64 = 16 << 20;
+/// How much of a configuration is read, bytes; Debian's have 0.3 MB.
+pub(crate) const MAX_CONFIG: u64 = 16 << 20;
 /// Far more than any kernel; what decompresses to more is hostile.
 const MAX_IMAGE: u64 = 1 << 30;
 

@@ -18,9 +18,9 @@ pub enum Node<'a> {
 }
 
 /// File types as in `st_mode` (Linux, `include/uapi/linux/stat.h`).
-const S_IFDIR: u32 = 0o040_000;
-const S_IFREG: u32 = 0o100_000;
-const S_IFLNK: u32 = 0o120_000;
+pub(crate) const S_IFDIR: u32 = 0o040_000;
+pub(crate) const S_IFREG: u32 = 0o100_000;
+pub(crate) const S_IFLNK: u32 = 0o120_000;
 const S_IFCHR: u32 = 0o020_000;
 
 /// Appends one archive with `nodes` in the given order to `out`; directories must precede what is in them.

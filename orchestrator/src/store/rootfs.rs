@@ -7,6 +7,7 @@
 use super::{
     Package, Store, Userland, deb, digest, elf,
     error::{Result, StoreError},
+    initramfs::{S_IFDIR, S_IFLNK, S_IFREG},
     parts::lacking,
     qemu::parse_version,
     userland::{ARCHIVE, PROGRAMS, QEMU, pack},
@@ -29,11 +30,8 @@ const GLIBC: (&str, &str) = ("libc.so.6", "libgcc_s.so.1");
 const VERSION: &[u8] = b"QEMU emulator version ";
 /// Longer than any version that is told.
 const VERSION_LENGTH: usize = 80;
-/// Types in `st_mode` (Linux, include/uapi/linux/stat.h).
+/// The bits of `st_mode` that tell the type of a file (Linux, include/uapi/linux/stat.h).
 const S_IFMT: u32 = 0o170_000;
-const S_IFDIR: u32 = 0o040_000;
-const S_IFREG: u32 = 0o100_000;
-const S_IFLNK: u32 = 0o120_000;
 /// Longer than any link's target (Linux, include/uapi/linux/limits.h, PATH_MAX).
 const LONGEST_LINK: u32 = 4096;
 

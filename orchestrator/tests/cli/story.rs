@@ -1,6 +1,9 @@
 //! Runs that never were: the events that a lab in order would log of a plan's cells, with table pages in `raw/`, to be told
 //! with changes.
 
+use guest_tables::{
+    BAR_IPA, BAR_PA, BAR_VA, GuestTables, HCR, HCR_FWB, INDEX_NC, LEAF, NEVER_EXEC, PAGE, registers,
+};
 use s2lab_model::{
     event::{
         Attempts, CellEnd, Event, LOG_VERSION, Line, Look, Plan, PlannedCell, ProbeOutcome, Stage, StopCause,
@@ -13,23 +16,6 @@ use s2lab_protocol::{Bar, BoundDevice, GuestEnd, Mapping, StoreResult, Unaligned
 use std::{collections::BTreeMap, fs, path::Path};
 
 const RAM: (u64, u64) = (0x4000_0000, 0x6000_0000);
-const BAR_PA: u64 = 0x80_0000_0000;
-const BAR_IPA: u64 = 0x80_8000_0000;
-const BAR_VA: u64 = 0xffff_8000_0000;
-/// The guest's stage-1 tables at their IPA, and what stage 2 adds to it.
-const GUEST_TABLES: u64 = 0x4010_0000;
-const GUEST_OFFSET: u64 = 0x2000_0000;
-const GUEST_PAGES: u64 = 16;
-const STAGE2_TABLES: u64 = 0x5000_0000;
-
-/// A leaf of stage 2 but for its MemAttr: valid, rw, inner shareable, AF. Bit 1 is set for a page (Arm ARM D8.3.1).
-const LEAF: u64 = 0x7c1;
-const EXECUTE_NEVER: u64 = 1 << 54;
-/// HCR_EL2.FWB, VM and RW (Arm ARM D24.2).
-const FWB: u64 = 1 << 46;
-const VM_RW: u64 = 1 << 31 | 1;
-/// Linux's MAIR_EL1: index 0 Normal-WB, 2 Normal-NC, 3 Device-nGnRnE, 4 Device-nGnRE.
-const MAIR: u64 = 0x04_0044_00ff;
 
 /// How the kernel of a cell behaves, whatever it declares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -262,35 +248,22 @@ impl Teller<'_> {
         let has_fwb = scenario.host.cpu != "neoverse-n1";
         let (ram, nc) = if has_fwb { (0b0110, 0b0101) } else { (0b1111, 0b0101) };
         let device = if self.behaves == Behaves::After { nc } else { 0b0001 };
-        let mut stage2 = Tables::new(STAGE2_TABLES, 0, 1);
-        let mut stage1 = Tables::new(GUEST_TABLES, GUEST_OFFSET, 0);
-        for n in 0..GUEST_PAGES {
-            let ipa = GUEST_TABLES + n * 4096;
-            stage2.map(ipa, 3, (ipa + GUEST_OFFSET) | LEAF | ram << 2);
-        }
+        let mut tables = GuestTables::new(LEAF | ram << 2);
         let (mut mappings, mut vmas) = (vec![], vec![]);
         for assigned in scenario.guests[guest].assign.keys() {
             let bar = self.bar(assigned, BAR_IPA);
-            stage2.map(BAR_IPA, 2, BAR_PA | LEAF | device << 2 | EXECUTE_NEVER);
-            for offset in (0..bar.size).step_by(4096) {
-                // Page, AF, inner shareable, EL0 may write, AttrIndx 2.
-                stage1.map(BAR_VA + offset, 3, (BAR_IPA + offset) | 0x743 | 2 << 2);
+            tables.back(BAR_IPA, 2, BAR_PA | LEAF | device << 2 | NEVER_EXEC);
+            for offset in (0..bar.size).step_by(PAGE as usize) {
+                tables.map(BAR_VA + offset, BAR_IPA + offset, INDEX_NC);
             }
             let map = s2lab_protocol::MapKind::Wc;
             mappings.push(Mapping { device: assigned.clone(), map, va: BAR_VA, bar });
             vmas.push(self.vma(step, guest, assigned, bar.size));
         }
-        let pages: BTreeMap<u64, Vec<u8>> = stage2.pages.into_iter().chain(stage1.pages).collect();
-        let registers = [
-            ("VTTBR_EL2", STAGE2_TABLES | 3 << 48),
-            // 40 bits of IPA, start level 1 (two tables in a row), 4K, 40 bits of PA.
-            ("VTCR_EL2", 1 << 31 | 2 << 16 | 1 << 6 | 24),
-            ("HCR_EL2", VM_RW | if has_fwb { FWB } else { 0 }),
-            ("TTBR0_EL1", GUEST_TABLES),
-            ("TCR_EL1", 5 << 32 | 16 << 16 | 16),
-            ("MAIR_EL1", MAIR),
-            ("SCTLR_EL1", 1),
-        ];
+        let pages = tables.pages();
+        let mut registers = registers(3);
+        registers.extend([("HCR_EL2", HCR | if has_fwb { HCR_FWB } else { 0 }), ("SCTLR_EL1", 1)]);
+        let registers = registers.into_iter();
         let look = Look {
             step,
             name: name.into(),
@@ -298,7 +271,7 @@ impl Teller<'_> {
             vcpu: 1,
             stops: 1,
             pause_us: 1234,
-            registers: registers.map(|(name, value)| (name.to_owned(), value)).into(),
+            registers: registers.map(|(name, value)| (name.to_owned(), value)).collect(),
             pages: pages.iter().map(|(at, page)| (*at, digest(page))).collect(),
             mappings,
         };
@@ -317,56 +290,5 @@ impl Teller<'_> {
     fn bar(&self, device: &str, start: u64) -> Bar {
         let size = self.cell.scenario.host.devices[device].bar.0;
         Bar { index: 2, start, size, prefetchable: true }
-    }
-}
-
-/// Writes tables of 4 KiB, sharing nothing with the walker.
-struct Tables {
-    pages: BTreeMap<u64, Vec<u8>>,
-    root: u64,
-    next: u64,
-    /// Physical minus table address.
-    offset: u64,
-    start: u64,
-}
-
-impl Tables {
-    fn new(root: u64, offset: u64, start: u64) -> Self {
-        let mut new = Self { pages: BTreeMap::new(), root, next: root, offset, start };
-        // 40 bits from level 1 need two tables in a row.
-        for _ in 0..=start {
-            new.table();
-        }
-        new
-    }
-
-    fn table(&mut self) -> u64 {
-        let at = self.next;
-        self.pages.insert(at + self.offset, vec![0; 4096]);
-        self.next += 4096;
-        at
-    }
-
-    fn entry(&mut self, at: u64) -> &mut [u8; 8] {
-        let (page, place) = (at & !4095, (at & 4095) as usize);
-        let page = self.pages.get_mut(&(page + self.offset)).unwrap();
-        (&mut page[place..place + 8]).try_into().unwrap()
-    }
-
-    fn map(&mut self, input: u64, leaf: u64, descriptor: u64) {
-        let mut table = self.root;
-        for level in self.start..=leaf {
-            let entries = if level == self.start { 1024 } else { 512 };
-            let at = table + 8 * ((input >> (39 - 9 * level)) % entries);
-            if level == leaf {
-                // Bit 1 tells a page, which is at level 3 only, from a block.
-                let page = if leaf == 3 { 2 } else { 0 };
-                *self.entry(at) = (descriptor | page).to_le_bytes();
-                return;
-            }
-            let next = u64::from_le_bytes(*self.entry(at)) & 0xffff_ffff_f000;
-            table = if next != 0 { next } else { self.table() };
-            *self.entry(at) = (table | 3).to_le_bytes();
-        }
     }
 }

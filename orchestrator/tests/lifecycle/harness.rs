@@ -9,7 +9,7 @@ use s2lab::{
     qemu::{factor::Factor, process::Launcher},
     run::{
         cell::{self, Shared},
-        images::{Images, KernelConfig, KernelFiles, KernelSymbols},
+        images::{Bootable, Images, KernelConfig, KernelFiles, KernelSymbols},
         log::EventLog,
         stages::Deadlines,
     },
@@ -155,29 +155,20 @@ pub(crate) fn images(folder: &Path, script: &Script, lacks: Option<&str>) -> io:
     let userland =
         store::Userland { archive: file("userland")?, packages: vec![], qemu_version: "10.0.2".into() };
     let agent = store::Agent { program: file("agent")?, sha256: String::new() };
-    let guest = store::Kernel {
-        image: file("guest-image")?,
-        image_sha256: String::new(),
-        release: "6.12".into(),
-        package_version: "6.12".into(),
-        modules: file("guest-modules")?,
-        absent: vec![],
-        config: None,
-        system_map: None,
+    let bootable = |image: &str, modules: &str| {
+        let (image, modules) = (file(image)?, file(modules)?);
+        Ok::<_, io::Error>(Bootable { image, sha256: String::new(), modules, absent: vec![], package: None })
     };
+    let guest = bootable("guest-image", "guest-modules")?;
     // An archive without a module: the configurations here have everything built in.
     let mut modules = vec![];
     store::initramfs::append(&mut modules, [])?;
     let kernel = KernelFiles {
-        image: file("image")?,
-        sha256: String::new(),
-        modules: file("modules")?,
-        absent: vec![],
-        package: None,
+        boot: bootable("image", "modules")?,
         config: lacks.map(config).transpose()?,
         symbols: KernelSymbols::default(),
     };
-    std::fs::write(&kernel.modules, modules)?;
+    std::fs::write(&kernel.boot.modules, modules)?;
     Ok(Images::from_parts(qemu, userland, agent, guest, BTreeMap::from([(KERNEL.to_owned(), kernel)])))
 }
 

@@ -1,5 +1,4 @@
-//! A run made up for tests: a scenario, the events of one cell, and page tables written by a builder of their own that shares
-//! nothing with the walker.
+//! A run made up for tests: a scenario, the events of one cell, and page tables that nothing of the walker's has written.
 
 use super::{JudgedAttempt, JudgedRun, judge_run};
 use crate::event::{
@@ -9,29 +8,19 @@ use crate::kernel::Trait;
 use crate::record::{Run, look};
 use crate::report::Report;
 use crate::scenario::Scenario;
+pub(crate) use guest_tables::{BAR_IPA, BAR_PA};
+use guest_tables::{BAR_VA, BLOCK, GuestTables, PAGE, registers};
 use s2lab_protocol::{Bar, BoundDevice, GuestEnd, MapKind, Mapping, StoreResult, UnalignedOutcome, Vma};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(crate) const KEY: &str = "vfio-pci-bar@test";
 pub(crate) const RAM: (u64, u64) = (0x4000_0000, 0x6000_0000);
-pub(crate) const BAR_PA: u64 = 0x80_0000_0000;
-pub(crate) const BAR_IPA: u64 = 0x80_8000_0000;
 pub(crate) const BAR_SIZE: u64 = 16 << 20;
-const BAR_VA: u64 = 0xffff_8000_0000;
-/// IPA of the guest's stage-1 tables, and what stage 2 adds to it.
-const GUEST_TABLES: u64 = 0x4010_0000;
-const GUEST_OFFSET: u64 = 0x2000_0000;
-const GUEST_PAGES: u64 = 16;
-const STAGE2_TABLES: u64 = 0x5000_0000;
-
 pub(crate) const XN: u64 = 1 << 54;
 /// Leaves as KVM writes them, with FEAT_S2FWB: valid, S2AP rw, SH inner, AF; see the series' expected descriptors.
 pub(crate) const NC_BLOCK: u64 = 0x7d5 | XN;
 pub(crate) const DEVICE_BLOCK: u64 = 0x7c5 | XN;
 pub(crate) const RAM_PAGE: u64 = 0x7db;
-/// Linux's MAIR_EL1: 0 Normal-WB, 2 Normal-NC, 3 Device-nGnRnE, 4 Device-nGnRE.
-const MAIR: u64 = 0x04_0044_00ff;
-
 /// The part of a machine that a look sees.
 #[derive(Debug, Clone)]
 pub(crate) struct Machine {
@@ -53,33 +42,18 @@ impl Machine {
     }
 
     fn look(&self, step: usize, name: &str) -> (Look, Pages) {
-        let mut stage2 = Builder::new(STAGE2_TABLES, 0, 1);
+        let mut tables = GuestTables::new(self.ram);
         for n in 0..self.blocks {
-            stage2.map(BAR_IPA + (n << 21), 2, (BAR_PA + (n << 21)) | self.bar);
-        }
-        for n in 0..GUEST_PAGES {
-            let ipa = GUEST_TABLES + n * 4096;
-            stage2.map(ipa, 3, (ipa + GUEST_OFFSET) | self.ram);
+            tables.back(BAR_IPA + n * BLOCK, 2, (BAR_PA + n * BLOCK) | self.bar);
         }
         for (ipa, pa, level, bits) in &self.more {
-            stage2.map(*ipa, *level, pa | bits);
+            tables.back(*ipa, *level, pa | bits);
         }
-        let mut stage1 = Builder::new(GUEST_TABLES, GUEST_OFFSET, 0);
-        for n in 0..BAR_SIZE / 4096 {
-            // Page, AF, SH inner, EL0 may write, AttrIndx.
-            stage1.map(BAR_VA + n * 4096, 3, (BAR_IPA + n * 4096) | 0x743 | self.index << 2);
+        for offset in (0..BAR_SIZE).step_by(PAGE as usize) {
+            tables.map(BAR_VA + offset, BAR_IPA + offset, self.index);
         }
-        let pages: BTreeMap<u64, Vec<u8>> = stage2.pages.into_iter().chain(stage1.pages).collect();
-        let registers = [
-            ("VTTBR_EL2", STAGE2_TABLES | 3 << 48),
-            // 40 bits of IPA, start level 1 (two tables in a row), 4K, 40 bits of PA.
-            ("VTCR_EL2", 1 << 31 | 2 << 16 | 1 << 6 | 24),
-            ("HCR_EL2", 1 << 46 | 1 << 31 | 1),
-            ("TTBR0_EL1", GUEST_TABLES),
-            ("TCR_EL1", 5 << 32 | 16 << 16 | 16),
-            ("MAIR_EL1", MAIR),
-            ("SCTLR_EL1", 1),
-        ];
+        let pages = tables.pages();
+        let registers = registers(3).into_iter().chain([("SCTLR_EL1", 1)]);
         let bar = Bar { index: 2, start: BAR_IPA, size: BAR_SIZE, prefetchable: true };
         let mapping = Mapping { device: "nic".into(), map: MapKind::Wc, va: BAR_VA, bar };
         let look = Look {
@@ -89,7 +63,7 @@ impl Machine {
             vcpu: 1,
             stops: 2,
             pause_us: 4321,
-            registers: registers.map(|(name, value)| (name.to_owned(), value)).into(),
+            registers: registers.map(|(name, value)| (name.to_owned(), value)).collect(),
             pages: pages.iter().map(|(at, page)| (*at, look::digest(page))).collect(),
             mappings: if self.mapped { vec![mapping] } else { vec![] },
         };
@@ -99,56 +73,6 @@ impl Machine {
 
 /// Pages by digest, as `raw/` has them.
 pub(crate) type Pages = BTreeMap<String, Vec<u8>>;
-
-/// Writes tables of 4 KiB.
-struct Builder {
-    pages: BTreeMap<u64, Vec<u8>>,
-    root: u64,
-    next: u64,
-    /// Physical minus table address.
-    offset: u64,
-    start: u64,
-}
-
-impl Builder {
-    fn new(root: u64, offset: u64, start: u64) -> Builder {
-        let mut new = Builder { pages: BTreeMap::new(), root, next: root, offset, start };
-        // Start level 1 of 40 bits has 1024 entries.
-        for _ in 0..=start {
-            new.table();
-        }
-        new
-    }
-
-    fn table(&mut self) -> u64 {
-        let at = self.next;
-        self.pages.insert(at + self.offset, vec![0; 4096]);
-        self.next += 4096;
-        at
-    }
-
-    fn entry(&mut self, at: u64) -> &mut [u8] {
-        let (page, place) = (at & !4095, (at & 4095) as usize);
-        &mut self.pages.get_mut(&(page + self.offset)).unwrap()[place..place + 8]
-    }
-
-    fn map(&mut self, input: u64, leaf: u64, descriptor: u64) {
-        let mut table = self.root;
-        for level in self.start..=leaf {
-            let mask = if level == self.start { 1023 } else { 511 };
-            let at = table + 8 * ((input >> (39 - 9 * level)) & mask);
-            if level == leaf {
-                // Level 3 says page with bit 1; the bits given are a block's.
-                let page = if leaf == 3 { 2 } else { 0 };
-                self.entry(at).copy_from_slice(&(descriptor | page).to_le_bytes());
-                return;
-            }
-            let next = u64::from_le_bytes(self.entry(at).try_into().unwrap()) & 0xffff_ffff_f000;
-            table = if next != 0 { next } else { self.table() };
-            self.entry(at).copy_from_slice(&(table | 3).to_le_bytes());
-        }
-    }
-}
 
 /// A cell's whole story, to be told with changes.
 #[derive(Debug, Clone)]

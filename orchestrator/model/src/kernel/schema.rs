@@ -1,10 +1,9 @@
 //! The JSON schema of `images/kernels.yaml`, from its types: for editors, and for the loader itself.
 
-use super::{KernelEntry, Kernels, written::Written};
-use crate::shape::forget_empty_defaults;
-use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings, json_schema};
+use super::Kernels;
+use crate::shape::schema_of;
+use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
-use std::borrow::Cow;
 
 /// The JSON schema (draft 7) of lists of kernels, as committed in `images/schema.json`.
 pub fn schema() -> String {
@@ -13,22 +12,7 @@ pub fn schema() -> String {
 
 /// The same as a value.
 pub(super) fn value() -> Value {
-    let mut value = SchemaSettings::draft07().into_generator().into_root_schema_for::<Kernels>().to_value();
-    forget_empty_defaults(&mut value);
-    // serde_json keeps the order of insertion if any crate of the build asks for it; the file must not depend on that.
-    value.sort_all_objects();
-    value
-}
-
-/// That of an entry as it is written.
-impl JsonSchema for KernelEntry {
-    fn schema_name() -> Cow<'static, str> {
-        "KernelEntry".into()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        Written::json_schema(generator)
-    }
+    schema_of::<Kernels>()
 }
 
 pub(super) fn names() -> Value {

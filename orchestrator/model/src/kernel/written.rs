@@ -1,9 +1,9 @@
 //! Entries as they are written: `provider` decides which further keys there are.
 
 use super::{Debian, Image, KernelEntry, Package, Provider, Source, Trait, Tree, Version, schema};
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::{borrow::Cow, collections::BTreeSet};
 
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "provider", rename_all = "kebab-case", rename_all_fields = "kebab-case", deny_unknown_fields)]
@@ -96,6 +96,17 @@ pub(super) enum Written {
         #[schemars(with = "String", extend("format" = "path"))]
         system_map: Option<String>,
     },
+}
+
+/// The schema of an entry is that of what is written.
+impl JsonSchema for KernelEntry {
+    fn schema_name() -> Cow<'static, str> {
+        "KernelEntry".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        Written::json_schema(generator)
+    }
 }
 
 /// How a version moves.

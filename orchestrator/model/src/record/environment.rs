@@ -18,7 +18,7 @@ pub const KERNEL_IMAGE: &str = "kernel image";
 pub const KERNEL_CONFIG: &str = "kernel config";
 /// Variable: version of the package that the kernel under test came in.
 pub const KERNEL_PACKAGE: &str = "kernel package";
-/// Variable: package version and SHA-256 of the image that all guests boot.
+/// Variable: package version, or that it was given by its path, and SHA-256 of the image that all guests boot.
 pub const GUEST_IMAGE: &str = "guest kernel image";
 /// Variable: release of the guests' kernel, as they said it. Guests that differ have one fact each, `guest kernel NAME`.
 pub const GUEST_KERNEL: &str = "guest kernel";

@@ -1,8 +1,8 @@
 //! The JSON schema of scenarios, from their types: for editors, and for the loader itself.
 
 use super::{MemoryType, Scenario};
-use crate::shape::forget_empty_defaults;
-use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings, json_schema};
+use crate::shape::schema_of;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
 /// The JSON schema (draft 7) of scenario files, as committed in `scenarios/schema.json`.
@@ -12,11 +12,7 @@ pub fn schema() -> String {
 
 /// The same as a value.
 pub(super) fn value() -> Value {
-    let mut value = SchemaSettings::draft07().into_generator().into_root_schema_for::<Scenario>().to_value();
-    forget_empty_defaults(&mut value);
-    // serde_json keeps the order of insertion if any crate of the build asks for it; the file must not depend on that.
-    value.sort_all_objects();
-    value
+    schema_of::<Scenario>()
 }
 
 /// `propertyNames` of maps from names.

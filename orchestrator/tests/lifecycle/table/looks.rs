@@ -1,6 +1,7 @@
 //! What a look sees, and what else is seen.
 
 use super::{guests::internal_error, *};
+use guest_tables::{BAR_IPA, BAR_PA, DEVICE, NEVER_EXEC, NORMAL_NC, NORMAL_WB, STAGE2_ROOT};
 
 pub(super) fn looks() -> Vec<Row> {
     let register = |name, register: &str, value, verdict, says| {
@@ -10,14 +11,14 @@ pub(super) fn looks() -> Vec<Row> {
     let poke = |name, address, word| fault(name, Moment::Start, Act::Poke { address, word });
     let leaf = |name, bits| fault(name, Moment::Start, Act::BarLeaf(bits));
     // The start tables' descriptor of the BAR's gigabyte, and of RAM's first.
-    let bar_table = tables::STAGE2_ROOT + 8 * (tables::BAR_IPA >> 30);
-    let next = |n: u64| tables::STAGE2_ROOT + n * 4096;
+    let bar_table = STAGE2_ROOT + 8 * (BAR_IPA >> 30);
+    let next = |n: u64| STAGE2_ROOT + n * 4096;
     // VTCR_EL2 as it should be, to be spoiled: PS 40 bits, SL0 level 1, T0SZ 24.
     let vtcr = 1 << 31 | 2 << 16 | 1 << 6 | 24;
     let hcr = 1 << 46 | 1 << 31 | 1;
     vec![
         register("nonce-never-there", "x19", 1, "MISS", no_match),
-        register("no-vmid", "VTTBR_EL2", tables::STAGE2_ROOT, "MISS", no_match),
+        register("no-vmid", "VTTBR_EL2", STAGE2_ROOT, "MISS", no_match),
         register("host-user-space-with-the-nonce", "HCR_EL2", hcr | 1 << 27, "MISS", no_match),
         register("stage-2-off", "HCR_EL2", hcr & !1, "MISS", no_match),
         register("vcpu-in-el2-with-the-nonce", "cpsr", 0x3c9, "MISS", no_match),
@@ -36,22 +37,22 @@ pub(super) fn looks() -> Vec<Row> {
             Act::Register("VTTBR_EL2".into(), 1 << 48 | 0xf0_0000_0000),
         )
         .judged("FAIL", "outside of memory"),
-        poke("tables-in-a-circle", bar_table, tables::STAGE2_ROOT | 0b11).judged("FAIL", "met a second time"),
+        poke("tables-in-a-circle", bar_table, STAGE2_ROOT | 0b11).judged("FAIL", "met a second time"),
         poke("table-outside-of-memory", bar_table, 0xf0_0000_0000 | 0b11).judged("FAIL", "outside of memory"),
         poke("table-beyond-the-address-size", bar_table, 0xffff_0000_0000 | 0b11)
             .judged("FAIL", "beyond VTCR_EL2.PS"),
-        poke("block-that-is-misaligned", bar_table, tables::BAR_PA | 0x1000 | tables::NORMAL_NC)
+        poke("block-that-is-misaligned", bar_table, BAR_PA | 0x1000 | NORMAL_NC)
             .judged("FAIL", "misaligned block"),
         poke("bar-not-in-stage-2", bar_table, 0).judged("FAIL", "nothing mapped"),
-        poke("leaf-that-leads-nowhere", next(3), 0xe0_0000_0000 | tables::NORMAL_NC | 0b10)
+        poke("leaf-that-leads-nowhere", next(3), 0xe0_0000_0000 | NORMAL_NC | 0b10)
             .judged("FAIL", "unknown region"),
-        leaf("bar-device-and-a-probe-that-passes", tables::DEVICE).judged("MISS", "oracle in doubt"),
-        leaf("bar-device-with-the-series", tables::DEVICE)
+        leaf("bar-device-and-a-probe-that-passes", DEVICE).judged("MISS", "oracle in doubt"),
+        leaf("bar-device-with-the-series", DEVICE)
             .and(request("unaligned"), Act::GuestEnds(internal_error()))
             .judged("FAIL", "Device-nGnRE"),
-        leaf("bar-write-back", tables::NORMAL_WB | tables::NEVER_EXEC).judged("FAIL", "Normal-WB"),
-        leaf("bar-executable", tables::NORMAL_NC & !tables::NEVER_EXEC).judged("FAIL", "exec"),
-        fault("ram-not-cacheable", Moment::Start, Act::RamLeaf(tables::NORMAL_NC)).judged("FAIL", "ram"),
+        leaf("bar-write-back", NORMAL_WB | NEVER_EXEC).judged("FAIL", "Normal-WB"),
+        leaf("bar-executable", NORMAL_NC & !NEVER_EXEC).judged("FAIL", "exec"),
+        fault("ram-not-cacheable", Moment::Start, Act::RamLeaf(NORMAL_NC)).judged("FAIL", "ram"),
         fault(
             "mappings-without-end",
             request("hold"),
@@ -86,7 +87,7 @@ pub(super) fn looks() -> Vec<Row> {
 }
 
 fn mapping(device: &str) -> Mapping {
-    let bar = s2lab_protocol::Bar { index: 2, start: tables::BAR_IPA, size: 4 << 20, prefetchable: true };
+    let bar = s2lab_protocol::Bar { index: 2, start: BAR_IPA, size: 4 << 20, prefetchable: true };
     Mapping { device: device.into(), map: MapKind::Wc, va: 0xffff_8000_0000, bar }
 }
 
@@ -112,7 +113,7 @@ pub(super) fn evidence() -> Vec<Row> {
             .and(Moment::Start, Act::OtherFlags)
             .judged("FAIL", "flag `??`"),
         Row { script: Script::default(), ..good("normal-nc-without-the-series") }
-            .and(Moment::Start, Act::BarLeaf(tables::NORMAL_NC))
+            .and(Moment::Start, Act::BarLeaf(NORMAL_NC))
             .judged("FAIL", "Normal-NC"),
         fault("no-vma-over-the-bar", request("vma-flags"), Act::Answer(Ok(Reply::VmaFlags { vmas: vec![] })))
             .judged("MISS", "VMAs over nic"),

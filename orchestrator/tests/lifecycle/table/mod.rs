@@ -11,10 +11,7 @@ use crate::{
     agent,
     row::{Deadline, Row, fault, good},
 };
-use fake_qemu::{
-    script::{Act, Bend, Moment, Script},
-    tables,
-};
+use fake_qemu::script::{Act, Bend, Moment, Script};
 use s2lab_model::event::Stage;
 use s2lab_protocol::{
     Body, Failure, FailureKind, FinalRecord, GuestEnd, Hello, Level, MapKind, Mapping, Notice, Peer, Reply,

@@ -1,0 +1,35 @@
+//! What host and guest have in common.
+
+use crate::exit::fatal;
+use crate::link::{Link, LinkError};
+use crate::modules::ModuleError;
+use crate::port::Port;
+use crate::root::Root;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long the final record may take to leave the machine.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// What the level's work runs with.
+pub(crate) struct Agent {
+    pub(crate) root: Root,
+    pub(crate) nonce: u64,
+    pub(crate) link: Arc<Link>,
+    pub(crate) port: Port,
+    /// Modules that did not load: a request that needs one says so.
+    pub(crate) failed_modules: Vec<ModuleError>,
+}
+
+impl Agent {
+    /// Sends the final record and returns when it has left the machine.
+    pub(crate) fn finish(&self, id: u64) -> Result<(), LinkError> {
+        // Whatever happens, the machine goes off.
+        drop(std::thread::Builder::new().spawn(|| {
+            std::thread::sleep(FAREWELL);
+            fatal("the final record was not taken in time")
+        }));
+        self.port.deliver_at_once().map_err(|why| LinkError::Stream { doing: "finishing", why })?;
+        self.link.finish(id)
+    }
+}

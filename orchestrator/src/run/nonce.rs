@@ -1,0 +1,12 @@
+//! Numbers that nobody else can know: what carries one was made in answer to it.
+
+use super::stages::Stop;
+use rustix::rand::{GetRandomFlags, getrandom};
+
+/// 64 random bits.
+pub(super) fn nonce() -> Result<u64, Stop> {
+    let mut bytes = [0; 8];
+    getrandom(&mut bytes, GetRandomFlags::empty())
+        .map_err(|e| Stop::lab(format!("no random numbers: {e}")))?;
+    Ok(u64::from_ne_bytes(bytes))
+}
