@@ -1,6 +1,7 @@
 //! Consoles of real arm64 kernels that were made to crash: Debian's 6.1 and 6.12, in QEMU 10.0.2, by sysrq, without an init,
 //! and by the gdbstub: an instruction that loads from a bad pointer, one that jumps to itself, one that is a WARN of the
-//! kernel, a vCPU that is not run any more.
+//! kernel, a vCPU that is not run any more. Then a 6.1 of our own with a patch in KVM: a BUG in the hypervisor of nVHE, a loop
+//! that never ends in KVM_RUN, and a use after free with KASAN.
 
 use s2lab_model::console::classify;
 use s2lab_model::crash::{Crash, Cutter};

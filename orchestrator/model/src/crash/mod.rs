@@ -22,8 +22,11 @@ const TRACE: &str = "Call trace:";
 const PC: &str = "pc : ";
 /// In the line `kvm [1]: nVHE hyp panic at: [<address>] function+offset!` (arch/arm64/kvm/handle_exit.c).
 const HYP_PLACE: &str = "hyp panic at: [<";
+/// Before the hypervisor's own trace, whose lines are `kvm [1]:  [<address>] function+offset` (arch/arm64/kvm/stacktrace.c).
+const HYP_TRACE: &str = "nVHE call trace:";
 /// Functions that every trace of their kind has, and so tell nothing.
-const COMMON: [&str; 16] = [
+const COMMON: [&str; 17] = [
+    "__kvm_nvhe_hyp_panic",
     "dump_backtrace",
     "show_stack",
     "dump_stack_lvl",
@@ -158,6 +161,13 @@ impl Crash {
         let inside = |text: &&str| !text.contains("+0x0/");
         let trace =
             trace.take_while(|text| text.starts_with([' ', '\t'])).filter(inside).map(str::trim_start);
+        let hyp_trace: Vec<&str> = messages()
+            .skip_while(|text| !text.contains(HYP_TRACE))
+            .skip(1)
+            .map_while(|text| Some(text.split_once(" [<")?.1.split_once(">] ")?.1))
+            .collect();
+        // Where the hypervisor was; the kernel's trace only tells who had called it.
+        let trace: Vec<&str> = if hyp_trace.is_empty() { trace.collect() } else { hyp_trace };
         let mut functions: Vec<String> = place.into_iter().chain(trace).filter_map(function).collect();
         functions.dedup();
         functions.retain(|function| !COMMON.contains(&function.as_str()));
