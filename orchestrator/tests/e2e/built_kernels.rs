@@ -28,6 +28,8 @@ fn built_kernels_do_what_they_declare() {
         let line = lines.iter().find(|line| line.starts_with(&begin));
         assert!(line.is_some_and(|line| line.contains(shown)), "{name}: {shown}\n{normal}");
     }
+    let check = place.s2lab(["check"]);
+    assert_eq!(check.code, Some(0), "{}{}", check.stdout, check.stderr);
 
     // Once more, from the store alone: nothing is built or fetched.
     let again = place.s2lab(["run", "vfio-pci-bar", "--offline", "--kernel", "linux-6.1-wc-kvm-only"]);
