@@ -191,10 +191,7 @@ impl Images {
                 Err(error) => drop(missing.insert((*name).clone(), error)),
             }
         }
-        // Of several kernels, of which one does not build perhaps, the others can be tested.
-        if let (true, Some((_, error))) = (files.is_empty(), missing.pop_first()) {
-            return Err(error);
-        }
+        let missing = bearable(&files, missing)?;
         let userland = store.host_userland().await?;
         let agent = store.agent().await?;
         Ok(Self { qemu, userland, agent, guest_kernel, kernels: files, missing })
@@ -275,6 +272,17 @@ pub(crate) async fn kernel(store: &Store, wanted: &Wanted) -> Result<KernelFiles
     }
 }
 
+/// Of several kernels, of which one does not build perhaps, the others can be tested: each that is missing is told with its cells.
+fn bearable<T>(
+    files: &BTreeMap<String, T>,
+    mut missing: BTreeMap<String, StoreError>,
+) -> Result<BTreeMap<String, StoreError>, StoreError> {
+    match files.is_empty() {
+        true => missing.pop_first().map_or(Ok(BTreeMap::new()), |(_, error)| Err(error)),
+        false => Ok(missing),
+    }
+}
+
 /// The kernel that guests boot: the one that was brought, else the entry that `kernels` names.
 async fn guest_kernel(store: &Store, kernels: &Kernels, folder: &Path) -> Result<Bootable, StoreError> {
     if let Some(given) = store.given_guest(&GUEST_MODULES).await? {
@@ -327,5 +335,19 @@ mod tests {
         assert_eq!(given.origin(), "given by its path, sha256:5e");
         let packaged = Bootable { package: Some("6.12.95-1".to_owned()), ..given };
         assert_eq!(packaged.origin(), "6.12.95-1 sha256:5e");
+    }
+
+    #[test]
+    fn each_missing_kernel_keeps_its_reason_while_another_is_there() {
+        let missing = || {
+            let error = |name: &str| StoreError::Offline { missing: name.to_owned() };
+            ["a", "b"].map(|name| (name.to_owned(), error(name))).into_iter().collect()
+        };
+        let there = BTreeMap::from([("c".to_owned(), ())]);
+        let told = bearable(&there, missing()).unwrap();
+        assert_eq!(told.keys().collect::<Vec<_>>(), ["a", "b"]);
+        let none = BTreeMap::<String, ()>::new();
+        assert!(matches!(bearable(&none, missing()), Err(StoreError::Offline { missing }) if missing == "a"));
+        assert!(bearable(&there, BTreeMap::new()).unwrap().is_empty());
     }
 }

@@ -22,6 +22,8 @@ const TRACE: &str = "Call trace:";
 const PC: &str = "pc : ";
 /// In the line `kvm [1]: nVHE hyp panic at: [<address>] function+offset!` (arch/arm64/kvm/handle_exit.c).
 const HYP_PLACE: &str = "hyp panic at: [<";
+/// In the line `BUG: KASAN: use-after-free in function+offset` (mm/kasan/report.c).
+const KASAN_PLACE: &str = "BUG: KASAN: ";
 /// Before the hypervisor's own trace, whose lines are `kvm [1]:  [<address>] function+offset` (arch/arm64/kvm/stacktrace.c).
 const HYP_TRACE: &str = "nVHE call trace:";
 /// Functions that every trace of their kind has, and so tell nothing.
@@ -154,7 +156,9 @@ impl Crash {
         let messages = || lines.iter().map(|line| message(line));
         let place = messages().find_map(|text| {
             let pc = text.strip_prefix(PC);
-            pc.or_else(|| Some(text.split_once(HYP_PLACE)?.1.split_once(">] ")?.1))
+            let hyp = || Some(text.split_once(HYP_PLACE)?.1.split_once(">] ")?.1);
+            let kasan = || Some(text.strip_prefix(KASAN_PLACE)?.rsplit_once(" in ")?.1);
+            pc.or_else(hyp).or_else(kasan)
         });
         let trace = messages().skip_while(|text| !text.starts_with(TRACE)).skip(1);
         // A call that never returns may be the last of its function; then the address after it is another's first.
@@ -168,7 +172,13 @@ impl Crash {
             .collect();
         // Where the hypervisor was; the kernel's trace only tells who had called it.
         let trace: Vec<&str> = if hyp_trace.is_empty() { trace.collect() } else { hyp_trace };
-        let mut functions: Vec<String> = place.into_iter().chain(trace).filter_map(function).collect();
+        let place = place.and_then(function);
+        let mut trace: Vec<String> = trace.into_iter().filter_map(function).collect();
+        // What comes before the place itself is what reports it.
+        if let Some(at) = place.as_ref().and_then(|place| trace.iter().position(|f| f == place)) {
+            trace.drain(..at);
+        }
+        let mut functions: Vec<String> = place.into_iter().chain(trace).collect();
         functions.dedup();
         functions.retain(|function| !COMMON.contains(&function.as_str()));
         functions.truncate(DEPTH);
