@@ -267,8 +267,12 @@ async fn kernel(
     let found = match wanted {
         Ok(Wanted::Built(build)) => match store.built_folder(&build) {
             Ok(Some(_)) => Ok("built".to_owned()),
-            Ok(None) => {
-                let text = "not built: the first run that takes it builds it";
+            // What it is built from is not there either, and so not known.
+            Ok(None) | Err(StoreError::Offline { .. }) => {
+                let text = match store.can_build() {
+                    Ok(()) => "not built: the first run that takes it builds it".to_owned(),
+                    Err(error) => format!("not built, and cannot be: {error}"),
+                };
                 return findings.say(State::Note, name, text).map(|()| false);
             }
             Err(error) => Err(error),

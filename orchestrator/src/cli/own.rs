@@ -159,6 +159,11 @@ impl Resolve<'_> {
         let label = label(&path)?;
         let image = PathBuf::from(&path);
         if !image.is_file() {
+            if image.is_dir() {
+                let message = format!("{} is a folder, not an Image", image.display());
+                let hint = format!("a kernel's tree is --kernel tree:{}", image.display());
+                return Err(Failure::Usage { message, hint: Some(hint) });
+            }
             return Err(no_such("kernel", &image, "file"));
         }
         let modules = self.arguments.modules.clone();

@@ -84,26 +84,36 @@ pub(super) fn store(context: &Context, arguments: &Arguments) -> Result<u8, Fail
     }
 }
 
+/// The folder of a kernel of the lab, if it is in the store.
+fn folder(store: &Store, wanted: &Wanted) -> Result<Option<PathBuf>, StoreError> {
+    match wanted {
+        Wanted::Archive(debian) => store.kernel_folder(debian),
+        Wanted::Built(build) => match store.built_folder(build) {
+            // What it would be built from is not known: it is not built.
+            Err(StoreError::Offline { .. }) => Ok(None),
+            found => found,
+        },
+        Wanted::File(_) => Ok(None),
+    }
+}
+
 /// The folders of the lab's kernels that are in the store, and which kernels these are. Without a lab there are none.
 fn kernels(context: &Context, store: &Store) -> Result<BTreeMap<PathBuf, Vec<String>>, Failure> {
     let mut folders = BTreeMap::<_, Vec<_>>::new();
     let Ok(lab) = context.lab() else { return Ok(folders) };
     let kernels = lab.kernels()?;
     for name in kernels.entries.keys() {
-        let folder = match wanted(&kernels, name, &lab.images())? {
-            Wanted::Archive(debian) => store.kernel_folder(&debian)?,
-            Wanted::Built(build) if matches!(build.source, KernelSource::Package(_)) => {
-                match store.built_folder(&build) {
-                    // What it would be built from is not known: it is not built.
-                    Err(StoreError::Offline { .. }) => None,
-                    found => found?,
-                }
-            }
+        let found = wanted(&kernels, name, &lab.images()).and_then(|wanted| match &wanted {
             // What a tree is takes reading it.
-            Wanted::Built(_) | Wanted::File(_) => None,
-        };
-        if let Some(folder) = folder {
-            folders.entry(folder).or_default().push(name.clone());
+            Wanted::Built(build) if !matches!(build.source, KernelSource::Package(_)) => Ok(None),
+            wanted => folder(store, wanted),
+        });
+        match found {
+            Ok(folder) => {
+                folder.into_iter().for_each(|folder| folders.entry(folder).or_default().push(name.clone()))
+            }
+            Err(StoreError::NotBuilt { .. }) => {}
+            Err(error) => complain(&format!("warning: whether {name} is there is not known: {error}")),
         }
     }
     Ok(folders)
@@ -148,12 +158,10 @@ fn path(context: &Context, store: &Store, what: &str) -> Result<u8, Failure> {
     let latest = |of: fn(&Item) -> &str| items.iter().filter(|item| of(item) == what).max_by_key(|i| i.used);
     let found = match latest(|item| &item.kind).filter(|item| item.is_entry()) {
         Some(item) => Some(item.path.clone()),
-        None => {
-            let kernels = kernels(context, store)?;
-            let kernel = kernels.into_iter().find(|(_, names)| names.iter().any(|name| name == what));
-            let named = || latest(|item| &item.name).map(|item| item.path.clone());
-            kernel.map(|(path, _)| path).or_else(named)
-        }
+        None => match kernel(context, store, what)? {
+            Some(folder) => Some(folder),
+            None => latest(|item| &item.name).map(|item| item.path.clone()),
+        },
     };
     match found {
         Some(path) => {
@@ -165,6 +173,16 @@ fn path(context: &Context, store: &Store, what: &str) -> Result<u8, Failure> {
             complain("  hint: `s2lab store list` tells what it has; a run fetches what it needs");
             Ok(NOT_WHOLE)
         }
+    }
+}
+
+/// The folder of the lab's kernel of that name.
+fn kernel(context: &Context, store: &Store, name: &str) -> Result<Option<PathBuf>, Failure> {
+    let Ok(lab) = context.lab() else { return Ok(None) };
+    let kernels = lab.kernels()?;
+    match kernels.entries.contains_key(name) {
+        true => Ok(folder(store, &wanted(&kernels, name, &lab.images())?)?),
+        false => Ok(None),
     }
 }
 
@@ -277,9 +295,9 @@ impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const UNITS: [(u32, &str); 3] = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
         match UNITS.into_iter().find(|(bits, _)| self.0 >> bits > 0) {
-            // Tenths, rounded down, without a floating point number.
+            // Tenths, rounded, without a floating point number.
             Some((bits, unit)) => {
-                let tenths = (self.0 >> (bits - 10)).saturating_mul(10) >> 10;
+                let tenths = ((self.0 >> (bits - 10)).saturating_mul(10) + (1 << 9)) >> 10;
                 write!(f, "{}.{} {unit}", tenths / 10, tenths % 10)
             }
             None => write!(f, "{} B", self.0),
@@ -295,8 +313,8 @@ mod tests {
     fn sizes_and_times_are_short() {
         let shown = |bytes| Bytes(bytes).to_string();
         assert_eq!(
-            [0, 1023, 1024, 1_600_000, 5 << 30, u64::MAX].map(shown),
-            ["0 B", "1023 B", "1.0 KiB", "1.5 MiB", "5.0 GiB", "17179869183.9 GiB"]
+            [0, 1023, 1024, 1_670_000, 5 << 30, u64::MAX].map(shown),
+            ["0 B", "1023 B", "1.0 KiB", "1.6 MiB", "5.0 GiB", "17179869184.0 GiB"]
         );
         let days = |days| ago(clock::now() - Duration::from_secs(days * DAY + 60));
         assert_eq!([0, 1, 40].map(days), ["today", "yesterday", "40 days ago"]);

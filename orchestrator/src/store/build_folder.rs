@@ -73,7 +73,13 @@ impl BuildFolder {
             _ => {
                 remove_tree(&self.dir)?;
                 fs::create_dir_all(&self.dir).map_err(StoreError::io("cannot create", &self.dir))?;
-                bring(&self.source())?;
+                if let Err(error) = bring(&self.source()) {
+                    // It would only take room, of which there is too little perhaps.
+                    if !matches!(error, StoreError::Cancelled) {
+                        let _ = remove_tree(&self.dir);
+                    }
+                    return Err(error);
+                }
                 self.remember(State { base: base.to_owned(), patched: BTreeMap::new() })?
             }
         };

@@ -124,7 +124,7 @@ impl StoreError {
             Self::NoVersion { .. } => {
                 "give one of these; a version that was only remembered is forgotten by `s2lab store refresh`".to_owned()
             }
-            Self::Program { output, .. } | Self::Fetch { output, .. } if FULL.iter().any(|full| output.contains(full)) => {
+            Self::Program { output: said, .. } | Self::Fetch { output: said, .. } | Self::Build { said, .. } if FULL.iter().any(|full| said.contains(full)) => {
                 ROOM.to_owned()
             }
             Self::Fetch { .. } => "is the network up? what has arrived whole is kept, and the next run goes on from there".to_owned(),

@@ -11,9 +11,9 @@ use super::{
     progress::Progress,
 };
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
     time::Duration,
 };
 
@@ -31,6 +31,20 @@ const FOREIGN: [&str; 6] = [
     "GIT_OBJECT_DIRECTORY",
     "GIT_ALTERNATE_OBJECT_DIRECTORIES",
     "GIT_PREFIX",
+];
+
+/// What make leaves in a tree that it was built in, and would refuse to build out of (Linux 6.1, Makefile, `outputmakefile` and
+/// `clean`).
+const LEFT_BY_BUILDS: [&str; 9] = [
+    ".config",
+    "include/config",
+    "include/generated",
+    "arch/*/include/generated",
+    "vmlinux*",
+    "*.o",
+    "*.a",
+    "*.ko",
+    "*.cmd",
 ];
 
 /// The content of a tree.
@@ -73,8 +87,22 @@ impl GitTree {
             "checkout.workers=0",
         ]);
         command.args(["read-tree", "--reset", "-u", &self.id]).current_dir(into);
-        ask(command, &format!("take the files of {} {}", self.name, self.version), progress).map(drop)
+        let taken = ask(command, &format!("take the files of {} {}", self.name, self.version), progress);
+        match taken {
+            // git names files that it cannot write, not why.
+            Err(StoreError::Program { .. }) if is_full(into) => {
+                Err(StoreError::io("cannot write files to", into)(io::ErrorKind::StorageFull.into()))
+            }
+            taken => taken.map(drop),
+        }
     }
+}
+
+/// Whether the file system of `folder` has no room for a file of a usual size.
+fn is_full(folder: &Path) -> bool {
+    const USUAL: u64 = 1 << 20;
+    rustix::fs::statvfs(folder)
+        .is_ok_and(|fs| fs.f_bavail.saturating_mul(fs.f_frsize) < USUAL || fs.f_favail == 0)
 }
 
 /// A commit of `repository`.
@@ -131,12 +159,25 @@ pub(crate) fn of_folder(folder: &Path, private: &Path, progress: &dyn Progress) 
     let purpose = format!("read the tree {}", place.display());
     let mut add = in_folder();
     add.args(["add", "--all"]);
+    // Debian's packages of the source tell git to ignore all of it.
+    if theirs.is_none() && is_ignored("Makefile", in_folder(), progress)? {
+        add.args(["--force", "--", "."]).args(LEFT_BY_BUILDS.map(|left| format!(":(exclude){left}")));
+    }
     ask(add, &purpose, progress)?;
     let mut write = in_folder();
     write.arg("write-tree");
     let id = ask(write, &purpose, progress)?;
     let version = format!("tree {}", &id.get(..12).unwrap_or(&id));
     Ok(GitTree { id, name: name(&place), version, place, git_dir: own })
+}
+
+/// Whether git would leave `file` out of what it adds.
+fn is_ignored(file: &str, mut git: Command, progress: &dyn Progress) -> Result<bool> {
+    git.args(["check-ignore", "--no-index", "--quiet", "--", file]);
+    let purpose = format!("tell whether it ignores {file}");
+    let watch = Watch { purpose, silence: LIMIT, activity: &mut || 0, progress };
+    // git-check-ignore(1), "Exit status".
+    Ok(process::run_to_end(git, Stdio::null(), watch)?.status.code() == Some(0))
 }
 
 /// Tells folders apart, which are canonical.

@@ -108,13 +108,18 @@ struct Inputs<'a> {
 }
 
 impl Store {
-    pub(crate) fn kernel_tools_plan(&self) -> Result<Plan> {
-        for program in OF_THE_MACHINE {
-            if find_on_path(program).is_none() {
-                let purpose = "build programs that a kernel's build runs".to_owned();
-                return Err(StoreError::NoProgram { program: program.to_owned(), purpose });
-            }
+    /// Whether the machine has what a kernel's build needs of it; the rest comes from the archive.
+    pub fn can_build(&self) -> Result<()> {
+        match OF_THE_MACHINE.into_iter().find(|program| find_on_path(program).is_none()) {
+            Some(program) => Err(StoreError::NoProgram {
+                program: program.to_owned(),
+                purpose: "build programs that a kernel's build runs".to_owned(),
+            }),
+            None => Ok(()),
         }
+    }
+
+    pub(crate) fn kernel_tools_plan(&self) -> Result<Plan> {
         let mut groups: Vec<&Group> =
             OTHERS.iter().filter(|g| g.programs.iter().any(|p| find_on_path(p).is_none())).collect();
         let cross = if cfg!(target_arch = "aarch64") { "" } else { CROSS };
@@ -166,6 +171,7 @@ impl Store {
     }
 
     pub(crate) fn kernel_tools(&self, plan: &Plan) -> Result<KernelTools> {
+        self.can_build()?;
         let machine = std::env::var_os("PATH").unwrap_or_default();
         let ccache = find_on_path("ccache").is_some();
         let tools = |path| KernelTools { path, cross: plan.cross, ccache, digest: plan.digest.clone() };

@@ -51,6 +51,24 @@ fn what_there_is() {
     session.check("store");
 }
 
+/// A tree that is not built, and one that is not there, say nothing of the other kernels.
+#[test]
+fn a_kernel_that_cannot_be_had_does_not_hide_the_others() {
+    let home = Home::new();
+    let path = home.lab().join("images/kernels.yaml");
+    let list = fs::read_to_string(&path).unwrap();
+    let trees = "kernels:\n  gone:\n    about: x.\n    provider: tree\n    path: ../gone\n    traits: []\n  \
+                 built:\n    about: x.\n    provider: tree\n    path: ../gone\n    build: true\n    traits: []\n";
+    fs::write(&path, list.replace("kernels:\n", trees)).unwrap();
+    entry(&home, &open(&home), "debian-6.1", 1);
+    let mut session = home.session();
+    session.s2lab(&["store", "path", "debian-6.1"]);
+    session.s2lab(&["store", "path", "gone"]);
+    session.s2lab(&["store", "path", "built"]);
+    session.s2lab(&["store", "list"]);
+    session.check("store-trees");
+}
+
 #[test]
 fn for_programs() {
     let home = Home::new();

@@ -107,6 +107,34 @@ fn a_folder_is_what_is_in_it_now_but_not_what_git_ignores() {
 }
 
 /// As unpacked from an archive.
+/// As Debian's packages of the source are: their own .gitignore hides all from git.
+#[test]
+fn a_folder_that_ignores_its_source_is_taken_all_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = dir.path().join("linux");
+    fs::create_dir_all(place.join("include/config")).unwrap();
+    for (file, text) in [
+        (".gitignore", "*.o\n/*\n!/debian/\n"),
+        ("Makefile", "all:\n"),
+        ("include/a.h", "a\n"),
+        ("include/config/auto.conf", "a\n"),
+        (".config", "CONFIG_A=y\n"),
+        ("a.o", "o"),
+    ] {
+        fs::write(place.join(file), text).unwrap();
+    }
+    let taken = |into: &str| {
+        let into = dir.path().join(into);
+        let tree = of_folder(&place, &dir.path().join("private"), &Quiet).unwrap();
+        tree.check_out(&into, &Quiet).unwrap();
+        let below = |path: &PathBuf| path.strip_prefix(&into).unwrap().display().to_string();
+        files(&into).keys().map(below).collect::<Vec<_>>()
+    };
+    assert_eq!(taken("one/source"), [".gitignore", "Makefile", "include/a.h"]);
+    fs::write(place.join("b.c"), "b\n").unwrap();
+    assert_eq!(taken("two/source"), [".gitignore", "Makefile", "b.c", "include/a.h"]);
+}
+
 #[test]
 fn a_folder_without_a_repository() {
     let (dir, place) = repository();
