@@ -10,7 +10,7 @@ use super::{
     build_folder::{OUT, STATE},
     clock,
     error::{Result, StoreError},
-    files::{children, remove_tree},
+    files::{children, remove_at_once, remove_tree},
     git_tree,
     inventory::{BUILDS, Item, Removed, modified},
     lock::{self, Lock},
@@ -67,7 +67,7 @@ impl Store {
         let lock = |name: &str| lock::path(self.entries.root(), name);
         let mut all = Vec::new();
         let root = self.build_root();
-        for folder in sorted(&root)? {
+        for folder in children(&root)? {
             let path = root.join(&folder);
             if let Some(digits) = folder.strip_suffix(git_tree::PRIVATE) {
                 let used = used(&[path.join(git_tree::USED)], &path)?;
@@ -77,7 +77,7 @@ impl Store {
             }
             let Some((_, name)) = folder.split_once('-').filter(|_| path.is_dir()) else { continue };
             let mut signs = vec![path.join(STATE)];
-            for key in sorted(&path.join(OUT))? {
+            for key in children(&path.join(OUT))? {
                 let out = path.join(OUT).join(key);
                 let log = out.join(make::LOG);
                 let used = used(std::slice::from_ref(&log), &out)?;
@@ -118,12 +118,6 @@ impl Kept {
     }
 }
 
-fn sorted(dir: &Path) -> Result<Vec<String>> {
-    let mut names = children(dir)?;
-    names.sort();
-    Ok(names)
-}
-
 /// When the newest of `files` was written; of a folder without them, when it was itself.
 fn used(files: &[PathBuf], folder: &Path) -> Result<SystemTime> {
     if folder.extension().is_some_and(|e| e == GOING || e == make::KILLED) {
@@ -139,18 +133,13 @@ fn used(files: &[PathBuf], folder: &Path) -> Result<SystemTime> {
     }
 }
 
-/// By a rename first, so that nobody takes what is left of it for the whole.
+/// So that nobody takes what is left of it for the whole. It may have gone since it was listed.
 fn remove(path: &Path) -> Result<()> {
     let going = path.with_extension(GOING);
-    if going != path {
-        remove_tree(&going)?;
-        match fs::rename(path, &going) {
-            // It went with the folder that it was in.
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-            moved => moved.map_err(StoreError::io("cannot move away", path))?,
-        }
+    match going != path && path.exists() {
+        true => remove_at_once(path, &going),
+        false => remove_tree(&going),
     }
-    remove_tree(&going)
 }
 
 /// Bytes of the files below `path`, without those below `but`. What goes in the meantime does not count.

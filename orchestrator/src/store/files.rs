@@ -37,7 +37,7 @@ pub(crate) fn unwritable(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied)
 }
 
-/// Names of the folders in `dir`; none if it is missing or no folder.
+/// Names of what is in `dir`, sorted; none if it is missing or no folder.
 pub(crate) fn children(dir: &Path) -> Result<Vec<String>> {
     let read = match fs::read_dir(dir) {
         Ok(read) => read,
@@ -53,7 +53,15 @@ pub(crate) fn children(dir: &Path) -> Result<Vec<String>> {
             names.push(name);
         }
     }
+    names.sort();
     Ok(names)
+}
+
+/// Removes `dir` by a rename to `away` first: nobody meets half of it, and what is still written into it is not taken for new.
+pub(crate) fn remove_at_once(dir: &Path, away: &Path) -> Result<()> {
+    remove_tree(away)?;
+    fs::rename(dir, away).map_err(StoreError::io("cannot move away", dir))?;
+    remove_tree(away)
 }
 
 /// Removes `dir` and all below it; a missing one is fine.

@@ -2,9 +2,9 @@
 
 use super::{
     Store, clock, digest,
-    entry::{TEMPORARY, remove_tree},
+    entry::TEMPORARY,
     error::{Result, StoreError},
-    files::children,
+    files::{children, remove_at_once},
     lock::{self, Lock},
     manifest::{Damage, MANIFEST, Manifest},
 };
@@ -190,9 +190,7 @@ struct Claim {
 impl Claim {
     /// By a rename first: nobody meets half of it, and what is left goes when the store is opened again.
     fn remove(self, item: &Item) -> Result<()> {
-        remove_tree(&self.temporary)?;
-        fs::rename(&item.path, &self.temporary).map_err(StoreError::io("cannot move away", &item.path))?;
-        remove_tree(&self.temporary)
+        remove_at_once(&item.path, &self.temporary)
     }
 }
 

@@ -6,8 +6,8 @@
 
 use super::{
     build::BuildConfig,
-    entry::remove_tree,
     error::{Result, StoreError},
+    files::remove_at_once,
     kernel_config,
     kernel_tools::KernelTools,
     process::{self, Followed, Watch},
@@ -84,10 +84,7 @@ impl Make<'_> {
         if mark.exists() {
             self.progress.step(&format!("{}: the last build was killed, it begins anew", self.what));
             // Out of the way by a rename: what is left of that build may still be writing.
-            let away = self.out.with_extension(KILLED);
-            remove_tree(&away)?;
-            fs::rename(self.out, &away).map_err(StoreError::io("cannot move away", self.out))?;
-            remove_tree(&away)?;
+            remove_at_once(self.out, &self.out.with_extension(KILLED))?;
         }
         fs::create_dir_all(self.out).map_err(StoreError::io("cannot create", self.out))?;
         let log = self.log();
