@@ -2,7 +2,10 @@
 
 pub mod init;
 
-use crate::store::{Store, StoreError};
+use crate::{
+    outside::{self, Why, kinds},
+    store::{Store, StoreError},
+};
 use s2lab_model::{
     diagnostic::Diagnostics,
     kernel::{self, Kernels},
@@ -10,8 +13,7 @@ use s2lab_model::{
 };
 use std::{
     ffi::OsString,
-    fs::File,
-    io::{self, Read},
+    io,
     path::{Path, PathBuf},
 };
 
@@ -22,8 +24,6 @@ const SCENARIOS: &str = "scenarios";
 const REPORTS: &str = "reports";
 /// How a scenario's file name ends.
 const EXTENSION: &str = "yaml";
-/// How much of a file is read, bytes: far more than a scenario or a list of kernels may have.
-const READ: u64 = 16 << 20;
 
 #[derive(Debug, thiserror::Error)]
 pub enum LabError {
@@ -196,21 +196,12 @@ pub fn shown(path: &Path) -> String {
 }
 
 fn read(path: &Path) -> Result<String, Mistake> {
-    let unreadable = |why: String| Mistake::Unreadable { place: shown(path), why };
-    let cannot = |error: io::Error| unreadable(format!("cannot be read: {error}"));
-    // Asked first, because opening a pipe may wait for ever.
-    if !path.metadata().map_err(cannot)?.is_file() {
-        return Err(unreadable("this is no file".into()));
-    }
-    let mut bytes = vec![];
-    File::open(path).and_then(|file| file.take(READ).read_to_end(&mut bytes)).map_err(cannot)?;
-    String::from_utf8(bytes).map_err(|error| {
-        let before = String::from_utf8_lossy(
-            error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default(),
-        );
-        let (line, rest) = (before.matches('\n').count() + 1, before.rsplit('\n').next().unwrap_or_default());
-        let place = format!("{}:{line}:{}", shown(path), rest.chars().count() + 1);
-        Mistake::Unreadable { place, why: "this is no UTF-8".into() }
+    outside::read_text(path, kinds::YAML).map_err(|error| match error.why {
+        Why::NotText { line, column } => {
+            let place = format!("{}:{line}:{column}", shown(path));
+            Mistake::Unreadable { place, why: "this is no UTF-8".into() }
+        }
+        why => Mistake::Unreadable { place: shown(path), why: format!("cannot be read: {why}") },
     })
 }
 

@@ -5,12 +5,14 @@
 mod carried;
 pub mod cli;
 pub mod lab;
+pub mod outside;
 pub mod qemu;
 pub mod review;
 pub mod revisions;
 pub mod run;
 pub mod series;
 pub mod show;
+pub mod size;
 pub mod ssh;
 pub mod store;
 mod whole;

@@ -1,6 +1,9 @@
 //! A run's reports beside the accepted ones: `reports/SCENARIO/KERNEL.txt` in the lab folder.
 
-use crate::whole;
+use crate::{
+    outside::{self, ReadError, kinds},
+    whole,
+};
 use s2lab_model::{
     report::{Outcome, ParseError, Report, compare},
     verdict::Verdict,
@@ -16,6 +19,8 @@ const ENDING: &str = ".txt";
 
 #[derive(Debug, thiserror::Error)]
 pub enum ReviewError {
+    #[error(transparent)]
+    Read(#[from] ReadError),
     #[error("{what} {path}: {source}")]
     Io { what: &'static str, path: PathBuf, source: io::Error },
     #[error("{path} is no report: {source}")]
@@ -91,14 +96,9 @@ pub fn standing(
 
 /// An accepted report, if there is one.
 fn read(path: &Path) -> Result<Option<Report>, ReviewError> {
-    match std::fs::read_to_string(path) {
-        Ok(text) => match Report::parse(&text) {
-            Ok(report) => Ok(Some(report)),
-            Err(source) => Err(ReviewError::Report { path: path.to_owned(), source }),
-        },
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(ReviewError::Io { what: "cannot read", path: path.to_owned(), source }),
-    }
+    let Some(text) = outside::read_text_if_there(path, kinds::REPORT)? else { return Ok(None) };
+    let report = Report::parse(&text);
+    report.map(Some).map_err(|source| ReviewError::Report { path: path.to_owned(), source })
 }
 
 /// Keys of accepted reports whose cell is not among `known`.

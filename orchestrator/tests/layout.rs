@@ -95,3 +95,47 @@ fn the_architecture_is_that_of_the_tree() {
         assert!(named || !is_module, "docs/architecture.md does not name {}", file.display());
     }
 }
+
+/// What reads a file without a limit, and may wait for ever.
+const UNBOUNDED: [&str; 5] = ["fs::read(", "fs::read_to_string(", "File::open(", "fs::copy(", ".read(true)"];
+
+/// Where one of them stands nevertheless: the file, how often, and why.
+const BOUNDED_OTHERWISE: [(&str, usize, &str); 8] = [
+    ("outside/mod.rs", 1, "the one reader"),
+    ("run/folder.rs", 1, "locks a run's event log, and reads nothing"),
+    ("run/slots.rs", 1, "locks a file of the cache, and reads nothing"),
+    ("store/apt/pool.rs", 2, "brings a package to the disk and notes its use, and reads nothing"),
+    ("store/entry.rs", 1, "locks the manifest that it has just written"),
+    ("store/files.rs", 2, "brings a folder to the disk, and reads nothing"),
+    ("store/inventory.rs", 1, "locks a manifest, and reads nothing"),
+    ("store/lock.rs", 1, "makes and locks a file of the store"),
+];
+
+#[test]
+fn files_from_outside_are_read_by_one_reader() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found = vec![];
+    let mut folders = vec![source.clone()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            if path.ends_with("tests.rs") {
+                continue;
+            }
+            let text = fs::read_to_string(&path).unwrap();
+            let product = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+            let times = UNBOUNDED.iter().map(|call| product.matches(call).count()).sum::<usize>();
+            if times > 0 {
+                let name = path.strip_prefix(&source).unwrap().to_str().unwrap().to_owned();
+                found.push((name, times));
+            }
+        }
+    }
+    found.sort();
+    let allowed = BOUNDED_OTHERWISE.map(|(file, times, _)| (file.to_owned(), times));
+    assert_eq!(found, allowed, "read files by `outside`, or say here why not");
+}

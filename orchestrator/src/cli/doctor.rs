@@ -3,13 +3,15 @@
 use super::{Context, Failure, say};
 use crate::{
     lab::{Lab, Places},
+    outside::{self, kinds},
     qemu::{factor, process::Launcher},
     run::{
         images::HOST_MODULES,
         kernels::{Wanted, wanted},
-        preflight::{self, Mib},
+        preflight,
         slots::Slots,
     },
+    size::Size,
     store::{Quiet, Store, StoreError, find_on_path, run_briefly},
 };
 use clap::Args;
@@ -123,10 +125,10 @@ fn folder(findings: &mut Findings, what: &str, path: &Path, needed: u64) -> Resu
         .and_then(|()| preflight::free(path));
     match written {
         Ok(free) if free < needed => {
-            let (free, needed) = (Mib(free), Mib(needed));
+            let (free, needed) = (Size(free), Size(needed));
             findings.say(State::Lacks, what, format_args!("{shown}: {free} free, {needed} wanted; make room"))
         }
-        Ok(free) => findings.say(State::Ok, what, format_args!("{shown}: {} free", Mib(free))),
+        Ok(free) => findings.say(State::Ok, what, format_args!("{shown}: {} free", Size(free))),
         Err(error) => findings.say(
             State::Lacks,
             what,
@@ -146,20 +148,20 @@ fn machine(findings: &mut Findings, lab: Option<&Lab>, places: &Places) -> Resul
     let scenarios = crate::lab::scenarios(&files).unwrap_or_default();
     let largest = scenarios.iter().map(preflight::memory).max().unwrap_or_default();
     let needed = u64::try_from(slots).unwrap_or(u64::MAX).saturating_mul(largest);
-    let available = std::fs::read_to_string("/proc/meminfo").ok();
+    let available = outside::read_text(Path::new("/proc/meminfo"), kinds::SYSTEM).ok();
     match available.as_deref().and_then(preflight::available) {
         Some(available) if available < largest => findings.say(
             State::Lacks,
             "memory",
-            format_args!("{} available, {} for one host; end other programs", Mib(available), Mib(largest)),
+            format_args!("{} available, {} for one host; end other programs", Size(available), Size(largest)),
         )?,
         Some(available) if available < needed => findings.say(
             State::Note,
             "memory",
-            format_args!("{} available, {} for {hosts}; use --jobs", Mib(available), Mib(needed)),
+            format_args!("{} available, {} for {hosts}; use --jobs", Size(available), Size(needed)),
         )?,
         Some(available) => {
-            let text = format!("{} available, {} for {hosts}", Mib(available), Mib(needed));
+            let text = format!("{} available, {} for {hosts}", Size(available), Size(needed));
             findings.say(State::Ok, "memory", text)?;
         }
         None => findings.say(State::Lacks, "memory", "/proc/meminfo does not tell; mount /proc")?,

@@ -2,6 +2,7 @@
 
 use super::Failure;
 use crate::{
+    outside::{self, kinds},
     review::{Standing, accepted_path, standing},
     run::folder::RunFolder,
     show::crash,
@@ -94,7 +95,7 @@ impl Judged {
 /// What the log says.
 fn recorded(folder: &RunFolder) -> Result<Run, Failure> {
     let path = folder.events();
-    let bytes = std::fs::read(&path).map_err(Failure::io(path.display().to_string()))?;
+    let bytes = outside::read(&path, kinds::EVENT_LOG)?;
     // A torn last line may end inside of a character.
     let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
     let text = std::str::from_utf8(bytes.get(..whole).unwrap_or_default());
@@ -124,5 +125,5 @@ pub(super) fn lacks_to_pass(folder: &RunFolder, key: &str) -> Option<String> {
 /// A kept page; a name that is no digest is none.
 fn page(raw: &Path, digest: &str) -> Option<Vec<u8>> {
     let is_digest = digest.len() == 64 && digest.bytes().all(|b| b.is_ascii_hexdigit());
-    is_digest.then(|| std::fs::read(raw.join(digest)).ok()).flatten()
+    is_digest.then(|| outside::read(&raw.join(digest), kinds::TABLE_PAGE).ok()).flatten()
 }

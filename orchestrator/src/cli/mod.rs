@@ -26,6 +26,7 @@ mod store;
 
 use crate::{
     lab::{Lab, LabError, Places, init::InitError},
+    outside::ReadError,
     qemu::factor::FactorError,
     review::ReviewError,
     revisions::RevisionsError,
@@ -126,6 +127,8 @@ enum Failure {
     #[error(transparent)]
     Init(#[from] InitError),
     #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error(transparent)]
     Plan(#[from] PlanError),
     #[error(transparent)]
     Series(#[from] SeriesError),
@@ -176,6 +179,7 @@ impl Failure {
             | Failure::Store(_)
             | Failure::Factor(_)
             | Failure::Review(_)
+            | Failure::Read(_)
             | Failure::Log { .. }
             | Failure::Io { .. } => LAB,
         }

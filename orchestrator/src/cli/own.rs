@@ -3,6 +3,7 @@
 use super::{Failure, kernels::KernelArguments};
 use crate::{
     lab::Lab,
+    outside::{self, kinds},
     revisions::{Commit, commits},
     run::{
         chosen::Chosen,
@@ -21,6 +22,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// How many digits of its digest name a series that has no name.
+const DIGITS: usize = 12;
 /// What trees are built with if nothing else is said, in the lab's folder images.
 const CONFIG: &str = "config/boot.config";
 
@@ -91,6 +94,11 @@ fn read_series(path: &Path) -> Result<(String, Series), Failure> {
     let series = Series::read(path)?;
     for mail in &series.skipped {
         tracing::info!("{}: not applied: {}, {}", path.display(), mail.subject, mail.why);
+    }
+    // The shell's `<(...)` has a number for a name, another each time.
+    if outside::is_pipe(path) {
+        let digits: String = series.digest().chars().take(DIGITS).collect();
+        return Ok((format!("series-{digits}"), series));
     }
     let real = path.canonicalize().map_err(Failure::io(path.display().to_string()))?;
     Ok((label(&real.to_string_lossy())?, series))
@@ -231,7 +239,7 @@ impl Resolve<'_> {
         words: Vec<String>,
     ) -> Result<Own, Failure> {
         let read = |path: &Path, name: String| {
-            let text = std::fs::read_to_string(path).map_err(Failure::io(path.display().to_string()))?;
+            let text = outside::read_text(path, kinds::CONFIG)?;
             Ok::<_, Failure>(ConfigFile { name, text })
         };
         let (config, with) = match &self.arguments.config {

@@ -2,7 +2,11 @@
 //! program of some instructions finds out: QEMU starts, translates it, runs it and ends. Found once, it is kept in the cache.
 
 use super::{memory::sealed, process::Launcher};
-use crate::{store::Qemu, whole};
+use crate::{
+    outside::{self, kinds},
+    store::Qemu,
+    whole,
+};
 use rustix::fd::AsRawFd;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -102,11 +106,12 @@ pub async fn of_machine(
 ) -> Result<Factor, FactorError> {
     let cores = std::thread::available_parallelism().map_err(FactorError::Machine)?.get();
     let cores = u64::try_from(cores).unwrap_or(u64::MAX);
-    let cpu = cpu_model(&std::fs::read_to_string("/proc/cpuinfo").map_err(FactorError::Machine)?);
+    let cpu = outside::read_text(Path::new("/proc/cpuinfo"), kinds::SYSTEM);
+    let cpu = cpu_model(&cpu.map_err(|error| FactorError::Machine(error.into()))?);
     let packages = qemu.packages.iter().map(|package| package.sha256.as_str()).collect();
     let (program, version) = (qemu.program.as_path(), qemu.version.as_str());
     let path = place(cache, &Subject { rounds: ROUNDS, program, version, packages, cpu, cores });
-    let known = || serde_json::from_slice::<Found>(&std::fs::read(&path).ok()?).ok();
+    let known = || serde_json::from_slice::<Found>(&outside::read(&path, kinds::NOTE).ok()?).ok();
     if let Some(Found { took_ms }) = known().filter(|_| !anew) {
         return Ok(Factor::new(Duration::from_millis(took_ms), cores));
     }

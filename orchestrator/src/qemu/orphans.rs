@@ -1,7 +1,8 @@
 //! Finding what the children have started, wherever it went, by a mark that it has inherited in its environment.
 
+use crate::outside::{self, kinds};
 use rustix::process::{Pid, PidfdFlags, Signal, getpgid, pidfd_open, pidfd_send_signal};
-use std::os::unix::fs::MetadataExt;
+use std::{os::unix::fs::MetadataExt, path::Path};
 
 /// Variable in the environment of every child; see [`Owner`], and a number.
 pub(super) const MARK: &str = "S2LAB_PROCESS";
@@ -74,14 +75,15 @@ pub(super) fn kill() -> Vec<i32> {
 
 /// When the process was started, clock ticks since boot; `None` if there is none.
 fn started(pid: u32) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let stat = outside::read_text(Path::new(&format!("/proc/{pid}/stat")), kinds::SYSTEM).ok()?;
     // The command may hold anything, brackets and blanks too.
     let (_, rest) = stat.rsplit_once(')')?;
     rest.split_whitespace().nth(START_TIME)?.parse().ok()
 }
 
 fn mark(pid: Pid) -> Option<String> {
-    let environment = std::fs::read(format!("/proc/{}/environ", pid.as_raw_nonzero())).ok()?;
+    let environment =
+        outside::read(Path::new(&format!("/proc/{}/environ", pid.as_raw_nonzero())), kinds::SYSTEM).ok()?;
     let mut variables = environment.split(|byte| *byte == 0);
     let value = variables.find_map(|v| v.strip_prefix(MARK.as_bytes())?.strip_prefix(b"="))?;
     String::from_utf8(value.to_vec()).ok()

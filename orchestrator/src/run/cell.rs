@@ -14,6 +14,7 @@ use super::{
     stuck::stuck,
     visit::{CRASH_ENDS, Visit, tell},
 };
+use crate::outside::{self, kinds};
 use crate::qemu::{
     argv::RAM_START,
     cpu,
@@ -364,7 +365,7 @@ async fn start(
         gdb,
     };
     Machine::start(shared.launcher, parts).await.map_err(|error| {
-        let said = std::fs::read_to_string(folder.join("qemu.log")).unwrap_or_default();
+        let said = outside::read_text(&folder.join("qemu.log"), kinds::PROGRAM_LOG).unwrap_or_default();
         Stop::lab(format!("{error}{}{}", if said.is_empty() { "" } else { "; it says: " }, said.trim_end()))
     })
 }

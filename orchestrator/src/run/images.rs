@@ -5,10 +5,11 @@ use super::{
     kernels::{ImageChoice, Wanted, wanted},
 };
 use crate::{
+    outside::{self, Outside, kinds},
     qemu::memory::sealed,
     store::{
         Agent, ImageFile, Kernel, Qemu, Store, StoreError, Userland,
-        image::{MAX_CONFIG, embedded_config},
+        image::embedded_config,
         initramfs::{Node, append},
     },
 };
@@ -18,8 +19,7 @@ use s2lab_model::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::File,
-    io::{self, Read, Write},
+    io::{self, Write},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -29,9 +29,6 @@ use std::{
 pub(crate) const HOST_MODULES: [&str; 4] = ["virtio_pci", "virtio_console", "vfio_pci", "vfio_iommu_type1"];
 /// Modules that a guest needs: its agent's channel.
 pub(crate) const GUEST_MODULES: [&str; 2] = ["virtio_pci", "virtio_console"];
-
-/// How much of a `System.map` is read, bytes; one with all of Debian's drivers has 8 MB.
-const MAX_SYSTEM_MAP: u64 = 256 << 20;
 
 /// A kernel, ready to boot.
 #[derive(Debug, Clone)]
@@ -113,9 +110,7 @@ impl KernelSymbols {
 
 /// Reads the `System.map` at `path`, which may be anything.
 pub fn read_symbols(path: &Path) -> io::Result<Symbols> {
-    let mut text = String::new();
-    File::open(path)?.take(MAX_SYSTEM_MAP).read_to_string(&mut text)?;
-    Symbols::parse(&text).map_err(io::Error::other)
+    Symbols::parse(&outside::read_text(path, kinds::SYSTEM_MAP)?).map_err(io::Error::other)
 }
 
 /// A kernel's configuration, and the SHA-256 of its file.
@@ -128,9 +123,7 @@ pub struct KernelConfig {
 impl KernelConfig {
     /// Reads the file at `path`, which may be anything.
     pub fn read(path: &Path) -> io::Result<Self> {
-        let mut text = String::new();
-        File::open(path)?.take(MAX_CONFIG).read_to_string(&mut text)?;
-        Self::parse(&text)
+        Self::parse(&outside::read_text(path, kinds::CONFIG)?)
     }
 
     fn parse(text: &str) -> io::Result<Self> {
@@ -238,11 +231,11 @@ impl Images {
 
     /// The host's initramfs in a memfd: user land, modules, the agent, and what guests boot.
     pub fn initramfs(&self, kernel: &KernelFiles) -> io::Result<OwnedFd> {
-        let agent = std::fs::read(&self.agent.program)?;
+        let agent = outside::read(&self.agent.program, kinds::PROGRAM)?;
         let init = [("init", Node::File { mode: 0o755, data: &agent })];
-        let mut guest_archive = std::fs::read(&self.guest_kernel.modules)?;
+        let mut guest_archive = outside::read(&self.guest_kernel.modules, kinds::ARCHIVE)?;
         append(&mut guest_archive, init)?;
-        let image = std::fs::read(&self.guest_kernel.image)?;
+        let image = outside::read(&self.guest_kernel.image, kinds::IMAGE)?;
         sealed("initramfs", |out| {
             copy(&self.userland.archive, out)?;
             copy(&kernel.boot.modules, out)?;
@@ -320,7 +313,7 @@ fn config(path: &Path) -> Result<KernelConfig, StoreError> {
 }
 
 fn copy(from: &Path, out: &mut impl Write) -> io::Result<()> {
-    io::copy(&mut File::open(from)?, out).map(drop)
+    io::copy(&mut Outside::open(from, kinds::ARCHIVE)?, out).map(drop)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! From an entry of `images/kernels.yaml` to what the store is asked for.
 
 use crate::{
+    outside::{self, kinds},
     series::Series,
     store::{BuildConfig, ConfigFile, DebianKernel, KernelBuild, KernelSource, SourcePackage, StoreError},
 };
@@ -8,10 +9,7 @@ use s2lab_model::{
     kconfig::{Config, Setting},
     kernel::{Kernels, Package, Provider, Tree, Version},
 };
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 /// In the folder that a kernel was built in (Linux 6.1, arch/arm64/boot/Makefile).
 const BUILT_IMAGE: &str = "arch/arm64/boot/Image";
@@ -111,7 +109,7 @@ fn fragments(folder: &Path, files: &[String]) -> Result<BuildConfig, StoreError>
 }
 
 fn config_file(path: &Path, name: &str) -> Result<ConfigFile, StoreError> {
-    let text = fs::read_to_string(path).map_err(StoreError::io("cannot read the configuration", path))?;
+    let text = outside::read_text(path, kinds::CONFIG)?;
     Ok(ConfigFile { name: name.to_owned(), text })
 }
 
@@ -138,7 +136,7 @@ pub fn tree_as_it_is(label: &str, tree: &Path) -> Result<ImageChoice, StoreError
         return Err(StoreError::NotBuilt { kernel: label.to_owned(), image });
     }
     let config = Some(tree.join(BUILT_CONFIG)).filter(|path| path.is_file());
-    let text = config.as_deref().and_then(|path| fs::read_to_string(path).ok());
+    let text = config.as_deref().and_then(|path| outside::read_text(path, kinds::CONFIG).ok());
     // Without modules there is nothing to look for in its eighty thousand files.
     let has_none = text
         .and_then(|text| Config::parse(&text).ok())

@@ -2,7 +2,12 @@
 //! that passes minutes later.
 
 use super::{images::KernelFiles, stages::Stop};
-use crate::{qemu::qmp::QemuVersion, store};
+use crate::{
+    outside::{self, Outside, kinds},
+    qemu::qmp::QemuVersion,
+    size::Size,
+    store,
+};
 use s2lab_model::{
     event::{PlannedCell, StopCause},
     kconfig::{self, Lack},
@@ -72,15 +77,15 @@ impl fmt::Display for Finding {
                 write!(f, "QEMU {major}.{minor}.{micro} is older than {oldest}.{point}")
             }
             Finding::Memory { needed, available } => {
-                let (needed, available) = (Mib(*needed), Mib(*available));
+                let (needed, available) = (Size(*needed), Size(*available));
                 write!(f, "the emulated host takes {needed} of memory, and this machine has {available} left")
             }
             Finding::Space { needed, free } => {
                 write!(
                     f,
                     "a run may write {}, and the state folder has room for {}",
-                    Mib(*needed),
-                    Mib(*free)
+                    Size(*needed),
+                    Size(*free)
                 )
             }
         }
@@ -90,19 +95,6 @@ impl fmt::Display for Finding {
 impl From<Finding> for Stop {
     fn from(finding: Finding) -> Self {
         Stop { cause: finding.cause(), what: finding.to_string(), hint: Some(finding.hint().into()) }
-    }
-}
-
-/// Bytes as people read them.
-#[derive(Debug, Clone, Copy)]
-pub struct Mib(pub u64);
-
-impl fmt::Display for Mib {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 >> 20 {
-            mib if mib < 10 << 10 => write!(f, "{mib} MiB"),
-            mib => write!(f, "{} GiB", mib >> 10),
-        }
     }
 }
 
@@ -117,7 +109,7 @@ pub struct Room {
 impl Room {
     /// Of this machine, at this moment.
     pub fn of_machine(folder: &Path) -> io::Result<Self> {
-        let memory = std::fs::read_to_string("/proc/meminfo")?;
+        let memory = outside::read_text(Path::new("/proc/meminfo"), kinds::SYSTEM)?;
         let memory =
             available(&memory).ok_or_else(|| io::Error::other("/proc/meminfo has no MemAvailable"))?;
         Ok(Self { memory, space: free(folder)? })
@@ -179,7 +171,7 @@ pub fn check(
 
 /// Names of the modules in an archive of the store's, see [`store::Kernel::modules`].
 fn delivered(archive: &Path) -> io::Result<BTreeSet<String>> {
-    let mut archive = io::BufReader::new(std::fs::File::open(archive)?);
+    let mut archive = io::BufReader::new(Outside::open(archive, kinds::ARCHIVE)?);
     let mut names = BTreeSet::new();
     loop {
         let member = cpio::newc::Reader::new(archive)?;

@@ -1,8 +1,9 @@
 //! A folder of patches.
 
 use super::{SeriesError, Unusable, unusable};
+use crate::outside::{self, kinds};
 use std::{
-    fs, io,
+    fs,
     path::{Component, Path, PathBuf},
 };
 
@@ -13,14 +14,9 @@ const ENDINGS: [&str; 2] = ["patch", "diff"];
 /// The patches in `folder`: those that its file `series` lists, else *.patch and *.diff by name.
 pub(super) fn files(folder: &Path) -> Result<Vec<PathBuf>, SeriesError> {
     let list = folder.join(LIST);
-    match fs::read_to_string(&list) {
-        Ok(text) => {
-            let names = listed(&text).map_err(unusable(folder))?;
-            Ok(names.into_iter().map(|name| folder.join(name)).collect())
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => by_name(folder),
-        Err(source) => Err(SeriesError::Io { path: list, source }),
-    }
+    let Some(text) = outside::read_text_if_there(&list, kinds::PATCH_LIST)? else { return by_name(folder) };
+    let names = listed(&text).map_err(unusable(folder))?;
+    Ok(names.into_iter().map(|name| folder.join(name)).collect())
 }
 
 fn by_name(folder: &Path) -> Result<Vec<PathBuf>, SeriesError> {

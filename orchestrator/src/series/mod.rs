@@ -11,15 +11,13 @@ mod subject;
 pub(crate) use refusal::Offsets;
 pub use refusal::{Complaint, Refusal};
 
+use crate::outside::{self, ReadError, kinds};
 use flate2::read::MultiGzDecoder;
 use std::{
-    fs::File,
-    io::{self, Read},
+    io,
     path::{Path, PathBuf},
 };
 
-/// Longest mailbox or patch, bytes, unpacked; the longest series on kernel lists have some 5 MB.
-const MAX_BYTES: u64 = 64 << 20;
 /// Most patches, and most mails in a mailbox.
 const MAX_MAILS: usize = 2000;
 /// RFC 1952, section 2.3.1.
@@ -51,6 +49,8 @@ pub struct Series {
 /// Why there is no series.
 #[derive(Debug, thiserror::Error)]
 pub enum SeriesError {
+    #[error(transparent)]
+    Read(#[from] ReadError),
     #[error("cannot read `{path}`: {source}")]
     Io { path: PathBuf, source: io::Error },
     #[error("`{path}`: {why}")]
@@ -60,8 +60,6 @@ pub enum SeriesError {
 /// What is wrong with a mailbox, a patch or a folder of patches.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unusable {
-    #[error("it has more than {} MiB", MAX_BYTES >> 20)]
-    TooLong,
     #[error("it has more than {MAX_MAILS} mails or patches")]
     TooMany,
     #[error("mail {number} cannot be read: {why}")]
@@ -115,7 +113,8 @@ impl Series {
         if path.is_dir() {
             return Self::gather(&[path.to_owned()]);
         }
-        let found = mailbox::mails(&content(path, MAX_BYTES)?, &name(path)).and_then(mailbox::whole_series);
+        let found = mailbox::mails(&unpacked(path, outside::read_named(path, kinds::PATCHES)?)?, &name(path))
+            .and_then(mailbox::whole_series);
         found.and_then(Self::with_patches).map_err(unusable(path))
     }
 
@@ -129,7 +128,9 @@ impl Series {
         for path in paths {
             let files = if path.is_dir() { folder::files(path)? } else { vec![path.clone()] };
             for file in files {
-                let found = mailbox::mails(&content(&file, MAX_BYTES)?, &name(&file)).map(mailbox::as_it_is);
+                let found =
+                    mailbox::mails(&unpacked(&file, outside::read(&file, kinds::PATCHES)?)?, &name(&file))
+                        .map(mailbox::as_it_is);
                 let Self { patches, skipped } =
                     found.and_then(Self::with_patches).map_err(unusable(&file))?;
                 all.patches.extend(patches);
@@ -158,22 +159,13 @@ impl Series {
     }
 }
 
-/// What is in the file, unpacked: `limit` bytes at most.
-fn content(path: &Path, limit: u64) -> Result<Vec<u8>, SeriesError> {
-    let io = |source| SeriesError::Io { path: path.to_owned(), source };
-    let read = |from: &mut dyn Read| {
-        let mut bytes = Vec::new();
-        from.take(limit + 1).read_to_end(&mut bytes).map_err(io)?;
-        match bytes.len() as u64 > limit {
-            true => Err(unusable(path)(Unusable::TooLong)),
-            false => Ok(bytes),
-        }
-    };
-    let bytes = read(&mut File::open(path).map_err(io)?)?;
-    match bytes.starts_with(&GZIP_MAGIC) {
-        true => read(&mut MultiGzDecoder::new(bytes.as_slice())),
-        false => Ok(bytes),
+/// What is in `bytes` of the file at `path`, unpacked.
+fn unpacked(path: &Path, bytes: Vec<u8>) -> Result<Vec<u8>, SeriesError> {
+    if !bytes.starts_with(&GZIP_MAGIC) {
+        return Ok(bytes);
     }
+    let plain = outside::unpacked(MultiGzDecoder::new(bytes.as_slice()), kinds::PATCHES);
+    Ok(plain.map_err(|why| ReadError::new(path, why))?)
 }
 
 fn unusable(path: &Path) -> impl FnOnce(Unusable) -> SeriesError {

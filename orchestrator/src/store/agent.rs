@@ -9,7 +9,10 @@ use super::{
     qemu::find_on_path,
     toolchain::Plan,
 };
-use crate::carried;
+use crate::{
+    carried,
+    outside::{self, kinds},
+};
 use serde::Serialize;
 use std::{
     fs,
@@ -65,7 +68,7 @@ impl Store {
         let entry = self.entries.get("agent", target, &inputs, |building| {
             let built = self.build(&compiler)?;
             let path = building.dir.join(PACKAGE);
-            fs::copy(&built, &path).map_err(StoreError::io("cannot copy", &built))?;
+            outside::copy(&built, &path, kinds::PROGRAM)?;
             Ok(())
         })?;
         Ok(Agent { program: entry.path.join(PACKAGE), sha256: entry.sha256(PACKAGE)?.to_owned() })

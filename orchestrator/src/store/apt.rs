@@ -13,6 +13,7 @@ use super::{
     progress::Progress,
     suites::{self, Source},
 };
+use crate::outside::{self, kinds};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -161,15 +162,15 @@ impl Apt {
 
     fn remembered(&self) -> Result<BTreeMap<String, Vec<Deb>>> {
         let path = self.resolved_path();
-        match fs::read(&path) {
+        match outside::read(&path, kinds::MANIFEST) {
             Ok(text) => Ok(serde_json::from_slice(&text).unwrap_or_else(|error| {
                 // All that it says can be asked for again.
                 self.progress
                     .step(&format!("{} is damaged ({error}): versions are forgotten", path.display()));
                 BTreeMap::new()
             })),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(BTreeMap::new()),
-            Err(e) => Err(StoreError::io("cannot read", path)(e)),
+            Err(error) if error.is_absent() => Ok(BTreeMap::new()),
+            Err(error) => Err(error.into()),
         }
     }
 

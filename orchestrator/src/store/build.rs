@@ -16,7 +16,10 @@ use super::{
     make::Make,
     source::Base,
 };
-use crate::series::{Patch, Series};
+use crate::{
+    outside::{self, kinds},
+    series::{Patch, Series},
+};
 use serde::Serialize;
 use std::{
     fs,
@@ -182,14 +185,13 @@ pub(crate) fn folder(entries: &Entries) -> PathBuf {
 fn collect(building: &mut Building, make: &Make<'_>) -> Result<()> {
     let out = make.out;
     let copy = |from: &str, to: &str| {
-        let from = out.join(from);
-        fs::copy(&from, building.dir.join(to)).map(drop).map_err(StoreError::io("cannot copy", from))
+        Ok::<_, StoreError>(outside::copy(&out.join(from), &building.dir.join(to), kinds::SYSTEM_MAP)?)
     };
     image::normalise(&out.join("arch/arm64/boot/Image"), &building.dir.join(IMAGE))?;
     copy(".config", CONFIG)?;
     copy("System.map", SYSTEM_MAP)?;
     let release = out.join("include/config/kernel.release");
-    let text = fs::read_to_string(&release).map_err(StoreError::io("cannot read", &release))?;
+    let text = outside::read_text(&release, kinds::NOTE)?;
     building.facts.insert("release".to_owned(), text.trim().to_owned());
     let modules = building.dir.join(MODULES_FOLDER);
     match make.has_modules()? {

@@ -10,7 +10,10 @@ use super::{
     patches,
     progress::Progress,
 };
-use crate::series::Patch;
+use crate::{
+    outside::{self, kinds},
+    series::Patch,
+};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -95,11 +98,11 @@ impl BuildFolder {
 
     fn state(&self) -> Result<Option<State>> {
         let path = self.dir.join(STATE);
-        match fs::read(&path) {
+        match outside::read(&path, kinds::MANIFEST) {
             // What cannot be read is no state.
             Ok(text) => Ok(serde_json::from_slice(&text).ok()),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(StoreError::io("cannot read", path)(e)),
+            Err(error) if error.is_absent() => Ok(None),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -205,7 +208,7 @@ fn same(one: Option<&Path>, other: Option<&Path>) -> Result<bool> {
         let meta = fs::metadata(path).map_err(StoreError::io("cannot look at", path))?;
         Ok::<_, StoreError>((meta.len(), meta.permissions().mode() & 0o111))
     };
-    let read = |path: &Path| fs::read(path).map_err(StoreError::io("cannot read", path));
+    let read = |path: &Path| outside::read(path, kinds::SOURCE_FILE);
     Ok(facts(one)? == facts(other)? && read(one)? == read(other)?)
 }
 
@@ -214,7 +217,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     if let Some(parent) = to.parent() {
         fs::create_dir_all(parent).map_err(StoreError::io("cannot create", parent))?;
     }
-    fs::copy(from, to).map(drop).map_err(StoreError::io("cannot copy", from))
+    Ok(outside::copy(from, to, kinds::SOURCE_FILE)?)
 }
 
 /// Regular files below `dir`, with `/` between names.

@@ -3,7 +3,10 @@
 //! found when the note is a day old.
 
 use super::{clock, digest::Hasher, manifest::Manifest};
-use crate::whole;
+use crate::{
+    outside::{self, kinds},
+    whole,
+};
 use std::{
     fs,
     os::unix::fs::MetadataExt,
@@ -52,7 +55,7 @@ impl Checked {
         let noted = fs::metadata(&path).and_then(|meta| meta.modified());
         // From a clock that was ahead: it does not count.
         let counts = noted.is_ok_and(|at| clock::now().duration_since(at).is_ok_and(|age| age < COUNTS));
-        counts && fs::read_to_string(path).is_ok_and(|text| text == state.0)
+        counts && outside::read_text(&path, kinds::NOTE).is_ok_and(|text| text == state.0)
     }
 
     /// Remembers it. Where that is not possible everything is read each time.

@@ -1,9 +1,10 @@
 //! SHA-256 of bytes, files and inputs.
 
 use super::error::{Result, StoreError};
+use crate::outside::{Outside, kinds};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
-use std::{fmt::Write as _, fs::File, io::Read, path::Path};
+use std::{fmt::Write as _, path::Path};
 
 /// Feeds on bytes, ends in 64 hexadecimal digits.
 #[derive(Default)]
@@ -32,11 +33,11 @@ pub(crate) fn bytes(bytes: &[u8]) -> String {
 
 /// Of the file at `path`, read in pieces.
 pub(crate) fn file(path: &Path) -> Result<String> {
-    let mut from = File::open(path).map_err(StoreError::io("cannot open", path))?;
+    let mut from = Outside::open(path, kinds::PACKAGE)?;
     let mut hasher = Hasher::default();
     let mut piece = vec![0; 1 << 20];
     loop {
-        match from.read(&mut piece).map_err(StoreError::io("cannot read", path))? {
+        match from.piece(&mut piece)? {
             0 => return Ok(hasher.finish()),
             n => hasher.update(&piece[..n]),
         }

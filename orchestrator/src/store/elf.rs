@@ -4,13 +4,13 @@ use super::{
     deb,
     error::{Result, StoreError},
 };
+use crate::outside::{self, kinds};
 use object::{
     Endianness, elf,
     read::elf::{FileHeader, ProgramHeader},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
     path::Path,
 };
 
@@ -85,7 +85,7 @@ pub(crate) fn closure(
             continue;
         }
         let path = root.join(&file);
-        let bytes = fs::read(&path).map_err(StoreError::io("cannot read", &path))?;
+        let bytes = outside::read(&path, kinds::PROGRAM)?;
         let dynamic = read(&bytes).map_err(|e| StoreError::malformed(path.display(), e))?;
         let origin = file.rsplit_once('/').map_or("", |(dir, _)| dir);
         let run_path = dynamic.run_path.iter().map(|p| p.replace("$ORIGIN", &format!("/{origin}")));
@@ -119,7 +119,7 @@ pub(crate) fn closure(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::path::PathBuf;
+    use std::{fs, path::PathBuf};
 
     /// This test program is a dynamic one, on any machine that runs the tests with glibc.
     fn own_program() -> (String, Vec<String>) {

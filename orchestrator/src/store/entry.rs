@@ -13,11 +13,11 @@ use super::{
     manifest::{Content, Damage, FORMAT, MANIFEST, Manifest},
     progress::Progress,
 };
+use crate::outside::{Outside, kinds};
 use serde::Serialize;
 use std::{
     collections::BTreeMap,
     fs::{self, File, TryLockError},
-    io::{self, Read},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
@@ -236,22 +236,20 @@ impl Entries {
     /// The entry if it is whole: every file is as its manifest says. What this process has seen whole it does not read again.
     fn look(&self, place: &Place) -> Result<Found> {
         let path = place.path.join(MANIFEST);
-        let mut file = match File::open(&path) {
-            Ok(file) => file,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+        let mut from = match Outside::open(&path, kinds::MANIFEST) {
+            Ok(from) => from,
+            Err(error) if error.is_absent() => {
                 let torn = place.path.exists();
                 let damage = Damage::Missing(MANIFEST.to_owned());
                 return Ok(if torn { Found::Damaged(damage) } else { Found::Missing });
             }
-            Err(e) => return Err(StoreError::io("cannot open", path)(e)),
+            Err(error) => return Err(error.into()),
         };
         // Somebody is removing it, or has just done so.
-        if !shared(&file, &path)? || !is_still(&file, &path) {
+        if !shared(from.file(), &path)? || !is_still(from.file(), &path) {
             return Ok(Found::Missing);
         }
-        let mut text = Vec::new();
-        file.read_to_end(&mut text).map_err(StoreError::io("cannot read", &path))?;
-        let manifest: Manifest = match serde_json::from_slice(&text) {
+        let manifest: Manifest = match serde_json::from_slice(&from.whole()?) {
             Ok(manifest) => manifest,
             Err(error) => return Ok(Found::Damaged(Damage::Manifest(error.to_string()))),
         };
@@ -262,6 +260,7 @@ impl Entries {
             return Ok(Found::Damaged(damage));
         }
         // Only a note of its use: one that cannot be kept (a cache that is read-only) changes nothing.
+        let file = from.into_file();
         let _ = file.set_modified(clock::now());
         self.used().entry(place.path.clone()).or_insert(file);
         Ok(Found::Whole(Entry { path: place.path.clone(), manifest }))

@@ -2,6 +2,7 @@
 
 use super::manifest::Damage;
 use crate::{
+    outside::{CopyError, ReadError},
     series::{Refusal, SeriesError},
     whole::no_room,
 };
@@ -18,6 +19,12 @@ const FULL: [&str; 4] =
 pub enum StoreError {
     #[error("{what} `{path}`: {source}")]
     Io { what: &'static str, path: PathBuf, source: io::Error },
+
+    #[error(transparent)]
+    Read(#[from] ReadError),
+
+    #[error(transparent)]
+    Copy(#[from] CopyError),
 
     #[error("offline, and the store does not have {missing}")]
     Offline { missing: String },

@@ -10,6 +10,7 @@ use super::{
     process::{self, Watch},
     progress::Progress,
 };
+use crate::outside::{self, kinds};
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -144,7 +145,7 @@ pub(crate) fn of_folder(folder: &Path, private: &Path, progress: &dyn Progress) 
         // Their index spares git reading files that have not changed since; ours has seen them all already.
         let (seen, copy) = (theirs.join("index"), own.join("folder.index.copy"));
         if !index.exists() && seen.exists() {
-            fs::copy(&seen, &copy).map_err(StoreError::io("cannot copy", &seen))?;
+            outside::copy(&seen, &copy, kinds::SOURCE_FILE)?;
             fs::rename(&copy, &index).map_err(StoreError::io("cannot move", &copy))?;
         }
     }

@@ -1,7 +1,8 @@
 //! Kernel images: a plain arm64 `Image`, or one compressed with gzip, also inside an EFI "zboot" program.
 
 use super::error::{Result, StoreError};
-use std::{fs, io::Read, path::Path};
+use crate::outside::{self, kinds};
+use std::{fs, path::Path};
 
 /// `ARM\x64` at byte 56 of an Image (Linux 6.1, `Documentation/arm64/booting.rst`).
 const ARM64_MAGIC: (usize, &[u8]) = (56, b"ARM\x64");
@@ -15,14 +16,10 @@ const ZBOOT_COMPRESSION: usize = 24;
 /// What stands around the configuration in an Image with CONFIG_IKCONFIG=y, which `/proc/config.gz` shows (Linux 6.1,
 /// `kernel/configs.c`).
 const CONFIG_MAGIC: (&[u8], &[u8]) = (b"IKCFG_ST", b"IKCFG_ED");
-/// How much of a configuration is read, bytes; Debian's have 0.3 MB.
-pub(crate) const MAX_CONFIG: u64 = 16 << 20;
-/// Far more than any kernel; what decompresses to more is hostile.
-const MAX_IMAGE: u64 = 1 << 30;
 
 /// Writes the plain `Image` in the file `from` to `to`.
 pub(crate) fn normalise(from: &Path, to: &Path) -> Result<()> {
-    let raw = fs::read(from).map_err(StoreError::io("cannot read", from))?;
+    let raw = outside::read(from, kinds::IMAGE)?;
     let plain = plain(raw).map_err(|reason| StoreError::malformed(from.display(), reason))?;
     fs::write(to, plain).map_err(StoreError::io("cannot write", to))
 }
@@ -49,7 +46,7 @@ fn plain(raw: Vec<u8>) -> Result<Vec<u8>, String> {
 
 /// The configuration that the plain `Image` at `path` carries; none: it was built without.
 pub(crate) fn embedded_config(path: &Path) -> Result<Option<String>> {
-    let bytes = fs::read(path).map_err(StoreError::io("cannot read", path))?;
+    let bytes = outside::read(path, kinds::IMAGE)?;
     Ok(config_in(&bytes))
 }
 
@@ -59,9 +56,7 @@ fn config_in(image: &[u8]) -> Option<String> {
     memchr::memmem::find_iter(image, begin).find_map(|at| {
         let rest = image.get(at + begin.len()..)?;
         let packed = rest.get(..memchr::memmem::find(rest, end)?)?;
-        let mut text = String::new();
-        flate2::read::GzDecoder::new(packed).take(MAX_CONFIG).read_to_string(&mut text).ok()?;
-        Some(text)
+        String::from_utf8(outside::unpacked(flate2::read::GzDecoder::new(packed), kinds::CONFIG).ok()?).ok()
     })
 }
 
@@ -79,9 +74,7 @@ fn word(bytes: &[u8], at: usize) -> Result<usize, String> {
 }
 
 fn gunzip(bytes: &[u8]) -> Result<Vec<u8>, String> {
-    let mut out = Vec::new();
-    flate2::read::GzDecoder::new(bytes).take(MAX_IMAGE).read_to_end(&mut out).map_err(|e| e.to_string())?;
-    Ok(out)
+    outside::unpacked(flate2::read::GzDecoder::new(bytes), kinds::IMAGE).map_err(|why| why.to_string())
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use super::{
     lock::{self, Lock},
     manifest::{Damage, MANIFEST, Manifest},
 };
+use crate::outside::{self, kinds};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, File, OpenOptions, TryLockError},
@@ -90,7 +91,7 @@ impl Store {
     /// All entries and packages, by kind and name, of one name the latest used first.
     pub fn items(&self) -> Result<Vec<Item>> {
         let root = self.entries.root();
-        let users = users(&fs::read_to_string("/proc/locks").unwrap_or_default());
+        let users = users(&outside::read_text(Path::new("/proc/locks"), kinds::SYSTEM).unwrap_or_default());
         let mut items = Vec::new();
         for kind in children(root)? {
             for child in children(&root.join(&kind))? {
@@ -211,9 +212,9 @@ fn users(locks: &str) -> BTreeMap<u64, Vec<u32>> {
 
 fn read_manifest(entry: &Path) -> Result<Manifest, Damage> {
     let path = entry.join(MANIFEST);
-    let text = fs::read(&path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => Damage::Missing(MANIFEST.to_owned()),
-        _ => Damage::Manifest(error.to_string()),
+    let text = outside::read(&path, kinds::MANIFEST).map_err(|error| match error.is_absent() {
+        true => Damage::Missing(MANIFEST.to_owned()),
+        false => Damage::Manifest(error.why.to_string()),
     })?;
     serde_json::from_slice(&text).map_err(|error| Damage::Manifest(error.to_string()))
 }

@@ -4,9 +4,10 @@ use super::{
     error::{Result, StoreError},
     progress::Progress,
 };
+use crate::outside::{self, kinds};
 use std::{
     fs::{File, OpenOptions, TryLockError},
-    io::{Read, Seek, Write},
+    io::Write,
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
@@ -72,11 +73,10 @@ impl Lock {
 }
 
 fn holder(path: &Path) -> String {
-    let mut text = String::new();
-    let read = File::open(path).and_then(|mut f| f.rewind().and_then(|()| f.read_to_string(&mut text)));
-    match (read, text.trim().parse::<u32>()) {
-        (Ok(_), Ok(pid)) => format!("process {pid}"),
-        _ => "another process".to_owned(),
+    let text = outside::read_text(path, kinds::NOTE).unwrap_or_default();
+    match text.trim().parse::<u32>() {
+        Ok(pid) => format!("process {pid}"),
+        Err(_) => "another process".to_owned(),
     }
 }
 
@@ -93,7 +93,7 @@ mod tests {
     use super::*;
     use crate::store::progress::Quiet;
     use std::{
-        io::{BufRead, BufReader},
+        io::{BufRead, BufReader, Read},
         process::{Child, Command, Stdio},
         sync::Mutex,
     };

@@ -13,6 +13,7 @@ use super::{
     process::{self, Followed, Watch},
     progress::Progress,
 };
+use crate::outside::{self, kinds};
 use s2lab_model::kconfig::Config;
 use std::{
     ffi::OsStr,
@@ -65,7 +66,7 @@ impl Make<'_> {
         self.configure(config)?;
         if let BuildConfig::Fragments(files) = config {
             let path = self.out.join(".config");
-            let got = fs::read_to_string(&path).map_err(StoreError::io("cannot read", &path))?;
+            let got = outside::read_text(&path, kinds::CONFIG)?;
             let missing = kernel_config::not_taken(files, &got)
                 .map_err(|reason| StoreError::malformed(self.what, reason))?;
             if !missing.is_empty() {
@@ -162,7 +163,7 @@ impl Make<'_> {
 
     pub(crate) fn has_modules(&self) -> Result<bool> {
         let path = self.out.join(".config");
-        let text = fs::read_to_string(&path).map_err(StoreError::io("cannot read", &path))?;
+        let text = outside::read_text(&path, kinds::CONFIG)?;
         let config = Config::parse(&text).map_err(|e| StoreError::malformed(path.display(), e))?;
         Ok(config.setting("MODULES") == s2lab_model::kconfig::Setting::BuiltIn)
     }

@@ -7,16 +7,14 @@ use super::{
     error::{Result, StoreError},
     initramfs::{self, Node},
 };
+use crate::outside::{self, kinds};
 use object::{Endianness, elf, read::elf::FileHeader};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    io::{Read, Write},
+    io::Write,
     path::{Path, PathBuf},
 };
-
-/// No module comes near it; what decompresses to more is hostile.
-const MAX_MODULE: u64 = 64 << 20;
 
 /// What a module says about itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -110,7 +108,7 @@ impl Modules {
                 if kind.is_dir() {
                     queue.push(path);
                 } else if name == "modules.builtin" {
-                    let text = fs::read_to_string(&path).map_err(StoreError::io("cannot read", &path))?;
+                    let text = outside::read_text(&path, kinds::MODULE_LIST)?;
                     modules.built_in.get_or_insert_default().extend(parse_built_in(&text));
                 } else if let Some(stem) = module_name(&name) {
                     modules.files.insert(stem, path);
@@ -220,20 +218,18 @@ fn module_name(file: &str) -> Option<String> {
 }
 
 fn read_module(path: &Path) -> Result<Vec<u8>> {
-    let raw = fs::read(path).map_err(StoreError::io("cannot read", path))?;
+    let raw = outside::read(path, kinds::MODULE)?;
     let damaged = |e: &dyn std::fmt::Display| StoreError::malformed(path.display(), e);
-    let mut content = Vec::new();
-    let read = match path.extension().and_then(|e| e.to_str()) {
-        Some("xz") => lzma_rust2::XzReader::new(&raw[..], true).take(MAX_MODULE).read_to_end(&mut content),
-        Some("gz") => flate2::read::GzDecoder::new(&raw[..]).take(MAX_MODULE).read_to_end(&mut content),
+    let unpacked = match path.extension().and_then(|e| e.to_str()) {
+        Some("xz") => outside::unpacked(lzma_rust2::XzReader::new(&raw[..], true), kinds::MODULE),
+        Some("gz") => outside::unpacked(flate2::read::GzDecoder::new(&raw[..]), kinds::MODULE),
         Some("zst") => {
             let reader = ruzstd::decoding::StreamingDecoder::new(&raw[..]).map_err(|e| damaged(&e))?;
-            reader.take(MAX_MODULE).read_to_end(&mut content)
+            outside::unpacked(reader, kinds::MODULE)
         }
         _ => return Ok(raw),
     };
-    read.map_err(|e| damaged(&e))?;
-    Ok(content)
+    unpacked.map_err(|why| damaged(&why))
 }
 
 /// Writes `modules/LIST` and `modules/NAME.ko` as one archive; returns the names in load order.

@@ -6,9 +6,9 @@ use super::{
     process,
     qemu::{OLDEST, new_enough, parse_version},
 };
+use crate::outside::{self, kinds};
 use s2lab_protocol::{VERSION, version_in};
 use std::{
-    fs,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -116,7 +116,7 @@ impl Store {
 /// The agent at `path`, if it is one that this s2lab can speak with.
 pub(crate) fn given_agent(path: &Path) -> Result<Agent> {
     let error = lacking("--agent", path);
-    let bytes = fs::read(path).map_err(|why| error(why.to_string()))?;
+    let bytes = outside::read(path, kinds::PROGRAM).map_err(|found| error(found.why.to_string()))?;
     if !elf::is_aarch64(&bytes) {
         return Err(error("it is no ELF program for aarch64".into()));
     }
@@ -143,7 +143,7 @@ pub(crate) fn lacking(argument: &'static str, path: &Path) -> impl Fn(String) ->
 mod tests {
     use super::*;
     use crate::store::Quiet;
-    use std::{os::unix::fs::PermissionsExt, sync::Arc};
+    use std::{fs, os::unix::fs::PermissionsExt, sync::Arc};
 
     /// The smallest ELF file that has a header: 64 bits, little endian, of that machine.
     fn elf_header(machine: u16) -> Vec<u8> {

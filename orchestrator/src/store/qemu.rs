@@ -9,6 +9,7 @@ use super::{
     process, suites,
     userland::upstream_version,
 };
+use crate::outside::{self, kinds};
 use serde::Serialize;
 use std::{
     fs,
@@ -100,7 +101,7 @@ fn make(building: &mut Building, debs: &[Deb], files: &[PathBuf], triplet: &str)
         // Everything lies where `--library-path` looks; the loader may lie elsewhere.
         let (from, to) = (root.join(file), building.dir.join(place));
         make_parent(&to)?;
-        fs::copy(&from, &to).map_err(StoreError::io("cannot copy", &from))?;
+        outside::copy(&from, &to, kinds::PROGRAM)?;
     }
     for dir in ROMS.iter().filter(|d| root.join(d).is_dir()) {
         let (from, to) = (root.join(dir), building.dir.join(dir));

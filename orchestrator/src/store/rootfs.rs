@@ -12,6 +12,7 @@ use super::{
     qemu::parse_version,
     userland::{ARCHIVE, PROGRAMS, QEMU, pack},
 };
+use crate::outside::{self, Outside, kinds};
 use cpio::newc;
 use memchr::memmem;
 use serde::Serialize;
@@ -104,7 +105,7 @@ fn collect(root: &Path, given: &Path) -> Result<Packed> {
     let mut qemu = None;
     for program in PROGRAMS {
         let Some(path) = file(program) else { continue };
-        let bytes = fs::read(&path).map_err(StoreError::io("cannot read", &path))?;
+        let bytes = outside::read(&path, kinds::PROGRAM)?;
         if !elf::is_aarch64(&bytes) {
             return Err(error(format!("its /{program} is no ELF program for aarch64")));
         }
@@ -138,7 +139,7 @@ fn version(program: &[u8]) -> Option<String> {
 /// Unpacks the archives in the file `from`, one behind another as Linux takes them, below `into`. Device nodes are left out, and
 /// so are links in place of the folders that merged usr has moved.
 fn uncpio(from: &Path, into: &Path) -> io::Result<()> {
-    let mut from = BufReader::new(File::open(from)?);
+    let mut from = BufReader::new(Outside::open(from, kinds::ARCHIVE)?);
     let mut members = 0;
     loop {
         let zeroes = from.fill_buf()?.iter().take_while(|byte| **byte == 0).count();

@@ -9,8 +9,9 @@ use super::{
     lock::{self, Lock},
     suites,
 };
+use crate::outside::{Outside, kinds};
 use std::{
-    fs::{self, File},
+    fs,
     io::BufReader,
     path::{Path, PathBuf},
     time::Duration,
@@ -135,7 +136,7 @@ fn unpack(package: &Path, name: &str, into: &Path) -> Result<()> {
     let inside = format!("usr/src/{name}.tar.xz");
     deb::unpack(package, &beside, |path| path == inside)?;
     let archive = beside.join(&inside);
-    let file = File::open(&archive).map_err(StoreError::io("no source in the package:", &archive))?;
+    let file = Outside::open(&archive, kinds::PACKAGE)?;
     let plain = lzma_rust2::XzReader::new(BufReader::with_capacity(1 << 20, file), true);
     let tree = beside.join("tree");
     fs::create_dir(&tree).map_err(StoreError::io("cannot create", &tree))?;

@@ -11,6 +11,7 @@ use super::{
     initramfs::{self, Node},
     suites,
 };
+use crate::outside::{self, kinds};
 use serde::Serialize;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -96,7 +97,7 @@ pub(crate) fn pack(root: &Path, closure: &BTreeMap<String, String>, out: &mut Ve
     let mut contents = Vec::new();
     for (place, file) in closure {
         let path = root.join(file);
-        contents.push((place.as_str(), fs::read(&path).map_err(StoreError::io("cannot read", &path))?));
+        contents.push((place.as_str(), outside::read(&path, kinds::PROGRAM)?));
     }
     let targets = deb::MERGED.map(|name| (name, format!("usr/{name}")));
     let folders = folders.iter().map(|f| (*f, Node::Directory { mode: 0o755 }));

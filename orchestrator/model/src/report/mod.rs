@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 pub(crate) use build::promised;
 pub use build::{CellSummary, summary};
 pub use compare::{Comparison, Difference, Outcome, compare};
-pub use parse::ParseError;
+pub use parse::{LONGEST, ParseError};
 
 /// Version of the report's format; a reader refuses any other.
 pub const REPORT_VERSION: u32 = 1;

@@ -7,7 +7,7 @@ use super::{REPORT_VERSION, Report};
 use std::collections::BTreeMap;
 
 /// Longest report that is read, bytes.
-pub(super) const LONGEST: usize = 4 << 20;
+pub const LONGEST: usize = 4 << 20;
 
 /// Why a text is no report. Lines count from 1.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -1,5 +1,5 @@
 use super::*;
-use std::path::Path;
+use std::{fs, path::Path};
 
 /// The shipped list, and what its entries ask for.
 fn shipped() -> (Kernels, PathBuf) {

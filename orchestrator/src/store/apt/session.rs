@@ -4,6 +4,7 @@ use super::{
     Apt, Deb, SILENCE, Scope,
     text::{conf, file_name, parse_uris, parse_versions, preferences},
 };
+use crate::outside::{self, kinds};
 use crate::store::{
     error::{Result, StoreError},
     lock::Lock,
@@ -141,7 +142,7 @@ impl<'a> Session<'a> {
 
     /// As they were configured.
     fn suites(&self) -> String {
-        let sources = fs::read_to_string(self.apt.dir.join("sources.list")).unwrap_or_default();
+        let sources = outside::read_text(&self.apt.dir.join("sources.list"), kinds::NOTE).unwrap_or_default();
         sources.lines().filter_map(|l| l.rsplit(' ').nth(1)).collect::<Vec<_>>().join(", ")
     }
 }
