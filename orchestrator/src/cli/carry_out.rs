@@ -15,6 +15,7 @@ use crate::{
         Course,
         folder::{self, RunFolder},
         give_up,
+        judging::{Judging, RawPages},
         log::{EventLog, Writer},
         signals::Interruption,
         visit::{Visit, When},
@@ -57,7 +58,8 @@ pub(super) async fn carry_out(
     let display = Arc::new(Display::new(mode, interruption.clone()));
     let now = folder::now();
     let folder = run_folder(&places.state, arguments.out.as_deref(), now)?;
-    let (log, writer) = event_log(&folder, &display, arguments.format)?;
+    let judging = Judging::new(RawPages::new(folder.raw()));
+    let (log, writer) = event_log(&folder, &display, &judging, arguments.format)?;
     let attempts = arguments.attempts();
     let started = now.to_string();
     log.event(Event::Plan(Plan { s2lab: VERSION.into(), started, attempts, cells: planned.cells.clone() }));
@@ -87,26 +89,25 @@ pub(super) async fn carry_out(
     let jobs = if alone { 1 } else { arguments.jobs.map_or(gathered.slots(), usize::from) };
     let course = Course { jobs, attempts, fail_fast: arguments.fail_fast };
     let visit = alone.then(|| {
-        let folder = folder.clone();
-        let lacks = move |key: &str| lacks_to_pass(&folder, key);
+        let judging = judging.clone();
+        let lacks = move |key: &str| lacks_to_pass(&judging, key);
         let shell = arguments.keep_on_failure.then(|| When::NotPassed(Box::new(lacks)));
         Arc::new(Visit::new(shell, arguments.gdb))
     });
     let run = gathered.run(folder.clone(), log, interruption, visit);
     let human = arguments.format == Format::Human;
     let paint = context.paint();
-    let of_log = |key: &str| Judged::read(&folder).ok()?.run.cells.into_iter().find(|c| c.planned.key == key);
     let ended = |cell: JudgedCell| {
         if human {
             let at = folder.cell_path(&cell.planned.key);
             display.print(&terminal::cell(&summary(&cell), columns, paint, &at));
         }
     };
-    let carried = run.carry_out(cells, course, of_log, ended).await;
+    let carried = run.carry_out(cells, course, Some(judging.clone()), ended).await;
     writer.finish().await.map_err(Failure::io("cannot write the event log"))?;
     carried.map_err(Failure::io("the run"))?;
 
-    let judged = Judged::read(&folder)?;
+    let judged = Judged::live(&folder, &judging)?;
     judged.write_reports(&folder)?;
     if human {
         let standings = judged.standings(&lab.reports())?;
@@ -130,10 +131,12 @@ fn run_folder(state: &Path, out: Option<&Path>, now: Timestamp) -> Result<RunFol
 fn event_log(
     folder: &RunFolder,
     display: &Arc<Display>,
+    judging: &Judging,
     format: Format,
 ) -> Result<(EventLog, Writer), Failure> {
-    let display = Arc::clone(display);
+    let (display, judging) = (Arc::clone(display), judging.clone());
     let observe = move |line: &Line, text: &str| {
+        judging.line(text);
         display.event(line);
         if format == Format::Json {
             display.print(text.trim_end());

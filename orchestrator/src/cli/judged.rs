@@ -4,14 +4,16 @@ use super::Failure;
 use crate::{
     outside::{self, kinds},
     review::{Standing, accepted_path, standing},
-    run::folder::RunFolder,
+    run::{
+        folder::RunFolder,
+        judging::{Judging, RawPages},
+    },
     show::crash,
     whole,
 };
 use s2lab_model::{
     escape,
-    event::CellEnd,
-    judge::{JudgedCell, JudgedRun, judge_run},
+    judge::{JudgedRun, judge_run},
     record::Run,
     report::{CellSummary, Report, summary},
     verdict::Verdict,
@@ -35,12 +37,20 @@ impl Judged {
         for cell in &run.plan.cells {
             accepted_path(folder.path(), &cell.key)?;
         }
-        let raw = folder.raw();
-        let run = judge_run(run, &|digest: &str| page(&raw, digest));
+        Ok(Self::of(judge_run(run, &RawPages::new(folder.raw()))))
+    }
+
+    /// A run that was carried out here, whose log was judged while it grew.
+    pub(super) fn live(folder: &RunFolder, judging: &Judging) -> Result<Self, Failure> {
+        let run = judging.finish();
+        run.map(Self::of).map_err(|source| Failure::Log { path: folder.events(), source })
+    }
+
+    fn of(run: JudgedRun) -> Self {
         let reports =
             run.cells.iter().filter_map(|cell| Some((cell.planned.key.clone(), Report::of_cell(cell)?)));
         let reports = reports.collect();
-        Ok(Self { run, reports })
+        Self { run, reports }
     }
 
     pub(super) fn summaries(&self) -> Vec<CellSummary> {
@@ -105,25 +115,12 @@ fn recorded(folder: &RunFolder) -> Result<Run, Failure> {
 
 /// What the cell lacks to pass, in a line, by what its last attempt has seen so far, were all steps done; none: nothing, or it is to
 /// be skipped. A log that cannot be read is told at the run's end.
-pub(super) fn lacks_to_pass(folder: &RunFolder, key: &str) -> Option<String> {
-    let mut run = recorded(folder).ok()?;
-    run.cells.retain(|cell| cell.planned.key == key);
-    for cell in &mut run.cells {
-        cell.attempts = cell.attempts.pop().into_iter().collect();
-        cell.attempts.iter_mut().for_each(|attempt| attempt.end = Some(CellEnd::Complete));
-    }
-    let raw = folder.raw();
-    let cell: JudgedCell = judge_run(run, &|digest: &str| page(&raw, digest)).cells.pop()?;
+pub(super) fn lacks_to_pass(judging: &Judging, key: &str) -> Option<String> {
+    let cell = judging.as_if_complete(key)?;
     let verdict = cell.attempts.last()?.judgement.verdict.as_ref()?;
     if matches!(verdict, Verdict::Pass { .. } | Verdict::Skip(_)) {
         return None;
     }
     let why = summary(&cell).finding.unwrap_or_default();
     Some(format!("{}: {why}", verdict.name()))
-}
-
-/// A kept page; a name that is no digest is none.
-fn page(raw: &Path, digest: &str) -> Option<Vec<u8>> {
-    let is_digest = digest.len() == 64 && digest.bytes().all(|b| b.is_ascii_hexdigit());
-    is_digest.then(|| outside::read(&raw.join(digest), kinds::TABLE_PAGE).ok()).flatten()
 }

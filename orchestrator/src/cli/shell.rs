@@ -84,7 +84,7 @@ pub(super) fn shell(context: &Context, arguments: Arguments) -> Result<u8, Failu
         let run = gathered.run(folder.clone(), log, interruption.clone(), Some(Arc::clone(&visit)));
         let logs = folder.cell_path(&cell.key);
         let course = Course { jobs: 1, attempts: Attempts::Once, fail_fast: false };
-        run.carry_out(vec![cell.clone()], course, |_| None, |_| ()).await.map_err(Failure::io("the cell"))?;
+        run.carry_out(vec![cell.clone()], course, None, |_| ()).await.map_err(Failure::io("the cell"))?;
         writer.finish().await.map_err(Failure::io("cannot write the event log"))?;
         if let Some(what) = stopped.get() {
             complain(&format!("{}; see {}", escape::line(what), logs.display()));

@@ -7,6 +7,7 @@ mod consoles;
 mod diagnosis;
 pub mod folder;
 pub mod images;
+pub mod judging;
 pub mod kernels;
 pub mod link;
 pub mod log;
@@ -28,10 +29,11 @@ use crate::{
 use cell::Shared;
 use folder::RunFolder;
 use images::Images;
+use judging::Judging;
 use log::EventLog;
 use s2lab_model::{
     event::{Attempts, CellEnd, Event, PlannedCell, Stage, StopCause},
-    judge::{JudgedCell, another},
+    judge::JudgedCell,
     record::Record,
     verdict::Verdict,
 };
@@ -82,15 +84,17 @@ struct Turn {
 }
 
 impl Run {
-    /// Carries out the cells, as many at a time as there are slots and jobs. `judged` reads what the log says of a cell so far;
-    /// it is asked after each attempt, when all of its events are in the log. `ended` gets each cell after its last attempt.
+    /// Carries out the cells, as many at a time as there are slots and jobs. `judging` gets each line of the log; it is asked
+    /// after each attempt, when all of its events are in the log; without it each cell is attempted once. `ended` gets each cell
+    /// after its last attempt.
     pub async fn carry_out(
         self,
         cells: Vec<PlannedCell>,
         course: Course,
-        mut judged: impl FnMut(&str) -> Option<JudgedCell>,
+        judging: Option<Judging>,
         mut ended: impl FnMut(JudgedCell),
     ) -> io::Result<()> {
+        let judged = |key: &str| judging.as_ref()?.cell(key);
         let run = Arc::new(self);
         let mut waiting: VecDeque<_> = cells.into_iter().map(|cell| Turn { cell, attempt: 1 }).collect();
         let mut running = JoinSet::new();
@@ -117,11 +121,12 @@ impl Run {
                 return Err(io::Error::other("the event log cannot be written"));
             }
             // A log that cannot be read now cannot be read at the end either, and that is told.
-            let Some(judged) = judged(&cell.key) else { continue };
-            if run.interruption.signal().is_none() && another(course.attempts, &judged.attempts) {
+            let another = judging.as_ref().and_then(|judging| judging.another(&cell.key, course.attempts));
+            if run.interruption.signal().is_none() && another == Some(true) {
                 waiting.push_front(Turn { cell, attempt: attempt + 1 });
                 continue;
             }
+            let Some(judged) = judged(&cell.key) else { continue };
             let fine = |verdict: &Verdict| matches!(verdict, Verdict::Pass { .. } | Verdict::Skip(_));
             if course.fail_fast && !judged.verdict.as_ref().is_some_and(fine) && stopped_by.is_none() {
                 stopped_by = Some(cell.key);

@@ -8,6 +8,7 @@ use s2lab::{
     run::{
         Course, Run,
         folder::{self, RunFolder},
+        judging::{Judging, RawPages},
         log::EventLog,
         signals::Interruption,
         slots::Slots,
@@ -110,7 +111,9 @@ async fn carry_out(folder: &Path) -> Result<(), Box<dyn Error>> {
         cells.insert(0, cell);
     }
     let run = RunFolder::create(folder, Some(&folder.join(RUN)), folder::now())?;
-    let (log, writer) = EventLog::begin(run.log()?, |_, _| ());
+    let judging = Judging::new(RawPages::new(run.raw()));
+    let judge = judging.clone();
+    let (log, writer) = EventLog::begin(run.log()?, move |_, text| judge.line(text));
     log.event(Event::Plan(Plan {
         s2lab: "test".into(),
         started: "now".into(),
@@ -130,10 +133,15 @@ async fn carry_out(folder: &Path) -> Result<(), Box<dyn Error>> {
         visit: person.map(|person| Arc::new(person.visit())),
     };
     let course = Course { jobs: 1, attempts, fail_fast };
-    let of_log = |key: &str| judged(folder).ok()?.cells.into_iter().find(|cell| cell.planned.key == key);
-    let carried = run.carry_out(cells, course, of_log, |_| ()).await;
+    let carried = run.carry_out(cells, course, Some(judging.clone()), |_| ()).await;
     writer.finish().await.map_err(|error| format!("cannot write the event log: {error}"))?;
-    Ok(carried?)
+    carried?;
+    let judgements = judging.judgements();
+    let attempts = judging.finish()?.cells.iter().map(|cell| cell.attempts.len()).sum::<usize>();
+    match judgements <= attempts {
+        true => Ok(()),
+        false => Err(format!("{judgements} judgements of {attempts} attempts").into()),
+    }
 }
 
 /// What the log of the run in `folder` says.

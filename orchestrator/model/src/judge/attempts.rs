@@ -2,7 +2,6 @@
 
 use super::JudgedAttempt;
 use crate::event::{Attempts, CellEnd};
-use crate::report;
 use crate::verdict::Verdict;
 
 /// Groups of equal endings that [`endings`] names; a hundred attempts may alternate.
@@ -39,7 +38,7 @@ pub(super) fn verdict(course: Attempts, attempts: &[JudgedAttempt], interrupted:
     let mut counting = judged.iter().skip(retried);
     let (first, due) = (counting.next(), if let Attempts::Repeat(all) = course { all } else { 1 });
     if let Some(first) = first
-        && counting.any(|attempt| seen(attempt) != seen(first))
+        && counting.any(|attempt| !alike(attempt, first))
     {
         return Some(Verdict::Flaky);
     }
@@ -50,10 +49,12 @@ pub(super) fn verdict(course: Attempts, attempts: &[JudgedAttempt], interrupted:
     }
 }
 
-/// What must not differ between attempts. How far one came that did not come to its end is a matter of time.
-fn seen(attempt: &JudgedAttempt) -> (&Option<Verdict>, Option<Vec<String>>) {
-    let complete = attempt.record.end == Some(CellEnd::Complete);
-    (&attempt.judgement.verdict, complete.then(|| report::promised(&attempt.record, &attempt.looks)))
+/// Whether two attempts agree. How far one came that did not come to its end is a matter of time.
+fn alike(one: &JudgedAttempt, other: &JudgedAttempt) -> bool {
+    let seen = |attempt: &JudgedAttempt| attempt.record.end == Some(CellEnd::Complete);
+    one.judgement.verdict == other.judgement.verdict
+        && seen(one) == seen(other)
+        && (!seen(one) || one.account.promised == other.account.promised)
 }
 
 /// How the attempts ended, in their order: `MISS, then PASS`, `2 PASS, then FAIL`, `3 PASS`. None if there are not several.
@@ -95,7 +96,7 @@ mod tests {
     /// Passes, but its report would say something else.
     fn other_pass() -> JudgedAttempt {
         let mut other = pass();
-        other.record.stores.clear();
+        other.account.promised.clear();
         other
     }
 

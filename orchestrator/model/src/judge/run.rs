@@ -1,10 +1,12 @@
-//! A whole run, judged.
+//! A whole run, judged: attempt by attempt, cell by cell, and at last as a whole.
 
 use super::{Judgement, attempts, judge};
-use crate::event::PlannedCell;
-use crate::record::look::{Decoded, Pages, decode};
-use crate::record::{Record, Run};
+use crate::event::{Attempts, PlannedCell};
+use crate::record::look::{Pages, decode};
+use crate::record::{Cell, Record, Run};
+use crate::report::Account;
 use crate::verdict::{Interrupt, NOTHING_TESTED, Verdict, run_exit};
+use std::sync::Arc;
 
 /// A run with what is said of each of its cells.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,7 +22,7 @@ pub struct JudgedRun {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JudgedCell {
-    pub planned: PlannedCell,
+    pub planned: Arc<PlannedCell>,
     /// `None`: the run was interrupted before the cell could be judged, or did not come to it.
     pub verdict: Option<Verdict>,
     pub attempts: Vec<JudgedAttempt>,
@@ -31,35 +33,32 @@ pub struct JudgedCell {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JudgedAttempt {
     pub record: Record,
-    pub looks: Vec<Decoded>,
     pub judgement: Judgement,
+    /// What a report says of the looks; the looks themselves are not kept.
+    pub account: Account,
 }
 
 /// Decodes and judges every attempt of a run. A log that stops before the end of an uninterrupted run is LOST as a whole,
 /// even if each of its cells was judged: attempts may be missing.
 pub fn judge_run(run: Run, pages: &(impl Pages + ?Sized)) -> JudgedRun {
+    conclude(run, |_| vec![], pages)
+}
+
+/// Judges what is not judged yet, each cell, and the run. `judged` gives the attempts at the cell of that place that were judged.
+pub(super) fn conclude(
+    run: Run,
+    mut judged: impl FnMut(usize) -> Vec<JudgedAttempt>,
+    pages: &(impl Pages + ?Sized),
+) -> JudgedRun {
     let interrupted = run.interrupted.as_deref().map(Interrupt::of_signal);
     let course = run.plan.attempts;
-    let cells: Vec<_> = run
-        .cells
-        .into_iter()
-        .map(|cell| {
-            let attempts: Vec<_> = cell
-                .attempts
-                .into_iter()
-                .map(|record| {
-                    let looks = decode(&record, pages);
-                    let judgement = judge(&record, &looks, interrupted.is_some());
-                    JudgedAttempt { record, looks, judgement }
-                })
-                .collect();
-            let verdict = match &cell.not_run {
-                Some(_) => None,
-                None => attempts::verdict(course, &attempts, interrupted.is_some()),
-            };
-            JudgedCell { planned: cell.planned, verdict, attempts, not_run: cell.not_run }
-        })
-        .collect();
+    let cells = run.cells.into_iter().enumerate().map(|(place, Cell { planned, attempts, not_run, .. })| {
+        let mut all = judged(place);
+        all.extend(attempts.into_iter().map(|record| attempt(record, interrupted.is_some(), pages)));
+        let verdict = cell_verdict(course, not_run.as_deref(), &all, interrupted.is_some());
+        JudgedCell { planned, verdict, attempts: all, not_run }
+    });
+    let cells: Vec<_> = cells.collect();
     let ended = run.ended;
     let lost = (!ended).then_some(Verdict::Lost);
     let verdicts = cells.iter().filter_map(|cell| cell.verdict.as_ref()).chain(&lost);
@@ -69,4 +68,25 @@ pub fn judge_run(run: Run, pages: &(impl Pages + ?Sized)) -> JudgedRun {
         exit => exit,
     };
     JudgedRun { cells, interrupted, ended, exit }
+}
+
+/// The verdict on a cell by its attempts; none if the run did not come to it.
+pub(super) fn cell_verdict(
+    course: Attempts,
+    not_run: Option<&str>,
+    attempts: &[JudgedAttempt],
+    interrupted: bool,
+) -> Option<Verdict> {
+    match not_run {
+        Some(_) => None,
+        None => attempts::verdict(course, attempts, interrupted),
+    }
+}
+
+/// Decodes and judges one attempt. Of one that has ended, `interrupted` says nothing.
+pub(super) fn attempt(record: Record, interrupted: bool, pages: &(impl Pages + ?Sized)) -> JudgedAttempt {
+    let looks = decode(&record, pages);
+    let judgement = judge(&record, &looks, interrupted);
+    let account = Account::of(&record, &looks);
+    JudgedAttempt { record, judgement, account }
 }

@@ -9,6 +9,7 @@ use crate::verdict::Verdict;
 use s2lab_protocol::{GuestEnd, UnalignedOutcome};
 
 mod expectations;
+mod live;
 mod observations;
 mod witnesses;
 

@@ -7,6 +7,7 @@ use super::{
 use crate::event::{Event, LOG_VERSION, Line, Plan, PlannedCell, Stage};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// Why a sequence of lines is not the log of a run.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -47,40 +48,96 @@ struct Version {
 /// The lines of an `events.jsonl`. A last line without its line feed was torn by a crash: it is left out, so that the cells
 /// before it can still be told. Any other line that is not an event is an error: that of its version, if it has another one.
 pub fn lines(text: &str) -> Result<Vec<Line>, LogError> {
-    let whole = text.rfind('\n').map_or("", |end| text.get(..=end).unwrap_or_default());
-    let parse = |(at, line)| {
-        serde_json::from_str(line).map_err(|error: serde_json::Error| match serde_json::from_str(line) {
-            Ok(Version { v, seq }) if v != LOG_VERSION => LogError::Version { seq, found: v },
-            _ => LogError::Json { at, why: error.to_string() },
-        })
-    };
-    whole.lines().enumerate().map(parse).collect()
+    whole_lines(text).enumerate().map(|(at, line)| parse(at, line)).collect()
+}
+
+fn whole_lines(text: &str) -> std::str::Lines<'_> {
+    text.rfind('\n').map_or("", |end| text.get(..=end).unwrap_or_default()).lines()
+}
+
+fn parse(at: usize, line: &str) -> Result<Line, LogError> {
+    serde_json::from_str(line).map_err(|error: serde_json::Error| match serde_json::from_str(line) {
+        Ok(Version { v, seq }) if v != LOG_VERSION => LogError::Version { seq, found: v },
+        _ => LogError::Json { at, why: error.to_string() },
+    })
+}
+
+/// A log that is folded line by line, while it grows.
+#[derive(Debug, Default)]
+pub struct Fold {
+    /// None: not even the plan was there.
+    run: Option<Run>,
+    /// Where the plan has each key.
+    places: BTreeMap<String, usize>,
+    /// Lines so far.
+    done: usize,
+}
+
+impl Fold {
+    /// Takes the next line of an `events.jsonl`, without its line feed.
+    ///
+    /// # Errors
+    /// What is no line of a log, or none that can follow the lines before it.
+    pub fn text(&mut self, line: &str) -> Result<(), LogError> {
+        self.line(parse(self.done, line)?)
+    }
+
+    /// As [`Fold::text`], with a line that was read before.
+    pub fn line(&mut self, line: Line) -> Result<(), LogError> {
+        let expected = self.done as u64;
+        match line {
+            Line { v, seq, .. } if v != LOG_VERSION => return Err(LogError::Version { seq, found: v }),
+            Line { seq, .. } if seq != expected => return Err(LogError::Gap { expected, found: seq }),
+            _ => self.done += 1,
+        }
+        if let Some(run) = &mut self.run {
+            return run.line(line, &self.places);
+        }
+        let Line { cell: None, event: Event::Plan(plan), .. } = line else { return Err(LogError::NoPlan) };
+        let run = Run::planned(plan)?;
+        let keys = run.plan.cells.iter().enumerate();
+        self.places = keys.map(|(place, cell)| (cell.key.clone(), place)).collect();
+        self.run = Some(run);
+        Ok(())
+    }
+
+    /// What there is so far.
+    pub fn run(&self) -> Option<&Run> {
+        self.run.as_ref()
+    }
+
+    /// The place of the cell `key` in the plan, and the cell.
+    pub fn cell(&self, key: &str) -> Option<(usize, &Cell)> {
+        let place = *self.places.get(key)?;
+        Some((place, self.run.as_ref()?.cells.get(place)?))
+    }
+
+    /// Takes the records of those attempts out that have ended; what is not taken is in [`Fold::run`].
+    pub(crate) fn take_ended(&mut self, place: usize) -> Vec<Record> {
+        let cell = self.run.as_mut().and_then(|run| run.cells.get_mut(place));
+        let ended = |attempt: &mut Record| attempt.end.is_some();
+        cell.map(|cell| cell.attempts.extract_if(.., ended).collect()).unwrap_or_default()
+    }
+
+    /// The run, as far as the log goes.
+    pub fn finish(self) -> Result<Run, LogError> {
+        self.run.ok_or(LogError::Empty)
+    }
 }
 
 impl Run {
     /// The lines of an `events.jsonl`, folded. See [`lines`] for a torn last line.
     pub fn read(text: &str) -> Result<Run, LogError> {
-        Run::fold(lines(text)?)
+        let mut fold = Fold::default();
+        whole_lines(text).try_for_each(|line| fold.text(line))?;
+        fold.finish()
     }
 
     /// Folds a log, or what there is of one.
     pub fn fold(lines: impl IntoIterator<Item = Line>) -> Result<Run, LogError> {
-        let mut lines = lines.into_iter().zip(0..).map(|(line, expected)| match line {
-            Line { v, seq, .. } if v != LOG_VERSION => Err(LogError::Version { seq, found: v }),
-            Line { seq, .. } if seq != expected => Err(LogError::Gap { expected, found: seq }),
-            line => Ok(line),
-        });
-        let mut run = match lines.next().transpose()? {
-            Some(Line { cell: None, event: Event::Plan(plan), .. }) => Run::planned(plan)?,
-            Some(_) => return Err(LogError::NoPlan),
-            None => return Err(LogError::Empty),
-        };
-        let places: BTreeMap<String, usize> =
-            run.plan.cells.iter().enumerate().map(|(i, cell)| (cell.key.clone(), i)).collect();
-        for line in lines {
-            run.line(line?, &places)?;
-        }
-        Ok(run)
+        let mut fold = Fold::default();
+        lines.into_iter().try_for_each(|line| fold.line(line))?;
+        fold.finish()
     }
 
     fn planned(plan: Plan) -> Result<Run, LogError> {
@@ -88,7 +145,12 @@ impl Run {
         if let Some(twice) = plan.cells.iter().find(|cell| !keys.insert(&cell.key)) {
             return Err(LogError::TwicePlanned { key: twice.key.clone() });
         }
-        let cell = |planned: &PlannedCell| Cell { planned: planned.clone(), attempts: vec![], not_run: None };
+        let cell = |planned: &PlannedCell| Cell {
+            planned: Arc::new(planned.clone()),
+            attempts: vec![],
+            not_run: None,
+            begun: false,
+        };
         let cells = plan.cells.iter().map(cell).collect();
         Ok(Run { plan, cells, interrupted: None, ended: false })
     }
@@ -129,7 +191,7 @@ impl Cell {
         if self.not_run.is_some() {
             return Err("is told not to be run");
         }
-        let begun = !self.attempts.is_empty();
+        let begun = self.begun;
         let open = self.attempts.last_mut().filter(|attempt| attempt.end.is_none());
         match (event, open) {
             (Event::NotRun { .. }, _) if begun => Err("was begun before it is told not to be run"),
@@ -138,7 +200,8 @@ impl Cell {
                 Ok(())
             }
             (Event::CellStarted, None) => {
-                self.attempts.push(Record::started(self.planned.clone(), ms));
+                self.begun = true;
+                self.attempts.push(Record::started(Arc::clone(&self.planned), ms));
                 Ok(())
             }
             (Event::CellStarted, Some(_)) => Err("is started while it runs"),
@@ -149,7 +212,7 @@ impl Cell {
 }
 
 impl Record {
-    fn started(planned: PlannedCell, ms: u64) -> Record {
+    fn started(planned: Arc<PlannedCell>, ms: u64) -> Record {
         Record {
             planned,
             environment: Environment::default(),

@@ -12,8 +12,9 @@ use crate::event::{AlarmClass, CellEnd, Look, Plan, PlannedCell, ProbeOutcome, S
 use s2lab_protocol::{Bar, BoundDevice, MapKind, StoreResult, Vma};
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::Arc;
 
-pub use fold::{LogError, lines};
+pub use fold::{Fold, LogError, lines};
 
 /// A whole run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,17 +31,19 @@ pub struct Run {
 /// A planned cell and what was done about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cell {
-    pub planned: PlannedCell,
+    pub planned: Arc<PlannedCell>,
     /// One record for each time that it was started; none if the run did not come to it.
     pub attempts: Vec<Record>,
     /// Why the run did not come to it, if the log says so.
     pub not_run: Option<String>,
+    /// An attempt was begun, though its record may have been taken.
+    begun: bool,
 }
 
 /// One attempt at a cell.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
-    pub planned: PlannedCell,
+    pub planned: Arc<PlannedCell>,
     pub environment: Environment,
     pub host: Option<Kernel>,
     pub around: Surroundings,

@@ -49,7 +49,7 @@ pub fn summary(cell: &JudgedCell) -> CellSummary {
         key: cell.planned.key.clone(),
         verdict: cell.verdict.clone(),
         elapsed_ms: last.and_then(|attempt| attempt.record.elapsed_ms()),
-        seen: last.map(|attempt| device_types(&attempt.looks)).unwrap_or_default(),
+        seen: last.map(|attempt| attempt.account.types.clone()).unwrap_or_default(),
         label: last.and_then(|attempt| attempt.judgement.label.as_ref()).map(|label| format!("as {label}")),
         finding: match &cell.verdict {
             Some(Verdict::Flaky) => Some(one_line(&difference(cell))),
@@ -86,16 +86,19 @@ fn device_types(looks: &[Decoded]) -> Vec<String> {
 
 /// In what the attempts of a FLAKY cell differ, with what the first and the first other one saw.
 fn difference(cell: &JudgedCell) -> Finding {
-    let seen = |attempt: &JudgedAttempt| promised(&attempt.record, &attempt.looks);
     let first = cell.attempts.first();
     let other = cell.attempts.iter().find(|attempt| {
         first.is_some_and(|first| {
-            first.judgement.verdict != attempt.judgement.verdict || seen(first) != seen(attempt)
+            first.judgement.verdict != attempt.judgement.verdict
+                || first.account.promised != attempt.account.promised
         })
     });
-    let lines = |attempt: Option<&JudgedAttempt>| attempt.map(seen).unwrap_or_default();
+    let lines = |attempt: Option<&JudgedAttempt>| -> Vec<String> {
+        attempt.map(|attempt| attempt.account.promised.clone()).unwrap_or_default()
+    };
     let (a, b) = (lines(first), lines(other));
     let only = |sign: &str, these: &[String], those: &[String]| {
+        let those: BTreeSet<_> = those.iter().collect();
         let lines = these.iter().filter(|line| !those.contains(line));
         lines.map(|line| format!("{sign} {}", line.trim_start())).collect::<Vec<_>>()
     };
@@ -109,6 +112,24 @@ fn difference(cell: &JudgedCell) -> Finding {
             how => how.unwrap_or_default(),
         },
         detail: [only("-", &a, &b), only("+", &b, &a)].concat(),
+    }
+}
+
+/// What a report says of an attempt's looks and steps, in lines. It is made while the looks are there: a hostile kernel's have
+/// millions of leaves, and what is said of them is short.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Account {
+    /// Step by step what was seen, as far as it must not vary.
+    pub(crate) promised: Vec<String>,
+    /// Levels, sizes and layout: what the kernel may choose freely.
+    shape: Vec<String>,
+    /// Each device with the types that stage 2 gave it: `nic Normal-NC`.
+    types: Vec<String>,
+}
+
+impl Account {
+    pub(crate) fn of(record: &Record, looks: &[Decoded]) -> Self {
+        Self { promised: promised(record, looks), shape: shape(record, looks), types: device_types(looks) }
     }
 }
 
@@ -129,7 +150,7 @@ impl Report {
     }
 
     pub fn of(attempt: &JudgedAttempt) -> Report {
-        let JudgedAttempt { record, looks, judgement } = attempt;
+        let JudgedAttempt { record, judgement, account } = attempt;
         let verdict =
             judgement.verdict.as_ref().map_or_else(|| "no verdict (interrupted)".into(), Verdict::to_string);
         Report {
@@ -137,9 +158,9 @@ impl Report {
             verdict: escape::line(&verdict),
             promises: record.planned.scenario.promises.iter().map(ToString::to_string).collect(),
             findings: judgement.findings.iter().flat_map(finding).collect(),
-            promised: promised(record, looks),
+            promised: account.promised.clone(),
             witnesses: witnesses(judgement),
-            shape: shape(record, looks),
+            shape: account.shape.clone(),
             numbers: numbers(record),
             blocking: facts(&record.environment.blocking),
             variable: facts(&record.environment.variable),
@@ -157,8 +178,7 @@ fn finding(finding: &Finding) -> Vec<String> {
     lines.into_iter().chain(detail.iter().map(|text| format!("{DETAIL}{}", escape::line(text)))).collect()
 }
 
-/// Step by step what was seen, as far as it must not vary.
-pub(crate) fn promised(record: &Record, looks: &[Decoded]) -> Vec<String> {
+fn promised(record: &Record, looks: &[Decoded]) -> Vec<String> {
     let mut out = vec![];
     for (at, step) in record.planned.scenario.steps.iter().enumerate() {
         match step {
@@ -284,7 +304,6 @@ fn witnesses(judgement: &Judgement) -> Vec<String> {
     out
 }
 
-/// Levels, sizes and layout: what the kernel may choose freely.
 fn shape(record: &Record, looks: &[Decoded]) -> Vec<String> {
     let mut out = vec![];
     for look in looks {

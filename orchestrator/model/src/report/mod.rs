@@ -10,8 +10,7 @@ mod text;
 
 use std::collections::BTreeMap;
 
-pub(crate) use build::promised;
-pub use build::{CellSummary, summary};
+pub use build::{Account, CellSummary, summary};
 pub use compare::{Comparison, Difference, Outcome, compare};
 pub use parse::{LONGEST, ParseError};
 

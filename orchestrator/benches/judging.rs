@@ -1,0 +1,72 @@
+//! What it costs a run to judge a cell while its log grows: the first cell of 200 and the last, and the first attempt of 400 and
+//! the last. Both must be alike.
+//!
+//! `cargo bench --bench judging`. The log is scripted; nothing boots.
+
+#![expect(clippy::unwrap_used, reason = "a benchmark ends at the first thing that is wrong")]
+
+#[expect(dead_code, reason = "made for the tests of the command line, which tell it with changes")]
+#[path = "../tests/cli/story.rs"]
+mod story;
+
+use s2lab::run::judging::{Judging, RawPages};
+use s2lab_model::{
+    event::{Attempts, Event, PlannedCell},
+    scenario::load,
+};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
+use story::Story;
+
+const CELLS: usize = 200;
+const ATTEMPTS: u32 = 400;
+/// Neighbours whose median counts, at either end.
+const SAMPLE: usize = 9;
+
+fn main() {
+    let cell = |n: usize| PlannedCell {
+        key: format!("vfio-pci-bar@k{n}"),
+        kernel: format!("k{n}"),
+        traits: Some(Default::default()),
+        repeat: vec![],
+        scenario: load("vfio-pci-bar.yaml", include_str!("../../scenarios/vfio-pci-bar.yaml")).unwrap(),
+    };
+    let cells: Vec<_> = (0..CELLS).map(cell).collect();
+    print("cell", &costs(&Story::well(&cells), Attempts::Once));
+    let once = || Story::well(&cells[..1]);
+    let course = Attempts::Repeat(ATTEMPTS);
+    let story = (1..ATTEMPTS).fold(once().attempting(course), |story, _| story.again(once()));
+    print("attempt", &costs(&story, course));
+}
+
+/// The time from each attempt's end until it is judged.
+fn costs(story: &Story, course: Attempts) -> Vec<Duration> {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("judging");
+    story.write(&folder);
+    let judging = Judging::new(RawPages::new(folder.join("raw")));
+    let mut costs = vec![];
+    for line in story.lines() {
+        judging.line(&serde_json::to_string(&line).unwrap());
+        if let (Event::CellEnded { .. }, Some(key)) = (&line.event, &line.cell) {
+            let began = Instant::now();
+            if judging.another(key, course) == Some(false) {
+                judging.cell(key).unwrap();
+            }
+            costs.push(began.elapsed());
+        }
+    }
+    assert_eq!(judging.judgements(), costs.len());
+    costs
+}
+
+fn print(what: &str, costs: &[Duration]) {
+    let median = |costs: &[Duration]| {
+        let mut costs = costs.to_vec();
+        costs.sort();
+        costs[costs.len() / 2].as_micros()
+    };
+    let (first, last) = (median(&costs[..SAMPLE]), median(&costs[costs.len() - 1 - SAMPLE..costs.len() - 1]));
+    println!("{what} 1: {first} us, {what} {}: {last} us", costs.len());
+}

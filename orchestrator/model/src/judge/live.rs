@@ -1,0 +1,84 @@
+//! A run that is judged while its log grows: each attempt once, when it has ended.
+
+use super::run::{attempt, cell_verdict, conclude};
+use super::{JudgedAttempt, JudgedCell, JudgedRun};
+use crate::event::{Attempts, CellEnd};
+use crate::record::look::Pages;
+use crate::record::{Fold, LogError};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A log so far, and what was judged of it.
+#[derive(Debug, Default)]
+pub struct LiveRun {
+    fold: Fold,
+    /// By the cell's place in the plan.
+    judged: BTreeMap<usize, Vec<JudgedAttempt>>,
+    judgements: usize,
+}
+
+impl LiveRun {
+    /// Takes the next line of the log, without its line feed.
+    ///
+    /// # Errors
+    /// See [`Fold::text`].
+    pub fn line(&mut self, line: &str) -> Result<(), LogError> {
+        self.fold.text(line)
+    }
+
+    /// The attempts at the cell `key` that have ended; those that were not judged are judged now.
+    pub fn attempts(&mut self, key: &str, pages: &(impl Pages + ?Sized)) -> &[JudgedAttempt] {
+        let Some((place, _)) = self.fold.cell(key) else { return &[] };
+        let ended = self.fold.take_ended(place);
+        self.judgements += ended.len();
+        let judged = self.judged.entry(place).or_default();
+        judged.extend(ended.into_iter().map(|record| attempt(record, false, pages)));
+        judged
+    }
+
+    /// What is said of the cell `key` by its attempts so far. One that has not ended counts as if the log stopped here.
+    pub fn cell(&mut self, key: &str, pages: &(impl Pages + ?Sized)) -> Option<JudgedCell> {
+        let mut attempts = self.attempts(key, pages).to_vec();
+        let run = self.fold.run()?;
+        let interrupted = run.interrupted.is_some();
+        let (_, cell) = self.fold.cell(key)?;
+        attempts.extend(cell.attempts.iter().map(|open| attempt(open.clone(), interrupted, pages)));
+        let verdict = cell_verdict(self.course(), cell.not_run.as_deref(), &attempts, interrupted);
+        Some(JudgedCell {
+            planned: Arc::clone(&cell.planned),
+            verdict,
+            attempts,
+            not_run: cell.not_run.clone(),
+        })
+    }
+
+    /// The attempt at the cell `key` that has not ended, judged as if it had come to its end.
+    pub fn as_if_complete(&mut self, key: &str, pages: &(impl Pages + ?Sized)) -> Option<JudgedCell> {
+        let (_, cell) = self.fold.cell(key)?;
+        let mut open = cell.attempts.last()?.clone();
+        open.end = Some(CellEnd::Complete);
+        let attempts = vec![attempt(open, false, pages)];
+        let verdict = cell_verdict(Attempts::Once, None, &attempts, false);
+        let planned = Arc::clone(&cell.planned);
+        self.judgements += 1;
+        Some(JudgedCell { planned, verdict, attempts, not_run: None })
+    }
+
+    fn course(&self) -> Attempts {
+        self.fold.run().map(|run| run.plan.attempts).unwrap_or_default()
+    }
+
+    /// How many attempts were decoded and judged.
+    pub fn judgements(&self) -> usize {
+        self.judgements
+    }
+
+    /// The whole run, as far as its log goes.
+    ///
+    /// # Errors
+    /// If the log has no plan.
+    pub fn finish(self, pages: &(impl Pages + ?Sized)) -> Result<JudgedRun, LogError> {
+        let Self { fold, mut judged, .. } = self;
+        Ok(conclude(fold.finish()?, |place| judged.remove(&place).unwrap_or_default(), pages))
+    }
+}

@@ -1,0 +1,106 @@
+//! A run that is judged while its log grows.
+
+use crate::event::{Attempts, Event, Line};
+use crate::judge::fixture::Story;
+use crate::judge::{LiveRun, another, judge_run};
+use crate::record::Run;
+use std::cell::Cell;
+
+/// A log of `cells` cells with `attempts` at each, and the story that it is made of.
+fn log(cells: usize, attempts: u32) -> (Story, Vec<Line>) {
+    let story = Story::after();
+    let one = story.lines();
+    let (plan, end, events) = (&one[0], &one[one.len() - 1], &one[1..one.len() - 1]);
+    let mut lines = vec![plan.clone()];
+    let Event::Plan(planned) = &mut lines[0].event else { panic!("no plan") };
+    planned.attempts = if attempts == 1 { Attempts::Once } else { Attempts::Repeat(attempts) };
+    let cell = planned.cells.remove(0);
+    let keys: Vec<_> = (0..cells).map(|n| format!("bar@k{n}")).collect();
+    planned
+        .cells
+        .extend(keys.iter().map(|key| crate::event::PlannedCell { key: key.clone(), ..cell.clone() }));
+    for key in &keys {
+        for event in (0..attempts).flat_map(|_| events) {
+            lines.push(Line { cell: Some(key.clone()), ..event.clone() });
+        }
+    }
+    lines.push(end.clone());
+    lines.iter_mut().zip(0..).for_each(|(line, seq)| line.seq = seq);
+    (story, lines)
+}
+
+fn text(line: &Line) -> String {
+    serde_json::to_string(line).unwrap()
+}
+
+/// Asks after every attempt, as a run does. Answers how many were judged, how many pages were read, and what came of it.
+fn live(story: &Story, lines: &[Line], course: Attempts) -> (usize, usize, crate::judge::JudgedRun) {
+    let read = Cell::new(0);
+    let pages = |digest: &str| {
+        read.set(read.get() + 1);
+        story.pages.get(digest).cloned()
+    };
+    let mut live = LiveRun::default();
+    for line in lines {
+        live.line(&text(line)).unwrap();
+        if let (Event::CellEnded { .. }, Some(key)) = (&line.event, &line.cell)
+            && !another(course, live.attempts(key, &pages))
+        {
+            assert!(live.cell(key, &pages).unwrap().verdict.unwrap().passed());
+        }
+    }
+    let judgements = live.judgements();
+    let run = live.finish(&pages).unwrap();
+    (judgements, read.get(), run)
+}
+
+#[test]
+fn what_is_judged_as_it_grows_is_what_the_log_says() {
+    let (story, lines) = log(3, 2);
+    let pages = |digest: &str| story.pages.get(digest).cloned();
+    let whole: String = lines.iter().map(|line| text(line) + "\n").collect();
+    let due = judge_run(Run::read(&whole).unwrap(), &pages);
+    assert_eq!(live(&story, &lines, Attempts::Repeat(2)).2, due);
+    // As far as it goes, too.
+    for end in 1..lines.len() {
+        let mut live = LiveRun::default();
+        for line in &lines[..end] {
+            live.line(&text(line)).unwrap();
+            let _ = line.cell.as_ref().map(|key| live.attempts(key, &pages).len());
+        }
+        let so_far = judge_run(Run::fold(lines[..end].to_vec()).unwrap(), &pages);
+        for cell in &so_far.cells {
+            assert_eq!(live.cell(&cell.planned.key, &pages).as_ref(), Some(cell));
+        }
+        assert_eq!(live.finish(&pages).unwrap(), so_far, "{end} lines");
+    }
+}
+
+#[test]
+fn each_attempt_is_judged_once() {
+    let (story, lines) = log(1, 1);
+    let (judgements, pages, _) = live(&story, &lines, Attempts::Once);
+    assert!(judgements == 1 && pages > 0);
+    for (cells, attempts, course) in [(50, 1, Attempts::Once), (1, 60, Attempts::Repeat(60))] {
+        let (story, lines) = log(cells, attempts);
+        let times = cells * usize::try_from(attempts).unwrap();
+        let (judged, read, run) = live(&story, &lines, course);
+        assert_eq!((judged, read), (times, times * pages), "{cells} cells, {attempts} attempts");
+        assert_eq!(run.exit, 0);
+    }
+}
+
+#[test]
+fn an_attempt_that_goes_on_is_judged_as_if_it_were_complete() {
+    let (story, lines) = log(1, 1);
+    let pages = |digest: &str| story.pages.get(digest).cloned();
+    let mut live = LiveRun::default();
+    assert!(live.as_if_complete("bar@k0", &pages).is_none());
+    for line in &lines[..lines.len() - 2] {
+        live.line(&text(line)).unwrap();
+    }
+    let judged = live.as_if_complete("bar@k0", &pages).unwrap();
+    assert!(judged.verdict.unwrap().passed());
+    // Nothing of it remains.
+    assert_eq!(live.cell("bar@k0", &pages).unwrap().verdict, Some(crate::verdict::Verdict::Lost));
+}

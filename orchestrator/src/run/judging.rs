@@ -1,0 +1,97 @@
+//! What a run's log says of its cells, judged while it grows.
+
+use crate::outside::{self, kinds};
+use s2lab_model::{
+    event::Attempts,
+    judge::{JudgedCell, JudgedRun, LiveRun, another},
+    record::{LogError, look::Pages},
+};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+/// The pages in a run's folder `raw/`.
+#[derive(Debug, Clone)]
+pub struct RawPages(PathBuf);
+
+impl RawPages {
+    pub fn new(raw: PathBuf) -> Self {
+        Self(raw)
+    }
+}
+
+impl Pages for RawPages {
+    /// A name that is no digest is none.
+    fn page(&self, digest: &str) -> Option<Vec<u8>> {
+        let is_digest = digest.len() == 64 && digest.bytes().all(|b| b.is_ascii_hexdigit());
+        is_digest.then(|| outside::read(&self.0.join(digest), kinds::TABLE_PAGE).ok()).flatten()
+    }
+}
+
+/// The judge of a run. Cheap to clone; the log's writer gives each line to one, the run asks another.
+#[derive(Debug, Clone)]
+pub struct Judging {
+    live: Arc<Mutex<Result<LiveRun, LogError>>>,
+    /// Lines that nobody has asked about: the log's writer does not wait while something is judged.
+    new: Arc<Mutex<Vec<String>>>,
+    pages: RawPages,
+}
+
+impl Judging {
+    pub fn new(pages: RawPages) -> Self {
+        Self { live: Arc::new(Mutex::new(Ok(LiveRun::default()))), new: Arc::default(), pages }
+    }
+
+    /// Takes a line as it stands in the log.
+    pub fn line(&self, text: &str) {
+        self.new.lock().unwrap_or_else(PoisonError::into_inner).push(text.to_owned());
+    }
+
+    /// The run with all lines so far.
+    fn live(&self) -> MutexGuard<'_, Result<LiveRun, LogError>> {
+        let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = std::mem::take(&mut *self.new.lock().unwrap_or_else(PoisonError::into_inner));
+        for line in new {
+            if let Ok(run) = &mut *live
+                && let Err(error) = run.line(line.trim_end_matches('\n'))
+            {
+                *live = Err(error);
+            }
+        }
+        live
+    }
+
+    /// Asks a log that can be read.
+    fn ask<T>(&self, question: impl FnOnce(&mut LiveRun, &RawPages) -> T) -> Option<T> {
+        self.live().as_mut().ok().map(|run| question(run, &self.pages))
+    }
+
+    /// Whether the cell is to be attempted once more; none if the log cannot be read.
+    pub fn another(&self, key: &str, course: Attempts) -> Option<bool> {
+        self.ask(|run, pages| another(course, run.attempts(key, pages)))
+    }
+
+    /// What is said of the cell so far.
+    pub fn cell(&self, key: &str) -> Option<JudgedCell> {
+        self.ask(|run, pages| run.cell(key, pages)).flatten()
+    }
+
+    /// What is said of the attempt that goes on, as if it had come to its end.
+    pub fn as_if_complete(&self, key: &str) -> Option<JudgedCell> {
+        self.ask(|run, pages| run.as_if_complete(key, pages)).flatten()
+    }
+
+    /// How many attempts were judged.
+    pub fn judgements(&self) -> usize {
+        self.ask(|run, _| run.judgements()).unwrap_or_default()
+    }
+
+    /// The whole run, once its log is complete.
+    ///
+    /// # Errors
+    /// If what was written is no log.
+    pub fn finish(&self) -> Result<JudgedRun, LogError> {
+        std::mem::replace(&mut *self.live(), Err(LogError::Empty))?.finish(&self.pages)
+    }
+}
