@@ -30,6 +30,6 @@ impl Agent {
             fatal("the final record was not taken in time")
         }));
         self.port.deliver_at_once().map_err(|why| LinkError::Stream { doing: "finishing", why })?;
-        self.link.finish(id)
+        self.link.finish(id, self.root.taint())
     }
 }

@@ -85,6 +85,7 @@ fn live(
         release: rustix::system::uname().release().to_string_lossy().into_owned(),
         page_size: u32::try_from(rustix::param::page_size()).unwrap_or(u32::MAX),
         uptime_ms: uptime_ms(),
+        taint: root.taint(),
     }))?;
     for failed in &failed_modules {
         link.log(failed.to_string())?;

@@ -73,10 +73,10 @@ impl Link {
     }
 
     /// Answers a [`s2lab_protocol::Request::Finish`] with the final record.
-    pub(crate) fn finish(&self, id: u64) -> Result<(), LinkError> {
+    pub(crate) fn finish(&self, id: u64, taint: Option<u64>) -> Result<(), LinkError> {
         let mut out = self.lock();
         out.answered += 1;
-        let record = FinalRecord { answered: out.answered };
+        let record = FinalRecord { answered: out.answered, taint };
         out.say(self, Body::Reply { id, result: Ok(Reply::Finished(record)) })
     }
 
@@ -221,12 +221,13 @@ pub(crate) mod tests {
         link.log("one").unwrap();
         link.relay(&foreign).unwrap();
         link.reply(3, Ok(Reply::Released)).unwrap();
-        link.finish(4).unwrap();
+        link.finish(4, Some(512)).unwrap();
         let frames = tape.frames();
         assert_eq!(frames[1], foreign);
         let own: Vec<_> = frames.iter().filter(|f| f.from == Peer::Host).map(|f| (f.seq, f.nonce)).collect();
         assert_eq!(own, [(0, 7), (1, 7), (2, 7)]);
-        let last = Body::Reply { id: 4, result: Ok(Reply::Finished(FinalRecord { answered: 2 })) };
+        let last =
+            Body::Reply { id: 4, result: Ok(Reply::Finished(FinalRecord { answered: 2, taint: Some(512) })) };
         assert_eq!(frames[3].body, last);
     }
 

@@ -36,6 +36,11 @@ impl Root {
         Ok(text.trim_end_matches('\n').to_owned())
     }
 
+    /// `/proc/sys/kernel/tainted`: what the kernel says went wrong since it booted, a bit each.
+    pub(crate) fn taint(&self) -> Option<u64> {
+        self.read("proc/sys/kernel/tainted").ok()?.parse().ok()
+    }
+
     /// One `write` of `text` to an existing file, as sysfs wants it.
     pub(crate) fn write(&self, relative: impl AsRef<Path>, text: &str) -> Result<(), Failure> {
         let path = self.path(relative);

@@ -225,6 +225,9 @@ pub struct Hello {
     /// Bytes.
     pub page_size: u32,
     pub uptime_ms: u64,
+    /// `/proc/sys/kernel/tainted`; none if it cannot be read.
+    #[serde(default)]
+    pub taint: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -250,6 +253,9 @@ pub enum GuestEnd {
 pub struct FinalRecord {
     /// Requests answered, this one included.
     pub answered: u64,
+    /// As in [`Hello`], read for this record.
+    #[serde(default)]
+    pub taint: Option<u64>,
 }
 
 /// Why a request failed.

@@ -51,6 +51,7 @@ impl Machine {
             Act::RamLeaf(bits) => self.lock().ram_leaf = Some(bits),
             Act::Poke { address, word } => self.lock().pokes.push((address, word)),
             Act::Misplace(bytes) => self.lock().misplaced = bytes,
+            Act::Taint(taint) => self.lock().taint = taint,
             Act::OtherFlags => self.lock().other_flags = true,
             other => return Some(other),
         }

@@ -247,8 +247,23 @@ impl Host {
         if prepared.silent {
             return Ok(());
         }
-        let hello = Hello { level, release: RELEASE.into(), page_size: 4096, uptime_ms: 4000 };
+        let hello = Hello {
+            level,
+            release: RELEASE.into(),
+            page_size: 4096,
+            uptime_ms: 4000,
+            taint: self.taint(level),
+        };
         self.say.bent(&who, Body::Notice(Notice::Hello(hello)), &prepared.bends)
+    }
+
+    /// What the kernel of a level has in `/proc/sys/kernel/tainted`.
+    fn taint(&self, level: Level) -> Option<u64> {
+        match level {
+            Level::Host => self.say.machine.lock().taint,
+            Level::Guest => 0,
+        }
+        .into()
     }
 
     fn request(&mut self, to: &Peer, id: u64, request: Request) -> Result<(), Error> {
@@ -334,7 +349,9 @@ impl Host {
                     Err(invalid(format!("no guest {guest}")))
                 }
             }
-            Request::Finish => Ok(Reply::Finished(FinalRecord { answered: self.answered })),
+            Request::Finish => {
+                Ok(Reply::Finished(FinalRecord { answered: self.answered, taint: self.taint(Level::Host) }))
+            }
             _ => Err(Failure { kind: FailureKind::Unsupported, message: "not the host's".into() }),
         }))
     }

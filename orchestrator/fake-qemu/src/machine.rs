@@ -52,6 +52,8 @@ pub(crate) struct State {
     pub(crate) muted: bool,
     /// The agent sends no heartbeat.
     pub(crate) heartless: bool,
+    /// `/proc/sys/kernel/tainted` of the host.
+    pub(crate) taint: u64,
     pub(crate) slow: Duration,
 }
 

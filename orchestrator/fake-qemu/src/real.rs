@@ -48,6 +48,9 @@ pub(crate) fn live(machine: &Machine, root: &Path, channel: UnixStream) -> Resul
         let what = format!("the agent: {what}");
         move |why| Error::Io { what, why }
     };
+    std::fs::create_dir_all(root.join("proc/sys/kernel"))
+        .and_then(|()| std::fs::write(root.join("proc/sys/kernel/tainted"), "0\n"))
+        .map_err(|why| Error::Io { what: "proc/sys/kernel/tainted".into(), why })?;
     std::fs::write(root.join("proc/cmdline"), &machine.options.kernel_arguments)
         .map_err(failed("cmdline"))?;
     let mut child = start(root, channel).map_err(failed("start"))?;

@@ -111,6 +111,8 @@ pub enum Act {
     Spoil(u64),
     /// QEMU says that the BARs are so many bytes above where the host's kernel says.
     Misplace(i64),
+    /// The host's kernel is tainted like this from now on.
+    Taint(u64),
     /// The flags of the VMM's VMAs contradict the kernel's traits.
     OtherFlags,
 }

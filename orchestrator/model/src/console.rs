@@ -4,31 +4,77 @@ use crate::event::AlarmClass;
 use aho_corasick::{AhoCorasick, AhoCorasickKind};
 use std::sync::LazyLock;
 
-/// What gives a line away, and whether the kernel can go on after it. The first match counts. Sources: Linux 6.1 and 6.12,
-/// kernel/panic.c, arch/arm64/kernel/traps.c, arch/arm64/kvm/handle_exit.c, arch/arm64/kvm/mmu.c, kernel/watchdog.c,
-/// kernel/hung_task.c, kernel/rcu/tree_stall.h, kernel/locking/lockdep.c, mm/kasan/report.c.
+/// What gives a line away. The first match in this order counts. Sources: Linux 6.1, 6.12 and 7.x, by file below.
 const SIGNS: &[(&str, AlarmClass)] = &[
+    // kernel/panic.c, arch/arm64/kvm/handle_exit.c
     ("Kernel panic - not syncing: HYP panic", AlarmClass::HypPanic),
     ("nVHE hyp panic at", AlarmClass::HypPanic),
     ("nVHE hyp BUG at", AlarmClass::HypPanic),
+    ("Invalid host exception to nVHE hyp", AlarmClass::HypPanic),
     ("Kernel panic - not syncing", AlarmClass::Panic),
+    // arch/arm64/kernel/traps.c (die, arm64_serror_panic, __show_regs), arch/arm64/mm/fault.c, kernel/exit.c
     ("Internal error: ", AlarmClass::Oops),
     ("Unable to handle kernel ", AlarmClass::Oops),
+    ("SError Interrupt on CPU", AlarmClass::Oops),
+    ("Insufficient stack space to handle exception", AlarmClass::Oops),
+    ("Fixing recursive fault but reboot is needed", AlarmClass::Oops),
+    // arch/arm64/kernel/entry-common.c (__panic_unhandled); `Bad mode in` until 5.12
+    ("Unhandled 64-bit el", AlarmClass::Oops),
+    ("Unhandled 32-bit el", AlarmClass::Oops),
+    ("Unhandled exception on CPU", AlarmClass::Oops),
+    ("Bad mode in ", AlarmClass::Oops),
     ("kernel BUG at ", AlarmClass::Bug),
+    // mm/kasan/report.c, mm/kfence/report.c, lib/ubsan.c
     ("BUG: KASAN: ", AlarmClass::Kasan),
+    ("BUG: KFENCE: ", AlarmClass::Kasan),
+    ("UBSAN: ", AlarmClass::Ubsan),
+    // kernel/watchdog.c, kernel/workqueue.c, kernel/rcu/tree_stall.h, kernel/rcu/tasks.h
     ("BUG: soft lockup", AlarmClass::Stall),
-    ("watchdog: Watchdog detected hard LOCKUP", AlarmClass::Stall),
-    ("detected stalls on CPUs/tasks", AlarmClass::Stall),
+    ("BUG: workqueue lockup", AlarmClass::Stall),
+    ("Watchdog detected hard LOCKUP", AlarmClass::Stall),
+    ("detected stalls", AlarmClass::Stall),
     ("self-detected stall on CPU", AlarmClass::Stall),
-    ("detected expedited stalls on CPUs/tasks", AlarmClass::Stall),
-    ("BUG: ", AlarmClass::Bug),
+    ("detected expedited stalls", AlarmClass::Stall),
+    ("kthread starved for ", AlarmClass::Stall),
+    // kernel/locking/lockdep.c
     ("WARNING: possible ", AlarmClass::Lockdep),
     ("WARNING: inconsistent lock state", AlarmClass::Lockdep),
     ("WARNING: suspicious RCU usage", AlarmClass::Lockdep),
-    ("WARNING: CPU: ", AlarmClass::Warn),
+    ("WARNING: bad unlock balance detected", AlarmClass::Lockdep),
+    ("WARNING: bad contention detected", AlarmClass::Lockdep),
+    ("WARNING: held lock freed", AlarmClass::Lockdep),
+    ("WARNING: lock held when returning to user space", AlarmClass::Lockdep),
+    ("WARNING: Nested lock was not taken", AlarmClass::Lockdep),
+    ("WARNING: chain_key collision", AlarmClass::Lockdep),
+    ("still has locks held", AlarmClass::Lockdep),
+    ("unsafe lock order detected", AlarmClass::Lockdep),
+    ("INFO: trying to register non-static key", AlarmClass::Lockdep),
+    ("BUG: Invalid wait context", AlarmClass::Lockdep),
+    ("DEBUG_LOCKS_WARN_ON(", AlarmClass::Lockdep),
+    ("BUG: ", AlarmClass::Bug),
+    // lib/list_debug.c, kernel/irq/spurious.c
+    ("list_add corruption", AlarmClass::Bug),
+    ("list_del corruption", AlarmClass::Bug),
+    ("list_add double add", AlarmClass::Bug),
+    (": nobody cared", AlarmClass::Bug),
+    // mm/kmemleak.c, mm/oom_kill.c, mm/page_alloc.c
+    ("kmemleak: ", AlarmClass::Leak),
+    ("ut of memory: Killed process", AlarmClass::OutOfMemory),
+    ("Out of memory and no killable processes", AlarmClass::OutOfMemory),
+    ("page allocation failure: ", AlarmClass::OutOfMemory),
+    // kernel/panic.c, __warn: `WARNING: CPU: N PID: N at FILE:LINE F` until 6.18, `WARNING: FILE:LINE at F, CPU#N: COMM/PID`
+    // since 6.19. Others print what they like behind the word.
+    ("WARNING: ", AlarmClass::Warn),
+    // arch/arm64/kvm/mmu.c, handle_exit.c, arm.c
     ("Unsupported FSC: ", AlarmClass::UnsupportedFault),
+    ("Unexpected FSC", AlarmClass::Kvm),
+    ("Unexpected L2 read permission error", AlarmClass::Kvm),
+    ("Failed to find VMA for hva", AlarmClass::Kvm),
+    ("Unsupported exception type: ", AlarmClass::Kvm),
+    ("Unknown exception class: esr: ", AlarmClass::Kvm),
+    ("error initializing Hyp mode", AlarmClass::Kvm),
 ];
-/// A hung task is told in two parts around the task's name.
+/// A line about a hung task has two parts around the task's name (kernel/hung_task.c).
 const HUNG: (&str, &str) = ("INFO: task ", " blocked for more than ");
 
 /// Each of [`SIGNS`] and the second part of [`HUNG`], sought at once: a console at full speed is megabytes a second.
@@ -89,6 +135,10 @@ impl AlarmClass {
             AlarmClass::Bug => "BUG",
             AlarmClass::Lockdep => "lockdep",
             AlarmClass::Kasan => "KASAN",
+            AlarmClass::Ubsan => "UBSAN",
+            AlarmClass::Leak => "memory leak",
+            AlarmClass::OutOfMemory => "out of memory",
+            AlarmClass::Kvm => "KVM error",
             AlarmClass::Stall => "stall",
             AlarmClass::HungTask => "hung task",
             AlarmClass::UnsupportedFault => "unsupported fault of a guest",
@@ -130,6 +180,42 @@ mod tests {
             ("[  242.0] INFO: task init:1 blocked for more than 120 seconds.", Some(AlarmClass::HungTask)),
             ("[    1.0] WARNING: CPU: 0 PID: 1 at arch/arm64/kvm/mmu.c:1 f+0x0/0x10", Some(AlarmClass::Warn)),
             ("[    1.0] WARNING: possible circular locking dependency detected", Some(AlarmClass::Lockdep)),
+            // 6.19 and later, 28ea295f941e.
+            (
+                "WARNING: arch/arm64/kvm/mmu.c:1612 at user_mem_abort+0x9b4/0xb90, CPU#1: qemu-system-aar/131",
+                Some(AlarmClass::Warn),
+            ),
+            ("WARNING: bad unlock balance detected!", Some(AlarmClass::Lockdep)),
+            ("WARNING: held lock freed!", Some(AlarmClass::Lockdep)),
+            ("WARNING: HARDIRQ-safe -> HARDIRQ-unsafe lock order detected", Some(AlarmClass::Lockdep)),
+            ("WARNING: lock held when returning to user space!", Some(AlarmClass::Lockdep)),
+            ("WARNING: Nested lock was not taken", Some(AlarmClass::Lockdep)),
+            ("WARNING: init/1 still has locks held!", Some(AlarmClass::Lockdep)),
+            ("[ BUG: Invalid wait context ]", Some(AlarmClass::Lockdep)),
+            ("UBSAN: array-index-out-of-bounds in arch/arm64/kvm/mmu.c:1612:9", Some(AlarmClass::Ubsan)),
+            ("list_add corruption. next->prev should be prev (0), but was 1.", Some(AlarmClass::Bug)),
+            ("list_del corruption, 0->next is LIST_POISON1 (dead000000000100)", Some(AlarmClass::Bug)),
+            ("SError Interrupt on CPU0, code 0x00000000be000000 -- SError", Some(AlarmClass::Oops)),
+            ("Bad mode in Error handler detected on CPU0, code 0xbf000000 -- SError", Some(AlarmClass::Oops)),
+            (
+                "Unhandled 64-bit el1h sync exception on CPU0, ESR 0x02000000 -- Unknown/Uncategorized",
+                Some(AlarmClass::Oops),
+            ),
+            (
+                "kmemleak: 3 new suspected memory leaks (see /sys/kernel/debug/kmemleak)",
+                Some(AlarmClass::Leak),
+            ),
+            ("Out of memory: Killed process 131 (qemu-system-aar)", Some(AlarmClass::OutOfMemory)),
+            ("Memory cgroup out of memory: Killed process 131 (x)", Some(AlarmClass::OutOfMemory)),
+            ("BUG: KFENCE: use-after-free read in f+0x1/0x2", Some(AlarmClass::Kasan)),
+            (
+                "BUG: workqueue lockup - pool cpus=0 node=0 flags=0x0 nice=0 stuck for 31s!",
+                Some(AlarmClass::Stall),
+            ),
+            ("rcu: INFO: rcu_tasks detected stalls on tasks:", Some(AlarmClass::Stall)),
+            ("kvm [112]: Unexpected FSC: EC=0x24 xFSC=0x30 ESR_EL2=0x93c28070", Some(AlarmClass::Kvm)),
+            // User space, printed where show_unhandled_signals is set: not the kernel's fault.
+            ("init[1]: unhandled exception: ESR 0x0000000000000000", None),
             (
                 "kvm [112]: Unsupported FSC: EC=0x24 xFSC=0x21 ESR_EL2=0x93c28061",
                 Some(AlarmClass::UnsupportedFault),

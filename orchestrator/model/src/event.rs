@@ -41,10 +41,17 @@ pub enum Event {
     StageEnded {
         stage: Stage,
     },
-    /// The host's agent answered.
+    /// The host's agent answered. `taint`: `/proc/sys/kernel/tainted` then; none if it could not be read.
     HostUp {
         release: String,
         page_size: u32,
+        #[serde(default)]
+        taint: Option<u64>,
+    },
+    /// The host's final record came. `taint`: as in [`Event::HostUp`], read when nothing else was left to do.
+    HostDown {
+        #[serde(default)]
+        taint: Option<u64>,
     },
     /// RAM of the host in its physical address space.
     HostRam {
@@ -62,6 +69,9 @@ pub enum Event {
         guest: String,
         release: String,
         page_size: u32,
+        /// As in [`Event::HostUp`].
+        #[serde(default)]
+        taint: Option<u64>,
     },
     /// VMAs of VFIO in a guest's VMM, read for one of its devices before the look of step `step`.
     VmaFlags {
@@ -224,7 +234,14 @@ pub enum AlarmClass {
     Warn,
     Bug,
     Lockdep,
+    /// KASAN or KFENCE.
     Kasan,
+    Ubsan,
+    /// kmemleak.
+    Leak,
+    OutOfMemory,
+    /// An error line of KVM other than [`AlarmClass::UnsupportedFault`].
+    Kvm,
     Stall,
     HungTask,
     /// `kvm: Unsupported FSC`: what KVM says when it cannot handle a guest's fault. Expected of a probe that faults.

@@ -54,7 +54,8 @@ pub static TABLE: [Row; 9] = [
     row(
         "FAIL",
         None,
-        "an expectation unmet; panic, oops, hyp panic, WARN, BUG, lockdep, KASAN, stall or hung task on the host's console; \
+        "an expectation unmet; panic, oops, hyp panic, WARN, BUG, lockdep, KASAN, KFENCE, UBSAN, memory leak, out of memory, error of KVM, \
+         stall or hung task on the host's console; a taint of the kernel that says that something went wrong; \
          an unexpected KVM_RUN error; stored bytes that did not arrive; the kernel's own account contradicts the tables",
         1,
     ),

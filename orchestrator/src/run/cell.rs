@@ -90,8 +90,7 @@ async fn attempt(
 ) -> Result<CellEnd, Stop> {
     let log = stages.log().clone();
     let visit = shared.visit;
-    let deadlines = patient_with(shared.deadlines, &planned.scenario.host.arguments);
-    let deadlines = visit.map_or(deadlines, |visit| visit.deadlines(deadlines));
+    let deadlines = visit.map_or(shared.deadlines, |visit| visit.deadlines(shared.deadlines));
     stages.enter(Stage::Prepare);
     let nonce = nonce()?;
     let (door, listener) = match visit.map(|visit| visit.door(folder)).transpose() {
@@ -370,19 +369,11 @@ async fn start(
     })
 }
 
-/// `crash`: what to do when the kernel crashes. The rest is for the agent, and the scenario's own words.
+/// `crash`: what to do when the kernel crashes. `ignore_loglevel`: neither configuration nor user space can keep a warning from
+/// the console (kernel/printk/printk.c, suppress_message_printing). The rest is for the agent, and the scenario's own words.
 pub fn kernel_arguments(nonce: &str, crash: &str, own: &[String]) -> String {
-    let line = format!("console=ttyAMA0 {crash} s2lab.level=host s2lab.nonce={nonce}");
+    let line = format!("console=ttyAMA0 ignore_loglevel {crash} s2lab.level=host s2lab.nonce={nonce}");
     std::iter::once(line.as_str()).chain(own.iter().map(String::as_str)).collect::<Vec<_>>().join(" ")
-}
-
-/// A kernel that was told to say less may be silent for all of its boot.
-fn patient_with(deadlines: Deadlines, arguments: &[String]) -> Deadlines {
-    let quiet = |argument: &String| argument == "quiet" || argument.starts_with("loglevel=");
-    match arguments.iter().any(quiet) {
-        true => Deadlines { boot_silence: deadlines.host_boot, ..deadlines },
-        false => deadlines,
-    }
 }
 
 fn environment(shared: &Shared<'_>, planned: &PlannedCell, kernel: &KernelFiles) -> Event {

@@ -19,8 +19,11 @@ use std::{
 
 use super::log::EventLog;
 
-/// Longest line that is looked at, bytes; the kernel's own limit is 1 KiB, a hostile guest's is none.
+/// Longest line that is looked at in one piece, bytes; the kernel's own limit is 1 KiB, a hostile guest's is none. A longer one
+/// is looked at piece by piece.
 const MAX_LINE: usize = 4096;
+/// Two pieces of a long line have so many bytes in common: more than the longest sign of an alarm, a task's name included.
+const OVERLAP: usize = 128;
 /// Most of a console that is kept, bytes. A flood beyond it is counted, not stored.
 const MAX_FILE: u64 = 64 << 20;
 /// Most alarms of one console that become events: a kernel in a loop of warnings must not fill the log.
@@ -107,14 +110,21 @@ impl Console {
         let (mut fatal, mut stuck) = (None, None);
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             let (text, ended) = piece.strip_suffix(b"\n").map_or((piece, false), |text| (text, true));
-            let room = MAX_LINE - self.line.len();
-            self.line.extend_from_slice(text.get(..room).unwrap_or(text));
+            let mut heeded = |heed| match heed {
+                Some(heed @ Heed::Fatal(..)) => fatal = fatal.take().or(Some(heed)),
+                Some(heed) => stuck = stuck.take().or(Some(heed)),
+                None => {}
+            };
+            let mut rest = text;
+            while self.line.len() + rest.len() > MAX_LINE {
+                let (piece, more) = rest.split_at(MAX_LINE - self.line.len());
+                self.line.extend_from_slice(piece);
+                heeded(self.piece_ended());
+                rest = more;
+            }
+            self.line.extend_from_slice(rest);
             if ended {
-                match self.line_ended() {
-                    Some(heed @ Heed::Fatal(..)) => fatal = fatal.or(Some(heed)),
-                    Some(heed) => stuck = stuck.or(Some(heed)),
-                    None => {}
-                }
+                heeded(self.line_ended());
             }
         }
         Ok(fatal.or(stuck))
@@ -127,6 +137,17 @@ impl Console {
         }
         let crash = self.cutter.finish();
         self.crash(crash);
+    }
+
+    /// A line goes on beyond what is looked at in one piece. What one piece has shown is not shown by the next again.
+    fn piece_ended(&mut self) -> Option<Heed> {
+        let shown = classify(&self.line).is_some();
+        let kept = if shown { self.line.len() } else { self.line.len() - OVERLAP };
+        let common = self.line.split_off(kept);
+        self.line.extend_from_slice(&common);
+        let heed = self.line_ended();
+        self.line = common;
+        heed
     }
 
     fn line_ended(&mut self) -> Option<Heed> {
@@ -262,6 +283,18 @@ mod tests {
             console.push(&[b'x'; 64 * 1024]).unwrap();
         }
         assert!(console.line.len() <= MAX_LINE);
+    }
+
+    #[tokio::test]
+    async fn an_alarm_far_behind_in_a_line_is_seen_once() {
+        for before in (0..3 * MAX_LINE).step_by(61) {
+            let (dir, mut console) = console();
+            let line = format!("{}WARNING: a.c:1 at f+0x0/0x4, CPU#0: x/1\n", "y".repeat(before));
+            console.push(line.as_bytes()).unwrap();
+            console.log.flush().await;
+            let log = std::fs::read_to_string(dir.path().join("events.jsonl")).unwrap();
+            assert_eq!(log.matches("\"alarm\"").count(), 1, "behind {before} bytes: {log}");
+        }
     }
 
     #[tokio::test]

@@ -48,7 +48,7 @@ pub struct Deadlines {
     /// its kernel is taken to be stuck.
     pub silence: Duration,
     /// A kernel that boots says something about as often (3.3 s were the longest pause of 70 boots on a busy machine: it unpacks
-    /// the initramfs); after so long without a word it is taken to wait for ever. One that was told to be quiet is not.
+    /// the initramfs); after so long without a word it is taken to wait for ever.
     pub boot_silence: Duration,
     /// After a stall or a hung task: what still goes on shows itself in this time. See [`super::stuck`].
     pub stuck: Duration,

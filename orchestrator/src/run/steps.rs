@@ -19,8 +19,8 @@ use s2lab_model::{
     scenario::{AssignDriver, Guest, HostStep, LookStep, ProbeStep, Step, StoreStep},
 };
 use s2lab_protocol::{
-    AssignedDevice, Bar, BoundDevice, FinalRecord, GuestSpec, Mapping, Peer, Reply, Request, StoreSpec,
-    pattern,
+    AssignedDevice, Bar, BoundDevice, FinalRecord, GuestSpec, Hello, Mapping, Peer, Reply, Request,
+    StoreSpec, pattern,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -82,7 +82,8 @@ impl Hands<'_> {
     async fn boot(&mut self) -> Result<(), Stop> {
         self.gdb.begin(self.qmp).await?;
         let hello = self.link.hello(&Peer::Host, self.deadlines.host_boot).await?;
-        self.log.event(Event::HostUp { release: hello.release, page_size: hello.page_size });
+        let Hello { release, page_size, taint, .. } = hello;
+        self.log.event(Event::HostUp { release, page_size, taint });
         Ok(())
     }
 
@@ -154,9 +155,8 @@ impl Hands<'_> {
             other => return Err(wrong(Peer::Host, "start a guest", &other)),
         }
         let hello = self.link.hello(&Peer::Guest(name.to_owned()), self.deadlines.guest_boot).await?;
-        let up =
-            Event::GuestUp { guest: name.to_owned(), release: hello.release, page_size: hello.page_size };
-        self.log.event(up);
+        let Hello { release, page_size, taint, .. } = hello;
+        self.log.event(Event::GuestUp { guest: name.to_owned(), release, page_size, taint });
         Ok(())
     }
 
@@ -304,8 +304,11 @@ impl Hands<'_> {
         let reply = self.link.ask(&Peer::Host, Request::Finish, "finish", self.deadlines.shut_down).await?;
         let answered = self.link.host_answered();
         match reply {
-            Reply::Finished(FinalRecord { answered: said }) if said == answered => Ok(()),
-            Reply::Finished(FinalRecord { answered: said }) => {
+            Reply::Finished(FinalRecord { answered: said, taint }) if said == answered => {
+                self.log.event(Event::HostDown { taint });
+                Ok(())
+            }
+            Reply::Finished(FinalRecord { answered: said, .. }) => {
                 Err(Stop::lab(format!("the host's final record counts {said} answers, s2lab got {answered}")))
             }
             other => Err(wrong(Peer::Host, "finish", &other)),

@@ -173,7 +173,7 @@ impl Teller<'_> {
         let mut told = vec![
             Event::CellStarted,
             Event::Environment { blocking: blocking.into(), variable: variable.into() },
-            Event::HostUp { release: release.into(), page_size: 4096 },
+            Event::HostUp { release: release.into(), page_size: 4096, taint: Some(0) },
             Event::HostRam { start: RAM.0, size: RAM.1 },
         ];
         for device in scenario.guests.values().flat_map(|guest| guest.assign.keys()) {
@@ -191,7 +191,7 @@ impl Teller<'_> {
         }
         for guest in scenario.guests.keys() {
             let release = "6.12.57+deb12-cloud-arm64".into();
-            told.push(Event::GuestUp { guest: guest.clone(), release, page_size: 4096 });
+            told.push(Event::GuestUp { guest: guest.clone(), release, page_size: 4096, taint: Some(0) });
         }
         for (at, step) in scenario.steps.iter().enumerate() {
             told.extend(self.step(at, step));

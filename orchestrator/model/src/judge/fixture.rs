@@ -170,7 +170,7 @@ impl Story {
                     .into(),
             },
             Event::StageStarted { stage: Stage::HostBoot },
-            Event::HostUp { release: "6.12.95".into(), page_size: 4096 },
+            Event::HostUp { release: "6.12.95".into(), page_size: 4096, taint: Some(0) },
             Event::HostRam { start: RAM.0, size: RAM.1 },
             Event::StageEnded { stage: Stage::HostBoot },
             Event::DeviceBound(BoundDevice {
@@ -183,7 +183,12 @@ impl Story {
                 bars: vec![registers, bar],
             }),
             Event::BarPlaced { device: device.clone(), bar },
-            Event::GuestUp { guest: guest.clone(), release: "6.12.90-cloud".into(), page_size: 4096 },
+            Event::GuestUp {
+                guest: guest.clone(),
+                release: "6.12.90-cloud".into(),
+                page_size: 4096,
+                taint: Some(0),
+            },
             stored(0, 8, 1 << 20, 1_258_000),
             stored(0, 64, 1 << 20, 2_000_000),
             vmas(1),
@@ -193,6 +198,7 @@ impl Story {
             vmas(4),
             Event::Look(look_2),
             Event::Probed { step: 5, guest, device, map: MapKind::Wc, outcome },
+            Event::HostDown { taint: Some(0) },
             Event::CellEnded { end: CellEnd::Complete },
         ];
         let cell = PlannedCell {

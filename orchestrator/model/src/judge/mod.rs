@@ -9,6 +9,7 @@ mod expectations;
 mod live;
 mod probe;
 mod run;
+mod taint;
 mod witnesses;
 
 #[cfg(test)]
@@ -114,6 +115,7 @@ pub fn judge(record: &Record, looks: &[Decoded], interrupted: bool) -> Judgement
                 StopCause::Interrupted => None,
             };
             findings.push(Finding::new(weight, format!("stage {stage}"), "done", what).with(hint.clone()));
+            findings.extend(taint::bits(record));
             verdict
         }
     };

@@ -1,7 +1,7 @@
 //! The witnesses of what the looks saw, each held against the walk.
 
 use super::probe::{Ending, ending, map_name, shows_alignment};
-use super::{Finding, Weight};
+use super::{Finding, Weight, taint};
 use crate::kernel::Trait;
 use crate::record::look::{Combined, Decoded, Seen, SeenMapping};
 use crate::record::{Probed, Record, VmaFlags};
@@ -30,6 +30,8 @@ pub enum Witness {
     Bytes,
     /// What became of an unaligned store.
     Behaviour,
+    /// What the kernels know to have gone wrong, without a word of any console.
+    Taint,
 }
 
 impl fmt::Display for Witness {
@@ -40,6 +42,7 @@ impl fmt::Display for Witness {
             Witness::Smaps => "smaps",
             Witness::Bytes => "bytes",
             Witness::Behaviour => "behaviour",
+            Witness::Taint => "taint",
         })
     }
 }
@@ -68,6 +71,7 @@ pub(super) fn hear(record: &Record, looks: &[Decoded]) -> (Vec<(Witness, Testimo
         (Witness::Smaps, smaps(record, looks)),
         (Witness::Bytes, bytes(record)),
         (Witness::Behaviour, behaviour(record, looks)),
+        (Witness::Taint, taint::hear(record)),
     ];
     let mut findings = vec![];
     let witnesses = heard.map(|(witness, (testimony, found))| {
@@ -77,9 +81,9 @@ pub(super) fn hear(record: &Record, looks: &[Decoded]) -> (Vec<(Witness, Testimo
     (witnesses.into(), findings)
 }
 
-type Heard = (Testimony, Vec<Finding>);
+pub(super) type Heard = (Testimony, Vec<Finding>);
 
-fn heard(findings: Vec<Finding>, spoke: bool, else_silent: &str) -> Heard {
+pub(super) fn heard(findings: Vec<Finding>, spoke: bool, else_silent: &str) -> Heard {
     let testimony = match (findings.is_empty(), spoke) {
         (false, _) => Testimony::Contradicts,
         (true, true) => Testimony::Agrees,

@@ -217,6 +217,7 @@ impl Record {
             planned,
             environment: Environment::default(),
             host: None,
+            final_taint: None,
             around: Surroundings::default(),
             placed: BTreeMap::new(),
             guests: BTreeMap::new(),
@@ -244,8 +245,12 @@ impl Record {
                 self.stages.push(StageSpan { stage, started_ms: ms, ended_ms: None })
             }
             Event::StageEnded { stage } => self.stage_ended(stage, ms)?,
-            Event::HostUp { release, page_size } => {
-                once(self.host.replace(Kernel { release, page_size }), "has a host that came up twice")?;
+            Event::HostUp { release, page_size, taint } => {
+                let up = self.host.replace(Kernel { release, page_size, taint });
+                once(up, "has a host that came up twice")?;
+            }
+            Event::HostDown { taint } => {
+                once(self.final_taint.replace(taint), "has a host that went down twice")?;
             }
             Event::HostRam { start, size } => {
                 self.around
@@ -261,8 +266,8 @@ impl Record {
             Event::BarPlaced { device, bar } => {
                 once(self.placed.insert(device, bar), "has a BAR that was placed twice")?;
             }
-            Event::GuestUp { guest, release, page_size } => {
-                let up = self.guests.insert(guest, Kernel { release, page_size });
+            Event::GuestUp { guest, release, page_size, taint } => {
+                let up = self.guests.insert(guest, Kernel { release, page_size, taint });
                 once(up, "has a guest that came up twice")?;
             }
             Event::VmaFlags { step, guest, device, vmas } => {

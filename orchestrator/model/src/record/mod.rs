@@ -46,6 +46,8 @@ pub struct Record {
     pub planned: Arc<PlannedCell>,
     pub environment: Environment,
     pub host: Option<Kernel>,
+    /// The host's taint in its final record; none if there was no final record.
+    pub final_taint: Option<Option<u64>>,
     pub around: Surroundings,
     /// Where QEMU has placed the devices' BARs.
     pub placed: BTreeMap<String, Bar>,
@@ -89,6 +91,8 @@ pub struct Kernel {
     pub release: String,
     /// Bytes.
     pub page_size: u32,
+    /// `/proc/sys/kernel/tainted` when its agent came up, if it could be read.
+    pub taint: Option<u64>,
 }
 
 /// See [`crate::event::Event::VmaFlags`].

@@ -31,7 +31,7 @@ fn a_log_folds_to_its_cells() {
         (3, 2, 1, 2)
     );
     assert_eq!(record.around.bar("nic").unwrap().index, 2, "not the one that is not prefetchable");
-    assert_eq!(record.elapsed_ms(), Some(180));
+    assert_eq!(record.elapsed_ms(), Some(190));
     let stage = &record.stages[0];
     assert_eq!((stage.started_ms, stage.ended_ms), (30, Some(60)));
     assert_eq!(record.environment.blocking["page size"], "4096");
@@ -128,7 +128,8 @@ fn the_documents_examples_are_what_they_say() {
 
 #[test]
 fn guests_with_kernels_of_their_own_have_facts_of_their_own() {
-    let second = Event::GuestUp { guest: "g1".into(), release: "6.1.0".into(), page_size: 4096 };
+    let second =
+        Event::GuestUp { guest: "g1".into(), release: "6.1.0".into(), page_size: 4096, taint: Some(0) };
     let attempt = Story::after().and(second).attempt();
     let facts = &attempt.record.environment.variable;
     assert_eq!(

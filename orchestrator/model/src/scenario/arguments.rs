@@ -11,13 +11,19 @@ pub(super) const MAX_LENGTH: usize = 256;
 /// Longest line of them, characters; s2lab's own words have about 100.
 const MAX_LINE: usize = 1536;
 /// Parameters that s2lab sets, and why.
-const OWN: [(&str, &str); 5] = [
+const OWN: [(&str, &str); 9] = [
     ("console", "s2lab reads the console that it has chosen"),
+    ("quiet", QUIET),
+    ("loglevel", QUIET),
+    ("ignore_loglevel", QUIET),
+    ("printk.ignore_loglevel", QUIET),
     ("panic", "a panic ends the machine, so that it is seen at once"),
     ("oops", "an oops is a panic, so that nothing is measured after it"),
     ("init", "the host's init is s2lab's agent"),
     ("rdinit", "the host's init is s2lab's agent"),
 ];
+/// A kernel that was told to say less could pass with a warning that nobody saw.
+const QUIET: &str = "every message of the kernel goes to the console, so that no warning is missed";
 /// Parameters of the agent.
 const AGENT: &str = "s2lab.";
 
@@ -64,9 +70,7 @@ mod tests {
 
     #[test]
     fn what_is_a_word_of_ones_own() {
-        for word in
-            ["kvm-arm.mode=none", "maxcpus=1", "quiet", "initcall_blacklist=a,b", "panic_on_warn=1", "a=b=c"]
-        {
+        for word in ["kvm-arm.mode=none", "maxcpus=1", "initcall_blacklist=a,b", "panic_on_warn=1", "a=b=c"] {
             assert_eq!(fits(word), Ok(()), "{word}");
         }
         for (word, said) in [
@@ -77,6 +81,10 @@ mod tests {
             ("--", "no argument"),
             ("panic=0", "`panic` is set by s2lab"),
             ("console=tty0", "set by s2lab"),
+            ("quiet", "`quiet` is set by s2lab"),
+            ("loglevel=4", "`loglevel` is set by s2lab"),
+            ("ignore-loglevel=0", "set by s2lab"),
+            ("printk.ignore_loglevel=0", "set by s2lab"),
             ("rdinit=/bin/sh", "set by s2lab"),
             ("s2lab.nonce=1", "set by s2lab"),
         ] {

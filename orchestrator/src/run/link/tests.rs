@@ -11,7 +11,7 @@ fn frame(from: Peer, seq: u64, body: Body) -> Vec<u8> {
 
 fn hello(from: Peer, seq: u64) -> Vec<u8> {
     let level = if from == Peer::Host { Level::Host } else { Level::Guest };
-    let hello = Hello { level, release: "6.1".into(), page_size: 4096, uptime_ms: 1 };
+    let hello = Hello { level, release: "6.1".into(), page_size: 4096, uptime_ms: 1, taint: Some(0) };
     frame(from, seq, Body::Notice(Notice::Hello(hello)))
 }
 

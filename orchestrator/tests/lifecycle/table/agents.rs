@@ -154,7 +154,7 @@ pub(super) fn answers() -> Vec<Row> {
         fault(
             "final-record-counts-wrongly",
             request("finish"),
-            Act::Answer(Ok(Reply::Finished(FinalRecord { answered: 3 }))),
+            Act::Answer(Ok(Reply::Finished(FinalRecord { answered: 3, taint: Some(0) }))),
         )
         .stops("MISS", Stage::ShutDown, "final record counts 3 answers"),
         fault("channel-closed-before-the-final-record", request("finish"), Act::Close).stops(
@@ -204,7 +204,8 @@ pub(super) fn answers() -> Vec<Row> {
 pub(super) fn clocks() -> Vec<Row> {
     let beat = |uptime_ms| Act::Also(Peer::Host, Body::Notice(Notice::Heartbeat { uptime_ms, stored: 0 }));
     let hello_at = |uptime_ms| {
-        let hello = Hello { level: Level::Host, release: "6.12".into(), page_size: 4096, uptime_ms };
+        let hello =
+            Hello { level: Level::Host, release: "6.12".into(), page_size: 4096, uptime_ms, taint: Some(0) };
         Act::Also(Peer::Host, Body::Notice(Notice::Hello(hello)))
     };
     vec![

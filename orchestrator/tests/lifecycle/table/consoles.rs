@@ -29,6 +29,20 @@ pub(super) fn consoles() -> Vec<Row> {
             "oops",
         ),
         fatal(
+            "serror",
+            request("store"),
+            "[    9.1] SError Interrupt on CPU0, code 0x00000000be000000 -- SError",
+            Stage::Steps,
+            "oops",
+        ),
+        fatal(
+            "unhandled-exception",
+            request("store"),
+            "[    9.1] Unhandled 64-bit el1h sync exception on CPU0, ESR 0x02000000 -- Unknown",
+            Stage::Steps,
+            "oops",
+        ),
+        fatal(
             "hyp-panic",
             request("start-guest"),
             "[    8.0] Kernel panic - not syncing: HYP panic:",
@@ -44,6 +58,44 @@ pub(super) fn consoles() -> Vec<Row> {
             "Kernel panic",
         ),
         alarm("warning", "[    1.0] WARNING: CPU: 0 PID: 1 at arch/arm64/kvm/mmu.c:1 f+0x0/0x10", "WARN"),
+        alarm(
+            "warning-since-6.19",
+            "[    9.1] WARNING: arch/arm64/kvm/mmu.c:1612 at user_mem_abort+0x9b4/0xb90, CPU#1: qemu/131",
+            "WARN",
+        ),
+        alarm(
+            "warning-behind-a-long-line",
+            &format!("{}WARNING: x.c:1 at f+0x0/0x4, CPU#0: a/1", "x".repeat(5000)),
+            "WARN",
+        ),
+        alarm("ubsan", "[    9.1] UBSAN: array-index-out-of-bounds in arch/arm64/kvm/mmu.c:1612:9", "UBSAN"),
+        alarm(
+            "lock-order",
+            "[    9.1] WARNING: HARDIRQ-safe -> HARDIRQ-unsafe lock order detected",
+            "lockdep",
+        ),
+        alarm("unlock-balance", "[    9.1] WARNING: bad unlock balance detected!", "lockdep"),
+        alarm(
+            "list-corruption",
+            "[    9.1] list_add corruption. next->prev should be prev (0), but was 1.",
+            "BUG",
+        ),
+        alarm(
+            "memory-leak",
+            "[    9.1] kmemleak: 3 new suspected memory leaks (see /sys/kernel/debug/kmemleak)",
+            "memory leak",
+        ),
+        alarm(
+            "out-of-memory",
+            "[    9.1] Out of memory: Killed process 131 (qemu-system-aar)",
+            "out of memory",
+        ),
+        alarm("error-of-kvm", "kvm [112]: Unexpected FSC: EC=0x24 xFSC=0x30 ESR_EL2=0x93c28070", "KVM error"),
+        fault("warning-without-a-word", request("store"), Act::Taint(1 << 9))
+            .judged("FAIL", "W (warning), since then"),
+        fault("warning-at-boot-without-a-word", Moment::Hello, Act::Taint(1 << 9))
+            .judged("FAIL", "W (warning), while it booted"),
+        fault("unsigned-module", Moment::Hello, Act::Taint(1 << 13)),
         alarm("bug", "[    1.0] BUG: sleeping function called from invalid context at mm/x.c:1", "BUG"),
         alarm("lockdep", "[    1.0] WARNING: possible circular locking dependency detected", "lockdep"),
         alarm("kasan", "[   12.0] BUG: KASAN: slab-out-of-bounds in foo+0x1/0x2", "KASAN"),

@@ -73,7 +73,7 @@ fn guest() -> Peer {
 
 fn hello(level: Level) -> Body {
     let (release, page_size, uptime_ms) = ("6.12".into(), 4096, 1);
-    Body::Notice(Notice::Hello(Hello { level, release, page_size, uptime_ms }))
+    Body::Notice(Notice::Hello(Hello { level, release, page_size, uptime_ms, taint: Some(0) }))
 }
 
 /// Numbers of signals, which are the same on all of s2lab's machines.

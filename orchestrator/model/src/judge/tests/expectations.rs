@@ -9,11 +9,8 @@ fn both_kernels_pass_as_what_they_are() {
     for story in [Story::after(), Story::before()] {
         let judgement = story.attempt().judgement;
         assert_eq!(judgement.findings, []);
-        let said: Vec<_> = judgement.witnesses.iter().map(|(_, said)| said.clone()).collect();
-        assert_eq!(
-            said,
-            [Testimony::Agrees, Testimony::Agrees, Testimony::Agrees, Testimony::Agrees, Testimony::Agrees]
-        );
+        assert_eq!(judgement.witnesses.len(), 6);
+        assert!(judgement.witnesses.iter().all(|(_, said)| *said == Testimony::Agrees));
     }
 }
 
@@ -75,7 +72,12 @@ fn a_guest_without_the_device_need_not_map_it() {
     let mut second = story.cell.scenario.guests["g0"].clone();
     second.assign.clear();
     story.cell.scenario.guests.insert("g1".into(), second);
-    story = story.and(Event::GuestUp { guest: "g1".into(), release: "6.12".into(), page_size: 4096 });
+    story = story.and(Event::GuestUp {
+        guest: "g1".into(),
+        release: "6.12".into(),
+        page_size: 4096,
+        taint: Some(0),
+    });
     for event in other.events {
         if let Event::Look(mut look) = event {
             look.guest = "g1".into();

@@ -1,0 +1,166 @@
+//! The taint of the kernels: what each knows to have gone wrong since it booted. A witness that needs no text: a console may be
+//! silent, or say it in words that nobody looks for.
+
+use super::witnesses::{Heard, heard};
+use super::{Finding, Weight};
+use crate::record::Record;
+
+/// A bit of `/proc/sys/kernel/tainted` (Documentation/admin-guide/tainted-kernels.rst, Linux 7.x).
+struct Bit {
+    number: u32,
+    letter: char,
+    means: &'static str,
+    /// Why it says nothing against the kernel under test; none if it does.
+    harmless: Option<&'static str>,
+}
+
+const fn bad(number: u32, letter: char, means: &'static str) -> Bit {
+    Bit { number, letter, means, harmless: None }
+}
+
+const fn harmless(number: u32, letter: char, means: &'static str, why: &'static str) -> Bit {
+    Bit { number, letter, means, harmless: Some(why) }
+}
+
+const MODULES: &str = "it says where a module comes from, not that anything went wrong";
+
+const BITS: [Bit; 20] = [
+    harmless(0, 'P', "proprietary module", MODULES),
+    bad(1, 'F', "module was force loaded"),
+    bad(2, 'S', "processor is out of specification"),
+    bad(3, 'R', "module was force unloaded"),
+    bad(4, 'M', "machine check"),
+    bad(5, 'B', "bad page"),
+    bad(6, 'U', "taint requested by user space"),
+    bad(7, 'D', "oops or BUG"),
+    harmless(8, 'A', "ACPI table overridden", "the machine has no ACPI of its own"),
+    bad(9, 'W', "warning"),
+    harmless(10, 'C', "staging driver", MODULES),
+    harmless(11, 'I', "workaround for a bug of the firmware", "the firmware is QEMU's"),
+    harmless(12, 'O', "module from outside of the tree", MODULES),
+    harmless(13, 'E', "unsigned module", MODULES),
+    bad(14, 'L', "soft lockup"),
+    harmless(15, 'K', "live patch", "the person who tests it has put it there"),
+    harmless(16, 'X', "defined by the distribution", "every distribution means something else by it"),
+    harmless(17, 'T', "randomised structures", "it says how the kernel was built"),
+    harmless(18, 'N', "in-kernel test", "it says that a test ran, not how it ended"),
+    bad(19, 'J', "fwctl changed a device"),
+];
+
+/// What was read, and that all of it was read.
+pub(super) fn hear(record: &Record) -> Heard {
+    let (host, last) = (record.host.as_ref().map(|host| host.taint), record.final_taint);
+    let guests =
+        record.guests.iter().map(|(name, guest)| (format!("guest {name}, at its start"), Some(guest.taint)));
+    let readings =
+        [("the host, at its start".to_owned(), host), ("the host, in its final record".to_owned(), last)];
+    let unread = readings.into_iter().chain(guests).filter(|(_, taint)| taint.flatten().is_none());
+    let unread =
+        unread.map(|(of, _)| Finding::new(Weight::Lab, format!("taint of {of}"), "a number", "nothing"));
+    heard(unread.chain(bits(record)).collect(), true, "")
+}
+
+/// A finding for each kernel whose taint says that something went wrong.
+pub(super) fn bits(record: &Record) -> Vec<Finding> {
+    let at_boot = record.host.as_ref().and_then(|host| host.taint).unwrap_or_default();
+    let at_end = record.final_taint.flatten().unwrap_or_default();
+    let guests = record.guests.iter().map(|(name, guest)| {
+        (format!("taint of guest {name}"), "while it booted", guest.taint.unwrap_or_default())
+    });
+    let host = |when, taint| ("taint of the host".to_owned(), when, taint);
+    [host("while it booted", at_boot), host("since then", at_end & !at_boot)]
+        .into_iter()
+        .chain(guests)
+        .filter_map(|(what, when, taint)| {
+            let found = against(taint);
+            let found = (!found.is_empty()).then(|| format!("{}, {when}", found.join(", ")))?;
+            Some(Finding::new(Weight::Kernel, what, "no sign of a fault", found))
+        })
+        .collect()
+}
+
+/// The bits of a taint that say that something went wrong, in words.
+fn against(taint: u64) -> Vec<String> {
+    (0..u64::BITS)
+        .filter(|number| taint >> number & 1 == 1)
+        .filter_map(|number| match BITS.iter().find(|bit| bit.number == number) {
+            Some(Bit { harmless: Some(_), .. }) => None,
+            Some(Bit { letter, means, .. }) => Some(format!("{letter} ({means})")),
+            None => Some(format!("bit {number}, which is not known")),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Event, StopCause};
+    use crate::judge::Testimony;
+    use crate::judge::fixture::Story;
+    use crate::judge::witnesses::Witness;
+    use crate::verdict::Verdict;
+
+    const WARN: u64 = 1 << 9;
+    const UNSIGNED: u64 = 1 << 13;
+
+    fn story(at_boot: Option<u64>, at_end: Option<u64>, in_guest: Option<u64>) -> Story {
+        Story::after().edit(|event| match event {
+            Event::HostUp { taint, .. } => *taint = at_boot,
+            Event::HostDown { taint } => *taint = at_end,
+            Event::GuestUp { taint, .. } => *taint = in_guest,
+            _ => {}
+        })
+    }
+
+    fn judged(story: &Story) -> (Option<Verdict>, Vec<String>) {
+        let judgement = story.attempt().judgement;
+        let said = judgement.findings.iter().map(|f| format!("{}: {}", f.what, f.found)).collect();
+        (judgement.verdict, said)
+    }
+
+    #[test]
+    fn a_fault_fails_whenever_it_was_and_is_named() {
+        for (story, said) in [
+            (story(Some(WARN), Some(WARN), Some(0)), "taint of the host: W (warning), while it booted"),
+            (story(Some(0), Some(WARN | UNSIGNED), Some(0)), "taint of the host: W (warning), since then"),
+            (
+                story(Some(0), Some(1 << 40), Some(0)),
+                "taint of the host: bit 40, which is not known, since then",
+            ),
+            (story(Some(0), Some(0), Some(1 << 7)), "taint of guest g0: D (oops or BUG), while it booted"),
+        ] {
+            assert_eq!(judged(&story), (Some(Verdict::Fail), vec![said.to_owned()]));
+        }
+    }
+
+    #[test]
+    fn a_module_says_nothing_against_the_kernel() {
+        let attempt = story(Some(UNSIGNED), Some(UNSIGNED | 1 << 12), Some(UNSIGNED)).attempt();
+        assert!(attempt.judgement.verdict.as_ref().is_some_and(Verdict::passed));
+        assert!(attempt.judgement.witnesses.contains(&(Witness::Taint, Testimony::Agrees)));
+    }
+
+    #[test]
+    fn what_was_not_read_is_no_pass() {
+        for (story, said) in [
+            (story(None, Some(0), Some(0)), "taint of the host, at its start: nothing"),
+            (story(Some(0), None, Some(0)), "taint of the host, in its final record: nothing"),
+            (story(Some(0), Some(0), None), "taint of guest g0, at its start: nothing"),
+        ] {
+            assert_eq!(judged(&story), (Some(Verdict::Miss), vec![said.to_owned()]));
+        }
+        let unsaid = Story::after().without(|event| matches!(event, Event::HostDown { .. }));
+        assert_eq!(judged(&unsaid).0, Some(Verdict::Miss));
+    }
+
+    #[test]
+    fn a_cell_that_stopped_for_another_reason_fails_by_its_taint() {
+        let story = story(Some(WARN), None, None).stopped(StopCause::Timeout);
+        assert_eq!(judged(&story).0, Some(Verdict::Fail));
+    }
+
+    #[test]
+    fn bits_stand_in_their_order() {
+        assert!(BITS.iter().zip(0..).all(|(bit, number)| bit.number == number));
+    }
+}
