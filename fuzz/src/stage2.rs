@@ -18,5 +18,5 @@ pub(crate) fn walk(data: &[u8]) {
     for leaf in &walk.leaves {
         assert_eq!(stage2.translate(&memory, leaf.ipa + leaf.size / 2).as_ref(), Ok(leaf));
     }
-    assert_eq!(ranges(&walk.leaves).iter().map(|r| r.count).sum::<u64>(), walk.leaves.len() as u64);
+    assert_eq!(ranges(&walk.leaves).map(|r| r.count).sum::<u64>(), walk.leaves.len() as u64);
 }

@@ -24,7 +24,7 @@
 //! let stage2 = Stage2::new(0x8000, 24 | 1 << 6 | 5 << 16, 1 | 1 << 46)?;
 //! let walk = stage2.walk(&Memory);
 //! assert!(walk.anomalies.is_empty());
-//! let line = ranges(&walk.leaves)[0].to_string();
+//! let line = ranges(&walk.leaves).next().unwrap().to_string();
 //! assert_eq!(line, "0x0..0x40000000 -> 0x40000000  1 x 1G level 1  Normal-NC  rw  never-exec");
 //! let guest_maps_it_write_back = Stage1Attr::decode(0xff);
 //! assert_eq!(combine(guest_maps_it_write_back, walk.leaves[0].attr), Some(MemoryType::NormalNC));

@@ -84,16 +84,14 @@ impl fmt::Display for Size {
 }
 
 /// Merges neighbours among `leaves`, which are sorted by IPA as [`Stage2::walk`](crate::Stage2::walk) gives them.
-pub fn ranges(leaves: &[Stage2Leaf]) -> Vec<Range> {
-    let mut out: Vec<Range> = Vec::new();
-    for leaf in leaves {
-        match out.last_mut() {
-            Some(range) if range.continues_with(leaf) => {
-                range.size += leaf.size;
-                range.count += 1;
-            }
-            _ => out.push(Range::of(leaf)),
+pub fn ranges(leaves: &[Stage2Leaf]) -> impl Iterator<Item = Range> {
+    let mut leaves = leaves.iter().peekable();
+    std::iter::from_fn(move || {
+        let mut range = Range::of(leaves.next()?);
+        while let Some(leaf) = leaves.next_if(|leaf| range.continues_with(leaf)) {
+            range.size += leaf.size;
+            range.count += 1;
         }
-    }
-    out
+        Some(range)
+    })
 }

@@ -197,7 +197,7 @@ proptest! {
             prop_assert_eq!(translated.as_ref(), Ok(leaf));
             prop_assert!(leaf.pa % leaf.size == 0 && leaf.pa >> stage2.pa_bits() == 0);
         }
-        prop_assert_eq!(ranges(&walk.leaves).iter().map(|r| r.count).sum::<u64>(), walk.leaves.len() as u64);
+        prop_assert_eq!(ranges(&walk.leaves).map(|r| r.count).sum::<u64>(), walk.leaves.len() as u64);
         let _ = stage2.translate(&mem, probe);
         if pages != 0 {
             let kept = keep(&mem, recording.pages());

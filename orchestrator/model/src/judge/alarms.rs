@@ -7,6 +7,7 @@ use crate::crash::{self, MAX_LINE, is_registers};
 use crate::event::AlarmClass;
 use crate::record::look::Decoded;
 use crate::record::{Alarm, Crash, Record};
+use std::collections::{HashMap, HashSet};
 
 /// A line that is known and harmless.
 struct Allowed {
@@ -69,32 +70,60 @@ pub(super) fn findings(record: &Record, looks: &[Decoded]) -> Vec<Finding> {
         }
         !allowed(alarm, &ALLOWED)
     });
+    let mut crashes = Crashes::of(&record.crashes);
     let mut findings: Vec<Finding> = vec![];
+    let mut known = HashSet::new();
     for alarm in unexplained {
-        let (found, detail) = match record.crashes.iter().find(|crash| tells_of(crash, alarm)) {
-            Some(crash) => (fingerprint(crash, alarm), shown(&crash.named())),
-            None => (alarm.class.name().to_owned(), vec![alarm.line.clone()]),
-        };
-        let finding =
-            Finding::new(Weight::Kernel, format!("console of {}", alarm.console), "no alarm", found);
-        let known = |other: &Finding| other.what == finding.what && other.found == finding.found;
-        if !findings.iter().any(known) {
-            findings.push(finding.with(detail));
+        let crash = crashes.with(alarm);
+        let print = crash.and_then(|told| told.print.clone());
+        let found = print.unwrap_or_else(|| alarm.class.name().to_owned());
+        if known.insert((&alarm.console, found.clone())) {
+            let detail = crash.map_or_else(|| vec![alarm.line.clone()], |told| told.shown.clone());
+            let what = format!("console of {}", alarm.console);
+            findings.push(Finding::new(Weight::Kernel, what, "no alarm", found).with(detail));
         }
     }
     findings
 }
 
-/// The alarm stands in that crash, whose lines are cut to a length.
-fn tells_of(crash: &Crash, alarm: &Alarm) -> bool {
-    let end = alarm.line.floor_char_boundary(MAX_LINE);
-    let line = alarm.line.get(..end).unwrap_or_default();
-    crash.console == alarm.console && crash.lines.iter().any(|known| known == line)
+/// The crashes of an attempt by their lines: a console may have thousands of both.
+struct Crashes<'a> {
+    all: &'a [Crash],
+    /// The first crash with that line of that console.
+    places: HashMap<(&'a str, &'a str), usize>,
+    /// What is told of the crash at a place.
+    told: HashMap<usize, Told>,
 }
 
-fn fingerprint(crash: &Crash, alarm: &Alarm) -> String {
-    let crash = crash::Crash::of(&crash.named());
-    crash.map_or_else(|| alarm.class.name().to_owned(), |crash| crash.fingerprint())
+struct Told {
+    /// None: the lines are no crash of a known form.
+    print: Option<String>,
+    shown: Vec<String>,
+}
+
+impl<'a> Crashes<'a> {
+    fn of(all: &'a [Crash]) -> Self {
+        let mut places = HashMap::new();
+        for (place, crash) in all.iter().enumerate() {
+            for line in &crash.lines {
+                places.entry((crash.console.as_str(), line.as_str())).or_insert(place);
+            }
+        }
+        Self { all, places, told: HashMap::new() }
+    }
+
+    /// The crash in which the alarm stands. Its lines are cut to a length.
+    fn with(&mut self, alarm: &Alarm) -> Option<&Told> {
+        let end = alarm.line.floor_char_boundary(MAX_LINE);
+        let line = alarm.line.get(..end).unwrap_or_default();
+        let place = *self.places.get(&(alarm.console.as_str(), line))?;
+        let crash = self.all.get(place)?;
+        Some(self.told.entry(place).or_insert_with(|| {
+            let named = crash.named();
+            let print = crash::Crash::of(&named).map(|crash| crash.fingerprint());
+            Told { print, shown: shown(&named) }
+        }))
+    }
 }
 
 /// A crash without its registers; all of it is in the log and in `crash.txt`.

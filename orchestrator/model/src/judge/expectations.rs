@@ -246,17 +246,23 @@ fn unmet_by(
     if leaves.is_empty() {
         return Some(Finding::new(Weight::Tables, what, expected, "nothing mapped"));
     }
-    let wrong: Vec<_> = leaves.iter().filter(|leaf| !fits(leaf)).collect();
-    if wrong.is_empty() {
-        return None;
+    let mut wrong = leaves.iter().filter(|leaf| !fits(leaf)).peekable();
+    wrong.peek()?;
+    // A million leaves are of a few kinds.
+    let mut alike: Vec<(&Stage2Leaf, usize)> = vec![];
+    for leaf in leaves {
+        match alike.iter_mut().find(|(one, _)| one.attr == leaf.attr && one.exec == leaf.exec) {
+            Some((_, n)) => *n += 1,
+            None => alike.push((leaf, 1)),
+        }
     }
     let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
-    leaves.iter().for_each(|leaf| *kinds.entry(show(leaf)).or_default() += 1);
+    alike.into_iter().for_each(|(leaf, n)| *kinds.entry(show(leaf)).or_default() += n);
     let found: Vec<_> = match kinds.len() {
         1 => kinds.into_keys().collect(),
         _ => kinds.into_iter().map(|(kind, n)| format!("{kind} ({n} of {} leaves)", leaves.len())).collect(),
     };
-    let detail = wrong.iter().take(MOST_LEAVES).map(|leaf| {
+    let detail = wrong.take(MOST_LEAVES).map(|leaf| {
         format!(
             "IPA {:#x} -> PA {:#x}, level {}, descriptor {:#x}",
             leaf.ipa, leaf.pa, leaf.level, leaf.descriptor

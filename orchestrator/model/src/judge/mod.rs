@@ -70,6 +70,24 @@ pub enum Weight {
     Lacking,
 }
 
+/// Most lines of evidence of one finding.
+const MOST_DETAIL: usize = 64;
+/// Most findings of one attempt.
+const MOST_FINDINGS: usize = 200;
+
+/// The weightiest findings first, and a word about those that are too many.
+fn weighed(mut findings: Vec<Finding>) -> Vec<Finding> {
+    findings.sort_by_key(|finding| finding.weight);
+    if let Some(more @ 1..) = findings.len().checked_sub(MOST_FINDINGS)
+        && let Some(Finding { weight, .. }) = findings.get(MOST_FINDINGS)
+    {
+        let weight = *weight;
+        findings.truncate(MOST_FINDINGS);
+        findings.push(Finding::new(weight, "findings", "none", format!("{more} more")));
+    }
+    findings
+}
+
 impl Finding {
     fn new(
         weight: Weight,
@@ -81,7 +99,12 @@ impl Finding {
     }
 
     fn with(mut self, detail: impl IntoIterator<Item = String>) -> Finding {
-        self.detail.extend(detail);
+        let mut detail = detail.into_iter();
+        let room = MOST_DETAIL.saturating_sub(self.detail.len());
+        self.detail.extend(detail.by_ref().take(room));
+        if let more @ 1.. = detail.count() {
+            self.detail.push(format!("... and {more} more"));
+        }
         self
     }
 
@@ -122,8 +145,7 @@ pub fn judge(record: &Record, looks: &[Decoded], interrupted: bool) -> Judgement
     // What was seen of the kernel counts, however the attempt ended: a panic makes QEMU exit, an oops makes it hang.
     let kernel = findings.iter().any(|finding| finding.weight == Weight::Kernel);
     let verdict = by_end.map(|verdict| if kernel { Verdict::Fail } else { verdict });
-    findings.sort_by_key(|finding| finding.weight);
-    Judgement { verdict, findings, label: None, witnesses: vec![] }
+    Judgement { verdict, findings: weighed(findings), label: None, witnesses: vec![] }
 }
 
 /// Without the final record nothing passes, were it by rules that are newer than the run.
@@ -141,7 +163,7 @@ fn complete(record: &Record, looks: &[Decoded], mut findings: Vec<Finding>) -> J
     let met = expectations::evaluate(record, looks, missing.is_empty());
     let (witnesses, contradictions) = witnesses::hear(record, looks);
     findings.extend(missing.into_iter().chain(met.findings).chain(contradictions));
-    findings.sort_by_key(|finding| finding.weight);
+    let findings = weighed(findings);
     let verdict = match findings.first() {
         Some(finding) => finding.verdict(),
         None => Verdict::Pass { as_: met.label.clone() },

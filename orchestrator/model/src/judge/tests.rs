@@ -8,6 +8,7 @@ use crate::scenario::{Expectation, Step};
 use crate::verdict::Verdict;
 use s2lab_protocol::{GuestEnd, UnalignedOutcome};
 
+mod bounds;
 mod expectations;
 mod live;
 mod observations;

@@ -4,9 +4,11 @@ use super::{
     Alarm, Cell, Crash, Environment, Kernel, Probed, Record, Reset, Run, StageSpan, Stored, Surroundings,
     VmaFlags, environment,
 };
+use crate::escape::{LONGEST, bounded};
 use crate::event::{Event, LOG_VERSION, Line, Plan, PlannedCell, Stage};
+use crate::scenario::load;
 use serde::Deserialize;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 /// Why a sequence of lines is not the log of a run.
@@ -26,6 +28,8 @@ pub enum LogError {
     SecondPlan { seq: u64 },
     #[error("the plan names the cell `{key}` twice")]
     TwicePlanned { key: String },
+    #[error("the scenario of the cell `{key}` is none that a run can have: {why}")]
+    Scenario { key: String, why: String },
     #[error("line {seq}: an event of the cell `{key}`, which is not in the plan")]
     Unplanned { seq: u64, key: String },
     #[error("line {seq}: an event of a cell, but of which is not said")]
@@ -58,8 +62,41 @@ fn whole_lines(text: &str) -> std::str::Lines<'_> {
 fn parse(at: usize, line: &str) -> Result<Line, LogError> {
     serde_json::from_str(line).map_err(|error: serde_json::Error| match serde_json::from_str(line) {
         Ok(Version { v, seq }) if v != LOG_VERSION => LogError::Version { seq, found: v },
-        _ => LogError::Json { at, why: error.to_string() },
+        _ => LogError::Json { at, why: bounded(&error.to_string(), LONGEST) },
     })
+}
+
+/// A key that was left out in the file is written as nothing in the log.
+fn forget_absent(value: &mut serde_json::Value) {
+    use serde_json::Value::{Array, Null, Object};
+    match value {
+        Object(object) => {
+            object.retain(|_, value| {
+                !matches!(value, Null) && !matches!(value, Array(list) if list.is_empty())
+            });
+            object.values_mut().for_each(forget_absent);
+        }
+        Array(list) => list.iter_mut().for_each(forget_absent),
+        _ => {}
+    }
+}
+
+/// Holds the plan's scenarios to what is demanded of their files: what is judged is bounded by them.
+fn check(plan: &Plan) -> Result<(), LogError> {
+    let mut right = HashSet::new();
+    for PlannedCell { key, scenario, .. } in &plan.cells {
+        let wrong = |why: &str| LogError::Scenario { key: key.clone(), why: bounded(why, LONGEST) };
+        let mut value = serde_json::to_value(scenario).map_err(|error| wrong(&error.to_string()))?;
+        forget_absent(&mut value);
+        let text = value.to_string();
+        // JSON is YAML. One scenario is in the plan for each kernel.
+        if !right.contains(&text) {
+            let loaded = load(&format!("{}.yaml", scenario.scenario), &text);
+            loaded.map_err(|mistakes| wrong(mistakes.iter().next().map_or("", |first| &first.message)))?;
+            right.insert(text);
+        }
+    }
+    Ok(())
 }
 
 /// A log that is folded line by line, while it grows.
@@ -79,7 +116,11 @@ impl Fold {
     /// # Errors
     /// What is no line of a log, or none that can follow the lines before it.
     pub fn text(&mut self, line: &str) -> Result<(), LogError> {
-        self.line(parse(self.done, line)?)
+        let line = parse(self.done, line)?;
+        if let (Event::Plan(plan), None) = (&line.event, &self.run) {
+            check(plan)?;
+        }
+        self.line(line)
     }
 
     /// As [`Fold::text`], with a line that was read before.

@@ -3,20 +3,30 @@
 
 use super::{Record, Surroundings};
 use crate::event::Look;
+use crate::scenario::{MAX_DEVICES, Scenario, Step};
 use s2lab_mmu::{
-    AnomalyKind, Fault, GeometryError, Granule, MemoryType, PAGE_SIZE, PageError, PageMem, PhysMem, Stage1,
-    Stage1Attr, Stage2, Stage2Attr, Stage2Leaf, Walk, combine,
+    AnomalyKind, Fault, GeometryError, Granule, Limits, MemoryType, PAGE_SIZE, PageError, PageMem, PhysMem,
+    Stage1, Stage1Attr, Stage2, Stage2Attr, Stage2Leaf, Walk, combine,
 };
 use s2lab_protocol::{MapKind, Mapping};
 use sha2::{Digest, Sha256};
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 
 /// HCR_EL2.TGE (DDI 0487): set while the host's own user space runs.
 const HCR_TGE: u64 = 1 << 27;
-/// Pages of a mapping that are translated for one look: 1 GiB, the largest BAR of a scenario, four times.
+/// Pages of mappings that are translated for one look: 1 GiB, the largest BAR of a scenario, four times.
 const MOST_PAGES: u64 = 1 << 20;
+/// Leaves of all looks of an attempt together: those of one guest of 3 GiB that is mapped by 4 KiB pages, five times.
+const MOST_LEAVES: usize = 1 << 22;
+/// Mappings of one guest: each device of a scenario, each way to map it, each BAR.
+const MOST_MAPPINGS: usize = MAX_DEVICES * 2 * MOST_BARS;
+/// BARs of a PCI device (PCI Local Bus 3.0, 6.1).
+const MOST_BARS: usize = 6;
+/// Ranges of a host's RAM; QEMU's `virt` has one.
+const MOST_RAM: usize = 16;
 /// Unmapped pages of which is told where they are.
 const MOST_UNMAPPED: usize = 4;
 
@@ -59,6 +69,10 @@ pub enum LookError {
     UnknownDevice(String),
     #[error("the mapping of `{0}` leaves the address space")]
     Mapping(String),
+    #[error("{found} {what}; there are at most {most}")]
+    TooMany { what: &'static str, found: usize, most: usize },
+    #[error("no step asks for it")]
+    Unplanned,
 }
 
 /// A look with what came of decoding it.
@@ -106,28 +120,51 @@ pub struct Combined {
     pub effective: Option<MemoryType>,
 }
 
-/// Decodes every look of an attempt, in the log's order.
+/// Decodes every look of an attempt, in the log's order. What no step asks for, or asks for once and was told twice, is not
+/// decoded: so the work is bounded by the plan.
 pub fn decode(record: &Record, pages: &(impl Pages + ?Sized)) -> Vec<Decoded> {
+    let mut left = MOST_LEAVES;
+    let mut asked_for: BTreeSet<(usize, &str)> = planned(&record.planned.scenario).collect();
     record
         .looks
         .iter()
-        .map(|look| Decoded {
-            step: look.step,
-            name: look.name.clone(),
-            guest: look.guest.clone(),
-            seen: Seen::of(look, record, pages),
+        .map(|look| {
+            let seen = match asked_for.remove(&(look.step, look.guest.as_str())) {
+                true => Seen::of(look, record, pages, left),
+                false => Err(LookError::Unplanned),
+            };
+            left = left.saturating_sub(seen.as_ref().map_or(0, Seen::leaves));
+            Decoded { step: look.step, name: look.name.clone(), guest: look.guest.clone(), seen }
         })
         .collect()
 }
 
+/// Each look of the scenario with each of its guests.
+fn planned(scenario: &Scenario) -> impl Iterator<Item = (usize, &str)> {
+    let steps = scenario.steps.iter().enumerate().filter(|(_, step)| matches!(step, Step::Look(_)));
+    steps.flat_map(|(at, _)| scenario.guests.keys().map(move |guest| (at, guest.as_str())))
+}
+
 impl Seen {
     /// What a recorded look saw.
-    fn of(look: &Look, record: &Record, pages: &(impl Pages + ?Sized)) -> Result<Seen, LookError> {
+    fn of(
+        look: &Look,
+        record: &Record,
+        pages: &(impl Pages + ?Sized),
+        most_leaves: usize,
+    ) -> Result<Seen, LookError> {
         let mut assigned = record.planned.scenario.guests.values().flat_map(|guest| guest.assign.keys());
         if let Some(device) = assigned.find(|device| record.around.bar(device).is_none()) {
             return Err(LookError::Region(format!("the BAR of {device}")));
         }
-        Seen::through(look, &record.around, &memory(look, pages)?)
+        let default = Limits::default();
+        let limits = Limits { leaves: default.leaves.min(most_leaves), ..default };
+        Seen::within(look, &record.around, &memory(look, pages)?, limits)
+    }
+
+    /// Leaves of all regions.
+    fn leaves(&self) -> usize {
+        self.devices.values().map(Vec::len).sum::<usize>() + self.ram.len() + self.unknown.len()
     }
 
     /// What a look with these registers and mappings sees in `memory`, the host's; its pages are not asked. Whoever takes a
@@ -137,6 +174,16 @@ impl Seen {
         around: &Surroundings,
         memory: &(impl PhysMem + ?Sized),
     ) -> Result<Seen, LookError> {
+        Seen::within(look, around, memory, Limits::default())
+    }
+
+    fn within(
+        look: &Look,
+        around: &Surroundings,
+        memory: &(impl PhysMem + ?Sized),
+        limits: Limits,
+    ) -> Result<Seen, LookError> {
+        few(look, around)?;
         let register = |name| look.registers.get(name).copied().ok_or(LookError::Register(name));
         let hcr = register("HCR_EL2")?;
         let stage2 = Stage2::new(register("VTTBR_EL2")?, register("VTCR_EL2")?, hcr)?;
@@ -147,7 +194,7 @@ impl Seen {
             // Every leaf would look as if it were nowhere.
             return Err(LookError::Region("its RAM".into()));
         }
-        let walk = stage2.walk(memory);
+        let walk = stage2.walk_within(memory, limits);
         let mut seen = Seen {
             granule: stage2.granule(),
             ipa_bits: stage2.ipa_bits(),
@@ -172,8 +219,11 @@ impl Seen {
                 register("SCTLR_EL1")?,
             );
             let memory = GuestMemory { stage2: &stage2, memory, places: RefCell::default() };
-            let mappings =
-                look.mappings.iter().map(|mapping| seen.mapping(mapping, around, &stage1, &memory));
+            let mut budget = MOST_PAGES;
+            let mappings = look
+                .mappings
+                .iter()
+                .map(|mapping| seen.mapping(mapping, around, &stage1, &memory, &mut budget));
             seen.mappings = mappings.collect::<Result<_, _>>()?;
         }
         Ok(seen)
@@ -197,6 +247,7 @@ impl Seen {
         around: &Surroundings,
         stage1: &Stage1,
         memory: &impl PhysMem,
+        budget: &mut u64,
     ) -> Result<SeenMapping, LookError> {
         let Mapping { device, map, va, bar } = mapping;
         if !around.devices.contains_key(device) {
@@ -205,12 +256,11 @@ impl Seen {
         let end = bar.start.checked_add(bar.size).filter(|_| va.checked_add(bar.size).is_some());
         let end = end.ok_or_else(|| LookError::Mapping(device.clone()))?;
         let mut seen = SeenMapping { device: device.clone(), map: *map, touched: vec![], unmapped: vec![] };
-        let mut budget = MOST_PAGES;
         for leaf in self.devices.get(device).into_iter().flatten() {
             let mut ipa = leaf.ipa.max(bar.start);
             let leaf_end = leaf.ipa.saturating_add(leaf.size).min(end);
             while ipa < leaf_end {
-                budget = budget.checked_sub(1).ok_or(LookError::TooLarge)?;
+                *budget = budget.checked_sub(1).ok_or(LookError::TooLarge)?;
                 let bytes = seen.page(leaf, ipa, va + (ipa - bar.start), stage1, memory)?.min(leaf_end - ipa);
                 ipa += bytes;
             }
@@ -285,15 +335,39 @@ impl<M: PhysMem + ?Sized> PhysMem for GuestMemory<'_, M> {
     }
 }
 
+/// What the other side told is within bounds.
+fn few(look: &Look, around: &Surroundings) -> Result<(), LookError> {
+    let bars = around.devices.values().map(|device| device.bars.len()).max().unwrap_or_default();
+    for (what, found, most) in [
+        ("ranges of RAM", around.ram.len(), MOST_RAM),
+        ("devices", around.devices.len(), MAX_DEVICES),
+        ("BARs of one device", bars, MOST_BARS),
+        ("mappings of one guest", look.mappings.len(), MOST_MAPPINGS),
+    ] {
+        if found > most {
+            return Err(LookError::TooMany { what, found, most });
+        }
+    }
+    Ok(())
+}
+
 fn memory(look: &Look, pages: &(impl Pages + ?Sized)) -> Result<PageMem, LookError> {
     let mut memory = PageMem::default();
+    // Hostile tables may be a thousand times the same page.
+    let mut known: HashMap<&str, Vec<u8>> = HashMap::new();
     for (&address, sha256) in &look.pages {
-        let no_page = || LookError::NoPage { address, sha256: sha256.clone() };
-        let bytes = pages.page(sha256).ok_or_else(no_page)?;
-        if digest(&bytes) != *sha256 {
-            return Err(LookError::Damaged { address, sha256: sha256.clone() });
-        }
-        memory.insert(address, &bytes)?;
+        let bytes = match known.entry(sha256) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
+                let no_page = || LookError::NoPage { address, sha256: sha256.clone() };
+                let bytes = pages.page(sha256).ok_or_else(no_page)?;
+                if digest(&bytes) != *sha256 {
+                    return Err(LookError::Damaged { address, sha256: sha256.clone() });
+                }
+                new.insert(bytes)
+            }
+        };
+        memory.insert(address, bytes)?;
     }
     Ok(memory)
 }

@@ -1,12 +1,13 @@
 //! A judged attempt to its report.
 
-use super::{DETAIL, Report};
+use super::text::INDENT;
+use super::{DETAIL, LONGEST, Report};
 use crate::escape;
 use crate::event::CellEnd;
 use crate::judge::{
     Finding, JudgedAttempt, JudgedCell, Judgement, Testimony, effective_name, ending_name, endings, map_name,
 };
-use crate::record::look::{Decoded, Seen, SeenMapping};
+use crate::record::look::{Decoded, Seen, SeenMapping, digest};
 use crate::record::{Record, Stored, environment};
 use crate::scenario::{Size, Step};
 use crate::statistics::{self, megabytes_per_second};
@@ -15,6 +16,10 @@ use s2lab_mmu::{Range, Stage2Leaf, ranges};
 use s2lab_protocol::MapKind;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Longest section of a report, bytes without its last line. A report has six, the last of them by [`MOST_FACTS`].
+const LONGEST_SECTION: usize = LONGEST / 8;
+/// Most facts of each kind; each takes two texts of [`escape::LONGEST`].
+const MOST_FACTS: usize = LONGEST_SECTION / 2 / (3 * escape::LONGEST);
 /// Ranges of one device that a report shows; more are counted.
 const MOST_RANGES: usize = 64;
 
@@ -79,7 +84,7 @@ fn device_types(looks: &[Decoded]) -> Vec<String> {
     for (device, leaves) in
         looks.iter().filter_map(|look| look.seen.as_ref().ok()).flat_map(|seen| &seen.devices)
     {
-        types.entry(device).or_default().extend(leaves.iter().map(|leaf| leaf.attr.to_string()));
+        types.entry(device).or_default().extend(self::types(leaves));
     }
     types.into_iter().map(|(device, types)| escape::line(&format!("{device} {}", either(&types)))).collect()
 }
@@ -129,7 +134,8 @@ pub struct Account {
 
 impl Account {
     pub(crate) fn of(record: &Record, looks: &[Decoded]) -> Self {
-        Self { promised: promised(record, looks), shape: shape(record, looks), types: device_types(looks) }
+        let (promised, shape) = (bounded(promised(record, looks)), bounded(shape(record, looks)));
+        Self { promised, shape, types: device_types(looks) }
     }
 }
 
@@ -141,6 +147,7 @@ impl Report {
         let mut report = Report { verdict: escape::line(&verdict.to_string()), ..Report::of(attempt) };
         if *verdict == Verdict::Flaky {
             report.findings.splice(0..0, self::finding(&difference(cell)));
+            report.findings = bounded(report.findings);
         }
         if let Some(how) = endings(&cell.attempts) {
             let text = format!("{}: {how}", cell.attempts.len());
@@ -157,11 +164,11 @@ impl Report {
             key: escape::line(&record.planned.key),
             verdict: escape::line(&verdict),
             promises: record.planned.scenario.promises.iter().map(ToString::to_string).collect(),
-            findings: judgement.findings.iter().flat_map(finding).collect(),
+            findings: bounded(judgement.findings.iter().flat_map(finding).collect()),
             promised: account.promised.clone(),
-            witnesses: witnesses(judgement),
+            witnesses: bounded(witnesses(judgement)),
             shape: account.shape.clone(),
-            numbers: numbers(record),
+            numbers: bounded(numbers(record)),
             blocking: facts(&record.environment.blocking),
             variable: facts(&record.environment.variable),
         }
@@ -255,8 +262,8 @@ fn device_line(leaves: &[Stage2Leaf]) -> String {
     let access = |leaf: &Stage2Leaf| {
         format!("{}{}", if leaf.read { "r" } else { "-" }, if leaf.write { "w" } else { "-" })
     };
-    let access: BTreeSet<String> = leaves.iter().map(access).collect();
-    let exec: BTreeSet<String> = leaves.iter().map(|leaf| leaf.exec.to_string()).collect();
+    let access = distinct(leaves, |leaf| (leaf.read, leaf.write), access);
+    let exec = distinct(leaves, |leaf| leaf.exec, |leaf| leaf.exec.to_string());
     format!("stage2 {}  {}  {}", either(&types(leaves)), either(&access), either(&exec))
 }
 
@@ -272,7 +279,24 @@ fn mapping_line(mapping: &SeenMapping) -> String {
 }
 
 fn types(leaves: &[Stage2Leaf]) -> BTreeSet<String> {
-    leaves.iter().map(|leaf| leaf.attr.to_string()).collect()
+    distinct(leaves, |leaf| leaf.attr, |leaf| leaf.attr.to_string())
+}
+
+/// What is told of each kind of leaf there is. A million leaves are of a few kinds.
+fn distinct<K: PartialEq>(
+    leaves: &[Stage2Leaf],
+    kind: impl Fn(&Stage2Leaf) -> K,
+    text: impl Fn(&Stage2Leaf) -> String,
+) -> BTreeSet<String> {
+    let (mut kinds, mut texts) = (vec![], BTreeSet::new());
+    for leaf in leaves {
+        let kind = kind(leaf);
+        if !kinds.contains(&kind) {
+            kinds.push(kind);
+            texts.insert(text(leaf));
+        }
+    }
+    texts
 }
 
 fn either(texts: &BTreeSet<String>) -> String {
@@ -312,10 +336,10 @@ fn shape(record: &Record, looks: &[Decoded]) -> Vec<String> {
         let (granule, bits, level) = (Size(seen.granule.size()), seen.ipa_bits, seen.start_level);
         out.push(format!("{place}  granule {granule}, IPA {bits} bits, start level {level}"));
         for (device, leaves) in &seen.devices {
-            let ranges = ranges(leaves);
-            let shown = ranges.iter().take(MOST_RANGES);
-            out.extend(shown.map(|range| format!("{place}  {}", range_line(record, device, range))));
-            if let Some(more) = ranges.len().checked_sub(MOST_RANGES).filter(|more| *more > 0) {
+            let mut ranges = ranges(leaves);
+            let shown = ranges.by_ref().take(MOST_RANGES);
+            out.extend(shown.map(|range| format!("{place}  {}", range_line(record, device, &range))));
+            if let Some(more) = Some(ranges.count()).filter(|more| *more > 0) {
                 out.push(format!("{place}  {} and {more} more ranges", escape::line(device)));
             }
         }
@@ -366,8 +390,33 @@ fn numbers(record: &Record) -> Vec<String> {
 
 /// Names lose their `=`, which separates them from the value.
 fn facts(facts: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-    facts
-        .iter()
-        .map(|(name, value)| (escape::line(&name.replace('=', "\u{ff1d}")), escape::line(value)))
-        .collect()
+    let escaped = |(name, value): (&String, &String)| {
+        (escape::line(&name.replace('=', "\u{ff1d}")), escape::line(value))
+    };
+    let mut shown: BTreeMap<_, _> = facts.iter().take(MOST_FACTS).map(escaped).collect();
+    if facts.len() > MOST_FACTS {
+        let rest = facts.iter().skip(MOST_FACTS).map(|(name, value)| format!("{name}={value}"));
+        shown.insert("further facts".into(), further(&rest.collect::<Vec<_>>()));
+    }
+    shown
+}
+
+/// A section that is not too large: a report that is written can be read. What is left out still compares, by its digest.
+fn bounded(mut lines: Vec<String>) -> Vec<String> {
+    let mut bytes = 0;
+    let fits = lines.iter().position(|line| {
+        bytes += INDENT.len() + line.len() + 1;
+        bytes > LONGEST_SECTION
+    });
+    if let Some(fits) = fits {
+        let rest = lines.split_off(fits);
+        lines.push(further(&rest));
+    }
+    lines
+}
+
+fn further(rest: &[String]) -> String {
+    // Evidence differs from run to run.
+    let compared: Vec<_> = rest.iter().filter(|line| !line.starts_with(DETAIL)).map(String::as_str).collect();
+    format!("and {} more, sha256 {}", rest.len(), digest(compared.join("\n").as_bytes()))
 }

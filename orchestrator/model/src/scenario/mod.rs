@@ -39,14 +39,18 @@ pub struct Scenario {
     /// The guests (L2), by name: one to four. All of them boot the same fixed kernel.
     #[schemars(extend("propertyNames" = schema::names(), "minProperties" = 1, "maxProperties" = MAX_GUESTS))]
     pub guests: BTreeMap<String, Guest>,
-    /// What is done, in order.
-    #[schemars(length(min = 1))]
+    /// What is done, in order: at most 100 steps.
+    #[schemars(length(min = 1, max = MAX_STEPS))]
     pub steps: Vec<Step>,
-    /// What must be seen. For every choice of traits at least one expectation must hold, or a cell could pass unproven.
-    #[schemars(length(min = 1))]
+    /// What must be seen. For every choice of traits at least one expectation must hold, or a cell could pass unproven. At most 100.
+    #[schemars(length(min = 1, max = MAX_EXPECTATIONS))]
     pub expect: Vec<Expectation>,
 }
 
+/// Most steps of a scenario: what is judged of a log is bounded by its plan.
+pub const MAX_STEPS: usize = 100;
+/// Most expectations of a scenario.
+pub const MAX_EXPECTATIONS: usize = 100;
 /// Most guests in a scenario.
 pub const MAX_GUESTS: usize = 4;
 /// Most devices of a host: each takes a root port.
