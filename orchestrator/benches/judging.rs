@@ -29,7 +29,7 @@ fn main() {
     let cell = |n: usize| PlannedCell {
         key: format!("vfio-pci-bar@k{n}"),
         kernel: format!("k{n}"),
-        traits: Some(Default::default()),
+        traits: s2lab_model::kernel::Traits::Exactly(Default::default()),
         repeat: vec![],
         scenario: load("vfio-pci-bar.yaml", include_str!("../../scenarios/vfio-pci-bar.yaml")).unwrap(),
     };

@@ -1,10 +1,10 @@
 //! The event log of a run: append-only JSON lines, the first of which is the plan. Events hold raw facts, so that a later
 //! decoder or expectation can be applied to an old run. The format is described in `docs/formats.md`.
 
-use crate::{crash::symbols::Names, hex, kernel::Trait, scenario::Scenario};
+use crate::{crash::symbols::Names, hex, kernel::Traits, scenario::Scenario};
 use s2lab_protocol::{Bar, BoundDevice, GuestEnd, MapKind, Mapping, StoreResult, UnalignedOutcome, Vma};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// Version of the event log; a reader refuses any other.
 pub const LOG_VERSION: u32 = 1;
@@ -172,8 +172,9 @@ pub struct PlannedCell {
     /// `SCENARIO@KERNEL`.
     pub key: String,
     pub kernel: String,
-    /// What the kernel declares; `None` if it declares nothing, then exactly one alternative must match.
-    pub traits: Option<BTreeSet<Trait>>,
+    /// What the kernel declares. Where that leaves something open, exactly one alternative of what is expected must be met, and
+    /// one that all cells of the kernel meet.
+    pub traits: Traits,
     /// The arguments of s2lab that carry out this cell alone.
     pub repeat: Vec<String>,
     pub scenario: Scenario,

@@ -2,9 +2,8 @@
 
 use crate::diagnostic::{closest, suggest};
 use crate::event::PlannedCell;
-use crate::kernel::{Kernels, Trait};
+use crate::kernel::{Kernels, Traits};
 use crate::scenario::Scenario;
-use std::collections::BTreeSet;
 
 mod choice;
 
@@ -92,7 +91,7 @@ pub fn plan(
 /// A kernel that cells may be made with.
 struct CandidateKernel {
     name: String,
-    traits: Option<BTreeSet<Trait>>,
+    traits: Traits,
     /// Whether a scenario's name alone takes it.
     chosen: bool,
 }
@@ -120,7 +119,8 @@ fn key(scenario: &Scenario, kernel: &CandidateKernel) -> String {
 fn candidates(kernels: &Kernels, selection: &Selection) -> Result<Vec<CandidateKernel>, PlanError> {
     let listed = |name: &str, chosen: bool| match kernels.entries.get(name) {
         Some(entry) => {
-            Ok(CandidateKernel { name: name.to_owned(), traits: Some(entry.traits.clone()), chosen })
+            let traits = Traits::Exactly(entry.traits.clone());
+            Ok(CandidateKernel { name: name.to_owned(), traits, chosen })
         }
         None => Err(PlanError::NoKernel {
             name: name.to_owned(),

@@ -33,10 +33,11 @@ use s2lab_model::{
     report::summary,
 };
 use std::{
+    collections::BTreeMap,
     fs::File,
     io::{self, IsTerminal},
     path::Path,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 /// Gathers, carries out, judges; answers what to exit with.
@@ -97,8 +98,11 @@ pub(super) async fn carry_out(
     let run = gathered.run(folder.clone(), log, interruption, visit);
     let human = arguments.format == Format::Human;
     let paint = context.paint();
+    let printed = Mutex::new(BTreeMap::new());
     let ended = |cell: JudgedCell| {
         if human {
+            let mut printed = printed.lock().unwrap_or_else(PoisonError::into_inner);
+            printed.insert(cell.planned.key.clone(), cell.verdict.clone());
             let at = folder.cell_path(&cell.planned.key);
             display.print(&terminal::cell(&summary(&cell), columns, paint, &at));
         }
@@ -110,6 +114,14 @@ pub(super) async fn carry_out(
     let judged = Judged::live(&folder, &judging)?;
     judged.write_reports(&folder)?;
     if human {
+        // What the cells of a kernel say together is known only now.
+        let printed = printed.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let changed =
+            |cell: &&JudgedCell| printed.get(&cell.planned.key).is_some_and(|said| *said != cell.verdict);
+        for cell in judged.run.cells.iter().filter(changed) {
+            let at = folder.cell_path(&cell.planned.key);
+            display.print(&terminal::cell(&summary(cell), columns, paint, &at));
+        }
         let standings = judged.standings(&lab.reports())?;
         let summaries = judged.summaries();
         say(&terminal::summary(&summaries, judged.is_whole(), Some(&standings), folder.path()))?;

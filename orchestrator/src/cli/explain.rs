@@ -38,9 +38,11 @@ pub(super) fn explain(context: &Context, arguments: &Arguments) -> Result<u8, Fa
         say(plain(&yaml(&cell.scenario)?).trim_end())?;
         say(&format!("\n# The kernel, {}", cell.kernel))?;
         say(&plain(&kernel(&planned, cell)?))?;
-        let alternatives = expected(&cell.scenario, cell.traits.as_ref());
+        let alternatives = expected(&cell.scenario, &cell.traits);
         if alternatives.len() > 1 {
-            say("\n# It declares no traits: exactly one of these alternatives must be met as a whole.")?;
+            say(
+                "\n# Its traits are open: exactly one of these alternatives must be met as a whole, by all its cells.",
+            )?;
         }
         for Alternative { label, expectations } in alternatives {
             let label = label.map(|label| format!(", as {label}")).unwrap_or_default();

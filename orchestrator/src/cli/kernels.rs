@@ -25,7 +25,7 @@ pub(super) struct KernelArguments {
     /// Apply a mailbox or a folder of patches on top of the kernels, which must be built from source
     #[arg(long, value_name = "MBOX|DIR", requires = "kernels")]
     pub(super) series: Option<PathBuf>,
-    /// What kernels declare that are no entry; repeatable; default: nothing, they must match one alternative of what is expected
+    /// Traits that these kernels have, and no others; repeatable; default: those of the entry below --series must hold, the rest is open
     #[arg(long = "trait", value_name = "TRAIT", value_enum, requires = "kernels")]
     pub(super) traits: Vec<Declared>,
 }

@@ -14,10 +14,11 @@ use crate::{
     store::{BuildConfig, ConfigFile, KernelBuild, KernelSource, StoreError},
 };
 use s2lab_model::{
-    kernel::{self, Provider, Tree},
+    kernel::{self, Provider, Trait, Traits, Tree},
     plan::{KernelArgument, KernelChoice, Revisions, commit_name, label, with_series},
 };
 use std::{
+    collections::BTreeSet,
     io,
     path::{Path, PathBuf},
 };
@@ -38,6 +39,8 @@ pub(super) struct Kernels {
 /// A kernel of one's own, and the arguments that mean it alone.
 pub(super) struct Own {
     pub(super) kernel: Chosen,
+    /// What the kernel declares that it is made of. It must still hold; the rest is open.
+    pub(super) declared: BTreeSet<Trait>,
     pub(super) words: Vec<String>,
 }
 
@@ -82,7 +85,9 @@ pub(super) fn kernels(
                 continue;
             }
             let label = own.kernel.label.clone();
-            found.choices.push(KernelChoice::Own { label, traits: traits.clone() });
+            let open = || Traits::AtLeast(own.declared.clone());
+            let traits = traits.clone().map_or_else(open, Traits::Exactly);
+            found.choices.push(KernelChoice::Own { label, traits });
             found.own.push(own);
         }
     }
@@ -157,7 +162,9 @@ impl Resolve<'_> {
             Wanted::Built(build) => {
                 let about = format!("{name} of images/kernels.yaml with --series on top");
                 let words = option("--kernel", Some(Path::new(&name)));
-                Ok(own(&name, Wanted::Built(build), about, words))
+                let declared = self.listed.entries.get(&name).map(|entry| entry.traits.clone());
+                let declared = declared.unwrap_or_default();
+                Ok(Own { declared, ..own(&name, Wanted::Built(build), about, words) })
             }
             _ => Err(self.not_from_source(&name)),
         }
@@ -270,7 +277,8 @@ impl Resolve<'_> {
 
 /// `words` are the arguments that mean this kernel, up to what all kernels of one's own have in common.
 fn own(label: &str, wanted: Wanted, about: String, words: Vec<String>) -> Own {
-    Own { kernel: Chosen { label: label.to_owned(), wanted, about }, words }
+    let kernel = Chosen { label: label.to_owned(), wanted, about };
+    Own { kernel, declared: BTreeSet::new(), words }
 }
 
 fn option(name: &str, path: Option<&Path>) -> Vec<String> {

@@ -189,7 +189,7 @@ mod tests {
     use super::*;
     use crate::run::images::{Bootable, KernelConfig, KernelSymbols};
     use crate::store::initramfs::{Node, append};
-    use s2lab_model::{kconfig::Config, scenario::load};
+    use s2lab_model::{kconfig::Config, kernel::Traits, scenario::load};
 
     const QEMU: QemuVersion = QemuVersion { major: 10, minor: 0, micro: 0 };
     const ROOM: Room = Room { memory: 64 << 30, space: 64 << 30 };
@@ -197,7 +197,13 @@ mod tests {
     fn planned() -> PlannedCell {
         let text = include_str!("../../../scenarios/vfio-pci-bar.yaml");
         let scenario = load("vfio-pci-bar.yaml", text).unwrap();
-        PlannedCell { key: "k".into(), kernel: "k".into(), traits: None, repeat: vec![], scenario }
+        PlannedCell {
+            key: "k".into(),
+            kernel: "k".into(),
+            traits: Traits::Exactly([].into()),
+            repeat: vec![],
+            scenario,
+        }
     }
 
     /// A kernel that has all options but `off`, those in `modules` as a module, of which `files` are delivered.

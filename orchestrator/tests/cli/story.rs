@@ -28,7 +28,7 @@ pub(crate) enum Behaves {
 
 impl Behaves {
     pub(crate) fn as_declared(cell: &PlannedCell) -> Self {
-        let honours = cell.traits.as_ref().is_some_and(|traits| traits.contains(&Trait::WcHonoured));
+        let honours = cell.traits.has(Trait::WcHonoured) == Some(true);
         if honours { Behaves::After } else { Behaves::Before }
     }
 }
@@ -196,6 +196,7 @@ impl Teller<'_> {
         for (at, step) in scenario.steps.iter().enumerate() {
             told.extend(self.step(at, step));
         }
+        told.push(Event::HostDown { taint: Some(0) });
         told.push(Event::CellEnded { end: CellEnd::Complete });
         told
     }

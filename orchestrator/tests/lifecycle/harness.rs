@@ -19,12 +19,12 @@ use s2lab_model::{
     event::{Attempts, CellEnd, Event, Plan, PlannedCell, Stage},
     judge::{JudgedCell, judge_run},
     kconfig::{Config, NEEDS},
-    kernel::Trait,
+    kernel::{Trait, Traits},
     record::Run,
     scenario::{Scenario, load},
 };
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     error::Error,
     io,
     path::Path,
@@ -129,7 +129,7 @@ pub(crate) fn planned(script: &Script) -> Result<PlannedCell, Box<dyn Error>> {
     Ok(PlannedCell {
         key,
         kernel: KERNEL.into(),
-        traits: Some(traits.collect::<BTreeSet<_>>()),
+        traits: Traits::Exactly(traits.collect()),
         repeat: vec![],
         scenario,
     })

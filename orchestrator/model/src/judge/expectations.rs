@@ -2,7 +2,7 @@
 
 use super::probe::{Ending, ending, shows_alignment};
 use super::{Finding, Weight, completeness};
-use crate::kernel::Trait;
+use crate::kernel::{Trait, Traits};
 use crate::record::Record;
 use crate::record::look::{Decoded, Seen};
 use crate::scenario::{Exec, Expectation, Scenario, Step, Unaligned};
@@ -20,33 +20,43 @@ const MOST_LEAVES: usize = 4;
 pub(super) struct Met {
     pub(super) label: Option<String>,
     pub(super) findings: Vec<Finding>,
+    /// The sets of traits with which the alternative that was met goes together.
+    pub(super) fits: Vec<BTreeSet<Trait>>,
 }
 
-/// Holds the expectations that the kernel's traits choose against the record. Of a kernel that declares none, exactly one
-/// alternative must be met as a whole; with observations missing (`all_there` false) that cannot be told and is left out.
+/// Holds the expectations that the kernel's traits choose against the record. Where they leave something open, exactly one
+/// alternative must be met as a whole; with observations missing (`all_there` false) that cannot be decided and is left out.
 pub(super) fn evaluate(record: &Record, looks: &[Decoded], all_there: bool) -> Met {
     let scenario = &record.planned.scenario;
     let unmet = |wanted: &dyn Fn(&Expectation) -> bool| -> Vec<Finding> {
         scenario.expect.iter().filter(|e| wanted(e)).flat_map(|e| unmet(e, record, looks)).collect()
     };
-    match &record.planned.traits {
-        Some(traits) => {
-            Met { label: label(scenario, traits), findings: unmet(&|e: &Expectation| e.applies_to(traits)) }
-        }
-        None => {
-            let always = unmet(&|e: &Expectation| !conditional(e));
-            if !all_there {
-                return Met { label: None, findings: always };
-            }
-            let tried = alternatives(scenario).into_iter().map(|traits| {
-                let unmet = unmet(&|e: &Expectation| conditional(e) && e.applies_to(&traits));
-                (label(scenario, &traits), unmet)
-            });
-            let mut met = choose(tried.collect());
-            met.findings.extend(always);
-            met
-        }
+    let alternatives = alternatives(scenario, &record.planned.traits);
+    if let [only] = alternatives.as_slice() {
+        let findings = unmet(&|e: &Expectation| e.applies_to(&only.traits));
+        return Met { label: only.label.clone(), findings, fits: only.fits.clone() };
     }
+    let always = unmet(&|e: &Expectation| !conditional(e));
+    if !all_there {
+        return Met { label: None, findings: always, fits: vec![] };
+    }
+    let tried = alternatives.into_iter().map(|choice| {
+        let unmet = unmet(&|e: &Expectation| conditional(e) && e.applies_to(&choice.traits));
+        (choice, unmet)
+    });
+    let mut met = choose(tried.collect());
+    met.findings.extend(always);
+    met
+}
+
+/// Sets of traits of which a scenario expects the same.
+#[derive(Clone)]
+struct Choice {
+    label: Option<String>,
+    /// One of them.
+    traits: BTreeSet<Trait>,
+    /// All of them that the kernel may have.
+    fits: Vec<BTreeSet<Trait>>,
 }
 
 /// What a kernel is held against: all of one of these must be met.
@@ -57,35 +67,37 @@ pub struct Alternative {
     pub expectations: Vec<Expectation>,
 }
 
-/// What is expected of a kernel with these traits; of one that declares none, every alternative.
-pub fn expected(scenario: &Scenario, traits: Option<&BTreeSet<Trait>>) -> Vec<Alternative> {
-    let chosen = traits.map_or_else(|| alternatives(scenario), |traits| vec![traits.clone()]);
-    let alternative = |traits: BTreeSet<Trait>| Alternative {
-        label: label(scenario, &traits),
+/// What is expected of a kernel with these traits: every alternative that they leave open.
+pub fn expected(scenario: &Scenario, traits: &Traits) -> Vec<Alternative> {
+    let alternative = |Choice { label, traits, .. }| Alternative {
+        label,
         expectations: scenario.expect.iter().filter(|e| e.applies_to(&traits)).cloned().collect(),
     };
-    chosen.into_iter().map(alternative).collect()
+    alternatives(scenario, traits).into_iter().map(alternative).collect()
 }
 
 /// Of alternatives and what each of them leaves unmet, the one that is met.
-fn choose(tried: Vec<(Option<String>, Vec<Finding>)>) -> Met {
+fn choose(tried: Vec<(Choice, Vec<Finding>)>) -> Met {
     let fits = |findings: &[Finding]| findings.iter().all(|finding| finding.weight == Weight::Lacking);
-    let mut fitting: Vec<_> = tried.iter().filter(|(_, findings)| fits(findings)).cloned().collect();
-    if let (Some((label, findings)), true) = (fitting.pop(), fitting.is_empty()) {
-        return Met { label, findings };
+    let fitting: Vec<_> = tried.iter().filter(|(_, findings)| fits(findings)).collect();
+    if let [(choice, findings)] = fitting.as_slice() {
+        let Choice { label, fits, .. } = choice.clone();
+        return Met { label, findings: findings.clone(), fits };
     }
-    let names = |of: &[(Option<String>, Vec<Finding>)]| {
-        of.iter().map(|(label, _)| label.clone().unwrap_or_default()).collect::<Vec<_>>().join(" and ")
+    let names = |of: &[&(Choice, Vec<Finding>)]| {
+        of.iter()
+            .map(|(choice, _)| choice.label.clone().unwrap_or_default())
+            .collect::<Vec<_>>()
+            .join(" and ")
     };
-    let both: Vec<_> = tried.iter().filter(|(_, findings)| fits(findings)).cloned().collect();
-    let found = if both.is_empty() { "none".into() } else { names(&both) };
-    let expected = format!("exactly one of {}", names(&tried));
+    let found = if fitting.is_empty() { "none".into() } else { names(&fitting) };
+    let expected = format!("exactly one of {}", names(&tried.iter().collect::<Vec<_>>()));
     let mut findings = vec![Finding::new(Weight::Tables, "alternative that is met", expected, found)];
-    for (label, unmet) in tried {
+    for (Choice { label, .. }, unmet) in tried {
         let label = label.unwrap_or_default();
         findings.extend(unmet.into_iter().map(|f| Finding { what: format!("as {label}: {}", f.what), ..f }));
     }
-    Met { label: None, findings }
+    Met { label: None, findings, fits: vec![] }
 }
 
 fn conditional(expectation: &Expectation) -> bool {
@@ -104,18 +116,21 @@ fn conditions(scenario: &Scenario) -> Vec<Vec<Trait>> {
     out
 }
 
-/// One set of traits for each way in which the conditions can be true together.
-fn alternatives(scenario: &Scenario) -> Vec<BTreeSet<Trait>> {
+/// One choice for each way in which the conditions can be true together, of the sets of traits that the kernel may have.
+fn alternatives(scenario: &Scenario, traits: &Traits) -> Vec<Choice> {
     let conditions = conditions(scenario);
-    let traits: BTreeSet<Trait> = conditions.iter().flatten().copied().collect();
-    let subsets = traits.iter().fold(vec![BTreeSet::new()], |mut sets, one| {
-        let with: Vec<_> =
-            sets.iter().map(|set: &BTreeSet<Trait>| set.iter().chain([one]).copied().collect()).collect();
-        sets.extend(with);
-        sets
-    });
-    let mut seen = BTreeSet::new();
-    subsets.into_iter().filter(|set| seen.insert(truth(&conditions, set))).collect()
+    let mut choices: Vec<(Vec<bool>, Choice)> = vec![];
+    for traits in traits.possible() {
+        let truth = truth(&conditions, &traits);
+        match choices.iter_mut().find(|(known, _)| *known == truth) {
+            Some((_, choice)) => choice.fits.push(traits),
+            None => {
+                let label = label(scenario, &traits);
+                choices.push((truth, Choice { label, fits: vec![traits.clone()], traits }));
+            }
+        }
+    }
+    choices.into_iter().map(|(_, choice)| choice).collect()
 }
 
 fn truth(conditions: &[Vec<Trait>], traits: &BTreeSet<Trait>) -> Vec<bool> {
@@ -128,16 +143,9 @@ fn label(scenario: &Scenario, traits: &BTreeSet<Trait>) -> Option<String> {
     let truth = truth(&conditions, traits);
     let longest = conditions.iter().zip(&truth).filter(|(_, holds)| **holds).map(|(list, _)| list);
     match longest.max_by_key(|list| list.len()).and_then(|list| list.last()) {
-        Some(last) => Some(name(*last).into()),
+        Some(last) => Some(last.to_string()),
         None if conditions.is_empty() => None,
         None => Some(BEFORE.into()),
-    }
-}
-
-fn name(of: Trait) -> &'static str {
-    match of {
-        Trait::WcConveyed => "wc-conveyed",
-        Trait::WcHonoured => "wc-honoured",
     }
 }
 

@@ -4,7 +4,7 @@ use super::{JudgedAttempt, JudgedRun, judge_run};
 use crate::event::{
     CellEnd, Event, LOG_VERSION, Line, Look, Plan, PlannedCell, ProbeOutcome, Stage, StopCause,
 };
-use crate::kernel::Trait;
+use crate::kernel::{Trait, Traits};
 use crate::record::{Run, look};
 use crate::report::Report;
 use crate::scenario::Scenario;
@@ -82,8 +82,8 @@ pub(crate) struct Story {
     pub(crate) pages: Pages,
 }
 
-pub(crate) fn traits(of: &[Trait]) -> Option<BTreeSet<Trait>> {
-    Some(of.iter().copied().collect())
+pub(crate) fn traits(of: &[Trait]) -> Traits {
+    Traits::Exactly(of.iter().copied().collect())
 }
 
 pub(crate) fn scenario() -> Scenario {
@@ -129,12 +129,7 @@ impl Story {
         Story::told(traits(&[]), &Machine::with(DEVICE_BLOCK), false, ProbeOutcome::GuestEnded(end))
     }
 
-    pub(crate) fn told(
-        traits: Option<BTreeSet<Trait>>,
-        machine: &Machine,
-        flag: bool,
-        outcome: ProbeOutcome,
-    ) -> Story {
+    pub(crate) fn told(traits: Traits, machine: &Machine, flag: bool, outcome: ProbeOutcome) -> Story {
         let fact = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         let bar = Bar { index: 2, start: BAR_PA, size: BAR_SIZE, prefetchable: true };
         let registers = Bar { index: 0, start: 0x1000_0000, size: 256, prefetchable: false };
@@ -237,7 +232,7 @@ impl Story {
     }
 
     pub(crate) fn undeclared(mut self) -> Story {
-        self.cell.traits = None;
+        self.cell.traits = Traits::AtLeast(BTreeSet::new());
         self
     }
 

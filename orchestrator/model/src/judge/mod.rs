@@ -1,6 +1,7 @@
 //! The judgement: what a record is worth. Nothing passes by default: a pass needs the final record, every observation that
 //! the plan asks for, every expectation met on something that was there, and no witness against it.
 
+mod agreement;
 mod alarms;
 mod attempts;
 mod completeness;
@@ -18,9 +19,11 @@ pub(crate) mod fixture;
 mod tests;
 
 use crate::event::{CellEnd, StopCause};
+use crate::kernel::Trait;
 use crate::record::Record;
 use crate::record::look::Decoded;
 use crate::verdict::Verdict;
+use std::collections::BTreeSet;
 
 pub use attempts::{another, endings};
 pub(crate) use expectations::effective_name;
@@ -39,6 +42,8 @@ pub struct Judgement {
     pub findings: Vec<Finding>,
     /// Which alternative of the expectations was applied: `wc-honoured`, `before the series`; none for a scenario without.
     pub label: Option<String>,
+    /// The sets of traits with which the alternative goes together that was met; empty unless one was.
+    pub fits: Vec<BTreeSet<Trait>>,
     /// Each witness and what it said, in a fixed order; empty unless the attempt is complete.
     pub witnesses: Vec<(Witness, Testimony)>,
 }
@@ -145,7 +150,7 @@ pub fn judge(record: &Record, looks: &[Decoded], interrupted: bool) -> Judgement
     // What was seen of the kernel counts, however the attempt ended: a panic makes QEMU exit, an oops makes it hang.
     let kernel = findings.iter().any(|finding| finding.weight == Weight::Kernel);
     let verdict = by_end.map(|verdict| if kernel { Verdict::Fail } else { verdict });
-    Judgement { verdict, findings: weighed(findings), label: None, witnesses: vec![] }
+    Judgement { verdict, findings: weighed(findings), label: None, fits: vec![], witnesses: vec![] }
 }
 
 /// Without the final record nothing passes, were it by rules that are newer than the run.
@@ -168,5 +173,5 @@ fn complete(record: &Record, looks: &[Decoded], mut findings: Vec<Finding>) -> J
         Some(finding) => finding.verdict(),
         None => Verdict::Pass { as_: met.label.clone() },
     };
-    Judgement { verdict: Some(verdict), findings, label: met.label, witnesses }
+    Judgement { verdict: Some(verdict), findings, label: met.label, fits: met.fits, witnesses }
 }

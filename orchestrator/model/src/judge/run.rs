@@ -1,6 +1,6 @@
 //! A whole run, judged: attempt by attempt, cell by cell, and at last as a whole.
 
-use super::{Judgement, attempts, judge};
+use super::{Judgement, agreement, attempts, judge};
 use crate::event::{Attempts, PlannedCell};
 use crate::record::look::{Pages, decode};
 use crate::record::{Cell, Record, Run};
@@ -58,7 +58,8 @@ pub(super) fn conclude(
         let verdict = cell_verdict(course, not_run.as_deref(), &all, interrupted.is_some());
         JudgedCell { planned, verdict, attempts: all, not_run }
     });
-    let cells: Vec<_> = cells.collect();
+    let mut cells: Vec<_> = cells.collect();
+    agreement::hold(&mut cells);
     let ended = run.ended;
     let lost = (!ended).then_some(Verdict::Lost);
     let verdicts = cells.iter().filter_map(|cell| cell.verdict.as_ref()).chain(&lost);

@@ -1,9 +1,10 @@
 //! Each rule of the judgement, broken once.
 
 use super::fixture::{BAR_IPA, BAR_PA, DEVICE_BLOCK, Machine, NC_BLOCK, RAM, Story, XN, traits};
-use super::{Testimony, Weight, Witness};
-use crate::event::{AlarmClass, CellEnd, Event, ProbeOutcome, StopCause};
-use crate::kernel::Trait;
+use super::{JudgedRun, Testimony, Weight, Witness, judge_run};
+use crate::event::{AlarmClass, CellEnd, Event, Line, ProbeOutcome, StopCause};
+use crate::kernel::{Trait, Traits};
+use crate::record::Run;
 use crate::scenario::{Expectation, Step};
 use crate::verdict::Verdict;
 use s2lab_protocol::{GuestEnd, UnalignedOutcome};
@@ -43,7 +44,11 @@ fn signal() -> ProbeOutcome {
     ProbeOutcome::Answered(UnalignedOutcome::Signal(7))
 }
 
-fn both() -> Option<std::collections::BTreeSet<Trait>> {
+fn open() -> Traits {
+    Traits::AtLeast([].into())
+}
+
+fn both() -> Traits {
     traits(&[Trait::WcConveyed, Trait::WcHonoured])
 }
 

@@ -160,9 +160,9 @@ fn placement(record: &Record) -> Heard {
 ///
 /// With declared traits both are held against them: the flag is there exactly if the kernel conveys, and Normal-NC exactly
 /// if the flag is there and the kernel honours it. So a kernel that only conveys, or only honours, is judged by what it
-/// declares. Without declared traits, the flag alone decides.
+/// declares. Where the traits leave it open, the flag alone decides.
 fn smaps(record: &Record, looks: &[Decoded]) -> Heard {
-    let declared = |of| record.planned.traits.as_ref().map(|traits| traits.contains(&of));
+    let declared = |of| record.planned.traits.has(of);
     let mut findings = vec![];
     let mut spoke = false;
     for (look, seen) in readable(looks) {

@@ -36,6 +36,40 @@ impl Display for Trait {
     }
 }
 
+/// What a kernel says about itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Traits {
+    /// It has these traits and no others.
+    Exactly(BTreeSet<Trait>),
+    /// It has these traits. Whether it has others is to be seen: something that declares nothing was put on top.
+    AtLeast(BTreeSet<Trait>),
+}
+
+impl Traits {
+    /// Every set of traits that the kernel may have, the smallest first.
+    pub fn possible(&self) -> Vec<BTreeSet<Trait>> {
+        match self {
+            Self::Exactly(traits) => vec![traits.clone()],
+            Self::AtLeast(traits) => Trait::ALL.iter().filter(|open| !traits.contains(open)).fold(
+                vec![traits.clone()],
+                |sets, open| {
+                    let with = sets.iter().map(|set| set.iter().chain([open]).copied().collect());
+                    sets.iter().cloned().chain(with).collect()
+                },
+            ),
+        }
+    }
+
+    /// Whether the kernel has the trait; none if that is open.
+    pub fn has(&self, of: Trait) -> Option<bool> {
+        match self {
+            Self::Exactly(traits) => Some(traits.contains(&of)),
+            Self::AtLeast(traits) => traits.contains(&of).then_some(true),
+        }
+    }
+}
+
 /// The file `images/kernels.yaml`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -2,8 +2,7 @@
 
 use super::PlanError;
 use crate::diagnostic::suggest;
-use crate::kernel::{Kernels, Trait};
-use std::collections::BTreeSet;
+use crate::kernel::{Kernels, Traits};
 
 /// Longest label made of a file's name, characters: that of a kernel's name.
 pub(super) const LABEL_LENGTH: usize = 41;
@@ -77,8 +76,8 @@ fn parse_tree(text: &str) -> Result<KernelArgument, &'static str> {
 pub enum KernelChoice {
     /// An entry of `images/kernels.yaml`.
     Listed(String),
-    /// Any other. The label stands for it in keys; without traits it must match exactly one alternative of what is expected.
-    Own { label: String, traits: Option<BTreeSet<Trait>> },
+    /// Any other. The label stands for it in keys.
+    Own { label: String, traits: Traits },
 }
 
 impl KernelChoice {

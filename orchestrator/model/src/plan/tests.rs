@@ -1,5 +1,6 @@
 use super::choice::LABEL_LENGTH;
 use super::*;
+use crate::kernel::Trait;
 use crate::{kernel, scenario};
 use proptest::prelude::*;
 
@@ -29,7 +30,7 @@ fn scenarios(names: &[&str]) -> Vec<Scenario> {
 }
 
 fn own(path: &str) -> Result<KernelChoice, PlanError> {
-    Ok(KernelChoice::Own { label: label(path)?, traits: None })
+    Ok(KernelChoice::Own { label: label(path)?, traits: Traits::AtLeast([].into()) })
 }
 
 fn keys(selectors: &[&str], arguments: &[&str]) -> Result<Vec<String>, String> {
@@ -99,14 +100,14 @@ fn a_file_has_a_label_and_no_traits() {
     assert_eq!(choice.name(), "image");
     let selection = Selection { selectors: vec!["memory".into()], kernels: vec![choice] };
     let cells = plan(&scenarios(&["memory"]), &kernels, &selection).unwrap();
-    assert_eq!((cells[0].key.as_str(), cells[0].traits.as_ref()), ("memory@image", None));
-    let traits = Some([Trait::WcHonoured].into());
+    assert_eq!((cells[0].key.as_str(), &cells[0].traits), ("memory@image", &Traits::AtLeast([].into())));
+    let traits = Traits::AtLeast([Trait::WcHonoured].into());
     let declared = KernelChoice::Own { label: with_series("a-first", "wc"), traits: traits.clone() };
     let selection = Selection { selectors: vec!["memory@a-first*".into()], kernels: vec![declared] };
     let cells = plan(&scenarios(&["memory"]), &kernels, &selection).unwrap();
     assert_eq!((cells[0].key.as_str(), &cells[0].traits), ("memory@a-first~wc", &traits));
     let listed = plan(&scenarios(&["memory"]), &kernels, &Selection::default()).unwrap();
-    assert_eq!(listed[0].traits, Some([Trait::WcConveyed].into()));
+    assert_eq!(listed[0].traits, Traits::Exactly([Trait::WcConveyed].into()));
 }
 
 #[test]

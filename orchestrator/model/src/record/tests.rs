@@ -1,6 +1,7 @@
 use super::{LogError, Run, lines, look::decode};
 use crate::event::{Event, Line};
 use crate::judge::fixture::{KEY, Story};
+use crate::kernel::Traits;
 use proptest::prelude::*;
 
 fn fold(change: impl FnOnce(&mut Vec<Line>)) -> Result<Run, LogError> {
@@ -164,7 +165,7 @@ proptest! {
     fn a_log_that_stops_early_never_passes(keep in 0usize..20, declared: bool) {
         let mut story = Story::after();
         if !declared {
-            story.cell.traits = None;
+            story.cell.traits = Traits::AtLeast([].into());
         }
         let mut lines = story.lines();
         let end = at(&lines, |e| matches!(e, Event::CellEnded { .. }));

@@ -9,7 +9,7 @@ use crate::judge::{
 };
 use crate::record::look::{Decoded, Seen, SeenMapping, digest};
 use crate::record::{Record, Stored, environment};
-use crate::scenario::{Size, Step};
+use crate::scenario::{Scenario, Size, Step};
 use crate::statistics::{self, megabytes_per_second};
 use crate::verdict::Verdict;
 use s2lab_mmu::{Range, Stage2Leaf, ranges};
@@ -33,7 +33,7 @@ pub struct CellSummary {
     pub elapsed_ms: Option<u64>,
     /// Each device with the types that stage 2 gave it: `nic Normal-NC`.
     pub seen: Vec<String>,
-    /// `as wc-honoured`.
+    /// `as wc-honoured`; of a cell that does not pass, `expected as wc-honoured`.
     pub label: Option<String>,
     /// The weightiest finding in one line.
     pub finding: Option<String>,
@@ -50,14 +50,21 @@ pub struct CellSummary {
 /// What a terminal says of a cell, from its last attempt.
 pub fn summary(cell: &JudgedCell) -> CellSummary {
     let last = cell.attempts.last();
+    let passed = cell.verdict.as_ref().is_some_and(Verdict::passed);
     CellSummary {
         key: cell.planned.key.clone(),
         verdict: cell.verdict.clone(),
         elapsed_ms: last.and_then(|attempt| attempt.record.elapsed_ms()),
         seen: last.map(|attempt| attempt.account.types.clone()).unwrap_or_default(),
-        label: last.and_then(|attempt| attempt.judgement.label.as_ref()).map(|label| format!("as {label}")),
+        label: last.and_then(|attempt| attempt.judgement.label.as_ref()).map(|label| match passed {
+            true => format!("as {label}"),
+            false => format!("expected as {label}"),
+        }),
         finding: match &cell.verdict {
             Some(Verdict::Flaky) => Some(one_line(&difference(cell))),
+            Some(Verdict::Fail) => last
+                .and_then(|attempt| attempt.judgement.findings.first())
+                .map(|finding| one_line(finding) + &promises(&cell.planned.scenario)),
             _ => last.and_then(|attempt| attempt.judgement.findings.first()).map(one_line),
         },
         hint: last.and_then(|attempt| hint(&attempt.record)),
@@ -72,6 +79,15 @@ fn hint(record: &Record) -> Option<String> {
         Some(CellEnd::Stopped { hint, .. }) => hint.as_deref().map(escape::line),
         _ => None,
     }
+}
+
+/// The promises that a cell which fails does not show to hold.
+fn promises(scenario: &Scenario) -> String {
+    if scenario.promises.is_empty() {
+        return String::new();
+    }
+    let all: Vec<_> = scenario.promises.iter().map(ToString::to_string).collect();
+    format!("; promises: {}", all.join(" "))
 }
 
 fn one_line(finding: &Finding) -> String {

@@ -180,7 +180,7 @@ fn a_kernel_that_declares_nothing_matches_exactly_one_alternative() {
 
     let mut ram = Machine::with(NC_BLOCK);
     ram.ram = 0x7d7;
-    let story = Story::told(None, &ram, true, ok());
+    let story = Story::told(open(), &ram, true, ok());
     found(&story, Verdict::Fail, &["stage2 of ram", "found Normal-NC"]);
     assert_eq!(story.attempt().judgement.findings.len(), 1, "the alternative is met all the same");
     // With nothing observed every alternative would be met.
@@ -216,6 +216,77 @@ fn conditions_choose_by_all_of_their_traits() {
         Verdict::Fail,
         &["flag `??` on the VMA", "expected Normal-NC, found Device-nGnRE"],
     );
+}
+
+#[test]
+fn declared_traits_must_hold_and_the_rest_is_open() {
+    let at_least = |mut story: Story, of: &[Trait]| {
+        story.cell.traits = Traits::AtLeast(of.iter().copied().collect());
+        story
+    };
+    let (conveyed, honoured) = (Trait::WcConveyed, Trait::WcHonoured);
+    assert_eq!(verdict(&at_least(Story::before(), &[])), pass("before the series"));
+    for of in [&[][..], &[conveyed], &[honoured], &[conveyed, honoured]] {
+        assert_eq!(verdict(&at_least(Story::after(), of)), pass("wc-honoured"));
+    }
+    // Something on top has taken away what was declared.
+    for of in [&[honoured][..], &[conveyed, honoured]] {
+        let lost = at_least(Story::before(), of);
+        found(
+            &lost,
+            Verdict::Fail,
+            &["stage2 of nic at look stored", "expected Normal-NC, found Device-nGnRE"],
+        );
+        assert_eq!(lost.attempt().judgement.label.as_deref(), Some("wc-honoured"), "what was expected");
+    }
+}
+
+#[test]
+fn the_cells_of_one_kernel_agree() {
+    // Two scenarios on one kernel; the second is as the first, or is seen as a kernel before the series would show it.
+    let run = |kernels: [&str; 2], second: Story, open: bool| {
+        let first = Story::after();
+        let mut lines = first.lines();
+        let events: Vec<_> = second.lines().into_iter().filter(|line| line.cell.is_some()).collect();
+        let end = lines.pop().unwrap();
+        lines.extend(events.into_iter().map(|line| Line { cell: Some("other@test".into()), ..line }));
+        lines.push(end);
+        if let Event::Plan(plan) = &mut lines[0].event {
+            let mut other = second.cell.clone();
+            (other.key, other.scenario.scenario) = ("other@test".into(), "other".into());
+            plan.cells.push(other);
+            for (cell, kernel) in plan.cells.iter_mut().zip(kernels) {
+                cell.kernel = kernel.into();
+                if open {
+                    cell.traits = Traits::AtLeast([].into());
+                }
+            }
+        }
+        let lines = lines.into_iter().zip(0..).map(|(line, seq)| Line { seq, ..line });
+        let pages = move |digest: &str| first.pages.get(digest).or(second.pages.get(digest)).cloned();
+        judge_run(Run::fold(lines).unwrap(), &pages)
+    };
+    let verdicts = |run: &JudgedRun| run.cells.iter().map(|cell| cell.verdict.clone()).collect::<Vec<_>>();
+    let passed = |as_: &str| pass(as_);
+
+    let same = run(["a", "a"], Story::after(), true);
+    assert_eq!(verdicts(&same), [passed("wc-honoured"), passed("wc-honoured")]);
+    let two = run(["a", "b"], Story::before(), true);
+    assert_eq!(
+        verdicts(&two),
+        [passed("wc-honoured"), passed("before the series")],
+        "two kernels may differ"
+    );
+    assert_eq!((same.exit, two.exit), (0, 0));
+
+    let apart = run(["a", "a"], Story::before(), true);
+    assert_eq!(verdicts(&apart), [Some(Verdict::Fail), Some(Verdict::Fail)]);
+    assert_eq!(apart.exit, 1);
+    for cell in &apart.cells {
+        let finding = &cell.attempts[0].judgement.findings[0];
+        assert_eq!(finding.what, "alternative that all cells of a meet");
+        assert_eq!(finding.found, "none: vfio-pci-bar as wc-honoured, other as before the series");
+    }
 }
 
 #[test]

@@ -7,12 +7,12 @@ fn the_flag_and_the_tables_go_together() {
     let told = |declared, machine: &Machine, flag, outcome| Story::told(declared, machine, flag, outcome);
     let (nc, device) = (Machine::with(NC_BLOCK), Machine::with(DEVICE_BLOCK));
     found(
-        &told(None, &nc, false, ok()),
+        &told(open(), &nc, false, ok()),
         Verdict::Fail,
         &["no flag `??` on the VMA", "expected not Normal-NC, found Normal-NC"],
     );
     found(
-        &told(None, &device, true, signal()),
+        &told(open(), &device, true, signal()),
         Verdict::Fail,
         &["flag `??` on the VMA", "expected Normal-NC, found Device"],
     );
@@ -27,7 +27,7 @@ fn the_flag_and_the_tables_go_together() {
         &["by the kernel's traits", "expected no flag"],
     );
     let contradicts = (Witness::Smaps, Testimony::Contradicts);
-    assert!(told(None, &nc, false, ok()).attempt().judgement.witnesses.contains(&contradicts));
+    assert!(told(open(), &nc, false, ok()).attempt().judgement.witnesses.contains(&contradicts));
 
     // What was read after the last look says nothing of it.
     let vmas = Story::before().events.into_iter().find(|e| matches!(e, Event::VmaFlags { .. })).unwrap();

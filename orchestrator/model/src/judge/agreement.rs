@@ -1,0 +1,67 @@
+//! What the cells of one kernel say together. A kernel whose traits are open has some traits all the same, in every cell the same
+//! ones: one scenario that passes with the series and another that passes without it contradict each other.
+
+use super::{Finding, JudgedCell, Weight};
+use crate::kernel::{Trait, Traits};
+use crate::verdict::Verdict;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Cells that a finding names; more are counted.
+const MOST_CELLS: usize = 8;
+
+/// Makes the cells of a kernel FAIL that pass each by itself, if no set of traits goes together with all of them.
+pub(super) fn hold(cells: &mut [JudgedCell]) {
+    let mut kernels: BTreeMap<String, Vec<&mut JudgedCell>> = BTreeMap::new();
+    for cell in cells.iter_mut().filter(|cell| is_open(cell)) {
+        kernels.entry(cell.planned.kernel.clone()).or_default().push(cell);
+    }
+    for (kernel, mut cells) in kernels {
+        if !agree(&cells) {
+            let finding = finding(&kernel, &cells);
+            cells.iter_mut().for_each(|cell| contradict(cell, &finding));
+        }
+    }
+}
+
+/// The cell passes, and what it passes as was not declared.
+fn is_open(cell: &JudgedCell) -> bool {
+    matches!(cell.verdict, Some(Verdict::Pass { .. })) && matches!(cell.planned.traits, Traits::AtLeast(_))
+}
+
+/// With what a cell that passes goes together.
+fn fits(cell: &JudgedCell) -> &[BTreeSet<Trait>] {
+    cell.attempts.last().map(|attempt| attempt.judgement.fits.as_slice()).unwrap_or_default()
+}
+
+fn agree(cells: &[&mut JudgedCell]) -> bool {
+    let mut common: Option<Vec<&BTreeSet<Trait>>> = None;
+    for cell in cells {
+        let these = fits(cell);
+        common = Some(match common {
+            None => these.iter().collect(),
+            Some(common) => common.into_iter().filter(|set| these.contains(set)).collect(),
+        });
+    }
+    common.is_none_or(|common| !common.is_empty())
+}
+
+fn finding(kernel: &str, cells: &[&mut JudgedCell]) -> Finding {
+    let says = |cell: &&mut JudgedCell| {
+        let label = cell.attempts.last().and_then(|attempt| attempt.judgement.label.as_deref());
+        format!("{} as {}", cell.planned.scenario.scenario, label.unwrap_or("anything"))
+    };
+    let more =
+        cells.len().checked_sub(MOST_CELLS).filter(|more| *more > 0).map(|more| format!("{more} more"));
+    let found: Vec<_> = cells.iter().take(MOST_CELLS).map(says).chain(more).collect();
+    let what = format!("alternative that all cells of {kernel} meet");
+    Finding::new(Weight::Tables, what, "exactly one", format!("none: {}", found.join(", ")))
+}
+
+fn contradict(cell: &mut JudgedCell, finding: &Finding) {
+    cell.verdict = Some(Verdict::Fail);
+    let passed = cell.attempts.iter_mut().map(|attempt| &mut attempt.judgement);
+    for judgement in passed.filter(|judgement| matches!(judgement.verdict, Some(Verdict::Pass { .. }))) {
+        judgement.verdict = Some(Verdict::Fail);
+        judgement.findings.push(finding.clone());
+    }
+}
