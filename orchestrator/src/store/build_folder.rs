@@ -3,7 +3,13 @@
 //!
 //! Its files are those of a base, some of them patched. `state.json` says which, and is there only while it is true: it goes
 //! before the first file is changed and comes back after the last. A folder without it is thrown away as a whole.
+//!
+//! A tree may have links that lead out of it. A patch may add, change and remove a link, but nothing is read, written or removed
+//! beyond one: patches are tried on copies that have the same links, so git refuses ("beyond a symbolic link").
 
+mod nodes;
+
+use self::nodes::{Node, above, copy, find, node, remove, same};
 use super::{
     entry::{remove_tree, replace_file},
     error::{Result, StoreError},
@@ -113,13 +119,33 @@ impl BuildFolder {
         Ok(state)
     }
 
-    /// Where the base's version of `file` is, if it has one.
+    /// Where the base's version of `file` would be; none if it is known to have none.
     fn original(&self, state: &State, file: &str) -> Option<PathBuf> {
         match state.patched.get(file) {
             Some(true) => Some(self.dir.join(ORIGINALS).join(file)),
             Some(false) => None,
-            None => Some(self.source().join(file)).filter(|path| path.is_file()),
+            None => Some(self.source().join(file)),
         }
+    }
+
+    /// The base's version of `file` as a node; none if the base has none, or a link above it leads elsewhere.
+    fn original_node(&self, state: &State, file: &str) -> Result<Option<PathBuf>> {
+        if self.link_above(state, file)?.is_some() {
+            return Ok(None);
+        }
+        let Some(path) = self.original(state, file) else { return Ok(None) };
+        Ok(node(&path)?.map(|_| path))
+    }
+
+    /// The topmost name above `file` that is a link in the base.
+    fn link_above<'a>(&self, state: &State, file: &'a str) -> Result<Option<&'a str>> {
+        for folder in above(file) {
+            let original = self.original(state, folder);
+            if original.map_or(Ok(None), |path| node(&path))? == Some(Node::Link) {
+                return Ok(Some(folder));
+            }
+        }
+        Ok(None)
     }
 
     /// Applies `patches` to copies of the files that they name. The answer: where each changed file's new version is; none: it is
@@ -135,8 +161,10 @@ impl BuildFolder {
         fs::create_dir_all(&trial).map_err(StoreError::io("cannot create", &trial))?;
         let named: BTreeSet<String> = patches.iter().flat_map(|patch| named(&patch.diff)).collect();
         for file in &named {
-            if let Some(original) = self.original(state, file) {
-                copy(&original, &trial.join(file))?;
+            // git must meet the link that a file lies beyond.
+            let file = self.link_above(state, file)?.unwrap_or(file);
+            if let Some(original) = self.original_node(state, file)? {
+                copy(&original, &trial, file)?;
             }
         }
         patches::apply(&trial, patches, progress)?;
@@ -159,13 +187,12 @@ impl BuildFolder {
         let mut next = State { base: base.unwrap_or(&state.base).to_owned(), patched: BTreeMap::new() };
         let mut writes: Vec<(&String, Option<PathBuf>)> = Vec::new();
         for file in state.patched.keys().chain(wanted.keys()).collect::<BTreeSet<_>>() {
-            let original = self.original(state, file);
+            let original = self.original_node(state, file)?;
             let new = wanted.get(file).cloned().unwrap_or_else(|| original.clone());
             if !same(new.as_deref(), original.as_deref())? {
                 next.patched.insert(file.clone(), original.is_some());
             }
-            let there = Some(self.source().join(file)).filter(|path| path.exists());
-            if !same(new.as_deref(), there.as_deref())? {
+            if !same(new.as_deref(), find(&self.source(), file)?.as_deref())? {
                 writes.push((file, new));
             }
         }
@@ -175,62 +202,37 @@ impl BuildFolder {
         let path = self.dir.join(STATE);
         fs::remove_file(&path).map_err(StoreError::io("cannot remove", &path))?;
         for file in next.patched.iter().filter(|(file, has)| **has && !state.patched.contains_key(*file)) {
-            copy(&self.source().join(file.0), &self.dir.join(ORIGINALS).join(file.0))?;
+            copy(&self.source().join(file.0), &self.dir.join(ORIGINALS), file.0)?;
+        }
+        // A link that goes may make room for a folder of its name, and the other way round: the deepest first.
+        for (file, _) in writes.iter().rev() {
+            if find(&self.source(), file)?.is_some() {
+                remove(&self.source(), file)?;
+            }
         }
         for (file, new) in writes {
-            let to = self.source().join(file);
-            match new {
-                Some(from) => copy(&from, &to)?,
-                None => fs::remove_file(&to).map_err(StoreError::io("cannot remove", &to))?,
+            if let Some(from) = new {
+                copy(&from, &self.source(), file)?;
             }
         }
         for file in state.patched.iter().filter(|(file, has)| **has && !next.patched.contains_key(*file)) {
-            let original = self.dir.join(ORIGINALS).join(file.0);
-            fs::remove_file(&original).map_err(StoreError::io("cannot remove", &original))?;
+            remove(&self.dir.join(ORIGINALS), file.0)?;
         }
         bring(&self.source())?;
         self.remember(next)
     }
 }
 
-/// Whether two files have the same content and mode, or neither is there.
-fn same(one: Option<&Path>, other: Option<&Path>) -> Result<bool> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let (one, other) = match (one, other) {
-        (Some(one), Some(other)) => (one, other),
-        (None, None) => return Ok(true),
-        _ => return Ok(false),
-    };
-    if one == other {
-        return Ok(true);
-    }
-    let facts = |path: &Path| {
-        let meta = fs::metadata(path).map_err(StoreError::io("cannot look at", path))?;
-        Ok::<_, StoreError>((meta.len(), meta.permissions().mode() & 0o111))
-    };
-    let read = |path: &Path| outside::read(path, kinds::SOURCE_FILE);
-    Ok(facts(one)? == facts(other)? && read(one)? == read(other)?)
-}
-
-/// With a time of now.
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    if let Some(parent) = to.parent() {
-        fs::create_dir_all(parent).map_err(StoreError::io("cannot create", parent))?;
-    }
-    Ok(outside::copy(from, to, kinds::SOURCE_FILE)?)
-}
-
-/// Regular files below `dir`, with `/` between names.
+/// Files and links below `dir`, with `/` between names.
 fn list(dir: &Path, prefix: &str, found: &mut dyn FnMut(String, PathBuf)) -> Result<()> {
     for child in fs::read_dir(dir).map_err(StoreError::io("cannot list", dir))? {
         let child = child.map_err(StoreError::io("cannot list", dir))?;
         let name = format!("{prefix}{}", child.file_name().to_string_lossy());
         match child.file_type().map_err(StoreError::io("cannot look at", child.path()))? {
             kind if kind.is_dir() => list(&child.path(), &format!("{name}/"), found)?,
-            kind if kind.is_file() => found(name, child.path()),
+            kind if kind.is_file() || kind.is_symlink() => found(name, child.path()),
             _ => {
-                let why =
-                    "a patch makes something that is no file; a kernel's source has none to be built from";
+                let why = "a patch makes something that is neither file nor link; a kernel's source has none to be built from";
                 return Err(StoreError::malformed(name, why));
             }
         }

@@ -148,6 +148,102 @@ fn another_base_of_the_same_room_comes_in_place_or_anew() {
     assert!(!at.folder().out("key").exists());
 }
 
+/// A patch that adds the link `file` to `to`, and one that removes it.
+fn links(file: &str, to: &str) -> [Patch; 2] {
+    let added = format!(
+        "diff --git a/{file} b/{file}\nnew file mode 120000\n--- /dev/null\n+++ b/{file}\n@@ -0,0 +1 @@\n+{to}\n\\ No newline at end of file\n"
+    );
+    let removed = format!(
+        "diff --git a/{file} b/{file}\ndeleted file mode 120000\n--- a/{file}\n+++ /dev/null\n@@ -1 +0,0 @@\n-{to}\n\\ No newline at end of file\n"
+    );
+    [added, removed].map(|diff| Patch { title: format!("link {file}"), diff: diff.into_bytes() })
+}
+
+/// A base with links to a folder and to a file outside of it, and what is there.
+struct Outside {
+    at: Fixture,
+    outside: tempfile::TempDir,
+}
+
+impl Outside {
+    fn new() -> Self {
+        let (at, outside) = (Fixture::new(), tempfile::tempdir().unwrap());
+        fs::write(outside.path().join("f"), lines(1..=30)).unwrap();
+        Self { at, outside }
+    }
+
+    fn prepare(&self, patches: &[Patch]) -> Result<()> {
+        let outside = self.outside.path();
+        let bring = |into: &Path| {
+            fs::create_dir_all(into).unwrap();
+            fs::write(into.join("b"), lines(1..=30)).unwrap();
+            std::os::unix::fs::symlink(outside, into.join("dir")).unwrap();
+            std::os::unix::fs::symlink(outside.join("f"), into.join("leaf")).unwrap();
+            Ok(())
+        };
+        self.at.folder().prepare("base", patches, false, bring, &Quiet)
+    }
+
+    fn untouched(&self) -> bool {
+        let names = fs::read_dir(self.outside.path()).unwrap().count();
+        names == 1 && fs::read_to_string(self.outside.path().join("f")).unwrap() == lines(1..=30)
+    }
+}
+
+#[test]
+fn nothing_is_changed_beyond_a_link() {
+    let at = Outside::new();
+    at.prepare(&[]).unwrap();
+    let delete = |file: &str| {
+        let text: String = (1..=30).map(|n| format!("-{n}\n")).collect();
+        let diff = format!(
+            "diff --git a/{file} b/{file}\ndeleted file mode 100644\n--- a/{file}\n+++ /dev/null\n@@ -1,30 +0,0 @@\n{text}"
+        );
+        Patch { title: "delete".into(), diff: diff.into_bytes() }
+    };
+    let [link, _] = links("own", &at.outside.path().display().to_string());
+    for patches in [
+        vec![change("dir/f", 10, "ten")],
+        vec![add("dir/new")],
+        vec![add("dir/deep/new")],
+        vec![delete("dir/f")],
+        vec![rename("dir/f", "f")],
+        vec![rename("b", "dir/b")],
+        vec![change("leaf", 10, "ten")],
+        vec![delete("leaf")],
+        // A link that the series makes itself.
+        vec![link.clone(), add("own/new")],
+        vec![link, change("own/f", 10, "ten")],
+    ] {
+        let title = patches.last().map(|patch| patch.title.clone());
+        let refused = at.prepare(&patches);
+        assert!(matches!(refused, Err(StoreError::Refused(_))), "{title:?}: {refused:?}");
+        assert!(at.untouched(), "{title:?}");
+    }
+    at.prepare(&[change("b", 10, "ten")]).unwrap();
+    at.prepare(&[]).unwrap();
+    assert!(at.untouched() && at.at.read("b") == Some(lines(1..=30)));
+}
+
+#[test]
+fn links_come_change_and_go() {
+    let at = Outside::new();
+    let target = |file: &str| fs::read_link(at.at.folder().source().join(file)).ok();
+    let [new, _] = links("new", "b");
+    let [_, gone] = links("leaf", &at.outside.path().join("f").display().to_string());
+    let [other, _] = links("leaf", "b");
+    at.prepare(std::slice::from_ref(&new)).unwrap();
+    assert_eq!(target("new"), Some("b".into()));
+    // The link becomes a folder of that name, and the other way round.
+    at.prepare(&[add("new/deep/f")]).unwrap();
+    assert_eq!(at.at.read("new/deep/f").as_deref(), Some("new\n"));
+    at.prepare(&[new, gone, other]).unwrap();
+    assert_eq!((target("new"), target("leaf")), (Some("b".into()), Some("b".into())));
+    at.prepare(&[]).unwrap();
+    assert_eq!((target("new"), target("leaf")), (None, Some(at.outside.path().join("f"))));
+    assert!(at.untouched());
+}
+
 #[test]
 fn names_in_a_diff() {
     let text = "diff --git a/mode b/mode\nold mode 100644\nnew mode 100755\ndiff --git a/x y b/x y\n--- a/x y\t2024\n+++ b/x y\n\
