@@ -4,6 +4,10 @@ use super::{MAX_MAILS, Patch, Series, Skipped, Unusable, diff, subject::Subject}
 use mailparse::{MailHeaderMap, ParsedMail, parse_mail};
 use std::collections::BTreeSet;
 
+/// U+FEFF in UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+/// Lines of a mail's head that are looked at.
+const MAX_HEAD: usize = 200;
 const COVER: &str = "a cover letter";
 const REPLY: &str = "a reply";
 /// RFC 2045, section 6.1: those that change the text.
@@ -18,25 +22,39 @@ pub(super) struct Mail {
     pub(super) diff: Vec<u8>,
 }
 
-/// All mails in `text`. A text that is no mailbox is one mail, or a diff that is called `name`.
+/// All mails in `text`. A text that is no mailbox is one mail, several one after the other, or a diff that is called `name`.
+///
+/// A byte-order mark and empty lines before the first mail mean nothing (git 2.47, builtin/mailsplit.c, split_mbox). What else stands
+/// before the first `From ` line is a mail without one, as for `git mailsplit -b`.
 pub(super) fn mails(text: &[u8], name: &str) -> Result<Vec<Mail>, Unusable> {
-    let raw = split(text)?;
-    if raw.is_empty() {
-        return Ok(vec![single(text, name)]);
+    let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
+    let blank =
+        text.split_inclusive(|b| *b == b'\n').take_while(|line| is_blank(line)).map(<[u8]>::len).sum();
+    let text = text.get(blank..).unwrap_or_default();
+    let (before, raw) = split(text)?;
+    let mut mails = if raw.is_empty() { one_by_one(before, name)? } else { vec![] };
+    if !raw.is_empty() && !before.iter().all(u8::is_ascii_whitespace) {
+        mails.push(single(before, name));
     }
-    let numbered = raw.iter().enumerate();
-    numbered.map(|(at, mail)| read(mail).map_err(|why| Unusable::Mail { number: at + 1, why })).collect()
+    for mail in raw {
+        let number = mails.len() + 1;
+        mails.push(read(&mail).map_err(|why| Unusable::Mail { number, why })?);
+    }
+    Ok(mails)
 }
 
-/// The mails of an mbox, without the lines that part them. Of the variants this is mboxrd: a `From ` in a mail is quoted by `>`,
-/// and so is that.
-fn split(text: &[u8]) -> Result<Vec<Vec<u8>>, Unusable> {
+fn is_blank(line: &[u8]) -> bool {
+    line.iter().all(u8::is_ascii_whitespace)
+}
+
+/// The mails of an mbox, without the lines that part them, and what stands before the first of these lines. Of the variants this is
+/// mboxrd: a `From ` in a mail is quoted by `>`, and so is that.
+fn split(text: &[u8]) -> Result<(&[u8], Vec<Vec<u8>>), Unusable> {
     let mut mails: Vec<Vec<u8>> = Vec::new();
-    if !text.starts_with(b"From ") {
-        return Ok(mails);
-    }
-    for line in text.split_inclusive(|b| *b == b'\n') {
-        if mails.is_empty() || is_separator(line) {
+    let mut before = 0;
+    for (at, line) in text.split_inclusive(|b| *b == b'\n').enumerate() {
+        // Whatever follows the word: the first line of a mailbox is one of these.
+        if is_separator(line) || (at == 0 && line.starts_with(b"From ")) {
             if mails.len() == MAX_MAILS {
                 return Err(Unusable::TooMany);
             }
@@ -45,9 +63,56 @@ fn split(text: &[u8]) -> Result<Vec<Vec<u8>>, Unusable> {
             let quotes = line.iter().take_while(|b| **b == b'>').count();
             let quoted = quotes > 0 && line[quotes..].starts_with(b"From ");
             mail.extend_from_slice(&line[usize::from(quoted)..]);
+        } else {
+            before += line.len();
         }
     }
-    Ok(mails)
+    Ok((text.get(..before).unwrap_or_default(), mails))
+}
+
+/// Mails one after the other with nothing between them but empty lines, as `cat *.eml` makes them. git would take all of it for one
+/// mail, and apply what a reply suggests.
+fn one_by_one(text: &[u8], name: &str) -> Result<Vec<Mail>, Unusable> {
+    let mut starts = vec![0];
+    let (mut at, mut after_blank) = (0, false);
+    for line in text.split_inclusive(|b| *b == b'\n') {
+        if after_blank && begins_mail(text.get(at..).unwrap_or_default()) {
+            if starts.len() == MAX_MAILS {
+                return Err(Unusable::TooMany);
+            }
+            starts.push(at);
+        }
+        at += line.len();
+        after_blank = is_blank(line);
+    }
+    let ends = starts.iter().skip(1).copied().chain([text.len()]);
+    Ok(starts
+        .iter()
+        .zip(ends)
+        .map(|(start, end)| single(text.get(*start..end).unwrap_or_default(), name))
+        .collect())
+}
+
+/// Whether a mail's head stands here: one that has an author, a subject, and a field that no head inside of a body has (git takes
+/// From, Subject and Date from there; git-am(1), "Discussion").
+fn begins_mail(text: &[u8]) -> bool {
+    const OF_A_MAIL: [&str; 6] = ["message-id", "to", "cc", "in-reply-to", "references", "mime-version"];
+    let mut fields = BTreeSet::new();
+    for line in text.split(|b| *b == b'\n').take(MAX_HEAD) {
+        match line.first() {
+            Some(b' ' | b'\t') if !fields.is_empty() => continue,
+            Some(first) if first.is_ascii_alphabetic() => {}
+            _ => break,
+        }
+        let Some(colon) = line.iter().position(|b| *b == b':') else { break };
+        let name = line.get(..colon).unwrap_or_default();
+        if !name.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'-') {
+            break;
+        }
+        fields.insert(String::from_utf8_lossy(name).to_ascii_lowercase());
+    }
+    let has = |field: &str| fields.contains(field);
+    has("from") && has("subject") && OF_A_MAIL.iter().any(|field| has(field))
 }
 
 /// `From WHO Mon Sep 17 00:00:00 2001`; not every writer quotes a sentence that begins with "From ".

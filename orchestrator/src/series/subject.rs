@@ -22,10 +22,9 @@ impl Subject {
         let text = printable(text);
         let mut rest = text.as_str();
         loop {
-            let lower = rest.to_ascii_lowercase();
-            if lower.starts_with("re:") || lower.starts_with("aw:") {
+            if let Some(after) = reply_prefix(rest) {
                 subject.reply = true;
-                rest = rest[3..].trim_start();
+                rest = after.trim_start();
             } else if let Some((tags, after)) = rest.strip_prefix('[').and_then(|r| r.split_once(']')) {
                 tags.split([' ', ',']).for_each(|word| subject.tag(word));
                 rest = after.trim_start();
@@ -53,6 +52,15 @@ impl Subject {
     }
 }
 
+/// What follows `Re:`, in the languages of mail programs; `Re[2]:` and `Re^2:` too.
+fn reply_prefix(text: &str) -> Option<&str> {
+    const WORDS: [&str; 10] = ["re", "aw", "sv", "vs", "antw", "res", "odp", "回复", "答复", "回覆"];
+    let (word, after) = text.split_once([':', '\u{ff1a}'])?;
+    let count = |c: char| c.is_ascii_digit() || matches!(c, '[' | ']' | '^');
+    let word = word.trim_end_matches(count).trim_end().to_lowercase();
+    WORDS.contains(&word.as_str()).then_some(after)
+}
+
 /// One line of bounded length without control characters.
 pub(super) fn printable(text: &str) -> String {
     let words: Vec<&str> = text.split(|c: char| c.is_whitespace() || c.is_control()).collect();
@@ -74,6 +82,10 @@ mod tests {
             ("[v9,4/4] KVM: arm64: b", false, Some("v9"), Some((4, 4)), "KVM: arm64: b"),
             ("Re: [PATCH 6.1 1/4] c", true, None, Some((1, 4)), "c"),
             ("RE: re: d", true, None, None, "d"),
+            ("Re[2]: d", true, None, None, "d"),
+            ("Antw: [PATCH 1/2] d", true, None, Some((1, 2)), "d"),
+            ("回复：[PATCH 1/2] d", true, None, Some((1, 2)), "d"),
+            ("revert: d", false, None, None, "revert: d"),
             ("[PATCH] [arm64] e [f]", false, None, None, "e [f]"),
             ("[PATCH 1/x] \u{1b}[31mred\n\tfolded", false, None, None, "[31mred folded"),
             ("[open", false, None, None, "[open"),
@@ -94,7 +106,7 @@ mod tests {
         }
 
         #[test]
-        fn numbers_read_back(n in 0usize..1000, m in 0usize..1000, v in 2u32..99, title in "[a-z: ]{0,40}") {
+        fn numbers_read_back(n in 0usize..1000, m in 0usize..1000, v in 2u32..99, title in "[a-d: ]{0,40}") {
             let subject = Subject::parse(&format!("[PATCH v{v} {n}/{m}] {title}"));
             prop_assert_eq!(subject.number, Some((n, m)));
             prop_assert_eq!(subject.revision, Some(format!("v{v}")));

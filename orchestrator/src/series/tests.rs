@@ -133,6 +133,63 @@ fn only_a_separator_parts_mails() {
     assert_eq!(titles(&mailbox(&lone).unwrap()), ["y"]);
 }
 
+/// One mail as a mail program saves it: no `From ` line, but all the fields that a mail has.
+fn saved(subject: &str, file: &str) -> String {
+    format!(
+        "From: A <a@x>\nTo: l@x\nSubject: {subject}\nMessage-Id: <{file}@x>\n\nWords.\n---\n{}\n\n",
+        diff(file)
+    )
+}
+
+#[test]
+fn what_stands_before_the_first_mail_means_nothing() {
+    let two = patch("[PATCH 1/2] a", "a") + &patch("[PATCH 2/2] b", "b");
+    let one = patch("[PATCH 1/2] a", "a");
+    for before in ["", "\n", "\r\n \n\n", "\u{feff}", "\u{feff}\n"] {
+        assert_eq!(titles(&mailbox(&format!("{before}{two}")).unwrap()), ["a", "b"], "{before:?}");
+        let missing = mailbox(&format!("{before}{one}")).unwrap_err();
+        assert_eq!(missing.to_string(), "patch 2 of 2 is missing", "{before:?}");
+    }
+    // A mail that lost its line is one all the same; words are none.
+    let first = format!("{}{}", saved("[PATCH 1/2] a", "a"), patch("[PATCH 2/2] b", "b"));
+    assert_eq!(titles(&mailbox(&first).unwrap()), ["a", "b"]);
+    let words = mailbox(&format!("Saved from the list.\n\n{two}")).unwrap();
+    assert_eq!(titles(&words), ["a", "b"]);
+}
+
+#[test]
+fn mails_one_after_the_other_are_told_apart() {
+    let both =
+        saved("[PATCH 2/2] b", "b") + &saved("[PATCH 1/2] a", "a") + &saved("Re: [PATCH 1/2] a", "reply");
+    let series = mailbox(&both).unwrap();
+    assert_eq!(titles(&series), ["a", "b"]);
+    assert_eq!(series.skipped.len(), 1, "what a reply suggests is not applied");
+    let gap = mailbox(&saved("[PATCH 2/2] b", "b")).unwrap_err();
+    assert_eq!(gap.to_string(), "patch 1 of 2 is missing");
+    // The author's line and the like, which git takes from the body's beginning, begin no mail.
+    let inside =
+        saved("[PATCH] a", "a").replacen("Words.", "From: B <b@x>\nSubject: other\nDate: now\n\nWords.", 1);
+    assert_eq!(titles(&mailbox(&inside).unwrap()), ["a"]);
+}
+
+/// git, asked on the same mailboxes, parts them into as many mails.
+#[test]
+fn mailboxes_are_parted_as_git_parts_them() {
+    use std::process::Command;
+    let quoted =
+        "From x@y Thu Jan  1 00:00:00 1970\nSubject: q\n\n>From here on\n>>From there\nFrom now on\n\n";
+    let two = patch("[PATCH 1/2] a", "a") + &patch("[PATCH 2/2] b", "b");
+    for text in [two.clone(), format!("\n\n{two}"), format!("{two}{quoted}"), saved("x", "x")] {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("mbox"), &text).unwrap();
+        let mut git = Command::new("git");
+        git.args(["mailsplit", "-b", "--mboxrd", "-o."]).arg("mbox").current_dir(dir.path());
+        let parted = git.output().unwrap();
+        let count: usize = String::from_utf8(parted.stdout).unwrap().trim().parse().unwrap();
+        assert_eq!(mailbox::mails(text.as_bytes(), "mbox").unwrap().len(), count, "{text}");
+    }
+}
+
 #[test]
 fn files_and_folders() {
     let dir = tempfile::tempdir().unwrap();
