@@ -78,6 +78,23 @@ fn a_guest_that_never_stores_is_given_up() {
 
 #[test]
 #[ignore = "builds kernels: .ci/run asks for it by name"]
+fn what_an_entry_declares_must_hold_with_a_series_on_top() {
+    let (place, done) = wrong_host("drops-the-mark");
+    let line = done.stdout.lines().next().unwrap_or_default();
+    assert!(line.starts_with("FAIL ") && line.contains("expected as wc-honoured"), "{}", done.stdout);
+    assert!(done.stdout.contains("; promises: I1 "), "{}", done.stdout);
+    let [(_, report)] = &place.reports()[..] else { panic!("more than one report") };
+    assert!(report.contains("expected Normal-NC\n    found    Device-nGnRE"), "{report}");
+
+    // What an entry does not declare is open: the series is taken for what it does.
+    let series = checkout().join("images/patches/6.1-wc").display().to_string();
+    let wc = place.s2lab(["run", "vfio-pci-bar", "--kernel", "linux-6.1", "--series", &series]);
+    assert_eq!(wc.code, Some(0), "{}{}", wc.stdout, wc.stderr);
+    assert!(wc.stdout.contains("nic Normal-NC   as wc-honoured"), "{}", wc.stdout);
+}
+
+#[test]
+#[ignore = "builds kernels: .ci/run asks for it by name"]
 fn a_guest_that_panics_fails_its_host() {
     let (place, done) = wrong_host("kills-the-guest");
     assert!(done.stdout.starts_with("FAIL "), "{}", done.stdout);
