@@ -10,7 +10,7 @@ pub(crate) fn walk(data: &[u8]) {
     let limits = Limits { tables: 32, leaves: 4096, anomalies: 16 };
     let walk = stage2.walk_within(&memory, limits);
     assert!(walk.leaves.len() <= limits.leaves && walk.anomalies.len() <= limits.anomalies);
-    assert!(walk.tables <= limits.tables);
+    assert!(walk.tables.len() <= limits.tables);
     assert_eq!(walk.anomalies.len(), walk.anomaly_count.min(limits.anomalies));
     for pair in walk.leaves.windows(2) {
         assert!(pair[0].ipa + pair[0].size <= pair[1].ipa);

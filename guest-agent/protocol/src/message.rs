@@ -20,6 +20,8 @@ pub enum Body {
 pub enum Request {
     /// Host: detach the PCI function below root port `port` from its driver and bind it to `driver`.
     Bind { device: String, port: String, driver: String },
+    /// Host: what the kernel says of its physical memory.
+    Memory,
     /// Host: start a guest; the reply comes when its VMM runs, the guest's own [`Notice::Hello`] when it is up.
     StartGuest(GuestSpec),
     /// Host: the VMAs through which the guest's VMM maps its assigned devices, from `/proc/PID/smaps`.
@@ -111,6 +113,7 @@ pub fn pattern(seed: u64, offset: u64) -> u64 {
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Reply {
     Bound(BoundDevice),
+    Memory(HostMemory),
     GuestStarted { pid: u32, vmm: String },
     VmaFlags { vmas: Vec<Vma> },
     ResetDone { method: String },
@@ -120,6 +123,27 @@ pub enum Reply {
     Released,
     Unaligned { outcome: UnalignedOutcome },
     Finished(FinalRecord),
+}
+
+/// What the host's kernel says of its physical memory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HostMemory {
+    /// The text of `/proc/iomem`.
+    pub iomem: String,
+    /// Of what that calls reserved or the kernel's, the pages that the page allocator does not have: PG_reserved in
+    /// `/proc/kpageflags`. What was freed since boot (the initramfs, the kernel's init sections, CMA) is not among them. None: the
+    /// kernel has no `/proc/kpageflags`.
+    pub reserved: Option<Vec<Extent>>,
+}
+
+/// A range of physical memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Extent {
+    pub start: u64,
+    /// Bytes.
+    pub size: u64,
 }
 
 /// A device as the host sees it once bound.

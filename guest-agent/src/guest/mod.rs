@@ -65,6 +65,7 @@ impl Guest {
                 unaligned::probe(&address, map, offset).map(|outcome| Reply::Unaligned { outcome })
             }
             Request::Bind { .. } => Err(fault::unsupported("bind", "guest")),
+            Request::Memory => Err(fault::unsupported("memory", "guest")),
             Request::StartGuest(_) => Err(fault::unsupported("start-guest", "guest")),
             Request::VmaFlags { .. } => Err(fault::unsupported("vma-flags", "guest")),
             Request::Reset { .. } => Err(fault::unsupported("reset", "guest")),

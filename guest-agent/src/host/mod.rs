@@ -2,6 +2,7 @@
 
 mod bind;
 mod console;
+mod memory;
 mod qmp;
 mod reset;
 mod router;
@@ -113,6 +114,10 @@ impl Host<'_> {
         match request {
             Request::Bind { device, port, driver } => {
                 bind::bind(root, &device, &port, &driver, &self.agent.failed_modules).map(Reply::Bound)
+            }
+            Request::Memory => {
+                let page_size = u64::try_from(rustix::param::page_size()).unwrap_or(u64::MAX);
+                memory::host_memory(root, page_size).map(Reply::Memory)
             }
             Request::StartGuest(spec) => self.start(spec),
             Request::VmaFlags { guest } => {

@@ -3,7 +3,7 @@
 use crate::{
     Error,
     machine::Machine,
-    memory::Memory,
+    memory::{self, Memory},
     real,
     script::{Act, Bend, Moment},
     tables::{self, MappedBar},
@@ -205,7 +205,8 @@ struct Guest {
     mapped: Vec<(String, MapKind)>,
     /// Devices whose BAR stage 2 has.
     touched: BTreeSet<String>,
-    vmid: u64,
+    /// Which of the host's guests, from 0.
+    number: u64,
     ended: bool,
 }
 
@@ -321,13 +322,15 @@ impl Host {
     fn of_host(&mut self, request: &Request) -> Result<Option<Answer>, Error> {
         Ok(Some(match request {
             Request::Bind { device, driver, .. } => Ok(Reply::Bound(self.bound(device, driver))),
+            Request::Memory => Ok(Reply::Memory(memory::host_memory())),
             Request::StartGuest(spec) => {
                 let address = |slot: u8| format!("0000:00:{slot:02x}.0");
                 let devices =
                     spec.devices.iter().map(|d| (address(d.guest_slot), d.device.clone())).collect();
-                let vmid = self.guests.len() as u64 + 1;
+                let number = self.guests.len() as u64;
                 let (mapped, touched) = (vec![], BTreeSet::new());
-                self.guests.insert(spec.name.clone(), Guest { devices, mapped, touched, vmid, ended: false });
+                self.guests
+                    .insert(spec.name.clone(), Guest { devices, mapped, touched, number, ended: false });
                 Ok(Reply::GuestStarted { pid: 100, vmm: "qemu 10.0.2".into() })
             }
             Request::VmaFlags { guest } => Ok(Reply::VmaFlags { vmas: self.vmas(guest) }),
@@ -465,7 +468,7 @@ impl Guest {
             mappings.push(Mapping { device, map, va: tables::mapping_va(n), bar });
         }
         let ram_leaf = machine.lock().ram_leaf.unwrap_or(guest_tables::NORMAL_WB);
-        let pages = tables::build(&bars, machine.bar_leaf(), ram_leaf);
+        let pages = tables::build(self.number, &bars, machine.bar_leaf(), ram_leaf);
         let mut state = machine.lock();
         if let Some(ram) = &machine.ram {
             for (address, page) in pages {
@@ -475,7 +478,7 @@ impl Guest {
                 ram.write(*address, &word.to_le_bytes())?;
             }
         }
-        let registers = tables::registers(self.vmid, nonce).into_iter();
+        let registers = tables::registers(self.number, nonce).into_iter();
         state.held = Some(registers.map(|(name, value)| (name.to_owned(), value)).collect());
         state.stops = 0;
         Ok(Ok(Reply::Held { pid: 1, mappings }))

@@ -64,6 +64,9 @@ impl Machine {
             found.map(|(path, size)| Memory::open(path, *size, start)).transpose()
         };
         let ram = open("ram", RAM)?;
+        if let Some(ram) = &ram {
+            ram.load_image()?;
+        }
         let mut bars = BTreeMap::new();
         for name in options.devices.keys() {
             let bar = open(&format!("bar-{name}"), 0)?;

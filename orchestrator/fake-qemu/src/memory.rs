@@ -1,10 +1,34 @@
 //! The files that are the host's RAM and the devices' BARs.
 
 use crate::Error;
+use s2lab_protocol::{Extent, HostMemory};
 use std::{fs::File, os::unix::fs::FileExt};
 
 /// Physical address of the first byte of RAM on `-M virt`.
 pub(crate) const RAM: u64 = 0x4000_0000;
+
+/// What QEMU says that it has loaded: kernel, initramfs and device tree.
+pub(crate) const ROMS: &str = "addr=0000000040000000 size=0x000028 mem=ram name=\"bootloader\"\n\
+    addr=0000000040200000 size=0x2138000 mem=ram name=\"Image\"\naddr=0000000048000000 size=0x300000 mem=ram name=\"14\"\n\
+    addr=0000000048400000 size=0x100000 mem=ram name=\"dtb\"\n";
+/// Where the kernel is in that, and how much of it, its init sections and what is all zeroes included.
+const IMAGE: u64 = 0x4020_0000;
+const IMAGE_SIZE: u64 = 0x223_0000;
+
+/// What the host's kernel says of that: its code, its data, and between them the init sections, which are free by now.
+pub(crate) fn host_memory() -> HostMemory {
+    let iomem = "40000000-67ffffff : System RAM\n  40200000-41a6ffff : Kernel code\n  41a70000-4207ffff : reserved\n\
+        \x20 42080000-4242ffff : Kernel data\n  48000000-482fffff : reserved\n  48400000-484fffff : reserved\n\
+        \x20 67e00000-67ffffff : reserved\n";
+    let reserved = [
+        (0x4020_0000, 0x187_0000),
+        (0x4208_0000, 0x3b_0000),
+        (0x4840_0000, 0x10_0000),
+        (0x67e0_0000, 0x20_0000),
+    ];
+    let extents = reserved.map(|(start, size)| Extent { start, size });
+    HostMemory { iomem: iomem.into(), reserved: Some(extents.into()) }
+}
 
 #[derive(Debug)]
 pub(crate) struct Memory {
@@ -19,6 +43,12 @@ impl Memory {
         let file = File::options().read(true).write(true).open(path);
         let file = file.map_err(|why| Error::Io { what: format!("memory {path}"), why })?;
         Ok(Self { file, size, start })
+    }
+
+    /// The head of an arm64 Image, as far as s2lab reads it (Linux Documentation/arch/arm64/booting.rst).
+    pub(crate) fn load_image(&self) -> Result<(), Error> {
+        self.write(IMAGE + 16, &IMAGE_SIZE.to_le_bytes())?;
+        self.write(IMAGE + 56, b"ARMd")
     }
 
     pub(crate) fn write(&self, address: u64, bytes: &[u8]) -> Result<(), Error> {

@@ -1,6 +1,6 @@
 //! QMP (QEMU docs/interop/qmp-spec), the commands that s2lab uses.
 
-use crate::{agent, machine::Machine, script::Moment, tables};
+use crate::{agent, machine::Machine, memory, script::Moment, tables};
 use serde_json::{Value, json};
 use std::{
     io::{BufRead, BufReader, Write},
@@ -53,6 +53,7 @@ impl Qmp<'_> {
                 Ok(json!({"running": running, "status": if running { "running" } else { "paused" }}))
             }
             "query-pci" => Ok(self.pci()),
+            "x-query-roms" => Ok(json!({"human-readable-text": memory::ROMS})),
             "stop" => {
                 self.machine.set_running(false);
                 self.event("STOP");

@@ -2,6 +2,7 @@
 
 use guest_tables::{
     BAR_IPA, BAR_PA, BAR_VA, BLOCK, GuestTables, INDEX_DEVICE, INDEX_NC, PAGE, registers as guest_registers,
+    stage2_root,
 };
 use std::collections::BTreeMap;
 
@@ -32,17 +33,27 @@ pub(crate) fn bar_pa(device: u64) -> u64 {
     BAR_PA + device * BAR_STRIDE
 }
 
-/// The registers of a vCPU that runs the guest, by the gdbstub's names.
-pub(crate) fn registers(vmid: u64, nonce: u64) -> BTreeMap<&'static str, u64> {
+/// SCTLR_EL1 of Linux: MMU, caches and the rest (arch/arm64/include/asm/sysreg.h, INIT_SCTLR_EL1_MMU_ON).
+const SCTLR: u64 = 0x34f4_d91d;
+
+/// The registers of a vCPU that runs the `guest`-th guest, by the gdbstub's names.
+pub(crate) fn registers(guest: u64, nonce: u64) -> BTreeMap<&'static str, u64> {
+    let vmid = guest + 1;
     let mut registers = guest_registers(vmid);
-    // EL0t.
-    registers.extend([("cpsr", 0), ("x19", nonce), ("TTBR1_EL1", 0), ("SCTLR", 1)]);
+    // cpsr: EL0t.
+    registers.extend([
+        ("cpsr", 0),
+        ("x19", nonce),
+        ("TTBR1_EL1", 0),
+        ("SCTLR", SCTLR),
+        ("VTTBR_EL2", stage2_root(guest) | vmid << 48),
+    ]);
     registers
 }
 
 /// All pages of both stages, by physical address.
-pub(crate) fn build(bars: &[MappedBar], bar_leaf: u64, ram_leaf: u64) -> BTreeMap<u64, Vec<u8>> {
-    let mut guest = GuestTables::new(ram_leaf);
+pub(crate) fn build(guest: u64, bars: &[MappedBar], bar_leaf: u64, ram_leaf: u64) -> BTreeMap<u64, Vec<u8>> {
+    let mut guest = GuestTables::of(guest, ram_leaf);
     for (index, bar) in (0..).zip(bars) {
         let memory_type = if bar.wc { INDEX_NC } else { INDEX_DEVICE };
         for offset in (0..bar.size).step_by(PAGE as usize) {

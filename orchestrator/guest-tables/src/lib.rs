@@ -5,11 +5,13 @@
 
 use std::collections::BTreeMap;
 
-/// Physical address of the start tables of stage 2, two in a row.
+/// From one guest's tables, and RAM, to the next one's.
+const GUEST_STRIDE: u64 = 0x10_0000;
+/// Physical address of the start tables of stage 2, two in a row, of the first guest.
 pub const STAGE2_ROOT: u64 = 0x5000_0000;
 /// IPA of the guest's stage-1 tables, with which its RAM begins.
 pub const STAGE1_ROOT: u64 = 0x4010_0000;
-/// What stage 2 adds to the IPAs of guest RAM.
+/// What the first guest's stage 2 adds to the IPAs of guest RAM.
 pub const GUEST_OFFSET: u64 = 0x1800_0000;
 /// IPA of the first device's BAR.
 pub const BAR_IPA: u64 = 0x80_8000_0000;
@@ -62,9 +64,16 @@ pub fn registers(vmid: u64) -> BTreeMap<&'static str, u64> {
     .into()
 }
 
+/// Physical address of the start tables of stage 2 of the `guest`-th guest, from 0.
+pub fn stage2_root(guest: u64) -> u64 {
+    STAGE2_ROOT + guest * GUEST_STRIDE
+}
+
 /// Both stages of a guest.
 #[derive(Debug)]
 pub struct GuestTables {
+    /// What stage 2 adds to the IPAs of RAM.
+    offset: u64,
     stage1: Tables,
     stage2: Tables,
 }
@@ -72,10 +81,19 @@ pub struct GuestTables {
 impl GuestTables {
     /// Stage 2 has the guest's RAM, with the bits `ram` beside the addresses. Stage 1 has nothing.
     pub fn new(ram: u64) -> Self {
-        let mut new = Self { stage1: Tables::new(STAGE1_ROOT, 0), stage2: Tables::new(STAGE2_ROOT, 1) };
+        Self::of(0, ram)
+    }
+
+    /// Those of the `guest`-th guest of a host: their places are its own.
+    pub fn of(guest: u64, ram: u64) -> Self {
+        let mut new = Self {
+            offset: GUEST_OFFSET + guest * GUEST_STRIDE,
+            stage1: Tables::new(STAGE1_ROOT, 0),
+            stage2: Tables::new(stage2_root(guest), 1),
+        };
         for offset in (0..GUEST_PAGES * PAGE).step_by(PAGE as usize) {
             let ipa = STAGE1_ROOT + offset;
-            new.back(ipa, 3, (ipa + GUEST_OFFSET) | ram);
+            new.back(ipa, 3, (ipa + new.offset) | ram);
         }
         new
     }
@@ -93,7 +111,7 @@ impl GuestTables {
 
     /// The tables' pages, by physical address.
     pub fn pages(&self) -> BTreeMap<u64, Vec<u8>> {
-        let stage1 = self.stage1.pages().map(|(at, page)| (at + GUEST_OFFSET, page));
+        let stage1 = self.stage1.pages().map(|(at, page)| (at + self.offset, page));
         self.stage2.pages().chain(stage1).collect()
     }
 }

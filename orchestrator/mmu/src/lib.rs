@@ -1,10 +1,11 @@
 //! Stage-1 and stage-2 translation tables of the Arm architecture, decoded and walked without I/O.
 //!
-//! Three questions are answered from registers and memory alone, as the MMU would answer them:
+//! Four questions are answered from registers and memory alone, as the MMU would answer them:
 //!
 //! - what does stage 2 map: [`Stage2::walk`], and in few words [`ranges`];
 //! - where does an address go: [`Stage1::translate`], [`Stage2::translate`];
-//! - what memory type comes of both stages: [`combine`].
+//! - what memory type comes of both stages: [`combine`];
+//! - which bits of the registers change what all that means: [`controls`].
 //!
 //! A guest's stage-1 tables lie at IPAs, so they are read through [`ThroughStage2`]. A walk can be repeated later: read
 //! through [`RecordingMem`], keep the pages it names, and walk again over a [`PageMem`] of them.
@@ -39,6 +40,7 @@
 //! 128-bit descriptors (FEAT_D128), permission indirection (FEAT_S1PIE, FEAT_S2PIE), FEAT_MTE_PERM, big-endian tables.
 
 mod attr;
+mod controls;
 mod geometry;
 mod mem;
 mod memory_type;
@@ -47,6 +49,7 @@ mod stage1;
 mod stage2;
 
 pub use attr::{Exec, Shareability, Stage1Attr, Stage2Attr, TypeAttr, combine};
+pub use controls::{Control, controls};
 pub use geometry::{Fault, GeometryError, Granule};
 pub use mem::{PAGE_SIZE, PageError, PageMem, PhysMem, RecordingMem, ThroughStage2};
 pub use memory_type::{MemoryType, UnknownMemoryType};

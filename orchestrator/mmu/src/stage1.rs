@@ -6,8 +6,12 @@ use crate::{Exec, Fault, GeometryError, Granule, MemoryType, PhysMem, Shareabili
 /// Bits of SCTLR_EL1 (DDI 0487, SCTLR_EL1).
 mod sctlr {
     pub(super) const M: u64 = 1 << 0;
+    pub(super) const C: u64 = 1 << 2;
     pub(super) const EE: u64 = 1 << 25;
 }
+
+/// HCR_EL2.DC (DDI 0487, HCR_EL2).
+const HCR_DC: u64 = 1 << 12;
 
 /// Bits of TCR_EL1 (DDI 0487, TCR_EL1); of pairs the one for TTBR0_EL1 comes first.
 mod tcr {
@@ -27,6 +31,8 @@ pub struct Stage1 {
     tcr: u64,
     mair: u64,
     sctlr: u64,
+    /// HCR_EL2.DC.
+    default_cacheable: bool,
 }
 
 /// What maps a virtual address.
@@ -71,7 +77,13 @@ impl Stage1 {
     /// Takes TTBR0_EL1, TTBR1_EL1, TCR_EL1, MAIR_EL1 and SCTLR_EL1 as they are; whether they make sense for an
     /// address turns out when it is translated, for each half of the address space may be sound without the other.
     pub fn new(ttbr0: u64, ttbr1: u64, tcr: u64, mair: u64, sctlr: u64) -> Self {
-        Self { ttbr: [ttbr0, ttbr1], tcr, mair, sctlr }
+        Self { ttbr: [ttbr0, ttbr1], tcr, mair, sctlr, default_cacheable: false }
+    }
+
+    /// The same under this HCR_EL2, whose DC turns the MMU off and makes all of memory Normal-WB.
+    #[must_use]
+    pub fn under(self, hcr: u64) -> Self {
+        Self { default_cacheable: hcr & HCR_DC != 0, ..self }
     }
 
     /// The leaf that maps `va`. `mem` is addressed by IPA: see [`ThroughStage2`](crate::ThroughStage2).
@@ -80,8 +92,10 @@ impl Stage1 {
         let half = (va >> 55 & 1) as usize;
         let sign_extended = if half == 1 { va | !UNTAGGED } else { va & UNTAGGED };
         let untagged = if self.tcr & tcr::TBI[half] != 0 { sign_extended } else { va };
-        if self.sctlr & sctlr::M == 0 {
-            return flat(untagged).ok_or(Fault::OutOfRange { input: va, bits: FLAT_BITS });
+        if self.default_cacheable || self.sctlr & sctlr::M == 0 {
+            let memory_type =
+                if self.default_cacheable { MemoryType::NormalWB } else { MemoryType::DeviceNGnRnE };
+            return flat(untagged, memory_type).ok_or(Fault::OutOfRange { input: va, bits: FLAT_BITS });
         }
         if self.tcr & tcr::EPD[half] != 0 {
             return Err(Fault::Disabled { input: va });
@@ -115,6 +129,18 @@ impl Stage1 {
         Ok(Geometry::new(granule, bits, start_level, lpa2, self.tcr >> tcr::IPS_SHIFT, self.ttbr[half]))
     }
 
+    /// What AttrIndx `index` chooses for data: with SCTLR_EL1.C clear, no Normal memory is cacheable.
+    fn attr(&self, index: u32) -> Stage1Attr {
+        match Stage1Attr::decode((self.mair >> (8 * index)) as u8) {
+            attr if self.sctlr & sctlr::C != 0 => attr,
+            Stage1Attr::Type(of) if of.inner().is_device() => Stage1Attr::Type(of),
+            Stage1Attr::Reserved(field) => Stage1Attr::Reserved(field),
+            Stage1Attr::Type(_) | Stage1Attr::TaggedWriteBack => {
+                Stage1Attr::Type(TypeAttr::pure(MemoryType::NormalNC))
+            }
+        }
+    }
+
     fn leaf(&self, geometry: &Geometry, half: usize, va: u64, found: Found) -> Stage1Leaf {
         let Found { level, descriptor, output, tables } = found;
         // Hierarchical permissions: PXNTable 59, UXNTable 60, APTable 62:61.
@@ -129,7 +155,7 @@ impl Stage1 {
             size: geometry.span(level),
             level: Some(level),
             descriptor: Some(descriptor),
-            attr: Stage1Attr::decode((self.mair >> (8 * index)) as u8),
+            attr: self.attr(index),
             user,
             write,
             exec: Exec {
@@ -143,9 +169,9 @@ impl Stage1 {
     }
 }
 
-/// The MMU is off: IPA = VA, Device-nGnRnE for data (DDI 0487, D8, "The effects of disabling an address
-/// translation stage"; HCR_EL2.DC is 0 under KVM).
-fn flat(va: u64) -> Option<Stage1Leaf> {
+/// The MMU is off: IPA = VA; of data the type is Device-nGnRnE, or Normal-WB with HCR_EL2.DC (DDI 0487, D8, "The effects of
+/// disabling an address translation stage").
+fn flat(va: u64, memory_type: MemoryType) -> Option<Stage1Leaf> {
     if va >> FLAT_BITS != 0 {
         return None;
     }
@@ -156,7 +182,7 @@ fn flat(va: u64) -> Option<Stage1Leaf> {
         size: Granule::K4.size(),
         level: None,
         descriptor: None,
-        attr: Stage1Attr::Type(TypeAttr::pure(MemoryType::DeviceNGnRnE)),
+        attr: Stage1Attr::Type(TypeAttr::pure(memory_type)),
         user: true,
         write: true,
         exec: Exec { el0: true, el1: true },

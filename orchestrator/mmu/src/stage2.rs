@@ -17,6 +17,7 @@ mod vtcr {
     pub(super) const TG0_SHIFT: u32 = 14;
     pub(super) const PS_SHIFT: u32 = 16;
     pub(super) const VS: u64 = 1 << 19;
+    pub(super) const HD: u64 = 1 << 22;
     pub(super) const DS: u64 = 1 << 32;
     pub(super) const SL2_SHIFT: u32 = 33;
 }
@@ -28,6 +29,8 @@ pub struct Stage2 {
     /// BADDR as the register has it, before it is aligned.
     raw_base: u64,
     fwb: bool,
+    /// VTCR_EL2.HD.
+    dirty: bool,
     vmid: u16,
 }
 
@@ -46,7 +49,7 @@ pub struct Stage2Leaf {
     pub attr: Stage2Attr,
     /// S2AP\[0\].
     pub read: bool,
-    /// S2AP\[1\]. With `dbm` and VTCR_EL2.HD hardware may set it.
+    /// S2AP\[1\]; with VTCR_EL2.HD `dbm` too, for hardware then sets it.
     pub write: bool,
     pub exec: Exec,
     /// Access flag. Where it is clear, an access faults unless VTCR_EL2.HA lets hardware set it.
@@ -93,8 +96,8 @@ pub struct Walk {
     pub anomalies: Vec<Anomaly>,
     /// How many anomalies there were in all.
     pub anomaly_count: usize,
-    /// Tables entered.
-    pub tables: usize,
+    /// Physical address of each table entered, in that order. A table has the size of a granule.
+    pub tables: Vec<u64>,
 }
 
 impl Walk {
@@ -180,7 +183,13 @@ impl Stage2 {
         }
         let geometry = Geometry::new(granule, bits, start_level, lpa2, vtcr >> vtcr::PS_SHIFT, vttbr);
         let vmid = (vttbr >> 48) as u16 & if vtcr & vtcr::VS != 0 { 0xffff } else { 0xff };
-        Ok(Self { geometry, raw_base: geometry.raw_base(vttbr), fwb: hcr & hcr::FWB != 0, vmid })
+        Ok(Self {
+            geometry,
+            raw_base: geometry.raw_base(vttbr),
+            fwb: hcr & hcr::FWB != 0,
+            dirty: vtcr & vtcr::HD != 0,
+            vmid,
+        })
     }
 
     pub fn granule(&self) -> Granule {
@@ -263,7 +272,7 @@ impl Stage2 {
             descriptor,
             attr: Stage2Attr::decode((descriptor >> 2 & 0b1111) as u8, self.fwb),
             read: bit(6),
-            write: bit(7),
+            write: bit(7) || self.dirty && bit(51),
             exec: Exec::from_stage2(descriptor >> 53),
             af: bit(10),
             dbm: bit(51),
@@ -310,8 +319,9 @@ impl<M: PhysMem + ?Sized> Walker<'_, M> {
         }
         // A start table smaller than a granule still occupies it.
         let first = geometry.base & !(geometry.granule.size() - 1);
-        self.seen.extend((0..self.stage2.start_tables()).map(|n| first + n * geometry.granule.size()));
-        self.walk.tables = self.seen.len();
+        self.walk.tables =
+            (0..self.stage2.start_tables()).map(|n| first + n * geometry.granule.size()).collect();
+        self.seen.extend(&self.walk.tables);
         // Full: the anomaly tells.
         let _ = self.table(geometry.base, level, 0);
     }
@@ -359,12 +369,12 @@ impl<M: PhysMem + ?Sized> Walker<'_, M> {
             self.note(ipa, level, AnomalyKind::TableAgain { table });
             return Ok(());
         }
-        if self.walk.tables >= self.limits.tables {
+        if self.walk.tables.len() >= self.limits.tables {
             self.note(ipa, level, AnomalyKind::TooManyTables);
             return Ok(());
         }
         self.seen.insert(table);
-        self.walk.tables += 1;
+        self.walk.tables.push(table);
         self.table(table, level, ipa)
     }
 }

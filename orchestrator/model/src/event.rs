@@ -2,7 +2,9 @@
 //! decoder or expectation can be applied to an old run. The format is described in `docs/formats.md`.
 
 use crate::{crash::symbols::Names, hex, kernel::Traits, scenario::Scenario};
-use s2lab_protocol::{Bar, BoundDevice, GuestEnd, MapKind, Mapping, StoreResult, UnalignedOutcome, Vma};
+use s2lab_protocol::{
+    Bar, BoundDevice, GuestEnd, HostMemory, MapKind, Mapping, StoreResult, UnalignedOutcome, Vma,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -59,6 +61,10 @@ pub enum Event {
         start: u64,
         size: u64,
     },
+    /// What QEMU has put into the host's RAM before its first instruction; one event for each part.
+    HostLoaded(Loaded),
+    /// What the host's kernel says of its memory, before it has a guest.
+    HostMemory(HostMemory),
     DeviceBound(BoundDevice),
     /// Where QEMU, asked by QMP, has placed a device's BAR: a witness beside [`Event::DeviceBound`].
     BarPlaced {
@@ -194,6 +200,35 @@ pub enum Stage {
     ShutDown,
 }
 
+/// Something in the host's RAM that QEMU has put there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Loaded {
+    pub part: LoadedPart,
+    #[serde(with = "hex")]
+    pub start: u64,
+    /// Bytes; of the kernel with what its Image leaves out because it is all zeroes.
+    pub size: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LoadedPart {
+    Kernel,
+    Initramfs,
+    DeviceTree,
+}
+
+impl std::fmt::Display for LoadedPart {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            LoadedPart::Kernel => "kernel",
+            LoadedPart::Initramfs => "initramfs",
+            LoadedPart::DeviceTree => "device tree",
+        })
+    }
+}
+
 /// The tables of one guest at one moment. The pages lie in `raw/` under their SHA-256.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -210,11 +245,24 @@ pub struct Look {
     /// System registers by their architectural names: `VTTBR_EL2`, `VTCR_EL2`, `HCR_EL2`, `TTBR0_EL1`, `TCR_EL1`, `MAIR_EL1`, `SCTLR_EL1`.
     #[serde(with = "hex::values")]
     pub registers: BTreeMap<String, u64>,
-    /// Host physical address of each 4 KiB page that the walks touched, and its SHA-256 in hexadecimal.
+    /// Host physical address of each 4 KiB page that the walks touched, or whose content decides whether it may be mapped, and its
+    /// SHA-256 in hexadecimal.
     #[serde(with = "hex::keys")]
     pub pages: BTreeMap<u64, String>,
     /// What the held guest has mapped; their stage 1 was walked.
     pub mappings: Vec<Mapping>,
+    /// The guests that ran beside it and were looked at before: their stage 2 was walked in the same pause.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub beside: BTreeMap<String, Beside>,
+}
+
+/// A guest that is not the one looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Beside {
+    /// `VTTBR_EL2`, `VTCR_EL2` and `HCR_EL2` of the last look at it.
+    #[serde(with = "hex::values")]
+    pub registers: BTreeMap<String, u64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -11,3 +11,4 @@ mod orphans;
 mod packets;
 pub mod process;
 pub mod qmp;
+pub mod roms;

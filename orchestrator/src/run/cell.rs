@@ -140,8 +140,9 @@ async fn attempt(
         deadlines,
         around: Surroundings {
             ram: std::iter::once(RAM_START..RAM_START + ram.memory.size()).collect(),
-            devices: BTreeMap::new(),
+            ..Surroundings::default()
         },
+        looked: BTreeMap::new(),
     };
     let outcome = {
         let mut work = pin!(async {

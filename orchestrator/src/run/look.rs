@@ -8,7 +8,7 @@ use crate::qemu::{
 };
 use s2lab_mmu::{PAGE_SIZE, RecordingMem};
 use s2lab_model::{
-    event::Look,
+    event::{Beside, Look},
     record::{
         Surroundings,
         look::{LookError, Seen, digest},
@@ -72,6 +72,8 @@ pub struct Target<'a> {
     /// What the guest holds in [`HOLD_REGISTER`].
     pub nonce: u64,
     pub mappings: Vec<Mapping>,
+    /// Guests whose tables are read in the same pause.
+    pub beside: BTreeMap<String, Beside>,
 }
 
 /// The machine as a look needs it.
@@ -157,11 +159,19 @@ async fn read(
         registers,
         pages: BTreeMap::new(),
         mappings: target.mappings.clone(),
+        beside: target.beside.clone(),
     };
     let memory = RecordingMem::new(eyes.ram);
     Seen::through(&look, around, &memory).map_err(|why| Error::Tables { guest: target.guest.into(), why })?;
     let contents = memory.pages().into_iter().map(|page| (page, copy(eyes.ram, page))).collect();
     Ok((look, contents))
+}
+
+/// What leads to the tables of the guest that was looked at.
+pub fn tables_of(look: &Look) -> Beside {
+    let leads = |name: &str| matches!(name, "VTTBR_EL2" | "VTCR_EL2" | "HCR_EL2");
+    let registers = look.registers.iter().filter(|(name, _)| leads(name));
+    Beside { registers: registers.map(|(name, value)| (name.clone(), *value)).collect() }
 }
 
 fn copy(ram: &HostRam, page: u64) -> Vec<u8> {

@@ -12,6 +12,7 @@ pub mod kernels;
 pub mod link;
 pub mod log;
 pub mod look;
+mod memory;
 mod nonce;
 pub mod preflight;
 mod pulse;

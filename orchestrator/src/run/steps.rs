@@ -14,7 +14,7 @@ use crate::qemu::{
     qmp::Qmp,
 };
 use s2lab_model::{
-    event::{Event, PlannedCell, ProbeOutcome, Stage},
+    event::{Beside, Event, PlannedCell, ProbeOutcome, Stage},
     record::Surroundings,
     scenario::{AssignDriver, Guest, HostStep, LookStep, ProbeStep, Step, StoreStep},
 };
@@ -49,6 +49,8 @@ pub(super) struct Hands<'a> {
     pub(super) deadlines: Deadlines,
     /// What the host has told of itself so far.
     pub(super) around: Surroundings,
+    /// What leads to the tables of the guests that were looked at.
+    pub(super) looked: BTreeMap<String, Beside>,
 }
 
 impl Hands<'_> {
@@ -80,11 +82,12 @@ impl Hands<'_> {
     }
 
     async fn boot(&mut self) -> Result<(), Stop> {
+        self.loaded().await?;
         self.gdb.begin(self.qmp).await?;
         let hello = self.link.hello(&Peer::Host, self.deadlines.host_boot).await?;
         let Hello { release, page_size, taint, .. } = hello;
         self.log.event(Event::HostUp { release, page_size, taint });
-        Ok(())
+        self.memory().await
     }
 
     async fn bind(&mut self) -> Result<(), Stop> {
@@ -226,17 +229,31 @@ impl Hands<'_> {
                 Reply::Held { mappings, .. } if each_once(&mappings) => mappings,
                 other => return Err(wrong(peer, "hold", &other)),
             };
-        let target = Target { step: index, name: &step.name, guest, nonce, mappings };
+        let beside = self.beside(index, guest);
+        let target = Target { step: index, name: &step.name, guest, nonce, mappings, beside };
         let eyes = Eyes { qmp: self.qmp, gdb: self.gdb, ram: self.ram };
         let look = timeout(self.deadlines.look, look::look(eyes, target, &self.around, self.raw)).await;
         let look = look.map_err(|_| {
             Stop::lab(format!("the look at guest {guest} was not done in {:?}", self.deadlines.look))
         })??;
+        self.looked.insert(guest.to_owned(), look::tables_of(&look));
         self.log.event(Event::Look(look));
         match self.link.ask(&peer, Request::Release, "release", self.deadlines.request).await? {
             Reply::Released => Ok(()),
             other => Err(wrong(peer, "release", &other)),
         }
+    }
+
+    /// The other guests that live and whose tables are known.
+    fn beside(&self, index: usize, guest: &str) -> BTreeMap<String, Beside> {
+        let lives = |name: &str| {
+            name != guest && self.link.guest_ended(name).is_none() && !self.probed_before(index, name)
+        };
+        self.looked
+            .iter()
+            .filter(|(name, _)| lives(name))
+            .map(|(name, of)| (name.clone(), of.clone()))
+            .collect()
     }
 
     async fn vma_flags(&mut self, index: usize, name: &str, guest: &Guest) -> Result<(), Stop> {
@@ -334,6 +351,6 @@ fn each_once(mappings: &[Mapping]) -> bool {
     mappings.iter().all(|mapping| known.insert((&mapping.device, mapping.map)))
 }
 
-fn wrong(peer: Peer, what: &'static str, reply: &Reply) -> Stop {
+pub(super) fn wrong(peer: Peer, what: &'static str, reply: &Reply) -> Stop {
     LinkError::WrongReply { peer, what, reply: format!("{reply:?}").chars().take(200).collect() }.into()
 }

@@ -3,19 +3,26 @@
 
 use guest_tables::{
     BAR_IPA, BAR_PA, BAR_VA, GuestTables, HCR, HCR_FWB, INDEX_NC, LEAF, NEVER_EXEC, PAGE, registers,
+    stage2_root,
 };
 use s2lab_model::{
     event::{
-        Attempts, CellEnd, Event, LOG_VERSION, Line, Look, Plan, PlannedCell, ProbeOutcome, Stage, StopCause,
+        Attempts, CellEnd, Event, LOG_VERSION, Line, Loaded, LoadedPart, Look, Plan, PlannedCell,
+        ProbeOutcome, Stage, StopCause,
     },
     kernel::Trait,
     record::look::digest,
     scenario::Step,
 };
-use s2lab_protocol::{Bar, BoundDevice, GuestEnd, Mapping, StoreResult, UnalignedOutcome, Vma};
+use s2lab_protocol::{Bar, BoundDevice, GuestEnd, HostMemory, Mapping, StoreResult, UnalignedOutcome, Vma};
 use std::{collections::BTreeMap, fs, path::Path};
 
 const RAM: (u64, u64) = (0x4000_0000, 0x6000_0000);
+const IOMEM: &str = "40200000-41a6ffff : Kernel code\n42080000-4242ffff : Kernel data\n";
+
+fn loaded(part: LoadedPart, start: u64, size: u64) -> Event {
+    Event::HostLoaded(Loaded { part, start, size })
+}
 
 /// How the kernel of a cell behaves, whatever it declares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -175,6 +182,10 @@ impl Teller<'_> {
             Event::Environment { blocking: blocking.into(), variable: variable.into() },
             Event::HostUp { release: release.into(), page_size: 4096, taint: Some(0) },
             Event::HostRam { start: RAM.0, size: RAM.1 },
+            loaded(LoadedPart::Kernel, 0x4020_0000, 0x223_0000),
+            loaded(LoadedPart::Initramfs, 0x4800_0000, 0x30_0000),
+            loaded(LoadedPart::DeviceTree, 0x4840_0000, 0x10_0000),
+            Event::HostMemory(HostMemory { iomem: IOMEM.into(), reserved: None }),
         ];
         for device in scenario.guests.values().flat_map(|guest| guest.assign.keys()) {
             let bar = self.bar(device, BAR_PA);
@@ -249,7 +260,8 @@ impl Teller<'_> {
         let has_fwb = scenario.host.cpu != "neoverse-n1";
         let (ram, nc) = if has_fwb { (0b0110, 0b0101) } else { (0b1111, 0b0101) };
         let device = if self.behaves == Behaves::After { nc } else { 0b0001 };
-        let mut tables = GuestTables::new(LEAF | ram << 2);
+        let number = scenario.guests.keys().take_while(|name| *name != guest).count() as u64;
+        let mut tables = GuestTables::of(number, LEAF | ram << 2);
         let (mut mappings, mut vmas) = (vec![], vec![]);
         for assigned in scenario.guests[guest].assign.keys() {
             let bar = self.bar(assigned, BAR_IPA);
@@ -263,7 +275,11 @@ impl Teller<'_> {
         }
         let pages = tables.pages();
         let mut registers = registers(3);
-        registers.extend([("HCR_EL2", HCR | if has_fwb { HCR_FWB } else { 0 }), ("SCTLR_EL1", 1)]);
+        registers.extend([
+            ("HCR_EL2", HCR | if has_fwb { HCR_FWB } else { 0 }),
+            ("SCTLR_EL1", 5),
+            ("VTTBR_EL2", stage2_root(number) | 3 << 48),
+        ]);
         let registers = registers.into_iter();
         let look = Look {
             step,
@@ -275,6 +291,7 @@ impl Teller<'_> {
             registers: registers.map(|(name, value)| (name.to_owned(), value)).collect(),
             pages: pages.iter().map(|(at, page)| (*at, digest(page))).collect(),
             mappings,
+            beside: BTreeMap::new(),
         };
         self.pages.extend(pages.into_values().map(|page| (digest(&page), page)));
         vmas.into_iter().chain([Event::Look(look)]).collect()

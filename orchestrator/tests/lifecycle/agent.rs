@@ -59,6 +59,9 @@ pub(crate) fn make(row: &Path) -> io::Result<PathBuf> {
     }
     fs::write(pci.join("drivers_probe"), "")?;
     fs::write(root.join("dev/kvm"), "")?;
+    // The kernel is where the fake QEMU has it.
+    let iomem = "40000000-67ffffff : System RAM\n  40200000-41a6ffff : Kernel code\n  42080000-4242ffff : Kernel data\n";
+    fs::write(root.join("proc/iomem"), iomem)?;
     symlink("/sys/kernel/iommu_groups/7", function.join("iommu_group"))?;
     symlink(pci.join("drivers/vfio-pci"), function.join("driver"))?;
     symlink(std::env::current_exe()?, root.join(QEMU))?;

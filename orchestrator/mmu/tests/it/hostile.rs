@@ -24,7 +24,7 @@ fn a_table_of_itself_ends_at_once() {
     let (mut t, s) = tables(K4, 48);
     t.words.insert(BASE, vec![BASE | 0b11; 512]);
     let walk = s.walk(&t);
-    assert_eq!((walk.leaves.len(), walk.tables, walk.anomaly_count), (0, 1, 512));
+    assert_eq!((walk.leaves.len(), walk.tables.len(), walk.anomaly_count), (0, 1, 512));
     assert_eq!(walk.anomalies.len(), Limits::default().anomalies);
     assert_eq!(walk.anomalies[1].kind, AnomalyKind::TableAgain { table: BASE });
     assert_eq!((walk.anomalies[1].ipa, walk.anomalies[1].level), (1 << 39, 1));
@@ -135,7 +135,7 @@ fn limits_hold_and_are_told() {
         t.map(n << 30, 0, 3, 0);
     }
     let walk = s.walk_within(&t, Limits { tables: 12, ..Limits::default() });
-    assert_eq!((walk.tables, walk.leaves.len()), (12, 5), "two start tables, then two for each leaf");
+    assert_eq!((walk.tables.len(), walk.leaves.len()), (12, 5), "two start tables, then two for each leaf");
     assert_eq!((walk.anomalies[0].kind, walk.anomaly_count), (AnomalyKind::TooManyTables, 5));
     let walk = s.walk_within(&t, Limits { leaves: 4, ..Limits::default() });
     assert_eq!((walk.anomalies[0].kind, walk.anomalies[0].ipa), (AnomalyKind::TooManyLeaves, 4 << 30));
@@ -187,7 +187,7 @@ proptest! {
         let recording = RecordingMem::new(&mem);
         let walk = stage2.walk_within(&recording, limits);
         prop_assert!(walk.leaves.len() <= limits.leaves && walk.anomalies.len() <= limits.anomalies);
-        prop_assert!(walk.tables <= limits.tables.max(16));
+        prop_assert!(walk.tables.len() <= limits.tables.max(16));
         prop_assert!(walk.anomalies.len() == walk.anomaly_count.min(limits.anomalies));
         for pair in walk.leaves.windows(2) {
             prop_assert!(pair[0].ipa + pair[0].size <= pair[1].ipa, "sorted, without overlap");

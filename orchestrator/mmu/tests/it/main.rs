@@ -5,6 +5,8 @@ mod builder;
 #[cfg(test)]
 mod combining;
 #[cfg(test)]
+mod controls;
+#[cfg(test)]
 mod descriptors;
 #[cfg(test)]
 mod hostile;

@@ -139,8 +139,8 @@ fn a_walk_reads_each_descriptor_once() {
     let counting = Counting(&tables, Default::default());
     let walk = stage2.walk(&counting);
     assert_eq!(walk.leaves.len(), 5008);
-    assert_eq!(counting.1.get(), walk.tables * 512);
-    assert_eq!(walk.tables, tables.words.values().map(|w| w.len() / 512).sum::<usize>());
+    assert_eq!(counting.1.get(), walk.tables.len() * 512);
+    assert_eq!(walk.tables.len(), tables.words.values().map(|w| w.len() / 512).sum::<usize>());
 }
 
 #[test]

@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 
 /// MAIR_EL1 as Linux writes it; AttrIndx 0 WB, 1 tagged, 2 NC, 3 nGnRnE, 4 nGnRE.
 const MAIR: u64 = 0x04_00_44_f0_ff;
-const MMU_ON: u64 = 1;
+/// SCTLR_EL1.M and C.
+const MMU_ON: u64 = 1 | 1 << 2;
 const TBI0: u64 = 1 << 37;
 const TBI1: u64 = 1 << 38;
 
@@ -85,6 +86,37 @@ fn with_the_mmu_off_all_is_device() {
     assert_eq!(s.translate(&Nothing, tagged), Err(Fault::OutOfRange { input: tagged, bits: 52 }));
     let leaf = Stage1::new(1, 2, TBI0, MAIR, 0).translate(&Nothing, tagged).unwrap();
     assert_eq!((leaf.va, leaf.ipa_of(tagged)), (0x1234_5000, Some(0x1234_5678)));
+}
+
+#[test]
+fn with_the_cache_off_no_normal_memory_is_cacheable() {
+    let mut t = tables(K4, 48, 0x8000_0000);
+    for index in 0..8u64 {
+        t.map(index << 12, 0x5000, 3, AF | index << 2);
+    }
+    // By index: WB, tagged WB, NC, Device-nGnRnE, Device-nGnRE, WT, a reserved value, WB inside and NC outside.
+    let mair = 0x4f_80_bb_04_00_44_f0_ff;
+    let of = |sctlr, index: u64| {
+        let stage1 = Stage1::new(t.base, 0, tcr(K4, 48), mair, sctlr);
+        stage1.translate(&t, index << 12).unwrap().attr.memory_type()
+    };
+    let off = [Some(MemoryType::NormalNC); 3].into_iter().chain([
+        Some(MemoryType::DeviceNGnRnE),
+        Some(MemoryType::DeviceNGnRE),
+        Some(MemoryType::NormalNC),
+        None,
+        Some(MemoryType::NormalNC),
+    ]);
+    assert_eq!((0..8).map(|index| of(1, index)).collect::<Vec<_>>(), off.collect::<Vec<_>>());
+    assert_eq!([of(MMU_ON, 0), of(MMU_ON, 7)], [Some(MemoryType::NormalWB), None]);
+}
+
+#[test]
+fn default_cacheability_turns_stage_1_off() {
+    let s = Stage1::new(1, 2, 3, MAIR, MMU_ON).under(1 << 12);
+    let leaf = s.translate(&Nothing, 0x1234_5678).unwrap();
+    assert_eq!(leaf.ipa_of(0x1234_5678), Some(0x1234_5678));
+    assert_eq!(leaf.attr.memory_type(), Some(MemoryType::NormalWB));
 }
 
 struct Nothing;

@@ -1,7 +1,7 @@
 //! Whether everything that the plan asks for was observed, and whether the bytes arrived.
 
 use super::{Finding, Weight};
-use crate::event::ProbeOutcome;
+use crate::event::{LoadedPart, ProbeOutcome};
 use crate::record::Record;
 use crate::record::look::Decoded;
 use crate::scenario::{Scenario, Step, StoreStep};
@@ -53,6 +53,7 @@ pub(super) fn findings(record: &Record, looks: &[Decoded]) -> Vec<Finding> {
             }
         }
     }
+    out.extend(beside(record));
     let observed = record.stores.len() + looks.len() + record.resets.len() + record.probes.len();
     if observed > planned {
         let found = format!("{} that no step asks for", observed - planned);
@@ -63,6 +64,27 @@ pub(super) fn findings(record: &Record, looks: &[Decoded]) -> Vec<Finding> {
             let what = format!("look {}, guest {}", look.name, look.guest);
             out.push(Finding::new(Weight::Lab, what, "tables that can be read", error.to_string()));
         }
+    }
+    out
+}
+
+/// Guests are held against each other only where they were seen at one moment: each look must have those that were looked at before
+/// and still run beside it.
+fn beside(record: &Record) -> Vec<Finding> {
+    let mut out = vec![];
+    let mut looked = BTreeSet::new();
+    for look in &record.looks {
+        let running = running_at(&record.planned.scenario, &look.name);
+        let guest = look.guest.as_str();
+        let due: BTreeSet<&str> =
+            looked.intersection(&running).copied().filter(|known| *known != guest).collect();
+        let found: BTreeSet<&str> = look.beside.keys().map(String::as_str).collect();
+        if due != found {
+            let list = |names: BTreeSet<&str>| names.into_iter().collect::<Vec<_>>().join(", ");
+            let what = format!("guests beside {guest} at look {}", look.name);
+            out.push(Finding::new(Weight::Lab, what, list(due), list(found)));
+        }
+        looked.insert(guest);
     }
     out
 }
@@ -86,11 +108,16 @@ fn machines(record: &Record) -> Vec<Finding> {
     let missing = |what: String| Finding::new(Weight::Lab, what, "one observation", "0");
     let host = record.host.is_none().then(|| missing("the host's kernel".into()));
     let ram = record.around.ram.is_empty().then(|| missing("the host's RAM".into()));
+    let parts = [LoadedPart::Kernel, LoadedPart::Initramfs, LoadedPart::DeviceTree];
+    let loaded = parts.iter().filter(|part| !record.around.loaded.iter().any(|known| known.part == **part));
+    let memory = record.around.memory.is_none().then(|| missing("the host's account of its memory".into()));
     let guests = scenario.guests.keys().filter(|guest| !record.guests.contains_key(*guest));
     let devices = scenario.guests.values().flat_map(|guest| guest.assign.keys());
     let devices = devices.filter(|device| record.around.bar(device).is_none());
     host.into_iter()
         .chain(ram)
+        .chain(loaded.map(|part| missing(format!("where QEMU has put the {part}"))))
+        .chain(memory)
         .chain(guests.map(|guest| missing(format!("the kernel of guest {guest}"))))
         .chain(devices.map(|device| missing(format!("the BAR of {device}"))))
         .collect()

@@ -2,15 +2,18 @@
 
 use super::{JudgedAttempt, JudgedRun, judge_run};
 use crate::event::{
-    CellEnd, Event, LOG_VERSION, Line, Look, Plan, PlannedCell, ProbeOutcome, Stage, StopCause,
+    Beside, CellEnd, Event, LOG_VERSION, Line, Loaded, LoadedPart, Look, Plan, PlannedCell, ProbeOutcome,
+    Stage, StopCause,
 };
 use crate::kernel::{Trait, Traits};
 use crate::record::{Run, look};
 use crate::report::Report;
 use crate::scenario::Scenario;
 pub(crate) use guest_tables::{BAR_IPA, BAR_PA};
-use guest_tables::{BAR_VA, BLOCK, GuestTables, PAGE, registers};
-use s2lab_protocol::{Bar, BoundDevice, GuestEnd, MapKind, Mapping, StoreResult, UnalignedOutcome, Vma};
+use guest_tables::{BAR_VA, BLOCK, GuestTables, PAGE, registers, stage2_root};
+use s2lab_protocol::{
+    Bar, BoundDevice, Extent, GuestEnd, HostMemory, MapKind, Mapping, StoreResult, UnalignedOutcome, Vma,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(crate) const KEY: &str = "vfio-pci-bar@test";
@@ -21,6 +24,26 @@ pub(crate) const XN: u64 = 1 << 54;
 pub(crate) const NC_BLOCK: u64 = 0x7d5 | XN;
 pub(crate) const DEVICE_BLOCK: u64 = 0x7c5 | XN;
 pub(crate) const RAM_PAGE: u64 = 0x7db;
+/// Where QEMU has put the kernel and the device tree: first byte and size.
+pub(crate) const IMAGE: (u64, u64) = (0x4020_0000, 0x223_0000);
+pub(crate) const DEVICE_TREE: (u64, u64) = (0x4e80_0000, 0x10_0000);
+/// Pages that the host's kernel keeps beside these.
+pub(crate) const RESERVED: (u64, u64) = (0x9fca_0000, 0x6_0000);
+/// What a real host says, in short. The first two reserved ranges are free since it has booted.
+pub(crate) const IOMEM: &str = "09000000-09000fff : pl011@9000000\n40000000-9fffffff : System RAM\n\
+    \x20 40200000-41a6ffff : Kernel code\n  41a70000-4207ffff : reserved\n  42080000-4242ffff : Kernel data\n\
+    \x20 48000000-4affffff : reserved\n  4e800000-4e8fffff : reserved\n  9fca0000-9fcfffff : reserved\n";
+
+pub(crate) fn host_memory() -> HostMemory {
+    let extent = |(start, size)| Extent { start, size };
+    let reserved = [(0x4020_0000, 0x187_0000), (0x4208_0000, 0x3b_0000), DEVICE_TREE, RESERVED];
+    HostMemory { iomem: IOMEM.into(), reserved: Some(reserved.map(extent).into()) }
+}
+
+fn loaded(part: LoadedPart, start: u64, size: u64) -> Event {
+    Event::HostLoaded(Loaded { part, start, size })
+}
+
 /// The part of a machine that a look sees.
 #[derive(Debug, Clone)]
 pub(crate) struct Machine {
@@ -34,15 +57,31 @@ pub(crate) struct Machine {
     /// More leaves: IPA, PA, level, bits.
     pub(crate) more: Vec<(u64, u64, u64, u64)>,
     pub(crate) mapped: bool,
+    /// Which of the host's guests it is, from 0; the first is g0.
+    pub(crate) guest: u64,
+    /// Pages of the host's memory that are no tables.
+    pub(crate) content: Vec<(u64, Vec<u8>)>,
+    /// What differs in the registers.
+    pub(crate) registers: Vec<(&'static str, u64)>,
 }
 
 impl Machine {
     pub(crate) fn with(bar: u64) -> Machine {
-        Machine { bar, blocks: 1, ram: RAM_PAGE, index: 2, more: vec![], mapped: true }
+        Machine {
+            bar,
+            blocks: 1,
+            ram: RAM_PAGE,
+            index: 2,
+            more: vec![],
+            mapped: true,
+            guest: 0,
+            content: vec![],
+            registers: vec![],
+        }
     }
 
-    fn look(&self, step: usize, name: &str) -> (Look, Pages) {
-        let mut tables = GuestTables::new(self.ram);
+    pub(crate) fn look(&self, step: usize, name: &str) -> (Look, Pages) {
+        let mut tables = GuestTables::of(self.guest, self.ram);
         for n in 0..self.blocks {
             tables.back(BAR_IPA + n * BLOCK, 2, (BAR_PA + n * BLOCK) | self.bar);
         }
@@ -52,20 +91,24 @@ impl Machine {
         for offset in (0..BAR_SIZE).step_by(PAGE as usize) {
             tables.map(BAR_VA + offset, BAR_IPA + offset, self.index);
         }
-        let pages = tables.pages();
-        let registers = registers(3).into_iter().chain([("SCTLR_EL1", 1)]);
+        let mut pages = tables.pages();
+        pages.extend(self.content.iter().cloned());
+        let mut registers = registers(3);
+        registers.extend([("SCTLR_EL1", 5), ("VTTBR_EL2", stage2_root(self.guest) | (3 + self.guest) << 48)]);
+        registers.extend(self.registers.iter().copied());
         let bar = Bar { index: 2, start: BAR_IPA, size: BAR_SIZE, prefetchable: true };
         let mapping = Mapping { device: "nic".into(), map: MapKind::Wc, va: BAR_VA, bar };
         let look = Look {
             step,
             name: name.into(),
-            guest: "g0".into(),
+            guest: format!("g{}", self.guest),
             vcpu: 1,
             stops: 2,
             pause_us: 4321,
-            registers: registers.map(|(name, value)| (name.to_owned(), value)).collect(),
+            registers: registers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
             pages: pages.iter().map(|(at, page)| (*at, look::digest(page))).collect(),
             mappings: if self.mapped { vec![mapping] } else { vec![] },
+            beside: BTreeMap::new(),
         };
         (look, pages.into_values().map(|page| (look::digest(&page), page)).collect())
     }
@@ -167,6 +210,10 @@ impl Story {
             Event::StageStarted { stage: Stage::HostBoot },
             Event::HostUp { release: "6.12.95".into(), page_size: 4096, taint: Some(0) },
             Event::HostRam { start: RAM.0, size: RAM.1 },
+            loaded(LoadedPart::Kernel, IMAGE.0, IMAGE.1),
+            loaded(LoadedPart::Initramfs, 0x4800_0000, 0x300_0000),
+            loaded(LoadedPart::DeviceTree, DEVICE_TREE.0, DEVICE_TREE.1),
+            Event::HostMemory(host_memory()),
             Event::StageEnded { stage: Stage::HostBoot },
             Event::DeviceBound(BoundDevice {
                 device: device.clone(),
@@ -204,6 +251,27 @@ impl Story {
             scenario: scenario(),
         };
         Story { cell, events, pages }
+    }
+
+    /// With a guest more that has no device, which is looked at after the first one, and with that one beside it.
+    pub(crate) fn beside(mut self, first: &Machine, second: &Machine) -> Story {
+        let mut guest = self.cell.scenario.guests["g0"].clone();
+        guest.assign.clear();
+        self.cell.scenario.guests.insert("g1".into(), guest);
+        let up =
+            Event::GuestUp { guest: "g1".into(), release: "6.12".into(), page_size: 4096, taint: Some(0) };
+        let mut story = self.and(up);
+        let (first, pages) = first.look(1, "stored");
+        story.pages.extend(pages);
+        for (step, name) in [(1, "stored"), (4, "again")] {
+            let (mut look, pages) = second.look(step, name);
+            look.guest = "g1".into();
+            look.beside.insert("g0".into(), Beside { registers: first.registers.clone() });
+            look.pages.extend(first.pages.clone());
+            story.pages.extend(pages);
+            story = story.and(Event::Look(look));
+        }
+        story
     }
 
     pub(crate) fn edit(mut self, change: impl FnMut(&mut Event)) -> Story {

@@ -7,6 +7,7 @@ mod attempts;
 mod completeness;
 mod emulation;
 mod expectations;
+mod isolation;
 mod live;
 mod probe;
 mod run;
@@ -28,6 +29,7 @@ use std::collections::BTreeSet;
 pub use attempts::{another, endings};
 pub(crate) use expectations::effective_name;
 pub use expectations::{Alternative, expected};
+pub(crate) use isolation::is_isolated;
 pub use live::LiveRun;
 pub(crate) use probe::{ending_name, map_name};
 pub use run::{JudgedAttempt, JudgedCell, JudgedRun, judge_run};
@@ -167,7 +169,9 @@ fn complete(record: &Record, looks: &[Decoded], mut findings: Vec<Finding>) -> J
     let missing = completeness::findings(record, looks);
     let met = expectations::evaluate(record, looks, missing.is_empty());
     let (witnesses, contradictions) = witnesses::hear(record, looks);
-    findings.extend(missing.into_iter().chain(met.findings).chain(contradictions));
+    let foreign = isolation::findings(record, looks);
+    // A foreign page weighs more than a wrong type.
+    findings.extend(missing.into_iter().chain(foreign).chain(met.findings).chain(contradictions));
     let findings = weighed(findings);
     let verdict = match findings.first() {
         Some(finding) => finding.verdict(),

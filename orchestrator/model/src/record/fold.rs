@@ -298,6 +298,15 @@ impl Record {
                     .ram
                     .push(start..start.checked_add(size).ok_or("has RAM beyond the address space")?);
             }
+            Event::HostLoaded(loaded) => {
+                if self.around.loaded.iter().any(|known| known.part == loaded.part) {
+                    return Err("has something that was loaded twice");
+                }
+                self.around.loaded.push(loaded);
+            }
+            Event::HostMemory(memory) => {
+                once(self.around.memory.replace(memory), "has a host that described its memory twice")?;
+            }
             Event::DeviceBound(bound) => {
                 once(
                     self.around.devices.insert(bound.device.clone(), bound),

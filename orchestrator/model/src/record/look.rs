@@ -1,16 +1,20 @@
 //! What a look saw: its registers and pages decoded, every leaf put down to the region it belongs to, and the effective type
 //! of what the guest has mapped. Nothing here is stored; it is computed from the log and `raw/` whenever it is needed.
 
+use super::beside::SeenBeside;
+use super::kept::KeptMemory;
+use super::mapping::GuestMemory;
+pub use super::mapping::{Combined, SeenMapping};
+use super::zeros::zeros;
 use super::{Record, Surroundings};
 use crate::event::Look;
-use crate::scenario::{MAX_DEVICES, Scenario, Step};
+use crate::scenario::{MAX_DEVICES, MAX_GUESTS, Scenario, Step};
 use s2lab_mmu::{
-    AnomalyKind, Fault, GeometryError, Granule, Limits, MemoryType, PAGE_SIZE, PageError, PageMem, PhysMem,
-    Stage1, Stage1Attr, Stage2, Stage2Attr, Stage2Leaf, Walk, combine,
+    AnomalyKind, Control, Fault, GeometryError, Granule, Limits, PageError, PageMem, PhysMem, Stage1, Stage2,
+    Stage2Leaf, Walk, controls,
 };
-use s2lab_protocol::{MapKind, Mapping};
+use s2lab_protocol::Mapping;
 use sha2::{Digest, Sha256};
-use std::cell::RefCell;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
@@ -27,8 +31,6 @@ const MOST_MAPPINGS: usize = MAX_DEVICES * 2 * MOST_BARS;
 const MOST_BARS: usize = 6;
 /// Ranges of a host's RAM; QEMU's `virt` has one.
 const MOST_RAM: usize = 16;
-/// Unmapped pages of which is told where they are.
-const MOST_UNMAPPED: usize = 4;
 
 /// Where the pages of looks are kept.
 pub trait Pages {
@@ -99,25 +101,16 @@ pub struct Seen {
     pub mappings: Vec<SeenMapping>,
     /// What a hypervisor in order does not write into its tables.
     pub anomalies: Vec<String>,
-}
-
-/// A mapping of the guest's user space through both stages, page by page as far as stage 2 maps it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SeenMapping {
-    pub device: String,
-    pub map: MapKind,
-    /// Each combination that occurs, in order of appearance, and how many bytes have it.
-    pub touched: Vec<(Combined, u64)>,
-    /// Pages that stage 2 maps but stage 1 does not, or elsewhere; the first few.
-    pub unmapped: Vec<String>,
-}
-
-/// The types of both stages and what comes of them; `effective` is `None` where the architecture leaves it open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Combined {
-    pub stage1: Stage1Attr,
-    pub stage2: Stage2Attr,
-    pub effective: Option<MemoryType>,
+    /// First byte of the start table.
+    pub base: u64,
+    /// First bytes of the tables of stage 2, each of a granule.
+    pub tables: Vec<u64>,
+    /// Bits of the registers with which the tables do not mean what they are decoded to.
+    pub controls: Vec<Control>,
+    /// IPAs of leaves that may only be mapped because they are read-only and contain nothing but zeroes.
+    pub zeros: BTreeSet<u64>,
+    /// The other guests at the same moment.
+    pub beside: BTreeMap<String, SeenBeside>,
 }
 
 /// Decodes every look of an attempt, in the log's order. What no step asks for, or asks for once and was told twice, is not
@@ -162,9 +155,11 @@ impl Seen {
         Seen::within(look, &record.around, &memory(look, pages)?, limits)
     }
 
-    /// Leaves of all regions.
+    /// Leaves of all regions, and of the guests beside.
     fn leaves(&self) -> usize {
-        self.devices.values().map(Vec::len).sum::<usize>() + self.ram.len() + self.unknown.len()
+        let beside = self.beside.values().map(|beside| beside.leaves.len());
+        let devices = self.devices.values().map(Vec::len);
+        beside.chain(devices).sum::<usize>() + self.ram.len() + self.unknown.len()
     }
 
     /// What a look with these registers and mappings sees in `memory`, the host's; its pages are not asked. Whoever takes a
@@ -204,10 +199,21 @@ impl Seen {
             unknown: vec![],
             mappings: vec![],
             anomalies: anomalies(&walk, around)?,
+            base: stage2.base(),
+            tables: vec![],
+            controls: controls(hcr, register("VTCR_EL2")?, register("SCTLR_EL1")?),
+            zeros: BTreeSet::new(),
+            beside: BTreeMap::new(),
         };
         let regions = regions(around, stage2.granule());
         for leaf in &walk.leaves {
             seen.sort_in(leaf, around, &regions);
+        }
+        seen.tables = walk.tables;
+        seen.zeros = zeros(&seen.ram, &KeptMemory::of(around), memory);
+        for (guest, beside) in &look.beside {
+            let left = Limits { leaves: limits.leaves.saturating_sub(seen.leaves()), ..limits };
+            seen.beside.insert(guest.clone(), SeenBeside::of(beside, around, memory, left)?);
         }
         if !look.mappings.is_empty() {
             // TTBR1_EL1 is the guest kernel's; the mappings of user space need TTBR0_EL1 only.
@@ -217,8 +223,9 @@ impl Seen {
                 register("TCR_EL1")?,
                 register("MAIR_EL1")?,
                 register("SCTLR_EL1")?,
-            );
-            let memory = GuestMemory { stage2: &stage2, memory, places: RefCell::default() };
+            )
+            .under(hcr);
+            let memory = GuestMemory::new(&stage2, memory);
             let mut budget = MOST_PAGES;
             let mappings = look
                 .mappings
@@ -255,7 +262,13 @@ impl Seen {
         }
         let end = bar.start.checked_add(bar.size).filter(|_| va.checked_add(bar.size).is_some());
         let end = end.ok_or_else(|| LookError::Mapping(device.clone()))?;
-        let mut seen = SeenMapping { device: device.clone(), map: *map, touched: vec![], unmapped: vec![] };
+        let mut seen = SeenMapping {
+            device: device.clone(),
+            map: *map,
+            ipa: bar.start,
+            touched: vec![],
+            unmapped: vec![],
+        };
         for leaf in self.devices.get(device).into_iter().flatten() {
             let mut ipa = leaf.ipa.max(bar.start);
             let leaf_end = leaf.ipa.saturating_add(leaf.size).min(end);
@@ -269,72 +282,6 @@ impl Seen {
     }
 }
 
-impl SeenMapping {
-    /// Takes in what maps `va`, which should be `ipa`; answers how many bytes from there are alike.
-    fn page(
-        &mut self,
-        leaf: &Stage2Leaf,
-        ipa: u64,
-        va: u64,
-        stage1: &Stage1,
-        memory: &impl PhysMem,
-    ) -> Result<u64, LookError> {
-        const PAGE: u64 = PAGE_SIZE as u64;
-        let found = match stage1.translate(memory, va) {
-            Ok(found) => found,
-            Err(fault @ (Fault::NoMemory { .. } | Fault::Geometry { .. })) => {
-                return Err(LookError::Stage1(fault));
-            }
-            Err(fault) => {
-                self.unmapped(|| fault.to_string());
-                return Ok(PAGE - va % PAGE);
-            }
-        };
-        let bytes = found.size.saturating_sub(va.wrapping_sub(found.va) % found.size.max(1)).max(1);
-        if found.ipa_of(va) != Some(ipa) {
-            self.unmapped(|| format!("leads to IPA {:#x} instead of {ipa:#x}", found.ipa));
-            return Ok(bytes);
-        }
-        let combined =
-            Combined { stage1: found.attr, stage2: leaf.attr, effective: combine(found.attr, leaf.attr) };
-        let rest = leaf.ipa.saturating_add(leaf.size).saturating_sub(ipa);
-        let counted = bytes.min(rest);
-        match self.touched.iter_mut().find(|(known, _)| *known == combined) {
-            Some((_, sum)) => *sum += counted,
-            None => self.touched.push((combined, counted)),
-        }
-        Ok(counted)
-    }
-
-    fn unmapped(&mut self, what: impl FnOnce() -> String) {
-        if self.unmapped.len() < MOST_UNMAPPED {
-            self.unmapped.push(what());
-        }
-    }
-}
-
-/// A guest's memory by IPA. Reading a mapping page by page meets the same few tables over and over, while the machine may
-/// stand still: where they lie is kept.
-struct GuestMemory<'a, M: ?Sized> {
-    stage2: &'a Stage2,
-    memory: &'a M,
-    /// Physical addresses of 4 KiB pages, by IPA.
-    places: RefCell<HashMap<u64, Option<u64>>>,
-}
-
-impl<M: PhysMem + ?Sized> PhysMem for GuestMemory<'_, M> {
-    fn read_u64(&self, ipa: u64) -> Option<u64> {
-        let offset = ipa % PAGE_SIZE as u64;
-        let place = |page| {
-            let leaf = self.stage2.translate(self.memory, page).ok().filter(|leaf| leaf.read)?;
-            leaf.pa_of(page)
-        };
-        let page = ipa - offset;
-        let pa = *self.places.borrow_mut().entry(page).or_insert_with(|| place(page));
-        self.memory.read_u64(pa?.checked_add(offset)?)
-    }
-}
-
 /// What the other side told is within bounds.
 fn few(look: &Look, around: &Surroundings) -> Result<(), LookError> {
     let bars = around.devices.values().map(|device| device.bars.len()).max().unwrap_or_default();
@@ -343,6 +290,7 @@ fn few(look: &Look, around: &Surroundings) -> Result<(), LookError> {
         ("devices", around.devices.len(), MAX_DEVICES),
         ("BARs of one device", bars, MOST_BARS),
         ("mappings of one guest", look.mappings.len(), MOST_MAPPINGS),
+        ("guests beside", look.beside.len(), MAX_GUESTS),
     ] {
         if found > most {
             return Err(LookError::TooMany { what, found, most });
@@ -378,7 +326,7 @@ pub fn digest(bytes: &[u8]) -> String {
 }
 
 /// The kernel's anomalies. One that comes of an incomplete log, or of the walk's own bounds, is an error instead.
-fn anomalies(walk: &Walk, around: &Surroundings) -> Result<Vec<String>, LookError> {
+pub(super) fn anomalies(walk: &Walk, around: &Surroundings) -> Result<Vec<String>, LookError> {
     for anomaly in &walk.anomalies {
         match anomaly.kind {
             AnomalyKind::TableOutsideMemory { table }

@@ -1,15 +1,21 @@
 //! The record: what the events of a run say about each cell, sorted. A pure fold over the log, which may stop anywhere (the
 //! cell it stops in has no end, and is LOST) but must be a log: a version that is known, no gap, no cell that was not planned.
 
+pub mod beside;
 pub mod environment;
 mod fold;
+pub mod kept;
 pub mod look;
+mod mapping;
+pub mod overlap;
 #[cfg(test)]
 mod tests;
+pub mod virt;
+mod zeros;
 
 use crate::crash::symbols::{Names, named};
-use crate::event::{AlarmClass, CellEnd, Look, Plan, PlannedCell, ProbeOutcome, Stage};
-use s2lab_protocol::{Bar, BoundDevice, MapKind, StoreResult, Vma};
+use crate::event::{AlarmClass, CellEnd, Loaded, Look, Plan, PlannedCell, ProbeOutcome, Stage};
+use s2lab_protocol::{Bar, BoundDevice, HostMemory, MapKind, StoreResult, Vma};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -72,6 +78,10 @@ pub struct Record {
 pub struct Surroundings {
     /// RAM of the host.
     pub ram: Vec<Range<u64>>,
+    /// What QEMU has put into it.
+    pub loaded: Vec<Loaded>,
+    /// What the host's kernel says of it.
+    pub memory: Option<HostMemory>,
     /// As the host's kernel told of them, by the scenario's names.
     pub devices: BTreeMap<String, BoundDevice>,
 }

@@ -5,11 +5,12 @@ use super::{DETAIL, LONGEST, Report};
 use crate::escape;
 use crate::event::CellEnd;
 use crate::judge::{
-    Finding, JudgedAttempt, JudgedCell, Judgement, Testimony, effective_name, ending_name, endings, map_name,
+    Finding, JudgedAttempt, JudgedCell, Judgement, Testimony, effective_name, ending_name, endings,
+    is_isolated, map_name,
 };
 use crate::record::look::{Decoded, Seen, SeenMapping, digest};
-use crate::record::{Record, Stored, environment};
-use crate::scenario::{Scenario, Size, Step};
+use crate::record::{Record, Stored, environment, virt};
+use crate::scenario::{Promise, Scenario, Size, Step};
 use crate::statistics::{self, megabytes_per_second};
 use crate::verdict::Verdict;
 use s2lab_mmu::{Range, Stage2Leaf, ranges};
@@ -83,11 +84,10 @@ fn hint(record: &Record) -> Option<String> {
 
 /// The promises that a cell which fails does not show to hold.
 fn promises(scenario: &Scenario) -> String {
-    if scenario.promises.is_empty() {
-        return String::new();
+    match held_up(scenario) {
+        all if all.is_empty() => String::new(),
+        all => format!("; promises: {}", all.join(" ")),
     }
-    let all: Vec<_> = scenario.promises.iter().map(ToString::to_string).collect();
-    format!("; promises: {}", all.join(" "))
 }
 
 fn one_line(finding: &Finding) -> String {
@@ -179,7 +179,7 @@ impl Report {
         Report {
             key: escape::line(&record.planned.key),
             verdict: escape::line(&verdict),
-            promises: record.planned.scenario.promises.iter().map(ToString::to_string).collect(),
+            promises: held_up(&record.planned.scenario),
             findings: bounded(judgement.findings.iter().flat_map(finding).collect()),
             promised: account.promised.clone(),
             witnesses: bounded(witnesses(judgement)),
@@ -189,6 +189,15 @@ impl Report {
             variable: facts(&record.environment.variable),
         }
     }
+}
+
+/// What the scenario holds up: what it names, and with a look isolation too.
+fn held_up(scenario: &Scenario) -> Vec<String> {
+    let mut promises = scenario.promises.clone();
+    if scenario.steps.iter().any(|step| matches!(step, Step::Look(_))) {
+        promises.insert(Promise::ISOLATION);
+    }
+    promises.iter().map(ToString::to_string).collect()
 }
 
 fn finding(finding: &Finding) -> Vec<String> {
@@ -268,7 +277,19 @@ fn regions<'a>(record: &'a Record, look: &'a Decoded, seen: &'a Seen) -> impl It
     };
     let unknown = (!seen.unknown.is_empty())
         .then(|| format!("unknown region  stage2 {}", either(&types(&seen.unknown))));
-    devices.chain([ram]).chain(unknown)
+    devices.chain([ram]).chain(unknown).chain([isolation(record, look, seen)])
+}
+
+/// What the guest was given, and whether stage 2 maps nothing else.
+fn isolation(record: &Record, look: &Decoded, seen: &Seen) -> String {
+    if !is_isolated(record, look, seen) {
+        return "maps what is not its own".into();
+    }
+    let given = record.planned.scenario.guests.get(&look.guest);
+    let memory = given.map_or(Size(0), |guest| guest.memory);
+    let devices = given.into_iter().flat_map(|guest| guest.assign.keys());
+    let devices: String = devices.map(|device| format!(", {}", escape::line(device))).collect();
+    format!("maps only its own: {memory} of RAM at {:#x}{devices}", virt::RAM_START)
 }
 
 fn device_line(leaves: &[Stage2Leaf]) -> String {

@@ -173,16 +173,16 @@ fn what_is_no_report_is_refused() {
     assert_eq!(parse("[promised]\n", ""), ParseError::NoSection { line: 2 });
     assert_eq!(
         parse("[shape]", "[shapes]"),
-        ParseError::UnknownSection { line: 18, name: "[shapes]".into() }
+        ParseError::UnknownSection { line: 20, name: "[shapes]".into() }
     );
     assert_eq!(
         parse("[shape]", "<<<<<<< HEAD"),
-        ParseError::UnknownSection { line: 18, name: "<<<<<<< HEAD".into() }
+        ParseError::UnknownSection { line: 20, name: "<<<<<<< HEAD".into() }
     );
-    assert_eq!(parse("blocking cpu = ", "blocking cpu: "), ParseError::Fact { line: 30 });
-    assert_eq!(parse("blocking cpu", "blocked cpu"), ParseError::Fact { line: 30 });
-    assert_eq!(parse("[shape]\n", "[shape]\n[shape]\n"), ParseError::NotCanonical { line: 19 });
-    assert_eq!(parse("I6\n", "I6\r\n"), ParseError::NotCanonical { line: 1 });
+    assert_eq!(parse("blocking cpu = ", "blocking cpu: "), ParseError::Fact { line: 32 });
+    assert_eq!(parse("blocking cpu", "blocked cpu"), ParseError::Fact { line: 32 });
+    assert_eq!(parse("[shape]\n", "[shape]\n[shape]\n"), ParseError::NotCanonical { line: 21 });
+    assert_eq!(parse("I17\n", "I17\r\n"), ParseError::NotCanonical { line: 1 });
     assert_eq!(Report::parse(text.trim_end()), Err(ParseError::NotCanonical { line: text.lines().count() }));
     let swapped = text.replacen("blocking cpu = neoverse-v1\n", "", 1) + "  blocking cpu = neoverse-v1\n";
     assert!(Report::parse(&swapped).is_err());
@@ -192,7 +192,7 @@ fn what_is_no_report_is_refused() {
 #[test]
 fn one_line_for_a_terminal() {
     let line = summary(&Story::before().run().cells[0]);
-    assert_eq!((line.key.as_str(), line.elapsed_ms), ("vfio-pci-bar@test", Some(190)));
+    assert_eq!((line.key.as_str(), line.elapsed_ms), ("vfio-pci-bar@test", Some(230)));
     assert_eq!(line.seen, ["nic Device-nGnRE"]);
     assert_eq!(line.label.as_deref(), Some("as before the series"));
     assert_eq!(line.finding, None);
@@ -201,7 +201,7 @@ fn one_line_for_a_terminal() {
     let finding = summary(&wrong.run().cells[0]).finding.unwrap();
     assert_eq!(
         finding,
-        "VMAs over nic at look stored, guest g0, by the kernel's traits: expected flag `??`, found no flag `??`; promises: I1 I4 I6"
+        "VMAs over nic at look stored, guest g0, by the kernel's traits: expected flag `??`, found no flag `??`; promises: I1 I4 I6 I17"
     );
 }
 

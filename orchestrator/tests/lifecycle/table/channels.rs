@@ -31,7 +31,7 @@ pub(super) fn qmp_channel() -> Vec<Row> {
         ),
         fault("qmp-closed", qmp("stop"), Act::Close).stops("MISS", Stage::Steps, "QEMU closed its QMP channel"),
         fault("qmp-refuses-cont", qmp("cont"), Act::Instead(
-            "{\"id\": 1, \"error\": {\"class\": \"GenericError\", \"desc\": \"Resetting the VM is required\"}}\n".into(),
+            "{\"id\": 2, \"error\": {\"class\": \"GenericError\", \"desc\": \"Resetting the VM is required\"}}\n".into(),
         ))
         .stops("MISS", Stage::HostBoot, "QEMU refuses `cont`: GenericError: Resetting the VM is required"),
         fault("qmp-silent-at-stop", qmp("stop"), Act::Ignore)
@@ -40,12 +40,12 @@ pub(super) fn qmp_channel() -> Vec<Row> {
         fault("qmp-silent-at-query-pci", qmp("query-pci"), Act::Ignore)
             .stops("MISS", Stage::Bind, "QEMU has not answered `query-pci`")
             .after(Deadline::Qmp),
-        fault("qmp-pci-is-empty", qmp("query-pci"), Act::Instead("{\"id\": 2, \"return\": []}\n".into())).stops(
+        fault("qmp-pci-is-empty", qmp("query-pci"), Act::Instead("{\"id\": 3, \"return\": []}\n".into())).stops(
             "MISS",
             Stage::Bind,
             "QEMU knows no prefetchable BAR of `nic`",
         ),
-        fault("qmp-pci-is-nonsense", qmp("query-pci"), Act::Instead("{\"id\": 2, \"return\": [{\"bus\": \"x\"}]}\n".into()))
+        fault("qmp-pci-is-nonsense", qmp("query-pci"), Act::Instead("{\"id\": 3, \"return\": [{\"bus\": \"x\"}]}\n".into()))
             .stops("MISS", Stage::Bind, "is not what its schema says"),
     ]
 }

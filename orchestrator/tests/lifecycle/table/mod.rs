@@ -4,6 +4,7 @@ mod agents;
 mod channels;
 mod consoles;
 mod guests;
+mod isolation;
 mod looks;
 mod process;
 
@@ -36,6 +37,9 @@ pub(crate) fn groups() -> Vec<Group> {
         group("What agents answer", agents::answers()),
         group("Guests", guests::guests()),
         group("What a look sees", looks::looks()),
+        group("What is not the guest's own", isolation::foreign()),
+        group("Whether tables mean what they say", isolation::walked()),
+        group("The host's memory", isolation::memory()),
         group("Bytes, places and flags", looks::evidence()),
         group("The host's console", consoles::consoles()),
         group("The real agent", agent::rows()),

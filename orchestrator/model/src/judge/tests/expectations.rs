@@ -66,26 +66,15 @@ fn one_leaf_of_many_decides() {
 #[test]
 fn a_guest_without_the_device_need_not_map_it() {
     let mut machine = Machine::with(NC_BLOCK);
-    (machine.blocks, machine.mapped) = (0, false);
-    let other = Story::told(both(), &machine, true, ok());
-    let mut story = Story::after();
-    let mut second = story.cell.scenario.guests["g0"].clone();
-    second.assign.clear();
-    story.cell.scenario.guests.insert("g1".into(), second);
-    story = story.and(Event::GuestUp {
-        guest: "g1".into(),
-        release: "6.12".into(),
-        page_size: 4096,
-        taint: Some(0),
-    });
-    for event in other.events {
-        if let Event::Look(mut look) = event {
-            look.guest = "g1".into();
-            story = story.and(Event::Look(look));
-        }
-    }
-    story.pages.extend(other.pages);
+    (machine.blocks, machine.mapped, machine.guest) = (0, false, 1);
+    let story = Story::after().beside(&Machine::with(NC_BLOCK), &machine);
     assert_eq!(verdict(&story), pass("wc-honoured"));
+    let alone = story.clone().edit(|event| {
+        if let Event::Look(look) = event {
+            look.beside.clear();
+        }
+    });
+    found(&alone, Verdict::Miss, &["guests beside g1 at look again: expected g0, found "]);
     found(
         &story.without(|e| matches!(e, Event::Look(look) if look.guest == "g1")),
         Verdict::Miss,

@@ -1,0 +1,155 @@
+//! Promise I17: a guest's stage 2 maps only what the guest was given, and the tables mean what they are decoded to. Judged at every
+//! look, unasked. Each rule is linear or n log n in the number of leaves.
+
+mod rules;
+mod walked;
+
+#[cfg(test)]
+mod tests;
+
+use super::{Finding, Weight};
+use crate::record::kept::{self, Kept, KeptMemory};
+use crate::record::look::{Decoded, Seen};
+use crate::record::{Record, virt};
+use s2lab_mmu::Stage2Leaf;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Range;
+
+/// Foreign leaves shown as evidence.
+const MOST_LEAVES: usize = 4;
+
+/// What a leaf leads to that its guest was not given. The first name counts if there are several.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum What {
+    Kept(Kept),
+    /// A table of this guest's stage 2.
+    Table(String),
+    /// A table of the stage 2 of the guest that was looked at, in reach of this other one.
+    Reached(String),
+    /// Memory of this other guest.
+    Ram(String),
+    /// This device's BAR, which the guest has at another IPA.
+    BarAgain(String),
+    /// A page that the guest can write to at another IPA, or at this one.
+    Again,
+    /// RAM where the guest has none.
+    Outside,
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            What::Kept(kept) => kept.fmt(f),
+            What::Table(guest) => write!(f, "a stage-2 table of {guest}"),
+            What::Reached(guest) => write!(f, "a stage-2 table of this guest, mapped by {guest}"),
+            What::Ram(guest) => write!(f, "RAM of {guest}"),
+            What::BarAgain(device) => write!(f, "the BAR of {device} at a second IPA"),
+            What::Again => f.write_str("a writable page at a second IPA"),
+            What::Outside => f.write_str("RAM of the host where the guest has none"),
+        }
+    }
+}
+
+/// A leaf that should not be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Foreign {
+    leaf: Stage2Leaf,
+    what: What,
+}
+
+/// What the rules need to know of a look.
+pub(super) struct Scene<'a> {
+    guest: &'a str,
+    seen: &'a Seen,
+    record: &'a Record,
+    kept: &'a KeptMemory,
+    /// The guest's RAM by the plan.
+    ram: Range<u64>,
+}
+
+impl<'a> Scene<'a> {
+    fn of(record: &'a Record, look: &'a Decoded, seen: &'a Seen, kept: &'a KeptMemory) -> Scene<'a> {
+        let memory = record.planned.scenario.guests.get(&look.guest).map_or(0, |guest| guest.memory.0);
+        Scene { guest: &look.guest, seen, record, kept, ram: virt::ram(memory) }
+    }
+
+    /// Every leaf, wherever it leads.
+    fn leaves(&self) -> impl Iterator<Item = &'a Stage2Leaf> {
+        let Seen { ram, devices, unknown, .. } = self.seen;
+        ram.iter().chain(devices.values().flatten()).chain(unknown)
+    }
+
+    /// The foreign leaves, each once, the gravest first.
+    fn foreign(&self) -> Vec<Foreign> {
+        let mut found: BTreeMap<_, Foreign> = BTreeMap::new();
+        for foreign in rules::ALL.iter().flat_map(|rule| rule(self)) {
+            // A leaf of another guest may have the same IPA.
+            let other = if let What::Reached(guest) = &foreign.what { Some(guest.clone()) } else { None };
+            let known = found.entry((other, foreign.leaf.ipa)).or_insert_with(|| foreign.clone());
+            if foreign.what < known.what {
+                *known = foreign;
+            }
+        }
+        let mut found: Vec<_> = found.into_values().collect();
+        // Stable: within one kind the IPAs ascend.
+        found.sort_by(|a, b| a.what.cmp(&b.what));
+        found
+    }
+}
+
+/// The physical addresses that a leaf maps.
+fn mapped(leaf: &Stage2Leaf) -> Range<u64> {
+    leaf.pa..leaf.pa.saturating_add(leaf.size)
+}
+
+/// What of I17 is not kept.
+pub(super) fn findings(record: &Record, looks: &[Decoded]) -> Vec<Finding> {
+    let kept = KeptMemory::of(&record.around);
+    let mut out: Vec<Finding> = account(record).into_iter().collect();
+    for look in looks {
+        let Ok(seen) = &look.seen else { continue };
+        let scene = Scene::of(record, look, seen, &kept);
+        let place = format!("look {}, guest {}", look.name, look.guest);
+        out.extend(not_given(&scene.foreign(), &place));
+        out.extend(walked::controls(seen, &place));
+        out.extend(walked::stores(record, look, seen, &place));
+    }
+    out.extend(walked::bases(looks));
+    out
+}
+
+/// Whether a look saw nothing but what its guest was given.
+pub(crate) fn is_isolated(record: &Record, look: &Decoded, seen: &Seen) -> bool {
+    let kept = KeptMemory::of(&record.around);
+    let given = record.planned.scenario.guests.get(&look.guest);
+    let own = seen.devices.keys().all(|device| given.is_some_and(|guest| guest.assign.contains_key(device)));
+    own && seen.unknown.is_empty() && Scene::of(record, look, seen, &kept).foreign().is_empty()
+}
+
+/// A host that calls something else its kernel than what QEMU has put there cannot be judged by what it keeps.
+fn account(record: &Record) -> Option<Finding> {
+    let why = kept::account(&record.around).err()?;
+    let expected = "code and data in the image that QEMU has loaded, and at most half of it between them";
+    Some(Finding::new(Weight::Lab, "the host's account of its kernel", expected, why))
+}
+
+/// One finding for a look: the first foreign page, and how many more there are of which kind.
+fn not_given(foreign: &[Foreign], place: &str) -> Option<Finding> {
+    let first = foreign.first()?;
+    let Foreign { leaf, what } = first;
+    let mut found = format!("IPA {:#x} -> PA {:#x}: {what}", leaf.ipa, leaf.pa);
+    if foreign.len() > 1 {
+        found.push_str(&format!("; {} more leaves", foreign.len() - 1));
+    }
+    let mut kinds: BTreeMap<&What, usize> = BTreeMap::new();
+    foreign.iter().for_each(|foreign| *kinds.entry(&foreign.what).or_default() += 1);
+    let leaves = foreign.iter().take(MOST_LEAVES).map(|Foreign { leaf, what }| {
+        let access = format!("{}{}", if leaf.read { "r" } else { "-" }, if leaf.write { "w" } else { "-" });
+        let (ipa, pa, size) = (leaf.ipa, leaf.pa, leaf.size);
+        format!("IPA {ipa:#x} -> PA {pa:#x}, {size:#x} bytes, {}, {access}: {what}", leaf.attr)
+    });
+    let detail = leaves.chain(kinds.iter().map(|(what, n)| format!("{n} x {what}")));
+    let what = format!("isolation (I17) at {place}");
+    Some(Finding::new(Weight::Tables, what, "only what the guest was given", found).with(detail))
+}

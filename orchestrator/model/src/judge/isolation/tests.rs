@@ -1,0 +1,332 @@
+//! Each rule broken once, each exception used once, and random tables with one leaf too many.
+
+use crate::event::Event;
+use crate::judge::fixture::{
+    BAR_IPA, BAR_PA, BAR_SIZE, DEVICE_TREE, IOMEM, Machine, NC_BLOCK, RAM_PAGE, RESERVED, Story, host_memory,
+};
+use crate::verdict::Verdict;
+use guest_tables::{BLOCK, GUEST_OFFSET, PAGE, STAGE1_ROOT, STAGE2_ROOT, stage2_root};
+use proptest::prelude::*;
+use s2lab_protocol::{Extent, UnalignedOutcome};
+use std::ops::RangeInclusive;
+
+/// A page and a block of RAM, without S2AP\[1\].
+const READ_ONLY: u64 = RAM_PAGE & !(1 << 7);
+const RAM_BLOCK: u64 = RAM_PAGE & !2;
+/// A place in the guest's RAM that has no leaf yet, and RAM of the host that nobody has.
+const FREE_IPA: u64 = 0x4100_0000;
+const FREE_PA: u64 = 0x7000_0000;
+const CODE: u64 = 0x4100_0000;
+/// In the kernel's data, where its zero page is.
+const ZERO_PAGE: u64 = 0x4210_0000;
+const LEVEL_3: u64 = 3;
+
+fn machine() -> Machine {
+    Machine::with(NC_BLOCK)
+}
+
+fn with(leaves: &[(u64, u64, u64, u64)]) -> Machine {
+    Machine { more: leaves.to_vec(), ..machine() }
+}
+
+fn story(machine: &Machine) -> Story {
+    let traits = Story::after().cell.traits;
+    Story::told(traits, machine, true, crate::event::ProbeOutcome::Answered(UnalignedOutcome::Ok))
+}
+
+fn texts(story: &Story) -> (Option<Verdict>, Vec<String>) {
+    let judgement = story.attempt().judgement;
+    let texts = judgement.findings.iter();
+    let texts = texts.map(|f| format!("{}: expected {}, found {}", f.what, f.expected, f.found)).collect();
+    (judgement.verdict, texts)
+}
+
+#[track_caller]
+fn passes(story: &Story) {
+    let (verdict, texts) = texts(story);
+    assert!(matches!(verdict, Some(Verdict::Pass { .. })), "{texts:#?}");
+}
+
+#[track_caller]
+fn fails(story: &Story, words: &str) {
+    let (verdict, texts) = texts(story);
+    assert_eq!(verdict, Some(Verdict::Fail), "{texts:#?}");
+    assert!(texts.iter().any(|text| text.contains(words)), "{words:?} in {texts:#?}");
+}
+
+#[test]
+fn what_a_guest_was_not_given_is_named() {
+    let first = "isolation (I17) at look stored, guest g0: expected only what the guest was given, found ";
+    let cases = [
+        ((FREE_IPA, CODE, 3, RAM_PAGE), "IPA 0x41000000 -> PA 0x41000000: the host's kernel code"),
+        ((FREE_IPA, CODE, 3, READ_ONLY), "the host's kernel code"),
+        ((FREE_IPA, ZERO_PAGE, 3, RAM_PAGE), "the host's kernel data"),
+        ((FREE_IPA, DEVICE_TREE.0, 3, RAM_PAGE), "the host's device tree"),
+        ((FREE_IPA, RESERVED.0, 3, RAM_PAGE), "memory that the host's kernel has reserved"),
+        ((FREE_IPA, STAGE2_ROOT, 3, RAM_PAGE), "a stage-2 table of g0"),
+        ((FREE_IPA, STAGE2_ROOT, 3, READ_ONLY), "a stage-2 table of g0"),
+        ((FREE_IPA, STAGE2_ROOT, 2, RAM_BLOCK), "a stage-2 table of g0"),
+        ((FREE_IPA, STAGE1_ROOT + GUEST_OFFSET, 3, RAM_PAGE), "a writable page at a second IPA"),
+        ((FREE_IPA, STAGE1_ROOT + GUEST_OFFSET, 3, READ_ONLY), "a writable page at a second IPA"),
+        ((BAR_IPA + BAR_SIZE, BAR_PA, 2, NC_BLOCK), "the BAR of nic at a second IPA"),
+        ((BAR_IPA + BAR_SIZE, BAR_PA, 2, NC_BLOCK & !(1 << 7)), "the BAR of nic at a second IPA"),
+        ((BAR_IPA + BAR_SIZE, BAR_PA + BLOCK, 2, NC_BLOCK), "the BAR of nic at a second IPA"),
+        ((BAR_IPA + BAR_SIZE, FREE_PA, 3, RAM_PAGE), "RAM of the host where the guest has none"),
+        ((0x5000_0000, FREE_PA, 3, RAM_PAGE), "RAM of the host where the guest has none"),
+        ((0x4000_0000 - PAGE, FREE_PA, 3, RAM_PAGE), "RAM of the host where the guest has none"),
+        ((0x090a_1000, FREE_PA, 3, RAM_PAGE), "RAM of the host where the guest has none"),
+        ((0x0010_0000, FREE_PA, 3, RAM_PAGE), "RAM of the host where the guest has none"),
+        ((0x0010_0000, FREE_PA, 3, READ_ONLY), "RAM of the host where the guest has none"),
+    ];
+    for (leaf, words) in cases {
+        let (_, texts) = texts(&story(&with(&[leaf])));
+        fails(&story(&with(&[leaf])), words);
+        assert!(texts[0].starts_with(first), "{texts:#?}");
+    }
+}
+
+#[test]
+fn the_gravest_comes_first_and_the_rest_is_counted() {
+    let leaves = [0, 1, 2].map(|n| (0x6000_0000 + n * BLOCK, 0x4000_0000 + n * BLOCK, 2, RAM_BLOCK));
+    fails(
+        &story(&with(&leaves)),
+        "found IPA 0x60200000 -> PA 0x40200000: the host's kernel code; 2 more leaves",
+    );
+}
+
+#[test]
+fn what_a_guest_may_have_is_no_alarm() {
+    passes(&story(&machine()));
+    // KVM's page of stolen time, RAM that was the initramfs, and what were init sections.
+    passes(&story(&with(&[(0x090a_0000, FREE_PA, 3, RAM_PAGE)])));
+    passes(&story(&with(&[(FREE_IPA, 0x4900_0000, 3, RAM_PAGE)])));
+    passes(&story(&with(&[(FREE_IPA, 0x41a7_0000, 3, RAM_PAGE)])));
+    // The zero page at many IPAs, also of the flash, and RAM that both can only read.
+    let zeros =
+        [FREE_IPA, FREE_IPA + PAGE, FREE_IPA + 7 * PAGE, 0x10_0000].map(|ipa| (ipa, ZERO_PAGE, 3, READ_ONLY));
+    let content = vec![(ZERO_PAGE, vec![0; PAGE as usize])];
+    passes(&story(&Machine { content: content.clone(), ..with(&zeros) }));
+    passes(&story(&with(&[FREE_IPA, FREE_IPA + PAGE].map(|ipa| (ipa, FREE_PA, 3, READ_ONLY)))));
+    // The same is one if it can be written to, if it is not all zeroes, or if that is not known.
+    let writable = [(FREE_IPA, ZERO_PAGE, 3, RAM_PAGE)];
+    fails(&story(&Machine { content: content.clone(), ..with(&writable) }), "the host's kernel data");
+    let mut other = content;
+    other[0].1[4095] = 1;
+    fails(&story(&Machine { content: other, ..with(&zeros) }), "the host's kernel data");
+    fails(&story(&with(&zeros)), "the host's kernel data");
+}
+
+#[test]
+fn a_leaf_that_hardware_makes_writable_is_writable() {
+    let dirty = (FREE_IPA, STAGE1_ROOT + GUEST_OFFSET, 3, READ_ONLY | 1 << 51);
+    let of = |registers| {
+        story(&Machine { registers, ..with(&[dirty, (FREE_IPA + PAGE, FREE_PA, 3, READ_ONLY | 1 << 51)]) })
+    };
+    fails(&of(vec![("VTCR_EL2", 1 << 31 | 2 << 16 | 1 << 6 | 24 | 1 << 22)]), "VTCR_EL2.HD is 1");
+}
+
+/// What the host frees it may call free, but no more.
+#[test]
+fn a_host_that_lies_of_its_kernel_is_not_believed() {
+    let told = |iomem: &str, reserved: Option<Vec<Extent>>| {
+        let (iomem, leaf) = (iomem.to_owned(), (FREE_IPA, CODE, 3, RAM_PAGE));
+        story(&with(&[leaf])).edit(move |event| {
+            if let Event::HostMemory(memory) = event {
+                (memory.iomem, memory.reserved) = (iomem.clone(), reserved.clone());
+            }
+        })
+    };
+    let reserved = host_memory().reserved;
+    // No kernel, a small one, one elsewhere, one that was freed.
+    for iomem in [
+        "",
+        &IOMEM.replace("-41a6ffff", "-4020ffff"),
+        &IOMEM.replace("  40200000-41a6ffff", "  60200000-61a6ffff"),
+    ] {
+        let (verdict, texts) = texts(&told(iomem, reserved.clone()));
+        assert_eq!(verdict, Some(Verdict::Fail));
+        assert!(texts[0].contains("found IPA 0x41000000 -> PA 0x41000000: the host's kernel"), "{texts:#?}");
+        assert!(texts.iter().any(|text| text.starts_with("the host's account of its kernel")), "{texts:#?}");
+    }
+    let (_, texts) = texts(&told(IOMEM, Some(vec![])));
+    assert!(texts.iter().any(|text| text.contains("bytes of code and data are free")), "{texts:#?}");
+    // One page of it may have been freed; then a guest may have it.
+    let freed = [
+        (0x4020_0000, CODE - 0x4020_0000),
+        (CODE + PAGE, 0x41a7_0000 - CODE - PAGE),
+        (0x4208_0000, 0x3b_0000),
+    ];
+    let freed = freed.map(|(start, size)| Extent { start, size });
+    passes(&told(IOMEM, Some(freed.into())));
+    // Without flags of pages, what was reserved at boot counts, but for the initramfs and the init sections.
+    fails(&told(IOMEM, None), "the host's kernel code");
+    let plain =
+        story(&with(&[(FREE_IPA, 0x4900_0000, 3, RAM_PAGE), (FREE_IPA + PAGE, 0x41a7_0000, 3, RAM_PAGE)]));
+    passes(&plain.edit(|event| {
+        if let Event::HostMemory(memory) = event {
+            memory.reserved = None;
+        }
+    }));
+}
+
+#[test]
+fn what_went_through_a_leaf_must_have_been_let_through() {
+    let cases = [
+        (NC_BLOCK & !(1 << 6), "the first not readable"),
+        (NC_BLOCK & !(1 << 7), "the first not writable"),
+        (NC_BLOCK & !(1 << 10), "the first never accessed"),
+    ];
+    for (bar, words) in cases {
+        fails(&story(&Machine::with(bar)), words);
+    }
+    // Beyond what was stored, and where the device was reset since, nothing went through.
+    let beyond = (BAR_IPA + BLOCK, BAR_PA + BLOCK, 2, NC_BLOCK & !(1 << 10));
+    passes(&story(&with(&[beyond])));
+    let aged = Machine { ram: RAM_PAGE & !(1 << 10), ..machine() };
+    passes(&story(&aged));
+}
+
+#[test]
+fn bits_that_change_the_tables_are_named() {
+    let hcr = guest_tables::HCR | guest_tables::HCR_FWB;
+    let vtcr = 1 << 31 | 2 << 16 | 1 << 6 | 24;
+    let of = |registers| story(&Machine { registers, ..machine() });
+    fails(&of(vec![("HCR_EL2", hcr | 1 << 32)]), "HCR_EL2.CD is 1");
+    fails(
+        &of(vec![("HCR_EL2", hcr | 1 << 32 | 1 << 42)]),
+        "HCR_EL2.CD is 1: stage 2 makes data in Normal memory Non-cacheable; 1 more",
+    );
+    fails(&of(vec![("VTCR_EL2", vtcr | 1 << 29)]), "VTCR_EL2.NSW is 1");
+    fails(&of(vec![("SCTLR_EL1", 1)]), "SCTLR_EL1.C is 0");
+    passes(&of(vec![("VTCR_EL2", vtcr | 1 << 21)]));
+}
+
+fn beside(second: &Machine) -> Story {
+    Story::after().beside(&machine(), second)
+}
+
+#[test]
+fn guests_have_nothing_in_common() {
+    let second =
+        |leaves: &[(u64, u64, u64, u64)]| Machine { guest: 1, blocks: 0, mapped: false, ..with(leaves) };
+    let ram_of_first = STAGE1_ROOT + GUEST_OFFSET;
+    passes(&beside(&second(&[])));
+    fails(
+        &beside(&second(&[(FREE_IPA, ram_of_first, 3, RAM_PAGE)])),
+        "guest g1: expected only what the guest was given, found IPA 0x41000000 -> PA 0x58100000: RAM of g0",
+    );
+    fails(&beside(&second(&[(FREE_IPA, ram_of_first, 3, READ_ONLY)])), "RAM of g0");
+    fails(&beside(&second(&[(FREE_IPA, STAGE2_ROOT, 3, READ_ONLY)])), "a stage-2 table of g0");
+    // One table for both.
+    let same = Machine { registers: vec![("VTTBR_EL2", STAGE2_ROOT | 4 << 48)], ..second(&[]) };
+    let same = Machine { guest: 0, ..same };
+    let story = beside(&same);
+    fails(&story, "start table (I17) at look stored, guest g1: expected one of its own, found that of g0");
+    fails(&story, "RAM of g0");
+}
+
+#[test]
+fn a_table_in_reach_of_another_guest_is_found() {
+    // The first guest has a leaf over the second one's tables, and is seen beside it.
+    let second = Machine { guest: 1, blocks: 0, mapped: false, ..machine() };
+    let (first, pages) = with(&[(FREE_IPA, stage2_root(1), 3, RAM_PAGE)]).look(1, "stored");
+    let mut story = beside(&second).edit(|event| {
+        if let Event::Look(look) = event
+            && look.guest == "g1"
+        {
+            look.pages.extend(first.pages.clone());
+        }
+    });
+    story.pages.extend(pages);
+    fails(&story, "a stage-2 table of this guest, mapped by g0");
+}
+
+#[test]
+fn a_start_table_stays() {
+    let (other, pages) = Machine { guest: 1, ..machine() }.look(4, "again");
+    let mut story = Story::after().edit(|event| {
+        if let Event::Look(look) = event
+            && look.name == "again"
+        {
+            *look = crate::event::Look { guest: "g0".into(), ..other.clone() };
+        }
+    });
+    story.pages.extend(pages);
+    fails(
+        &story,
+        "start table (I17) at look again, guest g0: expected that of the looks before, found another",
+    );
+}
+
+#[test]
+fn a_report_says_what_is_promised() {
+    let lines = |machine: &Machine| story(machine).report();
+    let good = lines(&machine());
+    assert_eq!(good.promises, ["I1", "I4", "I6", "I17"]);
+    assert!(
+        good.promised.contains(&"  maps only its own: 256M of RAM at 0x40000000, nic".into()),
+        "{:#?}",
+        good.promised
+    );
+    let bad = lines(&with(&[(FREE_IPA, CODE, 3, RAM_PAGE)]));
+    assert!(bad.promised.contains(&"  maps what is not its own".into()), "{:#?}", bad.promised);
+    let mut named = Story::after();
+    named.cell.scenario.promises.insert(crate::scenario::Promise::ISOLATION);
+    assert_eq!(named.report().promises, good.promises);
+}
+
+/// RAM of the host that a guest may have: pages from [`FREE_PA`] on.
+const FREE: RangeInclusive<u64> = 0..=0x1000;
+
+fn healthy() -> impl Strategy<Value = Vec<(u64, u64, u64, u64)>> {
+    // Places are distinct, for the maps' keys are.
+    let places = proptest::collection::btree_set(FREE, 1..40);
+    (places, any::<u64>()).prop_map(|(places, seed)| {
+        let leaf = |(n, place): (u64, u64)| {
+            let bits = if (seed >> (n % 64)) & 1 == 0 { RAM_PAGE } else { READ_ONLY };
+            (FREE_IPA + place * PAGE, FREE_PA + place.wrapping_mul(0x9e5) % 0x1fff * PAGE, LEVEL_3, bits)
+        };
+        (0..).zip(places).map(leaf).collect()
+    })
+}
+
+/// One leaf that no guest may have, at an IPA where nothing is.
+fn foreign() -> impl Strategy<Value = (u64, u64, u64, u64)> {
+    let inside = (0x200u64..0x1000).prop_map(|page| 0x4300_0000 + page * PAGE);
+    let keeps = prop_oneof![
+        (0x4020_0000u64 / PAGE..0x41a7_0000 / PAGE),
+        (0x4208_0000u64 / PAGE..0x4243_0000 / PAGE),
+        (DEVICE_TREE.0 / PAGE..(DEVICE_TREE.0 + DEVICE_TREE.1) / PAGE),
+        (RESERVED.0 / PAGE..(RESERVED.0 + RESERVED.1) / PAGE),
+        (STAGE2_ROOT / PAGE..STAGE2_ROOT / PAGE + 4),
+        (0u64..64).prop_map(|page| (STAGE1_ROOT + GUEST_OFFSET) / PAGE + page),
+    ];
+    let kept = (inside, keeps.prop_map(|page| page * PAGE), any::<bool>())
+        .prop_map(|(ipa, pa, writable)| (ipa, pa, LEVEL_3, if writable { RAM_PAGE } else { READ_ONLY }));
+    let nowhere = prop_oneof![(0u64..0x8000), (0x90b0..0x4_0000u64), (0x5_0000..0x800_0000u64)];
+    let outside = nowhere.prop_map(|page| (page * PAGE, 0x8000_0000, LEVEL_3, RAM_PAGE));
+    let bar = (1u64..512).prop_map(|n| (BAR_IPA + BAR_SIZE + n * BLOCK, BAR_PA, 2, NC_BLOCK));
+    prop_oneof![kept, outside, bar]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn healthy_tables_are_never_foreign(leaves in healthy()) {
+        let (verdict, texts) = texts(&story(&with(&leaves)));
+        prop_assert!(matches!(verdict, Some(Verdict::Pass { .. })), "{:#?}", texts);
+    }
+
+    #[test]
+    fn one_foreign_leaf_is_always_found(mut leaves in healthy(), foreign in foreign()) {
+        leaves.push(foreign);
+        let (verdict, texts) = texts(&story(&with(&leaves)));
+        prop_assert_eq!(verdict, Some(Verdict::Fail));
+        let place = format!("found IPA {:#x} -> PA {:#x}: ", foreign.0, foreign.1);
+        // Of two leaves over one page either is the second one.
+        let twice = texts[0].contains("at a second IPA");
+        prop_assert!(twice || texts[0].contains(&place), "{} in {:#?}", place, texts);
+        prop_assert!(!texts[0].contains("more leaves"), "{:#?}", texts);
+    }
+}

@@ -1,0 +1,86 @@
+//! Whether the tables that were walked are those that the MMU uses, and mean what they are decoded to.
+
+use super::super::{Finding, Weight};
+use super::mapped;
+use crate::record::Record;
+use crate::record::look::{Decoded, Seen};
+use crate::record::overlap::Overlaps;
+use s2lab_mmu::Stage2Leaf;
+use std::collections::BTreeMap;
+
+/// Bits with which the tables mean something else than KVM and the guest's Linux mean by them. Neither sets any of them for a guest
+/// that is no hypervisor itself (Linux 6.1 to 7.2, arch/arm64/include/asm/kvm_arm.h: HCR_GUEST_FLAGS, VTCR_EL2_FLAGS).
+pub(super) fn controls(seen: &Seen, place: &str) -> Option<Finding> {
+    let first = seen.controls.first()?;
+    let found = match seen.controls.len() {
+        1 => first.to_string(),
+        n => format!("{first}; {} more", n - 1),
+    };
+    let what = format!("registers (I17) at {place}");
+    let expected = "no bit that changes what the tables mean";
+    let detail = seen.controls.iter().map(ToString::to_string);
+    Some(Finding::new(Weight::Tables, what, expected, found).with(detail))
+}
+
+/// What was stored went through the leaves that are there since, unless the device was reset: they must let it. Their access flag is
+/// set, by KVM or, with VTCR_EL2.HA, by hardware. KVM clears that of RAM as it ages, but ages no BAR.
+pub(super) fn stores(record: &Record, look: &Decoded, seen: &Seen, place: &str) -> Vec<Finding> {
+    let mut bytes: BTreeMap<&str, u64> = BTreeMap::new();
+    for stored in record.stores.iter().filter(|stored| stored.guest == look.guest && stored.step < look.step)
+    {
+        let gone = |reset: &crate::record::Reset| {
+            reset.device == stored.device && stored.step < reset.step && reset.step < look.step
+        };
+        if !record.resets.iter().any(gone) {
+            let most = bytes.entry(&stored.device).or_default();
+            *most = stored.bytes.max(*most);
+        }
+    }
+    let mut out = vec![];
+    for (device, bytes) in bytes {
+        let Some(bar) = record.around.bar(device) else { continue };
+        let stored = Overlaps::of([(bar.start..bar.start.saturating_add(bytes), ())]);
+        let leaves = seen.devices.get(device).into_iter().flatten();
+        let closed = |leaf: &&Stage2Leaf| {
+            stored.with(&mapped(leaf)).is_some() && !(leaf.read && leaf.write && leaf.af)
+        };
+        let closed: Vec<_> = leaves.filter(closed).collect();
+        let Some(first) = closed.first() else { continue };
+        let lacks =
+            [(first.read, "not readable"), (first.write, "not writable"), (first.af, "never accessed")];
+        let lacks =
+            lacks.iter().filter(|(has, _)| !has).map(|(_, lacks)| *lacks).collect::<Vec<_>>().join(", ");
+        let found = format!("{} leaves that it cannot have gone through, the first {lacks}", closed.len());
+        let what = format!("the store to {device} (I17) at {place}");
+        let detail = closed.iter().take(super::MOST_LEAVES).map(|leaf| {
+            format!("IPA {:#x} -> PA {:#x}, descriptor {:#x}", leaf.ipa, leaf.pa, leaf.descriptor)
+        });
+        let expected = "leaves that are readable, writable and accessed";
+        out.push(Finding::new(Weight::Tables, what, expected, found).with(detail));
+    }
+    out
+}
+
+/// A guest keeps its start table as long as it lives (Linux arch/arm64/kvm/mmu.c, kvm_init_stage2_mmu), and no two share one.
+pub(super) fn bases(looks: &[Decoded]) -> Vec<Finding> {
+    let mut of_guest: BTreeMap<&str, u64> = BTreeMap::new();
+    let mut of_base: BTreeMap<u64, &str> = BTreeMap::new();
+    let mut out = vec![];
+    for look in looks {
+        let Ok(seen) = &look.seen else { continue };
+        let what = || format!("start table (I17) at look {}, guest {}", look.name, look.guest);
+        let known = *of_guest.entry(&look.guest).or_insert(seen.base);
+        if known != seen.base {
+            let detail = format!("{:#x}, before {known:#x}", seen.base);
+            let found = Finding::new(Weight::Tables, what(), "that of the looks before", "another");
+            out.push(found.with([detail]));
+        }
+        let owner = *of_base.entry(seen.base).or_insert(&look.guest);
+        if owner != look.guest {
+            let found = format!("that of {owner}");
+            let detail = format!("{:#x}", seen.base);
+            out.push(Finding::new(Weight::Tables, what(), "one of its own", found).with([detail]));
+        }
+    }
+    out
+}

@@ -1,0 +1,171 @@
+//! What of its memory the host keeps from guests: its kernel, what that has reserved, and the device tree that it runs on.
+//!
+//! QEMU's word, which the host cannot change, is the floor: the kernel lies where QEMU has put it. The host's word adds to that what
+//! only the host knows. It takes nothing away but what Linux frees of its image when it has booted: the init sections, and a few
+//! pages of data (6.1 frees five).
+
+use super::Surroundings;
+use super::overlap::Overlaps;
+use crate::event::LoadedPart;
+use s2lab_protocol::Extent;
+use std::fmt;
+use std::ops::Range;
+
+/// Of the kernel's image, the part that the host may call init sections: one half. Those of Debian's kernels are a fifth.
+const MOST_INIT: u64 = 2;
+
+/// Bytes of its kernel's code and data that the host may call free.
+const MOST_FREED: u64 = 1 << 20;
+
+/// What a range of the host's memory is to the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kept {
+    KernelCode,
+    KernelData,
+    Kernel,
+    DeviceTree,
+    Reserved,
+}
+
+impl fmt::Display for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Kept::KernelCode => "the host's kernel code",
+            Kept::KernelData => "the host's kernel data",
+            Kept::Kernel => "the host's kernel",
+            Kept::DeviceTree => "the host's device tree",
+            Kept::Reserved => "memory that the host's kernel has reserved",
+        })
+    }
+}
+
+/// All of it, by what it is. What comes first names a range that is several things.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KeptMemory(Vec<(Kept, Overlaps<()>)>);
+
+impl KeptMemory {
+    /// From what QEMU and the host have said. Of a host that has not described its memory nothing is known.
+    pub fn of(around: &Surroundings) -> KeptMemory {
+        let Some(memory) = &around.memory else { return KeptMemory::default() };
+        let iomem = Iomem::of(&memory.iomem);
+        let image = loaded(around, LoadedPart::Kernel);
+        let freed = image.as_ref().and_then(|image| freed(image, &iomem, memory.reserved.as_deref()).ok());
+        let stays = |ranges: Vec<Range<u64>>| without(ranges, freed.as_deref().unwrap_or_default());
+        let reserved = match &memory.reserved {
+            Some(pages) => pages.iter().map(extent).collect(),
+            // What of it was freed since is not known, but for the largest: the init sections and the initramfs.
+            None => {
+                let initramfs = loaded(around, LoadedPart::Initramfs);
+                stays(without(iomem.reserved, initramfs.as_slice()))
+            }
+        };
+        let all = [
+            (Kept::KernelCode, stays(iomem.code)),
+            (Kept::KernelData, stays(iomem.data)),
+            (Kept::Kernel, stays(image.into_iter().collect())),
+            (Kept::DeviceTree, loaded(around, LoadedPart::DeviceTree).into_iter().collect()),
+            (Kept::Reserved, reserved),
+        ];
+        let overlaps = |ranges: Vec<Range<u64>>| Overlaps::of(ranges.into_iter().map(|range| (range, ())));
+        KeptMemory(all.into_iter().map(|(kept, ranges)| (kept, overlaps(ranges))).collect())
+    }
+
+    /// What `range`, or a part of it, is to the host.
+    pub fn over(&self, range: &Range<u64>) -> Option<Kept> {
+        self.0.iter().find(|(_, ranges)| ranges.with(range).is_some()).map(|(kept, _)| *kept)
+    }
+}
+
+/// Whether the host's account of its kernel fits the image that QEMU has put there. `Err`: what does not.
+pub fn account(around: &Surroundings) -> Result<(), String> {
+    match (&around.memory, loaded(around, LoadedPart::Kernel)) {
+        (Some(memory), Some(image)) => {
+            freed(&image, &Iomem::of(&memory.iomem), memory.reserved.as_deref()).map(drop)
+        }
+        // Missing facts are a finding of their own.
+        _ => Ok(()),
+    }
+}
+
+fn loaded(around: &Surroundings, part: LoadedPart) -> Option<Range<u64>> {
+    let of = around.loaded.iter().find(|loaded| loaded.part == part)?;
+    Some(of.start..of.start.saturating_add(of.size))
+}
+
+/// The init sections, which are freed whole: what lies between the kernel's code and its data (Linux arch/arm64/kernel/setup.c,
+/// request_standard_resources; vmlinux.lds.S has `__init_begin` and `_sdata` there).
+fn init(image: &Range<u64>, iomem: &Iomem) -> Result<Range<u64>, String> {
+    let ([code], [data]) = (iomem.code.as_slice(), iomem.data.as_slice()) else {
+        let (code, data) = (iomem.code.len(), iomem.data.len());
+        return Err(format!("{code} ranges of kernel code and {data} of kernel data in /proc/iomem"));
+    };
+    let init = code.end..data.start;
+    let inside = image.start <= code.start && code.end <= data.start && data.end <= image.end;
+    let small = inside && init.end - init.start <= (image.end - image.start) / MOST_INIT;
+    if small {
+        return Ok(init);
+    }
+    let show = |range: &Range<u64>| format!("{:#x}..{:#x}", range.start, range.end);
+    Err(format!("code {}, data {}, and the image {}", show(code), show(data), show(image)))
+}
+
+/// What of the image Linux has freed: ranges in ascending order. `Err`: more than it ever frees.
+fn freed(image: &Range<u64>, iomem: &Iomem, reserved: Option<&[Extent]>) -> Result<Vec<Range<u64>>, String> {
+    let init = init(image, iomem)?;
+    let mut freed = vec![init.clone()];
+    if let Some(reserved) = reserved {
+        let claimed = iomem.code.iter().chain(&iomem.data).cloned().collect();
+        let mut pages = without(claimed, &reserved.iter().map(extent).collect::<Vec<_>>());
+        let bytes: u64 = pages.iter().map(|range| range.end - range.start).sum();
+        if bytes > MOST_FREED {
+            return Err(format!("{bytes:#x} bytes of code and data are free"));
+        }
+        freed.append(&mut pages);
+        freed.sort_by_key(|range| range.start);
+    }
+    Ok(freed)
+}
+
+fn extent(of: &Extent) -> Range<u64> {
+    of.start..of.start.saturating_add(of.size)
+}
+
+/// What is left of `ranges` without `taken`, which need not be in order.
+fn without(mut ranges: Vec<Range<u64>>, taken: &[Range<u64>]) -> Vec<Range<u64>> {
+    for taken in taken {
+        let pieces = |range: Range<u64>| {
+            let (before, after) =
+                (range.start..range.end.min(taken.start), range.start.max(taken.end)..range.end);
+            [before, after].into_iter().filter(|piece| !piece.is_empty())
+        };
+        ranges = ranges.into_iter().flat_map(pieces).collect();
+    }
+    ranges
+}
+
+/// What is used of `/proc/iomem`: lines such as `  40200000-41a6ffff : Kernel code`.
+#[derive(Debug, Default)]
+struct Iomem {
+    code: Vec<Range<u64>>,
+    data: Vec<Range<u64>>,
+    reserved: Vec<Range<u64>>,
+}
+
+impl Iomem {
+    fn of(text: &str) -> Iomem {
+        let mut iomem = Iomem::default();
+        for (range, name) in text.lines().filter_map(|line| line.split_once(" : ")) {
+            let hex = |digits| u64::from_str_radix(digits, 16).ok();
+            let list = match name {
+                "Kernel code" => &mut iomem.code,
+                "Kernel data" => &mut iomem.data,
+                "reserved" => &mut iomem.reserved,
+                _ => continue,
+            };
+            let ends = range.trim_start().split_once('-');
+            let range = ends.and_then(|(start, last)| Some(hex(start)?..hex(last)?.checked_add(1)?));
+            list.extend(range.filter(|range| !range.is_empty()));
+        }
+        iomem
+    }
+}
