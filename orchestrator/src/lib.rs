@@ -5,11 +5,13 @@
 mod carried;
 pub mod cli;
 pub mod lab;
+pub mod limits;
 pub mod outside;
 pub mod qemu;
 pub mod review;
 pub mod revisions;
 pub mod run;
+pub mod runtime;
 pub mod series;
 pub mod show;
 pub mod size;

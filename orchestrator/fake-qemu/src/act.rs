@@ -79,13 +79,14 @@ impl Machine {
 
     fn flood(&self, bytes: u64) -> Option<JoinHandle<()>> {
         let mut console = self.console()?;
-        Some(std::thread::spawn(move || {
+        let flood = std::thread::Builder::new().spawn(move || {
             let line = [&[b'x'; 1023][..], b"\n"].concat().repeat(64);
             let mut left = bytes;
             while left > 0 && console.write_all(&line).is_ok() {
                 left = left.saturating_sub(line.len() as u64);
             }
-        }))
+        });
+        flood.ok()
     }
 }
 

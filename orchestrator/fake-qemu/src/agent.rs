@@ -220,12 +220,13 @@ impl Host {
     fn live(mut self, mut stream: UnixStream) -> Result<(), Error> {
         self.hello(Peer::Host, Level::Host, &Moment::Hello)?;
         let beating = self.say.clone();
-        thread::spawn(move || {
+        let heart = thread::Builder::new().spawn(move || {
             let beat = || Body::Notice(Notice::Heartbeat { uptime_ms: 1, stored: 0 });
             while !beating.machine.lock().heartless && beating.say(&Peer::Host, beat()).is_ok() {
                 thread::sleep(HEARTBEAT);
             }
         });
+        heart.map_err(|why| Error::Arguments(why.to_string()))?;
         let (mut decoder, mut buffer) = (Decoder::default(), vec![0; 64 * 1024]);
         loop {
             let n = stream.read(&mut buffer).unwrap_or(0);

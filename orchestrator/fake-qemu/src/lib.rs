@@ -55,7 +55,9 @@ fn play() -> Result<(), Error> {
     if !machine.options.questions {
         machine.trouble(&Moment::Start);
         let (gdb, served) = (machine.channel("gdb")?, Arc::clone(&machine));
-        thread::spawn(move || gdb::serve(&served, gdb));
+        thread::Builder::new()
+            .spawn(move || gdb::serve(&served, gdb))
+            .map_err(|why| Error::Arguments(why.to_string()))?;
     }
     qmp::serve(&machine, machine.channel("qmp")?);
     // QEMU does not end because nobody talks to it any more.

@@ -65,9 +65,11 @@ impl Qmp<'_> {
                 self.event("RESUME");
                 if first {
                     let machine = Arc::clone(self.machine);
-                    thread::spawn(move || agent::boot(&machine));
+                    let started = thread::Builder::new().spawn(move || agent::boot(&machine));
+                    started.map(|_| json!({})).map_err(|why| ("GenericError", why.to_string()))
+                } else {
+                    Ok(json!({}))
                 }
-                Ok(json!({}))
             }
             "quit" => std::process::exit(0),
             _ => Err(("CommandNotFound", format!("The command {command} has not been found"))),

@@ -38,7 +38,11 @@ use std::{
     io::{self, IsTerminal},
     path::Path,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
+
+/// How long the store has to end after a signal; more than make has to remove what it has half made.
+const HEED: Duration = Duration::from_secs(12);
 
 /// Gathers, carries out, judges; answers what to exit with.
 pub(super) async fn carry_out(
@@ -71,7 +75,11 @@ pub(super) async fn carry_out(
             Source { places: &places, lab, parts: arguments.parts.parts(), offline: arguments.offline };
         Gathered::new(&planned, source, &display).await
     };
-    let gathered = match ready.await {
+    let gathered = tokio::select! {
+        gathered = ready => gathered,
+        () = late(&interruption) => Err(Failure::Store(StoreError::Cancelled)),
+    };
+    let gathered = match gathered {
         Ok(gathered) => gathered,
         Err(Failure::Store(StoreError::Cancelled)) => return interrupted(&interruption, log, writer).await,
         Err(failure) => {
@@ -156,6 +164,12 @@ fn event_log(
     };
     let file = folder.log().map_err(Failure::io("cannot make the event log"))?;
     Ok(EventLog::begin(file, observe))
+}
+
+/// Resolves some time after the first signal, if what is gathered does not heed it: a file system may never answer.
+async fn late(interruption: &Interruption) {
+    interruption.interrupted().await;
+    tokio::time::sleep(HEED).await;
 }
 
 async fn interrupted(interruption: &Interruption, log: EventLog, writer: Writer) -> Result<u8, Failure> {

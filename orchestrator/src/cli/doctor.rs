@@ -3,7 +3,7 @@
 use super::{Context, Failure, say};
 use crate::{
     lab::{Lab, Places},
-    outside::{self, kinds},
+    limits::memory::{Available, Bound},
     qemu::{factor, process::Launcher},
     run::{
         images::HOST_MODULES,
@@ -11,8 +11,9 @@ use crate::{
         preflight,
         slots::Slots,
     },
+    runtime,
     size::Size,
-    store::{Quiet, Store, StoreError, find_on_path, run_briefly},
+    store::{Quiet, Store, StoreError, ask, find_on_path},
 };
 use clap::Args;
 use std::{fmt, path::Path, process::Command, sync::Arc};
@@ -66,9 +67,7 @@ impl Findings {
 }
 
 pub(super) fn doctor(context: &Context, _: &Arguments) -> Result<u8, Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.map_err(Failure::io("cannot start"))?;
-    runtime.block_on(examine(context))
+    runtime::block_on(examine(context))?
 }
 
 async fn examine(context: &Context) -> Result<u8, Failure> {
@@ -112,7 +111,7 @@ fn version(program: &str) -> Result<String, StoreError> {
     };
     let mut command = Command::new(path);
     command.arg("--version");
-    let said = run_briefly(command, purpose, &Quiet)?;
+    let said = ask(command, purpose, &Quiet)?;
     Ok(String::from_utf8_lossy(&said).lines().next().unwrap_or_default().to_owned())
 }
 
@@ -148,23 +147,25 @@ fn machine(findings: &mut Findings, lab: Option<&Lab>, places: &Places) -> Resul
     let scenarios = crate::lab::scenarios(&files).unwrap_or_default();
     let largest = scenarios.iter().map(preflight::memory).max().unwrap_or_default();
     let needed = u64::try_from(slots).unwrap_or(u64::MAX).saturating_mul(largest);
-    let available = outside::read_text(Path::new("/proc/meminfo"), kinds::SYSTEM).ok();
-    match available.as_deref().and_then(preflight::available) {
-        Some(available) if available < largest => findings.say(
-            State::Lacks,
-            "memory",
-            format_args!("{} available, {} for one host; end other programs", Size(available), Size(largest)),
-        )?,
-        Some(available) if available < needed => findings.say(
-            State::Note,
-            "memory",
-            format_args!("{} available, {} for {hosts}; use --jobs", Size(available), Size(needed)),
-        )?,
-        Some(available) => {
-            let text = format!("{} available, {} for {hosts}", Size(available), Size(needed));
-            findings.say(State::Ok, "memory", text)?;
+    match Available::now() {
+        Ok(Available { bytes, bound }) => {
+            let (of, more) = match bound {
+                Bound::Machine => ("", "end other programs"),
+                Bound::ControlGroup => (" in the control group", "raise its `memory.max`"),
+            };
+            let available = format!("{} available{of}", Size(bytes));
+            let (state, text) = match () {
+                () if bytes < largest => {
+                    (State::Lacks, format!("{available}, {} for one host; {more}", Size(largest)))
+                }
+                () if bytes < needed => {
+                    (State::Note, format!("{available}, {} for {hosts}; use --jobs", Size(needed)))
+                }
+                () => (State::Ok, format!("{available}, {} for {hosts}", Size(needed))),
+            };
+            findings.say(state, "memory", text)?;
         }
-        None => findings.say(State::Lacks, "memory", "/proc/meminfo does not tell; mount /proc")?,
+        Err(error) => findings.say(State::Lacks, "memory", format_args!("{error}; mount /proc"))?,
     }
     let kvm =
         if Path::new("/dev/kvm").exists() { "there, and not used" } else { "not there, and not needed" };

@@ -26,10 +26,12 @@ mod store;
 
 use crate::{
     lab::{Lab, LabError, Places, init::InitError},
+    limits,
     outside::ReadError,
     qemu::factor::FactorError,
     review::ReviewError,
     revisions::RevisionsError,
+    runtime::NoRuntime,
     series::SeriesError,
     store::{Quiet, Store, StoreError},
     whole::no_room,
@@ -129,6 +131,8 @@ enum Failure {
     #[error(transparent)]
     Read(#[from] ReadError),
     #[error(transparent)]
+    Runtime(#[from] NoRuntime),
+    #[error(transparent)]
     Plan(#[from] PlanError),
     #[error(transparent)]
     Series(#[from] SeriesError),
@@ -180,6 +184,7 @@ impl Failure {
             | Failure::Factor(_)
             | Failure::Review(_)
             | Failure::Read(_)
+            | Failure::Runtime(_)
             | Failure::Log { .. }
             | Failure::Io { .. } => LAB,
         }
@@ -193,11 +198,14 @@ impl Failure {
             Failure::Revisions(error) => error.hint(),
             Failure::Init(InitError::Exists { .. }) => Some("name another folder".into()),
             Failure::Store(error) => error.hint(),
+            Failure::Runtime(error) => error.hint().map(str::to_owned),
             Failure::Factor(_) => Some("`s2lab doctor` tells what this machine lacks".into()),
             Failure::Usage { hint, .. } => hint.clone(),
             Failure::Io { source, .. } | Failure::Init(InitError::Io { source, .. }) if no_room(source) => {
                 Some("the file system is full, or a limit is reached: make room, and run again".into())
             }
+            Failure::Io { source, .. } => limits::hint(source).map(str::to_owned),
+            Failure::Read(error) => error.limit_hint().map(str::to_owned),
             _ => None,
         }
     }

@@ -4,6 +4,7 @@ use super::Failure;
 use crate::{
     lab::Places,
     run::images::GUEST_MODULES,
+    runtime,
     store::{Parts, Quiet, Store},
 };
 use clap::Args;
@@ -41,10 +42,8 @@ impl PartArguments {
         if self.words().is_empty() {
             return Ok(());
         }
-        let runtime = tokio::runtime::Builder::new_current_thread().build();
-        let runtime = runtime.map_err(Failure::io("cannot start"))?;
         let store = Store::open(&places.cache, true, Arc::new(Quiet))?.with_parts(self.parts());
-        Ok(runtime.block_on(store.check_parts(&GUEST_MODULES))?)
+        Ok(runtime::block_on(store.check_parts(&GUEST_MODULES))??)
     }
 
     /// These, or `others` if there are none.

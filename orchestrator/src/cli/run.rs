@@ -1,6 +1,7 @@
 //! `s2lab run`.
 
 use super::{Context, Failure, arguments::Arguments, carry_out, complain, failed, planned::planned, say};
+use crate::runtime;
 use s2lab_model::verdict::{BISECT_SKIP, BISECT_STOP, NOTHING_TESTED, bisect_exit};
 
 pub(super) fn run(context: &Context, mut arguments: Arguments) -> Result<u8, Failure> {
@@ -39,9 +40,8 @@ pub(super) fn run(context: &Context, mut arguments: Arguments) -> Result<u8, Fai
     for cell in &mut planned.cells {
         cell.repeat.extend(arguments.parts.words());
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.map_err(Failure::io("cannot start"))?;
-    let carried = runtime.block_on(carry_out::carry_out(context, &lab, planned, arguments));
+    let carried = runtime::block_on(carry_out::carry_out(context, &lab, planned, arguments));
+    let carried = carried.map_err(Failure::from).and_then(|carried| carried);
     let exit = carried.map_err(coded(BISECT_SKIP))?;
     Ok(if bisect { bisect_exit(exit) } else { exit })
 }

@@ -15,6 +15,7 @@ use crate::{
         signals::Interruption,
         visit::{Visit, When},
     },
+    runtime,
     show::progress::{Display, Mode},
     ssh::Exit,
     store::StoreError,
@@ -55,9 +56,7 @@ pub(super) fn shell(context: &Context, arguments: Arguments) -> Result<u8, Failu
     let planned = planned(&lab, std::slice::from_ref(&arguments.what), &arguments.kernels)?;
     let cell = planned.only_cell("a shell is in one")?;
     arguments.parts.check(&context.places()?)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.map_err(Failure::io("cannot start"))?;
-    let code = runtime.block_on(async {
+    let code = runtime::block_on(async {
         let interruption = Interruption::listen().map_err(Failure::io("cannot listen for signals"))?;
         let interrupted =
             || interruption.signal().map_or(super::LAB, |signal| Interrupt::of_signal(signal).exit());
@@ -93,9 +92,7 @@ pub(super) fn shell(context: &Context, arguments: Arguments) -> Result<u8, Failu
         }
         Ok(visit.exit().map_or_else(interrupted, code))
     });
-    // A thread that waits for somebody to read stdout keeps nobody waiting.
-    runtime.shutdown_background();
-    code
+    code?
 }
 
 /// The event log, which tells the stages on stderr and keeps why the cell stopped.

@@ -45,6 +45,14 @@ impl ReadError {
         Self { path: path.to_owned(), why }
     }
 
+    /// What may be done about it, if a limit of the machine has caused it.
+    pub(crate) fn limit_hint(&self) -> Option<&'static str> {
+        match &self.why {
+            Why::Io(error) => crate::limits::hint(error),
+            _ => None,
+        }
+    }
+
     /// Whether there is no such file.
     pub fn is_absent(&self) -> bool {
         matches!(&self.why, Why::Io(error) if error.kind() == io::ErrorKind::NotFound)

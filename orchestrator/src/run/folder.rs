@@ -276,7 +276,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let out = dir.path().join("out");
         let made: Vec<_> = std::thread::scope(|scope| {
-            let one = || scope.spawn(|| RunFolder::create(dir.path(), Some(&out), at(0)));
+            let one = || {
+                let thread = std::thread::Builder::new();
+                thread.spawn_scoped(scope, || RunFolder::create(dir.path(), Some(&out), at(0))).unwrap()
+            };
             [one(), one(), one()].map(|thread| thread.join().unwrap()).into()
         });
         assert_eq!(made.iter().filter(|made| made.is_ok()).count(), 1);

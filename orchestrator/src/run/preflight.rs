@@ -3,7 +3,8 @@
 
 use super::{images::KernelFiles, stages::Stop};
 use crate::{
-    outside::{self, Outside, kinds},
+    limits::memory::{Available, Bound},
+    outside::{Outside, kinds},
     qemu::qmp::QemuVersion,
     size::Size,
     store,
@@ -30,7 +31,7 @@ pub enum Finding {
     Memory {
         /// Bytes.
         needed: u64,
-        available: u64,
+        available: Available,
     },
     Space {
         /// Bytes.
@@ -55,6 +56,9 @@ impl Finding {
                 "build the kernel with these options; one that is =m needs its module, see `s2lab run --modules`"
             }
             Finding::Qemu(_) => "put a newer QEMU on PATH, or none: then s2lab takes one of its own",
+            Finding::Memory { available: Available { bound: Bound::ControlGroup, .. }, .. } => {
+                "raise `memory.max` and `memory.high` of the control group and those above it, run with --jobs 1, or give the scenario's host less `memory`"
+            }
             Finding::Memory { .. } => {
                 "end other programs, run with --jobs 1, or give the scenario's host less `memory`"
             }
@@ -77,8 +81,8 @@ impl fmt::Display for Finding {
                 write!(f, "QEMU {major}.{minor}.{micro} is older than {oldest}.{point}")
             }
             Finding::Memory { needed, available } => {
-                let (needed, available) = (Size(*needed), Size(*available));
-                write!(f, "the emulated host takes {needed} of memory, and this machine has {available} left")
+                let (needed, Available { bytes, bound }) = (Size(*needed), available);
+                write!(f, "the emulated host takes {needed} of memory, and {bound} has {} left", Size(*bytes))
             }
             Finding::Space { needed, free } => {
                 write!(
@@ -98,29 +102,19 @@ impl From<Finding> for Stop {
     }
 }
 
-/// What the machine has left, bytes.
+/// What the machine has left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Room {
-    pub memory: u64,
-    /// On the file system with the run's folder.
+    pub memory: Available,
+    /// Bytes, on the file system with the run's folder.
     pub space: u64,
 }
 
 impl Room {
     /// Of this machine, at this moment.
     pub fn of_machine(folder: &Path) -> io::Result<Self> {
-        let memory = outside::read_text(Path::new("/proc/meminfo"), kinds::SYSTEM)?;
-        let memory =
-            available(&memory).ok_or_else(|| io::Error::other("/proc/meminfo has no MemAvailable"))?;
-        Ok(Self { memory, space: free(folder)? })
+        Ok(Self { memory: Available::now()?, space: free(folder)? })
     }
-}
-
-/// MemAvailable: what programs can have without swapping (Linux, Documentation/filesystems/proc.rst).
-pub fn available(meminfo: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
-    kib.checked_mul(1 << 10)
 }
 
 /// What an ordinary user can still write on the file system of `folder`, bytes.
@@ -160,7 +154,7 @@ pub fn check(
         return Err(Finding::Options(lacks).into());
     }
     let needed = memory(&planned.scenario);
-    if room.memory < needed {
+    if room.memory.bytes < needed {
         return Err(Finding::Memory { needed, available: room.memory }.into());
     }
     if room.space < least_space {
@@ -192,7 +186,11 @@ mod tests {
     use s2lab_model::{kconfig::Config, kernel::Traits, scenario::load};
 
     const QEMU: QemuVersion = QemuVersion { major: 10, minor: 0, micro: 0 };
-    const ROOM: Room = Room { memory: 64 << 30, space: 64 << 30 };
+    const fn machine(bytes: u64) -> Available {
+        Available { bytes, bound: Bound::Machine }
+    }
+
+    const ROOM: Room = Room { memory: machine(64 << 30), space: 64 << 30 };
 
     fn planned() -> PlannedCell {
         let text = include_str!("../../../scenarios/vfio-pci-bar.yaml");
@@ -250,7 +248,7 @@ mod tests {
         let old = QemuVersion { major: 9, minor: 2, micro: 4 };
         let (cause, what) = found(&whole, old, ROOM).unwrap();
         assert_eq!((cause, &*what), (StopCause::Lacking, "QEMU 9.2.4 is older than 10.0"));
-        let (cause, what) = found(&whole, QEMU, Room { memory: 100 << 20, ..ROOM }).unwrap();
+        let (cause, what) = found(&whole, QEMU, Room { memory: machine(100 << 20), ..ROOM }).unwrap();
         assert!(cause == StopCause::Lab && what.ends_with("this machine has 100 MiB left"), "{what}");
         let (cause, what) = found(&whole, QEMU, Room { space: 20 << 20, ..ROOM }).unwrap();
         assert!(cause == StopCause::Lab && what.ends_with("room for 20 MiB"), "{what}");
@@ -284,21 +282,5 @@ mod tests {
         let (cause, what) = found(&without, QEMU, ROOM).unwrap();
         let due = "the kernel lacks CONFIG_VFIO_PCI, neither built in nor a module (the guest is given a PCI device)";
         assert_eq!((cause, &*what), (StopCause::Lacking, due));
-    }
-
-    #[test]
-    fn memory_is_read_as_the_kernel_writes_it() {
-        let text = "MemTotal:        8000000 kB\nMemFree:          100 kB\nMemAvailable:    4096 kB\n";
-        assert_eq!(available(text), Some(4 << 20));
-        for text in [
-            "",
-            "MemAvailable:",
-            "MemAvailable: 4 MB",
-            "MemAvailable: -4 kB",
-            "MemAvailable: 18446744073709551615 kB",
-        ] {
-            assert_eq!(available(text), None, "{text}");
-        }
-        assert!(Room::of_machine(Path::new("/")).unwrap().memory > 0);
     }
 }

@@ -81,7 +81,7 @@ impl Store {
             // Where the build is, so that rustup picks the same one.
             command.args(arguments).current_dir(self.entries.root());
             clean(&mut command);
-            process::run_briefly(command, "tell its version", &*self.progress)
+            process::ask(command, "tell its version", &*self.progress)
                 .map(|text| String::from_utf8_lossy(&text).trim().to_owned())
         };
         let sysroot = match ask(&["--print", "sysroot"]) {

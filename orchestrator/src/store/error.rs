@@ -113,6 +113,11 @@ impl StoreError {
             Self::Io { source, .. } if source.kind() == io::ErrorKind::ReadOnlyFilesystem => {
                 "name another cache with XDG_CACHE_HOME".to_owned()
             }
+            Self::Io { source, .. } => return crate::limits::hint(source).map(str::to_owned),
+            Self::Read(error) | Self::Copy(CopyError::Read(error)) => {
+                return error.limit_hint().map(str::to_owned);
+            }
+            Self::Copy(CopyError::Write { source, .. }) if no_room(source) => ROOM.to_owned(),
             Self::ReadOnly { .. } => {
                 "fill the cache once where it can be written, or name another with XDG_CACHE_HOME".to_owned()
             }

@@ -157,7 +157,7 @@ impl Store {
         let ask = |program: &str, argument: &str| {
             let mut command = Command::new(format!("{cross}{program}"));
             command.arg(argument).env("LC_ALL", "C");
-            match process::run_briefly(command, "tell its version", &*self.progress) {
+            match process::ask(command, "tell its version", &*self.progress) {
                 Ok(text) => Ok(Some(String::from_utf8_lossy(&text).into_owned())),
                 Err(StoreError::NoProgram { .. } | StoreError::Program { .. }) => Ok(None),
                 Err(other) => Err(other),

@@ -4,6 +4,7 @@ use super::{
     Package, digest,
     error::{Result, StoreError},
 };
+use crate::outside::{ReadError, Why};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
@@ -104,7 +105,9 @@ impl Manifest {
                 let damage = match digest::file(&entry.join(name)) {
                     Ok(sha256) if sha256 == fact.sha256 => continue,
                     Ok(_) => Damage::Content((*name).clone()),
-                    Err(StoreError::Io { source, .. }) => unreadable(name, &source),
+                    Err(StoreError::Read(ReadError { why: Why::Io(source), .. })) => {
+                        unreadable(name, &source)
+                    }
                     Err(other) => Damage::Unreadable { file: (*name).clone(), why: other.to_string() },
                 };
                 found.lock().unwrap_or_else(PoisonError::into_inner).push(((*name).clone(), damage));
@@ -113,7 +116,10 @@ impl Manifest {
         let processors = thread::available_parallelism().map_or(1, usize::from).min(files.len());
         thread::scope(|scope| {
             for _ in 1..processors {
-                scope.spawn(work);
+                // Without a thread there is less help.
+                if thread::Builder::new().spawn_scoped(scope, work).is_err() {
+                    break;
+                }
             }
             work();
         });

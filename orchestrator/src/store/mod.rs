@@ -54,7 +54,7 @@ pub use inventory::{Item, Removed};
 pub use manifest::{Damage, FileFact, Manifest};
 pub use modules::{Loaded, Module, ModuleInfo, Modules, modules_for_image, parse_modinfo, write_archive};
 pub use parts::Parts;
-pub(crate) use process::run_briefly;
+pub(crate) use process::{ask, run_briefly};
 pub use progress::{Progress, Quiet};
 pub(crate) use qemu::{OLDEST as OLDEST_QEMU, find_on_path};
 pub use source::{KernelSource, SourcePackage};

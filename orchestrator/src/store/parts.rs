@@ -79,7 +79,7 @@ impl Store {
         let ask = |arguments: &[&str]| {
             let mut command = Command::new(&program);
             command.args(arguments);
-            let said = process::run_briefly(command, "tell what it is", &*self.progress);
+            let said = process::ask(command, "tell what it is", &*self.progress);
             said.map(|said| String::from_utf8_lossy(&said).into_owned())
         };
         let said = match ask(&["--version"]) {

@@ -3,6 +3,7 @@
 use super::{
     error::{Result, StoreError},
     progress::Progress,
+    qemu::find_on_path,
 };
 use rustix::{
     io::Errno,
@@ -63,14 +64,12 @@ pub(crate) fn run_to_end(mut command: Command, input: Stdio, watch: Watch<'_>) -
     let program = command.get_program().to_string_lossy().into_owned();
     command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
     tie_to_us(&mut command);
-    let mut child = command.spawn().map_err(|e| match e.kind() {
-        io::ErrorKind::NotFound => {
-            StoreError::NoProgram { program: program.clone(), purpose: watch.purpose.clone() }
-        }
-        _ => StoreError::io("cannot start", &program)(e),
+    let mut child = command.spawn().map_err(not_started(&program, &watch.purpose))?;
+    let outputs = collect(child.stdout.take()).and_then(|out| Ok((out, collect(child.stderr.take())?)));
+    let (stdout, stderr) = outputs.map_err(|error| {
+        end(&mut child);
+        StoreError::io("cannot follow", &program)(error)
     })?;
-    let stdout = collect(child.stdout.take());
-    let stderr = collect(child.stderr.take());
     let status = attend(&mut child, &program, watch.silence, watch.activity, watch.progress);
     if status.is_err() {
         end(&mut child);
@@ -97,25 +96,39 @@ pub(crate) fn follow(
     line: &mut (dyn FnMut(&str) + Send),
 ) -> Result<Followed> {
     let program = command.get_program().to_string_lossy().into_owned();
-    let cannot = |e: io::Error| match e.kind() {
-        io::ErrorKind::NotFound => {
-            StoreError::NoProgram { program: program.clone(), purpose: watch.purpose.clone() }
-        }
-        _ => StoreError::io("cannot start", &program)(e),
-    };
+    let cannot = |e: io::Error| StoreError::io("cannot start", &program)(e);
     let (reader, writer) = io::pipe().map_err(cannot)?;
     let again = writer.try_clone().map_err(cannot)?;
     command.stdin(Stdio::null()).stdout(writer).stderr(again);
     tie_to_us(&mut command);
-    let mut child = command.spawn().map_err(cannot)?;
-    // It holds ends of the pipe, which would never be at its end.
-    drop(command);
-    Ok(thread::scope(|scope| {
-        scope.spawn(|| each_line(reader, line));
+    thread::scope(|scope| {
+        // Before the program, which then needs not be ended if there is no thread. It ends with the last end of the pipe.
+        let reading = thread::Builder::new().spawn_scoped(scope, || each_line(reader, line));
+        reading.map_err(StoreError::io("cannot follow", &program))?;
+        let started = command.spawn();
+        // It holds ends of the pipe, which would never be at its end.
+        drop(command);
+        let mut child = started.map_err(not_started(&program, &watch.purpose))?;
         let result = attend(&mut child, &program, watch.silence, watch.activity, watch.progress);
         let by_itself = result.is_ok() || ask_to_end(&mut child, grace);
-        Followed { result, by_itself }
-    }))
+        Ok(Followed { result, by_itself })
+    })
+}
+
+/// Why a program was not started. `execvp` answers EACCES where a folder on PATH cannot be searched, or a file there not be
+/// executed, and the program is nowhere else (execvp(3)).
+fn not_started(program: &str, purpose: &str) -> impl Fn(io::Error) -> StoreError {
+    move |error| {
+        let nowhere = match error.kind() {
+            io::ErrorKind::NotFound => true,
+            io::ErrorKind::PermissionDenied => !program.contains('/') && find_on_path(program).is_none(),
+            _ => false,
+        };
+        match nowhere {
+            true => StoreError::NoProgram { program: program.to_owned(), purpose: purpose.to_owned() },
+            false => StoreError::io("cannot start", program)(error),
+        }
+    }
 }
 
 /// Whether it ended within `grace` after it was asked to.
@@ -152,6 +165,12 @@ fn each_line(from: impl Read, line: &mut (dyn FnMut(&str) + Send)) {
 /// As [`run`], for programs that are done in a moment.
 pub(crate) fn run_briefly(command: Command, purpose: &str, progress: &dyn Progress) -> Result<Vec<u8>> {
     const SILENCE: Duration = Duration::from_secs(60);
+    run(command, Watch { purpose: purpose.to_owned(), silence: SILENCE, activity: &mut || 0, progress })
+}
+
+/// As [`run_briefly`], for what a program says of itself.
+pub(crate) fn ask(command: Command, purpose: &str, progress: &dyn Progress) -> Result<Vec<u8>> {
+    const SILENCE: Duration = Duration::from_secs(10);
     run(command, Watch { purpose: purpose.to_owned(), silence: SILENCE, activity: &mut || 0, progress })
 }
 
@@ -204,8 +223,8 @@ pub(crate) fn end(child: &mut Child) {
     let _ = child.wait();
 }
 
-fn collect(from: Option<impl Read + Send + 'static>) -> thread::JoinHandle<Vec<u8>> {
-    thread::spawn(move || {
+fn collect(from: Option<impl Read + Send + 'static>) -> io::Result<thread::JoinHandle<Vec<u8>>> {
+    thread::Builder::new().spawn(move || {
         let mut text = Vec::new();
         if let Some(mut from) = from {
             // What is lost after an error or past the bound only shortens an error message or fails a parser.

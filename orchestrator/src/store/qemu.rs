@@ -66,10 +66,15 @@ impl Store {
         let Some(program) = find_on_path(PROGRAM) else { return Ok(None) };
         let mut command = Command::new(&program);
         command.arg("--version");
-        let text = match process::run_briefly(command, "tell its version", &*self.progress) {
+        let text = match process::ask(command, "tell its version", &*self.progress) {
             Ok(text) => text,
             // One that cannot even say its version is no emulator for us; the store has another.
             Err(StoreError::Program { .. } | StoreError::NoProgram { .. }) => return Ok(None),
+            Err(StoreError::Stalled { .. }) => {
+                self.progress
+                    .step(&format!("{} does not tell its version: it is not taken", program.display()));
+                return Ok(None);
+            }
             Err(other) => return Err(other),
         };
         let Some(version) = parse_version(&String::from_utf8_lossy(&text)) else { return Ok(None) };

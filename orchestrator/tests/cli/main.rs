@@ -11,6 +11,8 @@ mod accept;
 #[cfg(test)]
 mod basics;
 #[cfg(test)]
+mod bounds;
+#[cfg(test)]
 mod check;
 #[cfg(test)]
 mod doctor;

@@ -61,8 +61,7 @@ fn script(folder: &Path, qemu: &Qemu) -> PathBuf {
 #[test]
 fn brought_parts_do_on_a_machine_with_nothing() {
     let (folder, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let parts = runtime.block_on(parts(folder.path()));
+    let parts = s2lab::runtime::block_on(parts(folder.path())).unwrap();
     let (program, empty) = (folder.path().join("s2lab"), folder.path().join("empty"));
     fs::copy(env!("CARGO_BIN_EXE_s2lab"), &program).unwrap();
     fs::create_dir(&empty).unwrap();

@@ -27,7 +27,7 @@ fn play(script: &str) -> Play {
     qmp_end.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     let (sender, started) = sync_channel(1);
     let watch = Watch::new("g0", 7, link, child, Streams { pidfd, qmp, guest }, sender).unwrap();
-    let watch = std::thread::spawn(move || watch.run());
+    let watch = std::thread::Builder::new().spawn(move || watch.run()).unwrap();
     Play { tape, qmp: BufReader::new(qmp_end), guest: guest_end, started, watch }
 }
 

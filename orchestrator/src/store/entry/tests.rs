@@ -214,18 +214,20 @@ fn collecting_and_using_at_once() {
     let store = || crate::store::Store::open(dir.path(), true, Arc::new(Quiet)).unwrap();
     thread::scope(|scope| {
         for _ in 0..2 {
-            scope.spawn(|| {
+            let thread = thread::Builder::new().spawn_scoped(scope, || {
                 for _ in 0..100 {
                     store().collect(Duration::ZERO, false).unwrap();
                 }
             });
-            scope.spawn(|| {
+            thread.unwrap();
+            let thread = thread::Builder::new().spawn_scoped(scope, || {
                 for _ in 0..100 {
                     let ours = store();
                     let entry = ours.entries.get("kind", "name", &1, write).unwrap();
                     assert_eq!(fs::read(entry.path.join("sub/file")).unwrap(), b"content");
                 }
             });
+            thread.unwrap();
         }
     });
 }
@@ -264,13 +266,14 @@ fn many_at_once_build_once() {
     let built = AtomicU32::new(0);
     thread::scope(|scope| {
         for _ in 0..8 {
-            scope.spawn(|| {
+            let thread = thread::Builder::new().spawn_scoped(scope, || {
                 let entry = open(dir.path()).get("kind", "name", &1, |b| {
                     built.fetch_add(1, Ordering::SeqCst);
                     write(b)
                 });
                 assert!(entry.unwrap().path.join("sub/file").exists());
             });
+            thread.unwrap();
         }
     });
     assert_eq!(built.load(Ordering::SeqCst), 1);

@@ -1,0 +1,118 @@
+//! The asynchronous runtime: a fixed number of threads, all of which are there before anything begins.
+//!
+//! tokio panics if it cannot start a thread, takes the number of its workers from the environment, and starts threads for
+//! blocking work when it needs them: a task for which there is none waits for ever.
+
+use std::{
+    future::Future,
+    io,
+    sync::{Arc, Barrier, mpsc},
+    thread,
+    time::Duration,
+};
+use tokio::runtime::{Builder, Runtime};
+
+/// Least workers: a judgement takes one for seconds, and signals are heard by another.
+const LEAST_WORKERS: usize = 2;
+/// Most workers: cells wait for QEMU more than they compute.
+const MOST_WORKERS: usize = 8;
+/// Threads for blocking work: the event log's writer, the store's work, and one more of each.
+const BLOCKING: usize = 4;
+/// How long a thread without work stays: until s2lab ends.
+const FOR_EVER: Duration = Duration::from_secs(1 << 32);
+/// How long is waited for blocking work that goes on at the end: a file system may never answer.
+const LEAVE: Duration = Duration::from_secs(1);
+
+/// Pipes that can be made at least: tokio opens some of its own, and a cell has a dozen for QEMU.
+const PIPES: usize = 16;
+
+/// Why there is no runtime.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {what}: {source}")]
+pub struct NoRuntime {
+    what: String,
+    source: io::Error,
+}
+
+impl NoRuntime {
+    /// What the reader may do about it.
+    pub fn hint(&self) -> Option<&'static str> {
+        crate::limits::hint(&self.source)
+    }
+}
+
+/// Carries out `work` to its end. Blocking work that it has left does not keep s2lab from ending.
+///
+/// # Errors
+/// If the threads and files for it cannot be had.
+pub fn block_on<T>(work: impl Future<Output = T>) -> Result<T, NoRuntime> {
+    let runtime = start(thread::available_parallelism().map_or(LEAST_WORKERS, usize::from))?;
+    let done = runtime.block_on(work);
+    runtime.shutdown_timeout(LEAVE);
+    Ok(done)
+}
+
+fn start(cores: usize) -> Result<Runtime, NoRuntime> {
+    let workers = cores.clamp(LEAST_WORKERS, MOST_WORKERS);
+    let threads = workers + BLOCKING;
+    let error = |what: String| move |source| NoRuntime { what, source };
+    probe(threads).map_err(error(format!("start {threads} threads")))?;
+    let pipes: io::Result<Vec<_>> = (0..PIPES).map(|_| io::pipe()).collect();
+    drop(pipes.map_err(error(format!("open {} files", 2 * PIPES)))?);
+    let mut builder = Builder::new_multi_thread();
+    builder.worker_threads(workers).max_blocking_threads(BLOCKING).thread_keep_alive(FOR_EVER);
+    let runtime = builder.enable_all().build().map_err(error("start".into()))?;
+    // Each waits for the others, so each has a thread of its own.
+    let all = Arc::new(Barrier::new(BLOCKING + 1));
+    for _ in 0..BLOCKING {
+        let all = Arc::clone(&all);
+        runtime.spawn_blocking(move || all.wait());
+    }
+    all.wait();
+    Ok(runtime)
+}
+
+/// Starts so many threads at once, and ends them.
+fn probe(threads: usize) -> io::Result<()> {
+    let (end, ended) = mpsc::channel::<()>();
+    let ended = Arc::new(std::sync::Mutex::new(ended));
+    let mut started = vec![];
+    let mut failed = Ok(());
+    for _ in 0..threads {
+        let ended = Arc::clone(&ended);
+        // It holds nobody up: the channel's end wakes one after the other.
+        let wait = move || drop(ended.lock().map(|ended| ended.recv()));
+        match thread::Builder::new().name("probe".into()).spawn(wait) {
+            Ok(thread) => started.push(thread),
+            Err(error) => {
+                failed = Err(error);
+                break;
+            }
+        }
+    }
+    drop(end);
+    for thread in started {
+        // Nothing in it panics.
+        let _ = thread.join();
+    }
+    failed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocking_work_has_its_threads_and_holds_up_nobody() {
+        let runtime = start(1).unwrap();
+        assert_eq!(runtime.metrics().num_workers(), LEAST_WORKERS);
+        drop(runtime);
+        let (never, wait) = mpsc::channel::<()>();
+        let one = block_on(async {
+            drop(tokio::task::spawn_blocking(move || wait.recv()));
+            tokio::task::spawn_blocking(|| 1).await.unwrap()
+        });
+        assert_eq!(one.unwrap(), 1);
+        drop(never);
+    }
+}
