@@ -1,11 +1,16 @@
 //! Why a request fails, in the protocol's terms.
 
-use s2lab_protocol::{Failure, FailureKind};
+use s2lab_protocol::{Facility, Failure, FailureKind};
 use std::fmt::Display;
 
-/// The kernel under test lacks something; `what` names it and the module or CONFIG option that brings it.
-pub(crate) fn missing(what: impl Display) -> Failure {
-    Failure { kind: FailureKind::Missing, message: what.to_string() }
+/// The host's kernel does not show `facility`; `what` says what is not there.
+pub(crate) fn missing(facility: Facility, what: impl Display) -> Failure {
+    Failure { kind: FailureKind::Missing(facility), message: what.to_string() }
+}
+
+/// The host's kernel has `facility`, and does not do what it is for; `what` says what happened.
+pub(crate) fn refused(facility: Facility, what: impl Display) -> Failure {
+    Failure { kind: FailureKind::Refused(facility), message: what.to_string() }
 }
 
 /// The request does not fit the machine.

@@ -296,10 +296,26 @@ pub struct Failure {
 pub enum FailureKind {
     /// This level does not answer that request.
     Unsupported,
-    /// The kernel under test lacks what the request needs (a module, a device node, a sysfs file).
-    Missing,
+    /// Host: its kernel does not show this, which the request needs.
+    Missing(Facility),
+    /// Host: its kernel shows this, and refuses to do with it what the request needs.
+    Refused(Facility),
     /// The request does not fit the machine (no such device, BAR too small).
     Invalid,
     /// A system call failed.
     System,
+}
+
+/// What a host's kernel brings up if its configuration has an option for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Facility {
+    /// `/dev/kvm`.
+    Kvm,
+    /// The driver vfio-pci.
+    VfioPci,
+    /// The module vfio_iommu_type1.
+    VfioIommuType1,
+    /// A device's IOMMU group.
+    Iommu,
 }

@@ -26,10 +26,12 @@ impl Mapped {
         enable(root, &function)?;
         let file = function.folder().join(file_name(bar.index, map));
         if !root.exists(&file) {
-            return Err(fault::missing(format_args!(
-                "there is no /{}: this kernel has no write-combined mapping of BARs by sysfs (arch_can_pci_mmap_wc)",
-                file.display()
-            )));
+            // The guests' kernel is the lab's, not the one under test.
+            return Err(fault::system(
+                "map",
+                file.display(),
+                "it is not there; a kernel without arch_can_pci_mmap_wc has no write-combined mapping of BARs",
+            ));
         }
         let length = usize::try_from(bar.size).map_err(|_| {
             fault::invalid(format_args!("a BAR of {} bytes does not fit the address space", bar.size))
@@ -153,7 +155,7 @@ pub(crate) mod tests {
         let folder = tempfile::tempdir().unwrap();
         let root = fixture(folder.path());
         let kind = |address, map| Mapped::open(&root, "nic", address, map).unwrap_err().kind;
-        assert_eq!(kind(ADDRESS, MapKind::Device), FailureKind::Missing, "no resource2 in the fixture");
+        assert_eq!(kind(ADDRESS, MapKind::Device), FailureKind::System, "no resource2 in the fixture");
         assert_eq!(kind("0000:00:02.0", MapKind::Wc), FailureKind::Invalid);
         assert_eq!(kind("../..", MapKind::Wc), FailureKind::Invalid);
     }

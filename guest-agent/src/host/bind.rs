@@ -3,12 +3,13 @@
 use crate::modules::ModuleError;
 use crate::pci::{self, Address};
 use crate::{fault, root::Root};
-use s2lab_protocol::{BoundDevice, Failure};
+use s2lab_protocol::{BoundDevice, Facility, Failure};
 
 const VFIO_PCI: &str = "vfio-pci";
-const DRIVERS: &str = "sys/bus/pci/drivers";
+const DRIVER: &str = "sys/bus/pci/drivers/vfio-pci";
 
-/// Binds the first function below root port `port` to `driver`. One that is bound to it already stays as it is.
+/// Binds the first function below root port `port` to `driver`, which is vfio-pci. One that is bound to it already stays as
+/// it is.
 pub(crate) fn bind(
     root: &Root,
     device: &str,
@@ -16,29 +17,27 @@ pub(crate) fn bind(
     driver: &str,
     failed: &[ModuleError],
 ) -> Result<BoundDevice, Failure> {
-    if driver.is_empty() || driver.contains(['/', '\0', '\n']) || driver.starts_with('.') {
-        return Err(fault::invalid(format_args!("{driver:?} is no driver's name")));
+    if driver != VFIO_PCI {
+        return Err(fault::invalid(format_args!("{driver:?} is not {VFIO_PCI}, the only driver for guests")));
     }
     let address = below(root, &Address::parse(port)?)?;
-    needs(root, driver, failed)?;
+    needs(root, failed)?;
     let folder = address.folder();
     let iommu_group = group(root, &address)?;
     if bound_to(root, &address).as_deref() != Some(driver) {
-        root.write(folder.join("driver_override"), driver)?;
+        let refused = |why: Failure| fault::refused(Facility::VfioPci, why.message);
+        root.write(folder.join("driver_override"), driver).map_err(refused)?;
         if root.exists(folder.join("driver")) {
-            root.write(folder.join("driver/unbind"), &address.to_string())?;
+            root.write(folder.join("driver/unbind"), &address.to_string()).map_err(refused)?;
         }
-        root.write("sys/bus/pci/drivers_probe", &address.to_string())?;
+        root.write("sys/bus/pci/drivers_probe", &address.to_string()).map_err(refused)?;
     }
     match bound_to(root, &address) {
         Some(found) if found == driver => {}
         found => {
             let found = found.unwrap_or_else(|| "no driver".to_owned());
-            return Err(fault::system(
-                "bind",
-                format_args!("{address} to {driver}"),
-                format_args!("it is bound to {found}"),
-            ));
+            let what = format_args!("cannot bind {address} to {driver}: it is bound to {found}");
+            return Err(fault::refused(Facility::VfioPci, what));
         }
     }
     Ok(BoundDevice {
@@ -64,18 +63,16 @@ fn below(root: &Root, port: &Address) -> Result<Address, Failure> {
         .ok_or_else(|| fault::invalid(format_args!("there is no PCI function below root port {port}")))
 }
 
-/// Whether the kernel has the driver and what it needs in turn.
-fn needs(root: &Root, driver: &str, failed: &[ModuleError]) -> Result<(), Failure> {
-    let mut wanted = vec![(format!("{DRIVERS}/{driver}"), format!("driver {driver}"), "")];
-    if driver == VFIO_PCI {
-        wanted[0].2 = " (CONFIG_VFIO_PCI)";
-        let type1 = "sys/module/vfio_iommu_type1".to_owned();
-        wanted.push((type1, "module vfio_iommu_type1".to_owned(), " (CONFIG_VFIO_IOMMU_TYPE1)"));
-    }
-    for (path, what, option) in wanted {
+/// Whether the kernel has the driver vfio-pci and what that needs in turn.
+fn needs(root: &Root, failed: &[ModuleError]) -> Result<(), Failure> {
+    let wanted = [
+        (DRIVER, "driver vfio-pci", Facility::VfioPci),
+        ("sys/module/vfio_iommu_type1", "module vfio_iommu_type1", Facility::VfioIommuType1),
+    ];
+    for (path, what, facility) in wanted {
         if !root.exists(path) {
             let why: String = failed.iter().map(|module| format!("; {module}")).collect();
-            return Err(fault::missing(format_args!("the kernel has no {what}{option}{why}")));
+            return Err(fault::missing(facility, format_args!("there is no {what}{why}")));
         }
     }
     Ok(())
@@ -87,11 +84,9 @@ fn bound_to(root: &Root, address: &Address) -> Option<String> {
 
 /// The IOMMU group of a function.
 pub(crate) fn group(root: &Root, address: &Address) -> Result<u32, Failure> {
-    root.link_name(address.folder().join("iommu_group")).and_then(|name| name.parse().ok()).ok_or_else(|| {
-        fault::missing(format_args!(
-            "{address} is in no IOMMU group (CONFIG_ARM_SMMU_V3, or the machine has no IOMMU)"
-        ))
-    })
+    root.link_name(address.folder().join("iommu_group"))
+        .and_then(|name| name.parse().ok())
+        .ok_or_else(|| fault::missing(Facility::Iommu, format_args!("{address} is in no IOMMU group")))
 }
 
 #[cfg(test)]
@@ -147,7 +142,8 @@ pub(crate) mod tests {
         let (root, function) = fixture(folder.path());
         fs::remove_file(function.join("driver")).unwrap();
         let failure = run(&root).unwrap_err();
-        assert_eq!(failure.kind, FailureKind::System, "nobody probes in a fixture");
+        let refused = FailureKind::Refused(Facility::VfioPci);
+        assert_eq!(failure.kind, refused, "nobody probes in a fixture");
         assert!(failure.message.contains("no driver"), "{}", failure.message);
         assert_eq!(fs::read_to_string(function.join("driver_override")).unwrap(), "vfio-pci");
         assert_eq!(
@@ -162,13 +158,11 @@ pub(crate) mod tests {
         let (root, function) = fixture(folder.path());
         fs::remove_file(function.join("iommu_group")).unwrap();
         let failure = run(&root).unwrap_err();
-        assert_eq!(failure.kind, FailureKind::Missing);
-        assert!(failure.message.contains("CONFIG_ARM_SMMU_V3"), "{}", failure.message);
+        assert_eq!(failure.kind, FailureKind::Missing(Facility::Iommu), "{}", failure.message);
         fs::remove_dir(folder.path().join("sys/module/vfio_iommu_type1")).unwrap();
         let broken = ModuleError { name: "vfio.ko".into(), why: "Exec format error".into() };
         let failure = bind(&root, "nic", "0000:00:01.0", "vfio-pci", &[broken]).unwrap_err();
-        assert_eq!(failure.kind, FailureKind::Missing);
-        assert!(failure.message.contains("CONFIG_VFIO_IOMMU_TYPE1"), "{}", failure.message);
+        assert_eq!(failure.kind, FailureKind::Missing(Facility::VfioIommuType1));
         assert!(failure.message.contains("vfio.ko did not load: Exec format"), "{}", failure.message);
     }
 
@@ -181,6 +175,6 @@ pub(crate) mod tests {
         assert_eq!(kind("0000:00:01.0/..", "vfio-pci"), FailureKind::Invalid);
         assert_eq!(kind("0000:01:00.0", "vfio-pci"), FailureKind::Invalid, "a function has nothing below it");
         assert_eq!(kind("0000:00:01.0", "../../x"), FailureKind::Invalid);
-        assert_eq!(kind("0000:00:01.0", "virtio-pci"), FailureKind::Missing);
+        assert_eq!(kind("0000:00:01.0", "virtio-pci"), FailureKind::Invalid);
     }
 }

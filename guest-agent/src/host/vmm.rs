@@ -9,7 +9,7 @@ use crate::pci::Address;
 use crate::{fault, root::Root};
 use rustix::io::{Errno, FdFlags, fcntl_setfd};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
-use s2lab_protocol::{Failure, GuestSpec};
+use s2lab_protocol::{Facility, Failure, GuestSpec};
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
@@ -47,9 +47,7 @@ impl Vmm {
         link: &Arc<Link>,
     ) -> Result<(Vmm, String, UnixStream), Failure> {
         if !root.exists("dev/kvm") {
-            return Err(fault::missing(
-                "there is no /dev/kvm (CONFIG_KVM, or the CPU was entered below EL2)",
-            ));
+            return Err(fault::missing(Facility::Kvm, "there is no /dev/kvm"));
         }
         let failed =
             |why: &dyn std::fmt::Display| fault::system("start", format_args!("guest {}", spec.name), why);
@@ -90,7 +88,7 @@ impl Vmm {
             Ok(version) => Ok((vmm, version, guest)),
             Err(why) => {
                 vmm.signal(Signal::KILL)?;
-                Err(failed(&why))
+                Err(not_started(&spec.name, &why))
             }
         }
     }
@@ -123,6 +121,20 @@ impl Vmm {
             Ok(()) | Err(Errno::SRCH) => Ok(()),
             Err(why) => Err(fault::system("end", format_args!("QEMU, process {}", self.pid), why)),
         }
+    }
+}
+
+/// What QEMU says on stderr when the host's kernel does not do what a guest needs of it, and what that is (QEMU 10.0
+/// accel/kvm/kvm-all.c, kvm_init; hw/vfio/pci.c, VFIO_MSG_PREFIX).
+const REFUSALS: [(&str, Facility); 2] =
+    [("failed to initialize kvm: ", Facility::Kvm), ("vfio 0000:", Facility::VfioPci)];
+
+/// The failure of a QEMU that ended before it ran the guest; `why` has its last words.
+fn not_started(guest: &str, why: &str) -> Failure {
+    let failure = fault::system("start", format_args!("guest {guest}"), why);
+    match REFUSALS.into_iter().find(|(words, _)| why.contains(words)) {
+        Some((_, facility)) => fault::refused(facility, failure.message),
+        None => failure,
     }
 }
 
@@ -213,6 +225,17 @@ mod tests {
             1,
             "only -append has blanks: {words:?}"
         );
+    }
+
+    #[test]
+    fn what_the_kernel_refuses_is_told_from_what_qemu_lacks() {
+        let kind = |why| not_started("g0", why).kind;
+        let kvm = "Exited { detail: \"-accel kvm: failed to initialize kvm: Device or resource busy\" }";
+        assert_eq!(kind(kvm), FailureKind::Refused(Facility::Kvm));
+        let vfio =
+            "-device vfio-pci,host=0000:01:00.0: vfio 0000:01:00.0: failed to setup container for group 7";
+        assert_eq!(kind(vfio), FailureKind::Refused(Facility::VfioPci));
+        assert_eq!(kind("could not load kernel '/guest/Image'"), FailureKind::System);
     }
 
     #[test]

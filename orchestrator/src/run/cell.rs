@@ -25,6 +25,7 @@ use crate::qemu::{
 };
 use s2lab_model::{
     event::{CellEnd, Event, PlannedCell, Stage, StopCause},
+    kconfig::Options,
     record::{Surroundings, environment},
 };
 use std::{
@@ -138,6 +139,7 @@ async fn attempt(
         raw: shared.raw,
         nonce,
         deadlines,
+        options: Options::default(),
         around: Surroundings {
             ram: std::iter::once(RAM_START..RAM_START + ram.memory.size()).collect(),
             ..Surroundings::default()
@@ -149,7 +151,7 @@ async fn attempt(
             stages.enter(Stage::Preflight);
             let room = Room::of_machine(folder)
                 .map_err(|e| Stop::lab(format!("cannot learn about this machine: {e}")))?;
-            preflight::check(planned, kernel, hands.qmp.version(), room, shared.least_space)?;
+            hands.options = preflight::check(planned, kernel, hands.qmp.version(), room, shared.least_space)?;
             if let Some(door) = &door {
                 door.show(&planned.key, kernel);
             }

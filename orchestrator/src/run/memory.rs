@@ -22,7 +22,7 @@ impl Hands<'_> {
     /// By the word of the host, which has booted and has no guest yet.
     pub(super) async fn memory(&mut self) -> Result<(), Stop> {
         let what = "read the map of its memory";
-        let memory = match self.link.ask(&Peer::Host, Request::Memory, what, self.deadlines.request).await? {
+        let memory = match self.ask_host(Request::Memory, what, self.deadlines.request).await? {
             Reply::Memory(memory) => memory,
             other => return Err(wrong(Peer::Host, what, &other)),
         };

@@ -11,7 +11,7 @@ use crate::{
 };
 use s2lab_model::{
     event::{PlannedCell, StopCause},
-    kconfig::{self, Lack},
+    kconfig::{self, Lack, Options},
     scenario::Scenario,
 };
 use std::{collections::BTreeSet, fmt, io, path::Path};
@@ -129,21 +129,21 @@ pub fn memory(scenario: &Scenario) -> u64 {
     devices.fold(scenario.host.memory.0, u64::saturating_add).saturating_add(QEMU_MEMORY)
 }
 
-/// Looks for what the cell lacks; the first finding is the one to tell.
+/// Looks for what the cell lacks, the first finding being the one to tell; returns what is known of the kernel's options.
 pub fn check(
     planned: &PlannedCell,
     kernel: &KernelFiles,
     qemu: QemuVersion,
     room: Room,
     least_space: u64,
-) -> Result<(), Stop> {
+) -> Result<Options, Stop> {
     let (oldest, point) = store::OLDEST_QEMU;
     if (qemu.major, qemu.minor) < (oldest, point) {
         return Err(Finding::Qemu(qemu).into());
     }
+    let delivered = delivered(&kernel.boot.modules)
+        .map_err(|e| Stop::lab(format!("cannot read {}: {e}", kernel.boot.modules.display())))?;
     if let Some(config) = &kernel.config {
-        let delivered = delivered(&kernel.boot.modules)
-            .map_err(|e| Stop::lab(format!("cannot read {}: {e}", kernel.boot.modules.display())))?;
         let lacks = kconfig::lacking(&config.config, &planned.scenario, &delivered);
         if !lacks.is_empty() {
             return Err(Finding::Options(lacks).into());
@@ -160,7 +160,7 @@ pub fn check(
     if room.space < least_space {
         return Err(Finding::Space { needed: least_space, free: room.space }.into());
     }
-    Ok(())
+    Ok(Options::new(kernel.config.as_ref().map(|config| config.config.clone()), &delivered))
 }
 
 /// Names of the modules in an archive of the store's, see [`store::Kernel::modules`].
@@ -269,8 +269,7 @@ mod tests {
     #[test]
     fn of_a_configuration_that_nobody_has_nothing_is_guessed() {
         let dir = tempfile::tempdir().unwrap();
-        let mut unknown = KernelFiles { config: None, ..kernel(dir.path(), "", &[], &[]) };
-        unknown.boot.modules = "/none".into();
+        let unknown = KernelFiles { config: None, ..kernel(dir.path(), "", &[], &[]) };
         assert_eq!(found(&unknown, QEMU, ROOM), None);
     }
 

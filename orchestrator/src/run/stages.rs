@@ -9,8 +9,11 @@ use crate::{
     qemu::{cpu::CpuError, factor::Factor, qmp::QmpError},
     whole::no_room,
 };
-use s2lab_model::event::{Event, Stage, StopCause};
-use s2lab_protocol::{FailureKind, GuestEnd};
+use s2lab_model::{
+    event::{Event, Stage, StopCause},
+    kconfig::{Options, Shortfall},
+};
+use s2lab_protocol::{FailureKind, GuestEnd, Peer};
 use std::{io, path::Path, time::Duration};
 
 /// Longer than anybody waits; instants can still be that far away.
@@ -245,22 +248,37 @@ impl From<look::Error> for Stop {
     }
 }
 
+impl Stop {
+    /// Why the host's agent did not answer as it was asked, on a kernel of which `options` are known.
+    pub(super) fn of_host(error: LinkError, options: &Options) -> Self {
+        let shortfall = match &error {
+            LinkError::Failed { peer: Peer::Host, failure, .. } => options.shortfall(failure),
+            _ => None,
+        };
+        match shortfall {
+            Some(Shortfall { cause, what, hint }) => Stop::new(cause, what).hint(hint),
+            None => error.into(),
+        }
+    }
+}
+
 impl From<LinkError> for Stop {
     fn from(error: LinkError) -> Self {
         let cause = match &error {
             LinkError::Silent { .. } | LinkError::Idle { .. } => StopCause::Timeout,
             LinkError::Failed { failure, .. } => match failure.kind {
-                FailureKind::Missing => StopCause::Lacking,
                 FailureKind::Invalid => StopCause::Scenario,
-                FailureKind::Unsupported | FailureKind::System => StopCause::Lab,
+                // What the host's kernel does not bring up is decided by [`Stop::of_host`].
+                FailureKind::Unsupported
+                | FailureKind::System
+                | FailureKind::Missing(_)
+                | FailureKind::Refused(_) => StopCause::Lab,
             },
             // The VMM stops a guest when KVM_RUN fails: the kernel under test's doing.
             LinkError::GuestEnded { how: GuestEnd::Stopped { .. }, .. } => StopCause::Kernel,
             _ => StopCause::Lab,
         };
         let what = match &error {
-            // What lacks is named alone: it becomes the reason of a SKIP.
-            LinkError::Failed { failure, .. } if cause == StopCause::Lacking => failure.message.clone(),
             LinkError::GuestEnded { guest, how, .. } => format!("guest {guest} ended: {}", ending(how)),
             _ => error.to_string(),
         };

@@ -15,6 +15,7 @@ use crate::qemu::{
 };
 use s2lab_model::{
     event::{Beside, Event, PlannedCell, ProbeOutcome, Stage},
+    kconfig::Options,
     record::Surroundings,
     scenario::{AssignDriver, Guest, HostStep, LookStep, ProbeStep, Step, StoreStep},
 };
@@ -25,6 +26,7 @@ use s2lab_protocol::{
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
+    time::Duration,
 };
 use tokio::time::timeout;
 
@@ -47,6 +49,8 @@ pub(super) struct Hands<'a> {
     pub(super) raw: &'a Path,
     pub(super) nonce: u64,
     pub(super) deadlines: Deadlines,
+    /// What is known of the host's kernel beforehand.
+    pub(super) options: Options,
     /// What the host has told of itself so far.
     pub(super) around: Surroundings,
     /// What leads to the tables of the guests that were looked at.
@@ -99,7 +103,7 @@ impl Hands<'_> {
                 AssignDriver::VfioPci => "vfio-pci".to_owned(),
             };
             let request = Request::Bind { device: device.clone(), port: port_address(index), driver };
-            let bound = match self.link.ask(&Peer::Host, request, "bind", self.deadlines.bind).await? {
+            let bound = match self.ask_host(request, "bind", self.deadlines.bind).await? {
                 Reply::Bound(bound) if bound.device == *device => bound,
                 other => return Err(wrong(Peer::Host, "bind", &other)),
             };
@@ -149,11 +153,7 @@ impl Hands<'_> {
         let memory_mib = u32::try_from(guest.memory.0 >> 20)
             .map_err(|_| Stop::lab(format!("guest {name} has {} of memory", guest.memory)))?;
         let spec = GuestSpec { name: name.to_owned(), memory_mib, cpus: GUEST_CPUS, devices };
-        match self
-            .link
-            .ask(&Peer::Host, Request::StartGuest(spec), "start a guest", self.deadlines.request)
-            .await?
-        {
+        match self.ask_host(Request::StartGuest(spec), "start a guest", self.deadlines.request).await? {
             Reply::GuestStarted { .. } => {}
             other => return Err(wrong(Peer::Host, "start a guest", &other)),
         }
@@ -258,11 +258,7 @@ impl Hands<'_> {
 
     async fn vma_flags(&mut self, index: usize, name: &str, guest: &Guest) -> Result<(), Stop> {
         let request = Request::VmaFlags { guest: name.to_owned() };
-        let vmas = match self
-            .link
-            .ask(&Peer::Host, request, "read the VMAs of the VMM", self.deadlines.request)
-            .await?
-        {
+        let vmas = match self.ask_host(request, "read the VMAs of the VMM", self.deadlines.request).await? {
             Reply::VmaFlags { vmas } => vmas,
             other => return Err(wrong(Peer::Host, "read the VMAs of the VMM", &other)),
         };
@@ -279,7 +275,7 @@ impl Hands<'_> {
         let owner = guests.find(|(_, guest)| guest.assign.contains_key(device));
         let (guest, _) = owner.ok_or_else(|| Stop::lab(format!("`{device}` belongs to no guest")))?;
         let request = Request::Reset { guest: guest.clone(), device: device.clone() };
-        match self.link.ask(&Peer::Host, request, "reset a device", self.deadlines.request).await? {
+        match self.ask_host(request, "reset a device", self.deadlines.request).await? {
             Reply::ResetDone { method } => {
                 self.log.event(Event::Reset { step: index, device: device.clone(), method })
             }
@@ -313,12 +309,12 @@ impl Hands<'_> {
     pub(super) async fn shut_down(&mut self) -> Result<(), Stop> {
         for guest in self.planned.scenario.guests.keys() {
             let request = Request::StopGuest { guest: guest.clone() };
-            match self.link.ask(&Peer::Host, request, "stop a guest", self.deadlines.shut_down).await? {
+            match self.ask_host(request, "stop a guest", self.deadlines.shut_down).await? {
                 Reply::GuestStopped => {}
                 other => return Err(wrong(Peer::Host, "stop a guest", &other)),
             }
         }
-        let reply = self.link.ask(&Peer::Host, Request::Finish, "finish", self.deadlines.shut_down).await?;
+        let reply = self.ask_host(Request::Finish, "finish", self.deadlines.shut_down).await?;
         let answered = self.link.host_answered();
         match reply {
             Reply::Finished(FinalRecord { answered: said, taint }) if said == answered => {
@@ -330,6 +326,17 @@ impl Hands<'_> {
             }
             other => Err(wrong(Peer::Host, "finish", &other)),
         }
+    }
+
+    /// Every request to the host goes through here.
+    pub(super) async fn ask_host(
+        &mut self,
+        request: Request,
+        what: &'static str,
+        deadline: Duration,
+    ) -> Result<Reply, Stop> {
+        let reply = self.link.ask(&Peer::Host, request, what, deadline).await;
+        reply.map_err(|error| Stop::of_host(error, &self.options))
     }
 
     fn bound(&self, device: &str) -> Result<&BoundDevice, Stop> {

@@ -97,21 +97,23 @@ pub(crate) fn rows() -> Vec<Row> {
             "real-no-driver",
             "no driver vfio-pci",
             |root| fs::remove_dir(root.join("sys/bus/pci/drivers/vfio-pci")),
-            "SKIP(the kernel has no driver vfio-pci (CONFIG_VFIO_PCI))",
+            "SKIP(there is no driver vfio-pci: the kernel lacks CONFIG_VFIO_PCI, or has it and does not bring it up; its \
+             configuration is unknown)",
             "CONFIG_VFIO_PCI",
         ),
         bind(
             "real-no-iommu-group",
             "the device is in no IOMMU group",
             |root| fs::remove_file(function(root).join("iommu_group")),
-            "SKIP(0000:01:00.0 is in no IOMMU group (CONFIG_ARM_SMMU_V3, or the machine has no IOMMU))",
-            "CONFIG_ARM_SMMU_V3",
-        ),
+            "FAIL",
+            "0000:01:00.0 is in no IOMMU group, and the kernel has CONFIG_ARM_SMMU_V3=y",
+        )
+        .configured(),
         bind(
             "real-driver-refuses",
             "no driver takes the device",
             |root| fs::remove_file(function(root).join("driver")),
-            "MISS",
+            "FAIL",
             "cannot bind 0000:01:00.0 to vfio-pci: it is bound to no driver",
         ),
         bind(
@@ -123,7 +125,7 @@ pub(crate) fn rows() -> Vec<Row> {
                 fs::write(root.join("sys/bus/pci/drivers/other/unbind"), "")?;
                 symlink(root.join("sys/bus/pci/drivers/other"), driver)
             },
-            "MISS",
+            "FAIL",
             "it is bound to other",
         ),
         bind(
@@ -137,9 +139,10 @@ pub(crate) fn rows() -> Vec<Row> {
             "real-no-kvm",
             "no /dev/kvm",
             |root| fs::remove_file(root.join("dev/kvm")),
-            "SKIP(there is no /dev/kvm (CONFIG_KVM, or the CPU was entered below EL2))",
-            "/dev/kvm",
-        ),
+            "FAIL",
+            "there is no /dev/kvm, and the kernel has CONFIG_KVM=y",
+        )
+        .configured(),
         start(
             "real-no-vmm",
             "no QEMU in the host",
@@ -150,8 +153,15 @@ pub(crate) fn rows() -> Vec<Row> {
         start(
             "real-vmm-exits",
             "QEMU in the host ends at once",
-            |root| qemu(root, "#!/bin/sh\necho 'failed to initialize kvm: Permission denied' >&2\nexit 1\n"),
+            |root| qemu(root, "#!/bin/sh\necho 'could not load kernel' >&2\nexit 1\n"),
             "MISS",
+            "could not load kernel",
+        ),
+        start(
+            "real-kvm-refuses",
+            "KVM makes no virtual machine",
+            |root| qemu(root, "#!/bin/sh\necho 'failed to initialize kvm: Permission denied' >&2\nexit 1\n"),
+            "FAIL",
             "failed to initialize kvm: Permission denied",
         ),
         real_host("real-guest-silent", "QEMU in the host runs, its guest says nothing", |_| Ok(()))

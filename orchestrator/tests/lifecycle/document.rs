@@ -1,7 +1,7 @@
 //! `docs/faults.md`, made from the table.
 
 use crate::{
-    row::{Row, Within},
+    row::{NOTHING, Row, Within},
     table, whole,
 };
 use s2lab::run::stages::Deadlines;
@@ -90,8 +90,10 @@ fn script(row: &Row) -> String {
     if let Some(host) = row.host {
         parts.insert(0, format!("the real agent; {}", host.what));
     }
-    if let Some(option) = row.config {
-        parts.insert(0, format!("the kernel's configuration has all but CONFIG_{option}"));
+    match row.config {
+        Some(NOTHING) => parts.insert(0, "the kernel's configuration has all options".into()),
+        Some(option) => parts.insert(0, format!("the kernel's configuration has all but CONFIG_{option}")),
+        None => {}
     }
     if !row.script.series {
         parts.insert(0, "a kernel without the series".into());

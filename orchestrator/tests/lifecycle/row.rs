@@ -5,13 +5,16 @@ use s2lab::run::stages::Deadlines;
 use s2lab_model::event::Stage;
 use std::{io, path::Path, time::Duration};
 
+/// In [`Row::config`]: no option.
+pub(crate) const NOTHING: &str = "";
+
 /// A fault and what s2lab must make of it.
 pub(crate) struct Row {
     pub(crate) name: &'static str,
     pub(crate) script: Script,
     /// The real agent serves the host, in a folder that stands for its `/`.
     pub(crate) host: Option<HostFolder>,
-    /// The kernel's configuration is known, and lacks this option; none: it is not known.
+    /// The kernel's configuration is known, and lacks this option, or [`NOTHING`]; none: it is not known.
     pub(crate) config: Option<&'static str>,
     /// As it is printed.
     pub(crate) verdict: &'static str,
@@ -124,6 +127,11 @@ impl Row {
 
     pub(crate) fn without(self, option: &'static str) -> Self {
         Self { config: Some(option), ..self }
+    }
+
+    /// The kernel's configuration is known, and has all that is needed.
+    pub(crate) fn configured(self) -> Self {
+        Self { config: Some(NOTHING), ..self }
     }
 
     /// The run does not come to its end.

@@ -1,8 +1,10 @@
 //! A kernel's configuration, and what the lab needs of it.
 
 mod needs;
+mod shown;
 
 pub use needs::{How, Lack, NEEDS, Need, absent, lacking};
+pub use shown::{Options, Shortfall, State};
 
 use std::collections::BTreeMap;
 

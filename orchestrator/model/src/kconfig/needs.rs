@@ -2,6 +2,7 @@
 
 use super::{Config, Setting};
 use crate::scenario::{AssignDriver, Scenario, Step};
+use s2lab_protocol::Facility;
 use std::{collections::BTreeSet, fmt};
 
 /// An option that a kernel must have.
@@ -15,6 +16,8 @@ pub struct Need {
     pub module: Option<&'static str>,
     /// Which scenarios need it.
     pub of: Whose,
+    /// What a host shows if its kernel brings this up; none: without it there is no agent to look.
+    pub shows: Option<Facility>,
 }
 
 /// Which scenarios need an option.
@@ -28,7 +31,11 @@ pub enum Whose {
 }
 
 const fn need(option: &'static str, reason: &'static str, of: Whose) -> Need {
-    Need { option, reason, module: None, of }
+    Need { option, reason, module: None, of, shows: None }
+}
+
+const fn shown(need: Need, facility: Facility) -> Need {
+    Need { shows: Some(facility), ..need }
 }
 
 const fn or_module(need: Need, module: &'static str) -> Need {
@@ -53,14 +60,20 @@ pub static NEEDS: [Need; 17] = [
         need("VIRTIO_CONSOLE", "the agent's port is one of virtio-serial", Whose::All),
         "virtio_console",
     ),
-    need("KVM", "the host runs guests", Whose::All),
+    shown(need("KVM", "the host runs guests", Whose::All), Facility::Kvm),
     or_module(need("VFIO", "the guest is given a device", Whose::Assigning), "vfio"),
-    or_module(need("VFIO_PCI", "the guest is given a PCI device", Whose::Assigning), "vfio_pci"),
-    or_module(
-        need("VFIO_IOMMU_TYPE1", "VFIO maps the guest's memory for the device by it", Whose::Assigning),
-        "vfio_iommu_type1",
+    shown(
+        or_module(need("VFIO_PCI", "the guest is given a PCI device", Whose::Assigning), "vfio_pci"),
+        Facility::VfioPci,
     ),
-    need("ARM_SMMU_V3", "VFIO needs the machine's IOMMU", Whose::Assigning),
+    shown(
+        or_module(
+            need("VFIO_IOMMU_TYPE1", "VFIO maps the guest's memory for the device by it", Whose::Assigning),
+            "vfio_iommu_type1",
+        ),
+        Facility::VfioIommuType1,
+    ),
+    shown(need("ARM_SMMU_V3", "VFIO needs the machine's IOMMU", Whose::Assigning), Facility::Iommu),
     need("PROC_PAGE_MONITOR", "the flags of VMAs are read from smaps", Whose::Looking),
 ];
 

@@ -59,6 +59,10 @@ pub(super) fn answers() -> Vec<Row> {
         fault(name, request(at), Act::Ignore).stops(verdict, stage, says).after(deadline)
     };
     let ended = || GuestEnd::Exited { code: Some(0), signal: None, detail: String::new() };
+    let no_kvm = |name| {
+        let missing = FailureKind::Missing(Facility::Kvm);
+        fault(name, request("start-guest"), refuse(missing, "there is no /dev/kvm"))
+    };
     vec![
         fault("agent-silent", Moment::Hello, Act::Ignore)
             .stops("TIMEOUT(host-boot)", Stage::HostBoot, "has not answered `hello`")
@@ -125,13 +129,28 @@ pub(super) fn answers() -> Vec<Row> {
         fault("hangs-in-the-middle", request("store"), Act::Hang)
             .stops("TIMEOUT(steps)", Stage::Steps, "`store`")
             .after(Deadline::Store),
-        fault("lacks-vfio", request("bind"), refuse(FailureKind::Missing, "CONFIG_VFIO_PCI")).stops(
-            "SKIP(CONFIG_VFIO_PCI)",
-            Stage::Bind,
-            "CONFIG_VFIO_PCI",
+        no_kvm("kvm-does-not-come-up").configured().stops(
+            "FAIL",
+            Stage::GuestBoot,
+            "there is no /dev/kvm, and the kernel has CONFIG_KVM=y",
         ),
-        fault("lacks-kvm", request("start-guest"), refuse(FailureKind::Missing, "there is no /dev/kvm"))
-            .stops("SKIP(there is no /dev/kvm)", Stage::GuestBoot, "/dev/kvm"),
+        no_kvm("no-kvm-of-a-kernel-that-nobody-knows").stops(
+            "SKIP(there is no /dev/kvm: the kernel lacks CONFIG_KVM, or has it and does not bring it up; its configuration is unknown)",
+            Stage::GuestBoot,
+            "name the kernel's configuration with --config",
+        ),
+        fault("iommu-does-not-come-up", request("bind"), refuse(FailureKind::Missing(Facility::Iommu), "no group"))
+            .configured()
+            .stops("FAIL", Stage::Bind, "no group, and the kernel has CONFIG_ARM_SMMU_V3=y"),
+        fault(
+            "vfio-pci-does-not-bind",
+            request("bind"),
+            refuse(FailureKind::Refused(Facility::VfioPci), "cannot bind"),
+        )
+        .stops("FAIL", Stage::Bind, "cannot bind"),
+        fault("a-guest-lacks-kvm", request("store"), refuse(FailureKind::Missing(Facility::Kvm), "no /dev/kvm"))
+            .configured()
+            .stops("MISS", Stage::Steps, "no /dev/kvm"),
         fault("store-does-not-fit", request("store"), refuse(FailureKind::Invalid, "beyond the BAR")).stops(
             "ERROR",
             Stage::Steps,

@@ -15,8 +15,8 @@ use crate::{
 use fake_qemu::script::{Act, Bend, Moment, Script};
 use s2lab_model::event::Stage;
 use s2lab_protocol::{
-    Body, Failure, FailureKind, FinalRecord, GuestEnd, Hello, Level, MapKind, Mapping, Notice, Peer, Reply,
-    Request, StoreResult, UnalignedOutcome,
+    Body, Facility, Failure, FailureKind, FinalRecord, GuestEnd, Hello, Level, MapKind, Mapping, Notice,
+    Peer, Reply, Request, StoreResult, UnalignedOutcome,
 };
 
 /// Rows that have something in common.

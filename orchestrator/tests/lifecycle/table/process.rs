@@ -5,7 +5,7 @@ use super::*;
 pub(super) fn preflight() -> Vec<Row> {
     let lacking = |name, option, verdict| good(name).without(option).stops(verdict, Stage::Preflight, option);
     vec![
-        good("nothing-lacks").without("NONE"),
+        good("nothing-lacks").configured(),
         lacking("no-kvm", "KVM", "SKIP(the kernel lacks CONFIG_KVM (the host runs guests))"),
         lacking(
             "no-vfio-pci",
