@@ -1,12 +1,15 @@
 //! Each rule broken once, each exception used once, and random tables with one leaf too many.
 
+use super::Scene;
 use crate::event::Event;
 use crate::judge::fixture::{
     BAR_IPA, BAR_PA, BAR_SIZE, DEVICE_TREE, IOMEM, Machine, NC_BLOCK, RAM_PAGE, RESERVED, Story, host_memory,
 };
+use crate::record::{Run, beside::SeenBeside, kept::KeptMemory, look::decode};
 use crate::verdict::Verdict;
 use guest_tables::{BLOCK, GUEST_OFFSET, PAGE, STAGE1_ROOT, STAGE2_ROOT, stage2_root};
 use proptest::prelude::*;
+use s2lab_mmu::Stage2Leaf;
 use s2lab_protocol::{Extent, UnalignedOutcome};
 use std::ops::RangeInclusive;
 
@@ -273,6 +276,33 @@ fn a_report_says_what_is_promised() {
     let mut named = Story::after();
     named.cell.scenario.promises.insert(crate::scenario::Promise::ISOLATION);
     assert_eq!(named.report().promises, good.promises);
+}
+
+/// Leaves of a GiB in pages, beside a guest with as many: what is quadratic in them would not come to its end.
+#[test]
+fn a_quarter_of_a_million_leaves_are_judged() {
+    let story = Story::after();
+    let run = Run::fold(story.lines()).unwrap();
+    let record = &run.cells[0].attempts[0];
+    let looks = decode(record, &|digest: &str| story.pages.get(digest).cloned());
+    let look = &looks[0];
+    let mut seen = look.seen.clone().unwrap();
+    let leaf = seen.ram[0];
+    let leaves = |pa: u64| {
+        let leaf = move |n| Stage2Leaf { ipa: 0x8000_0000 + n * PAGE, pa: pa + n * PAGE, ..leaf };
+        (0..1 << 18).map(leaf).collect::<Vec<_>>()
+    };
+    seen.ram = leaves(0x1_0000_0000);
+    let granule = seen.granule;
+    let other = SeenBeside {
+        granule,
+        tables: (0..1 << 12).map(|n| n * PAGE).collect(),
+        leaves: leaves(0x3_0000_0000),
+    };
+    seen.beside.insert("g1".into(), other);
+    let kept = KeptMemory::of(&record.around);
+    let foreign = Scene::of(record, look, &seen, &kept).foreign();
+    assert_eq!(foreign.len(), 1 << 18, "all of them are beyond the guest's memory");
 }
 
 /// RAM of the host that a guest may have: pages from [`FREE_PA`] on.
