@@ -80,6 +80,11 @@ impl<'a> Scene<'a> {
         ram.iter().chain(devices.values().flatten()).chain(unknown)
     }
 
+    /// Whether no leaf is foreign. Of a million that are, the first tells.
+    fn is_kept(&self) -> bool {
+        rules::ALL.iter().all(|rule| rule(self).is_empty())
+    }
+
     /// The foreign leaves, each once, the gravest first.
     fn foreign(&self) -> Vec<Foreign> {
         let mut found: BTreeMap<_, Foreign> = BTreeMap::new();
@@ -124,7 +129,7 @@ pub(crate) fn is_isolated(record: &Record, look: &Decoded, seen: &Seen) -> bool 
     let kept = KeptMemory::of(&record.around);
     let given = record.planned.scenario.guests.get(&look.guest);
     let own = seen.devices.keys().all(|device| given.is_some_and(|guest| guest.assign.contains_key(device)));
-    own && seen.unknown.is_empty() && Scene::of(record, look, seen, &kept).foreign().is_empty()
+    own && seen.unknown.is_empty() && Scene::of(record, look, seen, &kept).is_kept()
 }
 
 /// A host that calls something else its kernel than what QEMU has put there cannot be judged by what it keeps.
