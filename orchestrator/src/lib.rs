@@ -3,6 +3,7 @@
 //! `docs/architecture.md` shows the data's way.
 
 mod carried;
+mod child;
 pub mod cli;
 pub mod lab;
 pub mod limits;

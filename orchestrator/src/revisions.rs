@@ -1,18 +1,14 @@
 //! Commits of a kernel's repository, which is only read.
 
-use crate::store::{Quiet, StoreError, run_briefly};
-use s2lab_model::plan::Revisions;
-use std::{
-    path::{Path, PathBuf},
-    process::Command,
+use crate::{
+    child::git::{git_at, git_dir},
+    store::{Quiet, StoreError, run_briefly},
 };
+use s2lab_model::plan::Revisions;
+use std::path::{Path, PathBuf};
 
 /// Most commits of a range: a build of each takes minutes.
 const MOST_COMMITS: usize = 500;
-/// Variables that would make git look elsewhere than in the folder that it is told; a hook or `git bisect run` may set them.
-const FOREIGN: [&str; 5] =
-    ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_CEILING_DIRECTORIES"];
-
 /// A commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Commit {
@@ -56,18 +52,8 @@ pub fn commits(repository: &Path, revisions: &Revisions) -> Result<Vec<Commit>, 
         // One more, to see that there are too many.
         Revisions::Range(words) => (words, MOST_COMMITS + 1),
     };
-    let mut command = Command::new("git");
-    command.args(["-c", "log.showSignature=false", "log", "--topo-order", "--reverse", "--format=%H %s"]);
-    command
-        .arg(format!("--max-count={most}"))
-        .args(["--end-of-options", words, "--"])
-        .current_dir(repository);
-    FOREIGN.iter().for_each(|name| {
-        command.env_remove(name);
-    });
-    command.env("LC_ALL", "C");
     let place = || (repository.to_owned(), words.clone());
-    let listed = run_briefly(command, "list commits", &Quiet).map_err(|error| match error {
+    let listed = log(repository, words, most).map_err(|error| match error {
         StoreError::Program { output, .. } => {
             let (repository, words) = place();
             RevisionsError::Unknown { repository, words, said: output }
@@ -88,20 +74,22 @@ pub fn commits(repository: &Path, revisions: &Revisions) -> Result<Vec<Commit>, 
     }
 }
 
+/// Ids and titles, a line each.
+fn log(repository: &Path, words: &str, most: usize) -> Result<Vec<u8>, StoreError> {
+    let mut command = git_at(&git_dir(repository, &Quiet)?);
+    command.args(["log", "--no-patch", "--topo-order", "--reverse", "--format=%H %s"]);
+    command.arg(format!("--max-count={most}")).args(["--end-of-options", words, "--"]);
+    run_briefly(command, "list commits", &Quiet)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn git(folder: &Path, arguments: &[&str]) {
-        let mut command = Command::new("git");
-        command
-            .args(["-c", "user.name=x", "-c", "user.email=x@localhost"])
-            .args(arguments)
-            .current_dir(folder);
-        FOREIGN.iter().for_each(|name| {
-            command.env_remove(name);
-        });
-        assert!(command.env("GIT_CONFIG_GLOBAL", "/dev/null").status().unwrap().success(), "{arguments:?}");
+        let mut command = crate::child::git::git();
+        command.args(["-c", "user.name=x", "-c", "user.email=x@localhost"]).args(arguments);
+        assert!(command.current_dir(folder).status().unwrap().success(), "{arguments:?}");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The shape of the project that no compiler holds.
 
+#![allow(clippy::unwrap_used, reason = "a test's helpers fail by panicking, as its tests do")]
+
 use memchr::memmem;
 use object::{
     Endianness, elf,
@@ -111,31 +113,44 @@ const BOUNDED_OTHERWISE: [(&str, usize, &str); 8] = [
     ("store/lock.rs", 1, "makes and locks a file of the store"),
 ];
 
-#[test]
-fn files_from_outside_are_read_by_one_reader() {
+/// Each file of the program, by its path below `src`, without tests.
+fn product() -> Vec<(String, String)> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut found = vec![];
     let mut folders = vec![source.clone()];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
+            if path.ends_with("tests") || path.ends_with("tests.rs") {
+                continue;
+            }
             if path.is_dir() {
                 folders.push(path);
                 continue;
             }
-            if path.ends_with("tests.rs") {
-                continue;
-            }
             let text = fs::read_to_string(&path).unwrap();
-            let product = text.split("#[cfg(test)]\nmod tests").next().unwrap();
-            let times = UNBOUNDED.iter().map(|call| product.matches(call).count()).sum::<usize>();
-            if times > 0 {
-                let name = path.strip_prefix(&source).unwrap().to_str().unwrap().to_owned();
-                found.push((name, times));
-            }
+            let product = text.split("#[cfg(test)]\nmod tests").next().unwrap().to_owned();
+            found.push((path.strip_prefix(&source).unwrap().to_str().unwrap().to_owned(), product));
         }
     }
     found.sort();
+    found
+}
+
+#[test]
+fn files_from_outside_are_read_by_one_reader() {
+    let times = |text: &str| UNBOUNDED.iter().map(|call| text.matches(call).count()).sum::<usize>();
+    let found = product().into_iter().map(|(file, text)| (file, times(&text)));
+    let found: Vec<_> = found.filter(|(_, times)| *times > 0).collect();
     let allowed = BOUNDED_OTHERWISE.map(|(file, times, _)| (file.to_owned(), times));
     assert_eq!(found, allowed, "read files by `outside`, or say here why not");
+}
+
+/// What every program gets of the environment is decided in one place, and so is what git may do.
+#[test]
+fn programs_are_started_by_way_of_one_list() {
+    let starts = product().into_iter().filter(|(_, text)| text.contains("Command::new("));
+    assert_eq!(starts.map(|(file, _)| file).collect::<Vec<_>>(), ["child/mod.rs"]);
+    let git = product().into_iter().filter(|(_, text)| text.contains("command(\"git\""));
+    assert_eq!(git.map(|(file, _)| file).collect::<Vec<_>>(), ["child/git.rs"]);
 }

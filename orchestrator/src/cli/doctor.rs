@@ -2,6 +2,7 @@
 
 use super::{Context, Failure, say};
 use crate::{
+    child,
     lab::{Lab, Places},
     limits::memory::{Available, Bound},
     qemu::{factor, process::Launcher},
@@ -16,7 +17,7 @@ use crate::{
     store::{Quiet, Store, StoreError, ask, find_on_path},
 };
 use clap::Args;
-use std::{fmt, path::Path, process::Command, sync::Arc};
+use std::{fmt, path::Path, sync::Arc};
 
 /// What a store with two kernels, QEMU, user land and a toolchain takes, and half as much again.
 const CACHE_SPACE: u64 = 3 << 30;
@@ -109,7 +110,7 @@ fn version(program: &str) -> Result<String, StoreError> {
     let Some(path) = find_on_path(program) else {
         return Err(StoreError::NoProgram { program: program.into(), purpose: purpose.into() });
     };
-    let mut command = Command::new(path);
+    let mut command = child::command(path, child::CARGO);
     command.arg("--version");
     let said = ask(command, purpose, &Quiet)?;
     Ok(String::from_utf8_lossy(&said).lines().next().unwrap_or_default().to_owned())

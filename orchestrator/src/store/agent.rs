@@ -10,14 +10,13 @@ use super::{
     toolchain::Plan,
 };
 use crate::{
-    carried,
+    carried, child,
     outside::{self, kinds},
 };
 use serde::Serialize;
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Command,
     time::Duration,
 };
 
@@ -36,10 +35,6 @@ const SILENCE: Duration = Duration::from_secs(20 * 60);
 const LOCK_LIMIT: Duration = Duration::from_secs(30 * 60);
 /// Between flags in CARGO_ENCODED_RUSTFLAGS, so that paths may have spaces (The Cargo Book, "Environment Variables").
 const SEPARATOR: &str = "\u{1f}";
-/// Besides `RUSTUP_*`, the only variables for cargo that a build of ours takes over: where its cache is, and how it reaches the
-/// network. All others belong to a build that may be running us.
-const KEPT: [&str; 4] = ["CARGO_HOME", "CARGO_HTTP_", "CARGO_NET_", "CARGO_REGISTR"];
-
 /// What compiles the agent.
 enum Compiler {
     /// The machine's own: the target whose standard library it has, and its flags.
@@ -77,10 +72,9 @@ impl Store {
     /// The machine's compiler if it has a standard library for aarch64 and something to link with.
     fn compiler(&self) -> Result<Compiler> {
         let ask = |arguments: &[&str]| {
-            let mut command = Command::new("rustc");
+            let mut command = child::command("rustc", child::CARGO);
             // Where the build is, so that rustup picks the same one.
             command.args(arguments).current_dir(self.entries.root());
-            clean(&mut command);
             process::ask(command, "tell its version", &*self.progress)
                 .map(|text| String::from_utf8_lossy(&text).trim().to_owned())
         };
@@ -143,8 +137,7 @@ impl Store {
         let (source, target_dir) = (build.join(SOURCE), build.join(OBJECTS));
         remove_tree(&source)?;
         carried::write(carried::AGENT, &source).map_err(StoreError::io("cannot write", &source))?;
-        let mut command = Command::new("cargo");
-        clean(&mut command);
+        let mut command = child::command("cargo", child::CARGO);
         command
             .current_dir(&source)
             .args([
@@ -174,17 +167,6 @@ impl Store {
             Watch { purpose, silence: SILENCE, activity: &mut || 0, progress: &*self.progress },
         )?;
         Ok(target_dir.join(target).join(PROFILE).join(PACKAGE))
-    }
-}
-
-/// Takes the outer build's variables away.
-fn clean(command: &mut Command) {
-    for (name, _) in std::env::vars_os() {
-        let Some(text) = name.to_str() else { continue };
-        let kept = KEPT.iter().any(|k| text.starts_with(k)) || text.starts_with("RUSTUP_");
-        if !kept && (text.starts_with("CARGO") || text.starts_with("RUST") || text == "MAKEFLAGS") {
-            command.env_remove(&name);
-        }
     }
 }
 

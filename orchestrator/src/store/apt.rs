@@ -13,12 +13,14 @@ use super::{
     progress::Progress,
     suites::{self, Source},
 };
-use crate::outside::{self, kinds};
+use crate::{
+    child,
+    outside::{self, kinds},
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
-    process::Command,
     sync::Arc,
     time::Duration,
 };
@@ -233,8 +235,8 @@ impl Apt {
 
     fn machine_sources(&self) -> Result<Vec<Source>> {
         let ask = |arguments: &[&str]| {
-            let mut command = Command::new("apt-get");
-            command.arg("indextargets").args(arguments).args(["--format", suites::FORMAT]).env("LC_ALL", "C");
+            let mut command = child::command("apt-get", child::APT);
+            command.arg("indextargets").args(arguments).args(["--format", suites::FORMAT]);
             process::run_briefly(command, "name the machine's archives", &*self.progress)
                 .map(|text| suites::parse(&String::from_utf8_lossy(&text)))
         };

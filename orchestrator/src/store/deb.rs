@@ -4,11 +4,12 @@ use super::{
     error::{Result, StoreError},
     process,
 };
+use crate::child;
 use std::{
     fs, io,
     os::unix::fs::{PermissionsExt, symlink},
     path::{Component, Path, PathBuf},
-    process::{Command, Stdio},
+    process::Stdio,
 };
 
 /// Folders that are links into `/usr` since Debian 12 ("merged usr"); older packages still carry files in them.
@@ -17,7 +18,7 @@ pub(crate) const MERGED: [&str; 4] = ["bin", "sbin", "lib", "lib64"];
 /// Unpacks from `deb` below `into` what `keep` says. Paths are relative and of merged usr, so `lib/x` is `usr/lib/x`;
 /// permission bits become 0755 or 0644, device nodes are left out.
 pub(crate) fn unpack(deb: &Path, into: &Path, mut keep: impl FnMut(&str) -> bool) -> Result<()> {
-    let mut command = Command::new("dpkg-deb");
+    let mut command = child::command("dpkg-deb", child::PLAIN);
     command.arg("--fsys-tarfile").arg(deb).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     process::tie_to_us(&mut command);
     let mut child = command.spawn().map_err(|e| match e.kind() {

@@ -4,13 +4,19 @@
 //! The repository itself is only read, but for the time stamps of objects, which git renews where it would have written the same again:
 //! what s2lab adds goes to a git folder of its own, which borrows the other's objects.
 
+mod private;
+
 use super::{
     digest,
     error::{Result, StoreError},
     process::{self, Watch},
     progress::Progress,
 };
-use crate::outside::{self, kinds};
+use crate::{
+    child::git::{git_at, git_dir, path},
+    outside::{self, kinds},
+};
+use private::Theirs;
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -24,15 +30,6 @@ const LIMIT: Duration = Duration::from_secs(10 * 60);
 pub(crate) const PRIVATE: &str = ".git";
 /// In it, written whenever it is used.
 pub(crate) const USED: &str = "s2lab-used";
-/// Variables that would make git look elsewhere.
-const FOREIGN: [&str; 6] = [
-    "GIT_DIR",
-    "GIT_WORK_TREE",
-    "GIT_INDEX_FILE",
-    "GIT_OBJECT_DIRECTORY",
-    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
-    "GIT_PREFIX",
-];
 
 /// What make leaves in a tree that it was built in, and would refuse to build out of (Linux 6.1, Makefile, `outputmakefile` and
 /// `clean`).
@@ -48,6 +45,9 @@ const LEFT_BY_BUILDS: [&str; 9] = [
     "*.cmd",
 ];
 
+/// How an entry of the index begins that is a repository of its own (git-ls-files(1), gitdatamodel: mode of a gitlink).
+const REPOSITORY: &[u8] = b"160000 ";
+
 /// The content of a tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct GitTree {
@@ -59,8 +59,8 @@ pub(crate) struct GitTree {
     pub(crate) version: String,
     /// The repository or folder.
     place: PathBuf,
-    /// Has the objects.
-    git_dir: PathBuf,
+    /// Where its objects are.
+    theirs: Theirs,
 }
 
 impl GitTree {
@@ -74,7 +74,9 @@ impl GitTree {
         fs::create_dir_all(into).map_err(StoreError::io("cannot create", into))?;
         // Left by a git that was killed; nobody else is at work here.
         let _ = fs::remove_file(into.with_extension("index.lock"));
-        let mut command = git(&self.git_dir);
+        let own = into.with_extension("git");
+        private::prepare(&own, Some(&self.theirs), "")?;
+        let mut command = git_at(&own);
         command.arg("--work-tree").arg(into).env("GIT_INDEX_FILE", into.with_extension("index"));
         command.args([
             "-c",
@@ -111,13 +113,14 @@ pub(crate) fn of_revision(repository: &Path, revision: &str, progress: &dyn Prog
     let place = repository.canonicalize().map_err(StoreError::io("cannot find", repository))?;
     let git_dir = git_dir(&place, progress)?;
     let parse = |what: String| {
-        let mut command = git(&git_dir);
+        let mut command = git_at(&git_dir);
         command.args(["rev-parse", "--verify", "--end-of-options", &what]);
         ask(command, &format!("find {revision} in {}", place.display()), progress)
     };
     let id = parse(format!("{revision}^{{tree}}"))?;
     let version = parse(format!("{revision}^{{commit}}"))?;
-    Ok(GitTree { id, name: name(&place), version, place, git_dir })
+    let theirs = theirs(&git_dir, progress)?;
+    Ok(GitTree { id, name: name(&place), version, place, theirs })
 }
 
 /// `folder` as it is now. `private` is where git folders of ours are; one process at a time reads one folder.
@@ -125,25 +128,20 @@ pub(crate) fn of_folder(folder: &Path, private: &Path, progress: &dyn Progress) 
     let place = folder.canonicalize().map_err(StoreError::io("cannot find", folder))?;
     let own = private.join(format!("{}{PRIVATE}", place_digits(&place)));
     let index = own.join("folder.index");
-    let theirs = match place.join(".git").exists() {
+    let git_dir = match place.join(".git").exists() {
         true => Some(git_dir(&place, progress)?),
         false => None,
     };
-    fs::create_dir_all(private).map_err(StoreError::io("cannot create", private))?;
+    let theirs = git_dir.as_deref().map(|git_dir| theirs(git_dir, progress)).transpose()?;
+    let exclude = git_dir.as_deref().map(|git_dir| exclude(git_dir, progress)).transpose()?;
     // Left by a git that was killed; nobody else is at work here.
-    for left in ["config.lock", "HEAD.lock", "folder.index.lock"] {
-        let _ = fs::remove_file(own.join(left));
-    }
-    // Does no harm to one that is there.
-    let mut init = Command::new("git");
-    init.args(["init", "--quiet", "--bare"]).arg(&own);
-    ask(clean(init), "make a git folder", progress)?;
+    let _ = fs::remove_file(own.join("folder.index.lock"));
+    private::prepare(&own, theirs.as_ref(), &exclude.unwrap_or_default())?;
     let used = own.join(USED);
     fs::write(&used, "").map_err(StoreError::io("cannot write", used))?;
-    if let Some(theirs) = &theirs {
-        borrow(&own, theirs, progress)?;
+    if let Some(git_dir) = &git_dir {
         // Their index spares git reading files that have not changed since; ours has seen them all already.
-        let (seen, copy) = (theirs.join("index"), own.join("folder.index.copy"));
+        let (seen, copy) = (git_dir.join("index"), own.join("folder.index.copy"));
         if !index.exists() && seen.exists() {
             outside::copy(&seen, &copy, kinds::SOURCE_FILE)?;
             fs::rename(&copy, &index).map_err(StoreError::io("cannot move", &copy))?;
@@ -151,17 +149,20 @@ pub(crate) fn of_folder(folder: &Path, private: &Path, progress: &dyn Progress) 
     }
     progress.step(&format!("reading the tree {}", place.display()));
     let in_folder = || {
-        let mut command = git(&own);
+        let mut command = git_at(&own);
         command.arg("--work-tree").arg(&place).env("GIT_INDEX_FILE", &index).current_dir(&place);
         // The kernel's sources are half a gigabyte; squeezing them costs more time than it saves.
         command.args(["-c", "core.compression=0", "-c", "core.bare=false", "-c", "core.autocrlf=false"]);
         command
     };
     let purpose = format!("read the tree {}", place.display());
+    if index.exists() {
+        forget_repositories(&in_folder, &purpose, progress)?;
+    }
     let mut add = in_folder();
     add.args(["add", "--all"]);
     // Debian's packages of the source tell git to ignore all of it.
-    if theirs.is_none() && is_ignored("Makefile", in_folder(), progress)? {
+    if git_dir.is_none() && is_ignored("Makefile", in_folder(), progress)? {
         add.args(["--force", "--", "."]).args(LEFT_BY_BUILDS.map(|left| format!(":(exclude){left}")));
     }
     ask(add, &purpose, progress)?;
@@ -169,13 +170,36 @@ pub(crate) fn of_folder(folder: &Path, private: &Path, progress: &dyn Progress) 
     write.arg("write-tree");
     let id = ask(write, &purpose, progress)?;
     let version = format!("tree {}", &id.get(..12).unwrap_or(&id));
-    Ok(GitTree { id, name: name(&place), version, place, git_dir: own })
+    let format = theirs.map_or_else(|| private::SHA1.to_owned(), |theirs| theirs.format);
+    let theirs = Theirs { format, objects: own.join("objects") };
+    Ok(GitTree { id, name: name(&place), version, place, theirs })
+}
+
+/// Takes repositories inside of the tree out of the index: git would run `git status` in those that it knows, with their
+/// configuration, which may name filters.
+fn forget_repositories(
+    in_folder: &dyn Fn() -> Command,
+    purpose: &str,
+    progress: &dyn Progress,
+) -> Result<()> {
+    let mut list = in_folder();
+    list.args(["ls-files", "--stage", "-z"]);
+    let listed = run(list, purpose, progress)?;
+    let entries = listed.split(|byte| *byte == 0).filter(|entry| entry.starts_with(REPOSITORY));
+    let names: Vec<PathBuf> =
+        entries.filter_map(|entry| Some(path(entry.splitn(2, |b| *b == b'\t').nth(1)?))).collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    let mut forget = in_folder();
+    forget.args(["update-index", "--force-remove", "--"]).args(names);
+    run(forget, purpose, progress).map(drop)
 }
 
 /// Whether git would leave `file` out of what it adds.
 fn is_ignored(file: &str, mut git: Command, progress: &dyn Progress) -> Result<bool> {
     git.args(["check-ignore", "--no-index", "--quiet", "--", file]);
-    let purpose = format!("tell whether it ignores {file}");
+    let purpose = format!("find whether it ignores {file}");
     let watch = Watch { purpose, silence: LIMIT, activity: &mut || 0, progress };
     // git-check-ignore(1), "Exit status".
     Ok(process::run_to_end(git, Stdio::null(), watch)?.status.code() == Some(0))
@@ -191,39 +215,34 @@ pub(crate) fn lock_name(place_digits: &str) -> String {
     format!("tree-{place_digits}")
 }
 
-/// Where a repository has its objects and references; a worktree's are those of its main one.
-fn git_dir(place: &Path, progress: &dyn Progress) -> Result<PathBuf> {
-    let mut command = Command::new("git");
-    command.arg("-C").arg(place).args(["rev-parse", "--path-format=absolute", "--git-dir"]);
-    ask(clean(command), &format!("find the repository of {}", place.display()), progress).map(PathBuf::from)
+/// What of theirs a git folder of ours borrows (gitrepository-layout(5), objects/info/alternates).
+fn theirs(git_dir: &Path, progress: &dyn Progress) -> Result<Theirs> {
+    let of = |arguments: &[&str], purpose: &str| {
+        let mut command = git_at(git_dir);
+        command.arg("rev-parse").args(arguments);
+        process::run_briefly(command, purpose, progress)
+    };
+    let format = of(&["--show-object-format"], "find the repository's object format")?;
+    let objects = of(&["--path-format=absolute", "--git-path", "objects"], "find the repository's objects")?;
+    Ok(Theirs { format: String::from_utf8_lossy(&format).trim().to_owned(), objects: path(&objects) })
 }
 
-/// gitrepository-layout(5), objects/info/alternates.
-fn borrow(own: &Path, theirs: &Path, progress: &dyn Progress) -> Result<()> {
-    let mut command = git(theirs);
-    command.args(["rev-parse", "--path-format=absolute", "--git-path", "objects"]);
-    let objects = ask(command, "find the repository's objects", progress)?;
-    let file = own.join("objects/info/alternates");
-    fs::write(&file, format!("{objects}\n")).map_err(StoreError::io("cannot write", &file))
+/// What the repository ignores besides what its files .gitignore say (gitignore(5)).
+fn exclude(git_dir: &Path, progress: &dyn Progress) -> Result<String> {
+    let mut command = git_at(git_dir);
+    command.args(["rev-parse", "--path-format=absolute", "--git-path", "info/exclude"]);
+    let file = process::run_briefly(command, "find what the repository ignores", progress)?;
+    Ok(outside::read_text_if_there(&path(&file), kinds::NOTE)?.unwrap_or_default())
 }
 
-fn git(git_dir: &Path) -> Command {
-    let mut command = clean(Command::new("git"));
-    command.arg("--git-dir").arg(git_dir);
-    command
-}
-
-fn clean(mut command: Command) -> Command {
-    FOREIGN.iter().for_each(|name| {
-        command.env_remove(name);
-    });
-    command.env("LC_ALL", "C");
-    command
-}
-
+/// What git prints, as one line.
 fn ask(command: Command, purpose: &str, progress: &dyn Progress) -> Result<String> {
+    Ok(String::from_utf8_lossy(&run(command, purpose, progress)?).trim().to_owned())
+}
+
+fn run(command: Command, purpose: &str, progress: &dyn Progress) -> Result<Vec<u8>> {
     let watch = Watch { purpose: purpose.to_owned(), silence: LIMIT, activity: &mut || 0, progress };
-    process::run(command, watch).map(|text| String::from_utf8_lossy(&text).trim().to_owned())
+    process::run(command, watch)
 }
 
 /// In the alphabet of entries' names.

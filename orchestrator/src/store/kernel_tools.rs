@@ -10,6 +10,7 @@ use super::{
     qemu::find_on_path,
     toolchain::script,
 };
+use crate::child;
 use serde::Serialize;
 use std::{ffi::OsString, fs, path::PathBuf, process::Command};
 
@@ -155,8 +156,8 @@ impl Store {
     /// What the machine's compiler and linker say of themselves, if it has both and they are new enough.
     fn machine_compiler(&self, cross: &str) -> Result<Option<String>> {
         let ask = |program: &str, argument: &str| {
-            let mut command = Command::new(format!("{cross}{program}"));
-            command.arg(argument).env("LC_ALL", "C");
+            let mut command = child::command(format!("{cross}{program}"), child::PLAIN);
+            command.arg(argument);
             match process::ask(command, "tell its version", &*self.progress) {
                 Ok(text) => Ok(Some(String::from_utf8_lossy(&text).into_owned())),
                 Err(StoreError::NoProgram { .. } | StoreError::Program { .. }) => Ok(None),
@@ -202,13 +203,10 @@ impl KernelTools {
         Self { path, cross: "", ccache: false, digest: String::new() }
     }
 
-    /// `make`, with these tools before the machine's, and without what a build that may be running us has set.
+    /// `make`, with these tools before the machine's.
     pub(crate) fn make(&self) -> Command {
-        let mut command = Command::new("make");
-        for name in ["MAKEFLAGS", "MAKELEVEL", "MFLAGS", "GNUMAKEFLAGS", "KCFLAGS", "KCPPFLAGS", "KAFLAGS"] {
-            command.env_remove(name);
-        }
-        command.env("PATH", &self.path).env("LC_ALL", "C").arg(format!("CROSS_COMPILE={}", self.cross));
+        let mut command = child::command("make", child::MAKE);
+        command.env("PATH", &self.path).arg(format!("CROSS_COMPILE={}", self.cross));
         if self.ccache {
             // Wrappers all look alike to it.
             command.env("CCACHE_COMPILERCHECK", format!("string:{}", self.digest));

@@ -193,9 +193,9 @@ pub struct Qemu {
 }
 
 impl Qemu {
-    /// The program with its environment, without arguments of ours.
+    /// The program without arguments of ours. Of the environment it has a list, and [`Qemu::env`].
     pub fn command(&self) -> std::process::Command {
-        let mut command = std::process::Command::new(&self.program);
+        let mut command = crate::child::command(&self.program, crate::child::QEMU);
         command.args(&self.args).envs(self.env.iter().map(|(name, value)| (name, value)));
         command
     }

@@ -6,12 +6,12 @@ use super::{
     process,
     qemu::{OLDEST, new_enough, parse_version},
 };
-use crate::outside::{self, kinds};
-use s2lab_protocol::{VERSION, version_in};
-use std::{
-    path::{Path, PathBuf},
-    process::Command,
+use crate::{
+    child,
+    outside::{self, kinds},
 };
+use s2lab_protocol::{VERSION, version_in};
+use std::path::{Path, PathBuf};
 
 /// What was brought; the rest comes from the store.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -77,7 +77,7 @@ impl Store {
         // It is started from other working folders.
         let program = std::path::absolute(path).map_err(StoreError::io("cannot find", path))?;
         let ask = |arguments: &[&str]| {
-            let mut command = Command::new(&program);
+            let mut command = child::command(&program, child::QEMU);
             command.args(arguments);
             let said = process::ask(command, "tell what it is", &*self.progress);
             said.map(|said| String::from_utf8_lossy(&said).into_owned())

@@ -10,6 +10,7 @@ use super::{
     progress::Progress,
 };
 use crate::{
+    child,
     qemu::memory::sealed,
     series::{Offsets, Patch, Refusal},
 };
@@ -17,7 +18,7 @@ use std::{
     fs::File,
     io::{Seek, Write},
     path::Path,
-    process::{Command, Stdio},
+    process::Stdio,
     time::Duration,
 };
 
@@ -58,15 +59,11 @@ fn git(tree: &Path, patch: &Patch, options: &[&str], progress: &dyn Progress) ->
     let input = sealed("patch", |out| out.write_all(&patch.diff));
     let mut input = input.map(File::from).map_err(StoreError::io("cannot keep", &patch.title))?;
     input.rewind().map_err(StoreError::io("cannot read", &patch.title))?;
-    let mut command = Command::new("git");
+    let mut command = child::git::git();
     command.args(["apply", "--verbose", "--whitespace=nowarn", "-p1"]).args(options).current_dir(&tree);
     // Below a repository's top folder git would skip, in silence, what lies outside of the working folder: it must not find one
-    // above. Nobody's settings decide what applies.
+    // above.
     command.env("GIT_CEILING_DIRECTORIES", tree.parent().unwrap_or(Path::new("/")));
-    command.env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_CONFIG_GLOBAL", "/dev/null").env("LC_ALL", "C");
-    ["GIT_DIR", "GIT_WORK_TREE", "GIT_PREFIX", "GIT_INDEX_FILE"].iter().for_each(|name| {
-        command.env_remove(name);
-    });
     let purpose = format!("apply `{}` to {}", patch.title, tree.display());
     process::run_to_end(
         command,
@@ -195,7 +192,7 @@ mod tests {
     #[test]
     fn a_repository_above_the_tree_does_not_matter() {
         let dir = tree();
-        let init = Command::new("git").args(["init", "-q"]).current_dir(dir.path()).status().unwrap();
+        let init = child::git::git().args(["init", "-q"]).current_dir(dir.path()).status().unwrap();
         assert!(init.success());
         // Names in a diff of git's own count from the repository's top folder.
         let diff = format!("diff --git a/a b/a\n{}", change("a", 20, "20", "twenty"));

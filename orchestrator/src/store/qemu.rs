@@ -9,12 +9,14 @@ use super::{
     process, suites,
     userland::upstream_version,
 };
-use crate::outside::{self, kinds};
+use crate::{
+    child,
+    outside::{self, kinds},
+};
 use serde::Serialize;
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Command,
 };
 
 /// The first version whose gdbstub serves EL2's registers as s2lab reads them, and that has `mapped-ram`.
@@ -64,7 +66,7 @@ impl Store {
     /// The machine's own, if it is new enough.
     fn machine_qemu(&self) -> Result<Option<Qemu>> {
         let Some(program) = find_on_path(PROGRAM) else { return Ok(None) };
-        let mut command = Command::new(&program);
+        let mut command = child::command(&program, child::QEMU);
         command.arg("--version");
         let text = match process::ask(command, "tell its version", &*self.progress) {
             Ok(text) => text,

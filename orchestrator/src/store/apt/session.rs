@@ -4,11 +4,14 @@ use super::{
     Apt, Deb, SILENCE, Scope,
     text::{conf, file_name, parse_uris, parse_versions, preferences},
 };
-use crate::outside::{self, kinds};
-use crate::store::{
-    error::{Result, StoreError},
-    lock::Lock,
-    process::{self, Watch},
+use crate::{
+    child,
+    outside::{self, kinds},
+    store::{
+        error::{Result, StoreError},
+        lock::Lock,
+        process::{self, Watch},
+    },
 };
 use std::{
     fs,
@@ -44,8 +47,8 @@ impl<'a> Session<'a> {
 
     /// `-c` is read after the machine's configuration, so that it has the last word.
     fn tool(&self, program: &str) -> Command {
-        let mut command = Command::new(program);
-        command.arg("-c").arg(&self.conf).env("LC_ALL", "C").env("DEBIAN_FRONTEND", "noninteractive");
+        let mut command = child::command(program, child::APT);
+        command.arg("-c").arg(&self.conf).env("DEBIAN_FRONTEND", "noninteractive");
         command
     }
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::store::Quiet;
-use std::{collections::BTreeMap, process::Command, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 /// Two objects, and an Image with arm64's magic number. An object's source is a script that makes it.
 const MAKEFILE: &str = r#"
@@ -55,15 +55,9 @@ impl Fixture {
     }
 
     fn git(&self, arguments: &[&str]) -> String {
-        let mut command = Command::new("git");
+        let mut command = crate::child::git::git();
         command.args(["-c", "user.name=x", "-c", "user.email=x@localhost"]).args(arguments);
-        command
-            .current_dir(self.tree())
-            .env("GIT_CONFIG_GLOBAL", "/dev/null")
-            .env("GIT_CONFIG_NOSYSTEM", "1");
-        ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"].iter().for_each(|name| {
-            command.env_remove(name);
-        });
+        command.current_dir(self.tree());
         let output = command.output().unwrap();
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()

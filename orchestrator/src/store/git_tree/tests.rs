@@ -1,9 +1,11 @@
+mod hostile;
+
 use super::*;
 use crate::store::progress::Quiet;
 use std::{collections::BTreeMap, os::unix::fs::MetadataExt};
 
-fn run(place: &Path, arguments: &[&str]) {
-    let mut command = clean(Command::new("git"));
+fn in_place(place: &Path, arguments: &[&str]) {
+    let mut command = crate::child::git::git();
     command.args(["-c", "user.name=s2lab", "-c", "user.email=s2lab@localhost", "-c", "commit.gpgsign=false"]);
     let status = command.args(arguments).current_dir(place).stdout(std::process::Stdio::null()).status();
     assert!(status.unwrap().success(), "{arguments:?}");
@@ -14,14 +16,14 @@ fn repository() -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let place = dir.path().join("linux");
     fs::create_dir(&place).unwrap();
-    run(&place, &["init", "--quiet"]);
+    in_place(&place, &["init", "--quiet"]);
     for (file, text) in [("a", "a\n"), ("b", "1\n"), (".gitignore", "*.o\n")] {
         fs::write(place.join(file), text).unwrap();
     }
-    run(&place, &["add", "--all"]);
-    run(&place, &["commit", "--quiet", "-m", "one"]);
+    in_place(&place, &["add", "--all"]);
+    in_place(&place, &["commit", "--quiet", "-m", "one"]);
     fs::write(place.join("b"), "2\n").unwrap();
-    run(&place, &["commit", "--quiet", "--all", "-m", "two"]);
+    in_place(&place, &["commit", "--quiet", "--all", "-m", "two"]);
     (dir, place)
 }
 
