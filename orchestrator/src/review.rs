@@ -138,7 +138,9 @@ fn entries(folder: &Path) -> Result<Vec<(String, PathBuf)>, ReviewError> {
 /// Makes `text` the accepted report of `key`, whole or not at all.
 pub fn accept(reports: &Path, key: &str, text: &str) -> Result<PathBuf, ReviewError> {
     let path = accepted_path(reports, key)?;
-    match whole::write(&path, text) {
+    // The lab's own folder was named; `reports` in it came with it.
+    let lab = reports.parent().unwrap_or(reports);
+    match whole::write_below(lab, path.strip_prefix(lab).unwrap_or(&path), text.as_bytes()) {
         Ok(()) => Ok(path),
         Err(source) => Err(ReviewError::Io { what: "cannot write", path, source }),
     }

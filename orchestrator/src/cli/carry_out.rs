@@ -6,6 +6,7 @@ use super::{
     complain,
     gather::{Gathered, Source},
     judged::{Judged, lacks_to_pass},
+    keep::Keep,
     planned::Planned,
     say,
 };
@@ -34,7 +35,6 @@ use s2lab_model::{
 };
 use std::{
     collections::BTreeMap,
-    fs::File,
     io::{self, IsTerminal},
     path::Path,
     sync::{Arc, Mutex, PoisonError},
@@ -50,6 +50,7 @@ pub(super) async fn carry_out(
     lab: &Lab,
     planned: Planned,
     arguments: Arguments,
+    keep: Keep,
 ) -> Result<u8, Failure> {
     let places = context.places()?;
     let interruption = Interruption::listen().map_err(Failure::io("cannot listen for signals"))?;
@@ -63,13 +64,16 @@ pub(super) async fn carry_out(
     let display = Arc::new(Display::new(mode, interruption.clone()));
     let now = folder::now();
     let folder = run_folder(&places.state, arguments.out.as_deref(), now)?;
+    if arguments.out.is_none() {
+        keep.apply(&folder, now)?;
+    }
     let judging = Judging::new(RawPages::new(folder.raw()));
     let (log, writer) = event_log(&folder, &display, &judging, arguments.format)?;
     let attempts = arguments.attempts();
     let started = now.to_string();
     log.event(Event::Plan(Plan { s2lab: VERSION.into(), started, attempts, cells: planned.cells.clone() }));
     let ready = async {
-        let trace = File::create(folder.path().join("s2lab.log"));
+        let trace = folder.trace();
         context.log_file.open(trace.map_err(Failure::io("cannot write s2lab.log"))?);
         let source =
             Source { places: &places, lab, parts: arguments.parts.parts(), offline: arguments.offline };
@@ -121,6 +125,7 @@ pub(super) async fn carry_out(
 
     let judged = Judged::live(&folder, &judging)?;
     judged.write_reports(&folder)?;
+    folder.note_end(judged.has_failed()).map_err(Failure::io("cannot note the run's end"))?;
     if human {
         // What the cells of a kernel say together is known only now.
         let printed = printed.into_inner().unwrap_or_else(PoisonError::into_inner);

@@ -62,24 +62,24 @@ impl Judged {
         self.run.ended || self.run.interrupted.is_some()
     }
 
+    /// Whether an attempt has failed, or the cells together.
+    pub(super) fn has_failed(&self) -> bool {
+        let is_fail = |verdict: &Verdict| matches!(verdict, Verdict::Fail | Verdict::Flaky);
+        let attempts = self.run.cells.iter().flat_map(|cell| &cell.attempts);
+        let of_attempts = attempts.filter_map(|attempt| attempt.judgement.verdict.as_ref());
+        self.run.cells.iter().filter_map(|cell| cell.verdict.as_ref()).chain(of_attempts).any(is_fail)
+    }
+
     /// Writes the reports into the run's folder, and what was cut out of consoles into the cells'.
     pub(super) fn write_reports(&self, folder: &RunFolder) -> Result<(), Failure> {
         for (key, report) in &self.reports {
-            let path = folder.report(key);
-            let what = format!("cannot write {}", path.display());
-            whole::write(&path, &report.text()).map_err(Failure::io(what))?;
+            write(folder, &folder.report(key), &report.text())?;
         }
         for cell in &self.run.cells {
             let text: String =
                 cell.attempts.iter().flat_map(|attempt| &attempt.record.crashes).map(crash::text).collect();
             if !text.is_empty() {
-                let key = &cell.planned.key;
-                let path = folder
-                    .attempt(key, 1)
-                    .map_err(Failure::io(format!("cannot make the folder of {key}")))?;
-                let path = path.join(CRASHES);
-                let what = format!("cannot write {}", path.display());
-                whole::write(&path, &text).map_err(Failure::io(what))?;
+                write(folder, &folder.cell_path(&cell.planned.key).join(CRASHES), &text)?;
             }
         }
         Ok(())
@@ -100,6 +100,13 @@ impl Judged {
             })
             .collect()
     }
+}
+
+/// Writes a file of the run's folder, which may come from elsewhere: no link in it is followed.
+fn write(folder: &RunFolder, path: &Path, text: &str) -> Result<(), Failure> {
+    let root = folder.path();
+    let written = whole::write_below(root, path.strip_prefix(root).unwrap_or(path), text.as_bytes());
+    written.map_err(Failure::io(format!("cannot write {}", path.display())))
 }
 
 /// What the log says.

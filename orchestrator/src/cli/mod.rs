@@ -11,6 +11,7 @@ mod failed;
 mod gather;
 mod init;
 mod judged;
+mod keep;
 mod kernels;
 mod lint;
 mod list;
@@ -34,7 +35,7 @@ use crate::{
     runtime::NoRuntime,
     series::SeriesError,
     store::{Quiet, Store, StoreError},
-    whole::no_room,
+    whole::{leads_elsewhere, no_room},
 };
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use s2lab_model::{escape::plain, plan::PlanError, record::LogError};
@@ -179,6 +180,11 @@ impl Failure {
             | Failure::Store(StoreError::Part { .. } | StoreError::Refused(_))
             | Failure::Init(InitError::Exists { .. })
             | Failure::Usage { .. } => USAGE,
+            Failure::Io { source, .. } | Failure::Review(ReviewError::Io { source, .. })
+                if leads_elsewhere(source) =>
+            {
+                USAGE
+            }
             Failure::Init(InitError::Io { .. })
             | Failure::Store(_)
             | Failure::Factor(_)
@@ -201,6 +207,11 @@ impl Failure {
             Failure::Runtime(error) => error.hint().map(str::to_owned),
             Failure::Factor(_) => Some("`s2lab doctor` tells what this machine lacks".into()),
             Failure::Usage { hint, .. } => hint.clone(),
+            Failure::Io { source, .. } | Failure::Review(ReviewError::Io { source, .. })
+                if leads_elsewhere(source) =>
+            {
+                Some("remove it; s2lab makes a folder in its place".into())
+            }
             Failure::Io { source, .. } | Failure::Init(InitError::Io { source, .. }) if no_room(source) => {
                 Some("the file system is full, or a limit is reached: make room, and run again".into())
             }

@@ -1,13 +1,10 @@
 //! `s2lab new`: a scenario to begin with.
 
 use super::{Context, Failure, own_lab, say};
-use crate::lab::shown;
+use crate::{lab::shown, whole};
 use clap::Args;
 use s2lab_model::scenario::check_name;
-use std::{
-    fs::OpenOptions,
-    io::{self, Write},
-};
+use std::io;
 
 /// With `NAME` for its name.
 const SKELETON: &str = include_str!("new.yaml");
@@ -23,8 +20,8 @@ pub(super) fn new(context: &Context, arguments: &Arguments) -> Result<u8, Failur
     check_name(&arguments.name).map_err(|message| Failure::Usage { message, hint: None })?;
     let text = SKELETON.replace("NAME", &arguments.name);
     let path = lab.scenario(&arguments.name);
-    let written = OpenOptions::new().write(true).create_new(true).open(&path);
-    written.and_then(|mut file| file.write_all(text.as_bytes())).map_err(|error| match error.kind() {
+    let below = path.strip_prefix(&lab.root).unwrap_or(&path);
+    whole::write_new_below(&lab.root, below, text.as_bytes()).map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => {
             Failure::Usage { message: format!("{} exists already", shown(&path)), hint: None }
         }

@@ -1,6 +1,8 @@
 //! `s2lab run`.
 
-use super::{Context, Failure, arguments::Arguments, carry_out, complain, failed, planned::planned, say};
+use super::{
+    Context, Failure, arguments::Arguments, carry_out, complain, failed, keep::Keep, planned::planned, say,
+};
 use crate::runtime;
 use s2lab_model::verdict::{BISECT_SKIP, BISECT_STOP, NOTHING_TESTED, bisect_exit};
 
@@ -36,11 +38,12 @@ pub(super) fn run(context: &Context, mut arguments: Arguments) -> Result<u8, Fai
         }
         return Ok(0);
     }
+    let keep = Keep::of_environment().map_err(coded(BISECT_STOP))?;
     arguments.parts.check(&context.places()?).map_err(coded(BISECT_STOP))?;
     for cell in &mut planned.cells {
         cell.repeat.extend(arguments.parts.words());
     }
-    let carried = runtime::block_on(carry_out::carry_out(context, &lab, planned, arguments));
+    let carried = runtime::block_on(carry_out::carry_out(context, &lab, planned, arguments, keep));
     let carried = carried.map_err(Failure::from).and_then(|carried| carried);
     let exit = carried.map_err(coded(BISECT_SKIP))?;
     Ok(if bisect { bisect_exit(exit) } else { exit })

@@ -5,7 +5,7 @@ use super::{memory::sealed, process::Launcher};
 use crate::{
     outside::{self, kinds},
     store::Qemu,
-    whole,
+    whole::{self, Sync},
 };
 use rustix::fd::AsRawFd;
 use serde::{Deserialize, Serialize};
@@ -118,7 +118,7 @@ pub async fn of_machine(
     let took = measure(launcher, qemu.command()).await?;
     let found = Found { took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX) };
     let text = serde_json::to_string(&found).unwrap_or_default();
-    if let Err(error) = whole::write(&path, &text) {
+    if let Err(error) = whole::write(&path, text.as_bytes(), Sync::Later) {
         // Then the next start measures again.
         tracing::warn!("cannot keep this machine's factor: {error}");
     }

@@ -1,24 +1,26 @@
 //! Run folders: `STATE/runs/WHEN-PID/` with `events.jsonl`, `raw/`, `cells/KEY/` and `reports/`.
 
+use crate::whole;
 use jiff::{Timestamp, tz::TimeZone};
 use rustix::{
     fs::{FlockOperation, flock},
     io::Errno,
 };
 use std::{
-    ffi::OsStr,
     fs::{File, OpenOptions},
     io,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-/// How many runs are kept.
-const KEEP: usize = 20;
 /// Name of the link to the newest run.
 const LATEST: &str = "latest";
 /// The event log, which makes a folder a run.
-const EVENTS: &str = "events.jsonl";
+pub(super) const EVENTS: &str = "events.jsonl";
+/// What s2lab itself has to say.
+pub(super) const TRACE: &str = "s2lab.log";
+/// Its folders.
+pub(super) const PARTS: [&str; 3] = ["raw", "cells", "reports"];
 
 fn runs(state: &Path) -> PathBuf {
     state.join("runs")
@@ -33,30 +35,53 @@ pub struct RunFolder {
 }
 
 impl RunFolder {
-    /// A new folder under `state`, named by the time; old runs beyond the newest twenty go, unless they are still at work. `out`
-    /// is taken instead if given, and must not hold a run yet.
+    /// A new folder under `state`, named by the time. `out` is taken instead if given, and must hold nothing yet that a run puts
+    /// there.
     ///
     /// # Errors
-    /// `AlreadyExists` if there is a run already, though it began in the same moment.
+    /// `AlreadyExists` if there is a run already, though it began in the same moment, or something in the place of its files.
     pub fn create(state: &Path, out: Option<&Path>, now: Timestamp) -> io::Result<Self> {
         let path = match out {
             Some(out) => out.to_owned(),
             None => runs(state).join(format!("{}-{}", stamp(now), std::process::id())),
         };
-        for part in ["raw", "cells", "reports"] {
-            std::fs::create_dir_all(path.join(part))?;
+        std::fs::create_dir_all(&path)?;
+        let folder = whole::Folder::open(&path)?;
+        let taken = || io::Error::new(io::ErrorKind::AlreadyExists, "a run lies there already");
+        if path.join(EVENTS).symlink_metadata().is_ok() {
+            return Err(taken());
+        }
+        // Whatever lies there, another has put it there, and may have made links of it.
+        let there = |part: PathBuf| {
+            let why = format!("{} is there already", part.display());
+            io::Error::new(io::ErrorKind::AlreadyExists, why)
+        };
+        for part in PARTS {
+            folder.below(Path::new(part))?;
+            if let Some(entry) = std::fs::read_dir(path.join(part))?.next() {
+                return Err(there(entry?.path()));
+            }
+        }
+        if path.join(TRACE).symlink_metadata().is_ok() {
+            return Err(there(path.join(TRACE)));
         }
         // Of two at once, one makes this file.
         let log = File::create_new(path.join(EVENTS)).map_err(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists => io::Error::new(error.kind(), "a run lies there already"),
+            io::ErrorKind::AlreadyExists => taken(),
             _ => error,
         })?;
         flock(&log, FlockOperation::NonBlockingLockExclusive)?;
-        if let (None, Some(name)) = (out, path.file_name()) {
-            forget(&runs(state), name, &stamp(now), |path| std::fs::remove_dir_all(path))?;
-            point(&runs(state), name)?;
+        let run = Self { path, log: Some(Arc::new(log)) };
+        if let (None, Some(name)) = (out, run.path.file_name()) {
+            run.mark()?;
+            whole::point(&runs(state).join(LATEST), name)?;
         }
-        Ok(Self { path, log: Some(Arc::new(log)) })
+        Ok(run)
+    }
+
+    /// A new file for what s2lab itself has to say.
+    pub fn trace(&self) -> io::Result<File> {
+        File::create_new(self.path.join(TRACE))
     }
 
     /// The file of the event log of a run that was made here.
@@ -84,7 +109,11 @@ impl RunFolder {
         let named = run.is_none_or(|run| !run.is_empty());
         let path = places.into_iter().filter(|_| named).find(|path| path.join(EVENTS).is_file());
         let path = path.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, none))?;
-        Ok(Self { path: std::fs::canonicalize(path)?, log: None })
+        Ok(Self::found(&std::fs::canonicalize(path)?))
+    }
+
+    pub(super) fn found(path: &Path) -> Self {
+        Self { path: path.to_owned(), log: None }
     }
 
     pub fn path(&self) -> &Path {
@@ -119,13 +148,13 @@ impl RunFolder {
 }
 
 /// Who holds the lock on a run's event log.
-enum Locked {
+pub(super) enum Locked {
     /// Whoever asked, as long as this lives. No file: the folder has no event log.
     ByUs(Option<File>),
     ByAnother,
 }
 
-fn lock(run: &Path) -> io::Result<Locked> {
+pub(super) fn lock(run: &Path) -> io::Result<Locked> {
     let file = match OpenOptions::new().read(true).write(true).open(run.join(EVENTS)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Locked::ByUs(None)),
         file => file?,
@@ -144,49 +173,8 @@ pub fn now() -> Timestamp {
 }
 
 /// The time in a run's name. Such names sort by time.
-fn stamp(now: Timestamp) -> String {
+pub(super) fn stamp(now: Timestamp) -> String {
     now.to_zoned(TimeZone::UTC).strftime("%Y%m%dT%H%M%S%.3fZ").to_string()
-}
-
-/// Removes all but the newest runs, never `own` nor one that is at work. Names after `now` come from a clock that was wrong
-/// then or is now; whichever it is, they are older than the run that begins. What cannot be removed is told, and left.
-fn forget(runs: &Path, own: &OsStr, now: &str, remove: impl Fn(&Path) -> io::Result<()>) -> io::Result<()> {
-    let mut others = vec![];
-    for entry in std::fs::read_dir(runs)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() && entry.file_name() != own {
-            others.push(entry.file_name());
-        }
-    }
-    others.sort_by_cached_key(|name| (name.as_encoded_bytes() <= now.as_bytes(), name.clone()));
-    let old = (others.len() + 1).saturating_sub(KEEP);
-    for path in others.into_iter().take(old).map(|name| runs.join(name)) {
-        let removed = match lock(&path) {
-            Ok(Locked::ByAnother) => continue,
-            Ok(Locked::ByUs(_held)) => remove(&path),
-            Err(error) => Err(error),
-        };
-        match removed {
-            // Another run forgets too.
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                tracing::warn!("cannot remove the old run {}: {error}", path.display());
-            }
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-/// Lets `latest` point at `name`, in one step for whoever looks.
-fn point(runs: &Path, name: &OsStr) -> io::Result<()> {
-    let half = runs.join(format!(".{LATEST}-{}", std::process::id()));
-    // Left behind by a process of the same number that died here.
-    match std::fs::remove_file(&half) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    std::os::unix::fs::symlink(name, &half)?;
-    std::fs::rename(&half, runs.join(LATEST))
 }
 
 #[cfg(test)]
@@ -197,78 +185,46 @@ mod tests {
         Timestamp::from_second(second).unwrap()
     }
 
-    fn names(state: &Path) -> Vec<String> {
-        let folders = std::fs::read_dir(runs(state)).unwrap().map(|entry| entry.unwrap());
-        let folders = folders.filter(|entry| entry.file_type().unwrap().is_dir());
-        let mut names: Vec<_> = folders.map(|entry| entry.file_name().into_string().unwrap()).collect();
-        names.sort();
-        names
-    }
-
     #[test]
-    fn the_newest_twenty_are_kept_and_the_latest_is_found() {
+    fn the_latest_is_found() {
         let dir = tempfile::tempdir().unwrap();
-        for n in 0..25 {
+        assert!(RunFolder::open(dir.path(), None).is_err());
+        // The clock goes back: each run is the latest when it begins.
+        for n in [5, 6, 1, 7] {
             let run = RunFolder::create(dir.path(), None, at(n)).unwrap();
             std::fs::write(run.events(), n.to_string()).unwrap();
-        }
-        assert_eq!(names(dir.path()).len(), KEEP);
-        let latest = RunFolder::open(dir.path(), None).unwrap();
-        assert_eq!(std::fs::read_to_string(latest.events()).unwrap(), "24");
-        assert!(RunFolder::open(dir.path(), Some("nonsense")).is_err());
-    }
-
-    #[test]
-    fn a_run_at_work_is_not_forgotten() {
-        let dir = tempfile::tempdir().unwrap();
-        let first = RunFolder::create(dir.path(), None, at(0)).unwrap();
-        let clone = first.clone();
-        drop(first);
-        for n in 1..30 {
-            RunFolder::create(dir.path(), None, at(n)).unwrap();
-        }
-        assert!(clone.events().exists());
-        let seen = RunFolder::open(dir.path(), clone.path().to_str()).unwrap();
-        assert!(seen.is_at_work().unwrap());
-        drop(clone);
-        assert!(!seen.is_at_work().unwrap());
-        RunFolder::create(dir.path(), None, at(30)).unwrap();
-        assert!(!seen.events().exists());
-    }
-
-    /// The clock goes to 1970 and comes back: each run is there when it begins, and is the latest.
-    #[test]
-    fn a_clock_that_jumps_takes_no_run_away_that_begins() {
-        let dir = tempfile::tempdir().unwrap();
-        for second in (1000..1025).chain(0..3).chain(1025..1050) {
-            let run = RunFolder::create(dir.path(), None, at(second)).unwrap();
-            assert!(run.events().exists(), "{second}");
             let latest = RunFolder::open(dir.path(), None).unwrap();
-            assert_eq!(latest.path(), std::fs::canonicalize(run.path()).unwrap());
-            assert!(names(dir.path()).len() <= KEEP);
+            assert_eq!(std::fs::read_to_string(latest.events()).unwrap(), n.to_string());
         }
-        assert!(names(dir.path()).iter().all(|name| name.as_str() >= stamp(at(1030)).as_str()));
-        // From a clock that was far ahead: the first to go once it is right again.
-        for second in (9000..9003).chain(1050..1069) {
-            RunFolder::create(dir.path(), None, at(second)).unwrap();
-        }
-        assert!(names(dir.path()).last().unwrap().as_str() < stamp(at(9000)).as_str());
+        assert!(RunFolder::open(dir.path(), Some("nonsense")).is_err());
+        let latest = runs(dir.path()).join(LATEST);
+        std::fs::remove_file(&latest).unwrap();
+        std::fs::write(&latest, "a note").unwrap();
+        assert!(RunFolder::create(dir.path(), None, at(8)).is_err());
+        assert_eq!(std::fs::read_to_string(&latest).unwrap(), "a note");
     }
 
+    /// A folder for `--out` may come from elsewhere.
     #[test]
-    fn one_that_cannot_be_removed_does_not_stand_in_the_way() {
+    fn what_lies_in_the_place_of_a_runs_files_is_not_written_to() {
         let dir = tempfile::tempdir().unwrap();
-        for n in 0..KEEP + 5 {
-            std::fs::create_dir(dir.path().join(format!("{n:02}"))).unwrap();
-        }
-        let own = OsStr::new("99");
-        let stubborn = |path: &Path| match path.ends_with("00") {
-            true => Err(io::Error::from(io::ErrorKind::PermissionDenied)),
-            false => std::fs::remove_dir(path),
-        };
-        forget(dir.path(), own, "98", stubborn).unwrap();
-        assert!(dir.path().join("00").exists());
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), KEEP);
+        let (out, home) = (dir.path().join("out"), dir.path().join("home"));
+        std::fs::create_dir_all(out.join("cells/a@k")).unwrap();
+        std::fs::create_dir(&home).unwrap();
+        let create = || RunFolder::create(dir.path(), Some(&out), at(0)).map(drop).map_err(|e| e.to_string());
+        let there = |name: &str| Err(format!("{} is there already", out.join(name).display()));
+        assert_eq!(create(), there("cells/a@k"));
+        std::fs::remove_dir_all(out.join("cells")).unwrap();
+        std::os::unix::fs::symlink(&home, out.join("cells")).unwrap();
+        let (cells, shown) = (out.join("cells"), out.display());
+        let link = format!("{} is a link; s2lab writes only below {shown}", cells.display());
+        assert_eq!(create(), Err(link));
+        std::fs::remove_file(&cells).unwrap();
+        std::os::unix::fs::symlink(home.join("profile"), out.join(TRACE)).unwrap();
+        assert_eq!(create(), there(TRACE));
+        std::fs::remove_file(out.join(TRACE)).unwrap();
+        std::fs::write(out.join("notes"), "").unwrap();
+        assert_eq!(create(), Ok(()));
     }
 
     #[test]

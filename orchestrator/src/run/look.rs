@@ -1,10 +1,13 @@
 //! A look: the rendezvous with a guest that spins with a nonce in a register, and the reading of its tables.
 
-use crate::qemu::{
-    argv::HOST_CPUS,
-    gdb::{Gdb, GdbError, HoldError},
-    memory::HostRam,
-    qmp::Qmp,
+use crate::{
+    qemu::{
+        argv::HOST_CPUS,
+        gdb::{Gdb, GdbError, HoldError},
+        memory::HostRam,
+        qmp::Qmp,
+    },
+    whole::{self, Sync},
 };
 use s2lab_mmu::{PAGE_SIZE, RecordingMem};
 use s2lab_model::{
@@ -19,7 +22,6 @@ use std::{
     collections::BTreeMap,
     io,
     path::Path,
-    sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
@@ -188,15 +190,7 @@ fn keep(contents: Contents, raw: &Path) -> io::Result<BTreeMap<u64, String>> {
             let name = digest(&bytes);
             let path = raw.join(&name);
             if !path.exists() {
-                // Cells that run at the same time see equal pages.
-                static HALVES: AtomicU64 = AtomicU64::new(0);
-                let half = raw.join(format!("{name}.{}.half", HALVES.fetch_add(1, Ordering::Relaxed)));
-                let kept = std::fs::write(&half, &bytes).and_then(|()| std::fs::rename(&half, &path));
-                if kept.is_err() {
-                    // The first error is the one to tell.
-                    let _ = std::fs::remove_file(&half);
-                }
-                kept?;
+                whole::write(&path, &bytes, Sync::Later)?;
             }
             Ok((address, name))
         })

@@ -16,6 +16,7 @@ mod memory;
 mod nonce;
 pub mod preflight;
 mod pulse;
+pub mod retention;
 pub mod signals;
 pub mod slots;
 pub mod stages;

@@ -5,7 +5,7 @@
 use super::{clock, digest::Hasher, manifest::Manifest};
 use crate::{
     outside::{self, kinds},
-    whole,
+    whole::{self, Sync},
 };
 use std::{
     fs,
@@ -60,7 +60,7 @@ impl Checked {
 
     /// Remembers it. Where that is not possible everything is read each time.
     pub(crate) fn remember(&self, kind: &str, folder: &str, state: &State) {
-        let _ = whole::write(&self.note(kind, folder), &state.0);
+        let _ = whole::write(&self.note(kind, folder), state.0.as_bytes(), Sync::Later);
     }
 
     pub(crate) fn forget(&self, kind: &str, folder: &str) {

@@ -1,9 +1,10 @@
 //! Folders and files of the store: made, replaced and removed so that nobody meets half of one.
 
 use super::error::{Result, StoreError};
+use crate::whole::{self, Sync};
 use std::{
     fs::{self, File},
-    io::{self, Write as _},
+    io,
     path::Path,
 };
 
@@ -20,16 +21,7 @@ pub(crate) fn publish(temporary: &Path, path: &Path) -> Result<()> {
 
 /// Replaces `path` by `content` in one step.
 pub(crate) fn replace_file(path: &Path, content: &[u8]) -> Result<()> {
-    let temporary = path.with_extension(format!("new-{}", std::process::id()));
-    let written = File::create(&temporary).and_then(|mut f| f.write_all(content).and_then(|()| f.sync_all()));
-    let written = written.map_err(StoreError::io("cannot write", &temporary));
-    let replaced =
-        written.and_then(|()| fs::rename(&temporary, path).map_err(StoreError::io("cannot replace", path)));
-    if replaced.is_err() {
-        // The first error is the one to tell.
-        let _ = fs::remove_file(&temporary);
-    }
-    replaced
+    whole::write(path, content, Sync::Now).map_err(StoreError::io("cannot write", path))
 }
 
 /// Whether a write failed for where it was to go: nothing can be written there.

@@ -23,6 +23,8 @@ mod elsewhere;
 #[cfg(test)]
 mod explain;
 #[cfg(test)]
+mod files;
+#[cfg(test)]
 mod lint;
 #[cfg(test)]
 mod list;

@@ -1,0 +1,203 @@
+//! Which runs under STATE/runs are removed, and how: only what s2lab has made itself.
+//!
+//! A run has a name of the form of [`super::folder`], an event log, and a mark: a file that holds the folder's own name, so that a
+//! copy or a renamed folder is no run to remove. A folder that holds anything else stays as a whole.
+
+use super::folder::{EVENTS, Locked, RunFolder, TRACE, lock, stamp};
+use crate::{
+    outside::{self, kinds},
+    whole,
+};
+use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
+use serde::{Deserialize, Serialize};
+use std::{
+    ffi::OsStr,
+    fs::{self, DirEntry},
+    io,
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+};
+
+/// How many runs are kept if nothing else is said.
+pub const KEPT: usize = 50;
+/// The mark, in a run's folder.
+const MARK: &str = "run.json";
+
+/// What s2lab notes of a run that it may remove.
+#[derive(Debug, Serialize, Deserialize)]
+struct Mark {
+    /// The name of the folder in which it was made.
+    run: String,
+    /// Whether a cell has failed. None: the run has not ended.
+    failed: Option<bool>,
+}
+
+impl RunFolder {
+    /// Marks the run as one that s2lab has made under its own state folder.
+    pub(super) fn mark(&self) -> io::Result<()> {
+        write(self.path(), None)
+    }
+
+    /// Notes at the run's end whether a cell has failed. A run elsewhere has no mark, and gets none.
+    pub fn note_end(&self, failed: bool) -> io::Result<()> {
+        match read(self.path()) {
+            Some(_) => write(self.path(), Some(failed)),
+            None => Ok(()),
+        }
+    }
+}
+
+fn write(run: &Path, failed: Option<bool>) -> io::Result<()> {
+    let name = run.file_name().and_then(OsStr::to_str).unwrap_or_default();
+    let text = serde_json::to_string(&Mark { run: name.into(), failed })? + "\n";
+    whole::write_below(run, Path::new(MARK), text.as_bytes())
+}
+
+/// The mark of a run's folder, if it is that folder's own.
+fn read(run: &Path) -> Option<Mark> {
+    let text = outside::read(&run.join(MARK), kinds::NOTE).ok()?;
+    let mark: Mark = serde_json::from_slice(&text).ok()?;
+    (Some(OsStr::new(&mark.run)) == run.file_name()).then_some(mark)
+}
+
+/// Whether s2lab names runs so: `20261122T163221.903Z-9121`.
+fn is_name(name: &str) -> bool {
+    let Some((time, pid)) = name.split_once('-') else { return false };
+    let parsed = DateTime::strptime("%Y%m%dT%H%M%S%.fZ", time).and_then(|at| at.to_zoned(TimeZone::UTC));
+    let same = parsed.is_ok_and(|at| stamp(at.timestamp()) == time);
+    same && pid.parse::<u32>().is_ok_and(|number| number.to_string() == pid)
+}
+
+/// Removes all but the newest `keep` runs. Never the run `own`, one that is at work, one with a FAIL (`failed` judges those that
+/// have not ended; None: it cannot), nor what s2lab did not make. Names after `now` come from a clock that was wrong then or is
+/// now; whichever it is, they are older than the run that begins. Returns what was removed; what cannot be removed is left.
+pub fn forget(
+    own: &RunFolder,
+    now: Timestamp,
+    keep: NonZeroUsize,
+    failed: impl Fn(&RunFolder) -> Option<bool>,
+) -> io::Result<Vec<PathBuf>> {
+    let Some(runs) = own.path().parent() else { return Ok(vec![]) };
+    let mut others = vec![];
+    for entry in fs::read_dir(runs)? {
+        let entry = entry?;
+        let name = entry.file_name().into_string().unwrap_or_default();
+        if entry.file_type()?.is_dir() && is_name(&name) && entry.path() != own.path() {
+            others.extend(read(&entry.path()).map(|mark| (name, mark)));
+        }
+    }
+    let now = stamp(now);
+    others.sort_by_cached_key(|(name, _)| (name.as_str() <= now.as_str(), name.clone()));
+    let old = (others.len() + 1).saturating_sub(keep.get());
+    let mut removed = vec![];
+    for (name, mark) in others.into_iter().take(old) {
+        let path = runs.join(name);
+        match remove(&path, &mark, &failed) {
+            Ok(true) => removed.push(path),
+            Ok(false) => {}
+            // Another run forgets too.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => tracing::warn!("cannot remove the old run {}: {error}", path.display()),
+        }
+    }
+    Ok(removed)
+}
+
+/// False: it stays.
+fn remove(run: &Path, mark: &Mark, failed: impl Fn(&RunFolder) -> Option<bool>) -> io::Result<bool> {
+    let Locked::ByUs(_held) = lock(run)? else { return Ok(false) };
+    if !is_whole_ours(run)? {
+        return Ok(false);
+    }
+    let failed = match mark.failed {
+        Some(failed) => failed,
+        None => match failed(&RunFolder::found(run)) {
+            // Noted, so that it is judged once.
+            Some(true) => return write(run, Some(true)).map(|()| false),
+            Some(false) => false,
+            None => return Ok(false),
+        },
+    };
+    if failed {
+        return Ok(false);
+    }
+    // What a crash leaves half-way still has its event log and its mark. Links are removed, not followed.
+    for part in super::folder::PARTS {
+        match fs::remove_dir_all(run.join(part)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    for entry in entries(run)? {
+        let name = entry.file_name();
+        if name != EVENTS && name != MARK {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    fs::remove_file(run.join(EVENTS))?;
+    fs::remove_file(run.join(MARK))?;
+    fs::remove_dir(run)?;
+    Ok(true)
+}
+
+/// Whether all that lies in a run's folder is what s2lab puts there, by names and kinds.
+fn is_whole_ours(run: &Path) -> io::Result<bool> {
+    for entry in entries(run)? {
+        let name = entry.file_name().into_string().unwrap_or_default();
+        let ours = match name.as_str() {
+            "raw" => all(&entry, &|file| is_file(file, |name| name.bytes().all(|b| b.is_ascii_hexdigit())))?,
+            "reports" => {
+                all(&entry, &|file| is_file(file, |name| name.contains('@') && name.ends_with(".txt")))?
+            }
+            "cells" => {
+                all(&entry, &|cell| Ok(name_of(cell).contains('@') && all(cell, &|file| is_of_cell(file))?))?
+            }
+            _ => is_file(&entry, |name| [EVENTS, MARK, TRACE].contains(&name))?,
+        };
+        if !ours {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// A file of an attempt, or the folder of one after the first.
+fn is_of_cell(entry: &DirEntry) -> io::Result<bool> {
+    let name = name_of(entry);
+    if name.parse::<usize>().is_ok() {
+        return all(entry, &|file| is_of_cell(file));
+    }
+    let console = name.starts_with("console.") && name.ends_with(".log");
+    let known = ["qemu.log", "qemu.args", "diagnosis.txt", "crash.txt", "gdb"].contains(&name.as_str());
+    Ok((console || known || whole::is_temporary(&name)) && !entry.file_type()?.is_dir())
+}
+
+fn is_file(entry: &DirEntry, fine: impl Fn(&str) -> bool) -> io::Result<bool> {
+    let name = name_of(entry);
+    Ok((fine(&name) || whole::is_temporary(&name)) && entry.file_type()?.is_file())
+}
+
+/// Whether `folder` is a folder, and `fine` holds for all that is in it.
+fn all(folder: &DirEntry, fine: &dyn Fn(&DirEntry) -> io::Result<bool>) -> io::Result<bool> {
+    if !folder.file_type()?.is_dir() {
+        return Ok(false);
+    }
+    for entry in entries(&folder.path())? {
+        if !fine(&entry)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Names that are no UTF-8 are none of s2lab's.
+fn name_of(entry: &DirEntry) -> String {
+    entry.file_name().into_string().unwrap_or_default()
+}
+
+fn entries(folder: &Path) -> io::Result<Vec<DirEntry>> {
+    fs::read_dir(folder)?.collect()
+}
+
+#[cfg(test)]
+mod tests;
