@@ -155,6 +155,13 @@ fn fresh<T>(make: impl Fn(&str) -> rustix::io::Result<T>) -> io::Result<(String,
     }
 }
 
+/// Makes a new folder in `parent`, of a random name.
+pub(crate) fn new_folder(parent: &Path) -> io::Result<PathBuf> {
+    let parent = Folder::open(parent)?;
+    let (name, ()) = fresh(|name| mkdirat(&parent.fd, name, Mode::from_raw_mode(0o777)))?;
+    Ok(parent.path.join(name))
+}
+
 /// Makes `path` a link to `to` in one step. Only a link is replaced.
 ///
 /// # Errors

@@ -1,7 +1,7 @@
 //! A lab folder of one's own, a copy of the built-in one.
 
 use super::KERNELS;
-use crate::carried;
+use crate::{carried, whole};
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -26,7 +26,9 @@ pub fn init(folder: &Path) -> Result<(), InitError> {
         }
     }
     let existed = folder.is_dir();
-    let stage = folder.join(format!(".s2lab-init.{}", std::process::id()));
+    let failed = |source| InitError::Io { path: folder.to_owned(), source };
+    // New, and so made here: what else lies in the folder, links too, is not touched.
+    let stage = fs::create_dir_all(folder).and_then(|()| whole::new_folder(folder)).map_err(failed)?;
     let mut done = vec![];
     let mut make = || {
         carried::write(carried::LAB, &stage)?;
@@ -45,7 +47,7 @@ pub fn init(folder: &Path) -> Result<(), InitError> {
         if !existed {
             let _ = fs::remove_dir(folder);
         }
-        InitError::Io { path: folder.to_owned(), source }
+        failed(source)
     })
 }
 
@@ -72,14 +74,25 @@ mod tests {
         let file = dir.path().join("file");
         fs::write(&file, "").unwrap();
         assert!(matches!(init(&file), Err(InitError::Io { .. })));
-        // In the way of the stage: it fails half-way.
         let folder = dir.path().join("lab");
-        let stage = folder.join(format!(".s2lab-init.{}", std::process::id()));
-        fs::create_dir_all(&stage).unwrap();
-        fs::write(stage.join("images"), "a file").unwrap();
-        assert!(matches!(init(&folder), Err(InitError::Io { .. })));
-        assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
         init(&folder).unwrap();
         assert!(matches!(init(&folder), Err(InitError::Exists { path }) if path == folder.join("reports")));
+    }
+
+    /// Links to a folder elsewhere under every name that a process's number makes, or near them.
+    #[test]
+    fn nothing_is_written_or_removed_through_a_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let (folder, home) = (dir.path().join("lab"), dir.path().join("home"));
+        fs::create_dir_all(home.join("reports")).unwrap();
+        fs::create_dir(&folder).unwrap();
+        fs::write(home.join("reports/thesis"), "mine").unwrap();
+        let stage = folder.join(format!(".s2lab-init.{}", std::process::id()));
+        std::os::unix::fs::symlink(&home, &stage).unwrap();
+        init(&folder).unwrap();
+        assert!(stage.is_symlink());
+        assert_eq!(fs::read_dir(&home).unwrap().count(), 1);
+        assert_eq!(fs::read_to_string(home.join("reports/thesis")).unwrap(), "mine");
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 4);
     }
 }

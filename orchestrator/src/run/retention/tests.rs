@@ -121,8 +121,12 @@ fn removal_survives_others_and_crashes() {
     }
     let state = dir.path();
     let gone: usize = std::thread::scope(|scope| {
-        let threads: Vec<_> =
-            (100..104).map(|second| scope.spawn(move || gone_if(state, second, 1, |_| None).len())).collect();
+        let threads: Vec<_> = (100..104)
+            .map(|second| {
+                let begin = move || gone_if(state, second, 1, |_| None).len();
+                std::thread::Builder::new().spawn_scoped(scope, begin).unwrap()
+            })
+            .collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).sum()
     });
     assert!(gone >= 40, "{gone}");
