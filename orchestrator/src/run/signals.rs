@@ -1,7 +1,9 @@
 //! INT, TERM and HUP: the first asks the run to end, a later one ends s2lab at once (and QEMU dies with it).
 
+use crate::outside::{self, kinds};
 use std::{
     io,
+    path::Path,
     sync::{Arc, OnceLock},
 };
 use tokio::{
@@ -21,12 +23,15 @@ impl Interruption {
     pub fn listen() -> io::Result<Self> {
         let name = Arc::new(OnceLock::new());
         let (tell, told) = watch::channel(false);
-        let kinds = [
+        let signals = [
             ("SIGINT", SignalKind::interrupt()),
             ("SIGTERM", SignalKind::terminate()),
             ("SIGHUP", SignalKind::hangup()),
         ];
-        for (kind, number) in kinds {
+        let status = outside::read_text(Path::new("/proc/self/status"), kinds::SYSTEM).unwrap_or_default();
+        // Under nohup, and in the background of some shells, whoever started s2lab wants it to stay.
+        let heard = signals.into_iter().filter(|(_, number)| !is_ignored(&status, number.as_raw_value()));
+        for (kind, number) in heard {
             tokio::spawn(on(kind, signal(number)?, number, Arc::clone(&name), tell.clone()));
         }
         Ok(Self { signal: name, told })
@@ -47,6 +52,13 @@ impl Interruption {
     }
 }
 
+/// Whether `/proc/PID/status` says that a signal is ignored: `SigIgn` is a mask, bit 0 for signal 1 (proc_pid_status(5)).
+fn is_ignored(status: &str, signal: i32) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    mask >> (signal - 1) & 1 == 1
+}
+
 async fn on(
     name: &'static str,
     mut stream: Signal,
@@ -61,5 +73,17 @@ async fn on(
             std::process::exit(128 + number.as_raw_value());
         }
         tell.send_replace(true);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_ignored_is_seen() {
+        let status = "SigBlk:\t0000000000000000\nSigIgn:\t0000000000001001\nSigCgt:\t0000000000000002\n";
+        assert!(is_ignored(status, 1) && !is_ignored(status, 2) && is_ignored(status, 13));
+        assert!(!is_ignored("", 1) && !is_ignored("SigIgn:\tx\n", 1));
     }
 }
