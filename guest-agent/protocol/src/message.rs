@@ -171,6 +171,14 @@ pub struct Bar {
     pub prefetchable: bool,
 }
 
+impl Bar {
+    /// The BAR that a scenario means by a device's name: the largest prefetchable one, of equal ones the first.
+    pub fn chosen(bars: impl IntoIterator<Item = Bar>) -> Option<Bar> {
+        let prefetchable = bars.into_iter().filter(|bar| bar.prefetchable);
+        prefetchable.max_by_key(|bar| (bar.size, std::cmp::Reverse(bar.index)))
+    }
+}
+
 /// One VMA of a VMM that maps an assigned device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

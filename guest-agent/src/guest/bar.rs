@@ -91,15 +91,12 @@ fn file_name(index: u8, map: MapKind) -> String {
     }
 }
 
-/// The largest prefetchable BAR; of equal ones the first.
+/// The BAR that scenarios mean.
 fn target(root: &Root, address: &Address) -> Result<Bar, Failure> {
     if !root.exists(address.folder()) {
         return Err(fault::invalid(format_args!("there is no PCI function {address}")));
     }
-    pci::bars(root, address)?
-        .into_iter()
-        .filter(|bar| bar.prefetchable)
-        .reduce(|best, bar| if bar.size > best.size { bar } else { best })
+    Bar::chosen(pci::bars(root, address)?)
         .ok_or_else(|| fault::invalid(format_args!("{address} has no prefetchable BAR")))
 }
 

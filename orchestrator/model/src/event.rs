@@ -66,7 +66,7 @@ pub enum Event {
     /// What the host's kernel says of its memory, before it has a guest.
     HostMemory(HostMemory),
     DeviceBound(BoundDevice),
-    /// Where QEMU, asked by QMP, has placed a device's BAR: a witness beside [`Event::DeviceBound`].
+    /// Where QEMU, asked by QMP, has placed one of a device's memory BARs: a witness beside [`Event::DeviceBound`].
     BarPlaced {
         device: String,
         bar: Bar,

@@ -32,6 +32,8 @@ use tokio::time::timeout;
 
 /// Slot on a guest's root bus of its first assigned device; the ones below are for its VMM's own devices.
 const FIRST_SLOT: u8 = 0x10;
+/// What QEMU calls a BAR that is no I/O port (qapi/pci.json, PciMemoryRegion).
+const MEMORY_REGION: &str = "memory";
 /// vCPUs of a guest.
 const GUEST_CPUS: u32 = 1;
 /// Where in the BAR the unaligned store goes.
@@ -109,14 +111,17 @@ impl Hands<'_> {
             };
             self.log.event(Event::DeviceBound(bound.clone()));
             self.around.devices.insert(device.clone(), bound);
-            let bar = self.placed(device).await?;
-            self.log.event(Event::BarPlaced { device: device.clone(), bar });
+            let placed = self.placed(device).await?;
+            for &bar in &placed {
+                self.log.event(Event::BarPlaced { device: device.clone(), bar });
+            }
+            self.around.placed.insert(device.clone(), placed);
         }
         Ok(())
     }
 
-    /// Where QEMU has the device's memory BAR: the same fact as in the bound device, from the other side.
-    async fn placed(&mut self, device: &str) -> Result<Bar, Stop> {
+    /// Where QEMU has the device's memory BARs: the same fact as in the bound device, from the other side.
+    async fn placed(&mut self, device: &str) -> Result<Vec<Bar>, Stop> {
         let id = device_id(device);
         let buses = self.qmp.execute(qapi::qmp::query_pci {}).await?;
         let on_root = buses.into_iter().flat_map(|bus| bus.devices);
@@ -125,20 +130,20 @@ impl Hands<'_> {
             std::iter::once(port).chain(behind)
         });
         let regions = all.filter(|function| function.qdev_id == id).flat_map(|function| function.regions);
-        let largest = regions.filter(|region| region.prefetch == Some(true)).max_by_key(|region| region.size);
-        let region =
-            largest.ok_or_else(|| Stop::lab(format!("QEMU knows no prefetchable BAR of `{device}`")))?;
-        let number = |what: &str, n: i64| {
-            u64::try_from(n)
-                .map_err(|_| Stop::lab(format!("QEMU says that the BAR of `{device}` has the {what} {n}")))
-        };
-        Ok(Bar {
-            index: u8::try_from(region.bar)
-                .map_err(|_| Stop::lab(format!("QEMU names BAR {} of `{device}`", region.bar)))?,
-            start: number("address", region.address)?,
-            size: number("size", region.size)?,
-            prefetchable: true,
-        })
+        let memory = regions.filter(|region| region.type_ == MEMORY_REGION);
+        let bars = memory.map(|region| {
+            Some(Bar {
+                index: u8::try_from(region.bar).ok()?,
+                start: u64::try_from(region.address).ok()?,
+                size: u64::try_from(region.size).ok()?,
+                prefetchable: region.prefetch == Some(true),
+            })
+        });
+        let bars: Option<Vec<_>> = bars.collect();
+        let bars = bars.ok_or_else(|| Stop::lab(format!("QEMU names BARs of `{device}` that cannot be")))?;
+        Bar::chosen(bars.iter().copied())
+            .ok_or_else(|| Stop::lab(format!("QEMU knows no prefetchable BAR of `{device}`")))?;
+        Ok(bars)
     }
 
     async fn start_guest(&mut self, name: &str, guest: &Guest) -> Result<(), Stop> {

@@ -8,6 +8,11 @@ use crate::scenario::{Scenario, Step, StoreStep};
 use s2lab_protocol::UnalignedOutcome;
 use std::collections::BTreeSet;
 
+/// Bytes of the narrowest store.
+const NARROWEST: u64 = 8;
+/// Words in a device's `reset_method` (Linux drivers/pci/pci.c, pci_reset_fn_methods, 6.1 to 7.2).
+const RESET_METHODS: [&str; 7] = ["device_specific", "acpi", "flr", "af_flr", "pm", "bus", "cxl_bus"];
+
 /// A finding for each observation that is missing, doubled, unplanned or not readable.
 pub(super) fn findings(record: &Record, looks: &[Decoded]) -> Vec<Finding> {
     let scenario = &record.planned.scenario;
@@ -39,6 +44,7 @@ pub(super) fn findings(record: &Record, looks: &[Decoded]) -> Vec<Finding> {
             Step::Host(host) => {
                 let found = record.resets.iter().filter(|r| r.step == at && r.device == host.reset).count();
                 exactly_one(format!("step {at}, reset of {}", host.reset), found, &mut out);
+                out.extend(unknown_methods(record, at));
             }
             Step::Probe(probe) => {
                 let here = |p: &&crate::record::Probed| {
@@ -89,6 +95,17 @@ fn beside(record: &Record) -> Vec<Finding> {
     out
 }
 
+/// Resets of step `at` by a method that no kernel has.
+fn unknown_methods(record: &Record, at: usize) -> impl Iterator<Item = Finding> {
+    let known = |method: &str| {
+        !method.trim().is_empty() && method.split_whitespace().all(|word| RESET_METHODS.contains(&word))
+    };
+    record.resets.iter().filter(move |reset| reset.step == at && !known(&reset.method)).map(move |reset| {
+        let what = format!("step {at}, reset of {}", reset.device);
+        Finding::new(Weight::Kernel, what, "a method of the kernel's", format!("`{}`", reset.method))
+    })
+}
+
 /// The guests that run at the look `name`: those without a probe before it, which may have ended them.
 pub(super) fn running_at<'a>(scenario: &'a Scenario, name: &str) -> BTreeSet<&'a str> {
     let look = |step: &Step| matches!(step, Step::Look(look) if look.name == name);
@@ -113,7 +130,7 @@ fn machines(record: &Record) -> Vec<Finding> {
     let memory = record.around.memory.is_none().then(|| missing("the host's account of its memory".into()));
     let guests = scenario.guests.keys().filter(|guest| !record.guests.contains_key(*guest));
     let devices = scenario.guests.values().flat_map(|guest| guest.assign.keys());
-    let devices = devices.filter(|device| record.around.bar(device).is_none());
+    let devices = devices.filter(|device| !record.around.tell_of(device));
     host.into_iter()
         .chain(ram)
         .chain(loaded.map(|part| missing(format!("where QEMU has put the {part}"))))
@@ -133,6 +150,8 @@ fn wrong_stores(record: &Record, at: usize, step: &StoreStep) -> Vec<Finding> {
             && stored.bytes == step.bytes.0
             // A wide store may take several instructions.
             && stored.result.stores >= stored.bytes / u64::from(stored.width.max(1))
+            && stored.result.stores <= stored.bytes / NARROWEST
+            && stored.result.nanos > 0
     };
     of_step
         .filter(|stored| !as_planned(stored))

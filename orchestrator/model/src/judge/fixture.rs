@@ -224,6 +224,7 @@ impl Story {
                 iommu_group: 3,
                 bars: vec![registers, bar],
             }),
+            Event::BarPlaced { device: device.clone(), bar: registers },
             Event::BarPlaced { device: device.clone(), bar },
             Event::GuestUp {
                 guest: guest.clone(),

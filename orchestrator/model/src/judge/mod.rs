@@ -9,9 +9,11 @@ mod emulation;
 mod expectations;
 mod isolation;
 mod live;
+mod placement;
 mod probe;
 mod run;
 mod taint;
+mod vmas;
 mod witnesses;
 
 #[cfg(test)]

@@ -1,16 +1,13 @@
 //! The witnesses of what the looks saw, each held against the walk.
 
 use super::probe::{Ending, ending, map_name, shows_alignment};
-use super::{Finding, Weight, taint};
+use super::{Finding, Weight, placement, taint, vmas};
 use crate::kernel::Trait;
 use crate::record::look::{Combined, Decoded, Seen, SeenMapping};
-use crate::record::{Probed, Record, VmaFlags};
+use crate::record::{Probed, Record};
 use s2lab_mmu::{MemoryType, Stage2Leaf};
-use s2lab_protocol::Vma;
 use std::fmt;
 
-/// VFIO puts a region's index in these bits of a file offset and up (VFIO_PCI_OFFSET_SHIFT, include/linux/vfio_pci_core.h).
-const VFIO_REGION_SHIFT: u32 = 40;
 /// How `/proc/PID/smaps` prints a VMA flag that has no mnemonic (fs/proc/task_mmu.c, 6.1 to 7.2): of the flags that a
 /// vfio-pci VMA may have, only VM_ALLOW_ANY_UNCACHED, bit 39.
 const UNNAMED_FLAG: &str = "??";
@@ -67,7 +64,7 @@ pub(super) fn probed_mapping<'a>(looks: &'a [Decoded], probe: &Probed) -> Option
 pub(super) fn hear(record: &Record, looks: &[Decoded]) -> (Vec<(Witness, Testimony)>, Vec<Finding>) {
     let heard = [
         (Witness::Walk, walk(record, looks)),
-        (Witness::Placement, placement(record)),
+        (Witness::Placement, placement::hear(record, looks)),
         (Witness::Smaps, smaps(record, looks)),
         (Witness::Bytes, bytes(record)),
         (Witness::Behaviour, behaviour(record, looks)),
@@ -135,27 +132,6 @@ fn evidence(leaves: &[Stage2Leaf]) -> impl Iterator<Item = String> {
     })
 }
 
-/// Regions are told apart by the BARs' addresses, so QEMU, who decodes them, must agree with the host's kernel.
-fn placement(record: &Record) -> Heard {
-    let mut findings = vec![];
-    for (name, device) in &record.around.devices {
-        let Some(placed) = record.placed.get(name) else {
-            findings.push(Finding::new(Weight::Lab, format!("place of {name}"), "what QEMU says", "nothing"));
-            continue;
-        };
-        let said = device.bars.iter().find(|bar| bar.index == placed.index);
-        let show = |bar: &s2lab_protocol::Bar| {
-            format!("BAR {} at {:#x}, {:#x} bytes", bar.index, bar.start, bar.size)
-        };
-        if said.map(|bar| (bar.start, bar.size)) != Some((placed.start, placed.size)) {
-            let found = said.map_or_else(|| "the host's kernel has no such BAR".into(), show);
-            let what = format!("place of {name}: oracle in doubt");
-            findings.push(Finding::new(Weight::Doubt, what, show(placed), found));
-        }
-    }
-    heard(findings, !record.placed.is_empty(), "no device")
-}
-
 /// The kernel's own account: a VMA over the BAR that carries the flag, and Normal-NC in the tables, go together.
 ///
 /// With declared traits both are held against them: the flag is there exactly if the kernel conveys, and Normal-NC exactly
@@ -169,7 +145,7 @@ fn smaps(record: &Record, looks: &[Decoded]) -> Heard {
         let Some(guest) = record.planned.scenario.guests.get(&look.guest) else { continue };
         for device in guest.assign.keys() {
             let place = format!("{device} at look {}, guest {}", look.name, look.guest);
-            let vmas = vmas_over_bar(record, look, device);
+            let vmas = vmas::over_bar(record, look, device);
             if vmas.is_empty() {
                 findings.push(Finding::new(
                     Weight::Lab,
@@ -178,6 +154,11 @@ fn smaps(record: &Record, looks: &[Decoded]) -> Heard {
                     "none",
                 ));
                 continue;
+            }
+            if let Some(wrong) = vmas::contradiction(record, device, &vmas) {
+                let what = format!("VMAs over {place}: the kernel's own account contradicts the BAR");
+                let expected = "pages of the BAR, from its first to its last";
+                findings.push(Finding::new(Weight::Tables, what, expected, wrong));
             }
             let flagged = vmas.iter().filter(|vma| vma.flags.iter().any(|flag| flag == UNNAMED_FLAG)).count();
             let flag = match (flagged, declared(Trait::WcConveyed)) {
@@ -214,25 +195,6 @@ fn smaps(record: &Record, looks: &[Decoded]) -> Heard {
         }
     }
     heard(findings, spoke, "no assigned device was looked at")
-}
-
-/// The VMAs over the device's BAR as they were told last before the look; if only later, then.
-fn vmas_over_bar<'a>(record: &'a Record, look: &Decoded, device: &str) -> Vec<&'a Vma> {
-    let Some(bar) = record.around.bar(device) else { return vec![] };
-    let of = |flags: &&VmaFlags| flags.guest == look.guest && flags.device == device;
-    let told = || record.vmas.iter().filter(of);
-    let before = told().filter(|flags| flags.step <= look.step).max_by_key(|flags| flags.step);
-    let told = before.or_else(|| told().min_by_key(|flags| flags.step));
-    // Until vfio-pci faulted pages in one by one, it put the physical address where the region had been (Linux 6.1
-    // drivers/vfio/pci/vfio_pci_core.c, vfio_pci_core_mmap rewrites vm_pgoff; 6.12 does not). Where only the region tells,
-    // devices with BARs of one size share their VMAs; then all of them must be flagged alike.
-    let in_bar = |vma: &Vma| bar.start <= vma.offset && vma.offset - bar.start < bar.size;
-    let in_region = |vma: &Vma| {
-        vma.offset >> VFIO_REGION_SHIFT == u64::from(bar.index)
-            && vma.end.saturating_sub(vma.start) <= bar.size
-    };
-    let over_bar = |vma: &&Vma| in_bar(vma) || in_region(vma);
-    told.map(|flags| flags.vmas.iter().filter(over_bar).collect()).unwrap_or_default()
 }
 
 /// A difference is a finding already, see [`super::completeness::bytes`].

@@ -260,7 +260,6 @@ impl Record {
             host: None,
             final_taint: None,
             around: Surroundings::default(),
-            placed: BTreeMap::new(),
             guests: BTreeMap::new(),
             vmas: vec![],
             stores: vec![],
@@ -314,7 +313,10 @@ impl Record {
                 )?;
             }
             Event::BarPlaced { device, bar } => {
-                once(self.placed.insert(device, bar), "has a BAR that was placed twice")?;
+                let placed = self.around.placed.entry(device).or_default();
+                let known = placed.iter().find(|known| known.index == bar.index).copied();
+                once(known, "has a BAR that was placed twice")?;
+                placed.push(bar);
             }
             Event::GuestUp { guest, release, page_size, taint } => {
                 let up = self.guests.insert(guest, Kernel { release, page_size, taint });

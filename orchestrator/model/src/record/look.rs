@@ -147,7 +147,7 @@ impl Seen {
         most_leaves: usize,
     ) -> Result<Seen, LookError> {
         let mut assigned = record.planned.scenario.guests.values().flat_map(|guest| guest.assign.keys());
-        if let Some(device) = assigned.find(|device| record.around.bar(device).is_none()) {
+        if let Some(device) = assigned.find(|device| !record.around.tell_of(device)) {
             return Err(LookError::Region(format!("the BAR of {device}")));
         }
         let default = Limits::default();
@@ -284,7 +284,8 @@ impl Seen {
 
 /// What the other side told is within bounds.
 fn few(look: &Look, around: &Surroundings) -> Result<(), LookError> {
-    let bars = around.devices.values().map(|device| device.bars.len()).max().unwrap_or_default();
+    let told = around.devices.values().map(|device| device.bars.len());
+    let bars = told.chain(around.placed.values().map(Vec::len)).max().unwrap_or_default();
     for (what, found, most) in [
         ("ranges of RAM", around.ram.len(), MOST_RAM),
         ("devices", around.devices.len(), MAX_DEVICES),
@@ -345,9 +346,9 @@ pub(super) fn anomalies(walk: &Walk, around: &Surroundings) -> Result<Vec<String
 /// maps the page, whose rest it keeps free ([vfio_pci_probe_mmaps], drivers/vfio/pci/vfio_pci_core.c).
 fn regions(around: &Surroundings, granule: Granule) -> Vec<(String, Range<u64>)> {
     let page = granule.size();
-    let devices = around.devices.iter();
+    let devices = around.placed.iter();
     devices
-        .flat_map(|(name, device)| device.bars.iter().map(move |bar| (name, bar)))
+        .flat_map(|(name, bars)| bars.iter().map(move |bar| (name, bar)))
         .filter_map(|(name, bar)| {
             let end = bar.start.checked_add(bar.size)?.checked_next_multiple_of(page)?;
             Some((name.clone(), bar.start - bar.start % page..end))

@@ -55,8 +55,6 @@ pub struct Record {
     /// The host's taint in its final record; none if there was no final record.
     pub final_taint: Option<Option<u64>>,
     pub around: Surroundings,
-    /// Where QEMU has placed the devices' BARs.
-    pub placed: BTreeMap<String, Bar>,
     pub guests: BTreeMap<String, Kernel>,
     pub vmas: Vec<VmaFlags>,
     pub stores: Vec<Stored>,
@@ -82,8 +80,10 @@ pub struct Surroundings {
     pub loaded: Vec<Loaded>,
     /// What the host's kernel says of it.
     pub memory: Option<HostMemory>,
-    /// As the host's kernel told of them, by the scenario's names.
+    /// As the host's kernel told of them, by the scenario's names. Nothing is looked for where only it says that a BAR is.
     pub devices: BTreeMap<String, BoundDevice>,
+    /// Where QEMU, which decodes their addresses, has the devices' memory BARs.
+    pub placed: BTreeMap<String, Vec<Bar>>,
 }
 
 /// Facts about the circumstances of a cell, see [`environment`] for their names.
@@ -178,10 +178,14 @@ pub struct StageSpan {
 }
 
 impl Surroundings {
-    /// The BAR that scenarios mean by a device's name: its largest prefetchable one.
+    /// Whether the host's kernel and QEMU have both said where the device is.
+    pub fn tell_of(&self, device: &str) -> bool {
+        self.devices.contains_key(device) && self.bar(device).is_some()
+    }
+
+    /// The BAR that scenarios mean by a device's name, see [`Bar::chosen`].
     pub fn bar(&self, device: &str) -> Option<Bar> {
-        let bars = self.devices.get(device)?.bars.iter().filter(|bar| bar.prefetchable);
-        bars.max_by_key(|bar| (bar.size, std::cmp::Reverse(bar.index))).copied()
+        Bar::chosen(self.placed.get(device)?.iter().copied())
     }
 }
 

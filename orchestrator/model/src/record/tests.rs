@@ -32,7 +32,7 @@ fn a_log_folds_to_its_cells() {
         (3, 2, 1, 2)
     );
     assert_eq!(record.around.bar("nic").unwrap().index, 2, "not the one that is not prefetchable");
-    assert_eq!(record.elapsed_ms(), Some(230));
+    assert_eq!(record.elapsed_ms(), Some(240));
     let stage = &record.stages[0];
     assert_eq!((stage.started_ms, stage.ended_ms), (30, Some(100)));
     assert_eq!(record.environment.blocking["page size"], "4096");

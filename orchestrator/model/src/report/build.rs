@@ -390,7 +390,7 @@ fn shape(record: &Record, looks: &[Decoded]) -> Vec<String> {
 /// A range relative to the BAR that it lies in, for where the BAR lies says nothing.
 fn range_line(record: &Record, device: &str, range: &Range) -> String {
     let main = record.around.bar(device);
-    let bars = record.around.devices.get(device).map(|bound| bound.bars.as_slice()).unwrap_or_default();
+    let bars = record.around.placed.get(device).map(Vec::as_slice).unwrap_or_default();
     let end = range.pa.saturating_add(range.size);
     let bar = bars.iter().find(|bar| bar.start < end && range.pa < bar.start.saturating_add(bar.size));
     let number = match bar {

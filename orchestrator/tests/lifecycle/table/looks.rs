@@ -2,6 +2,7 @@
 
 use super::{guests::internal_error, *};
 use guest_tables::{BAR_IPA, BAR_PA, DEVICE, NEVER_EXEC, NORMAL_NC, NORMAL_WB, STAGE2_ROOT};
+use s2lab_protocol::{Bar, BoundDevice, Vma};
 
 pub(super) fn looks() -> Vec<Row> {
     let register = |name, register: &str, value, verdict, says| {
@@ -87,8 +88,48 @@ pub(super) fn looks() -> Vec<Row> {
 }
 
 fn mapping(device: &str) -> Mapping {
-    let bar = s2lab_protocol::Bar { index: 2, start: BAR_IPA, size: 4 << 20, prefetchable: true };
+    let bar = Bar { index: 2, start: BAR_IPA, size: 4 << 20, prefetchable: true };
     Mapping { device: device.into(), map: MapKind::Wc, va: 0xffff_8000_0000, bar }
+}
+
+fn part_of_the_bar() -> Mapping {
+    let mut part = mapping("nic");
+    part.bar.size = 4096;
+    part
+}
+
+fn stored_elsewhere() -> Act {
+    let bar = Bar { index: 7, start: 0, size: 1, prefetchable: false };
+    Act::Answer(Ok(Reply::Stored(StoreResult { bar, stores: 8192, nanos: 1, first_difference: None })))
+}
+
+fn reset_done(method: &str) -> Reply {
+    Reply::ResetDone { method: method.into() }
+}
+
+fn a_byte() -> Vma {
+    Vma { start: 0, end: 1, offset: 2 << 40, name: String::new(), flags: vec!["??".into()] }
+}
+
+/// The host's kernel says that a piece of its GIC is a BAR of the device.
+fn invented_bar(name: &'static str) -> Row {
+    let bar = |index, start, size, prefetchable| Bar { index, start, size, prefetchable };
+    let bars = vec![
+        bar(0, 0x1000_0000, 256, false),
+        bar(2, 0x80_0000_0000, 4 << 20, true),
+        bar(4, 0x800_0000, 2 << 20, false),
+    ];
+    let bound = BoundDevice {
+        device: "nic".into(),
+        address: "0000:01:00.0".into(),
+        vendor: 0x1af4,
+        id: 0x1110,
+        driver: "vfio-pci".into(),
+        iommu_group: 0,
+        bars,
+    };
+    fault(name, request("bind"), Act::Answer(Ok(Reply::Bound(bound))))
+        .judged("FAIL", "BAR 4 at 0x8000000, 0x200000 bytes, not prefetchable instead of no BAR 4")
 }
 
 pub(super) fn evidence() -> Vec<Row> {
@@ -107,7 +148,24 @@ pub(super) fn evidence() -> Vec<Row> {
             .judged("FAIL", "differs from offset 0x8"),
         fault("too-few-stores", request("store"), stored(1, None)).judged("MISS", "1 stores of 8 B"),
         fault("bar-placed-elsewhere", Moment::Start, Act::Misplace(0x1000_0000))
-            .judged("MISS", "oracle in doubt"),
+            .judged("FAIL", "place of nic: the kernel's own account contradicts QEMU"),
+        invented_bar("bar-that-only-the-host-has"),
+        fault(
+            "mapping-of-a-part-of-the-bar",
+            request("hold"),
+            Act::Answer(Ok(Reply::Held { pid: 1, mappings: vec![part_of_the_bar()] })),
+        )
+        .judged("FAIL", "the agent's account contradicts QEMU"),
+        fault("store-to-another-bar", request("store"), stored_elsewhere())
+            .judged("FAIL", "the agent's account contradicts QEMU"),
+        fault("reset-without-a-method", request("reset"), Act::Answer(Ok(reset_done("none"))))
+            .judged("FAIL", "`none` instead of a method of the kernel's"),
+        fault(
+            "vma-of-a-byte",
+            request("vma-flags"),
+            Act::Answer(Ok(Reply::VmaFlags { vmas: vec![a_byte()] })),
+        )
+        .judged("FAIL", "the kernel's own account contradicts the BAR"),
         fault("flag-missing-with-the-series", Moment::Start, Act::OtherFlags).judged("FAIL", "no flag `??`"),
         Row { script: Script::default(), ..good("flag-without-the-series") }
             .and(Moment::Start, Act::OtherFlags)

@@ -1,0 +1,64 @@
+//! The VMAs through which a VMM maps a BAR, as the host's kernel lists them.
+
+use crate::record::look::Decoded;
+use crate::record::{Record, VmaFlags};
+use s2lab_protocol::{Bar, Vma};
+use std::ops::Range;
+
+/// VFIO puts a region's index in these bits of a file offset and up (VFIO_PCI_OFFSET_SHIFT, include/linux/vfio_pci_core.h).
+const VFIO_REGION_SHIFT: u32 = 40;
+/// The smallest page of an arm64 kernel.
+const PAGE: u64 = 4096;
+
+/// The VMAs over the device's BAR as they were told last before the look; if only later, then.
+pub(super) fn over_bar<'a>(record: &'a Record, look: &Decoded, device: &str) -> Vec<&'a Vma> {
+    let Some(bar) = record.around.bar(device) else { return vec![] };
+    let of = |flags: &&VmaFlags| flags.guest == look.guest && flags.device == device;
+    let told = || record.vmas.iter().filter(of);
+    let before = told().filter(|flags| flags.step <= look.step).max_by_key(|flags| flags.step);
+    let told = before.or_else(|| told().min_by_key(|flags| flags.step));
+    told.map(|flags| flags.vmas.iter().filter(|vma| offset_in(vma, bar).is_some()).collect())
+        .unwrap_or_default()
+}
+
+/// The offset in the BAR at which a VMA begins, if it is one over it.
+///
+/// Until vfio-pci faulted pages in one by one, it put the physical address where the region had been (Linux 6.1
+/// drivers/vfio/pci/vfio_pci_core.c, vfio_pci_core_mmap rewrites vm_pgoff; 6.12 does not). Where only the region tells,
+/// devices with BARs of one size share their VMAs; then all of them must be flagged alike.
+fn offset_in(vma: &Vma, bar: Bar) -> Option<u64> {
+    let by_address = vma.offset.checked_sub(bar.start).filter(|offset| *offset < bar.size);
+    let in_region = vma.offset >> VFIO_REGION_SHIFT == u64::from(bar.index)
+        && vma.end.saturating_sub(vma.start) <= bar.size;
+    let by_region = in_region.then_some(vma.offset & ((1 << VFIO_REGION_SHIFT) - 1));
+    by_address.or(by_region)
+}
+
+/// What no VMAs of a mapped BAR can be: not made of pages, beyond the BAR, or over a part of it only.
+pub(super) fn contradiction(record: &Record, device: &str, vmas: &[&Vma]) -> Option<String> {
+    let bar = record.around.bar(device)?;
+    let mut parts = vec![];
+    for vma in vmas {
+        let whole = || within(vma, bar);
+        let Some(part) = whole() else {
+            let Vma { start, end, offset, .. } = vma;
+            return Some(format!("{start:#x}..{end:#x} at offset {offset:#x}"));
+        };
+        parts.push(part);
+    }
+    parts.sort_by_key(|part| part.start);
+    let reached = parts.iter().fold(0, |reached, part| match part.start <= reached {
+        true => part.end.max(reached),
+        false => reached,
+    });
+    (reached < bar.size).then(|| format!("{reached:#x} of {:#x} bytes", bar.size))
+}
+
+/// Which bytes of the BAR a VMA maps, if it is made of pages of it.
+fn within(vma: &Vma, bar: Bar) -> Option<Range<u64>> {
+    let pages = [vma.start, vma.end, vma.offset].iter().all(|number| number.is_multiple_of(PAGE));
+    let length = vma.end.checked_sub(vma.start).filter(|length| *length > 0 && pages)?;
+    let start = offset_in(vma, bar)?;
+    let end = start.checked_add(length)?;
+    (end <= bar.size.checked_next_multiple_of(PAGE)?).then_some(start..end)
+}
