@@ -15,6 +15,7 @@ use crate::{
     runtime,
     size::Size,
     store::{Quiet, Store, StoreError, ask, find_on_path},
+    whole,
 };
 use clap::Args;
 use std::{fmt, path::Path, sync::Arc};
@@ -118,10 +119,9 @@ fn version(program: &str) -> Result<String, StoreError> {
 
 fn folder(findings: &mut Findings, what: &str, path: &Path, needed: u64) -> Result<(), Failure> {
     let shown = path.display();
-    let probe = path.join(format!(".doctor.{}", std::process::id()));
     let written = std::fs::create_dir_all(path)
-        .and_then(|()| std::fs::write(&probe, "a file"))
-        .and_then(|()| std::fs::remove_file(&probe))
+        .and_then(|()| whole::new_folder(path))
+        .and_then(std::fs::remove_dir)
         .and_then(|()| preflight::free(path));
     match written {
         Ok(free) if free < needed => {

@@ -26,7 +26,11 @@ use s2lab_model::{
     event::{Attempts, CellEnd, Event, Line},
     verdict::Interrupt,
 };
-use std::sync::{Arc, OnceLock};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, OnceLock},
+};
 
 /// What a shell says of a command that a signal ended: this and the signal's number (POSIX 2.8.2).
 const SIGNALLED: u8 = 128;
@@ -70,12 +74,9 @@ pub(super) fn shell(context: &Context, arguments: Arguments) -> Result<u8, Failu
             gathered => gathered?,
         };
         // No run: nothing is judged, `report` must not find it, and it stays only if something is to be read in it.
-        let place = places.state.join("shells").join(std::process::id().to_string());
-        let unusable = |source| Failure::Io { what: format!("cannot write in {}", place.display()), source };
-        match std::fs::remove_dir_all(&place) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(unusable(error)),
-            _ => {}
-        }
+        let shells = places.state.join("shells");
+        let unusable = |source| Failure::Io { what: format!("cannot write in {}", shells.display()), source };
+        let place = std::fs::create_dir_all(&shells).and_then(|()| new_place(&shells)).map_err(unusable)?;
         let folder = RunFolder::create(&places.state, Some(&place), folder::now()).map_err(unusable)?;
         let stopped = Arc::new(OnceLock::new());
         let (log, writer) = log(&folder, Arc::clone(&stopped), mode == Mode::Quiet).map_err(unusable)?;
@@ -95,12 +96,27 @@ pub(super) fn shell(context: &Context, arguments: Arguments) -> Result<u8, Failu
     code?
 }
 
+/// A new folder below `shells`, by the number of this process. An earlier shell of that number may have left its logs.
+fn new_place(shells: &Path) -> io::Result<PathBuf> {
+    let own = std::process::id().to_string();
+    let mut names = std::iter::once(own.clone()).chain((1..).map(|n: u32| format!("{own}-{n}")));
+    loop {
+        let Some(place) = names.next().map(|name| shells.join(name)) else {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        };
+        match std::fs::create_dir(&place) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            made => return made.map(|()| place),
+        }
+    }
+}
+
 /// The event log, which tells the stages on stderr and keeps why the cell stopped.
 fn log(
     folder: &RunFolder,
     stopped: Arc<OnceLock<String>>,
     quiet: bool,
-) -> std::io::Result<(EventLog, crate::run::log::Writer)> {
+) -> io::Result<(EventLog, crate::run::log::Writer)> {
     let observe = move |line: &Line, _: &str| match &line.event {
         Event::StageStarted { stage } if !quiet => complain(&stage.to_string()),
         Event::CellEnded { end: CellEnd::Stopped { what, .. } } => drop(stopped.set(what.clone())),
@@ -123,6 +139,15 @@ fn code(exit: &Exit) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_an_earlier_shell_has_left_stays() {
+        let shells = tempfile::tempdir().unwrap();
+        let first = new_place(shells.path()).unwrap();
+        std::fs::write(first.join("log"), "kept").unwrap();
+        assert_ne!(new_place(shells.path()).unwrap(), first);
+        assert_eq!(std::fs::read_to_string(first.join("log")).unwrap(), "kept");
+    }
 
     #[test]
     fn exit_codes_are_a_shells() {

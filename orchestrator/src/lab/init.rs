@@ -1,7 +1,11 @@
 //! A lab folder of one's own, a copy of the built-in one.
 
 use super::KERNELS;
-use crate::{carried, whole};
+use crate::{
+    carried,
+    outside::{self, kinds},
+    whole,
+};
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -15,10 +19,17 @@ pub enum InitError {
     Io { path: PathBuf, source: io::Error },
 }
 
+/// The file in a stage that is whole. It holds the stage's own name, so that a copy of a stage is none.
+const WHOLE: &str = "whole";
+
 /// Writes the built-in lab folder to `folder`, which may exist and hold other things. Nothing is overwritten. It is a lab folder
-/// in one step, or not at all; what a failure has left of it is removed.
+/// in one step, or not at all; what a failure has left of it is removed. What a killed call has begun to move is finished.
 pub fn init(folder: &Path) -> Result<(), InitError> {
     let parts = parts();
+    let failed = |source| InitError::Io { path: folder.to_owned(), source };
+    if resume(folder, &parts).map_err(failed)? {
+        return Ok(());
+    }
     for path in parts.iter().map(|part| folder.join(part)) {
         // A link that leads nowhere is somebody's too.
         if path.symlink_metadata().is_ok() {
@@ -26,17 +37,22 @@ pub fn init(folder: &Path) -> Result<(), InitError> {
         }
     }
     let existed = folder.is_dir();
-    let failed = |source| InitError::Io { path: folder.to_owned(), source };
+    if !existed && folder.exists() {
+        return Err(failed(rustix::io::Errno::NOTDIR.into()));
+    }
     // New, and so made here: what else lies in the folder, links too, is not touched.
     let stage = fs::create_dir_all(folder).and_then(|()| whole::new_folder(folder)).map_err(failed)?;
     let mut done = vec![];
     let mut make = || {
         carried::write(carried::LAB, &stage)?;
+        let name = stage.file_name().unwrap_or_default();
+        whole::write_below(&stage, Path::new(WHOLE), name.as_encoded_bytes())?;
         for part in &parts {
             // Nothing is overwritten even if it has come into being since: only an empty folder gives way to one.
             fs::rename(stage.join(part), folder.join(part))?;
             done.push(folder.join(part));
         }
+        fs::remove_file(stage.join(WHOLE))?;
         fs::remove_dir(&stage)
     };
     make().map_err(|source| {
@@ -49,6 +65,38 @@ pub fn init(folder: &Path) -> Result<(), InitError> {
         }
         failed(source)
     })
+}
+
+/// Moves what is left in a whole stage of a call that was killed; returns whether there was any.
+fn resume(folder: &Path, parts: &[&str]) -> io::Result<bool> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        // Not there, or not a folder: what is wrong with it shows when it is made.
+        Err(_) => return Ok(false),
+    };
+    let is_folder = |path: &Path| path.symlink_metadata().is_ok_and(|meta| meta.is_dir());
+    let mut moved = false;
+    for entry in entries {
+        let (name, stage) = entry.map(|entry| (entry.file_name(), entry.path()))?;
+        let mark = || outside::read(&stage.join(WHOLE), kinds::NOTE).ok();
+        let is_stage = name.to_str().is_some_and(whole::is_temporary) && is_folder(&stage);
+        if !is_stage || mark().is_none_or(|mark| mark != name.as_encoded_bytes()) {
+            continue;
+        }
+        let left: Vec<_> = parts.iter().filter(|part| is_folder(&stage.join(part))).collect();
+        let done = parts.iter().filter(|part| !left.contains(part));
+        // A stage from which nothing was moved says nothing about this folder.
+        if left.len() == parts.len() || !done.into_iter().all(|part| is_folder(&folder.join(part))) {
+            continue;
+        }
+        for part in left {
+            fs::rename(stage.join(part), folder.join(part))?;
+            moved = true;
+        }
+        fs::remove_file(stage.join(WHOLE))?;
+        fs::remove_dir(&stage)?;
+    }
+    Ok(moved)
 }
 
 /// What a lab folder has at its top. The one by which it is known as such comes last.
@@ -77,6 +125,37 @@ mod tests {
         let folder = dir.path().join("lab");
         init(&folder).unwrap();
         assert!(matches!(init(&folder), Err(InitError::Exists { path }) if path == folder.join("reports")));
+    }
+
+    /// What `kill -9` leaves after each of the renames is a lab folder after the next call, and nothing of the stage stays.
+    #[test]
+    fn a_killed_call_is_finished_by_the_next() {
+        let all = parts();
+        for moved in 0..=all.len() {
+            let dir = tempfile::tempdir().unwrap();
+            let stage = whole::new_folder(dir.path()).unwrap();
+            carried::write(carried::LAB, &stage).unwrap();
+            fs::write(stage.join(WHOLE), stage.file_name().unwrap().as_encoded_bytes()).unwrap();
+            all[..moved].iter().for_each(|part| fs::rename(stage.join(part), dir.path().join(part)).unwrap());
+            let again = init(dir.path());
+            assert_eq!(again.is_ok(), moved < all.len(), "after {moved}: {again:?}");
+            assert!(all.iter().all(|part| dir.path().join(part).is_dir()), "after {moved}");
+            assert_eq!(stage.exists(), moved == 0, "after {moved}");
+        }
+    }
+
+    #[test]
+    fn a_copy_of_a_stage_or_a_link_to_one_is_left_alone() {
+        let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let copy = dir.path().join(".s2lab-0123456789abcdef");
+        fs::create_dir_all(copy.join("images")).unwrap();
+        fs::write(copy.join(WHOLE), ".s2lab-fedcba9876543210").unwrap();
+        let link = dir.path().join(".s2lab-00000000000000ff");
+        fs::create_dir(other.path().join("scenarios")).unwrap();
+        fs::write(other.path().join(WHOLE), ".s2lab-00000000000000ff").unwrap();
+        std::os::unix::fs::symlink(other.path(), &link).unwrap();
+        init(dir.path()).unwrap();
+        assert!(copy.join("images").is_dir() && link.is_symlink() && other.path().join("scenarios").is_dir());
     }
 
     /// Links to a folder elsewhere under every name that a process's number makes, or near them.

@@ -9,7 +9,10 @@ use rustix::fd::AsFd;
 use std::{
     fs::Permissions,
     io::{self, IsTerminal, Write},
-    os::unix::{fs::PermissionsExt, net::UnixStream},
+    os::unix::{
+        fs::{FileTypeExt as _, PermissionsExt},
+        net::UnixStream,
+    },
     path::{Path, PathBuf},
     sync::OnceLock,
     time::Duration,
@@ -130,8 +133,10 @@ impl Door {
         let short = runtime.map(|dir| dir.join(format!("s2lab-gdb-{}", std::process::id())));
         let mut failed = None;
         for path in std::iter::once(folder.join("gdb")).chain(short) {
-            // Of an attempt before this one, that could not clean up.
-            let _ = std::fs::remove_file(&path);
+            // Of an attempt before this one, that could not clean up. What is no socket is somebody's.
+            if path.symlink_metadata().is_ok_and(|meta| meta.file_type().is_socket()) {
+                let _ = std::fs::remove_file(&path);
+            }
             match UnixListener::bind(&path) {
                 Ok(listener) => {
                     let door = Self(path);

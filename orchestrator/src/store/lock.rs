@@ -8,6 +8,7 @@ use crate::outside::{self, kinds};
 use std::{
     fs::{File, OpenOptions, TryLockError},
     io::Write,
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
@@ -25,11 +26,13 @@ fn open(path: &Path) -> Result<File> {
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent).map_err(StoreError::io("cannot create", parent))?;
     }
+    // Whatever a link in the place of the lock leads to would lose its content.
     OpenOptions::new()
         .read(true)
         .write(true)
         .create(true)
         .truncate(false)
+        .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
         .open(path)
         .map_err(StoreError::io("cannot open the lock", path))
 }
@@ -97,6 +100,16 @@ mod tests {
         process::{Child, Command, Stdio},
         sync::Mutex,
     };
+
+    #[test]
+    fn a_link_is_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mine, lock) = (dir.path().join("mine"), dir.path().join("x.lock"));
+        std::fs::write(&mine, "precious").unwrap();
+        std::os::unix::fs::symlink(&mine, &lock).unwrap();
+        assert!(Lock::try_acquire(&lock).is_err());
+        assert_eq!(std::fs::read_to_string(&mine).unwrap(), "precious");
+    }
 
     const CHILD: &str = "S2LAB_TEST_LOCK";
 
