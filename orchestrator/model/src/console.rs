@@ -52,6 +52,13 @@ const SIGNS: &[(&str, AlarmClass)] = &[
     ("BUG: Invalid wait context", AlarmClass::Lockdep),
     ("DEBUG_LOCKS_WARN_ON(", AlarmClass::Lockdep),
     ("BUG: ", AlarmClass::Bug),
+    // mm/slub.c, slab_bug: `BUG CACHE (TAINT): WHAT`; mm/page_poison.c
+    ("(Not tainted): ", AlarmClass::Bug),
+    ("(Tainted: ", AlarmClass::Bug),
+    ("pagealloc: ", AlarmClass::Bug),
+    // fs/sysfs/dir.c, lib/kobject.c: these print a trace, and taint nothing
+    ("cannot create duplicate filename", AlarmClass::Bug),
+    ("something is seriously wrong", AlarmClass::Bug),
     // lib/list_debug.c, kernel/irq/spurious.c
     ("list_add corruption", AlarmClass::Bug),
     ("list_del corruption", AlarmClass::Bug),
@@ -195,6 +202,15 @@ mod tests {
             ("UBSAN: array-index-out-of-bounds in arch/arm64/kvm/mmu.c:1612:9", Some(AlarmClass::Ubsan)),
             ("list_add corruption. next->prev should be prev (0), but was 1.", Some(AlarmClass::Bug)),
             ("list_del corruption, 0->next is LIST_POISON1 (dead000000000100)", Some(AlarmClass::Bug)),
+            ("BUG kmalloc-64 (Not tainted): Right Redzone overwritten", Some(AlarmClass::Bug)),
+            ("BUG kmalloc-64 (Tainted: G    B             ): Object already free", Some(AlarmClass::Bug)),
+            ("pagealloc: memory corruption", Some(AlarmClass::Bug)),
+            ("sysfs: cannot create duplicate filename '/bus/pci/drivers/vfio-pci'", Some(AlarmClass::Bug)),
+            (
+                "kobject: 'x' (0): tried to init an initialized object, something is seriously wrong.",
+                Some(AlarmClass::Bug),
+            ),
+            ("CPU: 1 UID: 0 PID: 131 Comm: qemu-system-aar Not tainted 7.0.7-cloud-arm64 #1 PREEMPT", None),
             ("SError Interrupt on CPU0, code 0x00000000be000000 -- SError", Some(AlarmClass::Oops)),
             ("Bad mode in Error handler detected on CPU0, code 0xbf000000 -- SError", Some(AlarmClass::Oops)),
             (

@@ -7,9 +7,13 @@
 //! A tree may have links that lead out of it. A patch may add, change and remove a link, but nothing is read, written or removed
 //! beyond one: patches are tried on copies that have the same links, so git refuses ("beyond a symbolic link").
 
+mod names;
 mod nodes;
 
-use self::nodes::{Node, above, copy, find, node, remove, same};
+use self::{
+    names::named,
+    nodes::{Node, above, copy, find, node, remove, same},
+};
 use super::{
     entry::{remove_tree, replace_file},
     error::{Result, StoreError},
@@ -24,7 +28,7 @@ use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    path::{Component, Path, PathBuf},
+    path::{Path, PathBuf},
 };
 
 pub(crate) const STATE: &str = "state.json";
@@ -227,7 +231,12 @@ impl BuildFolder {
 fn list(dir: &Path, prefix: &str, found: &mut dyn FnMut(String, PathBuf)) -> Result<()> {
     for child in fs::read_dir(dir).map_err(StoreError::io("cannot list", dir))? {
         let child = child.map_err(StoreError::io("cannot list", dir))?;
-        let name = format!("{prefix}{}", child.file_name().to_string_lossy());
+        let own = child.file_name();
+        let Some(own) = own.to_str() else {
+            let name = format!("{prefix}{}", own.to_string_lossy());
+            return Err(StoreError::malformed(name, "the name that a patch gives a file is not UTF-8"));
+        };
+        let name = format!("{prefix}{own}");
         match child.file_type().map_err(StoreError::io("cannot look at", child.path()))? {
             kind if kind.is_dir() => list(&child.path(), &format!("{name}/"), found)?,
             kind if kind.is_file() || kind.is_symlink() => found(name, child.path()),
@@ -238,42 +247,6 @@ fn list(dir: &Path, prefix: &str, found: &mut dyn FnMut(String, PathBuf)) -> Res
         }
     }
     Ok(())
-}
-
-/// The files that a diff names, before and after: more than it changes perhaps, never less (git-diff(1), "Generating patch
-/// text"). A name that leads out of the tree is left out: git refuses it, in its own words.
-fn named(diff: &[u8]) -> BTreeSet<String> {
-    let text = String::from_utf8_lossy(diff);
-    let mut found = BTreeSet::new();
-    let mut add = |name: &str| {
-        let inside = |c: Component<'_>| matches!(c, Component::Normal(_));
-        if !name.is_empty() && Path::new(name).components().all(inside) {
-            found.insert(name.to_owned());
-        }
-    };
-    for line in text.lines() {
-        let stripped = |name: &str| {
-            let (side, below) = name.split('\t').next()?.split_once('/')?;
-            // Without a side it is /dev/null: the file is not there.
-            (!side.is_empty()).then(|| below.to_owned())
-        };
-        if let Some(name) = line.strip_prefix("--- ").or_else(|| line.strip_prefix("+++ ")) {
-            stripped(name).iter().for_each(|n| add(n));
-        } else if let Some(rest) = line.strip_prefix("diff --git a/") {
-            // Without other headers both names are the same: only a mode changes.
-            if let Some((one, other)) = rest.split_at_checked(rest.len().saturating_sub(3) / 2)
-                && other.strip_prefix(" b/") == Some(one)
-            {
-                add(one);
-            }
-        } else {
-            ["rename from ", "rename to ", "copy from ", "copy to "]
-                .iter()
-                .filter_map(|key| line.strip_prefix(key))
-                .for_each(&mut add);
-        }
-    }
-    found
 }
 
 #[cfg(test)]

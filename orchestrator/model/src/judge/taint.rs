@@ -57,7 +57,16 @@ pub(super) fn hear(record: &Record) -> Heard {
     let unread = readings.into_iter().chain(guests).filter(|(_, taint)| taint.flatten().is_none());
     let unread =
         unread.map(|(of, _)| Finding::new(Weight::Lab, format!("taint of {of}"), "a number", "nothing"));
-    heard(unread.chain(bits(record)).collect(), true, "")
+    heard(unread.chain(gone(record)).chain(bits(record)).collect(), true, "")
+}
+
+/// A bit that is set stays until the next boot (kernel/panic.c, add_taint): one that went says that a reading is wrong.
+fn gone(record: &Record) -> Option<Finding> {
+    let (at_boot, at_end) = (record.host.as_ref()?.taint?, record.final_taint??);
+    let found = format!("{at_end:#x}");
+    let what = "taint of the host, in its final record";
+    (at_boot & !at_end != 0)
+        .then(|| Finding::new(Weight::Lab, what, format!("all bits of {at_boot:#x}, as at its start"), found))
 }
 
 /// A finding for each kernel whose taint says that something went wrong.
@@ -151,6 +160,15 @@ mod tests {
         }
         let unsaid = Story::after().without(|event| matches!(event, Event::HostDown { .. }));
         assert_eq!(judged(&unsaid).0, Some(Verdict::Miss));
+    }
+
+    #[test]
+    fn a_bit_does_not_go() {
+        let said = "taint of the host, in its final record: 0x0";
+        assert_eq!(
+            judged(&story(Some(UNSIGNED), Some(0), Some(0))),
+            (Some(Verdict::Miss), vec![said.to_owned()])
+        );
     }
 
     #[test]

@@ -282,3 +282,31 @@ proptest! {
         prop_assert_eq!(at.brought.get(), 1);
     }
 }
+
+/// git quotes such a name; a file of it is changed, and what is added does not replace one that is there.
+#[test]
+fn a_name_between_quotes_is_that_of_a_file() {
+    let at = Fixture::new();
+    let file = at.folder().source().join("mm/\u{e4}");
+    let bring = |into: &Path| {
+        fs::create_dir_all(into.join("mm")).unwrap();
+        fs::write(into.join("mm/\u{e4}"), "old\n").unwrap();
+        Ok(())
+    };
+    let prepare = |diff: &str| {
+        let patch = Patch { title: "quoted".into(), diff: diff.as_bytes().into() };
+        at.folder().prepare("base", &[patch], false, bring, &Quiet)
+    };
+    prepare("--- \"a/mm/\\303\\244\"\n+++ \"b/mm/\\303\\244\"\n@@ -1 +1 @@\n-old\n+new\n").unwrap();
+    assert_eq!(fs::read_to_string(&file).unwrap(), "new\n");
+    prepare("diff --git \"a/mm/\\303\\244\" \"b/mm/\\303\\244\"\nold mode 100644\nnew mode 100755\n")
+        .unwrap();
+    assert_eq!(fs::read_to_string(&file).unwrap(), "old\n");
+    let added = prepare("--- /dev/null\n+++ \"b/mm/\\303\\244\"\n@@ -0,0 +1 @@\n+new\n");
+    assert!(matches!(added, Err(StoreError::Refused(_))), "{added:?}");
+    let foreign = prepare(
+        "diff --git \"a/\\377\" \"b/\\377\"\nnew file mode 100644\n--- /dev/null\n+++ \"b/\\377\"\n@@ -0,0 +1 @@\n+new\n",
+    );
+    assert!(matches!(foreign, Err(StoreError::Malformed { .. })), "{foreign:?}");
+    assert_eq!(fs::read_to_string(&file).unwrap(), "old\n");
+}

@@ -80,6 +80,12 @@ pub(super) fn consoles() -> Vec<Row> {
             "[    9.1] list_add corruption. next->prev should be prev (0), but was 1.",
             "BUG",
         ),
+        alarm("slab-corruption", "[    9.1] BUG kmalloc-64 (Not tainted): Right Redzone overwritten", "BUG"),
+        alarm(
+            "name-twice-in-sysfs",
+            "[    9.1] sysfs: cannot create duplicate filename '/bus/pci/drivers/vfio-pci'",
+            "BUG",
+        ),
         alarm(
             "memory-leak",
             "[    9.1] kmemleak: 3 new suspected memory leaks (see /sys/kernel/debug/kmemleak)",
@@ -96,6 +102,9 @@ pub(super) fn consoles() -> Vec<Row> {
         fault("warning-at-boot-without-a-word", Moment::Hello, Act::Taint(1 << 9))
             .judged("FAIL", "W (warning), while it booted"),
         fault("unsigned-module", Moment::Hello, Act::Taint(1 << 13)),
+        fault("taint-that-goes", Moment::Hello, Act::Taint(1 << 13))
+            .and(request("store"), Act::Taint(0))
+            .judged("MISS", "taint of the host, in its final record"),
         alarm("bug", "[    1.0] BUG: sleeping function called from invalid context at mm/x.c:1", "BUG"),
         alarm("lockdep", "[    1.0] WARNING: possible circular locking dependency detected", "lockdep"),
         alarm("kasan", "[   12.0] BUG: KASAN: slab-out-of-bounds in foo+0x1/0x2", "KASAN"),
