@@ -7,16 +7,12 @@ use s2lab_model::{
     judge::{JudgedCell, JudgedRun, endings},
     verdict::Verdict,
 };
-use std::{path::Path, process::Command};
+use std::process::Command;
 
-/// Carries out a run to its end; `before` prepares its folder.
-fn done(
-    order: &Order,
-    before: impl FnOnce(&Path) -> std::io::Result<()>,
-) -> Result<(Lab, JudgedRun), String> {
+/// Carries out a run to its end.
+fn done(order: &Order) -> Result<(Lab, JudgedRun), String> {
     let text = |error: Box<dyn std::error::Error>| error.to_string();
     let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
-    before(folder.path()).map_err(|e| e.to_string())?;
     let program = std::env::current_exe().map_err(|e| e.to_string())?;
     let script = Script { series: true, ..Script::default() };
     let mut lab = Lab::ordered(folder, &script, order, Command::new(program)).map_err(text)?;
@@ -29,9 +25,9 @@ fn done(
     Ok((lab, judged))
 }
 
-/// What makes the first attempt fail: its console's file cannot be made. Later ones have folders of their own.
-fn first_console_blocked(folder: &Path) -> std::io::Result<()> {
-    std::fs::create_dir_all(folder.join(RUN).join("cells").join(CELL).join("console.host.log"))
+/// An order whose first attempt is a MISS.
+fn missed_once(attempts: Attempts) -> Order {
+    Order { attempts, person: Some(Person::Panics), ..Order::default() }
 }
 
 fn cell<'a>(run: &'a JudgedRun, key: &str) -> Result<&'a JudgedCell, String> {
@@ -46,7 +42,7 @@ fn consoles(lab: &Lab) -> Vec<bool> {
 
 pub(crate) fn repeated() -> Checked {
     let order = Order { attempts: Attempts::Repeat(3), ..Order::default() };
-    let (lab, run) = done(&order, |_| Ok(()))?;
+    let (lab, run) = done(&order)?;
     let cell = cell(&run, CELL)?;
     expect("endings", endings(&cell.attempts).as_deref(), Some("3 PASS"))?;
     expect("passed", cell.verdict.as_ref().is_some_and(Verdict::passed), true)?;
@@ -55,8 +51,7 @@ pub(crate) fn repeated() -> Checked {
 }
 
 pub(crate) fn repeated_and_different() -> Checked {
-    let order = Order { attempts: Attempts::Repeat(2), ..Order::default() };
-    let (_, run) = done(&order, first_console_blocked)?;
+    let (_, run) = done(&missed_once(Attempts::Repeat(2)))?;
     let cell = cell(&run, CELL)?;
     expect("endings", endings(&cell.attempts).as_deref(), Some("MISS, then PASS"))?;
     expect("verdict", cell.verdict.clone(), Some(Verdict::Flaky))?;
@@ -64,19 +59,17 @@ pub(crate) fn repeated_and_different() -> Checked {
 }
 
 pub(crate) fn retried() -> Checked {
-    let order = Order { attempts: Attempts::Retry(3), ..Order::default() };
-    let (lab, run) = done(&order, first_console_blocked)?;
+    let (lab, run) = done(&missed_once(Attempts::Retry(3)))?;
     let cell = cell(&run, CELL)?;
     expect("endings", endings(&cell.attempts).as_deref(), Some("MISS, then PASS"))?;
     expect("passed", cell.verdict.as_ref().is_some_and(Verdict::passed), true)?;
     expect("exit code", run.exit, 0)?;
-    expect("consoles", consoles(&lab), vec![false, true, false, false])
+    expect("consoles", consoles(&lab), vec![true, true, false, false])
 }
 
 /// What s2lab does wrong in one cell is that cell's matter.
 pub(crate) fn panicked() -> Checked {
-    let order = Order { attempts: Attempts::Retry(1), person: Some(Person::Panics), ..Order::default() };
-    let (_, run) = done(&order, |_| Ok(()))?;
+    let (_, run) = done(&missed_once(Attempts::Retry(1)))?;
     let cell = cell(&run, CELL)?;
     expect("endings", endings(&cell.attempts).as_deref(), Some("MISS, then PASS"))?;
     let findings = cell.attempts.iter().flat_map(|attempt| &attempt.judgement.findings);
@@ -88,7 +81,7 @@ pub(crate) fn panicked() -> Checked {
 /// No number of retries makes a pass of what never was one; the cell after it is run all the same.
 pub(crate) fn retried_in_vain() -> Checked {
     let order = Order { attempts: Attempts::Retry(2), none_before: true, ..Order::default() };
-    let (_, run) = done(&order, |_| Ok(()))?;
+    let (_, run) = done(&order)?;
     expect("endings", endings(&cell(&run, NONE)?.attempts).as_deref(), Some("3 MISS"))?;
     expect("verdict", cell(&run, NONE)?.verdict.clone(), Some(Verdict::Miss))?;
     expect("attempts at the other", cell(&run, CELL)?.attempts.len(), 1)?;
@@ -97,7 +90,7 @@ pub(crate) fn retried_in_vain() -> Checked {
 
 pub(crate) fn fail_fast() -> Checked {
     let order = Order { fail_fast: true, none_before: true, ..Order::default() };
-    let (_, run) = done(&order, |_| Ok(()))?;
+    let (_, run) = done(&order)?;
     let left = cell(&run, CELL)?;
     expect("verdict", left.verdict.clone(), None)?;
     let why = format!("--fail-fast: {NONE} was MISS");
