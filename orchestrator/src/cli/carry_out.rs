@@ -32,6 +32,7 @@ use s2lab_model::{
     event::{Event, Line, Plan},
     judge::JudgedCell,
     report::summary,
+    verdict::Verdict,
 };
 use std::{
     collections::BTreeMap,
@@ -129,8 +130,11 @@ pub(super) async fn carry_out(
     if human {
         // What the cells of a kernel say together is known only now.
         let printed = printed.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let changed =
-            |cell: &&JudgedCell| printed.get(&cell.planned.key).is_some_and(|said| *said != cell.verdict);
+        let changed = |cell: &&JudgedCell| {
+            let passed =
+                printed.get(&cell.planned.key).is_some_and(|said| said.as_ref().is_some_and(Verdict::passed));
+            passed && cell.verdict == Some(Verdict::Fail)
+        };
         for cell in judged.run.cells.iter().filter(changed) {
             let at = folder.cell_path(&cell.planned.key);
             display.print(&terminal::cell(&summary(cell), columns, paint, &at));
