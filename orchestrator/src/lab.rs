@@ -14,6 +14,7 @@ use s2lab_model::{
 use std::{
     ffi::OsString,
     io,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
@@ -29,6 +30,8 @@ const EXTENSION: &str = "yaml";
 pub enum LabError {
     #[error("{path} is no lab folder: it has no {KERNELS}")]
     NotALab { path: PathBuf },
+    #[error("the lab folder {lab} was found, not named, and {part} belongs to another user (uid {owner})")]
+    Foreign { lab: PathBuf, part: PathBuf, owner: u32 },
     #[error("cannot read {path}: {source}")]
     Read { path: PathBuf, source: io::Error },
     #[error("{0}")]
@@ -39,10 +42,14 @@ pub enum LabError {
 
 impl LabError {
     /// What the reader may do about it.
-    pub fn hint(&self) -> Option<&'static str> {
+    pub fn hint(&self) -> Option<String> {
         match self {
-            LabError::NotALab { .. } => Some("`s2lab init DIR` writes one"),
-            LabError::NoHome { .. } => Some("set HOME"),
+            LabError::NotALab { .. } => Some("`s2lab init DIR` writes one".into()),
+            LabError::Foreign { lab, .. } => Some(format!(
+                "a lab folder names what is built and run; to trust this one: --lab {}",
+                lab.display()
+            )),
+            LabError::NoHome { .. } => Some("set HOME".into()),
             _ => None,
         }
     }
@@ -106,13 +113,16 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// The folder given, else the nearest one at or above `start`, if there is one.
+    /// The folder given, else the nearest one at or above `start`, if there is one. The given one is trusted.
     pub fn find(given: Option<&Path>, start: &Path) -> Result<Option<Self>, LabError> {
         let is_lab = |path: &Path| path.join(KERNELS).is_file();
         let root = match given {
             Some(path) if is_lab(path) => Some(path),
             Some(path) => return Err(LabError::NotALab { path: path.to_owned() }),
-            None => start.ancestors().find(|path| is_lab(path)),
+            None => match start.ancestors().find(|path| is_lab(path)) {
+                Some(path) => Some(trusted(path)?),
+                None => None,
+            },
         };
         Ok(root.map(|root| Self { root: root.to_owned(), store: None }))
     }
@@ -167,6 +177,28 @@ impl Lab {
     }
 }
 
+/// The lab folder at `root`, if it and all that makes it one belong to the user or to root.
+fn trusted(root: &Path) -> Result<&Path, LabError> {
+    let own = owners(rustix::process::geteuid().as_raw(), std::env::var("SUDO_UID").ok().as_deref());
+    for part in ["", IMAGES, KERNELS, SCENARIOS, REPORTS].map(|part| root.join(part)) {
+        let owner = match std::fs::metadata(&part) {
+            Ok(meta) => meta.uid(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(source) => return Err(LabError::Read { path: part, source }),
+        };
+        if !own.contains(&owner) {
+            return Err(LabError::Foreign { lab: root.to_owned(), part, owner });
+        }
+    }
+    Ok(root)
+}
+
+/// Who is trusted: the user, root, and who has become root by sudo(8).
+fn owners(user: u32, sudo: Option<&str>) -> Vec<u32> {
+    let sudo = sudo.filter(|_| user == 0).and_then(|uid| uid.parse().ok());
+    [user, 0].into_iter().chain(sudo).collect()
+}
+
 /// Reads scenario files; all mistakes of all files at once.
 pub fn scenarios(files: &[PathBuf]) -> Result<Vec<Scenario>, LabError> {
     let mut good = vec![];
@@ -218,6 +250,38 @@ mod tests {
             places(&[("HOME", "/h"), ("XDG_STATE_HOME", "/s"), ("XDG_CACHE_HOME", "relative")]).unwrap();
         assert_eq!((found.cache, found.state), ("/h/.cache/s2lab".into(), "/s/s2lab".into()));
         assert!(matches!(places(&[("HOME", "")]), Err(LabError::NoHome { .. })));
+    }
+
+    #[test]
+    fn who_is_root_by_sudo_has_folders_as_a_user() {
+        assert_eq!(owners(1000, Some("33")), [1000, 0]);
+        assert_eq!(owners(0, Some("1000")), [0, 0, 1000]);
+        assert_eq!(owners(0, Some("x")), [0, 0]);
+        assert_eq!(owners(0, None), [0, 0]);
+    }
+
+    /// Only root can give a file away.
+    #[test]
+    fn a_lab_of_somebody_else_must_be_named() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        const SOMEBODY: u32 = 65534;
+        for part in ["", IMAGES, KERNELS, SCENARIOS] {
+            let dir = tempfile::tempdir().unwrap();
+            let deep = dir.path().join("a/b");
+            for folder in [&deep, &dir.path().join(IMAGES), &dir.path().join(SCENARIOS)] {
+                std::fs::create_dir_all(folder).unwrap();
+            }
+            std::fs::write(dir.path().join(KERNELS), "").unwrap();
+            assert!(Lab::find(None, &deep).unwrap().is_some());
+            std::os::unix::fs::chown(dir.path().join(part), Some(SOMEBODY), None).unwrap();
+            match Lab::find(None, &deep) {
+                Err(LabError::Foreign { owner: SOMEBODY, .. }) => {}
+                other => panic!("{part}: {:?}", other.map(|lab| lab.map(|lab| lab.root))),
+            }
+            assert!(Lab::find(Some(dir.path()), &deep).unwrap().is_some());
+        }
     }
 
     #[test]

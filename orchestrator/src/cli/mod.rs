@@ -198,7 +198,7 @@ impl Failure {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Failure::Lab(error) => error.hint().map(str::to_owned),
+            Failure::Lab(error) => error.hint(),
             Failure::Coded { failure, .. } => failure.hint(),
             Failure::Series(error) => error.hint(),
             Failure::Revisions(error) => error.hint(),

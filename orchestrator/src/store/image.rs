@@ -16,6 +16,8 @@ const ZBOOT_COMPRESSION: usize = 24;
 /// What stands around the configuration in an Image with CONFIG_IKCONFIG=y, which `/proc/config.gz` shows (Linux 6.1,
 /// `kernel/configs.c`).
 const CONFIG_MAGIC: (&[u8], &[u8]) = (b"IKCFG_ST", b"IKCFG_ED");
+/// How many of what looks like a configuration are unpacked. An Image has one.
+const MOST_CONFIGS: usize = 8;
 
 /// Writes the plain `Image` in the file `from` to `to`.
 pub(crate) fn normalise(from: &Path, to: &Path) -> Result<()> {
@@ -52,10 +54,15 @@ pub(crate) fn embedded_config(path: &Path) -> Result<Option<String>> {
 
 fn config_in(image: &[u8]) -> Option<String> {
     let (begin, end) = CONFIG_MAGIC;
-    // The words stand in the code that looks for them, too.
-    memchr::memmem::find_iter(image, begin).find_map(|at| {
-        let rest = image.get(at + begin.len()..)?;
-        let packed = rest.get(..memchr::memmem::find(rest, end)?)?;
+    // The words stand in the code that looks for them, too. An end belongs to the last beginning before it, and is looked at
+    // once: so the search is linear, whatever stands in the Image.
+    let mut from = 0;
+    let packed = memchr::memmem::find_iter(image, end).filter_map(|at| {
+        let before = image.get(from..at)?;
+        from = at + end.len();
+        before.get(memchr::memmem::rfind(before, begin)? + begin.len()..)
+    });
+    packed.filter(|packed| packed.starts_with(GZIP_MAGIC)).take(MOST_CONFIGS).find_map(|packed| {
         String::from_utf8(outside::unpacked(flate2::read::GzDecoder::new(packed), kinds::CONFIG).ok()?).ok()
     })
 }
@@ -123,6 +130,17 @@ mod tests {
         for none in [sample(), image(&[b"IKCFG_ST", &packed]), cut] {
             assert_eq!(config_in(&none), None);
         }
+    }
+
+    /// A quadratic search takes hours for it.
+    #[test]
+    fn a_configuration_that_begins_a_million_times_is_searched_once() {
+        let began = std::time::Instant::now();
+        assert_eq!(config_in(&b"IKCFG_ST".repeat(4 << 20)), None);
+        let packed =
+            [b"IKCFG_ST".repeat(1 << 20), gzip(b"CONFIG_KVM=y\n"), b"IKCFG_ED".repeat(1 << 20)].concat();
+        assert_eq!(config_in(&packed).as_deref(), Some("CONFIG_KVM=y\n"));
+        assert!(began.elapsed() < std::time::Duration::from_secs(60), "{:?}", began.elapsed());
     }
 
     #[test]
