@@ -14,7 +14,7 @@ use std::ops::Range;
 /// Of the kernel's image, the part that the host may call init sections: one half. Those of Debian's kernels are a fifth.
 const MOST_INIT: u64 = 2;
 
-/// Bytes of its kernel's code and data that the host may call free.
+/// Bytes of its kernel's data that the host may call free. Linux frees no code.
 const MOST_FREED: u64 = 1 << 20;
 
 /// What a range of the host's memory is to the host.
@@ -114,11 +114,13 @@ fn freed(image: &Range<u64>, iomem: &Iomem, reserved: Option<&[Extent]>) -> Resu
     let init = init(image, iomem)?;
     let mut freed = vec![init.clone()];
     if let Some(reserved) = reserved {
-        let claimed = iomem.code.iter().chain(&iomem.data).cloned().collect();
-        let mut pages = without(claimed, &reserved.iter().map(extent).collect::<Vec<_>>());
-        let bytes: u64 = pages.iter().map(|range| range.end - range.start).sum();
-        if bytes > MOST_FREED {
-            return Err(format!("{bytes:#x} bytes of code and data are free"));
+        let reserved: Vec<_> = reserved.iter().map(extent).collect();
+        let free = |claimed: &[Range<u64>]| without(claimed.to_vec(), &reserved);
+        let bytes = |pages: &[Range<u64>]| pages.iter().map(|range| range.end - range.start).sum::<u64>();
+        let (code, mut pages) = (bytes(&free(&iomem.code)), free(&iomem.data));
+        let data = bytes(&pages);
+        if code > 0 || data > MOST_FREED {
+            return Err(format!("{code:#x} bytes of code and {data:#x} of data are free"));
         }
         freed.append(&mut pages);
         freed.sort_by_key(|range| range.start);

@@ -152,15 +152,29 @@ fn a_host_that_lies_of_its_kernel_is_not_believed() {
         assert!(texts.iter().any(|text| text.starts_with("the host's account of its kernel")), "{texts:#?}");
     }
     let (_, texts) = texts(&told(IOMEM, Some(vec![])));
-    assert!(texts.iter().any(|text| text.contains("bytes of code and data are free")), "{texts:#?}");
-    // One page of it may have been freed; then a guest may have it.
-    let freed = [
+    assert!(texts.iter().any(|text| text.contains("0x1870000 bytes of code and 0x3b0000 of data are free")));
+    // One page of code that is free: Linux frees none.
+    let code_freed = [
         (0x4020_0000, CODE - 0x4020_0000),
         (CODE + PAGE, 0x41a7_0000 - CODE - PAGE),
         (0x4208_0000, 0x3b_0000),
     ];
-    let freed = freed.map(|(start, size)| Extent { start, size });
-    passes(&told(IOMEM, Some(freed.into())));
+    let code_freed = code_freed.map(|(start, size)| Extent { start, size });
+    fails(&told(IOMEM, Some(code_freed.into())), "the host's kernel code");
+    // One page of data may have been freed; then a guest may have it.
+    let data_freed = [
+        (0x4020_0000, 0x187_0000),
+        (0x4208_0000, ZERO_PAGE - 0x4208_0000),
+        (ZERO_PAGE + PAGE, 0x4243_0000 - ZERO_PAGE - PAGE),
+    ];
+    let data_freed = data_freed.map(|(start, size)| Extent { start, size });
+    let plain = story(&with(&[(FREE_IPA, ZERO_PAGE, 3, RAM_PAGE)]));
+    fails(&plain, "the host's kernel data");
+    passes(&plain.edit(|event| {
+        if let Event::HostMemory(memory) = event {
+            memory.reserved = Some(data_freed.into());
+        }
+    }));
     // Without flags of pages, what was reserved at boot counts, but for the initramfs and the init sections.
     fails(&told(IOMEM, None), "the host's kernel code");
     let plain =
