@@ -107,8 +107,7 @@ pub(super) fn memory() -> Vec<Row> {
         host("no-kernel-in-iomem", "", None).judged("MISS", "the host's account of its kernel"),
         host("kernel-elsewhere", &kernel.replace("-41a6ffff", "-4020ffff"), None)
             .judged("MISS", "the host's account of its kernel"),
-        host("kernel-that-is-all-free", kernel, Some(vec![]))
-            .judged("MISS", "bytes of code and data are free"),
+        host("kernel-that-is-all-free", kernel, Some(vec![])).judged("MISS", "of data are free"),
         fault(
             "no-iomem",
             request("memory"),
