@@ -13,6 +13,15 @@ const ZBOOT_MAGIC: (usize, &[u8]) = (4, b"zimg");
 const ZBOOT_OFFSET: usize = 8;
 const ZBOOT_SIZE: usize = 12;
 const ZBOOT_COMPRESSION: usize = 24;
+/// Offsets in a PE file (PE Format, "COFF File Header", "Section Table"): where the header is; in it the number of sections and
+/// the size of what stands between it and their table; in a section its size in the file, and where it begins.
+const PE_OFFSET: usize = 0x3c;
+const PE_SECTIONS: usize = 6;
+const PE_OPTIONAL_SIZE: usize = 20;
+const PE_HEADER: usize = 24;
+const SECTION_HEADER: usize = 40;
+const SECTION_SIZE: usize = 16;
+const SECTION_START: usize = 20;
 /// What stands around the configuration in an Image with CONFIG_IKCONFIG=y, which `/proc/config.gz` shows (Linux 6.1,
 /// `kernel/configs.c`).
 const CONFIG_MAGIC: (&[u8], &[u8]) = (b"IKCFG_ST", b"IKCFG_ED");
@@ -68,7 +77,38 @@ fn config_in(image: &[u8]) -> Option<String> {
 }
 
 fn image(bytes: Vec<u8>) -> Result<Vec<u8>, String> {
-    if has(&bytes, ARM64_MAGIC) { Ok(bytes) } else { Err("not an arm64 kernel image".to_owned()) }
+    if !has(&bytes, ARM64_MAGIC) {
+        return Err("not an arm64 kernel image".to_owned());
+    }
+    match efi_size(&bytes)? {
+        Some(size) if size > bytes.len() => {
+            Err(format!("it is cut short: its header says {size} bytes, and it has {}", bytes.len()))
+        }
+        _ => Ok(bytes),
+    }
+}
+
+/// How long the file is by the sections of its EFI stub (Linux 6.1, `arch/arm64/kernel/efi-header.S`); none: it has no stub.
+fn efi_size(bytes: &[u8]) -> Result<Option<usize>, String> {
+    if !bytes.starts_with(b"MZ") {
+        return Ok(None);
+    }
+    let cut = || "it is cut short: the table of its sections is missing".to_owned();
+    let word = |at: Option<usize>| at.and_then(|at| word(bytes, at).ok()).ok_or_else(cut);
+    let pe = word(Some(PE_OFFSET))?;
+    if pe == 0 {
+        return Ok(None);
+    }
+    let sections = word(pe.checked_add(PE_SECTIONS))? & 0xffff;
+    let options = word(pe.checked_add(PE_OPTIONAL_SIZE))? & 0xffff;
+    let mut end = 0;
+    for section in 0..sections {
+        let at = pe.checked_add(PE_HEADER + options + section * SECTION_HEADER);
+        let size = word(at.and_then(|at| at.checked_add(SECTION_SIZE)))?;
+        let start = word(at.and_then(|at| at.checked_add(SECTION_START)))?;
+        end = end.max(start.checked_add(size).ok_or_else(cut)?);
+    }
+    Ok(Some(end))
 }
 
 fn has(bytes: &[u8], (at, magic): (usize, &[u8])) -> bool {
@@ -130,6 +170,33 @@ mod tests {
         for none in [sample(), image(&[b"IKCFG_ST", &packed]), cut] {
             assert_eq!(config_in(&none), None);
         }
+    }
+
+    /// As a kernel with an EFI stub: two sections, 300 bytes.
+    fn with_stub() -> Vec<u8> {
+        let mut image = sample();
+        image.resize(300, 1);
+        image[..2].copy_from_slice(b"MZ");
+        image[0x3c..0x40].copy_from_slice(&64_u32.to_le_bytes());
+        image[70..72].copy_from_slice(&2_u16.to_le_bytes());
+        image[84..86].copy_from_slice(&16_u16.to_le_bytes());
+        for (at, size, start) in [(104, 46_u32, 200_u32), (144, 54, 246)] {
+            image[at + 16..at + 20].copy_from_slice(&size.to_le_bytes());
+            image[at + 20..at + 24].copy_from_slice(&start.to_le_bytes());
+        }
+        image
+    }
+
+    #[test]
+    fn an_image_that_is_cut_short_is_found_by_its_header() {
+        let whole = with_stub();
+        assert_eq!(plain(whole.clone()).unwrap(), whole);
+        for length in 60..300 {
+            let why = plain(whole[..length].to_vec()).unwrap_err();
+            assert!(why.starts_with("it is cut short: "), "{length}: {why}");
+        }
+        let members = [gzip(&whole[..250]), gzip(&whole[250..])].concat();
+        assert!(plain(members).unwrap_err().contains("300 bytes"));
     }
 
     /// A quadratic search takes hours for it.
