@@ -58,6 +58,8 @@ impl Place {
         command.args(arguments).current_dir(checkout()).env_clear();
         command.envs(KEPT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
         command.env("XDG_STATE_HOME", self.state.path()).stdin(Stdio::null());
+        // What every program that s2lab starts is given too: `left_over` finds them by it.
+        command.env("TMPDIR", self.state.path());
         command.envs(self.cache.iter().map(|cache| ("XDG_CACHE_HOME", cache)));
         // Files, not pipes: nobody has to empty them while it runs.
         let file = |name| fs::File::create(self.state.path().join(name)).unwrap();
@@ -158,7 +160,7 @@ pub(crate) fn part(report: &str, name: &str) -> String {
 
 /// Processes, other than zombies, whose environment says that a test's s2lab started them.
 pub(crate) fn left_over(place: &Place) -> Vec<String> {
-    let mark = format!("XDG_STATE_HOME={}", place.path().display());
+    let mark = format!("TMPDIR={}", place.path().display());
     let processes = fs::read_dir("/proc").unwrap().filter_map(|entry| {
         let path = entry.ok()?.path();
         path.file_name()?.to_str()?.parse::<u32>().ok()?;
