@@ -11,6 +11,7 @@ use super::{Finding, Weight};
 use crate::record::kept::{self, Kept, KeptMemory};
 use crate::record::look::{Decoded, Seen};
 use crate::record::{Record, virt};
+use crate::scenario::Promise;
 use s2lab_mmu::Stage2Leaf;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -121,7 +122,7 @@ pub(super) fn findings(record: &Record, looks: &[Decoded]) -> Vec<Finding> {
         out.extend(walked::stores(record, look, seen, &place));
     }
     out.extend(walked::bases(looks));
-    out
+    out.into_iter().map(|finding| Finding { breaks: Some(Promise::ISOLATION), ..finding }).collect()
 }
 
 /// Whether a look saw nothing but what its guest was given.

@@ -25,6 +25,7 @@ use crate::event::{CellEnd, StopCause};
 use crate::kernel::Trait;
 use crate::record::Record;
 use crate::record::look::Decoded;
+use crate::scenario::Promise;
 use crate::verdict::Verdict;
 use std::collections::BTreeSet;
 
@@ -62,6 +63,8 @@ pub struct Finding {
     pub found: String,
     /// Evidence that may differ from run to run: console lines, addresses.
     pub detail: Vec<String>,
+    /// The promise that it breaks, if it is another than those of the scenario; `what` names it.
+    pub breaks: Option<Promise>,
 }
 
 /// Whose fault a finding is, in the order in which they decide the verdict.
@@ -104,7 +107,14 @@ impl Finding {
         expected: impl Into<String>,
         found: impl Into<String>,
     ) -> Finding {
-        Finding { weight, what: what.into(), expected: expected.into(), found: found.into(), detail: vec![] }
+        Finding {
+            weight,
+            what: what.into(),
+            expected: expected.into(),
+            found: found.into(),
+            detail: vec![],
+            breaks: None,
+        }
     }
 
     fn with(mut self, detail: impl IntoIterator<Item = String>) -> Finding {

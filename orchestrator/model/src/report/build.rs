@@ -65,7 +65,7 @@ pub fn summary(cell: &JudgedCell) -> CellSummary {
             Some(Verdict::Flaky) => Some(one_line(&difference(cell))),
             Some(Verdict::Fail) => last
                 .and_then(|attempt| attempt.judgement.findings.first())
-                .map(|finding| one_line(finding) + &promises(&cell.planned.scenario)),
+                .map(|finding| one_line(finding) + &promises(finding, &cell.planned.scenario)),
             _ => last.and_then(|attempt| attempt.judgement.findings.first()).map(one_line),
         },
         hint: last.and_then(|attempt| hint(&attempt.record)),
@@ -82,12 +82,13 @@ fn hint(record: &Record) -> Option<String> {
     }
 }
 
-/// The promises that a cell which fails does not show to hold.
-fn promises(scenario: &Scenario) -> String {
-    match held_up(scenario) {
-        all if all.is_empty() => String::new(),
-        all => format!("; promises: {}", all.join(" ")),
+/// The promises of the scenario that a cell which fails does not show to hold, unless the finding names another.
+fn promises(finding: &Finding, scenario: &Scenario) -> String {
+    if finding.breaks.is_some() || scenario.promises.is_empty() {
+        return String::new();
     }
+    let all: Vec<_> = scenario.promises.iter().map(ToString::to_string).collect();
+    format!("; promises: {}", all.join(" "))
 }
 
 fn one_line(finding: &Finding) -> String {
@@ -133,6 +134,7 @@ fn difference(cell: &JudgedCell) -> Finding {
             how => how.unwrap_or_default(),
         },
         detail: [only("-", &a, &b), only("+", &b, &a)].concat(),
+        breaks: None,
     }
 }
 

@@ -287,6 +287,8 @@ fn a_report_says_what_is_promised() {
     );
     let bad = lines(&with(&[(FREE_IPA, CODE, 3, RAM_PAGE)]));
     assert!(bad.promised.contains(&"  maps what is not its own".into()), "{:#?}", bad.promised);
+    let line = crate::report::summary(&story(&with(&[(FREE_IPA, CODE, 3, RAM_PAGE)])).run().cells[0]);
+    assert!(line.finding.unwrap().ends_with("the host's kernel code"), "no promise but I17");
     let mut named = Story::after();
     named.cell.scenario.promises.insert(crate::scenario::Promise::ISOLATION);
     assert_eq!(named.report().promises, good.promises);
