@@ -1,8 +1,10 @@
-//! `s2lab list`: the cells that there are, or the kernels.
+//! `s2lab list`: the cells that there are, the kernels, or the promises.
 
 use super::{Context, Failure, kernels::KernelArguments, plain, planned::planned, say};
+use crate::lab::{Lab, scenarios};
 use clap::Args;
 use s2lab_model::kernel::{KernelEntry, Kernels};
+use s2lab_model::scenario::Promise;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -14,11 +16,17 @@ pub(super) struct Arguments {
     /// The kernels of images/kernels.yaml instead: name, provider, traits, what it is
     #[arg(long = "kernels", conflicts_with_all = ["what", "kernels", "modules", "config"])]
     of_kernels: bool,
+    /// The promises I1 to I17 instead: each in one sentence, and the scenarios that hold it up
+    #[arg(long = "promises", conflicts_with_all = ["what", "kernels", "of_kernels", "modules", "config"])]
+    of_promises: bool,
 }
 
 pub(super) fn list(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     if arguments.of_kernels {
         return list_kernels(&context.lab()?.kernels()?);
+    }
+    if arguments.of_promises {
+        return list_promises(&context.lab()?);
     }
     let planned = planned(&context.lab()?, &arguments.what, &arguments.kernels)?;
     let width = planned.cells.iter().map(|cell| cell.key.len()).max().unwrap_or_default();
@@ -41,6 +49,20 @@ fn list_kernels(kernels: &Kernels) -> Result<u8, Failure> {
         let (provider, traits) = (entry.provider.name(), traits(entry));
         let about = plain(&entry.about);
         say(&format!("{name:<name_width$}  {provider:<6}  {traits:<trait_width$}  {about}"))?;
+    }
+    Ok(0)
+}
+
+fn list_promises(lab: &Lab) -> Result<u8, Failure> {
+    let scenarios = scenarios(&lab.scenario_files()?)?;
+    for (promise, sentence) in Promise::all() {
+        let holders = scenarios.iter().filter(|scenario| scenario.held_up().contains(&promise));
+        let holders: Vec<_> = holders.map(|scenario| scenario.scenario.as_str()).collect();
+        let holders = match holders.is_empty() {
+            true => "no scenario holds it up".into(),
+            false => format!("held up by {}", holders.join(", ")),
+        };
+        say(&format!("{:<4} {sentence}\n     {holders}", promise.to_string()))?;
     }
     Ok(0)
 }

@@ -2,6 +2,7 @@
 
 use crate::harness::Home;
 use s2lab_model::scenario::load;
+use std::{collections::BTreeSet, path::Path};
 
 #[test]
 fn a_cell() {
@@ -29,4 +30,30 @@ fn the_scenario_that_is_shown_can_be_run() {
         assert_eq!(load::load(&file, scenario).unwrap(), cell.scenario);
         assert!(rest.starts_with(&format!("# The kernel, {}\n", cell.kernel)), "{rest}");
     }
+}
+
+/// The type of `nic` in the lines of an explanation or a report: the word after `stage2`.
+fn type_of_nic(text: &str) -> Option<&str> {
+    let (_, of_nic) = text.split_once("nic")?;
+    of_nic.split_once("stage2")?.1.trim_start_matches(':').split_whitespace().next()
+}
+
+#[test]
+fn the_template_of_new_expects_of_each_kernel_what_its_accepted_report_shows() {
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let home = Home::with_lab(repository);
+    assert!(home.command(&["new", "mine"]).output().unwrap().status.success());
+    let reports = std::fs::read_dir(repository.join("reports/vfio-pci-bar")).unwrap();
+    let mut seen = BTreeSet::new();
+    for report in reports.map(|entry| entry.unwrap().path()) {
+        let kernel = report.file_stem().unwrap().to_str().unwrap();
+        let explained = home.command(&["explain", &format!("mine@{kernel}")]).output().unwrap();
+        let explained = String::from_utf8(explained.stdout).unwrap();
+        let (_, expected) = explained.split_once("# Expected").unwrap();
+        let accepted = std::fs::read_to_string(&report).unwrap();
+        let found = type_of_nic(accepted.split_once("look stored").unwrap().1);
+        assert_eq!(type_of_nic(expected), found, "{kernel}");
+        seen.insert(found.unwrap().to_owned());
+    }
+    assert_eq!(seen, ["Device-nGnRE", "Normal-NC"].map(str::to_owned).into());
 }

@@ -36,6 +36,15 @@ fn the_kernels_there_are() {
 }
 
 #[test]
+fn the_promises_and_who_holds_them() {
+    let home = Home::new();
+    let mut session = home.session();
+    assert_eq!(session.s2lab(&["list", "--promises"]).status.code(), Some(0));
+    assert_eq!(session.s2lab(&["list", "--promises", "idle"]).status.code(), Some(2));
+    session.check("promises");
+}
+
+#[test]
 fn what_there_is_not() {
     let home = Home::new();
     home.write("elsewhere/bar.yaml", home.read("lab/scenarios/bar.yaml"));

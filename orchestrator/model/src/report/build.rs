@@ -10,7 +10,7 @@ use crate::judge::{
 };
 use crate::record::look::{Decoded, Seen, SeenMapping, digest};
 use crate::record::{Record, Stored, environment, virt};
-use crate::scenario::{Promise, Scenario, Size, Step};
+use crate::scenario::{Scenario, Size, Step};
 use crate::statistics::{self, megabytes_per_second};
 use crate::verdict::Verdict;
 use s2lab_mmu::{Range, Stage2Leaf, ranges};
@@ -181,7 +181,7 @@ impl Report {
         Report {
             key: escape::line(&record.planned.key),
             verdict: escape::line(&verdict),
-            promises: held_up(&record.planned.scenario),
+            promises: record.planned.scenario.held_up().iter().map(ToString::to_string).collect(),
             findings: bounded(judgement.findings.iter().flat_map(finding).collect()),
             promised: account.promised.clone(),
             witnesses: bounded(witnesses(judgement)),
@@ -191,15 +191,6 @@ impl Report {
             variable: facts(&record.environment.variable),
         }
     }
-}
-
-/// What the scenario holds up: what it names, and with a look isolation too.
-fn held_up(scenario: &Scenario) -> Vec<String> {
-    let mut promises = scenario.promises.clone();
-    if scenario.steps.iter().any(|step| matches!(step, Step::Look(_))) {
-        promises.insert(Promise::ISOLATION);
-    }
-    promises.iter().map(ToString::to_string).collect()
 }
 
 fn finding(finding: &Finding) -> Vec<String> {

@@ -13,11 +13,13 @@ mod check;
 mod expectations;
 pub mod load;
 mod parts;
+mod promise;
 mod schema;
 mod size;
 
 pub use check::name as check_name;
 pub use load::load;
+pub use promise::Promise;
 pub use s2lab_mmu::MemoryType;
 pub use schema::schema;
 pub use size::Size;
@@ -271,38 +273,4 @@ pub enum Unaligned {
     Ok,
     /// The guest gets a signal or its VMM stops; which of the two is not promised.
     Fault,
-}
-
-/// An invariant I1..I17.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(try_from = "String", into = "String")]
-#[schemars(extend("format" = "promise", "pattern" = "^I([1-9]|1[0-7])$"))]
-pub struct Promise(u8);
-
-impl Promise {
-    pub const LAST: u8 = 17;
-    /// A guest's stage 2 maps only what the guest was given. Held up by every scenario that looks.
-    pub const ISOLATION: Promise = Promise(17);
-}
-
-impl TryFrom<String> for Promise {
-    type Error = String;
-    fn try_from(text: String) -> Result<Self, String> {
-        (1..=Self::LAST)
-            .map(Promise)
-            .find(|p| p.to_string() == text)
-            .ok_or_else(|| format!("`{text}` is no promise; they are I1 to I{}", Self::LAST))
-    }
-}
-
-impl From<Promise> for String {
-    fn from(p: Promise) -> String {
-        p.to_string()
-    }
-}
-
-impl std::fmt::Display for Promise {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "I{}", self.0)
-    }
 }

@@ -1,0 +1,74 @@
+//! What the series promises and what must stay as it was: the invariants that a scenario can hold up.
+
+use super::{Scenario, Step};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::fmt;
+
+/// Each promise in one sentence, I1 first.
+const SENTENCES: [&str; 17] = [
+    "Stage 2 maps a vfio-pci BAR as Normal-NC, never executable, inner shareable and accessed, with FEAT_S2FWB and without.",
+    "Stage 2 maps the memory of a vfio-platform device as Device-nGnRE.",
+    "Stage 2 maps the GICv2 virtual CPU interface as Device-nGnRE.",
+    "Stage 2 maps guest RAM as cacheable, whatever backs it: anonymous memory, huge pages, memfd or a file.",
+    "A VMA over a BAR without the flag, such as sysfs resourceN and resourceN_wc, gives Device-nGnRE in stage 2.",
+    "Over Normal-NC in stage 2, a guest's Device mapping stays Device, and its Normal mappings are Normal-NC, never cacheable.",
+    "KVM refuses Device with Normal-NC and executable Normal-NC; a guest that executes a BAR gets an abort, and its VMM stays alive.",
+    "A 32-bit kernel builds with the new VMA flag and behaves as before.",
+    "After a reset, D3, hot-unplug or PCI memory disabled, the BAR's stage-2 entries are gone, and a new fault maps Normal-NC again.",
+    "KVM refuses dirty logging of a memslot over a BAR; a read-only memslot is Normal-NC without write permission.",
+    "RAM and a BAR at neighbouring IPAs, or in one memslot, each have the type of their VMA; no block spans both.",
+    "A permission fault that makes a page writable later keeps its type.",
+    "/proc/PID/smaps shows the flag `??` on VMAs of a vfio-pci BAR and on no other.",
+    "A 2M block and a 4K page of a BAR have the same type.",
+    "A guest with MTE gets no memslot over a BAR.",
+    "Without the VMA flag, KVM behaves as the kernel before the series.",
+    "Stage 2 of a guest maps only what the guest was given.",
+];
+
+/// An invariant I1..I17.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schemars(extend("format" = "promise", "pattern" = "^I([1-9]|1[0-7])$"))]
+pub struct Promise(u8);
+
+impl Promise {
+    /// I17. Held up by every scenario that looks.
+    pub const ISOLATION: Promise = Promise(17);
+
+    /// All promises with their sentences, I1 first.
+    pub fn all() -> impl Iterator<Item = (Promise, &'static str)> {
+        (1..).map(Promise).zip(SENTENCES)
+    }
+}
+
+impl Scenario {
+    /// The promises that the scenario holds up: those that it names, and isolation if it looks.
+    pub fn held_up(&self) -> BTreeSet<Promise> {
+        let looks = self.steps.iter().any(|step| matches!(step, Step::Look(_)));
+        self.promises.iter().copied().chain(looks.then_some(Promise::ISOLATION)).collect()
+    }
+}
+
+impl TryFrom<String> for Promise {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        Self::all()
+            .map(|(promise, _)| promise)
+            .find(|promise| promise.to_string() == text)
+            .ok_or_else(|| format!("`{text}` is no promise; they are I1 to I{}", SENTENCES.len()))
+    }
+}
+
+impl From<Promise> for String {
+    fn from(promise: Promise) -> String {
+        promise.to_string()
+    }
+}
+
+impl fmt::Display for Promise {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "I{}", self.0)
+    }
+}
