@@ -40,6 +40,7 @@
 //! 128-bit descriptors (FEAT_D128), permission indirection (FEAT_S1PIE, FEAT_S2PIE), FEAT_MTE_PERM, big-endian tables.
 
 mod attr;
+mod contiguous;
 mod controls;
 mod geometry;
 mod mem;
@@ -49,6 +50,7 @@ mod stage1;
 mod stage2;
 
 pub use attr::{Exec, Shareability, Stage1Attr, Stage2Attr, TypeAttr, combine};
+pub use contiguous::unlike_neighbours;
 pub use controls::{Control, controls};
 pub use geometry::{Fault, GeometryError, Granule};
 pub use mem::{PAGE_SIZE, PageError, PageMem, PhysMem, RecordingMem, ThroughStage2};

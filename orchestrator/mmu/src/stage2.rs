@@ -56,7 +56,7 @@ pub struct Stage2Leaf {
     pub af: bool,
     /// Dirty-bit modifier.
     pub dbm: bool,
-    /// The contiguous hint; KVM never sets it.
+    /// The contiguous bit, see [`crate::unlike_neighbours`]; KVM never sets it.
     pub contiguous: bool,
     /// `None` with FEAT_LPA2's descriptors, whose bits 9:8 are address.
     pub sh: Option<Shareability>,

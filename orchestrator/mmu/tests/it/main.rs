@@ -5,6 +5,8 @@ mod builder;
 #[cfg(test)]
 mod combining;
 #[cfg(test)]
+mod contiguous;
+#[cfg(test)]
 mod controls;
 #[cfg(test)]
 mod descriptors;

@@ -119,6 +119,7 @@ pub(super) fn findings(record: &Record, looks: &[Decoded]) -> Vec<Finding> {
         let place = format!("look {}, guest {}", look.name, look.guest);
         out.extend(not_given(&scene.foreign(), &place));
         out.extend(walked::controls(seen, &place));
+        out.extend(walked::contiguous(seen, &place));
         out.extend(walked::stores(record, look, seen, &place));
     }
     out.extend(walked::bases(looks));

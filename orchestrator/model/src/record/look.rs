@@ -11,7 +11,7 @@ use crate::event::Look;
 use crate::scenario::{MAX_DEVICES, MAX_GUESTS, Scenario, Step};
 use s2lab_mmu::{
     AnomalyKind, Control, Fault, GeometryError, Granule, Limits, PageError, PageMem, PhysMem, Stage1, Stage2,
-    Stage2Leaf, Walk, controls,
+    Stage2Leaf, Walk, controls, unlike_neighbours,
 };
 use s2lab_protocol::Mapping;
 use sha2::{Digest, Sha256};
@@ -107,6 +107,8 @@ pub struct Seen {
     pub tables: Vec<u64>,
     /// Bits of the registers with which the tables do not mean what they are decoded to.
     pub controls: Vec<Control>,
+    /// Leaves with the contiguous bit whose neighbours are not like them, the first of each group.
+    pub unlike: Vec<Stage2Leaf>,
     /// IPAs of leaves that may only be mapped because they are read-only and contain nothing but zeroes.
     pub zeros: BTreeSet<u64>,
     /// The other guests at the same moment.
@@ -202,6 +204,7 @@ impl Seen {
             base: stage2.base(),
             tables: vec![],
             controls: controls(hcr, register("VTCR_EL2")?, register("SCTLR_EL1")?),
+            unlike: unlike_neighbours(&walk.leaves, stage2.granule()),
             zeros: BTreeSet::new(),
             beside: BTreeMap::new(),
         };

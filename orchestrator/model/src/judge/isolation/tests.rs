@@ -24,15 +24,15 @@ const CODE: u64 = 0x4100_0000;
 const ZERO_PAGE: u64 = 0x4210_0000;
 const LEVEL_3: u64 = 3;
 
-fn machine() -> Machine {
+pub(super) fn machine() -> Machine {
     Machine::with(NC_BLOCK)
 }
 
-fn with(leaves: &[(u64, u64, u64, u64)]) -> Machine {
+pub(super) fn with(leaves: &[(u64, u64, u64, u64)]) -> Machine {
     Machine { more: leaves.to_vec(), ..machine() }
 }
 
-fn story(machine: &Machine) -> Story {
+pub(super) fn story(machine: &Machine) -> Story {
     let traits = Story::after().cell.traits;
     Story::told(traits, machine, true, crate::event::ProbeOutcome::Answered(UnalignedOutcome::Ok))
 }
@@ -45,13 +45,13 @@ fn texts(story: &Story) -> (Option<Verdict>, Vec<String>) {
 }
 
 #[track_caller]
-fn passes(story: &Story) {
+pub(super) fn passes(story: &Story) {
     let (verdict, texts) = texts(story);
     assert!(matches!(verdict, Some(Verdict::Pass { .. })), "{texts:#?}");
 }
 
 #[track_caller]
-fn fails(story: &Story, words: &str) {
+pub(super) fn fails(story: &Story, words: &str) {
     let (verdict, texts) = texts(story);
     assert_eq!(verdict, Some(Verdict::Fail), "{texts:#?}");
     assert!(texts.iter().any(|text| text.contains(words)), "{words:?} in {texts:#?}");
@@ -186,39 +186,7 @@ fn a_host_that_lies_of_its_kernel_is_not_believed() {
     }));
 }
 
-#[test]
-fn what_went_through_a_leaf_must_have_been_let_through() {
-    let cases = [
-        (NC_BLOCK & !(1 << 6), "the first not readable"),
-        (NC_BLOCK & !(1 << 7), "the first not writable"),
-        (NC_BLOCK & !(1 << 10), "the first never accessed"),
-    ];
-    for (bar, words) in cases {
-        fails(&story(&Machine::with(bar)), words);
-    }
-    // Beyond what was stored, and where the device was reset since, nothing went through.
-    let beyond = (BAR_IPA + BLOCK, BAR_PA + BLOCK, 2, NC_BLOCK & !(1 << 10));
-    passes(&story(&with(&[beyond])));
-    let aged = Machine { ram: RAM_PAGE & !(1 << 10), ..machine() };
-    passes(&story(&aged));
-}
-
-#[test]
-fn bits_that_change_the_tables_are_named() {
-    let hcr = guest_tables::HCR | guest_tables::HCR_FWB;
-    let vtcr = 1 << 31 | 2 << 16 | 1 << 6 | 24;
-    let of = |registers| story(&Machine { registers, ..machine() });
-    fails(&of(vec![("HCR_EL2", hcr | 1 << 32)]), "HCR_EL2.CD is 1");
-    fails(
-        &of(vec![("HCR_EL2", hcr | 1 << 32 | 1 << 42)]),
-        "HCR_EL2.CD is 1: stage 2 makes data in Normal memory Non-cacheable; 1 more",
-    );
-    fails(&of(vec![("VTCR_EL2", vtcr | 1 << 29)]), "VTCR_EL2.NSW is 1");
-    fails(&of(vec![("SCTLR_EL1", 1)]), "SCTLR_EL1.C is 0");
-    passes(&of(vec![("VTCR_EL2", vtcr | 1 << 21)]));
-}
-
-fn beside(second: &Machine) -> Story {
+pub(super) fn beside(second: &Machine) -> Story {
     Story::after().beside(&machine(), second)
 }
 
@@ -256,23 +224,6 @@ fn a_table_in_reach_of_another_guest_is_found() {
     });
     story.pages.extend(pages);
     fails(&story, "a stage-2 table of this guest, mapped by g0");
-}
-
-#[test]
-fn a_start_table_stays() {
-    let (other, pages) = Machine { guest: 1, ..machine() }.look(4, "again");
-    let mut story = Story::after().edit(|event| {
-        if let Event::Look(look) = event
-            && look.name == "again"
-        {
-            *look = crate::event::Look { guest: "g0".into(), ..other.clone() };
-        }
-    });
-    story.pages.extend(pages);
-    fails(
-        &story,
-        "start table (I17) at look again, guest g0: expected that of the looks before, found another",
-    );
 }
 
 #[test]

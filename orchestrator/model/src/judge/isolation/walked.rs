@@ -1,5 +1,8 @@
 //! Whether the tables that were walked are those that the MMU uses, and mean what they are decoded to.
 
+#[cfg(test)]
+mod tests;
+
 use super::super::{Finding, Weight};
 use super::mapped;
 use crate::record::Record;
@@ -20,6 +23,25 @@ pub(super) fn controls(seen: &Seen, place: &str) -> Option<Finding> {
     let expected = "no bit that changes what the tables mean";
     let detail = seen.controls.iter().map(ToString::to_string);
     Some(Finding::new(Weight::Tables, what, expected, found).with(detail))
+}
+
+/// A leaf with the contiguous bit stands for its whole group in the TLB, so the walk shows what the MMU does only if the group is alike.
+pub(super) fn contiguous(seen: &Seen, place: &str) -> Option<Finding> {
+    let first = seen.unlike.first()?;
+    let mut found =
+        format!("IPA {:#x}, level {}, with neighbours that are not like it", first.ipa, first.level);
+    if seen.unlike.len() > 1 {
+        found.push_str(&format!("; {} more", seen.unlike.len() - 1));
+    }
+    let what = format!("contiguous bit (I17) at {place}");
+    let expected = "on whole groups of leaves that are alike";
+    let detail = seen.unlike.iter().take(super::MOST_LEAVES).map(show);
+    Some(Finding::new(Weight::Tables, what, expected, found).with(detail))
+}
+
+/// A leaf as evidence.
+fn show(leaf: &Stage2Leaf) -> String {
+    format!("IPA {:#x} -> PA {:#x}, descriptor {:#x}", leaf.ipa, leaf.pa, leaf.descriptor)
 }
 
 /// What was stored went through the leaves that are there since, unless the device was reset: they must let it. Their access flag is
@@ -52,9 +74,7 @@ pub(super) fn stores(record: &Record, look: &Decoded, seen: &Seen, place: &str) 
             lacks.iter().filter(|(has, _)| !has).map(|(_, lacks)| *lacks).collect::<Vec<_>>().join(", ");
         let found = format!("{} leaves that it cannot have gone through, the first {lacks}", closed.len());
         let what = format!("the store to {device} (I17) at {place}");
-        let detail = closed.iter().take(super::MOST_LEAVES).map(|leaf| {
-            format!("IPA {:#x} -> PA {:#x}, descriptor {:#x}", leaf.ipa, leaf.pa, leaf.descriptor)
-        });
+        let detail = closed.iter().take(super::MOST_LEAVES).map(|leaf| show(leaf));
         let expected = "leaves that are readable, writable and accessed";
         out.push(Finding::new(Weight::Tables, what, expected, found).with(detail));
     }
