@@ -18,4 +18,5 @@ pub mod show;
 pub mod size;
 pub mod ssh;
 pub mod store;
+mod waits;
 mod whole;

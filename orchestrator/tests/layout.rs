@@ -146,6 +146,29 @@ fn files_from_outside_are_read_by_one_reader() {
     assert_eq!(found, allowed, "read files by `outside`, or say here why not");
 }
 
+/// Where time is measured that is no deadline's: the file, how often, and why.
+const MEASURED: [(&str, usize, &str); 6] = [
+    ("outside/mod.rs", 1, "a read that blocks cannot look at the clock"),
+    ("qemu/factor.rs", 1, "how long QEMU takes"),
+    ("run/log.rs", 2, "when an event came"),
+    ("run/look.rs", 1, "how long a look stops the machine"),
+    ("store/make.rs", 1, "how long a build takes"),
+    ("waits.rs", 2, "the clock of all deadlines"),
+];
+
+/// A deadline that does not know when s2lab itself was stopped blames the kernel.
+#[test]
+fn waits_have_one_clock() {
+    let found = product().into_iter().map(|(file, text)| (file, text.matches("Instant::now()").count()));
+    let found: Vec<_> = found.filter(|(_, times)| *times > 0).collect();
+    let allowed = MEASURED.map(|(file, times, _)| (file.to_owned(), times));
+    assert_eq!(found, allowed, "wait by `waits`, or say here why not");
+    for (file, text) in product() {
+        let foreign = text.contains("time::timeout") || text.contains("time::{timeout");
+        assert!(!foreign, "{file} waits by tokio's clock");
+    }
+}
+
 /// What every program gets of the environment is decided in one place, and so is what git may do.
 #[test]
 fn programs_are_started_by_way_of_one_list() {

@@ -9,6 +9,7 @@ pub(crate) mod kinds;
 pub use error::{ReadError, Why};
 pub(crate) use kinds::Kind;
 
+use crate::waits;
 use error::NodeType;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
@@ -183,14 +184,13 @@ impl Outside {
 
     /// Waits until the pipe has something to say, or has ended.
     fn wait(&self) -> Result<(), ReadError> {
-        let began = Instant::now();
+        let end = waits::now() + SILENCE;
         loop {
-            let left = SILENCE.saturating_sub(began.elapsed());
+            let left = waits::turn(end).ok_or_else(|| self.error(Why::Silent(SILENCE)))?;
             let left = Timespec::try_from(left).map_err(|why| self.error(Why::Io(io::Error::other(why))))?;
             match poll(&mut [PollFd::new(&self.file, PollFlags::IN)], Some(&left)) {
-                Ok(0) => return Err(self.error(Why::Silent(SILENCE))),
+                Ok(0) | Err(Errno::INTR) => {}
                 Ok(_) => return Ok(()),
-                Err(Errno::INTR) => {}
                 Err(errno) => return Err(self.error(Why::Io(errno.into()))),
             }
         }

@@ -5,12 +5,12 @@
 //! stop and nothing else. What a turn leaves is a machine that runs on by gdb's own last word, so that its next stop is told.
 
 use super::packets::{Heard, PacketError, Packets};
+use crate::waits::timeout;
 use std::{collections::BTreeSet, time::Duration};
 use tokio::{
     net::UnixListener,
     sync::{mpsc, oneshot, watch},
     task::JoinHandle,
-    time::timeout,
 };
 
 /// How gdb lets a machine run.

@@ -5,6 +5,7 @@ use super::{memory::sealed, process::Launcher};
 use crate::{
     outside::{self, kinds},
     store::Qemu,
+    waits::timeout,
     whole::{self, Sync},
 };
 use rustix::fd::AsRawFd;
@@ -16,7 +17,6 @@ use std::{
     process::{ExitStatus, Stdio},
     time::{Duration, Instant},
 };
-use tokio::time::timeout;
 
 /// How long the program takes on the reference machine, milliseconds: the two x86-64 cores on which the deadlines
 /// were tried, under QEMU 10.0.2. Reckoned from measurements on the busy machine: 0.07 s for QEMU alone, and 0.15 s of CPU time.
@@ -152,6 +152,7 @@ async fn measure(launcher: &Launcher, mut qemu: std::process::Command) -> Result
     let file = format!("file=/proc/self/fd/{}", program.as_raw_fd());
     qemu.arg(format!("loader,{file},addr={ENTRY:#x},cpu-num=0,force-raw=on"));
     qemu.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    // Not by the clock of deadlines: QEMU runs while s2lab does not, and too large a factor does no harm.
     let began = Instant::now();
     let mut process = launcher.launch(qemu, vec![program]).await.map_err(FactorError::Start)?;
     let status = timeout(DEADLINE, process.wait()).await;

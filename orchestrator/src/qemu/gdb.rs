@@ -8,11 +8,9 @@ use super::{
     packets::{PacketError, Packets, plain},
     qmp::{Qmp, QmpError},
 };
+use crate::waits::timeout;
 use std::{collections::HashMap, time::Duration};
-use tokio::{
-    net::{UnixListener, UnixStream},
-    time::timeout,
-};
+use tokio::net::{UnixListener, UnixStream};
 
 /// Longest description of the registers that is read, bytes over all its files; QEMU 10.0 has 60 KB.
 const MAX_XML: usize = 4 << 20;

@@ -7,7 +7,7 @@ use super::{
     process::{Launcher, Process},
     qmp::{Qmp, QmpError},
 };
-use crate::run::stages::Deadlines;
+use crate::{run::stages::Deadlines, waits::timeout};
 use rustix::fd::{AsRawFd, OwnedFd};
 use s2lab_model::scenario::{self, DeviceModel};
 use std::{
@@ -18,10 +18,7 @@ use std::{
     process::{ExitStatus, Stdio},
     time::Duration,
 };
-use tokio::{
-    net::{UnixListener, UnixStream},
-    time::timeout,
-};
+use tokio::net::{UnixListener, UnixStream};
 
 #[derive(Debug, thiserror::Error)]
 pub enum MachineError {

@@ -2,6 +2,7 @@
 //! in its environment by which its descendants are found wherever they went.
 
 use super::orphans::{self, MARK, Owner};
+use crate::waits::{self, timeout};
 use rustix::{
     fd::{AsFd, AsRawFd, OwnedFd},
     io::{FdFlags, fcntl_setfd},
@@ -17,9 +18,9 @@ use std::{
         mpsc,
     },
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
-use tokio::{process::Child, runtime::Handle, sync::oneshot, time::timeout};
+use tokio::{process::Child, runtime::Handle, sync::oneshot};
 
 /// How long a killed group may take to vanish; longer means a process stuck in the kernel.
 const REAP: Duration = Duration::from_secs(2);
@@ -138,7 +139,7 @@ impl Process {
     pub async fn kill(&mut self) -> io::Result<()> {
         self.kill_group();
         timeout(REAP, self.child.wait()).await.map_err(|_| self.survivor())??;
-        let begin = Instant::now();
+        let begin = waits::now();
         let mut strays = BTreeSet::new();
         loop {
             let left = self.kill_marked();

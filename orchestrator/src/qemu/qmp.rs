@@ -3,6 +3,7 @@
 //! qapi 0.15's own transport ends the connection at an event that its schema lacks, and aborts the process after a
 //! cancelled command; this one always sends ids, skips what nobody waits for, and may be cancelled anywhere.
 
+use crate::waits::timeout;
 use s2lab_model::escape;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -19,7 +20,6 @@ use tokio::{
         unix::{OwnedReadHalf, OwnedWriteHalf},
     },
     sync::{broadcast, oneshot},
-    time::timeout,
 };
 
 /// Longest line that QEMU may send, bytes; `query-qmp-schema` is its longest answer, 0.3 MB in QEMU 10.0.

@@ -14,14 +14,17 @@ use super::{
     stuck::stuck,
     visit::{CRASH_ENDS, Visit, tell},
 };
-use crate::outside::{self, kinds};
-use crate::qemu::{
-    argv::RAM_START,
-    cpu,
-    factor::Factor,
-    machine::{Machine, Parts},
-    process::{Launcher, Process},
-    qmp::Qmp,
+use crate::{
+    outside::{self, kinds},
+    qemu::{
+        argv::RAM_START,
+        cpu,
+        factor::Factor,
+        machine::{Machine, Parts},
+        process::{Launcher, Process},
+        qmp::Qmp,
+    },
+    waits::timeout,
 };
 use s2lab_model::{
     event::{CellEnd, Event, PlannedCell, Stage, StopCause},
@@ -41,7 +44,7 @@ use std::{
     },
     time::Duration,
 };
-use tokio::{net::UnixListener, sync::mpsc, task::JoinHandle, time::timeout};
+use tokio::{net::UnixListener, sync::mpsc, task::JoinHandle};
 
 /// What to do where gdb has nowhere to come in.
 const NO_DOOR: &str = "a socket's path has at most 107 bytes: give a shorter --out, or set XDG_RUNTIME_DIR";

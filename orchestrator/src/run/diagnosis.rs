@@ -8,14 +8,14 @@ use crate::{
         qmp::Qmp,
     },
     ssh::Ssh,
+    waits::{self, timeout},
 };
 use s2lab_model::escape::bounded;
 use std::{
     fmt::{Display, Write},
     os::unix::net::UnixStream,
-    time::{Duration, Instant},
+    time::Duration,
 };
-use tokio::time::timeout;
 
 /// Most lines of one answer, and the longest, characters.
 const MAX_LINES: usize = 1000;
@@ -42,7 +42,7 @@ pub(super) async fn diagnose(
 ) -> String {
     let mut text = String::new();
     section(&mut text, "why the cell stopped", why);
-    let begin = Instant::now();
+    let begin = waits::now();
     let asked = async {
         if let Err(error) = registers(&mut text, qmp, gdb).await {
             section(&mut text, "registers", &format!("not all of them: {error}"));
@@ -85,7 +85,7 @@ async fn commands(
     ssh: UnixStream,
     deadline: Duration,
 ) -> Result<(), crate::ssh::SshError> {
-    let begin = Instant::now();
+    let begin = waits::now();
     let left = || deadline.saturating_sub(begin.elapsed());
     let ssh = Ssh::connect(ssh, left()).await?;
     for command in COMMANDS {

@@ -92,7 +92,7 @@ mod tests {
         let slots = Slots::new(dir.path(), 1).unwrap();
         let first = slots.take(|| panic!("the slot is free")).await.unwrap();
         let mut told = false;
-        let second = tokio::time::timeout(Duration::from_millis(150), slots.take(|| told = true)).await;
+        let second = crate::waits::timeout(Duration::from_millis(150), slots.take(|| told = true)).await;
         assert!(second.is_err() && told);
         drop(first);
         slots.take(|| ()).await.unwrap();

@@ -7,11 +7,14 @@ use super::{
     nonce::nonce,
     stages::{Deadlines, Stages, Stop},
 };
-use crate::qemu::{
-    argv::{device_id, port_address},
-    gdb::Gdb,
-    memory::{HostRam, SharedMemory},
-    qmp::Qmp,
+use crate::{
+    qemu::{
+        argv::{device_id, port_address},
+        gdb::Gdb,
+        memory::{HostRam, SharedMemory},
+        qmp::Qmp,
+    },
+    waits::timeout,
 };
 use s2lab_model::{
     event::{Beside, Event, PlannedCell, ProbeOutcome, Stage},
@@ -28,7 +31,6 @@ use std::{
     path::Path,
     time::Duration,
 };
-use tokio::time::timeout;
 
 /// Slot on a guest's root bus of its first assigned device; the ones below are for its VMM's own devices.
 const FIRST_SLOT: u8 = 0x10;

@@ -4,7 +4,8 @@ use super::{
     pulse::{Heard, Pulse},
     stages::{Deadlines, Stop},
 };
-use std::time::{Duration, Instant};
+use crate::waits::{self, Moment};
+use std::time::Duration;
 use tokio::{sync::mpsc, time::sleep};
 
 /// How often it is looked whether anything was heard.
@@ -20,14 +21,14 @@ const NO_BOOT: &str =
 /// Resolves when nothing is to be waited for any more: the host is silent for too long, or nothing has moved since its
 /// console told that something is stuck (`lines`).
 pub(super) async fn stuck(pulse: &Pulse, deadlines: Deadlines, lines: &mut mpsc::Receiver<String>) -> Stop {
-    let mut stuck: Option<(Instant, String)> = None;
+    let mut stuck: Option<(Moment, String)> = None;
     loop {
         sleep(TURN).await;
         while let Ok(line) = lines.try_recv() {
             // The first one: a stall is told again and again.
-            stuck.get_or_insert((Instant::now(), line));
+            stuck.get_or_insert((waits::now(), line));
         }
-        let Heard { beat, moved, console } = pulse.heard();
+        let Heard { beat, moved, console, reads } = pulse.heard();
         if let Some((since, line)) = &stuck {
             // Before there is an agent only the console can tell that a boot goes on, and what follows the line at once
             // is of it still.
@@ -56,6 +57,7 @@ pub(super) async fn stuck(pulse: &Pulse, deadlines: Deadlines, lines: &mut mpsc:
         }
         if let Some((last, uptime)) = beat
             && last.elapsed() > deadlines.silence
+            && !reads
         {
             let uptime = Duration::from_millis(uptime).as_secs();
             let what = format!(
@@ -70,9 +72,9 @@ pub(super) async fn stuck(pulse: &Pulse, deadlines: Deadlines, lines: &mut mpsc:
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::waits::timeout;
     use s2lab_model::event::StopCause;
     use s2lab_protocol::Peer;
-    use tokio::time::timeout;
 
     const SHORT: Duration = Duration::from_millis(400);
     const LONG: Duration = Duration::from_secs(600);
@@ -117,6 +119,18 @@ mod tests {
             None,
             "all that is heard is a sign of life"
         );
+    }
+
+    #[tokio::test]
+    async fn what_has_come_and_is_not_read_yet_is_no_silence() {
+        let pulse = Pulse::default();
+        let (_tell, mut lines) = mpsc::channel(1);
+        pulse.frame(&Peer::Host, Some(1000));
+        pulse.reading(true);
+        let deadlines = deadlines(SHORT, LONG);
+        assert!(timeout(SHORT * 3, stuck(&pulse, deadlines, &mut lines)).await.is_err());
+        pulse.reading(false);
+        assert!(timeout(SHORT, stuck(&pulse, deadlines, &mut lines)).await.is_ok());
     }
 
     #[tokio::test]

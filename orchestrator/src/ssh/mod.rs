@@ -9,6 +9,7 @@ mod terminal;
 pub use session::{Exit, Output};
 pub use terminal::{RawMode, Size, restore, size};
 
+use crate::waits::{self, Moment};
 use session::Job;
 use std::{
     fmt, io,
@@ -16,7 +17,7 @@ use std::{
     os::{fd::OwnedFd, unix::net::UnixStream},
     sync::mpsc,
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 use tokio::sync::oneshot;
 
@@ -153,12 +154,12 @@ impl Drop for Cancel<'_> {
 /// A deadline that remembers how long it was.
 #[derive(Debug, Clone, Copy)]
 struct Until {
-    end: Instant,
+    end: Moment,
     deadline: Duration,
 }
 
 impl Until {
     fn new(deadline: Duration) -> Self {
-        Self { end: Instant::now() + deadline, deadline }
+        Self { end: waits::now() + deadline, deadline }
     }
 }

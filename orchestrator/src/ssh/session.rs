@@ -1,6 +1,7 @@
 //! The thread that owns an ssh session.
 
 use super::{MAX_OUTPUT, Shell, SshError, Until, terminal};
+use crate::waits;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     fd::AsFd,
@@ -12,7 +13,7 @@ use std::{
     io::{self, Read, Write},
     os::unix::net::UnixStream,
     sync::mpsc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 use tokio::sync::oneshot;
 
@@ -311,11 +312,7 @@ fn wait(
 
 impl Until {
     fn left(self, doing: &str) -> Result<Duration, SshError> {
-        let left = self.end.saturating_duration_since(Instant::now());
-        match left.is_zero() {
-            true => Err(SshError::Silent { doing: doing.into(), deadline: self.deadline }),
-            false => Ok(left),
-        }
+        waits::turn(self.end).ok_or_else(|| SshError::Silent { doing: doing.into(), deadline: self.deadline })
     }
 
     fn check(self, doing: &str) -> Result<(), SshError> {

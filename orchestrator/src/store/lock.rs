@@ -4,14 +4,17 @@ use super::{
     error::{Result, StoreError},
     progress::Progress,
 };
-use crate::outside::{self, kinds};
+use crate::{
+    outside::{self, kinds},
+    waits,
+};
 use std::{
     fs::{File, OpenOptions, TryLockError},
     io::Write,
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 const POLL: Duration = Duration::from_millis(100);
@@ -54,7 +57,7 @@ impl Lock {
 
     /// Waits up to `limit`; tells `progress` once what it waits for.
     pub(crate) fn acquire(path: &Path, what: &str, limit: Duration, progress: &dyn Progress) -> Result<Self> {
-        let start = Instant::now();
+        let start = waits::now();
         let mut told = false;
         loop {
             if let Some(lock) = Self::try_acquire(path)? {

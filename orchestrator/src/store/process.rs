@@ -5,6 +5,7 @@ use super::{
     progress::Progress,
     qemu::find_on_path,
 };
+use crate::waits;
 use rustix::{
     io::Errno,
     process::{Pid, Signal, getppid, kill_process_group, set_parent_process_death_signal},
@@ -14,7 +15,7 @@ use std::{
     os::unix::process::CommandExt,
     process::{Child, Command, ExitStatus, Stdio},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 const POLL: Duration = Duration::from_millis(50);
@@ -137,7 +138,7 @@ fn ask_to_end(child: &mut Child, grace: Duration) -> bool {
         // Fails only when there is nothing left to end.
         let _ = kill_process_group(pid, Signal::TERM);
     }
-    let asked = Instant::now();
+    let asked = waits::now();
     while asked.elapsed() < grace {
         if matches!(child.try_wait(), Ok(Some(_))) {
             return true;
@@ -195,7 +196,7 @@ fn attend(
     activity: &mut dyn FnMut() -> u64,
     progress: &dyn Progress,
 ) -> Result<ExitStatus> {
-    let (mut last, mut since) = (activity(), Instant::now());
+    let (mut last, mut since) = (activity(), waits::now());
     loop {
         if let Some(status) = child.try_wait().map_err(StoreError::io("cannot wait for", program))? {
             activity();
@@ -206,7 +207,7 @@ fn attend(
         }
         let now = activity();
         if now != last {
-            (last, since) = (now, Instant::now());
+            (last, since) = (now, waits::now());
         } else if since.elapsed() > silence {
             return Err(StoreError::Stalled { what: program.to_owned(), limit: silence });
         }

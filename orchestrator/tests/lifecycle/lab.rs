@@ -77,6 +77,20 @@ pub(crate) struct Order {
     /// Before the cell comes another, on a kernel that the store does not give.
     pub(crate) none_before: bool,
     pub(crate) person: Option<Person>,
+    /// How long agents may be silent and answers may take; none: as in every run.
+    pub(crate) patience: Option<Duration>,
+}
+
+impl Order {
+    fn deadlines(&self) -> Deadlines {
+        let all = Deadlines::default();
+        match self.patience {
+            Some(time) => {
+                Deadlines { request: time, store: time, idle: time, silence: time, stuck: time, ..all }
+            }
+            None => all,
+        }
+    }
 }
 
 /// What comes of asking whether a cell's host is to be kept for a person.
@@ -103,8 +117,9 @@ impl Person {
 async fn carry_out(folder: &Path) -> Result<(), Box<dyn Error>> {
     let interruption = Interruption::listen()?;
     let script: Script = serde_json::from_slice(&std::fs::read(folder.join(SCRIPT))?)?;
-    let Order { attempts, fail_fast, none_before, person } =
-        serde_json::from_slice(&std::fs::read(folder.join(ORDER))?)?;
+    let order: Order = serde_json::from_slice(&std::fs::read(folder.join(ORDER))?)?;
+    let deadlines = order.deadlines();
+    let Order { attempts, fail_fast, none_before, person, .. } = order;
     let mut cells = vec![planned(&script)?];
     if none_before {
         let cell = PlannedCell { key: NONE.into(), kernel: "none".into(), ..planned(&script)? };
@@ -127,7 +142,7 @@ async fn carry_out(folder: &Path) -> Result<(), Box<dyn Error>> {
         slots: Slots::new(folder, 1)?,
         launcher: Launcher::start()?,
         interruption,
-        deadlines: Deadlines::default(),
+        deadlines,
         factor: Factor::default(),
         least_space: 0,
         visit: person.map(|person| Arc::new(person.visit())),
@@ -303,6 +318,35 @@ pub(crate) fn what_a_killed_run_left() -> Checked {
     expect("the next run", next.ended()?, 0)?;
     killed.gone()?;
     next.gone()
+}
+
+/// How long agents may be silent in [`stopped_while_a_host_works`]: their heartbeats are a second apart.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// While s2lab is stopped, its host beats and answers: nothing of it is lost, and no deadline passes.
+pub(crate) fn stopped_while_a_host_works() -> Checked {
+    for (request, before) in [("store", "guest-up"), ("hold", "stored")] {
+        let script = Script { series: true, ..Script::default() };
+        let script = script.and(Moment::Request(request.into()), Act::Wait(1000));
+        let order = Order { patience: Some(PATIENCE), ..Order::default() };
+        let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
+        let program = std::env::current_exe().map_err(|e| e.to_string())?;
+        let mut lab =
+            Lab::ordered(folder, &script, &order, Command::new(program)).map_err(|e| e.to_string())?;
+        lab.wait_for(before)?;
+        lab.signal(Signal::STOP)?;
+        sleep(2 * PATIENCE);
+        lab.signal(Signal::CONT)?;
+        expect("s2lab's own end", lab.ended()?, 0)?;
+        lab.gone()?;
+        let judged = lab.judged()?;
+        let verdict = judged.cells.first().and_then(|cell| cell.verdict.clone());
+        let passed = verdict.as_ref().is_some_and(Verdict::passed);
+        if !passed {
+            return Err(format!("stopped during `{request}`: {verdict:?}"));
+        }
+    }
+    Ok(())
 }
 
 /// A FAIL stays one, and its host lives for as long as nobody ends it.

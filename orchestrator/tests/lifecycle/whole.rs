@@ -24,7 +24,7 @@ const fn mounting(run: WholeRun) -> WholeRun {
     WholeRun { mounts: true, ..run }
 }
 
-pub(crate) static RUNS: [WholeRun; 24] = [
+pub(crate) static RUNS: [WholeRun; 25] = [
     run(
         "killed-at-any-moment",
         "`kill -9` at 24 moments",
@@ -39,6 +39,12 @@ pub(crate) static RUNS: [WholeRun; 24] = [
         lab::what_a_killed_run_left,
     ),
     run("interrupted", "INT, TERM, HUP in a store", "no verdict; 130, 143, 130", lab::interrupted),
+    run(
+        "stopped-while-a-host-works",
+        "SIGSTOP, and SIGCONT after twice the time that an agent may be silent",
+        "PASS: what s2lab did not run is charged to nobody",
+        lab::stopped_while_a_host_works,
+    ),
     run("terminated-twice", "TERM and INT", "the end at once; no process", lab::terminated_twice),
     run(
         "memory-while-a-console-floods",

@@ -4,15 +4,14 @@ use super::{
     error::LinkError,
     state::{Beat, State, lock},
 };
-use crate::run::pulse::Pulse;
+use crate::{run::pulse::Pulse, waits};
 use s2lab_protocol::{Body, Decoder, Frame, Hello, Level, Notice, Peer, VERSION};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    io,
     sync::{Arc, Mutex},
-    time::Instant,
 };
 use tokio::{
-    io::AsyncReadExt,
     net::unix::OwnedReadHalf,
     sync::{mpsc, watch},
 };
@@ -54,6 +53,7 @@ impl Listener {
             Err(error) => error.to_string(),
         };
         lock(&self.state).failed = Some(why);
+        self.pulse.reading(false);
         notify.send_modify(|n| *n += 1);
     }
 
@@ -65,7 +65,15 @@ impl Listener {
         let mut decoder = Decoder::default();
         let mut buffer = vec![0; 64 * 1024];
         loop {
-            let n = read.read(&mut buffer).await?;
+            read.readable().await?;
+            self.pulse.reading(true);
+            let n = match read.try_read(&mut buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.pulse.reading(false);
+                    continue;
+                }
+                read => read?,
+            };
             if n == 0 {
                 return match decoder.pending() {
                     0 => Ok(()),
@@ -80,6 +88,7 @@ impl Listener {
                 self.take(frame).await?;
                 notify.send_modify(|n| *n += 1);
             }
+            self.pulse.reading(false);
         }
     }
 
@@ -159,7 +168,7 @@ impl Listener {
                 Heard::Console { guest, bytes }
             }
             Notice::Heartbeat { uptime_ms, stored } => {
-                let last = Instant::now();
+                let last = waits::now();
                 let mut state = lock(&self.state);
                 let same = state.beats.get(&peer).filter(|beat| beat.stored == stored);
                 let since = same.map_or(last, |beat| beat.since);

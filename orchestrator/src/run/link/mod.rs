@@ -10,20 +10,27 @@ pub use error::{LinkError, ending};
 pub use listener::Heard;
 
 use super::pulse::Pulse;
+use crate::waits::{self, timeout, timeout_at};
 use listener::Listener;
+use rustix::io::ioctl_fionread;
 use s2lab_protocol::{Body, Frame, GuestEnd, Hello, Peer, Reply, Request, VERSION, encode};
 use state::{State, lock};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
-    time::{Duration, Instant},
+    time::Duration,
 };
 use tokio::{
     io::AsyncWriteExt,
     net::{UnixStream, unix::OwnedWriteHalf},
     sync::{mpsc, watch},
-    time::{timeout, timeout_at},
+    time::sleep,
 };
+
+/// How long after a deadline what came before it is still read.
+const LATE: Duration = Duration::from_secs(5);
+/// How often it is looked whether it has been read.
+const AGAIN: Duration = Duration::from_millis(20);
 
 /// How long an answer is waited for.
 #[derive(Debug, Clone, Copy)]
@@ -135,6 +142,12 @@ impl Link {
         lock(&self.state).beats.get(peer).is_some_and(|beat| beat.last.elapsed() < time)
     }
 
+    /// Whether the other side has said something that has not been taken note of.
+    fn unread(&self) -> bool {
+        // In this order: what is no longer in the socket is being read, or has been. A socket that cannot be asked has ended.
+        ioctl_fionread(self.write.as_ref()).is_ok_and(|bytes| bytes > 0) || self.pulse.reads()
+    }
+
     async fn wait<T>(
         &mut self,
         peer: &Peer,
@@ -142,7 +155,9 @@ impl Link {
         Patience { whole, idle }: Patience,
         mut found: impl FnMut(&mut State) -> Option<T>,
     ) -> Result<T, LinkError> {
-        let begin = Instant::now();
+        let begin = waits::now();
+        // The deadline has passed, and all that came before it was read.
+        let mut over = false;
         loop {
             self.changed.mark_unchanged();
             let mut until = begin + whole;
@@ -164,15 +179,17 @@ impl Link {
                     until = until.min(got_on + idle);
                 }
             }
-            match timeout_at(until.into(), self.changed.changed()).await {
+            if over && until <= waits::now() {
+                let peer = peer.clone();
+                return Err(match idle.filter(|_| until < begin + whole) {
+                    Some(idle) => LinkError::Idle { lives: self.lives(&peer, idle), peer, what, idle },
+                    None => LinkError::Silent { peer, what, deadline: whole },
+                });
+            }
+            match timeout_at(until, self.changed.changed()).await {
                 Ok(changed) => changed.map_err(|_| LinkError::Closed)?,
-                Err(_) => {
-                    let peer = peer.clone();
-                    return Err(match idle.filter(|_| until < begin + whole) {
-                        Some(idle) => LinkError::Idle { lives: self.lives(&peer, idle), peer, what, idle },
-                        None => LinkError::Silent { peer, what, deadline: whole },
-                    });
-                }
+                Err(_) if until.elapsed() < LATE && self.unread() => sleep(AGAIN).await,
+                Err(_) => over = true,
             }
         }
     }

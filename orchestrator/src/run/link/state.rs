@@ -1,18 +1,18 @@
 //! What is known of the other side.
 
+use crate::waits::Moment;
 use s2lab_protocol::{Failure, GuestEnd, Hello, Peer, Reply};
 use std::{
     collections::BTreeMap,
     sync::{Mutex, MutexGuard, PoisonError},
-    time::Instant,
 };
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Beat {
     /// Bytes, and since when it is not more.
     pub(super) stored: u64,
-    pub(super) since: Instant,
-    pub(super) last: Instant,
+    pub(super) since: Moment,
+    pub(super) last: Moment,
 }
 
 /// What is known of the other side; waiters watch it change.

@@ -139,3 +139,24 @@ async fn the_end_of_a_guest_ends_what_waits_for_it() {
         "guest g0 ended during `release`: its VMM stopped it (internal-error): Bad address"
     );
 }
+
+/// Nobody takes what the agent says beside its answer, until the deadline has passed.
+#[tokio::test]
+async fn what_lies_in_the_socket_is_read_before_a_deadline_counts() {
+    let (mut link, mut agent, mut hearing) = link();
+    let short = Duration::from_millis(100);
+    let said = |seq| frame(Peer::Host, seq, Body::Notice(Notice::Log { text: "a word".into() }));
+    let (answer, ()) = tokio::join!(link.ask(&Peer::Host, Request::Release, "release", short), async {
+        let mut request = [0; 4096];
+        while agent.read(&mut request).await.unwrap() == 0 {}
+        for seq in 0..20 {
+            agent.write_all(&said(seq)).await.unwrap();
+        }
+        agent.write_all(&reply(Peer::Host, 20, 0)).await.unwrap();
+        sleep(5 * short).await;
+        while hearing.try_recv().is_ok() {}
+    });
+    assert!(matches!(answer, Ok(Reply::Released)), "{answer:?}");
+    let late = link.ask(&Peer::Host, Request::Release, "release", short).await.unwrap_err();
+    assert_eq!(late.to_string(), "host has not answered `release` in 100ms");
+}
