@@ -45,7 +45,7 @@ impl Gathered {
         let store = Store::open(&places.cache, offline, display.clone())?.with_parts(parts);
         let Planned { kernels, chosen, cells } = planned;
         let gathered = Images::gather(&store, kernels, &lab.images(), chosen, cells).await;
-        display.prepared();
+        display.clear_all();
         let images = gathered?;
         for Chosen { label, .. } in chosen {
             if images.kernel(label).is_some_and(|kernel| kernel.config.is_none()) {

@@ -37,6 +37,12 @@ impl Interruption {
         Ok(Self { signal: name, told })
     }
 
+    /// Hears no signal.
+    #[cfg(test)]
+    pub(crate) fn never() -> Self {
+        Self { signal: Arc::default(), told: watch::channel(false).1 }
+    }
+
     /// The first signal's name, once there was one.
     pub fn signal(&self) -> Option<&'static str> {
         self.signal.get().copied()

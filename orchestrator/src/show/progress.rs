@@ -35,6 +35,10 @@ impl Display {
     pub fn new(mode: Mode, interruption: Interruption) -> Self {
         let target =
             if mode == Mode::Bars { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        Self::on(target, mode, interruption)
+    }
+
+    fn on(target: ProgressDrawTarget, mode: Mode, interruption: Interruption) -> Self {
         let bars = MultiProgress::with_draw_target(target);
         Self { mode, bars, shown: Mutex::default(), interruption, failed: OnceLock::new() }
     }
@@ -70,31 +74,48 @@ impl Display {
         if self.mode != Mode::Bars {
             return;
         }
-        self.bar(id, || {
-            let bar = ProgressBar::new_spinner().with_style(style("{spinner} {msg}  {elapsed}"));
-            bar.enable_steady_tick(Duration::from_millis(120));
-            bar
-        })
-        .set_message(text.to_owned());
+        let bar = self.bar(id, None, "{spinner} {msg}  {elapsed}");
+        bar.set_message(text.to_owned());
+        bar.enable_steady_tick(TICK);
     }
 
-    fn bar(&self, id: &str, make: impl FnOnce() -> ProgressBar) -> ProgressBar {
+    /// The bar of this id. A new one draws nothing before it is one of `bars`: what it drew would stay on the terminal.
+    fn bar(&self, id: &str, length: Option<u64>, template: &str) -> ProgressBar {
+        let make = || {
+            let bar = ProgressBar::with_draw_target(length, ProgressDrawTarget::hidden());
+            self.bars.add(bar.with_style(style(template)))
+        };
         let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
-        shown.entry(id.to_owned()).or_insert_with(|| self.bars.add(make())).clone()
+        shown.entry(id.to_owned()).or_insert_with(make).clone()
     }
 
     fn end(&self, id: &str) {
         let bar = self.shown.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
         if let Some(bar) = bar {
-            bar.finish_and_clear();
+            self.clear(&bar);
         }
     }
 
-    /// The store has done all that was asked of it.
-    pub fn prepared(&self) {
-        self.end(STORE);
+    fn clear(&self, bar: &ProgressBar) {
+        bar.finish_and_clear();
+        self.bars.remove(bar);
+    }
+
+    /// Takes all bars off the terminal. The store has done all that was asked of it, or the run is over.
+    pub fn clear_all(&self) {
+        let shown = std::mem::take(&mut *self.shown.lock().unwrap_or_else(PoisonError::into_inner));
+        shown.values().for_each(|bar| self.clear(bar));
     }
 }
+
+impl Drop for Display {
+    fn drop(&mut self) {
+        self.clear_all();
+    }
+}
+
+/// Between two pictures of a spinner.
+const TICK: Duration = Duration::from_millis(120);
 
 /// The id of the line that tells what the store does.
 const STORE: &str = "store";
@@ -113,10 +134,8 @@ impl store::Progress for Display {
             complain(&format!("downloaded {what}, {} MB", total / 1_000_000));
         }
         if self.mode == Mode::Bars {
-            let bar = self.bar(what, || {
-                ProgressBar::new(total)
-                    .with_style(style("{msg} {wide_bar} {decimal_bytes}/{decimal_total_bytes} {eta}"))
-            });
+            let template = "{msg} {wide_bar} {decimal_bytes}/{decimal_total_bytes} {eta}";
+            let bar = self.bar(what, Some(total), template);
             bar.set_message(what.to_owned());
             bar.set_length(total);
             bar.set_position(done);
@@ -132,9 +151,7 @@ impl store::Progress for Display {
             if total == 0 {
                 return self.end(&id);
             }
-            let bar = self.bar(&id, || {
-                ProgressBar::new(total).with_style(style("{msg} {wide_bar} {pos}/{len} objects {eta}"))
-            });
+            let bar = self.bar(&id, Some(total), "{msg} {wide_bar} {pos}/{len} objects {eta}");
             bar.set_message(what.to_owned());
             bar.set_length(total);
             bar.set_position(done);
@@ -161,4 +178,46 @@ fn complain(line: &str) {
 fn style(template: &str) -> ProgressStyle {
     // The templates above are constants; should one be wrong, a plain bar is no reason to stop.
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Progress;
+    use indicatif::InMemoryTerm;
+    use s2lab_model::event::{CellEnd, Stage};
+    use std::time::Instant;
+
+    fn line(event: Event) -> Line {
+        Line { v: 1, seq: 0, ms: 0, cell: Some("idle@debian-6.1".into()), event }
+    }
+
+    /// Waits until a terminal of 80 columns shows `text`: a spinner draws itself at its next tick.
+    fn shows(terminal: &InMemoryTerm, text: &str) {
+        let begin = Instant::now();
+        while !terminal.contents().contains(text) {
+            assert!(begin.elapsed() < Duration::from_secs(10), "{text} is not in {:?}", terminal.contents());
+            std::thread::sleep(TICK);
+        }
+    }
+
+    #[test]
+    fn nothing_stays_on_the_terminal() {
+        let terminal = InMemoryTerm::new(24, 80);
+        let target = ProgressDrawTarget::term_like(Box::new(terminal.clone()));
+        let display = Display::on(target, Mode::Bars, Interruption::never());
+        display.step("unpacking QEMU");
+        display.download("linux-image", 1, 4);
+        shows(&terminal, "unpacking QEMU");
+        display.clear_all();
+        assert_eq!(terminal.contents(), "");
+        display.event(&line(Event::StageStarted { stage: Stage::HostBoot }));
+        shows(&terminal, "idle@debian-6.1  host-boot");
+        display.event(&line(Event::CellEnded { end: CellEnd::Complete }));
+        assert_eq!(terminal.contents(), "");
+        // Interrupted: the cell does not end.
+        display.event(&line(Event::StageStarted { stage: Stage::HostBoot }));
+        drop(display);
+        assert_eq!(terminal.contents(), "");
+    }
 }
