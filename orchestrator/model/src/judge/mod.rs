@@ -32,7 +32,7 @@ use std::collections::BTreeSet;
 pub use attempts::{another, endings};
 pub(crate) use expectations::effective_name;
 pub use expectations::{Alternative, expected};
-pub(crate) use isolation::is_isolated;
+pub(crate) use isolation::Isolation;
 pub use live::LiveRun;
 pub(crate) use probe::{ending_name, map_name};
 pub use run::{JudgedAttempt, JudgedCell, JudgedRun, judge_run};
@@ -136,14 +136,14 @@ impl Finding {
     }
 }
 
-/// Judges one attempt. `looks` is what [`crate::record::look::decode`] made of its looks. `interrupted`: the run was, so
+/// Judges one attempt. `looks` is what [`crate::record::look::decode`] made of its looks, `isolation` what [`isolation::of_looks`] says of them. `interrupted`: the run was, so
 /// that an attempt without an end is not LOST.
-pub fn judge(record: &Record, looks: &[Decoded], interrupted: bool) -> Judgement {
+fn judge(record: &Record, looks: &[Decoded], isolation: &[Isolation], interrupted: bool) -> Judgement {
     let mut findings = alarms::findings(record, looks);
     findings.extend(completeness::bytes(record));
     let by_end = match &record.end {
-        Some(CellEnd::Complete) => return complete(record, looks, findings),
-        Some(CellEnd::Kept) => return kept(complete(record, looks, findings)),
+        Some(CellEnd::Complete) => return complete(record, looks, isolation, findings),
+        Some(CellEnd::Kept) => return kept(complete(record, looks, isolation, findings)),
         None if interrupted => None,
         None => Some(Verdict::Lost),
         Some(CellEnd::Stopped { stage, cause, what, hint }) => {
@@ -177,11 +177,16 @@ fn kept(mut judgement: Judgement) -> Judgement {
     judgement
 }
 
-fn complete(record: &Record, looks: &[Decoded], mut findings: Vec<Finding>) -> Judgement {
+fn complete(
+    record: &Record,
+    looks: &[Decoded],
+    isolation: &[Isolation],
+    mut findings: Vec<Finding>,
+) -> Judgement {
     let missing = completeness::findings(record, looks);
     let met = expectations::evaluate(record, looks, missing.is_empty());
     let (witnesses, contradictions) = witnesses::hear(record, looks);
-    let foreign = isolation::findings(record, looks);
+    let foreign = isolation::findings(record, looks, isolation);
     // A foreign page weighs more than a wrong type.
     findings.extend(missing.into_iter().chain(foreign).chain(met.findings).chain(contradictions));
     let findings = weighed(findings);

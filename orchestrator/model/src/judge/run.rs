@@ -1,6 +1,6 @@
 //! A whole run, judged: attempt by attempt, cell by cell, and at last as a whole.
 
-use super::{Judgement, agreement, attempts, judge};
+use super::{Judgement, agreement, attempts, isolation, judge};
 use crate::event::{Attempts, PlannedCell};
 use crate::record::look::{Pages, decode};
 use crate::record::{Cell, Record, Run};
@@ -87,7 +87,8 @@ pub(super) fn cell_verdict(
 /// Decodes and judges one attempt. Of one that has ended, `interrupted` says nothing.
 pub(super) fn attempt(record: Record, interrupted: bool, pages: &(impl Pages + ?Sized)) -> JudgedAttempt {
     let looks = decode(&record, pages);
-    let judgement = judge(&record, &looks, interrupted);
-    let account = Account::of(&record, &looks);
+    let isolation = isolation::of_looks(&record, &looks);
+    let judgement = judge(&record, &looks, &isolation, interrupted);
+    let account = Account::of(&record, &looks, &isolation);
     JudgedAttempt { record, judgement, account }
 }

@@ -11,8 +11,9 @@ use s2lab_protocol::Extent;
 use std::fmt;
 use std::ops::Range;
 
-/// Of the kernel's image, the part that the host may call init sections: one half. Those of Debian's kernels are a fifth.
-const MOST_INIT: u64 = 2;
+/// Of the kernel's image, the part that the host may call init sections: one third. They are 13.8 to 22.1 % of the kernels in
+/// images/kernels.yaml (`_sdata` - `__init_begin` of `_end` - `_text` in System.map, /proc/iomem of Debian's).
+const MOST_INIT: u64 = 3;
 
 /// Bytes of its kernel's data that the host may call free. Linux frees no code.
 const MOST_FREED: u64 = 1 << 20;

@@ -103,6 +103,8 @@ pub struct Seen {
     pub anomalies: Vec<String>,
     /// First byte of the start table.
     pub base: u64,
+    /// What the TLB knows the guest's leaves by: 8 bits, or 16 with VTCR_EL2.VS.
+    pub vmid: u16,
     /// First bytes of the tables of stage 2, each of a granule.
     pub tables: Vec<u64>,
     /// Bits of the registers with which the tables do not mean what they are decoded to.
@@ -202,6 +204,7 @@ impl Seen {
             mappings: vec![],
             anomalies: anomalies(&walk, around)?,
             base: stage2.base(),
+            vmid: stage2.vmid(),
             tables: vec![],
             controls: controls(hcr, register("VTCR_EL2")?, register("SCTLR_EL1")?),
             unlike: unlike_neighbours(&walk.leaves, stage2.granule()),

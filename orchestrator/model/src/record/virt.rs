@@ -11,6 +11,8 @@ pub const FLASH: Range<u64> = 0..0x0800_0000;
 /// VIRT_PVTIME: where KVM tells a guest of stolen time. 64 bytes for each vCPU, rounded up to the host's pages
 /// (virt_cpu_post_init), so one page of whatever size; 64 KiB are set aside.
 pub const STOLEN_TIME: Range<u64> = 0x090a_0000..0x090b_0000;
+/// VIRT_PCIE_MMIO: the window of PCI memory below RAM. The other one lies beyond RAM.
+pub const PCI: Range<u64> = 0x1000_0000..0x3eff_0000;
 
 /// The RAM of a guest with so many bytes.
 pub fn ram(memory: u64) -> Range<u64> {

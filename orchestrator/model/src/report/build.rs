@@ -5,8 +5,8 @@ use super::{DETAIL, LONGEST, Report};
 use crate::escape;
 use crate::event::CellEnd;
 use crate::judge::{
-    Finding, JudgedAttempt, JudgedCell, Judgement, Testimony, effective_name, ending_name, endings,
-    is_isolated, map_name,
+    Finding, Isolation, JudgedAttempt, JudgedCell, Judgement, Testimony, effective_name, ending_name,
+    endings, map_name,
 };
 use crate::record::look::{Decoded, Seen, SeenMapping, digest};
 use crate::record::{Record, Stored, environment, virt};
@@ -151,8 +151,10 @@ pub struct Account {
 }
 
 impl Account {
-    pub(crate) fn of(record: &Record, looks: &[Decoded]) -> Self {
-        let (promised, shape) = (bounded(promised(record, looks)), bounded(shape(record, looks)));
+    /// `isolation`: what is said of each of `looks`.
+    pub(crate) fn of(record: &Record, looks: &[Decoded], isolation: &[Isolation]) -> Self {
+        let promised = bounded(promised(record, looks, isolation));
+        let shape = bounded(shape(record, looks));
         Self { promised, shape, types: device_types(looks) }
     }
 }
@@ -203,20 +205,24 @@ fn finding(finding: &Finding) -> Vec<String> {
     lines.into_iter().chain(detail.iter().map(|text| format!("{DETAIL}{}", escape::line(text)))).collect()
 }
 
-fn promised(record: &Record, looks: &[Decoded]) -> Vec<String> {
+fn promised(record: &Record, looks: &[Decoded], isolation: &[Isolation]) -> Vec<String> {
     let mut out = vec![];
     for (at, step) in record.planned.scenario.steps.iter().enumerate() {
         match step {
             Step::Store(_) => out.extend(record.stores.iter().filter(|s| s.step == at).map(stored)),
             Step::Look(_) => {
-                for look in looks.iter().filter(|look| look.step == at) {
+                for (look, isolation) in looks.iter().zip(isolation).filter(|(look, _)| look.step == at) {
                     out.push(format!(
                         "look {}, guest {}",
                         escape::line(&look.name),
                         escape::line(&look.guest)
                     ));
                     match &look.seen {
-                        Ok(seen) => out.extend(regions(record, look, seen).map(|line| format!("  {line}"))),
+                        Ok(seen) => {
+                            let isolated = self::isolation(record, look, isolation);
+                            let lines = regions(record, look, seen).chain([isolated]);
+                            out.extend(lines.map(|line| format!("  {line}")));
+                        }
                         Err(_) => out.push("  not readable".into()),
                     }
                 }
@@ -270,12 +276,12 @@ fn regions<'a>(record: &'a Record, look: &'a Decoded, seen: &'a Seen) -> impl It
     };
     let unknown = (!seen.unknown.is_empty())
         .then(|| format!("unknown region  stage2 {}", either(&types(&seen.unknown))));
-    devices.chain([ram]).chain(unknown).chain([isolation(record, look, seen)])
+    devices.chain([ram]).chain(unknown)
 }
 
 /// What the guest was given, and whether stage 2 maps nothing else.
-fn isolation(record: &Record, look: &Decoded, seen: &Seen) -> String {
-    if !is_isolated(record, look, seen) {
+fn isolation(record: &Record, look: &Decoded, isolation: &Isolation) -> String {
+    if !isolation.own {
         return "maps what is not its own".into();
     }
     let given = record.planned.scenario.guests.get(&look.guest);

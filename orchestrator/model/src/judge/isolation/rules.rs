@@ -8,8 +8,8 @@ use s2lab_mmu::{Granule, Stage2Leaf};
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-pub(super) const ALL: [fn(&Scene) -> Vec<Foreign>; 7] =
-    [outside, kept, tables, reached, beside, again, bar_moved];
+pub(super) const ALL: [fn(&Scene) -> Vec<Foreign>; 8] =
+    [outside, kept, tables, reached, beside, again, bar_moved, bar_elsewhere];
 
 fn foreign<'a>(leaves: impl Iterator<Item = &'a Stage2Leaf>, what: &What) -> Vec<Foreign> {
     leaves.map(|leaf| Foreign { leaf: *leaf, what: what.clone() }).collect()
@@ -128,6 +128,20 @@ fn bar_moved(scene: &Scene) -> Vec<Foreign> {
                 && leaf.ipa.wrapping_sub(leaf.pa) != ipa.wrapping_sub(bar.start)
         });
         out.extend(foreign(moved, &What::BarAgain(device.clone())));
+    }
+    out
+}
+
+/// A guest has RAM, flash and QEMU's devices up to the end of its RAM, but for one window of PCI memory. There is no BAR in their place,
+/// not even of a device that is the guest's.
+fn bar_elsewhere(scene: &Scene) -> Vec<Foreign> {
+    let mut out = vec![];
+    for (device, leaves) in &scene.seen.devices {
+        let fits = |leaf: &&Stage2Leaf| {
+            let end = leaf.ipa.saturating_add(leaf.size);
+            scene.ram.end <= leaf.ipa || virt::PCI.start <= leaf.ipa && end <= virt::PCI.end
+        };
+        out.extend(foreign(leaves.iter().filter(|leaf| !fits(leaf)), &What::BarElsewhere(device.clone())));
     }
     out
 }

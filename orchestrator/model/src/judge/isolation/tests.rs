@@ -23,6 +23,8 @@ const CODE: u64 = 0x4100_0000;
 /// In the kernel's data, where its zero page is.
 const ZERO_PAGE: u64 = 0x4210_0000;
 const LEVEL_3: u64 = 3;
+/// The device's BAR 0.
+const OTHER_BAR: u64 = 0x1000_0000;
 
 pub(super) fn machine() -> Machine {
     Machine::with(NC_BLOCK)
@@ -75,6 +77,10 @@ fn what_a_guest_was_not_given_is_named() {
         ((BAR_IPA + BAR_SIZE, BAR_PA, 2, NC_BLOCK & !(1 << 7)), "the BAR of nic at a second IPA"),
         ((BAR_IPA + BAR_SIZE, BAR_PA + BLOCK, 2, NC_BLOCK), "the BAR of nic at a second IPA"),
         ((BAR_IPA + BAR_SIZE, FREE_PA, 3, RAM_PAGE), "RAM of the host where the guest has none"),
+        // Another BAR of the device, in place of RAM, of the flash, at the end of the window below RAM.
+        ((FREE_IPA, OTHER_BAR, 3, NC_BLOCK), "a BAR of nic where the guest has no PCI memory"),
+        ((0, OTHER_BAR, 3, NC_BLOCK), "a BAR of nic where the guest has no PCI memory"),
+        ((0x3eff_0000, OTHER_BAR, 3, NC_BLOCK), "a BAR of nic where the guest has no PCI memory"),
         ((0x5000_0000, FREE_PA, 3, RAM_PAGE), "RAM of the host where the guest has none"),
         ((0x4000_0000 - PAGE, FREE_PA, 3, RAM_PAGE), "RAM of the host where the guest has none"),
         ((0x090a_1000, FREE_PA, 3, RAM_PAGE), "RAM of the host where the guest has none"),
@@ -102,6 +108,10 @@ fn what_a_guest_may_have_is_no_alarm() {
     passes(&story(&machine()));
     // KVM's page of stolen time, RAM that was the initramfs, and what were init sections.
     passes(&story(&with(&[(0x090a_0000, FREE_PA, 3, RAM_PAGE)])));
+    // Another BAR of its device, in either window of PCI memory.
+    for ipa in [0x1000_0000, 0x3efe_f000, 0x5000_0000, BAR_IPA + BAR_SIZE] {
+        passes(&story(&with(&[(ipa, OTHER_BAR, 3, NC_BLOCK)])));
+    }
     passes(&story(&with(&[(FREE_IPA, 0x4900_0000, 3, RAM_PAGE)])));
     passes(&story(&with(&[(FREE_IPA, 0x41a7_0000, 3, RAM_PAGE)])));
     // The zero page at many IPAs, also of the flash, and RAM that both can only read.
@@ -144,6 +154,8 @@ fn a_host_that_lies_of_its_kernel_is_not_believed() {
     for iomem in [
         "",
         &IOMEM.replace("-41a6ffff", "-4020ffff"),
+        // Two fifths of the image between code and data.
+        &IOMEM.replace("-41a6ffff", "-412cffff"),
         &IOMEM.replace("  40200000-41a6ffff", "  60200000-61a6ffff"),
     ] {
         let (verdict, texts) = texts(&told(iomem, reserved.clone()));

@@ -104,3 +104,20 @@ pub(super) fn bases(looks: &[Decoded]) -> Vec<Finding> {
     }
     out
 }
+
+/// Guests that live at the same time have different VMIDs, for the TLB tells their leaves apart by nothing else. KVM gives new ones when
+/// all 255, or 65535, were used (Linux arch/arm64/kvm/vmid.c), so a guest's may differ from look to look; but not within one step.
+pub(super) fn vmids(looks: &[Decoded]) -> Vec<Finding> {
+    let mut owners: BTreeMap<(usize, u16), (&str, u64)> = BTreeMap::new();
+    let mut out = vec![];
+    for look in looks {
+        let Ok(seen) = &look.seen else { continue };
+        let (owner, base) = *owners.entry((look.step, seen.vmid)).or_insert((&look.guest, seen.base));
+        if owner != look.guest && base != seen.base {
+            let what = format!("VMID (I17) at look {}, guest {}", look.name, look.guest);
+            let found = format!("that of {owner}, {:#x}, with other tables", seen.vmid);
+            out.push(Finding::new(Weight::Tables, what, "one of its own", found));
+        }
+    }
+    out
+}

@@ -261,7 +261,7 @@ fn leaves_must_lie_where_something_is() {
     let beyond = with((0x90_0000_0000, BAR_PA, 1, NC_BLOCK));
     found(&beyond, Verdict::Fail, &["unknown region"]);
     // A BAR that begins inside a page takes the page.
-    let page = with((0x800_0000, 0x1000_0000, 3, NC_BLOCK | 2)).edit(|event| match event {
+    let page = with((0x1000_0000, 0x1000_0000, 3, NC_BLOCK | 2)).edit(|event| match event {
         Event::DeviceBound(bound) => bound.bars[0].start += 0x800,
         Event::BarPlaced { bar, .. } if bar.index == 0 => bar.start += 0x800,
         _ => {}
