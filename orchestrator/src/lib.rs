@@ -8,6 +8,7 @@ pub mod cli;
 pub mod lab;
 pub mod limits;
 pub mod outside;
+mod private;
 pub mod qemu;
 pub mod review;
 pub mod revisions;

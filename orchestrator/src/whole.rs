@@ -3,6 +3,7 @@
 //! Temporary files have random names and are created new. Below a folder that a person has named, no link is followed: what
 //! lies in it may come from elsewhere.
 
+use crate::private;
 use rustix::{
     fs::{
         AtFlags, CWD, Mode, OFlags, RenameFlags, linkat, mkdirat, openat, renameat, renameat_with, symlinkat,
@@ -36,6 +37,8 @@ pub(crate) struct Folder {
     fd: OwnedFd,
     /// For messages.
     path: PathBuf,
+    /// Of the folders that are made below it, less what the umask says.
+    mode: u32,
 }
 
 /// A step of a path that is not followed.
@@ -50,7 +53,12 @@ impl Folder {
     /// Opens `root`, which a person has named or s2lab has made; links on the way to it are followed.
     pub(crate) fn open(root: &Path) -> io::Result<Self> {
         let fd = openat(CWD, root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-        Ok(Self { fd, path: root.to_owned() })
+        Ok(Self { fd, path: root.to_owned(), mode: 0o777 })
+    }
+
+    /// As [`Folder::open`]; what is made below it is for the user alone.
+    pub(crate) fn private(root: &Path) -> io::Result<Self> {
+        Ok(Self { mode: private::MODE, ..Self::open(root)? })
     }
 
     /// Opens the folder `below` this one and makes what is missing of it.
@@ -58,7 +66,7 @@ impl Folder {
     /// # Errors
     /// [`LeadsElsewhere`] if a part of `below` is a link.
     pub(crate) fn below(&self, below: &Path) -> io::Result<Self> {
-        let mut folder = Self { fd: self.fd.try_clone()?, path: self.path.clone() };
+        let mut folder = Self { fd: self.fd.try_clone()?, path: self.path.clone(), mode: self.mode };
         for part in below.components() {
             let Component::Normal(part) = part else {
                 return Err(io::Error::new(io::ErrorKind::InvalidInput, "the path leads upwards"));
@@ -70,13 +78,13 @@ impl Folder {
 
     fn child(&self, name: &OsStr, root: &Path) -> io::Result<Self> {
         let path = self.path.join(name);
-        match mkdirat(&self.fd, name, Mode::from_raw_mode(0o777)) {
+        match mkdirat(&self.fd, name, Mode::from_raw_mode(self.mode)) {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(error) => return Err(error.into()),
         }
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         match openat(&self.fd, name, flags, Mode::empty()) {
-            Ok(fd) => Ok(Self { fd, path }),
+            Ok(fd) => Ok(Self { fd, path, mode: self.mode }),
             Err(Errno::NOTDIR | Errno::LOOP) => match path.symlink_metadata() {
                 Ok(meta) if meta.is_symlink() => {
                     Err(io::Error::other(LeadsElsewhere { link: path, root: root.to_owned() }))
@@ -155,10 +163,10 @@ fn fresh<T>(make: impl Fn(&str) -> rustix::io::Result<T>) -> io::Result<(String,
     }
 }
 
-/// Makes a new folder in `parent`, of a random name.
+/// Makes a new folder in `parent`, of a random name, for the user alone.
 pub(crate) fn new_folder(parent: &Path) -> io::Result<PathBuf> {
     let parent = Folder::open(parent)?;
-    let (name, ()) = fresh(|name| mkdirat(&parent.fd, name, Mode::from_raw_mode(0o777)))?;
+    let (name, ()) = fresh(|name| mkdirat(&parent.fd, name, Mode::from_raw_mode(private::MODE)))?;
     Ok(parent.path.join(name))
 }
 
@@ -180,10 +188,10 @@ pub(crate) fn point(path: &Path, to: &OsStr) -> io::Result<()> {
     })
 }
 
-/// Writes `bytes` to `path` in one step. Folders above are made; links among them are followed.
+/// Writes `bytes` to `path`, which is s2lab's own, in one step. Folders above are made; links among them are followed.
 pub(crate) fn write(path: &Path, bytes: &[u8], sync: Sync) -> io::Result<()> {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Err(no_file()) };
-    std::fs::create_dir_all(folder)?;
+    private::make(folder)?;
     Folder::open(folder)?.write(name, bytes, sync)
 }
 

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     lab::Lab,
+    private,
     run::{
         Course,
         folder::{self, RunFolder},
@@ -148,6 +149,7 @@ pub(super) async fn carry_out(
 }
 
 fn run_folder(state: &Path, out: Option<&Path>, now: Timestamp) -> Result<RunFolder, Failure> {
+    out.map_or(Ok(()), private::check)?;
     let place = out.unwrap_or(state).display();
     RunFolder::create(state, out, now).map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => {

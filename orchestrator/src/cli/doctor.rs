@@ -5,6 +5,7 @@ use crate::{
     child,
     lab::{Lab, Places},
     limits::memory::{Available, Bound},
+    private,
     qemu::{factor, process::Launcher},
     run::{
         images::HOST_MODULES,
@@ -119,7 +120,7 @@ fn version(program: &str) -> Result<String, StoreError> {
 
 fn folder(findings: &mut Findings, what: &str, path: &Path, needed: u64) -> Result<(), Failure> {
     let shown = path.display();
-    let written = std::fs::create_dir_all(path)
+    let written = private::make(path)
         .and_then(|()| whole::new_folder(path))
         .and_then(std::fs::remove_dir)
         .and_then(|()| preflight::free(path));

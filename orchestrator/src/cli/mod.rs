@@ -29,6 +29,7 @@ use crate::{
     lab::{Lab, LabError, Places, init::InitError},
     limits,
     outside::ReadError,
+    private::{self, OpenToOthers},
     qemu::factor::FactorError,
     review::ReviewError,
     revisions::RevisionsError,
@@ -132,6 +133,8 @@ enum Failure {
     #[error(transparent)]
     Read(#[from] ReadError),
     #[error(transparent)]
+    Open(#[from] OpenToOthers),
+    #[error(transparent)]
     Runtime(#[from] NoRuntime),
     #[error(transparent)]
     Plan(#[from] PlanError),
@@ -174,6 +177,7 @@ impl Failure {
         match self {
             Failure::Coded { exit, .. } => *exit,
             Failure::Lab(_)
+            | Failure::Open(_)
             | Failure::Plan(_)
             | Failure::Series(_)
             | Failure::Revisions(_)
@@ -199,6 +203,7 @@ impl Failure {
     fn hint(&self) -> Option<String> {
         match self {
             Failure::Lab(error) => error.hint(),
+            Failure::Open(error) => Some(error.hint()),
             Failure::Coded { failure, .. } => failure.hint(),
             Failure::Series(error) => error.hint(),
             Failure::Revisions(error) => error.hint(),
@@ -242,7 +247,10 @@ impl Context {
     }
 
     fn places(&self) -> Result<Places, Failure> {
-        Ok(Places::find(|name| std::env::var_os(name))?)
+        let places = Places::find(|name| std::env::var_os(name))?;
+        private::check(&places.cache)?;
+        private::check(&places.state)?;
+        Ok(places)
     }
 
     fn paint(&self) -> crate::show::terminal::Paint {

@@ -8,6 +8,7 @@ use super::{
     planned::planned,
 };
 use crate::{
+    private,
     run::{
         Course,
         folder::{self, RunFolder},
@@ -76,7 +77,7 @@ pub(super) fn shell(context: &Context, arguments: Arguments) -> Result<u8, Failu
         // No run: nothing is judged, `report` must not find it, and it stays only if something is to be read in it.
         let shells = places.state.join("shells");
         let unusable = |source| Failure::Io { what: format!("cannot write in {}", shells.display()), source };
-        let place = std::fs::create_dir_all(&shells).and_then(|()| new_place(&shells)).map_err(unusable)?;
+        let place = private::make(&shells).and_then(|()| new_place(&shells)).map_err(unusable)?;
         let folder = RunFolder::create(&places.state, Some(&place), folder::now()).map_err(unusable)?;
         let stopped = Arc::new(OnceLock::new());
         let (log, writer) = log(&folder, Arc::clone(&stopped), mode == Mode::Quiet).map_err(unusable)?;
@@ -104,7 +105,7 @@ fn new_place(shells: &Path) -> io::Result<PathBuf> {
         let Some(place) = names.next().map(|name| shells.join(name)) else {
             return Err(io::ErrorKind::AlreadyExists.into());
         };
-        match std::fs::create_dir(&place) {
+        match private::make_new(&place) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             made => return made.map(|()| place),
         }

@@ -1,6 +1,6 @@
 //! Run folders: `STATE/runs/WHEN-PID/` with `events.jsonl`, `raw/`, `cells/KEY/` and `reports/`.
 
-use crate::whole;
+use crate::{private, whole};
 use jiff::{Timestamp, tz::TimeZone};
 use rustix::{
     fs::{FlockOperation, flock},
@@ -45,8 +45,8 @@ impl RunFolder {
             Some(out) => out.to_owned(),
             None => runs(state).join(format!("{}-{}", stamp(now), std::process::id())),
         };
-        std::fs::create_dir_all(&path)?;
-        let folder = whole::Folder::open(&path)?;
+        private::make(&path)?;
+        let folder = whole::Folder::private(&path)?;
         let taken = || io::Error::new(io::ErrorKind::AlreadyExists, "a run lies there already");
         if path.join(EVENTS).symlink_metadata().is_ok() {
             return Err(taken());
@@ -133,7 +133,7 @@ impl RunFolder {
     pub fn attempt(&self, key: &str, attempt: usize) -> io::Result<PathBuf> {
         let cell = self.cell_path(key);
         let path = if attempt > 1 { cell.join(attempt.to_string()) } else { cell };
-        std::fs::create_dir_all(&path)?;
+        private::make(&path)?;
         Ok(path)
     }
 
@@ -183,6 +183,20 @@ mod tests {
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn only_the_user_gets_in() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("state");
+        let run = RunFolder::create(&state, None, at(1)).unwrap();
+        let attempt = run.attempt("a@k", 2).unwrap();
+        let made = [&state, &runs(&state), run.path(), &run.raw(), &attempt];
+        for path in made {
+            let mode = std::fs::metadata(path).unwrap().permissions().mode();
+            assert_eq!(mode & 0o7777, private::MODE, "{}", path.display());
+        }
     }
 
     #[test]

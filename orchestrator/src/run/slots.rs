@@ -1,6 +1,7 @@
 //! Slots: the right to run one emulated host. A slot is a lock on a file in the cache, so that runs and tests of one machine
 //! share them; the kernel frees it when its holder dies.
 
+use crate::private;
 use rustix::fs::{FlockOperation, flock};
 use std::{
     fs::{File, OpenOptions},
@@ -34,7 +35,7 @@ impl Slots {
 
     pub fn new(cache: &Path, count: usize) -> io::Result<Self> {
         let folder = cache.join("slots");
-        std::fs::create_dir_all(&folder)?;
+        private::make(&folder)?;
         Ok(Self { folder, count })
     }
 

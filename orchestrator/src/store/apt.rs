@@ -189,7 +189,7 @@ impl Apt {
         let lock = self.lock()?;
         for sub in ["state", "lists/partial", "lists/stamps", "cache/archives/partial"] {
             let dir = self.dir.join(sub);
-            fs::create_dir_all(&dir).map_err(StoreError::io("cannot create", &dir))?;
+            crate::private::make(&dir).map_err(StoreError::io("cannot create", &dir))?;
         }
         let session = Session::new(self, lock);
         let keyring = keyring()?;

@@ -85,7 +85,7 @@ impl BuildFolder {
             }
             _ => {
                 remove_tree(&self.dir)?;
-                fs::create_dir_all(&self.dir).map_err(StoreError::io("cannot create", &self.dir))?;
+                crate::private::make(&self.dir).map_err(StoreError::io("cannot create", &self.dir))?;
                 if let Err(error) = bring(&self.source()) {
                     // It would only take room, of which there is too little perhaps.
                     if !matches!(error, StoreError::Cancelled) {
@@ -162,7 +162,7 @@ impl BuildFolder {
     ) -> Result<BTreeMap<String, Option<PathBuf>>> {
         let trial = self.dir.join(TRIAL);
         remove_tree(&trial)?;
-        fs::create_dir_all(&trial).map_err(StoreError::io("cannot create", &trial))?;
+        crate::private::make(&trial).map_err(StoreError::io("cannot create", &trial))?;
         let named: BTreeSet<String> = patches.iter().flat_map(|patch| named(&patch.diff)).collect();
         for file in &named {
             // git must meet the link that a file lies beyond.

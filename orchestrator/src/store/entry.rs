@@ -101,7 +101,7 @@ enum Found {
 impl Entries {
     /// Removes what dead processes left half-made.
     pub(crate) fn open(root: PathBuf, progress: Arc<dyn Progress>) -> Result<Self> {
-        fs::create_dir_all(&root).map_err(StoreError::io("cannot create", &root))?;
+        crate::private::make(&root).map_err(StoreError::io("cannot create", &root))?;
         let checked = Checked::beside(&root);
         let entries = Self { root, checked, progress, used: Arc::default() };
         entries.sweep()?;
@@ -174,7 +174,7 @@ impl Entries {
         }
         let temporary = self.root.join(&place.kind).join(format!("{TEMPORARY}{}", place.folder));
         remove_tree(&temporary)?;
-        fs::create_dir_all(&temporary).map_err(StoreError::io("cannot create", &temporary))?;
+        crate::private::make(&temporary).map_err(StoreError::io("cannot create", &temporary))?;
         let made = self.make(&temporary, place, inputs, build);
         if made.is_err() {
             // The first error is the one to tell; what is left goes when the store is opened again.

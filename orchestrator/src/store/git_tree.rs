@@ -71,7 +71,7 @@ impl GitTree {
 
     /// Makes `into` this tree. Beside it lies an index of ours, which knows what is in it.
     pub(crate) fn check_out(&self, into: &Path, progress: &dyn Progress) -> Result<()> {
-        fs::create_dir_all(into).map_err(StoreError::io("cannot create", into))?;
+        crate::private::make(into).map_err(StoreError::io("cannot create", into))?;
         // Left by a git that was killed; nobody else is at work here.
         let _ = fs::remove_file(into.with_extension("index.lock"));
         let own = into.with_extension("git");

@@ -27,7 +27,7 @@ pub(crate) struct Lock {
 
 fn open(path: &Path) -> Result<File> {
     if let Some(parent) = path.parent() {
-        std::fs::create_dir_all(parent).map_err(StoreError::io("cannot create", parent))?;
+        crate::private::make(parent).map_err(StoreError::io("cannot create", parent))?;
     }
     // Whatever a link in the place of the lock leads to would lose its content.
     OpenOptions::new()

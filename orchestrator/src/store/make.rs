@@ -87,7 +87,7 @@ impl Make<'_> {
             // Out of the way by a rename: what is left of that build may still be writing.
             remove_at_once(self.out, &self.out.with_extension(KILLED))?;
         }
-        fs::create_dir_all(self.out).map_err(StoreError::io("cannot create", self.out))?;
+        crate::private::make(self.out).map_err(StoreError::io("cannot create", self.out))?;
         let log = self.log();
         fs::write(&log, "").map_err(StoreError::io("cannot write", &log))?;
         fs::write(&mark, "").map_err(StoreError::io("cannot write", &mark))

@@ -132,7 +132,7 @@ impl Base {
 fn unpack(package: &Path, name: &str, into: &Path) -> Result<()> {
     let beside = into.with_extension("unpacked");
     super::entry::remove_tree(&beside)?;
-    fs::create_dir_all(&beside).map_err(StoreError::io("cannot create", &beside))?;
+    crate::private::make(&beside).map_err(StoreError::io("cannot create", &beside))?;
     let inside = format!("usr/src/{name}.tar.xz");
     deb::unpack(package, &beside, |path| path == inside)?;
     let archive = beside.join(&inside);

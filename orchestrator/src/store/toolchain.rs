@@ -178,7 +178,7 @@ fn make(building: &mut Building, debs: &[Deb], files: &[PathBuf]) -> Result<()> 
 
 pub(crate) fn script(root: &Path, name: &str, text: &str) -> Result<()> {
     let dir = root.join("tools");
-    fs::create_dir_all(&dir).map_err(StoreError::io("cannot create", &dir))?;
+    crate::private::make(&dir).map_err(StoreError::io("cannot create", &dir))?;
     let path = dir.join(name);
     fs::write(&path, text).map_err(StoreError::io("cannot write", &path))?;
     let mode = fs::Permissions::from_mode(0o755);

@@ -1,7 +1,11 @@
 //! Which lab folder is taken, and where s2lab's own files go.
 
 use crate::harness::Home;
-use std::fs;
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+};
 
 #[test]
 fn the_lab_folder() {
@@ -97,4 +101,56 @@ fn a_store_whose_memory_is_torn() {
     let mut session = home.session();
     assert_eq!(session.s2lab(&["run", "--offline", "idle"]).status.code(), Some(3));
     session.check_runs("torn-memory");
+}
+
+fn open_to(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// Whatever the umask says, what s2lab makes for itself is closed to others.
+#[test]
+fn folders_of_s2labs_own_are_closed() {
+    let home = Home::new();
+    for folder in ["cache", "state"] {
+        fs::remove_dir(home.path(folder)).unwrap();
+    }
+    let run = home.command(&["run", "--offline", "idle"]);
+    let mut open = std::process::Command::new("/bin/sh");
+    open.args(["-c", "umask 0; exec \"$@\"", "sh"]).arg(run.get_program()).args(run.get_args());
+    open.current_dir(run.get_current_dir().unwrap());
+    for (name, value) in run.get_envs() {
+        match value {
+            Some(value) => open.env(name, value),
+            None => open.env_remove(name),
+        };
+    }
+    open.output().unwrap();
+    let folders: Vec<PathBuf> =
+        home.tree("cache").iter().map(|below| home.path("cache").join(below)).collect();
+    let made = folders.into_iter().filter(|path| path.is_dir()).chain([home.path("cache")]);
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+    let modes: Vec<_> = made.map(|path| format!("{:o} {}", mode(&path), path.display())).collect();
+    assert!(modes.len() >= 3 && modes.iter().all(|line| line.starts_with("700 ")), "{modes:#?}");
+}
+
+/// What others may write to need not be s2lab's; the mode of what is there is left alone.
+#[test]
+fn folders_that_others_may_write_to() {
+    let home = Home::new();
+    let mut session = home.session();
+    for (folder, mode, arguments) in [
+        ("cache/s2lab", 0o777, vec!["store", "list"]),
+        ("cache/s2lab", 0o755, vec!["store", "list"]),
+        ("state/s2lab", 0o775, vec!["report"]),
+        ("state/s2lab", 0o1777, vec!["run", "--offline", "idle"]),
+        ("lab/out", 0o707, vec!["run", "--offline", "idle", "--out", "out"]),
+    ] {
+        fs::create_dir_all(home.path(folder)).unwrap();
+        open_to(&home.path(folder), mode);
+        session.note(&format!("chmod {mode:o} {folder}"));
+        session.s2lab(&arguments);
+        assert_eq!(fs::metadata(home.path(folder)).unwrap().permissions().mode() & 0o7777, mode);
+        open_to(&home.path(folder), 0o700);
+    }
+    session.check("open-to-others");
 }

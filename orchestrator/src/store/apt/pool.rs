@@ -73,9 +73,9 @@ impl Apt {
     fn download(&self, session: &Session<'_>, what: &str, debs: &[&Deb]) -> Result<()> {
         let folder = self.dir.join("downloads");
         entry::remove_tree(&folder)?;
-        fs::create_dir_all(&folder).map_err(StoreError::io("cannot create", &folder))?;
+        crate::private::make(&folder).map_err(StoreError::io("cannot create", &folder))?;
         let pool = self.store.join(PACKAGES);
-        fs::create_dir_all(&pool).map_err(StoreError::io("cannot create", &pool))?;
+        crate::private::make(&pool).map_err(StoreError::io("cannot create", &pool))?;
         let total: u64 = debs.iter().map(|d| d.size).sum();
 
         let mut command = session.apt_get();

@@ -34,7 +34,7 @@ pub(crate) fn prepare(dir: &Path, theirs: Option<&Theirs>, exclude: &str) -> Res
     }
     for folder in ["objects/info", "refs", "info"] {
         let path = dir.join(folder);
-        fs::create_dir_all(&path).map_err(StoreError::io("cannot create", &path))?;
+        crate::private::make(&path).map_err(StoreError::io("cannot create", &path))?;
     }
     let config = match format {
         SHA1 => "[core]\n\trepositoryformatversion = 0\n\tbare = true\n".to_owned(),
