@@ -80,6 +80,11 @@ fn live(
 ) -> Result<(), InitError> {
     let Parameters { level, me, nonce } = parameters;
     let link = Arc::new(Link::new(me, nonce, port.clone()));
+    let logged = match level {
+        Level::Host => root.log(&s2lab_protocol::test_line(nonce)),
+        // The guests' kernel is the same for all hosts.
+        Level::Guest => Ok(()),
+    };
     link.notice(Notice::Hello(Hello {
         level,
         release: rustix::system::uname().release().to_string_lossy().into_owned(),
@@ -87,6 +92,9 @@ fn live(
         uptime_ms: uptime_ms(),
         taint: root.taint(),
     }))?;
+    if let Err(why) = logged {
+        link.log(format!("cannot write to the kernel's log: {why}"))?;
+    }
     for failed in &failed_modules {
         link.log(failed.to_string())?;
     }

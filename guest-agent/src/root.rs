@@ -41,6 +41,13 @@ impl Root {
         self.read("proc/sys/kernel/tainted").ok()?.parse().ok()
     }
 
+    /// Writes a line to the kernel's log. At the lowest level: a console that prints it prints every other line too.
+    pub(crate) fn log(&self, line: &str) -> io::Result<()> {
+        // The prefix of kernel/printk/printk.c, devkmsg_write (Linux 6.1): KERN_DEBUG is 7.
+        let mut log = std::fs::OpenOptions::new().write(true).open(self.path("dev/kmsg"))?;
+        io::Write::write_all(&mut log, format!("<7>{line}\n").as_bytes())
+    }
+
     /// One `write` of `text` to an existing file, as sysfs wants it.
     pub(crate) fn write(&self, relative: impl AsRef<Path>, text: &str) -> Result<(), Failure> {
         let path = self.path(relative);

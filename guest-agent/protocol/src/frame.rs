@@ -10,7 +10,7 @@ use std::fmt;
 /// For what is text at compile time.
 macro_rules! version {
     () => {
-        3
+        4
     };
 }
 macro_rules! mark {

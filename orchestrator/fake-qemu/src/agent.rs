@@ -11,7 +11,7 @@ use crate::{
 use s2lab_protocol::{
     Bar, Body, BoundDevice, Decoder, Failure, FailureKind, FinalRecord, Frame, GuestEnd, Hello, Level,
     MapKind, Mapping, Notice, Peer, Reply, Request, StoreResult, StoreSpec, UnalignedOutcome, VERSION, Vma,
-    encode, pattern,
+    encode, pattern, test_line,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -248,6 +248,9 @@ impl Host {
         self.mark_ended(&prepared);
         if prepared.silent {
             return Ok(());
+        }
+        if level == Level::Host {
+            self.say.machine.log(&test_line(self.say.nonce));
         }
         let hello = Hello {
             level,

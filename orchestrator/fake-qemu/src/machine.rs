@@ -146,6 +146,11 @@ impl Machine {
         }
     }
 
+    /// A line of the kernel's log.
+    pub(crate) fn log(&self, line: &str) {
+        self.print(format!("[    5.000000] {line}\r\n").as_bytes());
+    }
+
     pub(crate) fn close_console(&self) {
         lock(&self.console).take();
     }

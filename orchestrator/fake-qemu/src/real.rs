@@ -1,8 +1,12 @@
 //! The real agent in the fake machine: a process beside it, with a folder for its `/` and the machine's channel for its port.
 
 use crate::{Error, machine::Machine};
-use rustix::process::{Signal, set_parent_process_death_signal};
+use rustix::{
+    fs::{CWD, FileType, Mode, mknodat},
+    process::{Signal, set_parent_process_death_signal},
+};
 use std::{
+    fs::File,
     io::{BufRead, BufReader},
     os::{
         fd::AsFd,
@@ -13,6 +17,8 @@ use std::{
     },
     path::Path,
     process::{Child, Command, ExitCode, Stdio},
+    sync::Arc,
+    thread::JoinHandle,
 };
 
 /// Names the agent's `/`. A program that finds it among its variables is the agent: [`main`].
@@ -42,8 +48,25 @@ pub fn start(root: &Path, channel: UnixStream) -> std::io::Result<Child> {
     command.spawn()
 }
 
+/// The kernel's log: what is written to the agent's `/dev/kmsg` goes to the console. The handle, and all others, dropped, it ends.
+fn kernel_log(machine: &Arc<Machine>, root: &Path) -> std::io::Result<(File, JoinHandle<()>)> {
+    let path = root.join("dev/kmsg");
+    mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)?;
+    // A pipe opens for both without another process.
+    let log = File::options().read(true).write(true).open(&path)?;
+    let reader = File::open(&path)?;
+    let machine = Arc::clone(machine);
+    let printer = std::thread::Builder::new().spawn(move || {
+        for line in BufReader::new(reader).lines().map_while(Result::ok) {
+            // The level, `<N>`, is not printed.
+            machine.log(line.split_once('>').map_or(line.as_str(), |(_, text)| text));
+        }
+    })?;
+    Ok((log, printer))
+}
+
 /// The host, until its agent is gone: what the agent says goes to the console, and the end of PID 1 is the kernel's panic.
-pub(crate) fn live(machine: &Machine, root: &Path, channel: UnixStream) -> Result<(), Error> {
+pub(crate) fn live(machine: &Arc<Machine>, root: &Path, channel: UnixStream) -> Result<(), Error> {
     let failed = |what: &str| {
         let what = format!("the agent: {what}");
         move |why| Error::Io { what, why }
@@ -53,6 +76,7 @@ pub(crate) fn live(machine: &Machine, root: &Path, channel: UnixStream) -> Resul
         .map_err(|why| Error::Io { what: "proc/sys/kernel/tainted".into(), why })?;
     std::fs::write(root.join("proc/cmdline"), &machine.options.kernel_arguments)
         .map_err(failed("cmdline"))?;
+    let (log, printer) = kernel_log(machine, root).map_err(failed("dev/kmsg"))?;
     let mut child = start(root, channel).map_err(failed("start"))?;
     for line in
         child.stderr.take().map(BufReader::new).into_iter().flat_map(BufRead::lines).map_while(Result::ok)
@@ -60,6 +84,10 @@ pub(crate) fn live(machine: &Machine, root: &Path, channel: UnixStream) -> Resul
         machine.print(format!("[    5.000000] {line}\r\n").as_bytes());
     }
     let status = child.wait().map_err(failed("wait"))?;
+    drop(log);
+    if printer.join().is_err() {
+        eprintln!("fake-qemu: the kernel's log panicked");
+    }
     machine.print(match status.signal() {
         None => b"[   20.000000] reboot: Power down\r\n".as_slice(),
         // Linux kernel/exit.c, do_exit.

@@ -50,6 +50,9 @@ pub enum Event {
         #[serde(default)]
         taint: Option<u64>,
     },
+    /// The host's console has printed the line that the host's agent wrote to the kernel's log
+    /// ([`s2lab_protocol::test_line`]).
+    ConsoleTested,
     /// The host's final record came. `taint`: as in [`Event::HostUp`], read when nothing else was left to do.
     HostDown {
         #[serde(default)]

@@ -1,5 +1,6 @@
 //! A console: kept in a file, watched for what a healthy kernel does not print.
 
+use memchr::memmem;
 use s2lab_model::{
     console::{classify, host_mode},
     crash::{Cutter, symbols::Symbols},
@@ -43,6 +44,8 @@ pub struct Console {
     crashes: usize,
     log: EventLog,
     mode_told: bool,
+    /// The line that a host's console must print once, until it has.
+    test_line: Option<String>,
     attention: Attention,
     symbols: Option<Arc<Symbols>>,
 }
@@ -84,6 +87,7 @@ impl Console {
             crashes: 0,
             log,
             mode_told: false,
+            test_line: None,
             attention,
             symbols: None,
         })
@@ -93,6 +97,12 @@ impl Console {
     #[must_use]
     pub fn with_symbols(self, symbols: Option<Arc<Symbols>>) -> Self {
         Self { symbols, ..self }
+    }
+
+    /// Of a host whose agent writes `line` to its kernel's log.
+    #[must_use]
+    pub fn tested_by(self, line: String) -> Self {
+        Self { test_line: Some(line), ..self }
     }
 
     /// Takes bytes as they come; tells of the weightiest line that the cell must heed, the first of its kind.
@@ -161,6 +171,10 @@ impl Console {
 
     /// Most lines of most consoles say nothing, and cost a search and no memory.
     fn line(&mut self, bytes: &[u8]) -> Option<Heed> {
+        if self.test_line.as_ref().is_some_and(|line| memmem::find(bytes, line.as_bytes()).is_some()) {
+            self.test_line = None;
+            self.log.event(Event::ConsoleTested);
+        }
         let class = classify(bytes);
         let cuts = self.crashes < MAX_CRASHES;
         if class.is_none() && self.mode_told && !(cuts && self.cutter.wants(bytes)) {
@@ -218,6 +232,25 @@ mod tests {
             let line = "[2.0] Kernel panic - not syncing: x".to_owned();
             let expected = Some(Heed::Fatal(AlarmClass::Panic, line));
             assert_eq!(first.or(second), expected, "cut at {cut}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_test_line_is_seen_once_and_for_its_nonce_only() {
+        let line = |nonce| format!("[    4.1][    T1] {}\r\n", s2lab_protocol::test_line(nonce));
+        for (text, due) in [
+            (line(7), 1),
+            (line(7) + &line(7), 1),
+            (format!("{}{}", "x".repeat(MAX_LINE), line(7)), 1),
+            (line(8), 0),
+            ("Kernel command line: console=ttyAMA0 s2lab.nonce=0000000000000007\r\n".into(), 0),
+        ] {
+            let (dir, console) = console();
+            let mut console = console.tested_by(s2lab_protocol::test_line(7));
+            console.push(text.as_bytes()).unwrap();
+            console.log.flush().await;
+            let log = std::fs::read_to_string(dir.path().join("events.jsonl")).unwrap();
+            assert_eq!(log.matches("\"console-tested\"").count(), due, "{text}: {log}");
         }
     }
 

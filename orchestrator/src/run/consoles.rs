@@ -7,14 +7,7 @@ use super::{
     stages::{Stop, room},
 };
 use s2lab_model::event::AlarmClass;
-use std::{
-    collections::BTreeMap,
-    io,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::{collections::BTreeMap, io};
 use tokio::{io::AsyncReadExt, net::UnixStream, sync::mpsc};
 
 /// Most remarks of the agents that are kept, and the longest, characters: they go to s2lab's own log.
@@ -28,12 +21,7 @@ const GUEST_CRASHED: &str = "the guests' kernel is the same for all hosts: see c
                              folder, and whether the guest has enough `memory`";
 
 /// Reads the host's console to its end.
-pub(super) async fn read_console(
-    mut stream: UnixStream,
-    mut console: Console,
-    spoke: Arc<AtomicBool>,
-    told: Told,
-) {
+pub(super) async fn read_console(mut stream: UnixStream, mut console: Console, told: Told) {
     let mut buffer = vec![0; 64 * 1024];
     loop {
         // An error is QEMU's end, like the end of the stream.
@@ -42,7 +30,6 @@ pub(super) async fn read_console(
             console.finish();
             return;
         }
-        spoke.store(true, Ordering::Relaxed);
         told.pulse.console();
         told.report(console.push(buffer.get(..n).unwrap_or_default()));
     }

@@ -232,7 +232,13 @@ impl Images {
     /// The host's initramfs in a memfd: user land, modules, the agent, and what guests boot.
     pub fn initramfs(&self, kernel: &KernelFiles) -> io::Result<OwnedFd> {
         let agent = outside::read(&self.agent.program, kinds::PROGRAM)?;
-        let init = [("init", Node::File { mode: 0o755, data: &agent })];
+        let init = [
+            // A kernel without a console starts init without descriptors. Rust's runtime then opens this, or aborts, which is a panic
+            // of the kernel (std/src/sys/pal/unix/mod.rs, sanitize_standard_fds).
+            ("dev", Node::Directory { mode: 0o755 }),
+            ("dev/null", Node::Device { mode: 0o666, major: 1, minor: 3 }),
+            ("init", Node::File { mode: 0o755, data: &agent }),
+        ];
         let mut guest_archive = outside::read(&self.guest_kernel.modules, kinds::ARCHIVE)?;
         append(&mut guest_archive, init)?;
         let image = outside::read(&self.guest_kernel.image, kinds::IMAGE)?;

@@ -207,6 +207,7 @@ impl Teller<'_> {
         for (at, step) in scenario.steps.iter().enumerate() {
             told.extend(self.step(at, step));
         }
+        told.push(Event::ConsoleTested);
         told.push(Event::HostDown { taint: Some(0) });
         told.push(Event::CellEnded { end: CellEnd::Complete });
         told

@@ -21,6 +21,8 @@ use tokio::sync::mpsc;
 
 /// Named as [`fake_qemu::vmm::NAME`].
 const QEMU: &str = "usr/bin/qemu-system-aarch64";
+/// A file in place of the device: it keeps what is written.
+const KERNEL_LOG: &str = "dev/kmsg";
 /// How long the agent may take for anything.
 const SOON: Duration = Duration::from_secs(10);
 const NONCE: u64 = 0x2a;
@@ -194,6 +196,7 @@ impl Alone {
     async fn start(row: &Path) -> Result<Self, String> {
         let started = || -> io::Result<_> {
             let root = make(row)?;
+            fs::write(root.join(KERNEL_LOG), "")?;
             fs::write(root.join("proc/cmdline"), format!("quiet s2lab.level=host s2lab.nonce={NONCE:x}\n"))?;
             let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
             ours.set_nonblocking(true)?;
@@ -287,6 +290,8 @@ pub(crate) fn serves_to_the_end() -> Checked {
             }
         }
         expect("heartbeats rise", beats.is_sorted(), true)?;
+        let logged = fs::read_to_string(agent.root.join(KERNEL_LOG)).map_err(|e| e.to_string())?;
+        expect("the kernel's log", logged, format!("<7>{}\n", s2lab_protocol::test_line(NONCE)))?;
         agent.finish().await
     })
 }

@@ -208,6 +208,7 @@ impl Story {
                     .into(),
             },
             Event::StageStarted { stage: Stage::HostBoot },
+            Event::ConsoleTested,
             Event::HostUp { release: "6.12.95".into(), page_size: 4096, taint: Some(0) },
             Event::HostRam { start: RAM.0, size: RAM.1 },
             loaded(LoadedPart::Kernel, IMAGE.0, IMAGE.1),

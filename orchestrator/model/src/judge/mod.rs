@@ -5,6 +5,7 @@ mod agreement;
 mod alarms;
 mod attempts;
 mod completeness;
+mod consoles;
 mod emulation;
 mod expectations;
 mod isolation;
@@ -189,6 +190,7 @@ fn complete(
     let foreign = isolation::findings(record, looks, isolation);
     // A foreign page weighs more than a wrong type.
     findings.extend(missing.into_iter().chain(foreign).chain(met.findings).chain(contradictions));
+    findings.extend(consoles::untested(record));
     let findings = weighed(findings);
     let verdict = match findings.first() {
         Some(finding) => finding.verdict(),

@@ -259,6 +259,7 @@ impl Record {
             environment: Environment::default(),
             host: None,
             final_taint: None,
+            console_tested: false,
             around: Surroundings::default(),
             guests: BTreeMap::new(),
             vmas: vec![],
@@ -288,6 +289,11 @@ impl Record {
             Event::HostUp { release, page_size, taint } => {
                 let up = self.host.replace(Kernel { release, page_size, taint });
                 once(up, "has a host that came up twice")?;
+            }
+            Event::ConsoleTested => {
+                if std::mem::replace(&mut self.console_tested, true) {
+                    return Err("has a console that was tested twice");
+                }
             }
             Event::HostDown { taint } => {
                 once(self.final_taint.replace(taint), "has a host that went down twice")?;

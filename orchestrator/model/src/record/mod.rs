@@ -54,6 +54,8 @@ pub struct Record {
     pub host: Option<Kernel>,
     /// The host's taint in its final record; none if there was no final record.
     pub final_taint: Option<Option<u64>>,
+    /// The host's console prints what its kernel logs.
+    pub console_tested: bool,
     pub around: Surroundings,
     pub guests: BTreeMap<String, Kernel>,
     pub vmas: Vec<VmaFlags>,

@@ -32,9 +32,9 @@ fn a_log_folds_to_its_cells() {
         (3, 2, 1, 2)
     );
     assert_eq!(record.around.bar("nic").unwrap().index, 2, "not the one that is not prefetchable");
-    assert_eq!(record.elapsed_ms(), Some(240));
+    assert_eq!(record.elapsed_ms(), Some(250));
     let stage = &record.stages[0];
-    assert_eq!((stage.started_ms, stage.ended_ms), (30, Some(100)));
+    assert_eq!((stage.started_ms, stage.ended_ms), (30, Some(110)));
     assert_eq!(record.environment.blocking["page size"], "4096");
     assert_eq!(record.environment.variable["kernel"], "6.12.95");
     assert_eq!(record.environment.variable["guest kernel"], "6.12.90-cloud");

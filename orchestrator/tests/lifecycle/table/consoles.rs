@@ -157,10 +157,9 @@ pub(super) fn consoles() -> Vec<Row> {
             Stage::ShutDown,
             "console was closed",
         ),
-        fault("console-silent", Moment::Start, Act::MuteConsole).stops(
-            "MISS",
-            Stage::ShutDown,
-            "console said nothing",
-        ),
+        fault("console-silent", Moment::Start, Act::MuteConsole)
+            .judged("MISS", "the host's console does not show what its kernel logs"),
+        fault("console-silent-after-the-boot", Moment::Hello, Act::MuteConsole)
+            .judged("MISS", "the host's console does not show what its kernel logs"),
     ]
 }

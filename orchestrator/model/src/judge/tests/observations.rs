@@ -86,6 +86,12 @@ fn every_observation_must_be_there_once() {
 }
 
 #[test]
+fn the_console_must_show_what_the_kernel_logs() {
+    let silent = Story::after().without(|e| matches!(e, Event::ConsoleTested));
+    found(&silent, Verdict::Miss, &["test line", "the host's console does not show what its kernel logs"]);
+}
+
+#[test]
 fn pages_must_be_there_and_be_what_they_are_called() {
     let mut story = Story::after();
     story.pages.clear();
