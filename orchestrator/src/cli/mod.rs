@@ -181,7 +181,9 @@ impl Failure {
             | Failure::Plan(_)
             | Failure::Series(_)
             | Failure::Revisions(_)
-            | Failure::Store(StoreError::Part { .. } | StoreError::Refused(_))
+            | Failure::Store(
+                StoreError::Part { .. } | StoreError::Refused(_) | StoreError::BuildPlace { .. },
+            )
             | Failure::Init(InitError::Exists { .. })
             | Failure::Usage { .. } => USAGE,
             Failure::Io { source, .. } | Failure::Review(ReviewError::Io { source, .. })

@@ -13,7 +13,7 @@ use super::{
     kernel::{CONFIG, IMAGE, KIND, MODULES_FOLDER, SYSTEM_MAP},
     kernel_tools::KernelTools,
     lock::{self, Lock},
-    make::Make,
+    make::{Make, fits},
     source::Base,
 };
 use crate::{
@@ -120,6 +120,7 @@ impl Store {
     }
 
     pub(crate) fn build_blocking(&self, build: &KernelBuild, wanted: &[&str]) -> Result<Kernel> {
+        fits(&self.build_root())?;
         let base = self.source_base(&build.source)?;
         let tools = self.kernel_tools_plan()?;
         let inputs = Inputs::of(build, &base, &tools.digest);

@@ -87,6 +87,9 @@ pub enum StoreError {
     #[error("kernel {kernel}: there is no {image}: the tree is not built", image = image.display())]
     NotBuilt { kernel: String, image: PathBuf },
 
+    #[error("no kernel can be built in {}: make and the kernel's Makefiles misread {misread:?} in a path", folder.display())]
+    BuildPlace { folder: PathBuf, misread: char },
+
     #[error("the configuration of {what} did not take what was asked for:\n{}", options.join("\n"))]
     Config { what: String, options: Vec<String> },
 
@@ -144,6 +147,7 @@ impl StoreError {
             Self::NotBuilt { .. } => {
                 "build it with make, or let s2lab build it: `build: true` in images/kernels.yaml".to_owned()
             }
+            Self::BuildPlace { .. } => "name a cache without it, with XDG_CACHE_HOME".to_owned(),
             Self::Config { .. } => {
                 "an option is silently dropped if the tree does not have it or something that it depends on is missing".to_owned()
             }

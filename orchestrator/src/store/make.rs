@@ -49,6 +49,23 @@ const REPRODUCIBLE: [(&str, &str); 5] = [
     ("LOCALVERSION", ""),
 ];
 
+/// What make and a shell take for something else in a path, and so do the kernel's Makefiles, which quote none (Linux 6.12,
+/// Makefile: "source directory cannot contain spaces or colons"). `O=` with a space would write to the path before it.
+const MISREAD: &str = ":$#%\\\"'`;&|<>()*?[]!,";
+
+/// Checks that make can build below `folder`.
+///
+/// # Errors
+/// [`StoreError::BuildPlace`] if its path would be misread.
+pub(crate) fn fits(folder: &Path) -> Result<()> {
+    let path = folder.to_string_lossy();
+    let misread = |c: &char| c.is_whitespace() || c.is_control() || MISREAD.contains(*c);
+    match path.chars().find(misread) {
+        Some(misread) => Err(StoreError::BuildPlace { folder: folder.to_owned(), misread }),
+        None => Ok(()),
+    }
+}
+
 /// One kernel's build.
 pub(crate) struct Make<'a> {
     /// What progress and errors call it.

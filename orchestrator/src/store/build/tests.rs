@@ -125,3 +125,25 @@ fn the_tree_in_which_somebody_works_is_only_read() {
     assert_eq!(state(), before);
     assert_eq!(at.git(&["status", "--porcelain"]), " M b.c\n?? c.c\n");
 }
+
+/// make would write to what stands before the space.
+#[test]
+fn a_cache_that_make_would_misread_is_refused_before_anything_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = dir.path().join("my cache");
+    let store = Store::open(&cache, true, Arc::new(Quiet)).unwrap();
+    let before: Vec<_> = fs::read_dir(&cache).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let source = KernelSource::Revision { repository: dir.path().join("gone"), revision: "HEAD".into() };
+    let config = BuildConfig::Fragments(vec![]);
+    let build = KernelBuild { name: "k".into(), source, config, patches: Vec::new() };
+    let error = store.build_blocking(&build, &[]).err().unwrap();
+    let shown = cache.join("build/kernel");
+    let due = format!(
+        "no kernel can be built in {}: make and the kernel's Makefiles misread ' ' in a path",
+        shown.display()
+    );
+    assert_eq!(error.to_string(), due);
+    assert!(error.hint().unwrap().contains("XDG_CACHE_HOME"));
+    let after: Vec<_> = fs::read_dir(&cache).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!((before, fs::read_dir(dir.path()).unwrap().count()), (after, 1));
+}

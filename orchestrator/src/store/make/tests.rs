@@ -163,3 +163,21 @@ fn what_a_killed_build_left_is_thrown_away() {
     assert!(!at.image().contains("half"));
     assert_eq!(fs::read_dir(at.dir.path()).unwrap().count(), 2);
 }
+
+#[test]
+fn a_path_that_make_would_misread_is_refused() {
+    fits(Path::new("/home/me/.cache/s2lab-1+2@x=y~{z}/na\u{ef}ve/build")).unwrap();
+    for path in [
+        "/c ache",
+        "/c\tache",
+        "/c:ache",
+        "/c$ache",
+        "/c#ache",
+        "/c%ache",
+        "/c'ache",
+        "/c\u{a0}ache",
+        "/c\nache",
+    ] {
+        assert!(matches!(fits(Path::new(path)), Err(StoreError::BuildPlace { .. })), "{path:?}");
+    }
+}
