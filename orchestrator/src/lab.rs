@@ -3,7 +3,7 @@
 pub mod init;
 
 use crate::{
-    outside::{self, Why, kinds},
+    outside::{self, ReadError, Why, kinds},
     store::{Store, StoreError},
 };
 use s2lab_model::{
@@ -32,6 +32,8 @@ pub enum LabError {
     NotALab { path: PathBuf },
     #[error("the lab folder {lab} was found, not named, and {part} belongs to another user (uid {owner})")]
     Foreign { lab: PathBuf, part: PathBuf, owner: u32 },
+    #[error("{0}; a file of this name marks a lab folder")]
+    NoFile(ReadError),
     #[error("cannot read {path}: {source}")]
     Read { path: PathBuf, source: io::Error },
     #[error("{0}")]
@@ -49,6 +51,7 @@ impl LabError {
                 "a lab folder names what is built and run; to trust this one: --lab {}",
                 lab.display()
             )),
+            LabError::NoFile(_) => Some("mend or remove it, or name a lab folder with --lab".into()),
             LabError::NoHome { .. } => Some("set HOME".into()),
             _ => None,
         }
@@ -115,16 +118,20 @@ pub struct Lab {
 impl Lab {
     /// The folder given, else the nearest one at or above `start`, if there is one. The given one is trusted.
     pub fn find(given: Option<&Path>, start: &Path) -> Result<Option<Self>, LabError> {
-        let is_lab = |path: &Path| path.join(KERNELS).is_file();
-        let root = match given {
-            Some(path) if is_lab(path) => Some(path),
-            Some(path) => return Err(LabError::NotALab { path: path.to_owned() }),
-            None => match start.ancestors().find(|path| is_lab(path)) {
-                Some(path) => Some(trusted(path)?),
-                None => None,
-            },
-        };
-        Ok(root.map(|root| Self { root: root.to_owned(), store: None }))
+        let lab = |root: &Path| Self { root: root.to_owned(), store: None };
+        if let Some(path) = given {
+            return if is_lab(path)? {
+                Ok(Some(lab(path)))
+            } else {
+                Err(LabError::NotALab { path: path.to_owned() })
+            };
+        }
+        for path in start.ancestors() {
+            if is_lab(path)? {
+                return Ok(Some(lab(trusted(path)?)));
+            }
+        }
+        Ok(None)
     }
 
     /// The one that came with s2lab, out of the store.
@@ -174,6 +181,25 @@ impl Lab {
         }
         files.sort();
         Ok(files)
+    }
+}
+
+/// Whether the folder at `path` is a lab folder.
+///
+/// # Errors
+/// If what marks one is there and is no file: another lab must not be taken in its place.
+fn is_lab(path: &Path) -> Result<bool, LabError> {
+    let kernels = path.join(KERNELS);
+    // A link that leads nowhere is there.
+    if let Err(error) = kernels.symlink_metadata()
+        && matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+    {
+        return Ok(false);
+    }
+    match outside::check(&kernels, kinds::YAML) {
+        // It is said where the file is read.
+        Ok(()) | Err(ReadError { why: Why::TooLarge(_), .. }) => Ok(true),
+        Err(error) => Err(LabError::NoFile(error)),
     }
 }
 

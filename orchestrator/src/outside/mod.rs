@@ -39,6 +39,11 @@ pub(crate) fn read(path: &Path, kind: Kind) -> Result<Vec<u8>, ReadError> {
     Outside::open(path, kind)?.whole()
 }
 
+/// Checks that [`read`] would read the file at `path`, and does not.
+pub(crate) fn check(path: &Path, kind: Kind) -> Result<(), ReadError> {
+    Outside::open(path, kind).map(drop)
+}
+
 /// As [`read`], for text.
 pub(crate) fn read_text(path: &Path, kind: Kind) -> Result<String, ReadError> {
     text(path, read(path, kind)?)

@@ -23,9 +23,15 @@ impl RawPages {
 
 impl Pages for RawPages {
     /// A name that is no digest is none.
-    fn page(&self, digest: &str) -> Option<Vec<u8>> {
+    fn page(&self, digest: &str) -> Result<Option<Vec<u8>>, String> {
         let is_digest = digest.len() == 64 && digest.bytes().all(|b| b.is_ascii_hexdigit());
-        is_digest.then(|| outside::read(&self.0.join(digest), kinds::TABLE_PAGE).ok()).flatten()
+        if !is_digest {
+            return Ok(None);
+        }
+        match outside::read(&self.0.join(digest), kinds::TABLE_PAGE) {
+            Err(error) if error.is_absent() => Ok(None),
+            read => read.map(Some).map_err(|error| error.why.to_string()),
+        }
     }
 }
 

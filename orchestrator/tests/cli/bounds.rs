@@ -1,7 +1,7 @@
 //! What could hang s2lab, take all memory or make it panic: files that are none, logs that blow up, limits of the machine.
 
 use crate::{
-    harness::Home,
+    harness::{Home, Session},
     story::{Behaves, Story},
 };
 use s2lab_model::event::Event;
@@ -16,6 +16,18 @@ use std::{
 const BAR: &str = "bar@debian-6.12";
 /// Far more than any of these takes; before, some took minutes.
 const SOON: Duration = Duration::from_secs(20);
+
+/// Whose lab has a kernel that is built from source as well.
+fn with_a_source() -> Home {
+    let home = Home::new();
+    let kernels = home.read("lab/images/kernels.yaml");
+    let source = "kernels:
+  linux-6.1: {about: x, provider: source, package: linux-source-6.1, suites: [bookworm], track: newest,
+    config: [config/boot.config], traits: []}";
+    home.write("lab/images/config/boot.config", "CONFIG_ARM64=y\n");
+    home.write("lab/images/kernels.yaml", kernels.replace("kernels:", source));
+    home
+}
 
 fn pipe(path: &Path) {
     assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
@@ -37,13 +49,7 @@ fn instead(path: &Path, mut then: impl FnMut(&str)) {
 
 #[test]
 fn what_is_no_file_is_not_read() {
-    let home = Home::new();
-    let kernels = home.read("lab/images/kernels.yaml");
-    let source = "kernels:
-  linux-6.1: {about: x, provider: source, package: linux-source-6.1, suites: [bookworm], track: newest,
-    config: [config/boot.config], traits: []}";
-    home.write("lab/images/config/boot.config", "CONFIG_ARM64=y\n");
-    home.write("lab/images/kernels.yaml", kernels.replace("kernels:", source));
+    let home = with_a_source();
     home.tell(&Story::well(&home.plan(&["bar@debian-6.12"])));
     assert!(home.command(&["accept"]).status().unwrap().success());
     home.write("folder/a.patch", "");
@@ -53,9 +59,15 @@ fn what_is_no_file_is_not_read() {
     let mut session = home.session();
     session.note("a table page");
     instead(&page, |what| {
+        let due = match what {
+            "pipe" => "a named pipe, not a file",
+            "device" => "a character device, not a file",
+            _ => "a folder, not a file",
+        };
         let said = home.command(&["report"]).output().unwrap();
         assert_eq!(said.status.code(), Some(3), "{what}");
-        assert!(String::from_utf8_lossy(&said.stdout).contains("is not in raw/"), "{what}");
+        let said = String::from_utf8_lossy(&said.stdout);
+        assert!(said.contains(&format!("cannot be read from raw/: it is {due}")), "{what}: {said}");
     });
     fs::write(&page, kept).unwrap();
     for (place, arguments) in [
@@ -79,15 +91,36 @@ fn what_is_no_file_is_not_read() {
     session.check("bounds-no-files");
 }
 
+/// Nearer than another lab folder, and than the built-in one.
+#[test]
+fn what_would_mark_a_lab_folder_and_is_no_file() {
+    let home = Home::new();
+    fs::create_dir_all(home.path("lab/below/images")).unwrap();
+    fs::create_dir_all(home.path("lab/below/work")).unwrap();
+    let place = home.path("lab/below/images/kernels.yaml");
+    let mut session = home.session();
+    let list = |session: &mut Session<'_>| {
+        session.keep(
+            "cd below/work; s2lab list",
+            home.command(&["list"]).current_dir(home.path("lab/below/work")),
+        );
+        session
+            .keep("cd below; s2lab new x", home.command(&["new", "x"]).current_dir(home.path("lab/below")));
+        session.s2lab(&["--lab", "below", "list"]);
+    };
+    instead(&place, |what| {
+        session.note(&format!("a {what}"));
+        list(&mut session);
+    });
+    symlink("nowhere", &place).unwrap();
+    session.note("a link that leads nowhere");
+    list(&mut session);
+    session.check("bounds-lab");
+}
+
 #[test]
 fn a_series_may_come_out_of_a_pipe() {
-    let home = Home::new();
-    let kernels = home.read("lab/images/kernels.yaml");
-    let source = "kernels:
-  linux-6.1: {about: x, provider: source, package: linux-source-6.1, suites: [bookworm], track: newest,
-    config: [config/boot.config], traits: []}";
-    home.write("lab/images/config/boot.config", "CONFIG_ARM64=y\n");
-    home.write("lab/images/kernels.yaml", kernels.replace("kernels:", source));
+    let home = with_a_source();
     home.write("a.patch", "Subject: [PATCH] one\n\n--- a/x\n+++ b/x\n@@ -1 +1 @@\n-a\n+b\n");
     home.program("cat");
     let mut session = home.session();

@@ -35,12 +35,15 @@ const MOST_RAM: usize = 16;
 /// Where the pages of looks are kept.
 pub trait Pages {
     /// The page with this SHA-256 (hexadecimal), if it is there. What is returned is checked against the digest.
-    fn page(&self, sha256: &str) -> Option<Vec<u8>>;
+    ///
+    /// # Errors
+    /// Why what has its name is not taken.
+    fn page(&self, sha256: &str) -> Result<Option<Vec<u8>>, String>;
 }
 
 impl<F: Fn(&str) -> Option<Vec<u8>>> Pages for F {
-    fn page(&self, sha256: &str) -> Option<Vec<u8>> {
-        self(sha256)
+    fn page(&self, sha256: &str) -> Result<Option<Vec<u8>>, String> {
+        Ok(self(sha256))
     }
 }
 
@@ -53,6 +56,8 @@ pub enum LookError {
     NoGuest { vmid: u16, hcr: u64 },
     #[error("the page of {address:#x}, {sha256}, is not in raw/")]
     NoPage { address: u64, sha256: String },
+    #[error("the page of {address:#x} cannot be read from raw/: {why}: {sha256}")]
+    NotTaken { address: u64, sha256: String, why: String },
     #[error("the page of {address:#x} in raw/ is not what its name says, {sha256}")]
     Damaged { address: u64, sha256: String },
     #[error(transparent)]
@@ -314,8 +319,9 @@ fn memory(look: &Look, pages: &(impl Pages + ?Sized)) -> Result<PageMem, LookErr
         let bytes = match known.entry(sha256) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(new) => {
+                let not_taken = |why| LookError::NotTaken { address, sha256: sha256.clone(), why };
                 let no_page = || LookError::NoPage { address, sha256: sha256.clone() };
-                let bytes = pages.page(sha256).ok_or_else(no_page)?;
+                let bytes = pages.page(sha256).map_err(not_taken)?.ok_or_else(no_page)?;
                 if digest(&bytes) != *sha256 {
                     return Err(LookError::Damaged { address, sha256: sha256.clone() });
                 }
