@@ -246,11 +246,11 @@ impl Host {
     fn hello(&mut self, who: Peer, level: Level, moment: &Moment) -> Result<(), Error> {
         let prepared = self.say.prepare(moment, &who)?;
         self.mark_ended(&prepared);
-        if prepared.silent {
-            return Ok(());
-        }
         if level == Level::Host {
             self.say.machine.log(&test_line(self.say.nonce));
+        }
+        if prepared.silent {
+            return Ok(());
         }
         let hello = Hello {
             level,

@@ -80,6 +80,10 @@ const SIGNS: &[(&str, AlarmClass)] = &[
     ("Unsupported exception type: ", AlarmClass::Kvm),
     ("Unknown exception class: esr: ", AlarmClass::Kvm),
     ("error initializing Hyp mode", AlarmClass::Kvm),
+    // kernel/printk/printk.c, console_prepend_dropped: `** N printk messages dropped **`
+    ("printk messages dropped **", AlarmClass::Dropped),
+    // arch/arm64/kernel/stacktrace.c, dump_backtrace: every report that prints how the kernel came there. A healthy kernel prints none.
+    ("Call trace:", AlarmClass::Trace),
 ];
 /// A line about a hung task has two parts around the task's name (kernel/hung_task.c).
 const HUNG: (&str, &str) = ("INFO: task ", " blocked for more than ");
@@ -116,6 +120,12 @@ const MODES: &[(&str, &str)] = &[
     (": Hyp mode initialized successfully", "nvhe"),
 ];
 
+/// How many messages a line of [`AlarmClass::Dropped`] says are not there.
+pub fn dropped(line: &str) -> Option<u64> {
+    let (_, rest) = line.split_once("** ")?;
+    rest.split_once(' ')?.0.parse().ok()
+}
+
 /// The host mode, if the line tells it.
 pub fn host_mode(line: &str) -> Option<&'static str> {
     MODES.iter().find(|(sign, _)| line.contains(sign)).map(|(_, mode)| *mode)
@@ -130,6 +140,11 @@ impl AlarmClass {
     /// The kernel, or a part of it, may be stuck: it is to be seen whether anything still moves.
     pub fn is_stuck(self) -> bool {
         matches!(self, AlarmClass::Stall | AlarmClass::HungTask)
+    }
+
+    /// Whether such a line says of a crash what it is.
+    pub fn names_a_crash(self) -> bool {
+        !matches!(self, AlarmClass::UnsupportedFault | AlarmClass::Trace | AlarmClass::Dropped)
     }
 
     /// As people call it.
@@ -149,6 +164,8 @@ impl AlarmClass {
             AlarmClass::Stall => "stall",
             AlarmClass::HungTask => "hung task",
             AlarmClass::UnsupportedFault => "unsupported fault of a guest",
+            AlarmClass::Trace => "call trace",
+            AlarmClass::Dropped => "dropped messages",
         }
     }
 }
@@ -166,6 +183,18 @@ mod tests {
             assert_eq!(host_mode(&line), Some(expected), "{line}");
         }
         assert_eq!(host_mode("kvm [1]: HYP mode not available"), None);
+    }
+
+    #[test]
+    fn dropped_messages_are_counted() {
+        for (line, count) in [
+            ("** 37 printk messages dropped **", Some(37)),
+            ("[    4.1][    T1] ** 18446744073709551615 printk messages dropped **", Some(u64::MAX)),
+            ("** many printk messages dropped **", None),
+            ("s2lab: more than 32 lines that say WARN", None),
+        ] {
+            assert_eq!(dropped(line), count, "{line}");
+        }
     }
 
     #[test]
@@ -210,6 +239,9 @@ mod tests {
                 "kobject: 'x' (0): tried to init an initialized object, something is seriously wrong.",
                 Some(AlarmClass::Bug),
             ),
+            ("[   12.1] Call trace:", Some(AlarmClass::Trace)),
+            ("** 37 printk messages dropped **", Some(AlarmClass::Dropped)),
+            ("** replaying previous printk message **", None),
             ("CPU: 1 UID: 0 PID: 131 Comm: qemu-system-aar Not tainted 7.0.7-cloud-arm64 #1 PREEMPT", None),
             ("SError Interrupt on CPU0, code 0x00000000be000000 -- SError", Some(AlarmClass::Oops)),
             ("Bad mode in Error handler detected on CPU0, code 0xbf000000 -- SError", Some(AlarmClass::Oops)),

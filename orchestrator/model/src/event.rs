@@ -298,6 +298,10 @@ pub enum AlarmClass {
     HungTask,
     /// `kvm: Unsupported FSC`: what KVM says when it cannot handle a guest's fault. Expected of a probe that faults.
     UnsupportedFault,
+    /// A call trace of a report whose own line is not known.
+    Trace,
+    /// Lines that the console does not have, and alarms may be among them.
+    Dropped,
 }
 
 /// How a cell came to its end.

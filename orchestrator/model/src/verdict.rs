@@ -55,7 +55,7 @@ pub static TABLE: [Row; 9] = [
         "FAIL",
         None,
         "an expectation unmet; panic, oops, hyp panic, WARN, BUG, lockdep, KASAN, KFENCE, UBSAN, memory leak, out of memory, error of KVM, \
-         stall or hung task on the host's console; a taint of the kernel that says that something went wrong; \
+         stall, hung task or call trace on the host's console; a taint of the kernel that says that something went wrong; \
          an unexpected KVM_RUN error; a kernel that does not bring up what its configuration has; stored bytes that did not arrive; the kernel's own account contradicts the tables",
         1,
     ),
@@ -65,7 +65,7 @@ pub static TABLE: [Row; 9] = [
     row(
         "MISS",
         None,
-        "the lab failed: QEMU died, disk full, a defect of the agent, an observation that should be there is not, \
+        "the lab failed: QEMU died, disk full, a defect of the agent, an observation that should be there is not, a console that lacks messages, \
          or the CPU contradicts the walk: oracle in doubt",
         3,
     ),

@@ -5,6 +5,7 @@
 
 use s2lab_model::console::classify;
 use s2lab_model::crash::{Crash, Cutter};
+use s2lab_model::event::AlarmClass;
 use std::{fmt::Write, fs, path::Path};
 
 /// What is cut out of each console: of every crash its fingerprint, its first line and its last one.
@@ -27,6 +28,22 @@ fn real_crashes_are_cut_out_and_known() {
         }
     }
     insta::assert_snapshot!(told);
+}
+
+/// A trace belongs to the crash before it, which the console names.
+#[test]
+fn no_trace_of_a_real_crash_is_a_crash_of_its_own() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/consoles");
+    let mut traces = 0;
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let crashes = cut(&fs::read_to_string(&path).unwrap());
+        for crash in &crashes {
+            traces += crash.iter().filter(|line| classify(line) == Some(AlarmClass::Trace)).count();
+            assert!(Crash::of(crash).unwrap().class.names_a_crash(), "{}: {crash:?}", path.display());
+        }
+    }
+    assert!(traces >= 8, "{traces}");
 }
 
 /// Wherever the console stops, what was there of the crash is cut out.

@@ -8,6 +8,7 @@ use s2lab_model::{
     record::environment::HOST_MODE,
 };
 use std::{
+    cmp,
     collections::BTreeMap,
     fs::File,
     io::{self, Write},
@@ -27,7 +28,7 @@ const MAX_LINE: usize = 4096;
 const OVERLAP: usize = 128;
 /// Most of a console that is kept, bytes. A flood beyond it is counted, not stored.
 const MAX_FILE: u64 = 64 << 20;
-/// Most alarms of one console that become events: a kernel in a loop of warnings must not fill the log.
+/// Most alarms of one class on one console that become events: a kernel in a loop of warnings must not fill the log.
 const MAX_ALARMS: usize = 32;
 /// Most crashes of one console that become events: the first tells most.
 const MAX_CRASHES: usize = 4;
@@ -39,7 +40,8 @@ pub struct Console {
     file: File,
     kept: u64,
     line: Vec<u8>,
-    alarms: usize,
+    /// How many there were of each class.
+    alarms: BTreeMap<AlarmClass, usize>,
     cutter: Cutter,
     crashes: usize,
     log: EventLog,
@@ -82,7 +84,7 @@ impl Console {
             file,
             kept: 0,
             line: vec![],
-            alarms: 0,
+            alarms: BTreeMap::new(),
             cutter: Cutter::default(),
             crashes: 0,
             log,
@@ -186,10 +188,8 @@ impl Console {
             let blocking = BTreeMap::from([(HOST_MODE.to_owned(), mode.to_owned())]);
             self.log.event(Event::Environment { blocking, variable: BTreeMap::new() });
         }
-        let alarm = class.filter(|_| self.alarms < MAX_ALARMS);
-        if let Some(class) = alarm {
-            self.alarms += 1;
-            self.log.event(Event::Alarm { console: self.name.clone(), class, line: line.clone() });
+        if let Some(class) = class {
+            self.alarm(class, &line);
         }
         if cuts {
             let crash = self.cutter.push(&line, class);
@@ -200,6 +200,21 @@ impl Console {
             class if class.is_stuck() => Some(Heed::Stuck(class, line)),
             _ => None,
         }
+    }
+
+    /// Those that are kept may all be harmless: that there were more is an event too.
+    fn alarm(&mut self, class: AlarmClass, line: &str) {
+        let before = self.alarms.entry(class).or_default();
+        let (class, line) = match (*before).cmp(&MAX_ALARMS) {
+            cmp::Ordering::Less => (class, line.to_owned()),
+            cmp::Ordering::Equal => (
+                AlarmClass::Dropped,
+                format!("s2lab: more than {MAX_ALARMS} lines that say {}", class.name()),
+            ),
+            cmp::Ordering::Greater => return,
+        };
+        *before += 1;
+        self.log.event(Event::Alarm { console: self.name.clone(), class, line });
     }
 
     fn crash(&mut self, lines: Option<Vec<String>>) {
@@ -252,6 +267,17 @@ mod tests {
             let log = std::fs::read_to_string(dir.path().join("events.jsonl")).unwrap();
             assert_eq!(log.matches("\"console-tested\"").count(), due, "{text}: {log}");
         }
+    }
+
+    #[tokio::test]
+    async fn harmless_lines_hide_no_other_and_more_than_are_kept_are_told() {
+        let (dir, mut console) = console();
+        console.push("WARNING: Unprivileged eBPF is enabled\n".repeat(99).as_bytes()).unwrap();
+        console.push(b"BUG: x\n").unwrap();
+        console.log.flush().await;
+        let log = std::fs::read_to_string(dir.path().join("events.jsonl")).unwrap();
+        let count = |class: &str| log.matches(&format!(r#""class":"{class}""#)).count();
+        assert_eq!((count("warn"), count("dropped"), count("bug")), (MAX_ALARMS, 1, 1), "{log}");
     }
 
     #[tokio::test]

@@ -73,8 +73,9 @@ impl Cutter {
 
     /// Takes the next line, with its class if it is an alarm; gives the lines of a crash that is whole.
     pub fn push(&mut self, line: &str, class: Option<AlarmClass>) -> Option<Vec<String>> {
-        // One line, and what explains it or not is known after the run only.
-        let class = class.filter(|class| *class != AlarmClass::UnsupportedFault);
+        // A trace opens a crash that nothing has named. A guest's fault is one line: what explains it is known after the run only.
+        let class = class
+            .filter(|class| class.names_a_crash() || (*class == AlarmClass::Trace && self.block.is_none()));
         let done = match &self.block {
             Some(block) if block.ends_before(line, class) => self.finish(),
             _ => None,
@@ -152,7 +153,8 @@ impl Crash {
         let classes: Vec<_> = lines.iter().filter_map(classify).collect();
         // What the hypervisor's panic looks like to the kernel comes first on its console.
         let hyp = classes.iter().find(|class| **class == AlarmClass::HypPanic);
-        let class = *hyp.or(classes.first())?;
+        let named = classes.iter().find(|class| class.names_a_crash());
+        let class = *hyp.or(named).or(classes.first())?;
         let messages = || lines.iter().map(|line| message(line));
         let place = messages().find_map(|text| {
             let pc = text.strip_prefix(PC);

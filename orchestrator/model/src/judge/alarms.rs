@@ -68,14 +68,25 @@ pub(super) fn findings(record: &Record, looks: &[Decoded]) -> Vec<Finding> {
             explained -= 1;
             return false;
         }
-        !allowed(alarm, &ALLOWED)
+        // What was lost says nothing about the kernel, see `consoles`.
+        alarm.class != AlarmClass::Dropped && !allowed(alarm, &ALLOWED)
     });
+    // What names a crash comes first: a trace of a crash that was not cut out adds nothing to it.
+    unexplained.sort_by_key(|alarm| alarm.class == AlarmClass::Trace);
+    let named: HashSet<&str> = unexplained
+        .iter()
+        .filter(|alarm| alarm.class.names_a_crash())
+        .map(|alarm| alarm.console.as_str())
+        .collect();
     let mut crashes = Crashes::of(&record.crashes);
     let mut findings: Vec<Finding> = vec![];
     let mut known = HashSet::new();
     for alarm in unexplained {
         let crash = crashes.with(alarm);
         let print = crash.and_then(|told| told.print.clone());
+        if print.is_none() && alarm.class == AlarmClass::Trace && named.contains(alarm.console.as_str()) {
+            continue;
+        }
         let found = print.unwrap_or_else(|| alarm.class.name().to_owned());
         if known.insert((&alarm.console, found.clone())) {
             let detail = crash.map_or_else(|| vec![alarm.line.clone()], |told| told.shown.clone());

@@ -190,7 +190,7 @@ fn complete(
     let foreign = isolation::findings(record, looks, isolation);
     // A foreign page weighs more than a wrong type.
     findings.extend(missing.into_iter().chain(foreign).chain(met.findings).chain(contradictions));
-    findings.extend(consoles::untested(record));
+    findings.extend(consoles::findings(record));
     let findings = weighed(findings);
     let verdict = match findings.first() {
         Some(finding) => finding.verdict(),

@@ -146,6 +146,23 @@ pub(super) fn consoles() -> Vec<Row> {
         )
         .judged("FAIL", "WARN"),
         fault(
+            "report-without-a-known-line",
+            request("store"),
+            print("[   9.1] x: it broke\n[   9.1] Call trace:\n[   9.1]  f+0x4/0x8\n[   9.1]  g+0x4/0x8\n[   9.1] y"),
+        )
+        .judged("FAIL", "call trace in f < g"),
+        fault("messages-dropped", request("store"), print("** 37 printk messages dropped **"))
+            .judged("MISS", "37 messages dropped"),
+        fault("messages-dropped-and-a-warning", request("store"), print("** 37 printk messages dropped **"))
+            .and(request("store"), print("[    9.1] WARNING: CPU: 1 PID: 9 at kernel/x.c:1"))
+            .judged("FAIL", "WARN"),
+        fault(
+            "harmless-warnings-without-end",
+            request("store"),
+            print(&"WARNING: Unprivileged eBPF is enabled\n".repeat(40)),
+        )
+        .judged("MISS", "more than 32 lines that say WARN"),
+        fault(
             "console-is-hostile",
             Moment::Hello,
             print("\u{1b}[2J\u{1b}]52;c;QUJD\u{7}<img src=x onerror=alert(1)>\u{0}\u{7f}"),

@@ -166,6 +166,49 @@ fn alarms_fail_however_the_cell_ends() {
 }
 
 #[test]
+fn dropped_messages_miss_unless_something_fails() {
+    let dropped = |count: u64| Event::Alarm {
+        console: "host".into(),
+        class: AlarmClass::Dropped,
+        line: format!("** {count} printk messages dropped **"),
+    };
+    let lossy = Story::after().and(dropped(37)).and(dropped(5));
+    found(&lossy, Verdict::Miss, &["lines on the console of host", "42 messages dropped", "** 37 printk"]);
+    found(&lossy.clone().and(alarm(AlarmClass::Warn)), Verdict::Fail, &["found WARN"]);
+    let endless = Story::after().and(dropped(u64::MAX)).and(dropped(1));
+    found(&endless, Verdict::Miss, &["18446744073709551615 messages dropped"]);
+    found(&Story::after().and(alarm(AlarmClass::Dropped)), Verdict::Miss, &["more than were kept"]);
+}
+
+#[test]
+fn a_call_trace_is_an_alarm_where_nothing_names_its_crash() {
+    let line = |class, line: &str| Event::Alarm { console: "host".into(), class, line: line.into() };
+    let crash = |lines: &[&str]| Event::Crash {
+        console: "host".into(),
+        lines: lines.iter().map(|line| (*line).to_owned()).collect(),
+        names: Default::default(),
+    };
+    let (warning, trace) = ("[ 1.0] WARNING: x", "[ 1.1] Call trace:");
+    let alone = Story::after().and(line(AlarmClass::Trace, trace));
+    found(&alone, Verdict::Fail, &["found call trace", "Call trace:"]);
+    let cut = alone.and(crash(&[trace, "[ 1.1]  f+0x4/0x8"]));
+    found(&cut, Verdict::Fail, &["found call trace in f"]);
+    let named = Story::after().and(line(AlarmClass::Warn, warning)).and(line(AlarmClass::Trace, trace));
+    for story in [named.clone().and(crash(&[warning, trace, "[ 1.1]  f+0x4/0x8"])), named] {
+        let findings = story.attempt().judgement.findings;
+        assert_eq!(findings.len(), 1, "{findings:?}");
+        assert!(findings[0].found.starts_with("WARN"), "{findings:?}");
+    }
+    // The line that names it is on the allow-list; a harmless line has no trace.
+    let harmless = "[ 1.0] WARNING: Unprivileged eBPF is enabled";
+    let story = Story::after()
+        .and(line(AlarmClass::Warn, harmless))
+        .and(line(AlarmClass::Trace, trace))
+        .and(crash(&[harmless, trace, "[ 1.1]  f+0x4/0x8"]));
+    found(&story, Verdict::Fail, &["WARN in f"]);
+}
+
+#[test]
 fn a_probe_on_device_memory_explains_one_unsupported_fault() {
     let fault = || alarm(AlarmClass::UnsupportedFault);
     assert_eq!(verdict(&Story::before().and(fault())), pass("before the series"));
