@@ -339,8 +339,10 @@ impl Host {
             }
             Request::VmaFlags { guest } => Ok(Reply::VmaFlags { vmas: self.vmas(guest) }),
             Request::Reset { guest, device } => {
-                if let Some(guest) = self.guests.get_mut(guest) {
+                let resets = !self.say.machine.lock().stay_mapped;
+                if let Some(guest) = self.guests.get_mut(guest).filter(|_| resets) {
                     guest.touched.remove(device);
+                    guest.write_tables(&self.say.machine)?;
                 }
                 Ok(Reply::ResetDone { method: "bus".into() })
             }
@@ -457,23 +459,30 @@ impl Guest {
     }
 
     fn hold(&mut self, machine: &Machine, nonce: u64) -> Result<Answer, Error> {
-        let mut bars = vec![];
-        let mut mappings = vec![];
-        for (n, (device, map)) in (0..).zip(&self.mapped) {
-            let Some(bar) = machine.bars.get(device) else { continue };
-            bars.push(MappedBar {
-                device: index(machine, device),
-                size: bar.size,
-                wc: *map == MapKind::Wc,
-                touched: self.touched.contains(device),
-            });
-            let (device, map) = (device.clone(), *map);
-            let bar = self.bar(machine, &device, bar);
-            mappings.push(Mapping { device, map, va: tables::mapping_va(n), bar });
-        }
+        let mapping = |(n, (device, map)): (u64, &(String, MapKind))| {
+            let bar = self.bar(machine, device, machine.bars.get(device)?);
+            Some(Mapping { device: device.clone(), map: *map, va: tables::mapping_va(n), bar })
+        };
+        let mappings = (0..).zip(&self.mapped).filter_map(mapping).collect();
+        self.write_tables(machine)?;
+        let mut state = machine.lock();
+        let registers = tables::registers(self.number, nonce).into_iter();
+        state.held = Some(registers.map(|(name, value)| (name.to_owned(), value)).collect());
+        state.stops = 0;
+        Ok(Ok(Reply::Held { pid: 1, mappings }))
+    }
+
+    /// Writes the guest's tables, as they are now, into the host's memory.
+    fn write_tables(&self, machine: &Machine) -> Result<(), Error> {
+        let mapped = |(device, map): &(String, MapKind)| {
+            let size = machine.bars.get(device)?.size;
+            let (wc, touched) = (*map == MapKind::Wc, self.touched.contains(device));
+            Some(MappedBar { device: index(machine, device), size, wc, touched })
+        };
+        let bars: Vec<_> = self.mapped.iter().filter_map(mapped).collect();
         let ram_leaf = machine.lock().ram_leaf.unwrap_or(guest_tables::NORMAL_WB);
         let pages = tables::build(self.number, &bars, machine.bar_leaf(), ram_leaf);
-        let mut state = machine.lock();
+        let state = machine.lock();
         if let Some(ram) = &machine.ram {
             for (address, page) in pages {
                 ram.write(address, &page)?;
@@ -482,10 +491,7 @@ impl Guest {
                 ram.write(*address, &word.to_le_bytes())?;
             }
         }
-        let registers = tables::registers(self.number, nonce).into_iter();
-        state.held = Some(registers.map(|(name, value)| (name.to_owned(), value)).collect());
-        state.stops = 0;
-        Ok(Ok(Reply::Held { pid: 1, mappings }))
+        Ok(())
     }
 }
 

@@ -49,6 +49,7 @@ pub(crate) struct State {
     pub(crate) pokes: Vec<(u64, u64)>,
     pub(crate) misplaced: i64,
     pub(crate) other_flags: bool,
+    pub(crate) stay_mapped: bool,
     pub(crate) muted: bool,
     /// The agent sends no heartbeat.
     pub(crate) heartless: bool,

@@ -113,6 +113,8 @@ pub enum Act {
     Misplace(i64),
     /// The host's kernel is tainted like this from now on.
     Taint(u64),
+    /// Resets are none: BARs stay in the guests' stage 2.
+    StayMapped,
     /// The flags of the VMM's VMAs contradict the kernel's traits.
     OtherFlags,
 }

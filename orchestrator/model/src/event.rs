@@ -106,6 +106,8 @@ pub enum Event {
         device: String,
         method: String,
     },
+    /// Stage 2 of the guest that has the device, right after [`Event::Reset`]; there is one if the guest was looked at before.
+    AfterReset(AfterReset),
     Probed {
         step: usize,
         guest: String,
@@ -257,6 +259,18 @@ pub struct Look {
     /// The guests that ran beside it and were looked at before: their stage 2 was walked in the same pause.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub beside: BTreeMap<String, Beside>,
+}
+
+/// See [`Event::AfterReset`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AfterReset {
+    pub step: usize,
+    pub device: String,
+    pub tables: Beside,
+    /// As in [`Look::pages`].
+    #[serde(with = "hex::keys")]
+    pub pages: BTreeMap<u64, String>,
 }
 
 /// A guest that is not the one looked at.

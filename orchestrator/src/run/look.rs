@@ -11,9 +11,9 @@ use crate::{
 };
 use s2lab_mmu::{PAGE_SIZE, RecordingMem};
 use s2lab_model::{
-    event::{Beside, Look},
+    event::{AfterReset, Beside, Look},
     record::{
-        Surroundings,
+        Surroundings, after_reset,
         look::{LookError, Seen, digest},
     },
 };
@@ -62,6 +62,8 @@ pub enum Error {
     NoMatch { guest: String, stops: u32 },
     #[error("the tables of guest {guest} cannot be read: {why}")]
     Tables { guest: String, why: LookError },
+    #[error("the tables after the reset of `{device}` cannot be read: {why}")]
+    AfterReset { device: String, why: LookError },
     #[error("cannot keep a table page in {folder}: {source}")]
     Keep { folder: String, source: io::Error },
 }
@@ -167,6 +169,26 @@ async fn read(
     Seen::through(&look, around, &memory).map_err(|why| Error::Tables { guest: target.guest.into(), why })?;
     let contents = memory.pages().into_iter().map(|page| (page, copy(eyes.ram, page))).collect();
     Ok((look, contents))
+}
+
+/// Reads the stage 2 that `tables` lead to, of the guest whose `device` was reset in `step`.
+pub async fn after_reset(
+    eyes: Eyes<'_>,
+    (step, device): (usize, &str),
+    tables: Beside,
+    around: &Surroundings,
+    raw: &Path,
+) -> Result<AfterReset, Error> {
+    let mut after = AfterReset { step, device: device.into(), tables, pages: BTreeMap::new() };
+    eyes.gdb.hold(eyes.qmp).await?;
+    let memory = RecordingMem::new(eyes.ram);
+    let left = after_reset::leaves(&after, around, &memory);
+    let contents = memory.pages().into_iter().map(|page| (page, copy(eyes.ram, page))).collect();
+    eyes.gdb.release(eyes.qmp).await?;
+    left.map_err(|why| Error::AfterReset { device: device.into(), why })?;
+    after.pages =
+        keep(contents, raw).map_err(|source| Error::Keep { folder: raw.display().to_string(), source })?;
+    Ok(after)
 }
 
 /// What leads to the tables of the guest that was looked at.

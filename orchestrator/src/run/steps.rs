@@ -288,6 +288,21 @@ impl Hands<'_> {
             }
             other => return Err(wrong(Peer::Host, "reset a device", &other)),
         }
+        match self.looked.get(guest).cloned() {
+            Some(tables) => self.after_reset((index, device), tables).await,
+            None => Ok(()),
+        }
+    }
+
+    /// What the reset has left in the guest's stage 2.
+    async fn after_reset(&mut self, reset: (usize, &str), tables: Beside) -> Result<(), Stop> {
+        let eyes = Eyes { qmp: self.qmp, gdb: self.gdb, ram: self.ram };
+        let after = look::after_reset(eyes, reset, tables, &self.around, self.raw);
+        let after = timeout(self.deadlines.look, after).await.map_err(|_| {
+            let waited = self.deadlines.look;
+            Stop::lab(format!("the tables after the reset of `{}` were not read in {waited:?}", reset.1))
+        })??;
+        self.log.event(Event::AfterReset(after));
         Ok(())
     }
 

@@ -7,8 +7,8 @@ use guest_tables::{
 };
 use s2lab_model::{
     event::{
-        Attempts, CellEnd, Event, LOG_VERSION, Line, Loaded, LoadedPart, Look, Plan, PlannedCell,
-        ProbeOutcome, Stage, StopCause,
+        AfterReset, Attempts, Beside, CellEnd, Event, LOG_VERSION, Line, Loaded, LoadedPart, Look, Plan,
+        PlannedCell, ProbeOutcome, Stage, StopCause,
     },
     kernel::Trait,
     record::look::digest,
@@ -238,9 +238,7 @@ impl Teller<'_> {
                 let guests: Vec<_> = self.cell.scenario.guests.keys().cloned().collect();
                 guests.iter().flat_map(|guest| self.look(step, &look.name, guest)).collect()
             }
-            Step::Host(host) => {
-                vec![Event::Reset { step, device: host.reset.clone(), method: "bus".into() }]
-            }
+            Step::Host(host) => self.reset(step, &host.reset),
             Step::Probe(probe) => {
                 let outcome = match self.behaves {
                     Behaves::After => ProbeOutcome::Answered(UnalignedOutcome::Ok),
@@ -255,14 +253,49 @@ impl Teller<'_> {
         }
     }
 
+    /// A reset, and the tables of the guest that has the device, which maps it no longer.
+    fn reset(&mut self, step: usize, device: &str) -> Vec<Event> {
+        let scenario = &self.cell.scenario;
+        let owns = |name: &&String| scenario.guests[*name].assign.contains_key(device);
+        let owner = scenario.guests.keys().find(owns).unwrap().clone();
+        let reset = Event::Reset { step, device: device.into(), method: "bus".into() };
+        if !scenario.steps[..step].iter().any(|step| matches!(step, Step::Look(_))) {
+            return vec![reset];
+        }
+        let (tables, registers) = self.guest(&owner);
+        let pages = tables.pages();
+        let kept = pages.iter().map(|(at, page)| (*at, digest(page))).collect();
+        self.pages.extend(pages.into_values().map(|page| (digest(&page), page)));
+        let tables = Beside { registers };
+        vec![reset, Event::AfterReset(AfterReset { step, device: device.into(), tables, pages: kept })]
+    }
+
+    /// A guest's tables without any device, and what leads to them.
+    fn guest(&self, guest: &str) -> (GuestTables, BTreeMap<String, u64>) {
+        let scenario = &self.cell.scenario;
+        let has_fwb = self.has_fwb();
+        let number = scenario.guests.keys().take_while(|name| *name != guest).count() as u64;
+        let mut registers = registers(3);
+        registers.extend([
+            ("HCR_EL2", HCR | if has_fwb { HCR_FWB } else { 0 }),
+            ("SCTLR_EL1", 5),
+            ("VTTBR_EL2", stage2_root(number) | (3 + number) << 48),
+        ]);
+        let ram = if has_fwb { 0b0110 } else { 0b1111 };
+        let registers = registers.into_iter().map(|(name, value)| (name.to_owned(), value));
+        (GuestTables::of(number, LEAF | ram << 2), registers.collect())
+    }
+
+    fn has_fwb(&self) -> bool {
+        self.cell.scenario.host.cpu != "neoverse-n1"
+    }
+
     /// A look at one guest, and the VMAs that come with it.
     fn look(&mut self, step: usize, name: &str, guest: &str) -> Vec<Event> {
         let scenario = &self.cell.scenario;
-        let has_fwb = scenario.host.cpu != "neoverse-n1";
-        let (ram, nc) = if has_fwb { (0b0110, 0b0101) } else { (0b1111, 0b0101) };
+        let nc = 0b0101;
         let device = if self.behaves == Behaves::After { nc } else { 0b0001 };
-        let number = scenario.guests.keys().take_while(|name| *name != guest).count() as u64;
-        let mut tables = GuestTables::of(number, LEAF | ram << 2);
+        let (mut tables, registers) = self.guest(guest);
         let (mut mappings, mut vmas) = (vec![], vec![]);
         for assigned in scenario.guests[guest].assign.keys() {
             let bar = self.bar(assigned, BAR_IPA);
@@ -275,13 +308,6 @@ impl Teller<'_> {
             vmas.push(self.vma(step, guest, assigned, bar.size));
         }
         let pages = tables.pages();
-        let mut registers = registers(3);
-        registers.extend([
-            ("HCR_EL2", HCR | if has_fwb { HCR_FWB } else { 0 }),
-            ("SCTLR_EL1", 5),
-            ("VTTBR_EL2", stage2_root(number) | 3 << 48),
-        ]);
-        let registers = registers.into_iter();
         let look = Look {
             step,
             name: name.into(),
@@ -289,7 +315,7 @@ impl Teller<'_> {
             vcpu: 1,
             stops: 1,
             pause_us: 1234,
-            registers: registers.map(|(name, value)| (name.to_owned(), value)).collect(),
+            registers,
             pages: pages.iter().map(|(at, page)| (*at, digest(page))).collect(),
             mappings,
             beside: BTreeMap::new(),

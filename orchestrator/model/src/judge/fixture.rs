@@ -2,8 +2,8 @@
 
 use super::{JudgedAttempt, JudgedRun, judge_run};
 use crate::event::{
-    Beside, CellEnd, Event, LOG_VERSION, Line, Loaded, LoadedPart, Look, Plan, PlannedCell, ProbeOutcome,
-    Stage, StopCause,
+    AfterReset, Beside, CellEnd, Event, LOG_VERSION, Line, Loaded, LoadedPart, Look, Plan, PlannedCell,
+    ProbeOutcome, Stage, StopCause,
 };
 use crate::kernel::{Trait, Traits};
 use crate::record::{Run, look};
@@ -114,6 +114,13 @@ impl Machine {
     }
 }
 
+/// What is read of a machine after the reset of the scenario.
+pub(crate) fn after_reset(machine: &Machine) -> (AfterReset, Pages) {
+    let (look, kept) = machine.look(2, "");
+    let tables = Beside { registers: look.registers };
+    (AfterReset { step: 2, device: "nic".into(), tables, pages: look.pages }, kept)
+}
+
 /// Pages by digest, as `raw/` has them.
 pub(crate) type Pages = BTreeMap<String, Vec<u8>>;
 
@@ -194,6 +201,8 @@ impl Story {
         };
         let ((look_1, mut pages), (look_2, more)) = (machine.look(1, "stored"), machine.look(4, "again"));
         pages.extend(more);
+        let (after, more) = after_reset(&Machine { blocks: 0, more: vec![], ..machine.clone() });
+        pages.extend(more);
         let events = vec![
             Event::CellStarted,
             Event::Environment {
@@ -238,6 +247,7 @@ impl Story {
             vmas(1),
             Event::Look(look_1),
             Event::Reset { step: 2, device: device.clone(), method: "bus".into() },
+            Event::AfterReset(after),
             stored(3, 8, 4096, 5_000),
             vmas(4),
             Event::Look(look_2),

@@ -12,6 +12,7 @@ mod isolation;
 mod live;
 mod placement;
 mod probe;
+mod resets;
 mod run;
 mod taint;
 mod vmas;
@@ -25,6 +26,7 @@ mod tests;
 use crate::event::{CellEnd, StopCause};
 use crate::kernel::Trait;
 use crate::record::Record;
+use crate::record::after_reset::Left;
 use crate::record::look::Decoded;
 use crate::scenario::Promise;
 use crate::verdict::Verdict;
@@ -137,14 +139,22 @@ impl Finding {
     }
 }
 
-/// Judges one attempt. `looks` is what [`crate::record::look::decode`] made of its looks, `isolation` what [`isolation::of_looks`] says of them. `interrupted`: the run was, so
-/// that an attempt without an end is not LOST.
-fn judge(record: &Record, looks: &[Decoded], isolation: &[Isolation], interrupted: bool) -> Judgement {
+/// What was decoded of an attempt, and what the rules of isolation say of it.
+struct Shown {
+    looks: Vec<Decoded>,
+    /// Of each look.
+    isolation: Vec<Isolation>,
+    resets: Vec<Left>,
+}
+
+/// Judges one attempt. `interrupted`: the run was, so that an attempt without an end is not LOST.
+fn judge(record: &Record, shown: &Shown, interrupted: bool) -> Judgement {
+    let looks = &shown.looks;
     let mut findings = alarms::findings(record, looks);
     findings.extend(completeness::bytes(record));
     let by_end = match &record.end {
-        Some(CellEnd::Complete) => return complete(record, looks, isolation, findings),
-        Some(CellEnd::Kept) => return kept(complete(record, looks, isolation, findings)),
+        Some(CellEnd::Complete) => return complete(record, shown, findings),
+        Some(CellEnd::Kept) => return kept(complete(record, shown, findings)),
         None if interrupted => None,
         None => Some(Verdict::Lost),
         Some(CellEnd::Stopped { stage, cause, what, hint }) => {
@@ -178,18 +188,15 @@ fn kept(mut judgement: Judgement) -> Judgement {
     judgement
 }
 
-fn complete(
-    record: &Record,
-    looks: &[Decoded],
-    isolation: &[Isolation],
-    mut findings: Vec<Finding>,
-) -> Judgement {
+fn complete(record: &Record, shown: &Shown, mut findings: Vec<Finding>) -> Judgement {
+    let Shown { looks, isolation, resets } = shown;
     let missing = completeness::findings(record, looks);
     let met = expectations::evaluate(record, looks, missing.is_empty());
     let (witnesses, contradictions) = witnesses::hear(record, looks);
     let foreign = isolation::findings(record, looks, isolation);
     // A foreign page weighs more than a wrong type.
     findings.extend(missing.into_iter().chain(foreign).chain(met.findings).chain(contradictions));
+    findings.extend(resets::findings(record, resets));
     findings.extend(consoles::findings(record));
     let findings = weighed(findings);
     let verdict = match findings.first() {

@@ -1,9 +1,9 @@
 //! A whole run, judged: attempt by attempt, cell by cell, and at last as a whole.
 
-use super::{Judgement, agreement, attempts, isolation, judge};
+use super::{Judgement, Shown, agreement, attempts, isolation, judge};
 use crate::event::{Attempts, PlannedCell};
 use crate::record::look::{Pages, decode};
-use crate::record::{Cell, Record, Run};
+use crate::record::{Cell, Record, Run, after_reset};
 use crate::report::Account;
 use crate::verdict::{Interrupt, NOTHING_TESTED, Verdict, run_exit};
 use std::sync::Arc;
@@ -88,7 +88,9 @@ pub(super) fn cell_verdict(
 pub(super) fn attempt(record: Record, interrupted: bool, pages: &(impl Pages + ?Sized)) -> JudgedAttempt {
     let looks = decode(&record, pages);
     let isolation = isolation::of_looks(&record, &looks);
-    let judgement = judge(&record, &looks, &isolation, interrupted);
-    let account = Account::of(&record, &looks, &isolation);
+    let resets = after_reset::decode(&record, pages);
+    let shown = Shown { looks, isolation, resets };
+    let judgement = judge(&record, &shown, interrupted);
+    let account = Account::of(&record, &shown.looks, &shown.isolation);
     JudgedAttempt { record, judgement, account }
 }

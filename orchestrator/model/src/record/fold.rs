@@ -266,6 +266,7 @@ impl Record {
             stores: vec![],
             looks: vec![],
             resets: vec![],
+            after_resets: vec![],
             probes: vec![],
             alarms: vec![],
             crashes: vec![],
@@ -336,6 +337,7 @@ impl Record {
             }
             Event::Look(look) => self.looks.push(look),
             Event::Reset { step, device, method } => self.resets.push(Reset { step, device, method }),
+            Event::AfterReset(after) => self.after_resets.push(after),
             Event::Probed { step, guest, device, map, outcome } => {
                 self.probes.push(Probed { step, guest, device, map, outcome });
             }

@@ -161,7 +161,7 @@ impl Seen {
         }
         let default = Limits::default();
         let limits = Limits { leaves: default.leaves.min(most_leaves), ..default };
-        Seen::within(look, &record.around, &memory(look, pages)?, limits)
+        Seen::within(look, &record.around, &memory(&look.pages, pages)?, limits)
     }
 
     /// Leaves of all regions, and of the guests beside.
@@ -311,11 +311,15 @@ fn few(look: &Look, around: &Surroundings) -> Result<(), LookError> {
     Ok(())
 }
 
-fn memory(look: &Look, pages: &(impl Pages + ?Sized)) -> Result<PageMem, LookError> {
+/// The kept pages `of` what was read, by address with their digests.
+pub(super) fn memory(
+    of: &BTreeMap<u64, String>,
+    pages: &(impl Pages + ?Sized),
+) -> Result<PageMem, LookError> {
     let mut memory = PageMem::default();
     // Hostile tables may be a thousand times the same page.
     let mut known: HashMap<&str, Vec<u8>> = HashMap::new();
-    for (&address, sha256) in &look.pages {
+    for (&address, sha256) in of {
         let bytes = match known.entry(sha256) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(new) => {
@@ -356,7 +360,7 @@ pub(super) fn anomalies(walk: &Walk, around: &Surroundings) -> Result<Vec<String
 
 /// The devices' BARs in the host's physical address space, rounded out to pages: of a BAR smaller than a page vfio-pci
 /// maps the page, whose rest it keeps free ([vfio_pci_probe_mmaps], drivers/vfio/pci/vfio_pci_core.c).
-fn regions(around: &Surroundings, granule: Granule) -> Vec<(String, Range<u64>)> {
+pub(super) fn regions(around: &Surroundings, granule: Granule) -> Vec<(String, Range<u64>)> {
     let page = granule.size();
     let devices = around.placed.iter();
     devices

@@ -1,6 +1,7 @@
 //! The record: what the events of a run say about each cell, sorted. A pure fold over the log, which may stop anywhere (the
 //! cell it stops in has no end, and is LOST) but must be a log: a version that is known, no gap, no cell that was not planned.
 
+pub mod after_reset;
 pub mod beside;
 pub mod environment;
 mod fold;
@@ -14,7 +15,7 @@ pub mod virt;
 mod zeros;
 
 use crate::crash::symbols::{Names, named};
-use crate::event::{AlarmClass, CellEnd, Loaded, Look, Plan, PlannedCell, ProbeOutcome, Stage};
+use crate::event::{AfterReset, AlarmClass, CellEnd, Loaded, Look, Plan, PlannedCell, ProbeOutcome, Stage};
 use s2lab_protocol::{Bar, BoundDevice, HostMemory, MapKind, StoreResult, Vma};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -62,6 +63,7 @@ pub struct Record {
     pub stores: Vec<Stored>,
     pub looks: Vec<Look>,
     pub resets: Vec<Reset>,
+    pub after_resets: Vec<AfterReset>,
     pub probes: Vec<Probed>,
     pub alarms: Vec<Alarm>,
     pub crashes: Vec<Crash>,

@@ -192,7 +192,7 @@ fn what_is_no_report_is_refused() {
 #[test]
 fn one_line_for_a_terminal() {
     let line = summary(&Story::before().run().cells[0]);
-    assert_eq!((line.key.as_str(), line.elapsed_ms), ("vfio-pci-bar@test", Some(250)));
+    assert_eq!((line.key.as_str(), line.elapsed_ms), ("vfio-pci-bar@test", Some(260)));
     assert_eq!(line.seen, ["nic Device-nGnRE"]);
     assert_eq!(line.label.as_deref(), Some("as before the series"));
     assert_eq!(line.finding, None);

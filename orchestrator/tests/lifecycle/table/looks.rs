@@ -160,6 +160,10 @@ pub(super) fn evidence() -> Vec<Row> {
             .judged("FAIL", "the agent's account contradicts QEMU"),
         fault("reset-without-a-method", request("reset"), Act::Answer(Ok(reset_done("none"))))
             .judged("FAIL", "`none` instead of a method of the kernel's"),
+        fault("reset-that-was-none", Moment::Start, Act::StayMapped).judged(
+            "FAIL",
+            "step 2, stage 2 after the reset of nic: 2 leaves, the first at IPA 0x8080000000 instead of no leaf in its BARs",
+        ),
         fault(
             "vma-of-a-byte",
             request("vma-flags"),

@@ -1,0 +1,122 @@
+//! Whether a device was reset: the host says so, and the tables show it.
+
+use super::{Finding, Weight};
+use crate::record::Record;
+use crate::record::after_reset::Left;
+use crate::scenario::Step;
+
+/// Leaves shown as evidence.
+const MOST_LEAVES: usize = 4;
+
+/// A finding for each reset that left the device mapped, or of which it was not seen. Before the first look at its guest, nothing leads to
+/// the guest's tables; then the host's word stands alone.
+pub(super) fn findings(record: &Record, left: &[Left]) -> Vec<Finding> {
+    let mut out = vec![];
+    let scenario = &record.planned.scenario;
+    for (at, step) in scenario.steps.iter().enumerate() {
+        let Step::Host(host) = step else { continue };
+        let owner = scenario.guests.iter().find(|(_, guest)| guest.assign.contains_key(&host.reset));
+        let looked = |guest: &str| record.looks.iter().any(|look| look.guest == guest && look.step < at);
+        let due = usize::from(owner.is_some_and(|(guest, _)| looked(guest)));
+        let found = left.iter().filter(|left| left.step == at && left.device == host.reset).count();
+        if found != due {
+            let what = format!("step {at}, stage 2 after the reset of {}", host.reset);
+            out.push(Finding::new(Weight::Lab, what, format!("{due} observations"), found.to_string()));
+        }
+    }
+    out.extend(left.iter().filter_map(of));
+    out
+}
+
+fn of(left: &Left) -> Option<Finding> {
+    let Left { step, device, leaves } = left;
+    let what = format!("step {step}, stage 2 after the reset of {device}");
+    match leaves {
+        Err(error) => Some(Finding::new(Weight::Lab, what, "tables that can be read", error.to_string())),
+        Ok(leaves) => {
+            let first = leaves.first()?;
+            let found = format!("{} leaves, the first at IPA {:#x}", leaves.len(), first.ipa);
+            let detail = leaves.iter().take(MOST_LEAVES).map(|leaf| {
+                format!("IPA {:#x} -> PA {:#x}, descriptor {:#x}", leaf.ipa, leaf.pa, leaf.descriptor)
+            });
+            let finding =
+                Finding::new(Weight::Tables, what, "no leaf in its BARs until the next access", found);
+            Some(finding.with(detail))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::event::Event;
+    use crate::judge::fixture::{Machine, NC_BLOCK, Story, after_reset};
+    use crate::verdict::Verdict;
+
+    fn texts(story: &Story) -> (Option<Verdict>, Vec<String>) {
+        let judgement = story.attempt().judgement;
+        let texts = judgement
+            .findings
+            .iter()
+            .map(|f| format!("{}: expected {}, found {}", f.what, f.expected, f.found));
+        (judgement.verdict, texts.collect())
+    }
+
+    #[track_caller]
+    fn found(story: &Story, verdict: Verdict, words: &str) {
+        let (judged, texts) = texts(story);
+        assert_eq!(judged, Some(verdict), "{texts:#?}");
+        assert!(texts.iter().any(|text| text.contains(words)), "{words:?} in {texts:#?}");
+    }
+
+    /// The story with what `machine` shows right after the reset.
+    fn after(machine: &Machine) -> Story {
+        let (told, pages) = after_reset(machine);
+        let mut story = Story::after().edit(|event| {
+            if let Event::AfterReset(after) = event {
+                *after = told.clone();
+            }
+        });
+        story.pages.extend(pages);
+        story
+    }
+
+    #[test]
+    fn a_reset_that_left_the_device_mapped_was_none() {
+        let machine = Machine::with(NC_BLOCK);
+        found(
+            &after(&machine),
+            Verdict::Fail,
+            "step 2, stage 2 after the reset of nic: expected no leaf in its BARs until the next access, \
+             found 1 leaves, the first at IPA 0x8080000000",
+        );
+        // Any BAR of the device, and a leaf that reaches into it.
+        let gone = Machine { blocks: 0, ..machine };
+        let other = Machine { more: vec![(0x1000_0000, 0x1000_0000, 3, NC_BLOCK)], ..gone.clone() };
+        found(&after(&other), Verdict::Fail, "the first at IPA 0x10000000");
+        let around = Machine { more: vec![(0x90_0000_0000, 0x80_0000_0000, 1, NC_BLOCK)], ..gone.clone() };
+        found(&after(&around), Verdict::Fail, "the first at IPA 0x9000000000");
+        assert!(matches!(texts(&after(&gone)).0, Some(Verdict::Pass { .. })));
+    }
+
+    #[test]
+    fn what_a_reset_left_is_seen_exactly_once() {
+        let is_after = |event: &Event| matches!(event, Event::AfterReset(_));
+        let story = Story::after();
+        let words = "step 2, stage 2 after the reset of nic: expected 1 observations, found ";
+        found(&story.clone().without(is_after), Verdict::Miss, &format!("{words}0"));
+        let told = story.events.iter().find(|event| is_after(event)).unwrap().clone();
+        found(&story.clone().and(told.clone()), Verdict::Miss, &format!("{words}2"));
+        let mut elsewhere = told;
+        if let Event::AfterReset(after) = &mut elsewhere {
+            after.step = 3;
+        }
+        found(&story.clone().and(elsewhere), Verdict::Miss, "no step asks for it");
+        let mut torn = story;
+        torn.pages.clear();
+        found(
+            &torn,
+            Verdict::Miss,
+            "step 2, stage 2 after the reset of nic: expected tables that can be read",
+        );
+    }
+}

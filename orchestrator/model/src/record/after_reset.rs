@@ -1,0 +1,57 @@
+//! Stage 2 of a guest right after its device was reset. vfio-pci takes the BARs out of the VMM's page tables before it resets
+//! (Linux drivers/vfio/pci/vfio_pci_core.c, vfio_pci_ioctl_reset), and with them KVM takes them out of stage 2. They come back with the
+//! guest's next access.
+
+use super::beside::SeenBeside;
+use super::look::{LookError, Pages, memory, regions};
+use super::{Record, Surroundings};
+use crate::event::AfterReset;
+use crate::scenario::{Scenario, Step};
+use s2lab_mmu::{Limits, PhysMem, Stage2Leaf};
+use std::collections::BTreeSet;
+
+/// What was left of a device in its guest's stage 2.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Left {
+    pub step: usize,
+    pub device: String,
+    /// Leaves in the device's BARs.
+    pub leaves: Result<Vec<Stage2Leaf>, LookError>,
+}
+
+/// Decodes what was recorded after each reset. What no step asks for, or asks for once and was told twice, is not decoded.
+pub fn decode(record: &Record, pages: &(impl Pages + ?Sized)) -> Vec<Left> {
+    let mut asked_for: BTreeSet<(usize, &str)> = planned(&record.planned.scenario).collect();
+    let left = record.after_resets.iter().map(|after| {
+        let leaves = match asked_for.remove(&(after.step, after.device.as_str())) {
+            true => memory(&after.pages, pages).and_then(|memory| leaves(after, &record.around, &memory)),
+            false => Err(LookError::Unplanned),
+        };
+        Left { step: after.step, device: after.device.clone(), leaves }
+    });
+    left.collect()
+}
+
+/// Each reset of the scenario.
+fn planned(scenario: &Scenario) -> impl Iterator<Item = (usize, &str)> {
+    let steps = scenario.steps.iter().enumerate();
+    steps.filter_map(
+        |(at, step)| if let Step::Host(host) = step { Some((at, host.reset.as_str())) } else { None },
+    )
+}
+
+/// The leaves in the device's BARs, in `memory`, the host's; the pages in `after` are not asked.
+pub fn leaves(
+    after: &AfterReset,
+    around: &Surroundings,
+    memory: &(impl PhysMem + ?Sized),
+) -> Result<Vec<Stage2Leaf>, LookError> {
+    let seen = SeenBeside::of(&after.tables, around, memory, Limits::default())?;
+    let regions: Vec<_> =
+        regions(around, seen.granule).into_iter().filter(|(device, _)| *device == after.device).collect();
+    let meets = |leaf: &Stage2Leaf| {
+        let end = leaf.pa.saturating_add(leaf.size);
+        regions.iter().any(|(_, region)| leaf.pa < region.end && region.start < end)
+    };
+    Ok(seen.leaves.into_iter().filter(meets).collect())
+}
