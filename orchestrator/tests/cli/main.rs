@@ -25,6 +25,8 @@ mod explain;
 #[cfg(test)]
 mod files;
 #[cfg(test)]
+mod kill;
+#[cfg(test)]
 mod lint;
 #[cfg(test)]
 mod list;
