@@ -206,7 +206,8 @@ fn is_lab(path: &Path) -> Result<bool, LabError> {
 /// The lab folder at `root`, if it and all that makes it one belong to the user or to root.
 fn trusted(root: &Path) -> Result<&Path, LabError> {
     let own = owners(rustix::process::geteuid().as_raw(), std::env::var("SUDO_UID").ok().as_deref());
-    for part in ["", IMAGES, KERNELS, SCENARIOS, REPORTS].map(|part| root.join(part)) {
+    let parts = [IMAGES, KERNELS, SCENARIOS, REPORTS].map(|part| root.join(part));
+    for part in std::iter::once(root.to_owned()).chain(parts) {
         let owner = match std::fs::metadata(&part) {
             Ok(meta) => meta.uid(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,

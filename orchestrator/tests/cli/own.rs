@@ -179,3 +179,23 @@ fn a_bisection_skips_what_cannot_be_judged_and_stops_at_a_mistake() {
     let (_, text) = bisect("idel");
     assert!(text.contains("exit code 128"), "{text}");
 }
+
+/// Only root can give a file away. What git says of it differs from version to version.
+#[test]
+fn a_repository_of_another_user() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let home = home();
+    for below in ["linux", "linux/.git"] {
+        std::os::unix::fs::chown(home.path(below), Some(65534), None).unwrap();
+    }
+    let list = || home.command(&["list", "idle", "--kernel", "tree:../linux@HEAD"]).output().unwrap();
+    let refused = list();
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!((refused.status.code(), refused.stdout.len()), (Some(2), 0), "{said}");
+    assert!(said.contains("ownership") && said.contains("safe.directory"), "{said}");
+    home.write("home/.gitconfig", format!("[safe]\n\tdirectory = {}\n", home.path("linux").display()));
+    let trusted = list();
+    assert!(trusted.status.success(), "{}", String::from_utf8_lossy(&trusted.stderr));
+}

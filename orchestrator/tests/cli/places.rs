@@ -154,3 +154,28 @@ fn folders_that_others_may_write_to() {
     }
     session.check("open-to-others");
 }
+
+/// Only root can give a file away.
+#[test]
+fn a_lab_folder_of_another_user() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let home = Home::new();
+    fs::create_dir(home.path("lab/work")).unwrap();
+    std::os::unix::fs::chown(home.lab(), Some(65534), None).unwrap();
+    let mut session = home.session();
+    for arguments in
+        [&["list", "idle"][..], &["run", "--offline"], &["lint"], &["list", "--lab", "..", "idle"]]
+    {
+        session.keep(
+            &format!("cd work; s2lab {}", arguments.join(" ")),
+            home.command(arguments).current_dir(home.path("lab/work")),
+        );
+    }
+    session.keep(
+        "cd work; SUDO_UID=65534 s2lab list idle",
+        home.command(&["list", "idle"]).env("SUDO_UID", "65534").current_dir(home.path("lab/work")),
+    );
+    session.check("foreign-lab");
+}

@@ -24,6 +24,7 @@ use s2lab_model::{
 };
 use serde::{Deserialize, Serialize};
 use std::{
+    collections::BTreeSet,
     error::Error,
     path::Path,
     process::{Child, Command, ExitCode, Stdio},
@@ -347,6 +348,35 @@ pub(crate) fn stopped_while_a_host_works() -> Checked {
         }
     }
     Ok(())
+}
+
+/// What QEMU may have of an environment: what is listed for it, s2lab's mark, and what names the script of the one here.
+const QEMUS: [&str; 7] =
+    ["PATH", "HOME", "TMPDIR", "LC_ALL", "LD_LIBRARY_PATH", "S2LAB_PROCESS", fake_qemu::SCRIPT];
+
+/// Nobody's token gets to QEMU.
+pub(crate) fn environment_of_qemu() -> Checked {
+    let script = Script { series: true, ..Script::default() };
+    let script = script.and(Moment::Request("store".into()), Act::Hang);
+    let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
+    let mut command = Command::new(std::env::current_exe().map_err(|e| e.to_string())?);
+    command.env("FORGE_TOKEN", "secret").env("LD_PRELOAD_OF_MINE", "x").env("HOME", "/");
+    let mut lab = Lab::ordered(folder, &script, &Order::default(), command).map_err(|e| e.to_string())?;
+    lab.wait_for("guest-up")?;
+    let of = |process: &String| {
+        let pid = process.split(' ').next().unwrap_or_default();
+        std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default()
+    };
+    let environments: Vec<_> = left(lab.folder.path()).iter().map(of).collect();
+    lab.signal(Signal::KILL)?;
+    lab.ended()?;
+    let all = environments.concat();
+    let variables = all.split(|byte| *byte == 0).filter(|variable| !variable.is_empty());
+    let names = variables.filter_map(|variable| variable.split(|byte| *byte == b'=').next());
+    let names: BTreeSet<_> = names.map(|name| String::from_utf8_lossy(name).into_owned()).collect();
+    let others: Vec<_> = names.iter().filter(|name| !QEMUS.contains(&name.as_str())).collect();
+    expect("what QEMU has besides", format!("{others:?}"), "[]".into())?;
+    expect("QEMU was seen", names.contains("S2LAB_PROCESS") && names.contains("HOME"), true)
 }
 
 /// A FAIL stays one, and its host lives for as long as nobody ends it.

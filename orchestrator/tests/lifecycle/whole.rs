@@ -24,7 +24,7 @@ const fn mounting(run: WholeRun) -> WholeRun {
     WholeRun { mounts: true, ..run }
 }
 
-pub(crate) static RUNS: [WholeRun; 25] = [
+pub(crate) static RUNS: [WholeRun; 26] = [
     run(
         "killed-at-any-moment",
         "`kill -9` at 24 moments",
@@ -39,6 +39,12 @@ pub(crate) static RUNS: [WholeRun; 25] = [
         lab::what_a_killed_run_left,
     ),
     run("interrupted", "INT, TERM, HUP in a store", "no verdict; 130, 143, 130", lab::interrupted),
+    run(
+        "environment-of-qemu",
+        "s2lab has a token in its environment",
+        "QEMU's has only what is listed for it",
+        lab::environment_of_qemu,
+    ),
     run(
         "stopped-while-a-host-works",
         "SIGSTOP, and SIGCONT after twice the time that an agent may be silent",
