@@ -1,5 +1,6 @@
 //! The scenario's own words on the command line of the host's kernel.
 
+use super::hides;
 use crate::diagnostic::Sink;
 use crate::yaml::Node;
 
@@ -11,19 +12,16 @@ pub(super) const MAX_LENGTH: usize = 256;
 /// Longest line of them, characters; s2lab's own words have about 100.
 const MAX_LINE: usize = 1536;
 /// Parameters that s2lab sets, and why.
-const OWN: [(&str, &str); 9] = [
+const OWN: [(&str, &str); 7] = [
     ("console", "s2lab reads the console that it has chosen"),
-    ("quiet", QUIET),
-    ("loglevel", QUIET),
-    ("ignore_loglevel", QUIET),
-    ("printk.ignore_loglevel", QUIET),
+    ("ignore_loglevel", LEVEL),
+    ("printk.ignore_loglevel", LEVEL),
     ("panic", "a panic ends the machine, so that it is seen at once"),
     ("oops", "an oops is a panic, so that nothing is measured after it"),
     ("init", "the host's init is s2lab's agent"),
     ("rdinit", "the host's init is s2lab's agent"),
 ];
-/// A kernel that was told to say less could pass with a warning that nobody saw.
-const QUIET: &str = "every message of the kernel goes to the console, so that no warning is missed";
+const LEVEL: &str = "every message of the kernel goes to the console, so that no warning is missed";
 /// Parameters of the agent.
 const AGENT: &str = "s2lab.";
 
@@ -56,7 +54,11 @@ fn fits(word: &str) -> Result<(), (String, String)> {
         return Err((format!("`{word}` is no argument of a kernel"), help));
     }
     // The kernel takes `-` and `_` in a parameter's name for the same (kernel/params.c, parameq).
-    let name = word.split_once('=').map_or(word, |(name, _)| name).replace('-', "_");
+    let (name, value) = word.split_once('=').map_or((word, None), |(name, value)| (name, Some(value)));
+    let name = name.replace('-', "_");
+    if let Some(reason) = hides::reason(&name, value) {
+        return Err((format!("`{word}` could hide an alarm"), format!("{reason}: leave it out")));
+    }
     let reason = OWN.iter().find(|(own, _)| *own == name).map(|(_, reason)| *reason);
     match reason.or_else(|| name.starts_with(AGENT).then_some("its agent reads them")) {
         Some(reason) => Err((format!("`{name}` is set by s2lab"), format!("{reason}: leave it out"))),
@@ -70,7 +72,7 @@ mod tests {
 
     #[test]
     fn what_is_a_word_of_ones_own() {
-        for word in ["kvm-arm.mode=none", "maxcpus=1", "initcall_blacklist=a,b", "panic_on_warn=1", "a=b=c"] {
+        for word in ["kvm-arm.mode=none", "maxcpus=1", "panic_on_warn=1", "a=b=c"] {
             assert_eq!(fits(word), Ok(()), "{word}");
         }
         for (word, said) in [
@@ -81,8 +83,9 @@ mod tests {
             ("--", "no argument"),
             ("panic=0", "`panic` is set by s2lab"),
             ("console=tty0", "set by s2lab"),
-            ("quiet", "`quiet` is set by s2lab"),
-            ("loglevel=4", "`loglevel` is set by s2lab"),
+            ("quiet", "`quiet` could hide an alarm"),
+            ("loglevel=4", "`loglevel=4` could hide an alarm"),
+            ("rcupdate.rcu-cpu-stall-suppress=1", "could hide an alarm"),
             ("ignore-loglevel=0", "set by s2lab"),
             ("printk.ignore_loglevel=0", "set by s2lab"),
             ("rdinit=/bin/sh", "set by s2lab"),

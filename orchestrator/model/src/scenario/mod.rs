@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 mod arguments;
 mod check;
 mod expectations;
+mod hides;
 pub mod load;
 mod parts;
 mod promise;
