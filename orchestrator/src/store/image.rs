@@ -1,5 +1,7 @@
 //! Kernel images: a plain arm64 `Image`, or one compressed with gzip, also inside an EFI "zboot" program.
 
+mod whole;
+
 use super::error::{Result, StoreError};
 use crate::outside::{self, kinds};
 use std::{fs, path::Path};
@@ -13,15 +15,6 @@ const ZBOOT_MAGIC: (usize, &[u8]) = (4, b"zimg");
 const ZBOOT_OFFSET: usize = 8;
 const ZBOOT_SIZE: usize = 12;
 const ZBOOT_COMPRESSION: usize = 24;
-/// Offsets in a PE file (PE Format, "COFF File Header", "Section Table"): where the header is; in it the number of sections and
-/// the size of what stands between it and their table; in a section its size in the file, and where it begins.
-const PE_OFFSET: usize = 0x3c;
-const PE_SECTIONS: usize = 6;
-const PE_OPTIONAL_SIZE: usize = 20;
-const PE_HEADER: usize = 24;
-const SECTION_HEADER: usize = 40;
-const SECTION_SIZE: usize = 16;
-const SECTION_START: usize = 20;
 /// What stands around the configuration in an Image with CONFIG_IKCONFIG=y, which `/proc/config.gz` shows (Linux 6.1,
 /// `kernel/configs.c`).
 const CONFIG_MAGIC: (&[u8], &[u8]) = (b"IKCFG_ST", b"IKCFG_ED");
@@ -80,35 +73,8 @@ fn image(bytes: Vec<u8>) -> Result<Vec<u8>, String> {
     if !has(&bytes, ARM64_MAGIC) {
         return Err("not an arm64 kernel image".to_owned());
     }
-    match efi_size(&bytes)? {
-        Some(size) if size > bytes.len() => {
-            Err(format!("it is cut short: its header says {size} bytes, and it has {}", bytes.len()))
-        }
-        _ => Ok(bytes),
-    }
-}
-
-/// How long the file is by the sections of its EFI stub (Linux 6.1, `arch/arm64/kernel/efi-header.S`); none: it has no stub.
-fn efi_size(bytes: &[u8]) -> Result<Option<usize>, String> {
-    if !bytes.starts_with(b"MZ") {
-        return Ok(None);
-    }
-    let cut = || "it is cut short: the table of its sections is missing".to_owned();
-    let word = |at: Option<usize>| at.and_then(|at| word(bytes, at).ok()).ok_or_else(cut);
-    let pe = word(Some(PE_OFFSET))?;
-    if pe == 0 {
-        return Ok(None);
-    }
-    let sections = word(pe.checked_add(PE_SECTIONS))? & 0xffff;
-    let options = word(pe.checked_add(PE_OPTIONAL_SIZE))? & 0xffff;
-    let mut end = 0;
-    for section in 0..sections {
-        let at = pe.checked_add(PE_HEADER + options + section * SECTION_HEADER);
-        let size = word(at.and_then(|at| at.checked_add(SECTION_SIZE)))?;
-        let start = word(at.and_then(|at| at.checked_add(SECTION_START)))?;
-        end = end.max(start.checked_add(size).ok_or_else(cut)?);
-    }
-    Ok(Some(end))
+    whole::check(&bytes)?;
+    Ok(bytes)
 }
 
 fn has(bytes: &[u8], (at, magic): (usize, &[u8])) -> bool {
@@ -120,8 +86,14 @@ fn word(bytes: &[u8], at: usize) -> Result<usize, String> {
     usize::try_from(u32::from_le_bytes(word)).map_err(|e| e.to_string())
 }
 
+/// What is packed in a gzip file of one member. Zeros or other data may follow it.
 fn gunzip(bytes: &[u8]) -> Result<Vec<u8>, String> {
-    outside::unpacked(flate2::read::GzDecoder::new(bytes), kinds::IMAGE).map_err(|why| why.to_string())
+    let mut packed = flate2::bufread::GzDecoder::new(bytes);
+    let plain = outside::unpacked(&mut packed, kinds::IMAGE).map_err(|why| why.to_string())?;
+    match packed.into_inner().starts_with(GZIP_MAGIC) {
+        true => Err("it has several gzip members, and a boot loader unpacks the first only".to_owned()),
+        false => Ok(plain),
+    }
 }
 
 #[cfg(test)]
@@ -130,13 +102,14 @@ mod tests {
     use proptest::prelude::*;
     use std::io::Write;
 
-    fn sample() -> Vec<u8> {
+    pub(super) fn sample() -> Vec<u8> {
         let mut image = vec![7; 200];
+        image[16..24].fill(0);
         image[56..60].copy_from_slice(b"ARM\x64");
         image
     }
 
-    fn gzip(bytes: &[u8]) -> Vec<u8> {
+    pub(super) fn gzip(bytes: &[u8]) -> Vec<u8> {
         let mut to = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         to.write_all(bytes).unwrap();
         to.finish().unwrap()
@@ -196,7 +169,10 @@ mod tests {
             assert!(why.starts_with("it is cut short: "), "{length}: {why}");
         }
         let members = [gzip(&whole[..250]), gzip(&whole[250..])].concat();
-        assert!(plain(members).unwrap_err().contains("300 bytes"));
+        assert!(plain(members).unwrap_err().contains("several gzip members"));
+        let members = [gzip(&sample()), gzip(b"more")].concat();
+        assert!(plain(members).unwrap_err().contains("several gzip members"));
+        assert_eq!(plain([gzip(&sample()), vec![0; 512]].concat()).unwrap(), sample());
     }
 
     /// A quadratic search takes hours for it.
