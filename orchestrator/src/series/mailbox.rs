@@ -1,6 +1,6 @@
 //! A mailbox, as lore, b4 and `git format-patch --stdout` write it, to patches in their order.
 
-use super::{MAX_MAILS, Patch, Series, Skipped, Unusable, diff, subject::Subject};
+use super::{MAX_MAILS, Patch, Series, Skipped, Unusable, bounds, diff, subject::Subject};
 use mailparse::{MailHeaderMap, ParsedMail, parse_mail};
 use std::collections::BTreeSet;
 
@@ -34,13 +34,17 @@ pub(super) fn mails(text: &[u8], name: &str) -> Result<Vec<Mail>, Unusable> {
     let (before, raw) = split(text)?;
     let mut mails = if raw.is_empty() { one_by_one(before, name)? } else { vec![] };
     if !raw.is_empty() && !before.iter().all(u8::is_ascii_whitespace) {
-        mails.push(single(before, name));
+        mails.push(single(before, name).map_err(unreadable(1))?);
     }
     for mail in raw {
         let number = mails.len() + 1;
-        mails.push(read(&mail).map_err(|why| Unusable::Mail { number, why })?);
+        mails.push(read(&mail).map_err(unreadable(number))?);
     }
     Ok(mails)
+}
+
+fn unreadable(number: usize) -> impl FnOnce(String) -> Unusable {
+    move |why| Unusable::Mail { number, why }
 }
 
 fn is_blank(line: &[u8]) -> bool {
@@ -86,17 +90,21 @@ fn one_by_one(text: &[u8], name: &str) -> Result<Vec<Mail>, Unusable> {
         after_blank = is_blank(line);
     }
     let ends = starts.iter().skip(1).copied().chain([text.len()]);
-    Ok(starts
-        .iter()
-        .zip(ends)
-        .map(|(start, end)| single(text.get(*start..end).unwrap_or_default(), name))
-        .collect())
+    let mails = starts.iter().zip(ends).map(|(start, end)| text.get(*start..end).unwrap_or_default());
+    mails.zip(1..).map(|(mail, number)| single(mail, name).map_err(unreadable(number))).collect()
 }
 
 /// Whether a mail's head stands here: one that has an author, a subject, and a field that no head inside of a body has (git takes
 /// From, Subject and Date from there; git-am(1), "Discussion").
 fn begins_mail(text: &[u8]) -> bool {
     const OF_A_MAIL: [&str; 6] = ["message-id", "to", "cc", "in-reply-to", "references", "mime-version"];
+    let fields = first_fields(text);
+    let has = |field: &str| fields.contains(field);
+    has("from") && has("subject") && OF_A_MAIL.iter().any(|field| has(field))
+}
+
+/// The names of the fields with which `text` begins, in small letters.
+fn first_fields(text: &[u8]) -> BTreeSet<String> {
     let mut fields = BTreeSet::new();
     for line in text.split(|b| *b == b'\n').take(MAX_HEAD) {
         match line.first() {
@@ -111,8 +119,7 @@ fn begins_mail(text: &[u8]) -> bool {
         }
         fields.insert(String::from_utf8_lossy(name).to_ascii_lowercase());
     }
-    let has = |field: &str| fields.contains(field);
-    has("from") && has("subject") && OF_A_MAIL.iter().any(|field| has(field))
+    fields
 }
 
 /// `From WHO Mon Sep 17 00:00:00 2001`; not every writer quotes a sentence that begins with "From ".
@@ -128,6 +135,7 @@ fn is_separator(line: &[u8]) -> bool {
 }
 
 fn read(raw: &[u8]) -> Result<Mail, String> {
+    bounds::check(raw)?;
     let mail = parse_mail(raw).map_err(|e| e.to_string())?;
     let subject = Subject::parse(&mail.headers.get_first_value("Subject").unwrap_or_default());
     let mut text = Vec::new();
@@ -147,9 +155,20 @@ fn texts(mail: &ParsedMail<'_>, text: &mut Vec<u8>) -> Result<(), String> {
 }
 
 /// A file that is one mail, or only a diff: with a head that some tool has written, or none.
-fn single(text: &[u8], name: &str) -> Mail {
-    let named = Subject { title: name.to_owned(), ..Subject::default() };
-    match parse_mail(text).ok().zip(read(text).ok()) {
+///
+/// # Errors
+/// If it has a head with a subject, and is none that a mail has.
+fn single(text: &[u8], name: &str) -> Result<Mail, String> {
+    let no_mail = || {
+        let subject = Subject { title: name.to_owned(), ..Subject::default() };
+        Mail { subject, diff: diff_of(text) }
+    };
+    match bounds::check(text) {
+        Err(why) if first_fields(text).contains("subject") => return Err(why),
+        Err(_) => return Ok(no_mail()),
+        Ok(()) => {}
+    }
+    Ok(match parse_mail(text).ok().zip(read(text).ok()) {
         Some((mail, Mail { subject, diff })) if !subject.title.is_empty() => {
             // What looks like a mail's head need not end by an empty line; as long as nothing is encoded, no head is needed.
             let encoding = mail.headers.get_first_value("Content-Transfer-Encoding").unwrap_or_default();
@@ -157,8 +176,8 @@ fn single(text: &[u8], name: &str) -> Mail {
                 && !ENCODINGS.iter().any(|encoded| encoded.eq_ignore_ascii_case(encoding.trim()));
             Mail { subject, diff: if plain { diff_of(text) } else { diff } }
         }
-        _ => Mail { subject: named, diff: diff_of(text) },
-    }
+        _ => no_mail(),
+    })
 }
 
 /// The diff in `text` with plain line feeds, or nothing.

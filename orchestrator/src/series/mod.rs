@@ -2,6 +2,7 @@
 //!
 //! Reading is here, and what git says of a patch that does not apply; `store/patches.rs` has git change a tree.
 
+mod bounds;
 mod diff;
 mod folder;
 mod mailbox;
@@ -11,15 +12,20 @@ mod subject;
 pub(crate) use refusal::Offsets;
 pub use refusal::{Complaint, Refusal};
 
-use crate::outside::{self, ReadError, kinds};
-use flate2::read::MultiGzDecoder;
+use crate::{
+    outside::{self, ReadError, Why, kinds},
+    size::Size,
+};
+use flate2::bufread::GzDecoder;
 use std::{
-    io,
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
 /// Most patches, and most mails in a mailbox.
 const MAX_MAILS: usize = 2000;
+/// Most members of a gzip file: `cat` of packed mails makes one of each.
+const MAX_MEMBERS: usize = MAX_MAILS;
 /// RFC 1952, section 2.3.1.
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
@@ -78,6 +84,10 @@ pub enum Unusable {
     Mixed { one: String, other: String },
     #[error("its file `series`, line {line}: {why}")]
     Quilt { line: usize, why: String },
+    #[error("its gzip file has more than {MAX_MEMBERS} members")]
+    Members,
+    #[error("its patches have more than {} in all", Size(kinds::PATCHES.limit))]
+    TooLarge,
     #[error("it has no file *.patch or *.diff")]
     NoFiles,
 }
@@ -125,19 +135,23 @@ impl Series {
     /// As [`Series::read`].
     pub fn gather(paths: &[PathBuf]) -> Result<Self, SeriesError> {
         let mut all = Self::default();
+        let mut size = 0;
         for path in paths {
             let files = if path.is_dir() { folder::files(path)? } else { vec![path.clone()] };
             for file in files {
-                let found =
-                    mailbox::mails(&unpacked(&file, outside::read(&file, kinds::PATCHES)?)?, &name(&file))
-                        .map(mailbox::as_it_is);
+                let text = unpacked(&file, outside::read(&file, kinds::PATCHES)?)?;
+                size += text.len() as u64;
+                if size > kinds::PATCHES.limit {
+                    return Err(unusable(path)(Unusable::TooLarge));
+                }
+                let found = mailbox::mails(&text, &name(&file)).map(mailbox::as_it_is);
                 let Self { patches, skipped } =
                     found.and_then(Self::with_patches).map_err(unusable(&file))?;
                 all.patches.extend(patches);
                 all.skipped.extend(skipped);
-            }
-            if all.patches.len() > MAX_MAILS {
-                return Err(unusable(path)(Unusable::TooMany));
+                if all.patches.len() > MAX_MAILS {
+                    return Err(unusable(path)(Unusable::TooMany));
+                }
             }
         }
         Ok(all)
@@ -164,8 +178,21 @@ fn unpacked(path: &Path, bytes: Vec<u8>) -> Result<Vec<u8>, SeriesError> {
     if !bytes.starts_with(&GZIP_MAGIC) {
         return Ok(bytes);
     }
-    let plain = outside::unpacked(MultiGzDecoder::new(bytes.as_slice()), kinds::PATCHES);
-    Ok(plain.map_err(|why| ReadError::new(path, why))?)
+    let error = |why| SeriesError::Read(ReadError::new(path, why));
+    let (mut plain, mut packed) = (Vec::new(), bytes.as_slice());
+    for _ in 0..MAX_MEMBERS {
+        let mut member = GzDecoder::new(packed);
+        let left = kinds::PATCHES.limit - plain.len() as u64;
+        member.by_ref().take(left + 1).read_to_end(&mut plain).map_err(|source| error(Why::Io(source)))?;
+        if plain.len() as u64 > kinds::PATCHES.limit {
+            return Err(error(Why::TooLarge(kinds::PATCHES)));
+        }
+        packed = member.into_inner();
+        if packed.is_empty() {
+            return Ok(plain);
+        }
+    }
+    Err(unusable(path)(Unusable::Members))
 }
 
 fn unusable(path: &Path) -> impl FnOnce(Unusable) -> SeriesError {

@@ -241,6 +241,66 @@ fn a_packed_mailbox_is_bounded_when_it_is_unpacked() {
     assert!(bomb.to_string().ends_with("it is larger than 64 MiB, the limit of a series"), "{bomb}");
 }
 
+#[test]
+fn a_packed_mailbox_may_have_members_but_not_any_number() {
+    use std::io::Write;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("t.mbox.gz");
+    let member = |text: &str| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(text.as_bytes()).unwrap();
+        encoder.finish().unwrap()
+    };
+    let [one, two] = [1, 2].map(|n| member(&patch(&format!("[PATCH {n}/2] t{n}"), "x")));
+    fs::write(&path, [one, two].concat()).unwrap();
+    assert_eq!(titles(&Series::read(&path).unwrap()), ["t1", "t2"]);
+    fs::write(&path, member("").repeat(MAX_MEMBERS + 1)).unwrap();
+    let many = Series::read(&path).unwrap_err();
+    assert!(many.to_string().ends_with("its gzip file has more than 2000 members"), "{many}");
+    fs::write(&path, [member("text"), b"more".to_vec()].concat()).unwrap();
+    assert!(Series::read(&path).unwrap_err().to_string().starts_with("cannot read"));
+}
+
+#[test]
+fn the_patches_of_a_folder_are_bounded_together() {
+    let dir = tempfile::tempdir().unwrap();
+    let half = kinds::PATCHES.limit / 2;
+    for name in ["1.patch", "2.patch", "3.patch"] {
+        fs::write(dir.path().join(name), diff("x")).unwrap();
+        fs::OpenOptions::new()
+            .write(true)
+            .open(dir.path().join(name))
+            .and_then(|file| file.set_len(half))
+            .unwrap();
+    }
+    let large = Series::read(dir.path()).unwrap_err();
+    assert!(large.to_string().ends_with("its patches have more than 64 MiB in all"), "{large}");
+    fs::write(dir.path().join("series"), "1.patch\n".repeat(MAX_MAILS + 1)).unwrap();
+    fs::write(dir.path().join("1.patch"), diff("x")).unwrap();
+    let many = Series::read(dir.path()).unwrap_err();
+    assert!(many.to_string().ends_with("it has more than 2000 mails or patches"), "{many}");
+}
+
+/// The parser takes minutes for each of these, or gigabytes; a patch whose subject is not read would lose its number.
+#[test]
+fn mails_that_the_parser_takes_long_for_are_refused() {
+    let words = "=?UTF-8?B?eA==?= ".repeat(1 << 20);
+    let unreadable = |number, why: &str| Err(Unusable::Mail { number, why: why.to_owned() });
+    let folded = "\n y".repeat(4 << 20);
+    for subject in [&words, &folded] {
+        let one = format!("From: a\nMessage-Id: x\nSubject: {subject}\n\n{}", diff("x"));
+        let long = "its head is longer than 256 KiB";
+        assert_eq!(mailbox(&one), unreadable(1, long));
+        assert_eq!(mailbox(&format!("{}\n{FROM}\n{one}", patch("x", "x"))), unreadable(2, long));
+    }
+    let parts = "--b\nContent-Type: text/plain\n\n".repeat(1 << 20);
+    let one = format!("{FROM}\nSubject: x\nContent-Type: multipart/mixed; boundary=b\n\n{parts}");
+    assert_eq!(mailbox(&one), unreadable(1, "it has parts, and is larger than 16 MiB"));
+    // A diff without an empty line is no head.
+    let diff = format!("{}{}", diff("x"), "@@ -1 +1 @@\n-a\n+b\n".repeat(1 << 16));
+    assert_eq!(titles(&mailbox(&diff).unwrap()), ["x.mbox"]);
+}
+
 /// The digest is of what is changed, and of where one patch ends.
 #[test]
 fn digests() {
