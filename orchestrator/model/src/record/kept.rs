@@ -11,7 +11,7 @@ use s2lab_protocol::Extent;
 use std::fmt;
 use std::ops::Range;
 
-/// Of the kernel's image, the part that the host may call init sections: one third. They are 13.8 to 22.1 % of the kernels in
+/// Of the kernel's image, the part that the host may call init sections: one third. They are 6.1 to 22.1 % of the kernels in
 /// images/kernels.yaml (`_sdata` - `__init_begin` of `_end` - `_text` in System.map, /proc/iomem of Debian's).
 const MOST_INIT: u64 = 3;
 
