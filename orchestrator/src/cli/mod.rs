@@ -182,7 +182,10 @@ impl Failure {
             | Failure::Series(_)
             | Failure::Revisions(_)
             | Failure::Store(
-                StoreError::Part { .. } | StoreError::Refused(_) | StoreError::BuildPlace { .. },
+                StoreError::Part { .. }
+                | StoreError::Given { .. }
+                | StoreError::Refused(_)
+                | StoreError::BuildPlace { .. },
             )
             | Failure::Init(InitError::Exists { .. })
             | Failure::Usage { .. } => USAGE,

@@ -2,8 +2,10 @@
 
 use super::{Failure, kernels::KernelArguments, own};
 use crate::{
-    lab::{Lab, scenarios},
-    run::chosen::Chosen,
+    lab::{Lab, Places, scenarios},
+    run::{chosen::Chosen, images},
+    runtime,
+    store::{Quiet, Store},
 };
 use s2lab_model::{
     event::PlannedCell,
@@ -13,6 +15,7 @@ use s2lab_model::{
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 /// What is to be run.
@@ -24,6 +27,17 @@ pub(super) struct Planned {
 }
 
 impl Planned {
+    /// Checks the kernels that were given as files, before a run is made.
+    pub(super) fn check_given(&self, places: &Places, lab: &Lab) -> Result<(), Failure> {
+        let Self { kernels, chosen, cells } = self;
+        let given = images::given(kernels, &lab.images(), chosen, cells);
+        if given.is_empty() {
+            return Ok(());
+        }
+        let store = Store::open(&places.cache, true, Arc::new(Quiet))?;
+        Ok(runtime::block_on(images::check_given(&store, &given, cells))??)
+    }
+
     /// The only cell, for `what` takes no more; an error lists them.
     pub(super) fn only_cell(&self, what: &str) -> Result<&PlannedCell, Failure> {
         match &*self.cells {

@@ -61,6 +61,7 @@ pub(super) fn shell(context: &Context, arguments: Arguments) -> Result<u8, Failu
     let planned = planned(&lab, std::slice::from_ref(&arguments.what), &arguments.kernels)?;
     let cell = planned.only_cell("a shell is in one")?;
     arguments.parts.check(&context.places()?)?;
+    planned.check_given(&context.places()?, &lab)?;
     let code = runtime::block_on(async {
         let interruption = Interruption::listen().map_err(Failure::io("cannot listen for signals"))?;
         let interrupted =

@@ -15,7 +15,11 @@ use crate::{
 };
 use rustix::fd::OwnedFd;
 use s2lab_model::{
-    crash::symbols::Symbols, event::PlannedCell, kconfig::Config, kernel::Kernels, record::environment,
+    crash::symbols::Symbols,
+    event::PlannedCell,
+    kconfig::{self, Config, Lack},
+    kernel::Kernels,
+    record::environment,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -44,6 +48,21 @@ pub struct Bootable {
 }
 
 impl Bootable {
+    /// Names of the modules in its archive.
+    pub fn delivered(&self) -> io::Result<BTreeSet<String>> {
+        let mut archive = io::BufReader::new(Outside::open(&self.modules, kinds::ARCHIVE)?);
+        let mut names = BTreeSet::new();
+        loop {
+            let member = cpio::newc::Reader::new(archive)?;
+            if member.entry().is_trailer() {
+                return Ok(names);
+            }
+            let name = member.entry().name().trim_start_matches("modules/").strip_suffix(".ko");
+            names.extend(name.map(str::to_owned));
+            archive = member.finish()?;
+        }
+    }
+
     /// For a report: where it comes from, and its digest.
     fn origin(&self) -> String {
         let from = self.package.as_deref().unwrap_or("given by its path,");
@@ -167,10 +186,8 @@ impl Images {
         let qemu = store.qemu().await?;
         let guest_kernel = guest_kernel(store, kernels, folder).await?;
         let (mut all, mut missing): (Vec<(&String, Wanted)>, _) = (Vec::new(), BTreeMap::new());
-        let mut known = BTreeSet::new();
-        for name in cells.iter().map(|cell| &cell.kernel).filter(|name| known.insert(*name)) {
-            let given = chosen.iter().find(|chosen| chosen.label == *name);
-            match given.map_or_else(|| wanted(kernels, name, folder), |chosen| Ok(chosen.wanted.clone())) {
+        for name in names(cells) {
+            match asked(name, kernels, folder, chosen) {
                 Ok(wanted) => all.push((name, wanted)),
                 Err(error) => drop(missing.insert(name.clone(), error)),
             }
@@ -252,6 +269,69 @@ impl Images {
             ];
             append(out, init.into_iter().chain(guest))
         })
+    }
+}
+
+/// The kernels of these cells, each once.
+fn names(cells: &[PlannedCell]) -> impl Iterator<Item = &String> {
+    let mut known = BTreeSet::new();
+    cells.iter().map(|cell| &cell.kernel).filter(move |name| known.insert(*name))
+}
+
+/// What the store is asked for to have the kernel of this name.
+fn asked(name: &str, kernels: &Kernels, folder: &Path, chosen: &[Chosen]) -> Result<Wanted, StoreError> {
+    let given = chosen.iter().find(|chosen| chosen.label == name);
+    given.map_or_else(|| wanted(kernels, name, folder), |chosen| Ok(chosen.wanted.clone()))
+}
+
+/// The kernels of these cells that were given as files. What else they ask for is looked at when it is gathered.
+pub fn given(
+    kernels: &Kernels,
+    folder: &Path,
+    chosen: &[Chosen],
+    cells: &[PlannedCell],
+) -> Vec<(String, ImageChoice)> {
+    let given = |name: &String| match asked(name, kernels, folder, chosen) {
+        Ok(Wanted::File(choice)) => Some((name.clone(), choice)),
+        Ok(Wanted::Archive(_) | Wanted::Built(_)) | Err(_) => None,
+    };
+    names(cells).filter_map(given).collect()
+}
+
+/// Checks kernels that were given as files, before a run is made: what is wrong with them is the user's mistake.
+///
+/// # Errors
+/// [`StoreError::Given`] for a file that is no kernel, modules that are not its own, and modules that a cell needs and nobody gave.
+pub async fn check_given(
+    store: &Store,
+    given: &[(String, ImageChoice)],
+    cells: &[PlannedCell],
+) -> Result<(), StoreError> {
+    for (name, choice) in given {
+        let files = kernel(store, &Wanted::File(choice.clone())).await?;
+        let Some(KernelConfig { config, .. }) = &files.config else { continue };
+        let delivered = files.boot.delivered();
+        let delivered = delivered.map_err(StoreError::io("cannot read", &files.boot.modules))?;
+        for cell in cells.iter().filter(|cell| cell.kernel == *name) {
+            let lacks = kconfig::lacking(config, &cell.scenario, &delivered);
+            if let Some(module) = lacks.iter().find_map(Lack::module_not_given) {
+                return Err(not_given(module, choice));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The kernel has the module, and it is not among what was given.
+fn not_given(module: &str, choice: &ImageChoice) -> StoreError {
+    match &choice.modules {
+        Some(folder) => {
+            StoreError::given(folder, format!("it has no module `{module}`, which the kernel needs"))
+        }
+        None => StoreError::given(
+            &choice.image,
+            format!("its configuration has `{module}` as a module, and no modules were given: --modules DIR"),
+        ),
     }
 }
 

@@ -4,7 +4,6 @@
 use super::{images::KernelFiles, stages::Stop};
 use crate::{
     limits::memory::{Available, Bound},
-    outside::{Outside, kinds},
     qemu::qmp::QemuVersion,
     size::Size,
     store,
@@ -14,7 +13,7 @@ use s2lab_model::{
     kconfig::{self, Lack, Options},
     scenario::Scenario,
 };
-use std::{collections::BTreeSet, fmt, io, path::Path};
+use std::{fmt, io, path::Path};
 
 /// What the state folder's file system must have left: consoles, table pages and reports of a cell are some MiB, but a console
 /// that floods may fill more.
@@ -141,7 +140,9 @@ pub fn check(
     if (qemu.major, qemu.minor) < (oldest, point) {
         return Err(Finding::Qemu(qemu).into());
     }
-    let delivered = delivered(&kernel.boot.modules)
+    let delivered = kernel
+        .boot
+        .delivered()
         .map_err(|e| Stop::lab(format!("cannot read {}: {e}", kernel.boot.modules.display())))?;
     if let Some(config) = &kernel.config {
         let lacks = kconfig::lacking(&config.config, &planned.scenario, &delivered);
@@ -161,21 +162,6 @@ pub fn check(
         return Err(Finding::Space { needed: least_space, free: room.space }.into());
     }
     Ok(Options::new(kernel.config.as_ref().map(|config| config.config.clone()), &delivered))
-}
-
-/// Names of the modules in an archive of the store's, see [`store::Kernel::modules`].
-fn delivered(archive: &Path) -> io::Result<BTreeSet<String>> {
-    let mut archive = io::BufReader::new(Outside::open(archive, kinds::ARCHIVE)?);
-    let mut names = BTreeSet::new();
-    loop {
-        let member = cpio::newc::Reader::new(archive)?;
-        if member.entry().is_trailer() {
-            return Ok(names);
-        }
-        let name = member.entry().name().trim_start_matches("modules/").strip_suffix(".ko");
-        names.extend(name.map(str::to_owned));
-        archive = member.finish()?;
-    }
 }
 
 #[cfg(test)]

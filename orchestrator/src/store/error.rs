@@ -6,7 +6,11 @@ use crate::{
     series::{Refusal, SeriesError},
     whole::no_room,
 };
-use std::{io, path::PathBuf, time::Duration};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// What to do about a disk that is full.
 const ROOM: &str = "the file system of the cache is full: make room (`s2lab store gc` removes what was not used for long), or name another with XDG_CACHE_HOME; what is whole in it stays";
@@ -102,6 +106,10 @@ pub enum StoreError {
     #[error("{argument} {path}: {why}")]
     Part { argument: &'static str, path: PathBuf, why: String },
 
+    /// A file or a folder that the user has given is not what it must be.
+    #[error("{path}: {why}")]
+    Given { path: PathBuf, why: String },
+
     #[error("a task of the store ended early: {0}")]
     Task(String),
 }
@@ -171,6 +179,10 @@ impl StoreError {
             Self::Program { output, .. } => Self::Fetch { what: what.to_owned(), output },
             other => other,
         }
+    }
+
+    pub(crate) fn given(path: &Path, why: impl ToString) -> Self {
+        Self::Given { path: path.to_owned(), why: why.to_string() }
     }
 
     pub(crate) fn malformed(file: impl ToString, reason: impl ToString) -> Self {

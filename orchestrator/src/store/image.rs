@@ -18,6 +18,10 @@ const ZBOOT_COMPRESSION: usize = 24;
 /// What stands around the configuration in an Image with CONFIG_IKCONFIG=y, which `/proc/config.gz` shows (Linux 6.1,
 /// `kernel/configs.c`).
 const CONFIG_MAGIC: (&[u8], &[u8]) = (b"IKCFG_ST", b"IKCFG_ED");
+/// Begins `linux_banner`.
+const BANNER: &[u8] = b"Linux version ";
+/// Characters (Linux 6.1, `include/uapi/linux/utsname.h`, __NEW_UTS_LEN).
+const LONGEST_RELEASE: usize = 64;
 /// How many of what looks like a configuration are unpacked. An Image has one.
 const MOST_CONFIGS: usize = 8;
 
@@ -28,7 +32,8 @@ pub(crate) fn normalise(from: &Path, to: &Path) -> Result<()> {
     fs::write(to, plain).map_err(StoreError::io("cannot write", to))
 }
 
-fn plain(raw: Vec<u8>) -> Result<Vec<u8>, String> {
+/// The plain `Image` in what a file has.
+pub(crate) fn plain(raw: Vec<u8>) -> Result<Vec<u8>, String> {
     if has(&raw, ZBOOT_MAGIC) {
         let (start, size) = (word(&raw, ZBOOT_OFFSET)?, word(&raw, ZBOOT_SIZE)?);
         let name = raw.get(ZBOOT_COMPRESSION..).unwrap_or_default();
@@ -46,6 +51,22 @@ fn plain(raw: Vec<u8>) -> Result<Vec<u8>, String> {
         return image(gunzip(&raw)?);
     }
     image(raw)
+}
+
+/// The release of a plain `Image`, as `uname -r` prints it: it follows `Linux version ` in `linux_banner` (Linux 6.1,
+/// `init/version-timestamp.c`). `None`: there is no banner, or several differ.
+pub(crate) fn release(image: &[u8]) -> Option<String> {
+    let after = |at: usize| {
+        let text = image.get(at + BANNER.len()..)?;
+        let text = text.get(..text.len().min(LONGEST_RELEASE + 1))?;
+        let word = text.split(|byte| *byte == b' ').next().filter(|word| word.len() < text.len())?;
+        let is_release =
+            !word.is_empty() && word.iter().all(u8::is_ascii_graphic) && word[0].is_ascii_digit();
+        is_release.then(|| String::from_utf8_lossy(word).into_owned())
+    };
+    let mut found = memchr::memmem::find_iter(image, BANNER).filter_map(after);
+    let first = found.next()?;
+    found.all(|other| other == first).then_some(first)
 }
 
 /// The configuration that the plain `Image` at `path` carries; none: it was built without.
@@ -124,6 +145,20 @@ mod tests {
         image.resize(64, 0);
         image.extend(payload);
         image
+    }
+
+    #[test]
+    fn the_release_is_that_of_the_banner() {
+        let banner = |release: &str| format!("\0Linux version {release} (x@y) (gcc) #1 SMP\n\0").into_bytes();
+        let of =
+            |banners: &[&str]| release(&banners.iter().map(|text| banner(text)).collect::<Vec<_>>().concat());
+        assert_eq!(of(&["6.12.95+deb12-arm64"]).as_deref(), Some("6.12.95+deb12-arm64"));
+        assert_eq!(of(&["6.1.0", "6.1.0"]).as_deref(), Some("6.1.0"));
+        assert_eq!(of(&["6.1.0", "6.2.0"]), None, "which of the two?");
+        assert_eq!(of(&[]), None);
+        assert_eq!(release(b"Linux version %s (x)"), None, "a format");
+        assert_eq!(release(b"Linux version 6.1.0"), None, "cut");
+        assert_eq!(release(format!("Linux version 6{} ", "x".repeat(64)).as_bytes()), None, "too long");
     }
 
     #[test]

@@ -7,9 +7,10 @@ use super::{
     entry::{Building, Entry},
     error::{Result, StoreError},
     image,
-    modules::{self, Loaded},
+    modules::{self, Loaded, Modules},
     suites,
 };
+use crate::outside::{self, kinds};
 use serde::Serialize;
 use std::{
     fs,
@@ -86,7 +87,8 @@ impl Store {
         self.entries.get("modules", tree.fact("release")?, &inputs, |building| {
             let path = building.dir.join(MODULES);
             let mut archive = Vec::new();
-            let loaded = modules::modules_for_image(Some(&tree.path), wanted, &mut archive)?;
+            let loaded = Modules::scan(&tree.path, Some(tree.fact("release")?))?.load_order(wanted)?;
+            modules::write_archive(&mut archive, &loaded.modules)?;
             let order: Vec<_> = loaded.modules.iter().map(|module| module.name.as_str()).collect();
             building.facts.insert("order".to_owned(), order.join(" "));
             building.facts.insert(ABSENT.to_owned(), loaded.absent.join(" "));
@@ -196,20 +198,29 @@ impl Store {
         dir: Option<&Path>,
         wanted: &[&str],
     ) -> Result<ImageFile> {
-        let sha256 = digest::file(image)?;
+        // Read once: the file is the user's and may change under our feet. What is booted has the digest that is reported.
+        let bytes = outside::read(image, kinds::IMAGE)?;
+        let sha256 = digest::bytes(&bytes);
+        let plain = image::plain(bytes).map_err(|why| StoreError::given(image, why))?;
+        let release = image::release(&plain);
         let name = image.file_name().map_or_else(|| "image".into(), |n| n.to_string_lossy().into_owned());
         let name: String = name
             .chars()
             .map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' })
             .collect();
-        // The list is made each time: the tree is the user's and may change under our feet.
         let mut archive = Vec::new();
-        let Loaded { absent, .. } = modules::modules_for_image(dir, wanted, &mut archive)?;
+        let Loaded { modules, absent } = match dir {
+            Some(dir) => given_modules(image, dir, release.as_deref(), wanted)?,
+            None => Loaded::default(),
+        };
+        modules::write_archive(&mut archive, &modules)?;
         let inputs = (&sha256, digest::bytes(&archive));
         let entry = self.entries.get("image", &name, &inputs, |building| {
-            image::normalise(image, &building.dir.join(IMAGE))?;
-            let path = building.dir.join(MODULES);
-            fs::write(&path, &archive).map_err(StoreError::io("cannot write", &path))
+            for (name, bytes) in [(IMAGE, &plain), (MODULES, &archive)] {
+                let path = building.dir.join(name);
+                fs::write(&path, bytes).map_err(StoreError::io("cannot write", &path))?;
+            }
+            Ok(())
         })?;
         Ok(ImageFile {
             image: entry.path.join(IMAGE),
@@ -218,4 +229,18 @@ impl Store {
             absent,
         })
     }
+}
+
+/// What there is of `wanted` in a folder that was given with an Image.
+fn given_modules(image: &Path, dir: &Path, release: Option<&str>, wanted: &[&str]) -> Result<Loaded> {
+    let modules = Modules::scan(dir, release)?;
+    let loaded = modules.load_order(wanted).map_err(|error| match error {
+        StoreError::NoModule { .. } | StoreError::Malformed { .. } => StoreError::given(dir, error),
+        error => error,
+    })?;
+    // The tree that the Image was built in may have no modules, or old ones of what is built in now.
+    if loaded.modules.is_empty() && !image.starts_with(dir) {
+        modules.is_of_the_kernel()?;
+    }
+    Ok(loaded)
 }

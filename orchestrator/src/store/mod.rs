@@ -52,7 +52,7 @@ pub use build::{BuildConfig, ConfigFile, KernelBuild};
 pub use error::{Result, StoreError};
 pub use inventory::{Item, Removed};
 pub use manifest::{Damage, FileFact, Manifest};
-pub use modules::{Loaded, Module, ModuleInfo, Modules, modules_for_image, parse_modinfo, write_archive};
+pub use modules::{Loaded, Module, ModuleInfo, Modules, parse_modinfo, write_archive};
 pub use parts::Parts;
 pub(crate) use process::{ask, run_briefly};
 pub use progress::{Progress, Quiet};

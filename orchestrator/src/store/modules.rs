@@ -7,14 +7,12 @@ use super::{
     error::{Result, StoreError},
     initramfs::{self, Node},
 };
-use crate::outside::{self, kinds};
 use object::{Endianness, elf, read::elf::FileHeader};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs,
-    io::Write,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeSet, io::Write};
+
+mod tree;
+
+pub use tree::Modules;
 
 /// What a module says about itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -23,6 +21,8 @@ pub struct ModuleInfo {
     pub depends: Vec<String>,
     /// Should be loaded before, where they exist (`softdep: pre`).
     pub soft_depends: Vec<String>,
+    /// The release of the kernel that it is for: the first word of `vermagic` (Linux 6.1, `include/linux/vermagic.h`).
+    pub release: Option<String>,
 }
 
 /// Reads the text of a `.modinfo` section: `key=value` pairs that end in NUL. Names come out with `_` for `-`.
@@ -34,6 +34,7 @@ pub fn parse_modinfo(section: &[u8]) -> ModuleInfo {
             Some(("depends", names)) => {
                 info.depends.extend(names.split(',').map(str::trim).filter(|n| !n.is_empty()).map(normal));
             }
+            Some(("vermagic", text)) => info.release = text.split_whitespace().next().map(str::to_owned),
             Some(("softdep", text)) => {
                 let mut pre = false;
                 for word in text.split_whitespace() {
@@ -56,10 +57,21 @@ fn normal(name: &str) -> String {
     name.replace('-', "_")
 }
 
-/// The `.modinfo` of a module (an ELF object).
-fn modinfo(module: &[u8]) -> Result<ModuleInfo, object::Error> {
-    let header = elf::FileHeader64::<Endianness>::parse(module)?;
-    let endian = header.endian()?;
+/// The `.modinfo` of a module: a 64-bit ELF object, of which the kernel under test loads none but arm64's.
+fn modinfo(module: &[u8]) -> Result<ModuleInfo, String> {
+    let header = elf::FileHeader64::<Endianness>::parse(module).map_err(|e| e.to_string())?;
+    let endian = header.endian().map_err(|e| e.to_string())?;
+    match header.e_machine(endian) {
+        elf::EM_AARCH64 => section(header, endian, module).map_err(|e| e.to_string()),
+        machine => Err(format!("it is for ELF machine {machine}, not for arm64 ({})", elf::EM_AARCH64)),
+    }
+}
+
+fn section(
+    header: &elf::FileHeader64<Endianness>,
+    endian: Endianness,
+    module: &[u8],
+) -> Result<ModuleInfo, object::Error> {
     let sections = header.sections(endian, module)?;
     Ok(match sections.section_by_name(endian, b".modinfo") {
         Some((_, section)) => parse_modinfo(object::read::elf::SectionHeader::data(section, endian, module)?),
@@ -82,76 +94,6 @@ pub struct Loaded {
     pub modules: Vec<Module>,
     /// Wanted, and known to be nowhere: neither a file nor built in.
     pub absent: Vec<String>,
-}
-
-/// The modules below one folder.
-#[derive(Debug, Default)]
-pub struct Modules {
-    place: PathBuf,
-    files: BTreeMap<String, PathBuf>,
-    /// `None` without a `modules.builtin`: then whatever has no file is taken to be built in.
-    built_in: Option<BTreeSet<String>>,
-}
-
-impl Modules {
-    /// Finds `*.ko`, `*.ko.xz`, `*.ko.zst`, `*.ko.gz` and `modules.builtin` below `dir`, at any depth. Links to folders are not
-    /// followed (`build` and `source` in an installed tree lead elsewhere).
-    pub fn scan(dir: &Path) -> Result<Self> {
-        let mut modules = Self { place: dir.to_owned(), ..Self::default() };
-        let mut queue = vec![dir.to_owned()];
-        while let Some(at) = queue.pop() {
-            for child in fs::read_dir(&at).map_err(StoreError::io("cannot list", &at))? {
-                let child = child.map_err(StoreError::io("cannot list", &at))?;
-                let path = child.path();
-                let kind = child.file_type().map_err(StoreError::io("cannot look at", &path))?;
-                let Some(name) = child.file_name().to_str().map(str::to_owned) else { continue };
-                if kind.is_dir() {
-                    queue.push(path);
-                } else if name == "modules.builtin" {
-                    let text = outside::read_text(&path, kinds::MODULE_LIST)?;
-                    modules.built_in.get_or_insert_default().extend(parse_built_in(&text));
-                } else if let Some(stem) = module_name(&name) {
-                    modules.files.insert(stem, path);
-                }
-            }
-        }
-        Ok(modules)
-    }
-
-    /// `wanted` and all that they depend on, each after what it needs; what is built in is left out.
-    ///
-    /// # Errors
-    /// [`StoreError::NoModule`] for a dependency that is neither a file nor in `modules.builtin`; a circle of dependencies;
-    /// damaged files.
-    pub fn load_order(&self, wanted: &[&str]) -> Result<Loaded> {
-        let mut contents: BTreeMap<String, Vec<u8>> = BTreeMap::new();
-        let mut absent = Vec::new();
-        let order = order(wanted, |name, needed_by| {
-            let Some(path) = self.files.get(name) else {
-                // Should it be nowhere after all, the agent names what the kernel lacks.
-                if self.built_in.as_ref().is_none_or(|built_in| built_in.contains(name)) {
-                    return Ok(None);
-                }
-                let Some(needed_by) = needed_by else {
-                    absent.push(name.to_owned());
-                    return Ok(None);
-                };
-                return Err(StoreError::NoModule {
-                    module: name.to_owned(),
-                    place: self.place.display().to_string(),
-                    needed_by: Some(needed_by.to_owned()),
-                });
-            };
-            let content = read_module(path)?;
-            let mut info = modinfo(&content).map_err(|e| StoreError::malformed(path.display(), e))?;
-            info.soft_depends.retain(|soft| self.files.contains_key(soft));
-            contents.insert(name.to_owned(), content);
-            Ok(Some(info))
-        })?;
-        let order = order.into_iter();
-        let modules = order.filter_map(|name| contents.remove(&name).map(|content| Module { name, content }));
-        Ok(Loaded { modules: modules.collect(), absent })
-    }
 }
 
 /// Depth first; `look` yields none for what is built in. A circle through a soft dependency is no error, for soft ones
@@ -206,34 +148,8 @@ fn order(
     Ok(order)
 }
 
-/// Lines like `kernel/drivers/virtio/virtio.ko`.
-fn parse_built_in(text: &str) -> impl Iterator<Item = String> {
-    text.lines().filter_map(|line| module_name(line.trim().rsplit('/').next()?))
-}
-
-/// `vfio-pci.ko.xz` is the module `vfio_pci`.
-fn module_name(file: &str) -> Option<String> {
-    let stem = file.split_once(".ko").filter(|(_, rest)| matches!(*rest, "" | ".xz" | ".zst" | ".gz"))?.0;
-    (!stem.is_empty()).then(|| normal(stem))
-}
-
-fn read_module(path: &Path) -> Result<Vec<u8>> {
-    let raw = outside::read(path, kinds::MODULE)?;
-    let damaged = |e: &dyn std::fmt::Display| StoreError::malformed(path.display(), e);
-    let unpacked = match path.extension().and_then(|e| e.to_str()) {
-        Some("xz") => outside::unpacked(lzma_rust2::XzReader::new(&raw[..], true), kinds::MODULE),
-        Some("gz") => outside::unpacked(flate2::read::GzDecoder::new(&raw[..]), kinds::MODULE),
-        Some("zst") => {
-            let reader = ruzstd::decoding::StreamingDecoder::new(&raw[..]).map_err(|e| damaged(&e))?;
-            outside::unpacked(reader, kinds::MODULE)
-        }
-        _ => return Ok(raw),
-    };
-    unpacked.map_err(|why| damaged(&why))
-}
-
 /// Writes `modules/LIST` and `modules/NAME.ko` as one archive; returns the names in load order.
-pub fn write_archive(out: &mut impl Write, modules: &[Module]) -> std::io::Result<Vec<String>> {
+pub fn write_archive(out: &mut impl Write, modules: &[Module]) -> Result<Vec<String>> {
     let files: Vec<String> = modules.iter().map(|m| format!("{}.ko", m.name)).collect();
     let list: String = files.iter().map(|f| format!("{f}\n")).collect();
     let paths: Vec<String> = files.iter().map(|f| format!("modules/{f}")).collect();
@@ -243,40 +159,20 @@ pub fn write_archive(out: &mut impl Write, modules: &[Module]) -> std::io::Resul
     ];
     let rest =
         paths.iter().zip(modules).map(|(p, m)| (p.as_str(), Node::File { mode: 0o644, data: &m.content }));
-    initramfs::append(out, head.into_iter().chain(rest))?;
+    let written = initramfs::append(out, head.into_iter().chain(rest));
+    written.map_err(StoreError::io("cannot write", "the archive of modules"))?;
     Ok(modules.iter().map(|m| m.name.clone()).collect())
-}
-
-/// For a kernel given as a file: the archive of `wanted` from the tree `dir`. Without `dir` everything is taken to be
-/// built in, and the list is empty.
-pub fn modules_for_image(dir: Option<&Path>, wanted: &[&str], out: &mut impl Write) -> Result<Loaded> {
-    let loaded = match dir {
-        Some(dir) => Modules::scan(dir)?.load_order(wanted)?,
-        None => Loaded::default(),
-    };
-    write_archive(out, &loaded.modules).map_err(StoreError::io("cannot write", "the archive of modules"))?;
-    Ok(loaded)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::collections::BTreeMap;
 
     fn info(depends: &[&str], soft: &[&str]) -> ModuleInfo {
         let own = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect();
-        ModuleInfo { depends: own(depends), soft_depends: own(soft) }
-    }
-
-    #[test]
-    fn only_a_list_of_what_is_built_in_tells_that_a_module_is_missing() {
-        let dir = tempfile::tempdir().unwrap();
-        let order = || Modules::scan(dir.path()).unwrap().load_order(&["vfio_pci"]);
-        assert_eq!(order().unwrap(), Loaded::default());
-        fs::write(dir.path().join("modules.builtin"), "kernel/fs/ext4/ext4.ko\n").unwrap();
-        assert_eq!(order().unwrap().absent, ["vfio_pci"]);
-        fs::write(dir.path().join("modules.builtin"), "kernel/drivers/vfio/pci/vfio-pci.ko\n").unwrap();
-        assert_eq!(order().unwrap(), Loaded::default());
+        ModuleInfo { depends: own(depends), soft_depends: own(soft), release: None }
     }
 
     fn graph(wanted: &[&str], edges: &[(&str, ModuleInfo)]) -> Result<Vec<String>> {
@@ -327,20 +223,6 @@ mod tests {
         );
     }
 
-    #[test]
-    fn names_of_files() {
-        for (file, name) in [
-            ("vfio-pci.ko.xz", Some("vfio_pci")),
-            ("a.ko", Some("a")),
-            ("a.ko.zst", Some("a")),
-            ("a.kox", None),
-            ("a.mod", None),
-            (".ko", None),
-        ] {
-            assert_eq!(module_name(file).as_deref(), name, "{file}");
-        }
-    }
-
     proptest! {
         #[test]
         fn any_bytes_are_survived(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
@@ -354,7 +236,7 @@ mod tests {
             let names: Vec<String> = (0..12).map(|n| format!("m{n}")).collect();
             // An edge always leads to a lower number.
             let below = |n: usize| edges.iter().filter(|(a, b)| a.max(b) == &n && a != b).map(|(a, b)| names[*a.min(b)].clone()).collect::<Vec<_>>();
-            let graph: BTreeMap<String, ModuleInfo> = (0..12).map(|n| (names[n].clone(), ModuleInfo { depends: below(n), soft_depends: vec![] })).collect();
+            let graph: BTreeMap<String, ModuleInfo> = (0..12).map(|n| (names[n].clone(), ModuleInfo { depends: below(n), ..ModuleInfo::default() })).collect();
             // The worst order to ask in.
             let wanted: Vec<&str> = names.iter().rev().map(String::as_str).collect();
             let order = order(&wanted, |name, _| Ok(graph.get(name).cloned())).unwrap();

@@ -61,6 +61,7 @@ impl Store {
         let given = given.map_err(|error| match error {
             // Of which file is told already.
             StoreError::Malformed { reason, .. } => lacking("--guest-kernel", image)(reason),
+            StoreError::Given { path, why } if path == *image => lacking("--guest-kernel", image)(why),
             error => lacking("--guest-kernel", image)(error.to_string()),
         })?;
         match given.absent.first() {

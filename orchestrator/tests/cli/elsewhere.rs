@@ -143,9 +143,7 @@ fn parts_that_will_not_do() {
 #[test]
 fn parts_are_brought_again() {
     let home = Home::new();
-    let mut bytes = vec![0; 4096];
-    bytes[56..60].copy_from_slice(b"ARM\x64");
-    home.write("Image", &bytes);
+    home.image("Image");
     home.write("config", "CONFIG_ARM64=y\n");
     let from = [
         "run",

@@ -56,6 +56,15 @@ impl Home {
         fs::write(path, text).unwrap();
     }
 
+    /// Writes what passes for an arm64 Image of release 6.12.95.
+    pub(crate) fn image(&self, below: &str) {
+        let mut image = vec![0; 4096];
+        image[56..60].copy_from_slice(b"ARM\x64");
+        let banner = b"Linux version 6.12.95 (x@y) #1 SMP\n";
+        image[128..128 + banner.len()].copy_from_slice(banner);
+        self.write(below, image);
+    }
+
     pub(crate) fn read(&self, below: &str) -> String {
         fs::read_to_string(self.path(below)).unwrap()
     }

@@ -199,3 +199,29 @@ fn a_repository_of_another_user() {
     let trusted = list();
     assert!(trusted.status.success(), "{}", String::from_utf8_lossy(&trusted.stderr));
 }
+
+/// What is wrong with files that were given is said before a run is made, and is the user's mistake.
+#[test]
+fn files_that_will_not_do() {
+    let home = Home::new();
+    home.image("Image");
+    home.write("text", "no kernel");
+    home.write("config", "CONFIG_ARM64=y\nCONFIG_VFIO_PCI=m\nCONFIG_VFIO=y\nCONFIG_VFIO_IOMMU_TYPE1=y\n");
+    home.write("several/6.1.0/modules.builtin", "");
+    home.write("several/6.2.0/modules.builtin", "");
+    home.write("other/modules.builtin", "kernel/fs/ext4.ko\n");
+    std::fs::create_dir(home.path("empty")).unwrap();
+    let mut session = home.session();
+    for arguments in [
+        &["--kernel", "../text"][..],
+        &["--kernel", "../Image", "--modules", "../empty"],
+        &["--kernel", "../Image", "--modules", "../several"],
+        &["--kernel", "../Image", "--config", "../config"],
+        &["--kernel", "../Image", "--config", "../config", "--modules", "../other"],
+    ] {
+        let output = session.s2lab(&[&["run", "--offline", "bar"], arguments].concat());
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+    }
+    session.check("own-files");
+    assert_eq!(home.tree("state"), Vec::<String>::new());
+}

@@ -95,7 +95,8 @@ fn a_cell_of_files_can_be_repeated() {
     let home = Home::new();
     let mine = home.read("lab/scenarios/idle.yaml").replace("scenario: idle", "scenario: mine");
     home.write("my own/mine.yaml", mine);
-    home.write("my own/Image-6.19", "");
+    home.image("my own/Image-6.19");
+    home.write("lab/images/modules.builtin", "");
     home.write("my own/config-6.19", "CONFIG_ARM64=y\n");
     let mut session = home.session();
     let from = [
@@ -146,7 +147,7 @@ fn what_has_failed_of_files_is_run_again() {
     let home = Home::new();
     let mine = home.read("lab/scenarios/idle.yaml").replace("scenario: idle", "scenario: mine");
     home.write("my own/mine.yaml", mine);
-    home.write("my own/Image-6.19", "");
+    home.image("my own/Image-6.19");
     let from = ["run", "--offline", "../my own/mine.yaml", "--kernel", "../my own/Image-6.19"];
     assert_eq!(home.command(&from).output().unwrap().status.code(), Some(3));
     let again = home.command(&["run", "--failed", "--dry-run"]).output().unwrap();

@@ -107,6 +107,13 @@ pub enum How {
     Nowhere,
 }
 
+impl Lack {
+    /// The module that would do, which nobody has given. An IOMMU's driver in a module does not: the agent comes too late for it.
+    pub fn module_not_given(&self) -> Option<&'static str> {
+        self.need.module.filter(|_| self.how == How::Module)
+    }
+}
+
 impl fmt::Display for Lack {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Need { option, reason, .. } = self.need;
