@@ -47,7 +47,7 @@ kinds! {
     CONFIG = "a kernel configuration", 16 * MIB;
     /// One with all of Debian's drivers has 8 MB.
     SYSTEM_MAP = "a System.map", 256 * MIB;
-    /// One with all that detects errors has some 120 MB. It is read into memory.
+    /// Debian's with pages of 16K has 45 MB. It is read into memory.
     IMAGE = "a kernel image", 384 * MIB;
     MODULE = "a kernel module", 64 * MIB;
     /// `modules.builtin` and its like.
