@@ -32,7 +32,7 @@ Image: $(OUT)/Image
 $(O)/%.o: %.c
 	@echo '  CC      $*.o'; echo $* >> NOTE; sleep 0.1; cp $< $@
 $(OUT)/Image: $(O)/a.o $(O)/b.o $(O)/c.o
-	@(printf '%056d' 0; printf 'ARM\144'; cat $^; echo $$KBUILD_BUILD_TIMESTAMP) > $@; echo 0 T _text > $(O)/System.map
+	@(head -c 56 /dev/zero; printf ARMd; cat $^; echo $$KBUILD_BUILD_TIMESTAMP) > $@; echo 0 T _text > $(O)/System.map
 "#;
 
 struct Fixture(tempfile::TempDir);

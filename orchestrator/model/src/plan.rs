@@ -9,6 +9,9 @@ mod choice;
 
 pub use choice::{KernelArgument, KernelChoice, Revisions, commit_name, label, with_series};
 
+/// Most cells of a run. A day has time for some hundred; what is planned, written and judged is bounded by it.
+pub const MOST_CELLS: usize = 10_000;
+
 /// What the command line asks for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Selection {
@@ -36,6 +39,8 @@ pub enum PlanError {
     SameScenario { name: String },
     #[error("`{selector}` matches no cell: {help}")]
     NoMatch { selector: String, help: String },
+    #[error("these are {count} cells, and a run has at most {MOST_CELLS}: choose fewer scenarios or kernels")]
+    TooMany { count: usize },
     #[error("there is no scenario here")]
     NoScenario,
 }
@@ -75,6 +80,10 @@ pub fn plan(
             return Err(PlanError::NoMatch { selector: selector.clone(), help: no_match(selector, &cells) });
         }
         hits.into_iter().for_each(|i| meant[i] = true);
+    }
+    match meant.iter().filter(|meant| **meant).count() {
+        ..=MOST_CELLS => {}
+        count => return Err(PlanError::TooMany { count }),
     }
     let cells = cells.into_iter().zip(meant).filter(|(_, meant)| *meant);
     Ok(cells

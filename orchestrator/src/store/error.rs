@@ -2,7 +2,7 @@
 
 use super::manifest::Damage;
 use crate::{
-    outside::{CopyError, ReadError},
+    outside::{CopyError, ReadError, Why},
     series::{Refusal, SeriesError},
     whole::no_room,
 };
@@ -183,6 +183,14 @@ impl StoreError {
 
     pub(crate) fn given(path: &Path, why: impl ToString) -> Self {
         Self::Given { path: path.to_owned(), why: why.to_string() }
+    }
+
+    /// A file of the user's that cannot be read: one that is too large, or a pipe, is their mistake; a limit of the machine is not.
+    pub(crate) fn not_read(error: ReadError) -> Self {
+        match error.why {
+            Why::NotAFile(_) | Why::TooLarge(_) | Why::NotText { .. } => Self::given(&error.path, &error.why),
+            _ => Self::Read(error),
+        }
     }
 
     pub(crate) fn malformed(file: impl ToString, reason: impl ToString) -> Self {

@@ -56,7 +56,14 @@ pub(crate) fn plain(raw: Vec<u8>) -> Result<Vec<u8>, String> {
 /// The release of a plain `Image`, as `uname -r` prints it: it follows `Linux version ` in `linux_banner` (Linux 6.1,
 /// `init/version-timestamp.c`). `None`: there is no banner, or several differ.
 pub(crate) fn release(image: &[u8]) -> Option<String> {
-    let after = |at: usize| {
+    let mut found = releases(image);
+    let first = found.next()?;
+    found.all(|other| other == first).then_some(first)
+}
+
+/// What the banners of a plain `Image` say.
+fn releases(image: &[u8]) -> impl Iterator<Item = String> {
+    let after = move |at: usize| {
         let text = image.get(at + BANNER.len()..)?;
         let text = text.get(..text.len().min(LONGEST_RELEASE + 1))?;
         let word = text.split(|byte| *byte == b' ').next().filter(|word| word.len() < text.len())?;
@@ -64,9 +71,7 @@ pub(crate) fn release(image: &[u8]) -> Option<String> {
             !word.is_empty() && word.iter().all(u8::is_ascii_graphic) && word[0].is_ascii_digit();
         is_release.then(|| String::from_utf8_lossy(word).into_owned())
     };
-    let mut found = memchr::memmem::find_iter(image, BANNER).filter_map(after);
-    let first = found.next()?;
-    found.all(|other| other == first).then_some(first)
+    memchr::memmem::find_iter(image, BANNER).filter_map(after)
 }
 
 /// The configuration that the plain `Image` at `path` carries; none: it was built without.

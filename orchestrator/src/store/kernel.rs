@@ -199,7 +199,7 @@ impl Store {
         wanted: &[&str],
     ) -> Result<ImageFile> {
         // Read once: the file is the user's and may change under our feet. What is booted has the digest that is reported.
-        let bytes = outside::read(image, kinds::IMAGE)?;
+        let bytes = outside::read(image, kinds::IMAGE).map_err(StoreError::not_read)?;
         let sha256 = digest::bytes(&bytes);
         let plain = image::plain(bytes).map_err(|why| StoreError::given(image, why))?;
         let release = image::release(&plain);
@@ -236,6 +236,7 @@ fn given_modules(image: &Path, dir: &Path, release: Option<&str>, wanted: &[&str
     let modules = Modules::scan(dir, release)?;
     let loaded = modules.load_order(wanted).map_err(|error| match error {
         StoreError::NoModule { .. } | StoreError::Malformed { .. } => StoreError::given(dir, error),
+        StoreError::Read(error) => StoreError::not_read(error),
         error => error,
     })?;
     // The tree that the Image was built in may have no modules, or old ones of what is built in now.

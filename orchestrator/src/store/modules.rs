@@ -14,6 +14,9 @@ mod tree;
 
 pub use tree::Modules;
 
+/// Most modules that one says it depends on. Those of Debian's kernels have at most some twenty.
+const MOST_DEPENDS: usize = 1000;
+
 /// What a module says about itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ModuleInfo {
@@ -61,9 +64,15 @@ fn normal(name: &str) -> String {
 fn modinfo(module: &[u8]) -> Result<ModuleInfo, String> {
     let header = elf::FileHeader64::<Endianness>::parse(module).map_err(|e| e.to_string())?;
     let endian = header.endian().map_err(|e| e.to_string())?;
-    match header.e_machine(endian) {
-        elf::EM_AARCH64 => section(header, endian, module).map_err(|e| e.to_string()),
-        machine => Err(format!("it is for ELF machine {machine}, not for arm64 ({})", elf::EM_AARCH64)),
+    let info = match header.e_machine(endian) {
+        elf::EM_AARCH64 => section(header, endian, module).map_err(|e| e.to_string())?,
+        machine => {
+            return Err(format!("it is for ELF machine {machine}, not for arm64 ({})", elf::EM_AARCH64));
+        }
+    };
+    match info.depends.len() + info.soft_depends.len() {
+        ..=MOST_DEPENDS => Ok(info),
+        count => Err(format!("it depends on {count} modules; at most {MOST_DEPENDS} are looked for")),
     }
 }
 

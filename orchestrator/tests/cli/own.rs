@@ -206,6 +206,10 @@ fn files_that_will_not_do() {
     let home = Home::new();
     home.image("Image");
     home.write("text", "no kernel");
+    // The header alone: 16 MiB in memory.
+    let mut cut = std::fs::read(home.path("Image")).unwrap();
+    cut[16..24].copy_from_slice(&(16_u64 << 20).to_le_bytes());
+    home.write("cut", &cut[..64]);
     home.write("config", "CONFIG_ARM64=y\nCONFIG_VFIO_PCI=m\nCONFIG_VFIO=y\nCONFIG_VFIO_IOMMU_TYPE1=y\n");
     home.write("several/6.1.0/modules.builtin", "");
     home.write("several/6.2.0/modules.builtin", "");
@@ -214,6 +218,8 @@ fn files_that_will_not_do() {
     let mut session = home.session();
     for arguments in [
         &["--kernel", "../text"][..],
+        &["--kernel", "../cut"],
+        &["--kernel", "/dev/null"],
         &["--kernel", "../Image", "--modules", "../empty"],
         &["--kernel", "../Image", "--modules", "../several"],
         &["--kernel", "../Image", "--config", "../config"],

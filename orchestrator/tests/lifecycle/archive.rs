@@ -68,6 +68,8 @@ impl Archive {
         }
         let mut image: Vec<u8> = (0..IMAGE_SIZE).map(|n| (n * 7 + n / 251) as u8).collect();
         // An arm64 Image, see src/store/image.rs.
+        // Its size in memory is not known.
+        image[16..24].fill(0);
         image[56..60].copy_from_slice(b"ARM\x64");
         let vmlinuz = format!("boot/vmlinuz-{RELEASE}");
         let built_in = format!("usr/lib/modules/{RELEASE}/modules.builtin");

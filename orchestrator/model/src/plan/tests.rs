@@ -175,6 +175,18 @@ fn nothing_can_be_planned_of_nothing_or_of_twins() {
     assert_eq!(plan(&["a", "b", "a"]), Err(PlanError::SameScenario { name: "a".into() }));
 }
 
+#[test]
+fn a_run_has_not_any_number_of_cells() {
+    // Two default kernels.
+    let plan = |number: usize| {
+        let one = scenarios(&["a"]).remove(0);
+        let many = (0..number).map(|n| Scenario { scenario: format!("s{n}"), ..one.clone() });
+        plan(&many.collect::<Vec<_>>(), &kernels(), &Selection::default())
+    };
+    assert_eq!(plan(MOST_CELLS / 2).map(|cells| cells.len()), Ok(MOST_CELLS));
+    assert_eq!(plan(MOST_CELLS / 2 + 1), Err(PlanError::TooMany { count: MOST_CELLS + 2 }));
+}
+
 /// The plain definition, exponential in the worst case.
 fn glob_as_defined(pattern: &[char], text: &[char]) -> bool {
     match pattern {

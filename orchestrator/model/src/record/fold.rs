@@ -6,6 +6,7 @@ use super::{
 };
 use crate::escape::{LONGEST, bounded};
 use crate::event::{Event, LOG_VERSION, Line, Plan, PlannedCell, Stage};
+use crate::plan::MOST_CELLS;
 use crate::scenario::load;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -26,6 +27,8 @@ pub enum LogError {
     NoPlan,
     #[error("line {seq}: a second plan")]
     SecondPlan { seq: u64 },
+    #[error("the plan has {count} cells, and a run has at most {MOST_CELLS}")]
+    TooManyCells { count: usize },
     #[error("the plan names the cell `{key}` twice")]
     TwicePlanned { key: String },
     #[error("the scenario of the cell `{key}` is none that a run can have: {why}")]
@@ -83,6 +86,9 @@ fn forget_absent(value: &mut serde_json::Value) {
 
 /// Holds the plan's scenarios to what is demanded of their files: what is judged is bounded by them.
 fn check(plan: &Plan) -> Result<(), LogError> {
+    if plan.cells.len() > MOST_CELLS {
+        return Err(LogError::TooManyCells { count: plan.cells.len() });
+    }
     let mut right = HashSet::new();
     for PlannedCell { key, scenario, .. } in &plan.cells {
         let wrong = |why: &str| LogError::Scenario { key: key.clone(), why: bounded(why, LONGEST) };

@@ -1,7 +1,9 @@
-use super::{LogError, Run, lines, look::decode};
-use crate::event::{Event, Line};
+use super::{LogError, Run, fold::Fold, lines, look::decode};
+use crate::event::{Event, Line, PlannedCell};
 use crate::judge::fixture::{KEY, Story};
 use crate::kernel::Traits;
+use crate::plan::MOST_CELLS;
+use crate::scenario::Scenario;
 use proptest::prelude::*;
 
 fn fold(change: impl FnOnce(&mut Vec<Line>)) -> Result<Run, LogError> {
@@ -64,6 +66,20 @@ fn what_is_no_log_is_refused() {
         }
     };
     assert_eq!(fold(twice), Err(LogError::TwicePlanned { key: KEY.into() }));
+}
+
+#[test]
+fn a_plan_that_no_run_can_have_is_refused_before_its_scenarios_are_looked_at() {
+    let mut first = Story::after().lines().remove(0);
+    if let Event::Plan(plan) = &mut first.event {
+        let cell = PlannedCell {
+            scenario: Scenario { about: String::new(), ..plan.cells[0].scenario.clone() },
+            ..plan.cells[0].clone()
+        };
+        plan.cells = vec![cell; MOST_CELLS + 1];
+    }
+    let refused = Fold::default().text(&serde_json::to_string(&first).unwrap());
+    assert_eq!(refused, Err(LogError::TooManyCells { count: MOST_CELLS + 1 }));
 }
 
 #[test]

@@ -15,7 +15,7 @@ Image: $(IMAGE)
 $(O)/%.o: %.c
 	@echo '  CC      $*.o'; sh ./$< > $@
 $(IMAGE): $(O)/a.o $(O)/b.o
-	@(printf '%56sARMd'; cat $^) > $@
+	@(head -c 56 /dev/zero; printf ARMd; cat $^) > $@
 .DELETE_ON_ERROR:
 "#;
 

@@ -17,8 +17,6 @@ const SECTION_SIZE: usize = 16;
 const SECTION_START: usize = 20;
 /// `image_size` in the header, 64 bits (Linux 6.1, `Documentation/arm64/booting.rst`).
 const SIZE_IN_MEMORY: usize = 16;
-/// Stands in the read-only data of every kernel (Linux 6.1, `init/version.c`).
-const BANNER: &[u8] = b"Linux version ";
 /// An entry of `.rela.dyn`: address, `r_info`, addend (ELF-64 Object File Format, "Relocation").
 const ENTRY: usize = 24;
 /// `r_info` of R_AARCH64_RELATIVE, the second word of an entry.
@@ -47,7 +45,7 @@ pub(super) fn check(image: &[u8]) -> Result<(), String> {
     if usize::try_from(in_memory).is_ok_and(|size| size <= length) {
         return Ok(());
     }
-    if !has_banner(image) {
+    if super::releases(image).next().is_none() {
         return Err(format!("it is cut short or no Linux: {length} bytes without `Linux version`"));
     }
     match Relocations::find(image) {
@@ -58,12 +56,6 @@ pub(super) fn check(image: &[u8]) -> Result<(), String> {
         }
         None => Ok(()),
     }
-}
-
-/// Whether the Image has the banner with its version, not only a text that begins alike.
-fn has_banner(image: &[u8]) -> bool {
-    memchr::memmem::find_iter(image, BANNER)
-        .any(|at| image.get(at + BANNER.len()).is_some_and(u8::is_ascii_digit))
 }
 
 /// The length of the file by the sections of its EFI stub (Linux 6.1, `arch/arm64/kernel/efi-header.S`). `None`: it has no stub.

@@ -311,6 +311,10 @@ mod tests {
         file(&dir, "kernel/vfio-pci.ko", &object(Architecture::X86_64, RELEASE, ""));
         let of_machine = "kernel/vfio-pci.ko: it is for ELF machine 62, not for arm64 (183)";
         assert_eq!(taken(&dir), Err(of_machine.into()));
+        let depends: String = (0..=1000).map(|n| format!("m{n},")).collect();
+        module(&dir, "kernel/vfio-pci.ko", RELEASE, &format!("depends={depends}"));
+        let of_many = "kernel/vfio-pci.ko: it depends on 1001 modules; at most 1000 are looked for";
+        assert_eq!(taken(&dir), Err(of_many.into()));
         // Nothing is taken of it, for its list says that all is built in.
         let dir = folder();
         file(&dir, "modules.builtin", b"kernel/drivers/vfio/pci/vfio-pci.ko\n");
