@@ -12,6 +12,8 @@ use std::{
 /// Makes an entry of an Image with this `fill`, and answers its folder.
 fn entry(home: &Home, store: &Store, name: &str, fill: u8) -> PathBuf {
     let mut bytes = vec![fill; 4096];
+    // Its size in memory is not known.
+    bytes[16..24].fill(0);
     bytes[56..60].copy_from_slice(b"ARM\x64");
     home.write(name, &bytes);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
