@@ -1,7 +1,7 @@
 //! What QEMU says on its channels: s2lab's own clients hear it all at once, then the end of the stream.
 
 use qapi::qmp;
-use s2lab::qemu::{gdb::Gdb, qmp::Qmp};
+use s2lab::host::emulated::{gdb::Gdb, qmp::Qmp};
 use std::{io::Write, net::Shutdown, os::unix::net, time::Duration};
 use tokio::{
     net::UnixStream,

@@ -2,7 +2,7 @@
 //! keeps a fuzzer out, so frames are also made from lines of JSON.
 
 use crate::channels;
-use s2lab::run::link::{Heard, Link};
+use s2lab::host::link::{AgentNotice, Link};
 use s2lab_protocol::{Decoder, Frame, FrameError, Peer, encode};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -43,7 +43,7 @@ fn decode(data: &[u8], piece: usize) -> (Vec<Frame>, Option<FrameError>) {
 /// s2lab's own end of the link hears them.
 fn listen(bytes: &[u8], nonce: u64) {
     channels::run(bytes, |stream| async move {
-        let (heard, mut hearing) = mpsc::channel::<Heard>(1);
+        let (heard, mut hearing) = mpsc::channel::<AgentNotice>(1);
         let mut link = Link::start(stream, nonce, ["g0".to_owned()].into(), heard);
         let hears = async { while hearing.recv().await.is_some() {} };
         let asks = async {

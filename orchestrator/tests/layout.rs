@@ -148,10 +148,10 @@ fn files_from_outside_are_read_by_one_reader() {
 
 /// Where time is measured that is no deadline's: the file, how often, and why.
 const MEASURED: [(&str, usize, &str); 6] = [
+    ("host/emulated/factor.rs", 1, "how long QEMU takes"),
+    ("host/emulated/look.rs", 1, "how long a look stops the machine"),
     ("outside/mod.rs", 1, "a read that blocks cannot look at the clock"),
-    ("qemu/factor.rs", 1, "how long QEMU takes"),
     ("run/log.rs", 2, "when an event came"),
-    ("run/look.rs", 1, "how long a look stops the machine"),
     ("store/make.rs", 1, "how long a build takes"),
     ("waits.rs", 2, "the clock of all deadlines"),
 ];

@@ -19,8 +19,8 @@ use crate::{
         give_up,
         judging::{Judging, RawPages},
         log::{EventLog, Writer},
+        operator::{Operator, When},
         signals::Interruption,
-        visit::{Visit, When},
     },
     show::{
         progress::{Display, Mode},
@@ -103,13 +103,13 @@ pub(super) async fn carry_out(
     let columns = Columns::of(cells.iter().map(|cell| cell.key.as_str()));
     let jobs = if alone { 1 } else { arguments.jobs.map_or(gathered.slots(), usize::from) };
     let course = Course { jobs, attempts, fail_fast: arguments.fail_fast };
-    let visit = alone.then(|| {
+    let operator = alone.then(|| {
         let judging = judging.clone();
         let lacks = move |key: &str| lacks_to_pass(&judging, key);
         let shell = arguments.keep_on_failure.then(|| When::NotPassed(Box::new(lacks)));
-        Arc::new(Visit::new(shell, arguments.gdb))
+        Arc::new(Operator::new(shell, arguments.gdb))
     });
-    let run = gathered.run(folder.clone(), log, interruption, visit);
+    let run = gathered.run(folder.clone(), log, interruption, operator);
     let human = arguments.format == Format::Human;
     let paint = context.paint();
     let printed = Mutex::new(BTreeMap::new());

@@ -3,10 +3,10 @@
 use super::{Context, Failure, say};
 use crate::{
     child,
+    host::emulated::{factor, process::Launcher},
     lab::{Lab, Places},
     limits::memory::{Available, Bound},
     private,
-    qemu::{factor, process::Launcher},
     run::{
         images::HOST_MODULES,
         kernels::{Wanted, wanted},

@@ -8,8 +8,8 @@ use super::{
     say,
 };
 use crate::{
-    qemu::argv::{Channels, HostMachine, PciDevice},
-    run::{cell::kernel_arguments, visit::CRASH_ENDS},
+    host::emulated::argv::{Channels, HostMachine, PciDevice},
+    run::{cell::kernel_arguments, operator::CRASH_ENDS},
 };
 use clap::Args;
 use s2lab_model::{

@@ -2,14 +2,14 @@
 
 use super::{Failure, planned::Planned};
 use crate::{
-    lab::{Lab, Places},
-    qemu::{
+    host::emulated::{
         factor::{self, Factor},
         process::Launcher,
     },
+    lab::{Lab, Places},
     run::{
-        Run, chosen::Chosen, folder::RunFolder, images::Images, log::EventLog, preflight::STATE_SPACE,
-        signals::Interruption, slots::Slots, stages::Deadlines, visit::Visit,
+        Run, chosen::Chosen, folder::RunFolder, images::Images, log::EventLog, operator::Operator,
+        preflight::STATE_SPACE, signals::Interruption, slots::Slots, stages::Deadlines,
     },
     show::progress::Display,
     store::{Parts, Store},
@@ -70,7 +70,7 @@ impl Gathered {
         folder: RunFolder,
         log: EventLog,
         interruption: Interruption,
-        visit: Option<Arc<Visit>>,
+        operator: Option<Arc<Operator>>,
     ) -> Run {
         let Self { images, slots, launcher, factor } = self;
         let deadlines = Deadlines::default().times(factor);
@@ -84,7 +84,7 @@ impl Gathered {
             deadlines,
             factor,
             least_space: STATE_SPACE,
-            visit,
+            operator,
         }
     }
 }

@@ -26,11 +26,11 @@ mod shell;
 mod store;
 
 use crate::{
+    host::emulated::factor::FactorError,
     lab::{Lab, LabError, Places, init::InitError},
     limits,
     outside::ReadError,
     private::{self, OpenToOthers},
-    qemu::factor::FactorError,
     review::ReviewError,
     revisions::RevisionsError,
     runtime::NoRuntime,

@@ -8,17 +8,17 @@ use super::{
     planned::planned,
 };
 use crate::{
+    host::ssh::Exit,
     private,
     run::{
         Course,
         folder::{self, RunFolder},
         log::EventLog,
+        operator::{Operator, When},
         signals::Interruption,
-        visit::{Visit, When},
     },
     runtime,
     show::progress::{Display, Mode},
-    ssh::Exit,
     store::StoreError,
 };
 use clap::Args;
@@ -82,8 +82,8 @@ pub(super) fn shell(context: &Context, arguments: Arguments) -> Result<u8, Failu
         let folder = RunFolder::create(&places.state, Some(&place), folder::now()).map_err(unusable)?;
         let stopped = Arc::new(OnceLock::new());
         let (log, writer) = log(&folder, Arc::clone(&stopped), mode == Mode::Quiet).map_err(unusable)?;
-        let visit = Arc::new(Visit::new(Some(When::Instead), arguments.gdb));
-        let run = gathered.run(folder.clone(), log, interruption.clone(), Some(Arc::clone(&visit)));
+        let operator = Arc::new(Operator::new(Some(When::Instead), arguments.gdb));
+        let run = gathered.run(folder.clone(), log, interruption.clone(), Some(Arc::clone(&operator)));
         let logs = folder.cell_path(&cell.key);
         let course = Course { jobs: 1, attempts: Attempts::Once, fail_fast: false };
         run.carry_out(vec![cell.clone()], course, None, |_| ()).await.map_err(Failure::io("the cell"))?;
@@ -93,7 +93,7 @@ pub(super) fn shell(context: &Context, arguments: Arguments) -> Result<u8, Failu
         } else if let Err(error) = std::fs::remove_dir_all(&place) {
             complain(&format!("cannot remove {}: {error}", place.display()));
         }
-        Ok(visit.exit().map_or_else(interrupted, code))
+        Ok(operator.exit().map_or_else(interrupted, code))
     });
     code?
 }

@@ -1,29 +1,31 @@
 //! A cell: one scenario on one kernel, from power-on to the final record.
 
 use super::{
-    console::{Attention, Console},
-    consoles::{Told, hear, read_console},
-    diagnosis::diagnose,
+    console::{AlarmSwitch, Console},
+    consoles::{ConsoleSinks, keep_notices, read_console},
     images::{Images, KernelFiles},
-    link::Link,
     log::EventLog,
     nonce::nonce,
+    operator::{CRASH_ENDS, Operator, tell},
     preflight::{self, Room},
     stages::{Deadlines, Stages, Stop},
-    steps::Hands,
+    steps::CellContext,
     stuck::stuck,
-    visit::{CRASH_ENDS, Visit, tell},
 };
 use crate::{
-    outside::{self, kinds},
-    qemu::{
-        argv::RAM_START,
-        cpu,
-        factor::Factor,
-        machine::{Machine, Parts},
-        process::{Launcher, Process},
-        qmp::Qmp,
+    host::{
+        emulated::{
+            argv::RAM_START,
+            cpu,
+            diagnosis::diagnose,
+            factor::Factor,
+            machine::{Machine, Parts},
+            process::{Launcher, Process},
+            qmp::Qmp,
+        },
+        link::Link,
     },
+    outside::{self, kinds},
     waits::timeout,
 };
 use s2lab_model::{
@@ -34,8 +36,8 @@ use s2lab_model::{
 use std::{collections::BTreeMap, fs::File, io, path::Path, pin::pin, process::ExitStatus, time::Duration};
 use tokio::{net::UnixListener, sync::mpsc, task::JoinHandle};
 
-/// What to do where gdb has nowhere to come in.
-const NO_DOOR: &str = "a socket's path has at most 107 bytes: give a shorter --out, or set XDG_RUNTIME_DIR";
+/// The hint where no socket for gdb can be made.
+const NO_SOCKET: &str = "a socket's path has at most 107 bytes: give a shorter --out, or set XDG_RUNTIME_DIR";
 
 /// What all cells of a run share.
 pub struct Shared<'a> {
@@ -49,7 +51,7 @@ pub struct Shared<'a> {
     /// What the run's file system must have left before a host boots, bytes; [`preflight::STATE_SPACE`] but for tests of less.
     pub least_space: u64,
     /// A person at the host.
-    pub visit: Option<&'a Visit>,
+    pub operator: Option<&'a Operator>,
 }
 
 /// Carries out a cell. Whatever happens, no process is left when this returns, and the log says how it ended.
@@ -81,13 +83,13 @@ async fn attempt(
     cancelled: impl Future<Output = ()>,
 ) -> Result<CellEnd, Stop> {
     let log = stages.log().clone();
-    let visit = shared.visit;
-    let deadlines = visit.map_or(shared.deadlines, |visit| visit.deadlines(shared.deadlines));
+    let operator = shared.operator;
+    let deadlines = operator.map_or(shared.deadlines, |operator| operator.deadlines(shared.deadlines));
     stages.enter(Stage::Prepare);
     let nonce = nonce()?;
-    let (door, listener) = match visit.map(|visit| visit.door(folder)).transpose() {
-        Ok(door) => door.flatten().unzip(),
-        Err(error) => return Err(Stop::lab(format!("no socket for gdb: {error}")).hint(NO_DOOR)),
+    let (gdb_socket, listener) = match operator.map(|operator| operator.gdb_socket(folder)).transpose() {
+        Ok(gdb_socket) => gdb_socket.flatten().unzip(),
+        Err(error) => return Err(Stop::lab(format!("no socket for gdb: {error}")).hint(NO_SOCKET)),
     };
     let mut cancelled = pin!(cancelled);
     let machine = tokio::select! {
@@ -101,26 +103,26 @@ async fn attempt(
     log.event(Event::HostRam { start: RAM_START, size: ram.memory.size() });
 
     let (trouble, mut troubles) = mpsc::channel(4);
-    let attention = Attention::default();
+    let switch = AlarmSwitch::default();
     let console_of = |name: &str| {
-        Console::create(folder, name, log.clone(), attention.clone()).map_err(|e| Stop::disk(folder, e))
+        Console::create(folder, name, log.clone(), switch.clone()).map_err(|e| Stop::disk(folder, e))
     };
     let host_console = console_of("host")?
         .with_symbols(kernel.symbols.map.clone())
         .tested_by(s2lab_protocol::test_line(nonce));
     let (stall, mut stalls) = mpsc::channel(4);
-    let (heard, hearing) = mpsc::channel(64);
+    let (notices, noticed) = mpsc::channel(64);
     let mut consoles = BTreeMap::new();
     for guest in planned.scenario.guests.keys() {
         consoles.insert(guest.clone(), console_of(guest)?);
     }
-    let mut hearer = Tied(tokio::spawn(hear(hearing, consoles, trouble.clone())));
-    let link = Link::start(agent, nonce, planned.scenario.guests.keys().cloned().collect(), heard);
-    let pulse = link.pulse();
-    let told = Told { trouble, stall, pulse: pulse.clone() };
-    let mut reader = Tied(tokio::spawn(read_console(console, host_console, told)));
+    let mut listener = ScopedTask(tokio::spawn(keep_notices(noticed, consoles, trouble.clone())));
+    let link = Link::start(agent, nonce, planned.scenario.guests.keys().cloned().collect(), notices);
+    let liveness = link.liveness();
+    let sinks = ConsoleSinks { trouble, stall, liveness: liveness.clone() };
+    let mut reader = ScopedTask(tokio::spawn(read_console(console, host_console, sinks)));
 
-    let mut hands = Hands {
+    let mut context = CellContext {
         planned,
         log: &log,
         qmp: &mut qmp,
@@ -143,21 +145,22 @@ async fn attempt(
             stages.enter(Stage::Preflight);
             let room = Room::of_machine(folder)
                 .map_err(|e| Stop::lab(format!("cannot learn about this machine: {e}")))?;
-            hands.options = preflight::check(planned, kernel, hands.qmp.version(), room, shared.least_space)?;
-            if let Some(door) = &door {
-                door.show(&planned.key, kernel);
+            context.options =
+                preflight::check(planned, kernel, context.qmp.version(), room, shared.least_space)?;
+            if let Some(gdb_socket) = &gdb_socket {
+                gdb_socket.show(&planned.key, kernel);
             }
-            hands.raise(stages).await?;
+            context.raise(stages).await?;
             stages.enter(Stage::Steps);
-            match visit.filter(|visit| visit.is_instead_of_steps()) {
-                Some(visit) => visit.receive(&ssh).await?,
-                None => hands.steps().await?,
+            match operator.filter(|operator| operator.is_instead_of_steps()) {
+                Some(operator) => operator.receive(&ssh).await?,
+                None => context.steps().await?,
             }
-            if let Some(why) = lacks(visit, &planned.key, &log).await {
+            if let Some(why) = lacks(operator, &planned.key, &log).await {
                 return Ok(Done::Lacking(why));
             }
             stages.enter(Stage::ShutDown);
-            hands.shut_down().await.map(|()| Done::Finished)
+            context.shut_down().await.map(|()| Done::Finished)
         });
         tokio::select! {
             biased;
@@ -165,7 +168,7 @@ async fn attempt(
             Some(stop) = troubles.recv() => Err(stop),
             done = &mut work => done,
             // A person in a shell may stop what they like.
-            stop = stuck(&pulse, deadlines, &mut stalls), if !visit.is_some_and(Visit::is_instead_of_steps) => Err(stop),
+            stop = stuck(&liveness, deadlines, &mut stalls), if !operator.is_some_and(Operator::is_instead_of_steps) => Err(stop),
             status = process.wait() => match timeout(deadlines.rest, work).await {
                 // What was said before the end was still on its way: all of it, or how a guest ended.
                 Ok(Err(stop)) if !matches!(stop.cause, StopCause::Lab | StopCause::Timeout) => Err(stop),
@@ -175,7 +178,7 @@ async fn attempt(
         }
     };
     // Without it the host's agent would have nobody to talk to, and there would be no guest and no shell any more.
-    let Hands { link: _link, .. } = hands;
+    let CellContext { link: _link, .. } = context;
     let mut outcome = match outcome {
         // After the final record nothing counts, and a host powers off for seconds. But until there it must have had its
         // console.
@@ -190,7 +193,7 @@ async fn attempt(
         Err(stop) => Err(explained(stop, &mut process, &mut qmp, deadlines).await),
         Ok(done) => Ok(done),
     };
-    let keeper = visit.filter(|visit| visit.keeps());
+    let keeper = operator.filter(|operator| operator.keeps());
     let mut left_alone = false;
     if let Err(stop) = &outcome
         && stop.cause != StopCause::Interrupted
@@ -206,11 +209,11 @@ async fn attempt(
         }
     }
     overrule(&mut outcome, &mut troubles);
-    if let (Some(visit), Some(why), Ok(None)) = (keeper, kept_for(&outcome), process.try_wait())
+    if let (Some(operator), Some(why), Ok(None)) = (keeper, kept_for(&outcome), process.try_wait())
         && !left_alone
     {
         // The verdict is made: nothing that a person does changes it.
-        attention.end();
+        switch.turn_off();
         // What was dropped in the middle of a look has left the machine stopped.
         let _ = gdb.release(&mut qmp).await;
         let ssh = Some(&ssh).filter(|_| stages.current() > Stage::HostBoot);
@@ -218,13 +221,13 @@ async fn attempt(
             biased;
             () = &mut cancelled => {}
             _ = process.wait() => tell("the host has ended"),
-            () = visit.keep(&planned.key, why, ssh) => {}
+            () = operator.keep(&planned.key, why, ssh) => {}
         }
         while troubles.try_recv().is_ok() {}
     }
     let killed = process.kill().await;
     // A guest's last words may explain its end.
-    finish_task(&mut hearer, deadlines.rest).await;
+    finish_task(&mut listener, deadlines.rest).await;
     // The console is read to its end.
     finish_task(&mut reader, deadlines.rest).await;
     overrule(&mut outcome, &mut troubles);
@@ -248,10 +251,10 @@ enum Done {
 }
 
 /// What keeps the cell from passing, if its host is to be kept then.
-async fn lacks(visit: Option<&Visit>, key: &str, log: &EventLog) -> Option<String> {
-    let visit = visit.filter(|visit| visit.keeps())?;
+async fn lacks(operator: Option<&Operator>, key: &str, log: &EventLog) -> Option<String> {
+    let operator = operator.filter(|operator| operator.keeps())?;
     log.flush().await;
-    visit.lacks(key)
+    operator.lacks(key)
 }
 
 /// Why a person might want to see the host.
@@ -266,9 +269,9 @@ fn kept_for(outcome: &Result<Done, Stop>) -> Option<&str> {
 }
 
 /// A task that ends with its cell, also if that panics.
-struct Tied(JoinHandle<()>);
+struct ScopedTask(JoinHandle<()>);
 
-impl Drop for Tied {
+impl Drop for ScopedTask {
     fn drop(&mut self) {
         self.0.abort();
     }
@@ -315,7 +318,7 @@ fn overrule(outcome: &mut Result<Done, Stop>, troubles: &mut mpsc::Receiver<Stop
 }
 
 /// Waits for a task's end, and brings it about. Not before it is gone may the cell's last event be written.
-async fn finish_task(Tied(task): &mut Tied, rest: Duration) {
+async fn finish_task(ScopedTask(task): &mut ScopedTask, rest: Duration) {
     if timeout(rest, &mut *task).await.is_err() {
         task.abort();
         let _ = task.await;
@@ -346,7 +349,7 @@ async fn start(
         initramfs,
         kernel_arguments: &kernel_arguments(
             &format!("{nonce:016x}"),
-            shared.visit.map_or(CRASH_ENDS, Visit::crash),
+            shared.operator.map_or(CRASH_ENDS, Operator::crash),
             &host.arguments,
         ),
         log,

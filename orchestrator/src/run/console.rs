@@ -48,28 +48,28 @@ pub struct Console {
     mode_told: bool,
     /// The line that a host's console must print once, until it has.
     test_line: Option<String>,
-    attention: Attention,
+    switch: AlarmSwitch,
     symbols: Option<Arc<Symbols>>,
 }
 
-/// Whether what consoles say still counts. A person in a host may do what they like.
+/// A switch for the alarms of all consoles of a cell: a person in a host may do what they like.
 #[derive(Debug, Clone, Default)]
-pub struct Attention(Arc<AtomicBool>);
+pub struct AlarmSwitch(Arc<AtomicBool>);
 
-impl Attention {
-    /// From now on consoles are kept, and nothing more.
-    pub fn end(&self) {
+impl AlarmSwitch {
+    /// Keeps consoles from now on, and looks for no more alarms.
+    pub fn turn_off(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    fn has_ended(&self) -> bool {
+    fn is_off(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// A line that its cell must heed.
+/// A line that stops its cell, or may do so.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Heed {
+pub enum ConsoleAlarm {
     /// The kernel does not go on.
     Fatal(AlarmClass, String),
     /// The kernel may be stuck.
@@ -77,7 +77,7 @@ pub enum Heed {
 }
 
 impl Console {
-    pub fn create(folder: &Path, name: &str, log: EventLog, attention: Attention) -> io::Result<Self> {
+    pub fn create(folder: &Path, name: &str, log: EventLog, switch: AlarmSwitch) -> io::Result<Self> {
         let file = File::create(folder.join(format!("console.{name}.log")))?;
         Ok(Self {
             name: name.into(),
@@ -90,7 +90,7 @@ impl Console {
             log,
             mode_told: false,
             test_line: None,
-            attention,
+            switch,
             symbols: None,
         })
     }
@@ -107,8 +107,8 @@ impl Console {
         Self { test_line: Some(line), ..self }
     }
 
-    /// Takes bytes as they come; tells of the weightiest line that the cell must heed, the first of its kind.
-    pub fn push(&mut self, bytes: &[u8]) -> io::Result<Option<Heed>> {
+    /// Takes bytes as they come; returns the weightiest alarm, the first of its kind.
+    pub fn push(&mut self, bytes: &[u8]) -> io::Result<Option<ConsoleAlarm>> {
         let room = usize::try_from(MAX_FILE - self.kept).unwrap_or(usize::MAX);
         let (keep, rest) = bytes.split_at(room.min(bytes.len()));
         self.file.write_all(keep)?;
@@ -116,27 +116,27 @@ impl Console {
         if !rest.is_empty() && !keep.is_empty() {
             writeln!(self.file, "\ns2lab: the console goes on beyond {MAX_FILE} bytes; not kept")?;
         }
-        if self.attention.has_ended() {
+        if self.switch.is_off() {
             return Ok(None);
         }
         let (mut fatal, mut stuck) = (None, None);
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             let (text, ended) = piece.strip_suffix(b"\n").map_or((piece, false), |text| (text, true));
-            let mut heeded = |heed| match heed {
-                Some(heed @ Heed::Fatal(..)) => fatal = fatal.take().or(Some(heed)),
-                Some(heed) => stuck = stuck.take().or(Some(heed)),
+            let mut note = |alarm| match alarm {
+                Some(alarm @ ConsoleAlarm::Fatal(..)) => fatal = fatal.take().or(Some(alarm)),
+                Some(alarm) => stuck = stuck.take().or(Some(alarm)),
                 None => {}
             };
             let mut rest = text;
             while self.line.len() + rest.len() > MAX_LINE {
                 let (piece, more) = rest.split_at(MAX_LINE - self.line.len());
                 self.line.extend_from_slice(piece);
-                heeded(self.piece_ended());
+                note(self.piece_ended());
                 rest = more;
             }
             self.line.extend_from_slice(rest);
             if ended {
-                heeded(self.line_ended());
+                note(self.line_ended());
             }
         }
         Ok(fatal.or(stuck))
@@ -144,7 +144,7 @@ impl Console {
 
     /// The console has come to its end: what was begun of a crash is all of it.
     pub fn finish(&mut self) {
-        if !self.line.is_empty() && !self.attention.has_ended() {
+        if !self.line.is_empty() && !self.switch.is_off() {
             self.line_ended();
         }
         let crash = self.cutter.finish();
@@ -152,27 +152,27 @@ impl Console {
     }
 
     /// A line goes on beyond what is looked at in one piece. What one piece has shown is not shown by the next again.
-    fn piece_ended(&mut self) -> Option<Heed> {
+    fn piece_ended(&mut self) -> Option<ConsoleAlarm> {
         let shown = classify(&self.line).is_some();
         let kept = if shown { self.line.len() } else { self.line.len() - OVERLAP };
         let common = self.line.split_off(kept);
         self.line.extend_from_slice(&common);
-        let heed = self.line_ended();
+        let alarm = self.line_ended();
         self.line = common;
-        heed
+        alarm
     }
 
-    fn line_ended(&mut self) -> Option<Heed> {
+    fn line_ended(&mut self) -> Option<ConsoleAlarm> {
         let mut bytes = std::mem::take(&mut self.line);
-        let heed = self.line(&bytes);
+        let alarm = self.line(&bytes);
         // The next line takes its memory.
         bytes.clear();
         self.line = bytes;
-        heed
+        alarm
     }
 
     /// Most lines of most consoles say nothing, and cost a search and no memory.
-    fn line(&mut self, bytes: &[u8]) -> Option<Heed> {
+    fn line(&mut self, bytes: &[u8]) -> Option<ConsoleAlarm> {
         if self.test_line.as_ref().is_some_and(|line| memmem::find(bytes, line.as_bytes()).is_some()) {
             self.test_line = None;
             self.log.event(Event::ConsoleTested);
@@ -196,8 +196,8 @@ impl Console {
             self.crash(crash);
         }
         match class? {
-            class if class.is_fatal() => Some(Heed::Fatal(class, line)),
-            class if class.is_stuck() => Some(Heed::Stuck(class, line)),
+            class if class.is_fatal() => Some(ConsoleAlarm::Fatal(class, line)),
+            class if class.is_stuck() => Some(ConsoleAlarm::Stuck(class, line)),
             _ => None,
         }
     }
@@ -233,7 +233,7 @@ mod tests {
     fn console() -> (tempfile::TempDir, Console) {
         let dir = tempfile::tempdir().unwrap();
         let (log, _writer) = EventLog::create(&dir.path().join("events.jsonl"), |_, _| ()).unwrap();
-        let console = Console::create(dir.path(), "host", log, Attention::default()).unwrap();
+        let console = Console::create(dir.path(), "host", log, AlarmSwitch::default()).unwrap();
         (dir, console)
     }
 
@@ -245,7 +245,7 @@ mod tests {
             let first = console.push(&text[..cut]).unwrap();
             let second = console.push(&text[cut..]).unwrap();
             let line = "[2.0] Kernel panic - not syncing: x".to_owned();
-            let expected = Some(Heed::Fatal(AlarmClass::Panic, line));
+            let expected = Some(ConsoleAlarm::Fatal(AlarmClass::Panic, line));
             assert_eq!(first.or(second), expected, "cut at {cut}");
         }
     }
@@ -286,7 +286,7 @@ mod tests {
         let oops = "Internal error: Oops: 1 [#1] SMP\r\npc : f+0x1/0x2\r\n---[ end trace 0 ]---\r\nnext\r\n";
         assert!(matches!(
             console.push(oops.repeat(9).as_bytes()),
-            Ok(Some(Heed::Fatal(AlarmClass::Oops, _)))
+            Ok(Some(ConsoleAlarm::Fatal(AlarmClass::Oops, _)))
         ));
         assert_eq!(console.crashes, MAX_CRASHES);
         console.log.flush().await;
@@ -301,7 +301,7 @@ mod tests {
         let (_dir, mut console) = console();
         let begun = console
             .push(b"watchdog: BUG: soft lockup - CPU#0 stuck for 22s!\nCall trace:\n f+0x1/0x2\n g+0x");
-        assert!(matches!(begun, Ok(Some(Heed::Stuck(AlarmClass::Stall, _)))), "{begun:?}");
+        assert!(matches!(begun, Ok(Some(ConsoleAlarm::Stuck(AlarmClass::Stall, _)))), "{begun:?}");
         assert_eq!(console.crashes, 0);
         console.finish();
         assert_eq!(console.crashes, 1);
@@ -312,7 +312,7 @@ mod tests {
         let (dir, mut console) = console();
         let begun = "WARNING: CPU: 0 PID: 1 at x.c:1 f+0x0/0x4\nCall trace:\n f+0x0/0x4\n";
         assert_eq!(console.push(begun.as_bytes()).unwrap(), None);
-        console.attention.end();
+        console.switch.turn_off();
         assert_eq!(console.push(b"Kernel panic - not syncing: sysrq\n").unwrap(), None);
         console.finish();
         console.log.flush().await;

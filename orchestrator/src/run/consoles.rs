@@ -1,11 +1,10 @@
-//! The consoles of a cell, while it runs: read, kept, and what the cell must know told to it.
+//! The consoles of a running cell: they are read and kept, and their alarms go to the cell.
 
 use super::{
-    console::{Console, Heed},
-    link::Heard,
-    pulse::Pulse,
+    console::{Console, ConsoleAlarm},
     stages::{Stop, room},
 };
+use crate::host::link::{AgentNotice, Liveness};
 use s2lab_model::event::AlarmClass;
 use std::{collections::BTreeMap, io};
 use tokio::{io::AsyncReadExt, net::UnixStream, sync::mpsc};
@@ -21,7 +20,7 @@ const GUEST_CRASHED: &str = "the guests' kernel is the same for all hosts: see c
                              folder, and whether the guest has enough `memory`";
 
 /// Reads the host's console to its end.
-pub(super) async fn read_console(mut stream: UnixStream, mut console: Console, told: Told) {
+pub(super) async fn read_console(mut stream: UnixStream, mut console: Console, sinks: ConsoleSinks) {
     let mut buffer = vec![0; 64 * 1024];
     loop {
         // An error is QEMU's end, like the end of the stream.
@@ -30,27 +29,27 @@ pub(super) async fn read_console(mut stream: UnixStream, mut console: Console, t
             console.finish();
             return;
         }
-        told.pulse.console();
-        told.report(console.push(buffer.get(..n).unwrap_or_default()));
+        sinks.liveness.console();
+        sinks.report(console.push(buffer.get(..n).unwrap_or_default()));
     }
 }
 
-/// Where the host's console is told of to the cell. Full or closed: the cell has heard of enough trouble already.
-pub(super) struct Told {
+/// The channels from the host's console to its cell. If one is full or closed, the cell has enough trouble already.
+pub(super) struct ConsoleSinks {
     pub(super) trouble: mpsc::Sender<Stop>,
-    /// Lines after which it is to be seen whether the host goes on.
+    /// Lines after which the host may be stuck.
     pub(super) stall: mpsc::Sender<String>,
-    pub(super) pulse: Pulse,
+    pub(super) liveness: Liveness,
 }
 
-impl Told {
-    fn report(&self, pushed: io::Result<Option<Heed>>) {
+impl ConsoleSinks {
+    fn report(&self, pushed: io::Result<Option<ConsoleAlarm>>) {
         match pushed {
             Ok(None) => {}
-            Ok(Some(Heed::Fatal(_, line))) => {
+            Ok(Some(ConsoleAlarm::Fatal(_, line))) => {
                 drop(self.trouble.try_send(Stop::kernel(format!("console of host: {line}")).hint(CRASHED)));
             }
-            Ok(Some(Heed::Stuck(_, line))) => drop(self.stall.try_send(line)),
+            Ok(Some(ConsoleAlarm::Stuck(_, line))) => drop(self.stall.try_send(line)),
             Err(error) => drop(self.trouble.try_send(unkept("host", &error))),
         }
     }
@@ -61,9 +60,9 @@ fn unkept(who: &str, error: &io::Error) -> Stop {
 }
 
 /// All guests boot one fixed kernel, with which other hosts get on: what makes it crash is looked for in the host.
-fn guest_heeds(guest: &str, pushed: io::Result<Option<Heed>>) -> Option<Stop> {
+fn guest_alarm(guest: &str, pushed: io::Result<Option<ConsoleAlarm>>) -> Option<Stop> {
     match pushed {
-        Ok(Some(Heed::Fatal(class, line))) => {
+        Ok(Some(ConsoleAlarm::Fatal(class, line))) => {
             let how = match class {
                 AlarmClass::Oops => "crashed",
                 _ => "panicked",
@@ -75,29 +74,29 @@ fn guest_heeds(guest: &str, pushed: io::Result<Option<Heed>>) -> Option<Stop> {
     }
 }
 
-/// Keeps what the agents tell: the guests' consoles and their remarks.
-pub(super) async fn hear(
-    mut hearing: mpsc::Receiver<Heard>,
+/// Keeps the notices of the agents: the guests' consoles and remarks.
+pub(super) async fn keep_notices(
+    mut notices: mpsc::Receiver<AgentNotice>,
     mut consoles: BTreeMap<String, Console>,
     trouble: mpsc::Sender<Stop>,
 ) {
     let mut remarks = 0;
-    while let Some(heard) = hearing.recv().await {
-        match heard {
-            Heard::Console { guest, bytes } => {
-                // The link hears of no other guests.
+    while let Some(notice) = notices.recv().await {
+        match notice {
+            AgentNotice::Console { guest, bytes } => {
+                // The link passes on no other guests.
                 if let Some(console) = consoles.get_mut(&guest) {
-                    // Try, for the cell may have heard of enough trouble already.
-                    guest_heeds(&guest, console.push(&bytes)).map(|stop| trouble.try_send(stop));
+                    // Try, for the cell may have enough trouble already.
+                    guest_alarm(&guest, console.push(&bytes)).map(|stop| trouble.try_send(stop));
                 }
             }
-            Heard::Log { peer, text } if remarks < MAX_REMARKS => {
+            AgentNotice::Log { peer, text } if remarks < MAX_REMARKS => {
                 remarks += 1;
                 let text: String = text.chars().take(MAX_REMARK).collect();
                 tracing::info!(%peer, text = text.escape_debug().to_string(), "agent")
             }
-            Heard::Log { .. } => {}
-            Heard::Heartbeat { peer, uptime_ms, stored } => {
+            AgentNotice::Log { .. } => {}
+            AgentNotice::Heartbeat { peer, uptime_ms, stored } => {
                 tracing::trace!(%peer, uptime_ms, stored, "heartbeat");
             }
         }

@@ -2,13 +2,13 @@
 
 use super::{
     stages::Stop,
-    steps::{Hands, wrong},
+    steps::{CellContext, wrong},
 };
-use crate::qemu::roms;
+use crate::host::emulated::roms;
 use s2lab_model::event::Event;
 use s2lab_protocol::{Peer, Reply, Request};
 
-impl Hands<'_> {
+impl CellContext<'_> {
     /// By QEMU's word, while nothing but QEMU has written to it.
     pub(super) async fn loaded(&mut self) -> Result<(), Stop> {
         let loaded = roms::loaded(self.qmp, self.ram).await.map_err(|why| Stop::lab(why.to_string()))?;

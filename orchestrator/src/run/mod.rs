@@ -4,28 +4,24 @@ pub mod cell;
 pub mod chosen;
 pub mod console;
 mod consoles;
-mod diagnosis;
 pub mod folder;
 pub mod images;
 pub mod judging;
 pub mod kernels;
-pub mod link;
 pub mod log;
-pub mod look;
 mod memory;
 mod nonce;
+pub mod operator;
 pub mod preflight;
-mod pulse;
 pub mod retention;
 pub mod signals;
 pub mod slots;
 pub mod stages;
 mod steps;
 mod stuck;
-pub mod visit;
 
 use crate::{
-    qemu::{factor::Factor, process::Launcher},
+    host::emulated::{factor::Factor, process::Launcher},
     store::StoreError,
 };
 use cell::Shared;
@@ -33,6 +29,7 @@ use folder::RunFolder;
 use images::Images;
 use judging::Judging;
 use log::EventLog;
+use operator::Operator;
 use s2lab_model::{
     event::{Attempts, CellEnd, Event, PlannedCell, Stage, StopCause},
     judge::JudgedCell,
@@ -48,7 +45,6 @@ use std::{
     sync::Arc,
 };
 use tokio::task::{JoinError, JoinSet};
-use visit::Visit;
 
 /// A run that is ready to begin.
 pub struct Run {
@@ -64,7 +60,7 @@ pub struct Run {
     /// What the run's file system must have left before a host boots, bytes; [`preflight::STATE_SPACE`] but for tests of less.
     pub least_space: u64,
     /// A person at the cells' hosts.
-    pub visit: Option<Arc<Visit>>,
+    pub operator: Option<Arc<Operator>>,
 }
 
 /// In which way the cells are gone through.
@@ -78,8 +74,8 @@ pub struct Course {
     pub fail_fast: bool,
 }
 
-/// A cell, and which of its attempts is next.
-struct Turn {
+/// The next attempt at a cell.
+struct PendingAttempt {
     cell: PlannedCell,
     /// Counts from 1.
     attempt: usize,
@@ -98,21 +94,22 @@ impl Run {
     ) -> io::Result<()> {
         let judged = |key: &str| judging.as_ref()?.cell(key);
         let run = Arc::new(self);
-        let mut waiting: VecDeque<_> = cells.into_iter().map(|cell| Turn { cell, attempt: 1 }).collect();
+        let mut waiting: VecDeque<_> =
+            cells.into_iter().map(|cell| PendingAttempt { cell, attempt: 1 }).collect();
         let mut running = JoinSet::new();
-        let mut turns = HashMap::new();
+        let mut pending_by_task = HashMap::new();
         let mut stopped_by = None;
         loop {
             while running.len() < course.jobs.max(1) && run.interruption.signal().is_none() {
-                let Some(turn) = waiting.pop_front() else { break };
-                let (run, cell, attempt) = (Arc::clone(&run), turn.cell.clone(), turn.attempt);
+                let Some(pending) = waiting.pop_front() else { break };
+                let (run, cell, attempt) = (Arc::clone(&run), pending.cell.clone(), pending.attempt);
                 let task = running.spawn(async move { run.attempt(&cell, attempt).await });
-                turns.insert(task.id(), turn);
+                pending_by_task.insert(task.id(), pending);
             }
             let Some(done) = running.join_next_with_id().await else { break };
             let id = done.as_ref().map_or_else(JoinError::id, |(id, ())| *id);
             let lost = || io::Error::other("a cell's task is not known");
-            let Turn { cell, attempt } = turns.remove(&id).ok_or_else(lost)?;
+            let PendingAttempt { cell, attempt } = pending_by_task.remove(&id).ok_or_else(lost)?;
             if let Err(error) = done {
                 run.log.flush().await;
                 let told = judged(&cell.key);
@@ -125,7 +122,7 @@ impl Run {
             // A log that cannot be read now cannot be read at the end either, and that is told.
             let another = judging.as_ref().and_then(|judging| judging.another(&cell.key, course.attempts));
             if run.interruption.signal().is_none() && another == Some(true) {
-                waiting.push_front(Turn { cell, attempt: attempt + 1 });
+                waiting.push_front(PendingAttempt { cell, attempt: attempt + 1 });
                 continue;
             }
             let Some(judged) = judged(&cell.key) else { continue };
@@ -145,13 +142,14 @@ impl Run {
     }
 
     /// Says of the cells that were not begun why they never will be.
-    fn leave(&self, waiting: &mut VecDeque<Turn>, verdict: Option<&Verdict>, key: &str) {
-        let (begun, left): (VecDeque<_>, VecDeque<_>) = waiting.drain(..).partition(|turn| turn.attempt > 1);
+    fn leave(&self, waiting: &mut VecDeque<PendingAttempt>, verdict: Option<&Verdict>, key: &str) {
+        let (begun, left): (VecDeque<_>, VecDeque<_>) =
+            waiting.drain(..).partition(|pending| pending.attempt > 1);
         *waiting = begun;
         let verdict = verdict.map_or("interrupted", Verdict::name);
-        for turn in left {
+        for pending in left {
             let why = format!("--fail-fast: {key} was {verdict}");
-            self.log.cell(&turn.cell.key).event(Event::NotRun { why });
+            self.log.cell(&pending.cell.key).event(Event::NotRun { why });
         }
     }
 
@@ -215,7 +213,7 @@ impl Run {
             deadlines: self.deadlines,
             factor: self.factor,
             least_space: self.least_space,
-            visit: self.visit.as_deref(),
+            operator: self.operator.as_deref(),
         };
         // Without its log a cell is worth nothing.
         let cancelled = async {

@@ -3,8 +3,8 @@
 
 use super::{images::KernelFiles, stages::Stop};
 use crate::{
+    host::emulated::qmp::QemuVersion,
     limits::memory::{Available, Bound},
-    qemu::qmp::QemuVersion,
     size::Size,
     store,
 };

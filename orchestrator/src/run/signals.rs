@@ -74,7 +74,7 @@ async fn on(
 ) {
     while stream.recv().await.is_some() {
         if first.set(name).is_err() {
-            crate::ssh::restore();
+            crate::host::ssh::restore();
             // Children carry a death signal, so nothing outlives this.
             std::process::exit(128 + number.as_raw_value());
         }

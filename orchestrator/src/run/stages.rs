@@ -1,12 +1,11 @@
 //! Where a cell is, how long each part may take, and why it stopped.
 
-use super::{
-    link::{LinkError, ending},
-    log::EventLog,
-    look,
-};
+use super::log::EventLog;
 use crate::{
-    qemu::{cpu::CpuError, factor::Factor, qmp::QmpError},
+    host::{
+        emulated::{cpu::CpuError, factor::Factor, look, qmp::QmpError},
+        link::{LinkError, ending},
+    },
     whole::no_room,
 };
 use s2lab_model::{

@@ -1,18 +1,20 @@
 //! What is done with a running machine: boot, bind, start the guests, the scenario's steps, shut down.
 
 use super::{
-    link::{Link, LinkError, Patience},
     log::EventLog,
-    look::{self, Eyes, Target},
     nonce::nonce,
     stages::{Deadlines, Stages, Stop},
 };
 use crate::{
-    qemu::{
-        argv::{device_id, port_address},
-        gdb::Gdb,
-        memory::{HostRam, SharedMemory},
-        qmp::Qmp,
+    host::{
+        emulated::{
+            argv::{device_id, port_address},
+            gdb::Gdb,
+            look::{self, Looks, Target},
+            memory::{HostRam, SharedMemory},
+            qmp::Qmp,
+        },
+        link::{Link, LinkError, Patience},
     },
     waits::timeout,
 };
@@ -41,8 +43,8 @@ const GUEST_CPUS: u32 = 1;
 /// Where in the BAR the unaligned store goes.
 const PROBE_OFFSET: u64 = 64;
 
-/// A running machine and what is needed to handle it.
-pub(super) struct Hands<'a> {
+/// A cell at work: its machine, and the state that its stages and steps share.
+pub(super) struct CellContext<'a> {
     pub(super) planned: &'a PlannedCell,
     pub(super) log: &'a EventLog,
     pub(super) qmp: &'a mut Qmp,
@@ -61,7 +63,7 @@ pub(super) struct Hands<'a> {
     pub(super) looked: BTreeMap<String, Beside>,
 }
 
-impl Hands<'_> {
+impl CellContext<'_> {
     /// From power-on to guests that answer.
     pub(super) async fn raise(&mut self, stages: &mut Stages) -> Result<(), Stop> {
         stages.enter(Stage::HostBoot);
@@ -238,8 +240,8 @@ impl Hands<'_> {
             };
         let beside = self.beside(index, guest);
         let target = Target { step: index, name: &step.name, guest, nonce, mappings, beside };
-        let eyes = Eyes { qmp: self.qmp, gdb: self.gdb, ram: self.ram };
-        let look = timeout(self.deadlines.look, look::look(eyes, target, &self.around, self.raw)).await;
+        let looks = Looks { qmp: self.qmp, gdb: self.gdb, ram: self.ram };
+        let look = timeout(self.deadlines.look, look::look(looks, target, &self.around, self.raw)).await;
         let look = look.map_err(|_| {
             Stop::lab(format!("the look at guest {guest} was not done in {:?}", self.deadlines.look))
         })??;
@@ -296,8 +298,8 @@ impl Hands<'_> {
 
     /// What the reset has left in the guest's stage 2.
     async fn after_reset(&mut self, reset: (usize, &str), tables: Beside) -> Result<(), Stop> {
-        let eyes = Eyes { qmp: self.qmp, gdb: self.gdb, ram: self.ram };
-        let after = look::after_reset(eyes, reset, tables, &self.around, self.raw);
+        let looks = Looks { qmp: self.qmp, gdb: self.gdb, ram: self.ram };
+        let after = look::after_reset(looks, reset, tables, &self.around, self.raw);
         let after = timeout(self.deadlines.look, after).await.map_err(|_| {
             let waited = self.deadlines.look;
             Stop::lab(format!("the tables after the reset of `{}` were not read in {waited:?}", reset.1))

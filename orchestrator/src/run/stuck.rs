@@ -1,15 +1,15 @@
 //! Whether a host still lives, by what is heard of it.
 
-use super::{
-    pulse::{Heard, Pulse},
-    stages::{Deadlines, Stop},
+use super::stages::{Deadlines, Stop};
+use crate::{
+    host::link::{LastHeard, Liveness},
+    waits::{self, Moment},
 };
-use crate::waits::{self, Moment};
 use std::time::Duration;
 use tokio::{sync::mpsc, time::sleep};
 
 /// How often it is looked whether anything was heard.
-const TURN: Duration = Duration::from_millis(200);
+const INTERVAL: Duration = Duration::from_millis(200);
 /// What a person does about a kernel that is stuck.
 const STUCK: &str =
     "the host's kernel is stuck: its console is console.host.log, what it said of it crash.txt";
@@ -20,15 +20,19 @@ const NO_BOOT: &str =
 
 /// Resolves when nothing is to be waited for any more: the host is silent for too long, or nothing has moved since its
 /// console told that something is stuck (`lines`).
-pub(super) async fn stuck(pulse: &Pulse, deadlines: Deadlines, lines: &mut mpsc::Receiver<String>) -> Stop {
+pub(super) async fn stuck(
+    liveness: &Liveness,
+    deadlines: Deadlines,
+    lines: &mut mpsc::Receiver<String>,
+) -> Stop {
     let mut stuck: Option<(Moment, String)> = None;
     loop {
-        sleep(TURN).await;
+        sleep(INTERVAL).await;
         while let Ok(line) = lines.try_recv() {
             // The first one: a stall is told again and again.
             stuck.get_or_insert((waits::now(), line));
         }
-        let Heard { beat, moved, console, reads } = pulse.heard();
+        let LastHeard { beat, moved, console, reads } = liveness.last_heard();
         if let Some((since, line)) = &stuck {
             // Before there is an agent only the console can tell that a boot goes on, and what follows the line at once
             // is of it still.
@@ -85,9 +89,9 @@ mod tests {
 
     /// The stop, while the host beats and something else moves as often as it says.
     async fn stop(deadlines: Deadlines, beats: bool, moves: bool, line: Option<&str>) -> Option<Stop> {
-        let pulse = Pulse::default();
+        let liveness = Liveness::default();
         let (tell, mut lines) = mpsc::channel(4);
-        pulse.frame(&Peer::Host, Some(1000));
+        liveness.frame(&Peer::Host, Some(1000));
         if let Some(line) = line {
             tell.send(line.into()).await.unwrap();
         }
@@ -95,15 +99,15 @@ mod tests {
             loop {
                 sleep(Duration::from_millis(50)).await;
                 if beats {
-                    pulse.frame(&Peer::Host, Some(2000));
+                    liveness.frame(&Peer::Host, Some(2000));
                 }
                 if moves {
-                    pulse.frame(&Peer::Guest("g0".into()), Some(1));
+                    liveness.frame(&Peer::Guest("g0".into()), Some(1));
                 }
             }
         };
         tokio::select! {
-            stop = timeout(Duration::from_secs(3), stuck(&pulse, deadlines, &mut lines)) => stop.ok(),
+            stop = timeout(Duration::from_secs(3), stuck(&liveness, deadlines, &mut lines)) => stop.ok(),
             () = heart => None,
         }
     }
@@ -123,14 +127,14 @@ mod tests {
 
     #[tokio::test]
     async fn what_has_come_and_is_not_read_yet_is_no_silence() {
-        let pulse = Pulse::default();
+        let liveness = Liveness::default();
         let (_tell, mut lines) = mpsc::channel(1);
-        pulse.frame(&Peer::Host, Some(1000));
-        pulse.reading(true);
+        liveness.frame(&Peer::Host, Some(1000));
+        liveness.reading(true);
         let deadlines = deadlines(SHORT, LONG);
-        assert!(timeout(SHORT * 3, stuck(&pulse, deadlines, &mut lines)).await.is_err());
-        pulse.reading(false);
-        assert!(timeout(SHORT, stuck(&pulse, deadlines, &mut lines)).await.is_ok());
+        assert!(timeout(SHORT * 3, stuck(&liveness, deadlines, &mut lines)).await.is_err());
+        liveness.reading(false);
+        assert!(timeout(SHORT, stuck(&liveness, deadlines, &mut lines)).await.is_ok());
     }
 
     #[tokio::test]
@@ -150,20 +154,21 @@ mod tests {
     async fn a_boot_that_says_nothing_any_more_has_stopped() {
         let deadlines = Deadlines { boot_silence: SHORT, ..deadlines(LONG, LONG) };
         let (_tell, mut lines) = mpsc::channel(1);
-        let pulse = Pulse::default();
-        pulse.console();
-        let found = timeout(SHORT * 5, stuck(&pulse, deadlines, &mut lines)).await.unwrap();
+        let liveness = Liveness::default();
+        liveness.console();
+        let found = timeout(SHORT * 5, stuck(&liveness, deadlines, &mut lines)).await.unwrap();
         assert_eq!(found.cause, StopCause::Timeout);
         assert!(found.what.contains("has said nothing for 400ms"), "{}", found.what);
         // An agent that says hello has come up, whatever the console does.
-        pulse.frame(&Peer::Host, None);
-        assert!(timeout(SHORT * 3, stuck(&pulse, deadlines, &mut lines)).await.is_err());
+        liveness.frame(&Peer::Host, None);
+        assert!(timeout(SHORT * 3, stuck(&liveness, deadlines, &mut lines)).await.is_err());
     }
 
     #[tokio::test]
     async fn a_host_that_never_spoke_is_not_silent() {
         let (_tell, mut lines) = mpsc::channel(1);
-        let watch = timeout(SHORT * 3, stuck(&Pulse::default(), deadlines(SHORT, SHORT), &mut lines)).await;
+        let watch =
+            timeout(SHORT * 3, stuck(&Liveness::default(), deadlines(SHORT, SHORT), &mut lines)).await;
         assert!(watch.is_err(), "its boot has a deadline of its own");
     }
 }

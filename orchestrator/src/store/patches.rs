@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     child,
-    qemu::memory::sealed,
+    host::emulated::memory::sealed,
     series::{Offsets, Patch, Refusal},
 };
 use std::{

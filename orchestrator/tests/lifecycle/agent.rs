@@ -6,8 +6,8 @@ use crate::{
 };
 use fake_qemu::real;
 use s2lab::{
-    qemu::argv::port_address,
-    run::link::{Heard, Link, LinkError},
+    host::emulated::argv::port_address,
+    host::link::{AgentNotice, Link, LinkError},
 };
 use s2lab_model::event::Stage;
 use s2lab_protocol::{AssignedDevice, Failure, FailureKind, GuestSpec, Peer, Reply, Request, Vma};
@@ -187,7 +187,7 @@ pub(crate) fn rows() -> Vec<Row> {
 /// The real agent and s2lab's end of its link, with nothing between.
 struct Alone {
     link: Link,
-    hearing: mpsc::Receiver<Heard>,
+    hearing: mpsc::Receiver<AgentNotice>,
     process: std::process::Child,
     root: PathBuf,
 }
@@ -284,7 +284,7 @@ pub(crate) fn serves_to_the_end() -> Checked {
         let mut beats = vec![];
         while beats.len() < 2 {
             match tokio::time::timeout(SOON, agent.hearing.recv()).await {
-                Ok(Some(Heard::Heartbeat { peer: Peer::Host, uptime_ms, .. })) => beats.push(uptime_ms),
+                Ok(Some(AgentNotice::Heartbeat { peer: Peer::Host, uptime_ms, .. })) => beats.push(uptime_ms),
                 Ok(Some(_)) => {}
                 _ => return Err("no heartbeat".into()),
             }

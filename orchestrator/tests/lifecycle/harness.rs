@@ -6,7 +6,7 @@ use crate::{
 };
 use fake_qemu::script::Script;
 use s2lab::{
-    qemu::{factor::Factor, process::Launcher},
+    host::emulated::{factor::Factor, process::Launcher},
     run::{
         cell::{self, Shared},
         images::{Bootable, Images, KernelConfig, KernelFiles, KernelSymbols},
@@ -84,7 +84,7 @@ async fn carry_out(row: &Row, folder: &Path) -> Result<JudgedCell, Box<dyn Error
         deadlines: deadlines(row),
         factor: Factor::default(),
         least_space: 0,
-        visit: None,
+        operator: None,
     };
     let kernel = images.kernel(KERNEL).ok_or("no kernel")?;
     cell::run(&shared, &planned, kernel, folder, log.cell(&planned.key), std::future::pending()).await;

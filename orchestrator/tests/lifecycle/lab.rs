@@ -4,16 +4,16 @@ use crate::harness::{images, left, planned};
 use fake_qemu::script::{Act, Moment, Script};
 use rustix::process::{Pid, Signal, kill_process};
 use s2lab::{
-    qemu::{factor::Factor, process::Launcher},
+    host::emulated::{factor::Factor, process::Launcher},
     run::{
         Course, Run,
         folder::{self, RunFolder},
         judging::{Judging, RawPages},
         log::EventLog,
+        operator::{Operator, When},
         signals::Interruption,
         slots::Slots,
         stages::Deadlines,
-        visit::{Visit, When},
     },
 };
 use s2lab_model::{
@@ -104,14 +104,14 @@ pub(crate) enum Person {
 }
 
 impl Person {
-    fn visit(self) -> Visit {
+    fn operator(self) -> Operator {
         let asked = AtomicBool::new(false);
         let lacks = move |_: &str| match self {
             Person::Panics if !asked.swap(true, Ordering::Relaxed) => panic!("a defect of the test"),
             Person::Panics => None,
             Person::Stays => Some("for the test".to_owned()),
         };
-        Visit::new(Some(When::NotPassed(Box::new(lacks))), false)
+        Operator::new(Some(When::NotPassed(Box::new(lacks))), false)
     }
 }
 
@@ -146,7 +146,7 @@ async fn carry_out(folder: &Path) -> Result<(), Box<dyn Error>> {
         deadlines,
         factor: Factor::default(),
         least_space: 0,
-        visit: person.map(|person| Arc::new(person.visit())),
+        operator: person.map(|person| Arc::new(person.operator())),
     };
     let course = Course { jobs: 1, attempts, fail_fast };
     let carried = run.carry_out(cells, course, Some(judging.clone()), |_| ()).await;

@@ -5,7 +5,7 @@
 mod dropbear;
 
 use dropbear::Dropbear;
-use s2lab::ssh::{Exit, MAX_OUTPUT, Shell, Ssh, SshError};
+use s2lab::host::ssh::{Exit, MAX_OUTPUT, Shell, Ssh, SshError};
 use std::{
     io::{self, Read, Write},
     os::unix::net::UnixStream,
@@ -193,7 +193,7 @@ async fn whoever_presses_it_three_times_leaves_a_shell_that_does_not_answer() {
     let (mut typing, input) = pair();
     let (_bell, resized) = pair();
     let output = Kept::default();
-    let size = s2lab::ssh::Size { columns: 80, rows: 24 };
+    let size = s2lab::host::ssh::Size { columns: 80, rows: 24 };
     let shell = Shell {
         terminal: Some(("vt100".into(), size)),
         input: input.into(),

@@ -32,7 +32,7 @@ pub const HOST_QEMU: &str = "host qemu";
 /// Variable: SHA-256 over names, versions and digests of the packages of the host's user land.
 pub const HOST_PACKAGES: &str = "host packages";
 
-/// Variable: how many times longer than on the reference machine s2lab waits, see `qemu/factor.rs`.
+/// Variable: how many times longer than on the reference machine s2lab waits, see `host/emulated/factor.rs`.
 pub const FACTOR: &str = "factor";
 /// Variable: how the attempts ended, if there was more than one.
 pub const ATTEMPTS: &str = "attempts";

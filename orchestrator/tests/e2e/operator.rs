@@ -1,4 +1,4 @@
-//! A person's hands on a real host: gdb from its first instruction on, and a host that is kept.
+//! The operator at a real host: gdb from its first instruction on, and a host that is kept.
 
 use crate::harness::{Place, left_over, scenario};
 use rustix::process::{Pid, Signal, kill_process};

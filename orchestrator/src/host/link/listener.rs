@@ -2,9 +2,10 @@
 
 use super::{
     error::LinkError,
+    liveness::Liveness,
     state::{Beat, State, lock},
 };
-use crate::{run::pulse::Pulse, waits};
+use crate::waits;
 use s2lab_protocol::{Body, Decoder, Frame, Hello, Level, Notice, Peer, VERSION};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,9 +17,9 @@ use tokio::{
     sync::{mpsc, watch},
 };
 
-/// What the link passes on.
+/// A notice of an agent that the link passes on.
 #[derive(Debug)]
-pub enum Heard {
+pub enum AgentNotice {
     /// Bytes of a guest's console.
     Console {
         guest: String,
@@ -42,8 +43,8 @@ pub(super) struct Listener {
     /// The number that a peer's next frame must have.
     pub(super) next_seq: BTreeMap<Peer, u64>,
     pub(super) state: Arc<Mutex<State>>,
-    pub(super) heard: mpsc::Sender<Heard>,
-    pub(super) pulse: Pulse,
+    pub(super) notices: mpsc::Sender<AgentNotice>,
+    pub(super) liveness: Liveness,
 }
 
 impl Listener {
@@ -53,7 +54,7 @@ impl Listener {
             Err(error) => error.to_string(),
         };
         lock(&self.state).failed = Some(why);
-        self.pulse.reading(false);
+        self.liveness.reading(false);
         notify.send_modify(|n| *n += 1);
     }
 
@@ -66,10 +67,10 @@ impl Listener {
         let mut buffer = vec![0; 64 * 1024];
         loop {
             read.readable().await?;
-            self.pulse.reading(true);
+            self.liveness.reading(true);
             let n = match read.try_read(&mut buffer) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.pulse.reading(false);
+                    self.liveness.reading(false);
                     continue;
                 }
                 read => read?,
@@ -88,7 +89,7 @@ impl Listener {
                 self.take(frame).await?;
                 notify.send_modify(|n| *n += 1);
             }
-            self.pulse.reading(false);
+            self.liveness.reading(false);
         }
     }
 
@@ -122,7 +123,7 @@ impl Listener {
             }
             _ => None,
         };
-        self.pulse.frame(&peer, uptime);
+        self.liveness.frame(&peer, uptime);
         match frame.body {
             Body::Request { .. } => wrong("sends a request".into()),
             Body::Reply { id, result } => {
@@ -141,7 +142,7 @@ impl Listener {
 
     async fn notice(&mut self, peer: Peer, notice: Notice) -> Result<(), LinkError> {
         let wrong = |peer, why| Err(LinkError::Protocol { peer, why });
-        let heard = match notice {
+        let passed_on = match notice {
             Notice::Hello(hello) => {
                 let level = if peer == Peer::Host { Level::Host } else { Level::Guest };
                 if hello.level != level {
@@ -165,7 +166,7 @@ impl Listener {
                     peer,
                     why: "console bytes are not hexadecimal".into(),
                 })?;
-                Heard::Console { guest, bytes }
+                AgentNotice::Console { guest, bytes }
             }
             Notice::Heartbeat { uptime_ms, stored } => {
                 let last = waits::now();
@@ -174,15 +175,15 @@ impl Listener {
                 let since = same.map_or(last, |beat| beat.since);
                 state.beats.insert(peer.clone(), Beat { stored, since, last });
                 drop(state);
-                Heard::Heartbeat { peer, uptime_ms, stored }
+                AgentNotice::Heartbeat { peer, uptime_ms, stored }
             }
-            Notice::Log { text } => Heard::Log { peer, text },
+            Notice::Log { text } => AgentNotice::Log { peer, text },
             Notice::GuestEnded { .. } | Notice::Console { .. } => {
                 return Err(LinkError::Protocol { peer, why: "a guest speaks for the host".into() });
             }
         };
         // The receiver goes when the cell ends; then nobody needs to hear.
-        let _ = self.heard.send(heard).await;
+        let _ = self.notices.send(passed_on).await;
         Ok(())
     }
 

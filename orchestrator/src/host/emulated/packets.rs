@@ -26,7 +26,7 @@ pub enum PacketError {
 
 /// What the other side sends.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Heard {
+pub(super) enum Input {
     /// What stands between `$` and `#`, as sent: with its escapes and run lengths.
     Packet(Vec<u8>),
     Interrupt,
@@ -61,24 +61,24 @@ impl Packets {
     /// The next packet; an interrupt is read past.
     pub(super) async fn packet(&mut self) -> Result<Vec<u8>, PacketError> {
         loop {
-            if let Heard::Packet(packet) = self.hear().await? {
+            if let Input::Packet(packet) = self.next().await? {
                 return Ok(packet);
             }
         }
     }
 
     /// The next packet or interrupt. A packet is acknowledged.
-    pub(super) async fn hear(&mut self) -> Result<Heard, PacketError> {
+    pub(super) async fn next(&mut self) -> Result<Input, PacketError> {
         loop {
-            let (heard, used) = first(&self.buffer);
+            let (input, used) = first(&self.buffer);
             self.buffer.drain(..used);
-            match heard {
-                Some(heard @ Heard::Packet(_)) => {
+            match input {
+                Some(input @ Input::Packet(_)) => {
                     // A byte finds room, or nobody reads: then the rest of the exchange tells.
                     let _ = self.write.try_write(b"+");
-                    return Ok(heard);
+                    return Ok(input);
                 }
-                Some(heard) => return Ok(heard),
+                Some(input) => return Ok(input),
                 None if self.buffer.len() > MAX_PACKET => return Err(PacketError::TooLong),
                 None => {}
             }
@@ -91,18 +91,18 @@ impl Packets {
 
 /// The first thing that is whole in what was read, and how many bytes it and what is before it take. A unix socket loses and
 /// changes nothing, so acknowledgements and checksums are read past.
-fn first(bytes: &[u8]) -> (Option<Heard>, usize) {
+fn first(bytes: &[u8]) -> (Option<Input>, usize) {
     let Some(begin) = bytes.iter().position(|byte| [b'$', INTERRUPT].contains(byte)) else {
         return (None, bytes.len());
     };
     let rest = bytes.get(begin + 1..).unwrap_or_default();
     if bytes.get(begin) == Some(&INTERRUPT) {
-        return (Some(Heard::Interrupt), begin + 1);
+        return (Some(Input::Interrupt), begin + 1);
     }
     match rest.iter().position(|byte| *byte == b'#') {
         Some(end) if rest.len() > end + CHECKSUM => {
             let packet = rest.get(..end).unwrap_or_default().to_vec();
-            (Some(Heard::Packet(packet)), begin + 1 + end + 1 + CHECKSUM)
+            (Some(Input::Packet(packet)), begin + 1 + end + 1 + CHECKSUM)
         }
         _ => (None, begin),
     }
@@ -138,20 +138,20 @@ mod tests {
     fn whatever_is_cut_is_whole_in_the_end() {
         let sent = b"+$OK#9a+\x03$vCont;c#a8$}\x03*\"#00";
         let whole = [
-            Heard::Packet(b"OK".into()),
-            Heard::Interrupt,
-            Heard::Packet(b"vCont;c".into()),
-            Heard::Packet(b"}\x03*\"".into()),
+            Input::Packet(b"OK".into()),
+            Input::Interrupt,
+            Input::Packet(b"vCont;c".into()),
+            Input::Packet(b"}\x03*\"".into()),
         ];
         for cut in 0..sent.len() {
             let (mut found, mut buffer) = (vec![], vec![]);
             for piece in [&sent[..cut], &sent[cut..]] {
                 buffer.extend_from_slice(piece);
                 loop {
-                    let (heard, used) = first(&buffer);
+                    let (input, used) = first(&buffer);
                     buffer.drain(..used);
-                    match heard {
-                        Some(heard) => found.push(heard),
+                    match input {
+                        Some(input) => found.push(input),
                         None => break,
                     }
                 }
@@ -164,9 +164,9 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_survived(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let (heard, used) = first(&bytes);
+            let (input, used) = first(&bytes);
             prop_assert!(used <= bytes.len());
-            if let Some(Heard::Packet(packet)) = heard {
+            if let Some(Input::Packet(packet)) = input {
                 prop_assert!(plain(&packet).unwrap().len() <= packet.len() * 230);
             }
         }

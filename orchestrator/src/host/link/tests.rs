@@ -19,7 +19,7 @@ fn reply(from: Peer, seq: u64, id: u64) -> Vec<u8> {
     frame(from, seq, Body::Reply { id, result: Ok(Reply::Released) })
 }
 
-fn link() -> (Link, UnixStream, mpsc::Receiver<Heard>) {
+fn link() -> (Link, UnixStream, mpsc::Receiver<AgentNotice>) {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let (heard, hearing) = mpsc::channel(16);
     (Link::start(ours, NONCE, ["g0".to_owned()].into(), heard), theirs, hearing)

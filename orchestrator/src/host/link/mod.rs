@@ -2,14 +2,15 @@
 
 mod error;
 mod listener;
+mod liveness;
 mod state;
 #[cfg(test)]
 mod tests;
 
 pub use error::{LinkError, ending};
-pub use listener::Heard;
+pub use listener::AgentNotice;
+pub(crate) use liveness::{LastHeard, Liveness};
 
-use super::pulse::Pulse;
 use crate::waits::{self, timeout, timeout_at};
 use listener::Listener;
 use rustix::io::ioctl_fionread;
@@ -57,36 +58,36 @@ pub struct Link {
     host_answered: u64,
     state: Arc<Mutex<State>>,
     changed: watch::Receiver<u64>,
-    pulse: Pulse,
+    liveness: Liveness,
 }
 
 impl Link {
-    /// Starts to listen, to a host that may speak of these guests. Notices go to `heard`, which must be emptied.
+    /// Starts to listen, to a host that may speak of these guests. Notices go to `notices`, which must be emptied.
     pub fn start(
         stream: UnixStream,
         nonce: u64,
         guests: BTreeSet<String>,
-        heard: mpsc::Sender<Heard>,
+        notices: mpsc::Sender<AgentNotice>,
     ) -> Self {
         let (read, write) = stream.into_split();
         let state = Arc::new(Mutex::new(State::default()));
         let (notify, changed) = watch::channel(0);
-        let pulse = Pulse::default();
+        let liveness = Liveness::default();
         let listener = Listener {
             nonce,
             guests,
             next_seq: BTreeMap::new(),
             state: Arc::clone(&state),
-            heard,
-            pulse: pulse.clone(),
+            notices,
+            liveness: liveness.clone(),
         };
         tokio::spawn(listener.run(read, notify));
-        Self { write, nonce, seq: 0, next_id: 0, host_answered: 0, state, changed, pulse }
+        Self { write, nonce, seq: 0, next_id: 0, host_answered: 0, state, changed, liveness }
     }
 
-    /// What is heard on this link.
-    pub(super) fn pulse(&self) -> Pulse {
-        self.pulse.clone()
+    /// The signs of life on this link.
+    pub(crate) fn liveness(&self) -> Liveness {
+        self.liveness.clone()
     }
 
     /// How many requests the host's agent has answered; its final record must say the same.
@@ -145,7 +146,7 @@ impl Link {
     /// Whether the other side has said something that has not been taken note of.
     fn unread(&self) -> bool {
         // In this order: what is no longer in the socket is being read, or has been. A socket that cannot be asked has ended.
-        ioctl_fionread(self.write.as_ref()).is_ok_and(|bytes| bytes > 0) || self.pulse.reads()
+        ioctl_fionread(self.write.as_ref()).is_ok_and(|bytes| bytes > 0) || self.liveness.reads()
     }
 
     async fn wait<T>(

@@ -1,14 +1,12 @@
 //! A look: the rendezvous with a guest that spins with a nonce in a register, and the reading of its tables.
 
-use crate::{
-    qemu::{
-        argv::HOST_CPUS,
-        gdb::{Gdb, GdbError, HoldError},
-        memory::HostRam,
-        qmp::Qmp,
-    },
-    whole::{self, Sync},
+use super::{
+    argv::HOST_CPUS,
+    gdb::{Gdb, GdbError, HoldError},
+    memory::HostRam,
+    qmp::Qmp,
 };
+use crate::whole::{self, Sync};
 use s2lab_mmu::{PAGE_SIZE, RecordingMem};
 use s2lab_model::{
     event::{AfterReset, Beside, Look},
@@ -80,8 +78,8 @@ pub struct Target<'a> {
     pub beside: BTreeMap<String, Beside>,
 }
 
-/// The machine as a look needs it.
-pub struct Eyes<'a> {
+/// The parts of the machine that a look reads.
+pub struct Looks<'a> {
     pub qmp: &'a mut Qmp,
     pub gdb: &'a mut Gdb,
     pub ram: &'a HostRam,
@@ -90,7 +88,7 @@ pub struct Eyes<'a> {
 /// Stops the machine until a vCPU runs the guest with the nonce, reads its registers and all table pages, lets it run on.
 /// The pages go to `raw` under their digests.
 pub async fn look(
-    mut eyes: Eyes<'_>,
+    mut looks: Looks<'_>,
     target: Target<'_>,
     around: &Surroundings,
     raw: &Path,
@@ -99,15 +97,15 @@ pub async fn look(
     let (mut look, contents) = loop {
         stops += 1;
         let stopped = Instant::now();
-        eyes.gdb.hold(eyes.qmp).await?;
-        let seen = match holder(eyes.gdb, target.nonce).await {
-            Ok(Some(vcpu)) => read(&mut eyes, &target, vcpu, around).await.map(Some),
+        looks.gdb.hold(looks.qmp).await?;
+        let seen = match holder(looks.gdb, target.nonce).await {
+            Ok(Some(vcpu)) => read(&mut looks, &target, vcpu, around).await.map(Some),
             Ok(None) => Ok(None),
             Err(error) => Err(error),
         };
         // A look that fails ends its cell: there is nothing to go on for.
         let seen = seen?;
-        eyes.gdb.release(eyes.qmp).await?;
+        looks.gdb.release(looks.qmp).await?;
         let pause = stopped.elapsed();
         match seen {
             Some((mut look, contents)) => {
@@ -144,14 +142,14 @@ type Contents = BTreeMap<u64, Vec<u8>>;
 
 /// Reads while the machine stands still. The tables are decoded here only to learn which pages the decoding needs.
 async fn read(
-    eyes: &mut Eyes<'_>,
+    looks: &mut Looks<'_>,
     target: &Target<'_>,
     vcpu: u32,
     around: &Surroundings,
 ) -> Result<(Look, Contents), Error> {
     let mut registers = BTreeMap::new();
     for (name, stub) in KEPT {
-        registers.insert(name.to_owned(), eyes.gdb.register(vcpu, stub).await?);
+        registers.insert(name.to_owned(), looks.gdb.register(vcpu, stub).await?);
     }
     let look = Look {
         step: target.step,
@@ -165,26 +163,26 @@ async fn read(
         mappings: target.mappings.clone(),
         beside: target.beside.clone(),
     };
-    let memory = RecordingMem::new(eyes.ram);
+    let memory = RecordingMem::new(looks.ram);
     Seen::through(&look, around, &memory).map_err(|why| Error::Tables { guest: target.guest.into(), why })?;
-    let contents = memory.pages().into_iter().map(|page| (page, copy(eyes.ram, page))).collect();
+    let contents = memory.pages().into_iter().map(|page| (page, copy(looks.ram, page))).collect();
     Ok((look, contents))
 }
 
 /// Reads the stage 2 that `tables` lead to, of the guest whose `device` was reset in `step`.
 pub async fn after_reset(
-    eyes: Eyes<'_>,
+    looks: Looks<'_>,
     (step, device): (usize, &str),
     tables: Beside,
     around: &Surroundings,
     raw: &Path,
 ) -> Result<AfterReset, Error> {
     let mut after = AfterReset { step, device: device.into(), tables, pages: BTreeMap::new() };
-    eyes.gdb.hold(eyes.qmp).await?;
-    let memory = RecordingMem::new(eyes.ram);
+    looks.gdb.hold(looks.qmp).await?;
+    let memory = RecordingMem::new(looks.ram);
     let left = after_reset::leaves(&after, around, &memory);
-    let contents = memory.pages().into_iter().map(|page| (page, copy(eyes.ram, page))).collect();
-    eyes.gdb.release(eyes.qmp).await?;
+    let contents = memory.pages().into_iter().map(|page| (page, copy(looks.ram, page))).collect();
+    looks.gdb.release(looks.qmp).await?;
     left.map_err(|why| Error::AfterReset { device: device.into(), why })?;
     after.pages =
         keep(contents, raw).map_err(|source| Error::Keep { folder: raw.display().to_string(), source })?;

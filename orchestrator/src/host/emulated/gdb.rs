@@ -4,7 +4,7 @@
 //! (QEMU 10.0 target/arm/gdbstub.c). An attached client stops the machine at start; QMP `cont` lets it run on.
 
 use super::{
-    desk::{Desk, Turn, is_ours},
+    gdb_proxy::{self, GdbProxy, is_ours},
     packets::{PacketError, Packets, plain},
     qmp::{Qmp, QmpError},
 };
@@ -34,9 +34,9 @@ pub enum GdbError {
     Answer { request: String, answer: String },
     #[error("the gdbstub describes its registers in more than {MAX_XML} bytes")]
     TooLong,
-    #[error("the gdbstub is in a person's hands")]
+    #[error("a person's gdb holds the gdbstub")]
     NotHeld,
-    #[error("the gdbstub, which a person has shared, is gone")]
+    #[error("the gdbstub, which a person's gdb shares, is gone")]
     Gone,
     #[error("this QEMU's gdbstub offers no register {0}; QEMU 10.0 or newer does")]
     NoRegister(String),
@@ -51,13 +51,13 @@ pub enum HoldError {
     Gdb(#[from] GdbError),
 }
 
-/// Where the stub is.
+/// The user of the stub.
 enum Stub {
     Own(Packets),
-    /// With a person's gdb, but for `turn`.
+    /// With a person's gdb, but while it is borrowed.
     Shared {
-        desk: Desk,
-        turn: Option<Turn>,
+        proxy: GdbProxy,
+        borrowed: Option<gdb_proxy::Stub>,
     },
 }
 
@@ -87,7 +87,7 @@ impl Gdb {
     pub fn shared(self, listener: UnixListener) -> Self {
         let stub = match self.stub {
             Stub::Own(packets) => {
-                Stub::Shared { desk: Desk::new(packets, listener, self.deadline), turn: None }
+                Stub::Shared { proxy: GdbProxy::new(packets, listener, self.deadline), borrowed: None }
             }
             shared @ Stub::Shared { .. } => shared,
         };
@@ -98,8 +98,8 @@ impl Gdb {
     pub async fn begin(&mut self, qmp: &mut Qmp) -> Result<(), QmpError> {
         match &mut self.stub {
             Stub::Own(_) => qmp.execute(qapi::qmp::cont {}).await.map(drop),
-            Stub::Shared { desk, .. } => {
-                desk.attached().await;
+            Stub::Shared { proxy, .. } => {
+                proxy.attached().await;
                 Ok(())
             }
         }
@@ -108,28 +108,28 @@ impl Gdb {
     /// Stops the machine; if a person has stopped it, waits until they let it run. May be dropped before its end, and be called again.
     pub async fn hold(&mut self, qmp: &mut Qmp) -> Result<(), HoldError> {
         self.selected = None;
-        let Stub::Shared { desk, turn } = &mut self.stub else {
+        let Stub::Shared { proxy, borrowed } = &mut self.stub else {
             return Ok(qmp.execute(qapi::qmp::stop {}).await.map(drop)?);
         };
         loop {
-            if turn.is_none() {
-                *turn = Some(desk.turn().await.ok_or(GdbError::Gone)?);
+            if borrowed.is_none() {
+                *borrowed = Some(proxy.borrow().await.ok_or(GdbError::Gone)?);
             }
-            let Some(Turn { packets, runs_by, told }) = turn else { continue };
+            let Some(gdb_proxy::Stub { packets, resumed_by, stop_seen }) = borrowed else { continue };
             qmp.execute(qapi::qmp::stop {}).await?;
-            if runs_by.is_none() || *told {
+            if resumed_by.is_none() || *stop_seen {
                 return Ok(());
             }
             let silent = |_| GdbError::Silent { request: "stop".into(), deadline: self.deadline };
             let stopped = timeout(self.deadline, packets.packet()).await.map_err(silent)?;
             let stopped = stopped.map_err(GdbError::from)?;
             if is_ours(&stopped) {
-                *told = true;
+                *stop_seen = true;
                 return Ok(());
             }
             // It has stopped for gdb in the same moment.
-            if let Some(turn) = turn.take() {
-                desk.back(turn, Some(stopped)).await;
+            if let Some(stub) = borrowed.take() {
+                proxy.give_back(stub, Some(stopped)).await;
             }
         }
     }
@@ -138,13 +138,13 @@ impl Gdb {
     pub async fn release(&mut self, qmp: &mut Qmp) -> Result<(), HoldError> {
         match &mut self.stub {
             Stub::Own(_) => drop(qmp.execute(qapi::qmp::cont {}).await?),
-            Stub::Shared { desk, turn } => {
-                if let Some(mut turn) = turn.take() {
-                    if let Some(word) = turn.runs_by.clone().filter(|_| turn.told) {
-                        turn.told = false;
-                        turn.packets.send(&word).await.map_err(GdbError::from)?;
+            Stub::Shared { proxy, borrowed } => {
+                if let Some(mut stub) = borrowed.take() {
+                    if let Some(command) = stub.resumed_by.clone().filter(|_| stub.stop_seen) {
+                        stub.stop_seen = false;
+                        stub.packets.send(&command).await.map_err(GdbError::from)?;
                     }
-                    desk.back(turn, None).await;
+                    proxy.give_back(stub, None).await;
                 }
             }
         }
@@ -241,7 +241,7 @@ impl Gdb {
     fn packets(&mut self) -> Result<&mut Packets, GdbError> {
         match &mut self.stub {
             Stub::Own(packets) => Ok(packets),
-            Stub::Shared { turn, .. } => Ok(&mut turn.as_mut().ok_or(GdbError::NotHeld)?.packets),
+            Stub::Shared { borrowed, .. } => Ok(&mut borrowed.as_mut().ok_or(GdbError::NotHeld)?.packets),
         }
     }
 }

@@ -1,10 +1,10 @@
-//! A visit: a person at a cell's host, with a shell in it, or with gdb at its first instruction.
+//! The operator: a person at a cell's host, with a shell in it, or with gdb at its first instruction.
 
 use super::{
     images::KernelFiles,
     stages::{Deadlines, Stop},
 };
-use crate::ssh::{Exit, RawMode, Shell, Ssh, SshError, size};
+use crate::host::ssh::{Exit, RawMode, Shell, Ssh, SshError, size};
 use rustix::fd::AsFd;
 use std::{
     fs::Permissions,
@@ -42,14 +42,14 @@ pub enum When {
     NotPassed(Lacks),
 }
 
-/// A visitor on stdin, stdout and stderr, perhaps with gdb in another terminal.
-pub struct Visit {
+/// The person at stdin, stdout and stderr, perhaps with gdb in another terminal.
+pub struct Operator {
     shell: Option<When>,
     gdb: bool,
     exit: OnceLock<Exit>,
 }
 
-impl Visit {
+impl Operator {
     /// `gdb`: the host waits for a gdb before its first instruction, and no deadline holds.
     pub fn new(shell: Option<When>, gdb: bool) -> Self {
         Self { shell, gdb, exit: OnceLock::new() }
@@ -93,7 +93,7 @@ impl Visit {
     /// Gives the shell, and waits until it is over.
     pub(super) async fn receive(&self, ssh: &UnixStream) -> Result<(), Stop> {
         let exit = open(ssh).await.map_err(|error| Stop::lab(error.to_string()))?;
-        // A cell is visited once.
+        // A cell has one shell.
         let _ = self.exit.set(exit);
         Ok(())
     }
@@ -117,16 +117,16 @@ impl Visit {
         std::future::pending().await
     }
 
-    /// Where gdb may come in, if it may.
-    pub(super) fn door(&self, folder: &Path) -> io::Result<Option<(Door, UnixListener)>> {
-        self.gdb.then(|| Door::open(folder)).transpose()
+    /// Makes the socket for gdb, if there is to be one.
+    pub(super) fn gdb_socket(&self, folder: &Path) -> io::Result<Option<(GdbSocket, UnixListener)>> {
+        self.gdb.then(|| GdbSocket::open(folder)).transpose()
     }
 }
 
 /// The name of a socket for gdb. Dropping it removes it.
-pub(super) struct Door(PathBuf);
+pub(super) struct GdbSocket(PathBuf);
 
-impl Door {
+impl GdbSocket {
     /// In `folder`; where that makes too long a path for a socket, in XDG_RUNTIME_DIR.
     fn open(folder: &Path) -> io::Result<(Self, UnixListener)> {
         let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|dir| dir.is_absolute());
@@ -139,9 +139,9 @@ impl Door {
             }
             match UnixListener::bind(&path) {
                 Ok(listener) => {
-                    let door = Self(path);
-                    std::fs::set_permissions(&door.0, Permissions::from_mode(0o600))?;
-                    return Ok((door, listener));
+                    let gdb_socket = Self(path);
+                    std::fs::set_permissions(&gdb_socket.0, Permissions::from_mode(0o600))?;
+                    return Ok((gdb_socket, listener));
                 }
                 Err(error) => {
                     failed.get_or_insert_with(|| {
@@ -153,7 +153,7 @@ impl Door {
         Err(failed.unwrap_or_else(|| io::Error::other("no place for a socket")))
     }
 
-    /// Says how to come in.
+    /// Prints how to attach.
     pub(super) fn show(&self, key: &str, kernel: &KernelFiles) {
         let socket = self.0.display();
         tell(&format!(
@@ -174,7 +174,7 @@ impl Door {
     }
 }
 
-impl Drop for Door {
+impl Drop for GdbSocket {
     fn drop(&mut self) {
         // The run's folder may be gone already.
         let _ = std::fs::remove_file(&self.0);

@@ -1,13 +1,13 @@
 //! What is asked of a host whose cell has stopped early, while it still runs: for whoever has to find out why. It decides
 //! nothing.
 
+use super::{
+    argv::HOST_CPUS,
+    gdb::{Gdb, HoldError},
+    qmp::Qmp,
+};
 use crate::{
-    qemu::{
-        argv::HOST_CPUS,
-        gdb::{Gdb, HoldError},
-        qmp::Qmp,
-    },
-    ssh::Ssh,
+    host::ssh::Ssh,
     waits::{self, timeout},
 };
 use s2lab_model::escape::bounded;
@@ -33,7 +33,7 @@ const COMMANDS: [&str; 5] = [
 ];
 
 /// Everything that can be learnt in `deadline`, as text. Without `ssh` the host is not asked.
-pub(super) async fn diagnose(
+pub async fn diagnose(
     why: &str,
     qmp: &mut Qmp,
     gdb: &mut Gdb,
@@ -84,7 +84,7 @@ async fn commands(
     text: &mut String,
     ssh: UnixStream,
     deadline: Duration,
-) -> Result<(), crate::ssh::SshError> {
+) -> Result<(), crate::host::ssh::SshError> {
     let begin = waits::now();
     let left = || deadline.saturating_sub(begin.elapsed());
     let ssh = Ssh::connect(ssh, left()).await?;

@@ -1,0 +1,16 @@
+//! The emulated host: QEMU's command line, its process, its control channels, and the memory that s2lab shares with it.
+
+pub mod argv;
+pub mod cpu;
+pub mod diagnosis;
+pub mod factor;
+pub mod gdb;
+mod gdb_proxy;
+pub mod look;
+pub mod machine;
+pub mod memory;
+mod orphans;
+mod packets;
+pub mod process;
+pub mod qmp;
+pub mod roms;
