@@ -1,39 +1,41 @@
-//! Attributes of the two stages, and what comes of both (DDI 0487, D8, "Memory region attributes").
+//! Memory attributes of the two stages, and their combination (DDI 0487, D8, "Memory region
+//! attributes").
 
 use crate::MemoryType::{self, *};
 use std::fmt;
 
-/// A memory type as an attribute field can spell it: one of the seven, or Normal memory whose inner and outer
-/// cacheability differ.
+/// A memory type that an attribute field can encode: one of the seven, or Normal memory whose inner
+/// and outer cacheability differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TypeAttr {
-    // Equal if Device.
+    // Equal to `outer` if Device.
     inner: MemoryType,
     outer: MemoryType,
 }
 
 impl TypeAttr {
-    /// The same inside and outside.
+    /// The attribute whose inner and outer types are the same.
     pub const fn pure(memory_type: MemoryType) -> Self {
         Self { inner: memory_type, outer: memory_type }
     }
 
-    /// The one type, `None` if inner and outer cacheability differ.
+    /// Returns the memory type, or None if inner and outer cacheability differ.
     pub fn memory_type(self) -> Option<MemoryType> {
         (self.inner == self.outer).then_some(self.inner)
     }
 
-    /// Inner cacheability of Normal memory, or the Device type.
+    /// Returns the inner cacheability of Normal memory, or the Device type.
     pub const fn inner(self) -> MemoryType {
         self.inner
     }
 
-    /// Outer cacheability of Normal memory, or the Device type.
+    /// Returns the outer cacheability of Normal memory, or the Device type.
     pub const fn outer(self) -> MemoryType {
         self.outer
     }
 
-    /// Device beats Normal, nG beats G, nR beats R, nE beats E; NC beats WT beats WB, inside and outside apart.
+    /// Returns the stricter of both: Device beats Normal, nG beats G, nR beats R, nE beats E; NC
+    /// beats WT beats WB, separately for inner and outer.
     fn strictest(self, other: Self) -> Self {
         Self { inner: self.inner.min(other.inner), outer: self.outer.min(other.outer) }
     }
@@ -54,29 +56,30 @@ impl fmt::Display for TypeAttr {
     }
 }
 
-/// The Device type of a two-bit field: MemAttr\[1:0\] of stage 2, `dd` of MAIR.
+/// Decodes the Device type of a two-bit field: MemAttr\[1:0\] of stage 2, `dd` of MAIR.
 fn device(dd: u8) -> TypeAttr {
     const DEVICE: [MemoryType; 4] = [DeviceNGnRnE, DeviceNGnRE, DeviceNGRE, DeviceGRE];
     TypeAttr::pure(DEVICE[usize::from(dd & 0b11)])
 }
 
-/// What a stage-2 leaf's MemAttr says.
+/// A decoded MemAttr field of a stage-2 leaf.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Stage2Attr {
-    /// A type; the stricter one of it and stage 1's counts. Everything without FEAT_S2FWB (there MemAttr 0b1111,
-    /// Normal-WB, leaves the word to stage 1); with it the Device types and Normal-NC (R_GSDKZ).
+    /// A type. The stricter one of it and stage 1's type counts. Without FEAT_S2FWB this is every
+    /// value (MemAttr 0b1111, Normal-WB, leaves the choice to stage 1). With FEAT_S2FWB it is the
+    /// Device types and Normal-NC (R_GSDKZ).
     Type(TypeAttr),
-    /// With FEAT_S2FWB, 0b0110: Normal-WB whatever stage 1 says, even if that is Device.
+    /// With FEAT_S2FWB, 0b0110: Normal-WB whatever stage 1 has, even Device.
     ForcedWriteBack,
-    /// With FEAT_S2FWB, 0b0111: what stage 1 says.
+    /// With FEAT_S2FWB, 0b0111: the type of stage 1.
     AsStage1,
-    /// A value that the architecture reserves (or gives to FEAT_MTE_PERM).
+    /// A value that the architecture reserves (or assigns to FEAT_MTE_PERM).
     Reserved(u8),
 }
 
 impl Stage2Attr {
-    /// MemAttr\[3:0\], bits 5:2 of a leaf descriptor, with HCR_EL2.FWB as given (DDI 0487, D8, "Stage 2
-    /// memory type and Cacheability attributes").
+    /// Decodes MemAttr\[3:0\], bits 5:2 of a leaf descriptor, under the given HCR_EL2.FWB (DDI
+    /// 0487, D8, "Stage 2 memory type and Cacheability attributes").
     pub fn decode(mem_attr: u8, fwb: bool) -> Self {
         let mem_attr = mem_attr & 0b1111;
         match (fwb, mem_attr) {
@@ -92,7 +95,8 @@ impl Stage2Attr {
         }
     }
 
-    /// The one type that stage 2 names; `None` if it names none ([`Self::AsStage1`], [`Self::Reserved`]) or a mixed one.
+    /// Returns the type that stage 2 names. Returns None for [`Self::AsStage1`], [`Self::Reserved`]
+    /// and mixed types.
     pub fn memory_type(self) -> Option<MemoryType> {
         match self {
             Self::Type(t) => t.memory_type(),
@@ -102,7 +106,7 @@ impl Stage2Attr {
     }
 }
 
-/// Two bits of stage 2's MemAttr without FEAT_S2FWB, where not Device.
+/// Decodes two bits of stage 2's MemAttr without FEAT_S2FWB, for Normal memory.
 fn cacheability(bits: u8) -> Option<MemoryType> {
     match bits & 0b11 {
         0b01 => Some(NormalNC),
@@ -123,18 +127,19 @@ impl fmt::Display for Stage2Attr {
     }
 }
 
-/// What the field of MAIR_EL1 says that a stage-1 leaf's AttrIndx chooses.
+/// A decoded field of MAIR_EL1, which the AttrIndx of a stage-1 leaf selects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Stage1Attr {
     Type(TypeAttr),
     /// 0xf0: Normal-WB with allocation tags (FEAT_MTE2).
     TaggedWriteBack,
-    /// A value whose effect the architecture leaves open.
+    /// A value whose effect the architecture does not define.
     Reserved(u8),
 }
 
 impl Stage1Attr {
-    /// One of MAIR_EL1's eight fields (DDI 0487, MAIR_EL1). Hints (allocate, transient, XS) are not kept.
+    /// Decodes one of MAIR_EL1's eight fields (DDI 0487, MAIR_EL1). Drops hints (allocate,
+    /// transient, XS).
     pub fn decode(field: u8) -> Self {
         match field {
             // Odd: without XS (FEAT_XS).
@@ -149,7 +154,7 @@ impl Stage1Attr {
         }
     }
 
-    /// The one type that stage 1 names.
+    /// Returns the type that stage 1 names.
     pub fn memory_type(self) -> Option<MemoryType> {
         self.type_attr().and_then(TypeAttr::memory_type)
     }
@@ -173,7 +178,8 @@ impl fmt::Display for Stage1Attr {
     }
 }
 
-/// Half a field of MAIR: `0b00RW` WT transient, `0b0100` NC, `0b01RW` WB transient, `0b10RW` WT, `0b11RW` WB.
+/// Decodes half a field of MAIR: `0b00RW` WT transient, `0b0100` NC, `0b01RW` WB transient,
+/// `0b10RW` WT, `0b11RW` WB.
 fn mair_cacheability(nibble: u8) -> Option<MemoryType> {
     match nibble {
         0b0001..=0b0011 | 0b1000..=0b1011 => Some(NormalWT),
@@ -183,10 +189,11 @@ fn mair_cacheability(nibble: u8) -> Option<MemoryType> {
     }
 }
 
-/// The effective type of an access that passes both stages (DDI 0487, D8, "Combining stage 1 and stage 2 memory type
-/// attributes"). `None` if a stage's value is reserved, or if the result's inner and outer cacheability differ.
+/// Returns the effective type of an access that passes both stages (DDI 0487, D8, "Combining stage
+/// 1 and stage 2 memory type attributes"). Returns None if a stage's value is reserved, or if the
+/// result's inner and outer cacheability differ.
 ///
-/// Whether HCR_EL2.FWB is set is part of what [`Stage2Attr`] says, so it is not asked again here.
+/// HCR_EL2.FWB is no argument: [`Stage2Attr`] already depends on it.
 pub fn combine(stage1: Stage1Attr, stage2: Stage2Attr) -> Option<MemoryType> {
     let stage1 = stage1.type_attr()?;
     match stage2 {
@@ -197,7 +204,7 @@ pub fn combine(stage1: Stage1Attr, stage2: Stage2Attr) -> Option<MemoryType> {
     }
 }
 
-/// At which exception levels of the guest a page may be executed.
+/// The exception levels of the guest at which a page may be executed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Exec {
     pub el0: bool,
@@ -207,8 +214,9 @@ pub struct Exec {
 impl Exec {
     pub const NEVER: Exec = Exec { el0: false, el1: false };
 
-    /// XN\[1:0\], bits 54:53 of a stage-2 leaf, as FEAT_XNX defines them. Without FEAT_XNX bit 53 is RES0 and bit 54
-    /// stands for both levels, which reads the same; KVM before 7.0 uses bit 54 only.
+    /// Decodes XN\[1:0\], bits 54:53 of a stage-2 leaf, as FEAT_XNX defines them. Without FEAT_XNX
+    /// bit 53 is RES0 and bit 54 applies to both levels, which decodes to the same; KVM before 7.0
+    /// uses bit 54 only.
     pub(crate) fn from_stage2(xn: u64) -> Self {
         match xn & 0b11 {
             0b00 => Exec { el0: true, el1: true },
@@ -218,7 +226,7 @@ impl Exec {
         }
     }
 
-    /// At no exception level.
+    /// Returns true if no exception level may execute the page.
     pub fn is_never(self) -> bool {
         self == Self::NEVER
     }
@@ -235,7 +243,8 @@ impl fmt::Display for Exec {
     }
 }
 
-/// SH\[1:0\] of a leaf. Of no effect for Device and non-cacheable memory, which is always outer shareable.
+/// SH\[1:0\] of a leaf. It has no effect on Device and non-cacheable memory, which is always outer
+/// shareable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Shareability {
     Non,

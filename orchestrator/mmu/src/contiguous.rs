@@ -1,9 +1,10 @@
-//! Groups of leaves with the contiguous bit. The MMU may keep such a group as one entry of its TLB, and take any leaf of it for all: what
-//! one leaf says is then true of its neighbours too.
+//! Groups of leaves with the contiguous bit. The MMU may cache such a group as one TLB entry and
+//! use any leaf of it for all, so what holds for one leaf holds for its neighbours too.
 
 use crate::{Granule, Stage2Leaf};
 
-/// How many leaves at `level` form a group (DDI 0487, D8, "The Contiguous bit"); `None` where the bit has no meaning.
+/// Returns the number of leaves in a group at `level` (DDI 0487, D8, "The Contiguous bit"), or None
+/// if the bit has no meaning there.
 fn group(granule: Granule, level: i8) -> Option<u64> {
     match (granule, level) {
         (Granule::K4, 1..=3) => Some(16),
@@ -14,8 +15,9 @@ fn group(granule: Granule, level: i8) -> Option<u64> {
     }
 }
 
-/// The leaves with the contiguous bit whose group is not alike, the first of each group. A group is alike if it is complete and
-/// aligned, its addresses are contiguous, and all but the access flag is equal. `leaves` are those of a walk: ascending by IPA.
+/// Returns the first leaf of each group with the contiguous bit whose leaves are not alike. Leaves
+/// are alike if the group is complete and aligned, its addresses are contiguous, and everything but
+/// the access flag is equal. `leaves` come from a walk, in ascending order of IPA.
 pub fn unlike_neighbours(leaves: &[Stage2Leaf], granule: Granule) -> Vec<Stage2Leaf> {
     let start = |leaf: &Stage2Leaf| {
         leaf.ipa - leaf.ipa % leaf.size.saturating_mul(group(granule, leaf.level).unwrap_or(1)).max(1)
@@ -29,7 +31,8 @@ pub fn unlike_neighbours(leaves: &[Stage2Leaf], granule: Granule) -> Vec<Stage2L
     unlike.collect()
 }
 
-/// Whether any leaf of a complete group may stand for all. Hardware and KVM set the access flag leaf by leaf.
+/// Returns true if any leaf of a complete group may stand for all. Hardware and KVM set the access
+/// flag of each leaf separately.
 fn alike(leaves: &[Stage2Leaf]) -> bool {
     let Some(first) = leaves.first() else { return true };
     let size = first.size.saturating_mul(leaves.len() as u64).max(1);

@@ -1,4 +1,4 @@
-//! Bits of registers that give the tables another meaning than the one they are decoded with.
+//! Register bits that change how the tables have to be decoded.
 
 use std::fmt;
 
@@ -7,9 +7,9 @@ use std::fmt;
 pub struct Control {
     pub register: &'static str,
     pub bit: &'static str,
-    /// Whether it is set.
+    /// True if the bit is set.
     pub set: bool,
-    /// What that does.
+    /// The effect of that value.
     pub effect: &'static str,
 }
 
@@ -20,11 +20,12 @@ impl fmt::Display for Control {
     }
 }
 
-/// A bit, the value that leaves the tables as they are, and what the other value does.
+/// A bit, the value that leaves the tables as they are, and the effect of the other value.
 type Row = (&'static str, u32, bool, &'static str);
 
-/// DDI 0487, HCR_EL2. VM, FWB and TGE are asked by [`crate::Stage2`] and by whoever takes registers for a guest's. E2H, PTW and the
-/// bits that trap or route leave the tables as they are.
+/// Bits of HCR_EL2 (DDI 0487, HCR_EL2). [`crate::Stage2`] and the callers that pick a guest's
+/// registers check VM, FWB and TGE. E2H, PTW and the bits that trap or route leave the tables as
+/// they are.
 const HCR_EL2: [Row; 8] = [
     ("DC", 12, false, "stage 1 is off, and gives Normal-WB"),
     ("RW", 31, true, "EL1 is AArch32, which has other stage-1 tables"),
@@ -36,8 +37,9 @@ const HCR_EL2: [Row; 8] = [
     ("NV2", 45, false, "the guest's registers are in memory"),
 ];
 
-/// DDI 0487, VTCR_EL2. What [`crate::Stage2`] decodes (T0SZ, SL0, SL2, TG0, PS, VS, DS) and what concerns the walk's own accesses (SH0,
-/// ORGN0, IRGN0) is not here, nor is HA: hardware then sets the access flag instead of a fault.
+/// Bits of VTCR_EL2 (DDI 0487, VTCR_EL2). Three kinds are left out: those that [`crate::Stage2`]
+/// decodes (T0SZ, SL0, SL2, TG0, PS, VS, DS), those of the walk's own accesses (SH0, ORGN0, IRGN0),
+/// and HA, which lets hardware set the access flag instead of raising a fault.
 const VTCR_EL2: [Row; 14] = [
     ("HD", 22, false, "hardware makes leaves with DBM writable"),
     ("HWU59", 25, false, "bit 59 of a leaf has a meaning of the implementation's"),
@@ -55,13 +57,14 @@ const VTCR_EL2: [Row; 14] = [
     ("TL0", 41, false, "stage 2 makes top-level tables read-only"),
 ];
 
-/// DDI 0487, SCTLR_EL1. EE is an error of [`crate::Stage1`].
+/// Bits of SCTLR_EL1 (DDI 0487, SCTLR_EL1). [`crate::Stage1`] reports EE as an error.
 const SCTLR_EL1: [Row; 2] = [
     ("M", 0, true, "stage 1 is off, and gives Device-nGnRnE"),
     ("C", 2, true, "stage 1 makes data in Normal memory Non-cacheable"),
 ];
 
-/// The bits that do not leave the tables of both stages as they are, of HCR_EL2, VTCR_EL2 and SCTLR_EL1.
+/// Returns the bits of HCR_EL2, VTCR_EL2 and SCTLR_EL1 that change the meaning of the tables of
+/// either stage.
 pub fn controls(hcr: u64, vtcr: u64, sctlr: u64) -> Vec<Control> {
     let of = |register, value: u64, rows: &[Row]| {
         let deviates = rows.iter().filter(|(_, at, neutral, _)| (value >> at & 1 != 0) != *neutral);

@@ -1,5 +1,5 @@
-//! What both stages share: granules, levels, and how a descriptor at a level is read (DDI 0487, D8, "Translation process" and "Translation
-//! table descriptor formats").
+//! The common part of both stages: granules, levels, and the decoding of a descriptor at its level
+//! (DDI 0487, D8, "Translation process" and "Translation table descriptor formats").
 
 use crate::PhysMem;
 use std::fmt;
@@ -12,7 +12,7 @@ const TABLE_OR_PAGE: u64 = 1 << 1;
 /// nT, bit 16 of a block (FEAT_BBM): not an address bit.
 const BLOCK_NT: u64 = 1 << 16;
 
-/// Size of a page, and of a table.
+/// The size of a page and of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Granule {
     K4,
@@ -30,17 +30,17 @@ impl Granule {
         }
     }
 
-    /// Bytes.
+    /// The size in bytes.
     pub const fn size(self) -> u64 {
         1 << self.bits()
     }
 
-    /// Address bits that one level resolves.
+    /// The number of address bits that one level resolves.
     pub(crate) const fn stride(self) -> u32 {
         self.bits() - 3
     }
 
-    /// VTCR_EL2.TG0 and TCR_EL1.TG0.
+    /// Decodes VTCR_EL2.TG0 and TCR_EL1.TG0.
     pub(crate) fn from_tg0(tg0: u64) -> Result<Self, GeometryError> {
         match tg0 & 0b11 {
             0b00 => Ok(Self::K4),
@@ -50,7 +50,7 @@ impl Granule {
         }
     }
 
-    /// TCR_EL1.TG1.
+    /// Decodes TCR_EL1.TG1.
     pub(crate) fn from_tg1(tg1: u64) -> Result<Self, GeometryError> {
         match tg1 & 0b11 {
             0b01 => Ok(Self::K16),
@@ -71,7 +71,7 @@ impl fmt::Display for Granule {
     }
 }
 
-/// Why registers describe no translation tables.
+/// The reason why registers describe no translation tables.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum GeometryError {
     #[error("stage 2 is off: HCR_EL2.VM is 0")]
@@ -86,7 +86,7 @@ pub enum GeometryError {
     BigEndian,
 }
 
-/// Why an address leads nowhere. What the MMU would raise is said with each.
+/// The reason why an address is not mapped, and what the MMU would raise.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Fault {
     /// Translation fault.
@@ -124,31 +124,32 @@ pub(crate) struct Geometry {
     pub lpa2: bool,
 }
 
-/// A descriptor, read at its level.
+/// A descriptor, decoded at its level.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Entry {
     Invalid,
-    /// A block where none may be, or a level-3 descriptor that is no page.
+    /// A block at a level without blocks, or a level-3 descriptor that is not a page.
     Reserved,
     Table(u64),
     Leaf {
         output: u64,
-        /// Address bits below the block's size are set, which the MMU ignores.
+        /// Set if address bits below the block's size are set, which the MMU ignores.
         misaligned: bool,
     },
 }
 
-/// Where the descriptor that maps an address was found.
+/// The place of the descriptor that maps an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Found {
     pub level: i8,
     pub descriptor: u64,
     pub output: u64,
-    /// All descriptors on the way, or'ed: for stage 1's hierarchical permissions.
+    /// All descriptors on the way, or'ed, for stage 1's hierarchical permissions.
     pub tables: u64,
 }
 
-/// VTCR_EL2.PS and TCR_EL1.IPS, in bits. 0b111 (56 bits) needs FEAT_D128 and means 52 without.
+/// Decodes VTCR_EL2.PS and TCR_EL1.IPS to a number of bits. 0b111 (56 bits) needs FEAT_D128 and
+/// means 52 without it.
 fn physical_bits(ps: u64) -> u32 {
     match ps & 0b111 {
         0 => 32,
@@ -162,7 +163,8 @@ fn physical_bits(ps: u64) -> u32 {
 }
 
 impl Geometry {
-    /// `register` is a VTTBR or TTBR, `ps` the PS or IPS field. The caller has checked `start_level` and `input_bits`.
+    /// Makes the geometry of the tables at `register`, a VTTBR or TTBR; `ps` is the PS or IPS
+    /// field. The caller has checked `start_level` and `input_bits`.
     pub(crate) fn new(
         granule: Granule,
         input_bits: u32,
@@ -178,7 +180,8 @@ impl Geometry {
         geometry
     }
 
-    /// The address in a VTTBR or TTBR: BADDR\[47:1\]; with 52-bit addresses \[47:6\], and \[51:48\] in bits 5:2.
+    /// Returns the address in a VTTBR or TTBR: BADDR\[47:1\]; with 52-bit addresses \[47:6\], and
+    /// \[51:48\] in bits 5:2.
     pub(crate) fn raw_base(&self, register: u64) -> u64 {
         const BADDR: u64 = 0x0000_ffff_ffff_fffe;
         if self.output_bits == 52 {
@@ -188,12 +191,13 @@ impl Geometry {
         }
     }
 
-    /// Bytes of the start table, or of all concatenated ones; it is aligned to that.
+    /// Returns the bytes of the start table, or of all concatenated ones. The start table is
+    /// aligned to that.
     pub(crate) fn start_size(&self) -> u64 {
         8 * self.entries(self.start_level)
     }
 
-    /// Number of descriptors in a table at `level`.
+    /// Returns the number of descriptors in a table at `level`.
     pub(crate) fn entries(&self, level: i8) -> u64 {
         if level == self.start_level {
             1 << (self.input_bits - self.shift(level))
@@ -202,12 +206,12 @@ impl Geometry {
         }
     }
 
-    /// log2 of the bytes that one descriptor at `level` maps.
+    /// Returns log2 of the bytes that one descriptor at `level` maps.
     pub(crate) fn shift(&self, level: i8) -> u32 {
         shift(self.granule, level)
     }
 
-    /// Bytes that one descriptor at `level` maps.
+    /// Returns the bytes that one descriptor at `level` maps.
     pub(crate) fn span(&self, level: i8) -> u64 {
         1 << self.shift(level)
     }
@@ -216,7 +220,7 @@ impl Geometry {
         output >> self.output_bits == 0
     }
 
-    /// What `descriptor` is at `level`. Whether an address fits is left to [`Self::fits`].
+    /// Decodes `descriptor` at `level`. [`Self::fits`] checks the address.
     pub(crate) fn decode(&self, level: i8, descriptor: u64) -> Entry {
         if descriptor & VALID == 0 {
             return Entry::Invalid;
@@ -233,7 +237,7 @@ impl Geometry {
         }
     }
 
-    /// The address in a table, block or page descriptor, aligned to the granule.
+    /// Returns the address in a table, block or page descriptor, aligned to the granule.
     fn address(&self, descriptor: u64) -> u64 {
         let field = |low: u32, high: u32| descriptor & (u64::MAX >> (63 - high)) & (u64::MAX << low);
         let granule = self.granule.bits();
@@ -244,7 +248,7 @@ impl Geometry {
         }
     }
 
-    /// Levels at which blocks exist (DDI 0487, table "Block and page sizes").
+    /// Returns true if blocks exist at `level` (DDI 0487, table "Block and page sizes").
     fn block_allowed(&self, level: i8) -> bool {
         let first = match self.granule {
             Granule::K4 if self.lpa2 => 0,
@@ -256,7 +260,8 @@ impl Geometry {
         (first..LAST_LEVEL).contains(&level)
     }
 
-    /// Follows the tables to the leaf for `input`, which fits `input_bits`; `named` is how the caller calls it in faults.
+    /// Follows the tables to the leaf for `input`, which fits `input_bits`. Faults call the input
+    /// `named`.
     pub(crate) fn find(&self, mem: &(impl PhysMem + ?Sized), input: u64, named: u64) -> Result<Found, Fault> {
         let size = |level, output| {
             let fault = Fault::AddressSize { input: named, level, output, bits: self.output_bits };
@@ -280,12 +285,12 @@ impl Geometry {
                 }
             }
         }
-        // Not reached: level 3 has no tables.
+        // Unreachable: level 3 has no tables.
         Err(Fault::Reserved { input: named, level: LAST_LEVEL, descriptor: 0 })
     }
 }
 
-/// log2 of the bytes that one descriptor at `level` (-1 to 3) maps.
+/// Returns log2 of the bytes that one descriptor at `level` (-1 to 3) maps.
 pub(crate) fn shift(granule: Granule, level: i8) -> u32 {
     granule.bits() + granule.stride() * (LAST_LEVEL - level).unsigned_abs() as u32
 }

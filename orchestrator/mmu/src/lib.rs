@@ -1,14 +1,15 @@
 //! Stage-1 and stage-2 translation tables of the Arm architecture, decoded and walked without I/O.
 //!
-//! Four questions are answered from registers and memory alone, as the MMU would answer them:
+//! The crate answers four questions from registers and memory alone, as the MMU would answer them:
 //!
-//! - what does stage 2 map: [`Stage2::walk`], and in few words [`ranges`];
+//! - what does stage 2 map: [`Stage2::walk`], and summarized in [`ranges`];
 //! - where does an address go: [`Stage1::translate`], [`Stage2::translate`];
-//! - what memory type comes of both stages: [`combine`];
-//! - which bits of the registers change what all that means: [`controls`].
+//! - what memory type do both stages give together: [`combine`];
+//! - which register bits change the meaning of the tables: [`controls`].
 //!
-//! A guest's stage-1 tables lie at IPAs, so they are read through [`ThroughStage2`]. A walk can be repeated later: read
-//! through [`RecordingMem`], keep the pages it names, and walk again over a [`PageMem`] of them.
+//! A guest's stage-1 tables are at IPAs, so they are read through [`ThroughStage2`]. To repeat a
+//! walk later, read through [`RecordingMem`], keep the pages that it lists, and walk again over a
+//! [`PageMem`] of them.
 //!
 //! ```
 //! use s2lab_mmu::*;
@@ -32,12 +33,13 @@
 //! # Ok::<(), GeometryError>(())
 //! ```
 //!
-//! Everything read is taken for hostile: tables may point anywhere, even at themselves. No input makes this crate
-//! panic or run for long; [`Limits`] bound a walk.
+//! All input is treated as hostile: tables may point anywhere, even at themselves. No input makes
+//! this crate panic or run for long; [`Limits`] bound a walk.
 //!
-//! Source of the formats: Arm Architecture Reference Manual (DDI 0487), chapter D8, "The AArch64 Virtual Memory System
-//! Architecture". Not modelled, because no register given here tells of them and KVM does not use them for guests:
-//! 128-bit descriptors (FEAT_D128), permission indirection (FEAT_S1PIE, FEAT_S2PIE), FEAT_MTE_PERM, big-endian tables.
+//! Source of the formats: Arm Architecture Reference Manual (DDI 0487), chapter D8, "The AArch64
+//! Virtual Memory System Architecture". Not modelled, because no register given here shows them and
+//! KVM does not use them for guests: 128-bit descriptors (FEAT_D128), permission indirection
+//! (FEAT_S1PIE, FEAT_S2PIE), FEAT_MTE_PERM, big-endian tables.
 
 mod attr;
 mod contiguous;

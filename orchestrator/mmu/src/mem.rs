@@ -1,17 +1,17 @@
-//! Memory as a walk sees it.
+//! Memory that a walk reads.
 
 use crate::Stage2;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use thiserror::Error;
 
-/// Bytes of a page as [`RecordingMem`] and [`PageMem`] count them, whatever the tables' granule.
+/// The page size of [`RecordingMem`] and [`PageMem`], in bytes, whatever the tables' granule.
 pub const PAGE_SIZE: usize = 4096;
 const IN_PAGE: u64 = PAGE_SIZE as u64 - 1;
 
-/// Physical memory; `None` where nothing is.
+/// Physical memory. An address without memory reads as None.
 pub trait PhysMem {
-    /// The little-endian word at `pa`, which is a multiple of 8.
+    /// Returns the little-endian word at `pa`, which is a multiple of 8.
     fn read_u64(&self, pa: u64) -> Option<u64>;
 }
 
@@ -21,7 +21,8 @@ impl<M: PhysMem + ?Sized> PhysMem for &M {
     }
 }
 
-/// Remembers which pages were read, so that just these can be kept and walked again.
+/// A wrapper that records which pages are read, so that only these have to be kept for a later
+/// walk.
 #[derive(Debug)]
 pub struct RecordingMem<'a, M: ?Sized> {
     mem: &'a M,
@@ -34,7 +35,8 @@ impl<'a, M: PhysMem + ?Sized> RecordingMem<'a, M> {
         Self { mem, last: Cell::new(None), pages: RefCell::default() }
     }
 
-    /// Addresses of the 4 KiB pages read so far; pages where nothing is are not among them.
+    /// Returns the addresses of the 4 KiB pages read so far. Pages without memory are not among
+    /// them.
     pub fn pages(&self) -> BTreeSet<u64> {
         self.pages.borrow().clone()
     }
@@ -44,7 +46,8 @@ impl<M: PhysMem + ?Sized> PhysMem for RecordingMem<'_, M> {
     fn read_u64(&self, pa: u64) -> Option<u64> {
         let value = self.mem.read_u64(pa)?;
         let page = pa & !IN_PAGE;
-        // A table is read front to back: the set is asked once a page, not once a word.
+        // A walk reads a table from front to back, so this asks the set once a page instead of once
+        // a word.
         if self.last.replace(Some(page)) != Some(page) {
             self.pages.borrow_mut().insert(page);
         }
@@ -58,7 +61,7 @@ pub struct PageMem {
     pages: BTreeMap<u64, Box<[u8; PAGE_SIZE]>>,
 }
 
-/// Why bytes are not a page of memory.
+/// The reason why bytes are not a page of memory.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum PageError {
     #[error("{0:#x} is not the address of a 4 KiB page")]
@@ -68,7 +71,7 @@ pub enum PageError {
 }
 
 impl PageMem {
-    /// Puts a page at `address`, in place of one that may be there.
+    /// Puts a page at `address`, and replaces the one that is there.
     ///
     /// Fails if `address` is not a multiple of 4096 or `bytes` are not 4096.
     pub fn insert(&mut self, address: u64, bytes: &[u8]) -> Result<(), PageError> {
@@ -88,8 +91,8 @@ impl PhysMem for PageMem {
     }
 }
 
-/// A guest's physical memory: addresses are IPAs, which `stage2` translates. Where it maps nothing, or forbids to read,
-/// nothing is.
+/// A guest's physical memory: addresses are IPAs, which `stage2` translates. An IPA that stage 2
+/// does not map, or does not let read, has no memory.
 #[derive(Debug, Clone, Copy)]
 pub struct ThroughStage2<'a, M: ?Sized> {
     stage2: &'a Stage2,

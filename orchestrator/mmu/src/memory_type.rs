@@ -4,22 +4,23 @@ use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
 use thiserror::Error;
 
-/// One list for variants, names and order.
+/// Defines variants, names and order in one list.
 macro_rules! memory_types {
     ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
-        /// A memory type as the Arm architecture names it (DDI 0487, B2, "Memory types and attributes").
+        /// A memory type as the Arm architecture names it (DDI 0487, B2, "Memory types and
+        /// attributes").
         ///
-        /// Ordered from the strictest to the most relaxed: of two stages of translation the lesser one wins.
+        /// The order is from the strictest to the most relaxed: the lesser one of two stages wins.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         pub enum MemoryType {
             $($(#[$doc])* #[serde(rename = $name)] $variant,)*
         }
 
         impl MemoryType {
-            /// All of them, strictest first.
+            /// All memory types, strictest first.
             pub const ALL: [MemoryType; [$($name),*].len()] = [$(MemoryType::$variant),*];
 
-            /// The name that reports, scenarios and events use.
+            /// Returns the name that reports, scenarios and events use.
             pub const fn name(self) -> &'static str {
                 match self { $(MemoryType::$variant => $name,)* }
             }
@@ -30,18 +31,18 @@ macro_rules! memory_types {
 memory_types! {
     /// No gathering, no reordering, no early write acknowledgement.
     DeviceNGnRnE = "Device-nGnRnE",
-    /// What KVM maps device memory as, unless told that Normal-NC is safe.
+    /// KVM's choice for device memory, unless the VMA is marked as safe for Normal-NC.
     DeviceNGnRE = "Device-nGnRE",
     DeviceNGRE = "Device-nGRE",
     DeviceGRE = "Device-GRE",
-    /// Non-cacheable inside and outside: what Linux calls write-combining.
+    /// Inner and outer non-cacheable; Linux calls it write-combining.
     NormalNC = "Normal-NC",
     NormalWT = "Normal-WT",
     NormalWB = "Normal-WB",
 }
 
 impl MemoryType {
-    /// True for the four Device types.
+    /// Returns true for the four Device types.
     pub const fn is_device(self) -> bool {
         matches!(self, Self::DeviceNGnRnE | Self::DeviceNGnRE | Self::DeviceNGRE | Self::DeviceGRE)
     }
@@ -53,7 +54,7 @@ impl fmt::Display for MemoryType {
     }
 }
 
-/// A text that is the name of no memory type.
+/// A text that is not the name of a memory type.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("`{0}` is no memory type; they are {names}", names = MemoryType::ALL.map(MemoryType::name).join(", "))]
 pub struct UnknownMemoryType(pub String);

@@ -1,20 +1,22 @@
-//! Leaves in few words.
+//! Summary of leaves as ranges.
 
 use crate::{Exec, Shareability, Stage2Attr, Stage2Leaf};
 use std::fmt;
 
-/// Neighbouring leaves that are alike: same level, attributes and permissions, contiguous in IPA and PA.
+/// Neighbouring leaves that are alike: same level, attributes and permissions, contiguous in IPA
+/// and PA.
 ///
-/// The access flag, the dirty-bit modifier and software bits do not part leaves: they change as the guest runs.
+/// The access flag, the dirty-bit modifier and software bits may differ: they change as the guest
+/// runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Range {
     pub ipa: u64,
     pub pa: u64,
-    /// Bytes of the whole range.
+    /// The bytes of the whole range.
     pub size: u64,
-    /// Number of leaves.
+    /// The number of leaves.
     pub count: u64,
-    /// Bytes of one leaf.
+    /// The bytes of one leaf.
     pub leaf_size: u64,
     pub level: i8,
     pub attr: Stage2Attr,
@@ -41,7 +43,7 @@ impl Range {
         }
     }
 
-    /// Whether `leaf` goes on where the range ends, and is like it.
+    /// Returns true if `leaf` begins where the range ends, and is like its leaves.
     fn continues_with(&self, leaf: &Stage2Leaf) -> bool {
         let next = Self {
             ipa: self.ipa + self.size,
@@ -53,7 +55,7 @@ impl Range {
         next == Self::of(leaf)
     }
 
-    /// First IPA after the range.
+    /// Returns the first IPA after the range.
     pub fn end(&self) -> u64 {
         self.ipa + self.size
     }
@@ -83,7 +85,8 @@ impl fmt::Display for Size {
     }
 }
 
-/// Merges neighbours among `leaves`, which are sorted by IPA as [`Stage2::walk`](crate::Stage2::walk) gives them.
+/// Merges alike neighbours of `leaves`, which are sorted by IPA as
+/// [`Stage2::walk`](crate::Stage2::walk) returns them.
 pub fn ranges(leaves: &[Stage2Leaf]) -> impl Iterator<Item = Range> {
     let mut leaves = leaves.iter().peekable();
     std::iter::from_fn(move || {

@@ -13,7 +13,7 @@ mod sctlr {
 /// HCR_EL2.DC (DDI 0487, HCR_EL2).
 const HCR_DC: u64 = 1 << 12;
 
-/// Bits of TCR_EL1 (DDI 0487, TCR_EL1); of pairs the one for TTBR0_EL1 comes first.
+/// Bits of TCR_EL1 (DDI 0487, TCR_EL1). In pairs the one for TTBR0_EL1 comes first.
 mod tcr {
     pub(super) const TSZ_SHIFT: [u32; 2] = [0, 16];
     pub(super) const EPD: [u64; 2] = [1 << 7, 1 << 23];
@@ -24,7 +24,7 @@ mod tcr {
     pub(super) const DS: u64 = 1 << 59;
 }
 
-/// The registers that say how a guest's virtual addresses are translated.
+/// The registers that define how a guest's virtual addresses are translated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stage1 {
     ttbr: [u64; 2],
@@ -35,60 +35,64 @@ pub struct Stage1 {
     default_cacheable: bool,
 }
 
-/// What maps a virtual address.
+/// The block or page that maps a virtual address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stage1Leaf {
-    /// First address of the block or page, without a tag in the top byte.
+    /// The first address of the block or page, without a tag in the top byte.
     pub va: u64,
     pub ipa: u64,
-    /// Bytes; with the MMU off that of the smallest page.
+    /// The size in bytes. With the MMU off it is that of the smallest page.
     pub size: u64,
-    /// `None` with the MMU off, where nothing is looked up.
+    /// The level, or None with the MMU off, which looks nothing up.
     pub level: Option<i8>,
-    /// As it stands in the table; `None` with the MMU off.
+    /// The word in the table, or None with the MMU off.
     pub descriptor: Option<u64>,
     pub attr: Stage1Attr,
-    /// EL0 may access it; AP\[1\], and no APTable\[0\] on the way.
+    /// EL0 may access it: AP\[1\] is set, and no APTable\[0\] on the way.
     pub user: bool,
-    /// AP\[2\] is clear, and APTable\[1\] on the way.
+    /// It may be written: AP\[2\] is clear, and APTable\[1\] on the way.
     pub write: bool,
     pub exec: Exec,
     /// Access flag.
     pub af: bool,
-    /// `None` with FEAT_LPA2's descriptors and with the MMU off.
+    /// The shareability, or None with FEAT_LPA2's descriptors and with the MMU off.
     pub sh: Option<Shareability>,
 }
 
 impl Stage1Leaf {
-    /// Where `va` goes, whose top byte may hold a tag; `None` if it lies outside of this leaf.
+    /// Returns the IPA of `va`, whose top byte may have a tag, or None if this leaf does not map
+    /// it.
     pub fn ipa_of(&self, va: u64) -> Option<u64> {
         let offset = va.wrapping_sub(self.va) & UNTAGGED;
         (offset < self.size).then_some(self.ipa + offset)
     }
 }
 
-/// Bits of a virtual address with the MMU off: as many as a physical address can have.
+/// The bits of a virtual address with the MMU off: as many as a physical address can have.
 const FLAT_BITS: u32 = 52;
 
 /// All but the top byte.
 const UNTAGGED: u64 = u64::MAX >> 8;
 
 impl Stage1 {
-    /// Takes TTBR0_EL1, TTBR1_EL1, TCR_EL1, MAIR_EL1 and SCTLR_EL1 as they are; whether they make sense for an
-    /// address turns out when it is translated, for each half of the address space may be sound without the other.
+    /// Takes TTBR0_EL1, TTBR1_EL1, TCR_EL1, MAIR_EL1 and SCTLR_EL1 unchecked. [`Self::translate`]
+    /// checks them for the half of the address space that it needs, because one half may be valid
+    /// without the other.
     pub fn new(ttbr0: u64, ttbr1: u64, tcr: u64, mair: u64, sctlr: u64) -> Self {
         Self { ttbr: [ttbr0, ttbr1], tcr, mair, sctlr, default_cacheable: false }
     }
 
-    /// The same under this HCR_EL2, whose DC turns the MMU off and makes all of memory Normal-WB.
+    /// Returns the same stage under this HCR_EL2. Its DC bit turns the MMU off and makes all of
+    /// memory Normal-WB.
     #[must_use]
     pub fn under(self, hcr: u64) -> Self {
         Self { default_cacheable: hcr & HCR_DC != 0, ..self }
     }
 
-    /// The leaf that maps `va`. `mem` is addressed by IPA: see [`ThroughStage2`](crate::ThroughStage2).
+    /// Returns the leaf that maps `va`. `mem` is addressed by IPA: see
+    /// [`ThroughStage2`](crate::ThroughStage2).
     pub fn translate(&self, mem: &(impl PhysMem + ?Sized), va: u64) -> Result<Stage1Leaf, Fault> {
-        // Bit 55 chooses, tagged or not.
+        // Bit 55 chooses the half, with and without a tag.
         let half = (va >> 55 & 1) as usize;
         let sign_extended = if half == 1 { va | !UNTAGGED } else { va & UNTAGGED };
         let untagged = if self.tcr & tcr::TBI[half] != 0 { sign_extended } else { va };
@@ -129,7 +133,8 @@ impl Stage1 {
         Ok(Geometry::new(granule, bits, start_level, lpa2, self.tcr >> tcr::IPS_SHIFT, self.ttbr[half]))
     }
 
-    /// What AttrIndx `index` chooses for data: with SCTLR_EL1.C clear, no Normal memory is cacheable.
+    /// Returns the attribute for data that AttrIndx `index` selects. With SCTLR_EL1.C clear, no
+    /// Normal memory is cacheable.
     fn attr(&self, index: u32) -> Stage1Attr {
         match Stage1Attr::decode((self.mair >> (8 * index)) as u8) {
             attr if self.sctlr & sctlr::C != 0 => attr,
@@ -160,7 +165,7 @@ impl Stage1 {
             write,
             exec: Exec {
                 el0: user && !bit(descriptor, 54) && !bit(tables, 60),
-                // What EL0 may write, EL1 never executes (DDI 0487, D8, "Memory access control").
+                // EL1 never executes what EL0 may write (DDI 0487, D8, "Memory access control").
                 el1: !(bit(descriptor, 53) || bit(tables, 59) || (user && write)),
             },
             af: bit(descriptor, 10),
@@ -169,8 +174,8 @@ impl Stage1 {
     }
 }
 
-/// The MMU is off: IPA = VA; of data the type is Device-nGnRnE, or Normal-WB with HCR_EL2.DC (DDI 0487, D8, "The effects of
-/// disabling an address translation stage").
+/// Returns the leaf with the MMU off: IPA = VA. Data has the type Device-nGnRnE, or Normal-WB with
+/// HCR_EL2.DC (DDI 0487, D8, "The effects of disabling an address translation stage").
 fn flat(va: u64, memory_type: MemoryType) -> Option<Stage1Leaf> {
     if va >> FLAT_BITS != 0 {
         return None;

@@ -22,11 +22,11 @@ mod vtcr {
     pub(super) const SL2_SHIFT: u32 = 33;
 }
 
-/// The registers that say how a guest's IPAs are translated.
+/// The registers that define how a guest's IPAs are translated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stage2 {
     geometry: Geometry,
-    /// BADDR as the register has it, before it is aligned.
+    /// BADDR of the register, before it is aligned.
     raw_base: u64,
     fwb: bool,
     /// VTCR_EL2.HD.
@@ -34,36 +34,36 @@ pub struct Stage2 {
     vmid: u16,
 }
 
-/// What one valid descriptor maps.
+/// The block or page that one valid descriptor maps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stage2Leaf {
-    /// First IPA of the block or page.
+    /// The first IPA of the block or page.
     pub ipa: u64,
     pub pa: u64,
-    /// Bytes.
+    /// The size in bytes.
     pub size: u64,
     /// 0 to 2: a block; 3: a page.
     pub level: i8,
-    /// As it stands in the table.
+    /// The word in the table.
     pub descriptor: u64,
     pub attr: Stage2Attr,
     /// S2AP\[0\].
     pub read: bool,
-    /// S2AP\[1\]; with VTCR_EL2.HD `dbm` too, for hardware then sets it.
+    /// S2AP\[1\]. With VTCR_EL2.HD also set by `dbm`, because hardware then sets S2AP\[1\].
     pub write: bool,
     pub exec: Exec,
-    /// Access flag. Where it is clear, an access faults unless VTCR_EL2.HA lets hardware set it.
+    /// The access flag. If it is clear, an access faults unless VTCR_EL2.HA lets hardware set it.
     pub af: bool,
     /// Dirty-bit modifier.
     pub dbm: bool,
     /// The contiguous bit, see [`crate::unlike_neighbours`]; KVM never sets it.
     pub contiguous: bool,
-    /// `None` with FEAT_LPA2's descriptors, whose bits 9:8 are address.
+    /// The shareability, or None with FEAT_LPA2's descriptors, whose bits 9:8 are address bits.
     pub sh: Option<Shareability>,
 }
 
 impl Stage2Leaf {
-    /// Where `ipa` goes; `None` if it lies outside of this leaf.
+    /// Returns the PA of `ipa`, or None if this leaf does not map it.
     pub fn pa_of(&self, ipa: u64) -> Option<u64> {
         ipa.checked_sub(self.ipa).filter(|offset| *offset < self.size).map(|offset| self.pa + offset)
     }
@@ -72,36 +72,38 @@ impl Stage2Leaf {
 /// Bounds of a walk, because tables may be hostile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Tables entered, concatenated start tables counted one by one.
+    /// The number of tables entered. Concatenated start tables count one by one.
     pub tables: usize,
     pub leaves: usize,
-    /// Anomalies kept.
+    /// The number of anomalies kept.
     pub anomalies: usize,
 }
 
 impl Default for Limits {
-    /// A guest of 3 GiB mapped by 4 KiB pages stays below: 786,432 leaves in some 1,540 tables. The worst
-    /// tables that could be thought of take 0.2 s; whoever has less time sets less.
+    /// Returns limits that fit a guest of 3 GiB mapped by 4 KiB pages: 786,432 leaves in some 1,540
+    /// tables. The worst tables take 0.2 s; callers with less time set lower limits.
     fn default() -> Self {
         Self { tables: 1 << 12, leaves: 1 << 20, anomalies: 64 }
     }
 }
 
-/// What [`Stage2::walk`] saw.
+/// The result of [`Stage2::walk`].
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Walk {
-    /// In ascending order of IPA, without overlap.
+    /// The leaves in ascending order of IPA, without overlap.
     pub leaves: Vec<Stage2Leaf>,
-    /// Everything that a hypervisor in order does not write. At most [`Limits::anomalies`].
+    /// Everything that a correct hypervisor does not write, at most [`Limits::anomalies`].
     pub anomalies: Vec<Anomaly>,
-    /// How many anomalies there were in all.
+    /// The total number of anomalies.
     pub anomaly_count: usize,
-    /// Physical address of each table entered, in that order. A table has the size of a granule.
+    /// The physical address of each table entered, in that order. A table has the size of a
+    /// granule.
     pub tables: Vec<u64>,
 }
 
 impl Walk {
-    /// The leaves that map any of the `size` bytes from `ipa` on. The first and the last may reach beyond.
+    /// Returns the leaves that map any of the `size` bytes from `ipa` on. The first and the last
+    /// may reach beyond them.
     pub fn region(&self, ipa: u64, size: u64) -> &[Stage2Leaf] {
         if size == 0 {
             return &[];
@@ -113,33 +115,37 @@ impl Walk {
     }
 }
 
-/// Something in the tables that should not be, and where.
+/// Something in the tables that should not be there, and its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Anomaly {
-    /// First IPA that it concerns.
+    /// The first IPA that it concerns.
     pub ipa: u64,
-    /// Level of the descriptor or table.
+    /// The level of the descriptor or table.
     pub level: i8,
     pub kind: AnomalyKind,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AnomalyKind {
-    /// VTTBR_EL2's address is not aligned to the start table's size; the MMU ignores the low bits, and so does the walk.
+    /// VTTBR_EL2's address is not aligned to the start table's size. The MMU and the walk ignore
+    /// the low bits.
     StartMisaligned { base: u64 },
-    /// A table, or a part of it, lies where no memory is. Not read further.
+    /// A table, or a part of it, has no memory. That part is not read.
     TableOutsideMemory { table: u64 },
-    /// A descriptor points at a table that the walk was in before: a loop, or two IPAs that share one. Not entered again.
+    /// A descriptor points at a table that the walk has already entered: a loop, or two IPAs that
+    /// share one. The walk does not enter it again.
     TableAgain { table: u64 },
-    /// A block at a level that has none, or a level-3 descriptor that is no page: a translation fault for the MMU.
+    /// A block at a level without blocks, or a level-3 descriptor that is not a page. The MMU
+    /// raises a translation fault.
     ReservedDescriptor { descriptor: u64 },
-    /// A block whose address is not a multiple of its size. The MMU ignores the low bits; the leaf is among the leaves.
+    /// A block whose address is not a multiple of its size. The MMU ignores the low bits; the walk
+    /// keeps the leaf.
     MisalignedBlock { descriptor: u64 },
-    /// The address is beyond VTCR_EL2.PS: an address size fault for the MMU.
+    /// The address is beyond VTCR_EL2.PS: the MMU raises an address size fault.
     AddressSize { output: u64 },
-    /// [`Limits::tables`] is reached; further tables are not entered.
+    /// The walk has reached [`Limits::tables`], and enters no further tables.
     TooManyTables,
-    /// [`Limits::leaves`] is reached; the walk ended here.
+    /// The walk has reached [`Limits::leaves`], and ended here.
     TooManyLeaves,
 }
 
@@ -162,9 +168,10 @@ impl fmt::Display for Anomaly {
 }
 
 impl Stage2 {
-    /// Reads VTTBR_EL2, VTCR_EL2 and HCR_EL2.
+    /// Decodes VTTBR_EL2, VTCR_EL2 and HCR_EL2.
     ///
-    /// Fails if stage 2 is off, or the registers describe no tables that the architecture knows.
+    /// Fails if stage 2 is off, or if the registers describe no tables that the architecture
+    /// defines.
     pub fn new(vttbr: u64, vtcr: u64, hcr: u64) -> Result<Self, GeometryError> {
         if hcr & hcr::VM == 0 {
             return Err(GeometryError::Stage2Off);
@@ -175,7 +182,8 @@ impl Stage2 {
         let (sl0, sl2) = (vtcr >> vtcr::SL0_SHIFT & 0b11, if lpa2 { vtcr >> vtcr::SL2_SHIFT & 1 } else { 0 });
         let start_level = start_level(granule, sl0, sl2, lpa2)?;
         let bits = 64 - (vtcr & 0x3f) as u32;
-        // One bit at least is resolved at the start level, at most a table's worth and 4 more: up to 16 tables in a row.
+        // The start level resolves at least one bit. It resolves at most the bits of one table and
+        // 4 more: up to 16 tables in a row.
         let min = shift(granule, start_level) + 1;
         let max = (min - 1 + granule.stride() + 4).min(if lpa2 || granule == Granule::K64 { 52 } else { 48 });
         if !(min..=max).contains(&bits) {
@@ -196,37 +204,37 @@ impl Stage2 {
         self.geometry.granule
     }
 
-    /// Bits of an IPA.
+    /// Returns the number of bits of an IPA.
     pub fn ipa_bits(&self) -> u32 {
         self.geometry.input_bits
     }
 
-    /// Bits of a physical address, by VTCR_EL2.PS.
+    /// Returns the number of bits of a physical address, by VTCR_EL2.PS.
     pub fn pa_bits(&self) -> u32 {
         self.geometry.output_bits
     }
 
-    /// -1 to 3.
+    /// Returns the start level, -1 to 3.
     pub fn start_level(&self) -> i8 {
         self.geometry.start_level
     }
 
-    /// How many tables stand side by side at the start level: 1 to 16.
+    /// Returns the number of concatenated tables at the start level: 1 to 16.
     pub fn start_tables(&self) -> u64 {
         (self.geometry.entries(self.geometry.start_level) * 8).div_ceil(self.geometry.granule.size())
     }
 
-    /// Physical address of the first start table.
+    /// Returns the physical address of the first start table.
     pub fn base(&self) -> u64 {
         self.geometry.base
     }
 
-    /// HCR_EL2.FWB: stage 2 can force write-back.
+    /// Returns HCR_EL2.FWB: stage 2 can force write-back.
     pub fn fwb(&self) -> bool {
         self.fwb
     }
 
-    /// VTCR_EL2.DS: FEAT_LPA2's descriptors.
+    /// Returns VTCR_EL2.DS: the tables have FEAT_LPA2's descriptors.
     pub fn lpa2(&self) -> bool {
         self.geometry.lpa2
     }
@@ -235,7 +243,7 @@ impl Stage2 {
         self.vmid
     }
 
-    /// The leaf that maps `ipa`.
+    /// Returns the leaf that maps `ipa`.
     pub fn translate(&self, mem: &(impl PhysMem + ?Sized), ipa: u64) -> Result<Stage2Leaf, Fault> {
         let bits = self.geometry.input_bits;
         if ipa >> bits != 0 {
@@ -250,12 +258,12 @@ impl Stage2 {
         ))
     }
 
-    /// Every leaf there is, within [`Limits::default`].
+    /// Returns every leaf, within [`Limits::default`].
     pub fn walk(&self, mem: &(impl PhysMem + ?Sized)) -> Walk {
         self.walk_within(mem, Limits::default())
     }
 
-    /// Every leaf there is. What exceeds `limits` is left out and an anomaly says so.
+    /// Returns every leaf within `limits`. An anomaly reports what is left out.
     pub fn walk_within(&self, mem: &(impl PhysMem + ?Sized), limits: Limits) -> Walk {
         let mut walker = Walker { stage2: self, mem, limits, seen: HashSet::new(), walk: Walk::default() };
         walker.start();
@@ -282,7 +290,7 @@ impl Stage2 {
     }
 }
 
-/// SL0 and SL2, whose meaning depends on the granule (DDI 0487, VTCR_EL2.SL0).
+/// Decodes SL0 and SL2, whose meaning depends on the granule (DDI 0487, VTCR_EL2.SL0).
 fn start_level(granule: Granule, sl0: u64, sl2: u64, lpa2: bool) -> Result<i8, GeometryError> {
     match (granule, sl2, sl0) {
         (Granule::K4, 0, 0b11) => Ok(3),
@@ -298,12 +306,12 @@ struct Walker<'a, M: ?Sized> {
     stage2: &'a Stage2,
     mem: &'a M,
     limits: Limits,
-    /// Tables entered.
+    /// The tables entered so far.
     seen: HashSet<u64>,
     walk: Walk,
 }
 
-/// The walk is over: [`Limits::leaves`].
+/// The walk has reached [`Limits::leaves`].
 struct Full;
 
 impl<M: PhysMem + ?Sized> Walker<'_, M> {
@@ -322,7 +330,7 @@ impl<M: PhysMem + ?Sized> Walker<'_, M> {
         self.walk.tables =
             (0..self.stage2.start_tables()).map(|n| first + n * geometry.granule.size()).collect();
         self.seen.extend(&self.walk.tables);
-        // Full: the anomaly tells.
+        // The anomaly already reports `Full`.
         let _ = self.table(geometry.base, level, 0);
     }
 

@@ -1,4 +1,5 @@
-//! Builds tables as a hypervisor or kernel would, from facts written down here a second time.
+//! A builder of tables that hypervisors or kernels could write, from facts written down here a
+//! second time.
 
 use s2lab_mmu::{PAGE_SIZE, PageMem, PhysMem};
 use std::collections::BTreeMap;
@@ -8,7 +9,8 @@ pub(crate) const XN: u64 = 1 << 54;
 pub(crate) const HCR: u64 = 1;
 pub(crate) const HCR_FWB: u64 = 1 | 1 << 46;
 
-/// A granule and a descriptor format, with what one descriptor maps, for levels -1 to 3; 0 where the level does not exist.
+/// A granule and a descriptor format, with the bytes that one descriptor maps at levels -1 to 3, or
+/// 0 if the level does not exist.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Format {
     pub(crate) page: u64,
@@ -79,7 +81,7 @@ impl Format {
     }
 }
 
-/// Tables in memory of their own; nothing else is there.
+/// Tables in a memory that has nothing else.
 #[derive(Debug, Clone)]
 pub(crate) struct Tables {
     pub(crate) format: Format,
@@ -91,14 +93,15 @@ pub(crate) struct Tables {
 }
 
 impl Tables {
-    /// `entries` descriptors at the start level; further tables are put behind the start table.
+    /// Makes a start table of `entries` descriptors at the start level. Further tables follow
+    /// behind it.
     pub(crate) fn new(format: Format, start_level: i8, entries: u64, base: u64) -> Self {
         let size = (entries * 8).next_multiple_of(format.page);
         let words = vec![0; (size / 8) as usize];
         Self { format, start_level, base, words: [(base, words)].into(), next: base + size }
     }
 
-    /// The word that describes `input` at `level`; tables on the way are made.
+    /// Returns the word that describes `input` at `level`, and makes the tables on the way.
     pub(crate) fn word(&mut self, input: u64, level: i8) -> &mut u64 {
         let mut table = self.base;
         let mut offset = input;
@@ -144,7 +147,7 @@ impl PhysMem for Tables {
     }
 }
 
-/// The pages that were touched, as they would be kept.
+/// Returns copies of the pages that were read, as a run keeps them.
 pub(crate) fn keep(mem: &impl PhysMem, pages: impl IntoIterator<Item = u64>) -> PageMem {
     let mut kept = PageMem::default();
     for page in pages {
@@ -154,8 +157,8 @@ pub(crate) fn keep(mem: &impl PhysMem, pages: impl IntoIterator<Item = u64>) -> 
     kept
 }
 
-/// VTCR_EL2 as KVM computes it (Linux 6.12 `kvm_get_vtcr`, `kvm_arm.h`): as few levels as concatenation allows.
-/// Returns also the start level and the number of start descriptors.
+/// VTCR_EL2 as KVM computes it (Linux 6.12 `kvm_get_vtcr`, `kvm_arm.h`): as few levels as
+/// concatenation allows. Returns also the start level and the number of start descriptors.
 pub(crate) fn kvm_vtcr(format: Format, ipa_bits: u32) -> (u64, i8, u64) {
     let per_level = (format.page / 8).ilog2();
     let levels = ((ipa_bits - 4 - 4) / per_level).max(2);

@@ -1,4 +1,4 @@
-//! What comes of both stages: the architecture's table, and its rules said another way.
+//! Combination of both stages: the architecture's table, and its rules written as properties.
 
 use s2lab_mmu::MemoryType::{self, *};
 use s2lab_mmu::{Stage1Attr, Stage2Attr, TypeAttr, combine};
@@ -7,7 +7,7 @@ fn stage1(t: MemoryType) -> Stage1Attr {
     Stage1Attr::Type(TypeAttr::pure(t))
 }
 
-/// Stage 1 down; across, MemAttr without FWB: 1, 5, 0xf; with FWB: 1, 5, 6, 7.
+/// Rows are stage 1. Columns are MemAttr without FWB: 1, 5, 0xf; with FWB: 1, 5, 6, 7.
 #[test]
 fn every_row_of_the_table() {
     const COLUMNS: [(u8, bool); 7] =
@@ -31,7 +31,8 @@ fn every_row_of_the_table() {
     }
 }
 
-/// The rules as properties: gathering, reordering, early acknowledgement only if both allow it; of caches the lesser one.
+/// The rules as properties: gathering, reordering and early acknowledgement only if both stages
+/// allow it; the lesser one of two cacheabilities.
 #[test]
 fn combining_allows_what_both_allow() {
     fn letters(t: MemoryType) -> Option<[bool; 3]> {
@@ -84,7 +85,8 @@ fn what_a_report_may_call_a_leaf() {
 
 #[test]
 fn mair_as_linux_writes_it() {
-    // Linux 6.1 to 7.2, MAIR_EL1_SET with MTE: NORMAL 0xff, TAGGED 0xf0, NC 0x44, nGnRnE 0, nGnRE 4.
+    // Linux 6.1 to 7.2, MAIR_EL1_SET with MTE: NORMAL 0xff, TAGGED 0xf0, NC 0x44, nGnRnE 0, nGnRE
+    // 4.
     let says = [0xff, 0xf0, 0x44, 0x00, 0x04].map(|f| Stage1Attr::decode(f).to_string());
     assert_eq!(says, ["Normal-WB", "Normal-WB tagged", "Normal-NC", "Device-nGnRnE", "Device-nGnRE"]);
     assert_eq!(Stage1Attr::decode(0xf0).memory_type(), Some(NormalWB));

@@ -6,7 +6,8 @@ use s2lab_mmu::{Stage2, unlike_neighbours};
 
 const BIT: u64 = 1 << 52;
 const RAM: u64 = 0x7d8;
-/// Leaves of a group by DDI 0487, D8, "The Contiguous bit", written down a second time: with the bytes that they map.
+/// The leaves of a group by DDI 0487, D8, "The Contiguous bit", written down a second time, with
+/// the bytes that they map.
 const GROUPS: [(Format, i8, u64, u64); 7] = [
     (K4, 1, 16, 16 << 30),
     (K4, 2, 16, 32 << 20),
@@ -17,7 +18,8 @@ const GROUPS: [(Format, i8, u64, u64); 7] = [
     (K64, 3, 32, 2 << 20),
 ];
 
-/// What is found in a group of `count` leaves, of which `bits` says IPA and PA in it, and all other bits; `None` leaves one out.
+/// Returns the offsets of the unlike leaves that are found in a group of `count` leaves. `bits`
+/// returns a leaf's PA offset in the group and its other bits, or None to leave the leaf out.
 fn found(
     (format, level, count, bytes): (Format, i8, u64, u64),
     pa: u64,
@@ -51,7 +53,7 @@ fn a_whole_group_is_alike_at_each_granule_and_level() {
             assert_eq!(found(group, 7 * bytes, without), [u64::from(absent == 0) * span], "{group:?}");
         }
         assert_eq!(found(group, 7 * bytes, |n| Some(((n ^ 1) * span, RAM | BIT))), [0], "{group:?}");
-        // Not the bit of each; without it there is no group.
+        // One leaf alone has the bit; without any bit there is no group.
         let one = |n| Some((n * span, RAM | if n == 3 { BIT } else { 0 }));
         assert_eq!(found(group, 7 * bytes, one), [3 * span], "{group:?}");
         assert_eq!(found(group, 7 * bytes + span, |n| Some((n * span, RAM))), [], "{group:?}");
@@ -82,7 +84,7 @@ fn a_table_in_a_group_parts_it() {
     assert_eq!(unlike.iter().map(|leaf| leaf.ipa).collect::<Vec<_>>(), [0, 8 << 21]);
 }
 
-/// Where no group is, there is nothing that the bit may stand on.
+/// A level without groups must not have the bit.
 #[test]
 fn a_level_without_groups_may_not_have_the_bit() {
     let mut tables = Tables::new(K64_LPA, 1, 1, 0x10_0000);
@@ -94,7 +96,8 @@ fn a_level_without_groups_may_not_have_the_bit() {
 }
 
 proptest! {
-    /// As if each leaf with the bit was held against each place of its group.
+    /// The result is the same as if each leaf with the bit was compared with each place of its
+    /// group.
     #[test]
     fn as_if_each_was_asked(marks in proptest::collection::vec((any::<bool>(), 0u8..40), 48)) {
         let (vtcr, start_level, entries) = kvm_vtcr(K4, 44);

@@ -15,7 +15,8 @@ fn named(hcr: u64, vtcr: u64, sctlr: u64) -> Vec<String> {
 #[test]
 fn what_kvm_and_linux_set_changes_nothing() {
     assert_eq!(named(HCR, VTCR, SCTLR), [""; 0]);
-    // Linux 6.12.95 with Linux 6.12.95 as its guest, on neoverse-v1: hardware access flag, 16-bit VMIDs, E2H, FWB, PTW and traps.
+    // Linux 6.12.95 with Linux 6.12.95 as its guest, on neoverse-v1: hardware access flag, 16-bit
+    // VMIDs, E2H, FWB, PTW and traps.
     assert_eq!(named(0x82_433c_807c_263f, 0x802d_3558, 0x200_0000_fc74_f91d), [""; 0]);
 }
 

@@ -1,4 +1,4 @@
-//! Leaf descriptors as KVM writes them, against what they must be read as.
+//! Leaf descriptors that KVM writes, and their decoded form.
 
 use crate::builder::*;
 use aarch64_paging::descriptor::Stage2Attributes as A;
@@ -16,8 +16,8 @@ fn leaf(format: Format, hcr: u64, level: i8, descriptor: u64) -> Stage2Leaf {
     walk.leaves[0]
 }
 
-/// Low bits of a page, of a 2M block and with LPA2, for RW, never-exec, AF, SH=inner; without and with FWB.
-/// `None`: KVM does not write this one on such a machine.
+/// Low bits of a page, of a 2M block and with LPA2, for RW, never-exec, AF, SH=inner; without and
+/// with FWB. `None`: KVM does not write this one on such a machine.
 #[test]
 fn golden() {
     let rows = [

@@ -1,4 +1,4 @@
-//! Tables that no hypervisor wrote: bounded, told of, never believed.
+//! Tables that no hypervisor wrote: the walk stays bounded and reports them.
 
 use crate::builder::*;
 use proptest::prelude::*;
@@ -143,7 +143,8 @@ fn limits_hold_and_are_told() {
     assert_eq!(s.walk_within(&t, Limits { leaves: 10, tables: 22, anomalies: 0 }).anomaly_count, 0);
 }
 
-/// Garbage, a function of the address; most words are tables or leaves in a few pages, so that loops are common.
+/// Garbage, a function of the address; most words are tables or leaves in a few pages, so that
+/// loops are common.
 struct Garbage {
     seed: u64,
     pages: u64,

@@ -1,4 +1,5 @@
-//! Tests of the public API. The tables they walk are built by `builder`, which shares no code with the crate.
+//! Tests of the public API. The tables they walk are built by `builder`, which shares no code with
+//! the crate.
 
 #[cfg(test)]
 mod builder;

@@ -26,10 +26,10 @@ fn bits(format: Format, seed: u64) -> u64 {
     (seed & 0xff & !0b11) | sh << 8 | (seed >> 10 & 1) << 10 | (seed & 0b1111 << 51) | (seed & 0b1111 << 55)
 }
 
-/// What was mapped: by IPA, the PA, level and descriptor.
+/// The mappings by IPA: the PA, level and descriptor.
 type Expected = BTreeMap<u64, (u64, i8, u64)>;
 
-/// Leaves of all sizes at random places, crowded so that they become neighbours, never one over the other.
+/// Builds leaves of all sizes at random places, dense enough to have neighbours, without overlap.
 fn build(format: Format, ipa_bits: u32, seeds: &[(u64, u64, u64)]) -> (Tables, u64, Expected) {
     let (vtcr, start_level, entries) = kvm_vtcr(format, ipa_bits);
     let mut tables = Tables::new(format, start_level, entries, 0x7_0000_0000);
@@ -111,7 +111,7 @@ proptest! {
     }
 }
 
-/// A guest as it was measured: 256 MiB of RAM in scattered pages, and a BAR.
+/// Builds the tables of a guest as measured: 256 MiB of RAM in scattered pages, and a BAR.
 fn guest() -> (Tables, Stage2) {
     let (vtcr, start_level, entries) = kvm_vtcr(K4, 40);
     let mut tables = Tables::new(K4, start_level, entries, 0x4000_0000);

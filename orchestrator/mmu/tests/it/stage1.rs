@@ -94,7 +94,8 @@ fn with_the_cache_off_no_normal_memory_is_cacheable() {
     for index in 0..8u64 {
         t.map(index << 12, 0x5000, 3, AF | index << 2);
     }
-    // By index: WB, tagged WB, NC, Device-nGnRnE, Device-nGnRE, WT, a reserved value, WB inside and NC outside.
+    // By index: WB, tagged WB, NC, Device-nGnRnE, Device-nGnRE, WT, a reserved value, WB inside and
+    // NC outside.
     let mair = 0x4f_80_bb_04_00_44_f0_ff;
     let of = |sctlr, index: u64| {
         let stage1 = Stage1::new(t.base, 0, tcr(K4, 48), mair, sctlr);
@@ -217,7 +218,8 @@ fn faults_say_what_and_where() {
     assert_eq!(fault(0x3f, 1, 8), "0x8: 1 address bits; 4K tables can have 16 to 48 here");
 }
 
-/// A guest's tables at scattered places of the host's memory: host PA = table's IPA moved by stage 2.
+/// A guest's tables at scattered places of the host's memory: host PA = table's IPA moved by stage
+/// 2.
 struct Host<'a> {
     stage2: &'a Tables,
     guest: &'a Tables,
