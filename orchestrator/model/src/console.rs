@@ -1,10 +1,12 @@
-//! Lines of a console that tell something: what a healthy kernel does not print, and how KVM came up.
+//! Console lines with a meaning: those that a healthy kernel does not print, and those of KVM's
+//! initialization.
 
 use crate::event::AlarmClass;
 use aho_corasick::{AhoCorasick, AhoCorasickKind};
 use std::sync::LazyLock;
 
-/// What gives a line away. The first match in this order counts. Sources: Linux 6.1, 6.12 and 7.x, by file below.
+/// The signs of an alarm in a line. The first match in this order counts. Sources: Linux 6.1, 6.12
+/// and 7.x, by file below.
 const SIGNS: &[(&str, AlarmClass)] = &[
     // kernel/panic.c, arch/arm64/kvm/handle_exit.c
     ("Kernel panic - not syncing: HYP panic", AlarmClass::HypPanic),
@@ -12,7 +14,8 @@ const SIGNS: &[(&str, AlarmClass)] = &[
     ("nVHE hyp BUG at", AlarmClass::HypPanic),
     ("Invalid host exception to nVHE hyp", AlarmClass::HypPanic),
     ("Kernel panic - not syncing", AlarmClass::Panic),
-    // arch/arm64/kernel/traps.c (die, arm64_serror_panic, __show_regs), arch/arm64/mm/fault.c, kernel/exit.c
+    // arch/arm64/kernel/traps.c (die, arm64_serror_panic, __show_regs), arch/arm64/mm/fault.c,
+    // kernel/exit.c
     ("Internal error: ", AlarmClass::Oops),
     ("Unable to handle kernel ", AlarmClass::Oops),
     ("SError Interrupt on CPU", AlarmClass::Oops),
@@ -69,8 +72,8 @@ const SIGNS: &[(&str, AlarmClass)] = &[
     ("ut of memory: Killed process", AlarmClass::OutOfMemory),
     ("Out of memory and no killable processes", AlarmClass::OutOfMemory),
     ("page allocation failure: ", AlarmClass::OutOfMemory),
-    // kernel/panic.c, __warn: `WARNING: CPU: N PID: N at FILE:LINE F` until 6.18, `WARNING: FILE:LINE at F, CPU#N: COMM/PID`
-    // since 6.19. Others print what they like behind the word.
+    // kernel/panic.c, __warn: `WARNING: CPU: N PID: N at FILE:LINE F` until 6.18, `WARNING:
+    // FILE:LINE at F, CPU#N: COMM/PID` since 6.19. Others print what they like behind the word.
     ("WARNING: ", AlarmClass::Warn),
     // arch/arm64/kvm/mmu.c, handle_exit.c, arm.c
     ("Unsupported FSC: ", AlarmClass::UnsupportedFault),
@@ -82,22 +85,24 @@ const SIGNS: &[(&str, AlarmClass)] = &[
     ("error initializing Hyp mode", AlarmClass::Kvm),
     // kernel/printk/printk.c, console_prepend_dropped: `** N printk messages dropped **`
     ("printk messages dropped **", AlarmClass::Dropped),
-    // arch/arm64/kernel/stacktrace.c, dump_backtrace: every report that prints how the kernel came there. A healthy kernel prints none.
+    // arch/arm64/kernel/stacktrace.c, dump_backtrace: every report with a trace. A healthy kernel
+    // prints none.
     ("Call trace:", AlarmClass::Trace),
 ];
 /// A line about a hung task has two parts around the task's name (kernel/hung_task.c).
 const HUNG: (&str, &str) = ("INFO: task ", " blocked for more than ");
 
-/// Each of [`SIGNS`] and the second part of [`HUNG`], sought at once: a console at full speed is megabytes a second.
+/// An automaton for each of [`SIGNS`] and the second part of [`HUNG`]. It searches for all at once:
+/// a console at full speed is megabytes a second.
 static SOUGHT: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| {
     let patterns = SIGNS.iter().map(|(sign, _)| *sign).chain([HUNG.1]);
     AhoCorasick::builder().kind(Some(AhoCorasickKind::DFA)).build(patterns).ok()
 });
 
-/// The class of a line, if it is an alarm. The line need not be UTF-8.
+/// Returns the class of a line, if it is an alarm. The line need not be UTF-8.
 pub fn classify(line: impl AsRef<[u8]>) -> Option<AlarmClass> {
     let line = line.as_ref();
-    // A few constant patterns always fit into an automaton; a test holds that.
+    // A few constant patterns always fit into an automaton; a test checks it.
     let found = SOUGHT.as_ref()?.find_overlapping_iter(line);
     let first = found.map(|found| (found.pattern().as_usize(), found.start())).min()?;
     match SIGNS.get(first.0) {
@@ -109,7 +114,8 @@ pub fn classify(line: impl AsRef<[u8]>) -> Option<AlarmClass> {
     }
 }
 
-/// What KVM says when it is ready (Linux 6.1 and 6.12, arch/arm64/kvm/arm.c, kvm_arm_init), and the host mode that it means.
+/// KVM's messages when it is ready (Linux 6.1 and 6.12, arch/arm64/kvm/arm.c, kvm_arm_init), and
+/// the host mode of each.
 const MODES: &[(&str, &str)] = &[
     (": VHE mode initialized successfully", "vhe"),
     (": VHE+NV2 mode initialized successfully", "vhe+nv2"),
@@ -120,34 +126,35 @@ const MODES: &[(&str, &str)] = &[
     (": Hyp mode initialized successfully", "nvhe"),
 ];
 
-/// How many messages a line of [`AlarmClass::Dropped`] says are not there.
+/// Returns the number of lost messages in a line of [`AlarmClass::Dropped`].
 pub fn dropped(line: &str) -> Option<u64> {
     let (_, rest) = line.split_once("** ")?;
     rest.split_once(' ')?.0.parse().ok()
 }
 
-/// The host mode, if the line tells it.
+/// Returns the host mode, if the line has it.
 pub fn host_mode(line: &str) -> Option<&'static str> {
     MODES.iter().find(|(sign, _)| line.contains(sign)).map(|(_, mode)| *mode)
 }
 
 impl AlarmClass {
-    /// The kernel does not go on: nothing more is to be waited for.
+    /// Returns true if the kernel does not continue, so that waiting is useless.
     pub fn is_fatal(self) -> bool {
         matches!(self, AlarmClass::Panic | AlarmClass::HypPanic | AlarmClass::Oops)
     }
 
-    /// The kernel, or a part of it, may be stuck: it is to be seen whether anything still moves.
+    /// Returns true if the kernel, or a part of it, may be stuck. The caller then checks for
+    /// progress.
     pub fn is_stuck(self) -> bool {
         matches!(self, AlarmClass::Stall | AlarmClass::HungTask)
     }
 
-    /// Whether such a line says of a crash what it is.
+    /// Returns true if such a line names the kind of a crash.
     pub fn names_a_crash(self) -> bool {
         !matches!(self, AlarmClass::UnsupportedFault | AlarmClass::Trace | AlarmClass::Dropped)
     }
 
-    /// As people call it.
+    /// Returns the name that people use.
     pub fn name(self) -> &'static str {
         match self {
             AlarmClass::Panic => "panic",
@@ -262,7 +269,7 @@ mod tests {
             ),
             ("rcu: INFO: rcu_tasks detected stalls on tasks:", Some(AlarmClass::Stall)),
             ("kvm [112]: Unexpected FSC: EC=0x24 xFSC=0x30 ESR_EL2=0x93c28070", Some(AlarmClass::Kvm)),
-            // User space, printed where show_unhandled_signals is set: not the kernel's fault.
+            // User space; printed if show_unhandled_signals is set. It is not the kernel's fault.
             ("init[1]: unhandled exception: ESR 0x0000000000000000", None),
             (
                 "kvm [112]: Unsupported FSC: EC=0x24 xFSC=0x21 ESR_EL2=0x93c28061",

@@ -1,5 +1,5 @@
-//! Mistakes in a text that a person wrote: where, what, and what to do about it. Rendered as plain text, always the same;
-//! colour is for those who show it.
+//! Mistakes in a text that a person wrote: the place, the mistake, and the correction. They are
+//! rendered as plain text, always the same; the caller adds colour.
 
 use serde::Serialize;
 use std::fmt::{self, Display, Formatter, Write};
@@ -8,25 +8,26 @@ use std::ops::Range;
 /// One mistake.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Diagnostic {
-    /// The file as the caller named it.
+    /// The file, as the caller named it.
     pub file: String,
-    /// Counts from 1.
+    /// The line, from 1.
     pub line: usize,
-    /// Counts characters, from 1.
+    /// The column in characters, from 1.
     pub column: usize,
-    /// Bytes in the text; may be empty.
+    /// The bytes of the text that are wrong; may be empty.
     pub span: Range<usize>,
-    /// The line on which the span begins, without its end.
+    /// The line on which the span begins, without its line end.
     pub source: String,
     pub message: String,
     pub help: Option<String>,
 }
 
-/// Most characters of a source line that are shown; of a longer line those around the place.
+/// The most characters of a source line that are shown. A longer line shows those around the place.
 const SHOWN: usize = 120;
 
 impl Display for Diagnostic {
-    /// `file:line:column: error: message`, the source line, carets under the place, and the help.
+    /// Writes `file:line:column: error: message`, the source line, carets under the place, and the
+    /// help.
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}:{}:{}: error: {}", plain(&self.file), self.line, self.column, plain(&self.message))?;
         let at = self.column.saturating_sub(1);
@@ -52,13 +53,13 @@ impl Display for Diagnostic {
 }
 
 impl Diagnostic {
-    /// Where in [`Diagnostic::source`] the span begins.
+    /// Returns the byte in [`Diagnostic::source`] at which the span begins.
     fn byte_column(&self) -> usize {
         self.source.char_indices().nth(self.column.saturating_sub(1)).map_or(self.source.len(), |(i, _)| i)
     }
 }
 
-/// One line of a terminal, whatever is in it; a caret stays under its place.
+/// Returns text that takes one line of a terminal, with each caret under its place.
 fn plain(text: &str) -> String {
     crate::escape::plain(text).replace('\n', "?")
 }
@@ -93,9 +94,10 @@ impl Display for Diagnostics {
     }
 }
 
-/// Most mistakes of one file that are collected; no person reads more, and a hostile file could have tens of thousands.
+/// The most mistakes of one file that are collected. Nobody reads more, and a hostile file could
+/// have tens of thousands.
 const MOST: usize = 500;
-/// Longest message or help, characters: a file's words are quoted in them.
+/// The longest message or help, in characters: both quote words of the file.
 const LONGEST: usize = 400;
 
 /// Collects the mistakes of one file while it is read.
@@ -154,7 +156,7 @@ impl<'a> Sink<'a> {
         });
     }
 
-    /// `value` if nothing was found; else what was found, in the file's order and each thing once.
+    /// Returns `value` if there are no mistakes, or the mistakes in the file's order, each once.
     pub(crate) fn finish<T>(mut self, value: Option<T>) -> Result<T, Diagnostics> {
         if self.found.is_empty() {
             match value {
@@ -180,7 +182,7 @@ fn cut(text: String) -> String {
     }
 }
 
-/// "did you mean `x`?" with all that would be right, for a word that is none of them.
+/// Returns "did you mean `x`?" with all known words, for a word that is not one of them.
 pub fn suggest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     let known: Vec<&str> = known.into_iter().collect();
     match closest(wrong, &known) {
@@ -191,7 +193,7 @@ pub fn suggest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Str
     }
 }
 
-/// The known word that `wrong` is most likely to stand for, if any is near enough.
+/// Returns the known word that `wrong` most likely stands for, if one is near enough.
 pub fn closest<'a>(wrong: &str, known: &[&'a str]) -> Option<&'a str> {
     let folded = wrong.to_lowercase();
     known

@@ -1,16 +1,19 @@
-//! Text from guests and kernels, made safe for a line of a report: one line, bounded, nothing that moves a cursor.
+//! Text from guests and kernels, made safe for a line of a report: one line, bounded, without
+//! characters that move the cursor.
 
 use std::fmt::Write;
 
-/// Longest escaped text in characters, unless the caller says otherwise.
+/// The longest escaped text in characters, unless the caller sets another limit.
 pub const LONGEST: usize = 200;
 
-/// `text` as visible ASCII: everything else is written `\n`, `\u{7f}` ...; a backslash is doubled, runs of spaces become
-/// one, spaces at the ends go, and at most `longest` characters remain, `...` marking a cut. Empty text becomes `""`.
-/// The result never holds two spaces in a row, so that two spaces can separate columns.
+/// Returns `text` as visible ASCII. Other characters become `\n`, `\u{7f}` ...; a backslash is
+/// doubled, runs of spaces become one, and spaces at the ends are removed. At most `longest`
+/// characters remain, with `...` at a cut. Empty text becomes `""`. The result never has two spaces
+/// in a row, so that two spaces can separate columns.
 pub fn bounded(text: &str, longest: usize) -> String {
     let mut out = String::new();
-    // Where to cut, should the whole not fit: between two characters, with room for the mark.
+    // The place of the cut, if the whole does not fit: between two characters, with room for the
+    // mark.
     let mut cut = 0;
     for c in text.trim_matches(' ').chars() {
         match c {
@@ -36,9 +39,10 @@ pub fn bounded(text: &str, longest: usize) -> String {
     if out.is_empty() { "\"\"".into() } else { out }
 }
 
-/// Whether a terminal would do something else with the character than show it: a control character, or one that has no shape of
-/// its own and changes the order or the looks of others (Unicode 16.0 PropList.txt, `Bidi_Control`; DerivedCoreProperties.txt,
-/// `Default_Ignorable_Code_Point`; the line and paragraph separators).
+/// Returns true if a terminal would not just show the character: a control character, or one
+/// without a shape of its own that changes the order or the looks of others (Unicode 16.0
+/// PropList.txt, `Bidi_Control`; DerivedCoreProperties.txt, `Default_Ignorable_Code_Point`; the
+/// line and paragraph separators).
 pub fn steers(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}')
@@ -48,18 +52,19 @@ pub fn steers(c: char) -> bool {
         || matches!(c, '\u{e0000}'..='\u{e0fff}')
 }
 
-/// Text of a person's, who may write in any script, without what would steer a terminal: each such character becomes `?`. Line
-/// feeds and tabs stay.
+/// Returns a person's text, which may be in any script, with `?` in place of each character that
+/// would steer a terminal. Line feeds and tabs stay.
 pub fn plain(text: &str) -> String {
     text.replace(|c: char| steers(c) && !matches!(c, '\n' | '\t'), "?")
 }
 
-/// The same JSON, in which what would steer a terminal is written `\\u202e`: JSON alone does so for the first 32 characters only.
+/// Returns the same JSON with characters that would steer a terminal written as `\\u202e`. JSON
+/// itself does so for the first 32 characters only.
 pub fn json(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         if steers(c) && c != '\n' {
-            // It can only be in a string.
+            // Such a character can only be in a string.
             for unit in c.encode_utf16(&mut [0; 2]) {
                 // Writing to a String cannot fail.
                 let _ = write!(out, "\\u{unit:04x}");
@@ -71,7 +76,7 @@ pub fn json(text: &str) -> String {
     out
 }
 
-/// [`bounded`] by [`LONGEST`].
+/// Returns [`bounded`] by [`LONGEST`].
 pub fn line(text: &str) -> String {
     bounded(text, LONGEST)
 }

@@ -1,4 +1,5 @@
-//! `u64` as `0x...` text in JSON: addresses and registers are read by people, and JSON numbers lose bits above 2^53.
+//! `u64` as `0x...` text in JSON: people read addresses and registers, and JSON numbers lose bits
+//! above 2^53.
 
 use serde::{Deserialize, Deserializer, Serializer, de::Error};
 use std::collections::BTreeMap;

@@ -1,5 +1,6 @@
-//! What s2lab knows, without I/O: scenarios and plans, the events of a run, the record that they fold to, the judgement
-//! and the report. `Scenario -> plan -> events -> record -> verdict -> report`; nothing flows back.
+//! The logic of s2lab without I/O: scenarios and plans, the events of a run, the record that they
+//! fold to, the judgement and the report. `Scenario -> plan -> events -> record -> verdict ->
+//! report`; nothing flows back.
 
 pub mod console;
 pub mod crash;

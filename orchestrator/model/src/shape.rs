@@ -1,11 +1,15 @@
-//! Holds a [`Node`] against a JSON schema and reports all that does not fit, each at its place. The schemas are those of
-//! our own types, so it reads what schemars writes for them in draft 7 and no more:
+//! Checks a [`Node`] against a JSON schema, and reports each mismatch at its place. The schemas are
+//! those of our own types, so this reads only what schemars writes for them in draft 7:
 //!
 //! - `$ref`, and `allOf` of one reference;
-//! - `object` with `properties`, `required`, `additionalProperties`, `propertyNames`, `maxProperties`, `minProperties`;
-//! - `array` with `items`, `minItems`, `maxItems`, `uniqueItems`; `anyOf` of one thing and a list of it;
-//! - `string` with `enum`, or with a `format` that a [`Format`] checks; `integer` with `enum`; `boolean`; `oneOf` of `const`s;
-//! - `oneOf` of mappings with one key each (an externally tagged enum), or with a key that has a `const` (internally tagged).
+//! - `object` with `properties`, `required`, `additionalProperties`, `propertyNames`,
+//!   `maxProperties`, `minProperties`;
+//! - `array` with `items`, `minItems`, `maxItems`, `uniqueItems`; `anyOf` of one thing and a list of
+//!   it;
+//! - `string` with `enum`, or with a `format` that a [`Format`] checks; `integer` with `enum`;
+//!   `boolean`; `oneOf` of `const`s;
+//! - `oneOf` of mappings with one key each (an externally tagged enum), or with a key that has a
+//!   `const` (internally tagged).
 
 use crate::diagnostic::{Diagnostics, Sink, closest, suggest};
 use crate::yaml::{self, Class, Node, Value};
@@ -15,14 +19,14 @@ use serde_json::{Value as Json, json};
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-/// A `format` of strings: its name, what to call one, and the check.
+/// A `format` of strings: its name, its description, and the check.
 pub(crate) struct Format {
     pub(crate) name: &'static str,
-    /// With an article: `a size like 16M`.
+    /// The description with an article: `a size like 16M`.
     pub(crate) what: &'static str,
-    /// Whether a whole number may stand for it.
+    /// True if a whole number may stand for it.
     pub(crate) number: bool,
-    /// The reason why a text is none.
+    /// Returns the reason why a text does not have the format.
     pub(crate) check: fn(&str) -> Result<(), String>,
 }
 
@@ -31,16 +35,17 @@ pub(crate) struct Shape<'a> {
     pub(crate) formats: &'a [Format],
 }
 
-/// The JSON schema (draft 7) of files that hold a `T`.
+/// Returns the JSON schema (draft 7) of files that contain a `T`.
 pub(crate) fn schema_of<T: JsonSchema>() -> Json {
     let mut schema = SchemaSettings::draft07().into_generator().into_root_schema_for::<T>().to_value();
     forget_empty_defaults(&mut schema);
-    // serde_json keeps the order of insertion if any crate of the build asks for it; the file must not depend on that.
+    // serde_json keeps the order of insertion if any crate of the build enables it; the file must
+    // not depend on that.
     schema.sort_all_objects();
     schema
 }
 
-/// A key that may be left out needs no `default` that only says so: `null` is not even of the key's type.
+/// Removes `default: null` from optional keys: `null` is not even of the key's type.
 fn forget_empty_defaults(schema: &mut Json) {
     if let Some(object) = schema.as_object_mut() {
         if object.get("default").is_some_and(|d| *d == json!(null) || *d == json!([]) || *d == json!({})) {
@@ -52,8 +57,8 @@ fn forget_empty_defaults(schema: &mut Json) {
     }
 }
 
-/// Reads `text` as a `T`: holds it against `shape`, hands the tree to `check` for what a schema cannot say, and decodes it
-/// if both found nothing. Returns all mistakes at once.
+/// Reads `text` as a `T`: checks it against `shape`, lets `check` check what a schema cannot
+/// express, and decodes it if both found nothing. Returns all mistakes at once.
 pub(crate) fn read<T: DeserializeOwned>(
     file: &str,
     text: &str,
@@ -68,8 +73,8 @@ pub(crate) fn read<T: DeserializeOwned>(
     sink.finish(value)
 }
 
-/// Decodes a text whose tree was found right. Two readers of YAML saw it by then, and the stricter one counts: what one
-/// of them refuses, or understands otherwise than the checks did, is a mistake too.
+/// Decodes a text whose tree is valid. Two readers of YAML have read it by then, and the stricter
+/// one counts: a value that one of them refuses, or that they read differently, is a mistake too.
 fn decode<T: DeserializeOwned>(text: &str, root: &Node, sink: &mut Sink<'_>) -> Option<T> {
     let mut report = |e: serde_yaml::Error| {
         let at = e.location().map_or(root.span.start, |l| l.index());
@@ -83,17 +88,18 @@ fn decode<T: DeserializeOwned>(text: &str, root: &Node, sink: &mut Sink<'_>) -> 
         );
         return None;
     }
-    // Enums are mappings with one key here, not YAML tags.
+    // Here enums are mappings with one key, not YAML tags.
     serde_yaml::with::singleton_map_recursive::deserialize(value).map_err(report).ok()
 }
 
 impl Shape<'_> {
-    /// Reports every place at which `root` does not fit.
+    /// Reports every place at which `root` does not match.
     pub(crate) fn check(&self, root: &Node, sink: &mut Sink<'_>) {
         self.walk(self.schema, root, &root.span, sink);
     }
 
-    /// `place` is where to report what is wrong with the node as a whole: its key, where it has one.
+    /// Checks `node`. `place` is where mistakes of the node as a whole are reported: its key, if it
+    /// has one.
     fn walk(&self, schema: &Json, node: &Node, place: &Range<usize>, sink: &mut Sink<'_>) {
         let schema = self.resolve(schema);
         if let Some(many) = list_alternative(schema) {
@@ -119,7 +125,7 @@ impl Shape<'_> {
 
     fn resolve<'s>(&'s self, schema: &'s Json) -> &'s Json {
         let mut schema = schema;
-        // Our types are not recursive in references; the bound keeps a broken schema from looping.
+        // References in our types are not recursive; the bound keeps a broken schema from looping.
         for _ in 0..8 {
             let inner = schema["allOf"].as_array().filter(|all| all.len() == 1).map_or(schema, |all| &all[0]);
             let Some(path) = inner["$ref"].as_str() else { return inner };
@@ -158,7 +164,7 @@ impl Shape<'_> {
             }
         }
         for key in schema["required"].as_array().into_iter().flatten().filter_map(Json::as_str) {
-            // A key that is there but misspelt is one mistake, not two.
+            // A misspelt key is one mistake, not two.
             if !entries.iter().any(|e| e.key == key) && !misspelt.contains(&key) {
                 let about = properties.and_then(|p| p.get(key)).and_then(|s| s["description"].as_str());
                 let message = format!("missing key `{key}`");
@@ -300,12 +306,12 @@ fn mismatch(node: &Node, expected: &str, sink: &mut Sink<'_>) {
     sink.error(node.span.clone(), format!("{expected} is expected here, this is {}", node.kind()));
 }
 
-/// Of `anyOf: [X, list of X]` the list.
+/// Returns the list of `anyOf: [X, list of X]`.
 fn list_alternative(schema: &Json) -> Option<&Json> {
     schema["anyOf"].as_array()?.iter().find(|s| s["type"] == "array")
 }
 
-/// The words that a choice allows, in the schema's order.
+/// Returns the words that a choice allows, in the schema's order.
 fn words(schema: &Json) -> Option<Vec<&str>> {
     fn of(schema: &Json) -> Option<Vec<&str>> {
         match (schema["const"].as_str(), schema["enum"].as_array()) {
@@ -320,7 +326,7 @@ fn words(schema: &Json) -> Option<Vec<&str>> {
     }
 }
 
-/// The key that tells variants apart by a `const`, if they have one.
+/// Returns the key whose `const` distinguishes the variants, if they have one.
 fn tag_key(variants: &[Json]) -> Option<&str> {
     let first = variants.first()?["properties"].as_object()?;
     first

@@ -1,16 +1,17 @@
-//! What is said about samples: how many, the median, the extremes.
+//! Statistics of samples: their number, the median, the extremes.
 
 /// A summary of samples.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Summary {
     pub n: usize,
-    /// Of an even number of samples the lower of the two in the middle: always a value that was measured.
+    /// The median. Of an even number of samples it is the lower of the two in the middle, so that
+    /// it is always a measured value.
     pub median: u64,
     pub least: u64,
     pub most: u64,
 }
 
-/// `None` without samples.
+/// Returns the summary, or None without samples.
 pub fn summary(samples: &[u64]) -> Option<Summary> {
     let mut sorted = samples.to_vec();
     sorted.sort_unstable();
@@ -18,7 +19,8 @@ pub fn summary(samples: &[u64]) -> Option<Summary> {
     Some(Summary { n, median: *sorted.get((n - 1) / 2)?, least, most })
 }
 
-/// Throughput in MB/s (10^6 bytes per second), rounded down; `None` for a run that took no measurable time.
+/// Returns the throughput in MB/s (10^6 bytes per second), rounded down, or None for a run that
+/// took no measurable time.
 pub fn megabytes_per_second(bytes: u64, nanos: u64) -> Option<u64> {
     u64::try_from(u128::from(bytes) * 1000 / u128::from((nanos > 0).then_some(nanos)?)).ok()
 }

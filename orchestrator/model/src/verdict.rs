@@ -1,13 +1,14 @@
-//! Verdicts: what may be said about a cell, why, and the exit code of a run. One table; documents and every form of output
-//! derive from it.
+//! Verdicts: the possible results of a cell, their reasons, and the exit code of a run. They are
+//! one table, from which documents and all outputs are made.
 
 use crate::event::Stage;
 use std::fmt;
 
-/// What is said about a cell.
+/// The result of a cell.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// `as_`: which alternative of the expectations was met, for a scenario that has alternatives.
+    /// A pass. `as_` names the alternative of the expectations that was met, if the scenario has
+    /// alternatives.
     Pass {
         as_: Option<String>,
     },
@@ -18,19 +19,20 @@ pub enum Verdict {
     Miss,
     Lost,
     Inconclusive,
-    /// With what is lacking, by name.
+    /// A skip, with the names of what is missing.
     Skip(String),
 }
 
 /// A row of the table.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Row {
-    /// As printed, in capitals.
+    /// The printed name, in capitals.
     pub name: &'static str,
-    /// What the verdict takes, in brackets after the name.
+    /// The argument of the verdict, in brackets after the name.
     pub of: Option<&'static str>,
     pub cause: &'static str,
-    /// What a run with this verdict exits with, unless another one precedes it, see [`run_exit`].
+    /// The exit code of a run with this verdict, unless another verdict precedes it, see
+    /// [`run_exit`].
     pub exit: u8,
 }
 
@@ -70,12 +72,12 @@ pub static TABLE: [Row; 9] = [
         3,
     ),
     row("LOST", None, "no final record and no known cause", 3),
-    row("INCONCLUSIVE", None, "numbers that cannot be told apart where the scenario asked for it", 4),
+    row("INCONCLUSIVE", None, "numbers that cannot be distinguished where the scenario asked for it", 4),
     row("SKIP", Some("reason"), "the kernel, CPU or QEMU lacks what the cell needs, by name", 0),
 ];
 
 impl Verdict {
-    /// A pass of a scenario without alternatives.
+    /// The pass of a scenario without alternatives.
     pub const PASS: Verdict = Verdict::Pass { as_: None };
 
     pub fn row(&self) -> &'static Row {
@@ -135,7 +137,7 @@ impl fmt::Display for Stage {
     }
 }
 
-/// A signal that ended a run before its end.
+/// A signal that ended a run early.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Interrupt {
     /// SIGINT.
@@ -145,12 +147,13 @@ pub enum Interrupt {
 }
 
 impl Interrupt {
-    /// By the name in [`crate::event::Event::Interrupted`]. Any other signal than SIGTERM counts as SIGINT: the run was interrupted.
+    /// Returns the interrupt for a name in [`crate::event::Event::Interrupted`]. Any signal other
+    /// than SIGTERM counts as SIGINT: the run was interrupted.
     pub fn of_signal(name: &str) -> Interrupt {
         if name == "SIGTERM" { Interrupt::Terminate } else { Interrupt::Interrupt }
     }
 
-    /// 128 plus the signal's number, as a shell has it.
+    /// Returns 128 plus the signal's number, like a shell.
     pub fn exit(self) -> u8 {
         match self {
             Interrupt::Interrupt => 130,
@@ -159,13 +162,14 @@ impl Interrupt {
     }
 }
 
-/// Exit codes in the order in which they win.
+/// The exit codes in order of precedence.
 const PRECEDENCE: [u8; 4] = [1, 3, 2, 4];
 /// The exit code of a run that tested nothing.
 pub const NOTHING_TESTED: u8 = 3;
 
-/// What a run exits with: 130 or 143 if interrupted, else the first present of 1, 3, 2, 4, else 0. A run of which no cell
-/// was judged exits with 3, "nothing was tested"; a SKIP is no judgement, so a run that skipped everything did not pass.
+/// Returns the exit code of a run: 130 or 143 if interrupted, else the first present of 1, 3, 2, 4,
+/// else 0. A run without a judged cell exits with 3, "nothing was tested". A SKIP is not a
+/// judgement, so a run that skipped everything did not pass.
 pub fn run_exit<'a>(verdicts: impl IntoIterator<Item = &'a Verdict>, interrupted: Option<Interrupt>) -> u8 {
     if let Some(signal) = interrupted {
         return signal.exit();
@@ -177,13 +181,14 @@ pub fn run_exit<'a>(verdicts: impl IntoIterator<Item = &'a Verdict>, interrupted
     PRECEDENCE.into_iter().find(|code| verdicts.iter().any(|v| v.exit() == *code)).unwrap_or(0)
 }
 
-/// What `git bisect run` takes for "this commit cannot be tested" (git-bisect(1), "Bisect run").
+/// The exit code that makes `git bisect run` skip a commit as untestable (git-bisect(1), "Bisect
+/// run").
 pub const BISECT_SKIP: u8 = 125;
-/// What ends `git bisect run`: any code from here on (ibid.).
+/// The lowest exit code that ends `git bisect run` (ibid.).
 pub const BISECT_STOP: u8 = 128;
 
-/// A run's exit code for `git bisect run`: 0 and 1 are judgements of the commit, an interruption ends the bisection, and all else says
-/// nothing about the commit.
+/// Returns a run's exit code for `git bisect run`. 0 and 1 are judgements of the commit, an
+/// interruption ends the bisection, and everything else skips the commit.
 pub fn bisect_exit(run: u8) -> u8 {
     match run {
         0 | 1 | BISECT_STOP.. => run,
@@ -191,7 +196,7 @@ pub fn bisect_exit(run: u8) -> u8 {
     }
 }
 
-/// The table as Markdown, for `docs/reports.md`.
+/// Returns the table as Markdown, for `docs/reports.md`.
 pub fn markdown() -> String {
     let mut out = String::from("| verdict | cause | exit |\n|---|---|---|\n");
     for row in &TABLE {

@@ -1,17 +1,19 @@
-//! YAML as a tree in which everything knows its place. Only what scenarios and kernels need: one document of mappings,
-//! lists and scalars. Anchors, aliases and tags are refused, so that a small file cannot become a large value.
+//! YAML as a tree whose nodes have their places. It accepts only what scenarios and kernels need:
+//! one document of mappings, lists and scalars. Anchors, aliases and tags are refused, so that a
+//! small file cannot become a large value.
 
 use crate::diagnostic::Sink;
 use saphyr_parser::{Event, Parser, ScalarStyle, StrInput};
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-/// Longest file, bytes.
+/// The longest file, in bytes.
 pub(crate) const MAX_BYTES: usize = 64 << 10;
-/// Deepest nesting of mappings and lists.
+/// The deepest nesting of mappings and lists.
 pub(crate) const MAX_DEPTH: usize = 16;
 
-/// A value and its place in the text, bytes. A block mapping or list has an empty span where it begins.
+/// A value and its place in the text, in bytes. A block mapping or list has an empty span at its
+/// beginning.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Node {
     pub(crate) span: Range<usize>,
@@ -32,7 +34,7 @@ pub(crate) struct Entry {
     pub(crate) node: Node,
 }
 
-/// What an unquoted scalar reads as, YAML 1.2 core schema, as serde_yaml decides it.
+/// The type of an unquoted scalar by the YAML 1.2 core schema, in serde_yaml's reading.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Class {
     Null,
@@ -65,12 +67,12 @@ impl Class {
 }
 
 impl Node {
-    /// The value of `key`, if this is a mapping that has it.
+    /// Returns the value of `key`, if this is a mapping that has it.
     pub(crate) fn get(&self, key: &str) -> Option<&Node> {
         self.entries().iter().find(|e| e.key == key).map(|e| &e.node)
     }
 
-    /// The entries of a mapping; none of anything else.
+    /// Returns the entries of a mapping, or none for anything else.
     pub(crate) fn entries(&self) -> &[Entry] {
         match &self.value {
             Value::Map(entries) => entries,
@@ -78,7 +80,7 @@ impl Node {
         }
     }
 
-    /// The items of a list; none of anything else.
+    /// Returns the items of a list, or none for anything else.
     pub(crate) fn items(&self) -> &[Node] {
         match &self.value {
             Value::List(items) => items,
@@ -86,7 +88,7 @@ impl Node {
         }
     }
 
-    /// The items of a list, or a scalar itself: where one or many may be given.
+    /// Returns the items of a list, or the scalar itself, for keys that take one or many.
     pub(crate) fn one_or_many(&self) -> &[Node] {
         match &self.value {
             Value::Scalar(Class::Null, _) | Value::Map(_) => &[],
@@ -102,7 +104,7 @@ impl Node {
         }
     }
 
-    /// Text or whole number, as written.
+    /// Returns text or a whole number, as written.
     pub(crate) fn written(&self) -> Option<&str> {
         match &self.value {
             Value::Scalar(Class::Text | Class::Integer, text) => Some(text),
@@ -110,7 +112,7 @@ impl Node {
         }
     }
 
-    /// The value as serde_yaml has it.
+    /// Returns the value in serde_yaml's type.
     pub(crate) fn to_value(&self) -> serde_yaml::Value {
         match &self.value {
             Value::Scalar(Class::Text, text) => serde_yaml::Value::String(text.clone()),
@@ -131,7 +133,7 @@ impl Node {
     }
 }
 
-/// The tree of `text`; what is wrong with it goes to `sink`. `None` if there is no tree at all.
+/// Parses `text` and reports mistakes to `sink`. Returns None if there is no tree at all.
 pub(crate) fn parse(text: &str, sink: &mut Sink<'_>) -> Option<Node> {
     if text.len() > MAX_BYTES {
         sink.error(0..0, format!("the file has {} bytes; the most is {MAX_BYTES}", text.len()));
@@ -147,8 +149,8 @@ pub(crate) fn parse(text: &str, sink: &mut Sink<'_>) -> Option<Node> {
     Builder { bytes: &bytes, sink, open: Vec::new(), root: None }.run(Parser::new_from_str(text))
 }
 
-/// Characters that people write and all readers of YAML understand alike: no control characters, and line feed, alone or
-/// after a carriage return, as the only end of a line.
+/// Returns true for characters that people write and all YAML readers understand alike: no control
+/// characters, and line feed, alone or after a carriage return, as the only end of a line.
 fn writable(text: &str, at: usize, c: char) -> bool {
     match c {
         '\n' | '\t' => true,
@@ -159,10 +161,11 @@ fn writable(text: &str, at: usize, c: char) -> bool {
     }
 }
 
-/// A mapping or list whose end has not come yet.
+/// A mapping or list that has not ended yet.
 struct Open {
     node: Node,
-    /// The key that waits for its value, in a mapping; `None` inside if it is none, then its value is left out too.
+    /// The key that waits for its value, in a mapping. The inner None is an invalid key, whose
+    /// value is dropped too.
     key: Option<Option<(String, Range<usize>)>>,
     keys: BTreeSet<String>,
 }
@@ -212,7 +215,7 @@ impl Builder<'_, '_> {
                 Event::MappingStart(..) => self.begin(span, Value::Map(Vec::new()))?,
                 Event::SequenceEnd | Event::MappingEnd => {
                     if let Some(Open { mut node, .. }) = self.open.pop() {
-                        // Only a flow collection has an end of its own.
+                        // Only a flow collection has an end mark.
                         if !node.span.is_empty() {
                             node.span.end = span.end;
                         }

@@ -1,32 +1,38 @@
-//! Crashes: what a kernel prints around an alarm, cut out of its console, and a fingerprint by which the crash is known
-//! again on another run. Sources: Linux 6.1 and 6.12, kernel/panic.c, lib/bug.c, arch/arm64/kernel/{traps,stacktrace}.c;
-//! `tests/consoles` has real ones.
+//! Crashes: the lines that a kernel prints around an alarm, cut out of its console, and a
+//! fingerprint that identifies the crash on another run. Sources: Linux 6.1 and 6.12,
+//! kernel/panic.c, lib/bug.c, arch/arm64/kernel/{traps,stacktrace}.c. `tests/consoles` has real
+//! ones.
 
 pub mod symbols;
 
 use crate::console::classify;
 use crate::event::AlarmClass;
 
-/// Most lines of one crash; an oops with registers, a trace and the panic after it has about 60.
+/// The most lines of one crash. An oops with registers, a trace and the panic after it has about
+/// 60.
 pub const MAX_LINES: usize = 96;
-/// Most bytes of one line that are kept.
+/// The most bytes that are kept of one line.
 pub const MAX_LINE: usize = 512;
-/// How many functions make a fingerprint: enough to tell two crashes apart, few enough to be alike on two kernels.
+/// The number of functions in a fingerprint: enough to distinguish two crashes, few enough to be
+/// equal on two kernels.
 const DEPTH: usize = 4;
 
-/// What opens a WARN and a BUG.
+/// The first line of a WARN and a BUG.
 const CUT_HERE: &str = "[ cut here ]";
 const END_OF_TRACE: &str = "---[ end trace";
 const END_OF_PANIC: &str = "---[ end Kernel panic";
 const TRACE: &str = "Call trace:";
 const PC: &str = "pc : ";
-/// In the line `kvm [1]: nVHE hyp panic at: [<address>] function+offset!` (arch/arm64/kvm/handle_exit.c).
+/// The text before the place in the line `kvm [1]: nVHE hyp panic at: [<address>] function+offset!`
+/// (arch/arm64/kvm/handle_exit.c).
 const HYP_PLACE: &str = "hyp panic at: [<";
-/// In the line `BUG: KASAN: use-after-free in function+offset` (mm/kasan/report.c).
+/// The text before the place in the line `BUG: KASAN: use-after-free in function+offset`
+/// (mm/kasan/report.c).
 const KASAN_PLACE: &str = "BUG: KASAN: ";
-/// Before the hypervisor's own trace, whose lines are `kvm [1]:  [<address>] function+offset` (arch/arm64/kvm/stacktrace.c).
+/// The line before the hypervisor's own trace, whose lines are `kvm [1]:  [<address>]
+/// function+offset` (arch/arm64/kvm/stacktrace.c).
 const HYP_TRACE: &str = "nVHE call trace:";
-/// Functions that every trace of their kind has, and so tell nothing.
+/// Functions that every trace of its kind has, which therefore distinguish nothing.
 const COMMON: [&str; 17] = [
     "__kvm_nvhe_hyp_panic",
     "dump_backtrace",
@@ -56,24 +62,26 @@ pub struct Cutter {
 #[derive(Debug)]
 struct Block {
     lines: Vec<String>,
-    /// The first alarm; none yet after `[ cut here ]`.
+    /// The first alarm. None directly after `[ cut here ]`.
     class: Option<AlarmClass>,
-    /// A kernel that does not go on.
+    /// True if the kernel does not continue.
     fatal: bool,
     traced: bool,
-    /// The end of an oops was there: only a panic belongs to it still.
+    /// True after the end of an oops: only a panic still belongs to it.
     over: bool,
 }
 
 impl Cutter {
-    /// Whether a line that is no alarm changes anything.
+    /// Returns true if a line without an alarm can change anything.
     pub fn wants(&self, line: &[u8]) -> bool {
         self.block.is_some() || line.windows(CUT_HERE.len()).any(|part| part == CUT_HERE.as_bytes())
     }
 
-    /// Takes the next line, with its class if it is an alarm; gives the lines of a crash that is whole.
+    /// Takes the next line, with its class if it is an alarm. Returns the lines of a crash that is
+    /// complete.
     pub fn push(&mut self, line: &str, class: Option<AlarmClass>) -> Option<Vec<String>> {
-        // A trace opens a crash that nothing has named. A guest's fault is one line: what explains it is known after the run only.
+        // A trace opens a crash without a name. A guest's fault is one line: its explanation is
+        // known after the run only.
         let class = class
             .filter(|class| class.names_a_crash() || (*class == AlarmClass::Trace && self.block.is_none()));
         let done = match &self.block {
@@ -89,14 +97,14 @@ impl Cutter {
         done
     }
 
-    /// What was begun, if it is a crash: the console ends here.
+    /// Returns the crash that has begun, if there is one. The console ends here.
     pub fn finish(&mut self) -> Option<Vec<String>> {
         self.block.take().filter(|block| block.class.is_some()).map(|block| block.lines)
     }
 }
 
 impl Block {
-    /// True if the crash ends with this line.
+    /// Takes a line and returns true if the crash ends with it.
     fn take(&mut self, line: &str, class: Option<AlarmClass>) -> bool {
         let end = line.floor_char_boundary(MAX_LINE);
         self.lines.push(line.get(..end).unwrap_or_default().to_owned());
@@ -110,12 +118,13 @@ impl Block {
             || (self.class == Some(AlarmClass::Kasan) && !message(line).is_empty() && is_ruler(line))
     }
 
-    /// Whether the line belongs to it no more. Traces of stalls, lockdep and hung tasks have no end of their own.
+    /// Returns true if the crash ended before this line. Traces of stalls, lockdep and hung tasks
+    /// have no end mark.
     fn ends_before(&self, line: &str, class: Option<AlarmClass>) -> bool {
         if self.fatal {
             return self.over && !class.is_some_and(AlarmClass::is_fatal);
         }
-        // A vCPU that is stuck says nothing, and others complain of something else.
+        // A stuck vCPU prints nothing, and other vCPUs report other alarms.
         if class.is_some_and(|class| !class.is_fatal() && self.class.is_some_and(|first| first != class)) {
             return true;
         }
@@ -126,12 +135,13 @@ impl Block {
     }
 }
 
-/// KASAN's reports stand between such lines.
+/// Returns true for the lines between which KASAN's reports stand.
 fn is_ruler(line: &str) -> bool {
     message(line).bytes().all(|byte| byte == b'=')
 }
 
-/// A line without the kernel's time stamp and caller, `[    1.234567][    T1] `; its indentation stays.
+/// Returns a line without the kernel's time stamp and caller, `[    1.234567][    T1] `. Its
+/// indentation stays.
 fn message(line: &str) -> &str {
     if !line.starts_with('[') {
         return line;
@@ -139,19 +149,19 @@ fn message(line: &str) -> &str {
     line.split_once("] ").map_or(line, |(_, message)| message)
 }
 
-/// A crash, understood.
+/// A decoded crash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Crash {
     pub class: AlarmClass,
-    /// Where it happened and how it came there, innermost first, without what every trace has.
+    /// The functions of the trace, innermost first, without those that every trace has.
     pub functions: Vec<String>,
 }
 
 impl Crash {
-    /// Reads what a [`Cutter`] has cut out; `None` if no line of it is an alarm.
+    /// Decodes the lines that a [`Cutter`] has cut out. Returns None if no line is an alarm.
     pub fn of(lines: &[String]) -> Option<Crash> {
         let classes: Vec<_> = lines.iter().filter_map(classify).collect();
-        // What the hypervisor's panic looks like to the kernel comes first on its console.
+        // On the console, the kernel's view of a hypervisor panic comes first.
         let hyp = classes.iter().find(|class| **class == AlarmClass::HypPanic);
         let named = classes.iter().find(|class| class.names_a_crash());
         let class = *hyp.or(named).or(classes.first())?;
@@ -163,7 +173,8 @@ impl Crash {
             pc.or_else(hyp).or_else(kasan)
         });
         let trace = messages().skip_while(|text| !text.starts_with(TRACE)).skip(1);
-        // A call that never returns may be the last of its function; then the address after it is another's first.
+        // A call that never returns may be the last of its function; then the return address is the
+        // first of the next function.
         let inside = |text: &&str| !text.contains("+0x0/");
         let trace =
             trace.take_while(|text| text.starts_with([' ', '\t'])).filter(inside).map(str::trim_start);
@@ -172,11 +183,11 @@ impl Crash {
             .skip(1)
             .map_while(|text| Some(text.split_once(" [<")?.1.split_once(">] ")?.1))
             .collect();
-        // Where the hypervisor was; the kernel's trace only tells who had called it.
+        // The hypervisor's own trace. The kernel's trace only shows the caller of the hypervisor.
         let trace: Vec<&str> = if hyp_trace.is_empty() { trace.collect() } else { hyp_trace };
         let place = place.and_then(function);
         let mut trace: Vec<String> = trace.into_iter().filter_map(function).collect();
-        // What comes before the place itself is what reports it.
+        // The functions before the place itself are those that report it.
         if let Some(at) = place.as_ref().and_then(|place| trace.iter().position(|f| f == place)) {
             trace.drain(..at);
         }
@@ -187,7 +198,8 @@ impl Crash {
         Some(Crash { class, functions })
     }
 
-    /// Alike for the same crash on two runs: it has no address, offset, time or number of a CPU in it.
+    /// Returns a text that is equal for the same crash on two runs: it has no address, offset, time
+    /// or CPU number.
     pub fn fingerprint(&self) -> String {
         match self.functions.as_slice() {
             [] => self.class.name().to_owned(),
@@ -196,8 +208,8 @@ impl Crash {
     }
 }
 
-/// The function of `name.isra.0+0x12/0x34 [module] (P)`, without what the compiler has appended. An address without a
-/// name is none.
+/// Returns the function in `name.isra.0+0x12/0x34 [module] (P)`, without the suffix that the
+/// compiler appended. Returns None for an address without a name.
 fn function(entry: &str) -> Option<String> {
     let (name, _) = entry.split_once("+0x")?;
     let name = name.split_once('.').map_or(name, |(name, _)| name);
@@ -205,7 +217,7 @@ fn function(entry: &str) -> Option<String> {
     (!name.is_empty() && name.chars().all(fits)).then(|| name.to_owned())
 }
 
-/// Lines that tell least: general registers.
+/// Returns true for general registers, the lines with the least information.
 pub fn is_registers(line: &str) -> bool {
     let text = message(line);
     let register =

@@ -1,24 +1,26 @@
-//! Names for addresses that a crashed kernel printed without one: a kernel without CONFIG_KALLSYMS, or the hypervisor's half of it.
+//! Names for addresses that a crashed kernel printed without one: a kernel without CONFIG_KALLSYMS,
+//! or the hypervisor's part of it.
 
 use super::message;
 use std::collections::BTreeMap;
 
-/// Digits of an address as kernels print it, `%016lx`.
+/// The digits of an address as kernels print it, `%016lx`.
 const DIGITS: usize = 16;
-/// What a kernel with KASLR says when it panics: how far it lies from where it was linked (Linux 6.1,
+/// The text before the KASLR offset that a panicking kernel prints (Linux 6.1,
 /// arch/arm64/kernel/setup.c, dump_kernel_offset).
 const OFFSET: &str = "Kernel Offset: 0x";
-/// Where the image of a kernel begins and ends (Linux 6.1, include/asm-generic/sections.h).
+/// The symbols at the beginning and the end of a kernel's image (Linux 6.1,
+/// include/asm-generic/sections.h).
 const BEGIN: &str = "_text";
 const END: &str = "_end";
 
-/// Addresses as a crash has them, without `0x`, and the `function+0xoffset/0xsize` that each stands for.
+/// Addresses of a crash, without `0x`, each with its `function+0xoffset/0xsize`.
 pub type Names = BTreeMap<String, String>;
 
-/// What a kernel's `System.map` says of its image.
+/// The symbols of a kernel's image, from its `System.map`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Symbols {
-    /// By address; the first of those that share one.
+    /// The names by address. If several share one, the first counts.
     names: BTreeMap<u64, String>,
     end: u64,
 }
@@ -35,11 +37,12 @@ impl Symbols {
     /// Parses a `System.map`, the output of nm: `ffff800008000000 T _text`.
     ///
     /// # Errors
-    /// Another line than that, or no `_text` and `_end`.
+    /// Fails on any other kind of line, and without `_text` and `_end`.
     pub fn parse(text: &str) -> Result<Self, SymbolsError> {
         let (mut names, mut bounds) = (BTreeMap::new(), BTreeMap::new());
         for (at, line) in text.lines().enumerate() {
-            // What follows the name is prose: of Debian's stub, or the module in a copy of /proc/kallsyms.
+            // Text after the name is ignored: Debian's stub has prose there, and a copy of
+            // /proc/kallsyms the module.
             let mut words = line.split_whitespace();
             let (address, name) = words
                 .next()
@@ -60,15 +63,16 @@ impl Symbols {
         Ok(Self { names, end })
     }
 
-    /// The symbol that an address of the linked image lies in, its offset there, and its size.
+    /// Returns the symbol that an address of the linked image lies in, its offset there, and its
+    /// size.
     fn at(&self, address: u64) -> Option<(&str, u64, u64)> {
         let (start, name) = self.names.range(..=address).next_back()?;
         let next = self.names.range(start + 1..).next().map_or(self.end, |(next, _)| *next);
         (address < next).then(|| (name.as_str(), address - start, next - start))
     }
 
-    /// Names for the addresses in the lines of a crash. Those outside of the image get none: with KASLR that is all of them, unless
-    /// the crash tells by how far the kernel was moved.
+    /// Returns names for the addresses in the lines of a crash. Addresses outside of the image get
+    /// none. With KASLR these are all addresses, unless the crash has the offset.
     pub fn names(&self, lines: &[String]) -> Names {
         let offset = lines.iter().find_map(|line| offset(line)).unwrap_or(0);
         let addresses = lines.iter().flat_map(|line| addresses(line)).map(|(_, digits)| digits);
@@ -82,13 +86,13 @@ impl Symbols {
     }
 }
 
-/// The line with each address replaced that has a name.
+/// Returns the line with a name in place of each address that has one.
 pub fn named(line: &str, names: &Names) -> String {
     let (mut out, mut done) = (String::new(), 0);
     for (at, digits) in addresses(line) {
         let Some(name) = names.get(digits) else { continue };
         let before = line.get(done..at).unwrap_or_default();
-        // Where the kernel prints a name it has no `0x`.
+        // The kernel prints names without `0x`.
         out.push_str(before.strip_suffix("0x").unwrap_or(before));
         out.push_str(name);
         done = at + digits.len();
@@ -102,8 +106,9 @@ fn offset(line: &str) -> Option<u64> {
     u64::from_str_radix(digits, 16).ok()
 }
 
-/// The addresses of a line and where their digits begin. One in brackets has its name behind it, `[<address>] function+offset`,
-/// but for a kernel that knows none, which repeats the address there.
+/// Yields the addresses of a line and the positions of their digits. An address in brackets has its
+/// name behind it, `[<address>] function+offset`; a kernel without symbols repeats the address
+/// there.
 fn addresses(line: &str) -> impl Iterator<Item = (usize, &str)> {
     let bytes = line.as_bytes();
     let word = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
@@ -133,7 +138,7 @@ mod tests {
         Symbols::parse(MAP).unwrap()
     }
 
-    fn told(lines: &[&str]) -> Vec<String> {
+    fn with_names(lines: &[&str]) -> Vec<String> {
         let lines: Vec<_> = lines.iter().map(|line| (*line).to_owned()).collect();
         let names = symbols().names(&lines);
         lines.iter().map(|line| named(line, &names)).collect()
@@ -151,34 +156,34 @@ mod tests {
             "[    5.4]  0xffff800008010010 (P)",
             "[    5.4]  0xffff800078010010",
         ];
-        let told = told(&lines);
-        assert_eq!(told[1], "[    5.4] pc : f.isra.0+0x4/0x40");
-        assert_eq!(told[2], "[    5.4] lr : g+0x0/0xeff80");
-        assert_eq!(told[6], "[    5.4]  __kvm_nvhe_handle_trap+0x10/0x40 (P)");
-        assert_eq!(told[7], lines[7], "no address of the image");
-        assert_eq!(Crash::of(&told).unwrap().fingerprint(), "oops in f < __kvm_nvhe_handle_trap");
+        let shown = with_names(&lines);
+        assert_eq!(shown[1], "[    5.4] pc : f.isra.0+0x4/0x40");
+        assert_eq!(shown[2], "[    5.4] lr : g+0x0/0xeff80");
+        assert_eq!(shown[6], "[    5.4]  __kvm_nvhe_handle_trap+0x10/0x40 (P)");
+        assert_eq!(shown[7], lines[7], "no address of the image");
+        assert_eq!(Crash::of(&shown).unwrap().fingerprint(), "oops in f < __kvm_nvhe_handle_trap");
     }
 
     #[test]
     fn a_hyp_panic_keeps_its_address() {
         let line = "kvm [1]: nVHE hyp panic at: [<ffff800008010010>] ffff800008010010!";
         let expected = "kvm [1]: nVHE hyp panic at: [<ffff800008010010>] __kvm_nvhe_handle_trap+0x10/0x40!";
-        assert_eq!(told(&[line]), [expected]);
+        assert_eq!(with_names(&[line]), [expected]);
         let with_name = "kvm [1]: nVHE hyp panic at: [<ffff800008010010>] __kvm_nvhe_handle_trap+0x10/0x40!";
-        assert_eq!(told(&[with_name]), [with_name]);
+        assert_eq!(with_names(&[with_name]), [with_name]);
     }
 
     #[test]
     fn a_kernel_that_was_moved_is_moved_back() {
         let lines = ["pc : 0xffffa00008010044", "Kernel Offset: 0x200000000000 from 0xffff800008000000"];
-        assert_eq!(told(&lines)[0], "pc : f.isra.0+0x4/0x40");
-        assert_eq!(told(&lines[..1])[0], lines[0], "by how far is not known");
+        assert_eq!(with_names(&lines)[0], "pc : f.isra.0+0x4/0x40");
+        assert_eq!(with_names(&lines[..1])[0], lines[0], "by how far is not known");
     }
 
     #[test]
     fn digits_that_are_part_of_something_else_are_no_address() {
         for line in ["sha ffff800008010044ffff800008010044", "ffff800008010044x", "_ffff80000801004", "é"] {
-            assert_eq!(told(&[line]), [line]);
+            assert_eq!(with_names(&[line]), [line]);
         }
     }
 
@@ -199,8 +204,8 @@ mod tests {
             let lines = [line];
             for symbols in Symbols::parse(&map).into_iter().chain([symbols()]) {
                 let names = symbols.names(&lines);
-                let told = named(&lines[0], &names);
-                prop_assert!(names.is_empty() == (told == lines[0]));
+                let shown = named(&lines[0], &names);
+                prop_assert!(names.is_empty() == (shown == lines[0]));
             }
         }
     }

@@ -1,4 +1,4 @@
-//! A kernel's configuration, and what the lab needs of it.
+//! A kernel's configuration, and the options that the lab needs in it.
 
 mod needs;
 mod shown;
@@ -8,12 +8,13 @@ pub use shown::{Options, Shortfall, State};
 
 use std::collections::BTreeMap;
 
-/// Before every name.
+/// The prefix of every name.
 const PREFIX: &str = "CONFIG_";
-/// Only a configuration of this architecture says anything about our kernels.
+/// The architecture of kernels under test. A configuration of another one does not describe them.
 const ARCHITECTURE: &str = "ARM64";
 
-/// What a `.config` says (Linux, Documentation/kbuild/kconfig-language.rst): a symbol that is not in it is not set.
+/// The settings of a `.config` (Linux, Documentation/kbuild/kconfig-language.rst). A symbol that is
+/// missing is not set.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Config {
     values: BTreeMap<String, String>,
@@ -29,7 +30,7 @@ pub enum ConfigError {
     Architecture,
 }
 
-/// Whether a symbol is set.
+/// The setting of a symbol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Setting {
     /// `=y`.
@@ -41,8 +42,8 @@ pub enum Setting {
 }
 
 impl Config {
-    /// Reads a `.config`. The last of several settings of one symbol counts, as it does for the kernel's own reader
-    /// (Linux 6.12 scripts/kconfig/confdata.c, conf_read_simple).
+    /// Reads a `.config`. The last of several settings of one symbol counts, as it does for the
+    /// kernel's own reader (Linux 6.12 scripts/kconfig/confdata.c, conf_read_simple).
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
         let mut values = BTreeMap::new();
         for (number, line) in text.lines().map(str::trim_end).enumerate() {
@@ -78,7 +79,7 @@ impl Config {
         }
     }
 
-    /// Of the symbol `name`, without `CONFIG_`.
+    /// Returns the setting of the symbol `name`, without `CONFIG_`.
     pub fn setting(&self, name: &str) -> Setting {
         match self.values.get(name).map(String::as_str) {
             Some("y") => Setting::BuiltIn,
@@ -88,7 +89,7 @@ impl Config {
     }
 }
 
-/// How much of a wrong line is shown, characters.
+/// The most characters of a wrong line that are shown.
 const LONGEST_SHOWN: usize = 80;
 
 #[cfg(test)]
@@ -141,7 +142,7 @@ mod tests {
             let _ = Config::parse(&format!("{line}\n{text}\n{line}"));
         }
 
-        /// Whatever is written is read back, in any order and between comments.
+        /// A written configuration reads back the same, in any order and between comments.
         #[test]
         fn what_is_written_is_read(
             settings in proptest::collection::btree_map("[A-Z][A-Z0-9_]{0,8}", 0..3u8, 0..40),

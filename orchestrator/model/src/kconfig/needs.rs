@@ -1,4 +1,4 @@
-//! What host, agent and steps need of the kernel under test, in one table.
+//! The options of the kernel under test that host, agent and steps need, in one table.
 
 use super::{Config, Setting};
 use crate::scenario::{AssignDriver, Scenario, Step};
@@ -8,25 +8,27 @@ use std::{collections::BTreeSet, fmt};
 /// An option that a kernel must have.
 #[derive(Debug)]
 pub struct Need {
-    /// Without `CONFIG_`.
+    /// The name without `CONFIG_`.
     pub option: &'static str,
-    /// What would not work without it.
+    /// The part that does not work without it.
     pub reason: &'static str,
-    /// The module that does as well, if it is delivered: by its file's name, with `_`. None: built in only.
+    /// The file name, with `_`, of the module that also provides it, if that is delivered. None: it
+    /// must be built in.
     pub module: Option<&'static str>,
-    /// Which scenarios need it.
+    /// The scenarios that need it.
     pub of: Whose,
-    /// What a host shows if its kernel brings this up; none: without it there is no agent to look.
+    /// The facility that a host shows if its kernel initializes it. None: without the option no
+    /// agent runs that could look.
     pub shows: Option<Facility>,
 }
 
-/// Which scenarios need an option.
+/// The scenarios that need an option.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Whose {
     All,
-    /// Those that assign a device by vfio-pci.
+    /// Scenarios that assign a device by vfio-pci.
     Assigning,
-    /// Those that look at an assigned device: its VMAs are a witness.
+    /// Scenarios that look at an assigned device: its VMAs are a witness.
     Looking,
 }
 
@@ -42,18 +44,20 @@ const fn or_module(need: Need, module: &'static str) -> Need {
     Need { module: Some(module), ..need }
 }
 
-/// Whatever is not in the table is either always there on arm64 (the GIC, PSCI), or does without (hot-plug, huge pages).
+/// All needed options. An option that is not in the table is always on for arm64 (the GIC, PSCI),
+/// or the lab works without it (hot-plug, huge pages).
 pub static NEEDS: [Need; 17] = [
     need("BLK_DEV_INITRD", "the host's user land is an initramfs", Whose::All),
     need("BINFMT_ELF", "the agent is an ELF program", Whose::All),
     need("DEVTMPFS", "the agent finds its devices in it", Whose::All),
     need("PROC_FS", "the agent reads its parameters from it", Whose::All),
     need("SYSFS", "the agent finds and binds devices by it", Whose::All),
-    // Also what the agent itself uses between its parts.
+    // The agent's parts use them too.
     need("UNIX", "the agent talks to a guest's VMM through its sockets", Whose::All),
     need("PRINTK", "alarms are read from the console", Whose::All),
     need("SERIAL_AMBA_PL011_CONSOLE", "alarms are read from the machine's serial port", Whose::All),
-    // Without firmware the machine is described by a device tree: `pci-host-ecam-generic` (QEMU 10.0 hw/arm/virt.c).
+    // Without firmware a device tree describes the machine: `pci-host-ecam-generic` (QEMU 10.0
+    // hw/arm/virt.c).
     need("PCI_HOST_GENERIC", "it drives the machine's PCI host bridge", Whose::All),
     or_module(need("VIRTIO_PCI", "the agent's port is a virtio device", Whose::All), "virtio_pci"),
     or_module(
@@ -89,26 +93,27 @@ impl Need {
     }
 }
 
-/// An option that is not as a scenario needs it.
+/// An option that does not have the setting that a scenario needs.
 #[derive(Debug, Clone, Copy)]
 pub struct Lack {
     pub need: &'static Need,
     pub how: How,
 }
 
-/// What a kernel has instead of an option.
+/// The setting of an option that is not as needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum How {
-    /// Its configuration does not set it.
+    /// The configuration does not set it.
     Off,
-    /// A module, which is not delivered.
+    /// It is a module, which is not delivered.
     Module,
-    /// Its lists of modules do not have it.
+    /// The kernel's lists of modules do not have it.
     Nowhere,
 }
 
 impl Lack {
-    /// The module that would do, which nobody has given. An IOMMU's driver in a module does not: the agent comes too late for it.
+    /// Returns the module that would provide the option and was not given. Returns None for an
+    /// IOMMU's driver: the agent would load it too late.
     pub fn module_not_given(&self) -> Option<&'static str> {
         self.need.module.filter(|_| self.how == How::Module)
     }
@@ -126,8 +131,8 @@ impl fmt::Display for Lack {
     }
 }
 
-/// What `config` lacks for `scenario`, in the table's order. `delivered`: names of the modules that the agent loads, `-` and
-/// `_` being the same.
+/// Returns the options that `config` lacks for `scenario`, in the table's order. `delivered` has
+/// the names of the modules that the agent loads; `-` and `_` are the same.
 pub fn lacking(config: &Config, scenario: &Scenario, delivered: &BTreeSet<String>) -> Vec<Lack> {
     let delivered: BTreeSet<_> = delivered.iter().map(|name| name.replace('-', "_")).collect();
     let lack = |need: &'static Need| match config.setting(need.option) {
@@ -139,7 +144,8 @@ pub fn lacking(config: &Config, scenario: &Scenario, delivered: &BTreeSet<String
     NEEDS.iter().filter(|need| need.concerns(scenario)).filter_map(lack).collect()
 }
 
-/// What a kernel without the modules `absent`, which are not built in either, lacks for `scenario`, in the table's order.
+/// Returns the options that `scenario` needs and a kernel lacks that has the modules `absent`
+/// neither as files nor built in. The order is the table's.
 pub fn absent(absent: &[String], scenario: &Scenario) -> Vec<Lack> {
     let is_absent = |need: &&Need| need.module.is_some_and(|module| absent.iter().any(|name| name == module));
     let concerned = NEEDS.iter().filter(is_absent).filter(|need| need.concerns(scenario));
@@ -195,7 +201,8 @@ mod tests {
         let modules = ["VFIO_PCI", "VFIO_IOMMU_TYPE1", "ARM_SMMU_V3"];
         let delivered = BTreeSet::from(["vfio-pci".to_owned(), "arm-smmu-v3".to_owned()]);
         let lacks = lacking(&config(&[], &modules), &bar(), &delivered);
-        // The agent comes after the devices were probed, so an IOMMU's driver in a module is none.
+        // The agent runs after the devices were probed, so an IOMMU's driver in a module does not
+        // count.
         assert_eq!(options(&lacks), ["VFIO_IOMMU_TYPE1", "ARM_SMMU_V3"]);
         assert!(lacks[0].to_string().starts_with("CONFIG_VFIO_IOMMU_TYPE1=m, whose module is not delivered"));
     }
@@ -225,7 +232,7 @@ mod tests {
     }
 
     proptest! {
-        /// Exactly what is switched off is named, whatever else.
+        /// The result names exactly the options that are switched off.
         #[test]
         fn exactly_what_is_off_is_named(off in proptest::sample::subsequence(
             NEEDS.iter().map(|need| need.option).collect::<Vec<_>>(), 0..NEEDS.len()))

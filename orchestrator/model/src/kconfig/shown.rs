@@ -1,16 +1,17 @@
-//! What a host shows of what its kernel is configured to bring up: the one place that decides whose fault an absence is.
+//! Comparison of what a host shows with its kernel's configuration. This is the one place that
+//! decides whether a missing facility is the kernel's fault.
 
 use super::{Config, NEEDS, Need, Setting};
 use crate::event::StopCause;
 use s2lab_protocol::{Failure, FailureKind};
 use std::collections::BTreeSet;
 
-/// What is known of a kernel's options before it boots.
+/// The known options of a kernel before it boots.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// None: nobody knows the configuration.
+    /// The configuration, if it is known.
     config: Option<Config>,
-    /// Names of the modules that the agent loads, with `_`.
+    /// The names of the modules that the agent loads, with `_`.
     delivered: BTreeSet<String>,
 }
 
@@ -23,7 +24,7 @@ pub enum State {
     Unknown,
 }
 
-/// What a host did not do, and what is said of it.
+/// A missing facility of a host, and its explanation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shortfall {
     pub cause: StopCause,
@@ -31,17 +32,18 @@ pub struct Shortfall {
     pub hint: &'static str,
 }
 
-/// What to do about a kernel that does not bring up what it has.
+/// The hint for a kernel that has an option and does not initialize it.
 const KERNEL: &str = "the kernel does not bring up what its configuration has: console.host.log may say why; a word of the \
                       scenario's `arguments` may switch it off";
-/// What to do where two causes are possible.
+/// The hint if two causes are possible.
 const UNKNOWN: &str =
     "name the kernel's configuration with --config FILE: then it is known whether this is a failure";
-/// What to do about a kernel that has not the option.
+/// The hint for a kernel without the option.
 const ABSENT: &str = "build the kernel with this option";
 
 impl Options {
-    /// `delivered`: names of the modules that the agent loads, `-` and `_` being the same.
+    /// Makes options of `config` and `delivered`, the names of the modules that the agent loads;
+    /// `-` and `_` are the same.
     pub fn new(config: Option<Config>, delivered: &BTreeSet<String>) -> Self {
         Self { config, delivered: delivered.iter().map(|name| name.replace('-', "_")).collect() }
     }
@@ -51,14 +53,15 @@ impl Options {
         match self.config.as_ref().map(|config| config.setting(need.option)) {
             Some(Setting::BuiltIn) => State::BuiltIn,
             Some(Setting::Module) => State::Module,
-            // A module of the kernel's is there: it was not built without its option.
+            // A module of this kernel was given, so its option was not off.
             Some(Setting::Off) | None if delivered => State::Module,
             Some(Setting::Off) => State::Absent,
             None => State::Unknown,
         }
     }
 
-    /// What a failure of the host's agent says about the kernel; none if it says nothing about it.
+    /// Returns what a failure of the host's agent shows about the kernel, or None if it shows
+    /// nothing about it.
     pub fn shortfall(&self, failure: &Failure) -> Option<Shortfall> {
         let shown = &failure.message;
         let (facility, refused) = match failure.kind {
@@ -69,7 +72,7 @@ impl Options {
         let need = NEEDS.iter().find(|need| need.shows == Some(facility))?;
         let option = need.option;
         Some(match self.state(need) {
-            // What refuses is there.
+            // A facility that refuses is present.
             _ if refused => Shortfall { cause: StopCause::Kernel, what: shown.clone(), hint: KERNEL },
             state @ (State::BuiltIn | State::Module) => {
                 let value = if state == State::BuiltIn { "y" } else { "m" };

@@ -1,4 +1,4 @@
-//! Text to [`Kernels`], or all mistakes of the text at once.
+//! Decoding of a text to [`Kernels`], or to all of its mistakes at once.
 
 use super::{Kernels, schema};
 use crate::diagnostic::{Diagnostics, Sink, suggest};
@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 
 static SCHEMA: LazyLock<serde_json::Value> = LazyLock::new(schema::value);
 
-/// Longest name of a kernel, characters.
+/// The longest name of a kernel, in characters.
 pub(crate) const NAME_LENGTH: usize = 41;
 
 const FORMATS: [Format; 5] = [
@@ -19,15 +19,15 @@ const FORMATS: [Format; 5] = [
     Format { name: "path", what: "a path", number: false, check: path },
 ];
 
-/// Reads the kernel list `file`, whose content is `text`. Nothing is opened.
+/// Reads the kernel list `file`, whose content is `text`. Opens no file.
 ///
 /// # Errors
-/// All mistakes of the file, in its order.
+/// Returns all mistakes of the file, in their order.
 pub fn load(file: &str, text: &str) -> Result<Kernels, Diagnostics> {
     shape::read(file, text, &Shape { schema: &SCHEMA, formats: &FORMATS }, check)
 }
 
-/// A kernel's name is half of a key and so part of a file's name.
+/// Checks a kernel's name, which is half of a key and so part of a file's name.
 fn name(text: &str) -> Result<(), String> {
     let inside = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.');
     if text.is_empty() || text.starts_with(['-', '.']) || !text.chars().all(inside) {
@@ -41,7 +41,8 @@ fn name(text: &str) -> Result<(), String> {
     }
 }
 
-/// Debian Policy 5.6.7: lower case letters, digits, `+`, `-`, `.`; at least two; begins with a letter or digit.
+/// Checks a package's name by Debian Policy 5.6.7: lower case letters, digits, `+`, `-`, `.`; at
+/// least two; begins with a letter or digit.
 fn package(text: &str) -> Result<(), String> {
     let inside = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '+' | '-' | '.');
     match text.len() >= 2 && !text.starts_with(['+', '-', '.']) && text.chars().all(inside) {
@@ -60,7 +61,7 @@ fn suite(text: &str) -> Result<(), String> {
     }
 }
 
-/// Debian Policy 5.6.12: digits, letters and `. + - ~ :`; begins with a digit.
+/// Checks a version by Debian Policy 5.6.12: digits, letters and `. + - ~ :`; begins with a digit.
 fn version(text: &str) -> Result<(), String> {
     let inside = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '+' | '-' | '~' | ':');
     match text.starts_with(|c: char| c.is_ascii_digit()) && text.chars().all(inside) {
@@ -76,7 +77,8 @@ fn path(text: &str) -> Result<(), String> {
     }
 }
 
-/// What a schema cannot say: how keys of an entry go together, and that `default` and `guest` name kernels.
+/// Checks what a schema cannot express: the combinations of an entry's keys, and that `default` and
+/// `guest` name kernels.
 fn check(root: &Node, sink: &mut Sink<'_>) {
     for entry in root.get("kernels").map_or(&[][..], Node::entries) {
         check_entry(entry, sink);
@@ -162,7 +164,7 @@ extra: 1
         insta::assert_snapshot!(load("kernels.yaml", text).unwrap_err());
     }
 
-    /// Every key of every provider.
+    /// A list with every key of every provider.
     const ALL: &str = "kernels:
   debian: {about: a, provider: debian, package: linux, version: '1:6.1~rc1+b1-2', suites: [s], traits: []}
   source: {about: a, provider: source, package: linux-source, track: newest, suites: [s], config: [a, b], patches: [p, q/1.patch], traits: [wc-honoured]}

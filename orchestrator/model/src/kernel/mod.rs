@@ -1,4 +1,4 @@
-//! Kernels: the entries of `images/kernels.yaml` and what they declare.
+//! Kernels: the entries of `images/kernels.yaml` and their declarations.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,7 @@ mod written;
 pub use load::load;
 pub use schema::schema;
 
-/// A fact that a kernel declares about itself; expectations choose by it.
+/// A fact that a kernel declares about itself. Expectations depend on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Trait {
@@ -27,7 +27,7 @@ impl Trait {
 }
 
 impl Display for Trait {
-    /// The word that files use.
+    /// Writes the word that files use.
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::WcConveyed => "wc-conveyed",
@@ -36,18 +36,19 @@ impl Display for Trait {
     }
 }
 
-/// What a kernel says about itself.
+/// The declared traits of a kernel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Traits {
-    /// It has these traits and no others.
+    /// The kernel has these traits and no others.
     Exactly(BTreeSet<Trait>),
-    /// It has these traits. Whether it has others is to be seen: something that declares nothing was put on top.
+    /// The kernel has these traits and may have others: something that declares nothing was put on
+    /// top.
     AtLeast(BTreeSet<Trait>),
 }
 
 impl Traits {
-    /// Every set of traits that the kernel may have, the smallest first.
+    /// Returns every set of traits that the kernel may have, the smallest first.
     pub fn possible(&self) -> Vec<BTreeSet<Trait>> {
         match self {
             Self::Exactly(traits) => vec![traits.clone()],
@@ -61,7 +62,7 @@ impl Traits {
         }
     }
 
-    /// Whether the kernel has the trait; none if that is open.
+    /// Returns true if the kernel has the trait, or None if that is open.
     pub fn has(&self, of: Trait) -> Option<bool> {
         match self {
             Self::Exactly(traits) => Some(traits.contains(&of)),
@@ -78,10 +79,10 @@ pub struct Kernels {
     #[serde(rename = "kernels")]
     #[schemars(extend("propertyNames" = schema::names(), "minProperties" = 1))]
     pub entries: BTreeMap<String, KernelEntry>,
-    /// Names of the kernels that `run` takes if it is told none; in this order.
+    /// The kernels that `run` takes if none is given, in this order.
     #[schemars(length(min = 1), extend("uniqueItems" = true))]
     pub default: Vec<String>,
-    /// Name of the one kernel that guests boot in every cell.
+    /// The name of the one kernel that guests boot in every cell.
     pub guest: String,
 }
 
@@ -91,12 +92,12 @@ pub struct Kernels {
 pub struct KernelEntry {
     /// One sentence: what it is and why it is here.
     pub about: String,
-    /// What it declares; may be empty, but is always said.
+    /// The declared traits. The set may be empty but is never missing.
     pub traits: BTreeSet<Trait>,
     pub provider: Provider,
 }
 
-/// Where a kernel comes from. Paths are relative to the folder of `kernels.yaml`, or absolute.
+/// The source of a kernel. Paths are relative to the folder of `kernels.yaml`, or absolute.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Provider {
     Debian(Debian),
@@ -106,7 +107,7 @@ pub enum Provider {
 }
 
 impl Provider {
-    /// The word that files use.
+    /// Returns the word that files use.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Debian(_) => "debian",
@@ -117,8 +118,8 @@ impl Provider {
     }
 }
 
-/// An arm64 kernel package of Debian's archive: a kernel's metapackage, whose dependency names the image of the day, or one
-/// image's own package.
+/// An arm64 kernel package of Debian's archive: a metapackage, which depends on the current image,
+/// or the package of one image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Debian {
     pub package: Package,
@@ -127,29 +128,29 @@ pub struct Debian {
 /// Debian's source of a kernel, built by s2lab.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
-    /// Such as `linux-source-6.1`.
+    /// The package of the source, such as `linux-source-6.1`.
     pub package: Package,
-    /// Fragments of a configuration; a later one wins. What none of them asks for is not set.
+    /// Configuration fragments. A later one wins. An option that is in none of them is not set.
     pub config: Vec<String>,
-    /// Files, or folders of files that are taken by name; applied in order.
+    /// Files, or folders whose files are taken by name, in the order in which they are applied.
     pub patches: Vec<String>,
 }
 
-/// A kernel's tree on disk.
+/// A kernel tree on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tree {
     pub path: String,
-    /// Whether s2lab builds it; else it is taken as it was built.
+    /// True if s2lab builds it; false if it is taken as it was built.
     pub build: bool,
-    /// Fragments to build it with; none: the tree's own `.config`.
+    /// Fragments to build it with. If there are none, the tree's own `.config` is used.
     pub config: Vec<String>,
 }
 
-/// An Image and what belongs to it.
+/// An Image and its accompanying files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Image {
     pub path: String,
-    /// A folder of modules; none: all are built in.
+    /// A folder of modules. None: everything is built in.
     pub modules: Option<String>,
     pub config: Option<String>,
     pub system_map: Option<String>,
@@ -160,15 +161,15 @@ pub struct Image {
 pub struct Package {
     pub name: String,
     pub version: Version,
-    /// Suites in which to look. Never a host's name: which mirror serves them is the machine's business.
+    /// The suites to search. It never names a host: the machine's configuration chooses the mirror.
     pub suites: Vec<String>,
 }
 
-/// Which of the archive's versions is meant.
+/// The choice of one of the archive's versions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Version {
-    /// This one, until somebody writes another.
+    /// This version, until somebody changes the entry.
     Fixed(String),
-    /// The newest in any of the suites when it is first asked for; `s2lab store refresh` moves it.
+    /// The newest in any of the suites when it is first needed; `s2lab store refresh` moves it.
     Newest,
 }

@@ -1,16 +1,16 @@
-//! The JSON schema of `images/kernels.yaml`, from its types: for editors, and for the loader itself.
+//! The JSON schema of `images/kernels.yaml`, made from its types, for editors and for the loader.
 
 use super::Kernels;
 use crate::shape::schema_of;
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
-/// The JSON schema (draft 7) of lists of kernels, as committed in `images/schema.json`.
+/// Returns the JSON schema (draft 7) of kernel lists, as committed in `images/schema.json`.
 pub fn schema() -> String {
     format!("{:#}\n", value())
 }
 
-/// The same as a value.
+/// Returns the same schema as a value.
 pub(super) fn value() -> Value {
     schema_of::<Kernels>()
 }

@@ -1,4 +1,4 @@
-//! Entries as they are written: `provider` decides which further keys there are.
+//! Entries in their written form: `provider` decides which other keys exist.
 
 use super::{Debian, Image, KernelEntry, Package, Provider, Source, Trait, Tree, Version, schema};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -12,20 +12,20 @@ pub(super) enum Written {
     Debian {
         /// One sentence: what it is and why it is here.
         about: String,
-        /// What it declares about itself; may be empty.
+        /// The traits that it declares; may be empty.
         traits: BTreeSet<Trait>,
-        /// A kernel's metapackage, or one image's own package.
+        /// A kernel's metapackage, or the package of one image.
         #[schemars(extend("format" = "package"))]
         package: String,
-        /// The one version to take; or else `track`.
+        /// The one version to take; otherwise use `track`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         #[schemars(with = "String", extend("format" = "version"))]
         version: Option<String>,
-        /// That the version moves with the archive; or else `version`.
+        /// Makes the version move with the archive; otherwise use `version`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         #[schemars(with = "Track")]
         track: Option<Track>,
-        /// Suites in which to look.
+        /// The suites to search.
         #[schemars(schema_with = "schema::suites")]
         suites: Vec<String>,
     },
@@ -33,23 +33,23 @@ pub(super) enum Written {
     Source {
         /// One sentence: what it is and why it is here.
         about: String,
-        /// What it declares about itself; may be empty.
+        /// The traits that it declares; may be empty.
         traits: BTreeSet<Trait>,
-        /// A package of kernel source, like linux-source-6.1.
+        /// A package of kernel source, such as linux-source-6.1.
         #[schemars(extend("format" = "package"))]
         package: String,
-        /// The one version to take; or else `track`.
+        /// The one version to take; otherwise use `track`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         #[schemars(with = "String", extend("format" = "version"))]
         version: Option<String>,
-        /// That the version moves with the archive; or else `version`.
+        /// Makes the version move with the archive; otherwise use `version`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         #[schemars(with = "Track")]
         track: Option<Track>,
-        /// Suites in which to look.
+        /// The suites to search.
         #[schemars(schema_with = "schema::suites")]
         suites: Vec<String>,
-        /// Fragments of a configuration, files; a later one wins. What none asks for is not set.
+        /// Configuration fragments (files). A later one wins. An option that none has is not set.
         #[schemars(schema_with = "schema::paths")]
         config: Vec<String>,
         /// Patches in order: files, or folders whose files are taken by name.
@@ -57,37 +57,37 @@ pub(super) enum Written {
         #[schemars(schema_with = "schema::paths")]
         patches: Vec<String>,
     },
-    /// A kernel's tree on disk.
+    /// A kernel tree on disk.
     Tree {
         /// One sentence: what it is and why it is here.
         about: String,
-        /// What it declares about itself; may be empty.
+        /// The traits that it declares; may be empty.
         traits: BTreeSet<Trait>,
-        /// The tree's folder, or the one it was built into (`make O=`).
+        /// The tree's folder, or the folder it was built into (`make O=`).
         #[schemars(extend("format" = "path"))]
         path: String,
-        /// Whether s2lab builds it, out of the tree; else it is taken as it was built.
+        /// If true, s2lab builds it, out of the tree; otherwise it is taken as it was built.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         build: bool,
-        /// Fragments of a configuration to build it with; none: the tree's own `.config`.
+        /// Configuration fragments to build it with. None: the tree's own `.config` is used.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         #[schemars(schema_with = "schema::paths")]
         config: Vec<String>,
     },
-    /// An arm64 Image, and what belongs to it.
+    /// An arm64 Image and its accompanying files.
     Image {
         /// One sentence: what it is and why it is here.
         about: String,
-        /// What it declares about itself; may be empty.
+        /// The traits that it declares; may be empty.
         traits: BTreeSet<Trait>,
-        /// The Image's file.
+        /// The file of the Image.
         #[schemars(extend("format" = "path"))]
         path: String,
-        /// A folder with its modules, in any depth; none: all are built in.
+        /// A folder with its modules, at any depth. Without it, everything is built in.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         #[schemars(with = "String", extend("format" = "path"))]
         modules: Option<String>,
-        /// Its configuration: what it lacks is named before it boots.
+        /// Its configuration. With it, s2lab names missing options before it boots the kernel.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         #[schemars(with = "String", extend("format" = "path"))]
         config: Option<String>,
@@ -98,7 +98,7 @@ pub(super) enum Written {
     },
 }
 
-/// The schema of an entry is that of what is written.
+/// The schema of an entry is that of its written form.
 impl JsonSchema for KernelEntry {
     fn schema_name() -> Cow<'static, str> {
         "KernelEntry".into()
@@ -109,15 +109,15 @@ impl JsonSchema for KernelEntry {
     }
 }
 
-/// How a version moves.
+/// The way in which a version moves.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Track {
-    /// The newest in any of the suites when it is first asked for; `s2lab store refresh` moves it.
+    /// The newest in any of the suites when it is first needed; `s2lab store refresh` moves it.
     Newest,
 }
 
-/// The loader has seen to it that one of the two is there.
+/// Makes a package. The loader has checked that one of the two keys is present.
 fn package(name: String, version: Option<String>, suites: Vec<String>) -> Package {
     Package { name, version: version.map_or(Version::Newest, Version::Fixed), suites }
 }
