@@ -2,7 +2,7 @@
 
 use super::{Kernels, schema};
 use crate::diagnostic::{Diagnostics, Sink, suggest};
-use crate::shape::{self, Format, Shape};
+use crate::json_schema::{self, Format, Schema};
 use crate::yaml::{Entry, Node, Value};
 use std::sync::LazyLock;
 
@@ -24,7 +24,7 @@ const FORMATS: [Format; 5] = [
 /// # Errors
 /// Returns all mistakes of the file, in their order.
 pub fn load(file: &str, text: &str) -> Result<Kernels, Diagnostics> {
-    shape::read(file, text, &Shape { schema: &SCHEMA, formats: &FORMATS }, check)
+    json_schema::read(file, text, &Schema { json: &SCHEMA, formats: &FORMATS }, check)
 }
 
 /// Checks a kernel's name, which is half of a key and so part of a file's name.

@@ -1,7 +1,7 @@
 //! The JSON schema of `images/kernels.yaml`, made from its types, for editors and for the loader.
 
 use super::Kernels;
-use crate::shape::schema_of;
+use crate::json_schema::schema_of;
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 

@@ -2,7 +2,7 @@
 
 use super::{Promise, Scenario, Size, check, schema};
 use crate::diagnostic::Diagnostics;
-use crate::shape::{self, Format, Shape};
+use crate::json_schema::{self, Format, Schema};
 use serde::{Deserialize, Deserializer};
 use std::sync::LazyLock;
 
@@ -30,8 +30,8 @@ const FORMATS: [Format; 3] = [
 /// # Errors
 /// All mistakes of the file, in its order.
 pub fn load(file: &str, text: &str) -> Result<Scenario, Diagnostics> {
-    let shape = Shape { schema: &SCHEMA, formats: &FORMATS };
-    shape::read(file, text, &shape, |root, sink| check::check(file, root, sink))
+    let schema = Schema { json: &SCHEMA, formats: &FORMATS };
+    json_schema::read(file, text, &schema, |root, sink| check::check(file, root, sink))
 }
 
 /// One `T`, or a list of them.

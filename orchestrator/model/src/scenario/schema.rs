@@ -1,7 +1,7 @@
 //! The JSON schema of scenarios, from their types: for editors, and for the loader itself.
 
 use super::{MemoryType, Scenario};
-use crate::shape::schema_of;
+use crate::json_schema::schema_of;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 

@@ -30,8 +30,9 @@ pub(crate) struct Format {
     pub(crate) check: fn(&str) -> Result<(), String>,
 }
 
-pub(crate) struct Shape<'a> {
-    pub(crate) schema: &'a Json,
+/// A JSON schema and the formats that it names.
+pub(crate) struct Schema<'a> {
+    pub(crate) json: &'a Json,
     pub(crate) formats: &'a [Format],
 }
 
@@ -57,17 +58,17 @@ fn forget_empty_defaults(schema: &mut Json) {
     }
 }
 
-/// Reads `text` as a `T`: checks it against `shape`, lets `check` check what a schema cannot
+/// Reads `text` as a `T`: checks it against `schema`, lets `check` check what a schema cannot
 /// express, and decodes it if both found nothing. Returns all mistakes at once.
 pub(crate) fn read<T: DeserializeOwned>(
     file: &str,
     text: &str,
-    shape: &Shape<'_>,
+    schema: &Schema<'_>,
     check: impl FnOnce(&Node, &mut Sink<'_>),
 ) -> Result<T, Diagnostics> {
     let mut sink = Sink::new(file, text);
     let Some(root) = yaml::parse(text, &mut sink) else { return sink.finish(None) };
-    shape.check(&root, &mut sink);
+    schema.check(&root, &mut sink);
     check(&root, &mut sink);
     let value = if sink.is_empty() { decode(text, &root, &mut sink) } else { None };
     sink.finish(value)
@@ -92,10 +93,10 @@ fn decode<T: DeserializeOwned>(text: &str, root: &Node, sink: &mut Sink<'_>) -> 
     serde_yaml::with::singleton_map_recursive::deserialize(value).map_err(report).ok()
 }
 
-impl Shape<'_> {
+impl Schema<'_> {
     /// Reports every place at which `root` does not match.
     pub(crate) fn check(&self, root: &Node, sink: &mut Sink<'_>) {
-        self.walk(self.schema, root, &root.span, sink);
+        self.walk(self.json, root, &root.span, sink);
     }
 
     /// Checks `node`. `place` is where mistakes of the node as a whole are reported: its key, if it
@@ -129,7 +130,7 @@ impl Shape<'_> {
         for _ in 0..8 {
             let inner = schema["allOf"].as_array().filter(|all| all.len() == 1).map_or(schema, |all| &all[0]);
             let Some(path) = inner["$ref"].as_str() else { return inner };
-            let Some(target) = path.strip_prefix('#').and_then(|p| self.schema.pointer(p)) else {
+            let Some(target) = path.strip_prefix('#').and_then(|p| self.json.pointer(p)) else {
                 return inner;
             };
             schema = target;
