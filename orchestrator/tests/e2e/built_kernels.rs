@@ -82,7 +82,7 @@ fn what_an_entry_declares_must_hold_with_a_series_on_top() {
     let (place, done) = wrong_host("drops-the-mark");
     let line = done.stdout.lines().next().unwrap_or_default();
     assert!(line.starts_with("FAIL ") && line.contains("expected as wc-honoured"), "{}", done.stdout);
-    assert!(done.stdout.contains("; promises: I1 "), "{}", done.stdout);
+    assert!(done.stdout.contains("; promise: I1\n"), "{}", done.stdout);
     let [(_, report)] = &place.reports()[..] else { panic!("more than one report") };
     assert!(report.contains("expected Normal-NC\n    found    Device-nGnRE"), "{report}");
 

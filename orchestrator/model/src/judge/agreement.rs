@@ -1,7 +1,8 @@
 //! What the cells of one kernel say together. A kernel whose traits are open has some traits all the same, in every cell the same
 //! ones: one scenario that passes with the series and another that passes without it contradict each other.
 
-use super::{Finding, JudgedCell, Weight};
+use super::JudgedCell;
+use crate::finding::{Finding, Subject, Weight};
 use crate::kernel::{Trait, Traits};
 use crate::verdict::Verdict;
 use std::collections::{BTreeMap, BTreeSet};
@@ -54,7 +55,8 @@ fn finding(kernel: &str, cells: &[&mut JudgedCell]) -> Finding {
         cells.len().checked_sub(MOST_CELLS).filter(|more| *more > 0).map(|more| format!("{more} more"));
     let found: Vec<_> = cells.iter().take(MOST_CELLS).map(says).chain(more).collect();
     let what = format!("alternative that all cells of {kernel} meet");
-    Finding::new(Weight::Tables, what, "exactly one", format!("none: {}", found.join(", ")))
+    let found = format!("none: {}", found.join(", "));
+    Finding::new(Weight::Tables, Subject::cell(), what, "exactly one", found)
 }
 
 fn contradict(cell: &mut JudgedCell, finding: &Finding) {

@@ -1,12 +1,11 @@
 //! Lines on a console that a healthy kernel does not print.
 
-use super::probe::{Ending, ending};
-use super::witnesses::probed_mapping;
-use super::{Finding, Weight};
 use crate::crash::{self, MAX_LINE, is_registers};
 use crate::event::AlarmClass;
+use crate::finding::{Finding, Subject, Weight};
 use crate::record::look::Decoded;
 use crate::record::{Alarm, Crash, Record};
+use crate::witnesses::behaviour::{Ending, ending, probed_mapping};
 use std::collections::{HashMap, HashSet};
 
 /// A line that is known and harmless.
@@ -91,7 +90,12 @@ pub(super) fn findings(record: &Record, looks: &[Decoded]) -> Vec<Finding> {
         if known.insert((&alarm.console, found.clone())) {
             let detail = crash.map_or_else(|| vec![alarm.line.clone()], |told| told.shown.clone());
             let what = format!("console of {}", alarm.console);
-            findings.push(Finding::new(Weight::Kernel, what, "no alarm", found).with(detail));
+            let subject = match record.guests.contains_key(&alarm.console) {
+                true => Subject::cell().guest(&alarm.console),
+                false => Subject::cell(),
+            };
+            let finding = Finding::new(Weight::Kernel, subject, what, "no alarm", found);
+            findings.push(finding.with(detail));
         }
     }
     findings

@@ -1,11 +1,10 @@
-//! Whether everything that the plan asks for was observed, and whether the bytes arrived.
+//! Whether everything that the plan asks for was observed.
 
-use super::{Finding, Weight};
-use crate::event::{LoadedPart, ProbeOutcome};
+use crate::event::LoadedPart;
+use crate::finding::{Finding, Subject, Weight};
 use crate::record::Record;
 use crate::record::look::Decoded;
 use crate::scenario::{Scenario, Step, StoreStep};
-use s2lab_protocol::UnalignedOutcome;
 use std::collections::BTreeSet;
 
 /// Bytes of the narrowest store.
@@ -18,10 +17,10 @@ pub(super) fn findings(record: &Record, looks: &[Decoded]) -> Vec<Finding> {
     let scenario = &record.planned.scenario;
     let mut out = machines(record);
     let mut planned = 0;
-    let mut exactly_one = |what: String, found: usize, out: &mut Vec<Finding>| {
+    let mut exactly_one = |subject: Subject, what: String, found: usize, out: &mut Vec<Finding>| {
         planned += found;
         if found != 1 {
-            out.push(Finding::new(Weight::Lab, what, "one observation", found.to_string()));
+            out.push(Finding::new(Weight::Lab, subject, what, "one observation", found.to_string()));
         }
     };
     for (at, step) in scenario.steps.iter().enumerate() {
@@ -30,20 +29,23 @@ pub(super) fn findings(record: &Record, looks: &[Decoded]) -> Vec<Finding> {
                 for width in &store.width {
                     let found = record.stores.iter().filter(|s| s.step == at && s.width == *width).count();
                     let what = format!("step {at}, store {width} B by {} to {}", store.guest, store.device);
-                    exactly_one(what, found, &mut out);
+                    let subject = Subject::step(at).guest(&store.guest).region(&store.device);
+                    exactly_one(subject, what, found, &mut out);
                 }
                 out.extend(wrong_stores(record, at, store));
             }
             Step::Look(look) => {
                 for guest in running_at(scenario, &look.name) {
                     let here = |l: &&Decoded| l.step == at && l.name == look.name && l.guest == guest;
-                    let what = format!("look {}, guest {guest}", look.name);
-                    exactly_one(what, looks.iter().filter(here).count(), &mut out);
+                    let subject = Subject::step(at).named(&look.name).guest(guest);
+                    let what = subject.to_string();
+                    exactly_one(subject, what, looks.iter().filter(here).count(), &mut out);
                 }
             }
             Step::Host(host) => {
                 let found = record.resets.iter().filter(|r| r.step == at && r.device == host.reset).count();
-                exactly_one(format!("step {at}, reset of {}", host.reset), found, &mut out);
+                let what = format!("step {at}, reset of {}", host.reset);
+                exactly_one(Subject::step(at).region(&host.reset), what, found, &mut out);
                 out.extend(unknown_methods(record, at));
             }
             Step::Probe(probe) => {
@@ -51,11 +53,9 @@ pub(super) fn findings(record: &Record, looks: &[Decoded]) -> Vec<Finding> {
                     p.step == at && p.guest == probe.guest && p.device == probe.device && p.map == probe.map
                 };
                 let found = record.probes.iter().filter(here).count();
-                exactly_one(
-                    format!("step {at}, probe of {} by {}", probe.device, probe.guest),
-                    found,
-                    &mut out,
-                );
+                let what = format!("step {at}, probe of {} by {}", probe.device, probe.guest);
+                let subject = Subject::step(at).guest(&probe.guest).region(&probe.device);
+                exactly_one(subject, what, found, &mut out);
             }
         }
     }
@@ -63,12 +63,14 @@ pub(super) fn findings(record: &Record, looks: &[Decoded]) -> Vec<Finding> {
     let observed = record.stores.len() + looks.len() + record.resets.len() + record.probes.len();
     if observed > planned {
         let found = format!("{} that no step asks for", observed - planned);
-        out.push(Finding::new(Weight::Lab, "observations", "those of the steps", found));
+        let expected = "those of the steps";
+        out.push(Finding::new(Weight::Lab, Subject::cell(), "observations", expected, found));
     }
     for look in looks {
         if let Err(error) = &look.seen {
-            let what = format!("look {}, guest {}", look.name, look.guest);
-            out.push(Finding::new(Weight::Lab, what, "tables that can be read", error.to_string()));
+            let (subject, expected) = (Subject::look(look), "tables that can be read");
+            let what = subject.to_string();
+            out.push(Finding::new(Weight::Lab, subject, what, expected, error.to_string()));
         }
     }
     out
@@ -88,7 +90,8 @@ fn beside(record: &Record) -> Vec<Finding> {
         if due != found {
             let list = |names: BTreeSet<&str>| names.into_iter().collect::<Vec<_>>().join(", ");
             let what = format!("guests beside {guest} at look {}", look.name);
-            out.push(Finding::new(Weight::Lab, what, list(due), list(found)));
+            let subject = Subject::step(look.step).named(&look.name).guest(guest);
+            out.push(Finding::new(Weight::Lab, subject, what, list(due), list(found)));
         }
         looked.insert(guest);
     }
@@ -102,7 +105,8 @@ fn unknown_methods(record: &Record, at: usize) -> impl Iterator<Item = Finding> 
     };
     record.resets.iter().filter(move |reset| reset.step == at && !known(&reset.method)).map(move |reset| {
         let what = format!("step {at}, reset of {}", reset.device);
-        Finding::new(Weight::Kernel, what, "a method of the kernel's", format!("`{}`", reset.method))
+        let (subject, found) = (Subject::step(at).region(&reset.device), format!("`{}`", reset.method));
+        Finding::new(Weight::Kernel, subject, what, "a method of the kernel's", found)
     })
 }
 
@@ -122,21 +126,22 @@ pub(super) fn running_at<'a>(scenario: &'a Scenario, name: &str) -> BTreeSet<&'a
 /// The host, its RAM, the guests and their devices must have told of themselves.
 fn machines(record: &Record) -> Vec<Finding> {
     let scenario = &record.planned.scenario;
-    let missing = |what: String| Finding::new(Weight::Lab, what, "one observation", "0");
-    let host = record.host.is_none().then(|| missing("the host's kernel".into()));
-    let ram = record.around.ram.is_empty().then(|| missing("the host's RAM".into()));
+    let missing = |of: Subject, what: String| Finding::new(Weight::Lab, of, what, "one observation", "0");
+    let of_cell = |what: String| missing(Subject::cell(), what);
+    let host = record.host.is_none().then(|| of_cell("the host's kernel".into()));
+    let ram = record.around.ram.is_empty().then(|| of_cell("the host's RAM".into()));
     let parts = [LoadedPart::Kernel, LoadedPart::Initramfs, LoadedPart::DeviceTree];
     let loaded = parts.iter().filter(|part| !record.around.loaded.iter().any(|known| known.part == **part));
-    let memory = record.around.memory.is_none().then(|| missing("the host's account of its memory".into()));
+    let memory = record.around.memory.is_none().then(|| of_cell("the host's account of its memory".into()));
     let guests = scenario.guests.keys().filter(|guest| !record.guests.contains_key(*guest));
     let devices = scenario.guests.values().flat_map(|guest| guest.assign.keys());
     let devices = devices.filter(|device| !record.around.tell_of(device));
     host.into_iter()
         .chain(ram)
-        .chain(loaded.map(|part| missing(format!("where QEMU has put the {part}"))))
+        .chain(loaded.map(|part| of_cell(format!("where QEMU has put the {part}"))))
         .chain(memory)
-        .chain(guests.map(|guest| missing(format!("the kernel of guest {guest}"))))
-        .chain(devices.map(|device| missing(format!("the BAR of {device}"))))
+        .chain(guests.map(|name| missing(Subject::cell().guest(name), format!("the kernel of guest {name}"))))
+        .chain(devices.map(|name| missing(Subject::cell().region(name), format!("the BAR of {name}"))))
         .collect()
 }
 
@@ -161,31 +166,8 @@ fn wrong_stores(record: &Record, at: usize, step: &StoreStep) -> Vec<Finding> {
                 stored.result.stores, stored.width, stored.bytes, stored.guest, stored.device
             );
             let expected = format!("{} bytes by {} to {}", step.bytes, step.guest, step.device);
-            Finding::new(Weight::Lab, format!("step {at}, store"), expected, found)
+            let subject = Subject::step(at).guest(&step.guest).region(&step.device);
+            Finding::new(Weight::Lab, subject, format!("step {at}, store"), expected, found)
         })
         .collect()
-}
-
-/// A finding for each store that did not arrive, or reads back wrong.
-pub(super) fn bytes(record: &Record) -> Vec<Finding> {
-    let mut out = vec![];
-    for stored in &record.stores {
-        let what =
-            |of| format!("{of} after step {}, store {} B to {}", stored.step, stored.width, stored.device);
-        for (of, difference) in
-            [("BAR file", stored.file_difference), ("read-back", stored.result.first_difference)]
-        {
-            if let Some(offset) = difference {
-                let found = format!("differs from offset {offset:#x}");
-                out.push(Finding::new(Weight::Kernel, what(of), "the pattern that was stored", found));
-            }
-        }
-    }
-    for probe in &record.probes {
-        if probe.outcome == ProbeOutcome::Answered(UnalignedOutcome::Wrong) {
-            let what = format!("unaligned store by {} to {}", probe.guest, probe.device);
-            out.push(Finding::new(Weight::Kernel, what, "ok or fault", "completes, but reads back wrong"));
-        }
-    }
-    out
 }

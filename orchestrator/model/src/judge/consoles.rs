@@ -1,8 +1,8 @@
 //! Whether the consoles could have shown every alarm.
 
-use super::{Finding, Weight};
 use crate::console::dropped;
 use crate::event::AlarmClass;
+use crate::finding::{Finding, Subject, Weight};
 use crate::record::{Alarm, Record};
 use std::collections::BTreeMap;
 
@@ -19,8 +19,8 @@ pub(super) fn findings(record: &Record) -> impl Iterator<Item = Finding> {
 fn untested(record: &Record) -> Option<Finding> {
     let found =
         "none: the host's console does not show what its kernel logs, so that its alarms could not be seen";
-    let finding =
-        Finding::new(Weight::Lab, "the agent's test line on the console of host", "the line", found);
+    let what = "the agent's test line on the console of host";
+    let finding = Finding::new(Weight::Lab, Subject::cell(), what, "the line", found);
     (!record.console_tested).then(|| finding.with([HINT.to_owned()]))
 }
 
@@ -35,7 +35,7 @@ fn lossy(alarms: &[Alarm]) -> impl Iterator<Item = Finding> {
             count => format!("{count} messages dropped: alarms may be among them"),
         };
         let what = format!("lines on the console of {console}");
-        let finding = Finding::new(Weight::Lab, what, "all that the kernel logs", found);
+        let finding = Finding::new(Weight::Lab, Subject::cell(), what, "all that the kernel logs", found);
         finding.with(lines.into_iter().map(str::to_owned))
     })
 }

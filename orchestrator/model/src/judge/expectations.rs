@@ -1,12 +1,13 @@
 //! Expectations, chosen by trait and held against what was seen.
 
-use super::probe::{Ending, ending, shows_alignment};
-use super::{Finding, Weight, completeness};
+use super::completeness;
+use crate::finding::{Finding, Subject, Weight};
 use crate::kernel::{Trait, Traits};
 use crate::record::Record;
 use crate::record::look::{Decoded, Seen};
-use crate::scenario::{Exec, Expectation, Scenario, Step, Unaligned};
-use s2lab_mmu::Stage2Leaf;
+use crate::scenario::{Exec, Expectation, Promise, Scenario, Step, Unaligned};
+use crate::witnesses::behaviour::{Ending, ending, shows_alignment};
+use s2lab_mmu::{MemoryType, Stage2Leaf};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// In expectations: a guest's RAM.
@@ -92,7 +93,8 @@ fn choose(tried: Vec<(Choice, Vec<Finding>)>) -> Met {
     };
     let found = if fitting.is_empty() { "none".into() } else { names(&fitting) };
     let expected = format!("exactly one of {}", names(&tried.iter().collect::<Vec<_>>()));
-    let mut findings = vec![Finding::new(Weight::Tables, "alternative that is met", expected, found)];
+    let what = "alternative that is met";
+    let mut findings = vec![Finding::new(Weight::Tables, Subject::cell(), what, expected, found)];
     for (Choice { label, .. }, unmet) in tried {
         let label = label.unwrap_or_default();
         findings.extend(unmet.into_iter().map(|f| Finding { what: format!("as {label}: {}", f.what), ..f }));
@@ -161,7 +163,9 @@ fn unmet(expectation: &Expectation, record: &Record, looks: &[Decoded]) -> Vec<F
     let says = expectation.stage2.is_some() || expectation.effective.is_some() || expectation.exec.is_some();
     if (expectation.at.is_empty() || !says) && expectation.unaligned.is_none() {
         let what = format!("expectation of {}", expectation.of);
-        out.push(Finding::new(Weight::Tables, what, "something to hold against what was seen", "nothing"));
+        let (subject, wanted) =
+            (Subject::cell().region(&expectation.of), "something to hold against what was seen");
+        out.push(Finding::new(Weight::Tables, subject, what, wanted, "nothing"));
     }
     out
 }
@@ -171,20 +175,23 @@ fn unmet_probe(expectation: &Expectation, expected: Unaligned, record: &Record) 
     let text = if expected == Unaligned::Ok { "ok" } else { "fault" };
     let is_step = |step: &Step| matches!(step, Step::Probe(probe) if probe.device == *device);
     if !record.planned.scenario.steps.iter().any(is_step) {
-        return vec![Finding::new(Weight::Tables, format!("unaligned store to {device}"), text, "no probe")];
+        let (subject, what) = (Subject::cell().region(device), format!("unaligned store to {device}"));
+        return vec![Finding::new(Weight::Tables, subject, what, text, "no probe")];
     }
     let mut out = vec![];
     for probe in record.probes.iter().filter(|probe| probe.device == *device) {
         let ending = ending(&probe.outcome);
         let what = format!("unaligned store by {} to {device}", probe.guest);
+        let subject = Subject::step(probe.step).guest(&probe.guest).region(device);
         match (expected, ending) {
             (Unaligned::Ok, Ending::Ok) | (Unaligned::Fault, Ending::Fault) => {}
             (Unaligned::Fault, Ending::Ok) if let Err(why) = shows_alignment(record) => {
-                out.push(Finding::new(Weight::Lacking, what, text, why));
+                out.push(Finding::new(Weight::Lacking, subject, what, text, why));
             }
             _ => {
                 let detail = format!("{:?}", probe.outcome);
-                out.push(Finding::new(Weight::Tables, what, text, ending.to_string()).with([detail]));
+                let finding = Finding::new(Weight::Tables, subject, what, text, ending.to_string());
+                out.push(finding.with([detail]).breaking(Promise::EFFECTIVE));
             }
         }
     }
@@ -202,33 +209,45 @@ fn unmet_at(expectation: &Expectation, at: &str, record: &Record, looks: &[Decod
     for look in &concerned {
         // One that cannot be read is a finding of the lab already.
         if let Ok(seen) = &look.seen {
-            let place = format!("{of} at look {at}, guest {}", look.guest);
+            let place = Subject::look(look).region(of);
             out.extend(unmet_leaves(expectation, seen, record, &place));
             out.extend(unmet_effective(expectation, seen, &place));
         }
     }
     // A look that is planned but missing is a finding of the lab already.
     if !completeness::running_at(&record.planned.scenario, at).iter().any(|guest| has(guest)) {
-        let what = format!("{of} at look {at}");
-        out.push(Finding::new(Weight::Tables, what, "a running guest that has it", "none"));
+        let subject = Subject::cell().named(at).region(of);
+        let what = subject.to_string();
+        out.push(Finding::new(Weight::Tables, subject, what, "a running guest that has it", "none"));
     }
     out
 }
 
-fn unmet_leaves(expectation: &Expectation, seen: &Seen, record: &Record, place: &str) -> Vec<Finding> {
+fn unmet_leaves(expectation: &Expectation, seen: &Seen, record: &Record, place: &Subject) -> Vec<Finding> {
     let empty = vec![];
     let of = &expectation.of;
     let leaves = if of == RAM { &seen.ram } else { seen.devices.get(of).unwrap_or(&empty) };
+    let finding = |what: &str, expected: &str, found: String| {
+        Finding::new(Weight::Tables, place.clone(), format!("{what} of {place}"), expected, found)
+    };
     let mut out = vec![];
     if let Some(expected) = expectation.stage2 {
         let fits = |leaf: &&Stage2Leaf| leaf.attr.memory_type() == Some(expected);
         let show = |leaf: &Stage2Leaf| leaf.attr.to_string();
-        out.extend(unmet_by(leaves, &fits, &show, expected.name(), format!("stage2 of {place}")));
+        let unmet = unmet_by(leaves, &fits, &show);
+        let promise = match expected {
+            _ if of == RAM => Some(Promise::RAM),
+            MemoryType::NormalNC => Some(Promise::BAR),
+            _ => None,
+        };
+        let of = |Unmet { found, detail }| finding("stage2", expected.name(), found).with(detail);
+        out.extend(unmet.map(|unmet| Finding { promise, ..of(unmet) }));
     }
     if let Some(Exec::Never) = expectation.exec {
         let fits = |leaf: &&Stage2Leaf| leaf.exec.is_never();
         let show = |leaf: &Stage2Leaf| leaf.exec.to_string();
-        out.extend(unmet_by(leaves, &fits, &show, "never-exec", format!("exec of {place}")));
+        let of = |Unmet { found, detail }| finding("exec", "never-exec", found).with(detail);
+        out.extend(unmet_by(leaves, &fits, &show).map(of).map(|unmet| unmet.breaking(Promise::BAR)));
     }
     // A leaf in another BAR of the device is not what the expectation is about.
     let in_bar = |leaf: &Stage2Leaf| {
@@ -239,20 +258,25 @@ fn unmet_leaves(expectation: &Expectation, seen: &Seen, record: &Record, place: 
             })
     };
     if !leaves.is_empty() && !leaves.iter().any(in_bar) {
-        out.push(Finding::new(Weight::Tables, place, "a leaf in its prefetchable BAR", "nothing mapped"));
+        let (subject, expected) = (place.clone(), "a leaf in its prefetchable BAR");
+        out.push(Finding::new(Weight::Tables, subject, place.to_string(), expected, "nothing mapped"));
     }
     out
+}
+
+/// Leaves that do not fit: the kinds of all leaves, and the first wrong ones as evidence.
+struct Unmet {
+    found: String,
+    detail: Vec<String>,
 }
 
 fn unmet_by(
     leaves: &[Stage2Leaf],
     fits: &dyn Fn(&&Stage2Leaf) -> bool,
     show: &dyn Fn(&Stage2Leaf) -> String,
-    expected: &str,
-    what: String,
-) -> Option<Finding> {
+) -> Option<Unmet> {
     if leaves.is_empty() {
-        return Some(Finding::new(Weight::Tables, what, expected, "nothing mapped"));
+        return Some(Unmet { found: "nothing mapped".into(), detail: vec![] });
     }
     let mut wrong = leaves.iter().filter(|leaf| !fits(leaf)).peekable();
     wrong.peek()?;
@@ -276,16 +300,20 @@ fn unmet_by(
             leaf.ipa, leaf.pa, leaf.level, leaf.descriptor
         )
     });
-    Some(Finding::new(Weight::Tables, what, expected, found.join(", ")).with(detail))
+    Some(Unmet { found: found.join(", "), detail: detail.collect() })
 }
 
-fn unmet_effective(expectation: &Expectation, seen: &Seen, place: &str) -> Option<Finding> {
+fn unmet_effective(expectation: &Expectation, seen: &Seen, place: &Subject) -> Option<Finding> {
     let expected = expectation.effective?;
     let mappings = seen.mappings.iter().filter(|mapping| mapping.device == expectation.of);
     let touched: Vec<_> = mappings.flat_map(|mapping| &mapping.touched).collect();
-    let what = format!("effective type of {place}");
+    let finding = |found: String| {
+        let what = format!("effective type of {place}");
+        let finding = Finding::new(Weight::Tables, place.clone(), what, expected.name(), found);
+        finding.breaking(Promise::EFFECTIVE)
+    };
     if touched.is_empty() {
-        return Some(Finding::new(Weight::Tables, what, expected.name(), "nothing mapped"));
+        return Some(finding("nothing mapped".into()));
     }
     if touched.iter().all(|(both, _)| both.effective == Some(expected)) {
         return None;
@@ -294,7 +322,7 @@ fn unmet_effective(expectation: &Expectation, seen: &Seen, place: &str) -> Optio
     let detail =
         touched.iter().map(|(both, bytes)| format!("{bytes:#x} bytes: {} on {}", both.stage1, both.stage2));
     let found = kinds.into_iter().collect::<Vec<_>>().join(", ");
-    Some(Finding::new(Weight::Tables, what, expected.name(), found).with(detail))
+    Some(finding(found).with(detail))
 }
 
 /// A memory type that both stages together give, by name.

@@ -7,7 +7,7 @@ mod walked;
 #[cfg(test)]
 mod tests;
 
-use super::{Finding, Weight};
+use crate::finding::{Finding, Subject, Weight};
 use crate::record::kept::{self, Kept, KeptMemory};
 use crate::record::look::{Decoded, Seen};
 use crate::record::{Record, virt};
@@ -127,7 +127,7 @@ fn of_look(record: &Record, look: &Decoded, kept: &KeptMemory) -> Isolation {
     let given = record.planned.scenario.guests.get(&look.guest);
     let assigned =
         seen.devices.keys().all(|device| given.is_some_and(|guest| guest.assign.contains_key(device)));
-    let place = format!("look {}, guest {}", look.name, look.guest);
+    let place = Subject::look(look);
     let of_leaves = not_given(&foreign, &place).into_iter();
     let of_tables = walked::controls(seen, &place).into_iter().chain(walked::contiguous(seen, &place));
     let findings = of_leaves.chain(of_tables).chain(walked::stores(record, look, seen, &place)).collect();
@@ -139,18 +139,18 @@ pub(super) fn findings(record: &Record, looks: &[Decoded], of_looks: &[Isolation
     let of_each = of_looks.iter().flat_map(|look| look.findings.iter().cloned());
     let all =
         account(record).into_iter().chain(of_each).chain(walked::bases(looks)).chain(walked::vmids(looks));
-    all.map(|finding| Finding { breaks: Some(Promise::ISOLATION), ..finding }).collect()
+    all.map(|finding| finding.breaking(Promise::ISOLATION)).collect()
 }
 
 /// A host that calls something else its kernel than what QEMU has put there cannot be judged by what it keeps.
 fn account(record: &Record) -> Option<Finding> {
     let why = kept::account(&record.around).err()?;
     let expected = "code and data in the image that QEMU has loaded, and at most a third of it between them";
-    Some(Finding::new(Weight::Lab, "the host's account of its kernel", expected, why))
+    Some(Finding::new(Weight::Lab, Subject::cell(), "the host's account of its kernel", expected, why))
 }
 
 /// One finding for a look: the first foreign page, and how many more there are of which kind.
-fn not_given(foreign: &[Foreign], place: &str) -> Option<Finding> {
+fn not_given(foreign: &[Foreign], place: &Subject) -> Option<Finding> {
     let first = foreign.first()?;
     let Foreign { leaf, what } = first;
     let mut found = format!("IPA {:#x} -> PA {:#x}: {what}", leaf.ipa, leaf.pa);
@@ -165,6 +165,6 @@ fn not_given(foreign: &[Foreign], place: &str) -> Option<Finding> {
         format!("IPA {ipa:#x} -> PA {pa:#x}, {size:#x} bytes, {}, {access}: {what}", leaf.attr)
     });
     let detail = leaves.chain(kinds.iter().map(|(what, n)| format!("{n} x {what}")));
-    let what = format!("isolation (I17) at {place}");
-    Some(Finding::new(Weight::Tables, what, "only what the guest was given", found).with(detail))
+    let (what, expected) = (format!("isolation at {place}"), "only what the guest was given");
+    Some(Finding::new(Weight::Tables, place.clone(), what, expected, found).with(detail))
 }

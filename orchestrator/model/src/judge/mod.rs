@@ -6,17 +6,11 @@ mod alarms;
 mod attempts;
 mod completeness;
 mod consoles;
-mod emulation;
 mod expectations;
 mod isolation;
 mod live;
-mod placement;
-mod probe;
 mod resets;
 mod run;
-mod taint;
-mod vmas;
-mod witnesses;
 
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -24,12 +18,13 @@ pub(crate) mod fixture;
 mod tests;
 
 use crate::event::{CellEnd, StopCause};
+use crate::finding::{Finding, Subject, Weight};
 use crate::kernel::Trait;
 use crate::record::Record;
 use crate::record::after_reset::Left;
 use crate::record::look::Decoded;
-use crate::scenario::Promise;
 use crate::verdict::Verdict;
+use crate::witnesses::{self, Heard, Scene, Testimony};
 use std::collections::BTreeSet;
 
 pub use attempts::{another, endings};
@@ -37,9 +32,7 @@ pub(crate) use expectations::effective_name;
 pub use expectations::{Alternative, expected};
 pub(crate) use isolation::Isolation;
 pub use live::LiveRun;
-pub(crate) use probe::{ending_name, map_name};
 pub use run::{JudgedAttempt, JudgedCell, JudgedRun, judge_run};
-pub use witnesses::{Testimony, Witness};
 
 /// What is said of one attempt, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,43 +45,22 @@ pub struct Judgement {
     pub label: Option<String>,
     /// The sets of traits with which the alternative goes together that was met; empty unless one was.
     pub fits: Vec<BTreeSet<Trait>>,
-    /// Each witness and what it said, in a fixed order; empty unless the attempt is complete.
-    pub witnesses: Vec<(Witness, Testimony)>,
+    /// Each witness by its name and what it said, in a fixed order; empty unless the attempt is complete.
+    pub witnesses: Vec<(&'static str, Testimony)>,
 }
 
-/// Something that is not as it should be. Its texts may come from a guest; whoever shows them escapes them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
-    pub weight: Weight,
-    /// What it is about and where: `stage2 of nic at look stored, guest g0`.
-    pub what: String,
-    pub expected: String,
-    pub found: String,
-    /// Evidence that may differ from run to run: console lines, addresses.
-    pub detail: Vec<String>,
-    /// The promise that it breaks, if it is another than those of the scenario; `what` names it.
-    pub breaks: Option<Promise>,
-}
-
-/// Whose fault a finding is, in the order in which they decide the verdict.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Weight {
-    /// The kernel's, whatever the tables say: FAIL.
-    Kernel,
-    /// The CPU or QEMU contradicts the walk, so nothing that rests on the walk counts: MISS.
-    Doubt,
-    /// The kernel's, as the tables show: FAIL.
-    Tables,
-    /// The lab's: something that should have been observed was not: MISS.
-    Lab,
-    /// Nobody's: this QEMU cannot show what is expected: SKIP.
-    Lacking,
-}
-
-/// Most lines of evidence of one finding.
-const MOST_DETAIL: usize = 64;
 /// Most findings of one attempt.
 const MOST_FINDINGS: usize = 200;
+
+/// The findings, each of which names only a promise that the scenario holds up.
+fn held_up(record: &Record, findings: Vec<Finding>) -> Vec<Finding> {
+    let promises = record.planned.scenario.held_up();
+    let of = |finding: Finding| {
+        let promise = finding.promise.filter(|promise| promises.contains(promise));
+        Finding { promise, ..finding }
+    };
+    findings.into_iter().map(of).collect()
+}
 
 /// The weightiest findings first, and a word about those that are too many.
 fn weighed(mut findings: Vec<Finding>) -> Vec<Finding> {
@@ -98,45 +70,10 @@ fn weighed(mut findings: Vec<Finding>) -> Vec<Finding> {
     {
         let weight = *weight;
         findings.truncate(MOST_FINDINGS);
-        findings.push(Finding::new(weight, "findings", "none", format!("{more} more")));
+        let found = format!("{more} more");
+        findings.push(Finding::new(weight, Subject::cell(), "findings", "none", found));
     }
     findings
-}
-
-impl Finding {
-    fn new(
-        weight: Weight,
-        what: impl Into<String>,
-        expected: impl Into<String>,
-        found: impl Into<String>,
-    ) -> Finding {
-        Finding {
-            weight,
-            what: what.into(),
-            expected: expected.into(),
-            found: found.into(),
-            detail: vec![],
-            breaks: None,
-        }
-    }
-
-    fn with(mut self, detail: impl IntoIterator<Item = String>) -> Finding {
-        let mut detail = detail.into_iter();
-        let room = MOST_DETAIL.saturating_sub(self.detail.len());
-        self.detail.extend(detail.by_ref().take(room));
-        if let more @ 1.. = detail.count() {
-            self.detail.push(format!("... and {more} more"));
-        }
-        self
-    }
-
-    fn verdict(&self) -> Verdict {
-        match self.weight {
-            Weight::Kernel | Weight::Tables => Verdict::Fail,
-            Weight::Doubt | Weight::Lab => Verdict::Miss,
-            Weight::Lacking => Verdict::Skip(self.found.clone()),
-        }
-    }
 }
 
 /// What was decoded of an attempt, and what the rules of isolation say of it.
@@ -151,7 +88,6 @@ struct Shown {
 fn judge(record: &Record, shown: &Shown, interrupted: bool) -> Judgement {
     let looks = &shown.looks;
     let mut findings = alarms::findings(record, looks);
-    findings.extend(completeness::bytes(record));
     let by_end = match &record.end {
         Some(CellEnd::Complete) => return complete(record, shown, findings),
         Some(CellEnd::Kept) => return kept(complete(record, shown, findings)),
@@ -167,15 +103,18 @@ fn judge(record: &Record, shown: &Shown, interrupted: bool) -> Judgement {
                 StopCause::Lacking => Some(Verdict::Skip(what.clone())),
                 StopCause::Interrupted => None,
             };
-            findings.push(Finding::new(weight, format!("stage {stage}"), "done", what).with(hint.clone()));
-            findings.extend(taint::bits(record));
+            let what_of = format!("stage {stage}");
+            let finding = Finding::new(weight, Subject::cell(), what_of, "done", what).with(hint.clone());
+            findings.push(finding);
             verdict
         }
     };
+    findings.extend(witnesses::ALL.iter().flat_map(|witness| witness.early(record)));
     // What was seen of the kernel counts, however the attempt ended: a panic makes QEMU exit, an oops makes it hang.
     let kernel = findings.iter().any(|finding| finding.weight == Weight::Kernel);
     let verdict = by_end.map(|verdict| if kernel { Verdict::Fail } else { verdict });
-    Judgement { verdict, findings: weighed(findings), label: None, fits: vec![], witnesses: vec![] }
+    let findings = weighed(held_up(record, findings));
+    Judgement { verdict, findings, label: None, fits: vec![], witnesses: vec![] }
 }
 
 /// Without the final record nothing passes, were it by rules that are newer than the run.
@@ -183,7 +122,8 @@ fn kept(mut judgement: Judgement) -> Judgement {
     if matches!(judgement.verdict, Some(Verdict::Pass { .. })) {
         judgement.verdict = Some(Verdict::Lost);
         let found = "none: the host was kept for a person";
-        judgement.findings.push(Finding::new(Weight::Lab, "the final record", "there", found));
+        let finding = Finding::new(Weight::Lab, Subject::cell(), "the final record", "there", found);
+        judgement.findings.push(finding);
     }
     judgement
 }
@@ -192,13 +132,19 @@ fn complete(record: &Record, shown: &Shown, mut findings: Vec<Finding>) -> Judge
     let Shown { looks, isolation, resets } = shown;
     let missing = completeness::findings(record, looks);
     let met = expectations::evaluate(record, looks, missing.is_empty());
-    let (witnesses, contradictions) = witnesses::hear(record, looks);
+    let scene = Scene { record, looks };
+    let heard: Vec<_> = witnesses::ALL.iter().map(|witness| (witness.name(), witness.hear(&scene))).collect();
     let foreign = isolation::findings(record, looks, isolation);
     // A foreign page weighs more than a wrong type.
-    findings.extend(missing.into_iter().chain(foreign).chain(met.findings).chain(contradictions));
+    findings.extend(missing.into_iter().chain(foreign).chain(met.findings));
+    let hear = |(name, Heard { testimony, findings: found }): (_, Heard)| {
+        findings.extend(found);
+        (name, testimony)
+    };
+    let witnesses = heard.into_iter().map(hear).collect();
     findings.extend(resets::findings(record, resets));
     findings.extend(consoles::findings(record));
-    let findings = weighed(findings);
+    let findings = weighed(held_up(record, findings));
     let verdict = match findings.first() {
         Some(finding) => finding.verdict(),
         None => Verdict::Pass { as_: met.label.clone() },

@@ -1,9 +1,9 @@
 //! Whether a device was reset: the host says so, and the tables show it.
 
-use super::{Finding, Weight};
+use crate::finding::{Finding, Subject, Weight};
 use crate::record::Record;
 use crate::record::after_reset::Left;
-use crate::scenario::Step;
+use crate::scenario::{Promise, Step};
 
 /// Leaves shown as evidence.
 const MOST_LEAVES: usize = 4;
@@ -21,7 +21,8 @@ pub(super) fn findings(record: &Record, left: &[Left]) -> Vec<Finding> {
         let found = left.iter().filter(|left| left.step == at && left.device == host.reset).count();
         if found != due {
             let what = format!("step {at}, stage 2 after the reset of {}", host.reset);
-            out.push(Finding::new(Weight::Lab, what, format!("{due} observations"), found.to_string()));
+            let (subject, expected) = (Subject::step(at).region(&host.reset), format!("{due} observations"));
+            out.push(Finding::new(Weight::Lab, subject, what, expected, found.to_string()));
         }
     }
     out.extend(left.iter().filter_map(of));
@@ -30,18 +31,21 @@ pub(super) fn findings(record: &Record, left: &[Left]) -> Vec<Finding> {
 
 fn of(left: &Left) -> Option<Finding> {
     let Left { step, device, leaves } = left;
+    let subject = Subject::step(*step).region(device);
     let what = format!("step {step}, stage 2 after the reset of {device}");
     match leaves {
-        Err(error) => Some(Finding::new(Weight::Lab, what, "tables that can be read", error.to_string())),
+        Err(error) => {
+            Some(Finding::new(Weight::Lab, subject, what, "tables that can be read", error.to_string()))
+        }
         Ok(leaves) => {
             let first = leaves.first()?;
             let found = format!("{} leaves, the first at IPA {:#x}", leaves.len(), first.ipa);
             let detail = leaves.iter().take(MOST_LEAVES).map(|leaf| {
                 format!("IPA {:#x} -> PA {:#x}, descriptor {:#x}", leaf.ipa, leaf.pa, leaf.descriptor)
             });
-            let finding =
-                Finding::new(Weight::Tables, what, "no leaf in its BARs until the next access", found);
-            Some(finding.with(detail))
+            let expected = "no leaf in its BARs until the next access";
+            let finding = Finding::new(Weight::Tables, subject, what, expected, found);
+            Some(finding.with(detail).breaking(Promise::RESET))
         }
     }
 }

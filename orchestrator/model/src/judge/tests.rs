@@ -1,12 +1,14 @@
 //! Each rule of the judgement, broken once.
 
 use super::fixture::{BAR_IPA, BAR_PA, DEVICE_BLOCK, Machine, NC_BLOCK, RAM, Story, XN, traits};
-use super::{JudgedRun, Testimony, Weight, Witness, judge_run};
+use super::{JudgedRun, judge_run};
 use crate::event::{AlarmClass, CellEnd, Event, Line, ProbeOutcome, StopCause};
+use crate::finding::Weight;
 use crate::kernel::{Trait, Traits};
 use crate::record::Run;
 use crate::scenario::{Expectation, Step};
 use crate::verdict::Verdict;
+use crate::witnesses::Testimony;
 use s2lab_protocol::{GuestEnd, UnalignedOutcome};
 
 mod bounds;

@@ -4,15 +4,15 @@ use super::text::INDENT;
 use super::{DETAIL, LONGEST, Report};
 use crate::escape;
 use crate::event::CellEnd;
-use crate::judge::{
-    Finding, Isolation, JudgedAttempt, JudgedCell, Judgement, Testimony, effective_name, ending_name,
-    endings, map_name,
-};
+use crate::finding::{Finding, Subject, Weight};
+use crate::judge::{Isolation, JudgedAttempt, JudgedCell, Judgement, effective_name, endings};
 use crate::record::look::{Decoded, Seen, SeenMapping, digest};
 use crate::record::{Record, Stored, environment, virt};
 use crate::scenario::{Scenario, Size, Step};
 use crate::statistics::{self, megabytes_per_second};
 use crate::verdict::Verdict;
+use crate::witnesses::Testimony;
+use crate::witnesses::behaviour::{ending, map_name};
 use s2lab_mmu::{Range, Stage2Leaf, ranges};
 use s2lab_protocol::MapKind;
 use std::collections::{BTreeMap, BTreeSet};
@@ -82,13 +82,13 @@ fn hint(record: &Record) -> Option<String> {
     }
 }
 
-/// The promises of the scenario that a cell which fails does not show to hold, unless the finding names another.
+/// The promise that a cell breaks, or, where it is not known, those of the scenario that it does not show to hold.
 fn promises(finding: &Finding, scenario: &Scenario) -> String {
-    if finding.breaks.is_some() || scenario.promises.is_empty() {
-        return String::new();
-    }
-    let all: Vec<_> = scenario.promises.iter().map(ToString::to_string).collect();
-    format!("; promises: {}", all.join(" "))
+    let all: Vec<_> = match finding.promise {
+        Some(promise) => return format!("; promise: {promise}"),
+        None => scenario.promises.iter().map(ToString::to_string).collect(),
+    };
+    if all.is_empty() { String::new() } else { format!("; promises: {}", all.join(" ")) }
 }
 
 fn one_line(finding: &Finding) -> String {
@@ -125,7 +125,9 @@ fn difference(cell: &JudgedCell) -> Finding {
         lines.map(|line| format!("{sign} {}", line.trim_start())).collect::<Vec<_>>()
     };
     Finding {
-        weight: crate::judge::Weight::Tables,
+        weight: Weight::Tables,
+        subject: Subject::cell(),
+        promise: None,
         what: format!("{} attempts", cell.attempts.len()),
         expected: "all alike".into(),
         found: match endings(&cell.attempts) {
@@ -134,7 +136,6 @@ fn difference(cell: &JudgedCell) -> Finding {
             how => how.unwrap_or_default(),
         },
         detail: [only("-", &a, &b), only("+", &b, &a)].concat(),
-        breaks: None,
     }
 }
 
@@ -234,7 +235,7 @@ fn promised(record: &Record, looks: &[Decoded], isolation: &[Isolation]) -> Vec<
             Step::Probe(_) => {
                 out.extend(record.probes.iter().filter(|probe| probe.step == at).map(|probe| {
                     let place = place(&probe.guest, &probe.device, probe.map);
-                    format!("unaligned store {place}: {}", ending_name(&probe.outcome))
+                    format!("unaligned store {place}: {}", ending(&probe.outcome))
                 }));
             }
         }

@@ -34,6 +34,16 @@ const SENTENCES: [&str; 17] = [
 pub struct Promise(u8);
 
 impl Promise {
+    /// I1, of a BAR's stage-2 type.
+    pub const BAR: Promise = Promise(1);
+    /// I4, of the stage-2 type of guest RAM.
+    pub const RAM: Promise = Promise(4);
+    /// I6, of what both stages give together.
+    pub const EFFECTIVE: Promise = Promise(6);
+    /// I9, of the BAR after a reset.
+    pub const RESET: Promise = Promise(9);
+    /// I13, of the VMA flag.
+    pub const FLAG: Promise = Promise(13);
     /// I17. Held up by every scenario that looks.
     pub const ISOLATION: Promise = Promise(17);
 

@@ -61,7 +61,7 @@ pub(super) fn fails(story: &Story, words: &str) {
 
 #[test]
 fn what_a_guest_was_not_given_is_named() {
-    let first = "isolation (I17) at look stored, guest g0: expected only what the guest was given, found ";
+    let first = "isolation at look stored, guest g0: expected only what the guest was given, found ";
     let cases = [
         ((FREE_IPA, CODE, 3, RAM_PAGE), "IPA 0x41000000 -> PA 0x41000000: the host's kernel code"),
         ((FREE_IPA, CODE, 3, READ_ONLY), "the host's kernel code"),
@@ -218,7 +218,7 @@ fn guests_have_nothing_in_common() {
     let same = Machine { registers: vec![("VTTBR_EL2", STAGE2_ROOT | 4 << 48)], ..second(&[]) };
     let same = Machine { guest: 0, ..same };
     let story = beside(&same);
-    fails(&story, "start table (I17) at look stored, guest g1: expected one of its own, found that of g0");
+    fails(&story, "start table at look stored, guest g1: expected one of its own, found that of g0");
     fails(&story, "RAM of g0");
 }
 
@@ -251,7 +251,7 @@ fn a_report_says_what_is_promised() {
     let bad = lines(&with(&[(FREE_IPA, CODE, 3, RAM_PAGE)]));
     assert!(bad.promised.contains(&"  maps what is not its own".into()), "{:#?}", bad.promised);
     let line = crate::report::summary(&story(&with(&[(FREE_IPA, CODE, 3, RAM_PAGE)])).run().cells[0]);
-    assert!(line.finding.unwrap().ends_with("the host's kernel code"), "no promise but I17");
+    assert!(line.finding.unwrap().ends_with("the host's kernel code; promise: I17"), "no promise but I17");
     let mut named = Story::after();
     named.cell.scenario.promises.insert(crate::scenario::Promise::ISOLATION);
     assert_eq!(named.report().promises, good.promises);

@@ -3,8 +3,8 @@
 #[cfg(test)]
 mod tests;
 
-use super::super::{Finding, Weight};
 use super::mapped;
+use crate::finding::{Finding, Subject, Weight};
 use crate::record::Record;
 use crate::record::look::{Decoded, Seen};
 use crate::record::overlap::Overlaps;
@@ -13,30 +13,30 @@ use std::collections::BTreeMap;
 
 /// Bits with which the tables mean something else than KVM and the guest's Linux mean by them. Neither sets any of them for a guest
 /// that is no hypervisor itself (Linux 6.1 to 7.2, arch/arm64/include/asm/kvm_arm.h: HCR_GUEST_FLAGS, VTCR_EL2_FLAGS).
-pub(super) fn controls(seen: &Seen, place: &str) -> Option<Finding> {
+pub(super) fn controls(seen: &Seen, place: &Subject) -> Option<Finding> {
     let first = seen.controls.first()?;
     let found = match seen.controls.len() {
         1 => first.to_string(),
         n => format!("{first}; {} more", n - 1),
     };
-    let what = format!("registers (I17) at {place}");
+    let what = format!("registers at {place}");
     let expected = "no bit that changes what the tables mean";
     let detail = seen.controls.iter().map(ToString::to_string);
-    Some(Finding::new(Weight::Tables, what, expected, found).with(detail))
+    Some(Finding::new(Weight::Tables, place.clone(), what, expected, found).with(detail))
 }
 
 /// A leaf with the contiguous bit stands for its whole group in the TLB, so the walk shows what the MMU does only if the group is alike.
-pub(super) fn contiguous(seen: &Seen, place: &str) -> Option<Finding> {
+pub(super) fn contiguous(seen: &Seen, place: &Subject) -> Option<Finding> {
     let first = seen.unlike.first()?;
     let mut found =
         format!("IPA {:#x}, level {}, with neighbours that are not like it", first.ipa, first.level);
     if seen.unlike.len() > 1 {
         found.push_str(&format!("; {} more", seen.unlike.len() - 1));
     }
-    let what = format!("contiguous bit (I17) at {place}");
+    let what = format!("contiguous bit at {place}");
     let expected = "on whole groups of leaves that are alike";
     let detail = seen.unlike.iter().take(super::MOST_LEAVES).map(show);
-    Some(Finding::new(Weight::Tables, what, expected, found).with(detail))
+    Some(Finding::new(Weight::Tables, place.clone(), what, expected, found).with(detail))
 }
 
 /// A leaf as evidence.
@@ -46,7 +46,7 @@ fn show(leaf: &Stage2Leaf) -> String {
 
 /// What was stored went through the leaves that are there since, unless the device was reset: they must let it. Their access flag is
 /// set, by KVM or, with VTCR_EL2.HA, by hardware. KVM clears that of RAM as it ages, but ages no BAR.
-pub(super) fn stores(record: &Record, look: &Decoded, seen: &Seen, place: &str) -> Vec<Finding> {
+pub(super) fn stores(record: &Record, look: &Decoded, seen: &Seen, place: &Subject) -> Vec<Finding> {
     let mut bytes: BTreeMap<&str, u64> = BTreeMap::new();
     for stored in record.stores.iter().filter(|stored| stored.guest == look.guest && stored.step < look.step)
     {
@@ -73,10 +73,11 @@ pub(super) fn stores(record: &Record, look: &Decoded, seen: &Seen, place: &str) 
         let lacks =
             lacks.iter().filter(|(has, _)| !has).map(|(_, lacks)| *lacks).collect::<Vec<_>>().join(", ");
         let found = format!("{} leaves that it cannot have gone through, the first {lacks}", closed.len());
-        let what = format!("the store to {device} (I17) at {place}");
+        let what = format!("the store to {device} at {place}");
         let detail = closed.iter().take(super::MOST_LEAVES).map(|leaf| show(leaf));
         let expected = "leaves that are readable, writable and accessed";
-        out.push(Finding::new(Weight::Tables, what, expected, found).with(detail));
+        let subject = place.clone().region(device);
+        out.push(Finding::new(Weight::Tables, subject, what, expected, found).with(detail));
     }
     out
 }
@@ -88,18 +89,21 @@ pub(super) fn bases(looks: &[Decoded]) -> Vec<Finding> {
     let mut out = vec![];
     for look in looks {
         let Ok(seen) = &look.seen else { continue };
-        let what = || format!("start table (I17) at look {}, guest {}", look.name, look.guest);
+        let finding = |expected: &str, found: String, detail: String| {
+            let subject = Subject::look(look);
+            let what = format!("start table at {subject}");
+            Finding::new(Weight::Tables, subject, what, expected, found).with([detail])
+        };
         let known = *of_guest.entry(&look.guest).or_insert(seen.base);
         if known != seen.base {
             let detail = format!("{:#x}, before {known:#x}", seen.base);
-            let found = Finding::new(Weight::Tables, what(), "that of the looks before", "another");
-            out.push(found.with([detail]));
+            out.push(finding("that of the looks before", "another".into(), detail));
         }
         let owner = *of_base.entry(seen.base).or_insert(&look.guest);
         if owner != look.guest {
             let found = format!("that of {owner}");
             let detail = format!("{:#x}", seen.base);
-            out.push(Finding::new(Weight::Tables, what(), "one of its own", found).with([detail]));
+            out.push(finding("one of its own", found, detail));
         }
     }
     out
@@ -114,9 +118,10 @@ pub(super) fn vmids(looks: &[Decoded]) -> Vec<Finding> {
         let Ok(seen) = &look.seen else { continue };
         let (owner, base) = *owners.entry((look.step, seen.vmid)).or_insert((&look.guest, seen.base));
         if owner != look.guest && base != seen.base {
-            let what = format!("VMID (I17) at look {}, guest {}", look.name, look.guest);
+            let subject = Subject::look(look);
+            let what = format!("VMID at {subject}");
             let found = format!("that of {owner}, {:#x}, with other tables", seen.vmid);
-            out.push(Finding::new(Weight::Tables, what, "one of its own", found));
+            out.push(Finding::new(Weight::Tables, subject, what, "one of its own", found));
         }
     }
     out

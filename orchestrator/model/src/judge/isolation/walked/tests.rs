@@ -48,10 +48,7 @@ fn a_start_table_stays() {
         }
     });
     story.pages.extend(pages);
-    fails(
-        &story,
-        "start table (I17) at look again, guest g0: expected that of the looks before, found another",
-    );
+    fails(&story, "start table at look again, guest g0: expected that of the looks before, found another");
 }
 
 #[test]
@@ -64,7 +61,7 @@ fn a_group_with_the_contiguous_bit_is_alike() {
     passes(&story(&with(&group(0..16, RAM_PAGE | BIT))));
     fails(
         &story(&with(&group(3..4, RAM_PAGE | BIT))),
-        "contiguous bit (I17) at look stored, guest g0: expected on whole groups of leaves that are alike, \
+        "contiguous bit at look stored, guest g0: expected on whole groups of leaves that are alike, \
          found IPA 0x41003000, level 3, with neighbours that are not like it",
     );
     let apart = [group(0..1, RAM_PAGE | BIT), group(21..22, RAM_PAGE | BIT)].concat();
@@ -82,7 +79,7 @@ fn two_guests_have_two_vmids() {
     passes(&beside(&second(4, vtcr)));
     fails(
         &beside(&second(3, vtcr)),
-        "VMID (I17) at look stored, guest g1: expected one of its own, found that of g0, 0x3, with other tables",
+        "VMID at look stored, guest g1: expected one of its own, found that of g0, 0x3, with other tables",
     );
     // Without VTCR_EL2.VS there are 8 bits of it.
     fails(&beside(&second(0x103, vtcr)), "found that of g0, 0x3");

@@ -1,8 +1,8 @@
 //! The taint of the kernels: what each knows to have gone wrong since it booted. A witness that needs no text: a console may be
 //! silent, or say it in words that nobody looks for.
 
-use super::witnesses::{Heard, heard};
-use super::{Finding, Weight};
+use super::{Heard, Scene, Witness};
+use crate::finding::{Finding, Subject, Weight};
 use crate::record::Record;
 
 /// A bit of `/proc/sys/kernel/tainted` (Documentation/admin-guide/tainted-kernels.rst, Linux 7.x).
@@ -47,17 +47,38 @@ const BITS: [Bit; 20] = [
     bad(19, 'J', "fwctl changed a device"),
 ];
 
-/// What was read, and that all of it was read.
-pub(super) fn hear(record: &Record) -> Heard {
-    let (host, last) = (record.host.as_ref().map(|host| host.taint), record.final_taint);
-    let guests =
-        record.guests.iter().map(|(name, guest)| (format!("guest {name}, at its start"), Some(guest.taint)));
-    let readings =
-        [("the host, at its start".to_owned(), host), ("the host, in its final record".to_owned(), last)];
-    let unread = readings.into_iter().chain(guests).filter(|(_, taint)| taint.flatten().is_none());
-    let unread =
-        unread.map(|(of, _)| Finding::new(Weight::Lab, format!("taint of {of}"), "a number", "nothing"));
-    heard(unread.chain(gone(record)).chain(bits(record)).collect(), true, "")
+/// Every taint was read, and has no bit that says that something went wrong.
+pub(super) struct Taint;
+
+impl Witness for Taint {
+    fn name(&self) -> &'static str {
+        "taint"
+    }
+
+    fn hear(&self, Scene { record, .. }: &Scene<'_>) -> Heard {
+        let findings = unread(record).chain(gone(record)).chain(bits(record));
+        Heard::new(findings.collect(), true, "")
+    }
+
+    fn early(&self, record: &Record) -> Vec<Finding> {
+        bits(record)
+    }
+}
+
+/// A finding for each taint that was not read.
+fn unread(record: &Record) -> impl Iterator<Item = Finding> {
+    let host = |when: &str, taint: Option<Option<u64>>| {
+        (Subject::cell(), format!("taint of the host, {when}"), taint.flatten())
+    };
+    let at_boot = record.host.as_ref().map(|host| host.taint);
+    let guests = record.guests.iter().map(|(name, guest)| {
+        (Subject::cell().guest(name), format!("taint of guest {name}, at its start"), guest.taint)
+    });
+    [host("at its start", at_boot), host("in its final record", record.final_taint)]
+        .into_iter()
+        .chain(guests)
+        .filter(|(_, _, taint)| taint.is_none())
+        .map(|(subject, what, _)| Finding::new(Weight::Lab, subject, what, "a number", "nothing"))
 }
 
 /// A bit that is set stays until the next boot (kernel/panic.c, add_taint): one that went says that a reading is wrong.
@@ -65,25 +86,26 @@ fn gone(record: &Record) -> Option<Finding> {
     let (at_boot, at_end) = (record.host.as_ref()?.taint?, record.final_taint??);
     let found = format!("{at_end:#x}");
     let what = "taint of the host, in its final record";
-    (at_boot & !at_end != 0)
-        .then(|| Finding::new(Weight::Lab, what, format!("all bits of {at_boot:#x}, as at its start"), found))
+    let expected = format!("all bits of {at_boot:#x}, as at its start");
+    (at_boot & !at_end != 0).then(|| Finding::new(Weight::Lab, Subject::cell(), what, expected, found))
 }
 
 /// A finding for each kernel whose taint says that something went wrong.
-pub(super) fn bits(record: &Record) -> Vec<Finding> {
+fn bits(record: &Record) -> Vec<Finding> {
     let at_boot = record.host.as_ref().and_then(|host| host.taint).unwrap_or_default();
     let at_end = record.final_taint.flatten().unwrap_or_default();
     let guests = record.guests.iter().map(|(name, guest)| {
-        (format!("taint of guest {name}"), "while it booted", guest.taint.unwrap_or_default())
+        let subject = Subject::cell().guest(name);
+        (subject, format!("taint of guest {name}"), "while it booted", guest.taint.unwrap_or_default())
     });
-    let host = |when, taint| ("taint of the host".to_owned(), when, taint);
+    let host = |when, taint| (Subject::cell(), "taint of the host".to_owned(), when, taint);
     [host("while it booted", at_boot), host("since then", at_end & !at_boot)]
         .into_iter()
         .chain(guests)
-        .filter_map(|(what, when, taint)| {
+        .filter_map(|(subject, what, when, taint)| {
             let found = against(taint);
             let found = (!found.is_empty()).then(|| format!("{}, {when}", found.join(", ")))?;
-            Some(Finding::new(Weight::Kernel, what, "no sign of a fault", found))
+            Some(Finding::new(Weight::Kernel, subject, what, "no sign of a fault", found))
         })
         .collect()
 }
@@ -104,10 +126,9 @@ fn against(taint: u64) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::event::{Event, StopCause};
-    use crate::judge::Testimony;
     use crate::judge::fixture::Story;
-    use crate::judge::witnesses::Witness;
     use crate::verdict::Verdict;
+    use crate::witnesses::Testimony;
 
     const WARN: u64 = 1 << 9;
     const UNSIGNED: u64 = 1 << 13;
@@ -146,7 +167,7 @@ mod tests {
     fn a_module_says_nothing_against_the_kernel() {
         let attempt = story(Some(UNSIGNED), Some(UNSIGNED | 1 << 12), Some(UNSIGNED)).attempt();
         assert!(attempt.judgement.verdict.as_ref().is_some_and(Verdict::passed));
-        assert!(attempt.judgement.witnesses.contains(&(Witness::Taint, Testimony::Agrees)));
+        assert!(attempt.judgement.witnesses.contains(&("taint", Testimony::Agrees)));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! An unaligned store: how it ended, and whether this QEMU tells.
+//! The ending of an unaligned store, and whether this QEMU shows it.
 
 use super::emulation;
 use crate::event::ProbeOutcome;
@@ -9,7 +9,7 @@ use std::fmt;
 
 /// What became of an unaligned store, by what is promised of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ending {
+pub(crate) enum Ending {
     Ok,
     Fault,
     /// Neither: it completed and reads back wrong.
@@ -27,7 +27,7 @@ impl fmt::Display for Ending {
 }
 
 /// Whether a fault reaches the guest or stops its VMM depends on the TLB, so both are the same.
-pub(super) fn ending(outcome: &ProbeOutcome) -> Ending {
+pub(crate) fn ending(outcome: &ProbeOutcome) -> Ending {
     match outcome {
         ProbeOutcome::Answered(UnalignedOutcome::Ok) => Ending::Ok,
         ProbeOutcome::Answered(UnalignedOutcome::Wrong) => Ending::Wrong,
@@ -35,13 +35,8 @@ pub(super) fn ending(outcome: &ProbeOutcome) -> Ending {
     }
 }
 
-/// How an unaligned store ended, by name.
-pub(crate) fn ending_name(outcome: &ProbeOutcome) -> String {
-    ending(outcome).to_string()
-}
-
 /// Whether the QEMU of this record shows alignment faults.
-pub(super) fn shows_alignment(record: &Record) -> Result<(), String> {
+pub(crate) fn shows_alignment(record: &Record) -> Result<(), String> {
     let fact = |map: &BTreeMap<String, String>, name| map.get(name).cloned();
     match fact(&record.environment.blocking, environment::ACCELERATOR).as_deref() {
         Some(environment::TCG) => {}

@@ -1,0 +1,87 @@
+//! The CPU's own answer to what the effective type is: what became of an unaligned store.
+
+mod emulation;
+mod ending;
+
+use super::{Heard, Scene, Witness};
+use crate::finding::{Finding, Subject, Weight};
+use crate::record::look::{Combined, Decoded, SeenMapping};
+use crate::record::{Probed, Record};
+use s2lab_mmu::MemoryType;
+
+pub(crate) use ending::{Ending, ending, map_name, shows_alignment};
+
+/// An unaligned store completes where both stages say Normal, and faults where stage 2 says Device.
+pub(super) struct Behaviour;
+
+impl Witness for Behaviour {
+    fn name(&self) -> &'static str {
+        "behaviour"
+    }
+
+    fn hear(&self, Scene { record, looks }: &Scene<'_>) -> Heard {
+        let mut findings = vec![];
+        let mut silent = "no probe".to_owned();
+        let mut spoke = false;
+        for probe in &record.probes {
+            match predict(record, looks, probe) {
+                Ok(predicted) => {
+                    spoke = true;
+                    findings.extend(against(probe, predicted));
+                }
+                Err(why) => silent = why,
+            }
+        }
+        Heard::new(findings, spoke, &silent)
+    }
+}
+
+/// A finding if the store did not end as predicted.
+fn against(probe: &Probed, predicted: Ending) -> Option<Finding> {
+    let ending = ending(&probe.outcome);
+    // What reads back wrong is a finding of its own; as far as the type goes it completed.
+    let completed = ending != Ending::Fault;
+    if completed == (predicted == Ending::Ok) {
+        return None;
+    }
+    let Probed { step, guest, device, map, outcome } = probe;
+    let what = format!("unaligned store by {guest} to {device}, mapped {}: oracle in doubt", map_name(*map));
+    let subject = Subject::step(*step).guest(guest).region(device);
+    let expected = format!("{predicted}, as the walk says");
+    let finding = Finding::new(Weight::Doubt, subject, what, expected, ending.to_string());
+    Some(finding.with([format!("{outcome:?}")]))
+}
+
+/// The probed mapping, as the last look at the probe's guest before it saw it.
+pub(crate) fn probed_mapping<'a>(looks: &'a [Decoded], probe: &Probed) -> Option<&'a SeenMapping> {
+    let before = looks.iter().filter(|look| look.guest == probe.guest && look.step < probe.step);
+    let last = before.max_by_key(|look| look.step)?.seen.as_ref().ok()?;
+    last.mappings.iter().find(|mapping| mapping.device == probe.device && mapping.map == probe.map)
+}
+
+/// The ending of the unaligned store by what the last look saw; `Err` with the reason if that cannot be predicted.
+///
+/// In QEMU the Device-ness of stage 2 always counts. That of stage 1 alone counts on the first access to a page after its
+/// TLB entry went, and not later (measured with 10.0.2, same code in 10.2.2), so such a mapping predicts nothing.
+fn predict(record: &Record, looks: &[Decoded], probe: &Probed) -> Result<Ending, String> {
+    let mapping = probed_mapping(looks, probe).ok_or("no look saw the mapping that was probed")?;
+    let endings = mapping.touched.iter().map(|(both, _)| predict_one(both));
+    let mut endings = endings.collect::<Result<Vec<_>, _>>()?.into_iter();
+    let first = endings.next().ok_or("no page of the mapping was touched at the last look")?;
+    if endings.any(|ending| ending != first) {
+        return Err("the mapping's pages are not alike".into());
+    }
+    if first == Ending::Fault {
+        shows_alignment(record)?;
+    }
+    Ok(first)
+}
+
+fn predict_one(both: &Combined) -> Result<Ending, String> {
+    let device = |of: Option<MemoryType>| of.map(MemoryType::is_device).ok_or("a type that is left open");
+    match (device(both.stage1.memory_type())?, device(both.stage2.memory_type())?) {
+        (_, true) => Ok(Ending::Fault),
+        (false, false) => Ok(Ending::Ok),
+        (true, false) => Err("stage 1 alone says Device, which QEMU does not always check".into()),
+    }
+}

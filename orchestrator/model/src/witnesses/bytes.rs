@@ -1,0 +1,49 @@
+//! The bytes that were stored, in the BAR's file and read back by the guest.
+
+use super::{Heard, Scene, Witness};
+use crate::event::ProbeOutcome;
+use crate::finding::{Finding, Subject, Weight};
+use crate::record::Record;
+use s2lab_protocol::UnalignedOutcome;
+
+/// What was stored is in the BAR's file and reads back.
+pub(super) struct Bytes;
+
+impl Witness for Bytes {
+    fn name(&self) -> &'static str {
+        "bytes"
+    }
+
+    fn hear(&self, Scene { record, .. }: &Scene<'_>) -> Heard {
+        Heard::new(self.early(record), !record.stores.is_empty(), "no store")
+    }
+
+    /// A finding for each store that did not arrive, or reads back wrong.
+    fn early(&self, record: &Record) -> Vec<Finding> {
+        let mut out = vec![];
+        for stored in &record.stores {
+            let what = |of| {
+                format!("{of} after step {}, store {} B to {}", stored.step, stored.width, stored.device)
+            };
+            for (of, difference) in
+                [("BAR file", stored.file_difference), ("read-back", stored.result.first_difference)]
+            {
+                if let Some(offset) = difference {
+                    let subject = Subject::step(stored.step).guest(&stored.guest).region(&stored.device);
+                    let found = format!("differs from offset {offset:#x}");
+                    let expected = "the pattern that was stored";
+                    out.push(Finding::new(Weight::Kernel, subject, what(of), expected, found));
+                }
+            }
+        }
+        for probe in &record.probes {
+            if probe.outcome == ProbeOutcome::Answered(UnalignedOutcome::Wrong) {
+                let subject = Subject::step(probe.step).guest(&probe.guest).region(&probe.device);
+                let what = format!("unaligned store by {} to {}", probe.guest, probe.device);
+                let found = "completes, but reads back wrong";
+                out.push(Finding::new(Weight::Kernel, subject, what, "ok or fault", found));
+            }
+        }
+        out
+    }
+}

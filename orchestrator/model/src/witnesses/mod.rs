@@ -1,0 +1,84 @@
+//! The witnesses of what the looks saw, each held against the walk. One file each, and one row in [`ALL`].
+
+pub(crate) mod behaviour;
+mod bytes;
+mod placement;
+mod smaps;
+mod taint;
+mod walk;
+
+use crate::finding::Finding;
+use crate::record::Record;
+use crate::record::look::{Decoded, Seen};
+
+/// Every witness, in the order in which reports name them.
+pub(crate) static ALL: [&dyn Witness; 6] =
+    [&walk::Walk, &placement::Placement, &smaps::Smaps, &bytes::Bytes, &behaviour::Behaviour, &taint::Taint];
+
+/// A source that says something about what a look saw.
+pub(crate) trait Witness: Sync {
+    /// One word, as reports have it.
+    fn name(&self) -> &'static str;
+
+    /// Its testimony on an attempt that came to its end, and a finding for each contradiction.
+    fn hear(&self, scene: &Scene<'_>) -> Heard;
+
+    /// What it holds against the kernel even in an attempt that stopped early.
+    fn early(&self, _record: &Record) -> Vec<Finding> {
+        vec![]
+    }
+}
+
+/// What the witnesses are asked about.
+pub(crate) struct Scene<'a> {
+    pub(crate) record: &'a Record,
+    pub(crate) looks: &'a [Decoded],
+}
+
+impl<'a> Scene<'a> {
+    /// The looks whose tables could be read.
+    fn readable(&self) -> impl Iterator<Item = (&'a Decoded, &'a Seen)> {
+        self.looks.iter().filter_map(|look| look.seen.as_ref().ok().map(|seen| (look, seen)))
+    }
+}
+
+/// What a witness said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Testimony {
+    Agrees,
+    Contradicts,
+    /// Nothing, for this reason.
+    Silent(String),
+}
+
+/// A testimony, and a finding for each contradiction.
+#[derive(Debug)]
+pub(crate) struct Heard {
+    pub(crate) testimony: Testimony,
+    pub(crate) findings: Vec<Finding>,
+}
+
+impl Heard {
+    /// A witness without findings agrees if it `spoke`; otherwise it was silent for the reason given.
+    fn new(findings: Vec<Finding>, spoke: bool, else_silent: &str) -> Heard {
+        let testimony = match (findings.is_empty(), spoke) {
+            (false, _) => Testimony::Contradicts,
+            (true, true) => Testimony::Agrees,
+            (true, false) => Testimony::Silent(else_silent.into()),
+        };
+        Heard { testimony, findings }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ALL;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn names_are_words_and_distinct() {
+        let names: BTreeSet<_> = ALL.iter().map(|witness| witness.name()).collect();
+        assert_eq!(names.len(), ALL.len());
+        assert!(names.iter().all(|name| name.bytes().all(|byte| byte.is_ascii_lowercase())), "{names:?}");
+    }
+}

@@ -1,0 +1,97 @@
+//! Where the BARs are: what the host's kernel and the guests' agents say of them, held against QEMU, which decodes them.
+
+use super::{Heard, Scene, Witness};
+use crate::finding::{Finding, Subject, Weight};
+use crate::record::Record;
+use crate::record::look::Decoded;
+use s2lab_protocol::{Bar, Mapping};
+
+/// The regions of a look are QEMU's BARs. The host's kernel must name the same ones, and what the guests' agents have mapped
+/// and stored to must be the one that the scenario means.
+pub(super) struct Placement;
+
+impl Witness for Placement {
+    fn name(&self) -> &'static str {
+        "placement"
+    }
+
+    fn hear(&self, Scene { record, looks }: &Scene<'_>) -> Heard {
+        let mut findings = vec![];
+        for device in record.around.devices.keys() {
+            host(record, device, &mut findings);
+        }
+        for look in &record.looks {
+            for mapping in &look.mappings {
+                let what = format!("{}'s mapping of {} at look {}", look.guest, mapping.device, look.name);
+                let subject = Subject::step(look.step).named(&look.name).guest(&look.guest);
+                let place = Place { subject: subject.region(&mapping.device), what };
+                findings.extend(guest(record, &mapping.device, mapping.bar, &place));
+                let same = |other: &&Decoded| other.step == look.step && other.guest == look.guest;
+                let seen = looks.iter().find(same);
+                findings.extend(seen.and_then(|seen| moved(record, mapping, seen, &place)));
+            }
+        }
+        for stored in &record.stores {
+            let what = format!("{}'s store to {} in step {}", stored.guest, stored.device, stored.step);
+            let subject = Subject::step(stored.step).guest(&stored.guest).region(&stored.device);
+            findings.extend(guest(record, &stored.device, stored.result.bar, &Place { subject, what }));
+        }
+        Heard::new(findings, !record.around.placed.is_empty(), "no device")
+    }
+}
+
+/// A guest's account of a BAR.
+struct Place {
+    subject: Subject,
+    what: String,
+}
+
+fn show(bar: &Bar) -> String {
+    let kind = if bar.prefetchable { "prefetchable" } else { "not prefetchable" };
+    format!("BAR {} at {:#x}, {:#x} bytes, {kind}", bar.index, bar.start, bar.size)
+}
+
+/// Each BAR that one side names must be the other's.
+fn host(record: &Record, device: &str, findings: &mut Vec<Finding>) {
+    let subject = || Subject::cell().region(device);
+    let Some(placed) = record.around.placed.get(device) else {
+        let what = format!("place of {device}");
+        findings.push(Finding::new(Weight::Lab, subject(), what, "what QEMU says", "nothing"));
+        return;
+    };
+    let said = record.around.devices.get(device).map(|bound| bound.bars.as_slice()).unwrap_or_default();
+    let what = || format!("place of {device}: the kernel's own account contradicts QEMU");
+    for bar in said.iter().filter(|bar| !placed.contains(bar)) {
+        let there = placed.iter().find(|known| known.index == bar.index);
+        let expected = there.map_or_else(|| format!("no BAR {}", bar.index), show);
+        findings.push(Finding::new(Weight::Tables, subject(), what(), expected, show(bar)));
+    }
+    for bar in placed.iter().filter(|bar| !said.iter().any(|known| known.index == bar.index)) {
+        let found = "the host's kernel has no such BAR";
+        findings.push(Finding::new(Weight::Tables, subject(), what(), show(bar), found));
+    }
+}
+
+/// A guest sees the BAR at an address of its own, but it is the same BAR.
+fn guest(record: &Record, device: &str, said: Bar, place: &Place) -> Option<Finding> {
+    let bar = record.around.bar(device)?;
+    let alike = |bar: Bar| (bar.index, bar.size, bar.prefetchable);
+    (alike(bar) != alike(said)).then(|| {
+        let what = format!("BAR of {}: the agent's account contradicts QEMU", place.what);
+        let expected = show(&Bar { start: said.start, ..bar });
+        Finding::new(Weight::Tables, place.subject.clone(), what, expected, show(&said))
+    })
+}
+
+/// A leaf of the BAR that does not lie where the guest's agent says that its mapping leads: it was not walked.
+fn moved(record: &Record, mapping: &Mapping, look: &Decoded, place: &Place) -> Option<Finding> {
+    let bar = record.around.bar(&mapping.device)?;
+    let leaves = look.seen.as_ref().ok()?.devices.get(&mapping.device)?;
+    let in_bar = leaves.iter().filter(|leaf| bar.start <= leaf.pa && leaf.pa - bar.start < bar.size);
+    let apart = |offset: u64| mapping.bar.start.checked_add(offset);
+    let leaf = in_bar.into_iter().find(|leaf| apart(leaf.pa - bar.start) != Some(leaf.ipa))?;
+    let what = format!("BAR of {}: the agent's account contradicts the tables", place.what);
+    let expected = format!("PA {:#x} at IPA {:#x}", leaf.pa, apart(leaf.pa - bar.start).unwrap_or_default());
+    let found = format!("IPA {:#x}", leaf.ipa);
+    Some(Finding::new(Weight::Tables, place.subject.clone(), what, expected, found))
+}

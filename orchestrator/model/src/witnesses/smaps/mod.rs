@@ -1,0 +1,138 @@
+//! The kernel's own account: the flags of the VMAs through which a VMM maps a BAR.
+
+mod vmas;
+
+use super::{Heard, Scene, Witness};
+use crate::finding::{Finding, Subject, Weight};
+use crate::kernel::Trait;
+use crate::record::Record;
+use crate::record::look::{Decoded, Seen};
+use crate::scenario::Promise;
+use s2lab_mmu::MemoryType;
+use s2lab_protocol::Vma;
+
+/// How `/proc/PID/smaps` prints a VMA flag that has no mnemonic (fs/proc/task_mmu.c, 6.1 to 7.2): of the flags that a
+/// vfio-pci VMA may have, only VM_ALLOW_ANY_UNCACHED, bit 39.
+const UNNAMED_FLAG: &str = "??";
+
+/// A VMA over the BAR that carries the flag, and Normal-NC in the tables, go together.
+///
+/// With declared traits both are held against them: the flag is there exactly if the kernel conveys, and Normal-NC exactly
+/// if the flag is there and the kernel honours it. So a kernel that only conveys, or only honours, is judged by what it
+/// declares. Where the traits leave it open, the flag alone decides.
+pub(super) struct Smaps;
+
+impl Witness for Smaps {
+    fn name(&self) -> &'static str {
+        "smaps"
+    }
+
+    fn hear(&self, scene: &Scene<'_>) -> Heard {
+        let mut findings = vec![];
+        let mut spoke = false;
+        for (look, seen) in scene.readable() {
+            let Some(guest) = scene.record.planned.scenario.guests.get(&look.guest) else { continue };
+            for device in guest.assign.keys() {
+                let bar = Bar::at(scene.record, look, seen, device);
+                findings.extend(bar.findings());
+                spoke |= !bar.vmas.is_empty() && seen.devices.get(device).is_some_and(|of| !of.is_empty());
+            }
+        }
+        Heard::new(findings, spoke, "no assigned device was looked at")
+    }
+}
+
+/// A device's BAR at one look, and the VMAs over it.
+struct Bar<'a> {
+    record: &'a Record,
+    seen: &'a Seen,
+    device: &'a str,
+    subject: Subject,
+    vmas: Vec<&'a Vma>,
+    /// How many of the VMAs have the flag.
+    flagged: usize,
+}
+
+fn words(flag: bool) -> &'static str {
+    if flag { "flag `??`" } else { "no flag `??`" }
+}
+
+impl<'a> Bar<'a> {
+    fn at(record: &'a Record, look: &'a Decoded, seen: &'a Seen, device: &'a str) -> Self {
+        let vmas = vmas::over_bar(record, look, device);
+        let flagged = vmas.iter().filter(|vma| vma.flags.iter().any(|flag| flag == UNNAMED_FLAG)).count();
+        Self { record, seen, device, subject: Subject::look(look).region(device), vmas, flagged }
+    }
+
+    fn findings(&self) -> Vec<Finding> {
+        if self.vmas.is_empty() {
+            let what = format!("VMAs over {}", self.subject);
+            return vec![Finding::new(Weight::Lab, self.subject.clone(), what, "at least one", "none")];
+        }
+        let all = [self.elsewhere(), self.unlike(), self.undeclared(), self.contradiction()];
+        all.into_iter().flatten().collect()
+    }
+
+    fn finding(&self, weight: Weight, what: String, expected: &str, found: String) -> Finding {
+        Finding::new(weight, self.subject.clone(), what, expected, found)
+    }
+
+    fn declared(&self, of: Trait) -> Option<bool> {
+        self.record.planned.traits.has(of)
+    }
+
+    fn mixed(&self) -> bool {
+        self.flagged != 0 && self.flagged != self.vmas.len()
+    }
+
+    /// Whether the VMAs have the flag; where only some have it, what the traits say.
+    fn flag(&self) -> bool {
+        match self.mixed() {
+            true => self.declared(Trait::WcConveyed).unwrap_or(true),
+            false => self.flagged > 0,
+        }
+    }
+
+    fn evidence(&self) -> impl Iterator<Item = String> {
+        self.vmas.iter().map(|vma| format!("{:#x}..{:#x} {}", vma.start, vma.end, vma.flags.join(" ")))
+    }
+
+    fn elsewhere(&self) -> Option<Finding> {
+        let wrong = vmas::contradiction(self.record, self.device, &self.vmas)?;
+        let what = format!("VMAs over {}: the kernel's own account contradicts the BAR", self.subject);
+        let expected = "pages of the BAR, from its first to its last";
+        Some(self.finding(Weight::Tables, what, expected, wrong))
+    }
+
+    fn unlike(&self) -> Option<Finding> {
+        let found = format!("flag `??` on {} of {}", self.flagged, self.vmas.len());
+        let what = format!("VMAs over {}", self.subject);
+        self.mixed().then(|| {
+            let finding = self.finding(Weight::Kernel, what, "VMAs that are alike", found);
+            finding.with(self.evidence()).breaking(Promise::FLAG)
+        })
+    }
+
+    fn undeclared(&self) -> Option<Finding> {
+        let flag = self.flag();
+        let conveys = self.declared(Trait::WcConveyed).filter(|conveys| *conveys != flag)?;
+        let what = format!("VMAs over {}, by the kernel's traits", self.subject);
+        let finding = self.finding(Weight::Kernel, what, words(conveys), words(flag).into());
+        Some(finding.with(self.evidence()).breaking(Promise::FLAG))
+    }
+
+    fn contradiction(&self) -> Option<Finding> {
+        let leaves = self.seen.devices.get(self.device).map(Vec::as_slice).unwrap_or_default();
+        let wanted = self.flag() && self.declared(Trait::WcHonoured).unwrap_or(true);
+        let leaf =
+            leaves.iter().find(|leaf| (leaf.attr.memory_type() == Some(MemoryType::NormalNC)) != wanted)?;
+        let expected = if wanted { "Normal-NC" } else { "not Normal-NC" };
+        let what = format!(
+            "{} on the VMA, stage2 of {}: the kernel's own account contradicts the tables",
+            words(self.flag()),
+            self.subject
+        );
+        let finding = self.finding(Weight::Tables, what, expected, leaf.attr.to_string());
+        Some(finding.with(self.evidence()))
+    }
+}
