@@ -1,6 +1,6 @@
 //! `--qemu` and its like: parts that the user brings.
 
-use super::Failure;
+use crate::cli::failure::Failure;
 use crate::{
     lab::Places,
     run::images::GUEST_MODULES,
@@ -18,7 +18,7 @@ const HEADING: &str = "Parts to bring where apt or cargo is missing";
 
 /// A machine without apt and cargo runs what another one has made.
 #[derive(Debug, Clone, Args, Default)]
-pub(super) struct PartArguments {
+pub(crate) struct PartArguments {
     /// A qemu-system-aarch64, 10.0 or newer, in place of the machine's or the store's
     #[arg(long, help_heading = HEADING, value_name = "PROGRAM")]
     qemu: Option<PathBuf>,
@@ -38,7 +38,7 @@ pub(super) struct PartArguments {
 
 impl PartArguments {
     /// Checks what was brought, before a run is made.
-    pub(super) fn check(&self, places: &Places) -> Result<(), Failure> {
+    pub(crate) fn check(&self, places: &Places) -> Result<(), Failure> {
         if self.words().is_empty() {
             return Ok(());
         }
@@ -47,17 +47,17 @@ impl PartArguments {
     }
 
     /// These, or `others` if there are none.
-    pub(super) fn or(self, others: Self) -> Self {
+    pub(crate) fn or(self, others: Self) -> Self {
         if self.words().is_empty() { others } else { self }
     }
 
-    pub(super) fn parts(&self) -> Parts {
+    pub(crate) fn parts(&self) -> Parts {
         let Self { qemu, rootfs, agent, guest_kernel, guest_modules } = self.clone();
         Parts { qemu, rootfs, agent, guest_kernel, guest_modules }
     }
 
     /// The arguments that say the same.
-    pub(super) fn words(&self) -> Vec<String> {
+    pub(crate) fn words(&self) -> Vec<String> {
         let word = |argument: &str, path: &Option<PathBuf>| {
             path.as_deref().map(|path: &Path| [argument.to_owned(), path.display().to_string()])
         };

@@ -1,17 +1,19 @@
 //! `s2lab explain`: what a cell is made of, from the very functions that carry it out and judge it.
 
-use super::{
-    Context, Failure,
-    kernels::KernelArguments,
-    plain,
-    planned::{Planned, planned},
-    say,
+use crate::cli::{
+    context::Context,
+    exit,
+    failure::Failure,
+    render::say,
+    shared::cells::{Planned, planned},
+    shared::kernels::KernelArguments,
 };
 use crate::{
     host::emulated::argv::{Channels, HostMachine, PciDevice},
     run::{cell::kernel_arguments, operator::CRASH_ENDS},
 };
 use clap::Args;
+use s2lab_model::escape::plain;
 use s2lab_model::{
     event::PlannedCell,
     judge::{Alternative, expected},
@@ -22,7 +24,7 @@ use serde_yaml::{Value, value::Serializer, with::singleton_map_recursive};
 use std::path::Path;
 
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(crate) struct Arguments {
     /// Scenarios, keys, globs of either, or scenario files
     #[arg(value_name = "KEY|GLOB|FILE", required = true)]
     what: Vec<String>,
@@ -30,7 +32,7 @@ pub(super) struct Arguments {
     kernels: KernelArguments,
 }
 
-pub(super) fn explain(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+pub(crate) fn explain(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let planned = planned(&context.lab()?, &arguments.what, &arguments.kernels)?;
     for (at, cell) in planned.cells.iter().enumerate() {
         let gap = if at > 0 { "\n" } else { "" };
@@ -54,7 +56,7 @@ pub(super) fn explain(context: &Context, arguments: &Arguments) -> Result<u8, Fa
         )?;
         say(&command(&cell.scenario.host))?;
     }
-    Ok(0)
+    Ok(exit::FINE)
 }
 
 /// The kernel's entry, or that it has none.

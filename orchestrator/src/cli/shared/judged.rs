@@ -1,6 +1,6 @@
 //! A run read back from its folder and judged: what every verb shows comes from here.
 
-use super::Failure;
+use crate::cli::failure::Failure;
 use crate::{
     outside::{self, kinds},
     review::{Standing, accepted_path, standing},
@@ -24,14 +24,14 @@ use std::{collections::BTreeMap, io, path::Path};
 const CRASHES: &str = "crash.txt";
 
 /// A run with the report of each cell that has one.
-pub(super) struct Judged {
-    pub(super) run: JudgedRun,
-    pub(super) reports: BTreeMap<String, Report>,
+pub(crate) struct Judged {
+    pub(crate) run: JudgedRun,
+    pub(crate) reports: BTreeMap<String, Report>,
 }
 
 impl Judged {
     /// Reads the event log and the table pages, nothing else.
-    pub(super) fn read(folder: &RunFolder) -> Result<Self, Failure> {
+    pub(crate) fn read(folder: &RunFolder) -> Result<Self, Failure> {
         let run = recorded(folder)?;
         // Keys become paths. The log may come from elsewhere.
         for cell in &run.plan.cells {
@@ -41,7 +41,7 @@ impl Judged {
     }
 
     /// A run that was carried out here, whose log was judged while it grew.
-    pub(super) fn live(folder: &RunFolder, judging: &Judging) -> Result<Self, Failure> {
+    pub(crate) fn live(folder: &RunFolder, judging: &Judging) -> Result<Self, Failure> {
         let run = judging.finish();
         run.map(Self::of).map_err(|source| Failure::Log { path: folder.events(), source })
     }
@@ -53,17 +53,17 @@ impl Judged {
         Self { run, reports }
     }
 
-    pub(super) fn summaries(&self) -> Vec<CellSummary> {
+    pub(crate) fn summaries(&self) -> Vec<CellSummary> {
         self.run.cells.iter().map(summary).collect()
     }
 
     /// Whether the log tells of the run's end, regular or not.
-    pub(super) fn is_whole(&self) -> bool {
+    pub(crate) fn is_whole(&self) -> bool {
         self.run.ended || self.run.interrupted.is_some()
     }
 
     /// Whether an attempt has failed, or the cells together.
-    pub(super) fn has_failed(&self) -> bool {
+    pub(crate) fn has_failed(&self) -> bool {
         let is_fail = |verdict: &Verdict| matches!(verdict, Verdict::Fail | Verdict::Flaky);
         let attempts = self.run.cells.iter().flat_map(|cell| &cell.attempts);
         let of_attempts = attempts.filter_map(|attempt| attempt.judgement.verdict.as_ref());
@@ -71,7 +71,7 @@ impl Judged {
     }
 
     /// Writes the reports into the run's folder, and what was cut out of consoles into the cells'.
-    pub(super) fn write_reports(&self, folder: &RunFolder) -> Result<(), Failure> {
+    pub(crate) fn write_reports(&self, folder: &RunFolder) -> Result<(), Failure> {
         for (key, report) in &self.reports {
             write(folder, &folder.report(key), &report.text())?;
         }
@@ -86,7 +86,7 @@ impl Judged {
     }
 
     /// Where each planned cell stands against what the lab has accepted.
-    pub(super) fn standings(&self, accepted: &Path) -> Result<BTreeMap<String, Standing>, Failure> {
+    pub(crate) fn standings(&self, accepted: &Path) -> Result<BTreeMap<String, Standing>, Failure> {
         let cells = self.run.cells.iter();
         cells
             .map(|cell| {
@@ -122,7 +122,7 @@ fn recorded(folder: &RunFolder) -> Result<Run, Failure> {
 
 /// What the cell lacks to pass, in a line, by what its last attempt has seen so far, were all steps done; none: nothing, or it is to
 /// be skipped. A log that cannot be read is told at the run's end.
-pub(super) fn lacks_to_pass(judging: &Judging, key: &str) -> Option<String> {
+pub(crate) fn lacks_to_pass(judging: &Judging, key: &str) -> Option<String> {
     let cell = judging.as_if_complete(key)?;
     let verdict = cell.attempts.last()?.judgement.verdict.as_ref()?;
     if matches!(verdict, Verdict::Pass { .. } | Verdict::Skip(_)) {

@@ -1,6 +1,6 @@
 //! `s2lab doctor`: what this machine has and lacks for a run, and what to do about it. It fetches nothing.
 
-use super::{Context, Failure, say};
+use crate::cli::{context::Context, exit, failure::Failure, render::say};
 use crate::{
     child,
     host::emulated::{factor, process::Launcher},
@@ -19,15 +19,14 @@ use crate::{
     whole,
 };
 use clap::Args;
+use s2lab_model::escape::plain;
 use std::{fmt, path::Path, sync::Arc};
 
 /// What a store with two kernels, QEMU, user land and a toolchain takes, and half as much again.
 const CACHE_SPACE: u64 = 3 << 30;
-/// Exit code if something lacks.
-const LACKING: u8 = 3;
 
 #[derive(Debug, Args)]
-pub(super) struct Arguments {}
+pub(crate) struct Arguments {}
 
 /// What is said about one thing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +57,7 @@ struct Findings {
 impl Findings {
     fn say(&mut self, state: State, what: &str, text: impl fmt::Display) -> Result<(), Failure> {
         self.lacks |= state == State::Lacks;
-        let text = super::plain(&text.to_string()).replace('\n', " ");
+        let text = plain(&text.to_string()).replace('\n', " ");
         say(&format!("{state:<6} {what:<14} {text}"))
     }
 
@@ -69,7 +68,7 @@ impl Findings {
     }
 }
 
-pub(super) fn doctor(context: &Context, _: &Arguments) -> Result<u8, Failure> {
+pub(crate) fn doctor(context: &Context, _: &Arguments) -> Result<u8, Failure> {
     runtime::block_on(examine(context))?
 }
 
@@ -85,7 +84,7 @@ async fn examine(context: &Context) -> Result<u8, Failure> {
         Ok(store) => kept(&mut findings, &store, lab, &places).await?,
         Err(error) => findings.error(State::Lacks, "store", &error)?,
     }
-    Ok(if findings.lacks { LACKING } else { 0 })
+    Ok(if findings.lacks { exit::LAB } else { exit::FINE })
 }
 
 fn programs(findings: &mut Findings) -> Result<(), Failure> {

@@ -1,11 +1,14 @@
 //! `s2lab shell`: a cell's host with its guests, and a shell in it.
 
-use super::{
-    Context, Failure, complain,
-    gather::{Gathered, Source},
-    kernels::KernelArguments,
-    parts::PartArguments,
-    planned::planned,
+use crate::cli::{
+    context::Context,
+    exit,
+    failure::Failure,
+    render::complain,
+    shared::cells::planned,
+    shared::gather::{Gathered, Source},
+    shared::kernels::KernelArguments,
+    shared::parts::PartArguments,
 };
 use crate::{
     host::ssh::Exit,
@@ -33,14 +36,12 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-/// What a shell says of a command that a signal ended: this and the signal's number (POSIX 2.8.2).
-const SIGNALLED: u8 = 128;
 /// Numbers of the signals that end programs (Linux, include/uapi/asm-generic/signal.h).
 const SIGNALS: [(&str, u8); 8] =
     [("HUP", 1), ("INT", 2), ("QUIT", 3), ("ABRT", 6), ("KILL", 9), ("SEGV", 11), ("PIPE", 13), ("TERM", 15)];
 
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(crate) struct Arguments {
     /// A scenario, a key SCENARIO@KERNEL, or a scenario file; it must come to one cell
     #[arg(value_name = "KEY|FILE", required = true)]
     what: String,
@@ -56,7 +57,7 @@ pub(super) struct Arguments {
     offline: bool,
 }
 
-pub(super) fn shell(context: &Context, arguments: Arguments) -> Result<u8, Failure> {
+pub(crate) fn shell(context: &Context, arguments: Arguments) -> Result<u8, Failure> {
     let lab = context.lab()?;
     let planned = planned(&lab, std::slice::from_ref(&arguments.what), &arguments.kernels)?;
     let cell = planned.only_cell("a shell is in one")?;
@@ -65,7 +66,7 @@ pub(super) fn shell(context: &Context, arguments: Arguments) -> Result<u8, Failu
     let code = runtime::block_on(async {
         let interruption = Interruption::listen().map_err(Failure::io("cannot listen for signals"))?;
         let interrupted =
-            || interruption.signal().map_or(super::LAB, |signal| Interrupt::of_signal(signal).exit());
+            || interruption.signal().map_or(exit::LAB, |signal| Interrupt::of_signal(signal).exit());
         let mode = if context.common.quiet { Mode::Quiet } else { Mode::Lines };
         let display = Arc::new(Display::new(mode, interruption.clone()));
         let places = context.places()?;
@@ -132,7 +133,7 @@ fn code(exit: &Exit) -> u8 {
     match exit {
         Exit::Code(code) => u8::try_from(*code).unwrap_or(u8::MAX),
         Exit::Signal(name) => {
-            SIGNALLED + SIGNALS.iter().find(|(known, _)| known == name).map_or(0, |(_, number)| *number)
+            exit::SIGNALLED + SIGNALS.iter().find(|(known, _)| known == name).map_or(0, |(_, number)| *number)
         }
         Exit::Left => 0,
     }

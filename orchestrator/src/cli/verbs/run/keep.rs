@@ -1,6 +1,6 @@
 //! How many runs are kept: `S2LAB_KEEP_RUNS`.
 
-use super::{Failure, complain, judged::Judged};
+use crate::cli::{failure::Failure, render::complain, shared::judged::Judged};
 use crate::run::{
     folder::RunFolder,
     retention::{KEPT, forget},
@@ -12,10 +12,10 @@ use std::{ffi::OsStr, num::NonZeroUsize};
 const VARIABLE: &str = "S2LAB_KEEP_RUNS";
 
 /// None: all of them.
-pub(super) struct Keep(Option<NonZeroUsize>);
+pub(crate) struct Keep(Option<NonZeroUsize>);
 
 impl Keep {
-    pub(super) fn of_environment() -> Result<Self, Failure> {
+    pub(crate) fn of_environment() -> Result<Self, Failure> {
         // An empty variable is none, as everywhere.
         match std::env::var_os(VARIABLE).filter(|value| !value.is_empty()) {
             None => Ok(Self(NonZeroUsize::new(KEPT))),
@@ -33,7 +33,7 @@ impl Keep {
     }
 
     /// Removes the runs that are too old when `run` begins, and prints a line for each.
-    pub(super) fn apply(&self, run: &RunFolder, now: Timestamp) -> Result<(), Failure> {
+    pub(crate) fn apply(&self, run: &RunFolder, now: Timestamp) -> Result<(), Failure> {
         let Some(keep) = self.0 else { return Ok(()) };
         let removed = forget(run, now, keep, has_failed).map_err(Failure::io("cannot list old runs"))?;
         for path in removed {

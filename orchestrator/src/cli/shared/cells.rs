@@ -1,6 +1,6 @@
 //! The cells that a verb means, and their kernels.
 
-use super::{Failure, kernels::KernelArguments, own};
+use crate::cli::{failure::Failure, shared::kernels::KernelArguments, shared::own};
 use crate::{
     lab::{Lab, Places, scenarios},
     run::{chosen::Chosen, images},
@@ -19,16 +19,16 @@ use std::{
 };
 
 /// What is to be run.
-pub(super) struct Planned {
-    pub(super) kernels: Kernels,
+pub(crate) struct Planned {
+    pub(crate) kernels: Kernels,
     /// Kernels that are no entry, or more than one.
-    pub(super) chosen: Vec<Chosen>,
-    pub(super) cells: Vec<PlannedCell>,
+    pub(crate) chosen: Vec<Chosen>,
+    pub(crate) cells: Vec<PlannedCell>,
 }
 
 impl Planned {
     /// Checks the kernels that were given as files, before a run is made.
-    pub(super) fn check_given(&self, places: &Places, lab: &Lab) -> Result<(), Failure> {
+    pub(crate) fn check_given(&self, places: &Places, lab: &Lab) -> Result<(), Failure> {
         let Self { kernels, chosen, cells } = self;
         let given = images::given(kernels, &lab.images(), chosen, cells);
         if given.is_empty() {
@@ -39,7 +39,7 @@ impl Planned {
     }
 
     /// The only cell, for `what` takes no more; an error lists them.
-    pub(super) fn only_cell(&self, what: &str) -> Result<&PlannedCell, Failure> {
+    pub(crate) fn only_cell(&self, what: &str) -> Result<&PlannedCell, Failure> {
         match &*self.cells {
             [cell] => Ok(cell),
             cells => {
@@ -54,7 +54,7 @@ impl Planned {
 }
 
 /// Resolves the arguments to cells. Nothing is made or fetched.
-pub(super) fn planned(lab: &Lab, what: &[String], arguments: &KernelArguments) -> Result<Planned, Failure> {
+pub(crate) fn planned(lab: &Lab, what: &[String], arguments: &KernelArguments) -> Result<Planned, Failure> {
     let (files, selectors): (Vec<_>, Vec<_>) = what.iter().cloned().partition(|argument| is_file(argument));
     let mut paths: Vec<PathBuf> = files.iter().map(PathBuf::from).collect();
     // Files alone are all there is; with selectors the lab's scenarios are there too.

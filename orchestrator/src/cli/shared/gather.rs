@@ -1,6 +1,6 @@
 //! What hosts need before they boot, gathered for `run` and `shell` alike.
 
-use super::{Failure, planned::Planned};
+use crate::cli::{failure::Failure, shared::cells::Planned};
 use crate::{
     host::emulated::{
         factor::{self, Factor},
@@ -17,7 +17,7 @@ use crate::{
 use std::sync::Arc;
 
 /// All that the hosts of a plan need.
-pub(super) struct Gathered {
+pub(crate) struct Gathered {
     images: Images,
     slots: Slots,
     launcher: Launcher,
@@ -25,18 +25,18 @@ pub(super) struct Gathered {
 }
 
 /// Where things lie, and what may be done to have them.
-pub(super) struct Source<'a> {
-    pub(super) places: &'a Places,
+pub(crate) struct Source<'a> {
+    pub(crate) places: &'a Places,
     /// What was brought along.
-    pub(super) parts: Parts,
+    pub(crate) parts: Parts,
     /// Where the lab has its patches and configurations.
-    pub(super) lab: &'a Lab,
-    pub(super) offline: bool,
+    pub(crate) lab: &'a Lab,
+    pub(crate) offline: bool,
 }
 
 impl Gathered {
     /// Takes from the store what `planned` boots, and measures this machine if that was not done yet.
-    pub(super) async fn new(
+    pub(crate) async fn new(
         planned: &Planned,
         source: Source<'_>,
         display: &Arc<Display>,
@@ -60,12 +60,12 @@ impl Gathered {
         Ok(Self { images, slots, launcher, factor })
     }
 
-    pub(super) fn slots(&self) -> usize {
+    pub(crate) fn slots(&self) -> usize {
         self.slots.count()
     }
 
     /// A run of it that writes into `folder` and `log`.
-    pub(super) fn run(
+    pub(crate) fn run(
         self,
         folder: RunFolder,
         log: EventLog,

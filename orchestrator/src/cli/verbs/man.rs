@@ -1,18 +1,18 @@
 //! `s2lab man`: manual pages, from the same source as `--help`.
 
-use super::{Cli, Failure, say_bytes};
+use crate::cli::{Cli, exit, failure::Failure, render::say_bytes};
 use clap::{Args, CommandFactory};
 use clap_mangen::{Man, generate_to};
 use std::path::PathBuf;
 
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(crate) struct Arguments {
     /// Write a page for s2lab and one for each verb there, instead of s2lab's to stdout
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }
 
-pub(super) fn man(arguments: &Arguments) -> Result<u8, Failure> {
+pub(crate) fn man(arguments: &Arguments) -> Result<u8, Failure> {
     // Of `help` there is no page.
     let command = Cli::command().disable_help_subcommand(true);
     match &arguments.out {
@@ -25,5 +25,5 @@ pub(super) fn man(arguments: &Arguments) -> Result<u8, Failure> {
             say_bytes(&page)?;
         }
     }
-    Ok(0)
+    Ok(exit::FINE)
 }

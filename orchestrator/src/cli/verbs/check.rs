@@ -1,23 +1,23 @@
 //! `s2lab check`: a run's reports against the accepted ones.
 
-use super::{Context, Failure, judged::Judged, plain, report::open, say};
+use crate::cli::{
+    context::Context, exit, failure::Failure, render::say, shared::judged::Judged, shared::runs::open,
+};
 use crate::{
     lab::scenarios,
     review::{Standing, orphans},
 };
 use clap::Args;
+use s2lab_model::escape::plain;
 use s2lab_model::report::Outcome;
 
-/// Exit code when a report is changed, new, missing or orphaned.
-const DIFFERENT: u8 = 5;
-
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(crate) struct Arguments {
     /// A run's folder or its name; default: the latest
     run: Option<String>,
 }
 
-pub(super) fn check(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+pub(crate) fn check(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let lab = context.lab()?;
     let judged = Judged::read(&open(context, arguments.run.as_deref())?)?;
     let mut standings = judged.standings(&lab.reports())?;
@@ -40,7 +40,7 @@ pub(super) fn check(context: &Context, arguments: &Arguments) -> Result<u8, Fail
             say(plain(diff).trim_end())?;
         }
     }
-    Ok(if standings.values().all(Standing::is_fine) { 0 } else { DIFFERENT })
+    Ok(if standings.values().all(Standing::is_fine) { exit::FINE } else { exit::DIFFERENT })
 }
 
 fn words(standing: &Standing) -> (&'static str, String) {

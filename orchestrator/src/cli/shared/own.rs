@@ -1,6 +1,6 @@
 //! Kernels of one's own: given by a path, out of a tree, with a series on top.
 
-use super::{Failure, kernels::KernelArguments};
+use crate::cli::{failure::Failure, shared::kernels::KernelArguments};
 use crate::{
     lab::Lab,
     outside::{self, kinds},
@@ -29,23 +29,23 @@ const DIGITS: usize = 12;
 const CONFIG: &str = "config/boot.config";
 
 /// The kernels that the arguments mean.
-pub(super) struct Kernels {
+pub(crate) struct Kernels {
     /// In the arguments' order.
-    pub(super) choices: Vec<KernelChoice>,
+    pub(crate) choices: Vec<KernelChoice>,
     /// Those of the choices that are no entry as it is.
-    pub(super) own: Vec<Own>,
+    pub(crate) own: Vec<Own>,
 }
 
 /// A kernel of one's own, and the arguments that mean it alone.
-pub(super) struct Own {
-    pub(super) kernel: Chosen,
+pub(crate) struct Own {
+    pub(crate) kernel: Chosen,
     /// What the kernel declares that it is made of. It must still hold; the rest is open.
-    pub(super) declared: BTreeSet<Trait>,
-    pub(super) words: Vec<String>,
+    pub(crate) declared: BTreeSet<Trait>,
+    pub(crate) words: Vec<String>,
 }
 
 /// Reads `--kernel` and what belongs to it: files are looked for, patches and fragments of configurations read, commits asked for.
-pub(super) fn kernels(
+pub(crate) fn kernels(
     lab: &Lab,
     listed: &kernel::Kernels,
     arguments: &KernelArguments,

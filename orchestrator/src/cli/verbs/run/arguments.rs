@@ -1,6 +1,6 @@
 //! What `s2lab run` is told.
 
-use super::{kernels::KernelArguments, parts::PartArguments};
+use crate::cli::{shared::kernels::KernelArguments, shared::parts::PartArguments};
 use clap::{Args, ValueEnum};
 use s2lab_model::event::Attempts;
 use std::path::PathBuf;
@@ -9,14 +9,14 @@ use std::path::PathBuf;
 const MOST_ATTEMPTS: i64 = 1000;
 
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(crate) struct Arguments {
     /// Scenarios, keys SCENARIO@KERNEL, globs of either, or scenario files; default: all scenarios
     #[arg(value_name = "GLOB|KEY|FILE")]
-    pub(super) what: Vec<String>,
+    pub(crate) what: Vec<String>,
     #[command(flatten)]
-    pub(super) kernels: KernelArguments,
+    pub(crate) kernels: KernelArguments,
     #[command(flatten)]
-    pub(super) parts: PartArguments,
+    pub(crate) parts: PartArguments,
     /// Attempt each cell N times; attempts that differ are FLAKY
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=MOST_ATTEMPTS))]
     repeat: Option<u32>,
@@ -26,44 +26,44 @@ pub(super) struct Arguments {
     retry: u32,
     /// The cells of the latest run that neither passed nor were skipped
     #[arg(long, conflicts_with_all = ["what", "kernels", "modules"])]
-    pub(super) failed: bool,
+    pub(crate) failed: bool,
     /// Begin no cell after the first that neither passes nor is skipped
     #[arg(long)]
-    pub(super) fail_fast: bool,
+    pub(crate) fail_fast: bool,
     /// How many cells at a time; default: one for each two cores
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    pub(super) jobs: Option<u16>,
+    pub(crate) jobs: Option<u16>,
     /// Exit as `git bisect run` wants it: 0 good, 1 bad, 125 this commit cannot be judged, 128 the arguments are wrong
     #[arg(long, conflicts_with_all = ["failed", "dry_run"])]
-    pub(super) bisect: bool,
+    pub(crate) bisect: bool,
     /// Do not touch the network: what is not in the store is an error
     #[arg(long)]
-    pub(super) offline: bool,
+    pub(crate) offline: bool,
     /// Keep the host of a cell that does not pass, for a shell in it; one cell at a time
     #[arg(long, conflicts_with = "jobs")]
-    pub(super) keep_on_failure: bool,
+    pub(crate) keep_on_failure: bool,
     /// Let gdb attach to the host before its first instruction; no deadlines; for one cell
     #[arg(long)]
-    pub(super) gdb: bool,
+    pub(crate) gdb: bool,
     /// Print the cells and stop
     #[arg(long)]
-    pub(super) dry_run: bool,
+    pub(crate) dry_run: bool,
     /// Write the run there instead of under the state folder
     #[arg(long, value_name = "DIR")]
-    pub(super) out: Option<PathBuf>,
+    pub(crate) out: Option<PathBuf>,
     /// What goes to stdout; json is the event log as it grows
     #[arg(long, value_enum, default_value = "human")]
-    pub(super) format: Format,
+    pub(crate) format: Format,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Format {
+pub(crate) enum Format {
     Human,
     Json,
 }
 
 impl Arguments {
-    pub(super) fn attempts(&self) -> Attempts {
+    pub(crate) fn attempts(&self) -> Attempts {
         match (self.repeat, self.retry) {
             (None | Some(1), 0) => Attempts::Once,
             (Some(all), _) => Attempts::Repeat(all),

@@ -1,12 +1,12 @@
 //! `s2lab run --failed`: what the latest run leaves to be done again.
 
-use super::{
-    Failure,
-    arguments::Arguments,
-    judged::Judged,
-    kernels::KernelArguments,
-    parts::PartArguments,
-    planned::{Planned, planned},
+use super::arguments::Arguments;
+use crate::cli::{
+    failure::Failure,
+    shared::cells::{Planned, planned},
+    shared::judged::Judged,
+    shared::kernels::KernelArguments,
+    shared::parts::PartArguments,
 };
 use crate::{lab::Lab, run::folder::RunFolder};
 use clap::Parser;
@@ -15,7 +15,7 @@ use std::{collections::BTreeSet, path::Path};
 
 /// The cells of the latest run that neither passed nor were skipped, planned from what the lab holds now; those that were not
 /// run or not judged are among them. With them the parts that the run was given. None if there is none.
-pub(super) fn cells(state: &Path, lab: &Lab) -> Result<Option<(Planned, PartArguments)>, Failure> {
+pub(crate) fn cells(state: &Path, lab: &Lab) -> Result<Option<(Planned, PartArguments)>, Failure> {
     let usage = |message: String, hint: &str| Failure::Usage { message, hint: Some(hint.into()) };
     let folder = RunFolder::open(state, None).map_err(|e| usage(e.to_string(), "`s2lab run` makes one"))?;
     if folder.is_at_work().map_err(Failure::io(folder.events().display().to_string()))? {

@@ -1,38 +1,38 @@
 //! `--kernel` and its like: which kernels a verb means.
 
-use super::Failure;
+use crate::cli::failure::Failure;
 use clap::{Args, ValueEnum};
 use s2lab_model::kernel::Trait;
 use std::{collections::BTreeSet, path::PathBuf};
 
 #[derive(Debug, Args, Default, Clone, PartialEq, Eq)]
-pub(super) struct KernelArguments {
+pub(crate) struct KernelArguments {
     /// An entry of images/kernels.yaml, the path of an arm64 Image, or tree:PATH[@COMMIT|@A..B]; repeatable; default: the default entries
     #[arg(long = "kernel", value_name = "NAME|PATH|TREE")]
-    pub(super) kernels: Vec<String>,
+    pub(crate) kernels: Vec<String>,
     /// Modules of the Image given by its path: a folder with .ko files in any depth; default: all are built in
     #[arg(long, value_name = "DIR", requires = "kernels")]
-    pub(super) modules: Option<PathBuf>,
+    pub(crate) modules: Option<PathBuf>,
     /// Configuration of the Image, or what to build the tree with; default for a tree: images/config/boot.config and nothing else
     #[arg(long, value_name = "FILE", requires = "kernels")]
-    pub(super) config: Option<PathBuf>,
+    pub(crate) config: Option<PathBuf>,
     /// System.map of the Image: addresses in its crashes get names
     #[arg(long, value_name = "FILE", requires = "kernels")]
-    pub(super) system_map: Option<PathBuf>,
+    pub(crate) system_map: Option<PathBuf>,
     /// Build tree:PATH as it is now, in the cache; commits are always built
     #[arg(long, requires = "kernels")]
-    pub(super) build: bool,
+    pub(crate) build: bool,
     /// Apply a mailbox or a folder of patches on top of the kernels, which must be built from source
     #[arg(long, value_name = "MBOX|DIR", requires = "kernels")]
-    pub(super) series: Option<PathBuf>,
+    pub(crate) series: Option<PathBuf>,
     /// Traits that these kernels have, and no others; repeatable; default: those of the entry below --series must hold, the rest is open
     #[arg(long = "trait", value_name = "TRAIT", value_enum, requires = "kernels")]
-    pub(super) traits: Vec<Declared>,
+    pub(crate) traits: Vec<Declared>,
 }
 
 /// An argument of `--trait`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Declared {
+pub(crate) enum Declared {
     WcConveyed,
     WcHonoured,
     // Declares to have none.
@@ -41,7 +41,7 @@ pub(super) enum Declared {
 
 impl KernelArguments {
     /// What is declared; none if nothing is.
-    pub(super) fn declared(&self) -> Result<Option<BTreeSet<Trait>>, Failure> {
+    pub(crate) fn declared(&self) -> Result<Option<BTreeSet<Trait>>, Failure> {
         if self.traits.is_empty() {
             return Ok(None);
         }

@@ -1,14 +1,18 @@
 //! A plan carried out: gathered, run, judged, told.
 
 use super::{
-    Context, Failure, VERSION,
     arguments::{Arguments, Format},
-    complain,
-    gather::{Gathered, Source},
-    judged::{Judged, lacks_to_pass},
     keep::Keep,
-    planned::Planned,
-    say,
+};
+use crate::cli::{
+    VERSION,
+    context::Context,
+    failure::Failure,
+    render::complain,
+    render::say,
+    shared::cells::Planned,
+    shared::gather::{Gathered, Source},
+    shared::judged::{Judged, lacks_to_pass},
 };
 use crate::{
     lab::Lab,
@@ -47,7 +51,7 @@ use std::{
 const HEED: Duration = Duration::from_secs(12);
 
 /// Gathers, carries out, judges; answers what to exit with.
-pub(super) async fn carry_out(
+pub(crate) async fn carry_out(
     context: &Context,
     lab: &Lab,
     planned: Planned,

@@ -1,22 +1,22 @@
 //! `s2lab lint`: every mistake in every file, and nothing boots.
 
-use super::{Context, Failure, say};
+use crate::cli::{context::Context, exit, failure::Failure, render::say};
 use crate::lab::{LabError, Mistakes, scenarios};
 use clap::Args;
 use std::path::PathBuf;
 
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(crate) struct Arguments {
     /// Scenario files; default: all of the lab, and its kernels.yaml
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
 }
 
-pub(super) fn lint(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+pub(crate) fn lint(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     if !arguments.files.is_empty() {
         scenarios(&arguments.files)?;
         say(&fine(arguments.files.len()))?;
-        return Ok(0);
+        return Ok(exit::FINE);
     }
     let lab = context.lab()?;
     let files = lab.scenario_files()?;
@@ -31,7 +31,7 @@ pub(super) fn lint(context: &Context, arguments: &Arguments) -> Result<u8, Failu
         return Err(LabError::Mistakes(Mistakes(mistakes)).into());
     }
     say(&fine(files.len() + 1))?;
-    Ok(0)
+    Ok(exit::FINE)
 }
 
 fn fine(files: usize) -> String {

@@ -1,11 +1,16 @@
 //! `s2lab report`: a run told again, from `events.jsonl` and `raw/` alone.
 
-use super::{Context, Failure, judged::Judged, say};
-use crate::{run::folder::RunFolder, show::terminal};
+use crate::cli::{
+    context::Context,
+    failure::Failure,
+    render::say,
+    shared::{judged::Judged, runs::open},
+};
+use crate::show::terminal;
 use clap::Args;
 
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(crate) struct Arguments {
     /// A run's folder or its name; default: the latest
     run: Option<String>,
     /// Only the cells with these keys, and their reports in full
@@ -13,7 +18,7 @@ pub(super) struct Arguments {
     cell: Vec<String>,
 }
 
-pub(super) fn report(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+pub(crate) fn report(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let folder = open(context, arguments.run.as_deref())?;
     let judged = Judged::read(&folder)?;
     // A run of elsewhere may be read where nothing can be written: it is told before that is.
@@ -38,14 +43,6 @@ pub(super) fn report(context: &Context, arguments: &Arguments) -> Result<u8, Fai
     }
     written?;
     Ok(judged.run.exit)
-}
-
-/// The run that an argument names.
-pub(super) fn open(context: &Context, run: Option<&str>) -> Result<RunFolder, Failure> {
-    RunFolder::open(&context.places()?.state, run).map_err(|source| Failure::Usage {
-        message: source.to_string(),
-        hint: Some("`s2lab run` makes one".into()),
-    })
 }
 
 fn no_report(key: &str, judged: &Judged) -> Failure {

@@ -1,12 +1,20 @@
 //! `s2lab run`.
 
-use super::{
-    Context, Failure, arguments::Arguments, carry_out, complain, failed, keep::Keep, planned::planned, say,
+mod arguments;
+mod carry_out;
+mod failed;
+mod keep;
+
+pub(crate) use arguments::Arguments;
+
+use crate::cli::{
+    context::Context, exit, failure::Failure, render::complain, render::say, shared::cells::planned,
 };
 use crate::runtime;
+use keep::Keep;
 use s2lab_model::verdict::{BISECT_SKIP, BISECT_STOP, NOTHING_TESTED, bisect_exit};
 
-pub(super) fn run(context: &Context, mut arguments: Arguments) -> Result<u8, Failure> {
+pub(crate) fn run(context: &Context, mut arguments: Arguments) -> Result<u8, Failure> {
     let bisect = arguments.bisect;
     // Under `git bisect run` what is wrong with the arguments is wrong for all commits.
     let coded = |exit: u8| {
@@ -36,7 +44,7 @@ pub(super) fn run(context: &Context, mut arguments: Arguments) -> Result<u8, Fai
         for cell in &planned.cells {
             say(&cell.key)?;
         }
-        return Ok(0);
+        return Ok(exit::FINE);
     }
     let keep = Keep::of_environment().map_err(coded(BISECT_STOP))?;
     arguments.parts.check(&context.places()?).map_err(coded(BISECT_STOP))?;

@@ -1,12 +1,13 @@
 //! `s2lab store`: what is in the store, where, whether it is whole; and the removal of what nobody uses.
 
-use super::{Context, Failure, complain, plain, say};
+use crate::cli::{context::Context, exit, failure::Failure, render::complain, render::say};
 use crate::{
     run::kernels::{Wanted, wanted},
     store::{Item, KernelSource, Quiet, Store, StoreError, clock},
 };
 use clap::{Args, Subcommand, ValueEnum};
 use jiff::Timestamp;
+use s2lab_model::escape::plain;
 use serde::Serialize;
 use std::{
     collections::BTreeMap,
@@ -23,7 +24,7 @@ const DAY: u64 = 24 * 60 * 60;
 const DIGITS: usize = 12;
 
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(crate) struct Arguments {
     #[command(subcommand)]
     verb: StoreVerb,
 }
@@ -68,7 +69,7 @@ enum Format {
     Json,
 }
 
-pub(super) fn store(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+pub(crate) fn store(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let store = Store::open(&context.places()?.cache, true, Arc::new(Quiet))?;
     match &arguments.verb {
         StoreVerb::List(shown) => list(context, &store, shown.format),
@@ -79,7 +80,7 @@ pub(super) fn store(context: &Context, arguments: &Arguments) -> Result<u8, Fail
         }
         StoreVerb::Refresh => {
             store.forget()?;
-            Ok(0)
+            Ok(exit::FINE)
         }
     }
 }
@@ -124,7 +125,7 @@ fn list(context: &Context, store: &Store, format: Format) -> Result<u8, Failure>
     items.extend(store.builds()?);
     if format == Format::Json {
         items.iter().try_for_each(|item| say(&json(item, None)))?;
-        return Ok(0);
+        return Ok(exit::FINE);
     }
     let kernels = kernels(context, store).unwrap_or_else(|failure| {
         complain(&format!("warning: which kernels use what is not known: {failure}"));
@@ -150,7 +151,7 @@ fn list(context: &Context, store: &Store, format: Format) -> Result<u8, Failure>
         say(plain(&line).trim_end())?;
     }
     say(&sums(items.iter()))?;
-    Ok(0)
+    Ok(exit::FINE)
 }
 
 fn path(context: &Context, store: &Store, what: &str) -> Result<u8, Failure> {
@@ -166,7 +167,7 @@ fn path(context: &Context, store: &Store, what: &str) -> Result<u8, Failure> {
     match found {
         Some(path) => {
             say(&path.display().to_string())?;
-            Ok(0)
+            Ok(exit::FINE)
         }
         None => {
             complain(&format!("error: the store has no `{what}`"));
@@ -219,7 +220,7 @@ fn gc(store: &Store, unused: Duration, dry: bool, format: Format) -> Result<u8, 
     let removed = store.collect(unused, dry)?;
     if format == Format::Json {
         removed.items.iter().try_for_each(|item| say(&json(item, None)))?;
-        return Ok(0);
+        return Ok(exit::FINE);
     }
     for item in &removed.items {
         say(&plain(&format!("{}  {}", item.path.display(), Bytes(item.size))))?;
@@ -228,7 +229,7 @@ fn gc(store: &Store, unused: Duration, dry: bool, format: Format) -> Result<u8, 
         complain(&format!("stays, for it is used: {}", item.path.display()));
     }
     say(&format!("{} {}", sums(removed.items.iter()), if dry { "would go" } else { "removed" }))?;
-    Ok(0)
+    Ok(exit::FINE)
 }
 
 /// `3 entries (7.1 MiB), 1 package (2.0 MiB), 2 build folders (1.5 GiB)`; the last only if there are any.

@@ -1,13 +1,17 @@
 //! `s2lab list`: the cells that there are, the kernels, or the promises.
 
-use super::{Context, Failure, kernels::KernelArguments, plain, planned::planned, say};
+use crate::cli::{
+    context::Context, exit, failure::Failure, render::say, shared::cells::planned,
+    shared::kernels::KernelArguments,
+};
 use crate::lab::{Lab, scenarios};
 use clap::Args;
+use s2lab_model::escape::plain;
 use s2lab_model::kernel::{KernelEntry, Kernels};
 use s2lab_model::scenario::Promise;
 
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(crate) struct Arguments {
     /// Scenarios, keys, globs of either, or scenario files; default: all scenarios
     #[arg(value_name = "GLOB|KEY|FILE")]
     what: Vec<String>,
@@ -21,7 +25,7 @@ pub(super) struct Arguments {
     of_promises: bool,
 }
 
-pub(super) fn list(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+pub(crate) fn list(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     if arguments.of_kernels {
         return list_kernels(&context.lab()?.kernels()?);
     }
@@ -33,7 +37,7 @@ pub(super) fn list(context: &Context, arguments: &Arguments) -> Result<u8, Failu
     for cell in &planned.cells {
         say(&format!("{:<width$}  {}", cell.key, plain(&cell.scenario.about)))?;
     }
-    Ok(0)
+    Ok(exit::FINE)
 }
 
 fn list_kernels(kernels: &Kernels) -> Result<u8, Failure> {
@@ -50,7 +54,7 @@ fn list_kernels(kernels: &Kernels) -> Result<u8, Failure> {
         let about = plain(&entry.about);
         say(&format!("{name:<name_width$}  {provider:<6}  {traits:<trait_width$}  {about}"))?;
     }
-    Ok(0)
+    Ok(exit::FINE)
 }
 
 fn list_promises(lab: &Lab) -> Result<u8, Failure> {
@@ -64,5 +68,5 @@ fn list_promises(lab: &Lab) -> Result<u8, Failure> {
         };
         say(&format!("{:<4} {sentence}\n     {holders}", promise.to_string()))?;
     }
-    Ok(0)
+    Ok(exit::FINE)
 }

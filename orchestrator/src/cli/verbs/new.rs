@@ -1,6 +1,6 @@
 //! `s2lab new`: a scenario to begin with.
 
-use super::{Context, Failure, own_lab, say};
+use crate::cli::{context::Context, context::own_lab, exit, failure::Failure, render::say};
 use crate::{lab::shown, whole};
 use clap::Args;
 use s2lab_model::scenario::check_name;
@@ -10,12 +10,12 @@ use std::io;
 const SKELETON: &str = include_str!("new.yaml");
 
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(crate) struct Arguments {
     /// The scenario's name: small letters, digits and hyphens
     name: String,
 }
 
-pub(super) fn new(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+pub(crate) fn new(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let lab = own_lab(context, "a scenario cannot be written")?;
     check_name(&arguments.name).map_err(|message| Failure::Usage { message, hint: None })?;
     let text = SKELETON.replace("NAME", &arguments.name);
@@ -32,5 +32,5 @@ pub(super) fn new(context: &Context, arguments: &Arguments) -> Result<u8, Failur
         shown(&path),
         arguments.name
     ))?;
-    Ok(0)
+    Ok(exit::FINE)
 }

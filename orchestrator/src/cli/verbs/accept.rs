@@ -1,6 +1,9 @@
 //! `s2lab accept`: a person has read the reports and agrees.
 
-use super::{Context, Failure, LAB, judged::Judged, own_lab, report::open, say};
+use crate::cli::{
+    context::Context, context::own_lab, exit, failure::Failure, render::say, shared::judged::Judged,
+    shared::runs::open,
+};
 use crate::{
     lab::shown,
     review::{Standing, accept as write},
@@ -9,7 +12,7 @@ use clap::Args;
 use s2lab_model::report::Outcome;
 
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(crate) struct Arguments {
     /// Keys of the cells to accept; default: all of the run
     #[arg(value_name = "KEY")]
     keys: Vec<String>,
@@ -18,7 +21,7 @@ pub(super) struct Arguments {
     run: Option<String>,
 }
 
-pub(super) fn accept(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+pub(crate) fn accept(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let reports = own_lab(context, "nothing can be accepted")?.reports();
     let judged = Judged::read(&open(context, arguments.run.as_deref())?)?;
     let standings = judged.standings(&reports)?;
@@ -44,5 +47,5 @@ pub(super) fn accept(context: &Context, arguments: &Arguments) -> Result<u8, Fai
             (_, None) => {}
         }
     }
-    Ok(if refused { LAB } else { 0 })
+    Ok(if refused { exit::LAB } else { exit::FINE })
 }

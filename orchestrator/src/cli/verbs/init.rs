@@ -1,20 +1,20 @@
 //! `s2lab init`: a lab folder of one's own.
 
-use super::{Failure, say};
+use crate::cli::{exit, failure::Failure, render::say};
 use crate::lab::{init::init as write, shown};
 use clap::Args;
 use std::path::PathBuf;
 
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(crate) struct Arguments {
     /// Where to: scenarios/, images/ and reports/ must not be there yet
     #[arg(value_name = "DIR")]
     folder: PathBuf,
 }
 
-pub(super) fn init(arguments: &Arguments) -> Result<u8, Failure> {
+pub(crate) fn init(arguments: &Arguments) -> Result<u8, Failure> {
     write(&arguments.folder)?;
     let shown = shown(&arguments.folder);
     say(&format!("{shown} is a lab folder: s2lab takes it when it is started there, or with --lab {shown}"))?;
-    Ok(0)
+    Ok(exit::FINE)
 }

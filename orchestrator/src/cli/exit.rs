@@ -1,0 +1,60 @@
+//! Exit codes. Those of a run follow from its verdicts, by the table in `s2lab_model::verdict`.
+
+use super::failure::Failure;
+use crate::{lab::init::InitError, review::ReviewError, store::StoreError, whole::leads_elsewhere};
+
+/// All is well.
+pub(crate) const FINE: u8 = 0;
+/// What the user can mend: an argument, a file (clap's own is the same).
+pub(crate) const USAGE: u8 = 2;
+/// A failure of the lab, and a machine that lacks something.
+pub(crate) const LAB: u8 = 3;
+/// A report is changed, new, missing or orphaned.
+pub(crate) const DIFFERENT: u8 = 5;
+/// What a shell says of a command that a signal ended: this and the signal's number (POSIX 2.8.2).
+pub(crate) const SIGNALLED: u8 = 128;
+
+impl Failure {
+    pub(crate) fn exit(&self) -> u8 {
+        match self {
+            Failure::Coded { exit, .. } => *exit,
+            Failure::Lab(_)
+            | Failure::Open(_)
+            | Failure::Plan(_)
+            | Failure::Series(_)
+            | Failure::Revisions(_)
+            | Failure::Store(
+                StoreError::Part { .. }
+                | StoreError::Given { .. }
+                | StoreError::Refused(_)
+                | StoreError::BuildPlace { .. },
+            )
+            | Failure::Init(InitError::Exists { .. })
+            | Failure::Usage { .. } => USAGE,
+            Failure::Io { source, .. } | Failure::Review(ReviewError::Io { source, .. })
+                if leads_elsewhere(source) =>
+            {
+                USAGE
+            }
+            Failure::Init(InitError::Io { .. })
+            | Failure::Store(_)
+            | Failure::Factor(_)
+            | Failure::Review(_)
+            | Failure::Read(_)
+            | Failure::Runtime(_)
+            | Failure::Log { .. }
+            | Failure::Io { .. } => LAB,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use s2lab_model::verdict::Verdict;
+
+    #[test]
+    fn the_codes_of_failures_are_those_of_verdicts() {
+        assert_eq!([FINE, USAGE, LAB], [Verdict::PASS.exit(), Verdict::Error.exit(), Verdict::Miss.exit()]);
+    }
+}

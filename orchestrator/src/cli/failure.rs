@@ -1,0 +1,85 @@
+//! What verbs can fail with, and the hints.
+
+use crate::{
+    host::emulated::factor::FactorError,
+    lab::{LabError, init::InitError},
+    limits,
+    outside::ReadError,
+    private::OpenToOthers,
+    review::ReviewError,
+    revisions::RevisionsError,
+    runtime::NoRuntime,
+    series::SeriesError,
+    store::StoreError,
+    whole::{leads_elsewhere, no_room},
+};
+use s2lab_model::{plan::PlanError, record::LogError};
+use std::{io, path::PathBuf};
+
+/// What any verb can fail with.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error(transparent)]
+    Lab(#[from] LabError),
+    #[error(transparent)]
+    Init(#[from] InitError),
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error(transparent)]
+    Open(#[from] OpenToOthers),
+    #[error(transparent)]
+    Runtime(#[from] NoRuntime),
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    #[error(transparent)]
+    Series(#[from] SeriesError),
+    #[error(transparent)]
+    Revisions(#[from] RevisionsError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Factor(#[from] FactorError),
+    #[error(transparent)]
+    Review(#[from] ReviewError),
+    #[error("{path}: {source}")]
+    Log { path: PathBuf, source: LogError },
+    #[error("{what}: {source}")]
+    Io { what: String, source: io::Error },
+    #[error("{message}")]
+    Usage { message: String, hint: Option<String> },
+    /// A failure with another exit code than its own.
+    #[error("{failure}")]
+    Coded { failure: Box<Failure>, exit: u8 },
+}
+
+impl Failure {
+    pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        move |source| Failure::Io { what: what.into(), source }
+    }
+
+    pub(crate) fn hint(&self) -> Option<String> {
+        match self {
+            Failure::Lab(error) => error.hint(),
+            Failure::Open(error) => Some(error.hint()),
+            Failure::Coded { failure, .. } => failure.hint(),
+            Failure::Series(error) => error.hint(),
+            Failure::Revisions(error) => error.hint(),
+            Failure::Init(InitError::Exists { .. }) => Some("name another folder".into()),
+            Failure::Store(error) => error.hint(),
+            Failure::Runtime(error) => error.hint().map(str::to_owned),
+            Failure::Factor(_) => Some("`s2lab doctor` tells what this machine lacks".into()),
+            Failure::Usage { hint, .. } => hint.clone(),
+            Failure::Io { source, .. } | Failure::Review(ReviewError::Io { source, .. })
+                if leads_elsewhere(source) =>
+            {
+                Some("remove it; s2lab makes a folder in its place".into())
+            }
+            Failure::Io { source, .. } | Failure::Init(InitError::Io { source, .. }) if no_room(source) => {
+                Some("the file system is full, or a limit is reached: make room, and run again".into())
+            }
+            Failure::Io { source, .. } => limits::hint(source).map(str::to_owned),
+            Failure::Read(error) => error.limit_hint().map(str::to_owned),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! Which run a verb means.
+
+use crate::{
+    cli::{context::Context, failure::Failure},
+    run::folder::RunFolder,
+};
+
+/// The run that an argument names.
+pub(crate) fn open(context: &Context, run: Option<&str>) -> Result<RunFolder, Failure> {
+    RunFolder::open(&context.places()?.state, run).map_err(|source| Failure::Usage {
+        message: source.to_string(),
+        hint: Some("`s2lab run` makes one".into()),
+    })
+}
