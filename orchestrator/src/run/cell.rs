@@ -8,17 +8,17 @@ use super::{
     nonce::nonce,
     operator::{CRASH_ENDS, Operator, tell},
     preflight::{self, Room},
-    stages::{Deadlines, Stages, Stop},
+    stages::{Stages, Stop},
     steps::CellContext,
     stuck::stuck,
 };
 use crate::{
     host::{
+        deadlines::{Deadline, Deadlines, Factor},
         emulated::{
             argv::RAM_START,
             cpu,
             diagnosis::diagnose,
-            factor::Factor,
             machine::{Machine, Parts},
             process::{Launcher, Process},
             qmp::Qmp,
@@ -153,7 +153,7 @@ async fn attempt(
             context.raise(stages).await?;
             stages.enter(Stage::Steps);
             match operator.filter(|operator| operator.is_instead_of_steps()) {
-                Some(operator) => operator.receive(&ssh).await?,
+                Some(operator) => operator.receive(&ssh, deadlines.of(Deadline::Login)).await?,
                 None => context.steps().await?,
             }
             if let Some(why) = lacks(operator, &planned.key, &log).await {
@@ -169,7 +169,7 @@ async fn attempt(
             done = &mut work => done,
             // A person in a shell may stop what they like.
             stop = stuck(&liveness, deadlines, &mut stalls), if !operator.is_some_and(Operator::is_instead_of_steps) => Err(stop),
-            status = process.wait() => match timeout(deadlines.rest, work).await {
+            status = process.wait() => match timeout(deadlines.of(Deadline::Rest), work).await {
                 // What was said before the end was still on its way: all of it, or how a guest ended.
                 Ok(Err(stop)) if !matches!(stop.cause, StopCause::Lab | StopCause::Timeout) => Err(stop),
                 Ok(Ok(done)) => Ok(done),
@@ -187,7 +187,7 @@ async fn attempt(
         )),
         // One that crashes has more to say.
         Err(stop) if stop.cause == StopCause::Kernel => {
-            let _ = timeout(deadlines.drain, process.wait()).await;
+            let _ = timeout(deadlines.of(Deadline::Drain), process.wait()).await;
             Err(stop)
         }
         Err(stop) => Err(explained(stop, &mut process, &mut qmp, deadlines).await),
@@ -201,7 +201,7 @@ async fn attempt(
     {
         // A host that did not come up has no sshd, and a person asks what they want.
         let ssh = ssh.try_clone().ok().filter(|_| stages.current() > Stage::HostBoot && keeper.is_none());
-        let diagnosis = diagnose(&stop.what, &mut qmp, &mut gdb, ssh, deadlines.diagnosis);
+        let diagnosis = diagnose(&stop.what, &mut qmp, &mut gdb, ssh, deadlines.of(Deadline::Diagnosis));
         tokio::select! {
             () = &mut cancelled => left_alone = true,
             // What cannot be written changes nothing of why the cell stopped.
@@ -221,15 +221,15 @@ async fn attempt(
             biased;
             () = &mut cancelled => {}
             _ = process.wait() => tell("the host has ended"),
-            () = operator.keep(&planned.key, why, ssh) => {}
+            () = operator.keep(&planned.key, why, ssh, deadlines.of(Deadline::Login)) => {}
         }
         while troubles.try_recv().is_ok() {}
     }
     let killed = process.kill().await;
     // A guest's last words may explain its end.
-    finish_task(&mut listener, deadlines.rest).await;
+    finish_task(&mut listener, deadlines.of(Deadline::Rest)).await;
     // The console is read to its end.
-    finish_task(&mut reader, deadlines.rest).await;
+    finish_task(&mut reader, deadlines.of(Deadline::Rest)).await;
     overrule(&mut outcome, &mut troubles);
     match killed {
         Err(left) if !outcome.as_ref().is_err_and(Stop::outweighs_lab) => {
@@ -292,12 +292,13 @@ async fn explained(stop: Stop, process: &mut Process, qmp: &mut Qmp, deadlines: 
             None => stop,
         },
         StopCause::Timeout => {
-            let status = timeout(deadlines.alive, qmp.execute(qapi::qmp::query_status {})).await;
+            let status =
+                timeout(deadlines.of(Deadline::Alive), qmp.execute(qapi::qmp::query_status {})).await;
             let why = match status {
                 Ok(Ok(status)) if status.running => return stop,
                 Ok(Ok(status)) => format!("QEMU has stopped the machine ({:?})", status.status),
                 Ok(Err(error)) => error.to_string(),
-                Err(_) => format!("QEMU does not answer QMP in {:?}", deadlines.alive),
+                Err(_) => format!("QEMU does not answer QMP in {:?}", deadlines.of(Deadline::Alive)),
             };
             Stop::lab(format!("{}; {why}", stop.what))
         }
@@ -335,9 +336,14 @@ async fn start(
 ) -> Result<Machine, Stop> {
     let images = shared.images;
     let host = &planned.scenario.host;
-    let cpu = cpu::argument(shared.launcher, images.qemu().command(), &host.cpu, shared.deadlines.qmp)
-        .await
-        .map_err(|error| Stop::cpu(&error))?;
+    let cpu = cpu::argument(
+        shared.launcher,
+        images.qemu().command(),
+        &host.cpu,
+        shared.deadlines.of(Deadline::Qmp),
+    )
+    .await
+    .map_err(|error| Stop::cpu(&error))?;
     let initramfs =
         images.initramfs(kernel).map_err(|e| Stop::lab(format!("cannot make the host's initramfs: {e}")))?;
     let log = File::create(folder.join("qemu.log")).map_err(|e| Stop::disk(folder, e))?;

@@ -4,7 +4,7 @@ use super::{
     stages::Stop,
     steps::{CellContext, wrong},
 };
-use crate::host::emulated::roms;
+use crate::host::{deadlines::Deadline, emulated::roms};
 use s2lab_model::event::Event;
 use s2lab_protocol::{Peer, Reply, Request};
 
@@ -22,7 +22,7 @@ impl CellContext<'_> {
     /// By the word of the host, which has booted and has no guest yet.
     pub(super) async fn memory(&mut self) -> Result<(), Stop> {
         let what = "read the map of its memory";
-        let memory = match self.ask_host(Request::Memory, what, self.deadlines.request).await? {
+        let memory = match self.ask_host(Request::Memory, what, self.deadlines.of(Deadline::Request)).await? {
             Reply::Memory(memory) => memory,
             other => return Err(wrong(Peer::Host, what, &other)),
         };

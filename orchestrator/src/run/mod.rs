@@ -21,7 +21,10 @@ mod steps;
 mod stuck;
 
 use crate::{
-    host::emulated::{factor::Factor, process::Launcher},
+    host::{
+        deadlines::{Deadlines, Factor},
+        emulated::process::Launcher,
+    },
     store::StoreError,
 };
 use cell::Shared;
@@ -38,7 +41,7 @@ use s2lab_model::{
 };
 use signals::Interruption;
 use slots::Slots;
-use stages::{Deadlines, Stop};
+use stages::Stop;
 use std::{
     collections::{HashMap, VecDeque},
     io,

@@ -1,9 +1,7 @@
 //! The operator: a person at a cell's host, with a shell in it, or with gdb at its first instruction.
 
-use super::{
-    images::KernelFiles,
-    stages::{Deadlines, Stop},
-};
+use super::{images::KernelFiles, stages::Stop};
+use crate::host::deadlines::Deadlines;
 use crate::host::ssh::{Exit, RawMode, Shell, Ssh, SshError, size};
 use rustix::fd::AsFd;
 use std::{
@@ -22,8 +20,6 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 
-/// How long the login may take: dropbear makes its key then, on an emulated CPU.
-const LOGIN: Duration = Duration::from_secs(60);
 /// What a kernel is told to do when it crashes: it ends the machine (`-no-reboot`) instead of hanging it.
 pub const CRASH_ENDS: &str = "panic=-1 oops=panic";
 /// One that is kept for a person stays as it is, and goes on after an oops if it can.
@@ -90,9 +86,9 @@ impl Operator {
         }
     }
 
-    /// Gives the shell, and waits until it is over.
-    pub(super) async fn receive(&self, ssh: &UnixStream) -> Result<(), Stop> {
-        let exit = open(ssh).await.map_err(|error| Stop::lab(error.to_string()))?;
+    /// Gives the shell, and waits until it is over. `login` is the deadline of its login.
+    pub(super) async fn receive(&self, ssh: &UnixStream, login: Duration) -> Result<(), Stop> {
+        let exit = open(ssh, login).await.map_err(|error| Stop::lab(error.to_string()))?;
         // A cell has one shell.
         let _ = self.exit.set(exit);
         Ok(())
@@ -100,14 +96,14 @@ impl Operator {
 
     /// Keeps the host of a cell that does not pass: until the end of a shell on a terminal, else for ever. `ssh`: none if the host
     /// has not come so far.
-    pub(super) async fn keep(&self, key: &str, why: &str, ssh: Option<&UnixStream>) {
+    pub(super) async fn keep(&self, key: &str, why: &str, ssh: Option<&UnixStream>, login: Duration) {
         tell(&format!("{key}: its host is kept, {why}"));
         match ssh {
             None => tell("  it has no shell, for it has not come up"),
             Some(_) if !io::stdin().is_terminal() => tell("  a shell in it needs a terminal on stdin"),
             Some(ssh) => {
                 tell("  a shell in it begins; with its end the cell ends");
-                match open(ssh).await {
+                match open(ssh, login).await {
                     Ok(_) => return,
                     Err(error) => tell(&format!("  no shell: {error}")),
                 }
@@ -188,9 +184,9 @@ pub(super) fn tell(line: &str) {
     let _ = writeln!(io::stderr(), "{:indented$}{}", "", s2lab_model::escape::line(text));
 }
 
-async fn open(stream: &UnixStream) -> Result<Exit, SshError> {
+async fn open(stream: &UnixStream, login: Duration) -> Result<Exit, SshError> {
     let local = |doing| move |source| SshError::Local { doing, source };
-    let ssh = Ssh::connect(stream.try_clone().map_err(local("cannot use the ssh stream"))?, LOGIN).await?;
+    let ssh = Ssh::connect(stream.try_clone().map_err(local("cannot use the ssh stream"))?, login).await?;
     let (bell, resized) = UnixStream::pair().map_err(local("cannot watch the terminal's size"))?;
     bell.set_nonblocking(true).map_err(local("cannot watch the terminal's size"))?;
     let mut sizes = signal(SignalKind::window_change()).map_err(local("cannot watch the terminal's size"))?;

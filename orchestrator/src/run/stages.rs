@@ -1,9 +1,9 @@
-//! Where a cell is, how long each part may take, and why it stopped.
+//! The stages of a cell, and the reason why it stopped.
 
 use super::log::EventLog;
 use crate::{
     host::{
-        emulated::{cpu::CpuError, factor::Factor, look, qmp::QmpError},
+        emulated::{cpu::CpuError, look, qmp::QmpError},
         link::{LinkError, ending},
     },
     whole::no_room,
@@ -13,124 +13,7 @@ use s2lab_model::{
     kconfig::{Options, Shortfall},
 };
 use s2lab_protocol::{FailureKind, GuestEnd, Peer};
-use std::{io, path::Path, time::Duration};
-
-/// Longer than anybody waits; instants can still be that far away.
-const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
-
-/// How long each single wait of a cell may take. [`Deadlines::default`] is an order of magnitude above what the reference
-/// machine needs; elsewhere it is stretched by the machine's [`Factor`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Deadlines {
-    /// Until QEMU has greeted, and its gdbstub has described the registers.
-    pub attach: Duration,
-    /// One QMP command: QEMU answers from its main loop, at once; this is for a machine that swaps.
-    pub qmp: Duration,
-    /// One request to the gdbstub.
-    pub gdb: Duration,
-    /// From the host's first instruction to its agent's hello.
-    pub host_boot: Duration,
-    pub bind: Duration,
-    /// From the start of the VMM to the guest's hello.
-    pub guest_boot: Duration,
-    /// A request that costs the agent some system calls.
-    pub request: Duration,
-    /// A store step: one stage-2 fault costs 0.25 ms, a BAR of 1 GiB in 4 KiB pages about 70 s.
-    pub store: Duration,
-    /// A guest that stores tells once a second how far it is. After so long without getting on it is taken to be stuck.
-    pub idle: Duration,
-    /// All stops of one look.
-    pub look: Duration,
-    pub shut_down: Duration,
-    /// Until QEMU says that it is well, after something else has not answered in time.
-    pub alive: Duration,
-    /// The rest of a crash, once its first line is there.
-    pub drain: Duration,
-    /// The host's agent says once a second that it lives (at most 1.03 s apart on a busy machine). After so long without a word
-    /// its kernel is taken to be stuck.
-    pub silence: Duration,
-    /// A kernel that boots says something about as often (3.3 s were the longest pause of 70 boots on a busy machine: it unpacks
-    /// the initramfs); after so long without a word it is taken to wait for ever.
-    pub boot_silence: Duration,
-    /// After a stall or a hung task: what still goes on shows itself in this time. See [`super::stuck`].
-    pub stuck: Duration,
-    /// All that is asked of a host after its cell has stopped early.
-    pub diagnosis: Duration,
-    /// What an ended machine has said and nobody has read yet.
-    pub rest: Duration,
-}
-
-impl Default for Deadlines {
-    fn default() -> Self {
-        let seconds = Duration::from_secs;
-        Self {
-            attach: seconds(60),
-            qmp: seconds(20),
-            gdb: seconds(10),
-            host_boot: seconds(120),
-            bind: seconds(30),
-            guest_boot: seconds(180),
-            request: seconds(30),
-            store: seconds(300),
-            idle: seconds(8),
-            look: seconds(60),
-            shut_down: seconds(30),
-            alive: seconds(5),
-            drain: seconds(3),
-            silence: seconds(8),
-            boot_silence: seconds(8),
-            stuck: seconds(6),
-            diagnosis: seconds(5),
-            rest: seconds(2),
-        }
-    }
-}
-
-impl Deadlines {
-    /// For a machine that a person stops and steps: nothing is waited for that is not QEMU itself.
-    #[must_use]
-    pub fn off(self) -> Self {
-        Self {
-            host_boot: NEVER,
-            bind: NEVER,
-            guest_boot: NEVER,
-            request: NEVER,
-            store: NEVER,
-            idle: NEVER,
-            look: NEVER,
-            shut_down: NEVER,
-            silence: NEVER,
-            boot_silence: NEVER,
-            stuck: NEVER,
-            ..self
-        }
-    }
-
-    /// For a machine that takes `factor` times as long.
-    pub fn times(self, factor: Factor) -> Self {
-        let of = |base| factor.times(base);
-        Self {
-            attach: of(self.attach),
-            qmp: of(self.qmp),
-            gdb: of(self.gdb),
-            host_boot: of(self.host_boot),
-            bind: of(self.bind),
-            guest_boot: of(self.guest_boot),
-            request: of(self.request),
-            store: of(self.store),
-            idle: of(self.idle),
-            look: of(self.look),
-            shut_down: of(self.shut_down),
-            alive: of(self.alive),
-            diagnosis: of(self.diagnosis),
-            drain: of(self.drain),
-            silence: of(self.silence),
-            boot_silence: of(self.boot_silence),
-            stuck: of(self.stuck),
-            rest: of(self.rest),
-        }
-    }
-}
+use std::{io, path::Path};
 
 /// The stages of one attempt, written to the log as they come.
 pub struct Stages {

@@ -3,10 +3,11 @@
 use super::{
     log::EventLog,
     nonce::nonce,
-    stages::{Deadlines, Stages, Stop},
+    stages::{Stages, Stop},
 };
 use crate::{
     host::{
+        deadlines::{Deadline, Deadlines},
         emulated::{
             argv::{device_id, port_address},
             gdb::Gdb,
@@ -94,7 +95,7 @@ impl CellContext<'_> {
     async fn boot(&mut self) -> Result<(), Stop> {
         self.loaded().await?;
         self.gdb.begin(self.qmp).await?;
-        let hello = self.link.hello(&Peer::Host, self.deadlines.host_boot).await?;
+        let hello = self.link.hello(&Peer::Host, self.deadlines.of(Deadline::HostBoot)).await?;
         let Hello { release, page_size, taint, .. } = hello;
         self.log.event(Event::HostUp { release, page_size, taint });
         self.memory().await
@@ -109,7 +110,7 @@ impl CellContext<'_> {
                 AssignDriver::VfioPci => "vfio-pci".to_owned(),
             };
             let request = Request::Bind { device: device.clone(), port: port_address(index), driver };
-            let bound = match self.ask_host(request, "bind", self.deadlines.bind).await? {
+            let bound = match self.ask_host(request, "bind", self.deadlines.of(Deadline::Bind)).await? {
                 Reply::Bound(bound) if bound.device == *device => bound,
                 other => return Err(wrong(Peer::Host, "bind", &other)),
             };
@@ -162,11 +163,15 @@ impl CellContext<'_> {
         let memory_mib = u32::try_from(guest.memory.0 >> 20)
             .map_err(|_| Stop::lab(format!("guest {name} has {} of memory", guest.memory)))?;
         let spec = GuestSpec { name: name.to_owned(), memory_mib, cpus: GUEST_CPUS, devices };
-        match self.ask_host(Request::StartGuest(spec), "start a guest", self.deadlines.request).await? {
+        match self
+            .ask_host(Request::StartGuest(spec), "start a guest", self.deadlines.of(Deadline::Request))
+            .await?
+        {
             Reply::GuestStarted { .. } => {}
             other => return Err(wrong(Peer::Host, "start a guest", &other)),
         }
-        let hello = self.link.hello(&Peer::Guest(name.to_owned()), self.deadlines.guest_boot).await?;
+        let hello =
+            self.link.hello(&Peer::Guest(name.to_owned()), self.deadlines.of(Deadline::GuestBoot)).await?;
         let Hello { release, page_size, taint, .. } = hello;
         self.log.event(Event::GuestUp { guest: name.to_owned(), release, page_size, taint });
         Ok(())
@@ -174,7 +179,10 @@ impl CellContext<'_> {
 
     async fn store(&mut self, index: usize, step: &StoreStep) -> Result<(), Stop> {
         let peer = Peer::Guest(step.guest.clone());
-        let patience = Patience { whole: self.deadlines.store, idle: Some(self.deadlines.idle) };
+        let patience = Patience {
+            whole: self.deadlines.of(Deadline::Store),
+            idle: Some(self.deadlines.of(Deadline::Idle)),
+        };
         for &width in &step.width {
             let seed = self.nonce ^ (index as u64) << 32 ^ u64::from(width);
             let spec = StoreSpec {
@@ -233,21 +241,29 @@ impl CellContext<'_> {
     async fn look_at(&mut self, index: usize, step: &LookStep, guest: &str) -> Result<(), Stop> {
         let peer = Peer::Guest(guest.to_owned());
         let nonce = nonce()?;
-        let mappings =
-            match self.link.ask(&peer, Request::Hold { nonce }, "hold", self.deadlines.request).await? {
-                Reply::Held { mappings, .. } if each_once(&mappings) => mappings,
-                other => return Err(wrong(peer, "hold", &other)),
-            };
+        let mappings = match self
+            .link
+            .ask(&peer, Request::Hold { nonce }, "hold", self.deadlines.of(Deadline::Request))
+            .await?
+        {
+            Reply::Held { mappings, .. } if each_once(&mappings) => mappings,
+            other => return Err(wrong(peer, "hold", &other)),
+        };
         let beside = self.beside(index, guest);
         let target = Target { step: index, name: &step.name, guest, nonce, mappings, beside };
         let looks = Looks { qmp: self.qmp, gdb: self.gdb, ram: self.ram };
-        let look = timeout(self.deadlines.look, look::look(looks, target, &self.around, self.raw)).await;
+        let look =
+            timeout(self.deadlines.of(Deadline::Look), look::look(looks, target, &self.around, self.raw))
+                .await;
         let look = look.map_err(|_| {
-            Stop::lab(format!("the look at guest {guest} was not done in {:?}", self.deadlines.look))
+            Stop::lab(format!(
+                "the look at guest {guest} was not done in {:?}",
+                self.deadlines.of(Deadline::Look)
+            ))
         })??;
         self.looked.insert(guest.to_owned(), look::tables_of(&look));
         self.log.event(Event::Look(look));
-        match self.link.ask(&peer, Request::Release, "release", self.deadlines.request).await? {
+        match self.link.ask(&peer, Request::Release, "release", self.deadlines.of(Deadline::Request)).await? {
             Reply::Released => Ok(()),
             other => Err(wrong(peer, "release", &other)),
         }
@@ -267,7 +283,10 @@ impl CellContext<'_> {
 
     async fn vma_flags(&mut self, index: usize, name: &str, guest: &Guest) -> Result<(), Stop> {
         let request = Request::VmaFlags { guest: name.to_owned() };
-        let vmas = match self.ask_host(request, "read the VMAs of the VMM", self.deadlines.request).await? {
+        let vmas = match self
+            .ask_host(request, "read the VMAs of the VMM", self.deadlines.of(Deadline::Request))
+            .await?
+        {
             Reply::VmaFlags { vmas } => vmas,
             other => return Err(wrong(Peer::Host, "read the VMAs of the VMM", &other)),
         };
@@ -284,7 +303,7 @@ impl CellContext<'_> {
         let owner = guests.find(|(_, guest)| guest.assign.contains_key(device));
         let (guest, _) = owner.ok_or_else(|| Stop::lab(format!("`{device}` belongs to no guest")))?;
         let request = Request::Reset { guest: guest.clone(), device: device.clone() };
-        match self.ask_host(request, "reset a device", self.deadlines.request).await? {
+        match self.ask_host(request, "reset a device", self.deadlines.of(Deadline::Request)).await? {
             Reply::ResetDone { method } => {
                 self.log.event(Event::Reset { step: index, device: device.clone(), method })
             }
@@ -300,8 +319,8 @@ impl CellContext<'_> {
     async fn after_reset(&mut self, reset: (usize, &str), tables: Beside) -> Result<(), Stop> {
         let looks = Looks { qmp: self.qmp, gdb: self.gdb, ram: self.ram };
         let after = look::after_reset(looks, reset, tables, &self.around, self.raw);
-        let after = timeout(self.deadlines.look, after).await.map_err(|_| {
-            let waited = self.deadlines.look;
+        let after = timeout(self.deadlines.of(Deadline::Look), after).await.map_err(|_| {
+            let waited = self.deadlines.of(Deadline::Look);
             Stop::lab(format!("the tables after the reset of `{}` were not read in {waited:?}", reset.1))
         })??;
         self.log.event(Event::AfterReset(after));
@@ -312,7 +331,8 @@ impl CellContext<'_> {
         let peer = Peer::Guest(step.guest.clone());
         let address = self.guest_address(&step.guest, &step.device)?;
         let request = Request::Unaligned { address, map: step.map, offset: PROBE_OFFSET };
-        let outcome = match self.link.ask(&peer, request, "probe", self.deadlines.request).await {
+        let outcome = match self.link.ask(&peer, request, "probe", self.deadlines.of(Deadline::Request)).await
+        {
             Ok(Reply::Unaligned { outcome }) => ProbeOutcome::Answered(outcome),
             Ok(other) => return Err(wrong(peer, "probe", &other)),
             // What the store was to find out; see "What emulation can show" in docs/architecture.md.
@@ -333,12 +353,12 @@ impl CellContext<'_> {
     pub(super) async fn shut_down(&mut self) -> Result<(), Stop> {
         for guest in self.planned.scenario.guests.keys() {
             let request = Request::StopGuest { guest: guest.clone() };
-            match self.ask_host(request, "stop a guest", self.deadlines.shut_down).await? {
+            match self.ask_host(request, "stop a guest", self.deadlines.of(Deadline::ShutDown)).await? {
                 Reply::GuestStopped => {}
                 other => return Err(wrong(Peer::Host, "stop a guest", &other)),
             }
         }
-        let reply = self.ask_host(Request::Finish, "finish", self.deadlines.shut_down).await?;
+        let reply = self.ask_host(Request::Finish, "finish", self.deadlines.of(Deadline::ShutDown)).await?;
         let answered = self.link.host_answered();
         match reply {
             Reply::Finished(FinalRecord { answered: said, taint }) if said == answered => {

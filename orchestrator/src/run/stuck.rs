@@ -1,8 +1,11 @@
 //! Whether a host still lives, by what is heard of it.
 
-use super::stages::{Deadlines, Stop};
+use super::stages::Stop;
 use crate::{
-    host::link::{LastHeard, Liveness},
+    host::{
+        deadlines::{Deadline, Deadlines},
+        link::{LastHeard, Liveness},
+    },
     waits::{self, Moment},
 };
 use std::time::Duration;
@@ -38,35 +41,37 @@ pub(super) async fn stuck(
             // is of it still.
             let goes_on = match beat {
                 Some(_) => moved.is_some_and(|moved| moved > *since),
-                None => console.is_some_and(|said| said > *since + deadlines.stuck / 2),
+                None => console.is_some_and(|said| said > *since + deadlines.of(Deadline::Stuck) / 2),
             };
             if goes_on {
                 // It goes on; that it was stuck is judged in the end.
                 stuck = None;
-            } else if since.elapsed() > deadlines.stuck {
-                let what =
-                    format!("console of host: {line}; nothing has moved for {:?} since", deadlines.stuck);
+            } else if since.elapsed() > deadlines.of(Deadline::Stuck) {
+                let what = format!(
+                    "console of host: {line}; nothing has moved for {:?} since",
+                    deadlines.of(Deadline::Stuck)
+                );
                 return Stop::kernel(what).hint(STUCK);
             }
         }
         if beat.is_none()
             && moved.is_none()
-            && console.is_some_and(|last| last.elapsed() > deadlines.boot_silence)
+            && console.is_some_and(|last| last.elapsed() > deadlines.of(Deadline::BootSilence))
         {
             let what = format!(
                 "the host's console has said nothing for {:?}, and there is no agent yet",
-                deadlines.boot_silence
+                deadlines.of(Deadline::BootSilence)
             );
             return Stop::timeout(what).hint(NO_BOOT);
         }
         if let Some((last, uptime)) = beat
-            && last.elapsed() > deadlines.silence
+            && last.elapsed() > deadlines.of(Deadline::Silence)
             && !reads
         {
             let uptime = Duration::from_millis(uptime).as_secs();
             let what = format!(
                 "the host's agent has been silent for {:?}, since about {uptime} s after the host's start",
-                deadlines.silence
+                deadlines.of(Deadline::Silence)
             );
             return Stop::timeout(what).hint(STUCK);
         }
@@ -84,7 +89,7 @@ mod tests {
     const LONG: Duration = Duration::from_secs(600);
 
     fn deadlines(silence: Duration, stuck: Duration) -> Deadlines {
-        Deadlines { silence, stuck, ..Deadlines::default() }
+        Deadlines::default().with(Deadline::Silence, silence).with(Deadline::Stuck, stuck)
     }
 
     /// The stop, while the host beats and something else moves as often as it says.
@@ -152,7 +157,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_boot_that_says_nothing_any_more_has_stopped() {
-        let deadlines = Deadlines { boot_silence: SHORT, ..deadlines(LONG, LONG) };
+        let deadlines = deadlines(LONG, LONG).with(Deadline::BootSilence, SHORT);
         let (_tell, mut lines) = mpsc::channel(1);
         let liveness = Liveness::default();
         liveness.console();

@@ -4,7 +4,7 @@ use crate::{
     row::{NOTHING, Row, Within},
     table, whole,
 };
-use s2lab::run::stages::Deadlines;
+use s2lab::host::deadlines::Deadlines;
 use std::{fmt::Write, path::Path};
 
 /// Set to write the document instead of comparing it.
@@ -105,7 +105,7 @@ fn within(row: &Row) -> String {
     match row.within {
         Within::Soon => "soon".into(),
         Within::After(deadline) => {
-            format!("{deadline}, {} s", deadline.of(&mut Deadlines::default()).as_secs())
+            format!("{deadline}, {} s", Deadlines::default().of(deadline).as_secs())
         }
     }
 }

@@ -6,12 +6,14 @@ use crate::{
 };
 use fake_qemu::script::Script;
 use s2lab::{
-    host::emulated::{factor::Factor, process::Launcher},
+    host::{
+        deadlines::{Deadline, Deadlines, Factor},
+        emulated::process::Launcher,
+    },
     run::{
         cell::{self, Shared},
         images::{Bootable, Images, KernelConfig, KernelFiles, KernelSymbols},
         log::EventLog,
-        stages::Deadlines,
     },
     store,
 };
@@ -97,28 +99,12 @@ async fn carry_out(row: &Row, folder: &Path) -> Result<JudgedCell, Box<dyn Error
 }
 
 fn deadlines(row: &Row) -> Deadlines {
-    let mut all = Deadlines {
-        attach: LONG,
-        qmp: LONG,
-        gdb: LONG,
-        host_boot: LONG,
-        bind: LONG,
-        guest_boot: LONG,
-        request: LONG,
-        store: LONG,
-        idle: LONG,
-        look: LONG,
-        shut_down: LONG,
-        silence: LONG,
-        stuck: LONG,
-        // The scripted host has no sshd.
-        diagnosis: Duration::from_millis(500),
-        ..Deadlines::default()
-    };
-    if let Within::After(deadline) = row.within {
-        *deadline.of(&mut all) = SHORT;
+    // The scripted host has no sshd.
+    let all = Deadlines::default().all(LONG).with(Deadline::Diagnosis, Duration::from_millis(500));
+    match row.within {
+        Within::After(deadline) => all.with(deadline, SHORT),
+        Within::Soon => all,
     }
-    all
 }
 
 pub(crate) fn planned(script: &Script) -> Result<PlannedCell, Box<dyn Error>> {

@@ -4,7 +4,10 @@ use crate::harness::{images, left, planned};
 use fake_qemu::script::{Act, Moment, Script};
 use rustix::process::{Pid, Signal, kill_process};
 use s2lab::{
-    host::emulated::{factor::Factor, process::Launcher},
+    host::{
+        deadlines::{Deadline, Deadlines, Factor},
+        emulated::process::Launcher,
+    },
     run::{
         Course, Run,
         folder::{self, RunFolder},
@@ -13,7 +16,6 @@ use s2lab::{
         operator::{Operator, When},
         signals::Interruption,
         slots::Slots,
-        stages::Deadlines,
     },
 };
 use s2lab_model::{
@@ -85,10 +87,10 @@ pub(crate) struct Order {
 impl Order {
     fn deadlines(&self) -> Deadlines {
         let all = Deadlines::default();
+        let shorter =
+            [Deadline::Request, Deadline::Store, Deadline::Idle, Deadline::Silence, Deadline::Stuck];
         match self.patience {
-            Some(time) => {
-                Deadlines { request: time, store: time, idle: time, silence: time, stuck: time, ..all }
-            }
+            Some(time) => shorter.into_iter().fold(all, |all, deadline| all.with(deadline, time)),
             None => all,
         }
     }

@@ -1,9 +1,9 @@
 //! What a row of the table of faults says.
 
 use fake_qemu::script::{Act, Moment, Script};
-use s2lab::run::stages::Deadlines;
+pub(crate) use s2lab::host::deadlines::Deadline;
 use s2lab_model::event::Stage;
-use std::{io, path::Path, time::Duration};
+use std::{io, path::Path};
 
 /// In [`Row::config`]: no option.
 pub(crate) const NOTHING: &str = "";
@@ -39,64 +39,6 @@ pub(crate) enum Within {
     Soon,
     /// When this deadline has passed.
     After(Deadline),
-}
-
-/// The deadlines that a fault may have to wait for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Deadline {
-    Attach,
-    Qmp,
-    Gdb,
-    HostBoot,
-    Bind,
-    GuestBoot,
-    Request,
-    Store,
-    Idle,
-    Look,
-    ShutDown,
-    Silence,
-    Stuck,
-}
-
-impl std::fmt::Display for Deadline {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Attach => "attach",
-            Self::Qmp => "QMP",
-            Self::Gdb => "gdb",
-            Self::HostBoot => "host boot",
-            Self::Bind => "bind",
-            Self::GuestBoot => "guest boot",
-            Self::Request => "request",
-            Self::Store => "store",
-            Self::Idle => "idle",
-            Self::Look => "look",
-            Self::ShutDown => "shut down",
-            Self::Silence => "silence",
-            Self::Stuck => "stuck",
-        })
-    }
-}
-
-impl Deadline {
-    pub(crate) fn of(self, deadlines: &mut Deadlines) -> &mut Duration {
-        match self {
-            Self::Attach => &mut deadlines.attach,
-            Self::Qmp => &mut deadlines.qmp,
-            Self::Gdb => &mut deadlines.gdb,
-            Self::HostBoot => &mut deadlines.host_boot,
-            Self::Bind => &mut deadlines.bind,
-            Self::GuestBoot => &mut deadlines.guest_boot,
-            Self::Request => &mut deadlines.request,
-            Self::Store => &mut deadlines.store,
-            Self::Idle => &mut deadlines.idle,
-            Self::Look => &mut deadlines.look,
-            Self::ShutDown => &mut deadlines.shut_down,
-            Self::Silence => &mut deadlines.silence,
-            Self::Stuck => &mut deadlines.stuck,
-        }
-    }
 }
 
 /// A good run on a kernel with the series.

@@ -2,14 +2,14 @@
 
 use crate::cli::{failure::Failure, shared::cells::Planned};
 use crate::{
-    host::emulated::{
-        factor::{self, Factor},
-        process::Launcher,
+    host::{
+        deadlines::{Deadlines, Factor},
+        emulated::{factor, process::Launcher},
     },
     lab::{Lab, Places},
     run::{
         Run, chosen::Chosen, folder::RunFolder, images::Images, log::EventLog, operator::Operator,
-        preflight::STATE_SPACE, signals::Interruption, slots::Slots, stages::Deadlines,
+        preflight::STATE_SPACE, signals::Interruption, slots::Slots,
     },
     show::progress::Display,
     store::{Parts, Store},

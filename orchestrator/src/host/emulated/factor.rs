@@ -3,6 +3,7 @@
 
 use super::{memory::sealed, process::Launcher};
 use crate::{
+    host::deadlines::Factor,
     outside::{self, kinds},
     store::Qemu,
     waits::timeout,
@@ -11,7 +12,7 @@ use crate::{
 use rustix::fd::AsRawFd;
 use serde::{Deserialize, Serialize};
 use std::{
-    fmt, io,
+    io,
     io::Write,
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
@@ -23,49 +24,17 @@ use std::{
 const REFERENCE_MS: u64 = 250;
 /// How often the program goes through its loop: most of the time above, the rest is QEMU's start.
 const ROUNDS: u32 = 40_000_000;
-/// Tenths. A machine that is faster gets no shorter deadlines; one that is slower still could not boot a host.
-const LEAST: u64 = 10;
-const MOST: u64 = 200;
-/// Longer than the slowest machine of [`MOST`] takes.
+/// Longer than the slowest machine takes: see `MOST` in `host/deadlines.rs`.
 const DEADLINE: Duration = Duration::from_secs(30);
 /// Cores that an emulated host keeps busy. With fewer, its vCPUs take turns, which a program on one does not show.
 const HOST_CORES: u64 = 2;
 
-/// How many times longer than on the reference machine everything may take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Factor {
-    tenths: u64,
-}
-
-impl Factor {
-    /// Of a machine that needs `took` for the program and has `cores`.
-    fn new(took: Duration, cores: u64) -> Self {
-        let took = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-        let turns = HOST_CORES.div_ceil(cores.max(1));
-        // Up, for a deadline that is too long costs less than one that is too short.
-        let tenths = took.saturating_mul(10).saturating_mul(turns).div_ceil(REFERENCE_MS);
-        Self { tenths: tenths.clamp(LEAST, MOST) }
-    }
-
-    /// `base` for this machine.
-    pub fn times(self, base: Duration) -> Duration {
-        // At most 200.
-        let tenths = u32::try_from(self.tenths).unwrap_or(u32::MAX);
-        base.saturating_mul(tenths) / 10
-    }
-}
-
-impl Default for Factor {
-    /// The reference machine's.
-    fn default() -> Self {
-        Self { tenths: LEAST }
-    }
-}
-
-impl fmt::Display for Factor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.tenths / 10, self.tenths % 10)
-    }
+/// The factor of a machine that needs `took` for the program and has `cores`.
+fn factor(took: Duration, cores: u64) -> Factor {
+    let took = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    let turns = HOST_CORES.div_ceil(cores.max(1));
+    // Up, for a deadline that is too long costs less than one that is too short.
+    Factor::of_tenths(took.saturating_mul(10).saturating_mul(turns).div_ceil(REFERENCE_MS))
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -113,7 +82,7 @@ pub async fn of_machine(
     let path = place(cache, &Subject { rounds: ROUNDS, program, version, packages, cpu, cores });
     let known = || serde_json::from_slice::<Found>(&outside::read(&path, kinds::NOTE).ok()?).ok();
     if let Some(Found { took_ms }) = known().filter(|_| !anew) {
-        return Ok(Factor::new(Duration::from_millis(took_ms), cores));
+        return Ok(factor(Duration::from_millis(took_ms), cores));
     }
     let took = measure(launcher, qemu.command()).await?;
     let found = Found { took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX) };
@@ -122,7 +91,7 @@ pub async fn of_machine(
         // Then the next start measures again.
         tracing::warn!("cannot keep this machine's factor: {error}");
     }
-    Ok(Factor::new(took, cores))
+    Ok(factor(took, cores))
 }
 
 fn place(cache: &Path, subject: &Subject<'_>) -> PathBuf {
@@ -200,26 +169,18 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn factor(ms: u64, cores: u64) -> String {
-        Factor::new(Duration::from_millis(ms), cores).to_string()
+    fn printed(ms: u64, cores: u64) -> String {
+        factor(Duration::from_millis(ms), cores).to_string()
     }
 
     #[test]
     fn slower_is_longer_within_bounds() {
         let reference = REFERENCE_MS;
-        assert_eq!([factor(reference, 2), factor(1, 2), factor(0, 64)], ["1.0"; 3]);
-        assert_eq!(factor(reference * 3 / 2, 2), "1.5");
-        assert_eq!(factor(reference * 3 / 2 + 1, 2), "1.6", "up");
-        assert_eq!([factor(reference, 1), factor(reference, 0)], ["2.0"; 2], "two vCPUs take turns");
-        assert_eq!([factor(reference * 1000, 2), factor(u64::MAX, 1)], ["20.0"; 2]);
-    }
-
-    #[test]
-    fn a_duration_is_stretched() {
-        let factor = Factor::new(Duration::from_millis(REFERENCE_MS * 13 / 10), 2);
-        assert_eq!(factor.times(Duration::from_secs(120)), Duration::from_secs(156));
-        assert_eq!(Factor::default().times(Duration::from_secs(7)), Duration::from_secs(7));
-        assert_eq!(factor.times(Duration::MAX), Duration::MAX / 10, "no overflow");
+        assert_eq!([printed(reference, 2), printed(1, 2), printed(0, 64)], ["1.0"; 3]);
+        assert_eq!(printed(reference * 3 / 2, 2), "1.5");
+        assert_eq!(printed(reference * 3 / 2 + 1, 2), "1.6", "up");
+        assert_eq!([printed(reference, 1), printed(reference, 0)], ["2.0"; 2], "two vCPUs take turns");
+        assert_eq!([printed(reference * 1000, 2), printed(u64::MAX, 1)], ["20.0"; 2]);
     }
 
     #[test]
@@ -274,8 +235,8 @@ mod tests {
     proptest! {
         #[test]
         fn more_time_is_never_a_shorter_deadline(a in 0..100_000u64, b in 0..100_000u64, cores in 1..8u64) {
-            let factor = |ms| Factor::new(Duration::from_millis(ms), cores);
-            prop_assert!(factor(a.min(b)) <= factor(a.max(b)));
+            let of = |ms| factor(Duration::from_millis(ms), cores);
+            prop_assert!(of(a.min(b)) <= of(a.max(b)));
         }
     }
 }

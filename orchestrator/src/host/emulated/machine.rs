@@ -7,7 +7,10 @@ use super::{
     process::{Launcher, Process},
     qmp::{Qmp, QmpError},
 };
-use crate::{run::stages::Deadlines, waits::timeout};
+use crate::{
+    host::deadlines::{Deadline, Deadlines},
+    waits::timeout,
+};
 use rustix::fd::{AsRawFd, OwnedFd};
 use s2lab_model::scenario::{self, DeviceModel};
 use std::{
@@ -144,9 +147,15 @@ impl Machine {
 }
 
 async fn attach(qmp: UnixStream, gdb: UnixStream, deadlines: Deadlines) -> Result<(Qmp, Gdb), MachineError> {
-    let both =
-        async { Ok((Qmp::connect(qmp, deadlines.qmp).await?, Gdb::connect(gdb, deadlines.gdb).await?)) };
-    timeout(deadlines.attach, both).await.map_err(|_| MachineError::Silent(deadlines.attach))?
+    let both = async {
+        Ok((
+            Qmp::connect(qmp, deadlines.of(Deadline::Qmp)).await?,
+            Gdb::connect(gdb, deadlines.of(Deadline::Gdb)).await?,
+        ))
+    };
+    timeout(deadlines.of(Deadline::Attach), both)
+        .await
+        .map_err(|_| MachineError::Silent(deadlines.of(Deadline::Attach)))?
 }
 
 fn pci<'a>(name: &'a str, model: DeviceModel, (fd, memory): &(i32, SharedMemory)) -> PciDevice<'a> {

@@ -1,0 +1,217 @@
+//! The deadlines of all waits for a host, in one table.
+
+use std::{fmt, time::Duration};
+
+/// Longer than anybody waits; instants can still be that far away.
+const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+/// Tenths. A machine that is faster gets no shorter deadlines; one that is slower still could not boot a host.
+const LEAST: u64 = 10;
+const MOST: u64 = 200;
+
+/// The name of a wait that has a deadline. The order is that of [`TABLE`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deadline {
+    /// Until QEMU has greeted, and its gdbstub has described the registers.
+    Attach,
+    /// One QMP command: QEMU answers from its main loop, at once; this is for a machine that swaps.
+    Qmp,
+    /// One request to the gdbstub.
+    Gdb,
+    /// From the host's first instruction to its agent's hello.
+    HostBoot,
+    /// One device's change of its driver.
+    Bind,
+    /// From the start of the VMM to the guest's hello.
+    GuestBoot,
+    /// A request that costs the agent some system calls.
+    Request,
+    /// A store step: one stage-2 fault costs 0.25 ms, a BAR of 1 GiB in 4 KiB pages about 70 s.
+    Store,
+    /// A guest that stores reports its progress once a second. After so long without progress it is taken to be stuck.
+    Idle,
+    /// All stops of one look.
+    Look,
+    /// One request that ends a guest or the host.
+    ShutDown,
+    /// The host's agent sends a heartbeat once a second (at most 1.03 s apart on a busy machine). After so long without one its
+    /// kernel is taken to be stuck.
+    Silence,
+    /// A kernel that boots prints something about as often (3.3 s were the longest pause of 70 boots on a busy machine: it
+    /// unpacks the initramfs). After so long without a byte it is taken to wait for ever.
+    BootSilence,
+    /// After a stall or a hung task: what still goes on shows itself in this time. See `run/stuck.rs`.
+    Stuck,
+    /// An operator's login: dropbear makes its key then, on an emulated CPU.
+    Login,
+    /// Until QEMU answers that it is well, after something else has not answered in time.
+    Alive,
+    /// The rest of a crash, once its first line is there.
+    Drain,
+    /// All that is asked of a host after its cell has stopped early.
+    Diagnosis,
+    /// The known end of a machine whose channel has closed, and what an ended machine has said and nobody has read yet.
+    Rest,
+}
+
+/// The other side of a wait. Every base is stretched by the machine's [`Factor`], for all sides are emulated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    /// QEMU itself, which answers whatever the host does.
+    Qemu,
+    /// The host and its guests: the deadline is switched off when a person stops and steps the host with gdb.
+    Host,
+    /// What is left after a cell has stopped.
+    Aftermath,
+}
+
+struct Row {
+    deadline: Deadline,
+    name: &'static str,
+    /// On the reference machine, an order of magnitude above what that needs.
+    seconds: u64,
+    side: Side,
+}
+
+const fn row(deadline: Deadline, name: &'static str, seconds: u64, side: Side) -> Row {
+    Row { deadline, name, seconds, side }
+}
+
+const TABLE: [Row; 19] = [
+    row(Deadline::Attach, "attach", 60, Side::Qemu),
+    row(Deadline::Qmp, "QMP", 20, Side::Qemu),
+    row(Deadline::Gdb, "gdb", 10, Side::Qemu),
+    row(Deadline::HostBoot, "host boot", 120, Side::Host),
+    row(Deadline::Bind, "bind", 30, Side::Host),
+    row(Deadline::GuestBoot, "guest boot", 180, Side::Host),
+    row(Deadline::Request, "request", 30, Side::Host),
+    row(Deadline::Store, "store", 300, Side::Host),
+    row(Deadline::Idle, "idle", 8, Side::Host),
+    row(Deadline::Look, "look", 60, Side::Host),
+    row(Deadline::ShutDown, "shut down", 30, Side::Host),
+    row(Deadline::Silence, "silence", 8, Side::Host),
+    row(Deadline::BootSilence, "boot silence", 8, Side::Host),
+    row(Deadline::Stuck, "stuck", 6, Side::Host),
+    row(Deadline::Login, "login", 60, Side::Host),
+    row(Deadline::Alive, "alive", 5, Side::Aftermath),
+    row(Deadline::Drain, "drain", 3, Side::Aftermath),
+    row(Deadline::Diagnosis, "diagnosis", 5, Side::Aftermath),
+    row(Deadline::Rest, "rest", 2, Side::Aftermath),
+];
+
+// Each deadline has its row, in the order of the variants.
+const _: () = {
+    let mut at = 0;
+    while at < TABLE.len() {
+        assert!(TABLE[at].deadline as usize == at);
+        at += 1;
+    }
+};
+
+impl fmt::Display for Deadline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(TABLE[*self as usize].name)
+    }
+}
+
+/// The time of each wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deadlines([Duration; TABLE.len()]);
+
+impl Default for Deadlines {
+    /// The reference machine's.
+    fn default() -> Self {
+        Self(TABLE.map(|row| Duration::from_secs(row.seconds)))
+    }
+}
+
+impl Deadlines {
+    pub fn of(&self, deadline: Deadline) -> Duration {
+        self.0[deadline as usize]
+    }
+
+    #[must_use]
+    pub fn with(mut self, deadline: Deadline, time: Duration) -> Self {
+        self.0[deadline as usize] = time;
+        self
+    }
+
+    /// The deadlines of a machine that takes `factor` times as long.
+    #[must_use]
+    pub fn times(self, factor: Factor) -> Self {
+        Self(self.0.map(|base| factor.times(base)))
+    }
+
+    /// The deadlines of a machine that a person stops and steps: nothing but QEMU itself is due.
+    #[must_use]
+    pub fn off(self) -> Self {
+        let on_host = TABLE.iter().filter(|row| row.side == Side::Host);
+        on_host.fold(self, |all, row| all.with(row.deadline, NEVER))
+    }
+
+    /// All waits take `time`, except for those after a cell has stopped.
+    #[must_use]
+    pub fn all(self, time: Duration) -> Self {
+        let before = TABLE.iter().filter(|row| row.side != Side::Aftermath);
+        before.fold(self, |all, row| all.with(row.deadline, time))
+    }
+}
+
+/// The ratio of this machine's times to those of the reference machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Factor {
+    tenths: u64,
+}
+
+impl Factor {
+    /// The factor of so many tenths, within bounds.
+    pub fn of_tenths(tenths: u64) -> Self {
+        Self { tenths: tenths.clamp(LEAST, MOST) }
+    }
+
+    /// `base` on this machine.
+    pub fn times(self, base: Duration) -> Duration {
+        // At most 200.
+        let tenths = u32::try_from(self.tenths).unwrap_or(u32::MAX);
+        base.saturating_mul(tenths) / 10
+    }
+}
+
+impl Default for Factor {
+    /// The reference machine's.
+    fn default() -> Self {
+        Self { tenths: LEAST }
+    }
+}
+
+impl fmt::Display for Factor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.tenths / 10, self.tenths % 10)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_is_stretched() {
+        let factor = Factor::of_tenths(13);
+        assert_eq!(factor.times(Duration::from_secs(120)), Duration::from_secs(156));
+        assert_eq!(Factor::default().times(Duration::from_secs(7)), Duration::from_secs(7));
+        assert_eq!(factor.times(Duration::MAX), Duration::MAX / 10, "no overflow");
+        let slow = Deadlines::default().times(factor);
+        assert_eq!(slow.of(Deadline::Qmp), Duration::from_secs(26));
+        assert_eq!(slow.of(Deadline::Rest), Duration::from_millis(2600));
+    }
+
+    #[test]
+    fn a_person_at_gdb_stops_the_host_and_not_qemu() {
+        let off = Deadlines::default().off();
+        for host in [Deadline::HostBoot, Deadline::Look, Deadline::Stuck, Deadline::Login] {
+            assert_eq!(off.of(host), NEVER, "{host}");
+        }
+        for other in [Deadline::Attach, Deadline::Qmp, Deadline::Gdb, Deadline::Diagnosis, Deadline::Rest] {
+            assert_eq!(off.of(other), Deadlines::default().of(other), "{other}");
+        }
+    }
+}
