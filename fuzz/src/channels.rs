@@ -1,4 +1,4 @@
-//! What QEMU says on its channels: s2lab's own clients hear it all at once, then the end of the stream.
+//! QEMU's channels: s2lab's own clients receive all bytes at once, then the end of the stream.
 
 use qapi::qmp;
 use s2lab::host::emulated::{gdb::Gdb, qmp::Qmp};
@@ -8,14 +8,15 @@ use tokio::{
     runtime::{Builder, Runtime},
 };
 
-/// As much as a socket takes before anybody reads it.
+/// The most bytes that a socket takes before its peer reads.
 const MOST: usize = 64 * 1024;
-/// Nobody waits for a stream that has ended: whoever runs into it hangs.
+/// The deadline of a client. A stream that has ended needs no wait, so a client that reaches the
+/// deadline hangs.
 const DEADLINE: Duration = Duration::from_secs(20);
 /// A register that the recorded descriptions have, and one of 32 bits.
 const REGISTERS: [&str; 3] = ["VTTBR_EL2", "x19", "cpsr"];
 
-/// The gdbstub's packets: the registers' description, then their values on two vCPUs.
+/// Runs the gdbstub client: the registers' description, then their values on two vCPUs.
 pub(crate) fn gdb(data: &[u8]) {
     run(data, |stream| async move {
         let Ok(mut gdb) = Gdb::connect(stream, DEADLINE).await else { return };
@@ -28,7 +29,7 @@ pub(crate) fn gdb(data: &[u8]) {
     });
 }
 
-/// QMP's lines: the greeting, and answers to commands of different types.
+/// Runs the QMP client: the greeting, and answers to commands of different types.
 pub(crate) fn qmp(data: &[u8]) {
     run(data, |stream| async move {
         let Ok(mut qmp) = Qmp::connect(stream, DEADLINE).await else { return };
@@ -41,7 +42,7 @@ pub(crate) fn qmp(data: &[u8]) {
     });
 }
 
-/// Runs a client on a stream that holds `data` and nothing more.
+/// Runs a client on a stream that has `data` and nothing more.
 pub(crate) fn run<F: Future<Output = ()>>(data: &[u8], client: impl FnOnce(UnixStream) -> F) {
     let data = data.get(..MOST).unwrap_or(data);
     let (ours, mut theirs) = must(net::UnixStream::pair());
@@ -58,7 +59,8 @@ fn runtime() -> std::io::Result<Runtime> {
     Builder::new_current_thread().enable_all().build()
 }
 
-/// The machine's own trouble is no finding, but there is no going on.
+/// Returns the value. A failure of the machine itself is not a finding, but the target cannot
+/// continue.
 fn must<T>(result: std::io::Result<T>) -> T {
     result.unwrap_or_else(|why| panic!("no channel to fuzz with: {why}"))
 }

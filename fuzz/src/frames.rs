@@ -1,5 +1,5 @@
-//! Frames: any bytes, and any frames that are whole. The second half of the input is not needed for the first: a checksum
-//! keeps a fuzzer out, so frames are also made from lines of JSON.
+//! Frames: any bytes, and any valid frames. A checksum keeps a fuzzer out of the second kind, so
+//! the target also makes frames from lines of JSON.
 
 use crate::channels;
 use s2lab::host::link::{AgentNotice, Link};
@@ -7,7 +7,7 @@ use s2lab_protocol::{Decoder, Frame, FrameError, Peer, encode};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-/// Longer than any stream that has ended is waited for.
+/// The deadline of a stream that has ended, which needs no wait.
 const DEADLINE: Duration = Duration::from_secs(10);
 
 pub(crate) fn take(data: &[u8]) {
@@ -16,7 +16,7 @@ pub(crate) fn take(data: &[u8]) {
     let frames: Vec<Frame> =
         data.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect();
     let encoded: Vec<_> = frames.iter().map(encode).collect();
-    // A string may be longer encoded than it was written.
+    // A string may be longer after encoding.
     let Ok(bytes) = encoded.into_iter().collect::<Result<Vec<_>, FrameError>>() else { return };
     let bytes = bytes.concat();
     assert_eq!(decode(&bytes, 7), (frames.clone(), None), "a frame comes back as it went");
@@ -24,7 +24,8 @@ pub(crate) fn take(data: &[u8]) {
     listen(&bytes, first.nonce);
 }
 
-/// All frames of a stream that comes in pieces of `piece` bytes, and the error that ended it.
+/// Returns all frames of a stream that comes in pieces of `piece` bytes, and the error that ended
+/// it.
 fn decode(data: &[u8], piece: usize) -> (Vec<Frame>, Option<FrameError>) {
     let (mut decoder, mut frames) = (Decoder::default(), vec![]);
     for piece in data.chunks(piece) {
@@ -40,7 +41,7 @@ fn decode(data: &[u8], piece: usize) -> (Vec<Frame>, Option<FrameError>) {
     (frames, None)
 }
 
-/// s2lab's own end of the link hears them.
+/// Runs s2lab's own end of the link on the bytes.
 fn listen(bytes: &[u8], nonce: u64) {
     channels::run(bytes, |stream| async move {
         let (heard, mut hearing) = mpsc::channel::<AgentNotice>(1);

@@ -1,6 +1,7 @@
-//! What comes from outside - page tables, scenarios, frames, packets, logs - must never make s2lab panic, hang or contradict
-//! itself. A target is a function of bytes that asserts so; libFuzzer makes the bytes up, from the seeds under `corpus/`.
-//! `.ci/fuzz` runs the targets; the tests here run every seed, and every finding, through its target without libFuzzer.
+//! Fuzz targets. Input from outside (page tables, scenarios, frames, packets, logs) must never make
+//! s2lab panic, hang or contradict itself. A target is a function of bytes that asserts it.
+//! libFuzzer makes the bytes, from the seeds under `corpus/`. `.ci/fuzz` runs the targets. The
+//! tests here run every seed and every finding through its target without libFuzzer.
 
 mod channels;
 mod frames;
@@ -10,10 +11,10 @@ mod stage1;
 mod stage2;
 mod yaml;
 
-/// What is done with the bytes.
+/// A function that uses the bytes and panics on a finding.
 pub type Target = fn(&[u8]);
 
-/// All targets by name; the folder of a target's seeds has its name too.
+/// All targets by name, which is also the name of the folder with the target's seeds.
 pub const TARGETS: [(&str, Target); 8] = [
     ("stage2", stage2::walk),
     ("stage1", stage1::translate),
@@ -22,10 +23,10 @@ pub const TARGETS: [(&str, Target); 8] = [
     ("frames", frames::take),
     ("gdb", channels::gdb),
     ("qmp", channels::qmp),
-    ("log", log::tell),
+    ("log", log::report),
 ];
 
-/// The target of that name.
+/// Returns the target of that name.
 pub fn target(name: &str) -> Option<Target> {
     TARGETS.iter().find(|(known, _)| *known == name).map(|(_, target)| *target)
 }
@@ -45,7 +46,7 @@ mod tests {
             let seeds: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
             assert!(!seeds.is_empty(), "{name} has no seed");
             for seed in seeds {
-                // A panic does not say which it was.
+                // A panic does not name the seed.
                 println!("{}", seed.display());
                 target(&fs::read(seed).unwrap());
             }

@@ -1,4 +1,4 @@
-//! `s2lab report` on any log: record, judgement, report, and what a terminal shows of them.
+//! `s2lab report` on any log: record, judgement, report, and the terminal's output.
 
 use s2lab::{
     review::accepted_path,
@@ -14,15 +14,15 @@ use s2lab_model::{
 };
 use std::path::Path;
 
-/// A line of any output, bytes; what is shown of one name or text is shorter.
+/// The longest line of any output, in bytes. Each name or text in it is shown shorter.
 const LONGEST_LINE: usize = 16 * 1024;
-/// Bytes of a page.
+/// The bytes of a page.
 const PAGE: usize = 4096;
 
-pub(crate) fn tell(data: &[u8]) {
+pub(crate) fn report(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let Ok(run) = Run::read(text) else { return };
-    // As `s2lab report` has it: a key that could be no file's name ends it.
+    // Like in `s2lab report`, a key that cannot be a file name ends the target.
     if run.plan.cells.iter().any(|cell| accepted_path(Path::new("/run"), &cell.key).is_err()) {
         return;
     }
@@ -46,7 +46,7 @@ pub(crate) fn tell(data: &[u8]) {
     }
 }
 
-/// Nothing that steers a terminal, and nothing endless.
+/// Checks that the text has no character that steers a terminal, and no endless line.
 fn shown(text: &str) {
     let steers = |c: char| c != '\n' && c != '·' && !matches!(c, ' '..='~');
     assert!(!text.contains(steers), "{text:?}");
@@ -54,7 +54,7 @@ fn shown(text: &str) {
     assert!(longest <= LONGEST_LINE, "{longest} in a line of {text}");
 }
 
-/// A page of the digest's own bytes, over and over: the fuzzer chooses descriptors by it.
+/// Returns a page that repeats the digest's own bytes, so that the fuzzer chooses descriptors.
 fn page(digest: &str) -> Option<Vec<u8>> {
     let digits: Option<Vec<u8>> =
         digest.chars().map(|c| c.to_digit(16).and_then(|d| u8::try_from(d).ok())).collect();
@@ -69,7 +69,7 @@ mod tests {
     use serde_json::Value;
     use std::fs;
 
-    /// What a guest or a host could call itself.
+    /// Names that a hostile guest or host could give itself.
     const HOSTILE: [&str; 5] = [
         "\u{1b}[2J\u{1b}]0;title\u{7}",
         "\u{202e}\u{2066}\u{200f}gnp.exe",
@@ -78,7 +78,7 @@ mod tests {
         "",
     ];
 
-    /// Every text of the event, one after another.
+    /// Collects every text of the event, in order.
     fn texts<'a>(value: &'a mut Value, found: &mut Vec<&'a mut String>) {
         match value {
             Value::String(text) => found.push(text),
@@ -96,7 +96,7 @@ mod tests {
         for log in fs::read_dir(folder).unwrap() {
             let text = fs::read_to_string(log.unwrap().path()).unwrap();
             let lines: Vec<&str> = text.lines().collect();
-            // The plan is s2lab's own.
+            // s2lab itself wrote the plan.
             for (at, line) in lines.iter().enumerate().skip(1) {
                 for hostile in HOSTILE.iter().copied().chain([long.as_str()]) {
                     for n in 0.. {
@@ -109,7 +109,7 @@ mod tests {
                         let mut lines = lines.clone();
                         let event = event.to_string();
                         lines[at] = &event;
-                        tell((lines.join("\n") + "\n").as_bytes());
+                        report((lines.join("\n") + "\n").as_bytes());
                     }
                 }
             }

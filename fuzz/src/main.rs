@@ -1,4 +1,5 @@
-//! libFuzzer's program for all targets. `S2LAB_FUZZ` names the target; the arguments are libFuzzer's own.
+//! libFuzzer's program for all targets. `S2LAB_FUZZ` names the target; the arguments are
+//! libFuzzer's own.
 #![no_main]
 
 use libfuzzer_sys::{Corpus, fuzz_target};

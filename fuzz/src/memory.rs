@@ -1,8 +1,8 @@
-//! The fuzzer's bytes: registers first, what is left is memory.
+//! Division of the fuzzer's bytes: registers first, then memory.
 
 use s2lab_mmu::PhysMem;
 
-/// Cuts `N` registers off the front.
+/// Returns the first `N` registers and the rest.
 pub(crate) fn registers<const N: usize>(data: &[u8]) -> Option<([u64; N], &[u8])> {
     let mut registers = [0; N];
     let mut rest = data;
@@ -13,7 +13,8 @@ pub(crate) fn registers<const N: usize>(data: &[u8]) -> Option<([u64; N], &[u8])
     Some((registers, rest))
 }
 
-/// The bytes over and over up to 1 MiB, so that a few words make many tables; nothing beyond.
+/// Memory that repeats the bytes up to 1 MiB, so that a few words make many tables. Beyond that
+/// there is none.
 pub(crate) struct Memory<'a>(pub(crate) &'a [u8]);
 
 impl PhysMem for Memory<'_> {

@@ -1,4 +1,5 @@
-//! An address is translated, or not, whatever registers and memory hold; alone and through a stage 2.
+//! Stage 1, alone and through a stage 2: any registers and memory either translate an address or do
+//! not.
 
 use crate::memory::{Memory, registers};
 use s2lab_mmu::{Stage1, Stage2, ThroughStage2, combine};

@@ -1,4 +1,5 @@
-//! Any text is a scenario, or has mistakes that can be shown; a list of kernels likewise.
+//! YAML: any text is a scenario, or has mistakes that can be shown. The same holds for a list of
+//! kernels.
 
 use s2lab_model::{
     kernel,
@@ -9,7 +10,7 @@ pub(crate) fn scenario(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     match scenario::load("..", text) {
         Ok(scenario) => {
-            // The log holds it as JSON.
+            // The log stores it as JSON.
             let json = serde_json::to_string(&scenario).map_err(|e| e.to_string());
             let read =
                 json.and_then(|json| serde_json::from_str::<Scenario>(&json).map_err(|e| e.to_string()));

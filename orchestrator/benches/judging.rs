@@ -1,11 +1,11 @@
-//! What it costs a run to judge a cell while its log grows: the first cell of 200 and the last, and the first attempt of 400 and
-//! the last. Both must be alike.
+//! Benchmark of judging while a run's log grows: the first cell of 200 and the last, and the first
+//! attempt of 400 and the last. Both must take the same time.
 //!
 //! `cargo bench --bench judging`. The log is scripted; nothing boots.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark ends at the first thing that is wrong")]
 
-#[expect(dead_code, reason = "made for the tests of the command line, which tell it with changes")]
+#[expect(dead_code, reason = "made for the tests of the command line, which change it")]
 #[path = "../tests/cli/story.rs"]
 mod story;
 
@@ -22,7 +22,7 @@ use story::Story;
 
 const CELLS: usize = 200;
 const ATTEMPTS: u32 = 400;
-/// Neighbours whose median counts, at either end.
+/// The number of neighbours whose median counts, at either end.
 const SAMPLE: usize = 9;
 
 fn main() {
@@ -41,7 +41,7 @@ fn main() {
     print("attempt", &costs(&story, course));
 }
 
-/// The time from each attempt's end until it is judged.
+/// Returns the time from each attempt's end until it is judged.
 fn costs(story: &Story, course: Attempts) -> Vec<Duration> {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("judging");
     story.write(&folder);

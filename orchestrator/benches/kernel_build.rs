@@ -1,8 +1,9 @@
-//! How long s2lab takes to build a kernel, against plain `make` with the same source, configuration and tools, in turns.
+//! Benchmark of a kernel build by s2lab against plain `make` with the same source, configuration
+//! and tools, in turns.
 //!
-//! `cargo bench --bench kernel_build [ROUNDS]`; a round takes two whole builds of a small kernel. The first time it fetches the
-//! source. What is measured of s2lab is all that a run waits for once the source is unpacked: patches, configuration, counting,
-//! make, and the result's way into the store.
+//! `cargo bench --bench kernel_build [ROUNDS]`; a round is two whole builds of a small kernel. The
+//! first run fetches the source. The time of s2lab covers all that a run waits for once the source
+//! is unpacked: patches, configuration, counting, make, and storing the result.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a benchmark ends at the first thing that is wrong")]
 
@@ -18,9 +19,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What every own kernel has at least.
+/// The options that every kernel of a lab folder needs.
 const CONFIG: &str = include_str!("../../images/config/boot.config");
-/// No kernel has it, so that a build ends once its source is there.
+/// An option that no kernel has, so that a build ends once its source is there.
 const NO_OPTION: &str = "CONFIG_S2LAB_BENCHMARK=y\n";
 
 #[tokio::main]
@@ -49,7 +50,7 @@ async fn main() {
     clear(&cache);
 }
 
-/// `more` is added to the configuration.
+/// Returns a build whose configuration also has `more`.
 fn build(more: &str) -> KernelBuild {
     let package = "linux-source-6.1".to_owned();
     let source = SourcePackage { package, version: None, suites: vec!["bookworm".to_owned()] };
@@ -70,7 +71,7 @@ fn clear(cache: &Path) {
     }
 }
 
-/// The one folder in which kernels are built.
+/// Returns the one folder in which kernels are built.
 fn room(cache: &Path) -> PathBuf {
     fs::read_dir(cache.join("build/kernel")).unwrap().next().unwrap().unwrap().path()
 }
@@ -79,11 +80,11 @@ fn source(cache: &Path) -> PathBuf {
     room(cache).join("source")
 }
 
-/// What a developer would type.
+/// Builds with the commands of a developer, and returns the time.
 fn make(store: &Store, kernel: &Kernel, source: &Path, out: &Path) -> Duration {
     fs::create_dir_all(out).unwrap();
     fs::copy(kernel.config.as_ref().unwrap(), out.join(".config")).unwrap();
-    // The tools that the machine lacks.
+    // The tools that the machine does not have.
     let items = store.items().unwrap();
     let tools = items.iter().filter(|item| (&*item.kind, &*item.name) == ("toolchain", "kernel"));
     let tools = tools.map(|item| item.path.join("tools"));

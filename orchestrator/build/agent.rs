@@ -1,5 +1,5 @@
-//! The agent's source: its crates, and a workspace with a lock file of theirs alone, so that nothing else of the checkout makes
-//! another agent.
+//! The agent's source: its crates, with a workspace and a lock file for them alone, so that a
+//! change elsewhere in the checkout does not change the agent.
 
 use crate::files::{self, File};
 use std::{
@@ -12,12 +12,13 @@ use toml::{Table, Value};
 
 /// The agent's crates by their folders.
 const CRATES: [&str; 2] = ["guest-agent", "guest-agent/protocol"];
-/// What a crate has for its tests. cargo asks the registry for all of it, and for the files of targets that are named.
+/// The parts of a manifest that only tests need. cargo asks the registry for all dependencies, and
+/// for the files of all named targets.
 const FOR_TESTS: [&str; 4] = ["dev-dependencies", "test", "bench", "example"];
 /// The profile that the agent is built with.
 const PROFILE: &str = "agent";
 
-/// The files, of which manifests and lock file are written below `out`.
+/// Returns the files. Manifests and lock file are written below `out`.
 pub(crate) fn source(checkout: &Path, out: &Path) -> Result<Vec<File>, Box<dyn Error>> {
     let mut found = vec![];
     let mut make = |path: &str, table: &Table| -> Result<(), Box<dyn Error>> {
@@ -49,7 +50,7 @@ pub(crate) fn source(checkout: &Path, out: &Path) -> Result<Vec<File>, Box<dyn E
 struct Crate {
     package: String,
     needs: BTreeSet<String>,
-    /// What its tests need and nothing else of it.
+    /// The dependencies that only its tests need.
     only_tests: BTreeSet<String>,
 }
 
@@ -63,7 +64,7 @@ fn names(manifest: &Table, part: &str) -> BTreeSet<String> {
     table.into_iter().flat_map(Table::keys).cloned().collect()
 }
 
-/// The workspace with these crates alone.
+/// Returns the workspace with these crates alone.
 fn workspace(mut manifest: Table, crates: &[Crate]) -> Result<Table, Box<dyn Error>> {
     let part = |manifest: &mut Table, name: &str| match manifest.remove(name) {
         Some(Value::Table(table)) => Ok(table),
@@ -81,7 +82,7 @@ fn workspace(mut manifest: Table, crates: &[Crate]) -> Result<Table, Box<dyn Err
     Ok(Table::from_iter([("workspace".into(), workspace.into()), ("profile".into(), profiles.into())]))
 }
 
-/// The lock file with what these crates lead to.
+/// Returns the lock file with the dependencies of these crates alone.
 fn lock(mut lock: Table, crates: &[Crate]) -> Result<Table, Box<dyn Error>> {
     let Some(Value::Array(packages)) = lock.remove("package") else {
         return Err("Cargo.lock: no packages".into());
@@ -97,7 +98,8 @@ fn lock(mut lock: Table, crates: &[Crate]) -> Result<Table, Box<dyn Error>> {
     let mut queue: Vec<String> = crates.iter().map(|one| one.package.clone()).collect();
     let mut kept = BTreeSet::new();
     while let Some(wanted) = queue.pop() {
-        // `name`, or `name version` where there are several (cargo 1.95, src/cargo/core/resolver/encode.rs).
+        // `name`, or `name version` if there are several (cargo 1.95,
+        // src/cargo/core/resolver/encode.rs).
         let mut words = wanted.split(' ');
         let (name, version) = (words.next(), words.next());
         for (at, package) in packages.iter().enumerate() {
@@ -114,7 +116,7 @@ fn lock(mut lock: Table, crates: &[Crate]) -> Result<Table, Box<dyn Error>> {
     Ok(lock)
 }
 
-/// The package's name in a dependency of a lock file.
+/// Returns the package's name in a dependency of a lock file.
 fn name(dependency: &str) -> &str {
     dependency.split(' ').next().unwrap_or_default()
 }

@@ -6,16 +6,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// A file to be carried.
+/// A file that the program carries.
 pub(crate) struct File {
-    /// Where it belongs, with `/` between names.
+    /// Its path in the program, with `/` between names.
     pub(crate) path: String,
-    /// Where its bytes are now.
+    /// Its path now.
     pub(crate) from: PathBuf,
 }
 
-/// Every file of `checkout` at or below `path`, sorted, and a change to any of them builds the program again. Hidden files are
-/// an editor's, or git's.
+/// Adds every file of `checkout` at or below `path`, sorted, and makes a change to any of them
+/// rebuild the program. Hidden files are an editor's, or git's, and are left out.
 pub(crate) fn below(checkout: &Path, path: &str, found: &mut Vec<File>) -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=../{path}");
     walk(checkout, path, found)

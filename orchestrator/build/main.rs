@@ -1,4 +1,5 @@
-//! What the program carries besides its code: its version with the commit, the lab folder that ships, the agent's source.
+//! Makes the files that the program carries besides its code: its version with the commit, the lab
+//! folder that ships, the agent's source.
 
 mod agent;
 mod files;
@@ -10,7 +11,7 @@ use std::{env, error::Error, fmt::Write as _, fs, path::Path};
 const LAB: [&str; 3] = ["images", "reports", "scenarios"];
 
 fn main() -> Result<(), Box<dyn Error>> {
-    version::tell();
+    version::set();
     let checkout = fs::canonicalize("..")?;
     let out = env::var("OUT_DIR")?;
     let out = Path::new(&out);

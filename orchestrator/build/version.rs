@@ -2,10 +2,10 @@
 
 use std::{env, path::Path, process::Command};
 
-pub(crate) fn tell() {
+pub(crate) fn set() {
     let version = env::var("CARGO_PKG_VERSION").unwrap_or_default();
-    // What names the commit, wherever git has it: HEAD, its branch, or all branches in one file. A path that is not there would
-    // build the program each time.
+    // Git names the commit in HEAD, in its branch, or in one file with all branches. A missing path
+    // would rebuild the program each time.
     let branch = git(&["symbolic-ref", "--quiet", "HEAD"]);
     for name in ["HEAD", "packed-refs"].into_iter().chain(branch.as_deref()) {
         match git(&["rev-parse", "--git-path", name]) {

@@ -1,55 +1,59 @@
-//! The page tables of a guest that is not there, as KVM and the guest's kernel would have written them (DDI 0487, D8, "Translation
-//! table descriptor formats"): stage 2 with 40 bits of IPA from level 1, stage 1 with 48 bits of VA from level 0, all of 4 KiB.
+//! The page tables of an imaginary guest, as KVM and the guest's kernel would write them (DDI 0487,
+//! D8, "Translation table descriptor formats"). Stage 2 has 40 bits of IPA from level 1, stage 1
+//! has 48 bits of VA from level 0, both with 4 KiB pages.
 //!
-//! Tests give them to s2lab to read, so nothing here comes from `s2lab-mmu`.
+//! Tests let s2lab read them, so nothing here comes from `s2lab-mmu`.
 
 use std::collections::BTreeMap;
 
-/// From one guest's tables, and RAM, to the next one's.
+/// The distance from one guest's tables and RAM to the next guest's.
 const GUEST_STRIDE: u64 = 0x10_0000;
-/// Physical address of the start tables of stage 2, two in a row, of the first guest.
+/// The physical address of the first guest's start tables of stage 2, two in a row.
 pub const STAGE2_ROOT: u64 = 0x5000_0000;
-/// IPA of the guest's stage-1 tables, with which its RAM begins.
+/// The IPA of the guest's stage-1 tables, which is where its RAM begins.
 pub const STAGE1_ROOT: u64 = 0x4010_0000;
-/// What the first guest's stage 2 adds to the IPAs of guest RAM.
+/// The offset that the first guest's stage 2 adds to the IPAs of guest RAM.
 pub const GUEST_OFFSET: u64 = 0x1800_0000;
-/// IPA of the first device's BAR.
+/// The IPA of the first device's BAR.
 pub const BAR_IPA: u64 = 0x80_8000_0000;
-/// Physical address of the first device's BAR.
+/// The physical address of the first device's BAR.
 pub const BAR_PA: u64 = 0x80_0000_0000;
-/// Virtual address of the guest's first mapping of a BAR.
+/// The virtual address of the guest's first mapping of a BAR.
 pub const BAR_VA: u64 = 0xffff_8000_0000;
 pub const PAGE: u64 = 4096;
-/// What a descriptor of level 2 maps, bytes.
+/// The bytes that a descriptor of level 2 maps.
 pub const BLOCK: u64 = 2 << 20;
-/// Pages of guest RAM that stage 2 maps: the stage-1 tables and a little more.
+/// The pages of guest RAM that stage 2 maps: the stage-1 tables and a little more.
 const GUEST_PAGES: u64 = 64;
 const WORDS: usize = 512;
 
-/// A leaf of stage 2 but for address, level and MemAttr\[3:0\], which is in 5:2: valid, S2AP rw, SH inner, AF.
+/// A leaf of stage 2 without address, level and MemAttr\[3:0\], which is in 5:2: valid, S2AP rw, SH
+/// inner, AF.
 pub const LEAF: u64 = 1 | 0b11 << 6 | 0b11 << 8 | 1 << 10;
 /// XN\[1\].
 pub const NEVER_EXEC: u64 = 1 << 54;
-/// A BAR on a kernel without the series. MemAttr here and below as with FEAT_S2FWB.
+/// A leaf of a BAR on a kernel without the series. MemAttr here and below is that of FEAT_S2FWB.
 pub const DEVICE: u64 = LEAF | 0b0001 << 2 | NEVER_EXEC;
-/// A BAR on a kernel with the series.
+/// A leaf of a BAR on a kernel with the series.
 pub const NORMAL_NC: u64 = LEAF | 0b0101 << 2 | NEVER_EXEC;
-/// Guest RAM.
+/// A leaf of guest RAM.
 pub const NORMAL_WB: u64 = LEAF | 0b0110 << 2;
-/// A leaf of stage 1 but for address, level and AttrIndx, which is in 4:2: valid, AP\[1\] (EL0), SH inner, AF.
+/// A leaf of stage 1 without address, level and AttrIndx, which is in 4:2: valid, AP\[1\] (EL0), SH
+/// inner, AF.
 const STAGE1_LEAF: u64 = 1 | 1 << 6 | 0b11 << 8 | 1 << 10;
-/// Linux's MAIR_EL1 (arch/arm64/include/asm/memory.h, numbered for this table): 0 is Normal-WB, 1 Device-nGnRnE.
+/// Linux's MAIR_EL1 (arch/arm64/include/asm/memory.h, numbered for this table): 0 is Normal-WB, 1
+/// Device-nGnRnE.
 const MAIR: u64 = 0x04_0044_00ff;
-/// Normal-NC in it.
+/// The index of Normal-NC in it.
 pub const INDEX_NC: u64 = 2;
-/// Device-nGnRE in it.
+/// The index of Device-nGnRE in it.
 pub const INDEX_DEVICE: u64 = 4;
 /// HCR_EL2.RW and VM.
 pub const HCR: u64 = 1 << 31 | 1;
 /// HCR_EL2.FWB.
 pub const HCR_FWB: u64 = 1 << 46;
 
-/// The registers that lead to the tables, with FEAT_S2FWB.
+/// Returns the registers that lead to the tables, with FEAT_S2FWB.
 pub fn registers(vmid: u64) -> BTreeMap<&'static str, u64> {
     [
         ("HCR_EL2", HCR | HCR_FWB),
@@ -64,7 +68,7 @@ pub fn registers(vmid: u64) -> BTreeMap<&'static str, u64> {
     .into()
 }
 
-/// Physical address of the start tables of stage 2 of the `guest`-th guest, from 0.
+/// Returns the physical address of the stage-2 start tables of the `guest`-th guest, from 0.
 pub fn stage2_root(guest: u64) -> u64 {
     STAGE2_ROOT + guest * GUEST_STRIDE
 }
@@ -72,19 +76,20 @@ pub fn stage2_root(guest: u64) -> u64 {
 /// Both stages of a guest.
 #[derive(Debug)]
 pub struct GuestTables {
-    /// What stage 2 adds to the IPAs of RAM.
+    /// The offset that stage 2 adds to the IPAs of RAM.
     offset: u64,
     stage1: Tables,
     stage2: Tables,
 }
 
 impl GuestTables {
-    /// Stage 2 has the guest's RAM, with the bits `ram` beside the addresses. Stage 1 has nothing.
+    /// Makes a stage 2 with the guest's RAM, with the bits `ram` beside the addresses, and an empty
+    /// stage 1.
     pub fn new(ram: u64) -> Self {
         Self::of(0, ram)
     }
 
-    /// Those of the `guest`-th guest of a host: their places are its own.
+    /// Makes the tables of the `guest`-th guest of a host, at addresses of their own.
     pub fn of(guest: u64, ram: u64) -> Self {
         let mut new = Self {
             offset: GUEST_OFFSET + guest * GUEST_STRIDE,
@@ -98,18 +103,18 @@ impl GuestTables {
         new
     }
 
-    /// Stage 2 gets a leaf at `level`: what is at the IPA is at the physical address in `leaf`, which is but for its kind a whole
-    /// descriptor.
+    /// Adds a leaf to stage 2 at `level`, which maps the IPA to the physical address in `leaf`.
+    /// `leaf` is a whole descriptor without its kind.
     pub fn back(&mut self, ipa: u64, level: u64, leaf: u64) {
         self.stage2.map(ipa, level, leaf);
     }
 
-    /// Stage 1 gets a page of the memory type at `index` of MAIR_EL1.
+    /// Adds a page to stage 1, of the memory type at `index` of MAIR_EL1.
     pub fn map(&mut self, va: u64, ipa: u64, index: u64) {
         self.stage1.map(va, 3, ipa | STAGE1_LEAF | index << 2);
     }
 
-    /// The tables' pages, by physical address.
+    /// Returns the tables' pages, by physical address.
     pub fn pages(&self) -> BTreeMap<u64, Vec<u8>> {
         let stage1 = self.stage1.pages().map(|(at, page)| (at + self.offset, page));
         self.stage2.pages().chain(stage1).collect()
@@ -120,23 +125,23 @@ impl GuestTables {
 #[derive(Debug)]
 struct Tables {
     root: u64,
-    /// Level of the root.
+    /// The level of the root.
     start: u64,
-    /// By the address that descriptors have, one behind the other.
+    /// The tables by the address that descriptors have, one behind the other.
     tables: BTreeMap<u64, [u64; WORDS]>,
 }
 
 impl Tables {
     fn new(root: u64, start: u64) -> Self {
         let mut new = Self { root, start, tables: BTreeMap::new() };
-        // 40 bits from level 1 take two tables, 48 from level 0 one.
+        // 40 bits from level 1 need two tables, 48 bits from level 0 need one.
         for _ in 0..=start {
             new.table();
         }
         new
     }
 
-    /// Address of one more table.
+    /// Makes one more table and returns its address.
     fn table(&mut self) -> u64 {
         let at = self.root + self.tables.len() as u64 * PAGE;
         self.tables.insert(at, [0; WORDS]);
@@ -151,16 +156,16 @@ impl Tables {
             table = if known != 0 { known } else { self.table() };
             *self.word(at) = table | 0b11;
         }
-        // Bit 1 tells a page, which is at level 3 only, from a block.
+        // Bit 1 distinguishes a page, which is at level 3 only, from a block.
         let page = if leaf == 3 { 0b10 } else { 0 };
         let at = self.place(table, leaf, input);
         *self.word(at) = descriptor | page;
     }
 
-    /// Address of the descriptor for `input`.
+    /// Returns the address of the descriptor for `input`.
     fn place(&self, table: u64, level: u64, input: u64) -> u64 {
         let index = input >> (39 - 9 * level);
-        // The start tables are one with two times as many entries.
+        // The start tables are one table with twice as many entries.
         table + 8 * (index & if level == self.start { 1023 } else { 511 })
     }
 
@@ -185,21 +190,23 @@ mod tests {
         u64::from_le_bytes(page[..8].try_into().unwrap())
     }
 
-    /// Descriptors and places worked out by hand.
+    /// The descriptors and places were worked out by hand.
     #[test]
     fn both_stages_are_as_the_architecture_has_them() {
         let mut guest = GuestTables::new(0x7d9);
         guest.back(0x80_8020_0000, 2, 0x80_0020_07d5);
         guest.map(0xffff_8000_1000, 0x80_8000_1000, 2);
         let pages = guest.pages();
-        // IPA 0x40100000: entry 1 of level 1, 0 of level 2, 256 of level 3; the two start tables come first.
+        // IPA 0x40100000: entry 1 of level 1, 0 of level 2, 256 of level 3; the two start tables
+        // come first.
         assert_eq!(word(&pages, 0x5000_0008), 0x5000_2003);
         assert_eq!(word(&pages, 0x5000_2000), 0x5000_3003);
         assert_eq!(word(&pages, 0x5000_3800), 0x5810_07db);
         // IPA 0x8080200000 is in the second start table: entry 514 of level 1, 1 of level 2.
         assert_eq!(word(&pages, 0x5000_1010), 0x5000_4003);
         assert_eq!(word(&pages, 0x5000_4008), 0x80_0020_07d5);
-        // VA 0xffff80001000: entries 511, 510, 0, 1, in tables at 0x18000000 more than where the guest has them.
+        // VA 0xffff80001000: entries 511, 510, 0, 1, in tables at 0x18000000 above the guest's
+        // addresses.
         assert_eq!(word(&pages, 0x5810_0ff8), 0x4010_1003);
         assert_eq!(word(&pages, 0x5810_1ff0), 0x4010_2003);
         assert_eq!(word(&pages, 0x5810_2000), 0x4010_3003);

@@ -1,33 +1,34 @@
-//! Consoles of real arm64 kernels that were made to crash: Debian's 6.1 and 6.12, in QEMU 10.0.2, by sysrq, without an init,
-//! and by the gdbstub: an instruction that loads from a bad pointer, one that jumps to itself, one that is a WARN of the
-//! kernel, a vCPU that is not run any more. Then a 6.1 of our own with a patch in KVM: a BUG in the hypervisor of nVHE, a loop
-//! that never ends in KVM_RUN, and a use after free with KASAN.
+//! Consoles of real arm64 kernels that were made to crash. Debian's 6.1 and 6.12 in QEMU 10.0.2
+//! crashed by sysrq, without an init, and through the gdbstub: an instruction that loads from a bad
+//! pointer, one that jumps to itself, one that is a WARN of the kernel, a vCPU that is not run any
+//! more. A 6.1 of our own had a patch in KVM: a BUG in the hypervisor of nVHE, a loop that never
+//! ends in KVM_RUN, and a use after free with KASAN.
 
 use s2lab_model::console::classify;
 use s2lab_model::crash::{Crash, Cutter};
 use s2lab_model::event::AlarmClass;
 use std::{fmt::Write, fs, path::Path};
 
-/// What is cut out of each console: of every crash its fingerprint, its first line and its last one.
+/// The snapshot has the fingerprint, the first and the last line of every crash of each console.
 #[test]
 fn real_crashes_are_cut_out_and_known() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/consoles");
     let mut paths: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.sort();
     assert!(paths.len() >= 8);
-    let mut told = String::new();
+    let mut shown = String::new();
     for path in paths {
         let text = fs::read_to_string(&path).unwrap();
-        writeln!(told, "{}", path.file_stem().unwrap().display()).unwrap();
+        writeln!(shown, "{}", path.file_stem().unwrap().display()).unwrap();
         for lines in cut(&text) {
             let crash = Crash::of(&lines).unwrap();
-            writeln!(told, "  {}, {} lines", crash.fingerprint(), lines.len()).unwrap();
+            writeln!(shown, "  {}, {} lines", crash.fingerprint(), lines.len()).unwrap();
             for line in [lines.first(), lines.last()].into_iter().flatten() {
-                writeln!(told, "    {line}").unwrap();
+                writeln!(shown, "    {line}").unwrap();
             }
         }
     }
-    insta::assert_snapshot!(told);
+    insta::assert_snapshot!(shown);
 }
 
 /// A trace belongs to the crash before it, which the console names.
@@ -46,7 +47,7 @@ fn no_trace_of_a_real_crash_is_a_crash_of_its_own() {
     assert!(traces >= 8, "{traces}");
 }
 
-/// Wherever the console stops, what was there of the crash is cut out.
+/// The cutter returns the lines of a crash up to any place at which the console stops.
 #[test]
 fn a_console_that_stops_early_has_its_crash_all_the_same() {
     let text = include_str!("consoles/oops-6.12.log");

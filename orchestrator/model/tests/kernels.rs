@@ -1,4 +1,4 @@
-//! The list of kernels as files: what is committed, its schema and its documents.
+//! The list of kernels: the committed file, its schema and its documents.
 
 #![cfg(test)]
 
@@ -36,7 +36,7 @@ fn what_the_committed_list_names_is_there() {
     assert!(read("images/kernels.yaml").starts_with("# yaml-language-server: $schema=schema.json\n"));
 }
 
-/// The kernel that has all but vfio-pci's patch is `linux-6.1-wc` without its last.
+/// The kernel with all patches but vfio-pci's is `linux-6.1-wc` without its last patch.
 #[test]
 fn kvm_only_is_the_series_without_its_last_patch() {
     let kernels = committed();
@@ -63,7 +63,7 @@ fn the_committed_schema_is_that_of_the_types() {
     );
 }
 
-/// The document's example loads, has every provider, and every key of the schema is told of.
+/// The document's example loads and has every provider. The document has every key of the schema.
 #[test]
 fn the_document_is_true_and_whole() {
     let text = read("docs/providers.md");
@@ -86,7 +86,7 @@ fn the_document_is_true_and_whole() {
     keys(&serde_json::from_str(&schema()).unwrap(), &mut found, &mut undocumented);
     assert!(found.len() > 10 && undocumented.is_empty(), "{undocumented:?}");
     found.retain(|key| !text.contains(&format!("`{key}`")) && !text.contains(&format!("`{key}:")));
-    // The key that holds the entries is in the example alone.
+    // The key of the entries is in the example alone.
     found.remove("kernels");
     assert!(found.is_empty(), "{found:?}");
 }

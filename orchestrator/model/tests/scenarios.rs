@@ -1,4 +1,5 @@
-//! Scenario files: the committed ones, a corpus of right and wrong ones, and whatever chance makes of them.
+//! Scenario files: the committed ones, a corpus of valid and invalid ones, and random mutations of
+//! them.
 
 #![cfg(test)]
 
@@ -11,7 +12,7 @@ fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// The YAML files of a folder of the repository, sorted; at least one.
+/// Returns the YAML files of a folder of the repository, sorted; at least one.
 fn files(folder: &str) -> Vec<(String, String)> {
     let mut found: Vec<_> = fs::read_dir(repository().join(folder))
         .unwrap()
@@ -37,7 +38,7 @@ fn right_files_load() {
     }
 }
 
-/// The log holds the scenario as JSON.
+/// The log stores the scenario as JSON.
 #[test]
 fn a_loaded_scenario_survives_the_log() {
     for (file, text) in VALID.into_iter().flat_map(files) {
@@ -54,7 +55,8 @@ fn committed_files_name_the_schema_in_their_first_line() {
     }
 }
 
-/// Blocks ```` ```yaml ```` of `docs/scenarios.md` load, or the block ```` ```text ```` after them shows what is wrong with them.
+/// Blocks ```` ```yaml ```` of `docs/scenarios.md` load, or the block ```` ```text ```` after them
+/// shows their mistakes.
 #[test]
 fn the_documents_examples_are_true() {
     let text = fs::read_to_string(repository().join("docs/scenarios.md")).unwrap();
@@ -75,9 +77,8 @@ fn the_documents_examples_are_true() {
     assert!(loaded >= 2, "{loaded}");
 }
 
-/// The document names every key.
 #[test]
-fn the_document_tells_of_every_key() {
+fn the_document_names_every_key() {
     fn keys(schema: &serde_json::Value, found: &mut Vec<String>) {
         found.extend(schema["properties"].as_object().into_iter().flatten().map(|(key, _)| key.clone()));
         schema.as_object().into_iter().flatten().for_each(|(_, inner)| keys(inner, found));
@@ -130,7 +131,7 @@ fn every_key_of_the_schema_is_documented() {
     }
     let mut found = Vec::new();
     undocumented("", &serde_json::from_str(&schema()).unwrap(), &mut found);
-    // The keys of a step stand for its variants, whose description is beside them.
+    // The keys of a step stand for its variants, which have a description beside them.
     found.retain(|path| !path.starts_with(".definitions.Step.oneOf["));
     assert!(found.is_empty(), "{found:#?}");
 }
@@ -138,7 +139,8 @@ fn every_key_of_the_schema_is_documented() {
 /// A file without a stem, so that the scenario may have any name.
 const FILE: &str = "..";
 
-/// What the loader owes for any text: a scenario, or mistakes in order whose places are inside of the text.
+/// Checks the promise of the loader for any text: a scenario, or mistakes in order whose places are
+/// inside of the text.
 fn hold_the_loader_to_its_word(text: &str) {
     let Err(mistakes) = load(FILE, text) else { return };
     let lines: Vec<&str> = text.split('\n').collect();
@@ -153,12 +155,12 @@ fn hold_the_loader_to_its_word(text: &str) {
             mistake.to_string().starts_with(&format!("{FILE}:{}:{}: error: ", mistake.line, mistake.column))
         );
     }
-    // One reader of YAML may refuse what the other lets through, but they never understand it differently.
+    // One YAML reader may refuse what the other accepts, but they never read a text differently.
     assert!(!mistakes.to_string().contains("two readers"), "{mistakes}");
     assert!(!mistakes.to_string().chars().any(|c| c.is_control() && c != '\n' && c != '\t'));
 }
 
-/// A text of which one piece was taken out, doubled, moved or exchanged.
+/// Makes texts of which one piece was removed, doubled, moved or exchanged.
 fn mutated() -> impl Strategy<Value = String> {
     let texts: Vec<String> = VALID.into_iter().flat_map(files).map(|(_, text)| text).collect();
     let insertion = prop_oneof![
