@@ -14,7 +14,7 @@ const RAM_AFTER: &str = "idle@debian-6.12";
 #[test]
 fn all_and_one_by_one() {
     let home = Home::new();
-    home.tell(&Story::well(&home.plan(&[])));
+    home.add_run(&Story::well(&home.plan(&[])));
     let mut session = home.session();
     session.s2lab(&["accept", BAR_AFTER]);
     assert_eq!(session.s2lab(&["check"]).status.code(), Some(5));
@@ -40,21 +40,21 @@ fn all_and_one_by_one() {
 #[test]
 fn a_key_that_is_not_there_accepts_nothing() {
     let home = Home::new();
-    home.tell(&Story::well(&home.plan(&[])));
+    home.add_run(&Story::well(&home.plan(&[])));
     let mut session = home.session();
     assert_eq!(session.s2lab(&["accept", BAR_AFTER, "idle@debian-6.2"]).status.code(), Some(2));
     session.check("accept-unknown");
     assert_eq!(home.tree("lab/reports"), Vec::<String>::new());
 }
 
-/// What says something about the kernel can be accepted, even a failure; what only tells of the lab cannot, or the next
-/// failure of the lab would be "as accepted".
+/// A result of the kernel can be accepted, even a failure. A result of the lab cannot: otherwise
+/// the lab's next failure would count as "same".
 #[test]
 fn what_a_person_may_accept() {
     let home = Home::new();
     let cells = home.plan(&["*", "idle@upstream", "bar@upstream"]);
-    home.tell(
-        &Story::told(&cells, |_| Behaves::Before)
+    home.add_run(
+        &Story::of(&cells, |_| Behaves::Before)
             .stopped(RAM_BEFORE, StopCause::Timeout, "no answer for 90 s", None)
             .stopped(RAM_AFTER, StopCause::Lab, "QEMU ended (signal 9)", None)
             .stopped("bar@upstream", StopCause::Scenario, "no such device", None)
@@ -74,13 +74,13 @@ fn a_run_without_an_end() {
     let home = Home::new();
     let mut session = home.session();
     let cells = home.plan(&[]);
-    home.tell(&Story::well(&cells).interrupted(BAR_AFTER, "SIGTERM"));
+    home.add_run(&Story::well(&cells).interrupted(BAR_AFTER, "SIGTERM"));
     session.note("interrupted");
     assert_eq!(session.s2lab(&["accept"]).status.code(), Some(3));
     session.s2lab(&["accept", RAM_BEFORE]);
     session.s2lab(&["accept", BAR_BEFORE]);
     session.note("lost");
-    home.tell(&Story::well(&cells).torn_after(BAR_AFTER, 3));
+    home.add_run(&Story::well(&cells).torn_after(BAR_AFTER, 3));
     assert_eq!(session.s2lab(&["accept"]).status.code(), Some(3));
     session.check("accept-no-end");
 }
@@ -88,7 +88,7 @@ fn a_run_without_an_end() {
 #[test]
 fn where_nothing_can_be_written() {
     let home = Home::new();
-    home.tell(&Story::well(&home.plan(&["idle"])));
+    home.add_run(&Story::well(&home.plan(&["idle"])));
     home.command(&["accept", RAM_BEFORE]).status().unwrap();
     home.write(
         "lab/reports/idle/debian-6.1.txt",

@@ -50,7 +50,7 @@ fn instead(path: &Path, mut then: impl FnMut(&str)) {
 #[test]
 fn what_is_no_file_is_not_read() {
     let home = with_a_source();
-    home.tell(&Story::well(&home.plan(&["bar@debian-6.12"])));
+    home.add_run(&Story::well(&home.plan(&["bar@debian-6.12"])));
     assert!(home.command(&["accept"]).status().unwrap().success());
     home.write("folder/a.patch", "");
     home.write("quilt/series", "");
@@ -134,7 +134,7 @@ fn a_series_may_come_out_of_a_pipe() {
 #[test]
 fn a_large_report_is_compared_soon() {
     let home = Home::new();
-    home.tell(&Story::well(&home.plan(&[BAR])));
+    home.add_run(&Story::well(&home.plan(&[BAR])));
     assert!(home.command(&["accept"]).status().unwrap().success());
     let good = home.read("lab/reports/bar/debian-6.12.txt");
     let (head, rest) = good.split_once("[promised]\n").unwrap();
@@ -162,7 +162,7 @@ fn a_large_report_is_compared_soon() {
 fn a_log_from_elsewhere_is_judged_soon() {
     let home = Home::new();
     let cells = home.plan(&[BAR]);
-    let story = || Story::told(&cells, |_| Behaves::After);
+    let story = || Story::of(&cells, |_| Behaves::After);
     let looks = |change: &dyn Fn(&mut s2lab_model::event::Look)| {
         story().edit(BAR, |event| {
             if let Event::Look(look) = event {
@@ -177,7 +177,7 @@ fn a_log_from_elsewhere_is_judged_soon() {
         }
     });
     for (what, story) in [("mappings", mappings), ("BARs", bars)] {
-        home.tell(&story);
+        home.add_run(&story);
         let began = Instant::now();
         let said = home.command(&["report"]).output().unwrap();
         assert!(began.elapsed() < SOON, "{what}: {:?}", began.elapsed());
@@ -188,7 +188,7 @@ fn a_log_from_elsewhere_is_judged_soon() {
     let mut cells = home.plan(&[BAR]);
     let more = vec![cells[0].scenario.expect[0].clone(); 500];
     cells[0].scenario.expect.extend(more);
-    home.tell(&Story::told(&cells, |_| Behaves::After));
+    home.add_run(&Story::of(&cells, |_| Behaves::After));
     let mut session = home.session();
     session.s2lab(&["report"]);
     session.check("bounds-plan");

@@ -14,7 +14,7 @@ const RAM_AFTER: &str = "idle@debian-6.12";
 /// A home in which the reports of a good run are accepted.
 fn accepted() -> Home {
     let home = Home::new();
-    home.tell(&Story::well(&home.plan(&[])));
+    home.add_run(&Story::well(&home.plan(&[])));
     assert!(home.command(&["accept"]).status().unwrap().success());
     home
 }
@@ -38,7 +38,7 @@ fn as_accepted() {
         Event::Reset { method, .. } => *method = "flr".into(),
         other => variable("kernel image", "sha256:bb")(other),
     };
-    home.tell(&Story::well(&home.plan(&[])).edit(BAR_AFTER, moved));
+    home.add_run(&Story::well(&home.plan(&[])).edit(BAR_AFTER, moved));
     assert_eq!(session.s2lab(&["check"]).status.code(), Some(0));
     session.s2lab(&["report"]);
     session.check("check-same");
@@ -48,7 +48,9 @@ fn as_accepted() {
 fn not_as_accepted() {
     let home = accepted();
     let mut session = home.session();
-    home.tell(&Story::told(&home.plan(&[]), |_| Behaves::Before).edit(BAR_AFTER, variable("qemu", "11.0.0")));
+    home.add_run(
+        &Story::of(&home.plan(&[]), |_| Behaves::Before).edit(BAR_AFTER, variable("qemu", "11.0.0")),
+    );
     assert_eq!(session.s2lab(&["check"]).status.code(), Some(5));
     session.note("the CPU model is another one");
     let cpu = |event: &mut Event| {
@@ -56,18 +58,18 @@ fn not_as_accepted() {
             blocking.insert("cpu".into(), "max".into());
         }
     };
-    home.tell(&Story::well(&home.plan(&["idle"])).edit(RAM_AFTER, cpu));
+    home.add_run(&Story::well(&home.plan(&["idle"])).edit(RAM_AFTER, cpu));
     assert_eq!(session.s2lab(&["check"]).status.code(), Some(5));
     session.note("a cell of which nothing was accepted");
-    home.tell(&Story::well(&home.plan(&["idle", "idle@upstream"])));
+    home.add_run(&Story::well(&home.plan(&["idle", "idle@upstream"])));
     assert_eq!(session.s2lab(&["check"]).status.code(), Some(5));
     session.s2lab(&["report"]);
     session.note("a cell that never began");
-    home.tell(&Story::well(&home.plan(&["idle"])).only(RAM_AFTER, |_| false));
+    home.add_run(&Story::well(&home.plan(&["idle"])).only(RAM_AFTER, |_| false));
     assert_eq!(session.s2lab(&["check"]).status.code(), Some(5));
     session.note("the scenario is gone");
     fs::remove_file(home.path("lab/scenarios/bar.yaml")).unwrap();
-    home.tell(&Story::well(&home.plan(&["idle"])));
+    home.add_run(&Story::well(&home.plan(&["idle"])));
     assert_eq!(session.s2lab(&["check"]).status.code(), Some(5));
     session.check("check-different");
 }
@@ -81,7 +83,7 @@ fn accepted_reports_that_cannot_be_read() {
     home.write(path, home.read(path).replace("[witnesses]", "<<<<<<< HEAD\n[witnesses]"));
     home.write("lab/reports/idle/debian-6.12.txt", b"\xff");
     assert_eq!(session.s2lab(&["check"]).status.code(), Some(5));
-    session.note("the run is told all the same");
+    session.note("the run is shown nevertheless");
     assert_eq!(session.s2lab(&["report"]).status.code(), Some(0));
     session.note("accepting again mends it");
     session.s2lab(&["accept"]);
@@ -95,7 +97,7 @@ fn a_run_in_which_the_lab_failed() {
     let home = accepted();
     let mut session = home.session();
     let plan = home.plan(&["idle"]);
-    home.tell(&Story::well(&plan).stopped(RAM_BEFORE, StopCause::Lab, "QEMU ended", None));
+    home.add_run(&Story::well(&plan).stopped(RAM_BEFORE, StopCause::Lab, "QEMU ended", None));
     assert_eq!(session.s2lab(&["check"]).status.code(), Some(5));
     session.check("check-miss");
 }

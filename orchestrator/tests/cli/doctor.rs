@@ -12,13 +12,13 @@ fn doctor(home: &Home) -> (String, Option<i32>) {
     (String::from_utf8(output.stdout).unwrap(), output.status.code())
 }
 
-fn stable(home: &Home, told: &str) -> String {
+fn stable(home: &Home, shown: &str) -> String {
     let line = |line: &str| {
         let subject = line.split_whitespace().nth(1).unwrap_or_default();
         let shown = if VARY.contains(&subject) { &line[..22] } else { line };
         format!("{}\n", shown.trim_end())
     };
-    home.stable(&told.lines().map(line).collect::<String>())
+    home.stable(&shown.lines().map(line).collect::<String>())
 }
 
 fn program(home: &Home, name: &str, script: &str) {
@@ -40,18 +40,18 @@ fn equip(home: &Home) {
 #[test]
 fn a_machine_with_nothing() {
     let home = Home::new();
-    let (told, exit) = doctor(&home);
+    let (shown, exit) = doctor(&home);
     assert_eq!(exit, Some(3));
-    insta::assert_snapshot!("nothing", stable(&home, &told));
+    insta::assert_snapshot!("nothing", stable(&home, &shown));
 }
 
 #[test]
 fn a_machine_with_all_of_it() {
     let home = Home::new();
     equip(&home);
-    let (told, exit) = doctor(&home);
-    insta::assert_snapshot!("equipped", stable(&home, &told));
-    assert_eq!(exit, Some(0), "{told}");
+    let (shown, exit) = doctor(&home);
+    insta::assert_snapshot!("equipped", stable(&home, &shown));
+    assert_eq!(exit, Some(0), "{shown}");
     assert!(home.tree("cache/s2lab/factor").len() == 1, "the factor is kept");
 }
 
@@ -69,7 +69,7 @@ fn what_lacks_is_told_with_what_to_do() {
     home.write("file", "");
     fs::remove_dir(home.path("state")).unwrap();
     home.write("state", "no folder");
-    let (told, exit) = doctor(&home);
+    let (shown, exit) = doctor(&home);
     assert_eq!(exit, Some(3));
     for due in [
         "lacks  cargo          `TMP/bin/cargo` failed (exit status: 1)",
@@ -77,7 +77,7 @@ fn what_lacks_is_told_with_what_to_do() {
         "lacks  factor         QEMU ended (exit status: 1)",
         "set XDG_STATE_HOME to a folder of yours",
     ] {
-        assert!(home.stable(&told).contains(due), "{due}\n{told}");
+        assert!(home.stable(&shown).contains(due), "{due}\n{shown}");
     }
 }
 
@@ -88,7 +88,7 @@ fn no_lab_is_no_obstacle() {
     equip(&home);
     let mut command = home.command(&["doctor"]);
     let output = command.current_dir(home.path("home")).output().unwrap();
-    let told = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(output.status.code(), Some(0), "{told}");
-    assert!(told.contains("-built-in, the built-in one\n"), "{told}");
+    let shown = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{shown}");
+    assert!(shown.contains("-built-in, the built-in one\n"), "{shown}");
 }

@@ -21,7 +21,7 @@ fn outside(home: &Home, arguments: &[&str]) -> Command {
     command
 }
 
-fn told(mut command: Command) -> (String, Option<i32>) {
+fn shown(mut command: Command) -> (String, Option<i32>) {
     let output = command.output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap();
     (text, output.status.code())
@@ -33,17 +33,18 @@ fn the_built_in_lab_is_the_checkouts() {
     let lab = checkout();
     for arguments in [&["list"][..], &["explain", "*"], &["lint"], &["run", "--dry-run"]] {
         let there = [arguments, &["--lab", lab.to_str().unwrap()]].concat();
-        let there = told(outside(&home, &there));
-        assert_eq!(told(outside(&home, arguments)), there);
+        let there = shown(outside(&home, &there));
+        assert_eq!(shown(outside(&home, arguments)), there);
         assert_eq!(there.1, Some(0));
     }
 }
 
-/// Nothing can be written where the store is: what needs a lab says so, and a run can be told without.
+/// The folder of the store cannot be written. A command that needs a lab says so, and a run works
+/// without.
 #[test]
 fn without_a_place_for_it() {
     let home = Home::new();
-    home.tell(&Story::well(&home.plan(&["idle"])));
+    home.add_run(&Story::well(&home.plan(&["idle"])));
     fs::remove_dir(home.path("cache")).unwrap();
     home.write("cache", "");
     let mut session = home.session();
@@ -56,7 +57,7 @@ fn without_a_place_for_it() {
 #[test]
 fn the_built_in_lab_is_not_changed() {
     let home = Home::new();
-    home.tell(&Story::well(&home.plan(&["idle"])));
+    home.add_run(&Story::well(&home.plan(&["idle"])));
     let mut session = home.session();
     for arguments in [&["accept"][..], &["new", "mine"]] {
         let output = session

@@ -10,7 +10,7 @@ use std::{fs, os::unix::fs::symlink};
 #[test]
 fn a_report_goes_through_no_link() {
     let home = Home::new();
-    home.tell(&Story::well(&home.plan(&["idle"])));
+    home.add_run(&Story::well(&home.plan(&["idle"])));
     home.write("home/profile", "mine");
     for part in ["reports", "cells"] {
         let _ = fs::remove_dir_all(home.of_run(part));
@@ -33,7 +33,7 @@ fn a_report_goes_through_no_link() {
 #[test]
 fn a_lab_folder_with_links_is_not_written_through() {
     let home = Home::new();
-    home.tell(&Story::well(&home.plan(&["idle"])));
+    home.add_run(&Story::well(&home.plan(&["idle"])));
     fs::remove_dir_all(home.path("lab/reports")).unwrap();
     fs::create_dir(home.path("lab/reports")).unwrap();
     symlink(home.path("home"), home.path("lab/reports/idle")).unwrap();
@@ -74,7 +74,7 @@ fn old_runs_go_and_nothing_else() {
         home.runs()[0].clone()
     };
     // As an s2lab without marks has made it; and a copy.
-    home.tell(&Story::told(&home.plan(&["idle"]), |_| Behaves::Before));
+    home.add_run(&Story::of(&home.plan(&["idle"]), |_| Behaves::Before));
     home.write("state/s2lab/runs/notes/note", "mine");
     let copied = home.shell(&format!("/bin/cp -r ../state/s2lab/runs/{first} ../state/s2lab/runs/baseline"));
     assert!({ copied }.status().unwrap().success());

@@ -16,7 +16,7 @@ use std::{
 };
 
 pub(crate) const S2LAB: &str = env!("CARGO_BIN_EXE_s2lab");
-/// The run that [`Home::tell`] makes, named as s2lab names runs.
+/// The run that [`Home::add_run`] makes, named as s2lab names runs.
 pub(crate) const RUN: &str = "20261122T150000.000Z-1";
 
 /// Where a test works: a lab folder, and a home without anything in it.
@@ -141,7 +141,7 @@ impl Home {
     }
 
     /// Makes a story a run of this home, its latest.
-    pub(crate) fn tell(&self, story: &Story) {
+    pub(crate) fn add_run(&self, story: &Story) {
         self.tell_as(RUN, story);
     }
 
@@ -161,7 +161,7 @@ impl Home {
         names
     }
 
-    /// A file of the run that [`Home::tell`] made.
+    /// A file of the run that [`Home::add_run`] made.
     pub(crate) fn of_run(&self, below: &str) -> PathBuf {
         self.path("state/s2lab/runs").join(RUN).join(below)
     }

@@ -100,7 +100,7 @@ fn init_is_whole_or_nothing() {
 #[ignore = "a trial of half a minute"]
 fn accept_is_whole_or_nothing() {
     let home = Home::new();
-    home.tell(&Story::well(&home.plan(&[])));
+    home.add_run(&Story::well(&home.plan(&[])));
     let time = whole(&home, &["accept"]);
     let due = files(&home, "lab/reports");
     assert!(due.len() > 3, "{due:?}");

@@ -9,8 +9,8 @@ use s2lab_model::event::StopCause;
 #[test]
 fn colour() {
     let home = Home::new();
-    let story = Story::told(&home.plan(&[]), |_| Behaves::Before);
-    home.tell(&story.stopped("idle@debian-6.1", StopCause::Lacking, "no /dev/kvm", None));
+    let story = Story::of(&home.plan(&[]), |_| Behaves::Before);
+    home.add_run(&story.stopped("idle@debian-6.1", StopCause::Lacking, "no /dev/kvm", None));
     let coloured = |variables: &[(&str, &str)], arguments: &[&str]| {
         let mut command = home.command(&[&["report"], arguments].concat());
         let output = command.envs(variables.iter().copied()).output().unwrap();
@@ -53,7 +53,7 @@ fn colour() {
 #[test]
 fn silence_and_talk() {
     let home = Home::new();
-    home.tell(&Story::well(&home.plan(&["idle"])));
+    home.add_run(&Story::well(&home.plan(&["idle"])));
     for (arguments, code) in [(&["report"][..], 0), (&["list"], 0), (&["lint"], 0), (&["check"], 5)] {
         let loud = home.command(arguments).output().unwrap();
         assert_eq!(loud.status.code(), Some(code));
@@ -66,7 +66,10 @@ fn silence_and_talk() {
         assert!(loud.stderr.is_empty());
     }
     let quiet = home.command(&["run", "--offline", "-q"]).output().unwrap();
-    assert!(String::from_utf8(quiet.stderr).unwrap().starts_with("error: "), "an error is told even so");
+    assert!(
+        String::from_utf8(quiet.stderr).unwrap().starts_with("error: "),
+        "errors are printed even with -q"
+    );
     assert!(quiet.stdout.is_empty());
 }
 
@@ -74,7 +77,7 @@ fn silence_and_talk() {
 #[test]
 fn a_pipe_that_closes() {
     let home = Home::new();
-    home.tell(&Story::told(&home.plan(&[]), |_| Behaves::Before));
+    home.add_run(&Story::of(&home.plan(&[]), |_| Behaves::Before));
     for (line, code) in [
         ("s2lab list | :", 0),
         ("s2lab list --help | :", 0),
@@ -103,7 +106,7 @@ fn a_pipe_that_closes() {
 #[test]
 fn a_disk_that_is_full() {
     let home = Home::new();
-    home.tell(&Story::well(&home.plan(&[])));
+    home.add_run(&Story::well(&home.plan(&[])));
     let mut session = home.session();
     for line in ["list", "lint", "report", "check", "run --dry-run", "run --offline --format json"] {
         let output = session.shell(&format!("s2lab {line} > /dev/full"));
@@ -124,7 +127,7 @@ fn a_disk_that_is_full() {
 fn no_file_steers_the_terminal() {
     let home = Home::new();
     let story = Story::well(&home.plan(&["idle@debian-6.1"]));
-    home.tell(&story);
+    home.add_run(&story);
     assert!(home.command(&["accept"]).status().unwrap().success());
     let accepted = "lab/reports/idle/debian-6.1.txt";
     let steered = |from: &str, to: &str| home.read(accepted).replace(from, to);
@@ -156,7 +159,7 @@ fn no_file_steers_the_terminal() {
     );
     outputs.push(home.command(&["report"]).output().unwrap());
     for output in outputs {
-        let told = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
-        assert!(!told.is_empty() && !told.contains('\u{1b}'), "{told:?}");
+        let shown = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert!(!shown.is_empty() && !shown.contains('\u{1b}'), "{shown:?}");
     }
 }

@@ -93,7 +93,7 @@ fn what_a_kernel_is_made_of() {
     let on_top = ["--kernel", "linux-6.1", "--series", "../v2.mbox"];
     let commit = ["--kernel", "tree:../linux@one"];
     let declared = ["--trait", "wc-honoured", "--trait", "wc-conveyed"];
-    let told = [
+    let shown = [
         kernel(&on_top),
         kernel(&[&commit[..], &["--series", "../v2.mbox"], &declared].concat()),
         kernel(&[&commit[..], &["--config", "../my.config", "--trait", "none"]].concat()),
@@ -101,7 +101,7 @@ fn what_a_kernel_is_made_of() {
     ]
     .join("\n");
     insta::with_settings!({omit_expression => true, prepend_module_to_snapshot => false}, {
-        insta::assert_snapshot!("own-explain", told);
+        insta::assert_snapshot!("own-explain", shown);
     });
 }
 
@@ -148,10 +148,10 @@ fn cells_can_be_repeated() {
     let mut session = home.session();
     let kernels = ["--kernel", "linux-6.1", "--kernel", "tree:../linux@base..two", "--series", "../v2.mbox"];
     session.s2lab(&[&["run", "--offline", "idle", "--trait", "none"], &kernels[..]].concat());
-    let told = session.s2lab(&["report"]);
+    let shown = session.s2lab(&["report"]);
     session.s2lab(&["run", "--failed", "--dry-run"]);
-    let told = String::from_utf8(told.stdout).unwrap();
-    let commands = told.split("repeat: ").skip(1).map(|rest| rest.split("   logs: ").next().unwrap());
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    let commands = shown.split("repeat: ").skip(1).map(|rest| rest.split("   logs: ").next().unwrap());
     for command in commands {
         session.shell(&format!("{command} --dry-run"));
     }

@@ -15,20 +15,17 @@ const RAM_AFTER: &str = "idle@debian-6.12";
 /// One cell of nearly every verdict.
 fn mixed(home: &Home) -> Story {
     let cells = home.plan(&["*", "idle@upstream", "bar@upstream"]);
-    Story::told(
-        &cells,
-        |cell| if cell.key == BAR_AFTER { Behaves::Before } else { Behaves::as_declared(cell) },
-    )
-    .stopped(RAM_BEFORE, StopCause::Timeout, "no answer for 90 s", None)
-    .stopped(RAM_AFTER, StopCause::Lacking, "no /dev/kvm in the host", Some("enable CONFIG_KVM"))
-    .stopped("idle@upstream", StopCause::Lab, "QEMU ended (signal 9)", Some("is there enough memory?"))
-    .only("bar@upstream", |event| matches!(event, Event::CellStarted | Event::HostUp { .. }))
+    Story::of(&cells, |cell| if cell.key == BAR_AFTER { Behaves::Before } else { Behaves::as_declared(cell) })
+        .stopped(RAM_BEFORE, StopCause::Timeout, "no answer for 90 s", None)
+        .stopped(RAM_AFTER, StopCause::Lacking, "no /dev/kvm in the host", Some("enable CONFIG_KVM"))
+        .stopped("idle@upstream", StopCause::Lab, "QEMU ended (signal 9)", Some("is there enough memory?"))
+        .only("bar@upstream", |event| matches!(event, Event::CellStarted | Event::HostUp { .. }))
 }
 
 #[test]
 fn a_run_where_all_is_well() {
     let home = Home::new();
-    home.tell(&Story::well(&home.plan(&[])));
+    home.add_run(&Story::well(&home.plan(&[])));
     let mut session = home.session();
     assert_eq!(session.s2lab(&["report"]).status.code(), Some(0));
     session.s2lab(&["report", "--cell", BAR_AFTER]);
@@ -40,7 +37,7 @@ fn a_run_where_all_is_well() {
 #[test]
 fn a_run_with_every_verdict() {
     let home = Home::new();
-    home.tell(&mixed(&home));
+    home.add_run(&mixed(&home));
     let mut session = home.session();
     assert_eq!(session.s2lab(&["report"]).status.code(), Some(1));
     session.s2lab(&["report", "--cell", BAR_AFTER]);
@@ -52,8 +49,8 @@ fn a_run_with_every_verdict() {
 fn attempts_that_differ() {
     let home = Home::new();
     let cells = home.plan(&[RAM_BEFORE, BAR_AFTER]);
-    let bad = Story::told(&cells, |_| Behaves::Before);
-    home.tell(&bad.again(Story::well(&cells)));
+    let bad = Story::of(&cells, |_| Behaves::Before);
+    home.add_run(&bad.again(Story::well(&cells)));
     let mut session = home.session();
     assert_eq!(session.s2lab(&["report"]).status.code(), Some(1));
     session.s2lab(&["report", "--cell", BAR_AFTER]);
@@ -66,9 +63,9 @@ fn attempts_that_were_retried() {
     let home = Home::new();
     let cells = home.plan(&[RAM_BEFORE]);
     let failed = Story::well(&cells).stopped(RAM_BEFORE, StopCause::Lab, "QEMU ended (signal 9)", None);
-    home.tell(&Story::well(&cells));
+    home.add_run(&Story::well(&cells));
     assert!(home.command(&["accept"]).status().unwrap().success());
-    home.tell(&failed.attempting(Attempts::Retry(2)).again(Story::well(&cells)));
+    home.add_run(&failed.attempting(Attempts::Retry(2)).again(Story::well(&cells)));
     let mut session = home.session();
     assert_eq!(session.s2lab(&["report"]).status.code(), Some(0));
     session.s2lab(&["report", "--cell", RAM_BEFORE]);
@@ -80,7 +77,7 @@ fn attempts_that_were_retried() {
 fn a_repetition_that_is_missing() {
     let home = Home::new();
     let cells = home.plan(&[RAM_BEFORE]);
-    home.tell(&Story::well(&cells).attempting(Attempts::Repeat(3)).again(Story::well(&cells)));
+    home.add_run(&Story::well(&cells).attempting(Attempts::Repeat(3)).again(Story::well(&cells)));
     let mut session = home.session();
     assert_eq!(session.s2lab(&["report"]).status.code(), Some(3));
     session.check("report-repetition-missing");
@@ -89,8 +86,8 @@ fn a_repetition_that_is_missing() {
 #[test]
 fn cells_that_were_not_run() {
     let home = Home::new();
-    let story = Story::told(&home.plan(&[]), |_| Behaves::Before);
-    home.tell(&story.not_run(RAM_AFTER, "--fail-fast: bar@debian-6.12 was FAIL"));
+    let story = Story::of(&home.plan(&[]), |_| Behaves::Before);
+    home.add_run(&story.not_run(RAM_AFTER, "--fail-fast: bar@debian-6.12 was FAIL"));
     let mut session = home.session();
     assert_eq!(session.s2lab(&["report"]).status.code(), Some(1));
     session.s2lab(&["report", "--cell", RAM_AFTER]);
@@ -98,7 +95,7 @@ fn cells_that_were_not_run() {
     session.note("what the run left to be done");
     session.s2lab(&["run", "--failed", "--dry-run"]);
     session.note("not run is no pass, even if nothing else is wrong");
-    home.tell(&Story::well(&home.plan(&[])).not_run(RAM_AFTER, "somebody's log says so"));
+    home.add_run(&Story::well(&home.plan(&[])).not_run(RAM_AFTER, "somebody's log says so"));
     assert_eq!(session.s2lab(&["report"]).status.code(), Some(3));
     session.check("report-not-run");
 }
@@ -106,7 +103,7 @@ fn cells_that_were_not_run() {
 #[test]
 fn an_interrupted_run() {
     let home = Home::new();
-    home.tell(&Story::well(&home.plan(&[])).interrupted(BAR_AFTER, "SIGINT"));
+    home.add_run(&Story::well(&home.plan(&[])).interrupted(BAR_AFTER, "SIGINT"));
     let mut session = home.session();
     assert_eq!(session.s2lab(&["report"]).status.code(), Some(130));
     session.s2lab(&["report", "--cell", BAR_AFTER]);
@@ -119,7 +116,7 @@ fn a_run_that_skipped_everything_tested_nothing() {
     let home = Home::new();
     let cells = home.plan(&["idle"]);
     let skip = |story: Story, key| story.stopped(key, StopCause::Lacking, "no /dev/kvm in the host", None);
-    home.tell(&skip(skip(Story::well(&cells), RAM_BEFORE), RAM_AFTER));
+    home.add_run(&skip(skip(Story::well(&cells), RAM_BEFORE), RAM_AFTER));
     let mut session = home.session();
     assert_eq!(session.s2lab(&["report"]).status.code(), Some(3));
     session.check("report-skipped");
@@ -130,7 +127,7 @@ fn which_run() {
     let home = Home::new();
     let cells = home.plan(&["idle"]);
     home.tell_as("20261121T150000.000Z-7", &Story::well(&cells));
-    home.tell(&Story::well(&cells).stopped(RAM_AFTER, StopCause::Lab, "QEMU ended", None));
+    home.add_run(&Story::well(&cells).stopped(RAM_AFTER, StopCause::Lab, "QEMU ended", None));
     Story::well(&cells).write(&home.path("artifact"));
     // What only looks like the latest run must not be taken for it.
     Story::well(&cells).write(&home.path("lab/latest"));
@@ -163,7 +160,7 @@ fn which_run() {
 #[test]
 fn all_else_can_be_deleted() {
     let home = Home::new();
-    home.tell(&mixed(&home));
+    home.add_run(&mixed(&home));
     home.write(&format!("state/s2lab/runs/{RUN}/cells/{BAR_AFTER}/host.console"), "hello");
     let reports = || -> BTreeMap<String, String> {
         let read = |entry: Result<fs::DirEntry, _>| {
@@ -199,7 +196,7 @@ fn logs_that_are_not_whole() {
         session.note(what);
         assert_eq!(session.s2lab(&["report"]).status.code(), Some(exit), "{what}");
     };
-    home.tell(&Story::well(&cells));
+    home.add_run(&Story::well(&cells));
     report("the last line is torn", &well.as_bytes()[..well.len() - 2], 3);
     let mut inside_of_a_character = well.trim_end().as_bytes().to_vec();
     inside_of_a_character.push(0xc3);
@@ -225,14 +222,14 @@ fn pages_that_are_not_there_or_not_right() {
     let home = Home::new();
     let story = Story::well(&home.plan(&[RAM_BEFORE]));
     let mut session = home.session();
-    home.tell(&story);
+    home.add_run(&story);
     assert_eq!(session.s2lab(&["report"]).status.code(), Some(0));
     let mut sorted: Vec<_> = fs::read_dir(home.of_run("raw")).unwrap().map(|e| e.unwrap().path()).collect();
     sorted.sort();
     fs::remove_file(&sorted[0]).unwrap();
     session.note("a page is gone");
     assert_eq!(session.s2lab(&["report"]).status.code(), Some(3));
-    home.tell(&story);
+    home.add_run(&story);
     let mut bytes = fs::read(&sorted[0]).unwrap();
     bytes[4095] ^= 1;
     fs::write(&sorted[0], bytes).unwrap();
@@ -255,7 +252,7 @@ fn a_log_that_would_write_elsewhere() {
     let mut session = home.session();
     for key in ["../../../../../home/x@y", "/etc/x@y", "x@../y", "idle", "a@b\n", "", ".@."] {
         cells[0].key = key.into();
-        home.tell(&Story::well(&cells));
+        home.add_run(&Story::well(&cells));
         let before = home.tree("");
         for verb in ["report", "check", "accept"] {
             assert_eq!(session.s2lab(&[verb]).status.code(), Some(3), "{key:?}");
@@ -268,7 +265,7 @@ fn a_log_that_would_write_elsewhere() {
 #[test]
 fn where_nothing_can_be_written() {
     let home = Home::new();
-    home.tell(&Story::well(&home.plan(&["idle"])));
+    home.add_run(&Story::well(&home.plan(&["idle"])));
     home.write(&format!("state/s2lab/runs/{RUN}/reports"), "a file where the folder should be");
     let mut session = home.session();
     assert_eq!(session.s2lab(&["report"]).status.code(), Some(3));
@@ -283,7 +280,7 @@ fn where_nothing_can_be_written() {
 #[test]
 fn outside_of_a_lab() {
     let home = Home::new();
-    home.tell(&Story::well(&home.plan(&["idle"])));
+    home.add_run(&Story::well(&home.plan(&["idle"])));
     let mut session = home.session();
     session.keep("cd ..; s2lab report", home.command(&["report"]).current_dir(home.path("")));
     session.keep(
@@ -298,7 +295,7 @@ fn outside_of_a_lab() {
 #[test]
 fn two_at_once() {
     let home = Home::new();
-    home.tell(&mixed(&home));
+    home.add_run(&mixed(&home));
     let once = home.command(&["report"]).output().unwrap();
     let written = home.tree(&format!("state/s2lab/runs/{RUN}"));
     let many: Vec<_> = (0..4)

@@ -55,7 +55,7 @@ fn offline_with_an_empty_store() {
     let home = Home::new();
     let mut session = home.session();
     assert_eq!(session.s2lab(&["run", "--offline"]).status.code(), Some(3));
-    session.note("what the run has left behind tells the same");
+    session.note("the same from the files that the run has left");
     assert_eq!(session.s2lab(&["report"]).status.code(), Some(3));
     session.s2lab(&["check"]);
     session.s2lab(&["accept"]);
@@ -109,11 +109,11 @@ fn a_cell_of_files_can_be_repeated() {
         "../my own/config-6.19",
     ];
     session.s2lab(&[&["run", "--offline"], &from[..]].concat());
-    let told = session.s2lab(&["report"]);
+    let shown = session.s2lab(&["report"]);
     session.s2lab(&["run", "--offline", "../my own/mine.yaml", "bar@upstream"]);
     session.s2lab(&["report"]);
-    let told = String::from_utf8(told.stdout).unwrap();
-    let (_, command) = told.split_once("repeat: ").unwrap();
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    let (_, command) = shown.split_once("repeat: ").unwrap();
     let (command, _) = command.split_once("   logs: ").unwrap();
     let again = session.shell(&format!("{command} --dry-run"));
     assert_eq!(String::from_utf8(again.stdout).unwrap(), "mine@image-6.19\n");
@@ -126,12 +126,12 @@ fn what_has_failed_is_run_again() {
     let mut session = home.session();
     assert_eq!(session.s2lab(&["run", "--failed"]).status.code(), Some(2));
     let cells = home.plan(&[]);
-    let story = Story::told(&cells, |_| Behaves::Before);
-    home.tell(&story.stopped("idle@debian-6.1", StopCause::Lacking, "no /dev/kvm", None));
+    let story = Story::of(&cells, |_| Behaves::Before);
+    home.add_run(&story.stopped("idle@debian-6.1", StopCause::Lacking, "no /dev/kvm", None));
     session.s2lab(&["report"]);
     session.s2lab(&["run", "--failed", "--dry-run"]);
     assert_eq!(session.s2lab(&["run", "--failed", "idle"]).status.code(), Some(2));
-    home.tell(&Story::well(&cells));
+    home.add_run(&Story::well(&cells));
     session.note("all is well");
     assert_eq!(session.s2lab(&["run", "--failed"]).status.code(), Some(3));
     session.note("at work");

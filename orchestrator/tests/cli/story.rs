@@ -1,5 +1,5 @@
-//! Runs that never were: the events that a lab in order would log of a plan's cells, with table pages in `raw/`, to be told
-//! with changes.
+//! Made-up runs: the events that a correct lab would log of a plan's cells, with table pages in
+//! `raw/`, and changes of them.
 
 use guest_tables::{
     BAR_IPA, BAR_PA, BAR_VA, GuestTables, HCR, HCR_FWB, INDEX_NC, LEAF, NEVER_EXEC, PAGE, registers,
@@ -40,7 +40,7 @@ impl Behaves {
     }
 }
 
-/// A run, to be told with changes.
+/// A run that a test can change.
 pub(crate) struct Story {
     cells: Vec<PlannedCell>,
     attempts: Attempts,
@@ -52,15 +52,15 @@ pub(crate) struct Story {
 impl Story {
     /// All is well with every cell.
     pub(crate) fn well(cells: &[PlannedCell]) -> Self {
-        Self::told(cells, Behaves::as_declared)
+        Self::of(cells, Behaves::as_declared)
     }
 
-    pub(crate) fn told(cells: &[PlannedCell], behaves: impl Fn(&PlannedCell) -> Behaves) -> Self {
+    pub(crate) fn of(cells: &[PlannedCell], behaves: impl Fn(&PlannedCell) -> Behaves) -> Self {
         let mut story =
             Self { cells: cells.to_vec(), attempts: Attempts::Once, events: vec![], pages: BTreeMap::new() };
         for cell in cells {
-            let told = Teller { cell, behaves: behaves(cell), pages: &mut story.pages }.events();
-            story.events.extend(told.into_iter().map(|event| (Some(cell.key.clone()), event)));
+            let events = Teller { cell, behaves: behaves(cell), pages: &mut story.pages }.events();
+            story.events.extend(events.into_iter().map(|event| (Some(cell.key.clone()), event)));
         }
         story.events.push((None, Event::RunEnded));
         story
@@ -70,10 +70,10 @@ impl Story {
     pub(crate) fn stopped(self, key: &str, cause: StopCause, what: &str, hint: Option<&str>) -> Self {
         let (what, hint) = (what.to_owned(), hint.map(str::to_owned));
         let end = CellEnd::Stopped { stage: Stage::Steps, cause, what, hint };
-        let told = |event: &Event| {
+        let kept = |event: &Event| {
             matches!(event, Event::CellStarted | Event::Environment { .. } | Event::HostUp { .. })
         };
-        let mut story = self.only(key, told);
+        let mut story = self.only(key, kept);
         let at = story.events.iter().rposition(|(cell, _)| cell.as_deref() == Some(key)).unwrap();
         story.events.insert(at + 1, (Some(key.to_owned()), Event::CellEnded { end }));
         story
@@ -158,7 +158,7 @@ impl Story {
     }
 }
 
-/// Tells of one cell.
+/// Makes the events of one cell.
 struct Teller<'a> {
     cell: &'a PlannedCell,
     behaves: Behaves,
@@ -177,7 +177,7 @@ impl Teller<'_> {
         let blocking = [("scenario", "0011"), ("cpu", &scenario.host.cpu), ("accelerator", "tcg")].map(fact);
         let variable =
             [("kernel image", image.as_str()), ("qemu", "10.0.2"), ("agent", "sha256:22")].map(fact);
-        let mut told = vec![
+        let mut events = vec![
             Event::CellStarted,
             Event::Environment { blocking: blocking.into(), variable: variable.into() },
             Event::HostUp { release: release.into(), page_size: 4096, taint: Some(0) },
@@ -189,7 +189,7 @@ impl Teller<'_> {
         ];
         for device in scenario.guests.values().flat_map(|guest| guest.assign.keys()) {
             let bar = self.bar(device, BAR_PA);
-            told.push(Event::DeviceBound(BoundDevice {
+            events.push(Event::DeviceBound(BoundDevice {
                 device: device.clone(),
                 address: "0000:01:00.0".into(),
                 vendor: 0x1af4,
@@ -198,19 +198,19 @@ impl Teller<'_> {
                 iommu_group: 3,
                 bars: vec![bar],
             }));
-            told.push(Event::BarPlaced { device: device.clone(), bar });
+            events.push(Event::BarPlaced { device: device.clone(), bar });
         }
         for guest in scenario.guests.keys() {
             let release = "6.12.57+deb12-cloud-arm64".into();
-            told.push(Event::GuestUp { guest: guest.clone(), release, page_size: 4096, taint: Some(0) });
+            events.push(Event::GuestUp { guest: guest.clone(), release, page_size: 4096, taint: Some(0) });
         }
         for (at, step) in scenario.steps.iter().enumerate() {
-            told.extend(self.step(at, step));
+            events.extend(self.step(at, step));
         }
-        told.push(Event::ConsoleTested);
-        told.push(Event::HostDown { taint: Some(0) });
-        told.push(Event::CellEnded { end: CellEnd::Complete });
-        told
+        events.push(Event::ConsoleTested);
+        events.push(Event::HostDown { taint: Some(0) });
+        events.push(Event::CellEnded { end: CellEnd::Complete });
+        events
     }
 
     fn step(&mut self, step: usize, of: &Step) -> Vec<Event> {

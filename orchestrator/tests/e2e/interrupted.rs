@@ -30,9 +30,9 @@ fn ctrl_c_leaves_a_partial_record_and_nothing_else() {
         let log = fs::read_to_string(place.run().join("events.jsonl")).unwrap();
         let record = Run::read(&log).unwrap();
         assert_eq!(record.interrupted.as_deref(), Some("SIGINT"), "in {stage}");
-        let told = place.s2lab(["report"]);
-        assert_eq!(told.code, Some(130), "in {stage}: {}", told.stdout);
-        assert!(told.stdout.starts_with("interrupted"), "in {stage}: {}", told.stdout);
+        let shown = place.s2lab(["report"]);
+        assert_eq!(shown.code, Some(130), "in {stage}: {}", shown.stdout);
+        assert!(shown.stdout.starts_with("interrupted"), "in {stage}: {}", shown.stdout);
     }
 }
 
@@ -49,9 +49,9 @@ fn kill_9_leaves_no_qemu_and_what_is_there_is_no_pass() {
             assert!(begin.elapsed() < GONE, "in {stage}: {:?}", left_over(&place));
             std::thread::sleep(Duration::from_millis(10));
         }
-        let told = place.s2lab(["report"]);
-        assert_eq!(told.code, Some(3), "in {stage}: {}", told.stdout);
-        assert!(told.stdout.starts_with("LOST"), "in {stage}: {}", told.stdout);
+        let shown = place.s2lab(["report"]);
+        assert_eq!(shown.code, Some(3), "in {stage}: {}", shown.stdout);
+        assert!(shown.stdout.starts_with("LOST"), "in {stage}: {}", shown.stdout);
     }
 }
 

@@ -19,14 +19,14 @@ const FIRST: u64 = 0x4000_0000;
 const KERNEL: u64 = 0x4020_0000;
 
 /// What stderr says once it says `what`.
-fn told(place: &Place, what: &str) -> String {
+fn shown(place: &Place, what: &str) -> String {
     let begin = Instant::now();
     loop {
-        let told = fs::read_to_string(place.path().join("stderr")).unwrap_or_default();
-        if told.contains(what) {
-            return told;
+        let shown = fs::read_to_string(place.path().join("stderr")).unwrap_or_default();
+        if shown.contains(what) {
+            return shown;
         }
-        assert!(begin.elapsed() < REACHED, "nothing says `{what}`: {told}");
+        assert!(begin.elapsed() < REACHED, "nothing says `{what}`: {shown}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -55,8 +55,8 @@ fn little_endian(value: u64) -> String {
 fn gdb_attaches_before_the_first_instruction_and_looks_go_on() {
     let place = Place::new();
     let run = place.start(["run", "ram-stays-cacheable@debian-6.12", "--gdb"]);
-    let told = told(&place, "target remote ");
-    let socket = told.split_once("target remote ").unwrap().1.split('\'').next().unwrap();
+    let shown = shown(&place, "target remote ");
+    let socket = shown.split_once("target remote ").unwrap().1.split('\'').next().unwrap();
     let socket = PathBuf::from(socket);
     let mut gdb = UnixStream::connect(&socket).unwrap();
     gdb.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
@@ -87,8 +87,11 @@ fn a_host_that_has_panicked_is_kept_until_a_signal() {
     let place = Place::new();
     let arguments = ["run", &scenario("panics-at-boot"), "--kernel", "debian-6.12", "--keep-on-failure"];
     let run = place.start(arguments);
-    let told = told(&place, "it stays until Ctrl-C");
-    assert!(told.contains("its host is kept, console of host: ") && told.contains("Kernel panic"), "{told}");
+    let shown = shown(&place, "it stays until Ctrl-C");
+    assert!(
+        shown.contains("its host is kept, console of host: ") && shown.contains("Kernel panic"),
+        "{shown}"
+    );
     let host = left_over(&place);
     assert!(host.iter().any(|line| line.contains("qemu-system-aarch64")), "{host:?}");
     kill_process(Pid::from_child(&run), Signal::INT).unwrap();

@@ -47,7 +47,7 @@ fn a_cell_that_stops_early_leaves_a_diagnosis_and_its_verdict() {
     assert!(done.stdout.starts_with("SKIP "), "{}{}", done.stdout, done.stderr);
     let key = fs::read_dir(place.run().join("cells")).unwrap().next().unwrap().unwrap().path();
     let diagnosis = fs::read_to_string(key.join("diagnosis.txt")).unwrap();
-    for told in [
+    for shown in [
         "CONFIG_VFIO_PCI",
         "vCPU 1 pc 0x",
         " ESR_EL2 0x",
@@ -56,7 +56,7 @@ fn a_cell_that_stops_early_leaves_a_diagnosis_and_its_verdict() {
         "MemTotal:",
         "0000:01:00.0",
     ] {
-        assert!(diagnosis.contains(told), "{told} is not in\n{diagnosis}");
+        assert!(diagnosis.contains(shown), "{shown} is not in\n{diagnosis}");
     }
     assert!(!diagnosis.contains("not all of"), "{diagnosis}");
 }

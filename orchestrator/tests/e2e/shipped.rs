@@ -8,8 +8,8 @@ fn the_shipped_scenarios_are_as_accepted() {
     let place = Place::new();
     let run = place.s2lab(["run"]);
     assert_eq!((run.code, run.signal), (Some(0), None), "{}{}", run.stdout, run.stderr);
-    let told = run.normal();
-    let (cells, last) = told.rsplit_once('\n').unwrap();
+    let shown = run.normal();
+    let (cells, last) = shown.rsplit_once('\n').unwrap();
     insta::assert_snapshot!(cells);
     // What follows says how the run compares; a shape moves when the archive has a newer kernel.
     assert!(last.starts_with("6 cells: 6 passed, "), "{last}");

@@ -243,7 +243,7 @@ impl Alone {
         let stopped = self.ask(Request::StopGuest { guest: "g0".into() }).await;
         expect("the guest's stop", stopped, Ok(Reply::GuestStopped))?;
         if self.link.guest_ended("g0").is_none() {
-            return Err("the guest's end was not told before its stop".into());
+            return Err("the guest's end was not reported before its stop".into());
         }
         let due = self.link.host_answered() + 1;
         match self.ask(Request::Finish).await {

@@ -38,12 +38,12 @@ pub(crate) fn permitted() -> bool {
 }
 
 /// What a run with so little room says: its verdict, the reasons for it, and its own words.
-struct Told {
+struct Outcome {
     verdict: Option<Verdict>,
     reasons: String,
 }
 
-fn run(options: &str) -> Result<Told, String> {
+fn run(options: &str) -> Result<Outcome, String> {
     let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
     let program = std::env::current_exe().map_err(|e| e.to_string())?;
     let mut command = apart();
@@ -66,24 +66,24 @@ fn run(options: &str) -> Result<Told, String> {
     let Ok(judged) = lab.judged() else {
         // Not even the plan is there.
         expect("s2lab's own end", code, 1)?;
-        return Ok(Told { verdict: None, reasons: said });
+        return Ok(Outcome { verdict: None, reasons: said });
     };
-    expect("one or the other is told", judged.ended, said.is_empty())?;
+    expect("either a verdict or an error", judged.ended, said.is_empty())?;
     let cell = judged.cells.first().ok_or("no cell")?;
     let findings = cell.attempts.iter().flat_map(|attempt| &attempt.judgement.findings);
     let reasons = findings.map(|f| format!("{}{:?}", f.found, f.detail)).collect::<String>() + &said;
     if judged.exit == 0 && (!judged.ended || !said.is_empty()) {
         return Err(format!("it passes, although: {reasons}"));
     }
-    Ok(Told { verdict: cell.verdict.clone().filter(|_| judged.ended), reasons })
+    Ok(Outcome { verdict: cell.verdict.clone().filter(|_| judged.ended), reasons })
 }
 
 fn sweep(options: impl Iterator<Item = String>, kinds: &[&str]) -> Checked {
     let (mut met, mut all) = (BTreeSet::<&str>::new(), String::new());
     let mut last = None;
     for options in options {
-        let told = run(&options).map_err(|why| format!("{options}: {why}"))?;
-        let (verdict, reasons) = (&told.verdict, &told.reasons);
+        let outcome = run(&options).map_err(|why| format!("{options}: {why}"))?;
+        let (verdict, reasons) = (&outcome.verdict, &outcome.reasons);
         match verdict {
             Some(Verdict::Pass { .. }) => {}
             Some(Verdict::Miss) | None => {
@@ -96,7 +96,7 @@ fn sweep(options: impl Iterator<Item = String>, kinds: &[&str]) -> Checked {
         }
         met.extend(kinds.iter().filter(|kind| reasons.contains(**kind)));
         all.push_str(&format!("{options}: {verdict:?} {reasons}\n"));
-        last = told.verdict;
+        last = outcome.verdict;
     }
     expect("with enough room it passes", last.is_some_and(|verdict| verdict.passed()), true)?;
     let missed: Vec<_> = kinds.iter().filter(|kind| !met.contains(*kind)).collect();

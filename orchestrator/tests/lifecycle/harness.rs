@@ -51,8 +51,8 @@ pub(crate) fn hold(row: &Row) -> Result<(), String> {
     let took = began.elapsed();
     let judged = carried.map_err(|e| format!("the run: {e}"))?;
     check(row, &judged, took).map_err(|why| {
-        let told = std::fs::read_to_string(folder.path().join("qemu.log")).unwrap_or_default();
-        format!("{why}\nit took {took:?}; {}\nQEMU's log: {told}", reasons(&judged).join("\n"))
+        let log = std::fs::read_to_string(folder.path().join("qemu.log")).unwrap_or_default();
+        format!("{why}\nit took {took:?}; {}\nQEMU's log: {log}", reasons(&judged).join("\n"))
     })?;
     match left(folder.path()) {
         left if left.is_empty() => Ok(()),

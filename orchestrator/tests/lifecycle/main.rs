@@ -41,10 +41,10 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(AT_A_TIME);
     static PANICS: AtomicUsize = AtomicUsize::new(0);
-    let told = std::panic::take_hook();
+    let print = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         PANICS.fetch_add(1, Ordering::SeqCst);
-        told(panic);
+        print(panic);
     }));
     let rows = table::groups().into_iter().flat_map(|group| group.rows);
     let rows = rows.map(|row| Trial::test(row.name, move || Ok(harness::hold(&row)?)));

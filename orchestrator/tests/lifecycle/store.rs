@@ -26,7 +26,7 @@ const OFFLINE: &str = "S2LAB_LIFECYCLE_OFFLINE";
 const DEADLINE: Duration = Duration::from_secs(60);
 const OFTEN: Duration = Duration::from_millis(10);
 
-/// Tells the store's steps to whoever reads stderr.
+/// Prints the store's steps to stderr.
 struct Steps;
 
 impl Progress for Steps {
@@ -62,7 +62,7 @@ pub(crate) fn main(cache: &Path) -> ExitCode {
 }
 
 /// What a fill ended with, and what it said.
-struct Told {
+struct Answer {
     well: bool,
     said: String,
 }
@@ -88,7 +88,7 @@ impl Place {
     }
 
     /// `command`, in which this program fills the cache.
-    fn fill_by(&self, mut command: Command, offline: bool) -> Result<Told, String> {
+    fn fill_by(&self, mut command: Command, offline: bool) -> Result<Answer, String> {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let path = [self.archive.programs()].into_iter().chain(std::env::split_paths(&path));
         let path = std::env::join_paths(path).map_err(|e| e.to_string())?;
@@ -102,7 +102,7 @@ impl Place {
         let begin = Instant::now();
         loop {
             if let Some(status) = child.try_wait().map_err(|e| e.to_string())? {
-                return Ok(Told { well: status.success(), said: self.read("stderr") });
+                return Ok(Answer { well: status.success(), said: self.read("stderr") });
             }
             if begin.elapsed() > DEADLINE {
                 // Whatever becomes of them, it has taken too long.
@@ -113,20 +113,20 @@ impl Place {
         }
     }
 
-    fn fill(&self, offline: bool) -> Result<Told, String> {
+    fn fill(&self, offline: bool) -> Result<Answer, String> {
         self.fill_by(Command::new(own()?), offline)
     }
 
     /// As [`Place::fill`], in a mount namespace, by a script that has this program as $1.
-    fn fill_apart(&self, script: &str, argument: &str, offline: bool) -> Result<Told, String> {
+    fn fill_apart(&self, script: &str, argument: &str, offline: bool) -> Result<Answer, String> {
         let mut command = apart();
         command.args(["sh", "-c", script, "sh"]).arg(own()?).arg(argument);
         self.fill_by(command, offline)
     }
 
     fn fills(&self, offline: bool) -> Checked {
-        let told = self.fill(offline)?;
-        if told.well { Ok(()) } else { Err(told.said) }
+        let answer = self.fill(offline)?;
+        if answer.well { Ok(()) } else { Err(answer.said) }
     }
 
     /// Names in the store's folder `kind`; half-made ones begin with a full stop.
@@ -148,10 +148,10 @@ fn own() -> Result<PathBuf, String> {
     std::env::current_exe().map_err(|e| e.to_string())
 }
 
-fn says(told: &Told, words: &[&str]) -> Checked {
-    match words.iter().find(|word| !told.said.contains(**word)) {
-        None if !told.well => Ok(()),
-        missing => Err(format!("{missing:?} is not what it says, or it is well: {}", told.said)),
+fn says(answer: &Answer, words: &[&str]) -> Checked {
+    match words.iter().find(|word| !answer.said.contains(**word)) {
+        None if !answer.well => Ok(()),
+        missing => Err(format!("{missing:?} is not what it says, or it is well: {}", answer.said)),
     }
 }
 
@@ -165,7 +165,7 @@ mount -o remount,size=64m,nr_inodes=10000 cache || exit 98
 exec "$1"
 "#;
 
-/// Whatever could not be written is told, with what to do; the next run, with room, works.
+/// Every failed write is an error with a hint. The next run, with room, works.
 fn sweep(options: impl Iterator<Item = String>, kinds: &[&str]) -> Checked {
     let place = Place::new()?;
     let (mut met, mut all, mut well) = (BTreeSet::<&str>::new(), String::new(), false);
@@ -223,8 +223,8 @@ pub(crate) fn read_only() -> Checked {
     }
     place.fills(false)?;
     for offline in [true, false] {
-        let told = place.fill_apart(READ_ONLY, "", offline)?;
-        expect(&told.said, told.well, true)?;
+        let answer = place.fill_apart(READ_ONLY, "", offline)?;
+        expect(&answer.said, answer.well, true)?;
     }
     fs::remove_dir_all(place.path("cache/store/modules")).map_err(|e| e.to_string())?;
     says(
@@ -268,9 +268,9 @@ pub(crate) fn moved_on() -> Checked {
     place.archive.set("cut", IMAGE)?;
     says(&place.fill(false)?, &["cannot fetch"])?;
     place.archive.set("moved", "2.0")?;
-    let told = place.fill(false)?;
+    let answer = place.fill(false)?;
     says(
-        &told,
+        &answer,
         &[&format!("the archive has no {IMAGE}:arm64 1.0 in bookworm; it has 2.0"), "s2lab store refresh"],
     )
 }
@@ -290,13 +290,13 @@ pub(crate) fn damaged() -> Checked {
     // The packages are there still.
     for offline in [false, true] {
         damage()?;
-        let told = place.fill(offline)?;
+        let answer = place.fill(offline)?;
         expect(
-            "it is told",
-            told.said.contains("damaged (`Image` has another content) and is made anew"),
+            "the damage is reported",
+            answer.said.contains("damaged (`Image` has another content) and is made anew"),
             true,
         )?;
-        expect(&told.said, told.well, true)?;
+        expect(&answer.said, answer.well, true)?;
         is_good("made anew")?;
     }
     fs::remove_dir_all(place.path("cache/store/deb")).map_err(|e| e.to_string())?;
