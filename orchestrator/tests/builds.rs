@@ -1,6 +1,8 @@
-//! Kernels built from source through the store, with a tree and tools that stand for real ones: no network, no compiler.
+//! Kernels built from source through the store, with a made-up tree and tools: no network, no
+//! compiler.
 //!
-//! What the machine has on PATH decides which tools come from the store, so each build is a process with a PATH of ours.
+//! The programs on PATH decide which tools come from the store, so each build is a process with a
+//! PATH of ours.
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail by panicking, as its tests do")]
 
@@ -16,12 +18,13 @@ use std::{
     sync::Arc,
 };
 
-/// Tells the process below what to build: the fixture's folder.
+/// Names the fixture's folder for the process that builds.
 const FIXTURE: &str = "S2LAB_TEST_FIXTURE";
-/// And the patches, by the letter of the file that they change.
+/// Names the patches, by the letter of the file that they change.
 const PATCHES: &str = "S2LAB_TEST_PATCHES";
 
-/// Three objects; each that is built is noted in `built` beside the tree. What is built carries the magic of an arm64 Image.
+/// A tree of three objects. Each object that is built is noted in `built` beside the tree. The
+/// result has the magic of an arm64 Image.
 const MAKEFILE: &str = r#"
 OUT := $(O)/arch/arm64/boot
 allnoconfig:
@@ -70,7 +73,7 @@ impl Fixture {
         fs::write(self.path("linux").join(file), text).unwrap();
     }
 
-    /// A process that builds and prints what came out.
+    /// Starts a process that builds and prints the result.
     fn start(&self, cache: &str, patches: &str) -> Child {
         let path = std::env::var_os("PATH").unwrap();
         let paths = std::iter::once(self.path("tools")).chain(std::env::split_paths(&path));
@@ -90,7 +93,7 @@ impl Fixture {
         said(self.start(cache, patches))
     }
 
-    /// The objects that were built since it was last asked, sorted.
+    /// Returns the objects that were built since the last call, sorted.
     fn built(&self) -> String {
         let mut built: Vec<String> =
             fs::read_to_string(self.path("built")).unwrap_or_default().lines().map(str::to_owned).collect();
@@ -107,7 +110,7 @@ fn said(child: Child) -> Vec<String> {
     text.lines().filter_map(|line| line.strip_prefix("said: ")).map(str::to_owned).collect()
 }
 
-/// Not a test of its own: what the other process does.
+/// Not a test of its own: the other process runs it.
 #[tokio::test]
 #[ignore = "run by the tests below in a process of its own"]
 async fn build_one() {
@@ -159,7 +162,7 @@ fn the_same_input_is_built_once_and_a_patch_builds_only_its_own() {
         ("c", "a patched b patched c 1970-01-01 00:00:00 UTC ")
     );
 
-    // A change of the tree is another input; what was built is not lost.
+    // A change of the tree is another input; the results of the first are not lost.
     at.write("a.c", "other\n");
     let other = at.build("cache", "");
     assert_eq!((at.built().as_str(), other[2].as_str()), ("a b c", "other b c 1970-01-01 00:00:00 UTC "));

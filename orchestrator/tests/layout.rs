@@ -1,4 +1,4 @@
-//! The shape of the project that no compiler holds.
+//! The structure of the project that no compiler checks.
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail by panicking, as its tests do")]
 
@@ -11,7 +11,7 @@ use std::{fs, path::Path, process::Command};
 
 /// The crates without I/O.
 const PURE: [&str; 3] = ["s2lab-mmu", "s2lab-model", "s2lab-protocol"];
-/// What would give them I/O.
+/// The crates that would give them I/O.
 const IMPURE: [&str; 5] = ["tokio", "rustix", "qapi", "ssh2", "libc"];
 
 #[test]
@@ -42,7 +42,7 @@ fn the_pure_crates_have_no_io_among_their_dependencies() {
     }
 }
 
-/// What is loaded when s2lab runs; what only debuggers read may say where the source was.
+/// The program's loaded segments do not name the checkout. Sections for debuggers may.
 #[test]
 fn the_program_does_not_know_where_its_source_was() {
     let checkout = fs::canonicalize(Path::new(env!("CARGO_MANIFEST_DIR")).join("..")).unwrap();
@@ -52,7 +52,7 @@ fn the_program_does_not_know_where_its_source_was() {
     let segments = header.program_headers(endian, &*program).unwrap();
     let loaded: Vec<_> = segments.iter().filter(|segment| segment.p_type(endian) == elf::PT_LOAD).collect();
     assert!(!loaded.is_empty());
-    // cargo's own folder in it may be named: code that is generated lies there.
+    // cargo's own folder in it may be named: it has generated code.
     for part in ["guest-agent", "orchestrator", "scenarios", "images", "reports", "Cargo"] {
         let path = checkout.join(part);
         for segment in &loaded {
@@ -62,7 +62,7 @@ fn the_program_does_not_know_where_its_source_was() {
     }
 }
 
-/// Folders at which a path in `docs/architecture.md` begins, and where they are.
+/// The folders at which a path in `docs/architecture.md` begins, and their places.
 const ROOTS: [(&str, &str); 9] = [
     ("src/", "orchestrator"),
     ("model/", "orchestrator"),
@@ -98,10 +98,10 @@ fn the_architecture_is_that_of_the_tree() {
     }
 }
 
-/// What reads a file without a limit, and may wait for ever.
+/// Calls that read a file without a limit, and may wait for ever.
 const UNBOUNDED: [&str; 5] = ["fs::read(", "fs::read_to_string(", "File::open(", "fs::copy(", ".read(true)"];
 
-/// Where one of them stands nevertheless: the file, how often, and why.
+/// The exceptions: the file, the number of calls, and the reason.
 const BOUNDED_OTHERWISE: [(&str, usize, &str); 8] = [
     ("outside/mod.rs", 1, "the one reader"),
     ("run/folder.rs", 1, "locks a run's event log, and reads nothing"),
@@ -113,7 +113,7 @@ const BOUNDED_OTHERWISE: [(&str, usize, &str); 8] = [
     ("store/lock.rs", 1, "makes and locks a file of the store"),
 ];
 
-/// Each file of the program, by its path below `src`, without tests.
+/// Returns each file of the program, by its path below `src`, without tests.
 fn product() -> Vec<(String, String)> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut found = vec![];
@@ -146,7 +146,7 @@ fn files_from_outside_are_read_by_one_reader() {
     assert_eq!(found, allowed, "read files by `outside`, or say here why not");
 }
 
-/// Where time is measured that is no deadline's: the file, how often, and why.
+/// Uses of the clock that are no deadline: the file, the number of uses, and the reason.
 const MEASURED: [(&str, usize, &str); 6] = [
     ("host/emulated/factor.rs", 1, "how long QEMU takes"),
     ("host/emulated/look.rs", 1, "how long a look stops the machine"),
@@ -156,7 +156,7 @@ const MEASURED: [(&str, usize, &str); 6] = [
     ("waits.rs", 2, "the clock of all deadlines"),
 ];
 
-/// A deadline that does not know when s2lab itself was stopped blames the kernel.
+/// A deadline that counts time in which s2lab itself was stopped blames the kernel.
 #[test]
 fn waits_have_one_clock() {
     let found = product().into_iter().map(|(file, text)| (file, text.matches("Instant::now()").count()));
@@ -169,7 +169,7 @@ fn waits_have_one_clock() {
     }
 }
 
-/// What every program gets of the environment is decided in one place, and so is what git may do.
+/// One place decides the environment of every program, and the configuration of git.
 #[test]
 fn programs_are_started_by_way_of_one_list() {
     let starts = product().into_iter().filter(|(_, text)| text.contains("Command::new("));

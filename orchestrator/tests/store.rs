@@ -1,4 +1,4 @@
-//! The store as its callers see it, without a network.
+//! The store's interface, without a network.
 
 use s2lab::store::{DebianKernel, Progress, Quiet, Store, StoreError};
 use std::{
@@ -11,7 +11,7 @@ fn cloud(suites: &[&str]) -> DebianKernel {
     DebianKernel { package: "linux-image-cloud-arm64".to_owned(), version: None, suites }
 }
 
-/// Collects what the store says.
+/// Collects the store's messages.
 #[derive(Default)]
 struct Said(Mutex<Vec<String>>);
 
@@ -63,7 +63,7 @@ async fn a_file_becomes_a_kernel() {
     let store = Store::open(&dir.path().join("a cache"), true, Arc::new(Quiet)).unwrap();
     let image = dir.path().join("my Image");
     let mut bytes = vec![1; 4096];
-    // Its size in memory is not known.
+    // The size in memory is unknown.
     bytes[16..24].fill(0);
     bytes[56..60].copy_from_slice(b"ARM\x64");
     fs::write(&image, &bytes).unwrap();

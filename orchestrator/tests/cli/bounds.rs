@@ -1,4 +1,5 @@
-//! What could hang s2lab, take all memory or make it panic: files that are none, logs that blow up, limits of the machine.
+//! Input that could hang s2lab, take all memory or make it panic: special files, huge logs, limits
+//! of the machine.
 
 use crate::{
     harness::{Home, Session},
@@ -14,10 +15,10 @@ use std::{
 };
 
 const BAR: &str = "bar@debian-6.12";
-/// Far more than any of these takes; before, some took minutes.
+/// A time that is far more than any of these needs; some once took minutes.
 const SOON: Duration = Duration::from_secs(20);
 
-/// Whose lab has a kernel that is built from source as well.
+/// Returns a home whose lab has a kernel that is built from source as well.
 fn with_a_source() -> Home {
     let home = Home::new();
     let kernels = home.read("lab/images/kernels.yaml");
@@ -33,7 +34,7 @@ fn pipe(path: &Path) {
     assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
 }
 
-/// Puts each of what is no file in the place of `path`, in turn.
+/// Puts each kind of file that is not a regular one in the place of `path`, in turn.
 fn instead(path: &Path, mut then: impl FnMut(&str)) {
     let _ = fs::remove_file(path);
     for what in ["pipe", "device", "folder"] {
@@ -91,7 +92,7 @@ fn what_is_no_file_is_not_read() {
     session.check("bounds-no-files");
 }
 
-/// Nearer than another lab folder, and than the built-in one.
+/// The files are nearer than another lab folder, and than the built-in one.
 #[test]
 fn what_would_mark_a_lab_folder_and_is_no_file() {
     let home = Home::new();
@@ -130,7 +131,7 @@ fn a_series_may_come_out_of_a_pipe() {
     session.check("bounds-series-of-a-pipe");
 }
 
-/// Accepted reports of any size, of which no line is the run's.
+/// The accepted reports have any size, and no line of the run's.
 #[test]
 fn a_large_report_is_compared_soon() {
     let home = Home::new();
@@ -139,7 +140,7 @@ fn a_large_report_is_compared_soon() {
     let good = home.read("lab/reports/bar/debian-6.12.txt");
     let (head, rest) = good.split_once("[promised]\n").unwrap();
     let (_, tail) = rest.split_once("[witnesses]").unwrap();
-    // The last is above what is read.
+    // The last size is above the limit.
     for lines in [100_000, 400_000, 600_000] {
         let promised: String = (0..lines).map(|n| format!("  {n}\n")).collect();
         home.write(
@@ -157,7 +158,8 @@ fn a_large_report_is_compared_soon() {
     }
 }
 
-/// One look and its pages in the log, many times over, and other things that only a made-up log has.
+/// The log has one look and its pages many times over, and other content that only a made-up log
+/// has.
 #[test]
 fn a_log_from_elsewhere_is_judged_soon() {
     let home = Home::new();
@@ -237,7 +239,7 @@ fn program(home: &Home, name: &str, mode: u32, script: &str) {
     fs::set_permissions(home.path(&format!("bin/{name}")), fs::Permissions::from_mode(mode)).unwrap();
 }
 
-/// `execvp` answers EACCES for it, as for a folder that cannot be searched.
+/// `execvp` returns EACCES for it, and also for a folder that cannot be searched.
 #[test]
 fn what_cannot_be_executed_is_not_there() {
     let home = Home::new();

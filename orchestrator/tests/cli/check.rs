@@ -11,7 +11,7 @@ const BAR_AFTER: &str = "bar@debian-6.12";
 const RAM_BEFORE: &str = "idle@debian-6.1";
 const RAM_AFTER: &str = "idle@debian-6.12";
 
-/// A home in which the reports of a good run are accepted.
+/// Returns a home in which the reports of a good run are accepted.
 fn accepted() -> Home {
     let home = Home::new();
     home.add_run(&Story::well(&home.plan(&[])));
@@ -74,7 +74,7 @@ fn not_as_accepted() {
     session.check("check-different");
 }
 
-/// What is accepted lies in git, where people merge it.
+/// Accepted reports are files in git, where people merge them.
 #[test]
 fn accepted_reports_that_cannot_be_read() {
     let home = accepted();
@@ -91,7 +91,7 @@ fn accepted_reports_that_cannot_be_read() {
     session.check("check-unreadable");
 }
 
-/// A failing lab says nothing about the kernel, so it is not as accepted.
+/// A lab failure shows nothing about the kernel, so it is not "same".
 #[test]
 fn a_run_in_which_the_lab_failed() {
     let home = accepted();

@@ -1,9 +1,10 @@
-//! `s2lab doctor` on machines that are made up.
+//! `s2lab doctor` on made-up machines.
 
 use crate::harness::Home;
 use std::{fs, os::unix::fs::PermissionsExt};
 
-/// Of lines on what differs from machine to machine only state and subject are kept.
+/// The subjects whose lines differ from machine to machine. Only state and subject of these lines
+/// are kept.
 const VARY: [&str; 5] = ["cores", "memory", "KVM", "cache", "state"];
 
 fn doctor(home: &Home) -> (String, Option<i32>) {
@@ -26,7 +27,7 @@ fn program(home: &Home, name: &str, script: &str) {
     fs::set_permissions(home.path(&format!("bin/{name}")), fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-/// A machine with all that is needed from the outside.
+/// Makes a machine with all programs and files that s2lab needs.
 fn equip(home: &Home) {
     for name in ["cargo", "rustc", "dpkg-deb"] {
         program(home, name, &format!("echo {name} 1.2.3; echo and more"));
@@ -81,7 +82,7 @@ fn what_lacks_is_told_with_what_to_do() {
     }
 }
 
-/// It is for people who have nothing yet.
+/// `doctor` is for people who have nothing yet.
 #[test]
 fn no_lab_is_no_obstacle() {
     let home = Home::new();

@@ -1,16 +1,17 @@
-//! What the documents show of commands that need no machine is what these commands print.
+//! Commands in the documents that need no machine: their output is the one that the documents show.
 
 use crate::harness::Home;
 use std::{fs, path::Path};
 
-/// A command in a document and what is shown of its answer.
+/// A command in a document and the part of its output that the document shows.
 struct Example {
     line: usize,
     command: String,
     answer: String,
 }
 
-/// The commands of all ```` ```console ```` blocks: lines that begin with `$ `, each with the lines up to the next one.
+/// Returns the commands of all ```` ```console ```` blocks: lines that begin with `$ `, each with
+/// the lines up to the next one.
 fn examples(text: &str) -> Vec<Example> {
     let mut found: Vec<Example> = vec![];
     let mut inside = false;
@@ -33,7 +34,7 @@ fn examples(text: &str) -> Vec<Example> {
     found
 }
 
-/// Whether a command answers the same on every machine.
+/// Returns true if a command prints the same on every machine.
 fn needs_no_machine(command: &str) -> bool {
     let mut words = command.split(' ');
     words.next() == Some("s2lab")

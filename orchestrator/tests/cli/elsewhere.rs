@@ -1,4 +1,4 @@
-//! Where there is no lab folder: the built-in one, and one of one's own.
+//! s2lab without a lab folder: the built-in one, and your own.
 
 use crate::{
     harness::{Home, RUN},
@@ -14,7 +14,7 @@ fn checkout() -> PathBuf {
     fs::canonicalize(Path::new(env!("CARGO_MANIFEST_DIR")).join("..")).unwrap()
 }
 
-/// s2lab in a folder with nothing in it and nothing above it.
+/// Returns s2lab in a folder with nothing in it and nothing above it.
 fn outside(home: &Home, arguments: &[&str]) -> Command {
     let mut command = home.command(arguments);
     command.current_dir(home.path("home"));
@@ -116,7 +116,7 @@ fn a_scenario_to_begin_with() {
     assert!(!home.path("lab/mine.yaml").exists());
 }
 
-/// What was brought is looked at before a run is made.
+/// Brought parts are checked before a run is made.
 #[test]
 fn parts_that_will_not_do() {
     let home = Home::new();
@@ -140,7 +140,7 @@ fn parts_that_will_not_do() {
     assert!(!home.path("state/s2lab/runs").exists());
 }
 
-/// What a run was given, its cells are given when they are run again.
+/// A repeated cell gets the same parts as in its first run.
 #[test]
 fn parts_are_brought_again() {
     let home = Home::new();

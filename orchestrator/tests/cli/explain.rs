@@ -18,7 +18,7 @@ fn a_cell() {
     session.check("explain");
 }
 
-/// What is shown as the scenario is a scenario, and the same one.
+/// The scenario that is shown is a valid one, and the same.
 #[test]
 fn the_scenario_that_is_shown_can_be_run() {
     let home = Home::new();
@@ -32,7 +32,7 @@ fn the_scenario_that_is_shown_can_be_run() {
     }
 }
 
-/// The type of `nic` in the lines of an explanation or a report: the word after `stage2`.
+/// Returns the type of `nic` in the lines of an explanation or a report: the word after `stage2`.
 fn type_of_nic(text: &str) -> Option<&str> {
     let (_, of_nic) = text.split_once("nic")?;
     of_nic.split_once("stage2")?.1.trim_start_matches(':').split_whitespace().next()

@@ -1,4 +1,5 @@
-//! Files of the user: what lies in a lab folder, in a run from elsewhere, beside the runs, is not written over or removed.
+//! Files of the user: s2lab does not overwrite or remove those in a lab folder, in a run from
+//! elsewhere, or beside the runs.
 
 use crate::{
     harness::{Home, RUN},
@@ -6,7 +7,7 @@ use crate::{
 };
 use std::{fs, os::unix::fs::symlink};
 
-/// The folder of a run comes from elsewhere, with links in it.
+/// A run's folder comes from elsewhere, with links in it.
 #[test]
 fn a_report_goes_through_no_link() {
     let home = Home::new();
@@ -29,7 +30,7 @@ fn a_report_goes_through_no_link() {
     assert_eq!(home.tree("home"), ["profile"]);
 }
 
-/// git keeps links: a repository that was cloned may have any.
+/// git keeps links: a cloned repository may have any.
 #[test]
 fn a_lab_folder_with_links_is_not_written_through() {
     let home = Home::new();
@@ -73,7 +74,7 @@ fn old_runs_go_and_nothing_else() {
         keep("0", &run).output().unwrap();
         home.runs()[0].clone()
     };
-    // As an s2lab without marks has made it; and a copy.
+    // The run of an s2lab without marks, and a copy of it.
     home.add_run(&Story::of(&home.plan(&["idle"]), |_| Behaves::Before));
     home.write("state/s2lab/runs/notes/note", "mine");
     let copied = home.shell(&format!("/bin/cp -r ../state/s2lab/runs/{first} ../state/s2lab/runs/baseline"));

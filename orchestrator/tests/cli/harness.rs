@@ -16,16 +16,16 @@ use std::{
 };
 
 pub(crate) const S2LAB: &str = env!("CARGO_BIN_EXE_s2lab");
-/// The run that [`Home::add_run`] makes, named as s2lab names runs.
+/// The run that [`Home::add_run`] makes, named like s2lab's runs.
 pub(crate) const RUN: &str = "20261122T150000.000Z-1";
 
-/// Where a test works: a lab folder, and a home without anything in it.
+/// The place of a test: a lab folder, and an empty home.
 pub(crate) struct Home {
     folder: tempfile::TempDir,
 }
 
 impl Home {
-    /// With the lab that is made for these tests.
+    /// Makes a home with the lab that is made for these tests.
     pub(crate) fn new() -> Self {
         Self::with_lab(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cli/lab"))
     }
@@ -41,7 +41,8 @@ impl Home {
         home
     }
 
-    /// A path in the temporary folder. `tempfile` may give a path with links in it; s2lab shows the real one.
+    /// Returns a path in the temporary folder. `tempfile` may return a path with links in it; s2lab
+    /// shows the real one.
     pub(crate) fn path(&self, below: &str) -> PathBuf {
         fs::canonicalize(self.folder.path()).unwrap().join(below)
     }
@@ -56,7 +57,7 @@ impl Home {
         fs::write(path, text).unwrap();
     }
 
-    /// Writes what passes for an arm64 Image of release 6.12.95.
+    /// Writes a minimal arm64 Image of release 6.12.95.
     pub(crate) fn image(&self, below: &str) {
         let mut image = vec![0; 4096];
         image[56..60].copy_from_slice(b"ARM\x64");
@@ -69,7 +70,7 @@ impl Home {
         fs::read_to_string(self.path(below)).unwrap()
     }
 
-    /// Every file and folder below `below`, sorted; links with what they say.
+    /// Returns every file and folder below `below`, sorted, and the targets of links.
     pub(crate) fn tree(&self, below: &str) -> Vec<String> {
         fn walk(root: &Path, folder: &Path, found: &mut Vec<String>) {
             for entry in fs::read_dir(folder).unwrap() {
@@ -91,7 +92,8 @@ impl Home {
         found
     }
 
-    /// `s2lab` in the lab folder, with the environment of this home and nothing of the tester's.
+    /// Returns `s2lab` in the lab folder, with the environment of this home and nothing of the
+    /// tester's.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(S2LAB);
         self.prepare(&mut command);
@@ -106,7 +108,7 @@ impl Home {
         std::os::unix::fs::symlink(found.unwrap(), self.path("bin").join(name)).unwrap();
     }
 
-    /// A line for the shell, in which `s2lab` is the program.
+    /// Returns a line for the shell, in which `s2lab` is the program.
     pub(crate) fn shell(&self, line: &str) -> Command {
         let mut command = Command::new("/bin/bash");
         self.prepare(&mut command);
@@ -120,12 +122,12 @@ impl Home {
         command.env("XDG_CACHE_HOME", self.path("cache")).env("XDG_STATE_HOME", self.path("state"));
     }
 
-    /// Begins a session whose commands and answers are kept.
+    /// Begins a session whose commands and outputs are kept.
     pub(crate) fn session(&self) -> Session<'_> {
         Session { home: self, transcript: String::new() }
     }
 
-    /// The cells of the lab, as `s2lab` plans them.
+    /// Returns the cells of the lab, as `s2lab` plans them.
     pub(crate) fn plan(&self, selectors: &[&str]) -> Vec<PlannedCell> {
         let read = |path: &Path| fs::read_to_string(path).unwrap();
         let kernels = kernel::load("kernels.yaml", &read(&self.lab().join("images/kernels.yaml"))).unwrap();
@@ -140,7 +142,7 @@ impl Home {
         plan(&scenarios, &kernels, &Selection { selectors, kernels: vec![] }).unwrap()
     }
 
-    /// Makes a story a run of this home, its latest.
+    /// Makes the story a run of this home, the latest.
     pub(crate) fn add_run(&self, story: &Story) {
         self.tell_as(RUN, story);
     }
@@ -152,7 +154,7 @@ impl Home {
         std::os::unix::fs::symlink(name, runs.join("latest")).unwrap();
     }
 
-    /// The names of all runs, the oldest first.
+    /// Returns the names of all runs, the oldest first.
     pub(crate) fn runs(&self) -> Vec<String> {
         let names = fs::read_dir(self.path("state/s2lab/runs")).unwrap();
         let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
@@ -161,19 +163,19 @@ impl Home {
         names
     }
 
-    /// A file of the run that [`Home::add_run`] made.
+    /// Returns a file of the run that [`Home::add_run`] made.
     pub(crate) fn of_run(&self, below: &str) -> PathBuf {
         self.path("state/s2lab/runs").join(RUN).join(below)
     }
 
-    /// What varies between two tests, or two commits, by a name.
+    /// Replaces the parts that vary between two tests, or two commits, by a name.
     pub(crate) fn stable(&self, text: &str) -> String {
         let text = text.replace(self.path("").to_str().unwrap().trim_end_matches('/'), "TMP");
         text.replace(s2lab::cli::VERSION, "VERSION")
     }
 }
 
-/// Commands and what they answered.
+/// Commands and their outputs.
 pub(crate) struct Session<'a> {
     home: &'a Home,
     transcript: String,
@@ -181,7 +183,7 @@ pub(crate) struct Session<'a> {
 
 impl Session<'_> {
     pub(crate) fn s2lab(&mut self, arguments: &[&str]) -> Output {
-        // As a shell would need it.
+        // A shell needs no quotes for these.
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_./@=".contains(c);
         let quoted =
             arguments.iter().map(|argument| match argument.chars().all(plain) && !argument.is_empty() {
@@ -191,7 +193,7 @@ impl Session<'_> {
         self.keep(&format!("s2lab{}", quoted.collect::<String>()), &mut self.home.command(arguments))
     }
 
-    /// A command that was made by hand, under the name `shown`.
+    /// Adds a command of the test's, under the name `shown`.
     pub(crate) fn keep(&mut self, shown: &str, command: &mut Command) -> Output {
         let output = command.output().unwrap();
         writeln!(self.transcript, "$ {shown}").unwrap();
@@ -203,18 +205,18 @@ impl Session<'_> {
         self.keep(line, &mut self.home.shell(line))
     }
 
-    /// Says in the transcript what was done between two commands.
+    /// Adds a note between two commands to the transcript.
     pub(crate) fn note(&mut self, text: &str) {
         writeln!(self.transcript, "# {text}").unwrap();
     }
 
-    /// Holds the session against the snapshot `name`.
+    /// Compares the session with the snapshot `name`.
     #[track_caller]
     pub(crate) fn check(self, name: &str) {
         self.check_named(name, &[RUN.to_owned()]);
     }
 
-    /// The same, where the runs' names hold the time.
+    /// Compares the session like [`Self::check`], with the time in the runs' names replaced.
     #[track_caller]
     pub(crate) fn check_runs(self, name: &str) {
         let runs = self.home.runs();
@@ -231,7 +233,7 @@ impl Session<'_> {
     }
 }
 
-/// All that a command said, and what it ended with: lines of stderr are marked with `! `.
+/// Returns the whole output of a command and its exit code. Lines of stderr are marked with `! `.
 fn answer(output: &Output) -> String {
     let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
     if !text.is_empty() && !text.ends_with('\n') {

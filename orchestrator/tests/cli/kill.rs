@@ -1,5 +1,5 @@
-//! Trials: what writes into a user's folder, killed at random moments. Not part of the everyday tests; CONTRIBUTING.md has the
-//! command.
+//! Trials of verbs that write into a user's folder, killed at random moments. They are not part of
+//! the everyday tests; CONTRIBUTING.md has the command.
 
 use crate::{harness::Home, story::Story};
 use std::{
@@ -11,16 +11,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How many calls of each verb are killed.
+/// The number of calls of each verb that are killed.
 const KILLS: u32 = 100;
 
-/// A random moment of a call that takes `whole`, or shortly after it.
+/// Returns a random moment of a call that takes `whole`, or shortly after it.
 fn moment(whole: Duration) -> Duration {
     let random = RandomState::new().build_hasher().finish();
     whole.mul_f64(random as f64 / u64::MAX as f64 * 1.2)
 }
 
-/// How long a call takes, which succeeds.
+/// Returns the time of a call, which succeeds.
 fn whole(home: &Home, arguments: &[&str]) -> Duration {
     let began = Instant::now();
     let output = home.command(arguments).output().unwrap();
@@ -31,19 +31,20 @@ fn whole(home: &Home, arguments: &[&str]) -> Duration {
 fn killed(home: &Home, arguments: &[&str], after: Duration) {
     let mut child = home.command(arguments).stdout(std::process::Stdio::null()).spawn().unwrap();
     sleep(after);
-    // It may have ended.
+    // The process may have ended.
     let _ = child.kill();
     child.wait().unwrap();
 }
 
-/// Every file below `root` that is not hidden, and what it holds.
+/// Returns every file below `root` that is not hidden, and its content.
 fn files(home: &Home, root: &str) -> BTreeMap<String, Vec<u8>> {
     let hidden = |below: &String| below.split('/').any(|part| part.starts_with('.'));
     let below = home.tree(root).into_iter().filter(|below| !hidden(below) && !below.ends_with('/'));
     below.map(|below| (below.clone(), fs::read(home.path(root).join(below)).unwrap())).collect()
 }
 
-/// Kills calls at random moments; `check` gets the number of each, and says whether it has done its work.
+/// Kills calls at random moments. `check` gets the number of each, and returns true if the call did
+/// its work.
 fn trial(whole: Duration, mut call: impl FnMut(u32, Duration) -> bool) {
     let done = (0..KILLS).filter(|n| call(*n, moment(whole))).count();
     println!("{done} of {KILLS} calls, of {whole:?} each, were done");
@@ -83,7 +84,7 @@ fn init_is_whole_or_nothing() {
         let name = format!("killed-{n}");
         killed(&home, &["init", &name], after);
         let folder = format!("lab/{name}");
-        // By this file a folder is known as a lab folder.
+        // This file marks a folder as a lab folder.
         let done = home.path(&folder).join("images/kernels.yaml").exists();
         if !done {
             let next = home.command(&["init", &name]).output().unwrap();

@@ -23,7 +23,7 @@ fn one_bad_file() {
     session.check("lint-bad");
 }
 
-/// Every mistake of every file, the kernels' first, the rest in the order of the names.
+/// Every mistake of every file is shown, the kernels' first, the rest in the order of the names.
 #[test]
 fn many_mistakes() {
     let home = Home::new();
@@ -69,7 +69,7 @@ fn files_that_are_no_scenarios() {
     session.check("lint-no-scenarios");
 }
 
-/// Editors leave such files beside the ones that they edit.
+/// Editors leave such files beside the edited ones.
 #[test]
 fn what_is_not_taken_for_a_scenario() {
     let home = Home::new();

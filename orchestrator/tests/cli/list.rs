@@ -1,4 +1,4 @@
-//! `s2lab list`, and what a selector means.
+//! `s2lab list`, and the meaning of selectors.
 
 use crate::harness::Home;
 

@@ -1,5 +1,6 @@
-//! The command line as a person or a script meets it: the real binary in an environment of its own, its whole output and exit
-//! code. Nothing here boots a machine or touches the network; runs are made up ([`story`]).
+//! The command line as a person or a script uses it: the real binary in an environment of its own,
+//! its whole output and exit code. Nothing here boots a machine or uses the network; runs are made
+//! up ([`story`]).
 
 #[cfg(test)]
 mod harness;

@@ -26,7 +26,7 @@ fn colour() {
         (&[("CLICOLOR_FORCE", "0")], &[], false),
         (&[("CLICOLOR_FORCE", "")], &[], false),
         (&[("CLICOLOR_FORCE", "1")], &["--color", "never"], false),
-        // Whoever asks for none gets none.
+        // No colour if the user wants none.
         (&[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")], &[], false),
         (&[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "0")], &[], false),
         (&[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "")], &[], true),
@@ -73,7 +73,7 @@ fn silence_and_talk() {
     assert!(quiet.stdout.is_empty());
 }
 
-/// A reader that has gone away is no error, changes no exit code, and nobody panics about it.
+/// A reader that ends early is no error, changes no exit code, and causes no panic.
 #[test]
 fn a_pipe_that_closes() {
     let home = Home::new();
@@ -122,7 +122,7 @@ fn a_disk_that_is_full() {
     assert!(!text.contains("panic"), "{text}");
 }
 
-/// A scenario or an accepted report may come with somebody's pull request, and a log from anywhere.
+/// A scenario or an accepted report may come with a pull request, and a log from anywhere.
 #[test]
 fn no_file_steers_the_terminal() {
     let home = Home::new();

@@ -1,9 +1,10 @@
-//! Kernels of one's own: trees, commits, series.
+//! Your own kernels: trees, commits, series.
 
 use crate::harness::{Home, S2LAB};
 use std::process::Command;
 
-/// A lab with a kernel that is built from source, a repository of three commits with tags, and git.
+/// Makes a lab with a kernel that is built from source, a repository of three commits with tags,
+/// and git.
 fn home() -> Home {
     let home = Home::new();
     home.program("git");
@@ -34,7 +35,7 @@ fn mailbox(numbers: &[usize]) -> String {
     numbers.iter().map(|n| patch(&format!("{from}\nSubject: [PATCH v2 {n}/2] change {n}"), "x")).collect()
 }
 
-/// git in the tree, so that the same commits get the same names.
+/// Runs git in the tree, with fixed dates and names, so that the same commits get the same names.
 fn git(home: &Home, arguments: &[&str]) {
     let status = git_command(home).args(arguments).status().unwrap();
     assert!(status.success(), "{arguments:?}");
@@ -140,7 +141,7 @@ fn what_cannot_be_built_is_said_before_anything_is_made() {
     assert_eq!(home.tree("state"), Vec::<String>::new());
 }
 
-/// What a cell's own command says leads to that cell again, and `--failed` to all of them.
+/// A cell's own command plans that cell again, and `--failed` plans all of them.
 #[test]
 fn cells_can_be_repeated() {
     let home = home();
@@ -158,7 +159,7 @@ fn cells_can_be_repeated() {
     session.check_runs("own-repeat");
 }
 
-/// git itself, with a lab in which nothing can be judged.
+/// git itself runs, with a lab in which nothing can be judged.
 #[test]
 fn a_bisection_skips_what_cannot_be_judged_and_stops_at_a_mistake() {
     let home = home();
@@ -180,7 +181,7 @@ fn a_bisection_skips_what_cannot_be_judged_and_stops_at_a_mistake() {
     assert!(text.contains("exit code 128"), "{text}");
 }
 
-/// Only root can give a file away. What git says of it differs from version to version.
+/// Only root can give a file away. git's message differs from version to version.
 #[test]
 fn a_repository_of_another_user() {
     if !rustix::process::geteuid().is_root() {
@@ -200,13 +201,13 @@ fn a_repository_of_another_user() {
     assert!(trusted.status.success(), "{}", String::from_utf8_lossy(&trusted.stderr));
 }
 
-/// What is wrong with files that were given is said before a run is made, and is the user's mistake.
+/// Mistakes in given files are the user's, and are reported before a run is made.
 #[test]
 fn files_that_will_not_do() {
     let home = Home::new();
     home.image("Image");
     home.write("text", "no kernel");
-    // The header alone: 16 MiB in memory.
+    // Only the header: 16 MiB in memory.
     let mut cut = std::fs::read(home.path("Image")).unwrap();
     cut[16..24].copy_from_slice(&(16_u64 << 20).to_le_bytes());
     home.write("cut", &cut[..64]);

@@ -1,4 +1,4 @@
-//! Which lab folder is taken, and where s2lab's own files go.
+//! The choice of the lab folder, and the places of s2lab's own files.
 
 use crate::harness::Home;
 use std::{
@@ -61,7 +61,8 @@ fn without_a_home() {
     session.check("no-home");
 }
 
-/// The tests may run as root, whom permissions do not stop; a file where the folder should be stops anyone.
+/// The tests may run as root, whom permissions do not stop; a file in the folder's place stops
+/// every user.
 #[test]
 fn a_state_folder_that_cannot_be_made() {
     let home = Home::new();
@@ -93,7 +94,7 @@ fn a_cache_folder_that_cannot_be_made() {
     session.check("no-cache");
 }
 
-/// What a store remembers can be asked for again; half of it is not taken for whole.
+/// The store's notes can be made again; half a note is not taken for a whole one.
 #[test]
 fn a_store_whose_memory_is_torn() {
     let home = Home::new();
@@ -107,7 +108,7 @@ fn open_to(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
-/// Whatever the umask says, what s2lab makes for itself is closed to others.
+/// Folders that s2lab makes for itself are closed to others, whatever the umask.
 #[test]
 fn folders_of_s2labs_own_are_closed() {
     let home = Home::new();
@@ -133,7 +134,8 @@ fn folders_of_s2labs_own_are_closed() {
     assert!(modes.len() >= 3 && modes.iter().all(|line| line.starts_with("700 ")), "{modes:#?}");
 }
 
-/// What others may write to need not be s2lab's; the mode of what is there is left alone.
+/// Folders that others may write to may contain anything. The mode of an existing folder is not
+/// changed.
 #[test]
 fn folders_that_others_may_write_to() {
     let home = Home::new();

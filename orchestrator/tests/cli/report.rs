@@ -12,7 +12,7 @@ const BAR_AFTER: &str = "bar@debian-6.12";
 const RAM_BEFORE: &str = "idle@debian-6.1";
 const RAM_AFTER: &str = "idle@debian-6.12";
 
-/// One cell of nearly every verdict.
+/// Makes one cell of nearly every verdict.
 fn mixed(home: &Home) -> Story {
     let cells = home.plan(&["*", "idle@upstream", "bar@upstream"]);
     Story::of(&cells, |cell| if cell.key == BAR_AFTER { Behaves::Before } else { Behaves::as_declared(cell) })
@@ -57,7 +57,8 @@ fn attempts_that_differ() {
     session.check("report-flaky");
 }
 
-/// The lab failed first; what it then found out is as good as at once, and says how it came about.
+/// The lab failed first. The later result counts like a first one, and the report names the
+/// attempts.
 #[test]
 fn attempts_that_were_retried() {
     let home = Home::new();
@@ -129,7 +130,7 @@ fn which_run() {
     home.tell_as("20261121T150000.000Z-7", &Story::well(&cells));
     home.add_run(&Story::well(&cells).stopped(RAM_AFTER, StopCause::Lab, "QEMU ended", None));
     Story::well(&cells).write(&home.path("artifact"));
-    // What only looks like the latest run must not be taken for it.
+    // A folder that only looks like the latest run is not taken for it.
     Story::well(&cells).write(&home.path("lab/latest"));
     let mut session = home.session();
     session.s2lab(&["report"]);
@@ -156,7 +157,7 @@ fn which_run() {
     session.check("report-which");
 }
 
-/// Everything shown is a function of the log and the pages.
+/// All output is a function of the log and the pages.
 #[test]
 fn all_else_can_be_deleted() {
     let home = Home::new();

@@ -1,4 +1,4 @@
-//! `s2lab run`, as far as it goes without a machine.
+//! `s2lab run` up to the point where it needs a machine.
 
 use crate::{
     harness::Home,
@@ -43,7 +43,7 @@ fn what_cannot_be_planned_makes_nothing() {
     assert_eq!(home.tree("cache"), Vec::<String>::new());
 }
 
-/// The name of the only run, which holds the time.
+/// Returns the name of the only run, which has the time in it.
 fn only_run(home: &Home) -> String {
     let names = home.runs();
     assert_eq!(names.len(), 1, "{names:?}");
@@ -77,7 +77,7 @@ fn the_event_log_on_stdout() {
     assert!(s2lab_model::record::Run::read(&kept).unwrap().ended);
 }
 
-/// `--out` is for a folder without a run; one with a run is not touched.
+/// `--out` is for a folder without a run; a folder with a run is not changed.
 #[test]
 fn a_run_is_never_written_over() {
     let home = Home::new();
@@ -89,7 +89,8 @@ fn a_run_is_never_written_over() {
     assert_eq!((home.read("out/events.jsonl"), home.read("out/s2lab.log")), before);
 }
 
-/// What a cell was made of beyond the lab is named again in the command that repeats it, and that command plans that cell.
+/// The command that repeats a cell names all that the cell was made of beyond the lab, and plans
+/// that cell.
 #[test]
 fn a_cell_of_files_can_be_repeated() {
     let home = Home::new();
@@ -141,7 +142,7 @@ fn what_has_failed_is_run_again() {
     session.check("failed");
 }
 
-/// Files and images come again as they were given, and only those cells that failed.
+/// Files and images are given again as they were, and only to the cells that failed.
 #[test]
 fn what_has_failed_of_files_is_run_again() {
     let home = Home::new();

@@ -1,4 +1,4 @@
-//! `s2lab store`, on a cache with two entries that are made here.
+//! `s2lab store`, on a cache with two entries that these tests make.
 
 use crate::harness::Home;
 use s2lab::store::{Quiet, Store};
@@ -9,10 +9,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-/// Makes an entry of an Image with this `fill`, and answers its folder.
+/// Makes an entry of an Image with this `fill`, and returns its folder.
 fn entry(home: &Home, store: &Store, name: &str, fill: u8) -> PathBuf {
     let mut bytes = vec![fill; 4096];
-    // Its size in memory is not known.
+    // The size in memory is unknown.
     bytes[16..24].fill(0);
     bytes[56..60].copy_from_slice(b"ARM\x64");
     home.write(name, &bytes);
@@ -53,7 +53,7 @@ fn what_there_is() {
     session.check("store");
 }
 
-/// A tree that is not built, and one that is not there, say nothing of the other kernels.
+/// A tree that is not built, and a missing one, do not hide the other kernels.
 #[test]
 fn a_kernel_that_cannot_be_had_does_not_hide_the_others() {
     let home = Home::new();
@@ -100,7 +100,7 @@ fn what_is_damaged() {
     let second = entry(&home, &store, "Image-6.12", 2);
     drop(store);
     package(&home, "qemu-system-arm", "pakcage", DIGEST);
-    // Of the same size.
+    // The new content has the same size.
     fs::write(first.join("Image"), vec![0; 4096]).unwrap();
     fs::write(second.join("manifest.json"), "{").unwrap();
     let mut session = home.session();
@@ -127,7 +127,7 @@ fn what_nobody_uses_is_removed() {
     }
     let deb = home.path(&format!("cache/s2lab/store/deb/{DIGEST}-qemu-system-arm.deb"));
     File::open(&deb).unwrap().set_modified(ago(29)).unwrap();
-    // As a run does that uses it; its use is noted, so that is set back again.
+    // A run uses it like this. The use is noted, so the time is set back again.
     let run = open(&home);
     entry(&home, &run, "held", 3);
     File::open(held.join("manifest.json")).unwrap().set_modified(ago(31)).unwrap();
@@ -148,7 +148,8 @@ fn what_nobody_uses_is_removed() {
     session.check("store-gc");
 }
 
-/// Results of an old configuration go, the folder that they were built in only when nothing was built in it for as long.
+/// `gc` removes results of an old configuration. It removes the folder of the builds only if
+/// nothing was built in it for as long.
 #[test]
 fn what_builds_keep_goes_too() {
     let home = Home::new();
@@ -162,7 +163,7 @@ fn what_builds_keep_goes_too() {
     write("kernel/aa-linux/source/Makefile", 90);
     write("kernel/aa-linux/out/old/s2lab-build.log", 31);
     write("kernel/aa-linux/out/new/s2lab-build.log", 2);
-    // Killed while it was removed: it says nothing of its age.
+    // This removal was killed: the folder has no age.
     write("kernel/aa-linux/out/half.going/s2lab-build.log", 0);
     write("kernel/bb-linux/state.json", 60);
     write("kernel/bb-linux/out/old/s2lab-build.log", 50);
@@ -201,7 +202,7 @@ fn versions_are_forgotten() {
     home.write("cache/s2lab/store/resolved.json", "{}");
     assert_eq!(home.command(&["store", "refresh"]).output().unwrap().status.code(), Some(0));
     assert!(!home.path("cache/s2lab/store/resolved.json").exists());
-    // Nor is it an error where there is nothing.
+    // An empty store is no error.
     assert_eq!(home.command(&["store", "refresh"]).output().unwrap().status.code(), Some(0));
     assert_eq!(home.tree("state"), Vec::<String>::new());
 }

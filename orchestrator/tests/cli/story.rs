@@ -24,7 +24,7 @@ fn loaded(part: LoadedPart, start: u64, size: u64) -> Event {
     Event::HostLoaded(Loaded { part, start, size })
 }
 
-/// How the kernel of a cell behaves, whatever it declares.
+/// The behaviour of a cell's kernel, whatever it declares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Behaves {
     /// Every device page is Device-nGnRE, and no VMA has the flag.
@@ -44,13 +44,13 @@ impl Behaves {
 pub(crate) struct Story {
     cells: Vec<PlannedCell>,
     attempts: Attempts,
-    /// Each with the cell's key.
+    /// Each event with the cell's key.
     events: Vec<(Option<String>, Event)>,
     pages: BTreeMap<String, Vec<u8>>,
 }
 
 impl Story {
-    /// All is well with every cell.
+    /// Makes a run in which every cell passes.
     pub(crate) fn well(cells: &[PlannedCell]) -> Self {
         Self::of(cells, Behaves::as_declared)
     }
@@ -66,7 +66,7 @@ impl Story {
         story
     }
 
-    /// The cell `key` ended thus, in the middle of its steps.
+    /// Ends the cell `key` so in the middle of its steps.
     pub(crate) fn stopped(self, key: &str, cause: StopCause, what: &str, hint: Option<&str>) -> Self {
         let (what, hint) = (what.to_owned(), hint.map(str::to_owned));
         let end = CellEnd::Stopped { stage: Stage::Steps, cause, what, hint };
@@ -92,7 +92,8 @@ impl Story {
         self
     }
 
-    /// The run was interrupted when the cell `key` had just begun its steps, and later ones had not begun.
+    /// Interrupts the run when the cell `key` has just begun its steps, and later ones have not
+    /// begun.
     pub(crate) fn interrupted(self, key: &str, signal: &str) -> Self {
         let mut story = self.stopped(key, StopCause::Interrupted, "interrupted", None);
         let at = story.events.iter().rposition(|(cell, _)| cell.as_deref() == Some(key)).unwrap();
@@ -101,12 +102,12 @@ impl Story {
         story
     }
 
-    /// The plan says how often each cell is attempted.
+    /// Sets the number of attempts in the plan.
     pub(crate) fn attempting(self, attempts: Attempts) -> Self {
         Self { attempts, ..self }
     }
 
-    /// The run does not come to the cell `key`.
+    /// Leaves the cell `key` out of the run.
     pub(crate) fn not_run(self, key: &str, why: &str) -> Self {
         let mut story = self.only(key, |_| false);
         let at = story.events.len() - 1;
@@ -114,7 +115,7 @@ impl Story {
         story
     }
 
-    /// The log stops after the first `n` events of the cell `key`.
+    /// Cuts the log after the first `n` events of the cell `key`.
     pub(crate) fn torn_after(mut self, key: &str, n: usize) -> Self {
         let mut of_cell =
             self.events.iter().enumerate().filter(|(_, (cell, _))| cell.as_deref() == Some(key));
@@ -123,7 +124,7 @@ impl Story {
         self
     }
 
-    /// The other story's attempts at the same cells come after this one's.
+    /// Adds the other story's attempts at the same cells after this one's.
     pub(crate) fn again(mut self, other: Story) -> Self {
         let end = self.events.pop().unwrap();
         self.events.extend(other.events.into_iter().filter(|(cell, _)| cell.is_some()));
@@ -253,7 +254,7 @@ impl Teller<'_> {
         }
     }
 
-    /// A reset, and the tables of the guest that has the device, which maps it no longer.
+    /// Returns a reset, and the tables of the guest that has the device, which no longer map it.
     fn reset(&mut self, step: usize, device: &str) -> Vec<Event> {
         let scenario = &self.cell.scenario;
         let owns = |name: &&String| scenario.guests[*name].assign.contains_key(device);
@@ -270,7 +271,7 @@ impl Teller<'_> {
         vec![reset, Event::AfterReset(AfterReset { step, device: device.into(), tables, pages: kept })]
     }
 
-    /// A guest's tables without any device, and what leads to them.
+    /// Returns a guest's tables without any device, and the registers that lead to them.
     fn guest(&self, guest: &str) -> (GuestTables, BTreeMap<String, u64>) {
         let scenario = &self.cell.scenario;
         let has_fwb = self.has_fwb();
@@ -290,7 +291,7 @@ impl Teller<'_> {
         self.cell.scenario.host.cpu != "neoverse-n1"
     }
 
-    /// A look at one guest, and the VMAs that come with it.
+    /// Returns a look at one guest, and the VMAs that belong to it.
     fn look(&mut self, step: usize, name: &str, guest: &str) -> Vec<Event> {
         let scenario = &self.cell.scenario;
         let nc = 0b0101;

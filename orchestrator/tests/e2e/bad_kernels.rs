@@ -1,4 +1,4 @@
-//! Kernels that cannot do it, each in a way of its own: the right verdict, in time, with words that help.
+//! Kernels that fail, each in its own way: the right verdict, in time, with a helpful message.
 
 use crate::harness::{Done, Place, left_over, scenario};
 use crate::kernels::unpacked;
@@ -10,7 +10,7 @@ fn run(place: &Place, name: &str) -> Done {
     done
 }
 
-/// Seconds that the only cell took by its own line.
+/// Returns the seconds that the only cell took by its own line.
 fn seconds(done: &Done) -> f64 {
     let words: Vec<_> = done.stdout.lines().next().unwrap().split_whitespace().collect();
     let at = words.iter().position(|word| *word == "s").unwrap();
@@ -58,7 +58,8 @@ fn one_whose_kvm_does_not_come_up_fails() {
     assert!(done.stdout.starts_with("FAIL ") && done.stdout.contains(said), "{}", done.stdout);
 }
 
-/// A tree of modules without vfio-pci. Only `modules.builtin` tells that it is not built in; without that the host itself does.
+/// The tree of modules has no vfio-pci. With `modules.builtin` the file shows that it is not built
+/// in; without, the host itself does.
 #[test]
 fn one_without_vfio_pci_is_named_as_such() {
     let place = Place::new();
@@ -90,10 +91,10 @@ fn one_without_vfio_pci_is_named_as_such() {
     );
 }
 
-/// What else the host needs and Debian's kernels have built in.
+/// The other modules that the host needs and that Debian's kernels have built in.
 const BUILT_IN: &str = "kernel/drivers/virtio/virtio_pci.ko\nkernel/drivers/char/virtio_console.ko\n";
 
-/// Links whatever is a module and none of VFIO's.
+/// Links all modules that are not VFIO's.
 fn copy_without_vfio(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {

@@ -1,11 +1,14 @@
-//! Kernels that s2lab builds: each does what it declares, and one that declares more than it does fails.
+//! Kernels that s2lab builds: each does what it declares, and one that declares more than it does
+//! fails.
 //!
-//! Four whole builds of eight minutes on an idle machine and a small one, once for a cache: so these tests are asked for by name.
+//! These tests need four whole builds of eight minutes on an idle machine and a small one, once for
+//! a cache, so they run only by name.
 
 use crate::harness::{Done, Place, checkout, left_over};
 use std::{fs, os::unix::fs::symlink};
 
-/// Each kernel with the BAR's type in stage 2. The order is not the one in which it is least work to build them.
+/// Each kernel with the BAR's type in stage 2. The order is not the one that needs the least work
+/// to build.
 const KERNELS: [(&str, &str); 5] = [
     ("linux-6.1", "nic Device-nGnRE"),
     ("linux-6.1-wc", "nic Normal-NC"),
@@ -31,7 +34,7 @@ fn built_kernels_do_what_they_declare() {
     let check = place.s2lab(["check"]);
     assert_eq!(check.code, Some(0), "{}{}", check.stdout, check.stderr);
 
-    // Once more, from the store alone: nothing is built or fetched.
+    // Again from the store alone: nothing is built or fetched.
     let again = place.s2lab(["run", "vfio-pci-bar", "--offline", "--kernel", "linux-6.1-wc-kvm-only"]);
     assert_eq!(again.code, Some(0), "{}{}", again.stdout, again.stderr);
     assert!(!again.stderr.contains("building"), "{}", again.stderr);
@@ -54,7 +57,7 @@ fn built_kernels_do_what_they_declare() {
     assert!(!lying.stderr.contains("building"), "{}", lying.stderr);
 }
 
-/// A host whose KVM is wrong on purpose: `linux-6.1-wc` and a patch of these tests on top.
+/// Returns a host whose KVM is wrong on purpose: `linux-6.1-wc` with a patch of these tests on top.
 fn wrong_host(patch: &str) -> (Place, Done) {
     let place = Place::new();
     let series = checkout().join("orchestrator/tests/e2e/patches").join(patch);
@@ -86,7 +89,7 @@ fn what_an_entry_declares_must_hold_with_a_series_on_top() {
     let [(_, report)] = &place.reports()[..] else { panic!("more than one report") };
     assert!(report.contains("expected Normal-NC\n    found    Device-nGnRE"), "{report}");
 
-    // What an entry does not declare is open: the series is taken for what it does.
+    // Undeclared traits are open: the series is judged by its behaviour.
     let series = checkout().join("images/patches/6.1-wc").display().to_string();
     let wc = place.s2lab(["run", "vfio-pci-bar", "--kernel", "linux-6.1", "--series", &series]);
     assert_eq!(wc.code, Some(0), "{}{}", wc.stdout, wc.stderr);

@@ -12,7 +12,7 @@ use std::{
     sync::Arc,
 };
 
-/// What the machine's store makes, brought to `folder`, as arguments.
+/// Copies the parts of the machine's store to `folder`, and returns the arguments that name them.
 async fn parts(folder: &Path) -> Vec<String> {
     let store = Store::open(&own_cache().join("s2lab"), false, Arc::new(Quiet)).unwrap();
     let debian = DebianKernel {
@@ -47,7 +47,7 @@ async fn parts(folder: &Path) -> Vec<String> {
     .collect()
 }
 
-/// A program that starts this QEMU.
+/// Makes a program that starts this QEMU.
 fn script(folder: &Path, qemu: &Qemu) -> PathBuf {
     let words =
         std::iter::once(qemu.program.as_os_str()).chain(qemu.args.iter().map(|word| word.as_os_str()));
@@ -85,7 +85,7 @@ fn brought_parts_do_on_a_machine_with_nothing() {
         names.sort();
         names
     };
-    // Neither packages nor what a build leaves.
+    // Neither packages nor build folders are there.
     assert_eq!(names(&own.join("store")), ["image", "lab", "locks", "userland"]);
     assert!(!own.join("apt").exists() && !own.join("build").exists());
 }

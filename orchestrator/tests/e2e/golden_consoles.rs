@@ -1,13 +1,16 @@
-//! What a kernel that checks itself says of mistakes made on purpose: real lines for `model/tests/consoles`.
+//! Consoles of a kernel that checks itself, with mistakes made on purpose: real lines for
+//! `model/tests/consoles`.
 //!
-//! One build of a 6.12 with KASAN, UBSAN, lockdep and LKDTM, a quarter of an hour once for a cache, and a boot of a minute for each
-//! mistake. `S2LAB_UPDATE_CONSOLES=1` writes the consoles.
+//! They need one build of a 6.12 with KASAN, UBSAN, lockdep and LKDTM, a quarter of an hour once
+//! for a cache, and a boot of a minute for each mistake. `S2LAB_UPDATE_CONSOLES=1` writes the
+//! consoles.
 
 use crate::harness::{Place, checkout};
 use s2lab_model::{console::classify, event::AlarmClass};
 use std::{fs, path::Path};
 
-/// What LKDTM is asked to do (drivers/misc/lkdtm, 6.12), the console's name, and what must be seen.
+/// A request to LKDTM (drivers/misc/lkdtm, 6.12), the console's name, and the class that must be
+/// found.
 const MISTAKES: [(&str, &str, AlarmClass); 4] = [
     ("WARNING_MESSAGE", "lkdtm-warning-6.12", AlarmClass::Warn),
     ("ARRAY_BOUNDS", "lkdtm-ubsan-6.12", AlarmClass::Ubsan),
@@ -15,10 +18,10 @@ const MISTAKES: [(&str, &str, AlarmClass); 4] = [
     ("READ_AFTER_FREE", "lkdtm-kasan-6.12", AlarmClass::Kasan),
 ];
 const KERNEL: &str = "linux-6.12-debug";
-/// Lines of the kernel's log around a mistake.
+/// The number of lines of the kernel's log around a mistake.
 const LINES: usize = 70;
 
-/// The lab that ships, and one kernel more.
+/// Makes a copy of the shipped lab with one more kernel.
 fn lab(place: &Place) -> String {
     let lab = place.path().join("lab");
     for folder in ["scenarios", "images/config", "images/patches"] {
@@ -47,7 +50,7 @@ fn lab(place: &Place) -> String {
     lab.display().to_string()
 }
 
-/// A line in which the source is not where this machine built it.
+/// Returns the line without the folder in which this machine built the source.
 fn without_place(line: &str) -> String {
     match line.split_once("/source/") {
         Some((before, after)) => {

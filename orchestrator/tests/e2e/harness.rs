@@ -10,16 +10,16 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// What a run of a test may take: a first one fetches hundreds of megabytes and builds the agent, and five kernels if they are asked
-/// for.
+/// The deadline of a test's run. A first run fetches hundreds of megabytes and builds the agent,
+/// and up to five kernels.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(90 * 60);
-/// What every program here needs of the environment.
+/// The environment variables that every program here needs.
 const KEPT: [&str; 7] =
     ["HOME", "PATH", "XDG_CACHE_HOME", "CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN", "TMPDIR"];
 
 pub(crate) struct Place {
     state: TempDir,
-    /// Another cache than the machine's own.
+    /// The cache, if it is not the machine's own.
     cache: Option<PathBuf>,
 }
 
@@ -39,7 +39,7 @@ impl Place {
         Self { cache: Some(cache.to_owned()), ..Self::new() }
     }
 
-    /// Starts s2lab in the checkout, where the shipped lab folder is.
+    /// Starts s2lab in the checkout, which has the shipped lab folder.
     pub(crate) fn start<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Child {
         self.command(arguments).spawn().unwrap()
     }
@@ -48,7 +48,7 @@ impl Place {
         self.command_of(Path::new(env!("CARGO_BIN_EXE_s2lab")), arguments)
     }
 
-    /// As [`Place::s2lab`] starts it, of another file that is s2lab.
+    /// Returns the command of [`Place::s2lab`] for another s2lab program.
     pub(crate) fn command_of<S: AsRef<OsStr>>(
         &self,
         program: &Path,
@@ -58,10 +58,10 @@ impl Place {
         command.args(arguments).current_dir(checkout()).env_clear();
         command.envs(KEPT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
         command.env("XDG_STATE_HOME", self.state.path()).stdin(Stdio::null());
-        // What every program that s2lab starts is given too: `left_over` finds them by it.
+        // Every program that s2lab starts inherits it: `left_over` finds them by it.
         command.env("TMPDIR", self.state.path());
         command.envs(self.cache.iter().map(|cache| ("XDG_CACHE_HOME", cache)));
-        // Files, not pipes: nobody has to empty them while it runs.
+        // Files instead of pipes: nobody has to read them while the program runs.
         let file = |name| fs::File::create(self.state.path().join(name)).unwrap();
         command.stdout(file("stdout")).stderr(file("stderr"));
         command
@@ -87,7 +87,7 @@ impl Place {
         self.finish(child)
     }
 
-    /// As [`Place::s2lab`], with `stdin` on its stdin.
+    /// Runs s2lab like [`Place::s2lab`], with `stdin` on its stdin.
     pub(crate) fn s2lab_with<S: AsRef<OsStr>>(
         &self,
         arguments: impl IntoIterator<Item = S>,
@@ -99,12 +99,12 @@ impl Place {
         self.finish(command.stdin(fs::File::open(path).unwrap()).spawn().unwrap())
     }
 
-    /// The folder of the newest run.
+    /// Returns the folder of the newest run.
     pub(crate) fn run(&self) -> PathBuf {
         fs::canonicalize(self.state.path().join("s2lab/runs/latest")).unwrap()
     }
 
-    /// The reports of the newest run by key.
+    /// Returns the reports of the newest run by key.
     pub(crate) fn reports(&self) -> Vec<(String, String)> {
         let mut found: Vec<_> = fs::read_dir(self.run().join("reports"))
             .unwrap()
@@ -123,7 +123,7 @@ impl Place {
 }
 
 impl Done {
-    /// What was printed, with what differs from run to run made equal: folders and times.
+    /// Returns the output without the folders and times that differ from run to run.
     pub(crate) fn normal(&self) -> String {
         let stdout = self.stdout.replace(&checkout().display().to_string(), "[checkout]");
         let lines = stdout.lines().map(|line| {
@@ -146,19 +146,20 @@ pub(crate) fn checkout() -> PathBuf {
     fs::canonicalize(Path::new(env!("CARGO_MANIFEST_DIR")).join("..")).unwrap()
 }
 
-/// A scenario file of these tests.
+/// Returns a scenario file of these tests.
 pub(crate) fn scenario(name: &str) -> String {
     format!("{}/orchestrator/tests/e2e/scenarios/{name}.yaml", checkout().display())
 }
 
-/// One of a report's parts, by its name.
+/// Returns one of a report's parts, by its name.
 pub(crate) fn part(report: &str, name: &str) -> String {
     let (_, rest) =
         report.split_once(&format!("[{name}]\n")).unwrap_or_else(|| panic!("no part {name} in\n{report}"));
     rest.split("\n[").next().unwrap().to_owned()
 }
 
-/// Processes, other than zombies, whose environment says that a test's s2lab started them.
+/// Returns the processes, other than zombies, whose environment shows that a test's s2lab started
+/// them.
 pub(crate) fn left_over(place: &Place) -> Vec<String> {
     let mark = format!("TMPDIR={}", place.path().display());
     let processes = fs::read_dir("/proc").unwrap().filter_map(|entry| {

@@ -11,9 +11,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// After Ctrl-C everything is gone within this.
+/// The time after Ctrl-C in which everything must end.
 const GONE: Duration = Duration::from_secs(5);
-/// For a cell to come to a stage: others may hold the slot, and the store may have to be filled.
+/// The time for a cell to reach a stage: others may hold the slot, and the store may have to be
+/// filled.
 const REACHED: Duration = Duration::from_secs(30 * 60);
 
 #[test]

@@ -1,4 +1,4 @@
-//! Kernels that s2lab has never seen: judged by what they do, whatever they are called.
+//! Kernels that s2lab has never seen: judged by their behaviour, whatever their names.
 
 use crate::harness::{Place, part, scenario};
 use std::{
@@ -6,9 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Where the store keeps the unpacked kernel whose release begins with `release`: its image and its folder of modules.
+/// Returns the store's unpacked kernel whose release begins with `release`: its image and its
+/// folder of modules.
 pub(crate) fn unpacked(place: &Place, release: &str) -> (PathBuf, PathBuf) {
-    // A run sees to it that the kernels are there, and its command lines say where.
+    // A run fetches the kernels, and its command lines name them.
     let run = place.s2lab(["run", &scenario("inverted"), "--dry-run"]);
     assert_eq!(run.code, Some(0), "{}", run.stderr);
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
@@ -37,7 +38,7 @@ fn an_unknown_image_is_judged_by_what_it_does() {
     }
 }
 
-/// The verdict with its label, and the promised part.
+/// Returns the verdict with its label, and the promised part.
 fn judged(place: &Place, image: &Path, modules: &Path) -> (String, String) {
     let run = place.s2lab([
         "run",

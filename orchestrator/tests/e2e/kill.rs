@@ -1,5 +1,5 @@
-//! Trials: real runs killed at random moments. Not part of the everyday tests, for they take a minute for every few kills;
-//! CONTRIBUTING.md has the commands.
+//! Trials of real runs killed at random moments. They are not part of the everyday tests, because a
+//! few kills take a minute; CONTRIBUTING.md has the commands.
 
 use crate::harness::{DEADLINE, Place, checkout, left_over, scenario};
 use s2lab_model::record::{LogError, Run};
@@ -12,22 +12,22 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-/// How many runs are killed.
+/// The variable with the number of runs that are killed.
 const KILLS: &str = "S2LAB_KILLS";
-/// What makes the moments come again.
+/// The variable with the seed of the moments.
 const SEED: &str = "S2LAB_SEED";
-/// After a kill everything is gone within this.
+/// The time after a kill in which everything must end.
 const GONE: Duration = Duration::from_secs(5);
-/// A cell takes about this long once it has its slot.
+/// The time of a cell once it has its slot.
 const CELL_MS: u64 = 13_000;
-/// All before the slot, with a full store.
+/// The time before the slot, with a full store.
 const PREPARE_MS: u64 = 1_500;
-/// The agent's build.
+/// The time of the agent's build.
 const BUILD_MS: u64 = 25_000;
-/// Much of the way from an empty cache to the first boot.
+/// Much of the time from an empty cache to the first boot.
 const FILL_MS: u64 = 60_000;
 
-/// Random enough for moments: a linear congruential generator (Knuth's MMIX).
+/// A random enough source of moments: a linear congruential generator (Knuth's MMIX).
 struct Moments(u64);
 
 impl Moments {
@@ -53,7 +53,7 @@ fn start(place: &Place) -> Child {
     place.start(["run", &scenario("inverted"), "--kernel", "debian-6.12"])
 }
 
-/// Kills it, and holds that nothing of it is left but files that say no more than they know.
+/// Kills the run, and checks that nothing remains of it but files that claim no more than is true.
 fn kill(place: &Place, mut run: Child) {
     run.kill().unwrap();
     run.wait().unwrap();
@@ -67,12 +67,12 @@ fn kill(place: &Place, mut run: Child) {
     println!("  gone after {} ms; the log ends with {at}", gone.as_millis());
 }
 
-/// What the newest run's log tells last. Any log must be one, whenever it stops.
+/// Returns the last event in the newest run's log. Whenever a run stops, its log is valid.
 fn last_event(place: &Place) -> String {
     let path = place.path().join("s2lab/runs/latest/events.jsonl");
     let Ok(text) = fs::read_to_string(path) else { return "nothing".into() };
     match Run::read(&text) {
-        // A cell may be faster than the moment is late.
+        // The cell may end before the moment comes.
         Ok(run) => {
             assert!(run.ended || run.cells.iter().all(|cell| cell.attempts.iter().all(|a| a.end.is_none())))
         }
@@ -84,7 +84,7 @@ fn last_event(place: &Place) -> String {
     event.chars().take(60).collect()
 }
 
-/// Sockets with a name in the run's folders, and open ones that are named so.
+/// Returns the sockets with a name in the run's folders, and the open ones with such a name.
 fn sockets(place: &Place) -> Vec<String> {
     fn below(folder: &Path, found: &mut Vec<String>) {
         for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
@@ -104,7 +104,8 @@ fn sockets(place: &Place) -> Vec<String> {
     found
 }
 
-/// Each entry has a manifest, and the files that it names with their sizes; what is half-made has no entry's name.
+/// Checks that each entry has a manifest, and the files that it names with their sizes. Nothing
+/// half-made has an entry's name.
 fn entries_are_whole(cache: &Path) -> usize {
     let mut entries = 0;
     for kind in fs::read_dir(cache.join("s2lab/store")).into_iter().flatten().flatten() {
@@ -129,14 +130,14 @@ fn entries_are_whole(cache: &Path) -> usize {
     entries
 }
 
-/// The scenario must fail, so a cell that does is a lab in order.
+/// The scenario must fail, so a cell that does shows that the lab works.
 fn the_next_works(place: &Place) {
     let done = place.s2lab(["run", &scenario("inverted"), "--kernel", "debian-6.12"]);
     assert_eq!(done.code, Some(1), "{}{}", done.stdout, done.stderr);
     assert!(done.stdout.starts_with("FAIL"), "{}", done.stdout);
 }
 
-/// Names of folders in the store that are half-made.
+/// Returns the half-made folders in the store.
 fn half_made(cache: &Path) -> Vec<PathBuf> {
     let kinds = fs::read_dir(cache.join("s2lab/store")).into_iter().flatten().flatten();
     let entries = kinds.flat_map(|kind| fs::read_dir(kind.path()).into_iter().flatten().flatten());
@@ -174,7 +175,7 @@ fn wait_for_its_slot(place: &Place) {
     }
 }
 
-/// The machine's store without an agent, so that each run begins to build one.
+/// The store is the machine's without an agent, so that each run begins to build one.
 #[test]
 #[ignore = "a trial of many minutes"]
 fn killed_while_the_agent_is_built() {
@@ -183,7 +184,7 @@ fn killed_while_the_agent_is_built() {
     fs::create_dir_all(to.join("store")).unwrap();
     std::os::unix::fs::symlink(from.join("slots"), to.join("slots")).unwrap();
     for entry in fs::read_dir(from.join("store")).unwrap().flatten() {
-        // A lock is its file: linked, it would be the same.
+        // A lock is its file: a linked one would be the same.
         if !["agent", "locks"].iter().any(|name| entry.file_name() == *name) {
             let link = Command::new("cp").arg("-al").arg(entry.path()).arg(to.join("store")).status();
             assert!(link.unwrap().success());
@@ -192,7 +193,7 @@ fn killed_while_the_agent_is_built() {
     killed_and_whole(cache.path(), kills(4), BUILD_MS);
 }
 
-/// From an empty cache: downloads and unpacking. Every run goes on where the one before was killed.
+/// The cache is empty: downloads and unpacking. Every run continues after the last kill.
 #[test]
 #[ignore = "a trial of many minutes, and of hundreds of megabytes from the archive"]
 fn killed_while_the_store_is_filled() {
@@ -200,14 +201,15 @@ fn killed_while_the_store_is_filled() {
     killed_and_whole(cache.path(), kills(3), FILL_MS);
 }
 
-/// Where this machine's s2lab keeps its store; beside it is room for another.
+/// Returns the folder of this machine's store. Another one fits beside it.
 pub(crate) fn own_cache() -> PathBuf {
     let set = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
     let cache = set.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
     cache.unwrap_or_else(checkout)
 }
 
-/// Kills runs that fill `cache`, each within the time given: every entry is whole after each, and the next run works.
+/// Kills runs that fill `cache`, each within the given time. After each kill every entry is whole,
+/// and the next run works.
 fn killed_and_whole(cache: &Path, kills: u32, within_ms: u64) {
     let place = Place::with_cache(cache);
     let mut moments = Moments::new();

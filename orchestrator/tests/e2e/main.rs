@@ -1,5 +1,6 @@
-//! The real thing: QEMU, Debian's kernels, nested guests. What is missing in the machine's own cache is fetched into it; state
-//! is each test's own. Emulated hosts take turns by their slots, so these tests may wait for each other.
+//! Tests with real QEMU, Debian's kernels and nested guests. They fetch what is missing in the
+//! machine's own cache. Each test has its own state folder. Emulated hosts take turns by their
+//! slots, so these tests may wait for each other.
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail by panicking, as its tests do")]
 
 mod bad_kernels;

@@ -10,15 +10,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// For a run to come to where it says something: others may hold the slot, and the store may have to be filled.
+/// The time for a run to print something: others may hold the slot, and the store may have to be
+/// filled.
 const REACHED: Duration = Duration::from_secs(30 * 60);
-/// QEMU's gdbstub numbers pc so (QEMU 10.0 gdb-xml/aarch64-core.xml).
+/// The number of pc in QEMU's gdbstub (QEMU 10.0 gdb-xml/aarch64-core.xml).
 const PC: &str = "p20";
-/// Where QEMU's own first instructions are, and where it puts the kernel (QEMU 10.0 hw/arm/boot.c).
+/// The address of QEMU's own first instructions and of the kernel (QEMU 10.0 hw/arm/boot.c).
 const FIRST: u64 = 0x4000_0000;
 const KERNEL: u64 = 0x4020_0000;
 
-/// What stderr says once it says `what`.
+/// Waits until stderr has `what`, and returns all of it.
 fn shown(place: &Place, what: &str) -> String {
     let begin = Instant::now();
     loop {
@@ -31,7 +32,7 @@ fn shown(place: &Place, what: &str) -> String {
     }
 }
 
-/// What gdb asks, and what it is answered.
+/// Sends a packet of gdb's, and returns the answer.
 fn ask(gdb: &mut UnixStream, packet: &str) -> String {
     let sum = packet.bytes().fold(0u8, u8::wrapping_add);
     write!(gdb, "${packet}#{sum:02x}").unwrap();
@@ -68,12 +69,12 @@ fn gdb_attaches_before_the_first_instruction_and_looks_go_on() {
     assert!(ask(&mut gdb, "vCont;c").starts_with("T05"), "the breakpoint");
     assert_eq!(ask(&mut gdb, PC), little_endian(KERNEL));
     assert_eq!(ask(&mut gdb, &place_of("z0")), "OK");
-    // From now on gdb waits for a stop, and s2lab looks all the same.
+    // From now on gdb waits for a stop, and s2lab still takes its looks.
     gdb.write_all(b"$vCont;c#a8").unwrap();
     let done = place.finish(run);
     assert_eq!(done.code, Some(0), "{}{}", done.stdout, done.stderr);
     assert!(done.stdout.starts_with("PASS ") && done.stdout.contains("same as accepted"), "{}", done.stdout);
-    // It was acknowledged, and told of no stop that was s2lab's own.
+    // gdb got an acknowledgement, and no stop of s2lab's own.
     let mut rest = vec![];
     gdb.read_to_end(&mut rest).unwrap();
     assert_eq!(String::from_utf8_lossy(&rest), "+");
@@ -81,7 +82,8 @@ fn gdb_attaches_before_the_first_instruction_and_looks_go_on() {
     assert_eq!(left_over(&place), Vec::<String>::new());
 }
 
-/// A kernel that has panicked would end the machine; here it stays as it is, until somebody ends the run.
+/// Without `--keep-on-failure` the panic would end the machine. Here it stays as it is until
+/// somebody ends the run.
 #[test]
 fn a_host_that_has_panicked_is_kept_until_a_signal() {
     let place = Place::new();

@@ -10,13 +10,13 @@ fn inverted_expectations_fail_and_show_both_values() {
     insta::assert_snapshot!(run.normal());
 }
 
-/// Two devices of different size, mapped in different ways.
+/// The devices have different sizes, and are mapped in different ways.
 #[test]
 fn two_devices() {
     passes_on_both("two-devices");
 }
 
-/// Two guests, neither with FEAT_S2FWB; a reset takes one device out of its table and not the other.
+/// Neither guest has FEAT_S2FWB. A reset takes one device out of its table and not the other.
 #[test]
 fn three_looks() {
     let place = passes_on_both("three-looks");
@@ -27,7 +27,7 @@ fn three_looks() {
     }
 }
 
-/// A BAR of one page, tables in LPA2's layout.
+/// The BAR has one page, and the tables have LPA2's layout.
 #[test]
 fn a_small_bar_with_lpa2() {
     passes_on_both("small-bar");

@@ -1,4 +1,4 @@
-//! A shell in a real emulated host, and what a host says whose cell has stopped.
+//! A shell in a real emulated host, and the diagnosis of a host whose cell has stopped.
 
 use crate::{
     harness::{Place, left_over},
@@ -19,7 +19,7 @@ fn a_shell_runs_commands_from_a_pipe_and_exits_as_the_last_of_them() {
     assert!(kept.is_empty(), "{kept:?}");
     assert!(!place.path().join("s2lab/runs").exists(), "a shell is no run");
 
-    // More than a window on each stream, files, guests that run, and a death by signal.
+    // More than a window on each stream, files, running guests, and a death by signal.
     let commands = "head -c 5000000 /dev/zero >&2; head -c 5000000 /dev/zero | tr '\\0' x\n\
                     grep -c qemu-system /proc/[0-9]*/comm | grep -c ':1$' && kill -TERM $$\n";
     let flood = place.s2lab_with(["--quiet", "shell", CELL], commands);
@@ -41,8 +41,8 @@ fn a_host_that_dies_under_a_shell_says_so_in_time() {
 fn a_cell_that_stops_early_leaves_a_diagnosis_and_its_verdict() {
     let place = Place::new();
     let (image, _) = unpacked(&place, "6.12.");
-    // This kernel reaches its agent without a module, but has VFIO in none but modules, and nobody says so: its Image has no
-    // configuration, and none is given.
+    // This kernel reaches its agent without a module, but has VFIO in modules only. Nothing shows
+    // that: its Image has no configuration, and none is given.
     let done = place.s2lab(["run", "vfio-pci-bar", "--kernel", image.to_str().unwrap()]);
     assert!(done.stdout.starts_with("SKIP "), "{}{}", done.stdout, done.stderr);
     let key = fs::read_dir(place.run().join("cells")).unwrap().next().unwrap().unwrap().path();

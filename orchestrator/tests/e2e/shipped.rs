@@ -1,4 +1,5 @@
-//! The scenarios that ship, on the kernels that ship: as accepted, and told again from the log.
+//! The scenarios that ship, on the kernels that ship: the same as accepted, and shown again from
+//! the log.
 
 use crate::harness::{Place, left_over};
 use std::fs;
@@ -11,7 +12,7 @@ fn the_shipped_scenarios_are_as_accepted() {
     let shown = run.normal();
     let (cells, last) = shown.rsplit_once('\n').unwrap();
     insta::assert_snapshot!(cells);
-    // What follows says how the run compares; a shape moves when the archive has a newer kernel.
+    // The next line compares the run. A shape moves when the archive has a newer kernel.
     assert!(last.starts_with("6 cells: 6 passed, "), "{last}");
     assert_eq!(left_over(&place), Vec::<String>::new());
 

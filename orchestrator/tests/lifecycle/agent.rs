@@ -1,4 +1,5 @@
-//! The real agent, compiled for this machine, in a folder that stands for the host's `/`: as the host of whole cells, and alone.
+//! The real agent, compiled for this machine, in a folder that stands for the host's `/`: as the
+//! host of whole cells, and alone.
 
 use crate::{
     lab::{Checked, expect},
@@ -19,25 +20,26 @@ use std::{
 };
 use tokio::sync::mpsc;
 
-/// Named as [`fake_qemu::vmm::NAME`].
+/// The same path as [`fake_qemu::vmm::NAME`].
 const QEMU: &str = "usr/bin/qemu-system-aarch64";
-/// A file in place of the device: it keeps what is written.
+/// A file in place of the device, which keeps the written lines.
 const KERNEL_LOG: &str = "dev/kmsg";
-/// How long the agent may take for anything.
+/// The deadline of every request to the agent.
 const SOON: Duration = Duration::from_secs(10);
 const NONCE: u64 = 0x2a;
 
-/// The host's `/` below a row's folder.
+/// Returns the host's `/` below a row's folder.
 pub(crate) fn folder(row: &Path) -> PathBuf {
     row.join("host")
 }
 
-/// The device below the first root port.
+/// Returns the device below the first root port.
 fn function(root: &Path) -> PathBuf {
     root.join("sys/bus/pci/devices").join(port_address(0)).join("0000:01:00.0")
 }
 
-/// Makes a host's `/`: one device below its root port, bound to vfio-pci already, KVM, and a QEMU that runs a silent guest.
+/// Makes a host's `/`: one device below its root port, already bound to vfio-pci, KVM, and a QEMU
+/// that runs a silent guest.
 pub(crate) fn make(row: &Path) -> io::Result<PathBuf> {
     let root = folder(row);
     let function = function(&root);
@@ -53,7 +55,7 @@ pub(crate) fn make(row: &Path) -> io::Result<PathBuf> {
         ("vendor", "0x1af4\n"),
         ("device", "0x1110\n"),
         ("driver_override", "(null)\n"),
-        // BAR 2 is where the fake QEMU has it.
+        // BAR 2 is at the fake QEMU's address.
         ("resource", "0x10000000 0x100000ff 0x40200\n0x0 0x0 0x0\n0x8000000000 0x80003fffff 0x14220c\n"),
     ];
     for (name, text) in files {
@@ -61,7 +63,7 @@ pub(crate) fn make(row: &Path) -> io::Result<PathBuf> {
     }
     fs::write(pci.join("drivers_probe"), "")?;
     fs::write(root.join("dev/kvm"), "")?;
-    // The kernel is where the fake QEMU has it.
+    // The kernel is at the fake QEMU's address.
     let iomem = "40000000-67ffffff : System RAM\n  40200000-41a6ffff : Kernel code\n  42080000-4242ffff : Kernel data\n";
     fs::write(root.join("proc/iomem"), iomem)?;
     symlink("/sys/kernel/iommu_groups/7", function.join("iommu_group"))?;
@@ -74,7 +76,7 @@ fn real_host(name: &'static str, what: &'static str, change: fn(&Path) -> io::Re
     Row { host: Some(HostFolder { what, change }), ..good(name) }
 }
 
-/// A program in QEMU's place.
+/// Writes a program in QEMU's place.
 fn qemu(root: &Path, script: &str) -> io::Result<()> {
     fs::remove_file(root.join(QEMU))?;
     fs::write(root.join(QEMU), script)?;
@@ -213,12 +215,12 @@ impl Alone {
         match self.link.ask(&Peer::Host, request, "a request", SOON).await {
             Ok(reply) => Ok(reply),
             Err(LinkError::Failed { failure, .. }) => Err(failure),
-            // Not an answer of the agent's.
+            // A failure of the link, not an answer of the agent.
             Err(other) => Err(Failure { kind: FailureKind::Unsupported, message: other.to_string() }),
         }
     }
 
-    /// Binds the device and starts a guest with it; the VMM's process.
+    /// Binds the device and starts a guest with it. Returns the VMM's process.
     async fn guest(&mut self) -> Result<u32, String> {
         let bind = Request::Bind { device: "nic".into(), port: port_address(0), driver: "vfio-pci".into() };
         let bound = match self.ask(bind).await {
@@ -268,7 +270,7 @@ impl Drop for Alone {
     }
 }
 
-/// Runs one that is alone, in a folder of its own.
+/// Runs the test with an agent alone, in a folder of its own.
 fn alone<F: Future<Output = Checked>>(test: impl FnOnce(PathBuf) -> F) -> Checked {
     let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -302,7 +304,7 @@ fn vma(start: u64, name: &str, rest: &str) -> String {
     format!("{start:x}-{:x} rw-s 20000000000 00:0e 1057       {name}\nSize: 4 kB\n{rest}", start + 4096)
 }
 
-/// What comes of a `smaps`: its VMAs, or what the reason against it contains.
+/// The result of reading a `smaps`: its VMAs, or a part of the error.
 type Understood = Result<Vec<Vma>, &'static str>;
 
 fn hostile_smaps() -> Vec<(Vec<u8>, Understood)> {

@@ -1,5 +1,5 @@
-//! A Debian archive without a network: scripts in the place of `apt-get` and `apt-cache`, and two packages of a kernel. Not
-//! apt's own work is tested with it, but what the store makes of it.
+//! A Debian archive without a network: scripts in the place of `apt-get` and `apt-cache`, and two
+//! packages of a kernel. It tests the store's use of apt, not apt's own work.
 
 use crate::lab::Checked;
 use std::{
@@ -9,16 +9,17 @@ use std::{
     process::Command,
 };
 
-/// The package that a kernel is asked for by, and the one with its modules.
+/// The package that names a kernel, and the package with its modules.
 pub(crate) const IMAGE: &str = "linux-image-fake";
 const MODULES: &str = "linux-modules-fake";
 const RELEASE: &str = "6.6";
 const VERSION: &str = "1.0";
-/// Bytes of the kernel: some pages, so that a disk may be full in the middle of it.
+/// The bytes of the kernel: some pages, so that a disk may be full in the middle of it.
 const IMAGE_SIZE: usize = 12 << 10;
 
-/// Says where the archive lies, and plays apt. What is asked for is noted in `asked`; `down` makes it fail, `cut` says of which
-/// package only a half arrives, `moved` which version has taken the place of the only one.
+/// A script that plays apt for the archive in its folder. It notes requests in `asked`. `down`
+/// makes it fail, `cut` names the package of which only a half arrives, `moved` the version that
+/// has replaced the only one.
 const APT: &str = r#"#!/bin/sh
 archive=ARCHIVE
 last= ; for word in "$@"; do last=$word; done
@@ -68,7 +69,7 @@ impl Archive {
         }
         let mut image: Vec<u8> = (0..IMAGE_SIZE).map(|n| (n * 7 + n / 251) as u8).collect();
         // An arm64 Image, see src/store/image.rs.
-        // Its size in memory is not known.
+        // The size in memory is unknown.
         image[16..24].fill(0);
         image[56..60].copy_from_slice(b"ARM\x64");
         let vmlinuz = format!("boot/vmlinuz-{RELEASE}");
@@ -79,7 +80,7 @@ impl Archive {
         Ok(archive)
     }
 
-    /// Makes a package of one file; answers the line by which apt tells of it.
+    /// Makes a package of one file, and returns the line that apt prints for it.
     fn package(&self, name: &str, depends: &str, path: &str, content: &[u8]) -> std::io::Result<String> {
         let root = self.folder.join(name);
         let file = root.join(path);
@@ -112,12 +113,12 @@ impl Archive {
         ))
     }
 
-    /// Goes before PATH.
+    /// Returns the folder that goes before PATH.
     pub(crate) fn programs(&self) -> PathBuf {
         self.folder.join("bin")
     }
 
-    /// What is out of order; see the script.
+    /// Sets a defect of the archive; see the script.
     pub(crate) fn set(&self, what: &str, text: &str) -> Checked {
         fs::write(self.folder.join(what), text).map_err(|e| e.to_string())
     }
@@ -126,11 +127,11 @@ impl Archive {
         fs::remove_file(self.folder.join(what)).map_err(|e| e.to_string())
     }
 
-    /// Names of the packages that were asked for since the last time.
+    /// Returns the names of the packages that were requested since the last call.
     pub(crate) fn asked(&self) -> Vec<String> {
         let path = self.folder.join("asked");
         let asked = fs::read_to_string(&path).unwrap_or_default();
-        // It may never have been asked.
+        // There may have been no request.
         let _ = fs::remove_file(path);
         asked.lines().map(str::to_owned).collect()
     }

@@ -1,4 +1,4 @@
-//! Runs that attempt a cell several times, or do not come to it.
+//! Runs with several attempts of a cell, and runs that leave cells out.
 
 use crate::lab::{CELL, Checked, Lab, NONE, Order, Person, RUN, expect};
 use fake_qemu::script::Script;
@@ -9,7 +9,7 @@ use s2lab_model::{
 };
 use std::process::Command;
 
-/// Carries out a run to its end.
+/// Runs an order to its end.
 fn done(order: &Order) -> Result<(Lab, JudgedRun), String> {
     let text = |error: Box<dyn std::error::Error>| error.to_string();
     let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
@@ -25,7 +25,7 @@ fn done(order: &Order) -> Result<(Lab, JudgedRun), String> {
     Ok((lab, judged))
 }
 
-/// An order whose first attempt is a MISS.
+/// Returns an order whose first attempt is a MISS.
 fn missed_once(attempts: Attempts) -> Order {
     Order { attempts, person: Some(Person::Panics), ..Order::default() }
 }
@@ -67,7 +67,7 @@ pub(crate) fn retried() -> Checked {
     expect("consoles", consoles(&lab), vec![true, true, false, false])
 }
 
-/// What s2lab does wrong in one cell is that cell's matter.
+/// A panic of s2lab in one cell ends that cell alone.
 pub(crate) fn panicked() -> Checked {
     let (_, run) = done(&missed_once(Attempts::Retry(1)))?;
     let cell = cell(&run, CELL)?;
@@ -78,7 +78,7 @@ pub(crate) fn panicked() -> Checked {
     expect("exit code", run.exit, 0)
 }
 
-/// No number of retries makes a pass of what never was one; the cell after it is run all the same.
+/// Retries never turn such a result into a pass; the next cell is run nevertheless.
 pub(crate) fn retried_in_vain() -> Checked {
     let order = Order { attempts: Attempts::Retry(2), none_before: true, ..Order::default() };
     let (_, run) = done(&order)?;

@@ -1,5 +1,6 @@
-//! Disks that are full: the run's folder on a file system in memory with little room, in a mount namespace of its own. Where
-//! the machine permits no such namespace these tests are ignored, and named so.
+//! Full disks: the run's folder is on a file system in memory with little room, in a mount
+//! namespace of its own. If the machine permits no such namespace these tests are ignored, and
+//! listed as such.
 
 use crate::lab::{Checked, FOLDER, Lab, Order, RUN, expect};
 use fake_qemu::script::Script;
@@ -9,7 +10,8 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// Mounts what $1 says, runs the program $2, and keeps what it has written where it can be seen from outside.
+/// A script that mounts $1, runs the program $2, and copies its output to a place that is visible
+/// from outside.
 const INSIDE: &str = r#"
 set -e
 cd "$S2LAB_LIFECYCLE_FOLDER"
@@ -22,14 +24,14 @@ cp -r run/. mounted/
 exit $code
 "#;
 
-/// A program that runs in namespaces of its own, in which it may mount.
+/// Returns a program that runs in namespaces of its own, in which it may mount.
 pub(crate) fn apart() -> Command {
     let mut command = Command::new("unshare");
     command.args(if rustix::process::geteuid().is_root() { ["-m"].as_slice() } else { &["-r", "-m"] });
     command
 }
 
-/// Whether this machine lets us mount.
+/// Returns true if this machine lets the tests mount.
 pub(crate) fn permitted() -> bool {
     let mut command = apart();
     command.args(["sh", "-c", "mount -t tmpfs -o size=4k tmpfs /mnt"]);
@@ -37,7 +39,7 @@ pub(crate) fn permitted() -> bool {
     command.status().is_ok_and(|status| status.success())
 }
 
-/// What a run with so little room says: its verdict, the reasons for it, and its own words.
+/// The result of a run with little room: its verdict, the reasons, and its own output.
 struct Outcome {
     verdict: Option<Verdict>,
     reasons: String,
@@ -64,7 +66,7 @@ fn run(options: &str) -> Result<Outcome, String> {
         expect("a page under its name", half || length == 4096, true)?;
     }
     let Ok(judged) = lab.judged() else {
-        // Not even the plan is there.
+        // Even the plan is missing.
         expect("s2lab's own end", code, 1)?;
         return Ok(Outcome { verdict: None, reasons: said });
     };
@@ -103,13 +105,13 @@ fn sweep(options: impl Iterator<Item = String>, kinds: &[&str]) -> Checked {
     if missed.is_empty() { Ok(()) } else { Err(format!("never met: {missed:?}\n{all}")) }
 }
 
-/// Room for ever more 4 KiB pages: whatever is written is once the one for which there is none.
+/// Gives room for more and more 4 KiB pages, so that each write fails once.
 pub(crate) fn no_room() -> Checked {
     let sizes = (1..=24).chain([64]).map(|pages| format!("size={}k", 4 * pages));
     sweep(sizes, &["the event log", "cannot write in", "cannot keep the console", "cannot keep a table page"])
 }
 
-/// Room for ever more files and folders.
+/// Gives room for more and more files and folders.
 pub(crate) fn no_files() -> Checked {
     let counts = (2..=20).chain([64]).map(|inodes| format!("size=1m,nr_inodes={inodes}"));
     sweep(counts, &["cannot write in", "cannot keep"])

@@ -9,7 +9,7 @@ use std::{fmt::Write, path::Path};
 
 /// Set to write the document instead of comparing it.
 const UPDATE: &str = "S2LAB_UPDATE_DOCS";
-/// Longest script that is shown whole, characters.
+/// The longest script that is shown in full, in characters.
 const LONGEST: usize = 160;
 
 const HEAD: &str = "# Faults

@@ -1,4 +1,4 @@
-//! Runs one cell against a scripted QEMU and holds what came of it against its row.
+//! Runs one cell against a scripted QEMU and compares the result with its row.
 
 use crate::{
     agent,
@@ -37,12 +37,12 @@ const KERNEL: &str = "fake";
 const SCRIPT: &str = "script.json";
 /// A deadline that a row waits for.
 const SHORT: Duration = Duration::from_millis(1500);
-/// All others: whoever waits for one of them misses the row's bound.
+/// All other deadlines: a row that waits for one of them misses its bound.
 const LONG: Duration = Duration::from_secs(60);
-/// How long a verdict may take, beside the deadline that a row waits for.
+/// The longest time to a verdict, beside the deadline that a row waits for.
 const BOUND: Duration = Duration::from_secs(10);
 
-/// The error says in which point the row does not hold.
+/// Returns an error that names the point in which the row does not hold.
 pub(crate) fn hold(row: &Row) -> Result<(), String> {
     let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
     let began = Instant::now();
@@ -121,8 +121,8 @@ pub(crate) fn planned(script: &Script) -> Result<PlannedCell, Box<dyn Error>> {
     })
 }
 
-/// What cells boot: files of no meaning, and this program in QEMU's place, with the script.
-/// `lacks` is an option that the kernel's configuration, if there is one, does not have.
+/// Makes the files that cells boot, without meaning, and this program in QEMU's place, with the
+/// script. `lacks` is an option that the kernel's configuration, if there is one, does not have.
 pub(crate) fn images(folder: &Path, script: &Script, lacks: Option<&str>) -> io::Result<Images> {
     let path = folder.join(SCRIPT);
     std::fs::write(&path, serde_json::to_vec(script)?)?;
@@ -146,7 +146,7 @@ pub(crate) fn images(folder: &Path, script: &Script, lacks: Option<&str>) -> io:
         Ok::<_, io::Error>(Bootable { image, sha256: String::new(), modules, absent: vec![], package: None })
     };
     let guest = bootable("guest-image", "guest-modules")?;
-    // An archive without a module: the configurations here have everything built in.
+    // An archive without modules: the configurations here have everything built in.
     let mut modules = vec![];
     store::initramfs::append(&mut modules, [])?;
     let kernel = KernelFiles {
@@ -158,7 +158,7 @@ pub(crate) fn images(folder: &Path, script: &Script, lacks: Option<&str>) -> io:
     Ok(Images::from_parts(qemu, userland, agent, guest, BTreeMap::from([(KERNEL.to_owned(), kernel)])))
 }
 
-/// A configuration with all that is needed, but for one option.
+/// Returns a configuration with all needed options but one.
 fn config(lacks: &str) -> io::Result<KernelConfig> {
     let options = NEEDS.iter().map(|need| need.option).filter(|option| *option != lacks);
     let text: String = options.chain(["ARM64"]).map(|option| format!("CONFIG_{option}=y\n")).collect();
@@ -198,13 +198,14 @@ fn stopped_in(judged: &JudgedCell) -> Option<Stage> {
     }
 }
 
-/// All that is said against the cell.
+/// Returns all reasons against the cell.
 fn reasons(judged: &JudgedCell) -> Vec<String> {
     let findings = judged.attempts.iter().flat_map(|attempt| &attempt.judgement.findings);
     findings.map(|f| format!("{}: {} instead of {} {:?}", f.what, f.found, f.expected, f.detail)).collect()
 }
 
-/// Processes that were started with the folder's script, whatever has become of their parents and groups.
+/// Returns the processes that were started with the folder's script, whatever their parents and
+/// groups are now.
 pub(crate) fn left(folder: &Path) -> Vec<String> {
     let mark = folder.join(SCRIPT).display().to_string();
     let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();

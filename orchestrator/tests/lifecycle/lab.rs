@@ -1,4 +1,4 @@
-//! Whole runs in a process of their own, which may be killed and watched.
+//! Whole runs in a process of their own, which tests may kill and watch.
 
 use crate::harness::{images, left, planned};
 use fake_qemu::script::{Act, Moment, Script};
@@ -38,29 +38,29 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Where this program, started again, shall carry out a run.
+/// The variable that names the folder in which this program, started again, carries out a run.
 pub(crate) const FOLDER: &str = "S2LAB_LIFECYCLE_FOLDER";
 /// The script that it plays.
 const SCRIPT: &str = "lab.json";
 const ORDER: &str = "order.json";
 /// The run's folder.
 pub(crate) const RUN: &str = "run";
-/// The cell whose kernel is not there.
+/// The cell whose kernel is missing.
 pub(crate) const NONE: &str = "lifecycle@none";
-/// The cell that there always is.
+/// The cell that always exists.
 pub(crate) const CELL: &str = "lifecycle@fake";
-/// How long anything here may take that takes no time.
+/// The bound of everything here that needs no time.
 const SOON: Duration = Duration::from_secs(10);
 const OFTEN: Duration = Duration::from_millis(10);
-/// What s2lab may have for itself, whatever a console says.
+/// The most memory that s2lab may use for itself, whatever a console prints.
 const MOST_MEMORY_KIB: u64 = 64 * 1024;
-/// Longest time after which a run is killed; a good run takes half a second.
+/// The longest time after which a run is killed; a good run takes half a second.
 const MOMENTS_MS: u64 = 900;
 const KILLS: u64 = 24;
 
 pub(crate) type Checked = Result<(), String>;
 
-/// The child's side.
+/// Carries out the run, in the child.
 pub(crate) fn main(folder: &Path) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     match runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(carry_out(folder))) {
@@ -72,15 +72,15 @@ pub(crate) fn main(folder: &Path) -> ExitCode {
     }
 }
 
-/// What the run is, besides its script.
+/// The properties of the run, besides its script.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Order {
     pub(crate) attempts: Attempts,
     pub(crate) fail_fast: bool,
-    /// Before the cell comes another, on a kernel that the store does not give.
+    /// If set, a cell comes before it, on a kernel that the store cannot supply.
     pub(crate) none_before: bool,
     pub(crate) person: Option<Person>,
-    /// How long agents may be silent and answers may take; none: as in every run.
+    /// The deadlines of silent agents and of answers. None: those of every run.
     pub(crate) patience: Option<Duration>,
 }
 
@@ -96,12 +96,12 @@ impl Order {
     }
 }
 
-/// What comes of asking whether a cell's host is to be kept for a person.
+/// The answers to the question whether a cell's host is kept for a person.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) enum Person {
-    /// A panic, the first time; then it is not to be kept.
+    /// Panics the first time, then says no.
     Panics,
-    /// It is.
+    /// Says yes.
     Stays,
 }
 
@@ -162,7 +162,7 @@ async fn carry_out(folder: &Path) -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// What the log of the run in `folder` says.
+/// Reads and judges the log of the run in `folder`.
 pub(crate) fn judged(folder: &Path) -> Result<JudgedRun, String> {
     let log = std::fs::read_to_string(folder.join(RUN).join("events.jsonl")).map_err(|e| e.to_string())?;
     let run = record::Run::read(&log).map_err(|e| e.to_string())?;
@@ -181,7 +181,7 @@ impl Lab {
         Self::ordered(tempfile::tempdir()?, script, &Order::default(), Command::new(std::env::current_exe()?))
     }
 
-    /// Starts `command`, which starts this program sooner or later.
+    /// Starts `command`, which in turn starts this program.
     pub(crate) fn ordered(
         folder: tempfile::TempDir,
         script: &Script,
@@ -211,7 +211,7 @@ impl Lab {
         kill_process(Pid::from_child(&self.child), signal).map_err(|e| e.to_string())
     }
 
-    /// The exit code, or the signal's number and 128.
+    /// Returns the exit code, or 128 plus the signal's number.
     pub(crate) fn ended(&mut self) -> Result<i32, String> {
         use std::os::unix::process::ExitStatusExt;
         let mut status = None;
@@ -223,7 +223,7 @@ impl Lab {
         Ok(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default()))
     }
 
-    /// Nothing of it lives, and nothing panicked.
+    /// Checks that no process of it is alive, and that nothing panicked.
     pub(crate) fn gone(&self) -> Checked {
         self.no_process()?;
         let said = self.said();
@@ -234,7 +234,7 @@ impl Lab {
         soon("a process is left", || left(self.folder.path()).is_empty())
     }
 
-    /// What stands on its stderr.
+    /// Returns its stderr.
     fn said(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("stderr")).unwrap_or_default()
     }
@@ -274,7 +274,7 @@ fn good() -> Result<Lab, String> {
     start(Moment::Start, Act::IgnoreTerm)
 }
 
-/// A run that waits in its first store for ever.
+/// Starts a run that waits in its first store for ever.
 fn waiting() -> Result<Lab, String> {
     let lab = start(Moment::Request("store".into()), Act::Hang)?;
     lab.wait_for("guest-up")?;
@@ -291,7 +291,7 @@ pub(crate) fn killed_in_a_step() -> Checked {
     expect("exit code", judged.exit, Verdict::Lost.exit())
 }
 
-/// Whenever s2lab is killed, nothing is left, and what there is of the log can be read.
+/// After a kill at any moment nothing remains, and the log can be read.
 pub(crate) fn killed_at_any_moment() -> Checked {
     for n in 0..KILLS {
         let mut lab = good()?;
@@ -306,9 +306,9 @@ pub(crate) fn killed_at_any_moment() -> Checked {
     Ok(())
 }
 
-/// What a child of QEMU's does when s2lab is killed is up to the child; the next run finds it.
+/// A child of QEMU's may outlive a killed s2lab. The next run finds it.
 pub(crate) fn what_a_killed_run_left() -> Checked {
-    // The child is there while the run waits: one that goes on ends it too.
+    // The child exists while the run waits: a run that continues ends it too.
     let store = || Moment::Request("store".into());
     let script =
         Script { series: true, ..Script::default() }.and(store(), Act::Child).and(store(), Act::Hang);
@@ -323,10 +323,12 @@ pub(crate) fn what_a_killed_run_left() -> Checked {
     next.gone()
 }
 
-/// How long agents may be silent in [`stopped_while_a_host_works`]: their heartbeats are a second apart.
+/// The deadline of silent agents in [`stopped_while_a_host_works`]: their heartbeats are a second
+/// apart.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// While s2lab is stopped, its host beats and answers: nothing of it is lost, and no deadline passes.
+/// While s2lab is stopped, its host sends heartbeats and answers: none is lost, and no deadline
+/// passes.
 pub(crate) fn stopped_while_a_host_works() -> Checked {
     for (request, before) in [("store", "guest-up"), ("hold", "stored")] {
         let script = Script { series: true, ..Script::default() };
@@ -352,11 +354,12 @@ pub(crate) fn stopped_while_a_host_works() -> Checked {
     Ok(())
 }
 
-/// What QEMU may have of an environment: what is listed for it, s2lab's mark, and what names the script of the one here.
+/// The environment variables that QEMU may get: those listed for it, s2lab's mark, and the name of
+/// this script.
 const QEMUS: [&str; 7] =
     ["PATH", "HOME", "TMPDIR", "LC_ALL", "LD_LIBRARY_PATH", "S2LAB_PROCESS", fake_qemu::SCRIPT];
 
-/// Nobody's token gets to QEMU.
+/// QEMU gets no token of the user's.
 pub(crate) fn environment_of_qemu() -> Checked {
     let script = Script { series: true, ..Script::default() };
     let script = script.and(Moment::Request("store".into()), Act::Hang);
@@ -381,7 +384,7 @@ pub(crate) fn environment_of_qemu() -> Checked {
     expect("QEMU was seen", names.contains("S2LAB_PROCESS") && names.contains("HOME"), true)
 }
 
-/// A FAIL stays one, and its host lives for as long as nobody ends it.
+/// A FAIL stays one, and its host is alive until somebody ends it.
 pub(crate) fn kept_for_a_person() -> Checked {
     let warn = Act::Print("WARNING: CPU: 0 PID: 1 at arch/arm64/kvm/mmu.c:1 f+0x0/0x10".into());
     let script = Script { series: true, ..Script::default() }.and(Moment::Request("store".into()), warn);
@@ -415,20 +418,20 @@ pub(crate) fn interrupted() -> Checked {
     Ok(())
 }
 
-/// Whether these tests run under nohup: then s2lab ignores HUP too, as it must.
+/// Returns true if these tests run under nohup: then s2lab must ignore HUP too.
 fn ignores_hup() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
 }
 
-/// The second signal does not wait for anything, not even for a cell that is about to end.
+/// The second signal waits for nothing, not even for a cell that is about to end.
 pub(crate) fn terminated_twice() -> Checked {
     let mut lab = waiting()?;
     lab.signal(Signal::TERM)?;
     lab.signal(Signal::INT)?;
     let exit = lab.ended()?;
-    // The first may have been enough.
+    // The first signal may have been enough.
     if exit != 130 && exit != 143 && exit != 0 {
         return Err(format!("it ends with {exit}"));
     }
@@ -436,7 +439,8 @@ pub(crate) fn terminated_twice() -> Checked {
 }
 
 pub(crate) fn memory_while_a_console_floods() -> Checked {
-    // Three times what is kept of a console. The more, the longer: a build for tests reads 12 MB/s.
+    // Three times the amount that is kept of a console. More takes longer: a test build reads 12
+    // MB/s.
     const FLOOD: u64 = 192 << 20;
     let script = Script { series: true, ..Script::default() }.and(Moment::Hello, Act::FloodFirst(FLOOD));
     let mut lab = Lab::start(&script).map_err(|e| e.to_string())?;

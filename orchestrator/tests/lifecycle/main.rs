@@ -1,5 +1,6 @@
-//! Whether s2lab lies or hangs when something goes wrong. Each row of the table of faults runs a cell for real, against
-//! [`fake_qemu`]; this very program plays QEMU when it is started as such.
+//! Faults: s2lab must neither lie nor hang when something goes wrong. Each row of the table of
+//! faults runs a cell for real against [`fake_qemu`]; this program itself plays QEMU when it is
+//! started as such.
 
 mod agent;
 mod archive;
@@ -19,7 +20,7 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-/// Rows that run at a time if nothing else is asked for: most of them wait most of the time.
+/// The default number of rows at a time: most of them wait most of the time.
 const AT_A_TIME: usize = 8;
 
 fn main() -> ExitCode {
@@ -56,7 +57,7 @@ fn main() -> ExitCode {
     let document = Trial::test("the-document-is-the-table", || Ok(document::is_the_table()?));
     let whole = whole.chain([document]);
     let conclusion = libtest_mimic::run(&arguments, rows.chain(whole).collect());
-    // Also one in a task that nobody waits for.
+    // A panic also counts in a task that nobody waits for.
     if PANICS.load(Ordering::SeqCst) > 0 {
         eprintln!("something panicked");
         return ExitCode::FAILURE;

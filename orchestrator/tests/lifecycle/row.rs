@@ -1,47 +1,48 @@
-//! What a row of the table of faults says.
+//! Rows of the table of faults.
 
 use fake_qemu::script::{Act, Moment, Script};
 pub(crate) use s2lab::host::deadlines::Deadline;
 use s2lab_model::event::Stage;
 use std::{io, path::Path};
 
-/// In [`Row::config`]: no option.
+/// The value of [`Row::config`] for no option.
 pub(crate) const NOTHING: &str = "";
 
-/// A fault and what s2lab must make of it.
+/// A fault and the result that s2lab must give.
 pub(crate) struct Row {
     pub(crate) name: &'static str,
     pub(crate) script: Script,
-    /// The real agent serves the host, in a folder that stands for its `/`.
+    /// If set, the real agent serves the host, in a folder that stands for its `/`.
     pub(crate) host: Option<HostFolder>,
-    /// The kernel's configuration is known, and lacks this option, or [`NOTHING`]; none: it is not known.
+    /// The option that the known configuration of the kernel lacks, or [`NOTHING`]. None: the
+    /// configuration is unknown.
     pub(crate) config: Option<&'static str>,
-    /// As it is printed.
+    /// The verdict as printed.
     pub(crate) verdict: &'static str,
-    /// Where the cell stopped; none if it came to its end.
+    /// The stage in which the cell stopped. None: it came to its end.
     pub(crate) stage: Option<Stage>,
     pub(crate) within: Within,
-    /// What the reasons for the verdict contain; empty for a pass.
+    /// A part of the reasons for the verdict; empty for a pass.
     pub(crate) says: &'static str,
 }
 
-/// The folder of [`crate::agent::make`], changed.
+/// A change of the folder of [`crate::agent::make`].
 #[derive(Clone, Copy)]
 pub(crate) struct HostFolder {
     pub(crate) what: &'static str,
     pub(crate) change: fn(&Path) -> io::Result<()>,
 }
 
-/// When the verdict is there.
+/// The time of the verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Within {
-    /// In seconds, no deadline has to pass.
+    /// Within seconds: no deadline has to pass.
     Soon,
-    /// When this deadline has passed.
+    /// After this deadline.
     After(Deadline),
 }
 
-/// A good run on a kernel with the series.
+/// Returns a good run on a kernel with the series.
 pub(crate) fn good(name: &'static str) -> Row {
     let script = Script { series: true, ..Script::default() };
     Row {
@@ -56,7 +57,7 @@ pub(crate) fn good(name: &'static str) -> Row {
     }
 }
 
-/// A run in which one thing goes wrong.
+/// Returns a run in which one thing goes wrong.
 pub(crate) fn fault(name: &'static str, at: Moment, act: Act) -> Row {
     good(name).and(at, act)
 }
@@ -71,17 +72,17 @@ impl Row {
         Self { config: Some(option), ..self }
     }
 
-    /// The kernel's configuration is known, and has all that is needed.
+    /// Makes the kernel's configuration known and complete.
     pub(crate) fn configured(self) -> Self {
         Self { config: Some(NOTHING), ..self }
     }
 
-    /// The run does not come to its end.
+    /// Makes the run stop before its end.
     pub(crate) fn stops(self, verdict: &'static str, stage: Stage, says: &'static str) -> Self {
         Self { verdict, stage: Some(stage), says, ..self }
     }
 
-    /// The run comes to its end, and is judged.
+    /// Makes the run come to its end and be judged.
     pub(crate) fn judged(self, verdict: &'static str, says: &'static str) -> Self {
         Self { verdict, stage: None, says, ..self }
     }

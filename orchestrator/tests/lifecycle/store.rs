@@ -1,5 +1,5 @@
-//! The store when its disk is full or cannot be written, when the archive breaks off, and when an entry is damaged. Each fill is
-//! a process of its own: this very program, with the scripts of [`crate::archive`] in apt's place.
+//! The store with a full disk, a read-only one, a broken network, and damaged entries. Each fill is
+//! a process of its own: this program, with the scripts of [`crate::archive`] in apt's place.
 
 use crate::{
     archive::{Archive, IMAGE, SECOND},
@@ -18,9 +18,9 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// Which cache this program, started again, shall fill.
+/// The variable that names the cache that this program, started again, fills.
 pub(crate) const CACHE: &str = "S2LAB_LIFECYCLE_CACHE";
-/// Set: without the archive.
+/// If set, the archive is not used.
 const OFFLINE: &str = "S2LAB_LIFECYCLE_OFFLINE";
 /// A fill takes about a second.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -36,7 +36,7 @@ impl Progress for Steps {
     fn download(&self, _: &str, _: u64, _: u64) {}
 }
 
-/// The child's side: takes a kernel out of the store.
+/// Takes a kernel out of the store, in the child.
 pub(crate) fn main(cache: &Path) -> ExitCode {
     let take = async {
         let store = Store::open(cache, std::env::var_os(OFFLINE).is_some(), Arc::new(Steps))?;
@@ -61,7 +61,7 @@ pub(crate) fn main(cache: &Path) -> ExitCode {
     }
 }
 
-/// What a fill ended with, and what it said.
+/// The result of a fill, and its output.
 struct Answer {
     well: bool,
     said: String,
@@ -87,7 +87,7 @@ impl Place {
         fs::read_to_string(self.path(name)).unwrap_or_default()
     }
 
-    /// `command`, in which this program fills the cache.
+    /// Runs `command`, in which this program fills the cache.
     fn fill_by(&self, mut command: Command, offline: bool) -> Result<Answer, String> {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let path = [self.archive.programs()].into_iter().chain(std::env::split_paths(&path));
@@ -105,7 +105,7 @@ impl Place {
                 return Ok(Answer { well: status.success(), said: self.read("stderr") });
             }
             if begin.elapsed() > DEADLINE {
-                // Whatever becomes of them, it has taken too long.
+                // It has taken too long, so the result does not matter.
                 let _ = (child.kill(), child.wait());
                 return Err(format!("it does not end in {DEADLINE:?}: {}", self.read("stderr")));
             }
@@ -117,7 +117,7 @@ impl Place {
         self.fill_by(Command::new(own()?), offline)
     }
 
-    /// As [`Place::fill`], in a mount namespace, by a script that has this program as $1.
+    /// Fills like [`Place::fill`], in a mount namespace, by a script that has this program as $1.
     fn fill_apart(&self, script: &str, argument: &str, offline: bool) -> Result<Answer, String> {
         let mut command = apart();
         command.args(["sh", "-c", script, "sh"]).arg(own()?).arg(argument);
@@ -129,7 +129,7 @@ impl Place {
         if answer.well { Ok(()) } else { Err(answer.said) }
     }
 
-    /// Names in the store's folder `kind`; half-made ones begin with a full stop.
+    /// Returns the names in the store's folder `kind`. Half-made ones begin with a full stop.
     fn names(&self, kind: &str) -> Vec<String> {
         let names = fs::read_dir(self.path("cache/store").join(kind)).into_iter().flatten().flatten();
         let mut names: Vec<_> = names.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
@@ -155,7 +155,8 @@ fn says(answer: &Answer, words: &[&str]) -> Checked {
     }
 }
 
-/// Fills a cache on a file system in memory with the options $2; then again, with room.
+/// A script that fills a cache on a file system in memory with the options $2, and then again, with
+/// room.
 const TWICE: &str = r#"
 mkdir -p cache && mount -t tmpfs -o "$2" tmpfs cache || exit 99
 "$1" 2>first
@@ -189,7 +190,7 @@ fn sweep(options: impl Iterator<Item = String>, kinds: &[&str]) -> Checked {
     if missed.is_empty() { Ok(()) } else { Err(format!("never met: {missed:?}\n{all}")) }
 }
 
-/// Room for ever more 4 KiB pages.
+/// Gives room for more and more 4 KiB pages.
 pub(crate) fn no_room() -> Checked {
     let sizes = (1..=32).map(|pages| pages * 4).chain([256]).map(|kib| format!("size={kib}k"));
     sweep(
@@ -206,14 +207,14 @@ pub(crate) fn no_room() -> Checked {
     )
 }
 
-/// Room for ever more files and folders.
+/// Gives room for more and more files and folders.
 pub(crate) fn no_files() -> Checked {
     let counts =
         (2..=40).step_by(2).chain([44, 48, 52, 64]).map(|inodes| format!("size=1m,nr_inodes={inodes}"));
     sweep(counts, &["cannot create", "cannot open the lock", "cannot write"])
 }
 
-/// What was filled before is enough, and what was not is an error that names it.
+/// A filled cache is enough. A missing object is an error that names it.
 pub(crate) fn read_only() -> Checked {
     const READ_ONLY: &str = r#"mkdir -p cache && mount --bind cache cache && mount -o remount,bind,ro cache || exit 99; exec "$1""#;
     let place = Place::new()?;
@@ -233,7 +234,7 @@ pub(crate) fn read_only() -> Checked {
     )
 }
 
-/// One package arrives, of the other a half: the next run fetches the other alone.
+/// One package arrives, and half of the other: the next run fetches only the other.
 pub(crate) fn broken_off() -> Checked {
     let place = Place::new()?;
     place.archive.set("cut", SECOND)?;
@@ -253,7 +254,7 @@ pub(crate) fn broken_off() -> Checked {
     place.fills(true)
 }
 
-/// Not even the lists can be had.
+/// Even the lists cannot be fetched.
 pub(crate) fn no_network() -> Checked {
     let place = Place::new()?;
     place.archive.set("down", "")?;
@@ -262,7 +263,7 @@ pub(crate) fn no_network() -> Checked {
     place.fills(false)
 }
 
-/// The archive has moved on since the versions were found.
+/// The archive has moved on since the versions were resolved.
 pub(crate) fn moved_on() -> Checked {
     let place = Place::new()?;
     place.archive.set("cut", IMAGE)?;
@@ -287,7 +288,7 @@ pub(crate) fn damaged() -> Checked {
         fs::write(&image, bad).map_err(|e| e.to_string())
     };
     let is_good = |after: &str| expect(after, fs::read(&image).is_ok_and(|found| found == good), true);
-    // The packages are there still.
+    // The packages are still there.
     for offline in [false, true] {
         damage()?;
         let answer = place.fill(offline)?;

@@ -6,13 +6,13 @@ use crate::{
     store,
 };
 
-/// A run in a process of its own, and what must hold of it.
+/// A run in a process of its own, and the conditions that must hold.
 pub(crate) struct WholeRun {
     pub(crate) name: &'static str,
     pub(crate) what: &'static str,
     pub(crate) due: &'static str,
     pub(crate) holds: fn() -> Checked,
-    /// It needs to mount; where that is not permitted it is ignored.
+    /// If set, it needs to mount, and is ignored if that is not permitted.
     pub(crate) mounts: bool,
 }
 

@@ -10,7 +10,8 @@ use std::{
 
 /// dropbear and what it needs beside glibc and zlib.
 const PACKAGES: [&str; 3] = ["dropbear-bin", "libtomcrypt1", "libtommath1"];
-/// In a mount namespace of its own `root` has a blank password, as in the emulated host; `$1` is the folder.
+/// A script that gives `root` a blank password in a mount namespace of its own, like in the
+/// emulated host; `$1` is the folder.
 const SCRIPT: &str = "mount --bind $1/passwd /etc/passwd && mount --bind $1/shadow /etc/shadow && \
                       exec env LD_LIBRARY_PATH=$(echo $1/root/usr/lib/*-linux-gnu) $1/root/usr/sbin/dropbear -i -B -r $1/key";
 
@@ -18,7 +19,7 @@ const SCRIPT: &str = "mount --bind $1/passwd /etc/passwd && mount --bind $1/shad
 pub(crate) struct Dropbear(Child);
 
 impl Dropbear {
-    /// None, and why on stderr, for whoever may not change mounts.
+    /// Starts one. Returns None, and prints the reason, if the user may not change mounts.
     pub(crate) fn start() -> Option<(Self, UnixStream)> {
         static FOLDER: OnceLock<PathBuf> = OnceLock::new();
         if !geteuid().is_root() {
@@ -47,7 +48,7 @@ impl Drop for Dropbear {
     }
 }
 
-/// Unpacks the packages where they stay for the next time.
+/// Unpacks the packages to a folder that stays for the next time.
 fn fetch() -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("dropbear");
     if !folder.join("key").exists() {
@@ -58,7 +59,7 @@ fn fetch() -> PathBuf {
             command.arg("download").args(PACKAGES).current_dir(folder.join("debs"));
             command
         };
-        // A machine whose package lists were never read knows no package.
+        // A machine that has never read package lists knows no package.
         if !download().output().unwrap().status.success() {
             run(Command::new("apt-get").args(["--quiet", "update"]));
             run(&mut download());

@@ -1,4 +1,5 @@
-//! ssh against peers that misbehave, and against a real dropbear of this machine's own architecture.
+//! ssh against peers that misbehave, and against a real dropbear of this machine's own
+//! architecture.
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail by panicking, as its tests do")]
 
@@ -15,9 +16,9 @@ use std::{
 
 /// A deadline that passes.
 const SHORT: Duration = Duration::from_millis(700);
-/// One that does not, on a machine with much to do.
+/// A deadline that does not pass, even on a busy machine.
 const LONG: Duration = Duration::from_secs(60);
-/// From a deadline to the answer.
+/// The time from a deadline to the answer.
 const SLACK: Duration = Duration::from_secs(5);
 
 fn pair() -> (UnixStream, UnixStream) {
@@ -86,7 +87,7 @@ async fn what_a_command_says_and_how_it_ends() {
     let stdin: Vec<u8> = (0..MAX_OUTPUT).map(|n| (n % 251) as u8).collect();
     let output = ssh.exec("cat", stdin.clone(), LONG).await.unwrap();
     assert!(output.stdout == stdin && output.dropped == 0);
-    // It does not read what it is given.
+    // It does not read its input.
     let output = ssh.exec("exit 3", stdin, LONG).await.unwrap();
     assert_eq!(output.exit, Exit::Code(3));
 }
@@ -95,7 +96,7 @@ async fn what_a_command_says_and_how_it_ends() {
 async fn a_flood_on_both_streams_is_bounded_and_does_not_stop_the_command() {
     const FLOOD: usize = 5 << 20;
     let Some((_dropbear, ssh)) = dropbear().await else { return };
-    // One after another: each alone is more than the window that they share.
+    // One after the other: each alone is more than the window that they share.
     let flood = format!("head -c {FLOOD} /dev/zero >&2; head -c {FLOOD} /dev/zero; exit 9");
     let output = ssh.exec(&flood, vec![], LONG).await.unwrap();
     assert_eq!(output.exit, Exit::Code(9));
@@ -114,7 +115,7 @@ async fn an_endless_command_and_a_frozen_host_cost_the_deadline() {
         let output = ssh.exec(command, vec![], SHORT).await;
         assert!(matches!(output, Err(SshError::Silent { .. })), "{output:?}");
         assert!(begin.elapsed() < SHORT + SLACK, "{:?}", begin.elapsed());
-        // The connection is over, and says so at once.
+        // The connection has ended, and reports it at once.
         let next = ssh.exec("true", vec![], LONG).await;
         assert!(matches!(next, Err(SshError::Lost { .. })), "{next:?}");
         assert!(begin.elapsed() < SHORT + SLACK);
@@ -148,7 +149,7 @@ async fn files_are_read_up_to_a_limit() {
     assert!(matches!(&error, SshError::Command { exit: Exit::Code(1), .. }), "{error}");
 }
 
-/// Keeps what is written to it.
+/// Keeps the bytes that are written to it.
 #[derive(Clone, Default)]
 struct Kept(Arc<Mutex<Vec<u8>>>);
 
@@ -179,7 +180,7 @@ async fn a_shell_takes_commands_from_a_pipe() {
     let commands = "echo err >&2; head -c 3000000 /dev/zero\n# \x1d\x1d\x1d\ncat; exit 9\nends here\n";
     typing.write_all(commands.as_bytes()).unwrap();
     drop(typing);
-    // Its input ends in `cat`, so that nobody exits with 9.
+    // Its input ends in `cat`, so the exit code is never 9.
     let exit = tokio::time::timeout(LONG, ssh.shell(shell)).await.unwrap().unwrap();
     let output = output.0.lock().unwrap();
     assert!(output.len() >= 3_000_000, "{}", output.len());
@@ -213,7 +214,7 @@ async fn whoever_presses_it_three_times_leaves_a_shell_that_does_not_answer() {
     assert_eq!(tokio::time::timeout(LONG, shell).await.unwrap().unwrap(), Exit::Left);
 }
 
-/// A connection to a dropbear; none if there can be none here, which is told.
+/// Connects to a dropbear. Returns None, and prints the reason, if none can be started here.
 async fn dropbear() -> Option<(Dropbear, Ssh)> {
     let (dropbear, stream) = Dropbear::start()?;
     let ssh = Ssh::connect(stream, LONG).await.unwrap();

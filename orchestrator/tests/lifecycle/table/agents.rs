@@ -1,4 +1,4 @@
-//! What agents send and answer.
+//! Messages and answers of agents.
 
 use super::*;
 
@@ -34,7 +34,7 @@ pub(super) fn frames() -> Vec<Row> {
         bent("frame-to-a-guest", Bend::To(guest()), "a frame from host to guest g0"),
         bent("frame-in-a-guests-name", Bend::From(guest()), "guest g0"),
         bent("reply-to-another-request", Bend::Id(7), "which waits for no answer"),
-        // The heartbeat is taken for the rest of it.
+        // The next heartbeat is read as the rest of it.
         bent("frame-without-an-end", Bend::Half, "CRC-32"),
         fault("garbage-between-frames", request("bind"), Act::Before("login: ".into())).stops(
             "MISS",
@@ -49,7 +49,7 @@ pub(super) fn frames() -> Vec<Row> {
     ]
 }
 
-/// An agent says this beside its answer.
+/// Returns a row in which an agent sends this beside its answer.
 pub(super) fn also(name: &'static str, from: Peer, body: Body, says: &'static str) -> Row {
     fault(name, request("bind"), Act::Also(from, body)).stops("MISS", Stage::Bind, says)
 }
@@ -219,7 +219,8 @@ pub(super) fn answers() -> Vec<Row> {
     ]
 }
 
-/// The guests' and the host's clocks are theirs; no deadline, no order of s2lab's follows them.
+/// The guests' and the host's clocks may show any time; no deadline and no order of s2lab's depends
+/// on them.
 pub(super) fn clocks() -> Vec<Row> {
     let beat = |uptime_ms| Act::Also(Peer::Host, Body::Notice(Notice::Heartbeat { uptime_ms, stored: 0 }));
     let hello_at = |uptime_ms| {
@@ -231,7 +232,7 @@ pub(super) fn clocks() -> Vec<Row> {
         fault("uptime-jumps-forward", request("bind"), beat(u64::MAX)),
         fault("uptime-jumps-back", request("bind"), beat(u64::MAX)).and(request("store"), beat(0)),
         fault("hello-from-the-far-future", Moment::Hello, hello_at(u64::MAX)).and(Moment::Hello, Act::Ignore),
-        // Silence is counted here, not there: the last uptime is only told.
+        // s2lab counts the silence itself; the uptime is only reported.
         fault("silent-after-a-jump", request("hold"), beat(u64::MAX))
             .and(request("hold"), Act::StopBeating)
             .and(request("hold"), Act::Hang)

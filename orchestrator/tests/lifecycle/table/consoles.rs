@@ -4,7 +4,7 @@ use super::*;
 
 pub(super) fn consoles() -> Vec<Row> {
     let alarm = |name, line: &str, says| fault(name, request("store"), print(line)).judged("FAIL", says);
-    // What has crashed answers nothing more.
+    // A crashed host answers nothing more.
     let fatal = |name, at: Moment, line: &str, stage, says| {
         fault(name, at.clone(), print(line)).and(at, Act::Ignore).stops("FAIL", stage, says)
     };

@@ -1,4 +1,4 @@
-//! What becomes of guests.
+//! Ends of guests.
 
 use super::{agents::also, *};
 

@@ -1,10 +1,11 @@
-//! Tables that map what is not the guest's own.
+//! Tables that map something that is not the guest's own.
 
 use super::*;
 use guest_tables::{BAR_PA, GUEST_OFFSET, HCR, HCR_FWB, NORMAL_NC, NORMAL_WB, STAGE1_ROOT, STAGE2_ROOT};
 use s2lab_protocol::{Extent, HostMemory};
 
-/// A page, or a block, of the first guest's RAM; the fake host's kernel code and data; a table of the first guest.
+/// A page, or a block, of the first guest's RAM; the fake host's kernel code and data; a table of
+/// the first guest.
 const PAGE: u64 = NORMAL_WB | 0b10;
 const BLOCK: u64 = NORMAL_WB;
 const CODE: u64 = 0x4100_0000;
@@ -19,7 +20,7 @@ fn poke(name: &'static str, at: u64, word: u64, says: &'static str) -> Row {
     fault(name, Moment::Start, Act::Poke { address: at, word }).judged("FAIL", says)
 }
 
-/// Rows whose table has a leaf too many.
+/// Rows whose table has one leaf too many.
 pub(super) fn foreign() -> Vec<Row> {
     // Level 2 below IPA 0x4000_0000, level 3 below that, level 2 of the BAR's gigabyte.
     let [level_2, level_3, of_bar] = [2, 3, 4].map(|n| STAGE2_ROOT + n * 4096);
@@ -64,7 +65,7 @@ pub(super) fn foreign() -> Vec<Row> {
     ]
 }
 
-/// Rows whose registers or permissions belie the walk.
+/// Rows whose registers or permissions contradict the walk.
 pub(super) fn walked() -> Vec<Row> {
     let register = |name, register: &str, value, says| {
         fault(name, Moment::Start, Act::Register(register.into(), value)).judged("FAIL", says)
@@ -85,7 +86,7 @@ pub(super) fn walked() -> Vec<Row> {
     ]
 }
 
-/// Rows in which QEMU or the host say something odd of the host's memory.
+/// Rows in which QEMU or the host report something wrong about the host's memory.
 pub(super) fn memory() -> Vec<Row> {
     let roms = |name, list: &str, says| {
         let answer = serde_json::json!({"id": 1, "return": {"human-readable-text": list}});

@@ -1,4 +1,4 @@
-//! What a look sees, and what else is seen.
+//! Results of looks, and of the other witnesses.
 
 use super::{guests::internal_error, *};
 use guest_tables::{BAR_IPA, BAR_PA, DEVICE, NEVER_EXEC, NORMAL_NC, NORMAL_WB, STAGE2_ROOT};
@@ -14,7 +14,7 @@ pub(super) fn looks() -> Vec<Row> {
     // The start tables' descriptor of the BAR's gigabyte, and of RAM's first.
     let bar_table = STAGE2_ROOT + 8 * (BAR_IPA >> 30);
     let next = |n: u64| STAGE2_ROOT + n * 4096;
-    // VTCR_EL2 as it should be, to be spoiled: PS 40 bits, SL0 level 1, T0SZ 24.
+    // A correct VTCR_EL2, which rows spoil: PS 40 bits, SL0 level 1, T0SZ 24.
     let vtcr = 1 << 31 | 2 << 16 | 1 << 6 | 24;
     let hcr = 1 << 46 | 1 << 31 | 1;
     vec![
@@ -111,7 +111,7 @@ fn a_byte() -> Vma {
     Vma { start: 0, end: 1, offset: 2 << 40, name: String::new(), flags: vec!["??".into()] }
 }
 
-/// The host's kernel says that a piece of its GIC is a BAR of the device.
+/// The host's kernel reports a piece of its GIC as a BAR of the device.
 fn invented_bar(name: &'static str) -> Row {
     let bar = |index, start, size, prefetchable| Bar { index, start, size, prefetchable };
     let bars = vec![

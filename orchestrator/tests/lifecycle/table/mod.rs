@@ -80,7 +80,7 @@ fn hello(level: Level) -> Body {
     Body::Notice(Notice::Hello(Hello { level, release, page_size, uptime_ms, taint: Some(0) }))
 }
 
-/// Numbers of signals, which are the same on all of s2lab's machines.
+/// The numbers of signals, which are the same on all of s2lab's machines.
 const SIGKILL: i32 = 9;
 const SIGABRT: i32 = 6;
 const SIGSTOP: i32 = 19;
