@@ -27,7 +27,7 @@ const SAMPLE: usize = 9;
 
 fn main() {
     let cell = |n: usize| PlannedCell {
-        key: format!("vfio-pci-bar@k{n}"),
+        key: format!("vfio-pci-bar@k{n}").parse().unwrap(),
         kernel: format!("k{n}"),
         traits: s2lab_model::kernel::Traits::Exactly(Default::default()),
         repeat: vec![],

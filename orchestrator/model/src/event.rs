@@ -1,7 +1,7 @@
 //! The event log of a run: append-only JSON lines, the first of which is the plan. Events hold raw facts, so that a later
 //! decoder or expectation can be applied to an old run. The format is described in `docs/formats.md`.
 
-use crate::{crash::symbols::Names, hex, kernel::Traits, scenario::Scenario};
+use crate::{crash::symbols::Names, hex, kernel::Traits, plan::Key, scenario::Scenario};
 use s2lab_protocol::{
     Bar, BoundDevice, GuestEnd, HostMemory, MapKind, Mapping, StoreResult, UnalignedOutcome, Vma,
 };
@@ -22,7 +22,7 @@ pub struct Line {
     pub ms: u64,
     /// The cell's key; none for events of the whole run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cell: Option<String>,
+    pub cell: Option<Key>,
     pub event: Event,
 }
 
@@ -180,8 +180,7 @@ impl Attempts {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PlannedCell {
-    /// `SCENARIO@KERNEL`.
-    pub key: String,
+    pub key: Key,
     pub kernel: String,
     /// What the kernel declares. Where that leaves something open, exactly one alternative of what is expected must be met, and
     /// one that all cells of the kernel meet.

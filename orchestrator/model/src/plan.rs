@@ -6,8 +6,10 @@ use crate::kernel::{Kernels, Traits};
 use crate::scenario::Scenario;
 
 mod choice;
+mod key;
 
 pub use choice::{KernelArgument, KernelChoice, Revisions, commit_name, label, with_series};
+pub use key::{Key, KeyError};
 
 /// Most cells of a run. A day has time for some hundred; what is planned, written and judged is bounded by it.
 pub const MOST_CELLS: usize = 10_000;
@@ -43,6 +45,8 @@ pub enum PlanError {
     TooMany { count: usize },
     #[error("there is no scenario here")]
     NoScenario,
+    #[error(transparent)]
+    Key(#[from] KeyError),
 }
 
 /// The cells that `selection` means, sorted by scenario, then by kernel in the order chosen (listed kernels beyond the
@@ -64,12 +68,14 @@ pub fn plan(
         return Err(PlanError::SameScenario { name: pair[0].scenario.clone() });
     }
     let candidates = candidates(kernels, selection)?;
-    let cells: Vec<Candidate<'_>> = sorted
-        .iter()
-        .flat_map(|scenario| {
-            candidates.iter().map(|kernel| Candidate { scenario, kernel, key: key(scenario, kernel) })
+    let pairs = sorted.iter().flat_map(|scenario| candidates.iter().map(move |kernel| (scenario, kernel)));
+    let cells: Result<Vec<Candidate<'_>>, KeyError> = pairs
+        .map(|(scenario, kernel)| {
+            let key = Key::of(&scenario.scenario, &kernel.name, [])?;
+            Ok(Candidate { scenario, kernel, key })
         })
         .collect();
+    let cells = cells?;
     let mut meant = vec![selection.selectors.is_empty(); cells.len()];
     if selection.selectors.is_empty() {
         meant.iter_mut().zip(&cells).for_each(|(meant, cell)| *meant = cell.kernel.chosen);
@@ -88,7 +94,7 @@ pub fn plan(
     let cells = cells.into_iter().zip(meant).filter(|(_, meant)| *meant);
     Ok(cells
         .map(|(cell, _)| PlannedCell {
-            repeat: vec!["run".into(), cell.key.clone()],
+            repeat: vec!["run".into(), cell.key.to_string()],
             key: cell.key,
             kernel: cell.kernel.name.clone(),
             traits: cell.kernel.traits.clone(),
@@ -108,20 +114,16 @@ struct CandidateKernel {
 struct Candidate<'a> {
     scenario: &'a Scenario,
     kernel: &'a CandidateKernel,
-    key: String,
+    key: Key,
 }
 
 impl Candidate<'_> {
     fn matches(&self, selector: &str) -> bool {
         match selector.contains('@') {
-            true => glob(selector, &self.key),
+            true => glob(selector, self.key.as_str()),
             false => self.kernel.chosen && glob(selector, &self.scenario.scenario),
         }
     }
-}
-
-fn key(scenario: &Scenario, kernel: &CandidateKernel) -> String {
-    format!("{}@{}", scenario.scenario, kernel.name)
 }
 
 /// With `--kernel` just these; else all that are listed, the default ones first.

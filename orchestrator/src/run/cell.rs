@@ -31,6 +31,7 @@ use crate::{
 use s2lab_model::{
     event::{CellEnd, Event, PlannedCell, Stage, StopCause},
     kconfig::Options,
+    plan::Key,
     record::{Surroundings, environment},
 };
 use std::{collections::BTreeMap, fs::File, io, path::Path, pin::pin, process::ExitStatus, time::Duration};
@@ -251,7 +252,7 @@ enum Done {
 }
 
 /// What keeps the cell from passing, if its host is to be kept then.
-async fn lacks(operator: Option<&Operator>, key: &str, log: &EventLog) -> Option<String> {
+async fn lacks(operator: Option<&Operator>, key: &Key, log: &EventLog) -> Option<String> {
     let operator = operator.filter(|operator| operator.keeps())?;
     log.flush().await;
     operator.lacks(key)

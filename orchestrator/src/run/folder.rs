@@ -6,6 +6,7 @@ use rustix::{
     fs::{FlockOperation, flock},
     io::Errno,
 };
+use s2lab_model::plan::Key;
 use std::{
     fs::{File, OpenOptions},
     io,
@@ -130,7 +131,7 @@ impl RunFolder {
 
     /// The folder of the consoles and logs of an attempt, which counts from 1; created. Those after the first lie in folders of
     /// their own within it.
-    pub fn attempt(&self, key: &str, attempt: usize) -> io::Result<PathBuf> {
+    pub fn attempt(&self, key: &Key, attempt: usize) -> io::Result<PathBuf> {
         let cell = self.cell_path(key);
         let path = if attempt > 1 { cell.join(attempt.to_string()) } else { cell };
         private::make(&path)?;
@@ -138,11 +139,11 @@ impl RunFolder {
     }
 
     /// Where the folder of a cell is, or would be.
-    pub fn cell_path(&self, key: &str) -> PathBuf {
-        self.path.join("cells").join(key)
+    pub fn cell_path(&self, key: &Key) -> PathBuf {
+        self.path.join("cells").join(key.as_str())
     }
 
-    pub fn report(&self, key: &str) -> PathBuf {
+    pub fn report(&self, key: &Key) -> PathBuf {
         self.path.join("reports").join(format!("{key}.txt"))
     }
 }
@@ -191,7 +192,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let state = dir.path().join("state");
         let run = RunFolder::create(&state, None, at(1)).unwrap();
-        let attempt = run.attempt("a@k", 2).unwrap();
+        let attempt = run.attempt(&"a@k".parse().unwrap(), 2).unwrap();
         let made = [&state, &runs(&state), run.path(), &run.raw(), &attempt];
         for path in made {
             let mode = std::fs::metadata(path).unwrap().permissions().mode();

@@ -4,6 +4,7 @@ use crate::outside::{self, kinds};
 use s2lab_model::{
     event::Attempts,
     judge::{JudgedCell, JudgedRun, LiveRun, another},
+    plan::Key,
     record::{LogError, look::Pages},
 };
 use std::{
@@ -74,17 +75,17 @@ impl Judging {
     }
 
     /// Whether the cell is to be attempted once more; none if the log cannot be read.
-    pub fn another(&self, key: &str, course: Attempts) -> Option<bool> {
+    pub fn another(&self, key: &Key, course: Attempts) -> Option<bool> {
         self.ask(|run, pages| another(course, run.attempts(key, pages)))
     }
 
     /// What is said of the cell so far.
-    pub fn cell(&self, key: &str) -> Option<JudgedCell> {
+    pub fn cell(&self, key: &Key) -> Option<JudgedCell> {
         self.ask(|run, pages| run.cell(key, pages)).flatten()
     }
 
     /// What is said of the attempt that goes on, as if it had come to its end.
-    pub fn as_if_complete(&self, key: &str) -> Option<JudgedCell> {
+    pub fn as_if_complete(&self, key: &Key) -> Option<JudgedCell> {
         self.ask(|run, pages| run.as_if_complete(key, pages)).flatten()
     }
 

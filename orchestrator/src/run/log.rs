@@ -3,11 +3,11 @@
 use s2lab_model::{
     escape,
     event::{Event, LOG_VERSION, Line},
+    plan::Key,
 };
 use std::{
     io::{self, Write},
     path::Path,
-    sync::Arc,
     time::Instant,
 };
 use tokio::{
@@ -19,7 +19,7 @@ use tokio::{
 enum Entry {
     Event {
         at: Instant,
-        cell: Option<Arc<str>>,
+        cell: Option<Key>,
         event: Box<Event>,
     },
     /// Answered when all that came before is written.
@@ -30,7 +30,7 @@ enum Entry {
 #[derive(Clone)]
 pub struct EventLog {
     entries: mpsc::UnboundedSender<Entry>,
-    cell: Option<Arc<str>>,
+    cell: Option<Key>,
 }
 
 /// The writer at work.
@@ -58,8 +58,8 @@ impl EventLog {
     }
 
     /// A handle whose events belong to the cell `key`.
-    pub fn cell(&self, key: &str) -> Self {
-        Self { entries: self.entries.clone(), cell: Some(key.into()) }
+    pub fn cell(&self, key: &Key) -> Self {
+        Self { entries: self.entries.clone(), cell: Some(key.clone()) }
     }
 
     pub fn event(&self, event: Event) {
@@ -91,7 +91,6 @@ fn write(
         match entry {
             Entry::Event { at, cell, event } => {
                 let ms = u64::try_from(at.duration_since(start).as_millis()).unwrap_or(u64::MAX);
-                let cell = cell.map(|key| key.to_string());
                 let line = Line { v: LOG_VERSION, seq, ms, cell, event: *event };
                 let text = escape::json(&serde_json::to_string(&line)?) + "\n";
                 // One write a line: a reader, or a crash, finds whole lines.
@@ -114,7 +113,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("events.jsonl");
         let (log, writer) = EventLog::create(&path, |_, _| ()).unwrap();
-        let cell = log.cell("a@k");
+        let cell = log.cell(&"a@k".parse().unwrap());
         log.event(Event::RunEnded);
         cell.event(Event::CellStarted);
         assert!(cell.flush().await);
@@ -122,7 +121,7 @@ mod tests {
         drop((log, cell));
         writer.finish().await.unwrap();
         let lines: Vec<Line> = text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
-        let seen: Vec<_> = lines.iter().map(|l| (l.seq, l.cell.as_deref())).collect();
+        let seen: Vec<_> = lines.iter().map(|l| (l.seq, l.cell.as_ref().map(Key::as_str))).collect();
         assert_eq!(seen, [(0, None), (1, Some("a@k"))]);
     }
 

@@ -36,6 +36,7 @@ use operator::Operator;
 use s2lab_model::{
     event::{Attempts, CellEnd, Event, PlannedCell, Stage, StopCause},
     judge::JudgedCell,
+    plan::Key,
     record::Record,
     verdict::Verdict,
 };
@@ -95,7 +96,7 @@ impl Run {
         judging: Option<Judging>,
         mut ended: impl FnMut(JudgedCell),
     ) -> io::Result<()> {
-        let judged = |key: &str| judging.as_ref()?.cell(key);
+        let judged = |key: &Key| judging.as_ref()?.cell(key);
         let run = Arc::new(self);
         let mut waiting: VecDeque<_> =
             cells.into_iter().map(|cell| PendingAttempt { cell, attempt: 1 }).collect();
@@ -145,7 +146,7 @@ impl Run {
     }
 
     /// Says of the cells that were not begun why they never will be.
-    fn leave(&self, waiting: &mut VecDeque<PendingAttempt>, verdict: Option<&Verdict>, key: &str) {
+    fn leave(&self, waiting: &mut VecDeque<PendingAttempt>, verdict: Option<&Verdict>, key: &Key) {
         let (begun, left): (VecDeque<_>, VecDeque<_>) =
             waiting.drain(..).partition(|pending| pending.attempt > 1);
         *waiting = begun;

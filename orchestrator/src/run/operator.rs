@@ -4,6 +4,7 @@ use super::{images::KernelFiles, stages::Stop};
 use crate::host::deadlines::Deadlines;
 use crate::host::ssh::{Exit, RawMode, Shell, Ssh, SshError, size};
 use rustix::fd::AsFd;
+use s2lab_model::plan::Key;
 use std::{
     fs::Permissions,
     io::{self, IsTerminal, Write},
@@ -28,7 +29,7 @@ const CRASH_STAYS: &str = "panic=0";
 const CRASH_STAYS_IN_PLACE: &str = "panic=0 nokaslr";
 
 /// What a cell lacks to pass, by its key and the log, if it lacks something.
-pub type Lacks = Box<dyn Fn(&str) -> Option<String> + Send + Sync>;
+pub type Lacks = Box<dyn Fn(&Key) -> Option<String> + Send + Sync>;
 
 /// When there is a shell.
 pub enum When {
@@ -66,7 +67,7 @@ impl Operator {
     }
 
     /// What the cell lacks to pass, for which its host is to be kept.
-    pub(super) fn lacks(&self, key: &str) -> Option<String> {
+    pub(super) fn lacks(&self, key: &Key) -> Option<String> {
         match &self.shell {
             Some(When::NotPassed(lacks)) => lacks(key),
             _ => None,
@@ -96,7 +97,7 @@ impl Operator {
 
     /// Keeps the host of a cell that does not pass: until the end of a shell on a terminal, else for ever. `ssh`: none if the host
     /// has not come so far.
-    pub(super) async fn keep(&self, key: &str, why: &str, ssh: Option<&UnixStream>, login: Duration) {
+    pub(super) async fn keep(&self, key: &Key, why: &str, ssh: Option<&UnixStream>, login: Duration) {
         tell(&format!("{key}: its host is kept, {why}"));
         match ssh {
             None => tell("  it has no shell, for it has not come up"),
@@ -150,7 +151,7 @@ impl GdbSocket {
     }
 
     /// Prints how to attach.
-    pub(super) fn show(&self, key: &str, kernel: &KernelFiles) {
+    pub(super) fn show(&self, key: &Key, kernel: &KernelFiles) {
         let socket = self.0.display();
         tell(&format!(
             "{key}: its host waits for gdb before its first instruction; no deadline holds. Attach with"

@@ -182,7 +182,7 @@ mod tests {
         let text = include_str!("../../../scenarios/vfio-pci-bar.yaml");
         let scenario = load("vfio-pci-bar.yaml", text).unwrap();
         PlannedCell {
-            key: "k".into(),
+            key: "s@k".parse().unwrap(),
             kernel: "k".into(),
             traits: Traits::Exactly([].into()),
             repeat: vec![],

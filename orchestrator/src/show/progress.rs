@@ -64,8 +64,8 @@ impl Display {
     pub fn event(&self, line: &Line) {
         let Some(key) = &line.cell else { return };
         match &line.event {
-            Event::StageStarted { stage } => self.tell(key, &format!("{key}  {stage}")),
-            Event::CellEnded { .. } => self.end(key),
+            Event::StageStarted { stage } => self.tell(key.as_str(), &format!("{key}  {stage}")),
+            Event::CellEnded { .. } => self.end(key.as_str()),
             _ => {}
         }
     }
@@ -189,7 +189,7 @@ mod tests {
     use std::time::Instant;
 
     fn line(event: Event) -> Line {
-        Line { v: 1, seq: 0, ms: 0, cell: Some("idle@debian-6.1".into()), event }
+        Line { v: 1, seq: 0, ms: 0, cell: Some("idle@debian-6.1".parse().unwrap()), event }
     }
 
     /// Waits until a terminal of 80 columns shows `text`: a spinner draws itself at its next tick.

@@ -3,6 +3,7 @@
 use crate::review::Standing;
 use s2lab_model::{
     escape,
+    plan::Key,
     report::{CellSummary, Outcome},
     verdict::Verdict,
 };
@@ -118,7 +119,7 @@ fn quoted(argument: &str) -> String {
 pub fn summary(
     cells: &[CellSummary],
     whole: bool,
-    standings: Option<&BTreeMap<String, Standing>>,
+    standings: Option<&BTreeMap<Key, Standing>>,
     run: &Path,
 ) -> String {
     let mut counts: Vec<(&str, usize)> = vec![];
@@ -149,7 +150,7 @@ pub fn summary(
 }
 
 /// How a run's reports stand against the accepted ones, in a few words.
-fn compared(standings: &BTreeMap<String, Standing>) -> String {
+fn compared(standings: &BTreeMap<Key, Standing>) -> String {
     let count = |is: fn(&Standing) -> bool| standings.values().filter(|s| is(s)).count();
     let parts = [
         (count(|s| matches!(s, Standing::Compared(Outcome::Changed { .. }))), "changed against accepted"),
@@ -183,7 +184,7 @@ mod tests {
 
     fn summary_of(verdict: Option<Verdict>) -> CellSummary {
         CellSummary {
-            key: "vfio-pci-bar@debian-6.1".into(),
+            key: "vfio-pci-bar@debian-6.1".parse().unwrap(),
             verdict,
             elapsed_ms: Some(16_449),
             seen: vec!["nic Device-nGnRE".into()],
@@ -219,8 +220,9 @@ mod tests {
             summary_of(Some(Verdict::PASS)),
             summary_of(Some(Verdict::Fail)),
         ];
+        let key = |text: &str| text.parse().unwrap();
         let standings =
-            BTreeMap::from([("a".into(), Standing::Compared(Outcome::Same)), ("b".into(), Standing::New)]);
+            BTreeMap::from([(key("a@k"), Standing::Compared(Outcome::Same)), (key("b@k"), Standing::New)]);
         assert_eq!(
             summary(&cells, true, Some(&standings), Path::new("/runs/1")),
             "3 cells: 2 passed, 1 FAIL, 1 not accepted yet · /runs/1"

@@ -23,7 +23,7 @@ fn a_cell() {
 fn the_scenario_that_is_shown_can_be_run() {
     let home = Home::new();
     for cell in home.plan(&["*"]) {
-        let output = home.command(&["explain", &cell.key]).output().unwrap();
+        let output = home.command(&["explain", cell.key.as_str()]).output().unwrap();
         let shown = String::from_utf8(output.stdout).unwrap();
         let (scenario, rest) = shown.split_once("\n\n").unwrap();
         let file = format!("{}.yaml", cell.scenario.scenario);

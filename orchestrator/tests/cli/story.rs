@@ -11,6 +11,7 @@ use s2lab_model::{
         PlannedCell, ProbeOutcome, Stage, StopCause,
     },
     kernel::Trait,
+    plan::Key,
     record::look::digest,
     scenario::Step,
 };
@@ -45,7 +46,7 @@ pub(crate) struct Story {
     cells: Vec<PlannedCell>,
     attempts: Attempts,
     /// Each event with the cell's key.
-    events: Vec<(Option<String>, Event)>,
+    events: Vec<(Option<Key>, Event)>,
     pages: BTreeMap<String, Vec<u8>>,
 }
 
@@ -74,20 +75,25 @@ impl Story {
             matches!(event, Event::CellStarted | Event::Environment { .. } | Event::HostUp { .. })
         };
         let mut story = self.only(key, kept);
-        let at = story.events.iter().rposition(|(cell, _)| cell.as_deref() == Some(key)).unwrap();
-        story.events.insert(at + 1, (Some(key.to_owned()), Event::CellEnded { end }));
+        let at = story
+            .events
+            .iter()
+            .rposition(|(cell, _)| cell.as_ref().is_some_and(|cell| *cell == key))
+            .unwrap();
+        story.events.insert(at + 1, (Some(key.parse().unwrap()), Event::CellEnded { end }));
         story
     }
 
     /// Keeps only those events of the cell.
     pub(crate) fn only(mut self, key: &str, kept: impl Fn(&Event) -> bool) -> Self {
-        self.events.retain(|(cell, event)| cell.as_deref() != Some(key) || kept(event));
+        self.events.retain(|(cell, event)| cell.as_ref().is_none_or(|cell| *cell != key) || kept(event));
         self
     }
 
     /// Changes events of the cell.
     pub(crate) fn edit(mut self, key: &str, change: impl Fn(&mut Event)) -> Self {
-        let of_cell = self.events.iter_mut().filter(|(cell, _)| cell.as_deref() == Some(key));
+        let of_cell =
+            self.events.iter_mut().filter(|(cell, _)| cell.as_ref().is_some_and(|cell| *cell == key));
         of_cell.for_each(|(_, event)| change(event));
         self
     }
@@ -96,7 +102,11 @@ impl Story {
     /// begun.
     pub(crate) fn interrupted(self, key: &str, signal: &str) -> Self {
         let mut story = self.stopped(key, StopCause::Interrupted, "interrupted", None);
-        let at = story.events.iter().rposition(|(cell, _)| cell.as_deref() == Some(key)).unwrap();
+        let at = story
+            .events
+            .iter()
+            .rposition(|(cell, _)| cell.as_ref().is_some_and(|cell| *cell == key))
+            .unwrap();
         story.events.truncate(at + 1);
         story.events.push((None, Event::Interrupted { signal: signal.into() }));
         story
@@ -111,14 +121,17 @@ impl Story {
     pub(crate) fn not_run(self, key: &str, why: &str) -> Self {
         let mut story = self.only(key, |_| false);
         let at = story.events.len() - 1;
-        story.events.insert(at, (Some(key.to_owned()), Event::NotRun { why: why.into() }));
+        story.events.insert(at, (Some(key.parse().unwrap()), Event::NotRun { why: why.into() }));
         story
     }
 
     /// Cuts the log after the first `n` events of the cell `key`.
     pub(crate) fn torn_after(mut self, key: &str, n: usize) -> Self {
-        let mut of_cell =
-            self.events.iter().enumerate().filter(|(_, (cell, _))| cell.as_deref() == Some(key));
+        let mut of_cell = self
+            .events
+            .iter()
+            .enumerate()
+            .filter(|(_, (cell, _))| cell.as_ref().is_some_and(|cell| *cell == key));
         let end = of_cell.nth(n).unwrap().0;
         self.events.truncate(end);
         self

@@ -22,6 +22,7 @@ use s2lab_model::{
     judge::{JudgedCell, judge_run},
     kconfig::{Config, NEEDS},
     kernel::{Trait, Traits},
+    plan::Key,
     record::Run,
     scenario::{Scenario, load},
 };
@@ -111,7 +112,7 @@ pub(crate) fn planned(script: &Script) -> Result<PlannedCell, Box<dyn Error>> {
     let text = include_str!("scenario.yaml");
     let scenario: Scenario = load("lifecycle.yaml", text).map_err(|mistakes| mistakes.to_string())?;
     let traits = [Trait::WcConveyed, Trait::WcHonoured].into_iter().filter(|_| script.series);
-    let key = format!("{}@{KERNEL}", scenario.scenario);
+    let key = Key::of(&scenario.scenario, KERNEL, [])?;
     Ok(PlannedCell {
         key,
         kernel: KERNEL.into(),

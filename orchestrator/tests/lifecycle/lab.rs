@@ -21,6 +21,7 @@ use s2lab::{
 use s2lab_model::{
     event::{Attempts, Event, Plan, PlannedCell},
     judge::{JudgedRun, judge_run},
+    plan::Key,
     record,
     verdict::Verdict,
 };
@@ -108,7 +109,7 @@ pub(crate) enum Person {
 impl Person {
     fn operator(self) -> Operator {
         let asked = AtomicBool::new(false);
-        let lacks = move |_: &str| match self {
+        let lacks = move |_: &Key| match self {
             Person::Panics if !asked.swap(true, Ordering::Relaxed) => panic!("a defect of the test"),
             Person::Panics => None,
             Person::Stays => Some("for the test".to_owned()),
@@ -125,7 +126,7 @@ async fn carry_out(folder: &Path) -> Result<(), Box<dyn Error>> {
     let Order { attempts, fail_fast, none_before, person, .. } = order;
     let mut cells = vec![planned(&script)?];
     if none_before {
-        let cell = PlannedCell { key: NONE.into(), kernel: "none".into(), ..planned(&script)? };
+        let cell = PlannedCell { key: NONE.parse()?, kernel: "none".into(), ..planned(&script)? };
         cells.insert(0, cell);
     }
     let run = RunFolder::create(folder, Some(&folder.join(RUN)), folder::now())?;

@@ -256,7 +256,7 @@ impl Story {
             Event::CellEnded { end: CellEnd::Complete },
         ];
         let cell = PlannedCell {
-            key: KEY.into(),
+            key: KEY.parse().unwrap(),
             kernel: "test".into(),
             traits,
             repeat: vec!["run".into(), KEY.into()],
@@ -323,7 +323,7 @@ impl Story {
             attempts: Default::default(),
             cells: vec![self.cell.clone()],
         };
-        let events = self.events.iter().map(|event| (Some(KEY.to_owned()), event.clone()));
+        let events = self.events.iter().map(|event| (Some(KEY.parse().unwrap()), event.clone()));
         let all = [(None, Event::Plan(plan))].into_iter().chain(events).chain([(None, Event::RunEnded)]);
         all.zip(0..)
             .map(|((cell, event), seq)| Line { v: LOG_VERSION, seq, ms: seq * 10, cell, event })

@@ -3,6 +3,7 @@
 use super::run::{attempt, cell_verdict, conclude};
 use super::{JudgedAttempt, JudgedCell, JudgedRun};
 use crate::event::{Attempts, CellEnd};
+use crate::plan::Key;
 use crate::record::look::Pages;
 use crate::record::{Fold, LogError};
 use std::collections::BTreeMap;
@@ -27,7 +28,7 @@ impl LiveRun {
     }
 
     /// The attempts at the cell `key` that have ended; those that were not judged are judged now.
-    pub fn attempts(&mut self, key: &str, pages: &(impl Pages + ?Sized)) -> &[JudgedAttempt] {
+    pub fn attempts(&mut self, key: &Key, pages: &(impl Pages + ?Sized)) -> &[JudgedAttempt] {
         let Some((place, _)) = self.fold.cell(key) else { return &[] };
         let ended = self.fold.take_ended(place);
         self.judgements += ended.len();
@@ -37,7 +38,7 @@ impl LiveRun {
     }
 
     /// What is said of the cell `key` by its attempts so far. One that has not ended counts as if the log stopped here.
-    pub fn cell(&mut self, key: &str, pages: &(impl Pages + ?Sized)) -> Option<JudgedCell> {
+    pub fn cell(&mut self, key: &Key, pages: &(impl Pages + ?Sized)) -> Option<JudgedCell> {
         let mut attempts = self.attempts(key, pages).to_vec();
         let run = self.fold.run()?;
         let interrupted = run.interrupted.is_some();
@@ -53,7 +54,7 @@ impl LiveRun {
     }
 
     /// The attempt at the cell `key` that has not ended, judged as if it had come to its end.
-    pub fn as_if_complete(&mut self, key: &str, pages: &(impl Pages + ?Sized)) -> Option<JudgedCell> {
+    pub fn as_if_complete(&mut self, key: &Key, pages: &(impl Pages + ?Sized)) -> Option<JudgedCell> {
         let (_, cell) = self.fold.cell(key)?;
         let mut open = cell.attempts.last()?.clone();
         open.end = Some(CellEnd::Complete);

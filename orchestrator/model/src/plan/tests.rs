@@ -45,7 +45,7 @@ fn keys(selectors: &[&str], arguments: &[&str]) -> Result<Vec<String>, String> {
         kernels: choices.map_err(|e| e.to_string())?,
     };
     plan(&scenarios(&["vfio-pci-bar", "memory", "vfio-pci-bar-no-fwb"]), &kernels, &selection)
-        .map(|cells| cells.into_iter().map(|c| c.key).collect())
+        .map(|cells| cells.into_iter().map(|c| c.key.to_string()).collect())
         .map_err(|e| e.to_string())
 }
 

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::escape::{LONGEST, bounded};
 use crate::event::{Event, LOG_VERSION, Line, Plan, PlannedCell, Stage};
-use crate::plan::MOST_CELLS;
+use crate::plan::{Key, MOST_CELLS};
 use crate::scenario::load;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -30,17 +30,17 @@ pub enum LogError {
     #[error("the plan has {count} cells, and a run has at most {MOST_CELLS}")]
     TooManyCells { count: usize },
     #[error("the plan names the cell `{key}` twice")]
-    TwicePlanned { key: String },
+    TwicePlanned { key: Key },
     #[error("the scenario of the cell `{key}` is none that a run can have: {why}")]
-    Scenario { key: String, why: String },
+    Scenario { key: Key, why: String },
     #[error("line {seq}: an event of the cell `{key}`, which is not in the plan")]
-    Unplanned { seq: u64, key: String },
+    Unplanned { seq: u64, key: Key },
     #[error("line {seq}: an event of a cell, but of which is not said")]
     NoCell { seq: u64 },
     #[error("line {seq}: an event of the whole run, said of the cell `{key}`")]
-    NotOfACell { seq: u64, key: String },
+    NotOfACell { seq: u64, key: Key },
     #[error("line {seq}: the cell `{key}` {why}")]
-    OutOfPlace { seq: u64, key: String, why: &'static str },
+    OutOfPlace { seq: u64, key: Key, why: &'static str },
     #[error("line {seq}: the run had ended before")]
     AfterEnd { seq: u64 },
 }
@@ -111,7 +111,7 @@ pub struct Fold {
     /// None: not even the plan was there.
     run: Option<Run>,
     /// Where the plan has each key.
-    places: BTreeMap<String, usize>,
+    places: BTreeMap<Key, usize>,
     /// Lines so far.
     done: usize,
 }
@@ -154,7 +154,7 @@ impl Fold {
     }
 
     /// The place of the cell `key` in the plan, and the cell.
-    pub fn cell(&self, key: &str) -> Option<(usize, &Cell)> {
+    pub fn cell(&self, key: &Key) -> Option<(usize, &Cell)> {
         let place = *self.places.get(key)?;
         Some((place, self.run.as_ref()?.cells.get(place)?))
     }
@@ -202,7 +202,7 @@ impl Run {
         Ok(Run { plan, cells, interrupted: None, ended: false })
     }
 
-    fn line(&mut self, line: Line, places: &BTreeMap<String, usize>) -> Result<(), LogError> {
+    fn line(&mut self, line: Line, places: &BTreeMap<Key, usize>) -> Result<(), LogError> {
         let Line { seq, ms, cell, event, .. } = line;
         if self.ended {
             return Err(LogError::AfterEnd { seq });

@@ -45,7 +45,8 @@ fn a_log_folds_to_its_cells() {
 
 #[test]
 fn what_is_no_log_is_refused() {
-    let other = || Some("other@test".to_owned());
+    let key = || KEY.parse().unwrap();
+    let other = || Some("other@test".parse().unwrap());
     assert_eq!(Run::fold([]), Err(LogError::Empty));
     assert_eq!(fold(|l| l[3].v = 2), Err(LogError::Version { seq: 3, found: 2 }));
     assert_eq!(fold(|l| drop(l.remove(3))), Err(LogError::Gap { expected: 3, found: 4 }));
@@ -54,18 +55,21 @@ fn what_is_no_log_is_refused() {
     assert_eq!(renumbered(|l| drop(l.remove(0))), Err(LogError::NoPlan));
     assert_eq!(renumbered(|l| l[0].cell = other()), Err(LogError::NoPlan));
     assert_eq!(renumbered(|l| l[3] = l[0].clone()), Err(LogError::SecondPlan { seq: 3 }));
-    assert_eq!(fold(|l| l[3].cell = other()), Err(LogError::Unplanned { seq: 3, key: "other@test".into() }));
+    assert_eq!(
+        fold(|l| l[3].cell = other()),
+        Err(LogError::Unplanned { seq: 3, key: "other@test".parse().unwrap() })
+    );
     assert_eq!(fold(|l| l[3].cell = None), Err(LogError::NoCell { seq: 3 }));
     let last = Story::after().lines().len() - 1;
-    let not_of_a_cell = LogError::NotOfACell { seq: last as u64, key: KEY.into() };
-    assert_eq!(fold(|l| l[last].cell = Some(KEY.into())), Err(not_of_a_cell));
+    let not_of_a_cell = LogError::NotOfACell { seq: last as u64, key: key() };
+    assert_eq!(fold(|l| l[last].cell = Some(key())), Err(not_of_a_cell));
     assert_eq!(renumbered(|l| l.push(l[3].clone())), Err(LogError::AfterEnd { seq: last as u64 + 1 }));
     let twice = |l: &mut Vec<Line>| {
         if let Event::Plan(plan) = &mut l[0].event {
             plan.cells.push(plan.cells[0].clone());
         }
     };
-    assert_eq!(fold(twice), Err(LogError::TwicePlanned { key: KEY.into() }));
+    assert_eq!(fold(twice), Err(LogError::TwicePlanned { key: key() }));
 }
 
 #[test]

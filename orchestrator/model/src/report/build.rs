@@ -6,6 +6,7 @@ use crate::escape;
 use crate::event::CellEnd;
 use crate::finding::{Finding, Subject, Weight};
 use crate::judge::{Isolation, JudgedAttempt, JudgedCell, Judgement, effective_name, endings};
+use crate::plan::Key;
 use crate::record::look::{Decoded, Seen, SeenMapping, digest};
 use crate::record::{Record, Stored, environment, virt};
 use crate::scenario::{Scenario, Size, Step};
@@ -27,7 +28,7 @@ const MOST_RANGES: usize = 64;
 /// One line about a cell, for a terminal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CellSummary {
-    pub key: String,
+    pub key: Key,
     /// `None`: the run was interrupted before, or did not come to it.
     pub verdict: Option<Verdict>,
     /// Of the last attempt, milliseconds.
@@ -182,7 +183,7 @@ impl Report {
         let verdict =
             judgement.verdict.as_ref().map_or_else(|| "no verdict (interrupted)".into(), Verdict::to_string);
         Report {
-            key: escape::line(&record.planned.key),
+            key: record.planned.key.to_string(),
             verdict: escape::line(&verdict),
             promises: record.planned.scenario.held_up().iter().map(ToString::to_string).collect(),
             findings: bounded(judgement.findings.iter().flat_map(finding).collect()),

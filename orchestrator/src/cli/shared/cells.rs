@@ -80,7 +80,7 @@ fn repeat(cell: &PlannedCell, files: &[String], own: &[own::Own]) -> Vec<String>
     let is_source =
         |file: &&String| Path::new(file).file_stem().is_some_and(|stem| *stem == *cell.scenario.scenario);
     let file = files.iter().find(is_source);
-    let mut arguments = vec!["run".to_owned(), file.unwrap_or(&cell.key).clone()];
+    let mut arguments = vec!["run".to_owned(), file.cloned().unwrap_or_else(|| cell.key.to_string())];
     match own.iter().find(|own| own.kernel.label == cell.kernel) {
         Some(own) => arguments.extend(own.words.clone()),
         None if file.is_some() => arguments.extend(["--kernel".to_owned(), cell.kernel.clone()]),

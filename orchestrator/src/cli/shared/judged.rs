@@ -3,7 +3,7 @@
 use crate::cli::failure::Failure;
 use crate::{
     outside::{self, kinds},
-    review::{Standing, accepted_path, standing},
+    review::{Standing, standing},
     run::{
         folder::RunFolder,
         judging::{Judging, RawPages},
@@ -14,6 +14,7 @@ use crate::{
 use s2lab_model::{
     escape,
     judge::{JudgedRun, judge_run},
+    plan::Key,
     record::Run,
     report::{CellSummary, Report, summary},
     verdict::Verdict,
@@ -26,18 +27,13 @@ const CRASHES: &str = "crash.txt";
 /// A run with the report of each cell that has one.
 pub(crate) struct Judged {
     pub(crate) run: JudgedRun,
-    pub(crate) reports: BTreeMap<String, Report>,
+    pub(crate) reports: BTreeMap<Key, Report>,
 }
 
 impl Judged {
     /// Reads the event log and the table pages, nothing else.
     pub(crate) fn read(folder: &RunFolder) -> Result<Self, Failure> {
-        let run = recorded(folder)?;
-        // Keys become paths. The log may come from elsewhere.
-        for cell in &run.plan.cells {
-            accepted_path(folder.path(), &cell.key)?;
-        }
-        Ok(Self::of(judge_run(run, &RawPages::new(folder.raw()))))
+        Ok(Self::of(judge_run(recorded(folder)?, &RawPages::new(folder.raw()))))
     }
 
     /// A run that was carried out here, whose log was judged while it grew.
@@ -86,17 +82,17 @@ impl Judged {
     }
 
     /// Where each planned cell stands against what the lab has accepted.
-    pub(crate) fn standings(&self, accepted: &Path) -> Result<BTreeMap<String, Standing>, Failure> {
+    pub(crate) fn standings(&self, accepted: &Path) -> BTreeMap<Key, Standing> {
         let cells = self.run.cells.iter();
         cells
             .map(|cell| {
                 let key = &cell.planned.key;
                 if let Some(why) = &cell.not_run {
                     let why = format!("not run: {}", escape::line(why));
-                    return Ok((key.clone(), Standing::Missing { why }));
+                    return (key.clone(), Standing::Missing { why });
                 }
                 let report = self.reports.get(key);
-                Ok((key.clone(), standing(accepted, key, cell.verdict.as_ref(), report)?))
+                (key.clone(), standing(accepted, key, cell.verdict.as_ref(), report))
             })
             .collect()
     }
@@ -122,7 +118,7 @@ fn recorded(folder: &RunFolder) -> Result<Run, Failure> {
 
 /// What the cell lacks to pass, in a line, by what its last attempt has seen so far, were all steps done; none: nothing, or it is to
 /// be skipped. A log that cannot be read is told at the run's end.
-pub(crate) fn lacks_to_pass(judging: &Judging, key: &str) -> Option<String> {
+pub(crate) fn lacks_to_pass(judging: &Judging, key: &Key) -> Option<String> {
     let cell = judging.as_if_complete(key)?;
     let verdict = cell.attempts.last()?.judgement.verdict.as_ref()?;
     if matches!(verdict, Verdict::Pass { .. } | Verdict::Skip(_)) {

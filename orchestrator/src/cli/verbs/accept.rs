@@ -9,7 +9,7 @@ use crate::{
     review::{Standing, accept as write},
 };
 use clap::Args;
-use s2lab_model::report::Outcome;
+use s2lab_model::{plan::Key, report::Outcome};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -24,14 +24,15 @@ pub(crate) struct Arguments {
 pub(crate) fn accept(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let reports = own_lab(context, "nothing can be accepted")?.reports();
     let judged = Judged::read(&open(context, arguments.run.as_deref())?)?;
-    let standings = judged.standings(&reports)?;
+    let standings = judged.standings(&reports);
     for key in &arguments.keys {
-        if !standings.contains_key(key) {
-            let near = s2lab_model::diagnostic::suggest(key, standings.keys().map(String::as_str));
+        if !standings.contains_key(key.as_str()) {
+            let near = s2lab_model::diagnostic::suggest(key, standings.keys().map(Key::as_str));
             return Err(Failure::Usage { message: format!("the run has no cell `{key}`"), hint: Some(near) });
         }
     }
-    let chosen = |key: &String| arguments.keys.is_empty() || arguments.keys.contains(key);
+    let chosen =
+        |key: &Key| arguments.keys.is_empty() || arguments.keys.iter().any(|chosen| *key == **chosen);
     let mut refused = false;
     for (key, standing) in standings.iter().filter(|(key, _)| chosen(key)) {
         match (standing, judged.reports.get(key)) {

@@ -8,8 +8,7 @@ use crate::{
     review::{Standing, orphans},
 };
 use clap::Args;
-use s2lab_model::escape::plain;
-use s2lab_model::report::Outcome;
+use s2lab_model::{escape::plain, plan::Key, report::Outcome};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -20,19 +19,19 @@ pub(crate) struct Arguments {
 pub(crate) fn check(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let lab = context.lab()?;
     let judged = Judged::read(&open(context, arguments.run.as_deref())?)?;
-    let mut standings = judged.standings(&lab.reports())?;
+    let mut standings = judged.standings(&lab.reports());
     let kernels = lab.kernels()?;
     let names = scenarios(&lab.scenario_files()?)?;
     let known = names
         .iter()
         .flat_map(|scenario| {
-            kernels.entries.keys().map(move |kernel| format!("{}@{kernel}", scenario.scenario))
+            kernels.entries.keys().filter_map(|kernel| Key::of(&scenario.scenario, kernel, []).ok())
         })
         .collect();
     for key in orphans(&lab.reports(), &known)? {
         standings.entry(key).or_insert(Standing::Orphaned);
     }
-    let width = standings.keys().map(String::len).max().unwrap_or_default();
+    let width = standings.keys().map(|key| key.as_str().len()).max().unwrap_or_default();
     for (key, standing) in &standings {
         let (word, more) = words(standing);
         say(plain(&format!("{word:<15} {key:<width$}  {more}")).trim_end())?;

@@ -33,7 +33,7 @@ pub(crate) fn list(context: &Context, arguments: &Arguments) -> Result<u8, Failu
         return list_promises(&context.lab()?);
     }
     let planned = planned(&context.lab()?, &arguments.what, &arguments.kernels)?;
-    let width = planned.cells.iter().map(|cell| cell.key.len()).max().unwrap_or_default();
+    let width = planned.cells.iter().map(|cell| cell.key.as_str().len()).max().unwrap_or_default();
     for cell in &planned.cells {
         say(&format!("{:<width$}  {}", cell.key, plain(&cell.scenario.about)))?;
     }

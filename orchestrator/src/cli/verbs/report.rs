@@ -24,12 +24,12 @@ pub(crate) fn report(context: &Context, arguments: &Arguments) -> Result<u8, Fai
     // A run of elsewhere may be read where nothing can be written: it is told before that is.
     let written = judged.write_reports(&folder);
     for key in &arguments.cell {
-        let report = judged.reports.get(key).ok_or_else(|| no_report(key, &judged))?;
+        let report = judged.reports.get(key.as_str()).ok_or_else(|| no_report(key, &judged))?;
         say(report.text().trim_end())?;
     }
     if arguments.cell.is_empty() {
         let standings = match context.lab() {
-            Ok(lab) => Some(judged.standings(&lab.reports())?),
+            Ok(lab) => Some(judged.standings(&lab.reports())),
             // There is none, and no place for the built-in one.
             Err(Failure::Store(_)) => None,
             Err(other) => return Err(other),

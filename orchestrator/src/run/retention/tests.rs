@@ -8,7 +8,7 @@ fn at(second: i64) -> Timestamp {
 /// A run that has ended.
 fn ended(state: &Path, second: i64, failed: bool) -> PathBuf {
     let run = RunFolder::create(state, None, at(second)).unwrap();
-    fs::create_dir(run.cell_path("a@k")).unwrap();
+    fs::create_dir(run.cell_path(&"a@k".parse().unwrap())).unwrap();
     for file in ["cells/a@k/console.host.log", "raw/0123abcd", "reports/a@k.txt", TRACE] {
         fs::write(run.path().join(file), "text").unwrap();
     }

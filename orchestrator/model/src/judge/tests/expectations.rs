@@ -238,11 +238,13 @@ fn the_cells_of_one_kernel_agree() {
         let mut lines = first.lines();
         let events: Vec<_> = second.lines().into_iter().filter(|line| line.cell.is_some()).collect();
         let end = lines.pop().unwrap();
-        lines.extend(events.into_iter().map(|line| Line { cell: Some("other@test".into()), ..line }));
+        lines.extend(
+            events.into_iter().map(|line| Line { cell: Some("other@test".parse().unwrap()), ..line }),
+        );
         lines.push(end);
         if let Event::Plan(plan) = &mut lines[0].event {
             let mut other = second.cell.clone();
-            (other.key, other.scenario.scenario) = ("other@test".into(), "other".into());
+            (other.key, other.scenario.scenario) = ("other@test".parse().unwrap(), "other".into());
             plan.cells.push(other);
             for (cell, kernel) in plan.cells.iter_mut().zip(kernels) {
                 cell.kernel = kernel.into();

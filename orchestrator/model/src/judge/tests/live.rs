@@ -3,6 +3,7 @@
 use crate::event::{Attempts, Event, Line};
 use crate::judge::fixture::Story;
 use crate::judge::{LiveRun, another, judge_run};
+use crate::plan::Key;
 use crate::record::Run;
 use std::cell::Cell;
 
@@ -15,7 +16,7 @@ fn log(cells: usize, attempts: u32) -> (Story, Vec<Line>) {
     let Event::Plan(planned) = &mut lines[0].event else { panic!("no plan") };
     planned.attempts = if attempts == 1 { Attempts::Once } else { Attempts::Repeat(attempts) };
     let cell = planned.cells.remove(0);
-    let keys: Vec<_> = (0..cells).map(|n| format!("bar@k{n}")).collect();
+    let keys: Vec<_> = (0..cells).map(|n| format!("bar@k{n}").parse::<Key>().unwrap()).collect();
     planned
         .cells
         .extend(keys.iter().map(|key| crate::event::PlannedCell { key: key.clone(), ..cell.clone() }));
@@ -94,13 +95,13 @@ fn each_attempt_is_judged_once() {
 fn an_attempt_that_goes_on_is_judged_as_if_it_were_complete() {
     let (story, lines) = log(1, 1);
     let pages = |digest: &str| story.pages.get(digest).cloned();
-    let mut live = LiveRun::default();
-    assert!(live.as_if_complete("bar@k0", &pages).is_none());
+    let (mut live, key) = (LiveRun::default(), "bar@k0".parse().unwrap());
+    assert!(live.as_if_complete(&key, &pages).is_none());
     for line in &lines[..lines.len() - 2] {
         live.line(&text(line)).unwrap();
     }
-    let judged = live.as_if_complete("bar@k0", &pages).unwrap();
+    let judged = live.as_if_complete(&key, &pages).unwrap();
     assert!(judged.verdict.unwrap().passed());
     // Nothing of it remains.
-    assert_eq!(live.cell("bar@k0", &pages).unwrap().verdict, Some(crate::verdict::Verdict::Lost));
+    assert_eq!(live.cell(&key, &pages).unwrap().verdict, Some(crate::verdict::Verdict::Lost));
 }

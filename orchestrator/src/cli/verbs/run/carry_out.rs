@@ -36,6 +36,7 @@ use jiff::Timestamp;
 use s2lab_model::{
     event::{Event, Line, Plan},
     judge::JudgedCell,
+    plan::Key,
     report::summary,
     verdict::Verdict,
 };
@@ -109,7 +110,7 @@ pub(crate) async fn carry_out(
     let course = Course { jobs, attempts, fail_fast: arguments.fail_fast };
     let operator = alone.then(|| {
         let judging = judging.clone();
-        let lacks = move |key: &str| lacks_to_pass(&judging, key);
+        let lacks = move |key: &Key| lacks_to_pass(&judging, key);
         let shell = arguments.keep_on_failure.then(|| When::NotPassed(Box::new(lacks)));
         Arc::new(Operator::new(shell, arguments.gdb))
     });
@@ -144,7 +145,7 @@ pub(crate) async fn carry_out(
             let at = folder.cell_path(&cell.planned.key);
             display.print(&terminal::cell(&summary(cell), columns, paint, &at));
         }
-        let standings = judged.standings(&lab.reports())?;
+        let standings = judged.standings(&lab.reports());
         let summaries = judged.summaries();
         say(&terminal::summary(&summaries, judged.is_whole(), Some(&standings), folder.path()))?;
     }

@@ -42,7 +42,7 @@ pub(crate) fn run(context: &Context, mut arguments: Arguments) -> Result<u8, Fai
     }
     if arguments.dry_run {
         for cell in &planned.cells {
-            say(&cell.key)?;
+            say(cell.key.as_str())?;
         }
         return Ok(exit::FINE);
     }
