@@ -9,6 +9,7 @@ mod load;
 mod schema;
 mod written;
 
+pub(crate) use load::NAME_LENGTH;
 pub use load::load;
 pub use schema::schema;
 

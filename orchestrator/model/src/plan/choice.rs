@@ -2,10 +2,8 @@
 
 use super::PlanError;
 use crate::diagnostic::suggest;
-use crate::kernel::{Kernels, Traits};
+use crate::kernel::{Kernels, NAME_LENGTH, Traits};
 
-/// Longest label made of a file's name, characters: that of a kernel's name.
-pub(super) const LABEL_LENGTH: usize = 41;
 /// So many digits of a commit's name are in a label: they tell commits of the largest repositories apart.
 const COMMIT_DIGITS: usize = 12;
 /// Between a kernel and the series that is applied on top of it; no kernel's name has it.
@@ -105,7 +103,7 @@ pub fn label(path: &str) -> Result<String, PlanError> {
         _ => '-',
     };
     let label: String = stem.chars().map(safe).collect();
-    let label: String = label.trim_start_matches(['-', '.']).chars().take(LABEL_LENGTH).collect();
+    let label: String = label.trim_start_matches(['-', '.']).chars().take(NAME_LENGTH).collect();
     match label.is_empty() {
         true => Err(PlanError::NoLabel { path: path.to_owned() }),
         false => Ok(label),
@@ -115,7 +113,7 @@ pub fn label(path: &str) -> Result<String, PlanError> {
 /// What the kernel of a commit is called: `TREE-1a2b3c4d5e6f`.
 pub fn commit_name(tree: &str, commit: &str) -> String {
     let commit: String = commit.chars().take(COMMIT_DIGITS).collect();
-    let tree: String = tree.chars().take(LABEL_LENGTH - 1 - commit.len()).collect();
+    let tree: String = tree.chars().take(NAME_LENGTH - 1 - commit.len()).collect();
     format!("{tree}-{commit}")
 }
 

@@ -1,6 +1,5 @@
-use super::choice::LABEL_LENGTH;
 use super::*;
-use crate::kernel::Trait;
+use crate::kernel::{NAME_LENGTH, Trait};
 use crate::{kernel, scenario};
 use proptest::prelude::*;
 
@@ -130,7 +129,7 @@ fn labels() {
     }
     let commit = "1a2b3c4d5e6f7a8b9c0d";
     assert_eq!(commit_name("linux", commit), "linux-1a2b3c4d5e6f");
-    assert_eq!(commit_name(&"x".repeat(LABEL_LENGTH), commit).len(), LABEL_LENGTH);
+    assert_eq!(commit_name(&"x".repeat(NAME_LENGTH), commit).len(), NAME_LENGTH);
 }
 
 #[test]
@@ -209,7 +208,7 @@ proptest! {
     #[test]
     fn a_label_is_safe_in_a_file_name(path in ".*") {
         if let Ok(label) = label(&path) {
-            prop_assert!(label.len() <= LABEL_LENGTH);
+            prop_assert!(label.len() <= NAME_LENGTH);
             prop_assert!(label.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit()), "{}", label);
             prop_assert!(label.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.'), "{}", label);
         }
