@@ -30,7 +30,7 @@ fn walk(checkout: &Path, path: &str, found: &mut Vec<File>) -> Result<(), Box<dy
     let mut names = vec![];
     for entry in fs::read_dir(&from)? {
         let name = entry?.file_name().into_string();
-        names.push(name.map_err(|name| format!("{}: {} is no UTF-8", from.display(), name.display()))?);
+        names.push(name.map_err(|name| format!("{}: {} is not UTF-8", from.display(), name.display()))?);
     }
     names.sort();
     for name in names.iter().filter(|name| !name.starts_with('.') && !name.ends_with('~')) {

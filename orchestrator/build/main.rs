@@ -30,7 +30,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn table(out: &mut String, name: &str, files: &[files::File]) -> Result<(), Box<dyn Error>> {
     writeln!(out, "pub(crate) static {name}: &[File] = &[")?;
     for files::File { path, from } in files {
-        let from = from.to_str().ok_or("the checkout's path is no UTF-8")?;
+        let from = from.to_str().ok_or("the checkout's path is not UTF-8")?;
         writeln!(out, "    File {{ path: {path:?}, bytes: include_bytes!({from:?}) }},")?;
     }
     writeln!(out, "];")?;

@@ -28,7 +28,7 @@ const EXTENSION: &str = "yaml";
 
 #[derive(Debug, thiserror::Error)]
 pub enum LabError {
-    #[error("{path} is no lab folder: it has no {KERNELS}")]
+    #[error("{path} is not a lab folder: it has no {KERNELS}")]
     NotALab { path: PathBuf },
     #[error("the lab folder {lab} was found, not named, and {part} belongs to another user (uid {owner})")]
     Foreign { lab: PathBuf, part: PathBuf, owner: u32 },
@@ -258,7 +258,7 @@ fn read(path: &Path) -> Result<String, Mistake> {
     outside::read_text(path, kinds::YAML).map_err(|error| match error.why {
         Why::NotText { line, column } => {
             let place = format!("{}:{line}:{column}", shown(path));
-            Mistake::Unreadable { place, why: "this is no UTF-8".into() }
+            Mistake::Unreadable { place, why: "not valid UTF-8".into() }
         }
         why => Mistake::Unreadable { place: shown(path), why: format!("cannot be read: {why}") },
     })

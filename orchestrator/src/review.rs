@@ -21,7 +21,7 @@ pub enum ReviewError {
     Read(#[from] ReadError),
     #[error("{what} {path}: {source}")]
     Io { what: &'static str, path: PathBuf, source: io::Error },
-    #[error("{path} is no report: {source}")]
+    #[error("{path} is not a report: {source}")]
     Report { path: PathBuf, source: ParseError },
 }
 
@@ -52,9 +52,13 @@ pub fn standing(reports: &Path, key: &Key, verdict: Option<&Verdict>, new: Optio
     let path = reports.join(key.report_path());
     let new = match (verdict, new) {
         (None, _) => return Standing::Missing { why: "the run ended before it was judged".into() },
-        // Of the lab. Were it compared or accepted, the lab's next failure would be as accepted.
+        // A lab failure is never compared or accepted: otherwise the next lab failure would count as
+        // "same".
         (Some(verdict @ (Verdict::Miss | Verdict::Lost | Verdict::Error)), _) => {
-            return Standing::Missing { why: format!("{} says nothing about the kernel", verdict.name()) };
+            let failed = if *verdict == Verdict::Error { "scenario" } else { "lab" };
+            return Standing::Missing {
+                why: format!("the {failed} failed ({}): nothing to compare", verdict.name()),
+            };
         }
         (Some(_), None) => return Standing::Missing { why: "the run has no report of it".into() },
         (Some(_), Some(new)) => new,

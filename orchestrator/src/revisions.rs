@@ -20,7 +20,7 @@ pub struct Commit {
 /// Why there are no commits.
 #[derive(Debug, thiserror::Error)]
 pub enum RevisionsError {
-    #[error("{words} in `{repository}` is no commit:\n{said}")]
+    #[error("{words} in `{repository}` is not a commit:\n{said}")]
     Unknown { repository: PathBuf, words: String, said: String },
     #[error("{words} in `{repository}` has no commit")]
     Empty { repository: PathBuf, words: String },
@@ -112,16 +112,16 @@ mod tests {
         assert_eq!(one("v1").unwrap(), ["one"]);
         assert_eq!(one("HEAD@{0}").unwrap(), ["three"]);
         assert!(range("main..HEAD~3").unwrap_err().ends_with("has no commit"));
-        assert!(one("v2").unwrap_err().contains("is no commit:\nfatal: "));
-        assert!(one("--all").unwrap_err().contains("is no commit"));
-        assert!(range("x..main").unwrap_err().contains("is no commit"));
+        assert!(one("v2").unwrap_err().contains("is not a commit:\nfatal: "));
+        assert!(one("--all").unwrap_err().contains("is not a commit"));
+        assert!(range("x..main").unwrap_err().contains("is not a commit"));
     }
 
     #[test]
     fn what_is_no_repository_is_named() {
         let error = commits(Path::new("/proc"), &Revisions::One("HEAD".into())).unwrap_err();
         assert!(
-            error.to_string().contains("in `/proc` is no commit:\nfatal: not a git repository"),
+            error.to_string().contains("in `/proc` is not a commit:\nfatal: not a git repository"),
             "{error}"
         );
     }

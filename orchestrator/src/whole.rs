@@ -177,7 +177,7 @@ pub(crate) fn new_folder(parent: &Path) -> io::Result<PathBuf> {
 pub(crate) fn point(path: &Path, to: &OsStr) -> io::Result<()> {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Err(no_file()) };
     if path.symlink_metadata().is_ok_and(|meta| !meta.is_symlink()) {
-        return Err(io::Error::other(format!("{} is no link; move it away", path.display())));
+        return Err(io::Error::other(format!("{} is not a link; move it away", path.display())));
     }
     let folder = Folder::open(folder)?;
     let (half, ()) = fresh(|half| symlinkat(to, &folder.fd, half))?;

@@ -73,5 +73,5 @@ fn number(text: &str) -> Result<u64, Error> {
         Some(digits) => u64::from_str_radix(digits, 16),
         None => text.parse(),
     };
-    parsed.map_err(|_| Error::Arguments(format!("{text} is no number")))
+    parsed.map_err(|_| Error::Arguments(format!("{text} is not a number")))
 }

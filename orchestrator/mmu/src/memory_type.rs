@@ -56,7 +56,7 @@ impl fmt::Display for MemoryType {
 
 /// A text that is not the name of a memory type.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("`{0}` is no memory type; they are {names}", names = MemoryType::ALL.map(MemoryType::name).join(", "))]
+#[error("`{0}` is not a memory type; the types are {names}", names = MemoryType::ALL.map(MemoryType::name).join(", "))]
 pub struct UnknownMemoryType(pub String);
 
 impl FromStr for MemoryType {
@@ -83,7 +83,10 @@ mod tests {
         }
         assert_eq!(format!("{:<10}|", MemoryType::NormalNC), "Normal-NC |");
         let error = "normal-nc".parse::<MemoryType>().unwrap_err().to_string();
-        assert!(error.starts_with("`normal-nc` is no memory type; they are Device-nGnRnE, "), "{error}");
+        assert!(
+            error.starts_with("`normal-nc` is not a memory type; the types are Device-nGnRnE, "),
+            "{error}"
+        );
     }
 
     #[test]

@@ -190,7 +190,7 @@ impl Schema<'_> {
                 && let Some(text) = item.written()
                 && !seen.insert(text)
             {
-                sink.error(item.span.clone(), format!("`{text}` is there twice"));
+                sink.error(item.span.clone(), format!("duplicate item `{text}`"));
             }
         }
         self.count(schema, "Items", items.len(), place, sink);

@@ -188,7 +188,7 @@ impl Builder<'_, '_> {
                 Ok((event, span)) => (event, self.byte(span.start.index())..self.byte(span.end.index())),
                 Err(e) => {
                     let at = self.byte(e.marker().index());
-                    self.sink.error(at..at, format!("this is no YAML: {}", e.info()));
+                    self.sink.error(at..at, format!("not valid YAML: {}", e.info()));
                     return None;
                 }
             };
@@ -258,7 +258,7 @@ impl Builder<'_, '_> {
                 if open.keys.insert(key.clone()) {
                     entries.push(Entry { key, span, node });
                 } else {
-                    self.sink.error(span, format!("key `{key}` is there twice"));
+                    self.sink.error(span, format!("duplicate key `{key}`"));
                 }
             }
             (Value::Map(_), None) => match node.value {

@@ -13,7 +13,7 @@ use std::{
 
 #[derive(Debug, thiserror::Error)]
 pub enum InitError {
-    #[error("{path} exists already; nothing was written")]
+    #[error("{path} already exists; nothing was written")]
     Exists { path: PathBuf },
     #[error("cannot write a lab folder to {path}: {source}; nothing is left of it")]
     Io { path: PathBuf, source: io::Error },

@@ -48,7 +48,7 @@ impl RunFolder {
         };
         private::make(&path)?;
         let folder = whole::Folder::private(&path)?;
-        let taken = || io::Error::new(io::ErrorKind::AlreadyExists, "a run lies there already");
+        let taken = || io::Error::new(io::ErrorKind::AlreadyExists, "it already contains a run");
         if path.join(EVENTS).symlink_metadata().is_ok() {
             return Err(taken());
         }

@@ -98,12 +98,12 @@ impl Operator {
     /// Keeps the host of a cell that does not pass: until the end of a shell on a terminal, else for ever. `ssh`: none if the host
     /// has not come so far.
     pub(super) async fn keep(&self, key: &Key, why: &str, ssh: Option<&UnixStream>, login: Duration) {
-        tell(&format!("{key}: its host is kept, {why}"));
+        tell(&format!("{key}: its host keeps running, {why}"));
         match ssh {
-            None => tell("  it has no shell, for it has not come up"),
+            None => tell("  no shell is possible: the host has not booted"),
             Some(_) if !io::stdin().is_terminal() => tell("  a shell in it needs a terminal on stdin"),
             Some(ssh) => {
-                tell("  a shell in it begins; with its end the cell ends");
+                tell("  opening a shell in it; exit the shell to end the cell");
                 match open(ssh, login).await {
                     Ok(_) => return,
                     Err(error) => tell(&format!("  no shell: {error}")),
@@ -154,7 +154,7 @@ impl GdbSocket {
     pub(super) fn show(&self, key: &Key, kernel: &KernelFiles) {
         let socket = self.0.display();
         tell(&format!(
-            "{key}: its host waits for gdb before its first instruction; no deadline holds. Attach with"
+            "{key}: its host waits for gdb at its first instruction (deadlines are off). Attach with:"
         ));
         match &kernel.symbols.vmlinux {
             Some(vmlinux) => {
@@ -162,11 +162,11 @@ impl GdbSocket {
             }
             None => {
                 tell(&format!("  gdb-multiarch -ex 'set architecture aarch64' -ex 'target remote {socket}'"));
-                tell("  names need the kernel's vmlinux: Debian's is in its package linux-image-...-dbg");
+                tell("  symbols need the kernel's vmlinux: Debian's is in its package linux-image-...-dbg");
             }
         }
         tell(
-            "  its `continue` lets the host begin, its `detach` leaves it alone; looks wait while gdb has stopped it",
+            "  gdb's `continue` starts the host, its `detach` releases it; looks wait while gdb has stopped the host",
         );
     }
 }

@@ -59,7 +59,7 @@ pub(super) async fn stuck(
             && console.is_some_and(|last| last.elapsed() > deadlines.of(Deadline::BootSilence))
         {
             let what = format!(
-                "the host's console has said nothing for {:?}, and there is no agent yet",
+                "the host's console has printed nothing for {:?}, and no agent runs yet",
                 deadlines.of(Deadline::BootSilence)
             );
             return Stop::timeout(what).hint(NO_BOOT);
@@ -163,7 +163,7 @@ mod tests {
         liveness.console();
         let found = timeout(SHORT * 5, stuck(&liveness, deadlines, &mut lines)).await.unwrap();
         assert_eq!(found.cause, StopCause::Timeout);
-        assert!(found.what.contains("has said nothing for 400ms"), "{}", found.what);
+        assert!(found.what.contains("has printed nothing for 400ms"), "{}", found.what);
         // An agent that says hello has come up, whatever the console does.
         liveness.frame(&Peer::Host, None);
         assert!(timeout(SHORT * 3, stuck(&liveness, deadlines, &mut lines)).await.is_err());

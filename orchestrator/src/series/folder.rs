@@ -49,7 +49,7 @@ fn listed(text: &str) -> Result<Vec<&str>, Unusable> {
             return Err(quilt(format!("`{option}` is not understood; patches are applied by -p1")));
         }
         if !Path::new(name).components().all(|part| matches!(part, Component::Normal(_))) {
-            return Err(quilt(format!("`{name}` is no name of a file in this folder")));
+            return Err(quilt(format!("`{name}` is not the name of a file in this folder")));
         }
         names.push(name);
     }

@@ -70,7 +70,7 @@ pub enum Unusable {
     TooMany,
     #[error("mail {number} cannot be read: {why}")]
     Mail { number: usize, why: String },
-    #[error("there is no patch in it{}", skipped(.0))]
+    #[error("it contains no patch{}", skipped(.0))]
     NoPatch(Vec<Skipped>),
     #[error("patch {number} of {total}, `{title}`, has no diff")]
     NoDiff { number: usize, total: usize, title: String },

@@ -73,11 +73,11 @@ fn what_is_no_whole_series_is_refused() {
     it has more than one series: `x1` does not belong with `z`
     it has more than one revision of a series: v1, v10, v3
     patch 2 of 2, `b`, has no diff
-    there is no patch in it
+    it contains no patch
       c: a cover letter
       d: a reply
     it has more than 2000 mails or patches
-    there is no patch in it
+    it contains no patch
       x.mbox: it has no diff
     ");
 }

@@ -130,7 +130,7 @@ pub(crate) fn make_folders(into: &Path, path: &str) -> io::Result<()> {
         at.push(name);
         match fs::symlink_metadata(&at) {
             Ok(meta) if meta.is_dir() => {}
-            Ok(_) => return Err(bad("a path through something that is no folder", path)),
+            Ok(_) => return Err(bad("a path through something that is not a folder", path)),
             Err(e) if e.kind() == io::ErrorKind::NotFound => fs::create_dir(&at)?,
             Err(e) => return Err(e),
         }

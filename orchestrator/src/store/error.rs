@@ -13,7 +13,7 @@ use std::{
 };
 
 /// What to do about a disk that is full.
-const ROOM: &str = "the file system of the cache is full: make room (`s2lab store gc` removes what was not used for long), or name another with XDG_CACHE_HOME; what is whole in it stays";
+const ROOM: &str = "the file system of the cache is full: make room (`s2lab store gc` removes what was not used for long), or name another with XDG_CACHE_HOME; finished entries stay";
 /// How the programs that the store runs say it: glibc's strerror of ENOSPC, EDQUOT and EFBIG; apt 2.6 apt-private/private-install.cc.
 const FULL: [&str; 4] =
     ["No space left on device", "Disk quota exceeded", "File too large", "have enough free space in"];
@@ -60,7 +60,7 @@ pub enum StoreError {
     #[error("no Debian keyring at {looked}", looked = paths.join(" or "))]
     NoKeyring { paths: Vec<String> },
 
-    #[error("`{name}` is no name of a {what}")]
+    #[error("`{name}` is not the name of a {what}")]
     BadName { what: &'static str, name: String },
 
     #[error("the archive has no package `{package}` in {suites}: {reason}")]

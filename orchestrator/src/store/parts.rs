@@ -119,7 +119,7 @@ pub(crate) fn given_agent(path: &Path) -> Result<Agent> {
     let error = lacking("--agent", path);
     let bytes = outside::read(path, kinds::PROGRAM).map_err(|found| error(found.why.to_string()))?;
     if !elf::is_aarch64(&bytes) {
-        return Err(error("it is no ELF program for aarch64".into()));
+        return Err(error("it is not an ELF program for aarch64".into()));
     }
     let dynamic = elf::read(&bytes).map_err(|why| error(why.to_string()))?;
     if let Some(needed) = dynamic.interpreter.as_ref().or(dynamic.needed.first()) {
@@ -130,7 +130,7 @@ pub(crate) fn given_agent(path: &Path) -> Result<Agent> {
         Some(other) => {
             return Err(error(format!("it speaks version {other} of the protocol, s2lab speaks {VERSION}")));
         }
-        None => return Err(error("it is no agent of s2lab".into())),
+        None => return Err(error("it is not an agent of s2lab".into())),
     }
     Ok(Agent { program: path.to_owned(), sha256: digest::bytes(&bytes) })
 }
@@ -166,10 +166,10 @@ mod tests {
                 other => panic!("{other}"),
             })
         };
-        assert_eq!(of(b"#!/bin/sh\n"), Err("it is no ELF program for aarch64".into()));
+        assert_eq!(of(b"#!/bin/sh\n"), Err("it is not an ELF program for aarch64".into()));
         let (aarch64, x86_64) = (elf_header(183), elf_header(62));
-        assert_eq!(of(&x86_64), Err("it is no ELF program for aarch64".into()));
-        assert_eq!(of(&aarch64), Err("it is no agent of s2lab".into()));
+        assert_eq!(of(&x86_64), Err("it is not an ELF program for aarch64".into()));
+        assert_eq!(of(&aarch64), Err("it is not an agent of s2lab".into()));
         let with = |mark: &str| [aarch64.as_slice(), mark.as_bytes()].concat();
         assert_eq!(of(&with(s2lab_protocol::MARK)), Ok(()));
         let other = s2lab_protocol::MARK.replace(&format!(" {VERSION}."), " 77.");

@@ -107,13 +107,13 @@ fn collect(root: &Path, given: &Path) -> Result<Packed> {
         let Some(path) = file(program) else { continue };
         let bytes = outside::read(&path, kinds::PROGRAM)?;
         if !elf::is_aarch64(&bytes) {
-            return Err(error(format!("its /{program} is no ELF program for aarch64")));
+            return Err(error(format!("its /{program} is not an ELF program for aarch64")));
         }
         if program == QEMU {
             qemu = version(&bytes);
         }
     }
-    let qemu = qemu.ok_or_else(|| error(format!("its /{QEMU} is no QEMU")))?;
+    let qemu = qemu.ok_or_else(|| error(format!("its /{QEMU} is not QEMU")))?;
     let mut closure = elf::closure(root, &PROGRAMS, &LIBRARIES, |_| false)?;
     let is = |place: &String, name: &str| place.rsplit('/').next() == Some(name);
     let (glibc, by_itself) = GLIBC;
@@ -264,12 +264,12 @@ mod tests {
             folder(&root, program);
             assert_eq!(why(&store, &root), format!("it lacks /{program}"));
             fs::write(root.join(program), "#!/bin/sh\n").unwrap();
-            assert_eq!(why(&store, &root), format!("its /{program} is no ELF program for aarch64"));
+            assert_eq!(why(&store, &root), format!("its /{program} is not an ELF program for aarch64"));
         }
         let root = dir.path().join("root");
         folder(&root, "");
         fs::write(root.join(QEMU), program("QEMU emulator version %s")).unwrap();
-        assert_eq!(why(&store, &root), format!("its /{QEMU} is no QEMU"));
+        assert_eq!(why(&store, &root), format!("its /{QEMU} is not QEMU"));
         assert!(why(&store, &dir.path().join("none")).contains("No such file"));
     }
 

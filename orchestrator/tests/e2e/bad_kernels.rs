@@ -43,7 +43,7 @@ fn one_that_hangs_at_boot_is_not_waited_for_to_the_deadline() {
     let done = run(&place, "hangs-at-boot");
     assert_eq!(done.code, Some(1), "{}{}", done.stdout, done.stderr);
     assert!(done.stdout.starts_with("TIMEOUT "), "{}", done.stdout);
-    assert!(done.stdout.contains("the host's console has said nothing for "), "{}", done.stdout);
+    assert!(done.stdout.contains("the host's console has printed nothing for "), "{}", done.stdout);
     assert!(seconds(&done) < 100.0, "{}", done.stdout);
     let [(_, report)] = &place.reports()[..] else { panic!("more than one report") };
     assert!(report.contains("the end of console.host.log may say for what"), "{report}");

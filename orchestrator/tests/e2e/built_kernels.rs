@@ -74,7 +74,7 @@ fn a_guest_that_never_stores_is_given_up() {
     let (place, done) = wrong_host("faults-for-ever");
     assert!(done.stdout.starts_with("TIMEOUT"), "{}", done.stdout);
     let [(_, report)] = &place.reports()[..] else { panic!("more than one report") };
-    for said in ["TIMEOUT(steps)", "guest g0 has not got on with `store` for ", "takes again and again"] {
+    for said in ["TIMEOUT(steps)", "guest g0 made no progress in `store` for ", "takes again and again"] {
         assert!(report.contains(said), "{said}\n{report}");
     }
 }

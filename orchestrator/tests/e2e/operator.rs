@@ -91,7 +91,7 @@ fn a_host_that_has_panicked_is_kept_until_a_signal() {
     let run = place.start(arguments);
     let shown = shown(&place, "it stays until Ctrl-C");
     assert!(
-        shown.contains("its host is kept, console of host: ") && shown.contains("Kernel panic"),
+        shown.contains("its host keeps running, console of host: ") && shown.contains("Kernel panic"),
         "{shown}"
     );
     let host = left_over(&place);

@@ -395,7 +395,7 @@ pub(crate) fn kept_for_a_person() -> Checked {
     let program = std::env::current_exe().map_err(|e| e.to_string())?;
     let mut lab = Lab::ordered(folder, &script, &order, Command::new(program)).map_err(text)?;
     soon("nothing is kept", || lab.said().contains("it stays until Ctrl-C"))?;
-    expect("a word about why", lab.said().contains("its host is kept, for the test"), true)?;
+    expect("a word about why", lab.said().contains("its host keeps running, for the test"), true)?;
     expect("a host", left(lab.folder.path()).is_empty(), false)?;
     lab.signal(Signal::TERM)?;
     expect("s2lab's own end", lab.ended()?, 0)?;

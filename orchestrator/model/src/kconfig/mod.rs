@@ -22,9 +22,9 @@ pub struct Config {
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
-    #[error("line {line} is no line of a kernel's configuration: `{text}`")]
+    #[error("line {line} is not a line of a kernel configuration: `{text}`")]
     Line { line: usize, text: String },
-    #[error("it is no kernel's configuration: it sets nothing")]
+    #[error("not a kernel configuration: it sets nothing")]
     Empty,
     #[error("it is not an arm64 kernel's configuration: CONFIG_ARM64 is not set")]
     Architecture,
@@ -128,7 +128,7 @@ mod tests {
         let line = |text: &str| Config::parse(&format!("CONFIG_ARM64=y\n{text}")).unwrap_err().to_string();
         assert_eq!(
             line("kernels:\u{1b}"),
-            "line 2 is no line of a kernel's configuration: `kernels:\\u{1b}`"
+            "line 2 is not a line of a kernel configuration: `kernels:\\u{1b}`"
         );
         for text in ["CONFIG_KVM", "CONFIG_=y", "CONFIG_K VM=y", "KVM=y", " CONFIG_KVM=y"] {
             assert!(line(text).contains(text), "{text}");

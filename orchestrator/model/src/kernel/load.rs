@@ -32,7 +32,7 @@ fn name(text: &str) -> Result<(), String> {
     let inside = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.');
     if text.is_empty() || text.starts_with(['-', '.']) || !text.chars().all(inside) {
         Err(format!(
-            "`{text}` is no kernel's name; one has a-z, 0-9, `-` and `.`, and begins with a letter or digit"
+            "`{text}` is not a valid kernel name; a name has a-z, 0-9, `-` and `.`, and begins with a letter or digit"
         ))
     } else if text.len() > NAME_LENGTH {
         Err(format!("`{text}` has {} characters; a kernel's name has {NAME_LENGTH} at most", text.len()))
@@ -47,7 +47,7 @@ fn package(text: &str) -> Result<(), String> {
     let inside = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '+' | '-' | '.');
     match text.len() >= 2 && !text.starts_with(['+', '-', '.']) && text.chars().all(inside) {
         true => Ok(()),
-        false => Err(format!("`{text}` is no package's name")),
+        false => Err(format!("`{text}` is not a valid package name")),
     }
 }
 
@@ -56,7 +56,7 @@ fn suite(text: &str) -> Result<(), String> {
     match text.starts_with(|c: char| c.is_ascii_lowercase()) && text.chars().all(inside) {
         true => Ok(()),
         false => Err(format!(
-            "`{text}` is no suite; a suite is a bare name like bookworm-backports, without a host"
+            "`{text}` is not a suite; a suite is a bare name like bookworm-backports, without a host"
         )),
     }
 }
@@ -66,7 +66,7 @@ fn version(text: &str) -> Result<(), String> {
     let inside = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '+' | '-' | '~' | ':');
     match text.starts_with(|c: char| c.is_ascii_digit()) && text.chars().all(inside) {
         true => Ok(()),
-        false => Err(format!("`{text}` is no package's version; one is like 6.1.176-1")),
+        false => Err(format!("`{text}` is not a package version; write one like 6.1.176-1")),
     }
 }
 

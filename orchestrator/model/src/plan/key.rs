@@ -25,7 +25,7 @@ pub struct Key(Arc<str>);
 
 /// Why a text is no key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is no key of a cell: {why}")]
+#[error("{text:?} is not the key of a cell: {why}")]
 pub struct KeyError {
     text: String,
     why: &'static str,
@@ -228,7 +228,7 @@ mod tests {
         assert!(Key::of("a", "k", [("x", "1"), ("x", "2")]).is_err());
         assert_eq!(
             "../a@k".parse::<Key>().unwrap_err().to_string(),
-            "\"../a@k\" is no key of a cell: a scenario's name has a-z, 0-9 and `-`, and begins with a letter or digit"
+            "\"../a@k\" is not the key of a cell: a scenario's name has a-z, 0-9 and `-`, and begins with a letter or digit"
         );
     }
 

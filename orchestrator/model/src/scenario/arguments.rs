@@ -37,7 +37,7 @@ pub(super) fn check(root: &Node, sink: &mut Sink<'_>) {
         }
     }
     if length > MAX_LINE {
-        let message = format!("the arguments have {length} characters together; {MAX_LINE} is the most");
+        let message = format!("the arguments are {length} characters long; the limit is {MAX_LINE}");
         sink.error(arguments.span.clone(), message);
     }
 }
@@ -51,7 +51,7 @@ fn fits(word: &str) -> Result<(), (String, String)> {
     }
     if word.starts_with("--") {
         let help = "what follows `--` goes to init, which is s2lab's agent".to_owned();
-        return Err((format!("`{word}` is no argument of a kernel"), help));
+        return Err((format!("`{word}` is not a kernel argument"), help));
     }
     // The kernel takes `-` and `_` in a parameter's name for the same (kernel/params.c, parameq).
     let (name, value) = word.split_once('=').map_or((word, None), |(name, value)| (name, Some(value)));

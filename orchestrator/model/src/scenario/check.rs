@@ -28,7 +28,7 @@ pub fn name(text: &str) -> Result<(), String> {
     if text == RAM {
         Err(format!("`{RAM}` is reserved: it means a guest's RAM"))
     } else if text.is_empty() || text.starts_with('-') || !text.chars().all(inside) {
-        Err(format!("`{text}` is no name; a name has a-z, 0-9 and `-`, and does not begin with `-`"))
+        Err(format!("`{text}` is not a valid name; a name has a-z, 0-9 and `-`, and does not begin with `-`"))
     } else if text.len() > NAME_LENGTH {
         Err(format!("`{text}` has {} characters; a name has {NAME_LENGTH} at most", text.len()))
     } else {

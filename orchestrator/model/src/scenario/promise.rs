@@ -67,7 +67,7 @@ impl TryFrom<String> for Promise {
         Self::all()
             .map(|(promise, _)| promise)
             .find(|promise| promise.to_string() == text)
-            .ok_or_else(|| format!("`{text}` is no promise; they are I1 to I{}", SENTENCES.len()))
+            .ok_or_else(|| format!("`{text}` is not a promise; the promises are I1 to I{}", SENTENCES.len()))
     }
 }
 

@@ -29,7 +29,8 @@ impl TryFrom<String> for Size {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        let bad = || format!("`{text}` is no size; write a whole number, alone or with K, M or G, like 16M");
+        let bad =
+            || format!("`{text}` is not a size; write a whole number, alone or with K, M or G, like 16M");
         let (digits, shift) = match text.as_bytes() {
             [.., b'K'] => (&text[..text.len() - 1], 10),
             [.., b'M'] => (&text[..text.len() - 1], 20),

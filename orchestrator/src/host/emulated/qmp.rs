@@ -201,7 +201,7 @@ async fn receive(
             Ok(message) => message,
             Err(error) => {
                 // This task alone sets it.
-                let _ = broken.set(format!("a line that is no message: {error}"));
+                let _ = broken.set(format!("a line that is not a message: {error}"));
                 break;
             }
         };

@@ -15,7 +15,7 @@ pub enum LinkError {
     Closed,
     #[error("{peer} has not answered `{what}` in {deadline:?}")]
     Silent { peer: Peer, what: &'static str, deadline: Duration },
-    #[error("{peer} has not got on with `{what}` for {idle:?}; its agent {}", if *lives { "says that it lives" } else { "is silent" })]
+    #[error("{peer} made no progress in `{what}` for {idle:?}; its agent is {}", if *lives { "alive" } else { "silent" })]
     Idle { peer: Peer, what: &'static str, idle: Duration, lives: bool },
     #[error("{peer} cannot do `{what}`: {}", failure.message)]
     Failed { peer: Peer, what: &'static str, failure: Failure },

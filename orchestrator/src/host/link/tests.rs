@@ -121,7 +121,7 @@ async fn storing(stored: fn(u64) -> u64) -> String {
 #[tokio::test]
 async fn a_guest_that_does_not_get_on_is_told_from_a_slow_one() {
     let stuck = storing(|_| 7).await;
-    assert_eq!(stuck, "guest g0 has not got on with `store` for 400ms; its agent says that it lives");
+    assert_eq!(stuck, "guest g0 made no progress in `store` for 400ms; its agent is alive");
     assert_eq!(storing(|n| n).await, "guest g0 has not answered `store` in 1.5s");
 }
 

@@ -125,7 +125,8 @@ pub(super) fn parse_versions(text: &str) -> Vec<String> {
 
 /// `name_version_architecture.deb`; apt writes `:` of an epoch as `%3a`.
 pub(super) fn file_name(file: &str) -> Result<(&str, String, &str)> {
-    let bad = || StoreError::malformed("apt's list of files", format_args!("`{file}` is no name of a .deb"));
+    let bad =
+        || StoreError::malformed("apt's list of files", format_args!("`{file}` is not the name of a .deb"));
     let mut parts = file.strip_suffix(".deb").ok_or_else(bad)?.splitn(3, '_');
     let (Some(name), Some(version), Some(architecture)) = (parts.next(), parts.next(), parts.next()) else {
         return Err(bad());

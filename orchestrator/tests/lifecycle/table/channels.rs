@@ -27,7 +27,7 @@ pub(super) fn qmp_channel() -> Vec<Row> {
         fault("qmp-garbage", qmp("stop"), Act::Before("\u{0}\u{1}garbage\n".into())).stops(
             "MISS",
             Stage::Steps,
-            "a line that is no message",
+            "a line that is not a message",
         ),
         fault("qmp-closed", qmp("stop"), Act::Close).stops("MISS", Stage::Steps, "QEMU closed its QMP channel"),
         fault("qmp-refuses-cont", qmp("cont"), Act::Instead(

@@ -133,7 +133,7 @@ pub(super) fn consoles() -> Vec<Row> {
         .stops("FAIL", Stage::Steps, "nothing has moved")
         .after(Deadline::Stuck),
         fault("store-does-not-get-on", request("store"), Act::Ignore)
-            .stops("TIMEOUT(steps)", Stage::Steps, "guest g0 has not got on with `store`")
+            .stops("TIMEOUT(steps)", Stage::Steps, "guest g0 made no progress in `store`")
             .after(Deadline::Idle),
         fault("heartbeats-stop", request("store"), Act::StopBeating)
             .and(request("store"), Act::Ignore)
