@@ -1,7 +1,10 @@
 //! QEMU's channels: s2lab's own clients receive all bytes at once, then the end of the stream.
 
 use qapi::qmp;
-use s2lab::host::emulated::{gdb::Gdb, qmp::Qmp};
+use s2lab::host::{
+    emulated::{gdb::Gdb, qmp::Qmp},
+    ending::Ending,
+};
 use std::{io::Write, net::Shutdown, os::unix::net, time::Duration};
 use tokio::{
     net::UnixStream,
@@ -19,7 +22,7 @@ const REGISTERS: [&str; 3] = ["VTTBR_EL2", "x19", "cpsr"];
 /// Runs the gdbstub client: the registers' description, then their values on two vCPUs.
 pub(crate) fn gdb(data: &[u8]) {
     run(data, |stream| async move {
-        let Ok(mut gdb) = Gdb::connect(stream, DEADLINE).await else { return };
+        let Ok(mut gdb) = Gdb::connect(stream, DEADLINE, Ending::unknown()).await else { return };
         for vcpu in 0..2 {
             for name in REGISTERS {
                 let _ = gdb.register(vcpu, name).await;
@@ -32,7 +35,7 @@ pub(crate) fn gdb(data: &[u8]) {
 /// Runs the QMP client: the greeting, and answers to commands of different types.
 pub(crate) fn qmp(data: &[u8]) {
     run(data, |stream| async move {
-        let Ok(mut qmp) = Qmp::connect(stream, DEADLINE).await else { return };
+        let Ok(mut qmp) = Qmp::connect(stream, DEADLINE, Ending::unknown()).await else { return };
         let mut events = qmp.events();
         let _ = qmp.execute(qmp::cont {}).await;
         let _ = qmp.execute(qmp::query_pci {}).await;

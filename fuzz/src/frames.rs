@@ -2,7 +2,10 @@
 //! the target also makes frames from lines of JSON.
 
 use crate::channels;
-use s2lab::host::link::{AgentNotice, Link};
+use s2lab::host::{
+    ending::Ending,
+    link::{AgentNotice, Link},
+};
 use s2lab_protocol::{Decoder, Frame, FrameError, Peer, encode};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -45,7 +48,7 @@ fn decode(data: &[u8], piece: usize) -> (Vec<Frame>, Option<FrameError>) {
 fn listen(bytes: &[u8], nonce: u64) {
     channels::run(bytes, |stream| async move {
         let (heard, mut hearing) = mpsc::channel::<AgentNotice>(1);
-        let mut link = Link::start(stream, nonce, ["g0".to_owned()].into(), heard);
+        let mut link = Link::start(stream, nonce, ["g0".to_owned()].into(), heard, Ending::unknown());
         let hears = async { while hearing.recv().await.is_some() {} };
         let asks = async {
             let _ = link.hello(&Peer::Host, DEADLINE).await;

@@ -14,6 +14,7 @@ pub mod review;
 pub mod revisions;
 pub mod run;
 pub mod runtime;
+mod sealed;
 pub mod series;
 pub mod show;
 pub mod size;

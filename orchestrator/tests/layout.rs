@@ -98,6 +98,19 @@ fn the_architecture_is_that_of_the_tree() {
     }
 }
 
+/// Another kind of host is another variant of `host::Host`, and nothing of a run changes.
+#[test]
+fn a_run_knows_no_kind_of_host() {
+    let kinds = ["emulated", "qmp", "Qmp", "gdb::", "Gdb::", "HostRam"];
+    for (file, text) in product() {
+        let code: Vec<_> = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+        let named = |words: &[&str]| code.iter().any(|line| words.iter().any(|word| line.contains(word)));
+        assert!(!file.starts_with("run/") || !named(&kinds), "{file} names a kind of host");
+        let above = ["crate::run", "crate::cli", "    run::", "    cli::"];
+        assert!(!file.starts_with("host/") || !named(&above), "{file} imports from above");
+    }
+}
+
 /// Calls that read a file without a limit, and may wait for ever.
 const UNBOUNDED: [&str; 5] = ["fs::read(", "fs::read_to_string(", "File::open(", "fs::copy(", ".read(true)"];
 

@@ -1,6 +1,161 @@
-//! The host of a cell: the machine, the channels to it, and its agent.
+//! The host of a cell: a machine, the channels to it, and its agent.
+//!
+//! [`Host`] has one variant for each kind of host. Its methods are what a run may ask; what one kind cannot do is None.
 
 pub mod deadlines;
 pub mod emulated;
+pub mod ending;
 pub mod link;
 pub mod ssh;
+
+pub use emulated::{
+    Parts, Streams, look::Target, look::tables_of, machine::StartError, memory::SharedMemory as Bytes,
+    process::Launcher,
+};
+
+use emulated::{
+    gdb::HoldError,
+    look::{self, Looks},
+    placement::{Placement, PlacementError},
+    qmp::QmpError,
+    roms::LoadedError,
+};
+use ending::Ending;
+use s2lab_model::{event::Loaded, scenario};
+use std::{io, ops::Range, os::unix::net::UnixStream, time::Duration};
+
+/// A host that is prepared or runs. Dropping it kills the machine.
+pub enum Host {
+    /// QEMU on this machine.
+    Emulated(emulated::Host),
+}
+
+/// Something that a host could not do.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    #[error(transparent)]
+    Qmp(#[from] QmpError),
+    #[error(transparent)]
+    Hold(#[from] HoldError),
+    #[error(transparent)]
+    Loaded(#[from] LoadedError),
+    #[error(transparent)]
+    Placement(#[from] PlacementError),
+    #[error(transparent)]
+    Look(#[from] look::Error),
+}
+
+impl HostError {
+    /// The error of a write, if that is what failed.
+    pub fn unwritable(&self) -> Option<&io::Error> {
+        match self {
+            Self::Look(look::Error::Keep { source, .. }) => Some(source),
+            _ => None,
+        }
+    }
+}
+
+/// Something that this kind of host lacks for any cell.
+#[derive(Debug)]
+pub struct Lack {
+    pub what: String,
+    pub hint: &'static str,
+}
+
+/// Bytes of this machine's memory that a host takes.
+pub fn memory(host: &scenario::Host) -> u64 {
+    emulated::preflight::memory(host)
+}
+
+impl Host {
+    /// Makes the machine with everything attached to it. It stands before its first instruction.
+    pub async fn prepare(launcher: &Launcher, parts: Parts<'_>) -> Result<(Self, Streams), StartError> {
+        let (host, streams) = emulated::Host::prepare(launcher, parts).await?;
+        Ok((Self::Emulated(host), streams))
+    }
+
+    /// Lets the machine run for the first time. With an operator's gdb, waits until that has attached.
+    pub async fn boot(&mut self) -> Result<(), HostError> {
+        let Self::Emulated(host) = self;
+        Ok(host.gdb.begin(&mut host.qmp).await?)
+    }
+
+    /// The end of the machine.
+    pub fn ending(&self) -> &Ending {
+        let Self::Emulated(host) = self;
+        host.ending()
+    }
+
+    /// Kills the machine, and returns when all of it is gone. An error says what survived.
+    pub async fn kill(self) -> io::Result<()> {
+        let Self::Emulated(host) = self;
+        host.kill().await
+    }
+
+    /// Returns what this host lacks for any cell.
+    pub fn lack(&self) -> Option<Lack> {
+        let Self::Emulated(host) = self;
+        emulated::preflight::lack(host.qmp.version())
+    }
+
+    /// The host's RAM, as physical addresses.
+    pub fn ram(&self) -> Range<u64> {
+        let Self::Emulated(host) = self;
+        host.ram.start..host.ram.start + host.ram.memory.size()
+    }
+
+    /// The places of kernel, initramfs and device tree, before the first instruction.
+    pub async fn loaded(&mut self) -> Result<Vec<Loaded>, HostError> {
+        let Self::Emulated(host) = self;
+        Ok(emulated::roms::loaded(&mut host.qmp, &host.ram).await?)
+    }
+
+    /// PCI address in the host of the port above the scenario's `index`-th device.
+    pub fn port_address(&self, index: usize) -> String {
+        let Self::Emulated(_) = self;
+        emulated::argv::port_address(index)
+    }
+
+    /// The means to read a guest's tables from outside.
+    pub fn looks(&mut self) -> Option<Looks<'_>> {
+        let Self::Emulated(host) = self;
+        Some(Looks { qmp: &mut host.qmp, gdb: &mut host.gdb, ram: &host.ram })
+    }
+
+    /// The machine's own knowledge of its devices' BARs.
+    pub fn placement(&mut self) -> Option<Placement<'_>> {
+        let Self::Emulated(host) = self;
+        Some(Placement { qmp: &mut host.qmp })
+    }
+
+    /// The memory behind the BAR of a device, as it is seen from outside.
+    pub fn bytes(&self, device: &str) -> Option<&Bytes> {
+        let Self::Emulated(host) = self;
+        host.bars.get(device)
+    }
+
+    /// The stream to the host's sshd; non-blocking.
+    pub fn ssh(&self) -> &UnixStream {
+        let Self::Emulated(host) = self;
+        &host.ssh
+    }
+
+    /// Returns why the machine does not run on, if that is so.
+    pub async fn unwell(&mut self, deadline: Duration) -> Option<String> {
+        let Self::Emulated(host) = self;
+        emulated::diagnosis::unwell(&mut host.qmp, deadline).await
+    }
+
+    /// Everything that can be learnt of the host in `deadline`, as text. `asks`: by ssh, too.
+    pub async fn diagnose(&mut self, why: &str, asks: bool, deadline: Duration) -> String {
+        let Self::Emulated(host) = self;
+        let ssh = host.ssh.try_clone().ok().filter(|_| asks);
+        emulated::diagnosis::diagnose(why, &mut host.qmp, &mut host.gdb, ssh, deadline).await
+    }
+
+    /// Lets the machine run on after a look that was dropped in the middle.
+    pub async fn resume(&mut self) -> Result<(), HostError> {
+        let Self::Emulated(host) = self;
+        Ok(host.gdb.release(&mut host.qmp).await?)
+    }
+}

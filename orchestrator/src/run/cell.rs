@@ -1,44 +1,30 @@
-//! A cell: one scenario on one kernel, from power-on to the final record.
+//! A cell: one scenario on one kernel, in a session of its own.
 
 use super::{
-    console::{AlarmSwitch, Console},
-    consoles::{ConsoleSinks, keep_notices, read_console},
+    conclusion::Done,
     images::{Images, KernelFiles},
     log::EventLog,
-    nonce::nonce,
-    operator::{CRASH_ENDS, Operator, tell},
-    preflight::{self, Room},
+    operator::Operator,
+    session::Session,
     stages::{Stages, Stop},
-    steps::CellContext,
-    stuck::stuck,
+    steps::wrong,
+    watch::Cancel,
 };
-use crate::{
-    host::{
-        deadlines::{Deadline, Deadlines, Factor},
-        emulated::{
-            argv::RAM_START,
-            cpu,
-            diagnosis::diagnose,
-            machine::{Machine, Parts},
-            process::{Launcher, Process},
-            qmp::Qmp,
-        },
-        link::Link,
-    },
-    outside::{self, kinds},
-    waits::timeout,
+use crate::host::{
+    HostError, Launcher,
+    deadlines::{Deadline, Deadlines, Factor},
 };
 use s2lab_model::{
-    event::{CellEnd, Event, PlannedCell, Stage, StopCause},
-    kconfig::Options,
-    plan::Key,
-    record::{Surroundings, environment},
+    event::{Beside, CellEnd, Event, PlannedCell, Stage},
+    scenario::{AssignDriver, Guest},
 };
-use std::{collections::BTreeMap, fs::File, io, path::Path, pin::pin, process::ExitStatus, time::Duration};
-use tokio::{net::UnixListener, sync::mpsc, task::JoinHandle};
+use s2lab_protocol::{AssignedDevice, Bar, BoundDevice, FinalRecord, GuestSpec, Hello, Peer, Reply, Request};
+use std::{collections::BTreeMap, path::Path, pin::pin};
 
-/// The hint where no socket for gdb can be made.
-const NO_SOCKET: &str = "a socket's path has at most 107 bytes: give a shorter --out, or set XDG_RUNTIME_DIR";
+/// Slot on a guest's root bus of its first assigned device; the ones below are for its VMM's own devices.
+const FIRST_SLOT: u8 = 0x10;
+/// vCPUs of a guest.
+const GUEST_CPUS: u32 = 1;
 
 /// What all cells of a run share.
 pub struct Shared<'a> {
@@ -49,7 +35,7 @@ pub struct Shared<'a> {
     pub deadlines: Deadlines,
     /// What `deadlines` were stretched by.
     pub factor: Factor,
-    /// What the run's file system must have left before a host boots, bytes; [`preflight::STATE_SPACE`] but for tests of less.
+    /// What the run's file system must have left before a host boots, bytes; [`super::preflight::STATE_SPACE`] but for tests of less.
     pub least_space: u64,
     /// A person at the host.
     pub operator: Option<&'a Operator>,
@@ -67,9 +53,15 @@ pub async fn run(
 ) {
     log.event(Event::CellStarted);
     let mut stages = Stages::new(log.clone());
-    let end = match attempt(shared, planned, kernel, folder, &mut stages, cancelled).await {
+    let mut cancelled = pin!(cancelled);
+    let cancel = Cancel::new(cancelled.as_mut());
+    let end = match attempt(shared, planned, kernel, folder, &mut stages, cancel).await {
         Ok(end) => end,
-        Err(Stop { cause, what, hint }) => CellEnd::Stopped { stage: stages.current(), cause, what, hint },
+        Err(stop) => {
+            tracing::debug!("{}: {}", planned.key, stop.chain());
+            let Stop { cause, what, hint, .. } = stop;
+            CellEnd::Stopped { stage: stages.current(), cause, what, hint }
+        }
     };
     stages.finish();
     log.event(Event::CellEnded { end });
@@ -81,319 +73,182 @@ async fn attempt(
     kernel: &KernelFiles,
     folder: &Path,
     stages: &mut Stages,
-    cancelled: impl Future<Output = ()>,
+    mut cancel: Cancel<'_, impl Future<Output = ()>>,
 ) -> Result<CellEnd, Stop> {
-    let log = stages.log().clone();
-    let operator = shared.operator;
-    let deadlines = operator.map_or(shared.deadlines, |operator| operator.deadlines(shared.deadlines));
     stages.enter(Stage::Prepare);
-    let nonce = nonce()?;
-    let (gdb_socket, listener) = match operator.map(|operator| operator.gdb_socket(folder)).transpose() {
-        Ok(gdb_socket) => gdb_socket.flatten().unzip(),
-        Err(error) => return Err(Stop::lab(format!("no socket for gdb: {error}")).hint(NO_SOCKET)),
-    };
-    let mut cancelled = pin!(cancelled);
-    let machine = tokio::select! {
+    let log = stages.log().clone();
+    let (mut session, mut watch) = tokio::select! {
         biased;
-        () = &mut cancelled => return Err(Stop::interrupted()),
-        started = start(shared, planned, kernel, folder, nonce, listener) => started?,
+        () = cancel.requested() => return Err(Stop::interrupted()),
+        prepared = Session::prepare(shared, planned, kernel, folder, &log) => prepared?,
     };
-    log.event(environment(shared, planned, kernel));
-    let Machine { mut process, mut qmp, mut gdb, console, agent, ssh, ram, bars, arguments } = machine;
-    write(folder, "qemu.args", arguments.join("\n").as_bytes())?;
-    log.event(Event::HostRam { start: RAM_START, size: ram.memory.size() });
-
-    let (trouble, mut troubles) = mpsc::channel(4);
-    let switch = AlarmSwitch::default();
-    let console_of = |name: &str| {
-        Console::create(folder, name, log.clone(), switch.clone()).map_err(|e| Stop::disk(folder, e))
+    let alone = shared.operator.is_some_and(Operator::is_instead_of_steps);
+    let done = {
+        let work = pin!(work(shared, planned, &mut session, stages));
+        watch.race(work, &mut cancel, alone).await
     };
-    let host_console = console_of("host")?
-        .with_symbols(kernel.symbols.map.clone())
-        .tested_by(s2lab_protocol::test_line(nonce));
-    let (stall, mut stalls) = mpsc::channel(4);
-    let (notices, noticed) = mpsc::channel(64);
-    let mut consoles = BTreeMap::new();
-    for guest in planned.scenario.guests.keys() {
-        consoles.insert(guest.clone(), console_of(guest)?);
+    let mut facts = watch.facts(done, &mut session).await;
+    let keeper = shared.operator.filter(|operator| operator.keeps());
+    // A host that did not come up has no sshd, and a person asks what they want.
+    let up = stages.current() > Stage::HostBoot;
+    session.diagnose(&facts, up && keeper.is_none(), &mut cancel).await;
+    facts.troubles.extend(watch.troubles());
+    if let Some(operator) = keeper {
+        session.keep(operator, planned, &facts, &mut watch, up, &mut cancel).await;
     }
-    let mut listener = ScopedTask(tokio::spawn(keep_notices(noticed, consoles, trouble.clone())));
-    let link = Link::start(agent, nonce, planned.scenario.guests.keys().cloned().collect(), notices);
-    let liveness = link.liveness();
-    let sinks = ConsoleSinks { trouble, stall, liveness: liveness.clone() };
-    let mut reader = ScopedTask(tokio::spawn(read_console(console, host_console, sinks)));
-
-    let mut context = CellContext {
-        planned,
-        log: &log,
-        qmp: &mut qmp,
-        gdb: &mut gdb,
-        ram: &ram,
-        bars: &bars,
-        link,
-        raw: shared.raw,
-        nonce,
-        deadlines,
-        options: Options::default(),
-        around: Surroundings {
-            ram: std::iter::once(RAM_START..RAM_START + ram.memory.size()).collect(),
-            ..Surroundings::default()
-        },
-        looked: BTreeMap::new(),
-    };
-    let outcome = {
-        let mut work = pin!(async {
-            stages.enter(Stage::Preflight);
-            let room = Room::of_machine(folder)
-                .map_err(|e| Stop::lab(format!("cannot learn about this machine: {e}")))?;
-            context.options =
-                preflight::check(planned, kernel, context.qmp.version(), room, shared.least_space)?;
-            if let Some(gdb_socket) = &gdb_socket {
-                gdb_socket.show(&planned.key, kernel);
-            }
-            context.raise(stages).await?;
-            stages.enter(Stage::Steps);
-            match operator.filter(|operator| operator.is_instead_of_steps()) {
-                Some(operator) => operator.receive(&ssh, deadlines.of(Deadline::Login)).await?,
-                None => context.steps().await?,
-            }
-            if let Some(why) = lacks(operator, &planned.key, &log).await {
-                return Ok(Done::Lacking(why));
-            }
-            stages.enter(Stage::ShutDown);
-            context.shut_down().await.map(|()| Done::Finished)
-        });
-        tokio::select! {
-            biased;
-            () = &mut cancelled => Err(Stop::interrupted()),
-            Some(stop) = troubles.recv() => Err(stop),
-            done = &mut work => done,
-            // A person in a shell may stop what they like.
-            stop = stuck(&liveness, deadlines, &mut stalls), if !operator.is_some_and(Operator::is_instead_of_steps) => Err(stop),
-            status = process.wait() => match timeout(deadlines.of(Deadline::Rest), work).await {
-                // What was said before the end was still on its way: all of it, or how a guest ended.
-                Ok(Err(stop)) if !matches!(stop.cause, StopCause::Lab | StopCause::Timeout) => Err(stop),
-                Ok(Ok(done)) => Ok(done),
-                _ => Err(ended(status, "in the middle of the cell")),
-            },
-        }
-    };
-    // Without it the host's agent would have nobody to talk to, and there would be no guest and no shell any more.
-    let CellContext { link: _link, .. } = context;
-    let mut outcome = match outcome {
-        // After the final record nothing counts, and a host powers off for seconds. But until there it must have had its
-        // console.
-        Ok(_) if reader.0.is_finished() && matches!(process.try_wait(), Ok(None)) => Err(Stop::lab(
-            "the host's console was closed before the host ended, so that its alarms could not be seen",
-        )),
-        // One that crashes has more to say.
-        Err(stop) if stop.cause == StopCause::Kernel => {
-            let _ = timeout(deadlines.of(Deadline::Drain), process.wait()).await;
-            Err(stop)
-        }
-        Err(stop) => Err(explained(stop, &mut process, &mut qmp, deadlines).await),
-        Ok(done) => Ok(done),
-    };
-    let keeper = operator.filter(|operator| operator.keeps());
-    let mut left_alone = false;
-    if let Err(stop) = &outcome
-        && stop.cause != StopCause::Interrupted
-        && matches!(process.try_wait(), Ok(None))
-    {
-        // A host that did not come up has no sshd, and a person asks what they want.
-        let ssh = ssh.try_clone().ok().filter(|_| stages.current() > Stage::HostBoot && keeper.is_none());
-        let diagnosis = diagnose(&stop.what, &mut qmp, &mut gdb, ssh, deadlines.of(Deadline::Diagnosis));
-        tokio::select! {
-            () = &mut cancelled => left_alone = true,
-            // What cannot be written changes nothing of why the cell stopped.
-            text = diagnosis => drop(write(folder, "diagnosis.txt", text.as_bytes())),
-        }
-    }
-    overrule(&mut outcome, &mut troubles);
-    if let (Some(operator), Some(why), Ok(None)) = (keeper, kept_for(&outcome), process.try_wait())
-        && !left_alone
-    {
-        // The verdict is made: nothing that a person does changes it.
-        switch.turn_off();
-        // What was dropped in the middle of a look has left the machine stopped.
-        let _ = gdb.release(&mut qmp).await;
-        let ssh = Some(&ssh).filter(|_| stages.current() > Stage::HostBoot);
-        tokio::select! {
-            biased;
-            () = &mut cancelled => {}
-            _ = process.wait() => tell("the host has ended"),
-            () = operator.keep(&planned.key, why, ssh, deadlines.of(Deadline::Login)) => {}
-        }
-        while troubles.try_recv().is_ok() {}
-    }
-    let killed = process.kill().await;
-    // A guest's last words may explain its end.
-    finish_task(&mut listener, deadlines.of(Deadline::Rest)).await;
-    // The console is read to its end.
-    finish_task(&mut reader, deadlines.of(Deadline::Rest)).await;
-    overrule(&mut outcome, &mut troubles);
-    match killed {
-        Err(left) if !outcome.as_ref().is_err_and(Stop::outweighs_lab) => {
-            Err(Stop::lab(format!("after the cell: {left}")))
-        }
-        _ => outcome.map(|done| match done {
-            Done::Finished => CellEnd::Complete,
-            Done::Lacking(_) => CellEnd::Kept,
-        }),
-    }
-}
-
-/// How far a cell has come that nothing has stopped.
-enum Done {
-    /// To the final record.
-    Finished,
-    /// To the end of its steps; this keeps it from passing, and the host is kept for a person.
-    Lacking(String),
-}
-
-/// What keeps the cell from passing, if its host is to be kept then.
-async fn lacks(operator: Option<&Operator>, key: &Key, log: &EventLog) -> Option<String> {
-    let operator = operator.filter(|operator| operator.keeps())?;
-    log.flush().await;
-    operator.lacks(key)
-}
-
-/// Why a person might want to see the host.
-fn kept_for(outcome: &Result<Done, Stop>) -> Option<&str> {
-    match outcome {
-        Ok(Done::Finished) => None,
-        Ok(Done::Lacking(why)) => Some(why),
-        Err(Stop { cause, what, .. }) => {
-            matches!(cause, StopCause::Kernel | StopCause::Timeout | StopCause::Lab).then_some(what)
-        }
-    }
-}
-
-/// A task that ends with its cell, also if that panics.
-struct ScopedTask(JoinHandle<()>);
-
-impl Drop for ScopedTask {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-fn ended(status: io::Result<ExitStatus>, when: &str) -> Stop {
-    Stop::lab(match status {
-        Ok(status) => format!("QEMU ended ({status}) {when}"),
-        Err(error) => format!("QEMU cannot be waited for: {error}"),
+    let facts = session.end(watch, facts).await;
+    facts.conclusion().map(|done| match done {
+        Done::Finished => CellEnd::Complete,
+        Done::Lacking(_) => CellEnd::Kept,
     })
 }
 
-/// Why the lab or the host did not go on: QEMU may have ended, or be unwell, and then that is the cause.
-async fn explained(stop: Stop, process: &mut Process, qmp: &mut Qmp, deadlines: Deadlines) -> Stop {
-    match stop.cause {
-        StopCause::Lab => match process.last_breath().await {
-            Some(status) => ended(Ok(status), &format!("in the middle of the cell: {}", stop.what)),
-            None => stop,
-        },
-        StopCause::Timeout => {
-            let status =
-                timeout(deadlines.of(Deadline::Alive), qmp.execute(qapi::qmp::query_status {})).await;
-            let why = match status {
-                Ok(Ok(status)) if status.running => return stop,
-                Ok(Ok(status)) => format!("QEMU has stopped the machine ({:?})", status.status),
-                Ok(Err(error)) => error.to_string(),
-                Err(_) => format!("QEMU does not answer QMP in {:?}", deadlines.of(Deadline::Alive)),
-            };
-            Stop::lab(format!("{}; {why}", stop.what))
-        }
-        _ => stop,
-    }
-}
-
-/// A crash that a console tells of explains whatever else has stopped.
-fn overrule(outcome: &mut Result<Done, Stop>, troubles: &mut mpsc::Receiver<Stop>) {
-    while let Ok(stop) = troubles.try_recv() {
-        match outcome {
-            Err(known) if known.cause == StopCause::Interrupted => {}
-            _ if stop.cause == StopCause::Kernel => *outcome = Err(stop),
-            Ok(_) => *outcome = Err(stop),
-            Err(_) => {}
-        }
-    }
-}
-
-/// Waits for a task's end, and brings it about. Not before it is gone may the cell's last event be written.
-async fn finish_task(ScopedTask(task): &mut ScopedTask, rest: Duration) {
-    if timeout(rest, &mut *task).await.is_err() {
-        task.abort();
-        let _ = task.await;
-    }
-}
-
-async fn start(
+/// The work of a cell, from its preflight to the host's final record.
+async fn work(
     shared: &Shared<'_>,
     planned: &PlannedCell,
-    kernel: &KernelFiles,
-    folder: &Path,
-    nonce: u64,
-    gdb: Option<UnixListener>,
-) -> Result<Machine, Stop> {
-    let images = shared.images;
-    let host = &planned.scenario.host;
-    let cpu = cpu::argument(
-        shared.launcher,
-        images.qemu().command(),
-        &host.cpu,
-        shared.deadlines.of(Deadline::Qmp),
-    )
-    .await
-    .map_err(|error| Stop::cpu(&error))?;
-    let initramfs =
-        images.initramfs(kernel).map_err(|e| Stop::lab(format!("cannot make the host's initramfs: {e}")))?;
-    let log = File::create(folder.join("qemu.log")).map_err(|e| Stop::disk(folder, e))?;
-    let parts = Parts {
-        qemu: images.qemu().command(),
-        cpu: &cpu,
-        host,
-        kernel: &kernel.boot.image,
-        initramfs,
-        kernel_arguments: &kernel_arguments(
-            &format!("{nonce:016x}"),
-            shared.operator.map_or(CRASH_ENDS, Operator::crash),
-            &host.arguments,
-        ),
-        log,
-        deadlines: shared.deadlines,
-        gdb,
-    };
-    Machine::start(shared.launcher, parts).await.map_err(|error| {
-        let said = outside::read_text(&folder.join("qemu.log"), kinds::PROGRAM_LOG).unwrap_or_default();
-        Stop::lab(format!("{error}{}{}", if said.is_empty() { "" } else { "; it says: " }, said.trim_end()))
-    })
+    session: &mut Session<'_>,
+    stages: &mut Stages,
+) -> Result<Done, Stop> {
+    stages.enter(Stage::Preflight);
+    session.preflight(planned, shared.least_space)?;
+    stages.enter(Stage::HostBoot);
+    session.boot().await?;
+    let log = stages.log().clone();
+    let mut cell = CellContext { planned, log: &log, session, raw: shared.raw, looked: BTreeMap::new() };
+    stages.enter(Stage::Bind);
+    cell.bind().await?;
+    stages.enter(Stage::GuestBoot);
+    cell.start_guests().await?;
+    stages.enter(Stage::Steps);
+    match shared.operator.filter(|operator| operator.is_instead_of_steps()) {
+        Some(operator) => {
+            operator.receive(cell.session.host.ssh(), cell.session.deadlines.of(Deadline::Login)).await?;
+        }
+        None => cell.steps().await?,
+    }
+    if let Some(operator) = shared.operator.filter(|operator| operator.keeps()) {
+        log.flush().await;
+        if let Some(why) = operator.lacks(&planned.key) {
+            return Ok(Done::Lacking(why));
+        }
+    }
+    stages.enter(Stage::ShutDown);
+    cell.shut_down().await.map(|()| Done::Finished)
 }
 
-/// `crash`: what to do when the kernel crashes. `ignore_loglevel`: neither configuration nor user space can keep a warning from
-/// the console (kernel/printk/printk.c, suppress_message_printing). The rest is for the agent, and the scenario's own words.
-pub fn kernel_arguments(nonce: &str, crash: &str, own: &[String]) -> String {
-    let line = format!("console=ttyAMA0 ignore_loglevel {crash} s2lab.level=host s2lab.nonce={nonce}");
-    std::iter::once(line.as_str()).chain(own.iter().map(String::as_str)).collect::<Vec<_>>().join(" ")
+/// A cell at work: its session, and the state that its stages and steps share.
+pub(super) struct CellContext<'a, 's> {
+    pub(super) planned: &'a PlannedCell,
+    pub(super) log: &'a EventLog,
+    pub(super) session: &'a mut Session<'s>,
+    pub(super) raw: &'a Path,
+    /// What leads to the tables of the guests that were looked at.
+    pub(super) looked: BTreeMap<String, Beside>,
 }
 
-fn environment(shared: &Shared<'_>, planned: &PlannedCell, kernel: &KernelFiles) -> Event {
-    let scenario = serde_json::to_vec(&planned.scenario).unwrap_or_default();
-    let blocking = [
-        (environment::SCENARIO, s2lab_model::record::look::digest(&scenario)),
-        (environment::CPU, planned.scenario.host.cpu.clone()),
-        (environment::ACCELERATOR, environment::TCG.to_owned()),
-    ];
-    let mut variable = shared.images.facts();
-    variable.insert(environment::FACTOR.into(), shared.factor.to_string());
-    let config =
-        kernel.config.as_ref().map_or(environment::UNKNOWN.to_owned(), |config| config.sha256.clone());
-    variable.insert(environment::KERNEL_CONFIG.into(), config);
-    variable.insert(environment::KERNEL_IMAGE.into(), kernel.boot.sha256.clone());
-    variable
-        .extend(kernel.boot.package.clone().map(|package| (environment::KERNEL_PACKAGE.to_owned(), package)));
-    Event::Environment { blocking: blocking.map(|(name, value)| (name.into(), value)).into(), variable }
-}
+impl CellContext<'_, '_> {
+    async fn bind(&mut self) -> Result<(), Stop> {
+        let scenario = &self.planned.scenario;
+        let assigned: BTreeMap<_, _> = scenario.guests.values().flat_map(|guest| &guest.assign).collect();
+        for (index, device) in scenario.host.devices.keys().enumerate() {
+            let Some(driver) = assigned.get(device) else { continue };
+            let driver = match driver {
+                AssignDriver::VfioPci => "vfio-pci".to_owned(),
+            };
+            let port = self.session.host.port_address(index);
+            let request = Request::Bind { device: device.clone(), port, driver };
+            let deadline = self.session.deadlines.of(Deadline::Bind);
+            let bound = match self.session.ask_host(request, "bind", deadline).await? {
+                Reply::Bound(bound) if bound.device == *device => bound,
+                other => return Err(wrong(Peer::Host, "bind", &other)),
+            };
+            self.log.event(Event::DeviceBound(bound.clone()));
+            self.session.around.devices.insert(device.clone(), bound);
+            let placed = self.placed(device).await?;
+            for &bar in &placed {
+                self.log.event(Event::BarPlaced { device: device.clone(), bar });
+            }
+            self.session.around.placed.insert(device.clone(), placed);
+        }
+        Ok(())
+    }
 
-fn write(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), Stop> {
-    std::fs::write(folder.join(name), bytes).map_err(|e| Stop::disk(folder, e))
+    /// The device's memory BARs by the machine's own word; none if it has none.
+    async fn placed(&mut self, device: &str) -> Result<Vec<Bar>, Stop> {
+        match self.session.host.placement() {
+            Some(mut placement) => Ok(placement.bars(device).await.map_err(HostError::from)?),
+            None => Ok(vec![]),
+        }
+    }
+
+    async fn start_guests(&mut self) -> Result<(), Stop> {
+        for (name, guest) in &self.planned.scenario.guests {
+            self.start_guest(name, guest).await?;
+        }
+        Ok(())
+    }
+
+    async fn start_guest(&mut self, name: &str, guest: &Guest) -> Result<(), Stop> {
+        let mut devices = vec![];
+        for (device, slot) in guest.assign.keys().zip(FIRST_SLOT..) {
+            devices.push(AssignedDevice {
+                device: device.clone(),
+                host_address: self.bound(device)?.address.clone(),
+                guest_slot: slot,
+            });
+        }
+        let memory_mib = u32::try_from(guest.memory.0 >> 20)
+            .map_err(|_| Stop::lab(format!("guest {name} has {} of memory", guest.memory)))?;
+        let spec = GuestSpec { name: name.to_owned(), memory_mib, cpus: GUEST_CPUS, devices };
+        let deadline = self.session.deadlines.of(Deadline::Request);
+        match self.session.ask_host(Request::StartGuest(spec), "start a guest", deadline).await? {
+            Reply::GuestStarted { .. } => {}
+            other => return Err(wrong(Peer::Host, "start a guest", &other)),
+        }
+        let deadline = self.session.deadlines.of(Deadline::GuestBoot);
+        let hello = self.session.link.hello(&Peer::Guest(name.to_owned()), deadline).await?;
+        let Hello { release, page_size, taint, .. } = hello;
+        self.log.event(Event::GuestUp { guest: name.to_owned(), release, page_size, taint });
+        Ok(())
+    }
+
+    /// Ends the guests, up to the host's final record.
+    async fn shut_down(&mut self) -> Result<(), Stop> {
+        let deadline = self.session.deadlines.of(Deadline::ShutDown);
+        for guest in self.planned.scenario.guests.keys() {
+            let request = Request::StopGuest { guest: guest.clone() };
+            match self.session.ask_host(request, "stop a guest", deadline).await? {
+                Reply::GuestStopped => {}
+                other => return Err(wrong(Peer::Host, "stop a guest", &other)),
+            }
+        }
+        self.session.require_console().await?;
+        let reply = self.session.ask_host(Request::Finish, "finish", deadline).await?;
+        let answered = self.session.link.host_answered();
+        match reply {
+            Reply::Finished(FinalRecord { answered: said, taint }) if said == answered => {
+                self.log.event(Event::HostDown { taint });
+                Ok(())
+            }
+            Reply::Finished(FinalRecord { answered: said, .. }) => {
+                Err(Stop::lab(format!("the host's final record counts {said} answers, s2lab got {answered}")))
+            }
+            other => Err(wrong(Peer::Host, "finish", &other)),
+        }
+    }
+
+    fn bound(&self, device: &str) -> Result<&BoundDevice, Stop> {
+        let devices = &self.session.around.devices;
+        devices.get(device).ok_or_else(|| Stop::lab(format!("`{device}` is not bound")))
+    }
+
+    /// The PCI address of an assigned device in its guest.
+    pub(super) fn guest_address(&self, guest: &str, device: &str) -> Result<String, Stop> {
+        let assign = self.planned.scenario.guests.get(guest).map(|guest| &guest.assign);
+        let mut slots = assign.into_iter().flat_map(|assign| assign.keys().zip(FIRST_SLOT..));
+        let slot = slots.find(|(name, _)| *name == device);
+        let (_, slot) = slot.ok_or_else(|| Stop::lab(format!("guest {guest} has no device `{device}`")))?;
+        Ok(format!("0000:00:{slot:02x}.0"))
+    }
 }

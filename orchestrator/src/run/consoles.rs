@@ -27,6 +27,7 @@ pub(super) async fn read_console(mut stream: UnixStream, mut console: Console, s
         let n = stream.read(&mut buffer).await.unwrap_or(0);
         if n == 0 {
             console.finish();
+            sinks.liveness.console_closed();
             return;
         }
         sinks.liveness.console();

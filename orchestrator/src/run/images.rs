@@ -5,8 +5,8 @@ use super::{
     kernels::{ImageChoice, Wanted, wanted},
 };
 use crate::{
-    host::emulated::memory::sealed,
     outside::{self, Outside, kinds},
+    sealed::sealed,
     store::{
         Agent, ImageFile, Kernel, Qemu, Store, StoreError, Userland,
         image::embedded_config,

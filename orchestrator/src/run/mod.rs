@@ -2,6 +2,7 @@
 
 pub mod cell;
 pub mod chosen;
+mod conclusion;
 pub mod console;
 mod consoles;
 pub mod folder;
@@ -9,21 +10,22 @@ pub mod images;
 pub mod judging;
 pub mod kernels;
 pub mod log;
-mod memory;
 mod nonce;
 pub mod operator;
 pub mod preflight;
 pub mod retention;
+pub mod session;
 pub mod signals;
 pub mod slots;
 pub mod stages;
 mod steps;
 mod stuck;
+mod watch;
 
 use crate::{
     host::{
+        Launcher,
         deadlines::{Deadlines, Factor},
-        emulated::process::Launcher,
     },
     store::StoreError,
 };
@@ -186,7 +188,7 @@ impl Run {
         let log = self.log.cell(&cell.key);
         let not_begun = |stop: Stop| {
             log.event(Event::CellStarted);
-            let Stop { cause, what, hint } = stop;
+            let Stop { cause, what, hint, .. } = stop;
             log.event(Event::CellEnded {
                 end: CellEnd::Stopped { stage: Stage::Prepare, cause, what, hint },
             });

@@ -3,10 +3,9 @@
 
 use super::{images::KernelFiles, stages::Stop};
 use crate::{
-    host::emulated::qmp::QemuVersion,
+    host::{self, Lack as HostLack},
     limits::memory::{Available, Bound},
     size::Size,
-    store,
 };
 use s2lab_model::{
     event::{PlannedCell, StopCause},
@@ -18,15 +17,14 @@ use std::{fmt, io, path::Path};
 /// What the state folder's file system must have left: consoles, table pages and reports of a cell are some MiB, but a console
 /// that floods may fill more.
 pub const STATE_SPACE: u64 = 256 << 20;
-/// What QEMU itself takes beside the host's RAM: translated code (1 GiB at most, some 100 MiB in use) and its own.
-const QEMU_MEMORY: u64 = 256 << 20;
 
 /// What a cell lacks.
 #[derive(Debug)]
 pub enum Finding {
     /// Options of the kernel under test.
     Options(Vec<Lack>),
-    Qemu(QemuVersion),
+    /// Something that the host lacks for any cell.
+    Host(HostLack),
     Memory {
         /// Bytes.
         needed: u64,
@@ -43,7 +41,7 @@ impl Finding {
     /// The kernel's and QEMU's lacks are no failure of the lab's.
     pub fn cause(&self) -> StopCause {
         match self {
-            Finding::Options(_) | Finding::Qemu(_) => StopCause::Lacking,
+            Finding::Options(_) | Finding::Host(_) => StopCause::Lacking,
             Finding::Memory { .. } | Finding::Space { .. } => StopCause::Lab,
         }
     }
@@ -54,7 +52,7 @@ impl Finding {
             Finding::Options(_) => {
                 "build the kernel with these options; one that is =m needs its module, see `s2lab run --modules`"
             }
-            Finding::Qemu(_) => "put a newer QEMU on PATH, or none: then s2lab takes one of its own",
+            Finding::Host(lack) => lack.hint,
             Finding::Memory { available: Available { bound: Bound::ControlGroup, .. }, .. } => {
                 "raise `memory.max` and `memory.high` of the control group and those above it, run with --jobs 1, or give the scenario's host less `memory`"
             }
@@ -75,10 +73,7 @@ impl fmt::Display for Finding {
                 let lacks: Vec<_> = lacks.iter().map(ToString::to_string).collect();
                 write!(f, "the kernel lacks {}", lacks.join(", "))
             }
-            Finding::Qemu(QemuVersion { major, minor, micro }) => {
-                let (oldest, point) = store::OLDEST_QEMU;
-                write!(f, "QEMU {major}.{minor}.{micro} is older than {oldest}.{point}")
-            }
+            Finding::Host(lack) => f.write_str(&lack.what),
             Finding::Memory { needed, available } => {
                 let (needed, Available { bytes, bound }) = (Size(*needed), available);
                 write!(f, "the emulated host takes {needed} of memory, and {bound} has {} left", Size(*bytes))
@@ -97,7 +92,7 @@ impl fmt::Display for Finding {
 
 impl From<Finding> for Stop {
     fn from(finding: Finding) -> Self {
-        Stop { cause: finding.cause(), what: finding.to_string(), hint: Some(finding.hint().into()) }
+        Stop::new(finding.cause(), finding.to_string()).hint(finding.hint())
     }
 }
 
@@ -124,21 +119,19 @@ pub fn free(folder: &Path) -> io::Result<u64> {
 
 /// What a host of this scenario takes of the machine's memory, bytes.
 pub fn memory(scenario: &Scenario) -> u64 {
-    let devices = scenario.host.devices.values().map(|device| device.bar.0);
-    devices.fold(scenario.host.memory.0, u64::saturating_add).saturating_add(QEMU_MEMORY)
+    host::memory(&scenario.host)
 }
 
 /// Looks for what the cell lacks, the first finding being the one to tell; returns what is known of the kernel's options.
 pub fn check(
     planned: &PlannedCell,
     kernel: &KernelFiles,
-    qemu: QemuVersion,
+    host: Option<HostLack>,
     room: Room,
     least_space: u64,
 ) -> Result<Options, Stop> {
-    let (oldest, point) = store::OLDEST_QEMU;
-    if (qemu.major, qemu.minor) < (oldest, point) {
-        return Err(Finding::Qemu(qemu).into());
+    if let Some(lack) = host {
+        return Err(Finding::Host(lack).into());
     }
     let delivered = kernel
         .boot
@@ -171,7 +164,6 @@ mod tests {
     use crate::store::initramfs::{Node, append};
     use s2lab_model::{kconfig::Config, kernel::Traits, scenario::load};
 
-    const QEMU: QemuVersion = QemuVersion { major: 10, minor: 0, micro: 0 };
     const fn machine(bytes: u64) -> Available {
         Available { bytes, bound: Bound::Machine }
     }
@@ -217,26 +209,27 @@ mod tests {
         }
     }
 
-    fn found(kernel: &KernelFiles, qemu: QemuVersion, room: Room) -> Option<(StopCause, String)> {
-        check(&planned(), kernel, qemu, room, STATE_SPACE).err().map(|stop| (stop.cause, stop.what))
+    fn found(kernel: &KernelFiles, room: Room) -> Option<(StopCause, String)> {
+        check(&planned(), kernel, None, room, STATE_SPACE).err().map(|stop| (stop.cause, stop.what))
     }
 
     #[test]
     fn each_lack_has_its_cause() {
         let dir = tempfile::tempdir().unwrap();
         let whole = kernel(dir.path(), "", &[], &[]);
-        assert_eq!(found(&whole, QEMU, ROOM), None);
-        let (cause, what) = found(&kernel(dir.path(), "KVM", &[], &[]), QEMU, ROOM).unwrap();
+        assert_eq!(found(&whole, ROOM), None);
+        let (cause, what) = found(&kernel(dir.path(), "KVM", &[], &[]), ROOM).unwrap();
         assert_eq!(
             (cause, &*what),
             (StopCause::Lacking, "the kernel lacks CONFIG_KVM (the host runs guests)")
         );
-        let old = QemuVersion { major: 9, minor: 2, micro: 4 };
-        let (cause, what) = found(&whole, old, ROOM).unwrap();
-        assert_eq!((cause, &*what), (StopCause::Lacking, "QEMU 9.2.4 is older than 10.0"));
-        let (cause, what) = found(&whole, QEMU, Room { memory: machine(100 << 20), ..ROOM }).unwrap();
+        let lack = HostLack { what: "QEMU is old".into(), hint: "take a newer one" };
+        let old = check(&planned(), &whole, Some(lack), ROOM, STATE_SPACE).unwrap_err();
+        assert_eq!((old.cause, &*old.what), (StopCause::Lacking, "QEMU is old"));
+        assert_eq!(old.hint.as_deref(), Some("take a newer one"));
+        let (cause, what) = found(&whole, Room { memory: machine(100 << 20), ..ROOM }).unwrap();
         assert!(cause == StopCause::Lab && what.ends_with("this machine has 100 MiB left"), "{what}");
-        let (cause, what) = found(&whole, QEMU, Room { space: 20 << 20, ..ROOM }).unwrap();
+        let (cause, what) = found(&whole, Room { space: 20 << 20, ..ROOM }).unwrap();
         assert!(cause == StopCause::Lab && what.ends_with("room for 20 MiB"), "{what}");
     }
 
@@ -244,19 +237,19 @@ mod tests {
     fn modules_are_looked_for_in_what_is_delivered() {
         let dir = tempfile::tempdir().unwrap();
         let modules = ["VFIO_PCI", "VFIO"];
-        assert_eq!(found(&kernel(dir.path(), "", &modules, &["vfio", "vfio-pci"]), QEMU, ROOM), None);
-        let (_, what) = found(&kernel(dir.path(), "", &modules, &["vfio"]), QEMU, ROOM).unwrap();
+        assert_eq!(found(&kernel(dir.path(), "", &modules, &["vfio", "vfio-pci"]), ROOM), None);
+        let (_, what) = found(&kernel(dir.path(), "", &modules, &["vfio"]), ROOM).unwrap();
         assert!(what.contains("CONFIG_VFIO_PCI=m") && !what.contains("CONFIG_VFIO="), "{what}");
         let torn = kernel(dir.path(), "", &[], &[]);
         std::fs::write(&torn.boot.modules, "no archive").unwrap();
-        assert_eq!(found(&torn, QEMU, ROOM).unwrap().0, StopCause::Lab);
+        assert_eq!(found(&torn, ROOM).unwrap().0, StopCause::Lab);
     }
 
     #[test]
     fn of_a_configuration_that_nobody_has_nothing_is_guessed() {
         let dir = tempfile::tempdir().unwrap();
         let unknown = KernelFiles { config: None, ..kernel(dir.path(), "", &[], &[]) };
-        assert_eq!(found(&unknown, QEMU, ROOM), None);
+        assert_eq!(found(&unknown, ROOM), None);
     }
 
     #[test]
@@ -264,7 +257,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut without = KernelFiles { config: None, ..kernel(dir.path(), "", &[], &[]) };
         without.boot.absent = vec!["vfio_pci".into()];
-        let (cause, what) = found(&without, QEMU, ROOM).unwrap();
+        let (cause, what) = found(&without, ROOM).unwrap();
         let due = "the kernel lacks CONFIG_VFIO_PCI, neither built in nor a module (the guest is given a PCI device)";
         assert_eq!((cause, &*what), (StopCause::Lacking, due));
     }

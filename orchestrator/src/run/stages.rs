@@ -3,7 +3,7 @@
 use super::log::EventLog;
 use crate::{
     host::{
-        emulated::{cpu::CpuError, look, qmp::QmpError},
+        HostError, StartError,
         link::{LinkError, ending},
     },
     whole::no_room,
@@ -13,7 +13,7 @@ use s2lab_model::{
     kconfig::{Options, Shortfall},
 };
 use s2lab_protocol::{FailureKind, GuestEnd, Peer};
-use std::{io, path::Path};
+use std::{error::Error, io, path::Path, sync::Arc};
 
 /// The stages of one attempt, written to the log as they come.
 pub struct Stages {
@@ -53,16 +53,27 @@ const IDLE: &str = "a stage-2 fault that the host's KVM takes again and again lo
                     diagnosis.txt says what the host did, the guest's console what it did";
 
 /// Why a cell stopped before its end.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{what}")]
 pub struct Stop {
     pub cause: StopCause,
     pub what: String,
     pub hint: Option<String>,
+    /// The error behind `what`, if there is one.
+    #[source]
+    pub source: Option<Arc<dyn Error + Send + Sync>>,
+}
+
+impl PartialEq for Stop {
+    /// Two stops are equal if a log cannot distinguish them.
+    fn eq(&self, other: &Self) -> bool {
+        (self.cause, &self.what, &self.hint) == (other.cause, &other.what, &other.hint)
+    }
 }
 
 impl Stop {
-    fn new(cause: StopCause, what: impl Into<String>) -> Self {
-        Self { cause, what: what.into(), hint: None }
+    pub(super) fn new(cause: StopCause, what: impl Into<String>) -> Self {
+        Self { cause, what: what.into(), hint: None, source: None }
     }
 
     pub fn lab(what: impl Into<String>) -> Self {
@@ -88,24 +99,29 @@ impl Stop {
         Self::new(StopCause::Interrupted, "interrupted")
     }
 
-    /// Whether it says more than that the lab failed.
-    pub fn outweighs_lab(&self) -> bool {
-        matches!(self.cause, StopCause::Kernel | StopCause::Interrupted)
-    }
-
     pub fn disk(folder: &Path, error: io::Error) -> Self {
-        let stop = Self::lab(format!("cannot write in {}: {error}", folder.display()));
-        Self { hint: room(&error), ..stop }
+        let hint = room(&error);
+        Self { hint, ..Self::lab(format!("cannot write in {}: {error}", folder.display())).by(error) }
     }
 
-    pub fn cpu(error: &CpuError) -> Self {
-        match error {
-            CpuError::Unknown { name, known } => {
-                let near = s2lab_model::diagnostic::suggest(name, known.iter().map(String::as_str));
-                Self { hint: Some(near), ..Self::new(StopCause::Scenario, error.to_string()) }
+    /// With the error behind it.
+    #[must_use]
+    fn by(self, error: impl Error + Send + Sync + 'static) -> Self {
+        Self { source: Some(Arc::new(error)), ..self }
+    }
+
+    /// The stop and the errors behind it, each of which says something more.
+    pub(super) fn chain(&self) -> String {
+        let mut said = vec![self.what.clone()];
+        let mut next = self.source();
+        while let Some(error) = next {
+            let text = error.to_string();
+            if !said.iter().any(|known| known.contains(&text)) {
+                said.push(text);
             }
-            _ => Self::lab(error.to_string()),
+            next = error.source();
         }
+        said.join(": ")
     }
 }
 
@@ -114,19 +130,17 @@ pub(super) fn room(error: &io::Error) -> Option<String> {
     no_room(error).then(|| "the file system of the state folder is full: make room, or give --out".into())
 }
 
-impl From<QmpError> for Stop {
-    fn from(error: QmpError) -> Self {
-        Stop::lab(error.to_string())
+impl From<StartError> for Stop {
+    fn from(error: StartError) -> Self {
+        let hint = error.unwritable().and_then(room).or_else(|| error.hint());
+        Stop { hint, ..Stop::new(error.cause(), error.to_string()).by(error) }
     }
 }
 
-impl From<look::Error> for Stop {
-    fn from(error: look::Error) -> Self {
-        let hint = match &error {
-            look::Error::Keep { source, .. } => room(source),
-            _ => None,
-        };
-        Stop { hint, ..Stop::lab(error.to_string()) }
+impl From<HostError> for Stop {
+    fn from(error: HostError) -> Self {
+        let hint = error.unwritable().and_then(room);
+        Stop { hint, ..Stop::lab(error.to_string()).by(error) }
     }
 }
 
@@ -165,6 +179,6 @@ impl From<LinkError> for Stop {
             _ => error.to_string(),
         };
         let hint = matches!(error, LinkError::Idle { .. }).then(|| IDLE.into());
-        Stop { hint, ..Stop::new(cause, what) }
+        Stop { hint, ..Stop::new(cause, what).by(error) }
     }
 }

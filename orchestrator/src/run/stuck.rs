@@ -35,7 +35,7 @@ pub(super) async fn stuck(
             // The first one: a stall is told again and again.
             stuck.get_or_insert((waits::now(), line));
         }
-        let LastHeard { beat, moved, console, reads } = liveness.last_heard();
+        let LastHeard { beat, moved, console, reads, .. } = liveness.last_heard();
         if let Some((since, line)) = &stuck {
             // Before there is an agent only the console can tell that a boot goes on, and what follows the line at once
             // is of it still.

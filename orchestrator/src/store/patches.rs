@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     child,
-    host::emulated::memory::sealed,
+    sealed::sealed,
     series::{Offsets, Patch, Refusal},
 };
 use std::{

@@ -8,6 +8,7 @@ use crate::{
 use fake_qemu::real;
 use s2lab::{
     host::emulated::argv::port_address,
+    host::ending::Ending,
     host::link::{AgentNotice, Link, LinkError},
 };
 use s2lab_model::event::Stage;
@@ -206,7 +207,7 @@ impl Alone {
         };
         let (ours, process, root) = started().map_err(|e| e.to_string())?;
         let (heard, hearing) = mpsc::channel(1000);
-        let mut link = Link::start(ours, NONCE, ["g0".to_owned()].into(), heard);
+        let mut link = Link::start(ours, NONCE, ["g0".to_owned()].into(), heard, Ending::unknown());
         link.hello(&Peer::Host, SOON).await.map_err(|e| e.to_string())?;
         Ok(Self { link, hearing, process, root })
     }

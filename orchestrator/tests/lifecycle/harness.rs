@@ -7,8 +7,8 @@ use crate::{
 use fake_qemu::script::Script;
 use s2lab::{
     host::{
+        Launcher,
         deadlines::{Deadline, Deadlines, Factor},
-        emulated::process::Launcher,
     },
     run::{
         cell::{self, Shared},

@@ -5,8 +5,8 @@ use fake_qemu::script::{Act, Moment, Script};
 use rustix::process::{Pid, Signal, kill_process};
 use s2lab::{
     host::{
+        Launcher,
         deadlines::{Deadline, Deadlines, Factor},
-        emulated::process::Launcher,
     },
     run::{
         Course, Run,

@@ -3,8 +3,9 @@
 use crate::cli::{failure::Failure, shared::cells::Planned};
 use crate::{
     host::{
+        Launcher,
         deadlines::{Deadlines, Factor},
-        emulated::{factor, process::Launcher},
+        emulated::factor,
     },
     lab::{Lab, Places},
     run::{

@@ -10,7 +10,7 @@ use crate::cli::{
 };
 use crate::{
     host::emulated::argv::{Channels, HostMachine, PciDevice},
-    run::{cell::kernel_arguments, operator::CRASH_ENDS},
+    run::{operator::CRASH_ENDS, session::kernel_arguments},
 };
 use clap::Args;
 use s2lab_model::escape::plain;

@@ -1,17 +1,18 @@
 //! What this QEMU knows about a CPU model, asked of QEMU itself.
 
 use super::{
-    process::{Launcher, Process},
+    process::Launcher,
     qmp::{Qmp, QmpError},
+    watched::Watched,
+};
+use crate::host::{
+    deadlines::{Deadline, Deadlines},
+    ending::{Ended, Ending},
 };
 use rustix::fd::{AsRawFd, OwnedFd};
 use serde::Serialize;
 use serde_json::{Value, json};
-use std::{
-    io,
-    process::{ExitStatus, Stdio},
-    time::Duration,
-};
+use std::{io, process::Stdio, time::Duration};
 use tokio::net::UnixStream;
 
 /// Property that makes QEMU sign pointers by a fast hash instead of QARMA: a host boots in two thirds of the time.
@@ -23,8 +24,8 @@ pub enum CpuError {
     Qmp(#[from] QmpError),
     #[error("QEMU, asked about CPU models: {0}")]
     Start(#[from] io::Error),
-    #[error("QEMU ended ({0}) when it was asked about CPU models")]
-    Ended(ExitStatus),
+    #[error("{0} when it was asked about CPU models")]
+    Ended(Ended),
     #[error("this QEMU has no CPU model `{name}`")]
     Unknown { name: String, known: Vec<String> },
 }
@@ -54,25 +55,31 @@ pub async fn argument(
     launcher: &Launcher,
     qemu: std::process::Command,
     model: &str,
-    deadline: Duration,
+    deadlines: Deadlines,
 ) -> Result<String, CpuError> {
-    let (mut process, channel) = start(launcher, qemu).await?;
+    let (process, channel) = start(launcher, qemu, deadlines).await?;
+    let ending = &process.ending;
     let argument = tokio::select! {
         biased;
-        argument = ask(channel, model, deadline) => argument,
-        status = process.wait() => Err(CpuError::Ended(status?)),
+        argument = ask(channel, model, deadlines.of(Deadline::Qmp), ending.clone()) => argument,
+        ended = ending.ended() => Err(CpuError::Ended(ended)),
     };
     let argument = match argument {
-        // Why it does not answer.
-        Err(CpuError::Qmp(error)) => Err(process.last_breath().await.map_or(error.into(), CpuError::Ended)),
+        // The reason why it does not answer.
+        Err(CpuError::Qmp(error)) => Err(ending.now().map_or(error.into(), CpuError::Ended)),
         argument => argument,
     };
     process.kill().await?;
     argument
 }
 
-async fn ask(channel: UnixStream, model: &str, deadline: Duration) -> Result<String, CpuError> {
-    let mut qmp = Qmp::connect(channel, deadline).await?;
+async fn ask(
+    channel: UnixStream,
+    model: &str,
+    deadline: Duration,
+    ending: Ending,
+) -> Result<String, CpuError> {
+    let mut qmp = Qmp::connect(channel, deadline, ending).await?;
     let expansion = qmp.execute(ExpandModel(json!({"type": "full", "model": {"name": model}}))).await;
     match expansion {
         Ok(answer) if answer.pointer(&format!("/model/props/{FAST_PAUTH}")).is_some() => {
@@ -93,7 +100,8 @@ async fn ask(channel: UnixStream, model: &str, deadline: Duration) -> Result<Str
 async fn start(
     launcher: &Launcher,
     mut qemu: std::process::Command,
-) -> Result<(Process, UnixStream), CpuError> {
+    deadlines: Deadlines,
+) -> Result<(Watched, UnixStream), CpuError> {
     let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
     ours.set_nonblocking(true)?;
     let theirs = OwnedFd::from(theirs);
@@ -110,5 +118,5 @@ async fn start(
     qemu.arg(format!("socket,id=qmp,fd={}", theirs.as_raw_fd()));
     qemu.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let process = launcher.launch(qemu, vec![theirs]).await?;
-    Ok((process, UnixStream::from_std(ours)?))
+    Ok((Watched::new(process, deadlines.of(Deadline::Rest)), UnixStream::from_std(ours)?))
 }

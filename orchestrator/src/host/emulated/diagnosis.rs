@@ -80,6 +80,16 @@ async fn registers(text: &mut String, qmp: &mut Qmp, gdb: &mut Gdb) -> Result<()
     Ok(())
 }
 
+/// Returns why the machine does not run on, if that is so.
+pub async fn unwell(qmp: &mut Qmp, deadline: Duration) -> Option<String> {
+    match timeout(deadline, qmp.execute(qapi::qmp::query_status {})).await {
+        Ok(Ok(status)) if status.running => None,
+        Ok(Ok(status)) => Some(format!("QEMU has stopped the machine ({:?})", status.status)),
+        Ok(Err(error)) => Some(error.to_string()),
+        Err(_) => Some(format!("QEMU does not answer QMP in {deadline:?}")),
+    }
+}
+
 async fn commands(
     text: &mut String,
     ssh: UnixStream,

@@ -1,10 +1,11 @@
 //! How slow this machine is. Deadlines are meant for the reference machine; elsewhere they are longer by a factor that a
 //! program of some instructions finds out: QEMU starts, translates it, runs it and ends. Found once, it is kept in the cache.
 
-use super::{memory::sealed, process::Launcher};
+use super::process::Launcher;
 use crate::{
     host::deadlines::Factor,
     outside::{self, kinds},
+    sealed::sealed,
     store::Qemu,
     waits::timeout,
     whole::{self, Sync},

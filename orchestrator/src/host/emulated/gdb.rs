@@ -8,7 +8,7 @@ use super::{
     packets::{PacketError, Packets, plain},
     qmp::{Qmp, QmpError},
 };
-use crate::waits::timeout;
+use crate::{host::ending::Ending, waits::timeout};
 use std::{collections::HashMap, time::Duration};
 use tokio::net::{UnixListener, UnixStream};
 
@@ -69,13 +69,15 @@ pub struct Gdb {
     selected: Option<u32>,
     /// How long the stub may take for one answer.
     deadline: Duration,
+    ending: Ending,
 }
 
 impl Gdb {
-    /// Attaches and learns the registers' numbers. Each answer of the stub may take until `deadline`.
-    pub async fn connect(stream: UnixStream, deadline: Duration) -> Result<Self, GdbError> {
+    /// Attaches and learns the registers' numbers. Each answer of the stub may take until `deadline`. `ending` is that of the
+    /// QEMU behind the stub.
+    pub async fn connect(stream: UnixStream, deadline: Duration, ending: Ending) -> Result<Self, GdbError> {
         let stub = Stub::Own(Packets::new(stream));
-        let mut gdb = Self { stub, registers: HashMap::new(), selected: None, deadline };
+        let mut gdb = Self { stub, registers: HashMap::new(), selected: None, deadline, ending };
         gdb.ask("qSupported:xmlRegisters=aarch64").await?;
         gdb.registers = gdb.describe().await?;
         Ok(gdb)
@@ -113,7 +115,11 @@ impl Gdb {
         };
         loop {
             if borrowed.is_none() {
-                *borrowed = Some(proxy.borrow().await.ok_or(GdbError::Gone)?);
+                let Some(stub) = proxy.borrow().await else {
+                    self.ending.settle().await;
+                    return Err(GdbError::Gone.into());
+                };
+                *borrowed = Some(stub);
             }
             let Some(gdb_proxy::Stub { packets, resumed_by, stop_seen }) = borrowed else { continue };
             qmp.execute(qapi::qmp::stop {}).await?;
@@ -122,7 +128,10 @@ impl Gdb {
             }
             let silent = |_| GdbError::Silent { request: "stop".into(), deadline: self.deadline };
             let stopped = timeout(self.deadline, packets.packet()).await.map_err(silent)?;
-            let stopped = stopped.map_err(GdbError::from)?;
+            let stopped = match stopped {
+                Ok(stopped) => stopped,
+                Err(error) => return Err(settled(&self.ending, error).await.into()),
+            };
             if is_ours(&stopped) {
                 *stop_seen = true;
                 return Ok(());
@@ -142,7 +151,9 @@ impl Gdb {
                 if let Some(mut stub) = borrowed.take() {
                     if let Some(command) = stub.resumed_by.clone().filter(|_| stub.stop_seen) {
                         stub.stop_seen = false;
-                        stub.packets.send(&command).await.map_err(GdbError::from)?;
+                        if let Err(error) = stub.packets.send(&command).await {
+                            return Err(settled(&self.ending, error).await.into());
+                        }
                     }
                     proxy.give_back(stub, None).await;
                 }
@@ -171,7 +182,10 @@ impl Gdb {
             let deadline = self.deadline;
             let packet = timeout(deadline, self.packets()?.packet()).await;
             let silent = |_| GdbError::Silent { request: "vMustReplyEmpty".into(), deadline };
-            answer = packet.map_err(silent)??;
+            answer = match packet.map_err(silent)? {
+                Ok(answer) => answer,
+                Err(error) => return Err(settled(&self.ending, error).await),
+            };
         }
         self.selected = None;
         Ok(())
@@ -235,7 +249,10 @@ impl Gdb {
             plain(&packets.packet().await?)
         };
         let silent = |_| GdbError::Silent { request: request.into(), deadline };
-        Ok(timeout(deadline, exchange).await.map_err(silent)??)
+        match timeout(deadline, exchange).await.map_err(silent)? {
+            Ok(answer) => Ok(answer),
+            Err(error) => Err(settled(&self.ending, error).await),
+        }
     }
 
     fn packets(&mut self) -> Result<&mut Packets, GdbError> {
@@ -244,6 +261,14 @@ impl Gdb {
             Stub::Shared { borrowed, .. } => Ok(&mut borrowed.as_mut().ok_or(GdbError::NotHeld)?.packets),
         }
     }
+}
+
+/// The error of a channel. One that has closed gives the machine's end time to become known.
+async fn settled(ending: &Ending, error: PacketError) -> GdbError {
+    if matches!(error, PacketError::Io(_)) {
+        ending.settle().await;
+    }
+    error.into()
 }
 
 fn unexpected(request: &str, answer: &[u8]) -> GdbError {
@@ -315,7 +340,8 @@ mod tests {
         theirs.write_all(reply).await.unwrap();
         let registers = HashMap::from([("r".into(), Register { number: 1, bits: 64 })]);
         let stub = Stub::Own(Packets::new(ours));
-        (Gdb { stub, registers, selected: None, deadline: Duration::from_secs(10) }, theirs)
+        let deadline = Duration::from_secs(10);
+        (Gdb { stub, registers, selected: None, deadline, ending: Ending::unknown() }, theirs)
     }
 
     #[tokio::test]

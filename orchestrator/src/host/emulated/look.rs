@@ -80,46 +80,70 @@ pub struct Target<'a> {
 
 /// The parts of the machine that a look reads.
 pub struct Looks<'a> {
-    pub qmp: &'a mut Qmp,
-    pub gdb: &'a mut Gdb,
-    pub ram: &'a HostRam,
+    pub(in crate::host) qmp: &'a mut Qmp,
+    pub(in crate::host) gdb: &'a mut Gdb,
+    pub(in crate::host) ram: &'a HostRam,
 }
 
-/// Stops the machine until a vCPU runs the guest with the nonce, reads its registers and all table pages, lets it run on.
-/// The pages go to `raw` under their digests.
-pub async fn look(
-    mut looks: Looks<'_>,
-    target: Target<'_>,
-    around: &Surroundings,
-    raw: &Path,
-) -> Result<Look, Error> {
-    let mut stops = 0;
-    let (mut look, contents) = loop {
-        stops += 1;
-        let stopped = Instant::now();
-        looks.gdb.hold(looks.qmp).await?;
-        let seen = match holder(looks.gdb, target.nonce).await {
-            Ok(Some(vcpu)) => read(&mut looks, &target, vcpu, around).await.map(Some),
-            Ok(None) => Ok(None),
-            Err(error) => Err(error),
-        };
-        // A look that fails ends its cell: there is nothing to go on for.
-        let seen = seen?;
-        looks.gdb.release(looks.qmp).await?;
-        let pause = stopped.elapsed();
-        match seen {
-            Some((mut look, contents)) => {
-                look.pause_us = u64::try_from(pause.as_micros()).unwrap_or(u64::MAX);
-                break (look, contents);
+impl Looks<'_> {
+    /// Stops the machine until a vCPU runs the guest with the nonce, reads its registers and all table pages, lets it run on.
+    /// The pages go to `raw` under their digests.
+    pub async fn look(
+        mut self,
+        target: Target<'_>,
+        around: &Surroundings,
+        raw: &Path,
+    ) -> Result<Look, Error> {
+        let mut stops = 0;
+        let (mut look, contents) = loop {
+            stops += 1;
+            let stopped = Instant::now();
+            self.gdb.hold(self.qmp).await?;
+            let seen = match holder(self.gdb, target.nonce).await {
+                Ok(Some(vcpu)) => read(&mut self, &target, vcpu, around).await.map(Some),
+                Ok(None) => Ok(None),
+                Err(error) => Err(error),
+            };
+            // A look that fails ends its cell: there is nothing to go on for.
+            let seen = seen?;
+            self.gdb.release(self.qmp).await?;
+            let pause = stopped.elapsed();
+            match seen {
+                Some((mut look, contents)) => {
+                    look.pause_us = u64::try_from(pause.as_micros()).unwrap_or(u64::MAX);
+                    break (look, contents);
+                }
+                None if stops == MAX_STOPS => {
+                    return Err(Error::NoMatch { guest: target.guest.into(), stops });
+                }
+                None => tokio::time::sleep(BETWEEN).await,
             }
-            None if stops == MAX_STOPS => return Err(Error::NoMatch { guest: target.guest.into(), stops }),
-            None => tokio::time::sleep(BETWEEN).await,
-        }
-    };
-    look.stops = stops;
-    look.pages =
-        keep(contents, raw).map_err(|source| Error::Keep { folder: raw.display().to_string(), source })?;
-    Ok(look)
+        };
+        look.stops = stops;
+        look.pages = keep(contents, raw)
+            .map_err(|source| Error::Keep { folder: raw.display().to_string(), source })?;
+        Ok(look)
+    }
+
+    /// Reads the stage 2 that `tables` lead to, of the guest whose `device` was reset in `step`.
+    pub async fn after_reset(
+        self,
+        (step, device): (usize, &str),
+        tables: Beside,
+        around: &Surroundings,
+        raw: &Path,
+    ) -> Result<AfterReset, Error> {
+        let mut after = AfterReset { step, device: device.into(), tables, pages: BTreeMap::new() };
+        self.gdb.hold(self.qmp).await?;
+        let memory = RecordingMem::new(self.ram);
+        let left = after_reset::leaves(&after, around, &memory);
+        let contents = memory.pages().into_iter().map(|page| (page, copy(self.ram, page))).collect();
+        self.gdb.release(self.qmp).await?;
+        left.map_err(|why| Error::AfterReset { device: device.into(), why })?;
+        after.pages = keep(contents, raw)
+            .map_err(|source| Error::Keep { folder: raw.display().to_string(), source })?;
+        Ok(after)
+    }
 }
 
 /// The vCPU that runs a guest which holds `nonce`: below EL2, stage 2 on, not the host's user space, a VMID.
@@ -167,26 +191,6 @@ async fn read(
     Seen::through(&look, around, &memory).map_err(|why| Error::Tables { guest: target.guest.into(), why })?;
     let contents = memory.pages().into_iter().map(|page| (page, copy(looks.ram, page))).collect();
     Ok((look, contents))
-}
-
-/// Reads the stage 2 that `tables` lead to, of the guest whose `device` was reset in `step`.
-pub async fn after_reset(
-    looks: Looks<'_>,
-    (step, device): (usize, &str),
-    tables: Beside,
-    around: &Surroundings,
-    raw: &Path,
-) -> Result<AfterReset, Error> {
-    let mut after = AfterReset { step, device: device.into(), tables, pages: BTreeMap::new() };
-    looks.gdb.hold(looks.qmp).await?;
-    let memory = RecordingMem::new(looks.ram);
-    let left = after_reset::leaves(&after, around, &memory);
-    let contents = memory.pages().into_iter().map(|page| (page, copy(looks.ram, page))).collect();
-    looks.gdb.release(looks.qmp).await?;
-    left.map_err(|why| Error::AfterReset { device: device.into(), why })?;
-    after.pages =
-        keep(contents, raw).map_err(|source| Error::Keep { folder: raw.display().to_string(), source })?;
-    Ok(after)
 }
 
 /// What leads to the tables of the guest that was looked at.

@@ -1,27 +1,83 @@
-//! A running QEMU with everything attached to it, stopped before its first instruction.
+//! A QEMU with everything attached to it, stopped before its first instruction.
 
 use super::{
     argv::{Channels, HostMachine, PciDevice, RAM_START},
+    cpu::{self, CpuError},
     gdb::{Gdb, GdbError},
     memory::{HostRam, SharedMemory},
-    process::{Launcher, Process},
+    process::Launcher,
     qmp::{Qmp, QmpError},
+    watched::Watched,
 };
 use crate::{
-    host::deadlines::{Deadline, Deadlines},
+    host::{
+        deadlines::{Deadline, Deadlines},
+        ending::{Ended, Ending},
+    },
+    outside::{self, kinds},
+    store::Qemu,
     waits::timeout,
 };
 use rustix::fd::{AsRawFd, OwnedFd};
-use s2lab_model::scenario::{self, DeviceModel};
+use s2lab_model::{
+    event::StopCause,
+    scenario::{self, DeviceModel},
+};
 use std::{
     collections::BTreeMap,
     fs::File,
     io,
-    path::Path,
-    process::{ExitStatus, Stdio},
+    path::{Path, PathBuf},
+    process::Stdio,
     time::Duration,
 };
 use tokio::net::{UnixListener, UnixStream};
+
+/// QEMU's own messages, in the cell's folder.
+const LOG: &str = "qemu.log";
+/// QEMU's command line, one argument a line.
+const ARGUMENTS: &str = "qemu.args";
+
+/// Why there is no host.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Cpu(#[from] CpuError),
+    #[error("cannot write in {folder}: {source}")]
+    Unwritable { folder: PathBuf, source: io::Error },
+    #[error("{what}{}{said}", if said.is_empty() { "" } else { "; it says: " })]
+    Machine {
+        what: MachineError,
+        /// The content of QEMU's log.
+        said: String,
+    },
+}
+
+impl StartError {
+    pub fn cause(&self) -> StopCause {
+        match self {
+            Self::Cpu(CpuError::Unknown { .. }) => StopCause::Scenario,
+            Self::Cpu(_) | Self::Unwritable { .. } | Self::Machine { .. } => StopCause::Lab,
+        }
+    }
+
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Cpu(CpuError::Unknown { name, known }) => {
+                Some(s2lab_model::diagnostic::suggest(name, known.iter().map(String::as_str)))
+            }
+            _ => None,
+        }
+    }
+
+    /// The error of a write, if that is what failed.
+    pub fn unwritable(&self) -> Option<&io::Error> {
+        match self {
+            Self::Unwritable { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
 
 #[derive(Debug, thiserror::Error)]
 pub enum MachineError {
@@ -33,129 +89,148 @@ pub enum MachineError {
     Qmp(#[from] QmpError),
     #[error(transparent)]
     Gdb(#[from] GdbError),
-    #[error("QEMU ended ({0}) before it was attached to")]
-    Ended(ExitStatus),
-    #[error("QEMU cannot be waited for")]
-    Gone,
+    #[error("{0} before it was attached to")]
+    Ended(Ended),
     #[error("QEMU and its gdbstub did not come up in {0:?}")]
     Silent(Duration),
     #[error("{what}; and {left}")]
     Left { what: Box<MachineError>, left: io::Error },
 }
 
-/// What the machine is made of, beside the files.
+/// All that a machine is made of.
 pub struct Parts<'a> {
-    /// The program with its environment, no arguments yet.
-    pub qemu: std::process::Command,
-    /// QEMU's `-cpu` argument.
-    pub cpu: &'a str,
+    pub qemu: &'a Qemu,
     pub host: &'a scenario::Host,
     pub kernel: &'a Path,
     pub initramfs: OwnedFd,
     pub kernel_arguments: &'a str,
-    /// Where QEMU's own messages go.
-    pub log: File,
+    /// The folder for QEMU's command line and messages.
+    pub folder: &'a Path,
     pub deadlines: Deadlines,
-    /// Where a person's gdb comes to, if it may.
+    /// The socket to which an operator's gdb connects, if there is to be one.
     pub gdb: Option<UnixListener>,
 }
 
-/// The emulated host, powered but not running.
-pub struct Machine {
-    pub process: Process,
-    pub qmp: Qmp,
-    pub gdb: Gdb,
-    pub console: UnixStream,
-    pub agent: UnixStream,
+/// The emulated host. Dropping it kills QEMU.
+pub struct Host {
+    process: Watched,
+    pub(in crate::host) qmp: Qmp,
+    pub(in crate::host) gdb: Gdb,
     /// To the host's sshd; non-blocking.
-    pub ssh: std::os::unix::net::UnixStream,
-    pub ram: HostRam,
-    pub bars: BTreeMap<String, SharedMemory>,
-    pub arguments: Vec<String>,
+    pub(in crate::host) ssh: std::os::unix::net::UnixStream,
+    pub(in crate::host) ram: HostRam,
+    pub(in crate::host) bars: BTreeMap<String, SharedMemory>,
 }
 
-impl Machine {
-    /// Starts QEMU and attaches to it. All channels are socket pairs and all memory is in memfds, made before QEMU starts:
-    /// nothing has a name in the file system, nothing is waited for, nothing is left behind.
-    pub async fn start(launcher: &Launcher, parts: Parts<'_>) -> Result<Self, MachineError> {
-        let mut inherit = vec![];
-        let qmp = channel(&mut inherit)?;
-        let gdb = channel(&mut inherit)?;
-        let console = channel(&mut inherit)?;
-        let agent = channel(&mut inherit)?;
-        let ssh = pair(&mut inherit)?;
-        let ram = share(&mut inherit, "ram", parts.host.memory.0)?;
-        let mut bars = BTreeMap::new();
-        for (name, device) in &parts.host.devices {
-            bars.insert(name.clone(), share(&mut inherit, name, device.bar.0)?);
-        }
-        let devices: Vec<_> = parts
-            .host
-            .devices
-            .iter()
-            .zip(bars.values())
-            .map(|((name, device), bar)| pci(name, device.model, bar))
-            .collect();
-        let arguments = HostMachine {
-            cpu: parts.cpu,
-            ram_size: ram.1.size(),
-            ram: ram.0,
-            channels: Channels { qmp: qmp.0, gdb: gdb.0, console: console.0, agent: agent.0, ssh: ssh.0 },
-            kernel: parts.kernel,
-            initramfs: parts.initramfs.as_raw_fd(),
-            kernel_arguments: parts.kernel_arguments,
-            devices: &devices,
-        }
-        .arguments();
-        inherit.push(parts.initramfs);
-        let mut command = parts.qemu;
-        let log = parts.log.try_clone().map_err(MachineError::Start)?;
-        command.args(&arguments).stdin(Stdio::null()).stdout(log).stderr(parts.log);
-        let mut process = launcher.launch(command, inherit).await.map_err(MachineError::Start)?;
-        let attached = tokio::select! {
-            biased;
-            attached = attach(qmp.1, gdb.1, parts.deadlines) => attached,
-            // A child of its own may keep its channels open.
-            _ = process.wait() => Err(MachineError::Gone),
-        };
-        let (qmp, gdb) = match attached {
-            Ok(attached) => attached,
-            Err(what) => {
-                let ended = process.last_breath().await;
-                let what = ended.map_or(what, MachineError::Ended);
-                return Err(match process.kill().await {
-                    Ok(()) => what,
-                    Err(left) => MachineError::Left { what: Box::new(what), left },
-                });
-            }
-        };
-        Ok(Self {
-            process,
-            qmp,
-            gdb: match parts.gdb {
-                Some(listener) => gdb.shared(listener),
-                None => gdb,
-            },
-            console: console.1,
-            agent: agent.1,
-            ssh: ssh.1,
-            ram: HostRam { memory: ram.1, start: RAM_START },
-            bars: bars.into_iter().map(|(name, (_, memory))| (name, memory)).collect(),
-            arguments,
-        })
+/// The streams of a host that somebody reads from its first byte on.
+pub struct Streams {
+    pub console: UnixStream,
+    pub agent: UnixStream,
+}
+
+impl Host {
+    /// Starts QEMU and attaches to it.
+    pub(in crate::host) async fn prepare(
+        launcher: &Launcher,
+        parts: Parts<'_>,
+    ) -> Result<(Self, Streams), StartError> {
+        let folder = parts.folder;
+        let unwritable = |source| StartError::Unwritable { folder: folder.into(), source };
+        let cpu = cpu::argument(launcher, parts.qemu.command(), &parts.host.cpu, parts.deadlines).await?;
+        let log = File::create(folder.join(LOG)).map_err(unwritable)?;
+        let (host, streams, arguments) = start(launcher, parts, &cpu, log).await.map_err(|what| {
+            let said = outside::read_text(&folder.join(LOG), kinds::PROGRAM_LOG).unwrap_or_default();
+            StartError::Machine { what, said: said.trim_end().into() }
+        })?;
+        std::fs::write(folder.join(ARGUMENTS), arguments.join("\n")).map_err(unwritable)?;
+        Ok((host, streams))
+    }
+
+    pub(in crate::host) fn ending(&self) -> &Ending {
+        &self.process.ending
+    }
+
+    pub(in crate::host) async fn kill(self) -> io::Result<()> {
+        self.process.kill().await
     }
 }
 
-async fn attach(qmp: UnixStream, gdb: UnixStream, deadlines: Deadlines) -> Result<(Qmp, Gdb), MachineError> {
-    let both = async {
-        Ok((
-            Qmp::connect(qmp, deadlines.of(Deadline::Qmp)).await?,
-            Gdb::connect(gdb, deadlines.of(Deadline::Gdb)).await?,
-        ))
+/// All channels are socket pairs and all memory is in memfds, made before QEMU starts: nothing has a name in the file system,
+/// nothing is waited for, nothing is left behind.
+async fn start(
+    launcher: &Launcher,
+    parts: Parts<'_>,
+    cpu: &str,
+    log: File,
+) -> Result<(Host, Streams, Vec<String>), MachineError> {
+    let mut inherit = vec![];
+    let qmp = channel(&mut inherit)?;
+    let gdb = channel(&mut inherit)?;
+    let console = channel(&mut inherit)?;
+    let agent = channel(&mut inherit)?;
+    let ssh = pair(&mut inherit)?;
+    let ram = share(&mut inherit, "ram", parts.host.memory.0)?;
+    let mut bars = BTreeMap::new();
+    for (name, device) in &parts.host.devices {
+        bars.insert(name.clone(), share(&mut inherit, name, device.bar.0)?);
+    }
+    let devices = parts.host.devices.iter().zip(bars.values());
+    let devices: Vec<_> = devices.map(|((name, device), bar)| pci(name, device.model, bar)).collect();
+    let arguments = HostMachine {
+        cpu,
+        ram_size: ram.1.size(),
+        ram: ram.0,
+        channels: Channels { qmp: qmp.0, gdb: gdb.0, console: console.0, agent: agent.0, ssh: ssh.0 },
+        kernel: parts.kernel,
+        initramfs: parts.initramfs.as_raw_fd(),
+        kernel_arguments: parts.kernel_arguments,
+        devices: &devices,
+    }
+    .arguments();
+    inherit.push(parts.initramfs);
+    let mut command = parts.qemu.command();
+    let output = log.try_clone().map_err(MachineError::Start)?;
+    command.args(&arguments).stdin(Stdio::null()).stdout(output).stderr(log);
+    let process = launcher.launch(command, inherit).await.map_err(MachineError::Start)?;
+    let process = Watched::new(process, parts.deadlines.of(Deadline::Rest));
+    let (process, qmp, gdb) = attach(process, qmp.1, gdb.1, parts.deadlines).await?;
+    let gdb = match parts.gdb {
+        Some(listener) => gdb.shared(listener),
+        None => gdb,
     };
-    timeout(deadlines.of(Deadline::Attach), both)
-        .await
-        .map_err(|_| MachineError::Silent(deadlines.of(Deadline::Attach)))?
+    let ram = HostRam { memory: ram.1, start: RAM_START };
+    let bars = bars.into_iter().map(|(name, (_, memory))| (name, memory)).collect();
+    let streams = Streams { console: console.1, agent: agent.1 };
+    Ok((Host { process, qmp, gdb, ssh: ssh.1, ram, bars }, streams, arguments))
+}
+
+/// Connects to a QEMU that has started. One that cannot be attached to is killed.
+async fn attach(
+    process: Watched,
+    qmp: UnixStream,
+    gdb: UnixStream,
+    deadlines: Deadlines,
+) -> Result<(Watched, Qmp, Gdb), MachineError> {
+    let ending = &process.ending;
+    let both = async {
+        let qmp = Qmp::connect(qmp, deadlines.of(Deadline::Qmp), ending.clone()).await?;
+        Ok((qmp, Gdb::connect(gdb, deadlines.of(Deadline::Gdb), ending.clone()).await?))
+    };
+    let whole = deadlines.of(Deadline::Attach);
+    let attached = tokio::select! {
+        biased;
+        attached = timeout(whole, both) => attached.map_err(|_| MachineError::Silent(whole)).flatten(),
+        // A child of QEMU's own may keep its channels open.
+        ended = ending.ended() => Err(MachineError::Ended(ended)),
+    };
+    let what = match attached {
+        Ok((qmp, gdb)) => return Ok((process, qmp, gdb)),
+        Err(what) => ending.now().map_or(what, MachineError::Ended),
+    };
+    Err(match process.kill().await {
+        Ok(()) => what,
+        Err(left) => MachineError::Left { what: Box::new(what), left },
+    })
 }
 
 fn pci<'a>(name: &'a str, model: DeviceModel, (fd, memory): &(i32, SharedMemory)) -> PciDevice<'a> {

@@ -6,12 +6,7 @@ use rustix::{
     mm::{MapFlags, ProtFlags, mmap, munmap},
 };
 use s2lab_mmu::PhysMem;
-use std::{
-    ffi::c_void,
-    fs::File,
-    io::{self, BufWriter},
-    ptr::NonNull,
-};
+use std::{ffi::c_void, io, ptr::NonNull};
 
 /// A memfd and this process's mapping of it. It takes room only where it was written.
 #[derive(Debug)]
@@ -68,16 +63,6 @@ impl Drop for SharedMemory {
             tracing::warn!(%error, "munmap");
         }
     }
-}
-
-/// A memfd with what `fill` writes, which nobody can change any more.
-pub fn sealed(name: &str, fill: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> io::Result<OwnedFd> {
-    let fd = memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
-    let mut out = BufWriter::new(File::from(fd));
-    fill(&mut out)?;
-    let fd = OwnedFd::from(out.into_inner()?);
-    fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE | SealFlags::SEAL)?;
-    Ok(fd)
 }
 
 /// The host's RAM in its physical address space.

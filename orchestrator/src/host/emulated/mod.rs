@@ -11,6 +11,11 @@ pub mod machine;
 pub mod memory;
 mod orphans;
 mod packets;
+pub mod placement;
+pub mod preflight;
 pub mod process;
 pub mod qmp;
 pub mod roms;
+mod watched;
+
+pub use machine::{Host, Parts, Streams};

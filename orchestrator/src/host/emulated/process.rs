@@ -24,8 +24,6 @@ use tokio::{process::Child, runtime::Handle, sync::oneshot};
 
 /// How long a killed group may take to vanish; longer means a process stuck in the kernel.
 const REAP: Duration = Duration::from_secs(2);
-/// How long after the end of its channels a process's own end may come.
-const LAST_BREATH: Duration = Duration::from_millis(300);
 /// How often is looked whether the rest of a killed process is gone.
 const AGAIN: Duration = Duration::from_millis(5);
 
@@ -120,18 +118,13 @@ impl Process {
         self.group.as_raw_nonzero().get()
     }
 
-    /// How it ended, if it has.
-    pub fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
-        self.child.try_wait()
+    /// The mark in the environment of the child and of all that it has started.
+    pub(super) fn mark(&self) -> &str {
+        &self.mark
     }
 
     pub async fn wait(&mut self) -> io::Result<ExitStatus> {
         self.child.wait().await
-    }
-
-    /// How it has ended, if it has or is about to: its channels close a moment before.
-    pub async fn last_breath(&mut self) -> Option<ExitStatus> {
-        timeout(LAST_BREATH, self.wait()).await.ok()?.ok()
     }
 
     /// Kills the child and all that it has started, and waits until they are gone. An error says what survived, or that

@@ -3,7 +3,7 @@
 //! qapi 0.15's own transport ends the connection at an event that its schema lacks, and aborts the process after a
 //! cancelled command; this one always sends ids, skips what nobody waits for, and may be cancelled anywhere.
 
-use crate::waits::timeout;
+use crate::{host::ending::Ending, waits::timeout};
 use s2lab_model::escape;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -101,16 +101,24 @@ pub struct Qmp {
     broken: Arc<OnceLock<String>>,
     /// How long QEMU may take for one answer.
     deadline: Duration,
+    ending: Ending,
 }
 
 impl Qmp {
-    /// Reads the greeting and leaves negotiation mode. Each answer of QEMU may take until `deadline`.
-    pub async fn connect(stream: UnixStream, deadline: Duration) -> Result<Self, QmpError> {
+    /// Reads the greeting and leaves negotiation mode. Each answer of QEMU may take until `deadline`. `ending` is that of the
+    /// QEMU behind the channel.
+    pub async fn connect(stream: UnixStream, deadline: Duration, ending: Ending) -> Result<Self, QmpError> {
         let (read, write) = stream.into_split();
         let mut read = BufReader::new(read);
         let greeting = timeout(deadline, line(&mut read)).await;
-        let greeting = greeting.map_err(|_| QmpError::Silent { command: "greeting", deadline })??;
-        let greeting = greeting.ok_or(QmpError::Closed("greeting"))?;
+        let greeting = match greeting.map_err(|_| QmpError::Silent { command: "greeting", deadline })? {
+            Ok(Some(greeting)) => greeting,
+            closed => {
+                ending.settle().await;
+                closed?;
+                return Err(QmpError::Closed("greeting"));
+            }
+        };
         let version = serde_json::from_slice::<Message>(&greeting)
             .map_err(|e| QmpError::Protocol(e.to_string()))?
             .greeting
@@ -120,8 +128,14 @@ impl Qmp {
         let waiters: Waiters = Arc::new(Mutex::new(Some(HashMap::new())));
         let (events, _) = broadcast::channel(EVENTS);
         let broken = Arc::new(OnceLock::new());
-        tokio::spawn(receive(read, Arc::clone(&waiters), events.clone(), Arc::clone(&broken)));
-        let mut qmp = Self { write, next: 0, waiters, events, version, broken, deadline };
+        let receiver = Receiver {
+            waiters: Arc::clone(&waiters),
+            events: events.clone(),
+            broken: Arc::clone(&broken),
+            ending: ending.clone(),
+        };
+        tokio::spawn(receiver.run(read));
+        let mut qmp = Self { write, next: 0, waiters, events, version, broken, deadline, ending };
         qmp.execute(qapi::qmp::qmp_capabilities { enable: None }).await?;
         Ok(qmp)
     }
@@ -150,10 +164,15 @@ impl Qmp {
             Ok::<_, io::Error>(answered.await)
         };
         let deadline = self.deadline;
-        match timeout(deadline, exchange)
-            .await
-            .map_err(|_| QmpError::Silent { command: name, deadline })??
-        {
+        let silent = |_| QmpError::Silent { command: name, deadline };
+        let answered = match timeout(deadline, exchange).await.map_err(silent)? {
+            Ok(answered) => answered,
+            Err(error) => {
+                self.ending.settle().await;
+                return Err(error.into());
+            }
+        };
+        match answered {
             Err(_) => Err(self.closed(name)),
             Ok(Err(Refusal { class, desc })) => {
                 Err(QmpError::Refused { command: name, class, description: desc })
@@ -182,37 +201,53 @@ async fn line(read: &mut BufReader<OwnedReadHalf>) -> io::Result<Option<Vec<u8>>
     Ok(bytes.ends_with(b"\n").then_some(bytes))
 }
 
-async fn receive(
-    mut read: BufReader<OwnedReadHalf>,
+/// The task that reads all that QEMU sends.
+struct Receiver {
     waiters: Waiters,
     events: broadcast::Sender<QmpEvent>,
     broken: Arc<OnceLock<String>>,
-) {
-    loop {
-        let bytes = match line(&mut read).await {
-            Ok(Some(bytes)) => bytes,
-            Ok(None) => break,
-            Err(error) => {
-                tracing::debug!(%error, "QMP channel");
-                break;
+    ending: Ending,
+}
+
+impl Receiver {
+    /// Reads to the end of the channel. Nobody who waits learns of that before the machine's end had time to become known.
+    async fn run(self, mut read: BufReader<OwnedReadHalf>) {
+        loop {
+            match line(&mut read).await {
+                Ok(Some(bytes)) if self.take(&bytes) => {}
+                Ok(Some(_)) => break,
+                Ok(None) => {
+                    self.ending.settle().await;
+                    break;
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "QMP channel");
+                    self.ending.settle().await;
+                    break;
+                }
             }
-        };
-        let message: Message = match serde_json::from_slice(&bytes) {
+        }
+        lock(&self.waiters).take();
+    }
+
+    /// Passes a message on. Returns false if it is none: then nothing on the channel is believed any more.
+    fn take(&self, bytes: &[u8]) -> bool {
+        let message: Message = match serde_json::from_slice(bytes) {
             Ok(message) => message,
             Err(error) => {
                 // This task alone sets it.
-                let _ = broken.set(format!("a line that is not a message: {error}"));
-                break;
+                let _ = self.broken.set(format!("a line that is not a message: {error}"));
+                return false;
             }
         };
         if let Some(name) = message.event {
             let data = escape::line(&message.data.to_string());
             tracing::debug!(name = escape::line(&name), data, "QMP event");
             // Nobody listening is fine.
-            let _ = events.send(QmpEvent { name, data: message.data });
-            continue;
+            let _ = self.events.send(QmpEvent { name, data: message.data });
+            return true;
         }
-        let waiter = message.id.and_then(|id| lock(&waiters).as_mut()?.remove(&id));
+        let waiter = message.id.and_then(|id| lock(&self.waiters).as_mut()?.remove(&id));
         if let Some(waiter) = waiter {
             // A caller that gave up waiting is fine too.
             let _ = waiter.send(match message.error {
@@ -220,6 +255,6 @@ async fn receive(
                 None => Ok(message.ok.unwrap_or_default()),
             });
         }
+        true
     }
-    lock(&waiters).take();
 }

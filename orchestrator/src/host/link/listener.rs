@@ -5,7 +5,7 @@ use super::{
     liveness::Liveness,
     state::{Beat, State, lock},
 };
-use crate::waits;
+use crate::{host::ending::Ending, waits};
 use s2lab_protocol::{Body, Decoder, Frame, Hello, Level, Notice, Peer, VERSION};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -45,6 +45,7 @@ pub(super) struct Listener {
     pub(super) state: Arc<Mutex<State>>,
     pub(super) notices: mpsc::Sender<AgentNotice>,
     pub(super) liveness: Liveness,
+    pub(super) ending: Ending,
 }
 
 impl Listener {
@@ -73,9 +74,14 @@ impl Listener {
                     self.liveness.reading(false);
                     continue;
                 }
-                read => read?,
+                Err(error) => {
+                    self.ending.settle().await;
+                    return Err(error.into());
+                }
+                Ok(n) => n,
             };
             if n == 0 {
+                self.ending.settle().await;
                 return match decoder.pending() {
                     0 => Ok(()),
                     n => Err(LinkError::Protocol {

@@ -18,6 +18,8 @@ pub(crate) struct LastHeard {
     pub(crate) moved: Option<Moment>,
     /// Time of the last bytes on the host's console; none before the first.
     pub(crate) console: Option<Moment>,
+    /// The host's console has been closed.
+    pub(crate) console_closed: bool,
     /// Frames have come that are not noted yet.
     pub(crate) reads: bool,
 }
@@ -37,6 +39,11 @@ impl Liveness {
     /// Notes bytes on the host's console.
     pub(crate) fn console(&self) {
         self.lock().console = Some(waits::now());
+    }
+
+    /// Notes the end of the host's console.
+    pub(crate) fn console_closed(&self) {
+        self.lock().console_closed = true;
     }
 
     /// Notes that frames have come, or that all of them are noted.

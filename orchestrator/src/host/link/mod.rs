@@ -11,6 +11,7 @@ pub use error::{LinkError, ending};
 pub use listener::AgentNotice;
 pub(crate) use liveness::{LastHeard, Liveness};
 
+use super::ending::Ending;
 use crate::waits::{self, timeout, timeout_at};
 use listener::Listener;
 use rustix::io::ioctl_fionread;
@@ -59,15 +60,18 @@ pub struct Link {
     state: Arc<Mutex<State>>,
     changed: watch::Receiver<u64>,
     liveness: Liveness,
+    ending: Ending,
 }
 
 impl Link {
     /// Starts to listen, to a host that may speak of these guests. Notices go to `notices`, which must be emptied.
+    /// `ending` is that of the machine behind the channel.
     pub fn start(
         stream: UnixStream,
         nonce: u64,
         guests: BTreeSet<String>,
         notices: mpsc::Sender<AgentNotice>,
+        ending: Ending,
     ) -> Self {
         let (read, write) = stream.into_split();
         let state = Arc::new(Mutex::new(State::default()));
@@ -80,9 +84,10 @@ impl Link {
             state: Arc::clone(&state),
             notices,
             liveness: liveness.clone(),
+            ending: ending.clone(),
         };
         tokio::spawn(listener.run(read, notify));
-        Self { write, nonce, seq: 0, next_id: 0, host_answered: 0, state, changed, liveness }
+        Self { write, nonce, seq: 0, next_id: 0, host_answered: 0, state, changed, liveness, ending }
     }
 
     /// The signs of life on this link.
@@ -128,7 +133,10 @@ impl Link {
         self.seq += 1;
         lock(&self.state).awaited.insert(id, peer.clone());
         let silent = || LinkError::Silent { peer: peer.clone(), what, deadline };
-        timeout(deadline, self.write.write_all(&bytes)).await.map_err(|_| silent())??;
+        if let Err(error) = timeout(deadline, self.write.write_all(&bytes)).await.map_err(|_| silent())? {
+            self.ending.settle().await;
+            return Err(error.into());
+        }
         let reply = self.wait(peer, what, patience, |state| state.replies.remove(&id)).await;
         lock(&self.state).awaited.remove(&id);
         let (_, reply) = reply?;

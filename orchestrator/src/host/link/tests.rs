@@ -22,7 +22,7 @@ fn reply(from: Peer, seq: u64, id: u64) -> Vec<u8> {
 fn link() -> (Link, UnixStream, mpsc::Receiver<AgentNotice>) {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let (heard, hearing) = mpsc::channel(16);
-    (Link::start(ours, NONCE, ["g0".to_owned()].into(), heard), theirs, hearing)
+    (Link::start(ours, NONCE, ["g0".to_owned()].into(), heard, Ending::unknown()), theirs, hearing)
 }
 
 async fn failure(bytes: Vec<u8>) -> String {

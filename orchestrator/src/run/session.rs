@@ -1,0 +1,293 @@
+//! A session: one boot of a host, from its preparation to its end. Today a session serves one cell.
+
+use super::{
+    cell::Shared,
+    conclusion::{Done, Facts},
+    console::{AlarmSwitch, Console},
+    images::KernelFiles,
+    log::EventLog,
+    nonce::nonce,
+    operator::{CRASH_ENDS, GdbSocket, Operator, tell},
+    preflight::{self, Room},
+    stages::Stop,
+    steps::wrong,
+    watch::{Cancel, Consoles, Watch},
+};
+use crate::{
+    host::{
+        Host, Parts, Streams,
+        deadlines::{Deadline, Deadlines},
+        link::Link,
+    },
+    whole::{self, Sync},
+};
+use s2lab_model::{
+    event::{Event, PlannedCell, StopCause},
+    kconfig::Options,
+    record::{Surroundings, environment},
+};
+use s2lab_protocol::{Hello, Peer, Reply, Request};
+use std::{path::Path, time::Duration};
+use tokio::{net::UnixListener, sync::mpsc};
+
+/// The hint where no socket for gdb can be made.
+const NO_SOCKET: &str = "a socket's path has at most 107 bytes: give a shorter --out, or set XDG_RUNTIME_DIR";
+/// The answers of a host whose cell has stopped early, in the cell's folder.
+const DIAGNOSIS: &str = "diagnosis.txt";
+
+/// A host, the link to its agent, and all that is known of the host.
+pub(super) struct Session<'a> {
+    pub(super) host: Host,
+    pub(super) link: Link,
+    /// For events of the host.
+    pub(super) log: EventLog,
+    pub(super) nonce: u64,
+    pub(super) deadlines: Deadlines,
+    /// What is known of the host's kernel beforehand.
+    pub(super) options: Options,
+    /// What the host has reported of itself so far.
+    pub(super) around: Surroundings,
+    kernel: &'a KernelFiles,
+    /// For consoles, logs and the diagnosis.
+    folder: &'a Path,
+    gdb_socket: Option<GdbSocket>,
+}
+
+impl<'a> Session<'a> {
+    /// Makes a host that stands before its first instruction, and begins to watch it.
+    pub(super) async fn prepare(
+        shared: &Shared<'_>,
+        planned: &PlannedCell,
+        kernel: &'a KernelFiles,
+        folder: &'a Path,
+        log: &EventLog,
+    ) -> Result<(Self, Watch), Stop> {
+        let nonce = nonce()?;
+        let deadlines = match shared.operator {
+            Some(operator) => operator.deadlines(shared.deadlines),
+            None => shared.deadlines,
+        };
+        let (gdb_socket, listener) = gdb_socket(shared.operator, folder)?;
+        let consoles = consoles(planned, kernel, folder, log, nonce)?;
+        let (host, streams) = host(shared, planned, kernel, folder, nonce, listener).await?;
+        // From here on nothing fails: the session ends its host.
+        log.event(environment(shared, planned, kernel));
+        let ram = host.ram();
+        log.event(Event::HostRam { start: ram.start, size: ram.end - ram.start });
+        let (notices, noticed) = mpsc::channel(64);
+        let guests = planned.scenario.guests.keys().cloned().collect();
+        let link = Link::start(streams.agent, nonce, guests, notices, host.ending().clone());
+        let session = Self {
+            host,
+            link,
+            log: log.clone(),
+            nonce,
+            deadlines,
+            options: Options::default(),
+            around: Surroundings { ram: std::iter::once(ram).collect(), ..Surroundings::default() },
+            kernel,
+            folder,
+            gdb_socket,
+        };
+        let watch = Watch::start(streams.console, noticed, consoles, &session);
+        Ok((session, watch))
+    }
+
+    /// Looks for what the cell lacks, before the first instruction.
+    pub(super) fn preflight(&mut self, planned: &PlannedCell, least_space: u64) -> Result<(), Stop> {
+        let room = Room::of_machine(self.folder)
+            .map_err(|e| Stop::lab(format!("cannot learn about this machine: {e}")))?;
+        self.options = preflight::check(planned, self.kernel, self.host.lack(), room, least_space)?;
+        if let Some(socket) = &self.gdb_socket {
+            socket.show(&planned.key, self.kernel);
+        }
+        Ok(())
+    }
+
+    /// From the first instruction to an agent that answers, and the map of the host's memory.
+    pub(super) async fn boot(&mut self) -> Result<(), Stop> {
+        // By the machine's own word, while nothing else has written to the memory.
+        for part in self.host.loaded().await? {
+            self.log.event(Event::HostLoaded(part));
+            self.around.loaded.push(part);
+        }
+        self.host.boot().await?;
+        let hello = self.link.hello(&Peer::Host, self.deadlines.of(Deadline::HostBoot)).await?;
+        let Hello { release, page_size, taint, .. } = hello;
+        self.log.event(Event::HostUp { release, page_size, taint });
+        // By the word of the host, which has no guest yet.
+        let what = "read the map of its memory";
+        let deadline = self.deadlines.of(Deadline::Request);
+        let memory = match self.ask_host(Request::Memory, what, deadline).await? {
+            Reply::Memory(memory) => memory,
+            other => return Err(wrong(Peer::Host, what, &other)),
+        };
+        self.log.event(Event::HostMemory(memory.clone()));
+        self.around.memory = Some(memory);
+        Ok(())
+    }
+
+    /// Asks the host's agent. Every request to the host goes through here.
+    pub(super) async fn ask_host(
+        &mut self,
+        request: Request,
+        what: &'static str,
+        deadline: Duration,
+    ) -> Result<Reply, Stop> {
+        let reply = self.link.ask(&Peer::Host, request, what, deadline).await;
+        reply.map_err(|error| Stop::of_host(error, &self.options))
+    }
+
+    /// A host must have had its console until it is asked for its final record. What comes later counts for nothing.
+    pub(super) async fn require_console(&self) -> Result<(), Stop> {
+        if !self.link.liveness().last_heard().console_closed {
+            return Ok(());
+        }
+        self.host.ending().settle().await;
+        Err(Stop::lab(
+            "the host's console was closed before the host ended, so that its alarms could not be seen",
+        ))
+    }
+
+    /// Asks a host whose cell has stopped early for what explains it, and writes the answers to the cell's folder. `ssh`: the
+    /// host has come up, and nobody else will ask it.
+    pub(super) async fn diagnose(
+        &mut self,
+        facts: &Facts,
+        ssh: bool,
+        cancel: &mut Cancel<'_, impl Future<Output = ()>>,
+    ) {
+        let Err(stop) = facts.conclusion() else { return };
+        if stop.cause == StopCause::Interrupted || self.host.ending().now().is_some() {
+            return;
+        }
+        let path = self.folder.join(DIAGNOSIS);
+        let diagnosis = self.host.diagnose(&stop.what, ssh, self.deadlines.of(Deadline::Diagnosis));
+        tokio::select! {
+            () = cancel.requested() => {}
+            // What cannot be written changes nothing of why the cell stopped.
+            text = diagnosis => drop(whole::write(&path, text.as_bytes(), Sync::Later)),
+        }
+    }
+
+    /// Keeps the host of a cell that does not pass, until the operator has seen enough. `up`: it has come up.
+    pub(super) async fn keep(
+        &mut self,
+        operator: &Operator,
+        planned: &PlannedCell,
+        facts: &Facts,
+        watch: &mut Watch,
+        up: bool,
+        cancel: &mut Cancel<'_, impl Future<Output = ()>>,
+    ) {
+        let conclusion = facts.conclusion();
+        let why = match &conclusion {
+            Ok(Done::Finished) => return,
+            Ok(Done::Lacking(why)) => why,
+            Err(Stop { cause: StopCause::Kernel | StopCause::Timeout | StopCause::Lab, what, .. }) => what,
+            Err(_) => return,
+        };
+        if cancel.is_requested() || self.host.ending().now().is_some() {
+            return;
+        }
+        // The verdict is made: nothing that a person does changes it.
+        watch.ignore_alarms();
+        // What was dropped in the middle of a look has left the machine stopped.
+        let _ = self.host.resume().await;
+        let ssh = Some(self.host.ssh()).filter(|_| up);
+        tokio::select! {
+            biased;
+            () = cancel.requested() => {}
+            _ = self.host.ending().ended() => tell("the host has ended"),
+            () = operator.keep(&planned.key, why, ssh, self.deadlines.of(Deadline::Login)) => {}
+        }
+        drop(watch.troubles());
+    }
+
+    /// Ends the machine, and adds to `facts` what comes to light by that. The link stays open until then: without it the host's
+    /// agent ends, and with it the guests and the shell.
+    pub(super) async fn end(self, watch: Watch, mut facts: Facts) -> Facts {
+        let killed = self.host.kill().await;
+        facts.left = killed.err().map(|left| left.to_string());
+        facts.troubles.extend(watch.finish().await);
+        facts
+    }
+}
+
+async fn host(
+    shared: &Shared<'_>,
+    planned: &PlannedCell,
+    kernel: &KernelFiles,
+    folder: &Path,
+    nonce: u64,
+    gdb: Option<UnixListener>,
+) -> Result<(Host, Streams), Stop> {
+    let host = &planned.scenario.host;
+    let initramfs = shared.images.initramfs(kernel);
+    let crash = shared.operator.map_or(CRASH_ENDS, Operator::crash);
+    let parts = Parts {
+        qemu: shared.images.qemu(),
+        host,
+        kernel: &kernel.boot.image,
+        initramfs: initramfs.map_err(|e| Stop::lab(format!("cannot make the host's initramfs: {e}")))?,
+        kernel_arguments: &kernel_arguments(&format!("{nonce:016x}"), crash, &host.arguments),
+        folder,
+        deadlines: shared.deadlines,
+        gdb,
+    };
+    Ok(Host::prepare(shared.launcher, parts).await?)
+}
+
+fn gdb_socket(
+    operator: Option<&Operator>,
+    folder: &Path,
+) -> Result<(Option<GdbSocket>, Option<UnixListener>), Stop> {
+    match operator.map(|operator| operator.gdb_socket(folder)).transpose() {
+        Ok(socket) => Ok(socket.flatten().unzip()),
+        Err(error) => Err(Stop::lab(format!("no socket for gdb: {error}")).hint(NO_SOCKET)),
+    }
+}
+
+fn consoles(
+    planned: &PlannedCell,
+    kernel: &KernelFiles,
+    folder: &Path,
+    log: &EventLog,
+    nonce: u64,
+) -> Result<Consoles, Stop> {
+    let switch = AlarmSwitch::default();
+    let create = |name: &str| {
+        Console::create(folder, name, log.clone(), switch.clone()).map_err(|e| Stop::disk(folder, e))
+    };
+    let host =
+        create("host")?.with_symbols(kernel.symbols.map.clone()).tested_by(s2lab_protocol::test_line(nonce));
+    let guests = planned.scenario.guests.keys().map(|guest| Ok((guest.clone(), create(guest)?)));
+    let guests = guests.collect::<Result<_, Stop>>()?;
+    Ok(Consoles { host, guests, switch })
+}
+
+/// The kernel's command line. `crash`: what to do when the kernel crashes. `ignore_loglevel`: neither configuration nor user
+/// space can keep a warning from the console (kernel/printk/printk.c, suppress_message_printing). The rest is for the agent,
+/// and the scenario's own words.
+pub fn kernel_arguments(nonce: &str, crash: &str, own: &[String]) -> String {
+    let line = format!("console=ttyAMA0 ignore_loglevel {crash} s2lab.level=host s2lab.nonce={nonce}");
+    std::iter::once(line.as_str()).chain(own.iter().map(String::as_str)).collect::<Vec<_>>().join(" ")
+}
+
+fn environment(shared: &Shared<'_>, planned: &PlannedCell, kernel: &KernelFiles) -> Event {
+    let scenario = serde_json::to_vec(&planned.scenario).unwrap_or_default();
+    let blocking = [
+        (environment::SCENARIO, s2lab_model::record::look::digest(&scenario)),
+        (environment::CPU, planned.scenario.host.cpu.clone()),
+        (environment::ACCELERATOR, environment::TCG.to_owned()),
+    ];
+    let mut variable = shared.images.facts();
+    variable.insert(environment::FACTOR.into(), shared.factor.to_string());
+    let config =
+        kernel.config.as_ref().map_or(environment::UNKNOWN.to_owned(), |config| config.sha256.clone());
+    variable.insert(environment::KERNEL_CONFIG.into(), config);
+    variable.insert(environment::KERNEL_IMAGE.into(), kernel.boot.sha256.clone());
+    variable
+        .extend(kernel.boot.package.clone().map(|package| (environment::KERNEL_PACKAGE.to_owned(), package)));
+    Event::Environment { blocking: blocking.map(|(name, value)| (name.into(), value)).into(), variable }
+}
