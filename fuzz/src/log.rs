@@ -2,12 +2,13 @@
 
 use s2lab::show::{
     crash,
-    terminal::{self, Columns, Paint},
+    terminal::{self, Paint},
 };
 use s2lab_model::{
     judge::judge_run,
     record::Run,
-    report::{Report, compare, summary},
+    report::{Report, compare},
+    summary::RunSummary,
 };
 use std::path::Path;
 
@@ -20,12 +21,8 @@ pub(crate) fn report(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let Ok(run) = Run::read(text) else { return };
     let judged = judge_run(run, &|digest: &str| page(digest));
-    let summaries: Vec<_> = judged.cells.iter().map(summary).collect();
-    let columns = Columns::of(summaries.iter().map(|cell| cell.key.as_str()));
-    for cell in &summaries {
-        shown(&terminal::cell(cell, columns, Paint(false), Path::new("/cell")));
-    }
-    shown(&terminal::summary(&summaries, judged.ended, None, Path::new("/run")));
+    let summary = RunSummary::of(&judged, Path::new("/run"), |_| "/run/cell".into(), None);
+    shown(&terminal::run(&summary, Paint(false)));
     for report in judged.cells.iter().filter_map(Report::of_cell) {
         let text = report.text();
         shown(&text);

@@ -5,9 +5,9 @@ use crate::{
     whole,
 };
 use s2lab_model::{
+    judge::JudgedCell,
     plan::Key,
-    report::{Outcome, ParseError, Report, compare},
-    verdict::Verdict,
+    report::{ParseError, Report, Standing},
 };
 use std::{
     collections::BTreeSet,
@@ -25,49 +25,10 @@ pub enum ReviewError {
     Report { path: PathBuf, source: ParseError },
 }
 
-/// Where a cell stands against what was accepted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Standing {
-    /// The run has a report, and one was accepted.
-    Compared(Outcome),
-    /// Nothing was accepted yet.
-    New,
-    /// The run, which had this cell in its plan, has found out nothing about the kernel.
-    Missing { why: String },
-    /// One is accepted for a cell that the lab does not have.
-    Orphaned,
-    /// What was accepted is no report: edited, or merged with conflicts.
-    Unreadable { why: String },
-}
-
-impl Standing {
-    /// Whether `check` is content.
-    pub fn is_fine(&self) -> bool {
-        matches!(self, Standing::Compared(Outcome::Same | Outcome::ShapeMoved { .. }))
-    }
-}
-
-/// Where the cell `key` stands, that a run has judged so and told in `new`.
-pub fn standing(reports: &Path, key: &Key, verdict: Option<&Verdict>, new: Option<&Report>) -> Standing {
-    let path = reports.join(key.report_path());
-    let new = match (verdict, new) {
-        (None, _) => return Standing::Missing { why: "the run ended before it was judged".into() },
-        // A lab failure is never compared or accepted: otherwise the next lab failure would count as
-        // "same".
-        (Some(verdict @ (Verdict::Miss | Verdict::Lost | Verdict::Error)), _) => {
-            let failed = if *verdict == Verdict::Error { "scenario" } else { "lab" };
-            return Standing::Missing {
-                why: format!("the {failed} failed ({}): nothing to compare", verdict.name()),
-            };
-        }
-        (Some(_), None) => return Standing::Missing { why: "the run has no report of it".into() },
-        (Some(_), Some(new)) => new,
-    };
-    match read(&path) {
-        Ok(Some(accepted)) => Standing::Compared(compare(&accepted, new).outcome),
-        Ok(None) => Standing::New,
-        Err(error) => Standing::Unreadable { why: error.to_string() },
-    }
+/// Where a cell stands, whose report is `new`, against what lies in `reports`.
+pub fn standing(reports: &Path, cell: &JudgedCell, new: Option<&Report>) -> Standing {
+    let path = reports.join(cell.planned.key.report_path());
+    Standing::of(cell, new, || read(&path).map_err(|error| error.to_string()))
 }
 
 /// An accepted report, if there is one.
@@ -135,28 +96,5 @@ mod tests {
         let known = BTreeSet::from(["a@k1".parse().unwrap()]);
         assert_eq!(orphans(dir.path(), &known).unwrap(), ["a@k2", "b@k1"]);
         assert_eq!(orphans(&dir.path().join("none"), &known).unwrap(), Vec::<Key>::new());
-    }
-
-    #[test]
-    fn what_was_accepted_must_be_a_report() {
-        let dir = tempfile::tempdir().unwrap();
-        accept(dir.path(), &"a@k".parse().unwrap(), "not a report").unwrap();
-        let of = |key: &str, verdict, report: Option<&Report>| {
-            standing(dir.path(), &key.parse().unwrap(), verdict, report)
-        };
-        let report = Report::default();
-        assert!(matches!(of("a@k", Some(&Verdict::PASS), Some(&report)), Standing::Unreadable { .. }));
-        assert_eq!(of("b@k", Some(&Verdict::PASS), Some(&report)), Standing::New);
-    }
-
-    #[test]
-    fn what_says_nothing_about_the_kernel_is_not_compared() {
-        let dir = tempfile::tempdir().unwrap();
-        let (report, key) = (Report::default(), "a@k".parse().unwrap());
-        for verdict in [None, Some(Verdict::Miss), Some(Verdict::Lost), Some(Verdict::Error)] {
-            let standing = standing(dir.path(), &key, verdict.as_ref(), Some(&report));
-            assert!(matches!(standing, Standing::Missing { .. }), "{verdict:?}");
-        }
-        assert_eq!(standing(dir.path(), &key, Some(&Verdict::Fail), Some(&report)), Standing::New);
     }
 }

@@ -19,6 +19,7 @@ pub mod record;
 pub mod report;
 pub mod scenario;
 pub mod statistics;
+pub mod summary;
 pub mod verdict;
 pub mod witnesses;
 mod yaml;

@@ -2,4 +2,5 @@
 
 pub mod crash;
 pub mod progress;
+pub mod standings;
 pub mod terminal;

@@ -1,16 +1,14 @@
 //! A run as lines for a terminal.
 
-use crate::review::Standing;
 use s2lab_model::{
     escape,
-    plan::Key,
-    report::{CellSummary, Outcome},
+    finding::Finding,
+    judge::endings,
+    report::{Outcome, Standing},
+    summary::{CellSummary, RunSummary, Stopped},
     verdict::Verdict,
 };
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 /// In a verdict's place where there is none.
 const INTERRUPTED: &str = "interrupted";
@@ -39,70 +37,118 @@ impl Columns {
 pub struct Paint(pub bool);
 
 impl Paint {
-    /// A verdict's word in its colour.
-    fn verdict(self, word: &str, passed: bool, skipped: bool) -> String {
+    /// A cell's word in its colour.
+    fn verdict(self, cell: &CellSummary) -> String {
         const GREEN: u8 = 32;
         const RED: u8 = 31;
         const YELLOW: u8 = 33;
-        let colour = if passed {
-            GREEN
-        } else if skipped {
-            YELLOW
-        } else {
-            RED
+        let colour = match &cell.verdict {
+            Some(Verdict::Pass { .. }) => GREEN,
+            Some(Verdict::Skip(_)) | None => YELLOW,
+            Some(_) => RED,
         };
         // Padded first: escape sequences have no width.
-        let padded = format!("{word:<VERDICT$}");
+        let padded = format!("{:<VERDICT$}", word(cell));
         if self.0 { format!("\x1b[1;{colour}m{padded}\x1b[0m") } else { padded }
     }
 }
 
-/// The line of a cell; one that has not passed names the command that repeats it, and where to look.
-pub fn cell(summary: &CellSummary, columns: Columns, paint: Paint, cell_folder: &Path) -> String {
-    let CellSummary { key, verdict, elapsed_ms, seen, label, finding, hint, attempts, not_run, repeat } =
-        summary;
-    let (word, passed, skipped) = match verdict {
-        Some(verdict) => (verdict.name(), verdict.passed(), matches!(verdict, Verdict::Skip(_))),
-        None => (without_verdict(summary), false, true),
-    };
-    let seconds = elapsed_ms.map(|ms| format!("{}.{} s", ms / 1000, ms % 1000 / 100)).unwrap_or_default();
-    let word = paint.verdict(word, passed, skipped);
-    let mut line = format!("{word}  {key:<width$} {seconds:>8}", width = columns.key);
-    let taken = match verdict {
-        Some(Verdict::Timeout(stage)) => Some(format!("in stage {stage}")),
-        Some(Verdict::Skip(reason)) => Some(escape::line(reason)),
-        _ => None,
-    };
-    for fact in seen.iter().chain(label).chain(&taken).chain(attempts) {
-        line.push_str("   ");
-        line.push_str(fact);
+/// A whole run: the lines of its cells, and the last line.
+pub fn run(run: &RunSummary, paint: Paint) -> String {
+    let columns = Columns::of(run.cells.iter().map(|cell| cell.key.as_str()));
+    let cells: String = run.cells.iter().map(|one| cell(one, columns, paint) + "\n").collect();
+    cells + &last_line(run)
+}
+
+/// The lines of a cell. The first one says what is wrong; the last one how to repeat it, and where to
+/// look.
+pub fn cell(cell: &CellSummary, columns: Columns, paint: Paint) -> String {
+    let seconds = cell.elapsed_ms.map(|ms| format!("{}.{} s", ms / 1000, ms % 1000 / 100));
+    let (word, seconds) = (paint.verdict(cell), seconds.unwrap_or_default());
+    let mut line = format!("{word}  {:<width$} {seconds:>8}", cell.key, width = columns.key);
+    let seen = cell.seen.iter().map(|(device, types)| {
+        let types: Vec<_> = types.iter().map(String::as_str).collect();
+        escape::line(&format!("{device} {}", types.join(" and ")))
+    });
+    let label = cell.label.as_ref().map(|label| match cell.passed() {
+        true => format!("as {label}"),
+        false => format!("expected as {label}"),
+    });
+    let verdicts = cell.attempts.iter().map(Option::as_ref);
+    let attempts = endings(verdicts).map(|how| format!("{} attempts: {how}", cell.attempts.len()));
+    let facts: Vec<_> = seen.chain(label).chain(attempts).collect();
+    match why(cell) {
+        None => facts.iter().for_each(|fact| line.push_str(&format!("   {fact}"))),
+        Some(why) => {
+            line.push_str(&format!("   {why}"));
+            let below = more_findings(cell).into_iter().chain([facts.join("   ")]);
+            below.filter(|text| !text.is_empty()).for_each(|text| line.push_str(&format!("{BELOW}{text}")));
+        }
     }
     let mut line = line.trim_end().to_owned();
-    let why = match verdict {
-        // The reason stands there already.
-        Some(Verdict::Skip(_)) => None,
-        None => not_run.as_deref(),
-        Some(verdict) if !passed => Some(finding.as_deref().unwrap_or(verdict.cause())),
-        Some(_) => None,
-    };
-    if let Some(why) = why {
-        line.push_str(BELOW);
-        line.push_str(why);
+    let hint = cell.stopped.as_ref().and_then(|stopped| stopped.hint.as_ref());
+    // A SKIP has its reason, and needs nothing to be done.
+    if let Some(hint) = hint.filter(|_| !cell.passed() && !cell.skipped() && cell.verdict.is_some()) {
+        line.push_str(&format!("{BELOW}hint: {}", escape::line(hint)));
     }
-    // A verdict that is SKIP has its reason, and needs nothing to be done.
-    if let Some(hint) = hint.as_deref().filter(|_| !passed && !skipped) {
-        line.push_str(&format!("{BELOW}hint: {hint}"));
-    }
-    if !passed {
-        let repeat: Vec<_> = repeat.iter().map(|argument| quoted(argument)).collect();
-        line.push_str(&format!("{BELOW}repeat: s2lab {}   logs: {}", repeat.join(" "), home(cell_folder)));
+    // The whole run is interrupted; what to repeat is `run --failed`.
+    if !cell.passed() && (cell.verdict.is_some() || cell.not_run.is_some()) {
+        let repeat: Vec<_> = cell.repeat.iter().map(|argument| quoted(argument)).collect();
+        line.push_str(&format!("{BELOW}repeat: s2lab {}   logs: {}", repeat.join(" "), home(&cell.logs)));
     }
     line
 }
 
-/// What stands in the verdict's place.
-fn without_verdict(cell: &CellSummary) -> &'static str {
-    if cell.not_run.is_some() { NOT_RUN } else { INTERRUPTED }
+/// The reason that a cell has not passed.
+fn why(cell: &CellSummary) -> Option<String> {
+    match &cell.verdict {
+        None => cell.not_run.as_deref().map(escape::line),
+        Some(Verdict::Pass { .. }) => None,
+        Some(Verdict::Skip(reason)) => Some(escape::line(reason)),
+        Some(verdict) => Some(lead(cell).unwrap_or_else(|| verdict.cause().to_owned())),
+    }
+}
+
+/// The finding that leads, in one line.
+pub fn lead(cell: &CellSummary) -> Option<String> {
+    let Finding { what, expected, found, .. } = cell.lead()?;
+    Some(match &cell.stopped {
+        Some(Stopped { stage, what, .. }) if what == found => {
+            escape::line(&format!("{stage} failed: {what}"))
+        }
+        _ => escape::line(&format!("{what}: expected {expected}, found {found}")),
+    })
+}
+
+/// What else is said of a cell that fails: the promise that it breaks, and how many more findings there are.
+fn more_findings(cell: &CellSummary) -> Option<String> {
+    if cell.skipped() {
+        return None;
+    }
+    let promise = match cell.lead()?.promise {
+        _ if cell.verdict != Some(Verdict::Fail) => None,
+        Some(promise) => Some(format!("breaks {promise}")),
+        None if cell.promises.is_empty() => None,
+        None => {
+            let promises: Vec<_> = cell.promises.iter().map(ToString::to_string).collect();
+            Some(format!("of the promises {}", promises.join(" ")))
+        }
+    };
+    let more = match cell.findings.len() - 1 {
+        0 => None,
+        1 => Some(format!("1 more finding: s2lab report --cell {}", cell.key)),
+        n => Some(format!("{n} more findings: s2lab report --cell {}", cell.key)),
+    };
+    Some(promise.into_iter().chain(more).collect::<Vec<_>>().join("; "))
+}
+
+/// The verdict's word, or what stands in its place.
+fn word(cell: &CellSummary) -> &'static str {
+    match (&cell.verdict, &cell.not_run) {
+        (Some(verdict), _) => verdict.name(),
+        (None, Some(_)) => NOT_RUN,
+        (None, None) => INTERRUPTED,
+    }
 }
 
 /// An argument as a shell wants it.
@@ -114,20 +160,15 @@ fn quoted(argument: &str) -> String {
     format!("'{}'", escape::line(argument).replace('\'', "'\\''"))
 }
 
-/// The last line: how many cells ended how, how that compares, where the run lies. `whole`: the log tells of the run's end.
-/// `standings`: none if there is no lab to compare with.
-pub fn summary(
-    cells: &[CellSummary],
-    whole: bool,
-    standings: Option<&BTreeMap<Key, Standing>>,
-    run: &Path,
-) -> String {
+/// The last line: how many cells ended how, how that compares, where the run lies.
+pub fn last_line(run: &RunSummary) -> String {
     let mut counts: Vec<(&str, usize)> = vec![];
-    for cell in cells {
+    for cell in &run.cells {
         let word = match &cell.verdict {
-            Some(verdict) if verdict.passed() => "passed",
-            Some(verdict) => verdict.name(),
-            None => without_verdict(cell),
+            Some(Verdict::Pass { .. }) => "passed",
+            Some(Verdict::Fail) => "failed",
+            Some(Verdict::Skip(_)) => "skipped",
+            _ => word(cell),
         };
         match counts.iter_mut().find(|(known, _)| *known == word) {
             Some((_, n)) => *n += 1,
@@ -135,23 +176,24 @@ pub fn summary(
         }
     }
     let mut parts: Vec<_> = counts.iter().map(|(word, n)| format!("{n} {word}")).collect();
-    if cells.iter().all(|cell| matches!(cell.verdict, Some(Verdict::Skip(_)))) {
+    if run.cells.iter().all(CellSummary::skipped) {
         parts.push("nothing was tested".into());
     }
-    if !whole {
+    if !run.whole {
         parts.push("LOST: the log stops before the run's end".into());
     }
-    parts.push(standings.map_or("no lab folder to compare with".into(), compared));
-    let cells = match cells.len() {
+    parts.push(if run.compared { compared(run) } else { "no lab folder to compare with".into() });
+    let cells = match run.cells.len() {
         1 => "1 cell".to_owned(),
         n => format!("{n} cells"),
     };
-    format!("{cells}: {} · {}", parts.join(", "), home(run))
+    format!("{cells}: {} · {}", parts.join(", "), home(&run.folder))
 }
 
 /// How a run's reports stand against the accepted ones, in a few words.
-fn compared(standings: &BTreeMap<Key, Standing>) -> String {
-    let count = |is: fn(&Standing) -> bool| standings.values().filter(|s| is(s)).count();
+fn compared(run: &RunSummary) -> String {
+    let standings: Vec<_> = run.cells.iter().filter_map(|cell| cell.standing.as_ref()).collect();
+    let count = |is: fn(&Standing) -> bool| standings.iter().filter(|s| is(s)).count();
     let parts = [
         (count(|s| matches!(s, Standing::Compared(Outcome::Changed { .. }))), "changed against accepted"),
         (
@@ -159,7 +201,7 @@ fn compared(standings: &BTreeMap<Key, Standing>) -> String {
             "not comparable with accepted",
         ),
         (count(|s| matches!(s, Standing::New)), "not accepted yet"),
-        (count(|s| matches!(s, Standing::Missing { .. })), "not compared"),
+        (count(|s| matches!(s, Standing::Missing(_))), "not compared"),
         (count(|s| matches!(s, Standing::Unreadable { .. })), "accepted reports that cannot be read"),
         (count(|s| matches!(s, Standing::Compared(Outcome::ShapeMoved { .. }))), "shape moved"),
     ];
@@ -180,56 +222,88 @@ fn home(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use s2lab_model::event::Stage;
+    use s2lab_model::{
+        event::Stage,
+        finding::{Subject, Weight},
+        verdict::Interrupt,
+    };
+    use std::collections::{BTreeMap, BTreeSet};
 
-    fn summary_of(verdict: Option<Verdict>) -> CellSummary {
+    fn cell_of(verdict: Option<Verdict>) -> CellSummary {
+        let finding = |what: &str| Finding {
+            weight: Weight::Tables,
+            subject: Subject::default(),
+            promise: None,
+            what: what.into(),
+            expected: "Normal-NC".into(),
+            found: "Device-nGnRE".into(),
+            detail: vec![],
+        };
         CellSummary {
             key: "vfio-pci-bar@debian-6.1".parse().unwrap(),
             verdict,
+            label: Some("before the series".into()),
+            seen: BTreeMap::from([("nic".into(), BTreeSet::from(["Device-nGnRE".into()]))]),
+            findings: ["stage2 of nic", "stage2 of gpu", "more"].map(finding).into(),
+            promises: vec![],
+            stopped: None,
+            attempts: vec![],
             elapsed_ms: Some(16_449),
-            seen: vec!["nic Device-nGnRE".into()],
-            label: Some("as before the series".into()),
-            finding: Some("stage2 of nic: expected Normal-NC, found Device-nGnRE".into()),
-            hint: Some("see crash.txt".into()),
-            attempts: None,
             not_run: None,
             repeat: vec!["run".into(), "./a b/mine.yaml".into(), "--kernel".into(), "debian-6.1".into()],
+            logs: "/runs/1/cells/x".into(),
+            standing: None,
+        }
+    }
+
+    fn run_of(cells: Vec<CellSummary>) -> RunSummary {
+        RunSummary {
+            folder: "/runs/1".into(),
+            cells,
+            interrupted: None::<Interrupt>,
+            whole: true,
+            compared: true,
+            orphaned: vec![],
+            exit: 0,
         }
     }
 
     #[test]
     fn lines() {
+        let stopped =
+            Stopped { stage: Stage::GuestBoot, what: "no answer".into(), hint: Some("see crash.txt".into()) };
+        let mut timeout = cell_of(Some(Verdict::Timeout(Stage::GuestBoot)));
+        timeout.findings[0].found = "no answer".into();
+        timeout.stopped = Some(stopped);
         let verdicts = [
             Some(Verdict::Pass { as_: Some("before the series".into()) }),
             Some(Verdict::Fail),
             Some(Verdict::Skip("vfio-pci is not there".into())),
-            Some(Verdict::Timeout(Stage::GuestBoot)),
             Some(Verdict::Inconclusive),
             None,
         ];
         let lines: Vec<_> = verdicts
-            .map(|v| cell(&summary_of(v), Columns { key: 26 }, Paint(false), Path::new("/runs/1/cells/x")))
-            .into();
+            .map(cell_of)
+            .into_iter()
+            .chain([timeout])
+            .map(|one| cell(&one, Columns { key: 26 }, Paint(false)))
+            .collect();
         insta::assert_snapshot!(lines.join("\n"));
     }
 
     #[test]
     fn the_last_line_counts() {
-        let cells = [
-            summary_of(Some(Verdict::PASS)),
-            summary_of(Some(Verdict::PASS)),
-            summary_of(Some(Verdict::Fail)),
-        ];
-        let key = |text: &str| text.parse().unwrap();
-        let standings =
-            BTreeMap::from([(key("a@k"), Standing::Compared(Outcome::Same)), (key("b@k"), Standing::New)]);
+        let stands = |verdict, standing| CellSummary { standing: Some(standing), ..cell_of(Some(verdict)) };
+        let run = run_of(vec![
+            stands(Verdict::PASS, Standing::Compared(Outcome::Same)),
+            stands(Verdict::PASS, Standing::New),
+            stands(Verdict::Fail, Standing::Compared(Outcome::Same)),
+        ]);
+        assert_eq!(last_line(&run), "3 cells: 2 passed, 1 failed, 1 not accepted yet · /runs/1");
+        let skipped = vec![cell_of(Some(Verdict::Skip("x".into())))];
         assert_eq!(
-            summary(&cells, true, Some(&standings), Path::new("/runs/1")),
-            "3 cells: 2 passed, 1 FAIL, 1 not accepted yet · /runs/1"
-        );
-        assert_eq!(
-            summary(&[summary_of(Some(Verdict::Skip("x".into())))], false, None, Path::new("/runs/1")),
-            "1 cell: 1 SKIP, nothing was tested, LOST: the log stops before the run's end, no lab folder to compare with · /runs/1"
+            last_line(&RunSummary { whole: false, compared: false, ..run_of(skipped) }),
+            "1 cell: 1 skipped, nothing was tested, LOST: the log stops before the run's end, no lab folder to compare with · /runs/1"
         );
     }
 }

@@ -44,7 +44,7 @@ pub(crate) fn repeated() -> Checked {
     let order = Order { attempts: Attempts::Repeat(3), ..Order::default() };
     let (lab, run) = done(&order)?;
     let cell = cell(&run, CELL)?;
-    expect("endings", endings(&cell.attempts).as_deref(), Some("3 PASS"))?;
+    expect("endings", endings(cell.verdicts()).as_deref(), Some("3 PASS"))?;
     expect("passed", cell.verdict.as_ref().is_some_and(Verdict::passed), true)?;
     expect("exit code", run.exit, 0)?;
     expect("consoles", consoles(&lab), vec![true, true, true, false])
@@ -53,7 +53,7 @@ pub(crate) fn repeated() -> Checked {
 pub(crate) fn repeated_and_different() -> Checked {
     let (_, run) = done(&missed_once(Attempts::Repeat(2)))?;
     let cell = cell(&run, CELL)?;
-    expect("endings", endings(&cell.attempts).as_deref(), Some("MISS, then PASS"))?;
+    expect("endings", endings(cell.verdicts()).as_deref(), Some("MISS, then PASS"))?;
     expect("verdict", cell.verdict.clone(), Some(Verdict::Flaky))?;
     expect("exit code", run.exit, Verdict::Flaky.exit())
 }
@@ -61,7 +61,7 @@ pub(crate) fn repeated_and_different() -> Checked {
 pub(crate) fn retried() -> Checked {
     let (lab, run) = done(&missed_once(Attempts::Retry(3)))?;
     let cell = cell(&run, CELL)?;
-    expect("endings", endings(&cell.attempts).as_deref(), Some("MISS, then PASS"))?;
+    expect("endings", endings(cell.verdicts()).as_deref(), Some("MISS, then PASS"))?;
     expect("passed", cell.verdict.as_ref().is_some_and(Verdict::passed), true)?;
     expect("exit code", run.exit, 0)?;
     expect("consoles", consoles(&lab), vec![true, true, false, false])
@@ -71,7 +71,7 @@ pub(crate) fn retried() -> Checked {
 pub(crate) fn panicked() -> Checked {
     let (_, run) = done(&missed_once(Attempts::Retry(1)))?;
     let cell = cell(&run, CELL)?;
-    expect("endings", endings(&cell.attempts).as_deref(), Some("MISS, then PASS"))?;
+    expect("endings", endings(cell.verdicts()).as_deref(), Some("MISS, then PASS"))?;
     let findings = cell.attempts.iter().flat_map(|attempt| &attempt.judgement.findings);
     let found: Vec<_> = findings.map(|finding| format!("{}: {}", finding.what, finding.found)).collect();
     expect("findings", found, vec!["stage steps: s2lab has a defect: a defect of the test".to_owned()])?;
@@ -82,7 +82,7 @@ pub(crate) fn panicked() -> Checked {
 pub(crate) fn retried_in_vain() -> Checked {
     let order = Order { attempts: Attempts::Retry(2), none_before: true, ..Order::default() };
     let (_, run) = done(&order)?;
-    expect("endings", endings(&cell(&run, NONE)?.attempts).as_deref(), Some("3 MISS"))?;
+    expect("endings", endings(cell(&run, NONE)?.verdicts()).as_deref(), Some("3 MISS"))?;
     expect("verdict", cell(&run, NONE)?.verdict.clone(), Some(Verdict::Miss))?;
     expect("attempts at the other", cell(&run, CELL)?.attempts.len(), 1)?;
     expect("exit code", run.exit, Verdict::Miss.exit())

@@ -58,13 +58,13 @@ fn alike(one: &JudgedAttempt, other: &JudgedAttempt) -> bool {
 }
 
 /// How the attempts ended, in their order: `MISS, then PASS`, `2 PASS, then FAIL`, `3 PASS`. None if there are not several.
-pub fn endings(attempts: &[JudgedAttempt]) -> Option<String> {
-    if attempts.len() < 2 {
+pub fn endings<'a>(verdicts: impl ExactSizeIterator<Item = Option<&'a Verdict>>) -> Option<String> {
+    if verdicts.len() < 2 {
         return None;
     }
     let mut groups: Vec<(&str, usize)> = vec![];
-    for attempt in attempts {
-        let word = attempt.judgement.verdict.as_ref().map_or("interrupted", Verdict::name);
+    for verdict in verdicts {
+        let word = verdict.map_or("interrupted", Verdict::name);
         match groups.last_mut().filter(|(known, _)| *known == word) {
             Some((_, n)) => *n += 1,
             None => groups.push((word, 1)),
@@ -84,6 +84,10 @@ mod tests {
     use super::*;
     use crate::event::StopCause;
     use crate::judge::fixture::Story;
+
+    fn how(attempts: &[JudgedAttempt]) -> Option<String> {
+        endings(attempts.iter().map(|attempt| attempt.judgement.verdict.as_ref()))
+    }
 
     fn pass() -> JudgedAttempt {
         Story::after().attempt()
@@ -139,7 +143,7 @@ mod tests {
             (Retry(2), vec![fail(), pass()], Some(Verdict::Flaky), Some(Verdict::Flaky)),
             (Retry(2), vec![miss(), fail(), pass()], Some(Verdict::Flaky), Some(Verdict::Flaky)),
         ] {
-            let words = endings(&attempts);
+            let words = how(&attempts);
             assert_eq!(verdict(course, &attempts, false), uninterrupted, "{course:?} {words:?}");
             assert_eq!(verdict(course, &attempts, true), if_interrupted, "{course:?} {words:?}");
         }
@@ -172,14 +176,14 @@ mod tests {
     #[test]
     fn words() {
         let miss = || stopped(StopCause::Lab);
-        assert_eq!(endings(&[pass()]), None);
-        assert_eq!(endings(&[pass(), pass(), pass()]).unwrap(), "3 PASS");
-        assert_eq!(endings(&[miss(), pass()]).unwrap(), "MISS, then PASS");
+        assert_eq!(how(&[pass()]), None);
+        assert_eq!(how(&[pass(), pass(), pass()]).unwrap(), "3 PASS");
+        assert_eq!(how(&[miss(), pass()]).unwrap(), "MISS, then PASS");
         assert_eq!(
-            endings(&[pass(), pass(), miss(), interrupted()]).unwrap(),
+            how(&[pass(), pass(), miss(), interrupted()]).unwrap(),
             "2 PASS, then MISS, then interrupted"
         );
         let many: Vec<_> = (0..1000).map(|n| if n % 2 == 0 { pass() } else { miss() }).collect();
-        assert!(endings(&many).unwrap().ends_with("MISS, then 992 changes more"));
+        assert!(how(&many).unwrap().ends_with("MISS, then 992 changes more"));
     }
 }

@@ -30,6 +30,13 @@ pub struct JudgedCell {
     pub not_run: Option<String>,
 }
 
+impl JudgedCell {
+    /// The verdict on each attempt, in their order.
+    pub fn verdicts(&self) -> impl ExactSizeIterator<Item = Option<&Verdict>> {
+        self.attempts.iter().map(|attempt| attempt.judgement.verdict.as_ref())
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JudgedAttempt {
     pub record: Record,

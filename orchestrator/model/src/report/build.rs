@@ -3,13 +3,11 @@
 use super::text::INDENT;
 use super::{DETAIL, LONGEST, Report};
 use crate::escape;
-use crate::event::CellEnd;
 use crate::finding::{Finding, Subject, Weight};
 use crate::judge::{Isolation, JudgedAttempt, JudgedCell, Judgement, effective_name, endings};
-use crate::plan::Key;
 use crate::record::look::{Decoded, Seen, SeenMapping, digest};
 use crate::record::{Record, Stored, environment, virt};
-use crate::scenario::{Scenario, Size, Step};
+use crate::scenario::{Size, Step};
 use crate::statistics::{self, megabytes_per_second};
 use crate::verdict::Verdict;
 use crate::witnesses::Testimony;
@@ -25,90 +23,18 @@ const MOST_FACTS: usize = LONGEST_SECTION / 2 / (3 * escape::LONGEST);
 /// Ranges of one device that a report shows; more are counted.
 const MOST_RANGES: usize = 64;
 
-/// One line about a cell, for a terminal.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CellSummary {
-    pub key: Key,
-    /// `None`: the run was interrupted before, or did not come to it.
-    pub verdict: Option<Verdict>,
-    /// Of the last attempt, milliseconds.
-    pub elapsed_ms: Option<u64>,
-    /// Each device with the types that stage 2 gave it: `nic Normal-NC`.
-    pub seen: Vec<String>,
-    /// `as wc-honoured`; of a cell that does not pass, `expected as wc-honoured`.
-    pub label: Option<String>,
-    /// The weightiest finding in one line.
-    pub finding: Option<String>,
-    /// What to do about it, if the last attempt stopped early.
-    pub hint: Option<String>,
-    /// How several attempts ended: `2 attempts: MISS, then PASS`.
-    pub attempts: Option<String>,
-    /// Why the run did not come to the cell.
-    pub not_run: Option<String>,
-    /// The arguments of s2lab that carry out this cell alone.
-    pub repeat: Vec<String>,
-}
-
-/// What a terminal says of a cell, from its last attempt.
-pub fn summary(cell: &JudgedCell) -> CellSummary {
-    let last = cell.attempts.last();
-    let passed = cell.verdict.as_ref().is_some_and(Verdict::passed);
-    CellSummary {
-        key: cell.planned.key.clone(),
-        verdict: cell.verdict.clone(),
-        elapsed_ms: last.and_then(|attempt| attempt.record.elapsed_ms()),
-        seen: last.map(|attempt| attempt.account.types.clone()).unwrap_or_default(),
-        label: last.and_then(|attempt| attempt.judgement.label.as_ref()).map(|label| match passed {
-            true => format!("as {label}"),
-            false => format!("expected as {label}"),
-        }),
-        finding: match &cell.verdict {
-            Some(Verdict::Flaky) => Some(one_line(&difference(cell))),
-            Some(Verdict::Fail) => last
-                .and_then(|attempt| attempt.judgement.findings.first())
-                .map(|finding| one_line(finding) + &promises(finding, &cell.planned.scenario)),
-            _ => last.and_then(|attempt| attempt.judgement.findings.first()).map(one_line),
-        },
-        hint: last.and_then(|attempt| hint(&attempt.record)),
-        attempts: endings(&cell.attempts).map(|how| format!("{} attempts: {how}", cell.attempts.len())),
-        not_run: cell.not_run.as_deref().map(escape::line),
-        repeat: cell.planned.repeat.clone(),
-    }
-}
-
-fn hint(record: &Record) -> Option<String> {
-    match &record.end {
-        Some(CellEnd::Stopped { hint, .. }) => hint.as_deref().map(escape::line),
-        _ => None,
-    }
-}
-
-/// The promise that a cell breaks, or, where it is not known, those of the scenario that it does not show to hold.
-fn promises(finding: &Finding, scenario: &Scenario) -> String {
-    let all: Vec<_> = match finding.promise {
-        Some(promise) => return format!("; promise: {promise}"),
-        None => scenario.promises.iter().map(ToString::to_string).collect(),
-    };
-    if all.is_empty() { String::new() } else { format!("; promises: {}", all.join(" ")) }
-}
-
-fn one_line(finding: &Finding) -> String {
-    let Finding { what, expected, found, .. } = finding;
-    escape::line(&format!("{what}: expected {expected}, found {found}"))
-}
-
-fn device_types(looks: &[Decoded]) -> Vec<String> {
-    let mut types: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+fn device_types(looks: &[Decoded]) -> BTreeMap<String, BTreeSet<String>> {
+    let mut types: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for (device, leaves) in
         looks.iter().filter_map(|look| look.seen.as_ref().ok()).flat_map(|seen| &seen.devices)
     {
-        types.entry(device).or_default().extend(self::types(leaves));
+        types.entry(device.clone()).or_default().extend(self::types(leaves));
     }
-    types.into_iter().map(|(device, types)| escape::line(&format!("{device} {}", either(&types)))).collect()
+    types
 }
 
 /// In what the attempts of a FLAKY cell differ, with what the first and the first other one saw.
-fn difference(cell: &JudgedCell) -> Finding {
+pub(crate) fn difference(cell: &JudgedCell) -> Finding {
     let first = cell.attempts.first();
     let other = cell.attempts.iter().find(|attempt| {
         first.is_some_and(|first| {
@@ -131,7 +57,7 @@ fn difference(cell: &JudgedCell) -> Finding {
         promise: None,
         what: format!("{} attempts", cell.attempts.len()),
         expected: "all alike".into(),
-        found: match endings(&cell.attempts) {
+        found: match endings(cell.verdicts()) {
             // All of one verdict.
             Some(how) if !how.contains(", then ") => format!("{how}, and not the same was seen"),
             how => how.unwrap_or_default(),
@@ -148,8 +74,8 @@ pub struct Account {
     pub(crate) promised: Vec<String>,
     /// Levels, sizes and layout: what the kernel may choose freely.
     shape: Vec<String>,
-    /// Each device with the types that stage 2 gave it: `nic Normal-NC`.
-    types: Vec<String>,
+    /// Each device with the types that stage 2 gave it.
+    pub(crate) types: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl Account {
@@ -171,7 +97,7 @@ impl Report {
             report.findings.splice(0..0, self::finding(&difference(cell)));
             report.findings = bounded(report.findings);
         }
-        if let Some(how) = endings(&cell.attempts) {
+        if let Some(how) = endings(cell.verdicts()) {
             let text = format!("{}: {how}", cell.attempts.len());
             report.variable.insert(environment::ATTEMPTS.into(), escape::line(&text));
         }

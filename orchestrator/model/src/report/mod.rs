@@ -4,15 +4,18 @@
 mod build;
 mod compare;
 mod parse;
+mod standing;
 #[cfg(test)]
 mod tests;
 mod text;
 
 use std::collections::BTreeMap;
 
-pub use build::{Account, CellSummary, summary};
+pub use build::Account;
+pub(crate) use build::difference;
 pub use compare::{Comparison, Difference, Outcome, compare};
 pub use parse::{LONGEST, ParseError};
+pub use standing::{Gap, Standing};
 
 /// Version of the report's format; a reader refuses any other.
 pub const REPORT_VERSION: u32 = 1;

@@ -1,4 +1,4 @@
-use super::{Comparison, DETAIL, Difference, Outcome, ParseError, Report, compare, summary};
+use super::{Comparison, DETAIL, Difference, Outcome, ParseError, Report, compare};
 use crate::escape;
 use crate::event::{AlarmClass, Event, StopCause};
 use crate::judge::fixture::{DEVICE_BLOCK, Machine, NC_BLOCK, Story, traits};
@@ -187,22 +187,6 @@ fn what_is_no_report_is_refused() {
     let swapped = text.replacen("blocking cpu = neoverse-v1\n", "", 1) + "  blocking cpu = neoverse-v1\n";
     assert!(Report::parse(&swapped).is_err());
     assert_eq!(Report::parse(&" ".repeat(5 << 20)), Err(ParseError::TooLong(5 << 20)));
-}
-
-#[test]
-fn one_line_for_a_terminal() {
-    let line = summary(&Story::before().run().cells[0]);
-    assert_eq!((line.key.as_str(), line.elapsed_ms), ("vfio-pci-bar@test", Some(260)));
-    assert_eq!(line.seen, ["nic Device-nGnRE"]);
-    assert_eq!(line.label.as_deref(), Some("as before the series"));
-    assert_eq!(line.finding, None);
-    let mut wrong = Story::before();
-    wrong.cell.traits = traits(&[Trait::WcConveyed, Trait::WcHonoured]);
-    let finding = summary(&wrong.run().cells[0]).finding.unwrap();
-    assert_eq!(
-        finding,
-        "VMAs over nic at look stored, guest g0, by the kernel's traits: expected flag `??`, found no flag `??`; promises: I1 I4 I6"
-    );
 }
 
 fn line() -> impl Strategy<Value = String> {

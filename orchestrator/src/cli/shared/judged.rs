@@ -3,23 +3,27 @@
 use crate::cli::failure::Failure;
 use crate::{
     outside::{self, kinds},
-    review::{Standing, standing},
+    review::standing,
     run::{
         folder::RunFolder,
         judging::{Judging, RawPages},
     },
-    show::crash,
+    show::{crash, terminal},
     whole,
 };
 use s2lab_model::{
-    escape,
-    judge::{JudgedRun, judge_run},
+    judge::{JudgedCell, JudgedRun, judge_run},
     plan::Key,
     record::Run,
-    report::{CellSummary, Report, summary},
+    report::Report,
+    summary::{CellSummary, RunSummary},
     verdict::Verdict,
 };
-use std::{collections::BTreeMap, io, path::Path};
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+};
 
 /// What was cut out of a cell's consoles, in its folder.
 const CRASHES: &str = "crash.txt";
@@ -49,15 +53,6 @@ impl Judged {
         Self { run, reports }
     }
 
-    pub(crate) fn summaries(&self) -> Vec<CellSummary> {
-        self.run.cells.iter().map(summary).collect()
-    }
-
-    /// Whether the log tells of the run's end, regular or not.
-    pub(crate) fn is_whole(&self) -> bool {
-        self.run.ended || self.run.interrupted.is_some()
-    }
-
     /// Whether an attempt has failed, or the cells together.
     pub(crate) fn has_failed(&self) -> bool {
         let is_fail = |verdict: &Verdict| matches!(verdict, Verdict::Fail | Verdict::Flaky);
@@ -81,20 +76,15 @@ impl Judged {
         Ok(())
     }
 
-    /// Where each planned cell stands against what the lab has accepted.
-    pub(crate) fn standings(&self, accepted: &Path) -> BTreeMap<Key, Standing> {
-        let cells = self.run.cells.iter();
-        cells
-            .map(|cell| {
-                let key = &cell.planned.key;
-                if let Some(why) = &cell.not_run {
-                    let why = format!("not run: {}", escape::line(why));
-                    return (key.clone(), Standing::Missing { why });
-                }
-                let report = self.reports.get(key);
-                (key.clone(), standing(accepted, key, cell.verdict.as_ref(), report))
-            })
-            .collect()
+    /// The run, compared with the reports in the folder `accepted`, if there is one.
+    pub(crate) fn summary(&self, folder: &RunFolder, accepted: Option<&Path>) -> RunSummary {
+        let of = |accepted: &Path, cell: &JudgedCell| {
+            let key = &cell.planned.key;
+            (key.clone(), standing(accepted, cell, self.reports.get(key)))
+        };
+        let standings =
+            accepted.map(|accepted| self.run.cells.iter().map(|cell| of(accepted, cell)).collect());
+        RunSummary::of(&self.run, folder.path(), |key| folder.cell_path(key), standings)
     }
 }
 
@@ -124,6 +114,6 @@ pub(crate) fn lacks_to_pass(judging: &Judging, key: &Key) -> Option<String> {
     if matches!(verdict, Verdict::Pass { .. } | Verdict::Skip(_)) {
         return None;
     }
-    let why = summary(&cell).finding.unwrap_or_default();
+    let why = terminal::lead(&CellSummary::of(&cell, PathBuf::new())).unwrap_or_default();
     Some(format!("{}: {why}", verdict.name()))
 }

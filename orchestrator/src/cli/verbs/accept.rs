@@ -4,12 +4,12 @@ use crate::cli::{
     context::Context, context::own_lab, exit, failure::Failure, render::say, shared::judged::Judged,
     shared::runs::open,
 };
-use crate::{
-    lab::shown,
-    review::{Standing, accept as write},
-};
+use crate::{lab::shown, review::accept as write, show::standings::reason};
 use clap::Args;
-use s2lab_model::{plan::Key, report::Outcome};
+use s2lab_model::{
+    report::{Outcome, Standing},
+    summary::CellSummary,
+};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -23,23 +23,24 @@ pub(crate) struct Arguments {
 
 pub(crate) fn accept(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let reports = own_lab(context, "nothing can be accepted")?.reports();
-    let judged = Judged::read(&open(context, arguments.run.as_deref())?)?;
-    let standings = judged.standings(&reports);
+    let folder = open(context, arguments.run.as_deref())?;
+    let judged = Judged::read(&folder)?;
+    let cells = judged.summary(&folder, Some(&reports)).cells;
     for key in &arguments.keys {
-        if !standings.contains_key(key.as_str()) {
-            let near = s2lab_model::diagnostic::suggest(key, standings.keys().map(Key::as_str));
+        if cells.iter().all(|cell| cell.key != **key) {
+            let near = s2lab_model::diagnostic::suggest(key, cells.iter().map(|cell| cell.key.as_str()));
             return Err(Failure::Usage { message: format!("the run has no cell `{key}`"), hint: Some(near) });
         }
     }
     let chosen =
-        |key: &Key| arguments.keys.is_empty() || arguments.keys.iter().any(|chosen| *key == **chosen);
+        |cell: &&CellSummary| arguments.keys.is_empty() || arguments.keys.iter().any(|key| cell.key == **key);
     let mut refused = false;
-    for (key, standing) in standings.iter().filter(|(key, _)| chosen(key)) {
+    for CellSummary { key, standing, .. } in cells.iter().filter(chosen) {
         match (standing, judged.reports.get(key)) {
-            (Standing::Compared(Outcome::Same), _) => say(&format!("{key}: as accepted"))?,
-            (Standing::Missing { why }, _) => {
+            (Some(Standing::Compared(Outcome::Same)), _) => say(&format!("{key}: as accepted"))?,
+            (Some(Standing::Missing(gap)), _) => {
                 refused = true;
-                say(&format!("{key}: not accepted, {why}"))?;
+                say(&format!("{key}: not accepted, {}", reason(gap)))?;
             }
             (_, Some(report)) => {
                 let path = write(&reports, key, &report.text())?;

@@ -1,14 +1,11 @@
 //! `s2lab check`: a run's reports against the accepted ones.
 
 use crate::cli::{
-    context::Context, exit, failure::Failure, render::say, shared::judged::Judged, shared::runs::open,
+    context::Context, exit, failure::Failure, render::say_bytes, shared::judged::Judged, shared::runs::open,
 };
-use crate::{
-    lab::scenarios,
-    review::{Standing, orphans},
-};
+use crate::{lab::scenarios, review::orphans, show::standings};
 use clap::Args;
-use s2lab_model::{escape::plain, plan::Key, report::Outcome};
+use s2lab_model::{plan::Key, report::Standing, summary::CellSummary};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -18,8 +15,9 @@ pub(crate) struct Arguments {
 
 pub(crate) fn check(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let lab = context.lab()?;
-    let judged = Judged::read(&open(context, arguments.run.as_deref())?)?;
-    let mut standings = judged.standings(&lab.reports());
+    let folder = open(context, arguments.run.as_deref())?;
+    let judged = Judged::read(&folder)?;
+    let mut summary = judged.summary(&folder, Some(&lab.reports()));
     let kernels = lab.kernels()?;
     let names = scenarios(&lab.scenario_files()?)?;
     let known = names
@@ -28,32 +26,10 @@ pub(crate) fn check(context: &Context, arguments: &Arguments) -> Result<u8, Fail
             kernels.entries.keys().filter_map(|kernel| Key::of(&scenario.scenario, kernel, []).ok())
         })
         .collect();
-    for key in orphans(&lab.reports(), &known)? {
-        standings.entry(key).or_insert(Standing::Orphaned);
-    }
-    let width = standings.keys().map(|key| key.as_str().len()).max().unwrap_or_default();
-    for (key, standing) in &standings {
-        let (word, more) = words(standing);
-        say(plain(&format!("{word:<15} {key:<width$}  {more}")).trim_end())?;
-        if let Standing::Compared(Outcome::Changed { diff }) = standing {
-            say(plain(diff).trim_end())?;
-        }
-    }
-    Ok(if standings.values().all(Standing::is_fine) { exit::FINE } else { exit::DIFFERENT })
-}
-
-fn words(standing: &Standing) -> (&'static str, String) {
-    match standing {
-        Standing::Compared(Outcome::Same) => ("same", String::new()),
-        Standing::Compared(Outcome::ShapeMoved { note, .. }) => ("shape moved", note.clone()),
-        Standing::Compared(Outcome::Changed { .. }) => ("changed", String::new()),
-        Standing::Compared(Outcome::NotComparable(facts)) => {
-            let facts: Vec<_> = facts.iter().map(ToString::to_string).collect();
-            ("not comparable", facts.join("; "))
-        }
-        Standing::New => ("new", "accept it with `s2lab accept`".into()),
-        Standing::Missing { why } => ("missing", why.clone()),
-        Standing::Unreadable { why } => ("unreadable", why.clone()),
-        Standing::Orphaned => ("orphaned", "the lab has no such cell; remove the file".into()),
-    }
+    summary.orphaned = orphans(&lab.reports(), &known)?;
+    summary.orphaned.retain(|key| summary.cells.iter().all(|cell| cell.key != *key));
+    say_bytes(standings::lines(&summary).as_bytes())?;
+    let fine = |cell: &CellSummary| cell.standing.as_ref().is_some_and(Standing::is_fine);
+    let same = summary.orphaned.is_empty() && summary.cells.iter().all(fine);
+    Ok(if same { exit::FINE } else { exit::DIFFERENT })
 }

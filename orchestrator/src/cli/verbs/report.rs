@@ -28,18 +28,14 @@ pub(crate) fn report(context: &Context, arguments: &Arguments) -> Result<u8, Fai
         say(report.text().trim_end())?;
     }
     if arguments.cell.is_empty() {
-        let standings = match context.lab() {
-            Ok(lab) => Some(judged.standings(&lab.reports())),
+        let lab = match context.lab() {
+            Ok(lab) => Some(lab.reports()),
             // There is none, and no place for the built-in one.
             Err(Failure::Store(_)) => None,
             Err(other) => return Err(other),
         };
-        let summaries = judged.summaries();
-        let columns = terminal::Columns::of(summaries.iter().map(|cell| cell.key.as_str()));
-        for summary in &summaries {
-            say(&terminal::cell(summary, columns, context.paint(), &folder.cell_path(&summary.key)))?;
-        }
-        say(&terminal::summary(&summaries, judged.is_whole(), standings.as_ref(), folder.path()))?;
+        let summary = judged.summary(&folder, lab.as_deref());
+        say(&terminal::run(&summary, context.paint()))?;
     }
     written?;
     Ok(judged.run.exit)

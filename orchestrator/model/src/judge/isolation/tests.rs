@@ -250,8 +250,10 @@ fn a_report_says_what_is_promised() {
     );
     let bad = lines(&with(&[(FREE_IPA, CODE, 3, RAM_PAGE)]));
     assert!(bad.promised.contains(&"  maps what is not its own".into()), "{:#?}", bad.promised);
-    let line = crate::report::summary(&story(&with(&[(FREE_IPA, CODE, 3, RAM_PAGE)])).run().cells[0]);
-    assert!(line.finding.unwrap().ends_with("the host's kernel code; promise: I17"), "no promise but I17");
+    let run = story(&with(&[(FREE_IPA, CODE, 3, RAM_PAGE)])).run();
+    let finding = &run.cells[0].attempts[0].judgement.findings[0];
+    assert_eq!(finding.promise, Some(crate::scenario::Promise::ISOLATION));
+    assert!(finding.found.ends_with("the host's kernel code"), "{finding:?}");
     let mut named = Story::after();
     named.cell.scenario.promises.insert(crate::scenario::Promise::ISOLATION);
     assert_eq!(named.report().promises, good.promises);

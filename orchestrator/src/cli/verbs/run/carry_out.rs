@@ -37,7 +37,7 @@ use s2lab_model::{
     event::{Event, Line, Plan},
     judge::JudgedCell,
     plan::Key,
-    report::summary,
+    summary::CellSummary,
     verdict::Verdict,
 };
 use std::{
@@ -123,7 +123,7 @@ pub(crate) async fn carry_out(
             let mut printed = printed.lock().unwrap_or_else(PoisonError::into_inner);
             printed.insert(cell.planned.key.clone(), cell.verdict.clone());
             let at = folder.cell_path(&cell.planned.key);
-            display.print(&terminal::cell(&summary(&cell), columns, paint, &at));
+            display.print(&terminal::cell(&CellSummary::of(&cell, at), columns, paint));
         }
     };
     let carried = run.carry_out(cells, course, Some(judging.clone()), ended).await;
@@ -143,11 +143,10 @@ pub(crate) async fn carry_out(
         };
         for cell in judged.run.cells.iter().filter(changed) {
             let at = folder.cell_path(&cell.planned.key);
-            display.print(&terminal::cell(&summary(cell), columns, paint, &at));
+            display.print(&terminal::cell(&CellSummary::of(cell, at), columns, paint));
         }
-        let standings = judged.standings(&lab.reports());
-        let summaries = judged.summaries();
-        say(&terminal::summary(&summaries, judged.is_whole(), Some(&standings), folder.path()))?;
+        let summary = judged.summary(&folder, Some(&lab.reports()));
+        say(&terminal::last_line(&summary))?;
     }
     display.printed().map_err(Failure::io("stdout"))?;
     Ok(judged.run.exit)

@@ -1,0 +1,98 @@
+//! Where a cell of a run stands against its accepted report.
+
+use super::{Outcome, Report, compare};
+use crate::judge::JudgedCell;
+use crate::verdict::Verdict;
+
+/// Where a cell stands against what was accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// The run has a report, and one was accepted.
+    Compared(Outcome),
+    /// Nothing was accepted yet.
+    New,
+    /// The run, which had this cell in its plan, has found out nothing about the kernel.
+    Missing(Gap),
+    /// The accepted file is not a report: edited, or merged with conflicts.
+    Unreadable { why: String },
+}
+
+/// Why there is nothing to compare.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Gap {
+    /// The run did not come to the cell.
+    NotRun(String),
+    /// The run was interrupted before the cell was judged.
+    Interrupted,
+    /// A verdict that is about the lab. Were it compared or accepted, the lab's next failure would
+    /// be as accepted.
+    Lab(Verdict),
+    /// The run has no report of it.
+    NoReport,
+}
+
+impl Standing {
+    /// Compares the report `new` of a cell with the accepted one, which `accepted` reads.
+    pub fn of(
+        cell: &JudgedCell,
+        new: Option<&Report>,
+        accepted: impl FnOnce() -> Result<Option<Report>, String>,
+    ) -> Self {
+        let new = match (&cell.not_run, &cell.verdict, new) {
+            (Some(why), _, _) => return Self::Missing(Gap::NotRun(why.clone())),
+            (None, None, _) => return Self::Missing(Gap::Interrupted),
+            (None, Some(verdict @ (Verdict::Miss | Verdict::Lost | Verdict::Error)), _) => {
+                return Self::Missing(Gap::Lab(verdict.clone()));
+            }
+            (None, Some(_), None) => return Self::Missing(Gap::NoReport),
+            (None, Some(_), Some(new)) => new,
+        };
+        match accepted() {
+            Ok(Some(accepted)) => Self::Compared(compare(&accepted, new).outcome),
+            Ok(None) => Self::New,
+            Err(why) => Self::Unreadable { why },
+        }
+    }
+
+    /// Whether `check` is content.
+    pub fn is_fine(&self) -> bool {
+        matches!(self, Standing::Compared(Outcome::Same | Outcome::ShapeMoved { .. }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::StopCause;
+    use crate::judge::fixture::Story;
+
+    fn standing(cell: &JudgedCell, accepted: Result<Option<Report>, String>) -> Standing {
+        Standing::of(cell, Some(&Report::default()), || accepted)
+    }
+
+    #[test]
+    fn what_was_accepted_must_be_a_report() {
+        let cell = &Story::after().run().cells[0];
+        let why = "merged".to_owned();
+        assert_eq!(standing(cell, Err(why.clone())), Standing::Unreadable { why });
+        assert_eq!(standing(cell, Ok(None)), Standing::New);
+        assert!(matches!(standing(cell, Ok(Some(Report::default()))), Standing::Compared(_)));
+        assert_eq!(Standing::of(cell, None, || Ok(None)), Standing::Missing(Gap::NoReport));
+    }
+
+    #[test]
+    fn what_says_nothing_about_the_kernel_is_not_compared() {
+        let of = |verdict: Option<Verdict>| {
+            let cell = JudgedCell { verdict, ..Story::after().run().cells[0].clone() };
+            standing(&cell, Ok(Some(Report::default())))
+        };
+        for verdict in [Verdict::Miss, Verdict::Lost, Verdict::Error] {
+            assert_eq!(of(Some(verdict.clone())), Standing::Missing(Gap::Lab(verdict)));
+        }
+        assert_eq!(of(None), Standing::Missing(Gap::Interrupted));
+        let failed = Story::after().stopped(StopCause::Kernel).run().cells[0].clone();
+        assert!(matches!(standing(&failed, Ok(None)), Standing::New));
+        let left = JudgedCell { not_run: Some("--fail-fast".into()), ..failed };
+        assert_eq!(standing(&left, Ok(None)), Standing::Missing(Gap::NotRun("--fail-fast".into())));
+    }
+}
