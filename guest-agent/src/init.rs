@@ -17,10 +17,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Time between two heartbeats.
+/// The time between two heartbeats.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 
-/// Why the agent cannot go on. The machine is switched off then.
+/// The reason why the agent cannot continue. The machine is then switched off.
 #[derive(Debug, thiserror::Error)]
 enum InitError {
     #[error("cannot mount {what} on {on}: {why}")]
@@ -37,7 +37,8 @@ enum InitError {
     Thread(io::Error),
 }
 
-/// Never returns to the kernel alive: PID 1 that ends is a kernel panic, which would look like the kernel's fault.
+/// Runs PID 1, and never returns to the kernel alive: the end of PID 1 is a kernel panic, which
+/// would look like the kernel's fault.
 pub(crate) fn run() -> ExitCode {
     std::panic::set_hook(Box::new(|panic| fatal(panic)));
     match boot() {
@@ -46,8 +47,9 @@ pub(crate) fn run() -> ExitCode {
     }
 }
 
-/// The agent as a process among others, in whose eyes the folder `root` is `/`: it speaks on `channel`, mounts nothing, loads no
-/// module, and ends where PID 1 would switch the machine off. `proc/cmdline` says who it is.
+/// Runs the agent as a process among others, with the folder `root` as its `/`. It uses `channel`,
+/// mounts nothing, loads no module, and ends where PID 1 would switch the machine off.
+/// `proc/cmdline` has its identity.
 pub fn serve(root: &Path, channel: OwnedFd) -> ExitCode {
     let served = || {
         let root = Root::at(root);
@@ -71,7 +73,7 @@ fn boot() -> Result<(), InitError> {
     live(root, parameters, failed_modules, port)
 }
 
-/// From the first word to the final record.
+/// Runs from the first frame to the final record.
 fn live(
     root: Root,
     parameters: Parameters,
@@ -119,7 +121,7 @@ fn heartbeat(link: &Link) {
     }
 }
 
-/// Milliseconds since boot.
+/// Returns the milliseconds since boot.
 fn uptime_ms() -> u64 {
     let time = clock_gettime(ClockId::Boottime);
     let (seconds, nanos) =
@@ -137,11 +139,11 @@ fn mount_all() -> Result<(), InitError> {
         ("debugfs", "/sys/kernel/debug"),
     ];
     for (what, on) in TREES {
-        // On a read-only or ready-made tree the folder is there already; if not, mount says so.
+        // On a read-only or prepared tree the folder already exists; if not, mount fails.
         let _ = std::fs::create_dir_all(on);
         match mount(what, on, what, MountFlags::empty(), None) {
             Ok(()) | Err(rustix::io::Errno::BUSY) => {}
-            // debugfs helps diagnosis only, and a kernel may be built without it.
+            // Only the diagnosis uses debugfs, and a kernel may be built without it.
             Err(_) if what == "debugfs" => {}
             Err(why) => return Err(InitError::Mount { what, on, why: why.into() }),
         }

@@ -1,7 +1,7 @@
 //! The agent of s2lab: PID 1 in the emulated host (L1) and in every guest (L2).
-//!
-//! It speaks the protocol of [`s2lab_protocol`] on a virtio-serial port. It needs nothing but the kernel: no udev, no
-//! shell, no dynamic linker. The library is the whole of it, so that tests can run it outside of a machine ([`serve`]).
+//! It uses the protocol of [`s2lab_protocol`] on a virtio-serial port. It needs only the kernel: no
+//! udev, no shell, no dynamic linker. The library is the whole of it, so that tests can run it
+//! outside of a machine ([`serve`]).
 
 mod agent;
 mod exit;
@@ -19,11 +19,11 @@ mod root;
 pub use init::serve;
 use std::process::ExitCode;
 
-/// What the program does.
+/// Runs the program.
 pub fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     match arguments.next().as_deref() {
-        // The throw-away process of `Request::Unaligned`.
+        // The child process of `Request::Unaligned`.
         Some(guest::unaligned::CHILD) => guest::unaligned::child(arguments),
         _ if exit::is_init() => init::run(),
         _ => {

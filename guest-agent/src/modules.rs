@@ -11,8 +11,8 @@ pub(crate) struct ModuleError {
     pub(crate) why: String,
 }
 
-/// Loads all modules of the list and returns those that failed. An initramfs without a list has none to load; a module
-/// that is already there, or built in, is as good as loaded.
+/// Loads all modules of the list and returns those that failed. An initramfs without a list has
+/// none to load. A module that is already loaded, or built in, counts as loaded.
 pub(crate) fn load_all(root: &Root, command_line: &str) -> Vec<ModuleError> {
     let Ok(list) = root.read("modules/LIST") else { return Vec::new() };
     list.lines()
@@ -32,8 +32,9 @@ fn load(root: &Root, name: &str, command_line: &str) -> Result<(), ModuleError> 
     }
 }
 
-/// The options for the module in file `name` on the kernel command line (`vfio_iommu_type1.allow_unsafe_interrupts=1`).
-/// The kernel itself gives them to built-in code only; for a module that is its loader's work.
+/// Returns the options for the module in file `name` on the kernel command line
+/// (`vfio_iommu_type1.allow_unsafe_interrupts=1`). The kernel itself passes them to built-in code
+/// only; for a module its loader has to.
 fn options(name: &str, command_line: &str) -> String {
     let plain = |text: &str| text.replace('-', "_");
     let module = plain(name.strip_suffix(".ko").unwrap_or(name));

@@ -1,23 +1,24 @@
-//! A guest's console on its way to s2lab: all of it, unless the guest floods.
+//! A guest's console on its way to s2lab: all of it, unless the guest floods it.
 
 use super::router::Meter;
 use s2lab_protocol::Notice;
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 
-/// Most bytes of one [`Notice::Console`].
+/// The most bytes of one [`Notice::Console`].
 pub(crate) const MAX_PIECE: usize = 16 * 1024;
-/// More than this in a second is dropped, so that the guest's console cannot starve the link.
+/// The bytes of a second above which the rest is dropped, so that the guest's console cannot starve
+/// the link.
 const PER_SECOND: usize = 1 << 20;
-/// After some bytes the next are left to gather for so long: a serial console writes them one by one.
+/// The time in which bytes are gathered after the first: a serial console writes them one by one.
 pub(crate) const GATHER: Duration = Duration::from_millis(20);
 
-/// Turns console bytes into notices.
+/// A converter of console bytes to notices.
 #[derive(Debug)]
 pub(crate) struct Console {
     guest: String,
     meter: Meter,
-    /// Bytes dropped since it was last said.
+    /// The bytes dropped since the last report.
     dropped: u64,
 }
 
@@ -26,7 +27,7 @@ impl Console {
         Console { guest: guest.to_owned(), meter: Meter::new(PER_SECOND, now), dropped: 0 }
     }
 
-    /// What to say of `bytes`, at most [`MAX_PIECE`] of them.
+    /// Returns notices for `bytes`, at most [`MAX_PIECE`] of them.
     pub(crate) fn push(&mut self, bytes: &[u8], now: Instant) -> Vec<Notice> {
         let (pass, drop) = bytes.split_at(self.meter.take(bytes.len(), now));
         let mut notices = Vec::new();
@@ -38,7 +39,7 @@ impl Console {
         notices
     }
 
-    /// What is left to say: how much was dropped.
+    /// Returns the last notice: the number of dropped bytes.
     pub(crate) fn finish(&mut self) -> Option<Notice> {
         let dropped = std::mem::take(&mut self.dropped);
         let text = format!(

@@ -1,25 +1,25 @@
-//! What QEMU says on its QMP socket: JSON, one object a line.
+//! QEMU's messages on its QMP socket: JSON, one object a line.
 //!
-//! Only what the agent needs. Events and members that it does not know are passed over.
+//! It decodes only what the agent needs, and skips unknown events and members.
 
 use serde::Deserialize;
 use serde_json::Value;
 
-/// Longest line, bytes. The longest that the agent's own commands bring is the greeting's.
+/// The longest line, in bytes. The longest answer to the agent's own commands is the greeting.
 const MAX_LINE: usize = 64 * 1024;
 
-/// First command of every session; QEMU answers no other before it.
+/// The first command of every session. QEMU answers no other before it.
 pub(crate) const CAPABILITIES: &str = r#"{"execute":"qmp_capabilities","id":1}"#;
-/// Asks for the run state, see [`Said::Status`].
+/// The command that asks for the run state, see [`Said::Status`].
 pub(crate) const QUERY_STATUS: &str = r#"{"execute":"query-status","id":2}"#;
-/// Ends QEMU.
+/// The command that ends QEMU.
 pub(crate) const QUIT: &str = r#"{"execute":"quit","id":3}"#;
 const QUERY_STATUS_ID: u64 = 2;
 
-/// A line, understood.
+/// A decoded line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Said {
-    /// QEMU greets, with its version: `10.0.2 (Debian ...)`.
+    /// QEMU's greeting, with its version: `10.0.2 (Debian ...)`.
     Greeting {
         version: String,
     },
@@ -39,7 +39,7 @@ pub(crate) enum Said {
     },
 }
 
-/// Why the socket is at its end.
+/// The reason why the socket has ended.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum QmpError {
     #[error("QMP: a line of more than {MAX_LINE} bytes")]
@@ -89,14 +89,14 @@ struct Status {
     status: String,
 }
 
-/// Cuts what QEMU says into lines and reads them.
+/// A decoder that splits QEMU's output into lines.
 #[derive(Debug, Default)]
 pub(crate) struct Reader {
     buffer: Vec<u8>,
 }
 
 impl Reader {
-    /// What the bytes complete.
+    /// Returns the messages that the bytes complete.
     pub(crate) fn push(&mut self, bytes: &[u8]) -> Result<Vec<Said>, QmpError> {
         self.buffer.extend_from_slice(bytes);
         let mut said = Vec::new();
@@ -142,7 +142,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    // Said by QEMU 10.0.2.
+    // The output of QEMU 10.0.2.
     const SESSION: &str = concat!(
         r#"{"QMP": {"version": {"qemu": {"micro": 2, "minor": 0, "major": 10}, "package": "Debian 1:10.0.2"}, "capabilities": ["oob"]}}"#,
         "\r\n",

@@ -1,5 +1,5 @@
-//! Frames on their way between s2lab and a guest. The guest is not trusted: what it sends is bounded, and whatever is not
-//! a frame of its own ends its link.
+//! Frames between s2lab and a guest. The guest is not trusted: its output is bounded, and anything
+//! but a frame of its own ends its link.
 
 use crate::fault;
 use crate::link::{Credentials, LinkError};
@@ -10,7 +10,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Turns a guest's bytes into frames that are fit to go up.
+/// A converter of a guest's bytes to frames that may be passed on.
 #[derive(Debug)]
 pub(crate) struct Uplink {
     credentials: Credentials,
@@ -27,7 +27,8 @@ impl Uplink {
         self.decoder.push(bytes);
     }
 
-    /// The next whole frame; `None` when more bytes are needed. After an error the link is over.
+    /// Returns the next whole frame, or None if it needs more bytes. After an error the link has
+    /// ended.
     pub(crate) fn next_frame(&mut self) -> Result<Option<Frame>, LinkError> {
         let Some(frame) = self.decoder.next_frame()? else { return Ok(None) };
         self.credentials.check(&frame)?;
@@ -38,7 +39,7 @@ impl Uplink {
     }
 }
 
-/// The ways down to the guests' agents, by name.
+/// The links to the guests' agents, by name.
 #[derive(Debug, Default)]
 pub(crate) struct Downlinks(Mutex<BTreeMap<String, UnixStream>>);
 
@@ -51,8 +52,8 @@ impl Downlinks {
         self.lock().remove(name);
     }
 
-    /// Passes on a frame. It goes whole into the socket's buffer or the link is over: a guest that lets more than a
-    /// hundred kilobytes of requests lie must not make the host wait.
+    /// Passes on a frame. It fits whole into the socket's buffer or the link ends: a guest with
+    /// more than a hundred kilobytes of unread requests must not make the host wait.
     pub(crate) fn send(&self, name: &str, frame: &Frame) -> Result<(), Failure> {
         let mut links = self.lock();
         let link = links
@@ -73,12 +74,12 @@ impl Downlinks {
     }
 }
 
-/// How much may pass in a second.
+/// A limit of the bytes in a second.
 #[derive(Debug)]
 pub(crate) struct Meter {
     per_second: usize,
     left: usize,
-    /// When the second began.
+    /// The beginning of the second.
     begin: Instant,
 }
 
@@ -89,7 +90,7 @@ impl Meter {
         Meter { per_second, left: per_second, begin: now }
     }
 
-    /// Lets up to `wanted` bytes pass and says how many.
+    /// Takes up to `wanted` bytes from the limit, and returns their number.
     pub(crate) fn take(&mut self, wanted: usize, now: Instant) -> usize {
         if now.saturating_duration_since(self.begin) >= Self::SECOND {
             (self.begin, self.left) = (now, self.per_second);
@@ -99,7 +100,7 @@ impl Meter {
         taken
     }
 
-    /// When something may pass again, if nothing may now.
+    /// Returns the time at which bytes may pass again, if none may now.
     pub(crate) fn closed_until(&self) -> Option<Instant> {
         (self.left == 0).then(|| self.begin + Self::SECOND)
     }

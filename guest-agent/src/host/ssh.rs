@@ -1,5 +1,5 @@
-//! ssh into the host, for people and for diagnosis: a port of its own, bridged to `dropbear -i`. Nothing of it happens before
-//! the first bytes come, so that a cell that needs no ssh pays nothing.
+//! ssh into the host, for people and for diagnosis: a port of its own, bridged to `dropbear -i`. It
+//! does nothing before the first bytes come, so that a cell without ssh loses no time.
 
 use crate::link::{Link, LinkError};
 use crate::port::{Port, PortError};
@@ -12,29 +12,31 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-/// Name of the port.
+/// The name of the port.
 const PORT: &str = "s2lab-ssh";
 const DROPBEAR: &str = "/usr/sbin/dropbear";
-/// `-i`: one connection on stdin, which must be a socket; `-B`: a blank password will do, for the port is s2lab's alone; `-R`:
-/// a host key is made when one is needed; `-m`, `-j`, `-k`: no message of the day, no forwarding.
+/// dropbear's arguments. `-i`: one connection on stdin, which must be a socket; `-B`: a blank
+/// password is enough, because the port is s2lab's alone; `-R`: a host key is made when one is
+/// needed; `-m`, `-j`, `-k`: no message of the day, no forwarding.
 const ARGUMENTS: [&str; 6] = ["-i", "-B", "-R", "-m", "-j", "-k"];
-/// What every ssh client says first (RFC 4253 section 4.2).
+/// The first bytes of every ssh client (RFC 4253 section 4.2).
 const GREETING: &[u8] = b"SSH-2.0-";
-/// Bytes that pass at a time.
+/// The bytes that pass at a time.
 const CHUNK: usize = 32 * 1024;
 
-/// Serves the port in a thread, for ever. Without the port there is no ssh, and all else goes on.
+/// Serves the port in a thread, for ever. Without the port there is no ssh, and everything else
+/// works.
 pub(super) fn start(root: &Root, link: &Arc<Link>) -> Result<(), LinkError> {
     let (root, told) = (root.clone(), Arc::clone(link));
     let started = std::thread::Builder::new().spawn(move || {
         let why = serve(&root, &told).map_or_else(|why| why, |never| match never {});
-        // The link's own troubles end the machine elsewhere.
+        // A failure of the link ends the machine elsewhere.
         drop(told.log(format!("no ssh: {why}")));
     });
     started.map(drop).map_err(|why| LinkError::Stream { doing: "starting ssh beside", why })
 }
 
-/// Why there is no ssh any more.
+/// The reason why ssh has ended.
 #[derive(Debug, thiserror::Error)]
 enum SshError {
     #[error(transparent)]
@@ -51,14 +53,14 @@ fn serve(root: &Root, link: &Link) -> Result<std::convert::Infallible, SshError>
         let n = port.read(&mut chunk).map_err(SshError::Read)?;
         let bytes = chunk.get(..n).unwrap_or_default();
         if bytes.starts_with(GREETING) {
-            // The one before it, if any, was left by its client.
+            // The client has left the earlier one, if there is one.
             drop(session.take());
             match Session::start(port.clone()) {
                 Ok(started) => session = Some(started),
                 Err(why) => drop(link.log(format!("cannot start dropbear: {why}"))),
             }
         }
-        // What comes after dropbear's end is the last of a client that does not know of it yet.
+        // Bytes after dropbear's end come from a client that has not noticed it yet.
         if session.as_mut().is_some_and(|session| session.socket.write_all(bytes).is_err()) {
             session = None;
         }
@@ -69,25 +71,27 @@ fn serve(root: &Root, link: &Link) -> Result<std::convert::Infallible, SshError>
 struct Session {
     child: Child,
     socket: UnixStream,
-    /// Takes what dropbear says to the port, until dropbear's end.
+    /// The thread that copies dropbear's output to the port, until dropbear's end.
     pump: Option<JoinHandle<()>>,
 }
 
 impl Session {
     fn start(mut port: Port) -> io::Result<Session> {
-        // Both exist but for the first time. A terminal needs devpts; commands do without.
+        // Both exist from the second time on. A terminal needs devpts; commands work without it.
         let _ = std::fs::create_dir("/dev/pts");
         let _ = mount("devpts", "/dev/pts", "devpts", MountFlags::empty(), None);
         let (socket, theirs) = UnixStream::pair()?;
         let mut heard = socket.try_clone()?;
         let mut command = Command::new(DROPBEAR);
         command.args(ARGUMENTS).env_clear().current_dir("/");
-        // dropbear reads and writes its stdin; stdout is not used, stderr gets a log that nobody reads.
+        // dropbear reads and writes its stdin; stdout is not used, stderr gets a log that nobody
+        // reads.
         command.stdin(OwnedFd::from(theirs)).stdout(Stdio::null()).stderr(Stdio::null());
         let child = command.spawn()?;
-        // The command holds dropbear's end of the pair: only without it does dropbear's end close the pair.
+        // The command has dropbear's end of the pair, which must be closed here so that dropbear's
+        // end closes the pair.
         drop(command);
-        // From here on dropping ends the child.
+        // From here on dropping the session ends the child.
         let mut session = Session { child, socket, pump: None };
         let pump = std::thread::Builder::new().spawn(move || drop(io::copy(&mut heard, &mut port)))?;
         session.pump = Some(pump);
@@ -97,7 +101,7 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        // It may have ended by itself. The shells of its client end by the hang-up.
+        // It may have ended by itself. The hang-up ends the shells of its client.
         let _ = (self.child.kill(), self.child.wait());
         let _ = self.socket.shutdown(std::net::Shutdown::Both);
         let _ = self.pump.take().map(JoinHandle::join);

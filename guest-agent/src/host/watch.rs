@@ -1,4 +1,4 @@
-//! The thread that looks after one VMM, from its first word to its last: everything that comes out of it passes here.
+//! The thread that watches one VMM, from its start to its end. All of the VMM's output passes here.
 
 use super::console::{self, Console};
 use super::qmp::{self, Said};
@@ -19,20 +19,20 @@ use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
-/// Of what QEMU says on stderr the last bytes are kept: an error and the registers it prints after it.
+/// The bytes that are kept of the end of QEMU's stderr: an error and the registers after it.
 const TAIL: usize = 4096;
-/// More bytes than this in a second from a guest's agent wait for the next second.
+/// The bytes in a second from a guest's agent above which the rest waits for the next second.
 const FRAMES_PER_SECOND: usize = 4 << 20;
 
-/// The agent's ends of what leads to a VMM, beside its stdout and stderr.
+/// The agent's ends of the channels to a VMM, besides its stdout and stderr.
 pub(crate) struct Streams {
     pub(crate) pidfd: Arc<OwnedFd>,
     pub(crate) qmp: UnixStream,
-    /// To the guest's agent.
+    /// The channel to the guest's agent.
     pub(crate) guest: UnixStream,
 }
 
-/// What is known of one VMM. A source that came to its end is `None`.
+/// The known state of one VMM. A source that has ended is None.
 pub(crate) struct Watch {
     name: String,
     link: Arc<Link>,
@@ -45,18 +45,19 @@ pub(crate) struct Watch {
     meter: Meter,
     stdout: Option<ChildStdout>,
     console: Console,
-    /// The console is not looked at before.
+    /// The time before which the console is not read.
     console_after: Instant,
     stderr: Option<ChildStderr>,
     tail: Tail,
-    /// Where to say that QEMU runs the guest, with its version, or why not; none once that is said.
+    /// The sender for the result of the start: QEMU's version, or the reason why it does not run.
+    /// None once it is sent.
     started: Option<SyncSender<Result<String, String>>>,
     version: String,
-    /// The guest's end is said.
+    /// True if the guest's end is reported.
     reported: bool,
 }
 
-/// What a turn of the loop finds ready.
+/// The sources that a turn of the loop may find ready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Source {
     Process,
@@ -106,7 +107,7 @@ impl Watch {
     pub(crate) fn run(mut self) -> Result<(), LinkError> {
         loop {
             let ready = self.wait();
-            // What was said before the end is told before it.
+            // Output from before the end is reported before it.
             for source in &ready {
                 match source {
                     Source::Stderr => self.read_stderr(),
@@ -122,7 +123,7 @@ impl Watch {
         }
     }
 
-    /// All open sources but the process.
+    /// Yields all open sources but the process.
     fn sources(&self) -> impl Iterator<Item = (Source, BorrowedFd<'_>)> {
         [
             (Source::Stderr, self.stderr.as_ref().map(AsFd::as_fd)),
@@ -134,7 +135,7 @@ impl Watch {
         .filter_map(|(source, fd)| Some((source, fd?)))
     }
 
-    /// Waits until something is ready, a second at most.
+    /// Waits until something is ready, at most a second.
     fn wait(&self) -> Vec<Source> {
         let now = Instant::now();
         let rest = |source| {
@@ -154,7 +155,7 @@ impl Watch {
         let mut polled: Vec<_> =
             open.iter().map(|(_, fd)| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
         if poll(&mut polled, Some(&limit)).is_err() {
-            // Interrupted, or out of memory for a moment: the next turn looks again.
+            // It was interrupted, or out of memory for a moment. The next turn tries again.
             return Vec::new();
         }
         let ready = open.into_iter().zip(&polled).filter(|(_, polled)| !polled.revents().is_empty());
@@ -168,7 +169,7 @@ impl Watch {
         }
     }
 
-    /// True if there was something to read.
+    /// Reads the console. Returns true if there was something to read.
     fn read_console(&mut self) -> Result<bool, LinkError> {
         let mut buffer = [0; console::MAX_PIECE];
         let Some(n) = read(&mut self.stdout, &mut buffer) else { return Ok(false) };
@@ -176,12 +177,12 @@ impl Watch {
         for notice in self.console.push(buffer.get(..n).unwrap_or_default(), now) {
             self.link.notice(notice)?;
         }
-        // A full buffer means that more is there already.
+        // A full buffer means that more is already there.
         self.console_after = if n == buffer.len() { now } else { now + console::GATHER };
         Ok(true)
     }
 
-    /// True if there was something to read.
+    /// Reads from the guest's agent. Returns true if there was something to read.
     fn read_guest(&mut self) -> Result<bool, LinkError> {
         let mut buffer = [0; READ_SIZE];
         let Some(n) = read(&mut self.guest, &mut buffer) else { return Ok(false) };
@@ -223,12 +224,13 @@ impl Watch {
             }
             Said::Status { running: true, .. } => {
                 if let Some(started) = self.started.take() {
-                    // Nobody waits any more if it took too long; then a kill is on its way.
+                    // Nobody waits any more if it took too long; then a kill follows.
                     let _ = started.send(Ok(self.version.clone()));
                 }
                 Ok(())
             }
-            // A guest that shuts down is followed by the end of QEMU (-no-reboot), before it runs it does not run yet.
+            // QEMU ends after a guest that shuts down (-no-reboot). Before it runs it is in
+            // prelaunch.
             Said::Status { state, .. } if state == "shutdown" || state == "prelaunch" => Ok(()),
             Said::Status { state, .. } => self.stopped(&state, ""),
             Said::Refused { why } => {
@@ -238,20 +240,20 @@ impl Watch {
         }
     }
 
-    /// QEMU reads commands when it can; a socket that takes none is about to close.
+    /// Sends a command. QEMU reads it when it can; a socket that takes none is about to close.
     fn ask(&mut self, command: &str) {
         if let Some(qmp) = &mut self.qmp {
             let _ = qmp.write_all(format!("{command}\n").as_bytes());
         }
     }
 
-    /// QEMU lives, the guest does not: says so and ends QEMU, which would stay for ever.
+    /// Reports that QEMU is alive and the guest is not, and ends QEMU, which would stay for ever.
     fn stopped(&mut self, state: &str, why: &str) -> Result<(), LinkError> {
         self.read_stderr();
         let detail = format!("{why}{}", self.tail.text());
         let end = GuestEnd::Stopped { state: state.to_owned(), detail };
         self.report(end)?;
-        // It may be gone already.
+        // It may already be gone.
         let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
         Ok(())
     }
@@ -261,14 +263,15 @@ impl Watch {
             return Ok(());
         }
         match self.started.take() {
-            // The answer to the request that started it says why; nobody waits any more if it took too long.
+            // The answer to the request that started it has the reason. Nobody waits any more if it
+            // took too long.
             Some(started) => drop(started.send(Err(format!("{how:?}")))),
             None => self.link.notice(Notice::GuestEnded { guest: self.name.clone(), how })?,
         }
         Ok(())
     }
 
-    /// The process is gone.
+    /// Reports the end of the process.
     fn end(mut self) -> Result<(), LinkError> {
         self.read_stderr();
         while self.read_console()? {}
@@ -284,14 +287,14 @@ impl Watch {
                 (None, None)
             }
         };
-        // As PID 1 the agent inherits whatever QEMU leaves behind.
+        // As PID 1 the agent inherits QEMU's remaining children.
         let _ = kill_process_group(group, Signal::KILL);
         while let Ok(Some(_)) = waitpgid(group, WaitOptions::NOHANG) {}
         self.report(GuestEnd::Exited { code, signal, detail: self.tail.text() })
     }
 }
 
-/// Reads from a non-blocking source; at its end, or when it breaks, the source is closed.
+/// Reads from a non-blocking source. At its end, or on an error, the source is closed.
 fn read<S: AsFd>(source: &mut Option<S>, buffer: &mut [u8]) -> Option<usize> {
     match rustix::io::read(source.as_ref()?, buffer) {
         Ok(n) if n > 0 => Some(n),

@@ -51,7 +51,8 @@ impl Play {
         assert_eq!(self.started.recv_timeout(Duration::from_secs(10)).unwrap().unwrap(), "qemu 10.0.2");
     }
 
-    /// Waits until the process has written to its console, and with it all that it wrote to stderr before.
+    /// Waits until the process has written to its console, and so all that it wrote to stderr
+    /// before.
     fn wait_for_console(&self) {
         let begin = Instant::now();
         while self.tape.frames().is_empty() {
@@ -125,7 +126,7 @@ fn a_guest_that_lies_loses_its_link_and_the_rest_goes_on() {
     let honest = crate::link::tests::frame(0, Peer::Guest("g0".into()), Peer::Lab);
     let liar = crate::link::tests::frame(1, Peer::Guest("g1".into()), Peer::Lab);
     for frame in [&honest, &liar, &honest] {
-        // The link may be closed already.
+        // The link may already be closed.
         let _ = play.guest.write_all(&s2lab_protocol::encode(frame).unwrap());
     }
     play.say(r#"{"event": "STOP"}"#);
