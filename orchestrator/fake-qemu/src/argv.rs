@@ -1,19 +1,19 @@
-//! QEMU's command line, as far as s2lab uses it.
+//! The part of QEMU's command line that s2lab uses.
 
 use crate::Error;
 use std::collections::BTreeMap;
 
-/// What the command line says.
+/// The options of the command line.
 #[derive(Debug, Default)]
 pub(crate) struct Options {
     /// `-M none`: no machine, only questions.
     pub(crate) questions: bool,
     pub(crate) cpu: String,
-    /// Descriptors of the character devices, by id.
+    /// The descriptors of the character devices, by id.
     pub(crate) channels: BTreeMap<String, i32>,
-    /// Path and size of each memory backend, by id.
+    /// The path and size of each memory backend, by id.
     pub(crate) memories: BTreeMap<String, (String, u64)>,
-    /// The assigned devices' PCI slots of their root ports, by the devices' names.
+    /// The PCI slots of the assigned devices' root ports, by the devices' names.
     pub(crate) devices: BTreeMap<String, u64>,
     pub(crate) kernel_arguments: String,
 }
@@ -58,7 +58,7 @@ impl Options {
         Ok(options)
     }
 
-    /// A word `NAME=value` of the kernel's command line.
+    /// Returns a word `NAME=value` of the kernel's command line.
     pub(crate) fn kernel_word(&self, name: &str) -> Option<&str> {
         self.kernel_arguments.split(' ').find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
     }

@@ -1,4 +1,4 @@
-//! The gdbstub (GDB's manual, "Remote Protocol"), as far as it reads registers.
+//! The part of the gdbstub that reads registers (GDB's manual, "Remote Protocol").
 
 use crate::{machine::Machine, script::Moment};
 use std::{
@@ -10,13 +10,13 @@ use std::{
 /// Registers of `aarch64-core.xml` are numbered from 0: x0 to x30, sp, pc, cpsr.
 const CORE: [&str; 4] = ["x19", "sp", "pc", "cpsr"];
 const CORE_NUMBERS: [u32; 4] = [19, 31, 32, 33];
-/// System registers are numbered from here; QEMU's numbers differ from CPU model to CPU model.
+/// The number of the first system register. QEMU's numbers differ from CPU model to CPU model.
 const FIRST_SYSTEM: u32 = 100;
 const SYSTEM: [&str; 8] =
     ["HCR_EL2", "VTTBR_EL2", "VTCR_EL2", "TTBR0_EL1", "TTBR1_EL1", "TCR_EL1", "MAIR_EL1", "SCTLR"];
 /// The vCPU that runs the guest, counted from 1 as the stub does.
 const GUEST_THREAD: u64 = 2;
-/// What the host's own vCPU has: EL2h, RW and TGE without VM.
+/// The cpsr of the host's own vCPU: EL2h, RW and TGE without VM.
 const HOST_CPSR: u64 = 0x3c9;
 const HOST_HCR: u64 = 0x4_8800_0000;
 
@@ -63,7 +63,7 @@ fn answer(machine: &Machine, request: &str, thread: &mut u64) -> String {
     }
 }
 
-/// `NAME:OFFSET,LENGTH` of the register descriptions.
+/// Returns `NAME:OFFSET,LENGTH` of the register descriptions.
 fn file(wanted: &str) -> Option<String> {
     let (name, range) = wanted.rsplit_once(':')?;
     let (offset, length) = range.split_once(',')?;
@@ -90,7 +90,7 @@ fn describe(registers: impl Iterator<Item = (u32, &'static str)>) -> String {
     format!("<feature name=\"fake\">{}</feature>", list.collect::<String>())
 }
 
-/// QEMU describes cpsr as a register of 32 bits, all others as of 64.
+/// Returns the size of a register. QEMU describes cpsr with 32 bits, all others with 64.
 fn bytes(name: &str) -> usize {
     if name == "cpsr" { 4 } else { 8 }
 }
@@ -100,7 +100,7 @@ fn register(machine: &Machine, thread: u64, number: u32) -> Option<String> {
     let system = || SYSTEM.get(number.checked_sub(FIRST_SYSTEM)? as usize).copied();
     let name = core.or_else(system)?;
     let state = machine.lock();
-    // The first stop finds the guest's vCPU in the host, as real stops often do.
+    // The first stop finds the guest's vCPU in the host, like real stops often do.
     let guest = state.held.as_ref().filter(|_| thread == GUEST_THREAD && state.stops > 1);
     let value = match (guest, name) {
         (Some(registers), name) => {

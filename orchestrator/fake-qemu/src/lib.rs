@@ -1,8 +1,10 @@
-//! A stand-in for QEMU with an emulated host in it. It takes the command line that s2lab gives to QEMU and serves the
-//! descriptors in it: QMP, the gdbstub, the console and the host's agent. Behind them is no machine, but enough of one that a
-//! run passes by s2lab's own judgement: the BARs' files hold what guests store, and the RAM holds true page tables.
+//! A stand-in for QEMU with an emulated host in it. It takes the command line that s2lab gives to
+//! QEMU and serves the descriptors in it: QMP, the gdbstub, the console and the host's agent. There
+//! is no machine behind them, but enough of one that a run passes s2lab's own judgement: the BARs'
+//! files have the stored bytes, and the RAM has valid page tables.
 //!
-//! What a real QEMU, kernel or agent does wrong once in a thousand runs, this one does whenever its [`script`] says so.
+//! It makes the mistakes of its [`script`], which a real QEMU, kernel or agent makes once in a
+//! thousand runs.
 
 mod act;
 mod agent;
@@ -20,10 +22,10 @@ use machine::Machine;
 use script::{Moment, Script};
 use std::{io, process::ExitCode, sync::Arc, thread};
 
-/// Names the file with the script. Without it everything goes well.
+/// The variable that names the file with the script. Without it there are no mistakes.
 pub const SCRIPT: &str = "FAKE_QEMU_SCRIPT";
 
-/// Why there is nothing to play.
+/// The reason why there is nothing to play.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("the command line: {0}")]
@@ -34,7 +36,7 @@ pub enum Error {
     Io { what: String, why: io::Error },
 }
 
-/// Plays until it is killed, or ends as the script says.
+/// Plays until it is killed, or ends by the script.
 pub fn main() -> ExitCode {
     match play() {
         Ok(()) => ExitCode::SUCCESS,
@@ -60,7 +62,7 @@ fn play() -> Result<(), Error> {
             .map_err(|why| Error::Arguments(why.to_string()))?;
     }
     qmp::serve(&machine, machine.channel("qmp")?);
-    // QEMU does not end because nobody talks to it any more.
+    // QEMU does not end when its peers have gone.
     loop {
         thread::park();
     }

@@ -1,4 +1,5 @@
-//! What there is of the machine: whether it runs, its console, its memory, and what its script still has in store.
+//! The state of the machine: running or stopped, its console, its memory, and the rest of its
+//! script.
 
 use crate::{
     Error,
@@ -32,17 +33,17 @@ pub(crate) struct Machine {
     changed: Condvar,
 }
 
-/// What changes while the machine runs.
+/// The state that changes while the machine runs.
 #[derive(Default)]
 pub(crate) struct State {
     pub(crate) running: bool,
-    /// The first `cont` has come.
+    /// True after the first `cont`.
     pub(crate) booted: bool,
     /// Registers of the vCPU that runs the held guest, if one is held.
     pub(crate) held: Option<BTreeMap<String, u64>>,
-    /// How often the machine was stopped since the guest is held.
+    /// The number of stops since the guest is held.
     pub(crate) stops: u32,
-    /// What the script lays over these registers.
+    /// The script's values for registers.
     pub(crate) registers: BTreeMap<String, u64>,
     pub(crate) bar_leaf: Option<u64>,
     pub(crate) ram_leaf: Option<u64>,
@@ -51,7 +52,7 @@ pub(crate) struct State {
     pub(crate) other_flags: bool,
     pub(crate) stay_mapped: bool,
     pub(crate) muted: bool,
-    /// The agent sends no heartbeat.
+    /// True if the agent sends no heartbeat.
     pub(crate) heartless: bool,
     /// `/proc/sys/kernel/tainted` of the host.
     pub(crate) taint: u64,
@@ -91,7 +92,7 @@ impl Machine {
         Ok(machine)
     }
 
-    /// The descriptor of the character device `id`. Each may be taken once.
+    /// Returns the descriptor of the character device `id`. Each may be taken once.
     pub(crate) fn channel(&self, id: &str) -> Result<UnixStream, Error> {
         let number = self.options.channels.get(id);
         let number = *number.ok_or_else(|| Error::Arguments(format!("no -chardev {id}")))?;
@@ -103,7 +104,7 @@ impl Machine {
         Ok(UnixStream::from(fd))
     }
 
-    /// A moment has come: does what the script says of the whole machine, and returns the rest.
+    /// Applies the script's acts for the whole machine at a moment, and returns the others.
     pub(crate) fn trouble(&self, moment: &Moment) -> Vec<Act> {
         let mut due = vec![];
         lock(&self.troubles).retain(|trouble| {
@@ -131,13 +132,13 @@ impl Machine {
         self.changed.notify_all();
     }
 
-    /// A machine that is stopped does nothing.
+    /// Waits while the machine is stopped.
     pub(crate) fn wait_until_running(&self) {
         let state = self.lock();
         drop(self.changed.wait_while(state, |state| !state.running).unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Something on the console; lost if nobody listens, as with a real UART.
+    /// Prints on the console. The bytes are lost if nobody listens, like with a real UART.
     pub(crate) fn print(&self, bytes: &[u8]) {
         if self.lock().muted {
             return;
@@ -147,7 +148,7 @@ impl Machine {
         }
     }
 
-    /// A line of the kernel's log.
+    /// Prints a line of the kernel's log.
     pub(crate) fn log(&self, line: &str) {
         self.print(format!("[    5.000000] {line}\r\n").as_bytes());
     }
@@ -156,7 +157,7 @@ impl Machine {
         lock(&self.console).take();
     }
 
-    /// A second handle of the console.
+    /// Returns a second handle of the console.
     pub(crate) fn console(&self) -> Option<UnixStream> {
         lock(&self.console).as_ref()?.try_clone().ok()
     }

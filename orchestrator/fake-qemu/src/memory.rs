@@ -7,15 +7,16 @@ use std::{fs::File, os::unix::fs::FileExt};
 /// Physical address of the first byte of RAM on `-M virt`.
 pub(crate) const RAM: u64 = 0x4000_0000;
 
-/// What QEMU says that it has loaded: kernel, initramfs and device tree.
+/// QEMU's list of its loaded parts: kernel, initramfs and device tree.
 pub(crate) const ROMS: &str = "addr=0000000040000000 size=0x000028 mem=ram name=\"bootloader\"\n\
     addr=0000000040200000 size=0x2138000 mem=ram name=\"Image\"\naddr=0000000048000000 size=0x300000 mem=ram name=\"14\"\n\
     addr=0000000048400000 size=0x100000 mem=ram name=\"dtb\"\n";
-/// Where the kernel is in that, and how much of it, its init sections and what is all zeroes included.
+/// The place of the kernel in that, and its size with init sections and zeroes.
 const IMAGE: u64 = 0x4020_0000;
 const IMAGE_SIZE: u64 = 0x223_0000;
 
-/// What the host's kernel says of that: its code, its data, and between them the init sections, which are free by now.
+/// Returns the description of the host's kernel: its code, its data, and between them the init
+/// sections, which are free by now.
 pub(crate) fn host_memory() -> HostMemory {
     let iomem = "40000000-67ffffff : System RAM\n  40200000-41a6ffff : Kernel code\n  41a70000-4207ffff : reserved\n\
         \x20 42080000-4242ffff : Kernel data\n  48000000-482fffff : reserved\n  48400000-484fffff : reserved\n\
@@ -34,7 +35,7 @@ pub(crate) fn host_memory() -> HostMemory {
 pub(crate) struct Memory {
     file: File,
     pub(crate) size: u64,
-    /// Physical address of the first byte; 0 for a BAR, which is addressed by offsets.
+    /// The physical address of the first byte; 0 for a BAR, which is addressed by offsets.
     start: u64,
 }
 
@@ -45,7 +46,8 @@ impl Memory {
         Ok(Self { file, size, start })
     }
 
-    /// The head of an arm64 Image, as far as s2lab reads it (Linux Documentation/arch/arm64/booting.rst).
+    /// Writes the part of an arm64 Image's head that s2lab reads (Linux
+    /// Documentation/arch/arm64/booting.rst).
     pub(crate) fn load_image(&self) -> Result<(), Error> {
         self.write(IMAGE + 16, &IMAGE_SIZE.to_le_bytes())?;
         self.write(IMAGE + 56, b"ARMd")

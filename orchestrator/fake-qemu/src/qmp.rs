@@ -10,7 +10,7 @@ use std::{
     thread,
 };
 
-/// Properties of the CPU models that there are.
+/// The properties of the existing CPU models.
 const CPUS: [&str; 2] = ["neoverse-v1", "neoverse-n1"];
 
 /// Serves until s2lab closes the channel, or the script does.
@@ -81,7 +81,7 @@ impl Qmp<'_> {
         self.say(command, answer)
     }
 
-    /// Answers `command`, or does what the script says. False: the channel is at its end.
+    /// Answers `command`, or does the script's act. Returns false if the channel has ended.
     fn say(&mut self, command: &str, answer: Value) -> bool {
         let of = if self.machine.options.questions { Moment::Question } else { Moment::Qmp };
         let Some(text) = self.machine.troubled(&of(command.into()), format!("{answer}\r\n")) else {
@@ -93,11 +93,11 @@ impl Qmp<'_> {
 
     fn event(&mut self, name: &str) {
         let event = json!({"event": name, "timestamp": {"seconds": 1, "microseconds": 0}});
-        // What follows finds out that nobody listens.
+        // The next read finds out that nobody listens.
         let _ = self.channel.write_all(format!("{event}\r\n").as_bytes());
     }
 
-    /// Each device behind its root port.
+    /// Returns each device behind its root port.
     fn pci(&self) -> Value {
         let range = json!({"base": 0, "limit": 0});
         let misplaced = self.machine.lock().misplaced;

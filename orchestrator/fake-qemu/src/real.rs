@@ -21,10 +21,10 @@ use std::{
     thread::JoinHandle,
 };
 
-/// Names the agent's `/`. A program that finds it among its variables is the agent: [`main`].
+/// The variable with the agent's `/`. A program with this variable is the agent: [`main`].
 pub const AGENT: &str = "FAKE_QEMU_AGENT";
 
-/// The agent's process: serves on its standard input, which is a socket.
+/// Runs the agent's process, which serves on its standard input, a socket.
 pub fn main(root: &Path) -> ExitCode {
     match std::io::stdin().as_fd().try_clone_to_owned() {
         Ok(channel) => s2lab_agent::serve(root, channel),
@@ -35,7 +35,7 @@ pub fn main(root: &Path) -> ExitCode {
     }
 }
 
-/// Starts the agent. It goes when the thread that calls goes.
+/// Starts the agent. It ends when the calling thread ends.
 ///
 /// # Errors
 /// If this very program cannot be started.
@@ -48,7 +48,8 @@ pub fn start(root: &Path, channel: UnixStream) -> std::io::Result<Child> {
     command.spawn()
 }
 
-/// The kernel's log: what is written to the agent's `/dev/kmsg` goes to the console. The handle, and all others, dropped, it ends.
+/// Copies the agent's lines to `/dev/kmsg`, the kernel's log, to the console. It ends when all
+/// handles are dropped.
 fn kernel_log(machine: &Arc<Machine>, root: &Path) -> std::io::Result<(File, JoinHandle<()>)> {
     let path = root.join("dev/kmsg");
     mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)?;
@@ -65,7 +66,8 @@ fn kernel_log(machine: &Arc<Machine>, root: &Path) -> std::io::Result<(File, Joi
     Ok((log, printer))
 }
 
-/// The host, until its agent is gone: what the agent says goes to the console, and the end of PID 1 is the kernel's panic.
+/// Runs the host until its agent is gone. The agent's output goes to the console, and the end of
+/// PID 1 is the kernel's panic.
 pub(crate) fn live(machine: &Arc<Machine>, root: &Path, channel: UnixStream) -> Result<(), Error> {
     let failed = |what: &str| {
         let what = format!("the agent: {what}");

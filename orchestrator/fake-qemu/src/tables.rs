@@ -1,4 +1,4 @@
-//! What a look finds in the machine: a guest's page tables, and the registers that lead to them.
+//! The content of a look: a guest's page tables, and the registers that lead to them.
 
 use guest_tables::{
     BAR_IPA, BAR_PA, BAR_VA, BLOCK, GuestTables, INDEX_DEVICE, INDEX_NC, PAGE, registers as guest_registers,
@@ -6,21 +6,21 @@ use guest_tables::{
 };
 use std::collections::BTreeMap;
 
-/// From one device's BAR to the next, IPA and PA: the largest BAR.
+/// The distance from one device's BAR to the next, IPA and PA: the largest BAR.
 pub(crate) const BAR_STRIDE: u64 = 1 << 30;
 
 /// A BAR that a guest has mapped.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct MappedBar {
-    /// Which of the host's devices, from 0.
+    /// The number of the host's device, from 0.
     pub(crate) device: u64,
     pub(crate) size: u64,
     pub(crate) wc: bool,
-    /// Stage 2 has it.
+    /// True if stage 2 has it.
     pub(crate) touched: bool,
 }
 
-/// Virtual address of the guest's `index`-th mapping.
+/// Returns the virtual address of the guest's `index`-th mapping.
 pub(crate) fn mapping_va(index: u64) -> u64 {
     BAR_VA - index * BAR_STRIDE
 }
@@ -33,10 +33,11 @@ pub(crate) fn bar_pa(device: u64) -> u64 {
     BAR_PA + device * BAR_STRIDE
 }
 
-/// SCTLR_EL1 of Linux: MMU, caches and the rest (arch/arm64/include/asm/sysreg.h, INIT_SCTLR_EL1_MMU_ON).
+/// The SCTLR_EL1 of Linux: MMU, caches and the rest (arch/arm64/include/asm/sysreg.h,
+/// INIT_SCTLR_EL1_MMU_ON).
 const SCTLR: u64 = 0x34f4_d91d;
 
-/// The registers of a vCPU that runs the `guest`-th guest, by the gdbstub's names.
+/// Returns the registers of a vCPU that runs the `guest`-th guest, by the gdbstub's names.
 pub(crate) fn registers(guest: u64, nonce: u64) -> BTreeMap<&'static str, u64> {
     let vmid = guest + 1;
     let mut registers = guest_registers(vmid);
@@ -51,7 +52,7 @@ pub(crate) fn registers(guest: u64, nonce: u64) -> BTreeMap<&'static str, u64> {
     registers
 }
 
-/// All pages of both stages, by physical address.
+/// Returns all pages of both stages, by physical address.
 pub(crate) fn build(guest: u64, bars: &[MappedBar], bar_leaf: u64, ram_leaf: u64) -> BTreeMap<u64, Vec<u8>> {
     let mut guest = GuestTables::of(guest, ram_leaf);
     for (index, bar) in (0..).zip(bars) {

@@ -1,4 +1,4 @@
-//! QEMU in the host: takes the command line that the real agent gives to it and runs a guest of which nothing is heard.
+//! QEMU in the host: it takes the real agent's command line and runs a silent guest.
 
 use serde_json::{Value, json};
 use std::{
@@ -13,7 +13,7 @@ use std::{
 /// The name under which a program is [`main`].
 pub const NAME: &str = "qemu-system-aarch64";
 
-/// Serves QMP until it is told to quit. The guest's link stays open, and silent.
+/// Serves QMP until it gets `quit`. The guest's link stays open, and silent.
 pub fn main() -> ExitCode {
     match serve() {
         Some(()) => ExitCode::SUCCESS,
@@ -22,7 +22,7 @@ pub fn main() -> ExitCode {
 }
 
 fn serve() -> Option<()> {
-    // Whatever ends the machine ends what runs in it.
+    // The end of the machine ends everything in it.
     let parent = rustix::process::getppid()?;
     rustix::process::setpgid(None, rustix::process::getpgid(Some(parent)).ok()).ok()?;
     let prefix = "socket,id=qmp,fd=";
