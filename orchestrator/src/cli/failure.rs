@@ -1,4 +1,4 @@
-//! What verbs can fail with, and the hints.
+//! The failures of verbs, and their hints.
 
 use crate::{
     host::emulated::factor::FactorError,
@@ -16,7 +16,7 @@ use crate::{
 use s2lab_model::{plan::PlanError, record::LogError};
 use std::{io, path::PathBuf};
 
-/// What any verb can fail with.
+/// A failure of any verb.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
     #[error(transparent)]

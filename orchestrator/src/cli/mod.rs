@@ -1,4 +1,4 @@
-//! The command line: a file a verb in `verbs/`, what verbs share in `shared/`.
+//! The command line: one file a verb in `verbs/`, their common parts in `shared/`.
 
 mod context;
 mod exit;
@@ -26,7 +26,7 @@ pub(crate) struct Cli {
     verb: Verb,
 }
 
-/// The version with the commit that it was built from.
+/// The version, with the commit that it was built from.
 pub const VERSION: &str = env!("S2LAB_VERSION");
 
 #[derive(Debug, Subcommand)]
@@ -61,7 +61,7 @@ enum Verb {
     Man(man::Arguments),
 }
 
-/// Parses the command line, does what it says, and answers what to exit with.
+/// Parses the command line, runs the verb, and returns the exit code.
 pub fn main() -> ExitCode {
     let Cli { common, verb } = Cli::parse();
     let log_file = trace::LogFile::default();

@@ -1,4 +1,4 @@
-//! What goes to stdout and stderr. Errors are rendered here, once.
+//! Output to stdout and stderr. Errors are rendered here, once.
 
 use super::failure::Failure;
 use crate::lab::LabError;
@@ -6,7 +6,7 @@ use s2lab_model::escape::plain;
 use std::io::{self, Write};
 
 impl Failure {
-    /// What is told of it. A mistake in a file says of itself where it is.
+    /// Returns the text of a failure. A mistake in a file has its own place.
     fn text(&self) -> String {
         match self {
             Failure::Lab(LabError::Mistakes(mistakes)) => mistakes.to_string(),
@@ -16,7 +16,7 @@ impl Failure {
     }
 }
 
-/// Prints a failure on stderr, with a hint what to do.
+/// Prints a failure on stderr, with its hint.
 pub(crate) fn failure(failure: &Failure) {
     complain(failure.text().trim_end());
     if let Some(hint) = failure.hint() {
@@ -24,17 +24,18 @@ pub(crate) fn failure(failure: &Failure) {
     }
 }
 
-/// A line on stderr; it may quote a file. If even that cannot be written there is nobody to tell.
+/// Prints a line on stderr, which may quote a file. A failed write is ignored.
 pub(crate) fn complain(line: &str) {
     let _ = writeln!(io::stderr(), "{}", plain(line));
 }
 
-/// A line on stdout. A reader that has gone away (`s2lab list | head`) is no error, and does not change what is exited with.
+/// Prints a line on stdout. A reader that ends early (`s2lab list | head`) is no error, and does
+/// not change the exit code.
 pub(crate) fn say(text: &str) -> Result<(), Failure> {
     say_bytes(format!("{text}\n").as_bytes())
 }
 
-/// The same for what is more than a line.
+/// Prints bytes on stdout like [`say`].
 pub(crate) fn say_bytes(bytes: &[u8]) -> Result<(), Failure> {
     match io::stdout().write_all(bytes) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),

@@ -1,4 +1,4 @@
-//! What s2lab says of itself: on stderr by `-v`, and in a run's `s2lab.log`.
+//! s2lab's own messages: on stderr with `-v`, and in a run's `s2lab.log`.
 
 use super::context::Common;
 use std::{
@@ -8,7 +8,7 @@ use std::{
 };
 use tracing_subscriber::{EnvFilter, Layer, fmt::MakeWriter, layer::SubscriberExt, util::SubscriberInitExt};
 
-/// Where `tracing` goes once a run has a folder.
+/// The file for `tracing` once a run has a folder.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct LogFile(Arc<OnceLock<File>>);
 
@@ -36,7 +36,7 @@ pub(crate) fn trace(common: &Common, file: LogFile) {
         (false, 1) => "s2lab=info,warn",
         (false, _) => "s2lab=trace,debug",
     };
-    // What cannot be written cannot be told either, least of all on a stderr that is closed.
+    // A failed write is ignored, for instance on a closed stderr.
     let console = tracing_subscriber::fmt::layer().with_writer(io::stderr).without_time().with_target(false);
     let console = console.with_ansi(common.colours(&io::stderr())).log_internal_errors(false);
     let kept = tracing_subscriber::fmt::layer().with_writer(file).with_ansi(false).log_internal_errors(false);

@@ -1,11 +1,12 @@
-//! What was cut out of a console, as `crash.txt` has it.
+//! The text of a crash for `crash.txt`.
 
 use s2lab_model::{crash, escape, record::Crash};
 
-/// Longest line, characters.
+/// The longest line, in characters.
 const LONGEST: usize = 1000;
 
-/// A crash under its fingerprint. Its lines keep their columns, and steer no terminal.
+/// Returns a crash under its fingerprint. Its lines keep their columns, and cannot steer a
+/// terminal.
 pub fn text(found: &Crash) -> String {
     let told = found.named();
     let fingerprint = crash::Crash::of(&told).map(|crash| crash.fingerprint()).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What s2lab is doing, on stderr: bars and a spinner on a terminal, sparse lines elsewhere.
+//! Progress on stderr: bars and a spinner on a terminal, few lines elsewhere.
 
 use crate::{run::signals::Interruption, store};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -10,24 +10,24 @@ use std::{
     time::Duration,
 };
 
-/// How progress is shown.
+/// The form of the progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// Nothing.
+    /// No output.
     Quiet,
-    /// A line a step.
+    /// A line for each step.
     Lines,
-    /// Bars that vanish.
+    /// Bars that disappear.
     Bars,
 }
 
-/// Shows progress. One for the whole process.
+/// Shows progress. There is one for the whole process.
 pub struct Display {
     mode: Mode,
     bars: MultiProgress,
     shown: Mutex<BTreeMap<String, ProgressBar>>,
     interruption: Interruption,
-    /// Why stdout could not be written, the first time.
+    /// The first error of stdout.
     failed: OnceLock<io::Error>,
 }
 
@@ -43,16 +43,17 @@ impl Display {
         Self { mode, bars, shown: Mutex::default(), interruption, failed: OnceLock::new() }
     }
 
-    /// Prints a line on stdout, above the bars. A reader that has gone away is no error: the run goes on, for its log.
+    /// Prints a line on stdout, above the bars. A reader that ends early is no error: the run
+    /// continues for its log.
     pub fn print(&self, text: &str) {
         let written = self.bars.suspend(|| writeln!(io::stdout(), "{text}"));
         if let Some(error) = written.err().filter(|error| error.kind() != io::ErrorKind::BrokenPipe) {
-            // The first error is the one to tell.
+            // The first error is the one to report.
             let _ = self.failed.set(error);
         }
     }
 
-    /// Whether all lines could be printed.
+    /// Returns the error if a line could not be printed.
     pub fn printed(&self) -> io::Result<()> {
         match self.failed.get() {
             Some(error) => Err(io::Error::new(error.kind(), error.to_string())),
@@ -79,7 +80,8 @@ impl Display {
         bar.enable_steady_tick(TICK);
     }
 
-    /// The bar of this id. A new one draws nothing before it is one of `bars`: what it drew would stay on the terminal.
+    /// Returns the bar of this id. A new one draws nothing before it is one of `bars`: its drawing
+    /// would stay on the terminal.
     fn bar(&self, id: &str, length: Option<u64>, template: &str) -> ProgressBar {
         let make = || {
             let bar = ProgressBar::with_draw_target(length, ProgressDrawTarget::hidden());
@@ -101,7 +103,7 @@ impl Display {
         self.bars.remove(bar);
     }
 
-    /// Takes all bars off the terminal. The store has done all that was asked of it, or the run is over.
+    /// Removes all bars from the terminal. The cache has done its work, or the run has ended.
     pub fn clear_all(&self) {
         let shown = std::mem::take(&mut *self.shown.lock().unwrap_or_else(PoisonError::into_inner));
         shown.values().for_each(|bar| self.clear(bar));
@@ -114,10 +116,10 @@ impl Drop for Display {
     }
 }
 
-/// Between two pictures of a spinner.
+/// The time between two pictures of a spinner.
 const TICK: Duration = Duration::from_millis(120);
 
-/// The id of the line that tells what the store does.
+/// The id of the line with the cache's step.
 const STORE: &str = "store";
 
 impl store::Progress for Display {
@@ -165,18 +167,18 @@ impl store::Progress for Display {
     }
 }
 
-/// Whether the last of `done` objects filled another quarter of `total`.
+/// Returns true if the last of `done` objects completed another quarter of `total`.
 fn passes_a_quarter(done: u64, total: u64) -> bool {
     total > 0 && done > 0 && done * 4 / total != (done - 1) * 4 / total
 }
 
-/// A line on stderr. If even that cannot be written there is nobody to tell.
+/// Prints a line on stderr. A failed write is ignored.
 fn complain(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
 fn style(template: &str) -> ProgressStyle {
-    // The templates above are constants; should one be wrong, a plain bar is no reason to stop.
+    // The templates above are constants; if one is wrong, a plain bar is no reason to stop.
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
@@ -215,7 +217,7 @@ mod tests {
         shows(&terminal, "idle@debian-6.1  host-boot");
         display.event(&line(Event::CellEnded { end: CellEnd::Complete }));
         assert_eq!(terminal.contents(), "");
-        // Interrupted: the cell does not end.
+        // It was interrupted: the cell does not end.
         display.event(&line(Event::StageStarted { stage: Stage::HostBoot }));
         drop(display);
         assert_eq!(terminal.contents(), "");

@@ -1,4 +1,4 @@
-//! The cells that a verb means, and their kernels.
+//! The cells that a verb's arguments name, and their kernels.
 
 use crate::cli::{failure::Failure, shared::kernels::KernelArguments, shared::own};
 use crate::{
@@ -18,10 +18,10 @@ use std::{
     sync::Arc,
 };
 
-/// What is to be run.
+/// The cells to run.
 pub(crate) struct Planned {
     pub(crate) kernels: Kernels,
-    /// Kernels that are no entry, or more than one.
+    /// The kernels that are not an entry, or more than one.
     pub(crate) chosen: Vec<Chosen>,
     pub(crate) cells: Vec<PlannedCell>,
 }
@@ -38,7 +38,7 @@ impl Planned {
         Ok(runtime::block_on(images::check_given(&store, &given, cells))??)
     }
 
-    /// The only cell, for `what` takes no more; an error lists them.
+    /// Returns the only cell, for a verb that takes one. The error lists them.
     pub(crate) fn only_cell(&self, what: &str) -> Result<&PlannedCell, Failure> {
         match &*self.cells {
             [cell] => Ok(cell),
@@ -53,11 +53,11 @@ impl Planned {
     }
 }
 
-/// Resolves the arguments to cells. Nothing is made or fetched.
+/// Resolves the arguments to cells. It makes and fetches nothing.
 pub(crate) fn planned(lab: &Lab, what: &[String], arguments: &KernelArguments) -> Result<Planned, Failure> {
     let (files, selectors): (Vec<_>, Vec<_>) = what.iter().cloned().partition(|argument| is_file(argument));
     let mut paths: Vec<PathBuf> = files.iter().map(PathBuf::from).collect();
-    // Files alone are all there is; with selectors the lab's scenarios are there too.
+    // Files alone are the whole plan; with selectors the lab's scenarios are added.
     if files.is_empty() || !selectors.is_empty() {
         paths.extend(lab.scenario_files()?);
     }
@@ -75,7 +75,8 @@ pub(crate) fn planned(lab: &Lab, what: &[String], arguments: &KernelArguments) -
     Ok(Planned { kernels, chosen, cells })
 }
 
-/// The arguments that carry out one cell alone: files that the lab does not know by name are named again.
+/// Returns the arguments that run one cell alone. Files that the lab does not know by name are
+/// named again.
 fn repeat(cell: &PlannedCell, files: &[String], own: &[own::Own]) -> Vec<String> {
     let is_source =
         |file: &&String| Path::new(file).file_stem().is_some_and(|stem| *stem == *cell.scenario.scenario);
@@ -89,7 +90,8 @@ fn repeat(cell: &PlannedCell, files: &[String], own: &[own::Own]) -> Vec<String>
     arguments
 }
 
-/// Without the paths that lead to a file that is there already: one given by hand may lie in the lab.
+/// Returns the paths without those that lead to a file that is already there: a given file may be
+/// in the lab.
 fn each_once(paths: Vec<PathBuf>) -> Vec<PathBuf> {
     let mut known = BTreeSet::new();
     let real = |path: &PathBuf| path.canonicalize().unwrap_or_else(|_| path.clone());

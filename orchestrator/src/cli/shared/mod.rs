@@ -1,4 +1,5 @@
-//! What verbs share: which kernels and cells are meant, what is gathered for them, which run, and what was judged of it.
+//! The common parts of verbs: the named kernels and cells, their preparation, the named run, and
+//! its judgement.
 
 pub(crate) mod cells;
 pub(crate) mod gather;

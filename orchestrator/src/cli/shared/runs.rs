@@ -1,11 +1,11 @@
-//! Which run a verb means.
+//! The run that a verb uses.
 
 use crate::{
     cli::{context::Context, failure::Failure},
     run::folder::RunFolder,
 };
 
-/// The run that an argument names.
+/// Opens the run that an argument names.
 pub(crate) fn open(context: &Context, run: Option<&str>) -> Result<RunFolder, Failure> {
     RunFolder::open(&context.places()?.state, run).map_err(|source| Failure::Usage {
         message: source.to_string(),

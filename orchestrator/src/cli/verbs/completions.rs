@@ -1,4 +1,4 @@
-//! `s2lab completions`: what lets a shell complete s2lab's command line.
+//! `s2lab completions`: prints a shell completion script.
 
 use crate::cli::{Cli, exit, failure::Failure, render::say_bytes};
 use clap::{Args, CommandFactory};

@@ -1,4 +1,4 @@
-//! `s2lab doctor`: what this machine has and lacks for a run, and what to do about it. It fetches nothing.
+//! `s2lab doctor`: checks that this machine can run s2lab, and prints hints. It fetches nothing.
 
 use crate::cli::{context::Context, exit, failure::Failure, render::say};
 use crate::{
@@ -22,13 +22,13 @@ use clap::Args;
 use s2lab_model::escape::plain;
 use std::{fmt, path::Path, sync::Arc};
 
-/// What a store with two kernels, QEMU, user land and a toolchain takes, and half as much again.
+/// The space for a cache with two kernels, QEMU, user land and a toolchain, and half as much again.
 const CACHE_SPACE: u64 = 3 << 30;
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {}
 
-/// What is said about one thing.
+/// The state of one subject.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Ok,
@@ -48,7 +48,7 @@ impl fmt::Display for State {
     }
 }
 
-/// The lines, said as they are found, for some take a while.
+/// The lines, printed as they are found, because some take a while.
 #[derive(Default)]
 struct Findings {
     lacks: bool,
@@ -61,7 +61,7 @@ impl Findings {
         say(&format!("{state:<6} {what:<14} {text}"))
     }
 
-    /// An error with its hint.
+    /// Prints an error with its hint.
     fn error(&mut self, state: State, what: &str, error: &StoreError) -> Result<(), Failure> {
         let hint = error.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
         self.say(state, what, format_args!("{error}{hint}"))
@@ -105,7 +105,7 @@ fn programs(findings: &mut Findings) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The first line that a program says of its version.
+/// Returns the first line of a program's version.
 fn version(program: &str) -> Result<String, StoreError> {
     let purpose = "tell its version";
     let Some(path) = find_on_path(program) else {
@@ -139,7 +139,7 @@ fn folder(findings: &mut Findings, what: &str, path: &Path, needed: u64) -> Resu
 
 fn machine(findings: &mut Findings, lab: Option<&Lab>, places: &Places) -> Result<(), Failure> {
     let cores = std::thread::available_parallelism().map_err(Failure::io("the number of cores"))?;
-    // Without a cache, which is told already, there are no slots.
+    // Without a cache, which is already reported, there are no slots.
     let slots = Slots::of_machine(&places.cache).map_or(1, |slots| slots.count());
     let hosts = if slots == 1 { "one emulated host".into() } else { format!("{slots} emulated hosts") };
     findings.say(State::Ok, "cores", format_args!("{cores}: {hosts} at a time"))?;
@@ -173,7 +173,7 @@ fn machine(findings: &mut Findings, lab: Option<&Lab>, places: &Places) -> Resul
     findings.say(State::Note, "KVM", format_args!("{kvm}: hosts are emulated"))
 }
 
-/// What the first run would fetch.
+/// The downloads of the first run.
 #[derive(Debug, Default)]
 struct Fetched {
     qemu: bool,
@@ -186,8 +186,8 @@ impl Fetched {
         self.qemu || self.userland || self.kernels
     }
 
-    /// The arguments of `run` that bring what cannot be had here: whether packages can be fetched, and whether the agent is
-    /// out of reach.
+    /// Returns the arguments of `run` that bring the missing parts. `archive` is true if packages
+    /// can be fetched, `agent` is true if the agent is out of reach.
     fn to_bring(&self, archive: bool, agent: bool) -> Vec<&'static str> {
         let lacks = [
             (!archive && self.qemu, "--qemu"),
@@ -200,7 +200,7 @@ impl Fetched {
     }
 }
 
-/// What is in the store, or would be fetched.
+/// Prints the parts in the cache, and those that would be fetched.
 async fn kept(
     findings: &mut Findings,
     store: &Store,
@@ -233,7 +233,7 @@ async fn kept(
         Err(error) if fetched.any() => findings.error(State::Lacks, "archive", error)?,
         Err(error) => findings.error(State::Note, "archive", error)?,
     }
-    // With cargo it is built; without, the store may have it.
+    // With cargo it is built; without, the cache may have it.
     let agent = find_on_path("cargo").is_none() && store.agent().await.is_err();
     let parts = fetched.to_bring(archive.is_ok(), agent);
     if !parts.is_empty() {
@@ -261,7 +261,8 @@ async fn kept(
     }
 }
 
-/// Says whether a run could boot it at once; answers whether anything would be fetched. Nothing is built.
+/// Prints if a run could boot it at once. Returns true if anything would be fetched. Nothing is
+/// built.
 async fn kernel(
     findings: &mut Findings,
     store: &Store,
@@ -271,7 +272,7 @@ async fn kernel(
     let found = match wanted {
         Ok(Wanted::Built(build)) => match store.built_folder(&build) {
             Ok(Some(_)) => Ok("built".to_owned()),
-            // What it is built from is not there either, and so not known.
+            // Its source is not there either, and so not known.
             Ok(None) | Err(StoreError::Offline { .. }) => {
                 let text = match store.can_build() {
                     Ok(()) => "not built: the first run that takes it builds it".to_owned(),
@@ -290,7 +291,7 @@ async fn kernel(
     there(findings, name, found.as_ref().map(String::clone))
 }
 
-/// Says what the store has; answers whether it would be fetched.
+/// Prints what the cache has. Returns true if it would be fetched.
 fn there(findings: &mut Findings, what: &str, found: Result<String, &StoreError>) -> Result<bool, Failure> {
     match found {
         Ok(text) => findings.say(State::Ok, what, text).map(|()| false),

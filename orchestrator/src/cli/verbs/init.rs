@@ -1,4 +1,4 @@
-//! `s2lab init`: a lab folder of one's own.
+//! `s2lab init`: creates your own lab folder.
 
 use crate::cli::{exit, failure::Failure, render::say};
 use crate::lab::{init::init as write, shown};

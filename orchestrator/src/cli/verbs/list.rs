@@ -1,4 +1,4 @@
-//! `s2lab list`: the cells that there are, the kernels, or the promises.
+//! `s2lab list`: lists the cells, the kernels, or the promises.
 
 use crate::cli::{
     context::Context, exit, failure::Failure, render::say, shared::cells::planned,

@@ -13,7 +13,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn man(arguments: &Arguments) -> Result<u8, Failure> {
-    // Of `help` there is no page.
+    // `help` has no page.
     let command = Cli::command().disable_help_subcommand(true);
     match &arguments.out {
         Some(folder) => std::fs::create_dir_all(folder)

@@ -1,4 +1,4 @@
-//! Verbs, a file each.
+//! Verbs, one file each.
 
 pub(crate) mod accept;
 pub(crate) mod check;

@@ -1,4 +1,4 @@
-//! `s2lab new`: a scenario to begin with.
+//! `s2lab new`: creates a scenario from a template.
 
 use crate::cli::{context::Context, context::own_lab, exit, failure::Failure, render::say};
 use crate::{lab::shown, whole};
@@ -6,7 +6,7 @@ use clap::Args;
 use s2lab_model::scenario::check_name;
 use std::io;
 
-/// With `NAME` for its name.
+/// The template, with `NAME` for its name.
 const SKELETON: &str = include_str!("new.yaml");
 
 #[derive(Debug, Args)]

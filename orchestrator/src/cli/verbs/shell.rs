@@ -36,7 +36,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-/// Numbers of the signals that end programs (Linux, include/uapi/asm-generic/signal.h).
+/// The numbers of the signals that end programs (Linux, include/uapi/asm-generic/signal.h).
 const SIGNALS: [(&str, u8); 8] =
     [("HUP", 1), ("INT", 2), ("QUIT", 3), ("ABRT", 6), ("KILL", 9), ("SEGV", 11), ("PIPE", 13), ("TERM", 15)];
 
@@ -76,7 +76,8 @@ pub(crate) fn shell(context: &Context, arguments: Arguments) -> Result<u8, Failu
             Err(Failure::Store(StoreError::Cancelled)) => return Ok(interrupted()),
             gathered => gathered?,
         };
-        // No run: nothing is judged, `report` must not find it, and it stays only if something is to be read in it.
+        // It is not a run: nothing is judged, `report` must not find it, and it stays only if it
+        // has something to read.
         let shells = places.state.join("shells");
         let unusable = |source| Failure::Io { what: format!("cannot write in {}", shells.display()), source };
         let place = private::make(&shells).and_then(|()| new_place(&shells)).map_err(unusable)?;
@@ -99,7 +100,8 @@ pub(crate) fn shell(context: &Context, arguments: Arguments) -> Result<u8, Failu
     code?
 }
 
-/// A new folder below `shells`, by the number of this process. An earlier shell of that number may have left its logs.
+/// Makes a new folder below `shells`, by the number of this process. An earlier shell of that
+/// number may have left its logs.
 fn new_place(shells: &Path) -> io::Result<PathBuf> {
     let own = std::process::id().to_string();
     let mut names = std::iter::once(own.clone()).chain((1..).map(|n: u32| format!("{own}-{n}")));
@@ -114,7 +116,8 @@ fn new_place(shells: &Path) -> io::Result<PathBuf> {
     }
 }
 
-/// The event log, which tells the stages on stderr and keeps why the cell stopped.
+/// Returns the event log, which prints the stages on stderr and keeps the reason why the cell
+/// stopped.
 fn log(
     folder: &RunFolder,
     stopped: Arc<OnceLock<String>>,
@@ -128,7 +131,7 @@ fn log(
     Ok(EventLog::begin(folder.log()?, observe))
 }
 
-/// What to exit with after such a shell.
+/// Returns the exit code after such a shell.
 fn code(exit: &Exit) -> u8 {
     match exit {
         Exit::Code(code) => u8::try_from(*code).unwrap_or(u8::MAX),

@@ -1,4 +1,4 @@
-//! `s2lab run --failed`: what the latest run leaves to be done again.
+//! `s2lab run --failed`: the cells of the latest run that are to be run again.
 
 use super::arguments::Arguments;
 use crate::cli::{
@@ -13,8 +13,9 @@ use clap::Parser;
 use s2lab_model::{judge::JudgedCell, verdict::Verdict};
 use std::{collections::BTreeSet, path::Path};
 
-/// The cells of the latest run that neither passed nor were skipped, planned from what the lab holds now; those that were not
-/// run or not judged are among them. With them the parts that the run was given. None if there is none.
+/// Returns the cells of the latest run that neither passed nor were skipped, planned from the
+/// present lab folder, with the parts that the run was given. Cells that were not run or not judged
+/// are among them. Returns None if there is no run.
 pub(crate) fn cells(state: &Path, lab: &Lab) -> Result<Option<(Planned, PartArguments)>, Failure> {
     let usage = |message: String, hint: &str| Failure::Usage { message, hint: Some(hint.into()) };
     let folder = RunFolder::open(state, None).map_err(|e| usage(e.to_string(), "`s2lab run` makes one"))?;
@@ -42,7 +43,7 @@ pub(crate) fn cells(state: &Path, lab: &Lab) -> Result<Option<(Planned, PartArgu
     let mut all: Option<Planned> = None;
     for (kernels, what) in groups {
         let mut planned = planned(lab, &what, &kernels)?;
-        // A file with a kernel by its path is several cells, of which not all may have failed.
+        // A file with a kernel by its path is several cells, and possibly only some have failed.
         planned.cells.retain(|cell| keys.contains(cell.key.as_str()));
         planned.chosen.retain(|chosen| planned.cells.iter().any(|cell| cell.kernel == chosen.label));
         match &mut all {
@@ -63,9 +64,9 @@ struct Repeat {
     run: Arguments,
 }
 
-/// What the cell's own command says.
+/// Parses the cell's own command.
 fn arguments(cell: &JudgedCell) -> Result<Arguments, Failure> {
-    // Its first word is the verb, which is in the place of the program's name.
+    // Its first word is the verb, in the place of the program's name.
     let repeat = Repeat::try_parse_from(&cell.planned.repeat);
     repeat.map(|repeat| repeat.run).map_err(|error| Failure::Usage {
         message: format!("{}: the command that repeats it is not understood: {error}", cell.planned.key),

@@ -1,4 +1,4 @@
-//! How many runs are kept: `S2LAB_KEEP_RUNS`.
+//! The number of runs that are kept: `S2LAB_KEEP_RUNS`.
 
 use crate::cli::{failure::Failure, render::complain, shared::judged::Judged};
 use crate::run::{
@@ -11,12 +11,12 @@ use std::{ffi::OsStr, num::NonZeroUsize};
 
 const VARIABLE: &str = "S2LAB_KEEP_RUNS";
 
-/// None: all of them.
+/// The number. None: all of them.
 pub(crate) struct Keep(Option<NonZeroUsize>);
 
 impl Keep {
     pub(crate) fn of_environment() -> Result<Self, Failure> {
-        // An empty variable is none, as everywhere.
+        // An empty variable counts as unset, everywhere.
         match std::env::var_os(VARIABLE).filter(|value| !value.is_empty()) {
             None => Ok(Self(NonZeroUsize::new(KEPT))),
             Some(value) => Self::parse(&value),
@@ -44,7 +44,8 @@ impl Keep {
     }
 }
 
-/// Whether a run that has not ended has failed, as far as its log goes; None: its log cannot be read.
+/// Returns true if a run that has not ended has failed, by its log so far. Returns None if its log
+/// cannot be read.
 fn has_failed(run: &RunFolder) -> Option<bool> {
     match Judged::read(run) {
         Ok(judged) => Some(judged.has_failed()),

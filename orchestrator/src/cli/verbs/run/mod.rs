@@ -16,7 +16,7 @@ use s2lab_model::verdict::{BISECT_SKIP, BISECT_STOP, NOTHING_TESTED, bisect_exit
 
 pub(crate) fn run(context: &Context, mut arguments: Arguments) -> Result<u8, Failure> {
     let bisect = arguments.bisect;
-    // Under `git bisect run` what is wrong with the arguments is wrong for all commits.
+    // Under `git bisect run`, wrong arguments are wrong for all commits.
     let coded = |exit: u8| {
         move |failure| match bisect {
             true => Failure::Coded { failure: Box::new(failure), exit },
