@@ -1,4 +1,4 @@
-//! The asynchronous runtime: a fixed number of threads, all of which are there before anything begins.
+//! The asynchronous runtime: a fixed number of threads, all started before anything else.
 //!
 //! tokio panics if it cannot start a thread, takes the number of its workers from the environment, and starts threads for
 //! blocking work when it needs them: a task for which there is none waits for ever.
@@ -12,21 +12,22 @@ use std::{
 };
 use tokio::runtime::{Builder, Runtime};
 
-/// Least workers: a judgement takes one for seconds, and signals are heard by another.
+/// The least number of workers: a judgement takes one for seconds, and another receives signals.
 const LEAST_WORKERS: usize = 2;
-/// Most workers: cells wait for QEMU more than they compute.
+/// The largest number of workers: cells wait for QEMU more than they compute.
 const MOST_WORKERS: usize = 8;
-/// Threads for blocking work: the event log's writer, the store's work, and one more of each.
+/// The threads for blocking work: the event log's writer, the cache's work, and one more of each.
 const BLOCKING: usize = 4;
-/// How long a thread without work stays: until s2lab ends.
+/// The life of an idle thread: until s2lab ends.
 const FOR_EVER: Duration = Duration::from_secs(1 << 32);
-/// How long is waited for blocking work that goes on at the end: a file system may never answer.
+/// The wait for blocking work that continues at the end: a file system may never answer.
 const LEAVE: Duration = Duration::from_secs(1);
 
-/// Pipes that can be made at least: tokio opens some of its own, and a cell has a dozen for QEMU.
+/// The least number of pipes that must be available: tokio opens some of its own, and a cell has a
+/// dozen for QEMU.
 const PIPES: usize = 16;
 
-/// Why there is no runtime.
+/// The reason why there is no runtime.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {what}: {source}")]
 pub struct NoRuntime {
@@ -35,16 +36,15 @@ pub struct NoRuntime {
 }
 
 impl NoRuntime {
-    /// What the reader may do about it.
+    /// Returns a hint for the user.
     pub fn hint(&self) -> Option<&'static str> {
         crate::limits::hint(&self.source)
     }
 }
 
-/// Carries out `work` to its end. Blocking work that it has left does not keep s2lab from ending.
+/// Runs `work` to its end. Blocking work that it has left does not keep s2lab from ending.
 ///
-/// # Errors
-/// If the threads and files for it cannot be had.
+/// # Errors If the machine does not allow its threads and files.
 pub fn block_on<T>(work: impl Future<Output = T>) -> Result<T, NoRuntime> {
     let runtime = start(thread::available_parallelism().map_or(LEAST_WORKERS, usize::from))?;
     let done = runtime.block_on(work);
@@ -72,7 +72,7 @@ fn start(cores: usize) -> Result<Runtime, NoRuntime> {
     Ok(runtime)
 }
 
-/// Starts so many threads at once, and ends them.
+/// Starts that many threads at once, and ends them.
 fn probe(threads: usize) -> io::Result<()> {
     let (end, ended) = mpsc::channel::<()>();
     let ended = Arc::new(std::sync::Mutex::new(ended));
@@ -80,7 +80,7 @@ fn probe(threads: usize) -> io::Result<()> {
     let mut failed = Ok(());
     for _ in 0..threads {
         let ended = Arc::clone(&ended);
-        // It holds nobody up: the channel's end wakes one after the other.
+        // This holds nobody up: the channel's end wakes one after the other.
         let wait = move || drop(ended.lock().map(|ended| ended.recv()));
         match thread::Builder::new().name("probe".into()).spawn(wait) {
             Ok(thread) => started.push(thread),
@@ -92,7 +92,7 @@ fn probe(threads: usize) -> io::Result<()> {
     }
     drop(end);
     for thread in started {
-        // Nothing in it panics.
+        // The threads do not panic.
         let _ = thread.join();
     }
     failed

@@ -2,18 +2,20 @@
 
 use std::{fmt, time::Duration};
 
-/// Longer than anybody waits; instants can still be that far away.
+/// A time that nobody waits for. Instants can still be that far away.
 const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
-/// Tenths. A machine that is faster gets no shorter deadlines; one that is slower still could not boot a host.
+/// The bounds of the factor, in tenths. A faster machine gets no shorter deadlines; a slower one
+/// could not boot a host.
 const LEAST: u64 = 10;
 const MOST: u64 = 200;
 
 /// The name of a wait that has a deadline. The order is that of [`TABLE`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Deadline {
-    /// Until QEMU has greeted, and its gdbstub has described the registers.
+    /// From the start until QEMU has greeted, and its gdbstub has described the registers.
     Attach,
-    /// One QMP command: QEMU answers from its main loop, at once; this is for a machine that swaps.
+    /// One QMP command. QEMU answers from its main loop, at once; the deadline is for a machine
+    /// that swaps.
     Qmp,
     /// One request to the gdbstub.
     Gdb,
@@ -23,9 +25,9 @@ pub enum Deadline {
     Bind,
     /// From the start of the VMM to the guest's hello.
     GuestBoot,
-    /// A request that costs the agent some system calls.
+    /// A request that takes the agent some system calls.
     Request,
-    /// A store step: one stage-2 fault costs 0.25 ms, a BAR of 1 GiB in 4 KiB pages about 70 s.
+    /// A store step: one stage-2 fault takes 0.25 ms, a BAR of 1 GiB in 4 KiB pages about 70 s.
     Store,
     /// A guest that stores reports its progress once a second. After so long without progress it is taken to be stuck.
     Idle,
@@ -39,17 +41,19 @@ pub enum Deadline {
     /// A kernel that boots prints something about as often (3.3 s were the longest pause of 70 boots on a busy machine: it
     /// unpacks the initramfs). After so long without a byte it is taken to wait for ever.
     BootSilence,
-    /// After a stall or a hung task: what still goes on shows itself in this time. See `run/stuck.rs`.
+    /// The time after a stall or a hung task in which a live host shows progress. See
+    /// `run/stuck.rs`.
     Stuck,
     /// An operator's login: dropbear makes its key then, on an emulated CPU.
     Login,
-    /// Until QEMU answers that it is well, after something else has not answered in time.
+    /// The answer of QEMU that it is alive, after something else has not answered in time.
     Alive,
     /// The rest of a crash, once its first line is there.
     Drain,
-    /// All that is asked of a host after its cell has stopped early.
+    /// The whole diagnosis of a host after its cell has stopped early.
     Diagnosis,
-    /// The known end of a machine whose channel has closed, and what an ended machine has said and nobody has read yet.
+    /// The known end of a machine whose channel has closed, and the unread messages of an ended
+    /// machine.
     Rest,
 }
 
@@ -67,7 +71,7 @@ enum Side {
 struct Row {
     deadline: Deadline,
     name: &'static str,
-    /// On the reference machine, an order of magnitude above what that needs.
+    /// The time on the reference machine, an order of magnitude above the need.
     seconds: u64,
     side: Side,
 }
@@ -118,7 +122,7 @@ impl fmt::Display for Deadline {
 pub struct Deadlines([Duration; TABLE.len()]);
 
 impl Default for Deadlines {
-    /// The reference machine's.
+    /// Returns the reference machine's deadlines.
     fn default() -> Self {
         Self(TABLE.map(|row| Duration::from_secs(row.seconds)))
     }
@@ -135,20 +139,21 @@ impl Deadlines {
         self
     }
 
-    /// The deadlines of a machine that takes `factor` times as long.
+    /// Returns the deadlines of a machine that takes `factor` times as long.
     #[must_use]
     pub fn times(self, factor: Factor) -> Self {
         Self(self.0.map(|base| factor.times(base)))
     }
 
-    /// The deadlines of a machine that a person stops and steps: nothing but QEMU itself is due.
+    /// Returns the deadlines of a machine that a person stops and steps: only QEMU itself has
+    /// deadlines.
     #[must_use]
     pub fn off(self) -> Self {
         let on_host = TABLE.iter().filter(|row| row.side == Side::Host);
         on_host.fold(self, |all, row| all.with(row.deadline, NEVER))
     }
 
-    /// All waits take `time`, except for those after a cell has stopped.
+    /// Sets all deadlines to `time`, except those after a cell has stopped.
     #[must_use]
     pub fn all(self, time: Duration) -> Self {
         let before = TABLE.iter().filter(|row| row.side != Side::Aftermath);
@@ -163,21 +168,21 @@ pub struct Factor {
 }
 
 impl Factor {
-    /// The factor of so many tenths, within bounds.
+    /// Returns the factor of so many tenths, within bounds.
     pub fn of_tenths(tenths: u64) -> Self {
         Self { tenths: tenths.clamp(LEAST, MOST) }
     }
 
-    /// `base` on this machine.
+    /// Returns `base` on this machine.
     pub fn times(self, base: Duration) -> Duration {
-        // At most 200.
+        // The value is at most 200.
         let tenths = u32::try_from(self.tenths).unwrap_or(u32::MAX);
         base.saturating_mul(tenths) / 10
     }
 }
 
 impl Default for Factor {
-    /// The reference machine's.
+    /// Returns the reference machine's factor.
     fn default() -> Self {
         Self { tenths: LEAST }
     }

@@ -1,20 +1,20 @@
-//! Kernels that the command line brings.
+//! Kernels from the command line.
 
 use super::kernels::Wanted;
 use crate::series::Patch;
 
-/// A kernel that is no entry of `images/kernels.yaml`, or one with a series on top.
+/// A kernel that is not an entry of `images/kernels.yaml`, or one with a series on top.
 #[derive(Debug, Clone)]
 pub struct Chosen {
-    /// The kernel's half of a key.
+    /// Returns the kernel's half of a key.
     pub label: String,
     pub wanted: Wanted,
-    /// What it is, in a line for a person.
+    /// The description, in a line for a person.
     pub about: String,
 }
 
 impl Chosen {
-    /// What is applied to its source.
+    /// Returns the patches that are applied to its source.
     pub fn patches(&self) -> &[Patch] {
         match &self.wanted {
             Wanted::Built(build) => &build.patches,

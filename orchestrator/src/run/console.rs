@@ -1,4 +1,4 @@
-//! A console: kept in a file, watched for what a healthy kernel does not print.
+//! A console: it is kept in a file, and searched for lines that a healthy kernel does not print.
 
 use memchr::memmem;
 use s2lab_model::{
@@ -21,16 +21,18 @@ use std::{
 
 use super::log::EventLog;
 
-/// Longest line that is looked at in one piece, bytes; the kernel's own limit is 1 KiB, a hostile guest's is none. A longer one
-/// is looked at piece by piece.
+/// The longest line that is searched in one piece, in bytes. The kernel's own limit is 1 KiB; a
+/// hostile guest has none. A longer line is searched piece by piece.
 const MAX_LINE: usize = 4096;
-/// Two pieces of a long line have so many bytes in common: more than the longest sign of an alarm, a task's name included.
+/// The bytes that two pieces of a long line have in common: more than the longest sign of an alarm,
+/// with a task's name.
 const OVERLAP: usize = 128;
-/// Most of a console that is kept, bytes. A flood beyond it is counted, not stored.
+/// The most bytes that are kept of a console. Beyond it they are counted, not stored.
 const MAX_FILE: u64 = 64 << 20;
-/// Most alarms of one class on one console that become events: a kernel in a loop of warnings must not fill the log.
+/// The most alarms of one class on one console that become events: a kernel in a loop of warnings
+/// must not fill the log.
 const MAX_ALARMS: usize = 32;
-/// Most crashes of one console that become events: the first tells most.
+/// The most crashes of one console that become events: the first explains most.
 const MAX_CRASHES: usize = 4;
 
 /// One console of a cell.
@@ -40,24 +42,24 @@ pub struct Console {
     file: File,
     kept: u64,
     line: Vec<u8>,
-    /// How many there were of each class.
+    /// The number of alarms of each class.
     alarms: BTreeMap<AlarmClass, usize>,
     cutter: Cutter,
     crashes: usize,
     log: EventLog,
     mode_told: bool,
-    /// The line that a host's console must print once, until it has.
+    /// The line that a host's console must print once. None after it has.
     test_line: Option<String>,
     switch: AlarmSwitch,
     symbols: Option<Arc<Symbols>>,
 }
 
-/// A switch for the alarms of all consoles of a cell: a person in a host may do what they like.
+/// A switch for the alarms of all consoles of a cell: a person in a host may do anything.
 #[derive(Debug, Clone, Default)]
 pub struct AlarmSwitch(Arc<AtomicBool>);
 
 impl AlarmSwitch {
-    /// Keeps consoles from now on, and looks for no more alarms.
+    /// Turns alarms off. Consoles are still kept.
     pub fn turn_off(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
@@ -70,7 +72,7 @@ impl AlarmSwitch {
 /// A line that stops its cell, or may do so.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ConsoleAlarm {
-    /// The kernel does not go on.
+    /// The kernel does not continue.
     Fatal(AlarmClass, String),
     /// The kernel may be stuck.
     Stuck(AlarmClass, String),
@@ -95,19 +97,19 @@ impl Console {
         })
     }
 
-    /// Of a kernel whose `System.map` is known.
+    /// Adds the symbols of a kernel whose `System.map` is known.
     #[must_use]
     pub fn with_symbols(self, symbols: Option<Arc<Symbols>>) -> Self {
         Self { symbols, ..self }
     }
 
-    /// Of a host whose agent writes `line` to its kernel's log.
+    /// Makes it the console of a host whose agent writes `line` to its kernel's log.
     #[must_use]
     pub fn tested_by(self, line: String) -> Self {
         Self { test_line: Some(line), ..self }
     }
 
-    /// Takes bytes as they come; returns the weightiest alarm, the first of its kind.
+    /// Takes bytes, and returns the most severe alarm, the first of its kind.
     pub fn push(&mut self, bytes: &[u8]) -> io::Result<Option<ConsoleAlarm>> {
         let room = usize::try_from(MAX_FILE - self.kept).unwrap_or(usize::MAX);
         let (keep, rest) = bytes.split_at(room.min(bytes.len()));
@@ -142,7 +144,7 @@ impl Console {
         Ok(fatal.or(stuck))
     }
 
-    /// The console has come to its end: what was begun of a crash is all of it.
+    /// Ends the console: a crash that has begun is complete.
     pub fn finish(&mut self) {
         if !self.line.is_empty() && !self.switch.is_off() {
             self.line_ended();
@@ -151,7 +153,7 @@ impl Console {
         self.crash(crash);
     }
 
-    /// A line goes on beyond what is looked at in one piece. What one piece has shown is not shown by the next again.
+    /// Ends a piece of a line that continues. The next piece does not repeat the alarm.
     fn piece_ended(&mut self) -> Option<ConsoleAlarm> {
         let shown = classify(&self.line).is_some();
         let kept = if shown { self.line.len() } else { self.line.len() - OVERLAP };
@@ -165,13 +167,14 @@ impl Console {
     fn line_ended(&mut self) -> Option<ConsoleAlarm> {
         let mut bytes = std::mem::take(&mut self.line);
         let alarm = self.line(&bytes);
-        // The next line takes its memory.
+        // The next line uses its memory again.
         bytes.clear();
         self.line = bytes;
         alarm
     }
 
-    /// Most lines of most consoles say nothing, and cost a search and no memory.
+    /// Searches a line. Most lines of most consoles have no meaning, and take a search and no
+    /// memory.
     fn line(&mut self, bytes: &[u8]) -> Option<ConsoleAlarm> {
         if self.test_line.as_ref().is_some_and(|line| memmem::find(bytes, line.as_bytes()).is_some()) {
             self.test_line = None;
@@ -202,7 +205,8 @@ impl Console {
         }
     }
 
-    /// Those that are kept may all be harmless: that there were more is an event too.
+    /// Counts an alarm. The kept ones may all be harmless, so an event reports that there were
+    /// more.
     fn alarm(&mut self, class: AlarmClass, line: &str) {
         let before = self.alarms.entry(class).or_default();
         let (class, line) = match (*before).cmp(&MAX_ALARMS) {

@@ -14,13 +14,13 @@ use std::{
     sync::Arc,
 };
 
-/// Name of the link to the newest run.
+/// The name of the link to the newest run.
 const LATEST: &str = "latest";
 /// The event log, which makes a folder a run.
 pub(super) const EVENTS: &str = "events.jsonl";
-/// What s2lab itself has to say.
+/// The log of s2lab itself.
 pub(super) const TRACE: &str = "s2lab.log";
-/// Its folders.
+/// The folders of a run.
 pub(super) const PARTS: [&str; 3] = ["raw", "cells", "reports"];
 
 fn runs(state: &Path) -> PathBuf {
@@ -31,16 +31,17 @@ fn runs(state: &Path) -> PathBuf {
 #[derive(Debug, Clone)]
 pub struct RunFolder {
     path: PathBuf,
-    /// The event log of a run that was made here, locked: as long as any clone lives nobody forgets the run.
+    /// The event log of a run that was made here, locked: as long as any clone is alive nobody
+    /// removes the run.
     log: Option<Arc<File>>,
 }
 
 impl RunFolder {
-    /// A new folder under `state`, named by the time. `out` is taken instead if given, and must hold nothing yet that a run puts
-    /// there.
+    /// Makes a new folder under `state`, named by the time. If `out` is given it is used instead,
+    /// and must not contain anything that a run puts there.
     ///
-    /// # Errors
-    /// `AlreadyExists` if there is a run already, though it began in the same moment, or something in the place of its files.
+    /// # Errors `AlreadyExists` if there is already a run, even one that began in the same moment,
+    /// or something in the place of its files.
     pub fn create(state: &Path, out: Option<&Path>, now: Timestamp) -> io::Result<Self> {
         let path = match out {
             Some(out) => out.to_owned(),
@@ -52,7 +53,7 @@ impl RunFolder {
         if path.join(EVENTS).symlink_metadata().is_ok() {
             return Err(taken());
         }
-        // Whatever lies there, another has put it there, and may have made links of it.
+        // Another process has put it there, and may have made links of it.
         let there = |part: PathBuf| {
             let why = format!("{} is there already", part.display());
             io::Error::new(io::ErrorKind::AlreadyExists, why)
@@ -66,7 +67,7 @@ impl RunFolder {
         if path.join(TRACE).symlink_metadata().is_ok() {
             return Err(there(path.join(TRACE)));
         }
-        // Of two at once, one makes this file.
+        // Only one of two runs can make this file.
         let log = File::create_new(path.join(EVENTS)).map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => taken(),
             _ => error,
@@ -80,23 +81,24 @@ impl RunFolder {
         Ok(run)
     }
 
-    /// A new file for what s2lab itself has to say.
+    /// Makes a new file for the log of s2lab itself.
     pub fn trace(&self) -> io::Result<File> {
         File::create_new(self.path.join(TRACE))
     }
 
-    /// The file of the event log of a run that was made here.
+    /// Returns the file of the event log of a run that was made here.
     pub fn log(&self) -> io::Result<File> {
         let none = || io::Error::other("this run was made by another s2lab");
         self.log.as_ref().ok_or_else(none)?.try_clone()
     }
 
-    /// Whether another s2lab is still carrying the run out.
+    /// Returns true if another s2lab is still running it.
     pub fn is_at_work(&self) -> io::Result<bool> {
         Ok(self.log.is_none() && matches!(lock(&self.path)?, Locked::ByAnother))
     }
 
-    /// An existing run: a path to its folder, the folder's name under `state`, or the newest without either.
+    /// Opens an existing run: a path to its folder, the folder's name under `state`, or the newest
+    /// without either.
     pub fn open(state: &Path, run: Option<&str>) -> io::Result<Self> {
         let runs = runs(state);
         let (places, none) = match run {
@@ -129,8 +131,8 @@ impl RunFolder {
         self.path.join("raw")
     }
 
-    /// The folder of the consoles and logs of an attempt, which counts from 1; created. Those after the first lie in folders of
-    /// their own within it.
+    /// Returns the folder of the consoles and logs of an attempt, which counts from 1, and makes
+    /// it. Later attempts have folders of their own in the first one.
     pub fn attempt(&self, key: &Key, attempt: usize) -> io::Result<PathBuf> {
         let cell = self.cell_path(key);
         let path = if attempt > 1 { cell.join(attempt.to_string()) } else { cell };
@@ -138,7 +140,7 @@ impl RunFolder {
         Ok(path)
     }
 
-    /// Where the folder of a cell is, or would be.
+    /// Returns the folder of a cell, which may not exist.
     pub fn cell_path(&self, key: &Key) -> PathBuf {
         self.path.join("cells").join(key.as_str())
     }
@@ -148,9 +150,9 @@ impl RunFolder {
     }
 }
 
-/// Who holds the lock on a run's event log.
+/// The holder of the lock on a run's event log.
 pub(super) enum Locked {
-    /// Whoever asked, as long as this lives. No file: the folder has no event log.
+    /// This process, as long as the value is alive. No file: the folder has no event log.
     ByUs(Option<File>),
     ByAnother,
 }
@@ -167,13 +169,13 @@ pub(super) fn lock(run: &Path) -> io::Result<Locked> {
     }
 }
 
-/// What the wall clock says now: for a run's name and its plan. Nothing waits by it.
+/// Returns the wall clock's time, for a run's name and its plan. No wait depends on it.
 #[expect(clippy::disallowed_methods, reason = "the one place where the time of day is wanted")]
 pub fn now() -> Timestamp {
     Timestamp::now()
 }
 
-/// The time in a run's name. Such names sort by time.
+/// Returns the time in a run's name. Such names sort by time.
 pub(super) fn stamp(now: Timestamp) -> String {
     now.to_zoned(TimeZone::UTC).strftime("%Y%m%dT%H%M%S%.3fZ").to_string()
 }

@@ -1,4 +1,4 @@
-//! What a run's log says of its cells, judged while it grows.
+//! Judgement of a run's cells while its log grows.
 
 use crate::outside::{self, kinds};
 use s2lab_model::{
@@ -23,7 +23,7 @@ impl RawPages {
 }
 
 impl Pages for RawPages {
-    /// A name that is no digest is none.
+    /// Returns the page. A name that is not a digest has none.
     fn page(&self, digest: &str) -> Result<Option<Vec<u8>>, String> {
         let is_digest = digest.len() == 64 && digest.bytes().all(|b| b.is_ascii_hexdigit());
         if !is_digest {
@@ -36,11 +36,12 @@ impl Pages for RawPages {
     }
 }
 
-/// The judge of a run. Cheap to clone; the log's writer gives each line to one, the run asks another.
+/// The judge of a run. Clones are cheap: the log's writer gives each line to one, and the run asks
+/// another.
 #[derive(Debug, Clone)]
 pub struct Judging {
     live: Arc<Mutex<Result<LiveRun, LogError>>>,
-    /// Lines that nobody has asked about: the log's writer does not wait while something is judged.
+    /// The lines that nobody has asked about. The log's writer does not wait during a judgement.
     new: Arc<Mutex<Vec<String>>>,
     pages: RawPages,
 }
@@ -50,12 +51,12 @@ impl Judging {
         Self { live: Arc::new(Mutex::new(Ok(LiveRun::default()))), new: Arc::default(), pages }
     }
 
-    /// Takes a line as it stands in the log.
+    /// Takes a line of the log.
     pub fn line(&self, text: &str) {
         self.new.lock().unwrap_or_else(PoisonError::into_inner).push(text.to_owned());
     }
 
-    /// The run with all lines so far.
+    /// Returns the run with all lines so far.
     fn live(&self) -> MutexGuard<'_, Result<LiveRun, LogError>> {
         let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
         let new = std::mem::take(&mut *self.new.lock().unwrap_or_else(PoisonError::into_inner));
@@ -69,35 +70,34 @@ impl Judging {
         live
     }
 
-    /// Asks a log that can be read.
+    /// Asks the run, if the log can be read.
     fn ask<T>(&self, question: impl FnOnce(&mut LiveRun, &RawPages) -> T) -> Option<T> {
         self.live().as_mut().ok().map(|run| question(run, &self.pages))
     }
 
-    /// Whether the cell is to be attempted once more; none if the log cannot be read.
+    /// Returns true if the cell needs another attempt, or None if the log cannot be read.
     pub fn another(&self, key: &Key, course: Attempts) -> Option<bool> {
         self.ask(|run, pages| another(course, run.attempts(key, pages)))
     }
 
-    /// What is said of the cell so far.
+    /// Returns the judgement of the cell so far.
     pub fn cell(&self, key: &Key) -> Option<JudgedCell> {
         self.ask(|run, pages| run.cell(key, pages)).flatten()
     }
 
-    /// What is said of the attempt that goes on, as if it had come to its end.
+    /// Returns the judgement of the current attempt, as if it had come to its end.
     pub fn as_if_complete(&self, key: &Key) -> Option<JudgedCell> {
         self.ask(|run, pages| run.as_if_complete(key, pages)).flatten()
     }
 
-    /// How many attempts were judged.
+    /// Returns the number of attempts that were judged.
     pub fn judgements(&self) -> usize {
         self.ask(|run, _| run.judgements()).unwrap_or_default()
     }
 
-    /// The whole run, once its log is complete.
+    /// Returns the whole run, once its log is complete.
     ///
-    /// # Errors
-    /// If what was written is no log.
+    /// # Errors If the written lines are not a valid log.
     pub fn finish(&self) -> Result<JudgedRun, LogError> {
         std::mem::replace(&mut *self.live(), Err(LogError::Empty))?.finish(&self.pages)
     }

@@ -1,9 +1,9 @@
-//! Numbers that nobody else can know: what carries one was made in answer to it.
+//! Random 64-bit nonces. A frame that carries the cell's nonce belongs to this cell.
 
 use super::stages::Stop;
 use rustix::rand::{GetRandomFlags, getrandom};
 
-/// 64 random bits.
+/// Returns 64 random bits.
 pub(super) fn nonce() -> Result<u64, Stop> {
     let mut bytes = [0; 8];
     getrandom(&mut bytes, GetRandomFlags::empty())

@@ -21,21 +21,22 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 
-/// What a kernel is told to do when it crashes: it ends the machine (`-no-reboot`) instead of hanging it.
+/// The arguments that make a crashing kernel end the machine (`-no-reboot`) instead of hanging it.
 pub const CRASH_ENDS: &str = "panic=-1 oops=panic";
-/// One that is kept for a person stays as it is, and goes on after an oops if it can.
+/// The argument for a kernel that is kept for a person: it stays as it is, and continues after an
+/// oops if it can.
 const CRASH_STAYS: &str = "panic=0";
-/// For gdb it is also where its vmlinux says.
+/// The arguments for gdb, which also needs the kernel at its vmlinux's addresses.
 const CRASH_STAYS_IN_PLACE: &str = "panic=0 nokaslr";
 
-/// What a cell lacks to pass, by its key and the log, if it lacks something.
+/// Returns what a cell lacks to pass, by its key and the log, if it lacks something.
 pub type Lacks = Box<dyn Fn(&Key) -> Option<String> + Send + Sync>;
 
-/// When there is a shell.
+/// The moment of a shell.
 pub enum When {
-    /// In place of the scenario's steps.
+    /// Instead of the scenario's steps.
     Instead,
-    /// Before the host of a cell ends that does not pass.
+    /// Before the end of a host whose cell does not pass.
     NotPassed(Lacks),
 }
 
@@ -47,12 +48,13 @@ pub struct Operator {
 }
 
 impl Operator {
-    /// `gdb`: the host waits for a gdb before its first instruction, and no deadline holds.
+    /// Makes an operator. With `gdb` the host waits for a gdb before its first instruction, and no
+    /// deadline counts.
     pub fn new(shell: Option<When>, gdb: bool) -> Self {
         Self { shell, gdb, exit: OnceLock::new() }
     }
 
-    /// How the shell ended; none if it has not come to it.
+    /// Returns the end of the shell, or None if there was none.
     pub fn exit(&self) -> Option<&Exit> {
         self.exit.get()
     }
@@ -61,12 +63,12 @@ impl Operator {
         matches!(self.shell, Some(When::Instead))
     }
 
-    /// Whether the host of a cell that does not pass is kept.
+    /// Returns true if the host of a cell that does not pass is kept.
     pub(super) fn keeps(&self) -> bool {
         matches!(self.shell, Some(When::NotPassed(_)))
     }
 
-    /// What the cell lacks to pass, for which its host is to be kept.
+    /// Returns what the cell lacks to pass, if its host is kept for it.
     pub(super) fn lacks(&self, key: &Key) -> Option<String> {
         match &self.shell {
             Some(When::NotPassed(lacks)) => lacks(key),
@@ -78,7 +80,7 @@ impl Operator {
         if self.gdb { deadlines.off() } else { deadlines }
     }
 
-    /// What the host's kernel is told about crashes.
+    /// Returns the arguments of the host's kernel about crashes.
     pub(super) fn crash(&self) -> &'static str {
         match (self.gdb, self.keeps()) {
             (true, _) => CRASH_STAYS_IN_PLACE,
@@ -87,7 +89,7 @@ impl Operator {
         }
     }
 
-    /// Gives the shell, and waits until it is over. `login` is the deadline of its login.
+    /// Opens the shell, and waits until it ends. `login` is the deadline of its login.
     pub(super) async fn receive(&self, ssh: &UnixStream, login: Duration) -> Result<(), Stop> {
         let exit = open(ssh, login).await.map_err(|error| Stop::lab(error.to_string()))?;
         // A cell has one shell.
@@ -95,8 +97,8 @@ impl Operator {
         Ok(())
     }
 
-    /// Keeps the host of a cell that does not pass: until the end of a shell on a terminal, else for ever. `ssh`: none if the host
-    /// has not come so far.
+    /// Keeps the host of a cell that does not pass: until the end of a shell on a terminal, else
+    /// for ever. `ssh` is None if the host has not booted.
     pub(super) async fn keep(&self, key: &Key, why: &str, ssh: Option<&UnixStream>, login: Duration) {
         tell(&format!("{key}: its host keeps running, {why}"));
         match ssh {
@@ -114,7 +116,7 @@ impl Operator {
         std::future::pending().await
     }
 
-    /// Makes the socket for gdb, if there is to be one.
+    /// Makes the socket for gdb, if requested.
     pub(super) fn gdb_socket(&self, folder: &Path) -> io::Result<Option<(GdbSocket, UnixListener)>> {
         self.gdb.then(|| GdbSocket::open(folder)).transpose()
     }
@@ -124,13 +126,13 @@ impl Operator {
 pub(super) struct GdbSocket(PathBuf);
 
 impl GdbSocket {
-    /// In `folder`; where that makes too long a path for a socket, in XDG_RUNTIME_DIR.
+    /// Opens it in `folder`. If the path is too long for a socket, it is in XDG_RUNTIME_DIR.
     fn open(folder: &Path) -> io::Result<(Self, UnixListener)> {
         let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|dir| dir.is_absolute());
         let short = runtime.map(|dir| dir.join(format!("s2lab-gdb-{}", std::process::id())));
         let mut failed = None;
         for path in std::iter::once(folder.join("gdb")).chain(short) {
-            // Of an attempt before this one, that could not clean up. What is no socket is somebody's.
+            // An earlier attempt could not remove it. Anything but a socket belongs to somebody.
             if path.symlink_metadata().is_ok_and(|meta| meta.file_type().is_socket()) {
                 let _ = std::fs::remove_file(&path);
             }
@@ -150,7 +152,7 @@ impl GdbSocket {
         Err(failed.unwrap_or_else(|| io::Error::other("no place for a socket")))
     }
 
-    /// Prints how to attach.
+    /// Prints the commands to attach.
     pub(super) fn show(&self, key: &Key, kernel: &KernelFiles) {
         let socket = self.0.display();
         tell(&format!(
@@ -173,12 +175,12 @@ impl GdbSocket {
 
 impl Drop for GdbSocket {
     fn drop(&mut self) {
-        // The run's folder may be gone already.
+        // The run's folder may already be gone.
         let _ = std::fs::remove_file(&self.0);
     }
 }
 
-/// A line on stderr. If nobody sees it, nobody needs it.
+/// Prints a line on stderr. A failed write is ignored.
 pub(super) fn tell(line: &str) {
     let text = line.trim_start();
     let indented = line.len() - text.len();
@@ -209,7 +211,7 @@ async fn open(stream: &UnixStream, login: Duration) -> Result<Exit, SshError> {
     loop {
         tokio::select! {
             exit = &mut shell => return exit,
-            // A bell that is full of rings rings already.
+            // A bell that is full already rings.
             Some(()) = sizes.recv() => drop((&bell).write(&[0])),
         }
     }

@@ -1,7 +1,8 @@
-//! Which runs under STATE/runs are removed, and how: only what s2lab has made itself.
+//! The removal of old runs under STATE/runs: only of those that s2lab has made itself.
 //!
-//! A run has a name of the form of [`super::folder`], an event log, and a mark: a file that holds the folder's own name, so that a
-//! copy or a renamed folder is no run to remove. A folder that holds anything else stays as a whole.
+//! A run has a name of the form of [`super::folder`], an event log, and a mark: a file that
+//! contains the folder's own name, so that a copy or a renamed folder is not removed. A folder with
+//! any other content stays as a whole.
 
 use super::folder::{EVENTS, Locked, RunFolder, TRACE, lock, stamp};
 use crate::{
@@ -18,17 +19,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// How many runs are kept if nothing else is said.
+/// The default number of runs that are kept.
 pub const KEPT: usize = 50;
 /// The mark, in a run's folder.
 const MARK: &str = "run.json";
 
-/// What s2lab notes of a run that it may remove.
+/// The note about a run that s2lab may remove.
 #[derive(Debug, Serialize, Deserialize)]
 struct Mark {
     /// The name of the folder in which it was made.
     run: String,
-    /// Whether a cell has failed. None: the run has not ended.
+    /// True if a cell has failed. None: the run has not ended.
     failed: Option<bool>,
 }
 
@@ -38,7 +39,7 @@ impl RunFolder {
         write(self.path(), None)
     }
 
-    /// Notes at the run's end whether a cell has failed. A run elsewhere has no mark, and gets none.
+    /// Notes at the run's end if a cell has failed. A run elsewhere has no mark, and gets none.
     pub fn note_end(&self, failed: bool) -> io::Result<()> {
         match read(self.path()) {
             Some(_) => write(self.path(), Some(failed)),
@@ -53,14 +54,14 @@ fn write(run: &Path, failed: Option<bool>) -> io::Result<()> {
     whole::write_below(run, Path::new(MARK), text.as_bytes())
 }
 
-/// The mark of a run's folder, if it is that folder's own.
+/// Returns the mark of a run's folder, if it is that folder's own.
 fn read(run: &Path) -> Option<Mark> {
     let text = outside::read(&run.join(MARK), kinds::NOTE).ok()?;
     let mark: Mark = serde_json::from_slice(&text).ok()?;
     (Some(OsStr::new(&mark.run)) == run.file_name()).then_some(mark)
 }
 
-/// Whether s2lab names runs so: `20261122T163221.903Z-9121`.
+/// Returns true for a name of the form of s2lab's runs: `20261122T163221.903Z-9121`.
 fn is_name(name: &str) -> bool {
     let Some((time, pid)) = name.split_once('-') else { return false };
     let parsed = DateTime::strptime("%Y%m%dT%H%M%S%.fZ", time).and_then(|at| at.to_zoned(TimeZone::UTC));
@@ -68,9 +69,11 @@ fn is_name(name: &str) -> bool {
     same && pid.parse::<u32>().is_ok_and(|number| number.to_string() == pid)
 }
 
-/// Removes all but the newest `keep` runs. Never the run `own`, one that is at work, one with a FAIL (`failed` judges those that
-/// have not ended; None: it cannot), nor what s2lab did not make. Names after `now` come from a clock that was wrong then or is
-/// now; whichever it is, they are older than the run that begins. Returns what was removed; what cannot be removed is left.
+/// Removes all but the newest `keep` runs, and returns the removed ones. These runs stay: the run
+/// `own`, one that is at work, one with a FAIL (`failed` judges those that have not ended; None: it
+/// cannot), and one that s2lab did not make. Names after `now` come from a clock that was wrong
+/// then or is wrong now; in both cases they count as older than the run that begins. A run that
+/// cannot be removed stays.
 pub fn forget(
     own: &RunFolder,
     now: Timestamp,
@@ -95,7 +98,7 @@ pub fn forget(
         match remove(&path, &mark, &failed) {
             Ok(true) => removed.push(path),
             Ok(false) => {}
-            // Another run forgets too.
+            // Another run removes old runs too.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => tracing::warn!("cannot remove the old run {}: {error}", path.display()),
         }
@@ -103,7 +106,7 @@ pub fn forget(
     Ok(removed)
 }
 
-/// False: it stays.
+/// Removes the run. Returns false if it stays.
 fn remove(run: &Path, mark: &Mark, failed: impl Fn(&RunFolder) -> Option<bool>) -> io::Result<bool> {
     let Locked::ByUs(_held) = lock(run)? else { return Ok(false) };
     if !is_whole_ours(run)? {
@@ -112,7 +115,7 @@ fn remove(run: &Path, mark: &Mark, failed: impl Fn(&RunFolder) -> Option<bool>) 
     let failed = match mark.failed {
         Some(failed) => failed,
         None => match failed(&RunFolder::found(run)) {
-            // Noted, so that it is judged once.
+            // It is noted, so that it is judged once.
             Some(true) => return write(run, Some(true)).map(|()| false),
             Some(false) => false,
             None => return Ok(false),
@@ -121,7 +124,7 @@ fn remove(run: &Path, mark: &Mark, failed: impl Fn(&RunFolder) -> Option<bool>) 
     if failed {
         return Ok(false);
     }
-    // What a crash leaves half-way still has its event log and its mark. Links are removed, not followed.
+    // A half-removed run still has its event log and its mark. Links are removed, not followed.
     for part in super::folder::PARTS {
         match fs::remove_dir_all(run.join(part)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -140,7 +143,7 @@ fn remove(run: &Path, mark: &Mark, failed: impl Fn(&RunFolder) -> Option<bool>) 
     Ok(true)
 }
 
-/// Whether all that lies in a run's folder is what s2lab puts there, by names and kinds.
+/// Returns true if the run's folder contains only s2lab's own files, by names and types.
 fn is_whole_ours(run: &Path) -> io::Result<bool> {
     for entry in entries(run)? {
         let name = entry.file_name().into_string().unwrap_or_default();
@@ -161,7 +164,7 @@ fn is_whole_ours(run: &Path) -> io::Result<bool> {
     Ok(true)
 }
 
-/// A file of an attempt, or the folder of one after the first.
+/// Returns true for a file of an attempt, or the folder of a later attempt.
 fn is_of_cell(entry: &DirEntry) -> io::Result<bool> {
     let name = name_of(entry);
     if name.parse::<usize>().is_ok() {
@@ -177,7 +180,7 @@ fn is_file(entry: &DirEntry, fine: impl Fn(&str) -> bool) -> io::Result<bool> {
     Ok((fine(&name) || whole::is_temporary(&name)) && entry.file_type()?.is_file())
 }
 
-/// Whether `folder` is a folder, and `fine` holds for all that is in it.
+/// Returns true if `folder` is a folder, and `fine` holds for all of its content.
 fn all(folder: &DirEntry, fine: &dyn Fn(&DirEntry) -> io::Result<bool>) -> io::Result<bool> {
     if !folder.file_type()?.is_dir() {
         return Ok(false);
@@ -190,7 +193,7 @@ fn all(folder: &DirEntry, fine: &dyn Fn(&DirEntry) -> io::Result<bool>) -> io::R
     Ok(true)
 }
 
-/// Names that are no UTF-8 are none of s2lab's.
+/// Returns the name. A name that is not UTF-8 is never one of s2lab's.
 fn name_of(entry: &DirEntry) -> String {
     entry.file_name().into_string().unwrap_or_default()
 }

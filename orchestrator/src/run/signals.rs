@@ -1,4 +1,5 @@
-//! INT, TERM and HUP: the first asks the run to end, a later one ends s2lab at once (and QEMU dies with it).
+//! INT, TERM and HUP: the first asks the run to end, a later one ends s2lab at once (and QEMU with
+//! it).
 
 use crate::outside::{self, kinds};
 use std::{
@@ -11,7 +12,7 @@ use tokio::{
     sync::watch,
 };
 
-/// Tells whether, and by what, the run was interrupted. Cheap to clone.
+/// A flag that the run was interrupted, with the signal. Clones are cheap.
 #[derive(Clone)]
 pub struct Interruption {
     signal: Arc<OnceLock<&'static str>>,
@@ -19,7 +20,7 @@ pub struct Interruption {
 }
 
 impl Interruption {
-    /// Begins to listen. Must be called inside of a tokio runtime.
+    /// Begins to listen. It must be called inside of a tokio runtime.
     pub fn listen() -> io::Result<Self> {
         let name = Arc::new(OnceLock::new());
         let (tell, told) = watch::channel(false);
@@ -29,7 +30,7 @@ impl Interruption {
             ("SIGHUP", SignalKind::hangup()),
         ];
         let status = outside::read_text(Path::new("/proc/self/status"), kinds::SYSTEM).unwrap_or_default();
-        // Under nohup, and in the background of some shells, whoever started s2lab wants it to stay.
+        // Under nohup, and in the background of some shells, the starter of s2lab wants it to stay.
         let heard = signals.into_iter().filter(|(_, number)| !is_ignored(&status, number.as_raw_value()));
         for (kind, number) in heard {
             tokio::spawn(on(kind, signal(number)?, number, Arc::clone(&name), tell.clone()));
@@ -37,13 +38,13 @@ impl Interruption {
         Ok(Self { signal: name, told })
     }
 
-    /// Hears no signal.
+    /// Returns one that is never interrupted.
     #[cfg(test)]
     pub(crate) fn never() -> Self {
         Self { signal: Arc::default(), told: watch::channel(false).1 }
     }
 
-    /// The first signal's name, once there was one.
+    /// Returns the first signal's name, once there was one.
     pub fn signal(&self) -> Option<&'static str> {
         self.signal.get().copied()
     }
@@ -52,13 +53,14 @@ impl Interruption {
     pub async fn interrupted(&self) {
         let mut told = self.told.clone();
         if told.wait_for(|told| *told).await.is_err() {
-            // The listeners are gone with the runtime; then nothing is interrupted any more.
+            // The listeners end with the runtime; then nothing is interrupted any more.
             std::future::pending::<()>().await;
         }
     }
 }
 
-/// Whether `/proc/PID/status` says that a signal is ignored: `SigIgn` is a mask, bit 0 for signal 1 (proc_pid_status(5)).
+/// Returns true if a signal is ignored by `/proc/PID/status`: `SigIgn` is a mask, bit 0 for signal
+/// 1 (proc_pid_status(5)).
 fn is_ignored(status: &str, signal: i32) -> bool {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);

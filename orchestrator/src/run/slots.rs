@@ -10,9 +10,10 @@ use std::{
     time::Duration,
 };
 
-/// Cores that one emulated host of two vCPUs keeps busy.
+/// The cores that one emulated host of two vCPUs keeps busy.
 const CORES: usize = 2;
-/// How often a taken slot is asked for again. A boot takes seconds, so this costs nothing that anyone could see.
+/// The interval between two tries for a taken slot. A boot takes seconds, so this is not
+/// noticeable.
 const AGAIN: Duration = Duration::from_millis(100);
 
 /// The slots of this machine.
@@ -22,12 +23,12 @@ pub struct Slots {
     count: usize,
 }
 
-/// A slot that is held; dropping it gives it back.
+/// A held slot. Dropping it releases it.
 #[derive(Debug)]
 pub struct Slot(#[expect(dead_code, reason = "held for its lock, which closing frees")] File);
 
 impl Slots {
-    /// One slot for each two cores, one at least.
+    /// Returns one slot for each two cores, at least one.
     pub fn of_machine(cache: &Path) -> io::Result<Self> {
         let cores = std::thread::available_parallelism()?.get();
         Self::new(cache, (cores / CORES).max(1))
@@ -43,13 +44,14 @@ impl Slots {
         self.count
     }
 
-    /// Waits for a free slot, however long others need theirs. `waiting` is called once if there is none at first.
+    /// Waits for a free slot, without a deadline. `waiting` is called once if there is none at
+    /// first.
     pub async fn take(&self, waiting: impl FnOnce()) -> io::Result<Slot> {
         let mut waiting = Some(waiting);
         loop {
             for number in 0..self.count {
                 let file = match open(&self.folder.join(number.to_string())) {
-                    // A cache that cannot be written has the slots that were used where it could.
+                    // A read-only cache has the slots that were used while it was writable.
                     Err(error) if number > 0 && unwritable(&error) => break,
                     file => file?,
                 };
@@ -67,7 +69,7 @@ impl Slots {
     }
 }
 
-/// Opens a slot's file, which is made where it is missing. A lock needs no right to write.
+/// Opens a slot's file, and makes it if it is missing. A lock needs no right to write.
 fn open(path: &Path) -> io::Result<File> {
     let made = OpenOptions::new().create(true).truncate(false).write(true).open(path);
     match made {

@@ -1,21 +1,24 @@
-//! The command line of the emulated host's QEMU: a pure function of what the host is made of.
+//! The command line of the emulated host's QEMU: a pure function of the host's parts.
 
 use s2lab_model::scenario::DeviceModel;
 use std::{fmt::Display, path::Path};
 
 /// Physical address of the first byte of RAM on `-M virt` (QEMU 10.0 hw/arm/virt.c, VIRT_MEM).
 pub const RAM_START: u64 = 0x4000_0000;
-/// Slot on the root bus of the first device's root port; the ones below are for s2lab's own devices.
+/// The slot on the root bus of the first device's root port. The slots below are for s2lab's own
+/// devices.
 const FIRST_PORT: usize = 8;
-/// vCPUs of the host. Two, because QEMU before 10.2 raises no alignment fault on Device memory when it generates code for
-/// a single thread (QEMU 10.0 tcg/tcg-op-ldst.c, tcg_canonicalize_memop; mended by accel/tcg MO_ALIGN_TLB_ONLY).
+/// The vCPUs of the host. There are two, because QEMU before 10.2 raises no alignment fault on
+/// Device memory when it generates code for a single thread (QEMU 10.0 tcg/tcg-op-ldst.c,
+/// tcg_canonicalize_memop; mended by accel/tcg MO_ALIGN_TLB_ONLY).
 pub const HOST_CPUS: u32 = 2;
 /// Name of the virtio-serial port between s2lab and the host's agent.
 pub const AGENT_PORT: &str = "s2lab";
-/// Name of the virtio-serial port behind which the host's agent has sshd.
+/// The name of the virtio-serial port behind which the host's agent has sshd.
 pub const SSH_PORT: &str = "s2lab-ssh";
 
-/// Descriptors that QEMU inherits, by the numbers they have in it; `Fd` may be something else where nothing is started.
+/// The descriptors that QEMU inherits, by their numbers in it. `Fd` may be another type if nothing
+/// is started.
 #[derive(Debug, Clone, Copy)]
 pub struct Channels<Fd = i32> {
     pub qmp: Fd,
@@ -25,37 +28,38 @@ pub struct Channels<Fd = i32> {
     pub ssh: Fd,
 }
 
-/// One device of the scenario, behind a root port of its own: without one ivshmem has no reset method.
+/// One device of the scenario, behind a root port of its own: without one ivshmem has no reset
+/// method.
 #[derive(Debug, Clone)]
 pub struct PciDevice<'a, Fd = i32> {
     pub name: &'a str,
     pub model: DeviceModel,
     pub bar_size: u64,
-    /// Descriptor of the BAR's memory.
+    /// The descriptor of the BAR's memory.
     pub bar: Fd,
 }
 
-/// All that the command line depends on.
+/// All inputs of the command line.
 #[derive(Debug)]
 pub struct HostMachine<'a, Fd = i32> {
     pub cpu: &'a str,
     pub ram_size: u64,
-    /// Descriptor of the RAM.
+    /// The descriptor of the RAM.
     pub ram: Fd,
     pub channels: Channels<Fd>,
     pub kernel: &'a Path,
-    /// Descriptor of the initramfs.
+    /// The descriptor of the initramfs.
     pub initramfs: Fd,
     pub kernel_arguments: &'a str,
     pub devices: &'a [PciDevice<'a, Fd>],
 }
 
-/// PCI address in the host of the root port of the scenario's `index`-th device.
+/// Returns the PCI address in the host of the root port of the scenario's `index`-th device.
 pub fn port_address(index: usize) -> String {
     format!("0000:00:{:02x}.0", FIRST_PORT + index)
 }
 
-/// QEMU's id of a device.
+/// Returns QEMU's id of a device.
 pub fn device_id(name: &str) -> String {
     format!("dev-{name}")
 }
@@ -83,7 +87,8 @@ impl<Fd: Display> HostMachine<'_, Fd> {
         for (index, device) in self.devices.iter().enumerate() {
             let (name, slot) = (device.name, FIRST_PORT + index);
             add("-object", shared_memory(&format!("bar-{name}"), &device.bar, device.bar_size));
-            // A slot that can be hot-plugged costs Linux a second for each reset: QEMU never completes its slot commands.
+            // A hot-pluggable slot makes each reset take Linux a second: QEMU never completes its
+            // slot commands.
             add(
                 "-device",
                 format!(

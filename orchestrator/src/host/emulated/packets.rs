@@ -1,4 +1,4 @@
-//! Packets of GDB's remote protocol, from either side of it (GDB's manual, "Remote Protocol", Overview).
+//! Packets of GDB's remote protocol, for both sides (GDB's manual, "Remote Protocol", Overview).
 
 use std::io;
 use tokio::{
@@ -9,11 +9,11 @@ use tokio::{
     },
 };
 
-/// Longest packet that is read, bytes as sent. QEMU's own limit is 4 KiB.
+/// The longest packet, in bytes as sent. QEMU's own limit is 4 KiB.
 pub(super) const MAX_PACKET: usize = 64 * 1024;
-/// The byte by which a client stops a machine that runs.
+/// The byte by which a client stops a running machine.
 const INTERRUPT: u8 = 3;
-/// Digits of a checksum.
+/// The digits of a checksum.
 const CHECKSUM: usize = 2;
 
 #[derive(Debug, thiserror::Error)]
@@ -24,19 +24,20 @@ pub enum PacketError {
     TooLong,
 }
 
-/// What the other side sends.
+/// Input from the other side.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Input {
-    /// What stands between `$` and `#`, as sent: with its escapes and run lengths.
+    /// The text between `$` and `#`, as sent: with its escapes and run lengths.
     Packet(Vec<u8>),
     Interrupt,
 }
 
-/// A connection that carries packets. Every call but [`Packets::send`] may be dropped before its end, and loses nothing.
+/// A connection that carries packets. Every call but [`Packets::send`] may be dropped before its
+/// end, and loses nothing.
 pub(super) struct Packets {
     read: OwnedReadHalf,
     write: OwnedWriteHalf,
-    /// What was read and belongs to no packet yet that is whole.
+    /// The bytes that do not make a whole packet yet.
     buffer: Vec<u8>,
 }
 
@@ -58,7 +59,7 @@ impl Packets {
         Ok(self.write.write_all(&[INTERRUPT]).await?)
     }
 
-    /// The next packet; an interrupt is read past.
+    /// Returns the next packet, and skips an interrupt.
     pub(super) async fn packet(&mut self) -> Result<Vec<u8>, PacketError> {
         loop {
             if let Input::Packet(packet) = self.next().await? {
@@ -67,14 +68,15 @@ impl Packets {
         }
     }
 
-    /// The next packet or interrupt. A packet is acknowledged.
+    /// Returns the next packet or interrupt, and acknowledges a packet.
     pub(super) async fn next(&mut self) -> Result<Input, PacketError> {
         loop {
             let (input, used) = first(&self.buffer);
             self.buffer.drain(..used);
             match input {
                 Some(input @ Input::Packet(_)) => {
-                    // A byte finds room, or nobody reads: then the rest of the exchange tells.
+                    // There is room for a byte, or nobody reads; then the rest of the exchange
+                    // fails.
                     let _ = self.write.try_write(b"+");
                     return Ok(input);
                 }
@@ -89,8 +91,8 @@ impl Packets {
     }
 }
 
-/// The first thing that is whole in what was read, and how many bytes it and what is before it take. A unix socket loses and
-/// changes nothing, so acknowledgements and checksums are read past.
+/// Returns the first complete item in the buffer, and the length of it and of the text before it. A
+/// unix socket loses and changes nothing, so acknowledgements and checksums are skipped.
 fn first(bytes: &[u8]) -> (Option<Input>, usize) {
     let Some(begin) = bytes.iter().position(|byte| [b'$', INTERRUPT].contains(byte)) else {
         return (None, bytes.len());
@@ -108,7 +110,7 @@ fn first(bytes: &[u8]) -> (Option<Input>, usize) {
     }
 }
 
-/// A packet with its escapes and run lengths undone.
+/// Returns a packet with its escapes and run lengths decoded.
 pub(super) fn plain(packet: &[u8]) -> Result<Vec<u8>, PacketError> {
     let mut plain: Vec<u8> = vec![];
     let mut bytes = packet.iter();

@@ -1,19 +1,21 @@
-//! What QEMU has put into the host's RAM before its first instruction: the kernel, the initramfs and the device tree.
+//! The content of the host's RAM before its first instruction: the kernel, the initramfs and the
+//! device tree.
 
 use super::{memory::HostRam, qmp::Qmp, qmp::QmpError};
 use s2lab_mmu::PhysMem;
 use s2lab_model::event::{Loaded, LoadedPart};
 
-/// QEMU's name for the device tree that it makes (QEMU 10.0 hw/arm/boot.c, arm_load_dtb).
+/// QEMU's name of the device tree that it makes (QEMU 10.0 hw/arm/boot.c, arm_load_dtb).
 const DEVICE_TREE: &str = "dtb";
-/// QEMU's name for the first few instructions, which are used once (hw/arm/boot.c, write_bootloader).
+/// QEMU's name of the first few instructions, which run once (hw/arm/boot.c, write_bootloader).
 const BOOTLOADER: &str = "bootloader";
-/// Offsets in the head of an arm64 Image, and its magic number (Linux Documentation/arch/arm64/booting.rst).
+/// The offsets in the head of an arm64 Image, and its magic number (Linux
+/// Documentation/arch/arm64/booting.rst).
 const IMAGE_SIZE: u64 = 16;
 const IMAGE_MAGIC: u64 = 56;
 const MAGIC: u64 = 0x644d_5241;
 
-/// Why it is not known where QEMU has put something.
+/// The reason why the place of a part is unknown.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadedError {
     #[error(transparent)]
@@ -30,10 +32,11 @@ pub async fn loaded(qmp: &mut Qmp, ram: &HostRam) -> Result<Vec<Loaded>, LoadedE
     sorted(roms(&list), ram)
 }
 
-/// A range of RAM that QEMU fills, and its name for it.
+/// A range of RAM that QEMU fills, and its name in QEMU.
 type Rom<'a> = (u64, u64, &'a str);
 
-/// Lines such as `addr=0000000048400000 size=0x100000 mem=ram name="dtb"` (QEMU 10.0 hw/core/loader.c, qmp_x_query_roms).
+/// Decodes lines such as `addr=0000000048400000 size=0x100000 mem=ram name="dtb"` (QEMU 10.0
+/// hw/core/loader.c, qmp_x_query_roms).
 fn roms(list: &str) -> impl Iterator<Item = Rom<'_>> {
     list.lines().filter_map(|line| {
         let (range, name) = line.split_once(" mem=ram name=\"")?;
@@ -43,7 +46,8 @@ fn roms(list: &str) -> impl Iterator<Item = Rom<'_>> {
     })
 }
 
-/// The kernel is what begins like an arm64 Image. What has no name of QEMU's is the initramfs.
+/// Identifies the parts. The kernel begins like an arm64 Image. The part without a name is the
+/// initramfs.
 fn sorted<'a>(
     roms: impl Iterator<Item = Rom<'a>>,
     ram: &(impl PhysMem + ?Sized),
@@ -52,7 +56,7 @@ fn sorted<'a>(
     for (start, size, name) in roms.filter(|(.., name)| *name != BOOTLOADER) {
         let part = match (name, image_size(ram, start)) {
             (DEVICE_TREE, _) => Loaded { part: LoadedPart::DeviceTree, start, size },
-            // The Image's own size has what is all zeroes and not in the file.
+            // The Image's own size includes the zeroes that are not in the file.
             (_, Some(whole)) => Loaded { part: LoadedPart::Kernel, start, size: size.max(whole) },
             (_, None) => Loaded { part: LoadedPart::Initramfs, start, size },
         };
@@ -69,7 +73,7 @@ fn sorted<'a>(
     }
 }
 
-/// Bytes that the Image at `start` takes; `None` if there is none.
+/// Returns the bytes that the Image at `start` takes, or None if there is none.
 fn image_size(ram: &(impl PhysMem + ?Sized), start: u64) -> Option<u64> {
     let magic = ram.read_u64(start.checked_add(IMAGE_MAGIC)?)?;
     if magic & 0xffff_ffff != MAGIC {
@@ -82,7 +86,7 @@ fn image_size(ram: &(impl PhysMem + ?Sized), start: u64) -> Option<u64> {
 mod tests {
     use super::*;
 
-    /// QEMU 10.0.2's own answer.
+    /// The answer of QEMU 10.0.2.
     const LIST: &str = "addr=0000000040000000 size=0x000028 mem=ram name=\"bootloader\"\n\
         addr=0000000040200000 size=0x21387c0 mem=ram name=\"/store/Image\"\n\
         addr=0000000048000000 size=0x300000 mem=ram name=\"ir\"\n\

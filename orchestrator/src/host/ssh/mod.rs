@@ -1,7 +1,8 @@
 //! ssh into a host, on any connected stream: commands, files, a shell for a person.
 //!
-//! libssh2 is not thread-safe, and `Channel::drop` of ssh2 0.9.6 frees without the session's lock. So one OS thread owns
-//! the session and does one thing after another; the session never blocks, the thread sleeps in poll(2) until a deadline.
+//! libssh2 is not thread-safe, and `Channel::drop` of ssh2 0.9.6 frees without the session's lock.
+//! So one OS thread owns the session and does one thing after another. The session never blocks;
+//! the thread sleeps in poll(2) until a deadline.
 
 mod session;
 mod terminal;
@@ -21,17 +22,17 @@ use std::{
 };
 use tokio::sync::oneshot;
 
-/// Most that is kept of each output of a command, bytes.
+/// The most bytes that are kept of each output of a command.
 pub const MAX_OUTPUT: usize = 1 << 20;
 
 #[derive(Debug, thiserror::Error)]
 pub enum SshError {
     #[error("{doing} was not done in {deadline:?}")]
     Silent { doing: String, deadline: Duration },
-    /// The connection is over.
+    /// The connection has ended.
     #[error("{doing}: the ssh connection is lost: {why}")]
     Lost { doing: String, why: String },
-    /// The other side does not do it; the connection goes on.
+    /// The other side refuses, and the connection continues.
     #[error("{doing}: sshd refuses: {why}")]
     Refused { doing: String, why: String },
     #[error("{doing}: {exit}: {stderr}")]
@@ -40,19 +41,20 @@ pub enum SshError {
     Local { doing: &'static str, source: io::Error },
 }
 
-/// What a person's shell is connected to.
+/// The streams and the terminal of a person's shell.
 pub struct Shell {
-    /// The kind of the terminal ($TERM) and its size; without it the shell takes its commands from a pipe.
+    /// The type of the terminal ($TERM) and its size. Without it the shell reads its commands from
+    /// a pipe.
     pub terminal: Option<(String, Size)>,
     pub input: OwnedFd,
     pub output: Box<dyn io::Write + Send>,
     pub errors: Box<dyn io::Write + Send>,
-    /// Readable when the terminal's size has changed.
+    /// A stream that is readable when the terminal's size has changed.
     pub resized: UnixStream,
 }
 
-/// A connection that is logged in. Dropping it ends it, and a call that is dropped before its end ends it too: what the other
-/// side would still say to it could not be told from the next answer.
+/// A connection that is logged in. Dropping it ends it. Dropping a call before its end also ends
+/// it: the rest of its answer could not be distinguished from the next answer.
 pub struct Ssh {
     jobs: mpsc::Sender<Job>,
     stream: UnixStream,
@@ -65,7 +67,7 @@ impl fmt::Debug for Ssh {
 }
 
 impl Ssh {
-    /// Greets and logs in as root with a blank password, all of it within `deadline`.
+    /// Greets and logs in as root with a blank password, all within `deadline`.
     pub async fn connect(stream: UnixStream, deadline: Duration) -> Result<Self, SshError> {
         let local = |doing| move |source| SshError::Local { doing, source };
         stream.set_nonblocking(true).map_err(local("cannot use the ssh stream"))?;
@@ -81,17 +83,17 @@ impl Ssh {
         Ok(ssh)
     }
 
-    /// Runs `command` in the user's shell with `stdin`. What it says beyond [`MAX_OUTPUT`] is read and dropped.
+    /// Runs `command` in the user's shell with `stdin`. Output beyond [`MAX_OUTPUT`] is read and
+    /// dropped.
     ///
-    /// # Errors
-    /// When the command is not over within `deadline`, the connection is.
+    /// # Errors If the command does not end within `deadline`, the connection ends.
     pub async fn exec(&self, command: &str, stdin: Vec<u8>, deadline: Duration) -> Result<Output, SshError> {
         let (done, answer) = oneshot::channel();
         let job = Job::Exec { command: command.into(), stdin, until: Until::new(deadline), done };
         self.ask(job, command, answer).await
     }
 
-    /// The first `limit` bytes of a file, [`MAX_OUTPUT`] at most.
+    /// Returns the first `limit` bytes of a file, at most [`MAX_OUTPUT`].
     pub async fn read_file(&self, path: &str, limit: usize, deadline: Duration) -> Result<Vec<u8>, SshError> {
         let limit = limit.min(MAX_OUTPUT);
         let quoted = path.replace('\'', r"'\''");
@@ -106,7 +108,7 @@ impl Ssh {
         }
     }
 
-    /// A shell, for as long as its user wants.
+    /// Runs a shell until its user ends it.
     pub async fn shell(&self, shell: Shell) -> Result<Exit, SshError> {
         let (done, answer) = oneshot::channel();
         self.ask(Job::Shell { shell, done }, "the shell", answer).await
@@ -136,7 +138,7 @@ impl Ssh {
     }
 }
 
-/// Ends the connection when the call that it guards is dropped.
+/// A guard that ends the connection when its call is dropped.
 struct Cancel<'a> {
     stream: &'a UnixStream,
     armed: bool,
@@ -145,13 +147,13 @@ struct Cancel<'a> {
 impl Drop for Cancel<'_> {
     fn drop(&mut self) {
         if self.armed {
-            // It fails only if the connection has ended already.
+            // It fails only if the connection has already ended.
             let _ = self.stream.shutdown(Shutdown::Both);
         }
     }
 }
 
-/// A deadline that remembers how long it was.
+/// A deadline that keeps its length.
 #[derive(Debug, Clone, Copy)]
 struct Until {
     end: Moment,

@@ -17,33 +17,36 @@ use std::{
 };
 use tokio::sync::oneshot;
 
-/// Who logs in, without a password.
+/// The user who logs in, without a password.
 const USER: &str = "root";
-/// What is agreed on: the cheapest for an emulated CPU, and a host key that dropbear makes in a moment.
+/// The methods: the fastest for an emulated CPU, and a host key that dropbear makes in a moment.
 const METHODS: [(MethodType, &str); 2] = [
     (MethodType::Kex, "curve25519-sha256,curve25519-sha256@libssh.org"),
     (MethodType::HostKey, "ssh-ed25519"),
 ];
-/// How long opening and closing a shell may take.
+/// The deadline for opening and closing a shell.
 const SHELL: Duration = Duration::from_secs(20);
-/// Bytes that pass at a time.
+/// The bytes that pass at a time.
 const CHUNK: usize = 32 * 1024;
-/// Three times Ctrl-] (0x1d) in a row leaves a shell whose host does not answer any more.
+/// The key that, three times in a row, leaves a shell whose host does not answer any more: Ctrl-]
+/// (0x1d).
 const LEAVE: u8 = 0x1d;
 const LEAVE_TIMES: usize = 3;
 /// `LIBSSH2_ERROR_EAGAIN` (libssh2.h).
 const AGAIN: ErrorCode = ErrorCode::Session(-37);
-/// After these codes of libssh2.h the session is of no use: SOCKET_SEND, SOCKET_DISCONNECT, PROTO, DECRYPT, SOCKET_RECV.
+/// Codes of libssh2.h after which the session is unusable: SOCKET_SEND, SOCKET_DISCONNECT, PROTO,
+/// DECRYPT, SOCKET_RECV.
 const FATAL: [i32; 5] = [-7, -13, -14, -12, -43];
 
-/// How a command ended. libssh2 tells no difference between a command that ended with 0 and a channel that closed without any
+/// The end of a command. libssh2 does not distinguish a command that ended with 0 from a channel
+/// that closed without any status; dropbear and OpenSSH always send one.
 /// status; dropbear and OpenSSH always send one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Exit {
     Code(i32),
     /// The signal's name without `SIG`.
     Signal(String),
-    /// The person left the shell.
+    /// The person has left the shell.
     Left,
 }
 
@@ -57,12 +60,12 @@ impl fmt::Display for Exit {
     }
 }
 
-/// What a command has said and how it ended.
+/// The output of a command, and its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Output {
     pub stdout: Vec<u8>,
     pub stderr: Vec<u8>,
-    /// Bytes of both that were not kept.
+    /// The bytes of both that were not kept.
     pub dropped: u64,
     pub exit: Exit,
 }
@@ -72,7 +75,7 @@ pub(super) enum Job {
     Shell { shell: Shell, done: oneshot::Sender<Result<Exit, SshError>> },
 }
 
-/// The thread's life. An answer that nobody waits for any more is dropped.
+/// Runs the thread. An answer that nobody waits for any more is dropped.
 pub(super) fn run(
     stream: UnixStream,
     until: Until,
@@ -91,16 +94,17 @@ pub(super) fn run(
             Job::Exec { command, stdin, until, done } => tell(done, owner.exec(&command, &stdin, until)),
             Job::Shell { shell, done } => tell(done, owner.shell(shell)),
         };
-        // What comes after gets no answer, which says that the connection is over.
+        // Later jobs get no answer, which means that the connection has ended.
         if over {
             break;
         }
     }
-    // At most one packet, and if it does not fit, the stream's end says the same.
+    // It is at most one packet. If it does not fit, the stream's end has the same meaning.
     let _ = owner.session.disconnect(None, "over", None);
 }
 
-/// Answers; says whether the connection is over. After a deadline libssh2 is in the middle of something, for good.
+/// Sends the answer. Returns true if the connection has ended. After a deadline libssh2 stays in
+/// the middle of something.
 fn tell<T>(done: oneshot::Sender<Result<T, SshError>>, answer: Result<T, SshError>) -> bool {
     let over =
         matches!(answer, Err(SshError::Silent { .. } | SshError::Lost { .. } | SshError::Local { .. }));
@@ -124,7 +128,8 @@ impl Owner {
         }
         let mut owner = Self { session, stream };
         until_done(&owner.stream, until, doing, &mut owner.session, Session::handshake)?;
-        // The list of methods is asked for by the method `none`, with which a blank password is enough (RFC 4252, 5.2).
+        // The list of methods is requested by the method `none`, for which a blank password is
+        // enough (RFC 4252, 5.2).
         let login = |session: &mut Session| session.auth_methods(USER).map(drop);
         until_done(&owner.stream, until, "the login", &mut owner.session, login)?;
         match owner.session.authenticated() {
@@ -141,7 +146,7 @@ impl Owner {
         let mut chunk = vec![0; CHUNK];
         loop {
             let mut moved = input.give(&mut channel).map_err(lost(command))?;
-            // Both share one window: whichever is not read stops the other.
+            // Both share one window, so each must be read or the other stops.
             for stream in [0, ssh2::EXTENDED_DATA_STDERR] {
                 while let Some(n) = taken(channel.stream(stream).read(&mut chunk)).map_err(lost(command))? {
                     moved = true;
@@ -149,7 +154,7 @@ impl Owner {
                     let keep = n.min(MAX_OUTPUT - kept.len());
                     kept.extend_from_slice(chunk.get(..keep).unwrap_or_default());
                     output.dropped += (n - keep) as u64;
-                    // One that never stops talking has a deadline too.
+                    // A command that prints for ever has a deadline too.
                     until.check(command)?;
                 }
             }
@@ -203,7 +208,8 @@ impl Owner {
             let ready = self.wait(None, doing, &more)?;
             drop(more);
             if ready.first() == Some(&true) {
-                // How often it has changed does not matter; without its sender it does not change any more.
+                // The number of changes does not matter. Without its sender the size does not
+                // change any more.
                 let mut rings = [0; 64];
                 let _ = resized.read(&mut rings);
                 if let Some(size) = terminal.as_ref().and(keys).and_then(terminal::size) {
@@ -215,7 +221,7 @@ impl Owner {
             if let (Some(keys), Some(true)) = (keys, ready.get(1)) {
                 let n = match rustix::io::read(keys, &mut chunk[..]) {
                     Ok(n) => n,
-                    // A terminal that is gone has nothing more to say.
+                    // A terminal that is gone sends nothing more.
                     Err(Errno::IO) => 0,
                     Err(Errno::INTR | Errno::AGAIN) => continue,
                     Err(error) => return Err(local(error.into())),
@@ -237,7 +243,7 @@ impl Owner {
         until_done(&self.stream, until, doing, &mut self.session, |session| session.channel_session())
     }
 
-    /// Closes the channel; how its command ended may come after its last output.
+    /// Closes the channel. The end of its command may come after its last output.
     fn ended(&mut self, until: Until, doing: &str, mut channel: Channel) -> Result<Exit, SshError> {
         self.channel(until, doing, &mut channel, Channel::close)?;
         self.channel(until, doing, &mut channel, Channel::wait_close)?;
@@ -267,7 +273,7 @@ impl Owner {
     }
 }
 
-/// Calls until libssh2 does not want to be called again.
+/// Calls until libssh2 is done.
 fn until_done<T>(
     stream: &UnixStream,
     until: Until,
@@ -283,7 +289,8 @@ fn until_done<T>(
     }
 }
 
-/// Waits until the stream is ready for what libssh2 wants of it, or one of `more` is ready; says which of `more` are.
+/// Waits until the stream is ready for libssh2, or one of `more` is ready. Returns those of `more`
+/// that are.
 fn wait(
     session: &Session,
     stream: &UnixStream,
@@ -320,17 +327,17 @@ impl Until {
     }
 }
 
-/// What goes to a command's stdin.
+/// The input of a command's stdin.
 struct Input<'a> {
     bytes: &'a [u8],
-    /// Nothing follows `bytes`.
+    /// True if nothing follows `bytes`.
     ended: bool,
-    /// The command knows that.
+    /// True if the command has been informed of that.
     told: bool,
 }
 
 impl Input<'_> {
-    /// Gives the command what it takes at once; says whether that was anything.
+    /// Writes as much as the command takes at once. Returns true if that was anything.
     fn give(&mut self, channel: &mut Channel) -> io::Result<bool> {
         let mut moved = false;
         while !self.bytes.is_empty() && !channel.eof() {
@@ -349,7 +356,7 @@ impl Input<'_> {
     }
 }
 
-/// How many bytes went through; none at the end, and when libssh2 wants to wait.
+/// Returns the number of bytes that went through, or None at the end, and when libssh2 has to wait.
 fn taken(done: io::Result<usize>) -> io::Result<Option<usize>> {
     match done {
         Ok(0) => Ok(None),
@@ -359,7 +366,7 @@ fn taken(done: io::Result<usize>) -> io::Result<Option<usize>> {
     }
 }
 
-/// ssh2 tells of I/O on a channel without libssh2's code, so that every error counts as the end.
+/// Makes an error of I/O on a channel. ssh2 drops libssh2's code, so every error counts as the end.
 fn lost(doing: &str) -> impl Fn(io::Error) -> SshError + '_ {
     move |why| SshError::Lost { doing: doing.into(), why: why.to_string() }
 }

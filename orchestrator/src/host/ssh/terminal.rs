@@ -1,4 +1,4 @@
-//! The person's own terminal: its size, and raw mode, which never stays behind.
+//! The person's own terminal: its size, and raw mode, which always ends.
 
 use rustix::{
     fd::AsFd,
@@ -9,28 +9,28 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-/// Columns and rows.
+/// The columns and rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Size {
     pub columns: u32,
     pub rows: u32,
 }
 
-/// The size of a terminal; none if it is no terminal.
+/// Returns the size of a terminal, or None for anything else.
 pub fn size(terminal: impl AsFd) -> Option<Size> {
     let size = tcgetwinsize(terminal).ok()?;
     Some(Size { columns: size.ws_col.into(), rows: size.ws_row.into() })
 }
 
-/// How stdin's terminal was before raw mode. There is one terminal, so there is one of it.
+/// The mode of stdin's terminal before raw mode. There is one terminal, so there is one of it.
 static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
 
-/// stdin's terminal in raw mode: every key goes to the host. Dropping it brings the terminal back to what it was.
+/// Raw mode of stdin's terminal: every key goes to the host. Dropping it restores the terminal.
 #[derive(Debug)]
 pub struct RawMode(());
 
 impl RawMode {
-    /// None if stdin is no terminal.
+    /// Enters raw mode. Returns None if stdin is not a terminal.
     pub fn enter() -> io::Result<Option<Self>> {
         let stdin = io::stdin();
         if !isatty(&stdin) {
@@ -39,7 +39,7 @@ impl RawMode {
         let before = tcgetattr(&stdin)?;
         let mut raw = before.clone();
         raw.make_raw();
-        // First, so that whatever comes in between can be undone.
+        // This comes first, so that everything after it can be undone.
         *BEFORE.lock().unwrap_or_else(PoisonError::into_inner) = Some(before);
         let mode = Self(());
         tcsetattr(&stdin, OptionalActions::Drain, &raw)?;
@@ -53,7 +53,7 @@ impl Drop for RawMode {
     }
 }
 
-/// Brings the terminal back, if it is in raw mode: for an exit that drops nothing.
+/// Restores the terminal if it is in raw mode, for an exit that drops nothing.
 pub fn restore() {
     if let Some(before) = BEFORE.lock().unwrap_or_else(PoisonError::into_inner).take() {
         // A terminal that is gone needs nothing.

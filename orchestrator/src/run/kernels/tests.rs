@@ -1,7 +1,7 @@
 use super::*;
 use std::{fs, path::Path};
 
-/// The shipped list, and what its entries ask for.
+/// Returns the shipped list, and its folder.
 fn shipped() -> (Kernels, PathBuf) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../images");
     let text = fs::read_to_string(folder.join("kernels.yaml")).unwrap();

@@ -5,7 +5,7 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
 }
 
-/// A run that has ended.
+/// Makes a run that has ended.
 fn ended(state: &Path, second: i64, failed: bool) -> PathBuf {
     let run = RunFolder::create(state, None, at(second)).unwrap();
     fs::create_dir(run.cell_path(&"a@k".parse().unwrap())).unwrap();
@@ -16,7 +16,7 @@ fn ended(state: &Path, second: i64, failed: bool) -> PathBuf {
     run.path().to_owned()
 }
 
-/// What goes when a run begins at `second`.
+/// Returns the runs that are removed when a run begins at `second`.
 fn gone(state: &Path, second: i64, keep: usize) -> Vec<PathBuf> {
     gone_if(state, second, keep, |_| panic!("all have ended"))
 }
@@ -45,7 +45,8 @@ fn the_newest_are_kept() {
     assert_eq!(gone(dir.path(), 0, 1).len(), 4);
 }
 
-/// Copies, renamed runs, notes, files beside a run's own, links, runs of another place.
+/// The runs are copies, renamed ones, notes, ones with other files, links, and runs of another
+/// place.
 #[test]
 fn what_s2lab_did_not_make_stays() {
     let dir = tempfile::tempdir().unwrap();
@@ -108,7 +109,7 @@ fn a_run_at_work_stays() {
     assert!(!seen.events().exists());
 }
 
-/// Several begin at once; what a crash has left half-way goes too.
+/// Several runs begin at once. Half-removed runs of a crash are removed too.
 #[test]
 fn removal_survives_others_and_crashes() {
     let dir = tempfile::tempdir().unwrap();
