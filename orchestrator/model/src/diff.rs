@@ -1,19 +1,20 @@
-//! Differences of texts as unified diffs.
+//! Differences of texts, as unified diffs.
 
 use similar::TextDiff;
 use std::fmt::Write;
 
-/// Lines of context around a change.
+/// The lines of context around a change.
 const CONTEXT: usize = 3;
-/// Most lines of a diff that are shown.
+/// The most lines of a diff that are shown.
 const MOST_LINES: usize = 1000;
-/// Up to so many lines of both sides together a diff is looked for: the time for it grows with the square of their number.
+/// The most lines of both sides together that are compared: the time grows with the square of their
+/// number.
 const MOST_COMPARED: usize = 4000;
-/// Lines of each side that are shown where no diff is looked for.
+/// The lines of each side that are shown without a comparison.
 const SHOWN: usize = 20;
 
-/// The unified diff from `old` to `new`; empty if they are equal. Of texts that differ in too much it shows where they begin to
-/// differ, and in how many lines.
+/// Returns the unified diff from `old` to `new`, or nothing if they are equal. For texts that
+/// differ in too much it shows the first difference and the number of lines.
 pub fn unified(old: (&str, &str), new: (&str, &str)) -> String {
     if old.1 == new.1 {
         return String::new();
@@ -46,14 +47,14 @@ impl<'a> Side<'a> {
         self
     }
 
-    /// Without so many lines at the end.
+    /// Returns the side without so many lines at the end.
     fn until(mut self, lines: usize) -> Self {
         self.lines.truncate(self.lines.len() - lines);
         self
     }
 }
 
-/// The first lines of both sides, which differ from line `first` on.
+/// Returns the first lines of both sides, which differ from line `first` on.
 fn coarse(old: (&str, &[&str]), new: (&str, &[&str]), first: usize) -> String {
     let mut out = format!("--- {}\n+++ {}\n", old.0, new.0);
     // Writing to a String cannot fail.
@@ -95,7 +96,7 @@ mod tests {
 
     #[test]
     fn what_differs_in_too_much_is_told_in_few_lines() {
-        // No two lines are alike, which takes a diff the longest; few lines of one side are no help.
+        // No two lines are alike, which takes the longest; few lines on one side do not help.
         for many in [200_000, 30] {
             let (old, new) = (numbered(0, 300_000, 'o'), numbered(0, many, 'n'));
             let diff = unified(("a", &format!("same\n{old}end\n")), ("b", &format!("same\n{new}end\n")));

@@ -1,4 +1,4 @@
-//! Scenarios x kernels -> cells: which are meant, in which order, under which keys.
+//! Scenarios x kernels -> cells: their selection, order and keys.
 
 use crate::diagnostic::{closest, suggest};
 use crate::event::PlannedCell;
@@ -11,20 +11,21 @@ mod key;
 pub use choice::{KernelArgument, KernelChoice, Revisions, commit_name, label, with_series};
 pub use key::{Key, KeyError};
 
-/// Most cells of a run. A day has time for some hundred; what is planned, written and judged is bounded by it.
+/// The most cells of a run. A day has time for some hundred; it bounds what is planned, written and
+/// judged.
 pub const MOST_CELLS: usize = 10_000;
 
-/// What the command line asks for.
+/// The selection of the command line.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Selection {
-    /// Globs (`*` and `?`). One with `@` is held against the keys of all kernels; one without against scenarios' names, and
-    /// takes the chosen kernels. None: all scenarios.
+    /// Globs (`*` and `?`). A glob with `@` is matched with the keys of all kernels; one without is
+    /// matched with scenarios' names, and takes the chosen kernels. None: all scenarios.
     pub selectors: Vec<String>,
-    /// Kernels to take instead of the default ones; none: these.
+    /// The kernels that replace the default ones. None: the default ones.
     pub kernels: Vec<KernelChoice>,
 }
 
-/// Why there is no plan.
+/// The reason why there is no plan.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
     #[error("no kernel is called `{name}`: {help}; a file is given with a `/`, like ./{name}")]
@@ -49,11 +50,11 @@ pub enum PlanError {
     Key(#[from] KeyError),
 }
 
-/// The cells that `selection` means, sorted by scenario, then by kernel in the order chosen (listed kernels beyond the
-/// chosen ones last, by name). A cell that is meant twice is there once.
+/// Returns the cells of `selection`, sorted by scenario, then by kernel in the order chosen (listed
+/// kernels beyond the chosen ones last, by name). Each cell is there once.
 ///
-/// # Errors
-/// If a selector matches nothing, a chosen kernel does not exist, or two cells would have one key.
+/// # Errors If a selector matches nothing, a chosen kernel does not exist, or two cells would have
+/// one key.
 pub fn plan(
     scenarios: &[Scenario],
     kernels: &Kernels,
@@ -107,7 +108,7 @@ pub fn plan(
 struct CandidateKernel {
     name: String,
     traits: Traits,
-    /// Whether a scenario's name alone takes it.
+    /// True if a scenario's name alone takes it.
     chosen: bool,
 }
 
@@ -126,7 +127,7 @@ impl Candidate<'_> {
     }
 }
 
-/// With `--kernel` just these; else all that are listed, the default ones first.
+/// Returns the kernels of `--kernel`, or all that are listed, the default ones first.
 fn candidates(kernels: &Kernels, selection: &Selection) -> Result<Vec<CandidateKernel>, PlanError> {
     let listed = |name: &str, chosen: bool| match kernels.entries.get(name) {
         Some(entry) => {
@@ -163,7 +164,7 @@ fn candidates(kernels: &Kernels, selection: &Selection) -> Result<Vec<CandidateK
     Ok(found)
 }
 
-/// What would have matched.
+/// Returns the error with the keys that would have matched.
 fn no_match(selector: &str, cells: &[Candidate<'_>]) -> String {
     let mut known: Vec<&str> = match selector.contains('@') {
         true => cells.iter().map(|c| c.key.as_str()).collect(),
@@ -176,11 +177,12 @@ fn no_match(selector: &str, cells: &[Candidate<'_>]) -> String {
     }
 }
 
-/// Whether `text` is of the form of `pattern`, in which `*` stands for any characters and `?` for one.
+/// Returns true if `text` matches `pattern`, in which `*` stands for any characters and `?` for
+/// one.
 fn glob(pattern: &str, text: &str) -> bool {
     let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
     let (mut p, mut t) = (0, 0);
-    // Where to go on when the last `*` must take one character more.
+    // The place to continue when the last `*` must take one character more.
     let mut retry: Option<(usize, usize)> = None;
     while t < text.len() {
         match pattern.get(p) {

@@ -1,5 +1,6 @@
-//! What the cells of one kernel say together. A kernel whose traits are open has some traits all the same, in every cell the same
-//! ones: one scenario that passes with the series and another that passes without it contradict each other.
+//! The agreement of the cells of one kernel. A kernel with open traits still has some traits, the
+//! same in every cell. So a scenario that passes with the series and another that passes without it
+//! contradict each other.
 
 use super::JudgedCell;
 use crate::finding::{Finding, Subject, Weight};
@@ -7,10 +8,10 @@ use crate::kernel::{Trait, Traits};
 use crate::verdict::Verdict;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Cells that a finding names; more are counted.
+/// The most cells that a finding names. More are counted.
 const MOST_CELLS: usize = 8;
 
-/// Makes the cells of a kernel FAIL that pass each by itself, if no set of traits goes together with all of them.
+/// Makes cells of a kernel FAIL that pass each by itself, if no set of traits fits all of them.
 pub(super) fn hold(cells: &mut [JudgedCell]) {
     let mut kernels: BTreeMap<String, Vec<&mut JudgedCell>> = BTreeMap::new();
     for cell in cells.iter_mut().filter(|cell| is_open(cell)) {
@@ -24,12 +25,12 @@ pub(super) fn hold(cells: &mut [JudgedCell]) {
     }
 }
 
-/// The cell passes, and what it passes as was not declared.
+/// Returns true if the cell passes as an alternative that was not declared.
 fn is_open(cell: &JudgedCell) -> bool {
     matches!(cell.verdict, Some(Verdict::Pass { .. })) && matches!(cell.planned.traits, Traits::AtLeast(_))
 }
 
-/// With what a cell that passes goes together.
+/// Returns the sets of traits that fit a cell that passes.
 fn fits(cell: &JudgedCell) -> &[BTreeSet<Trait>] {
     cell.attempts.last().map(|attempt| attempt.judgement.fits.as_slice()).unwrap_or_default()
 }

@@ -14,7 +14,7 @@ const AXIS: char = '+';
 const IS: char = '=';
 /// Longest key, bytes: with an ending it is the name of a file, which has 255 bytes at most.
 const LONGEST: usize = 240;
-/// How the name of a report's file ends.
+/// The extension of a report's file.
 const REPORT: &str = ".txt";
 
 /// The name of a cell: `SCENARIO@KERNEL[+axis=value...]`, axes sorted by name. It is safe in a shell, in a file's name and in a

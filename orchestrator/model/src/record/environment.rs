@@ -1,4 +1,5 @@
-//! Names of the facts in [`crate::event::Event::Environment`] and in a report's environment part.
+//! The names of the facts in [`crate::event::Event::Environment`] and in a report's environment
+//! part.
 
 /// Blocking: SHA-256 of the resolved scenario.
 pub const SCENARIO: &str = "scenario";
@@ -8,7 +9,7 @@ pub const PAGE_SIZE: &str = "page size";
 pub const CPU: &str = "cpu";
 /// Blocking: [`TCG`] or `none` (a real host).
 pub const ACCELERATOR: &str = "accelerator";
-/// Blocking: how the host's KVM runs: `vhe`, `nvhe`, `protected`.
+/// Blocking: the mode of the host's KVM: `vhe`, `nvhe`, `protected`.
 pub const HOST_MODE: &str = "host mode";
 /// Variable: release of the kernel under test. Taken from the host itself.
 pub const KERNEL: &str = "kernel";
@@ -18,9 +19,11 @@ pub const KERNEL_IMAGE: &str = "kernel image";
 pub const KERNEL_CONFIG: &str = "kernel config";
 /// Variable: version of the package that the kernel under test came in.
 pub const KERNEL_PACKAGE: &str = "kernel package";
-/// Variable: package version, or that it was given by its path, and SHA-256 of the image that all guests boot.
+/// Variable: the package version (or that it was given by its path) and the SHA-256 of the image
+/// that all guests boot.
 pub const GUEST_IMAGE: &str = "guest kernel image";
-/// Variable: release of the guests' kernel, as they said it. Guests that differ have one fact each, `guest kernel NAME`.
+/// Variable: the release of the guests' kernel, from the guests. Guests that differ have one fact
+/// each, `guest kernel NAME`.
 pub const GUEST_KERNEL: &str = "guest kernel";
 /// Variable: version of the QEMU that emulates the host.
 pub const QEMU: &str = "qemu";
@@ -32,12 +35,13 @@ pub const HOST_QEMU: &str = "host qemu";
 /// Variable: SHA-256 over names, versions and digests of the packages of the host's user land.
 pub const HOST_PACKAGES: &str = "host packages";
 
-/// Variable: how many times longer than on the reference machine s2lab waits, see `host/emulated/factor.rs`.
+/// Variable: the factor by which s2lab waits longer than on the reference machine, see
+/// `host/emulated/factor.rs`.
 pub const FACTOR: &str = "factor";
-/// Variable: how the attempts ended, if there was more than one.
+/// Variable: the ends of the attempts, if there was more than one.
 pub const ATTEMPTS: &str = "attempts";
 
-/// The value of a fact that nobody has told.
+/// The value of an unknown fact.
 pub const UNKNOWN: &str = "unknown";
 /// The value of [`ACCELERATOR`] under QEMU's translator.
 pub const TCG: &str = "tcg";

@@ -1,8 +1,9 @@
-//! What of its memory the host keeps from guests: its kernel, what that has reserved, and the device tree that it runs on.
+//! The memory that the host keeps from guests: its kernel, the reserved memory, and the device tree
+//! that it runs on.
 //!
-//! QEMU's word, which the host cannot change, is the floor: the kernel lies where QEMU has put it. The host's word adds to that what
-//! only the host knows. It takes nothing away but what Linux frees of its image when it has booted: the init sections, and a few
-//! pages of data (6.1 frees five).
+//! QEMU's report, which the host cannot change, is the floor: the kernel is where QEMU has put it.
+//! The host's report adds what only the host knows. It can only remove what Linux frees of its
+//! image after the boot: the init sections, and a few pages of data (6.1 frees five).
 
 use super::Surroundings;
 use super::overlap::Overlaps;
@@ -11,14 +12,15 @@ use s2lab_protocol::Extent;
 use std::fmt;
 use std::ops::Range;
 
-/// Of the kernel's image, the part that the host may call init sections: one third. They are 6.1 to 22.1 % of the kernels in
-/// images/kernels.yaml (`_sdata` - `__init_begin` of `_end` - `_text` in System.map, /proc/iomem of Debian's).
+/// The part of the kernel's image that the host may call init sections: one third. They are 6.1 to
+/// 22.1 % of the kernels in images/kernels.yaml (`_sdata` - `__init_begin` of `_end` - `_text` in
+/// System.map, /proc/iomem of Debian's).
 const MOST_INIT: u64 = 3;
 
-/// Bytes of its kernel's data that the host may call free. Linux frees no code.
+/// The bytes of its kernel's data that the host may call free. Linux frees no code.
 const MOST_FREED: u64 = 1 << 20;
 
-/// What a range of the host's memory is to the host.
+/// The use of a range of the host's memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kept {
     KernelCode,
@@ -40,12 +42,13 @@ impl fmt::Display for Kept {
     }
 }
 
-/// All of it, by what it is. What comes first names a range that is several things.
+/// All ranges with their uses. The first use names a range that has several.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KeptMemory(Vec<(Kept, Overlaps<()>)>);
 
 impl KeptMemory {
-    /// From what QEMU and the host have said. Of a host that has not described its memory nothing is known.
+    /// Returns the ranges from the reports of QEMU and the host. Nothing is known about a host that
+    /// has not described its memory.
     pub fn of(around: &Surroundings) -> KeptMemory {
         let Some(memory) = &around.memory else { return KeptMemory::default() };
         let iomem = Iomem::of(&memory.iomem);
@@ -54,7 +57,8 @@ impl KeptMemory {
         let stays = |ranges: Vec<Range<u64>>| without(ranges, freed.as_deref().unwrap_or_default());
         let reserved = match &memory.reserved {
             Some(pages) => pages.iter().map(extent).collect(),
-            // What of it was freed since is not known, but for the largest: the init sections and the initramfs.
+            // The ranges freed since are unknown, except for the largest: the init sections and the
+            // initramfs.
             None => {
                 let initramfs = loaded(around, LoadedPart::Initramfs);
                 stays(without(iomem.reserved, initramfs.as_slice()))
@@ -71,13 +75,14 @@ impl KeptMemory {
         KeptMemory(all.into_iter().map(|(kept, ranges)| (kept, overlaps(ranges))).collect())
     }
 
-    /// What `range`, or a part of it, is to the host.
+    /// Returns the use of `range`, or of a part of it.
     pub fn over(&self, range: &Range<u64>) -> Option<Kept> {
         self.0.iter().find(|(_, ranges)| ranges.with(range).is_some()).map(|(kept, _)| *kept)
     }
 }
 
-/// Whether the host's account of its kernel fits the image that QEMU has put there. `Err`: what does not.
+/// Checks that the host's account of its kernel fits the image that QEMU has put there. The error
+/// names the difference.
 pub fn account(around: &Surroundings) -> Result<(), String> {
     match (&around.memory, loaded(around, LoadedPart::Kernel)) {
         (Some(memory), Some(image)) => {
@@ -93,8 +98,9 @@ fn loaded(around: &Surroundings, part: LoadedPart) -> Option<Range<u64>> {
     Some(of.start..of.start.saturating_add(of.size))
 }
 
-/// The init sections, which are freed whole: what lies between the kernel's code and its data (Linux arch/arm64/kernel/setup.c,
-/// request_standard_resources; vmlinux.lds.S has `__init_begin` and `_sdata` there).
+/// Returns the init sections, which are freed whole: the range between the kernel's code and its
+/// data (Linux arch/arm64/kernel/setup.c, request_standard_resources; vmlinux.lds.S has
+/// `__init_begin` and `_sdata` there).
 fn init(image: &Range<u64>, iomem: &Iomem) -> Result<Range<u64>, String> {
     let ([code], [data]) = (iomem.code.as_slice(), iomem.data.as_slice()) else {
         let (code, data) = (iomem.code.len(), iomem.data.len());
@@ -110,7 +116,8 @@ fn init(image: &Range<u64>, iomem: &Iomem) -> Result<Range<u64>, String> {
     Err(format!("code {}, data {}, and the image {}", show(code), show(data), show(image)))
 }
 
-/// What of the image Linux has freed: ranges in ascending order. `Err`: more than it ever frees.
+/// Returns the ranges of the image that Linux has freed, in ascending order. The error is that it
+/// has freed more than it ever does.
 fn freed(image: &Range<u64>, iomem: &Iomem, reserved: Option<&[Extent]>) -> Result<Vec<Range<u64>>, String> {
     let init = init(image, iomem)?;
     let mut freed = vec![init.clone()];
@@ -133,7 +140,7 @@ fn extent(of: &Extent) -> Range<u64> {
     of.start..of.start.saturating_add(of.size)
 }
 
-/// What is left of `ranges` without `taken`, which need not be in order.
+/// Returns the rest of `ranges` without `taken`, which need not be in order.
 fn without(mut ranges: Vec<Range<u64>>, taken: &[Range<u64>]) -> Vec<Range<u64>> {
     for taken in taken {
         let pieces = |range: Range<u64>| {
@@ -146,7 +153,7 @@ fn without(mut ranges: Vec<Range<u64>>, taken: &[Range<u64>]) -> Vec<Range<u64>>
     ranges
 }
 
-/// What is used of `/proc/iomem`: lines such as `  40200000-41a6ffff : Kernel code`.
+/// The used part of `/proc/iomem`: lines such as `  40200000-41a6ffff : Kernel code`.
 #[derive(Debug, Default)]
 struct Iomem {
     code: Vec<Range<u64>>,

@@ -1,4 +1,4 @@
-//! What a guest's user space has mapped, through both stages.
+//! The mappings of a guest's user space, through both stages.
 
 use super::look::LookError;
 use s2lab_mmu::{
@@ -8,7 +8,7 @@ use s2lab_protocol::MapKind;
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-/// Unmapped pages of which is told where they are.
+/// The most unmapped pages whose addresses are reported.
 const MOST_UNMAPPED: usize = 4;
 
 /// A mapping of the guest's user space through both stages, page by page as far as stage 2 maps it.
@@ -16,15 +16,16 @@ const MOST_UNMAPPED: usize = 4;
 pub struct SeenMapping {
     pub device: String,
     pub map: MapKind,
-    /// Where the guest has the BAR's first byte.
+    /// The IPA of the BAR's first byte in the guest.
     pub ipa: u64,
-    /// Each combination that occurs, in order of appearance, and how many bytes have it.
+    /// Each combination that occurs, in order of appearance, and its number of bytes.
     pub touched: Vec<(Combined, u64)>,
-    /// Pages that stage 2 maps but stage 1 does not, or elsewhere; the first few.
+    /// The first few pages that stage 2 maps but stage 1 does not, or elsewhere.
     pub unmapped: Vec<String>,
 }
 
-/// The types of both stages and what comes of them; `effective` is `None` where the architecture leaves it open.
+/// The types of both stages and their combination. `effective` is None if the architecture leaves
+/// it open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Combined {
     pub stage1: Stage1Attr,
@@ -33,7 +34,8 @@ pub struct Combined {
 }
 
 impl SeenMapping {
-    /// Takes in what maps `va`, which should be `ipa`; answers how many bytes from there are alike.
+    /// Adds the leaf that maps `va`, which should lead to `ipa`. Returns the number of bytes from
+    /// there that are alike.
     pub(super) fn page(
         &mut self,
         leaf: &Stage2Leaf,
@@ -76,12 +78,12 @@ impl SeenMapping {
     }
 }
 
-/// A guest's memory by IPA. Reading a mapping page by page meets the same few tables over and over, while the machine may
-/// stand still: where they lie is kept.
+/// A guest's memory by IPA. Reading a mapping page by page reads the same few tables again and
+/// again, possibly while the machine is stopped, so their addresses are cached.
 pub(super) struct GuestMemory<'a, M: ?Sized> {
     stage2: &'a Stage2,
     memory: &'a M,
-    /// Physical addresses of 4 KiB pages, by IPA.
+    /// The physical addresses of 4 KiB pages, by IPA.
     places: RefCell<HashMap<u64, Option<u64>>>,
 }
 

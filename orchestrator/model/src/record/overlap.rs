@@ -1,11 +1,13 @@
-//! Whether ranges of memory meet.
+//! The search for overlaps of memory ranges.
 
 use std::ops::Range;
 
-/// Ranges that may overlap each other, to be asked for one that overlaps another range: n log n to make, log n to ask.
+/// Ranges, possibly overlapping, that can be searched for one that overlaps another range: n log n
+/// to make, log n to search.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Overlaps<T> {
-    /// By first byte; with each the range that, of it and those before it, reaches furthest.
+    /// The ranges by first byte. Each has the range that, of it and those before it, reaches
+    /// furthest.
     sorted: Vec<(u64, u64, T)>,
 }
 
@@ -30,7 +32,7 @@ impl<T: Clone> Overlaps<T> {
         Self { sorted }
     }
 
-    /// A range that has a byte in common with `range`.
+    /// Returns a range that has a byte in common with `range`.
     pub fn with(&self, range: &Range<u64>) -> Option<&T> {
         let before = self.sorted.partition_point(|(start, ..)| *start < range.end);
         let (_, end, of) = self.sorted.get(before.checked_sub(1)?)?;

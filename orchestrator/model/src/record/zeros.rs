@@ -1,14 +1,16 @@
-//! Leaves that only their content excuses.
+//! Leaves that are allowed only because of their content.
 
 use super::{kept::KeptMemory, virt};
 use s2lab_mmu::{PAGE_SIZE, PhysMem, Stage2Leaf};
 use std::collections::{BTreeSet, HashMap};
 
-/// Pages of 4 KiB that are read because of what they must contain: two of the host's huge zero pages, and its small one.
+/// The most pages of 4 KiB that are read for their content: two of the host's huge zero pages, and
+/// its small one.
 const MOST_ZERO_PAGES: u64 = 1 << 11;
 
-/// The read-only leaves of RAM that only zeroes may excuse: those over what the host keeps, because its zero page is there, and those
-/// of the flash. The same pages are needed whenever the look is decoded.
+/// Returns the read-only leaves of RAM that need zeroes: those over the host's own memory, because
+/// its zero page is there, and those of the flash. The same pages are needed whenever the look is
+/// decoded.
 pub(super) fn zeros(
     ram: &[Stage2Leaf],
     kept: &KeptMemory,

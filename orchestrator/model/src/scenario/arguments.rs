@@ -1,17 +1,18 @@
-//! The scenario's own words on the command line of the host's kernel.
+//! The scenario's words on the command line of the host's kernel.
 
 use super::hides;
 use crate::diagnostic::Sink;
 use crate::yaml::Node;
 
-/// Most words.
+/// The most words.
 pub(super) const MAX_COUNT: usize = 32;
-/// Longest word, characters. All of them fit beside s2lab's own into what arm64 takes (COMMAND_LINE_SIZE, 2048,
-/// arch/arm64/include/uapi/asm/setup.h, Linux 6.1) if they are not all that long; see [`MAX_LINE`].
+/// The longest word, in characters. All of them and s2lab's own fit into arm64's limit
+/// (COMMAND_LINE_SIZE, 2048, arch/arm64/include/uapi/asm/setup.h, Linux 6.1) if they are not all
+/// that long; see [`MAX_LINE`].
 pub(super) const MAX_LENGTH: usize = 256;
-/// Longest line of them, characters; s2lab's own words have about 100.
+/// The longest line of them, in characters. s2lab's own words have about 100.
 const MAX_LINE: usize = 1536;
-/// Parameters that s2lab sets, and why.
+/// The parameters that s2lab sets, and the reasons.
 const OWN: [(&str, &str); 7] = [
     ("console", "s2lab reads the console that it has chosen"),
     ("ignore_loglevel", LEVEL),
@@ -25,7 +26,7 @@ const LEVEL: &str = "every message of the kernel goes to the console, so that no
 /// Parameters of the agent.
 const AGENT: &str = "s2lab.";
 
-/// Reports the words that cannot stand on the command line.
+/// Reports the words that cannot be on the command line.
 pub(super) fn check(root: &Node, sink: &mut Sink<'_>) {
     let Some(arguments) = root.get("host").and_then(|host| host.get("arguments")) else { return };
     let mut length = 0;
@@ -42,7 +43,8 @@ pub(super) fn check(root: &Node, sink: &mut Sink<'_>) {
     }
 }
 
-/// Whether it is one word to the kernel, and not one of s2lab's; else what is wrong and what to do.
+/// Checks that it is one word to the kernel, and not one of s2lab's. Returns the mistake and the
+/// hint.
 fn fits(word: &str) -> Result<(), (String, String)> {
     if let Some(c) = word.chars().find(|c| !c.is_ascii_graphic() || matches!(c, '"' | '\'' | '`' | '\\')) {
         let help =
@@ -53,7 +55,7 @@ fn fits(word: &str) -> Result<(), (String, String)> {
         let help = "what follows `--` goes to init, which is s2lab's agent".to_owned();
         return Err((format!("`{word}` is not a kernel argument"), help));
     }
-    // The kernel takes `-` and `_` in a parameter's name for the same (kernel/params.c, parameq).
+    // The kernel does not distinguish `-` and `_` in a parameter's name (kernel/params.c, parameq).
     let (name, value) = word.split_once('=').map_or((word, None), |(name, value)| (name, Some(value)));
     let name = name.replace('-', "_");
     if let Some(reason) = hides::reason(&name, value) {

@@ -1,11 +1,11 @@
-//! Whether the expectations of a scenario fit to its steps.
+//! Checks of a scenario's expectations against its steps.
 
 use super::parts::{Parts, RAM, Step};
 use crate::diagnostic::{Sink, suggest};
 use crate::kernel::Trait;
 use crate::yaml::{Entry, Node};
 
-/// What an expectation may assert of a look.
+/// The keys with which an expectation asserts something of a look.
 const OF_TABLES: [&str; 3] = ["stage2", "effective", "exec"];
 
 pub(super) fn check(root: &Node, parts: &Parts<'_>, sink: &mut Sink<'_>) {
@@ -27,13 +27,13 @@ fn entry<'a>(node: &'a Node, key: &str) -> Option<&'a Entry> {
     node.entries().iter().find(|e| e.key == key)
 }
 
-/// An expectation asserts something, in one of the two forms.
+/// Checks that an expectation asserts something, in one of the two forms.
 fn form(expectation: &Node, sink: &mut Sink<'_>) {
     let tables = expectation.entries().iter().find(|e| OF_TABLES.contains(&e.key.as_str()));
     let at = entry(expectation, "at");
     match (tables, entry(expectation, "unaligned")) {
         (None, None) => {
-            // A key that is no key may have been meant to assert: that is said already.
+            // An unknown key may have been meant to assert something; it is already reported.
             let known = ["at", "of", "when", "unless"];
             if let Some(first) = expectation.entries().first()
                 && expectation.entries().iter().all(|e| known.contains(&e.key.as_str()))
@@ -60,7 +60,7 @@ fn form(expectation: &Node, sink: &mut Sink<'_>) {
     }
 }
 
-/// What it is about exists, and a guest has it.
+/// Checks that its region exists, and that a guest has it.
 fn region(expectation: &Node, parts: &Parts<'_>, sink: &mut Sink<'_>) {
     let Some(node) = expectation.get("of") else { return };
     let Some(of) = node.text() else { return };
@@ -92,7 +92,7 @@ fn region(expectation: &Node, parts: &Parts<'_>, sink: &mut Sink<'_>) {
     }
 }
 
-/// The looks at which it must hold are made, and show what it asks of them.
+/// Checks that its looks exist, and show what it asserts.
 fn looks(expectation: &Node, parts: &Parts<'_>, sink: &mut Sink<'_>) {
     let of = expectation.get("of").and_then(Node::text);
     for node in expectation.get("at").into_iter().flat_map(Node::one_or_many) {
@@ -116,7 +116,8 @@ fn looks(expectation: &Node, parts: &Parts<'_>, sink: &mut Sink<'_>) {
     }
 }
 
-/// Whatever a kernel declares, something is expected of it: else a cell would pass without proof.
+/// Checks that every choice of traits has an expectation: otherwise a cell would pass without
+/// proof.
 fn every_kernel_has_one(list: &Entry, sink: &mut Sink<'_>) {
     let names: Vec<String> = Trait::ALL.iter().map(Trait::to_string).collect();
     let chosen = |e: &Node| ["when", "unless"].map(|key| e.get(key).cloned());
@@ -128,7 +129,7 @@ fn every_kernel_has_one(list: &Entry, sink: &mut Sink<'_>) {
             .flat_map(Node::one_or_many)
             .all(|t| names.iter().any(|n| t.text() == Some(n))),
     };
-    // What is unreadable is reported already, and may be meant for any kernel.
+    // An unreadable item is already reported, and may be meant for any kernel.
     if list.node.items().is_empty() || !list.node.items().iter().all(readable) {
         return;
     }

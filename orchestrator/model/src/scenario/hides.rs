@@ -1,6 +1,6 @@
 //! Parameters of a kernel that could hide an alarm: a cell could pass with a defect that nobody sees.
 
-/// Why a word is refused.
+/// The reason for refused words.
 const QUIET: &str = "every message of the kernel goes to the console, so that no warning is missed";
 const DETECTOR: &str = "it can turn off what finds a defect of the kernel";
 const SYSCTL: &str = "it can turn off what finds or prints a defect of the kernel";
@@ -8,8 +8,9 @@ const INITCALL: &str =
     "it can take the console or a detector away; use a kernel that is configured without the part";
 const KERNEL_LOG: &str = "the host's agent writes to the kernel's log, to see that the console prints it";
 
-/// Each word and the reason. A name means every value; a word with `=` that value; a `*` at the end all that begins so, as
-/// `__setup` without `=` compares (init/main.c, obsolete_checksetup). Sources: Linux 6.1 and 6.12, by file below.
+/// Each word and the reason. A name means every value, a word with `=` that value, a `*` at the end
+/// every word that begins so, like `__setup` without `=` compares (init/main.c,
+/// obsolete_checksetup). Sources: Linux 6.1 and 6.12, by file below.
 const WORDS: [(&str, &str); 24] = [
     // init/main.c, kernel/printk/printk.c
     ("quiet", QUIET),
@@ -44,7 +45,7 @@ const WORDS: [(&str, &str); 24] = [
     ("slub_debug=-", DETECTOR),
 ];
 
-/// Why a parameter could hide an alarm, if it could. `name` has `_` for `-`.
+/// Returns the reason why a parameter could hide an alarm, if it could. `name` has `_` for `-`.
 pub(super) fn reason(name: &str, value: Option<&str>) -> Option<&'static str> {
     // The kernel takes any of both between the parts, and several for one.
     let parts: Vec<&str> = name.split(['.', '/']).filter(|part| !part.is_empty()).collect();

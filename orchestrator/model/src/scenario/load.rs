@@ -1,4 +1,4 @@
-//! Text to [`Scenario`], or all mistakes of the text at once.
+//! Decoding of a text to [`Scenario`], or to all of its mistakes at once.
 
 use super::{Promise, Scenario, Size, check, schema};
 use crate::diagnostic::Diagnostics;
@@ -24,11 +24,10 @@ const FORMATS: [Format; 3] = [
     },
 ];
 
-/// Reads the scenario file `file`, whose content is `text`. The name `file` is shown, and its stem must be the scenario's
-/// name; nothing is opened.
+/// Reads the scenario file `file`, whose content is `text`. The name `file` is shown, and its stem
+/// must be the scenario's name. No file is opened.
 ///
-/// # Errors
-/// All mistakes of the file, in its order.
+/// # Errors All mistakes of the file, in its order.
 pub fn load(file: &str, text: &str) -> Result<Scenario, Diagnostics> {
     let schema = Schema { json: &SCHEMA, formats: &FORMATS };
     json_schema::read(file, text, &schema, |root, sink| check::check(file, root, sink))

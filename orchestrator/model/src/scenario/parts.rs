@@ -9,7 +9,7 @@ use std::ops::Range;
 /// In expectations this word means a guest's RAM.
 pub(super) const RAM: &str = "ram";
 
-/// One step: which kind, where its key is, and what it says.
+/// One step: its kind, the place of its key, and its content.
 pub(super) struct Step<'a> {
     pub(super) kind: &'a str,
     pub(super) span: Range<usize>,
@@ -22,11 +22,12 @@ impl<'a> Step<'a> {
     }
 }
 
-/// The parts of a scenario by name. A map is `None` if the file's is unreadable: then nothing can be said of a reference.
+/// The parts of a scenario by name. A map is None if the file's is unreadable: then references are
+/// not checked.
 pub(super) struct Parts<'a> {
     pub(super) devices: Option<BTreeMap<&'a str, &'a Entry>>,
     pub(super) guests: Option<BTreeMap<&'a str, &'a Entry>>,
-    /// Which guest has which device.
+    /// The guest that has each device.
     pub(super) owner: BTreeMap<&'a str, &'a str>,
     pub(super) steps: Vec<Step<'a>>,
 }
@@ -60,7 +61,7 @@ impl<'a> Parts<'a> {
         self.steps.iter().filter(move |s| s.kind == kind)
     }
 
-    /// Whether there is such a device; reports that there is none.
+    /// Returns true if there is such a device, and reports a missing one.
     pub(super) fn is_device(&self, name: &str, span: &Range<usize>, sink: &mut Sink<'_>) -> bool {
         is_there("device", self.devices.as_ref(), name, span, sink)
     }
@@ -86,7 +87,7 @@ fn is_there(
     found
 }
 
-/// What a node says, if it is a size; bytes.
+/// Returns a node's size in bytes, if it is a size.
 pub(super) fn size(node: Option<&Node>) -> Option<u64> {
     Size::try_from(node?.written()?.to_owned()).ok().map(|s| s.0)
 }

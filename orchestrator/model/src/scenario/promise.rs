@@ -1,4 +1,5 @@
-//! What the series promises and what must stay as it was: the invariants that a scenario can hold up.
+//! The promises of the series, and of what must stay as it was: the invariants that a scenario can
+//! check.
 
 use super::{Scenario, Step};
 use schemars::JsonSchema;
@@ -27,24 +28,24 @@ const SENTENCES: [&str; 17] = [
     "Stage 2 of a guest maps only what the guest was given.",
 ];
 
-/// An invariant I1..I17.
+/// A promise, I1 to I17.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 #[schemars(extend("format" = "promise", "pattern" = "^I([1-9]|1[0-7])$"))]
 pub struct Promise(u8);
 
 impl Promise {
-    /// I1, of a BAR's stage-2 type.
+    /// I1, about a BAR's stage-2 type.
     pub const BAR: Promise = Promise(1);
-    /// I4, of the stage-2 type of guest RAM.
+    /// I4, about the stage-2 type of guest RAM.
     pub const RAM: Promise = Promise(4);
-    /// I6, of what both stages give together.
+    /// I6, about the result of both stages.
     pub const EFFECTIVE: Promise = Promise(6);
-    /// I9, of the BAR after a reset.
+    /// I9, about the BAR after a reset.
     pub const RESET: Promise = Promise(9);
-    /// I13, of the VMA flag.
+    /// I13, about the VMA flag.
     pub const FLAG: Promise = Promise(13);
-    /// I17. Held up by every scenario that looks.
+    /// I17. Every scenario that looks checks it.
     pub const ISOLATION: Promise = Promise(17);
 
     /// All promises with their sentences, I1 first.
@@ -54,7 +55,8 @@ impl Promise {
 }
 
 impl Scenario {
-    /// The promises that the scenario holds up: those that it names, and isolation if it looks.
+    /// Returns the promises that the scenario checks: those that it names, and isolation if it
+    /// looks.
     pub fn held_up(&self) -> BTreeSet<Promise> {
         let looks = self.steps.iter().any(|step| matches!(step, Step::Look(_)));
         self.promises.iter().copied().chain(looks.then_some(Promise::ISOLATION)).collect()

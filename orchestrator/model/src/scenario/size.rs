@@ -1,4 +1,4 @@
-//! Numbers of bytes as people write them.
+//! Numbers of bytes in their written form.
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
@@ -45,7 +45,7 @@ impl TryFrom<String> for Size {
     }
 }
 
-/// How a size may be written.
+/// The written forms of a size.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Written {

@@ -1,13 +1,13 @@
-//! The stage-2 tables, walked.
+//! The walked stage-2 tables.
 
 use super::{Heard, Scene, Witness};
 use crate::finding::{Finding, Subject, Weight};
 use s2lab_mmu::Stage2Leaf;
 
-/// Leaves shown as evidence.
+/// The most leaves that are shown as evidence.
 const MOST_LEAVES: usize = 4;
 
-/// Nothing malformed, nothing that is nowhere, no device of another guest.
+/// Nothing is malformed, nothing is nowhere, and no device is another guest's.
 pub(super) struct Walk;
 
 impl Witness for Walk {

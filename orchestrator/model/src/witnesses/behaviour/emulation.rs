@@ -1,27 +1,31 @@
-//! What a QEMU can show of an unaligned access to Device memory, which faults on hardware. Versions that cannot are not asked.
+//! The ability of a QEMU to show an unaligned access to Device memory, which faults on hardware.
+//! Versions without it are not used as a witness.
 
-/// Whether a version of QEMU faults on unaligned accesses to Device memory.
+/// The ability of a QEMU version to fault on unaligned accesses to Device memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Faults {
     Never,
-    /// Only in code generated for several vCPUs: in serial code the alignment check is optimised away.
+    /// Only in code generated for several vCPUs: serial code loses the alignment check by
+    /// optimisation.
     ParallelOnly,
     Always,
 }
 
-/// By the first version (major, minor) of which it is true; ascending.
+/// The ability by the first version (major, minor) that has it; ascending.
 ///
-/// Sources: the alignment check of Device memory came with QEMU 9.0 (target/arm, March 2024). Until 10.1
-/// `tcg_canonicalize_memop` (10.0.2 tcg/tcg-op-ldst.c) sets MO_ATOM_NONE in serial code and the check is lost: measured on
-/// 10.0.2 with one vCPU, `thread=single` and icount; QEMU issue 3171, fixed by commit 4dea00368dc in 10.2.
+/// Sources: the alignment check of Device memory came with QEMU 9.0 (target/arm, March 2024). Until
+/// 10.1 `tcg_canonicalize_memop` (10.0.2 tcg/tcg-op-ldst.c) sets MO_ATOM_NONE in serial code and
+/// the check is lost: measured on 10.0.2 with one vCPU, `thread=single` and icount; QEMU issue
+/// 3171, fixed by commit 4dea00368dc in 10.2.
 static ALIGNMENT: [((u32, u32), Faults); 3] =
     [((0, 0), Faults::Never), ((9, 0), Faults::ParallelOnly), ((10, 2), Faults::Always)];
 
-/// vCPUs of the emulated host, each with a thread of its own (`-smp 2`, MTTCG).
+/// The vCPUs of the emulated host, each with a thread of its own (`-smp 2`, MTTCG).
 const HOST_VCPUS: u32 = 2;
 
-/// Whether the QEMU with this version text, `10.0.2` or `QEMU emulator version 10.0.2 (Debian ...)`, shows the alignment
-/// fault; if not, the reason.
+/// Checks that the QEMU with this version text, `10.0.2` or
+/// `QEMU emulator version 10.0.2 (Debian ...)`, shows the alignment fault. The error is the reason
+/// why not.
 pub(super) fn shows_device_alignment(qemu: Option<&str>) -> Result<(), String> {
     let Some(text) = qemu else { return Err("QEMU's version is not known".into()) };
     let Some(version) = version(text) else { return Err(format!("no version in `{text}`")) };
@@ -40,7 +44,7 @@ fn shows((major, minor): (u32, u32), vcpus: u32) -> Result<(), String> {
     }
 }
 
-/// The first `N.N` in a text.
+/// Returns the first `N.N` in a text.
 fn version(text: &str) -> Option<(u32, u32)> {
     text.split(|c: char| !c.is_ascii_digit() && c != '.').find_map(|word| {
         let mut numbers = word.split('.').map(str::parse);

@@ -11,15 +11,16 @@ use crate::scenario::Promise;
 use s2lab_mmu::MemoryType;
 use s2lab_protocol::Vma;
 
-/// How `/proc/PID/smaps` prints a VMA flag that has no mnemonic (fs/proc/task_mmu.c, 6.1 to 7.2): of the flags that a
-/// vfio-pci VMA may have, only VM_ALLOW_ANY_UNCACHED, bit 39.
+/// The text in `/proc/PID/smaps` for a VMA flag that has no mnemonic (fs/proc/task_mmu.c, 6.1 to
+/// 7.2). Of the flags that a vfio-pci VMA may have, it is only VM_ALLOW_ANY_UNCACHED, bit 39.
 const UNNAMED_FLAG: &str = "??";
 
-/// A VMA over the BAR that carries the flag, and Normal-NC in the tables, go together.
+/// A VMA over the BAR has the flag exactly if the tables have Normal-NC.
 ///
-/// With declared traits both are held against them: the flag is there exactly if the kernel conveys, and Normal-NC exactly
-/// if the flag is there and the kernel honours it. So a kernel that only conveys, or only honours, is judged by what it
-/// declares. Where the traits leave it open, the flag alone decides.
+/// Declared traits are compared with both: the flag is there exactly if the kernel conveys, and
+/// Normal-NC exactly if the flag is there and the kernel honours it. So a kernel that only conveys,
+/// or only honours, is judged by its declaration. If the traits leave it open, only the flag
+/// decides.
 pub(super) struct Smaps;
 
 impl Witness for Smaps {
@@ -49,7 +50,7 @@ struct Bar<'a> {
     device: &'a str,
     subject: Subject,
     vmas: Vec<&'a Vma>,
-    /// How many of the VMAs have the flag.
+    /// The number of VMAs with the flag.
     flagged: usize,
 }
 
@@ -85,7 +86,7 @@ impl<'a> Bar<'a> {
         self.flagged != 0 && self.flagged != self.vmas.len()
     }
 
-    /// Whether the VMAs have the flag; where only some have it, what the traits say.
+    /// Returns true if the VMAs have the flag. If only some have it, the traits decide.
     fn flag(&self) -> bool {
         match self.mixed() {
             true => self.declared(Trait::WcConveyed).unwrap_or(true),
