@@ -1,38 +1,7 @@
-//! Makes the files that the program carries besides its code: its version with the commit, the lab
-//! folder that ships, the agent's source.
+//! Sets the program's version, with the commit.
 
-mod agent;
-mod files;
 mod version;
 
-use std::{env, error::Error, fmt::Write as _, fs, path::Path};
-
-/// The parts of the lab folder that ships.
-const LAB: [&str; 3] = ["images", "reports", "scenarios"];
-
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() {
     version::set();
-    let checkout = fs::canonicalize("..")?;
-    let out = env::var("OUT_DIR")?;
-    let out = Path::new(&out);
-    let mut lab = vec![];
-    for part in LAB {
-        files::below(&checkout, part, &mut lab)?;
-    }
-    let mut tables = String::new();
-    table(&mut tables, "LAB", &lab)?;
-    table(&mut tables, "AGENT", &agent::source(&checkout, out)?)?;
-    fs::write(out.join("carried.rs"), tables)?;
-    Ok(())
-}
-
-/// Writes a table of the files as Rust source.
-fn table(out: &mut String, name: &str, files: &[files::File]) -> Result<(), Box<dyn Error>> {
-    writeln!(out, "pub(crate) static {name}: &[File] = &[")?;
-    for files::File { path, from } in files {
-        let from = from.to_str().ok_or("the checkout's path is not UTF-8")?;
-        writeln!(out, "    File {{ path: {path:?}, bytes: include_bytes!({from:?}) }},")?;
-    }
-    writeln!(out, "];")?;
-    Ok(())
 }

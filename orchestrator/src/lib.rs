@@ -2,22 +2,14 @@
 //!
 //! `docs/architecture.md` shows the data's way.
 
-mod carried;
-mod child;
 pub mod cli;
 pub mod host;
 pub mod lab;
-pub mod limits;
-pub mod outside;
-mod private;
 pub mod review;
-pub mod revisions;
 pub mod run;
 pub mod runtime;
-mod sealed;
-pub mod series;
 pub mod show;
-pub mod size;
-pub mod store;
-mod waits;
-mod whole;
+
+pub use s2lab_cache::{self as store, revisions, series};
+use s2lab_os::{child, private, sealed, waits, whole};
+pub use s2lab_os::{limits, outside, size};

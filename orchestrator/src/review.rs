@@ -7,13 +7,16 @@ use crate::{
 use s2lab_model::{
     judge::JudgedCell,
     plan::Key,
-    report::{ParseError, Report, Standing},
+    report::{LONGEST, ParseError, Report, Standing},
 };
 use std::{
     collections::BTreeSet,
     io,
     path::{Path, PathBuf},
 };
+
+/// The reader and the parser have one limit.
+const _: () = assert!(kinds::REPORT.limit == LONGEST as u64);
 
 #[derive(Debug, thiserror::Error)]
 pub enum ReviewError {

@@ -63,8 +63,10 @@ fn the_program_does_not_know_where_its_source_was() {
 }
 
 /// The folders at which a path in `docs/architecture.md` begins, and their places.
-const ROOTS: [(&str, &str); 9] = [
+const ROOTS: [(&str, &str); 11] = [
     ("src/", "orchestrator"),
+    ("cache/", "orchestrator"),
+    ("os/", "orchestrator"),
     ("model/", "orchestrator"),
     ("mmu/", "orchestrator"),
     ("orchestrator/", ""),
@@ -116,21 +118,22 @@ const UNBOUNDED: [&str; 5] = ["fs::read(", "fs::read_to_string(", "File::open(",
 
 /// The exceptions: the file, the number of calls, and the reason.
 const BOUNDED_OTHERWISE: [(&str, usize, &str); 8] = [
-    ("outside/mod.rs", 1, "the one reader"),
-    ("run/folder.rs", 1, "locks a run's event log, and reads nothing"),
-    ("run/slots.rs", 1, "locks a file of the cache, and reads nothing"),
-    ("store/apt/pool.rs", 2, "brings a package to the disk and notes its use, and reads nothing"),
-    ("store/entry.rs", 1, "locks the manifest that it has just written"),
-    ("store/files.rs", 2, "brings a folder to the disk, and reads nothing"),
-    ("store/inventory.rs", 1, "locks a manifest, and reads nothing"),
-    ("store/lock.rs", 1, "makes and locks a file of the store"),
+    ("cache/src/debian/apt/pool.rs", 2, "brings a package to the disk and notes its use, and reads nothing"),
+    ("cache/src/objects/files.rs", 2, "brings a folder to the disk, and reads nothing"),
+    ("cache/src/objects/inventory.rs", 1, "locks a manifest, and reads nothing"),
+    ("cache/src/objects/lock.rs", 1, "makes and locks a file of the cache"),
+    ("cache/src/objects/object.rs", 1, "locks the manifest that it has just written"),
+    ("os/src/outside/mod.rs", 1, "the one reader"),
+    ("src/run/folder.rs", 1, "locks a run's event log, and reads nothing"),
+    ("src/run/slots.rs", 1, "locks a file of the cache, and reads nothing"),
 ];
 
-/// Returns each file of the program, by its path below `src`, without tests.
+/// Returns each file of the program and of its crates with I/O, by its path in `orchestrator/`,
+/// without tests.
 fn product() -> Vec<(String, String)> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let orchestrator = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut found = vec![];
-    let mut folders = vec![source.clone()];
+    let mut folders = ["cache/src", "os/src", "src"].map(|source| orchestrator.join(source)).to_vec();
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
@@ -143,7 +146,7 @@ fn product() -> Vec<(String, String)> {
             }
             let text = fs::read_to_string(&path).unwrap();
             let product = text.split("#[cfg(test)]\nmod tests").next().unwrap().to_owned();
-            found.push((path.strip_prefix(&source).unwrap().to_str().unwrap().to_owned(), product));
+            found.push((path.strip_prefix(orchestrator).unwrap().to_str().unwrap().to_owned(), product));
         }
     }
     found.sort();
@@ -161,12 +164,12 @@ fn files_from_outside_are_read_by_one_reader() {
 
 /// Uses of the clock that are no deadline: the file, the number of uses, and the reason.
 const MEASURED: [(&str, usize, &str); 6] = [
-    ("host/emulated/factor.rs", 1, "how long QEMU takes"),
-    ("host/emulated/look.rs", 1, "how long a look stops the machine"),
-    ("outside/mod.rs", 1, "a read that blocks cannot look at the clock"),
-    ("run/log.rs", 2, "when an event came"),
-    ("store/make.rs", 1, "how long a build takes"),
-    ("waits.rs", 2, "the clock of all deadlines"),
+    ("cache/src/builds/make.rs", 1, "how long a build takes"),
+    ("os/src/outside/mod.rs", 1, "a read that blocks cannot look at the clock"),
+    ("os/src/waits.rs", 2, "the clock of all deadlines"),
+    ("src/host/emulated/factor.rs", 1, "how long QEMU takes"),
+    ("src/host/emulated/look.rs", 1, "how long a look stops the machine"),
+    ("src/run/log.rs", 2, "when an event came"),
 ];
 
 /// A deadline that counts time in which s2lab itself was stopped blames the kernel.
@@ -186,7 +189,7 @@ fn waits_have_one_clock() {
 #[test]
 fn programs_are_started_by_way_of_one_list() {
     let starts = product().into_iter().filter(|(_, text)| text.contains("Command::new("));
-    assert_eq!(starts.map(|(file, _)| file).collect::<Vec<_>>(), ["child/mod.rs"]);
+    assert_eq!(starts.map(|(file, _)| file).collect::<Vec<_>>(), ["os/src/child/mod.rs"]);
     let git = product().into_iter().filter(|(_, text)| text.contains("command(\"git\""));
-    assert_eq!(git.map(|(file, _)| file).collect::<Vec<_>>(), ["child/git.rs"]);
+    assert_eq!(git.map(|(file, _)| file).collect::<Vec<_>>(), ["cache/src/git.rs"]);
 }

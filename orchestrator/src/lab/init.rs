@@ -2,10 +2,10 @@
 
 use super::KERNELS;
 use crate::{
-    carried,
     outside::{self, kinds},
     whole,
 };
+use s2lab_cache::carried;
 use std::{
     fs, io,
     path::{Path, PathBuf},

@@ -9,8 +9,10 @@ use crate::{
     sealed::sealed,
     store::{
         Agent, ImageFile, Kernel, Qemu, Store, StoreError, Userland,
-        image::embedded_config,
-        initramfs::{Node, append},
+        parts::{
+            image::embedded_config,
+            initramfs::{Node, append},
+        },
     },
 };
 use rustix::fd::OwnedFd;

@@ -161,7 +161,7 @@ pub fn check(
 mod tests {
     use super::*;
     use crate::run::images::{Bootable, KernelConfig, KernelSymbols};
-    use crate::store::initramfs::{Node, append};
+    use crate::store::parts::initramfs::{Node, append};
     use s2lab_model::{kconfig::Config, kernel::Traits, scenario::load};
 
     const fn machine(bytes: u64) -> Available {

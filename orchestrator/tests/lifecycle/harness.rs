@@ -149,7 +149,7 @@ pub(crate) fn images(folder: &Path, script: &Script, lacks: Option<&str>) -> io:
     let guest = bootable("guest-image", "guest-modules")?;
     // An archive without modules: the configurations here have everything built in.
     let mut modules = vec![];
-    store::initramfs::append(&mut modules, [])?;
+    store::parts::initramfs::append(&mut modules, [])?;
     let kernel = KernelFiles {
         boot: bootable("image", "modules")?,
         config: lacks.map(config).transpose()?,

@@ -3,11 +3,12 @@
 use crate::cli::{context::Context, exit, failure::Failure, render::complain, render::say};
 use crate::{
     run::kernels::{Wanted, wanted},
-    store::{Item, KernelSource, Quiet, Store, StoreError, clock},
+    store::{Item, KernelSource, Quiet, Store, StoreError},
 };
 use clap::{Args, Subcommand, ValueEnum};
 use jiff::Timestamp;
 use s2lab_model::escape::plain;
+use s2lab_os::clock;
 use serde::Serialize;
 use std::{
     collections::BTreeMap,

@@ -9,13 +9,12 @@ mod gdb_proxy;
 pub mod look;
 pub mod machine;
 pub mod memory;
-mod orphans;
 mod packets;
 pub mod placement;
 pub mod preflight;
-pub mod process;
 pub mod qmp;
 pub mod roms;
 mod watched;
 
 pub use machine::{Host, Parts, Streams};
+pub use s2lab_os::child::{orphans, process};

@@ -1,0 +1,182 @@
+//! The agent, built for aarch64 as a static program from the source that s2lab carries.
+
+use crate::{
+    Agent, Store,
+    builds::toolchain::Plan,
+    carried,
+    error::{Result, StoreError},
+    objects::{
+        lock::{self, Lock},
+        object::remove_tree,
+    },
+    parts::qemu::find_on_path,
+    process::{self, Watch},
+};
+use s2lab_os::{
+    child,
+    outside::{self, kinds},
+};
+use serde::Serialize;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+const PACKAGE: &str = "s2lab-agent";
+/// What a build holds.
+pub(crate) const BUILD_LOCK: &str = "agent-build";
+/// Beside the store: the source, written anew by each build,
+pub(crate) const SOURCE: &str = "agent-source";
+/// and its objects.
+pub(crate) const OBJECTS: &str = "agent";
+const PROFILE: &str = "agent";
+const GNU: &str = "aarch64-unknown-linux-gnu";
+const MUSL: &str = "aarch64-unknown-linux-musl";
+/// A build takes a minute on a slow machine; cargo fetches crates before.
+const SILENCE: Duration = Duration::from_secs(20 * 60);
+const LOCK_LIMIT: Duration = Duration::from_secs(30 * 60);
+/// Between flags in CARGO_ENCODED_RUSTFLAGS, so that paths may have spaces (The Cargo Book, "Environment Variables").
+const SEPARATOR: &str = "\u{1f}";
+/// What compiles the agent.
+enum Compiler {
+    /// The machine's own: the target whose standard library it has, and its flags.
+    Machine { target: &'static str, flags: Vec<String>, version: String },
+    /// The store's.
+    Debian(Plan),
+}
+
+#[derive(Serialize)]
+struct Inputs<'a> {
+    sources: String,
+    target: &'a str,
+    compiler: &'a str,
+    flags: &'a [String],
+}
+
+impl Store {
+    pub(crate) fn agent_blocking(&self) -> Result<Agent> {
+        let compiler = self.compiler()?;
+        let (target, version, flags) = match &compiler {
+            Compiler::Machine { target, flags, version } => (*target, version.as_str(), flags.clone()),
+            Compiler::Debian(plan) => (GNU, plan.digest.as_str(), Vec::new()),
+        };
+        let inputs =
+            Inputs { sources: carried::digest(carried::AGENT), target, compiler: version, flags: &flags };
+        let entry = self.entries.get("agent", target, &inputs, |building| {
+            let built = self.build(&compiler)?;
+            let path = building.dir.join(PACKAGE);
+            outside::copy(&built, &path, kinds::PROGRAM)?;
+            Ok(())
+        })?;
+        Ok(Agent { program: entry.path.join(PACKAGE), sha256: entry.sha256(PACKAGE)?.to_owned() })
+    }
+
+    /// The machine's compiler if it has a standard library for aarch64 and something to link with.
+    fn compiler(&self) -> Result<Compiler> {
+        let ask = |arguments: &[&str]| {
+            let mut command = child::command("rustc", child::CARGO);
+            // Where the build is, so that rustup picks the same one.
+            command.args(arguments).current_dir(self.entries.root());
+            process::ask(command, "tell its version", &*self.progress)
+                .map(|text| String::from_utf8_lossy(&text).trim().to_owned())
+        };
+        let sysroot = match ask(&["--print", "sysroot"]) {
+            Ok(sysroot) => PathBuf::from(sysroot),
+            Err(StoreError::NoProgram { .. } | StoreError::Program { .. }) => {
+                return Ok(Compiler::Debian(self.toolchain_plan()?));
+            }
+            Err(other) => return Err(other),
+        };
+        let flags = |more: &[String]| {
+            let common = ["-Ctarget-feature=+crt-static", "-Crelocation-model=static"].map(str::to_owned);
+            common.into_iter().chain(more.iter().cloned()).collect::<Vec<_>>()
+        };
+        if has_std(&sysroot, MUSL) {
+            // This target brings its own start files and libc; rustc's own linker is enough.
+            let own = ["-Clinker=rust-lld", "-Clinker-flavor=ld.lld", "-Clink-self-contained=yes"]
+                .map(str::to_owned);
+            return Ok(Compiler::Machine { target: MUSL, flags: flags(&own), version: ask(&["-vV"])? });
+        }
+        let linker = if cfg!(target_arch = "aarch64") { "cc" } else { "aarch64-linux-gnu-gcc" };
+        if has_std(&sysroot, GNU) && find_on_path(linker).is_some() {
+            let flags = flags(&[format!("-Clinker={linker}")]);
+            return Ok(Compiler::Machine { target: GNU, flags, version: ask(&["-vV"])? });
+        }
+        Ok(Compiler::Debian(self.toolchain_plan()?))
+    }
+
+    /// Runs cargo; the result is in a target folder of ours, which makes the next build fast.
+    fn build(&self, compiler: &Compiler) -> Result<PathBuf> {
+        // Before a toolchain is downloaded for it.
+        if find_on_path("cargo").is_none() {
+            return Err(StoreError::NoProgram {
+                program: "cargo".to_owned(),
+                purpose: "build the agent".to_owned(),
+            });
+        }
+        let (target, flags, rustc) = match compiler {
+            Compiler::Machine { target, flags, .. } => (*target, flags.clone(), None),
+            Compiler::Debian(plan) => {
+                let toolchain = self.toolchain(plan)?;
+                let linker = toolchain.linker.to_str().ok_or_else(|| StoreError::BadName {
+                    what: "cache folder that rustc accepts",
+                    name: toolchain.linker.display().to_string(),
+                })?;
+                let flags = vec![
+                    "-Ctarget-feature=+crt-static".to_owned(),
+                    "-Crelocation-model=static".to_owned(),
+                    "-Clinker-flavor=ld".to_owned(),
+                    format!("-Clinker={linker}"),
+                ];
+                (GNU, flags, Some(toolchain.rustc))
+            }
+        };
+        // Another s2lab's build would put its agent in the same place.
+        let store = self.entries.root();
+        let _lock = Lock::acquire(&lock::path(store, BUILD_LOCK), "the agent", LOCK_LIMIT, &*self.progress)?;
+        self.progress.step("building the agent");
+        let build = crate::builds::build::folder(&self.entries);
+        let (source, target_dir) = (build.join(SOURCE), build.join(OBJECTS));
+        remove_tree(&source)?;
+        carried::write(carried::AGENT, &source).map_err(StoreError::io("cannot write", &source))?;
+        let mut command = child::command("cargo", child::CARGO);
+        command
+            .current_dir(&source)
+            .args([
+                "build",
+                "--quiet",
+                "--locked",
+                "--color",
+                "never",
+                "--profile",
+                PROFILE,
+                "--package",
+                PACKAGE,
+            ])
+            .args(["--target", target, "--target-dir"])
+            .arg(&target_dir)
+            .args(self.offline.then_some("--offline"))
+            .env("CARGO_ENCODED_RUSTFLAGS", flags.join(SEPARATOR))
+            // Empty: none, whatever the user's configuration says.
+            .env("RUSTC_WRAPPER", "")
+            .env("RUSTC_WORKSPACE_WRAPPER", "");
+        if let Some(rustc) = rustc {
+            command.env("RUSTC", rustc);
+        }
+        let purpose = "build the agent".to_owned();
+        process::run(
+            command,
+            Watch { purpose, silence: SILENCE, activity: &mut || 0, progress: &*self.progress },
+        )?;
+        Ok(target_dir.join(target).join(PROFILE).join(PACKAGE))
+    }
+}
+
+fn has_std(sysroot: &Path, target: &str) -> bool {
+    let dir = sysroot.join("lib/rustlib").join(target).join("lib");
+    fs::read_dir(dir).into_iter().flatten().flatten().any(|f| {
+        let name = f.file_name();
+        name.to_str().is_some_and(|n| n.starts_with("libstd-") && n.ends_with(".rlib"))
+    })
+}

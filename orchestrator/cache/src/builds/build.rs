@@ -1,0 +1,226 @@
+//! Kernels built from source.
+//!
+//! A build's result is an entry of the store like any other. What it is built in stays beside the store, so that the next build
+//! of the same source writes only what a patch changes: see [`crate::builds::build_folder`].
+
+use crate::{
+    Kernel, KernelSource, Store,
+    builds::{
+        build_folder::BuildFolder,
+        kernel_tools::KernelTools,
+        make::{Make, fits},
+        source::Base,
+    },
+    error::{Result, StoreError},
+    objects::{
+        digest,
+        lock::{self, Lock},
+        object::{self, Building, Entries},
+    },
+    parts::{
+        image,
+        kernel::{CONFIG, IMAGE, KIND, MODULES_FOLDER, SYSTEM_MAP},
+    },
+    series::{Patch, Series},
+};
+use s2lab_os::outside::{self, kinds};
+use serde::Serialize;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// Part of every build's digest: a new number makes every kernel new.
+const RECIPE: u32 = 1;
+/// What a build holds.
+pub(crate) const BUILD_LOCK: &str = "kernel-build";
+/// One build at a time, for it uses the whole machine; another may wait for several, on a slow one.
+const LOCK_LIMIT: Duration = Duration::from_secs(4 * 60 * 60);
+/// Digits of a digest in a folder's name.
+const NAME_DIGITS: usize = 20;
+
+/// What is to be built.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KernelBuild {
+    /// What progress and errors call it.
+    pub name: String,
+    pub source: KernelSource,
+    pub config: BuildConfig,
+    /// On top of the source, in order.
+    pub patches: Vec<Patch>,
+}
+
+/// A kernel's configuration before the build.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BuildConfig {
+    /// These options and what they select; nothing else. A later fragment wins. Each option must take.
+    Fragments(Vec<ConfigFile>),
+    /// A whole `.config`; what it does not say gets its default (`make olddefconfig`).
+    Whole(ConfigFile),
+}
+
+/// A file of options.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigFile {
+    /// What errors call it.
+    pub name: String,
+    pub text: String,
+}
+
+impl BuildConfig {
+    pub(crate) fn files(&self) -> &[ConfigFile] {
+        match self {
+            Self::Fragments(files) => files,
+            Self::Whole(file) => std::slice::from_ref(file),
+        }
+    }
+
+    /// All of it as one file.
+    pub(crate) fn text(&self) -> String {
+        self.files().iter().map(|file| format!("{}\n", file.text)).collect()
+    }
+}
+
+/// All that decides the bytes of a kernel.
+#[derive(Serialize)]
+struct Inputs<'a> {
+    recipe: u32,
+    source: &'a str,
+    version: &'a str,
+    fragments: bool,
+    config: String,
+    /// What the patches change.
+    changes: String,
+    tools: &'a str,
+}
+
+impl<'a> Inputs<'a> {
+    fn of(build: &'a KernelBuild, base: &'a Base, tools: &'a str) -> Self {
+        Self {
+            recipe: RECIPE,
+            source: &base.digest,
+            version: &base.version,
+            fragments: matches!(build.config, BuildConfig::Fragments(_)),
+            config: digest::bytes(build.config.text().as_bytes()),
+            changes: changes(build),
+            tools,
+        }
+    }
+}
+
+/// Of what the patches change.
+fn changes(build: &KernelBuild) -> String {
+    Series { patches: build.patches.clone(), skipped: Vec::new() }.digest()
+}
+
+impl Store {
+    /// The folder of the kernel's entry, if it is built: nothing is made. A tree on disk is read, though, to know what it is.
+    pub fn built_folder(&self, build: &KernelBuild) -> Result<Option<PathBuf>> {
+        let base = self.source_base(&build.source)?;
+        let tools = self.kernel_tools_plan()?;
+        let place = self.entries.place(KIND, &base.name, &Inputs::of(build, &base, &tools.digest))?;
+        Ok(Some(place.path).filter(|path| path.is_dir()))
+    }
+
+    pub(crate) fn build_blocking(&self, build: &KernelBuild, wanted: &[&str]) -> Result<Kernel> {
+        fits(&self.build_root())?;
+        let base = self.source_base(&build.source)?;
+        let tools = self.kernel_tools_plan()?;
+        let inputs = Inputs::of(build, &base, &tools.digest);
+        let entry = match self.entries.find(KIND, &base.name, &inputs)? {
+            Some(entry) => entry,
+            None => {
+                let lock = lock::path(self.entries.root(), BUILD_LOCK);
+                let _lock = Lock::acquire(&lock, "a kernel", LOCK_LIMIT, &*self.progress)?;
+                self.entries.get(KIND, &base.name, &inputs, |building| {
+                    let tools = self.kernel_tools(&tools)?;
+                    let key = digest::inputs(&(&inputs.config, inputs.fragments, inputs.tools, RECIPE))?;
+                    self.make_kernel(building, build, &base, &tools, &key[..NAME_DIGITS])
+                })?
+            }
+        };
+        let version = match build.patches.len() {
+            0 => base.version.clone(),
+            n => {
+                let patches = if n == 1 { "patch" } else { "patches" };
+                format!("{} with {n} {patches} sha256:{}", base.version, &inputs.changes[..NAME_DIGITS])
+            }
+        };
+        self.kernel_of(&entry, version, wanted)
+    }
+
+    /// Where kernels are built.
+    pub(crate) fn build_root(&self) -> PathBuf {
+        folder(&self.entries).join("kernel")
+    }
+
+    fn make_kernel(
+        &self,
+        building: &mut Building,
+        build: &KernelBuild,
+        base: &Base,
+        tools: &KernelTools,
+        key: &str,
+    ) -> Result<()> {
+        let name = format!("{}-{}", &base.room[..NAME_DIGITS], base.name);
+        let folder = BuildFolder::new(self.build_root().join(name));
+        let bring = |into: &Path| self.bring(base, into);
+        folder.prepare(&base.digest, &build.patches, base.changes_in_place(), bring, &*self.progress)?;
+        let make = Make {
+            what: &build.name,
+            tools,
+            source: &folder.source(),
+            out: &folder.out(key),
+            progress: &*self.progress,
+        };
+        make.build(&build.config)?;
+        let titles: Vec<&str> = build.patches.iter().map(|patch| patch.title.as_str()).collect();
+        building.facts.insert("patches".to_owned(), titles.join("; "));
+        collect(building, &make)
+    }
+}
+
+/// Where builds have what they keep; beside the store, for nothing in it is an entry.
+pub(crate) fn folder(entries: &Entries) -> PathBuf {
+    entries.root().with_file_name("build")
+}
+
+/// Takes the results out of the folder that they were built in.
+fn collect(building: &mut Building, make: &Make<'_>) -> Result<()> {
+    let out = make.out;
+    let copy = |from: &str, to: &str| {
+        Ok::<_, StoreError>(outside::copy(&out.join(from), &building.dir.join(to), kinds::SYSTEM_MAP)?)
+    };
+    image::normalise(&out.join("arch/arm64/boot/Image"), &building.dir.join(IMAGE))?;
+    copy(".config", CONFIG)?;
+    copy("System.map", SYSTEM_MAP)?;
+    let release = out.join("include/config/kernel.release");
+    let text = outside::read_text(&release, kinds::NOTE)?;
+    building.facts.insert("release".to_owned(), text.trim().to_owned());
+    let modules = building.dir.join(MODULES_FOLDER);
+    match make.has_modules()? {
+        true => {
+            let staged = building.dir.join("staged");
+            make.install_modules(&staged)?;
+            let tree = staged.join("lib/modules").join(text.trim());
+            for link in ["build", "source"] {
+                // They lead to where it was built.
+                let _ = fs::remove_file(tree.join(link));
+            }
+            fs::rename(&tree, &modules).map_err(StoreError::io("cannot move", &tree))?;
+            object::remove_tree(&staged)
+        }
+        false => {
+            fs::create_dir(&modules).map_err(StoreError::io("cannot create", &modules))?;
+            // Tells what is built in; kernels before 5.x had it only with modules.
+            match out.join("modules.builtin").is_file() {
+                true => copy("modules.builtin", &format!("{MODULES_FOLDER}/modules.builtin")),
+                false => Ok(()),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

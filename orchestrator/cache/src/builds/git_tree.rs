@@ -1,0 +1,253 @@
+//! A kernel's tree in git, or put into git: its content has one id, and moving a folder from one tree to another writes
+//! only what differs, so that `make` builds only what differs.
+//!
+//! The repository itself is only read, but for the time stamps of objects, which git renews where it would have written the same again:
+//! what s2lab adds goes to a git folder of its own, which borrows the other's objects.
+
+mod private;
+
+use crate::{
+    error::{Result, StoreError},
+    git::{git_at, git_dir, path},
+    objects::digest,
+    process::{self, Watch},
+    progress::Progress,
+};
+use private::Theirs;
+use s2lab_os::outside::{self, kinds};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+/// git reads a whole tree, from a slow disk perhaps.
+const LIMIT: Duration = Duration::from_secs(10 * 60);
+/// How the name of a git folder of ours ends, after [`place_digits`].
+pub(crate) const PRIVATE: &str = ".git";
+/// In it, written whenever it is used.
+pub(crate) const USED: &str = "s2lab-used";
+
+/// What make leaves in a tree that it was built in, and would refuse to build out of (Linux 6.1, Makefile, `outputmakefile` and
+/// `clean`).
+const LEFT_BY_BUILDS: [&str; 9] = [
+    ".config",
+    "include/config",
+    "include/generated",
+    "arch/*/include/generated",
+    "vmlinux*",
+    "*.o",
+    "*.a",
+    "*.ko",
+    "*.cmd",
+];
+
+/// How an entry of the index begins that is a repository of its own (git-ls-files(1), gitdatamodel: mode of a gitlink).
+const REPOSITORY: &[u8] = b"160000 ";
+
+/// The content of a tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct GitTree {
+    /// Of the tree object, hexadecimal.
+    pub(crate) id: String,
+    /// After the folder.
+    pub(crate) name: String,
+    /// For people.
+    pub(crate) version: String,
+    /// The repository or folder.
+    place: PathBuf,
+    /// Where its objects are.
+    theirs: Theirs,
+}
+
+impl GitTree {
+    /// The same for all trees of one place.
+    pub(crate) fn room(&self) -> String {
+        digest::bytes(self.place.as_os_str().as_encoded_bytes())
+    }
+
+    /// Makes `into` this tree. Beside it lies an index of ours, which knows what is in it.
+    pub(crate) fn check_out(&self, into: &Path, progress: &dyn Progress) -> Result<()> {
+        s2lab_os::private::make(into).map_err(StoreError::io("cannot create", into))?;
+        // Left by a git that was killed; nobody else is at work here.
+        let _ = fs::remove_file(into.with_extension("index.lock"));
+        let own = into.with_extension("git");
+        private::prepare(&own, Some(&self.theirs), "")?;
+        let mut command = git_at(&own);
+        command.arg("--work-tree").arg(into).env("GIT_INDEX_FILE", into.with_extension("index"));
+        command.args([
+            "-c",
+            "core.bare=false",
+            "-c",
+            "core.sparseCheckout=false",
+            "-c",
+            "core.autocrlf=false",
+            // One for each processor; a kernel has 80,000 files.
+            "-c",
+            "checkout.workers=0",
+        ]);
+        command.args(["read-tree", "--reset", "-u", &self.id]).current_dir(into);
+        let taken = ask(command, &format!("take the files of {} {}", self.name, self.version), progress);
+        match taken {
+            // git names files that it cannot write, not why.
+            Err(StoreError::Program { .. }) if is_full(into) => {
+                Err(StoreError::io("cannot write files to", into)(io::ErrorKind::StorageFull.into()))
+            }
+            taken => taken.map(drop),
+        }
+    }
+}
+
+/// Whether the file system of `folder` has no room for a file of a usual size.
+fn is_full(folder: &Path) -> bool {
+    const USUAL: u64 = 1 << 20;
+    rustix::fs::statvfs(folder)
+        .is_ok_and(|fs| fs.f_bavail.saturating_mul(fs.f_frsize) < USUAL || fs.f_favail == 0)
+}
+
+/// A commit of `repository`.
+pub(crate) fn of_revision(repository: &Path, revision: &str, progress: &dyn Progress) -> Result<GitTree> {
+    let place = repository.canonicalize().map_err(StoreError::io("cannot find", repository))?;
+    let git_dir = git_dir(&place, progress)?;
+    let parse = |what: String| {
+        let mut command = git_at(&git_dir);
+        command.args(["rev-parse", "--verify", "--end-of-options", &what]);
+        ask(command, &format!("find {revision} in {}", place.display()), progress)
+    };
+    let id = parse(format!("{revision}^{{tree}}"))?;
+    let version = parse(format!("{revision}^{{commit}}"))?;
+    let theirs = theirs(&git_dir, progress)?;
+    Ok(GitTree { id, name: name(&place), version, place, theirs })
+}
+
+/// `folder` as it is now. `private` is where git folders of ours are; one process at a time reads one folder.
+pub(crate) fn of_folder(folder: &Path, private: &Path, progress: &dyn Progress) -> Result<GitTree> {
+    let place = folder.canonicalize().map_err(StoreError::io("cannot find", folder))?;
+    let own = private.join(format!("{}{PRIVATE}", place_digits(&place)));
+    let index = own.join("folder.index");
+    let git_dir = match place.join(".git").exists() {
+        true => Some(git_dir(&place, progress)?),
+        false => None,
+    };
+    let theirs = git_dir.as_deref().map(|git_dir| theirs(git_dir, progress)).transpose()?;
+    let exclude = git_dir.as_deref().map(|git_dir| exclude(git_dir, progress)).transpose()?;
+    // Left by a git that was killed; nobody else is at work here.
+    let _ = fs::remove_file(own.join("folder.index.lock"));
+    private::prepare(&own, theirs.as_ref(), &exclude.unwrap_or_default())?;
+    let used = own.join(USED);
+    fs::write(&used, "").map_err(StoreError::io("cannot write", used))?;
+    if let Some(git_dir) = &git_dir {
+        // Their index spares git reading files that have not changed since; ours has seen them all already.
+        let (seen, copy) = (git_dir.join("index"), own.join("folder.index.copy"));
+        if !index.exists() && seen.exists() {
+            outside::copy(&seen, &copy, kinds::SOURCE_FILE)?;
+            fs::rename(&copy, &index).map_err(StoreError::io("cannot move", &copy))?;
+        }
+    }
+    progress.step(&format!("reading the tree {}", place.display()));
+    let in_folder = || {
+        let mut command = git_at(&own);
+        command.arg("--work-tree").arg(&place).env("GIT_INDEX_FILE", &index).current_dir(&place);
+        // The kernel's sources are half a gigabyte; squeezing them costs more time than it saves.
+        command.args(["-c", "core.compression=0", "-c", "core.bare=false", "-c", "core.autocrlf=false"]);
+        command
+    };
+    let purpose = format!("read the tree {}", place.display());
+    if index.exists() {
+        forget_repositories(&in_folder, &purpose, progress)?;
+    }
+    let mut add = in_folder();
+    add.args(["add", "--all"]);
+    // Debian's packages of the source tell git to ignore all of it.
+    if git_dir.is_none() && is_ignored("Makefile", in_folder(), progress)? {
+        add.args(["--force", "--", "."]).args(LEFT_BY_BUILDS.map(|left| format!(":(exclude){left}")));
+    }
+    ask(add, &purpose, progress)?;
+    let mut write = in_folder();
+    write.arg("write-tree");
+    let id = ask(write, &purpose, progress)?;
+    let version = format!("tree {}", &id.get(..12).unwrap_or(&id));
+    let format = theirs.map_or_else(|| private::SHA1.to_owned(), |theirs| theirs.format);
+    let theirs = Theirs { format, objects: own.join("objects") };
+    Ok(GitTree { id, name: name(&place), version, place, theirs })
+}
+
+/// Takes repositories inside of the tree out of the index: git would run `git status` in those that it knows, with their
+/// configuration, which may name filters.
+fn forget_repositories(
+    in_folder: &dyn Fn() -> Command,
+    purpose: &str,
+    progress: &dyn Progress,
+) -> Result<()> {
+    let mut list = in_folder();
+    list.args(["ls-files", "--stage", "-z"]);
+    let listed = run(list, purpose, progress)?;
+    let entries = listed.split(|byte| *byte == 0).filter(|entry| entry.starts_with(REPOSITORY));
+    let names: Vec<PathBuf> =
+        entries.filter_map(|entry| Some(path(entry.splitn(2, |b| *b == b'\t').nth(1)?))).collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    let mut forget = in_folder();
+    forget.args(["update-index", "--force-remove", "--"]).args(names);
+    run(forget, purpose, progress).map(drop)
+}
+
+/// Whether git would leave `file` out of what it adds.
+fn is_ignored(file: &str, mut git: Command, progress: &dyn Progress) -> Result<bool> {
+    git.args(["check-ignore", "--no-index", "--quiet", "--", file]);
+    let purpose = format!("find whether it ignores {file}");
+    let watch = Watch { purpose, silence: LIMIT, activity: &mut || 0, progress };
+    // git-check-ignore(1), "Exit status".
+    Ok(process::run_to_end(git, Stdio::null(), watch)?.status.code() == Some(0))
+}
+
+/// Tells folders apart, which are canonical.
+pub(crate) fn place_digits(place: &Path) -> String {
+    digest::bytes(place.as_os_str().as_encoded_bytes())[..20].to_owned()
+}
+
+/// The name of the lock that a folder is read under.
+pub(crate) fn lock_name(place_digits: &str) -> String {
+    format!("tree-{place_digits}")
+}
+
+/// What of theirs a git folder of ours borrows (gitrepository-layout(5), objects/info/alternates).
+fn theirs(git_dir: &Path, progress: &dyn Progress) -> Result<Theirs> {
+    let of = |arguments: &[&str], purpose: &str| {
+        let mut command = git_at(git_dir);
+        command.arg("rev-parse").args(arguments);
+        process::run_briefly(command, purpose, progress)
+    };
+    let format = of(&["--show-object-format"], "find the repository's object format")?;
+    let objects = of(&["--path-format=absolute", "--git-path", "objects"], "find the repository's objects")?;
+    Ok(Theirs { format: String::from_utf8_lossy(&format).trim().to_owned(), objects: path(&objects) })
+}
+
+/// What the repository ignores besides what its files .gitignore say (gitignore(5)).
+fn exclude(git_dir: &Path, progress: &dyn Progress) -> Result<String> {
+    let mut command = git_at(git_dir);
+    command.args(["rev-parse", "--path-format=absolute", "--git-path", "info/exclude"]);
+    let file = process::run_briefly(command, "find what the repository ignores", progress)?;
+    Ok(outside::read_text_if_there(&path(&file), kinds::NOTE)?.unwrap_or_default())
+}
+
+/// What git prints, as one line.
+fn ask(command: Command, purpose: &str, progress: &dyn Progress) -> Result<String> {
+    Ok(String::from_utf8_lossy(&run(command, purpose, progress)?).trim().to_owned())
+}
+
+fn run(command: Command, purpose: &str, progress: &dyn Progress) -> Result<Vec<u8>> {
+    let watch = Watch { purpose: purpose.to_owned(), silence: LIMIT, activity: &mut || 0, progress };
+    process::run(command, watch)
+}
+
+/// In the alphabet of entries' names.
+fn name(place: &Path) -> String {
+    let name = place.file_name().unwrap_or_default().to_string_lossy();
+    name.chars().map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' }).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,150 @@
+mod hostile;
+
+use super::*;
+use crate::progress::Quiet;
+use std::{collections::BTreeMap, os::unix::fs::MetadataExt};
+
+fn in_place(place: &Path, arguments: &[&str]) {
+    let mut command = crate::git::git();
+    command.args(["-c", "user.name=s2lab", "-c", "user.email=s2lab@localhost", "-c", "commit.gpgsign=false"]);
+    let status = command.args(arguments).current_dir(place).stdout(std::process::Stdio::null()).status();
+    assert!(status.unwrap().success(), "{arguments:?}");
+}
+
+/// A repository with two commits that differ in `b`.
+fn repository() -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let place = dir.path().join("linux");
+    fs::create_dir(&place).unwrap();
+    in_place(&place, &["init", "--quiet"]);
+    for (file, text) in [("a", "a\n"), ("b", "1\n"), (".gitignore", "*.o\n")] {
+        fs::write(place.join(file), text).unwrap();
+    }
+    in_place(&place, &["add", "--all"]);
+    in_place(&place, &["commit", "--quiet", "-m", "one"]);
+    fs::write(place.join("b"), "2\n").unwrap();
+    in_place(&place, &["commit", "--quiet", "--all", "-m", "two"]);
+    (dir, place)
+}
+
+/// All files of a folder, what is in them, and when they changed; of git's objects not the time, which git renews where it would
+/// have written the same again.
+fn files(dir: &Path) -> BTreeMap<PathBuf, (i64, i64, String)> {
+    let mut found = BTreeMap::new();
+    for child in fs::read_dir(dir).unwrap() {
+        let path = child.unwrap().path();
+        match path.is_dir() {
+            true => found.extend(files(&path)),
+            false => {
+                let meta = fs::metadata(&path).unwrap();
+                let (seconds, rest) = match path.components().any(|part| part.as_os_str() == "objects") {
+                    true => (0, 0),
+                    false => (meta.mtime(), meta.mtime_nsec()),
+                };
+                found.insert(path.clone(), (seconds, rest, digest::file(&path).unwrap()));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn from_commit_to_commit_only_what_differs_is_written() {
+    let (dir, place) = repository();
+    let before = files(&place);
+    let into = dir.path().join("build/source");
+    let one = of_revision(&place, "HEAD~1", &Quiet).unwrap();
+    one.check_out(&into, &Quiet).unwrap();
+    let read = |file: &str| fs::read_to_string(into.join(file)).unwrap();
+    assert_eq!((read("a"), read("b")), ("a\n".into(), "1\n".into()));
+    let first = files(&into);
+
+    let two = of_revision(&place, "HEAD", &Quiet).unwrap();
+    assert_eq!((one.room(), one.id == two.id), (two.room(), false));
+    two.check_out(&into, &Quiet).unwrap();
+    let second = files(&into);
+    let written: Vec<_> = second.iter().filter(|(path, fact)| first[*path] != **fact).collect();
+    assert_eq!(written.len(), 1, "{written:?}");
+    assert_eq!(read("b"), "2\n");
+
+    // What somebody else changed there is put right.
+    fs::write(into.join("a"), "other\n").unwrap();
+    two.check_out(&into, &Quiet).unwrap();
+    assert_eq!(read("a"), "a\n");
+    assert!(files(&place) == before, "the repository is only read");
+}
+
+#[test]
+fn a_revision_that_is_none_is_named() {
+    let (_dir, place) = repository();
+    for bad in ["nowhere", "--all", "HEAD:a"] {
+        let error = of_revision(&place, bad, &Quiet).unwrap_err();
+        assert!(matches!(&error, StoreError::Program { .. }), "{error}");
+        assert!(error.to_string().contains(&format!("find {bad} in")), "{error}");
+    }
+}
+
+#[test]
+fn a_folder_is_what_is_in_it_now_but_not_what_git_ignores() {
+    let (dir, place) = repository();
+    let private = dir.path().join("private");
+    let read = || of_folder(&place, &private, &Quiet).unwrap();
+    let committed = read();
+    assert_eq!(committed.id, of_revision(&place, "HEAD", &Quiet).unwrap().id);
+    fs::write(place.join("b.o"), "product").unwrap();
+    assert_eq!(read().id, committed.id);
+    fs::write(place.join("b"), "mine\n").unwrap();
+    fs::write(place.join("new"), "new\n").unwrap();
+    // As a git that was killed would leave it.
+    let own = fs::read_dir(&private).unwrap().next().unwrap().unwrap().path();
+    fs::write(own.join("folder.index.lock"), "").unwrap();
+    let before = files(&place);
+    let changed = read();
+    assert_ne!(changed.id, committed.id);
+    let into = dir.path().join("build/source");
+    changed.check_out(&into, &Quiet).unwrap();
+    assert_eq!(fs::read_to_string(into.join("b")).unwrap(), "mine\n");
+    assert!(into.join("new").exists() && !into.join("b.o").exists());
+    assert!(files(&place) == before, "the folder is only read");
+}
+
+/// As unpacked from an archive.
+/// As Debian's packages of the source are: their own .gitignore hides all from git.
+#[test]
+fn a_folder_that_ignores_its_source_is_taken_all_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = dir.path().join("linux");
+    fs::create_dir_all(place.join("include/config")).unwrap();
+    for (file, text) in [
+        (".gitignore", "*.o\n/*\n!/debian/\n"),
+        ("Makefile", "all:\n"),
+        ("include/a.h", "a\n"),
+        ("include/config/auto.conf", "a\n"),
+        (".config", "CONFIG_A=y\n"),
+        ("a.o", "o"),
+    ] {
+        fs::write(place.join(file), text).unwrap();
+    }
+    let taken = |into: &str| {
+        let into = dir.path().join(into);
+        let tree = of_folder(&place, &dir.path().join("private"), &Quiet).unwrap();
+        tree.check_out(&into, &Quiet).unwrap();
+        let below = |path: &PathBuf| path.strip_prefix(&into).unwrap().display().to_string();
+        files(&into).keys().map(below).collect::<Vec<_>>()
+    };
+    assert_eq!(taken("one/source"), [".gitignore", "Makefile", "include/a.h"]);
+    fs::write(place.join("b.c"), "b\n").unwrap();
+    assert_eq!(taken("two/source"), [".gitignore", "Makefile", "b.c", "include/a.h"]);
+}
+
+#[test]
+fn a_folder_without_a_repository() {
+    let (dir, place) = repository();
+    let private = dir.path().join("private");
+    let id = of_revision(&place, "HEAD", &Quiet).unwrap().id;
+    fs::remove_dir_all(place.join(".git")).unwrap();
+    let tree = of_folder(&place, &private, &Quiet).unwrap();
+    assert_eq!(tree.id, id);
+    tree.check_out(&dir.path().join("source"), &Quiet).unwrap();
+    assert_eq!(fs::read_to_string(dir.path().join("source/b")).unwrap(), "2\n");
+}

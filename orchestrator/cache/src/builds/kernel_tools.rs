@@ -1,0 +1,278 @@
+//! What builds kernels besides their source: the machine's programs where it has them, else Debian's.
+
+use crate::{
+    Store,
+    builds::toolchain::script,
+    debian::{
+        apt::{self, Deb, Question, Scope, Session},
+        deb,
+    },
+    error::{Result, StoreError},
+    objects::{digest, object::Building},
+    parts::qemu::find_on_path,
+    process,
+};
+use s2lab_os::child;
+use serde::Serialize;
+use std::{ffi::OsString, fs, path::PathBuf, process::Command};
+
+const WHAT: &str = "the tools that build kernels";
+/// Suites of the tools: the release whose programs run with the oldest glibc that we support.
+const SUITES: [&str; 2] = ["bookworm", "bookworm-security"];
+/// Before the names of a cross compiler's programs.
+const CROSS: &str = "aarch64-linux-gnu-";
+/// The oldest gcc that builds every kernel to date (Linux 6.16 scripts/min-tool-version.sh).
+const OLDEST_GCC: (u32, u32) = (8, 1);
+
+/// Programs that come together.
+struct Group {
+    /// What a build calls; if the machine lacks one, all come from the store.
+    programs: &'static [&'static str],
+    packages: &'static [&'static str],
+    /// In the packages, of those that have another name there.
+    renamed: &'static [(&'static str, &'static str)],
+    /// Whether they need libraries that come with them. In the environment of `make` these would reach the machine's programs.
+    libraries: bool,
+}
+
+/// The compiler for arm64 and its binutils, on other machines. Without libraries of its own: kernels use none.
+const COMPILER: Group = Group {
+    programs: &[
+        "aarch64-linux-gnu-gcc",
+        "aarch64-linux-gnu-ld",
+        "aarch64-linux-gnu-as",
+        "aarch64-linux-gnu-ar",
+        "aarch64-linux-gnu-nm",
+        "aarch64-linux-gnu-objcopy",
+        "aarch64-linux-gnu-objdump",
+        "aarch64-linux-gnu-ranlib",
+        "aarch64-linux-gnu-readelf",
+        "aarch64-linux-gnu-strip",
+    ],
+    packages: &[
+        "gcc-12-aarch64-linux-gnu",
+        "cpp-12-aarch64-linux-gnu",
+        "libgcc-12-dev-arm64-cross",
+        "binutils-aarch64-linux-gnu",
+        "libbinutils",
+        "libgmp10",
+        "libisl23",
+        "libjansson4",
+        "libmpc3",
+        "libmpfr6",
+        "libzstd1",
+        "zlib1g",
+    ],
+    renamed: &[("aarch64-linux-gnu-gcc", "aarch64-linux-gnu-gcc-12")],
+    libraries: true,
+};
+const OTHERS: [Group; 3] = [
+    Group {
+        programs: &["flex", "bison"],
+        packages: &["flex", "bison", "m4"],
+        renamed: &[],
+        libraries: false,
+    },
+    Group {
+        programs: &["bc"],
+        packages: &["bc", "libreadline8", "libtinfo6"],
+        renamed: &[],
+        libraries: true,
+    },
+    Group { programs: &["make"], packages: &["make"], renamed: &[], libraries: false },
+];
+/// What a build needs of the machine itself: its programs' own compiler, for programs that run while it builds.
+const OF_THE_MACHINE: [&str; 2] = ["gcc", "sh"];
+
+/// Where the tools come from; known without having them.
+pub(crate) struct Plan {
+    scope: Scope,
+    groups: Vec<&'static Group>,
+    debs: Vec<Deb>,
+    cross: &'static str,
+    /// Of what decides a kernel's bytes: the compiler and its binutils.
+    pub(crate) digest: String,
+}
+
+/// Ready to be used.
+pub(crate) struct KernelTools {
+    /// For the environment of `make`.
+    pub(crate) path: OsString,
+    /// `CROSS_COMPILE`.
+    pub(crate) cross: &'static str,
+    pub(crate) ccache: bool,
+    digest: String,
+}
+
+#[derive(Serialize)]
+struct Inputs<'a> {
+    debs: &'a [Deb],
+    scripts: Vec<(&'a str, String)>,
+}
+
+impl Store {
+    /// Whether the machine has what a kernel's build needs of it; the rest comes from the archive.
+    pub fn can_build(&self) -> Result<()> {
+        match OF_THE_MACHINE.into_iter().find(|program| find_on_path(program).is_none()) {
+            Some(program) => Err(StoreError::NoProgram {
+                program: program.to_owned(),
+                purpose: "build programs that a kernel's build runs".to_owned(),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn kernel_tools_plan(&self) -> Result<Plan> {
+        let mut groups: Vec<&Group> =
+            OTHERS.iter().filter(|g| g.programs.iter().any(|p| find_on_path(p).is_none())).collect();
+        let cross = if cfg!(target_arch = "aarch64") { "" } else { CROSS };
+        let own = self.machine_compiler(cross)?;
+        if own.is_none() {
+            if apt::machine_architecture() != "amd64" {
+                let (program, purpose) = (format!("{cross}gcc"), "build kernels for arm64".to_owned());
+                return Err(StoreError::NoProgram { program, purpose });
+            }
+            groups.insert(0, &COMPILER);
+        }
+        let names: Vec<String> =
+            groups.iter().flat_map(|g| g.packages).map(|name| (*name).to_owned()).collect();
+        let scope = Scope::new(&SUITES, &[apt::machine_architecture()])?;
+        let debs = match names.is_empty() {
+            true => Vec::new(),
+            false => {
+                let packages: Vec<&str> = names.iter().map(String::as_str).collect();
+                let question = Question { what: WHAT, packages: &packages, without: &[] };
+                self.apt.resolve(question, &scope, |apt: &Session<'_>| apt.newest(&names))?
+            }
+        };
+        let digest = match own {
+            Some(version) => digest::bytes(version.as_bytes()),
+            None => {
+                let of_compiler = debs.iter().filter(|d| COMPILER.packages.contains(&d.name.as_str()));
+                digest::inputs(&of_compiler.collect::<Vec<_>>())?
+            }
+        };
+        Ok(Plan { scope, groups, debs, cross, digest })
+    }
+
+    /// What the machine's compiler and linker say of themselves, if it has both and they are new enough.
+    fn machine_compiler(&self, cross: &str) -> Result<Option<String>> {
+        let ask = |program: &str, argument: &str| {
+            let mut command = child::command(format!("{cross}{program}"), child::PLAIN);
+            command.arg(argument);
+            match process::ask(command, "tell its version", &*self.progress) {
+                Ok(text) => Ok(Some(String::from_utf8_lossy(&text).into_owned())),
+                Err(StoreError::NoProgram { .. } | StoreError::Program { .. }) => Ok(None),
+                Err(other) => Err(other),
+            }
+        };
+        let (Some(gcc), Some(number)) = (ask("gcc", "--version")?, ask("gcc", "-dumpfullversion")?) else {
+            return Ok(None);
+        };
+        let Some(ld) = ask("ld", "--version")? else { return Ok(None) };
+        Ok(new_enough(&number).then(|| format!("{gcc}\n{ld}")))
+    }
+
+    pub(crate) fn kernel_tools(&self, plan: &Plan) -> Result<KernelTools> {
+        self.can_build()?;
+        let machine = std::env::var_os("PATH").unwrap_or_default();
+        let ccache = find_on_path("ccache").is_some();
+        let tools = |path| KernelTools { path, cross: plan.cross, ccache, digest: plan.digest.clone() };
+        if plan.debs.is_empty() {
+            return Ok(tools(machine));
+        }
+        let programs = || plan.groups.iter().flat_map(|g| g.programs.iter().map(|p| (*g, *p)));
+        let scripts = programs().map(|(group, program)| (program, group.wrapper(program))).collect();
+        let inputs = Inputs { debs: &plan.debs, scripts };
+        let entry = self.entries.get("toolchain", "kernel", &inputs, |building| {
+            make(building, &plan.debs, &self.apt.fetch(WHAT, &plan.scope, &plan.debs)?, programs())
+        })?;
+        let first = entry.path.join(TOOLS);
+        let all = std::iter::once(first.clone()).chain(std::env::split_paths(&machine));
+        let path = std::env::join_paths(all).map_err(|_| StoreError::BadName {
+            what: "cache folder that PATH can hold",
+            name: first.display().to_string(),
+        })?;
+        Ok(tools(path))
+    }
+}
+
+impl KernelTools {
+    /// Just what is on PATH, whatever that is.
+    #[cfg(test)]
+    pub(crate) fn of_the_machine() -> Self {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        Self { path, cross: "", ccache: false, digest: String::new() }
+    }
+
+    /// `make`, with these tools before the machine's.
+    pub(crate) fn make(&self) -> Command {
+        let mut command = child::command("make", child::MAKE);
+        command.env("PATH", &self.path).arg(format!("CROSS_COMPILE={}", self.cross));
+        if self.ccache {
+            // Wrappers all look alike to it.
+            command.env("CCACHE_COMPILERCHECK", format!("string:{}", self.digest));
+            command.arg(format!("CC=ccache {}gcc", self.cross)).arg("HOSTCC=ccache gcc");
+        }
+        command
+    }
+}
+
+/// Of an entry.
+const TOOLS: &str = "tools";
+
+impl Group {
+    /// In the packages.
+    fn file(&self, program: &str) -> String {
+        let renamed = self.renamed.iter().find(|(name, _)| *name == program);
+        format!("usr/bin/{}", renamed.map_or(program, |(_, there)| there))
+    }
+
+    /// A script that finds what belongs to the program beside itself.
+    fn wrapper(&self, program: &str) -> String {
+        let libraries = format!("LD_LIBRARY_PATH=\"$root/usr/lib/{}-linux-gnu\" ", std::env::consts::ARCH);
+        let libraries = if self.libraries { libraries.as_str() } else { "" };
+        let file = self.file(program);
+        // bison and flex are told where their parts are (their manuals, "Environment Variables").
+        format!(
+            "#!/bin/sh\nroot=${{0%/*}}/..\nexport BISON_PKGDATADIR=\"$root/usr/share/bison\" M4=\"$root/usr/bin/m4\"\n\
+             {libraries}exec \"$root/{file}\" \"$@\"\n"
+        )
+    }
+}
+
+fn make<'a>(
+    building: &mut Building,
+    debs: &[Deb],
+    files: &[PathBuf],
+    programs: impl Iterator<Item = (&'a Group, &'a str)>,
+) -> Result<()> {
+    let root = building.dir.clone();
+    for file in files {
+        deb::unpack(file, &root, |path| {
+            let useless =
+                ["usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info", "usr/share/lintian"];
+            // Objects that no kernel is linked with, and the compiler's other passes.
+            let large = [".a", "/lto1", "/lto-dump", "/lto-wrapper"];
+            path.starts_with("usr/")
+                && !useless.iter().any(|u| path.starts_with(u))
+                && !large.iter().any(|l| path.ends_with(l))
+        })?;
+    }
+    for (group, program) in programs {
+        let file = root.join(group.file(program));
+        fs::metadata(&file).map_err(StoreError::io("no package has", file))?;
+        script(&root, program, &group.wrapper(program))?;
+    }
+    building.packages = debs.iter().map(Deb::package).collect();
+    Ok(())
+}
+
+/// Of `12.2.0`.
+fn new_enough(version: &str) -> bool {
+    let mut numbers = version.trim().split('.').map(|n| n.parse::<u32>().ok());
+    match (numbers.next().flatten(), numbers.next().flatten()) {
+        (Some(major), minor) => (major, minor.unwrap_or(0)) >= OLDEST_GCC,
+        _ => false,
+    }
+}

@@ -1,0 +1,276 @@
+//! `make` for a kernel, out of its tree.
+//!
+//! make itself cannot tell an object that is complete from one whose compiler was killed while it wrote. So a file marks the folder
+//! while make is at work, and goes when make has ended by itself, good or bad: then it has removed what is half-made. A folder
+//! that is marked when the next build begins is thrown away.
+
+use crate::{
+    builds::{build::BuildConfig, kernel_config, kernel_tools::KernelTools},
+    error::{Result, StoreError},
+    objects::files::remove_at_once,
+    process::{self, Followed, Watch},
+    progress::Progress,
+};
+use s2lab_model::kconfig::Config;
+use s2lab_os::outside::{self, kinds};
+use std::{
+    ffi::OsStr,
+    fs::{self, File},
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
+
+/// There while make is at work in the folder.
+const MARK: &str = "s2lab-at-work";
+/// What was asked for.
+const WANTED: &str = "s2lab-wanted.config";
+/// What make said, of the last build.
+pub(crate) const LOG: &str = "s2lab-build.log";
+/// After a dot: a folder whose make was killed, on its way out.
+pub(crate) const KILLED: &str = "killed";
+/// The longest time without a line: linking on a slow machine.
+const SILENCE: Duration = Duration::from_secs(30 * 60);
+/// How long make may clean up when it is asked to end.
+const GRACE: Duration = Duration::from_secs(10);
+/// Lines of the log in an error.
+const SHOWN_LINES: usize = 20;
+/// So that the same input gives the same bytes wherever and whenever it is built (Linux 6.1,
+/// Documentation/kbuild/reproducible-builds.rst). An empty LOCALVERSION keeps a `+` away from trees in a git repository.
+const REPRODUCIBLE: [(&str, &str); 5] = [
+    ("KBUILD_BUILD_TIMESTAMP", "1970-01-01 00:00:00 UTC"),
+    ("KBUILD_BUILD_USER", "s2lab"),
+    ("KBUILD_BUILD_HOST", "s2lab"),
+    ("KBUILD_BUILD_VERSION", "1"),
+    ("LOCALVERSION", ""),
+];
+
+/// What make and a shell take for something else in a path, and so do the kernel's Makefiles, which quote none (Linux 6.12,
+/// Makefile: "source directory cannot contain spaces or colons"). `O=` with a space would write to the path before it.
+const MISREAD: &str = ":$#%\\\"'`;&|<>()*?[]!,";
+
+/// Checks that make can build below `folder`.
+///
+/// # Errors
+/// [`StoreError::BuildPlace`] if its path would be misread.
+pub(crate) fn fits(folder: &Path) -> Result<()> {
+    let path = folder.to_string_lossy();
+    let misread = |c: &char| c.is_whitespace() || c.is_control() || MISREAD.contains(*c);
+    match path.chars().find(misread) {
+        Some(misread) => Err(StoreError::BuildPlace { folder: folder.to_owned(), misread }),
+        None => Ok(()),
+    }
+}
+
+/// One kernel's build.
+pub(crate) struct Make<'a> {
+    /// What progress and errors call it.
+    pub(crate) what: &'a str,
+    pub(crate) tools: &'a KernelTools,
+    pub(crate) source: &'a Path,
+    pub(crate) out: &'a Path,
+    pub(crate) progress: &'a dyn Progress,
+}
+
+impl Make<'_> {
+    /// Configures and builds; the results are in [`Make::out`].
+    pub(crate) fn build(&self, config: &BuildConfig) -> Result<()> {
+        self.begin()?;
+        self.configure(config)?;
+        if let BuildConfig::Fragments(files) = config {
+            let path = self.out.join(".config");
+            let got = outside::read_text(&path, kinds::CONFIG)?;
+            let missing = kernel_config::not_taken(files, &got)
+                .map_err(|reason| StoreError::malformed(self.what, reason))?;
+            if !missing.is_empty() {
+                self.end()?;
+                let options = missing.iter().map(ToString::to_string).collect();
+                return Err(StoreError::Config { what: self.what.to_owned(), options });
+            }
+        }
+        self.compile()?;
+        self.end()
+    }
+
+    /// Makes the folder ready for make.
+    fn begin(&self) -> Result<()> {
+        let mark = self.out.join(MARK);
+        if mark.exists() {
+            self.progress.step(&format!("{}: the last build was killed, it begins anew", self.what));
+            // Out of the way by a rename: what is left of that build may still be writing.
+            remove_at_once(self.out, &self.out.with_extension(KILLED))?;
+        }
+        s2lab_os::private::make(self.out).map_err(StoreError::io("cannot create", self.out))?;
+        let log = self.log();
+        fs::write(&log, "").map_err(StoreError::io("cannot write", &log))?;
+        fs::write(&mark, "").map_err(StoreError::io("cannot write", &mark))
+    }
+
+    /// What is in the folder now can be trusted.
+    fn end(&self) -> Result<()> {
+        let mark = self.out.join(MARK);
+        fs::remove_file(&mark).map_err(StoreError::io("cannot remove", mark))
+    }
+
+    fn configure(&self, config: &BuildConfig) -> Result<()> {
+        let wanted = self.out.join(WANTED);
+        let text = config.text();
+        match config {
+            BuildConfig::Fragments(_) => {
+                fs::write(&wanted, text).map_err(StoreError::io("cannot write", &wanted))?;
+                self.run(&["-s", "allnoconfig"], &[("KCONFIG_ALLCONFIG", &wanted)], &mut |_| {})
+            }
+            BuildConfig::Whole(_) => {
+                let path = self.out.join(".config");
+                fs::write(&path, text).map_err(StoreError::io("cannot write", &path))?;
+                self.run(&["-s", "olddefconfig"], &[], &mut |_| {})
+            }
+        }
+    }
+
+    /// Builds what the configuration says.
+    fn compile(&self) -> Result<()> {
+        let targets: &[&str] = if self.has_modules()? { &["Image", "modules"] } else { &["Image"] };
+        self.progress.step(&format!("building {}, log in {}", self.what, self.log().display()));
+        self.run(&["prepare"], &[], &mut |_| {})?;
+        let total = self.expected(targets)?;
+        let done = AtomicU64::new(0);
+        // What is expected may be a little too few: the rest is not told.
+        let tell = |done: u64| {
+            if done <= total {
+                self.progress.build(self.what, done, total);
+            }
+        };
+        tell(0);
+        let built = self.run(targets, &[], &mut |line| {
+            if is_object(line) {
+                tell(done.fetch_add(1, Ordering::Relaxed) + 1);
+            }
+        });
+        self.progress.build(self.what, 0, 0);
+        built
+    }
+
+    /// How many objects make would build now: what it says without doing it. It gives up where something is generated that
+    /// needs what it has not done, which is after the objects.
+    fn expected(&self, targets: &[&str]) -> Result<u64> {
+        let mut count = 0;
+        let arguments: Vec<&str> = ["-n", "-k"].iter().chain(targets).copied().collect();
+        let mut command = self.command(&arguments, &[]);
+        command.arg("V=0");
+        let followed = self.follow(command, &mut |line| {
+            count += u64::from(line.split("echo '").nth(1).is_some_and(is_object));
+        })?;
+        // Its failure says nothing; what stops it early does.
+        match followed.result {
+            Ok(_) => Ok(count),
+            Err(error) => Err(self.ended(followed.by_itself, error)),
+        }
+    }
+
+    /// Puts the modules below `into`, without what is only for debuggers.
+    pub(crate) fn install_modules(&self, into: &Path) -> Result<()> {
+        let path = format!("INSTALL_MOD_PATH={}", into.display());
+        self.run(&["modules_install", "INSTALL_MOD_STRIP=1", "DEPMOD=true", &path], &[], &mut |_| {})
+    }
+
+    pub(crate) fn has_modules(&self) -> Result<bool> {
+        let path = self.out.join(".config");
+        let text = outside::read_text(&path, kinds::CONFIG)?;
+        let config = Config::parse(&text).map_err(|e| StoreError::malformed(path.display(), e))?;
+        Ok(config.setting("MODULES") == s2lab_model::kconfig::Setting::BuiltIn)
+    }
+
+    fn log(&self) -> PathBuf {
+        self.out.join(LOG)
+    }
+
+    fn command(&self, arguments: &[&str], environment: &[(&str, &Path)]) -> Command {
+        let mut command = self.tools.make();
+        let jobs = std::thread::available_parallelism().map_or(1, usize::from);
+        let out = format!("O={}", self.out.display());
+        command.arg("-C").arg(self.source).args([&out, "ARCH=arm64", &format!("-j{jobs}")]).args(arguments);
+        command.envs(REPRODUCIBLE).envs(environment.iter().copied());
+        command
+    }
+
+    /// Runs make to its good end; each line that it says goes to the log and to `line`.
+    fn run(
+        &self,
+        arguments: &[&str],
+        environment: &[(&str, &Path)],
+        line: &mut (dyn FnMut(&str) + Send),
+    ) -> Result<()> {
+        let path = self.log();
+        let file = File::options().append(true).open(&path);
+        let mut log = file.map_err(StoreError::io("cannot open", &path))?;
+        let mut said: Vec<String> = Vec::new();
+        let mut unwritten = None;
+        let followed = self.follow(self.command(arguments, environment), &mut |text| {
+            // The first error is the one to tell; the rest of the build would fail by itself.
+            if let Err(error) = writeln!(log, "{text}") {
+                unwritten.get_or_insert(error);
+            }
+            if worth_showing(text) && said.len() < SHOWN_LINES {
+                said.push(text.to_owned());
+            }
+            line(text);
+        })?;
+        let status = followed.result.map_err(|error| self.ended(followed.by_itself, error))?;
+        if status.success() {
+            return Ok(());
+        }
+        self.end()?;
+        match unwritten {
+            Some(error) => Err(StoreError::io("cannot write", path)(error)),
+            None => Err(StoreError::Build {
+                what: self.what.to_owned(),
+                status: status.to_string(),
+                log: path,
+                said: said.join("\n"),
+            }),
+        }
+    }
+
+    fn follow(&self, command: Command, line: &mut (dyn FnMut(&str) + Send)) -> Result<Followed> {
+        let arguments = command.get_args().map(OsStr::to_string_lossy).collect::<Vec<_>>().join(" ");
+        let lines = AtomicU64::new(0);
+        let mut activity = || lines.load(Ordering::Relaxed);
+        let watch = Watch {
+            purpose: format!("build {}", self.what),
+            silence: SILENCE,
+            activity: &mut activity,
+            progress: self.progress,
+        };
+        let started = Instant::now();
+        let followed = process::follow(command, watch, GRACE, &mut |text| {
+            lines.fetch_add(1, Ordering::Relaxed);
+            line(text);
+        });
+        tracing::debug!(ms = started.elapsed().as_millis(), said = lines.into_inner(), "make {arguments}");
+        followed
+    }
+
+    /// An error that has ended make early; the folder stays marked if make had no time to clean up.
+    fn ended(&self, by_itself: bool, error: StoreError) -> StoreError {
+        if by_itself && let Err(other) = self.end() {
+            tracing::warn!("{other}");
+        }
+        error
+    }
+}
+
+/// Whether make says that it makes an object: `  CC      mm/mmap.o`, `  AS      ...`, `  CC [M]  ...`.
+fn is_object(line: &str) -> bool {
+    ["  CC ", "  AS "].iter().any(|begin| line.starts_with(begin))
+}
+
+/// Whether a line of make's tells why it failed.
+fn worth_showing(line: &str) -> bool {
+    ["error:", "Error ", "*** ", "undefined reference", "No such file"].iter().any(|sign| line.contains(sign))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,13 @@
+//! What is built from source: kernels and the agent, with the trees, patches and tools for it.
+
+pub(crate) mod agent;
+pub(crate) mod build;
+pub(crate) mod build_folder;
+pub(crate) mod git_tree;
+pub(crate) mod kept;
+pub(crate) mod kernel_config;
+pub(crate) mod kernel_tools;
+pub(crate) mod make;
+pub(crate) mod patches;
+pub(crate) mod source;
+pub(crate) mod toolchain;

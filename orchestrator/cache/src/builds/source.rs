@@ -1,0 +1,153 @@
+//! Sources of kernels: what they are, and how they come into a build folder.
+
+use crate::{
+    Store,
+    builds::git_tree::{self, GitTree},
+    debian::{
+        apt::{Deb, Question, Scope},
+        deb, suites,
+    },
+    error::{Result, StoreError},
+    objects::lock::{self, Lock},
+};
+use s2lab_os::outside::{Outside, kinds};
+use std::{
+    fs,
+    io::BufReader,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// Another reads the same tree, for the first time perhaps.
+const LOCK_LIMIT: Duration = Duration::from_secs(30 * 60);
+
+/// Where a kernel's source comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KernelSource {
+    /// A package of Debian's archive.
+    Package(SourcePackage),
+    /// A commit of a git repository. The repository is only read.
+    Revision { repository: PathBuf, revision: String },
+    /// A folder as it is now: of a git repository what is committed and what is not, but not what it ignores.
+    Folder(PathBuf),
+}
+
+/// A package such as `linux-source-6.1`, with a `usr/src/NAME.tar.xz` in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourcePackage {
+    pub package: String,
+    /// None: the newest.
+    pub version: Option<String>,
+    pub suites: Vec<String>,
+}
+
+/// A source without patches, found but not unpacked.
+pub(crate) struct Base {
+    /// Of all its content.
+    pub(crate) digest: String,
+    /// What an entry and a folder are called after it.
+    pub(crate) name: String,
+    /// For people: a package's version, a commit.
+    pub(crate) version: String,
+    /// Bases with the same room take turns in one build folder.
+    pub(crate) room: String,
+    kind: Kind,
+}
+
+enum Kind {
+    Package { scope: Scope, deb: Deb },
+    Git(GitTree),
+}
+
+impl Store {
+    pub(crate) fn source_base(&self, source: &KernelSource) -> Result<Base> {
+        match source {
+            KernelSource::Package(package) => self.package_base(package),
+            KernelSource::Revision { repository, revision } => {
+                Ok(git_base(git_tree::of_revision(repository, revision, &*self.progress)?))
+            }
+            KernelSource::Folder(folder) => {
+                let private = self.build_root();
+                let place = folder.canonicalize().map_err(StoreError::io("cannot find", folder))?;
+                let name = git_tree::lock_name(&git_tree::place_digits(&place));
+                let lock = lock::path(self.entries.root(), &name);
+                let what = format!("the tree {}", place.display());
+                let _lock = Lock::acquire(&lock, &what, LOCK_LIMIT, &*self.progress)?;
+                Ok(git_base(git_tree::of_folder(folder, &private, &*self.progress)?))
+            }
+        }
+    }
+
+    fn package_base(&self, source: &SourcePackage) -> Result<Base> {
+        let name = &source.package;
+        suites::check_package(name)?;
+        let scope = Scope::new(&source.suites, &["arm64"])?;
+        let exact = crate::parts::kernel::exact(name, source.version.as_deref());
+        let debs = self
+            .apt
+            .resolve(Question::package(&exact), &scope, |apt| apt.newest(std::slice::from_ref(&exact)))?;
+        let [deb] = debs.as_slice() else {
+            return Err(StoreError::malformed(name, format_args!("one package was expected, not {debs:?}")));
+        };
+        Ok(Base {
+            digest: deb.sha256.clone(),
+            name: name.clone(),
+            version: deb.version.clone(),
+            room: deb.sha256.clone(),
+            kind: Kind::Package { scope, deb: deb.clone() },
+        })
+    }
+
+    /// Makes `into` this source: a folder that is missing, or, where [`Base::changes_in_place`], one that was made from another
+    /// base of the same room.
+    pub(crate) fn bring(&self, base: &Base, into: &Path) -> Result<()> {
+        match &base.kind {
+            Kind::Git(tree) => tree.check_out(into, &*self.progress),
+            Kind::Package { scope, deb } => {
+                let files = self.apt.fetch(&base.name, scope, std::slice::from_ref(deb))?;
+                self.progress.step(&format!("unpacking {} {}", base.name, base.version));
+                files.iter().try_for_each(|file| unpack(file, &base.name, into))
+            }
+        }
+    }
+}
+
+fn git_base(tree: GitTree) -> Base {
+    Base {
+        digest: tree.id.clone(),
+        name: tree.name.clone(),
+        version: tree.version.clone(),
+        room: tree.room(),
+        kind: Kind::Git(tree),
+    }
+}
+
+impl Base {
+    /// Whether [`Store::bring`] writes only what differs; else the folder must be missing.
+    pub(crate) fn changes_in_place(&self) -> bool {
+        matches!(self.kind, Kind::Git(_))
+    }
+}
+
+/// The archive inside of the package has one folder, which becomes `into`.
+fn unpack(package: &Path, name: &str, into: &Path) -> Result<()> {
+    let beside = into.with_extension("unpacked");
+    crate::objects::object::remove_tree(&beside)?;
+    s2lab_os::private::make(&beside).map_err(StoreError::io("cannot create", &beside))?;
+    let inside = format!("usr/src/{name}.tar.xz");
+    deb::unpack(package, &beside, |path| path == inside)?;
+    let archive = beside.join(&inside);
+    let file = Outside::open(&archive, kinds::PACKAGE)?;
+    let plain = lzma_rust2::XzReader::new(BufReader::with_capacity(1 << 20, file), true);
+    let tree = beside.join("tree");
+    fs::create_dir(&tree).map_err(StoreError::io("cannot create", &tree))?;
+    deb::untar(plain, &tree, &mut |_| true).map_err(|e| {
+        match crate::objects::object::unwritable(&e) || s2lab_os::whole::no_room(&e) {
+            true => StoreError::io("cannot unpack into", &tree)(e),
+            false => StoreError::malformed(package.display(), e),
+        }
+    })?;
+    let only = crate::parts::kernel::only_folder(&tree)?;
+    fs::rename(tree.join(only), into).map_err(StoreError::io("cannot move", &tree))?;
+    crate::objects::object::remove_tree(&beside)
+}

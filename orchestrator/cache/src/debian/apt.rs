@@ -1,0 +1,254 @@
+//! Debian packages through the machine's `apt-get`, with a private configuration: own lists, own cache, an empty
+//! status, no root rights. Signatures, proxies and credentials stay apt's business.
+
+mod pool;
+mod session;
+mod text;
+
+use crate::{
+    debian::suites::{self, Source},
+    error::{Result, StoreError},
+    objects::{
+        lock::{self, Lock},
+        object,
+    },
+    process,
+    progress::Progress,
+};
+use s2lab_os::{
+    child,
+    outside::{self, kinds},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+pub(crate) use session::Session;
+pub(crate) use text::Deb;
+use text::sources_list;
+
+/// Where Debian and its derivatives keep the keys of Debian's archive.
+const KEYRINGS: [&str; 2] =
+    ["/usr/share/keyrings/debian-archive-keyring.gpg", "/usr/share/keyrings/debian-archive-keyring.pgp"];
+/// Lists younger than this are not fetched again while the store is being filled.
+const LISTS_FRESH: Duration = Duration::from_secs(3600);
+/// apt itself gives up on a silent server after 30 s, three times.
+const SILENCE: Duration = Duration::from_secs(150);
+const LOCK_LIMIT: Duration = Duration::from_secs(30 * 60);
+
+/// What is asked of the archive. Its words are the key under which the answer is remembered, so they must have all that
+/// decides it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Question<'a> {
+    /// For people, such as `QEMU`; for a single package its name.
+    pub(crate) what: &'a str,
+    /// Packages that are looked for, if `what` does not say it.
+    pub(crate) packages: &'a [&'a str],
+    /// What is left out of the answer.
+    pub(crate) without: &'a [&'a str],
+}
+
+impl<'a> Question<'a> {
+    /// One package, and what it stands for.
+    pub(crate) fn package(name: &'a str) -> Self {
+        Self { what: name, packages: &[], without: &[] }
+    }
+
+    fn key(&self, scope: &Scope) -> String {
+        let mut key = self.what.to_owned();
+        for (word, names) in [("of", self.packages), ("without", self.without)] {
+            if !names.is_empty() {
+                key += &format!(" {word} {}", names.join(", "));
+            }
+        }
+        key + &format!(" for {} from {}", scope.architectures.join(","), scope.suites.join(","))
+    }
+}
+
+/// Where packages are looked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Scope {
+    pub(crate) suites: Vec<String>,
+    /// The first is the native one: dependencies are taken from it.
+    pub(crate) architectures: Vec<String>,
+}
+
+impl Scope {
+    pub(crate) fn new(suites: &[impl AsRef<str>], architectures: &[&str]) -> Result<Self> {
+        let suites: Vec<String> = suites.iter().map(|s| s.as_ref().to_owned()).collect();
+        suites.iter().try_for_each(|s| suites::check_name("Debian suite", s))?;
+        Ok(Self { suites, architectures: architectures.iter().map(|a| (*a).to_owned()).collect() })
+    }
+}
+
+/// Debian's name for this machine's architecture.
+pub(crate) fn machine_architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+/// The private apt.
+#[derive(Clone)]
+pub(crate) struct Apt {
+    /// apt's state.
+    dir: PathBuf,
+    store: PathBuf,
+    offline: bool,
+    progress: Arc<dyn Progress>,
+}
+
+impl Apt {
+    pub(crate) fn new(dir: PathBuf, store: PathBuf, offline: bool, progress: Arc<dyn Progress>) -> Self {
+        Self { dir, store, offline, progress }
+    }
+
+    /// What `find` found when it was first asked; the network is touched that one time only.
+    pub(crate) fn resolve(
+        &self,
+        question: Question<'_>,
+        scope: &Scope,
+        find: impl FnOnce(&Session<'_>) -> Result<Vec<Deb>>,
+    ) -> Result<Vec<Deb>> {
+        let (what, key) = (question.what, question.key(scope));
+        if let Some(debs) = self.known(question, scope)? {
+            return Ok(debs);
+        }
+        if self.offline {
+            return Err(StoreError::Offline { missing: format!("the version of {what}") });
+        }
+        let session = self.session(scope, LISTS_FRESH)?;
+        let mut all = self.remembered()?;
+        if let Some(debs) = all.remove(&key) {
+            return Ok(debs);
+        }
+        let debs = find(&session)?;
+        all.insert(key, debs.clone());
+        let path = self.resolved_path();
+        let text = serde_json::to_vec_pretty(&all).map_err(|e| StoreError::malformed(path.display(), e))?;
+        object::replace_file(&path, &text)?;
+        Ok(debs)
+    }
+
+    /// The remembered answer.
+    pub(crate) fn known(&self, question: Question<'_>, scope: &Scope) -> Result<Option<Vec<Deb>>> {
+        Ok(self.remembered()?.remove(&question.key(scope)))
+    }
+
+    /// Whether packages could be fetched, as far as the machine itself can tell.
+    pub(crate) fn archive(&self) -> Result<()> {
+        keyring()?;
+        let sources = self.machine_sources()?;
+        suites::ALL.iter().try_for_each(|suite| suites::uri(&sources, suite).map(drop))
+    }
+
+    /// Forgets versions and lists, so that the newest are found again.
+    pub(crate) fn forget(&self) -> Result<()> {
+        let _lock = self.lock()?;
+        match fs::remove_file(self.resolved_path()) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                return Err(StoreError::io("cannot remove", self.resolved_path())(e));
+            }
+            _ => {}
+        }
+        object::remove_tree(&self.stamps())
+    }
+
+    fn resolved_path(&self) -> PathBuf {
+        self.store.join("resolved.json")
+    }
+
+    fn remembered(&self) -> Result<BTreeMap<String, Vec<Deb>>> {
+        let path = self.resolved_path();
+        match outside::read(&path, kinds::MANIFEST) {
+            Ok(text) => Ok(serde_json::from_slice(&text).unwrap_or_else(|error| {
+                // All that it says can be asked for again.
+                self.progress
+                    .step(&format!("{} is damaged ({error}): versions are forgotten", path.display()));
+                BTreeMap::new()
+            })),
+            Err(error) if error.is_absent() => Ok(BTreeMap::new()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn stamps(&self) -> PathBuf {
+        self.dir.join("lists").join("stamps")
+    }
+
+    fn lock(&self) -> Result<Lock> {
+        Lock::acquire(&lock::path(&self.store, "apt"), "Debian packages", LOCK_LIMIT, &*self.progress)
+    }
+
+    /// Holds apt's state; lists that are older than `fresh` are fetched.
+    fn session(&self, scope: &Scope, fresh: Duration) -> Result<Session<'_>> {
+        let lock = self.lock()?;
+        for sub in ["state", "lists/partial", "lists/stamps", "cache/archives/partial"] {
+            let dir = self.dir.join(sub);
+            s2lab_os::private::make(&dir).map_err(StoreError::io("cannot create", &dir))?;
+        }
+        let session = Session::new(self, lock);
+        let keyring = keyring()?;
+        let sources = self.machine_sources()?;
+
+        let stale: Vec<(&str, &str)> = scope
+            .suites
+            .iter()
+            .flat_map(|s| scope.architectures.iter().map(move |a| (s.as_str(), a.as_str())))
+            .filter(|(suite, architecture)| {
+                let stamp = fs::metadata(self.stamp(suite, architecture)).and_then(|m| m.modified());
+                #[expect(
+                    clippy::disallowed_methods,
+                    reason = "an age from run to run; one of the future is none"
+                )]
+                let age = stamp.ok().and_then(|stamp| stamp.elapsed().ok());
+                age.is_none_or(|age| age >= fresh)
+            })
+            .collect();
+        if !stale.is_empty() {
+            let suites: BTreeSet<&str> = stale.iter().map(|(s, _)| *s).collect();
+            self.progress
+                .step(&format!("reading the package lists of {}", Vec::from_iter(suites).join(", ")));
+            session.configure(scope, &sources_list(&sources, &stale, keyring)?)?;
+            session.update()?;
+            for (suite, architecture) in &stale {
+                let stamp = self.stamp(suite, architecture);
+                fs::write(&stamp, "").map_err(StoreError::io("cannot write", &stamp))?;
+            }
+        }
+        let all: Vec<(&str, &str)> = scope
+            .suites
+            .iter()
+            .flat_map(|s| scope.architectures.iter().map(move |a| (s.as_str(), a.as_str())))
+            .collect();
+        session.configure(scope, &sources_list(&sources, &all, keyring)?)?;
+        Ok(session)
+    }
+
+    fn stamp(&self, suite: &str, architecture: &str) -> PathBuf {
+        self.stamps().join(format!("{suite}_{architecture}"))
+    }
+
+    fn machine_sources(&self) -> Result<Vec<Source>> {
+        let ask = |arguments: &[&str]| {
+            let mut command = child::command("apt-get", child::APT);
+            command.arg("indextargets").args(arguments).args(["--format", suites::FORMAT]);
+            process::run_briefly(command, "name the machine's archives", &*self.progress)
+                .map(|text| suites::parse(&String::from_utf8_lossy(&text)))
+        };
+        // Without the machine's own lists (a fresh container image) apt names its archives only when told so.
+        let sources = ask(&[])?;
+        if sources.is_empty() { ask(&["--no-release-info"]) } else { Ok(sources) }
+    }
+}
+
+fn keyring() -> Result<&'static str> {
+    let there = KEYRINGS.into_iter().find(|k| Path::new(k).exists());
+    there.ok_or_else(|| StoreError::NoKeyring { paths: KEYRINGS.map(str::to_owned).to_vec() })
+}

@@ -1,0 +1,136 @@
+//! The pool of downloaded packages: files `deb/SHA256-NAME.deb` of the store.
+
+use super::{Apt, Deb, LISTS_FRESH, SILENCE, Scope, Session};
+use crate::{
+    error::{Result, StoreError},
+    objects::{digest, inventory::PACKAGES, object},
+    process::{self, Watch},
+};
+use s2lab_os::clock;
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+impl Apt {
+    /// The files of `debs`, downloaded where they are missing or damaged.
+    pub(crate) fn fetch(&self, what: &str, scope: &Scope, debs: &[Deb]) -> Result<Vec<PathBuf>> {
+        let missing = self.missing(debs)?;
+        if !missing.is_empty() {
+            if self.offline {
+                let names: Vec<String> = missing.iter().map(|d| d.exact()).collect();
+                return Err(StoreError::Offline { missing: format!("{what}: {}", names.join(" ")) });
+            }
+            let session = self.session(scope, LISTS_FRESH)?;
+            // Another process may have fetched them meanwhile.
+            let missing = self.missing(debs)?;
+            let first = if missing.is_empty() { Ok(()) } else { self.download(&session, what, &missing) };
+            match first {
+                // Lists older than the archive name files that are gone.
+                Err(first @ StoreError::Fetch { .. }) => {
+                    drop(session);
+                    let session = match self.session(scope, Duration::ZERO) {
+                        // No new lists: then it is what failed before that counts.
+                        Err(StoreError::Fetch { .. }) => return Err(first),
+                        session => session?,
+                    };
+                    let missing = self.missing(debs)?;
+                    // Also what arrived while apt failed for another reason is there.
+                    if !missing.is_empty() {
+                        let again = self.download(&session, what, &missing);
+                        again.map_err(|error| session.gone(&missing).unwrap_or(error))?;
+                    }
+                }
+                other => other?,
+            }
+        }
+        let files: Vec<_> = debs.iter().map(|d| self.pooled(d)).collect();
+        files.iter().for_each(|file| note_use(file));
+        Ok(files)
+    }
+
+    /// Those that are not in the pool as they should be.
+    fn missing<'a>(&self, debs: &'a [Deb]) -> Result<Vec<&'a Deb>> {
+        let mut missing = Vec::new();
+        for deb in debs {
+            let path = self.pooled(deb);
+            let whole =
+                fs::metadata(&path).is_ok_and(|m| m.len() == deb.size) && digest::file(&path)? == deb.sha256;
+            if !whole {
+                missing.push(deb);
+            }
+        }
+        Ok(missing)
+    }
+
+    fn pooled(&self, deb: &Deb) -> PathBuf {
+        self.store.join(PACKAGES).join(format!("{}-{}.deb", deb.sha256, deb.name))
+    }
+
+    /// Into a temporary folder first; a file joins the pool once its digest is right, also if another did not arrive.
+    fn download(&self, session: &Session<'_>, what: &str, debs: &[&Deb]) -> Result<()> {
+        let folder = self.dir.join("downloads");
+        object::remove_tree(&folder)?;
+        s2lab_os::private::make(&folder).map_err(StoreError::io("cannot create", &folder))?;
+        let pool = self.store.join(PACKAGES);
+        s2lab_os::private::make(&pool).map_err(StoreError::io("cannot create", &pool))?;
+        let total: u64 = debs.iter().map(|d| d.size).sum();
+
+        let mut command = session.apt_get();
+        command.arg("-qq").arg("download").args(debs.iter().map(|d| d.exact())).current_dir(&folder);
+        let mut last = None;
+        let mut activity = || {
+            let here = fs::read_dir(&folder).into_iter().flatten().flatten();
+            let done = here.filter_map(|f| f.metadata().ok()).map(|m| m.len()).sum::<u64>().min(total);
+            if last != Some(done) {
+                self.progress.download(what, done, total);
+                last = Some(done);
+            }
+            done
+        };
+        let purpose = format!("download {what}");
+        let watch = Watch { purpose, silence: SILENCE, activity: &mut activity, progress: &*self.progress };
+        let ended = process::run(command, watch).map_err(|error| StoreError::fetch(what, error));
+        let adopted = self.adopt(&folder, debs);
+        // Why apt gave up explains what did not arrive.
+        ended?;
+        adopted?;
+        object::remove_tree(&folder)?;
+        match debs.iter().find(|d| !self.pooled(d).exists()) {
+            None => Ok(()),
+            Some(deb) => Err(StoreError::Digest {
+                what: deb.exact(),
+                expected: deb.sha256.clone(),
+                found: "none of the downloaded files".to_owned(),
+            }),
+        }
+    }
+
+    /// Takes what has arrived whole into the pool.
+    fn adopt(&self, folder: &Path, debs: &[&Deb]) -> Result<()> {
+        let expected: BTreeMap<&str, &Deb> = debs.iter().map(|d| (d.sha256.as_str(), *d)).collect();
+        for file in fs::read_dir(folder).map_err(StoreError::io("cannot list", folder))? {
+            let path = file.map_err(StoreError::io("cannot list", folder))?.path();
+            if !path.is_file() {
+                continue;
+            }
+            let found = digest::file(&path)?;
+            if let Some(deb) = expected.get(found.as_str()) {
+                let synced = File::open(&path).and_then(|f| f.sync_data());
+                synced.map_err(StoreError::io("cannot sync", &path))?;
+                // apt gives it the time that the archive has.
+                note_use(&path);
+                fs::rename(&path, self.pooled(deb))
+                    .map_err(StoreError::io("cannot move into place", &path))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Tells `s2lab store gc`. That it cannot be told (the cache is read-only) changes nothing.
+fn note_use(file: &Path) {
+    let _ = File::open(file).and_then(|file| file.set_modified(clock::now()));
+}

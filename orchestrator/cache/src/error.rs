@@ -1,0 +1,203 @@
+//! What can go wrong in the store.
+
+use crate::{
+    objects::manifest::Damage,
+    series::{Refusal, SeriesError},
+};
+use s2lab_os::{
+    outside::{CopyError, ReadError, Why},
+    whole::no_room,
+};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// What to do about a disk that is full.
+const ROOM: &str = "the file system of the cache is full: make room (`s2lab store gc` removes what was not used for long), or name another with XDG_CACHE_HOME; finished entries stay";
+/// How the programs that the store runs say it: glibc's strerror of ENOSPC, EDQUOT and EFBIG; apt 2.6 apt-private/private-install.cc.
+const FULL: [&str; 4] =
+    ["No space left on device", "Disk quota exceeded", "File too large", "have enough free space in"];
+
+/// A failure of the store. [`StoreError::hint`] says what may help.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("{what} `{path}`: {source}")]
+    Io { what: &'static str, path: PathBuf, source: io::Error },
+
+    #[error(transparent)]
+    Read(#[from] ReadError),
+
+    #[error(transparent)]
+    Copy(#[from] CopyError),
+
+    #[error("offline, and the store does not have {missing}")]
+    Offline { missing: String },
+
+    #[error("the store does not have {missing}, and cannot take it: `{path}`: {source}")]
+    ReadOnly { missing: String, path: PathBuf, source: io::Error },
+
+    #[error("{what} in the store is damaged ({damage}) and cannot be made anew: {source}")]
+    Damaged { what: String, damage: Damage, source: Box<StoreError> },
+
+    #[error("the machine has no `{program}`, which is needed to {purpose}")]
+    NoProgram { program: String, purpose: String },
+
+    #[error("`{program}` failed ({status}) while it was to {purpose}\n{output}")]
+    Program { program: String, status: String, purpose: String, output: String },
+
+    #[error("{what} made no progress for {} s", limit.as_secs())]
+    Stalled { what: String, limit: Duration },
+
+    #[error("waited {} s for another s2lab that holds `{lock}`", limit.as_secs())]
+    LockTimeout { lock: String, limit: Duration },
+
+    #[error("cancelled")]
+    Cancelled,
+
+    #[error("apt on this machine names no Debian archive that could serve `{suite}`")]
+    NoMirror { suite: String },
+
+    #[error("no Debian keyring at {looked}", looked = paths.join(" or "))]
+    NoKeyring { paths: Vec<String> },
+
+    #[error("`{name}` is not the name of a {what}")]
+    BadName { what: &'static str, name: String },
+
+    #[error("the archive has no package `{package}` in {suites}: {reason}")]
+    NoPackage { package: String, suites: String, reason: String },
+
+    #[error("the archive has no {package} {version} in {suites}; it has {has}")]
+    NoVersion { package: String, version: String, suites: String, has: String },
+
+    #[error("cannot fetch {what}: {output}")]
+    Fetch { what: String, output: String },
+
+    #[error("{file}: {reason}")]
+    Malformed { file: String, reason: String },
+
+    #[error("kernel module `{module}` is neither in {place} nor built into the kernel{needed}",
+        needed = needed_by.as_ref().map(|n| format!(" (needed by `{n}`)")).unwrap_or_default())]
+    NoModule { module: String, place: String, needed_by: Option<String> },
+
+    #[error("library `{library}`, which `{needed_by}` needs, is in none of the unpacked packages")]
+    NoLibrary { library: String, needed_by: String },
+
+    #[error("{what} has SHA-256 {found}, expected {expected}")]
+    Digest { what: String, expected: String, found: String },
+
+    #[error("building {what} failed ({status}); its log is {log}\n{said}", log = log.display())]
+    Build { what: String, status: String, log: PathBuf, said: String },
+
+    #[error("kernel {kernel}: there is no {image}: the tree is not built", image = image.display())]
+    NotBuilt { kernel: String, image: PathBuf },
+
+    #[error("no kernel can be built in {}: make and the kernel's Makefiles misread {misread:?} in a path", folder.display())]
+    BuildPlace { folder: PathBuf, misread: char },
+
+    #[error("the configuration of {what} did not take what was asked for:\n{}", options.join("\n"))]
+    Config { what: String, options: Vec<String> },
+
+    #[error(transparent)]
+    Series(#[from] SeriesError),
+
+    #[error(transparent)]
+    Refused(Box<Refusal>),
+
+    #[error("{argument} {path}: {why}")]
+    Part { argument: &'static str, path: PathBuf, why: String },
+
+    /// A file or a folder that the user has given is not what it must be.
+    #[error("{path}: {why}")]
+    Given { path: PathBuf, why: String },
+
+    #[error("a task of the store ended early: {0}")]
+    Task(String),
+}
+
+impl StoreError {
+    /// What the reader may do about it.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Io { source, .. } if no_room(source) => {
+                ROOM.to_owned()
+            }
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+                "name another cache with XDG_CACHE_HOME".to_owned()
+            }
+            Self::Io { source, .. } => return s2lab_os::limits::hint(source).map(str::to_owned),
+            Self::Read(error) | Self::Copy(CopyError::Read(error)) => {
+                return error.limit_hint().map(str::to_owned);
+            }
+            Self::Copy(CopyError::Write { source, .. }) if no_room(source) => ROOM.to_owned(),
+            Self::ReadOnly { .. } => {
+                "fill the cache once where it can be written, or name another with XDG_CACHE_HOME".to_owned()
+            }
+            Self::Damaged { source, .. } => return source.hint(),
+            Self::Offline { .. } => "run once without --offline".to_owned(),
+            Self::NoProgram { program, .. } => format!("put `{program}` on PATH"),
+            Self::Stalled { .. } => "is the network up? the next attempt starts where nothing is half-made".to_owned(),
+            Self::LockTimeout { .. } => "is that process still at work? its end, even by kill, frees the lock".to_owned(),
+            Self::NoMirror { .. } => {
+                "s2lab takes Debian's packages from the archive that the machine's apt already uses: give apt a line for it and run `apt-get update`".to_owned()
+            }
+            Self::NoKeyring { .. } => "install debian-archive-keyring: signatures are always checked".to_owned(),
+            Self::NoPackage { .. } => {
+                "the archive moves on: a remembered version may be gone, `s2lab store refresh` takes the newest".to_owned()
+            }
+            Self::NoVersion { .. } => {
+                "give one of these; a version that was only remembered is forgotten by `s2lab store refresh`".to_owned()
+            }
+            Self::Program { output: said, .. } | Self::Fetch { output: said, .. } | Self::Build { said, .. } if FULL.iter().any(|full| said.contains(full)) => {
+                ROOM.to_owned()
+            }
+            Self::Fetch { .. } => "is the network up? what has arrived whole is kept, and the next run goes on from there".to_owned(),
+            Self::NoModule { .. } => "see the kernel's config, or give --modules".to_owned(),
+            Self::NotBuilt { .. } => {
+                "build it with make, or let s2lab build it: `build: true` in images/kernels.yaml".to_owned()
+            }
+            Self::BuildPlace { .. } => "name a cache without it, with XDG_CACHE_HOME".to_owned(),
+            Self::Config { .. } => {
+                "an option is silently dropped if the tree does not have it or something that it depends on is missing".to_owned()
+            }
+            Self::Digest { .. } => "the download was damaged or replaced; try again".to_owned(),
+            Self::Series(error) => return error.hint(),
+            Self::Refused(_) => {
+                "the patches are for another version of the source".to_owned()
+            }
+            _ => return None,
+        })
+    }
+
+    pub fn io(what: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { what, path, source }
+    }
+
+    /// What apt said when it could not fetch `what`.
+    pub(crate) fn fetch(what: &str, error: Self) -> Self {
+        match error {
+            Self::Program { output, .. } => Self::Fetch { what: what.to_owned(), output },
+            other => other,
+        }
+    }
+
+    pub fn given(path: &Path, why: impl ToString) -> Self {
+        Self::Given { path: path.to_owned(), why: why.to_string() }
+    }
+
+    /// A file of the user's that cannot be read: one that is too large, or a pipe, is their mistake; a limit of the machine is not.
+    pub(crate) fn not_read(error: ReadError) -> Self {
+        match error.why {
+            Why::NotAFile(_) | Why::TooLarge(_) | Why::NotText { .. } => Self::given(&error.path, &error.why),
+            _ => Self::Read(error),
+        }
+    }
+
+    pub(crate) fn malformed(file: impl ToString, reason: impl ToString) -> Self {
+        Self::Malformed { file: file.to_string(), reason: reason.to_string() }
+    }
+}
+
+pub type Result<T, E = StoreError> = std::result::Result<T, E>;

@@ -1,0 +1,238 @@
+//! The store: a content-addressed cache, and all that comes out of it - QEMU, kernels, the emulated host's user land,
+//! the agent.
+//!
+//! `CACHE/store/KIND/DIGEST-NAME/` is an entry. Its digest covers everything that goes into it, it appears by one
+//! rename, whole or not at all, and a lock file per entry lets two processes build it once. What a process uses it has read
+//! to the last byte, and holds by a shared lock on the manifest, so that nobody removes it.
+
+mod builds;
+pub mod carried;
+mod debian;
+mod error;
+mod git;
+pub mod objects;
+pub mod parts;
+mod process;
+mod progress;
+pub mod revisions;
+pub mod series;
+
+use serde::{Deserialize, Serialize};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+pub use builds::build::{BuildConfig, ConfigFile, KernelBuild};
+pub use builds::source::{KernelSource, SourcePackage};
+pub use error::{Result, StoreError};
+pub use objects::inventory::{Item, Removed};
+pub use objects::manifest::{Damage, FileFact, Manifest};
+pub use parts::given::Parts;
+pub use parts::modules::{Loaded, Module, ModuleInfo, Modules, parse_modinfo, write_archive};
+pub use parts::qemu::{OLDEST as OLDEST_QEMU, find_on_path};
+pub use process::{ask, run_briefly};
+pub use progress::{Progress, Quiet};
+
+use debian::apt::Apt;
+use objects::object::Entries;
+use parts::given;
+
+/// The cache folder, and the way to fill it. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    entries: Entries,
+    apt: Apt,
+    offline: bool,
+    progress: Arc<dyn Progress>,
+    parts: Parts,
+}
+
+impl Store {
+    /// `cache` is created where it is missing; what dead processes left half-made in it is removed. `offline`: what is
+    /// not in the store is an error that names it.
+    pub fn open(cache: &Path, offline: bool, progress: Arc<dyn Progress>) -> Result<Self> {
+        // Programs are started from other working folders.
+        let cache = std::path::absolute(cache).map_err(StoreError::io("cannot find", cache))?;
+        let entries = Entries::open(cache.join("store"), progress.clone())?;
+        let apt = Apt::new(cache.join("apt"), entries.root().to_owned(), offline, progress.clone());
+        Ok(Self { entries, apt, offline, progress, parts: Parts::default() })
+    }
+
+    /// The emulator: the one that was brought, else the machine's own if it is 10.0 or newer, else Debian's.
+    pub async fn qemu(&self) -> Result<Qemu> {
+        self.blocking(|store| match &store.parts.qemu {
+            Some(path) => store.given_qemu(path),
+            None => store.qemu_blocking(),
+        })
+        .await
+    }
+
+    /// A kernel from Debian's archive with the wanted modules and all that they depend on. A module that is built in is
+    /// left out.
+    pub async fn kernel(&self, kernel: &DebianKernel, modules: &[&str]) -> Result<Kernel> {
+        let (kernel, modules) = (kernel.clone(), own(modules));
+        self.blocking(move |store| store.kernel_blocking(&kernel, &borrow(&modules))).await
+    }
+
+    /// A kernel built from source, with the wanted modules as in [`Store::kernel`]. The same input is built once.
+    pub async fn build_kernel(&self, build: &KernelBuild, modules: &[&str]) -> Result<Kernel> {
+        let (build, modules) = (build.clone(), own(modules));
+        self.blocking(move |store| store.build_blocking(&build, &borrow(&modules))).await
+    }
+
+    /// A kernel given as a file, with modules from the tree `modules_from`; without one all are taken to be built in.
+    /// Its release and version are not known.
+    pub async fn image(
+        &self,
+        image: &Path,
+        modules_from: Option<&Path>,
+        modules: &[&str],
+    ) -> Result<ImageFile> {
+        let (image, dir, modules) = (image.to_owned(), modules_from.map(Path::to_owned), own(modules));
+        self.blocking(move |store| store.image_blocking(&image, dir.as_deref(), &borrow(&modules))).await
+    }
+
+    /// What the emulated host needs to start QEMU and to serve ssh.
+    pub async fn host_userland(&self) -> Result<Userland> {
+        self.blocking(|store| match &store.parts.rootfs {
+            Some(path) => store.given_userland(path),
+            None => store.userland_blocking(),
+        })
+        .await
+    }
+
+    /// The agent: the one that was brought, else built for aarch64, static, from the source that this program carries.
+    pub async fn agent(&self) -> Result<Agent> {
+        self.blocking(|store| match &store.parts.agent {
+            Some(path) => given::given_agent(path),
+            None => store.agent_blocking(),
+        })
+        .await
+    }
+
+    /// Whether the machine's apt names an archive that serves our suites, and the keys to check it are there.
+    pub async fn archive(&self) -> Result<()> {
+        self.blocking(|store| store.apt.archive()).await
+    }
+
+    /// Forgets which versions were taken: the next use asks the archive for the newest. Entries stay.
+    pub fn forget(&self) -> Result<()> {
+        self.apt.forget()
+    }
+
+    /// The work is files and programs; it runs beside the asynchronous tasks. Dropping the future does not end it:
+    /// [`Progress::cancelled`] does.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Self) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let store = self.clone();
+        tokio::task::spawn_blocking(move || work(&store))
+            .await
+            .map_err(|e| StoreError::Task(e.to_string()))?
+    }
+}
+
+fn own(names: &[&str]) -> Vec<String> {
+    names.iter().map(|n| (*n).to_owned()).collect()
+}
+
+fn borrow(names: &[String]) -> Vec<&str> {
+    names.iter().map(String::as_str).collect()
+}
+
+/// A kernel in Debian's archive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DebianKernel {
+    /// An image package or a metapackage that depends on one, such as `linux-image-cloud-arm64`.
+    pub package: String,
+    /// None: the newest.
+    pub version: Option<String>,
+    /// Looked for in any of these, such as `bookworm`, `bookworm-security`.
+    pub suites: Vec<String>,
+}
+
+/// An emulator that can be started with `program args.. <your arguments>`.
+#[derive(Debug, Clone)]
+pub struct Qemu {
+    /// The program to start: QEMU itself, or the store's dynamic loader, for which `args` name QEMU.
+    pub program: PathBuf,
+    /// Added to the environment.
+    pub env: Vec<(OsString, OsString)>,
+    /// Come before all other arguments.
+    pub args: Vec<OsString>,
+    /// As QEMU says it, such as `10.0.2`.
+    pub version: String,
+    /// Where it comes from; empty for the machine's own.
+    pub packages: Vec<Package>,
+}
+
+impl Qemu {
+    /// The program without arguments of ours. Of the environment it has a list, and [`Qemu::env`].
+    pub fn command(&self) -> std::process::Command {
+        let mut command = s2lab_os::child::command(&self.program, s2lab_os::child::QEMU);
+        command.args(&self.args).envs(self.env.iter().map(|(name, value)| (name, value)));
+        command
+    }
+}
+
+/// A bootable kernel.
+#[derive(Debug, Clone)]
+pub struct Kernel {
+    /// A plain arm64 `Image`.
+    pub image: PathBuf,
+    pub image_sha256: String,
+    /// `uname -r`.
+    pub release: String,
+    pub package_version: String,
+    /// A cpio archive (newc, not compressed) with `modules/LIST` (file names, one a line, in load order) and
+    /// `modules/*.ko` (not compressed). Padded so that archives can be put behind one another.
+    pub modules: PathBuf,
+    /// Wanted modules that are neither there nor built in.
+    pub absent: Vec<String>,
+    /// The kernel's configuration, if the package has it.
+    pub config: Option<PathBuf>,
+    /// The kernel's symbols, if the package has them.
+    pub system_map: Option<PathBuf>,
+}
+
+/// A kernel that the user gave as a file.
+#[derive(Debug, Clone)]
+pub struct ImageFile {
+    /// A plain arm64 `Image`.
+    pub image: PathBuf,
+    pub image_sha256: String,
+    /// As [`Kernel::modules`].
+    pub modules: PathBuf,
+    /// As [`Kernel::absent`]; nothing if nobody tells what is built in.
+    pub absent: Vec<String>,
+}
+
+/// Programs and libraries for the emulated host.
+#[derive(Debug, Clone)]
+pub struct Userland {
+    /// A cpio archive (newc, not compressed), padded so that archives can be put behind one another.
+    pub archive: PathBuf,
+    pub packages: Vec<Package>,
+    /// The version of the `qemu-system-aarch64` in it.
+    pub qemu_version: String,
+}
+
+/// The built agent.
+#[derive(Debug, Clone)]
+pub struct Agent {
+    pub program: PathBuf,
+    pub sha256: String,
+}
+
+/// A Debian package that went into an entry.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Package {
+    pub name: String,
+    pub version: String,
+    pub architecture: String,
+    /// Of the .deb file, hexadecimal.
+    pub sha256: String,
+}

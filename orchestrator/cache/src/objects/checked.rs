@@ -1,0 +1,75 @@
+//! What was read to its last byte lately is not read again: beside the store lies, for each entry, of which state of its files
+//! that was. A program that changes a file changes its time of change too; what changes by itself, on a failing disk, is
+//! found when the note is a day old.
+
+use crate::objects::{digest::Hasher, manifest::Manifest};
+use s2lab_os::{
+    clock,
+    outside::{self, kinds},
+    whole::{self, Sync},
+};
+use std::{
+    fs,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// How long a note counts. So a nightly run reads all that it takes.
+const COUNTS: Duration = Duration::from_secs(20 * 60 * 60);
+
+/// The folder of notes.
+#[derive(Debug, Clone)]
+pub(crate) struct Checked {
+    folder: PathBuf,
+}
+
+/// Of an entry's files: inodes, sizes, times.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct State(String);
+
+impl State {
+    /// None if a file is not there.
+    pub(crate) fn of(entry: &Path, manifest: &Manifest) -> Option<Self> {
+        let mut hasher = Hasher::default();
+        for name in manifest.files.keys() {
+            let meta = fs::symlink_metadata(entry.join(name)).ok()?;
+            let (ino, size) = (meta.ino(), meta.size());
+            let (mtime, mtime_ns) = (meta.mtime(), meta.mtime_nsec());
+            let (ctime, ctime_ns) = (meta.ctime(), meta.ctime_nsec());
+            let line = format!("{name}\0{ino} {size} {mtime}.{mtime_ns} {ctime}.{ctime_ns}\n");
+            hasher.update(line.as_bytes());
+        }
+        Some(Self(hasher.finish()))
+    }
+}
+
+impl Checked {
+    /// For the entries below `store`.
+    pub(crate) fn beside(store: &Path) -> Self {
+        Self { folder: store.with_file_name("checked") }
+    }
+
+    /// Whether the entry was found whole in this state, not long ago.
+    pub(crate) fn knows(&self, kind: &str, folder: &str, state: &State) -> bool {
+        let path = self.note(kind, folder);
+        let noted = fs::metadata(&path).and_then(|meta| meta.modified());
+        // From a clock that was ahead: it does not count.
+        let counts = noted.is_ok_and(|at| clock::now().duration_since(at).is_ok_and(|age| age < COUNTS));
+        counts && outside::read_text(&path, kinds::NOTE).is_ok_and(|text| text == state.0)
+    }
+
+    /// Remembers it. Where that is not possible everything is read each time.
+    pub(crate) fn remember(&self, kind: &str, folder: &str, state: &State) {
+        let _ = whole::write(&self.note(kind, folder), state.0.as_bytes(), Sync::Later);
+    }
+
+    pub(crate) fn forget(&self, kind: &str, folder: &str) {
+        // Of an entry that is gone it says nothing.
+        let _ = fs::remove_file(self.note(kind, folder));
+    }
+
+    fn note(&self, kind: &str, folder: &str) -> PathBuf {
+        self.folder.join(format!("{kind}-{folder}"))
+    }
+}

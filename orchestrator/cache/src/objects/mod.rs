@@ -1,0 +1,9 @@
+//! Objects of the cache: folders that appear whole, their manifests, and what is in the cache.
+
+pub(crate) mod checked;
+pub mod digest;
+pub(crate) mod files;
+pub(crate) mod inventory;
+pub(crate) mod lock;
+pub(crate) mod manifest;
+pub(crate) mod object;

@@ -1,0 +1,340 @@
+//! Entries: folders that appear by one rename, whole or not at all.
+//!
+//! Who uses an entry holds a shared lock on its manifest for as long as it lives, and has seen that every file is what the
+//! manifest says (`checked.rs` has when it is read for that). The manifest's time of modification is when it was last used, the folder's when it was made.
+
+use crate::{
+    Package,
+    error::{Result, StoreError},
+    objects::{
+        checked::{Checked, State},
+        digest,
+        files::{children, publish},
+        lock::{self, Lock},
+        manifest::{Content, Damage, FORMAT, MANIFEST, Manifest},
+    },
+    progress::Progress,
+};
+use s2lab_os::{
+    clock,
+    outside::{Outside, kinds},
+};
+use serde::Serialize;
+use std::{
+    collections::BTreeMap,
+    fs::{self, File, TryLockError},
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+pub(crate) use crate::objects::files::{remove_tree, replace_file, unwritable};
+
+/// Temporary folders begin with it; no entry does, for digests are hexadecimal.
+pub(crate) const TEMPORARY: &str = ".tmp-";
+/// How the name of a folder ends that was a damaged entry.
+const ASIDE: &str = ".damaged";
+/// Digits of the digest in a folder's name; the manifest has all of them.
+const NAME_DIGITS: usize = 20;
+/// Building a toolchain's entry takes a minute or two on a slow line.
+const LOCK_LIMIT: Duration = Duration::from_secs(30 * 60);
+
+/// A complete entry.
+#[derive(Debug, Clone)]
+pub(crate) struct Entry {
+    pub(crate) path: PathBuf,
+    pub(crate) manifest: Manifest,
+}
+
+impl Entry {
+    /// What was noted under `key` while the entry was built.
+    pub(crate) fn fact(&self, key: &str) -> Result<&str> {
+        self.manifest.facts.get(key).map(String::as_str).ok_or_else(|| {
+            StoreError::malformed(self.path.join(MANIFEST).display(), format_args!("has no fact `{key}`"))
+        })
+    }
+
+    /// The digest of one of its files.
+    pub(crate) fn sha256(&self, file: &str) -> Result<&str> {
+        self.manifest.files.get(file).map(|f| f.sha256.as_str()).ok_or_else(|| {
+            StoreError::malformed(self.path.join(MANIFEST).display(), format_args!("has no file `{file}`"))
+        })
+    }
+}
+
+/// An entry under construction.
+pub(crate) struct Building {
+    /// Empty at first; what is in it at the end is the entry.
+    pub(crate) dir: PathBuf,
+    pub(crate) packages: Vec<Package>,
+    pub(crate) facts: BTreeMap<String, String>,
+}
+
+/// All entries below one folder.
+#[derive(Clone)]
+pub(crate) struct Entries {
+    root: PathBuf,
+    checked: Checked,
+    progress: Arc<dyn Progress>,
+    /// Manifests of what this process uses, locked: those entries have been read to their last byte, and are not removed.
+    used: Arc<Mutex<BTreeMap<PathBuf, File>>>,
+}
+
+/// Where an entry is, or would be.
+pub(crate) struct Place {
+    pub(crate) kind: String,
+    pub(crate) name: String,
+    /// Of format, kind, name and inputs.
+    pub(crate) digest: String,
+    folder: String,
+    pub(crate) path: PathBuf,
+}
+
+impl Place {
+    fn what(&self) -> String {
+        format!("{} {}", self.kind, self.name)
+    }
+}
+
+enum Found {
+    Whole(Entry),
+    Damaged(Damage),
+    Missing,
+}
+
+impl Entries {
+    /// Removes what dead processes left half-made.
+    pub(crate) fn open(root: PathBuf, progress: Arc<dyn Progress>) -> Result<Self> {
+        s2lab_os::private::make(&root).map_err(StoreError::io("cannot create", &root))?;
+        let checked = Checked::beside(&root);
+        let entries = Self { root, checked, progress, used: Arc::default() };
+        entries.sweep()?;
+        Ok(entries)
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The entry for `inputs`, if it is there and whole.
+    pub(crate) fn find(&self, kind: &str, name: &str, inputs: &impl Serialize) -> Result<Option<Entry>> {
+        Ok(match self.look(&self.place(kind, name, inputs)?)? {
+            Found::Whole(entry) => Some(entry),
+            Found::Damaged(_) | Found::Missing => None,
+        })
+    }
+
+    /// Where the entry for `inputs` is once it was made.
+    pub(crate) fn place(&self, kind: &str, name: &str, inputs: &impl Serialize) -> Result<Place> {
+        let digest = digest::inputs(&(FORMAT, kind, name, inputs))?;
+        let folder = format!("{}-{name}", &digest[..NAME_DIGITS]);
+        let path = self.root.join(kind).join(&folder);
+        Ok(Place { kind: kind.to_owned(), name: name.to_owned(), digest, folder, path })
+    }
+
+    /// The entry for `inputs`, built by `build` where it is missing or damaged.
+    pub(crate) fn get(
+        &self,
+        kind: &str,
+        name: &str,
+        inputs: &impl Serialize,
+        build: impl FnOnce(&mut Building) -> Result<()>,
+    ) -> Result<Entry> {
+        let place = self.place(kind, name, inputs)?;
+        let damage = match self.look(&place)? {
+            Found::Whole(entry) => return Ok(entry),
+            Found::Damaged(damage) => Some(damage),
+            Found::Missing => None,
+        };
+        self.get_locked(&place, inputs, build).map_err(|source| match damage {
+            Some(damage) if !matches!(source, StoreError::Cancelled) => {
+                StoreError::Damaged { what: place.what(), damage, source: Box::new(source) }
+            }
+            _ => source,
+        })
+    }
+
+    fn get_locked(
+        &self,
+        place: &Place,
+        inputs: &impl Serialize,
+        build: impl FnOnce(&mut Building) -> Result<()>,
+    ) -> Result<Entry> {
+        let what = place.what();
+        let lock_path = self.lock_path(&place.kind, &place.folder);
+        let lock = Lock::acquire(&lock_path, &what, LOCK_LIMIT, &*self.progress);
+        let _lock = lock.map_err(|error| match error {
+            StoreError::Io { path, source, .. } if unwritable(&source) => {
+                StoreError::ReadOnly { missing: what.clone(), path, source }
+            }
+            error => error,
+        })?;
+        match self.look(place)? {
+            Found::Whole(entry) => return Ok(entry),
+            Found::Damaged(damage) => {
+                self.progress.step(&format!("{what} is damaged ({damage}) and is made anew"));
+            }
+            Found::Missing => {}
+        }
+        let temporary = self.root.join(&place.kind).join(format!("{TEMPORARY}{}", place.folder));
+        remove_tree(&temporary)?;
+        s2lab_os::private::make(&temporary).map_err(StoreError::io("cannot create", &temporary))?;
+        let made = self.make(&temporary, place, inputs, build);
+        if made.is_err() {
+            // The first error is the one to tell; what is left goes when the store is opened again.
+            let _ = remove_tree(&temporary);
+        }
+        made
+    }
+
+    fn make(
+        &self,
+        temporary: &Path,
+        place: &Place,
+        inputs: &impl Serialize,
+        build: impl FnOnce(&mut Building) -> Result<()>,
+    ) -> Result<Entry> {
+        let mut building =
+            Building { dir: temporary.to_owned(), packages: Vec::new(), facts: BTreeMap::new() };
+        build(&mut building)?;
+        if self.progress.cancelled() {
+            return Err(StoreError::Cancelled);
+        }
+        let Content { files, links } = Content::of(temporary)?;
+        let inputs =
+            serde_json::to_value(inputs).map_err(|e| StoreError::malformed("inputs of an entry", e))?;
+        let manifest = Manifest {
+            format: FORMAT,
+            kind: place.kind.clone(),
+            name: place.name.clone(),
+            digest: place.digest.clone(),
+            inputs,
+            packages: building.packages,
+            facts: building.facts,
+            files,
+            links,
+        };
+        let manifest_path = temporary.join(MANIFEST);
+        let text = serde_json::to_vec_pretty(&manifest)
+            .map_err(|e| StoreError::malformed(manifest_path.display(), e))?;
+        fs::write(&manifest_path, text).map_err(StoreError::io("cannot write", &manifest_path))?;
+        // Locked before it has its name, so that nobody can remove it in between.
+        let file = File::open(&manifest_path).map_err(StoreError::io("cannot open", &manifest_path))?;
+        shared(&file, &manifest_path)?;
+        let aside = temporary.with_file_name(format!("{TEMPORARY}{}{ASIDE}", place.folder));
+        if place.path.exists() {
+            remove_tree(&aside)?;
+            // By a rename: a reader never meets half of a folder that is being removed.
+            fs::rename(&place.path, &aside).map_err(StoreError::io("cannot move away", &place.path))?;
+        }
+        publish(temporary, &place.path)?;
+        // What is left of it goes when the store is opened again.
+        let _ = remove_tree(&aside);
+        if let Some(state) = State::of(&place.path, &manifest) {
+            self.checked.remember(&place.kind, &place.folder, &state);
+        }
+        self.used().insert(place.path.clone(), file);
+        Ok(Entry { path: place.path.clone(), manifest })
+    }
+
+    /// The entry if it is whole: every file is as its manifest says. What this process has seen whole it does not read again.
+    fn look(&self, place: &Place) -> Result<Found> {
+        let path = place.path.join(MANIFEST);
+        let mut from = match Outside::open(&path, kinds::MANIFEST) {
+            Ok(from) => from,
+            Err(error) if error.is_absent() => {
+                let torn = place.path.exists();
+                let damage = Damage::Missing(MANIFEST.to_owned());
+                return Ok(if torn { Found::Damaged(damage) } else { Found::Missing });
+            }
+            Err(error) => return Err(error.into()),
+        };
+        // Somebody is removing it, or has just done so.
+        if !shared(from.file(), &path)? || !is_still(from.file(), &path) {
+            return Ok(Found::Missing);
+        }
+        let manifest: Manifest = match serde_json::from_slice(&from.whole()?) {
+            Ok(manifest) => manifest,
+            Err(error) => return Ok(Found::Damaged(Damage::Manifest(error.to_string()))),
+        };
+        if manifest.digest != place.digest {
+            return Ok(Found::Damaged(Damage::Manifest("it is another entry's".to_owned())));
+        }
+        if let Some(damage) = self.damage(place, &manifest)? {
+            return Ok(Found::Damaged(damage));
+        }
+        // Only a note of its use: one that cannot be kept (a cache that is read-only) changes nothing.
+        let file = from.into_file();
+        let _ = file.set_modified(clock::now());
+        self.used().entry(place.path.clone()).or_insert(file);
+        Ok(Found::Whole(Entry { path: place.path.clone(), manifest }))
+    }
+
+    fn damage(&self, place: &Place, manifest: &Manifest) -> Result<Option<Damage>> {
+        let state = State::of(&place.path, manifest);
+        let known = |state: &State| self.checked.knows(&place.kind, &place.folder, state);
+        if self.used().contains_key(&place.path) || state.as_ref().is_some_and(known) {
+            return Ok(manifest.misfits(&place.path).into_iter().next());
+        }
+        let damages = manifest.damages(&place.path, &|| self.progress.cancelled())?;
+        // One that was changed while it was read is read again next time.
+        if let Some(state) = state.filter(|state| State::of(&place.path, manifest).as_ref() == Some(state))
+            && damages.is_empty()
+        {
+            self.checked.remember(&place.kind, &place.folder, &state);
+        }
+        Ok(damages.into_iter().next())
+    }
+
+    fn used(&self) -> std::sync::MutexGuard<'_, BTreeMap<PathBuf, File>> {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn forget_check(&self, kind: &str, folder: &str) {
+        self.checked.forget(kind, folder);
+    }
+
+    /// The lock of whoever makes or removes an entry.
+    pub(crate) fn lock_path(&self, kind: &str, folder: &str) -> PathBuf {
+        lock::path(&self.root, &format!("{kind}-{folder}"))
+    }
+
+    /// A temporary folder whose lock nobody holds has lost its maker.
+    fn sweep(&self) -> Result<()> {
+        for kind in children(&self.root)? {
+            for child in children(&self.root.join(&kind))? {
+                let Some(folder) = child.strip_prefix(TEMPORARY) else { continue };
+                let removed = match Lock::try_acquire(&self.lock_path(&kind, folder)) {
+                    Ok(Some(_lock)) => remove_tree(&self.root.join(&kind).join(&child)),
+                    Ok(None) => Ok(()),
+                    Err(error) => Err(error),
+                };
+                match removed {
+                    // It is no entry, so it hurts nobody where it cannot be removed.
+                    Err(StoreError::Io { source, .. }) if unwritable(&source) => {}
+                    removed => removed?,
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Locks for use. False: it is locked for removal.
+fn shared(file: &File, path: &Path) -> Result<bool> {
+    match file.try_lock_shared() {
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(e)) => Err(StoreError::io("cannot lock", path)(e)),
+    }
+}
+
+/// Whether `path` still names the file that was opened.
+fn is_still(file: &File, path: &Path) -> bool {
+    let (opened, named) = (file.metadata(), fs::metadata(path));
+    matches!((opened, named), (Ok(a), Ok(b)) if (a.dev(), a.ino()) == (b.dev(), b.ino()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,214 @@
+//! Parts that the user brings, in place of what apt and cargo would make here. Each is checked before anything boots.
+
+use crate::{
+    Agent, ImageFile, Qemu, Store, Userland,
+    error::{Result, StoreError},
+    objects::digest,
+    parts::{
+        elf,
+        qemu::{OLDEST, new_enough, parse_version},
+    },
+    process,
+};
+use s2lab_os::{
+    child,
+    outside::{self, kinds},
+};
+use s2lab_protocol::{VERSION, version_in};
+use std::path::{Path, PathBuf};
+
+/// What was brought; the rest comes from the store.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Parts {
+    /// A `qemu-system-aarch64`, or a script that starts one.
+    pub qemu: Option<PathBuf>,
+    /// The host's user land, see `store/rootfs.rs`.
+    pub rootfs: Option<PathBuf>,
+    /// The agent.
+    pub agent: Option<PathBuf>,
+    /// The kernel that guests boot.
+    pub guest_kernel: Option<PathBuf>,
+    /// Its modules, a folder; none: all are built in.
+    pub guest_modules: Option<PathBuf>,
+}
+
+/// A model that s2lab's machine has in every QEMU for aarch64 that is new enough, and in none for another architecture.
+const CPU: &str = "neoverse-n1";
+
+impl Store {
+    /// The same store with these parts.
+    pub fn with_parts(self, parts: Parts) -> Self {
+        Self { parts, ..self }
+    }
+
+    /// Whether the parts can be used, before anything else is made or fetched.
+    ///
+    /// # Errors
+    /// [`StoreError::Part`] names the first that cannot, and why.
+    pub async fn check_parts(&self, guest_modules: &[&str]) -> Result<()> {
+        if self.parts.qemu.is_some() {
+            self.qemu().await?;
+        }
+        if self.parts.rootfs.is_some() {
+            self.host_userland().await?;
+        }
+        if self.parts.agent.is_some() {
+            self.agent().await?;
+        }
+        self.given_guest(guest_modules).await.map(drop)
+    }
+
+    /// The guests' kernel, if it was brought.
+    pub async fn given_guest(&self, modules: &[&str]) -> Result<Option<ImageFile>> {
+        let Some(image) = &self.parts.guest_kernel else { return Ok(None) };
+        let given = self.image(image, self.parts.guest_modules.as_deref(), modules).await;
+        let given = given.map_err(|error| match error {
+            // Of which file is told already.
+            StoreError::Malformed { reason, .. } => lacking("--guest-kernel", image)(reason),
+            StoreError::Given { path, why } if path == *image => lacking("--guest-kernel", image)(why),
+            error => lacking("--guest-kernel", image)(error.to_string()),
+        })?;
+        match given.absent.first() {
+            Some(module) => {
+                let why = format!("kernel module `{module}` is neither among its modules nor built in");
+                Err(lacking("--guest-kernel", image)(why))
+            }
+            None => Ok(Some(given)),
+        }
+    }
+
+    pub(crate) fn given_qemu(&self, path: &Path) -> Result<Qemu> {
+        let error = lacking("--qemu", path);
+        // It is started from other working folders.
+        let program = std::path::absolute(path).map_err(StoreError::io("cannot find", path))?;
+        let ask = |arguments: &[&str]| {
+            let mut command = child::command(&program, child::QEMU);
+            command.args(arguments);
+            let said = process::ask(command, "tell what it is", &*self.progress);
+            said.map(|said| String::from_utf8_lossy(&said).into_owned())
+        };
+        let said = match ask(&["--version"]) {
+            Ok(said) => said,
+            Err(StoreError::NoProgram { .. }) => return Err(error("there is no such program".into())),
+            Err(StoreError::Program { output, .. }) => {
+                return Err(error(format!("it does not tell its version: {}", output.trim_end())));
+            }
+            Err(other) => return Err(other),
+        };
+        let Some(version) = parse_version(&said) else {
+            return Err(error("what it tells of its version is not QEMU's".into()));
+        };
+        if !new_enough(&version) {
+            return Err(error(format!("QEMU {version} is older than {}.{}", OLDEST.0, OLDEST.1)));
+        }
+        let models = ask(&["-machine", "virt", "-cpu", "help"]);
+        if !models.is_ok_and(|models| models.split_whitespace().any(|word| word == CPU)) {
+            return Err(error(format!("it has no machine `virt` with a CPU `{CPU}`: is it for aarch64?")));
+        }
+        Ok(Qemu { program, env: Vec::new(), args: Vec::new(), version, packages: Vec::new() })
+    }
+
+    pub(crate) fn given_userland(&self, path: &Path) -> Result<Userland> {
+        self.rootfs(path).map_err(|error| match error {
+            StoreError::NoLibrary { library, needed_by } => {
+                lacking("--rootfs", path)(format!("it lacks `{library}`, which `{needed_by}` needs"))
+            }
+            error => error,
+        })
+    }
+}
+
+/// The agent at `path`, if it is one that this s2lab can speak with.
+pub(crate) fn given_agent(path: &Path) -> Result<Agent> {
+    let error = lacking("--agent", path);
+    let bytes = outside::read(path, kinds::PROGRAM).map_err(|found| error(found.why.to_string()))?;
+    if !elf::is_aarch64(&bytes) {
+        return Err(error("it is not an ELF program for aarch64".into()));
+    }
+    let dynamic = elf::read(&bytes).map_err(|why| error(why.to_string()))?;
+    if let Some(needed) = dynamic.interpreter.as_ref().or(dynamic.needed.first()) {
+        return Err(error(format!("it is not static: it needs `{needed}`")));
+    }
+    match version_in(&bytes) {
+        Some(VERSION) => {}
+        Some(other) => {
+            return Err(error(format!("it speaks version {other} of the protocol, s2lab speaks {VERSION}")));
+        }
+        None => return Err(error("it is not an agent of s2lab".into())),
+    }
+    Ok(Agent { program: path.to_owned(), sha256: digest::bytes(&bytes) })
+}
+
+/// An error of the part at `path`.
+pub(crate) fn lacking(argument: &'static str, path: &Path) -> impl Fn(String) -> StoreError {
+    move |why| StoreError::Part { argument, path: path.to_owned(), why }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Quiet;
+    use std::{fs, os::unix::fs::PermissionsExt, sync::Arc};
+
+    /// The smallest ELF file that has a header: 64 bits, little endian, of that machine.
+    fn elf_header(machine: u16) -> Vec<u8> {
+        let mut bytes = vec![0; 64];
+        bytes[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
+        bytes[18..20].copy_from_slice(&machine.to_le_bytes());
+        bytes[52] = 64;
+        bytes
+    }
+
+    #[test]
+    fn an_agent_is_known_before_it_boots() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("agent");
+        let of = |bytes: &[u8]| {
+            fs::write(&path, bytes).unwrap();
+            given_agent(&path).map(drop).map_err(|error| match error {
+                StoreError::Part { argument: "--agent", why, .. } => why,
+                other => panic!("{other}"),
+            })
+        };
+        assert_eq!(of(b"#!/bin/sh\n"), Err("it is not an ELF program for aarch64".into()));
+        let (aarch64, x86_64) = (elf_header(183), elf_header(62));
+        assert_eq!(of(&x86_64), Err("it is not an ELF program for aarch64".into()));
+        assert_eq!(of(&aarch64), Err("it is not an agent of s2lab".into()));
+        let with = |mark: &str| [aarch64.as_slice(), mark.as_bytes()].concat();
+        assert_eq!(of(&with(s2lab_protocol::MARK)), Ok(()));
+        let other = s2lab_protocol::MARK.replace(&format!(" {VERSION}."), " 77.");
+        let why = format!("it speaks version 77 of the protocol, s2lab speaks {VERSION}");
+        assert_eq!(of(&with(&other)), Err(why));
+        fs::remove_file(&path).unwrap();
+        assert!(given_agent(&path).is_err());
+    }
+
+    #[test]
+    fn a_qemu_is_asked_what_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), true, Arc::new(Quiet)).unwrap();
+        let path = dir.path().join("qemu");
+        let of = |script: &str| {
+            fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+            store.given_qemu(&path).map(|qemu| qemu.version).map_err(|error| error.to_string())
+        };
+        let script = |version: &str, models: &str| {
+            format!("case $1 in --version) echo QEMU emulator version {version};; *) echo '{models}';; esac")
+        };
+        assert_eq!(of(&script("10.1.0", "  cortex-a57\n  neoverse-n1")), Ok("10.1.0".into()));
+        for (script, why) in [
+            (script("9.2.4", "neoverse-n1"), "QEMU 9.2.4 is older than 10.0"),
+            (
+                script("10.0.2", "rv64"),
+                "it has no machine `virt` with a CPU `neoverse-n1`: is it for aarch64?",
+            ),
+            ("echo GNU ed 1.19".into(), "what it tells of its version is not QEMU's"),
+            ("echo no >&2; exit 1".into(), "it does not tell its version: no"),
+        ] {
+            assert_eq!(of(&script), Err(format!("--qemu {}: {why}", path.display())));
+        }
+        let none = store.given_qemu(&dir.path().join("none")).unwrap_err();
+        assert!(none.to_string().ends_with("none: there is no such program"), "{none}");
+    }
+}

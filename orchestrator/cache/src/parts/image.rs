@@ -1,0 +1,248 @@
+//! Kernel images: a plain arm64 `Image`, or one compressed with gzip, also inside an EFI "zboot" program.
+
+mod whole;
+
+use crate::error::{Result, StoreError};
+use s2lab_os::outside::{self, kinds};
+use std::{fs, path::Path};
+
+/// `ARM\x64` at byte 56 of an Image (Linux 6.1, `Documentation/arm64/booting.rst`).
+const ARM64_MAGIC: (usize, &[u8]) = (56, b"ARM\x64");
+const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b];
+/// `zimg` at byte 4, then offset and size of the payload (32 bits each, little endian), at 24 the name of the
+/// compression (Linux 6.1, `drivers/firmware/efi/libstub/zboot-header.S`).
+const ZBOOT_MAGIC: (usize, &[u8]) = (4, b"zimg");
+const ZBOOT_OFFSET: usize = 8;
+const ZBOOT_SIZE: usize = 12;
+const ZBOOT_COMPRESSION: usize = 24;
+/// What stands around the configuration in an Image with CONFIG_IKCONFIG=y, which `/proc/config.gz` shows (Linux 6.1,
+/// `kernel/configs.c`).
+const CONFIG_MAGIC: (&[u8], &[u8]) = (b"IKCFG_ST", b"IKCFG_ED");
+/// Begins `linux_banner`.
+const BANNER: &[u8] = b"Linux version ";
+/// Characters (Linux 6.1, `include/uapi/linux/utsname.h`, __NEW_UTS_LEN).
+const LONGEST_RELEASE: usize = 64;
+/// How many of what looks like a configuration are unpacked. An Image has one.
+const MOST_CONFIGS: usize = 8;
+
+/// Writes the plain `Image` in the file `from` to `to`.
+pub(crate) fn normalise(from: &Path, to: &Path) -> Result<()> {
+    let raw = outside::read(from, kinds::IMAGE)?;
+    let plain = plain(raw).map_err(|reason| StoreError::malformed(from.display(), reason))?;
+    fs::write(to, plain).map_err(StoreError::io("cannot write", to))
+}
+
+/// The plain `Image` in what a file has.
+pub(crate) fn plain(raw: Vec<u8>) -> Result<Vec<u8>, String> {
+    if has(&raw, ZBOOT_MAGIC) {
+        let (start, size) = (word(&raw, ZBOOT_OFFSET)?, word(&raw, ZBOOT_SIZE)?);
+        let name = raw.get(ZBOOT_COMPRESSION..).unwrap_or_default();
+        if !name.starts_with(b"gzip\0") {
+            let name = String::from_utf8_lossy(&name[..name.len().min(8)]).into_owned();
+            return Err(format!(
+                "an EFI zboot image compressed with `{}`; only gzip is known",
+                name.escape_debug()
+            ));
+        }
+        let payload = start.checked_add(size).and_then(|end| raw.get(start..end));
+        return image(gunzip(payload.ok_or("the payload lies outside the file")?)?);
+    }
+    if raw.starts_with(GZIP_MAGIC) {
+        return image(gunzip(&raw)?);
+    }
+    image(raw)
+}
+
+/// The release of a plain `Image`, as `uname -r` prints it: it follows `Linux version ` in `linux_banner` (Linux 6.1,
+/// `init/version-timestamp.c`). `None`: there is no banner, or several differ.
+pub(crate) fn release(image: &[u8]) -> Option<String> {
+    let mut found = releases(image);
+    let first = found.next()?;
+    found.all(|other| other == first).then_some(first)
+}
+
+/// What the banners of a plain `Image` say.
+fn releases(image: &[u8]) -> impl Iterator<Item = String> {
+    let after = move |at: usize| {
+        let text = image.get(at + BANNER.len()..)?;
+        let text = text.get(..text.len().min(LONGEST_RELEASE + 1))?;
+        let word = text.split(|byte| *byte == b' ').next().filter(|word| word.len() < text.len())?;
+        let is_release =
+            !word.is_empty() && word.iter().all(u8::is_ascii_graphic) && word[0].is_ascii_digit();
+        is_release.then(|| String::from_utf8_lossy(word).into_owned())
+    };
+    memchr::memmem::find_iter(image, BANNER).filter_map(after)
+}
+
+/// The configuration that the plain `Image` at `path` carries; none: it was built without.
+pub fn embedded_config(path: &Path) -> Result<Option<String>> {
+    let bytes = outside::read(path, kinds::IMAGE)?;
+    Ok(config_in(&bytes))
+}
+
+fn config_in(image: &[u8]) -> Option<String> {
+    let (begin, end) = CONFIG_MAGIC;
+    // The words stand in the code that looks for them, too. An end belongs to the last beginning before it, and is looked at
+    // once: so the search is linear, whatever stands in the Image.
+    let mut from = 0;
+    let packed = memchr::memmem::find_iter(image, end).filter_map(|at| {
+        let before = image.get(from..at)?;
+        from = at + end.len();
+        before.get(memchr::memmem::rfind(before, begin)? + begin.len()..)
+    });
+    packed.filter(|packed| packed.starts_with(GZIP_MAGIC)).take(MOST_CONFIGS).find_map(|packed| {
+        String::from_utf8(outside::unpacked(flate2::read::GzDecoder::new(packed), kinds::CONFIG).ok()?).ok()
+    })
+}
+
+fn image(bytes: Vec<u8>) -> Result<Vec<u8>, String> {
+    if !has(&bytes, ARM64_MAGIC) {
+        return Err("not an arm64 kernel image".to_owned());
+    }
+    whole::check(&bytes)?;
+    Ok(bytes)
+}
+
+fn has(bytes: &[u8], (at, magic): (usize, &[u8])) -> bool {
+    bytes.get(at..at + magic.len()) == Some(magic)
+}
+
+fn word(bytes: &[u8], at: usize) -> Result<usize, String> {
+    let word = bytes.get(at..at + 4).and_then(|w| w.try_into().ok()).ok_or("the header is cut short")?;
+    usize::try_from(u32::from_le_bytes(word)).map_err(|e| e.to_string())
+}
+
+/// What is packed in a gzip file of one member. Zeros or other data may follow it.
+fn gunzip(bytes: &[u8]) -> Result<Vec<u8>, String> {
+    let mut packed = flate2::bufread::GzDecoder::new(bytes);
+    let plain = outside::unpacked(&mut packed, kinds::IMAGE).map_err(|why| why.to_string())?;
+    match packed.into_inner().starts_with(GZIP_MAGIC) {
+        true => Err("it has several gzip members, and a boot loader unpacks the first only".to_owned()),
+        false => Ok(plain),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::io::Write;
+
+    pub(super) fn sample() -> Vec<u8> {
+        let mut image = vec![7; 200];
+        image[16..24].fill(0);
+        image[56..60].copy_from_slice(b"ARM\x64");
+        image
+    }
+
+    pub(super) fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut to = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        to.write_all(bytes).unwrap();
+        to.finish().unwrap()
+    }
+
+    fn zboot(payload: &[u8], compression: &[u8]) -> Vec<u8> {
+        let mut image = b"MZ\0\0zimg".to_vec();
+        image.extend(64u32.to_le_bytes());
+        image.extend(u32::try_from(payload.len()).unwrap().to_le_bytes());
+        image.resize(24, 0);
+        image.extend(compression);
+        image.resize(64, 0);
+        image.extend(payload);
+        image
+    }
+
+    #[test]
+    fn the_release_is_that_of_the_banner() {
+        let banner = |release: &str| format!("\0Linux version {release} (x@y) (gcc) #1 SMP\n\0").into_bytes();
+        let of =
+            |banners: &[&str]| release(&banners.iter().map(|text| banner(text)).collect::<Vec<_>>().concat());
+        assert_eq!(of(&["6.12.95+deb12-arm64"]).as_deref(), Some("6.12.95+deb12-arm64"));
+        assert_eq!(of(&["6.1.0", "6.1.0"]).as_deref(), Some("6.1.0"));
+        assert_eq!(of(&["6.1.0", "6.2.0"]), None, "which of the two?");
+        assert_eq!(of(&[]), None);
+        assert_eq!(release(b"Linux version %s (x)"), None, "a format");
+        assert_eq!(release(b"Linux version 6.1.0"), None, "cut");
+        assert_eq!(release(format!("Linux version 6{} ", "x".repeat(64)).as_bytes()), None, "too long");
+    }
+
+    #[test]
+    fn every_wrapping_comes_off() {
+        assert_eq!(plain(sample()).unwrap(), sample());
+        assert_eq!(plain(gzip(&sample())).unwrap(), sample());
+        assert_eq!(plain(zboot(&gzip(&sample()), b"gzip\0")).unwrap(), sample());
+    }
+
+    #[test]
+    fn a_configuration_is_found_in_its_image() {
+        let packed = gzip(b"CONFIG_KVM=y\n");
+        let image = |parts: &[&[u8]]| parts.concat();
+        let found = image(&[b"IKCFG_ST code IKCFG_ED", &sample(), b"IKCFG_ST", &packed, b"IKCFG_ED more"]);
+        assert_eq!(config_in(&found).as_deref(), Some("CONFIG_KVM=y\n"));
+        let cut = image(&[b"IKCFG_ST", &packed[..packed.len() - 9], b"IKCFG_ED"]);
+        for none in [sample(), image(&[b"IKCFG_ST", &packed]), cut] {
+            assert_eq!(config_in(&none), None);
+        }
+    }
+
+    /// As a kernel with an EFI stub: two sections, 300 bytes.
+    fn with_stub() -> Vec<u8> {
+        let mut image = sample();
+        image.resize(300, 1);
+        image[..2].copy_from_slice(b"MZ");
+        image[0x3c..0x40].copy_from_slice(&64_u32.to_le_bytes());
+        image[70..72].copy_from_slice(&2_u16.to_le_bytes());
+        image[84..86].copy_from_slice(&16_u16.to_le_bytes());
+        for (at, size, start) in [(104, 46_u32, 200_u32), (144, 54, 246)] {
+            image[at + 16..at + 20].copy_from_slice(&size.to_le_bytes());
+            image[at + 20..at + 24].copy_from_slice(&start.to_le_bytes());
+        }
+        image
+    }
+
+    #[test]
+    fn an_image_that_is_cut_short_is_found_by_its_header() {
+        let whole = with_stub();
+        assert_eq!(plain(whole.clone()).unwrap(), whole);
+        for length in 60..300 {
+            let why = plain(whole[..length].to_vec()).unwrap_err();
+            assert!(why.starts_with("it is cut short: "), "{length}: {why}");
+        }
+        let members = [gzip(&whole[..250]), gzip(&whole[250..])].concat();
+        assert!(plain(members).unwrap_err().contains("several gzip members"));
+        let members = [gzip(&sample()), gzip(b"more")].concat();
+        assert!(plain(members).unwrap_err().contains("several gzip members"));
+        assert_eq!(plain([gzip(&sample()), vec![0; 512]].concat()).unwrap(), sample());
+    }
+
+    /// A quadratic search takes hours for it.
+    #[test]
+    fn a_configuration_that_begins_a_million_times_is_searched_once() {
+        let began = std::time::Instant::now();
+        assert_eq!(config_in(&b"IKCFG_ST".repeat(4 << 20)), None);
+        let packed =
+            [b"IKCFG_ST".repeat(1 << 20), gzip(b"CONFIG_KVM=y\n"), b"IKCFG_ED".repeat(1 << 20)].concat();
+        assert_eq!(config_in(&packed).as_deref(), Some("CONFIG_KVM=y\n"));
+        assert!(began.elapsed() < std::time::Duration::from_secs(60), "{:?}", began.elapsed());
+    }
+
+    #[test]
+    fn other_files_are_refused() {
+        assert!(plain(vec![0; 100]).is_err());
+        assert!(plain(gzip(b"no kernel")).is_err());
+        assert!(plain(zboot(&gzip(&sample()), b"zstd\0")).unwrap_err().contains("zstd"));
+        let mut cut = zboot(&gzip(&sample()), b"gzip\0");
+        cut.truncate(70);
+        assert!(plain(cut).unwrap_err().contains("outside"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_survived(mut bytes in proptest::collection::vec(any::<u8>(), 0..300), wrap in 0..3) {
+            if wrap == 1 { bytes.splice(0..0, GZIP_MAGIC.iter().copied()); }
+            let _ = config_in(&[b"IKCFG_ST", &bytes[..], b"IKCFG_ED"].concat());
+            if wrap == 2 { bytes = zboot(&bytes, b"gzip\0"); }
+            let _ = plain(bytes);
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! Kernels from Debian's archive.
+
+use crate::{
+    DebianKernel, ImageFile, Kernel, Store,
+    debian::{
+        apt::{Deb, Question, Scope, Session},
+        deb, suites,
+    },
+    error::{Result, StoreError},
+    objects::{
+        digest,
+        object::{Building, Entry},
+    },
+    parts::{
+        image,
+        modules::{self, Loaded, Modules},
+    },
+};
+use s2lab_os::outside::{self, kinds};
+use serde::Serialize;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Packages that make up a kernel: up to Debian 12 the image has everything, later `linux-binary-*` and
+/// `linux-modules-*` are apart.
+const PARTS: [&str; 3] = ["linux-image-", "linux-binary-", "linux-modules-"];
+/// A metapackage leads to an image, which leads to its parts.
+const MAX_PACKAGES: usize = 8;
+pub(crate) const KIND: &str = "kernel";
+/// Names of files in an entry.
+pub(crate) const IMAGE: &str = "Image";
+pub(crate) const CONFIG: &str = "config";
+pub(crate) const SYSTEM_MAP: &str = "System.map";
+/// A folder, with the modules in any depth.
+pub(crate) const MODULES_FOLDER: &str = "modules";
+const MODULES: &str = "modules.cpio";
+/// The fact of an archive: wanted modules that the kernel has not at all.
+const ABSENT: &str = "absent";
+
+#[derive(Serialize)]
+struct TreeInputs<'a> {
+    debs: &'a [Deb],
+}
+
+#[derive(Serialize)]
+struct ModulesInputs<'a> {
+    tree: &'a str,
+    wanted: &'a [&'a str],
+}
+
+impl Store {
+    pub(crate) fn kernel_blocking(&self, kernel: &DebianKernel, wanted: &[&str]) -> Result<Kernel> {
+        suites::check_package(&kernel.package)?;
+        let scope = Scope::new(&kernel.suites, &["arm64"])?;
+        let debs = self.apt.resolve(Question::package(&kernel.exact()), &scope, |apt| find(apt, kernel))?;
+        let first =
+            debs.first().ok_or_else(|| StoreError::malformed(&kernel.package, "no package of a kernel"))?;
+        let tree = self.entries.get(KIND, &first.name, &TreeInputs { debs: &debs }, |building| {
+            unpack(building, &debs, &self.apt.fetch(&kernel.package, &scope, &debs)?)
+        })?;
+        self.kernel_of(&tree, first.version.clone(), wanted)
+    }
+
+    /// The kernel that `tree` is the entry of.
+    pub(crate) fn kernel_of(&self, tree: &Entry, package_version: String, wanted: &[&str]) -> Result<Kernel> {
+        let archive = self.module_archive(tree, wanted)?;
+        let file = |name: &str| tree.manifest.files.contains_key(name).then(|| tree.path.join(name));
+        Ok(Kernel {
+            image: tree.path.join(IMAGE),
+            image_sha256: tree.sha256(IMAGE)?.to_owned(),
+            release: tree.fact("release")?.to_owned(),
+            package_version,
+            modules: archive.path.join(MODULES),
+            absent: absent(&archive),
+            config: file(CONFIG),
+            system_map: file(SYSTEM_MAP),
+        })
+    }
+
+    /// The folder of a kernel's entry, if the store has it: nothing is made, fetched or read to its end.
+    pub fn kernel_folder(&self, kernel: &DebianKernel) -> Result<Option<PathBuf>> {
+        let scope = Scope::new(&kernel.suites, &["arm64"])?;
+        let debs = self.apt.known(Question::package(&kernel.exact()), &scope)?.unwrap_or_default();
+        let Some(first) = debs.first() else { return Ok(None) };
+        let place = self.entries.place(KIND, &first.name, &TreeInputs { debs: &debs })?;
+        Ok(Some(place.path).filter(|path| path.is_dir()))
+    }
+
+    fn module_archive(&self, tree: &Entry, wanted: &[&str]) -> Result<Entry> {
+        let inputs = ModulesInputs { tree: &tree.manifest.digest, wanted };
+        self.entries.get("modules", tree.fact("release")?, &inputs, |building| {
+            let path = building.dir.join(MODULES);
+            let mut archive = Vec::new();
+            let loaded = Modules::scan(&tree.path, Some(tree.fact("release")?))?.load_order(wanted)?;
+            modules::write_archive(&mut archive, &loaded.modules)?;
+            let order: Vec<_> = loaded.modules.iter().map(|module| module.name.as_str()).collect();
+            building.facts.insert("order".to_owned(), order.join(" "));
+            building.facts.insert(ABSENT.to_owned(), loaded.absent.join(" "));
+            fs::write(&path, archive).map_err(StoreError::io("cannot write", &path))
+        })
+    }
+}
+
+/// Entries from before there was this fact are of kernels that have all.
+fn absent(archive: &Entry) -> Vec<String> {
+    let names = archive.manifest.facts.get(ABSENT).map(String::as_str).unwrap_or_default();
+    names.split_whitespace().map(str::to_owned).collect()
+}
+
+impl DebianKernel {
+    /// As the archive is asked for it, and the answer remembered.
+    fn exact(&self) -> String {
+        exact(&self.package, self.version.as_deref())
+    }
+}
+
+/// `name`, or `name=version`.
+pub(crate) fn exact(package: &str, version: Option<&str>) -> String {
+    version.map_or_else(|| package.to_owned(), |version| format!("{package}={version}"))
+}
+
+/// From a metapackage to the packages with files.
+fn find(apt: &Session<'_>, kernel: &DebianKernel) -> Result<Vec<Deb>> {
+    let version = kernel.version.iter().map(|version| format!("={version}"));
+    let mut queue = vec![format!("{}:arm64{}", kernel.package, version.collect::<String>())];
+    let (mut found, mut looked) = (Vec::<Deb>::new(), 0);
+    while let Some(name) = queue.pop() {
+        looked += 1;
+        if looked > MAX_PACKAGES {
+            return Err(StoreError::malformed(&kernel.package, "it depends on too many packages of kernels"));
+        }
+        for deb in apt.newest(&[name])? {
+            let parts = apt.depends(&deb)?;
+            let parts: Vec<_> =
+                parts.into_iter().filter(|d| PARTS.iter().any(|p| d.starts_with(p))).collect();
+            // A metapackage's name is another package's name without the version; it has no files of a kernel.
+            let meta = parts.iter().any(|p| p.starts_with("linux-image-"));
+            // `=` holds the parts to the version of what asks for them.
+            queue.extend(parts.iter().map(|p| format!("{p}:arm64={}", deb.version)));
+            if !meta {
+                found.push(deb);
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn unpack(building: &mut Building, debs: &[Deb], files: &[PathBuf]) -> Result<()> {
+    let unpacked = building.dir.join("unpacked");
+    fs::create_dir(&unpacked).map_err(StoreError::io("cannot create", &unpacked))?;
+    for file in files {
+        deb::unpack(file, &unpacked, |path| {
+            path.starts_with("boot/") || path.starts_with("usr/lib/modules/") && !path.ends_with("/build")
+        })?;
+    }
+    let trees = unpacked.join("usr/lib/modules");
+    let release = only_folder(&trees)?;
+    let tree = trees.join(&release);
+    let either = |name: &str, inside: &str| {
+        let boot = unpacked.join("boot").join(format!("{name}-{release}"));
+        [boot, tree.join(inside)].into_iter().find(|p| p.is_file())
+    };
+    let image = either("vmlinuz", "vmlinuz")
+        .ok_or_else(|| StoreError::malformed(debs_names(debs), format_args!("no vmlinuz for {release}")))?;
+    image::normalise(&image, &building.dir.join(IMAGE))?;
+    fs::remove_file(&image).map_err(StoreError::io("cannot remove", &image))?;
+    if let Some(config) = either("config", "config") {
+        let target = building.dir.join(CONFIG);
+        fs::rename(&config, &target).map_err(StoreError::io("cannot move", &config))?;
+    }
+    fs::rename(&tree, building.dir.join(MODULES_FOLDER)).map_err(StoreError::io("cannot move", &tree))?;
+    crate::objects::object::remove_tree(&unpacked)?;
+    building.facts.insert("release".to_owned(), release);
+    building.packages = debs.iter().map(Deb::package).collect();
+    Ok(())
+}
+
+fn debs_names(debs: &[Deb]) -> String {
+    debs.iter().map(|d| d.name.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+pub(crate) fn only_folder(dir: &Path) -> Result<String> {
+    let mut names = Vec::new();
+    for child in fs::read_dir(dir).map_err(StoreError::io("cannot list", dir))? {
+        names.push(
+            child.map_err(StoreError::io("cannot list", dir))?.file_name().to_string_lossy().into_owned(),
+        );
+    }
+    match names.as_slice() {
+        [name] => Ok(name.clone()),
+        _ => {
+            Err(StoreError::malformed(dir.display(), format_args!("one release was expected, not {names:?}")))
+        }
+    }
+}
+
+/// A kernel given as a file: its plain `Image` and its digest, and the archive of its modules.
+impl Store {
+    pub(crate) fn image_blocking(
+        &self,
+        image: &Path,
+        dir: Option<&Path>,
+        wanted: &[&str],
+    ) -> Result<ImageFile> {
+        // Read once: the file is the user's and may change under our feet. What is booted has the digest that is reported.
+        let bytes = outside::read(image, kinds::IMAGE).map_err(StoreError::not_read)?;
+        let sha256 = digest::bytes(&bytes);
+        let plain = image::plain(bytes).map_err(|why| StoreError::given(image, why))?;
+        let release = image::release(&plain);
+        let name = image.file_name().map_or_else(|| "image".into(), |n| n.to_string_lossy().into_owned());
+        let name: String = name
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' })
+            .collect();
+        let mut archive = Vec::new();
+        let Loaded { modules, absent } = match dir {
+            Some(dir) => given_modules(image, dir, release.as_deref(), wanted)?,
+            None => Loaded::default(),
+        };
+        modules::write_archive(&mut archive, &modules)?;
+        let inputs = (&sha256, digest::bytes(&archive));
+        let entry = self.entries.get("image", &name, &inputs, |building| {
+            for (name, bytes) in [(IMAGE, &plain), (MODULES, &archive)] {
+                let path = building.dir.join(name);
+                fs::write(&path, bytes).map_err(StoreError::io("cannot write", &path))?;
+            }
+            Ok(())
+        })?;
+        Ok(ImageFile {
+            image: entry.path.join(IMAGE),
+            image_sha256: entry.sha256(IMAGE)?.to_owned(),
+            modules: entry.path.join(MODULES),
+            absent,
+        })
+    }
+}
+
+/// What there is of `wanted` in a folder that was given with an Image.
+fn given_modules(image: &Path, dir: &Path, release: Option<&str>, wanted: &[&str]) -> Result<Loaded> {
+    let modules = Modules::scan(dir, release)?;
+    let loaded = modules.load_order(wanted).map_err(|error| match error {
+        StoreError::NoModule { .. } | StoreError::Malformed { .. } => StoreError::given(dir, error),
+        StoreError::Read(error) => StoreError::not_read(error),
+        error => error,
+    })?;
+    // The tree that the Image was built in may have no modules, or old ones of what is built in now.
+    if loaded.modules.is_empty() && !image.starts_with(dir) {
+        modules.is_of_the_kernel()?;
+    }
+    Ok(loaded)
+}

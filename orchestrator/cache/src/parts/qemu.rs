@@ -1,0 +1,177 @@
+//! The emulator: the machine's own, else Debian's, unpacked.
+
+use crate::{
+    Qemu, Store,
+    debian::{
+        apt::{self, Deb, Question, Scope},
+        deb, suites,
+    },
+    error::{Result, StoreError},
+    objects::object::{self, Building},
+    parts::{elf, userland::upstream_version},
+    process,
+};
+use s2lab_os::{
+    child,
+    outside::{self, kinds},
+};
+use serde::Serialize;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// The first version whose gdbstub serves EL2's registers as s2lab reads them, and that has `mapped-ram`.
+pub const OLDEST: (u32, u32) = (10, 0);
+const WHAT: &str = "QEMU";
+const PROGRAM: &str = "qemu-system-aarch64";
+const IN_PACKAGE: &str = "usr/bin/qemu-system-aarch64";
+/// `ipxe-qemu` has the option ROMs that network devices ask for.
+const PACKAGES: [&str; 2] = ["qemu-system-arm", "ipxe-qemu"];
+const ROMS: [&str; 2] = ["usr/share/qemu", "usr/lib/ipxe/qemu"];
+
+#[derive(Serialize)]
+struct Inputs<'a> {
+    debs: &'a [Deb],
+}
+
+impl Store {
+    pub(crate) fn qemu_blocking(&self) -> Result<Qemu> {
+        if let Some(own) = self.machine_qemu()? {
+            return Ok(own);
+        }
+        let architecture = apt::machine_architecture();
+        let triplet = format!("{}-linux-gnu", std::env::consts::ARCH);
+        let scope = Scope::new(&suites::ALL, &[architecture])?;
+        let question = Question { what: WHAT, packages: &PACKAGES, without: &[] };
+        let debs = self.apt.resolve(question, &scope, |apt| apt.closure(&PACKAGES.map(str::to_owned)))?;
+        let entry = self.entries.get("qemu", architecture, &Inputs { debs: &debs }, |building| {
+            make(building, &debs, &self.apt.fetch(WHAT, &scope, &debs)?, &triplet)
+        })?;
+        // The store's loader with the store's libraries, glibc among them: the machine's may be older, and a mixture of
+        // both is none. LD_LIBRARY_PATH would reach QEMU's children too.
+        let mut args =
+            vec!["--library-path".into(), entry.path.join("usr/lib").join(&triplet).into_os_string()];
+        args.push(entry.path.join(IN_PACKAGE).into_os_string());
+        for dir in ROMS {
+            args.extend(["-L".into(), entry.path.join(dir).into_os_string()]);
+        }
+        Ok(Qemu {
+            program: entry.path.join(entry.fact("loader")?),
+            env: Vec::new(),
+            args,
+            version: entry.fact("version")?.to_owned(),
+            packages: entry.manifest.packages.clone(),
+        })
+    }
+
+    /// The machine's own, if it is new enough.
+    fn machine_qemu(&self) -> Result<Option<Qemu>> {
+        let Some(program) = find_on_path(PROGRAM) else { return Ok(None) };
+        let mut command = child::command(&program, child::QEMU);
+        command.arg("--version");
+        let text = match process::ask(command, "tell its version", &*self.progress) {
+            Ok(text) => text,
+            // One that cannot even say its version is no emulator for us; the store has another.
+            Err(StoreError::Program { .. } | StoreError::NoProgram { .. }) => return Ok(None),
+            Err(StoreError::Stalled { .. }) => {
+                self.progress
+                    .step(&format!("{} does not tell its version: it is not taken", program.display()));
+                return Ok(None);
+            }
+            Err(other) => return Err(other),
+        };
+        let Some(version) = parse_version(&String::from_utf8_lossy(&text)) else { return Ok(None) };
+        Ok(new_enough(&version).then(|| Qemu {
+            program,
+            env: Vec::new(),
+            args: Vec::new(),
+            version,
+            packages: Vec::new(),
+        }))
+    }
+}
+
+fn make(building: &mut Building, debs: &[Deb], files: &[PathBuf], triplet: &str) -> Result<()> {
+    let root = building.dir.join("root");
+    fs::create_dir(&root).map_err(StoreError::io("cannot create", &root))?;
+    for file in files {
+        deb::unpack(file, &root, |path| {
+            let rom = ROMS.iter().any(|dir| path.strip_prefix(dir).is_some_and(|rest| rest.starts_with('/')));
+            path == IN_PACKAGE
+                || path.starts_with("usr/lib") && path.contains(".so")
+                || rom && (path.ends_with(".rom") || path.ends_with(".bin"))
+        })?;
+    }
+    let libraries = format!("usr/lib/{triplet}");
+    let gcc = format!("{libraries}/libgcc_s.so.1");
+    let closure = elf::closure(&root, &[IN_PACKAGE, &gcc], &[&libraries, "usr/lib"], |_| false)?;
+    for (place, file) in &closure {
+        // Everything lies where `--library-path` looks; the loader may lie elsewhere.
+        let (from, to) = (root.join(file), building.dir.join(place));
+        make_parent(&to)?;
+        outside::copy(&from, &to, kinds::PROGRAM)?;
+    }
+    for dir in ROMS.iter().filter(|d| root.join(d).is_dir()) {
+        let (from, to) = (root.join(dir), building.dir.join(dir));
+        make_parent(&to)?;
+        fs::rename(&from, &to).map_err(StoreError::io("cannot move", &from))?;
+    }
+    let loader = closure.keys().find(|k| k.rsplit('/').next().is_some_and(|n| n.starts_with("ld-linux")));
+    let loader = loader.ok_or_else(|| StoreError::malformed(IN_PACKAGE, "it names no loader"))?;
+    object::remove_tree(&root)?;
+    building.facts.insert("loader".to_owned(), loader.clone());
+    building.facts.insert("version".to_owned(), upstream_version(debs, "qemu-system-arm")?);
+    building.packages = debs.iter().map(Deb::package).collect();
+    Ok(())
+}
+
+fn make_parent(path: &Path) -> Result<()> {
+    let Some(parent) = path.parent() else { return Ok(()) };
+    fs::create_dir_all(parent).map_err(StoreError::io("cannot create", parent))
+}
+
+/// The first executable file of that name on PATH.
+pub fn find_on_path(program: &str) -> Option<PathBuf> {
+    use std::os::unix::fs::PermissionsExt;
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path)
+        .map(|dir| dir.join(program))
+        .find(|p| p.metadata().is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0))
+}
+
+/// `10.0.2` of `QEMU emulator version 10.0.2 (Debian 1:10.0.2+ds-2)`.
+pub(crate) fn parse_version(text: &str) -> Option<String> {
+    let rest = text.lines().next()?.split_once("version ")?.1;
+    let version: String = rest.chars().take_while(|c| c.is_ascii_digit() || *c == '.').collect();
+    (!version.is_empty()).then_some(version)
+}
+
+pub(crate) fn new_enough(version: &str) -> bool {
+    let mut numbers = version.split('.').map(|n| n.parse::<u32>().ok());
+    match (numbers.next().flatten(), numbers.next().flatten()) {
+        (Some(major), Some(minor)) => (major, minor) >= OLDEST,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_read_and_compared_as_numbers() {
+        let version = |text: &str| parse_version(text);
+        assert_eq!(
+            version("QEMU emulator version 10.0.2 (Debian 1:10.0.2+ds-2)\nCopyright").unwrap(),
+            "10.0.2"
+        );
+        assert_eq!(version("QEMU emulator version 9.2.50 (v9.2.0-12-gabc)").unwrap(), "9.2.50");
+        assert_eq!(version("something else"), None);
+        for (version, good) in
+            [("10.0.0", true), ("11.1", true), ("9.2.4", false), ("100.0", true), ("10", false), ("", false)]
+        {
+            assert_eq!(new_enough(version), good, "{version}");
+        }
+    }
+}

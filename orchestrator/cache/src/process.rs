@@ -1,0 +1,243 @@
+//! Programs of the machine that the store runs: bounded output, a deadline on silence, no survivors.
+
+use crate::{
+    error::{Result, StoreError},
+    parts::qemu::find_on_path,
+    progress::Progress,
+};
+use rustix::{
+    io::Errno,
+    process::{Pid, Signal, getppid, kill_process_group, set_parent_process_death_signal},
+};
+use s2lab_os::waits;
+use std::{
+    io::{self, BufRead as _, Read},
+    os::unix::process::CommandExt,
+    process::{Child, Command, ExitStatus, Stdio},
+    thread,
+    time::Duration,
+};
+
+const POLL: Duration = Duration::from_millis(50);
+/// More than any list of addresses that apt prints.
+const MAX_OUTPUT: u64 = 64 << 20;
+/// What an error shows of a program's output.
+const SHOWN_LINES: usize = 60;
+
+/// How to watch a program.
+pub(crate) struct Watch<'a> {
+    /// "it failed while it was to ...".
+    pub(crate) purpose: String,
+    /// Longest time without a change of `activity`.
+    pub(crate) silence: Duration,
+    /// A number that changes while the program makes progress; called every 50 ms.
+    pub(crate) activity: &'a mut dyn FnMut() -> u64,
+    pub(crate) progress: &'a dyn Progress,
+}
+
+/// What a program has said, and how it ended.
+pub(crate) struct Ended {
+    pub(crate) status: ExitStatus,
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: Vec<u8>,
+}
+
+/// Runs `command` to its end and returns what it wrote to standard output.
+///
+/// The program leads a process group of its own, which ends with this function; it dies with the calling thread too.
+pub(crate) fn run(command: Command, watch: Watch<'_>) -> Result<Vec<u8>> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let purpose = watch.purpose.clone();
+    let Ended { status, stdout, stderr } = run_to_end(command, Stdio::null(), watch)?;
+    if !status.success() {
+        return Err(StoreError::Program {
+            program,
+            status: status.to_string(),
+            purpose,
+            output: last_lines(if stderr.is_empty() { &stdout } else { &stderr }),
+        });
+    }
+    Ok(stdout)
+}
+
+/// As [`run`], but a program that fails is no error, and reads `input`.
+pub(crate) fn run_to_end(mut command: Command, input: Stdio, watch: Watch<'_>) -> Result<Ended> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
+    tie_to_us(&mut command);
+    let mut child = command.spawn().map_err(not_started(&program, &watch.purpose))?;
+    let outputs = collect(child.stdout.take()).and_then(|out| Ok((out, collect(child.stderr.take())?)));
+    let (stdout, stderr) = outputs.map_err(|error| {
+        end(&mut child);
+        StoreError::io("cannot follow", &program)(error)
+    })?;
+    let status = attend(&mut child, &program, watch.silence, watch.activity, watch.progress);
+    if status.is_err() {
+        end(&mut child);
+    }
+    let stdout = stdout.join().unwrap_or_default();
+    let stderr = stderr.join().unwrap_or_default();
+    Ok(Ended { status: status?, stdout, stderr })
+}
+
+/// How a program ended that [`follow`] has followed.
+pub(crate) struct Followed {
+    /// Its status, or why it was ended.
+    pub(crate) result: Result<ExitStatus>,
+    /// Whether it ended by itself, if only because it was asked to: then it had the time to clean up.
+    pub(crate) by_itself: bool,
+}
+
+/// Runs `command` to its end and hands each line that it writes, to whichever output, to `line`. If it must end early it is asked
+/// to, and killed with its whole process group once `grace` is over. It ends too if we are killed: its next line breaks a pipe.
+pub(crate) fn follow(
+    mut command: Command,
+    watch: Watch<'_>,
+    grace: Duration,
+    line: &mut (dyn FnMut(&str) + Send),
+) -> Result<Followed> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let cannot = |e: io::Error| StoreError::io("cannot start", &program)(e);
+    let (reader, writer) = io::pipe().map_err(cannot)?;
+    let again = writer.try_clone().map_err(cannot)?;
+    command.stdin(Stdio::null()).stdout(writer).stderr(again);
+    tie_to_us(&mut command);
+    thread::scope(|scope| {
+        // Before the program, which then needs not be ended if there is no thread. It ends with the last end of the pipe.
+        let reading = thread::Builder::new().spawn_scoped(scope, || each_line(reader, line));
+        reading.map_err(StoreError::io("cannot follow", &program))?;
+        let started = command.spawn();
+        // It holds ends of the pipe, which would never be at its end.
+        drop(command);
+        let mut child = started.map_err(not_started(&program, &watch.purpose))?;
+        let result = attend(&mut child, &program, watch.silence, watch.activity, watch.progress);
+        let by_itself = result.is_ok() || ask_to_end(&mut child, grace);
+        Ok(Followed { result, by_itself })
+    })
+}
+
+/// Why a program was not started. `execvp` answers EACCES where a folder on PATH cannot be searched, or a file there not be
+/// executed, and the program is nowhere else (execvp(3)).
+fn not_started(program: &str, purpose: &str) -> impl Fn(io::Error) -> StoreError {
+    move |error| {
+        let nowhere = match error.kind() {
+            io::ErrorKind::NotFound => true,
+            io::ErrorKind::PermissionDenied => !program.contains('/') && find_on_path(program).is_none(),
+            _ => false,
+        };
+        match nowhere {
+            true => StoreError::NoProgram { program: program.to_owned(), purpose: purpose.to_owned() },
+            false => StoreError::io("cannot start", program)(error),
+        }
+    }
+}
+
+/// Whether it ended within `grace` after it was asked to.
+fn ask_to_end(child: &mut Child, grace: Duration) -> bool {
+    if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
+        // Fails only when there is nothing left to end.
+        let _ = kill_process_group(pid, Signal::TERM);
+    }
+    let asked = waits::now();
+    while asked.elapsed() < grace {
+        if matches!(child.try_wait(), Ok(Some(_))) {
+            return true;
+        }
+        thread::sleep(POLL);
+    }
+    end(child);
+    false
+}
+
+/// Bounded: a line without an end is cut into pieces.
+fn each_line(from: impl Read, line: &mut (dyn FnMut(&str) + Send)) {
+    const LONGEST: u64 = 1 << 16;
+    let mut from = io::BufReader::new(from);
+    let mut bytes = Vec::new();
+    loop {
+        bytes.clear();
+        match from.by_ref().take(LONGEST).read_until(b'\n', &mut bytes) {
+            Ok(n) if n > 0 => line(String::from_utf8_lossy(&bytes).trim_end_matches('\n')),
+            _ => return,
+        }
+    }
+}
+
+/// As [`run`], for programs that are done in a moment.
+pub fn run_briefly(command: Command, purpose: &str, progress: &dyn Progress) -> Result<Vec<u8>> {
+    const SILENCE: Duration = Duration::from_secs(60);
+    run(command, Watch { purpose: purpose.to_owned(), silence: SILENCE, activity: &mut || 0, progress })
+}
+
+/// As [`run_briefly`], for what a program says of itself.
+pub fn ask(command: Command, purpose: &str, progress: &dyn Progress) -> Result<Vec<u8>> {
+    const SILENCE: Duration = Duration::from_secs(10);
+    run(command, Watch { purpose: purpose.to_owned(), silence: SILENCE, activity: &mut || 0, progress })
+}
+
+/// Makes `command` lead a process group and die with the thread that starts it.
+pub(crate) fn tie_to_us(command: &mut Command) {
+    let parent = rustix::process::getpid();
+    command.process_group(0);
+    // SAFETY: between fork and exec only two system calls are made, and nothing is allocated on the good path.
+    unsafe {
+        command.pre_exec(move || {
+            set_parent_process_death_signal(Some(Signal::KILL))?;
+            // The parent may have gone before the call above took effect.
+            if getppid() == Some(parent) { Ok(()) } else { Err(Errno::SRCH.into()) }
+        });
+    }
+}
+
+fn attend(
+    child: &mut Child,
+    program: &str,
+    silence: Duration,
+    activity: &mut dyn FnMut() -> u64,
+    progress: &dyn Progress,
+) -> Result<ExitStatus> {
+    let (mut last, mut since) = (activity(), waits::now());
+    loop {
+        if let Some(status) = child.try_wait().map_err(StoreError::io("cannot wait for", program))? {
+            activity();
+            return Ok(status);
+        }
+        if progress.cancelled() {
+            return Err(StoreError::Cancelled);
+        }
+        let now = activity();
+        if now != last {
+            (last, since) = (now, waits::now());
+        } else if since.elapsed() > silence {
+            return Err(StoreError::Stalled { what: program.to_owned(), limit: silence });
+        }
+        thread::sleep(POLL);
+    }
+}
+
+/// Kills the whole group and reaps its leader.
+pub(crate) fn end(child: &mut Child) {
+    if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
+        // Both fail only when there is nothing left to end.
+        let _ = kill_process_group(pid, Signal::KILL);
+    }
+    let _ = child.wait();
+}
+
+fn collect(from: Option<impl Read + Send + 'static>) -> io::Result<thread::JoinHandle<Vec<u8>>> {
+    thread::Builder::new().spawn(move || {
+        let mut text = Vec::new();
+        if let Some(mut from) = from {
+            // What is lost after an error or past the bound only shortens an error message or fails a parser.
+            let _ = from.by_ref().take(MAX_OUTPUT).read_to_end(&mut text);
+            let _ = io::copy(&mut from, &mut io::sink());
+        }
+        text
+    })
+}
+
+fn last_lines(text: &[u8]) -> String {
+    let text = String::from_utf8_lossy(text);
+    let lines: Vec<&str> = text.lines().filter(|l| !l.trim().is_empty()).collect();
+    lines[lines.len().saturating_sub(SHOWN_LINES)..].join("\n")
+}

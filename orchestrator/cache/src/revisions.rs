@@ -1,0 +1,129 @@
+//! Commits of a kernel's repository, which is only read.
+
+use crate::{
+    Quiet, StoreError,
+    git::{git_at, git_dir},
+    run_briefly,
+};
+use s2lab_model::plan::Revisions;
+use std::path::{Path, PathBuf};
+
+/// Most commits of a range: a build of each takes minutes.
+const MOST_COMMITS: usize = 500;
+/// A commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Commit {
+    /// Hexadecimal, all of it.
+    pub id: String,
+    pub title: String,
+}
+
+/// Why there are no commits.
+#[derive(Debug, thiserror::Error)]
+pub enum RevisionsError {
+    #[error("{words} in `{repository}` is not a commit:\n{said}")]
+    Unknown { repository: PathBuf, words: String, said: String },
+    #[error("{words} in `{repository}` has no commit")]
+    Empty { repository: PathBuf, words: String },
+    #[error("{words} in `{repository}` has more than {MOST_COMMITS} commits")]
+    TooMany { repository: PathBuf, words: String },
+    #[error(transparent)]
+    Git(StoreError),
+}
+
+impl RevisionsError {
+    /// What the reader may do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::TooMany { .. } => Some("`git bisect` needs far fewer: docs/bisect.md".into()),
+            Self::Empty { .. } => Some("A..B is what B has and A has not: is it the other way round?".into()),
+            Self::Unknown { .. } => None,
+            Self::Git(error) => error.hint(),
+        }
+    }
+}
+
+/// The commits of `repository` that are meant, the oldest first; there is one at least.
+///
+/// # Errors
+/// If git knows no such commit, or there are none or too many.
+pub fn commits(repository: &Path, revisions: &Revisions) -> Result<Vec<Commit>, RevisionsError> {
+    let (words, most) = match revisions {
+        Revisions::One(words) => (words, 1),
+        // One more, to see that there are too many.
+        Revisions::Range(words) => (words, MOST_COMMITS + 1),
+    };
+    let place = || (repository.to_owned(), words.clone());
+    let listed = log(repository, words, most).map_err(|error| match error {
+        StoreError::Program { output, .. } => {
+            let (repository, words) = place();
+            RevisionsError::Unknown { repository, words, said: output }
+        }
+        error => RevisionsError::Git(error),
+    })?;
+    let listed = String::from_utf8_lossy(&listed);
+    let commits: Vec<Commit> = listed
+        .lines()
+        .filter_map(|line| line.split_once(' '))
+        .map(|(id, title)| Commit { id: id.to_owned(), title: title.to_owned() })
+        .collect();
+    let (repository, words) = place();
+    match commits.len() {
+        0 => Err(RevisionsError::Empty { repository, words }),
+        n if n > MOST_COMMITS => Err(RevisionsError::TooMany { repository, words }),
+        _ => Ok(commits),
+    }
+}
+
+/// Ids and titles, a line each.
+fn log(repository: &Path, words: &str, most: usize) -> Result<Vec<u8>, StoreError> {
+    let mut command = git_at(&git_dir(repository, &Quiet)?);
+    command.args(["log", "--no-patch", "--topo-order", "--reverse", "--format=%H %s"]);
+    command.arg(format!("--max-count={most}")).args(["--end-of-options", words, "--"]);
+    run_briefly(command, "list commits", &Quiet)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn git(folder: &Path, arguments: &[&str]) {
+        let mut command = crate::git::git();
+        command.args(["-c", "user.name=x", "-c", "user.email=x@localhost"]).args(arguments);
+        assert!(command.current_dir(folder).status().unwrap().success(), "{arguments:?}");
+    }
+
+    #[test]
+    fn a_range_is_told_from_its_oldest_commit_on() {
+        let dir = tempfile::tempdir().unwrap();
+        git(dir.path(), &["init", "-q", "-b", "main"]);
+        for title in ["base", "one", "two", "three"] {
+            git(dir.path(), &["commit", "-q", "--allow-empty", "-m", title]);
+        }
+        git(dir.path(), &["tag", "-a", "-m", "x", "v1", "HEAD~2"]);
+        let titles = |revisions| {
+            let commits = commits(dir.path(), &revisions).map_err(|e| e.to_string())?;
+            assert!(commits.iter().all(|commit| commit.id.len() == 40));
+            Ok::<_, String>(commits.into_iter().map(|commit| commit.title).collect::<Vec<_>>())
+        };
+        let range = |words: &str| titles(Revisions::Range(words.into()));
+        let one = |words: &str| titles(Revisions::One(words.into()));
+        assert_eq!(range("HEAD~3..main").unwrap(), ["one", "two", "three"]);
+        assert_eq!(range("v1..").unwrap(), ["two", "three"]);
+        assert_eq!(one("v1").unwrap(), ["one"]);
+        assert_eq!(one("HEAD@{0}").unwrap(), ["three"]);
+        assert!(range("main..HEAD~3").unwrap_err().ends_with("has no commit"));
+        assert!(one("v2").unwrap_err().contains("is not a commit:\nfatal: "));
+        assert!(one("--all").unwrap_err().contains("is not a commit"));
+        assert!(range("x..main").unwrap_err().contains("is not a commit"));
+    }
+
+    #[test]
+    fn what_is_no_repository_is_named() {
+        let error = commits(Path::new("/proc"), &Revisions::One("HEAD".into())).unwrap_err();
+        assert!(
+            error.to_string().contains("in `/proc` is not a commit:\nfatal: not a git repository"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,75 @@
+//! A folder of patches.
+
+use super::{SeriesError, Unusable, unusable};
+use s2lab_os::outside::{self, kinds};
+use std::{
+    fs,
+    path::{Component, Path, PathBuf},
+};
+
+/// quilt's list of patches.
+const LIST: &str = "series";
+const ENDINGS: [&str; 2] = ["patch", "diff"];
+
+/// The patches in `folder`: those that its file `series` lists, else *.patch and *.diff by name.
+pub(super) fn files(folder: &Path) -> Result<Vec<PathBuf>, SeriesError> {
+    let list = folder.join(LIST);
+    let Some(text) = outside::read_text_if_there(&list, kinds::PATCH_LIST)? else { return by_name(folder) };
+    let names = listed(&text).map_err(unusable(folder))?;
+    Ok(names.into_iter().map(|name| folder.join(name)).collect())
+}
+
+fn by_name(folder: &Path) -> Result<Vec<PathBuf>, SeriesError> {
+    let io = |source| SeriesError::Io { path: folder.to_owned(), source };
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).map_err(io)? {
+        let path = entry.map_err(io)?.path();
+        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        if !hidden && path.extension().is_some_and(|end| ENDINGS.iter().any(|e| end == *e)) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    match found.is_empty() {
+        true => Err(unusable(folder)(Unusable::NoFiles)),
+        false => Ok(found),
+    }
+}
+
+/// The names in quilt's file: one a line, `#` begins a comment, `-p1` is how all patches are.
+fn listed(text: &str) -> Result<Vec<&str>, Unusable> {
+    let mut names = Vec::new();
+    for (at, line) in text.lines().enumerate() {
+        let quilt = |why: String| Unusable::Quilt { line: at + 1, why };
+        // As quilt has it, a `#` inside of a name is no comment.
+        let words = line.split_whitespace().take_while(|word| !word.starts_with('#'));
+        let mut words = words.filter(|word| *word != "-p1");
+        let Some(name) = words.next() else { continue };
+        if let Some(option) = words.next() {
+            return Err(quilt(format!("`{option}` is not understood; patches are applied by -p1")));
+        }
+        if !Path::new(name).components().all(|part| matches!(part, Component::Normal(_))) {
+            return Err(quilt(format!("`{name}` is not the name of a file in this folder")));
+        }
+        names.push(name);
+    }
+    match names.is_empty() {
+        true => Err(Unusable::NoFiles),
+        false => Ok(names),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_quilt_lists() {
+        let text = "# ours\n\nb.patch\nsub/a#1.patch -p1 # why\n";
+        assert_eq!(listed(text).unwrap(), ["b.patch", "sub/a#1.patch"]);
+        for (text, line) in [("a\nb -p0", 2), ("../a", 1), ("/etc/passwd", 1), ("a\n\nb -R", 3)] {
+            assert!(matches!(listed(text), Err(Unusable::Quilt { line: l, .. }) if l == line), "{text}");
+        }
+        assert_eq!(listed("# none\n"), Err(Unusable::NoFiles));
+    }
+}

@@ -1,0 +1,223 @@
+//! Patches as a developer has them: a mailbox or a folder, put into their order.
+//!
+//! Reading is here, and what git says of a patch that does not apply; `store/patches.rs` has git change a tree.
+
+mod bounds;
+mod diff;
+mod folder;
+mod mailbox;
+mod refusal;
+mod subject;
+
+pub(crate) use refusal::Offsets;
+pub use refusal::{Complaint, Refusal};
+
+use flate2::bufread::GzDecoder;
+use s2lab_os::{
+    outside::{self, ReadError, Why, kinds},
+    size::Size,
+};
+use std::{
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
+
+/// Most patches, and most mails in a mailbox.
+const MAX_MAILS: usize = 2000;
+/// Most members of a gzip file: `cat` of packed mails makes one of each.
+const MAX_MEMBERS: usize = MAX_MAILS;
+/// RFC 1952, section 2.3.1.
+const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+
+/// One change of a source tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Patch {
+    /// The mail's subject without its prefix in brackets, or the file's name; no control characters.
+    pub title: String,
+    /// From the first file's header on, ends in a line feed.
+    pub diff: Vec<u8>,
+}
+
+/// A mail that is no patch, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Skipped {
+    pub subject: String,
+    pub why: &'static str,
+}
+
+/// Patches in the order in which they are applied.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Series {
+    pub patches: Vec<Patch>,
+    pub skipped: Vec<Skipped>,
+}
+
+/// Why there is no series.
+#[derive(Debug, thiserror::Error)]
+pub enum SeriesError {
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error("cannot read `{path}`: {source}")]
+    Io { path: PathBuf, source: io::Error },
+    #[error("`{path}`: {why}")]
+    Unusable { path: PathBuf, why: Unusable },
+}
+
+/// What is wrong with a mailbox, a patch or a folder of patches.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unusable {
+    #[error("it has more than {MAX_MAILS} mails or patches")]
+    TooMany,
+    #[error("mail {number} cannot be read: {why}")]
+    Mail { number: usize, why: String },
+    #[error("it contains no patch{}", skipped(.0))]
+    NoPatch(Vec<Skipped>),
+    #[error("patch {number} of {total}, `{title}`, has no diff")]
+    NoDiff { number: usize, total: usize, title: String },
+    #[error("{} of {total} {} missing", numbers(.missing), if .missing.len() == 1 { "is" } else { "are" })]
+    Missing { missing: Vec<usize>, total: usize },
+    #[error("two different mails are patch {number} of {total}")]
+    Twice { number: usize, total: usize },
+    #[error("it has more than one revision of a series: {}", .0.join(", "))]
+    Revisions(Vec<String>),
+    #[error("it has more than one series: `{one}` does not belong with `{other}`")]
+    Mixed { one: String, other: String },
+    #[error("its file `series`, line {line}: {why}")]
+    Quilt { line: usize, why: String },
+    #[error("its gzip file has more than {MAX_MEMBERS} members")]
+    Members,
+    #[error("its patches have more than {} in all", Size(kinds::PATCHES.limit))]
+    TooLarge,
+    #[error("it has no file *.patch or *.diff")]
+    NoFiles,
+}
+
+impl SeriesError {
+    /// What the reader may do about it.
+    pub fn hint(&self) -> Option<String> {
+        let Self::Unusable { why, .. } = self else { return None };
+        Some(match why {
+            Unusable::Missing { .. } | Unusable::NoDiff { .. } => {
+                "fetch the whole thread again; a folder of patches is taken as it is".into()
+            }
+            Unusable::Revisions(_) | Unusable::Mixed { .. } | Unusable::Twice { .. } => {
+                "keep one series in the mailbox, or put the patches that are meant into a folder".into()
+            }
+            Unusable::NoPatch(_) => {
+                "`git format-patch --stdout A..B` writes a mailbox that can be used".into()
+            }
+            _ => return None,
+        })
+    }
+}
+
+impl Series {
+    /// Reads a mailbox (also packed by gzip), a single patch, or a folder: the patches that its file `series` names, else its
+    /// files *.patch and *.diff by name.
+    ///
+    /// A mailbox holds one whole series: numbered patches are sorted, and each must be there once. A folder is taken as it is.
+    ///
+    /// # Errors
+    /// What cannot be read, or is no series of patches; nothing is guessed.
+    pub fn read(path: &Path) -> Result<Self, SeriesError> {
+        if path.is_dir() {
+            return Self::gather(&[path.to_owned()]);
+        }
+        let found = mailbox::mails(&unpacked(path, outside::read_named(path, kinds::PATCHES)?)?, &name(path))
+            .and_then(mailbox::whole_series);
+        found.and_then(Self::with_patches).map_err(unusable(path))
+    }
+
+    /// The patches of all `paths`, files or folders as for [`Series::read`], one after the other as they are: a file may hold
+    /// a part of a series.
+    ///
+    /// # Errors
+    /// As [`Series::read`].
+    pub fn gather(paths: &[PathBuf]) -> Result<Self, SeriesError> {
+        let mut all = Self::default();
+        let mut size = 0;
+        for path in paths {
+            let files = if path.is_dir() { folder::files(path)? } else { vec![path.clone()] };
+            for file in files {
+                let text = unpacked(&file, outside::read(&file, kinds::PATCHES)?)?;
+                size += text.len() as u64;
+                if size > kinds::PATCHES.limit {
+                    return Err(unusable(path)(Unusable::TooLarge));
+                }
+                let found = mailbox::mails(&text, &name(&file)).map(mailbox::as_it_is);
+                let Self { patches, skipped } =
+                    found.and_then(Self::with_patches).map_err(unusable(&file))?;
+                all.patches.extend(patches);
+                all.skipped.extend(skipped);
+                if all.patches.len() > MAX_MAILS {
+                    return Err(unusable(path)(Unusable::TooMany));
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    /// SHA-256, hexadecimal, of what the patches change; their titles do not count.
+    pub fn digest(&self) -> String {
+        let lengths = self.patches.iter().flat_map(|patch| (patch.diff.len() as u64).to_le_bytes());
+        let mut bytes: Vec<u8> = lengths.collect();
+        self.patches.iter().for_each(|patch| bytes.extend(&patch.diff));
+        s2lab_model::record::look::digest(&bytes)
+    }
+
+    fn with_patches(self) -> Result<Self, Unusable> {
+        match self.patches.is_empty() {
+            true => Err(Unusable::NoPatch(self.skipped)),
+            false => Ok(self),
+        }
+    }
+}
+
+/// What is in `bytes` of the file at `path`, unpacked.
+fn unpacked(path: &Path, bytes: Vec<u8>) -> Result<Vec<u8>, SeriesError> {
+    if !bytes.starts_with(&GZIP_MAGIC) {
+        return Ok(bytes);
+    }
+    let error = |why| SeriesError::Read(ReadError::new(path, why));
+    let (mut plain, mut packed) = (Vec::new(), bytes.as_slice());
+    for _ in 0..MAX_MEMBERS {
+        let mut member = GzDecoder::new(packed);
+        let left = kinds::PATCHES.limit - plain.len() as u64;
+        member.by_ref().take(left + 1).read_to_end(&mut plain).map_err(|source| error(Why::Io(source)))?;
+        if plain.len() as u64 > kinds::PATCHES.limit {
+            return Err(error(Why::TooLarge(kinds::PATCHES)));
+        }
+        packed = member.into_inner();
+        if packed.is_empty() {
+            return Ok(plain);
+        }
+    }
+    Err(unusable(path)(Unusable::Members))
+}
+
+fn unusable(path: &Path) -> impl FnOnce(Unusable) -> SeriesError {
+    move |why| SeriesError::Unusable { path: path.to_owned(), why }
+}
+
+/// What a patch without a subject is called.
+fn name(path: &Path) -> String {
+    subject::printable(&path.file_name().unwrap_or_default().to_string_lossy())
+}
+
+fn numbers(numbers: &[usize]) -> String {
+    let list: Vec<_> = numbers.iter().take(SHOWN).map(usize::to_string).collect();
+    let more = if numbers.len() > SHOWN { " ..." } else { "" };
+    format!("patch{} {}{more}", if numbers.len() == 1 { "" } else { "es" }, list.join(", "))
+}
+
+/// At most so many are listed in an error.
+const SHOWN: usize = 8;
+
+fn skipped(mails: &[Skipped]) -> String {
+    let lines = mails.iter().take(SHOWN).map(|Skipped { subject, why }| format!("\n  {subject}: {why}"));
+    let more = mails.len().saturating_sub(SHOWN);
+    lines.chain((more > 0).then(|| format!("\n  and {more} more"))).collect()
+}
+
+#[cfg(test)]
+mod tests;

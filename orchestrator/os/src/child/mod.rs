@@ -1,0 +1,130 @@
+//! The programs that s2lab starts. What each of them gets of the user's environment is a list: a build must be what its key
+//! says, and an emulator needs nobody's tokens.
+
+pub mod orphans;
+pub mod process;
+
+use std::{
+    env,
+    ffi::{OsStr, OsString},
+    process::Command,
+};
+
+/// What a kind of program gets of the user's environment, besides [`ALL`].
+#[derive(Debug, Clone, Copy)]
+pub struct Kept {
+    names: &'static [&'static [&'static str]],
+    prefixes: &'static [&'static str],
+}
+
+/// Every program: where programs are, where its own files and its temporary ones belong.
+const ALL: [&str; 3] = ["PATH", "HOME", "TMPDIR"];
+
+/// A program that needs nothing else.
+pub const PLAIN: Kept = Kept { names: &[], prefixes: &[] };
+
+/// apt: how it reaches the archive, and where the machine's administrator has its configuration.
+pub const APT: Kept = Kept { names: &[&NETWORK, &["APT_CONFIG"]], prefixes: &[] };
+
+/// cargo and rustc: where their files are, how they reach the registry, which toolchain is meant. What else begins with CARGO
+/// or RUST belongs to a build that may be running s2lab.
+pub const CARGO: Kept = Kept {
+    names: &[&NETWORK, &["CARGO_HOME"]],
+    prefixes: &["CARGO_HTTP_", "CARGO_NET_", "CARGO_REGISTR", "RUSTUP_"],
+};
+
+/// make of a kernel: where ccache has its files. What else make, kbuild, kconfig, gcc and ccache read from the environment
+/// would change what is built.
+pub const MAKE: Kept = Kept { names: &[&["CCACHE_DIR"]], prefixes: &[] };
+
+/// QEMU, and scripts that start it: where libraries are that belong to an emulator of the machine's own.
+pub const QEMU: Kept = Kept { names: &[&["LD_LIBRARY_PATH"]], prefixes: &[] };
+
+/// How programs reach the network (curl(1), "ENVIRONMENT"; OpenSSL's `SSL_CTX_load_verify_locations(3)`).
+const NETWORK: [&str; 11] = [
+    "http_proxy",
+    "https_proxy",
+    "HTTPS_PROXY",
+    "ftp_proxy",
+    "FTP_PROXY",
+    "all_proxy",
+    "ALL_PROXY",
+    "no_proxy",
+    "NO_PROXY",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+];
+
+/// A command with an environment that has what is kept of the user's, and English messages.
+pub fn command(program: impl AsRef<OsStr>, kept: Kept) -> Command {
+    let mut command = Command::new(program);
+    command.env_clear().envs(env::vars_os().filter(|(name, _)| kept.has(name))).env("LC_ALL", "C");
+    command
+}
+
+impl Kept {
+    fn has(self, name: &OsString) -> bool {
+        let Some(name) = name.to_str() else { return false };
+        ALL.contains(&name)
+            || self.names.iter().any(|names| names.contains(&name))
+            || self.prefixes.iter().any(|prefix| name.starts_with(prefix))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(kept: Kept) -> Vec<String> {
+        let command = command("x", kept);
+        let mut names: Vec<_> = command
+            .get_envs()
+            .filter_map(|(name, value)| value.and(name.to_str().map(str::to_owned)))
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_program_gets_what_is_listed() {
+        for (name, by) in [
+            ("PATH", "apgcmq"),
+            ("HOME", "acmqp"),
+            ("http_proxy", "ac"),
+            ("HTTPS_PROXY", "ac"),
+            ("SSL_CERT_FILE", "ac"),
+            ("APT_CONFIG", "a"),
+            ("CARGO_HOME", "c"),
+            ("CARGO_REGISTRIES_X_INDEX", "c"),
+            ("RUSTUP_TOOLCHAIN", "c"),
+            ("CCACHE_DIR", "m"),
+            ("LD_LIBRARY_PATH", "q"),
+            ("CARGO_BUILD_TARGET", ""),
+            ("RUSTFLAGS", ""),
+            ("KCONFIG_CONFIG", ""),
+            ("LLVM", ""),
+            ("MAKEFLAGS", ""),
+            ("HOSTCFLAGS", ""),
+            ("CCACHE_PREFIX", ""),
+            ("GIT_DIR", ""),
+            ("LD_PRELOAD", ""),
+            ("GITHUB_TOKEN", ""),
+            ("LANG", ""),
+        ] {
+            for (kind, kept) in [("p", PLAIN), ("a", APT), ("c", CARGO), ("m", MAKE), ("q", QEMU)] {
+                assert_eq!(kept.has(&name.into()), by.contains(kind), "{name} {kind}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_rest_of_the_environment_is_not_there() {
+        assert_eq!(
+            names(PLAIN).iter().filter(|name| !ALL.contains(&name.as_str())).collect::<Vec<_>>(),
+            ["LC_ALL"]
+        );
+        // What cargo test sets.
+        assert!(env::var_os("CARGO_MANIFEST_DIR").is_some());
+        assert!(!names(CARGO).contains(&"CARGO_MANIFEST_DIR".to_owned()));
+    }
+}

@@ -1,0 +1,89 @@
+//! The kinds of files from outside, and how much of each is read: `docs/formats.md` lists the limits.
+
+use std::fmt;
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+
+/// A kind of file, and its limit. Each limit is far more than any such file has.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Kind {
+    /// With its article.
+    pub name: &'static str,
+    /// Bytes.
+    pub limit: u64,
+}
+
+impl fmt::Debug for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $constant:ident = $name:literal, $limit:expr;)*) => {
+        $($(#[$doc])* pub const $constant: Kind = Kind { name: $name, limit: $limit };)*
+        /// All of them.
+        #[cfg(test)]
+        pub const ALL: &[Kind] = &[$($constant),*];
+    };
+}
+
+kinds! {
+    /// `events.jsonl`. A cell writes some 100 KiB into it.
+    EVENT_LOG = "an event log", 256 * MIB;
+    /// A page of a table in `raw/`; the largest granule has 64 KiB.
+    TABLE_PAGE = "a table page", 64 * KIB;
+    /// An accepted report.
+    REPORT = "a report", 4 * MIB;
+    /// A scenario or a list of kernels. The parser's limit is lower, and its error shows the place.
+    YAML = "a YAML file", 16 * MIB;
+    /// A mailbox or a patch; the longest series on kernel lists have some 5 MB.
+    PATCHES = "a series", 64 * MIB;
+    /// quilt's `series`.
+    PATCH_LIST = "a list of patches", MIB;
+    /// `.config` and fragments of one; Debian's have 0.3 MB.
+    CONFIG = "a kernel configuration", 16 * MIB;
+    /// One with all of Debian's drivers has 8 MB.
+    SYSTEM_MAP = "a System.map", 256 * MIB;
+    /// Debian's with pages of 16K has 45 MB. It is read into memory.
+    IMAGE = "a kernel image", 384 * MIB;
+    MODULE = "a kernel module", 64 * MIB;
+    /// `modules.builtin` and its like.
+    MODULE_LIST = "a list of kernel modules", 16 * MIB;
+    /// What the store has packed for a host or a guest, and what is packed into it.
+    ARCHIVE = "an archive", 4 * GIB;
+    /// A program or a library: QEMU, the agent, what a user land has.
+    PROGRAM = "a program", GIB;
+    /// A file of a kernel's source.
+    SOURCE_FILE = "a file of a kernel's source", 256 * MIB;
+    /// An archive of the source of a kernel, or a package.
+    PACKAGE = "a package", 4 * GIB;
+    /// What the store remembers of an entry or of packages.
+    MANIFEST = "a file of the store", 256 * MIB;
+    /// What is remembered in a few words.
+    NOTE = "a note of s2lab's", MIB;
+    /// In `/proc`, `/sys/fs/cgroup` and `/etc`.
+    SYSTEM = "a file of the system", 16 * MIB;
+    /// Of a program that was started.
+    PROGRAM_LOG = "a program's log", 64 * MIB;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::size::Size;
+    use std::path::Path;
+
+    #[test]
+    fn the_document_has_every_limit() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/formats.md");
+        let text = std::fs::read_to_string(path).unwrap();
+        let (_, section) = text.split_once("## Limits of files\n").unwrap();
+        let section = section.split("\n## ").next().unwrap();
+        let rows: Vec<_> = section.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+        let due = ALL.iter().map(|kind| format!("| {} | {} |", kind.name, Size(kind.limit)));
+        assert_eq!(rows, due.collect::<Vec<_>>());
+    }
+}

@@ -1,0 +1,211 @@
+//! The one reader of files that s2lab has not written in this process.
+//!
+//! A file is opened without waiting, must be a regular one, and has a limit by its kind. A link at the end of a path is
+//! followed to a regular file. A pipe is read only where the user has named it: [`read_named`].
+
+mod error;
+pub mod kinds;
+
+pub use error::{NodeType, ReadError, Why};
+pub use kinds::Kind;
+
+use crate::waits;
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    fs::OFlags,
+    io::Errno,
+};
+use std::{
+    fs::{File, Metadata, OpenOptions},
+    io::{self, Read},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+/// How much is asked for at once, bytes. Between two pieces the deadline is looked at.
+const PIECE: usize = 1 << 20;
+/// How long the reading of one file may take: a file system that is slower is taken for dead.
+const DEADLINE: Duration = Duration::from_secs(300);
+/// How long a pipe may be silent.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// Reads the whole file at `path`.
+///
+/// # Errors
+/// Anything but a regular file, one beyond its kind's limit, one that cannot be read in time.
+pub fn read(path: &Path, kind: Kind) -> Result<Vec<u8>, ReadError> {
+    Outside::open(path, kind)?.whole()
+}
+
+/// Checks that [`read`] would read the file at `path`, and does not.
+pub fn check(path: &Path, kind: Kind) -> Result<(), ReadError> {
+    Outside::open(path, kind).map(drop)
+}
+
+/// As [`read`], for text.
+pub fn read_text(path: &Path, kind: Kind) -> Result<String, ReadError> {
+    text(path, read(path, kind)?)
+}
+
+/// As [`read_text`]; none: there is no such file.
+pub fn read_text_if_there(path: &Path, kind: Kind) -> Result<Option<String>, ReadError> {
+    match read_text(path, kind) {
+        Err(error) if error.is_absent() => Ok(None),
+        read => read.map(Some),
+    }
+}
+
+/// As [`read`], for a path that the user has named on the command line: a pipe is read as well, such as the shell's `<(...)`.
+pub fn read_named(path: &Path, kind: Kind) -> Result<Vec<u8>, ReadError> {
+    Outside::open_as(path, kind, true)?.whole()
+}
+
+/// Whether the path leads to a pipe.
+pub fn is_pipe(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|meta| NodeType::of(&meta) == Some(NodeType::Pipe))
+}
+
+/// All that `from` unpacks to: what a packed file holds is bounded like the file itself.
+pub fn unpacked(from: impl Read, kind: Kind) -> Result<Vec<u8>, Why> {
+    let mut plain = Vec::new();
+    from.take(kind.limit.saturating_add(1)).read_to_end(&mut plain).map_err(Why::Io)?;
+    if plain.len() as u64 > kind.limit { Err(Why::TooLarge(kind)) } else { Ok(plain) }
+}
+
+/// Copies the file at `from` to `to`, which may exist.
+pub fn copy(from: &Path, to: &Path, kind: Kind) -> Result<(), CopyError> {
+    let mut from = Outside::open(from, kind)?;
+    let write = |source| CopyError::Write { path: to.to_owned(), source };
+    let mut out = File::create(to).map_err(write)?;
+    let mut piece = vec![0; PIECE];
+    loop {
+        match from.piece(&mut piece)? {
+            0 => return out.set_permissions(from.meta.permissions()).map_err(write),
+            n => io::Write::write_all(&mut out, &piece[..n]).map_err(write)?,
+        }
+    }
+}
+
+/// Why a file was not copied.
+#[derive(Debug, thiserror::Error)]
+pub enum CopyError {
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error("cannot write `{path}`: {source}")]
+    Write { path: PathBuf, source: io::Error },
+}
+
+fn text(path: &Path, bytes: Vec<u8>) -> Result<String, ReadError> {
+    String::from_utf8(bytes).map_err(|error| ReadError::new(path, Why::not_text(&error)))
+}
+
+/// A file from outside, open. As a [`Read`] it fails at the limit; the error is a [`ReadError`] in an [`io::Error`].
+#[derive(Debug)]
+pub struct Outside {
+    file: File,
+    meta: Metadata,
+    path: PathBuf,
+    kind: Kind,
+    is_pipe: bool,
+    /// Bytes that were read.
+    done: u64,
+    began: Instant,
+}
+
+impl Outside {
+    /// Opens the regular file at `path`.
+    pub fn open(path: &Path, kind: Kind) -> Result<Self, ReadError> {
+        Self::open_as(path, kind, false)
+    }
+
+    fn open_as(path: &Path, kind: Kind, pipes: bool) -> Result<Self, ReadError> {
+        let error = |why| ReadError::new(path, why);
+        let fits = |meta: &Metadata| match NodeType::of(meta) {
+            None if meta.len() > kind.limit => Err(error(Why::TooLarge(kind))),
+            None => Ok(false),
+            Some(NodeType::Pipe) if pipes => Ok(true),
+            Some(node) => Err(error(Why::NotAFile(node))),
+        };
+        // Asked before it is opened, because opening a device may do something to it.
+        fits(&std::fs::metadata(path).map_err(|source| error(Why::Io(source)))?)?;
+        let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+        let flags = i32::try_from(flags.bits()).map_err(|why| error(Why::Io(io::Error::other(why))))?;
+        let file = OpenOptions::new().read(true).custom_flags(flags).open(path);
+        let file = file.map_err(|source| error(Why::Io(source)))?;
+        let meta = file.metadata().map_err(|source| error(Why::Io(source)))?;
+        let is_pipe = fits(&meta)?;
+        Ok(Self { file, meta, path: path.to_owned(), kind, is_pipe, done: 0, began: Instant::now() })
+    }
+
+    /// All that is left.
+    pub fn whole(&mut self) -> Result<Vec<u8>, ReadError> {
+        let expected = usize::try_from(self.meta.len()).unwrap_or_default();
+        let mut bytes = Vec::new();
+        bytes.try_reserve(expected).map_err(|_| self.error(Why::NoMemory))?;
+        // A whole piece for a pipe or a file that is empty for its file system, such as those in /proc.
+        let mut piece = vec![0; if expected == 0 { PIECE } else { expected.clamp(1, PIECE) }];
+        loop {
+            match self.piece(&mut piece)? {
+                0 => return Ok(bytes),
+                n => bytes.extend_from_slice(&piece[..n]),
+            }
+        }
+    }
+
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    pub fn into_file(self) -> File {
+        self.file
+    }
+
+    fn error(&self, why: Why) -> ReadError {
+        ReadError::new(&self.path, why)
+    }
+
+    /// The next bytes; 0: the end.
+    pub fn piece(&mut self, piece: &mut [u8]) -> Result<usize, ReadError> {
+        loop {
+            if self.is_pipe {
+                self.wait()?;
+            } else if self.began.elapsed() > DEADLINE {
+                return Err(self.error(Why::Slow(DEADLINE)));
+            }
+            match self.file.read(piece) {
+                Ok(n) => {
+                    self.done += n as u64;
+                    let fits = self.done <= self.kind.limit;
+                    return if fits { Ok(n) } else { Err(self.error(Why::TooLarge(self.kind))) };
+                }
+                Err(again) if again.kind() == io::ErrorKind::Interrupted => {}
+                Err(again) if self.is_pipe && again.kind() == io::ErrorKind::WouldBlock => {}
+                Err(source) => return Err(self.error(Why::Io(source))),
+            }
+        }
+    }
+
+    /// Waits until the pipe has something to say, or has ended.
+    fn wait(&self) -> Result<(), ReadError> {
+        let end = waits::now() + SILENCE;
+        loop {
+            let left = waits::turn(end).ok_or_else(|| self.error(Why::Silent(SILENCE)))?;
+            let left = Timespec::try_from(left).map_err(|why| self.error(Why::Io(io::Error::other(why))))?;
+            match poll(&mut [PollFd::new(&self.file, PollFlags::IN)], Some(&left)) {
+                Ok(0) | Err(Errno::INTR) => {}
+                Ok(_) => return Ok(()),
+                Err(errno) => return Err(self.error(Why::Io(errno.into()))),
+            }
+        }
+    }
+}
+
+impl Read for Outside {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.piece(into).map_err(io::Error::from)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,85 @@
+//! Folders that s2lab makes for itself: only the user gets in.
+
+use std::{
+    fs::{self, DirBuilder},
+    io,
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+/// Everything for the user, nothing for others.
+pub const MODE: u32 = 0o700;
+/// The group and all others may write.
+const OTHERS_WRITE: u32 = 0o022;
+
+/// A folder in which others may write: what lies in it need not be s2lab's.
+#[derive(Debug, thiserror::Error)]
+#[error("the group or others may write in {} (mode {mode:04o})", .path.display())]
+pub struct OpenToOthers {
+    path: PathBuf,
+    mode: u32,
+}
+
+impl OpenToOthers {
+    /// What the reader may do about it.
+    pub fn hint(&self) -> String {
+        format!(
+            "see whether all that lies in it is yours, then `chmod go-w {}`; or name another with XDG_CACHE_HOME, XDG_STATE_HOME or --out",
+            self.path.display()
+        )
+    }
+}
+
+/// Makes `path` and what is missing above it, for the user alone. A folder that is there already is left as it is.
+pub fn make(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(MODE).create(path)
+}
+
+/// Makes the new folder `path`, for the user alone.
+pub fn make_new(path: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(MODE).create(path)
+}
+
+/// Checks that nobody but the owner and root may write in `path`. What cannot be looked at is for those to report who use it.
+///
+/// # Errors
+/// [`OpenToOthers`] if others may.
+pub fn check(path: &Path) -> Result<(), OpenToOthers> {
+    let mode = fs::metadata(path).map_or(0, |meta| meta.permissions().mode() & 0o7777);
+    match mode & OTHERS_WRITE {
+        0 => Ok(()),
+        _ => Err(OpenToOthers { path: path.to_owned(), mode }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o7777
+    }
+
+    #[test]
+    fn what_is_made_is_closed_and_what_is_there_keeps_its_mode() {
+        let dir = tempfile::tempdir().unwrap();
+        let (above, folder) = (dir.path().join("cache"), dir.path().join("cache/s2lab"));
+        check(&folder).unwrap();
+        make(&folder).unwrap();
+        assert_eq!((mode(&above), mode(&folder)), (MODE, MODE));
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
+        make(&folder).unwrap();
+        check(&folder).unwrap();
+        assert_eq!(mode(&folder), 0o755);
+        for open in [0o775, 0o757, 0o1777] {
+            fs::set_permissions(&folder, fs::Permissions::from_mode(open)).unwrap();
+            let error = check(&folder).unwrap_err();
+            let shown = folder.display();
+            assert_eq!(
+                error.to_string(),
+                format!("the group or others may write in {shown} (mode {open:04o})")
+            );
+            assert!(error.hint().contains("chmod go-w"));
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! The clock of all deadlines: time in which s2lab itself did not run is not counted.
+//!
+//! A stopped s2lab (Ctrl-Z, a debugger, a machine without a free core) hears nobody; what others say then lies in its sockets.
+//! So each wait looks at the clock several times a second, and a longer gap between two looks is s2lab's own.
+
+use std::{
+    future::Future,
+    ops::Add,
+    pin::pin,
+    sync::{LazyLock, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+use tokio::time::sleep;
+
+/// Longest time between two looks of one wait.
+const TURN: Duration = Duration::from_millis(100);
+/// A longer gap between two looks is a jump: s2lab did not run.
+const GAP: Duration = Duration::from_millis(500);
+/// What a jump is counted as: not nothing, so that a deadline passes however often s2lab is stopped.
+const JUMP: Duration = Duration::from_millis(10);
+/// Most time after a jump that is not counted either: what has come meanwhile is read then.
+const CATCH_UP: Duration = Duration::from_secs(1);
+
+/// A moment by this clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment(Duration);
+
+impl Moment {
+    /// The time since then.
+    pub fn elapsed(self) -> Duration {
+        now().since(self)
+    }
+
+    /// The time from `earlier` to this moment; zero if it is later.
+    pub fn since(self, earlier: Self) -> Duration {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+impl Add<Duration> for Moment {
+    type Output = Self;
+
+    fn add(self, time: Duration) -> Self {
+        Self(self.0.saturating_add(time))
+    }
+}
+
+/// The end of a time limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the time limit has passed")]
+pub struct Elapsed;
+
+/// The moment that it is.
+pub fn now() -> Moment {
+    static CLOCK: LazyLock<Mutex<(Instant, Counted)>> =
+        LazyLock::new(|| Mutex::new((Instant::now(), Counted::default())));
+    // Every critical section leaves it whole.
+    let mut clock = CLOCK.lock().unwrap_or_else(PoisonError::into_inner);
+    let (last, counted) = &mut *clock;
+    let real = Instant::now();
+    let gap = real.saturating_duration_since(*last);
+    *last = real;
+    Moment(counted.step(gap))
+}
+
+/// What is left of a wait until `end`, or one turn of it, after which the clock is to be looked at again. None: the wait is over.
+pub fn turn(end: Moment) -> Option<Duration> {
+    let left = end.since(now());
+    (!left.is_zero()).then(|| left.min(TURN))
+}
+
+/// Waits for `work` until `end`. What `work` has by then is never lost: it is asked last.
+///
+/// # Errors
+/// [`Elapsed`] if `work` is not done by then.
+pub async fn timeout_at<F: Future>(end: Moment, work: F) -> Result<F::Output, Elapsed> {
+    let mut work = pin!(work);
+    loop {
+        let left = turn(end);
+        tokio::select! {
+            biased;
+            done = &mut work => return Ok(done),
+            () = sleep(left.unwrap_or_default()) => if left.is_none() { return Err(Elapsed) },
+        }
+    }
+}
+
+/// Waits for `work` for so long.
+///
+/// # Errors
+/// [`Elapsed`] if `work` is not done by then.
+pub async fn timeout<F: Future>(limit: Duration, work: F) -> Result<F::Output, Elapsed> {
+    timeout_at(now() + limit, work).await
+}
+
+/// What was counted until the last look.
+#[derive(Debug, Default)]
+struct Counted {
+    time: Duration,
+    /// What is not counted of the time to come.
+    free: Duration,
+}
+
+impl Counted {
+    /// Counts the time since the last look.
+    fn step(&mut self, gap: Duration) -> Duration {
+        if gap > GAP {
+            tracing::debug!(ms = gap.as_millis(), "s2lab has not run");
+            self.time += JUMP;
+            self.free = CATCH_UP.min(gap / 4);
+        } else {
+            let free = self.free.min(gap);
+            self.free -= free;
+            self.time += gap - free;
+        }
+        self.time
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn a_jump_is_not_counted_and_what_came_meanwhile_has_time_to_be_read() {
+        let mut counted = Counted::default();
+        for _ in 0..10 {
+            counted.step(TURN);
+        }
+        assert_eq!(counted.time, 1000 * MS);
+        assert_eq!(counted.step(9500 * MS), 1000 * MS + JUMP);
+        for _ in 0..10 {
+            counted.step(TURN);
+        }
+        assert_eq!(counted.time, 1000 * MS + JUMP, "a second to read");
+        assert_eq!(counted.step(TURN), 1100 * MS + JUMP);
+        // The shorter the gap, the less time: it is made up for by what follows.
+        counted.step(800 * MS);
+        assert_eq!(counted.step(200 * MS), 1100 * MS + 2 * JUMP);
+    }
+
+    #[test]
+    fn a_deadline_passes_however_often_s2lab_is_stopped() {
+        let mut counted = Counted::default();
+        for _ in 0..800 {
+            counted.step(Duration::from_secs(60));
+            counted.step(MS);
+        }
+        assert_eq!(counted.time, Duration::from_secs(8));
+    }
+
+    #[test]
+    fn moments_are_in_order() {
+        let first = now();
+        assert!(now() >= first && first + MS > first);
+        assert_eq!(first.since(first + MS), Duration::ZERO);
+        assert_eq!(turn(first), None);
+        assert_eq!(turn(first + Duration::MAX), Some(TURN));
+    }
+
+    #[tokio::test]
+    async fn what_is_done_at_the_end_is_not_lost() {
+        assert_eq!(timeout(Duration::ZERO, async { 1 }).await, Ok(1));
+        assert_eq!(timeout(20 * MS, std::future::pending::<()>()).await, Err(Elapsed));
+        let slow = async {
+            sleep(2 * TURN).await;
+            2
+        };
+        assert_eq!(timeout(Duration::MAX, slow).await, Ok(2), "in several turns");
+    }
+}

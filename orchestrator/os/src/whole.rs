@@ -1,0 +1,276 @@
+//! Files that appear whole or not at all, so that two s2labs at once, a crash or a full disk leave none that is half.
+//!
+//! Temporary files have random names and are created new. Below a folder that a person has named, no link is followed: what
+//! lies in it may come from elsewhere.
+
+use crate::private;
+use rustix::{
+    fs::{
+        AtFlags, CWD, Mode, OFlags, RenameFlags, linkat, mkdirat, openat, renameat, renameat_with, symlinkat,
+        unlinkat,
+    },
+    io::Errno,
+    rand::{GetRandomFlags, getrandom},
+};
+use std::{
+    ffi::OsStr,
+    fs::File,
+    io::{self, Write as _},
+    os::fd::OwnedFd,
+    path::{Component, Path, PathBuf},
+};
+
+/// How the names of temporary files and folders begin; hidden, and no name that anything looks for.
+const TEMPORARY: &str = ".s2lab-";
+
+/// Whether a file is on the disk before it has its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sync {
+    Now,
+    /// When the kernel comes to it: for what can be made again.
+    Later,
+}
+
+/// A folder that is held by a descriptor: what its path leads to later does not matter.
+#[derive(Debug)]
+pub struct Folder {
+    fd: OwnedFd,
+    /// For messages.
+    path: PathBuf,
+    /// Of the folders that are made below it, less what the umask says.
+    mode: u32,
+}
+
+/// A step of a path that is not followed.
+#[derive(Debug, thiserror::Error)]
+#[error("{} is a link; s2lab writes only below {}", .link.display(), .root.display())]
+pub struct LeadsElsewhere {
+    link: PathBuf,
+    root: PathBuf,
+}
+
+impl Folder {
+    /// Opens `root`, which a person has named or s2lab has made; links on the way to it are followed.
+    pub fn open(root: &Path) -> io::Result<Self> {
+        let fd = openat(CWD, root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        Ok(Self { fd, path: root.to_owned(), mode: 0o777 })
+    }
+
+    /// As [`Folder::open`]; what is made below it is for the user alone.
+    pub fn private(root: &Path) -> io::Result<Self> {
+        Ok(Self { mode: private::MODE, ..Self::open(root)? })
+    }
+
+    /// Opens the folder `below` this one and makes what is missing of it.
+    ///
+    /// # Errors
+    /// [`LeadsElsewhere`] if a part of `below` is a link.
+    pub fn below(&self, below: &Path) -> io::Result<Self> {
+        let mut folder = Self { fd: self.fd.try_clone()?, path: self.path.clone(), mode: self.mode };
+        for part in below.components() {
+            let Component::Normal(part) = part else {
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, "the path leads upwards"));
+            };
+            folder = folder.child(part, &self.path)?;
+        }
+        Ok(folder)
+    }
+
+    fn child(&self, name: &OsStr, root: &Path) -> io::Result<Self> {
+        let path = self.path.join(name);
+        match mkdirat(&self.fd, name, Mode::from_raw_mode(self.mode)) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match openat(&self.fd, name, flags, Mode::empty()) {
+            Ok(fd) => Ok(Self { fd, path, mode: self.mode }),
+            Err(Errno::NOTDIR | Errno::LOOP) => match path.symlink_metadata() {
+                Ok(meta) if meta.is_symlink() => {
+                    Err(io::Error::other(LeadsElsewhere { link: path, root: root.to_owned() }))
+                }
+                _ => Err(Errno::NOTDIR.into()),
+            },
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Writes the file `name`. What was there stays until then; a link there is replaced, not followed.
+    pub fn write(&self, name: &OsStr, bytes: &[u8], sync: Sync) -> io::Result<()> {
+        self.put(bytes, sync, |half| renameat(&self.fd, half, &self.fd, name))
+    }
+
+    /// Writes the file `name`, which must not exist.
+    ///
+    /// # Errors
+    /// `AlreadyExists` if anything has this name, a link that leads nowhere too.
+    pub fn write_new(&self, name: &OsStr, bytes: &[u8]) -> io::Result<()> {
+        self.put(bytes, Sync::Now, |half| {
+            match renameat_with(&self.fd, half, &self.fd, name, RenameFlags::NOREPLACE) {
+                // The file system has no such rename. A second name is refused as well where there is one.
+                Err(Errno::INVAL | Errno::NOSYS) => {
+                    linkat(&self.fd, half, &self.fd, name, AtFlags::empty())?;
+                    unlinkat(&self.fd, half, AtFlags::empty())
+                }
+                renamed => renamed,
+            }
+        })
+    }
+
+    /// Writes a temporary file and calls `publish` with its name.
+    fn put(
+        &self,
+        bytes: &[u8],
+        sync: Sync,
+        publish: impl FnOnce(&str) -> rustix::io::Result<()>,
+    ) -> io::Result<()> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let (half, fd) = fresh(|name| openat(&self.fd, name, flags, Mode::from_raw_mode(0o666)))?;
+        let mut file = File::from(fd);
+        let written = file.write_all(bytes).and_then(|()| match sync {
+            Sync::Now => file.sync_all(),
+            Sync::Later => Ok(()),
+        });
+        let published = written.and_then(|()| Ok(publish(&half)?));
+        if published.is_err() {
+            // The first error is the one to report.
+            let _ = unlinkat(&self.fd, &half, AtFlags::empty());
+        }
+        published
+    }
+}
+
+/// Whether a write was refused because a folder on the way leads elsewhere.
+pub fn leads_elsewhere(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<LeadsElsewhere>())
+}
+
+/// Whether a temporary file has such a name.
+pub fn is_temporary(name: &str) -> bool {
+    name.strip_prefix(TEMPORARY).is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
+/// Calls `make` with random names until it makes something new; returns the name with it.
+fn fresh<T>(make: impl Fn(&str) -> rustix::io::Result<T>) -> io::Result<(String, T)> {
+    loop {
+        let mut bytes = [0; 8];
+        getrandom(&mut bytes, GetRandomFlags::empty())?;
+        let name = format!("{TEMPORARY}{:016x}", u64::from_ne_bytes(bytes));
+        match make(&name) {
+            Err(Errno::EXIST) => {}
+            made => return Ok((name, made?)),
+        }
+    }
+}
+
+/// Makes a new folder in `parent`, of a random name, for the user alone.
+pub fn new_folder(parent: &Path) -> io::Result<PathBuf> {
+    let parent = Folder::open(parent)?;
+    let (name, ()) = fresh(|name| mkdirat(&parent.fd, name, Mode::from_raw_mode(private::MODE)))?;
+    Ok(parent.path.join(name))
+}
+
+/// Makes `path` a link to `to` in one step. Only a link is replaced.
+///
+/// # Errors
+/// If anything else has this name.
+pub fn point(path: &Path, to: &OsStr) -> io::Result<()> {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Err(no_file()) };
+    if path.symlink_metadata().is_ok_and(|meta| !meta.is_symlink()) {
+        return Err(io::Error::other(format!("{} is not a link; move it away", path.display())));
+    }
+    let folder = Folder::open(folder)?;
+    let (half, ()) = fresh(|half| symlinkat(to, &folder.fd, half))?;
+    renameat(&folder.fd, &half, &folder.fd, name).map_err(|error| {
+        // The first error is the one to report.
+        let _ = unlinkat(&folder.fd, &half, AtFlags::empty());
+        error.into()
+    })
+}
+
+/// Writes `bytes` to `path`, which is s2lab's own, in one step. Folders above are made; links among them are followed.
+pub fn write(path: &Path, bytes: &[u8], sync: Sync) -> io::Result<()> {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Err(no_file()) };
+    private::make(folder)?;
+    Folder::open(folder)?.write(name, bytes, sync)
+}
+
+/// Writes `bytes` to the file `below` the folder `root` in one step. Folders between them are made; a link among them is
+/// refused.
+pub fn write_below(root: &Path, below: &Path, bytes: &[u8]) -> io::Result<()> {
+    let (Some(folder), Some(name)) = (below.parent(), below.file_name()) else { return Err(no_file()) };
+    Folder::open(root)?.below(folder)?.write(name, bytes, Sync::Now)
+}
+
+/// Writes `bytes` to the new file `below` the folder `root`, as [`Folder::write_new`]; else as [`write_below`].
+pub fn write_new_below(root: &Path, below: &Path, bytes: &[u8]) -> io::Result<()> {
+    let (Some(folder), Some(name)) = (below.parent(), below.file_name()) else { return Err(no_file()) };
+    Folder::open(root)?.below(folder)?.write_new(name, bytes)
+}
+
+fn no_file() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "no path of a file")
+}
+
+/// Whether a write failed because there is no room: the disk is full, or a quota or a limit on files is reached.
+pub fn no_room(error: &io::Error) -> bool {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{fs, os::unix::fs::symlink};
+
+    #[test]
+    fn a_failure_leaves_nothing_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a/b.txt");
+        write(&path, b"text", Sync::Later).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "text");
+        let folder = dir.path().join("a/c.txt");
+        fs::create_dir_all(folder.join("full")).unwrap();
+        assert!(write(&folder, b"text", Sync::Later).is_err());
+        assert!(
+            write(&path.join("below"), b"text", Sync::Later).is_err()
+                && write(Path::new("/"), b"", Sync::Later).is_err()
+        );
+        assert!(write_below(dir.path(), Path::new("../x"), b"").is_err());
+        assert_eq!(fs::read_dir(dir.path().join("a")).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn what_is_new_replaces_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::open(dir.path()).unwrap();
+        folder.write_new(OsStr::new("file"), b"one").unwrap();
+        symlink("nowhere", dir.path().join("link")).unwrap();
+        for name in ["file", "link"] {
+            let error = folder.write_new(OsStr::new(name), b"two").unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::AlreadyExists, "{name}");
+        }
+        assert_eq!(fs::read_to_string(dir.path().join("file")).unwrap(), "one");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+    }
+
+    /// Links in the place of the file, of a folder above it, and under every name that a process's number makes.
+    #[test]
+    fn no_link_is_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, home) = (dir.path().join("root"), dir.path().join("home"));
+        fs::create_dir_all(root.join("reports")).unwrap();
+        fs::create_dir(&home).unwrap();
+        fs::write(home.join("profile"), "mine").unwrap();
+        symlink(home.join("profile"), root.join("reports/k.txt")).unwrap();
+        symlink(home.join("profile"), root.join(format!("reports/.k.txt.{}", std::process::id()))).unwrap();
+        symlink(&home, root.join("cells")).unwrap();
+        write_below(&root, Path::new("reports/k.txt"), b"report").unwrap();
+        assert!(root.join("reports/k.txt").symlink_metadata().unwrap().is_file());
+        let error = write_below(&root, Path::new("cells/k/crash.txt"), b"crash").unwrap_err();
+        let (link, root) = (root.join("cells").display().to_string(), root.display().to_string());
+        assert_eq!(error.to_string(), format!("{link} is a link; s2lab writes only below {root}"));
+        assert_eq!(fs::read_to_string(home.join("profile")).unwrap(), "mine");
+        assert_eq!(fs::read_dir(&home).unwrap().count(), 1);
+    }
+}

@@ -1,8 +1,0 @@
-//! The time of day, for notes of when something was used: files bear it, and runs are days apart.
-
-use std::time::SystemTime;
-
-#[expect(clippy::disallowed_methods, reason = "ages from run to run; nothing waits by them")]
-pub(crate) fn now() -> SystemTime {
-    SystemTime::now()
-}
