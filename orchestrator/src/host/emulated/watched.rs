@@ -49,3 +49,51 @@ impl Watched {
         self.task.await.map_err(io::Error::other)?
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{super::process::Launcher, *};
+    use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+    use std::process::Command;
+
+    const REST: Duration = Duration::from_secs(10);
+
+    async fn sleeper(launcher: &Launcher) -> (Watched, Pid) {
+        let mut command = Command::new("sleep");
+        command.arg("600");
+        let process = launcher.launch(command, vec![]).await.unwrap();
+        let pid = Pid::from_raw(process.pid()).unwrap();
+        (Watched::new(process, REST), pid)
+    }
+
+    #[tokio::test]
+    async fn an_end_that_comes_by_itself_is_known_and_a_kill_is_none() {
+        let launcher = Launcher::start().unwrap();
+        let (ended, pid) = sleeper(&launcher).await;
+        kill_process(pid, Signal::ABORT).unwrap();
+        ended.ending.settle().await;
+        assert_eq!(ended.ending.now().unwrap().to_string(), "QEMU ended (signal: 6 (SIGABRT))");
+        ended.kill().await.unwrap();
+        let (killed, pid) = sleeper(&launcher).await;
+        let ending = killed.ending.clone();
+        killed.kill().await.unwrap();
+        assert_eq!(ending.now(), None);
+        assert!(test_kill_process(pid).is_err(), "it lives");
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn what_is_dropped_is_dead_before_its_task_runs() {
+        let launcher = Launcher::start().unwrap();
+        let (dropped, pid) = sleeper(&launcher).await;
+        drop(dropped);
+        // No other task can run here, so nobody reaps it: it stays a zombie.
+        let stat = || std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap();
+        for _ in 0..200 {
+            if stat().contains(") Z ") {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("{}", stat());
+    }
+}
