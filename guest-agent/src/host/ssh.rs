@@ -27,11 +27,11 @@ const CHUNK: usize = 32 * 1024;
 /// Serves the port in a thread, for ever. Without the port there is no ssh, and everything else
 /// works.
 pub(super) fn start(root: &Root, link: &Arc<Link>) -> Result<(), LinkError> {
-    let (root, told) = (root.clone(), Arc::clone(link));
+    let (root, notes) = (root.clone(), Arc::clone(link));
     let started = std::thread::Builder::new().spawn(move || {
-        let why = serve(&root, &told).map_or_else(|why| why, |never| match never {});
+        let why = serve(&root, &notes).map_or_else(|why| why, |never| match never {});
         // A failure of the link ends the machine elsewhere.
-        drop(told.log(format!("no ssh: {why}")));
+        drop(notes.log(format!("no ssh: {why}")));
     });
     started.map(drop).map_err(|why| LinkError::Stream { doing: "starting ssh beside", why })
 }

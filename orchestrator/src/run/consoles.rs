@@ -9,11 +9,12 @@ use s2lab_model::event::AlarmClass;
 use std::{collections::BTreeMap, io};
 use tokio::{io::AsyncReadExt, net::UnixStream, sync::mpsc};
 
-/// Most remarks of the agents that are kept, and the longest, characters: they go to s2lab's own log.
+/// The most remarks of the agents that are kept, and the longest in characters. They go to s2lab's
+/// own log.
 const MAX_REMARKS: usize = 1000;
 const MAX_REMARK: usize = 1000;
 
-/// What a person does about a crash.
+/// The hint after a crash.
 const CRASHED: &str =
     "the kernel under test crashed: crash.txt in the cell's folder has it, console.host.log what came before";
 const GUEST_CRASHED: &str = "the guests' kernel is the same for all hosts: see crash.txt and the guest's console in the cell's \
@@ -38,7 +39,7 @@ pub(super) async fn read_console(mut stream: UnixStream, mut console: Console, s
 /// The channels from the host's console to its cell. If one is full or closed, the cell has enough trouble already.
 pub(super) struct ConsoleSinks {
     pub(super) trouble: mpsc::Sender<Stop>,
-    /// Lines after which the host may be stuck.
+    /// The lines after which the host may be stuck.
     pub(super) stall: mpsc::Sender<String>,
     pub(super) liveness: Liveness,
 }
@@ -60,7 +61,8 @@ fn unkept(who: &str, error: &io::Error) -> Stop {
     Stop { hint: room(error), ..Stop::lab(format!("cannot keep the console of {who}: {error}")) }
 }
 
-/// All guests boot one fixed kernel, with which other hosts get on: what makes it crash is looked for in the host.
+/// Returns the stop for a guest's alarm. All guests boot one fixed kernel that works on other
+/// hosts, so a crash's cause is in the host.
 fn guest_alarm(guest: &str, pushed: io::Result<Option<ConsoleAlarm>>) -> Option<Stop> {
     match pushed {
         Ok(Some(ConsoleAlarm::Fatal(class, line))) => {
@@ -87,7 +89,7 @@ pub(super) async fn keep_notices(
             AgentNotice::Console { guest, bytes } => {
                 // The link passes on no other guests.
                 if let Some(console) = consoles.get_mut(&guest) {
-                    // Try, for the cell may have enough trouble already.
+                    // A failure is ignored: the cell already stops.
                     guest_alarm(&guest, console.push(&bytes)).map(|stop| trouble.try_send(stop));
                 }
             }

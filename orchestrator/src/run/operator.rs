@@ -100,19 +100,19 @@ impl Operator {
     /// Keeps the host of a cell that does not pass: until the end of a shell on a terminal, else
     /// for ever. `ssh` is None if the host has not booted.
     pub(super) async fn keep(&self, key: &Key, why: &str, ssh: Option<&UnixStream>, login: Duration) {
-        tell(&format!("{key}: its host keeps running, {why}"));
+        print(&format!("{key}: its host keeps running, {why}"));
         match ssh {
-            None => tell("  no shell is possible: the host has not booted"),
-            Some(_) if !io::stdin().is_terminal() => tell("  a shell in it needs a terminal on stdin"),
+            None => print("  no shell is possible: the host has not booted"),
+            Some(_) if !io::stdin().is_terminal() => print("  a shell in it needs a terminal on stdin"),
             Some(ssh) => {
-                tell("  opening a shell in it; exit the shell to end the cell");
+                print("  opening a shell in it; exit the shell to end the cell");
                 match open(ssh, login).await {
                     Ok(_) => return,
-                    Err(error) => tell(&format!("  no shell: {error}")),
+                    Err(error) => print(&format!("  no shell: {error}")),
                 }
             }
         }
-        tell(&format!("  it stays until Ctrl-C, or kill -INT {}", std::process::id()));
+        print(&format!("  it stays until Ctrl-C, or kill -INT {}", std::process::id()));
         std::future::pending().await
     }
 
@@ -155,19 +155,21 @@ impl GdbSocket {
     /// Prints the commands to attach.
     pub(super) fn show(&self, key: &Key, kernel: &KernelFiles) {
         let socket = self.0.display();
-        tell(&format!(
+        print(&format!(
             "{key}: its host waits for gdb at its first instruction (deadlines are off). Attach with:"
         ));
         match &kernel.symbols.vmlinux {
             Some(vmlinux) => {
-                tell(&format!("  gdb-multiarch {} -ex 'target remote {socket}'", vmlinux.display()));
+                print(&format!("  gdb-multiarch {} -ex 'target remote {socket}'", vmlinux.display()));
             }
             None => {
-                tell(&format!("  gdb-multiarch -ex 'set architecture aarch64' -ex 'target remote {socket}'"));
-                tell("  symbols need the kernel's vmlinux: Debian's is in its package linux-image-...-dbg");
+                print(&format!(
+                    "  gdb-multiarch -ex 'set architecture aarch64' -ex 'target remote {socket}'"
+                ));
+                print("  symbols need the kernel's vmlinux: Debian's is in its package linux-image-...-dbg");
             }
         }
-        tell(
+        print(
             "  gdb's `continue` starts the host, its `detach` releases it; looks wait while gdb has stopped the host",
         );
     }
@@ -181,7 +183,7 @@ impl Drop for GdbSocket {
 }
 
 /// Prints a line on stderr. A failed write is ignored.
-pub(super) fn tell(line: &str) {
+pub(super) fn print(line: &str) {
     let text = line.trim_start();
     let indented = line.len() - text.len();
     let _ = writeln!(io::stderr(), "{:indented$}{}", "", s2lab_model::escape::line(text));
@@ -201,7 +203,7 @@ async fn open(stream: &UnixStream, login: Duration) -> Result<Exit, SshError> {
     let input = stdin.as_fd().try_clone_to_owned().map_err(local("cannot use stdin"))?;
     let _raw = match &terminal {
         Some(_) => {
-            tell("a shell in the host; Ctrl-] three times leaves it whatever it does");
+            print("connected to the host; press Ctrl-] three times to disconnect");
             RawMode::enter().map_err(local("cannot set the terminal"))?
         }
         None => None,

@@ -7,7 +7,7 @@ use super::{
     images::KernelFiles,
     log::EventLog,
     nonce::nonce,
-    operator::{CRASH_ENDS, GdbSocket, Operator, tell},
+    operator::{CRASH_ENDS, GdbSocket, Operator, print},
     preflight::{self, Room},
     stages::Stop,
     steps::wrong,
@@ -198,7 +198,7 @@ impl<'a> Session<'a> {
         tokio::select! {
             biased;
             () = cancel.requested() => {}
-            _ = self.host.ending().ended() => tell("the host has ended"),
+            _ = self.host.ending().ended() => print("the host has ended"),
             () = operator.keep(&planned.key, why, ssh, self.deadlines.of(Deadline::Login)) => {}
         }
         drop(watch.troubles());

@@ -16,14 +16,14 @@ use tokio::{
 #[derive(Clone)]
 pub struct Interruption {
     signal: Arc<OnceLock<&'static str>>,
-    told: watch::Receiver<bool>,
+    flag: watch::Receiver<bool>,
 }
 
 impl Interruption {
     /// Begins to listen. It must be called inside of a tokio runtime.
     pub fn listen() -> io::Result<Self> {
         let name = Arc::new(OnceLock::new());
-        let (tell, told) = watch::channel(false);
+        let (sender, flag) = watch::channel(false);
         let signals = [
             ("SIGINT", SignalKind::interrupt()),
             ("SIGTERM", SignalKind::terminate()),
@@ -33,15 +33,15 @@ impl Interruption {
         // Under nohup, and in the background of some shells, the starter of s2lab wants it to stay.
         let heard = signals.into_iter().filter(|(_, number)| !is_ignored(&status, number.as_raw_value()));
         for (kind, number) in heard {
-            tokio::spawn(on(kind, signal(number)?, number, Arc::clone(&name), tell.clone()));
+            tokio::spawn(on(kind, signal(number)?, number, Arc::clone(&name), sender.clone()));
         }
-        Ok(Self { signal: name, told })
+        Ok(Self { signal: name, flag })
     }
 
     /// Returns one that is never interrupted.
     #[cfg(test)]
     pub(crate) fn never() -> Self {
-        Self { signal: Arc::default(), told: watch::channel(false).1 }
+        Self { signal: Arc::default(), flag: watch::channel(false).1 }
     }
 
     /// Returns the first signal's name, once there was one.
@@ -51,8 +51,8 @@ impl Interruption {
 
     /// Resolves at the first signal.
     pub async fn interrupted(&self) {
-        let mut told = self.told.clone();
-        if told.wait_for(|told| *told).await.is_err() {
+        let mut flag = self.flag.clone();
+        if flag.wait_for(|flag| *flag).await.is_err() {
             // The listeners end with the runtime; then nothing is interrupted any more.
             std::future::pending::<()>().await;
         }
@@ -72,7 +72,7 @@ async fn on(
     mut stream: Signal,
     number: SignalKind,
     first: Arc<OnceLock<&'static str>>,
-    tell: watch::Sender<bool>,
+    sender: watch::Sender<bool>,
 ) {
     while stream.recv().await.is_some() {
         if first.set(name).is_err() {
@@ -80,7 +80,7 @@ async fn on(
             // Children carry a death signal, so nothing outlives this.
             std::process::exit(128 + number.as_raw_value());
         }
-        tell.send_replace(true);
+        sender.send_replace(true);
     }
 }
 

@@ -61,8 +61,8 @@ impl Slots {
                     Err(error) => return Err(error.into()),
                 }
             }
-            if let Some(tell) = waiting.take() {
-                tell();
+            if let Some(call) = waiting.take() {
+                call();
             }
             tokio::time::sleep(AGAIN).await;
         }
@@ -94,9 +94,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let slots = Slots::new(dir.path(), 1).unwrap();
         let first = slots.take(|| panic!("the slot is free")).await.unwrap();
-        let mut told = false;
-        let second = crate::waits::timeout(Duration::from_millis(150), slots.take(|| told = true)).await;
-        assert!(second.is_err() && told);
+        let mut waited = false;
+        let second = crate::waits::timeout(Duration::from_millis(150), slots.take(|| waited = true)).await;
+        assert!(second.is_err() && waited);
         drop(first);
         slots.take(|| ()).await.unwrap();
     }

@@ -1,4 +1,4 @@
-//! Whether a host still lives, by what is heard of it.
+//! The check that a host is still alive, by its frames and its console.
 
 use super::stages::Stop;
 use crate::{
@@ -11,18 +11,18 @@ use crate::{
 use std::time::Duration;
 use tokio::{sync::mpsc, time::sleep};
 
-/// How often it is looked whether anything was heard.
+/// The interval of the checks.
 const INTERVAL: Duration = Duration::from_millis(200);
-/// What a person does about a kernel that is stuck.
+/// The hint for a kernel that is stuck.
 const STUCK: &str =
     "the host's kernel is stuck: its console is console.host.log, what it said of it crash.txt";
 
-/// What a person does about a kernel that does not come up.
+/// The hint for a kernel that does not boot.
 const NO_BOOT: &str =
     "the host's kernel waits for something while it boots: the end of console.host.log may say for what";
 
-/// Resolves when nothing is to be waited for any more: the host is silent for too long, or nothing has moved since its
-/// console told that something is stuck (`lines`).
+/// Resolves when waiting is useless: the host is silent for too long, or nothing has made progress
+/// since its console reported that something is stuck (`lines`).
 pub(super) async fn stuck(
     liveness: &Liveness,
     deadlines: Deadlines,
@@ -32,19 +32,19 @@ pub(super) async fn stuck(
     loop {
         sleep(INTERVAL).await;
         while let Ok(line) = lines.try_recv() {
-            // The first one: a stall is told again and again.
+            // Only the first one counts: a stall is reported again and again.
             stuck.get_or_insert((waits::now(), line));
         }
         let LastHeard { beat, moved, console, reads, .. } = liveness.last_heard();
         if let Some((since, line)) = &stuck {
-            // Before there is an agent only the console can tell that a boot goes on, and what follows the line at once
-            // is of it still.
+            // Before there is an agent only the console can show that a boot continues, and lines
+            // directly after the first one still belong to it.
             let goes_on = match beat {
                 Some(_) => moved.is_some_and(|moved| moved > *since),
                 None => console.is_some_and(|said| said > *since + deadlines.of(Deadline::Stuck) / 2),
             };
             if goes_on {
-                // It goes on; that it was stuck is judged in the end.
+                // It continues. The judgement at the end counts that it was stuck.
                 stuck = None;
             } else if since.elapsed() > deadlines.of(Deadline::Stuck) {
                 let what = format!(
@@ -92,13 +92,14 @@ mod tests {
         Deadlines::default().with(Deadline::Silence, silence).with(Deadline::Stuck, stuck)
     }
 
-    /// The stop, while the host beats and something else moves as often as it says.
+    /// Returns the stop, while the host sends heartbeats and something else makes progress as often
+    /// as given.
     async fn stop(deadlines: Deadlines, beats: bool, moves: bool, line: Option<&str>) -> Option<Stop> {
         let liveness = Liveness::default();
-        let (tell, mut lines) = mpsc::channel(4);
+        let (sender, mut lines) = mpsc::channel(4);
         liveness.frame(&Peer::Host, Some(1000));
         if let Some(line) = line {
-            tell.send(line.into()).await.unwrap();
+            sender.send(line.into()).await.unwrap();
         }
         let heart = async {
             loop {
@@ -164,7 +165,7 @@ mod tests {
         let found = timeout(SHORT * 5, stuck(&liveness, deadlines, &mut lines)).await.unwrap();
         assert_eq!(found.cause, StopCause::Timeout);
         assert!(found.what.contains("has printed nothing for 400ms"), "{}", found.what);
-        // An agent that says hello has come up, whatever the console does.
+        // An agent that says hello has booted, whatever the console does.
         liveness.frame(&Peer::Host, None);
         assert!(timeout(SHORT * 3, stuck(&liveness, deadlines, &mut lines)).await.is_err());
     }

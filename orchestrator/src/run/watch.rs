@@ -113,7 +113,7 @@ impl Watch {
     /// Reads what is left of a session whose machine is gone. The cell's last event must come after this.
     pub(super) async fn finish(mut self) -> Vec<Stop> {
         let rest = self.deadlines.of(Deadline::Rest);
-        // A guest's last words may explain its end.
+        // A guest's last lines may explain its end.
         self.notices.finish(rest).await;
         // The console is read to its end.
         self.console.finish(rest).await;

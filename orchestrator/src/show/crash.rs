@@ -8,9 +8,9 @@ const LONGEST: usize = 1000;
 /// Returns a crash under its fingerprint. Its lines keep their columns, and cannot steer a
 /// terminal.
 pub fn text(found: &Crash) -> String {
-    let told = found.named();
-    let fingerprint = crash::Crash::of(&told).map(|crash| crash.fingerprint()).unwrap_or_default();
-    let lines: Vec<_> = told.iter().map(|line| visible(line)).collect();
+    let named = found.named();
+    let fingerprint = crash::Crash::of(&named).map(|crash| crash.fingerprint()).unwrap_or_default();
+    let lines: Vec<_> = named.iter().map(|line| visible(line)).collect();
     format!(
         "{}: {}\n\n{}\n\n",
         escape::line(&found.console),

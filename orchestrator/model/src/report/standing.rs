@@ -4,14 +4,14 @@ use super::{Outcome, Report, compare};
 use crate::judge::JudgedCell;
 use crate::verdict::Verdict;
 
-/// Where a cell stands against what was accepted.
+/// The standing of a cell against the accepted report.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {
-    /// The run has a report, and one was accepted.
+    /// The run has a report, and a report is accepted.
     Compared(Outcome),
     /// Nothing was accepted yet.
     New,
-    /// The run, which had this cell in its plan, has found out nothing about the kernel.
+    /// The run, whose plan has this cell, has no result about the kernel.
     Missing(Gap),
     /// The accepted file is not a report: edited, or merged with conflicts.
     Unreadable { why: String },
@@ -54,7 +54,7 @@ impl Standing {
         }
     }
 
-    /// Whether `check` is content.
+    /// Returns true if `check` accepts the standing.
     pub fn is_fine(&self) -> bool {
         matches!(self, Standing::Compared(Outcome::Same | Outcome::ShapeMoved { .. }))
     }

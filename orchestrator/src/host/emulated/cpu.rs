@@ -1,4 +1,4 @@
-//! What this QEMU knows about a CPU model, asked of QEMU itself.
+//! The properties of a CPU model in this QEMU, asked of QEMU itself.
 
 use super::{
     process::Launcher,
@@ -15,7 +15,8 @@ use serde_json::{Value, json};
 use std::{io, process::Stdio, time::Duration};
 use tokio::net::UnixStream;
 
-/// Property that makes QEMU sign pointers by a fast hash instead of QARMA: a host boots in two thirds of the time.
+/// The property that makes QEMU sign pointers by a fast hash instead of QARMA. A host then boots in
+/// two thirds of the time.
 const FAST_PAUTH: &str = "pauth-impdef";
 
 #[derive(Debug, thiserror::Error)]
@@ -30,7 +31,8 @@ pub enum CpuError {
     Unknown { name: String, known: Vec<String> },
 }
 
-/// `query-cpu-model-expansion` as every architecture has it; qapi 0.15 types it for some targets only.
+/// `query-cpu-model-expansion` in the form of every architecture; qapi 0.15 types it for some
+/// targets only.
 #[derive(Debug, Serialize)]
 struct ExpandModel(Value);
 
@@ -50,7 +52,8 @@ impl qapi::Command for Definitions {
     const ALLOW_OOB: bool = false;
 }
 
-/// QEMU's `-cpu` argument for a scenario's CPU model, with what makes it fast where the model has that.
+/// Returns QEMU's `-cpu` argument for a scenario's CPU model, with the faster options that the
+/// model has.
 pub async fn argument(
     launcher: &Launcher,
     qemu: std::process::Command,
@@ -96,7 +99,7 @@ async fn ask(
     }
 }
 
-/// A QEMU without a machine, for questions.
+/// Starts a QEMU without a machine, for questions.
 async fn start(
     launcher: &Launcher,
     mut qemu: std::process::Command,

@@ -1,5 +1,5 @@
-//! What is asked of a host whose cell has stopped early, while it still runs: for whoever has to find out why. It decides
-//! nothing.
+//! The diagnosis of a host whose cell has stopped early, while it still runs. It helps to find the
+//! cause, and decides nothing.
 
 use super::{
     argv::HOST_CPUS,
@@ -17,12 +17,12 @@ use std::{
     time::Duration,
 };
 
-/// Most lines of one answer, and the longest, characters.
+/// The most lines of one answer, and the longest line in characters.
 const MAX_LINES: usize = 1000;
 const MAX_LINE: usize = 400;
-/// What is read of every vCPU: where it is, and what the hypervisor's half of it is set to.
+/// The registers of every vCPU that are read: its place, and the settings of its hypervisor.
 const REGISTERS: [&str; 6] = ["pc", "cpsr", "HCR_EL2", "VTTBR_EL2", "ESR_EL2", "FAR_EL2"];
-/// What the host is asked, the most telling first: the answers end with the first that does not come.
+/// The commands for the host, the most useful first: the first missing answer ends the diagnosis.
 const COMMANDS: [&str; 5] = [
     "dmesg | tail -n 200",
     "ps -o pid,ppid,stat,rss,args",
@@ -32,7 +32,8 @@ const COMMANDS: [&str; 5] = [
     "ls -l /sys/bus/pci/devices /sys/bus/pci/drivers/vfio-pci",
 ];
 
-/// Everything that can be learnt in `deadline`, as text. Without `ssh` the host is not asked.
+/// Returns all that it can find out within `deadline`, as text. Without `ssh` the host is not
+/// asked.
 pub async fn diagnose(
     why: &str,
     qmp: &mut Qmp,
@@ -59,7 +60,7 @@ pub async fn diagnose(
     text
 }
 
-/// QEMU's view, which needs nothing of the host.
+/// Adds QEMU's view, which needs nothing of the host.
 async fn registers(text: &mut String, qmp: &mut Qmp, gdb: &mut Gdb) -> Result<(), HoldError> {
     let status = qmp.execute(qapi::qmp::query_status {}).await?;
     section(text, "QEMU", &format!("{:?}", status.status));
@@ -108,7 +109,7 @@ async fn commands(
     Ok(())
 }
 
-/// The last lines of `body` under a title. It comes from a host that may be hostile.
+/// Adds the last lines of `body` under a title. The host may be hostile.
 fn section(text: &mut String, title: impl Display, body: &str) {
     let _ = writeln!(text, "[{}]", bounded(&title.to_string(), MAX_LINE));
     let lines: Vec<_> = body.lines().collect();

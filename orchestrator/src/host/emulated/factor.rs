@@ -1,5 +1,6 @@
-//! How slow this machine is. Deadlines are meant for the reference machine; elsewhere they are longer by a factor that a
-//! program of some instructions finds out: QEMU starts, translates it, runs it and ends. Found once, it is kept in the cache.
+//! The slowness of this machine. Deadlines are meant for the reference machine. Elsewhere they are
+//! longer by a factor, which a small program measures: QEMU starts, translates it, runs it and
+//! ends. The factor is kept in the cache.
 
 use super::process::Launcher;
 use crate::{
@@ -20,21 +21,23 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long the program takes on the reference machine, milliseconds: the two x86-64 cores on which the deadlines
-/// were tried, under QEMU 10.0.2. Reckoned from measurements on the busy machine: 0.07 s for QEMU alone, and 0.15 s of CPU time.
+/// The time of the program on the reference machine, in milliseconds: the two x86-64 cores on which
+/// the deadlines were tried, under QEMU 10.0.2. It is computed from measurements on the busy
+/// machine: 0.07 s for QEMU alone, and 0.15 s of CPU time.
 const REFERENCE_MS: u64 = 250;
-/// How often the program goes through its loop: most of the time above, the rest is QEMU's start.
+/// The rounds of the program's loop, which take most of the time above. The rest is QEMU's start.
 const ROUNDS: u32 = 40_000_000;
-/// Longer than the slowest machine takes: see `MOST` in `host/deadlines.rs`.
+/// A time longer than the slowest machine needs: see `MOST` in `host/deadlines.rs`.
 const DEADLINE: Duration = Duration::from_secs(30);
-/// Cores that an emulated host keeps busy. With fewer, its vCPUs take turns, which a program on one does not show.
+/// The cores that an emulated host keeps busy. With fewer, its vCPUs take turns, which a program on
+/// one does not show.
 const HOST_CORES: u64 = 2;
 
-/// The factor of a machine that needs `took` for the program and has `cores`.
+/// Returns the factor of a machine that needs `took` for the program and has `cores`.
 fn factor(took: Duration, cores: u64) -> Factor {
     let took = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
     let turns = HOST_CORES.div_ceil(cores.max(1));
-    // Up, for a deadline that is too long costs less than one that is too short.
+    // Rounded up, because a deadline that is too long does less harm than one that is too short.
     Factor::of_tenths(took.saturating_mul(10).saturating_mul(turns).div_ceil(REFERENCE_MS))
 }
 
@@ -50,13 +53,13 @@ pub enum FactorError {
     Machine(#[source] io::Error),
 }
 
-/// What was found out about one machine and one QEMU.
+/// The measurement of one machine and one QEMU.
 #[derive(Debug, Serialize, Deserialize)]
 struct Found {
     took_ms: u64,
 }
 
-/// The machine and QEMU that a factor is for.
+/// The machine and QEMU of a factor.
 #[derive(Debug, Serialize)]
 struct Subject<'a> {
     rounds: u32,
@@ -67,7 +70,7 @@ struct Subject<'a> {
     cores: u64,
 }
 
-/// This machine's factor: from the cache, else measured. `anew`: measured in any case.
+/// Returns this machine's factor, from the cache or measured. With `anew` it is always measured.
 pub async fn of_machine(
     cache: &Path,
     launcher: &Launcher,
@@ -89,7 +92,7 @@ pub async fn of_machine(
     let found = Found { took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX) };
     let text = serde_json::to_string(&found).unwrap_or_default();
     if let Err(error) = whole::write(&path, text.as_bytes(), Sync::Later) {
-        // Then the next start measures again.
+        // The next start then measures again.
         tracing::warn!("cannot keep this machine's factor: {error}");
     }
     Ok(factor(took, cores))
@@ -101,18 +104,19 @@ fn place(cache: &Path, subject: &Subject<'_>) -> PathBuf {
     cache.join("factor").join(format!("{digest}.json"))
 }
 
-/// What /proc/cpuinfo says of the first processor: a name on x86, numbers on arm64 (Linux 6.12 arch/arm64/kernel/cpuinfo.c).
+/// Returns the first processor in /proc/cpuinfo: a name on x86, numbers on arm64 (Linux 6.12
+/// arch/arm64/kernel/cpuinfo.c).
 fn cpu_model(cpuinfo: &str) -> String {
     const TELLING: [&str; 5] = ["model name", "CPU implementer", "CPU variant", "CPU part", "CPU revision"];
     let first = cpuinfo.lines().take_while(|line| !line.trim().is_empty());
-    let told = first.filter_map(|line| {
+    let names = first.filter_map(|line| {
         let (name, value) = line.split_once(':')?;
         TELLING.contains(&name.trim()).then(|| value.trim())
     });
-    told.collect::<Vec<_>>().join(" ")
+    names.collect::<Vec<_>>().join(" ")
 }
 
-/// How long QEMU takes for the program, from its start to its end.
+/// Returns the time that QEMU takes for the program, from its start to its end.
 async fn measure(launcher: &Launcher, mut qemu: std::process::Command) -> Result<Duration, FactorError> {
     let program =
         sealed("factor", |out| program(ROUNDS).iter().try_for_each(|w| out.write_all(&w.to_le_bytes())));
@@ -122,7 +126,8 @@ async fn measure(launcher: &Launcher, mut qemu: std::process::Command) -> Result
     let file = format!("file=/proc/self/fd/{}", program.as_raw_fd());
     qemu.arg(format!("loader,{file},addr={ENTRY:#x},cpu-num=0,force-raw=on"));
     qemu.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    // Not by the clock of deadlines: QEMU runs while s2lab does not, and too large a factor does no harm.
+    // The clock of deadlines is not used: QEMU runs while s2lab does not, and too large a factor
+    // does no harm.
     let began = Instant::now();
     let mut process = launcher.launch(qemu, vec![program]).await.map_err(FactorError::Start)?;
     let status = timeout(DEADLINE, process.wait()).await;
@@ -134,14 +139,16 @@ async fn measure(launcher: &Launcher, mut qemu: std::process::Command) -> Result
     }
 }
 
-/// Where the program lies and begins: in the RAM of QEMU's `virt`, which starts at 1 GiB (QEMU 10.0 hw/arm/virt.c).
+/// The address and entry of the program, in the RAM of QEMU's `virt`, which starts at 1 GiB (QEMU
+/// 10.0 hw/arm/virt.c).
 const ENTRY: u32 = 0x4020_0000;
-/// Two words of memory that it works on, above it.
+/// The address of the two words of memory that it works on, above it.
 const WORDS: u32 = 0x4030_0000;
 /// PSCI's SYSTEM_OFF (Arm DEN 0022, 5.1.9). QEMU takes it by HVC when there is no EL2.
 const SYSTEM_OFF: u32 = 0x8400_0008;
 
-/// Loads, adds, stores, xors and branches, so many times, and switches the machine off. Encodings: Arm ARM, C6.2.
+/// Returns a program that loads, adds, stores, xors and branches so many times, and switches the
+/// machine off. Encodings: Arm ARM, C6.2.
 fn program(rounds: u32) -> [u32; 15] {
     let movz = |register: u32, value: u32| 0xd280_0000 | (value & 0xffff) << 5 | register;
     let movk_high = |register: u32, value: u32| 0xf2a0_0000 | (value >> 16) << 5 | register;
@@ -210,7 +217,7 @@ mod tests {
     async fn the_cache_is_believed_and_rubbish_in_it_is_not() {
         let dir = tempfile::tempdir().unwrap();
         let launcher = Launcher::start().unwrap();
-        // A QEMU that takes no time; `true` would be asked for a factor of 1.0.
+        // A QEMU that takes no time. `true` would give a factor of 1.0.
         let qemu = |program: &str| Qemu {
             program: program.into(),
             env: vec![],

@@ -1,4 +1,4 @@
-//! The little of GDB's remote protocol that reads registers from QEMU's gdbstub.
+//! The part of GDB's remote protocol that reads registers from QEMU's gdbstub.
 //!
 //! The stub offers system registers by name; their numbers differ from CPU model to CPU model and come from its XML
 //! (QEMU 10.0 target/arm/gdbstub.c). An attached client stops the machine at start; QMP `cont` lets it run on.
@@ -12,12 +12,12 @@ use crate::{host::ending::Ending, waits::timeout};
 use std::{collections::HashMap, time::Duration};
 use tokio::net::{UnixListener, UnixStream};
 
-/// Longest description of the registers that is read, bytes over all its files; QEMU 10.0 has 60 KB.
+/// The longest description of the registers, in bytes over all its files. QEMU 10.0 has 60 KB.
 const MAX_XML: usize = 4 << 20;
-/// Longest register that is read, bytes.
+/// The longest register, in bytes.
 const REGISTER: usize = 8;
 
-/// What the stub says of a register.
+/// A register in the stub's description.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Register {
     number: u32,
@@ -42,7 +42,7 @@ pub enum GdbError {
     NoRegister(String),
 }
 
-/// Why the machine could not be stopped, or let run on.
+/// The reason why the machine could not be stopped or resumed.
 #[derive(Debug, thiserror::Error)]
 pub enum HoldError {
     #[error(transparent)]
@@ -54,7 +54,7 @@ pub enum HoldError {
 /// The user of the stub.
 enum Stub {
     Own(Packets),
-    /// With a person's gdb, but while it is borrowed.
+    /// The stub is with a person's gdb, except while s2lab borrows it.
     Shared {
         proxy: GdbProxy,
         borrowed: Option<gdb_proxy::Stub>,
@@ -67,7 +67,7 @@ pub struct Gdb {
     registers: HashMap<String, Register>,
     /// The vCPU that the stub reads from.
     selected: Option<u32>,
-    /// How long the stub may take for one answer.
+    /// The deadline of one answer.
     deadline: Duration,
     ending: Ending,
 }
@@ -83,8 +83,8 @@ impl Gdb {
         Ok(gdb)
     }
 
-    /// Shares the stub of a machine that does not run yet with the gdb of a person, who connects to `listener`. From now on the
-    /// machine runs when they say so.
+    /// Shares the stub of a machine that does not run yet with a person's gdb, which connects to
+    /// `listener`. From now on gdb decides when the machine runs.
     #[must_use]
     pub fn shared(self, listener: UnixListener) -> Self {
         let stub = match self.stub {
@@ -96,7 +96,7 @@ impl Gdb {
         Self { stub, ..self }
     }
 
-    /// Lets a machine run for the first time; with a person, waits until their gdb is there to do it.
+    /// Starts a machine. If the stub is shared, waits until a person's gdb is there to do it.
     pub async fn begin(&mut self, qmp: &mut Qmp) -> Result<(), QmpError> {
         match &mut self.stub {
             Stub::Own(_) => qmp.execute(qapi::qmp::cont {}).await.map(drop),
@@ -107,7 +107,8 @@ impl Gdb {
         }
     }
 
-    /// Stops the machine; if a person has stopped it, waits until they let it run. May be dropped before its end, and be called again.
+    /// Stops the machine. If a person has stopped it, waits until they resume it. The call may be
+    /// dropped before its end, and be repeated.
     pub async fn hold(&mut self, qmp: &mut Qmp) -> Result<(), HoldError> {
         self.selected = None;
         let Stub::Shared { proxy, borrowed } = &mut self.stub else {
@@ -143,7 +144,8 @@ impl Gdb {
         }
     }
 
-    /// Lets the machine run on after [`Gdb::hold`], or after what was dropped in the middle of it.
+    /// Resumes the machine after [`Gdb::hold`], or after a call that was dropped in the middle of
+    /// it.
     pub async fn release(&mut self, qmp: &mut Qmp) -> Result<(), HoldError> {
         match &mut self.stub {
             Stub::Own(_) => drop(qmp.execute(qapi::qmp::cont {}).await?),
@@ -162,7 +164,8 @@ impl Gdb {
         Ok(())
     }
 
-    /// The value of a register of vCPU `vcpu` (from 0) that is at most 64 bits wide. The machine must be stopped.
+    /// Returns the value of a register of vCPU `vcpu` (from 0) that is at most 64 bits wide. The
+    /// machine must be stopped.
     pub async fn register(&mut self, vcpu: u32, name: &str) -> Result<u64, GdbError> {
         let Register { number, bits } =
             *self.registers.get(name).ok_or_else(|| GdbError::NoRegister(name.into()))?;
@@ -174,8 +177,8 @@ impl Gdb {
         Ok(bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte)))
     }
 
-    /// Makes the connection usable after a call was dropped before its answer: what is still on its way is read past. The stub
-    /// answers `vMustReplyEmpty` with nothing, as nothing else that is asked here.
+    /// Makes the connection usable after a call was dropped before its answer: reads up to the end
+    /// of earlier answers. Only `vMustReplyEmpty` has an empty answer.
     pub async fn resume_after_cancel(&mut self) -> Result<(), GdbError> {
         let mut answer = self.ask("vMustReplyEmpty").await?;
         while !answer.is_empty() {
@@ -195,7 +198,7 @@ impl Gdb {
         if self.selected == Some(vcpu) {
             return Ok(());
         }
-        // Threads of the stub count from 1.
+        // The stub counts threads from 1.
         let request = format!("Hg{:x}", vcpu + 1);
         let answer = self.ask(&request).await?;
         if answer != b"OK" {
@@ -205,7 +208,8 @@ impl Gdb {
         Ok(())
     }
 
-    /// Names and numbers of the registers, from `target.xml` and the files that it includes.
+    /// Returns names and numbers of the registers, from `target.xml` and the files that it
+    /// includes.
     async fn describe(&mut self) -> Result<HashMap<String, Register>, GdbError> {
         let target = self.file("target.xml").await?;
         let mut texts = vec![];
@@ -281,7 +285,8 @@ fn unhex(digits: &[u8]) -> Option<Vec<u8>> {
     (0..digits.len()).step_by(2).map(|i| u8::from_str_radix(&digits[i..i + 2], 16).ok()).collect()
 }
 
-/// Every register of one file. A register without `regnum` follows the one before it; one without `bitsize` is none.
+/// Returns every register of one file. A register without `regnum` follows the one before it; one
+/// without `bitsize` is left out.
 fn registers(xml: &str) -> Vec<(String, Register)> {
     let mut next = 0u32;
     let mut found = vec![];

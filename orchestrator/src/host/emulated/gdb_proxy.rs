@@ -316,9 +316,9 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let listener = UnixListener::bind(folder.path().join("gdb")).unwrap();
             let (ours, theirs) = UnixStream::pair().unwrap();
-            let (tell, heard) = mpsc::unbounded_channel();
+            let (sender, heard) = mpsc::unbounded_channel();
             let runs = Arc::new(AtomicBool::new(false));
-            tokio::spawn(stub(Packets::new(theirs), Arc::clone(&runs), tell));
+            tokio::spawn(stub(Packets::new(theirs), Arc::clone(&runs), sender));
             let proxy = GdbProxy::new(Packets::new(ours), listener, DEADLINE);
             Self { proxy, runs, heard, folder }
         }

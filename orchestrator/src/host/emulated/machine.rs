@@ -116,7 +116,7 @@ pub struct Host {
     process: Watched,
     pub(in crate::host) qmp: Qmp,
     pub(in crate::host) gdb: Gdb,
-    /// To the host's sshd; non-blocking.
+    /// The stream to the host's sshd; non-blocking.
     pub(in crate::host) ssh: std::os::unix::net::UnixStream,
     pub(in crate::host) ram: HostRam,
     pub(in crate::host) bars: BTreeMap<String, SharedMemory>,
@@ -237,7 +237,7 @@ fn pci<'a>(name: &'a str, model: DeviceModel, (fd, memory): &(i32, SharedMemory)
     PciDevice { name, model, bar_size: memory.size(), bar: *fd }
 }
 
-/// A socket pair: QEMU's end goes into `inherit`, its number and our end come back.
+/// Makes a socket pair. QEMU's end goes into `inherit`; its number and our end are returned.
 fn channel(inherit: &mut Vec<OwnedFd>) -> Result<(i32, UnixStream), MachineError> {
     let (number, ours) = pair(inherit)?;
     Ok((number, UnixStream::from_std(ours).map_err(MachineError::Start)?))
@@ -252,7 +252,7 @@ fn pair(inherit: &mut Vec<OwnedFd>) -> Result<(i32, std::os::unix::net::UnixStre
     Ok((number, ours))
 }
 
-/// Shared memory: a descriptor for QEMU goes into `inherit`.
+/// Makes shared memory. A descriptor for QEMU goes into `inherit`.
 fn share(inherit: &mut Vec<OwnedFd>, name: &str, size: u64) -> Result<(i32, SharedMemory), MachineError> {
     let make = || {
         let memory = SharedMemory::new(name, size)?;

@@ -8,7 +8,7 @@ use rustix::{
 use s2lab_mmu::PhysMem;
 use std::{ffi::c_void, io, ptr::NonNull};
 
-/// A memfd and this process's mapping of it. It takes room only where it was written.
+/// A memfd and this process's mapping of it. Only written pages take memory.
 #[derive(Debug)]
 pub struct SharedMemory {
     fd: OwnedFd,
@@ -22,7 +22,7 @@ unsafe impl Send for SharedMemory {}
 unsafe impl Sync for SharedMemory {}
 
 impl SharedMemory {
-    /// `size` bytes of zeroes.
+    /// Makes a memory of `size` bytes of zeroes.
     pub fn new(name: &str, size: u64) -> io::Result<Self> {
         let fd = memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
         ftruncate(&fd, size)?;
@@ -43,7 +43,7 @@ impl SharedMemory {
         self.size as u64
     }
 
-    /// The aligned little-endian word at byte `offset`; `None` beyond the end.
+    /// Returns the aligned little-endian word at byte `offset`, or None beyond the end.
     pub fn word(&self, offset: u64) -> Option<u64> {
         const WORD: usize = size_of::<u64>();
         let offset = usize::try_from(offset).ok()?;
@@ -69,7 +69,7 @@ impl Drop for SharedMemory {
 #[derive(Debug)]
 pub struct HostRam {
     pub memory: SharedMemory,
-    /// Physical address of the first byte.
+    /// The physical address of the first byte.
     pub start: u64,
 }
 

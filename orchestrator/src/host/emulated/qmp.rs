@@ -1,7 +1,7 @@
 //! QMP, QEMU's control channel: qapi's typed commands on a transport of our own.
-//!
-//! qapi 0.15's own transport ends the connection at an event that its schema lacks, and aborts the process after a
-//! cancelled command; this one always sends ids, skips what nobody waits for, and may be cancelled anywhere.
+//! qapi 0.15's own transport ends the connection at an event that its schema lacks, and aborts the
+//! process after a cancelled command. This transport always sends ids, skips unexpected messages,
+//! and may be cancelled anywhere.
 
 use crate::{host::ending::Ending, waits::timeout};
 use s2lab_model::escape;
@@ -22,7 +22,8 @@ use tokio::{
     sync::{broadcast, oneshot},
 };
 
-/// Longest line that QEMU may send, bytes; `query-qmp-schema` is its longest answer, 0.3 MB in QEMU 10.0.
+/// The longest line of QEMU, in bytes. `query-qmp-schema` is its longest answer, 0.3 MB in QEMU
+/// 10.0.
 const MAX_LINE: u64 = 4 << 20;
 const EVENTS: usize = 256;
 
@@ -42,7 +43,7 @@ pub enum QmpError {
     Silent { command: &'static str, deadline: Duration },
 }
 
-/// An event by name; the schema changes from release to release, so nothing more is assumed.
+/// An event by name. The schema changes from release to release, so nothing more is assumed.
 #[derive(Debug, Clone)]
 pub struct QmpEvent {
     pub name: String,
@@ -78,7 +79,7 @@ struct GreetingVersion {
     qemu: QemuVersion,
 }
 
-/// QEMU's version as its greeting gives it.
+/// QEMU's version in its greeting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 pub struct QemuVersion {
     pub major: u32,
@@ -87,19 +88,19 @@ pub struct QemuVersion {
 }
 
 type Waiter = oneshot::Sender<Result<Value, Refusal>>;
-/// `None` once the connection is closed, so that nobody begins to wait for it.
+/// The waiting commands. None once the connection is closed, so that nobody begins to wait for it.
 type Waiters = Arc<Mutex<Option<HashMap<u64, Waiter>>>>;
 
-/// A connection to QEMU. Commands of one connection go out one after another.
+/// A connection to QEMU. It sends one command after another.
 pub struct Qmp {
     write: OwnedWriteHalf,
     next: u64,
     waiters: Waiters,
     events: broadcast::Sender<QmpEvent>,
     version: QemuVersion,
-    /// Why the connection is not believed any more, if that is so.
+    /// The reason why the connection is not trusted any more, if there is one.
     broken: Arc<OnceLock<String>>,
-    /// How long QEMU may take for one answer.
+    /// The deadline of one answer.
     deadline: Duration,
     ending: Ending,
 }
@@ -191,7 +192,7 @@ impl Qmp {
 }
 
 fn lock(waiters: &Waiters) -> MutexGuard<'_, Option<HashMap<u64, Waiter>>> {
-    // The map is whole at every unlock, so a panic elsewhere does not spoil it.
+    // The map is valid at every unlock, so a panic elsewhere does not damage it.
     waiters.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -235,7 +236,7 @@ impl Receiver {
         let message: Message = match serde_json::from_slice(bytes) {
             Ok(message) => message,
             Err(error) => {
-                // This task alone sets it.
+                // Only this task sets it.
                 let _ = self.broken.set(format!("a line that is not a message: {error}"));
                 return false;
             }
@@ -243,13 +244,13 @@ impl Receiver {
         if let Some(name) = message.event {
             let data = escape::line(&message.data.to_string());
             tracing::debug!(name = escape::line(&name), data, "QMP event");
-            // Nobody listening is fine.
+            // It is no error if nobody listens.
             let _ = self.events.send(QmpEvent { name, data: message.data });
             return true;
         }
         let waiter = message.id.and_then(|id| lock(&self.waiters).as_mut()?.remove(&id));
         if let Some(waiter) = waiter {
-            // A caller that gave up waiting is fine too.
+            // It is no error either if the caller has stopped waiting.
             let _ = waiter.send(match message.error {
                 Some(refusal) => Err(refusal),
                 None => Ok(message.ok.unwrap_or_default()),

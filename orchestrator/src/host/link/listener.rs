@@ -1,4 +1,4 @@
-//! What the agents say: each frame is checked, and kept or passed on.
+//! The receiver of the agents' frames: each frame is checked, and kept or passed on.
 
 use super::{
     error::LinkError,
@@ -20,7 +20,7 @@ use tokio::{
 /// A notice of an agent that the link passes on.
 #[derive(Debug)]
 pub enum AgentNotice {
-    /// Bytes of a guest's console.
+    /// The bytes of a guest's console.
     Console {
         guest: String,
         bytes: Vec<u8>,
@@ -38,7 +38,8 @@ pub enum AgentNotice {
 
 pub(super) struct Listener {
     pub(super) nonce: u64,
-    /// The cell's guests: nobody else is spoken of, so that a hostile host makes us remember nothing.
+    /// The cell's guests. A frame about any other is an error, so that a hostile host cannot fill
+    /// our memory.
     pub(super) guests: BTreeSet<String>,
     /// The number that a peer's next frame must have.
     pub(super) next_seq: BTreeMap<Peer, u64>,
@@ -123,7 +124,7 @@ impl Listener {
         }
         *next += 1;
         let uptime = match &frame.body {
-            // From its hello on, an agent's heartbeat is due.
+            // An agent's heartbeat is due from its hello on.
             Body::Notice(Notice::Heartbeat { uptime_ms, .. } | Notice::Hello(Hello { uptime_ms, .. })) => {
                 Some(*uptime_ms)
             }
@@ -162,7 +163,7 @@ impl Listener {
             Notice::GuestEnded { guest, how } if peer == Peer::Host => {
                 self.known(&guest)?;
                 if lock(&self.state).ended.insert(guest, how).is_some() {
-                    return wrong(peer, "tells of a guest's end a second time".into());
+                    return wrong(peer, "reports a guest's end a second time".into());
                 }
                 return Ok(());
             }
@@ -188,7 +189,7 @@ impl Listener {
                 return Err(LinkError::Protocol { peer, why: "a guest speaks for the host".into() });
             }
         };
-        // The receiver goes when the cell ends; then nobody needs to hear.
+        // The receiver goes when the cell ends, and then nobody needs the notice.
         let _ = self.notices.send(passed_on).await;
         Ok(())
     }
@@ -199,7 +200,7 @@ impl Listener {
         }
         Err(LinkError::Protocol {
             peer: Peer::Host,
-            why: format!("tells of a guest {guest:?}, which is not the cell's"),
+            why: format!("reports a guest {guest:?}, which is not the cell's"),
         })
     }
 }

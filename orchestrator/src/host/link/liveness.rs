@@ -11,16 +11,16 @@ pub(crate) struct Liveness(Arc<Mutex<LastHeard>>);
 /// The last signs of life, by their kind.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct LastHeard {
-    /// Time and uptime of the last heartbeat of the host's agent; none before its hello.
+    /// The time and uptime of the last heartbeat of the host's agent. None before its hello.
     pub(crate) beat: Option<(Moment, u64)>,
-    /// Time of anything else: replies, guests, their consoles. A kernel of which only a part is stuck still lets its agent's
-    /// heartbeat through.
+    /// The time of anything else: replies, guests, their consoles. A kernel that is stuck in part
+    /// still sends its agent's heartbeat.
     pub(crate) moved: Option<Moment>,
-    /// Time of the last bytes on the host's console; none before the first.
+    /// The time of the last bytes on the host's console. None before the first.
     pub(crate) console: Option<Moment>,
     /// The host's console has been closed.
     pub(crate) console_closed: bool,
-    /// Frames have come that are not noted yet.
+    /// True while frames have come that are not noted yet.
     pub(crate) reads: bool,
 }
 
@@ -56,13 +56,13 @@ impl Liveness {
         self.lock().reads
     }
 
-    /// The last signs of life until now.
+    /// Returns the last signs of life until now.
     pub(crate) fn last_heard(&self) -> LastHeard {
         *self.lock()
     }
 
     fn lock(&self) -> MutexGuard<'_, LastHeard> {
-        // Every critical section leaves it whole.
+        // Every critical section leaves the clock valid.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

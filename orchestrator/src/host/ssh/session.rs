@@ -91,8 +91,8 @@ pub(super) fn run(
     }
     while let Ok(job) = jobs.recv() {
         let over = match job {
-            Job::Exec { command, stdin, until, done } => tell(done, owner.exec(&command, &stdin, until)),
-            Job::Shell { shell, done } => tell(done, owner.shell(shell)),
+            Job::Exec { command, stdin, until, done } => answer(done, owner.exec(&command, &stdin, until)),
+            Job::Shell { shell, done } => answer(done, owner.shell(shell)),
         };
         // Later jobs get no answer, which means that the connection has ended.
         if over {
@@ -105,7 +105,7 @@ pub(super) fn run(
 
 /// Sends the answer. Returns true if the connection has ended. After a deadline libssh2 stays in
 /// the middle of something.
-fn tell<T>(done: oneshot::Sender<Result<T, SshError>>, answer: Result<T, SshError>) -> bool {
+fn answer<T>(done: oneshot::Sender<Result<T, SshError>>, answer: Result<T, SshError>) -> bool {
     let over =
         matches!(answer, Err(SshError::Silent { .. } | SshError::Lost { .. } | SshError::Local { .. }));
     done.send(answer).is_err() || over
@@ -142,7 +142,7 @@ impl Owner {
         let mut channel = self.open(until, command)?;
         self.channel(until, command, &mut channel, |channel| channel.exec(command))?;
         let mut output = Output { stdout: vec![], stderr: vec![], dropped: 0, exit: Exit::Left };
-        let mut input = Input { bytes: stdin, ended: true, told: false };
+        let mut input = Input { bytes: stdin, ended: true, informed: false };
         let mut chunk = vec![0; CHUNK];
         loop {
             let mut moved = input.give(&mut channel).map_err(lost(command))?;
@@ -182,7 +182,7 @@ impl Owner {
         self.channel(until, doing, &mut channel, Channel::shell)?;
         resized.set_nonblocking(true).map_err(local)?;
         let (mut chunk, mut typed) = (vec![0; CHUNK], vec![]);
-        let (mut ended, mut told, mut leaving) = (false, false, 0);
+        let (mut ended, mut informed, mut leaving) = (false, false, 0);
         loop {
             let mut moved = false;
             for (stream, to) in [(0, &mut output), (ssh2::EXTENDED_DATA_STDERR, &mut errors)] {
@@ -192,9 +192,9 @@ impl Owner {
                     written.and_then(|()| to.flush()).map_err(local)?;
                 }
             }
-            let mut input = Input { bytes: &typed, ended, told };
+            let mut input = Input { bytes: &typed, ended, informed };
             moved |= input.give(&mut channel).map_err(lost(doing))?;
-            told = input.told;
+            informed = input.informed;
             typed = input.bytes.to_vec();
             if channel.eof() {
                 break;
@@ -333,7 +333,7 @@ struct Input<'a> {
     /// True if nothing follows `bytes`.
     ended: bool,
     /// True if the command has been informed of that.
-    told: bool,
+    informed: bool,
 }
 
 impl Input<'_> {
@@ -345,9 +345,9 @@ impl Input<'_> {
             self.bytes = self.bytes.get(n..).unwrap_or_default();
             moved = true;
         }
-        if self.ended && self.bytes.is_empty() && !self.told {
+        if self.ended && self.bytes.is_empty() && !self.informed {
             match channel.send_eof() {
-                Ok(()) => self.told = true,
+                Ok(()) => self.informed = true,
                 Err(error) if error.code() == AGAIN => return Ok(moved),
                 Err(error) => return Err(error.into()),
             }
