@@ -1,15 +1,27 @@
 //! What host and guest have in common.
 
 use crate::exit::fatal;
-use crate::link::{Link, LinkError};
+use crate::link::{Link, LinkError, in_json};
 use crate::modules::ModuleError;
 use crate::port::Port;
 use crate::root::Root;
+use s2lab_protocol::{Failure, ask::Ask};
+use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// How long the final record may take to leave the machine.
 const FAREWELL: Duration = Duration::from_secs(5);
+
+/// A level that answers a request.
+pub(crate) trait Answers<A: Ask> {
+    fn answer(&mut self, ask: A) -> Result<A::Answer, Failure>;
+
+    /// The answer as it travels.
+    fn reply(&mut self, ask: A) -> Result<Value, Failure> {
+        in_json(&self.answer(ask)?)
+    }
+}
 
 /// What the level's work runs with.
 pub(crate) struct Agent {

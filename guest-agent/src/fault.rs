@@ -1,6 +1,6 @@
 //! Why a request fails, in the protocol's terms.
 
-use s2lab_protocol::{Facility, Failure, FailureKind};
+use s2lab_protocol::{Facility, Failure, FailureKind, ask::Request};
 use std::fmt::Display;
 
 /// The host's kernel does not show `facility`; `what` says what is not there.
@@ -23,10 +23,8 @@ pub(crate) fn system(doing: &str, what: impl Display, why: impl Display) -> Fail
     Failure { kind: FailureKind::System, message: format!("cannot {doing} {what}: {why}") }
 }
 
-/// This level does not answer that request.
-pub(crate) fn unsupported(request: &str, level: &str) -> Failure {
-    Failure {
-        kind: FailureKind::Unsupported,
-        message: format!("the {level}'s agent does not answer {request}"),
-    }
+/// The other level answers that request.
+pub(crate) fn wrong_level(request: &Request) -> Failure {
+    let message = format!("this level does not answer {request:?}");
+    Failure { kind: FailureKind::Unsupported, message }
 }

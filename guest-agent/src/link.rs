@@ -1,8 +1,11 @@
 //! Frames over a byte stream: what the agent says, and whom it believes.
 
+use crate::fault;
 use s2lab_protocol::{
-    Body, Decoder, Failure, FailureKind, FinalRecord, Frame, FrameError, Notice, Peer, Reply, VERSION, encode,
+    Body, Decoder, Failure, FailureKind, FinalRecord, Frame, FrameError, Notice, Peer, VERSION, encode,
 };
+use serde::Serialize;
+use serde_json::Value;
 use std::io::{self, Read, Write};
 use std::sync::{Mutex, PoisonError};
 
@@ -60,7 +63,7 @@ impl Link {
     }
 
     /// Answers request `id`. An answer that is too long for a frame becomes a failure that says so.
-    pub(crate) fn reply(&self, id: u64, result: Result<Reply, Failure>) -> Result<(), LinkError> {
+    pub(crate) fn reply(&self, id: u64, result: Result<Value, Failure>) -> Result<(), LinkError> {
         let mut out = self.lock();
         out.answered += 1;
         match out.say(self, Body::Reply { id, result }) {
@@ -72,12 +75,12 @@ impl Link {
         }
     }
 
-    /// Answers a [`s2lab_protocol::Request::Finish`] with the final record.
+    /// Answers [`s2lab_protocol::ask::Finish`] with the final record.
     pub(crate) fn finish(&self, id: u64, taint: Option<u64>) -> Result<(), LinkError> {
         let mut out = self.lock();
         out.answered += 1;
         let record = FinalRecord { answered: out.answered, taint };
-        out.say(self, Body::Reply { id, result: Ok(Reply::Finished(record)) })
+        out.say(self, Body::Reply { id, result: in_json(&record) })
     }
 
     /// Passes on a frame that somebody else wrote, as it is.
@@ -89,6 +92,11 @@ impl Link {
     fn lock(&self) -> std::sync::MutexGuard<'_, Out> {
         self.out.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// An answer as it travels.
+pub(crate) fn in_json(answer: &impl Serialize) -> Result<Value, Failure> {
+    serde_json::to_value(answer).map_err(|why| fault::system("write", "an answer", why))
 }
 
 impl Out {
@@ -172,7 +180,8 @@ impl<R: Read> Incoming<R> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use s2lab_protocol::{MAX_PAYLOAD, Request};
+    use s2lab_protocol::MAX_PAYLOAD;
+    use s2lab_protocol::ask::{Ask, Release};
     use std::sync::Arc;
 
     /// A writer whose bytes can be looked at.
@@ -198,7 +207,7 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn frame(seq: u64, from: Peer, to: Peer) -> Frame {
-        let body = Body::Request { id: seq, request: Request::Release };
+        let body = Body::Request { id: seq, request: Release {}.request().into() };
         Frame { version: VERSION, nonce: 7, seq, from, to, body }
     }
 
@@ -220,14 +229,14 @@ pub(crate) mod tests {
         let foreign = frame(41, Peer::Guest("g0".into()), Peer::Lab);
         link.log("one").unwrap();
         link.relay(&foreign).unwrap();
-        link.reply(3, Ok(Reply::Released)).unwrap();
+        link.reply(3, Ok(Value::Null)).unwrap();
         link.finish(4, Some(512)).unwrap();
         let frames = tape.frames();
         assert_eq!(frames[1], foreign);
         let own: Vec<_> = frames.iter().filter(|f| f.from == Peer::Host).map(|f| (f.seq, f.nonce)).collect();
         assert_eq!(own, [(0, 7), (1, 7), (2, 7)]);
-        let last =
-            Body::Reply { id: 4, result: Ok(Reply::Finished(FinalRecord { answered: 2, taint: Some(512) })) };
+        let record = FinalRecord { answered: 2, taint: Some(512) };
+        let last = Body::Reply { id: 4, result: in_json(&record) };
         assert_eq!(frames[3].body, last);
     }
 
@@ -235,7 +244,7 @@ pub(crate) mod tests {
     fn an_answer_that_is_too_long_becomes_a_failure_without_a_gap() {
         let tape = Tape::default();
         let link = Link::new(Peer::Host, 7, tape.clone());
-        link.reply(9, Ok(Reply::ResetDone { method: "x".repeat(MAX_PAYLOAD) })).unwrap();
+        link.reply(9, Ok("x".repeat(MAX_PAYLOAD).into())).unwrap();
         let frames = tape.frames();
         assert_eq!(frames.len(), 1);
         assert_eq!(frames[0].seq, 0);

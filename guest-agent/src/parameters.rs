@@ -1,6 +1,6 @@
 //! What the kernel command line tells the agent.
 
-use s2lab_protocol::{Level, Peer};
+use s2lab_protocol::{Level, Peer, is_name};
 
 /// The `s2lab.*` words of the kernel command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,7 +43,7 @@ impl Parameters {
             "guest" => {
                 let name = word("s2lab.name")?;
                 if !is_name(name) {
-                    return Err(wrong("s2lab.name", name, "want 1 to 32 letters, digits, '-' or '_'"));
+                    return Err(wrong("s2lab.name", name, "not a name of a guest"));
                 }
                 (Level::Guest, Peer::Guest(name.to_owned()))
             }
@@ -51,12 +51,6 @@ impl Parameters {
         };
         Ok(Parameters { level, me, nonce })
     }
-}
-
-/// A guest's name goes into a command line and into QEMU's options: letters, digits, `-` and `_` only.
-pub(crate) fn is_name(name: &str) -> bool {
-    (1..=32).contains(&name.len())
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
 }
 
 #[cfg(test)]

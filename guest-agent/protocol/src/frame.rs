@@ -10,7 +10,7 @@ use std::fmt;
 /// For what is text at compile time.
 macro_rules! version {
     () => {
-        4
+        5
     };
 }
 macro_rules! mark {
@@ -176,7 +176,10 @@ fn crc32(bytes: &[u8]) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Notice, Request};
+    use crate::{
+        Notice,
+        ask::{Ask, Hold},
+    };
     use proptest::prelude::*;
 
     #[test]
@@ -206,7 +209,9 @@ mod tests {
     #[test]
     fn frames_survive_any_cut() {
         let frames: Vec<_> = (0..3)
-            .map(|n| frame(n, Body::Request { id: n, request: Request::Hold { nonce: u64::MAX - n } }))
+            .map(|n| {
+                frame(n, Body::Request { id: n, request: Hold { nonce: u64::MAX - n }.request().into() })
+            })
             .collect();
         let bytes: Vec<u8> = frames.iter().flat_map(|f| encode(f).unwrap()).collect();
         for chunk in 1..40 {

@@ -3,10 +3,21 @@
 //! An agent runs as PID 1 in the host (L1) and in every guest (L2). s2lab talks to the host's agent only; a frame
 //! whose [`Frame::to`] names a guest is passed on unread, and so is a guest's answer. See `docs/formats.md`.
 
+pub mod ask;
+mod bar;
 mod console;
 mod frame;
+mod kinds;
 mod message;
+mod names;
 
+pub use ask::{
+    BoundDevice, Extent, FinalRecord, HOLD_REGISTER, HostMemory, Mapping, StoreResult, UnalignedOutcome, Vma,
+    pattern,
+};
+pub use bar::Bar;
 pub use console::test_line;
 pub use frame::{Decoder, Frame, FrameError, MARK, MAX_PAYLOAD, Peer, VERSION, encode, version_in};
+pub use kinds::{MapKind, UnknownMapKind};
 pub use message::*;
+pub use names::{LONGEST_NAME, NAME_PATTERN, is_name};

@@ -7,12 +7,16 @@ use s2lab_protocol::{Bar, Failure, MapKind, Mapping};
 use std::ffi::c_void;
 use std::ptr::{NonNull, null_mut};
 
+/// End of the name of the sysfs file that maps a BAR write-combined (drivers/pci/pci-sysfs.c, pci_create_attr).
+const WRITE_COMBINED: &str = "_wc";
+
 /// The largest prefetchable BAR of a function, mapped whole, readable and writable.
 #[derive(Debug)]
 pub(crate) struct Mapped {
     device: String,
     address: String,
-    map: MapKind,
+    /// Name of the sysfs file that is mapped.
+    file: String,
     bar: Bar,
     /// `bar.size` bytes of device memory.
     base: NonNull<c_void>,
@@ -24,7 +28,8 @@ impl Mapped {
         let function = Address::parse(address)?;
         let bar = target(root, &function)?;
         enable(root, &function)?;
-        let file = function.folder().join(file_name(bar.index, map));
+        let name = file_name(bar.index, map);
+        let file = function.folder().join(&name);
         if !root.exists(&file) {
             // The guests' kernel is the lab's, not the one under test.
             return Err(fault::system(
@@ -48,11 +53,16 @@ impl Mapped {
         .map_err(|why| fault::system("map", file.display(), why))?;
         let base =
             NonNull::new(base).ok_or_else(|| fault::system("map", file.display(), "it lies at address 0"))?;
-        Ok(Mapped { device: device.to_owned(), address: address.to_owned(), map, bar, base, length })
+        Ok(Mapped { device: device.to_owned(), address: address.to_owned(), file: name, bar, base, length })
     }
 
     pub(crate) fn is(&self, address: &str, map: MapKind) -> bool {
-        self.address == address && self.map == map
+        self.address == address && self.map() == map
+    }
+
+    /// How the BAR is mapped, by the file that is mapped.
+    pub(crate) fn map(&self) -> MapKind {
+        if self.file.ends_with(WRITE_COMBINED) { MapKind::Wc } else { MapKind::Device }
     }
 
     pub(crate) fn bar(&self) -> Bar {
@@ -61,7 +71,7 @@ impl Mapped {
 
     /// What a look needs to walk stage 1.
     pub(crate) fn mapping(&self) -> Mapping {
-        Mapping { device: self.device.clone(), map: self.map, va: self.base.as_ptr() as u64, bar: self.bar }
+        Mapping { device: self.device.clone(), map: self.map(), va: self.base.as_ptr() as u64, bar: self.bar }
     }
 
     /// Address of byte `offset`, if `length` bytes from there lie in the BAR.
@@ -86,7 +96,7 @@ impl Drop for Mapped {
 
 fn file_name(index: u8, map: MapKind) -> String {
     match map {
-        MapKind::Wc => format!("resource{index}_wc"),
+        MapKind::Wc => format!("resource{index}{WRITE_COMBINED}"),
         MapKind::Device => format!("resource{index}"),
     }
 }
@@ -141,6 +151,7 @@ pub(crate) mod tests {
         let bar = Bar { index: 2, start: 0x80_0000_0000, size: BAR_SIZE, prefetchable: true };
         assert_eq!(mapped.bar(), bar);
         assert!(mapped.is(ADDRESS, MapKind::Wc) && !mapped.is(ADDRESS, MapKind::Device));
+        assert_eq!((mapped.file.as_str(), mapped.map()), ("resource2_wc", MapKind::Wc));
         assert!(mapped.at(0, BAR_SIZE).is_some() && mapped.at(1, BAR_SIZE).is_none());
         assert!(mapped.at(u64::MAX, 2).is_none());
         let enable = root.read(format!("sys/bus/pci/devices/{ADDRESS}/enable")).unwrap();

@@ -1,8 +1,10 @@
 //! Holding a guest: a thread that spins in user space with a nonce in x19, so that whoever stops the machine can tell
 //! that this vCPU runs this guest's agent, and with it its page tables.
 
-use crate::fault;
+use super::{Guest, bar::Mapped};
+use crate::{agent::Answers, fault};
 use s2lab_protocol::Failure;
+use s2lab_protocol::ask::{Held, Hold, Release};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::thread::JoinHandle;
@@ -16,15 +18,15 @@ const NOT_YET: u32 = 2;
 const STARTS: Duration = Duration::from_secs(10);
 
 /// A thread that spins until it is released.
-pub(crate) struct Held {
+pub(crate) struct Spinner {
     word: Arc<AtomicU32>,
-    spinner: JoinHandle<()>,
+    thread: JoinHandle<()>,
 }
 
-impl Held {
+impl Spinner {
     /// Returns when the thread spins. On a single vCPU the kernel takes turns between it and the thread that reads the
     /// port.
-    pub(crate) fn start(nonce: u64) -> Result<Held, Failure> {
+    pub(crate) fn start(nonce: u64) -> Result<Spinner, Failure> {
         let word = Arc::new(AtomicU32::new(NOT_YET));
         let watched = Arc::clone(&word);
         let run = move || {
@@ -32,7 +34,7 @@ impl Held {
             spin(nonce, &watched);
         };
         let error = |why: &dyn std::fmt::Display| fault::system("start", "the spinning thread", why);
-        let spinner = std::thread::Builder::new().spawn(run).map_err(|why| error(&why))?;
+        let thread = std::thread::Builder::new().spawn(run).map_err(|why| error(&why))?;
         let begin = Instant::now();
         while word.load(SeqCst) == NOT_YET {
             if begin.elapsed() > STARTS {
@@ -40,13 +42,31 @@ impl Held {
             }
             std::thread::sleep(Duration::from_millis(1));
         }
-        Ok(Held { word, spinner })
+        Ok(Spinner { word, thread })
     }
 
     pub(crate) fn release(self) {
         self.word.store(STOP, SeqCst);
         // It cannot have panicked: it only loads a word.
-        let _ = self.spinner.join();
+        let _ = self.thread.join();
+    }
+}
+
+impl Answers<Hold> for Guest {
+    fn answer(&mut self, ask: Hold) -> Result<Held, Failure> {
+        if self.spinner.is_some() {
+            return Err(fault::invalid("the guest is held already"));
+        }
+        self.spinner = Some(Spinner::start(ask.nonce)?);
+        Ok(Held { pid: std::process::id(), mappings: self.mapped.iter().map(Mapped::mapping).collect() })
+    }
+}
+
+impl Answers<Release> for Guest {
+    fn answer(&mut self, _: Release) -> Result<(), Failure> {
+        let spinner = self.spinner.take().ok_or_else(|| fault::invalid("the guest is not held"))?;
+        spinner.release();
+        Ok(())
     }
 }
 
@@ -93,8 +113,8 @@ mod tests {
 
     #[test]
     fn held_until_released() {
-        let held = Held::start(0x1234_5678).unwrap();
-        assert!(!held.spinner.is_finished());
-        held.release();
+        let spinner = Spinner::start(0x1234_5678).unwrap();
+        assert!(!spinner.thread.is_finished());
+        spinner.release();
     }
 }

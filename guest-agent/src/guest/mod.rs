@@ -1,39 +1,36 @@
-//! The agent in a guest (L2): stores to the BARs of assigned devices.
+//! The agent in a guest (L2): a file for each request that it answers.
 
 mod bar;
 mod hold;
 mod store;
 pub(crate) mod unaligned;
 
-use crate::agent::Agent;
+use crate::agent::{Agent, Answers};
 use crate::link::{Incoming, LinkError};
 use crate::port::Port;
 use crate::{fault, root::Root};
 use bar::Mapped;
-use hold::Held;
-use s2lab_protocol::{Body, Failure, Reply, Request};
+use hold::Spinner;
+use s2lab_protocol::ask::{GuestRequest, Request};
+use s2lab_protocol::{Body, Failure, MapKind};
+use serde_json::Value;
 pub(crate) use store::stored;
 
-/// What a guest keeps between requests.
+/// State that a guest keeps between requests.
 struct Guest {
     root: Root,
     /// BARs stay mapped: a look walks their stage 1.
     mapped: Vec<Mapped>,
-    held: Option<Held>,
+    /// Spins while the guest is held.
+    spinner: Option<Spinner>,
 }
 
-/// Answers requests until [`Request::Finish`].
+/// Answers requests until s2lab closes the link.
 pub(crate) fn serve(agent: &Agent, mut incoming: Incoming<Port>) -> Result<(), LinkError> {
-    let mut guest = Guest { root: agent.root.clone(), mapped: Vec::new(), held: None };
+    let mut guest = Guest { root: agent.root.clone(), mapped: Vec::new(), spinner: None };
     while let Some(frame) = incoming.next_frame()? {
         match frame.body {
-            Body::Request { id, request: Request::Finish } => {
-                if let Some(held) = guest.held.take() {
-                    held.release();
-                }
-                return agent.finish(id);
-            }
-            Body::Request { id, request } => agent.link.reply(id, guest.answer(request))?,
+            Body::Request { id, request } => agent.link.reply(id, guest.dispatch(request))?,
             other => agent.link.log(format!("ignored a frame that is no request: {other:?}"))?,
         }
     }
@@ -41,40 +38,18 @@ pub(crate) fn serve(agent: &Agent, mut incoming: Incoming<Port>) -> Result<(), L
 }
 
 impl Guest {
-    fn answer(&mut self, request: Request) -> Result<Reply, Failure> {
+    fn dispatch(&mut self, request: Request) -> Result<Value, Failure> {
+        let Request::Guest(request) = request else { return Err(fault::wrong_level(&request)) };
         match request {
-            Request::Store(spec) => {
-                store::check(&spec)?;
-                let mapped = self.map(&spec.device, &spec.address, spec.map)?;
-                store::run(&spec, mapped).map(Reply::Stored)
-            }
-            Request::Hold { nonce } => {
-                if self.held.is_some() {
-                    return Err(fault::invalid("the guest is held already"));
-                }
-                self.held = Some(Held::start(nonce)?);
-                let mappings = self.mapped.iter().map(Mapped::mapping).collect();
-                Ok(Reply::Held { pid: std::process::id(), mappings })
-            }
-            Request::Release => {
-                let held = self.held.take().ok_or_else(|| fault::invalid("the guest is not held"))?;
-                held.release();
-                Ok(Reply::Released)
-            }
-            Request::Unaligned { address, map, offset } => {
-                unaligned::probe(&address, map, offset).map(|outcome| Reply::Unaligned { outcome })
-            }
-            Request::Bind { .. } => Err(fault::unsupported("bind", "guest")),
-            Request::Memory => Err(fault::unsupported("memory", "guest")),
-            Request::StartGuest(_) => Err(fault::unsupported("start-guest", "guest")),
-            Request::VmaFlags { .. } => Err(fault::unsupported("vma-flags", "guest")),
-            Request::Reset { .. } => Err(fault::unsupported("reset", "guest")),
-            Request::StopGuest { .. } => Err(fault::unsupported("stop-guest", "guest")),
-            Request::Finish => Err(fault::invalid("finish ends the agent's loop")),
+            GuestRequest::Hold(ask) => self.reply(ask),
+            GuestRequest::Release(ask) => self.reply(ask),
+            GuestRequest::Store(ask) => self.reply(ask),
+            GuestRequest::Unaligned(ask) => self.reply(ask),
         }
     }
 
-    fn map(&mut self, device: &str, address: &str, map: s2lab_protocol::MapKind) -> Result<&Mapped, Failure> {
+    /// The BAR of the device at `address`, mapped as `map`: as it is, or anew.
+    fn map(&mut self, device: &str, address: &str, map: MapKind) -> Result<&Mapped, Failure> {
         let there = self.mapped.iter().position(|m| m.is(address, map));
         let index = match there {
             Some(index) => index,

@@ -1,8 +1,9 @@
 //! Runs of stores to a BAR.
 
-use super::bar::Mapped;
-use crate::fault;
-use s2lab_protocol::{Failure, StoreResult, StoreSpec, pattern};
+use super::{Guest, bar::Mapped};
+use crate::{agent::Answers, fault};
+use s2lab_protocol::ask::{Store, Stored};
+use s2lab_protocol::{Failure, StoreResult, pattern};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -21,9 +22,18 @@ pub(crate) fn stored() -> u64 {
     STORED.load(Ordering::Relaxed)
 }
 
+impl Answers<Store> for Guest {
+    fn answer(&mut self, ask: Store) -> Result<Stored, Failure> {
+        check(&ask)?;
+        let mapped = self.map(&ask.device, &ask.address, ask.map)?;
+        let result = run(&ask, mapped)?;
+        Ok(Stored { map: mapped.map(), width: ask.width, bytes: ask.bytes, result })
+    }
+}
+
 /// Whether the numbers of a spec make sense, before anything is mapped.
-pub(crate) fn check(spec: &StoreSpec) -> Result<(), Failure> {
-    let StoreSpec { width, offset, bytes, .. } = *spec;
+pub(crate) fn check(spec: &Store) -> Result<(), Failure> {
+    let Store { width, offset, bytes, .. } = *spec;
     if !matches!(width, 8 | 16 | 64) {
         return Err(fault::invalid(format_args!(
             "stores of {width} bytes; there are stores of 8, 16 and 64"
@@ -38,7 +48,7 @@ pub(crate) fn check(spec: &StoreSpec) -> Result<(), Failure> {
 }
 
 /// Stores, then reads all of it back.
-pub(crate) fn run(spec: &StoreSpec, mapped: &Mapped) -> Result<StoreResult, Failure> {
+pub(crate) fn run(spec: &Store, mapped: &Mapped) -> Result<StoreResult, Failure> {
     let bar = mapped.bar();
     let outside = || {
         fault::invalid(format_args!(
@@ -47,7 +57,7 @@ pub(crate) fn run(spec: &StoreSpec, mapped: &Mapped) -> Result<StoreResult, Fail
         ))
     };
     mapped.at(spec.offset, spec.bytes).ok_or_else(outside)?;
-    let store: Store = match spec.width {
+    let store: Instruction = match spec.width {
         8 => store_8,
         16 => store_16,
         _ => store_64,
@@ -75,7 +85,7 @@ pub(crate) fn run(spec: &StoreSpec, mapped: &Mapped) -> Result<StoreResult, Fail
 }
 
 /// Store instructions of the run: a 64-byte store is four STP.
-fn stores(spec: &StoreSpec) -> u64 {
+fn stores(spec: &Store) -> u64 {
     match spec.width {
         8 => spec.bytes / 8,
         _ => spec.bytes / 16,
@@ -83,12 +93,12 @@ fn stores(spec: &StoreSpec) -> u64 {
 }
 
 /// Offset and length of the pieces in which a run is done.
-fn chunks(spec: &StoreSpec) -> impl Iterator<Item = (u64, u64)> {
+fn chunks(spec: &Store) -> impl Iterator<Item = (u64, u64)> {
     let end = spec.offset + spec.bytes;
     (spec.offset..end).step_by(CHUNK).map(move |start| (start, (end - start).min(CHUNK as u64)))
 }
 
-fn first_difference(spec: &StoreSpec, mapped: &Mapped) -> Option<u64> {
+fn first_difference(spec: &Store, mapped: &Mapped) -> Option<u64> {
     let wrong = |offset: &u64| {
         let Some(place) = mapped.at(*offset, WORD as u64) else { return true };
         // SAFETY: an aligned word within the mapping; volatile, for it is device memory.
@@ -103,7 +113,7 @@ fn first_difference(spec: &StoreSpec, mapped: &Mapped) -> Option<u64> {
 }
 
 /// Stores `words` to a place that is aligned to 64 bytes and has as many bytes, a multiple of 64.
-type Store = unsafe fn(words: &[u64], target: NonNull<u8>);
+type Instruction = unsafe fn(words: &[u64], target: NonNull<u8>);
 
 /// One STR of an X register a word.
 #[cfg(target_arch = "aarch64")]
@@ -178,9 +188,9 @@ mod tests {
     use proptest::prelude::*;
     use s2lab_protocol::MapKind;
 
-    fn spec(width: u32, offset: u64, bytes: u64) -> StoreSpec {
+    fn spec(width: u32, offset: u64, bytes: u64) -> Store {
         let (device, address) = ("nic".into(), ADDRESS.into());
-        StoreSpec { device, address, map: MapKind::Wc, width, offset, bytes, seed: 5 }
+        Store { device, address, map: MapKind::Wc, width, offset, bytes, seed: 5 }
     }
 
     #[test]
@@ -215,7 +225,7 @@ mod tests {
             let (offset, bytes) = (start * 64, length.min(1024 - start) * 64);
             let folder = tempfile::tempdir().unwrap();
             let mapped = Mapped::open(&fixture(folder.path()), "nic", ADDRESS, MapKind::Wc).unwrap();
-            let spec = StoreSpec { seed, ..spec(width, offset, bytes) };
+            let spec = Store { seed, ..spec(width, offset, bytes) };
             check(&spec).unwrap();
             let result = run(&spec, &mapped).unwrap();
             prop_assert_eq!(result.first_difference, None);

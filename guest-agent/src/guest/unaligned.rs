@@ -1,7 +1,8 @@
 //! One unaligned store in user space, in a process of its own: on a BAR that is Device memory at either stage it faults.
 
-use super::bar::Mapped;
-use crate::{fault, root::Root};
+use super::{Guest, bar::Mapped};
+use crate::{agent::Answers, fault, root::Root};
+use s2lab_protocol::ask::{Unaligned, UnalignedStore};
 use s2lab_protocol::{Failure, MapKind, UnalignedOutcome};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitCode, Stdio};
@@ -16,15 +17,18 @@ const GRANULE: u64 = 16;
 const WRONG: u8 = 1;
 const FAILED: u8 = 2;
 
-/// Runs the store in a child process and says how it ended.
-pub(crate) fn probe(address: &str, map: MapKind, offset: u64) -> Result<UnalignedOutcome, Failure> {
-    let kind = match map {
-        MapKind::Wc => "wc",
-        MapKind::Device => "device",
-    };
+impl Answers<Unaligned> for Guest {
+    fn answer(&mut self, ask: Unaligned) -> Result<UnalignedStore, Failure> {
+        Ok(UnalignedStore { map: ask.map, outcome: probe(&ask)? })
+    }
+}
+
+/// Runs the store in a child process and returns how it ended.
+fn probe(ask: &Unaligned) -> Result<UnalignedOutcome, Failure> {
+    let Unaligned { address, map, offset } = ask;
     // The kernel delivers a signal or the store completes: the child cannot wait for anything.
     let output = Command::new("/proc/self/exe")
-        .args([CHILD, address, kind, &offset.to_string()])
+        .args([CHILD, address, map.name(), &offset.to_string()])
         .stdin(Stdio::null())
         .output()
         .map_err(|why| fault::system("run", "the process that stores unaligned", why))?;
@@ -43,13 +47,7 @@ pub(crate) fn probe(address: &str, map: MapKind, offset: u64) -> Result<Unaligne
 /// The child.
 pub(crate) fn child(mut arguments: impl Iterator<Item = String>) -> ExitCode {
     let mut next = || arguments.next().unwrap_or_default();
-    let (address, kind, offset) = (next(), next(), next());
-    let map = if kind == "wc" { MapKind::Wc } else { MapKind::Device };
-    let Ok(offset) = offset.parse() else {
-        eprintln!("{offset:?} is no offset");
-        return ExitCode::from(FAILED);
-    };
-    match Mapped::open(&Root::machine(), "", &address, map).and_then(|mapped| store(&mapped, offset)) {
+    match in_child(&next(), &next(), &next()) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(WRONG),
         Err(why) => {
@@ -57,6 +55,12 @@ pub(crate) fn child(mut arguments: impl Iterator<Item = String>) -> ExitCode {
             ExitCode::from(FAILED)
         }
     }
+}
+
+fn in_child(address: &str, map: &str, offset: &str) -> Result<bool, Failure> {
+    let map: MapKind = map.parse().map_err(fault::invalid)?;
+    let offset = offset.parse().map_err(|why| fault::invalid(format_args!("offset {offset:?}: {why}")))?;
+    store(&Mapped::open(&Root::machine(), "", address, map)?, offset)
 }
 
 /// Stores to the first odd address of the granule at `offset`; true if the bytes are there afterwards.

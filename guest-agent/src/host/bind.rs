@@ -1,16 +1,25 @@
 //! Binding a PCI function to a driver through sysfs.
 
+use super::Host;
+use crate::agent::Answers;
 use crate::modules::ModuleError;
 use crate::pci::{self, Address};
 use crate::{fault, root::Root};
+use s2lab_protocol::ask::Bind;
 use s2lab_protocol::{BoundDevice, Facility, Failure};
 
 const VFIO_PCI: &str = "vfio-pci";
 const DRIVER: &str = "sys/bus/pci/drivers/vfio-pci";
 
+impl Answers<Bind> for Host<'_> {
+    fn answer(&mut self, Bind { device, port, driver }: Bind) -> Result<BoundDevice, Failure> {
+        bind(&self.agent.root, &device, &port, &driver, &self.agent.failed_modules)
+    }
+}
+
 /// Binds the first function below root port `port` to `driver`, which is vfio-pci. One that is bound to it already stays as
 /// it is.
-pub(crate) fn bind(
+fn bind(
     root: &Root,
     device: &str,
     port: &str,

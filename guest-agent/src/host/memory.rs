@@ -1,7 +1,10 @@
 //! What the host's kernel says of its physical memory: `/proc/iomem`, and which of the pages that were reserved at boot still are.
 
+use super::Host;
+use crate::agent::Answers;
 use crate::fault;
 use crate::root::Root;
+use s2lab_protocol::ask::Memory;
 use s2lab_protocol::{Extent, Failure, HostMemory};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -15,8 +18,15 @@ const MOST_PAGES: u64 = 1 << 20;
 /// Extents reported; a host has some thirty.
 const MOST_EXTENTS: usize = 2048;
 
+impl Answers<Memory> for Host<'_> {
+    fn answer(&mut self, _: Memory) -> Result<HostMemory, Failure> {
+        let page_size = u64::try_from(rustix::param::page_size()).unwrap_or(u64::MAX);
+        host_memory(&self.agent.root, page_size)
+    }
+}
+
 /// Asks the kernel. Without `/proc/kpageflags` (CONFIG_PROC_PAGE_MONITOR) nothing is said of pages.
-pub(super) fn host_memory(root: &Root, page_size: u64) -> Result<HostMemory, Failure> {
+fn host_memory(root: &Root, page_size: u64) -> Result<HostMemory, Failure> {
     let failed = |why: io::Error| fault::system("read", "proc/iomem", why);
     let iomem = root.read("proc/iomem").map_err(failed)?;
     let reserved = match File::open(root.path("proc/kpageflags")) {

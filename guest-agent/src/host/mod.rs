@@ -1,4 +1,4 @@
-//! The agent in the host (L1): binds devices, runs guests, passes their frames on.
+//! The agent in the host (L1): a file for each request that it answers; it passes the guests' frames on.
 
 mod bind;
 mod console;
@@ -6,29 +6,29 @@ mod memory;
 mod qmp;
 mod reset;
 mod router;
-mod smaps;
 mod ssh;
+mod start_guest;
+mod stop_guest;
+mod vma_flags;
 mod vmm;
 mod watch;
 
-use crate::agent::Agent;
+use crate::agent::{Agent, Answers};
 use crate::exit::fatal;
 use crate::fault;
 use crate::link::{Incoming, LinkError};
-use crate::pci::Address;
 use crate::port::Port;
 use router::Downlinks;
-use s2lab_protocol::{Body, Failure, Frame, GuestSpec, Peer, Reply, Request};
+use s2lab_protocol::ask::{HostRequest, Request, StartGuest};
+use s2lab_protocol::{Body, Failure, Frame, Peer};
+use serde_json::Value;
 use std::collections::BTreeMap;
-use std::io::BufReader;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use vmm::Vmm;
 
 /// Requests that may wait while one is answered. s2lab waits for answers, so that one or two are usual.
 const QUEUE: usize = 64;
-/// What the VMAs of an assigned device are called: `anon_inode:[vfio-device]`.
-const DEVICE_VMA: &str = "vfio";
 
 /// What the host keeps between requests.
 struct Host<'a> {
@@ -39,10 +39,10 @@ struct Host<'a> {
 
 struct Guest {
     vmm: Vmm,
-    spec: GuestSpec,
+    spec: StartGuest,
 }
 
-/// Answers requests until [`Request::Finish`]; passes frames to guests meanwhile.
+/// Answers requests until [`s2lab_protocol::ask::Finish`]; passes frames to guests meanwhile.
 pub(crate) fn serve(agent: Agent, incoming: Incoming<Port>) -> Result<(), LinkError> {
     let (queue, requests) = sync_channel(QUEUE);
     let downlinks = Arc::new(Downlinks::default());
@@ -95,71 +95,36 @@ impl Reader {
 impl Host<'_> {
     fn answer_all(&mut self, requests: &Receiver<(u64, Request)>) -> Result<(), LinkError> {
         while let Ok((id, request)) = requests.recv() {
-            if request == Request::Finish {
-                for (name, guest) in std::mem::take(&mut self.guests) {
-                    if let Err(why) = guest.vmm.stop() {
-                        self.agent.link.log(format!("guest {name}: {}", why.message))?;
-                    }
-                }
-                return self.agent.finish(id);
-            }
-            let result = self.answer(request);
+            let result = match request {
+                Request::Host(HostRequest::Finish(_)) => return self.finish(id),
+                Request::Host(request) => self.dispatch(request),
+                Request::Guest(_) => Err(fault::wrong_level(&request)),
+            };
             self.agent.link.reply(id, result)?;
         }
         Ok(())
     }
 
-    fn answer(&mut self, request: Request) -> Result<Reply, Failure> {
-        let root = &self.agent.root;
+    fn dispatch(&mut self, request: HostRequest) -> Result<Value, Failure> {
         match request {
-            Request::Bind { device, port, driver } => {
-                bind::bind(root, &device, &port, &driver, &self.agent.failed_modules).map(Reply::Bound)
-            }
-            Request::Memory => {
-                let page_size = u64::try_from(rustix::param::page_size()).unwrap_or(u64::MAX);
-                memory::host_memory(root, page_size).map(Reply::Memory)
-            }
-            Request::StartGuest(spec) => self.start(spec),
-            Request::VmaFlags { guest } => {
-                let pid = self.running(&guest)?.vmm.pid();
-                let file = format!("proc/{pid}/smaps");
-                let failed = |why: &dyn std::fmt::Display| fault::system("read", &file, why);
-                let smaps = std::fs::File::open(root.path(&file)).map_err(|why| failed(&why))?;
-                let vmas = smaps::vmas(BufReader::new(smaps), DEVICE_VMA).map_err(|why| failed(&why))?;
-                Ok(Reply::VmaFlags { vmas })
-            }
-            Request::Reset { guest, device } => {
-                let Guest { vmm, spec } = self.running(&guest)?;
-                let assigned = spec.devices.iter().find(|assigned| assigned.device == device);
-                let assigned = assigned
-                    .ok_or_else(|| fault::invalid(format_args!("guest {guest} has no device {device:?}")))?;
-                let address = Address::parse(&assigned.host_address)?;
-                reset::reset(root, vmm.pid(), &address).map(|method| Reply::ResetDone { method })
-            }
-            Request::StopGuest { guest } => {
-                let stopped = self.guests.remove(&guest);
-                self.downlinks.remove(&guest);
-                stopped.ok_or_else(|| no_guest(&guest))?.vmm.stop()?;
-                Ok(Reply::GuestStopped)
-            }
-            Request::Store(_) => Err(fault::unsupported("store", "host")),
-            Request::Hold { .. } => Err(fault::unsupported("hold", "host")),
-            Request::Release => Err(fault::unsupported("release", "host")),
-            Request::Unaligned { .. } => Err(fault::unsupported("unaligned", "host")),
-            Request::Finish => Err(fault::invalid("finish ends the agent's loop")),
+            HostRequest::Bind(ask) => self.reply(ask),
+            HostRequest::Finish(_) => Err(fault::invalid("finish ends the agent's loop")),
+            HostRequest::Memory(ask) => self.reply(ask),
+            HostRequest::Reset(ask) => self.reply(ask),
+            HostRequest::StartGuest(ask) => self.reply(ask),
+            HostRequest::StopGuest(ask) => self.reply(ask),
+            HostRequest::VmaFlags(ask) => self.reply(ask),
         }
     }
 
-    fn start(&mut self, spec: GuestSpec) -> Result<Reply, Failure> {
-        if self.guests.get(&spec.name).is_some_and(|guest| !guest.vmm.has_ended()) {
-            return Err(fault::invalid(format_args!("guest {} runs already", spec.name)));
+    /// Ends the guests that are left, then the host.
+    fn finish(&mut self, id: u64) -> Result<(), LinkError> {
+        for (name, guest) in std::mem::take(&mut self.guests) {
+            if let Err(why) = guest.vmm.stop() {
+                self.agent.link.log(format!("guest {name}: {}", why.message))?;
+            }
         }
-        let (vmm, version, downlink) =
-            Vmm::start(&self.agent.root, &spec, self.agent.nonce, &self.agent.link)?;
-        let pid = vmm.pid();
-        self.downlinks.insert(&spec.name, downlink);
-        self.guests.insert(spec.name.clone(), Guest { vmm, spec });
-        Ok(Reply::GuestStarted { pid, vmm: version })
+        self.agent.finish(id)
     }
 
     fn running(&self, name: &str) -> Result<&Guest, Failure> {

@@ -6,13 +6,15 @@
 //! out of the VMM, which its link names without doubt (`/dev/vfio/GROUP`), and asks it for one more file of the device by
 //! its PCI address: a device may be opened more than once that way (drivers/vfio/vfio_main.c, vfio_df_open).
 
-use super::bind;
+use super::{Guest, Host, bind};
+use crate::agent::Answers;
 use crate::pci::Address;
 use crate::{fault, root::Root};
 use rustix::fd::{AsFd, FromRawFd, OwnedFd};
 use rustix::ioctl::{Ioctl, IoctlOutput, NoArg, Opcode, ioctl, opcode};
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 use s2lab_protocol::Failure;
+use s2lab_protocol::ask::{Reset, ResetDone};
 use std::ffi::{CString, c_void};
 
 /// include/uapi/linux/vfio.h: VFIO_TYPE, VFIO_BASE.
@@ -21,9 +23,20 @@ const VFIO_BASE: u8 = 100;
 const VFIO_GROUP_GET_DEVICE_FD: Opcode = opcode::none(VFIO_TYPE, VFIO_BASE + 6);
 const VFIO_DEVICE_RESET: Opcode = opcode::none(VFIO_TYPE, VFIO_BASE + 11);
 
+impl Answers<Reset> for Host<'_> {
+    fn answer(&mut self, Reset { guest, device }: Reset) -> Result<ResetDone, Failure> {
+        let Guest { vmm, spec } = self.running(&guest)?;
+        let assigned = spec.devices.iter().find(|assigned| assigned.device == device);
+        let assigned =
+            assigned.ok_or_else(|| fault::invalid(format_args!("guest {guest} has no device {device:?}")))?;
+        let address = Address::parse(&assigned.host_address)?;
+        reset(&self.agent.root, vmm.pid(), &address).map(|method| ResetDone { method })
+    }
+}
+
 /// Resets the function at `address`, which the VMM with process id `vmm` has opened. Returns the kernel's reset methods
 /// in the order in which it tries them, as sysfs lists them.
-pub(crate) fn reset(root: &Root, vmm: u32, address: &Address) -> Result<String, Failure> {
+fn reset(root: &Root, vmm: u32, address: &Address) -> Result<String, Failure> {
     let file = address.folder().join("reset_method");
     let method = root.read(&file).unwrap_or_default();
     if method.is_empty() {

@@ -4,12 +4,12 @@ use super::qmp;
 use super::watch::{Streams, Watch};
 use crate::exit::fatal;
 use crate::link::Link;
-use crate::parameters::is_name;
 use crate::pci::Address;
 use crate::{fault, root::Root};
 use rustix::io::{Errno, FdFlags, fcntl_setfd};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
-use s2lab_protocol::{Facility, Failure, GuestSpec};
+use s2lab_protocol::ask::StartGuest;
+use s2lab_protocol::{Facility, Failure, is_name};
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
@@ -42,7 +42,7 @@ impl Vmm {
     /// exactly one [`s2lab_protocol::Notice::GuestEnded`] will be said about it.
     pub(crate) fn start(
         root: &Root,
-        spec: &GuestSpec,
+        spec: &StartGuest,
         nonce: u64,
         link: &Arc<Link>,
     ) -> Result<(Vmm, String, UnixStream), Failure> {
@@ -156,8 +156,8 @@ fn spawn(program: &Path, arguments: Vec<String>, ends: [RawFd; 2]) -> io::Result
 }
 
 /// QEMU's command line. The guest's link and QMP are the open files `link` and `qmp`; its console is QEMU's stdout.
-fn arguments(spec: &GuestSpec, nonce: u64, [link, qmp]: [RawFd; 2]) -> Result<Vec<String>, Failure> {
-    let GuestSpec { name, memory_mib, cpus, devices } = spec;
+fn arguments(spec: &StartGuest, nonce: u64, [link, qmp]: [RawFd; 2]) -> Result<Vec<String>, Failure> {
+    let StartGuest { name, memory_mib, cpus, devices } = spec;
     if !is_name(name) {
         return Err(fault::invalid(format_args!(
             "{name:?} is no guest's name: 1 to 32 letters, digits, '-' or '_'"
@@ -198,15 +198,21 @@ fn arguments(spec: &GuestSpec, nonce: u64, [link, qmp]: [RawFd; 2]) -> Result<Ve
 #[cfg(test)]
 mod tests {
     use super::*;
-    use s2lab_protocol::{AssignedDevice, FailureKind};
+    use s2lab_protocol::FailureKind;
+    use s2lab_protocol::ask::AssignedDevice;
 
-    fn spec(slots: &[u8]) -> GuestSpec {
+    fn spec(slots: &[u8]) -> StartGuest {
         let device = |slot: &u8| AssignedDevice {
             device: format!("d{slot}"),
             host_address: format!("0000:{slot:02x}:00.0"),
             guest_slot: *slot,
         };
-        GuestSpec { name: "g0".into(), memory_mib: 256, cpus: 1, devices: slots.iter().map(device).collect() }
+        StartGuest {
+            name: "g0".into(),
+            memory_mib: 256,
+            cpus: 1,
+            devices: slots.iter().map(device).collect(),
+        }
     }
 
     #[test]
@@ -240,8 +246,8 @@ mod tests {
 
     #[test]
     fn nothing_smuggles_options_into_the_command_line() {
-        let kind = |spec: GuestSpec| arguments(&spec, 0, [3, 4]).unwrap_err().kind;
-        assert_eq!(kind(GuestSpec { name: "g0 -monitor".into(), ..spec(&[]) }), FailureKind::Invalid);
+        let kind = |spec: StartGuest| arguments(&spec, 0, [3, 4]).unwrap_err().kind;
+        assert_eq!(kind(StartGuest { name: "g0 -monitor".into(), ..spec(&[]) }), FailureKind::Invalid);
         assert_eq!(kind(spec(&[0])), FailureKind::Invalid);
         assert_eq!(kind(spec(&[32])), FailureKind::Invalid);
         assert_eq!(kind(spec(&(1..=31).collect::<Vec<_>>())), FailureKind::Invalid, "no slot for the link");

@@ -1,8 +1,9 @@
 //! What goes wrong, and when.
 
 use crate::Error;
-use s2lab_protocol::{Body, Failure, GuestEnd, Peer, Reply};
+use s2lab_protocol::{Body, Failure, GuestEnd, Peer, ask::Ask};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::path::PathBuf;
 
 /// A script. The empty one is a good run on a kernel without the series.
@@ -88,7 +89,7 @@ pub enum Act {
     /// No answer comes, but the channel goes on.
     Ignore,
     /// The agent answers this.
-    Answer(Result<Reply, Failure>),
+    Answer(Result<Value, Failure>),
     /// The agent's next frame is not as it should be.
     Bend(Bend),
     /// The agent says this first.
@@ -142,6 +143,14 @@ pub enum Bend {
     Length(u32),
     /// A reply has an id that is so much higher.
     Id(u64),
+}
+
+impl Act {
+    /// The agent answers a request `A` like this.
+    pub fn answer<A: Ask>(answer: &A::Answer) -> Self {
+        // An answer that cannot be written shows as one that is none.
+        Act::Answer(Ok(serde_json::to_value(answer).unwrap_or_default()))
+    }
 }
 
 impl Script {

@@ -7,7 +7,6 @@ use super::{
     operator::Operator,
     session::Session,
     stages::{Stages, Stop},
-    steps::wrong,
     watch::Cancel,
 };
 use crate::host::{
@@ -18,7 +17,10 @@ use s2lab_model::{
     event::{Beside, CellEnd, Event, PlannedCell, Stage},
     scenario::{AssignDriver, Guest},
 };
-use s2lab_protocol::{AssignedDevice, Bar, BoundDevice, FinalRecord, GuestSpec, Hello, Peer, Reply, Request};
+use s2lab_protocol::{
+    Bar, BoundDevice, Hello, Peer,
+    ask::{AssignedDevice, Bind, Finish, StartGuest, StopGuest},
+};
 use std::{collections::BTreeMap, path::Path, pin::pin};
 
 /// Slot on a guest's root bus of its first assigned device; the ones below are for its VMM's own devices.
@@ -157,12 +159,11 @@ impl CellContext<'_, '_> {
                 AssignDriver::VfioPci => "vfio-pci".to_owned(),
             };
             let port = self.session.host.port_address(index);
-            let request = Request::Bind { device: device.clone(), port, driver };
-            let deadline = self.session.deadlines.of(Deadline::Bind);
-            let bound = match self.session.ask_host(request, "bind", deadline).await? {
-                Reply::Bound(bound) if bound.device == *device => bound,
-                other => return Err(wrong(Peer::Host, "bind", &other)),
-            };
+            let ask = Bind { device: device.clone(), port, driver };
+            let bound = self.session.ask_host(ask, self.session.deadlines.of(Deadline::Bind)).await?;
+            if bound.device != *device {
+                return Err(Stop::wrong_answer::<Bind>(Peer::Host, &bound, "this is another device"));
+            }
             self.log.event(Event::DeviceBound(bound.clone()));
             self.session.around.devices.insert(device.clone(), bound);
             let placed = self.placed(device).await?;
@@ -200,12 +201,8 @@ impl CellContext<'_, '_> {
         }
         let memory_mib = u32::try_from(guest.memory.0 >> 20)
             .map_err(|_| Stop::lab(format!("guest {name} has {} of memory", guest.memory)))?;
-        let spec = GuestSpec { name: name.to_owned(), memory_mib, cpus: GUEST_CPUS, devices };
-        let deadline = self.session.deadlines.of(Deadline::Request);
-        match self.session.ask_host(Request::StartGuest(spec), "start a guest", deadline).await? {
-            Reply::GuestStarted { .. } => {}
-            other => return Err(wrong(Peer::Host, "start a guest", &other)),
-        }
+        let ask = StartGuest { name: name.to_owned(), memory_mib, cpus: GUEST_CPUS, devices };
+        self.session.ask_host(ask, self.session.deadlines.of(Deadline::Request)).await?;
         let deadline = self.session.deadlines.of(Deadline::GuestBoot);
         let hello = self.session.link.hello(&Peer::Guest(name.to_owned()), deadline).await?;
         let Hello { release, page_size, taint, .. } = hello;
@@ -217,25 +214,18 @@ impl CellContext<'_, '_> {
     async fn shut_down(&mut self) -> Result<(), Stop> {
         let deadline = self.session.deadlines.of(Deadline::ShutDown);
         for guest in self.planned.scenario.guests.keys() {
-            let request = Request::StopGuest { guest: guest.clone() };
-            match self.session.ask_host(request, "stop a guest", deadline).await? {
-                Reply::GuestStopped => {}
-                other => return Err(wrong(Peer::Host, "stop a guest", &other)),
-            }
+            self.session.ask_host(StopGuest { guest: guest.clone() }, deadline).await?;
         }
         self.session.require_console().await?;
-        let reply = self.session.ask_host(Request::Finish, "finish", deadline).await?;
-        let answered = self.session.link.host_answered();
-        match reply {
-            Reply::Finished(FinalRecord { answered: said, taint }) if said == answered => {
-                self.log.event(Event::HostDown { taint });
-                Ok(())
-            }
-            Reply::Finished(FinalRecord { answered: said, .. }) => {
-                Err(Stop::lab(format!("the host's final record counts {said} answers, s2lab got {answered}")))
-            }
-            other => Err(wrong(Peer::Host, "finish", &other)),
+        let record = self.session.ask_host(Finish {}, deadline).await?;
+        let (said, answered) = (record.answered, self.session.link.host_answered());
+        if said != answered {
+            return Err(Stop::lab(format!(
+                "the host's final record counts {said} answers, s2lab got {answered}"
+            )));
         }
+        self.log.event(Event::HostDown { taint: record.taint });
+        Ok(())
     }
 
     fn bound(&self, device: &str) -> Result<&BoundDevice, Stop> {

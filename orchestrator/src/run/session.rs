@@ -10,7 +10,6 @@ use super::{
     operator::{CRASH_ENDS, GdbSocket, Operator, print},
     preflight::{self, Room},
     stages::Stop,
-    steps::wrong,
     watch::{Cancel, Consoles, Watch},
 };
 use crate::{
@@ -26,7 +25,10 @@ use s2lab_model::{
     kconfig::Options,
     record::{Surroundings, environment},
 };
-use s2lab_protocol::{Hello, Peer, Reply, Request};
+use s2lab_protocol::{
+    Hello, Peer,
+    ask::{Ask, HostRequest, Memory},
+};
 use std::{path::Path, time::Duration};
 use tokio::{net::UnixListener, sync::mpsc};
 
@@ -116,26 +118,20 @@ impl<'a> Session<'a> {
         let Hello { release, page_size, taint, .. } = hello;
         self.log.event(Event::HostUp { release, page_size, taint });
         // By the word of the host, which has no guest yet.
-        let what = "read the map of its memory";
-        let deadline = self.deadlines.of(Deadline::Request);
-        let memory = match self.ask_host(Request::Memory, what, deadline).await? {
-            Reply::Memory(memory) => memory,
-            other => return Err(wrong(Peer::Host, what, &other)),
-        };
+        let memory = self.ask_host(Memory {}, self.deadlines.of(Deadline::Request)).await?;
         self.log.event(Event::HostMemory(memory.clone()));
         self.around.memory = Some(memory);
         Ok(())
     }
 
     /// Asks the host's agent. Every request to the host goes through here.
-    pub(super) async fn ask_host(
+    pub(super) async fn ask_host<A: Ask<Level = HostRequest>>(
         &mut self,
-        request: Request,
-        what: &'static str,
+        ask: A,
         deadline: Duration,
-    ) -> Result<Reply, Stop> {
-        let reply = self.link.ask(&Peer::Host, request, what, deadline).await;
-        reply.map_err(|error| Stop::of_host(error, &self.options))
+    ) -> Result<A::Answer, Stop> {
+        let answer = self.link.ask_host(ask, deadline).await;
+        answer.map_err(|error| Stop::of_host(error, &self.options))
     }
 
     /// A host must have had its console until it is asked for its final record. What comes later counts for nothing.

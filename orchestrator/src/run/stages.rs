@@ -12,8 +12,8 @@ use s2lab_model::{
     event::{Event, Stage, StopCause},
     kconfig::{Options, Shortfall},
 };
-use s2lab_protocol::{FailureKind, GuestEnd, Peer};
-use std::{error::Error, io, path::Path, sync::Arc};
+use s2lab_protocol::{FailureKind, GuestEnd, Peer, ask::Ask};
+use std::{error::Error, fmt::Debug, io, path::Path, sync::Arc};
 
 /// The stages of one attempt, written to the log as they come.
 pub struct Stages {
@@ -145,6 +145,11 @@ impl From<HostError> for Stop {
 }
 
 impl Stop {
+    /// The stop at an answer to `A` that cannot be one, because of `why`: a defect of the agent.
+    pub(super) fn wrong_answer<A: Ask>(peer: Peer, answer: &impl Debug, why: &str) -> Self {
+        LinkError::wrong_answer::<A>(peer, &format!("{answer:?}"), why).into()
+    }
+
     /// Why the host's agent did not answer as it was asked, on a kernel of which `options` are known.
     pub(super) fn of_host(error: LinkError, options: &Options) -> Self {
         let shortfall = match &error {

@@ -12,7 +12,10 @@ use s2lab::{
     host::link::{AgentNotice, Link, LinkError},
 };
 use s2lab_model::event::Stage;
-use s2lab_protocol::{AssignedDevice, Failure, FailureKind, GuestSpec, Peer, Reply, Request, Vma};
+use s2lab_protocol::{
+    Failure, FailureKind, Peer, Vma,
+    ask::{Ask, AssignedDevice, Bind, Finish, HostRequest, StartGuest, StopGuest, VmaFlags},
+};
 use std::{
     fs, io,
     os::unix::fs::{PermissionsExt, symlink},
@@ -212,9 +215,9 @@ impl Alone {
         Ok(Self { link, hearing, process, root })
     }
 
-    async fn ask(&mut self, request: Request) -> Result<Reply, Failure> {
-        match self.link.ask(&Peer::Host, request, "a request", SOON).await {
-            Ok(reply) => Ok(reply),
+    async fn ask<A: Ask<Level = HostRequest>>(&mut self, ask: A) -> Result<A::Answer, Failure> {
+        match self.link.ask_host(ask, SOON).await {
+            Ok(answer) => Ok(answer),
             Err(LinkError::Failed { failure, .. }) => Err(failure),
             // A failure of the link, not an answer of the agent.
             Err(other) => Err(Failure { kind: FailureKind::Unsupported, message: other.to_string() }),
@@ -223,36 +226,31 @@ impl Alone {
 
     /// Binds the device and starts a guest with it. Returns the VMM's process.
     async fn guest(&mut self) -> Result<u32, String> {
-        let bind = Request::Bind { device: "nic".into(), port: port_address(0), driver: "vfio-pci".into() };
-        let bound = match self.ask(bind).await {
-            Ok(Reply::Bound(bound)) => bound,
-            other => return Err(format!("{other:?}")),
-        };
+        let bind = Bind { device: "nic".into(), port: port_address(0), driver: "vfio-pci".into() };
+        let bound = self.ask(bind).await.map_err(|failure| format!("{failure:?}"))?;
         expect(
             "the BAR",
             bound.bars.last().map(|bar| (bar.start, bar.size)),
             Some((0x80_0000_0000, 4 << 20)),
         )?;
         let device = AssignedDevice { device: "nic".into(), host_address: bound.address, guest_slot: 1 };
-        let spec = GuestSpec { name: "g0".into(), memory_mib: 64, cpus: 1, devices: vec![device] };
-        match self.ask(Request::StartGuest(spec)).await {
-            Ok(Reply::GuestStarted { pid, vmm }) if vmm == "qemu 10.0.2 (fake)" => Ok(pid),
+        let spec = StartGuest { name: "g0".into(), memory_mib: 64, cpus: 1, devices: vec![device] };
+        match self.ask(spec).await {
+            Ok(started) if started.vmm == "qemu 10.0.2 (fake)" => Ok(started.pid),
             other => Err(format!("{other:?}")),
         }
     }
 
     /// Ends the guest and the agent; the final record must count all answers, this one included.
     async fn finish(mut self) -> Checked {
-        let stopped = self.ask(Request::StopGuest { guest: "g0".into() }).await;
-        expect("the guest's stop", stopped, Ok(Reply::GuestStopped))?;
+        let stopped = self.ask(StopGuest { guest: "g0".into() }).await;
+        expect("the guest's stop", stopped, Ok(()))?;
         if self.link.guest_ended("g0").is_none() {
             return Err("the guest's end was not reported before its stop".into());
         }
         let due = self.link.host_answered() + 1;
-        match self.ask(Request::Finish).await {
-            Ok(Reply::Finished(record)) => expect("answers", record.answered, due)?,
-            other => return Err(format!("{other:?}")),
-        }
+        let record = self.ask(Finish {}).await.map_err(|failure| format!("{failure:?}"))?;
+        expect("answers", record.answered, due)?;
         let begin = Instant::now();
         loop {
             match self.process.try_wait().map_err(|e| e.to_string())? {
@@ -282,7 +280,7 @@ pub(crate) fn serves_to_the_end() -> Checked {
     alone(|folder| async move {
         let mut agent = Alone::start(&folder).await?;
         agent.guest().await?;
-        let unknown = agent.ask(Request::VmaFlags { guest: "g1".into() }).await;
+        let unknown = agent.ask(VmaFlags { guest: "g1".into() }).await;
         expect("an unknown guest", unknown.map_err(|failure| failure.kind), Err(FailureKind::Invalid))?;
         let mut beats = vec![];
         while beats.len() < 2 {
@@ -335,14 +333,14 @@ pub(crate) fn reads_hostile_smaps() -> Checked {
         let mut agent = Alone::start(&folder).await?;
         let pid = agent.guest().await?;
         let proc = agent.root.join(format!("proc/{pid}"));
-        let ask = || Request::VmaFlags { guest: "g0".into() };
+        let ask = || VmaFlags { guest: "g0".into() };
         let absent = agent.ask(ask()).await;
         expect("without smaps", absent.map_err(|failure| failure.kind), Err(FailureKind::System))?;
         fs::create_dir(&proc).map_err(|e| e.to_string())?;
         for (text, due) in hostile_smaps() {
             fs::write(proc.join("smaps"), text).map_err(|e| e.to_string())?;
             match (agent.ask(ask()).await, due) {
-                (Ok(Reply::VmaFlags { vmas }), Ok(due)) => expect("VMAs", vmas, due)?,
+                (Ok(vmas), Ok(due)) => expect("VMAs", vmas, due)?,
                 (Err(failure), Err(why)) if failure.message.contains(why) => {}
                 (found, due) => return Err(format!("{found:?} instead of {due:?}")),
             }

@@ -6,11 +6,9 @@ use super::parts::{Parts, RAM, Step, size};
 use super::{Guest, Host, Size, expectations};
 use crate::diagnostic::Sink;
 use crate::yaml::Node;
+use s2lab_protocol::{LONGEST_NAME, is_name};
 use std::path::Path;
 
-/// Names of scenarios, devices, guests and looks.
-pub(super) const NAME_PATTERN: &str = "^[a-z0-9][a-z0-9-]{0,40}$";
-const NAME_LENGTH: usize = 41;
 /// Widths of a store, bytes: STR, STP, and four STP in a row.
 pub(super) const WIDTHS: [u32; 3] = [8, 16, 64];
 
@@ -24,13 +22,12 @@ const STORE_UNIT: u64 = 64;
 
 /// Checks one name; `Err` says what is wrong with it.
 pub fn name(text: &str) -> Result<(), String> {
-    let inside = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if text == RAM {
         Err(format!("`{RAM}` is reserved: it means a guest's RAM"))
-    } else if text.is_empty() || text.starts_with('-') || !text.chars().all(inside) {
+    } else if text.len() > LONGEST_NAME {
+        Err(format!("`{text}` has {} characters; a name has {LONGEST_NAME} at most", text.len()))
+    } else if !is_name(text) {
         Err(format!("`{text}` is not a valid name; a name has a-z, 0-9 and `-`, and does not begin with `-`"))
-    } else if text.len() > NAME_LENGTH {
-        Err(format!("`{text}` has {} characters; a name has {NAME_LENGTH} at most", text.len()))
     } else {
         Ok(())
     }

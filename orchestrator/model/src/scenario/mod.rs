@@ -30,7 +30,7 @@ pub use size::Size;
 #[serde(deny_unknown_fields)]
 pub struct Scenario {
     /// Its name: the file's own name without `.yaml`; the first half of every key.
-    #[schemars(extend("format" = "name", "pattern" = check::NAME_PATTERN))]
+    #[schemars(extend("format" = "name", "pattern" = s2lab_protocol::NAME_PATTERN))]
     pub scenario: String,
     /// One sentence: what the scenario shows.
     pub about: String,
@@ -190,7 +190,7 @@ pub struct StoreStep {
 #[serde(deny_unknown_fields)]
 pub struct LookStep {
     /// The name by which expectations mean this look.
-    #[schemars(extend("format" = "name", "pattern" = check::NAME_PATTERN))]
+    #[schemars(extend("format" = "name", "pattern" = s2lab_protocol::NAME_PATTERN))]
     pub name: String,
 }
 

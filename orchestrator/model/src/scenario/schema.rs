@@ -17,7 +17,7 @@ pub(super) fn value() -> Value {
 
 /// `propertyNames` of maps from names.
 pub(super) fn names() -> Value {
-    json!({"type": "string", "format": "name", "pattern": super::check::NAME_PATTERN})
+    json!({"type": "string", "format": "name", "pattern": s2lab_protocol::NAME_PATTERN})
 }
 
 /// [`s2lab_protocol::MapKind`]; the agents' crate knows no schemas.

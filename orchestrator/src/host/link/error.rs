@@ -1,7 +1,11 @@
 //! What goes wrong between s2lab and the agents.
 
-use s2lab_protocol::{Failure, FrameError, GuestEnd, Peer};
+use s2lab_model::escape::bounded;
+use s2lab_protocol::{Failure, FrameError, GuestEnd, Peer, ask::Ask};
 use std::{io, time::Duration};
+
+/// Characters of an answer that a message shows.
+const LONGEST_ANSWER: usize = 200;
 
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
@@ -19,10 +23,18 @@ pub enum LinkError {
     Idle { peer: Peer, what: &'static str, idle: Duration, lives: bool },
     #[error("{peer} cannot do `{what}`: {}", failure.message)]
     Failed { peer: Peer, what: &'static str, failure: Failure },
-    #[error("{peer} answers `{what}` with something else: {reply}")]
-    WrongReply { peer: Peer, what: &'static str, reply: String },
+    #[error("{peer} answers `{what}` with something else: {answer}: {why}")]
+    WrongAnswer { peer: Peer, what: &'static str, answer: String, why: String },
     #[error("guest {guest} ended during `{what}`: {}", ending(how))]
     GuestEnded { guest: String, what: &'static str, how: GuestEnd },
+}
+
+impl LinkError {
+    /// The error of an answer to `A` that cannot be one, because of `why`.
+    pub(crate) fn wrong_answer<A: Ask>(peer: Peer, answer: &impl ToString, why: impl ToString) -> Self {
+        let answer = bounded(&answer.to_string(), LONGEST_ANSWER);
+        Self::WrongAnswer { peer, what: A::DOING, answer, why: bounded(&why.to_string(), LONGEST_ANSWER) }
+    }
 }
 
 /// A guest's end in words.

@@ -15,7 +15,12 @@ use super::ending::Ending;
 use crate::waits::{self, timeout, timeout_at};
 use listener::Listener;
 use rustix::io::ioctl_fionread;
-use s2lab_protocol::{Body, Frame, GuestEnd, Hello, Peer, Reply, Request, VERSION, encode};
+use s2lab_protocol::{
+    Body, Frame, GuestEnd, Hello, Peer, VERSION,
+    ask::{Ask, GuestRequest, HostRequest},
+    encode,
+};
+use serde::Deserialize;
 use state::{State, lock};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -110,15 +115,30 @@ impl Link {
         lock(&self.state).ended.get(guest).cloned()
     }
 
-    /// Sends a request and waits for its reply. `what` names it in errors.
-    pub async fn ask(
+    /// Asks the host and waits for its answer.
+    ///
+    /// # Errors
+    /// If there is no answer in time, the host fails to do it, or the answer is none to `ask`.
+    pub async fn ask_host<A: Ask<Level = HostRequest>>(
         &mut self,
-        peer: &Peer,
-        request: Request,
-        what: &'static str,
+        ask: A,
         patience: impl Into<Patience>,
-    ) -> Result<Reply, LinkError> {
-        let patience = patience.into();
+    ) -> Result<A::Answer, LinkError> {
+        self.ask(Peer::Host, ask, patience.into()).await
+    }
+
+    /// Asks a guest and waits for its answer. The errors are those of [`Link::ask_host`], and the guest's end.
+    pub async fn ask_guest<A: Ask<Level = GuestRequest>>(
+        &mut self,
+        guest: &str,
+        ask: A,
+        patience: impl Into<Patience>,
+    ) -> Result<A::Answer, LinkError> {
+        self.ask(Peer::Guest(guest.to_owned()), ask, patience.into()).await
+    }
+
+    async fn ask<A: Ask>(&mut self, peer: Peer, ask: A, patience: Patience) -> Result<A::Answer, LinkError> {
+        let what = A::DOING;
         let deadline = patience.whole;
         let id = self.next_id;
         self.next_id += 1;
@@ -128,7 +148,7 @@ impl Link {
             seq: self.seq,
             from: Peer::Lab,
             to: peer.clone(),
-            body: Body::Request { id, request },
+            body: Body::Request { id, request: ask.request().into() },
         })?;
         self.seq += 1;
         lock(&self.state).awaited.insert(id, peer.clone());
@@ -137,13 +157,17 @@ impl Link {
             self.ending.settle().await;
             return Err(error.into());
         }
-        let reply = self.wait(peer, what, patience, |state| state.replies.remove(&id)).await;
+        let reply = self.wait(&peer, what, patience, |state| state.replies.remove(&id)).await;
         lock(&self.state).awaited.remove(&id);
         let (_, reply) = reply?;
-        if *peer == Peer::Host {
+        if peer == Peer::Host {
             self.host_answered += 1;
         }
-        reply.map_err(|failure| LinkError::Failed { peer: peer.clone(), what, failure })
+        match reply {
+            Ok(answer) => A::Answer::deserialize(&answer)
+                .map_err(|why| LinkError::wrong_answer::<A>(peer, &answer, why)),
+            Err(failure) => Err(LinkError::Failed { peer, what, failure }),
+        }
     }
 
     /// Whether a heartbeat of the peer came within this time.

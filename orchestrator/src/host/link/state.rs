@@ -1,7 +1,8 @@
 //! What is known of the other side.
 
 use crate::waits::Moment;
-use s2lab_protocol::{Failure, GuestEnd, Hello, Peer, Reply};
+use s2lab_protocol::{Failure, GuestEnd, Hello, Peer};
+use serde_json::Value;
 use std::{
     collections::BTreeMap,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -20,7 +21,7 @@ pub(super) struct Beat {
 pub(super) struct State {
     pub(super) hello: BTreeMap<Peer, Hello>,
     pub(super) ended: BTreeMap<String, GuestEnd>,
-    pub(super) replies: BTreeMap<u64, (Peer, Result<Reply, Failure>)>,
+    pub(super) replies: BTreeMap<u64, (Peer, Result<Value, Failure>)>,
     pub(super) awaited: BTreeMap<u64, Peer>,
     /// The last heartbeats.
     pub(super) beats: BTreeMap<Peer, Beat>,

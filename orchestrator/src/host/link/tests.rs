@@ -1,5 +1,9 @@
 use super::*;
-use s2lab_protocol::{Decoder, Level, Notice};
+use s2lab_protocol::{
+    Decoder, Level, Notice,
+    ask::{Memory, Release, Request, StopGuest, Store},
+};
+use serde_json::Value;
 use tokio::io::AsyncReadExt;
 
 const NONCE: u64 = 42;
@@ -16,7 +20,16 @@ fn hello(from: Peer, seq: u64) -> Vec<u8> {
 }
 
 fn reply(from: Peer, seq: u64, id: u64) -> Vec<u8> {
-    frame(from, seq, Body::Reply { id, result: Ok(Reply::Released) })
+    frame(from, seq, Body::Reply { id, result: Ok(Value::Null) })
+}
+
+fn stop() -> StopGuest {
+    StopGuest { guest: "g0".into() }
+}
+
+fn store() -> Store {
+    let (device, address, map) = ("nic".into(), "0000:00:10.0".into(), s2lab_protocol::MapKind::Wc);
+    Store { device, address, map, width: 8, offset: 0, bytes: 64, seed: 1 }
 }
 
 fn link() -> (Link, UnixStream, mpsc::Receiver<AgentNotice>) {
@@ -34,13 +47,28 @@ async fn failure(bytes: Vec<u8>) -> String {
 #[tokio::test]
 async fn a_reply_reaches_its_asker() {
     let (mut link, mut agent, _hearing) = link();
-    let (answer, ()) = tokio::join!(link.ask(&Peer::Host, Request::Release, "release", SOON), async {
+    let (answer, ()) = tokio::join!(link.ask_host(stop(), SOON), async {
         let mut request = [0; 4096];
         while agent.read(&mut request).await.unwrap() == 0 {}
         agent.write_all(&reply(Peer::Host, 0, 0)).await.unwrap();
     });
-    assert!(matches!(answer, Ok(Reply::Released)), "{answer:?}");
+    assert!(answer.is_ok(), "{answer:?}");
     assert_eq!(link.host_answered(), 1);
+}
+
+#[tokio::test]
+async fn an_answer_to_something_else_is_refused() {
+    let (mut link, mut agent, _hearing) = link();
+    let (answer, ()) = tokio::join!(link.ask_host(Memory {}, SOON), async {
+        let mut request = [0; 4096];
+        while agent.read(&mut request).await.unwrap() == 0 {}
+        agent.write_all(&reply(Peer::Host, 0, 0)).await.unwrap();
+    });
+    assert_eq!(
+        answer.unwrap_err().to_string(),
+        "host answers `read the map of its memory` with something else: null: invalid type: null, \
+         expected struct HostMemory"
+    );
 }
 
 #[tokio::test]
@@ -60,7 +88,14 @@ async fn what_breaks_the_protocol_ends_the_link() {
         (bent(|f| f.from = Peer::Lab), "from lab"),
         (bent(|f| f.to = Peer::Host), "to host"),
         (b"nonsense, not a frame".to_vec(), "no frame starts here"),
-        (frame(Peer::Host, 0, Body::Request { id: 0, request: Request::Release }), "sends a request"),
+        (
+            frame(
+                Peer::Host,
+                0,
+                Body::Request { id: 0, request: Request::Guest(GuestRequest::Release(Release {})) },
+            ),
+            "sends a request",
+        ),
         // A reply before its request, too: it cannot be to it.
         (reply(Peer::Host, 0, 0), "answers request 0, which waits for no answer"),
         ([hello(Peer::Host, 0), hello(Peer::Host, 1)].concat(), "a second time"),
@@ -103,7 +138,6 @@ async fn a_torn_frame_is_told_from_a_clean_end() {
 async fn storing(stored: fn(u64) -> u64) -> String {
     let (mut link, mut agent, mut hearing) = link();
     tokio::spawn(async move { while hearing.recv().await.is_some() {} });
-    let guest = Peer::Guest("g0".into());
     let patience = Patience { whole: Duration::from_millis(1500), idle: Some(Duration::from_millis(400)) };
     let beats = async {
         for seq in 0.. {
@@ -113,7 +147,7 @@ async fn storing(stored: fn(u64) -> u64) -> String {
         }
     };
     tokio::select! {
-        answer = link.ask(&guest, Request::Release, "store", patience) => answer.unwrap_err().to_string(),
+        answer = link.ask_guest("g0", store(), patience) => answer.unwrap_err().to_string(),
         () = beats => unreachable!(),
     }
 }
@@ -133,7 +167,7 @@ async fn the_end_of_a_guest_ends_what_waits_for_it() {
         .write_all(&frame(Peer::Host, 0, Body::Notice(Notice::GuestEnded { guest: "g0".into(), how })))
         .await
         .unwrap();
-    let found = link.ask(&Peer::Guest("g0".into()), Request::Release, "release", SOON).await.unwrap_err();
+    let found = link.ask_guest("g0", Release {}, SOON).await.unwrap_err();
     assert_eq!(
         found.to_string(),
         "guest g0 ended during `release`: its VMM stopped it (internal-error): Bad address"
@@ -146,7 +180,7 @@ async fn what_lies_in_the_socket_is_read_before_a_deadline_counts() {
     let (mut link, mut agent, mut hearing) = link();
     let short = Duration::from_millis(100);
     let said = |seq| frame(Peer::Host, seq, Body::Notice(Notice::Log { text: "a word".into() }));
-    let (answer, ()) = tokio::join!(link.ask(&Peer::Host, Request::Release, "release", short), async {
+    let (answer, ()) = tokio::join!(link.ask_host(stop(), short), async {
         let mut request = [0; 4096];
         while agent.read(&mut request).await.unwrap() == 0 {}
         for seq in 0..20 {
@@ -156,7 +190,7 @@ async fn what_lies_in_the_socket_is_read_before_a_deadline_counts() {
         sleep(5 * short).await;
         while hearing.try_recv().is_ok() {}
     });
-    assert!(matches!(answer, Ok(Reply::Released)), "{answer:?}");
-    let late = link.ask(&Peer::Host, Request::Release, "release", short).await.unwrap_err();
-    assert_eq!(late.to_string(), "host has not answered `release` in 100ms");
+    assert!(answer.is_ok(), "{answer:?}");
+    let late = link.ask_host(stop(), short).await.unwrap_err();
+    assert_eq!(late.to_string(), "host has not answered `stop a guest` in 100ms");
 }

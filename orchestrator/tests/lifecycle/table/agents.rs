@@ -163,17 +163,17 @@ pub(super) fn answers() -> Vec<Row> {
         ),
         fault("agent-does-not-know-the-request", request("hold"), refuse(FailureKind::Unsupported, "hold?"))
             .stops("MISS", Stage::Steps, "hold?"),
-        fault("bind-answered-with-something-else", request("bind"), Act::Answer(Ok(Reply::Released))).stops(
+        fault("bind-answered-with-something-else", request("bind"), Act::answer::<Release>(&())).stops(
             "MISS",
             Stage::Bind,
             "answers `bind` with something else",
         ),
-        fault("stop-answered-with-something-else", request("stop-guest"), Act::Answer(Ok(Reply::Released)))
+        fault("stop-answered-with-something-else", request("stop-guest"), Act::answer::<Reset>(&ResetDone { method: "bus".into() }))
             .stops("MISS", Stage::ShutDown, "answers `stop a guest` with something else"),
         fault(
             "final-record-counts-wrongly",
             request("finish"),
-            Act::Answer(Ok(Reply::Finished(FinalRecord { answered: 3, taint: Some(0) }))),
+            Act::answer::<Finish>(&FinalRecord { answered: 3, taint: Some(0) }),
         )
         .stops("MISS", Stage::ShutDown, "final record counts 3 answers"),
         fault("channel-closed-before-the-final-record", request("finish"), Act::Close).stops(
@@ -184,7 +184,7 @@ pub(super) fn answers() -> Vec<Row> {
         also(
             "agent-sends-a-request",
             Peer::Host,
-            Body::Request { id: 0, request: Request::Release },
+            Body::Request { id: 0, request: Release {}.request().into() },
             "sends a request",
         ),
         also("agent-says-hello-twice", Peer::Host, hello(Level::Host), "hello a second time"),

@@ -82,7 +82,7 @@ pub(super) fn guests() -> Vec<Row> {
         fault(
             "probe-reads-back-wrong",
             request("unaligned"),
-            Act::Answer(Ok(Reply::Unaligned { outcome: UnalignedOutcome::Wrong })),
+            Act::answer::<Unaligned>(&UnalignedStore { map: MapKind::Wc, outcome: UnalignedOutcome::Wrong }),
         )
         .judged("FAIL", "reads back wrong"),
     ]

@@ -54,34 +54,26 @@ pub(super) fn looks() -> Vec<Row> {
         leaf("bar-write-back", NORMAL_WB | NEVER_EXEC).judged("FAIL", "Normal-WB"),
         leaf("bar-executable", NORMAL_NC & !NEVER_EXEC).judged("FAIL", "exec"),
         fault("ram-not-cacheable", Moment::Start, Act::RamLeaf(NORMAL_NC)).judged("FAIL", "ram"),
-        fault(
-            "mappings-without-end",
-            request("hold"),
-            Act::Answer(Ok(Reply::Held { pid: 1, mappings: vec![mapping("nic"); 1000] })),
-        )
-        .stops("MISS", Stage::Steps, "answers `hold` with something else"),
-        fault(
-            "mapping-of-an-unknown-device",
-            request("hold"),
-            Act::Answer(Ok(Reply::Held { pid: 1, mappings: vec![mapping("gpu")] })),
-        )
-        .stops("MISS", Stage::Steps, "of which the host said nothing"),
+        fault("mappings-without-end", request("hold"), held(vec![mapping("nic"); 1000])).stops(
+            "MISS",
+            Stage::Steps,
+            "answers `hold` with something else",
+        ),
+        fault("mapping-of-an-unknown-device", request("hold"), held(vec![mapping("gpu")])).stops(
+            "MISS",
+            Stage::Steps,
+            "of which the host said nothing",
+        ),
         fault(
             "mapping-beyond-the-address-space",
             request("hold"),
-            Act::Answer(Ok(Reply::Held {
-                pid: 1,
-                mappings: vec![Mapping { va: u64::MAX - 4095, ..mapping("nic") }],
-            })),
+            held(vec![Mapping { va: u64::MAX - 4095, ..mapping("nic") }]),
         )
         .stops("MISS", Stage::Steps, "leaves the address space"),
         fault(
             "mapping-that-is-not-there",
             request("hold"),
-            Act::Answer(Ok(Reply::Held {
-                pid: 1,
-                mappings: vec![Mapping { va: 0x1000_0000, ..mapping("nic") }],
-            })),
+            held(vec![Mapping { va: 0x1000_0000, ..mapping("nic") }]),
         )
         .judged("FAIL", "pages that it does not map"),
     ]
@@ -100,11 +92,27 @@ fn part_of_the_bar() -> Mapping {
 
 fn stored_elsewhere() -> Act {
     let bar = Bar { index: 7, start: 0, size: 1, prefetchable: false };
-    Act::Answer(Ok(Reply::Stored(StoreResult { bar, stores: 8192, nanos: 1, first_difference: None })))
+    stored_by(StoreResult { bar, stores: 8192, nanos: 1, first_difference: None })
 }
 
-fn reset_done(method: &str) -> Reply {
-    Reply::ResetDone { method: method.into() }
+/// The answer to the scenario's first store.
+fn stored_by(result: StoreResult) -> Act {
+    Act::answer::<Store>(&Stored { map: MapKind::Wc, width: 8, bytes: 65536, result })
+}
+
+/// A good answer, but of a store as it was not asked.
+fn stored_as(map: MapKind, width: u32) -> Act {
+    let bar = mapping("nic").bar;
+    let result = StoreResult { bar, stores: 8192, nanos: 1, first_difference: None };
+    Act::answer::<Store>(&Stored { map, width, bytes: 65536, result })
+}
+
+fn reset_done(method: &str) -> Act {
+    Act::answer::<Reset>(&ResetDone { method: method.into() })
+}
+
+fn held(mappings: Vec<Mapping>) -> Act {
+    Act::answer::<Hold>(&Held { pid: 1, mappings })
 }
 
 fn a_byte() -> Vma {
@@ -128,18 +136,13 @@ fn invented_bar(name: &'static str) -> Row {
         iommu_group: 0,
         bars,
     };
-    fault(name, request("bind"), Act::Answer(Ok(Reply::Bound(bound))))
+    fault(name, request("bind"), Act::answer::<Bind>(&bound))
         .judged("FAIL", "BAR 4 at 0x8000000, 0x200000 bytes, not prefetchable instead of no BAR 4")
 }
 
 pub(super) fn evidence() -> Vec<Row> {
     let stored = |stores, first_difference| {
-        Act::Answer(Ok(Reply::Stored(StoreResult {
-            bar: mapping("nic").bar,
-            stores,
-            nanos: 1,
-            first_difference,
-        })))
+        stored_by(StoreResult { bar: mapping("nic").bar, stores, nanos: 1, first_difference })
     };
     vec![
         fault("bar-file-differs", request("store"), Act::Spoil(64))
@@ -153,12 +156,22 @@ pub(super) fn evidence() -> Vec<Row> {
         fault(
             "mapping-of-a-part-of-the-bar",
             request("hold"),
-            Act::Answer(Ok(Reply::Held { pid: 1, mappings: vec![part_of_the_bar()] })),
+            held(vec![part_of_the_bar()]),
         )
         .judged("FAIL", "the agent's account contradicts QEMU"),
         fault("store-to-another-bar", request("store"), stored_elsewhere())
             .judged("FAIL", "the agent's account contradicts QEMU"),
-        fault("reset-without-a-method", request("reset"), Act::Answer(Ok(reset_done("none"))))
+        fault("store-through-another-mapping", request("store"), stored_as(MapKind::Device, 8)).stops(
+            "MISS",
+            Stage::Steps,
+            "answers `store` with something else",
+        ),
+        fault("store-of-another-width", request("store"), stored_as(MapKind::Wc, 16)).stops(
+            "MISS",
+            Stage::Steps,
+            "answers `store` with something else",
+        ),
+        fault("reset-without-a-method", request("reset"), reset_done("none"))
             .judged("FAIL", "`none` instead of a method of the kernel's"),
         fault("reset-that-was-none", Moment::Start, Act::StayMapped).judged(
             "FAIL",
@@ -167,7 +180,7 @@ pub(super) fn evidence() -> Vec<Row> {
         fault(
             "vma-of-a-byte",
             request("vma-flags"),
-            Act::Answer(Ok(Reply::VmaFlags { vmas: vec![a_byte()] })),
+            Act::answer::<VmaFlags>(&vec![a_byte()]),
         )
         .judged("FAIL", "the kernel's own account contradicts the BAR"),
         fault("flag-missing-with-the-series", Moment::Start, Act::OtherFlags).judged("FAIL", "no flag `??`"),
@@ -177,7 +190,7 @@ pub(super) fn evidence() -> Vec<Row> {
         Row { script: Script::default(), ..good("normal-nc-without-the-series") }
             .and(Moment::Start, Act::BarLeaf(NORMAL_NC))
             .judged("FAIL", "Normal-NC"),
-        fault("no-vma-over-the-bar", request("vma-flags"), Act::Answer(Ok(Reply::VmaFlags { vmas: vec![] })))
+        fault("no-vma-over-the-bar", request("vma-flags"), Act::answer::<VmaFlags>(&vec![]))
             .judged("MISS", "VMAs over nic"),
     ]
 }

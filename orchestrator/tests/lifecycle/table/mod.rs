@@ -16,7 +16,11 @@ use fake_qemu::script::{Act, Bend, Moment, Script};
 use s2lab_model::event::Stage;
 use s2lab_protocol::{
     Body, Facility, Failure, FailureKind, FinalRecord, GuestEnd, Hello, Level, MapKind, Mapping, Notice,
-    Peer, Reply, Request, StoreResult, UnalignedOutcome,
+    Peer, StoreResult, UnalignedOutcome,
+    ask::{
+        Ask, Bind, Finish, Held, Hold, Memory, Release, Reset, ResetDone, Store, Stored, Unaligned,
+        UnalignedStore, VmaFlags,
+    },
 };
 
 /// Rows that have something in common.

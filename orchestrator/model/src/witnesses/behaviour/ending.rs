@@ -48,8 +48,5 @@ pub(crate) fn shows_alignment(record: &Record) -> Result<(), String> {
 }
 
 pub(crate) fn map_name(map: MapKind) -> &'static str {
-    match map {
-        MapKind::Wc => "wc",
-        MapKind::Device => "device",
-    }
+    map.name()
 }

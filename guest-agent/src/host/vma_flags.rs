@@ -1,7 +1,13 @@
 //! The VMAs of a VMM that map assigned devices, from `/proc/PID/smaps`.
 
-use s2lab_protocol::Vma;
-use std::io::{self, BufRead, Read};
+use super::Host;
+use crate::{agent::Answers, fault};
+use s2lab_protocol::ask::VmaFlags;
+use s2lab_protocol::{Failure, Vma};
+use std::io::{self, BufRead, BufReader, Read};
+
+/// What the VMAs of an assigned device are called: `anon_inode:[vfio-device]`.
+const DEVICE_VMA: &str = "vfio";
 
 /// Longest line that is looked at whole, bytes; the rest of a longer one is skipped.
 const MAX_LINE: u64 = 4096;
@@ -10,7 +16,7 @@ const MAX_VMAS: usize = 256;
 
 /// Why a `smaps` is not understood.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum SmapsError {
+enum SmapsError {
     #[error("{0}")]
     Read(#[from] io::Error),
     #[error("more than {MAX_VMAS} VMAs map devices")]
@@ -19,11 +25,20 @@ pub(crate) enum SmapsError {
     NoFlags { start: u64 },
 }
 
+impl Answers<VmaFlags> for Host<'_> {
+    fn answer(&mut self, VmaFlags { guest }: VmaFlags) -> Result<Vec<Vma>, Failure> {
+        let file = format!("proc/{}/smaps", self.running(&guest)?.vmm.pid());
+        let failed = |why: &dyn std::fmt::Display| fault::system("read", &file, why);
+        let smaps = std::fs::File::open(self.agent.root.path(&file)).map_err(|why| failed(&why))?;
+        vmas(BufReader::new(smaps), DEVICE_VMA).map_err(|why| failed(&why))
+    }
+}
+
 /// The VMAs whose name contains `wanted`, in the order of their addresses.
 ///
 /// A VMA begins with a line `start-end perms offset dev inode name`, as in `maps`; of the lines `Key: value` that
 /// follow, `VmFlags:` is the last (Linux fs/proc/task_mmu.c, show_smap; the same in 6.1 and 7.2).
-pub(crate) fn vmas(mut smaps: impl BufRead, wanted: &str) -> Result<Vec<Vma>, SmapsError> {
+fn vmas(mut smaps: impl BufRead, wanted: &str) -> Result<Vec<Vma>, SmapsError> {
     let mut found: Vec<Vma> = Vec::new();
     // The VMA whose flags are still to come.
     let mut open: Option<Vma> = None;

@@ -1,0 +1,39 @@
+//! Binding a device of the host to a driver.
+
+use super::{Ask, HostRequest};
+use crate::Bar;
+use serde::{Deserialize, Serialize};
+
+/// Detaches the PCI function below root port `port` from its driver and binds it to `driver`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bind {
+    /// The scenario's name for the device.
+    pub device: String,
+    /// PCI address of the root port.
+    pub port: String,
+    pub driver: String,
+}
+
+impl Ask for Bind {
+    type Level = HostRequest;
+    type Answer = BoundDevice;
+    const DOING: &str = "bind";
+
+    fn request(self) -> HostRequest {
+        HostRequest::Bind(self)
+    }
+}
+
+/// A device as the host sees it once bound.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BoundDevice {
+    pub device: String,
+    pub address: String,
+    pub vendor: u16,
+    pub id: u16,
+    pub driver: String,
+    pub iommu_group: u32,
+    pub bars: Vec<Bar>,
+}

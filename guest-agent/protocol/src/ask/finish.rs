@@ -1,0 +1,30 @@
+//! The end of the host.
+
+use super::{Ask, HostRequest};
+use serde::{Deserialize, Serialize};
+
+/// Asks for the final record, after which the host powers off.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Finish {}
+
+impl Ask for Finish {
+    type Level = HostRequest;
+    type Answer = FinalRecord;
+    const DOING: &str = "finish";
+
+    fn request(self) -> HostRequest {
+        HostRequest::Finish(self)
+    }
+}
+
+/// The last word of an agent: without it a cell cannot pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FinalRecord {
+    /// Requests answered, this one included.
+    pub answered: u64,
+    /// As in [`crate::Hello`], read for this record.
+    #[serde(default)]
+    pub taint: Option<u64>,
+}

@@ -1,0 +1,60 @@
+//! Holding a guest for a look.
+
+use super::{Ask, GuestRequest};
+use crate::{Bar, MapKind};
+use serde::{Deserialize, Serialize};
+
+/// The general register that holds the nonce of [`Hold`] while the guest spins: x19.
+pub const HOLD_REGISTER: &str = "x19";
+
+/// Spins in user space with `nonce` in [`HOLD_REGISTER`] until [`Release`]. The answer comes when the spinning has begun.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hold {
+    pub nonce: u64,
+}
+
+impl Ask for Hold {
+    type Level = GuestRequest;
+    type Answer = Held;
+    const DOING: &str = "hold";
+
+    fn request(self) -> GuestRequest {
+        GuestRequest::Hold(self)
+    }
+}
+
+/// A guest that spins.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Held {
+    pub pid: u32,
+    /// What it has mapped.
+    pub mappings: Vec<Mapping>,
+}
+
+/// A BAR that the held guest's user space has mapped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mapping {
+    pub device: String,
+    pub map: MapKind,
+    /// Guest virtual address of the BAR's first byte.
+    pub va: u64,
+    pub bar: Bar,
+}
+
+/// Stops the spinning.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Release {}
+
+impl Ask for Release {
+    type Level = GuestRequest;
+    type Answer = ();
+    const DOING: &str = "release";
+
+    fn request(self) -> GuestRequest {
+        GuestRequest::Release(self)
+    }
+}

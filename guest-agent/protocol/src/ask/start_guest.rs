@@ -1,0 +1,46 @@
+//! Starting a guest.
+
+use super::{Ask, HostRequest};
+use serde::{Deserialize, Serialize};
+
+/// Starts a guest. The answer comes when its VMM runs, the guest's own [`crate::Notice::Hello`] when it is up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StartGuest {
+    pub name: String,
+    /// Guest RAM in MiB.
+    pub memory_mib: u32,
+    pub cpus: u32,
+    pub devices: Vec<AssignedDevice>,
+}
+
+/// A device of the host, assigned to a guest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AssignedDevice {
+    /// The scenario's name for it.
+    pub device: String,
+    /// PCI address in the host, as [`super::BoundDevice`] gives it: `0000:01:00.0`.
+    pub host_address: String,
+    /// PCI slot on the guest's root bus, 1..=31; the guest sees `0000:00:SLOT.0`.
+    pub guest_slot: u8,
+}
+
+impl Ask for StartGuest {
+    type Level = HostRequest;
+    type Answer = GuestStarted;
+    const DOING: &str = "start a guest";
+
+    fn request(self) -> HostRequest {
+        HostRequest::StartGuest(self)
+    }
+}
+
+/// A VMM that runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GuestStarted {
+    pub pid: u32,
+    /// Name and version.
+    pub vmm: String,
+}

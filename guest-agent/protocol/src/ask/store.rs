@@ -1,0 +1,70 @@
+//! A run of stores to a BAR.
+
+use super::{Ask, GuestRequest};
+use crate::{Bar, MapKind};
+use serde::{Deserialize, Serialize};
+
+/// Maps the device's BAR (see [`Bar::chosen`]), stores a pattern to it and reads it back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Store {
+    /// The scenario's name for the device.
+    pub device: String,
+    /// PCI address in the guest.
+    pub address: String,
+    pub map: MapKind,
+    /// Width of each store in bytes: 8 (STR), 16 (STP) or 64 (four STP of Q registers' half, i.e. eight X registers).
+    pub width: u32,
+    /// First byte in the BAR; a multiple of 64.
+    pub offset: u64,
+    /// How many bytes; a multiple of 64.
+    pub bytes: u64,
+    /// Seed of the pattern, see [`pattern`].
+    pub seed: u64,
+}
+
+impl Ask for Store {
+    type Level = GuestRequest;
+    type Answer = Stored;
+    const DOING: &str = "store";
+
+    fn request(self) -> GuestRequest {
+        GuestRequest::Store(self)
+    }
+}
+
+/// A run of stores that was carried out, in the words of the guest that did it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stored {
+    /// By the file that was mapped.
+    pub map: MapKind,
+    /// Bytes of each store.
+    pub width: u32,
+    /// Bytes that were stored.
+    pub bytes: u64,
+    pub result: StoreResult,
+}
+
+/// What a store run did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoreResult {
+    pub bar: Bar,
+    /// Store instructions executed.
+    pub stores: u64,
+    /// Time of the stores alone, guest clock, nanoseconds.
+    pub nanos: u64,
+    /// Offset in the BAR of the first word that reads back wrong.
+    pub first_difference: Option<u64>,
+}
+
+/// The 8-byte little-endian word that a store run with `seed` leaves at byte offset `offset` (a multiple of 8) of the BAR.
+/// Both sides compute it; a word depends on its place, so that a store to a wrong place shows.
+pub fn pattern(seed: u64, offset: u64) -> u64 {
+    // SplitMix64's finaliser: every bit of place and seed reaches every bit of the word.
+    let mut z = seed ^ (offset / 8).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}

@@ -1,0 +1,47 @@
+//! One unaligned store.
+
+use super::{Ask, GuestRequest};
+use crate::MapKind;
+use serde::{Deserialize, Serialize};
+
+/// Stores 8 bytes unaligned in user space. It may kill the guest or its VMM: the last request a guest gets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Unaligned {
+    /// PCI address in the guest.
+    pub address: String,
+    pub map: MapKind,
+    /// Place in the BAR.
+    pub offset: u64,
+}
+
+impl Ask for Unaligned {
+    type Level = GuestRequest;
+    type Answer = UnalignedStore;
+    const DOING: &str = "probe";
+
+    fn request(self) -> GuestRequest {
+        GuestRequest::Unaligned(self)
+    }
+}
+
+/// An unaligned store that the guest survived.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UnalignedStore {
+    /// By the file that was mapped.
+    pub map: MapKind,
+    pub outcome: UnalignedOutcome,
+}
+
+/// How an unaligned store ended, when the guest lived to tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UnalignedOutcome {
+    /// The store completed and reads back.
+    Ok,
+    /// The store completed but reads back wrong.
+    Wrong,
+    /// The guest's user space got a signal.
+    Signal(i32),
+}

@@ -1,0 +1,133 @@
+//! The requests that a guest answers.
+
+use super::{Answer, Host, answer, index, invalid};
+use crate::{
+    Error,
+    machine::Machine,
+    memory::Memory,
+    tables::{self, MappedBar},
+};
+use s2lab_protocol::{
+    Bar, Body, GuestEnd, MapKind, Mapping, Notice, Peer, StoreResult, UnalignedOutcome,
+    ask::{GuestRequest, Held, Hold, Release, StartGuest, Store, Stored, Unaligned, UnalignedStore, pattern},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+/// A guest with its agent.
+pub(super) struct Guest {
+    /// PCI address in the guest and the scenario's name of each assigned device.
+    pub(super) devices: BTreeMap<String, String>,
+    mapped: Vec<(String, MapKind)>,
+    /// Devices whose BAR stage 2 has.
+    pub(super) touched: BTreeSet<String>,
+    /// Which of the host's guests, from 0.
+    number: u64,
+    pub(super) ended: bool,
+}
+
+impl Host {
+    /// The answer; None if the guest ended instead.
+    pub(super) fn of_guest(&mut self, name: &str, request: GuestRequest) -> Result<Option<Answer>, Error> {
+        let machine = Arc::clone(&self.say.machine);
+        let Some(guest) = self.guests.get_mut(name) else {
+            return Ok(Some(Err(invalid(format!("no guest {name}")))));
+        };
+        Ok(Some(match request {
+            GuestRequest::Hold(ask) => guest.hold(&machine, &ask)?,
+            GuestRequest::Release(_) => {
+                machine.lock().held = None;
+                answer::<Release>(&())
+            }
+            GuestRequest::Store(ask) => guest.store(&machine, &ask)?,
+            GuestRequest::Unaligned(ask) if machine.series => {
+                answer::<Unaligned>(&UnalignedStore { map: ask.map, outcome: UnalignedOutcome::Ok })
+            }
+            GuestRequest::Unaligned(_) => {
+                guest.ended = true;
+                machine
+                    .print(b"[   19.5] kvm [112]: Unsupported FSC: EC=0x24 xFSC=0x21 ESR_EL2=0x93c28061\r\n");
+                let detail = "error: kvm run failed Bad address".into();
+                let how = GuestEnd::Stopped { state: "internal-error".into(), detail };
+                self.say.say(&Peer::Host, Body::Notice(Notice::GuestEnded { guest: name.into(), how }))?;
+                return Ok(None);
+            }
+        }))
+    }
+}
+
+impl Guest {
+    /// The guest `number` of the host, from 0.
+    pub(super) fn new(spec: &StartGuest, number: u64) -> Guest {
+        let address = |slot: u8| format!("0000:00:{slot:02x}.0");
+        let devices = spec.devices.iter().map(|d| (address(d.guest_slot), d.device.clone())).collect();
+        Guest { devices, mapped: vec![], touched: BTreeSet::new(), number, ended: false }
+    }
+
+    fn store(&mut self, machine: &Machine, spec: &Store) -> Result<Answer, Error> {
+        let Some(bar) = machine.bars.get(&spec.device) else {
+            return Ok(Err(invalid(format!("no device {}", spec.device))));
+        };
+        let Some(end) = spec.offset.checked_add(spec.bytes).filter(|end| *end <= bar.size) else {
+            return Ok(Err(invalid("beyond the BAR")));
+        };
+        let words = (spec.offset..end).step_by(8).flat_map(|offset| pattern(spec.seed, offset).to_le_bytes());
+        bar.write(spec.offset, &words.collect::<Vec<_>>())?;
+        let mapping = (spec.device.clone(), spec.map);
+        if !self.mapped.contains(&mapping) {
+            self.mapped.push(mapping);
+        }
+        self.touched.insert(spec.device.clone());
+        let result = StoreResult {
+            bar: self.bar(machine, &spec.device, bar),
+            stores: spec.bytes / u64::from(spec.width.clamp(8, 16)),
+            nanos: 1000,
+            first_difference: None,
+        };
+        let Store { map, width, bytes, .. } = *spec;
+        Ok(answer::<Store>(&Stored { map, width, bytes, result }))
+    }
+
+    /// The BAR as the guest sees it.
+    fn bar(&self, machine: &Machine, device: &str, bar: &Memory) -> Bar {
+        Bar { index: 2, start: tables::bar_ipa(index(machine, device)), size: bar.size, prefetchable: true }
+    }
+
+    fn hold(&mut self, machine: &Machine, Hold { nonce }: &Hold) -> Result<Answer, Error> {
+        let mapping = |(n, (device, map)): (u64, &(String, MapKind))| {
+            let bar = self.bar(machine, device, machine.bars.get(device)?);
+            Some(Mapping { device: device.clone(), map: *map, va: tables::mapping_va(n), bar })
+        };
+        let mappings = (0..).zip(&self.mapped).filter_map(mapping).collect();
+        self.write_tables(machine)?;
+        let mut state = machine.lock();
+        let registers = tables::registers(self.number, *nonce).into_iter();
+        state.held = Some(registers.map(|(name, value)| (name.to_owned(), value)).collect());
+        state.stops = 0;
+        Ok(answer::<Hold>(&Held { pid: 1, mappings }))
+    }
+
+    /// Writes the guest's tables, as they are now, into the host's memory.
+    pub(super) fn write_tables(&self, machine: &Machine) -> Result<(), Error> {
+        let mapped = |(device, map): &(String, MapKind)| {
+            let size = machine.bars.get(device)?.size;
+            let (wc, touched) = (*map == MapKind::Wc, self.touched.contains(device));
+            Some(MappedBar { device: index(machine, device), size, wc, touched })
+        };
+        let bars: Vec<_> = self.mapped.iter().filter_map(mapped).collect();
+        let ram_leaf = machine.lock().ram_leaf.unwrap_or(guest_tables::NORMAL_WB);
+        let pages = tables::build(self.number, &bars, machine.bar_leaf(), ram_leaf);
+        let state = machine.lock();
+        if let Some(ram) = &machine.ram {
+            for (address, page) in pages {
+                ram.write(address, &page)?;
+            }
+            for (address, word) in &state.pokes {
+                ram.write(*address, &word.to_le_bytes())?;
+            }
+        }
+        Ok(())
+    }
+}

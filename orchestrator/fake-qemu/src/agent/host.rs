@@ -1,0 +1,88 @@
+//! The requests that the host answers.
+
+use super::{Answer, Guest, Host, answer, index, invalid};
+use crate::{Error, memory, tables};
+use s2lab_protocol::{
+    Bar, Body, BoundDevice, GuestEnd, Level, Notice, Peer, Vma,
+    ask::{
+        Bind, FinalRecord, Finish, GuestStarted, HostRequest, Memory, Reset, ResetDone, StartGuest,
+        StopGuest, VmaFlags,
+    },
+};
+
+impl Host {
+    pub(super) fn of_host(&mut self, request: HostRequest) -> Result<Answer, Error> {
+        Ok(match request {
+            HostRequest::Bind(ask) => answer::<Bind>(&self.bound(&ask)),
+            HostRequest::Finish(_) => {
+                let taint = self.taint(Level::Host);
+                answer::<Finish>(&FinalRecord { answered: self.answered, taint })
+            }
+            HostRequest::Memory(_) => answer::<Memory>(&memory::host_memory()),
+            HostRequest::Reset(ask) => self.reset(&ask)?,
+            HostRequest::StartGuest(ask) => {
+                self.guests.insert(ask.name.clone(), Guest::new(&ask, self.guests.len() as u64));
+                answer::<StartGuest>(&GuestStarted { pid: 100, vmm: "qemu 10.0.2".into() })
+            }
+            HostRequest::StopGuest(ask) => self.stop(&ask)?,
+            HostRequest::VmaFlags(ask) => answer::<VmaFlags>(&self.vmas(&ask.guest)),
+        })
+    }
+
+    fn reset(&mut self, Reset { guest, device }: &Reset) -> Result<Answer, Error> {
+        let resets = !self.say.machine.lock().stay_mapped;
+        if let Some(guest) = self.guests.get_mut(guest).filter(|_| resets) {
+            guest.touched.remove(device);
+            guest.write_tables(&self.say.machine)?;
+        }
+        Ok(answer::<Reset>(&ResetDone { method: "bus".into() }))
+    }
+
+    fn stop(&mut self, StopGuest { guest }: &StopGuest) -> Result<Answer, Error> {
+        let Some(ended) = self.guests.get(guest).map(|guest| guest.ended) else {
+            return Ok(Err(invalid(format!("no guest {guest}"))));
+        };
+        if !ended {
+            let how = GuestEnd::Exited { code: Some(0), signal: None, detail: String::new() };
+            let notice = Notice::GuestEnded { guest: guest.clone(), how };
+            self.say.say(&Peer::Host, Body::Notice(notice))?;
+        }
+        Ok(answer::<StopGuest>(&()))
+    }
+
+    fn bound(&self, Bind { device, driver, .. }: &Bind) -> BoundDevice {
+        let machine = &self.say.machine;
+        let index = index(machine, device);
+        let size = machine.bars.get(device).map_or(0, |bar| bar.size);
+        BoundDevice {
+            device: device.clone(),
+            address: format!("0000:{:02x}:00.0", index + 1),
+            vendor: 0x1af4,
+            id: 0x1110,
+            driver: driver.clone(),
+            iommu_group: index as u32,
+            bars: vec![
+                Bar { index: 0, start: 0x1000_0000, size: 256, prefetchable: false },
+                Bar { index: 2, start: tables::bar_pa(index), size, prefetchable: true },
+            ],
+        }
+    }
+
+    fn vmas(&self, guest: &str) -> Vec<Vma> {
+        const FLAGS: [&str; 12] = ["rd", "wr", "sh", "mr", "mw", "me", "ms", "pf", "io", "dc", "de", "dd"];
+        let machine = &self.say.machine;
+        let flagged = machine.series != machine.lock().other_flags;
+        let flags: Vec<_> = FLAGS.into_iter().chain(flagged.then_some("??")).map(str::to_owned).collect();
+        let devices = self.guests.get(guest).into_iter().flat_map(|guest| guest.devices.values());
+        let size = |device: &String| machine.bars.get(device).map_or(0, |bar| bar.size);
+        let vma = |(n, device): (u64, &String)| Vma {
+            start: 0xffff_0000_0000 + n * tables::BAR_STRIDE,
+            end: 0xffff_0000_0000 + n * tables::BAR_STRIDE + size(device),
+            // VFIO's region 2.
+            offset: 2 << 40,
+            name: "anon_inode:[vfio-device]".into(),
+            flags: flags.clone(),
+        };
+        (0..).zip(devices).map(vma).collect()
+    }
+}

@@ -1,0 +1,192 @@
+//! The host with its kernel, its agent and its guests.
+
+mod guest;
+mod host;
+mod say;
+
+use crate::{Error, machine::Machine, real, script::Moment};
+use guest::Guest;
+use s2lab_protocol::{
+    Body, Decoder, Failure, FailureKind, Hello, Level, Notice, Peer,
+    ask::{Ask, HostRequest, Request},
+    test_line,
+};
+use say::{Out, Prepared, Say};
+use serde_json::Value;
+use std::{
+    collections::BTreeMap,
+    io::Read,
+    os::unix::net::UnixStream,
+    sync::{Arc, Mutex},
+    thread,
+    time::Duration,
+};
+
+/// How often the host's agent says that it lives.
+const HEARTBEAT: Duration = Duration::from_millis(200);
+/// From the final record to the end of the machine.
+const POWER_OFF: Duration = Duration::from_secs(2);
+/// What host and guests say they run.
+const RELEASE: &str = "6.12.0-fake";
+
+/// The host boots.
+pub(crate) fn boot(machine: &Arc<Machine>) {
+    let nonce = machine.options.kernel_word("s2lab.nonce");
+    let nonce = nonce.and_then(|digits| u64::from_str_radix(digits, 16).ok()).unwrap_or_default();
+    machine.print(b"[    0.000000] Booting Linux on physical CPU 0x0000000000 [0x411fd401]\r\n");
+    machine.print(b"[    0.420000] kvm [1]: VHE mode initialized successfully\r\n");
+    let done = machine.channel("agent").and_then(|stream| {
+        if let Some(root) = &machine.agent {
+            return real::live(machine, root, stream);
+        }
+        let reading =
+            stream.try_clone().map_err(|why| Error::Io { what: "the agent's channel".into(), why })?;
+        let out = Arc::new(Mutex::new(Out { stream, seq: BTreeMap::new() }));
+        let say = Say { machine: Arc::clone(machine), nonce, out };
+        Host { say, guests: BTreeMap::new(), answered: 0 }.live(reading)
+    });
+    if let Err(why) = done {
+        eprintln!("fake-qemu: the host: {why}");
+    }
+}
+
+/// The host's agent, with the guests' behind it.
+struct Host {
+    say: Say,
+    guests: BTreeMap<String, Guest>,
+    answered: u64,
+}
+
+impl Host {
+    fn live(mut self, mut stream: UnixStream) -> Result<(), Error> {
+        self.hello(Peer::Host, Level::Host, &Moment::Hello)?;
+        let beating = self.say.clone();
+        let heart = thread::Builder::new().spawn(move || {
+            let beat = || Body::Notice(Notice::Heartbeat { uptime_ms: 1, stored: 0 });
+            while !beating.machine.lock().heartless && beating.say(&Peer::Host, beat()).is_ok() {
+                thread::sleep(HEARTBEAT);
+            }
+        });
+        heart.map_err(|why| Error::Arguments(why.to_string()))?;
+        let (mut decoder, mut buffer) = (Decoder::default(), vec![0; 64 * 1024]);
+        loop {
+            let n = stream.read(&mut buffer).unwrap_or(0);
+            if n == 0 {
+                return Ok(());
+            }
+            decoder.push(buffer.get(..n).unwrap_or_default());
+            while let Some(frame) = decoder.next_frame().map_err(|why| Error::Arguments(why.to_string()))? {
+                self.say.machine.wait_until_running();
+                if let Body::Request { id, request } = frame.body {
+                    self.request(&frame.to, id, request)?;
+                }
+            }
+        }
+    }
+
+    fn hello(&mut self, who: Peer, level: Level, moment: &Moment) -> Result<(), Error> {
+        let prepared = self.say.prepare(moment, &who)?;
+        self.mark_ended(&prepared);
+        if level == Level::Host {
+            self.say.machine.log(&test_line(self.say.nonce));
+        }
+        if prepared.silent {
+            return Ok(());
+        }
+        let hello = Hello {
+            level,
+            release: RELEASE.into(),
+            page_size: 4096,
+            uptime_ms: 4000,
+            taint: self.taint(level),
+        };
+        self.say.bent(&who, Body::Notice(Notice::Hello(hello)), &prepared.bends)
+    }
+
+    /// What the kernel of a level has in `/proc/sys/kernel/tainted`.
+    fn taint(&self, level: Level) -> Option<u64> {
+        match level {
+            Level::Host => self.say.machine.lock().taint,
+            Level::Guest => 0,
+        }
+        .into()
+    }
+
+    fn request(&mut self, to: &Peer, id: u64, request: Request) -> Result<(), Error> {
+        let kind = kind(&request);
+        let prepared = self.say.prepare(&Moment::Request(kind), to)?;
+        self.mark_ended(&prepared);
+        if prepared.silent {
+            return Ok(());
+        }
+        let starts = match &request {
+            Request::Host(HostRequest::StartGuest(spec)) => Some(spec.name.clone()),
+            _ => None,
+        };
+        let last = matches!(request, Request::Host(HostRequest::Finish(_)));
+        let result = match (to, request) {
+            (Peer::Guest(name), Request::Guest(request)) => self.of_guest(name, request),
+            (Peer::Host, Request::Host(request)) => {
+                self.answered += 1;
+                self.of_host(request).map(Some)
+            }
+            (_, request) => Ok(Some(Err(invalid(format!("{to} does not answer {request:?}"))))),
+        };
+        if let Some(offset) = prepared.spoil {
+            for bar in self.say.machine.bars.values() {
+                bar.write(offset, &[!bar.byte(offset)?])?;
+            }
+        }
+        // What ended the guest is its answer.
+        let Some(result) = result? else { return Ok(()) };
+        let result = prepared.answer.unwrap_or(result);
+        let good = result.is_ok();
+        self.say.bent(to, Body::Reply { id, result }, &prepared.bends)?;
+        if let Some(name) = starts.filter(|_| good) {
+            self.console_of(&name, b"[    0.000000] Booting Linux, the guest\r\n")?;
+            self.hello(Peer::Guest(name), Level::Guest, &Moment::GuestHello)?;
+        }
+        if last {
+            // A host powers off for seconds.
+            thread::sleep(prepared.power_off.unwrap_or(POWER_OFF));
+            std::process::exit(0);
+        }
+        Ok(())
+    }
+
+    fn mark_ended(&mut self, prepared: &Prepared) {
+        if let Some(guest) = prepared.ended.as_ref().and_then(|name| self.guests.get_mut(name)) {
+            guest.ended = true;
+        }
+    }
+
+    fn console_of(&self, guest: &str, bytes: &[u8]) -> Result<(), Error> {
+        let hex = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        self.say.say(&Peer::Host, Body::Notice(Notice::Console { guest: guest.into(), hex }))
+    }
+}
+
+/// An answer as it travels.
+type Answer = Result<Value, Failure>;
+
+fn answer<A: Ask>(answer: &A::Answer) -> Answer {
+    serde_json::to_value(answer).map_err(|why| invalid(why.to_string()))
+}
+
+fn invalid(message: impl Into<String>) -> Failure {
+    Failure { kind: FailureKind::Invalid, message: message.into() }
+}
+
+/// The device's place among the host's.
+fn index(machine: &Machine, device: &str) -> u64 {
+    machine.bars.keys().take_while(|name| *name != device).count() as u64
+}
+
+/// The request's name in the protocol.
+fn kind(request: &Request) -> String {
+    let name = |value: &Value| {
+        value.as_object().and_then(|map| map.iter().next().map(|(k, v)| (k.clone(), v.clone())))
+    };
+    let level = serde_json::to_value(request).ok().as_ref().and_then(name);
+    level.and_then(|(_, request)| name(&request)).map(|(kind, _)| kind).unwrap_or_default()
+}

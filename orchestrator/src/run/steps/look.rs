@@ -1,0 +1,90 @@
+//! The step `look`: each guest is held, its tables are read from outside, and it goes on.
+
+use super::{
+    super::{cell::CellContext, nonce::nonce, stages::Stop},
+    NO_LOOKS,
+};
+use crate::{
+    host::{HostError, Target, deadlines::Deadline, tables_of},
+    waits::timeout,
+};
+use s2lab_model::{
+    event::{Beside, Event},
+    scenario::{Guest, LookStep, Step},
+};
+use s2lab_protocol::{
+    Mapping, Peer,
+    ask::{Hold, Release, VmaFlags},
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+impl CellContext<'_, '_> {
+    /// The tables of every guest that lives, one guest after another.
+    pub(super) async fn look(&mut self, index: usize, step: &LookStep) -> Result<(), Stop> {
+        for (name, guest) in &self.planned.scenario.guests {
+            if self.session.link.guest_ended(name).is_some() && self.probed_before(index, name) {
+                continue;
+            }
+            if !guest.assign.is_empty() {
+                self.vma_flags(index, name, guest).await?;
+            }
+            self.look_at(index, step, name).await?;
+        }
+        Ok(())
+    }
+
+    fn probed_before(&self, index: usize, guest: &str) -> bool {
+        let before = self.planned.scenario.steps.iter().take(index);
+        before.into_iter().any(|step| matches!(step, Step::Probe(probe) if probe.guest == guest))
+    }
+
+    async fn look_at(&mut self, index: usize, step: &LookStep, guest: &str) -> Result<(), Stop> {
+        let nonce = nonce()?;
+        let held = self.ask_guest(guest, Hold { nonce }, self.due(Deadline::Request)).await?;
+        if !each_once(&held.mappings) {
+            let peer = Peer::Guest(guest.to_owned());
+            return Err(Stop::wrong_answer::<Hold>(peer, &held, "a mapping is there twice"));
+        }
+        let mappings = held.mappings;
+        let beside = self.beside(index, guest);
+        let target = Target { step: index, name: &step.name, guest, nonce, mappings, beside };
+        let deadline = self.due(Deadline::Look);
+        let looks = self.session.host.looks().ok_or_else(|| Stop::lab(NO_LOOKS))?;
+        let look = timeout(deadline, looks.look(target, &self.session.around, self.raw)).await;
+        let look = look
+            .map_err(|_| Stop::lab(format!("the look at guest {guest} was not done in {deadline:?}")))?
+            .map_err(HostError::from)?;
+        self.looked.insert(guest.to_owned(), tables_of(&look));
+        self.log.event(Event::Look(look));
+        self.ask_guest(guest, Release {}, self.due(Deadline::Request)).await?;
+        Ok(())
+    }
+
+    /// The other guests that live and whose tables are known.
+    fn beside(&self, index: usize, guest: &str) -> BTreeMap<String, Beside> {
+        let lives = |name: &str| {
+            name != guest && self.session.link.guest_ended(name).is_none() && !self.probed_before(index, name)
+        };
+        self.looked
+            .iter()
+            .filter(|(name, _)| lives(name))
+            .map(|(name, of)| (name.clone(), of.clone()))
+            .collect()
+    }
+
+    async fn vma_flags(&mut self, index: usize, name: &str, guest: &Guest) -> Result<(), Stop> {
+        let ask = VmaFlags { guest: name.to_owned() };
+        let vmas = self.session.ask_host(ask, self.due(Deadline::Request)).await?;
+        for device in guest.assign.keys() {
+            let (guest, device, vmas) = (name.to_owned(), device.clone(), vmas.clone());
+            self.log.event(Event::VmaFlags { step: index, guest, device, vmas });
+        }
+        Ok(())
+    }
+}
+
+/// Whether no device is said to be mapped twice in one way: each mapping is walked while the machine stands still.
+fn each_once(mappings: &[Mapping]) -> bool {
+    let mut known = BTreeSet::new();
+    mappings.iter().all(|mapping| known.insert((&mapping.device, mapping.map)))
+}

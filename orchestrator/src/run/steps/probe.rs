@@ -1,0 +1,37 @@
+//! The step `probe`: one unaligned store, which may end the guest.
+
+use super::super::{cell::CellContext, stages::Stop};
+use crate::host::{deadlines::Deadline, link::LinkError};
+use s2lab_model::{
+    event::{Event, ProbeOutcome},
+    scenario::ProbeStep,
+};
+use s2lab_protocol::{Peer, ask::Unaligned};
+
+/// Where in the BAR the unaligned store goes.
+const PROBE_OFFSET: u64 = 64;
+
+impl CellContext<'_, '_> {
+    pub(super) async fn probe(&mut self, index: usize, step: &ProbeStep) -> Result<(), Stop> {
+        let address = self.guest_address(&step.guest, &step.device)?;
+        let ask = Unaligned { address, map: step.map, offset: PROBE_OFFSET };
+        let outcome = match self.ask_guest(&step.guest, ask, self.due(Deadline::Request)).await {
+            Ok(store) if store.map == step.map => ProbeOutcome::Answered(store.outcome),
+            Ok(store) => {
+                let peer = Peer::Guest(step.guest.clone());
+                return Err(Stop::wrong_answer::<Unaligned>(peer, &store, "another store was asked for"));
+            }
+            // What the store was to find out; see "What emulation can show" in docs/architecture.md.
+            Err(LinkError::GuestEnded { how, .. }) => ProbeOutcome::GuestEnded(how),
+            Err(error) => return Err(error.into()),
+        };
+        self.log.event(Event::Probed {
+            step: index,
+            guest: step.guest.clone(),
+            device: step.device.clone(),
+            map: step.map,
+            outcome,
+        });
+        Ok(())
+    }
+}

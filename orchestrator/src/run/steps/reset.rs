@@ -1,0 +1,44 @@
+//! The step `host: {reset: ...}`: a device is reset through VFIO, and stage 2 of its guest is read again.
+
+use super::{
+    super::{cell::CellContext, stages::Stop},
+    NO_LOOKS,
+};
+use crate::{
+    host::{HostError, deadlines::Deadline},
+    waits::timeout,
+};
+use s2lab_model::{
+    event::{Beside, Event},
+    scenario::HostStep,
+};
+use s2lab_protocol::ask::{Reset, ResetDone};
+
+impl CellContext<'_, '_> {
+    pub(super) async fn reset(&mut self, index: usize, step: &HostStep) -> Result<(), Stop> {
+        let device = &step.reset;
+        let mut guests = self.planned.scenario.guests.iter();
+        let owner = guests.find(|(_, guest)| guest.assign.contains_key(device));
+        let (guest, _) = owner.ok_or_else(|| Stop::lab(format!("`{device}` belongs to no guest")))?;
+        let ask = Reset { guest: guest.clone(), device: device.clone() };
+        let ResetDone { method } = self.session.ask_host(ask, self.due(Deadline::Request)).await?;
+        self.log.event(Event::Reset { step: index, device: device.clone(), method });
+        match self.looked.get(guest).cloned() {
+            Some(tables) => self.after_reset((index, device), tables).await,
+            None => Ok(()),
+        }
+    }
+
+    /// What the reset has left in the guest's stage 2.
+    async fn after_reset(&mut self, reset: (usize, &str), tables: Beside) -> Result<(), Stop> {
+        let deadline = self.due(Deadline::Look);
+        let looks = self.session.host.looks().ok_or_else(|| Stop::lab(NO_LOOKS))?;
+        let after = looks.after_reset(reset, tables, &self.session.around, self.raw);
+        let after = timeout(deadline, after).await.map_err(|_| {
+            Stop::lab(format!("the tables after the reset of `{}` were not read in {deadline:?}", reset.1))
+        })?;
+        let after = after.map_err(HostError::from)?;
+        self.log.event(Event::AfterReset(after));
+        Ok(())
+    }
+}
