@@ -1,20 +1,20 @@
-//! What the program carries, so that it needs no checkout: the lab folder that ships, and the agent's source. `build/` collects
-//! it.
+//! The files in the program, so that it needs no checkout: the lab folder that ships, and the
+//! agent's source. `build/` collects them.
 
 use crate::objects::digest::Hasher;
 use std::{fs, io, path::Path};
 
-/// A carried file.
+/// A file in the program.
 #[derive(Debug, Clone, Copy)]
 pub struct File {
-    /// With `/` between names, sorted by folder.
+    /// The path with `/` between names. Files are sorted by folder.
     pub path: &'static str,
     pub bytes: &'static [u8],
 }
 
 include!(concat!(env!("OUT_DIR"), "/carried.rs"));
 
-/// Writes the files below `folder`, which is made.
+/// Writes the files below `folder`, which it makes.
 pub fn write(files: &[File], folder: &Path) -> io::Result<()> {
     for file in files {
         let path = folder.join(file.path);
@@ -26,7 +26,7 @@ pub fn write(files: &[File], folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// SHA-256 over names and contents, hexadecimal.
+/// Returns the SHA-256 of names and contents, in hexadecimal.
 pub(crate) fn digest(files: &[File]) -> String {
     let mut hasher = Hasher::default();
     for field in files.iter().flat_map(|file| [file.path.as_bytes(), file.bytes]) {
@@ -53,7 +53,8 @@ mod tests {
         assert_eq!(digests.len(), all.len());
     }
 
-    /// cargo takes the manifests and the lock file as they are: with `--locked` it refuses one that it would write anew.
+    /// cargo takes the manifests and the lock file as they are: `--locked` refuses a lock file that
+    /// cargo would change.
     #[test]
     fn the_agents_source_is_whole() {
         let dir = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! The time of day, for notes of when something was used: files bear it, and runs are days apart.
+//! The time of day, for notes of the last use: files have it, and runs are days apart.
 
 use std::time::SystemTime;
 

@@ -1,4 +1,4 @@
-//! Folders that s2lab makes for itself: only the user gets in.
+//! Folders that s2lab makes for itself, for the user alone.
 
 use std::{
     fs::{self, DirBuilder},
@@ -7,12 +7,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Everything for the user, nothing for others.
+/// The mode: everything for the user, nothing for others.
 pub const MODE: u32 = 0o700;
-/// The group and all others may write.
+/// The bits of a mode that let the group and others write.
 const OTHERS_WRITE: u32 = 0o022;
 
-/// A folder in which others may write: what lies in it need not be s2lab's.
+/// A folder in which others may write, so that its content need not be s2lab's.
 #[derive(Debug, thiserror::Error)]
 #[error("the group or others may write in {} (mode {mode:04o})", .path.display())]
 pub struct OpenToOthers {
@@ -21,7 +21,7 @@ pub struct OpenToOthers {
 }
 
 impl OpenToOthers {
-    /// What the reader may do about it.
+    /// Returns a hint for the user.
     pub fn hint(&self) -> String {
         format!(
             "see whether all that lies in it is yours, then `chmod go-w {}`; or name another with XDG_CACHE_HOME, XDG_STATE_HOME or --out",
@@ -30,7 +30,8 @@ impl OpenToOthers {
     }
 }
 
-/// Makes `path` and what is missing above it, for the user alone. A folder that is there already is left as it is.
+/// Makes `path` and the missing folders above it, for the user alone. An existing folder stays as
+/// it is.
 pub fn make(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(MODE).create(path)
 }
@@ -40,10 +41,10 @@ pub fn make_new(path: &Path) -> io::Result<()> {
     DirBuilder::new().mode(MODE).create(path)
 }
 
-/// Checks that nobody but the owner and root may write in `path`. What cannot be looked at is for those to report who use it.
+/// Checks that only the owner and root may write in `path`. The users of a folder that cannot be
+/// checked report that.
 ///
-/// # Errors
-/// [`OpenToOthers`] if others may.
+/// # Errors [`OpenToOthers`] if others may write.
 pub fn check(path: &Path) -> Result<(), OpenToOthers> {
     let mode = fs::metadata(path).map_or(0, |meta| meta.permissions().mode() & 0o7777);
     match mode & OTHERS_WRITE {

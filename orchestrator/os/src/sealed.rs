@@ -9,7 +9,7 @@ use std::{
     io::{self, BufWriter},
 };
 
-/// A memfd with what `fill` writes, which nobody can change any more.
+/// Returns a memfd with the output of `fill`, which nobody can change any more.
 pub fn sealed(name: &str, fill: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> io::Result<OwnedFd> {
     let fd = memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
     let mut out = BufWriter::new(File::from(fd));

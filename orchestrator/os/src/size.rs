@@ -1,8 +1,8 @@
-//! Sizes as people read them.
+//! Sizes in a readable form.
 
 use std::fmt;
 
-/// Bytes, printed in whole KiB, MiB or GiB.
+/// A number of bytes that prints in whole KiB, MiB or GiB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Size(pub u64);
 

@@ -1,7 +1,7 @@
 //! The clock of all deadlines: time in which s2lab itself did not run is not counted.
-//!
-//! A stopped s2lab (Ctrl-Z, a debugger, a machine without a free core) hears nobody; what others say then lies in its sockets.
-//! So each wait looks at the clock several times a second, and a longer gap between two looks is s2lab's own.
+//! A stopped s2lab (Ctrl-Z, a debugger, a machine without a free core) receives nothing; messages
+//! wait in its sockets. So each wait looks at the clock several times a second, and a longer gap
+//! between two looks is s2lab's own.
 
 use std::{
     future::Future,
@@ -12,26 +12,28 @@ use std::{
 };
 use tokio::time::sleep;
 
-/// Longest time between two looks of one wait.
+/// The longest time between two looks of one wait.
 const TURN: Duration = Duration::from_millis(100);
-/// A longer gap between two looks is a jump: s2lab did not run.
+/// The least gap between two looks that is a jump: s2lab did not run.
 const GAP: Duration = Duration::from_millis(500);
-/// What a jump is counted as: not nothing, so that a deadline passes however often s2lab is stopped.
+/// The time that counts for a jump. It is not zero, so that a deadline passes however often s2lab
+/// is stopped.
 const JUMP: Duration = Duration::from_millis(10);
-/// Most time after a jump that is not counted either: what has come meanwhile is read then.
+/// The longest time after a jump that does not count either: s2lab then reads the messages that
+/// have arrived.
 const CATCH_UP: Duration = Duration::from_secs(1);
 
-/// A moment by this clock.
+/// A moment of this clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moment(Duration);
 
 impl Moment {
-    /// The time since then.
+    /// Returns the time since then.
     pub fn elapsed(self) -> Duration {
         now().since(self)
     }
 
-    /// The time from `earlier` to this moment; zero if it is later.
+    /// Returns the time from `earlier` to this moment, or zero if `earlier` is later.
     pub fn since(self, earlier: Self) -> Duration {
         self.0.saturating_sub(earlier.0)
     }
@@ -50,11 +52,11 @@ impl Add<Duration> for Moment {
 #[error("the time limit has passed")]
 pub struct Elapsed;
 
-/// The moment that it is.
+/// Returns the present moment.
 pub fn now() -> Moment {
     static CLOCK: LazyLock<Mutex<(Instant, Counted)>> =
         LazyLock::new(|| Mutex::new((Instant::now(), Counted::default())));
-    // Every critical section leaves it whole.
+    // Every critical section leaves the clock valid.
     let mut clock = CLOCK.lock().unwrap_or_else(PoisonError::into_inner);
     let (last, counted) = &mut *clock;
     let real = Instant::now();
@@ -63,13 +65,14 @@ pub fn now() -> Moment {
     Moment(counted.step(gap))
 }
 
-/// What is left of a wait until `end`, or one turn of it, after which the clock is to be looked at again. None: the wait is over.
+/// Returns the rest of a wait until `end`, or one turn of it, after which the clock is read again.
+/// Returns None if the wait is over.
 pub fn turn(end: Moment) -> Option<Duration> {
     let left = end.since(now());
     (!left.is_zero()).then(|| left.min(TURN))
 }
 
-/// Waits for `work` until `end`. What `work` has by then is never lost: it is asked last.
+/// Waits for `work` until `end`. A result that `work` has by then is never lost: it is polled last.
 ///
 /// # Errors
 /// [`Elapsed`] if `work` is not done by then.
@@ -85,7 +88,7 @@ pub async fn timeout_at<F: Future>(end: Moment, work: F) -> Result<F::Output, El
     }
 }
 
-/// Waits for `work` for so long.
+/// Waits for `work` for `limit`.
 ///
 /// # Errors
 /// [`Elapsed`] if `work` is not done by then.
@@ -93,11 +96,11 @@ pub async fn timeout<F: Future>(limit: Duration, work: F) -> Result<F::Output, E
     timeout_at(now() + limit, work).await
 }
 
-/// What was counted until the last look.
+/// The time that was counted until the last look.
 #[derive(Debug, Default)]
 struct Counted {
     time: Duration,
-    /// What is not counted of the time to come.
+    /// The time to come that does not count.
     free: Duration,
 }
 
@@ -136,7 +139,7 @@ mod tests {
         }
         assert_eq!(counted.time, 1000 * MS + JUMP, "a second to read");
         assert_eq!(counted.step(TURN), 1100 * MS + JUMP);
-        // The shorter the gap, the less time: it is made up for by what follows.
+        // A shorter gap leaves less time; the following ones make up for it.
         counted.step(800 * MS);
         assert_eq!(counted.step(200 * MS), 1100 * MS + 2 * JUMP);
     }

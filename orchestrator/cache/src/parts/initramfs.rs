@@ -1,6 +1,5 @@
 //! Archives that Linux unpacks at boot: cpio, format newc (Linux 6.1, `Documentation/driver-api/early-userspace/buffer-format.rst`).
-//!
-//! The kernel accepts any number of archives behind one another, each padded to four bytes.
+//! The kernel accepts any number of archives after each other, each padded to four bytes.
 
 use std::io::{self, Write};
 
@@ -11,7 +10,7 @@ pub enum Node<'a> {
     Directory { mode: u32 },
     /// Permission bits and content.
     File { mode: u32, data: &'a [u8] },
-    /// What the link says.
+    /// The target of the link.
     Link { target: &'a str },
     /// A character device.
     Device { mode: u32, major: u32, minor: u32 },
@@ -23,10 +22,10 @@ pub(crate) const S_IFREG: u32 = 0o100_000;
 pub(crate) const S_IFLNK: u32 = 0o120_000;
 const S_IFCHR: u32 = 0o020_000;
 
-/// Appends one archive with `nodes` in the given order to `out`; directories must precede what is in them.
+/// Appends one archive with `nodes` in the given order to `out`. Directories must precede their
+/// content.
 ///
-/// # Errors
-/// What `out` says, and `InvalidInput` for a member of 4 GiB or more.
+/// # Errors Errors of `out`, and `InvalidInput` for a member of 4 GiB or more.
 pub fn append<'a, W: Write>(
     out: &mut W,
     nodes: impl IntoIterator<Item = (&'a str, Node<'a>)>,

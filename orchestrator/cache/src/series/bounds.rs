@@ -1,19 +1,21 @@
-//! What a mail may be like before the parser gets it: the parser's time and memory are not linear in everything.
+//! Bounds of a mail before it is parsed: the parser's time and memory are not linear in everything.
 
 use mailparse::{MailHeaderMap, parse_content_type, parse_header, parse_headers};
 use s2lab_os::size::Size;
 
-/// Bytes before a mail's first empty line. Mail servers take 100 KiB (postconf(5), `header_size_limit`).
+/// The bytes before a mail's first empty line. Mail servers take 100 KiB (postconf(5),
+/// `header_size_limit`).
 const LONGEST_HEAD: usize = 256 << 10;
-/// Bytes of a field that the parser decodes; the time for that is quadratic.
+/// The bytes of a field that the parser decodes, in quadratic time.
 const LONGEST_FIELD: usize = 2 << 10;
-/// Bytes of a mail with parts. Mail servers take 10 MB (postconf(5), `message_size_limit`).
+/// The bytes of a mail with parts. Mail servers take 10 MB (postconf(5), `message_size_limit`).
 const LONGEST_WITH_PARTS: usize = 16 << 20;
-/// RFC 2046, section 5.1.1. The boundary is compared at every place of a mail.
+/// The length of a boundary (RFC 2046, section 5.1.1). The parser compares it at every place of a
+/// mail.
 const LONGEST_BOUNDARY: usize = 70;
 
 const TYPE: &str = "Content-Type";
-/// The fields of a mail's head that are decoded; in a part's head it is the last two.
+/// The fields of a mail's head that are decoded. In a part's head it is the last two.
 const DECODED: [&str; 3] = ["Subject", TYPE, "Content-Transfer-Encoding"];
 
 /// Checks that the parser reads `mail` in a time and a memory that are linear in its size.
@@ -33,7 +35,7 @@ pub(super) fn check(mail: &[u8]) -> Result<(), String> {
     fields(mail, &DECODED[1..]).try_for_each(|field| short(field).and_then(|()| short_boundary(field)))
 }
 
-/// What stands before the first empty line.
+/// Returns the text before the first empty line.
 fn head(mail: &[u8]) -> &[u8] {
     let lines = mail.split_inclusive(|b| *b == b'\n');
     let length = lines.take_while(|line| !line.starts_with(b"\n") && !line.starts_with(b"\r"));
@@ -46,7 +48,7 @@ fn has_parts(head: &[u8]) -> bool {
     content.is_some_and(|content| parse_content_type(&content).mimetype.starts_with("multipart"))
 }
 
-/// The fields in `text` with one of the `names`, with the lines that continue them.
+/// Yields the fields in `text` with one of the `names`, with their continuation lines.
 fn fields<'a>(text: &'a [u8], names: &[&str]) -> impl Iterator<Item = &'a [u8]> {
     let mut rest = text;
     std::iter::from_fn(move || {

@@ -1,33 +1,36 @@
-//! Finding what the children have started, wherever it went, by a mark that it has inherited in its environment.
+//! The search for processes that the children have started, by a mark in their inherited
+//! environment.
 
 use crate::outside::{self, kinds};
 use rustix::process::{Pid, PidfdFlags, Signal, getpgid, pidfd_open, pidfd_send_signal};
 use std::{os::unix::fs::MetadataExt, path::Path};
 
-/// Variable in the environment of every child; see [`Owner`], and a number.
+/// The variable in the environment of every child: [`Owner`] and a number.
 pub(super) const MARK: &str = "S2LAB_PROCESS";
-/// Place of `starttime` in `/proc/PID/stat` (proc(5): 22) after the command's closing bracket, from 0.
+/// The place of `starttime` in `/proc/PID/stat` (proc(5): 22) after the command's closing bracket,
+/// from 0.
 const START_TIME: usize = 19;
 
-/// An s2lab as a mark names it.
+/// An s2lab in a mark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Owner {
     pid: u32,
-    /// Clock ticks since boot, for ids are used again.
+    /// The start in clock ticks since boot, because ids are used again.
     started: u64,
-    /// The PID namespace in which the id counts, by its inode: containers share users, and may see each other in /proc.
+    /// The PID namespace of the id, by its inode: containers share users, and may see each other in
+    /// /proc.
     namespace: u64,
 }
 
 impl Owner {
-    /// This process. Zeroes without /proc, where nobody is found either.
+    /// Returns this process. Without /proc it has zeroes, and nobody is found either.
     pub(super) fn this() -> Self {
         let pid = std::process::id();
         let namespace = std::fs::metadata("/proc/self/ns/pid").map(|ns| ns.ino()).unwrap_or_default();
         Self { pid, started: started(pid).unwrap_or_default(), namespace }
     }
 
-    /// The mark of its `number`-th child.
+    /// Returns the mark of its `number`-th child.
     pub(super) fn mark(self, number: u64) -> String {
         let Self { pid, started, namespace } = self;
         format!("{pid}-{started}-{namespace}-{number}")
@@ -39,14 +42,14 @@ impl Owner {
         Some(Self { pid, started: parts.next()??, namespace: parts.next()?? })
     }
 
-    /// Whether it has certainly ended, as far as `seer` can see.
+    /// Returns true if it has certainly ended, as far as `seer` can see.
     fn is_gone(self, seer: Self) -> bool {
         self.namespace == seer.namespace && started(self.pid) != Some(self.started)
     }
 }
 
-/// Kills every living process whose mark is `wanted`; answers its id and the process group that it was in. One that has
-/// ended, or is another user's, shows no mark; without /proc nobody does.
+/// Kills every live process whose mark is `wanted`, and returns its id and its process group. A
+/// process that has ended, or is another user's, shows no mark. Without /proc none does.
 pub fn kill_if(wanted: impl Fn(&str) -> bool) -> Vec<(i32, Option<Pid>)> {
     let mut killed = vec![];
     for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
@@ -57,7 +60,8 @@ pub fn kill_if(wanted: impl Fn(&str) -> bool) -> Vec<(i32, Option<Pid>)> {
             continue;
         }
         let group = getpgid(Some(pid)).ok();
-        // It may end at any moment, and its number be another's: only what the descriptor stands for is killed.
+        // The process may end at any moment, and its number may be used again. Only the process
+        // behind the descriptor is killed.
         let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else { continue };
         if is_wanted() && pidfd_send_signal(&pidfd, Signal::KILL).is_ok() {
             killed.push((pid.as_raw_nonzero().get(), group));
@@ -66,17 +70,17 @@ pub fn kill_if(wanted: impl Fn(&str) -> bool) -> Vec<(i32, Option<Pid>)> {
     killed
 }
 
-/// Kills what is left of every s2lab that has ended.
+/// Kills the remaining children of every s2lab that has ended.
 pub(super) fn kill() -> Vec<i32> {
     let this = Owner::this();
     let killed = kill_if(|mark| Owner::of(mark).is_some_and(|owner| owner.is_gone(this)));
     killed.into_iter().map(|(pid, _)| pid).collect()
 }
 
-/// When the process was started, clock ticks since boot; `None` if there is none.
+/// Returns the start of a process in clock ticks since boot, or None if there is no such process.
 fn started(pid: u32) -> Option<u64> {
     let stat = outside::read_text(Path::new(&format!("/proc/{pid}/stat")), kinds::SYSTEM).ok()?;
-    // The command may hold anything, brackets and blanks too.
+    // The command may contain anything, brackets and blanks too.
     let (_, rest) = stat.rsplit_once(')')?;
     rest.split_whitespace().nth(START_TIME)?.parse().ok()
 }
@@ -107,7 +111,7 @@ mod tests {
         let mut elsewhere = marked(&Owner { namespace: 1, ..before }.mark(0));
         let mut nobodys = marked("nonsense");
         let killed = kill();
-        // Another test may kill it first; ended it has either way.
+        // Another test may kill it first. In both cases it has ended.
         assert!(!earlier.wait().unwrap().success(), "{killed:?}");
         for alive in [&mut ours, &mut elsewhere, &mut nobodys] {
             assert_eq!(alive.try_wait().unwrap(), None);

@@ -1,4 +1,4 @@
-//! How much memory can be had: what the machine has available, and what the control groups of this process leave of it.
+//! The available memory: of the machine, and of the control groups of this process.
 //!
 //! Version 2: Linux, Documentation/admin-guide/cgroup-v2.rst, "Memory". Version 1: cgroup-v1/memory.rst.
 
@@ -8,14 +8,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Memory that can be had without swapping.
+/// Memory that is available without swapping.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Available {
     pub bytes: u64,
     pub bound: Bound,
 }
 
-/// What there is no more of.
+/// The bound that decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bound {
     Machine,
@@ -32,12 +32,12 @@ impl fmt::Display for Bound {
 }
 
 impl Available {
-    /// To this process, at this moment.
+    /// Returns the memory for this process at this moment.
     pub fn now() -> io::Result<Self> {
         Self::below(Path::new("/"))
     }
 
-    /// As [`Available::now`], of the system whose files are below `root`.
+    /// Does the work of [`Available::now`] for a system whose files are below `root`.
     fn below(root: &Path) -> io::Result<Self> {
         let meminfo = outside::read_text(&root.join("proc/meminfo"), kinds::SYSTEM)?;
         let machine =
@@ -56,7 +56,8 @@ fn below(root: &Path, path: &Path) -> PathBuf {
     root.join(path.strip_prefix("/").unwrap_or(path))
 }
 
-/// MemAvailable: what programs can have without swapping (Linux, Documentation/filesystems/proc.rst).
+/// Returns MemAvailable: the memory that programs can have without swapping (Linux,
+/// Documentation/filesystems/proc.rst).
 fn available(meminfo: &str) -> Option<u64> {
     let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
     let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
@@ -70,7 +71,7 @@ enum Version {
 }
 
 impl Version {
-    /// What the group in `folder` leaves, bytes; none: it has no limit.
+    /// Returns the bytes that the group in `folder` leaves, or None if it has no limit.
     fn left(self, folder: &Path) -> Option<u64> {
         let (limits, used, cache): (&[&str], _, _) = match self {
             Version::V1 => (&["memory.limit_in_bytes"], "memory.usage_in_bytes", "total_inactive_file"),
@@ -78,17 +79,17 @@ impl Version {
         };
         let read = |file: &str| outside::read_text(&folder.join(file), kinds::SYSTEM).ok();
         let number = |file: &str| read(file)?.trim().parse::<u64>().ok();
-        // `max` is no number.
+        // `max` is not a number.
         let limit = limits.iter().filter_map(|file| number(file)).min()?;
         let stat = read("memory.stat").unwrap_or_default();
         let cache = stat.lines().find_map(|line| line.strip_prefix(cache)?.trim().parse().ok());
-        // Cached pages go before anything is refused.
+        // The kernel drops cached pages before it refuses memory.
         Some(limit.saturating_sub(number(used)?.saturating_sub(cache.unwrap_or(0))))
     }
 }
 
-/// The folders of this process's groups that may bound its memory, from its own up to the highest that can be seen.
-/// `groups` is /proc/self/cgroup, `mounts` /proc/self/mountinfo.
+/// Returns the folders of this process's groups that may bound its memory, from its own up to the
+/// highest visible one. `groups` is /proc/self/cgroup, `mounts` /proc/self/mountinfo.
 fn folders(groups: &str, mounts: &str) -> Vec<(PathBuf, Version)> {
     let mut found = vec![];
     for line in groups.lines() {
@@ -100,7 +101,7 @@ fn folders(groups: &str, mounts: &str) -> Vec<(PathBuf, Version)> {
             _ => continue,
         };
         let Some((top, mounted)) = mounts.lines().find_map(|line| mount(line, version)) else { continue };
-        // In a container the path may lead out of what is mounted there: then the top is this process's group.
+        // In a container the path may lead out of the mount. Then the top is this process's group.
         let below = Path::new(path).strip_prefix(top).unwrap_or(Path::new(""));
         let all = below.ancestors().map(|below| (Path::new(mounted).join(below), version));
         found.extend(all);
@@ -108,7 +109,8 @@ fn folders(groups: &str, mounts: &str) -> Vec<(PathBuf, Version)> {
     found
 }
 
-/// Of a line of mountinfo that mounts the hierarchy: the group at its top, and where it is mounted (proc(5), 3.5).
+/// Decodes a line of mountinfo that mounts the hierarchy: the group at its top, and the mount point
+/// (proc(5), 3.5).
 fn mount(line: &str, version: Version) -> Option<(&str, &str)> {
     let (place, kind) = line.split_once(" - ")?;
     let mut place = place.split(' ').skip(3);
@@ -127,7 +129,7 @@ mod tests {
     use super::*;
     use std::fs;
 
-    /// A system with 8 GiB available, and these files.
+    /// Makes a system with 8 GiB available, and these files.
     fn system(files: &[(&str, &str)]) -> Available {
         let dir = tempfile::tempdir().unwrap();
         for (path, text) in
@@ -173,7 +175,8 @@ mod tests {
         assert_eq!(within(&[(max, "2147483648\n"), (current, "1073741824\n")]), group(1 << 30));
         let stat = ("sys/fs/cgroup/a/b/memory.stat", "anon 1\ninactive_file 536870912\n");
         assert_eq!(within(&[(max, "2147483648\n"), (current, "1073741824\n"), stat]), group(3 << 29));
-        // Of the group above; a machine with less than the group would give decides itself.
+        // The limits of the group above count. A machine with less memory than the group allows
+        // decides itself.
         let (high, above) = ("sys/fs/cgroup/a/memory.high", "sys/fs/cgroup/a/memory.current");
         assert_eq!(within(&[(high, "1048576\n"), (above, "2097152\n")]), group(0));
         assert_eq!(within(&[(high, "1099511627776\n"), (above, "0\n")]), machine);

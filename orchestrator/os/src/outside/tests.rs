@@ -22,7 +22,7 @@ fn a_regular_file_is_read_also_through_a_link() {
         assert_eq!(read_text(path, FEW).unwrap(), "text");
         assert_eq!(read_named(path, FEW).unwrap(), b"text");
     }
-    // Its size is 0 as far as its file system says.
+    // The file system reports the size 0.
     assert!(!read(Path::new("/proc/self/status"), kinds::SYSTEM).unwrap().is_empty());
     assert_eq!(read_text_if_there(&dir.path().join("none"), FEW).unwrap(), None);
     assert!(read(&dir.path().join("none"), FEW).unwrap_err().is_absent());
@@ -64,7 +64,7 @@ fn a_file_beyond_its_limit_is_refused_before_it_is_read() {
         assert_eq!(why(read(path, FEW)), "it is larger than 8 KiB, the limit of a test");
         assert_eq!(why(read_named(path, FEW)), "it is larger than 8 KiB, the limit of a test");
     }
-    // A file of /proc does not say how much it has.
+    // A file of /proc does not report its size.
     let few = Kind { name: "a test", limit: 8 };
     assert_eq!(
         why(read(Path::new("/proc/self/status"), few)),
@@ -106,7 +106,7 @@ fn a_pipe_that_was_named_is_read_to_its_end() {
     let writer = path.clone();
     let told = thread::Builder::new().spawn(move || {
         let mut out = OpenOptions::new().write(true).open(writer).unwrap();
-        // Ends when the reader has gone.
+        // The thread ends when the reader is gone.
         while out.write_all(&[7; 1 << 12]).is_ok() {}
     });
     assert_eq!(why(read_named(&path, FEW)), "it is larger than 8 KiB, the limit of a test");

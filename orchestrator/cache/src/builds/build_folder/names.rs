@@ -5,8 +5,9 @@ use std::{
     path::{Component, Path},
 };
 
-/// The files that a diff names, before and after: more than it changes perhaps, never less (git-diff(1), "Generating patch
-/// text"). A name that leads out of the tree is left out: git refuses it, in its own words.
+/// Returns the files that a diff names, before and after: possibly more than it changes, never less
+/// (git-diff(1), "Generating patch text"). A name that leads out of the tree is left out: git
+/// refuses it, with its own message.
 pub(super) fn named(diff: &[u8]) -> BTreeSet<String> {
     let text = String::from_utf8_lossy(diff);
     let found = text.lines().filter_map(of_line).filter(|name| is_inside(name));
@@ -30,7 +31,8 @@ fn of_line(line: &str) -> Option<String> {
     written(name)
 }
 
-/// Without other headers both names are the same: a mode changes, a file is empty, or its content is binary.
+/// Returns the common name. Without other headers both names are the same: a mode changes, a file
+/// is empty, or its content is binary.
 fn of_both(names: &str) -> Option<String> {
     if names.starts_with('"') {
         return without_side(&written(names)?);
@@ -40,14 +42,15 @@ fn of_both(names: &str) -> Option<String> {
     (one == other).then_some(one)
 }
 
-/// `mm/x.c` of `a/mm/x.c`. Without a side it is /dev/null: the file is not there.
+/// Returns `mm/x.c` of `a/mm/x.c`. Without a side it is /dev/null: the file does not exist.
 fn without_side(name: &str) -> Option<String> {
     let (side, below) = name.split_once('/')?;
     (!side.is_empty()).then(|| below.to_owned())
 }
 
-/// A name as it is written, or between quotes as git writes one with other than plain characters (git-config(1),
-/// `core.quotePath`). None: the quotes are wrong, or the name is not UTF-8.
+/// Decodes a plain name, or one between quotes, as git writes a name with special characters
+/// (git-config(1), `core.quotePath`). Returns None if the quotes are wrong, or the name is not
+/// UTF-8.
 fn written(name: &str) -> Option<String> {
     let Some(quoted) = name.strip_prefix('"') else { return Some(name.to_owned()) };
     let (mut bytes, mut rest) = (vec![], quoted.bytes());
@@ -60,7 +63,7 @@ fn written(name: &str) -> Option<String> {
     }
 }
 
-/// The byte that stands behind a backslash.
+/// Returns the byte that a backslash escape stands for.
 fn escaped(rest: &mut impl Iterator<Item = u8>) -> Option<u8> {
     Some(match rest.next()? {
         b'a' => 0x07,
