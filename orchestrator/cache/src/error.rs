@@ -2,6 +2,7 @@
 
 use crate::{
     objects::manifest::Damage,
+    parts::image::ImageError,
     series::{Refusal, SeriesError},
 };
 use s2lab_os::{
@@ -112,6 +113,10 @@ pub enum StoreError {
     #[error("{path}: {why}")]
     Given { path: PathBuf, why: String },
 
+    /// As [`StoreError::Given`], for a kernel's Image.
+    #[error("{path}: {why}")]
+    Image { path: PathBuf, why: ImageError },
+
     #[error("a task of the store ended early: {0}")]
     Task(String),
 }
@@ -161,11 +166,10 @@ impl StoreError {
             Self::Config { .. } => {
                 "an option is silently dropped if the tree does not have it or something that it depends on is missing".to_owned()
             }
+            Self::Image { why, .. } => return why.hint().map(str::to_owned),
             Self::Digest { .. } => "the download was damaged or replaced; try again".to_owned(),
             Self::Series(error) => return error.hint(),
-            Self::Refused(_) => {
-                "the patches are for another version of the source".to_owned()
-            }
+            Self::Refused(refusal) => return refusal.hint().map(str::to_owned),
             _ => return None,
         })
     }
@@ -190,7 +194,12 @@ impl StoreError {
     /// A file of the user's that cannot be read: one that is too large, or a pipe, is their mistake; a limit of the machine is not.
     pub(crate) fn not_read(error: ReadError) -> Self {
         match error.why {
-            Why::NotAFile(_) | Why::TooLarge(_) | Why::NotText { .. } => Self::given(&error.path, &error.why),
+            Why::NotAFile(_)
+            | Why::TooLarge(_)
+            | Why::NotText { .. }
+            | Why::Packed { .. }
+            | Why::Unknown(_)
+            | Why::Members { .. } => Self::given(&error.path, &error.why),
             _ => Self::Read(error),
         }
     }

@@ -26,6 +26,7 @@ impl Failure {
             | Failure::Store(
                 StoreError::Part { .. }
                 | StoreError::Given { .. }
+                | StoreError::Image { .. }
                 | StoreError::Refused(_)
                 | StoreError::BuildPlace { .. },
             )

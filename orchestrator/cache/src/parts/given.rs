@@ -66,6 +66,9 @@ impl Store {
             // Of which file is told already.
             StoreError::Malformed { reason, .. } => lacking("--guest-kernel", image)(reason),
             StoreError::Given { path, why } if path == *image => lacking("--guest-kernel", image)(why),
+            StoreError::Image { path, why } if path == *image => {
+                lacking("--guest-kernel", image)(why.to_string())
+            }
             error => lacking("--guest-kernel", image)(error.to_string()),
         })?;
         match given.absent.first() {

@@ -1,14 +1,18 @@
-//! Kernel images: a plain arm64 `Image`, or one compressed with gzip, also inside an EFI "zboot" program.
+//! Kernel images: a plain arm64 `Image`, or a packed one, also inside an EFI "zboot" program.
 
+mod foreign;
 mod whole;
 
 use crate::error::{Result, StoreError};
-use s2lab_os::outside::{self, kinds};
+use foreign::Foreign;
+use s2lab_os::outside::{
+    self, kinds,
+    packed::{Member, Packing},
+};
 use std::{fs, path::Path};
 
 /// `ARM\x64` at byte 56 of an Image (Linux 6.1, `Documentation/arm64/booting.rst`).
 const ARM64_MAGIC: (usize, &[u8]) = (56, b"ARM\x64");
-const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b];
 /// `zimg` at byte 4, then offset and size of the payload (32 bits each, little endian), at 24 the name of the
 /// compression (Linux 6.1, `drivers/firmware/efi/libstub/zboot-header.S`).
 const ZBOOT_MAGIC: (usize, &[u8]) = (4, b"zimg");
@@ -25,6 +29,33 @@ const LONGEST_RELEASE: usize = 64;
 /// How many of what looks like a configuration are unpacked. An Image has one.
 const MOST_CONFIGS: usize = 8;
 
+/// Why a file has no Image.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ImageError {
+    #[error("it is {}, not an arm64 kernel's Image", .0.name)]
+    Foreign(&'static Foreign),
+    #[error("it is not an arm64 kernel's Image")]
+    Unknown,
+    #[error("{0}")]
+    Damaged(String),
+}
+
+impl ImageError {
+    /// What the reader may do about it.
+    pub(crate) fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Foreign(foreign) => foreign.hint,
+            Self::Unknown | Self::Damaged(_) => None,
+        }
+    }
+}
+
+impl From<String> for ImageError {
+    fn from(why: String) -> Self {
+        Self::Damaged(why)
+    }
+}
+
 /// Writes the plain `Image` in the file `from` to `to`.
 pub(crate) fn normalise(from: &Path, to: &Path) -> Result<()> {
     let raw = outside::read(from, kinds::IMAGE)?;
@@ -32,25 +63,39 @@ pub(crate) fn normalise(from: &Path, to: &Path) -> Result<()> {
     fs::write(to, plain).map_err(StoreError::io("cannot write", to))
 }
 
-/// The plain `Image` in what a file has.
-pub(crate) fn plain(raw: Vec<u8>) -> Result<Vec<u8>, String> {
-    if has(&raw, ZBOOT_MAGIC) {
-        let (start, size) = (word(&raw, ZBOOT_OFFSET)?, word(&raw, ZBOOT_SIZE)?);
-        let name = raw.get(ZBOOT_COMPRESSION..).unwrap_or_default();
-        if !name.starts_with(b"gzip\0") {
-            let name = String::from_utf8_lossy(&name[..name.len().min(8)]).into_owned();
-            return Err(format!(
-                "an EFI zboot image compressed with `{}`; only gzip is known",
-                name.escape_debug()
-            ));
-        }
-        let payload = start.checked_add(size).and_then(|end| raw.get(start..end));
-        return image(gunzip(payload.ok_or("the payload lies outside the file")?)?);
+/// The plain `Image` in what a file has: plain, packed, or packed in an EFI zboot program, which may be packed too.
+pub(crate) fn plain(raw: Vec<u8>) -> Result<Vec<u8>, ImageError> {
+    let raw = match Packing::of(&raw) {
+        Some(packing) => only_member(packing, &raw)?,
+        None => raw,
+    };
+    match has(&raw, ZBOOT_MAGIC) {
+        true => image(payload(&raw)?),
+        false => image(raw),
     }
-    if raw.starts_with(GZIP_MAGIC) {
-        return image(gunzip(&raw)?);
+}
+
+/// What an EFI zboot program unpacks. Its payload's first bytes say how; the names in headers have changed (`xzkern`, `zstd22`).
+fn payload(zboot: &[u8]) -> Result<Vec<u8>, String> {
+    let (start, size) = (word(zboot, ZBOOT_OFFSET)?, word(zboot, ZBOOT_SIZE)?);
+    let payload = start.checked_add(size).and_then(|end| zboot.get(start..end));
+    let payload = payload.ok_or("the payload lies outside the file")?;
+    let Some(packing) = Packing::of(payload) else {
+        let name = zboot.get(ZBOOT_COMPRESSION..).unwrap_or_default();
+        let name = String::from_utf8_lossy(&name[..name.len().min(8)]).into_owned();
+        let name = name.trim_end_matches('\0').escape_debug();
+        return Err(format!("an EFI zboot image packed with `{name}`, which s2lab does not unpack"));
+    };
+    only_member(packing, payload)
+}
+
+/// What is packed in a file of one member. Zeros or other data may follow it, such as the plain size.
+fn only_member(packing: Packing, bytes: &[u8]) -> Result<Vec<u8>, String> {
+    let Member { plain, rest } = packing.member(bytes, kinds::IMAGE).map_err(|why| why.to_string())?;
+    match Packing::of(rest) == Some(packing) {
+        true => Err(format!("it has several {packing} members, and a boot loader unpacks the first only")),
+        false => Ok(plain),
     }
-    image(raw)
 }
 
 /// The release of a plain `Image`, as `uname -r` prints it: it follows `Linux version ` in `linux_banner` (Linux 6.1,
@@ -90,14 +135,15 @@ fn config_in(image: &[u8]) -> Option<String> {
         from = at + end.len();
         before.get(memchr::memmem::rfind(before, begin)? + begin.len()..)
     });
-    packed.filter(|packed| packed.starts_with(GZIP_MAGIC)).take(MOST_CONFIGS).find_map(|packed| {
-        String::from_utf8(outside::unpacked(flate2::read::GzDecoder::new(packed), kinds::CONFIG).ok()?).ok()
-    })
+    let packed = packed.filter(|packed| Packing::of(packed) == Some(Packing::Gzip));
+    packed
+        .take(MOST_CONFIGS)
+        .find_map(|packed| String::from_utf8(Packing::Gzip.member(packed, kinds::CONFIG).ok()?.plain).ok())
 }
 
-fn image(bytes: Vec<u8>) -> Result<Vec<u8>, String> {
+fn image(bytes: Vec<u8>) -> Result<Vec<u8>, ImageError> {
     if !has(&bytes, ARM64_MAGIC) {
-        return Err("not an arm64 kernel image".to_owned());
+        return Err(Foreign::find(&bytes).map_or(ImageError::Unknown, ImageError::Foreign));
     }
     whole::check(&bytes)?;
     Ok(bytes)
@@ -112,21 +158,23 @@ fn word(bytes: &[u8], at: usize) -> Result<usize, String> {
     usize::try_from(u32::from_le_bytes(word)).map_err(|e| e.to_string())
 }
 
-/// What is packed in a gzip file of one member. Zeros or other data may follow it.
-fn gunzip(bytes: &[u8]) -> Result<Vec<u8>, String> {
-    let mut packed = flate2::bufread::GzDecoder::new(bytes);
-    let plain = outside::unpacked(&mut packed, kinds::IMAGE).map_err(|why| why.to_string())?;
-    match packed.into_inner().starts_with(GZIP_MAGIC) {
-        true => Err("it has several gzip members, and a boot loader unpacks the first only".to_owned()),
-        false => Ok(plain),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
     use std::io::Write;
+
+    /// One file, packed in each way.
+    const SAMPLES: [(Packing, &[u8]); 7] = [
+        (Packing::Gzip, include_bytes!("../../../os/tests/packed/Image.gz")),
+        (Packing::Zstd, include_bytes!("../../../os/tests/packed/Image.zst")),
+        (Packing::Xz, include_bytes!("../../../os/tests/packed/Image.xz")),
+        (Packing::Lz4, include_bytes!("../../../os/tests/packed/Image.lz4")),
+        (Packing::OldLz4, include_bytes!("../../../os/tests/packed/Image.old.lz4")),
+        (Packing::Bzip2, include_bytes!("../../../os/tests/packed/Image.bz2")),
+        (Packing::Lzma, include_bytes!("../../../os/tests/packed/Image.lzma")),
+    ];
+    const PLAIN: &[u8] = include_bytes!("../../../os/tests/packed/Image");
 
     pub(super) fn sample() -> Vec<u8> {
         let mut image = vec![7; 200];
@@ -169,8 +217,25 @@ mod tests {
     #[test]
     fn every_wrapping_comes_off() {
         assert_eq!(plain(sample()).unwrap(), sample());
-        assert_eq!(plain(gzip(&sample())).unwrap(), sample());
-        assert_eq!(plain(zboot(&gzip(&sample()), b"gzip\0")).unwrap(), sample());
+        for (packing, packed) in SAMPLES {
+            let is = |bytes: Vec<u8>, what| assert!(plain(bytes) == Ok(PLAIN.to_vec()), "{packing}{what}");
+            is(packed.to_vec(), "");
+            // As the Makefiles of kernels before 5.19 append it.
+            let size = 33_000_000_u32.to_le_bytes();
+            is([packed, &size].concat(), " and a size");
+            let zboot = zboot(packed, b"any\0");
+            is(zboot.clone(), " in a zboot");
+            is(gzip(&zboot), " in a zboot, packed");
+            for length in [packed.len() / 2, packed.len() - 1] {
+                let why = plain(packed[..length].to_vec()).unwrap_err().to_string();
+                assert!(why.contains("cut short"), "{packing}: {why}");
+            }
+            // The decoder of lzma reads on behind the end.
+            if packing != Packing::Lzma {
+                let two = plain(packed.repeat(2)).unwrap_err().to_string();
+                assert!(two.starts_with(&format!("it has several {packing} members")), "{two}");
+            }
+        }
     }
 
     #[test]
@@ -205,13 +270,13 @@ mod tests {
         let whole = with_stub();
         assert_eq!(plain(whole.clone()).unwrap(), whole);
         for length in 60..300 {
-            let why = plain(whole[..length].to_vec()).unwrap_err();
+            let why = plain(whole[..length].to_vec()).unwrap_err().to_string();
             assert!(why.starts_with("it is cut short: "), "{length}: {why}");
         }
         let members = [gzip(&whole[..250]), gzip(&whole[250..])].concat();
-        assert!(plain(members).unwrap_err().contains("several gzip members"));
+        assert!(plain(members).unwrap_err().to_string().contains("several gzip members"));
         let members = [gzip(&sample()), gzip(b"more")].concat();
-        assert!(plain(members).unwrap_err().contains("several gzip members"));
+        assert!(plain(members).unwrap_err().to_string().contains("several gzip members"));
         assert_eq!(plain([gzip(&sample()), vec![0; 512]].concat()).unwrap(), sample());
     }
 
@@ -230,16 +295,17 @@ mod tests {
     fn other_files_are_refused() {
         assert!(plain(vec![0; 100]).is_err());
         assert!(plain(gzip(b"no kernel")).is_err());
-        assert!(plain(zboot(&gzip(&sample()), b"zstd\0")).unwrap_err().contains("zstd"));
+        let lzo = plain(zboot(&[1; 20], b"lzo\0")).unwrap_err().to_string();
+        assert_eq!(lzo, "an EFI zboot image packed with `lzo`, which s2lab does not unpack");
         let mut cut = zboot(&gzip(&sample()), b"gzip\0");
         cut.truncate(70);
-        assert!(plain(cut).unwrap_err().contains("outside"));
+        assert!(plain(cut).unwrap_err().to_string().contains("outside"));
     }
 
     proptest! {
         #[test]
         fn any_bytes_are_survived(mut bytes in proptest::collection::vec(any::<u8>(), 0..300), wrap in 0..3) {
-            if wrap == 1 { bytes.splice(0..0, GZIP_MAGIC.iter().copied()); }
+            if wrap == 1 { bytes.splice(0..0, [0x1f, 0x8b]); }
             let _ = config_in(&[b"IKCFG_ST", &bytes[..], b"IKCFG_ED"].concat());
             if wrap == 2 { bytes = zboot(&bytes, b"gzip\0"); }
             let _ = plain(bytes);

@@ -207,7 +207,7 @@ impl Store {
         // Read once: the file is the user's and may change under our feet. What is booted has the digest that is reported.
         let bytes = outside::read(image, kinds::IMAGE).map_err(StoreError::not_read)?;
         let sha256 = digest::bytes(&bytes);
-        let plain = image::plain(bytes).map_err(|why| StoreError::given(image, why))?;
+        let plain = image::plain(bytes).map_err(|why| StoreError::Image { path: image.to_owned(), why })?;
         let release = image::release(&plain);
         let name = image.file_name().map_or_else(|| "image".into(), |n| n.to_string_lossy().into_owned());
         let name: String = name

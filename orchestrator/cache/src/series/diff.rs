@@ -37,14 +37,7 @@ pub(super) fn hunks(diff: &str) -> Vec<Hunk<'_>> {
     let mut left = [0u64; 2];
     for line in diff.lines() {
         if left != [0, 0] {
-            let (before, after) = match line.bytes().next() {
-                Some(b'-') => (1, 0),
-                Some(b'+') => (0, 1),
-                Some(b'\\') => (0, 0),
-                // An empty line is one of the context whose space was lost on the way.
-                _ => (1, 1),
-            };
-            left = [left[0].saturating_sub(before), left[1].saturating_sub(after)];
+            left = after_line(left, line.as_bytes());
             if let Some(hunk) = found.last_mut() {
                 hunk.lines.push(line);
             }
@@ -59,6 +52,74 @@ pub(super) fn hunks(diff: &str) -> Vec<Hunk<'_>> {
         }
     }
     found
+}
+
+/// How many lines of a hunk, before and after, are still to come after `line`.
+fn after_line(left: [u64; 2], line: &[u8]) -> [u64; 2] {
+    let (before, after) = match line.first() {
+        Some(b'-') => (1, 0),
+        Some(b'+') => (0, 1),
+        Some(b'\\') => (0, 0),
+        // An empty line is one of the context whose space was lost on the way.
+        _ => (1, 1),
+    };
+    [left[0].saturating_sub(before), left[1].saturating_sub(after)]
+}
+
+/// What `diff` changes: without what follows its last hunk, which may be a signature and a list's footer.
+pub(super) fn changes(diff: &[u8]) -> &[u8] {
+    let (mut at, mut end, mut left) = (0, None, [0u64; 2]);
+    for line in diff.split_inclusive(|b| *b == b'\n') {
+        at += line.len();
+        let words = line.trim_ascii_end();
+        if left != [0, 0] || (end.is_some() && line.starts_with(b"\\ ")) {
+            left = after_line(left, words);
+            end = Some(at);
+        } else if let Some((_, counts)) = std::str::from_utf8(words).ok().and_then(range) {
+            left = counts;
+            end = Some(at);
+        } else if line.starts_with(b"diff --git ") {
+            // A change without hunks may follow.
+            end = None;
+        }
+    }
+    end.and_then(|end| diff.get(..end)).unwrap_or(diff)
+}
+
+/// The names of the first file as they stand in `diff`, if no folder is in front of them that `-p1` could take away: those of
+/// `diff.noprefix` of git, and of Subversion.
+pub(super) fn has_no_prefix(diff: &str) -> bool {
+    let mut lines = diff.lines().peekable();
+    while let Some(line) = lines.next() {
+        if let Some(names) = line.strip_prefix("diff --git ") {
+            let half = names.len() / 2;
+            return names
+                .split_at_checked(half)
+                .is_some_and(|(one, other)| other.strip_prefix(' ') == Some(one));
+        }
+        let next = lines.peek().copied().unwrap_or_default();
+        if let (Some(before), Some(after)) = (line.strip_prefix("--- "), next.strip_prefix("+++ ")) {
+            let name = |text: &str| text.split('\t').next().unwrap_or_default().to_owned();
+            return name(before) == name(after);
+        }
+    }
+    false
+}
+
+/// The first line of a hunk that begins with a no-break space; counts from 1 in `diff`.
+pub(super) fn no_break_space(diff: &str) -> Option<usize> {
+    let mut left = [0u64; 2];
+    for (line, number) in diff.lines().zip(1..) {
+        if left != [0, 0] {
+            if line.starts_with('\u{a0}') {
+                return Some(number);
+            }
+            left = after_line(left, line.as_bytes());
+        } else if let Some((_, counts)) = range(line) {
+            left = counts;
+        }
+    }
+    None
 }
 
 /// `--- a/mm/x.c<TAB>date`: the file.
@@ -126,10 +187,48 @@ diff --git a/z b/z
         assert_eq!(find(b"> diff --git a/x b/x\n> --- a/x\n"), None);
     }
 
+    #[test]
+    fn what_follows_the_last_hunk_changes_nothing() {
+        let one = "diff --git a/x b/x\n--- a/x\n+++ b/x\n@@ -1 +1 @@\n-- \n+b\n";
+        let of = |diff: &str| String::from_utf8(changes(diff.as_bytes()).to_vec()).unwrap();
+        for footer in ["", "-- \n2.47\n", "\n____\nlist mailing list\n"] {
+            assert_eq!(of(&format!("{one}{footer}")), one, "{footer}");
+        }
+        let cut = format!("{one}\\ No newline at end of file\n");
+        assert_eq!(of(&format!("{cut}-- \n2.47\n")), cut);
+        for all in ["diff --git a/y b/y\nold mode 100644\nnew mode 100755\n", "no diff\n"] {
+            assert_eq!(of(all), all);
+            assert_eq!(of(&format!("{one}{all}")) == one, all == "no diff\n");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_diff_itself() {
+        let hunk = "@@ -1,2 +1,2 @@\n a\n-b\n+c\n";
+        for (head, expected) in [
+            ("diff --git mm/a.c mm/a.c\n--- mm/a.c\n+++ mm/a.c\n", true),
+            ("Index: mm/a.c\n====\n--- mm/a.c\t(revision 1)\n+++ mm/a.c\t(working copy)\n", true),
+            ("diff --git a/mm/a.c b/mm/a.c\n--- a/mm/a.c\n+++ b/mm/a.c\n", false),
+            ("--- linux.orig/mm/a.c\n+++ linux/mm/a.c\n", false),
+            ("--- /dev/null\n+++ b/mm/a.c\n", false),
+        ] {
+            let diff = format!("{head}{hunk}");
+            assert_eq!(has_no_prefix(&diff), expected, "{head}");
+            assert_eq!(no_break_space(&diff), None);
+        }
+        assert_eq!(
+            no_break_space(&format!("--- a/x\n+++ b/x\n{hunk}").replace(" a\n", "\u{a0}a\n")),
+            Some(4)
+        );
+        assert_eq!(no_break_space("\u{a0}words\n"), None);
+    }
+
     proptest! {
         #[test]
         fn any_text(text in "([-+ @\\\\,0-9ab/]{0,12}\n){0,30}") {
             let found = hunks(&text);
+            prop_assert!(text.as_bytes().starts_with(changes(text.as_bytes())));
+            let _ = (has_no_prefix(&text), no_break_space(&text));
             prop_assert!(found.iter().map(|hunk| hunk.lines.len()).sum::<usize>() <= text.lines().count());
         }
     }

@@ -11,7 +11,7 @@ use std::{
 const LIST: &str = "series";
 const ENDINGS: [&str; 2] = ["patch", "diff"];
 
-/// The patches in `folder`: those that its file `series` lists, else *.patch and *.diff by name.
+/// The patches in `folder`: those that its file `series` lists, else *.patch and *.diff by name, numbers by their size.
 pub(super) fn files(folder: &Path) -> Result<Vec<PathBuf>, SeriesError> {
     let list = folder.join(LIST);
     let Some(text) = outside::read_text_if_there(&list, kinds::PATCH_LIST)? else { return by_name(folder) };
@@ -29,11 +29,31 @@ fn by_name(folder: &Path) -> Result<Vec<PathBuf>, SeriesError> {
             found.push(path);
         }
     }
-    found.sort();
+    found.sort_by_cached_key(|path| natural(path.file_name().unwrap_or_default().as_encoded_bytes()));
     match found.is_empty() {
         true => Err(unusable(folder)(Unusable::NoFiles)),
         false => Ok(found),
     }
+}
+
+/// A piece of a name.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Piece {
+    /// A number: how many digits it has without leading zeros, and these.
+    Number(usize, Vec<u8>),
+    Text(Vec<u8>),
+}
+
+/// Sorts names as people count: 2 before 10, and as text where the numbers are equal.
+fn natural(name: &[u8]) -> (Vec<Piece>, Vec<u8>) {
+    let pieces = name.chunk_by(|one, next| one.is_ascii_digit() == next.is_ascii_digit()).map(|piece| {
+        if !piece.iter().all(u8::is_ascii_digit) {
+            return Piece::Text(piece.to_owned());
+        }
+        let digits: Vec<u8> = piece.iter().copied().skip_while(|digit| *digit == b'0').collect();
+        Piece::Number(digits.len(), digits)
+    });
+    (pieces.collect(), name.to_owned())
 }
 
 /// The names in quilt's file: one a line, `#` begins a comment, `-p1` is how all patches are.
@@ -62,6 +82,13 @@ fn listed(text: &str) -> Result<Vec<&str>, Unusable> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_are_in_the_order_of_their_numbers() {
+        let mut names = ["v2-10-x", "11-x", "v2-9-x", "2-x", "0002-a", "10-x", "1-x", "a", "a1", "fix-3"];
+        names.sort_by_cached_key(|name| natural(name.as_bytes()));
+        assert_eq!(names, ["1-x", "0002-a", "2-x", "10-x", "11-x", "a", "a1", "fix-3", "v2-9-x", "v2-10-x"]);
+    }
 
     #[test]
     fn what_quilt_lists() {

@@ -1,8 +1,8 @@
 //! A mailbox, as lore, b4 and `git format-patch --stdout` write it, to patches in their order.
 
-use super::{MAX_MAILS, Patch, Series, Skipped, Unusable, bounds, diff, subject::Subject};
-use mailparse::{MailHeaderMap, ParsedMail, parse_mail};
-use std::collections::BTreeSet;
+use super::{MAX_MAILS, Patch, Series, Skipped, Unusable, bounds, diff, parts, subject::Subject};
+use mailparse::{MailHeaderMap, parse_mail};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// U+FEFF in UTF-8.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
@@ -10,16 +10,18 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 const MAX_HEAD: usize = 200;
 const COVER: &str = "a cover letter";
 const REPLY: &str = "a reply";
-/// RFC 2045, section 6.1: those that change the text.
-const ENCODINGS: [&str; 2] = ["quoted-printable", "base64"];
 const NO_DIFF: &str = "it has no diff";
 
 /// A mail, or a file that is no mail.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Mail {
     pub(super) subject: Subject,
-    /// Empty if it has none.
-    pub(super) diff: Vec<u8>,
+    /// The same in all copies of a mail, however they came here.
+    id: Option<String>,
+    /// One for each part that has one.
+    diffs: Vec<Vec<u8>>,
+    /// Whether it ends as `git format-patch` ends a mail: then nothing of it is missing.
+    is_whole: bool,
 }
 
 /// All mails in `text`. A text that is no mailbox is one mail, several one after the other, or a diff that is called `name`.
@@ -137,21 +139,20 @@ fn is_separator(line: &[u8]) -> bool {
 fn read(raw: &[u8]) -> Result<Mail, String> {
     bounds::check(raw)?;
     let mail = parse_mail(raw).map_err(|e| e.to_string())?;
-    let subject = Subject::parse(&mail.headers.get_first_value("Subject").unwrap_or_default());
-    let mut text = Vec::new();
-    texts(&mail, &mut text)?;
-    Ok(Mail { subject, diff: diff_of(&text) })
+    let field = |name| mail.headers.get_first_value(name);
+    Ok(Mail {
+        subject: Subject::parse(&field("Subject").unwrap_or_default()),
+        id: field("Message-Id"),
+        diffs: parts::diffs(&mail)?,
+        is_whole: is_whole(raw),
+    })
 }
 
-/// The bytes of all parts that are text, their transfer encoding undone. Their character set is the files' business.
-fn texts(mail: &ParsedMail<'_>, text: &mut Vec<u8>) -> Result<(), String> {
-    if mail.subparts.is_empty() && mail.ctype.mimetype.starts_with("text/") {
-        text.extend(mail.get_body_raw().map_err(|e| e.to_string())?);
-        if text.last().is_some_and(|b| *b != b'\n') {
-            text.push(b'\n');
-        }
-    }
-    mail.subparts.iter().try_for_each(|part| texts(part, text))
+/// Whether the last words of `raw` are a version of git below a signature's dashes.
+fn is_whole(raw: &[u8]) -> bool {
+    let mut words = raw.rsplit(|b| *b == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
+    let is_version = |line: &[u8]| line.contains(&b'.') && line.first().is_some_and(u8::is_ascii_digit);
+    words.next().is_some_and(is_version) && words.next() == Some(parts::SIGNATURE.trim_ascii())
 }
 
 /// A file that is one mail, or only a diff: with a head that some tool has written, or none.
@@ -159,9 +160,10 @@ fn texts(mail: &ParsedMail<'_>, text: &mut Vec<u8>) -> Result<(), String> {
 /// # Errors
 /// If it has a head with a subject, and is none that a mail has.
 fn single(text: &[u8], name: &str) -> Result<Mail, String> {
+    let plain = || Some(parts::diff_of(text)).filter(|diff| !diff.is_empty()).into_iter().collect();
     let no_mail = || {
         let subject = Subject { title: name.to_owned(), ..Subject::default() };
-        Mail { subject, diff: diff_of(text) }
+        Mail { subject, id: None, diffs: plain(), is_whole: is_whole(text) }
     };
     match bounds::check(text) {
         Err(why) if first_fields(text).contains("subject") => return Err(why),
@@ -169,36 +171,19 @@ fn single(text: &[u8], name: &str) -> Result<Mail, String> {
         Ok(()) => {}
     }
     Ok(match parse_mail(text).ok().zip(read(text).ok()) {
-        Some((mail, Mail { subject, diff })) if !subject.title.is_empty() => {
+        Some((parsed, mail)) if !mail.subject.title.is_empty() => {
             // What looks like a mail's head need not end by an empty line; as long as nothing is encoded, no head is needed.
-            let encoding = mail.headers.get_first_value("Content-Transfer-Encoding").unwrap_or_default();
-            let plain = mail.subparts.is_empty()
-                && !ENCODINGS.iter().any(|encoded| encoded.eq_ignore_ascii_case(encoding.trim()));
-            Mail { subject, diff: if plain { diff_of(text) } else { diff } }
+            let diffs = if parts::is_plain(&parsed) { plain() } else { mail.diffs };
+            Mail { diffs, ..mail }
         }
         _ => no_mail(),
     })
 }
 
-/// The diff in `text` with plain line feeds, or nothing.
-fn diff_of(text: &[u8]) -> Vec<u8> {
-    let diff = diff::find(text).unwrap_or_default();
-    let mut diff = diff.to_vec();
-    if !diff.is_empty() && !diff.ends_with(b"\n") {
-        diff.push(b'\n');
-    }
-    // Mail programs end lines by two characters; a kernel's files do not.
-    if diff.split_inclusive(|b| *b == b'\n').all(|line| line.ends_with(b"\r\n")) {
-        diff.retain(|b| *b != b'\r');
-    }
-    diff
-}
-
 /// Patches in the order of the mails, whatever their numbers.
 pub(super) fn as_it_is(mails: Vec<Mail>) -> Series {
     let (patches, skipped) = sift(mails);
-    let patches = patches.into_iter().filter(|mail| !mail.diff.is_empty());
-    Series { patches: patches.map(Mail::patch).collect(), skipped }
+    Series { patches: patches.into_iter().flat_map(Mail::patches).collect(), skipped }
 }
 
 /// Patches by their numbers, where they have numbers.
@@ -206,7 +191,12 @@ pub(super) fn as_it_is(mails: Vec<Mail>) -> Series {
 /// # Errors
 /// If it is not one whole series.
 pub(super) fn whole_series(mails: Vec<Mail>) -> Result<Series, Unusable> {
-    let (mut patches, skipped) = sift(mails);
+    let (mut patches, skipped) = sift(without_copies(mails));
+    if let Some(Subject { title, odd_number: Some(number), .. }) =
+        patches.iter().map(|mail| &mail.subject).find(|subject| subject.odd_number.is_some())
+    {
+        return Err(Unusable::Number { number: number.clone(), title: title.clone() });
+    }
     let revision = |mail: &Mail| mail.subject.revision.clone().unwrap_or_else(|| "v1".to_owned());
     let revisions: BTreeSet<String> = patches.iter().map(revision).collect();
     if revisions.len() > 1 {
@@ -219,10 +209,12 @@ pub(super) fn whole_series(mails: Vec<Mail>) -> Result<Series, Unusable> {
     }
     if let Some(total) = patches.first().and_then(total) {
         patches.sort_by_key(|mail| mail.subject.number);
-        patches.dedup();
+        patches.dedup_by(|copy, mail| {
+            copy.subject.number == mail.subject.number && copy.changes() == mail.changes()
+        });
         check_numbers(&patches, total)?;
     }
-    Ok(Series { patches: patches.into_iter().map(Mail::patch).collect(), skipped })
+    Ok(Series { patches: patches.into_iter().flat_map(Mail::patches).collect(), skipped })
 }
 
 /// Each of 1 to `total` once, with a diff.
@@ -239,12 +231,30 @@ fn check_numbers(sorted: &[Mail], total: usize) -> Result<(), Unusable> {
     if !missing.is_empty() {
         return Err(Unusable::Missing { missing, total });
     }
-    match sorted.iter().find(|mail| mail.diff.is_empty()) {
+    match sorted.iter().find(|mail| mail.diffs.is_empty()) {
         Some(mail) => {
-            Err(Unusable::NoDiff { number: number(mail), total, title: mail.subject.title.clone() })
+            let title = mail.subject.title.clone();
+            Err(Unusable::NoDiff { number: number(mail), total, title, is_whole: mail.is_whole })
         }
         None => Ok(()),
     }
+}
+
+/// Each mail once: one's own copy and the list's, which may have a tag and a footer more, have the same id.
+fn without_copies(mails: Vec<Mail>) -> Vec<Mail> {
+    let mut once: Vec<Mail> = Vec::with_capacity(mails.len());
+    let mut seen: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    for mail in mails {
+        if let Some(id) = &mail.id {
+            let same = seen.entry(id.clone()).or_default();
+            if same.iter().filter_map(|at| once.get(*at)).any(|other| other.changes() == mail.changes()) {
+                continue;
+            }
+            same.push(once.len());
+        }
+        once.push(mail);
+    }
+    once
 }
 
 /// Patches, and what is none: cover letters, replies, and mails without number or diff.
@@ -254,7 +264,7 @@ fn sift(mails: Vec<Mail>) -> (Vec<Mail>, Vec<Skipped>) {
         let why = match mail.subject.number {
             _ if mail.subject.reply => REPLY,
             Some((0, _)) => COVER,
-            None if mail.diff.is_empty() => NO_DIFF,
+            None if mail.diffs.is_empty() => NO_DIFF,
             _ => {
                 patches.push(mail);
                 continue;
@@ -266,7 +276,17 @@ fn sift(mails: Vec<Mail>) -> (Vec<Mail>, Vec<Skipped>) {
 }
 
 impl Mail {
-    fn patch(self) -> Patch {
-        Patch { title: self.subject.title, diff: self.diff }
+    /// What its diffs change.
+    fn changes(&self) -> Vec<&[u8]> {
+        self.diffs.iter().map(|diff| diff::changes(diff)).collect()
+    }
+
+    fn patches(self) -> impl Iterator<Item = Patch> {
+        let total = self.diffs.len();
+        self.diffs.into_iter().zip(1..).map(move |(diff, number)| {
+            let title = &self.subject.title;
+            let title = if total == 1 { title.clone() } else { format!("{title} ({number} of {total})") };
+            Patch { title, diff }
+        })
     }
 }

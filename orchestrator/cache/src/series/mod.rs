@@ -6,28 +6,24 @@ mod bounds;
 mod diff;
 mod folder;
 mod mailbox;
+mod parts;
 mod refusal;
 mod subject;
 
 pub(crate) use refusal::Offsets;
-pub use refusal::{Complaint, Refusal};
+pub use refusal::{Cause, Complaint, Refusal};
 
-use flate2::bufread::GzDecoder;
 use s2lab_os::{
-    outside::{self, ReadError, Why, kinds},
+    outside::{self, ReadError, kinds, packed},
     size::Size,
 };
 use std::{
-    io::{self, Read},
+    io,
     path::{Path, PathBuf},
 };
 
 /// Most patches, and most mails in a mailbox.
 const MAX_MAILS: usize = 2000;
-/// Most members of a gzip file: `cat` of packed mails makes one of each.
-const MAX_MEMBERS: usize = MAX_MAILS;
-/// RFC 1952, section 2.3.1.
-const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
 /// One change of a source tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,8 +68,10 @@ pub enum Unusable {
     Mail { number: usize, why: String },
     #[error("it contains no patch{}", skipped(.0))]
     NoPatch(Vec<Skipped>),
-    #[error("patch {number} of {total}, `{title}`, has no diff")]
-    NoDiff { number: usize, total: usize, title: String },
+    #[error("patch {number} of {total}, `{title}`, has no diff{wholeness}", wholeness = if *is_whole { ", and its mail is whole" } else { "" })]
+    NoDiff { number: usize, total: usize, title: String, is_whole: bool },
+    #[error("`{title}` is patch {number}, which is no whole number")]
+    Number { number: String, title: String },
     #[error("{} of {total} {} missing", numbers(.missing), if .missing.len() == 1 { "is" } else { "are" })]
     Missing { missing: Vec<usize>, total: usize },
     #[error("two different mails are patch {number} of {total}")]
@@ -84,8 +82,6 @@ pub enum Unusable {
     Mixed { one: String, other: String },
     #[error("its file `series`, line {line}: {why}")]
     Quilt { line: usize, why: String },
-    #[error("its gzip file has more than {MAX_MEMBERS} members")]
-    Members,
     #[error("its patches have more than {} in all", Size(kinds::PATCHES.limit))]
     TooLarge,
     #[error("it has no file *.patch or *.diff")]
@@ -97,6 +93,10 @@ impl SeriesError {
     pub fn hint(&self) -> Option<String> {
         let Self::Unusable { why, .. } = self else { return None };
         Some(match why {
+            Unusable::NoDiff { is_whole: true, .. } => {
+                "its commit is empty: put the other patches into a folder, or write the series anew without it".into()
+            }
+            Unusable::Number { .. } => "put the patches that are meant into a folder, in their order".into(),
             Unusable::Missing { .. } | Unusable::NoDiff { .. } => {
                 "fetch the whole thread again; a folder of patches is taken as it is".into()
             }
@@ -112,7 +112,7 @@ impl SeriesError {
 }
 
 impl Series {
-    /// Reads a mailbox (also packed by gzip), a single patch, or a folder: the patches that its file `series` names, else its
+    /// Reads a mailbox (also packed), a single patch, or a folder: the patches that its file `series` names, else its
     /// files *.patch and *.diff by name.
     ///
     /// A mailbox holds one whole series: numbered patches are sorted, and each must be there once. A folder is taken as it is.
@@ -173,26 +173,9 @@ impl Series {
     }
 }
 
-/// What is in `bytes` of the file at `path`, unpacked.
-fn unpacked(path: &Path, bytes: Vec<u8>) -> Result<Vec<u8>, SeriesError> {
-    if !bytes.starts_with(&GZIP_MAGIC) {
-        return Ok(bytes);
-    }
-    let error = |why| SeriesError::Read(ReadError::new(path, why));
-    let (mut plain, mut packed) = (Vec::new(), bytes.as_slice());
-    for _ in 0..MAX_MEMBERS {
-        let mut member = GzDecoder::new(packed);
-        let left = kinds::PATCHES.limit - plain.len() as u64;
-        member.by_ref().take(left + 1).read_to_end(&mut plain).map_err(|source| error(Why::Io(source)))?;
-        if plain.len() as u64 > kinds::PATCHES.limit {
-            return Err(error(Why::TooLarge(kinds::PATCHES)));
-        }
-        packed = member.into_inner();
-        if packed.is_empty() {
-            return Ok(plain);
-        }
-    }
-    Err(unusable(path)(Unusable::Members))
+/// Unpacks `bytes` of the file at `path`: `cat` of packed mails makes a member of each.
+fn unpacked(path: &Path, bytes: Vec<u8>) -> Result<Vec<u8>, ReadError> {
+    packed::unpacked(bytes, kinds::PATCHES, MAX_MAILS).map_err(|why| ReadError::new(path, why))
 }
 
 fn unusable(path: &Path) -> impl FnOnce(Unusable) -> SeriesError {

@@ -15,6 +15,52 @@ pub struct Refusal {
     pub total: usize,
     pub title: String,
     pub complaints: Vec<Complaint>,
+    pub cause: Option<Cause>,
+}
+
+/// Why a patch does not apply, where that is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// A line of a hunk begins with U+00A0; counts from 1 in the diff.
+    NoBreakSpace { line: usize },
+    /// File names without a folder in front that `-p1` takes away.
+    NoPrefix,
+    /// git cannot read it.
+    Corrupt,
+    /// The tree has other lines or other files.
+    OtherSource,
+}
+
+impl Cause {
+    fn find(complaints: &[Complaint], diff: &str) -> Option<Self> {
+        let said = |words: &str| {
+            complaints.iter().any(|one| matches!(one, Complaint::Other(said) if said.contains(words)))
+        };
+        if let Some(line) = diff::no_break_space(diff) {
+            return Some(Self::NoBreakSpace { line });
+        }
+        if said("corrupt patch") {
+            return Some(Self::Corrupt);
+        }
+        let is_missing = said("No such file or directory");
+        if is_missing && diff::has_no_prefix(diff) {
+            return Some(Self::NoPrefix);
+        }
+        let is_other = is_missing || complaints.iter().any(|one| matches!(one, Complaint::Hunk { .. }));
+        is_other.then_some(Self::OtherSource)
+    }
+
+    fn hint(self) -> &'static str {
+        match self {
+            Self::NoBreakSpace { .. } | Self::Corrupt => {
+                "the patch itself is damaged, by a mail program perhaps: take it from the list's archive, or from its author as an attachment"
+            }
+            Self::NoPrefix => {
+                "`git -c diff.noprefix=false format-patch` writes the prefixes `a/` and `b/`, which `-p1` takes away"
+            }
+            Self::OtherSource => "the patches are for another version of the source",
+        }
+    }
 }
 
 /// What is wrong with a patch.
@@ -52,8 +98,14 @@ impl Refusal {
         if complaints.is_empty() {
             complaints.push(Complaint::Other("git does not say why".to_owned()));
         }
+        let cause = Cause::find(&complaints, &text);
         complaints.truncate(SHOWN_COMPLAINTS);
-        Self { number, total, title: patch.title.clone(), complaints }
+        Self { number, total, title: patch.title.clone(), complaints, cause }
+    }
+
+    /// What the reader may do about it.
+    pub(crate) fn hint(&self) -> Option<&'static str> {
+        self.cause.map(Cause::hint)
     }
 }
 
@@ -87,7 +139,16 @@ impl Display for Refusal {
                 Complaint::Other(words) => write!(f, "\n  {words}")?,
             }
         }
-        Ok(())
+        match self.cause {
+            Some(Cause::NoBreakSpace { line }) => {
+                write!(
+                    f,
+                    "\n  line {line} of the diff begins with a no-break space (U+00A0), not with a space"
+                )
+            }
+            Some(Cause::NoPrefix) => write!(f, "\n  its file names have no prefix such as `a/` and `b/`"),
+            Some(Cause::Corrupt | Cause::OtherSource) | None => Ok(()),
+        }
     }
 }
 
@@ -155,6 +216,26 @@ mod tests {
         }
         let refusal = Refusal::read(1, 1, &patch(), "error: patch failed: other:5\n");
         assert!(matches!(&refusal.complaints[..], [Complaint::Hunk { number: None, line: 5, .. }]));
+    }
+
+    #[test]
+    fn the_cause_is_named_where_it_is_known() {
+        let of = |diff: &str, said: &str| {
+            let patch = Patch { title: "x".into(), diff: diff.into() };
+            let refusal = Refusal::read(1, 1, &patch, said);
+            (refusal.cause, refusal.hint().is_some())
+        };
+        let hunk = "@@ -1,2 +1,2 @@\n a\n-b\n+c\n";
+        let missing = "error: a.c: No such file or directory\n";
+        let svn = format!("Index: mm/a.c\n===\n--- mm/a.c\t(revision 1)\n+++ mm/a.c\t(working copy)\n{hunk}");
+        assert_eq!(of(&svn, missing), (Some(Cause::NoPrefix), true));
+        assert_eq!(of(&svn, "error: patch failed: a.c:1\n"), (Some(Cause::OtherSource), true));
+        let usual = format!("--- a/mm/a.c\n+++ b/mm/a.c\n{hunk}");
+        assert_eq!(of(&usual, missing), (Some(Cause::OtherSource), true));
+        let space = usual.replace(" a\n", "\u{a0} a\n");
+        assert_eq!(of(&space, "error: corrupt patch at line 4\n").0, Some(Cause::NoBreakSpace { line: 4 }));
+        assert_eq!(of(&usual, "error: corrupt patch at line 4\n"), (Some(Cause::Corrupt), true));
+        assert_eq!(of(&usual, "error: invalid path '../x'\n"), (None, false));
     }
 
     #[test]

@@ -11,6 +11,8 @@ pub(super) struct Subject {
     pub(super) revision: Option<String>,
     /// Which of how many; 0 is the cover letter.
     pub(super) number: Option<(usize, usize)>,
+    /// As it is written, if it is none: `1.5/3`.
+    pub(super) odd_number: Option<String>,
     /// Without prefixes.
     pub(super) title: String,
 }
@@ -38,8 +40,11 @@ impl Subject {
     fn tag(&mut self, word: &str) {
         let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
         if let Some((n, m)) = word.split_once('/') {
-            if let (Ok(n), Ok(m)) = (n.parse(), m.parse()) {
-                self.number.get_or_insert((n, m));
+            let is_odd = n.split('.').all(digits) && digits(m);
+            match (n.parse(), m.parse()) {
+                (Ok(n), Ok(m)) => drop(self.number.get_or_insert((n, m))),
+                _ if is_odd => drop(self.odd_number.get_or_insert_with(|| word.to_owned())),
+                _ => {}
             }
             return;
         }
@@ -91,10 +96,17 @@ mod tests {
             ("[open", false, None, None, "[open"),
             ("", false, None, None, ""),
         ] {
-            let expected =
-                Subject { reply, revision: revision.map(str::to_owned), number, title: title.to_owned() };
+            let (revision, title) = (revision.map(str::to_owned), title.to_owned());
+            let expected = Subject { reply, revision, number, title, odd_number: None };
             assert_eq!(Subject::parse(text), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn a_patch_between_two_others_has_no_number() {
+        let subject = Subject::parse("[PATCH 1.5/3] mm: between");
+        assert_eq!((subject.number, subject.odd_number.as_deref()), (None, Some("1.5/3")));
+        assert_eq!(Subject::parse("[PATCH 6.1/stable] x").odd_number, None);
     }
 
     proptest! {

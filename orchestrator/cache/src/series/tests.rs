@@ -172,6 +172,73 @@ fn mails_one_after_the_other_are_told_apart() {
     assert_eq!(titles(&mailbox(&inside).unwrap()), ["a"]);
 }
 
+#[test]
+fn a_mail_and_the_lists_copy_of_it_are_one() {
+    let numbered = |n: usize, tag: &str, footer: &str| {
+        patch(&format!("{tag}[PATCH {n}/2] t{n}"), "x").replacen(
+            "\n\n",
+            &format!("\nMessage-Id: <{n}@x>\n\n"),
+            1,
+        ) + footer
+    };
+    let footer = "\n_______________________________________________\nlist mailing list\n";
+    let text = [
+        numbered(1, "", ""),
+        numbered(1, "[list] ", footer),
+        numbered(2, "[list] ", footer),
+        numbered(2, "", ""),
+    ];
+    assert_eq!(titles(&mailbox(&text.concat()).unwrap()), ["t1", "t2"]);
+    // Also without numbers.
+    let lone = text.map(|mail| mail.replace("1/2", "").replace("2/2", ""));
+    assert_eq!(titles(&mailbox(&lone.concat()).unwrap()), ["t1", "t2"]);
+    let changed = numbered(1, "", "").replace("+b", "+c");
+    let twice = mailbox(&[numbered(1, "", ""), changed, numbered(2, "", "")].concat()).unwrap_err();
+    assert_eq!(twice, Unusable::Twice { number: 1, total: 2 });
+}
+
+#[test]
+fn what_is_attached_is_applied() {
+    let attached = |names: &[&str]| {
+        let parts = names.iter().map(|name| {
+            format!("--b\nContent-Type: application/octet-stream; name={name}.patch\nContent-Disposition: attachment\n\n{}\n", diff(name))
+        });
+        let parts: String = parts.collect();
+        format!(
+            "{FROM}\nSubject: [PATCH] x\nContent-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: text/plain\n\n\
+             See below.\n\n{parts}--b--\n"
+        )
+    };
+    assert_eq!(titles(&mailbox(&attached(&["a"])).unwrap()), ["x"]);
+    let series = mailbox(&attached(&["a", "b"])).unwrap();
+    assert_eq!(titles(&series), ["x (1 of 2)", "x (2 of 2)"]);
+    assert_eq!(series.patches[1].diff, diff("b").as_bytes());
+}
+
+#[test]
+fn a_patch_without_a_diff_or_a_whole_number_is_named() {
+    let refused = |mails: &[String]| {
+        let why = mailbox(&mails.concat()).unwrap_err();
+        let path = PathBuf::from("x.mbox");
+        let error = SeriesError::Unusable { path, why };
+        format!("{error}\n  {}", error.hint().unwrap())
+    };
+    let [one, three] = [1, 3].map(|n| patch(&format!("[PATCH {n}/3] t{n}"), "x"));
+    let between = patch("[PATCH 1.5/3] between", "x");
+    insta::assert_snapshot!([
+        refused(&[one.clone(), mail("[PATCH 2/3] empty", "No change.\n---\n-- \n2.47.3\n"), three.clone()]),
+        refused(&[one.clone(), mail("[PATCH 2/3] cut", "Words.\n---\n x | 2 +-\n"), three.clone()]),
+        refused(&[one, between, three]),
+    ].join("\n"), @r"
+    `x.mbox`: patch 2 of 3, `empty`, has no diff, and its mail is whole
+      its commit is empty: put the other patches into a folder, or write the series anew without it
+    `x.mbox`: patch 2 of 3, `cut`, has no diff
+      fetch the whole thread again; a folder of patches is taken as it is
+    `x.mbox`: `between` is patch 1.5/3, which is no whole number
+      put the patches that are meant into a folder, in their order
+    ");
+}
+
 /// git, asked on the same mailboxes, parts them into as many mails.
 #[test]
 fn mailboxes_are_parted_as_git_parts_them() {
@@ -254,9 +321,9 @@ fn a_packed_mailbox_may_have_members_but_not_any_number() {
     let [one, two] = [1, 2].map(|n| member(&patch(&format!("[PATCH {n}/2] t{n}"), "x")));
     fs::write(&path, [one, two].concat()).unwrap();
     assert_eq!(titles(&Series::read(&path).unwrap()), ["t1", "t2"]);
-    fs::write(&path, member("").repeat(MAX_MEMBERS + 1)).unwrap();
+    fs::write(&path, member("").repeat(MAX_MAILS + 1)).unwrap();
     let many = Series::read(&path).unwrap_err();
-    assert!(many.to_string().ends_with("its gzip file has more than 2000 members"), "{many}");
+    assert!(many.to_string().ends_with("it has more than 2000 gzip members"), "{many}");
     fs::write(&path, [member("text"), b"more".to_vec()].concat()).unwrap();
     assert!(Series::read(&path).unwrap_err().to_string().starts_with("cannot read"));
 }

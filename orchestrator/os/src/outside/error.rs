@@ -1,6 +1,6 @@
 //! Why a file from outside was not read.
 
-use super::Kind;
+use super::{Kind, packed::Packing};
 use crate::size::Size;
 use std::{
     fmt,
@@ -38,6 +38,12 @@ pub enum Why {
     Silent(Duration),
     #[error("there is not enough memory for it")]
     NoMemory,
+    #[error("it is packed with {packing}, and damaged or cut short: {source}")]
+    Packed { packing: Packing, source: io::Error },
+    #[error("it is packed with {0}, which s2lab does not unpack")]
+    Unknown(Packing),
+    #[error("it has more than {most} {packing} members")]
+    Members { packing: Packing, most: usize },
 }
 
 impl ReadError {
@@ -73,7 +79,9 @@ impl From<ReadError> for io::Error {
         let kind = match &error.why {
             Why::Io(source) => source.kind(),
             Why::NotAFile(_) | Why::NotText { .. } => io::ErrorKind::InvalidInput,
-            Why::TooLarge(_) => io::ErrorKind::InvalidData,
+            Why::TooLarge(_) | Why::Packed { .. } | Why::Unknown(_) | Why::Members { .. } => {
+                io::ErrorKind::InvalidData
+            }
             Why::Slow(_) | Why::Silent(_) => io::ErrorKind::TimedOut,
             Why::NoMemory => io::ErrorKind::OutOfMemory,
         };

@@ -5,6 +5,7 @@
 
 mod error;
 pub mod kinds;
+pub mod packed;
 
 pub use error::{NodeType, ReadError, Why};
 pub use kinds::Kind;
@@ -64,13 +65,6 @@ pub fn read_named(path: &Path, kind: Kind) -> Result<Vec<u8>, ReadError> {
 /// Whether the path leads to a pipe.
 pub fn is_pipe(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|meta| NodeType::of(&meta) == Some(NodeType::Pipe))
-}
-
-/// All that `from` unpacks to: what a packed file holds is bounded like the file itself.
-pub fn unpacked(from: impl Read, kind: Kind) -> Result<Vec<u8>, Why> {
-    let mut plain = Vec::new();
-    from.take(kind.limit.saturating_add(1)).read_to_end(&mut plain).map_err(Why::Io)?;
-    if plain.len() as u64 > kind.limit { Err(Why::TooLarge(kind)) } else { Ok(plain) }
 }
 
 /// Copies the file at `from` to `to`, which may exist.

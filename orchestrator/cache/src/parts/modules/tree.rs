@@ -2,7 +2,7 @@
 
 use super::{Loaded, Module, ModuleInfo, modinfo, normal, order};
 use crate::error::{Result, StoreError};
-use s2lab_os::outside::{self, kinds};
+use s2lab_os::outside::{self, kinds, packed};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -190,17 +190,7 @@ fn module_name(file: &str) -> Option<String> {
 
 fn read_module(path: &Path) -> Result<Vec<u8>> {
     let raw = outside::read(path, kinds::MODULE)?;
-    let damaged = |e: &dyn std::fmt::Display| StoreError::malformed(path.display(), e);
-    let unpacked = match path.extension().and_then(|e| e.to_str()) {
-        Some("xz") => outside::unpacked(lzma_rust2::XzReader::new(&raw[..], true), kinds::MODULE),
-        Some("gz") => outside::unpacked(flate2::read::GzDecoder::new(&raw[..]), kinds::MODULE),
-        Some("zst") => {
-            let reader = ruzstd::decoding::StreamingDecoder::new(&raw[..]).map_err(|e| damaged(&e))?;
-            outside::unpacked(reader, kinds::MODULE)
-        }
-        _ => return Ok(raw),
-    };
-    unpacked.map_err(|why| damaged(&why))
+    packed::unpacked(raw, kinds::MODULE, 1).map_err(|why| StoreError::malformed(path.display(), why))
 }
 
 #[cfg(test)]
