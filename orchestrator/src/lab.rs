@@ -1,6 +1,7 @@
 //! The lab folder: `scenarios/`, `images/`, `reports/`; and where s2lab keeps its own files.
 
 pub mod init;
+mod named;
 
 use crate::{
     outside::{self, ReadError, Why, kinds},

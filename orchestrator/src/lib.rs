@@ -3,6 +3,7 @@
 //! `docs/architecture.md` shows the data's way.
 
 pub mod cli;
+mod home;
 pub mod host;
 pub mod lab;
 pub mod review;

@@ -26,6 +26,10 @@ pub enum ReviewError {
     Io { what: &'static str, path: PathBuf, source: io::Error },
     #[error("{path} is not a report: {source}")]
     Report { path: PathBuf, source: ParseError },
+    #[error(
+        "{path} has lines that end with CRLF, and reports have LF: an editor or git's core.autocrlf writes so"
+    )]
+    Crlf { path: PathBuf },
 }
 
 /// Where a cell stands, whose report is `new`, against what lies in `reports`.
@@ -37,6 +41,9 @@ pub fn standing(reports: &Path, cell: &JudgedCell, new: Option<&Report>) -> Stan
 /// An accepted report, if there is one.
 fn read(path: &Path) -> Result<Option<Report>, ReviewError> {
     let Some(text) = outside::read_text_if_there(path, kinds::REPORT)? else { return Ok(None) };
+    if text.contains("\r\n") {
+        return Err(ReviewError::Crlf { path: path.to_owned() });
+    }
     let report = Report::parse(&text);
     report.map(Some).map_err(|source| ReviewError::Report { path: path.to_owned(), source })
 }
@@ -99,5 +106,14 @@ mod tests {
         let known = BTreeSet::from(["a@k1".parse().unwrap()]);
         assert_eq!(orphans(dir.path(), &known).unwrap(), ["a@k2", "b@k1"]);
         assert_eq!(orphans(&dir.path().join("none"), &known).unwrap(), Vec::<Key>::new());
+    }
+
+    #[test]
+    fn a_report_with_crlf_is_named_as_such() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("report.txt");
+        std::fs::write(&path, Report::default().to_string().replace('\n', "\r\n")).unwrap();
+        let error = read(&path).unwrap_err();
+        assert!(matches!(&error, ReviewError::Crlf { .. }), "{error}");
     }
 }

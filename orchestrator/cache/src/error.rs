@@ -113,7 +113,10 @@ pub enum StoreError {
     #[error("{path}: {why}")]
     Given { path: PathBuf, why: String },
 
-    /// As [`StoreError::Given`], for a kernel's Image.
+    #[error("{}: {missing} files or folders of {version} are not in the repository", place.display())]
+    Incomplete { version: String, place: PathBuf, missing: usize },
+
+    /// [`StoreError::Given`] for a kernel's Image.
     #[error("{path}: {why}")]
     Image { path: PathBuf, why: ImageError },
 
@@ -166,6 +169,10 @@ impl StoreError {
             Self::Config { .. } => {
                 "an option is silently dropped if the tree does not have it or something that it depends on is missing".to_owned()
             }
+            Self::Incomplete { place, .. } => format!(
+                "s2lab asks no server for the rest of a partial clone: `git -C {} fetch --refetch --no-filter` fetches it",
+                place.display()
+            ),
             Self::Image { why, .. } => return why.hint().map(str::to_owned),
             Self::Digest { .. } => "the download was damaged or replaced; try again".to_owned(),
             Self::Series(error) => return error.hint(),

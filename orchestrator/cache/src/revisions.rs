@@ -23,6 +23,8 @@ pub struct Commit {
 pub enum RevisionsError {
     #[error("{words} in `{repository}` is not a commit:\n{said}")]
     Unknown { repository: PathBuf, words: String, said: String },
+    #[error("{words} in `{repository}` is a {kind}, not a commit")]
+    NoCommit { repository: PathBuf, words: String, kind: String },
     #[error("{words} in `{repository}` has no commit")]
     Empty { repository: PathBuf, words: String },
     #[error("{words} in `{repository}` has more than {MOST_COMMITS} commits")]
@@ -37,6 +39,7 @@ impl RevisionsError {
         match self {
             Self::TooMany { .. } => Some("`git bisect` needs far fewer: docs/bisect.md".into()),
             Self::Empty { .. } => Some("A..B is what B has and A has not: is it the other way round?".into()),
+            Self::NoCommit { .. } => Some("name a commit, a branch or a tag of one".into()),
             Self::Unknown { .. } => None,
             Self::Git(error) => error.hint(),
         }
@@ -48,26 +51,23 @@ impl RevisionsError {
 /// # Errors
 /// If git knows no such commit, or there are none or too many.
 pub fn commits(repository: &Path, revisions: &Revisions) -> Result<Vec<Commit>, RevisionsError> {
-    let (words, most) = match revisions {
-        Revisions::One(words) => (words, 1),
-        // One more, to see that there are too many.
-        Revisions::Range(words) => (words, MOST_COMMITS + 1),
-    };
-    let place = || (repository.to_owned(), words.clone());
-    let listed = log(repository, words, most).map_err(|error| match error {
-        StoreError::Program { output, .. } => {
-            let (repository, words) = place();
-            RevisionsError::Unknown { repository, words, said: output }
+    let (repository, words) = (repository.to_owned(), revisions.words().to_owned());
+    let git_dir = git_dir(&repository, &Quiet).map_err(unknown(&repository, &words))?;
+    let listed = match revisions {
+        Revisions::One(_) => {
+            let id = one(&git_dir, &repository, &words)?;
+            log(&git_dir, &id, 1)
         }
-        error => RevisionsError::Git(error),
-    })?;
+        // One more, to see that there are too many.
+        Revisions::Range(_) => log(&git_dir, &words, MOST_COMMITS + 1),
+    };
+    let listed = listed.map_err(unknown(&repository, &words))?;
     let listed = String::from_utf8_lossy(&listed);
     let commits: Vec<Commit> = listed
         .lines()
         .filter_map(|line| line.split_once(' '))
         .map(|(id, title)| Commit { id: id.to_owned(), title: title.to_owned() })
         .collect();
-    let (repository, words) = place();
     match commits.len() {
         0 => Err(RevisionsError::Empty { repository, words }),
         n if n > MOST_COMMITS => Err(RevisionsError::TooMany { repository, words }),
@@ -75,9 +75,41 @@ pub fn commits(repository: &Path, revisions: &Revisions) -> Result<Vec<Commit>, 
     }
 }
 
+fn unknown<'a>(repository: &'a Path, words: &'a str) -> impl Fn(StoreError) -> RevisionsError + 'a {
+    move |error| match error {
+        StoreError::Program { output: said, .. } => {
+            RevisionsError::Unknown { repository: repository.to_owned(), words: words.to_owned(), said }
+        }
+        error => RevisionsError::Git(error),
+    }
+}
+
+/// The id of the one commit that is meant.
+fn one(git_dir: &Path, repository: &Path, words: &str) -> Result<String, RevisionsError> {
+    let ask = |arguments: &[&str]| {
+        let mut command = git_at(git_dir);
+        command.args(arguments);
+        let said = run_briefly(command, "find a commit", &Quiet).map_err(unknown(repository, words))?;
+        Ok::<_, RevisionsError>(String::from_utf8_lossy(&said).trim().to_owned())
+    };
+    let object = ask(&["rev-parse", "--verify", "--end-of-options", words]).or_else(|error| {
+        // It knows more of what is wrong, but takes the first of several commits.
+        log(git_dir, words, 1).map_err(unknown(repository, words)).and(Err(error))
+    })?;
+    let commit =
+        ask(&["rev-parse", "--verify", "--quiet", "--end-of-options", &format!("{object}^{{commit}}")]);
+    commit.map_err(|error| match ask(&["cat-file", "-t", &object]) {
+        Ok(kind) => {
+            let (repository, words) = (repository.to_owned(), words.to_owned());
+            RevisionsError::NoCommit { repository, words, kind }
+        }
+        Err(_) => error,
+    })
+}
+
 /// Ids and titles, a line each.
-fn log(repository: &Path, words: &str, most: usize) -> Result<Vec<u8>, StoreError> {
-    let mut command = git_at(&git_dir(repository, &Quiet)?);
+fn log(git_dir: &Path, words: &str, most: usize) -> Result<Vec<u8>, StoreError> {
+    let mut command = git_at(git_dir);
     command.args(["log", "--no-patch", "--topo-order", "--reverse", "--format=%H %s"]);
     command.arg(format!("--max-count={most}")).args(["--end-of-options", words, "--"]);
     run_briefly(command, "list commits", &Quiet)
@@ -114,6 +146,12 @@ mod tests {
         assert_eq!(one("HEAD@{0}").unwrap(), ["three"]);
         assert!(range("main..HEAD~3").unwrap_err().ends_with("has no commit"));
         assert!(one("v2").unwrap_err().contains("is not a commit:\nfatal: "));
+        // Two parents, and a tree.
+        assert!(one("HEAD^@").unwrap_err().contains("is not a commit"));
+        let tree = commits(dir.path(), &Revisions::One("HEAD^{tree}".into())).unwrap_err();
+        assert!(tree.to_string().ends_with("is a tree, not a commit"), "{tree}");
+        assert_eq!(tree.hint().as_deref(), Some("name a commit, a branch or a tag of one"));
+        assert_eq!(one(":/two").unwrap(), ["two"]);
         assert!(one("--all").unwrap_err().contains("is not a commit"));
         assert!(range("x..main").unwrap_err().contains("is not a commit"));
     }

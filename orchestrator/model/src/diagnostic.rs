@@ -145,12 +145,14 @@ impl<'a> Sink<'a> {
         let end = self.text.floor_char_boundary(span.end.clamp(start, self.text.len()));
         let line_start = self.text[..start].rfind('\n').map_or(0, |i| i + 1);
         let line_end = self.text[start..].find('\n').map_or(self.text.len(), |i| start + i);
+        let source = self.text[line_start..line_end].trim_end_matches('\r').to_owned();
+        let help = crate::unseen::help(&source).or(help);
         self.found.push(Diagnostic {
             file: self.file.to_owned(),
             line: self.text[..line_start].matches('\n').count() + 1,
             column: self.text[line_start..start].chars().count() + 1,
             span: start..end,
-            source: self.text[line_start..line_end].trim_end_matches('\r').to_owned(),
+            source,
             message: cut(message),
             help: help.map(cut),
         });

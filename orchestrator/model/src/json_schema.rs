@@ -158,9 +158,14 @@ impl Schema<'_> {
                 None => {
                     let known: Vec<&str> =
                         properties.into_iter().flatten().map(|(k, _)| k.as_str()).collect();
-                    misspelt.extend(closest(&entry.key, &known));
+                    // `cpu:x` in braces is a key, `cpu\u{a0}` another: what it looks like is meant.
+                    let meant = key_without_space(&entry.key);
+                    let seen =
+                        entry.key.split(|c: char| !c.is_ascii()).next().filter(|key| known.contains(key));
+                    misspelt.extend(meant.or(seen).or(closest(&entry.key, &known)));
                     let message = format!("unknown key `{}`", entry.key);
-                    sink.error_help(entry.span.clone(), message, suggest(&entry.key, known));
+                    let help = meant.map_or_else(|| suggest(&entry.key, known), space_missing);
+                    sink.error_help(entry.span.clone(), message, help);
                 }
             }
         }
@@ -304,7 +309,25 @@ impl Schema<'_> {
 }
 
 fn mismatch(node: &Node, expected: &str, sink: &mut Sink<'_>) {
-    sink.error(node.span.clone(), format!("{expected} is expected here, this is {}", node.kind()));
+    let message = format!("{expected} is expected here, this is {}", node.kind());
+    match node.text().and_then(key_without_space) {
+        Some(key) => {
+            sink.error_help(node.span.clone(), message, format!("a space is missing after `{key}:`"))
+        }
+        None => sink.error(node.span.clone(), message),
+    }
+}
+
+fn space_missing(key: &str) -> String {
+    format!("a space is missing after `{key}:`")
+}
+
+/// Returns the key of a text like `cpu:neoverse-v1`, which is one word to YAML.
+fn key_without_space(text: &str) -> Option<&str> {
+    let (key, value) = text.split_once(':').filter(|(_, value)| !value.contains(|c: char| !c.is_ascii()))?;
+    let is_key = key.starts_with(|c: char| c.is_ascii_lowercase())
+        && key.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+    (is_key && !value.is_empty()).then_some(key)
 }
 
 /// Returns the list of `anyOf: [X, list of X]`.

@@ -20,6 +20,7 @@ pub mod report;
 pub mod scenario;
 pub mod statistics;
 pub mod summary;
+mod unseen;
 pub mod verdict;
 pub mod witnesses;
 mod yaml;

@@ -140,8 +140,15 @@ pub(crate) fn parse(text: &str, sink: &mut Sink<'_>) -> Option<Node> {
         return None;
     }
     if let Some((at, c)) = text.char_indices().find(|(at, c)| !writable(text, *at, *c)) {
-        let message = format!("the character U+{:04X} is not used here", u32::from(c));
+        let name = crate::unseen::name(c).map(|name| format!(", {name},")).unwrap_or_default();
+        let message = format!("the character U+{:04X}{name} is not used here", u32::from(c));
         sink.error(at..at + c.len_utf8(), message);
+        return None;
+    }
+    let mut conflicts = crate::unseen::conflict_markers(text).peekable();
+    if conflicts.peek().is_some() {
+        let message = "git has left this: two sides have changed the same lines";
+        conflicts.for_each(|at| sink.error_help(at, message, "keep one of them, and remove the markers"));
         return None;
     }
     // saphyr counts characters.

@@ -2,6 +2,7 @@
 
 use super::{failure::Failure, trace::LogFile};
 use crate::{
+    home,
     lab::{Lab, Places},
     private,
     show::terminal::Paint,
@@ -17,7 +18,7 @@ use std::{
 #[derive(Debug, Args)]
 pub(crate) struct Common {
     /// The lab folder; default: $S2LAB_DIR, else the nearest at or above the working folder, else the built-in one
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, value_name = "DIR", value_parser = home::argument())]
     pub(crate) lab: Option<PathBuf>,
     /// Colour on stdout; also NO_COLOR and CLICOLOR_FORCE
     #[arg(long, global = true, value_enum, default_value = "auto")]

@@ -27,6 +27,7 @@ impl Failure {
                 StoreError::Part { .. }
                 | StoreError::Given { .. }
                 | StoreError::Image { .. }
+                | StoreError::Incomplete { .. }
                 | StoreError::Refused(_)
                 | StoreError::BuildPlace { .. },
             )

@@ -1,6 +1,7 @@
 //! From an entry of `images/kernels.yaml` to what the store is asked for.
 
 use crate::{
+    home,
     outside::{self, kinds},
     series::Series,
     store::{BuildConfig, ConfigFile, DebianKernel, KernelBuild, KernelSource, SourcePackage, StoreError},
@@ -76,7 +77,8 @@ pub fn wanted(kernels: &Kernels, name: &str, folder: &Path) -> Result<Wanted, St
         }
         Provider::Source(source) => {
             let Package { name: package, version, suites } = source.package.clone();
-            let paths: Vec<PathBuf> = source.patches.iter().map(|path| folder.join(path)).collect();
+            let paths: Vec<PathBuf> =
+                source.patches.iter().map(|path| folder.join(home::expand(path))).collect();
             Wanted::Built(KernelBuild {
                 name: name.to_owned(),
                 source: KernelSource::Package(SourcePackage { package, version: fixed(&version), suites }),
@@ -85,13 +87,13 @@ pub fn wanted(kernels: &Kernels, name: &str, folder: &Path) -> Result<Wanted, St
             })
         }
         Provider::Tree(tree) if tree.build => Wanted::Built(built_tree(name, folder, tree)?),
-        Provider::Tree(tree) => Wanted::File(tree_as_it_is(name, &folder.join(&tree.path))?),
+        Provider::Tree(tree) => Wanted::File(tree_as_it_is(name, &folder.join(home::expand(&tree.path)))?),
         Provider::Image(image) => Wanted::File(ImageChoice {
             label: name.to_owned(),
-            image: folder.join(&image.path),
-            modules: image.modules.as_ref().map(|path| folder.join(path)),
-            config: image.config.as_ref().map(|path| folder.join(path)),
-            system_map: image.system_map.as_ref().map(|path| folder.join(path)),
+            image: folder.join(home::expand(&image.path)),
+            modules: image.modules.as_ref().map(|path| folder.join(home::expand(path))),
+            config: image.config.as_ref().map(|path| folder.join(home::expand(path))),
+            system_map: image.system_map.as_ref().map(|path| folder.join(home::expand(path))),
         }),
     })
 }
@@ -104,7 +106,7 @@ fn fixed(version: &Version) -> Option<String> {
 }
 
 fn fragments(folder: &Path, files: &[String]) -> Result<BuildConfig, StoreError> {
-    let read = |name: &String| config_file(&folder.join(name), name);
+    let read = |name: &String| config_file(&folder.join(home::expand(name)), name);
     files.iter().map(read).collect::<Result<_, _>>().map(BuildConfig::Fragments)
 }
 
@@ -114,7 +116,7 @@ fn config_file(path: &Path, name: &str) -> Result<ConfigFile, StoreError> {
 }
 
 fn built_tree(name: &str, folder: &Path, tree: &Tree) -> Result<KernelBuild, StoreError> {
-    let path = folder.join(&tree.path);
+    let path = folder.join(home::expand(&tree.path));
     let config = match tree.config.is_empty() {
         true => {
             let file = path.join(BUILT_CONFIG);

@@ -44,6 +44,50 @@ fn many_mistakes() {
     session.check("lint-many");
 }
 
+/// Every file that the list of kernels names: those that are missing, and those that are something
+/// else.
+#[test]
+fn what_the_kernels_name() {
+    let home = Home::new();
+    let kernels = home.read("lab/images/kernels.yaml");
+    let more = "kernels:
+  good: {about: x, provider: source, package: linux-source-6.1, suites: [bookworm], track: newest, traits: [],
+    config: [config/there.config], patches: [patches/there.patch]}
+  bad: {about: x, provider: source, package: linux-source-6.1, suites: [bookworm], track: newest, traits: [],
+    config: [config/there.config, config/none.config], patches: [patches/none, patches/empty, patches/words.patch]}
+  tree: {about: x, provider: tree, path: ~/none, traits: []}
+  image: {about: x, provider: image, path: config, modules: config/there.config, config: none, traits: []}";
+    home.write("lab/images/kernels.yaml", kernels.replace("kernels:", more));
+    home.write("lab/images/config/there.config", "CONFIG_ARM64=y\n");
+    home.write("lab/images/patches/there.patch", "--- a/x\n+++ b/x\n@@ -1 +1 @@\n-a\n+b\n");
+    home.write("lab/images/patches/words.patch", "words\n");
+    home.write("lab/images/patches/empty/README", "");
+    let mut session = home.session();
+    assert_eq!(session.s2lab(&["lint"]).status.code(), Some(2));
+    session.check("lint-named");
+}
+
+#[test]
+fn what_is_not_seen_is_named() {
+    let home = Home::new();
+    let idle = home.read("lab/scenarios/idle.yaml");
+    let write = |name: &str, from: &str, to: &str| {
+        assert!(idle.contains(from));
+        let text = idle.replace("scenario: idle", &format!("scenario: {name}")).replace(from, to);
+        home.write(&format!("lab/{name}.yaml"), text);
+    };
+    write("tab", "cpu: ", "cpu:\t");
+    write("no-break-space", "cpu: ", "cpu:\u{a0}");
+    write("no-space", "cpu: ", "cpu:");
+    write("zero-width-space", "cpu: ", "cpu\u{200b}: ");
+    write("conflict", "\nsteps:", "\n<<<<<<< HEAD\nsteps:\n=======\nsteps: \n>>>>>>> topic");
+    let mut session = home.session();
+    for name in ["tab", "no-break-space", "no-space", "zero-width-space", "conflict"] {
+        assert_eq!(session.s2lab(&["lint", &format!("{name}.yaml")]).status.code(), Some(2));
+    }
+    session.check("lint-unseen");
+}
+
 #[test]
 fn files_that_are_no_scenarios() {
     let home = Home::new();

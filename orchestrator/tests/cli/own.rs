@@ -78,6 +78,58 @@ fn what_there_is_to_run() {
     assert_eq!(home.tree("cache"), Vec::<String>::new());
 }
 
+/// `@` in folders, `~`, and names of other scripts.
+#[test]
+fn paths_as_people_have_them() {
+    let home = home();
+    for folder in ["home/user@corp.example/linux", "内核"] {
+        home.write(&format!("{folder}/Kconfig"), "");
+    }
+    let linux = home.path("linux");
+    std::os::unix::fs::symlink(&linux, home.path("home/tree")).unwrap();
+    std::os::unix::fs::symlink(&linux, home.path("mine@two")).unwrap();
+    std::os::unix::fs::symlink(&linux, home.path("mine")).unwrap();
+    home.write("home/v2.mbox", mailbox(&[1, 2]));
+    let mut session = home.session();
+    for arguments in [
+        &["tree:~/user@corp.example/linux", "--build"][..],
+        &["tree:~/tree@one"],
+        &["tree:../内核", "--build"],
+        &["tree:../linux@one", "--series=~/v2.mbox"],
+        &["tree:../mine/@two"],
+        &["tree:../mine@two/", "--build"],
+    ] {
+        let output = session.s2lab(&[&["list", "idle", "--kernel"], arguments].concat());
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}");
+    }
+    assert_eq!(session.s2lab(&["list", "idle", "--kernel", "tree:../mine@two"]).status.code(), Some(2));
+    session.check("own-paths");
+}
+
+/// Files that people give in place of an Image: what each of them is, and no run.
+#[test]
+fn files_that_are_no_image() {
+    let home = home();
+    home.write("vmlinux", b"\x7fELF\x02\x01\x01\0");
+    home.write("uImage", [0x27, 0x05, 0x19, 0x56, 0]);
+    home.write("linux-image.deb", "!<arch>\ndebian-binary   0\n");
+    let mut x86 = vec![0; 600];
+    x86[..2].copy_from_slice(b"MZ");
+    x86[0x202..0x206].copy_from_slice(b"HdrS");
+    home.write("bzImage", x86);
+    home.write("empty", "");
+    home.write("Image.gz", [0x1f, 0x8b, 8, 0]);
+    let mut session = home.session();
+    for name in ["vmlinux", "uImage", "linux-image.deb", "bzImage", "empty", "Image.gz", "", "linux", "gone"]
+    {
+        let output = session.s2lab(&["run", "idle", "--kernel", &format!("../{name}")]);
+        assert_eq!(output.status.code(), Some(2), "{name}");
+    }
+    assert_eq!(session.s2lab(&["run", "idle", "--kernel", "."]).status.code(), Some(2));
+    session.check("own-no-image");
+    assert_eq!(home.tree("state"), Vec::<String>::new());
+}
+
 #[test]
 fn what_a_kernel_is_made_of() {
     let home = home();
@@ -125,6 +177,8 @@ fn what_cannot_be_built_is_said_before_anything_is_made() {
         &["tree:../empty@HEAD"],
         &["tree:../linux@three"],
         &["tree:../linux@two..base"],
+        &["tree:../linux@two:file"],
+        &["tree:../linux@two^{tree}"],
         &["tree:../linux@"],
         &["tree:../linux@one", "--modules", "images"],
         &["linux-6.1", "--config", "../Image"],

@@ -94,8 +94,20 @@ impl GitTree {
             Err(StoreError::Program { .. }) if is_full(into) => {
                 Err(StoreError::io("cannot write files to", into)(io::ErrorKind::StorageFull.into()))
             }
+            Err(error @ StoreError::Program { .. }) => Err(self.incomplete(&own, progress)?.unwrap_or(error)),
             taken => taken.map(drop),
         }
+    }
+
+    /// The error of a tree that is not in its repository with all its files, as in a partial clone.
+    /// `own` borrows its objects.
+    fn incomplete(&self, own: &Path, progress: &dyn Progress) -> Result<Option<StoreError>> {
+        let mut command = git_at(own);
+        command.args(["rev-list", "--objects", "--missing=print", &self.id]);
+        let listed = run(command, &format!("find what {} lacks", self.version), progress)?;
+        let missing = listed.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"?")).count();
+        let (version, place) = (self.version.clone(), self.place.clone());
+        Ok((missing > 0).then_some(StoreError::Incomplete { version, place, missing }))
     }
 }
 
@@ -132,6 +144,8 @@ pub(crate) fn of_folder(folder: &Path, private: &Path, progress: &dyn Progress) 
     };
     let theirs = git_dir.as_deref().map(|git_dir| theirs(git_dir, progress)).transpose()?;
     let exclude = git_dir.as_deref().map(|git_dir| exclude(git_dir, progress)).transpose()?;
+    // The file stays when the checkout is whole again.
+    let is_sparse = git_dir.as_deref().is_some_and(|git_dir| git_dir.join("info/sparse-checkout").exists());
     // Left by a git that was killed; nobody else is at work here.
     let _ = fs::remove_file(own.join("folder.index.lock"));
     private::prepare(&own, theirs.as_ref(), &exclude.unwrap_or_default())?;
@@ -140,7 +154,8 @@ pub(crate) fn of_folder(folder: &Path, private: &Path, progress: &dyn Progress) 
     if let Some(git_dir) = &git_dir {
         // Their index spares git reading files that have not changed since; ours has seen them all already.
         let (seen, copy) = (git_dir.join("index"), own.join("folder.index.copy"));
-        if !index.exists() && seen.exists() {
+        // Of a sparse checkout, it knows which files are not here and are not deleted either.
+        if (!index.exists() || is_sparse) && seen.exists() {
             outside::copy(&seen, &copy, kinds::SOURCE_FILE)?;
             fs::rename(&copy, &index).map_err(StoreError::io("cannot move", &copy))?;
         }
@@ -151,6 +166,7 @@ pub(crate) fn of_folder(folder: &Path, private: &Path, progress: &dyn Progress) 
         command.arg("--work-tree").arg(&place).env("GIT_INDEX_FILE", &index).current_dir(&place);
         // The kernel's sources are half a gigabyte; squeezing them costs more time than it saves.
         command.args(["-c", "core.compression=0", "-c", "core.bare=false", "-c", "core.autocrlf=false"]);
+        command.arg("-c").arg(format!("core.sparseCheckout={is_sparse}"));
         command
     };
     let purpose = format!("read the tree {}", place.display());
@@ -159,13 +175,18 @@ pub(crate) fn of_folder(folder: &Path, private: &Path, progress: &dyn Progress) 
     }
     let mut add = in_folder();
     add.args(["add", "--all"]);
+    if is_sparse {
+        // Also what lies outside of the sparse part.
+        add.arg("--sparse");
+    }
     // Debian's packages of the source tell git to ignore all of it.
     if git_dir.is_none() && is_ignored("Makefile", in_folder(), progress)? {
         add.args(["--force", "--", "."]).args(LEFT_BY_BUILDS.map(|left| format!(":(exclude){left}")));
     }
     ask(add, &purpose, progress)?;
     let mut write = in_folder();
-    write.arg("write-tree");
+    // What a partial clone lacks is found where it is needed.
+    write.args(["write-tree", "--missing-ok"]);
     let id = ask(write, &purpose, progress)?;
     let version = format!("tree {}", &id.get(..12).unwrap_or(&id));
     let format = theirs.map_or_else(|| private::SHA1.to_owned(), |theirs| theirs.format);

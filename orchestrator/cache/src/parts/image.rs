@@ -41,7 +41,7 @@ pub enum ImageError {
 }
 
 impl ImageError {
-    /// What the reader may do about it.
+    /// Advice for the reader.
     pub(crate) fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Foreign(foreign) => foreign.hint,
@@ -63,7 +63,8 @@ pub(crate) fn normalise(from: &Path, to: &Path) -> Result<()> {
     fs::write(to, plain).map_err(StoreError::io("cannot write", to))
 }
 
-/// The plain `Image` in what a file has: plain, packed, or packed in an EFI zboot program, which may be packed too.
+/// The plain `Image` in what a file has: plain, packed, or packed in an EFI zboot program, which
+/// may be packed too.
 pub(crate) fn plain(raw: Vec<u8>) -> Result<Vec<u8>, ImageError> {
     let raw = match Packing::of(&raw) {
         Some(packing) => only_member(packing, &raw)?,
@@ -75,7 +76,8 @@ pub(crate) fn plain(raw: Vec<u8>) -> Result<Vec<u8>, ImageError> {
     }
 }
 
-/// What an EFI zboot program unpacks. Its payload's first bytes say how; the names in headers have changed (`xzkern`, `zstd22`).
+/// Unpacks the payload of an EFI zboot program. Its first bytes name the packing; the names in
+/// headers have changed (`xzkern`, `zstd22`).
 fn payload(zboot: &[u8]) -> Result<Vec<u8>, String> {
     let (start, size) = (word(zboot, ZBOOT_OFFSET)?, word(zboot, ZBOOT_SIZE)?);
     let payload = start.checked_add(size).and_then(|end| zboot.get(start..end));
@@ -89,7 +91,7 @@ fn payload(zboot: &[u8]) -> Result<Vec<u8>, String> {
     only_member(packing, payload)
 }
 
-/// What is packed in a file of one member. Zeros or other data may follow it, such as the plain size.
+/// Unpacks a file of one member. Zeros or other data may follow it, such as the plain size.
 fn only_member(packing: Packing, bytes: &[u8]) -> Result<Vec<u8>, String> {
     let Member { plain, rest } = packing.member(bytes, kinds::IMAGE).map_err(|why| why.to_string())?;
     match Packing::of(rest) == Some(packing) {

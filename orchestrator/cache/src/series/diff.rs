@@ -54,7 +54,7 @@ pub(super) fn hunks(diff: &str) -> Vec<Hunk<'_>> {
     found
 }
 
-/// How many lines of a hunk, before and after, are still to come after `line`.
+/// The numbers of lines of a hunk, before and after, that still follow `line`.
 fn after_line(left: [u64; 2], line: &[u8]) -> [u64; 2] {
     let (before, after) = match line.first() {
         Some(b'-') => (1, 0),
@@ -66,7 +66,8 @@ fn after_line(left: [u64; 2], line: &[u8]) -> [u64; 2] {
     [left[0].saturating_sub(before), left[1].saturating_sub(after)]
 }
 
-/// What `diff` changes: without what follows its last hunk, which may be a signature and a list's footer.
+/// Returns `diff` without the text after its last hunk, which may be a signature and a list's
+/// footer.
 pub(super) fn changes(diff: &[u8]) -> &[u8] {
     let (mut at, mut end, mut left) = (0, None, [0u64; 2]);
     for line in diff.split_inclusive(|b| *b == b'\n') {
@@ -86,8 +87,8 @@ pub(super) fn changes(diff: &[u8]) -> &[u8] {
     end.and_then(|end| diff.get(..end)).unwrap_or(diff)
 }
 
-/// The names of the first file as they stand in `diff`, if no folder is in front of them that `-p1` could take away: those of
-/// `diff.noprefix` of git, and of Subversion.
+/// The names of the first file as they stand in `diff`, if no folder is in front of them that `-p1`
+/// could take away: those of `diff.noprefix` of git, and of Subversion.
 pub(super) fn has_no_prefix(diff: &str) -> bool {
     let mut lines = diff.lines().peekable();
     while let Some(line) = lines.next() {

@@ -11,7 +11,8 @@ use std::{
 const LIST: &str = "series";
 const ENDINGS: [&str; 2] = ["patch", "diff"];
 
-/// The patches in `folder`: those that its file `series` lists, else *.patch and *.diff by name, numbers by their size.
+/// The patches in `folder`: those that its file `series` lists, else *.patch and *.diff by name,
+/// numbers by their size.
 pub(super) fn files(folder: &Path) -> Result<Vec<PathBuf>, SeriesError> {
     let list = folder.join(LIST);
     let Some(text) = outside::read_text_if_there(&list, kinds::PATCH_LIST)? else { return by_name(folder) };

@@ -20,7 +20,7 @@ pub(super) struct Mail {
     id: Option<String>,
     /// One for each part that has one.
     diffs: Vec<Vec<u8>>,
-    /// Whether it ends as `git format-patch` ends a mail: then nothing of it is missing.
+    /// True if it ends like a mail of `git format-patch`: then nothing of it is missing.
     is_whole: bool,
 }
 
@@ -148,7 +148,7 @@ fn read(raw: &[u8]) -> Result<Mail, String> {
     })
 }
 
-/// Whether the last words of `raw` are a version of git below a signature's dashes.
+/// Returns true if `raw` ends with a version of git below a signature's dashes.
 fn is_whole(raw: &[u8]) -> bool {
     let mut words = raw.rsplit(|b| *b == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
     let is_version = |line: &[u8]| line.contains(&b'.') && line.first().is_some_and(u8::is_ascii_digit);
@@ -240,7 +240,8 @@ fn check_numbers(sorted: &[Mail], total: usize) -> Result<(), Unusable> {
     }
 }
 
-/// Each mail once: one's own copy and the list's, which may have a tag and a footer more, have the same id.
+/// Each mail once: one's own copy and the list's, which may have a tag and a footer more, have the
+/// same id.
 fn without_copies(mails: Vec<Mail>) -> Vec<Mail> {
     let mut once: Vec<Mail> = Vec::with_capacity(mails.len());
     let mut seen: BTreeMap<String, Vec<usize>> = BTreeMap::new();
@@ -276,7 +277,7 @@ fn sift(mails: Vec<Mail>) -> (Vec<Mail>, Vec<Skipped>) {
 }
 
 impl Mail {
-    /// What its diffs change.
+    /// The changes of its diffs.
     fn changes(&self) -> Vec<&[u8]> {
         self.diffs.iter().map(|diff| diff::changes(diff)).collect()
     }

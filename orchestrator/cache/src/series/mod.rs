@@ -70,7 +70,7 @@ pub enum Unusable {
     NoPatch(Vec<Skipped>),
     #[error("patch {number} of {total}, `{title}`, has no diff{wholeness}", wholeness = if *is_whole { ", and its mail is whole" } else { "" })]
     NoDiff { number: usize, total: usize, title: String, is_whole: bool },
-    #[error("`{title}` is patch {number}, which is no whole number")]
+    #[error("`{title}` is patch {number}, which is not a whole number")]
     Number { number: String, title: String },
     #[error("{} of {total} {} missing", numbers(.missing), if .missing.len() == 1 { "is" } else { "are" })]
     Missing { missing: Vec<usize>, total: usize },
@@ -89,6 +89,16 @@ pub enum Unusable {
 }
 
 impl SeriesError {
+    /// One line without the path.
+    pub fn why(&self) -> String {
+        let why = match self {
+            Self::Read(error) => error.why.to_string(),
+            Self::Io { source, .. } => source.to_string(),
+            Self::Unusable { why, .. } => why.to_string(),
+        };
+        why.lines().next().unwrap_or_default().to_owned()
+    }
+
     /// What the reader may do about it.
     pub fn hint(&self) -> Option<String> {
         let Self::Unusable { why, .. } = self else { return None };
@@ -112,10 +122,11 @@ impl SeriesError {
 }
 
 impl Series {
-    /// Reads a mailbox (also packed), a single patch, or a folder: the patches that its file `series` names, else its
-    /// files *.patch and *.diff by name.
+    /// Reads a mailbox (also packed), a single patch, or a folder: the patches that its file
+    /// `series` names, else its files *.patch and *.diff by name.
     ///
-    /// A mailbox holds one whole series: numbered patches are sorted, and each must be there once. A folder is taken as it is.
+    /// A mailbox holds one whole series: numbered patches are sorted, and each must be there once.
+    /// A folder is taken as it is.
     ///
     /// # Errors
     /// What cannot be read, or is no series of patches; nothing is guessed.

@@ -10,7 +10,8 @@ const SIGNED: (&[u8], &[u8]) = (b"-----BEGIN PGP SIGNED MESSAGE-----", b"-----BE
 /// Before the version of git at the end of a mail.
 pub(super) const SIGNATURE: &[u8] = b"-- ";
 
-/// The diffs in `mail`, in order: of each part that has one. Their character set is the files' business.
+/// The diffs in `mail`, in order: of each part that has one. Their character set is the files'
+/// business.
 pub(super) fn diffs(mail: &ParsedMail<'_>) -> Result<Vec<Vec<u8>>, String> {
     if mail.subparts.is_empty() {
         let may_have_one = is_for_programs(&mail.ctype.mimetype);
@@ -29,13 +30,14 @@ pub(super) fn diffs(mail: &ParsedMail<'_>) -> Result<Vec<Vec<u8>>, String> {
     })
 }
 
-/// Whether a part of this type may have a diff. Mail programs that do not know a patch attach it as some application's.
+/// Returns true if a part of this type may have a diff. Some mail programs attach a patch as the
+/// file of an application.
 fn is_for_programs(mime: &str) -> bool {
     let mime = mime.to_ascii_lowercase();
     (mime.starts_with("text/") && mime != "text/html") || mime.starts_with("application/")
 }
 
-/// Whether the text of `mail` is its body as it stands.
+/// Returns true if the text of `mail` is its body, unchanged.
 pub(super) fn is_plain(mail: &ParsedMail<'_>) -> bool {
     let encoding = mail.headers.get_first_value("Content-Transfer-Encoding").unwrap_or_default();
     let is_encoded = ENCODINGS.iter().any(|encoded| encoded.eq_ignore_ascii_case(encoding.trim()));
@@ -59,7 +61,8 @@ fn is_yes(part: &ParsedMail<'_>, parameter: &str, value: &str) -> bool {
     part.ctype.params.get(parameter).is_some_and(|found| found.eq_ignore_ascii_case(value))
 }
 
-/// Joins lines and takes their stuffing off (RFC 3676, section 4), as git does (git 2.47, mailinfo.c, `handle_filter_flowed`).
+/// Joins lines and takes their stuffing off (RFC 3676, section 4), as git does (git 2.47,
+/// mailinfo.c, `handle_filter_flowed`).
 fn unflowed(text: &[u8], delete_space: bool) -> Vec<u8> {
     let mut plain: Vec<u8> = Vec::with_capacity(text.len());
     for line in text.split_inclusive(|b| *b == b'\n') {
@@ -96,7 +99,7 @@ pub(super) fn diff_of(text: &[u8]) -> Vec<u8> {
     diff
 }
 
-/// What was signed, without the dashes that signing puts before lines that begin with one.
+/// Returns the signed text, without the dashes that signing puts before lines that begin with one.
 fn unsigned(text: &[u8]) -> std::borrow::Cow<'_, [u8]> {
     let (begin, end) = SIGNED;
     let lines = || text.split_inclusive(|b| *b == b'\n');
@@ -172,7 +175,7 @@ mod tests {
         assert_eq!(of(&signed), [format!("{DIFF}\n")]);
     }
 
-    /// What git makes of a mail's diff.
+    /// The diff of a mail as git takes it.
     fn mailinfo(mail: &str) -> String {
         let dir = tempfile::tempdir().unwrap();
         let mut git = Command::new("git");

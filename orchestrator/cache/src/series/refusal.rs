@@ -103,7 +103,7 @@ impl Refusal {
         Self { number, total, title: patch.title.clone(), complaints, cause }
     }
 
-    /// What the reader may do about it.
+    /// Advice for the reader.
     pub(crate) fn hint(&self) -> Option<&'static str> {
         self.cause.map(Cause::hint)
     }

@@ -11,7 +11,7 @@ pub(super) struct Subject {
     pub(super) revision: Option<String>,
     /// Which of how many; 0 is the cover letter.
     pub(super) number: Option<(usize, usize)>,
-    /// As it is written, if it is none: `1.5/3`.
+    /// The number as it is written, if it is not whole: `1.5/3`.
     pub(super) odd_number: Option<String>,
     /// Without prefixes.
     pub(super) title: String,

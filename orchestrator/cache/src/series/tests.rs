@@ -234,7 +234,7 @@ fn a_patch_without_a_diff_or_a_whole_number_is_named() {
       its commit is empty: put the other patches into a folder, or write the series anew without it
     `x.mbox`: patch 2 of 3, `cut`, has no diff
       fetch the whole thread again; a folder of patches is taken as it is
-    `x.mbox`: `between` is patch 1.5/3, which is no whole number
+    `x.mbox`: `between` is patch 1.5/3, which is not a whole number
       put the patches that are meant into a folder, in their order
     ");
 }

@@ -5,10 +5,12 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Display, Formatter};
 
+mod files;
 mod load;
 mod schema;
 mod written;
 
+pub use files::{FileKind, NamedFile, check_named, named_files};
 pub(crate) use load::NAME_LENGTH;
 pub use load::load;
 pub use schema::schema;

@@ -29,16 +29,34 @@ pub enum Revisions {
     Range(String),
 }
 
+impl Revisions {
+    /// The words as they were written.
+    pub fn words(&self) -> &str {
+        match self {
+            Self::One(words) | Self::Range(words) => words,
+        }
+    }
+}
+
 impl KernelArgument {
-    /// Reads `tree:PATH[@COMMIT|@A..B]`; else a path if it has a `/`, else the name of an entry.
+    /// Reads `tree:PATH[@COMMIT|@A..B]`; else a path if it has a `/`, or is `.` or `..`; else the
+    /// name of an entry.
+    ///
+    /// Both a path and a commit may have an `@`: `is_folder` decides where the path ends.
     ///
     /// # Errors
-    /// If no entry has that name, or a tree is not written so.
-    pub fn parse(argument: &str, kernels: &Kernels) -> Result<Self, PlanError> {
+    /// If no entry has that name, if a tree is not written so, or if two readings of it name a
+    /// folder.
+    pub fn parse(
+        argument: &str,
+        kernels: &Kernels,
+        is_folder: &dyn Fn(&str) -> bool,
+    ) -> Result<Self, PlanError> {
         if let Some(tree) = argument.strip_prefix(TREE) {
-            return parse_tree(tree).map_err(|why| PlanError::Tree { argument: argument.to_owned(), why });
+            let tree = parse_tree(tree, is_folder);
+            return tree.map_err(|why| PlanError::Tree { argument: argument.to_owned(), why });
         }
-        if argument.contains('/') {
+        if argument.contains('/') || matches!(argument, "." | "..") {
             return Ok(Self::Image(argument.to_owned()));
         }
         match kernels.entries.contains_key(argument) {
@@ -51,10 +69,8 @@ impl KernelArgument {
     }
 }
 
-fn parse_tree(text: &str) -> Result<KernelArgument, &'static str> {
-    // `HEAD@{1}` is a revision, and a path may have an `@`: the last one parts them that does not begin `@{`.
-    let at = text.rmatch_indices('@').map(|(at, _)| at).find(|at| !text[at + 1..].starts_with('{'));
-    let (path, revision) = at.map_or((text, None), |at| (&text[..at], Some(&text[at + 1..])));
+fn parse_tree(text: &str, is_folder: &dyn Fn(&str) -> bool) -> Result<KernelArgument, &'static str> {
+    let (path, revision) = split_tree(text, is_folder)?;
     if path.is_empty() {
         return Err("names no folder");
     }
@@ -67,6 +83,26 @@ fn parse_tree(text: &str) -> Result<KernelArgument, &'static str> {
         Some(revision) => Some(Revisions::One(revision.to_owned())),
     };
     Ok(KernelArgument::Tree { path: path.to_owned(), revisions })
+}
+
+/// The path and what follows its `@`. If nothing in it is a folder, the last `@` parts the two.
+fn split_tree<'a>(
+    text: &'a str,
+    is_folder: &dyn Fn(&str) -> bool,
+) -> Result<(&'a str, Option<&'a str>), &'static str> {
+    // `HEAD@{1}` is a revision. No commit's name ends in a slash.
+    let at = text.rmatch_indices('@').map(|(at, _)| at).filter(|at| !text[at + 1..].starts_with('{'));
+    let parted = at.map(|at| (&text[..at], Some(&text[at + 1..])));
+    let parted: Vec<_> = if text.ends_with('/') { vec![] } else { parted.collect() };
+    let all = [(text, None)].into_iter().chain(parted.iter().copied());
+    let mut folders = all.filter(|(path, _)| is_folder(path));
+    match (folders.next(), folders.next()) {
+        (Some(one), None) => Ok(one),
+        (Some(_), Some(_)) => Err(
+            "names a folder, and a commit of another folder: `tree:A@B/` is the first, `tree:A/@B` the second",
+        ),
+        (None, _) => Ok(parted.first().copied().unwrap_or((text, None))),
+    }
 }
 
 /// A kernel that is taken instead of the default ones.
@@ -88,12 +124,14 @@ impl KernelChoice {
     }
 }
 
-/// A name for a file or folder: its own, without what only says how it is packed, in the alphabet of kernels' names.
+/// A name for a file or folder: its own, without what only says how it is packed, in the alphabet
+/// of kernels' names. What is written in another script is spelt in that alphabet.
 ///
 /// # Errors
 /// If the path's last part has no letter or digit.
 pub fn label(path: &str) -> Result<String, PlanError> {
-    const PACKED: [&str; 9] = [".gz", ".xz", ".zst", ".bin", ".img", ".mbox", ".mbx", ".patch", ".diff"];
+    const PACKED: [&str; 12] =
+        [".gz", ".xz", ".zst", ".bz2", ".lz4", ".lzma", ".bin", ".img", ".mbox", ".mbx", ".patch", ".diff"];
     let mut stem = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
     while let Some(shorter) = PACKED.iter().find_map(|end| stem.strip_suffix(end)) {
         stem = shorter;
@@ -102,7 +140,8 @@ pub fn label(path: &str) -> Result<String, PlanError> {
         c @ ('a'..='z' | '0'..='9' | '.' | '-') => c,
         _ => '-',
     };
-    let label: String = stem.chars().map(safe).collect();
+    let spelt = deunicode::deunicode(stem);
+    let label: String = if stem.is_ascii() { stem } else { spelt.trim() }.chars().map(safe).collect();
     let label: String = label.trim_start_matches(['-', '.']).chars().take(NAME_LENGTH).collect();
     match label.is_empty() {
         true => Err(PlanError::NoLabel { path: path.to_owned() }),

@@ -34,7 +34,7 @@ fn own(path: &str) -> Result<KernelChoice, PlanError> {
 
 fn keys(selectors: &[&str], arguments: &[&str]) -> Result<Vec<String>, String> {
     let kernels = kernels();
-    let choice = |argument: &&str| match KernelArgument::parse(argument, &kernels)? {
+    let choice = |argument: &&str| match KernelArgument::parse(argument, &kernels, &|_| false)? {
         KernelArgument::Listed(name) => Ok(KernelChoice::Listed(name)),
         KernelArgument::Image(path) | KernelArgument::Tree { path, .. } => own(&path),
     };
@@ -123,7 +123,11 @@ fn labels() {
         ("v9_20240224_ankita.mbox.gz", Some("v9-20240224-ankita")),
         ("x/..", None),
         ("/", None),
-        ("x/Käse Bild.img", Some("k-se-bild")),
+        ("x/Käse Bild.img", Some("kase-bild")),
+        ("t/内核", Some("nei-he")),
+        ("Ядро-6.1", Some("iadro-6.1")),
+        ("t/、", None),
+        ("Image.lz4", Some("image")),
     ] {
         assert_eq!(label(path).ok().as_deref(), expected, "{path}");
     }
@@ -132,9 +136,32 @@ fn labels() {
     assert_eq!(commit_name(&"x".repeat(NAME_LENGTH), commit).len(), NAME_LENGTH);
 }
 
+/// A folder that exists decides, because a path and a commit both may have an `@`.
+#[test]
+fn an_at_sign_may_be_in_a_path_and_in_a_commit() {
+    let parse = |text: &str, folders: &[&str]| match KernelArgument::parse(text, &kernels(), &|path| {
+        folders.contains(&path)
+    }) {
+        Ok(KernelArgument::Tree { path, revisions }) => Ok((path, revisions)),
+        Ok(other) => panic!("{other:?}"),
+        Err(error) => Err(error.to_string()),
+    };
+    let one = |path: &str, revision: &str| Ok((path.to_owned(), Some(Revisions::One(revision.into()))));
+    let whole = |path: &str| Ok((path.to_owned(), None));
+    let home = "/home/user@corp.example/linux";
+    assert_eq!(parse("tree:/home/user@corp.example/linux", &[home]), whole(home));
+    assert_eq!(parse("tree:/home/user@corp.example/linux@v6.1", &[home]), one(home, "v6.1"));
+    assert_eq!(parse("tree:linux@wip@2", &["linux"]), one("linux", "wip@2"));
+    assert_eq!(parse("tree:linux@HEAD@{1}", &["linux"]), one("linux", "HEAD@{1}"));
+    let both = ["linux", "linux/", "linux@v6.1", "linux@v6.1/"];
+    assert!(parse("tree:linux@v6.1", &both).unwrap_err().contains("a commit of another folder"));
+    assert_eq!(parse("tree:linux@v6.1/", &both), whole("linux@v6.1/"));
+    assert_eq!(parse("tree:linux/@v6.1", &both), one("linux/", "v6.1"));
+}
+
 #[test]
 fn trees() {
-    let parse = |text: &str| KernelArgument::parse(text, &kernels()).map_err(|e| e.to_string());
+    let parse = |text: &str| KernelArgument::parse(text, &kernels(), &|_| false).map_err(|e| e.to_string());
     let tree = |path: &str, revisions| Ok(KernelArgument::Tree { path: path.into(), revisions });
     let one = |revision: &str| Some(Revisions::One(revision.into()));
     assert_eq!(parse("tree:/src/linux"), tree("/src/linux", None));
@@ -216,7 +243,7 @@ proptest! {
 
     #[test]
     fn no_argument_panics(argument in "(tree:)?[a-zä@{}./-]{0,20}") {
-        if let Ok(KernelArgument::Tree { path, .. }) = KernelArgument::parse(&argument, &kernels()) {
+        if let Ok(KernelArgument::Tree { path, .. }) = KernelArgument::parse(&argument, &kernels(), &|path| path.len() < 5) {
             prop_assert!(!path.is_empty());
         }
     }

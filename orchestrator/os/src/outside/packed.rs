@@ -7,9 +7,11 @@ use std::{
     io::{self, Read},
 };
 
-/// Memory for a dictionary or window, KiB. `xz -9` and `zstd --ultra -22` have one of 64 and 128 MiB.
+/// Memory for a dictionary or window, KiB. `xz -9` and `zstd --ultra -22` have one of 64 and 128
+/// MiB.
 const MEMORY: u32 = 160 << 10;
-/// Longest packed block of the old lz4 format, bytes: of 8 MiB that cannot be made smaller (lz4 1.10, `LZ4_compressBound`).
+/// Longest packed block of the old lz4 format, bytes: of 8 MiB that cannot be made smaller (lz4
+/// 1.10, `LZ4_compressBound`).
 const LZ4_BLOCK: usize = (8 << 20) + (8 << 20) / 255 + 16;
 /// Begins the first block of a bzip2 member, after 4 bytes.
 const BZIP2_BLOCK: &[u8] = b"1AY&SY";
@@ -21,7 +23,8 @@ pub enum Packing {
     Zstd,
     Xz,
     Lz4,
-    /// Linux unpacks this one (Linux 6.1, lib/decompress_unlz4.c), and `lz4 -l` writes it. It has no end of its own.
+    /// Linux unpacks this one (Linux 6.1, lib/decompress_unlz4.c), and `lz4 -l` writes it. It has
+    /// no end of its own.
     OldLz4,
     Bzip2,
     Lzma,
@@ -43,7 +46,7 @@ impl fmt::Display for Packing {
     }
 }
 
-/// How files of each packing begin (Linux 6.1, lib/decompress.c; magic(5) of file 5.46).
+/// The first bytes of each packing (Linux 6.1, lib/decompress.c; magic(5) of file 5.46).
 const BEGINNINGS: [(&[u8], Packing); 8] = [
     (&[0x1f, 0x8b], Packing::Gzip),
     (&[0x28, 0xb5, 0x2f, 0xfd], Packing::Zstd),
@@ -59,7 +62,7 @@ const BEGINNINGS: [(&[u8], Packing); 8] = [
 #[derive(Debug, PartialEq, Eq)]
 pub struct Member<'a> {
     pub plain: Vec<u8>,
-    /// What follows it.
+    /// The bytes after it.
     pub rest: &'a [u8],
 }
 
@@ -95,7 +98,7 @@ impl Packing {
             }
             Self::Lzma => {
                 let reader = lzma_rust2::LzmaReader::new_mem_limit(bytes, MEMORY, None);
-                let mut reader = reader.map_err(|error| damaged(error.into()))?;
+                let mut reader = reader.map_err(damaged)?;
                 (plain(&mut reader)?, reader.into_inner())
             }
             Self::Lz4 => {
@@ -116,10 +119,10 @@ impl Packing {
     }
 }
 
-/// What `bytes` unpack to, all members of it. What is not packed stays as it is.
+/// Unpacks all members of `bytes`. Bytes that are not packed are returned unchanged.
 ///
 /// # Errors
-/// As [`Packing::member`], and if there are more than `most` members, or something else follows them.
+/// The errors of [`Packing::member`]; more than `most` members; other bytes after them.
 pub fn unpacked(bytes: Vec<u8>, kind: Kind, most: usize) -> Result<Vec<u8>, Why> {
     let Some(packing) = Packing::of(&bytes) else { return Ok(bytes) };
     let (mut all, mut rest) = (Vec::new(), bytes.as_slice());
@@ -150,7 +153,8 @@ fn bounded(from: impl Read, kind: Kind) -> Result<Vec<u8>, Why> {
     if plain.len() as u64 > kind.limit { Err(Why::TooLarge(kind)) } else { Ok(plain) }
 }
 
-/// Bytes that must not end before their reader does. lz4_flex takes the end of its input for the end of a frame.
+/// Bytes that must not end before their reader does. lz4_flex takes the end of its input for the
+/// end of a frame.
 struct UpToItsEnd<'a>(&'a [u8]);
 
 impl Read for UpToItsEnd<'_> {
@@ -162,8 +166,8 @@ impl Read for UpToItsEnd<'_> {
     }
 }
 
-/// Where the blocks end: a size follows that no block has, such as that of the plain file, which the kernel's Makefiles append
-/// (Linux 5.10, scripts/Makefile.lib, `size_append`).
+/// Returns the end of the blocks. A size that no block has ends them, such as the size of the plain
+/// file, which the kernel's Makefiles append (Linux 5.10, scripts/Makefile.lib, `size_append`).
 fn end_of_old_lz4(bytes: &[u8]) -> usize {
     let mut at = 4;
     while let Some(Ok(size)) = bytes.get(at..at + 4).map(<[u8; 4]>::try_from) {
@@ -175,7 +179,8 @@ fn end_of_old_lz4(bytes: &[u8]) -> usize {
     at.min(bytes.len())
 }
 
-/// Where the second member begins, or the end: the decoder takes no notice of what follows the first.
+/// Returns the place of the second member, or the end: the decoder ignores the bytes after the
+/// first.
 fn next_bzip2(bytes: &[u8]) -> usize {
     let blocks = memchr::memmem::find_iter(bytes, BZIP2_BLOCK);
     let mut begins = blocks.filter_map(|at| at.checked_sub(4).filter(|at| bytes[*at..].starts_with(b"BZh")));

@@ -1,6 +1,7 @@
 //! `--kernel` and its like: which kernels a verb means.
 
 use crate::cli::failure::Failure;
+use crate::home;
 use clap::{Args, ValueEnum};
 use s2lab_model::kernel::Trait;
 use std::{collections::BTreeSet, path::PathBuf};
@@ -11,19 +12,19 @@ pub(crate) struct KernelArguments {
     #[arg(long = "kernel", value_name = "NAME|PATH|TREE")]
     pub(crate) kernels: Vec<String>,
     /// Modules of the Image given by its path: a folder with .ko files in any depth; default: all are built in
-    #[arg(long, value_name = "DIR", requires = "kernels")]
+    #[arg(long, value_name = "DIR", requires = "kernels", value_parser = home::argument())]
     pub(crate) modules: Option<PathBuf>,
     /// Configuration of the Image, or what to build the tree with; default for a tree: images/config/boot.config and nothing else
-    #[arg(long, value_name = "FILE", requires = "kernels")]
+    #[arg(long, value_name = "FILE", requires = "kernels", value_parser = home::argument())]
     pub(crate) config: Option<PathBuf>,
     /// System.map of the Image: addresses in its crashes get names
-    #[arg(long, value_name = "FILE", requires = "kernels")]
+    #[arg(long, value_name = "FILE", requires = "kernels", value_parser = home::argument())]
     pub(crate) system_map: Option<PathBuf>,
     /// Build tree:PATH as it is now, in the cache; commits are always built
     #[arg(long, requires = "kernels")]
     pub(crate) build: bool,
     /// Apply a mailbox or a folder of patches on top of the kernels, which must be built from source
-    #[arg(long, value_name = "MBOX|DIR", requires = "kernels")]
+    #[arg(long, value_name = "MBOX|DIR", requires = "kernels", value_parser = home::argument())]
     pub(crate) series: Option<PathBuf>,
     /// Traits that these kernels have, and no others; repeatable; default: those of the entry below --series must hold, the rest is open
     #[arg(long = "trait", value_name = "TRAIT", value_enum, requires = "kernels")]

@@ -2,6 +2,7 @@
 
 use crate::cli::{failure::Failure, shared::kernels::KernelArguments};
 use crate::{
+    home,
     lab::Lab,
     outside::{self, kinds},
     revisions::{Commit, commits},
@@ -52,7 +53,7 @@ pub(crate) fn kernels(
 ) -> Result<Kernels, Failure> {
     let mut parsed = Vec::new();
     for argument in &arguments.kernels {
-        let kernel = KernelArgument::parse(argument, listed)?;
+        let kernel = KernelArgument::parse(argument, listed, &|path| home::expand(path).is_dir())?;
         if !parsed.contains(&kernel) {
             parsed.push(kernel);
         }
@@ -171,8 +172,7 @@ impl Resolve<'_> {
     }
 
     fn image(&self, path: String) -> Result<Own, Failure> {
-        let label = label(&path)?;
-        let image = PathBuf::from(&path);
+        let image = home::expand(&path);
         if !image.is_file() {
             if image.is_dir() {
                 let message = format!("{} is a folder, not an Image", image.display());
@@ -181,6 +181,7 @@ impl Resolve<'_> {
             }
             return Err(no_such("kernel", &image, "file"));
         }
+        let label = label(&path)?;
         let modules = self.arguments.modules.clone();
         let from = modules.as_ref().map(|dir| format!(", modules from {}", dir.display()));
         let about = format!("a file, {path}{}", from.unwrap_or_default());
@@ -195,7 +196,7 @@ impl Resolve<'_> {
     }
 
     fn tree(&self, path: &str, revisions: Option<Revisions>) -> Result<Vec<Own>, Failure> {
-        let real = Path::new(path).canonicalize().ok().filter(|real| real.is_dir());
+        let real = home::expand(path).canonicalize().ok().filter(|real| real.is_dir());
         let Some(real) = real else {
             return Err(no_such("kernel", Path::new(&format!("tree:{path}")), "folder"));
         };

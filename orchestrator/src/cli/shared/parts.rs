@@ -2,6 +2,7 @@
 
 use crate::cli::failure::Failure;
 use crate::{
+    home,
     lab::Places,
     run::images::GUEST_MODULES,
     runtime,
@@ -20,19 +21,19 @@ const HEADING: &str = "Parts to bring where apt or cargo is missing";
 #[derive(Debug, Clone, Args, Default)]
 pub(crate) struct PartArguments {
     /// A qemu-system-aarch64, 10.0 or newer, in place of the machine's or the store's
-    #[arg(long, help_heading = HEADING, value_name = "PROGRAM")]
+    #[arg(long, help_heading = HEADING, value_name = "PROGRAM", value_parser = home::argument())]
     qemu: Option<PathBuf>,
     /// The host's user land: a folder with an arm64 system, or a cpio archive of one, that has QEMU, dropbear and busybox
-    #[arg(long, help_heading = HEADING, value_name = "DIR|CPIO")]
+    #[arg(long, help_heading = HEADING, value_name = "DIR|CPIO", value_parser = home::argument())]
     rootfs: Option<PathBuf>,
     /// The agent, a static program for aarch64
-    #[arg(long, help_heading = HEADING, value_name = "PROGRAM")]
+    #[arg(long, help_heading = HEADING, value_name = "PROGRAM", value_parser = home::argument())]
     agent: Option<PathBuf>,
     /// The kernel that guests boot, an arm64 Image
-    #[arg(long, help_heading = HEADING, value_name = "IMAGE")]
+    #[arg(long, help_heading = HEADING, value_name = "IMAGE", value_parser = home::argument())]
     guest_kernel: Option<PathBuf>,
     /// Modules of the guests' kernel; default: all are built in
-    #[arg(long, help_heading = HEADING, value_name = "DIR", requires = "guest_kernel")]
+    #[arg(long, help_heading = HEADING, value_name = "DIR", requires = "guest_kernel", value_parser = home::argument())]
     guest_modules: Option<PathBuf>,
 }
 

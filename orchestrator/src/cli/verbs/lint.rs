@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// Scenario files; default: all of the lab, and its kernels.yaml
+    /// Scenario files; default: all of the lab, its kernels.yaml, and the files that it names
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
 }
@@ -20,17 +20,20 @@ pub(crate) fn lint(context: &Context, arguments: &Arguments) -> Result<u8, Failu
     }
     let lab = context.lab()?;
     let files = lab.scenario_files()?;
-    let mut mistakes = vec![];
-    for read in [lab.kernels().map(drop), scenarios(&files).map(drop)] {
+    let (mut mistakes, mut named) = (vec![], 0);
+    // What a list that is wrong names is not known.
+    let kernels = lab.kernels().and_then(|_| lab.check_named());
+    for read in [kernels, scenarios(&files).map(|_| 0)] {
         match read {
+            Ok(count) => named += count,
             Err(LabError::Mistakes(Mistakes(found))) => mistakes.extend(found),
-            other => other?,
+            Err(other) => return Err(other.into()),
         }
     }
     if !mistakes.is_empty() {
         return Err(LabError::Mistakes(Mistakes(mistakes)).into());
     }
-    say(&fine(files.len() + 1))?;
+    say(&fine(files.len() + 1 + named))?;
     Ok(exit::FINE)
 }
 

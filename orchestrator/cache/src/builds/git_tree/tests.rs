@@ -137,6 +137,73 @@ fn a_folder_that_ignores_its_source_is_taken_all_the_same() {
     assert_eq!(taken("two/source"), [".gitignore", "Makefile", "b.c", "include/a.h"]);
 }
 
+/// git without s2lab's settings, which allow no protocol.
+fn plainly(place: &Path, arguments: &[&str]) {
+    let mut git = std::process::Command::new("git");
+    git.args(arguments).current_dir(place).env("GIT_CONFIG_GLOBAL", "/dev/null");
+    let said = git.output().unwrap();
+    assert!(said.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&said.stderr));
+}
+
+/// A clone of a repository with the folders `mm`, `kvm` and `doc`, of which `mm` is checked out.
+fn sparse_clone(dir: &Path, options: &[&str]) -> (PathBuf, String) {
+    let place = dir.join("linux");
+    for folder in ["mm", "kvm", "doc"] {
+        fs::create_dir_all(place.join(folder)).unwrap();
+        fs::write(place.join(folder).join("file"), folder).unwrap();
+    }
+    in_place(&place, &["init", "--quiet"]);
+    in_place(&place, &["add", "--all"]);
+    in_place(&place, &["commit", "--quiet", "-m", "one"]);
+    in_place(&place, &["config", "uploadpack.allowFilter", "true"]);
+    in_place(&place, &["config", "uploadpack.allowAnySHA1InWant", "true"]);
+    let from = format!("file://{}", place.display());
+    plainly(dir, &[&["clone", "--quiet", "--sparse"], options, &[&from, "clone"]].concat());
+    plainly(&dir.join("clone"), &["sparse-checkout", "set", "mm"]);
+    (dir.join("clone"), of_revision(&place, "HEAD", &Quiet).unwrap().id)
+}
+
+#[test]
+fn what_a_sparse_checkout_leaves_out_is_as_it_was_committed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (place, committed) = sparse_clone(dir.path(), &[]);
+    let read = || of_folder(&place, &dir.path().join("private"), &Quiet).unwrap();
+    assert!(!place.join("kvm").exists());
+    assert_eq!(read().id, committed);
+    // What was left out before is here now, and the other way round.
+    plainly(&place, &["sparse-checkout", "set", "--sparse-index", "kvm"]);
+    assert_eq!(read().id, committed);
+    fs::write(place.join("kvm/file"), "mine").unwrap();
+    let changed = read();
+    assert_ne!(changed.id, committed);
+    let into = dir.path().join("build/source");
+    changed.check_out(&into, &Quiet).unwrap();
+    let files =
+        ["mm", "kvm", "doc"].map(|folder| fs::read_to_string(into.join(folder).join("file")).unwrap());
+    assert_eq!(files, ["mm", "mine", "doc"]);
+    plainly(&place, &["checkout", "--quiet", "."]);
+    plainly(&place, &["sparse-checkout", "disable"]);
+    fs::write(place.join("doc/file"), "mine").unwrap();
+    assert_ne!(read().id, committed);
+}
+
+#[test]
+fn a_partial_clone_is_told_what_it_lacks_and_how_to_get_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (place, committed) = sparse_clone(dir.path(), &["--filter=blob:none"]);
+    let as_it_is = || of_folder(&place, &dir.path().join("private"), &Quiet).unwrap();
+    let commit = of_revision(&place, "HEAD", &Quiet).unwrap();
+    assert_eq!((as_it_is().id, &commit.id), (committed.clone(), &committed));
+    for tree in [as_it_is(), commit] {
+        let error = tree.check_out(&dir.path().join("build/source"), &Quiet).unwrap_err();
+        assert!(matches!(error, StoreError::Incomplete { missing: 2, .. }), "{error}");
+        assert!(error.hint().unwrap().contains("fetch --refetch --no-filter"));
+    }
+    plainly(&place, &["fetch", "--quiet", "--refetch", "--no-filter"]);
+    as_it_is().check_out(&dir.path().join("build/source"), &Quiet).unwrap();
+    assert_eq!(fs::read_to_string(dir.path().join("build/source/doc/file")).unwrap(), "doc");
+}
+
 #[test]
 fn a_folder_without_a_repository() {
     let (dir, place) = repository();

@@ -5,9 +5,9 @@
 pub struct Foreign {
     /// With its article.
     pub(super) name: &'static str,
-    /// What to give instead.
+    /// The file to give instead.
     pub(super) hint: Option<&'static str>,
-    /// Where the file has these bytes.
+    /// The offset of these bytes.
     at: usize,
     bytes: &'static [u8],
 }
@@ -19,8 +19,9 @@ const fn foreign(at: usize, bytes: &'static [u8], name: &'static str, hint: &'st
 const OF_ARM64: &str = "s2lab boots kernels of arm64";
 const UNPACK: &str = "unpack it, and give the Image that is in it";
 
-/// The first that fits is taken. Sources: Linux 6.1, Documentation/x86/boot.rst, Documentation/riscv/boot-image-header.rst,
-/// arch/arm/boot/compressed/head.S; U-Boot 2024.01, include/image.h; magic(5) of file 5.46.
+/// The first that fits is taken. Sources: Linux 6.1, Documentation/x86/boot.rst,
+/// Documentation/riscv/boot-image-header.rst, arch/arm/boot/compressed/head.S; U-Boot 2024.01,
+/// include/image.h; magic(5) of file 5.46.
 const KINDS: [Foreign; 15] = [
     foreign(
         0,
@@ -55,7 +56,7 @@ const KINDS: [Foreign; 15] = [
 ];
 const EMPTY: &Foreign = &Foreign { name: "an empty file", hint: None, at: 0, bytes: b"" };
 const ZEROS: &Foreign = &Foreign { name: "nothing but zeros", hint: None, at: 0, bytes: b"" };
-/// How much of a text is looked at.
+/// The part of a text that is examined, in bytes.
 const LOOKED_AT: usize = 1 << 10;
 
 impl Foreign {

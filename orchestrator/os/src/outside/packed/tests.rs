@@ -2,7 +2,8 @@ use super::*;
 use crate::outside::kinds;
 use proptest::prelude::*;
 
-/// One file, packed by gzip 1.12, zstd 1.5, xz 5.4 (with the filter that Linux uses on arm64), lz4 1.9, bzip2 1.0.8 and lzma.
+/// One file, packed by gzip 1.12, zstd 1.5, xz 5.4 (with the filter that Linux uses on arm64), lz4
+/// 1.9, bzip2 1.0.8 and lzma.
 const SAMPLES: [(Packing, &[u8]); 7] = [
     (Packing::Gzip, include_bytes!("../../../tests/packed/Image.gz")),
     (Packing::Zstd, include_bytes!("../../../tests/packed/Image.zst")),

@@ -1,6 +1,9 @@
 //! What `s2lab run` is told.
 
-use crate::cli::{shared::kernels::KernelArguments, shared::parts::PartArguments};
+use crate::{
+    cli::{shared::kernels::KernelArguments, shared::parts::PartArguments},
+    home,
+};
 use clap::{Args, ValueEnum};
 use s2lab_model::event::Attempts;
 use std::path::PathBuf;
@@ -49,7 +52,7 @@ pub(crate) struct Arguments {
     #[arg(long)]
     pub(crate) dry_run: bool,
     /// Write the run there instead of under the state folder
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = home::argument())]
     pub(crate) out: Option<PathBuf>,
     /// What goes to stdout; json is the event log as it grows
     #[arg(long, value_enum, default_value = "human")]
