@@ -16,7 +16,6 @@ const INTERVAL: Duration = Duration::from_millis(200);
 /// The hint for a kernel that is stuck.
 const STUCK: &str =
     "the host's kernel is stuck: its console is console.host.log, what it said of it crash.txt";
-
 /// The hint for a kernel that does not boot.
 const NO_BOOT: &str =
     "the host's kernel waits for something while it boots: the end of console.host.log may say for what";
@@ -28,54 +27,70 @@ pub(super) async fn stuck(
     deadlines: Deadlines,
     lines: &mut mpsc::Receiver<String>,
 ) -> Stop {
-    let mut stuck: Option<(Moment, String)> = None;
+    let mut stall: Option<Stall> = None;
     loop {
         sleep(INTERVAL).await;
         while let Ok(line) = lines.try_recv() {
             // Only the first one counts: a stall is reported again and again.
-            stuck.get_or_insert((waits::now(), line));
+            stall.get_or_insert(Stall { since: waits::now(), line });
         }
-        let LastHeard { beat, moved, console, reads, .. } = liveness.last_heard();
-        if let Some((since, line)) = &stuck {
-            // Before there is an agent only the console can show that a boot continues, and lines
-            // directly after the first one still belong to it.
-            let goes_on = match beat {
-                Some(_) => moved.is_some_and(|moved| moved > *since),
-                None => console.is_some_and(|said| said > *since + deadlines.of(Deadline::Stuck) / 2),
-            };
-            if goes_on {
-                // It continues. The judgement at the end counts that it was stuck.
-                stuck = None;
-            } else if since.elapsed() > deadlines.of(Deadline::Stuck) {
-                let what = format!(
-                    "console of host: {line}; nothing has moved for {:?} since",
-                    deadlines.of(Deadline::Stuck)
-                );
-                return Stop::kernel(what).hint(STUCK);
-            }
-        }
-        if beat.is_none()
-            && moved.is_none()
-            && console.is_some_and(|last| last.elapsed() > deadlines.of(Deadline::BootSilence))
-        {
-            let what = format!(
-                "the host's console has printed nothing for {:?}, and no agent runs yet",
-                deadlines.of(Deadline::BootSilence)
-            );
-            return Stop::timeout(what).hint(NO_BOOT);
-        }
-        if let Some((last, uptime)) = beat
-            && last.elapsed() > deadlines.of(Deadline::Silence)
-            && !reads
-        {
-            let uptime = Duration::from_millis(uptime).as_secs();
-            let what = format!(
-                "the host's agent has been silent for {:?}, since about {uptime} s after the host's start",
-                deadlines.of(Deadline::Silence)
-            );
-            return Stop::timeout(what).hint(STUCK);
+        let signs = liveness.last_heard();
+        // The judgement at the end counts that it was stuck.
+        stall = stall.filter(|stall| !stall.is_over(signs, deadlines));
+        let stalled = stall.as_ref().and_then(|stall| stall.stop(deadlines));
+        let found = stalled.or_else(|| boot_silence(signs, deadlines)).or_else(|| silence(signs, deadlines));
+        if let Some(stop) = found {
+            return stop;
         }
     }
+}
+
+/// A stall that the host's console has reported.
+struct Stall {
+    since: Moment,
+    line: String,
+}
+
+impl Stall {
+    /// Returns true if the host has moved since.
+    fn is_over(&self, signs: LastHeard, deadlines: Deadlines) -> bool {
+        // Before there is an agent only the console can show that a boot continues, and lines
+        // directly after the first one still belong to it.
+        match signs.beat {
+            Some(_) => signs.moved.is_some_and(|moved| moved > self.since),
+            None => {
+                let later = self.since + deadlines.of(Deadline::Stuck) / 2;
+                signs.console.is_some_and(|said| said > later)
+            }
+        }
+    }
+
+    fn stop(&self, deadlines: Deadlines) -> Option<Stop> {
+        let deadline = deadlines.of(Deadline::Stuck);
+        let line = &self.line;
+        let what = format!("console of host: {line}; nothing has moved for {deadline:?} since");
+        (self.since.elapsed() > deadline).then(|| Stop::kernel(what).hint(STUCK))
+    }
+}
+
+/// A kernel that boots and has stopped to print.
+fn boot_silence(signs: LastHeard, deadlines: Deadlines) -> Option<Stop> {
+    let deadline = deadlines.of(Deadline::BootSilence);
+    let boots = signs.beat.is_none() && signs.moved.is_none();
+    let silent = signs.console.is_some_and(|last| last.elapsed() > deadline);
+    let what = format!("the host's console has printed nothing for {deadline:?}, and no agent runs yet");
+    (boots && silent).then(|| Stop::timeout(what).hint(NO_BOOT))
+}
+
+/// An agent that sends no heartbeat any more, all of whose frames are noted.
+fn silence(signs: LastHeard, deadlines: Deadlines) -> Option<Stop> {
+    let deadline = deadlines.of(Deadline::Silence);
+    let (last, uptime) = signs.beat?;
+    let uptime = Duration::from_millis(uptime).as_secs();
+    let what = format!(
+        "the host's agent has been silent for {deadline:?}, since about {uptime} s after the host's start"
+    );
+    (last.elapsed() > deadline && !signs.reads).then(|| Stop::timeout(what).hint(STUCK))
 }
 
 #[cfg(test)]
