@@ -1,4 +1,4 @@
-//! What host and guest have in common.
+//! The common parts of host and guest.
 
 use crate::exit::fatal;
 use crate::link::{Link, LinkError, in_json};
@@ -10,7 +10,7 @@ use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long the final record may take to leave the machine.
+/// The time in which the final record must leave the machine.
 const FAREWELL: Duration = Duration::from_secs(5);
 
 /// A level that answers a request.
@@ -23,20 +23,20 @@ pub(crate) trait Answers<A: Ask> {
     }
 }
 
-/// What the level's work runs with.
+/// The context of a level's work.
 pub(crate) struct Agent {
     pub(crate) root: Root,
     pub(crate) nonce: u64,
     pub(crate) link: Arc<Link>,
     pub(crate) port: Port,
-    /// Modules that did not load: a request that needs one says so.
+    /// The modules that did not load. A request that needs one reports it.
     pub(crate) failed_modules: Vec<ModuleError>,
 }
 
 impl Agent {
     /// Sends the final record and returns when it has left the machine.
     pub(crate) fn finish(&self, id: u64) -> Result<(), LinkError> {
-        // Whatever happens, the machine goes off.
+        // The machine is switched off in any case.
         drop(std::thread::Builder::new().spawn(|| {
             std::thread::sleep(FAREWELL);
             fatal("the final record was not taken in time")

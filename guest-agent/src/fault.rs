@@ -1,24 +1,26 @@
-//! Why a request fails, in the protocol's terms.
+//! Failures of requests, in the protocol's terms.
 
 use s2lab_protocol::{Facility, Failure, FailureKind, ask::Request};
 use std::fmt::Display;
 
-/// The host's kernel does not show `facility`; `what` says what is not there.
+/// Returns the failure that the host's kernel does not show `facility`. `what` names the missing
+/// part.
 pub(crate) fn missing(facility: Facility, what: impl Display) -> Failure {
     Failure { kind: FailureKind::Missing(facility), message: what.to_string() }
 }
 
-/// The host's kernel has `facility`, and does not do what it is for; `what` says what happened.
+/// Returns the failure that the host's kernel has `facility`, which does not work. `what` describes
+/// it.
 pub(crate) fn refused(facility: Facility, what: impl Display) -> Failure {
     Failure { kind: FailureKind::Refused(facility), message: what.to_string() }
 }
 
-/// The request does not fit the machine.
+/// Returns the failure that the request does not fit the machine.
 pub(crate) fn invalid(what: impl Display) -> Failure {
     Failure { kind: FailureKind::Invalid, message: what.to_string() }
 }
 
-/// A system call failed while `doing` something on `what`.
+/// Returns the failure of a system call while `doing` something on `what`.
 pub(crate) fn system(doing: &str, what: impl Display, why: impl Display) -> Failure {
     Failure { kind: FailureKind::System, message: format!("cannot {doing} {what}: {why}") }
 }

@@ -1,4 +1,4 @@
-//! Frames over a byte stream: what the agent says, and whom it believes.
+//! Frames over a byte stream, and the check of their sender.
 
 use crate::fault;
 use s2lab_protocol::{
@@ -9,10 +9,11 @@ use serde_json::Value;
 use std::io::{self, Read, Write};
 use std::sync::{Mutex, PoisonError};
 
-/// Bytes taken from the stream at once; with a whole payload the most that a decoder holds.
+/// The bytes read from the stream at once. With a whole payload this is the most that a decoder
+/// contains.
 pub(crate) const READ_SIZE: usize = 16 * 1024;
 
-/// Why a link is at its end.
+/// The reason why a link has ended.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LinkError {
     #[error("{doing} the link: {why}")]
@@ -33,7 +34,7 @@ pub(crate) enum LinkError {
     Torn { pending: usize },
 }
 
-/// The sending half. Every frame goes out whole; frames of several threads do not mix.
+/// The sending half. Every frame is sent whole; frames of several threads do not mix.
 pub(crate) struct Link {
     me: Peer,
     nonce: u64,
@@ -42,9 +43,9 @@ pub(crate) struct Link {
 
 struct Out {
     writer: Box<dyn Write + Send>,
-    /// Number of the next frame of this agent.
+    /// The number of this agent's next frame.
     seq: u64,
-    /// Requests answered so far.
+    /// The number of requests answered so far.
     answered: u64,
 }
 
@@ -57,12 +58,13 @@ impl Link {
         self.lock().say(self, Body::Notice(notice))
     }
 
-    /// [`Notice::Log`].
+    /// Sends a [`Notice::Log`].
     pub(crate) fn log(&self, text: impl Into<String>) -> Result<(), LinkError> {
         self.notice(Notice::Log { text: text.into() })
     }
 
-    /// Answers request `id`. An answer that is too long for a frame becomes a failure that says so.
+    /// Answers request `id`. An answer that is too long for a frame becomes a failure with that
+    /// reason.
     pub(crate) fn reply(&self, id: u64, result: Result<Value, Failure>) -> Result<(), LinkError> {
         let mut out = self.lock();
         out.answered += 1;
@@ -83,12 +85,13 @@ impl Link {
         out.say(self, Body::Reply { id, result: in_json(&record) })
     }
 
-    /// Passes on a frame that somebody else wrote, as it is.
+    /// Passes on a frame of another sender without a change.
     pub(crate) fn relay(&self, frame: &Frame) -> Result<(), LinkError> {
         self.lock().write(frame)
     }
 
-    /// A thread that panicked while it held the lock took the agent with it: poison is never seen by the living.
+    /// A thread that panics while it holds the lock ends the agent, so no other thread finds
+    /// poison.
     fn lock(&self) -> std::sync::MutexGuard<'_, Out> {
         self.out.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -118,7 +121,7 @@ impl Out {
     }
 }
 
-/// Who is believed on a link.
+/// The expected sender of a link.
 #[derive(Debug, Clone)]
 pub(crate) struct Credentials {
     pub(crate) from: Peer,
@@ -153,8 +156,9 @@ impl<R: Read> Incoming<R> {
         Incoming { reader, decoder: Decoder::default(), credentials, last: None }
     }
 
-    /// The next frame of the right sender; `None` at the end of the stream. Sequence numbers must rise: whether one is
-    /// missing shows to the sender's counterpart only, who sees all of its frames.
+    /// Returns the next frame of the right sender, or None at the end of the stream. Sequence
+    /// numbers must rise. Only the sender's counterpart, which gets all of its frames, can notice a
+    /// missing one.
     pub(crate) fn next_frame(&mut self) -> Result<Option<Frame>, LinkError> {
         let mut buffer = [0; READ_SIZE];
         loop {
@@ -184,7 +188,7 @@ pub(crate) mod tests {
     use s2lab_protocol::ask::{Ask, Release};
     use std::sync::Arc;
 
-    /// A writer whose bytes can be looked at.
+    /// A writer whose bytes can be read.
     #[derive(Clone, Default)]
     pub(crate) struct Tape(Arc<Mutex<Vec<u8>>>);
 

@@ -7,7 +7,7 @@ use crate::Body;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// For what is text at compile time.
+/// The version as a text at compile time.
 macro_rules! version {
     () => {
         5
@@ -19,18 +19,19 @@ macro_rules! mark {
     };
 }
 
-/// Version of the protocol; both sides must agree exactly.
+/// The version of the protocol. Both sides must agree exactly.
 pub const VERSION: u16 = version!();
-/// Stands in an agent's program, so that its version is known before it runs: [`version_in`].
+/// The mark in an agent's program, which shows its version before it runs: [`version_in`].
 pub const MARK: &str = concat!(mark!(), version!(), ".");
-/// What is around the version in [`MARK`].
+/// The text around the version in [`MARK`].
 const AROUND: (&str, char) = (mark!(), '.');
-/// Longest payload in bytes; a longer one is refused before it is read.
+/// The longest payload in bytes. A longer one is refused before it is read.
 pub const MAX_PAYLOAD: usize = 256 * 1024;
 const MAGIC: [u8; 4] = *b"S2LF";
 const HEADER: usize = 12;
 
-/// The version of the protocol that the agent speaks whose program is `program`; none if it is no agent.
+/// Returns the version of the protocol of the agent whose program is `program`, or None if it is
+/// not an agent.
 pub fn version_in(program: &[u8]) -> Option<u16> {
     let (before, after) = AROUND;
     program.windows(before.len()).enumerate().filter(|(_, bytes)| *bytes == before.as_bytes()).find_map(
@@ -42,7 +43,7 @@ pub fn version_in(program: &[u8]) -> Option<u16> {
     )
 }
 
-/// Who speaks or is spoken to.
+/// A sender or receiver of frames.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Peer {
@@ -66,16 +67,16 @@ impl fmt::Display for Peer {
 #[serde(deny_unknown_fields)]
 pub struct Frame {
     pub version: u16,
-    /// The cell's nonce: a frame of another run is not believed.
+    /// The cell's nonce. A frame of another run is refused.
     pub nonce: u64,
-    /// Counts the sender's frames from 0 without a gap.
+    /// The number of the sender's frame, from 0 without a gap.
     pub seq: u64,
     pub from: Peer,
     pub to: Peer,
     pub body: Body,
 }
 
-/// Why a byte stream is not a stream of frames.
+/// The reason why a byte stream is not a stream of frames.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FrameError {
     Magic([u8; 4]),
@@ -99,7 +100,7 @@ impl fmt::Display for FrameError {
 
 impl std::error::Error for FrameError {}
 
-/// The bytes of a frame. Fails if the payload is longer than [`MAX_PAYLOAD`].
+/// Returns the bytes of a frame. Fails if the payload is longer than [`MAX_PAYLOAD`].
 pub fn encode(frame: &Frame) -> Result<Vec<u8>, FrameError> {
     let payload = serde_json::to_vec(frame).map_err(|e| FrameError::Json(e.to_string()))?;
     if payload.len() > MAX_PAYLOAD {
@@ -114,7 +115,8 @@ pub fn encode(frame: &Frame) -> Result<Vec<u8>, FrameError> {
     Ok(out)
 }
 
-/// Cuts a byte stream into frames. Holds at most one frame and what was pushed last.
+/// A decoder that splits a byte stream into frames. It contains at most one frame and the last
+/// pushed bytes.
 #[derive(Debug, Default)]
 pub struct Decoder {
     buffer: Vec<u8>,
@@ -128,7 +130,8 @@ impl Decoder {
         }
     }
 
-    /// The next whole frame, `None` when more bytes are needed. After an error the same error comes for ever.
+    /// Returns the next whole frame, or None if it needs more bytes. After an error it always
+    /// returns the same error.
     pub fn next_frame(&mut self) -> Result<Option<Frame>, FrameError> {
         if let Some(error) = &self.broken {
             return Err(error.clone());
@@ -139,7 +142,8 @@ impl Decoder {
         })
     }
 
-    /// Bytes of an unfinished frame: not zero at the end of a stream means that it was torn.
+    /// Returns the bytes of an unfinished frame. If they are not zero at the end of a stream, the
+    /// stream was torn.
     pub fn pending(&self) -> usize {
         self.buffer.len()
     }
@@ -165,7 +169,7 @@ impl Decoder {
     }
 }
 
-/// CRC-32 (IEEE 802.3, reflected, as zlib computes it).
+/// Returns the CRC-32 (IEEE 802.3, reflected, like zlib).
 fn crc32(bytes: &[u8]) -> u32 {
     const POLYNOMIAL: u32 = 0xedb8_8320;
     !bytes.iter().fold(!0u32, |crc, byte| {

@@ -8,29 +8,30 @@ use serde_json::Value;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Body {
-    /// s2lab asks. `id` is chosen by s2lab and never reused in a cell.
+    /// A request of s2lab. s2lab chooses `id`, and never uses it again in a cell.
     Request { id: u64, request: Request },
     /// The agent answers request `id`, exactly once: [`crate::ask::Ask::Answer`] as JSON.
     Reply { id: u64, result: Result<Value, Failure> },
-    /// The agent speaks unasked.
+    /// A message without a request.
     Notice(Notice),
 }
 
-/// What an agent says unasked.
+/// The messages of an agent without a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Notice {
-    /// First frame of every agent.
+    /// The first frame of every agent.
     Hello(Hello),
-    /// About once a second while the agent lives. `stored`: bytes since its start, those of a run of stores that goes on
-    /// included, so that a slow guest is told from a stuck one.
+    /// Sent about once a second while the agent is alive. `stored` is the number of bytes since its
+    /// start, also of a run of stores that is not finished, so that a slow guest can be
+    /// distinguished from a stuck one.
     Heartbeat { uptime_ms: u64, stored: u64 },
     /// Host: bytes of a guest's console, in order; not valid UTF-8 in general, so hexadecimal.
     Console { guest: String, hex: String },
     /// Host: the guest's VMM stopped running it, or ended. Exactly one for each guest that was started, before the answer to
     /// the [`crate::ask::StopGuest`] or [`crate::ask::Finish`] that ended it.
     GuestEnded { guest: String, how: GuestEnd },
-    /// Something a person may want to read.
+    /// A text that a person may want to read.
     Log { text: String },
 }
 
@@ -38,12 +39,12 @@ pub enum Notice {
 #[serde(deny_unknown_fields)]
 pub struct Hello {
     pub level: Level,
-    /// `uname -r`.
+    /// The release, `uname -r`.
     pub release: String,
-    /// Bytes.
+    /// The size in bytes.
     pub page_size: u32,
     pub uptime_ms: u64,
-    /// `/proc/sys/kernel/tainted`; none if it cannot be read.
+    /// `/proc/sys/kernel/tainted`. None: it cannot be read.
     #[serde(default)]
     pub taint: Option<u64>,
 }
@@ -55,22 +56,23 @@ pub enum Level {
     Guest,
 }
 
-/// Why a guest no longer runs.
+/// The reason why a guest does not run any more.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum GuestEnd {
-    /// QMP says the vCPU stopped with this run state (`internal-error`, `guest-panicked`, ...); `detail` is the VMM's stderr tail.
+    /// QMP reports that the vCPU stopped with this run state (`internal-error`, `guest-panicked`,
+    /// ...). `detail` is the end of the VMM's stderr.
     Stopped { state: String, detail: String },
     /// The VMM process ended.
     Exited { code: Option<i32>, signal: Option<i32>, detail: String },
 }
 
-/// Why a request failed.
+/// The reason why a request failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Failure {
     pub kind: FailureKind,
-    /// What failed, on what, why.
+    /// The failed action, its object and the reason.
     pub message: String,
 }
 
@@ -79,9 +81,9 @@ pub struct Failure {
 pub enum FailureKind {
     /// The other level answers that request.
     Unsupported,
-    /// Host: its kernel does not show this, which the request needs.
+    /// Host: its kernel does not show this facility, which the request needs.
     Missing(Facility),
-    /// Host: its kernel shows this, and refuses to do with it what the request needs.
+    /// Host: its kernel shows this facility, and refuses the action that the request needs.
     Refused(Facility),
     /// The request does not fit the machine (no such device, BAR too small).
     Invalid,
@@ -89,7 +91,7 @@ pub enum FailureKind {
     System,
 }
 
-/// What a host's kernel brings up if its configuration has an option for it.
+/// A facility of a host's kernel that depends on an option of its configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Facility {

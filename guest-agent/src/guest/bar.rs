@@ -69,12 +69,12 @@ impl Mapped {
         self.bar
     }
 
-    /// What a look needs to walk stage 1.
+    /// Returns the facts that a look needs to walk stage 1.
     pub(crate) fn mapping(&self) -> Mapping {
         Mapping { device: self.device.clone(), map: self.map(), va: self.base.as_ptr() as u64, bar: self.bar }
     }
 
-    /// Address of byte `offset`, if `length` bytes from there lie in the BAR.
+    /// Returns the address of byte `offset`, if `length` bytes from there lie in the BAR.
     pub(crate) fn at(&self, offset: u64, length: u64) -> Option<NonNull<u8>> {
         let end = offset.checked_add(length)?;
         if end > self.bar.size {
@@ -101,7 +101,7 @@ fn file_name(index: u8, map: MapKind) -> String {
     }
 }
 
-/// The BAR that scenarios mean.
+/// Returns the BAR that scenarios mean.
 fn target(root: &Root, address: &Address) -> Result<Bar, Failure> {
     if !root.exists(address.folder()) {
         return Err(fault::invalid(format_args!("there is no PCI function {address}")));

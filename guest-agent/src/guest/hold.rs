@@ -1,5 +1,5 @@
-//! Holding a guest: a thread that spins in user space with a nonce in x19, so that whoever stops the machine can tell
-//! that this vCPU runs this guest's agent, and with it its page tables.
+//! Holding a guest: a thread spins in user space with a nonce in x19. When the machine is stopped,
+//! the nonce shows that this vCPU runs this guest's agent, and with it its page tables.
 
 use super::{Guest, bar::Mapped};
 use crate::{agent::Answers, fault};
@@ -10,11 +10,11 @@ use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// States of the word that the spinning thread watches.
+/// The states of the word that the spinning thread watches.
 const SPIN: u32 = 0;
 const STOP: u32 = 1;
 const NOT_YET: u32 = 2;
-/// How long a thread may take to get its first turn.
+/// The time in which a thread must get its first turn.
 const STARTS: Duration = Duration::from_secs(10);
 
 /// A thread that spins until it is released.
@@ -70,7 +70,7 @@ impl Answers<Release> for Guest {
     }
 }
 
-// A function of its own, for LLVM keeps x19 to itself and does not lend it to `asm!`.
+// A function of its own, because LLVM reserves x19 and does not allow it in `asm!`.
 #[cfg(target_arch = "aarch64")]
 std::arch::global_asm!(
     ".pushsection .text.s2lab_spin, \"ax\", @progbits",
@@ -99,7 +99,7 @@ fn spin(nonce: u64, word: &AtomicU32) {
     unsafe { s2lab_spin(nonce, word.as_ptr()) }
 }
 
-/// Elsewhere there is no x19; the tests of the rest need something that spins.
+/// Other architectures have no x19. The tests of the rest need a thread that spins.
 #[cfg(not(target_arch = "aarch64"))]
 fn spin(nonce: u64, word: &AtomicU32) {
     while word.load(SeqCst) == SPIN {

@@ -19,7 +19,7 @@ pub(crate) use store::stored;
 /// State that a guest keeps between requests.
 struct Guest {
     root: Root,
-    /// BARs stay mapped: a look walks their stage 1.
+    /// The mapped BARs. They stay mapped, because a look walks their stage 1.
     mapped: Vec<Mapped>,
     /// Spins while the guest is held.
     spinner: Option<Spinner>,

@@ -8,16 +8,17 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Offset and length are multiples of this, the widest store.
+/// The widest store. Offset and length are multiples of it.
 const GRAIN: u64 = 64;
 /// The pattern is made in RAM before it is stored, this many bytes at a time, so that only stores are timed.
 const CHUNK: usize = 64 * 1024;
 const WORD: usize = size_of::<u64>();
 
-/// Bytes that were stored or read back; heartbeats tell it.
+/// The bytes that were stored or read back. Heartbeats report them.
 static STORED: AtomicU64 = AtomicU64::new(0);
 
-/// Bytes that were stored or read back since the start: a number that rises while a run of stores gets on.
+/// Returns the bytes that were stored or read back since the start. The number rises while a run of
+/// stores makes progress.
 pub(crate) fn stored() -> u64 {
     STORED.load(Ordering::Relaxed)
 }
@@ -31,7 +32,7 @@ impl Answers<Store> for Guest {
     }
 }
 
-/// Whether the numbers of a spec make sense, before anything is mapped.
+/// Checks the numbers of a spec, before anything is mapped.
 pub(crate) fn check(spec: &Store) -> Result<(), Failure> {
     let Store { width, offset, bytes, .. } = *spec;
     if !matches!(width, 8 | 16 | 64) {
@@ -84,7 +85,7 @@ pub(crate) fn run(spec: &Store, mapped: &Mapped) -> Result<StoreResult, Failure>
     })
 }
 
-/// Store instructions of the run: a 64-byte store is four STP.
+/// Returns the store instructions of the run: a 64-byte store is four STP.
 fn stores(spec: &Store) -> u64 {
     match spec.width {
         8 => spec.bytes / 8,
@@ -92,7 +93,7 @@ fn stores(spec: &Store) -> u64 {
     }
 }
 
-/// Offset and length of the pieces in which a run is done.
+/// Yields offset and length of the pieces of a run.
 fn chunks(spec: &Store) -> impl Iterator<Item = (u64, u64)> {
     let end = spec.offset + spec.bytes;
     (spec.offset..end).step_by(CHUNK).map(move |start| (start, (end - start).min(CHUNK as u64)))
@@ -115,7 +116,7 @@ fn first_difference(spec: &Store, mapped: &Mapped) -> Option<u64> {
 /// Stores `words` to a place that is aligned to 64 bytes and has as many bytes, a multiple of 64.
 type Instruction = unsafe fn(words: &[u64], target: NonNull<u8>);
 
-/// One STR of an X register a word.
+/// Stores each word by one STR of an X register.
 #[cfg(target_arch = "aarch64")]
 unsafe fn store_8(words: &[u64], target: NonNull<u8>) {
     for (index, word) in words.iter().enumerate() {
@@ -127,7 +128,7 @@ unsafe fn store_8(words: &[u64], target: NonNull<u8>) {
     }
 }
 
-/// One STP of two X registers for two words.
+/// Stores each two words by one STP of two X registers.
 #[cfg(target_arch = "aarch64")]
 unsafe fn store_16(words: &[u64], target: NonNull<u8>) {
     for (index, pair) in words.chunks_exact(2).enumerate() {
@@ -141,7 +142,7 @@ unsafe fn store_16(words: &[u64], target: NonNull<u8>) {
     }
 }
 
-/// Four STP back to back for eight words, with nothing between them.
+/// Stores each eight words by four STP with nothing between them.
 #[cfg(target_arch = "aarch64")]
 unsafe fn store_64(words: &[u64], target: NonNull<u8>) {
     for (index, line) in words.chunks_exact(8).enumerate() {
@@ -164,7 +165,7 @@ fn complete() {
     unsafe { std::arch::asm!("dsb st", options(nostack, preserves_flags)) }
 }
 
-/// Elsewhere the compiler chooses the instructions; the bytes are the same.
+/// On other architectures the compiler chooses the instructions; the bytes are the same.
 #[cfg(not(target_arch = "aarch64"))]
 unsafe fn store_8(words: &[u64], target: NonNull<u8>) {
     for (index, word) in words.iter().enumerate() {

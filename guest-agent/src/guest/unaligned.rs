@@ -8,11 +8,11 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitCode, Stdio};
 use std::ptr::NonNull;
 
-/// First argument of the throw-away process; address, kind of mapping and offset follow.
+/// The first argument of the child process. Address, kind of mapping and offset follow.
 pub(crate) const CHILD: &str = "unaligned";
-/// What is stored: no byte of it is what a BAR usually holds, and no two are equal.
+/// The stored word. None of its bytes is usual in a BAR, and no two are equal.
 const WORD: u64 = 0xa1b2_c3d4_e5f6_0718;
-/// Within a granule of this many bytes an unaligned access crosses neither a page nor a cache line.
+/// The granule. An unaligned access within this many bytes crosses neither a page nor a cache line.
 const GRANULE: u64 = 16;
 const WRONG: u8 = 1;
 const FAILED: u8 = 2;
@@ -44,7 +44,7 @@ fn probe(ask: &Unaligned) -> Result<UnalignedOutcome, Failure> {
     }
 }
 
-/// The child.
+/// Runs the store, in the child process.
 pub(crate) fn child(mut arguments: impl Iterator<Item = String>) -> ExitCode {
     let mut next = || arguments.next().unwrap_or_default();
     match in_child(&next(), &next(), &next()) {
@@ -63,7 +63,8 @@ fn in_child(address: &str, map: &str, offset: &str) -> Result<bool, Failure> {
     store(&Mapped::open(&Root::machine(), "", address, map)?, offset)
 }
 
-/// Stores to the first odd address of the granule at `offset`; true if the bytes are there afterwards.
+/// Stores to the first odd address of the granule at `offset`. Returns true if the bytes are there
+/// afterwards.
 fn store(mapped: &Mapped, offset: u64) -> Result<bool, Failure> {
     let start = offset / GRANULE * GRANULE + 1;
     let length = size_of::<u64>();

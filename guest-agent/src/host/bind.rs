@@ -17,8 +17,8 @@ impl Answers<Bind> for Host<'_> {
     }
 }
 
-/// Binds the first function below root port `port` to `driver`, which is vfio-pci. One that is bound to it already stays as
-/// it is.
+/// Binds the first function below root port `port` to `driver`, which is vfio-pci. A function that
+/// is already bound to it stays as it is.
 fn bind(
     root: &Root,
     device: &str,
@@ -60,7 +60,7 @@ fn bind(
     })
 }
 
-/// The function below a root port with the lowest address.
+/// Returns the function below a root port with the lowest address.
 fn below(root: &Root, port: &Address) -> Result<Address, Failure> {
     let folder = port.folder();
     let entries = std::fs::read_dir(root.path(&folder))
@@ -72,7 +72,7 @@ fn below(root: &Root, port: &Address) -> Result<Address, Failure> {
         .ok_or_else(|| fault::invalid(format_args!("there is no PCI function below root port {port}")))
 }
 
-/// Whether the kernel has the driver vfio-pci and what that needs in turn.
+/// Checks that the kernel has the driver vfio-pci and its requirements.
 fn needs(root: &Root, failed: &[ModuleError]) -> Result<(), Failure> {
     let wanted = [
         (DRIVER, "driver vfio-pci", Facility::VfioPci),
@@ -91,7 +91,7 @@ fn bound_to(root: &Root, address: &Address) -> Option<String> {
     root.link_name(address.folder().join("driver"))
 }
 
-/// The IOMMU group of a function.
+/// Returns the IOMMU group of a function.
 pub(crate) fn group(root: &Root, address: &Address) -> Result<u32, Failure> {
     root.link_name(address.folder().join("iommu_group"))
         .and_then(|name| name.parse().ok())
@@ -106,7 +106,8 @@ pub(crate) mod tests {
     use std::os::unix::fs::symlink;
     use std::path::{Path, PathBuf};
 
-    /// A root port with an ivshmem below it, bound to vfio-pci already: a fixture has no kernel that probes.
+    /// Makes a root port with an ivshmem below it, already bound to vfio-pci: a fixture has no
+    /// kernel that probes.
     pub(crate) fn fixture(folder: &Path) -> (Root, PathBuf) {
         let port = folder.join("sys/bus/pci/devices/0000:00:01.0");
         let function = port.join("0000:01:00.0");

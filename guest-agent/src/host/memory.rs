@@ -1,4 +1,5 @@
-//! What the host's kernel says of its physical memory: `/proc/iomem`, and which of the pages that were reserved at boot still are.
+//! The physical memory as the host's kernel describes it: `/proc/iomem`, and the pages reserved at
+//! boot that are still reserved.
 
 use super::Host;
 use crate::agent::Answers;
@@ -9,13 +10,14 @@ use s2lab_protocol::{Extent, Failure, HostMemory};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 
-/// Resources below "System RAM" whose pages may be kept from allocation (Linux arch/arm64/kernel/setup.c, request_standard_resources).
+/// The resources below "System RAM" whose pages may be kept from allocation (Linux
+/// arch/arm64/kernel/setup.c, request_standard_resources).
 const KEPT: [&str; 3] = ["reserved", "Kernel code", "Kernel data"];
 /// KPF_RESERVED, the number of PG_reserved in `/proc/kpageflags` (Linux include/linux/kernel-page-flags.h).
 const KPF_RESERVED: u32 = 32;
-/// Pages asked for their flags: 4 GiB of 4 KiB pages.
+/// The most pages whose flags are read: 4 GiB of 4 KiB pages.
 const MOST_PAGES: u64 = 1 << 20;
-/// Extents reported; a host has some thirty.
+/// The most extents that are reported; a host has some thirty.
 const MOST_EXTENTS: usize = 2048;
 
 impl Answers<Memory> for Host<'_> {
@@ -25,7 +27,8 @@ impl Answers<Memory> for Host<'_> {
     }
 }
 
-/// Asks the kernel. Without `/proc/kpageflags` (CONFIG_PROC_PAGE_MONITOR) nothing is said of pages.
+/// Asks the kernel. Without `/proc/kpageflags` (CONFIG_PROC_PAGE_MONITOR) there is no report of
+/// pages.
 fn host_memory(root: &Root, page_size: u64) -> Result<HostMemory, Failure> {
     let failed = |why: io::Error| fault::system("read", "proc/iomem", why);
     let iomem = root.read("proc/iomem").map_err(failed)?;
@@ -40,7 +43,8 @@ fn host_memory(root: &Root, page_size: u64) -> Result<HostMemory, Failure> {
     Ok(HostMemory { iomem, reserved })
 }
 
-/// The ranges of [`KEPT`], as `  40200000-41a6ffff : Kernel code` gives them: first byte and the one after the last.
+/// Returns the ranges of [`KEPT`] from lines such as `  40200000-41a6ffff : Kernel code`: first
+/// byte and the one after the last.
 fn kept(iomem: &str) -> Vec<(u64, u64)> {
     let range = |line: &str| {
         let (range, _) = line.split_once(" : ").filter(|(_, name)| KEPT.contains(name))?;
@@ -51,7 +55,7 @@ fn kept(iomem: &str) -> Vec<(u64, u64)> {
     iomem.lines().filter_map(range).collect()
 }
 
-/// The pages in `ranges` that the page allocator does not have.
+/// Returns the pages in `ranges` that the page allocator does not have.
 fn reserved(
     flags: &mut (impl Read + Seek),
     ranges: &[(u64, u64)],

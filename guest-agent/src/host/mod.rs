@@ -27,10 +27,11 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use vmm::Vmm;
 
-/// Requests that may wait while one is answered. s2lab waits for answers, so that one or two are usual.
+/// The requests that may wait while one is answered. s2lab waits for answers, so one or two are
+/// usual.
 const QUEUE: usize = 64;
 
-/// What the host keeps between requests.
+/// The state of the host between requests.
 struct Host<'a> {
     agent: &'a Agent,
     downlinks: Arc<Downlinks>,
@@ -57,7 +58,8 @@ pub(crate) fn serve(agent: Agent, incoming: Incoming<Port>) -> Result<(), LinkEr
     Host { agent: &agent, downlinks, guests: BTreeMap::new() }.answer_all(&requests)
 }
 
-/// Sorts what s2lab sends: requests to the host into the queue, frames to guests on their way.
+/// A thread that sorts s2lab's frames: requests to the host go into the queue, frames to guests to
+/// their links.
 struct Reader {
     incoming: Incoming<Port>,
     queue: SyncSender<(u64, Request)>,

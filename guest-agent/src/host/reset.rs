@@ -1,10 +1,12 @@
-//! Resetting an assigned device as its VMM would.
+//! The reset of an assigned device, in the way of its VMM.
 //!
-//! A reset through sysfs leaves the BAR's mappings as they are; VFIO's own takes them out of the VMM's page tables, and
-//! with them the guest's stage-2 entries go (Linux drivers/vfio/pci/vfio_pci_core.c, vfio_pci_ioctl_reset). It needs a
-//! file of the device, and a group that is in use cannot be opened a second time. So the agent takes the *group's* file
-//! out of the VMM, which its link names without doubt (`/dev/vfio/GROUP`), and asks it for one more file of the device by
-//! its PCI address: a device may be opened more than once that way (drivers/vfio/vfio_main.c, vfio_df_open).
+//! A reset through sysfs leaves the BAR's mappings as they are. VFIO's own reset removes them from
+//! the VMM's page tables, and with them the guest's stage-2 entries go (Linux
+//! drivers/vfio/pci/vfio_pci_core.c, vfio_pci_ioctl_reset). It needs a file of the device, and a
+//! group that is in use cannot be opened a second time. So the agent takes the *group's* file from
+//! the VMM, which its link identifies (`/dev/vfio/GROUP`), and requests one more file of the device
+//! by its PCI address: a device may be opened more than once that way (drivers/vfio/vfio_main.c,
+//! vfio_df_open).
 
 use super::{Guest, Host, bind};
 use crate::agent::Answers;
@@ -34,8 +36,8 @@ impl Answers<Reset> for Host<'_> {
     }
 }
 
-/// Resets the function at `address`, which the VMM with process id `vmm` has opened. Returns the kernel's reset methods
-/// in the order in which it tries them, as sysfs lists them.
+/// Resets the function at `address`, which the VMM with process id `vmm` has opened. Returns the
+/// kernel's reset methods from sysfs, in the order in which it tries them.
 fn reset(root: &Root, vmm: u32, address: &Address) -> Result<String, Failure> {
     let file = address.folder().join("reset_method");
     let method = root.read(&file).unwrap_or_default();
@@ -61,7 +63,7 @@ fn reset(root: &Root, vmm: u32, address: &Address) -> Result<String, Failure> {
     Ok(method)
 }
 
-/// Number of the VMM's file of a VFIO group.
+/// Returns the number of the VMM's file of a VFIO group.
 fn group_file(root: &Root, vmm: u32, group: u32) -> Result<i32, Failure> {
     let folder = format!("proc/{vmm}/fd");
     let wanted = root.path(format!("dev/vfio/{group}"));

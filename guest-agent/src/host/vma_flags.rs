@@ -6,15 +6,15 @@ use s2lab_protocol::ask::VmaFlags;
 use s2lab_protocol::{Failure, Vma};
 use std::io::{self, BufRead, BufReader, Read};
 
-/// What the VMAs of an assigned device are called: `anon_inode:[vfio-device]`.
+/// The name of the VMAs of an assigned device: `anon_inode:[vfio-device]`.
 const DEVICE_VMA: &str = "vfio";
 
-/// Longest line that is looked at whole, bytes; the rest of a longer one is skipped.
+/// The longest line that is read whole, in bytes. The rest of a longer one is skipped.
 const MAX_LINE: u64 = 4096;
-/// Most VMAs that one guest may report. A device has at most six BARs, each in a few pieces.
+/// The most VMAs that one guest may report. A device has at most six BARs, each in a few pieces.
 const MAX_VMAS: usize = 256;
 
-/// Why a `smaps` is not understood.
+/// The reason why a `smaps` cannot be decoded.
 #[derive(Debug, thiserror::Error)]
 enum SmapsError {
     #[error("{0}")]
@@ -40,7 +40,7 @@ impl Answers<VmaFlags> for Host<'_> {
 /// follow, `VmFlags:` is the last (Linux fs/proc/task_mmu.c, show_smap; the same in 6.1 and 7.2).
 fn vmas(mut smaps: impl BufRead, wanted: &str) -> Result<Vec<Vma>, SmapsError> {
     let mut found: Vec<Vma> = Vec::new();
-    // The VMA whose flags are still to come.
+    // The VMA whose flags have not come yet.
     let mut open: Option<Vma> = None;
     let mut line = Vec::new();
     loop {
@@ -87,7 +87,7 @@ fn skip_line(smaps: &mut impl BufRead) -> io::Result<()> {
     }
 }
 
-/// A VMA without its flags, if the line is the first of one.
+/// Returns a VMA without its flags, if the line is the first of one.
 fn header(line: &str) -> Option<Vma> {
     let line = line.trim_end_matches('\n');
     let mut fields = line.splitn(6, ' ');

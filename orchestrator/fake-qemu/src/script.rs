@@ -1,4 +1,4 @@
-//! What goes wrong, and when.
+//! Mistakes and their moments.
 
 use crate::Error;
 use s2lab_protocol::{Body, Failure, GuestEnd, Peer, ask::Ask};
@@ -13,10 +13,11 @@ pub struct Script {
     /// The kernel conveys and honours that a BAR may be Normal-NC.
     #[serde(default)]
     pub series: bool,
-    /// The real agent serves the host, and this folder is its `/`; none: the script plays it.
+    /// The folder that is the `/` of a real agent, which serves the host. None: the script plays
+    /// the agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<PathBuf>,
-    /// Each happens once, the first time that its moment comes.
+    /// The troubles. Each happens once, at its first moment.
     #[serde(default)]
     pub troubles: Vec<Trouble>,
 }
@@ -28,7 +29,7 @@ pub struct Trouble {
     pub act: Act,
 }
 
-/// When something happens.
+/// The moment of an act.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Moment {
@@ -42,13 +43,13 @@ pub enum Moment {
     Gdb(String),
     /// The host's kernel has printed its first lines; its agent is about to say hello.
     Hello,
-    /// An agent is asked this, by the protocol's name: `bind`, `start-guest` ...
+    /// An agent gets this request, by the protocol's name: `bind`, `start-guest` ...
     Request(String),
     /// A guest's agent is about to say hello.
     GuestHello,
 }
 
-/// What happens. Where an answer is due, it follows unless the act says otherwise.
+/// An act. If an answer is due, it follows unless the act prevents it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Act {
@@ -62,7 +63,7 @@ pub enum Act {
     Child,
     /// QEMU starts a process that leaves its process group and its parent.
     Daemon,
-    /// Whoever serves this channel waits for ever.
+    /// The server of this channel waits for ever.
     Hang,
     /// Waits for so many milliseconds.
     Wait(u64),
@@ -90,13 +91,13 @@ pub enum Act {
     Ignore,
     /// The agent answers this.
     Answer(Result<Value, Failure>),
-    /// The agent's next frame is not as it should be.
+    /// The agent's next frame is invalid.
     Bend(Bend),
-    /// The agent says this first.
+    /// The agent sends this first.
     Also(Peer, Body),
-    /// The agent says the same so many times first.
+    /// The agent sends the same so many times first.
     Repeat(u32, Peer, Body),
-    /// The guest that is spoken of ends like this, and nothing is answered.
+    /// The guest of the request ends like this, and nothing is answered.
     GuestEnds(GuestEnd),
     /// A register of the vCPU that runs the guest has this value from now on.
     Register(String, u64),
@@ -110,17 +111,17 @@ pub enum Act {
     PowerOff(u64),
     /// This byte of every BAR is inverted.
     Spoil(u64),
-    /// QEMU says that the BARs are so many bytes above where the host's kernel says.
+    /// QEMU reports the BARs so many bytes above the place in the host's kernel.
     Misplace(i64),
     /// The host's kernel is tainted like this from now on.
     Taint(u64),
-    /// Resets are none: BARs stay in the guests' stage 2.
+    /// Resets do nothing: BARs stay in the guests' stage 2.
     StayMapped,
     /// The flags of the VMM's VMAs contradict the kernel's traits.
     OtherFlags,
 }
 
-/// A frame that is not as it should be.
+/// The defect of a frame.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Bend {
@@ -128,7 +129,7 @@ pub enum Bend {
     Nonce,
     From(Peer),
     To(Peer),
-    /// Sequence numbers go on from so much further.
+    /// Sequence numbers continue from so much further.
     Skip(u64),
     /// It comes twice.
     Twice,
@@ -154,12 +155,12 @@ impl Act {
 }
 
 impl Script {
-    /// A script with one thing that goes wrong.
+    /// Returns a script with one act.
     pub fn with(at: Moment, act: Act) -> Self {
         Self::default().and(at, act)
     }
 
-    /// With one thing more.
+    /// Adds one more act.
     #[must_use]
     pub fn and(mut self, at: Moment, act: Act) -> Self {
         self.troubles.push(Trouble { at, act });

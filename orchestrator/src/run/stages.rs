@@ -40,7 +40,7 @@ impl Stages {
         self.current = Some(stage);
     }
 
-    /// Ends the current stage; what comes after still counts as part of it.
+    /// Ends the current stage. Later events still count as part of it.
     pub fn finish(&mut self) {
         if let Some(stage) = self.current {
             self.log.event(Event::StageEnded { stage });
@@ -48,11 +48,11 @@ impl Stages {
     }
 }
 
-/// What a person does about a guest that does not get on.
+/// The hint for a guest that makes no progress.
 const IDLE: &str = "a stage-2 fault that the host's KVM takes again and again looks like this, and so does a guest that hangs: \
                     diagnosis.txt says what the host did, the guest's console what it did";
 
-/// Why a cell stopped before its end.
+/// The reason why a cell stopped before its end.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{what}")]
 pub struct Stop {
@@ -84,12 +84,12 @@ impl Stop {
         Self::new(StopCause::Kernel, what)
     }
 
-    /// Nothing moves any more; whether QEMU is well has to be seen.
+    /// Returns a stop because nothing makes progress any more. The caller checks if QEMU is alive.
     pub fn timeout(what: impl Into<String>) -> Self {
         Self::new(StopCause::Timeout, what)
     }
 
-    /// With what to do about it.
+    /// Adds a hint.
     #[must_use]
     pub fn hint(self, hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()), ..self }
@@ -125,7 +125,7 @@ impl Stop {
     }
 }
 
-/// What to do about a write that failed.
+/// Returns the hint for a failed write.
 pub(super) fn room(error: &io::Error) -> Option<String> {
     no_room(error).then(|| "the file system of the state folder is full: make room, or give --out".into())
 }
@@ -150,7 +150,8 @@ impl Stop {
         LinkError::wrong_answer::<A>(peer, &format!("{answer:?}"), why).into()
     }
 
-    /// Why the host's agent did not answer as it was asked, on a kernel of which `options` are known.
+    /// Returns the stop for an unexpected answer of the host's agent, on a kernel with the known
+    /// `options`.
     pub(super) fn of_host(error: LinkError, options: &Options) -> Self {
         let shortfall = match &error {
             LinkError::Failed { peer: Peer::Host, failure, .. } => options.shortfall(failure),
@@ -169,13 +170,14 @@ impl From<LinkError> for Stop {
             LinkError::Silent { .. } | LinkError::Idle { .. } => StopCause::Timeout,
             LinkError::Failed { failure, .. } => match failure.kind {
                 FailureKind::Invalid => StopCause::Scenario,
-                // What the host's kernel does not bring up is decided by [`Stop::of_host`].
+                // [`Stop::of_host`] decides about facilities that the host's kernel does not
+                // initialize.
                 FailureKind::Unsupported
                 | FailureKind::System
                 | FailureKind::Missing(_)
                 | FailureKind::Refused(_) => StopCause::Lab,
             },
-            // The VMM stops a guest when KVM_RUN fails: the kernel under test's doing.
+            // The VMM stops a guest when KVM_RUN fails: the kernel under test caused it.
             LinkError::GuestEnded { how: GuestEnd::Stopped { .. }, .. } => StopCause::Kernel,
             _ => StopCause::Lab,
         };

@@ -25,7 +25,7 @@ impl Ask for Bind {
     }
 }
 
-/// A device as the host sees it once bound.
+/// A bound device in the host's view.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BoundDevice {

@@ -18,11 +18,11 @@ impl Ask for Finish {
     }
 }
 
-/// The last word of an agent: without it a cell cannot pass.
+/// The last frame of an agent. Without it a cell cannot pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FinalRecord {
-    /// Requests answered, this one included.
+    /// The number of answered requests, this one included.
     pub answered: u64,
     /// As in [`crate::Hello`], read for this record.
     #[serde(default)]

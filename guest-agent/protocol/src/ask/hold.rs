@@ -39,7 +39,7 @@ pub struct Held {
 pub struct Mapping {
     pub device: String,
     pub map: MapKind,
-    /// Guest virtual address of the BAR's first byte.
+    /// The guest virtual address of the BAR's first byte.
     pub va: u64,
     pub bar: Bar,
 }

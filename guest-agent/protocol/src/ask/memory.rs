@@ -18,15 +18,15 @@ impl Ask for Memory {
     }
 }
 
-/// What the host's kernel says of its physical memory.
+/// The physical memory in the description of the host's kernel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HostMemory {
     /// The text of `/proc/iomem`.
     pub iomem: String,
-    /// Of what that calls reserved or the kernel's, the pages that the page allocator does not have: PG_reserved in
-    /// `/proc/kpageflags`. What was freed since boot (the initramfs, the kernel's init sections, CMA) is not among them. None: the
-    /// kernel has no `/proc/kpageflags`.
+    /// The pages that the page allocator does not have, of those that the text calls reserved or
+    /// the kernel's: PG_reserved in `/proc/kpageflags`. Pages freed since boot (the initramfs, the
+    /// kernel's init sections, CMA) are not among them. None: the kernel has no `/proc/kpageflags`.
     pub reserved: Option<Vec<Extent>>,
 }
 

@@ -22,7 +22,7 @@ pub struct AssignedDevice {
     pub device: String,
     /// PCI address in the host, as [`super::BoundDevice`] gives it: `0000:01:00.0`.
     pub host_address: String,
-    /// PCI slot on the guest's root bus, 1..=31; the guest sees `0000:00:SLOT.0`.
+    /// The PCI slot on the guest's root bus, 1..=31. The guest sees `0000:00:SLOT.0`.
     pub guest_slot: u8,
 }
 

@@ -13,11 +13,12 @@ pub struct Store {
     /// PCI address in the guest.
     pub address: String,
     pub map: MapKind,
-    /// Width of each store in bytes: 8 (STR), 16 (STP) or 64 (four STP of Q registers' half, i.e. eight X registers).
+    /// The width of each store in bytes: 8 (STR), 16 (STP) or 64 (four STP of Q registers' half,
+    /// i.e. eight X registers).
     pub width: u32,
-    /// First byte in the BAR; a multiple of 64.
+    /// The first byte in the BAR; a multiple of 64.
     pub offset: u64,
-    /// How many bytes; a multiple of 64.
+    /// The number of bytes; a multiple of 64.
     pub bytes: u64,
     /// Seed of the pattern, see [`pattern`].
     pub seed: u64,
@@ -51,16 +52,17 @@ pub struct Stored {
 #[serde(deny_unknown_fields)]
 pub struct StoreResult {
     pub bar: Bar,
-    /// Store instructions executed.
+    /// The number of executed store instructions.
     pub stores: u64,
-    /// Time of the stores alone, guest clock, nanoseconds.
+    /// The time of the stores alone, by the guest's clock, in nanoseconds.
     pub nanos: u64,
-    /// Offset in the BAR of the first word that reads back wrong.
+    /// The offset in the BAR of the first word that reads back wrong.
     pub first_difference: Option<u64>,
 }
 
-/// The 8-byte little-endian word that a store run with `seed` leaves at byte offset `offset` (a multiple of 8) of the BAR.
-/// Both sides compute it; a word depends on its place, so that a store to a wrong place shows.
+/// Returns the 8-byte little-endian word that a store run with `seed` leaves at byte offset
+/// `offset` (a multiple of 8) of the BAR. Both sides compute it. A word depends on its place, so
+/// that a store to a wrong place shows.
 pub fn pattern(seed: u64, offset: u64) -> u64 {
     // SplitMix64's finaliser: every bit of place and seed reaches every bit of the word.
     let mut z = seed ^ (offset / 8).wrapping_mul(0x9e37_79b9_7f4a_7c15);

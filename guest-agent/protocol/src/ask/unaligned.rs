@@ -34,7 +34,7 @@ pub struct UnalignedStore {
     pub outcome: UnalignedOutcome,
 }
 
-/// How an unaligned store ended, when the guest lived to tell.
+/// The end of an unaligned store after which the guest was still alive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum UnalignedOutcome {

@@ -26,10 +26,10 @@ impl Ask for VmaFlags {
 pub struct Vma {
     pub start: u64,
     pub end: u64,
-    /// Offset in the mapped file. VFIO has the region's index in bits 40 and up; 6.1 writes the BAR's physical address over it
-    /// (drivers/vfio/pci/vfio_pci_core.c, vfio_pci_core_mmap).
+    /// The offset in the mapped file. VFIO has the region's index in bits 40 and up; 6.1 writes the
+    /// BAR's physical address over it (drivers/vfio/pci/vfio_pci_core.c, vfio_pci_core_mmap).
     pub offset: u64,
-    /// What is mapped, as the kernel names it.
+    /// The kernel's name of the mapped file.
     pub name: String,
     /// The `VmFlags:` line, two letters each; `??` is a flag without a mnemonic.
     pub flags: Vec<String>,

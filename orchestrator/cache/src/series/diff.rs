@@ -1,18 +1,18 @@
-//! Unified diffs, as far as one must know them to find them in a mail and to name a hunk.
+//! Unified diffs: enough to find them in a mail and to name a hunk.
 
 /// A hunk in a diff.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Hunk<'a> {
-    /// Name of the file before and after, without the `a/` and `b/`.
+    /// The names of the file before and after, without the `a/` and `b/`.
     pub(super) files: [&'a str; 2],
-    /// Counts from 1 within the file.
+    /// The number of the hunk in the file, from 1.
     pub(super) number: usize,
-    /// The first line that it is for, in the file before.
+    /// The first line of the hunk in the file before.
     pub(super) line: u64,
     pub(super) lines: Vec<&'a str>,
 }
 
-/// The diff in a mail's text, from its first file's header to the end.
+/// Returns the diff in a mail's text, from its first file's header to the end.
 pub(super) fn find(text: &[u8]) -> Option<&[u8]> {
     let mut at = 0;
     let mut lines = text.split_inclusive(|b| *b == b'\n').peekable();
@@ -29,11 +29,11 @@ pub(super) fn find(text: &[u8]) -> Option<&[u8]> {
     None
 }
 
-/// All hunks. What is no diff has none.
+/// Returns all hunks, or none if the text is not a diff.
 pub(super) fn hunks(diff: &str) -> Vec<Hunk<'_>> {
     let mut found: Vec<Hunk<'_>> = Vec::new();
     let (mut files, mut number) = ([""; 2], 0);
-    // How many lines of the hunk at hand are still to come, before and after.
+    // The lines of the current hunk that still follow, before and after.
     let mut left = [0u64; 2];
     for line in diff.lines() {
         if left != [0, 0] {
@@ -60,7 +60,7 @@ fn after_line(left: [u64; 2], line: &[u8]) -> [u64; 2] {
         Some(b'-') => (1, 0),
         Some(b'+') => (0, 1),
         Some(b'\\') => (0, 0),
-        // An empty line is one of the context whose space was lost on the way.
+        // An empty line is a context line that has lost its space in transit.
         _ => (1, 1),
     };
     [left[0].saturating_sub(before), left[1].saturating_sub(after)]
@@ -123,13 +123,13 @@ pub(super) fn no_break_space(diff: &str) -> Option<usize> {
     None
 }
 
-/// `--- a/mm/x.c<TAB>date`: the file.
+/// Returns the file in `--- a/mm/x.c<TAB>date`.
 fn file(name: &str) -> &str {
     let name = name.split('\t').next().unwrap_or_default();
     name.split_once('/').map_or(name, |(_, below)| below)
 }
 
-/// `@@ -12,7 +12,8 @@ function`: 12, and how many lines before and after.
+/// Decodes `@@ -12,7 +12,8 @@ function`: 12, and the number of lines before and after.
 fn range(line: &str) -> Option<(u64, [u64; 2])> {
     let (before, rest) = line.strip_prefix("@@ -")?.split_once(" +")?;
     let (after, _) = rest.split_once(" @@")?;

@@ -57,12 +57,12 @@ fn natural(name: &[u8]) -> (Vec<Piece>, Vec<u8>) {
     (pieces.collect(), name.to_owned())
 }
 
-/// The names in quilt's file: one a line, `#` begins a comment, `-p1` is how all patches are.
+/// Returns the names in quilt's file: one a line, `#` begins a comment, `-p1` is the default.
 fn listed(text: &str) -> Result<Vec<&str>, Unusable> {
     let mut names = Vec::new();
     for (at, line) in text.lines().enumerate() {
         let quilt = |why: String| Unusable::Quilt { line: at + 1, why };
-        // As quilt has it, a `#` inside of a name is no comment.
+        // Like in quilt, a `#` inside of a name does not begin a comment.
         let words = line.split_whitespace().take_while(|word| !word.starts_with('#'));
         let mut words = words.filter(|word| *word != "-p1");
         let Some(name) = words.next() else { continue };

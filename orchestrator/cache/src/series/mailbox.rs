@@ -1,4 +1,5 @@
-//! A mailbox, as lore, b4 and `git format-patch --stdout` write it, to patches in their order.
+//! Decoding of a mailbox, as lore, b4 and `git format-patch --stdout` write it, to patches in their
+//! order.
 
 use super::{MAX_MAILS, Patch, Series, Skipped, Unusable, bounds, diff, parts, subject::Subject};
 use mailparse::{MailHeaderMap, parse_mail};
@@ -6,13 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// U+FEFF in UTF-8.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
-/// Lines of a mail's head that are looked at.
+/// The most lines of a mail's head that are read.
 const MAX_HEAD: usize = 200;
 const COVER: &str = "a cover letter";
 const REPLY: &str = "a reply";
 const NO_DIFF: &str = "it has no diff";
 
-/// A mail, or a file that is no mail.
+/// A mail, or a file that is not a mail.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Mail {
     pub(super) subject: Subject,
@@ -24,10 +25,12 @@ pub(super) struct Mail {
     is_whole: bool,
 }
 
-/// All mails in `text`. A text that is no mailbox is one mail, several one after the other, or a diff that is called `name`.
+/// Returns all mails in `text`. A text that is not a mailbox is one mail, several mails one after
+/// the other, or a diff that is called `name`.
 ///
-/// A byte-order mark and empty lines before the first mail mean nothing (git 2.47, builtin/mailsplit.c, split_mbox). What else stands
-/// before the first `From ` line is a mail without one, as for `git mailsplit -b`.
+/// A byte-order mark and empty lines before the first mail are ignored (git 2.47,
+/// builtin/mailsplit.c, split_mbox). Other text before the first `From ` line is a mail without
+/// one, like for `git mailsplit -b`.
 pub(super) fn mails(text: &[u8], name: &str) -> Result<Vec<Mail>, Unusable> {
     let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
     let blank =
@@ -53,13 +56,13 @@ fn is_blank(line: &[u8]) -> bool {
     line.iter().all(u8::is_ascii_whitespace)
 }
 
-/// The mails of an mbox, without the lines that part them, and what stands before the first of these lines. Of the variants this is
-/// mboxrd: a `From ` in a mail is quoted by `>`, and so is that.
+/// Returns the text before the first separator, and the mails of an mbox without the separators.
+/// The variant is mboxrd: a `From ` in a mail is quoted by `>`, and so is that.
 fn split(text: &[u8]) -> Result<(&[u8], Vec<Vec<u8>>), Unusable> {
     let mut mails: Vec<Vec<u8>> = Vec::new();
     let mut before = 0;
     for (at, line) in text.split_inclusive(|b| *b == b'\n').enumerate() {
-        // Whatever follows the word: the first line of a mailbox is one of these.
+        // The rest of the line does not matter: the first line of a mailbox is a separator.
         if is_separator(line) || (at == 0 && line.starts_with(b"From ")) {
             if mails.len() == MAX_MAILS {
                 return Err(Unusable::TooMany);
@@ -76,8 +79,8 @@ fn split(text: &[u8]) -> Result<(&[u8], Vec<Vec<u8>>), Unusable> {
     Ok((text.get(..before).unwrap_or_default(), mails))
 }
 
-/// Mails one after the other with nothing between them but empty lines, as `cat *.eml` makes them. git would take all of it for one
-/// mail, and apply what a reply suggests.
+/// Returns mails that follow each other with only empty lines between, as `cat *.eml` makes them.
+/// git would take all of it for one mail, and apply a diff from a reply.
 fn one_by_one(text: &[u8], name: &str) -> Result<Vec<Mail>, Unusable> {
     let mut starts = vec![0];
     let (mut at, mut after_blank) = (0, false);
@@ -96,8 +99,8 @@ fn one_by_one(text: &[u8], name: &str) -> Result<Vec<Mail>, Unusable> {
     mails.zip(1..).map(|(mail, number)| single(mail, name).map_err(unreadable(number))).collect()
 }
 
-/// Whether a mail's head stands here: one that has an author, a subject, and a field that no head inside of a body has (git takes
-/// From, Subject and Date from there; git-am(1), "Discussion").
+/// Returns true if a mail's head begins here. It has an author, a subject, and a field that no head
+/// inside of a body has (git takes From, Subject and Date from there; git-am(1), "Discussion").
 fn begins_mail(text: &[u8]) -> bool {
     const OF_A_MAIL: [&str; 6] = ["message-id", "to", "cc", "in-reply-to", "references", "mime-version"];
     let fields = first_fields(text);
@@ -105,7 +108,7 @@ fn begins_mail(text: &[u8]) -> bool {
     has("from") && has("subject") && OF_A_MAIL.iter().any(|field| has(field))
 }
 
-/// The names of the fields with which `text` begins, in small letters.
+/// Returns the names of the fields with which `text` begins, in lower case.
 fn first_fields(text: &[u8]) -> BTreeSet<String> {
     let mut fields = BTreeSet::new();
     for line in text.split(|b| *b == b'\n').take(MAX_HEAD) {
@@ -124,7 +127,8 @@ fn first_fields(text: &[u8]) -> BTreeSet<String> {
     fields
 }
 
-/// `From WHO Mon Sep 17 00:00:00 2001`; not every writer quotes a sentence that begins with "From ".
+/// Returns true for `From WHO Mon Sep 17 00:00:00 2001`. Not every writer quotes a sentence that
+/// begins with "From ".
 fn is_separator(line: &[u8]) -> bool {
     let Some(rest) = line.strip_prefix(b"From ") else { return false };
     let rest = String::from_utf8_lossy(rest);
@@ -155,10 +159,9 @@ fn is_whole(raw: &[u8]) -> bool {
     words.next().is_some_and(is_version) && words.next() == Some(parts::SIGNATURE.trim_ascii())
 }
 
-/// A file that is one mail, or only a diff: with a head that some tool has written, or none.
+/// Decodes a file that is one mail, or only a diff: with a tool's head, or none.
 ///
-/// # Errors
-/// If it has a head with a subject, and is none that a mail has.
+/// # Errors If it has a head with a subject that is not a mail's head.
 fn single(text: &[u8], name: &str) -> Result<Mail, String> {
     let plain = || Some(parts::diff_of(text)).filter(|diff| !diff.is_empty()).into_iter().collect();
     let no_mail = || {
@@ -172,7 +175,8 @@ fn single(text: &[u8], name: &str) -> Result<Mail, String> {
     }
     Ok(match parse_mail(text).ok().zip(read(text).ok()) {
         Some((parsed, mail)) if !mail.subject.title.is_empty() => {
-            // What looks like a mail's head need not end by an empty line; as long as nothing is encoded, no head is needed.
+            // A mail's head need not end by an empty line. As long as nothing is encoded, no head
+            // is needed.
             let diffs = if parts::is_plain(&parsed) { plain() } else { mail.diffs };
             Mail { diffs, ..mail }
         }
@@ -180,13 +184,13 @@ fn single(text: &[u8], name: &str) -> Result<Mail, String> {
     })
 }
 
-/// Patches in the order of the mails, whatever their numbers.
+/// Returns the patches in the order of the mails, whatever their numbers.
 pub(super) fn as_it_is(mails: Vec<Mail>) -> Series {
     let (patches, skipped) = sift(mails);
     Series { patches: patches.into_iter().flat_map(Mail::patches).collect(), skipped }
 }
 
-/// Patches by their numbers, where they have numbers.
+/// Returns the patches by their numbers, if they have numbers.
 ///
 /// # Errors
 /// If it is not one whole series.
@@ -217,7 +221,7 @@ pub(super) fn whole_series(mails: Vec<Mail>) -> Result<Series, Unusable> {
     Ok(Series { patches: patches.into_iter().flat_map(Mail::patches).collect(), skipped })
 }
 
-/// Each of 1 to `total` once, with a diff.
+/// Checks that each of 1 to `total` exists once, with a diff.
 fn check_numbers(sorted: &[Mail], total: usize) -> Result<(), Unusable> {
     let number = |mail: &Mail| mail.subject.number.map_or(0, |(number, _)| number);
     if let Some(pair) = sorted.windows(2).find(|pair| number(&pair[0]) == number(&pair[1])) {
@@ -258,7 +262,7 @@ fn without_copies(mails: Vec<Mail>) -> Vec<Mail> {
     once
 }
 
-/// Patches, and what is none: cover letters, replies, and mails without number or diff.
+/// Separates patches from other mails: cover letters, replies, and mails without number or diff.
 fn sift(mails: Vec<Mail>) -> (Vec<Mail>, Vec<Skipped>) {
     let (mut patches, mut skipped) = (Vec::new(), Vec::new());
     for mail in mails {

@@ -3,7 +3,7 @@
 use super::diff;
 use mailparse::{MailHeaderMap, ParsedMail};
 
-/// RFC 2045, section 6.1: those that change the text.
+/// The encodings that change the text (RFC 2045, section 6.1).
 const ENCODINGS: [&str; 2] = ["quoted-printable", "base64"];
 /// Begins and ends a text that is signed inline (RFC 4880, section 7).
 const SIGNED: (&[u8], &[u8]) = (b"-----BEGIN PGP SIGNED MESSAGE-----", b"-----BEGIN PGP SIGNATURE-----");
@@ -85,7 +85,7 @@ fn unflowed(text: &[u8], delete_space: bool) -> Vec<u8> {
     plain
 }
 
-/// The diff in `text` with plain line feeds, or nothing.
+/// Returns the diff in `text` with plain line feeds, or nothing.
 pub(super) fn diff_of(text: &[u8]) -> Vec<u8> {
     let text = unsigned(text);
     let mut diff = diff::find(&text).unwrap_or_default().to_vec();

@@ -1,16 +1,16 @@
-//! What `git apply --verbose` says, in terms of the patch: which file, which hunk, which lines.
+//! Decoding of the output of `git apply --verbose`: the file, the hunk and the lines of a patch.
 
 use super::{Patch, diff};
 use std::fmt::{self, Display, Formatter};
 
-/// At most so many lines of a hunk, and so many complaints, are kept: they are for a person.
+/// The most lines of a hunk, and the most complaints, that are kept for the user.
 const SHOWN_LINES: usize = 40;
 const SHOWN_COMPLAINTS: usize = 12;
 
 /// A patch that does not apply.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct Refusal {
-    /// Counts from 1.
+    /// The number of the patch, from 1.
     pub number: usize,
     pub total: usize,
     pub title: String,
@@ -63,24 +63,24 @@ impl Cause {
     }
 }
 
-/// What is wrong with a patch.
+/// The defect of a patch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Complaint {
     /// The file has no place for the hunk's lines.
     Hunk {
         file: String,
-        /// Counts from 1 within the file; none if the diff does not tell it.
+        /// The number of the hunk in the file, from 1. None if the diff does not have it.
         number: Option<usize>,
         line: u64,
-        /// The hunk as the patch has it; no control characters but tabs.
+        /// The text of the hunk in the patch, without control characters but tabs.
         text: Vec<String>,
     },
-    /// In git's words.
+    /// A message of git.
     Other(String),
 }
 
 impl Refusal {
-    /// Reads what git said of the patch, in the C locale.
+    /// Decodes git's messages about the patch, in the C locale.
     pub(crate) fn read(number: usize, total: usize, patch: &Patch, said: &str) -> Self {
         let text = String::from_utf8_lossy(&patch.diff);
         let hunks = diff::hunks(&text);
@@ -89,7 +89,7 @@ impl Refusal {
             let Some(error) = line.strip_prefix("error: ").or_else(|| line.strip_prefix("fatal: ")) else {
                 continue;
             };
-            // What it was looking for is in the hunk; the summary of a file says nothing more.
+            // The hunk has the text that git was looking for, and a file's summary adds nothing.
             if error.starts_with("while searching for:") || error.ends_with(": patch does not apply") {
                 continue;
             }
@@ -109,7 +109,7 @@ impl Refusal {
     }
 }
 
-/// `patch failed: FILE:LINE`.
+/// Decodes `patch failed: FILE:LINE`.
 fn hunk(error: &str, hunks: &[diff::Hunk<'_>]) -> Option<Complaint> {
     let (file, line) = error.strip_prefix("patch failed: ")?.rsplit_once(':')?;
     let line = line.parse().ok()?;
@@ -152,11 +152,11 @@ impl Display for Refusal {
     }
 }
 
-/// How far from where they say hunks have been applied.
+/// The offsets at which hunks were applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Offsets {
     pub(crate) hunks: usize,
-    /// The furthest, lines.
+    /// The largest offset, in lines.
     pub(crate) furthest: u64,
 }
 
@@ -165,7 +165,7 @@ impl Offsets {
         Self { hunks: self.hunks + other.hunks, furthest: self.furthest.max(other.furthest) }
     }
 
-    /// Reads `Hunk #2 succeeded at 14 (offset -3 lines).`
+    /// Decodes `Hunk #2 succeeded at 14 (offset -3 lines).`
     pub(crate) fn read(said: &str) -> Self {
         let offset = |line: &str| {
             let (_, rest) = line.strip_prefix("Hunk #")?.split_once("(offset ")?;

@@ -1,24 +1,24 @@
-//! What a mail's subject says of a patch.
+//! Decoding of a mail's subject.
 
-/// Longest title, characters.
+/// The longest title, in characters.
 const MAX_TITLE: usize = 200;
 
 /// A subject such as `Re: [RFC PATCH v6 2/4] mm: a flag`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Subject {
     pub(super) reply: bool,
-    /// As it is written, `v6`; the first revision has none.
+    /// The revision as written, `v6`. The first revision has none.
     pub(super) revision: Option<String>,
-    /// Which of how many; 0 is the cover letter.
+    /// The number of the patch and the total; 0 is the cover letter.
     pub(super) number: Option<(usize, usize)>,
     /// The number as it is written, if it is not whole: `1.5/3`.
     pub(super) odd_number: Option<String>,
-    /// Without prefixes.
+    /// The title without prefixes.
     pub(super) title: String,
 }
 
 impl Subject {
-    /// Never fails: a text in other words is all title.
+    /// Decodes a subject. It never fails: any other text is all title.
     pub(super) fn parse(text: &str) -> Self {
         let mut subject = Self::default();
         let text = printable(text);
@@ -57,7 +57,8 @@ impl Subject {
     }
 }
 
-/// What follows `Re:`, in the languages of mail programs; `Re[2]:` and `Re^2:` too.
+/// Returns the text after `Re:`, in the languages of mail programs; also after `Re[2]:` and
+/// `Re^2:`.
 fn reply_prefix(text: &str) -> Option<&str> {
     const WORDS: [&str; 10] = ["re", "aw", "sv", "vs", "antw", "res", "odp", "回复", "答复", "回覆"];
     let (word, after) = text.split_once([':', '\u{ff1a}'])?;
@@ -66,7 +67,7 @@ fn reply_prefix(text: &str) -> Option<&str> {
     WORDS.contains(&word.as_str()).then_some(after)
 }
 
-/// One line of bounded length without control characters.
+/// Returns one line of bounded length without control characters.
 pub(super) fn printable(text: &str) -> String {
     let words: Vec<&str> = text.split(|c: char| c.is_whitespace() || c.is_control()).collect();
     let words = words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");

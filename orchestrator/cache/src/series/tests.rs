@@ -133,7 +133,7 @@ fn only_a_separator_parts_mails() {
     assert_eq!(titles(&mailbox(&lone).unwrap()), ["y"]);
 }
 
-/// One mail as a mail program saves it: no `From ` line, but all the fields that a mail has.
+/// Returns one mail as a mail program saves it: no `From ` line, but all the fields of a mail.
 fn saved(subject: &str, file: &str) -> String {
     format!(
         "From: A <a@x>\nTo: l@x\nSubject: {subject}\nMessage-Id: <{file}@x>\n\nWords.\n---\n{}\n\n",
@@ -150,7 +150,7 @@ fn what_stands_before_the_first_mail_means_nothing() {
         let missing = mailbox(&format!("{before}{one}")).unwrap_err();
         assert_eq!(missing.to_string(), "patch 2 of 2 is missing", "{before:?}");
     }
-    // A mail that lost its line is one all the same; words are none.
+    // A mail without its line is still one; other text is not.
     let first = format!("{}{}", saved("[PATCH 1/2] a", "a"), patch("[PATCH 2/2] b", "b"));
     assert_eq!(titles(&mailbox(&first).unwrap()), ["a", "b"]);
     let words = mailbox(&format!("Saved from the list.\n\n{two}")).unwrap();
@@ -166,7 +166,8 @@ fn mails_one_after_the_other_are_told_apart() {
     assert_eq!(series.skipped.len(), 1, "what a reply suggests is not applied");
     let gap = mailbox(&saved("[PATCH 2/2] b", "b")).unwrap_err();
     assert_eq!(gap.to_string(), "patch 1 of 2 is missing");
-    // The author's line and the like, which git takes from the body's beginning, begin no mail.
+    // The author's line and the like, which git takes from the body's beginning, do not begin a
+    // mail.
     let inside =
         saved("[PATCH] a", "a").replacen("Words.", "From: B <b@x>\nSubject: other\nDate: now\n\nWords.", 1);
     assert_eq!(titles(&mailbox(&inside).unwrap()), ["a"]);
@@ -239,7 +240,7 @@ fn a_patch_without_a_diff_or_a_whole_number_is_named() {
     ");
 }
 
-/// git, asked on the same mailboxes, parts them into as many mails.
+/// git itself splits the same mailboxes into as many mails.
 #[test]
 fn mailboxes_are_parted_as_git_parts_them() {
     use std::process::Command;
@@ -271,7 +272,7 @@ fn files_and_folders() {
     assert_eq!(titles(&folder), ["0001-a.patch", "b", "c"]);
     assert!(folder.patches[2].diff.starts_with(b"diff --git a/c "));
 
-    // A file of its own must be whole; as a part of a folder, or gathered, it need not.
+    // A single file must be whole. As a part of a folder, or gathered, it need not be.
     let alone = read("0002-b.patch").unwrap_err();
     assert!(alone.to_string().ends_with("patches 1, 3, 4, 5, 6, 7 of 7 are missing"), "{alone}");
     assert!(alone.hint().is_some());
@@ -348,7 +349,8 @@ fn the_patches_of_a_folder_are_bounded_together() {
     assert!(many.to_string().ends_with("it has more than 2000 mails or patches"), "{many}");
 }
 
-/// The parser takes minutes for each of these, or gigabytes; a patch whose subject is not read would lose its number.
+/// The parser takes minutes for each of these, or gigabytes. A patch whose subject is not decoded
+/// would lose its number.
 #[test]
 fn mails_that_the_parser_takes_long_for_are_refused() {
     let words = "=?UTF-8?B?eA==?= ".repeat(1 << 20);
@@ -363,12 +365,12 @@ fn mails_that_the_parser_takes_long_for_are_refused() {
     let parts = "--b\nContent-Type: text/plain\n\n".repeat(1 << 20);
     let one = format!("{FROM}\nSubject: x\nContent-Type: multipart/mixed; boundary=b\n\n{parts}");
     assert_eq!(mailbox(&one), unreadable(1, "it has parts, and is larger than 16 MiB"));
-    // A diff without an empty line is no head.
+    // A diff without an empty line has no head.
     let diff = format!("{}{}", diff("x"), "@@ -1 +1 @@\n-a\n+b\n".repeat(1 << 16));
     assert_eq!(titles(&mailbox(&diff).unwrap()), ["x.mbox"]);
 }
 
-/// The digest is of what is changed, and of where one patch ends.
+/// The digest covers the changes, and the end of each patch.
 #[test]
 fn digests() {
     let series = |diffs: &[&str]| {
@@ -383,7 +385,7 @@ fn digests() {
 }
 
 proptest! {
-    /// Whatever a mailbox holds: an answer, and every patch in it has a diff.
+    /// Any mailbox gives a result, and every patch in it has a diff.
     #[test]
     fn any_mailbox(
         text in "(From x Mon Sep 17 00:00:00 2001\n|Subject: \\[PATCH [0-3]/3\\] t\n|Content-Type: multipart/mixed; boundary=b\n|\
@@ -403,7 +405,7 @@ proptest! {
         let _ = mailbox::mails(&bytes, "x");
     }
 
-    /// However the list delivers it, the order is that of the numbers.
+    /// The order is that of the numbers, whatever the order of delivery.
     #[test]
     fn any_order_of_the_mails(order in Just((1..=6usize).collect::<Vec<_>>()).prop_shuffle()) {
         let mails: String = order.iter().map(|n| patch(&format!("[PATCH v3 {n}/6] t{n}"), "x")).collect();

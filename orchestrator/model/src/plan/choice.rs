@@ -1,12 +1,12 @@
-//! Kernels that the command line names, and what they are called in keys.
+//! Kernels of the command line, and their names in keys.
 
 use super::PlanError;
 use crate::diagnostic::suggest;
 use crate::kernel::{Kernels, NAME_LENGTH, Traits};
 
-/// So many digits of a commit's name are in a label: they tell commits of the largest repositories apart.
+/// The digits of a commit's id in a label, which distinguish commits of the largest repositories.
 const COMMIT_DIGITS: usize = 12;
-/// Between a kernel and the series that is applied on top of it; no kernel's name has it.
+/// The character between a kernel and the series on top of it. No kernel's name has it.
 const ON_TOP: char = '~';
 const TREE: &str = "tree:";
 
@@ -21,11 +21,11 @@ pub enum KernelArgument {
     Tree { path: String, revisions: Option<Revisions> },
 }
 
-/// Which commits of a repository, in git's words.
+/// The commits of a repository, in git's notation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Revisions {
     One(String),
-    /// `A..B`: each commit that B has and A has not.
+    /// `A..B`: each commit that is in B and not in A.
     Range(String),
 }
 
@@ -105,17 +105,17 @@ fn split_tree<'a>(
     }
 }
 
-/// A kernel that is taken instead of the default ones.
+/// A kernel that replaces the default ones.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KernelChoice {
     /// An entry of `images/kernels.yaml`.
     Listed(String),
-    /// Any other. The label stands for it in keys.
+    /// Any other kernel. The label stands for it in keys.
     Own { label: String, traits: Traits },
 }
 
 impl KernelChoice {
-    /// The kernel's half of a key.
+    /// Returns the kernel's half of a key.
     pub fn name(&self) -> &str {
         match self {
             Self::Listed(name) => name,
@@ -149,14 +149,14 @@ pub fn label(path: &str) -> Result<String, PlanError> {
     }
 }
 
-/// What the kernel of a commit is called: `TREE-1a2b3c4d5e6f`.
+/// Returns the name of a commit's kernel: `TREE-1a2b3c4d5e6f`.
 pub fn commit_name(tree: &str, commit: &str) -> String {
     let commit: String = commit.chars().take(COMMIT_DIGITS).collect();
     let tree: String = tree.chars().take(NAME_LENGTH - 1 - commit.len()).collect();
     format!("{tree}-{commit}")
 }
 
-/// What a kernel with a series on top is called: `KERNEL~SERIES`.
+/// Returns the name of a kernel with a series on top: `KERNEL~SERIES`.
 pub fn with_series(kernel: &str, series: &str) -> String {
     format!("{kernel}{ON_TOP}{series}")
 }

@@ -1,4 +1,4 @@
-//! Why a file from outside was not read.
+//! The reasons why a file from outside was not read.
 
 use super::{Kind, packed::Packing};
 use crate::size::Size;
@@ -20,7 +20,7 @@ pub struct ReadError {
     pub why: Why,
 }
 
-/// What is wrong with it.
+/// The reason.
 #[derive(Debug, thiserror::Error)]
 pub enum Why {
     #[error("{0}")]
@@ -29,7 +29,7 @@ pub enum Why {
     NotAFile(NodeType),
     #[error("it is larger than {}, the limit of {}", Size(.0.limit), .0.name)]
     TooLarge(Kind),
-    /// Lines and columns count from 1.
+    /// The text is not UTF-8. Lines and columns count from 1.
     #[error("it is not UTF-8 at line {line}, column {column}")]
     NotText { line: usize, column: usize },
     #[error("it was not read to its end within {} s", .0.as_secs())]
@@ -51,7 +51,7 @@ impl ReadError {
         Self { path: path.to_owned(), why }
     }
 
-    /// What may be done about it, if a limit of the machine has caused it.
+    /// Returns a hint, if a limit of the machine has caused the error.
     pub fn limit_hint(&self) -> Option<&'static str> {
         match &self.why {
             Why::Io(error) => crate::limits::hint(error),
@@ -59,7 +59,7 @@ impl ReadError {
         }
     }
 
-    /// Whether there is no such file.
+    /// Returns true if there is no such file.
     pub fn is_absent(&self) -> bool {
         matches!(&self.why, Why::Io(error) if error.kind() == io::ErrorKind::NotFound)
     }
@@ -89,7 +89,7 @@ impl From<ReadError> for io::Error {
     }
 }
 
-/// What a path may lead to besides a regular file.
+/// The types of nodes besides a regular file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NodeType {
     Folder,
@@ -101,7 +101,7 @@ pub enum NodeType {
 }
 
 impl NodeType {
-    /// None: a regular file.
+    /// Returns the type, or None for a regular file.
     pub fn of(meta: &Metadata) -> Option<Self> {
         let kind = meta.file_type();
         Some(match () {

@@ -1,7 +1,7 @@
 //! The one reader of files that s2lab has not written in this process.
-//!
-//! A file is opened without waiting, must be a regular one, and has a limit by its kind. A link at the end of a path is
-//! followed to a regular file. A pipe is read only where the user has named it: [`read_named`].
+//! A file is opened without waiting, must be a regular one, and has a limit by its kind. A link at
+//! the end of a path is followed to a regular file. A pipe is read only if the user has named it:
+//! [`read_named`].
 
 mod error;
 pub mod kinds;
@@ -24,11 +24,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How much is asked for at once, bytes. Between two pieces the deadline is looked at.
+/// The bytes of one read. The deadline is checked between two reads.
 const PIECE: usize = 1 << 20;
-/// How long the reading of one file may take: a file system that is slower is taken for dead.
+/// The longest time for one file. A slower file system is taken for dead.
 const DEADLINE: Duration = Duration::from_secs(300);
-/// How long a pipe may be silent.
+/// The longest silence of a pipe.
 const SILENCE: Duration = Duration::from_secs(60);
 
 /// Reads the whole file at `path`.
@@ -39,17 +39,17 @@ pub fn read(path: &Path, kind: Kind) -> Result<Vec<u8>, ReadError> {
     Outside::open(path, kind)?.whole()
 }
 
-/// Checks that [`read`] would read the file at `path`, and does not.
+/// Checks that [`read`] would accept the file at `path`, without reading it.
 pub fn check(path: &Path, kind: Kind) -> Result<(), ReadError> {
     Outside::open(path, kind).map(drop)
 }
 
-/// As [`read`], for text.
+/// Reads a file like [`read`], as text.
 pub fn read_text(path: &Path, kind: Kind) -> Result<String, ReadError> {
     text(path, read(path, kind)?)
 }
 
-/// As [`read_text`]; none: there is no such file.
+/// Reads a file like [`read_text`]. Returns None if there is no such file.
 pub fn read_text_if_there(path: &Path, kind: Kind) -> Result<Option<String>, ReadError> {
     match read_text(path, kind) {
         Err(error) if error.is_absent() => Ok(None),
@@ -57,12 +57,13 @@ pub fn read_text_if_there(path: &Path, kind: Kind) -> Result<Option<String>, Rea
     }
 }
 
-/// As [`read`], for a path that the user has named on the command line: a pipe is read as well, such as the shell's `<(...)`.
+/// Reads a file like [`read`] whose path the user has named on the command line. It may be a pipe,
+/// such as the shell's `<(...)`.
 pub fn read_named(path: &Path, kind: Kind) -> Result<Vec<u8>, ReadError> {
     Outside::open_as(path, kind, true)?.whole()
 }
 
-/// Whether the path leads to a pipe.
+/// Returns true if the path leads to a pipe.
 pub fn is_pipe(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|meta| NodeType::of(&meta) == Some(NodeType::Pipe))
 }
@@ -81,7 +82,7 @@ pub fn copy(from: &Path, to: &Path, kind: Kind) -> Result<(), CopyError> {
     }
 }
 
-/// Why a file was not copied.
+/// The reason why a file was not copied.
 #[derive(Debug, thiserror::Error)]
 pub enum CopyError {
     #[error(transparent)]
@@ -94,7 +95,8 @@ fn text(path: &Path, bytes: Vec<u8>) -> Result<String, ReadError> {
     String::from_utf8(bytes).map_err(|error| ReadError::new(path, Why::not_text(&error)))
 }
 
-/// A file from outside, open. As a [`Read`] it fails at the limit; the error is a [`ReadError`] in an [`io::Error`].
+/// An open file from outside. As a [`Read`] it fails at the limit; the error is a [`ReadError`] in
+/// an [`io::Error`].
 #[derive(Debug)]
 pub struct Outside {
     file: File,
@@ -102,7 +104,7 @@ pub struct Outside {
     path: PathBuf,
     kind: Kind,
     is_pipe: bool,
-    /// Bytes that were read.
+    /// The bytes read so far.
     done: u64,
     began: Instant,
 }
@@ -121,7 +123,7 @@ impl Outside {
             Some(NodeType::Pipe) if pipes => Ok(true),
             Some(node) => Err(error(Why::NotAFile(node))),
         };
-        // Asked before it is opened, because opening a device may do something to it.
+        // This comes before the open, because opening a device may have an effect on it.
         fits(&std::fs::metadata(path).map_err(|source| error(Why::Io(source)))?)?;
         let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
         let flags = i32::try_from(flags.bits()).map_err(|why| error(Why::Io(io::Error::other(why))))?;
@@ -132,12 +134,13 @@ impl Outside {
         Ok(Self { file, meta, path: path.to_owned(), kind, is_pipe, done: 0, began: Instant::now() })
     }
 
-    /// All that is left.
+    /// Reads the rest.
     pub fn whole(&mut self) -> Result<Vec<u8>, ReadError> {
         let expected = usize::try_from(self.meta.len()).unwrap_or_default();
         let mut bytes = Vec::new();
         bytes.try_reserve(expected).map_err(|_| self.error(Why::NoMemory))?;
-        // A whole piece for a pipe or a file that is empty for its file system, such as those in /proc.
+        // Pipes, and files whose size is 0 for their file system such as those in /proc, get a
+        // whole piece.
         let mut piece = vec![0; if expected == 0 { PIECE } else { expected.clamp(1, PIECE) }];
         loop {
             match self.piece(&mut piece)? {
@@ -159,7 +162,7 @@ impl Outside {
         ReadError::new(&self.path, why)
     }
 
-    /// The next bytes; 0: the end.
+    /// Reads the next bytes; 0 is the end.
     pub fn piece(&mut self, piece: &mut [u8]) -> Result<usize, ReadError> {
         loop {
             if self.is_pipe {
@@ -180,7 +183,7 @@ impl Outside {
         }
     }
 
-    /// Waits until the pipe has something to say, or has ended.
+    /// Waits until the pipe has bytes or has ended.
     fn wait(&self) -> Result<(), ReadError> {
         let end = waits::now() + SILENCE;
         loop {

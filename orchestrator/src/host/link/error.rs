@@ -1,4 +1,4 @@
-//! What goes wrong between s2lab and the agents.
+//! Failures between s2lab and the agents.
 
 use s2lab_model::escape::bounded;
 use s2lab_protocol::{Failure, FrameError, GuestEnd, Peer, ask::Ask};
@@ -37,7 +37,7 @@ impl LinkError {
     }
 }
 
-/// A guest's end in words.
+/// Returns a guest's end as text.
 pub fn ending(how: &GuestEnd) -> String {
     let (short, detail) = match how {
         GuestEnd::Stopped { state, detail } => (format!("its VMM stopped it ({state})"), detail),

@@ -34,17 +34,18 @@ use tokio::{
     time::sleep,
 };
 
-/// How long after a deadline what came before it is still read.
+/// The time after a deadline in which earlier frames are still read.
 const LATE: Duration = Duration::from_secs(5);
-/// How often it is looked whether it has been read.
+/// The interval of the checks whether they have been read.
 const AGAIN: Duration = Duration::from_millis(20);
 
-/// How long an answer is waited for.
+/// The deadlines of an answer.
 #[derive(Debug, Clone, Copy)]
 pub struct Patience {
-    /// In all.
+    /// The deadline of the whole answer.
     pub whole: Duration,
-    /// While the peer's heartbeats tell of no more stored bytes; none: it is not to store.
+    /// The longest time in which the peer's heartbeats report no more stored bytes. None: it does
+    /// not store.
     pub idle: Option<Duration>,
 }
 
@@ -60,7 +61,7 @@ pub struct Link {
     nonce: u64,
     seq: u64,
     next_id: u64,
-    /// Requests that the host itself answered.
+    /// The number of requests that the host itself answered.
     host_answered: u64,
     state: Arc<Mutex<State>>,
     changed: watch::Receiver<u64>,
@@ -69,7 +70,8 @@ pub struct Link {
 }
 
 impl Link {
-    /// Starts to listen, to a host that may speak of these guests. Notices go to `notices`, which must be emptied.
+    /// Starts to receive from a host that may send frames of these guests. Notices go to `notices`,
+    /// which must be emptied.
     /// `ending` is that of the machine behind the channel.
     pub fn start(
         stream: UnixStream,
@@ -95,12 +97,13 @@ impl Link {
         Self { write, nonce, seq: 0, next_id: 0, host_answered: 0, state, changed, liveness, ending }
     }
 
-    /// The signs of life on this link.
+    /// Returns the signs of life on this link.
     pub(crate) fn liveness(&self) -> Liveness {
         self.liveness.clone()
     }
 
-    /// How many requests the host's agent has answered; its final record must say the same.
+    /// Returns the number of requests that the host's agent has answered. Its final record must
+    /// have the same number.
     pub fn host_answered(&self) -> u64 {
         self.host_answered
     }
@@ -110,7 +113,7 @@ impl Link {
         self.wait(peer, "hello", deadline.into(), |state| state.hello.get(peer).cloned()).await
     }
 
-    /// How a guest ended, if it has.
+    /// Returns the end of a guest, if it has ended.
     pub fn guest_ended(&self, guest: &str) -> Option<GuestEnd> {
         lock(&self.state).ended.get(guest).cloned()
     }
@@ -170,14 +173,15 @@ impl Link {
         }
     }
 
-    /// Whether a heartbeat of the peer came within this time.
+    /// Returns true if a heartbeat of the peer came within this time.
     fn lives(&self, peer: &Peer, time: Duration) -> bool {
         lock(&self.state).beats.get(peer).is_some_and(|beat| beat.last.elapsed() < time)
     }
 
-    /// Whether the other side has said something that has not been taken note of.
+    /// Returns true if bytes of the other side have not been noted yet.
     fn unread(&self) -> bool {
-        // In this order: what is no longer in the socket is being read, or has been. A socket that cannot be asked has ended.
+        // The order matters: bytes that are no longer in the socket are being read, or have been. A
+        // socket that cannot be asked has ended.
         ioctl_fionread(self.write.as_ref()).is_ok_and(|bytes| bytes > 0) || self.liveness.reads()
     }
 
@@ -189,7 +193,7 @@ impl Link {
         mut found: impl FnMut(&mut State) -> Option<T>,
     ) -> Result<T, LinkError> {
         let begin = waits::now();
-        // The deadline has passed, and all that came before it was read.
+        // The deadline has passed, and all earlier frames were read.
         let mut over = false;
         loop {
             self.changed.mark_unchanged();

@@ -1,4 +1,4 @@
-//! What is known of the other side.
+//! The known state of the other side.
 
 use crate::waits::Moment;
 use s2lab_protocol::{Failure, GuestEnd, Hello, Peer};
@@ -10,13 +10,13 @@ use std::{
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Beat {
-    /// Bytes, and since when it is not more.
+    /// The stored bytes, and the time since which they are not more.
     pub(super) stored: u64,
     pub(super) since: Moment,
     pub(super) last: Moment,
 }
 
-/// What is known of the other side; waiters watch it change.
+/// The known state of the other side. Waiters watch its changes.
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) hello: BTreeMap<Peer, Hello>,
@@ -29,6 +29,6 @@ pub(super) struct State {
 }
 
 pub(super) fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    // Every critical section leaves the state whole.
+    // Every critical section leaves the state valid.
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }

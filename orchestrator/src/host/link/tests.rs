@@ -96,7 +96,7 @@ async fn what_breaks_the_protocol_ends_the_link() {
             ),
             "sends a request",
         ),
-        // A reply before its request, too: it cannot be to it.
+        // A reply before its request cannot belong to it.
         (reply(Peer::Host, 0, 0), "answers request 0, which waits for no answer"),
         ([hello(Peer::Host, 0), hello(Peer::Host, 1)].concat(), "a second time"),
         (
@@ -134,7 +134,7 @@ async fn a_torn_frame_is_told_from_a_clean_end() {
     }
 }
 
-/// A guest that is asked to store, and beats every 50 ms with what it has stored by then.
+/// Runs a guest that must store, and sends a heartbeat every 50 ms with its stored bytes.
 async fn storing(stored: fn(u64) -> u64) -> String {
     let (mut link, mut agent, mut hearing) = link();
     tokio::spawn(async move { while hearing.recv().await.is_some() {} });
@@ -174,7 +174,7 @@ async fn the_end_of_a_guest_ends_what_waits_for_it() {
     );
 }
 
-/// Nobody takes what the agent says beside its answer, until the deadline has passed.
+/// Nobody takes the agent's other frames until the deadline has passed.
 #[tokio::test]
 async fn what_lies_in_the_socket_is_read_before_a_deadline_counts() {
     let (mut link, mut agent, mut hearing) = link();
