@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 
 /// Name of the agent's port on both levels.
 pub(crate) const NAME: &str = "s2lab";
-/// How long the port may take to appear once the modules are in.
+/// The time in which the port must appear once the modules are loaded.
 const APPEARS: Duration = Duration::from_secs(30);
-/// How long the other side may refuse to take a byte before it is given up.
+/// The longest time in which the other side may take no byte.
 const TAKES: Duration = Duration::from_secs(60);
 /// While nobody is connected `poll` says POLLHUP at once, for ever (drivers/char/virtio_console.c, port_fops_poll).
 const RETRY: Duration = Duration::from_millis(5);

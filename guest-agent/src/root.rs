@@ -1,4 +1,4 @@
-//! Where sysfs, procfs, devtmpfs and programs are: `/` in a machine, another folder in tests.
+//! The root of sysfs, procfs, devtmpfs and programs: `/` in a machine, another folder in tests.
 
 use s2lab_protocol::Failure;
 use std::io::{self, Read};

@@ -60,7 +60,7 @@ impl Mapped {
         self.address == address && self.map() == map
     }
 
-    /// How the BAR is mapped, by the file that is mapped.
+    /// The kind of the mapping, by the mapped file.
     pub(crate) fn map(&self) -> MapKind {
         if self.file.ends_with(WRITE_COMBINED) { MapKind::Wc } else { MapKind::Device }
     }

@@ -1,4 +1,4 @@
-//! What the script does to the whole machine.
+//! The script's acts on the whole machine.
 
 use crate::{
     machine::Machine,
@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-/// How long a process that stays would stay: longer than any test.
+/// The life of a process that stays: longer than any test.
 const STAYS: &str = "600";
 
 impl Machine {
@@ -59,7 +59,8 @@ impl Machine {
         None
     }
 
-    /// What is sent at `moment` in place of `text`, as the script says; after it the channel is closed if this is none.
+    /// Returns the bytes that the script sends at `moment` in place of `text`. None: the channel is
+    /// closed then.
     pub(crate) fn troubled(&self, moment: &Moment, mut text: String) -> Option<String> {
         for act in self.trouble(moment) {
             match act {

@@ -25,7 +25,7 @@ pub(crate) struct Machine {
     /// See [`Script::agent`].
     pub(crate) agent: Option<PathBuf>,
     pub(crate) ram: Option<Memory>,
-    /// By the devices' names.
+    /// The BARs by the devices' names.
     pub(crate) bars: BTreeMap<String, Memory>,
     troubles: Mutex<Vec<Trouble>>,
     console: Mutex<Option<UnixStream>>,

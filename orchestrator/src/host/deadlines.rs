@@ -64,7 +64,7 @@ enum Side {
     Qemu,
     /// The host and its guests: the deadline is switched off when a person stops and steps the host with gdb.
     Host,
-    /// What is left after a cell has stopped.
+    /// The rest of a cell that has stopped.
     Aftermath,
 }
 

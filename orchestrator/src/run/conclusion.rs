@@ -22,9 +22,9 @@ pub(super) struct Facts {
     pub(super) ended: Option<Ended>,
     /// The reason why the machine does not run on, after a deadline has passed.
     pub(super) unwell: Option<String>,
-    /// What the consoles reported, in its order.
+    /// The reports of the consoles, in their order.
     pub(super) troubles: Vec<Stop>,
-    /// What has survived the machine's end.
+    /// The processes that survived the machine's end.
     pub(super) left: Option<String>,
 }
 

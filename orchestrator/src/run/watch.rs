@@ -100,7 +100,7 @@ impl Watch {
         Facts { work, ended: self.ending.now(), unwell, troubles: self.troubles(), left: None }
     }
 
-    /// What the consoles have reported and nobody has taken.
+    /// The reports of the consoles that nobody has taken yet.
     pub(super) fn troubles(&mut self) -> Vec<Stop> {
         std::iter::from_fn(|| self.troubles.try_recv().ok()).collect()
     }

@@ -24,7 +24,7 @@ impl Ask for Finish {
 pub struct FinalRecord {
     /// The number of answered requests, this one included.
     pub answered: u64,
-    /// As in [`crate::Hello`], read for this record.
+    /// The taint, see [`crate::Hello`], read for this record.
     #[serde(default)]
     pub taint: Option<u64>,
 }

@@ -29,7 +29,7 @@ impl Ask for Hold {
 #[serde(deny_unknown_fields)]
 pub struct Held {
     pub pid: u32,
-    /// What it has mapped.
+    /// The mappings of the guest.
     pub mappings: Vec<Mapping>,
 }
 

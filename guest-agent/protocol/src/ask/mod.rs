@@ -1,4 +1,4 @@
-//! What s2lab asks of an agent: one file a request, with its answer and the level that answers it.
+//! The requests to an agent: one file a request, with its answer and the level that answers it.
 
 mod bind;
 mod finish;

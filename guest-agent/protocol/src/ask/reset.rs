@@ -25,6 +25,6 @@ impl Ask for Reset {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ResetDone {
-    /// As the kernel names it in sysfs `reset_method`.
+    /// The kernel's name in sysfs `reset_method`.
     pub method: String,
 }

@@ -38,7 +38,7 @@ impl Ask for Store {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Stored {
-    /// By the file that was mapped.
+    /// The kind of the mapped file.
     pub map: MapKind,
     /// Bytes of each store.
     pub width: u32,
@@ -47,7 +47,7 @@ pub struct Stored {
     pub result: StoreResult,
 }
 
-/// What a store run did.
+/// The result of a store run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StoreResult {

@@ -29,7 +29,7 @@ impl Ask for Unaligned {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UnalignedStore {
-    /// By the file that was mapped.
+    /// The kind of the mapped file.
     pub map: MapKind,
     pub outcome: UnalignedOutcome,
 }

@@ -52,7 +52,8 @@ impl Key {
         format!("{folder}{AT}{}", file.strip_suffix(REPORT)?).parse().ok()
     }
 
-    /// Where the cell's report lies below `reports`: `SCENARIO/KERNEL[+axis=value...].txt`.
+    /// Returns the path of the cell's report below `reports`:
+    /// `SCENARIO/KERNEL[+axis=value...].txt`.
     pub fn report_path(&self) -> String {
         let (scenario, rest) = self.halves();
         format!("{scenario}/{rest}{REPORT}")
@@ -120,7 +121,7 @@ fn check(text: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Whether it begins with a letter or digit, and has nothing but those and `others`.
+/// Returns true if it begins with a letter or digit, and has nothing but those and `others`.
 fn is_name(text: &str, others: &str) -> bool {
     let letter = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     text.starts_with(letter) && text.chars().all(|c| letter(c) || others.contains(c))

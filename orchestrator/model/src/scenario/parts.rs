@@ -6,7 +6,7 @@ use crate::yaml::{Entry, Node};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// In expectations this word means a guest's RAM.
+/// The word for a guest's RAM in expectations.
 pub(super) const RAM: &str = "ram";
 
 /// One step: its kind, the place of its key, and its content.

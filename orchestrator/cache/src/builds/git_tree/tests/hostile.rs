@@ -4,7 +4,7 @@ use super::*;
 use crate::progress::Quiet;
 use std::os::unix::fs::PermissionsExt;
 
-/// What every program leaves.
+/// The output of every program.
 const SIGN: &str = "STARTED";
 
 /// A shell's command that leaves the sign in `dir`.
