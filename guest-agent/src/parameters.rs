@@ -57,6 +57,7 @@ impl Parameters {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use s2lab_protocol::LONGEST_NAME;
 
     #[test]
     fn a_host_and_a_guest() {
@@ -64,6 +65,15 @@ mod tests {
         assert_eq!(host, Ok(Parameters { level: Level::Host, me: Peer::Host, nonce: 0x00ff_00ff_00ff_00ff }));
         let guest = Parameters::parse("s2lab.level=guest s2lab.name=g0 s2lab.nonce=1\n").unwrap();
         assert_eq!((guest.me, guest.nonce), (Peer::Guest("g0".into()), 1));
+    }
+
+    #[test]
+    fn a_guest_knows_itself_by_the_longest_name() {
+        let parse =
+            |name: &str| Parameters::parse(&format!("s2lab.level=guest s2lab.name={name} s2lab.nonce=1"));
+        let longest = "x".repeat(LONGEST_NAME);
+        assert_eq!(parse(&longest).unwrap().me, Peer::Guest(longest));
+        assert!(parse(&"x".repeat(LONGEST_NAME + 1)).is_err());
     }
 
     #[test]

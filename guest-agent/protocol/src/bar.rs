@@ -21,3 +21,19 @@ impl Bar {
         prefetchable.max_by_key(|bar| (bar.size, std::cmp::Reverse(bar.index)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_chosen_bar_is_the_largest_prefetchable_one_and_of_equal_ones_the_first() {
+        let bar = |index, size, prefetchable| Bar { index, start: 0, size, prefetchable };
+        let chosen = |bars: &[Bar]| Bar::chosen(bars.iter().copied()).map(|bar| bar.index);
+        let bars = [bar(0, 4096, true), bar(2, 8192, true), bar(3, 8192, true), bar(4, 1 << 20, false)];
+        assert_eq!(chosen(&bars), Some(2));
+        let reversed: Vec<_> = bars.into_iter().rev().collect();
+        assert_eq!(chosen(&reversed), Some(2), "the order in which they are named does not count");
+        assert_eq!(chosen(&[bar(4, 1 << 20, false)]), None);
+    }
+}

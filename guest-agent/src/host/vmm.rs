@@ -9,7 +9,7 @@ use crate::{fault, root::Root};
 use rustix::io::{Errno, FdFlags, fcntl_setfd};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use s2lab_protocol::ask::StartGuest;
-use s2lab_protocol::{Facility, Failure, is_name};
+use s2lab_protocol::{Facility, Failure, LONGEST_NAME, is_name};
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
@@ -160,7 +160,8 @@ fn arguments(spec: &StartGuest, nonce: u64, [link, qmp]: [RawFd; 2]) -> Result<V
     let StartGuest { name, memory_mib, cpus, devices } = spec;
     if !is_name(name) {
         return Err(fault::invalid(format_args!(
-            "{name:?} is no guest's name: 1 to 32 letters, digits, '-' or '_'"
+            "{name:?} is not a valid name of a guest; a name has a-z, 0-9 and '-', does not begin with '-', and has at \
+             most {LONGEST_NAME} characters"
         )));
     }
     let taken: Vec<u8> = devices.iter().map(|device| device.guest_slot).collect();
@@ -242,6 +243,15 @@ mod tests {
             "-device vfio-pci,host=0000:01:00.0: vfio 0000:01:00.0: failed to setup container for group 7";
         assert_eq!(kind(vfio), FailureKind::Refused(Facility::VfioPci));
         assert_eq!(kind("could not load kernel '/guest/Image'"), FailureKind::System);
+    }
+
+    #[test]
+    fn the_longest_name_of_a_guest_is_that_of_the_protocol() {
+        let named = |length| StartGuest { name: "x".repeat(length), ..spec(&[]) };
+        assert!(arguments(&named(LONGEST_NAME), 0, [3, 4]).is_ok());
+        let failure = arguments(&named(LONGEST_NAME + 1), 0, [3, 4]).unwrap_err();
+        assert_eq!(failure.kind, FailureKind::Invalid);
+        assert!(failure.message.contains("at most 41 characters"), "{}", failure.message);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use guest_tables::{
     BAR_IPA, BAR_PA, BAR_VA, BLOCK, GuestTables, INDEX_DEVICE, INDEX_NC, PAGE, registers as guest_registers,
     stage2_root,
 };
+use s2lab_protocol::MapKind;
 use std::collections::BTreeMap;
 
 /// The distance from one device's BAR to the next, IPA and PA: the largest BAR.
@@ -15,7 +16,7 @@ pub(crate) struct MappedBar {
     /// The number of the host's device, from 0.
     pub(crate) device: u64,
     pub(crate) size: u64,
-    pub(crate) wc: bool,
+    pub(crate) map: MapKind,
     /// True if stage 2 has it.
     pub(crate) touched: bool,
 }
@@ -56,7 +57,10 @@ pub(crate) fn registers(guest: u64, nonce: u64) -> BTreeMap<&'static str, u64> {
 pub(crate) fn build(guest: u64, bars: &[MappedBar], bar_leaf: u64, ram_leaf: u64) -> BTreeMap<u64, Vec<u8>> {
     let mut guest = GuestTables::of(guest, ram_leaf);
     for (index, bar) in (0..).zip(bars) {
-        let memory_type = if bar.wc { INDEX_NC } else { INDEX_DEVICE };
+        let memory_type = match bar.map {
+            MapKind::Wc => INDEX_NC,
+            MapKind::Device => INDEX_DEVICE,
+        };
         for offset in (0..bar.size).step_by(PAGE as usize) {
             guest.map(mapping_va(index) + offset, bar_ipa(bar.device) + offset, memory_type);
         }

@@ -1,6 +1,6 @@
 //! The requests that a guest answers.
 
-use super::{Answer, Host, answer, index, invalid};
+use super::{Answer, Host, answer, frames::Sender, index, invalid};
 use crate::{
     Error,
     machine::Machine,
@@ -31,29 +31,15 @@ pub(super) struct Guest {
 impl Host {
     /// The answer; None if the guest ended instead.
     pub(super) fn of_guest(&mut self, name: &str, request: GuestRequest) -> Result<Option<Answer>, Error> {
-        let machine = Arc::clone(&self.say.machine);
+        let machine = Arc::clone(&self.sender.machine);
         let Some(guest) = self.guests.get_mut(name) else {
             return Ok(Some(Err(invalid(format!("no guest {name}")))));
         };
         Ok(Some(match request {
             GuestRequest::Hold(ask) => guest.hold(&machine, &ask)?,
-            GuestRequest::Release(_) => {
-                machine.lock().held = None;
-                answer::<Release>(&())
-            }
+            GuestRequest::Release(_) => release(&machine),
             GuestRequest::Store(ask) => guest.store(&machine, &ask)?,
-            GuestRequest::Unaligned(ask) if machine.series => {
-                answer::<Unaligned>(&UnalignedStore { map: ask.map, outcome: UnalignedOutcome::Ok })
-            }
-            GuestRequest::Unaligned(_) => {
-                guest.ended = true;
-                machine
-                    .print(b"[   19.5] kvm [112]: Unsupported FSC: EC=0x24 xFSC=0x21 ESR_EL2=0x93c28061\r\n");
-                let detail = "error: kvm run failed Bad address".into();
-                let how = GuestEnd::Stopped { state: "internal-error".into(), detail };
-                self.say.say(&Peer::Host, Body::Notice(Notice::GuestEnded { guest: name.into(), how }))?;
-                return Ok(None);
-            }
+            GuestRequest::Unaligned(ask) => return guest.unaligned(&self.sender, name, &ask),
         }))
     }
 }
@@ -64,6 +50,23 @@ impl Guest {
         let address = |slot: u8| format!("0000:00:{slot:02x}.0");
         let devices = spec.devices.iter().map(|d| (address(d.guest_slot), d.device.clone())).collect();
         Guest { devices, mapped: vec![], touched: BTreeSet::new(), number, ended: false }
+    }
+
+    /// Stores unaligned: with the series to Normal-NC memory; without it the guest ends instead of
+    /// answering.
+    fn unaligned(&mut self, sender: &Sender, name: &str, ask: &Unaligned) -> Result<Option<Answer>, Error> {
+        if sender.machine.series {
+            let stored = UnalignedStore { map: ask.map, outcome: UnalignedOutcome::Ok };
+            return Ok(Some(answer::<Unaligned>(&stored)));
+        }
+        self.ended = true;
+        sender
+            .machine
+            .print(b"[   19.5] kvm [112]: Unsupported FSC: EC=0x24 xFSC=0x21 ESR_EL2=0x93c28061\r\n");
+        let detail = "error: kvm run failed Bad address".into();
+        let how = GuestEnd::Stopped { state: "internal-error".into(), detail };
+        sender.send(&Peer::Host, Body::Notice(Notice::GuestEnded { guest: name.into(), how }))?;
+        Ok(None)
     }
 
     fn store(&mut self, machine: &Machine, spec: &Store) -> Result<Answer, Error> {
@@ -113,8 +116,8 @@ impl Guest {
     pub(super) fn write_tables(&self, machine: &Machine) -> Result<(), Error> {
         let mapped = |(device, map): &(String, MapKind)| {
             let size = machine.bars.get(device)?.size;
-            let (wc, touched) = (*map == MapKind::Wc, self.touched.contains(device));
-            Some(MappedBar { device: index(machine, device), size, wc, touched })
+            let touched = self.touched.contains(device);
+            Some(MappedBar { device: index(machine, device), size, map: *map, touched })
         };
         let bars: Vec<_> = self.mapped.iter().filter_map(mapped).collect();
         let ram_leaf = machine.lock().ram_leaf.unwrap_or(guest_tables::NORMAL_WB);
@@ -130,4 +133,9 @@ impl Guest {
         }
         Ok(())
     }
+}
+
+fn release(machine: &Machine) -> Answer {
+    machine.lock().held = None;
+    answer::<Release>(&())
 }

@@ -30,10 +30,10 @@ impl Host {
     }
 
     fn reset(&mut self, Reset { guest, device }: &Reset) -> Result<Answer, Error> {
-        let resets = !self.say.machine.lock().stay_mapped;
+        let resets = !self.sender.machine.lock().stay_mapped;
         if let Some(guest) = self.guests.get_mut(guest).filter(|_| resets) {
             guest.touched.remove(device);
-            guest.write_tables(&self.say.machine)?;
+            guest.write_tables(&self.sender.machine)?;
         }
         Ok(answer::<Reset>(&ResetDone { method: "bus".into() }))
     }
@@ -45,13 +45,13 @@ impl Host {
         if !ended {
             let how = GuestEnd::Exited { code: Some(0), signal: None, detail: String::new() };
             let notice = Notice::GuestEnded { guest: guest.clone(), how };
-            self.say.say(&Peer::Host, Body::Notice(notice))?;
+            self.sender.send(&Peer::Host, Body::Notice(notice))?;
         }
         Ok(answer::<StopGuest>(&()))
     }
 
     fn bound(&self, Bind { device, driver, .. }: &Bind) -> BoundDevice {
-        let machine = &self.say.machine;
+        let machine = &self.sender.machine;
         let index = index(machine, device);
         let size = machine.bars.get(device).map_or(0, |bar| bar.size);
         BoundDevice {
@@ -70,7 +70,7 @@ impl Host {
 
     fn vmas(&self, guest: &str) -> Vec<Vma> {
         const FLAGS: [&str; 12] = ["rd", "wr", "sh", "mr", "mw", "me", "ms", "pf", "io", "dc", "de", "dd"];
-        let machine = &self.say.machine;
+        let machine = &self.sender.machine;
         let flagged = machine.series != machine.lock().other_flags;
         let flags: Vec<_> = FLAGS.into_iter().chain(flagged.then_some("??")).map(str::to_owned).collect();
         let devices = self.guests.get(guest).into_iter().flat_map(|guest| guest.devices.values());

@@ -1,17 +1,18 @@
 //! The host with its kernel, its agent and its guests.
 
+mod bends;
+mod frames;
 mod guest;
 mod host;
-mod say;
 
 use crate::{Error, machine::Machine, real, script::Moment};
+use frames::{Out, Prepared, Sender};
 use guest::Guest;
 use s2lab_protocol::{
     Body, Decoder, Failure, FailureKind, Hello, Level, Notice, Peer,
     ask::{Ask, HostRequest, Request},
     test_line,
 };
-use say::{Out, Prepared, Say};
 use serde_json::Value;
 use std::{
     collections::BTreeMap,
@@ -42,8 +43,8 @@ pub(crate) fn boot(machine: &Arc<Machine>) {
         let reading =
             stream.try_clone().map_err(|why| Error::Io { what: "the agent's channel".into(), why })?;
         let out = Arc::new(Mutex::new(Out { stream, seq: BTreeMap::new() }));
-        let say = Say { machine: Arc::clone(machine), nonce, out };
-        Host { say, guests: BTreeMap::new(), answered: 0 }.live(reading)
+        let sender = Sender { machine: Arc::clone(machine), nonce, out };
+        Host { sender, guests: BTreeMap::new(), answered: 0 }.live(reading)
     });
     if let Err(why) = done {
         eprintln!("fake-qemu: the host: {why}");
@@ -52,7 +53,7 @@ pub(crate) fn boot(machine: &Arc<Machine>) {
 
 /// The host's agent, with the guests' behind it.
 struct Host {
-    say: Say,
+    sender: Sender,
     guests: BTreeMap<String, Guest>,
     answered: u64,
 }
@@ -60,10 +61,10 @@ struct Host {
 impl Host {
     fn live(mut self, mut stream: UnixStream) -> Result<(), Error> {
         self.hello(Peer::Host, Level::Host, &Moment::Hello)?;
-        let beating = self.say.clone();
+        let beating = self.sender.clone();
         let heart = thread::Builder::new().spawn(move || {
             let beat = || Body::Notice(Notice::Heartbeat { uptime_ms: 1, stored: 0 });
-            while !beating.machine.lock().heartless && beating.say(&Peer::Host, beat()).is_ok() {
+            while !beating.machine.lock().heartless && beating.send(&Peer::Host, beat()).is_ok() {
                 thread::sleep(HEARTBEAT);
             }
         });
@@ -76,7 +77,7 @@ impl Host {
             }
             decoder.push(buffer.get(..n).unwrap_or_default());
             while let Some(frame) = decoder.next_frame().map_err(|why| Error::Arguments(why.to_string()))? {
-                self.say.machine.wait_until_running();
+                self.sender.machine.wait_until_running();
                 if let Body::Request { id, request } = frame.body {
                     self.request(&frame.to, id, request)?;
                 }
@@ -85,10 +86,10 @@ impl Host {
     }
 
     fn hello(&mut self, who: Peer, level: Level, moment: &Moment) -> Result<(), Error> {
-        let prepared = self.say.prepare(moment, &who)?;
+        let prepared = self.sender.prepare(moment, &who)?;
         self.mark_ended(&prepared);
         if level == Level::Host {
-            self.say.machine.log(&test_line(self.say.nonce));
+            self.sender.machine.log(&test_line(self.sender.nonce));
         }
         if prepared.silent {
             return Ok(());
@@ -100,13 +101,13 @@ impl Host {
             uptime_ms: 4000,
             taint: self.taint(level),
         };
-        self.say.bent(&who, Body::Notice(Notice::Hello(hello)), &prepared.bends)
+        self.sender.send_bent(&who, Body::Notice(Notice::Hello(hello)), &prepared.bends)
     }
 
     /// What the kernel of a level has in `/proc/sys/kernel/tainted`.
     fn taint(&self, level: Level) -> Option<u64> {
         match level {
-            Level::Host => self.say.machine.lock().taint,
+            Level::Host => self.sender.machine.lock().taint,
             Level::Guest => 0,
         }
         .into()
@@ -114,7 +115,7 @@ impl Host {
 
     fn request(&mut self, to: &Peer, id: u64, request: Request) -> Result<(), Error> {
         let kind = kind(&request);
-        let prepared = self.say.prepare(&Moment::Request(kind), to)?;
+        let prepared = self.sender.prepare(&Moment::Request(kind), to)?;
         self.mark_ended(&prepared);
         if prepared.silent {
             return Ok(());
@@ -124,24 +125,15 @@ impl Host {
             _ => None,
         };
         let last = matches!(request, Request::Host(HostRequest::Finish(_)));
-        let result = match (to, request) {
-            (Peer::Guest(name), Request::Guest(request)) => self.of_guest(name, request),
-            (Peer::Host, Request::Host(request)) => {
-                self.answered += 1;
-                self.of_host(request).map(Some)
-            }
-            (_, request) => Ok(Some(Err(invalid(format!("{to} does not answer {request:?}"))))),
-        };
+        let result = self.result(to, request);
         if let Some(offset) = prepared.spoil {
-            for bar in self.say.machine.bars.values() {
-                bar.write(offset, &[!bar.byte(offset)?])?;
-            }
+            self.spoil(offset)?;
         }
         // What ended the guest is its answer.
         let Some(result) = result? else { return Ok(()) };
         let result = prepared.answer.unwrap_or(result);
         let good = result.is_ok();
-        self.say.bent(to, Body::Reply { id, result }, &prepared.bends)?;
+        self.sender.send_bent(to, Body::Reply { id, result }, &prepared.bends)?;
         if let Some(name) = starts.filter(|_| good) {
             self.console_of(&name, b"[    0.000000] Booting Linux, the guest\r\n")?;
             self.hello(Peer::Guest(name), Level::Guest, &Moment::GuestHello)?;
@@ -154,6 +146,26 @@ impl Host {
         Ok(())
     }
 
+    /// Returns the answer of a level; none if its guest ended instead.
+    fn result(&mut self, to: &Peer, request: Request) -> Result<Option<Answer>, Error> {
+        match (to, request) {
+            (Peer::Guest(name), Request::Guest(request)) => self.of_guest(name, request),
+            (Peer::Host, Request::Host(request)) => {
+                self.answered += 1;
+                self.of_host(request).map(Some)
+            }
+            (_, request) => Ok(Some(Err(invalid(format!("{to} does not answer {request:?}"))))),
+        }
+    }
+
+    /// Inverts the byte at `offset` of every BAR.
+    fn spoil(&self, offset: u64) -> Result<(), Error> {
+        for bar in self.sender.machine.bars.values() {
+            bar.write(offset, &[!bar.byte(offset)?])?;
+        }
+        Ok(())
+    }
+
     fn mark_ended(&mut self, prepared: &Prepared) {
         if let Some(guest) = prepared.ended.as_ref().and_then(|name| self.guests.get_mut(name)) {
             guest.ended = true;
@@ -162,7 +174,7 @@ impl Host {
 
     fn console_of(&self, guest: &str, bytes: &[u8]) -> Result<(), Error> {
         let hex = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        self.say.say(&Peer::Host, Body::Notice(Notice::Console { guest: guest.into(), hex }))
+        self.sender.send(&Peer::Host, Body::Notice(Notice::Console { guest: guest.into(), hex }))
     }
 }
 

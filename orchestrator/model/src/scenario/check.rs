@@ -22,10 +22,11 @@ const STORE_UNIT: u64 = 64;
 
 /// Checks one name; `Err` says what is wrong with it.
 pub fn name(text: &str) -> Result<(), String> {
+    let length = text.chars().count();
     if text == RAM {
         Err(format!("`{RAM}` is reserved: it means a guest's RAM"))
-    } else if text.len() > LONGEST_NAME {
-        Err(format!("`{text}` has {} characters; a name has {LONGEST_NAME} at most", text.len()))
+    } else if length > LONGEST_NAME {
+        Err(format!("`{text}` has {length} characters; a name has {LONGEST_NAME} at most"))
     } else if !is_name(text) {
         Err(format!("`{text}` is not a valid name; a name has a-z, 0-9 and `-`, and does not begin with `-`"))
     } else {
@@ -195,4 +196,17 @@ fn memory(root: &Node, parts: &Parts<'_>, sink: &mut Sink<'_>) {
 
 fn whole_mib(bytes: u64) -> bool {
     bytes.is_multiple_of(1 << 20)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_name_is_that_of_the_protocol() {
+        assert_eq!(name(&"x".repeat(LONGEST_NAME)), Ok(()));
+        let longer = "x".repeat(LONGEST_NAME + 1);
+        assert_eq!(name(&longer), Err(format!("`{longer}` has 42 characters; a name has 41 at most")));
+        assert!(name(&"ä".repeat(LONGEST_NAME)).unwrap_err().contains("is not a valid name"));
+    }
 }
