@@ -82,7 +82,7 @@ mod tests {
             ("a=\"b", "cannot stand"),
             ("a\nb", "'\\n' cannot"),
             ("é", "cannot stand"),
-            ("--", "no argument"),
+            ("--", "is not a kernel argument"),
             ("panic=0", "`panic` is set by s2lab"),
             ("console=tty0", "set by s2lab"),
             ("quiet", "`quiet` could hide an alarm"),
