@@ -112,7 +112,8 @@ mod tests {
     fn a_report_with_crlf_is_named_as_such() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("report.txt");
-        std::fs::write(&path, Report::default().to_string().replace('\n', "\r\n")).unwrap();
+        let report = Report::empty("a@k".parse().unwrap(), s2lab_model::lines::Text::new("PASS"));
+        std::fs::write(&path, report.to_string().replace('\n', "\r\n")).unwrap();
         let error = read(&path).unwrap_err();
         assert!(matches!(&error, ReviewError::Crlf { .. }), "{error}");
     }

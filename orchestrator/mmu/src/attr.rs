@@ -213,6 +213,13 @@ pub struct Exec {
 
 impl Exec {
     pub const NEVER: Exec = Exec { el0: false, el1: false };
+    /// All values, by XN\[1:0\].
+    pub const ALL: [Exec; 4] = [
+        Exec { el0: true, el1: true },
+        Exec { el0: true, el1: false },
+        Exec::NEVER,
+        Exec { el0: false, el1: true },
+    ];
 
     /// Decodes XN\[1:0\], bits 54:53 of a stage-2 leaf, as FEAT_XNX defines them. Without FEAT_XNX
     /// bit 53 is RES0 and bit 54 applies to both levels, which decodes to the same; KVM before 7.0
@@ -254,6 +261,9 @@ pub enum Shareability {
 }
 
 impl Shareability {
+    /// All values, by SH\[1:0\].
+    pub const ALL: [Shareability; 4] = [Self::Non, Self::Reserved, Self::Outer, Self::Inner];
+
     pub(crate) fn decode(sh: u64) -> Self {
         match sh & 0b11 {
             0b00 => Self::Non,
@@ -261,5 +271,16 @@ impl Shareability {
             0b10 => Self::Outer,
             _ => Self::Inner,
         }
+    }
+}
+
+impl fmt::Display for Shareability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Non => "non",
+            Self::Reserved => "reserved",
+            Self::Outer => "outer",
+            Self::Inner => "inner",
+        })
     }
 }

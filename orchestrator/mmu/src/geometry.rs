@@ -10,7 +10,7 @@ pub(crate) const LAST_LEVEL: i8 = 3;
 const VALID: u64 = 1 << 0;
 const TABLE_OR_PAGE: u64 = 1 << 1;
 /// nT, bit 16 of a block (FEAT_BBM): not an address bit.
-const BLOCK_NT: u64 = 1 << 16;
+pub(crate) const BLOCK_NT: u64 = 1 << 16;
 
 /// The size of a page and of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -1,6 +1,6 @@
 //! Stage 2: from a guest's physical addresses (IPAs) to the host's.
 
-use crate::geometry::{Entry, Geometry, LAST_LEVEL, shift};
+use crate::geometry::{BLOCK_NT, Entry, Geometry, LAST_LEVEL, shift};
 use crate::{Exec, Fault, GeometryError, Granule, PhysMem, Shareability, Stage2Attr};
 use std::collections::HashSet;
 use std::fmt;
@@ -60,9 +60,24 @@ pub struct Stage2Leaf {
     pub contiguous: bool,
     /// The shareability, or None with FEAT_LPA2's descriptors, whose bits 9:8 are address bits.
     pub sh: Option<Shareability>,
+    /// Bits 58:55, which the MMU ignores: a hypervisor is free to use them.
+    pub software: u8,
 }
 
+/// The upper and lower attributes of a stage-2 block or page (DDI 0487, D8, "Block descriptor and Page
+/// descriptor formats"): bits 63:50 and 11:2.
+const ATTRIBUTES: u64 = 0x3fff << 50 | 0x3ff << 2;
+/// SH\[1:0\], or with FEAT_LPA2's descriptors the top of the address.
+const SH: u64 = 0b11 << 8;
+
 impl Stage2Leaf {
+    /// Returns the attribute bits of the descriptor: all of it but its type and its address.
+    pub fn attributes(&self) -> u64 {
+        let block = if self.level < LAST_LEVEL { BLOCK_NT } else { 0 };
+        let address = if self.sh.is_some() { 0 } else { SH };
+        self.descriptor & (ATTRIBUTES & !address | block)
+    }
+
     /// Returns the PA of `ipa`, or None if this leaf does not map it.
     pub fn pa_of(&self, ipa: u64) -> Option<u64> {
         ipa.checked_sub(self.ipa).filter(|offset| *offset < self.size).map(|offset| self.pa + offset)
@@ -286,6 +301,7 @@ impl Stage2 {
             dbm: bit(51),
             contiguous: bit(52),
             sh: (!self.geometry.lpa2).then(|| Shareability::decode(descriptor >> 8)),
+            software: (descriptor >> 55 & 0b1111) as u8,
         }
     }
 }

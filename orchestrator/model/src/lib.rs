@@ -14,6 +14,7 @@ mod json_schema;
 pub mod judge;
 pub mod kconfig;
 pub mod kernel;
+pub mod lines;
 pub mod plan;
 pub mod record;
 pub mod report;

@@ -4,19 +4,20 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Summary {
     pub n: usize,
-    /// The median. Of an even number of samples it is the lower of the two in the middle, so that
-    /// it is always a measured value.
+    /// The median. Of an even number of samples it is the mean of the two in the middle, rounded
+    /// down.
     pub median: u64,
-    pub least: u64,
-    pub most: u64,
+    pub min: u64,
+    pub max: u64,
 }
 
 /// Returns the summary, or None without samples.
 pub fn summary(samples: &[u64]) -> Option<Summary> {
     let mut sorted = samples.to_vec();
     sorted.sort_unstable();
-    let (n, least, most) = (sorted.len(), *sorted.first()?, *sorted.last()?);
-    Some(Summary { n, median: *sorted.get((n - 1) / 2)?, least, most })
+    let (n, min, max) = (sorted.len(), *sorted.first()?, *sorted.last()?);
+    let median = sorted.get((n - 1) / 2)?.midpoint(*sorted.get(n / 2)?);
+    Some(Summary { n, median, min, max })
 }
 
 /// Returns the throughput in MB/s (10^6 bytes per second), rounded down, or None for a run that
@@ -32,9 +33,11 @@ mod tests {
     #[test]
     fn median_and_extremes() {
         assert_eq!(summary(&[]), None);
-        assert_eq!(summary(&[7]), Some(Summary { n: 1, median: 7, least: 7, most: 7 }));
-        assert_eq!(summary(&[9, 1, 5]), Some(Summary { n: 3, median: 5, least: 1, most: 9 }));
-        assert_eq!(summary(&[9, 1, 5, 6]), Some(Summary { n: 4, median: 5, least: 1, most: 9 }));
+        assert_eq!(summary(&[7]), Some(Summary { n: 1, median: 7, min: 7, max: 7 }));
+        assert_eq!(summary(&[9, 1, 5]), Some(Summary { n: 3, median: 5, min: 1, max: 9 }));
+        assert_eq!(summary(&[9, 1, 5, 6]), Some(Summary { n: 4, median: 5, min: 1, max: 9 }));
+        assert_eq!(summary(&[342, 765]), Some(Summary { n: 2, median: 553, min: 342, max: 765 }));
+        assert_eq!(summary(&[u64::MAX, u64::MAX]).map(|summary| summary.median), Some(u64::MAX));
     }
 
     #[test]

@@ -3,9 +3,9 @@
 
 use crate::event::{CellEnd, Stage};
 use crate::finding::{Finding, Weight};
-use crate::judge::{JudgedCell, JudgedRun};
+use crate::judge::{JudgedCell, JudgedRun, difference};
 use crate::plan::Key;
-use crate::report::{Standing, difference};
+use crate::report::Standing;
 use crate::scenario::Promise;
 use crate::verdict::{Interrupt, Verdict};
 use std::collections::{BTreeMap, BTreeSet};

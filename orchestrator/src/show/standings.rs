@@ -37,6 +37,7 @@ pub fn lines(run: &RunSummary) -> String {
 fn line(standing: &Standing) -> (&'static str, String) {
     match standing {
         Standing::Compared(Outcome::Same) => ("same", String::new()),
+        Standing::Compared(Outcome::NewWitness { note }) => ("same", note.clone()),
         Standing::Compared(Outcome::ShapeMoved { note, .. }) => ("shape moved", note.clone()),
         Standing::Compared(Outcome::Changed { .. }) => ("changed", String::new()),
         Standing::Compared(Outcome::NotComparable(facts)) => {

@@ -204,6 +204,7 @@ fn compared(run: &RunSummary) -> String {
         (count(|s| matches!(s, Standing::Missing(_))), "not compared"),
         (count(|s| matches!(s, Standing::Unreadable { .. })), "accepted reports that cannot be read"),
         (count(|s| matches!(s, Standing::Compared(Outcome::ShapeMoved { .. }))), "shape moved"),
+        (count(|s| matches!(s, Standing::Compared(Outcome::NewWitness { .. }))), "with a new witness"),
     ];
     let parts: Vec<_> =
         parts.into_iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();

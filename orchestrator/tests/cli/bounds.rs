@@ -141,8 +141,8 @@ fn a_large_report_is_compared_soon() {
     let (head, rest) = good.split_once("[promised]\n").unwrap();
     let (_, tail) = rest.split_once("[witnesses]").unwrap();
     // The last size is above the limit.
-    for lines in [100_000, 400_000, 600_000] {
-        let promised: String = (0..lines).map(|n| format!("  {n}\n")).collect();
+    for lines in [100_000, 250_000, 600_000] {
+        let promised: String = (0..lines).map(|n| format!("  reset {n}\n")).collect();
         home.write(
             "lab/reports/bar/debian-6.12.txt",
             format!("{head}[promised]\n{promised}[witnesses]{tail}"),

@@ -83,8 +83,39 @@ fn each_bit_is_read_alone() {
     for (bits, sh) in [(1, Shareability::Reserved), (2, Shareability::Outer), (3, Shareability::Inner)] {
         assert_eq!(same(leaf(K4, HCR, 3, base | bits << 8)), Stage2Leaf { sh: Some(sh), ..none });
     }
-    for software in 55..64 {
-        assert_eq!(same(leaf(K4, HCR, 3, base | 1 << software)), none, "bit {software}");
+    for bit in 0..4 {
+        let l = leaf(K4, HCR, 3, base | 1 << (55 + bit));
+        assert_eq!(same(l), Stage2Leaf { software: 1 << bit, ..none });
+    }
+    for ignored in 59..64 {
+        assert_eq!(same(leaf(K4, HCR, 3, base | 1 << ignored)), none, "bit {ignored}");
+    }
+}
+
+/// The fields by DDI 0487, D8, "Block descriptor and Page descriptor formats": what of a descriptor is
+/// type and address, and what is attributes. The last column is written by hand from the fields.
+#[test]
+fn attributes_are_all_but_the_type_and_the_address() {
+    for (format, level, descriptor, attributes) in [
+        // MemAttr 0b0101, S2AP 0b11, SH 0b11, AF; XN 0b10.
+        (K4, 3, 0x0040_0080_0012_37d7, 0x0040_0000_0000_07d4),
+        (K4, 2, 0x0040_0080_0020_07d5, 0x0040_0000_0000_07d4),
+        // MemAttr 0b0001, S2AP 0b01, SH 0b10; FnXS; XN 0b11, contiguous, DBM.
+        (K4, 3, 0x0078_0080_0012_3a47, 0x0078_0000_0000_0a44),
+        // Software bits 58:55, PBHA 62:59 and bit 63.
+        (K4, 3, 0xff80_0000_0000_1403, 0xff80_0000_0000_0400),
+        // Bit 16: nT of a block, address of a page.
+        (K4, 2, 0x0000_0000_0021_0401, 0x0000_0000_0001_0400),
+        (K4, 3, 0x0000_0000_0021_0403, 0x0000_0000_0000_0400),
+        // Bits 9:8 are address with DS=1, so the same bits have no SH.
+        (K4_LPA2, 3, 0x0040_0080_0012_37d7, 0x0040_0000_0000_04d4),
+        (K4_LPA2, 2, 0x0040_0080_0020_06d5, 0x0040_0000_0000_04d4),
+        // The address of a 64K page begins at bit 16; bits 15:12 are its top.
+        (K64_LPA, 3, 0x0040_0080_0012_f7d7, 0x0040_0000_0000_07d4),
+        (K64_LPA, 2, 0x0040_0080_2000_f7d5, 0x0040_0000_0000_07d4),
+    ] {
+        let found = leaf(format, HCR_FWB, level, descriptor).attributes();
+        assert_eq!(found, attributes, "{descriptor:#x} at level {level}: {found:#x}");
     }
 }
 

@@ -19,6 +19,7 @@ fn page(ipa: u64, pa: u64) -> Stage2Leaf {
         dbm: false,
         contiguous: false,
         sh: Some(Shareability::Inner),
+        software: 0,
     }
 }
 
@@ -68,7 +69,8 @@ fn what_parts_leaves_and_what_does_not() {
     let (a, b) = (page(0x1000, 0x5000), page(0x2000, 0x6000));
     let parted = |b: Stage2Leaf| ranges(&[a, b]).count() == 2;
     assert!(!parted(b));
-    assert!(!parted(Stage2Leaf { af: false, dbm: true, contiguous: true, descriptor: 7, ..b }));
+    // The type and the address of a descriptor are no attributes.
+    assert!(!parted(Stage2Leaf { descriptor: 0x6003, ..b }));
     for other in [
         Stage2Leaf { ipa: 0x3000, ..b },
         Stage2Leaf { pa: 0x7000, ..b },
@@ -80,6 +82,13 @@ fn what_parts_leaves_and_what_does_not() {
         Stage2Leaf { write: false, ..b },
         Stage2Leaf { exec: Exec { el0: true, el1: false }, ..b },
         Stage2Leaf { sh: None, ..b },
+        Stage2Leaf { af: false, ..b },
+        Stage2Leaf { dbm: true, ..b },
+        Stage2Leaf { contiguous: true, ..b },
+        Stage2Leaf { software: 1, ..b },
+        // FnXS and PBHA have no field of their own.
+        Stage2Leaf { descriptor: 1 << 11, ..b },
+        Stage2Leaf { descriptor: 1 << 62, ..b },
     ] {
         assert!(parted(other), "{other:?}");
     }
@@ -98,16 +107,18 @@ proptest! {
         let ranges: Vec<_> = ranges(&leaves).collect();
         let mut again = vec![];
         for r in &ranges {
-            prop_assert_eq!(r.size, r.count * r.leaf_size);
-            prop_assert_eq!(r.end(), r.ipa + r.size);
+            prop_assert_eq!(r.size(), r.count * 0x1000);
+            prop_assert_eq!(r.end(), r.first.ipa + r.size());
             for n in 0..r.count {
-                again.push(Stage2Leaf { write: r.write, ..page(r.ipa + n * r.leaf_size, r.pa + n * r.leaf_size) });
+                let Stage2Leaf { ipa, pa, write, .. } = r.first;
+                again.push(Stage2Leaf { write, ..page(ipa + n * 0x1000, pa + n * 0x1000) });
             }
         }
         prop_assert_eq!(again, leaves);
         for pair in ranges.windows(2) {
-            let next = (pair[0].end(), pair[0].pa + pair[0].size, pair[0].write);
-            prop_assert_ne!(next, (pair[1].ipa, pair[1].pa, pair[1].write), "neighbours that are alike are merged");
+            let [one, other] = [pair[0].first, pair[1].first];
+            let next = (pair[0].end(), one.pa + pair[0].size(), one.write);
+            prop_assert_ne!(next, (other.ipa, other.pa, other.write), "neighbours that are alike are merged");
         }
     }
 }

@@ -3,9 +3,10 @@
 use crate::crash::{self, MAX_LINE, is_registers};
 use crate::event::AlarmClass;
 use crate::finding::{Finding, Subject, Weight};
+use crate::lines::Ending;
 use crate::record::look::Decoded;
 use crate::record::{Alarm, Crash, Record};
-use crate::witnesses::behaviour::{Ending, ending, probed_mapping};
+use crate::witnesses::behaviour::{ending, probed_mapping};
 use std::collections::{HashMap, HashSet};
 
 /// A line that is known and harmless.

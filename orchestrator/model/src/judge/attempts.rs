@@ -1,8 +1,10 @@
 //! Several attempts at one cell: which are due, what they say together.
 
-use super::JudgedAttempt;
+use super::{JudgedAttempt, JudgedCell};
 use crate::event::{Attempts, CellEnd};
+use crate::finding::{Finding, Subject, Weight};
 use crate::verdict::Verdict;
+use std::collections::HashSet;
 
 /// Groups of equal endings that [`endings`] names; a hundred attempts may alternate.
 const MOST_GROUPS: usize = 8;
@@ -79,6 +81,40 @@ pub fn endings<'a>(verdicts: impl ExactSizeIterator<Item = Option<&'a Verdict>>)
     Some(shown.chain(more).collect::<Vec<_>>().join(", then "))
 }
 
+/// The finding about a FLAKY cell: the difference between the first attempt and the first other one.
+pub(crate) fn difference(cell: &JudgedCell) -> Finding {
+    let first = cell.attempts.first();
+    let other = cell.attempts.iter().find(|attempt| {
+        first.is_some_and(|first| {
+            first.judgement.verdict != attempt.judgement.verdict
+                || first.account.promised != attempt.account.promised
+        })
+    });
+    let lines = |attempt: Option<&JudgedAttempt>| -> Vec<String> {
+        let lines = attempt.into_iter().flat_map(|attempt| &attempt.account.promised.lines);
+        lines.map(ToString::to_string).collect()
+    };
+    let (a, b) = (lines(first), lines(other));
+    let only = |sign: &str, these: &[String], those: &[String]| {
+        let those: HashSet<_> = those.iter().collect();
+        let lines = these.iter().filter(|line| !those.contains(line));
+        lines.map(|line| format!("{sign} {}", line.trim_start())).collect::<Vec<_>>()
+    };
+    Finding {
+        weight: Weight::Tables,
+        subject: Subject::cell(),
+        promise: None,
+        what: format!("{} attempts", cell.attempts.len()),
+        expected: "all alike".into(),
+        found: match endings(cell.verdicts()) {
+            // All of one verdict.
+            Some(how) if !how.contains(", then ") => format!("{how}, and not the same was seen"),
+            how => how.unwrap_or_default(),
+        },
+        detail: [only("-", &a, &b), only("+", &b, &a)].concat(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,7 +136,7 @@ mod tests {
     /// Passes, but its report would say something else.
     fn other_pass() -> JudgedAttempt {
         let mut other = pass();
-        other.account.promised.clear();
+        other.account.promised.lines.clear();
         other
     }
 

@@ -3,10 +3,11 @@
 use super::completeness;
 use crate::finding::{Finding, Subject, Weight};
 use crate::kernel::{Trait, Traits};
+use crate::lines::{Ending, effective_name};
 use crate::record::Record;
 use crate::record::look::{Decoded, Seen};
 use crate::scenario::{Exec, Expectation, Promise, Scenario, Step, Unaligned};
-use crate::witnesses::behaviour::{Ending, ending, shows_alignment};
+use crate::witnesses::behaviour::{ending, shows_alignment};
 use s2lab_mmu::{MemoryType, Stage2Leaf};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -323,9 +324,4 @@ fn unmet_effective(expectation: &Expectation, seen: &Seen, place: &Subject) -> O
         touched.iter().map(|(both, bytes)| format!("{bytes:#x} bytes: {} on {}", both.stage1, both.stage2));
     let found = kinds.into_iter().collect::<Vec<_>>().join(", ");
     Some(finding(found).with(detail))
-}
-
-/// A memory type that both stages together give, by name.
-pub(crate) fn effective_name(of: Option<s2lab_mmu::MemoryType>) -> &'static str {
-    of.map_or("left open by the architecture", s2lab_mmu::MemoryType::name)
 }

@@ -1,6 +1,7 @@
 //! The judgement: what a record is worth. Nothing passes by default: a pass needs the final record, every observation that
 //! the plan asks for, every expectation met on something that was there, and no witness against it.
 
+mod account;
 mod agreement;
 mod alarms;
 mod attempts;
@@ -20,17 +21,18 @@ mod tests;
 use crate::event::{CellEnd, StopCause};
 use crate::finding::{Finding, Subject, Weight};
 use crate::kernel::Trait;
+use crate::lines::{Testimony, Text};
 use crate::record::Record;
 use crate::record::after_reset::Left;
 use crate::record::look::Decoded;
 use crate::verdict::Verdict;
-use crate::witnesses::{self, Heard, Scene, Testimony};
+use crate::witnesses::{self, Heard, Scene};
 use std::collections::BTreeSet;
 
+pub use account::Account;
+pub(crate) use attempts::difference;
 pub use attempts::{another, endings};
-pub(crate) use expectations::effective_name;
 pub use expectations::{Alternative, expected};
-pub(crate) use isolation::Isolation;
 pub use live::LiveRun;
 pub use run::{JudgedAttempt, JudgedCell, JudgedRun, judge_run};
 
@@ -45,7 +47,7 @@ pub struct Judgement {
     pub label: Option<String>,
     /// The sets of traits with which the alternative goes together that was met; empty unless one was.
     pub fits: Vec<BTreeSet<Trait>>,
-    /// Each witness by its name and what it said, in a fixed order; empty unless the attempt is complete.
+    /// Each witness by its name and what it said, in a fixed order.
     pub witnesses: Vec<(&'static str, Testimony)>,
 }
 
@@ -80,7 +82,7 @@ fn weighed(mut findings: Vec<Finding>) -> Vec<Finding> {
 struct Shown {
     looks: Vec<Decoded>,
     /// Of each look.
-    isolation: Vec<Isolation>,
+    isolation: Vec<isolation::Isolation>,
     resets: Vec<Left>,
 }
 
@@ -114,7 +116,9 @@ fn judge(record: &Record, shown: &Shown, interrupted: bool) -> Judgement {
     let kernel = findings.iter().any(|finding| finding.weight == Weight::Kernel);
     let verdict = by_end.map(|verdict| if kernel { Verdict::Fail } else { verdict });
     let findings = weighed(held_up(record, findings));
-    Judgement { verdict, findings, label: None, fits: vec![], witnesses: vec![] }
+    let silent = Testimony::Silent(Text::new("the cell did not complete"));
+    let witnesses = witnesses::ALL.iter().map(|witness| (witness.name(), silent.clone())).collect();
+    Judgement { verdict, findings, label: None, fits: vec![], witnesses }
 }
 
 /// Without the final record nothing passes, were it by rules that are newer than the run.

@@ -1,10 +1,9 @@
 //! A whole run, judged: attempt by attempt, cell by cell, and at last as a whole.
 
-use super::{Judgement, Shown, agreement, attempts, isolation, judge};
+use super::{Account, Judgement, Shown, agreement, attempts, isolation, judge};
 use crate::event::{Attempts, PlannedCell};
 use crate::record::look::{Pages, decode};
 use crate::record::{Cell, Record, Run, after_reset};
-use crate::report::Account;
 use crate::verdict::{Interrupt, NOTHING_TESTED, Verdict, run_exit};
 use std::sync::Arc;
 

@@ -5,10 +5,10 @@ use super::{JudgedRun, judge_run};
 use crate::event::{AlarmClass, CellEnd, Event, Line, ProbeOutcome, StopCause};
 use crate::finding::Weight;
 use crate::kernel::{Trait, Traits};
+use crate::lines::Testimony;
 use crate::record::Run;
 use crate::scenario::{Expectation, Step};
 use crate::verdict::Verdict;
-use crate::witnesses::Testimony;
 use s2lab_protocol::{GuestEnd, UnalignedOutcome};
 
 mod bounds;

@@ -1,8 +1,11 @@
 //! An accepted report against a new one.
 
-use super::{DETAIL, Report};
-use crate::{diff, record::environment};
-use std::{collections::BTreeMap, fmt};
+use super::Report;
+use crate::diff;
+use crate::lines::{FindingLine, Table, Text, Witness};
+use crate::record::environment;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 /// What became of an accepted report.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +19,8 @@ pub struct Comparison {
 pub enum Outcome {
     /// As accepted.
     Same,
+    /// As accepted, and witnesses that the accepted report does not know. Not an error.
+    NewWitness { note: String },
     /// The promised part is as accepted; the shape is not, but neither is the kernel. Not an error.
     ShapeMoved { note: String, diff: String },
     /// Not as accepted. `diff` is for people: the variables that differ, then a unified diff.
@@ -39,8 +44,9 @@ impl fmt::Display for Difference {
     }
 }
 
-/// Compares part by part: the promised part exactly; the shape exactly if both were seen on the same image of the kernel;
-/// numbers never; not at all if a blocking fact, or the key, differs.
+/// Compares part by part: the promised part exactly; witnesses so that one more is fine; shape and
+/// tables exactly if both were seen on the same image of the kernel; numbers never; not at all if a
+/// blocking fact, or the key, differs.
 pub fn compare(accepted: &Report, new: &Report) -> Comparison {
     let variables = differences(&accepted.variable, &new.variable);
     Comparison { outcome: outcome(accepted, new, &variables), variables }
@@ -49,36 +55,55 @@ pub fn compare(accepted: &Report, new: &Report) -> Comparison {
 fn outcome(accepted: &Report, new: &Report, variables: &[Difference]) -> Outcome {
     let key = (accepted.key != new.key).then(|| Difference {
         name: "key".into(),
-        accepted: Some(accepted.key.clone()),
-        new: Some(new.key.clone()),
+        accepted: Some(accepted.key.to_string()),
+        new: Some(new.key.to_string()),
     });
     let blocking: Vec<_> = key.into_iter().chain(differences(&accepted.blocking, &new.blocking)).collect();
     if !blocking.is_empty() {
         return Outcome::NotComparable(blocking);
     }
-    let image = |report: &Report| report.variable.get(environment::KERNEL_IMAGE).cloned();
+    let image = |report: &Report| fact(report, environment::KERNEL_IMAGE);
     let same_kernel = image(accepted).is_some() && image(accepted) == image(new);
-    let text = |report| compared_text(report, same_kernel);
-    let changed = diff::unified(("accepted", &text(accepted)), ("new", &text(new)));
-    let note = (!same_kernel && accepted.shape != new.shape).then(|| shape_note(accepted, new));
-    if !changed.is_empty() {
-        let facts = variables.iter().map(|difference| format!("{difference}\n"));
-        let note = note.map(|note| note + "\n");
-        return Outcome::Changed { diff: facts.chain(note).chain([changed]).collect() };
-    }
-    match note {
-        Some(note) => {
-            let (old, new) = (lines(&accepted.shape), lines(&new.shape));
-            Outcome::ShapeMoved { note, diff: diff::unified(("accepted", &old), ("new", &new)) }
+    let is_new = |witness: &Witness| !accepted.witnesses.lines.iter().any(|known| known.name == witness.name);
+    let known = Report { witnesses: new.witnesses.only(|witness| !is_new(witness)), ..new.clone() };
+    let changed = unified(&compared_text(accepted, same_kernel), &compared_text(&known, same_kernel));
+    let new_witnesses = new_witnesses(new.witnesses.lines.iter().filter(|witness| is_new(witness)));
+    let shape = unified(&shape_text(accepted), &shape_text(new));
+    let moved = (!same_kernel && !shape.is_empty()).then(|| shape_note(accepted, new));
+    let notes: Vec<_> = moved.iter().chain(&new_witnesses).cloned().collect();
+    match (changed.is_empty(), moved, new_witnesses) {
+        (false, ..) => {
+            let facts = variables.iter().map(|difference| format!("{difference}\n"));
+            let notes = notes.into_iter().map(|note| note + "\n");
+            Outcome::Changed { diff: facts.chain(notes).chain([changed]).collect() }
         }
-        None => Outcome::Same,
+        (true, Some(_), _) => Outcome::ShapeMoved { note: notes.join("; "), diff: shape },
+        (true, None, Some(note)) => Outcome::NewWitness { note },
+        (true, None, None) => Outcome::Same,
     }
+}
+
+fn unified(accepted: &str, new: &str) -> String {
+    diff::unified(("accepted", accepted), ("new", new))
+}
+
+fn new_witnesses<'a>(witnesses: impl Iterator<Item = &'a Witness>) -> Option<String> {
+    let names: Vec<_> = witnesses.map(|witness| witness.name.to_string()).collect();
+    match names.as_slice() {
+        [] => None,
+        [name] => Some(format!("new witness: {name}")),
+        names => Some(format!("new witnesses: {}", names.join(", "))),
+    }
+}
+
+fn fact(report: &Report, name: &str) -> Option<Text> {
+    report.variable.get(&Text::new(name)).cloned()
 }
 
 fn shape_note(accepted: &Report, new: &Report) -> String {
     let release = |report: &Report| {
-        let fact = |name| report.variable.get(name).map(String::as_str);
-        fact(environment::KERNEL).or(fact(environment::KERNEL_IMAGE)).unwrap_or("(unknown kernel)").to_owned()
+        let known = fact(report, environment::KERNEL).or(fact(report, environment::KERNEL_IMAGE));
+        known.map_or_else(|| "(unknown kernel)".to_owned(), |text| text.to_string())
     };
     match (release(accepted), release(new)) {
         (old, new) if old == new => format!("shape moved with another image of {new}"),
@@ -88,32 +113,37 @@ fn shape_note(accepted: &Report, new: &Report) -> String {
 
 /// The parts that must not differ, as text.
 fn compared_text(report: &Report, with_shape: bool) -> String {
-    let compared = Report {
-        findings: report.findings.iter().filter(|line| !line.starts_with(DETAIL)).cloned().collect(),
-        shape: if with_shape { report.shape.clone() } else { vec![] },
-        numbers: vec![],
-        blocking: BTreeMap::new(),
-        variable: BTreeMap::new(),
-        ..report.clone()
-    };
-    compared.text()
+    let Report { key, verdict, promises, promised, witnesses, .. } = report.clone();
+    let findings = report.findings.only(FindingLine::compares);
+    let compared = Report { promises, findings, promised, witnesses, ..Report::empty(key, verdict) };
+    match with_shape {
+        true => {
+            let tables = report.tables.only(Table::compares);
+            Report { shape: report.shape.clone(), tables, ..compared }.text()
+        }
+        false => compared.text(),
+    }
 }
 
-fn differences(accepted: &BTreeMap<String, String>, new: &BTreeMap<String, String>) -> Vec<Difference> {
-    let mut names: Vec<_> = accepted.keys().chain(new.keys()).collect();
-    names.sort();
-    names.dedup();
+/// What the kernel may choose freely, as text.
+fn shape_text(report: &Report) -> String {
+    let tables = report.tables.only(Table::compares);
+    let shape = report.shape.lines.iter().map(ToString::to_string);
+    let further = [&report.shape.further, &tables.further].into_iter().flatten().map(ToString::to_string);
+    let lines = shape.chain(tables.lines.iter().map(Table::shape)).chain(further);
+    lines.map(|line| line + "\n").collect()
+}
+
+fn differences(accepted: &BTreeMap<Text, Text>, new: &BTreeMap<Text, Text>) -> Vec<Difference> {
+    let names: BTreeSet<_> = accepted.keys().chain(new.keys()).collect();
+    let text = |text: Option<&Text>| text.map(ToString::to_string);
     names
         .into_iter()
         .filter(|name| accepted.get(*name) != new.get(*name))
         .map(|name| Difference {
-            name: name.clone(),
-            accepted: accepted.get(name).cloned(),
-            new: new.get(name).cloned(),
+            name: name.to_string(),
+            accepted: text(accepted.get(name)),
+            new: text(new.get(name)),
         })
         .collect()
-}
-
-fn lines(lines: &[String]) -> String {
-    lines.iter().map(|line| format!("{line}\n")).collect()
 }

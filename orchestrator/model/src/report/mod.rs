@@ -9,40 +9,61 @@ mod standing;
 mod tests;
 mod text;
 
-use std::collections::BTreeMap;
+use crate::lines::{FindingLine, LONGEST_PART, Number, Part, Promised, Shape, Table, Text, Witness};
+use crate::plan::Key;
+use crate::scenario::Promise;
+use std::collections::{BTreeMap, BTreeSet};
 
-pub use build::Account;
-pub(crate) use build::difference;
 pub use compare::{Comparison, Difference, Outcome, compare};
-pub use parse::{LONGEST, ParseError};
+pub use parse::ParseError;
 pub use standing::{Gap, Standing};
 
-/// Version of the report's format; a reader refuses any other.
-pub const REPORT_VERSION: u32 = 1;
+/// The version of the report's format; a reader refuses any other.
+pub const REPORT_VERSION: u32 = 2;
+/// The bytes of the longest report that is read: one of seven parts, and room for what is around them.
+pub const LONGEST: usize = 8 * LONGEST_PART;
 
-/// A report by its parts. Every text in it is escaped ([`crate::escape`]); lines may begin with spaces and never end with one.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// A report by its parts.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
-    pub key: String,
+    pub key: Key,
     /// The verdict as printed.
-    pub verdict: String,
+    pub verdict: Text,
     /// The invariants that the scenario holds up.
-    pub promises: Vec<String>,
-    /// What was found wrong; a line that begins with [`DETAIL`] is evidence, and never compared.
-    pub findings: Vec<String>,
+    pub promises: BTreeSet<Promise>,
+    /// What was found wrong. All but the evidence compares exactly, always.
+    pub findings: Part<FindingLine>,
     /// Compares exactly, always.
-    pub promised: Vec<String>,
-    /// Which witnesses spoke; compares as the promised part does.
-    pub witnesses: Vec<String>,
+    pub promised: Part<Promised>,
+    /// Compares exactly, but for witnesses that only the newer report knows.
+    pub witnesses: Part<Witness>,
     /// Compares exactly while the kernel's image is the same.
-    pub shape: Vec<String>,
+    pub shape: Part<Shape>,
+    /// All but RAM compares exactly while the kernel's image is the same.
+    pub tables: Part<Table>,
     /// Never compared.
-    pub numbers: Vec<String>,
-    /// Reports that differ here may not be compared.
-    pub blocking: BTreeMap<String, String>,
+    pub numbers: Part<Number>,
+    /// Reports that differ here do not compare.
+    pub blocking: BTreeMap<Text, Text>,
     /// What may be under change.
-    pub variable: BTreeMap<String, String>,
+    pub variable: BTreeMap<Text, Text>,
 }
 
-/// How a line of evidence begins in [`Report::findings`].
-pub const DETAIL: &str = "  | ";
+impl Report {
+    /// A report without any line.
+    pub fn empty(key: Key, verdict: Text) -> Report {
+        Report {
+            key,
+            verdict,
+            promises: BTreeSet::new(),
+            findings: Part::default(),
+            promised: Part::default(),
+            witnesses: Part::default(),
+            shape: Part::default(),
+            tables: Part::default(),
+            numbers: Part::default(),
+            blocking: BTreeMap::new(),
+            variable: BTreeMap::new(),
+        }
+    }
+}

@@ -1,13 +1,11 @@
 //! Text to reports. Accepted reports lie in git and are edited and merged by people, so nothing about them is taken for granted.
 
-use super::text::{
-    BLOCKING, ENVIRONMENT, FINDINGS, GAP, INDENT, IS, NUMBERS, PROMISED, SHAPE, TITLE, VARIABLE, WITNESSES,
-};
-use super::{REPORT_VERSION, Report};
-use std::collections::BTreeMap;
-
-/// Longest report that is read, bytes.
-pub const LONGEST: usize = 4 << 20;
+use super::text::{ENVIRONMENT, FINDINGS, GAP, INDENT, NUMBERS, PROMISED, SHAPE, TABLES, TITLE, WITNESSES};
+use super::{LONGEST, REPORT_VERSION, Report};
+use crate::lines::{Fact, FactKind, Further, LineError, Part};
+use crate::scenario::Promise;
+use std::collections::BTreeSet;
+use std::str::FromStr;
 
 /// Why a text is no report. Lines count from 1.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -16,7 +14,9 @@ pub enum ParseError {
     TooLong(usize),
     #[error("line 1: no report begins like this; expected `{TITLE}{REPORT_VERSION}`")]
     NoReport,
-    #[error("line 1: report version `{found}`; this s2lab reads version {REPORT_VERSION}")]
+    #[error(
+        "line 1: report version `{found}`; this s2lab reads version {REPORT_VERSION}: run the cell again and accept its report"
+    )]
     Version { found: String },
     #[error("line 1: expected version, key, verdict and promises, separated by four spaces")]
     Header,
@@ -24,8 +24,8 @@ pub enum ParseError {
     NoSection { line: usize },
     #[error("line {line}: no section of a report is called `{name}`")]
     UnknownSection { line: usize, name: String },
-    #[error("line {line}: expected `blocking NAME = VALUE` or `variable NAME = VALUE`")]
-    Fact { line: usize },
+    #[error("line {line}: not a line of {section}; {source}")]
+    Line { line: usize, section: &'static str, source: LineError },
     #[error("line {line}: not as s2lab writes it; was the report edited or merged by hand?")]
     NotCanonical { line: usize },
 }
@@ -46,9 +46,12 @@ impl Report {
         let mut section = None;
         for (line, text) in lines.enumerate().map(|(i, text)| (i + 2, text)) {
             match (text.strip_prefix(INDENT), section) {
-                (None, _) => section = Some(report.section(line, text)?),
+                (None, _) => section = Some(named(line, text)?),
                 (Some(_), None) => return Err(ParseError::NoSection { line }),
-                (Some(text), Some(name)) => report.line(line, name, text)?,
+                (Some(text), Some(section)) => {
+                    let read = report.line(section, text);
+                    read.map_err(|source| ParseError::Line { line, section, source })?;
+                }
             }
         }
         match first_difference(text, &report.text()) {
@@ -57,50 +60,41 @@ impl Report {
         }
     }
 
-    fn section(&self, line: usize, text: &str) -> Result<Section, ParseError> {
-        Ok(match text {
-            FINDINGS => Section::Findings,
-            PROMISED => Section::Promised,
-            WITNESSES => Section::Witnesses,
-            SHAPE => Section::Shape,
-            NUMBERS => Section::Numbers,
-            ENVIRONMENT => Section::Environment,
-            _ => return Err(ParseError::UnknownSection { line, name: crate::escape::bounded(text, 40) }),
-        })
-    }
-
-    fn line(&mut self, line: usize, section: Section, text: &str) -> Result<(), ParseError> {
-        let lines = match section {
-            Section::Findings => &mut self.findings,
-            Section::Promised => &mut self.promised,
-            Section::Witnesses => &mut self.witnesses,
-            Section::Shape => &mut self.shape,
-            Section::Numbers => &mut self.numbers,
-            Section::Environment => return self.fact(text).ok_or(ParseError::Fact { line }),
-        };
-        lines.push(text.to_owned());
-        Ok(())
-    }
-
-    fn fact(&mut self, text: &str) -> Option<()> {
-        let (map, fact): (&mut BTreeMap<_, _>, _) = match text.strip_prefix(BLOCKING) {
-            Some(fact) => (&mut self.blocking, fact),
-            None => (&mut self.variable, text.strip_prefix(VARIABLE)?),
-        };
-        let (name, value) = fact.split_once(IS)?;
-        map.insert(name.to_owned(), value.to_owned());
-        Some(())
+    fn line(&mut self, section: &str, text: &str) -> Result<(), LineError> {
+        match section {
+            FINDINGS => add(&mut self.findings, text),
+            PROMISED => add(&mut self.promised, text),
+            WITNESSES => add(&mut self.witnesses, text),
+            SHAPE => add(&mut self.shape, text),
+            TABLES => add(&mut self.tables, text),
+            NUMBERS => add(&mut self.numbers, text),
+            _ => {
+                let Fact { kind, name, value } = text.parse()?;
+                let facts = match kind {
+                    FactKind::Blocking => &mut self.blocking,
+                    FactKind::Variable => &mut self.variable,
+                };
+                facts.insert(name, value);
+                Ok(())
+            }
+        }
     }
 }
 
-#[derive(Clone, Copy)]
-enum Section {
-    Findings,
-    Promised,
-    Witnesses,
-    Shape,
-    Numbers,
-    Environment,
+/// Adds a line to its part. What comes after the last line of a part makes the text another one.
+fn add<L: FromStr<Err = LineError>>(part: &mut Part<L>, text: &str) -> Result<(), LineError> {
+    match text.parse::<Further>() {
+        Ok(further) => part.further = Some(further),
+        Err(_) => part.lines.push(text.parse()?),
+    }
+    Ok(())
+}
+
+/// The section that begins at a line.
+fn named(line: usize, text: &str) -> Result<&'static str, ParseError> {
+    let all = [FINDINGS, PROMISED, WITNESSES, SHAPE, TABLES, NUMBERS, ENVIRONMENT];
+    let unknown = || ParseError::UnknownSection { line, name: crate::escape::bounded(text, 40) };
+    all.into_iter().find(|name| *name == text).ok_or_else(unknown)
 }
 
 fn header(line: &str) -> Result<Report, ParseError> {
@@ -115,12 +109,15 @@ fn header(line: &str) -> Result<Report, ParseError> {
     else {
         return Err(ParseError::Header);
     };
-    // A key has no space; one that has swallowed the next field.
-    if key.is_empty() || key.contains(' ') {
-        return Err(ParseError::Header);
-    }
-    let promises = promises.map(|p| p.split(' ').map(str::to_owned).collect()).unwrap_or_default();
-    Ok(Report { key: key.into(), verdict: verdict.into(), promises, ..Report::default() })
+    let read = || {
+        let promises = promises.map_or(Some(BTreeSet::new()), read_promises)?;
+        Some(Report { promises, ..Report::empty(key.parse().ok()?, verdict.parse().ok()?) })
+    };
+    read().ok_or(ParseError::Header)
+}
+
+fn read_promises(text: &str) -> Option<BTreeSet<Promise>> {
+    text.split(' ').map(|promise| Promise::try_from(promise.to_owned()).ok()).collect()
 }
 
 /// The first line, from 1, in which two texts differ.

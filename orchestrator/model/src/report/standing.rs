@@ -56,7 +56,10 @@ impl Standing {
 
     /// Returns true if `check` accepts the standing.
     pub fn is_fine(&self) -> bool {
-        matches!(self, Standing::Compared(Outcome::Same | Outcome::ShapeMoved { .. }))
+        matches!(
+            self,
+            Standing::Compared(Outcome::Same | Outcome::NewWitness { .. } | Outcome::ShapeMoved { .. })
+        )
     }
 }
 
@@ -65,9 +68,14 @@ mod tests {
     use super::*;
     use crate::event::StopCause;
     use crate::judge::fixture::Story;
+    use crate::lines::Text;
+
+    fn report() -> Report {
+        Report::empty("vfio-pci-bar@test".parse().unwrap(), Text::new("PASS"))
+    }
 
     fn standing(cell: &JudgedCell, accepted: Result<Option<Report>, String>) -> Standing {
-        Standing::of(cell, Some(&Report::default()), || accepted)
+        Standing::of(cell, Some(&report()), || accepted)
     }
 
     #[test]
@@ -76,7 +84,7 @@ mod tests {
         let why = "merged".to_owned();
         assert_eq!(standing(cell, Err(why.clone())), Standing::Unreadable { why });
         assert_eq!(standing(cell, Ok(None)), Standing::New);
-        assert!(matches!(standing(cell, Ok(Some(Report::default()))), Standing::Compared(_)));
+        assert!(matches!(standing(cell, Ok(Some(report()))), Standing::Compared(_)));
         assert_eq!(Standing::of(cell, None, || Ok(None)), Standing::Missing(Gap::NoReport));
     }
 
@@ -84,7 +92,7 @@ mod tests {
     fn what_says_nothing_about_the_kernel_is_not_compared() {
         let of = |verdict: Option<Verdict>| {
             let cell = JudgedCell { verdict, ..Story::after().run().cells[0].clone() };
-            standing(&cell, Ok(Some(Report::default())))
+            standing(&cell, Ok(Some(report())))
         };
         for verdict in [Verdict::Miss, Verdict::Lost, Verdict::Error] {
             assert_eq!(of(Some(verdict.clone())), Standing::Missing(Gap::Lab(verdict)));
@@ -94,5 +102,14 @@ mod tests {
         assert!(matches!(standing(&failed, Ok(None)), Standing::New));
         let left = JudgedCell { not_run: Some("--fail-fast".into()), ..failed };
         assert_eq!(standing(&left, Ok(None)), Standing::Missing(Gap::NotRun("--fail-fast".into())));
+    }
+
+    #[test]
+    fn a_witness_that_is_not_known_yet_is_fine_but_not_as_accepted() {
+        let (cell, mut new) = (&Story::after().run().cells[0], report());
+        new.witnesses.lines.push("vmid  agrees".parse().unwrap());
+        let standing = Standing::of(cell, Some(&new), || Ok(Some(report())));
+        assert_eq!(standing, Standing::Compared(Outcome::NewWitness { note: "new witness: vmid".into() }));
+        assert!(standing.is_fine());
     }
 }

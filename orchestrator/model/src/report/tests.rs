@@ -1,11 +1,16 @@
-use super::{Comparison, DETAIL, Difference, Outcome, ParseError, Report, compare};
-use crate::escape;
+use super::{Comparison, Difference, Outcome, ParseError, Report, compare};
 use crate::event::{AlarmClass, Event, StopCause};
-use crate::judge::fixture::{DEVICE_BLOCK, Machine, NC_BLOCK, Story, traits};
+use crate::judge::fixture::{BAR_IPA, BAR_PA, DEVICE_BLOCK, Machine, NC_BLOCK, RAM_PAGE, Story, traits};
 use crate::kernel::Trait;
+use crate::lines::tests::{finding, further, number, promise, promised, shape, table, text, witness};
+use crate::lines::{FindingLine, LineError, Part, Table, Testimony, Text};
+use guest_tables::BLOCK;
+use proptest::collection::vec;
+use proptest::option;
 use proptest::prelude::*;
 use s2lab_protocol::UnalignedOutcome;
 use std::collections::BTreeMap;
+use std::fmt::{Debug, Display};
 
 #[test]
 fn reports_as_people_read_them() {
@@ -20,31 +25,175 @@ fn reports_as_people_read_them() {
     insta::assert_snapshot!("timeout", Story::after().stopped(StopCause::Timeout).report());
 }
 
+fn told(machine: &Machine) -> Report {
+    let ok = crate::event::ProbeOutcome::Answered(UnalignedOutcome::Ok);
+    Story::told(traits(&[Trait::WcConveyed, Trait::WcHonoured]), machine, true, ok).report()
+}
+
+fn texts<L: Display>(part: &Part<L>) -> Vec<String> {
+    part.lines.iter().map(ToString::to_string).collect()
+}
+
+/// The lines of the tables of the first look.
+fn first_look(report: &Report) -> Vec<String> {
+    let lines = texts(&report.tables).into_iter().skip(1);
+    lines.take_while(|line| line.starts_with("  ")).collect()
+}
+
 #[test]
-fn ranges_are_told_relative_to_the_bar() {
+fn ranges_are_relative_to_the_bar() {
     let mut machine = Machine::with(NC_BLOCK);
     (machine.blocks, machine.mapped) = (2, false);
-    let bar = crate::judge::fixture::BAR_PA;
-    let ipa = crate::judge::fixture::BAR_IPA;
     machine.more = vec![
-        (ipa + (4 << 21), bar + (4 << 21), 2, DEVICE_BLOCK),
-        (0x1000_0000, 0x1000_0000, 3, NC_BLOCK | 2),
+        (BAR_IPA + (4 << 21), BAR_PA + (4 << 21), 2, DEVICE_BLOCK),
+        (0x1000_0000, 0x1000_0000, 3, NC_BLOCK | 2 | 1 << 55),
     ];
-    let outcome = crate::event::ProbeOutcome::Answered(UnalignedOutcome::Ok);
-    let report = Story::told(traits(&[]), &machine, true, outcome).report();
-    let shape: Vec<_> = report.shape.iter().filter(|line| line.starts_with("stored")).collect();
+    let report = told(&machine);
+    let attributes = "rw  never-exec  SH inner  AF";
+    let bits = "bits 0x400000000007d4";
+    assert_eq!(texts(&report.shape)[0], "stored g0  granule 4K, IPA 40 bits, start level 1");
     assert_eq!(
-        shape,
+        first_look(&report),
         [
-            "stored g0  granule 4K, IPA 40 bits, start level 1",
-            "stored g0  nic BAR 0 +0x0..0x1000  1 x 4K level 3  at IPA 0x10000000",
-            "stored g0  nic +0x0..0x400000  2 x 2M level 2  at IPA 0x8080000000",
-            "stored g0  nic +0x800000..0xa00000  1 x 2M level 2  at IPA 0x8080800000",
+            format!(
+                "  nic BAR 0 +0x0..0x1000  1 x 4K level 3  at IPA 0x10000000..0x10001000  bits 0xc00000000007d4  \
+                 stage2 Normal-NC  {attributes}  software 0x1"
+            ),
+            format!(
+                "  nic +0x0..0x400000  2 x 2M level 2  at IPA 0x8080000000..0x8080400000  {bits}  \
+                 stage2 Normal-NC  {attributes}"
+            ),
+            format!(
+                "  nic +0x800000..0xa00000  1 x 2M level 2  at IPA 0x8080800000..0x8080a00000  \
+                 bits 0x400000000007c4  stage2 Device-nGnRE  {attributes}"
+            ),
+            "  ram varies  64 x 4K level 3  bits 0x7d8  stage2 Normal-WB  rw  exec  SH inner  AF".to_owned(),
         ]
     );
+    let regions: Vec<_> =
+        texts(&report.promised).into_iter().filter(|line| line.contains("stage2")).collect();
+    assert_eq!(
+        regions[..3],
+        [
+            format!("  nic  stage2 Device-nGnRE  {attributes}"),
+            format!("  nic  stage2 Normal-NC  {attributes}"),
+            "  ram  stage2 Normal-WB  SH inner".to_owned(),
+        ]
+    );
+}
+
+#[test]
+fn the_tables_of_a_look_have_at_most_64_lines() {
+    let mut machine = Machine::with(NC_BLOCK);
+    let page = |n: u64| (BAR_IPA + BLOCK + n * 0x2000, BAR_PA + BLOCK + n * 0x2000, 3, NC_BLOCK | 2);
+    let ram = |n: u64| (0x4100_0000 + n * 4096, 0x7000_0000 + n * 4096, 3, RAM_PAGE | n << 55);
+    machine.more = (0..100).map(page).chain((0..16).map(ram)).collect();
+    let lines = first_look(&told(&machine));
+    assert!(lines.len() < 64, "{lines:#?}");
+    let counted: Vec<_> = lines.iter().filter(|line| line.contains("and ")).map(|line| line.trim()).collect();
+    assert_eq!(counted, ["and 55 more ranges", "ram varies  and 1 more kinds"]);
+}
+
+/// A device's attributes are promised; what is not promised of its leaves is shape.
+#[test]
+fn a_device_with_another_attribute_is_another_device() {
+    let accepted = told(&Machine::with(NC_BLOCK));
+    let against = |bar: u64, image: &str| {
+        let new = with(&told(&Machine::with(bar)), "kernel image", image);
+        (compare(&accepted, &new).outcome, new)
+    };
+    for (bar, words) in [
+        (NC_BLOCK & !(0b11 << 8), "SH non"),
+        (NC_BLOCK & !(0b01 << 8), "SH outer"),
+        (NC_BLOCK & !(1 << 10), "no AF"),
+        (NC_BLOCK & !(1 << 7), "r-"),
+        (NC_BLOCK & !(1 << 54), "exec"),
+        (NC_BLOCK ^ 0b100 << 2, "Device-nGnRE"),
+    ] {
+        // Whatever the kernel.
+        for image in ["sha256:aa", "sha256:bb"] {
+            let (outcome, new) = against(bar, image);
+            let Outcome::Changed { diff } = outcome else { panic!("{words}") };
+            let line = diff.lines().find(|line| line.starts_with("+    nic  stage2 ")).unwrap();
+            assert!(line.contains(words), "{words}: {new}");
+            assert!(!diff.contains("shape moved"), "{diff}");
+        }
+    }
+    let software = NC_BLOCK | 1 << 55;
+    assert!(matches!(against(software, "sha256:aa").0, Outcome::Changed { .. }));
+    let Outcome::ShapeMoved { diff, .. } = against(software, "sha256:bb").0 else { panic!() };
+    assert!(diff.contains("software 0x1"), "{diff}");
+}
+
+/// KVM maps and ages RAM as the guest runs, but its type and shareability are promised.
+#[test]
+fn of_ram_type_and_shareability_are_promised() {
+    let accepted = told(&Machine::with(NC_BLOCK));
+    let with_ram = |ram| told(&Machine { ram, ..Machine::with(NC_BLOCK) });
+    for (ram, fine) in [
+        (RAM_PAGE & !(1 << 10), true),
+        (RAM_PAGE & !(1 << 7), true),
+        (RAM_PAGE | 1 << 54, true),
+        (RAM_PAGE | 1 << 55, true),
+        (RAM_PAGE & !(0b11 << 8), false),
+    ] {
+        let new = with_ram(ram);
+        assert_ne!(new.tables, accepted.tables);
+        match compare(&accepted, &new).outcome {
+            Outcome::Same => assert!(fine, "{ram:#x}"),
+            Outcome::Changed { diff } => {
+                assert!(!fine && diff.contains("+    ram  stage2 Normal-WB  SH non"))
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_new_witness_is_no_change_and_a_missing_one_is() {
+    let new = Story::after().report();
+    let mut accepted = new.clone();
+    accepted.witnesses.lines.retain(|witness| &*witness.name != "taint");
+    let note = "new witness: taint".to_owned();
+    assert_eq!(compare(&accepted, &new).outcome, Outcome::NewWitness { note });
+    accepted.witnesses.lines.retain(|witness| &*witness.name != "walk");
+    let note = "new witnesses: walk, taint".to_owned();
+    assert_eq!(compare(&accepted, &new).outcome, Outcome::NewWitness { note });
+    let another = with(&new, "kernel image", "sha256:bb");
+    let mut moved = another.clone();
+    moved.shape.lines.remove(0);
+    let Outcome::ShapeMoved { note, .. } = compare(&accepted, &moved).outcome else { panic!() };
     assert!(
-        report.promised.contains(&"  nic  stage2 Device-nGnRE and Normal-NC  rw  never-exec".into()),
-        "{report}"
+        note.starts_with("shape moved with ") && note.ends_with("; new witnesses: walk, taint"),
+        "{note}"
+    );
+    let Outcome::Changed { diff } = compare(&new, &accepted).outcome else { panic!() };
+    assert!(diff.contains("-  taint  agrees"), "{diff}");
+}
+
+#[test]
+fn every_witness_of_an_attempt_that_stopped_is_silent() {
+    let report = Story::after().stopped(StopCause::Timeout).report();
+    let said = texts(&report.witnesses);
+    assert_eq!(said.len(), texts(&Story::after().report().witnesses).len());
+    assert!(said.iter().all(|line| line.ends_with("  silent: the cell did not complete")), "{said:?}");
+}
+
+#[test]
+fn numbers_are_of_one_step_and_of_all_attempts() {
+    let mut cell = Story::after().run().cells.remove(0);
+    let mut slow = cell.attempts[0].clone();
+    slow.record.stores.iter_mut().for_each(|stored| stored.result.nanos *= 3);
+    cell.attempts.push(slow);
+    let report = Report::of_cell(&cell).unwrap();
+    assert_eq!(
+        texts(&report.numbers),
+        [
+            "emulated, never decide",
+            "step 0  store g0 nic wc 8 B  n 2  median 555 MB/s  min 277  max 833",
+            "step 0  store g0 nic wc 64 B  n 2  median 349 MB/s  min 174  max 524",
+            "step 3  store g0 nic wc 8 B  n 2  median 546 MB/s  min 273  max 819",
+        ]
     );
 }
 
@@ -70,8 +219,12 @@ fn what_varies_without_meaning_changes_nothing() {
 
 fn with(report: &Report, name: &str, value: &str) -> Report {
     let mut report = report.clone();
-    let map = if report.blocking.contains_key(name) { &mut report.blocking } else { &mut report.variable };
-    map.insert(name.into(), value.into());
+    let map = if report.blocking.contains_key(&Text::new(name)) {
+        &mut report.blocking
+    } else {
+        &mut report.variable
+    };
+    map.insert(Text::new(name), Text::new(value));
     report
 }
 
@@ -84,16 +237,17 @@ fn the_promised_part_compares_exactly() {
         compare(&accepted, &new).outcome
     };
     for change in [
-        (|r| r.verdict = "FAIL".into()) as fn(&mut Report),
+        (|r| r.verdict = Text::new("FAIL")) as fn(&mut Report),
         |r| r.promises.clear(),
-        |r| r.findings.push("something".into()),
-        |r| r.promised[0].push('x'),
-        |r| r.witnesses[0].push('x'),
+        |r| r.findings.lines.push(FindingLine::Expected(Text::new("something"))),
+        |r| drop(r.promised.lines.remove(0)),
+        |r| r.witnesses.lines[0].testimony = Testimony::Contradicts,
     ] {
         assert!(matches!(changed(change), Outcome::Changed { .. }));
     }
-    assert_eq!(changed(|r| r.findings.push(format!("{DETAIL}0x1234"))), Outcome::Same, "evidence");
-    assert_eq!(changed(|r| r.numbers.clear()), Outcome::Same);
+    let evidence = |r: &mut Report| r.findings.lines.push(FindingLine::Evidence(Text::new("0x1234")));
+    assert_eq!(changed(evidence), Outcome::Same, "evidence");
+    assert_eq!(changed(|r| r.numbers.lines.clear()), Outcome::Same);
 }
 
 #[test]
@@ -113,14 +267,19 @@ fn a_change_shows_what_may_have_caused_it() {
 fn a_shape_moves_with_the_kernel_only() {
     let accepted = with(&Story::after().report(), "kernel", "6.1.176");
     let mut moved = with(&accepted, "kernel", "6.1.192");
-    moved.shape[1] = "stored g0  nic +0x0..0x100000  256 x 4K level 3  at IPA 0x8080000000".into();
+    let range = moved.tables.lines.iter_mut().find_map(|line| match line {
+        Table::Range(range) => Some(range),
+        _ => None,
+    });
+    range.unwrap().leaves.level = 3;
     // The same image: red, whatever it calls itself.
     assert!(matches!(compare(&accepted, &moved).outcome, Outcome::Changed { .. }));
     let another = with(&moved, "kernel image", "sha256:bb");
     let Outcome::ShapeMoved { note, diff } = compare(&accepted, &another).outcome else { panic!() };
     assert_eq!(note, "shape moved with 6.1.176 -> 6.1.192");
     assert!(
-        diff.contains("-stored g0  nic +0x0..0x200000") && diff.contains("+stored g0  nic +0x0..0x100000"),
+        diff.contains("-  nic +0x0..0x200000  1 x 2M level 2")
+            && diff.contains("+  nic +0x0..0x200000  1 x 2M level 3"),
         "{diff}"
     );
     let rebuilt = with(&another, "kernel", "6.1.176");
@@ -128,7 +287,7 @@ fn a_shape_moves_with_the_kernel_only() {
     assert_eq!(note, "shape moved with another image of 6.1.176");
     // An unknown image is not the same one.
     let mut unknown = [accepted.clone(), moved];
-    unknown.iter_mut().for_each(|report| drop(report.variable.remove("kernel image")));
+    unknown.iter_mut().for_each(|report| drop(report.variable.remove(&Text::new("kernel image"))));
     assert!(matches!(compare(&unknown[0], &unknown[1]).outcome, Outcome::ShapeMoved { .. }));
     let same_shape = with(&accepted, "kernel image", "sha256:bb");
     assert_eq!(compare(&accepted, &same_shape).outcome, Outcome::Same);
@@ -143,20 +302,20 @@ fn blocking_facts_forbid_to_compare() {
     let accepted = Story::after().report();
     for name in ["scenario", "page size", "cpu", "accelerator", "host mode"] {
         let mut new = with(&accepted, name, "other");
-        new.promised.clear();
+        new.promised.lines.clear();
         let Outcome::NotComparable(facts) = compare(&accepted, &new).outcome else { panic!("{name}") };
         let difference = Difference {
             name: name.into(),
-            accepted: accepted.blocking.get(name).cloned(),
+            accepted: accepted.blocking.get(&Text::new(name)).map(ToString::to_string),
             new: Some("other".into()),
         };
         assert_eq!(facts, [difference]);
-        new.blocking.remove(name);
+        new.blocking.remove(&Text::new(name));
         let Outcome::NotComparable(facts) = compare(&accepted, &new).outcome else { panic!("{name}") };
         assert!(facts[0].to_string().ends_with("-> (not stated)"));
     }
     let mut other = accepted.clone();
-    other.key = "other@test".into();
+    other.key = "other@test".parse().unwrap();
     assert!(matches!(compare(&accepted, &other).outcome, Outcome::NotComparable(_)));
 }
 
@@ -166,22 +325,41 @@ fn what_is_no_report_is_refused() {
     let parse = |from: &str, to: &str| Report::parse(&text.replacen(from, to, 1)).unwrap_err();
     assert_eq!(Report::parse(""), Err(ParseError::NoReport));
     assert_eq!(Report::parse("<<<<<<< HEAD\n"), Err(ParseError::NoReport));
-    assert_eq!(parse("report 1 ", "report 2 "), ParseError::Version { found: "2".into() });
+    assert_eq!(parse("report 2 ", "report 3 "), ParseError::Version { found: "3".into() });
+    let old = parse("report 2 ", "report 1 ");
+    assert_eq!(old, ParseError::Version { found: "1".into() });
+    let words =
+        "line 1: report version `1`; this s2lab reads version 2: run the cell again and accept its report";
+    assert_eq!(old.to_string(), words);
     assert_eq!(parse("    PASS", " PASS"), ParseError::Header);
-    assert_eq!(parse("    vfio", " vfio"), ParseError::Version { found: "1 vfio-pci-bar@test".into() });
+    assert_eq!(parse("    vfio", " vfio"), ParseError::Version { found: "2 vfio-pci-bar@test".into() });
     assert_eq!(parse("    I1", "    I1    "), ParseError::Header);
     assert_eq!(parse("[promised]\n", ""), ParseError::NoSection { line: 2 });
     assert_eq!(
         parse("[shape]", "[shapes]"),
-        ParseError::UnknownSection { line: 20, name: "[shapes]".into() }
+        ParseError::UnknownSection { line: 25, name: "[shapes]".into() }
     );
     assert_eq!(
         parse("[shape]", "<<<<<<< HEAD"),
-        ParseError::UnknownSection { line: 20, name: "<<<<<<< HEAD".into() }
+        ParseError::UnknownSection { line: 25, name: "<<<<<<< HEAD".into() }
     );
-    assert_eq!(parse("blocking cpu = ", "blocking cpu: "), ParseError::Fact { line: 32 });
-    assert_eq!(parse("blocking cpu", "blocked cpu"), ParseError::Fact { line: 32 });
-    assert_eq!(parse("[shape]\n", "[shape]\n[shape]\n"), ParseError::NotCanonical { line: 21 });
+    for (from, to) in [("blocking cpu = ", "blocking cpu: "), ("blocking cpu", "blocked cpu")] {
+        let form = "blocking NAME = VALUE` or `variable NAME = VALUE";
+        let wrong = ParseError::Line { line: 43, section: "[environment]", source: LineError { form } };
+        assert_eq!(parse(from, to), wrong);
+    }
+    assert_eq!(
+        parse("131072 stores", "many stores").to_string(),
+        "line 3: not a line of [promised]; expected \
+         `store GUEST DEVICE MAP WIDTH B: N stores, BAR file equal, read-back equal`"
+    );
+    assert!(
+        parse("  walk  agrees", "  walk: agrees")
+            .to_string()
+            .starts_with("line 19: not a line of [witnesses]")
+    );
+    assert!(parse("1 x 2M", "1x2M").to_string().contains("not a line of [tables]"));
+    assert_eq!(parse("[shape]\n", "[shape]\n[shape]\n"), ParseError::NotCanonical { line: 26 });
     assert_eq!(parse("I17\n", "I17\r\n"), ParseError::NotCanonical { line: 1 });
     assert_eq!(Report::parse(text.trim_end()), Err(ParseError::NotCanonical { line: text.lines().count() }));
     let swapped = text.replacen("blocking cpu = neoverse-v1\n", "", 1) + "  blocking cpu = neoverse-v1\n";
@@ -189,34 +367,29 @@ fn what_is_no_report_is_refused() {
     assert_eq!(Report::parse(&" ".repeat(5 << 20)), Err(ParseError::TooLong(5 << 20)));
 }
 
-fn line() -> impl Strategy<Value = String> {
-    (0usize..3, any::<String>()).prop_map(|(indent, text)| "  ".repeat(indent) + &escape::line(&text))
+fn part<L: Debug + Display>(line: impl Strategy<Value = L>) -> impl Strategy<Value = Part<L>> {
+    (vec(line, 0..6), option::weighted(0.1, further())).prop_map(|(lines, further)| Part { lines, further })
 }
 
-fn lines() -> impl Strategy<Value = Vec<String>> {
-    proptest::collection::vec(line(), 0..6)
-}
-
-fn facts() -> impl Strategy<Value = BTreeMap<String, String>> {
-    proptest::collection::btree_map("[a-z ]{1,9}[a-z]", any::<String>().prop_map(|s| escape::line(&s)), 0..5)
-        .prop_map(|facts| facts.into_iter().map(|(name, value)| (escape::line(&name), value)).collect())
+fn facts() -> impl Strategy<Value = BTreeMap<Text, Text>> {
+    proptest::collection::btree_map("[a-z ]{1,9}[a-z]".prop_map(|name| Text::new(&name)), text(), 0..5)
 }
 
 prop_compose! {
     fn report()(
-        key in "[a-z0-9.@+=-]{1,30}",
-        verdict in any::<String>(),
-        promises in proptest::collection::vec("I[0-9]{1,2}", 0..4),
-        findings in lines(),
-        promised in lines(),
-        witnesses in lines(),
-        shape in lines(),
-        numbers in lines(),
-        blocking in facts(),
-        variable in facts(),
+        key in "[a-z][a-z0-9-]{0,9}@[a-z0-9][a-z0-9.~-]{0,9}(\\+a=[0-9]{1,3})?",
+        verdict in text(),
+        promises in proptest::collection::btree_set(promise(), 0..4),
+        findings in part(finding()),
+        promised in part(promised()),
+        witnesses in part(witness()),
+        shape in part(shape()),
+        tables in part(table()),
+        numbers in part(number()),
+        facts in (facts(), facts()),
     ) -> Report {
-        let verdict = escape::line(&verdict);
-        Report { key, verdict, promises, findings, promised, witnesses, shape, numbers, blocking, variable }
+        let (key, (blocking, variable)) = (key.parse().unwrap(), facts);
+        Report { key, verdict, promises, findings, promised, witnesses, shape, tables, numbers, blocking, variable }
     }
 }
 
@@ -229,7 +402,7 @@ proptest! {
 
     #[test]
     fn bytes_never_panic_and_what_is_read_is_written_again(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
-        let text = format!("s2lab report 1    k    v\n{}", String::from_utf8_lossy(&bytes));
+        let text = format!("s2lab report 2    s@k    v\n{}", String::from_utf8_lossy(&bytes));
         for text in [text.as_str(), &String::from_utf8_lossy(&bytes)] {
             if let Ok(report) = Report::parse(text) {
                 prop_assert_eq!(report.text(), text);

@@ -1,7 +1,8 @@
 //! Reports to text.
 
 use super::{REPORT_VERSION, Report};
-use std::fmt;
+use crate::lines::{Fact, FactKind, Part, Text};
+use std::{collections::BTreeMap, fmt};
 
 /// First word of every report.
 pub(super) const TITLE: &str = "s2lab report ";
@@ -9,15 +10,12 @@ pub(super) const TITLE: &str = "s2lab report ";
 pub(super) const GAP: &str = "    ";
 /// Before every line of a section.
 pub(super) const INDENT: &str = "  ";
-/// Between a fact's name and its value.
-pub(super) const IS: &str = " = ";
-pub(super) const BLOCKING: &str = "blocking ";
-pub(super) const VARIABLE: &str = "variable ";
 
 pub(super) const FINDINGS: &str = "[findings]";
 pub(super) const PROMISED: &str = "[promised]";
 pub(super) const WITNESSES: &str = "[witnesses]";
 pub(super) const SHAPE: &str = "[shape]";
+pub(super) const TABLES: &str = "[tables]";
 pub(super) const NUMBERS: &str = "[numbers]";
 pub(super) const ENVIRONMENT: &str = "[environment]";
 
@@ -26,7 +24,8 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{TITLE}{REPORT_VERSION}{GAP}{}{GAP}{}", self.key, self.verdict)?;
         if !self.promises.is_empty() {
-            write!(f, "{GAP}{}", self.promises.join(" "))?;
+            let promises: Vec<_> = self.promises.iter().map(ToString::to_string).collect();
+            write!(f, "{GAP}{}", promises.join(" "))?;
         }
         f.write_str("\n")?;
         if !self.findings.is_empty() {
@@ -35,26 +34,29 @@ impl fmt::Display for Report {
         section(f, PROMISED, &self.promised)?;
         section(f, WITNESSES, &self.witnesses)?;
         section(f, SHAPE, &self.shape)?;
+        section(f, TABLES, &self.tables)?;
         section(f, NUMBERS, &self.numbers)?;
-        section(f, ENVIRONMENT, &self.environment())
+        writeln!(f, "{ENVIRONMENT}")?;
+        facts(f, FactKind::Blocking, &self.blocking)?;
+        facts(f, FactKind::Variable, &self.variable)
     }
 }
 
-fn section(f: &mut fmt::Formatter<'_>, name: &str, lines: &[String]) -> fmt::Result {
+fn section<L: fmt::Display>(f: &mut fmt::Formatter<'_>, name: &str, part: &Part<L>) -> fmt::Result {
     writeln!(f, "{name}")?;
-    lines.iter().try_for_each(|line| writeln!(f, "{INDENT}{line}"))
+    part.lines.iter().try_for_each(|line| writeln!(f, "{INDENT}{line}"))?;
+    part.further.iter().try_for_each(|line| writeln!(f, "{INDENT}{line}"))
+}
+
+fn facts(f: &mut fmt::Formatter<'_>, kind: FactKind, facts: &BTreeMap<Text, Text>) -> fmt::Result {
+    facts.iter().try_for_each(|(name, value)| {
+        let fact = Fact { kind, name: name.clone(), value: value.clone() };
+        writeln!(f, "{INDENT}{fact}")
+    })
 }
 
 impl Report {
     pub fn text(&self) -> String {
         self.to_string()
-    }
-
-    fn environment(&self) -> Vec<String> {
-        let facts = [(BLOCKING, &self.blocking), (VARIABLE, &self.variable)];
-        facts
-            .into_iter()
-            .flat_map(|(kind, map)| map.iter().map(move |(name, value)| format!("{kind}{name}{IS}{value}")))
-            .collect()
     }
 }

@@ -8,6 +8,7 @@ mod taint;
 mod walk;
 
 use crate::finding::Finding;
+use crate::lines::{Testimony, Text};
 use crate::record::Record;
 use crate::record::look::{Decoded, Seen};
 
@@ -42,15 +43,6 @@ impl<'a> Scene<'a> {
     }
 }
 
-/// What a witness said.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Testimony {
-    Agrees,
-    Contradicts,
-    /// Nothing, for this reason.
-    Silent(String),
-}
-
 /// A testimony, and a finding for each contradiction.
 #[derive(Debug)]
 pub(crate) struct Heard {
@@ -64,7 +56,7 @@ impl Heard {
         let testimony = match (findings.is_empty(), spoke) {
             (false, _) => Testimony::Contradicts,
             (true, true) => Testimony::Agrees,
-            (true, false) => Testimony::Silent(else_silent.into()),
+            (true, false) => Testimony::Silent(Text::new(else_silent)),
         };
         Heard { testimony, findings }
     }

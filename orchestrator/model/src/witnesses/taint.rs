@@ -127,8 +127,8 @@ mod tests {
     use super::*;
     use crate::event::{Event, StopCause};
     use crate::judge::fixture::Story;
+    use crate::lines::Testimony;
     use crate::verdict::Verdict;
-    use crate::witnesses::Testimony;
 
     const WARN: u64 = 1 << 9;
     const UNSIGNED: u64 = 1 << 13;

@@ -2,31 +2,13 @@
 
 use super::emulation;
 use crate::event::ProbeOutcome;
+use crate::lines::Ending;
 use crate::record::{Record, environment};
-use s2lab_protocol::{MapKind, UnalignedOutcome};
+use s2lab_protocol::UnalignedOutcome;
 use std::collections::BTreeMap;
-use std::fmt;
 
-/// What became of an unaligned store, by what is promised of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ending {
-    Ok,
-    Fault,
-    /// Neither: it completed and reads back wrong.
-    Wrong,
-}
-
-impl fmt::Display for Ending {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Ending::Ok => "ok",
-            Ending::Fault => "fault",
-            Ending::Wrong => "wrong",
-        })
-    }
-}
-
-/// Whether a fault reaches the guest or stops its VMM depends on the TLB, so both are the same.
+/// The ending of an outcome. Whether a fault reaches the guest or stops its VMM depends on the TLB, so
+/// both are the same.
 pub(crate) fn ending(outcome: &ProbeOutcome) -> Ending {
     match outcome {
         ProbeOutcome::Answered(UnalignedOutcome::Ok) => Ending::Ok,
@@ -35,7 +17,7 @@ pub(crate) fn ending(outcome: &ProbeOutcome) -> Ending {
     }
 }
 
-/// Whether the QEMU of this record shows alignment faults.
+/// Returns the reason if the QEMU of this record does not show alignment faults.
 pub(crate) fn shows_alignment(record: &Record) -> Result<(), String> {
     let fact = |map: &BTreeMap<String, String>, name| map.get(name).cloned();
     match fact(&record.environment.blocking, environment::ACCELERATOR).as_deref() {
@@ -45,8 +27,4 @@ pub(crate) fn shows_alignment(record: &Record) -> Result<(), String> {
         }
     }
     emulation::shows_device_alignment(fact(&record.environment.variable, environment::QEMU).as_deref())
-}
-
-pub(crate) fn map_name(map: MapKind) -> &'static str {
-    map.name()
 }

@@ -5,11 +5,12 @@ mod ending;
 
 use super::{Heard, Scene, Witness};
 use crate::finding::{Finding, Subject, Weight};
+use crate::lines::Ending;
 use crate::record::look::{Combined, Decoded, SeenMapping};
 use crate::record::{Probed, Record};
 use s2lab_mmu::MemoryType;
 
-pub(crate) use ending::{Ending, ending, map_name, shows_alignment};
+pub(crate) use ending::{ending, shows_alignment};
 
 /// An unaligned store completes where both stages say Normal, and faults where stage 2 says Device.
 pub(super) struct Behaviour;
@@ -45,7 +46,7 @@ fn against(probe: &Probed, predicted: Ending) -> Option<Finding> {
         return None;
     }
     let Probed { step, guest, device, map, outcome } = probe;
-    let what = format!("unaligned store by {guest} to {device}, mapped {}: oracle in doubt", map_name(*map));
+    let what = format!("unaligned store by {guest} to {device}, mapped {}: oracle in doubt", *map);
     let subject = Subject::step(*step).guest(guest).region(device);
     let expected = format!("{predicted}, as the walk says");
     let finding = Finding::new(Weight::Doubt, subject, what, expected, ending.to_string());

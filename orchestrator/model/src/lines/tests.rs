@@ -1,0 +1,375 @@
+//! Each kind of line: what it prints is read back, and nothing else is.
+
+use super::*;
+use crate::scenario::{Promise, Size};
+use crate::statistics::Summary;
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use proptest::sample::select;
+use s2lab_mmu::{Exec, MemoryType, Shareability};
+use s2lab_protocol::MapKind;
+use std::fmt::Debug;
+use std::str::FromStr;
+
+fn word() -> impl Strategy<Value = Word> {
+    prop_oneof!["[a-z0-9-]{1,8}", ".*"].prop_map(|text| Word::new(&text))
+}
+
+pub(crate) fn text() -> impl Strategy<Value = Text> {
+    prop_oneof!["[a-z ,:]{1,12}", ".*"].prop_map(|text| Text::new(&text))
+}
+
+fn map() -> impl Strategy<Value = MapKind> {
+    select(MapKind::ALL.to_vec())
+}
+
+fn device() -> impl Strategy<Value = Area> {
+    word().prop_map(|name| Area::device(&name))
+}
+
+prop_compose! {
+    fn attributes()(
+        stage2 in text(),
+        read: bool,
+        write: bool,
+        exec in select(Exec::ALL.to_vec()),
+        sh in option::of(select(Shareability::ALL.to_vec())),
+        af: bool,
+    ) -> Attributes {
+        Attributes { stage2, read, write, exec, sh, af }
+    }
+}
+
+prop_compose! {
+    fn store()(guest in word(), device in word(), map in map(), width: u32, stores: u64, equal: [bool; 2])
+        -> Store
+    {
+        let [file_equal, reads_back] = equal;
+        Store { guest, device, map, width, stores, file_equal, reads_back }
+    }
+}
+
+prop_compose! {
+    fn probe()(
+        guest in word(),
+        device in word(),
+        map in map(),
+        ending in select(vec![Ending::Ok, Ending::Fault, Ending::Wrong]),
+    ) -> Probe {
+        Probe { guest, device, map, ending }
+    }
+}
+
+prop_compose! {
+    fn look()(name in word(), guest in word()) -> Look { Look { name, guest } }
+}
+
+fn region() -> impl Strategy<Value = Region> {
+    let sh = || option::of(select(Shareability::ALL.to_vec()));
+    prop_oneof![
+        prop_oneof![device(), Just(Area::Ram)].prop_map(Region::NothingMapped),
+        (prop_oneof![device(), Just(Area::Unknown)], attributes())
+            .prop_map(|(area, attributes)| Region::Mapped { area, attributes }),
+        (text(), sh()).prop_map(|(stage2, sh)| Region::Ram { stage2, sh }),
+    ]
+}
+
+prop_compose! {
+    fn mapping()(
+        device in word(),
+        map in map(),
+        effective in vec(option::of(select(MemoryType::ALL.to_vec())), 0..4),
+    ) -> Mapping {
+        Mapping::new(&device, map, effective.into_iter())
+    }
+}
+
+fn isolation() -> impl Strategy<Value = Isolation> {
+    prop_oneof![
+        Just(Isolation::Foreign),
+        (any::<u64>(), any::<u64>(), vec(word(), 0..3))
+            .prop_map(|(memory, start, devices)| { Isolation::Own { memory: Size(memory), start, devices } }),
+    ]
+}
+
+pub(crate) fn promised() -> impl Strategy<Value = Promised> {
+    prop_oneof![
+        store().prop_map(Promised::Store),
+        word().prop_map(|device| Promised::Reset(Reset { device })),
+        probe().prop_map(Promised::Probe),
+        look().prop_map(Promised::Look),
+        Just(Promised::Unreadable),
+        region().prop_map(Promised::Region),
+        mapping().prop_map(Promised::Mapping),
+        isolation().prop_map(Promised::Isolation),
+    ]
+}
+
+pub(crate) fn witness() -> impl Strategy<Value = Witness> {
+    let testimony = prop_oneof![
+        Just(Testimony::Agrees),
+        Just(Testimony::Contradicts),
+        text().prop_map(Testimony::Silent),
+    ];
+    (word(), testimony).prop_map(|(name, testimony)| Witness { name, testimony })
+}
+
+prop_compose! {
+    fn geometry()(look in word(), guest in word(), granule: u64, ipa_bits: u32, start_level: i8) -> Geometry {
+        Geometry { look, guest, granule: Size(granule), ipa_bits, start_level }
+    }
+}
+
+pub(crate) fn shape() -> impl Strategy<Value = Shape> {
+    prop_oneof![
+        geometry().prop_map(Shape::Geometry),
+        (word(), text()).prop_map(|(device, method)| Shape::Method(Method { device, method })),
+    ]
+}
+
+prop_compose! {
+    fn leaves()(
+        count: u64,
+        size: u64,
+        level: i8,
+        bits: u64,
+        attributes in attributes(),
+        contiguous: bool,
+        dbm: bool,
+        software: u8,
+    ) -> Leaves {
+        Leaves { count, size: Size(size), level, bits, attributes, contiguous, dbm, software }
+    }
+}
+
+prop_compose! {
+    fn range()(
+        area in prop_oneof![device(), Just(Area::Unknown)],
+        place in option::of((option::of(any::<u8>()), any::<(u64, u64)>())),
+        ipa: (u64, u64),
+        leaves in leaves(),
+    ) -> Range {
+        Range { area, place: place.map(|(bar, bytes)| Place { bar, bytes }), ipa, leaves }
+    }
+}
+
+pub(crate) fn table() -> impl Strategy<Value = Table> {
+    prop_oneof![
+        look().prop_map(Table::Look),
+        range().prop_map(Table::Range),
+        any::<usize>().prop_map(Table::MoreRanges),
+        leaves().prop_map(Table::Ram),
+        any::<usize>().prop_map(Table::MoreRam),
+    ]
+}
+
+prop_compose! {
+    fn throughput()(
+        step: usize,
+        guest in word(),
+        device in word(),
+        map in map(),
+        width: u32,
+        n: usize,
+        numbers: [u64; 3],
+    ) -> Number {
+        let [median, min, max] = numbers;
+        Number::Store { step, guest, device, map, width, samples: Summary { n, median, min, max } }
+    }
+}
+
+pub(crate) fn number() -> impl Strategy<Value = Number> {
+    prop_oneof![any::<bool>().prop_map(|emulated| Number::Head { emulated }), throughput()]
+}
+
+pub(crate) fn promise() -> impl Strategy<Value = Promise> {
+    select(Promise::all().map(|(promise, _)| promise).collect::<Vec<_>>())
+}
+
+pub(crate) fn finding() -> impl Strategy<Value = FindingLine> {
+    prop_oneof![
+        (text(), option::of(promise())).prop_map(|(what, promise)| FindingLine::What { what, promise }),
+        text().prop_map(FindingLine::Expected),
+        text().prop_map(FindingLine::Found),
+        text().prop_map(FindingLine::Evidence),
+    ]
+}
+
+fn fact() -> impl Strategy<Value = Fact> {
+    (select(vec![FactKind::Blocking, FactKind::Variable]), "[a-z ]{1,9}[a-z]", text())
+        .prop_map(|(kind, name, value)| Fact { kind, name: Text::new(&name), value })
+}
+
+pub(crate) fn further() -> impl Strategy<Value = Further> {
+    ("[0-9a-f]{64}", any::<usize>()).prop_map(|(sha256, count)| Further { count, sha256 })
+}
+
+/// The line is read back as it is, and its text has no line feed and nothing invisible.
+fn inverse<L: Display + FromStr<Err = LineError> + PartialEq + Debug>(line: &L) -> Result<(), TestCaseError> {
+    let text = line.to_string();
+    prop_assert!(text.bytes().all(|byte| matches!(byte, b' '..=b'~')), "{text:?}");
+    let read = text.parse::<L>();
+    prop_assert_eq!(read.as_ref(), Ok(line), "{}", text);
+    Ok(())
+}
+
+proptest! {
+    #[test]
+    fn words_and_texts(word in word(), text in text()) {
+        inverse(&word)?;
+        inverse(&text)?;
+    }
+
+    #[test]
+    fn stores(line in store()) { inverse(&line)?; }
+
+    #[test]
+    fn probes(line in probe()) { inverse(&line)?; }
+
+    #[test]
+    fn resets(device in word(), method in text()) {
+        inverse(&Reset { device: device.clone() })?;
+        inverse(&Method { device, method })?;
+    }
+
+    #[test]
+    fn looks(line in look()) { inverse(&line)?; }
+
+    #[test]
+    fn regions(line in region()) { inverse(&line)?; }
+
+    #[test]
+    fn mappings(line in mapping()) { inverse(&line)?; }
+
+    #[test]
+    fn isolations(line in isolation()) { inverse(&line)?; }
+
+    #[test]
+    fn every_promised_line(line in promised()) { inverse(&line)?; }
+
+    #[test]
+    fn witnesses(line in witness()) { inverse(&line)?; }
+
+    #[test]
+    fn geometries(line in geometry()) { inverse(&line)?; }
+
+    #[test]
+    fn every_line_of_the_shape(line in shape()) { inverse(&line)?; }
+
+    #[test]
+    fn ranges(line in range()) { inverse(&line)?; }
+
+    #[test]
+    fn leaves_of_ram(line in leaves()) { inverse(&line)?; }
+
+    #[test]
+    fn every_line_of_the_tables(line in table()) { inverse(&line)?; }
+
+    #[test]
+    fn numbers(line in number()) { inverse(&line)?; }
+
+    #[test]
+    fn findings(line in finding()) { inverse(&line)?; }
+
+    #[test]
+    fn facts(line in fact()) { inverse(&line)?; }
+
+    #[test]
+    fn what_is_left_out(line in further()) { inverse(&line)?; }
+
+    #[test]
+    fn no_text_panics(text in "(store |look |reset |  )?[a-z0-9 ,:.+x]{0,60}") {
+        fn read<L: FromStr<Err = LineError> + Display>(text: &str) -> Result<(), TestCaseError> {
+            if let Ok(line) = text.parse::<L>() {
+                prop_assert_eq!(line.to_string(), text);
+            }
+            Ok(())
+        }
+        read::<Promised>(&text)?;
+        read::<Witness>(&text)?;
+        read::<Shape>(&text)?;
+        read::<Table>(&text)?;
+        read::<Number>(&text)?;
+        read::<FindingLine>(&text)?;
+        read::<Fact>(&text)?;
+        read::<Further>(&text)?;
+    }
+}
+
+fn reads<L: FromStr<Err = LineError>>(text: &str) -> bool {
+    text.parse::<L>().is_ok()
+}
+
+/// A line as a person reads it, and the same line with one thing wrong.
+#[test]
+fn a_line_that_is_nearly_right_is_refused() {
+    let check = |reads: fn(&str) -> bool, right: &str, wrong: &[(&str, &str)]| {
+        assert!(reads(right), "{right}");
+        for (from, to) in wrong {
+            assert!(right.contains(from), "{from} in {right}");
+            let text = right.replacen(from, to, 1);
+            assert!(!reads(&text), "{text}");
+        }
+    };
+    check(
+        reads::<Promised>,
+        "store g0 nic wc 8 B: 131072 stores, BAR file equal, read-back DIFFERS",
+        &[("8 B", "08 B"), ("131072", "+131072"), ("wc", "wt"), ("equal", "differs"), ("read-back", "back")],
+    );
+    check(
+        reads::<Promised>,
+        "  nic  stage2 Normal-NC  rw  never-exec  SH inner  AF",
+        &[("rw", "wr"), ("inner", "outside"), ("  AF", ""), ("never-exec", "exec-el2"), ("stage2", "stage1")],
+    );
+    check(reads::<Promised>, "  ram  stage2 Normal-WB  no SH", &[("no SH", "SH none"), ("  ram", "ram")]);
+    check(
+        reads::<Promised>,
+        "  nic  mapped wc  effective Device-nGnRE and Normal-NC  touched pages DIFFER",
+        &[("DIFFER", "differ"), (" and Normal-NC", ""), ("Normal-NC", "Normal-XX")],
+    );
+    check(
+        reads::<Promised>,
+        "  maps only its own: 256M of RAM at 0x40000000, nic",
+        &[("0x4", "0x04"), ("256M", "256m"), (", nic", ",nic")],
+    );
+    check(reads::<Promised>, "unaligned store g0 nic wc: fault", &[("fault", "oops"), (":", "")]);
+    check(
+        reads::<Witness>,
+        "smaps  silent: no look",
+        &[("silent:", "silent"), ("  ", " "), (" no look", "")],
+    );
+    check(
+        reads::<Table>,
+        "  nic BAR 0 +0x0..0x1000  1 x 4K level 3  at IPA 0x10000000..0x10001000  bits 0x400000000007d4  \
+         stage2 Normal-NC  rw  never-exec  SH inner  AF  contiguous  DBM  software 0x1",
+        &[
+            ("contiguous  DBM", "DBM  contiguous"),
+            ("0x1000 ", "1000 "),
+            ("bits 0x4", "bits 0x04"),
+            ("software 0x1", "software 0x0"),
+            ("level 3", "level three"),
+            ("  DBM", "  dbm"),
+        ],
+    );
+    check(reads::<Table>, "  ram varies  and 3 more kinds", &[("3", "03"), ("kinds", "ranges")]);
+    check(
+        reads::<Number>,
+        "step 0  store g0 nic wc 8 B  n 2  median 553 MB/s  min 342  max 765",
+        &[("min 342", "342"), ("553", "553.5"), ("  n 2", "")],
+    );
+    check(
+        reads::<FindingLine>,
+        "isolation at look up, guest g0  I17",
+        &[("I17", "I18"), ("  I17", "   I17")],
+    );
+    check(reads::<Further>, &Further::of(&["x".into()]).to_string(), &[(" 1 ", " 01 "), ("sha256 ", "")]);
+}
+
+#[test]
+fn a_name_with_spaces_is_one_word() {
+    assert_eq!(&*Word::new("a b"), "a\\u{20}b");
+    assert_eq!(&*Word::new(""), "\"\"");
+    assert_eq!(Area::device("ram").to_string(), "ram?");
+    assert_eq!(Area::device("unknown region").to_string(), "unknown\\u{20}region");
+}
