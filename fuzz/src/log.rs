@@ -78,6 +78,19 @@ mod tests {
         }
     }
 
+    /// A seed that is no log shows a fuzzer nothing. Each is the log of a real run, cut to what is needed:
+    /// `s2lab run vfio-pci-bar@debian-6.12 --out DIR`, then `DIR/events.jsonl`.
+    #[test]
+    fn seeds_are_logs() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus/log");
+        for log in fs::read_dir(folder).unwrap() {
+            let path = log.unwrap().path();
+            let run = Run::read(&fs::read_to_string(&path).unwrap());
+            let run = run.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            assert!(run.skipped.is_empty() && !run.cells[0].attempts.is_empty(), "{}", path.display());
+        }
+    }
+
     #[test]
     fn no_text_of_an_event_steers_a_terminal() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus/log");

@@ -1,42 +1,96 @@
 //! The event log of a run: append-only JSON lines, the first of which is the plan. Events hold raw facts, so that a later
 //! decoder or expectation can be applied to an old run. The format is described in `docs/formats.md`.
 
-use crate::{crash::symbols::Names, hex, kernel::Traits, plan::Key, scenario::Scenario};
-use s2lab_protocol::{
-    Bar, BoundDevice, GuestEnd, HostMemory, MapKind, Mapping, StoreResult, UnalignedOutcome, Vma,
+use crate::{
+    crash::symbols::Names, hex, kernel::Traits, plan::Key, record::look::digest, scenario::Scenario,
 };
+use s2lab_protocol::{Bar, BoundDevice, HostMemory};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use strum::VariantNames;
 
-/// Version of the event log; a reader refuses any other.
-pub const LOG_VERSION: u32 = 1;
+mod observation;
+mod version;
+
+pub use observation::{
+    AfterReset, Beside, Look, Observation, Observed, ProbeOutcome, Probed, Reset, Stored, VmaFlags,
+};
+pub use version::{LOG_VERSION, Version};
 
 /// One line of `events.jsonl`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Line {
-    pub v: u32,
+    pub v: Version,
     /// Counts from 0 without a gap.
     pub seq: u64,
     /// Milliseconds since the run began.
     pub ms: u64,
-    /// The cell's key; none for events of the whole run.
+    /// The session, of events of a session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<SessionId>,
+    /// The cell's key, of events of a cell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cell: Option<Key>,
     pub event: Event,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+/// The number of a session: one boot of a host.
+pub type SessionId = u32;
+
+impl Line {
+    /// A line of this version. Of `session` and `cell` it has what its event is about.
+    pub fn new(seq: u64, ms: u64, session: Option<SessionId>, cell: Option<&Key>, event: Event) -> Line {
+        let scope = event.scope();
+        Line {
+            v: LOG_VERSION,
+            seq,
+            ms,
+            session: session.filter(|_| scope == Scope::Session),
+            cell: cell.filter(|_| scope == Scope::Cell).cloned(),
+            event,
+        }
+    }
+}
+
+/// What an event is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    Run,
+    /// One boot of a host, which several cells may share.
+    Session,
+    Cell,
+}
+
+impl Scope {
+    pub fn word(self) -> &'static str {
+        match self {
+            Scope::Run => "run",
+            Scope::Session => "session",
+            Scope::Cell => "cell",
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, VariantNames)]
+#[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
 pub enum Event {
     /// What this run sets out to do. Always the first event.
     Plan(Plan),
-    /// A fact about the cell's surroundings, known before it boots: name and value, for the environment part.
+    /// Opens a session.
+    SessionStarted,
+    /// Closes a session: its host is no more.
+    SessionEnded,
+    /// Facts about the host's surroundings: name and value, for the environment part.
     Environment {
         blocking: BTreeMap<String, String>,
         variable: BTreeMap<String, String>,
     },
-    CellStarted,
+    /// Opens an attempt at the cell, in this session; none: it ends before a host is begun for it.
+    CellStarted {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        session: Option<SessionId>,
+    },
     StageStarted {
         stage: Stage,
     },
@@ -82,38 +136,10 @@ pub enum Event {
         #[serde(default)]
         taint: Option<u64>,
     },
-    /// VMAs of VFIO in a guest's VMM, read for one of its devices before the look of step `step`.
-    VmaFlags {
+    /// What a step of the scenario, by its number, has brought to light.
+    Observed {
         step: usize,
-        guest: String,
-        device: String,
-        vmas: Vec<Vma>,
-    },
-    Stored {
-        step: usize,
-        guest: String,
-        device: String,
-        map: MapKind,
-        width: u32,
-        bytes: u64,
-        result: StoreResult,
-        /// Offset of the first word of the BAR's file that is not the pattern.
-        file_difference: Option<u64>,
-    },
-    Look(Look),
-    Reset {
-        step: usize,
-        device: String,
-        method: String,
-    },
-    /// Stage 2 of the guest that has the device, right after [`Event::Reset`]; there is one if the guest was looked at before.
-    AfterReset(AfterReset),
-    Probed {
-        step: usize,
-        guest: String,
-        device: String,
-        map: MapKind,
-        outcome: ProbeOutcome,
+        data: Observation,
     },
     /// A line on a console that a healthy kernel does not print.
     Alarm {
@@ -141,11 +167,41 @@ pub enum Event {
         signal: String,
     },
     RunEnded,
+    /// An event of a kind that is younger than this s2lab. It is never written.
+    #[serde(skip)]
+    Unknown(String),
+}
+
+impl Event {
+    pub fn scope(&self) -> Scope {
+        match self {
+            Event::Plan(_) | Event::Interrupted { .. } | Event::RunEnded | Event::Unknown(_) => Scope::Run,
+            Event::SessionStarted
+            | Event::SessionEnded
+            | Event::Environment { .. }
+            | Event::HostUp { .. }
+            | Event::ConsoleTested
+            | Event::HostDown { .. }
+            | Event::HostRam { .. }
+            | Event::HostLoaded(_)
+            | Event::HostMemory(_)
+            | Event::DeviceBound(_)
+            | Event::BarPlaced { .. } => Scope::Session,
+            Event::CellStarted { .. }
+            | Event::StageStarted { .. }
+            | Event::StageEnded { .. }
+            | Event::GuestUp { .. }
+            | Event::Observed { .. }
+            | Event::Alarm { .. }
+            | Event::NotRun { .. }
+            | Event::Crash { .. }
+            | Event::CellEnded { .. } => Scope::Cell,
+        }
+    }
 }
 
 /// The resolved plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Plan {
     /// Version of s2lab with its commit.
     pub s2lab: String,
@@ -178,7 +234,6 @@ impl Attempts {
 
 /// One scenario on one kernel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct PlannedCell {
     pub key: Key,
     pub kernel: String,
@@ -188,6 +243,13 @@ pub struct PlannedCell {
     /// The arguments of s2lab that carry out this cell alone.
     pub repeat: Vec<String>,
     pub scenario: Scenario,
+}
+
+impl PlannedCell {
+    /// The SHA-256 of all that decides what the cell does and what must be seen.
+    pub fn digest(&self) -> String {
+        digest(&serde_json::to_vec(&self.scenario).unwrap_or_default())
+    }
 }
 
 /// A part of a cell with a deadline of its own.
@@ -206,7 +268,6 @@ pub enum Stage {
 
 /// Something in the host's RAM that QEMU has put there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Loaded {
     pub part: LoadedPart,
     #[serde(with = "hex")]
@@ -231,63 +292,6 @@ impl std::fmt::Display for LoadedPart {
             LoadedPart::DeviceTree => "device tree",
         })
     }
-}
-
-/// The tables of one guest at one moment. The pages lie in `raw/` under their SHA-256.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Look {
-    pub step: usize,
-    pub name: String,
-    pub guest: String,
-    /// Index of the host's vCPU that ran the guest.
-    pub vcpu: u32,
-    /// How often the machine was stopped until a vCPU with the nonce was found.
-    pub stops: u32,
-    /// How long the machine stood still for the look that counted, microseconds.
-    pub pause_us: u64,
-    /// System registers by their architectural names: `VTTBR_EL2`, `VTCR_EL2`, `HCR_EL2`, `TTBR0_EL1`, `TCR_EL1`, `MAIR_EL1`, `SCTLR_EL1`.
-    #[serde(with = "hex::values")]
-    pub registers: BTreeMap<String, u64>,
-    /// Host physical address of each 4 KiB page that the walks touched, or whose content decides whether it may be mapped, and its
-    /// SHA-256 in hexadecimal.
-    #[serde(with = "hex::keys")]
-    pub pages: BTreeMap<u64, String>,
-    /// What the held guest has mapped; their stage 1 was walked.
-    pub mappings: Vec<Mapping>,
-    /// The guests that ran beside it and were looked at before: their stage 2 was walked in the same pause.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub beside: BTreeMap<String, Beside>,
-}
-
-/// See [`Event::AfterReset`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct AfterReset {
-    pub step: usize,
-    pub device: String,
-    pub tables: Beside,
-    /// As in [`Look::pages`].
-    #[serde(with = "hex::keys")]
-    pub pages: BTreeMap<u64, String>,
-}
-
-/// A guest that is not the one looked at.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Beside {
-    /// `VTTBR_EL2`, `VTCR_EL2` and `HCR_EL2` of the last look at it.
-    #[serde(with = "hex::values")]
-    pub registers: BTreeMap<String, u64>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ProbeOutcome {
-    /// The guest told.
-    Answered(UnalignedOutcome),
-    /// The guest's VMM stopped or ended instead.
-    GuestEnded(GuestEnd),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -319,7 +323,7 @@ pub enum AlarmClass {
 
 /// How a cell came to its end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(rename_all = "kebab-case")]
 pub enum CellEnd {
     /// All steps done, the final record there.
     Complete,

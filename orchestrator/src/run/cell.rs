@@ -53,7 +53,9 @@ pub async fn run(
     log: EventLog,
     cancelled: impl Future<Output = ()>,
 ) {
-    log.event(Event::CellStarted);
+    let log = log.new_session();
+    log.event(Event::SessionStarted);
+    log.event(Event::CellStarted { session: log.session_id() });
     let mut stages = Stages::new(log.clone());
     let mut cancelled = pin!(cancelled);
     let cancel = Cancel::new(cancelled.as_mut());
@@ -67,6 +69,7 @@ pub async fn run(
     };
     stages.finish();
     log.event(Event::CellEnded { end });
+    log.event(Event::SessionEnded);
 }
 
 async fn attempt(

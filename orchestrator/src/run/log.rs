@@ -2,12 +2,16 @@
 
 use s2lab_model::{
     escape,
-    event::{Event, LOG_VERSION, Line},
+    event::{Event, Line, SessionId},
     plan::Key,
 };
 use std::{
     io::{self, Write},
     path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Instant,
 };
 use tokio::{
@@ -19,6 +23,7 @@ use tokio::{
 enum Entry {
     Event {
         at: Instant,
+        session: Option<SessionId>,
         cell: Option<Key>,
         event: Box<Event>,
     },
@@ -30,7 +35,10 @@ enum Entry {
 #[derive(Clone)]
 pub struct EventLog {
     entries: mpsc::UnboundedSender<Entry>,
+    session: Option<SessionId>,
     cell: Option<Key>,
+    /// The number of the next session.
+    next: Arc<AtomicU32>,
 }
 
 /// The writer at work.
@@ -54,16 +62,32 @@ impl EventLog {
         let start = Instant::now();
         let (entries, queue) = mpsc::unbounded_channel();
         let writer = tokio::task::spawn_blocking(move || write(file, start, queue, observe));
-        (Self { entries, cell: None }, Writer(writer))
+        (Self { entries, session: None, cell: None, next: Arc::default() }, Writer(writer))
     }
 
     /// A handle whose events belong to the cell `key`.
     pub fn cell(&self, key: &Key) -> Self {
-        Self { entries: self.entries.clone(), cell: Some(key.clone()) }
+        Self { cell: Some(key.clone()), ..self.clone() }
     }
 
+    /// A handle whose events belong to a new session, and to the same cell.
+    pub fn new_session(&self) -> Self {
+        self.session(self.next.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// A handle whose events belong to the session `id`, and to the same cell.
+    pub fn session(&self, id: SessionId) -> Self {
+        Self { session: Some(id), ..self.clone() }
+    }
+
+    pub fn session_id(&self) -> Option<SessionId> {
+        self.session
+    }
+
+    /// Logs an event. It is said of the run, the session or the cell, as its kind demands.
     pub fn event(&self, event: Event) {
-        let entry = Entry::Event { at: Instant::now(), cell: self.cell.clone(), event: Box::new(event) };
+        let (session, cell) = (self.session, self.cell.clone());
+        let entry = Entry::Event { at: Instant::now(), session, cell, event: Box::new(event) };
         // If the writer is gone it has failed, and `Writer::finish` says why.
         let _ = self.entries.send(entry);
     }
@@ -89,9 +113,9 @@ fn write(
     let mut seq = 0;
     while let Some(entry) = queue.blocking_recv() {
         match entry {
-            Entry::Event { at, cell, event } => {
+            Entry::Event { at, session, cell, event } => {
                 let ms = u64::try_from(at.duration_since(start).as_millis()).unwrap_or(u64::MAX);
-                let line = Line { v: LOG_VERSION, seq, ms, cell, event: *event };
+                let line = Line::new(seq, ms, session, cell.as_ref(), *event);
                 let text = escape::json(&serde_json::to_string(&line)?) + "\n";
                 // One write a line: a reader, or a crash, finds whole lines.
                 file.write_all(text.as_bytes())?;
@@ -115,14 +139,19 @@ mod tests {
         let (log, writer) = EventLog::create(&path, |_, _| ()).unwrap();
         let cell = log.cell(&"a@k".parse().unwrap());
         log.event(Event::RunEnded);
-        cell.event(Event::CellStarted);
+        for session in [cell.new_session(), cell.new_session()] {
+            session.event(Event::SessionStarted);
+            session.event(Event::CellStarted { session: session.session_id() });
+        }
         assert!(cell.flush().await);
         let text = std::fs::read_to_string(&path).unwrap();
         drop((log, cell));
         writer.finish().await.unwrap();
         let lines: Vec<Line> = text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
-        let seen: Vec<_> = lines.iter().map(|l| (l.seq, l.cell.as_ref().map(Key::as_str))).collect();
-        assert_eq!(seen, [(0, None), (1, Some("a@k"))]);
+        let seen: Vec<_> =
+            lines.iter().map(|l| (l.seq, l.session, l.cell.as_ref().map(Key::as_str))).collect();
+        let of_cell = |seq| (seq, None, Some("a@k"));
+        assert_eq!(seen, [(0, None, None), (1, Some(0), None), of_cell(2), (3, Some(1), None), of_cell(4)]);
     }
 
     #[tokio::test]

@@ -169,25 +169,28 @@ impl Run {
             }
             Err(error) => format!("the cell's task ended: {error}"),
         };
+        let log = self.log.cell(&cell.key);
+        let session = told.filter(|record| !record.session.ended).and_then(Record::session_id);
+        let end_session = || session.into_iter().for_each(|id| log.session(id).event(Event::SessionEnded));
         if told.is_some_and(|record| record.end.is_some()) {
             tracing::error!("{}, after its end: {what}", cell.key);
-            return;
+            return end_session();
         }
-        let log = self.log.cell(&cell.key);
         if told.is_none() {
-            log.event(Event::CellStarted);
+            log.event(Event::CellStarted { session: None });
         }
         let hint = "stderr says where; please tell s2lab's developers".to_owned();
         let stage = told.and_then(|record| record.stages.last()).map_or(Stage::Prepare, |span| span.stage);
         let cause = StopCause::Lab;
         log.event(Event::CellEnded { end: CellEnd::Stopped { stage, cause, what, hint: Some(hint) } });
+        end_session();
     }
 
     /// One attempt at a cell. Whatever keeps it from beginning is in the log as well.
     async fn attempt(&self, cell: &PlannedCell, attempt: usize) {
         let log = self.log.cell(&cell.key);
         let not_begun = |stop: Stop| {
-            log.event(Event::CellStarted);
+            log.event(Event::CellStarted { session: None });
             let Stop { cause, what, hint, .. } = stop;
             log.event(Event::CellEnded {
                 end: CellEnd::Stopped { stage: Stage::Prepare, cause, what, hint },
@@ -236,7 +239,7 @@ impl Run {
 pub fn give_up(log: &EventLog, cells: &[PlannedCell], what: &str, hint: Option<&str>) {
     for cell in cells {
         let log = log.cell(&cell.key);
-        log.event(Event::CellStarted);
+        log.event(Event::CellStarted { session: None });
         let (stage, cause) = (Stage::Prepare, StopCause::Lab);
         let end = CellEnd::Stopped { stage, cause, what: what.into(), hint: hint.map(str::to_owned) };
         log.event(Event::CellEnded { end });

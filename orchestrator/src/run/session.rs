@@ -271,9 +271,7 @@ pub fn kernel_arguments(nonce: &str, crash: &str, own: &[String]) -> String {
 }
 
 fn environment(shared: &Shared<'_>, planned: &PlannedCell, kernel: &KernelFiles) -> Event {
-    let scenario = serde_json::to_vec(&planned.scenario).unwrap_or_default();
     let blocking = [
-        (environment::SCENARIO, s2lab_model::record::look::digest(&scenario)),
         (environment::CPU, planned.scenario.host.cpu.clone()),
         (environment::ACCELERATOR, environment::TCG.to_owned()),
     ];

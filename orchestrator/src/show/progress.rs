@@ -191,7 +191,7 @@ mod tests {
     use std::time::Instant;
 
     fn line(event: Event) -> Line {
-        Line { v: 1, seq: 0, ms: 0, cell: Some("idle@debian-6.1".parse().unwrap()), event }
+        Line::new(0, 0, None, Some(&"idle@debian-6.1".parse().unwrap()), event)
     }
 
     /// Waits until a terminal of 80 columns shows `text`: a spinner draws itself at its next tick.

@@ -5,7 +5,7 @@ use crate::{
     harness::{Home, Session},
     story::{Behaves, Story},
 };
-use s2lab_model::event::Event;
+use s2lab_model::event::{Event, Observation};
 use std::{
     fs,
     os::unix::fs::{PermissionsExt, symlink},
@@ -167,7 +167,7 @@ fn a_log_from_elsewhere_is_judged_soon() {
     let story = || Story::of(&cells, |_| Behaves::After);
     let looks = |change: &dyn Fn(&mut s2lab_model::event::Look)| {
         story().edit(BAR, |event| {
-            if let Event::Look(look) = event {
+            if let Event::Observed { data: Observation::Look(look), .. } = event {
                 change(look);
             }
         })

@@ -4,7 +4,7 @@ use crate::{
     harness::Home,
     story::{Behaves, Story},
 };
-use s2lab_model::event::{Event, StopCause};
+use s2lab_model::event::{Event, Observation, Reset, StopCause};
 use std::fs;
 
 const BAR_AFTER: &str = "bar@debian-6.12";
@@ -35,7 +35,7 @@ fn as_accepted() {
     session.note("another kernel, which shapes its tables differently");
     let moved = |event: &mut Event| match event {
         Event::HostUp { release, .. } => *release = "6.12.58+deb12-cloud-arm64".into(),
-        Event::Reset { method, .. } => *method = "flr".into(),
+        Event::Observed { data: Observation::Reset(Reset { method, .. }), .. } => *method = "flr".into(),
         other => variable("kernel image", "sha256:bb")(other),
     };
     home.add_run(&Story::well(&home.plan(&[])).edit(BAR_AFTER, moved));

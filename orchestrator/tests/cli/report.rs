@@ -19,7 +19,7 @@ fn mixed(home: &Home) -> Story {
         .stopped(RAM_BEFORE, StopCause::Timeout, "no answer for 90 s", None)
         .stopped(RAM_AFTER, StopCause::Lacking, "no /dev/kvm in the host", Some("enable CONFIG_KVM"))
         .stopped("idle@upstream", StopCause::Lab, "QEMU ended (signal 9)", Some("is there enough memory?"))
-        .only("bar@upstream", |event| matches!(event, Event::CellStarted | Event::HostUp { .. }))
+        .only("bar@upstream", |event| matches!(event, Event::CellStarted { .. } | Event::HostUp { .. }))
 }
 
 #[test]
@@ -212,7 +212,12 @@ fn logs_that_are_not_whole() {
     report("a line is missing", without(4).as_bytes(), 3);
     report("not JSON", format!("{well}hello\n").as_bytes(), 3);
     report("not text", b"\xff\xfe\n", 3);
-    report("of a future version", well.replace("\"v\":1", "\"v\":2").as_bytes(), 3);
+    let version = |v: &str| well.replace("\"v\":\"2.0\"", &format!("\"v\":{v}"));
+    report("of a future version", version("\"3.0\"").as_bytes(), 3);
+    report("of version 1", version("1").as_bytes(), 3);
+    let younger =
+        version("\"2.7\"").replace("\"event\":\"run-ended\"", "\"zone\":\"UTC\",\"event\":\"run-ended\"");
+    report("of a later minor version, with a key that is not known", younger.as_bytes(), 0);
     let unknown = well.replace("\"v\":1", "\"v\":2").replace("cell-started", "cell-begun");
     report("of a future version, with what is not known here", unknown.as_bytes(), 3);
     session.check("report-torn");

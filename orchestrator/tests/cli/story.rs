@@ -7,8 +7,8 @@ use guest_tables::{
 };
 use s2lab_model::{
     event::{
-        AfterReset, Attempts, Beside, CellEnd, Event, LOG_VERSION, Line, Loaded, LoadedPart, Look, Plan,
-        PlannedCell, ProbeOutcome, Stage, StopCause,
+        AfterReset, Attempts, Beside, CellEnd, Event, Line, Loaded, LoadedPart, Look, Observation, Plan,
+        PlannedCell, ProbeOutcome, Probed, Reset, Stage, StopCause, Stored, VmaFlags,
     },
     kernel::Trait,
     plan::Key,
@@ -72,7 +72,7 @@ impl Story {
         let (what, hint) = (what.to_owned(), hint.map(str::to_owned));
         let end = CellEnd::Stopped { stage: Stage::Steps, cause, what, hint };
         let kept = |event: &Event| {
-            matches!(event, Event::CellStarted | Event::Environment { .. } | Event::HostUp { .. })
+            matches!(event, Event::CellStarted { .. } | Event::Environment { .. } | Event::HostUp { .. })
         };
         let mut story = self.only(key, kept);
         let at = story
@@ -153,9 +153,28 @@ impl Story {
             attempts: self.attempts,
             cells: self.cells.clone(),
         };
-        let events = [(None, Event::Plan(plan))].into_iter().chain(self.events.iter().cloned());
-        let line = |((cell, event), seq)| Line { v: LOG_VERSION, seq, ms: seq * 1000, cell, event };
-        events.zip(0..).map(line).collect()
+        // Each attempt has a session of its own.
+        let mut session = 0;
+        let mut events = vec![(None, session, Event::Plan(plan))];
+        for (cell, event) in &self.events {
+            let ends = matches!(event, Event::CellEnded { .. });
+            let event = match event {
+                Event::CellStarted { .. } => {
+                    session += 1;
+                    events.push((None, session, Event::SessionStarted));
+                    Event::CellStarted { session: Some(session) }
+                }
+                event => event.clone(),
+            };
+            events.push((cell.clone(), session, event));
+            if ends {
+                events.push((None, session, Event::SessionEnded));
+            }
+        }
+        let line = |((cell, session, event), seq): ((Option<Key>, _, _), _)| {
+            Line::new(seq, seq * 1000, Some(session), cell.as_ref(), event)
+        };
+        events.into_iter().zip(0..).map(line).collect()
     }
 
     pub(crate) fn text(&self) -> String {
@@ -192,7 +211,7 @@ impl Teller<'_> {
         let variable =
             [("kernel image", image.as_str()), ("qemu", "10.0.2"), ("agent", "sha256:22")].map(fact);
         let mut events = vec![
-            Event::CellStarted,
+            Event::CellStarted { session: None },
             Event::Environment { blocking: blocking.into(), variable: variable.into() },
             Event::HostUp { release: release.into(), page_size: 4096, taint: Some(0) },
             Event::HostRam { start: RAM.0, size: RAM.1 },
@@ -235,16 +254,10 @@ impl Teller<'_> {
                     let bar = self.bar(&store.device, BAR_IPA);
                     let stores = bytes / u64::from(*width);
                     let result = StoreResult { bar, stores, nanos: bytes, first_difference: None };
-                    Event::Stored {
-                        step,
-                        guest: store.guest.clone(),
-                        device: store.device.clone(),
-                        map: store.map,
-                        width: *width,
-                        bytes,
-                        result,
-                        file_difference: None,
-                    }
+                    let (guest, device) = (store.guest.clone(), store.device.clone());
+                    let (map, width, file_difference) = (store.map, *width, None);
+                    let stored = Stored { guest, device, map, width, bytes, result, file_difference };
+                    Event::Observed { step, data: Observation::Stored(stored) }
                 };
                 store.width.iter().map(stored).collect()
             }
@@ -262,7 +275,8 @@ impl Teller<'_> {
                     }),
                 };
                 let (guest, device, map) = (probe.guest.clone(), probe.device.clone(), probe.map);
-                vec![Event::Probed { step, guest, device, map, outcome }]
+                let probed = Probed { guest, device, map, outcome };
+                vec![Event::Observed { step, data: Observation::Probed(probed) }]
             }
         }
     }
@@ -272,7 +286,8 @@ impl Teller<'_> {
         let scenario = &self.cell.scenario;
         let owns = |name: &&String| scenario.guests[*name].assign.contains_key(device);
         let owner = scenario.guests.keys().find(owns).unwrap().clone();
-        let reset = Event::Reset { step, device: device.into(), method: "bus".into() };
+        let observed = |data| Event::Observed { step, data };
+        let reset = observed(Observation::Reset(Reset { device: device.into(), method: "bus".into() }));
         if !scenario.steps[..step].iter().any(|step| matches!(step, Step::Look(_))) {
             return vec![reset];
         }
@@ -281,7 +296,8 @@ impl Teller<'_> {
         let kept = pages.iter().map(|(at, page)| (*at, digest(page))).collect();
         self.pages.extend(pages.into_values().map(|page| (digest(&page), page)));
         let tables = Beside { registers };
-        vec![reset, Event::AfterReset(AfterReset { step, device: device.into(), tables, pages: kept })]
+        let after = AfterReset { device: device.into(), tables, pages: kept };
+        vec![reset, observed(Observation::AfterReset(after))]
     }
 
     /// Returns a guest's tables without any device, and the registers that lead to them.
@@ -323,7 +339,6 @@ impl Teller<'_> {
         }
         let pages = tables.pages();
         let look = Look {
-            step,
             name: name.into(),
             guest: guest.into(),
             vcpu: 1,
@@ -335,7 +350,7 @@ impl Teller<'_> {
             beside: BTreeMap::new(),
         };
         self.pages.extend(pages.into_values().map(|page| (digest(&page), page)));
-        vmas.into_iter().chain([Event::Look(look)]).collect()
+        vmas.into_iter().chain([Event::Observed { step, data: Observation::Look(look) }]).collect()
     }
 
     fn vma(&self, step: usize, guest: &str, device: &str, size: u64) -> Event {
@@ -343,7 +358,8 @@ impl Teller<'_> {
         let flags = ["rd", "wr", "sh", "pf", "io"].into_iter().chain(flag).map(str::to_owned).collect();
         let (start, name) = (0xffff_0000_0000, "anon_inode:[vfio-device]".to_owned());
         let vma = Vma { start, end: start + size, offset: 2 << 40, name, flags };
-        Event::VmaFlags { step, guest: guest.into(), device: device.into(), vmas: vec![vma] }
+        let flags = VmaFlags { guest: guest.into(), device: device.into(), vmas: vec![vma] };
+        Event::Observed { step, data: Observation::VmaFlags(flags) }
     }
 
     fn bar(&self, device: &str, start: u64) -> Bar {

@@ -1,11 +1,11 @@
 //! Lines on a console that a healthy kernel does not print.
 
 use crate::crash::{self, MAX_LINE, is_registers};
-use crate::event::AlarmClass;
+use crate::event::{AlarmClass, Probed};
 use crate::finding::{Finding, Subject, Weight};
 use crate::lines::Ending;
 use crate::record::look::Decoded;
-use crate::record::{Alarm, Crash, Record};
+use crate::record::{Alarm, At, Crash, Record};
 use crate::witnesses::behaviour::{ending, probed_mapping};
 use std::collections::{HashMap, HashSet};
 
@@ -157,13 +157,17 @@ fn allowed(alarm: &Alarm, list: &[Allowed]) -> bool {
 /// How many `Unsupported FSC` lines probes account for: one for each that faulted where stage 2 says Device. KVM cannot
 /// handle the alignment fault of stage 2 that such a store takes (kvm_handle_guest_abort, arch/arm64/kvm/mmu.c, 6.1 to 7.2).
 fn expected_faults(record: &Record, looks: &[Decoded]) -> usize {
-    let on_device = |probe: &&crate::record::Probed| {
+    let on_device = |probe: &At<'_, Probed>| {
         let touched =
-            probed_mapping(looks, probe).map(|mapping| mapping.touched.as_slice()).unwrap_or_default();
+            probed_mapping(looks, *probe).map(|mapping| mapping.touched.as_slice()).unwrap_or_default();
         !touched.is_empty()
             && touched.iter().all(|(both, _)| both.stage2.memory_type().is_some_and(|t| t.is_device()))
     };
-    record.probes.iter().filter(|probe| ending(&probe.outcome) == Ending::Fault).filter(on_device).count()
+    record
+        .all()
+        .filter(|probe: &At<'_, Probed>| ending(&probe.outcome) == Ending::Fault)
+        .filter(on_device)
+        .count()
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! Whether everything that the plan asks for was observed.
 
-use crate::event::LoadedPart;
+use crate::event::{LoadedPart, Look, Probed, Reset, Stored};
 use crate::finding::{Finding, Subject, Weight};
-use crate::record::Record;
 use crate::record::look::Decoded;
+use crate::record::{At, Record};
 use crate::scenario::{Scenario, Step, StoreStep};
 use std::collections::BTreeSet;
 
@@ -27,7 +27,7 @@ pub(super) fn findings(record: &Record, looks: &[Decoded]) -> Vec<Finding> {
         match step {
             Step::Store(store) => {
                 for width in &store.width {
-                    let found = record.stores.iter().filter(|s| s.step == at && s.width == *width).count();
+                    let found = record.at::<Stored>(at).filter(|s| s.width == *width).count();
                     let what = format!("step {at}, store {width} B by {} to {}", store.guest, store.device);
                     let subject = Subject::step(at).guest(&store.guest).region(&store.device);
                     exactly_one(subject, what, found, &mut out);
@@ -43,16 +43,16 @@ pub(super) fn findings(record: &Record, looks: &[Decoded]) -> Vec<Finding> {
                 }
             }
             Step::Host(host) => {
-                let found = record.resets.iter().filter(|r| r.step == at && r.device == host.reset).count();
+                let found = record.at::<Reset>(at).filter(|r| r.device == host.reset).count();
                 let what = format!("step {at}, reset of {}", host.reset);
                 exactly_one(Subject::step(at).region(&host.reset), what, found, &mut out);
                 out.extend(unknown_methods(record, at));
             }
             Step::Probe(probe) => {
-                let here = |p: &&crate::record::Probed| {
-                    p.step == at && p.guest == probe.guest && p.device == probe.device && p.map == probe.map
+                let here = |p: &At<'_, Probed>| {
+                    p.guest == probe.guest && p.device == probe.device && p.map == probe.map
                 };
-                let found = record.probes.iter().filter(here).count();
+                let found = record.at(at).filter(here).count();
                 let what = format!("step {at}, probe of {} by {}", probe.device, probe.guest);
                 let subject = Subject::step(at).guest(&probe.guest).region(&probe.device);
                 exactly_one(subject, what, found, &mut out);
@@ -60,7 +60,10 @@ pub(super) fn findings(record: &Record, looks: &[Decoded]) -> Vec<Finding> {
         }
     }
     out.extend(beside(record));
-    let observed = record.stores.len() + looks.len() + record.resets.len() + record.probes.len();
+    let observed = record.all::<Stored>().count()
+        + looks.len()
+        + record.all::<Reset>().count()
+        + record.all::<Probed>().count();
     if observed > planned {
         let found = format!("{} that no step asks for", observed - planned);
         let expected = "those of the steps";
@@ -81,9 +84,9 @@ pub(super) fn findings(record: &Record, looks: &[Decoded]) -> Vec<Finding> {
 fn beside(record: &Record) -> Vec<Finding> {
     let mut out = vec![];
     let mut looked = BTreeSet::new();
-    for look in &record.looks {
+    for look in record.all::<Look>() {
         let running = running_at(&record.planned.scenario, &look.name);
-        let guest = look.guest.as_str();
+        let guest = look.data.guest.as_str();
         let due: BTreeSet<&str> =
             looked.intersection(&running).copied().filter(|known| *known != guest).collect();
         let found: BTreeSet<&str> = look.beside.keys().map(String::as_str).collect();
@@ -103,7 +106,7 @@ fn unknown_methods(record: &Record, at: usize) -> impl Iterator<Item = Finding> 
     let known = |method: &str| {
         !method.trim().is_empty() && method.split_whitespace().all(|word| RESET_METHODS.contains(&word))
     };
-    record.resets.iter().filter(move |reset| reset.step == at && !known(&reset.method)).map(move |reset| {
+    record.at::<Reset>(at).filter(move |reset| !known(&reset.method)).map(move |reset| {
         let what = format!("step {at}, reset of {}", reset.device);
         let (subject, found) = (Subject::step(at).region(&reset.device), format!("`{}`", reset.method));
         Finding::new(Weight::Kernel, subject, what, "a method of the kernel's", found)
@@ -128,14 +131,16 @@ fn machines(record: &Record) -> Vec<Finding> {
     let scenario = &record.planned.scenario;
     let missing = |of: Subject, what: String| Finding::new(Weight::Lab, of, what, "one observation", "0");
     let of_cell = |what: String| missing(Subject::cell(), what);
-    let host = record.host.is_none().then(|| of_cell("the host's kernel".into()));
-    let ram = record.around.ram.is_empty().then(|| of_cell("the host's RAM".into()));
+    let host = record.session.host.is_none().then(|| of_cell("the host's kernel".into()));
+    let ram = record.session.around.ram.is_empty().then(|| of_cell("the host's RAM".into()));
     let parts = [LoadedPart::Kernel, LoadedPart::Initramfs, LoadedPart::DeviceTree];
-    let loaded = parts.iter().filter(|part| !record.around.loaded.iter().any(|known| known.part == **part));
-    let memory = record.around.memory.is_none().then(|| of_cell("the host's account of its memory".into()));
+    let loaded =
+        parts.iter().filter(|part| !record.session.around.loaded.iter().any(|known| known.part == **part));
+    let memory =
+        record.session.around.memory.is_none().then(|| of_cell("the host's account of its memory".into()));
     let guests = scenario.guests.keys().filter(|guest| !record.guests.contains_key(*guest));
     let devices = scenario.guests.values().flat_map(|guest| guest.assign.keys());
-    let devices = devices.filter(|device| !record.around.tell_of(device));
+    let devices = devices.filter(|device| !record.session.around.tell_of(device));
     host.into_iter()
         .chain(ram)
         .chain(loaded.map(|part| of_cell(format!("where QEMU has put the {part}"))))
@@ -147,8 +152,8 @@ fn machines(record: &Record) -> Vec<Finding> {
 
 /// Stores of step `at` that were not what the step says.
 fn wrong_stores(record: &Record, at: usize, step: &StoreStep) -> Vec<Finding> {
-    let of_step = record.stores.iter().filter(|stored| stored.step == at);
-    let as_planned = |stored: &&crate::record::Stored| {
+    let of_step = record.at::<Stored>(at);
+    let as_planned = |stored: &At<'_, Stored>| {
         stored.guest == step.guest
             && stored.device == step.device
             && stored.map == step.map

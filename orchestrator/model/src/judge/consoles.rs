@@ -21,7 +21,7 @@ fn untested(record: &Record) -> Option<Finding> {
         "none: the host's console does not show what its kernel logs, so that its alarms could not be seen";
     let what = "the agent's test line on the console of host";
     let finding = Finding::new(Weight::Lab, Subject::cell(), what, "the line", found);
-    (!record.console_tested).then(|| finding.with([HINT.to_owned()]))
+    (!record.session.console_tested).then(|| finding.with([HINT.to_owned()]))
 }
 
 fn lossy(alarms: &[Alarm]) -> impl Iterator<Item = Finding> {

@@ -1,6 +1,7 @@
 //! Expectations, chosen by trait and held against what was seen.
 
 use super::completeness;
+use crate::event::Probed;
 use crate::finding::{Finding, Subject, Weight};
 use crate::kernel::{Trait, Traits};
 use crate::lines::{Ending, effective_name};
@@ -180,7 +181,7 @@ fn unmet_probe(expectation: &Expectation, expected: Unaligned, record: &Record) 
         return vec![Finding::new(Weight::Tables, subject, what, text, "no probe")];
     }
     let mut out = vec![];
-    for probe in record.probes.iter().filter(|probe| probe.device == *device) {
+    for probe in record.all::<Probed>().filter(|probe| probe.device == *device) {
         let ending = ending(&probe.outcome);
         let what = format!("unaligned store by {} to {device}", probe.guest);
         let subject = Subject::step(probe.step).guest(&probe.guest).region(device);
@@ -252,7 +253,7 @@ fn unmet_leaves(expectation: &Expectation, seen: &Seen, record: &Record, place: 
     }
     // A leaf in another BAR of the device is not what the expectation is about.
     let in_bar = |leaf: &Stage2Leaf| {
-        let bar = record.around.bar(of);
+        let bar = record.session.around.bar(of);
         of == RAM
             || bar.is_some_and(|bar| {
                 leaf.pa < bar.start.saturating_add(bar.size) && bar.start < leaf.pa.saturating_add(leaf.size)

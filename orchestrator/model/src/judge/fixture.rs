@@ -2,10 +2,11 @@
 
 use super::{JudgedAttempt, JudgedRun, judge_run};
 use crate::event::{
-    AfterReset, Beside, CellEnd, Event, LOG_VERSION, Line, Loaded, LoadedPart, Look, Plan, PlannedCell,
-    ProbeOutcome, Stage, StopCause,
+    AfterReset, Beside, CellEnd, Event, Line, Loaded, LoadedPart, Look, Observation, Plan, PlannedCell,
+    ProbeOutcome, Probed, Reset, SessionId, Stage, StopCause, Stored, VmaFlags,
 };
 use crate::kernel::{Trait, Traits};
+use crate::plan::Key;
 use crate::record::{Run, look};
 use crate::report::Report;
 use crate::scenario::Scenario;
@@ -17,6 +18,8 @@ use s2lab_protocol::{
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(crate) const KEY: &str = "vfio-pci-bar@test";
+/// The session that the cell runs in.
+pub(crate) const SESSION: SessionId = 1;
 pub(crate) const RAM: (u64, u64) = (0x4000_0000, 0x6000_0000);
 pub(crate) const BAR_SIZE: u64 = 16 << 20;
 pub(crate) const XN: u64 = 1 << 54;
@@ -80,7 +83,7 @@ impl Machine {
         }
     }
 
-    pub(crate) fn look(&self, step: usize, name: &str) -> (Look, Pages) {
+    pub(crate) fn look(&self, name: &str) -> (Look, Pages) {
         let mut tables = GuestTables::of(self.guest, self.ram);
         for n in 0..self.blocks {
             tables.back(BAR_IPA + n * BLOCK, 2, (BAR_PA + n * BLOCK) | self.bar);
@@ -99,7 +102,6 @@ impl Machine {
         let bar = Bar { index: 2, start: BAR_IPA, size: BAR_SIZE, prefetchable: true };
         let mapping = Mapping { device: "nic".into(), map: MapKind::Wc, va: BAR_VA, bar };
         let look = Look {
-            step,
             name: name.into(),
             guest: format!("g{}", self.guest),
             vcpu: 1,
@@ -116,13 +118,29 @@ impl Machine {
 
 /// What is read of a machine after the reset of the scenario.
 pub(crate) fn after_reset(machine: &Machine) -> (AfterReset, Pages) {
-    let (look, kept) = machine.look(2, "");
+    let (look, kept) = machine.look("");
     let tables = Beside { registers: look.registers };
-    (AfterReset { step: 2, device: "nic".into(), tables, pages: look.pages }, kept)
+    (AfterReset { device: "nic".into(), tables, pages: look.pages }, kept)
 }
 
 /// Pages by digest, as `raw/` has them.
 pub(crate) type Pages = BTreeMap<String, Vec<u8>>;
+
+/// The events of an attempt, as those of an attempt at the cell `key` in another session.
+pub(crate) fn elsewhere<'a>(
+    lines: &'a [Line],
+    key: &'a Key,
+    session: SessionId,
+) -> impl Iterator<Item = Line> + 'a {
+    let of_attempt = lines.iter().filter(|line| line.session.is_some() || line.cell.is_some());
+    of_attempt.map(move |line| {
+        let event = match &line.event {
+            Event::CellStarted { .. } => Event::CellStarted { session: Some(session) },
+            event => event.clone(),
+        };
+        Line::new(line.seq, line.ms, Some(session), Some(key), event)
+    })
+}
 
 /// A cell's whole story, to be told with changes.
 #[derive(Debug, Clone)]
@@ -188,23 +206,25 @@ impl Story {
         let (start, name) = (0xffff_0000_0000, "anon_inode:[vfio-device]".to_owned());
         let vma = Vma { start, end: start + BAR_SIZE, offset: 2 << 40, name, flags };
         let (guest, device) = ("g0".to_owned(), "nic".to_owned());
-        let vmas = |step| Event::VmaFlags {
-            step,
-            guest: guest.clone(),
-            device: device.clone(),
-            vmas: vec![vma.clone()],
+        let vmas = |step| {
+            let (guest, device, vmas) = (guest.clone(), device.clone(), vec![vma.clone()]);
+            Event::Observed { step, data: Observation::VmaFlags(VmaFlags { guest, device, vmas }) }
         };
         let stored = |step, width: u32, bytes: u64, nanos| {
             let result = StoreResult { bar, stores: bytes / u64::from(width), nanos, first_difference: None };
             let (guest, device, map) = (guest.clone(), device.clone(), MapKind::Wc);
-            Event::Stored { step, guest, device, map, width, bytes, result, file_difference: None }
+            let stored = Stored { guest, device, map, width, bytes, result, file_difference: None };
+            Event::Observed { step, data: Observation::Stored(stored) }
         };
-        let ((look_1, mut pages), (look_2, more)) = (machine.look(1, "stored"), machine.look(4, "again"));
+        let ((look_1, mut pages), (look_2, more)) = (machine.look("stored"), machine.look("again"));
         pages.extend(more);
         let (after, more) = after_reset(&Machine { blocks: 0, more: vec![], ..machine.clone() });
         pages.extend(more);
+        let reset = Reset { device: device.clone(), method: "bus".into() };
+        let probed = Probed { guest: guest.clone(), device: device.clone(), map: MapKind::Wc, outcome };
         let events = vec![
-            Event::CellStarted,
+            Event::SessionStarted,
+            Event::CellStarted { session: Some(SESSION) },
             Event::Environment {
                 blocking: [
                     fact("scenario", "sha256:0011"),
@@ -245,15 +265,16 @@ impl Story {
             stored(0, 8, 1 << 20, 1_258_000),
             stored(0, 64, 1 << 20, 2_000_000),
             vmas(1),
-            Event::Look(look_1),
-            Event::Reset { step: 2, device: device.clone(), method: "bus".into() },
-            Event::AfterReset(after),
+            Event::Observed { step: 1, data: Observation::Look(look_1) },
+            Event::Observed { step: 2, data: Observation::Reset(reset) },
+            Event::Observed { step: 2, data: Observation::AfterReset(after) },
             stored(3, 8, 4096, 5_000),
             vmas(4),
-            Event::Look(look_2),
-            Event::Probed { step: 5, guest, device, map: MapKind::Wc, outcome },
+            Event::Observed { step: 4, data: Observation::Look(look_2) },
+            Event::Observed { step: 5, data: Observation::Probed(probed) },
             Event::HostDown { taint: Some(0) },
             Event::CellEnded { end: CellEnd::Complete },
+            Event::SessionEnded,
         ];
         let cell = PlannedCell {
             key: KEY.parse().unwrap(),
@@ -273,15 +294,15 @@ impl Story {
         let up =
             Event::GuestUp { guest: "g1".into(), release: "6.12".into(), page_size: 4096, taint: Some(0) };
         let mut story = self.and(up);
-        let (first, pages) = first.look(1, "stored");
+        let (first, pages) = first.look("stored");
         story.pages.extend(pages);
         for (step, name) in [(1, "stored"), (4, "again")] {
-            let (mut look, pages) = second.look(step, name);
+            let (mut look, pages) = second.look(name);
             look.guest = "g1".into();
             look.beside.insert("g0".into(), Beside { registers: first.registers.clone() });
             look.pages.extend(first.pages.clone());
             story.pages.extend(pages);
-            story = story.and(Event::Look(look));
+            story = story.and(Event::Observed { step, data: Observation::Look(look) });
         }
         story
     }
@@ -300,15 +321,22 @@ impl Story {
 
     /// Puts an event before the cell's end.
     pub(crate) fn and(mut self, event: Event) -> Story {
-        self.events.insert(self.events.len() - 1, event);
+        let end = self.end();
+        self.events.insert(end, event);
         self
     }
 
     pub(crate) fn stopped(mut self, cause: StopCause) -> Story {
         let (what, hint) = ("what happened".into(), Some("what to do".into()));
         let end = CellEnd::Stopped { stage: Stage::Steps, cause, what, hint };
-        *self.events.last_mut().unwrap() = Event::CellEnded { end };
+        let at = self.end();
+        self.events[at] = Event::CellEnded { end };
         self
+    }
+
+    /// Where the cell's end is.
+    pub(crate) fn end(&self) -> usize {
+        self.events.iter().position(|event| matches!(event, Event::CellEnded { .. })).unwrap()
     }
 
     pub(crate) fn undeclared(mut self) -> Story {
@@ -323,11 +351,10 @@ impl Story {
             attempts: Default::default(),
             cells: vec![self.cell.clone()],
         };
-        let events = self.events.iter().map(|event| (Some(KEY.parse().unwrap()), event.clone()));
-        let all = [(None, Event::Plan(plan))].into_iter().chain(events).chain([(None, Event::RunEnded)]);
-        all.zip(0..)
-            .map(|((cell, event), seq)| Line { v: LOG_VERSION, seq, ms: seq * 10, cell, event })
-            .collect()
+        let key = KEY.parse().unwrap();
+        let all = [Event::Plan(plan)].into_iter().chain(self.events.iter().cloned()).chain([Event::RunEnded]);
+        let line = |(event, seq)| Line::new(seq, seq * 10, Some(SESSION), Some(&key), event);
+        all.zip(0..).map(line).collect()
     }
 
     pub(crate) fn run(&self) -> JudgedRun {

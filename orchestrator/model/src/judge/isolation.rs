@@ -117,7 +117,7 @@ pub(crate) struct Isolation {
 
 /// What I17 says of each look, in the order of the looks. Judgement and report share it.
 pub(crate) fn of_looks(record: &Record, looks: &[Decoded]) -> Vec<Isolation> {
-    let kept = KeptMemory::of(&record.around);
+    let kept = KeptMemory::of(&record.session.around);
     looks.iter().map(|look| of_look(record, look, &kept)).collect()
 }
 
@@ -144,7 +144,7 @@ pub(super) fn findings(record: &Record, looks: &[Decoded], of_looks: &[Isolation
 
 /// A host that calls something else its kernel than what QEMU has put there cannot be judged by what it keeps.
 fn account(record: &Record) -> Option<Finding> {
-    let why = kept::account(&record.around).err()?;
+    let why = kept::account(&record.session.around).err()?;
     let expected = "code and data in the image that QEMU has loaded, and at most a third of it between them";
     Some(Finding::new(Weight::Lab, Subject::cell(), "the host's account of its kernel", expected, why))
 }

@@ -5,9 +5,8 @@ use super::{JudgedAttempt, JudgedCell, JudgedRun};
 use crate::event::{Attempts, CellEnd};
 use crate::plan::Key;
 use crate::record::look::Pages;
-use crate::record::{Fold, LogError};
+use crate::record::{Cell, Fold, LogError};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 /// A log so far, and what was judged of it.
 #[derive(Debug, Default)]
@@ -29,7 +28,7 @@ impl LiveRun {
 
     /// The attempts at the cell `key` that have ended; those that were not judged are judged now.
     pub fn attempts(&mut self, key: &Key, pages: &(impl Pages + ?Sized)) -> &[JudgedAttempt] {
-        let Some((place, _)) = self.fold.cell(key) else { return &[] };
+        let Some(place) = self.fold.place(key) else { return &[] };
         let ended = self.fold.take_ended(place);
         self.judgements += ended.len();
         let judged = self.judged.entry(place).or_default();
@@ -40,27 +39,21 @@ impl LiveRun {
     /// What is said of the cell `key` by its attempts so far. One that has not ended counts as if the log stopped here.
     pub fn cell(&mut self, key: &Key, pages: &(impl Pages + ?Sized)) -> Option<JudgedCell> {
         let mut attempts = self.attempts(key, pages).to_vec();
-        let run = self.fold.run()?;
-        let interrupted = run.interrupted.is_some();
-        let (_, cell) = self.fold.cell(key)?;
-        attempts.extend(cell.attempts.iter().map(|open| attempt(open.clone(), interrupted, pages)));
-        let verdict = cell_verdict(self.course(), cell.not_run.as_deref(), &attempts, interrupted);
-        Some(JudgedCell {
-            planned: Arc::clone(&cell.planned),
-            verdict,
-            attempts,
-            not_run: cell.not_run.clone(),
-        })
+        let interrupted = self.fold.run()?.interrupted.is_some();
+        let Cell { planned, attempts: open, not_run, .. } = self.fold.cell(key)?;
+        attempts.extend(open.into_iter().map(|open| attempt(open, interrupted, pages)));
+        let verdict = cell_verdict(self.course(), not_run.as_deref(), &attempts, interrupted);
+        Some(JudgedCell { planned, verdict, attempts, not_run })
     }
 
     /// The attempt at the cell `key` that has not ended, judged as if it had come to its end.
     pub fn as_if_complete(&mut self, key: &Key, pages: &(impl Pages + ?Sized)) -> Option<JudgedCell> {
-        let (_, cell) = self.fold.cell(key)?;
-        let mut open = cell.attempts.last()?.clone();
+        let Cell { planned, mut attempts, .. } = self.fold.cell(key)?;
+        let mut open = attempts.pop()?;
         open.end = Some(CellEnd::Complete);
+        open.session.end();
         let attempts = vec![attempt(open, false, pages)];
         let verdict = cell_verdict(Attempts::Once, None, &attempts, false);
-        let planned = Arc::clone(&cell.planned);
         self.judgements += 1;
         Some(JudgedCell { planned, verdict, attempts, not_run: None })
     }

@@ -1,5 +1,6 @@
 //! Whether a device was reset: the host says so, and the tables show it.
 
+use crate::event::Look;
 use crate::finding::{Finding, Subject, Weight};
 use crate::record::Record;
 use crate::record::after_reset::Left;
@@ -16,7 +17,7 @@ pub(super) fn findings(record: &Record, left: &[Left]) -> Vec<Finding> {
     for (at, step) in scenario.steps.iter().enumerate() {
         let Step::Host(host) = step else { continue };
         let owner = scenario.guests.iter().find(|(_, guest)| guest.assign.contains_key(&host.reset));
-        let looked = |guest: &str| record.looks.iter().any(|look| look.guest == guest && look.step < at);
+        let looked = |guest: &str| record.all::<Look>().any(|look| look.guest == guest && look.step < at);
         let due = usize::from(owner.is_some_and(|(guest, _)| looked(guest)));
         let found = left.iter().filter(|left| left.step == at && left.device == host.reset).count();
         if found != due {
@@ -52,7 +53,7 @@ fn of(left: &Left) -> Option<Finding> {
 
 #[cfg(test)]
 mod tests {
-    use crate::event::Event;
+    use crate::event::{Event, Observation};
     use crate::judge::fixture::{Machine, NC_BLOCK, Story, after_reset};
     use crate::verdict::Verdict;
 
@@ -76,7 +77,7 @@ mod tests {
     fn after(machine: &Machine) -> Story {
         let (told, pages) = after_reset(machine);
         let mut story = Story::after().edit(|event| {
-            if let Event::AfterReset(after) = event {
+            if let Event::Observed { data: Observation::AfterReset(after), .. } = event {
                 *after = told.clone();
             }
         });
@@ -104,15 +105,16 @@ mod tests {
 
     #[test]
     fn what_a_reset_left_is_seen_exactly_once() {
-        let is_after = |event: &Event| matches!(event, Event::AfterReset(_));
+        let is_after =
+            |event: &Event| matches!(event, Event::Observed { data: Observation::AfterReset(_), .. });
         let story = Story::after();
         let words = "step 2, stage 2 after the reset of nic: expected 1 observations, found ";
         found(&story.clone().without(is_after), Verdict::Miss, &format!("{words}0"));
         let told = story.events.iter().find(|event| is_after(event)).unwrap().clone();
         found(&story.clone().and(told.clone()), Verdict::Miss, &format!("{words}2"));
         let mut elsewhere = told;
-        if let Event::AfterReset(after) = &mut elsewhere {
-            after.step = 3;
+        if let Event::Observed { step, .. } = &mut elsewhere {
+            *step = 3;
         }
         found(&story.clone().and(elsewhere), Verdict::Miss, "no step asks for it");
         let mut torn = story;

@@ -1,8 +1,12 @@
 //! Each rule of the judgement, broken once.
 
-use super::fixture::{BAR_IPA, BAR_PA, DEVICE_BLOCK, Machine, NC_BLOCK, RAM, Story, XN, traits};
+use super::fixture::{
+    BAR_IPA, BAR_PA, DEVICE_BLOCK, KEY, Machine, NC_BLOCK, RAM, SESSION, Story, XN, elsewhere, traits,
+};
 use super::{JudgedRun, judge_run};
-use crate::event::{AlarmClass, CellEnd, Event, Line, ProbeOutcome, StopCause};
+use crate::event::{
+    AlarmClass, CellEnd, Event, Line, Observation, ProbeOutcome, Probed, Reset, StopCause, Stored, VmaFlags,
+};
 use crate::finding::Weight;
 use crate::kernel::{Trait, Traits};
 use crate::lines::Testimony;
@@ -56,7 +60,7 @@ fn both() -> Traits {
 
 fn probe_ends(outcome: ProbeOutcome) -> impl FnMut(&mut Event) {
     move |event| {
-        if let Event::Probed { outcome: old, .. } = event {
+        if let Event::Observed { data: Observation::Probed(Probed { outcome: old, .. }), .. } = event {
             *old = outcome.clone();
         }
     }

@@ -22,9 +22,11 @@ pub struct Left {
 /// Decodes what was recorded after each reset. What no step asks for, or asks for once and was told twice, is not decoded.
 pub fn decode(record: &Record, pages: &(impl Pages + ?Sized)) -> Vec<Left> {
     let mut asked_for: BTreeSet<(usize, &str)> = planned(&record.planned.scenario).collect();
-    let left = record.after_resets.iter().map(|after| {
-        let leaves = match asked_for.remove(&(after.step, after.device.as_str())) {
-            true => memory(&after.pages, pages).and_then(|memory| leaves(after, &record.around, &memory)),
+    let left = record.all::<AfterReset>().map(|after| {
+        let leaves = match asked_for.remove(&(after.step, after.data.device.as_str())) {
+            true => {
+                memory(&after.pages, pages).and_then(|memory| leaves(&after, &record.session.around, &memory))
+            }
             false => Err(LookError::Unplanned),
         };
         Left { step: after.step, device: after.device.clone(), leaves }

@@ -1,14 +1,12 @@
 //! Events to records.
 
-use super::{
-    Alarm, Cell, Crash, Environment, Kernel, Probed, Record, Reset, Run, StageSpan, Stored, Surroundings,
-    VmaFlags, environment,
-};
+use super::parse::{Skipped, parse, whole_lines};
+use super::session::once;
+use super::{Alarm, Cell, Crash, Kernel, Observations, Record, Run, Session, StageSpan};
 use crate::escape::{LONGEST, bounded};
-use crate::event::{Event, LOG_VERSION, Line, Plan, PlannedCell, Stage};
+use crate::event::{Event, LOG_VERSION, Line, Plan, PlannedCell, Scope, SessionId, Stage};
 use crate::plan::{Key, MOST_CELLS};
 use crate::scenario::load;
-use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
@@ -17,8 +15,8 @@ use std::sync::Arc;
 pub enum LogError {
     #[error("line {at}: not an event: {why}")]
     Json { at: usize, why: String },
-    #[error("line {seq}: version {found} of the event log; this s2lab reads version {LOG_VERSION}")]
-    Version { seq: u64, found: u32 },
+    #[error("line {seq}: {}", version(found))]
+    Version { seq: u64, found: String },
     #[error("the log has a gap: line {expected} is missing, {found} follows")]
     Gap { expected: u64, found: u64 },
     #[error("the log is empty: not even the plan is there")]
@@ -35,38 +33,29 @@ pub enum LogError {
     Scenario { key: Key, why: String },
     #[error("line {seq}: an event of the cell `{key}`, which is not in the plan")]
     Unplanned { seq: u64, key: Key },
-    #[error("line {seq}: an event of a cell, but of which is not said")]
-    NoCell { seq: u64 },
-    #[error("line {seq}: an event of the whole run, said of the cell `{key}`")]
-    NotOfACell { seq: u64, key: Key },
+    #[error("line {seq}: an event of a {scope}, and the line does not name that alone")]
+    Scope { seq: u64, scope: &'static str },
+    #[error("line {seq}: the session {session} {why}")]
+    Session { seq: u64, session: SessionId, why: &'static str },
     #[error("line {seq}: the cell `{key}` {why}")]
     OutOfPlace { seq: u64, key: Key, why: &'static str },
     #[error("line {seq}: the run had ended before")]
     AfterEnd { seq: u64 },
 }
 
-/// What every version of a line has, whatever else is in it.
-#[derive(Deserialize)]
-struct Version {
-    v: u32,
-    seq: u64,
+fn version(found: &str) -> String {
+    let reads = LOG_VERSION.major;
+    match found {
+        "1" => format!("version 1 of the event log was never released; this s2lab reads version {reads}"),
+        _ => format!("version {found} of the event log; this s2lab reads version {reads}"),
+    }
 }
 
-/// The lines of an `events.jsonl`. A last line without its line feed was torn by a crash: it is left out, so that the cells
-/// before it can still be told. Any other line that is not an event is an error: that of its version, if it has another one.
+/// The lines of an `events.jsonl`. A last line without its line feed was torn by a crash and is left out. Any other line that is
+/// not an event is an error: that of its version, if it has another one.
 pub fn lines(text: &str) -> Result<Vec<Line>, LogError> {
-    whole_lines(text).enumerate().map(|(at, line)| parse(at, line)).collect()
-}
-
-fn whole_lines(text: &str) -> std::str::Lines<'_> {
-    text.rfind('\n').map_or("", |end| text.get(..=end).unwrap_or_default()).lines()
-}
-
-fn parse(at: usize, line: &str) -> Result<Line, LogError> {
-    serde_json::from_str(line).map_err(|error: serde_json::Error| match serde_json::from_str(line) {
-        Ok(Version { v, seq }) if v != LOG_VERSION => LogError::Version { seq, found: v },
-        _ => LogError::Json { at, why: bounded(&error.to_string(), LONGEST) },
-    })
+    let mut skipped = Skipped::default();
+    whole_lines(text).enumerate().map(|(at, line)| parse(at, line, &mut skipped)).collect()
 }
 
 /// A key that was left out in the file is written as nothing in the log.
@@ -114,6 +103,7 @@ pub struct Fold {
     places: BTreeMap<Key, usize>,
     /// Lines so far.
     done: usize,
+    skipped: Skipped,
 }
 
 impl Fold {
@@ -122,7 +112,7 @@ impl Fold {
     /// # Errors
     /// What is no line of a log, or none that can follow the lines before it.
     pub fn text(&mut self, line: &str) -> Result<(), LogError> {
-        let line = parse(self.done, line)?;
+        let line = parse(self.done, line, &mut self.skipped)?;
         if let (Event::Plan(plan), None) = (&line.event, &self.run) {
             check(plan)?;
         }
@@ -133,14 +123,18 @@ impl Fold {
     pub fn line(&mut self, line: Line) -> Result<(), LogError> {
         let expected = self.done as u64;
         match line {
-            Line { v, seq, .. } if v != LOG_VERSION => return Err(LogError::Version { seq, found: v }),
+            Line { v, seq, .. } if !v.is_read() => {
+                return Err(LogError::Version { seq, found: v.to_string() });
+            }
             Line { seq, .. } if seq != expected => return Err(LogError::Gap { expected, found: seq }),
             _ => self.done += 1,
         }
         if let Some(run) = &mut self.run {
             return run.line(line, &self.places);
         }
-        let Line { cell: None, event: Event::Plan(plan), .. } = line else { return Err(LogError::NoPlan) };
+        let Line { session: None, cell: None, event: Event::Plan(plan), .. } = line else {
+            return Err(LogError::NoPlan);
+        };
         let run = Run::planned(plan)?;
         let keys = run.plan.cells.iter().enumerate();
         self.places = keys.map(|(place, cell)| (cell.key.clone(), place)).collect();
@@ -153,22 +147,38 @@ impl Fold {
         self.run.as_ref()
     }
 
-    /// The place of the cell `key` in the plan, and the cell.
-    pub fn cell(&self, key: &Key) -> Option<(usize, &Cell)> {
-        let place = *self.places.get(key)?;
-        Some((place, self.run.as_ref()?.cells.get(place)?))
+    /// The cell `key`, with those attempts that were not taken.
+    pub fn cell(&self, key: &Key) -> Option<Cell> {
+        let place = self.place(key)?;
+        let run = self.run.as_ref()?;
+        let mut cell = run.cells.get(place)?.clone();
+        cell.attempts.iter_mut().for_each(|attempt| run.join(attempt));
+        Some(cell)
     }
 
-    /// Takes the records of those attempts out that have ended; what is not taken is in [`Fold::run`].
+    /// The place of the cell `key` in the plan.
+    pub(crate) fn place(&self, key: &Key) -> Option<usize> {
+        self.places.get(key).copied()
+    }
+
+    /// Takes the records of those attempts out that have ended together with their session; what is not taken is in [`Fold::run`].
     pub(crate) fn take_ended(&mut self, place: usize) -> Vec<Record> {
-        let cell = self.run.as_mut().and_then(|run| run.cells.get_mut(place));
-        let ended = |attempt: &mut Record| attempt.end.is_some();
-        cell.map(|cell| cell.attempts.extract_if(.., ended).collect()).unwrap_or_default()
+        let Some(run) = &mut self.run else { return vec![] };
+        let Some(cell) = run.cells.get_mut(place) else { return vec![] };
+        let sessions = &run.sessions;
+        let over = |id: Option<SessionId>| id.and_then(|id| sessions.get(&id)).is_none_or(|of| of.ended);
+        let ended = |attempt: &mut Record| attempt.end.is_some() && over(attempt.session_id);
+        let mut taken: Vec<_> = cell.attempts.extract_if(.., ended).collect();
+        taken.iter_mut().for_each(|attempt| run.join(attempt));
+        taken
     }
 
     /// The run, as far as the log goes.
     pub fn finish(self) -> Result<Run, LogError> {
-        self.run.ok_or(LogError::Empty)
+        let mut run = self.run.ok_or(LogError::Empty)?;
+        let mut cells = std::mem::take(&mut run.cells);
+        cells.iter_mut().flat_map(|cell| &mut cell.attempts).for_each(|attempt| run.join(attempt));
+        Ok(Run { cells, skipped: self.skipped, ..run })
     }
 }
 
@@ -199,35 +209,61 @@ impl Run {
             begun: false,
         };
         let cells = plan.cells.iter().map(cell).collect();
-        Ok(Run { plan, cells, interrupted: None, ended: false })
+        let (sessions, skipped) = (BTreeMap::new(), Skipped::default());
+        Ok(Run { plan, cells, interrupted: None, ended: false, skipped, sessions })
     }
 
     fn line(&mut self, line: Line, places: &BTreeMap<Key, usize>) -> Result<(), LogError> {
-        let Line { seq, ms, cell, event, .. } = line;
+        let Line { seq, ms, session, cell, event, .. } = line;
         if self.ended {
             return Err(LogError::AfterEnd { seq });
         }
-        match (event, cell) {
-            (Event::Plan(_), _) => Err(LogError::SecondPlan { seq }),
-            (Event::Interrupted { signal }, None) => {
-                // A second signal changes nothing about why the run was interrupted.
-                self.interrupted.get_or_insert(signal);
-                Ok(())
+        match (event.scope(), session, cell) {
+            (Scope::Run, ..) if matches!(event, Event::Unknown(_)) => Ok(()),
+            (Scope::Run, None, None) => self.event(seq, event),
+            (Scope::Session, Some(id), None) => {
+                self.session(id, event).map_err(|why| LogError::Session { seq, session: id, why })
             }
-            (Event::RunEnded, None) => {
-                self.ended = true;
-                Ok(())
-            }
-            (Event::Interrupted { .. } | Event::RunEnded, Some(key)) => {
-                Err(LogError::NotOfACell { seq, key })
-            }
-            (_, None) => Err(LogError::NoCell { seq }),
-            (event, Some(key)) => {
+            (Scope::Cell, None, Some(key)) => {
                 let Some(cell) = places.get(&key).and_then(|place| self.cells.get_mut(*place)) else {
                     return Err(LogError::Unplanned { seq, key });
                 };
-                cell.event(ms, event).map_err(|why| LogError::OutOfPlace { seq, key, why })
+                let open = |id: SessionId| self.sessions.get(&id).is_some_and(|session| !session.ended);
+                match &event {
+                    Event::CellStarted { session: Some(id) } if !open(*id) => {
+                        let why = "is started in a session that is not open";
+                        Err(LogError::OutOfPlace { seq, key, why })
+                    }
+                    _ => cell.event(ms, event).map_err(|why| LogError::OutOfPlace { seq, key, why }),
+                }
             }
+            (scope, ..) => Err(LogError::Scope { seq, scope: scope.word() }),
+        }
+    }
+
+    fn event(&mut self, seq: u64, event: Event) -> Result<(), LogError> {
+        match event {
+            Event::Interrupted { signal } => {
+                // A second signal changes nothing about why the run was interrupted.
+                self.interrupted.get_or_insert(signal);
+            }
+            Event::RunEnded => self.ended = true,
+            _ => return Err(LogError::SecondPlan { seq }),
+        }
+        Ok(())
+    }
+
+    fn session(&mut self, id: SessionId, event: Event) -> Result<(), &'static str> {
+        match event {
+            Event::SessionStarted => once(self.sessions.insert(id, Session::default()), "was started before"),
+            event => self.sessions.get_mut(&id).ok_or("was not started")?.event(event),
+        }
+    }
+
+    /// Gives an attempt what its session has said so far.
+    fn join(&self, attempt: &mut Record) {
+        if let Some(session) = attempt.session_id.and_then(|id| self.sessions.get(&id)) {
+            attempt.session = session.clone();
         }
     }
 }
@@ -246,12 +282,12 @@ impl Cell {
                 self.not_run = Some(why);
                 Ok(())
             }
-            (Event::CellStarted, None) => {
+            (Event::CellStarted { session }, None) => {
                 self.begun = true;
-                self.attempts.push(Record::started(Arc::clone(&self.planned), ms));
+                self.attempts.push(Record::started(Arc::clone(&self.planned), session, ms));
                 Ok(())
             }
-            (Event::CellStarted, Some(_)) => Err("is started while it runs"),
+            (Event::CellStarted { .. }, Some(_)) => Err("is started while it runs"),
             (_, None) => Err("is not running"),
             (event, Some(attempt)) => attempt.event(ms, event),
         }
@@ -259,21 +295,13 @@ impl Cell {
 }
 
 impl Record {
-    fn started(planned: Arc<PlannedCell>, ms: u64) -> Record {
+    fn started(planned: Arc<PlannedCell>, session_id: Option<SessionId>, ms: u64) -> Record {
         Record {
             planned,
-            environment: Environment::default(),
-            host: None,
-            final_taint: None,
-            console_tested: false,
-            around: Surroundings::default(),
+            session_id,
+            session: Session::default(),
             guests: BTreeMap::new(),
-            vmas: vec![],
-            stores: vec![],
-            looks: vec![],
-            resets: vec![],
-            after_resets: vec![],
-            probes: vec![],
+            observations: Observations::default(),
             alarms: vec![],
             crashes: vec![],
             stages: vec![],
@@ -285,82 +313,22 @@ impl Record {
 
     fn event(&mut self, ms: u64, event: Event) -> Result<(), &'static str> {
         match event {
-            Event::Environment { blocking, variable } => {
-                self.environment.blocking.extend(blocking);
-                self.environment.variable.extend(variable);
-            }
             Event::StageStarted { stage } => {
                 self.stages.push(StageSpan { stage, started_ms: ms, ended_ms: None })
             }
             Event::StageEnded { stage } => self.stage_ended(stage, ms)?,
-            Event::HostUp { release, page_size, taint } => {
-                let up = self.host.replace(Kernel { release, page_size, taint });
-                once(up, "has a host that came up twice")?;
-            }
-            Event::ConsoleTested => {
-                if std::mem::replace(&mut self.console_tested, true) {
-                    return Err("has a console that was tested twice");
-                }
-            }
-            Event::HostDown { taint } => {
-                once(self.final_taint.replace(taint), "has a host that went down twice")?;
-            }
-            Event::HostRam { start, size } => {
-                self.around
-                    .ram
-                    .push(start..start.checked_add(size).ok_or("has RAM beyond the address space")?);
-            }
-            Event::HostLoaded(loaded) => {
-                if self.around.loaded.iter().any(|known| known.part == loaded.part) {
-                    return Err("has something that was loaded twice");
-                }
-                self.around.loaded.push(loaded);
-            }
-            Event::HostMemory(memory) => {
-                once(self.around.memory.replace(memory), "has a host that described its memory twice")?;
-            }
-            Event::DeviceBound(bound) => {
-                once(
-                    self.around.devices.insert(bound.device.clone(), bound),
-                    "has a device that was bound twice",
-                )?;
-            }
-            Event::BarPlaced { device, bar } => {
-                let placed = self.around.placed.entry(device).or_default();
-                let known = placed.iter().find(|known| known.index == bar.index).copied();
-                once(known, "has a BAR that was placed twice")?;
-                placed.push(bar);
-            }
             Event::GuestUp { guest, release, page_size, taint } => {
                 let up = self.guests.insert(guest, Kernel { release, page_size, taint });
                 once(up, "has a guest that came up twice")?;
             }
-            Event::VmaFlags { step, guest, device, vmas } => {
-                self.vmas.push(VmaFlags { step, guest, device, vmas });
-            }
-            Event::Stored { step, guest, device, map, width, bytes, result, file_difference } => {
-                self.stores.push(Stored { step, guest, device, map, width, bytes, result, file_difference });
-            }
-            Event::Look(look) => self.looks.push(look),
-            Event::Reset { step, device, method } => self.resets.push(Reset { step, device, method }),
-            Event::AfterReset(after) => self.after_resets.push(after),
-            Event::Probed { step, guest, device, map, outcome } => {
-                self.probes.push(Probed { step, guest, device, map, outcome });
-            }
+            Event::Observed { step, data } => self.observations.add(step, data),
             Event::Alarm { console, class, line } => self.alarms.push(Alarm { console, class, line }),
             Event::Crash { console, lines, names } => self.crashes.push(Crash { console, lines, names }),
             Event::CellEnded { end } => {
                 self.ended_ms = Some(ms);
                 self.end = Some(end);
-                self.derive_environment();
             }
-            Event::Plan(_)
-            | Event::CellStarted
-            | Event::NotRun { .. }
-            | Event::Interrupted { .. }
-            | Event::RunEnded => {
-                return Err("has an event of the run");
-            }
+            _ => return Err("has an event that is none of a running cell"),
         }
         Ok(())
     }
@@ -370,25 +338,4 @@ impl Record {
         begun.ok_or("ends a stage that was not begun")?.ended_ms = Some(ms);
         Ok(())
     }
-
-    /// What the machines said of themselves belongs to the environment, and wins over what was assumed.
-    fn derive_environment(&mut self) {
-        let Environment { blocking, variable } = &mut self.environment;
-        if let Some(host) = &self.host {
-            blocking.insert(environment::PAGE_SIZE.into(), host.page_size.to_string());
-            variable.insert(environment::KERNEL.into(), host.release.clone());
-        }
-        let releases: BTreeSet<_> = self.guests.values().map(|guest| &guest.release).collect();
-        for (name, guest) in &self.guests {
-            let fact = match releases.len() {
-                1 => environment::GUEST_KERNEL.to_owned(),
-                _ => format!("{} {name}", environment::GUEST_KERNEL),
-            };
-            variable.insert(fact, guest.release.clone());
-        }
-    }
-}
-
-fn once<T>(before: Option<T>, why: &'static str) -> Result<(), &'static str> {
-    if before.is_some() { Err(why) } else { Ok(()) }
 }

@@ -128,11 +128,10 @@ pub fn decode(record: &Record, pages: &(impl Pages + ?Sized)) -> Vec<Decoded> {
     let mut left = MOST_LEAVES;
     let mut asked_for: BTreeSet<(usize, &str)> = planned(&record.planned.scenario).collect();
     record
-        .looks
-        .iter()
+        .all::<Look>()
         .map(|look| {
-            let seen = match asked_for.remove(&(look.step, look.guest.as_str())) {
-                true => Seen::of(look, record, pages, left),
+            let seen = match asked_for.remove(&(look.step, look.data.guest.as_str())) {
+                true => Seen::of(&look, record, pages, left),
                 false => Err(LookError::Unplanned),
             };
             left = left.saturating_sub(seen.as_ref().map_or(0, Seen::leaves));
@@ -156,12 +155,12 @@ impl Seen {
         most_leaves: usize,
     ) -> Result<Seen, LookError> {
         let mut assigned = record.planned.scenario.guests.values().flat_map(|guest| guest.assign.keys());
-        if let Some(device) = assigned.find(|device| !record.around.tell_of(device)) {
+        if let Some(device) = assigned.find(|device| !record.session.around.tell_of(device)) {
             return Err(LookError::Region(format!("the BAR of {device}")));
         }
         let default = Limits::default();
         let limits = Limits { leaves: default.leaves.min(most_leaves), ..default };
-        Seen::within(look, &record.around, &memory(&look.pages, pages)?, limits)
+        Seen::within(look, &record.session.around, &memory(&look.pages, pages)?, limits)
     }
 
     /// Leaves of all regions, and of the guests beside.

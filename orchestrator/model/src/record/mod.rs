@@ -8,20 +8,26 @@ mod fold;
 pub mod kept;
 pub mod look;
 mod mapping;
+mod observations;
 pub mod overlap;
+mod parse;
+mod session;
 #[cfg(test)]
 mod tests;
 pub mod virt;
 mod zeros;
 
 use crate::crash::symbols::{Names, named};
-use crate::event::{AfterReset, AlarmClass, CellEnd, Loaded, Look, Plan, PlannedCell, ProbeOutcome, Stage};
-use s2lab_protocol::{Bar, BoundDevice, HostMemory, MapKind, StoreResult, Vma};
-use std::collections::BTreeMap;
+use crate::event::{AlarmClass, CellEnd, Loaded, Observed, Plan, PlannedCell, SessionId, Stage};
+use s2lab_protocol::{Bar, BoundDevice, HostMemory};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
 pub use fold::{Fold, LogError, lines};
+pub use observations::{At, Observations};
+pub use parse::Skipped;
+pub use session::Session;
 
 /// A whole run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +39,9 @@ pub struct Run {
     pub interrupted: Option<String>,
     /// The run came to its end; without it the log stops early.
     pub ended: bool,
+    /// What the log has and this s2lab does not know.
+    pub skipped: Skipped,
+    sessions: BTreeMap<SessionId, Session>,
 }
 
 /// A planned cell and what was done about it.
@@ -51,20 +60,12 @@ pub struct Cell {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
     pub planned: Arc<PlannedCell>,
-    pub environment: Environment,
-    pub host: Option<Kernel>,
-    /// The host's taint in its final record; none if there was no final record.
-    pub final_taint: Option<Option<u64>>,
-    /// The host's console prints what its kernel logs.
-    pub console_tested: bool,
-    pub around: Surroundings,
+    /// The session that it ran in; none if it ended before a host was begun.
+    session_id: Option<SessionId>,
+    /// What that session has said; of none nothing.
+    pub session: Session,
     pub guests: BTreeMap<String, Kernel>,
-    pub vmas: Vec<VmaFlags>,
-    pub stores: Vec<Stored>,
-    pub looks: Vec<Look>,
-    pub resets: Vec<Reset>,
-    pub after_resets: Vec<AfterReset>,
-    pub probes: Vec<Probed>,
+    pub observations: Observations,
     pub alarms: Vec<Alarm>,
     pub crashes: Vec<Crash>,
     pub stages: Vec<StageSpan>,
@@ -107,46 +108,6 @@ pub struct Kernel {
     pub page_size: u32,
     /// `/proc/sys/kernel/tainted` when its agent came up, if it could be read.
     pub taint: Option<u64>,
-}
-
-/// See [`crate::event::Event::VmaFlags`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct VmaFlags {
-    pub step: usize,
-    pub guest: String,
-    pub device: String,
-    pub vmas: Vec<Vma>,
-}
-
-/// See [`crate::event::Event::Stored`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stored {
-    pub step: usize,
-    pub guest: String,
-    pub device: String,
-    pub map: MapKind,
-    pub width: u32,
-    pub bytes: u64,
-    pub result: StoreResult,
-    pub file_difference: Option<u64>,
-}
-
-/// See [`crate::event::Event::Reset`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reset {
-    pub step: usize,
-    pub device: String,
-    pub method: String,
-}
-
-/// See [`crate::event::Event::Probed`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Probed {
-    pub step: usize,
-    pub guest: String,
-    pub device: String,
-    pub map: MapKind,
-    pub outcome: ProbeOutcome,
 }
 
 /// See [`crate::event::Event::Alarm`].
@@ -194,6 +155,39 @@ impl Surroundings {
 }
 
 impl Record {
+    /// The observations of one kind, in the order of the log.
+    pub fn all<T: Observed>(&self) -> impl Iterator<Item = At<'_, T>> {
+        self.observations.all()
+    }
+
+    /// The observations of one kind in one step.
+    pub fn at<T: Observed>(&self, step: usize) -> impl Iterator<Item = At<'_, T>> {
+        self.observations.at(step)
+    }
+
+    pub fn session_id(&self) -> Option<SessionId> {
+        self.session_id
+    }
+
+    /// What was said of the surroundings, and what the machines said of themselves, which wins over what was assumed.
+    pub fn environment(&self) -> Environment {
+        let Environment { mut blocking, mut variable } = self.session.environment.clone();
+        blocking.insert(environment::SCENARIO.into(), self.planned.digest());
+        if let Some(host) = &self.session.host {
+            blocking.insert(environment::PAGE_SIZE.into(), host.page_size.to_string());
+            variable.insert(environment::KERNEL.into(), host.release.clone());
+        }
+        let releases: BTreeSet<_> = self.guests.values().map(|guest| &guest.release).collect();
+        for (name, guest) in &self.guests {
+            let fact = match releases.len() {
+                1 => environment::GUEST_KERNEL.to_owned(),
+                _ => format!("{} {name}", environment::GUEST_KERNEL),
+            };
+            variable.insert(fact, guest.release.clone());
+        }
+        Environment { blocking, variable }
+    }
+
     /// How long the attempt took, milliseconds.
     pub fn elapsed_ms(&self) -> Option<u64> {
         self.ended_ms?.checked_sub(self.started_ms)

@@ -1,10 +1,14 @@
 use super::{LogError, Run, fold::Fold, lines, look::decode};
-use crate::event::{Event, Line, PlannedCell};
-use crate::judge::fixture::{KEY, Story};
+use crate::event::{
+    AfterReset, Event, Line, Look, Observation, PlannedCell, Probed, Reset, Stored, VmaFlags,
+};
+use crate::judge::fixture::{KEY, SESSION, Story, elsewhere};
 use crate::kernel::Traits;
-use crate::plan::MOST_CELLS;
+use crate::plan::{Key, MOST_CELLS};
 use crate::scenario::Scenario;
 use proptest::prelude::*;
+
+mod golden;
 
 fn fold(change: impl FnOnce(&mut Vec<Line>)) -> Result<Run, LogError> {
     let mut lines = Story::after().lines();
@@ -30,17 +34,22 @@ fn a_log_folds_to_its_cells() {
     assert!(run.ended && run.interrupted.is_none());
     let record = &run.cells[0].attempts[0];
     assert_eq!(
-        (record.stores.len(), record.looks.len(), record.probes.len(), record.vmas.len()),
+        (
+            record.all::<Stored>().count(),
+            record.all::<Look>().count(),
+            record.all::<Probed>().count(),
+            record.all::<VmaFlags>().count()
+        ),
         (3, 2, 1, 2)
     );
-    assert_eq!((record.resets.len(), record.after_resets.len()), (1, 1));
-    assert_eq!(record.around.bar("nic").unwrap().index, 2, "not the one that is not prefetchable");
+    assert_eq!((record.all::<Reset>().count(), record.all::<AfterReset>().count()), (1, 1));
+    assert_eq!(record.session.around.bar("nic").unwrap().index, 2, "not the one that is not prefetchable");
     assert_eq!(record.elapsed_ms(), Some(260));
     let stage = &record.stages[0];
-    assert_eq!((stage.started_ms, stage.ended_ms), (30, Some(110)));
-    assert_eq!(record.environment.blocking["page size"], "4096");
-    assert_eq!(record.environment.variable["kernel"], "6.12.95");
-    assert_eq!(record.environment.variable["guest kernel"], "6.12.90-cloud");
+    assert_eq!((stage.started_ms, stage.ended_ms), (40, Some(120)));
+    assert_eq!(record.environment().blocking["page size"], "4096");
+    assert_eq!(record.environment().variable["kernel"], "6.12.95");
+    assert_eq!(record.environment().variable["guest kernel"], "6.12.90-cloud");
 }
 
 #[test]
@@ -48,21 +57,24 @@ fn what_is_no_log_is_refused() {
     let key = || KEY.parse().unwrap();
     let other = || Some("other@test".parse().unwrap());
     assert_eq!(Run::fold([]), Err(LogError::Empty));
-    assert_eq!(fold(|l| l[3].v = 2), Err(LogError::Version { seq: 3, found: 2 }));
+    let major = |l: &mut Vec<Line>| l[3].v.major = 3;
+    assert_eq!(fold(major), Err(LogError::Version { seq: 3, found: "3.0".into() }));
     assert_eq!(fold(|l| drop(l.remove(3))), Err(LogError::Gap { expected: 3, found: 4 }));
     assert_eq!(fold(|l| l.swap(3, 4)), Err(LogError::Gap { expected: 3, found: 4 }));
     assert_eq!(fold(|l| drop(l.remove(0))), Err(LogError::Gap { expected: 0, found: 1 }));
     assert_eq!(renumbered(|l| drop(l.remove(0))), Err(LogError::NoPlan));
     assert_eq!(renumbered(|l| l[0].cell = other()), Err(LogError::NoPlan));
     assert_eq!(renumbered(|l| l[3] = l[0].clone()), Err(LogError::SecondPlan { seq: 3 }));
-    assert_eq!(
-        fold(|l| l[3].cell = other()),
-        Err(LogError::Unplanned { seq: 3, key: "other@test".parse().unwrap() })
-    );
-    assert_eq!(fold(|l| l[3].cell = None), Err(LogError::NoCell { seq: 3 }));
+    let unplanned = LogError::Unplanned { seq: 4, key: "other@test".parse().unwrap() };
+    assert_eq!(fold(|l| l[4].cell = other()), Err(unplanned));
     let last = Story::after().lines().len() - 1;
-    let not_of_a_cell = LogError::NotOfACell { seq: last as u64, key: key() };
-    assert_eq!(fold(|l| l[last].cell = Some(key())), Err(not_of_a_cell));
+    let scope = |seq: usize, scope| Err(LogError::Scope { seq: seq as u64, scope });
+    assert_eq!(fold(|l| l[4].cell = None), scope(4, "cell"));
+    assert_eq!(fold(|l| l[4].session = Some(SESSION)), scope(4, "cell"));
+    assert_eq!(fold(|l| l[3].session = None), scope(3, "session"));
+    assert_eq!(fold(|l| l[3].cell = Some(key())), scope(3, "session"));
+    assert_eq!(fold(|l| l[last].cell = Some(key())), scope(last, "run"));
+    assert_eq!(fold(|l| l[last].session = Some(SESSION)), scope(last, "run"));
     assert_eq!(renumbered(|l| l.push(l[3].clone())), Err(LogError::AfterEnd { seq: last as u64 + 1 }));
     let twice = |l: &mut Vec<Line>| {
         if let Event::Plan(plan) = &mut l[0].event {
@@ -89,7 +101,7 @@ fn a_plan_that_no_run_can_have_is_refused_before_its_scenarios_are_looked_at() {
 #[test]
 fn events_out_of_place_are_refused() {
     let why = |change: &dyn Fn(&mut Vec<Line>)| match renumbered(change) {
-        Err(LogError::OutOfPlace { why, .. }) => why,
+        Err(LogError::OutOfPlace { why, .. } | LogError::Session { why, .. }) => why,
         other => panic!("{other:?}"),
     };
     let double = |what: fn(&Event) -> bool| {
@@ -98,7 +110,7 @@ fn events_out_of_place_are_refused() {
             l.insert(at, l[at].clone());
         })
     };
-    assert_eq!(double(|e| matches!(e, Event::CellStarted)), "is started while it runs");
+    assert_eq!(double(|e| matches!(e, Event::CellStarted { .. })), "is started while it runs");
     assert_eq!(double(|e| matches!(e, Event::CellEnded { .. })), "is not running");
     assert_eq!(double(|e| matches!(e, Event::HostUp { .. })), "has a host that came up twice");
     assert_eq!(double(|e| matches!(e, Event::GuestUp { .. })), "has a guest that came up twice");
@@ -106,8 +118,11 @@ fn events_out_of_place_are_refused() {
     assert_eq!(double(|e| matches!(e, Event::BarPlaced { .. })), "has a BAR that was placed twice");
     let no_start = |l: &mut Vec<Line>| l.retain(|line| !matches!(line.event, Event::StageStarted { .. }));
     assert_eq!(why(&no_start), "ends a stage that was not begun");
-    let cut = |l: &mut Vec<Line>| drop(l.remove(1));
-    assert_eq!(why(&cut), "is not running");
+    assert_eq!(why(&|l| drop(l.remove(2))), "is not running");
+    assert_eq!(why(&|l| drop(l.remove(1))), "is started in a session that is not open");
+    assert_eq!(why(&|l| drop(l.drain(1..3))), "was not started");
+    assert_eq!(double(|e| matches!(e, Event::SessionStarted)), "was started before");
+    assert_eq!(double(|e| matches!(e, Event::SessionEnded)), "has ended before");
     let ram = |l: &mut Vec<Line>| {
         let at = at(l, |e| matches!(e, Event::HostRam { .. }));
         l[at].event = Event::HostRam { start: u64::MAX, size: 2 };
@@ -131,18 +146,24 @@ fn the_documents_examples_are_what_they_say() {
     let examples: Vec<_> =
         text.split("```json\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
     assert!(examples.len() >= 3, "{examples:?}");
-    for example in examples {
-        let value: serde_json::Value = serde_json::from_str(example).unwrap();
+    let values = examples.iter().flat_map(|example| {
+        serde_json::Deserializer::from_str(example).into_iter::<serde_json::Value>().map(Result::unwrap)
+    });
+    for value in values {
         if value.get("v").is_some() {
             serde_json::from_value::<Line>(value).unwrap();
         } else if value.get("version").is_some() {
             serde_json::from_value::<s2lab_protocol::Frame>(value).unwrap();
         } else {
             // Shortened: its keys at least.
-            let whole = Story::after().events.into_iter().find(|e| matches!(e, Event::Look(_))).unwrap();
+            let whole = Story::after()
+                .events
+                .into_iter()
+                .find(|e| matches!(e, Event::Observed { data: Observation::Look(_), .. }))
+                .unwrap();
             let whole = serde_json::to_value(whole).unwrap();
             for (key, _) in value["look"].as_object().unwrap() {
-                assert!(whole["look"].get(key).is_some(), "{key}");
+                assert!(whole["observed"]["data"]["look"].get(key).is_some(), "{key}");
             }
         }
     }
@@ -153,7 +174,7 @@ fn guests_with_kernels_of_their_own_have_facts_of_their_own() {
     let second =
         Event::GuestUp { guest: "g1".into(), release: "6.1.0".into(), page_size: 4096, taint: Some(0) };
     let attempt = Story::after().and(second).attempt();
-    let facts = &attempt.record.environment.variable;
+    let facts = attempt.record.environment().variable;
     assert_eq!(
         (facts["guest kernel g0"].as_str(), facts["guest kernel g1"].as_str()),
         ("6.12.90-cloud", "6.1.0")
@@ -208,7 +229,7 @@ proptest! {
         // What only names or times something may be missing: the environment, stages, one reading of smaps of two.
         let needed = !matches!(
             story.events[out],
-            Event::Environment { .. } | Event::StageStarted { .. } | Event::StageEnded { .. } | Event::VmaFlags { .. }
+            Event::SessionEnded | Event::Environment { .. } | Event::StageStarted { .. } | Event::StageEnded { .. } | Event::Observed { data: Observation::VmaFlags(_), .. }
         );
         story.events.remove(out);
         let mut lines = story.lines();
@@ -239,7 +260,7 @@ proptest! {
         let renamed: Vec<(String, String)> =
             story.pages.keys().cloned().zip(pages.iter().map(|page| super::look::digest(page))).collect();
         for event in &mut story.events {
-            let Event::Look(look) = event else { continue };
+            let Event::Observed { data: Observation::Look(look), .. } = event else { continue };
             for digest in look.pages.values_mut() {
                 *digest = renamed.iter().find(|(old, _)| old == digest).unwrap().1.clone();
             }
@@ -264,7 +285,7 @@ fn a_cell_that_is_not_run_has_nothing_else() {
     let lines = |events: &[Event]| {
         let all = story.lines();
         let mut lines = vec![all[0].clone()];
-        lines.extend(events.iter().map(|event| Line { event: event.clone(), ..all[1].clone() }));
+        lines.extend(events.iter().map(|event| Line { event: event.clone(), ..all[2].clone() }));
         lines.push(all.last().unwrap().clone());
         (0..).zip(lines).map(|(seq, line)| Line { seq, ..line }).collect::<Vec<_>>()
     };
@@ -274,9 +295,9 @@ fn a_cell_that_is_not_run_has_nothing_else() {
     let end = || Event::CellEnded { end: crate::event::CellEnd::Complete };
     for events in [
         vec![not_run(), not_run()],
-        vec![not_run(), Event::CellStarted],
-        vec![Event::CellStarted, not_run()],
-        vec![Event::CellStarted, end(), not_run()],
+        vec![not_run(), Event::CellStarted { session: None }],
+        vec![Event::CellStarted { session: None }, not_run()],
+        vec![Event::CellStarted { session: None }, end(), not_run()],
     ] {
         let folded = Run::fold(lines(&events));
         assert!(matches!(folded, Err(LogError::OutOfPlace { .. })), "{events:?}: {folded:?}");
@@ -294,4 +315,56 @@ fn a_plan_of_one_attempt_is_as_before() {
     let text = serde_json::to_string(&plan).unwrap();
     assert!(text.contains(r#""attempts":{"retry":2}"#), "{text}");
     assert_eq!(serde_json::from_str::<crate::event::Plan>(&text).unwrap(), plan);
+}
+
+/// Two cells of one boot of a host: what is said of the session holds for both, and each has its own observations. The final
+/// record comes when both have ended.
+#[test]
+fn cells_share_a_session() {
+    let mut story = Story::after();
+    let one = story.lines();
+    let is_last = |line: &&Line| matches!(line.event, Event::HostDown { .. } | Event::SessionEnded);
+    let (facts, last) = {
+        let of_session: Vec<_> = one.iter().filter(|line| line.session.is_some()).cloned().collect();
+        let (last, facts): (Vec<_>, Vec<_>) = of_session.into_iter().partition(|line| is_last(&line));
+        (facts, last)
+    };
+    let second: Key = "other@test".parse().unwrap();
+    let of_cell: Vec<_> = one.iter().filter(|line| line.cell.is_some()).cloned().collect();
+    let mut lines = vec![one[0].clone()];
+    if let Event::Plan(plan) = &mut lines[0].event {
+        let mut cell = plan.cells[0].clone();
+        cell.key = second.clone();
+        plan.cells.push(cell);
+    }
+    lines.extend(facts.into_iter().chain(of_cell.clone()).chain(elsewhere(&of_cell, &second, SESSION)));
+    let before_end = lines.len();
+    lines.extend(last);
+    lines.push(one.last().unwrap().clone());
+    lines.iter_mut().zip(0..).for_each(|(line, seq)| line.seq = seq);
+    let judged = |lines: &[Line], pages: &std::collections::BTreeMap<String, Vec<u8>>| {
+        crate::judge::judge_run(Run::fold(lines.to_vec()).unwrap(), &|d: &str| pages.get(d).cloned())
+    };
+    let run = judged(&lines, &story.pages);
+    let records: Vec<_> = run.cells.iter().map(|cell| &cell.attempts[0].record).collect();
+    assert_eq!(records[0].session, records[1].session);
+    assert!(records[0].session.ended && records[0].session_id() == Some(SESSION));
+    assert!(run.cells.iter().all(|cell| cell.verdict.as_ref().is_some_and(|verdict| verdict.passed())));
+    // While a log grows, no cell is judged before its host has said all.
+    let mut live = crate::judge::LiveRun::default();
+    let keys: [Key; 2] = [KEY.parse().unwrap(), second];
+    for (at, line) in lines.iter().enumerate() {
+        live.line(&serde_json::to_string(line).unwrap()).unwrap();
+        let due = usize::from(at > before_end);
+        for key in &keys {
+            let attempts = live.attempts(key, &|d: &str| story.pages.get(d).cloned());
+            assert_eq!(attempts.len(), due, "{at} of {before_end}");
+        }
+    }
+    assert_eq!(live.finish(&|d: &str| story.pages.get(d).cloned()).unwrap(), run);
+    // Without the final record neither passes.
+    lines.truncate(before_end);
+    story.events.clear();
+    let torn = judged(&lines, &story.pages);
+    assert!(torn.cells.iter().all(|cell| cell.verdict == Some(crate::verdict::Verdict::Miss)));
 }

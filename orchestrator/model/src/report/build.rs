@@ -2,11 +2,12 @@
 
 use super::Report;
 use crate::escape;
+use crate::event::Stored;
 use crate::finding::Finding;
 use crate::judge::{JudgedAttempt, JudgedCell, Judgement, difference, endings};
 use crate::lines::{FindingLine, Further, LONGEST_PART, Number, Part, Text, Word};
 use crate::lines::{Testimony, Witness};
-use crate::record::{Record, Stored, environment};
+use crate::record::{At, Environment, Record, environment};
 use crate::statistics::{self, megabytes_per_second};
 use crate::verdict::Verdict;
 use s2lab_protocol::MapKind;
@@ -38,6 +39,7 @@ impl Report {
         let JudgedAttempt { record, judgement, account } = attempt;
         let verdict =
             judgement.verdict.as_ref().map_or_else(|| "no verdict (interrupted)".into(), Verdict::to_string);
+        let Environment { blocking, variable } = record.environment();
         Report {
             key: record.planned.key.clone(),
             verdict: Text::new(&verdict),
@@ -48,8 +50,8 @@ impl Report {
             shape: account.shape.clone(),
             tables: account.tables.clone(),
             numbers: numbers([record]),
-            blocking: facts(&record.environment.blocking),
-            variable: facts(&record.environment.variable),
+            blocking: facts(&blocking),
+            variable: facts(&variable),
         }
     }
 }
@@ -82,11 +84,11 @@ fn numbers<'a>(records: impl IntoIterator<Item = &'a Record>) -> Part<Number> {
     let mut samples: BTreeMap<(usize, &str, &str, MapKind, u32), Vec<u64>> = BTreeMap::new();
     let mut emulated = false;
     for record in records {
-        emulated |= record.environment.blocking.get(environment::ACCELERATOR).map(String::as_str)
+        emulated |= record.session.environment.blocking.get(environment::ACCELERATOR).map(String::as_str)
             == Some(environment::TCG);
-        for Stored { step, guest, device, map, width, bytes, result, .. } in &record.stores {
+        for At { step, data: Stored { guest, device, map, width, bytes, result, .. } } in record.all() {
             let rate = megabytes_per_second(*bytes, result.nanos);
-            samples.entry((*step, guest, device, *map, *width)).or_default().extend(rate);
+            samples.entry((step, guest, device, *map, *width)).or_default().extend(rate);
         }
     }
     let lines = samples.iter().filter_map(|(&(step, guest, device, map, width), samples)| {

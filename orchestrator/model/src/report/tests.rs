@@ -1,5 +1,5 @@
 use super::{Comparison, Difference, Outcome, ParseError, Report, compare};
-use crate::event::{AlarmClass, Event, StopCause};
+use crate::event::{AlarmClass, Event, Observation, Reset, StopCause, Stored};
 use crate::judge::fixture::{BAR_IPA, BAR_PA, DEVICE_BLOCK, Machine, NC_BLOCK, RAM_PAGE, Story, traits};
 use crate::kernel::Trait;
 use crate::lines::tests::{finding, further, number, promise, promised, shape, table, text, witness};
@@ -182,9 +182,12 @@ fn every_witness_of_an_attempt_that_stopped_is_silent() {
 #[test]
 fn numbers_are_of_one_step_and_of_all_attempts() {
     let mut cell = Story::after().run().cells.remove(0);
-    let mut slow = cell.attempts[0].clone();
-    slow.record.stores.iter_mut().for_each(|stored| stored.result.nanos *= 3);
-    cell.attempts.push(slow);
+    let slow = Story::after().edit(|event| {
+        if let Event::Observed { data: Observation::Stored(stored), .. } = event {
+            stored.result.nanos *= 3;
+        }
+    });
+    cell.attempts.push(slow.attempt());
     let report = Report::of_cell(&cell).unwrap();
     assert_eq!(
         texts(&report.numbers),
@@ -207,8 +210,10 @@ fn what_varies_without_meaning_changes_nothing() {
     let other =
         Story::told(traits(&[Trait::WcConveyed, Trait::WcHonoured]), &machine, true, ok).edit(|event| {
             match event {
-                Event::Look(look) => (look.vcpu, look.stops, look.pause_us) = (0, 17, 99),
-                Event::Stored { result, .. } => result.nanos *= 3,
+                Event::Observed { data: Observation::Look(look), .. } => {
+                    (look.vcpu, look.stops, look.pause_us) = (0, 17, 99)
+                }
+                Event::Observed { data: Observation::Stored(Stored { result, .. }), .. } => result.nanos *= 3,
                 _ => {}
             }
         });
@@ -429,7 +434,7 @@ proptest! {
     fn nothing_that_a_guest_says_breaks_a_report(said in any::<String>()) {
         let story = Story::after().edit(|event| match event {
             Event::GuestUp { release, .. } | Event::HostUp { release, .. } => *release = said.clone(),
-            Event::Reset { method, .. } => *method = said.clone(),
+            Event::Observed { data: Observation::Reset(Reset { method, .. }), .. } => *method = said.clone(),
             Event::Environment { variable, .. } => drop(variable.insert(said.clone(), said.clone())),
             _ => {}
         });

@@ -1,7 +1,7 @@
 //! The bytes that were stored, in the BAR's file and read back by the guest.
 
 use super::{Heard, Scene, Witness};
-use crate::event::ProbeOutcome;
+use crate::event::{ProbeOutcome, Probed, Stored};
 use crate::finding::{Finding, Subject, Weight};
 use crate::record::Record;
 use s2lab_protocol::UnalignedOutcome;
@@ -15,13 +15,13 @@ impl Witness for Bytes {
     }
 
     fn hear(&self, Scene { record, .. }: &Scene<'_>) -> Heard {
-        Heard::new(self.early(record), !record.stores.is_empty(), "no store")
+        Heard::new(self.early(record), !record.observations.none::<Stored>(), "no store")
     }
 
     /// A finding for each store that did not arrive, or reads back wrong.
     fn early(&self, record: &Record) -> Vec<Finding> {
         let mut out = vec![];
-        for stored in &record.stores {
+        for stored in record.all::<Stored>() {
             let what = |of| {
                 format!("{of} after step {}, store {} B to {}", stored.step, stored.width, stored.device)
             };
@@ -36,7 +36,7 @@ impl Witness for Bytes {
                 }
             }
         }
-        for probe in &record.probes {
+        for probe in record.all::<Probed>() {
             if probe.outcome == ProbeOutcome::Answered(UnalignedOutcome::Wrong) {
                 let subject = Subject::step(probe.step).guest(&probe.guest).region(&probe.device);
                 let what = format!("unaligned store by {} to {}", probe.guest, probe.device);

@@ -1,6 +1,7 @@
 //! Where the BARs are: what the host's kernel and the guests' agents say of them, held against QEMU, which decodes them.
 
 use super::{Heard, Scene, Witness};
+use crate::event::{Look, Stored};
 use crate::finding::{Finding, Subject, Weight};
 use crate::record::Record;
 use crate::record::look::Decoded;
@@ -17,10 +18,10 @@ impl Witness for Placement {
 
     fn hear(&self, Scene { record, looks }: &Scene<'_>) -> Heard {
         let mut findings = vec![];
-        for device in record.around.devices.keys() {
+        for device in record.session.around.devices.keys() {
             host(record, device, &mut findings);
         }
-        for look in &record.looks {
+        for look in record.all::<Look>() {
             for mapping in &look.mappings {
                 let what = format!("{}'s mapping of {} at look {}", look.guest, mapping.device, look.name);
                 let subject = Subject::step(look.step).named(&look.name).guest(&look.guest);
@@ -31,12 +32,12 @@ impl Witness for Placement {
                 findings.extend(seen.and_then(|seen| moved(record, mapping, seen, &place)));
             }
         }
-        for stored in &record.stores {
+        for stored in record.all::<Stored>() {
             let what = format!("{}'s store to {} in step {}", stored.guest, stored.device, stored.step);
             let subject = Subject::step(stored.step).guest(&stored.guest).region(&stored.device);
             findings.extend(guest(record, &stored.device, stored.result.bar, &Place { subject, what }));
         }
-        Heard::new(findings, !record.around.placed.is_empty(), "no device")
+        Heard::new(findings, !record.session.around.placed.is_empty(), "no device")
     }
 }
 
@@ -54,12 +55,13 @@ fn show(bar: &Bar) -> String {
 /// Each BAR that one side names must be the other's.
 fn host(record: &Record, device: &str, findings: &mut Vec<Finding>) {
     let subject = || Subject::cell().region(device);
-    let Some(placed) = record.around.placed.get(device) else {
+    let Some(placed) = record.session.around.placed.get(device) else {
         let what = format!("place of {device}");
         findings.push(Finding::new(Weight::Lab, subject(), what, "what QEMU says", "nothing"));
         return;
     };
-    let said = record.around.devices.get(device).map(|bound| bound.bars.as_slice()).unwrap_or_default();
+    let said =
+        record.session.around.devices.get(device).map(|bound| bound.bars.as_slice()).unwrap_or_default();
     let what = || format!("place of {device}: the kernel's own account contradicts QEMU");
     for bar in said.iter().filter(|bar| !placed.contains(bar)) {
         let there = placed.iter().find(|known| known.index == bar.index);
@@ -74,7 +76,7 @@ fn host(record: &Record, device: &str, findings: &mut Vec<Finding>) {
 
 /// A guest sees the BAR at an address of its own, but it is the same BAR.
 fn guest(record: &Record, device: &str, said: Bar, place: &Place) -> Option<Finding> {
-    let bar = record.around.bar(device)?;
+    let bar = record.session.around.bar(device)?;
     let alike = |bar: Bar| (bar.index, bar.size, bar.prefetchable);
     (alike(bar) != alike(said)).then(|| {
         let what = format!("BAR of {}: the agent's account contradicts QEMU", place.what);
@@ -85,7 +87,7 @@ fn guest(record: &Record, device: &str, said: Bar, place: &Place) -> Option<Find
 
 /// A leaf of the BAR that does not lie where the guest's agent says that its mapping leads: it was not walked.
 fn moved(record: &Record, mapping: &Mapping, look: &Decoded, place: &Place) -> Option<Finding> {
-    let bar = record.around.bar(&mapping.device)?;
+    let bar = record.session.around.bar(&mapping.device)?;
     let leaves = look.seen.as_ref().ok()?.devices.get(&mapping.device)?;
     let in_bar = leaves.iter().filter(|leaf| bar.start <= leaf.pa && leaf.pa - bar.start < bar.size);
     let apart = |offset: u64| mapping.bar.start.checked_add(offset);

@@ -70,11 +70,11 @@ fn unread(record: &Record) -> impl Iterator<Item = Finding> {
     let host = |when: &str, taint: Option<Option<u64>>| {
         (Subject::cell(), format!("taint of the host, {when}"), taint.flatten())
     };
-    let at_boot = record.host.as_ref().map(|host| host.taint);
+    let at_boot = record.session.host.as_ref().map(|host| host.taint);
     let guests = record.guests.iter().map(|(name, guest)| {
         (Subject::cell().guest(name), format!("taint of guest {name}, at its start"), guest.taint)
     });
-    [host("at its start", at_boot), host("in its final record", record.final_taint)]
+    [host("at its start", at_boot), host("in its final record", record.session.final_taint)]
         .into_iter()
         .chain(guests)
         .filter(|(_, _, taint)| taint.is_none())
@@ -83,7 +83,7 @@ fn unread(record: &Record) -> impl Iterator<Item = Finding> {
 
 /// A bit that is set stays until the next boot (kernel/panic.c, add_taint): one that went says that a reading is wrong.
 fn gone(record: &Record) -> Option<Finding> {
-    let (at_boot, at_end) = (record.host.as_ref()?.taint?, record.final_taint??);
+    let (at_boot, at_end) = (record.session.host.as_ref()?.taint?, record.session.final_taint??);
     let found = format!("{at_end:#x}");
     let what = "taint of the host, in its final record";
     let expected = format!("all bits of {at_boot:#x}, as at its start");
@@ -92,8 +92,8 @@ fn gone(record: &Record) -> Option<Finding> {
 
 /// A finding for each kernel whose taint says that something went wrong.
 fn bits(record: &Record) -> Vec<Finding> {
-    let at_boot = record.host.as_ref().and_then(|host| host.taint).unwrap_or_default();
-    let at_end = record.final_taint.flatten().unwrap_or_default();
+    let at_boot = record.session.host.as_ref().and_then(|host| host.taint).unwrap_or_default();
+    let at_end = record.session.final_taint.flatten().unwrap_or_default();
     let guests = record.guests.iter().map(|(name, guest)| {
         let subject = Subject::cell().guest(name);
         (subject, format!("taint of guest {name}"), "while it booted", guest.taint.unwrap_or_default())

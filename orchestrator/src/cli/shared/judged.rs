@@ -1,6 +1,6 @@
 //! A run read back from its folder and judged: what every verb shows comes from here.
 
-use crate::cli::failure::Failure;
+use crate::cli::{failure::Failure, render::complain};
 use crate::{
     outside::{self, kinds},
     review::standing,
@@ -37,7 +37,11 @@ pub(crate) struct Judged {
 impl Judged {
     /// Reads the event log and the table pages, nothing else.
     pub(crate) fn read(folder: &RunFolder) -> Result<Self, Failure> {
-        Ok(Self::of(judge_run(recorded(folder)?, &RawPages::new(folder.raw()))))
+        let run = recorded(folder)?;
+        if !run.skipped.is_empty() {
+            complain(&format!("note: {}", run.skipped));
+        }
+        Ok(Self::of(judge_run(run, &RawPages::new(folder.raw()))))
     }
 
     /// A run that was carried out here, whose log was judged while it grew.

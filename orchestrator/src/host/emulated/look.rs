@@ -68,7 +68,6 @@ pub enum Error {
 
 /// What is looked at, and why it can be told apart.
 pub struct Target<'a> {
-    pub step: usize,
     pub name: &'a str,
     pub guest: &'a str,
     /// What the guest holds in [`HOLD_REGISTER`].
@@ -125,15 +124,15 @@ impl Looks<'_> {
         Ok(look)
     }
 
-    /// Reads the stage 2 that `tables` lead to, of the guest whose `device` was reset in `step`.
+    /// Reads the stage 2 that `tables` lead to, of the guest whose `device` was reset.
     pub async fn after_reset(
         self,
-        (step, device): (usize, &str),
+        device: &str,
         tables: Beside,
         around: &Surroundings,
         raw: &Path,
     ) -> Result<AfterReset, Error> {
-        let mut after = AfterReset { step, device: device.into(), tables, pages: BTreeMap::new() };
+        let mut after = AfterReset { device: device.into(), tables, pages: BTreeMap::new() };
         self.gdb.hold(self.qmp).await?;
         let memory = RecordingMem::new(self.ram);
         let left = after_reset::leaves(&after, around, &memory);
@@ -176,7 +175,6 @@ async fn read(
         registers.insert(name.to_owned(), looks.gdb.register(vcpu, stub).await?);
     }
     let look = Look {
-        step: target.step,
         name: target.name.into(),
         guest: target.guest.into(),
         vcpu,

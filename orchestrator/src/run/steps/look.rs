@@ -9,7 +9,7 @@ use crate::{
     waits::timeout,
 };
 use s2lab_model::{
-    event::{Beside, Event},
+    event::{self, Beside, Observation},
     scenario::{Guest, LookStep, Step},
 };
 use s2lab_protocol::{
@@ -47,7 +47,7 @@ impl CellContext<'_, '_> {
         }
         let mappings = held.mappings;
         let beside = self.beside(index, guest);
-        let target = Target { step: index, name: &step.name, guest, nonce, mappings, beside };
+        let target = Target { name: &step.name, guest, nonce, mappings, beside };
         let deadline = self.due(Deadline::Look);
         let looks = self.session.host.looks().ok_or_else(|| Stop::lab(NO_LOOKS))?;
         let look = timeout(deadline, looks.look(target, &self.session.around, self.raw)).await;
@@ -55,7 +55,7 @@ impl CellContext<'_, '_> {
             .map_err(|_| Stop::lab(format!("the look at guest {guest} was not done in {deadline:?}")))?
             .map_err(HostError::from)?;
         self.looked.insert(guest.to_owned(), tables_of(&look));
-        self.log.event(Event::Look(look));
+        self.observed(index, Observation::Look(look));
         self.ask_guest(guest, Release {}, self.due(Deadline::Request)).await?;
         Ok(())
     }
@@ -77,7 +77,8 @@ impl CellContext<'_, '_> {
         let vmas = self.session.ask_host(ask, self.due(Deadline::Request)).await?;
         for device in guest.assign.keys() {
             let (guest, device, vmas) = (name.to_owned(), device.clone(), vmas.clone());
-            self.log.event(Event::VmaFlags { step: index, guest, device, vmas });
+            let flags = event::VmaFlags { guest, device, vmas };
+            self.observed(index, Observation::VmaFlags(flags));
         }
         Ok(())
     }

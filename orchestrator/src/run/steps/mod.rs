@@ -10,7 +10,10 @@ use crate::host::{
     deadlines::Deadline,
     link::{LinkError, Patience},
 };
-use s2lab_model::scenario::Step;
+use s2lab_model::{
+    event::{Event, Observation},
+    scenario::Step,
+};
 use s2lab_protocol::ask::{Ask, GuestRequest};
 use std::time::Duration;
 
@@ -29,6 +32,10 @@ impl CellContext<'_, '_> {
             }
         }
         Ok(())
+    }
+
+    fn observed(&self, step: usize, data: Observation) {
+        self.log.event(Event::Observed { step, data });
     }
 
     fn due(&self, deadline: Deadline) -> Duration {

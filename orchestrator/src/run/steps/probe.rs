@@ -3,7 +3,7 @@
 use super::super::{cell::CellContext, stages::Stop};
 use crate::host::{deadlines::Deadline, link::LinkError};
 use s2lab_model::{
-    event::{Event, ProbeOutcome},
+    event::{Observation, ProbeOutcome, Probed},
     scenario::ProbeStep,
 };
 use s2lab_protocol::{Peer, ask::Unaligned};
@@ -25,13 +25,9 @@ impl CellContext<'_, '_> {
             Err(LinkError::GuestEnded { how, .. }) => ProbeOutcome::GuestEnded(how),
             Err(error) => return Err(error.into()),
         };
-        self.log.event(Event::Probed {
-            step: index,
-            guest: step.guest.clone(),
-            device: step.device.clone(),
-            map: step.map,
-            outcome,
-        });
+        let (guest, device) = (step.guest.clone(), step.device.clone());
+        let probed = Probed { guest, device, map: step.map, outcome };
+        self.observed(index, Observation::Probed(probed));
         Ok(())
     }
 }

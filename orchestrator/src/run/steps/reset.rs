@@ -9,7 +9,7 @@ use crate::{
     waits::timeout,
 };
 use s2lab_model::{
-    event::{Beside, Event},
+    event::{self, Beside, Observation},
     scenario::HostStep,
 };
 use s2lab_protocol::ask::{Reset, ResetDone};
@@ -22,23 +22,24 @@ impl CellContext<'_, '_> {
         let (guest, _) = owner.ok_or_else(|| Stop::lab(format!("`{device}` belongs to no guest")))?;
         let ask = Reset { guest: guest.clone(), device: device.clone() };
         let ResetDone { method } = self.session.ask_host(ask, self.due(Deadline::Request)).await?;
-        self.log.event(Event::Reset { step: index, device: device.clone(), method });
+        let reset = event::Reset { device: device.clone(), method };
+        self.observed(index, Observation::Reset(reset));
         match self.looked.get(guest).cloned() {
-            Some(tables) => self.after_reset((index, device), tables).await,
+            Some(tables) => self.after_reset(index, device, tables).await,
             None => Ok(()),
         }
     }
 
     /// What the reset has left in the guest's stage 2.
-    async fn after_reset(&mut self, reset: (usize, &str), tables: Beside) -> Result<(), Stop> {
+    async fn after_reset(&mut self, index: usize, device: &str, tables: Beside) -> Result<(), Stop> {
         let deadline = self.due(Deadline::Look);
         let looks = self.session.host.looks().ok_or_else(|| Stop::lab(NO_LOOKS))?;
-        let after = looks.after_reset(reset, tables, &self.session.around, self.raw);
+        let after = looks.after_reset(device, tables, &self.session.around, self.raw);
         let after = timeout(deadline, after).await.map_err(|_| {
-            Stop::lab(format!("the tables after the reset of `{}` were not read in {deadline:?}", reset.1))
+            Stop::lab(format!("the tables after the reset of `{device}` were not read in {deadline:?}"))
         })?;
         let after = after.map_err(HostError::from)?;
-        self.log.event(Event::AfterReset(after));
+        self.observed(index, Observation::AfterReset(after));
         Ok(())
     }
 }

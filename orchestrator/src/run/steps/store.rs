@@ -2,7 +2,10 @@
 
 use super::super::{cell::CellContext, stages::Stop};
 use crate::host::{deadlines::Deadline, link::Patience};
-use s2lab_model::{event::Event, scenario::StoreStep};
+use s2lab_model::{
+    event::{self, Observation},
+    scenario::StoreStep,
+};
 use s2lab_protocol::{
     Peer,
     ask::{Store, Stored},
@@ -37,16 +40,9 @@ impl CellContext<'_, '_> {
             let file_difference = (0..step.bytes.0)
                 .step_by(size_of::<u64>())
                 .find(|&offset| memory.word(offset) != Some(pattern(seed, offset)));
-            self.log.event(Event::Stored {
-                step: index,
-                guest: step.guest.clone(),
-                device: step.device.clone(),
-                map,
-                width,
-                bytes,
-                result,
-                file_difference,
-            });
+            let (guest, device) = (step.guest.clone(), step.device.clone());
+            let stored = event::Stored { guest, device, map, width, bytes, result, file_difference };
+            self.observed(index, Observation::Stored(stored));
         }
         Ok(())
     }

@@ -5,9 +5,10 @@ mod regions;
 mod tables;
 
 use super::isolation::Isolation;
+use crate::event::{self, Probed, Stored};
 use crate::lines::{self, Geometry, Look, Method, Part, Promised, Reset, Shape, Table, Word};
+use crate::record::Record;
 use crate::record::look::Decoded;
-use crate::record::{Probed, Record, Stored};
 use crate::scenario::{Size, Step};
 use crate::witnesses::behaviour::ending;
 use std::collections::{BTreeMap, BTreeSet};
@@ -41,7 +42,7 @@ fn promised(record: &Record, looks: &[Decoded], isolation: &[Isolation]) -> Vec<
     for (at, step) in record.planned.scenario.steps.iter().enumerate() {
         match step {
             Step::Store(_) => {
-                out.extend(record.stores.iter().filter(|s| s.step == at).map(stored).map(Promised::Store));
+                out.extend(record.at(at).map(|of| stored(of.data)).map(Promised::Store));
             }
             Step::Look(_) => {
                 for (look, isolation) in looks.iter().zip(isolation).filter(|(look, _)| look.step == at) {
@@ -49,11 +50,11 @@ fn promised(record: &Record, looks: &[Decoded], isolation: &[Isolation]) -> Vec<
                 }
             }
             Step::Host(_) => {
-                let resets = record.resets.iter().filter(|reset| reset.step == at);
+                let resets = record.at::<event::Reset>(at);
                 out.extend(resets.map(|reset| Promised::Reset(Reset { device: Word::new(&reset.device) })));
             }
             Step::Probe(_) => {
-                out.extend(record.probes.iter().filter(|p| p.step == at).map(probed).map(Promised::Probe));
+                out.extend(record.at(at).map(|of| probed(of.data)).map(Promised::Probe));
             }
         }
     }
@@ -86,7 +87,7 @@ fn stored(stored: &Stored) -> lines::Store {
 }
 
 fn probed(probe: &Probed) -> lines::Probe {
-    let Probed { guest, device, map, outcome, .. } = probe;
+    let Probed { guest, device, map, outcome } = probe;
     let (guest, device, map) = (Word::new(guest), Word::new(device), *map);
     lines::Probe { guest, device, map, ending: ending(outcome) }
 }
@@ -102,7 +103,7 @@ fn shape(record: &Record, looks: &[Decoded]) -> Vec<Shape> {
             start_level: seen.start_level,
         }))
     });
-    let methods = record.resets.iter().map(|reset| {
+    let methods = record.all::<event::Reset>().map(|reset| {
         let (device, method) = (Word::new(&reset.device), lines::Text::new(&reset.method));
         Shape::Method(Method { device, method })
     });

@@ -40,8 +40,8 @@ fn devices(record: &Record, seen: &Seen) -> Vec<Table> {
 
 /// The place of a range in its device, for where the device lies in the host says nothing.
 fn place(record: &Record, device: &str, range: &s2lab_mmu::Range) -> Place {
-    let main = record.around.bar(device);
-    let bars = record.around.placed.get(device).map(Vec::as_slice).unwrap_or_default();
+    let main = record.session.around.bar(device);
+    let bars = record.session.around.placed.get(device).map(Vec::as_slice).unwrap_or_default();
     let (pa, end) = (range.first.pa, range.first.pa.saturating_add(range.size()));
     let bar = bars.iter().find(|bar| bar.start < end && pa < bar.start.saturating_add(bar.size));
     let other = bar.map(|bar| bar.index).filter(|index| Some(*index) != main.map(|main| main.index));

@@ -119,7 +119,7 @@ fn bar_moved(scene: &Scene) -> Vec<Foreign> {
     let devices: BTreeSet<_> =
         scene.seen.mappings.iter().map(|mapping| (&mapping.device, mapping.ipa)).collect();
     for (device, ipa) in devices {
-        let Some(bar) = scene.record.around.bar(device) else { continue };
+        let Some(bar) = scene.record.session.around.bar(device) else { continue };
         let bar_range = bar.start..bar.start.saturating_add(bar.size);
         let in_bar = Overlaps::of([(bar_range, ())]);
         let leaves = scene.seen.devices.get(device).into_iter().flatten();

@@ -1,7 +1,7 @@
 //! Each rule broken once, each exception used once, and random tables with one leaf too many.
 
 use super::Scene;
-use crate::event::Event;
+use crate::event::{Event, Observation};
 use crate::judge::fixture::{
     BAR_IPA, BAR_PA, BAR_SIZE, DEVICE_TREE, IOMEM, Machine, NC_BLOCK, RAM_PAGE, RESERVED, Story, host_memory,
 };
@@ -226,9 +226,9 @@ fn guests_have_nothing_in_common() {
 fn a_table_in_reach_of_another_guest_is_found() {
     // The first guest has a leaf over the second one's tables, and is seen beside it.
     let second = Machine { guest: 1, blocks: 0, mapped: false, ..machine() };
-    let (first, pages) = with(&[(FREE_IPA, stage2_root(1), 3, RAM_PAGE)]).look(1, "stored");
+    let (first, pages) = with(&[(FREE_IPA, stage2_root(1), 3, RAM_PAGE)]).look("stored");
     let mut story = beside(&second).edit(|event| {
-        if let Event::Look(look) = event
+        if let Event::Observed { data: Observation::Look(look), .. } = event
             && look.guest == "g1"
         {
             look.pages.extend(first.pages.clone());
@@ -279,7 +279,7 @@ fn a_quarter_of_a_million_leaves_are_judged() {
         leaves: leaves(0x3_0000_0000),
     };
     seen.beside.insert("g1".into(), other);
-    let kept = KeptMemory::of(&record.around);
+    let kept = KeptMemory::of(&record.session.around);
     let foreign = Scene::of(record, look, &seen, &kept).foreign();
     assert_eq!(foreign.len(), 1 << 18, "all of them are beyond the guest's memory");
 }

@@ -4,10 +4,11 @@
 mod tests;
 
 use super::mapped;
+use crate::event::{Reset, Stored};
 use crate::finding::{Finding, Subject, Weight};
-use crate::record::Record;
 use crate::record::look::{Decoded, Seen};
 use crate::record::overlap::Overlaps;
+use crate::record::{At, Record};
 use s2lab_mmu::Stage2Leaf;
 use std::collections::BTreeMap;
 
@@ -48,19 +49,20 @@ fn show(leaf: &Stage2Leaf) -> String {
 /// set, by KVM or, with VTCR_EL2.HA, by hardware. KVM clears that of RAM as it ages, but ages no BAR.
 pub(super) fn stores(record: &Record, look: &Decoded, seen: &Seen, place: &Subject) -> Vec<Finding> {
     let mut bytes: BTreeMap<&str, u64> = BTreeMap::new();
-    for stored in record.stores.iter().filter(|stored| stored.guest == look.guest && stored.step < look.step)
+    for stored in
+        record.all::<Stored>().filter(|stored| stored.guest == look.guest && stored.step < look.step)
     {
-        let gone = |reset: &crate::record::Reset| {
+        let gone = |reset: At<'_, Reset>| {
             reset.device == stored.device && stored.step < reset.step && reset.step < look.step
         };
-        if !record.resets.iter().any(gone) {
-            let most = bytes.entry(&stored.device).or_default();
+        if !record.all::<Reset>().any(gone) {
+            let most = bytes.entry(stored.data.device.as_str()).or_default();
             *most = stored.bytes.max(*most);
         }
     }
     let mut out = vec![];
     for (device, bytes) in bytes {
-        let Some(bar) = record.around.bar(device) else { continue };
+        let Some(bar) = record.session.around.bar(device) else { continue };
         let stored = Overlaps::of([(bar.start..bar.start.saturating_add(bytes), ())]);
         let leaves = seen.devices.get(device).into_iter().flatten();
         let closed = |leaf: &&Stage2Leaf| {

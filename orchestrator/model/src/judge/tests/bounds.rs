@@ -1,6 +1,6 @@
 //! What is judged is bounded, however much a log has.
 
-use crate::event::{AlarmClass, Event};
+use crate::event::{AlarmClass, Event, Observation, Stored};
 use crate::judge::fixture::{Pages, Story};
 use crate::judge::{JudgedRun, MOST_FINDINGS, judge_run};
 use crate::record::{LogError, Run};
@@ -59,9 +59,15 @@ fn a_plan_that_lint_would_refuse_is_no_plan() {
 fn a_look_that_no_step_asks_for_is_not_decoded() {
     let (_, once) = asked(&Story::after());
     let mut story = Story::after();
-    let look = story.events.iter().find(|e| matches!(e, Event::Look(_))).unwrap().clone();
-    let Event::Look(other) = &look else { panic!("no look") };
-    let other = Event::Look(crate::event::Look { guest: "g9".into(), ..other.clone() });
+    let look = story
+        .events
+        .iter()
+        .find(|e| matches!(e, Event::Observed { data: Observation::Look(_), .. }))
+        .unwrap()
+        .clone();
+    let Event::Observed { data: Observation::Look(other), .. } = &look else { panic!("no look") };
+    let other = crate::event::Look { guest: "g9".into(), ..other.clone() };
+    let other = Event::Observed { step: 1, data: Observation::Look(other) };
     for event in [&look, &look, &other] {
         story = story.and(event.clone());
     }
@@ -75,7 +81,7 @@ fn a_page_of_a_look_is_read_once() {
     let (_, once) = asked(&Story::after());
     let mut story = Story::after();
     for event in &mut story.events {
-        if let Event::Look(look) = event {
+        if let Event::Observed { data: Observation::Look(look), .. } = event {
             let digest = look.pages.values().next().unwrap().clone();
             // Elsewhere in the host's RAM, where no table leads.
             look.pages.extend((0..1000).map(|n| (0x9000_0000 + n * 4096, digest.clone())));
@@ -95,7 +101,7 @@ fn what_the_host_tells_of_is_few() {
     });
     assert!(found(&bars).contains("4002 BARs of one device; there are at most 6"), "{}", found(&bars));
     let mappings = Story::after().edit(|event| {
-        if let Event::Look(look) = event {
+        if let Event::Observed { data: Observation::Look(look), .. } = event {
             look.mappings = vec![look.mappings[0].clone(); 3000];
         }
     });
@@ -109,10 +115,16 @@ fn what_the_host_tells_of_is_few() {
 #[test]
 fn findings_are_few_and_the_rest_is_counted() {
     let mut story = Story::after();
-    let stored = story.events.iter().find(|e| matches!(e, Event::Stored { .. })).unwrap().clone();
+    let stored = story
+        .events
+        .iter()
+        .find(|e| matches!(e, Event::Observed { data: Observation::Stored(_), .. }))
+        .unwrap()
+        .clone();
     for _ in 0..1000 {
         let mut wrong = stored.clone();
-        if let Event::Stored { file_difference, .. } = &mut wrong {
+        if let Event::Observed { data: Observation::Stored(Stored { file_difference, .. }), .. } = &mut wrong
+        {
             *file_difference = Some(8);
         }
         story.events.insert(12, wrong);
@@ -147,7 +159,12 @@ fn large(n: usize, last: &str) -> (Report, Pages) {
     variable.insert("fact 99999".into(), last.into());
     let blocking = variable.clone();
     let mut story = Story::after().and(Event::Environment { blocking, variable });
-    let stored = story.events.iter().find(|e| matches!(e, Event::Stored { .. })).unwrap().clone();
+    let stored = story
+        .events
+        .iter()
+        .find(|e| matches!(e, Event::Observed { data: Observation::Stored(_), .. }))
+        .unwrap()
+        .clone();
     story.events.splice(12..12, vec![stored; n]);
     (story.report(), story.pages)
 }

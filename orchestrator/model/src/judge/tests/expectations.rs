@@ -70,13 +70,15 @@ fn a_guest_without_the_device_need_not_map_it() {
     let story = Story::after().beside(&Machine::with(NC_BLOCK), &machine);
     assert_eq!(verdict(&story), pass("wc-honoured"));
     let alone = story.clone().edit(|event| {
-        if let Event::Look(look) = event {
+        if let Event::Observed { data: Observation::Look(look), .. } = event {
             look.beside.clear();
         }
     });
     found(&alone, Verdict::Miss, &["guests beside g1 at look again: expected g0, found "]);
     found(
-        &story.without(|e| matches!(e, Event::Look(look) if look.guest == "g1")),
+        &story.without(
+            |e| matches!(e, Event::Observed { data: Observation::Look(look), .. } if look.guest == "g1"),
+        ),
         Verdict::Miss,
         &["look again, guest g1"],
     );
@@ -128,7 +130,8 @@ fn an_expectation_that_is_about_nothing_is_not_met() {
         &["expectation of nic", "nothing"],
     );
     found(&expect(|e| e.at.clear()), Verdict::Fail, &["expectation of nic", "nothing"]);
-    let mut story = Story::after().without(|e| matches!(e, Event::Probed { .. }));
+    let mut story =
+        Story::after().without(|e| matches!(e, Event::Observed { data: Observation::Probed(_), .. }));
     story.cell.scenario.steps.pop();
     found(&story, Verdict::Fail, &["unaligned store to nic", "expected ok, found no probe"]);
 }
@@ -173,7 +176,13 @@ fn a_kernel_that_declares_nothing_matches_exactly_one_alternative() {
     found(&story, Verdict::Fail, &["stage2 of ram", "found Normal-NC"]);
     assert_eq!(story.attempt().judgement.findings.len(), 1, "the alternative is met all the same");
     // With nothing observed every alternative would be met.
-    let blind = Story::after().undeclared().without(|e| matches!(e, Event::Look(_) | Event::Probed { .. }));
+    let blind = Story::after().undeclared().without(|e| {
+        matches!(
+            e,
+            Event::Observed { data: Observation::Look(_), .. }
+                | Event::Observed { data: Observation::Probed(_), .. }
+        )
+    });
     found(&blind, Verdict::Miss, &["look stored, guest g0", "found 0"]);
 }
 
@@ -236,11 +245,8 @@ fn the_cells_of_one_kernel_agree() {
     let run = |kernels: [&str; 2], second: Story, open: bool| {
         let first = Story::after();
         let mut lines = first.lines();
-        let events: Vec<_> = second.lines().into_iter().filter(|line| line.cell.is_some()).collect();
         let end = lines.pop().unwrap();
-        lines.extend(
-            events.into_iter().map(|line| Line { cell: Some("other@test".parse().unwrap()), ..line }),
-        );
+        lines.extend(elsewhere(&second.lines(), &"other@test".parse().unwrap(), SESSION + 1));
         lines.push(end);
         if let Event::Plan(plan) = &mut lines[0].event {
             let mut other = second.cell.clone();
@@ -284,11 +290,15 @@ fn the_cells_of_one_kernel_agree() {
 fn a_look_after_a_probe_does_not_wait_for_its_guest() {
     let mut story = Story::after();
     story.cell.scenario.steps.swap(4, 5);
-    let story = story.without(|e| matches!(e, Event::Look(look) if look.name == "again")).edit(|event| {
-        if let Event::Probed { step, .. } = event {
-            *step = 4;
-        }
-    });
+    let story = story
+        .without(
+            |e| matches!(e, Event::Observed { data: Observation::Look(look), .. } if look.name == "again"),
+        )
+        .edit(|event| {
+            if let Event::Observed { step, data: Observation::Probed(_) } = event {
+                *step = 4;
+            }
+        });
     assert!(matches!(story.cell.scenario.steps[4], Step::Probe(_)));
     found(&story, Verdict::Fail, &["nic at look again", "a running guest that has it", "none"]);
     assert!(story.attempt().judgement.findings.iter().all(|f| f.weight == Weight::Tables));

@@ -1,7 +1,7 @@
 //! A run that is judged while its log grows.
 
 use crate::event::{Attempts, Event, Line};
-use crate::judge::fixture::Story;
+use crate::judge::fixture::{Story, elsewhere};
 use crate::judge::{LiveRun, another, judge_run};
 use crate::plan::Key;
 use crate::record::Run;
@@ -20,10 +20,9 @@ fn log(cells: usize, attempts: u32) -> (Story, Vec<Line>) {
     planned
         .cells
         .extend(keys.iter().map(|key| crate::event::PlannedCell { key: key.clone(), ..cell.clone() }));
-    for key in &keys {
-        for event in (0..attempts).flat_map(|_| events) {
-            lines.push(Line { cell: Some(key.clone()), ..event.clone() });
-        }
+    let all = keys.iter().flat_map(|key| (0..attempts).map(move |_| key));
+    for (key, session) in all.zip(0..) {
+        lines.extend(elsewhere(events, key, session));
     }
     lines.push(end.clone());
     lines.iter_mut().zip(0..).for_each(|(line, seq)| line.seq = seq);
@@ -41,13 +40,18 @@ fn live(story: &Story, lines: &[Line], course: Attempts) -> (usize, usize, crate
         read.set(read.get() + 1);
         story.pages.get(digest).cloned()
     };
-    let mut live = LiveRun::default();
+    let (mut live, mut ended) = (LiveRun::default(), None);
     for line in lines {
         live.line(&text(line)).unwrap();
-        if let (Event::CellEnded { .. }, Some(key)) = (&line.event, &line.cell)
-            && !another(course, live.attempts(key, &pages))
-        {
-            assert!(live.cell(key, &pages).unwrap().verdict.unwrap().passed());
+        match (&line.event, &line.cell) {
+            (Event::CellEnded { .. }, key) => ended = key.clone(),
+            (Event::SessionEnded, _) => {
+                let key = ended.take().unwrap();
+                if !another(course, live.attempts(&key, &pages)) {
+                    assert!(live.cell(&key, &pages).unwrap().verdict.unwrap().passed());
+                }
+            }
+            _ => {}
         }
     }
     let judgements = live.judgements();
@@ -97,9 +101,12 @@ fn an_attempt_that_goes_on_is_judged_as_if_it_were_complete() {
     let pages = |digest: &str| story.pages.get(digest).cloned();
     let (mut live, key) = (LiveRun::default(), "bar@k0".parse().unwrap());
     assert!(live.as_if_complete(&key, &pages).is_none());
-    for line in &lines[..lines.len() - 2] {
+    // Neither has the host sent its final record yet.
+    for line in &lines[..lines.len() - 4] {
         live.line(&text(line)).unwrap();
     }
+    assert!(!matches!(lines[lines.len() - 5].event, Event::HostDown { .. }));
+    assert!(matches!(lines[lines.len() - 4].event, Event::HostDown { .. }));
     let judged = live.as_if_complete(&key, &pages).unwrap();
     assert!(judged.verdict.unwrap().passed());
     // Nothing of it remains.

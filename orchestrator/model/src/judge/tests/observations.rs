@@ -6,37 +6,64 @@ use super::*;
 fn every_observation_must_be_there_once() {
     let missing = |what: fn(&Event) -> bool| Story::after().without(what);
     for (story, words) in [
-        (missing(|e| matches!(e, Event::Stored { step: 0, width: 64, .. })), "step 0, store 64 B"),
-        (missing(|e| matches!(e, Event::Stored { step: 3, .. })), "step 3, store 8 B"),
-        (missing(|e| matches!(e, Event::Look(look) if look.name == "again")), "look again, guest g0"),
-        (missing(|e| matches!(e, Event::Reset { .. })), "step 2, reset of nic"),
-        (missing(|e| matches!(e, Event::Probed { .. })), "step 5, probe of nic"),
+        (
+            missing(|e| {
+                matches!(e, Event::Observed { step: 0, data: Observation::Stored(Stored { width: 64, .. }) })
+            }),
+            "step 0, store 64 B",
+        ),
+        (
+            missing(|e| matches!(e, Event::Observed { step: 3, data: Observation::Stored(_) })),
+            "step 3, store 8 B",
+        ),
+        (
+            missing(
+                |e| matches!(e, Event::Observed { data: Observation::Look(look), .. } if look.name == "again"),
+            ),
+            "look again, guest g0",
+        ),
+        (
+            missing(|e| matches!(e, Event::Observed { data: Observation::Reset(_), .. })),
+            "step 2, reset of nic",
+        ),
+        (
+            missing(|e| matches!(e, Event::Observed { data: Observation::Probed(_), .. })),
+            "step 5, probe of nic",
+        ),
         (missing(|e| matches!(e, Event::HostUp { .. })), "the host's kernel"),
         (missing(|e| matches!(e, Event::GuestUp { .. })), "the kernel of guest g0"),
     ] {
         found(&story, Verdict::Miss, &[words, "found 0"]);
     }
     for event in &Story::after().events {
-        if matches!(event, Event::Stored { .. } | Event::Look(_) | Event::Reset { .. } | Event::Probed { .. })
-        {
+        if matches!(
+            event,
+            Event::Observed { data: Observation::Stored(_), .. }
+                | Event::Observed { data: Observation::Look(_), .. }
+                | Event::Observed { data: Observation::Reset(_), .. }
+                | Event::Observed { data: Observation::Probed(_), .. }
+        ) {
             found(&Story::after().and(event.clone()), Verdict::Miss, &["one observation", "found 2"]);
         }
     }
-    let unplanned = Story::after().and(Event::Reset { step: 9, device: "nic".into(), method: "bus".into() });
+    let unplanned = Story::after().and(Event::Observed {
+        step: 9,
+        data: Observation::Reset(Reset { device: "nic".into(), method: "bus".into() }),
+    });
     found(&unplanned, Verdict::Miss, &["observations", "1 that no step asks for"]);
     let other: [fn(&mut Event); 3] = [
         |e| {
-            if let Event::Stored { bytes, .. } = e {
+            if let Event::Observed { data: Observation::Stored(Stored { bytes, .. }), .. } = e {
                 *bytes /= 2
             }
         },
         |e| {
-            if let Event::Stored { map, .. } = e {
+            if let Event::Observed { data: Observation::Stored(Stored { map, .. }), .. } = e {
                 *map = s2lab_protocol::MapKind::Device
             }
         },
         |e| {
-            if let Event::Stored { guest, .. } = e {
+            if let Event::Observed { data: Observation::Stored(Stored { guest, .. }), .. } = e {
                 *guest = "g1".into()
             }
         },
@@ -49,25 +76,25 @@ fn every_observation_must_be_there_once() {
         );
     }
     let probed = Story::after().edit(|e| {
-        if let Event::Probed { map, .. } = e {
+        if let Event::Observed { data: Observation::Probed(Probed { map, .. }), .. } = e {
             *map = s2lab_protocol::MapKind::Device;
         }
     });
     found(&probed, Verdict::Miss, &["step 5, probe of nic", "found 0"]);
     let elsewhere = Story::after().edit(|e| {
-        if let Event::Reset { step, .. } = e {
+        if let Event::Observed { step, data: Observation::Reset(_) } = e {
             *step = 0
         }
     });
     found(&elsewhere, Verdict::Miss, &["step 2, reset of nic", "found 0"]);
     let elsewhere = Story::after().edit(|e| {
-        if let Event::Look(look) = e {
-            look.step += 1
+        if let Event::Observed { step, data: Observation::Look(_) } = e {
+            *step += 1
         }
     });
     found(&elsewhere, Verdict::Miss, &["look stored, guest g0", "found 0"]);
     let short = Story::after().edit(|event| {
-        if let Event::Stored { result, .. } = event {
+        if let Event::Observed { data: Observation::Stored(Stored { result, .. }), .. } = event {
             result.stores -= 1;
         }
     });
@@ -100,14 +127,14 @@ fn pages_must_be_there_and_be_what_they_are_called() {
     story.pages.values_mut().for_each(|page| page[0] ^= 1);
     found(&story, Verdict::Miss, &["look stored, guest g0", "is not what its name says"]);
     let story = Story::after().edit(|event| {
-        if let Event::Look(look) = event {
+        if let Event::Observed { data: Observation::Look(look), .. } = event {
             look.pages.pop_first();
         }
     });
     found(&story, Verdict::Miss, &["look stored, guest g0", "was not recorded"]);
     for register in ["VTTBR_EL2", "VTCR_EL2", "HCR_EL2", "TTBR0_EL1", "TCR_EL1", "MAIR_EL1", "SCTLR_EL1"] {
         let story = Story::after().edit(|event| {
-            if let Event::Look(look) = event {
+            if let Event::Observed { data: Observation::Look(look), .. } = event {
                 look.registers.remove(register);
             }
         });
@@ -115,7 +142,7 @@ fn pages_must_be_there_and_be_what_they_are_called() {
     }
     for (register, bits) in [("VTTBR_EL2", 0xffff << 48), ("HCR_EL2", 0)] {
         let story = Story::after().edit(|event| {
-            if let Event::Look(look) = event {
+            if let Event::Observed { data: Observation::Look(look), .. } = event {
                 let value = look.registers.get_mut(register).unwrap();
                 *value = (*value & !bits) | if bits == 0 { 1 << 27 } else { 0 };
             }
@@ -127,13 +154,13 @@ fn pages_must_be_there_and_be_what_they_are_called() {
 #[test]
 fn bytes_must_arrive() {
     let lost = |event: &mut Event| {
-        if let Event::Stored { file_difference, .. } = event {
+        if let Event::Observed { data: Observation::Stored(Stored { file_difference, .. }), .. } = event {
             *file_difference = Some(0x40);
         }
     };
     found(&Story::after().edit(lost), Verdict::Fail, &["BAR file after step 0", "differs from offset 0x40"]);
     let story = Story::after().edit(|event| {
-        if let Event::Stored { result, .. } = event {
+        if let Event::Observed { data: Observation::Stored(Stored { result, .. }), .. } = event {
             result.first_difference = Some(8);
         }
     });
@@ -285,16 +312,24 @@ fn runs_exit_by_their_cells() {
     );
 
     let interrupted = judged(&story, &|lines| {
-        let at = lines.len() - 2;
-        lines[at].event = Event::Interrupted { signal: "SIGTERM".into() };
-        lines[at].cell = None;
+        let at = lines.len() - 3;
+        assert!(matches!(lines[at].event, Event::CellEnded { .. }));
+        lines.truncate(at);
+        let event = Event::Interrupted { signal: "SIGTERM".into() };
+        lines.push(Line::new(at as u64, 0, None, None, event));
     });
     assert_eq!((interrupted.exit, interrupted.cells[0].verdict.clone()), (143, None));
 
     let twice = |second: Story| {
-        let mut story = Story::after();
-        story.events.extend(second.events);
-        story.run()
+        let mut lines = Story::after().lines();
+        let end = lines.pop().unwrap();
+        let second = second.lines();
+        lines.extend(elsewhere(&second, &KEY.parse().unwrap(), SESSION + 1));
+        lines.push(end);
+        lines.iter_mut().zip(0..).for_each(|(line, seq)| line.seq = seq);
+        crate::judge::judge_run(crate::record::Run::fold(lines).unwrap(), &|d: &str| {
+            Story::after().pages.get(d).cloned()
+        })
     };
     assert_eq!(twice(Story::after()).exit, 0);
     let flaky = twice(Story::after().stopped(StopCause::Timeout));
@@ -305,11 +340,12 @@ fn runs_exit_by_their_cells() {
 #[test]
 fn a_host_that_was_kept_has_no_final_record_and_so_passes_by_nothing() {
     let kept = |mut story: Story| {
-        *story.events.last_mut().unwrap() = Event::CellEnded { end: CellEnd::Kept };
+        let end = story.end();
+        story.events[end] = Event::CellEnded { end: CellEnd::Kept };
         story
     };
     let before = Story::before().edit(|event| {
-        if let Event::Stored { file_difference, .. } = event {
+        if let Event::Observed { data: Observation::Stored(Stored { file_difference, .. }), .. } = event {
             *file_difference = Some(8);
         }
     });

@@ -32,9 +32,13 @@ fn the_flag_and_the_tables_go_together() {
     assert!(told(open(), &nc, false, ok()).attempt().judgement.witnesses.contains(&contradicts));
 
     // What was read after the last look says nothing of it.
-    let vmas = Story::before().events.into_iter().find(|e| matches!(e, Event::VmaFlags { .. })).unwrap();
+    let vmas = Story::before()
+        .events
+        .into_iter()
+        .find(|e| matches!(e, Event::Observed { data: Observation::VmaFlags(_), .. }))
+        .unwrap();
     let later = Story::after().and(vmas).edit(|event| {
-        if let Event::VmaFlags { step, vmas, .. } = event
+        if let Event::Observed { step, data: Observation::VmaFlags(VmaFlags { vmas, .. }) } = event
             && vmas[0].flags.last().unwrap() != "??"
         {
             *step = 5;
@@ -43,27 +47,27 @@ fn the_flag_and_the_tables_go_together() {
     assert_eq!(verdict(&later), pass("wc-honoured"));
 
     let other_region = Story::after().edit(|event| {
-        if let Event::VmaFlags { vmas, .. } = event {
+        if let Event::Observed { data: Observation::VmaFlags(VmaFlags { vmas, .. }), .. } = event {
             vmas[0].offset = 0;
         }
     });
     found(&other_region, Verdict::Miss, &["VMAs over nic", "none"]);
     // As Linux 6.1 shows it: the physical address instead of the region.
     let by_address = Story::before().edit(|event| {
-        if let Event::VmaFlags { vmas, .. } = event {
+        if let Event::Observed { data: Observation::VmaFlags(VmaFlags { vmas, .. }), .. } = event {
             vmas[0].offset = BAR_PA;
         }
     });
     assert_eq!(verdict(&by_address), pass("before the series"));
     let mixed = Story::after().edit(|event| {
-        if let Event::VmaFlags { vmas, .. } = event {
+        if let Event::Observed { data: Observation::VmaFlags(VmaFlags { vmas, .. }), .. } = event {
             vmas.push(vmas[0].clone());
             vmas[1].flags.pop();
         }
     });
     found(&mixed, Verdict::Fail, &["VMAs over nic", "flag `??` on 1 of 2"]);
     found(
-        &Story::after().without(|e| matches!(e, Event::VmaFlags { .. })),
+        &Story::after().without(|e| matches!(e, Event::Observed { data: Observation::VmaFlags(_), .. })),
         Verdict::Miss,
         &["VMAs over nic", "none"],
     );
@@ -173,7 +177,7 @@ fn a_bar_that_only_the_host_names_is_no_region() {
 fn what_a_guests_agent_says_of_a_bar_is_held_against_it() {
     let mapping = |change: fn(&mut Bar)| {
         Story::after().edit(move |event| {
-            if let Event::Look(look) = event {
+            if let Event::Observed { data: Observation::Look(look), .. } = event {
                 change(&mut look.mappings[0].bar);
             }
         })
@@ -185,7 +189,7 @@ fn what_a_guests_agent_says_of_a_bar_is_held_against_it() {
     found(&mapping(|bar| bar.start += BAR_SIZE), Verdict::Fail, &[elsewhere]);
     let stored = |change: fn(&mut StoreResult)| {
         Story::after().edit(move |event| {
-            if let Event::Stored { result, .. } = event {
+            if let Event::Observed { data: Observation::Stored(Stored { result, .. }), .. } = event {
                 change(result);
             }
         })
@@ -201,7 +205,7 @@ fn what_a_guests_agent_says_of_a_bar_is_held_against_it() {
 fn vmas_must_be_pages_of_the_whole_bar() {
     let vmas = |change: fn(&mut Vec<Vma>)| {
         Story::after().edit(move |event| {
-            if let Event::VmaFlags { vmas, .. } = event {
+            if let Event::Observed { data: Observation::VmaFlags(VmaFlags { vmas, .. }), .. } = event {
                 change(vmas);
             }
         })
@@ -235,7 +239,7 @@ fn vmas_must_be_pages_of_the_whole_bar() {
 fn a_reset_has_a_method_of_the_kernels() {
     let method = |method: &'static str| {
         Story::after().edit(move |event| {
-            if let Event::Reset { method: said, .. } = event {
+            if let Event::Observed { data: Observation::Reset(Reset { method: said, .. }), .. } = event {
                 *said = method.into();
             }
         })
@@ -282,7 +286,7 @@ fn leaves_must_lie_where_something_is() {
 #[test]
 fn a_mapping_that_leads_elsewhere_is_seen() {
     let story = Story::after().edit(|event| {
-        if let Event::Look(look) = event {
+        if let Event::Observed { data: Observation::Look(look), .. } = event {
             look.mappings[0].va += 4096;
         }
     });

@@ -20,11 +20,13 @@ pub(crate) fn ending(outcome: &ProbeOutcome) -> Ending {
 /// Returns the reason if the QEMU of this record does not show alignment faults.
 pub(crate) fn shows_alignment(record: &Record) -> Result<(), String> {
     let fact = |map: &BTreeMap<String, String>, name| map.get(name).cloned();
-    match fact(&record.environment.blocking, environment::ACCELERATOR).as_deref() {
+    match fact(&record.session.environment.blocking, environment::ACCELERATOR).as_deref() {
         Some(environment::TCG) => {}
         other => {
             return Err(format!("accelerator {} is not {}", other.unwrap_or("unknown"), environment::TCG));
         }
     }
-    emulation::shows_device_alignment(fact(&record.environment.variable, environment::QEMU).as_deref())
+    emulation::shows_device_alignment(
+        fact(&record.session.environment.variable, environment::QEMU).as_deref(),
+    )
 }

@@ -4,10 +4,11 @@ mod emulation;
 mod ending;
 
 use super::{Heard, Scene, Witness};
+use crate::event::Probed;
 use crate::finding::{Finding, Subject, Weight};
 use crate::lines::Ending;
 use crate::record::look::{Combined, Decoded, SeenMapping};
-use crate::record::{Probed, Record};
+use crate::record::{At, Record};
 use s2lab_mmu::MemoryType;
 
 pub(crate) use ending::{ending, shows_alignment};
@@ -24,7 +25,7 @@ impl Witness for Behaviour {
         let mut findings = vec![];
         let mut silent = "no probe".to_owned();
         let mut spoke = false;
-        for probe in &record.probes {
+        for probe in record.all::<Probed>() {
             match predict(record, looks, probe) {
                 Ok(predicted) => {
                     spoke = true;
@@ -38,23 +39,23 @@ impl Witness for Behaviour {
 }
 
 /// A finding if the store did not end as predicted.
-fn against(probe: &Probed, predicted: Ending) -> Option<Finding> {
+fn against(probe: At<'_, Probed>, predicted: Ending) -> Option<Finding> {
     let ending = ending(&probe.outcome);
     // What reads back wrong is a finding of its own; as far as the type goes it completed.
     let completed = ending != Ending::Fault;
     if completed == (predicted == Ending::Ok) {
         return None;
     }
-    let Probed { step, guest, device, map, outcome } = probe;
+    let At { step, data: Probed { guest, device, map, outcome } } = probe;
     let what = format!("unaligned store by {guest} to {device}, mapped {}: oracle in doubt", *map);
-    let subject = Subject::step(*step).guest(guest).region(device);
+    let subject = Subject::step(step).guest(guest).region(device);
     let expected = format!("{predicted}, as the walk says");
     let finding = Finding::new(Weight::Doubt, subject, what, expected, ending.to_string());
     Some(finding.with([format!("{outcome:?}")]))
 }
 
 /// The probed mapping, as the last look at the probe's guest before it saw it.
-pub(crate) fn probed_mapping<'a>(looks: &'a [Decoded], probe: &Probed) -> Option<&'a SeenMapping> {
+pub(crate) fn probed_mapping<'a>(looks: &'a [Decoded], probe: At<'_, Probed>) -> Option<&'a SeenMapping> {
     let before = looks.iter().filter(|look| look.guest == probe.guest && look.step < probe.step);
     let last = before.max_by_key(|look| look.step)?.seen.as_ref().ok()?;
     last.mappings.iter().find(|mapping| mapping.device == probe.device && mapping.map == probe.map)
@@ -64,7 +65,7 @@ pub(crate) fn probed_mapping<'a>(looks: &'a [Decoded], probe: &Probed) -> Option
 ///
 /// In QEMU the Device-ness of stage 2 always counts. That of stage 1 alone counts on the first access to a page after its
 /// TLB entry went, and not later (measured with 10.0.2, same code in 10.2.2), so such a mapping predicts nothing.
-fn predict(record: &Record, looks: &[Decoded], probe: &Probed) -> Result<Ending, String> {
+fn predict(record: &Record, looks: &[Decoded], probe: At<'_, Probed>) -> Result<Ending, String> {
     let mapping = probed_mapping(looks, probe).ok_or("no look saw the mapping that was probed")?;
     let endings = mapping.touched.iter().map(|(both, _)| predict_one(both));
     let mut endings = endings.collect::<Result<Vec<_>, _>>()?.into_iter();

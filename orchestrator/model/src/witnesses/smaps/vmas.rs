@@ -1,7 +1,8 @@
 //! The VMAs through which a VMM maps a BAR, as the host's kernel lists them.
 
+use crate::event::VmaFlags;
 use crate::record::look::Decoded;
-use crate::record::{Record, VmaFlags};
+use crate::record::{At, Record};
 use s2lab_protocol::{Bar, Vma};
 use std::ops::Range;
 
@@ -12,12 +13,12 @@ const PAGE: u64 = 4096;
 
 /// The VMAs over the device's BAR as they were told last before the look; if only later, then.
 pub(super) fn over_bar<'a>(record: &'a Record, look: &Decoded, device: &str) -> Vec<&'a Vma> {
-    let Some(bar) = record.around.bar(device) else { return vec![] };
-    let of = |flags: &&VmaFlags| flags.guest == look.guest && flags.device == device;
-    let told = || record.vmas.iter().filter(of);
+    let Some(bar) = record.session.around.bar(device) else { return vec![] };
+    let of = |flags: &At<'_, VmaFlags>| flags.guest == look.guest && flags.device == device;
+    let told = || record.all().filter(of);
     let before = told().filter(|flags| flags.step <= look.step).max_by_key(|flags| flags.step);
     let told = before.or_else(|| told().min_by_key(|flags| flags.step));
-    told.map(|flags| flags.vmas.iter().filter(|vma| offset_in(vma, bar).is_some()).collect())
+    told.map(|flags| flags.data.vmas.iter().filter(|vma| offset_in(vma, bar).is_some()).collect())
         .unwrap_or_default()
 }
 
@@ -36,7 +37,7 @@ fn offset_in(vma: &Vma, bar: Bar) -> Option<u64> {
 
 /// What no VMAs of a mapped BAR can be: not made of pages, beyond the BAR, or over a part of it only.
 pub(super) fn contradiction(record: &Record, device: &str, vmas: &[&Vma]) -> Option<String> {
-    let bar = record.around.bar(device)?;
+    let bar = record.session.around.bar(device)?;
     let mut parts = vec![];
     for vma in vmas {
         let whole = || within(vma, bar);

@@ -1,7 +1,7 @@
 //! Tables that are well, and registers or leaves with which they are not what the MMU uses.
 
 use super::super::tests::{beside, fails, machine, passes, story, with};
-use crate::event::Event;
+use crate::event::{Event, Observation};
 use crate::judge::fixture::{BAR_PA, Machine, NC_BLOCK, RAM_PAGE, Story};
 use guest_tables::{BAR_IPA, BLOCK, PAGE, stage2_root};
 
@@ -39,9 +39,9 @@ fn bits_that_change_the_tables_are_named() {
 
 #[test]
 fn a_start_table_stays() {
-    let (other, pages) = Machine { guest: 1, ..machine() }.look(4, "again");
+    let (other, pages) = Machine { guest: 1, ..machine() }.look("again");
     let mut story = Story::after().edit(|event| {
-        if let Event::Look(look) = event
+        if let Event::Observed { data: Observation::Look(look), .. } = event
             && look.name == "again"
         {
             *look = crate::event::Look { guest: "g0".into(), ..other.clone() };
@@ -86,10 +86,10 @@ fn two_guests_have_two_vmids() {
     passes(&beside(&second(0x103, vs)));
     // KVM may give a guest another one between two steps, be it that of the other guest before.
     let (first, pages) =
-        Machine { registers: vec![("VTTBR_EL2", stage2_root(0) | 4 << 48)], ..machine() }.look(4, "again");
-    let (other, more) = second(3, vtcr).look(4, "again");
+        Machine { registers: vec![("VTTBR_EL2", stage2_root(0) | 4 << 48)], ..machine() }.look("again");
+    let (other, more) = second(3, vtcr).look("again");
     let mut swapped = beside(&second(4, vtcr)).edit(|event| {
-        if let Event::Look(look) = event
+        if let Event::Observed { data: Observation::Look(look), .. } = event
             && look.name == "again"
         {
             look.registers =

@@ -1,0 +1,154 @@
+//! Text to lines of the event log, and what of a younger log is skipped.
+
+use super::fold::LogError;
+use crate::escape::{LONGEST, bounded};
+use crate::event::{Event, LOG_VERSION, Line, Observation, SessionId, Version};
+use crate::plan::Key;
+use serde::Deserialize;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fmt;
+use strum::VariantNames;
+
+/// Most different things that [`Skipped`] names; more are counted.
+const MOST_NAMES: usize = 8;
+
+/// What a log of a later minor version has and this s2lab does not know.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Skipped {
+    version: Option<Version>,
+    /// Kinds of events and keys, and how often each is there.
+    named: BTreeMap<String, usize>,
+    /// How often there is anything else.
+    more: usize,
+}
+
+impl Skipped {
+    pub fn is_empty(&self) -> bool {
+        self.named.is_empty() && self.more == 0
+    }
+
+    fn add(&mut self, version: Version, what: String) {
+        self.version = self.version.max(Some(version));
+        let what = bounded(&what, LONGEST);
+        match self.named.len() < MOST_NAMES || self.named.contains_key(&what) {
+            true => *self.named.entry(what).or_default() += 1,
+            false => self.more += 1,
+        }
+    }
+}
+
+/// One line for people. Names come from the log and are escaped.
+impl fmt::Display for Skipped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let version = self.version.unwrap_or(LOG_VERSION);
+        let named = self.named.iter().map(|(what, count)| format!("{count} x {what}"));
+        let more = (self.more > 0).then(|| format!("{} x others", self.more));
+        let all: Vec<_> = named.chain(more).collect();
+        write!(
+            f,
+            "the event log is of version {version}, and this s2lab knows {LOG_VERSION}: skipped {}",
+            all.join(", ")
+        )
+    }
+}
+
+/// The whole lines of a text. A last line without its line feed was torn by a crash: it is left out, so that the cells before it
+/// can still be judged.
+pub(super) fn whole_lines(text: &str) -> std::str::Lines<'_> {
+    text.rfind('\n').map_or("", |end| text.get(..=end).unwrap_or_default()).lines()
+}
+
+/// What every version of a line has, whatever else is in it.
+#[derive(Deserialize)]
+struct Header {
+    /// A number in version 1.
+    v: Value,
+    seq: u64,
+}
+
+/// A line whose event is of a kind that is not known.
+#[derive(Deserialize)]
+struct Younger {
+    v: Version,
+    seq: u64,
+    ms: u64,
+    #[serde(default)]
+    session: Option<SessionId>,
+    #[serde(default)]
+    cell: Option<Key>,
+    event: Value,
+}
+
+/// Reads a line. What a later minor version may have goes to `skipped`; a log of this version has nothing that is not known.
+pub(super) fn parse(at: usize, text: &str, skipped: &mut Skipped) -> Result<Line, LogError> {
+    let wrong = |why: &str| LogError::Json { at, why: bounded(why, LONGEST) };
+    let mut unknown = vec![];
+    let line = match read(text, &mut unknown) {
+        Ok(line) => line,
+        Err(error) => {
+            version(text)?;
+            let younger = serde_json::from_str(text).ok().and_then(younger);
+            let Some((line, kind)) = younger else { return Err(wrong(&error.to_string())) };
+            skipped.add(line.v, format!("event `{kind}`"));
+            return Ok(line);
+        }
+    };
+    if line.v.is_ahead() {
+        unknown.into_iter().for_each(|key| skipped.add(line.v, format!("key `{key}`")));
+    } else if let (true, Some(key)) = (line.v.is_read(), unknown.first()) {
+        return Err(wrong(&format!("unknown key `{key}`")));
+    }
+    Ok(line)
+}
+
+/// The line, and the paths of its keys that are not known; without the numbers of items in lists.
+fn read(text: &str, unknown: &mut Vec<String>) -> Result<Line, serde_json::Error> {
+    let mut from = serde_json::Deserializer::from_str(text);
+    let line = serde_ignored::deserialize(&mut from, |path| {
+        let path = path.to_string();
+        let named =
+            path.split('.').filter(|part| !part.bytes().all(|byte| byte.is_ascii_digit() || byte == b'?'));
+        unknown.push(named.collect::<Vec<_>>().join("."));
+    })?;
+    from.end().map(|()| line)
+}
+
+/// Whether a line that is none of this version is one of another.
+fn version(text: &str) -> Result<(), LogError> {
+    let Ok(Header { v, seq }) = serde_json::from_str(text) else { return Ok(()) };
+    let found = match &v {
+        Value::String(text) => text.clone(),
+        Value::Number(number) => number.to_string(),
+        _ => return Ok(()),
+    };
+    match Version::try_from(found.clone()) {
+        Ok(version) if version.is_read() => Ok(()),
+        _ => Err(LogError::Version { seq, found: bounded(&found, LONGEST) }),
+    }
+}
+
+/// The line of an event of a later minor version, if its kind is not known, and that kind.
+fn younger(line: Younger) -> Option<(Line, String)> {
+    let Younger { v, seq, ms, session, cell, event } = line;
+    let kind = unknown_kind(&event).filter(|_| v.is_ahead())?;
+    Some((Line { v, seq, ms, session, cell, event: Event::Unknown(kind.clone()) }, kind))
+}
+
+fn unknown_kind(event: &Value) -> Option<String> {
+    let kind = kind(event)?;
+    if !Event::VARIANTS.contains(&kind) {
+        return Some(kind.to_owned());
+    }
+    let observation = self::kind(event.get(kind)?.get("data")?)?;
+    (!Observation::VARIANTS.contains(&observation)).then(|| format!("{kind} {observation}"))
+}
+
+/// The kind of an event or observation: its only key, or the text alone.
+fn kind(of: &Value) -> Option<&str> {
+    match of {
+        Value::String(kind) => Some(kind),
+        Value::Object(object) if object.len() == 1 => object.keys().next().map(String::as_str),
+        _ => None,
+    }
+}

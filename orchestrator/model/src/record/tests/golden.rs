@@ -1,0 +1,133 @@
+//! Logs as they were written once. A file of a version that was released never changes: what is younger must read it. They have
+//! the events of [`Story::after`], whose table pages they name.
+//!
+//! `S2LAB_WRITE_LOGS=1 cargo test -p s2lab-model golden` writes them again, which is for a new version alone.
+
+use super::*;
+use crate::judge::judge_run;
+use crate::record::parse::{Skipped, parse};
+use serde_json::{Value, json};
+use std::path::Path;
+
+const OURS: &str = "2.0.jsonl";
+/// One of a minor that this s2lab does not know.
+const AHEAD: &str = "2.9.jsonl";
+
+fn text(lines: &[Value]) -> String {
+    lines.iter().map(|line| format!("{line}\n")).collect()
+}
+
+fn ours() -> Vec<Value> {
+    Story::after().lines().iter().map(|line| serde_json::to_value(line).unwrap()).collect()
+}
+
+/// With an event, an observation and keys that are not known.
+fn ahead() -> Vec<Value> {
+    let mut lines = ours();
+    let up = lines.iter().position(|line| line["event"].get("host-up").is_some()).unwrap();
+    lines[up]["event"]["host-up"]["firmware"] = json!("edk2");
+    lines[up]["zone"] = json!("UTC");
+    lines[0]["event"]["plan"]["cells"][0]["shard"] = json!([1, 2]);
+    let of = |event: Value| json!({"v": "", "seq": 0, "ms": 0, "cell": KEY, "event": event});
+    let end = lines.iter().position(|line| line["event"].get("cell-ended").is_some()).unwrap();
+    lines.insert(end, of(json!({"observed": {"step": 5, "data": {"loaded": {"words": [1, 2]}}}})));
+    lines.insert(end, of(json!({"guest-power": {"guest": "g0", "state": "off"}})));
+    lines.insert(end, of(json!("guest-power")));
+    for (line, seq) in lines.iter_mut().zip(0..) {
+        (line["v"], line["seq"]) = (json!("2.9"), json!(seq));
+    }
+    lines
+}
+
+fn golden(name: &str, now: &[Value]) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/logs").join(name);
+    if std::env::var_os("S2LAB_WRITE_LOGS").is_some() {
+        std::fs::write(&path, text(now)).unwrap();
+    }
+    std::fs::read_to_string(path).unwrap()
+}
+
+fn passes(run: Run) -> bool {
+    let pages = Story::after().pages;
+    let judged = judge_run(run, &|digest: &str| pages.get(digest).cloned());
+    judged.exit == 0 && judged.cells[0].verdict.as_ref().is_some_and(|verdict| verdict.passed())
+}
+
+#[test]
+fn a_golden_log_of_this_version_passes() {
+    let run = Run::read(&golden(OURS, &ours())).unwrap();
+    assert!(run.skipped.is_empty() && passes(run));
+}
+
+#[test]
+fn what_a_younger_minor_has_is_skipped_and_named() {
+    let run = Run::read(&golden(AHEAD, &ahead())).unwrap();
+    assert_eq!(
+        run.skipped.to_string(),
+        "the event log is of version 2.9, and this s2lab knows 2.0: skipped 2 x event `guest-power`, \
+         1 x event `observed loaded`, 1 x key `event.cells.shard`, 1 x key `event.firmware`, 1 x key `zone`"
+    );
+    assert!(passes(run));
+}
+
+/// What is skipped in a younger log is a mistake in one of this version.
+#[test]
+fn a_log_of_this_version_has_nothing_that_is_not_known() {
+    let ours = golden(AHEAD, &ahead()).replace("\"v\":\"2.9\"", "\"v\":\"2.0\"");
+    for (line, why) in ours.lines().zip(0..).filter(|(line, _)| {
+        ["firmware", "guest-power", "shard", "loaded\":{\"words"].iter().any(|word| line.contains(word))
+    }) {
+        let read = parse(why, line, &mut Skipped::default());
+        assert!(matches!(read, Err(LogError::Json { .. })), "{read:?}");
+    }
+}
+
+/// What is wrong otherwise is wrong in a younger log too.
+#[test]
+fn a_younger_log_is_held_to_the_rest() {
+    let lines: Vec<String> = golden(AHEAD, &ahead()).lines().map(str::to_owned).collect();
+    let read = |change: &dyn Fn(&mut Vec<String>)| {
+        let mut lines = lines.clone();
+        change(&mut lines);
+        Run::read(&(lines.join("\n") + "\n"))
+    };
+    assert!(matches!(read(&|l| drop(l.remove(3))), Err(LogError::Gap { .. })));
+    let unknown = lines.iter().position(|line| line.contains("guest-power")).unwrap();
+    assert!(matches!(read(&|l| drop(l.remove(unknown))), Err(LogError::Gap { .. })), "it counts as a line");
+    let words = |from: &'static str, to: &'static str| {
+        read(&move |l: &mut Vec<String>| l.iter_mut().for_each(|line| *line = line.replace(from, to)))
+    };
+    assert!(matches!(words("\"page_size\":4096", "\"page_size\":\"4K\""), Err(LogError::Json { .. })));
+    assert!(matches!(words("\"page_size\":4096,", ""), Err(LogError::Json { .. })), "a key that it needs");
+}
+
+#[test]
+fn other_versions_are_refused_by_name() {
+    let text = golden(OURS, &ours());
+    let read = |v: &str| Run::read(&text.replace("\"v\":\"2.0\"", &format!("\"v\":{v}"))).unwrap_err();
+    assert_eq!(
+        read("1").to_string(),
+        "line 0: version 1 of the event log was never released; this s2lab reads version 2"
+    );
+    assert_eq!(
+        read("\"3.1\"").to_string(),
+        "line 0: version 3.1 of the event log; this s2lab reads version 2"
+    );
+    assert!(matches!(read("\"x\""), LogError::Version { .. }));
+    assert!(matches!(read("null"), LogError::Json { .. }));
+}
+
+/// However many there are, a few are named.
+#[test]
+fn what_is_skipped_is_bounded() {
+    let mut lines = ahead();
+    let at = lines.iter().position(|line| line["event"] == json!("guest-power")).unwrap();
+    for n in 0..1000 {
+        let mut line = lines[at].clone();
+        line["event"] = json!(format!("{n}\u{1b}[2J{}", "x".repeat(1000)));
+        lines.insert(at, line);
+    }
+    lines.iter_mut().zip(0..).for_each(|(line, seq)| line["seq"] = json!(seq));
+    let said = Run::read(&text(&lines)).unwrap().skipped.to_string();
+    assert!(said.len() < 3000 && said.contains(" x others") && !said.contains('\u{1b}'), "{said}");
+}
