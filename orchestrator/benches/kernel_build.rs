@@ -7,8 +7,8 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a benchmark ends at the first thing that is wrong")]
 
-use s2lab::store::{
-    BuildConfig, ConfigFile, Kernel, KernelBuild, KernelSource, Quiet, SourcePackage, Store, StoreError,
+use s2lab::cache::{
+    BuildConfig, Cache, CacheError, ConfigFile, Kernel, KernelBuild, KernelSource, Quiet, SourcePackage,
 };
 use std::{
     env, fs,
@@ -28,26 +28,26 @@ const NO_OPTION: &str = "CONFIG_S2LAB_BENCHMARK=y\n";
 async fn main() {
     // Cargo adds `--bench`.
     let rounds = env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(1);
-    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("kernel_build");
-    let store = Store::open(&cache, false, Arc::new(Quiet)).unwrap();
-    match store.build_kernel(&build(NO_OPTION), &[]).await {
-        Err(StoreError::Config { .. }) => {}
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("kernel_build");
+    let cache = Cache::open(&folder, false, Arc::new(Quiet)).unwrap();
+    match cache.build_kernel(&build(NO_OPTION), &[]).await {
+        Err(CacheError::Config { .. }) => {}
         other => panic!("the source was to be unpacked, and nothing built: {other:?}"),
     }
     let mut ratios = Vec::new();
     for round in 1..=rounds {
-        clear(&cache);
+        clear(&folder);
         let started = Instant::now();
-        let kernel = store.build_kernel(&build(""), &[]).await.unwrap();
+        let kernel = cache.build_kernel(&build(""), &[]).await.unwrap();
         let ours = started.elapsed();
-        let plain = make(&store, &kernel, &source(&cache), &cache.join("plain"));
+        let plain = make(&cache, &kernel, &source(&folder), &folder.join("plain"));
         let ratio = ours.as_secs_f64() / plain.as_secs_f64();
         println!("round {round}: s2lab {ours:.1?}, make {plain:.1?}, ratio {ratio:.3}");
         ratios.push(ratio);
     }
     ratios.sort_by(f64::total_cmp);
     println!("median ratio of {rounds}: {:.3}", ratios[ratios.len() / 2]);
-    clear(&cache);
+    clear(&folder);
 }
 
 /// Returns a build whose configuration also has `more`.
@@ -65,7 +65,7 @@ fn build(more: &str) -> KernelBuild {
 
 /// Removes what was built.
 fn clear(cache: &Path) {
-    let folders = [cache.join("store/kernel"), room(cache).join("out"), cache.join("plain")];
+    let folders = [cache.join("objects/kernel"), room(cache).join("out"), cache.join("plain")];
     for folder in folders.iter().filter(|folder| folder.exists()) {
         fs::remove_dir_all(folder).unwrap();
     }
@@ -81,11 +81,11 @@ fn source(cache: &Path) -> PathBuf {
 }
 
 /// Builds with the commands of a developer, and returns the time.
-fn make(store: &Store, kernel: &Kernel, source: &Path, out: &Path) -> Duration {
+fn make(cache: &Cache, kernel: &Kernel, source: &Path, out: &Path) -> Duration {
     fs::create_dir_all(out).unwrap();
     fs::copy(kernel.config.as_ref().unwrap(), out.join(".config")).unwrap();
     // The tools that the machine does not have.
-    let items = store.items().unwrap();
+    let items = cache.items().unwrap();
     let tools = items.iter().filter(|item| (&*item.kind, &*item.name) == ("toolchain", "kernel"));
     let tools = tools.map(|item| item.path.join("tools"));
     let path = env::var_os("PATH").unwrap_or_default();

@@ -4,8 +4,8 @@ pub mod init;
 mod named;
 
 use crate::{
+    cache::{Cache, CacheError},
     outside::{self, ReadError, Why, kinds},
-    store::{Store, StoreError},
 };
 use s2lab_model::{
     diagnostic::Diagnostics,
@@ -85,7 +85,7 @@ impl std::fmt::Display for Mistakes {
 /// Where s2lab keeps what it makes, by the XDG base directory specification.
 #[derive(Debug, Clone)]
 pub struct Places {
-    /// What can be made again: the store.
+    /// What can be made again: the cache.
     pub cache: PathBuf,
     /// Runs.
     pub state: PathBuf,
@@ -112,14 +112,14 @@ impl Places {
 #[derive(Clone)]
 pub struct Lab {
     pub root: PathBuf,
-    /// Of the one that came with s2lab: the store that it is in, which keeps what is in use.
-    store: Option<Store>,
+    /// Of the one that came with s2lab: the cache that it is in, which keeps what is in use.
+    cache: Option<Cache>,
 }
 
 impl Lab {
     /// The folder given, else the nearest one at or above `start`, if there is one. The given one is trusted.
     pub fn find(given: Option<&Path>, start: &Path) -> Result<Option<Self>, LabError> {
-        let lab = |root: &Path| Self { root: root.to_owned(), store: None };
+        let lab = |root: &Path| Self { root: root.to_owned(), cache: None };
         if let Some(path) = given {
             return if is_lab(path)? {
                 Ok(Some(lab(path)))
@@ -135,14 +135,14 @@ impl Lab {
         Ok(None)
     }
 
-    /// The one that came with s2lab, out of the store.
-    pub fn built_in(store: Store) -> Result<Self, StoreError> {
-        Ok(Self { root: store.built_in_lab()?, store: Some(store) })
+    /// The one that came with s2lab, out of the cache.
+    pub fn built_in(cache: Cache) -> Result<Self, CacheError> {
+        Ok(Self { root: cache.built_in_lab()?, cache: Some(cache) })
     }
 
     /// Whether it came with s2lab, and is not to be changed.
     pub fn is_built_in(&self) -> bool {
-        self.store.is_some()
+        self.cache.is_some()
     }
 
     /// Where the scenario `name` is, or would be.

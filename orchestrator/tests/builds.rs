@@ -1,14 +1,14 @@
-//! Kernels built from source through the store, with a made-up tree and tools: no network, no
+//! Kernels built from source through the cache, with a made-up tree and tools: no network, no
 //! compiler.
 //!
-//! The programs on PATH decide which tools come from the store, so each build is a process with a
+//! The programs on PATH decide which tools come from the cache, so each build is a process with a
 //! PATH of ours.
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail by panicking, as its tests do")]
 
 use s2lab::{
+    cache::{BuildConfig, Cache, ConfigFile, KernelBuild, KernelSource, Quiet},
     series::Patch,
-    store::{BuildConfig, ConfigFile, KernelBuild, KernelSource, Quiet, Store},
 };
 use std::{
     fs,
@@ -129,9 +129,9 @@ async fn build_one() {
         }]),
         patches: std::env::var(PATCHES).unwrap().chars().map(patch).collect(),
     };
-    let store = Store::open(Path::new(&cache), true, Arc::new(Quiet)).unwrap();
-    let kernel = store.build_kernel(&build, &[]).await.unwrap();
-    assert_eq!(store.built_folder(&build).unwrap(), kernel.image.parent().map(Path::to_owned));
+    let cache = Cache::open(Path::new(&cache), true, Arc::new(Quiet)).unwrap();
+    let kernel = cache.build_kernel(&build, &[]).await.unwrap();
+    assert_eq!(cache.built_folder(&build).unwrap(), kernel.image.parent().map(Path::to_owned));
     println!("\nsaid: {}", kernel.image_sha256);
     println!("said: {} {}", kernel.release, kernel.package_version);
     println!(
@@ -151,7 +151,7 @@ fn the_same_input_is_built_once_and_a_patch_builds_only_its_own() {
     assert_eq!(first[2], "a b c 1970-01-01 00:00:00 UTC ");
     assert_eq!((first[3].as_str(), first[4].as_str()), ("CONFIG_X=y  CONFIG_ARM64=y ", "0 T _text"));
     assert_eq!(at.build("cache", ""), first);
-    assert_eq!(at.built(), "", "it is in the store");
+    assert_eq!(at.built(), "", "it is in the cache");
 
     let patched = at.build("cache", "b");
     assert_eq!((at.built().as_str(), patched[2].as_str()), ("b", "a patched b c 1970-01-01 00:00:00 UTC "));

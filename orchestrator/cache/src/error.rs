@@ -1,4 +1,4 @@
-//! What can go wrong in the store.
+//! What can go wrong in the cache.
 
 use crate::{
     objects::manifest::Damage,
@@ -16,14 +16,14 @@ use std::{
 };
 
 /// What to do about a disk that is full.
-const ROOM: &str = "the file system of the cache is full: make room (`s2lab store gc` removes what was not used for long), or name another with XDG_CACHE_HOME; finished entries stay";
-/// How the programs that the store runs say it: glibc's strerror of ENOSPC, EDQUOT and EFBIG; apt 2.6 apt-private/private-install.cc.
+const ROOM: &str = "the file system of the cache is full: make room (`s2lab cache gc` removes what was not used for long), or name another with XDG_CACHE_HOME; finished objects stay";
+/// How the programs that the cache runs say it: glibc's strerror of ENOSPC, EDQUOT and EFBIG; apt 2.6 apt-private/private-install.cc.
 const FULL: [&str; 4] =
     ["No space left on device", "Disk quota exceeded", "File too large", "have enough free space in"];
 
-/// A failure of the store. [`StoreError::hint`] says what may help.
+/// A failure of the cache. [`CacheError::hint`] says what may help.
 #[derive(Debug, thiserror::Error)]
-pub enum StoreError {
+pub enum CacheError {
     #[error("{what} `{path}`: {source}")]
     Io { what: &'static str, path: PathBuf, source: io::Error },
 
@@ -33,14 +33,14 @@ pub enum StoreError {
     #[error(transparent)]
     Copy(#[from] CopyError),
 
-    #[error("offline, and the store does not have {missing}")]
+    #[error("offline, and the cache does not have {missing}")]
     Offline { missing: String },
 
-    #[error("the store does not have {missing}, and cannot take it: `{path}`: {source}")]
+    #[error("the cache does not have {missing}, and cannot take it: `{path}`: {source}")]
     ReadOnly { missing: String, path: PathBuf, source: io::Error },
 
-    #[error("{what} in the store is damaged ({damage}) and cannot be made anew: {source}")]
-    Damaged { what: String, damage: Damage, source: Box<StoreError> },
+    #[error("{what} in the cache is damaged ({damage}) and cannot be made anew: {source}")]
+    Damaged { what: String, damage: Damage, source: Box<CacheError> },
 
     #[error("the machine has no `{program}`, which is needed to {purpose}")]
     NoProgram { program: String, purpose: String },
@@ -116,15 +116,15 @@ pub enum StoreError {
     #[error("{}: {missing} files or folders of {version} are not in the repository", place.display())]
     Incomplete { version: String, place: PathBuf, missing: usize },
 
-    /// [`StoreError::Given`] for a kernel's Image.
+    /// [`CacheError::Given`] for a kernel's Image.
     #[error("{path}: {why}")]
     Image { path: PathBuf, why: ImageError },
 
-    #[error("a task of the store ended early: {0}")]
+    #[error("a task of the cache ended early: {0}")]
     Task(String),
 }
 
-impl StoreError {
+impl CacheError {
     /// What the reader may do about it.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
@@ -152,10 +152,10 @@ impl StoreError {
             }
             Self::NoKeyring { .. } => "install debian-archive-keyring: signatures are always checked".to_owned(),
             Self::NoPackage { .. } => {
-                "the archive moves on: a remembered version may be gone, `s2lab store refresh` takes the newest".to_owned()
+                "the archive moves on: a remembered version may be gone, `s2lab cache refresh` takes the newest".to_owned()
             }
             Self::NoVersion { .. } => {
-                "give one of these; a version that was only remembered is forgotten by `s2lab store refresh`".to_owned()
+                "give one of these; a version that was only remembered is forgotten by `s2lab cache refresh`".to_owned()
             }
             Self::Program { output: said, .. } | Self::Fetch { output: said, .. } | Self::Build { said, .. } if FULL.iter().any(|full| said.contains(full)) => {
                 ROOM.to_owned()
@@ -216,4 +216,4 @@ impl StoreError {
     }
 }
 
-pub type Result<T, E = StoreError> = std::result::Result<T, E>;
+pub type Result<T, E = CacheError> = std::result::Result<T, E>;

@@ -1,7 +1,7 @@
 //! git. Every command of s2lab's to git is built here: reading a repository starts no program that it or the user's
 //! configuration names, and asks no server.
 
-use crate::{Progress, StoreError, run_briefly};
+use crate::{CacheError, Progress, run_briefly};
 use s2lab_os::child::{PLAIN, command};
 use std::{
     ffi::OsString,
@@ -11,7 +11,7 @@ use std::{
 
 /// What has the last word over a repository's own configuration (git-config(1), "Variables"). A filter and a diff driver have
 /// names of the repository's choice: no work tree is read or written with its configuration, see
-/// `store/git_tree/private.rs`.
+/// `builds/git_tree/private.rs`.
 const SETTINGS: [&str; 15] = [
     "core.hooksPath=/dev/null",
     "core.fsmonitor=false",
@@ -71,7 +71,7 @@ pub(crate) fn git_at(git_dir: &Path) -> Command {
 /// # Errors
 /// If there is none, or git does not trust it: it belongs to somebody else, and the user's own configuration does not name it as
 /// a `safe.directory`.
-pub(crate) fn git_dir(place: &Path, progress: &dyn Progress) -> Result<PathBuf, StoreError> {
+pub(crate) fn git_dir(place: &Path, progress: &dyn Progress) -> Result<PathBuf, CacheError> {
     let mut git = git();
     for safe in safe_directories(progress)? {
         let mut setting = OsString::from("safe.directory=");
@@ -83,7 +83,7 @@ pub(crate) fn git_dir(place: &Path, progress: &dyn Progress) -> Result<PathBuf, 
 }
 
 /// The repositories of others that the user, or the machine's administrator, trusts.
-fn safe_directories(progress: &dyn Progress) -> Result<Vec<OsString>, StoreError> {
+fn safe_directories(progress: &dyn Progress) -> Result<Vec<OsString>, CacheError> {
     let mut all = Vec::new();
     for scope in ["--system", "--global"] {
         let mut git = command("git", PLAIN);
@@ -94,7 +94,7 @@ fn safe_directories(progress: &dyn Progress) -> Result<Vec<OsString>, StoreError
                 all.extend(text.split(|byte| *byte == 0).filter(|one| !one.is_empty()).map(os_string))
             }
             // It says so too if there is none, or no such file.
-            Err(StoreError::Program { .. }) => {}
+            Err(CacheError::Program { .. }) => {}
             Err(other) => return Err(other),
         }
     }

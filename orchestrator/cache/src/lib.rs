@@ -1,8 +1,8 @@
-//! The store: a content-addressed cache, and all that comes out of it - QEMU, kernels, the emulated host's user land,
-//! the agent.
+//! The cache, addressed by content, and all that comes out of it: QEMU, kernels, the emulated host's
+//! user land, the agent.
 //!
-//! `CACHE/store/KIND/DIGEST-NAME/` is an entry. Its digest covers everything that goes into it, it appears by one
-//! rename, whole or not at all, and a lock file per entry lets two processes build it once. What a process uses it has read
+//! `CACHE/objects/KIND/DIGEST-NAME/` is an object. Its digest covers everything that goes into it, it appears by one
+//! rename, whole or not at all, and a lock file per object lets two processes build it once. What a process uses it has read
 //! to the last byte, and holds by a shared lock on the manifest, so that nobody removes it.
 
 mod builds;
@@ -26,7 +26,7 @@ use std::{
 
 pub use builds::build::{BuildConfig, ConfigFile, KernelBuild};
 pub use builds::source::{KernelSource, SourcePackage};
-pub use error::{Result, StoreError};
+pub use error::{CacheError, Result};
 pub use objects::inventory::{Item, Removed};
 pub use objects::manifest::{Damage, FileFact, Manifest};
 pub use parts::given::Parts;
@@ -36,35 +36,35 @@ pub use process::{ask, run_briefly};
 pub use progress::{Progress, Quiet};
 
 use debian::apt::Apt;
-use objects::object::Entries;
+use objects::{folder, object::Objects};
 use parts::given;
 
 /// The cache folder, and the way to fill it. Cheap to clone.
 #[derive(Clone)]
-pub struct Store {
-    entries: Entries,
+pub struct Cache {
+    objects: Objects,
     apt: Apt,
     offline: bool,
     progress: Arc<dyn Progress>,
     parts: Parts,
 }
 
-impl Store {
+impl Cache {
     /// `cache` is created where it is missing; what dead processes left half-made in it is removed. `offline`: what is
-    /// not in the store is an error that names it.
+    /// not in the cache is an error that names it.
     pub fn open(cache: &Path, offline: bool, progress: Arc<dyn Progress>) -> Result<Self> {
         // Programs are started from other working folders.
-        let cache = std::path::absolute(cache).map_err(StoreError::io("cannot find", cache))?;
-        let entries = Entries::open(cache.join("store"), progress.clone())?;
-        let apt = Apt::new(cache.join("apt"), entries.root().to_owned(), offline, progress.clone());
-        Ok(Self { entries, apt, offline, progress, parts: Parts::default() })
+        let cache = std::path::absolute(cache).map_err(CacheError::io("cannot find", cache))?;
+        let objects = Objects::open(folder::of(&cache, &*progress)?, progress.clone())?;
+        let apt = Apt::new(cache.join("apt"), objects.root().to_owned(), offline, progress.clone());
+        Ok(Self { objects, apt, offline, progress, parts: Parts::default() })
     }
 
     /// The emulator: the one that was brought, else the machine's own if it is 10.0 or newer, else Debian's.
     pub async fn qemu(&self) -> Result<Qemu> {
-        self.blocking(|store| match &store.parts.qemu {
-            Some(path) => store.given_qemu(path),
-            None => store.qemu_blocking(),
+        self.blocking(|cache| match &cache.parts.qemu {
+            Some(path) => cache.given_qemu(path),
+            None => cache.qemu_blocking(),
         })
         .await
     }
@@ -73,13 +73,13 @@ impl Store {
     /// left out.
     pub async fn kernel(&self, kernel: &DebianKernel, modules: &[&str]) -> Result<Kernel> {
         let (kernel, modules) = (kernel.clone(), own(modules));
-        self.blocking(move |store| store.kernel_blocking(&kernel, &borrow(&modules))).await
+        self.blocking(move |cache| cache.kernel_blocking(&kernel, &borrow(&modules))).await
     }
 
-    /// A kernel built from source, with the wanted modules as in [`Store::kernel`]. The same input is built once.
+    /// A kernel built from source, with the wanted modules as in [`Cache::kernel`]. The same input is built once.
     pub async fn build_kernel(&self, build: &KernelBuild, modules: &[&str]) -> Result<Kernel> {
         let (build, modules) = (build.clone(), own(modules));
-        self.blocking(move |store| store.build_blocking(&build, &borrow(&modules))).await
+        self.blocking(move |cache| cache.build_blocking(&build, &borrow(&modules))).await
     }
 
     /// A kernel given as a file, with modules from the tree `modules_from`; without one all are taken to be built in.
@@ -91,33 +91,33 @@ impl Store {
         modules: &[&str],
     ) -> Result<ImageFile> {
         let (image, dir, modules) = (image.to_owned(), modules_from.map(Path::to_owned), own(modules));
-        self.blocking(move |store| store.image_blocking(&image, dir.as_deref(), &borrow(&modules))).await
+        self.blocking(move |cache| cache.image_blocking(&image, dir.as_deref(), &borrow(&modules))).await
     }
 
     /// What the emulated host needs to start QEMU and to serve ssh.
     pub async fn host_userland(&self) -> Result<Userland> {
-        self.blocking(|store| match &store.parts.rootfs {
-            Some(path) => store.given_userland(path),
-            None => store.userland_blocking(),
+        self.blocking(|cache| match &cache.parts.rootfs {
+            Some(path) => cache.given_userland(path),
+            None => cache.userland_blocking(),
         })
         .await
     }
 
     /// The agent: the one that was brought, else built for aarch64, static, from the source that this program carries.
     pub async fn agent(&self) -> Result<Agent> {
-        self.blocking(|store| match &store.parts.agent {
+        self.blocking(|cache| match &cache.parts.agent {
             Some(path) => given::given_agent(path),
-            None => store.agent_blocking(),
+            None => cache.agent_blocking(),
         })
         .await
     }
 
     /// Whether the machine's apt names an archive that serves our suites, and the keys to check it are there.
     pub async fn archive(&self) -> Result<()> {
-        self.blocking(|store| store.apt.archive()).await
+        self.blocking(|cache| cache.apt.archive()).await
     }
 
-    /// Forgets which versions were taken: the next use asks the archive for the newest. Entries stay.
+    /// Forgets which versions were taken: the next use asks the archive for the newest. Objects stay.
     pub fn forget(&self) -> Result<()> {
         self.apt.forget()
     }
@@ -128,10 +128,10 @@ impl Store {
         &self,
         work: impl FnOnce(&Self) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let store = self.clone();
-        tokio::task::spawn_blocking(move || work(&store))
+        let cache = self.clone();
+        tokio::task::spawn_blocking(move || work(&cache))
             .await
-            .map_err(|e| StoreError::Task(e.to_string()))?
+            .map_err(|e| CacheError::Task(e.to_string()))?
     }
 }
 
@@ -157,7 +157,7 @@ pub struct DebianKernel {
 /// An emulator that can be started with `program args.. <your arguments>`.
 #[derive(Debug, Clone)]
 pub struct Qemu {
-    /// The program to start: QEMU itself, or the store's dynamic loader, for which `args` name QEMU.
+    /// The program to start: QEMU itself, or the cache's dynamic loader, for which `args` name QEMU.
     pub program: PathBuf,
     /// Added to the environment.
     pub env: Vec<(OsString, OsString)>,
@@ -227,7 +227,7 @@ pub struct Agent {
     pub sha256: String,
 }
 
-/// A Debian package that went into an entry.
+/// A Debian package that went into an object.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Package {
     pub name: String,

@@ -1,7 +1,7 @@
-//! Programs of the machine that the store runs: bounded output, a deadline on silence, no survivors.
+//! Programs of the machine that the cache runs: bounded output, a deadline on silence, no survivors.
 
 use crate::{
-    error::{Result, StoreError},
+    error::{CacheError, Result},
     parts::qemu::find_on_path,
     progress::Progress,
 };
@@ -50,7 +50,7 @@ pub(crate) fn run(command: Command, watch: Watch<'_>) -> Result<Vec<u8>> {
     let purpose = watch.purpose.clone();
     let Ended { status, stdout, stderr } = run_to_end(command, Stdio::null(), watch)?;
     if !status.success() {
-        return Err(StoreError::Program {
+        return Err(CacheError::Program {
             program,
             status: status.to_string(),
             purpose,
@@ -69,7 +69,7 @@ pub(crate) fn run_to_end(mut command: Command, input: Stdio, watch: Watch<'_>) -
     let outputs = collect(child.stdout.take()).and_then(|out| Ok((out, collect(child.stderr.take())?)));
     let (stdout, stderr) = outputs.map_err(|error| {
         end(&mut child);
-        StoreError::io("cannot follow", &program)(error)
+        CacheError::io("cannot follow", &program)(error)
     })?;
     let status = attend(&mut child, &program, watch.silence, watch.activity, watch.progress);
     if status.is_err() {
@@ -97,7 +97,7 @@ pub(crate) fn follow(
     line: &mut (dyn FnMut(&str) + Send),
 ) -> Result<Followed> {
     let program = command.get_program().to_string_lossy().into_owned();
-    let cannot = |e: io::Error| StoreError::io("cannot start", &program)(e);
+    let cannot = |e: io::Error| CacheError::io("cannot start", &program)(e);
     let (reader, writer) = io::pipe().map_err(cannot)?;
     let again = writer.try_clone().map_err(cannot)?;
     command.stdin(Stdio::null()).stdout(writer).stderr(again);
@@ -105,7 +105,7 @@ pub(crate) fn follow(
     thread::scope(|scope| {
         // Before the program, which then needs not be ended if there is no thread. It ends with the last end of the pipe.
         let reading = thread::Builder::new().spawn_scoped(scope, || each_line(reader, line));
-        reading.map_err(StoreError::io("cannot follow", &program))?;
+        reading.map_err(CacheError::io("cannot follow", &program))?;
         let started = command.spawn();
         // It holds ends of the pipe, which would never be at its end.
         drop(command);
@@ -118,7 +118,7 @@ pub(crate) fn follow(
 
 /// Why a program was not started. `execvp` answers EACCES where a folder on PATH cannot be searched, or a file there not be
 /// executed, and the program is nowhere else (execvp(3)).
-fn not_started(program: &str, purpose: &str) -> impl Fn(io::Error) -> StoreError {
+fn not_started(program: &str, purpose: &str) -> impl Fn(io::Error) -> CacheError {
     move |error| {
         let nowhere = match error.kind() {
             io::ErrorKind::NotFound => true,
@@ -126,8 +126,8 @@ fn not_started(program: &str, purpose: &str) -> impl Fn(io::Error) -> StoreError
             _ => false,
         };
         match nowhere {
-            true => StoreError::NoProgram { program: program.to_owned(), purpose: purpose.to_owned() },
-            false => StoreError::io("cannot start", program)(error),
+            true => CacheError::NoProgram { program: program.to_owned(), purpose: purpose.to_owned() },
+            false => CacheError::io("cannot start", program)(error),
         }
     }
 }
@@ -198,18 +198,18 @@ fn attend(
 ) -> Result<ExitStatus> {
     let (mut last, mut since) = (activity(), waits::now());
     loop {
-        if let Some(status) = child.try_wait().map_err(StoreError::io("cannot wait for", program))? {
+        if let Some(status) = child.try_wait().map_err(CacheError::io("cannot wait for", program))? {
             activity();
             return Ok(status);
         }
         if progress.cancelled() {
-            return Err(StoreError::Cancelled);
+            return Err(CacheError::Cancelled);
         }
         let now = activity();
         if now != last {
             (last, since) = (now, waits::now());
         } else if since.elapsed() > silence {
-            return Err(StoreError::Stalled { what: program.to_owned(), limit: silence });
+            return Err(CacheError::Stalled { what: program.to_owned(), limit: silence });
         }
         thread::sleep(POLL);
     }

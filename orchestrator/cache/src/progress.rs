@@ -1,9 +1,9 @@
-//! What the store tells whoever waits for it.
+//! What the cache tells whoever waits for it.
 
-/// Receives what the store is doing. Called from the store's own threads, some ten times a second at most while
+/// Receives what the cache is doing. Called from the cache's own threads, some ten times a second at most while
 /// something is downloaded.
 pub trait Progress: Send + Sync {
-    /// A step began, or the store waits for another process; `what` is a sentence without a full stop.
+    /// A step began, or the cache waits for another process; `what` is a sentence without a full stop.
     fn step(&self, what: &str);
 
     /// `done` of `total` bytes of a download are here. `done == total` ends it.
@@ -12,8 +12,8 @@ pub trait Progress: Send + Sync {
     /// `done` of about `total` objects of a kernel are built; `total` 0: the build has ended, well or not.
     fn build(&self, _what: &str, _done: u64, _total: u64) {}
 
-    /// Asked between steps and while waiting: true makes the store give up with
-    /// [`StoreError::Cancelled`](crate::StoreError::Cancelled), leaving nothing half-made.
+    /// Asked between steps and while waiting: true makes the cache give up with
+    /// [`CacheError::Cancelled`](crate::CacheError::Cancelled), leaving nothing half-made.
     fn cancelled(&self) -> bool {
         false
     }

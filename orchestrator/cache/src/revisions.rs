@@ -1,7 +1,7 @@
 //! Commits of a kernel's repository, which is only read.
 
 use crate::{
-    Quiet, StoreError,
+    CacheError, Quiet,
     git::{git_at, git_dir},
     run_briefly,
 };
@@ -30,7 +30,7 @@ pub enum RevisionsError {
     #[error("{words} in `{repository}` has more than {MOST_COMMITS} commits")]
     TooMany { repository: PathBuf, words: String },
     #[error(transparent)]
-    Git(StoreError),
+    Git(CacheError),
 }
 
 impl RevisionsError {
@@ -75,9 +75,9 @@ pub fn commits(repository: &Path, revisions: &Revisions) -> Result<Vec<Commit>, 
     }
 }
 
-fn unknown<'a>(repository: &'a Path, words: &'a str) -> impl Fn(StoreError) -> RevisionsError + 'a {
+fn unknown<'a>(repository: &'a Path, words: &'a str) -> impl Fn(CacheError) -> RevisionsError + 'a {
     move |error| match error {
-        StoreError::Program { output: said, .. } => {
+        CacheError::Program { output: said, .. } => {
             RevisionsError::Unknown { repository: repository.to_owned(), words: words.to_owned(), said }
         }
         error => RevisionsError::Git(error),
@@ -108,7 +108,7 @@ fn one(git_dir: &Path, repository: &Path, words: &str) -> Result<String, Revisio
 }
 
 /// Ids and titles, a line each.
-fn log(git_dir: &Path, words: &str, most: usize) -> Result<Vec<u8>, StoreError> {
+fn log(git_dir: &Path, words: &str, most: usize) -> Result<Vec<u8>, CacheError> {
     let mut command = git_at(git_dir);
     command.args(["log", "--no-patch", "--topo-order", "--reverse", "--format=%H %s"]);
     command.arg(format!("--max-count={most}")).args(["--end-of-options", words, "--"]);

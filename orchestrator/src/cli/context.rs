@@ -6,7 +6,6 @@ use crate::{
     lab::{Lab, Places},
     private,
     show::terminal::Paint,
-    store::{Quiet, Store},
 };
 use clap::{Args, ValueEnum};
 use std::{
@@ -67,7 +66,7 @@ impl Context {
         match Lab::find(given.as_deref(), &here)? {
             Some(lab) => Ok(lab),
             // Nothing of it is fetched.
-            None => Ok(Lab::built_in(Store::open(&self.places()?.cache, true, Arc::new(Quiet))?)?),
+            None => Ok(Lab::built_in(Cache::open(&self.places()?.cache, true, Arc::new(Quiet))?)?),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Exit codes. Those of a run follow from its verdicts, by the table in `s2lab_model::verdict`.
 
 use super::failure::Failure;
-use crate::{lab::init::InitError, review::ReviewError, store::StoreError, whole::leads_elsewhere};
+use crate::{cache::CacheError, lab::init::InitError, review::ReviewError, whole::leads_elsewhere};
 
 /// All is well.
 pub(crate) const FINE: u8 = 0;
@@ -23,13 +23,13 @@ impl Failure {
             | Failure::Plan(_)
             | Failure::Series(_)
             | Failure::Revisions(_)
-            | Failure::Store(
-                StoreError::Part { .. }
-                | StoreError::Given { .. }
-                | StoreError::Image { .. }
-                | StoreError::Incomplete { .. }
-                | StoreError::Refused(_)
-                | StoreError::BuildPlace { .. },
+            | Failure::Cache(
+                CacheError::Part { .. }
+                | CacheError::Given { .. }
+                | CacheError::Image { .. }
+                | CacheError::Incomplete { .. }
+                | CacheError::Refused(_)
+                | CacheError::BuildPlace { .. },
             )
             | Failure::Init(InitError::Exists { .. })
             | Failure::Usage { .. } => USAGE,
@@ -39,7 +39,7 @@ impl Failure {
                 USAGE
             }
             Failure::Init(InitError::Io { .. })
-            | Failure::Store(_)
+            | Failure::Cache(_)
             | Failure::Factor(_)
             | Failure::Review(_)
             | Failure::Read(_)

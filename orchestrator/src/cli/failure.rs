@@ -1,6 +1,7 @@
 //! The failures of verbs, and their hints.
 
 use crate::{
+    cache::CacheError,
     host::emulated::factor::FactorError,
     lab::{LabError, init::InitError},
     limits,
@@ -10,7 +11,6 @@ use crate::{
     revisions::RevisionsError,
     runtime::NoRuntime,
     series::SeriesError,
-    store::StoreError,
     whole::{leads_elsewhere, no_room},
 };
 use s2lab_model::{plan::PlanError, record::LogError};
@@ -36,7 +36,7 @@ pub(crate) enum Failure {
     #[error(transparent)]
     Revisions(#[from] RevisionsError),
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Cache(#[from] CacheError),
     #[error(transparent)]
     Factor(#[from] FactorError),
     #[error(transparent)]
@@ -65,7 +65,7 @@ impl Failure {
             Failure::Series(error) => error.hint(),
             Failure::Revisions(error) => error.hint(),
             Failure::Init(InitError::Exists { .. }) => Some("name another folder".into()),
-            Failure::Store(error) => error.hint(),
+            Failure::Cache(error) => error.hint(),
             Failure::Runtime(error) => error.hint().map(str::to_owned),
             Failure::Factor(_) => Some("`s2lab doctor` tells what this machine lacks".into()),
             Failure::Usage { hint, .. } => hint.clone(),

@@ -12,7 +12,7 @@ use clap::{Parser, Subcommand};
 use context::{Common, Context};
 use std::process::ExitCode;
 use verbs::{
-    accept, check, completions, doctor, explain, init, lint, list, man, new, report, run, shell, store,
+    accept, cache, check, completions, doctor, explain, init, lint, list, man, new, report, run, shell,
 };
 
 /// End-to-end test lab for KVM on arm64: boots an emulated host, lets KVM in it run guests, reads their stage-2 tables from
@@ -49,8 +49,8 @@ enum Verb {
     Accept(accept::Arguments),
     /// Tell what this machine has and lacks for a run, and what to do about it; exit 3 if it lacks something
     Doctor(doctor::Arguments),
-    /// What is in the store, where, and whether it is whole; remove what nobody uses
-    Store(store::Arguments),
+    /// What is in the cache, where, and whether it is whole; remove what nobody uses
+    Cache(cache::Arguments),
     /// Write a lab folder of one's own, a copy of the built-in one
     Init(init::Arguments),
     /// Write a scenario to begin with into the lab folder
@@ -77,7 +77,7 @@ pub fn main() -> ExitCode {
         Verb::Check(arguments) => check::check(&context, &arguments),
         Verb::Accept(arguments) => accept::accept(&context, &arguments),
         Verb::Doctor(arguments) => doctor::doctor(&context, &arguments),
-        Verb::Store(arguments) => store::store(&context, &arguments),
+        Verb::Cache(arguments) => cache::cache(&context, &arguments),
         Verb::Init(arguments) => init::init(&arguments),
         Verb::New(arguments) => new::new(&context, &arguments),
         Verb::Completions(arguments) => completions::completions(&arguments),

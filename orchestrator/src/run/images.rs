@@ -1,19 +1,19 @@
-//! What a run boots: all that comes out of the store, gathered before the first cell.
+//! What a run boots: all that comes out of the cache, gathered before the first cell.
 
 use super::{
     chosen::Chosen,
     kernels::{ImageChoice, Wanted, wanted},
 };
 use crate::{
-    outside::{self, Outside, kinds},
-    sealed::sealed,
-    store::{
-        Agent, ImageFile, Kernel, Qemu, Store, StoreError, Userland,
+    cache::{
+        Agent, Cache, CacheError, ImageFile, Kernel, Qemu, Userland,
         parts::{
             image::embedded_config,
             initramfs::{Node, append},
         },
     },
+    outside::{self, Outside, kinds},
+    sealed::sealed,
 };
 use rustix::fd::OwnedFd;
 use s2lab_model::{
@@ -96,7 +96,7 @@ pub struct KernelFiles {
 }
 
 impl KernelFiles {
-    fn of_package(kernel: Kernel) -> Result<Self, StoreError> {
+    fn of_package(kernel: Kernel) -> Result<Self, CacheError> {
         let config = kernel.config.as_deref().map(config).transpose()?;
         let symbols = KernelSymbols { map: KernelSymbols::map(kernel.system_map.as_deref())?, vmlinux: None };
         Ok(Self { boot: kernel.into(), config, symbols })
@@ -113,7 +113,7 @@ pub struct KernelSymbols {
 }
 
 impl KernelSymbols {
-    fn of(choice: &ImageChoice) -> Result<Self, StoreError> {
+    fn of(choice: &ImageChoice) -> Result<Self, CacheError> {
         // A build has it beside the Image, or at the top of the tree with arch/arm64/boot/Image.
         let folders = choice.image.ancestors();
         let vmlinux = folders.enumerate().filter(|(above, _)| [1, 4].contains(above));
@@ -121,9 +121,9 @@ impl KernelSymbols {
         Ok(Self { map: Self::map(choice.system_map.as_deref())?, vmlinux })
     }
 
-    fn map(path: Option<&Path>) -> Result<Option<Arc<Symbols>>, StoreError> {
+    fn map(path: Option<&Path>) -> Result<Option<Arc<Symbols>>, CacheError> {
         let map = path.map(|path| {
-            read_symbols(path).map_err(StoreError::io("cannot use the kernel's System.map", path))
+            read_symbols(path).map_err(CacheError::io("cannot use the kernel's System.map", path))
         });
         Ok(map.transpose()?.map(Arc::new))
     }
@@ -162,7 +162,7 @@ pub struct Images {
     guest_kernel: Bootable,
     kernels: BTreeMap<String, KernelFiles>,
     /// Kernels that could not be had, and why.
-    missing: BTreeMap<String, StoreError>,
+    missing: BTreeMap<String, CacheError>,
 }
 
 impl Images {
@@ -179,14 +179,14 @@ impl Images {
 
     /// Gathers what `cells` need; there is one kernel of theirs at least. `folder` is where `kernels.yaml` is.
     pub async fn gather(
-        store: &Store,
+        cache: &Cache,
         kernels: &Kernels,
         folder: &Path,
         chosen: &[Chosen],
         cells: &[PlannedCell],
-    ) -> Result<Self, StoreError> {
-        let qemu = store.qemu().await?;
-        let guest_kernel = guest_kernel(store, kernels, folder).await?;
+    ) -> Result<Self, CacheError> {
+        let qemu = cache.qemu().await?;
+        let guest_kernel = guest_kernel(cache, kernels, folder).await?;
         let (mut all, mut missing): (Vec<(&String, Wanted)>, _) = (Vec::new(), BTreeMap::new());
         for name in names(cells) {
             match asked(name, kernels, folder, chosen) {
@@ -197,15 +197,15 @@ impl Images {
         all.sort_by(|(_, one), (_, other)| one.order().cmp(&other.order()));
         let mut files = BTreeMap::new();
         for (name, wanted) in &all {
-            match kernel(store, wanted).await {
+            match kernel(cache, wanted).await {
                 Ok(found) => drop(files.insert((*name).clone(), found)),
-                Err(StoreError::Cancelled) => return Err(StoreError::Cancelled),
+                Err(CacheError::Cancelled) => return Err(CacheError::Cancelled),
                 Err(error) => drop(missing.insert((*name).clone(), error)),
             }
         }
         let missing = bearable(&files, missing)?;
-        let userland = store.host_userland().await?;
-        let agent = store.agent().await?;
+        let userland = cache.host_userland().await?;
+        let agent = cache.agent().await?;
         Ok(Self { qemu, userland, agent, guest_kernel, kernels: files, missing })
     }
 
@@ -220,7 +220,7 @@ impl Images {
     }
 
     /// Why the kernel of that name is not there.
-    pub fn missing(&self, name: &str) -> Option<&StoreError> {
+    pub fn missing(&self, name: &str) -> Option<&CacheError> {
         self.missing.get(name)
     }
 
@@ -280,8 +280,8 @@ fn names(cells: &[PlannedCell]) -> impl Iterator<Item = &String> {
     cells.iter().map(|cell| &cell.kernel).filter(move |name| known.insert(*name))
 }
 
-/// What the store is asked for to have the kernel of this name.
-fn asked(name: &str, kernels: &Kernels, folder: &Path, chosen: &[Chosen]) -> Result<Wanted, StoreError> {
+/// What the cache is asked for to have the kernel of this name.
+fn asked(name: &str, kernels: &Kernels, folder: &Path, chosen: &[Chosen]) -> Result<Wanted, CacheError> {
     let given = chosen.iter().find(|chosen| chosen.label == name);
     given.map_or_else(|| wanted(kernels, name, folder), |chosen| Ok(chosen.wanted.clone()))
 }
@@ -303,17 +303,17 @@ pub fn given(
 /// Checks kernels that were given as files, before a run is made: what is wrong with them is the user's mistake.
 ///
 /// # Errors
-/// [`StoreError::Given`] for a file that is no kernel, modules that are not its own, and modules that a cell needs and nobody gave.
+/// [`CacheError::Given`] for a file that is no kernel, modules that are not its own, and modules that a cell needs and nobody gave.
 pub async fn check_given(
-    store: &Store,
+    cache: &Cache,
     given: &[(String, ImageChoice)],
     cells: &[PlannedCell],
-) -> Result<(), StoreError> {
+) -> Result<(), CacheError> {
     for (name, choice) in given {
-        let files = kernel(store, &Wanted::File(choice.clone())).await?;
+        let files = kernel(cache, &Wanted::File(choice.clone())).await?;
         let Some(KernelConfig { config, .. }) = &files.config else { continue };
         let delivered = files.boot.delivered();
-        let delivered = delivered.map_err(StoreError::io("cannot read", &files.boot.modules))?;
+        let delivered = delivered.map_err(CacheError::io("cannot read", &files.boot.modules))?;
         for cell in cells.iter().filter(|cell| cell.kernel == *name) {
             let lacks = kconfig::lacking(config, &cell.scenario, &delivered);
             if let Some(module) = lacks.iter().find_map(Lack::module_not_given) {
@@ -325,12 +325,12 @@ pub async fn check_given(
 }
 
 /// The kernel has the module, and it is not among what was given.
-fn not_given(module: &str, choice: &ImageChoice) -> StoreError {
+fn not_given(module: &str, choice: &ImageChoice) -> CacheError {
     match &choice.modules {
         Some(folder) => {
-            StoreError::given(folder, format!("it has no module `{module}`, which the kernel needs"))
+            CacheError::given(folder, format!("it has no module `{module}`, which the kernel needs"))
         }
-        None => StoreError::given(
+        None => CacheError::given(
             &choice.image,
             format!("its configuration has `{module}` as a module, and no modules were given: --modules DIR"),
         ),
@@ -338,12 +338,12 @@ fn not_given(module: &str, choice: &ImageChoice) -> StoreError {
 }
 
 /// What is known of a kernel however it came here.
-pub(crate) async fn kernel(store: &Store, wanted: &Wanted) -> Result<KernelFiles, StoreError> {
+pub(crate) async fn kernel(cache: &Cache, wanted: &Wanted) -> Result<KernelFiles, CacheError> {
     match wanted {
-        Wanted::Archive(debian) => KernelFiles::of_package(store.kernel(debian, &HOST_MODULES).await?),
-        Wanted::Built(build) => KernelFiles::of_package(store.build_kernel(build, &HOST_MODULES).await?),
+        Wanted::Archive(debian) => KernelFiles::of_package(cache.kernel(debian, &HOST_MODULES).await?),
+        Wanted::Built(build) => KernelFiles::of_package(cache.build_kernel(build, &HOST_MODULES).await?),
         Wanted::File(choice) => {
-            let file = store.image(&choice.image, choice.modules.as_deref(), &HOST_MODULES).await?;
+            let file = cache.image(&choice.image, choice.modules.as_deref(), &HOST_MODULES).await?;
             Ok(KernelFiles {
                 config: given_or_embedded(choice, &file.image)?,
                 symbols: KernelSymbols::of(choice)?,
@@ -356,8 +356,8 @@ pub(crate) async fn kernel(store: &Store, wanted: &Wanted) -> Result<KernelFiles
 /// Of several kernels, of which one does not build perhaps, the others can be tested: each that is missing is told with its cells.
 fn bearable<T>(
     files: &BTreeMap<String, T>,
-    mut missing: BTreeMap<String, StoreError>,
-) -> Result<BTreeMap<String, StoreError>, StoreError> {
+    mut missing: BTreeMap<String, CacheError>,
+) -> Result<BTreeMap<String, CacheError>, CacheError> {
     match files.is_empty() {
         true => missing.pop_first().map_or(Ok(BTreeMap::new()), |(_, error)| Err(error)),
         false => Ok(missing),
@@ -365,39 +365,39 @@ fn bearable<T>(
 }
 
 /// The kernel that guests boot: the one that was brought, else the entry that `kernels` names.
-async fn guest_kernel(store: &Store, kernels: &Kernels, folder: &Path) -> Result<Bootable, StoreError> {
-    if let Some(given) = store.given_guest(&GUEST_MODULES).await? {
+async fn guest_kernel(cache: &Cache, kernels: &Kernels, folder: &Path) -> Result<Bootable, CacheError> {
+    if let Some(given) = cache.given_guest(&GUEST_MODULES).await? {
         return Ok(given.into());
     }
     let kernel: Bootable = match wanted(kernels, &kernels.guest, folder)? {
-        Wanted::Archive(debian) => store.kernel(&debian, &GUEST_MODULES).await?.into(),
-        Wanted::Built(build) => store.build_kernel(&build, &GUEST_MODULES).await?.into(),
+        Wanted::Archive(debian) => cache.kernel(&debian, &GUEST_MODULES).await?.into(),
+        Wanted::Built(build) => cache.build_kernel(&build, &GUEST_MODULES).await?.into(),
         Wanted::File(choice) => {
-            store.image(&choice.image, choice.modules.as_deref(), &GUEST_MODULES).await?.into()
+            cache.image(&choice.image, choice.modules.as_deref(), &GUEST_MODULES).await?.into()
         }
     };
     match kernel.absent.first() {
         None => Ok(kernel),
         Some(module) => {
             let place = format!("the guests' kernel ({})", kernels.guest);
-            Err(StoreError::NoModule { module: module.clone(), place, needed_by: None })
+            Err(CacheError::NoModule { module: module.clone(), place, needed_by: None })
         }
     }
 }
 
 /// A kernel's configuration is what its user says, else what its Image says of itself.
-fn given_or_embedded(choice: &ImageChoice, image: &Path) -> Result<Option<KernelConfig>, StoreError> {
+fn given_or_embedded(choice: &ImageChoice, image: &Path) -> Result<Option<KernelConfig>, CacheError> {
     match &choice.config {
         Some(path) => config(path).map(Some),
         None => embedded_config(image)?
             .map(|text| KernelConfig::parse(&text))
             .transpose()
-            .map_err(StoreError::io("cannot use the configuration in", image)),
+            .map_err(CacheError::io("cannot use the configuration in", image)),
     }
 }
 
-fn config(path: &Path) -> Result<KernelConfig, StoreError> {
-    KernelConfig::read(path).map_err(StoreError::io("cannot use the kernel configuration", path))
+fn config(path: &Path) -> Result<KernelConfig, CacheError> {
+    KernelConfig::read(path).map_err(CacheError::io("cannot use the kernel configuration", path))
 }
 
 fn copy(from: &Path, out: &mut impl Write) -> io::Result<()> {
@@ -421,14 +421,14 @@ mod tests {
     #[test]
     fn each_missing_kernel_keeps_its_reason_while_another_is_there() {
         let missing = || {
-            let error = |name: &str| StoreError::Offline { missing: name.to_owned() };
+            let error = |name: &str| CacheError::Offline { missing: name.to_owned() };
             ["a", "b"].map(|name| (name.to_owned(), error(name))).into_iter().collect()
         };
         let there = BTreeMap::from([("c".to_owned(), ())]);
         let told = bearable(&there, missing()).unwrap();
         assert_eq!(told.keys().collect::<Vec<_>>(), ["a", "b"]);
         let none = BTreeMap::<String, ()>::new();
-        assert!(matches!(bearable(&none, missing()), Err(StoreError::Offline { missing }) if missing == "a"));
+        assert!(matches!(bearable(&none, missing()), Err(CacheError::Offline { missing }) if missing == "a"));
         assert!(bearable(&there, BTreeMap::new()).unwrap().is_empty());
     }
 }

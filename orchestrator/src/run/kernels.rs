@@ -1,10 +1,9 @@
-//! From an entry of `images/kernels.yaml` to what the store is asked for.
+//! From an entry of `images/kernels.yaml` to what the cache is asked for.
 
 use crate::{
     home,
     outside::{self, kinds},
     series::Series,
-    store::{BuildConfig, ConfigFile, DebianKernel, KernelBuild, KernelSource, SourcePackage, StoreError},
 };
 use s2lab_model::{
     kconfig::{Config, Setting},
@@ -31,7 +30,7 @@ pub struct ImageChoice {
     pub system_map: Option<PathBuf>,
 }
 
-/// What the store is asked for to get a kernel.
+/// What the cache is asked for to get a kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wanted {
     /// A package of the archive.
@@ -64,8 +63,8 @@ impl Wanted {
 ///
 /// # Errors
 /// If there is no such entry, or a file that it names cannot be read.
-pub fn wanted(kernels: &Kernels, name: &str, folder: &Path) -> Result<Wanted, StoreError> {
-    let unknown = || StoreError::BadName { what: "kernel", name: name.to_owned() };
+pub fn wanted(kernels: &Kernels, name: &str, folder: &Path) -> Result<Wanted, CacheError> {
+    let unknown = || CacheError::BadName { what: "kernel", name: name.to_owned() };
     Ok(match &kernels.entries.get(name).ok_or_else(unknown)?.provider {
         Provider::Debian(debian) => {
             let Package { name, version, suites } = &debian.package;
@@ -105,17 +104,17 @@ fn fixed(version: &Version) -> Option<String> {
     }
 }
 
-fn fragments(folder: &Path, files: &[String]) -> Result<BuildConfig, StoreError> {
+fn fragments(folder: &Path, files: &[String]) -> Result<BuildConfig, CacheError> {
     let read = |name: &String| config_file(&folder.join(home::expand(name)), name);
     files.iter().map(read).collect::<Result<_, _>>().map(BuildConfig::Fragments)
 }
 
-fn config_file(path: &Path, name: &str) -> Result<ConfigFile, StoreError> {
+fn config_file(path: &Path, name: &str) -> Result<ConfigFile, CacheError> {
     let text = outside::read_text(path, kinds::CONFIG)?;
     Ok(ConfigFile { name: name.to_owned(), text })
 }
 
-fn built_tree(name: &str, folder: &Path, tree: &Tree) -> Result<KernelBuild, StoreError> {
+fn built_tree(name: &str, folder: &Path, tree: &Tree) -> Result<KernelBuild, CacheError> {
     let path = folder.join(home::expand(&tree.path));
     let config = match tree.config.is_empty() {
         true => {
@@ -132,10 +131,10 @@ fn built_tree(name: &str, folder: &Path, tree: &Tree) -> Result<KernelBuild, Sto
 ///
 /// # Errors
 /// If none was.
-pub fn tree_as_it_is(label: &str, tree: &Path) -> Result<ImageChoice, StoreError> {
+pub fn tree_as_it_is(label: &str, tree: &Path) -> Result<ImageChoice, CacheError> {
     let image = tree.join(BUILT_IMAGE);
     if !image.is_file() {
-        return Err(StoreError::NotBuilt { kernel: label.to_owned(), image });
+        return Err(CacheError::NotBuilt { kernel: label.to_owned(), image });
     }
     let config = Some(tree.join(BUILT_CONFIG)).filter(|path| path.is_file());
     let text = config.as_deref().and_then(|path| outside::read_text(path, kinds::CONFIG).ok());

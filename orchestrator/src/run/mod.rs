@@ -23,11 +23,11 @@ mod stuck;
 mod watch;
 
 use crate::{
+    cache::CacheError,
     host::{
         Launcher,
         deadlines::{Deadlines, Factor},
     },
-    store::StoreError,
 };
 use cell::Shared;
 use folder::RunFolder;
@@ -198,9 +198,9 @@ impl Run {
         };
         let Some(kernel) = self.images.kernel(&cell.kernel) else {
             let why = self.images.missing(&cell.kernel);
-            let what = why.map_or_else(|| "the store gave none".to_owned(), StoreError::to_string);
+            let what = why.map_or_else(|| "the cache gave none".to_owned(), CacheError::to_string);
             let stop = Stop::lab(format!("kernel {}: {what}", cell.kernel));
-            return not_begun(Stop { hint: why.and_then(StoreError::hint), ..stop });
+            return not_begun(Stop { hint: why.and_then(CacheError::hint), ..stop });
         };
         let folder = match self.folder.attempt(&cell.key, attempt) {
             Ok(folder) => folder,

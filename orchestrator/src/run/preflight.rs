@@ -160,8 +160,8 @@ pub fn check(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cache::parts::initramfs::{Node, append};
     use crate::run::images::{Bootable, KernelConfig, KernelSymbols};
-    use crate::store::parts::initramfs::{Node, append};
     use s2lab_model::{kconfig::Config, kernel::Traits, scenario::load};
 
     const fn machine(bytes: u64) -> Available {

@@ -1,6 +1,6 @@
 //! Progress on stderr: bars and a spinner on a terminal, few lines elsewhere.
 
-use crate::{run::signals::Interruption, store};
+use crate::{cache, run::signals::Interruption};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use s2lab_model::event::{Event, Line};
 use std::{
@@ -120,14 +120,14 @@ impl Drop for Display {
 const TICK: Duration = Duration::from_millis(120);
 
 /// The id of the line with the cache's step.
-const STORE: &str = "store";
+const CACHE: &str = "cache";
 
-impl store::Progress for Display {
+impl cache::Progress for Display {
     fn step(&self, what: &str) {
         match self.mode {
             Mode::Quiet => {}
             Mode::Lines => complain(what),
-            Mode::Bars => self.tell(STORE, what),
+            Mode::Bars => self.tell(CACHE, what),
         }
     }
 
@@ -185,7 +185,7 @@ fn style(template: &str) -> ProgressStyle {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Progress;
+    use crate::cache::Progress;
     use indicatif::InMemoryTerm;
     use s2lab_model::event::{CellEnd, Stage};
     use std::time::Instant;

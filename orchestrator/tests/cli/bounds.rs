@@ -78,7 +78,7 @@ fn what_is_no_file_is_not_read() {
             &["list", "idle@*~*", "--kernel", "linux-6.1", "--series", "../folder"],
         ),
         (home.path("quilt/series"), &["list", "idle@*~*", "--kernel", "linux-6.1", "--series", "../quilt"]),
-        (home.path("lab/images/config/boot.config"), &["store", "path", "linux-6.1"]),
+        (home.path("lab/images/config/boot.config"), &["cache", "path", "linux-6.1"]),
         (home.path("lab/scenarios/idle.yaml"), &["lint"]),
         (home.of_run("events.jsonl"), &["report"]),
     ] {
@@ -259,6 +259,6 @@ fn a_qemu_that_hangs_is_not_taken() {
     let began = Instant::now();
     let output = home.command(&["doctor"]).output().unwrap();
     let said = String::from_utf8(output.stdout).unwrap();
-    assert!(said.contains("note   qemu           not in the store: the first run fetches it"), "{said}");
+    assert!(said.contains("note   qemu           not in the cache: the first run fetches it"), "{said}");
     assert!(began.elapsed() < Duration::from_secs(40), "{:?}", began.elapsed());
 }

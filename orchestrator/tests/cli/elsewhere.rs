@@ -39,7 +39,7 @@ fn the_built_in_lab_is_the_checkouts() {
     }
 }
 
-/// The folder of the store cannot be written. A command that needs a lab says so, and a run works
+/// The folder of the cache cannot be written. A command that needs a lab says so, and a run works
 /// without.
 #[test]
 fn without_a_place_for_it() {

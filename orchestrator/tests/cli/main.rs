@@ -14,6 +14,8 @@ mod basics;
 #[cfg(test)]
 mod bounds;
 #[cfg(test)]
+mod cache;
+#[cfg(test)]
 mod check;
 #[cfg(test)]
 mod doctor;
@@ -41,5 +43,3 @@ mod places;
 mod report;
 #[cfg(test)]
 mod run;
-#[cfg(test)]
-mod store;

@@ -94,11 +94,11 @@ fn a_cache_folder_that_cannot_be_made() {
     session.check("no-cache");
 }
 
-/// The store's notes can be made again; half a note is not taken for a whole one.
+/// The cache's notes can be made again; half a note is not taken for a whole one.
 #[test]
 fn a_store_whose_memory_is_torn() {
     let home = Home::new();
-    home.write("cache/s2lab/store/resolved.json", "{\"QEMU for amd64");
+    home.write("cache/s2lab/objects/resolved.json", "{\"QEMU for amd64");
     let mut session = home.session();
     assert_eq!(session.s2lab(&["run", "--offline", "idle"]).status.code(), Some(3));
     session.check_runs("torn-memory");
@@ -141,8 +141,8 @@ fn folders_that_others_may_write_to() {
     let home = Home::new();
     let mut session = home.session();
     for (folder, mode, arguments) in [
-        ("cache/s2lab", 0o777, vec!["store", "list"]),
-        ("cache/s2lab", 0o755, vec!["store", "list"]),
+        ("cache/s2lab", 0o777, vec!["cache", "list"]),
+        ("cache/s2lab", 0o755, vec!["cache", "list"]),
         ("state/s2lab", 0o775, vec!["report"]),
         ("state/s2lab", 0o1777, vec!["run", "--offline", "idle"]),
         ("lab/out", 0o707, vec!["run", "--offline", "idle", "--out", "out"]),

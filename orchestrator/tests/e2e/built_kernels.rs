@@ -34,7 +34,7 @@ fn built_kernels_do_what_they_declare() {
     let check = place.s2lab(["check"]);
     assert_eq!(check.code, Some(0), "{}{}", check.stdout, check.stderr);
 
-    // Again from the store alone: nothing is built or fetched.
+    // Again from the cache alone: nothing is built or fetched.
     let again = place.s2lab(["run", "vfio-pci-bar", "--offline", "--kernel", "linux-6.1-wc-kvm-only"]);
     assert_eq!(again.code, Some(0), "{}{}", again.stdout, again.stderr);
     assert!(!again.stderr.contains("building"), "{}", again.stderr);

@@ -4,7 +4,7 @@ use crate::{
     harness::{Place, left_over},
     kill::own_cache,
 };
-use s2lab::store::{DebianKernel, Qemu, Quiet, Store};
+use s2lab::cache::{Cache, DebianKernel, Qemu, Quiet};
 use std::{
     fs,
     os::unix::fs::{PermissionsExt, symlink},
@@ -12,15 +12,15 @@ use std::{
     sync::Arc,
 };
 
-/// Copies the parts of the machine's store to `folder`, and returns the arguments that name them.
+/// Copies the parts of the machine's cache to `folder`, and returns the arguments that name them.
 async fn parts(folder: &Path) -> Vec<String> {
-    let store = Store::open(&own_cache().join("s2lab"), false, Arc::new(Quiet)).unwrap();
+    let cache = Cache::open(&own_cache().join("s2lab"), false, Arc::new(Quiet)).unwrap();
     let debian = DebianKernel {
         version: None,
         package: "linux-image-cloud-arm64".to_owned(),
         suites: vec!["bookworm-backports".to_owned()],
     };
-    let kernel = store.kernel(&debian, &[]).await.unwrap();
+    let kernel = cache.kernel(&debian, &[]).await.unwrap();
     let modules = kernel.image.parent().unwrap().to_str().unwrap().to_owned();
     let bring = |from: &Path| {
         let to = folder.join(from.file_name().unwrap());
@@ -28,10 +28,10 @@ async fn parts(folder: &Path) -> Vec<String> {
         to.to_str().unwrap().to_owned()
     };
     let image = bring(&kernel.image);
-    let rootfs = bring(&store.host_userland().await.unwrap().archive);
-    let agent = bring(&store.agent().await.unwrap().program);
+    let rootfs = bring(&cache.host_userland().await.unwrap().archive);
+    let agent = bring(&cache.agent().await.unwrap().program);
     let config = bring(&kernel.config.unwrap());
-    let qemu = script(folder, &store.qemu().await.unwrap()).to_str().unwrap().to_owned();
+    let qemu = script(folder, &cache.qemu().await.unwrap()).to_str().unwrap().to_owned();
     [
         ("--kernel", &image),
         ("--modules", &modules),
@@ -86,6 +86,6 @@ fn brought_parts_do_on_a_machine_with_nothing() {
         names
     };
     // Neither packages nor build folders are there.
-    assert_eq!(names(&own.join("store")), ["image", "lab", "locks", "userland"]);
+    assert_eq!(names(&own.join("objects")), ["image", "lab", "locks", "userland"]);
     assert!(!own.join("apt").exists() && !own.join("build").exists());
 }

@@ -13,7 +13,7 @@ use std::{
 
 /// The time after Ctrl-C in which everything must end.
 const GONE: Duration = Duration::from_secs(5);
-/// The time for a cell to reach a stage: others may hold the slot, and the store may have to be
+/// The time for a cell to reach a stage: others may hold the slot, and the cache may have to be
 /// filled.
 const REACHED: Duration = Duration::from_secs(30 * 60);
 

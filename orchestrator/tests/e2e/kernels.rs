@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Returns the store's unpacked kernel whose release begins with `release`: its image and its
+/// Returns the cache's unpacked kernel whose release begins with `release`: its image and its
 /// folder of modules.
 pub(crate) fn unpacked(place: &Place, release: &str) -> (PathBuf, PathBuf) {
     // A run fetches the kernels, and its command lines name them.
@@ -14,7 +14,7 @@ pub(crate) fn unpacked(place: &Place, release: &str) -> (PathBuf, PathBuf) {
     assert_eq!(run.code, Some(0), "{}", run.stderr);
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
     let cache = cache.unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache"));
-    let kernels = cache.join("s2lab/store/kernel");
+    let kernels = cache.join("s2lab/objects/kernel");
     let found = fs::read_dir(&kernels).unwrap().map(|entry| entry.unwrap().path());
     let entry = found.into_iter().find(|path| path.file_name().unwrap().to_string_lossy().contains(release));
     let entry = entry.unwrap_or_else(|| panic!("no kernel {release} in {}", kernels.display()));

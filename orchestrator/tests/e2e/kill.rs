@@ -20,7 +20,7 @@ const SEED: &str = "S2LAB_SEED";
 const GONE: Duration = Duration::from_secs(5);
 /// The time of a cell once it has its slot.
 const CELL_MS: u64 = 13_000;
-/// The time before the slot, with a full store.
+/// The time before the slot, with a full cache.
 const PREPARE_MS: u64 = 1_500;
 /// The time of the agent's build.
 const BUILD_MS: u64 = 25_000;
@@ -108,7 +108,7 @@ fn sockets(place: &Place) -> Vec<String> {
 /// half-made has an entry's name.
 fn entries_are_whole(cache: &Path) -> usize {
     let mut entries = 0;
-    for kind in fs::read_dir(cache.join("s2lab/store")).into_iter().flatten().flatten() {
+    for kind in fs::read_dir(cache.join("s2lab/objects")).into_iter().flatten().flatten() {
         let not_of_entries = ["deb", "locks"].iter().any(|name| kind.file_name() == *name);
         if not_of_entries || !kind.file_type().unwrap().is_dir() {
             continue;
@@ -137,9 +137,9 @@ fn the_next_works(place: &Place) {
     assert!(done.stdout.starts_with("FAIL"), "{}", done.stdout);
 }
 
-/// Returns the half-made folders in the store.
+/// Returns the half-made folders in the cache.
 fn half_made(cache: &Path) -> Vec<PathBuf> {
-    let kinds = fs::read_dir(cache.join("s2lab/store")).into_iter().flatten().flatten();
+    let kinds = fs::read_dir(cache.join("s2lab/objects")).into_iter().flatten().flatten();
     let entries = kinds.flat_map(|kind| fs::read_dir(kind.path()).into_iter().flatten().flatten());
     entries.map(|entry| entry.path()).filter(|path| path.to_string_lossy().contains("/.tmp-")).collect()
 }
@@ -175,18 +175,18 @@ fn wait_for_its_slot(place: &Place) {
     }
 }
 
-/// The store is the machine's without an agent, so that each run begins to build one.
+/// The cache is the machine's without an agent, so that each run begins to build one.
 #[test]
 #[ignore = "a trial of many minutes"]
 fn killed_while_the_agent_is_built() {
     let cache = tempfile::tempdir_in(own_cache().parent().unwrap()).unwrap();
     let (from, to) = (own_cache().join("s2lab"), cache.path().join("s2lab"));
-    fs::create_dir_all(to.join("store")).unwrap();
+    fs::create_dir_all(to.join("objects")).unwrap();
     std::os::unix::fs::symlink(from.join("slots"), to.join("slots")).unwrap();
-    for entry in fs::read_dir(from.join("store")).unwrap().flatten() {
+    for entry in fs::read_dir(from.join("objects")).unwrap().flatten() {
         // A lock is its file: a linked one would be the same.
         if !["agent", "locks"].iter().any(|name| entry.file_name() == *name) {
-            let link = Command::new("cp").arg("-al").arg(entry.path()).arg(to.join("store")).status();
+            let link = Command::new("cp").arg("-al").arg(entry.path()).arg(to.join("objects")).status();
             assert!(link.unwrap().success());
         }
     }
@@ -196,12 +196,12 @@ fn killed_while_the_agent_is_built() {
 /// The cache is empty: downloads and unpacking. Every run continues after the last kill.
 #[test]
 #[ignore = "a trial of many minutes, and of hundreds of megabytes from the archive"]
-fn killed_while_the_store_is_filled() {
+fn killed_while_the_cache_is_filled() {
     let cache = tempfile::tempdir_in(own_cache().parent().unwrap()).unwrap();
     killed_and_whole(cache.path(), kills(3), FILL_MS);
 }
 
-/// Returns the folder of this machine's store. Another one fits beside it.
+/// Returns the folder of this machine's cache. Another one fits beside it.
 pub(crate) fn own_cache() -> PathBuf {
     let set = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
     let cache = set.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The time for a run to print something: others may hold the slot, and the store may have to be
+/// The time for a run to print something: others may hold the slot, and the cache may have to be
 /// filled.
 const REACHED: Duration = Duration::from_secs(30 * 60);
 /// The number of pc in QEMU's gdbstub (QEMU 10.0 gdb-xml/aarch64-core.xml).

@@ -1,5 +1,5 @@
 //! A Debian archive without a network: scripts in the place of `apt-get` and `apt-cache`, and two
-//! packages of a kernel. It tests the store's use of apt, not apt's own work.
+//! packages of a kernel. It tests the cache's use of apt, not apt's own work.
 
 use crate::lab::Checked;
 use std::{
@@ -68,7 +68,7 @@ impl Archive {
             fs::set_permissions(programs.join(name), fs::Permissions::from_mode(0o755))?;
         }
         let mut image: Vec<u8> = (0..IMAGE_SIZE).map(|n| (n * 7 + n / 251) as u8).collect();
-        // An arm64 Image, see src/store/image.rs.
+        // An arm64 Image, see cache/src/parts/image.rs.
         // The size in memory is unknown.
         image[16..24].fill(0);
         image[56..60].copy_from_slice(b"ARM\x64");

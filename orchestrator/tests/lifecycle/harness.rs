@@ -6,6 +6,7 @@ use crate::{
 };
 use fake_qemu::script::Script;
 use s2lab::{
+    cache,
     host::{
         Launcher,
         deadlines::{Deadline, Deadlines, Factor},
@@ -15,7 +16,6 @@ use s2lab::{
         images::{Bootable, Images, KernelConfig, KernelFiles, KernelSymbols},
         log::EventLog,
     },
-    store,
 };
 use s2lab_model::{
     event::{Attempts, CellEnd, Event, Plan, PlannedCell, Stage},
@@ -132,7 +132,7 @@ pub(crate) fn images(folder: &Path, script: &Script, lacks: Option<&str>) -> io:
         std::fs::write(&path, name).map(|()| path)
     };
     let env = vec![(fake_qemu::SCRIPT.into(), path.into())];
-    let qemu = store::Qemu {
+    let qemu = cache::Qemu {
         program: std::env::current_exe()?,
         env,
         args: vec![],
@@ -140,8 +140,8 @@ pub(crate) fn images(folder: &Path, script: &Script, lacks: Option<&str>) -> io:
         packages: vec![],
     };
     let userland =
-        store::Userland { archive: file("userland")?, packages: vec![], qemu_version: "10.0.2".into() };
-    let agent = store::Agent { program: file("agent")?, sha256: String::new() };
+        cache::Userland { archive: file("userland")?, packages: vec![], qemu_version: "10.0.2".into() };
+    let agent = cache::Agent { program: file("agent")?, sha256: String::new() };
     let bootable = |image: &str, modules: &str| {
         let (image, modules) = (file(image)?, file(modules)?);
         Ok::<_, io::Error>(Bootable { image, sha256: String::new(), modules, absent: vec![], package: None })
@@ -149,7 +149,7 @@ pub(crate) fn images(folder: &Path, script: &Script, lacks: Option<&str>) -> io:
     let guest = bootable("guest-image", "guest-modules")?;
     // An archive without modules: the configurations here have everything built in.
     let mut modules = vec![];
-    store::parts::initramfs::append(&mut modules, [])?;
+    cache::parts::initramfs::append(&mut modules, [])?;
     let kernel = KernelFiles {
         boot: bootable("image", "modules")?,
         config: lacks.map(config).transpose()?,

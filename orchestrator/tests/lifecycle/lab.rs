@@ -78,7 +78,7 @@ pub(crate) fn main(folder: &Path) -> ExitCode {
 pub(crate) struct Order {
     pub(crate) attempts: Attempts,
     pub(crate) fail_fast: bool,
-    /// If set, a cell comes before it, on a kernel that the store cannot supply.
+    /// If set, a cell comes before it, on a kernel that the cache cannot supply.
     pub(crate) none_before: bool,
     pub(crate) person: Option<Person>,
     /// The deadlines of silent agents and of answers. None: those of every run.

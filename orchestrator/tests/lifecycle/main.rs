@@ -5,12 +5,12 @@
 mod agent;
 mod archive;
 mod attempts;
+mod cache;
 mod disk;
 mod document;
 mod harness;
 mod lab;
 mod row;
-mod store;
 mod table;
 mod whole;
 
@@ -36,8 +36,8 @@ fn main() -> ExitCode {
     if let Some(folder) = std::env::var_os(lab::FOLDER) {
         return lab::main(folder.as_ref());
     }
-    if let Some(cache) = std::env::var_os(store::CACHE) {
-        return store::main(cache.as_ref());
+    if let Some(cache) = std::env::var_os(cache::CACHE) {
+        return cache::main(cache.as_ref());
     }
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(AT_A_TIME);

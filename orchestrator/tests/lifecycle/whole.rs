@@ -1,9 +1,8 @@
 //! The table of whole runs.
 
 use crate::{
-    agent, attempts, disk,
+    agent, attempts, cache, disk,
     lab::{self, Checked},
-    store,
 };
 
 /// A run in a process of its own, and the conditions that must hold.
@@ -120,45 +119,45 @@ pub(crate) static RUNS: [WholeRun; 26] = [
         disk::no_files,
     )),
     mounting(run(
-        "store-without-room",
+        "cache-without-room",
         "the cache on a file system with room for 1, 2, 3 ... 32 pages",
         "an error with what to do; nothing half-made; the next run, with room, works",
-        store::no_room,
+        cache::no_room,
     )),
     mounting(run(
-        "store-without-files",
+        "cache-without-files",
         "the cache on a file system with room for 2, 4, 6 ... 40 files",
         "the same",
-        store::no_files,
+        cache::no_files,
     )),
     mounting(run(
-        "store-read-only",
+        "cache-read-only",
         "the cache is mounted read-only",
         "filled it is enough, also with the network; else an error that names what is missing",
-        store::read_only,
+        cache::read_only,
     )),
     run(
         "download-broken-off",
         "the connection closes in the middle of the second package",
         "an error; the next run fetches that one alone",
-        store::broken_off,
+        cache::broken_off,
     ),
     run(
         "no-network",
         "the package lists cannot be fetched",
         "an error; the next run works",
-        store::no_network,
+        cache::no_network,
     ),
     run(
         "archive-moved-on",
         "the archive has another version than the one that was found",
         "an error that says which",
-        store::moved_on,
+        cache::moved_on,
     ),
     run(
-        "store-damaged",
-        "a byte of an entry changes",
+        "cache-damaged",
+        "a byte of an object changes",
         "made anew, without the network from the packages; without both an error",
-        store::damaged,
+        cache::damaged,
     ),
 ];

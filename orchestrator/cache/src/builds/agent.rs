@@ -1,10 +1,10 @@
 //! The agent, built for aarch64 as a static program from the source that s2lab carries.
 
 use crate::{
-    Agent, Store,
+    Agent, Cache,
     builds::toolchain::Plan,
     carried,
-    error::{Result, StoreError},
+    error::{CacheError, Result},
     objects::{
         lock::{self, Lock},
         object::remove_tree,
@@ -26,7 +26,7 @@ use std::{
 const PACKAGE: &str = "s2lab-agent";
 /// What a build holds.
 pub(crate) const BUILD_LOCK: &str = "agent-build";
-/// Beside the store: the source, written anew by each build,
+/// Beside the objects: the source, written anew by each build,
 pub(crate) const SOURCE: &str = "agent-source";
 /// and its objects.
 pub(crate) const OBJECTS: &str = "agent";
@@ -42,7 +42,7 @@ const SEPARATOR: &str = "\u{1f}";
 enum Compiler {
     /// The machine's own: the target whose standard library it has, and its flags.
     Machine { target: &'static str, flags: Vec<String>, version: String },
-    /// The store's.
+    /// The cache's.
     Debian(Plan),
 }
 
@@ -54,7 +54,7 @@ struct Inputs<'a> {
     flags: &'a [String],
 }
 
-impl Store {
+impl Cache {
     pub(crate) fn agent_blocking(&self) -> Result<Agent> {
         let compiler = self.compiler()?;
         let (target, version, flags) = match &compiler {
@@ -63,13 +63,13 @@ impl Store {
         };
         let inputs =
             Inputs { sources: carried::digest(carried::AGENT), target, compiler: version, flags: &flags };
-        let entry = self.entries.get("agent", target, &inputs, |building| {
+        let object = self.objects.get("agent", target, &inputs, |building| {
             let built = self.build(&compiler)?;
             let path = building.dir.join(PACKAGE);
             outside::copy(&built, &path, kinds::PROGRAM)?;
             Ok(())
         })?;
-        Ok(Agent { program: entry.path.join(PACKAGE), sha256: entry.sha256(PACKAGE)?.to_owned() })
+        Ok(Agent { program: object.path.join(PACKAGE), sha256: object.sha256(PACKAGE)?.to_owned() })
     }
 
     /// The machine's compiler if it has a standard library for aarch64 and something to link with.
@@ -77,13 +77,13 @@ impl Store {
         let ask = |arguments: &[&str]| {
             let mut command = child::command("rustc", child::CARGO);
             // Where the build is, so that rustup picks the same one.
-            command.args(arguments).current_dir(self.entries.root());
+            command.args(arguments).current_dir(self.objects.root());
             process::ask(command, "tell its version", &*self.progress)
                 .map(|text| String::from_utf8_lossy(&text).trim().to_owned())
         };
         let sysroot = match ask(&["--print", "sysroot"]) {
             Ok(sysroot) => PathBuf::from(sysroot),
-            Err(StoreError::NoProgram { .. } | StoreError::Program { .. }) => {
+            Err(CacheError::NoProgram { .. } | CacheError::Program { .. }) => {
                 return Ok(Compiler::Debian(self.toolchain_plan()?));
             }
             Err(other) => return Err(other),
@@ -110,7 +110,7 @@ impl Store {
     fn build(&self, compiler: &Compiler) -> Result<PathBuf> {
         // Before a toolchain is downloaded for it.
         if find_on_path("cargo").is_none() {
-            return Err(StoreError::NoProgram {
+            return Err(CacheError::NoProgram {
                 program: "cargo".to_owned(),
                 purpose: "build the agent".to_owned(),
             });
@@ -119,7 +119,7 @@ impl Store {
             Compiler::Machine { target, flags, .. } => (*target, flags.clone(), None),
             Compiler::Debian(plan) => {
                 let toolchain = self.toolchain(plan)?;
-                let linker = toolchain.linker.to_str().ok_or_else(|| StoreError::BadName {
+                let linker = toolchain.linker.to_str().ok_or_else(|| CacheError::BadName {
                     what: "cache folder that rustc accepts",
                     name: toolchain.linker.display().to_string(),
                 })?;
@@ -133,13 +133,14 @@ impl Store {
             }
         };
         // Another s2lab's build would put its agent in the same place.
-        let store = self.entries.root();
-        let _lock = Lock::acquire(&lock::path(store, BUILD_LOCK), "the agent", LOCK_LIMIT, &*self.progress)?;
+        let objects = self.objects.root();
+        let _lock =
+            Lock::acquire(&lock::path(objects, BUILD_LOCK), "the agent", LOCK_LIMIT, &*self.progress)?;
         self.progress.step("building the agent");
-        let build = crate::builds::build::folder(&self.entries);
+        let build = crate::builds::build::folder(&self.objects);
         let (source, target_dir) = (build.join(SOURCE), build.join(OBJECTS));
         remove_tree(&source)?;
-        carried::write(carried::AGENT, &source).map_err(StoreError::io("cannot write", &source))?;
+        carried::write(carried::AGENT, &source).map_err(CacheError::io("cannot write", &source))?;
         let mut command = child::command("cargo", child::CARGO);
         command
             .current_dir(&source)

@@ -1,21 +1,21 @@
 //! Kernels built from source.
 //!
-//! A build's result is an entry of the store like any other. What it is built in stays beside the store, so that the next build
+//! A build's result is an object of the cache like any other. What it is built in stays beside the objects, so that the next build
 //! of the same source writes only what a patch changes: see [`crate::builds::build_folder`].
 
 use crate::{
-    Kernel, KernelSource, Store,
+    Cache, Kernel, KernelSource,
     builds::{
         build_folder::BuildFolder,
         kernel_tools::KernelTools,
         make::{Make, fits},
         source::Base,
     },
-    error::{Result, StoreError},
+    error::{CacheError, Result},
     objects::{
         digest,
         lock::{self, Lock},
-        object::{self, Building, Entries},
+        object::{self, Building, Objects},
     },
     parts::{
         image,
@@ -114,12 +114,12 @@ fn changes(build: &KernelBuild) -> String {
     Series { patches: build.patches.clone(), skipped: Vec::new() }.digest()
 }
 
-impl Store {
-    /// The folder of the kernel's entry, if it is built: nothing is made. A tree on disk is read, though, to know what it is.
+impl Cache {
+    /// The folder of the kernel's object, if it is built: nothing is made. A tree on disk is read, though, to know what it is.
     pub fn built_folder(&self, build: &KernelBuild) -> Result<Option<PathBuf>> {
         let base = self.source_base(&build.source)?;
         let tools = self.kernel_tools_plan()?;
-        let place = self.entries.place(KIND, &base.name, &Inputs::of(build, &base, &tools.digest))?;
+        let place = self.objects.place(KIND, &base.name, &Inputs::of(build, &base, &tools.digest))?;
         Ok(Some(place.path).filter(|path| path.is_dir()))
     }
 
@@ -128,12 +128,12 @@ impl Store {
         let base = self.source_base(&build.source)?;
         let tools = self.kernel_tools_plan()?;
         let inputs = Inputs::of(build, &base, &tools.digest);
-        let entry = match self.entries.find(KIND, &base.name, &inputs)? {
-            Some(entry) => entry,
+        let object = match self.objects.find(KIND, &base.name, &inputs)? {
+            Some(object) => object,
             None => {
-                let lock = lock::path(self.entries.root(), BUILD_LOCK);
+                let lock = lock::path(self.objects.root(), BUILD_LOCK);
                 let _lock = Lock::acquire(&lock, "a kernel", LOCK_LIMIT, &*self.progress)?;
-                self.entries.get(KIND, &base.name, &inputs, |building| {
+                self.objects.get(KIND, &base.name, &inputs, |building| {
                     let tools = self.kernel_tools(&tools)?;
                     let key = digest::inputs(&(&inputs.config, inputs.fragments, inputs.tools, RECIPE))?;
                     self.make_kernel(building, build, &base, &tools, &key[..NAME_DIGITS])
@@ -147,12 +147,12 @@ impl Store {
                 format!("{} with {n} {patches} sha256:{}", base.version, &inputs.changes[..NAME_DIGITS])
             }
         };
-        self.kernel_of(&entry, version, wanted)
+        self.kernel_of(&object, version, wanted)
     }
 
     /// Where kernels are built.
     pub(crate) fn build_root(&self) -> PathBuf {
-        folder(&self.entries).join("kernel")
+        folder(&self.objects).join("kernel")
     }
 
     fn make_kernel(
@@ -181,16 +181,16 @@ impl Store {
     }
 }
 
-/// Where builds have what they keep; beside the store, for nothing in it is an entry.
-pub(crate) fn folder(entries: &Entries) -> PathBuf {
-    entries.root().with_file_name("build")
+/// Where builds have what they keep; beside the objects, for nothing in it is an object.
+pub(crate) fn folder(objects: &Objects) -> PathBuf {
+    objects.root().with_file_name("build")
 }
 
 /// Takes the results out of the folder that they were built in.
 fn collect(building: &mut Building, make: &Make<'_>) -> Result<()> {
     let out = make.out;
     let copy = |from: &str, to: &str| {
-        Ok::<_, StoreError>(outside::copy(&out.join(from), &building.dir.join(to), kinds::SYSTEM_MAP)?)
+        Ok::<_, CacheError>(outside::copy(&out.join(from), &building.dir.join(to), kinds::SYSTEM_MAP)?)
     };
     image::normalise(&out.join("arch/arm64/boot/Image"), &building.dir.join(IMAGE))?;
     copy(".config", CONFIG)?;
@@ -208,11 +208,11 @@ fn collect(building: &mut Building, make: &Make<'_>) -> Result<()> {
                 // They lead to where it was built.
                 let _ = fs::remove_file(tree.join(link));
             }
-            fs::rename(&tree, &modules).map_err(StoreError::io("cannot move", &tree))?;
+            fs::rename(&tree, &modules).map_err(CacheError::io("cannot move", &tree))?;
             object::remove_tree(&staged)
         }
         false => {
-            fs::create_dir(&modules).map_err(StoreError::io("cannot create", &modules))?;
+            fs::create_dir(&modules).map_err(CacheError::io("cannot create", &modules))?;
             // Tells what is built in; kernels before 5.x had it only with modules.
             match out.join("modules.builtin").is_file() {
                 true => copy("modules.builtin", &format!("{MODULES_FOLDER}/modules.builtin")),

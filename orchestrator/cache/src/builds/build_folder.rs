@@ -16,7 +16,7 @@ use self::{
 };
 use crate::{
     builds::patches,
-    error::{Result, StoreError},
+    error::{CacheError, Result},
     objects::object::{remove_tree, replace_file},
     progress::Progress,
     series::Patch,
@@ -83,10 +83,10 @@ impl BuildFolder {
             }
             _ => {
                 remove_tree(&self.dir)?;
-                s2lab_os::private::make(&self.dir).map_err(StoreError::io("cannot create", &self.dir))?;
+                s2lab_os::private::make(&self.dir).map_err(CacheError::io("cannot create", &self.dir))?;
                 if let Err(error) = bring(&self.source()) {
                     // It would only take room, of which there is too little perhaps.
-                    if !matches!(error, StoreError::Cancelled) {
+                    if !matches!(error, CacheError::Cancelled) {
                         let _ = remove_tree(&self.dir);
                     }
                     return Err(error);
@@ -116,7 +116,7 @@ impl BuildFolder {
 
     fn remember(&self, state: State) -> Result<State> {
         let path = self.dir.join(STATE);
-        let text = serde_json::to_vec_pretty(&state).map_err(|e| StoreError::malformed(path.display(), e))?;
+        let text = serde_json::to_vec_pretty(&state).map_err(|e| CacheError::malformed(path.display(), e))?;
         replace_file(&path, &text)?;
         Ok(state)
     }
@@ -160,7 +160,7 @@ impl BuildFolder {
     ) -> Result<BTreeMap<String, Option<PathBuf>>> {
         let trial = self.dir.join(TRIAL);
         remove_tree(&trial)?;
-        s2lab_os::private::make(&trial).map_err(StoreError::io("cannot create", &trial))?;
+        s2lab_os::private::make(&trial).map_err(CacheError::io("cannot create", &trial))?;
         let named: BTreeSet<String> = patches.iter().flat_map(|patch| named(&patch.diff)).collect();
         for file in &named {
             // git must meet the link that a file lies beyond.
@@ -202,7 +202,7 @@ impl BuildFolder {
             return Ok(next);
         }
         let path = self.dir.join(STATE);
-        fs::remove_file(&path).map_err(StoreError::io("cannot remove", &path))?;
+        fs::remove_file(&path).map_err(CacheError::io("cannot remove", &path))?;
         for file in next.patched.iter().filter(|(file, has)| **has && !state.patched.contains_key(*file)) {
             copy(&self.source().join(file.0), &self.dir.join(ORIGINALS), file.0)?;
         }
@@ -227,20 +227,20 @@ impl BuildFolder {
 
 /// Files and links below `dir`, with `/` between names.
 fn list(dir: &Path, prefix: &str, found: &mut dyn FnMut(String, PathBuf)) -> Result<()> {
-    for child in fs::read_dir(dir).map_err(StoreError::io("cannot list", dir))? {
-        let child = child.map_err(StoreError::io("cannot list", dir))?;
+    for child in fs::read_dir(dir).map_err(CacheError::io("cannot list", dir))? {
+        let child = child.map_err(CacheError::io("cannot list", dir))?;
         let own = child.file_name();
         let Some(own) = own.to_str() else {
             let name = format!("{prefix}{}", own.to_string_lossy());
-            return Err(StoreError::malformed(name, "the name that a patch gives a file is not UTF-8"));
+            return Err(CacheError::malformed(name, "the name that a patch gives a file is not UTF-8"));
         };
         let name = format!("{prefix}{own}");
-        match child.file_type().map_err(StoreError::io("cannot look at", child.path()))? {
+        match child.file_type().map_err(CacheError::io("cannot look at", child.path()))? {
             kind if kind.is_dir() => list(&child.path(), &format!("{name}/"), found)?,
             kind if kind.is_file() || kind.is_symlink() => found(name, child.path()),
             _ => {
                 let why = "a patch makes something that is neither file nor link; a kernel's source has none to be built from";
-                return Err(StoreError::malformed(name, why));
+                return Err(CacheError::malformed(name, why));
             }
         }
     }

@@ -7,7 +7,7 @@
 mod private;
 
 use crate::{
-    error::{Result, StoreError},
+    error::{CacheError, Result},
     git::{git_at, git_dir, path},
     objects::digest,
     process::{self, Watch},
@@ -69,7 +69,7 @@ impl GitTree {
 
     /// Makes `into` this tree. Beside it lies an index of ours, which knows what is in it.
     pub(crate) fn check_out(&self, into: &Path, progress: &dyn Progress) -> Result<()> {
-        s2lab_os::private::make(into).map_err(StoreError::io("cannot create", into))?;
+        s2lab_os::private::make(into).map_err(CacheError::io("cannot create", into))?;
         // Left by a git that was killed; nobody else is at work here.
         let _ = fs::remove_file(into.with_extension("index.lock"));
         let own = into.with_extension("git");
@@ -91,23 +91,23 @@ impl GitTree {
         let taken = ask(command, &format!("take the files of {} {}", self.name, self.version), progress);
         match taken {
             // git names files that it cannot write, not why.
-            Err(StoreError::Program { .. }) if is_full(into) => {
-                Err(StoreError::io("cannot write files to", into)(io::ErrorKind::StorageFull.into()))
+            Err(CacheError::Program { .. }) if is_full(into) => {
+                Err(CacheError::io("cannot write files to", into)(io::ErrorKind::StorageFull.into()))
             }
-            Err(error @ StoreError::Program { .. }) => Err(self.incomplete(&own, progress)?.unwrap_or(error)),
+            Err(error @ CacheError::Program { .. }) => Err(self.incomplete(&own, progress)?.unwrap_or(error)),
             taken => taken.map(drop),
         }
     }
 
     /// The error of a tree that is not in its repository with all its files, as in a partial clone.
     /// `own` borrows its objects.
-    fn incomplete(&self, own: &Path, progress: &dyn Progress) -> Result<Option<StoreError>> {
+    fn incomplete(&self, own: &Path, progress: &dyn Progress) -> Result<Option<CacheError>> {
         let mut command = git_at(own);
         command.args(["rev-list", "--objects", "--missing=print", &self.id]);
         let listed = run(command, &format!("find what {} lacks", self.version), progress)?;
         let missing = listed.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"?")).count();
         let (version, place) = (self.version.clone(), self.place.clone());
-        Ok((missing > 0).then_some(StoreError::Incomplete { version, place, missing }))
+        Ok((missing > 0).then_some(CacheError::Incomplete { version, place, missing }))
     }
 }
 
@@ -120,7 +120,7 @@ fn is_full(folder: &Path) -> bool {
 
 /// A commit of `repository`.
 pub(crate) fn of_revision(repository: &Path, revision: &str, progress: &dyn Progress) -> Result<GitTree> {
-    let place = repository.canonicalize().map_err(StoreError::io("cannot find", repository))?;
+    let place = repository.canonicalize().map_err(CacheError::io("cannot find", repository))?;
     let git_dir = git_dir(&place, progress)?;
     let parse = |what: String| {
         let mut command = git_at(&git_dir);
@@ -135,7 +135,7 @@ pub(crate) fn of_revision(repository: &Path, revision: &str, progress: &dyn Prog
 
 /// `folder` as it is now. `private` is where git folders of ours are; one process at a time reads one folder.
 pub(crate) fn of_folder(folder: &Path, private: &Path, progress: &dyn Progress) -> Result<GitTree> {
-    let place = folder.canonicalize().map_err(StoreError::io("cannot find", folder))?;
+    let place = folder.canonicalize().map_err(CacheError::io("cannot find", folder))?;
     let own = private.join(format!("{}{PRIVATE}", place_digits(&place)));
     let index = own.join("folder.index");
     let git_dir = match place.join(".git").exists() {
@@ -150,14 +150,14 @@ pub(crate) fn of_folder(folder: &Path, private: &Path, progress: &dyn Progress) 
     let _ = fs::remove_file(own.join("folder.index.lock"));
     private::prepare(&own, theirs.as_ref(), &exclude.unwrap_or_default())?;
     let used = own.join(USED);
-    fs::write(&used, "").map_err(StoreError::io("cannot write", used))?;
+    fs::write(&used, "").map_err(CacheError::io("cannot write", used))?;
     if let Some(git_dir) = &git_dir {
         // Their index spares git reading files that have not changed since; ours has seen them all already.
         let (seen, copy) = (git_dir.join("index"), own.join("folder.index.copy"));
         // Of a sparse checkout, it knows which files are not here and are not deleted either.
         if (!index.exists() || is_sparse) && seen.exists() {
             outside::copy(&seen, &copy, kinds::SOURCE_FILE)?;
-            fs::rename(&copy, &index).map_err(StoreError::io("cannot move", &copy))?;
+            fs::rename(&copy, &index).map_err(CacheError::io("cannot move", &copy))?;
         }
     }
     progress.step(&format!("reading the tree {}", place.display()));

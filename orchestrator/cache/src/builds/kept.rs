@@ -1,18 +1,18 @@
-//! What builds keep beside the store so that the next one is short: how much it is, and the removal of what nobody uses.
+//! What builds keep beside the objects so that the next one is short: how much it is, and the removal of what nobody uses.
 //!
 //! `CACHE/build/kernel/ROOM-NAME/` is a source's folder with results in `out/KEY/` ([`crate::builds::build_folder`]),
 //! `CACHE/build/kernel/DIGITS.git` remembers what a tree on disk was like ([`crate::builds::git_tree`]), `CACHE/build/agent/` has the agent's
 //! objects.
 
 use crate::{
-    Store,
+    Cache,
     builds::{
         agent,
         build::{self, BUILD_LOCK},
         build_folder::{OUT, STATE},
         git_tree, make,
     },
-    error::{Result, StoreError},
+    error::{CacheError, Result},
     objects::{
         files::{children, remove_at_once, remove_tree},
         inventory::{BUILDS, Item, Removed, modified},
@@ -40,13 +40,13 @@ struct Kept {
     inner: Option<PathBuf>,
 }
 
-impl Store {
+impl Cache {
     /// The folders that builds keep, each with its size, which takes reading them. Results of a kernel's build count for themselves.
     pub fn builds(&self) -> Result<Vec<Item>> {
         self.kept()?.iter().map(Kept::item).collect()
     }
 
-    /// Removes the folders that were not used for `unused`, as [`Store::collect`] does with entries.
+    /// Removes the folders that were not used for `unused`, as [`Cache::collect`] does with objects.
     pub(crate) fn collect_builds(&self, unused: Duration, dry: bool, removed: &mut Removed) -> Result<()> {
         let now = clock::now();
         for kept in self.kept()? {
@@ -68,7 +68,7 @@ impl Store {
 
     /// Results stand before the folder that they are in.
     fn kept(&self) -> Result<Vec<Kept>> {
-        let lock = |name: &str| lock::path(self.entries.root(), name);
+        let lock = |name: &str| lock::path(self.objects.root(), name);
         let mut all = Vec::new();
         let root = self.build_root();
         for folder in children(&root)? {
@@ -97,7 +97,7 @@ impl Store {
             let (used, inner) = (used(&signs, &path)?, Some(path.join(OUT)));
             all.push(Kept { name: name.to_owned(), path, used, lock: lock(BUILD_LOCK), inner });
         }
-        let agent = build::folder(&self.entries).join(agent::OBJECTS);
+        let agent = build::folder(&self.objects).join(agent::OBJECTS);
         if let Some(used) = modified(&agent.with_file_name(agent::SOURCE))?.filter(|_| agent.is_dir()) {
             let name = agent::OBJECTS.to_owned();
             all.push(Kept { name, path: agent, used, lock: lock(agent::BUILD_LOCK), inner: None });
@@ -153,17 +153,17 @@ fn size(path: &Path, but: Option<&Path>) -> Result<u64> {
     while let Some(folder) = folders.pop() {
         let read = match fs::read_dir(&folder) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
-            read => read.map_err(StoreError::io("cannot list", &folder))?,
+            read => read.map_err(CacheError::io("cannot list", &folder))?,
         };
         for child in read {
-            let child = child.map_err(StoreError::io("cannot list", &folder))?;
+            let child = child.map_err(CacheError::io("cannot list", &folder))?;
             match child.metadata() {
                 Ok(meta) if meta.is_dir() => {
                     folders.extend(Some(child.path()).filter(|path| Some(path.as_path()) != but));
                 }
                 Ok(meta) => sum = sum.saturating_add(meta.len()),
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-                Err(e) => return Err(StoreError::io("cannot look at", child.path())(e)),
+                Err(e) => return Err(CacheError::io("cannot look at", child.path())(e)),
             }
         }
     }

@@ -1,13 +1,13 @@
 //! What builds kernels besides their source: the machine's programs where it has them, else Debian's.
 
 use crate::{
-    Store,
+    Cache,
     builds::toolchain::script,
     debian::{
         apt::{self, Deb, Question, Scope, Session},
         deb,
     },
-    error::{Result, StoreError},
+    error::{CacheError, Result},
     objects::{digest, object::Building},
     parts::qemu::find_on_path,
     process,
@@ -26,7 +26,7 @@ const OLDEST_GCC: (u32, u32) = (8, 1);
 
 /// Programs that come together.
 struct Group {
-    /// What a build calls; if the machine lacks one, all come from the store.
+    /// What a build calls; if the machine lacks one, all come from the cache.
     programs: &'static [&'static str],
     packages: &'static [&'static str],
     /// In the packages, of those that have another name there.
@@ -110,11 +110,11 @@ struct Inputs<'a> {
     scripts: Vec<(&'a str, String)>,
 }
 
-impl Store {
+impl Cache {
     /// Whether the machine has what a kernel's build needs of it; the rest comes from the archive.
     pub fn can_build(&self) -> Result<()> {
         match OF_THE_MACHINE.into_iter().find(|program| find_on_path(program).is_none()) {
-            Some(program) => Err(StoreError::NoProgram {
+            Some(program) => Err(CacheError::NoProgram {
                 program: program.to_owned(),
                 purpose: "build programs that a kernel's build runs".to_owned(),
             }),
@@ -130,7 +130,7 @@ impl Store {
         if own.is_none() {
             if apt::machine_architecture() != "amd64" {
                 let (program, purpose) = (format!("{cross}gcc"), "build kernels for arm64".to_owned());
-                return Err(StoreError::NoProgram { program, purpose });
+                return Err(CacheError::NoProgram { program, purpose });
             }
             groups.insert(0, &COMPILER);
         }
@@ -162,7 +162,7 @@ impl Store {
             command.arg(argument);
             match process::ask(command, "tell its version", &*self.progress) {
                 Ok(text) => Ok(Some(String::from_utf8_lossy(&text).into_owned())),
-                Err(StoreError::NoProgram { .. } | StoreError::Program { .. }) => Ok(None),
+                Err(CacheError::NoProgram { .. } | CacheError::Program { .. }) => Ok(None),
                 Err(other) => Err(other),
             }
         };
@@ -184,12 +184,12 @@ impl Store {
         let programs = || plan.groups.iter().flat_map(|g| g.programs.iter().map(|p| (*g, *p)));
         let scripts = programs().map(|(group, program)| (program, group.wrapper(program))).collect();
         let inputs = Inputs { debs: &plan.debs, scripts };
-        let entry = self.entries.get("toolchain", "kernel", &inputs, |building| {
+        let object = self.objects.get("toolchain", "kernel", &inputs, |building| {
             make(building, &plan.debs, &self.apt.fetch(WHAT, &plan.scope, &plan.debs)?, programs())
         })?;
-        let first = entry.path.join(TOOLS);
+        let first = object.path.join(TOOLS);
         let all = std::iter::once(first.clone()).chain(std::env::split_paths(&machine));
-        let path = std::env::join_paths(all).map_err(|_| StoreError::BadName {
+        let path = std::env::join_paths(all).map_err(|_| CacheError::BadName {
             what: "cache folder that PATH can hold",
             name: first.display().to_string(),
         })?;
@@ -218,7 +218,7 @@ impl KernelTools {
     }
 }
 
-/// Of an entry.
+/// Of an object.
 const TOOLS: &str = "tools";
 
 impl Group {
@@ -261,7 +261,7 @@ fn make<'a>(
     }
     for (group, program) in programs {
         let file = root.join(group.file(program));
-        fs::metadata(&file).map_err(StoreError::io("no package has", file))?;
+        fs::metadata(&file).map_err(CacheError::io("no package has", file))?;
         script(&root, program, &group.wrapper(program))?;
     }
     building.packages = debs.iter().map(Deb::package).collect();

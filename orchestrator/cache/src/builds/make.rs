@@ -6,7 +6,7 @@
 
 use crate::{
     builds::{build::BuildConfig, kernel_config, kernel_tools::KernelTools},
-    error::{Result, StoreError},
+    error::{CacheError, Result},
     objects::files::remove_at_once,
     process::{self, Followed, Watch},
     progress::Progress,
@@ -54,12 +54,12 @@ const MISREAD: &str = ":$#%\\\"'`;&|<>()*?[]!,";
 /// Checks that make can build below `folder`.
 ///
 /// # Errors
-/// [`StoreError::BuildPlace`] if its path would be misread.
+/// [`CacheError::BuildPlace`] if its path would be misread.
 pub(crate) fn fits(folder: &Path) -> Result<()> {
     let path = folder.to_string_lossy();
     let misread = |c: &char| c.is_whitespace() || c.is_control() || MISREAD.contains(*c);
     match path.chars().find(misread) {
-        Some(misread) => Err(StoreError::BuildPlace { folder: folder.to_owned(), misread }),
+        Some(misread) => Err(CacheError::BuildPlace { folder: folder.to_owned(), misread }),
         None => Ok(()),
     }
 }
@@ -83,11 +83,11 @@ impl Make<'_> {
             let path = self.out.join(".config");
             let got = outside::read_text(&path, kinds::CONFIG)?;
             let missing = kernel_config::not_taken(files, &got)
-                .map_err(|reason| StoreError::malformed(self.what, reason))?;
+                .map_err(|reason| CacheError::malformed(self.what, reason))?;
             if !missing.is_empty() {
                 self.end()?;
                 let options = missing.iter().map(ToString::to_string).collect();
-                return Err(StoreError::Config { what: self.what.to_owned(), options });
+                return Err(CacheError::Config { what: self.what.to_owned(), options });
             }
         }
         self.compile()?;
@@ -102,16 +102,16 @@ impl Make<'_> {
             // Out of the way by a rename: what is left of that build may still be writing.
             remove_at_once(self.out, &self.out.with_extension(KILLED))?;
         }
-        s2lab_os::private::make(self.out).map_err(StoreError::io("cannot create", self.out))?;
+        s2lab_os::private::make(self.out).map_err(CacheError::io("cannot create", self.out))?;
         let log = self.log();
-        fs::write(&log, "").map_err(StoreError::io("cannot write", &log))?;
-        fs::write(&mark, "").map_err(StoreError::io("cannot write", &mark))
+        fs::write(&log, "").map_err(CacheError::io("cannot write", &log))?;
+        fs::write(&mark, "").map_err(CacheError::io("cannot write", &mark))
     }
 
     /// What is in the folder now can be trusted.
     fn end(&self) -> Result<()> {
         let mark = self.out.join(MARK);
-        fs::remove_file(&mark).map_err(StoreError::io("cannot remove", mark))
+        fs::remove_file(&mark).map_err(CacheError::io("cannot remove", mark))
     }
 
     fn configure(&self, config: &BuildConfig) -> Result<()> {
@@ -119,12 +119,12 @@ impl Make<'_> {
         let text = config.text();
         match config {
             BuildConfig::Fragments(_) => {
-                fs::write(&wanted, text).map_err(StoreError::io("cannot write", &wanted))?;
+                fs::write(&wanted, text).map_err(CacheError::io("cannot write", &wanted))?;
                 self.run(&["-s", "allnoconfig"], &[("KCONFIG_ALLCONFIG", &wanted)], &mut |_| {})
             }
             BuildConfig::Whole(_) => {
                 let path = self.out.join(".config");
-                fs::write(&path, text).map_err(StoreError::io("cannot write", &path))?;
+                fs::write(&path, text).map_err(CacheError::io("cannot write", &path))?;
                 self.run(&["-s", "olddefconfig"], &[], &mut |_| {})
             }
         }
@@ -179,7 +179,7 @@ impl Make<'_> {
     pub(crate) fn has_modules(&self) -> Result<bool> {
         let path = self.out.join(".config");
         let text = outside::read_text(&path, kinds::CONFIG)?;
-        let config = Config::parse(&text).map_err(|e| StoreError::malformed(path.display(), e))?;
+        let config = Config::parse(&text).map_err(|e| CacheError::malformed(path.display(), e))?;
         Ok(config.setting("MODULES") == s2lab_model::kconfig::Setting::BuiltIn)
     }
 
@@ -205,7 +205,7 @@ impl Make<'_> {
     ) -> Result<()> {
         let path = self.log();
         let file = File::options().append(true).open(&path);
-        let mut log = file.map_err(StoreError::io("cannot open", &path))?;
+        let mut log = file.map_err(CacheError::io("cannot open", &path))?;
         let mut said: Vec<String> = Vec::new();
         let mut unwritten = None;
         let followed = self.follow(self.command(arguments, environment), &mut |text| {
@@ -224,8 +224,8 @@ impl Make<'_> {
         }
         self.end()?;
         match unwritten {
-            Some(error) => Err(StoreError::io("cannot write", path)(error)),
-            None => Err(StoreError::Build {
+            Some(error) => Err(CacheError::io("cannot write", path)(error)),
+            None => Err(CacheError::Build {
                 what: self.what.to_owned(),
                 status: status.to_string(),
                 log: path,
@@ -254,7 +254,7 @@ impl Make<'_> {
     }
 
     /// An error that has ended make early; the folder stays marked if make had no time to clean up.
-    fn ended(&self, by_itself: bool, error: StoreError) -> StoreError {
+    fn ended(&self, by_itself: bool, error: CacheError) -> CacheError {
         if by_itself && let Err(other) = self.end() {
             tracing::warn!("{other}");
         }

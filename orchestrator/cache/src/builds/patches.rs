@@ -5,7 +5,7 @@
 //! taken as it was before all of it (git 2.47, apply.c, previous_patch).
 
 use crate::{
-    error::{Result, StoreError},
+    error::{CacheError, Result},
     git,
     process::{self, Ended, Watch},
     progress::Progress,
@@ -27,7 +27,7 @@ const LIMIT: Duration = Duration::from_secs(120);
 /// full. Files that no patch changes are not written.
 ///
 /// # Errors
-/// [`StoreError::Refused`] names the first patch that does not apply, and its files and hunks. After any error some patches are
+/// [`CacheError::Refused`] names the first patch that does not apply, and its files and hunks. After any error some patches are
 /// applied and others not: give it a copy.
 pub(crate) fn apply(tree: &Path, patches: &[Patch], progress: &dyn Progress) -> Result<()> {
     let mut offsets = Offsets::default();
@@ -40,7 +40,7 @@ pub(crate) fn apply(tree: &Path, patches: &[Patch], progress: &dyn Progress) -> 
         // With --reject a file's first refused hunk does not hide the next; with --check nothing is written.
         let checked = git(tree, patch, &["--check", "--reject"], progress)?;
         let refusal = Refusal::read(at + 1, patches.len(), patch, &said(&checked));
-        return Err(StoreError::Refused(Box::new(refusal)));
+        return Err(CacheError::Refused(Box::new(refusal)));
     }
     if offsets.hunks > 0 {
         tracing::warn!(
@@ -53,10 +53,10 @@ pub(crate) fn apply(tree: &Path, patches: &[Patch], progress: &dyn Progress) -> 
 }
 
 fn git(tree: &Path, patch: &Patch, options: &[&str], progress: &dyn Progress) -> Result<Ended> {
-    let tree = tree.canonicalize().map_err(StoreError::io("cannot find", tree))?;
+    let tree = tree.canonicalize().map_err(CacheError::io("cannot find", tree))?;
     let input = sealed("patch", |out| out.write_all(&patch.diff));
-    let mut input = input.map(File::from).map_err(StoreError::io("cannot keep", &patch.title))?;
-    input.rewind().map_err(StoreError::io("cannot read", &patch.title))?;
+    let mut input = input.map(File::from).map_err(CacheError::io("cannot keep", &patch.title))?;
+    input.rewind().map_err(CacheError::io("cannot read", &patch.title))?;
     let mut command = git::git();
     command.args(["apply", "--verbose", "--whitespace=nowarn", "-p1"]).args(options).current_dir(&tree);
     // Below a repository's top folder git would skip, in silence, what lies outside of the working folder: it must not find one
@@ -183,7 +183,7 @@ mod tests {
         apply(dir.path(), &[&moved]).unwrap();
         assert!(fs::read_to_string(dir.path().join("b")).unwrap().contains("9\nten\n11"));
         fs::write(dir.path().join("b"), lines(1..=30).replace("\n8\n", "\neight\n")).unwrap();
-        assert!(matches!(apply(dir.path(), &[&moved]), Err(StoreError::Refused(_))));
+        assert!(matches!(apply(dir.path(), &[&moved]), Err(CacheError::Refused(_))));
     }
 
     /// In a folder of somebody's repository git would say "Skipped patch" and succeed.
@@ -214,7 +214,7 @@ mod tests {
             "no diff\n",
         ] {
             let error = apply(&inside, &[hostile]).unwrap_err();
-            assert!(matches!(error, StoreError::Refused(_)), "{hostile}: {error}");
+            assert!(matches!(error, CacheError::Refused(_)), "{hostile}: {error}");
         }
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
         assert_eq!(fs::read_dir(&inside).unwrap().count(), 1);

@@ -1,13 +1,13 @@
 //! Sources of kernels: what they are, and how they come into a build folder.
 
 use crate::{
-    Store,
+    Cache,
     builds::git_tree::{self, GitTree},
     debian::{
         apt::{Deb, Question, Scope},
         deb, suites,
     },
-    error::{Result, StoreError},
+    error::{CacheError, Result},
     objects::lock::{self, Lock},
 };
 use s2lab_os::outside::{Outside, kinds};
@@ -45,7 +45,7 @@ pub struct SourcePackage {
 pub(crate) struct Base {
     /// Of all its content.
     pub(crate) digest: String,
-    /// What an entry and a folder are called after it.
+    /// What an object and a folder are called after it.
     pub(crate) name: String,
     /// For people: a package's version, a commit.
     pub(crate) version: String,
@@ -59,7 +59,7 @@ enum Kind {
     Git(GitTree),
 }
 
-impl Store {
+impl Cache {
     pub(crate) fn source_base(&self, source: &KernelSource) -> Result<Base> {
         match source {
             KernelSource::Package(package) => self.package_base(package),
@@ -68,9 +68,9 @@ impl Store {
             }
             KernelSource::Folder(folder) => {
                 let private = self.build_root();
-                let place = folder.canonicalize().map_err(StoreError::io("cannot find", folder))?;
+                let place = folder.canonicalize().map_err(CacheError::io("cannot find", folder))?;
                 let name = git_tree::lock_name(&git_tree::place_digits(&place));
-                let lock = lock::path(self.entries.root(), &name);
+                let lock = lock::path(self.objects.root(), &name);
                 let what = format!("the tree {}", place.display());
                 let _lock = Lock::acquire(&lock, &what, LOCK_LIMIT, &*self.progress)?;
                 Ok(git_base(git_tree::of_folder(folder, &private, &*self.progress)?))
@@ -87,7 +87,7 @@ impl Store {
             .apt
             .resolve(Question::package(&exact), &scope, |apt| apt.newest(std::slice::from_ref(&exact)))?;
         let [deb] = debs.as_slice() else {
-            return Err(StoreError::malformed(name, format_args!("one package was expected, not {debs:?}")));
+            return Err(CacheError::malformed(name, format_args!("one package was expected, not {debs:?}")));
         };
         Ok(Base {
             digest: deb.sha256.clone(),
@@ -123,7 +123,7 @@ fn git_base(tree: GitTree) -> Base {
 }
 
 impl Base {
-    /// Whether [`Store::bring`] writes only what differs; else the folder must be missing.
+    /// Whether [`Cache::bring`] writes only what differs; else the folder must be missing.
     pub(crate) fn changes_in_place(&self) -> bool {
         matches!(self.kind, Kind::Git(_))
     }
@@ -133,21 +133,21 @@ impl Base {
 fn unpack(package: &Path, name: &str, into: &Path) -> Result<()> {
     let beside = into.with_extension("unpacked");
     crate::objects::object::remove_tree(&beside)?;
-    s2lab_os::private::make(&beside).map_err(StoreError::io("cannot create", &beside))?;
+    s2lab_os::private::make(&beside).map_err(CacheError::io("cannot create", &beside))?;
     let inside = format!("usr/src/{name}.tar.xz");
     deb::unpack(package, &beside, |path| path == inside)?;
     let archive = beside.join(&inside);
     let file = Outside::open(&archive, kinds::PACKAGE)?;
     let plain = lzma_rust2::XzReader::new(BufReader::with_capacity(1 << 20, file), true);
     let tree = beside.join("tree");
-    fs::create_dir(&tree).map_err(StoreError::io("cannot create", &tree))?;
+    fs::create_dir(&tree).map_err(CacheError::io("cannot create", &tree))?;
     deb::untar(plain, &tree, &mut |_| true).map_err(|e| {
         match crate::objects::object::unwritable(&e) || s2lab_os::whole::no_room(&e) {
-            true => StoreError::io("cannot unpack into", &tree)(e),
-            false => StoreError::malformed(package.display(), e),
+            true => CacheError::io("cannot unpack into", &tree)(e),
+            false => CacheError::malformed(package.display(), e),
         }
     })?;
     let only = crate::parts::kernel::only_folder(&tree)?;
-    fs::rename(tree.join(only), into).map_err(StoreError::io("cannot move", &tree))?;
+    fs::rename(tree.join(only), into).map_err(CacheError::io("cannot move", &tree))?;
     crate::objects::object::remove_tree(&beside)
 }

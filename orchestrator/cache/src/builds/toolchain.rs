@@ -4,12 +4,12 @@
 //! glibc and gcc, without gcc itself: 30 MB less to download.
 
 use crate::{
-    Store,
+    Cache,
     debian::{
         apt::{self, Deb, Question, Scope, Session},
         deb, suites,
     },
-    error::{Result, StoreError},
+    error::{CacheError, Result},
     objects::{digest, object::Building},
     parts::elf,
 };
@@ -34,7 +34,7 @@ const TREES: [&str; 3] =
 /// Parts of [`TREES`] that no static program is linked with.
 const USELESS: [&str; 4] = [".so", "san.a", "libgomp", "libitm"];
 /// What `rustc-web` recommends by "Depends" but only a native build of C would use. A name that is missing here costs
-/// a download; one too many ends in [`StoreError::NoLibrary`].
+/// a download; one too many ends in [`CacheError::NoLibrary`].
 const UNUSED: [&str; 33] = [
     "binutils-x86-64",
     "cpp",
@@ -71,7 +71,7 @@ const UNUSED: [&str; 33] = [
     "linux-libc-dev",
 ];
 /// The machine's loader and glibc run the compiler, for it loads procedural macros that were linked with that glibc.
-/// All else comes from the store, and without LD_LIBRARY_PATH, which would reach the machine's own `cc`.
+/// All else comes from the cache, and without LD_LIBRARY_PATH, which would reach the machine's own `cc`.
 const RUSTC: &str = r#"#!/bin/sh
 root=${0%/*}/..
 exec /lib64/ld-linux-x86-64.so.2 --library-path "$root/usr/lib/x86_64-linux-gnu" "$root/usr/bin/rustc" --sysroot "$root/usr" "$@"
@@ -108,7 +108,7 @@ struct Inputs<'a> {
     ld: &'a str,
 }
 
-impl Store {
+impl Cache {
     pub(crate) fn toolchain_plan(&self) -> Result<Plan> {
         // On arm64 the machine's own Rust builds for arm64; other machines' Debian packages have not been tried.
         if apt::machine_architecture() != "amd64" {
@@ -116,7 +116,7 @@ impl Store {
                 "build the agent (with a standard library for aarch64, on {})",
                 std::env::consts::ARCH
             );
-            return Err(StoreError::NoProgram { program: "rustc".to_owned(), purpose });
+            return Err(CacheError::NoProgram { program: "rustc".to_owned(), purpose });
         }
         let scope = Scope::new(&["bookworm", "bookworm-security"], &[apt::machine_architecture(), "arm64"])?;
         let packages = [&CLOSURES[..], &SINGLE].concat();
@@ -129,10 +129,10 @@ impl Store {
 
     pub(crate) fn toolchain(&self, plan: &Plan) -> Result<Toolchain> {
         let inputs = Inputs { debs: &plan.debs, rustc: RUSTC, ld: LD };
-        let entry = self.entries.get("toolchain", "rust-aarch64", &inputs, |building| {
+        let object = self.objects.get("toolchain", "rust-aarch64", &inputs, |building| {
             make(building, &plan.debs, &self.apt.fetch(WHAT, &plan.scope, &plan.debs)?)
         })?;
-        Ok(Toolchain { rustc: entry.path.join("tools/rustc"), linker: entry.path.join("tools/ld") })
+        Ok(Toolchain { rustc: object.path.join("tools/rustc"), linker: object.path.join("tools/ld") })
     }
 }
 
@@ -147,7 +147,7 @@ fn find(apt: &Session<'_>) -> Result<Vec<Deb>> {
     if std.len() == 2 && std.iter().all(|v| rustc.contains(v)) {
         return Ok(debs);
     }
-    Err(StoreError::NoPackage {
+    Err(CacheError::NoPackage {
         package: "libstd-rust-web-dev:arm64".to_owned(),
         suites: suites::ALL.join(", "),
         reason: format!("the archive is between two versions: rustc-web {rustc:?}, its libraries {std:?}"),
@@ -180,10 +180,10 @@ fn make(building: &mut Building, debs: &[Deb], files: &[PathBuf]) -> Result<()> 
 
 pub(crate) fn script(root: &Path, name: &str, text: &str) -> Result<()> {
     let dir = root.join("tools");
-    s2lab_os::private::make(&dir).map_err(StoreError::io("cannot create", &dir))?;
+    s2lab_os::private::make(&dir).map_err(CacheError::io("cannot create", &dir))?;
     let path = dir.join(name);
-    fs::write(&path, text).map_err(StoreError::io("cannot write", &path))?;
+    fs::write(&path, text).map_err(CacheError::io("cannot write", &path))?;
     let mode = fs::Permissions::from_mode(0o755);
-    fs::set_permissions(&path, mode).map_err(StoreError::io("cannot make executable", &path))?;
+    fs::set_permissions(&path, mode).map_err(CacheError::io("cannot make executable", &path))?;
     Ok(())
 }

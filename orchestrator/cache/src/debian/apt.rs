@@ -7,7 +7,7 @@ mod text;
 
 use crate::{
     debian::suites::{self, Source},
-    error::{Result, StoreError},
+    error::{CacheError, Result},
     objects::{
         lock::{self, Lock},
         object,
@@ -34,7 +34,7 @@ use text::sources_list;
 /// Where Debian and its derivatives keep the keys of Debian's archive.
 const KEYRINGS: [&str; 2] =
     ["/usr/share/keyrings/debian-archive-keyring.gpg", "/usr/share/keyrings/debian-archive-keyring.pgp"];
-/// Lists younger than this are not fetched again while the store is being filled.
+/// Lists younger than this are not fetched again while the cache is being filled.
 const LISTS_FRESH: Duration = Duration::from_secs(3600);
 /// apt itself gives up on a silent server after 30 s, three times.
 const SILENCE: Duration = Duration::from_secs(150);
@@ -99,14 +99,14 @@ pub(crate) fn machine_architecture() -> &'static str {
 pub(crate) struct Apt {
     /// apt's state.
     dir: PathBuf,
-    store: PathBuf,
+    objects: PathBuf,
     offline: bool,
     progress: Arc<dyn Progress>,
 }
 
 impl Apt {
-    pub(crate) fn new(dir: PathBuf, store: PathBuf, offline: bool, progress: Arc<dyn Progress>) -> Self {
-        Self { dir, store, offline, progress }
+    pub(crate) fn new(dir: PathBuf, objects: PathBuf, offline: bool, progress: Arc<dyn Progress>) -> Self {
+        Self { dir, objects, offline, progress }
     }
 
     /// What `find` found when it was first asked; the network is touched that one time only.
@@ -121,7 +121,7 @@ impl Apt {
             return Ok(debs);
         }
         if self.offline {
-            return Err(StoreError::Offline { missing: format!("the version of {what}") });
+            return Err(CacheError::Offline { missing: format!("the version of {what}") });
         }
         let session = self.session(scope, LISTS_FRESH)?;
         let mut all = self.remembered()?;
@@ -131,7 +131,7 @@ impl Apt {
         let debs = find(&session)?;
         all.insert(key, debs.clone());
         let path = self.resolved_path();
-        let text = serde_json::to_vec_pretty(&all).map_err(|e| StoreError::malformed(path.display(), e))?;
+        let text = serde_json::to_vec_pretty(&all).map_err(|e| CacheError::malformed(path.display(), e))?;
         object::replace_file(&path, &text)?;
         Ok(debs)
     }
@@ -153,7 +153,7 @@ impl Apt {
         let _lock = self.lock()?;
         match fs::remove_file(self.resolved_path()) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                return Err(StoreError::io("cannot remove", self.resolved_path())(e));
+                return Err(CacheError::io("cannot remove", self.resolved_path())(e));
             }
             _ => {}
         }
@@ -161,7 +161,7 @@ impl Apt {
     }
 
     fn resolved_path(&self) -> PathBuf {
-        self.store.join("resolved.json")
+        self.objects.join("resolved.json")
     }
 
     fn remembered(&self) -> Result<BTreeMap<String, Vec<Deb>>> {
@@ -183,7 +183,7 @@ impl Apt {
     }
 
     fn lock(&self) -> Result<Lock> {
-        Lock::acquire(&lock::path(&self.store, "apt"), "Debian packages", LOCK_LIMIT, &*self.progress)
+        Lock::acquire(&lock::path(&self.objects, "apt"), "Debian packages", LOCK_LIMIT, &*self.progress)
     }
 
     /// Holds apt's state; lists that are older than `fresh` are fetched.
@@ -191,7 +191,7 @@ impl Apt {
         let lock = self.lock()?;
         for sub in ["state", "lists/partial", "lists/stamps", "cache/archives/partial"] {
             let dir = self.dir.join(sub);
-            s2lab_os::private::make(&dir).map_err(StoreError::io("cannot create", &dir))?;
+            s2lab_os::private::make(&dir).map_err(CacheError::io("cannot create", &dir))?;
         }
         let session = Session::new(self, lock);
         let keyring = keyring()?;
@@ -219,7 +219,7 @@ impl Apt {
             session.update()?;
             for (suite, architecture) in &stale {
                 let stamp = self.stamp(suite, architecture);
-                fs::write(&stamp, "").map_err(StoreError::io("cannot write", &stamp))?;
+                fs::write(&stamp, "").map_err(CacheError::io("cannot write", &stamp))?;
             }
         }
         let all: Vec<(&str, &str)> = scope
@@ -250,5 +250,5 @@ impl Apt {
 
 fn keyring() -> Result<&'static str> {
     let there = KEYRINGS.into_iter().find(|k| Path::new(k).exists());
-    there.ok_or_else(|| StoreError::NoKeyring { paths: KEYRINGS.map(str::to_owned).to_vec() })
+    there.ok_or_else(|| CacheError::NoKeyring { paths: KEYRINGS.map(str::to_owned).to_vec() })
 }

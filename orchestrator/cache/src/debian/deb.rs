@@ -1,7 +1,7 @@
 //! Unpacking of .deb files, into folders of ours only, as an ordinary user.
 
 use crate::{
-    error::{Result, StoreError},
+    error::{CacheError, Result},
     process,
 };
 use s2lab_os::child;
@@ -22,32 +22,32 @@ pub(crate) fn unpack(deb: &Path, into: &Path, mut keep: impl FnMut(&str) -> bool
     command.arg("--fsys-tarfile").arg(deb).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     process::tie_to_us(&mut command);
     let mut child = command.spawn().map_err(|e| match e.kind() {
-        io::ErrorKind::NotFound => StoreError::NoProgram {
+        io::ErrorKind::NotFound => CacheError::NoProgram {
             program: "dpkg-deb".to_owned(),
             purpose: "unpack Debian packages".to_owned(),
         },
-        _ => StoreError::io("cannot start", "dpkg-deb")(e),
+        _ => CacheError::io("cannot start", "dpkg-deb")(e),
     })?;
     let Some(stdout) = child.stdout.take() else {
         process::end(&mut child);
-        return Err(StoreError::malformed(deb.display(), "no pipe from dpkg-deb"));
+        return Err(CacheError::malformed(deb.display(), "no pipe from dpkg-deb"));
     };
     let unpacked = untar(stdout, into, &mut keep).map_err(|e| match e.raw_os_error() {
         // The system's own refusal, such as of a full disk, is not the package's fault.
-        Some(_) => StoreError::io("cannot unpack a package into", into)(e),
-        None => StoreError::malformed(deb.display(), e),
+        Some(_) => CacheError::io("cannot unpack a package into", into)(e),
+        None => CacheError::malformed(deb.display(), e),
     });
     // An archive that ended well has been read to its end: dpkg-deb is leaving by itself.
     if unpacked.is_err() {
         process::end(&mut child);
     }
-    let status = child.wait().map_err(StoreError::io("cannot wait for", "dpkg-deb"));
+    let status = child.wait().map_err(CacheError::io("cannot wait for", "dpkg-deb"));
     unpacked?;
     let status = status?;
     if status.success() {
         Ok(())
     } else {
-        Err(StoreError::malformed(deb.display(), format_args!("dpkg-deb could not read it ({status})")))
+        Err(CacheError::malformed(deb.display(), format_args!("dpkg-deb could not read it ({status})")))
     }
 }
 

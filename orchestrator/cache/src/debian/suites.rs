@@ -1,6 +1,6 @@
 //! Debian's suites and the archives that serve them. Only the archive's address comes from the machine.
 
-use crate::error::{Result, StoreError};
+use crate::error::{CacheError, Result};
 
 /// Releases whose lines in the machine's configuration we take for Debian's own when the lists are not there to say so.
 const CODENAMES: [&str; 9] =
@@ -44,21 +44,21 @@ pub(crate) fn uri<'a>(sources: &'a [Source], suite: &str) -> Result<&'a str> {
         .find(|s| s.release == suite)
         .or_else(|| debian().find(|s| security(&s.release) == security(suite)))
         .map(|s| s.uri.as_str())
-        .ok_or_else(|| StoreError::NoMirror { suite: suite.to_owned() })
+        .ok_or_else(|| CacheError::NoMirror { suite: suite.to_owned() })
 }
 
 /// Names of suites and architectures reach apt's files: letters, digits and `-` only.
 pub(crate) fn check_name(what: &'static str, name: &str) -> Result<()> {
     let good = name.starts_with(|c: char| c.is_ascii_lowercase())
         && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
-    if good { Ok(()) } else { Err(StoreError::BadName { what, name: name.to_owned() }) }
+    if good { Ok(()) } else { Err(CacheError::BadName { what, name: name.to_owned() }) }
 }
 
 /// Debian Policy §5.6.1, plus the capital letters that no package has: lower-case letters, digits, `+`, `-`, `.`.
 pub(crate) fn check_package(name: &str) -> Result<()> {
     let good = name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
         && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "+-.".contains(c));
-    if good { Ok(()) } else { Err(StoreError::BadName { what: "Debian package", name: name.to_owned() }) }
+    if good { Ok(()) } else { Err(CacheError::BadName { what: "Debian package", name: name.to_owned() }) }
 }
 
 #[cfg(test)]
@@ -87,7 +87,7 @@ mod tests {
         let sources = parse(
             "http://c.test/x/ bookworm stable\nhttp://c.test/y/ jammy main Ubuntu\nhttp://c.test/z/ bookworm-pgdg main\nrubbish\n",
         );
-        assert!(matches!(uri(&sources, "bookworm"), Err(StoreError::NoMirror { .. })));
+        assert!(matches!(uri(&sources, "bookworm"), Err(CacheError::NoMirror { .. })));
     }
 
     #[test]

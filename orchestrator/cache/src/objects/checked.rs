@@ -1,4 +1,4 @@
-//! What was read to its last byte lately is not read again: beside the store lies, for each entry, of which state of its files
+//! What was read to its last byte lately is not read again: beside the objects lies, for each object, of which state of its files
 //! that was. A program that changes a file changes its time of change too; what changes by itself, on a failing disk, is
 //! found when the note is a day old.
 
@@ -24,16 +24,16 @@ pub(crate) struct Checked {
     folder: PathBuf,
 }
 
-/// Of an entry's files: inodes, sizes, times.
+/// Of an object's files: inodes, sizes, times.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct State(String);
 
 impl State {
     /// None if a file is not there.
-    pub(crate) fn of(entry: &Path, manifest: &Manifest) -> Option<Self> {
+    pub(crate) fn of(object: &Path, manifest: &Manifest) -> Option<Self> {
         let mut hasher = Hasher::default();
         for name in manifest.files.keys() {
-            let meta = fs::symlink_metadata(entry.join(name)).ok()?;
+            let meta = fs::symlink_metadata(object.join(name)).ok()?;
             let (ino, size) = (meta.ino(), meta.size());
             let (mtime, mtime_ns) = (meta.mtime(), meta.mtime_nsec());
             let (ctime, ctime_ns) = (meta.ctime(), meta.ctime_nsec());
@@ -45,12 +45,12 @@ impl State {
 }
 
 impl Checked {
-    /// For the entries below `store`.
-    pub(crate) fn beside(store: &Path) -> Self {
-        Self { folder: store.with_file_name("checked") }
+    /// For the objects in `objects`.
+    pub(crate) fn beside(objects: &Path) -> Self {
+        Self { folder: objects.with_file_name("checked") }
     }
 
-    /// Whether the entry was found whole in this state, not long ago.
+    /// Whether the object was found whole in this state, not long ago.
     pub(crate) fn knows(&self, kind: &str, folder: &str, state: &State) -> bool {
         let path = self.note(kind, folder);
         let noted = fs::metadata(&path).and_then(|meta| meta.modified());
@@ -65,7 +65,7 @@ impl Checked {
     }
 
     pub(crate) fn forget(&self, kind: &str, folder: &str) {
-        // Of an entry that is gone it says nothing.
+        // Of an object that is gone it says nothing.
         let _ = fs::remove_file(self.note(kind, folder));
     }
 

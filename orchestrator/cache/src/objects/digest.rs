@@ -1,6 +1,6 @@
 //! SHA-256 of bytes, files and inputs.
 
-use crate::error::{Result, StoreError};
+use crate::error::{CacheError, Result};
 use s2lab_os::outside::{Outside, kinds};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
@@ -46,6 +46,6 @@ pub(crate) fn file(path: &Path) -> Result<String> {
 
 /// Of `inputs` as JSON. Give structs, whose members keep their order, and sorted maps.
 pub(crate) fn inputs(inputs: &impl Serialize) -> Result<String> {
-    let text = serde_json::to_vec(inputs).map_err(|e| StoreError::malformed("inputs of an entry", e))?;
+    let text = serde_json::to_vec(inputs).map_err(|e| CacheError::malformed("inputs of an object", e))?;
     Ok(bytes(&text))
 }

@@ -1,6 +1,6 @@
-//! Folders and files of the store: made, replaced and removed so that nobody meets half of one.
+//! Folders and files of the cache: made, replaced and removed so that nobody meets half of one.
 
-use crate::error::{Result, StoreError};
+use crate::error::{CacheError, Result};
 use s2lab_os::whole::{self, Sync};
 use std::{
     fs::{self, File},
@@ -11,17 +11,17 @@ use std::{
 /// Gives `temporary` its final name once its content is on disk.
 pub(crate) fn publish(temporary: &Path, path: &Path) -> Result<()> {
     let sync =
-        |dir: &Path| File::open(dir).and_then(|d| d.sync_all()).map_err(StoreError::io("cannot sync", dir));
-    // One call for hundreds of files; entries are made rarely.
-    let handle = File::open(temporary).map_err(StoreError::io("cannot open", temporary))?;
-    rustix::fs::syncfs(&handle).map_err(|e| StoreError::io("cannot sync", temporary)(e.into()))?;
-    fs::rename(temporary, path).map_err(StoreError::io("cannot move into place", path))?;
+        |dir: &Path| File::open(dir).and_then(|d| d.sync_all()).map_err(CacheError::io("cannot sync", dir));
+    // One call for hundreds of files; objects are made rarely.
+    let handle = File::open(temporary).map_err(CacheError::io("cannot open", temporary))?;
+    rustix::fs::syncfs(&handle).map_err(|e| CacheError::io("cannot sync", temporary)(e.into()))?;
+    fs::rename(temporary, path).map_err(CacheError::io("cannot move into place", path))?;
     path.parent().map_or(Ok(()), sync)
 }
 
 /// Replaces `path` by `content` in one step.
 pub(crate) fn replace_file(path: &Path, content: &[u8]) -> Result<()> {
-    whole::write(path, content, Sync::Now).map_err(StoreError::io("cannot write", path))
+    whole::write(path, content, Sync::Now).map_err(CacheError::io("cannot write", path))
 }
 
 /// Whether a write failed for where it was to go: nothing can be written there.
@@ -36,11 +36,11 @@ pub(crate) fn children(dir: &Path) -> Result<Vec<String>> {
         Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
             return Ok(Vec::new());
         }
-        Err(e) => return Err(StoreError::io("cannot list", dir)(e)),
+        Err(e) => return Err(CacheError::io("cannot list", dir)(e)),
     };
     let mut names = Vec::new();
     for child in read {
-        let child = child.map_err(StoreError::io("cannot list", dir))?;
+        let child = child.map_err(CacheError::io("cannot list", dir))?;
         if let Ok(name) = child.file_name().into_string() {
             names.push(name);
         }
@@ -52,14 +52,14 @@ pub(crate) fn children(dir: &Path) -> Result<Vec<String>> {
 /// Removes `dir` by a rename to `away` first: nobody meets half of it, and what is still written into it is not taken for new.
 pub(crate) fn remove_at_once(dir: &Path, away: &Path) -> Result<()> {
     remove_tree(away)?;
-    fs::rename(dir, away).map_err(StoreError::io("cannot move away", dir))?;
+    fs::rename(dir, away).map_err(CacheError::io("cannot move away", dir))?;
     remove_tree(away)
 }
 
 /// Removes `dir` and all below it; a missing one is fine.
 pub(crate) fn remove_tree(dir: &Path) -> Result<()> {
     match fs::remove_dir_all(dir) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(StoreError::io("cannot remove", dir)(e)),
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(CacheError::io("cannot remove", dir)(e)),
         _ => Ok(()),
     }
 }

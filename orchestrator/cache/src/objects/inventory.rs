@@ -1,8 +1,8 @@
-//! What there is in the store, whether it is whole, and the removal of what nobody uses.
+//! What there is in the cache, whether it is whole, and the removal of what nobody uses.
 
 use crate::{
-    Store,
-    error::{Result, StoreError},
+    Cache,
+    error::{CacheError, Result},
     objects::{
         digest,
         files::{children, remove_at_once},
@@ -24,22 +24,22 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-/// The folder of Debian packages as they were downloaded: files, no entries.
+/// The folder of Debian packages as they were downloaded: files, no objects.
 pub(crate) const PACKAGES: &str = "deb";
 
-/// The kind of folders that builds keep: no entries either.
+/// The kind of folders that builds keep: no objects either.
 pub(crate) const BUILDS: &str = "build";
 
 /// Longer than the unpacking of packages takes; each says when it was handed out for that.
 const UNPACKED: Duration = Duration::from_secs(2 * 60 * 60);
 
-/// An entry, a downloaded package, or a folder that builds keep.
+/// An object, a downloaded package, or a folder that builds keep.
 #[derive(Debug, Clone)]
 pub struct Item {
     /// `kernel`, `qemu`, ...; `deb` for a package, `build` for a folder that builds keep.
     pub kind: String,
     pub name: String,
-    /// Of what went into an entry, or of a package's content; hexadecimal. Folders of builds have none.
+    /// Of what went into an object, or of a package's content; hexadecimal. Folders of builds have none.
     pub digest: String,
     /// A folder; of a package a file.
     pub path: PathBuf,
@@ -49,17 +49,17 @@ pub struct Item {
     pub used: SystemTime,
     /// Living processes that use it, as far as this one may see.
     pub users: Vec<u32>,
-    /// None: it cannot be read, or the item is no entry.
+    /// None: it cannot be read, or the item is no object.
     pub(crate) manifest: Option<Manifest>,
 }
 
 impl Item {
     /// Whether it says of itself what it is; if not, it is damaged, and its size is not known.
     pub fn is_readable(&self) -> bool {
-        !self.is_entry() || self.manifest.is_some()
+        !self.is_object() || self.manifest.is_some()
     }
 
-    pub fn is_entry(&self) -> bool {
+    pub fn is_object(&self) -> bool {
         ![PACKAGES, BUILDS].contains(&self.kind.as_str())
     }
 
@@ -93,11 +93,11 @@ pub struct Removed {
     pub kept: Vec<Item>,
 }
 
-impl Store {
-    /// All entries and packages, by kind and name, of one name the latest used first.
+impl Cache {
+    /// All objects and packages, by kind and name, of one name the latest used first.
     pub fn items(&self) -> Result<Vec<Item>> {
-        let root = self.entries.root();
-        let users = users(&outside::read_text(Path::new("/proc/locks"), kinds::SYSTEM).unwrap_or_default());
+        let root = self.objects.root();
+        let users = users();
         let mut items = Vec::new();
         for kind in children(root)? {
             for child in children(&root.join(&kind))? {
@@ -106,7 +106,7 @@ impl Store {
                     lock::FOLDER => None,
                     _ if child.starts_with(TEMPORARY) => None,
                     PACKAGES => package(&path, &child)?,
-                    _ => entry(&kind, &path, &child, &users)?,
+                    _ => object(&kind, &path, &child, &users)?,
                 });
             }
         }
@@ -114,23 +114,23 @@ impl Store {
         Ok(items)
     }
 
-    /// Removes what was not used for `unused`, of packages only those that no entry is made of any more. `dry`: says what would
+    /// Removes what was not used for `unused`, of packages only those that no object is made of any more. `dry`: says what would
     /// go. What a living process uses or makes stays.
     pub fn collect(&self, unused: Duration, dry: bool) -> Result<Removed> {
         let now = clock::now();
         // From a clock that was ahead: not used since a moment that is still to come.
         let old = |item: &Item| now.duration_since(item.used).is_ok_and(|age| age >= unused);
-        let (packages, entries): (Vec<_>, Vec<_>) =
+        let (packages, objects): (Vec<_>, Vec<_>) =
             self.items()?.into_iter().partition(|item| item.kind == PACKAGES);
         let mut removed = Removed::default();
         let mut needed = BTreeSet::new();
-        for item in entries {
+        for item in objects {
             if old(&item)
                 && let Some(claim) = self.claim(&item)?
             {
                 if !dry {
                     claim.remove(&item)?;
-                    self.entries.forget_check(&item.kind, folder_name(&item));
+                    self.objects.forget_check(&item.kind, folder_name(&item));
                 }
                 removed.items.push(item);
                 continue;
@@ -146,7 +146,7 @@ impl Store {
         let unneeded = |item: &Item| !needed.contains(&item.digest) && old(item) && settled(item);
         for item in packages.into_iter().filter(unneeded) {
             if !dry {
-                fs::remove_file(&item.path).map_err(StoreError::io("cannot remove", &item.path))?;
+                fs::remove_file(&item.path).map_err(CacheError::io("cannot remove", &item.path))?;
             }
             removed.items.push(item);
         }
@@ -157,7 +157,7 @@ impl Store {
     /// None: somebody uses it, or is making it anew.
     fn claim(&self, item: &Item) -> Result<Option<Claim>> {
         let folder = folder_name(item);
-        let Some(lock) = Lock::try_acquire(&self.entries.lock_path(&item.kind, folder))? else {
+        let Some(lock) = Lock::try_acquire(&self.objects.lock_path(&item.kind, folder))? else {
             return Ok(None);
         };
         let temporary = item.path.with_file_name(format!("{TEMPORARY}{folder}"));
@@ -166,12 +166,12 @@ impl Store {
         let manifest = match OpenOptions::new().read(true).write(true).open(&path) {
             // Without a manifest nobody can use it.
             Err(e) if e.kind() == io::ErrorKind::NotFound => None,
-            file => Some(file.map_err(StoreError::io("cannot open", &path))?),
+            file => Some(file.map_err(CacheError::io("cannot open", &path))?),
         };
         match manifest.as_ref().map(File::try_lock) {
             None | Some(Ok(())) => {}
             Some(Err(TryLockError::WouldBlock)) => return Ok(None),
-            Some(Err(TryLockError::Error(e))) => return Err(StoreError::io("cannot lock", path)(e)),
+            Some(Err(TryLockError::Error(e))) => return Err(CacheError::io("cannot lock", path)(e)),
         }
         // Since it was listed another may have removed it, or used it and gone.
         let used = match modified(&path)? {
@@ -187,7 +187,7 @@ fn folder_name(item: &Item) -> &str {
     item.path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
 }
 
-/// The right to remove an entry: nobody uses it, and nobody can begin to.
+/// The right to remove an object: nobody uses it, and nobody can begin to.
 struct Claim {
     temporary: PathBuf,
     _lock: Lock,
@@ -195,15 +195,20 @@ struct Claim {
 }
 
 impl Claim {
-    /// By a rename first: nobody meets half of it, and what is left goes when the store is opened again.
+    /// By a rename first: nobody meets half of it, and what is left goes when the cache is opened again.
     fn remove(self, item: &Item) -> Result<()> {
         remove_at_once(&item.path, &self.temporary)
     }
 }
 
+/// Living processes that hold a file for use, by the file's inode, as far as this one may see.
+pub(crate) fn users() -> BTreeMap<u64, Vec<u32>> {
+    users_in(&outside::read_text(Path::new("/proc/locks"), kinds::SYSTEM).unwrap_or_default())
+}
+
 /// Processes that hold a file for use, by the file's inode (Linux, Documentation/filesystems/proc.rst, "locks"): lines like
 /// `7: FLOCK  ADVISORY  READ 1234 fe:00:5678 0 EOF`. The device is left out, for on btrfs it is not that of `stat`.
-fn users(locks: &str) -> BTreeMap<u64, Vec<u32>> {
+fn users_in(locks: &str) -> BTreeMap<u64, Vec<u32>> {
     let mut users = BTreeMap::<u64, Vec<u32>>::new();
     for line in locks.lines() {
         let words: Vec<_> = line.split_whitespace().collect();
@@ -216,8 +221,8 @@ fn users(locks: &str) -> BTreeMap<u64, Vec<u32>> {
     users
 }
 
-fn read_manifest(entry: &Path) -> Result<Manifest, Damage> {
-    let path = entry.join(MANIFEST);
+fn read_manifest(object: &Path) -> Result<Manifest, Damage> {
+    let path = object.join(MANIFEST);
     let text = outside::read(&path, kinds::MANIFEST).map_err(|error| match error.is_absent() {
         true => Damage::Missing(MANIFEST.to_owned()),
         false => Damage::Manifest(error.why.to_string()),
@@ -225,8 +230,8 @@ fn read_manifest(entry: &Path) -> Result<Manifest, Damage> {
     serde_json::from_slice(&text).map_err(|error| Damage::Manifest(error.to_string()))
 }
 
-/// None: it has gone in the meantime, or is no entry.
-fn entry(kind: &str, path: &Path, folder: &str, users: &BTreeMap<u64, Vec<u32>>) -> Result<Option<Item>> {
+/// None: it has gone in the meantime, or is no object.
+fn object(kind: &str, path: &Path, folder: &str, users: &BTreeMap<u64, Vec<u32>>) -> Result<Option<Item>> {
     let Some((digits, name)) = folder.split_once('-') else { return Ok(None) };
     let Some(made) = modified(path)? else { return Ok(None) };
     let used = modified(&path.join(MANIFEST))?.unwrap_or(made);
@@ -271,7 +276,7 @@ pub(crate) fn modified(path: &Path) -> Result<Option<SystemTime>> {
     match fs::metadata(path).and_then(|meta| meta.modified()) {
         Ok(at) => Ok(Some(at)),
         Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
-        Err(e) => Err(StoreError::io("cannot look at", path)(e)),
+        Err(e) => Err(CacheError::io("cannot look at", path)(e)),
     }
 }
 
@@ -286,8 +291,8 @@ mod tests {
     #[test]
     fn what_has_changed_since_it_was_listed_stays() {
         let dir = tempfile::tempdir().unwrap();
-        let open = || Store::open(dir.path(), true, Arc::new(Quiet)).unwrap();
-        let make = || open().entries.get("kind", "name", &1, |_| Ok(())).map(drop).unwrap();
+        let open = || Cache::open(dir.path(), true, Arc::new(Quiet)).unwrap();
+        let make = || open().objects.get("kind", "name", &1, |_| Ok(())).map(drop).unwrap();
         make();
         let listed = open().items().unwrap().remove(0);
         assert!(open().claim(&listed).unwrap().is_some());
@@ -307,7 +312,7 @@ mod tests {
         let locks = "1: FLOCK  ADVISORY  READ 1234 fe:00:5678 0 EOF\n2: FLOCK  ADVISORY  READ 99 fe:00:5678 0 EOF\n\
             2: -> FLOCK  ADVISORY  WRITE 7 fe:00:5678 0 EOF\n3: POSIX  ADVISORY  READ 8 fe:00:5678 0 EOF\n\
             4: FLOCK  ADVISORY  WRITE 9 fe:00:5678 0 EOF\n5: FLOCK  ADVISORY  READ -1 fe:00:12 0 EOF\nFLOCK\n";
-        assert_eq!(users(locks), BTreeMap::from([(5678, vec![1234, 99])]));
-        assert!(users("").is_empty());
+        assert_eq!(users_in(locks), BTreeMap::from([(5678, vec![1234, 99])]));
+        assert!(users_in("").is_empty());
     }
 }

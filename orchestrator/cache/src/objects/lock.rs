@@ -1,7 +1,7 @@
 //! Locks between processes: `flock` on a file, which the kernel frees when its holder dies, however it dies.
 
 use crate::{
-    error::{Result, StoreError},
+    error::{CacheError, Result},
     progress::Progress,
 };
 use s2lab_os::{
@@ -27,7 +27,7 @@ pub(crate) struct Lock {
 
 fn open(path: &Path) -> Result<File> {
     if let Some(parent) = path.parent() {
-        s2lab_os::private::make(parent).map_err(StoreError::io("cannot create", parent))?;
+        s2lab_os::private::make(parent).map_err(CacheError::io("cannot create", parent))?;
     }
     // Whatever a link in the place of the lock leads to would lose its content.
     OpenOptions::new()
@@ -37,7 +37,7 @@ fn open(path: &Path) -> Result<File> {
         .truncate(false)
         .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
         .open(path)
-        .map_err(StoreError::io("cannot open the lock", path))
+        .map_err(CacheError::io("cannot open the lock", path))
 }
 
 impl Lock {
@@ -51,7 +51,7 @@ impl Lock {
                 Ok(Some(Self { _file: file }))
             }
             Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(e)) => Err(StoreError::io("cannot lock", path)(e)),
+            Err(TryLockError::Error(e)) => Err(CacheError::io("cannot lock", path)(e)),
         }
     }
 
@@ -64,10 +64,10 @@ impl Lock {
                 return Ok(lock);
             }
             if progress.cancelled() {
-                return Err(StoreError::Cancelled);
+                return Err(CacheError::Cancelled);
             }
             if start.elapsed() >= limit {
-                return Err(StoreError::LockTimeout { lock: what.to_owned(), limit });
+                return Err(CacheError::LockTimeout { lock: what.to_owned(), limit });
             }
             if !told {
                 progress.step(&format!("waiting for {}, which prepares {what}", holder(path)));
@@ -86,12 +86,12 @@ fn holder(path: &Path) -> String {
     }
 }
 
-/// The store's folder of locks.
+/// The folder of locks, among the objects.
 pub(crate) const FOLDER: &str = "locks";
 
 /// Where the lock called `name` lies.
-pub(crate) fn path(store: &Path, name: &str) -> PathBuf {
-    store.join(FOLDER).join(format!("{name}.lock"))
+pub(crate) fn path(objects: &Path, name: &str) -> PathBuf {
+    objects.join(FOLDER).join(format!("{name}.lock"))
 }
 
 #[cfg(test)]
@@ -156,7 +156,7 @@ mod tests {
         let mut child = holder_process(&path);
         let said = Said::default();
         let error = Lock::acquire(&path, "x", Duration::from_millis(250), &said).unwrap_err();
-        assert!(matches!(error, StoreError::LockTimeout { .. }), "{error}");
+        assert!(matches!(error, CacheError::LockTimeout { .. }), "{error}");
         assert_eq!(
             *said.0.lock().unwrap(),
             [format!("waiting for process {}, which prepares x", child.id())]
@@ -191,6 +191,6 @@ mod tests {
         let path = dir.path().join("x.lock");
         let _held = Lock::try_acquire(&path).unwrap();
         let waited = Lock::acquire(&path, "x", Duration::from_secs(600), &Stop);
-        assert!(matches!(waited, Err(StoreError::Cancelled)));
+        assert!(matches!(waited, Err(CacheError::Cancelled)));
     }
 }

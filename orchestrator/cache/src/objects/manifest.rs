@@ -1,8 +1,8 @@
-//! What an entry says about itself, and whether it is so.
+//! What an object says about itself, and whether it is so.
 
 use crate::{
     Package,
-    error::{Result, StoreError},
+    error::{CacheError, Result},
     objects::digest,
 };
 use s2lab_os::outside::{ReadError, Why};
@@ -18,12 +18,12 @@ use std::{
     thread,
 };
 
-/// Part of every digest: a new number makes every entry new.
+/// Part of every digest: a new number makes every object new.
 pub(crate) const FORMAT: u32 = 1;
-/// The file of an entry that says what is in it.
+/// The file of an object that says what is in it.
 pub(crate) const MANIFEST: &str = "manifest.json";
 
-/// What an entry says about itself.
+/// What an object says about itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
     pub format: u32,
@@ -43,14 +43,14 @@ pub struct Manifest {
     pub links: BTreeMap<String, String>,
 }
 
-/// A file of an entry.
+/// A file of an object.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileFact {
     pub size: u64,
     pub sha256: String,
 }
 
-/// How an entry is not what its manifest says.
+/// How an object is not what its manifest says.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Damage {
     #[error("`{MANIFEST}` cannot be used: {0}")]
@@ -66,16 +66,16 @@ pub enum Damage {
 }
 
 impl Manifest {
-    /// Sizes of files, and links; digests would cost too much where nothing is booted from the entry.
-    pub(crate) fn misfits(&self, entry: &Path) -> Vec<Damage> {
+    /// Sizes of files, and links; digests would cost too much where nothing is booted from the object.
+    pub(crate) fn misfits(&self, object: &Path) -> Vec<Damage> {
         let files =
-            self.files.iter().filter_map(|(name, fact)| match fs::symlink_metadata(entry.join(name)) {
+            self.files.iter().filter_map(|(name, fact)| match fs::symlink_metadata(object.join(name)) {
                 Ok(meta) if !meta.is_file() => Some(Damage::Missing(name.clone())),
                 Ok(meta) if meta.len() == fact.size => None,
                 Ok(meta) => Some(Damage::Size { file: name.clone(), found: meta.len(), expected: fact.size }),
                 Err(error) => Some(unreadable(name, &error)),
             });
-        let links = self.links.iter().filter_map(|(name, says)| match fs::read_link(entry.join(name)) {
+        let links = self.links.iter().filter_map(|(name, says)| match fs::read_link(object.join(name)) {
             Ok(target) if target == Path::new(says) => None,
             Ok(_) => Some(Damage::Content(name.clone())),
             // It is something, and no link.
@@ -88,9 +88,13 @@ impl Manifest {
     /// All that is damaged: also what has kept its size. Reads every file, on all processors.
     ///
     /// # Errors
-    /// [`StoreError::Cancelled`]; whatever is wrong with the entry is in the answer.
-    pub(crate) fn damages(&self, entry: &Path, cancelled: &(dyn Fn() -> bool + Sync)) -> Result<Vec<Damage>> {
-        let misfits = self.misfits(entry);
+    /// [`CacheError::Cancelled`]; whatever is wrong with the object is in the answer.
+    pub(crate) fn damages(
+        &self,
+        object: &Path,
+        cancelled: &(dyn Fn() -> bool + Sync),
+    ) -> Result<Vec<Damage>> {
+        let misfits = self.misfits(object);
         if !misfits.is_empty() {
             return Ok(misfits);
         }
@@ -103,10 +107,10 @@ impl Manifest {
                 if cancelled() {
                     return;
                 }
-                let damage = match digest::file(&entry.join(name)) {
+                let damage = match digest::file(&object.join(name)) {
                     Ok(sha256) if sha256 == fact.sha256 => continue,
                     Ok(_) => Damage::Content((*name).clone()),
-                    Err(StoreError::Read(ReadError { why: Why::Io(source), .. })) => {
+                    Err(CacheError::Read(ReadError { why: Why::Io(source), .. })) => {
                         unreadable(name, &source)
                     }
                     Err(other) => Damage::Unreadable { file: (*name).clone(), why: other.to_string() },
@@ -125,7 +129,7 @@ impl Manifest {
             work();
         });
         if cancelled() {
-            return Err(StoreError::Cancelled);
+            return Err(CacheError::Cancelled);
         }
         let mut found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
         found.sort_by(|(a, _), (b, _)| a.cmp(b));
@@ -160,18 +164,18 @@ impl Content {
     }
 
     fn survey(&mut self, dir: &Path, prefix: &str) -> Result<()> {
-        for child in fs::read_dir(dir).map_err(StoreError::io("cannot list", dir))? {
-            let child = child.map_err(StoreError::io("cannot list", dir))?;
+        for child in fs::read_dir(dir).map_err(CacheError::io("cannot list", dir))? {
+            let child = child.map_err(CacheError::io("cannot list", dir))?;
             let path = child.path();
             let utf8 = |name: std::ffi::OsString| {
-                name.into_string().map_err(|_| StoreError::malformed(path.display(), "a name is not UTF-8"))
+                name.into_string().map_err(|_| CacheError::malformed(path.display(), "a name is not UTF-8"))
             };
             let name = format!("{prefix}{}", utf8(child.file_name())?);
-            let meta = fs::symlink_metadata(&path).map_err(StoreError::io("cannot look at", &path))?;
+            let meta = fs::symlink_metadata(&path).map_err(CacheError::io("cannot look at", &path))?;
             if meta.is_dir() {
                 self.survey(&path, &format!("{name}/"))?;
             } else if meta.is_symlink() {
-                let target = fs::read_link(&path).map_err(StoreError::io("cannot read the link", &path))?;
+                let target = fs::read_link(&path).map_err(CacheError::io("cannot read the link", &path))?;
                 self.links.insert(name, utf8(target.into_os_string())?);
             } else {
                 self.files.insert(name, FileFact { size: meta.len(), sha256: digest::file(&path)? });
@@ -217,7 +221,7 @@ mod tests {
         }
         assert_eq!(manifest.misfits(dir.path()), []);
         assert_eq!(damages(), ["00", "17", "39"].map(|name| Damage::Content(name.to_owned())));
-        assert!(matches!(manifest.damages(dir.path(), &|| true), Err(StoreError::Cancelled)));
+        assert!(matches!(manifest.damages(dir.path(), &|| true), Err(CacheError::Cancelled)));
         fs::remove_file(dir.path().join("05")).unwrap();
         fs::write(dir.path().join("06"), "").unwrap();
         let told: Vec<_> = damages().iter().map(Damage::to_string).collect();

@@ -3,6 +3,7 @@
 pub(crate) mod checked;
 pub mod digest;
 pub(crate) mod files;
+pub(crate) mod folder;
 pub(crate) mod inventory;
 pub(crate) mod lock;
 pub(crate) mod manifest;

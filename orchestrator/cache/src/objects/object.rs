@@ -1,11 +1,11 @@
-//! Entries: folders that appear by one rename, whole or not at all.
+//! Objects: folders that appear by one rename, whole or not at all.
 //!
-//! Who uses an entry holds a shared lock on its manifest for as long as it lives, and has seen that every file is what the
+//! Who uses an object holds a shared lock on its manifest for as long as it lives, and has seen that every file is what the
 //! manifest says (`checked.rs` has when it is read for that). The manifest's time of modification is when it was last used, the folder's when it was made.
 
 use crate::{
     Package,
-    error::{Result, StoreError},
+    error::{CacheError, Result},
     objects::{
         checked::{Checked, State},
         digest,
@@ -31,57 +31,57 @@ use std::{
 
 pub(crate) use crate::objects::files::{remove_tree, replace_file, unwritable};
 
-/// Temporary folders begin with it; no entry does, for digests are hexadecimal.
+/// Temporary folders begin with it; no object does, for digests are hexadecimal.
 pub(crate) const TEMPORARY: &str = ".tmp-";
-/// How the name of a folder ends that was a damaged entry.
+/// How the name of a folder ends that was a damaged object.
 const ASIDE: &str = ".damaged";
 /// Digits of the digest in a folder's name; the manifest has all of them.
 const NAME_DIGITS: usize = 20;
-/// Building a toolchain's entry takes a minute or two on a slow line.
+/// Building a toolchain's object takes a minute or two on a slow line.
 const LOCK_LIMIT: Duration = Duration::from_secs(30 * 60);
 
-/// A complete entry.
+/// A complete object.
 #[derive(Debug, Clone)]
-pub(crate) struct Entry {
+pub(crate) struct Object {
     pub(crate) path: PathBuf,
     pub(crate) manifest: Manifest,
 }
 
-impl Entry {
-    /// What was noted under `key` while the entry was built.
+impl Object {
+    /// What was noted under `key` while the object was built.
     pub(crate) fn fact(&self, key: &str) -> Result<&str> {
         self.manifest.facts.get(key).map(String::as_str).ok_or_else(|| {
-            StoreError::malformed(self.path.join(MANIFEST).display(), format_args!("has no fact `{key}`"))
+            CacheError::malformed(self.path.join(MANIFEST).display(), format_args!("has no fact `{key}`"))
         })
     }
 
     /// The digest of one of its files.
     pub(crate) fn sha256(&self, file: &str) -> Result<&str> {
         self.manifest.files.get(file).map(|f| f.sha256.as_str()).ok_or_else(|| {
-            StoreError::malformed(self.path.join(MANIFEST).display(), format_args!("has no file `{file}`"))
+            CacheError::malformed(self.path.join(MANIFEST).display(), format_args!("has no file `{file}`"))
         })
     }
 }
 
-/// An entry under construction.
+/// An object under construction.
 pub(crate) struct Building {
-    /// Empty at first; what is in it at the end is the entry.
+    /// Empty at first; what is in it at the end is the object.
     pub(crate) dir: PathBuf,
     pub(crate) packages: Vec<Package>,
     pub(crate) facts: BTreeMap<String, String>,
 }
 
-/// All entries below one folder.
+/// All objects below one folder.
 #[derive(Clone)]
-pub(crate) struct Entries {
+pub(crate) struct Objects {
     root: PathBuf,
     checked: Checked,
     progress: Arc<dyn Progress>,
-    /// Manifests of what this process uses, locked: those entries have been read to their last byte, and are not removed.
+    /// Manifests of what this process uses, locked: those objects have been read to their last byte, and are not removed.
     used: Arc<Mutex<BTreeMap<PathBuf, File>>>,
 }
 
-/// Where an entry is, or would be.
+/// Where an object is, or would be.
 pub(crate) struct Place {
     pub(crate) kind: String,
     pub(crate) name: String,
@@ -98,34 +98,34 @@ impl Place {
 }
 
 enum Found {
-    Whole(Entry),
+    Whole(Object),
     Damaged(Damage),
     Missing,
 }
 
-impl Entries {
+impl Objects {
     /// Removes what dead processes left half-made.
     pub(crate) fn open(root: PathBuf, progress: Arc<dyn Progress>) -> Result<Self> {
-        s2lab_os::private::make(&root).map_err(StoreError::io("cannot create", &root))?;
+        s2lab_os::private::make(&root).map_err(CacheError::io("cannot create", &root))?;
         let checked = Checked::beside(&root);
-        let entries = Self { root, checked, progress, used: Arc::default() };
-        entries.sweep()?;
-        Ok(entries)
+        let objects = Self { root, checked, progress, used: Arc::default() };
+        objects.sweep()?;
+        Ok(objects)
     }
 
     pub(crate) fn root(&self) -> &Path {
         &self.root
     }
 
-    /// The entry for `inputs`, if it is there and whole.
-    pub(crate) fn find(&self, kind: &str, name: &str, inputs: &impl Serialize) -> Result<Option<Entry>> {
+    /// The object for `inputs`, if it is there and whole.
+    pub(crate) fn find(&self, kind: &str, name: &str, inputs: &impl Serialize) -> Result<Option<Object>> {
         Ok(match self.look(&self.place(kind, name, inputs)?)? {
-            Found::Whole(entry) => Some(entry),
+            Found::Whole(object) => Some(object),
             Found::Damaged(_) | Found::Missing => None,
         })
     }
 
-    /// Where the entry for `inputs` is once it was made.
+    /// Where the object for `inputs` is once it was made.
     pub(crate) fn place(&self, kind: &str, name: &str, inputs: &impl Serialize) -> Result<Place> {
         let digest = digest::inputs(&(FORMAT, kind, name, inputs))?;
         let folder = format!("{}-{name}", &digest[..NAME_DIGITS]);
@@ -133,23 +133,23 @@ impl Entries {
         Ok(Place { kind: kind.to_owned(), name: name.to_owned(), digest, folder, path })
     }
 
-    /// The entry for `inputs`, built by `build` where it is missing or damaged.
+    /// The object for `inputs`, built by `build` where it is missing or damaged.
     pub(crate) fn get(
         &self,
         kind: &str,
         name: &str,
         inputs: &impl Serialize,
         build: impl FnOnce(&mut Building) -> Result<()>,
-    ) -> Result<Entry> {
+    ) -> Result<Object> {
         let place = self.place(kind, name, inputs)?;
         let damage = match self.look(&place)? {
-            Found::Whole(entry) => return Ok(entry),
+            Found::Whole(object) => return Ok(object),
             Found::Damaged(damage) => Some(damage),
             Found::Missing => None,
         };
         self.get_locked(&place, inputs, build).map_err(|source| match damage {
-            Some(damage) if !matches!(source, StoreError::Cancelled) => {
-                StoreError::Damaged { what: place.what(), damage, source: Box::new(source) }
+            Some(damage) if !matches!(source, CacheError::Cancelled) => {
+                CacheError::Damaged { what: place.what(), damage, source: Box::new(source) }
             }
             _ => source,
         })
@@ -160,18 +160,18 @@ impl Entries {
         place: &Place,
         inputs: &impl Serialize,
         build: impl FnOnce(&mut Building) -> Result<()>,
-    ) -> Result<Entry> {
+    ) -> Result<Object> {
         let what = place.what();
         let lock_path = self.lock_path(&place.kind, &place.folder);
         let lock = Lock::acquire(&lock_path, &what, LOCK_LIMIT, &*self.progress);
         let _lock = lock.map_err(|error| match error {
-            StoreError::Io { path, source, .. } if unwritable(&source) => {
-                StoreError::ReadOnly { missing: what.clone(), path, source }
+            CacheError::Io { path, source, .. } if unwritable(&source) => {
+                CacheError::ReadOnly { missing: what.clone(), path, source }
             }
             error => error,
         })?;
         match self.look(place)? {
-            Found::Whole(entry) => return Ok(entry),
+            Found::Whole(object) => return Ok(object),
             Found::Damaged(damage) => {
                 self.progress.step(&format!("{what} is damaged ({damage}) and is made anew"));
             }
@@ -179,10 +179,10 @@ impl Entries {
         }
         let temporary = self.root.join(&place.kind).join(format!("{TEMPORARY}{}", place.folder));
         remove_tree(&temporary)?;
-        s2lab_os::private::make(&temporary).map_err(StoreError::io("cannot create", &temporary))?;
+        s2lab_os::private::make(&temporary).map_err(CacheError::io("cannot create", &temporary))?;
         let made = self.make(&temporary, place, inputs, build);
         if made.is_err() {
-            // The first error is the one to tell; what is left goes when the store is opened again.
+            // The first error is the one to tell; what is left goes when the cache is opened again.
             let _ = remove_tree(&temporary);
         }
         made
@@ -194,16 +194,16 @@ impl Entries {
         place: &Place,
         inputs: &impl Serialize,
         build: impl FnOnce(&mut Building) -> Result<()>,
-    ) -> Result<Entry> {
+    ) -> Result<Object> {
         let mut building =
             Building { dir: temporary.to_owned(), packages: Vec::new(), facts: BTreeMap::new() };
         build(&mut building)?;
         if self.progress.cancelled() {
-            return Err(StoreError::Cancelled);
+            return Err(CacheError::Cancelled);
         }
         let Content { files, links } = Content::of(temporary)?;
         let inputs =
-            serde_json::to_value(inputs).map_err(|e| StoreError::malformed("inputs of an entry", e))?;
+            serde_json::to_value(inputs).map_err(|e| CacheError::malformed("inputs of an object", e))?;
         let manifest = Manifest {
             format: FORMAT,
             kind: place.kind.clone(),
@@ -217,28 +217,28 @@ impl Entries {
         };
         let manifest_path = temporary.join(MANIFEST);
         let text = serde_json::to_vec_pretty(&manifest)
-            .map_err(|e| StoreError::malformed(manifest_path.display(), e))?;
-        fs::write(&manifest_path, text).map_err(StoreError::io("cannot write", &manifest_path))?;
+            .map_err(|e| CacheError::malformed(manifest_path.display(), e))?;
+        fs::write(&manifest_path, text).map_err(CacheError::io("cannot write", &manifest_path))?;
         // Locked before it has its name, so that nobody can remove it in between.
-        let file = File::open(&manifest_path).map_err(StoreError::io("cannot open", &manifest_path))?;
+        let file = File::open(&manifest_path).map_err(CacheError::io("cannot open", &manifest_path))?;
         shared(&file, &manifest_path)?;
         let aside = temporary.with_file_name(format!("{TEMPORARY}{}{ASIDE}", place.folder));
         if place.path.exists() {
             remove_tree(&aside)?;
             // By a rename: a reader never meets half of a folder that is being removed.
-            fs::rename(&place.path, &aside).map_err(StoreError::io("cannot move away", &place.path))?;
+            fs::rename(&place.path, &aside).map_err(CacheError::io("cannot move away", &place.path))?;
         }
         publish(temporary, &place.path)?;
-        // What is left of it goes when the store is opened again.
+        // What is left of it goes when the cache is opened again.
         let _ = remove_tree(&aside);
         if let Some(state) = State::of(&place.path, &manifest) {
             self.checked.remember(&place.kind, &place.folder, &state);
         }
         self.used().insert(place.path.clone(), file);
-        Ok(Entry { path: place.path.clone(), manifest })
+        Ok(Object { path: place.path.clone(), manifest })
     }
 
-    /// The entry if it is whole: every file is as its manifest says. What this process has seen whole it does not read again.
+    /// The object if it is whole: every file is as its manifest says. What this process has seen whole it does not read again.
     fn look(&self, place: &Place) -> Result<Found> {
         let path = place.path.join(MANIFEST);
         let mut from = match Outside::open(&path, kinds::MANIFEST) {
@@ -259,7 +259,7 @@ impl Entries {
             Err(error) => return Ok(Found::Damaged(Damage::Manifest(error.to_string()))),
         };
         if manifest.digest != place.digest {
-            return Ok(Found::Damaged(Damage::Manifest("it is another entry's".to_owned())));
+            return Ok(Found::Damaged(Damage::Manifest("it is another object's".to_owned())));
         }
         if let Some(damage) = self.damage(place, &manifest)? {
             return Ok(Found::Damaged(damage));
@@ -268,7 +268,7 @@ impl Entries {
         let file = from.into_file();
         let _ = file.set_modified(clock::now());
         self.used().entry(place.path.clone()).or_insert(file);
-        Ok(Found::Whole(Entry { path: place.path.clone(), manifest }))
+        Ok(Found::Whole(Object { path: place.path.clone(), manifest }))
     }
 
     fn damage(&self, place: &Place, manifest: &Manifest) -> Result<Option<Damage>> {
@@ -295,7 +295,7 @@ impl Entries {
         self.checked.forget(kind, folder);
     }
 
-    /// The lock of whoever makes or removes an entry.
+    /// The lock of whoever makes or removes an object.
     pub(crate) fn lock_path(&self, kind: &str, folder: &str) -> PathBuf {
         lock::path(&self.root, &format!("{kind}-{folder}"))
     }
@@ -311,8 +311,8 @@ impl Entries {
                     Err(error) => Err(error),
                 };
                 match removed {
-                    // It is no entry, so it hurts nobody where it cannot be removed.
-                    Err(StoreError::Io { source, .. }) if unwritable(&source) => {}
+                    // It is no object, so it hurts nobody where it cannot be removed.
+                    Err(CacheError::Io { source, .. }) if unwritable(&source) => {}
                     removed => removed?,
                 }
             }
@@ -326,7 +326,7 @@ fn shared(file: &File, path: &Path) -> Result<bool> {
     match file.try_lock_shared() {
         Ok(()) => Ok(true),
         Err(TryLockError::WouldBlock) => Ok(false),
-        Err(TryLockError::Error(e)) => Err(StoreError::io("cannot lock", path)(e)),
+        Err(TryLockError::Error(e)) => Err(CacheError::io("cannot lock", path)(e)),
     }
 }
 

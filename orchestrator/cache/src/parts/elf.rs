@@ -2,7 +2,7 @@
 
 use crate::{
     debian::deb,
-    error::{Result, StoreError},
+    error::{CacheError, Result},
 };
 use object::{
     Endianness, elf,
@@ -69,7 +69,7 @@ pub(crate) fn closure(
 ) -> Result<BTreeMap<String, String>> {
     let mut found: BTreeMap<String, String> = BTreeMap::new();
     let mut seen: BTreeSet<String> = BTreeSet::new();
-    let missing = |library: &str, by: &str| StoreError::NoLibrary {
+    let missing = |library: &str, by: &str| CacheError::NoLibrary {
         library: library.to_owned(),
         needed_by: by.to_owned(),
     };
@@ -86,7 +86,7 @@ pub(crate) fn closure(
         }
         let path = root.join(&file);
         let bytes = outside::read(&path, kinds::PROGRAM)?;
-        let dynamic = read(&bytes).map_err(|e| StoreError::malformed(path.display(), e))?;
+        let dynamic = read(&bytes).map_err(|e| CacheError::malformed(path.display(), e))?;
         let origin = file.rsplit_once('/').map_or("", |(dir, _)| dir);
         let run_path = dynamic.run_path.iter().map(|p| p.replace("$ORIGIN", &format!("/{origin}")));
         let run_path: Vec<String> = run_path.map(|p| p.trim_start_matches('/').to_owned()).collect();
@@ -150,7 +150,7 @@ mod tests {
             }
         }
         let error = closure(root, &[&program], &["nowhere"], |_| false).unwrap_err();
-        assert!(matches!(error, StoreError::NoLibrary { .. }), "{error}");
+        assert!(matches!(error, CacheError::NoLibrary { .. }), "{error}");
         let alone = closure(root, &[&program], &[], |_| true).unwrap();
         assert_eq!(alone.keys().map(PathBuf::from).collect::<Vec<_>>(), [PathBuf::from(&program)]);
     }

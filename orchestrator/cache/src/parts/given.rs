@@ -1,8 +1,8 @@
 //! Parts that the user brings, in place of what apt and cargo would make here. Each is checked before anything boots.
 
 use crate::{
-    Agent, ImageFile, Qemu, Store, Userland,
-    error::{Result, StoreError},
+    Agent, Cache, ImageFile, Qemu, Userland,
+    error::{CacheError, Result},
     objects::digest,
     parts::{
         elf,
@@ -17,12 +17,12 @@ use s2lab_os::{
 use s2lab_protocol::{VERSION, version_in};
 use std::path::{Path, PathBuf};
 
-/// What was brought; the rest comes from the store.
+/// What was brought; the rest comes from the cache.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Parts {
     /// A `qemu-system-aarch64`, or a script that starts one.
     pub qemu: Option<PathBuf>,
-    /// The host's user land, see `store/rootfs.rs`.
+    /// The host's user land, see `cache/rootfs.rs`.
     pub rootfs: Option<PathBuf>,
     /// The agent.
     pub agent: Option<PathBuf>,
@@ -35,8 +35,8 @@ pub struct Parts {
 /// A model that s2lab's machine has in every QEMU for aarch64 that is new enough, and in none for another architecture.
 const CPU: &str = "neoverse-n1";
 
-impl Store {
-    /// The same store with these parts.
+impl Cache {
+    /// The same cache with these parts.
     pub fn with_parts(self, parts: Parts) -> Self {
         Self { parts, ..self }
     }
@@ -44,7 +44,7 @@ impl Store {
     /// Whether the parts can be used, before anything else is made or fetched.
     ///
     /// # Errors
-    /// [`StoreError::Part`] names the first that cannot, and why.
+    /// [`CacheError::Part`] names the first that cannot, and why.
     pub async fn check_parts(&self, guest_modules: &[&str]) -> Result<()> {
         if self.parts.qemu.is_some() {
             self.qemu().await?;
@@ -64,9 +64,9 @@ impl Store {
         let given = self.image(image, self.parts.guest_modules.as_deref(), modules).await;
         let given = given.map_err(|error| match error {
             // Of which file is told already.
-            StoreError::Malformed { reason, .. } => lacking("--guest-kernel", image)(reason),
-            StoreError::Given { path, why } if path == *image => lacking("--guest-kernel", image)(why),
-            StoreError::Image { path, why } if path == *image => {
+            CacheError::Malformed { reason, .. } => lacking("--guest-kernel", image)(reason),
+            CacheError::Given { path, why } if path == *image => lacking("--guest-kernel", image)(why),
+            CacheError::Image { path, why } if path == *image => {
                 lacking("--guest-kernel", image)(why.to_string())
             }
             error => lacking("--guest-kernel", image)(error.to_string()),
@@ -83,7 +83,7 @@ impl Store {
     pub(crate) fn given_qemu(&self, path: &Path) -> Result<Qemu> {
         let error = lacking("--qemu", path);
         // It is started from other working folders.
-        let program = std::path::absolute(path).map_err(StoreError::io("cannot find", path))?;
+        let program = std::path::absolute(path).map_err(CacheError::io("cannot find", path))?;
         let ask = |arguments: &[&str]| {
             let mut command = child::command(&program, child::QEMU);
             command.args(arguments);
@@ -92,8 +92,8 @@ impl Store {
         };
         let said = match ask(&["--version"]) {
             Ok(said) => said,
-            Err(StoreError::NoProgram { .. }) => return Err(error("there is no such program".into())),
-            Err(StoreError::Program { output, .. }) => {
+            Err(CacheError::NoProgram { .. }) => return Err(error("there is no such program".into())),
+            Err(CacheError::Program { output, .. }) => {
                 return Err(error(format!("it does not tell its version: {}", output.trim_end())));
             }
             Err(other) => return Err(other),
@@ -113,7 +113,7 @@ impl Store {
 
     pub(crate) fn given_userland(&self, path: &Path) -> Result<Userland> {
         self.rootfs(path).map_err(|error| match error {
-            StoreError::NoLibrary { library, needed_by } => {
+            CacheError::NoLibrary { library, needed_by } => {
                 lacking("--rootfs", path)(format!("it lacks `{library}`, which `{needed_by}` needs"))
             }
             error => error,
@@ -143,8 +143,8 @@ pub(crate) fn given_agent(path: &Path) -> Result<Agent> {
 }
 
 /// An error of the part at `path`.
-pub(crate) fn lacking(argument: &'static str, path: &Path) -> impl Fn(String) -> StoreError {
-    move |why| StoreError::Part { argument, path: path.to_owned(), why }
+pub(crate) fn lacking(argument: &'static str, path: &Path) -> impl Fn(String) -> CacheError {
+    move |why| CacheError::Part { argument, path: path.to_owned(), why }
 }
 
 #[cfg(test)]
@@ -169,7 +169,7 @@ mod tests {
         let of = |bytes: &[u8]| {
             fs::write(&path, bytes).unwrap();
             given_agent(&path).map(drop).map_err(|error| match error {
-                StoreError::Part { argument: "--agent", why, .. } => why,
+                CacheError::Part { argument: "--agent", why, .. } => why,
                 other => panic!("{other}"),
             })
         };
@@ -189,12 +189,12 @@ mod tests {
     #[test]
     fn a_qemu_is_asked_what_it_is() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path(), true, Arc::new(Quiet)).unwrap();
+        let cache = Cache::open(dir.path(), true, Arc::new(Quiet)).unwrap();
         let path = dir.path().join("qemu");
         let of = |script: &str| {
             fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-            store.given_qemu(&path).map(|qemu| qemu.version).map_err(|error| error.to_string())
+            cache.given_qemu(&path).map(|qemu| qemu.version).map_err(|error| error.to_string())
         };
         let script = |version: &str, models: &str| {
             format!("case $1 in --version) echo QEMU emulator version {version};; *) echo '{models}';; esac")
@@ -211,7 +211,7 @@ mod tests {
         ] {
             assert_eq!(of(&script), Err(format!("--qemu {}: {why}", path.display())));
         }
-        let none = store.given_qemu(&dir.path().join("none")).unwrap_err();
+        let none = cache.given_qemu(&dir.path().join("none")).unwrap_err();
         assert!(none.to_string().ends_with("none: there is no such program"), "{none}");
     }
 }

@@ -3,7 +3,7 @@
 mod foreign;
 mod whole;
 
-use crate::error::{Result, StoreError};
+use crate::error::{Result, CacheError};
 use foreign::Foreign;
 use s2lab_os::outside::{
     self, kinds,
@@ -59,8 +59,8 @@ impl From<String> for ImageError {
 /// Writes the plain `Image` in the file `from` to `to`.
 pub(crate) fn normalise(from: &Path, to: &Path) -> Result<()> {
     let raw = outside::read(from, kinds::IMAGE)?;
-    let plain = plain(raw).map_err(|reason| StoreError::malformed(from.display(), reason))?;
-    fs::write(to, plain).map_err(StoreError::io("cannot write", to))
+    let plain = plain(raw).map_err(|reason| CacheError::malformed(from.display(), reason))?;
+    fs::write(to, plain).map_err(CacheError::io("cannot write", to))
 }
 
 /// The plain `Image` in what a file has: plain, packed, or packed in an EFI zboot program, which

@@ -1,15 +1,15 @@
 //! Kernels from Debian's archive.
 
 use crate::{
-    DebianKernel, ImageFile, Kernel, Store,
+    Cache, DebianKernel, ImageFile, Kernel,
     debian::{
         apt::{Deb, Question, Scope, Session},
         deb, suites,
     },
-    error::{Result, StoreError},
+    error::{CacheError, Result},
     objects::{
         digest,
-        object::{Building, Entry},
+        object::{Building, Object},
     },
     parts::{
         image,
@@ -29,7 +29,7 @@ const PARTS: [&str; 3] = ["linux-image-", "linux-binary-", "linux-modules-"];
 /// A metapackage leads to an image, which leads to its parts.
 const MAX_PACKAGES: usize = 8;
 pub(crate) const KIND: &str = "kernel";
-/// Names of files in an entry.
+/// Names of files in an object.
 pub(crate) const IMAGE: &str = "Image";
 pub(crate) const CONFIG: &str = "config";
 pub(crate) const SYSTEM_MAP: &str = "System.map";
@@ -50,21 +50,26 @@ struct ModulesInputs<'a> {
     wanted: &'a [&'a str],
 }
 
-impl Store {
+impl Cache {
     pub(crate) fn kernel_blocking(&self, kernel: &DebianKernel, wanted: &[&str]) -> Result<Kernel> {
         suites::check_package(&kernel.package)?;
         let scope = Scope::new(&kernel.suites, &["arm64"])?;
         let debs = self.apt.resolve(Question::package(&kernel.exact()), &scope, |apt| find(apt, kernel))?;
         let first =
-            debs.first().ok_or_else(|| StoreError::malformed(&kernel.package, "no package of a kernel"))?;
-        let tree = self.entries.get(KIND, &first.name, &TreeInputs { debs: &debs }, |building| {
+            debs.first().ok_or_else(|| CacheError::malformed(&kernel.package, "no package of a kernel"))?;
+        let tree = self.objects.get(KIND, &first.name, &TreeInputs { debs: &debs }, |building| {
             unpack(building, &debs, &self.apt.fetch(&kernel.package, &scope, &debs)?)
         })?;
         self.kernel_of(&tree, first.version.clone(), wanted)
     }
 
-    /// The kernel that `tree` is the entry of.
-    pub(crate) fn kernel_of(&self, tree: &Entry, package_version: String, wanted: &[&str]) -> Result<Kernel> {
+    /// The kernel that `tree` is the object of.
+    pub(crate) fn kernel_of(
+        &self,
+        tree: &Object,
+        package_version: String,
+        wanted: &[&str],
+    ) -> Result<Kernel> {
         let archive = self.module_archive(tree, wanted)?;
         let file = |name: &str| tree.manifest.files.contains_key(name).then(|| tree.path.join(name));
         Ok(Kernel {
@@ -79,18 +84,18 @@ impl Store {
         })
     }
 
-    /// The folder of a kernel's entry, if the store has it: nothing is made, fetched or read to its end.
+    /// The folder of a kernel's object, if the cache has it: nothing is made, fetched or read to its end.
     pub fn kernel_folder(&self, kernel: &DebianKernel) -> Result<Option<PathBuf>> {
         let scope = Scope::new(&kernel.suites, &["arm64"])?;
         let debs = self.apt.known(Question::package(&kernel.exact()), &scope)?.unwrap_or_default();
         let Some(first) = debs.first() else { return Ok(None) };
-        let place = self.entries.place(KIND, &first.name, &TreeInputs { debs: &debs })?;
+        let place = self.objects.place(KIND, &first.name, &TreeInputs { debs: &debs })?;
         Ok(Some(place.path).filter(|path| path.is_dir()))
     }
 
-    fn module_archive(&self, tree: &Entry, wanted: &[&str]) -> Result<Entry> {
+    fn module_archive(&self, tree: &Object, wanted: &[&str]) -> Result<Object> {
         let inputs = ModulesInputs { tree: &tree.manifest.digest, wanted };
-        self.entries.get("modules", tree.fact("release")?, &inputs, |building| {
+        self.objects.get("modules", tree.fact("release")?, &inputs, |building| {
             let path = building.dir.join(MODULES);
             let mut archive = Vec::new();
             let loaded = Modules::scan(&tree.path, Some(tree.fact("release")?))?.load_order(wanted)?;
@@ -98,13 +103,13 @@ impl Store {
             let order: Vec<_> = loaded.modules.iter().map(|module| module.name.as_str()).collect();
             building.facts.insert("order".to_owned(), order.join(" "));
             building.facts.insert(ABSENT.to_owned(), loaded.absent.join(" "));
-            fs::write(&path, archive).map_err(StoreError::io("cannot write", &path))
+            fs::write(&path, archive).map_err(CacheError::io("cannot write", &path))
         })
     }
 }
 
-/// Entries from before there was this fact are of kernels that have all.
-fn absent(archive: &Entry) -> Vec<String> {
+/// Objects from before there was this fact are of kernels that have all.
+fn absent(archive: &Object) -> Vec<String> {
     let names = archive.manifest.facts.get(ABSENT).map(String::as_str).unwrap_or_default();
     names.split_whitespace().map(str::to_owned).collect()
 }
@@ -129,7 +134,7 @@ fn find(apt: &Session<'_>, kernel: &DebianKernel) -> Result<Vec<Deb>> {
     while let Some(name) = queue.pop() {
         looked += 1;
         if looked > MAX_PACKAGES {
-            return Err(StoreError::malformed(&kernel.package, "it depends on too many packages of kernels"));
+            return Err(CacheError::malformed(&kernel.package, "it depends on too many packages of kernels"));
         }
         for deb in apt.newest(&[name])? {
             let parts = apt.depends(&deb)?;
@@ -149,7 +154,7 @@ fn find(apt: &Session<'_>, kernel: &DebianKernel) -> Result<Vec<Deb>> {
 
 fn unpack(building: &mut Building, debs: &[Deb], files: &[PathBuf]) -> Result<()> {
     let unpacked = building.dir.join("unpacked");
-    fs::create_dir(&unpacked).map_err(StoreError::io("cannot create", &unpacked))?;
+    fs::create_dir(&unpacked).map_err(CacheError::io("cannot create", &unpacked))?;
     for file in files {
         deb::unpack(file, &unpacked, |path| {
             path.starts_with("boot/") || path.starts_with("usr/lib/modules/") && !path.ends_with("/build")
@@ -163,14 +168,14 @@ fn unpack(building: &mut Building, debs: &[Deb], files: &[PathBuf]) -> Result<()
         [boot, tree.join(inside)].into_iter().find(|p| p.is_file())
     };
     let image = either("vmlinuz", "vmlinuz")
-        .ok_or_else(|| StoreError::malformed(debs_names(debs), format_args!("no vmlinuz for {release}")))?;
+        .ok_or_else(|| CacheError::malformed(debs_names(debs), format_args!("no vmlinuz for {release}")))?;
     image::normalise(&image, &building.dir.join(IMAGE))?;
-    fs::remove_file(&image).map_err(StoreError::io("cannot remove", &image))?;
+    fs::remove_file(&image).map_err(CacheError::io("cannot remove", &image))?;
     if let Some(config) = either("config", "config") {
         let target = building.dir.join(CONFIG);
-        fs::rename(&config, &target).map_err(StoreError::io("cannot move", &config))?;
+        fs::rename(&config, &target).map_err(CacheError::io("cannot move", &config))?;
     }
-    fs::rename(&tree, building.dir.join(MODULES_FOLDER)).map_err(StoreError::io("cannot move", &tree))?;
+    fs::rename(&tree, building.dir.join(MODULES_FOLDER)).map_err(CacheError::io("cannot move", &tree))?;
     crate::objects::object::remove_tree(&unpacked)?;
     building.facts.insert("release".to_owned(), release);
     building.packages = debs.iter().map(Deb::package).collect();
@@ -183,21 +188,21 @@ fn debs_names(debs: &[Deb]) -> String {
 
 pub(crate) fn only_folder(dir: &Path) -> Result<String> {
     let mut names = Vec::new();
-    for child in fs::read_dir(dir).map_err(StoreError::io("cannot list", dir))? {
+    for child in fs::read_dir(dir).map_err(CacheError::io("cannot list", dir))? {
         names.push(
-            child.map_err(StoreError::io("cannot list", dir))?.file_name().to_string_lossy().into_owned(),
+            child.map_err(CacheError::io("cannot list", dir))?.file_name().to_string_lossy().into_owned(),
         );
     }
     match names.as_slice() {
         [name] => Ok(name.clone()),
         _ => {
-            Err(StoreError::malformed(dir.display(), format_args!("one release was expected, not {names:?}")))
+            Err(CacheError::malformed(dir.display(), format_args!("one release was expected, not {names:?}")))
         }
     }
 }
 
 /// A kernel given as a file: its plain `Image` and its digest, and the archive of its modules.
-impl Store {
+impl Cache {
     pub(crate) fn image_blocking(
         &self,
         image: &Path,
@@ -205,9 +210,9 @@ impl Store {
         wanted: &[&str],
     ) -> Result<ImageFile> {
         // Read once: the file is the user's and may change under our feet. What is booted has the digest that is reported.
-        let bytes = outside::read(image, kinds::IMAGE).map_err(StoreError::not_read)?;
+        let bytes = outside::read(image, kinds::IMAGE).map_err(CacheError::not_read)?;
         let sha256 = digest::bytes(&bytes);
-        let plain = image::plain(bytes).map_err(|why| StoreError::Image { path: image.to_owned(), why })?;
+        let plain = image::plain(bytes).map_err(|why| CacheError::Image { path: image.to_owned(), why })?;
         let release = image::release(&plain);
         let name = image.file_name().map_or_else(|| "image".into(), |n| n.to_string_lossy().into_owned());
         let name: String = name
@@ -221,17 +226,17 @@ impl Store {
         };
         modules::write_archive(&mut archive, &modules)?;
         let inputs = (&sha256, digest::bytes(&archive));
-        let entry = self.entries.get("image", &name, &inputs, |building| {
+        let object = self.objects.get("image", &name, &inputs, |building| {
             for (name, bytes) in [(IMAGE, &plain), (MODULES, &archive)] {
                 let path = building.dir.join(name);
-                fs::write(&path, bytes).map_err(StoreError::io("cannot write", &path))?;
+                fs::write(&path, bytes).map_err(CacheError::io("cannot write", &path))?;
             }
             Ok(())
         })?;
         Ok(ImageFile {
-            image: entry.path.join(IMAGE),
-            image_sha256: entry.sha256(IMAGE)?.to_owned(),
-            modules: entry.path.join(MODULES),
+            image: object.path.join(IMAGE),
+            image_sha256: object.sha256(IMAGE)?.to_owned(),
+            modules: object.path.join(MODULES),
             absent,
         })
     }
@@ -241,8 +246,8 @@ impl Store {
 fn given_modules(image: &Path, dir: &Path, release: Option<&str>, wanted: &[&str]) -> Result<Loaded> {
     let modules = Modules::scan(dir, release)?;
     let loaded = modules.load_order(wanted).map_err(|error| match error {
-        StoreError::NoModule { .. } | StoreError::Malformed { .. } => StoreError::given(dir, error),
-        StoreError::Read(error) => StoreError::not_read(error),
+        CacheError::NoModule { .. } | CacheError::Malformed { .. } => CacheError::given(dir, error),
+        CacheError::Read(error) => CacheError::not_read(error),
         error => error,
     })?;
     // The tree that the Image was built in may have no modules, or old ones of what is built in now.

@@ -1,8 +1,8 @@
 //! The built-in lab folder: what this program carries, unpacked like everything else.
 
 use crate::{
-    Store, carried,
-    error::{Result, StoreError},
+    Cache, carried,
+    error::{CacheError, Result},
 };
 use serde::Serialize;
 use std::path::PathBuf;
@@ -12,13 +12,13 @@ struct Inputs {
     files: String,
 }
 
-impl Store {
+impl Cache {
     /// The folder of the lab that this program carries, unpacked. Nothing is fetched for it.
     pub fn built_in_lab(&self) -> Result<PathBuf> {
         let inputs = Inputs { files: carried::digest(carried::LAB) };
-        let entry = self.entries.get("lab", "built-in", &inputs, |building| {
-            carried::write(carried::LAB, &building.dir).map_err(StoreError::io("cannot write", &building.dir))
+        let object = self.objects.get("lab", "built-in", &inputs, |building| {
+            carried::write(carried::LAB, &building.dir).map_err(CacheError::io("cannot write", &building.dir))
         })?;
-        Ok(entry.path)
+        Ok(object.path)
     }
 }

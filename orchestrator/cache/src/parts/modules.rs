@@ -4,7 +4,7 @@
 //! (Linux 6.1, `include/linux/module.h`, MODULE_INFO).
 
 use crate::{
-    error::{Result, StoreError},
+    error::{CacheError, Result},
     parts::initramfs::{self, Node},
 };
 use object::{Endianness, elf, read::elf::FileHeader};
@@ -132,7 +132,7 @@ fn order(
             Step::Enter { name, soft: true, .. } if open.contains(&name) => {}
             Step::Enter { name, needed_by, .. } if open.contains(&name) => {
                 let by = needed_by.unwrap_or_else(|| name.clone());
-                return Err(StoreError::malformed(
+                return Err(CacheError::malformed(
                     format_args!("kernel module `{by}`"),
                     format_args!("depends on `{name}`, which depends on it"),
                 ));
@@ -169,7 +169,7 @@ pub fn write_archive(out: &mut impl Write, modules: &[Module]) -> Result<Vec<Str
     let rest =
         paths.iter().zip(modules).map(|(p, m)| (p.as_str(), Node::File { mode: 0o644, data: &m.content }));
     let written = initramfs::append(out, head.into_iter().chain(rest));
-    written.map_err(StoreError::io("cannot write", "the archive of modules"))?;
+    written.map_err(CacheError::io("cannot write", "the archive of modules"))?;
     Ok(modules.iter().map(|m| m.name.clone()).collect())
 }
 
@@ -188,7 +188,7 @@ mod tests {
         order(wanted, |name, by| match edges.iter().find(|(n, _)| *n == name) {
             Some((_, i)) => Ok(Some(i.clone())),
             None if name.starts_with("builtin") => Ok(None),
-            None => Err(StoreError::NoModule {
+            None => Err(CacheError::NoModule {
                 module: name.to_owned(),
                 place: "the test".to_owned(),
                 needed_by: by.map(str::to_owned),
@@ -217,7 +217,7 @@ mod tests {
     #[test]
     fn circles_end() {
         let hard = [("a", info(&["b"], &[])), ("b", info(&["a"], &[]))];
-        assert!(matches!(graph(&["a"], &hard), Err(StoreError::Malformed { .. })));
+        assert!(matches!(graph(&["a"], &hard), Err(CacheError::Malformed { .. })));
         assert!(graph(&["a"], &[("a", info(&["a"], &[]))]).is_err());
         let soft = [("a", info(&[], &["b"])), ("b", info(&[], &["a"]))];
         assert_eq!(graph(&["a"], &soft).unwrap(), ["b", "a"]);

@@ -1,12 +1,12 @@
 //! The emulator: the machine's own, else Debian's, unpacked.
 
 use crate::{
-    Qemu, Store,
+    Cache, Qemu,
     debian::{
         apt::{self, Deb, Question, Scope},
         deb, suites,
     },
-    error::{Result, StoreError},
+    error::{CacheError, Result},
     objects::object::{self, Building},
     parts::{elf, userland::upstream_version},
     process,
@@ -35,7 +35,7 @@ struct Inputs<'a> {
     debs: &'a [Deb],
 }
 
-impl Store {
+impl Cache {
     pub(crate) fn qemu_blocking(&self) -> Result<Qemu> {
         if let Some(own) = self.machine_qemu()? {
             return Ok(own);
@@ -45,23 +45,23 @@ impl Store {
         let scope = Scope::new(&suites::ALL, &[architecture])?;
         let question = Question { what: WHAT, packages: &PACKAGES, without: &[] };
         let debs = self.apt.resolve(question, &scope, |apt| apt.closure(&PACKAGES.map(str::to_owned)))?;
-        let entry = self.entries.get("qemu", architecture, &Inputs { debs: &debs }, |building| {
+        let object = self.objects.get("qemu", architecture, &Inputs { debs: &debs }, |building| {
             make(building, &debs, &self.apt.fetch(WHAT, &scope, &debs)?, &triplet)
         })?;
-        // The store's loader with the store's libraries, glibc among them: the machine's may be older, and a mixture of
+        // The cache's loader with the cache's libraries, glibc among them: the machine's may be older, and a mixture of
         // both is none. LD_LIBRARY_PATH would reach QEMU's children too.
         let mut args =
-            vec!["--library-path".into(), entry.path.join("usr/lib").join(&triplet).into_os_string()];
-        args.push(entry.path.join(IN_PACKAGE).into_os_string());
+            vec!["--library-path".into(), object.path.join("usr/lib").join(&triplet).into_os_string()];
+        args.push(object.path.join(IN_PACKAGE).into_os_string());
         for dir in ROMS {
-            args.extend(["-L".into(), entry.path.join(dir).into_os_string()]);
+            args.extend(["-L".into(), object.path.join(dir).into_os_string()]);
         }
         Ok(Qemu {
-            program: entry.path.join(entry.fact("loader")?),
+            program: object.path.join(object.fact("loader")?),
             env: Vec::new(),
             args,
-            version: entry.fact("version")?.to_owned(),
-            packages: entry.manifest.packages.clone(),
+            version: object.fact("version")?.to_owned(),
+            packages: object.manifest.packages.clone(),
         })
     }
 
@@ -72,9 +72,9 @@ impl Store {
         command.arg("--version");
         let text = match process::ask(command, "tell its version", &*self.progress) {
             Ok(text) => text,
-            // One that cannot even say its version is no emulator for us; the store has another.
-            Err(StoreError::Program { .. } | StoreError::NoProgram { .. }) => return Ok(None),
-            Err(StoreError::Stalled { .. }) => {
+            // One that cannot even say its version is no emulator for us; the cache has another.
+            Err(CacheError::Program { .. } | CacheError::NoProgram { .. }) => return Ok(None),
+            Err(CacheError::Stalled { .. }) => {
                 self.progress
                     .step(&format!("{} does not tell its version: it is not taken", program.display()));
                 return Ok(None);
@@ -94,7 +94,7 @@ impl Store {
 
 fn make(building: &mut Building, debs: &[Deb], files: &[PathBuf], triplet: &str) -> Result<()> {
     let root = building.dir.join("root");
-    fs::create_dir(&root).map_err(StoreError::io("cannot create", &root))?;
+    fs::create_dir(&root).map_err(CacheError::io("cannot create", &root))?;
     for file in files {
         deb::unpack(file, &root, |path| {
             let rom = ROMS.iter().any(|dir| path.strip_prefix(dir).is_some_and(|rest| rest.starts_with('/')));
@@ -115,10 +115,10 @@ fn make(building: &mut Building, debs: &[Deb], files: &[PathBuf], triplet: &str)
     for dir in ROMS.iter().filter(|d| root.join(d).is_dir()) {
         let (from, to) = (root.join(dir), building.dir.join(dir));
         make_parent(&to)?;
-        fs::rename(&from, &to).map_err(StoreError::io("cannot move", &from))?;
+        fs::rename(&from, &to).map_err(CacheError::io("cannot move", &from))?;
     }
     let loader = closure.keys().find(|k| k.rsplit('/').next().is_some_and(|n| n.starts_with("ld-linux")));
-    let loader = loader.ok_or_else(|| StoreError::malformed(IN_PACKAGE, "it names no loader"))?;
+    let loader = loader.ok_or_else(|| CacheError::malformed(IN_PACKAGE, "it names no loader"))?;
     object::remove_tree(&root)?;
     building.facts.insert("loader".to_owned(), loader.clone());
     building.facts.insert("version".to_owned(), upstream_version(debs, "qemu-system-arm")?);
@@ -128,7 +128,7 @@ fn make(building: &mut Building, debs: &[Deb], files: &[PathBuf], triplet: &str)
 
 fn make_parent(path: &Path) -> Result<()> {
     let Some(parent) = path.parent() else { return Ok(()) };
-    fs::create_dir_all(parent).map_err(StoreError::io("cannot create", parent))
+    fs::create_dir_all(parent).map_err(CacheError::io("cannot create", parent))
 }
 
 /// The first executable file of that name on PATH.

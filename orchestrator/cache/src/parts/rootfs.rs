@@ -1,13 +1,13 @@
 //! A user land for the emulated host that the user brings: a folder with an arm64 system of merged usr, or a cpio archive (newc,
-//! not compressed) of one, such as `userland.cpio` of another machine's store.
+//! not compressed) of one, such as `userland.cpio` of another machine's cache.
 //!
 //! What s2lab's own user land has is taken out of it, and nothing else: [`PROGRAMS`], the libraries and the loader that they
 //! name, and libgcc_s where glibc is among those. Folders, links into `/usr`, shell and user are made as for s2lab's own.
 
 use crate::{
-    Package, Store, Userland,
+    Cache, Package, Userland,
     debian::deb,
-    error::{Result, StoreError},
+    error::{CacheError, Result},
     objects::digest,
     parts::{
         elf,
@@ -30,7 +30,7 @@ use std::{
 
 /// Where loaders look: Debian's glibc, other glibcs, and all others.
 const LIBRARIES: [&str; 3] = ["usr/lib/aarch64-linux-gnu", "usr/lib64", "usr/lib"];
-/// glibc, and what it loads by itself, see `store/userland.rs`.
+/// glibc, and what it loads by itself, see `cache/userland.rs`.
 const GLIBC: (&str, &str) = ("libc.so.6", "libgcc_s.so.1");
 /// What QEMU's program has as text before its version (QEMU 10.0 system/vl.c, version()).
 const VERSION: &[u8] = b"QEMU emulator version ";
@@ -48,7 +48,7 @@ struct Inputs<'a> {
     programs: &'a [&'a str],
 }
 
-impl Store {
+impl Cache {
     /// The user land at `path`.
     pub(crate) fn rootfs(&self, path: &Path) -> Result<Userland> {
         let error = lacking("--rootfs", path);
@@ -60,12 +60,12 @@ impl Store {
             None => digest::file(path)?,
         };
         let inputs = Inputs { given: &given, programs: &PROGRAMS };
-        let entry = self.entries.get("userland", "given", &inputs, |building| {
+        let object = self.objects.get("userland", "given", &inputs, |building| {
             let packed = match packed {
                 Some(packed) => packed,
                 None => {
                     let root = building.dir.join("root");
-                    fs::create_dir(&root).map_err(StoreError::io("cannot create", &root))?;
+                    fs::create_dir(&root).map_err(CacheError::io("cannot create", &root))?;
                     uncpio(path, &root).map_err(|why| error(format!("no cpio archive (newc): {why}")))?;
                     let packed = collect(&root, path)?;
                     crate::objects::object::remove_tree(&root)?;
@@ -73,7 +73,7 @@ impl Store {
                 }
             };
             let to = building.dir.join(ARCHIVE);
-            fs::write(&to, &packed.archive).map_err(StoreError::io("cannot write", &to))?;
+            fs::write(&to, &packed.archive).map_err(CacheError::io("cannot write", &to))?;
             building.facts.insert("qemu".to_owned(), packed.qemu);
             Ok(())
         })?;
@@ -81,12 +81,12 @@ impl Store {
             name: "rootfs".to_owned(),
             version: "given".to_owned(),
             architecture: "arm64".to_owned(),
-            sha256: entry.sha256(ARCHIVE)?.to_owned(),
+            sha256: object.sha256(ARCHIVE)?.to_owned(),
         };
         Ok(Userland {
-            archive: entry.path.join(ARCHIVE),
+            archive: object.path.join(ARCHIVE),
             packages: vec![package],
-            qemu_version: entry.fact("qemu")?.to_owned(),
+            qemu_version: object.fact("qemu")?.to_owned(),
         })
     }
 }
@@ -229,19 +229,19 @@ mod tests {
         }
     }
 
-    fn why(store: &Store, path: &Path) -> String {
-        let error = store.given_userland(path).unwrap_err().to_string();
+    fn why(cache: &Cache, path: &Path) -> String {
+        let error = cache.given_userland(path).unwrap_err().to_string();
         error.strip_prefix(&format!("--rootfs {}: ", path.display())).unwrap_or(&error).to_owned()
     }
 
     #[test]
     fn a_folder_and_its_archive_are_the_same() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(&dir.path().join("cache"), true, Arc::new(Quiet)).unwrap();
+        let cache = Cache::open(&dir.path().join("cache"), true, Arc::new(Quiet)).unwrap();
         let root = dir.path().join("root");
         folder(&root, "");
         fs::write(root.join("usr/bin/more"), "not needed").unwrap();
-        let one = store.given_userland(&root).unwrap();
+        let one = cache.given_userland(&root).unwrap();
         assert_eq!(one.qemu_version, "10.0.2");
         // What s2lab has packed, brought again; the second archive behind it replaces what the first has.
         let archive = dir.path().join("userland.cpio");
@@ -249,7 +249,7 @@ mod tests {
         append(&mut bytes, [("./usr/bin/busybox", Node::File { mode: 0o755, data: &program("") })]).unwrap();
         bytes.extend([0; 512]);
         fs::write(&archive, bytes).unwrap();
-        let two = store.given_userland(&archive).unwrap();
+        let two = cache.given_userland(&archive).unwrap();
         assert_eq!(fs::read(&one.archive).unwrap(), fs::read(&two.archive).unwrap());
         assert_eq!(one.packages, two.packages);
     }
@@ -257,31 +257,31 @@ mod tests {
     #[test]
     fn what_it_lacks_is_named() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(&dir.path().join("cache"), true, Arc::new(Quiet)).unwrap();
+        let cache = Cache::open(&dir.path().join("cache"), true, Arc::new(Quiet)).unwrap();
         let empty = dir.path().join("empty");
         fs::create_dir(&empty).unwrap();
         assert_eq!(
-            why(&store, &empty),
+            why(&cache, &empty),
             "it lacks /usr/bin/qemu-system-aarch64, /usr/sbin/dropbear, /usr/bin/busybox"
         );
         for program in PROGRAMS {
             let root = dir.path().join(program.replace('/', "-"));
             folder(&root, program);
-            assert_eq!(why(&store, &root), format!("it lacks /{program}"));
+            assert_eq!(why(&cache, &root), format!("it lacks /{program}"));
             fs::write(root.join(program), "#!/bin/sh\n").unwrap();
-            assert_eq!(why(&store, &root), format!("its /{program} is not an ELF program for aarch64"));
+            assert_eq!(why(&cache, &root), format!("its /{program} is not an ELF program for aarch64"));
         }
         let root = dir.path().join("root");
         folder(&root, "");
         fs::write(root.join(QEMU), program("QEMU emulator version %s")).unwrap();
-        assert_eq!(why(&store, &root), format!("its /{QEMU} is not QEMU"));
-        assert!(why(&store, &dir.path().join("none")).contains("No such file"));
+        assert_eq!(why(&cache, &root), format!("its /{QEMU} is not QEMU"));
+        assert!(why(&cache, &dir.path().join("none")).contains("No such file"));
     }
 
     #[test]
     fn an_archive_leads_nowhere_else() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(&dir.path().join("cache"), true, Arc::new(Quiet)).unwrap();
+        let cache = Cache::open(&dir.path().join("cache"), true, Arc::new(Quiet)).unwrap();
         let archive = dir.path().join("archive");
         let link = ("usr/lib", Node::Link { target: "/tmp" });
         let through = ("usr/lib/file", Node::File { mode: 0o644, data: b"x" });
@@ -290,16 +290,16 @@ mod tests {
             append(&mut bytes, nodes).unwrap();
             fs::write(&archive, bytes).unwrap();
             assert!(
-                why(&store, &archive).starts_with("no cpio archive (newc): "),
+                why(&cache, &archive).starts_with("no cpio archive (newc): "),
                 "{}",
-                why(&store, &archive)
+                why(&cache, &archive)
             );
         }
         for (bytes, reason) in
             [(&b""[..], "it is empty"), (&[0; 512], "it is empty"), (b"no archive", "magic")]
         {
             fs::write(&archive, bytes).unwrap();
-            assert!(why(&store, &archive).contains(reason), "{}", why(&store, &archive));
+            assert!(why(&cache, &archive).contains(reason), "{}", why(&cache, &archive));
         }
     }
 

@@ -3,12 +3,12 @@
 //! An emulated CPU unpacks it at every boot, so every megabyte costs time.
 
 use crate::{
-    Store, Userland,
+    Cache, Userland,
     debian::{
         apt::{Deb, Question, Scope},
         deb, suites,
     },
-    error::{Result, StoreError},
+    error::{CacheError, Result},
     objects::object::{self, Building},
     parts::{
         elf,
@@ -52,28 +52,28 @@ struct Inputs<'a> {
     users: (&'a str, &'a [u8]),
 }
 
-impl Store {
+impl Cache {
     pub(crate) fn userland_blocking(&self) -> Result<Userland> {
         let question = Question { what: WHAT, packages: &PACKAGES, without: &[] };
         let scope = Scope::new(&suites::ALL, &["arm64"])?;
         let debs = self.apt.resolve(question, &scope, |apt| apt.closure(&PACKAGES.map(str::to_owned)))?;
-        let entry = self.entries.get(
+        let object = self.objects.get(
             "userland",
             "arm64",
             &Inputs { debs: &debs, content: &CONTENT, folders: &FOLDERS, shell: SHELL, users: USERS },
             |building| make(building, &debs, &self.apt.fetch(WHAT, &scope, &debs)?),
         )?;
         Ok(Userland {
-            archive: entry.path.join(ARCHIVE),
-            packages: entry.manifest.packages.clone(),
-            qemu_version: entry.fact("qemu")?.to_owned(),
+            archive: object.path.join(ARCHIVE),
+            packages: object.manifest.packages.clone(),
+            qemu_version: object.fact("qemu")?.to_owned(),
         })
     }
 }
 
 fn make(building: &mut Building, debs: &[Deb], files: &[PathBuf]) -> Result<()> {
     let root = building.dir.join("root");
-    fs::create_dir(&root).map_err(StoreError::io("cannot create", &root))?;
+    fs::create_dir(&root).map_err(CacheError::io("cannot create", &root))?;
     for file in files {
         deb::unpack(file, &root, |path| {
             CONTENT.contains(&path) || path.starts_with("usr/lib/") && path.contains(".so")
@@ -83,7 +83,7 @@ fn make(building: &mut Building, debs: &[Deb], files: &[PathBuf]) -> Result<()> 
     let mut archive = Vec::new();
     pack(&root, &closure, &mut archive)?;
     let path = building.dir.join(ARCHIVE);
-    fs::write(&path, archive).map_err(StoreError::io("cannot write", &path))?;
+    fs::write(&path, archive).map_err(CacheError::io("cannot write", &path))?;
     object::remove_tree(&root)?;
     building.packages = debs.iter().map(Deb::package).collect();
     building.facts.insert("qemu".to_owned(), upstream_version(debs, "qemu-system-arm")?);
@@ -110,12 +110,12 @@ pub(crate) fn pack(root: &Path, closure: &BTreeMap<String, String>, out: &mut Ve
     let made =
         [(SHELL.0, Node::Link { target: SHELL.1 }), (USERS.0, Node::File { mode: 0o644, data: USERS.1 })];
     initramfs::append(out, folders.chain(links).chain(files).chain(made))
-        .map_err(StoreError::io("cannot write", "the user land's archive"))
+        .map_err(CacheError::io("cannot write", "the user land's archive"))
 }
 
 /// `10.0.2` of `1:10.0.2+ds-2+deb13u1~bpo12+1` (Debian Policy §5.6.12: epoch, upstream version, revision).
 pub(crate) fn upstream_version(debs: &[Deb], package: &str) -> Result<String> {
-    let deb = debs.iter().find(|d| d.name == package).ok_or_else(|| StoreError::NoPackage {
+    let deb = debs.iter().find(|d| d.name == package).ok_or_else(|| CacheError::NoPackage {
         package: package.to_owned(),
         suites: suites::ALL.join(", "),
         reason: "its own closure lacks it".to_owned(),

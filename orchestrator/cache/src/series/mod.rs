@@ -1,6 +1,6 @@
 //! Patches as a developer has them: a mailbox or a folder, put into their order.
 //!
-//! Reading is here, and what git says of a patch that does not apply; `store/patches.rs` has git change a tree.
+//! Reading is here, and what git says of a patch that does not apply; `cache/patches.rs` has git change a tree.
 
 mod bounds;
 mod diff;

@@ -173,6 +173,6 @@ pub struct Package {
 pub enum Version {
     /// This version, until somebody changes the entry.
     Fixed(String),
-    /// The newest in any of the suites when it is first needed; `s2lab store refresh` moves it.
+    /// The newest in any of the suites when it is first needed; `s2lab cache refresh` moves it.
     Newest,
 }

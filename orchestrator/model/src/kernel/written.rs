@@ -113,7 +113,7 @@ impl JsonSchema for KernelEntry {
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Track {
-    /// The newest in any of the suites when it is first needed; `s2lab store refresh` moves it.
+    /// The newest in any of the suites when it is first needed; `s2lab cache refresh` moves it.
     Newest,
 }
 

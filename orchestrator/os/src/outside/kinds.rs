@@ -52,7 +52,7 @@ kinds! {
     MODULE = "a kernel module", 64 * MIB;
     /// `modules.builtin` and its like.
     MODULE_LIST = "a list of kernel modules", 16 * MIB;
-    /// What the store has packed for a host or a guest, and what is packed into it.
+    /// What the cache has packed for a host or a guest, and what is packed into it.
     ARCHIVE = "an archive", 4 * GIB;
     /// A program or a library: QEMU, the agent, what a user land has.
     PROGRAM = "a program", GIB;
@@ -60,8 +60,8 @@ kinds! {
     SOURCE_FILE = "a file of a kernel's source", 256 * MIB;
     /// An archive of the source of a kernel, or a package.
     PACKAGE = "a package", 4 * GIB;
-    /// What the store remembers of an entry or of packages.
-    MANIFEST = "a file of the store", 256 * MIB;
+    /// What the cache remembers of an object or of packages.
+    MANIFEST = "a file of the cache", 256 * MIB;
     /// What is remembered in a few words.
     NOTE = "a note of s2lab's", MIB;
     /// In `/proc`, `/sys/fs/cgroup` and `/etc`.

@@ -2,10 +2,10 @@
 
 use crate::cli::{failure::Failure, shared::kernels::KernelArguments, shared::own};
 use crate::{
+    cache::{Cache, Quiet},
     lab::{Lab, Places, scenarios},
     run::{chosen::Chosen, images},
     runtime,
-    store::{Quiet, Store},
 };
 use s2lab_model::{
     event::PlannedCell,
@@ -34,8 +34,8 @@ impl Planned {
         if given.is_empty() {
             return Ok(());
         }
-        let store = Store::open(&places.cache, true, Arc::new(Quiet))?;
-        Ok(runtime::block_on(images::check_given(&store, &given, cells))??)
+        let cache = Cache::open(&places.cache, true, Arc::new(Quiet))?;
+        Ok(runtime::block_on(images::check_given(&cache, &given, cells))??)
     }
 
     /// Returns the only cell, for a verb that takes one. The error lists them.

@@ -2,6 +2,7 @@
 
 use crate::cli::{failure::Failure, shared::cells::Planned};
 use crate::{
+    cache::{Cache, Parts},
     host::{
         Launcher,
         deadlines::{Deadlines, Factor},
@@ -13,7 +14,6 @@ use crate::{
         preflight::STATE_SPACE, signals::Interruption, slots::Slots,
     },
     show::progress::Display,
-    store::{Parts, Store},
 };
 use std::sync::Arc;
 
@@ -36,16 +36,16 @@ pub(crate) struct Source<'a> {
 }
 
 impl Gathered {
-    /// Takes from the store what `planned` boots, and measures this machine if that was not done yet.
+    /// Takes from the cache what `planned` boots, and measures this machine if that was not done yet.
     pub(crate) async fn new(
         planned: &Planned,
         source: Source<'_>,
         display: &Arc<Display>,
     ) -> Result<Self, Failure> {
         let Source { places, lab, parts, offline } = source;
-        let store = Store::open(&places.cache, offline, display.clone())?.with_parts(parts);
+        let cache = Cache::open(&places.cache, offline, display.clone())?.with_parts(parts);
         let Planned { kernels, chosen, cells } = planned;
-        let gathered = Images::gather(&store, kernels, &lab.images(), chosen, cells).await;
+        let gathered = Images::gather(&cache, kernels, &lab.images(), chosen, cells).await;
         display.clear_all();
         let images = gathered?;
         for Chosen { label, .. } in chosen {

@@ -12,7 +12,6 @@ use crate::{
         kernels::{ImageChoice, Wanted, tree_as_it_is, wanted},
     },
     series::Series,
-    store::{BuildConfig, ConfigFile, KernelBuild, KernelSource, StoreError},
 };
 use s2lab_model::{
     kernel::{self, Provider, Trait, Traits, Tree},
@@ -229,11 +228,11 @@ impl Resolve<'_> {
     /// A tree that somebody has built.
     fn built_tree(&self, name: &str, tree: &Path, words: Vec<String>) -> Result<Own, Failure> {
         let mut choice = tree_as_it_is(name, tree).map_err(|error| match error {
-            StoreError::NotBuilt { .. } => Failure::Usage {
+            CacheError::NotBuilt { .. } => Failure::Usage {
                 message: error.to_string(),
                 hint: Some("--build builds it, in the cache; tree:PATH@HEAD builds its last commit".into()),
             },
-            error => Failure::Store(error),
+            error => Failure::Cache(error),
         })?;
         choice.config = self.arguments.config.clone().or(choice.config);
         Ok(own(name, Wanted::File(choice), format!("the tree {} as it was built", tree.display()), words))

@@ -6,7 +6,6 @@ use crate::{
     lab::Places,
     run::images::GUEST_MODULES,
     runtime,
-    store::{Parts, Quiet, Store},
 };
 use clap::Args;
 use std::{
@@ -20,7 +19,7 @@ const HEADING: &str = "Parts to bring where apt or cargo is missing";
 /// A machine without apt and cargo runs what another one has made.
 #[derive(Debug, Clone, Args, Default)]
 pub(crate) struct PartArguments {
-    /// A qemu-system-aarch64, 10.0 or newer, in place of the machine's or the store's
+    /// A qemu-system-aarch64, 10.0 or newer, in place of the machine's or the cache's
     #[arg(long, help_heading = HEADING, value_name = "PROGRAM", value_parser = home::argument())]
     qemu: Option<PathBuf>,
     /// The host's user land: a folder with an arm64 system, or a cpio archive of one, that has QEMU, dropbear and busybox
@@ -43,8 +42,8 @@ impl PartArguments {
         if self.words().is_empty() {
             return Ok(());
         }
-        let store = Store::open(&places.cache, true, Arc::new(Quiet))?.with_parts(self.parts());
-        Ok(runtime::block_on(store.check_parts(&GUEST_MODULES))??)
+        let cache = Cache::open(&places.cache, true, Arc::new(Quiet))?.with_parts(self.parts());
+        Ok(runtime::block_on(cache.check_parts(&GUEST_MODULES))??)
     }
 
     /// These, or `others` if there are none.

@@ -2,6 +2,7 @@
 
 use crate::cli::{context::Context, exit, failure::Failure, render::say};
 use crate::{
+    cache::{Cache, CacheError, Quiet, ask, find_on_path},
     child,
     host::emulated::{factor, process::Launcher},
     lab::{Lab, Places},
@@ -15,7 +16,6 @@ use crate::{
     },
     runtime,
     size::Size,
-    store::{Quiet, Store, StoreError, ask, find_on_path},
     whole,
 };
 use clap::Args;
@@ -62,7 +62,7 @@ impl Findings {
     }
 
     /// Prints an error with its hint.
-    fn error(&mut self, state: State, what: &str, error: &StoreError) -> Result<(), Failure> {
+    fn error(&mut self, state: State, what: &str, error: &CacheError) -> Result<(), Failure> {
         let hint = error.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
         self.say(state, what, format_args!("{error}{hint}"))
     }
@@ -80,9 +80,9 @@ async fn examine(context: &Context) -> Result<u8, Failure> {
     folder(&mut findings, "state", &places.state, preflight::STATE_SPACE)?;
     let lab = context.lab();
     machine(&mut findings, lab.as_ref().ok(), &places)?;
-    match Store::open(&places.cache, true, Arc::new(Quiet)) {
-        Ok(store) => kept(&mut findings, &store, lab, &places).await?,
-        Err(error) => findings.error(State::Lacks, "store", &error)?,
+    match Cache::open(&places.cache, true, Arc::new(Quiet)) {
+        Ok(cache) => kept(&mut findings, &cache, lab, &places).await?,
+        Err(error) => findings.error(State::Lacks, "cache", &error)?,
     }
     Ok(if findings.lacks { exit::LAB } else { exit::FINE })
 }
@@ -90,13 +90,13 @@ async fn examine(context: &Context) -> Result<u8, Failure> {
 fn programs(findings: &mut Findings) -> Result<(), Failure> {
     for (program, purpose, without) in [
         ("cargo", "builds the agent", State::Lacks),
-        ("rustc", "builds the agent; without it the store's does", State::Note),
+        ("rustc", "builds the agent; without it the cache's does", State::Note),
         ("apt-get", "fetches packages", State::Lacks),
         ("dpkg-deb", "unpacks packages", State::Lacks),
     ] {
         match version(program) {
             Ok(version) => findings.say(State::Ok, program, version)?,
-            Err(StoreError::NoProgram { .. }) => {
+            Err(CacheError::NoProgram { .. }) => {
                 findings.say(without, program, format_args!("not on PATH; install it: it {purpose}"))?;
             }
             Err(error) => findings.error(State::Lacks, program, &error)?,
@@ -106,10 +106,10 @@ fn programs(findings: &mut Findings) -> Result<(), Failure> {
 }
 
 /// Returns the first line of a program's version.
-fn version(program: &str) -> Result<String, StoreError> {
+fn version(program: &str) -> Result<String, CacheError> {
     let purpose = "tell its version";
     let Some(path) = find_on_path(program) else {
-        return Err(StoreError::NoProgram { program: program.into(), purpose: purpose.into() });
+        return Err(CacheError::NoProgram { program: program.into(), purpose: purpose.into() });
     };
     let mut command = child::command(path, child::CARGO);
     command.arg("--version");
@@ -203,14 +203,14 @@ impl Fetched {
 /// Prints the parts in the cache, and those that would be fetched.
 async fn kept(
     findings: &mut Findings,
-    store: &Store,
+    cache: &Cache,
     lab: Result<Lab, Failure>,
     places: &Places,
 ) -> Result<(), Failure> {
-    let qemu = store.qemu().await;
+    let qemu = cache.qemu().await;
     let version = qemu.as_ref().map(|qemu| qemu.version.clone());
     let mut fetched = Fetched { qemu: there(findings, "qemu", version)?, ..Fetched::default() };
-    let userland = store.host_userland().await;
+    let userland = cache.host_userland().await;
     let userland = userland.as_ref().map(|userland| format!("with QEMU {}", userland.qemu_version));
     fetched.userland = there(findings, "user land", userland)?;
     match lab.and_then(|lab| Ok((lab.kernels()?, lab))) {
@@ -219,7 +219,7 @@ async fn kept(
             findings.say(State::Ok, "lab", format_args!("{}{which}", lab.root.display()))?;
             for name in kernels.entries.keys() {
                 fetched.kernels |=
-                    kernel(findings, store, name, wanted(&kernels, name, &lab.images())).await?;
+                    kernel(findings, cache, name, wanted(&kernels, name, &lab.images())).await?;
             }
         }
         Err(error) => {
@@ -227,14 +227,14 @@ async fn kept(
             findings.say(State::Note, "lab", format_args!("{error}{hint}"))?;
         }
     }
-    let archive = store.archive().await;
+    let archive = cache.archive().await;
     match &archive {
         Ok(()) => findings.say(State::Ok, "archive", "apt names Debian's, and its keyring is there")?,
         Err(error) if fetched.any() => findings.error(State::Lacks, "archive", error)?,
         Err(error) => findings.error(State::Note, "archive", error)?,
     }
     // With cargo it is built; without, the cache may have it.
-    let agent = find_on_path("cargo").is_none() && store.agent().await.is_err();
+    let agent = find_on_path("cargo").is_none() && cache.agent().await.is_err();
     let parts = fetched.to_bring(archive.is_ok(), agent);
     if !parts.is_empty() {
         let text = format!(
@@ -265,16 +265,16 @@ async fn kept(
 /// built.
 async fn kernel(
     findings: &mut Findings,
-    store: &Store,
+    cache: &Cache,
     name: &str,
-    wanted: Result<Wanted, StoreError>,
+    wanted: Result<Wanted, CacheError>,
 ) -> Result<bool, Failure> {
     let found = match wanted {
-        Ok(Wanted::Built(build)) => match store.built_folder(&build) {
+        Ok(Wanted::Built(build)) => match cache.built_folder(&build) {
             Ok(Some(_)) => Ok("built".to_owned()),
             // Its source is not there either, and so not known.
-            Ok(None) | Err(StoreError::Offline { .. }) => {
-                let text = match store.can_build() {
+            Ok(None) | Err(CacheError::Offline { .. }) => {
+                let text = match cache.can_build() {
                     Ok(()) => "not built: the first run that takes it builds it".to_owned(),
                     Err(error) => format!("not built, and cannot be: {error}"),
                 };
@@ -283,7 +283,7 @@ async fn kernel(
             Err(error) => Err(error),
         },
         Ok(Wanted::Archive(debian)) => {
-            store.kernel(&debian, &HOST_MODULES).await.map(|kernel| kernel.release)
+            cache.kernel(&debian, &HOST_MODULES).await.map(|kernel| kernel.release)
         }
         Ok(Wanted::File(choice)) => Ok(choice.image.display().to_string()),
         Err(error) => Err(error),
@@ -292,11 +292,11 @@ async fn kernel(
 }
 
 /// Prints what the cache has. Returns true if it would be fetched.
-fn there(findings: &mut Findings, what: &str, found: Result<String, &StoreError>) -> Result<bool, Failure> {
+fn there(findings: &mut Findings, what: &str, found: Result<String, &CacheError>) -> Result<bool, Failure> {
     match found {
         Ok(text) => findings.say(State::Ok, what, text).map(|()| false),
-        Err(StoreError::Offline { .. }) => {
-            findings.say(State::Note, what, "not in the store: the first run fetches it").map(|()| true)
+        Err(CacheError::Offline { .. }) => {
+            findings.say(State::Note, what, "not in the cache: the first run fetches it").map(|()| true)
         }
         Err(error) => findings.error(State::Lacks, what, error).map(|()| false),
     }

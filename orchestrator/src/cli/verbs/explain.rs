@@ -122,7 +122,7 @@ fn command(host: &Host) -> String {
             agent: "<agent>",
             ssh: "<ssh>",
         },
-        kernel: Path::new("<store>/Image"),
+        kernel: Path::new("<cache>/Image"),
         initramfs: "<initramfs>",
         kernel_arguments: &kernel_arguments("<nonce>", CRASH_ENDS, &host.arguments),
         devices: &devices,

@@ -1,6 +1,7 @@
 //! Verbs, one file each.
 
 pub(crate) mod accept;
+pub(crate) mod cache;
 pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod doctor;
@@ -13,4 +14,3 @@ pub(crate) mod new;
 pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod shell;
-pub(crate) mod store;

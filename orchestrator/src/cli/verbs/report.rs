@@ -31,7 +31,7 @@ pub(crate) fn report(context: &Context, arguments: &Arguments) -> Result<u8, Fai
         let lab = match context.lab() {
             Ok(lab) => Some(lab.reports()),
             // There is none, and no place for the built-in one.
-            Err(Failure::Store(_)) => None,
+            Err(Failure::Cache(_)) => None,
             Err(other) => return Err(other),
         };
         let summary = judged.summary(&folder, lab.as_deref());

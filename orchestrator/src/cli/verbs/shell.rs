@@ -11,6 +11,7 @@ use crate::cli::{
     shared::parts::PartArguments,
 };
 use crate::{
+    cache::CacheError,
     host::ssh::Exit,
     private,
     run::{
@@ -22,7 +23,6 @@ use crate::{
     },
     runtime,
     show::progress::{Display, Mode},
-    store::StoreError,
 };
 use clap::Args;
 use s2lab_model::{
@@ -52,7 +52,7 @@ pub(crate) struct Arguments {
     gdb: bool,
     #[command(flatten)]
     parts: PartArguments,
-    /// Do not touch the network: what is not in the store is an error
+    /// Do not touch the network: what is not in the cache is an error
     #[arg(long)]
     offline: bool,
 }
@@ -73,7 +73,7 @@ pub(crate) fn shell(context: &Context, arguments: Arguments) -> Result<u8, Failu
         let parts = arguments.parts.parts();
         let source = Source { places: &places, lab: &lab, parts, offline: arguments.offline };
         let gathered = match Gathered::new(&planned, source, &display).await {
-            Err(Failure::Store(StoreError::Cancelled)) => return Ok(interrupted()),
+            Err(Failure::Cache(CacheError::Cancelled)) => return Ok(interrupted()),
             gathered => gathered?,
         };
         // It is not a run: nothing is judged, `report` must not find it, and it stays only if it

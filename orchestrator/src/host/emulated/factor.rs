@@ -4,10 +4,10 @@
 
 use super::process::Launcher;
 use crate::{
+    cache::Qemu,
     host::deadlines::Factor,
     outside::{self, kinds},
     sealed::sealed,
-    store::Qemu,
     waits::timeout,
     whole::{self, Sync},
 };

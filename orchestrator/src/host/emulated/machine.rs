@@ -10,12 +10,12 @@ use super::{
     watched::Watched,
 };
 use crate::{
+    cache::Qemu,
     host::{
         deadlines::{Deadline, Deadlines},
         ending::{Ended, Ending},
     },
     outside::{self, kinds},
-    store::Qemu,
     waits::timeout,
 };
 use rustix::fd::{AsRawFd, OwnedFd};

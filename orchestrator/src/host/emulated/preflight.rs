@@ -1,7 +1,7 @@
 //! The needs of an emulated host.
 
 use super::qmp::QemuVersion;
-use crate::{host::Lack, store::OLDEST_QEMU};
+use crate::{cache::OLDEST_QEMU, host::Lack};
 use s2lab_model::scenario;
 
 /// Bytes that QEMU itself takes beside the host's RAM: translated code (1 GiB at most, some 100 MiB in use) and its own.

@@ -21,15 +21,15 @@ $(IMAGE): $(O)/a.o $(O)/b.o
 
 struct Fixture {
     dir: tempfile::TempDir,
-    store: Store,
+    cache: Cache,
 }
 
 impl Fixture {
     /// A repository with the commits `base`, `a`, `broken`, `mended`, as tags, and a work tree in which somebody works.
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(&dir.path().join("cache"), true, Arc::new(Quiet)).unwrap();
-        let at = Self { dir, store };
+        let cache = Cache::open(&dir.path().join("cache"), true, Arc::new(Quiet)).unwrap();
+        let at = Self { dir, cache };
         fs::create_dir(at.tree()).unwrap();
         at.git(&["init", "-q"]);
         at.write("Makefile", MAKEFILE);
@@ -68,13 +68,13 @@ impl Fixture {
         let fragment = ConfigFile { name: "x".into(), text: "CONFIG_ARM64=y".into() };
         let config = BuildConfig::Fragments(vec![fragment]);
         let build = KernelBuild { name: "k".into(), source, config, patches: Vec::new() };
-        let base = self.store.source_base(&build.source)?;
+        let base = self.cache.source_base(&build.source)?;
         let result = tempfile::tempdir().unwrap();
         let dir = result.path().to_owned();
         let mut building = Building { dir: dir.clone(), packages: Vec::new(), facts: BTreeMap::new() };
-        self.store.make_kernel(&mut building, &build, &base, &KernelTools::of_the_machine(), "key")?;
+        self.cache.make_kernel(&mut building, &build, &base, &KernelTools::of_the_machine(), "key")?;
         let image = fs::read_to_string(dir.join(IMAGE)).unwrap();
-        let room = self.store.build_root().join(format!("{}-linux", &base.room[..NAME_DIGITS]));
+        let room = self.cache.build_root().join(format!("{}-linux", &base.room[..NAME_DIGITS]));
         let log = fs::read_to_string(room.join("out/key/s2lab-build.log")).unwrap();
         let objects = log.lines().filter_map(|line| line.strip_prefix("  CC      ").map(str::to_owned));
         Ok((image[60..].replace('\n', " "), objects.collect()))
@@ -98,7 +98,7 @@ fn commits_are_built_one_after_the_other_and_only_what_differs() {
     assert_eq!((image.as_str(), &built), ("a0 b0 ", &all));
     assert_eq!(at.commit("a").unwrap(), ("a1 b0 ".into(), objects(&["a.o"])));
     let error = at.commit("broken").unwrap_err();
-    assert!(matches!(&error, StoreError::Build { said, .. } if said.contains("a.o")), "{error}");
+    assert!(matches!(&error, CacheError::Build { said, .. } if said.contains("a.o")), "{error}");
     assert_eq!(at.commit("mended").unwrap(), ("a2 b0 ".into(), objects(&["a.o"])));
     assert_eq!(at.commit("base").unwrap(), ("a0 b0 ".into(), objects(&["a.o"])));
 }
@@ -130,20 +130,20 @@ fn the_tree_in_which_somebody_works_is_only_read() {
 #[test]
 fn a_cache_that_make_would_misread_is_refused_before_anything_is_written() {
     let dir = tempfile::tempdir().unwrap();
-    let cache = dir.path().join("my cache");
-    let store = Store::open(&cache, true, Arc::new(Quiet)).unwrap();
-    let before: Vec<_> = fs::read_dir(&cache).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let folder = dir.path().join("my cache");
+    let cache = Cache::open(&folder, true, Arc::new(Quiet)).unwrap();
+    let before: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     let source = KernelSource::Revision { repository: dir.path().join("gone"), revision: "HEAD".into() };
     let config = BuildConfig::Fragments(vec![]);
     let build = KernelBuild { name: "k".into(), source, config, patches: Vec::new() };
-    let error = store.build_blocking(&build, &[]).err().unwrap();
-    let shown = cache.join("build/kernel");
+    let error = cache.build_blocking(&build, &[]).err().unwrap();
+    let shown = folder.join("build/kernel");
     let due = format!(
         "no kernel can be built in {}: make and the kernel's Makefiles misread ' ' in a path",
         shown.display()
     );
     assert_eq!(error.to_string(), due);
     assert!(error.hint().unwrap().contains("XDG_CACHE_HOME"));
-    let after: Vec<_> = fs::read_dir(&cache).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let after: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!((before, fs::read_dir(dir.path()).unwrap().count()), (after, 1));
 }

@@ -1,6 +1,6 @@
 //! Files and symbolic links of a source tree, none of which is reached through a link.
 
-use crate::error::{Result, StoreError};
+use crate::error::{CacheError, Result};
 use s2lab_os::outside::{self, kinds};
 use std::{
     fs, io,
@@ -25,7 +25,7 @@ pub(super) fn node(path: &Path) -> Result<Option<Node>> {
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
             Ok(None)
         }
-        Err(error) => Err(StoreError::io("cannot look at", path)(error)),
+        Err(error) => Err(CacheError::io("cannot look at", path)(error)),
     }
 }
 
@@ -64,8 +64,8 @@ pub(super) fn same(one: Option<&Path>, other: Option<&Path>) -> Result<bool> {
         (Some(Node::Link), Some(Node::Link)) => Ok(target(one)? == target(other)?),
         (Some(Node::File), Some(Node::File)) => {
             let facts = |path: &Path| {
-                let meta = fs::metadata(path).map_err(StoreError::io("cannot look at", path))?;
-                Ok::<_, StoreError>((meta.len(), meta.permissions().mode() & 0o111))
+                let meta = fs::metadata(path).map_err(CacheError::io("cannot look at", path))?;
+                Ok::<_, CacheError>((meta.len(), meta.permissions().mode() & 0o111))
             };
             let read = |path: &Path| outside::read(path, kinds::SOURCE_FILE);
             Ok(facts(one)? == facts(other)? && read(one)? == read(other)?)
@@ -82,10 +82,10 @@ pub(super) fn copy(from: &Path, tree: &Path, file: &str) -> Result<()> {
     remove(tree, file)?;
     let to = tree.join(file);
     if let Some(parent) = to.parent() {
-        fs::create_dir_all(parent).map_err(StoreError::io("cannot create", parent))?;
+        fs::create_dir_all(parent).map_err(CacheError::io("cannot create", parent))?;
     }
     match node(from)? {
-        Some(Node::Link) => symlink(target(from)?, &to).map_err(StoreError::io("cannot create", &to)),
+        Some(Node::Link) => symlink(target(from)?, &to).map_err(CacheError::io("cannot create", &to)),
         _ => Ok(outside::copy(from, &to, kinds::SOURCE_FILE)?),
     }
 }
@@ -96,7 +96,7 @@ pub(super) fn copy(from: &Path, tree: &Path, file: &str) -> Result<()> {
 /// If a name above `file` is a link: what lies behind it belongs to somebody else.
 pub(super) fn remove(tree: &Path, file: &str) -> Result<()> {
     if let Some(folder) = link_above(tree, file)? {
-        return Err(StoreError::malformed(file, format_args!("it is beyond a symbolic link, {folder}")));
+        return Err(CacheError::malformed(file, format_args!("it is beyond a symbolic link, {folder}")));
     }
     let path = tree.join(file);
     let removed = match node(&path)? {
@@ -104,7 +104,7 @@ pub(super) fn remove(tree: &Path, file: &str) -> Result<()> {
         None if path.is_dir() => remove_empty(&path),
         None => Ok(()),
     };
-    removed.map_err(StoreError::io("cannot remove", &path))
+    removed.map_err(CacheError::io("cannot remove", &path))
 }
 
 /// Removes a folder in which there are only folders.
@@ -119,5 +119,5 @@ fn remove_empty(folder: &Path) -> io::Result<()> {
 }
 
 fn target(link: &Path) -> Result<PathBuf> {
-    fs::read_link(link).map_err(StoreError::io("cannot read", link))
+    fs::read_link(link).map_err(CacheError::io("cannot read", link))
 }

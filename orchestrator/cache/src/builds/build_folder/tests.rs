@@ -217,7 +217,7 @@ fn nothing_is_changed_beyond_a_link() {
     ] {
         let title = patches.last().map(|patch| patch.title.clone());
         let refused = at.prepare(&patches);
-        assert!(matches!(refused, Err(StoreError::Refused(_))), "{title:?}: {refused:?}");
+        assert!(matches!(refused, Err(CacheError::Refused(_))), "{title:?}: {refused:?}");
         assert!(at.untouched(), "{title:?}");
     }
     at.prepare(&[change("b", 10, "ten")]).unwrap();
@@ -303,10 +303,10 @@ fn a_name_between_quotes_is_that_of_a_file() {
         .unwrap();
     assert_eq!(fs::read_to_string(&file).unwrap(), "old\n");
     let added = prepare("--- /dev/null\n+++ \"b/mm/\\303\\244\"\n@@ -0,0 +1 @@\n+new\n");
-    assert!(matches!(added, Err(StoreError::Refused(_))), "{added:?}");
+    assert!(matches!(added, Err(CacheError::Refused(_))), "{added:?}");
     let foreign = prepare(
         "diff --git \"a/\\377\" \"b/\\377\"\nnew file mode 100644\n--- /dev/null\n+++ \"b/\\377\"\n@@ -0,0 +1 @@\n+new\n",
     );
-    assert!(matches!(foreign, Err(StoreError::Malformed { .. })), "{foreign:?}");
+    assert!(matches!(foreign, Err(CacheError::Malformed { .. })), "{foreign:?}");
     assert_eq!(fs::read_to_string(&file).unwrap(), "old\n");
 }

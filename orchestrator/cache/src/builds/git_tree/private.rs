@@ -1,7 +1,7 @@
 //! A git folder of s2lab's own, without a configuration or a hook of anybody else's (gitrepository-layout(5)).
 
 use crate::{
-    error::{Result, StoreError},
+    error::{CacheError, Result},
     objects::object::remove_tree,
 };
 use s2lab_os::outside::{self, kinds};
@@ -32,7 +32,7 @@ pub(crate) fn prepare(dir: &Path, theirs: Option<&Theirs>, exclude: &str) -> Res
     }
     for folder in ["objects/info", "refs", "info"] {
         let path = dir.join(folder);
-        s2lab_os::private::make(&path).map_err(StoreError::io("cannot create", &path))?;
+        s2lab_os::private::make(&path).map_err(CacheError::io("cannot create", &path))?;
     }
     let config = match format {
         SHA1 => "[core]\n\trepositoryformatversion = 0\n\tbare = true\n".to_owned(),
@@ -53,7 +53,7 @@ pub(crate) fn prepare(dir: &Path, theirs: Option<&Theirs>, exclude: &str) -> Res
         ("info/attributes", ""),
     ] {
         let path = dir.join(file);
-        fs::write(&path, text).map_err(StoreError::io("cannot write", &path))?;
+        fs::write(&path, text).map_err(CacheError::io("cannot write", &path))?;
     }
     Ok(())
 }

@@ -79,7 +79,7 @@ fn a_revision_that_is_none_is_named() {
     let (_dir, place) = repository();
     for bad in ["nowhere", "--all", "HEAD:a"] {
         let error = of_revision(&place, bad, &Quiet).unwrap_err();
-        assert!(matches!(&error, StoreError::Program { .. }), "{error}");
+        assert!(matches!(&error, CacheError::Program { .. }), "{error}");
         assert!(error.to_string().contains(&format!("find {bad} in")), "{error}");
     }
 }
@@ -196,7 +196,7 @@ fn a_partial_clone_is_told_what_it_lacks_and_how_to_get_it() {
     assert_eq!((as_it_is().id, &commit.id), (committed.clone(), &committed));
     for tree in [as_it_is(), commit] {
         let error = tree.check_out(&dir.path().join("build/source"), &Quiet).unwrap_err();
-        assert!(matches!(error, StoreError::Incomplete { missing: 2, .. }), "{error}");
+        assert!(matches!(error, CacheError::Incomplete { missing: 2, .. }), "{error}");
         assert!(error.hint().unwrap().contains("fetch --refetch --no-filter"));
     }
     plainly(&place, &["fetch", "--quiet", "--refetch", "--no-filter"]);

@@ -104,7 +104,7 @@ fn only_what_changed_is_built_and_progress_knows_how_much_that_is() {
 #[test]
 fn an_option_that_did_not_take_is_named() {
     let error = Fixture::new().build("CONFIG_X=y\nCONFIG_GONE=y\n").unwrap_err();
-    assert!(matches!(&error, StoreError::Config { options, .. } if options.len() == 1), "{error}");
+    assert!(matches!(&error, CacheError::Config { options, .. } if options.len() == 1), "{error}");
     assert!(error.to_string().ends_with("fragment:2: CONFIG_GONE=y, but it is not set"), "{error}");
 }
 
@@ -113,7 +113,7 @@ fn a_build_that_fails_names_its_log_and_the_next_one_goes_on() {
     let at = Fixture::new();
     at.write("b.c", "echo half > $1; echo 'b.c:1: error: bad' >&2; exit 1\n");
     let error = at.build("CONFIG_X=y\n").unwrap_err();
-    let StoreError::Build { log, said, .. } = &error else { panic!("{error}") };
+    let CacheError::Build { log, said, .. } = &error else { panic!("{error}") };
     assert!(said.starts_with("b.c:1: error: bad\n") && said.contains("***"), "{said}");
     assert!(fs::read_to_string(log).unwrap().contains("b.c:1: error: bad"));
     assert!(!at.out().join("b.o").exists());
@@ -133,7 +133,7 @@ fn a_cancelled_build_leaves_nothing_half_made_and_nobody_behind() {
     at.write("c.c", &format!("echo half > $1; echo $$ > {}; exec sleep 1000\n", sign.display()));
     at.watched.sign = Some(sign.clone());
     let error = at.build("CONFIG_X=y\n").unwrap_err();
-    assert!(matches!(error, StoreError::Cancelled), "{error}");
+    assert!(matches!(error, CacheError::Cancelled), "{error}");
     let pid = fs::read_to_string(&sign).unwrap();
     // It was killed; it dies when the kernel next looks at it.
     let begin = Instant::now();
@@ -178,6 +178,6 @@ fn a_path_that_make_would_misread_is_refused() {
         "/c\u{a0}ache",
         "/c\nache",
     ] {
-        assert!(matches!(fits(Path::new(path)), Err(StoreError::BuildPlace { .. })), "{path:?}");
+        assert!(matches!(fits(Path::new(path)), Err(CacheError::BuildPlace { .. })), "{path:?}");
     }
 }

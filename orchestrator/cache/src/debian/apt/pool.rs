@@ -1,8 +1,8 @@
-//! The pool of downloaded packages: files `deb/SHA256-NAME.deb` of the store.
+//! The pool of downloaded packages: files `deb/SHA256-NAME.deb` of the cache.
 
 use super::{Apt, Deb, LISTS_FRESH, SILENCE, Scope, Session};
 use crate::{
-    error::{Result, StoreError},
+    error::{CacheError, Result},
     objects::{digest, inventory::PACKAGES, object},
     process::{self, Watch},
 };
@@ -21,7 +21,7 @@ impl Apt {
         if !missing.is_empty() {
             if self.offline {
                 let names: Vec<String> = missing.iter().map(|d| d.exact()).collect();
-                return Err(StoreError::Offline { missing: format!("{what}: {}", names.join(" ")) });
+                return Err(CacheError::Offline { missing: format!("{what}: {}", names.join(" ")) });
             }
             let session = self.session(scope, LISTS_FRESH)?;
             // Another process may have fetched them meanwhile.
@@ -29,11 +29,11 @@ impl Apt {
             let first = if missing.is_empty() { Ok(()) } else { self.download(&session, what, &missing) };
             match first {
                 // Lists older than the archive name files that are gone.
-                Err(first @ StoreError::Fetch { .. }) => {
+                Err(first @ CacheError::Fetch { .. }) => {
                     drop(session);
                     let session = match self.session(scope, Duration::ZERO) {
                         // No new lists: then it is what failed before that counts.
-                        Err(StoreError::Fetch { .. }) => return Err(first),
+                        Err(CacheError::Fetch { .. }) => return Err(first),
                         session => session?,
                     };
                     let missing = self.missing(debs)?;
@@ -66,16 +66,16 @@ impl Apt {
     }
 
     fn pooled(&self, deb: &Deb) -> PathBuf {
-        self.store.join(PACKAGES).join(format!("{}-{}.deb", deb.sha256, deb.name))
+        self.objects.join(PACKAGES).join(format!("{}-{}.deb", deb.sha256, deb.name))
     }
 
     /// Into a temporary folder first; a file joins the pool once its digest is right, also if another did not arrive.
     fn download(&self, session: &Session<'_>, what: &str, debs: &[&Deb]) -> Result<()> {
         let folder = self.dir.join("downloads");
         object::remove_tree(&folder)?;
-        s2lab_os::private::make(&folder).map_err(StoreError::io("cannot create", &folder))?;
-        let pool = self.store.join(PACKAGES);
-        s2lab_os::private::make(&pool).map_err(StoreError::io("cannot create", &pool))?;
+        s2lab_os::private::make(&folder).map_err(CacheError::io("cannot create", &folder))?;
+        let pool = self.objects.join(PACKAGES);
+        s2lab_os::private::make(&pool).map_err(CacheError::io("cannot create", &pool))?;
         let total: u64 = debs.iter().map(|d| d.size).sum();
 
         let mut command = session.apt_get();
@@ -92,7 +92,7 @@ impl Apt {
         };
         let purpose = format!("download {what}");
         let watch = Watch { purpose, silence: SILENCE, activity: &mut activity, progress: &*self.progress };
-        let ended = process::run(command, watch).map_err(|error| StoreError::fetch(what, error));
+        let ended = process::run(command, watch).map_err(|error| CacheError::fetch(what, error));
         let adopted = self.adopt(&folder, debs);
         // Why apt gave up explains what did not arrive.
         ended?;
@@ -100,7 +100,7 @@ impl Apt {
         object::remove_tree(&folder)?;
         match debs.iter().find(|d| !self.pooled(d).exists()) {
             None => Ok(()),
-            Some(deb) => Err(StoreError::Digest {
+            Some(deb) => Err(CacheError::Digest {
                 what: deb.exact(),
                 expected: deb.sha256.clone(),
                 found: "none of the downloaded files".to_owned(),
@@ -111,26 +111,26 @@ impl Apt {
     /// Takes what has arrived whole into the pool.
     fn adopt(&self, folder: &Path, debs: &[&Deb]) -> Result<()> {
         let expected: BTreeMap<&str, &Deb> = debs.iter().map(|d| (d.sha256.as_str(), *d)).collect();
-        for file in fs::read_dir(folder).map_err(StoreError::io("cannot list", folder))? {
-            let path = file.map_err(StoreError::io("cannot list", folder))?.path();
+        for file in fs::read_dir(folder).map_err(CacheError::io("cannot list", folder))? {
+            let path = file.map_err(CacheError::io("cannot list", folder))?.path();
             if !path.is_file() {
                 continue;
             }
             let found = digest::file(&path)?;
             if let Some(deb) = expected.get(found.as_str()) {
                 let synced = File::open(&path).and_then(|f| f.sync_data());
-                synced.map_err(StoreError::io("cannot sync", &path))?;
+                synced.map_err(CacheError::io("cannot sync", &path))?;
                 // apt gives it the time that the archive has.
                 note_use(&path);
                 fs::rename(&path, self.pooled(deb))
-                    .map_err(StoreError::io("cannot move into place", &path))?;
+                    .map_err(CacheError::io("cannot move into place", &path))?;
             }
         }
         Ok(())
     }
 }
 
-/// Tells `s2lab store gc`. That it cannot be told (the cache is read-only) changes nothing.
+/// Tells `s2lab cache gc`. That it cannot be told (the cache is read-only) changes nothing.
 fn note_use(file: &Path) {
     let _ = File::open(file).and_then(|file| file.set_modified(clock::now()));
 }

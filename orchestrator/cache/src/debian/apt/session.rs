@@ -5,7 +5,7 @@ use super::{
     text::{conf, file_name, parse_uris, parse_versions, preferences},
 };
 use crate::{
-    error::{Result, StoreError},
+    error::{CacheError, Result},
     objects::lock::Lock,
     process::{self, Watch},
 };
@@ -40,7 +40,7 @@ impl<'a> Session<'a> {
             ("status", String::new()),
         ] {
             let path = dir.join(name);
-            fs::write(&path, text).map_err(StoreError::io("cannot write", &path))?;
+            fs::write(&path, text).map_err(CacheError::io("cannot write", &path))?;
         }
         Ok(())
     }
@@ -71,7 +71,7 @@ impl<'a> Session<'a> {
         let progress = &*self.apt.progress;
         process::run(command, Watch { purpose, silence: SILENCE, activity: &mut activity, progress })
             .map(drop)
-            .map_err(|error| StoreError::fetch("the archive's package lists", error))
+            .map_err(|error| CacheError::fetch("the archive's package lists", error))
     }
 
     /// The newest version of each of `packages` (`name` or `name:architecture`), without dependencies.
@@ -110,10 +110,10 @@ impl<'a> Session<'a> {
     fn ask(&self, command: Command, packages: &[String]) -> Result<String> {
         match process::run_briefly(command, "find packages", &*self.apt.progress) {
             Ok(text) => Ok(String::from_utf8_lossy(&text).into_owned()),
-            Err(StoreError::Program { output, .. }) => {
+            Err(CacheError::Program { output, .. }) => {
                 let exact = packages.iter().filter_map(|package| package.split_once('='));
                 let gone = exact.filter_map(|(name, version)| self.without(name, version)).next();
-                Err(gone.unwrap_or_else(|| StoreError::NoPackage {
+                Err(gone.unwrap_or_else(|| CacheError::NoPackage {
                     package: packages.join(" "),
                     suites: self.suites(),
                     reason: output,
@@ -124,13 +124,13 @@ impl<'a> Session<'a> {
     }
 
     /// Which of `debs` have left the archive; the first is the one to tell.
-    pub(super) fn gone(&self, debs: &[&Deb]) -> Option<StoreError> {
+    pub(super) fn gone(&self, debs: &[&Deb]) -> Option<CacheError> {
         let exact = debs.iter().map(|deb| deb.exact());
         exact.filter_map(|exact| exact.split_once('=').and_then(|(n, v)| self.without(n, v))).next()
     }
 
     /// That the archive has `name`, but not this version of it; none if it has, or knows nothing of the name.
-    fn without(&self, name: &str, version: &str) -> Option<StoreError> {
+    fn without(&self, name: &str, version: &str) -> Option<CacheError> {
         let mut command = self.tool("apt-cache");
         command.arg("madison").arg(name);
         // That apt cannot even tell this is not what is to be told.
@@ -140,7 +140,7 @@ impl<'a> Session<'a> {
             return None;
         }
         let (package, version) = (name.to_owned(), version.to_owned());
-        Some(StoreError::NoVersion { package, version, suites: self.suites(), has: has.join(", ") })
+        Some(CacheError::NoVersion { package, version, suites: self.suites(), has: has.join(", ") })
     }
 
     /// As they were configured.

@@ -3,7 +3,7 @@
 use crate::{
     Package,
     debian::suites::{self, Source},
-    error::{Result, StoreError},
+    error::{CacheError, Result},
 };
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt::Write as _, path::Path};
@@ -66,7 +66,7 @@ pub(super) fn preferences(suites: &[String]) -> String {
 
 /// The private configuration.
 pub(super) fn conf(dir: &Path, architectures: &[String]) -> Result<String> {
-    let dir = dir.to_str().filter(|d| !d.contains(['"', '\\', '\n'])).ok_or_else(|| StoreError::BadName {
+    let dir = dir.to_str().filter(|d| !d.contains(['"', '\\', '\n'])).ok_or_else(|| CacheError::BadName {
         what: "folder that apt accepts",
         name: dir.display().to_string(),
     })?;
@@ -94,7 +94,7 @@ pub(super) fn conf(dir: &Path, architectures: &[String]) -> Result<String> {
 pub(super) fn parse_uris(text: &str) -> Result<Vec<Deb>> {
     let line = |line: &str| {
         let bad =
-            |reason: &str| StoreError::malformed("apt's list of files", format_args!("{reason}: `{line}`"));
+            |reason: &str| CacheError::malformed("apt's list of files", format_args!("{reason}: `{line}`"));
         let mut words = line.split_whitespace().skip(1);
         let (file, size, sum) = (words.next(), words.next(), words.next());
         let (name, version, architecture) = file_name(file.ok_or_else(|| bad("no file"))?)?;
@@ -126,7 +126,7 @@ pub(super) fn parse_versions(text: &str) -> Vec<String> {
 /// `name_version_architecture.deb`; apt writes `:` of an epoch as `%3a`.
 pub(super) fn file_name(file: &str) -> Result<(&str, String, &str)> {
     let bad =
-        || StoreError::malformed("apt's list of files", format_args!("`{file}` is not the name of a .deb"));
+        || CacheError::malformed("apt's list of files", format_args!("`{file}` is not the name of a .deb"));
     let mut parts = file.strip_suffix(".deb").ok_or_else(bad)?.splitn(3, '_');
     let (Some(name), Some(version), Some(architecture)) = (parts.next(), parts.next(), parts.next()) else {
         return Err(bad());
@@ -177,7 +177,7 @@ mod tests {
     #[test]
     fn a_folder_cannot_carry_configuration() {
         for bad in ["/a\"; APT::Get::AllowUnauthenticated \"true", "/a\nb", "/a\\"] {
-            assert!(matches!(conf(Path::new(bad), &[]), Err(StoreError::BadName { .. })), "{bad:?}");
+            assert!(matches!(conf(Path::new(bad), &[]), Err(CacheError::BadName { .. })), "{bad:?}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! Entries: whole or not at all, built once.
+//! Objects: whole or not at all, built once.
 
 use super::*;
 use crate::progress::Quiet;
@@ -9,8 +9,8 @@ use std::{
     time::Instant,
 };
 
-fn open(dir: &Path) -> Entries {
-    Entries::open(dir.join("store"), Arc::new(Quiet)).unwrap()
+fn open(dir: &Path) -> Objects {
+    Objects::open(dir.join("objects"), Arc::new(Quiet)).unwrap()
 }
 
 fn write(building: &mut Building) -> Result<()> {
@@ -26,7 +26,7 @@ fn refuse(_: &mut Building) -> Result<()> {
 }
 
 fn temporaries(dir: &Path) -> usize {
-    children(&dir.join("store/kind")).unwrap().iter().filter(|n| n.starts_with(TEMPORARY)).count()
+    children(&dir.join("objects/kind")).unwrap().iter().filter(|n| n.starts_with(TEMPORARY)).count()
 }
 
 #[test]
@@ -46,8 +46,8 @@ fn an_entry_is_built_once_and_knows_its_content() {
 #[test]
 fn other_inputs_are_other_entries_and_keys_are_stable() {
     let dir = tempfile::tempdir().unwrap();
-    let entries = open(dir.path());
-    let path = |kind: &str, name: &str, inputs: &str| entries.get(kind, name, &inputs, write).unwrap().path;
+    let objects = open(dir.path());
+    let path = |kind: &str, name: &str, inputs: &str| objects.get(kind, name, &inputs, write).unwrap().path;
     let all =
         [path("kind", "a", "x"), path("kind", "a", "y"), path("kind", "b", "x"), path("other", "a", "x")];
     for (n, one) in all.iter().enumerate() {
@@ -60,17 +60,17 @@ fn other_inputs_are_other_entries_and_keys_are_stable() {
 #[test]
 fn a_failed_build_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let entries = open(dir.path());
+    let objects = open(dir.path());
     let fail = |building: &mut Building| {
         fs::write(building.dir.join("half"), "x").unwrap();
-        Err(StoreError::Cancelled)
+        Err(CacheError::Cancelled)
     };
-    assert!(matches!(entries.get("kind", "name", &1, fail), Err(StoreError::Cancelled)));
-    assert_eq!(children(&dir.path().join("store/kind")).unwrap(), Vec::<String>::new());
-    assert!(entries.get("kind", "name", &1, write).is_ok());
+    assert!(matches!(objects.get("kind", "name", &1, fail), Err(CacheError::Cancelled)));
+    assert_eq!(children(&dir.path().join("objects/kind")).unwrap(), Vec::<String>::new());
+    assert!(objects.get("kind", "name", &1, write).is_ok());
 }
 
-/// Each a way in which an entry that was whole no longer is.
+/// Each a way in which an object that was whole no longer is.
 fn damages(path: &Path) -> [Box<dyn Fn() + '_>; 9] {
     let relink = |to: &'static str| {
         move || {
@@ -99,11 +99,11 @@ fn a_damaged_entry_is_made_anew() {
     for (n, damage) in damages(&path).iter().enumerate() {
         damage();
         let mut built = false;
-        let entry = open(dir.path()).get("kind", "name", &1, |b| {
+        let object = open(dir.path()).get("kind", "name", &1, |b| {
             built = true;
             write(b)
         });
-        assert!(entry.is_ok() && built, "damage {n}");
+        assert!(object.is_ok() && built, "damage {n}");
         assert_eq!(fs::read(path.join("sub/file")).unwrap(), b"content");
         open(dir.path()).get("kind", "name", &1, refuse).unwrap();
         assert_eq!(temporaries(dir.path()), 0);
@@ -116,27 +116,27 @@ fn what_cannot_be_made_anew_is_told_and_kept() {
     let path = open(dir.path()).get("kind", "name", &1, write).unwrap().path;
     for (n, damage) in damages(&path).iter().enumerate() {
         damage();
-        let offline = |_: &mut Building| Err(StoreError::Offline { missing: "a package".to_owned() });
+        let offline = |_: &mut Building| Err(CacheError::Offline { missing: "a package".to_owned() });
         let error = open(dir.path()).get("kind", "name", &1, offline).unwrap_err();
-        let StoreError::Damaged { what, source, .. } = &error else { panic!("damage {n}: {error}") };
+        let CacheError::Damaged { what, source, .. } = &error else { panic!("damage {n}: {error}") };
         assert_eq!((what.as_str(), source.hint()), ("kind name", error.hint()), "damage {n}");
         assert!(path.exists() && temporaries(dir.path()) == 0, "damage {n}");
         open(dir.path()).get("kind", "name", &1, write).unwrap();
     }
     let error = open(dir.path()).get("kind", "name", &1, refuse).unwrap();
     fs::write(error.path.join("sub/file"), "Content").unwrap();
-    let cancelled = open(dir.path()).get("kind", "name", &1, |_| Err(StoreError::Cancelled));
-    assert!(matches!(cancelled, Err(StoreError::Cancelled)));
+    let cancelled = open(dir.path()).get("kind", "name", &1, |_| Err(CacheError::Cancelled));
+    assert!(matches!(cancelled, Err(CacheError::Cancelled)));
 }
 
 /// A note that it was whole in this state saves the reading: it is the note that is believed here, not the digest.
 #[test]
 fn what_was_read_lately_is_not_read_again() {
     let dir = tempfile::tempdir().unwrap();
-    let entry = open(dir.path()).get("kind", "name", &1, write).unwrap();
-    let file = entry.path.join("sub/file");
+    let object = open(dir.path()).get("kind", "name", &1, write).unwrap();
+    let file = object.path.join("sub/file");
     let note =
-        dir.path().join("checked/kind-".to_owned() + entry.path.file_name().unwrap().to_str().unwrap());
+        dir.path().join("checked/kind-".to_owned() + object.path.file_name().unwrap().to_str().unwrap());
     let is_rebuilt = || {
         let mut built = false;
         let build = |b: &mut Building| {
@@ -147,10 +147,10 @@ fn what_was_read_lately_is_not_read_again() {
         built
     };
     fs::write(&file, "Content").unwrap();
-    let state = State::of(&entry.path, &entry.manifest).unwrap();
-    Checked::beside(&dir.path().join("store")).remember(
+    let state = State::of(&object.path, &object.manifest).unwrap();
+    Checked::beside(&dir.path().join("objects")).remember(
         "kind",
-        entry.path.file_name().unwrap().to_str().unwrap(),
+        object.path.file_name().unwrap().to_str().unwrap(),
         &state,
     );
     assert!(!is_rebuilt());
@@ -174,18 +174,18 @@ fn what_was_read_lately_is_not_read_again() {
 #[test]
 fn what_is_in_use_is_not_collected() {
     let dir = tempfile::tempdir().unwrap();
-    let store = |dir: &Path| crate::Store::open(dir, true, Arc::new(Quiet)).unwrap();
-    let ours = store(dir.path());
-    let path = ours.entries.get("kind", "name", &1, write).unwrap().path;
-    let collector = store(dir.path());
+    let cache = |dir: &Path| crate::Cache::open(dir, true, Arc::new(Quiet)).unwrap();
+    let ours = cache(dir.path());
+    let path = ours.objects.get("kind", "name", &1, write).unwrap().path;
+    let collector = cache(dir.path());
     for dry in [true, false] {
         let removed = collector.collect(Duration::ZERO, dry).unwrap();
         assert!(removed.items.is_empty() && removed.kept.len() == 1 && path.exists());
     }
-    let [item] = &collector.items().unwrap()[..] else { panic!("one entry") };
+    let [item] = &collector.items().unwrap()[..] else { panic!("one object") };
     assert_eq!((item.name.as_str(), item.size), ("name", 7));
     drop(ours);
-    let building = Lock::try_acquire(&collector.entries.lock_path("kind", folder_name(&path))).unwrap();
+    let building = Lock::try_acquire(&collector.objects.lock_path("kind", folder_name(&path))).unwrap();
     assert!(collector.collect(Duration::ZERO, false).unwrap().items.is_empty());
     drop(building);
     // A process that another test forks has our descriptors until it becomes another program.
@@ -198,33 +198,33 @@ fn what_is_in_use_is_not_collected() {
     assert_eq!(collector.collect(Duration::ZERO, true).unwrap().items.len(), 1);
     assert!(path.exists());
     assert_eq!(collector.collect(Duration::ZERO, false).unwrap().items.len(), 1);
-    assert_eq!(children(&dir.path().join("store/kind")).unwrap(), Vec::<String>::new());
+    assert_eq!(children(&dir.path().join("objects/kind")).unwrap(), Vec::<String>::new());
     assert_eq!(children(&dir.path().join("checked")).unwrap(), Vec::<String>::new());
-    store(dir.path()).entries.get("kind", "name", &1, write).unwrap();
+    cache(dir.path()).objects.get("kind", "name", &1, write).unwrap();
 }
 
 fn folder_name(path: &Path) -> &str {
     path.file_name().unwrap().to_str().unwrap()
 }
 
-/// Whoever comes for an entry while others collect it gets a whole one, whatever the order.
+/// Whoever comes for an object while others collect it gets a whole one, whatever the order.
 #[test]
 fn collecting_and_using_at_once() {
     let dir = tempfile::tempdir().unwrap();
-    let store = || crate::Store::open(dir.path(), true, Arc::new(Quiet)).unwrap();
+    let cache = || crate::Cache::open(dir.path(), true, Arc::new(Quiet)).unwrap();
     thread::scope(|scope| {
         for _ in 0..2 {
             let thread = thread::Builder::new().spawn_scoped(scope, || {
                 for _ in 0..100 {
-                    store().collect(Duration::ZERO, false).unwrap();
+                    cache().collect(Duration::ZERO, false).unwrap();
                 }
             });
             thread.unwrap();
             let thread = thread::Builder::new().spawn_scoped(scope, || {
                 for _ in 0..100 {
-                    let ours = store();
-                    let entry = ours.entries.get("kind", "name", &1, write).unwrap();
-                    assert_eq!(fs::read(entry.path.join("sub/file")).unwrap(), b"content");
+                    let ours = cache();
+                    let object = ours.objects.get("kind", "name", &1, write).unwrap();
+                    assert_eq!(fs::read(object.path.join("sub/file")).unwrap(), b"content");
                 }
             });
             thread.unwrap();
@@ -235,28 +235,28 @@ fn collecting_and_using_at_once() {
 #[test]
 fn what_the_dead_left_is_removed_and_what_the_living_make_is_not() {
     let dir = tempfile::tempdir().unwrap();
-    let entries = open(dir.path());
+    let objects = open(dir.path());
     for name in ["dead", "alive"] {
-        fs::create_dir_all(dir.path().join(format!("store/kind/{TEMPORARY}{name}/sub"))).unwrap();
+        fs::create_dir_all(dir.path().join(format!("objects/kind/{TEMPORARY}{name}/sub"))).unwrap();
     }
-    let _lock = Lock::try_acquire(&entries.lock_path("kind", "alive")).unwrap().unwrap();
+    let _lock = Lock::try_acquire(&objects.lock_path("kind", "alive")).unwrap().unwrap();
     open(dir.path());
-    let left = children(&dir.path().join("store/kind")).unwrap();
+    let left = children(&dir.path().join("objects/kind")).unwrap();
     assert_eq!(left, [format!("{TEMPORARY}alive")]);
 }
 
 #[test]
 fn a_torn_temporary_folder_does_not_reach_the_entry() {
     let dir = tempfile::tempdir().unwrap();
-    let entries = open(dir.path());
-    let path = entries.get("kind", "name", &1, write).unwrap().path;
+    let objects = open(dir.path());
+    let path = objects.get("kind", "name", &1, write).unwrap().path;
     let folder = path.file_name().unwrap().to_str().unwrap().to_owned();
     fs::remove_dir_all(&path).unwrap();
-    let torn = dir.path().join(format!("store/kind/{TEMPORARY}{folder}"));
+    let torn = dir.path().join(format!("objects/kind/{TEMPORARY}{folder}"));
     fs::create_dir(&torn).unwrap();
     fs::write(torn.join("half"), "x").unwrap();
-    let entry = entries.get("kind", "name", &1, write).unwrap();
-    assert!(!entry.path.join("half").exists() && !entry.manifest.files.contains_key("half"));
+    let object = objects.get("kind", "name", &1, write).unwrap();
+    assert!(!object.path.join("half").exists() && !object.manifest.files.contains_key("half"));
     assert_eq!(temporaries(dir.path()), 0);
 }
 
@@ -267,11 +267,11 @@ fn many_at_once_build_once() {
     thread::scope(|scope| {
         for _ in 0..8 {
             let thread = thread::Builder::new().spawn_scoped(scope, || {
-                let entry = open(dir.path()).get("kind", "name", &1, |b| {
+                let object = open(dir.path()).get("kind", "name", &1, |b| {
                     built.fetch_add(1, Ordering::SeqCst);
                     write(b)
                 });
-                assert!(entry.unwrap().path.join("sub/file").exists());
+                assert!(object.unwrap().path.join("sub/file").exists());
             });
             thread.unwrap();
         }

@@ -1,7 +1,7 @@
 //! The modules below one folder, and which of several of one name is taken.
 
 use super::{Loaded, Module, ModuleInfo, modinfo, normal, order};
-use crate::error::{Result, StoreError};
+use crate::error::{Result, CacheError};
 use s2lab_os::outside::{self, kinds, packed};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -31,15 +31,15 @@ impl Modules {
     /// followed (`build` and `source` in an installed tree lead elsewhere). `release`: of the kernel, as `uname -r` prints it.
     ///
     /// # Errors
-    /// [`StoreError::Given`] for a folder with the lists of several releases, none of them the kernel's.
+    /// [`CacheError::Given`] for a folder with the lists of several releases, none of them the kernel's.
     pub fn scan(dir: &Path, release: Option<&str>) -> Result<Self> {
         let (mut files, mut lists) = (BTreeMap::<_, Vec<_>>::new(), vec![]);
         let mut queue = vec![dir.to_owned()];
         while let Some(at) = queue.pop() {
-            for child in fs::read_dir(&at).map_err(StoreError::io("cannot list", &at))? {
-                let child = child.map_err(StoreError::io("cannot list", &at))?;
+            for child in fs::read_dir(&at).map_err(CacheError::io("cannot list", &at))? {
+                let child = child.map_err(CacheError::io("cannot list", &at))?;
                 let path = child.path();
-                let kind = child.file_type().map_err(StoreError::io("cannot look at", &path))?;
+                let kind = child.file_type().map_err(CacheError::io("cannot look at", &path))?;
                 let Some(name) = child.file_name().to_str().map(str::to_owned) else { continue };
                 if kind.is_dir() {
                     queue.push(path);
@@ -51,7 +51,7 @@ impl Modules {
             }
         }
         files.values_mut().for_each(|paths: &mut Vec<PathBuf>| paths.sort());
-        let built_in = match list_of(release, lists).map_err(|why| StoreError::given(dir, why))? {
+        let built_in = match list_of(release, lists).map_err(|why| CacheError::given(dir, why))? {
             Some(list) => Some(parse_built_in(&outside::read_text(&list, kinds::MODULE_LIST)?).collect()),
             None => None,
         };
@@ -61,7 +61,7 @@ impl Modules {
     /// `wanted` and all that they depend on, each after what it needs; what is built in is left out.
     ///
     /// # Errors
-    /// [`StoreError::NoModule`] for a dependency that is neither a file nor in `modules.builtin`; [`StoreError::Given`] for modules
+    /// [`CacheError::NoModule`] for a dependency that is neither a file nor in `modules.builtin`; [`CacheError::Given`] for modules
     /// of another release or machine, or two between which nothing decides; a circle of dependencies; damaged files.
     pub fn load_order(&self, wanted: &[&str]) -> Result<Loaded> {
         let mut contents: BTreeMap<String, Vec<u8>> = BTreeMap::new();
@@ -82,7 +82,7 @@ impl Modules {
                     absent.push(name.to_owned());
                     Ok(None)
                 }
-                (Some(_), Some(needed_by)) => Err(StoreError::NoModule {
+                (Some(_), Some(needed_by)) => Err(CacheError::NoModule {
                     module: name.to_owned(),
                     place: self.place.display().to_string(),
                     needed_by: Some(needed_by.to_owned()),
@@ -110,14 +110,14 @@ impl Modules {
         let Some((rank, path, content, info)) = fits.next() else {
             // No file has no path.
             return match unfit {
-                Some((path, why)) => Err(StoreError::given(path, why)),
+                Some((path, why)) => Err(CacheError::given(path, why)),
                 None => Ok(None),
             };
         };
         match fits.find(|(other, _, bytes, _)| *other == rank && *bytes != content) {
             Some((_, other, ..)) => {
                 let why = format!("{} has another module `{name}`: which of the two?", other.display());
-                Err(StoreError::given(path, why))
+                Err(CacheError::given(path, why))
             }
             None => Ok(Some((content, info))),
         }
@@ -137,16 +137,16 @@ impl Modules {
     /// Checks a folder of which nothing is taken: it may be empty, and its list of another kernel. One module shows that.
     ///
     /// # Errors
-    /// [`StoreError::Given`] if it has neither modules nor a list, or if its first module is not the kernel's.
+    /// [`CacheError::Given`] if it has neither modules nor a list, or if its first module is not the kernel's.
     pub fn is_of_the_kernel(&self) -> Result<()> {
         match (self.files.values().flatten().next(), &self.built_in) {
             (Some(path), _) => {
-                self.fits(&read_module(path)?).map(drop).map_err(|why| StoreError::given(path, why))
+                self.fits(&read_module(path)?).map(drop).map_err(|why| CacheError::given(path, why))
             }
             (None, Some(_)) => Ok(()),
             (None, None) => {
                 let why = format!("it has no kernel modules and no {BUILT_IN}");
-                Err(StoreError::given(&self.place, why))
+                Err(CacheError::given(&self.place, why))
             }
         }
     }
@@ -190,7 +190,7 @@ fn module_name(file: &str) -> Option<String> {
 
 fn read_module(path: &Path) -> Result<Vec<u8>> {
     let raw = outside::read(path, kinds::MODULE)?;
-    packed::unpacked(raw, kinds::MODULE, 1).map_err(|why| StoreError::malformed(path.display(), why))
+    packed::unpacked(raw, kinds::MODULE, 1).map_err(|why| CacheError::malformed(path.display(), why))
 }
 
 #[cfg(test)]

@@ -39,7 +39,7 @@ pub(crate) struct Arguments {
     /// Exit as `git bisect run` wants it: 0 good, 1 bad, 125 this commit cannot be judged, 128 the arguments are wrong
     #[arg(long, conflicts_with_all = ["failed", "dry_run"])]
     pub(crate) bisect: bool,
-    /// Do not touch the network: what is not in the store is an error
+    /// Do not touch the network: what is not in the cache is an error
     #[arg(long)]
     pub(crate) offline: bool,
     /// Keep the host of a cell that does not pass, for a shell in it; one cell at a time

@@ -15,6 +15,7 @@ use crate::cli::{
     shared::judged::{Judged, lacks_to_pass},
 };
 use crate::{
+    cache::CacheError,
     lab::Lab,
     private,
     run::{
@@ -30,7 +31,6 @@ use crate::{
         progress::{Display, Mode},
         terminal::{self, Columns},
     },
-    store::StoreError,
 };
 use jiff::Timestamp;
 use s2lab_model::{
@@ -48,7 +48,7 @@ use std::{
     time::Duration,
 };
 
-/// How long the store has to end after a signal; more than make has to remove what it has half made.
+/// How long the cache has to end after a signal; more than make has to remove what it has half made.
 const HEED: Duration = Duration::from_secs(12);
 
 /// Gathers, carries out, judges; answers what to exit with.
@@ -88,13 +88,13 @@ pub(crate) async fn carry_out(
     };
     let gathered = tokio::select! {
         gathered = ready => gathered,
-        () = late(&interruption) => Err(Failure::Store(StoreError::Cancelled)),
+        () = late(&interruption) => Err(Failure::Cache(CacheError::Cancelled)),
     };
     let gathered = match gathered {
         Ok(gathered) => gathered,
-        Err(Failure::Store(StoreError::Cancelled)) => return interrupted(&interruption, log, writer).await,
+        Err(Failure::Cache(CacheError::Cancelled)) => return interrupted(&interruption, log, writer).await,
         Err(failure) => {
-            // The store's error quotes what its programs said; the cells need not.
+            // The cache's error quotes what its programs said; the cells need not.
             give_up(&log, &planned.cells, &failure.to_string(), failure.hint().as_deref());
             drop(log);
             // Both are told: if the log is not whole, `s2lab report` cannot tell the same.

@@ -1,7 +1,7 @@
-//! `s2lab store`, on a cache with two entries that these tests make.
+//! `s2lab cache`, on a cache with two objects that these tests make.
 
 use crate::harness::Home;
-use s2lab::store::{Quiet, Store};
+use s2lab::cache::{Cache, Quiet};
 use std::{
     fs::{self, File},
     path::PathBuf,
@@ -9,24 +9,24 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-/// Makes an entry of an Image with this `fill`, and returns its folder.
-fn entry(home: &Home, store: &Store, name: &str, fill: u8) -> PathBuf {
+/// Makes an object of an Image with this `fill`, and returns its folder.
+fn object(home: &Home, cache: &Cache, name: &str, fill: u8) -> PathBuf {
     let mut bytes = vec![fill; 4096];
     // The size in memory is unknown.
     bytes[16..24].fill(0);
     bytes[56..60].copy_from_slice(b"ARM\x64");
     home.write(name, &bytes);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let made = runtime.block_on(store.image(&home.path(name), None, &[])).unwrap();
+    let made = runtime.block_on(cache.image(&home.path(name), None, &[])).unwrap();
     made.image.parent().unwrap().to_owned()
 }
 
-fn open(home: &Home) -> Store {
-    Store::open(&home.path("cache/s2lab"), true, Arc::new(Quiet)).unwrap()
+fn open(home: &Home) -> Cache {
+    Cache::open(&home.path("cache/s2lab"), true, Arc::new(Quiet)).unwrap()
 }
 
 fn package(home: &Home, name: &str, content: &str, digest: &str) {
-    home.write(&format!("cache/s2lab/store/deb/{digest}-{name}.deb"), content);
+    home.write(&format!("cache/s2lab/objects/deb/{digest}-{name}.deb"), content);
 }
 
 /// `printf package | sha256sum`.
@@ -36,21 +36,21 @@ const DIGEST: &str = "bc4a71180870f7945155fbb02f4b0a2e3faa2a62d6d31b7039013055ed
 fn what_there_is() {
     let home = Home::new();
     let mut session = home.session();
-    session.s2lab(&["store", "list"]);
-    let store = open(&home);
-    entry(&home, &store, "Image-6.1", 1);
-    entry(&home, &store, "Image-6.12", 2);
-    drop(store);
+    session.s2lab(&["cache", "list"]);
+    let cache = open(&home);
+    object(&home, &cache, "Image-6.1", 1);
+    object(&home, &cache, "Image-6.12", 2);
+    drop(cache);
     package(&home, "qemu-system-arm", "package", DIGEST);
-    session.note("two entries and a package");
-    session.s2lab(&["store", "list"]);
-    session.s2lab(&["store", "path", "image"]);
-    session.s2lab(&["store", "path", "Image-6.1"]);
+    session.note("two objects and a package");
+    session.s2lab(&["cache", "list"]);
+    session.s2lab(&["cache", "path", "image"]);
+    session.s2lab(&["cache", "path", "Image-6.1"]);
     for none in ["qemu", "debian-6.1", "deb"] {
-        assert_eq!(session.s2lab(&["store", "path", none]).status.code(), Some(3));
+        assert_eq!(session.s2lab(&["cache", "path", none]).status.code(), Some(3));
     }
-    session.s2lab(&["store", "verify"]);
-    session.check("store");
+    session.s2lab(&["cache", "verify"]);
+    session.check("cache");
 }
 
 /// A tree that is not built, and a missing one, do not hide the other kernels.
@@ -62,20 +62,20 @@ fn a_kernel_that_cannot_be_had_does_not_hide_the_others() {
     let trees = "kernels:\n  gone:\n    about: x.\n    provider: tree\n    path: ../gone\n    traits: []\n  \
                  built:\n    about: x.\n    provider: tree\n    path: ../gone\n    build: true\n    traits: []\n";
     fs::write(&path, list.replace("kernels:\n", trees)).unwrap();
-    entry(&home, &open(&home), "debian-6.1", 1);
+    object(&home, &open(&home), "debian-6.1", 1);
     let mut session = home.session();
-    session.s2lab(&["store", "path", "debian-6.1"]);
-    session.s2lab(&["store", "path", "gone"]);
-    session.s2lab(&["store", "path", "built"]);
-    session.s2lab(&["store", "list"]);
-    session.check("store-trees");
+    session.s2lab(&["cache", "path", "debian-6.1"]);
+    session.s2lab(&["cache", "path", "gone"]);
+    session.s2lab(&["cache", "path", "built"]);
+    session.s2lab(&["cache", "list"]);
+    session.check("cache-trees");
 }
 
 #[test]
 fn for_programs() {
     let home = Home::new();
-    let folder = entry(&home, &open(&home), "Image-6.1", 1);
-    let output = home.command(&["store", "list", "--format", "json"]).output().unwrap();
+    let folder = object(&home, &open(&home), "Image-6.1", 1);
+    let output = home.command(&["cache", "list", "--format", "json"]).output().unwrap();
     let lines = String::from_utf8(output.stdout).unwrap();
     let line: serde_json::Value = serde_json::from_str(lines.trim_end()).unwrap();
     assert_eq!(line["path"].as_str().map(PathBuf::from), Some(folder.clone()));
@@ -86,7 +86,7 @@ fn for_programs() {
         assert!((jiff::Timestamp::try_from(now()).unwrap().as_second() - at.as_second()).abs() < 600, "{at}");
     }
     fs::write(folder.join("Image"), vec![0; 4096]).unwrap();
-    let output = home.command(&["store", "verify", "--format", "json"]).output().unwrap();
+    let output = home.command(&["cache", "verify", "--format", "json"]).output().unwrap();
     assert_eq!(output.status.code(), Some(3));
     let line: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(line["damages"], serde_json::json!(["`Image` has another content"]));
@@ -95,18 +95,18 @@ fn for_programs() {
 #[test]
 fn what_is_damaged() {
     let home = Home::new();
-    let store = open(&home);
-    let first = entry(&home, &store, "Image-6.1", 1);
-    let second = entry(&home, &store, "Image-6.12", 2);
-    drop(store);
+    let cache = open(&home);
+    let first = object(&home, &cache, "Image-6.1", 1);
+    let second = object(&home, &cache, "Image-6.12", 2);
+    drop(cache);
     package(&home, "qemu-system-arm", "pakcage", DIGEST);
     // The new content has the same size.
     fs::write(first.join("Image"), vec![0; 4096]).unwrap();
     fs::write(second.join("manifest.json"), "{").unwrap();
     let mut session = home.session();
-    assert_eq!(session.s2lab(&["store", "verify"]).status.code(), Some(3));
-    session.s2lab(&["store", "list"]);
-    session.check("store-damaged");
+    assert_eq!(session.s2lab(&["cache", "verify"]).status.code(), Some(3));
+    session.s2lab(&["cache", "list"]);
+    session.check("cache-damaged");
 }
 
 #[expect(clippy::disallowed_methods, reason = "the times of files are the wall clock's")]
@@ -117,35 +117,35 @@ fn now() -> SystemTime {
 #[test]
 fn what_nobody_uses_is_removed() {
     let home = Home::new();
-    let store = open(&home);
-    let [old, held, new] = ["old", "held", "new"].map(|name| entry(&home, &store, name, 3));
-    drop(store);
+    let cache = open(&home);
+    let [old, held, new] = ["old", "held", "new"].map(|name| object(&home, &cache, name, 3));
+    drop(cache);
     package(&home, "qemu-system-arm", "package", DIGEST);
     let ago = |days: u64| now() - Duration::from_secs(days * 24 * 60 * 60 + 60);
     for folder in [&old, &held] {
         File::open(folder.join("manifest.json")).unwrap().set_modified(ago(31)).unwrap();
     }
-    let deb = home.path(&format!("cache/s2lab/store/deb/{DIGEST}-qemu-system-arm.deb"));
+    let deb = home.path(&format!("cache/s2lab/objects/deb/{DIGEST}-qemu-system-arm.deb"));
     File::open(&deb).unwrap().set_modified(ago(29)).unwrap();
     // A run uses it like this. The use is noted, so the time is set back again.
     let run = open(&home);
-    entry(&home, &run, "held", 3);
+    object(&home, &run, "held", 3);
     File::open(held.join("manifest.json")).unwrap().set_modified(ago(31)).unwrap();
 
     let mut session = home.session();
-    session.s2lab(&["store", "gc", "--dry-run"]);
+    session.s2lab(&["cache", "gc", "--dry-run"]);
     assert!(old.exists() && held.exists() && new.exists());
-    session.s2lab(&["store", "gc"]);
+    session.s2lab(&["cache", "gc"]);
     assert!(!old.exists() && held.exists() && new.exists() && deb.exists());
     drop(run);
     session.note("the run that used it has ended");
-    session.s2lab(&["store", "gc"]);
+    session.s2lab(&["cache", "gc"]);
     assert!(!held.exists() && new.exists() && deb.exists());
-    session.s2lab(&["store", "gc", "--unused", "0"]);
+    session.s2lab(&["cache", "gc", "--unused", "0"]);
     assert!(!new.exists() && !deb.exists());
-    session.s2lab(&["store", "list"]);
-    session.s2lab(&["store", "gc", "--unused", "-1"]);
-    session.check("store-gc");
+    session.s2lab(&["cache", "list"]);
+    session.s2lab(&["cache", "gc", "--unused", "-1"]);
+    session.check("cache-gc");
 }
 
 /// `gc` removes results of an old configuration. It removes the folder of the builds only if
@@ -172,10 +172,10 @@ fn what_builds_keep_goes_too() {
     fs::create_dir(build("agent-source")).unwrap();
 
     let mut session = home.session();
-    session.s2lab(&["store", "list"]);
-    session.s2lab(&["store", "gc", "--dry-run"]);
+    session.s2lab(&["cache", "list"]);
+    session.s2lab(&["cache", "gc", "--dry-run"]);
     assert!(build("kernel/bb-linux").exists());
-    session.s2lab(&["store", "gc"]);
+    session.s2lab(&["cache", "gc"]);
     let left = |path: &str| {
         let mut names: Vec<_> = fs::read_dir(build(path)).unwrap().map(|f| f.unwrap().file_name()).collect();
         names.sort();
@@ -183,26 +183,26 @@ fn what_builds_keep_goes_too() {
     };
     assert_eq!(left("kernel"), ["aa-linux"]);
     assert_eq!(left("kernel/aa-linux/out"), ["new"]);
-    let lock = home.path("cache/s2lab/store/locks/kernel-build.lock");
+    let lock = home.path("cache/s2lab/objects/locks/kernel-build.lock");
     let building = File::create(&lock).unwrap();
     building.lock().unwrap();
     session.note("a kernel is being built");
-    session.s2lab(&["store", "gc", "--unused", "0"]);
+    session.s2lab(&["cache", "gc", "--unused", "0"]);
     assert_eq!(left("kernel/aa-linux/out"), ["new"]);
     drop(building);
     session.note("and is built");
-    session.s2lab(&["store", "gc", "--unused", "0"]);
+    session.s2lab(&["cache", "gc", "--unused", "0"]);
     assert!(left("kernel").is_empty());
-    session.check("store-gc-builds");
+    session.check("cache-gc-builds");
 }
 
 #[test]
 fn versions_are_forgotten() {
     let home = Home::new();
-    home.write("cache/s2lab/store/resolved.json", "{}");
-    assert_eq!(home.command(&["store", "refresh"]).output().unwrap().status.code(), Some(0));
-    assert!(!home.path("cache/s2lab/store/resolved.json").exists());
-    // An empty store is no error.
-    assert_eq!(home.command(&["store", "refresh"]).output().unwrap().status.code(), Some(0));
+    home.write("cache/s2lab/objects/resolved.json", "{}");
+    assert_eq!(home.command(&["cache", "refresh"]).output().unwrap().status.code(), Some(0));
+    assert!(!home.path("cache/s2lab/objects/resolved.json").exists());
+    // An empty cache is no error.
+    assert_eq!(home.command(&["cache", "refresh"]).output().unwrap().status.code(), Some(0));
     assert_eq!(home.tree("state"), Vec::<String>::new());
 }

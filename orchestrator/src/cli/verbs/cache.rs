@@ -1,9 +1,9 @@
-//! `s2lab store`: what is in the store, where, whether it is whole; and the removal of what nobody uses.
+//! `s2lab cache`: what is in the cache, where, whether it is whole; and the removal of what nobody uses.
 
 use crate::cli::{context::Context, exit, failure::Failure, render::complain, render::say};
 use crate::{
+    cache::{Cache, CacheError, Item, KernelSource, Quiet},
     run::kernels::{Wanted, wanted},
-    store::{Item, KernelSource, Quiet, Store, StoreError},
 };
 use clap::{Args, Subcommand, ValueEnum};
 use jiff::Timestamp;
@@ -21,22 +21,22 @@ use std::{
 /// Exit code if something is damaged, or not there.
 const NOT_WHOLE: u8 = 3;
 const DAY: u64 = 24 * 60 * 60;
-/// Digits of a digest that tell entries of one name apart.
+/// Digits of a digest that tell objects of one name apart.
 const DIGITS: usize = 12;
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
-    verb: StoreVerb,
+    verb: CacheVerb,
 }
 
 #[derive(Debug, Subcommand)]
-enum StoreVerb {
-    /// List entries: kind, name, size, last use, digest, and what uses them
+enum CacheVerb {
+    /// List objects: kind, name, size, last use, digest, and what uses them
     List(Shown),
-    /// Print the folder of an entry, of several the one used last; exit 3 if there is none
+    /// Print the folder of an object, of several the one used last; exit 3 if there is none
     Path {
-        /// A kind (`qemu`), an entry's name, or a kernel of images/kernels.yaml
+        /// A kind (`qemu`), an object's name, or a kernel of images/kernels.yaml
         #[arg(value_name = "KIND|NAME|KERNEL")]
         what: String,
     },
@@ -59,7 +59,7 @@ enum StoreVerb {
 
 #[derive(Debug, Args)]
 struct Shown {
-    /// What goes to stdout; json is an object for each entry and package, one a line
+    /// What goes to stdout; json is an object for each object and package, one a line
     #[arg(long, value_enum, default_value = "human")]
     format: Format,
 }
@@ -70,37 +70,37 @@ enum Format {
     Json,
 }
 
-pub(crate) fn store(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
-    let store = Store::open(&context.places()?.cache, true, Arc::new(Quiet))?;
+pub(crate) fn cache(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+    let cache = Cache::open(&context.places()?.cache, true, Arc::new(Quiet))?;
     match &arguments.verb {
-        StoreVerb::List(shown) => list(context, &store, shown.format),
-        StoreVerb::Path { what } => path(context, &store, what),
-        StoreVerb::Verify(shown) => verify(&store, shown.format),
-        StoreVerb::Gc { unused, dry_run, shown } => {
-            gc(&store, Duration::from_secs(u64::from(*unused) * DAY), *dry_run, shown.format)
+        CacheVerb::List(shown) => list(context, &cache, shown.format),
+        CacheVerb::Path { what } => path(context, &cache, what),
+        CacheVerb::Verify(shown) => verify(&cache, shown.format),
+        CacheVerb::Gc { unused, dry_run, shown } => {
+            gc(&cache, Duration::from_secs(u64::from(*unused) * DAY), *dry_run, shown.format)
         }
-        StoreVerb::Refresh => {
-            store.forget()?;
+        CacheVerb::Refresh => {
+            cache.forget()?;
             Ok(exit::FINE)
         }
     }
 }
 
-/// The folder of a kernel of the lab, if it is in the store.
-fn folder(store: &Store, wanted: &Wanted) -> Result<Option<PathBuf>, StoreError> {
+/// The folder of a kernel of the lab, if it is in the cache.
+fn folder(cache: &Cache, wanted: &Wanted) -> Result<Option<PathBuf>, CacheError> {
     match wanted {
-        Wanted::Archive(debian) => store.kernel_folder(debian),
-        Wanted::Built(build) => match store.built_folder(build) {
+        Wanted::Archive(debian) => cache.kernel_folder(debian),
+        Wanted::Built(build) => match cache.built_folder(build) {
             // What it would be built from is not known: it is not built.
-            Err(StoreError::Offline { .. }) => Ok(None),
+            Err(CacheError::Offline { .. }) => Ok(None),
             found => found,
         },
         Wanted::File(_) => Ok(None),
     }
 }
 
-/// The folders of the lab's kernels that are in the store, and which kernels these are. Without a lab there are none.
-fn kernels(context: &Context, store: &Store) -> Result<BTreeMap<PathBuf, Vec<String>>, Failure> {
+/// The folders of the lab's kernels that are in the cache, and which kernels these are. Without a lab there are none.
+fn kernels(context: &Context, cache: &Cache) -> Result<BTreeMap<PathBuf, Vec<String>>, Failure> {
     let mut folders = BTreeMap::<_, Vec<_>>::new();
     let Ok(lab) = context.lab() else { return Ok(folders) };
     let kernels = lab.kernels()?;
@@ -108,34 +108,34 @@ fn kernels(context: &Context, store: &Store) -> Result<BTreeMap<PathBuf, Vec<Str
         let found = wanted(&kernels, name, &lab.images()).and_then(|wanted| match &wanted {
             // What a tree is takes reading it.
             Wanted::Built(build) if !matches!(build.source, KernelSource::Package(_)) => Ok(None),
-            wanted => folder(store, wanted),
+            wanted => folder(cache, wanted),
         });
         match found {
             Ok(folder) => {
                 folder.into_iter().for_each(|folder| folders.entry(folder).or_default().push(name.clone()))
             }
-            Err(StoreError::NotBuilt { .. }) => {}
+            Err(CacheError::NotBuilt { .. }) => {}
             Err(error) => complain(&format!("warning: whether {name} is there is not known: {error}")),
         }
     }
     Ok(folders)
 }
 
-fn list(context: &Context, store: &Store, format: Format) -> Result<u8, Failure> {
-    let mut items = store.items()?;
-    items.extend(store.builds()?);
+fn list(context: &Context, cache: &Cache, format: Format) -> Result<u8, Failure> {
+    let mut items = cache.items()?;
+    items.extend(cache.builds()?);
     if format == Format::Json {
         items.iter().try_for_each(|item| say(&json(item, None)))?;
         return Ok(exit::FINE);
     }
-    let kernels = kernels(context, store).unwrap_or_else(|failure| {
+    let kernels = kernels(context, cache).unwrap_or_else(|failure| {
         complain(&format!("warning: which kernels use what is not known: {failure}"));
         BTreeMap::new()
     });
-    let entries: Vec<_> = items.iter().filter(|item| item.is_entry()).collect();
-    let width = |text: fn(&Item) -> &str| entries.iter().map(|item| text(item).chars().count()).max();
+    let objects: Vec<_> = items.iter().filter(|item| item.is_object()).collect();
+    let width = |text: fn(&Item) -> &str| objects.iter().map(|item| text(item).chars().count()).max();
     let (kind, name) = (width(|item| &item.kind).unwrap_or(0), width(|item| &item.name).unwrap_or(0));
-    for item in &entries {
+    for item in &objects {
         let processes = item.users.iter().map(|pid| format!("process {pid}"));
         let damaged = (!item.is_readable()).then(|| "damaged".to_owned());
         let kernels = kernels.get(&item.path).into_iter().flatten().cloned();
@@ -155,12 +155,12 @@ fn list(context: &Context, store: &Store, format: Format) -> Result<u8, Failure>
     Ok(exit::FINE)
 }
 
-fn path(context: &Context, store: &Store, what: &str) -> Result<u8, Failure> {
-    let items = store.items()?;
+fn path(context: &Context, cache: &Cache, what: &str) -> Result<u8, Failure> {
+    let items = cache.items()?;
     let latest = |of: fn(&Item) -> &str| items.iter().filter(|item| of(item) == what).max_by_key(|i| i.used);
-    let found = match latest(|item| &item.kind).filter(|item| item.is_entry()) {
+    let found = match latest(|item| &item.kind).filter(|item| item.is_object()) {
         Some(item) => Some(item.path.clone()),
-        None => match kernel(context, store, what)? {
+        None => match kernel(context, cache, what)? {
             Some(folder) => Some(folder),
             None => latest(|item| &item.name).map(|item| item.path.clone()),
         },
@@ -171,25 +171,25 @@ fn path(context: &Context, store: &Store, what: &str) -> Result<u8, Failure> {
             Ok(exit::FINE)
         }
         None => {
-            complain(&format!("error: the store has no `{what}`"));
-            complain("  hint: `s2lab store list` tells what it has; a run fetches what it needs");
+            complain(&format!("error: the cache has no `{what}`"));
+            complain("  hint: `s2lab cache list` tells what it has; a run fetches what it needs");
             Ok(NOT_WHOLE)
         }
     }
 }
 
 /// The folder of the lab's kernel of that name.
-fn kernel(context: &Context, store: &Store, name: &str) -> Result<Option<PathBuf>, Failure> {
+fn kernel(context: &Context, cache: &Cache, name: &str) -> Result<Option<PathBuf>, Failure> {
     let Ok(lab) = context.lab() else { return Ok(None) };
     let kernels = lab.kernels()?;
     match kernels.entries.contains_key(name) {
-        true => Ok(folder(store, &wanted(&kernels, name, &lab.images())?)?),
+        true => Ok(folder(cache, &wanted(&kernels, name, &lab.images())?)?),
         false => Ok(None),
     }
 }
 
-fn verify(store: &Store, format: Format) -> Result<u8, Failure> {
-    let items = store.items()?;
+fn verify(cache: &Cache, format: Format) -> Result<u8, Failure> {
+    let items = cache.items()?;
     let mut damaged = 0;
     for item in &items {
         let damages = match item.damages(&|| false) {
@@ -217,8 +217,8 @@ fn verify(store: &Store, format: Format) -> Result<u8, Failure> {
     Ok(if damaged > 0 { NOT_WHOLE } else { 0 })
 }
 
-fn gc(store: &Store, unused: Duration, dry: bool, format: Format) -> Result<u8, Failure> {
-    let removed = store.collect(unused, dry)?;
+fn gc(cache: &Cache, unused: Duration, dry: bool, format: Format) -> Result<u8, Failure> {
+    let removed = cache.collect(unused, dry)?;
     if format == Format::Json {
         removed.items.iter().try_for_each(|item| say(&json(item, None)))?;
         return Ok(exit::FINE);
@@ -233,20 +233,20 @@ fn gc(store: &Store, unused: Duration, dry: bool, format: Format) -> Result<u8, 
     Ok(exit::FINE)
 }
 
-/// `3 entries (7.1 MiB), 1 package (2.0 MiB), 2 build folders (1.5 GiB)`; the last only if there are any.
+/// `3 objects (7.1 MiB), 1 package (2.0 MiB), 2 build folders (1.5 GiB)`; the last only if there are any.
 fn sums<'a>(items: impl Iterator<Item = &'a Item>) -> String {
-    let (entries, others): (Vec<_>, Vec<_>) = items.partition(|item| item.is_entry());
+    let (objects, others): (Vec<_>, Vec<_>) = items.partition(|item| item.is_object());
     let (packages, builds): (Vec<_>, Vec<_>) = others.into_iter().partition(|item| item.is_package());
     let sum = |one: &str, many: &str, items: &[&Item]| {
         let size = items.iter().map(|item| item.size).fold(0, u64::saturating_add);
         format!("{} {} ({})", items.len(), if items.len() == 1 { one } else { many }, Bytes(size))
     };
-    let stored = [sum("entry", "entries", &entries), sum("package", "packages", &packages)];
+    let kept = [sum("object", "objects", &objects), sum("package", "packages", &packages)];
     let builds = (!builds.is_empty()).then(|| sum("build folder", "build folders", &builds));
-    stored.into_iter().chain(builds).collect::<Vec<_>>().join(", ")
+    kept.into_iter().chain(builds).collect::<Vec<_>>().join(", ")
 }
 
-/// An entry or package as programs read it.
+/// An object or package as programs read it.
 fn json(item: &Item, damages: Option<&[String]>) -> String {
     #[derive(Serialize)]
     struct Line<'a> {

@@ -1,4 +1,4 @@
-//! The store with a full disk, a read-only one, a broken network, and damaged entries. Each fill is
+//! The cache with a full disk, a read-only one, a broken network, and damaged objects. Each fill is
 //! a process of its own: this program, with the scripts of [`crate::archive`] in apt's place.
 
 use crate::{
@@ -6,7 +6,7 @@ use crate::{
     disk::apart,
     lab::{Checked, expect},
 };
-use s2lab::store::{DebianKernel, Progress, Store, StoreError};
+use s2lab::cache::{Cache, CacheError, DebianKernel, Progress};
 use std::{
     collections::BTreeSet,
     fs,
@@ -26,7 +26,7 @@ const OFFLINE: &str = "S2LAB_LIFECYCLE_OFFLINE";
 const DEADLINE: Duration = Duration::from_secs(60);
 const OFTEN: Duration = Duration::from_millis(10);
 
-/// Prints the store's steps to stderr.
+/// Prints the cache's steps to stderr.
 struct Steps;
 
 impl Progress for Steps {
@@ -36,13 +36,13 @@ impl Progress for Steps {
     fn download(&self, _: &str, _: u64, _: u64) {}
 }
 
-/// Takes a kernel out of the store, in the child.
+/// Takes a kernel out of the cache, in the child.
 pub(crate) fn main(cache: &Path) -> ExitCode {
     let take = async {
-        let store = Store::open(cache, std::env::var_os(OFFLINE).is_some(), Arc::new(Steps))?;
+        let cache = Cache::open(cache, std::env::var_os(OFFLINE).is_some(), Arc::new(Steps))?;
         let kernel =
             DebianKernel { package: IMAGE.to_owned(), version: None, suites: vec!["bookworm".to_owned()] };
-        store.kernel(&kernel, &["virtio_pci"]).await
+        cache.kernel(&kernel, &["virtio_pci"]).await
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -54,7 +54,7 @@ pub(crate) fn main(cache: &Path) -> ExitCode {
     match runtime.block_on(take) {
         Ok(_) => ExitCode::SUCCESS,
         Err(error) => {
-            let hint = StoreError::hint(&error).map(|hint| format!("hint: {hint}\n")).unwrap_or_default();
+            let hint = CacheError::hint(&error).map(|hint| format!("hint: {hint}\n")).unwrap_or_default();
             eprint!("{error}\n{hint}");
             ExitCode::FAILURE
         }
@@ -129,9 +129,9 @@ impl Place {
         if answer.well { Ok(()) } else { Err(answer.said) }
     }
 
-    /// Returns the names in the store's folder `kind`. Half-made ones begin with a full stop.
+    /// Returns the names in the cache's folder `kind`. Half-made ones begin with a full stop.
     fn names(&self, kind: &str) -> Vec<String> {
-        let names = fs::read_dir(self.path("cache/store").join(kind)).into_iter().flatten().flatten();
+        let names = fs::read_dir(self.path("cache/objects").join(kind)).into_iter().flatten().flatten();
         let mut names: Vec<_> = names.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
         names.sort();
         names
@@ -140,7 +140,7 @@ impl Place {
     fn image(&self) -> Result<PathBuf, String> {
         let kernels = self.names("kernel");
         let [name] = &kernels[..] else { return Err(format!("one kernel was expected: {kernels:?}")) };
-        Ok(self.path("cache/store/kernel").join(name).join("Image"))
+        Ok(self.path("cache/objects/kernel").join(name).join("Image"))
     }
 }
 
@@ -227,7 +227,7 @@ pub(crate) fn read_only() -> Checked {
         let answer = place.fill_apart(READ_ONLY, "", offline)?;
         expect(&answer.said, answer.well, true)?;
     }
-    fs::remove_dir_all(place.path("cache/store/modules")).map_err(|e| e.to_string())?;
+    fs::remove_dir_all(place.path("cache/objects/modules")).map_err(|e| e.to_string())?;
     says(
         &place.fill_apart(READ_ONLY, "", false)?,
         &["modules 6.6", "Read-only file system", "XDG_CACHE_HOME"],
@@ -272,7 +272,7 @@ pub(crate) fn moved_on() -> Checked {
     let answer = place.fill(false)?;
     says(
         &answer,
-        &[&format!("the archive has no {IMAGE}:arm64 1.0 in bookworm; it has 2.0"), "s2lab store refresh"],
+        &[&format!("the archive has no {IMAGE}:arm64 1.0 in bookworm; it has 2.0"), "s2lab cache refresh"],
     )
 }
 
@@ -300,12 +300,12 @@ pub(crate) fn damaged() -> Checked {
         expect(&answer.said, answer.well, true)?;
         is_good("made anew")?;
     }
-    fs::remove_dir_all(place.path("cache/store/deb")).map_err(|e| e.to_string())?;
+    fs::remove_dir_all(place.path("cache/objects/deb")).map_err(|e| e.to_string())?;
     damage()?;
     says(
         &place.fill(true)?,
         &[
-            "in the store is damaged (`Image` has another content) and cannot be made anew: offline",
+            "in the cache is damaged (`Image` has another content) and cannot be made anew: offline",
             "hint: run once without --offline",
         ],
     )?;

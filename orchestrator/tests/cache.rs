@@ -1,6 +1,6 @@
-//! The store's interface, without a network.
+//! The cache's interface, without a network.
 
-use s2lab::store::{DebianKernel, Progress, Quiet, Store, StoreError};
+use s2lab::cache::{Cache, CacheError, DebianKernel, Progress, Quiet};
 use std::{
     fs,
     sync::{Arc, Mutex, PoisonError},
@@ -11,7 +11,7 @@ fn cloud(suites: &[&str]) -> DebianKernel {
     DebianKernel { package: "linux-image-cloud-arm64".to_owned(), version: None, suites }
 }
 
-/// Collects the store's messages.
+/// Collects the cache's messages.
 #[derive(Default)]
 struct Said(Mutex<Vec<String>>);
 
@@ -29,15 +29,15 @@ impl Progress for Said {
 async fn offline_and_empty_names_what_is_missing_and_touches_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let said = Arc::new(Said::default());
-    let store = Store::open(dir.path(), true, said.clone()).unwrap();
-    let error = store.kernel(&cloud(&["bookworm"]), &[]).await.unwrap_err();
+    let cache = Cache::open(dir.path(), true, said.clone()).unwrap();
+    let error = cache.kernel(&cloud(&["bookworm"]), &[]).await.unwrap_err();
     assert!(
-        matches!(&error, StoreError::Offline { missing } if missing.contains("linux-image-cloud-arm64")),
+        matches!(&error, CacheError::Offline { missing } if missing.contains("linux-image-cloud-arm64")),
         "{error}"
     );
     assert!(error.hint().unwrap().contains("--offline"));
-    let error = store.host_userland().await.unwrap_err();
-    assert!(matches!(error, StoreError::Offline { .. }), "{error}");
+    let error = cache.host_userland().await.unwrap_err();
+    assert!(matches!(error, CacheError::Offline { .. }), "{error}");
     assert_eq!(*said.0.lock().unwrap(), Vec::<String>::new());
     assert!(!dir.path().join("apt").exists());
 }
@@ -45,22 +45,22 @@ async fn offline_and_empty_names_what_is_missing_and_touches_nothing() {
 #[tokio::test]
 async fn names_from_a_lab_folder_cannot_become_options_or_configuration() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path(), true, Arc::new(Quiet)).unwrap();
+    let cache = Cache::open(dir.path(), true, Arc::new(Quiet)).unwrap();
     for kernel in [
         DebianKernel { package: "-oDir=x".to_owned(), ..cloud(&["bookworm"]) },
         DebianKernel { package: "a b".to_owned(), ..cloud(&["bookworm"]) },
         cloud(&["bookworm\ndeb [trusted=yes] x"]),
         cloud(&["../x"]),
     ] {
-        let error = store.kernel(&kernel, &[]).await.unwrap_err();
-        assert!(matches!(error, StoreError::BadName { .. }), "{kernel:?}: {error}");
+        let error = cache.kernel(&kernel, &[]).await.unwrap_err();
+        assert!(matches!(error, CacheError::BadName { .. }), "{kernel:?}: {error}");
     }
 }
 
 #[tokio::test]
 async fn a_file_becomes_a_kernel() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(&dir.path().join("a cache"), true, Arc::new(Quiet)).unwrap();
+    let cache = Cache::open(&dir.path().join("a cache"), true, Arc::new(Quiet)).unwrap();
     let image = dir.path().join("my Image");
     let mut bytes = vec![1; 4096];
     // The size in memory is unknown.
@@ -68,21 +68,21 @@ async fn a_file_becomes_a_kernel() {
     bytes[56..60].copy_from_slice(b"ARM\x64");
     fs::write(&image, &bytes).unwrap();
 
-    let built_in = store.image(&image, None, &["vfio_pci"]).await.unwrap();
+    let built_in = cache.image(&image, None, &["vfio_pci"]).await.unwrap();
     assert_eq!(fs::read(&built_in.image).unwrap(), bytes);
-    let again = store.image(&image, None, &["vfio_pci"]).await.unwrap();
+    let again = cache.image(&image, None, &["vfio_pci"]).await.unwrap();
     assert_eq!((again.image, again.modules), (built_in.image.clone(), built_in.modules));
 
     let tree = dir.path().join("tree");
     fs::create_dir(&tree).unwrap();
     fs::write(tree.join("modules.builtin"), "").unwrap();
-    let without = store.image(&image, Some(&tree), &["vfio-pci"]).await.unwrap();
+    let without = cache.image(&image, Some(&tree), &["vfio-pci"]).await.unwrap();
     assert_eq!(without.absent, ["vfio_pci"]);
     fs::write(tree.join("modules.builtin"), "kernel/drivers/vfio/pci/vfio-pci.ko\n").unwrap();
-    assert_eq!(store.image(&image, Some(&tree), &["vfio-pci"]).await.unwrap().absent, Vec::<String>::new());
+    assert_eq!(cache.image(&image, Some(&tree), &["vfio-pci"]).await.unwrap().absent, Vec::<String>::new());
 
     fs::write(&image, "no kernel").unwrap();
-    let error = store.image(&image, None, &[]).await.unwrap_err();
+    let error = cache.image(&image, None, &[]).await.unwrap_err();
     assert!(error.to_string().contains("not an arm64 kernel image"), "{error}");
 }
 
@@ -91,6 +91,6 @@ async fn a_cache_that_cannot_be_is_an_error_with_its_path() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("file");
     fs::write(&file, "").unwrap();
-    let error = Store::open(&file.join("cache"), true, Arc::new(Quiet)).err().unwrap();
+    let error = Cache::open(&file.join("cache"), true, Arc::new(Quiet)).err().unwrap();
     assert!(error.to_string().contains("file/cache"), "{error}");
 }
