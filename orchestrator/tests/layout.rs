@@ -14,32 +14,96 @@ const PURE: [&str; 3] = ["s2lab-mmu", "s2lab-model", "s2lab-protocol"];
 /// The crates that would give them I/O.
 const IMPURE: [&str; 5] = ["tokio", "rustix", "qapi", "ssh2", "libc"];
 
+/// Returns the names of a crate and of all that it depends on, without tests.
+fn dependencies(package: &str) -> Vec<String> {
+    let arguments = ["tree", "--offline", "--edges", "normal", "--prefix", "none", "--format", "{p}"];
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(arguments).args(["-p", package]).current_dir(Path::new(env!("CARGO_MANIFEST_DIR")));
+    let output = cargo.output().unwrap();
+    let tree = String::from_utf8(output.stdout).unwrap();
+    let names: Vec<_> = tree.lines().filter_map(|line| line.split(' ').next().map(str::to_owned)).collect();
+    let found = names.iter().any(|name| name == package);
+    assert!(found, "{tree}\n{}", String::from_utf8_lossy(&output.stderr));
+    names
+}
+
 #[test]
 fn the_pure_crates_have_no_io_among_their_dependencies() {
     for package in PURE {
-        let output = Command::new(env!("CARGO"))
-            .args([
-                "tree",
-                "--offline",
-                "--edges",
-                "normal",
-                "--prefix",
-                "none",
-                "--format",
-                "{p}",
-                "-p",
-                package,
-            ])
-            .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")))
-            .output()
-            .unwrap();
-        let tree = String::from_utf8(output.stdout).unwrap();
-        let names: Vec<_> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
-        assert!(names.contains(&package), "{tree}\n{}", String::from_utf8_lossy(&output.stderr));
+        let names = dependencies(package);
         for impure in IMPURE {
-            assert!(!names.contains(&impure), "{package} depends on {impure}:\n{tree}");
+            assert!(!names.iter().any(|name| name == impure), "{package} depends on {impure}: {names:?}");
         }
     }
+}
+
+/// The crates that the program is built from, the lowest first, and the own crates that each of
+/// them may use.
+const CRATES: [(&str, &[&str]); 2] =
+    [("s2lab-os", &[]), ("s2lab-cache", &["s2lab-mmu", "s2lab-model", "s2lab-os", "s2lab-protocol"])];
+
+#[test]
+fn the_cache_and_the_helpers_know_nothing_of_the_program() {
+    for (package, allowed) in CRATES {
+        let names = dependencies(package);
+        let own = names.iter().filter(|name| name.starts_with("s2lab") && *name != package);
+        for name in own {
+            assert!(allowed.contains(&name.as_str()), "{package} depends on {name}");
+        }
+    }
+}
+
+/// The rooms of the program, the highest first.
+const ROOMS: [&str; 8] = ["cli", "lab", "show", "run", "host", "review", "home", "runtime"];
+
+/// Returns the rooms from which a file imports.
+fn imports(text: &str) -> Vec<&str> {
+    let mut found = vec![];
+    for (at, path) in text.match_indices("crate::") {
+        let rest = &text[at + path.len()..];
+        let mut depth = 0;
+        // The names after `crate::`, or those of the group that begins there.
+        let end = rest.find(|c: char| {
+            depth += i32::from(c == '{') - i32::from(c == '}');
+            depth == 0 && !(c.is_alphanumeric() || c == '_' || c == '}')
+        });
+        let group = &rest[..end.unwrap_or(rest.len())];
+        let group = group.strip_prefix('{').and_then(|inner| inner.strip_suffix('}')).unwrap_or(group);
+        let (mut depth, mut start) = (0, 0);
+        for (at, c) in group.char_indices().chain([(group.len(), ',')]) {
+            depth += i32::from(c == '{') - i32::from(c == '}');
+            if c == ',' && depth == 0 {
+                found.extend(group[start..at].trim().split("::").next().filter(|name| !name.is_empty()));
+                start = at + 1;
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn imports_go_down() {
+    let group =
+        "use crate::{\n    cache::{Cache, Quiet},\n    host, run::{a, b},\n};\nlet x = crate::lab::of(1);";
+    assert_eq!(imports(group), ["cache", "host", "run", "lab"]);
+    let place = |room: &str| ROOMS.iter().position(|known| *known == room);
+    let mut seen = 0;
+    for (file, text) in product() {
+        let Some(path) = file.strip_prefix("src/").filter(|path| !["lib.rs", "main.rs"].contains(path))
+        else {
+            continue;
+        };
+        let room = path.split(['/', '.']).next().unwrap();
+        let own = place(room).unwrap_or_else(|| panic!("{file} is in no room of ROOMS"));
+        for other in imports(&text) {
+            seen += 1;
+            assert!(
+                place(other).is_none_or(|other| other >= own),
+                "{file} imports {other}, which is above it"
+            );
+        }
+    }
+    assert!(seen > 100, "{seen}");
 }
 
 /// The program's loaded segments do not name the checkout. Sections for debuggers may.

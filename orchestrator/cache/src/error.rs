@@ -1,7 +1,7 @@
 //! What can go wrong in the cache.
 
 use crate::{
-    objects::manifest::Damage,
+    objects::damage::Damage,
     parts::image::ImageError,
     series::{Refusal, SeriesError},
 };

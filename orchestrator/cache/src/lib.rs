@@ -24,11 +24,13 @@ use std::{
     sync::Arc,
 };
 
-pub use builds::build::{BuildConfig, ConfigFile, KernelBuild};
+pub use builds::build::KernelBuild;
+pub use builds::config::{BuildConfig, ConfigFile};
 pub use builds::source::{KernelSource, SourcePackage};
 pub use error::{CacheError, Result};
+pub use objects::damage::Damage;
 pub use objects::inventory::{Item, Removed};
-pub use objects::manifest::{Damage, FileFact, Manifest};
+pub use objects::manifest::{FileFact, Manifest};
 pub use parts::given::Parts;
 pub use parts::modules::{Loaded, Module, ModuleInfo, Modules, parse_modinfo, write_archive};
 pub use parts::qemu::{OLDEST as OLDEST_QEMU, find_on_path};

@@ -5,14 +5,10 @@ use crate::{
     parts::qemu::find_on_path,
     progress::Progress,
 };
-use rustix::{
-    io::Errno,
-    process::{Pid, Signal, getppid, kill_process_group, set_parent_process_death_signal},
-};
-use s2lab_os::waits;
+use rustix::process::{Pid, Signal, kill_process_group};
+use s2lab_os::{child::tie, waits};
 use std::{
     io::{self, BufRead as _, Read},
-    os::unix::process::CommandExt,
     process::{Child, Command, ExitStatus, Stdio},
     thread,
     time::Duration,
@@ -64,7 +60,7 @@ pub(crate) fn run(command: Command, watch: Watch<'_>) -> Result<Vec<u8>> {
 pub(crate) fn run_to_end(mut command: Command, input: Stdio, watch: Watch<'_>) -> Result<Ended> {
     let program = command.get_program().to_string_lossy().into_owned();
     command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
-    tie_to_us(&mut command);
+    tie(&mut command);
     let mut child = command.spawn().map_err(not_started(&program, &watch.purpose))?;
     let outputs = collect(child.stdout.take()).and_then(|out| Ok((out, collect(child.stderr.take())?)));
     let (stdout, stderr) = outputs.map_err(|error| {
@@ -101,7 +97,7 @@ pub(crate) fn follow(
     let (reader, writer) = io::pipe().map_err(cannot)?;
     let again = writer.try_clone().map_err(cannot)?;
     command.stdin(Stdio::null()).stdout(writer).stderr(again);
-    tie_to_us(&mut command);
+    tie(&mut command);
     thread::scope(|scope| {
         // Before the program, which then needs not be ended if there is no thread. It ends with the last end of the pipe.
         let reading = thread::Builder::new().spawn_scoped(scope, || each_line(reader, line));
@@ -173,20 +169,6 @@ pub fn run_briefly(command: Command, purpose: &str, progress: &dyn Progress) -> 
 pub fn ask(command: Command, purpose: &str, progress: &dyn Progress) -> Result<Vec<u8>> {
     const SILENCE: Duration = Duration::from_secs(10);
     run(command, Watch { purpose: purpose.to_owned(), silence: SILENCE, activity: &mut || 0, progress })
-}
-
-/// Makes `command` lead a process group and die with the thread that starts it.
-pub(crate) fn tie_to_us(command: &mut Command) {
-    let parent = rustix::process::getpid();
-    command.process_group(0);
-    // SAFETY: between fork and exec only two system calls are made, and nothing is allocated on the good path.
-    unsafe {
-        command.pre_exec(move || {
-            set_parent_process_death_signal(Some(Signal::KILL))?;
-            // The parent may have gone before the call above took effect.
-            if getppid() == Some(parent) { Ok(()) } else { Err(Errno::SRCH.into()) }
-        });
-    }
 }
 
 fn attend(

@@ -1,6 +1,7 @@
 //! The part of the gdbstub that reads registers (GDB's manual, "Remote Protocol").
 
 use crate::{machine::Machine, script::Moment};
+use data_encoding::HEXLOWER;
 use std::{
     io::{BufReader, Read, Write},
     net::Shutdown,
@@ -110,5 +111,5 @@ fn register(machine: &Machine, thread: u64, number: u32) -> Option<String> {
         (None, "HCR_EL2") => HOST_HCR,
         (None, _) => 0,
     };
-    Some(value.to_le_bytes().iter().take(bytes(name)).map(|byte| format!("{byte:02x}")).collect())
+    Some(HEXLOWER.encode(value.to_le_bytes().get(..bytes(name))?))
 }

@@ -1,9 +1,7 @@
 //! The event log of a run: append-only JSON lines, the first of which is the plan. Events hold raw facts, so that a later
 //! decoder or expectation can be applied to an old run. The format is described in `docs/formats.md`.
 
-use crate::{
-    crash::symbols::Names, hex, kernel::Traits, plan::Key, record::look::digest, scenario::Scenario,
-};
+use crate::{crash::symbols::Names, hash::digest, hex, kernel::Traits, plan::Key, scenario::Scenario};
 use s2lab_protocol::{Bar, BoundDevice, HostMemory};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

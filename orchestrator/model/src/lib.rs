@@ -9,6 +9,7 @@ pub mod diff;
 pub mod escape;
 pub mod event;
 pub mod finding;
+pub mod hash;
 pub mod hex;
 mod json_schema;
 pub mod judge;

@@ -212,6 +212,11 @@ fn no_file() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, "no path of a file")
 }
 
+/// Returns true if a write failed for where it was to go: nothing can be written there.
+pub fn unwritable(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied)
+}
+
 /// Whether a write failed because there is no room: the disk is full, or a quota or a limit on files is reached.
 pub fn no_room(error: &io::Error) -> bool {
     use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};

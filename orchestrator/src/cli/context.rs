@@ -2,6 +2,7 @@
 
 use super::{failure::Failure, trace::LogFile};
 use crate::{
+    cache::{Cache, Quiet},
     home,
     lab::{Lab, Places},
     private,

@@ -2,13 +2,9 @@
 
 use crate::{private, whole};
 use jiff::{Timestamp, tz::TimeZone};
-use rustix::{
-    fs::{FlockOperation, flock},
-    io::Errno,
-};
 use s2lab_model::plan::Key;
 use std::{
-    fs::{File, OpenOptions},
+    fs::{File, OpenOptions, TryLockError},
     io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -72,7 +68,7 @@ impl RunFolder {
             io::ErrorKind::AlreadyExists => taken(),
             _ => error,
         })?;
-        flock(&log, FlockOperation::NonBlockingLockExclusive)?;
+        log.try_lock()?;
         let run = Self { path, log: Some(Arc::new(log)) };
         if let (None, Some(name)) = (out, run.path.file_name()) {
             run.mark()?;
@@ -162,10 +158,10 @@ pub(super) fn lock(run: &Path) -> io::Result<Locked> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Locked::ByUs(None)),
         file => file?,
     };
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+    match file.try_lock() {
         Ok(()) => Ok(Locked::ByUs(Some(file))),
-        Err(Errno::WOULDBLOCK) => Ok(Locked::ByAnother),
-        Err(error) => Err(error.into()),
+        Err(TryLockError::WouldBlock) => Ok(Locked::ByAnother),
+        Err(TryLockError::Error(error)) => Err(error),
     }
 }
 

@@ -149,7 +149,7 @@ impl KernelConfig {
 
     fn parse(text: &str) -> io::Result<Self> {
         let config = Config::parse(text).map_err(io::Error::other)?;
-        Ok(Self { config, sha256: s2lab_model::record::look::digest(text.as_bytes()) })
+        Ok(Self { config, sha256: s2lab_model::hash::digest(text.as_bytes()) })
     }
 }
 
@@ -243,7 +243,7 @@ impl Images {
             (environment::HOST_QEMU.to_owned(), self.userland.qemu_version.clone()),
             (
                 environment::HOST_PACKAGES.to_owned(),
-                s2lab_model::record::look::digest(userland.collect::<Vec<_>>().join("\n").as_bytes()),
+                s2lab_model::hash::digest(userland.collect::<Vec<_>>().join("\n").as_bytes()),
             ),
         ])
     }

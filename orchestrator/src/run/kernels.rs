@@ -1,6 +1,7 @@
 //! From an entry of `images/kernels.yaml` to what the cache is asked for.
 
 use crate::{
+    cache::{BuildConfig, CacheError, ConfigFile, DebianKernel, KernelBuild, KernelSource, SourcePackage},
     home,
     outside::{self, kinds},
     series::Series,

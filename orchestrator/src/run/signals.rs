@@ -61,7 +61,7 @@ impl Interruption {
 
 /// Returns true if a signal is ignored by `/proc/PID/status`: `SigIgn` is a mask, bit 0 for signal
 /// 1 (proc_pid_status(5)).
-fn is_ignored(status: &str, signal: i32) -> bool {
+pub fn is_ignored(status: &str, signal: i32) -> bool {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
     mask >> (signal - 1) & 1 == 1

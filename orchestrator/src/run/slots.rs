@@ -1,10 +1,9 @@
 //! Slots: the right to run one emulated host. A slot is a lock on a file in the cache, so that runs and tests of one machine
 //! share them; the kernel frees it when its holder dies.
 
-use crate::private;
-use rustix::fs::{FlockOperation, flock};
+use crate::{private, whole::unwritable};
 use std::{
-    fs::{File, OpenOptions},
+    fs::{File, OpenOptions, TryLockError},
     io,
     path::{Path, PathBuf},
     time::Duration,
@@ -55,10 +54,10 @@ impl Slots {
                     Err(error) if number > 0 && unwritable(&error) => break,
                     file => file?,
                 };
-                match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                match file.try_lock() {
                     Ok(()) => return Ok(Slot(file)),
-                    Err(rustix::io::Errno::WOULDBLOCK) => {}
-                    Err(error) => return Err(error.into()),
+                    Err(TryLockError::WouldBlock) => {}
+                    Err(TryLockError::Error(error)) => return Err(error),
                 }
             }
             if let Some(call) = waiting.take() {
@@ -79,10 +78,6 @@ fn open(path: &Path) -> io::Result<File> {
         },
         made => made,
     }
-}
-
-fn unwritable(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied)
 }
 
 #[cfg(test)]

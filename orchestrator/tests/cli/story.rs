@@ -10,9 +10,9 @@ use s2lab_model::{
         AfterReset, Attempts, Beside, CellEnd, Event, Line, Loaded, LoadedPart, Look, Observation, Plan,
         PlannedCell, ProbeOutcome, Probed, Reset, Stage, StopCause, Stored, VmaFlags,
     },
+    hash::digest,
     kernel::Trait,
     plan::Key,
-    record::look::digest,
     scenario::Step,
 };
 use s2lab_protocol::{Bar, BoundDevice, GuestEnd, HostMemory, Mapping, StoreResult, UnalignedOutcome, Vma};

@@ -106,7 +106,7 @@ impl Archive {
             format!("Package: {name}\nDepends: {depends}\n"),
         )?;
         let bytes = fs::read(&deb)?;
-        let (sum, size) = (s2lab_model::record::look::digest(&bytes), bytes.len());
+        let (sum, size) = (s2lab_model::hash::digest(&bytes), bytes.len());
         let sum = sum.trim_start_matches("sha256:");
         Ok(format!(
             "'file:/fake/{name}_{VERSION}_arm64.deb' {name}_{VERSION}_arm64.deb {size} SHA256:{sum}\n"

@@ -14,7 +14,7 @@ use s2lab::{
         judging::{Judging, RawPages},
         log::EventLog,
         operator::{Operator, When},
-        signals::Interruption,
+        signals::{Interruption, is_ignored},
         slots::Slots,
     },
 };
@@ -422,8 +422,7 @@ pub(crate) fn interrupted() -> Checked {
 /// Returns true if these tests run under nohup: then s2lab must ignore HUP too.
 fn ignores_hup() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
+    is_ignored(&status, Signal::HUP.as_raw())
 }
 
 /// The second signal waits for nothing, not even for a cell that is about to end.

@@ -7,6 +7,7 @@ use crate::{
     Cache, Kernel, KernelSource,
     builds::{
         build_folder::BuildFolder,
+        config::BuildConfig,
         kernel_tools::KernelTools,
         make::{Make, fits},
         source::Base,
@@ -49,37 +50,6 @@ pub struct KernelBuild {
     pub config: BuildConfig,
     /// On top of the source, in order.
     pub patches: Vec<Patch>,
-}
-
-/// A kernel's configuration before the build.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum BuildConfig {
-    /// These options and what they select; nothing else. A later fragment wins. Each option must take.
-    Fragments(Vec<ConfigFile>),
-    /// A whole `.config`; what it does not say gets its default (`make olddefconfig`).
-    Whole(ConfigFile),
-}
-
-/// A file of options.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConfigFile {
-    /// What errors call it.
-    pub name: String,
-    pub text: String,
-}
-
-impl BuildConfig {
-    pub(crate) fn files(&self) -> &[ConfigFile] {
-        match self {
-            Self::Fragments(files) => files,
-            Self::Whole(file) => std::slice::from_ref(file),
-        }
-    }
-
-    /// All of it as one file.
-    pub(crate) fn text(&self) -> String {
-        self.files().iter().map(|file| format!("{}\n", file.text)).collect()
-    }
 }
 
 /// All that decides the bytes of a kernel.

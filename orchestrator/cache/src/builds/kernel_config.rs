@@ -1,7 +1,7 @@
 //! Whether a configuration has what its fragments ask for. kconfig itself drops, without a word, what a tree does not have or what
 //! depends on something that is not set.
 
-use crate::builds::build::ConfigFile;
+use crate::builds::config::ConfigFile;
 use std::{
     collections::BTreeMap,
     fmt::{self, Display, Formatter},

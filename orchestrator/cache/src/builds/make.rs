@@ -5,7 +5,7 @@
 //! that is marked when the next build begins is thrown away.
 
 use crate::{
-    builds::{build::BuildConfig, kernel_config, kernel_tools::KernelTools},
+    builds::{config::BuildConfig, kernel_config, kernel_tools::KernelTools},
     error::{CacheError, Result},
     objects::files::remove_at_once,
     process::{self, Followed, Watch},

@@ -3,6 +3,7 @@
 pub(crate) mod agent;
 pub(crate) mod build;
 pub(crate) mod build_folder;
+pub(crate) mod config;
 pub(crate) mod git_tree;
 pub(crate) mod kept;
 pub(crate) mod kernel_config;

@@ -20,7 +20,7 @@ pub(crate) const MERGED: [&str; 4] = ["bin", "sbin", "lib", "lib64"];
 pub(crate) fn unpack(deb: &Path, into: &Path, mut keep: impl FnMut(&str) -> bool) -> Result<()> {
     let mut command = child::command("dpkg-deb", child::PLAIN);
     command.arg("--fsys-tarfile").arg(deb).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-    process::tie_to_us(&mut command);
+    child::tie(&mut command);
     let mut child = command.spawn().map_err(|e| match e.kind() {
         io::ErrorKind::NotFound => CacheError::NoProgram {
             program: "dpkg-deb".to_owned(),

@@ -1,35 +1,10 @@
 //! SHA-256 of bytes, files and inputs.
 
 use crate::error::{CacheError, Result};
+pub use s2lab_model::hash::{Hasher, digest as bytes};
 use s2lab_os::outside::{Outside, kinds};
 use serde::Serialize;
-use sha2::{Digest as _, Sha256};
-use std::{fmt::Write as _, path::Path};
-
-/// Feeds on bytes, ends in 64 hexadecimal digits.
-#[derive(Default)]
-pub(crate) struct Hasher(Sha256);
-
-impl Hasher {
-    pub(crate) fn update(&mut self, bytes: &[u8]) {
-        self.0.update(bytes);
-    }
-
-    pub(crate) fn finish(self) -> String {
-        self.0.finalize().iter().fold(String::with_capacity(64), |mut text, byte| {
-            // Writing to a String cannot fail.
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
-    }
-}
-
-/// Of `bytes`.
-pub(crate) fn bytes(bytes: &[u8]) -> String {
-    let mut hasher = Hasher::default();
-    hasher.update(bytes);
-    hasher.finish()
-}
+use std::path::Path;
 
 /// Of the file at `path`, read in pieces.
 pub(crate) fn file(path: &Path) -> Result<String> {

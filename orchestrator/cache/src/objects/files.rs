@@ -1,6 +1,7 @@
 //! Folders and files of the cache: made, replaced and removed so that nobody meets half of one.
 
 use crate::error::{CacheError, Result};
+pub(crate) use s2lab_os::whole::unwritable;
 use s2lab_os::whole::{self, Sync};
 use std::{
     fs::{self, File},
@@ -22,11 +23,6 @@ pub(crate) fn publish(temporary: &Path, path: &Path) -> Result<()> {
 /// Replaces `path` by `content` in one step.
 pub(crate) fn replace_file(path: &Path, content: &[u8]) -> Result<()> {
     whole::write(path, content, Sync::Now).map_err(CacheError::io("cannot write", path))
-}
-
-/// Whether a write failed for where it was to go: nothing can be written there.
-pub(crate) fn unwritable(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied)
 }
 
 /// Names of what is in `dir`, sorted; none if it is missing or no folder.

@@ -3,10 +3,10 @@
 use crate::{
     error::{CacheError, Result},
     objects::{
+        damage::MANIFEST,
         files::{children, unwritable},
         inventory::users,
         lock::{self, Lock},
-        manifest::MANIFEST,
     },
     progress::Progress,
 };

@@ -4,10 +4,11 @@ use crate::{
     Cache,
     error::{CacheError, Result},
     objects::{
+        damage::{Damage, MANIFEST},
         digest,
         files::{children, remove_at_once},
         lock::{self, Lock},
-        manifest::{Damage, MANIFEST, Manifest},
+        manifest::Manifest,
         object::TEMPORARY,
     },
 };

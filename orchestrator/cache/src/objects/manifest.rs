@@ -3,7 +3,7 @@
 use crate::{
     Package,
     error::{CacheError, Result},
-    objects::digest,
+    objects::{damage::Damage, digest},
 };
 use s2lab_os::outside::{ReadError, Why};
 use serde::{Deserialize, Serialize};
@@ -20,8 +20,6 @@ use std::{
 
 /// Part of every digest: a new number makes every object new.
 pub(crate) const FORMAT: u32 = 1;
-/// The file of an object that says what is in it.
-pub(crate) const MANIFEST: &str = "manifest.json";
 
 /// What an object says about itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,21 +46,6 @@ pub struct Manifest {
 pub struct FileFact {
     pub size: u64,
     pub sha256: String,
-}
-
-/// How an object is not what its manifest says.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Damage {
-    #[error("`{MANIFEST}` cannot be used: {0}")]
-    Manifest(String),
-    #[error("`{0}` is missing")]
-    Missing(String),
-    #[error("`{file}` has {found} bytes instead of {expected}")]
-    Size { file: String, found: u64, expected: u64 },
-    #[error("`{0}` has another content")]
-    Content(String),
-    #[error("`{file}` cannot be read: {why}")]
-    Unreadable { file: String, why: String },
 }
 
 impl Manifest {

@@ -1,6 +1,7 @@
 //! Objects of the cache: folders that appear whole, their manifests, and what is in the cache.
 
 pub(crate) mod checked;
+pub(crate) mod damage;
 pub mod digest;
 pub(crate) mod files;
 pub(crate) mod folder;

@@ -8,10 +8,11 @@ use crate::{
     error::{CacheError, Result},
     objects::{
         checked::{Checked, State},
+        damage::{Damage, MANIFEST},
         digest,
         files::{children, publish},
         lock::{self, Lock},
-        manifest::{Content, Damage, FORMAT, MANIFEST, Manifest},
+        manifest::{Content, FORMAT, Manifest},
     },
     progress::Progress,
 };

@@ -3,7 +3,7 @@
 mod foreign;
 mod whole;
 
-use crate::error::{Result, CacheError};
+use crate::error::{CacheError, Result};
 use foreign::Foreign;
 use s2lab_os::outside::{
     self, kinds,

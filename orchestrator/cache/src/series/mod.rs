@@ -173,7 +173,7 @@ impl Series {
         let lengths = self.patches.iter().flat_map(|patch| (patch.diff.len() as u64).to_le_bytes());
         let mut bytes: Vec<u8> = lengths.collect();
         self.patches.iter().for_each(|patch| bytes.extend(&patch.diff));
-        s2lab_model::record::look::digest(&bytes)
+        s2lab_model::hash::digest(&bytes)
     }
 
     fn with_patches(self) -> Result<Self, Unusable> {

@@ -6,6 +6,7 @@ mod guest;
 mod host;
 
 use crate::{Error, machine::Machine, real, script::Moment};
+use data_encoding::HEXLOWER;
 use frames::{Out, Prepared, Sender};
 use guest::Guest;
 use s2lab_protocol::{
@@ -173,7 +174,7 @@ impl Host {
     }
 
     fn console_of(&self, guest: &str, bytes: &[u8]) -> Result<(), Error> {
-        let hex = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex = HEXLOWER.encode(bytes);
         self.sender.send(&Peer::Host, Body::Notice(Notice::Console { guest: guest.into(), hex }))
     }
 }

@@ -5,9 +5,10 @@ use crate::event::{
     AfterReset, Beside, CellEnd, Event, Line, Loaded, LoadedPart, Look, Observation, Plan, PlannedCell,
     ProbeOutcome, Probed, Reset, SessionId, Stage, StopCause, Stored, VmaFlags,
 };
+use crate::hash::digest;
 use crate::kernel::{Trait, Traits};
 use crate::plan::Key;
-use crate::record::{Run, look};
+use crate::record::Run;
 use crate::report::Report;
 use crate::scenario::Scenario;
 pub(crate) use guest_tables::{BAR_IPA, BAR_PA};
@@ -108,11 +109,11 @@ impl Machine {
             stops: 2,
             pause_us: 4321,
             registers: registers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
-            pages: pages.iter().map(|(at, page)| (*at, look::digest(page))).collect(),
+            pages: pages.iter().map(|(at, page)| (*at, digest(page))).collect(),
             mappings: if self.mapped { vec![mapping] } else { vec![] },
             beside: BTreeMap::new(),
         };
-        (look, pages.into_values().map(|page| (look::digest(&page), page)).collect())
+        (look, pages.into_values().map(|page| (digest(&page), page)).collect())
     }
 }
 

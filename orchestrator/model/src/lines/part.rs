@@ -1,7 +1,7 @@
 //! The lines of one part of a report, within bounds.
 
 use super::{LineError, line};
-use sha2::{Digest, Sha256};
+use crate::hash::digest;
 use std::{fmt, str::FromStr};
 
 /// The bytes of the longest part of a report, without its last line.
@@ -41,7 +41,7 @@ impl<L: fmt::Display> Part<L> {
         let further = fits.map(|fits| {
             let rest = lines.split_off(fits);
             let compared: Vec<_> = rest.iter().filter(|line| compares(line)).map(L::to_string).collect();
-            Further { count: rest.len(), sha256: sha256(&compared.join("\n")) }
+            Further { count: rest.len(), sha256: digest(compared.join("\n").as_bytes()) }
         });
         Part { lines, further }
     }
@@ -62,12 +62,8 @@ impl<L: Clone> Part<L> {
 impl Further {
     /// The rest of what has no lines.
     pub(crate) fn of(rest: &[String]) -> Further {
-        Further { count: rest.len(), sha256: sha256(&rest.join("\n")) }
+        Further { count: rest.len(), sha256: digest(rest.join("\n").as_bytes()) }
     }
-}
-
-fn sha256(text: &str) -> String {
-    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl fmt::Display for Further {

@@ -8,13 +8,13 @@ pub use super::mapping::{Combined, SeenMapping};
 use super::zeros::zeros;
 use super::{Record, Surroundings};
 use crate::event::Look;
+use crate::hash::digest;
 use crate::scenario::{MAX_DEVICES, MAX_GUESTS, Scenario, Step};
 use s2lab_mmu::{
     AnomalyKind, Control, Fault, GeometryError, Granule, Limits, PageError, PageMem, PhysMem, Stage1, Stage2,
     Stage2Leaf, Walk, controls, unlike_neighbours,
 };
 use s2lab_protocol::Mapping;
-use sha2::{Digest, Sha256};
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
@@ -334,11 +334,6 @@ pub(super) fn memory(
         memory.insert(address, bytes)?;
     }
     Ok(memory)
-}
-
-/// SHA-256 in hexadecimal, as pages are named.
-pub fn digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The kernel's anomalies. One that comes of an incomplete log, or of the walk's own bounds, is an error instead.

@@ -258,7 +258,7 @@ proptest! {
             pages[page][byte] ^= 1 << bit;
         }
         let renamed: Vec<(String, String)> =
-            story.pages.keys().cloned().zip(pages.iter().map(|page| super::look::digest(page))).collect();
+            story.pages.keys().cloned().zip(pages.iter().map(|page| crate::hash::digest(page))).collect();
         for event in &mut story.events {
             let Event::Observed { data: Observation::Look(look), .. } = event else { continue };
             for digest in look.pages.values_mut() {

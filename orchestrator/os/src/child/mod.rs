@@ -4,9 +4,14 @@
 pub mod orphans;
 pub mod process;
 
+use rustix::{
+    io::Errno,
+    process::{Signal, getpid, getppid, set_parent_process_death_signal},
+};
 use std::{
     env,
     ffi::{OsStr, OsString},
+    os::unix::process::CommandExt,
     process::Command,
 };
 
@@ -60,6 +65,20 @@ pub fn command(program: impl AsRef<OsStr>, kept: Kept) -> Command {
     let mut command = Command::new(program);
     command.env_clear().envs(env::vars_os().filter(|(name, _)| kept.has(name))).env("LC_ALL", "C");
     command
+}
+
+/// Makes `command` lead a process group, and die with the thread that starts it.
+pub fn tie(command: &mut Command) {
+    let parent = getpid();
+    command.process_group(0);
+    // SAFETY: between fork and exec only two system calls are made, and nothing is allocated on the good path.
+    unsafe {
+        command.pre_exec(move || {
+            set_parent_process_death_signal(Some(Signal::KILL))?;
+            // The parent may have gone before the call above took effect.
+            if getppid() == Some(parent) { Ok(()) } else { Err(Errno::SRCH.into()) }
+        });
+    }
 }
 
 impl Kept {

@@ -1,12 +1,15 @@
 //! A child process that cannot outlive s2lab: a process group of its own, killed when the launching thread dies, and a mark
 //! in its environment by which its descendants are found wherever they went.
 
-use super::orphans::{self, MARK, Owner};
+use super::{
+    orphans::{self, MARK, Owner},
+    tie,
+};
 use crate::waits::{self, timeout};
 use rustix::{
     fd::{AsFd, AsRawFd, OwnedFd},
     io::{FdFlags, fcntl_setfd},
-    process::{Pid, Signal, getpid, getppid, kill_process_group, set_parent_process_death_signal},
+    process::{Pid, Signal, kill_process_group},
 };
 use std::{
     collections::BTreeSet,
@@ -84,14 +87,9 @@ impl Launcher {
 }
 
 fn spawn(mut command: std::process::Command, inherit: &[OwnedFd]) -> io::Result<Child> {
-    let lab = getpid();
+    tie(&mut command);
     let numbers: Vec<_> = inherit.iter().map(AsRawFd::as_raw_fd).collect();
-    command.process_group(0);
-    let prepare = move || {
-        set_parent_process_death_signal(Some(Signal::KILL))?;
-        if getppid() != Some(lab) {
-            return Err(io::Error::other("s2lab ended while it started this process"));
-        }
+    let keep = move || {
         for number in &numbers {
             // SAFETY: the parent holds these descriptors open until spawn returns, and this is its forked copy.
             let fd = unsafe { rustix::fd::BorrowedFd::borrow_raw(*number) };
@@ -99,8 +97,8 @@ fn spawn(mut command: std::process::Command, inherit: &[OwnedFd]) -> io::Result<
         }
         Ok(())
     };
-    // SAFETY: `prepare` makes async-signal-safe system calls only; its error path allocates, in a child that then ends.
-    unsafe { command.pre_exec(prepare) };
+    // SAFETY: `keep` makes async-signal-safe system calls only; its error path allocates, in a child that then ends.
+    unsafe { command.pre_exec(keep) };
     let mut command = tokio::process::Command::from(command);
     command.kill_on_drop(true).spawn()
 }

@@ -2,6 +2,7 @@
 
 use crate::cli::{failure::Failure, shared::kernels::KernelArguments};
 use crate::{
+    cache::{BuildConfig, CacheError, ConfigFile, KernelBuild, KernelSource},
     home,
     lab::Lab,
     outside::{self, kinds},

@@ -2,6 +2,7 @@
 
 use crate::cli::failure::Failure;
 use crate::{
+    cache::{Cache, Parts, Quiet},
     home,
     lab::Places,
     run::images::GUEST_MODULES,

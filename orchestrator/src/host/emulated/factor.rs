@@ -100,7 +100,7 @@ pub async fn of_machine(
 
 fn place(cache: &Path, subject: &Subject<'_>) -> PathBuf {
     let text = serde_json::to_vec(subject).unwrap_or_default();
-    let digest = s2lab_model::record::look::digest(&text);
+    let digest = s2lab_model::hash::digest(&text);
     cache.join("factor").join(format!("{digest}.json"))
 }
 

@@ -9,6 +9,7 @@ use super::{
     qmp::{Qmp, QmpError},
 };
 use crate::{host::ending::Ending, waits::timeout};
+use data_encoding::HEXLOWER_PERMISSIVE;
 use std::{collections::HashMap, time::Duration};
 use tokio::net::{UnixListener, UnixStream};
 
@@ -281,8 +282,7 @@ fn unexpected(request: &str, answer: &[u8]) -> GdbError {
 }
 
 fn unhex(digits: &[u8]) -> Option<Vec<u8>> {
-    let digits = std::str::from_utf8(digits).ok().filter(|d| d.is_ascii() && d.len() % 2 == 0)?;
-    (0..digits.len()).step_by(2).map(|i| u8::from_str_radix(&digits[i..i + 2], 16).ok()).collect()
+    HEXLOWER_PERMISSIVE.decode(digits).ok()
 }
 
 /// Returns every register of one file. A register without `regnum` follows the one before it; one

@@ -10,9 +10,10 @@ use crate::whole::{self, Sync};
 use s2lab_mmu::{PAGE_SIZE, RecordingMem};
 use s2lab_model::{
     event::{AfterReset, Beside, Look},
+    hash::digest,
     record::{
         Surroundings, after_reset,
-        look::{LookError, Seen, digest},
+        look::{LookError, Seen},
     },
 };
 use s2lab_protocol::{HOLD_REGISTER, Mapping};

@@ -6,6 +6,7 @@ use super::{
     state::{Beat, State, lock},
 };
 use crate::{host::ending::Ending, waits};
+use data_encoding::HEXLOWER_PERMISSIVE;
 use s2lab_protocol::{Body, Decoder, Frame, Hello, Level, Notice, Peer, VERSION};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -169,7 +170,7 @@ impl Listener {
             }
             Notice::Console { guest, hex } if peer == Peer::Host => {
                 self.known(&guest)?;
-                let bytes = unhex(&hex).ok_or_else(|| LinkError::Protocol {
+                let bytes = HEXLOWER_PERMISSIVE.decode(hex.as_bytes()).map_err(|_| LinkError::Protocol {
                     peer,
                     why: "console bytes are not hexadecimal".into(),
                 })?;
@@ -203,13 +204,4 @@ impl Listener {
             why: format!("reports a guest {guest:?}, which is not the cell's"),
         })
     }
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let text = text.as_bytes();
-    if !text.len().is_multiple_of(2) {
-        return None;
-    }
-    let digit = |b: u8| char::from(b).to_digit(16).and_then(|d| u8::try_from(d).ok());
-    text.chunks_exact(2).map(|pair| Some(digit(*pair.first()?)? << 4 | digit(*pair.last()?)?)).collect()
 }

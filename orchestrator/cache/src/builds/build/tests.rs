@@ -1,7 +1,7 @@
 //! Commits of a tree that is no kernel's but is built like one.
 
 use super::*;
-use crate::Quiet;
+use crate::{ConfigFile, Quiet};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// Two objects, and an Image with arm64's magic number. An object's source is a script that makes it.

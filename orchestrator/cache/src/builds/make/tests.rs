@@ -1,5 +1,5 @@
 use super::*;
-use crate::builds::build::ConfigFile;
+use crate::builds::config::ConfigFile;
 use std::{
     sync::{Mutex, atomic::AtomicBool},
     thread::sleep,

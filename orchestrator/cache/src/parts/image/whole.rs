@@ -5,6 +5,7 @@
 //! which lead to initialised data near the end of the file.
 
 use super::{config_in, word};
+use s2lab_model::kconfig::{Config, Setting};
 
 /// Offsets in a PE file (PE Format, "COFF File Header", "Section Table"): where the header is; in it the number of sections and
 /// the size of what stands between it and their table; in a section its size in the file, and where it begins.
@@ -83,9 +84,10 @@ fn efi_size(bytes: &[u8]) -> Result<Option<usize>, String> {
 
 /// Whether the configuration in the Image says that it has `.rela.dyn`. RELR has another form.
 fn has_relocations(image: &[u8]) -> bool {
-    config_in(image).is_some_and(|config| {
-        let has = |option: &str| config.lines().any(|line| line == option);
-        has("CONFIG_RELOCATABLE=y") && !has("CONFIG_RELR=y")
+    let config = config_in(image).and_then(|text| Config::parse(&text).ok());
+    config.is_some_and(|config| {
+        let has = |option| config.setting(option) == Setting::BuiltIn;
+        has("RELOCATABLE") && !has("RELR")
     })
 }
 
@@ -167,7 +169,9 @@ mod tests {
         image[SIZE_IN_MEMORY..SIZE_IN_MEMORY + 8].copy_from_slice(&20_000_u64.to_le_bytes());
         image.extend(b"Linux version %s");
         image.resize(400, 0);
-        image.extend([&b"IKCFG_ST"[..], &gzip(b"CONFIG_RELOCATABLE=y\n"), b"IKCFG_ED"].concat());
+        image.extend(
+            [&b"IKCFG_ST"[..], &gzip(b"CONFIG_ARM64=y\nCONFIG_RELOCATABLE=y\n"), b"IKCFG_ED"].concat(),
+        );
         image.extend(b"Linux version 6.1.0 (x) #1\n\0");
         image.resize(1000, 0);
         for entry in 0..200_u64 {

@@ -1,7 +1,7 @@
 //! The modules below one folder, and which of several of one name is taken.
 
 use super::{Loaded, Module, ModuleInfo, modinfo, normal, order};
-use crate::error::{Result, CacheError};
+use crate::error::{CacheError, Result};
 use s2lab_os::outside::{self, kinds, packed};
 use std::{
     collections::{BTreeMap, BTreeSet},
