@@ -30,7 +30,7 @@ fn temporaries(dir: &Path) -> usize {
 }
 
 #[test]
-fn an_entry_is_built_once_and_knows_its_content() {
+fn an_object_is_built_once_and_knows_its_content() {
     let dir = tempfile::tempdir().unwrap();
     let first = open(dir.path()).get("kind", "name", &1, write).unwrap();
     let again = open(dir.path()).get("kind", "name", &1, refuse).unwrap();
@@ -93,7 +93,7 @@ fn damages(path: &Path) -> [Box<dyn Fn() + '_>; 9] {
 }
 
 #[test]
-fn a_damaged_entry_is_made_anew() {
+fn a_damaged_object_is_made_anew() {
     let dir = tempfile::tempdir().unwrap();
     let path = open(dir.path()).get("kind", "name", &1, write).unwrap().path;
     for (n, damage) in damages(&path).iter().enumerate() {
