@@ -52,6 +52,8 @@ pub(crate) const NONE: &str = "lifecycle@none";
 pub(crate) const CELL: &str = "lifecycle@fake";
 /// The bound of everything here that needs no time.
 const SOON: Duration = Duration::from_secs(10);
+/// The bound of a run of several cells; alone it takes 3 s, beside other work of the machine more.
+const RUN_ENDS: Duration = Duration::from_secs(60);
 const OFTEN: Duration = Duration::from_millis(10);
 /// The most memory that s2lab may use for itself, whatever a console prints.
 const MOST_MEMORY_KIB: u64 = 64 * 1024;
@@ -216,7 +218,7 @@ impl Lab {
     pub(crate) fn ended(&mut self) -> Result<i32, String> {
         use std::os::unix::process::ExitStatusExt;
         let mut status = None;
-        soon("it does not end", || {
+        within(RUN_ENDS, "it does not end", || {
             status = self.child.try_wait().ok().flatten();
             status.is_some()
         })?;
@@ -252,11 +254,15 @@ impl Drop for Lab {
     }
 }
 
-fn soon(otherwise: &str, mut done: impl FnMut() -> bool) -> Checked {
+fn soon(otherwise: &str, done: impl FnMut() -> bool) -> Checked {
+    within(SOON, otherwise, done)
+}
+
+fn within(bound: Duration, otherwise: &str, mut done: impl FnMut() -> bool) -> Checked {
     let begin = Instant::now();
     while !done() {
-        if begin.elapsed() > SOON {
-            return Err(format!("{otherwise} in {SOON:?}"));
+        if begin.elapsed() > bound {
+            return Err(format!("{otherwise} in {bound:?}"));
         }
         sleep(OFTEN);
     }
