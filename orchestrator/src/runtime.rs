@@ -23,6 +23,10 @@ const FOR_EVER: Duration = Duration::from_secs(1 << 32);
 /// The wait for blocking work that continues at the end: a file system may never answer.
 const LEAVE: Duration = Duration::from_secs(1);
 
+/// Address space for each thread, bytes: its stack of 2 MiB (Rust's default), its signal stack, and as much
+/// again for the first buffers. Rust aborts where one of these fails after the thread has begun.
+const THREAD_SPACE: usize = 4 << 20;
+
 /// The least number of pipes that must be available: tokio opens some of its own, and a cell has a
 /// dozen for QEMU.
 const PIPES: usize = 16;
@@ -44,7 +48,8 @@ impl NoRuntime {
 
 /// Runs `work` to its end. Blocking work that it has left does not keep s2lab from ending.
 ///
-/// # Errors If the machine does not allow its threads and files.
+/// # Errors
+/// If the machine does not allow its threads and files.
 pub fn block_on<T>(work: impl Future<Output = T>) -> Result<T, NoRuntime> {
     let runtime = start(thread::available_parallelism().map_or(LEAST_WORKERS, usize::from))?;
     let done = runtime.block_on(work);
@@ -74,6 +79,9 @@ fn start(cores: usize) -> Result<Runtime, NoRuntime> {
 
 /// Starts that many threads at once, and ends them.
 fn probe(threads: usize) -> io::Result<()> {
+    let mut space: Vec<u8> = vec![];
+    space.try_reserve_exact(threads * THREAD_SPACE).map_err(|_| rustix::io::Errno::NOMEM)?;
+    drop(space);
     let (end, ended) = mpsc::channel::<()>();
     let ended = Arc::new(std::sync::Mutex::new(ended));
     let mut started = vec![];

@@ -53,7 +53,8 @@ pub enum PlanError {
 /// Returns the cells of `selection`, sorted by scenario, then by kernel in the order chosen (listed
 /// kernels beyond the chosen ones last, by name). Each cell is there once.
 ///
-/// # Errors If a selector matches nothing, a chosen kernel does not exist, or two cells would have
+/// # Errors
+/// If a selector matches nothing, a chosen kernel does not exist, or two cells would have
 /// one key.
 pub fn plan(
     scenarios: &[Scenario],

@@ -97,7 +97,8 @@ impl Judging {
 
     /// Returns the whole run, once its log is complete.
     ///
-    /// # Errors If the written lines are not a valid log.
+    /// # Errors
+    /// If the written lines are not a valid log.
     pub fn finish(&self) -> Result<JudgedRun, LogError> {
         std::mem::replace(&mut *self.live(), Err(LogError::Empty))?.finish(&self.pages)
     }

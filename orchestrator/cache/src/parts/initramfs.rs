@@ -25,7 +25,8 @@ const S_IFCHR: u32 = 0o020_000;
 /// Appends one archive with `nodes` in the given order to `out`. Directories must precede their
 /// content.
 ///
-/// # Errors Errors of `out`, and `InvalidInput` for a member of 4 GiB or more.
+/// # Errors
+/// Errors of `out`, and `InvalidInput` for a member of 4 GiB or more.
 pub fn append<'a, W: Write>(
     out: &mut W,
     nodes: impl IntoIterator<Item = (&'a str, Node<'a>)>,

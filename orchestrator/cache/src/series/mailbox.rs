@@ -161,7 +161,8 @@ fn is_whole(raw: &[u8]) -> bool {
 
 /// Decodes a file that is one mail, or only a diff: with a tool's head, or none.
 ///
-/// # Errors If it has a head with a subject that is not a mail's head.
+/// # Errors
+/// If it has a head with a subject that is not a mail's head.
 fn single(text: &[u8], name: &str) -> Result<Mail, String> {
     let plain = || Some(parts::diff_of(text)).filter(|diff| !diff.is_empty()).into_iter().collect();
     let no_mail = || {

@@ -27,7 +27,8 @@ const FORMATS: [Format; 3] = [
 /// Reads the scenario file `file`, whose content is `text`. The name `file` is shown, and its stem
 /// must be the scenario's name. No file is opened.
 ///
-/// # Errors All mistakes of the file, in its order.
+/// # Errors
+/// All mistakes of the file, in its order.
 pub fn load(file: &str, text: &str) -> Result<Scenario, Diagnostics> {
     let schema = Schema { json: &SCHEMA, formats: &FORMATS };
     json_schema::read(file, text, &schema, |root, sink| check::check(file, root, sink))

@@ -86,7 +86,8 @@ impl Ssh {
     /// Runs `command` in the user's shell with `stdin`. Output beyond [`MAX_OUTPUT`] is read and
     /// dropped.
     ///
-    /// # Errors If the command does not end within `deadline`, the connection ends.
+    /// # Errors
+    /// If the command does not end within `deadline`, the connection ends.
     pub async fn exec(&self, command: &str, stdin: Vec<u8>, deadline: Duration) -> Result<Output, SshError> {
         let (done, answer) = oneshot::channel();
         let job = Job::Exec { command: command.into(), stdin, until: Until::new(deadline), done };
