@@ -113,9 +113,9 @@ async fn what_breaks_the_protocol_ends_the_link() {
         ),
         (
             frame(Peer::Host, 0, Body::Notice(Notice::Console { guest: "g1".into(), hex: "00".into() })),
-            "of a guest \"g1\"",
+            "a guest \"g1\"",
         ),
-        (hello(Peer::Guest("g1".into()), 0), "of a guest \"g1\""),
+        (hello(Peer::Guest("g1".into()), 0), "a guest \"g1\""),
     ];
     for (bytes, expected) in cases {
         let found = failure(bytes).await;
