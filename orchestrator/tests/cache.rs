@@ -83,7 +83,7 @@ async fn a_file_becomes_a_kernel() {
 
     fs::write(&image, "no kernel").unwrap();
     let error = cache.image(&image, None, &[]).await.unwrap_err();
-    assert!(error.to_string().contains("not an arm64 kernel image"), "{error}");
+    assert!(error.to_string().contains("it is a text, not an arm64 kernel's Image"), "{error}");
 }
 
 #[tokio::test]
