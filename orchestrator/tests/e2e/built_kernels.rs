@@ -84,8 +84,9 @@ fn a_guest_that_never_stores_is_given_up() {
 fn what_an_entry_declares_must_hold_with_a_series_on_top() {
     let (place, done) = wrong_host("drops-the-mark");
     let line = done.stdout.lines().next().unwrap_or_default();
-    assert!(line.starts_with("FAIL ") && line.contains("expected as wc-honoured"), "{}", done.stdout);
-    assert!(done.stdout.contains("; promise: I1\n"), "{}", done.stdout);
+    assert!(line.starts_with("FAIL ") && line.contains("stage2 of nic at look "), "{}", done.stdout);
+    assert!(line.ends_with("expected Normal-NC, found Device-nGnRE"), "{}", done.stdout);
+    assert!(done.stdout.contains("breaks I1; ") && done.stdout.contains("expected as wc-honoured"));
     let [(_, report)] = &place.reports()[..] else { panic!("more than one report") };
     assert!(report.contains("expected Normal-NC\n    found    Device-nGnRE"), "{report}");
 
