@@ -29,7 +29,7 @@ impl Ask for Unaligned {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UnalignedStore {
-    /// The kind of the mapped file.
+    /// The kind that the storing process was started with. It does not report the file.
     pub map: MapKind,
     pub outcome: UnalignedOutcome,
 }

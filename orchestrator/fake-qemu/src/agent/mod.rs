@@ -197,9 +197,8 @@ fn index(machine: &Machine, device: &str) -> u64 {
 
 /// The request's name in the protocol.
 fn kind(request: &Request) -> String {
-    let name = |value: &Value| {
-        value.as_object().and_then(|map| map.iter().next().map(|(k, v)| (k.clone(), v.clone())))
-    };
-    let level = serde_json::to_value(request).ok().as_ref().and_then(name);
-    level.and_then(|(_, request)| name(&request)).map(|(kind, _)| kind).unwrap_or_default()
+    let request = serde_json::to_value(request).unwrap_or_default();
+    let level = request.as_object().and_then(|levels| levels.values().next());
+    let kind = level.and_then(Value::as_object).and_then(|kinds| kinds.keys().next());
+    kind.cloned().unwrap_or_default()
 }
