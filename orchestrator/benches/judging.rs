@@ -9,12 +9,17 @@
 #[path = "../tests/cli/story.rs"]
 mod story;
 
-use s2lab::run::judging::{Judging, RawPages};
+use s2lab::{
+    run::judging::{Judging, RawPages},
+    show::terminal::{self, Columns, Paint},
+};
 use s2lab_model::{
     event::{Attempts, Event, PlannedCell},
     scenario::load,
+    summary::CellSummary,
 };
 use std::{
+    hint::black_box,
     path::Path,
     time::{Duration, Instant},
 };
@@ -52,7 +57,8 @@ fn costs(story: &Story, course: Attempts) -> Vec<Duration> {
         if let (Event::CellEnded { .. }, Some(key)) = (&line.event, &line.cell) {
             let began = Instant::now();
             if judging.another(key, course) == Some(false) {
-                judging.cell(key).unwrap();
+                let cell = CellSummary::of(&judging.cell(key).unwrap(), folder.join("cells"));
+                black_box(terminal::cell(&cell, Columns::of([key.as_str()].into_iter()), Paint(false)));
             }
             costs.push(began.elapsed());
         }

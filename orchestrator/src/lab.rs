@@ -9,6 +9,7 @@ use crate::{
 };
 use s2lab_model::{
     diagnostic::Diagnostics,
+    event::BUILT_IN,
     kernel::{self, Kernels},
     scenario::{Scenario, load},
 };
@@ -19,12 +20,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What marks a lab folder.
+/// The file that marks a lab folder.
 const KERNELS: &str = "images/kernels.yaml";
+/// The name of that file.
+pub const KERNELS_FILE: &str = "kernels.yaml";
 const IMAGES: &str = "images";
 const SCENARIOS: &str = "scenarios";
 const REPORTS: &str = "reports";
-/// How a scenario's file name ends.
+/// The extension of a scenario's file.
 const EXTENSION: &str = "yaml";
 
 #[derive(Debug, thiserror::Error)]
@@ -44,22 +47,22 @@ pub enum LabError {
 }
 
 impl LabError {
-    /// What the reader may do about it.
+    /// A hint what to do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
-            LabError::NotALab { .. } => Some("`s2lab init DIR` writes one".into()),
+            LabError::NotALab { .. } => Some("`s2lab init DIR` creates one".into()),
             LabError::Foreign { lab, .. } => Some(format!(
                 "a lab folder names what is built and run; to trust this one: --lab {}",
                 lab.display()
             )),
-            LabError::NoFile(_) => Some("mend or remove it, or name a lab folder with --lab".into()),
+            LabError::NoFile(_) => Some("repair or remove it, or name a lab folder with --lab".into()),
             LabError::NoHome { .. } => Some("set HOME".into()),
             _ => None,
         }
     }
 }
 
-/// What is wrong with one file.
+/// The mistakes in one file.
 #[derive(Debug, thiserror::Error)]
 pub enum Mistake {
     #[error(transparent)]
@@ -82,7 +85,7 @@ impl std::fmt::Display for Mistakes {
     }
 }
 
-/// Where s2lab keeps what it makes, by the XDG base directory specification.
+/// The folders of s2lab's own files, by the XDG base directory specification.
 #[derive(Debug, Clone)]
 pub struct Places {
     /// What can be made again: the cache.
@@ -112,7 +115,7 @@ impl Places {
 #[derive(Clone)]
 pub struct Lab {
     pub root: PathBuf,
-    /// Of the one that came with s2lab: the cache that it is in, which keeps what is in use.
+    /// The cache that the built-in lab folder is in, which keeps what is in use.
     cache: Option<Cache>,
 }
 
@@ -140,12 +143,22 @@ impl Lab {
         Ok(Self { root: cache.built_in_lab()?, cache: Some(cache) })
     }
 
-    /// Whether it came with s2lab, and is not to be changed.
+    /// Returns whether it came with s2lab, and is not to be changed.
     pub fn is_built_in(&self) -> bool {
         self.cache.is_some()
     }
 
-    /// Where the scenario `name` is, or would be.
+    /// Its name in the plan of a run: the canonical path, or `built-in`.
+    pub fn name(&self) -> Result<String, LabError> {
+        if self.is_built_in() {
+            return Ok(BUILT_IN.to_owned());
+        }
+        let path = std::fs::canonicalize(&self.root);
+        path.map(|path| path.to_string_lossy().into_owned())
+            .map_err(|source| LabError::Read { path: self.root.clone(), source })
+    }
+
+    /// The path of the scenario `name`, which need not exist.
     pub fn scenario(&self, name: &str) -> PathBuf {
         self.root.join(SCENARIOS).join(format!("{name}.{EXTENSION}"))
     }
@@ -159,11 +172,12 @@ impl Lab {
         self.root.join(IMAGES)
     }
 
+    pub fn kernels_file(&self) -> PathBuf {
+        self.root.join(KERNELS)
+    }
+
     pub fn kernels(&self) -> Result<Kernels, LabError> {
-        let path = self.root.join(KERNELS);
-        let kernels =
-            read(&path).and_then(|text| kernel::load(&shown(&path), &text).map_err(Mistake::Written));
-        kernels.map_err(|mistake| LabError::Mistakes(Mistakes(vec![mistake])))
+        kernels(&self.kernels_file())
     }
 
     /// The lab's scenario files, sorted. `.yml` is among them, to be refused: what is not read is a test that never runs.
@@ -185,7 +199,7 @@ impl Lab {
     }
 }
 
-/// Whether the folder at `path` is a lab folder.
+/// Returns whether the folder at `path` is a lab folder.
 ///
 /// # Errors
 /// If what marks one is there and is no file: another lab must not be taken in its place.
@@ -225,6 +239,12 @@ fn trusted(root: &Path) -> Result<&Path, LabError> {
 fn owners(user: u32, sudo: Option<&str>) -> Vec<u32> {
     let sudo = sudo.filter(|_| user == 0).and_then(|uid| uid.parse().ok());
     [user, 0].into_iter().chain(sudo).collect()
+}
+
+/// Reads a list of kernels.
+pub fn kernels(path: &Path) -> Result<Kernels, LabError> {
+    let kernels = read(path).and_then(|text| kernel::load(&shown(path), &text).map_err(Mistake::Written));
+    kernels.map_err(|mistake| LabError::Mistakes(Mistakes(vec![mistake])))
 }
 
 /// Reads scenario files; all mistakes of all files at once.

@@ -32,7 +32,7 @@ pub enum ReviewError {
     Crlf { path: PathBuf },
 }
 
-/// Where a cell stands, whose report is `new`, against what lies in `reports`.
+/// Compares a cell, whose report is `new`, with the accepted report in the folder `reports`.
 pub fn standing(reports: &Path, cell: &JudgedCell, new: Option<&Report>) -> Standing {
     let path = reports.join(cell.planned.key.report_path());
     Standing::of(cell, new, || read(&path).map_err(|error| error.to_string()))

@@ -227,13 +227,14 @@ fn files_from_outside_are_read_by_one_reader() {
 }
 
 /// Uses of the clock that are no deadline: the file, the number of uses, and the reason.
-const MEASURED: [(&str, usize, &str); 6] = [
+const MEASURED: [(&str, usize, &str); 7] = [
     ("cache/src/builds/make.rs", 1, "how long a build takes"),
     ("os/src/outside/mod.rs", 1, "a read that blocks cannot look at the clock"),
     ("os/src/waits.rs", 2, "the clock of all deadlines"),
     ("src/host/emulated/factor.rs", 1, "how long QEMU takes"),
     ("src/host/emulated/look.rs", 1, "how long a look stops the machine"),
     ("src/run/log.rs", 2, "when an event came"),
+    ("src/show/progress.rs", 1, "how long a stage has run, for people"),
 ];
 
 /// A deadline that counts time in which s2lab itself was stopped blames the kernel.

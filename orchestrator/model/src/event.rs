@@ -198,6 +198,9 @@ impl Event {
     }
 }
 
+/// The name of the lab folder that s2lab carries.
+pub const BUILT_IN: &str = "built-in";
+
 /// The resolved plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
@@ -205,6 +208,9 @@ pub struct Plan {
     pub s2lab: String,
     /// When the run began, RFC 3339.
     pub started: String,
+    /// The lab folder: its canonical path, or [`BUILT_IN`]. Absent from logs that are older than this key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lab: Option<String>,
     /// How often each cell is attempted. Absent from the log for [`Attempts::Once`], as in logs that are older than this key.
     #[serde(default, skip_serializing_if = "Attempts::is_once")]
     pub attempts: Attempts,

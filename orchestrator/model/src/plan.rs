@@ -21,6 +21,9 @@ pub struct Selection {
     /// Globs (`*` and `?`). A glob with `@` is matched with the keys of all kernels; one without is
     /// matched with scenarios' names, and takes the chosen kernels. None: all scenarios.
     pub selectors: Vec<String>,
+    /// Globs of cells to leave out. A glob with `@` is matched with keys, one without with scenarios'
+    /// names.
+    pub exclude: Vec<String>,
     /// The kernels that replace the default ones. None: the default ones.
     pub kernels: Vec<KernelChoice>,
 }
@@ -44,6 +47,8 @@ pub enum PlanError {
     NoMatch { selector: String, help: String },
     #[error("these are {count} cells, and a run has at most {MOST_CELLS}: choose fewer scenarios or kernels")]
     TooMany { count: usize },
+    #[error("--exclude leaves no cell")]
+    AllExcluded,
     #[error("there is no scenario here")]
     NoScenario,
     #[error(transparent)]
@@ -89,8 +94,20 @@ pub fn plan(
         }
         hits.into_iter().for_each(|i| meant[i] = true);
     }
+    for selector in &selection.exclude {
+        let left_out = |cell: &Candidate<'_>| match selector.contains('@') {
+            true => glob(selector, cell.key.as_str()),
+            false => glob(selector, &cell.scenario.scenario),
+        };
+        let hits: Vec<usize> = (0..cells.len()).filter(|i| left_out(&cells[*i])).collect();
+        if hits.is_empty() {
+            return Err(PlanError::NoMatch { selector: selector.clone(), help: no_match(selector, &cells) });
+        }
+        hits.into_iter().for_each(|i| meant[i] = false);
+    }
     match meant.iter().filter(|meant| **meant).count() {
-        ..=MOST_CELLS => {}
+        0 => return Err(PlanError::AllExcluded),
+        1..=MOST_CELLS => {}
         count => return Err(PlanError::TooMany { count }),
     }
     let cells = cells.into_iter().zip(meant).filter(|(_, meant)| *meant);
@@ -180,7 +197,7 @@ fn no_match(selector: &str, cells: &[Candidate<'_>]) -> String {
 
 /// Returns true if `text` matches `pattern`, in which `*` stands for any characters and `?` for
 /// one.
-fn glob(pattern: &str, text: &str) -> bool {
+pub fn glob(pattern: &str, text: &str) -> bool {
     let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
     let (mut p, mut t) = (0, 0);
     // The place to continue when the last `*` must take one character more.

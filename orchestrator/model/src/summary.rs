@@ -16,7 +16,9 @@ use std::path::{Path, PathBuf};
 pub struct RunSummary {
     /// The run's folder.
     pub folder: PathBuf,
-    /// In the plan's order.
+    /// The lab folder, see [`crate::event::Plan`].
+    pub lab: Option<String>,
+    /// The cells, in the plan's order.
     pub cells: Vec<CellSummary>,
     pub interrupted: Option<Interrupt>,
     /// The log has the run's end, regular or not. Without it the run is LOST as a whole.
@@ -41,9 +43,9 @@ pub struct CellSummary {
     pub seen: BTreeMap<String, BTreeSet<String>>,
     /// The weightiest first; what differs between attempts before all.
     pub findings: Vec<Finding>,
-    /// What the scenario holds up.
+    /// The promises that the scenario holds up.
     pub promises: Vec<Promise>,
-    /// Where and why the last attempt stopped early.
+    /// The early end of the last attempt.
     pub stopped: Option<Stopped>,
     /// The verdict of each attempt, in their order; None: interrupted.
     pub attempts: Vec<Option<Verdict>>,
@@ -63,7 +65,7 @@ pub struct CellSummary {
 pub struct Stopped {
     pub stage: Stage,
     pub what: String,
-    /// What to do about it.
+    /// A hint what to do about it.
     pub hint: Option<String>,
 }
 
@@ -83,6 +85,7 @@ impl RunSummary {
         });
         Self {
             folder: folder.to_owned(),
+            lab: run.lab.clone(),
             cells: cells.collect(),
             interrupted: run.interrupted,
             whole: run.ended || run.interrupted.is_some(),

@@ -5,13 +5,13 @@ use crate::{cache::CacheError, lab::init::InitError, review::ReviewError, whole:
 
 /// All is well.
 pub(crate) const FINE: u8 = 0;
-/// What the user can mend: an argument, a file (clap's own is the same).
+/// A mistake of the user's: an argument, a file (clap's own code is the same).
 pub(crate) const USAGE: u8 = 2;
 /// A failure of the lab, and a machine that lacks something.
 pub(crate) const LAB: u8 = 3;
 /// A report is changed, new, missing or orphaned.
 pub(crate) const DIFFERENT: u8 = 5;
-/// What a shell says of a command that a signal ended: this and the signal's number (POSIX 2.8.2).
+/// The base of a shell's code for a command that a signal ended: this plus the signal's number (POSIX 2.8.2).
 pub(crate) const SIGNALLED: u8 = 128;
 
 impl Failure {

@@ -67,7 +67,7 @@ impl Failure {
             Failure::Init(InitError::Exists { .. }) => Some("name another folder".into()),
             Failure::Cache(error) => error.hint(),
             Failure::Runtime(error) => error.hint().map(str::to_owned),
-            Failure::Factor(_) => Some("`s2lab doctor` tells what this machine lacks".into()),
+            Failure::Factor(_) => Some("`s2lab doctor` shows what is missing on this machine".into()),
             Failure::Usage { hint, .. } => hint.clone(),
             Failure::Io { source, .. } | Failure::Review(ReviewError::Io { source, .. })
                 if leads_elsewhere(source) =>

@@ -12,7 +12,8 @@ use clap::{Parser, Subcommand};
 use context::{Common, Context};
 use std::process::ExitCode;
 use verbs::{
-    accept, cache, check, completions, doctor, explain, init, lint, list, man, new, report, run, shell,
+    accept, cache, check, completions, doctor, explain, init, lint, list, man, new, report, run, schema,
+    shell,
 };
 
 /// End-to-end test lab for KVM on arm64: boots an emulated host, lets KVM in it run guests, reads their stage-2 tables from
@@ -31,32 +32,34 @@ pub const VERSION: &str = env!("S2LAB_VERSION");
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Carry out scenarios and judge what is seen
+    /// Run scenarios and check the results
     Run(run::Arguments),
     /// List the cells: every scenario on every kernel
     List(list::Arguments),
-    /// Show what a cell is made of: scenario, kernel, what is expected, QEMU's command line
+    /// Show what a cell consists of: scenario, kernel, expectations, QEMU's command line
     Explain(explain::Arguments),
-    /// A shell in a cell's host, with its guests running; the scenario's steps are not carried out
+    /// Open a shell in a cell's host, with its guests running; the scenario's steps are not run
     Shell(shell::Arguments),
-    /// Check scenario files without booting anything
+    /// Check scenario files and kernels.yaml without booting anything
     Lint(lint::Arguments),
-    /// Tell a run again, from its event log
+    /// Show a past run
     Report(report::Arguments),
     /// Compare a run's reports with the accepted ones; exit 5 if any differs
     Check(check::Arguments),
     /// Make a run's reports the accepted ones
     Accept(accept::Arguments),
-    /// Tell what this machine has and lacks for a run, and what to do about it; exit 3 if it lacks something
+    /// Check that this machine can run s2lab, and say what to do about what is missing; exit 3 if something is
     Doctor(doctor::Arguments),
-    /// What is in the cache, where, and whether it is whole; remove what nobody uses
+    /// Inspect, verify and clean the cache
     Cache(cache::Arguments),
-    /// Write a lab folder of one's own, a copy of the built-in one
+    /// Create your own lab folder, a copy of the built-in one
     Init(init::Arguments),
-    /// Write a scenario to begin with into the lab folder
+    /// Create a scenario from a template
     New(new::Arguments),
-    /// Print what lets a shell complete s2lab's command line
+    /// Print a shell completion script
     Completions(completions::Arguments),
+    /// Print the JSON schema of a file format
+    Schema(schema::Arguments),
     /// Print the manual page
     Man(man::Arguments),
 }
@@ -81,6 +84,7 @@ pub fn main() -> ExitCode {
         Verb::Init(arguments) => init::init(&arguments),
         Verb::New(arguments) => new::new(&context, &arguments),
         Verb::Completions(arguments) => completions::completions(&arguments),
+        Verb::Schema(arguments) => schema::schema(&arguments),
         Verb::Man(arguments) => man::man(&arguments),
     };
     ExitCode::from(done.unwrap_or_else(|failure| {

@@ -34,7 +34,7 @@ pub(crate) fn trace(common: &Common, file: LogFile) {
         (true, _) => "error",
         (false, 0) => "warn",
         (false, 1) => "s2lab=info,warn",
-        (false, _) => "s2lab=trace,debug",
+        (false, _) => "s2lab=debug,s2lab::run::console=trace,warn",
     };
     // A failed write is ignored, for instance on a closed stderr.
     let console = tracing_subscriber::fmt::layer().with_writer(io::stderr).without_time().with_target(false);

@@ -1,4 +1,4 @@
-//! A lab folder of one's own, a copy of the built-in one.
+//! Your own lab folder, a copy of the built-in one.
 
 use super::KERNELS;
 use crate::{
@@ -56,7 +56,7 @@ pub fn init(folder: &Path) -> Result<(), InitError> {
         fs::remove_dir(&stage)
     };
     make().map_err(|source| {
-        // The first error is the one to tell.
+        // The first error is the one to report.
         for path in done.iter().rev().chain([&stage]) {
             let _ = fs::remove_dir_all(path);
         }
@@ -99,7 +99,7 @@ fn resume(folder: &Path, parts: &[&str]) -> io::Result<bool> {
     Ok(moved)
 }
 
-/// What a lab folder has at its top. The one by which it is known as such comes last.
+/// The parts of a lab folder. The one by which it is known as such comes last.
 fn parts() -> Vec<&'static str> {
     let mut parts: Vec<_> = carried::LAB.iter().filter_map(|file| file.path.split('/').next()).collect();
     parts.dedup();
@@ -127,7 +127,7 @@ mod tests {
         assert!(matches!(init(&folder), Err(InitError::Exists { path }) if path == folder.join("reports")));
     }
 
-    /// What `kill -9` leaves after each of the renames is a lab folder after the next call, and nothing of the stage stays.
+    /// The remains of `kill -9` after each of the renames are a lab folder after the next call, and nothing of the stage stays.
     #[test]
     fn a_killed_call_is_finished_by_the_next() {
         let all = parts();

@@ -4,6 +4,7 @@ use memchr::memmem;
 use s2lab_model::{
     console::{classify, host_mode},
     crash::{Cutter, symbols::Symbols},
+    escape,
     event::{AlarmClass, Event},
     record::environment::HOST_MODE,
 };
@@ -176,6 +177,7 @@ impl Console {
     /// Searches a line. Most lines of most consoles have no meaning, and take a search and no
     /// memory.
     fn line(&mut self, bytes: &[u8]) -> Option<ConsoleAlarm> {
+        tracing::trace!("{}: {}", self.name, escape::line(&String::from_utf8_lossy(bytes)));
         if self.test_line.as_ref().is_some_and(|line| memmem::find(bytes, line.as_bytes()).is_some()) {
             self.test_line = None;
             self.log.event(Event::ConsoleTested);

@@ -1,8 +1,15 @@
 //! Run folders: `STATE/runs/WHEN-PID/` with `events.jsonl`, `raw/`, `cells/KEY/` and `reports/`.
 
-use crate::{private, whole};
+use crate::{
+    outside::{self, kinds},
+    private, whole,
+};
 use jiff::{Timestamp, tz::TimeZone};
 use s2lab_model::plan::Key;
+use s2lab_model::{
+    event::{Event, Line},
+    hash::digest,
+};
 use std::{
     fs::{File, OpenOptions, TryLockError},
     io,
@@ -12,6 +19,8 @@ use std::{
 
 /// The name of the link to the newest run.
 const LATEST: &str = "latest";
+/// The folder of links to the latest run of each lab folder, named by the SHA-256 of the lab's name.
+const LABS: &str = "labs";
 /// The event log, which makes a folder a run.
 pub(super) const EVENTS: &str = "events.jsonl";
 /// The log of s2lab itself.
@@ -51,7 +60,7 @@ impl RunFolder {
         }
         // Another process has put it there, and may have made links of it.
         let there = |part: PathBuf| {
-            let why = format!("{} is there already", part.display());
+            let why = format!("{} already exists", part.display());
             io::Error::new(io::ErrorKind::AlreadyExists, why)
         };
         for part in PARTS {
@@ -93,22 +102,46 @@ impl RunFolder {
         Ok(self.log.is_none() && matches!(lock(&self.path)?, Locked::ByAnother))
     }
 
-    /// Opens an existing run: a path to its folder, the folder's name under `state`, or the newest
-    /// without either.
-    pub fn open(state: &Path, run: Option<&str>) -> io::Result<Self> {
+    /// An existing run: a path to its folder, or the folder's name under `state`.
+    pub fn open(state: &Path, run: &str) -> io::Result<Self> {
         let runs = runs(state);
-        let (places, none) = match run {
-            Some(run) => {
-                let none = format!("no run `{run}` here or in {}", runs.display());
-                (vec![PathBuf::from(run), runs.join(run)], none)
-            }
-            None => (vec![runs.join(LATEST)], format!("no run in {}", runs.display())),
-        };
+        let none = format!("no run `{run}` here or in {}", runs.display());
         // An empty name would be the working folder.
-        let named = run.is_none_or(|run| !run.is_empty());
-        let path = places.into_iter().filter(|_| named).find(|path| path.join(EVENTS).is_file());
+        let places = [PathBuf::from(run), runs.join(run)].into_iter().filter(|_| !run.is_empty());
+        let path = places.into_iter().find(|path| path.join(EVENTS).is_file());
         let path = path.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, none))?;
         Ok(Self::found(&std::fs::canonicalize(path)?))
+    }
+
+    /// Notes the run as the latest of the lab folder `lab`, wherever the run lies.
+    pub fn note_latest(&self, state: &Path, lab: &str) -> io::Result<()> {
+        let labs = state.join(LABS);
+        private::make(&labs)?;
+        whole::point(&labs.join(digest(lab.as_bytes())), std::fs::canonicalize(&self.path)?.as_os_str())
+    }
+
+    /// The latest run of the lab folder `lab`. None: there was none, it is removed, or a run of
+    /// another lab folder is in its place.
+    pub fn latest(state: &Path, lab: &str) -> io::Result<Option<Self>> {
+        let path = match std::fs::canonicalize(state.join(LABS).join(digest(lab.as_bytes()))) {
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                return Ok(None);
+            }
+            path => path?,
+        };
+        let run = Self::found(&path);
+        let there = run.events().is_file() && run.lab().is_none_or(|of| of == lab);
+        Ok(there.then_some(run))
+    }
+
+    /// The lab folder that the plan names; None if the log has no plan, or the plan no lab folder.
+    fn lab(&self) -> Option<String> {
+        let log = outside::read(&self.events(), kinds::EVENT_LOG).ok()?;
+        let line: Line = serde_json::from_slice(log.split(|byte| *byte == b'\n').next()?).ok()?;
+        match line.event {
+            Event::Plan(plan) => plan.lab,
+            _ => None,
+        }
     }
 
     pub(super) fn found(path: &Path) -> Self {
@@ -179,6 +212,7 @@ pub(super) fn stamp(now: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use s2lab_model::event::{Attempts, LOG_VERSION, Plan};
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
@@ -201,20 +235,50 @@ mod tests {
     #[test]
     fn the_latest_is_found() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(RunFolder::open(dir.path(), None).is_err());
         // The clock goes back: each run is the latest when it begins.
         for n in [5, 6, 1, 7] {
             let run = RunFolder::create(dir.path(), None, at(n)).unwrap();
             std::fs::write(run.events(), n.to_string()).unwrap();
-            let latest = RunFolder::open(dir.path(), None).unwrap();
+            let latest = RunFolder::open(dir.path(), LATEST).unwrap();
             assert_eq!(std::fs::read_to_string(latest.events()).unwrap(), n.to_string());
         }
-        assert!(RunFolder::open(dir.path(), Some("nonsense")).is_err());
+        assert!(RunFolder::open(dir.path(), "nonsense").is_err());
         let latest = runs(dir.path()).join(LATEST);
         std::fs::remove_file(&latest).unwrap();
         std::fs::write(&latest, "a note").unwrap();
         assert!(RunFolder::create(dir.path(), None, at(8)).is_err());
         assert_eq!(std::fs::read_to_string(&latest).unwrap(), "a note");
+    }
+
+    #[test]
+    fn each_lab_folder_has_its_latest_run() {
+        let dir = tempfile::tempdir().unwrap();
+        let latest = |lab: &str| RunFolder::latest(dir.path(), lab).unwrap().map(|run| run.path);
+        let made = |n, out: Option<&Path>, lab: &str| {
+            let run = RunFolder::create(dir.path(), out, at(n)).unwrap();
+            run.note_latest(dir.path(), lab).unwrap();
+            std::fs::canonicalize(run.path()).unwrap()
+        };
+        assert_eq!(latest("/a"), None);
+        let (a, b) = (made(1, None, "/a"), made(2, None, "/b"));
+        assert_eq!([latest("/a"), latest("/b"), latest("/c")], [Some(a), Some(b.clone()), None]);
+        let out = dir.path().join("out");
+        let elsewhere = made(3, Some(&out), "/a");
+        assert_eq!(latest("/a"), Some(elsewhere));
+        // Another lab folder's run is in its place now.
+        let plan = Plan {
+            s2lab: String::new(),
+            started: String::new(),
+            lab: Some("/b".into()),
+            attempts: Attempts::Once,
+            cells: vec![],
+        };
+        let line =
+            Line { v: LOG_VERSION, seq: 0, ms: 0, session: None, cell: None, event: Event::Plan(plan) };
+        std::fs::write(out.join(EVENTS), serde_json::to_string(&line).unwrap() + "\n").unwrap();
+        assert_eq!(latest("/a"), None);
+        std::fs::remove_dir_all(b).unwrap();
+        assert_eq!(latest("/b"), None);
     }
 
     /// A folder for `--out` may come from elsewhere.
@@ -225,7 +289,7 @@ mod tests {
         std::fs::create_dir_all(out.join("cells/a@k")).unwrap();
         std::fs::create_dir(&home).unwrap();
         let create = || RunFolder::create(dir.path(), Some(&out), at(0)).map(drop).map_err(|e| e.to_string());
-        let there = |name: &str| Err(format!("{} is there already", out.join(name).display()));
+        let there = |name: &str| Err(format!("{} already exists", out.join(name).display()));
         assert_eq!(create(), there("cells/a@k"));
         std::fs::remove_dir_all(out.join("cells")).unwrap();
         std::os::unix::fs::symlink(&home, out.join("cells")).unwrap();

@@ -1,6 +1,27 @@
-//! What people see: functions of what was judged.
+//! What people and programs see of a run: functions of its summary.
 
 pub mod crash;
 pub mod progress;
 pub mod standings;
 pub mod terminal;
+
+use clap::ValueEnum;
+use s2lab_model::summary::RunSummary;
+
+/// Forms of what is printed of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    // Lines for people.
+    Human,
+    // The event log, as it grows.
+    Events,
+}
+
+impl Format {
+    /// The function that writes a whole run; None: the form has lines of its own in each verb.
+    pub fn document(self) -> Option<fn(&RunSummary) -> String> {
+        match self {
+            Format::Human | Format::Events => None,
+        }
+    }
+}

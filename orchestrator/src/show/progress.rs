@@ -2,12 +2,15 @@
 
 use crate::{cache, run::signals::Interruption};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use s2lab_model::event::{Event, Line};
+use s2lab_model::{
+    event::{Event, Line, Stage},
+    plan::Key,
+};
 use std::{
     collections::BTreeMap,
     io::{self, Write},
-    sync::{Mutex, OnceLock, PoisonError},
-    time::Duration,
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
+    time::{Duration, Instant},
 };
 
 /// The form of the progress.
@@ -26,6 +29,8 @@ pub struct Display {
     mode: Mode,
     bars: MultiProgress,
     shown: Mutex<BTreeMap<String, ProgressBar>>,
+    /// The cells at work: in which stage, since when.
+    at_work: Mutex<BTreeMap<Key, (Stage, Instant)>>,
     interruption: Interruption,
     /// The first error of stdout.
     failed: OnceLock<io::Error>,
@@ -40,7 +45,14 @@ impl Display {
 
     fn on(target: ProgressDrawTarget, mode: Mode, interruption: Interruption) -> Self {
         let bars = MultiProgress::with_draw_target(target);
-        Self { mode, bars, shown: Mutex::default(), interruption, failed: OnceLock::new() }
+        Self {
+            mode,
+            bars,
+            shown: Mutex::default(),
+            at_work: Mutex::default(),
+            interruption,
+            failed: OnceLock::new(),
+        }
     }
 
     /// Prints a line on stdout, above the bars. A reader that ends early is no error: the run
@@ -65,13 +77,52 @@ impl Display {
     pub fn event(&self, line: &Line) {
         let Some(key) = &line.cell else { return };
         match &line.event {
-            Event::StageStarted { stage } => self.tell(key.as_str(), &format!("{key}  {stage}")),
-            Event::CellEnded { .. } => self.end(key.as_str()),
+            Event::StageStarted { stage } => {
+                self.spin(key.as_str(), &format!("{key}  {stage}"));
+                self.stage_started(key, *stage);
+            }
+            Event::StageEnded { stage } => self.stage_ended(key, *stage),
+            Event::CellEnded { .. } => {
+                self.end(key.as_str());
+                self.at_work().remove(key);
+            }
             _ => {}
         }
     }
 
-    fn tell(&self, id: &str, text: &str) {
+    fn at_work(&self) -> MutexGuard<'_, BTreeMap<Key, (Stage, Instant)>> {
+        self.at_work.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn stage_started(&self, key: &Key, stage: Stage) {
+        let begins = self.at_work().insert(key.clone(), (stage, Instant::now())).is_none();
+        if begins && self.mode == Mode::Lines {
+            complain(&format!("{key}  begins"));
+        }
+    }
+
+    fn stage_ended(&self, key: &Key, stage: Stage) {
+        let since = self.at_work().get(key).filter(|(known, _)| *known == stage).map(|(_, since)| *since);
+        if let Some(since) = since {
+            tracing::info!("{key}  {stage} took {:.1} s", since.elapsed().as_secs_f64());
+        }
+    }
+
+    /// Prints a line for each cell at work, where there are no bars: a run must not look dead.
+    pub fn sign_of_life(&self) {
+        if self.mode == Mode::Lines {
+            self.lines_at_work().iter().for_each(|line| complain(line));
+        }
+    }
+
+    fn lines_at_work(&self) -> Vec<String> {
+        let line = |(key, (stage, since)): (&Key, &(Stage, Instant))| {
+            format!("{key}  {stage}, for {} s", since.elapsed().as_secs())
+        };
+        self.at_work().iter().map(line).collect()
+    }
+
+    fn spin(&self, id: &str, text: &str) {
         if self.mode != Mode::Bars {
             return;
         }
@@ -127,7 +178,7 @@ impl cache::Progress for Display {
         match self.mode {
             Mode::Quiet => {}
             Mode::Lines => complain(what),
-            Mode::Bars => self.tell(CACHE, what),
+            Mode::Bars => self.spin(CACHE, what),
         }
     }
 
@@ -187,8 +238,7 @@ mod tests {
     use super::*;
     use crate::cache::Progress;
     use indicatif::InMemoryTerm;
-    use s2lab_model::event::{CellEnd, Stage};
-    use std::time::Instant;
+    use s2lab_model::event::CellEnd;
 
     fn line(event: Event) -> Line {
         Line::new(0, 0, None, Some(&"idle@debian-6.1".parse().unwrap()), event)
@@ -201,6 +251,18 @@ mod tests {
             assert!(begin.elapsed() < Duration::from_secs(10), "{text} is not in {:?}", terminal.contents());
             std::thread::sleep(TICK);
         }
+    }
+
+    #[test]
+    fn cells_at_work_have_a_line() {
+        let display = Display::on(ProgressDrawTarget::hidden(), Mode::Lines, Interruption::never());
+        assert_eq!(display.lines_at_work(), Vec::<String>::new());
+        display.event(&line(Event::StageStarted { stage: Stage::HostBoot }));
+        display.event(&line(Event::StageEnded { stage: Stage::HostBoot }));
+        display.event(&line(Event::StageStarted { stage: Stage::Bind }));
+        assert_eq!(display.lines_at_work(), ["idle@debian-6.1  bind, for 0 s"]);
+        display.event(&line(Event::CellEnded { end: CellEnd::Complete }));
+        assert_eq!(display.lines_at_work(), Vec::<String>::new());
     }
 
     #[test]

@@ -10,7 +10,7 @@ use s2lab_model::{
 };
 use std::path::{Path, PathBuf};
 
-/// In a verdict's place where there is none.
+/// The words in a verdict's place where there is none.
 const INTERRUPTED: &str = "interrupted";
 const NOT_RUN: &str = "not run";
 
@@ -32,7 +32,7 @@ impl Columns {
     }
 }
 
-/// Whether to colour, and how.
+/// Colours, or none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Paint(pub bool);
 
@@ -120,7 +120,7 @@ pub fn lead(cell: &CellSummary) -> Option<String> {
     })
 }
 
-/// What else is said of a cell that fails: the promise that it breaks, and how many more findings there are.
+/// The promise that a failed cell breaks, and the number of further findings.
 fn more_findings(cell: &CellSummary) -> Option<String> {
     if cell.skipped() {
         return None;
@@ -190,7 +190,7 @@ pub fn last_line(run: &RunSummary) -> String {
     format!("{cells}: {} · {}", parts.join(", "), home(&run.folder))
 }
 
-/// How a run's reports stand against the accepted ones, in a few words.
+/// A count of the standings, in a few words.
 fn compared(run: &RunSummary) -> String {
     let standings: Vec<_> = run.cells.iter().filter_map(|cell| cell.standing.as_ref()).collect();
     let count = |is: fn(&Standing) -> bool| standings.iter().filter(|s| is(s)).count();
@@ -260,6 +260,7 @@ mod tests {
     fn run_of(cells: Vec<CellSummary>) -> RunSummary {
         RunSummary {
             folder: "/runs/1".into(),
+            lab: None,
             cells,
             interrupted: None::<Interrupt>,
             whole: true,

@@ -5,6 +5,7 @@ use crate::{
     story::{Behaves, Story},
 };
 use s2lab_model::event::StopCause;
+use std::fs;
 
 const BAR_BEFORE: &str = "bar@debian-6.1";
 const BAR_AFTER: &str = "bar@debian-6.12";
@@ -100,4 +101,22 @@ fn where_nothing_can_be_written() {
     assert_eq!(session.shell(full).status.code(), Some(3));
     session.check("accept-unwritable");
     assert_eq!((home.tree("lab/reports"), home.read("lab/reports/idle/debian-6.1.txt")), before);
+}
+
+#[test]
+fn globs_and_cells_that_the_lab_does_not_have() {
+    let home = Home::new();
+    home.add_run(&Story::well(&home.plan(&[])));
+    let mut session = home.session();
+    assert_eq!(session.s2lab(&["accept", "bar@*6.1"]).status.code(), Some(0));
+    assert_eq!(session.s2lab(&["accept", "bar*", "far*"]).status.code(), Some(2));
+    session.note("the scenario was a file that lies elsewhere");
+    fs::rename(home.path("lab/scenarios/idle.yaml"), home.path("idle.yaml")).unwrap();
+    assert_eq!(session.s2lab(&["accept"]).status.code(), Some(2));
+    session.note("so was the kernel");
+    let kernels = home.read("lab/images/kernels.yaml").replace("debian-6.12", "debian-6.13");
+    home.write("lab/images/kernels.yaml", kernels);
+    fs::remove_dir_all(home.path("lab/reports")).unwrap();
+    assert_eq!(session.s2lab(&["accept", "bar*"]).status.code(), Some(2));
+    session.check("accept-globs");
 }

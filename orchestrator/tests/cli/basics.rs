@@ -94,3 +94,18 @@ fn manual_pages() {
     let refused = home.command(&["man", "--out", home.path("file").to_str().unwrap()]).output().unwrap();
     assert_eq!(refused.status.code(), Some(3));
 }
+
+#[test]
+fn schemas_are_those_in_the_repository() {
+    let home = Home::new();
+    let repository = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    for (arguments, file) in [
+        (&["schema"][..], "scenarios/schema.json"),
+        (&["schema", "scenario"], "scenarios/schema.json"),
+        (&["schema", "kernels"], "images/schema.json"),
+    ] {
+        let output = home.command(arguments).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}");
+        assert_eq!(output.stdout, std::fs::read(repository.join(file)).unwrap(), "{file}");
+    }
+}

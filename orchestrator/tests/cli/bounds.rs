@@ -259,6 +259,6 @@ fn a_qemu_that_hangs_is_not_taken() {
     let began = Instant::now();
     let output = home.command(&["doctor"]).output().unwrap();
     let said = String::from_utf8(output.stdout).unwrap();
-    assert!(said.contains("note   qemu           not in the cache: the first run fetches it"), "{said}");
+    assert!(said.contains("note     qemu         not in the cache: the first run fetches it"), "{said}");
     assert!(began.elapsed() < Duration::from_secs(40), "{:?}", began.elapsed());
 }

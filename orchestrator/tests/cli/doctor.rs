@@ -73,9 +73,9 @@ fn what_lacks_is_told_with_what_to_do() {
     let (shown, exit) = doctor(&home);
     assert_eq!(exit, Some(3));
     for due in [
-        "lacks  cargo          `TMP/bin/cargo` failed (exit status: 1)",
-        "lacks  archive        apt on this machine names no Debian archive",
-        "lacks  factor         QEMU ended (exit status: 1)",
+        "missing  cargo        `TMP/bin/cargo` failed (exit status: 1)",
+        "missing  archive      apt on this machine names no Debian archive",
+        "missing  factor       QEMU ended (exit status: 1)",
         "set XDG_STATE_HOME to a folder of yours",
     ] {
         assert!(home.stable(&shown).contains(due), "{due}\n{shown}");

@@ -48,8 +48,8 @@ fn without_a_place_for_it() {
     fs::remove_dir(home.path("cache")).unwrap();
     home.write("cache", "");
     let mut session = home.session();
-    for arguments in [&["list"][..], &["report"]] {
-        session.keep(&format!("cd ../home; s2lab {}", arguments.concat()), &mut outside(&home, arguments));
+    for arguments in [&["list"][..], &["report"], &["report", RUN]] {
+        session.keep(&format!("cd ../home; s2lab {}", arguments.join(" ")), &mut outside(&home, arguments));
     }
     session.check("built-in-nowhere");
 }

@@ -3,6 +3,7 @@
 use crate::story::Story;
 use s2lab_model::{
     event::PlannedCell,
+    hash::digest,
     kernel,
     plan::{Selection, plan},
     scenario::load,
@@ -139,7 +140,7 @@ impl Home {
             }
         }
         let selectors = selectors.iter().map(|s| (*s).to_owned()).collect();
-        plan(&scenarios, &kernels, &Selection { selectors, kernels: vec![] }).unwrap()
+        plan(&scenarios, &kernels, &Selection { selectors, exclude: vec![], kernels: vec![] }).unwrap()
     }
 
     /// Makes the story a run of this home, the latest.
@@ -148,10 +149,28 @@ impl Home {
     }
 
     pub(crate) fn tell_as(&self, name: &str, story: &Story) {
-        let runs = self.path("state/s2lab/runs");
-        story.write(&runs.join(name));
-        let _ = fs::remove_file(runs.join("latest"));
-        std::os::unix::fs::symlink(name, runs.join("latest")).unwrap();
+        self.add_run_of(&self.lab(), name, story);
+    }
+
+    /// Makes the story a run of the lab folder `lab`, its latest.
+    pub(crate) fn add_run_of(&self, lab: &Path, name: &str, story: &Story) {
+        let state = self.path("state/s2lab");
+        let run = state.join("runs").join(name);
+        story.write(&run);
+        let lab = lab.to_str().unwrap();
+        let log = fs::read_to_string(run.join("events.jsonl")).unwrap();
+        let (plan, rest) = log.split_once('\n').unwrap();
+        let mut plan: serde_json::Value = serde_json::from_str(plan).unwrap();
+        plan["event"]["plan"]["lab"] = lab.into();
+        fs::write(run.join("events.jsonl"), format!("{plan}\n{rest}")).unwrap();
+        fs::create_dir_all(state.join("labs")).unwrap();
+        for (link, to) in [
+            (state.join("runs/latest"), PathBuf::from(name)),
+            (state.join("labs").join(digest(lab.as_bytes())), run),
+        ] {
+            let _ = fs::remove_file(&link);
+            std::os::unix::fs::symlink(to, link).unwrap();
+        }
     }
 
     /// Returns the names of all runs, the oldest first.

@@ -127,3 +127,17 @@ fn what_is_not_taken_for_a_scenario() {
     session.s2lab(&["lint"]);
     session.check("lint-not-taken");
 }
+
+#[test]
+fn a_file_is_checked_as_what_it_is() {
+    let home = Home::new();
+    let mut session = home.session();
+    assert_eq!(session.s2lab(&["lint", "images/kernels.yaml"]).status.code(), Some(0));
+    assert_eq!(session.s2lab(&["lint", "bar", "scenarios/idle.yaml"]).status.code(), Some(0));
+    assert_eq!(session.s2lab(&["lint", "baz"]).status.code(), Some(2));
+    home.write("lab/images/kernels.yaml", "kernel: {}\n");
+    home.write("lab/scenarios/idle.yaml", "scenario: idle\n");
+    session.note("all mistakes of all files");
+    assert_eq!(session.s2lab(&["lint", "images/kernels.yaml", "idle"]).status.code(), Some(2));
+    session.check("lint-kinds");
+}

@@ -87,3 +87,16 @@ fn a_lab_without_scenarios() {
     session.s2lab(&["lint"]);
     session.check("no-scenarios");
 }
+
+#[test]
+fn cells_are_left_out() {
+    let home = Home::new();
+    let mut session = home.session();
+    session.s2lab(&["list", "--exclude", "idle"]);
+    session.s2lab(&["list", "--exclude", "*@debian-6.1", "--exclude", "bar*"]);
+    session.s2lab(&["run", "-j", "2", "--dry-run", "bar", "--exclude", "bar@debian-6.1"]);
+    for wrong in ["far", "*"] {
+        assert_eq!(session.s2lab(&["list", "--exclude", wrong]).status.code(), Some(2), "{wrong}");
+    }
+    session.check("exclude");
+}

@@ -30,6 +30,8 @@ mod files;
 #[cfg(test)]
 mod kill;
 #[cfg(test)]
+mod latest;
+#[cfg(test)]
 mod lint;
 #[cfg(test)]
 mod list;

@@ -62,8 +62,10 @@ fn silence_and_talk() {
             assert_eq!(output.stdout, loud.stdout, "results are results");
             assert_eq!(output.status, loud.status);
             assert!(!output.stderr.contains(&0x1b), "no colour where there is no terminal");
+            assert!(more != "-q" || output.stderr.is_empty(), "{arguments:?}");
         }
-        assert!(loud.stderr.is_empty());
+        let loud = String::from_utf8(loud.stderr).unwrap();
+        assert!(loud.lines().all(|line| line.starts_with("the latest run of ")), "{loud}");
     }
     let quiet = home.command(&["run", "--offline", "-q"]).output().unwrap();
     assert!(
@@ -86,7 +88,7 @@ fn a_pipe_that_closes() {
         ("s2lab check | :", 5),
         ("s2lab lint | :", 0),
         ("s2lab run --dry-run | :", 0),
-        ("s2lab run --offline --format json | :", 3),
+        ("s2lab run --offline --format events | :", 3),
         ("{ s2lab run --offline -vv 2>&1 >&3 | :; } 3>&1", 3),
         ("{ s2lab lint ../none 2>&1 >&3 | :; } 3>&1", 2),
     ] {
@@ -108,7 +110,7 @@ fn a_disk_that_is_full() {
     let home = Home::new();
     home.add_run(&Story::well(&home.plan(&[])));
     let mut session = home.session();
-    for line in ["list", "lint", "report", "check", "run --dry-run", "run --offline --format json"] {
+    for line in ["list", "lint", "report", "check", "run --dry-run", "run --offline --format events"] {
         let output = session.shell(&format!("s2lab {line} > /dev/full"));
         assert_eq!(output.status.code(), Some(3), "{line}");
     }

@@ -291,9 +291,10 @@ fn outside_of_a_lab() {
     home.add_run(&Story::well(&home.plan(&["idle"])));
     let mut session = home.session();
     session.keep("cd ..; s2lab report", home.command(&["report"]).current_dir(home.path("")));
+    session.keep("cd ..; s2lab report RUN", home.command(&["report", RUN]).current_dir(home.path("")));
     session.keep(
-        "cd ..; s2lab report --cell idle@debian-6.1",
-        home.command(&["report", "--cell", RAM_BEFORE]).current_dir(home.path("")),
+        "cd ..; s2lab report RUN --cell idle@debian-6.1",
+        home.command(&["report", RUN, "--cell", RAM_BEFORE]).current_dir(home.path("")),
     );
     session.keep("cd ..; s2lab check", home.command(&["check"]).current_dir(home.path("")));
     session.s2lab(&["report", "--lab", "../none"]);
@@ -317,4 +318,14 @@ fn two_at_once() {
         assert_eq!(one.wait_with_output().unwrap(), once);
     }
     assert_eq!(home.tree(&format!("state/s2lab/runs/{RUN}")), written);
+}
+
+#[test]
+fn the_events_of_a_run() {
+    let home = Home::new();
+    home.add_run(&mixed(&home));
+    let output = home.command(&["report", "--format", "events"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.stdout, fs::read(home.of_run("events.jsonl")).unwrap());
+    assert_eq!(home.command(&["check", "--format", "events"]).status().unwrap().code(), Some(2));
 }

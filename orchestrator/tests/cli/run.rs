@@ -69,7 +69,7 @@ fn offline_with_an_empty_store() {
 #[test]
 fn the_event_log_on_stdout() {
     let home = Home::new();
-    let output = home.command(&["run", "--offline", "--format", "json", "idle"]).output().unwrap();
+    let output = home.command(&["run", "--offline", "--format", "events", "idle"]).output().unwrap();
     assert_eq!(output.status.code(), Some(3));
     let run = only_run(&home);
     let kept = home.read(&format!("state/s2lab/runs/{run}/events.jsonl"));

@@ -150,6 +150,7 @@ impl Story {
         let plan = Plan {
             s2lab: "0.1.0".into(),
             started: "2026-11-22T15:00:00Z".into(),
+            lab: None,
             attempts: self.attempts,
             cells: self.cells.clone(),
         };

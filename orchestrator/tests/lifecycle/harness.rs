@@ -76,6 +76,7 @@ async fn carry_out(row: &Row, folder: &Path) -> Result<JudgedCell, Box<dyn Error
     log.event(Event::Plan(Plan {
         s2lab: "test".into(),
         started: "now".into(),
+        lab: None,
         attempts: Attempts::Once,
         cells: vec![planned.clone()],
     }));

@@ -138,6 +138,7 @@ async fn carry_out(folder: &Path) -> Result<(), Box<dyn Error>> {
     log.event(Event::Plan(Plan {
         s2lab: "test".into(),
         started: "now".into(),
+        lab: None,
         attempts,
         cells: cells.clone(),
     }));

@@ -1,7 +1,7 @@
 //! Several attempts at one cell: which are due, what they say together.
 
 use super::{JudgedAttempt, JudgedCell};
-use crate::event::{Attempts, CellEnd};
+use crate::event::{Attempts, CellEnd, StopCause};
 use crate::finding::{Finding, Subject, Weight};
 use crate::verdict::Verdict;
 use std::collections::HashSet;
@@ -30,6 +30,8 @@ fn may_be_retried(verdict: &Verdict) -> bool {
 /// [`Attempts::Retry`] those that were tried again do not count. A planned attempt that is missing is LOST, or, in a run that
 /// was interrupted, leaves the cell without a verdict.
 pub(super) fn verdict(course: Attempts, attempts: &[JudgedAttempt], interrupted: bool) -> Option<Verdict> {
+    // While the run goes on, the log has the end of the attempt before that of the run.
+    let interrupted = interrupted || attempts.iter().any(was_interrupted);
     let judged: Vec<_> = attempts.iter().filter(|attempt| attempt.judgement.verdict.is_some()).collect();
     let retried = match (course, judged.split_last()) {
         (Attempts::Retry(_), Some((_, before))) => {
@@ -49,6 +51,11 @@ pub(super) fn verdict(course: Attempts, attempts: &[JudgedAttempt], interrupted:
         Some(attempt) => attempt.judgement.verdict.clone(),
         None => (!interrupted).then_some(Verdict::Lost),
     }
+}
+
+/// Returns whether a signal to s2lab has ended the attempt.
+fn was_interrupted(attempt: &JudgedAttempt) -> bool {
+    matches!(attempt.record.end, Some(CellEnd::Stopped { cause: StopCause::Interrupted, .. }))
 }
 
 /// Whether two attempts agree. How far one came that did not come to its end is a matter of time.
@@ -118,7 +125,6 @@ pub(crate) fn difference(cell: &JudgedCell) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::StopCause;
     use crate::judge::fixture::Story;
 
     fn how(attempts: &[JudgedAttempt]) -> Option<String> {
@@ -162,6 +168,7 @@ mod tests {
             (Once, vec![], Some(Verdict::Lost), None),
             (Once, vec![pass()], passed.clone(), passed.clone()),
             (Once, vec![interrupted()], Some(Verdict::Lost), None),
+            (Once, vec![stopped(StopCause::Interrupted)], None, None),
             (Repeat(2), vec![pass(), pass()], passed.clone(), passed.clone()),
             (Repeat(2), vec![pass(), other_pass()], Some(Verdict::Flaky), Some(Verdict::Flaky)),
             (Repeat(2), vec![pass(), fail()], Some(Verdict::Flaky), Some(Verdict::Flaky)),

@@ -349,6 +349,7 @@ impl Story {
         let plan = Plan {
             s2lab: "0.1.0".into(),
             started: "2026-11-22T15:00:00Z".into(),
+            lab: None,
             attempts: Default::default(),
             cells: vec![self.cell.clone()],
         };

@@ -10,6 +10,8 @@ use std::sync::Arc;
 /// A run with what is said of each of its cells.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JudgedRun {
+    /// The lab folder, see [`crate::event::Plan`].
+    pub lab: Option<String>,
     /// In the plan's order.
     pub cells: Vec<JudgedCell>,
     pub interrupted: Option<Interrupt>,
@@ -57,7 +59,7 @@ pub(super) fn conclude(
     pages: &(impl Pages + ?Sized),
 ) -> JudgedRun {
     let interrupted = run.interrupted.as_deref().map(Interrupt::of_signal);
-    let course = run.plan.attempts;
+    let (course, lab) = (run.plan.attempts, run.plan.lab.clone());
     let cells = run.cells.into_iter().enumerate().map(|(place, Cell { planned, attempts, not_run, .. })| {
         let mut all = judged(place);
         all.extend(attempts.into_iter().map(|record| attempt(record, interrupted.is_some(), pages)));
@@ -74,7 +76,7 @@ pub(super) fn conclude(
         0 if cells.iter().any(|cell| cell.not_run.is_some()) => NOTHING_TESTED,
         exit => exit,
     };
-    JudgedRun { cells, interrupted, ended, exit }
+    JudgedRun { lab, cells, interrupted, ended, exit }
 }
 
 /// The verdict on a cell by its attempts; none if the run did not come to it.

@@ -40,6 +40,7 @@ fn keys(selectors: &[&str], arguments: &[&str]) -> Result<Vec<String>, String> {
     };
     let choices: Result<Vec<_>, PlanError> = arguments.iter().map(choice).collect();
     let selection = Selection {
+        exclude: vec![],
         selectors: selectors.iter().map(|s| s.to_string()).collect(),
         kernels: choices.map_err(|e| e.to_string())?,
     };
@@ -97,12 +98,13 @@ fn a_file_has_a_label_and_no_traits() {
     let kernels = kernels();
     let choice = own("build/arch/arm64/boot/Image.gz").unwrap();
     assert_eq!(choice.name(), "image");
-    let selection = Selection { selectors: vec!["memory".into()], kernels: vec![choice] };
+    let selection = Selection { selectors: vec!["memory".into()], exclude: vec![], kernels: vec![choice] };
     let cells = plan(&scenarios(&["memory"]), &kernels, &selection).unwrap();
     assert_eq!((cells[0].key.as_str(), &cells[0].traits), ("memory@image", &Traits::AtLeast([].into())));
     let traits = Traits::AtLeast([Trait::WcHonoured].into());
     let declared = KernelChoice::Own { label: with_series("a-first", "wc"), traits: traits.clone() };
-    let selection = Selection { selectors: vec!["memory@a-first*".into()], kernels: vec![declared] };
+    let selection =
+        Selection { selectors: vec!["memory@a-first*".into()], exclude: vec![], kernels: vec![declared] };
     let cells = plan(&scenarios(&["memory"]), &kernels, &selection).unwrap();
     assert_eq!((cells[0].key.as_str(), &cells[0].traits), ("memory@a-first~wc", &traits));
     let listed = plan(&scenarios(&["memory"]), &kernels, &Selection::default()).unwrap();

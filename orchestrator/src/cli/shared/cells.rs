@@ -7,10 +7,11 @@ use crate::{
     run::{chosen::Chosen, images},
     runtime,
 };
+use clap::Args;
 use s2lab_model::{
     event::PlannedCell,
     kernel::Kernels,
-    plan::{Selection, plan},
+    plan::{Key, Selection, plan},
 };
 use std::{
     collections::BTreeSet,
@@ -18,7 +19,18 @@ use std::{
     sync::Arc,
 };
 
-/// The cells to run.
+/// The arguments that mean cells.
+#[derive(Debug, Args, Default, Clone, PartialEq, Eq)]
+pub(crate) struct CellArguments {
+    /// Scenarios, keys SCENARIO@KERNEL, globs of either, or scenario files; default: all scenarios
+    #[arg(value_name = "GLOB|KEY|FILE")]
+    pub(crate) what: Vec<String>,
+    /// Leave out the cells of this scenario, key or glob; repeatable
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) exclude: Vec<String>,
+}
+
+/// The cells to run, and their kernels.
 pub(crate) struct Planned {
     pub(crate) kernels: Kernels,
     /// The kernels that are not an entry, or more than one.
@@ -54,7 +66,11 @@ impl Planned {
 }
 
 /// Resolves the arguments to cells. It makes and fetches nothing.
-pub(crate) fn planned(lab: &Lab, what: &[String], arguments: &KernelArguments) -> Result<Planned, Failure> {
+pub(crate) fn planned(
+    lab: &Lab,
+    CellArguments { what, exclude }: &CellArguments,
+    arguments: &KernelArguments,
+) -> Result<Planned, Failure> {
     let (files, selectors): (Vec<_>, Vec<_>) = what.iter().cloned().partition(|argument| is_file(argument));
     let mut paths: Vec<PathBuf> = files.iter().map(PathBuf::from).collect();
     // Files alone are the whole plan; with selectors the lab's scenarios are added.
@@ -67,12 +83,23 @@ pub(crate) fn planned(lab: &Lab, what: &[String], arguments: &KernelArguments) -
         if selectors.is_empty() { selectors } else { selectors.into_iter().chain(from_files).collect() };
     let kernels = lab.kernels()?;
     let own::Kernels { choices, own } = own::kernels(lab, &kernels, arguments)?;
-    let mut cells = plan(&scenarios, &kernels, &Selection { selectors, kernels: choices })?;
+    let mut cells =
+        plan(&scenarios, &kernels, &Selection { selectors, exclude: exclude.clone(), kernels: choices })?;
     for cell in &mut cells {
         cell.repeat = repeat(cell, &files, &own);
     }
     let chosen = own.into_iter().map(|own| own.kernel).collect();
     Ok(Planned { kernels, chosen, cells })
+}
+
+/// The keys of all cells that the lab folder has.
+pub(crate) fn lab_cells(lab: &Lab) -> Result<BTreeSet<Key>, Failure> {
+    let kernels = lab.kernels()?;
+    let scenarios = scenarios(&lab.scenario_files()?)?;
+    let keys = scenarios.iter().flat_map(|scenario| {
+        kernels.entries.keys().filter_map(|kernel| Key::of(&scenario.scenario, kernel, []).ok())
+    });
+    Ok(keys.collect())
 }
 
 /// Returns the arguments that run one cell alone. Files that the lab does not know by name are
@@ -98,6 +125,7 @@ fn each_once(paths: Vec<PathBuf>) -> Vec<PathBuf> {
     paths.into_iter().filter(|path| known.insert(real(path))).collect()
 }
 
-fn is_file(argument: &str) -> bool {
+/// Returns whether an argument is the path of a file, and not a name.
+pub(crate) fn is_file(argument: &str) -> bool {
     argument.contains('/') || argument.ends_with(".yaml")
 }

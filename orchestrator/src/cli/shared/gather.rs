@@ -15,7 +15,7 @@ use crate::{
     },
     show::progress::Display,
 };
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 /// All that the hosts of a plan need.
 pub(crate) struct Gathered {
@@ -25,12 +25,12 @@ pub(crate) struct Gathered {
     factor: Factor,
 }
 
-/// Where things lie, and what may be done to have them.
+/// The places that things come from, and whether the network may be used.
 pub(crate) struct Source<'a> {
     pub(crate) places: &'a Places,
-    /// What was brought along.
+    /// The parts that the user brings.
     pub(crate) parts: Parts,
-    /// Where the lab has its patches and configurations.
+    /// The lab folder, with patches and configurations.
     pub(crate) lab: &'a Lab,
     pub(crate) offline: bool,
 }
@@ -51,8 +51,15 @@ impl Gathered {
         for Chosen { label, .. } in chosen {
             if images.kernel(label).is_some_and(|kernel| kernel.config.is_none()) {
                 tracing::warn!(
-                    "{label}: its configuration is not known, so what it lacks cannot be named; --config FILE tells, or CONFIG_IKCONFIG=y"
+                    "{label}: its configuration is not known, so what it lacks cannot be named; give it by --config FILE, or build with CONFIG_IKCONFIG=y"
                 );
+            }
+        }
+        let qemu = images.qemu();
+        tracing::info!("QEMU {}: {}", qemu.version, qemu.program.display());
+        for name in cells.iter().map(|cell| &cell.kernel).collect::<BTreeSet<_>>() {
+            if let Some(kernel) = images.kernel(name) {
+                tracing::info!("kernel {name}: {}", kernel.boot.image.display());
             }
         }
         let slots = Slots::of_machine(&places.cache).map_err(Failure::io("cannot use the cache"))?;

@@ -25,7 +25,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What was cut out of a cell's consoles, in its folder.
+/// The file of a cell's crashes, in its folder.
 const CRASHES: &str = "crash.txt";
 
 /// A run with the report of each cell that has one.
@@ -57,7 +57,7 @@ impl Judged {
         Self { run, reports }
     }
 
-    /// Whether an attempt has failed, or the cells together.
+    /// Returns whether an attempt has failed, or the cells together.
     pub(crate) fn has_failed(&self) -> bool {
         let is_fail = |verdict: &Verdict| matches!(verdict, Verdict::Fail | Verdict::Flaky);
         let attempts = self.run.cells.iter().flat_map(|cell| &cell.attempts);
@@ -99,7 +99,7 @@ fn write(folder: &RunFolder, path: &Path, text: &str) -> Result<(), Failure> {
     written.map_err(Failure::io(format!("cannot write {}", path.display())))
 }
 
-/// What the log says.
+/// Reads the log.
 fn recorded(folder: &RunFolder) -> Result<Run, Failure> {
     let path = folder.events();
     let bytes = outside::read(&path, kinds::EVENT_LOG)?;
@@ -110,8 +110,8 @@ fn recorded(folder: &RunFolder) -> Result<Run, Failure> {
     Run::read(text).map_err(|source| Failure::Log { path, source })
 }
 
-/// What the cell lacks to pass, in a line, by what its last attempt has seen so far, were all steps done; none: nothing, or it is to
-/// be skipped. A log that cannot be read is told at the run's end.
+/// The thing that the cell lacks to pass, in a line, by what its last attempt has seen so far, were all steps done; none: nothing, or it is to
+/// be skipped. A log that cannot be read is reported at the run's end.
 pub(crate) fn lacks_to_pass(judging: &Judging, key: &Key) -> Option<String> {
     let cell = judging.as_if_complete(key)?;
     let verdict = cell.attempts.last()?.judgement.verdict.as_ref()?;

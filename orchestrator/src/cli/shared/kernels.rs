@@ -41,7 +41,7 @@ pub(crate) enum Declared {
 }
 
 impl KernelArguments {
-    /// What is declared; none if nothing is.
+    /// The declared traits; none if nothing is declared.
     pub(crate) fn declared(&self) -> Result<Option<BTreeSet<Trait>>, Failure> {
         if self.traits.is_empty() {
             return Ok(None);

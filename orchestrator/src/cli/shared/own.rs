@@ -1,4 +1,4 @@
-//! Kernels of one's own: given by a path, out of a tree, with a series on top.
+//! Your own kernels: given by a path, out of a tree, with a series on top.
 
 use crate::cli::{failure::Failure, shared::kernels::KernelArguments};
 use crate::{
@@ -24,23 +24,23 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// How many digits of its digest name a series that has no name.
+/// The number of digits of its digest that name a series without a name.
 const DIGITS: usize = 12;
-/// What trees are built with if nothing else is said, in the lab's folder images.
+/// The configuration that trees are built with by default, in the lab's folder images.
 const CONFIG: &str = "config/boot.config";
 
 /// The kernels that the arguments mean.
 pub(crate) struct Kernels {
-    /// In the arguments' order.
+    /// The kernels, in the arguments' order.
     pub(crate) choices: Vec<KernelChoice>,
     /// Those of the choices that are no entry as it is.
     pub(crate) own: Vec<Own>,
 }
 
-/// A kernel of one's own, and the arguments that mean it alone.
+/// A kernel that is not listed, and the arguments that mean it alone.
 pub(crate) struct Own {
     pub(crate) kernel: Chosen,
-    /// What the kernel declares that it is made of. It must still hold; the rest is open.
+    /// The traits of the kernel that it is made of. They must still hold; the rest is open.
     pub(crate) declared: BTreeSet<Trait>,
     pub(crate) words: Vec<String>,
 }
@@ -110,7 +110,7 @@ fn read_series(path: &Path) -> Result<(String, Series), Failure> {
     Ok((label(&real.to_string_lossy())?, series))
 }
 
-/// Whether the arguments go with the kernels.
+/// Checks that the arguments go with the kernels.
 fn check(kernels: &[KernelArgument], arguments: &KernelArguments) -> Result<(), Failure> {
     let usage = |message: String| Err(Failure::Usage { message, hint: None });
     let count = |is: fn(&KernelArgument) -> bool| kernels.iter().filter(|kernel| is(kernel)).count();
@@ -133,7 +133,7 @@ fn check(kernels: &[KernelArgument], arguments: &KernelArguments) -> Result<(), 
     }
     if !arguments.traits.is_empty() && by_path == 0 && arguments.series.is_none() {
         let message =
-            "--trait is for kernels of one's own; an entry of images/kernels.yaml declares its traits there";
+            "--trait is for your own kernels; an entry of images/kernels.yaml declares its traits there";
         return usage(message.into());
     }
     if let Some(modules) = arguments.modules.as_ref().filter(|modules| !modules.is_dir()) {
@@ -148,9 +148,9 @@ fn check(kernels: &[KernelArgument], arguments: &KernelArguments) -> Result<(), 
     Ok(())
 }
 
-/// What all kernels of a command line have in common.
+/// The parts that all kernels of a command line have in common.
 struct Resolve<'a> {
-    /// Of `kernels.yaml`.
+    /// The folder of `kernels.yaml`.
     folder: PathBuf,
     listed: &'a kernel::Kernels,
     arguments: &'a KernelArguments,
@@ -211,7 +211,7 @@ impl Resolve<'_> {
                 return Ok(vec![self.built_tree(&name, &real, words)?]);
             }
             if !real.join("Kconfig").is_file() {
-                let message = format!("{} is no kernel's tree: it has no Kconfig", real.display());
+                let message = format!("{} is not a kernel's tree: it has no Kconfig", real.display());
                 return Err(Failure::Usage { message, hint: Some("name its top folder".into()) });
             }
             let what = format!("the tree {} as it is now", real.display());
@@ -276,7 +276,7 @@ impl Resolve<'_> {
     }
 }
 
-/// `words` are the arguments that mean this kernel, up to what all kernels of one's own have in common.
+/// `words` are the arguments that mean this kernel, up to what all own kernels have in common.
 fn own(label: &str, wanted: Wanted, about: String, words: Vec<String>) -> Own {
     let kernel = Chosen { label: label.to_owned(), wanted, about };
     Own { kernel, declared: BTreeSet::new(), words }
@@ -286,7 +286,7 @@ fn option(name: &str, path: Option<&Path>) -> Vec<String> {
     path.iter().flat_map(|path| [name.to_owned(), path.display().to_string()]).collect()
 }
 
-/// The arguments that all kernels of one's own have in common.
+/// The arguments that all own kernels have in common.
 fn on_top(arguments: &KernelArguments) -> Vec<String> {
     let mut words = option("--series", arguments.series.as_deref());
     for declared in &arguments.traits {
@@ -301,8 +301,5 @@ fn unreadable(argument: &str, path: &Path) -> impl FnOnce(io::Error) -> Failure 
 }
 
 fn no_such(argument: &str, path: &Path, what: &str) -> Failure {
-    Failure::Usage {
-        message: format!("--{argument} {}: there is no such {what}", path.display()),
-        hint: None,
-    }
+    Failure::Usage { message: format!("--{argument} {}: no such {what}", path.display()), hint: None }
 }

@@ -14,8 +14,8 @@ use std::{
     sync::Arc,
 };
 
-/// Where `--help` has them.
-const HEADING: &str = "Parts to bring where apt or cargo is missing";
+/// Their heading in `--help`.
+const HEADING: &str = "Bring your own parts (no apt or cargo needed)";
 
 /// A machine without apt and cargo runs what another one has made.
 #[derive(Debug, Clone, Args, Default)]

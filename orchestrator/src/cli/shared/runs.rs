@@ -1,14 +1,32 @@
 //! The run that a verb uses.
 
 use crate::{
-    cli::{context::Context, failure::Failure},
+    cli::{context::Context, failure::Failure, render::complain},
     run::folder::RunFolder,
 };
+use s2lab_model::event::BUILT_IN;
 
 /// Opens the run that an argument names.
 pub(crate) fn open(context: &Context, run: Option<&str>) -> Result<RunFolder, Failure> {
+    let Some(run) = run else { return latest(context) };
     RunFolder::open(&context.places()?.state, run).map_err(|source| Failure::Usage {
         message: source.to_string(),
         hint: Some("`s2lab run` makes one".into()),
     })
+}
+
+/// The latest run of the lab folder, which is printed. A run of another lab folder is never taken.
+pub(crate) fn latest(context: &Context) -> Result<RunFolder, Failure> {
+    let (state, lab) = (context.places()?.state, context.lab_name()?);
+    let which =
+        if lab == BUILT_IN { "the built-in lab folder".into() } else { format!("the lab folder {lab}") };
+    let run = RunFolder::latest(&state, &lab).map_err(Failure::io(state.display().to_string()))?;
+    let run = run.ok_or_else(|| Failure::Usage {
+        message: format!("there is no run of {which}"),
+        hint: Some("`s2lab run` makes one; any other run is taken by its name or its folder".into()),
+    })?;
+    if !context.common.quiet {
+        complain(&format!("the latest run of {which}: {}", run.path().display()));
+    }
+    Ok(run)
 }

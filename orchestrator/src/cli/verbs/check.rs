@@ -1,16 +1,23 @@
 //! `s2lab check`: a run's reports against the accepted ones.
 
 use crate::cli::{
-    context::Context, exit, failure::Failure, render::say_bytes, shared::judged::Judged, shared::runs::open,
+    context::Context, exit, failure::Failure, render::say_bytes, shared::cells::lab_cells,
+    shared::judged::Judged, shared::runs::open,
 };
-use crate::{lab::scenarios, review::orphans, show::standings};
+use crate::{
+    review::orphans,
+    show::{Format, standings},
+};
 use clap::Args;
-use s2lab_model::{plan::Key, report::Standing, summary::CellSummary};
+use s2lab_model::{report::Standing, summary::CellSummary};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// A run's folder or its name; default: the latest
+    /// A run's folder or its name; default: the latest of the lab folder
     run: Option<String>,
+    /// Form of the output: lines for people, or see docs/formats.md
+    #[arg(long, value_enum, default_value = "human")]
+    format: Format,
 }
 
 pub(crate) fn check(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
@@ -18,17 +25,17 @@ pub(crate) fn check(context: &Context, arguments: &Arguments) -> Result<u8, Fail
     let folder = open(context, arguments.run.as_deref())?;
     let judged = Judged::read(&folder)?;
     let mut summary = judged.summary(&folder, Some(&lab.reports()));
-    let kernels = lab.kernels()?;
-    let names = scenarios(&lab.scenario_files()?)?;
-    let known = names
-        .iter()
-        .flat_map(|scenario| {
-            kernels.entries.keys().filter_map(|kernel| Key::of(&scenario.scenario, kernel, []).ok())
-        })
-        .collect();
-    summary.orphaned = orphans(&lab.reports(), &known)?;
+    summary.orphaned = orphans(&lab.reports(), &lab_cells(&lab)?)?;
     summary.orphaned.retain(|key| summary.cells.iter().all(|cell| cell.key != *key));
-    say_bytes(standings::lines(&summary).as_bytes())?;
+    let lines = match (arguments.format, arguments.format.document()) {
+        (_, Some(document)) => document(&summary),
+        (Format::Events, _) => {
+            let message = "--format events is for `run` and `report`: a log has nothing of accepted reports";
+            return Err(Failure::Usage { message: message.into(), hint: None });
+        }
+        (_, None) => standings::lines(&summary),
+    };
+    say_bytes(lines.as_bytes())?;
     let fine = |cell: &CellSummary| cell.standing.as_ref().is_some_and(Standing::is_fine);
     let same = summary.orphaned.is_empty() && summary.cells.iter().all(fine);
     Ok(if same { exit::FINE } else { exit::DIFFERENT })

@@ -25,6 +25,9 @@ use std::{fmt, path::Path, sync::Arc};
 /// The space for a cache with two kernels, QEMU, user land and a toolchain, and half as much again.
 const CACHE_SPACE: u64 = 3 << 30;
 
+/// The width of the names that are not kernels.
+const NARROWEST: usize = "user land".len();
+
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {}
 
@@ -42,15 +45,16 @@ impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             State::Ok => "ok",
-            State::Lacks => "lacks",
+            State::Lacks => "missing",
             State::Note => "note",
         })
     }
 }
 
 /// The lines, printed as they are found, because some take a while.
-#[derive(Default)]
 struct Findings {
+    /// The width of the column of names.
+    width: usize,
     lacks: bool,
 }
 
@@ -58,7 +62,7 @@ impl Findings {
     fn say(&mut self, state: State, what: &str, text: impl fmt::Display) -> Result<(), Failure> {
         self.lacks |= state == State::Lacks;
         let text = plain(&text.to_string()).replace('\n', " ");
-        say(&format!("{state:<6} {what:<14} {text}"))
+        say(&format!("{state:<7}  {what:<width$}  {text}", width = self.width))
     }
 
     /// Prints an error with its hint.
@@ -73,7 +77,9 @@ pub(crate) fn doctor(context: &Context, _: &Arguments) -> Result<u8, Failure> {
 }
 
 async fn examine(context: &Context) -> Result<u8, Failure> {
-    let mut findings = Findings::default();
+    let kernels = context.lab().and_then(|lab| Ok(lab.kernels()?));
+    let names = kernels.iter().flat_map(|kernels| kernels.entries.keys()).map(String::len);
+    let mut findings = Findings { width: names.chain([NARROWEST]).max().unwrap_or_default(), lacks: false };
     programs(&mut findings)?;
     let places = context.places()?;
     folder(&mut findings, "cache", &places.cache, CACHE_SPACE)?;
@@ -107,7 +113,7 @@ fn programs(findings: &mut Findings) -> Result<(), Failure> {
 
 /// Returns the first line of a program's version.
 fn version(program: &str) -> Result<String, CacheError> {
-    let purpose = "tell its version";
+    let purpose = "print its version";
     let Some(path) = find_on_path(program) else {
         return Err(CacheError::NoProgram { program: program.into(), purpose: purpose.into() });
     };
@@ -169,8 +175,8 @@ fn machine(findings: &mut Findings, lab: Option<&Lab>, places: &Places) -> Resul
         Err(error) => findings.say(State::Lacks, "memory", format_args!("{error}; mount /proc"))?,
     }
     let kvm =
-        if Path::new("/dev/kvm").exists() { "there, and not used" } else { "not there, and not needed" };
-    findings.say(State::Note, "KVM", format_args!("{kvm}: hosts are emulated"))
+        if Path::new("/dev/kvm").exists() { "available, not used" } else { "not available, not needed" };
+    findings.say(State::Note, "KVM", format_args!("{kvm} (hosts are emulated)"))
 }
 
 /// The downloads of the first run.
@@ -229,7 +235,7 @@ async fn kept(
     }
     let archive = cache.archive().await;
     match &archive {
-        Ok(()) => findings.say(State::Ok, "archive", "apt names Debian's, and its keyring is there")?,
+        Ok(()) => findings.say(State::Ok, "archive", "apt uses Debian's archive; keyring found")?,
         Err(error) if fetched.any() => findings.error(State::Lacks, "archive", error)?,
         Err(error) => findings.error(State::Note, "archive", error)?,
     }
@@ -255,7 +261,7 @@ async fn kept(
         Ok(factor) => findings.say(
             State::Ok,
             "factor",
-            format_args!("{factor}: deadlines are so many times the reference machine's"),
+            format_args!("{factor} (timeouts are {factor}x those of the reference machine)"),
         ),
         Err(error) => findings.say(State::Lacks, "factor", format_args!("{error}; is this QEMU whole?")),
     }

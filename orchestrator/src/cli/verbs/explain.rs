@@ -5,7 +5,7 @@ use crate::cli::{
     exit,
     failure::Failure,
     render::say,
-    shared::cells::{Planned, planned},
+    shared::cells::{CellArguments, Planned, planned},
     shared::kernels::KernelArguments,
 };
 use crate::{
@@ -33,7 +33,8 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn explain(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
-    let planned = planned(&context.lab()?, &arguments.what, &arguments.kernels)?;
+    let cells = CellArguments { what: arguments.what.clone(), ..CellArguments::default() };
+    let planned = planned(&context.lab()?, &cells, &arguments.kernels)?;
     for (at, cell) in planned.cells.iter().enumerate() {
         let gap = if at > 0 { "\n" } else { "" };
         say(&format!("{gap}# {}", cell.key))?;
@@ -70,7 +71,7 @@ fn kernel(planned: &Planned, cell: &PlannedCell) -> Result<String, Failure> {
     Ok(format!("# {}{}", chosen.about, patches.collect::<String>()))
 }
 
-/// As a scenario is written, without the keys that say nothing.
+/// YAML in the form of a scenario, without the keys that say nothing.
 fn yaml(value: &impl Serialize) -> Result<String, Failure> {
     let text = singleton_map_recursive::serialize(value, Serializer).and_then(|mut value| {
         prune(&mut value);

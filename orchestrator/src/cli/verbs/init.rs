@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// Where to: scenarios/, images/ and reports/ must not be there yet
+    /// The folder; scenarios/, images/ and reports/ must not exist in it
     #[arg(value_name = "DIR")]
     folder: PathBuf,
 }

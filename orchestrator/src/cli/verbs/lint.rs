@@ -1,31 +1,41 @@
 //! `s2lab lint`: every mistake in every file, and nothing boots.
 
-use crate::cli::{context::Context, exit, failure::Failure, render::say};
-use crate::lab::{LabError, Mistakes, scenarios};
+use crate::cli::{context::Context, exit, failure::Failure, render::say, shared::cells::is_file};
+use crate::lab::{KERNELS_FILE, Lab, LabError, Mistakes, kernels, scenarios};
 use clap::Args;
-use std::path::PathBuf;
+use s2lab_model::diagnostic::suggest;
+use std::path::{Path, PathBuf};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// Scenario files; default: all of the lab, its kernels.yaml, and the files that it names
-    #[arg(value_name = "FILE")]
-    files: Vec<PathBuf>,
+    /// Names of scenarios, scenario files, kernels.yaml; default: all files of the lab
+    #[arg(value_name = "NAME|FILE")]
+    what: Vec<PathBuf>,
+}
+
+/// A file to check: its name says which kind it is.
+enum Checked {
+    Kernels(PathBuf),
+    Scenario(PathBuf),
 }
 
 pub(crate) fn lint(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
-    if !arguments.files.is_empty() {
-        scenarios(&arguments.files)?;
-        say(&fine(arguments.files.len()))?;
-        return Ok(exit::FINE);
-    }
-    let lab = context.lab()?;
-    let files = lab.scenario_files()?;
-    let (mut mistakes, mut named) = (vec![], 0);
-    // What a list that is wrong names is not known.
-    let kernels = lab.kernels().and_then(|_| lab.check_named());
-    for read in [kernels, scenarios(&files).map(|_| 0)] {
+    let lab = if arguments.what.is_empty() { Some(context.lab()?) } else { None };
+    let files = match &lab {
+        Some(lab) => all(lab)?,
+        None => arguments.what.iter().map(|what| named(context, what)).collect::<Result<_, _>>()?,
+    };
+    let (mut mistakes, mut count) = (vec![], files.len());
+    for file in &files {
+        let read = match file {
+            // The files that a wrong list names are not known.
+            Checked::Kernels(path) => {
+                kernels(path).and_then(|_| lab.as_ref().map_or(Ok(0), Lab::check_named))
+            }
+            Checked::Scenario(path) => scenarios(std::slice::from_ref(path)).map(|_| 0),
+        };
         match read {
-            Ok(count) => named += count,
+            Ok(named) => count += named,
             Err(LabError::Mistakes(Mistakes(found))) => mistakes.extend(found),
             Err(other) => return Err(other.into()),
         }
@@ -33,8 +43,34 @@ pub(crate) fn lint(context: &Context, arguments: &Arguments) -> Result<u8, Failu
     if !mistakes.is_empty() {
         return Err(LabError::Mistakes(Mistakes(mistakes)).into());
     }
-    say(&fine(files.len() + 1 + named))?;
+    say(&fine(count))?;
     Ok(exit::FINE)
+}
+
+/// All files of the lab folder.
+fn all(lab: &Lab) -> Result<Vec<Checked>, Failure> {
+    let kernels = [Checked::Kernels(lab.kernels_file())];
+    Ok(kernels.into_iter().chain(lab.scenario_files()?.into_iter().map(Checked::Scenario)).collect())
+}
+
+/// The file that an argument names, by its path or, of a scenario in the lab folder, by its name.
+fn named(context: &Context, what: &Path) -> Result<Checked, Failure> {
+    if what.file_name().is_some_and(|name| name == KERNELS_FILE) {
+        return Ok(Checked::Kernels(what.to_owned()));
+    }
+    let name = what.to_str().filter(|text| !is_file(text) && !what.exists());
+    let Some(name) = name else { return Ok(Checked::Scenario(what.to_owned())) };
+    let lab = context.lab()?;
+    let path = lab.scenario(name);
+    if path.exists() {
+        return Ok(Checked::Scenario(path));
+    }
+    let files = lab.scenario_files()?;
+    let known = files.iter().filter_map(|path| path.file_stem()?.to_str());
+    Err(Failure::Usage {
+        message: format!("there is no scenario `{name}` in the lab folder, and no file of this name"),
+        hint: Some(suggest(name, known)),
+    })
 }
 
 fn fine(files: usize) -> String {

@@ -1,7 +1,11 @@
 //! `s2lab list`: lists the cells, the kernels, or the promises.
 
 use crate::cli::{
-    context::Context, exit, failure::Failure, render::say, shared::cells::planned,
+    context::Context,
+    exit,
+    failure::Failure,
+    render::say,
+    shared::cells::{CellArguments, planned},
     shared::kernels::KernelArguments,
 };
 use crate::lab::{Lab, scenarios};
@@ -12,16 +16,15 @@ use s2lab_model::scenario::Promise;
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// Scenarios, keys, globs of either, or scenario files; default: all scenarios
-    #[arg(value_name = "GLOB|KEY|FILE")]
-    what: Vec<String>,
+    #[command(flatten)]
+    cells: CellArguments,
     #[command(flatten)]
     kernels: KernelArguments,
     /// The kernels of images/kernels.yaml instead: name, provider, traits, what it is
-    #[arg(long = "kernels", conflicts_with_all = ["what", "kernels", "modules", "config"])]
+    #[arg(long = "kernels", conflicts_with_all = ["what", "exclude", "kernels", "modules", "config"])]
     of_kernels: bool,
     /// The promises I1 to I17 instead: each in one sentence, and the scenarios that hold it up
-    #[arg(long = "promises", conflicts_with_all = ["what", "kernels", "of_kernels", "modules", "config"])]
+    #[arg(long = "promises", conflicts_with_all = ["what", "exclude", "kernels", "of_kernels", "modules", "config"])]
     of_promises: bool,
 }
 
@@ -32,7 +35,7 @@ pub(crate) fn list(context: &Context, arguments: &Arguments) -> Result<u8, Failu
     if arguments.of_promises {
         return list_promises(&context.lab()?);
     }
-    let planned = planned(&context.lab()?, &arguments.what, &arguments.kernels)?;
+    let planned = planned(&context.lab()?, &arguments.cells, &arguments.kernels)?;
     let width = planned.cells.iter().map(|cell| cell.key.as_str().len()).max().unwrap_or_default();
     for cell in &planned.cells {
         say(&format!("{:<width$}  {}", cell.key, plain(&cell.scenario.about)))?;

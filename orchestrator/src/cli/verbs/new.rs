@@ -23,7 +23,7 @@ pub(crate) fn new(context: &Context, arguments: &Arguments) -> Result<u8, Failur
     let below = path.strip_prefix(&lab.root).unwrap_or(&path);
     whole::write_new_below(&lab.root, below, text.as_bytes()).map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => {
-            Failure::Usage { message: format!("{} exists already", shown(&path)), hint: None }
+            Failure::Usage { message: format!("{} already exists", shown(&path)), hint: None }
         }
         _ => Failure::io(format!("cannot write {}", shown(&path)))(error),
     })?;

@@ -5,7 +5,7 @@ use crate::cli::{
     exit,
     failure::Failure,
     render::complain,
-    shared::cells::planned,
+    shared::cells::{CellArguments, planned},
     shared::gather::{Gathered, Source},
     shared::kernels::KernelArguments,
     shared::parts::PartArguments,
@@ -59,7 +59,8 @@ pub(crate) struct Arguments {
 
 pub(crate) fn shell(context: &Context, arguments: Arguments) -> Result<u8, Failure> {
     let lab = context.lab()?;
-    let planned = planned(&lab, std::slice::from_ref(&arguments.what), &arguments.kernels)?;
+    let cells = CellArguments { what: vec![arguments.what.clone()], ..CellArguments::default() };
+    let planned = planned(&lab, &cells, &arguments.kernels)?;
     let cell = planned.only_cell("a shell is in one")?;
     arguments.parts.check(&context.places()?)?;
     planned.check_given(&context.places()?, &lab)?;

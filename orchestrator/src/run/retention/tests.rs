@@ -101,7 +101,7 @@ fn a_run_at_work_stays() {
     let clone = first.clone();
     drop(first);
     assert!(gone(dir.path(), 9, 1).is_empty());
-    let seen = RunFolder::open(dir.path(), clone.path().to_str()).unwrap();
+    let seen = RunFolder::open(dir.path(), clone.path().to_str().unwrap()).unwrap();
     assert!(seen.is_at_work().unwrap());
     drop(clone);
     assert!(!seen.is_at_work().unwrap());

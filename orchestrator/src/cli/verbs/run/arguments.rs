@@ -1,10 +1,11 @@
-//! What `s2lab run` is told.
+//! The arguments of `s2lab run`.
 
 use crate::{
-    cli::{shared::kernels::KernelArguments, shared::parts::PartArguments},
+    cli::{shared::cells::CellArguments, shared::kernels::KernelArguments, shared::parts::PartArguments},
     home,
+    show::Format,
 };
-use clap::{Args, ValueEnum};
+use clap::Args;
 use s2lab_model::event::Attempts;
 use std::path::PathBuf;
 
@@ -13,9 +14,8 @@ const MOST_ATTEMPTS: i64 = 1000;
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// Scenarios, keys SCENARIO@KERNEL, globs of either, or scenario files; default: all scenarios
-    #[arg(value_name = "GLOB|KEY|FILE")]
-    pub(crate) what: Vec<String>,
+    #[command(flatten)]
+    pub(crate) cells: CellArguments,
     #[command(flatten)]
     pub(crate) kernels: KernelArguments,
     #[command(flatten)]
@@ -23,18 +23,18 @@ pub(crate) struct Arguments {
     /// Attempt each cell N times; attempts that differ are FLAKY
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=MOST_ATTEMPTS))]
     repeat: Option<u32>,
-    /// Attempt a cell up to N times more while it is MISS or LOST, which say nothing about the kernel
+    /// Retry a cell up to N times when the lab failed (MISS, LOST)
     #[arg(long, value_name = "N", default_value = "0", conflicts_with = "repeat")]
     #[arg(value_parser = clap::value_parser!(u32).range(..MOST_ATTEMPTS))]
     retry: u32,
-    /// The cells of the latest run that neither passed nor were skipped
-    #[arg(long, conflicts_with_all = ["what", "kernels", "modules"])]
+    /// Rerun the cells that failed in the lab folder's latest run
+    #[arg(long, conflicts_with_all = ["what", "exclude", "kernels", "modules"])]
     pub(crate) failed: bool,
-    /// Begin no cell after the first that neither passes nor is skipped
+    /// Stop after the first failure
     #[arg(long)]
     pub(crate) fail_fast: bool,
-    /// How many cells at a time; default: one for each two cores
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    /// Number of cells at a time; default: one for each two cores
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) jobs: Option<u16>,
     /// Exit as `git bisect run` wants it: 0 good, 1 bad, 125 this commit cannot be judged, 128 the arguments are wrong
     #[arg(long, conflicts_with_all = ["failed", "dry_run"])]
@@ -48,21 +48,15 @@ pub(crate) struct Arguments {
     /// Let gdb attach to the host before its first instruction; no deadlines; for one cell
     #[arg(long)]
     pub(crate) gdb: bool,
-    /// Print the cells and stop
+    /// List the cells without running them
     #[arg(long)]
     pub(crate) dry_run: bool,
     /// Write the run there instead of under the state folder
     #[arg(long, value_name = "DIR", value_parser = home::argument())]
     pub(crate) out: Option<PathBuf>,
-    /// What goes to stdout; json is the event log as it grows
+    /// Form of the output: lines for people, or see docs/formats.md
     #[arg(long, value_enum, default_value = "human")]
     pub(crate) format: Format,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
-    Human,
-    Json,
 }
 
 impl Arguments {

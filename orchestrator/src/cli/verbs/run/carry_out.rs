@@ -1,15 +1,13 @@
-//! A plan carried out: gathered, run, judged, told.
+//! Gathers, runs, judges and prints a plan.
 
-use super::{
-    arguments::{Arguments, Format},
-    keep::Keep,
-};
+use super::{arguments::Arguments, keep::Keep};
 use crate::cli::{
     VERSION,
     context::Context,
     failure::Failure,
     render::complain,
     render::say,
+    render::say_bytes,
     shared::cells::Planned,
     shared::gather::{Gathered, Source},
     shared::judged::{Judged, lacks_to_pass},
@@ -28,6 +26,7 @@ use crate::{
         signals::Interruption,
     },
     show::{
+        Format,
         progress::{Display, Mode},
         terminal::{self, Columns},
     },
@@ -51,7 +50,10 @@ use std::{
 /// How long the cache has to end after a signal; more than make has to remove what it has half made.
 const HEED: Duration = Duration::from_secs(12);
 
-/// Gathers, carries out, judges; answers what to exit with.
+/// Between two lines of a cell at work, where progress is lines.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(30);
+
+/// Gathers, runs and judges the cells; returns the exit code.
 pub(crate) async fn carry_out(
     context: &Context,
     lab: &Lab,
@@ -63,7 +65,8 @@ pub(crate) async fn carry_out(
     let interruption = Interruption::listen().map_err(Failure::io("cannot listen for signals"))?;
     // A person's shell and bars do not share a terminal.
     let alone = arguments.keep_on_failure || arguments.gdb;
-    let mode = match (context.common.quiet, io::stderr().is_terminal() && !alone) {
+    let bars = io::stderr().is_terminal() && !alone && context.common.verbose == 0;
+    let mode = match (context.common.quiet, bars) {
         (true, _) => Mode::Quiet,
         (false, true) => Mode::Bars,
         (false, false) => Mode::Lines,
@@ -78,7 +81,11 @@ pub(crate) async fn carry_out(
     let (log, writer) = event_log(&folder, &display, &judging, arguments.format)?;
     let attempts = arguments.attempts();
     let started = now.to_string();
-    log.event(Event::Plan(Plan { s2lab: VERSION.into(), started, attempts, cells: planned.cells.clone() }));
+    let name = lab.name()?;
+    folder.note_latest(&places.state, &name).map_err(Failure::io("cannot note the latest run"))?;
+    let cells = planned.cells.clone();
+    let plan = Plan { s2lab: VERSION.into(), started, lab: Some(name), attempts, cells };
+    log.event(Event::Plan(plan));
     let ready = async {
         let trace = folder.trace();
         context.log_file.open(trace.map_err(Failure::io("cannot write s2lab.log"))?);
@@ -97,7 +104,7 @@ pub(crate) async fn carry_out(
             // The cache's error quotes what its programs said; the cells need not.
             give_up(&log, &planned.cells, &failure.to_string(), failure.hint().as_deref());
             drop(log);
-            // Both are told: if the log is not whole, `s2lab report` cannot tell the same.
+            // Both are printed: if the log is not whole, `s2lab report` cannot show the same.
             if let Err(error) = writer.finish().await {
                 complain(&format!("error: cannot write the event log: {error}"));
             }
@@ -126,27 +133,29 @@ pub(crate) async fn carry_out(
             display.print(&terminal::cell(&CellSummary::of(&cell, at), columns, paint));
         }
     };
-    let carried = run.carry_out(cells, course, Some(judging.clone()), ended).await;
+    let carried = watched(run.carry_out(cells, course, Some(judging.clone()), ended), &display).await;
     writer.finish().await.map_err(Failure::io("cannot write the event log"))?;
     carried.map_err(Failure::io("the run"))?;
 
     let judged = Judged::live(&folder, &judging)?;
     judged.write_reports(&folder)?;
     folder.note_end(judged.has_failed()).map_err(Failure::io("cannot note the run's end"))?;
+    let summary = judged.summary(&folder, Some(&lab.reports()));
     if human {
-        // What the cells of a kernel say together is known only now.
+        // The findings over all cells of a kernel are known only now.
         let printed = printed.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let changed = |cell: &&JudgedCell| {
+        let changed = |cell: &&CellSummary| {
             let passed =
-                printed.get(&cell.planned.key).is_some_and(|said| said.as_ref().is_some_and(Verdict::passed));
+                printed.get(&cell.key).is_some_and(|said| said.as_ref().is_some_and(Verdict::passed));
             passed && cell.verdict == Some(Verdict::Fail)
         };
-        for cell in judged.run.cells.iter().filter(changed) {
-            let at = folder.cell_path(&cell.planned.key);
-            display.print(&terminal::cell(&CellSummary::of(cell, at), columns, paint));
+        for cell in summary.cells.iter().filter(changed) {
+            display.print(&terminal::cell(cell, columns, paint));
         }
-        let summary = judged.summary(&folder, Some(&lab.reports()));
         say(&terminal::last_line(&summary))?;
+    }
+    if let Some(document) = arguments.format.document() {
+        say_bytes(document(&summary).as_bytes())?;
     }
     display.printed().map_err(Failure::io("stdout"))?;
     Ok(judged.run.exit)
@@ -170,15 +179,33 @@ fn event_log(
     format: Format,
 ) -> Result<(EventLog, Writer), Failure> {
     let (display, judging) = (Arc::clone(display), judging.clone());
+    let run = folder.clone();
     let observe = move |line: &Line, text: &str| {
+        if let (Some(key), Event::CellStarted { .. }) = (&line.cell, &line.event) {
+            tracing::info!("{key}  consoles and logs: {}", run.cell_path(key).display());
+        }
         judging.line(text);
         display.event(line);
-        if format == Format::Json {
+        if format == Format::Events {
             display.print(text.trim_end());
         }
     };
     let file = folder.log().map_err(Failure::io("cannot make the event log"))?;
     Ok(EventLog::begin(file, observe))
+}
+
+/// Drives the run; meanwhile the display prints now and then what is at work.
+async fn watched<T>(run: impl Future<Output = T>, display: &Display) -> T {
+    let mut run = std::pin::pin!(run);
+    let mut ticks = tokio::time::interval(SIGN_OF_LIFE);
+    // The first tick comes at once.
+    ticks.tick().await;
+    loop {
+        tokio::select! {
+            done = &mut run => return done,
+            _ = ticks.tick() => display.sign_of_life(),
+        }
+    }
 }
 
 /// Resolves some time after the first signal, if what is gathered does not heed it: a file system may never answer.

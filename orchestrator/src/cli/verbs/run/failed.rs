@@ -2,26 +2,27 @@
 
 use super::arguments::Arguments;
 use crate::cli::{
+    context::Context,
     failure::Failure,
-    shared::cells::{Planned, planned},
+    shared::cells::{CellArguments, Planned, planned},
     shared::judged::Judged,
     shared::kernels::KernelArguments,
     shared::parts::PartArguments,
+    shared::runs::latest,
 };
-use crate::{lab::Lab, run::folder::RunFolder};
+use crate::lab::Lab;
 use clap::Parser;
 use s2lab_model::{judge::JudgedCell, verdict::Verdict};
-use std::{collections::BTreeSet, path::Path};
+use std::collections::BTreeSet;
 
-/// Returns the cells of the latest run that neither passed nor were skipped, planned from the
-/// present lab folder, with the parts that the run was given. Cells that were not run or not judged
-/// are among them. Returns None if there is no run.
-pub(crate) fn cells(state: &Path, lab: &Lab) -> Result<Option<(Planned, PartArguments)>, Failure> {
-    let usage = |message: String, hint: &str| Failure::Usage { message, hint: Some(hint.into()) };
-    let folder = RunFolder::open(state, None).map_err(|e| usage(e.to_string(), "`s2lab run` makes one"))?;
+/// Returns the cells of the lab folder's latest run that neither passed nor were skipped, planned
+/// from the present lab folder, with the parts that the run was given. Cells that were not run or
+/// not judged are among them. Returns None if there is no such cell.
+pub(crate) fn cells(context: &Context, lab: &Lab) -> Result<Option<(Planned, PartArguments)>, Failure> {
+    let folder = latest(context)?;
     if folder.is_at_work().map_err(Failure::io(folder.events().display().to_string()))? {
         let message = format!("the latest run, {}, is still at work", folder.path().display());
-        return Err(usage(message, "wait for its end"));
+        return Err(Failure::Usage { message, hint: Some("wait for its end".into()) });
     }
     let mut failed = Judged::read(&folder)?.run.cells;
     failed.retain(|cell| !matches!(cell.verdict, Some(Verdict::Pass { .. } | Verdict::Skip(_))));
@@ -33,7 +34,7 @@ pub(crate) fn cells(state: &Path, lab: &Lab) -> Result<Option<(Planned, PartArgu
     let mut groups: Vec<(KernelArguments, Vec<String>)> = vec![];
     for cell in &failed {
         let run = arguments(cell)?;
-        let (kernels, what) = (run.kernels, run.what);
+        let (kernels, what) = (run.kernels, run.cells.what);
         parts = run.parts.or(parts);
         match groups.iter_mut().find(|(of_group, _)| *of_group == kernels) {
             Some((_, together)) => together.extend(what),
@@ -42,7 +43,7 @@ pub(crate) fn cells(state: &Path, lab: &Lab) -> Result<Option<(Planned, PartArgu
     }
     let mut all: Option<Planned> = None;
     for (kernels, what) in groups {
-        let mut planned = planned(lab, &what, &kernels)?;
+        let mut planned = planned(lab, &CellArguments { what, ..CellArguments::default() }, &kernels)?;
         // A file with a kernel by its path is several cells, and possibly only some have failed.
         planned.cells.retain(|cell| keys.contains(cell.key.as_str()));
         planned.chosen.retain(|chosen| planned.cells.iter().any(|cell| cell.kernel == chosen.label));

@@ -26,7 +26,7 @@ impl Keep {
     fn parse(value: &OsStr) -> Result<Self, Failure> {
         let digits = value.to_str().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
         let number = digits.and_then(|text| text.parse().ok()).ok_or_else(|| Failure::Usage {
-            message: format!("{VARIABLE}={}: this is no number of runs", value.display()),
+            message: format!("{VARIABLE}={}: not a number of runs", value.display()),
             hint: Some(format!("the default is {KEPT}; 0 keeps all runs")),
         })?;
         Ok(Self(NonZeroUsize::new(number)))

@@ -25,7 +25,7 @@ pub(crate) fn run(context: &Context, mut arguments: Arguments) -> Result<u8, Fai
     };
     let lab = context.lab().map_err(coded(BISECT_STOP))?;
     let mut planned = match arguments.failed {
-        true => match failed::cells(&context.places()?.state, &lab)? {
+        true => match failed::cells(context, &lab)? {
             Some((planned, parts)) => {
                 arguments.parts = arguments.parts.or(parts);
                 planned
@@ -35,7 +35,7 @@ pub(crate) fn run(context: &Context, mut arguments: Arguments) -> Result<u8, Fai
                 return Ok(NOTHING_TESTED);
             }
         },
-        false => planned(&lab, &arguments.what, &arguments.kernels).map_err(coded(BISECT_STOP))?,
+        false => planned(&lab, &arguments.cells, &arguments.kernels).map_err(coded(BISECT_STOP))?,
     };
     if arguments.gdb {
         planned.only_cell("--gdb is for one").map_err(coded(BISECT_STOP))?;

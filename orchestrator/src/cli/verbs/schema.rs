@@ -1,0 +1,29 @@
+//! `s2lab schema`: the JSON schemas of the files that s2lab reads and prints, for editors and other programs.
+
+use crate::cli::{exit, failure::Failure, render::say_bytes};
+use clap::{Args, ValueEnum};
+use s2lab_model::{kernel, scenario};
+
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    #[arg(default_value = "scenario")]
+    what: What,
+}
+
+/// A file format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum What {
+    /// Scenario files
+    Scenario,
+    /// images/kernels.yaml
+    Kernels,
+}
+
+pub(crate) fn schema(arguments: &Arguments) -> Result<u8, Failure> {
+    let schema = match arguments.what {
+        What::Scenario => scenario::schema(),
+        What::Kernels => kernel::schema(),
+    };
+    say_bytes(schema.as_bytes())?;
+    Ok(exit::FINE)
+}
