@@ -14,7 +14,7 @@ use crate::cli::{
 };
 use crate::{
     cache::CacheError,
-    lab::Lab,
+    lab::{Lab, Places},
     private,
     run::{
         Course,
@@ -33,21 +33,21 @@ use crate::{
 };
 use jiff::Timestamp;
 use s2lab_model::{
-    event::{Event, Line, Plan},
+    event::{Event, Line, Plan, PlannedCell},
     judge::JudgedCell,
     plan::Key,
     summary::CellSummary,
-    verdict::Verdict,
+    verdict::{Interrupt, Verdict},
 };
 use std::{
     collections::BTreeMap,
     io::{self, IsTerminal},
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
-/// How long the cache has to end after a signal; more than make has to remove what it has half made.
+/// The time that the cache has to end after a signal; more than make has to remove what it has half made.
 const HEED: Duration = Duration::from_secs(12);
 
 /// Between two lines of a cell at work, where progress is lines.
@@ -61,104 +61,176 @@ pub(crate) async fn carry_out(
     arguments: Arguments,
     keep: Keep,
 ) -> Result<u8, Failure> {
-    let places = context.places()?;
-    let interruption = Interruption::listen().map_err(Failure::io("cannot listen for signals"))?;
-    // A person's shell and bars do not share a terminal.
-    let alone = arguments.keep_on_failure || arguments.gdb;
-    let bars = io::stderr().is_terminal() && !alone && context.common.verbose == 0;
-    let mode = match (context.common.quiet, bars) {
-        (true, _) => Mode::Quiet,
-        (false, true) => Mode::Bars,
-        (false, false) => Mode::Lines,
-    };
-    let display = Arc::new(Display::new(mode, interruption.clone()));
-    let now = folder::now();
-    let folder = run_folder(&places.state, arguments.out.as_deref(), now)?;
-    if arguments.out.is_none() {
-        keep.apply(&folder, now)?;
-    }
-    let judging = Judging::new(RawPages::new(folder.raw()));
-    let (log, writer) = event_log(&folder, &display, &judging, arguments.format)?;
-    let attempts = arguments.attempts();
-    let started = now.to_string();
-    let name = lab.name()?;
-    folder.note_latest(&places.state, &name).map_err(Failure::io("cannot note the latest run"))?;
-    let cells = planned.cells.clone();
-    let plan = Plan { s2lab: VERSION.into(), started, lab: Some(name), attempts, cells };
-    log.event(Event::Plan(plan));
-    let ready = async {
-        let trace = folder.trace();
-        context.log_file.open(trace.map_err(Failure::io("cannot write s2lab.log"))?);
-        let source =
-            Source { places: &places, lab, parts: arguments.parts.parts(), offline: arguments.offline };
-        Gathered::new(&planned, source, &display).await
-    };
-    let gathered = tokio::select! {
-        gathered = ready => gathered,
-        () = late(&interruption) => Err(Failure::Cache(CacheError::Cancelled)),
-    };
-    let gathered = match gathered {
-        Ok(gathered) => gathered,
-        Err(Failure::Cache(CacheError::Cancelled)) => return interrupted(&interruption, log, writer).await,
+    let (begun, log, writer) = Begun::new(context, lab, &arguments, &planned, keep)?;
+    match begun.gather(&planned).await {
+        Ok(gathered) => {
+            let printed = begun.run(gathered, log, planned.cells).await;
+            writer.finish().await.map_err(Failure::io("cannot write the event log"))?;
+            begun.finish(&printed.map_err(Failure::io("the run"))?)
+        }
+        Err(Failure::Cache(CacheError::Cancelled)) => {
+            let exit = begun.interrupted(log, writer).await?;
+            begun.document()?;
+            Ok(exit)
+        }
         Err(failure) => {
             // The cache's error quotes what its programs said; the cells need not.
             give_up(&log, &planned.cells, &failure.to_string(), failure.hint().as_deref());
             drop(log);
             // Both are printed: if the log is not whole, `s2lab report` cannot show the same.
-            if let Err(error) = writer.finish().await {
-                complain(&format!("error: cannot write the event log: {error}"));
+            match writer.finish().await {
+                Ok(()) => begun.document()?,
+                Err(error) => complain(&format!("error: cannot write the event log: {error}")),
             }
-            return Err(failure);
+            Err(failure)
         }
-    };
-    let cells = planned.cells;
-    let columns = Columns::of(cells.iter().map(|cell| cell.key.as_str()));
-    let jobs = if alone { 1 } else { arguments.jobs.map_or(gathered.slots(), usize::from) };
-    let course = Course { jobs, attempts, fail_fast: arguments.fail_fast };
-    let operator = alone.then(|| {
-        let judging = judging.clone();
-        let lacks = move |key: &Key| lacks_to_pass(&judging, key);
-        let shell = arguments.keep_on_failure.then(|| When::NotPassed(Box::new(lacks)));
-        Arc::new(Operator::new(shell, arguments.gdb))
-    });
-    let run = gathered.run(folder.clone(), log, interruption, operator);
-    let human = arguments.format == Format::Human;
-    let paint = context.paint();
-    let printed = Mutex::new(BTreeMap::new());
-    let ended = |cell: JudgedCell| {
-        if human {
-            let mut printed = printed.lock().unwrap_or_else(PoisonError::into_inner);
-            printed.insert(cell.planned.key.clone(), cell.verdict.clone());
-            let at = folder.cell_path(&cell.planned.key);
-            display.print(&terminal::cell(&CellSummary::of(&cell, at), columns, paint));
-        }
-    };
-    let carried = watched(run.carry_out(cells, course, Some(judging.clone()), ended), &display).await;
-    writer.finish().await.map_err(Failure::io("cannot write the event log"))?;
-    carried.map_err(Failure::io("the run"))?;
+    }
+}
 
-    let judged = Judged::live(&folder, &judging)?;
-    judged.write_reports(&folder)?;
-    folder.note_end(judged.has_failed()).map_err(Failure::io("cannot note the run's end"))?;
-    let summary = judged.summary(&folder, Some(&lab.reports()));
-    if human {
-        // The findings over all cells of a kernel are known only now.
-        let printed = printed.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let changed = |cell: &&CellSummary| {
-            let passed =
-                printed.get(&cell.key).is_some_and(|said| said.as_ref().is_some_and(Verdict::passed));
-            passed && cell.verdict == Some(Verdict::Fail)
-        };
-        for cell in summary.cells.iter().filter(changed) {
-            display.print(&terminal::cell(cell, columns, paint));
+/// The verdicts of the cells that were printed.
+type Printed = BTreeMap<Key, Option<Verdict>>;
+
+/// A run that has a folder and a log.
+struct Begun<'a> {
+    context: &'a Context,
+    lab: &'a Lab,
+    arguments: &'a Arguments,
+    places: Places,
+    interruption: Interruption,
+    display: Arc<Display>,
+    folder: RunFolder,
+    judging: Judging,
+}
+
+impl<'a> Begun<'a> {
+    /// Makes the folder and the log, with the plan in it.
+    fn new(
+        context: &'a Context,
+        lab: &'a Lab,
+        arguments: &'a Arguments,
+        planned: &Planned,
+        keep: Keep,
+    ) -> Result<(Self, EventLog, Writer), Failure> {
+        let (places, name) = (context.places()?, lab.name()?);
+        let interruption = Interruption::listen().map_err(Failure::io("cannot listen for signals"))?;
+        let display = Arc::new(Display::new(mode(context, arguments), interruption.clone()));
+        let now = folder::now();
+        let folder = run_folder(&places.state, arguments.out.as_deref(), now)?;
+        if arguments.out.is_none() {
+            keep.apply(&folder, now)?;
         }
-        say(&terminal::last_line(&summary))?;
+        folder.note_latest(&places.state, &name).map_err(Failure::io("cannot note the latest run"))?;
+        let judging = Judging::new(RawPages::new(folder.raw()));
+        let (log, writer) = event_log(&folder, &display, &judging, arguments.format)?;
+        log.event(Event::Plan(Plan {
+            s2lab: VERSION.into(),
+            started: now.to_string(),
+            lab: Some(name),
+            attempts: arguments.attempts(),
+            cells: planned.cells.clone(),
+        }));
+        let begun = Self { context, lab, arguments, places, interruption, display, folder, judging };
+        Ok((begun, log, writer))
     }
-    if let Some(document) = arguments.format.document() {
-        say_bytes(document(&summary).as_bytes())?;
+
+    async fn gather(&self, planned: &Planned) -> Result<Gathered, Failure> {
+        let ready = async {
+            let trace = self.folder.trace();
+            self.context.log_file.open(trace.map_err(Failure::io("cannot write s2lab.log"))?);
+            let (parts, offline) = (self.arguments.parts.parts(), self.arguments.offline);
+            let source = Source { places: &self.places, lab: self.lab, parts, offline };
+            Gathered::new(planned, source, &self.display).await
+        };
+        tokio::select! {
+            gathered = ready => gathered,
+            () = late(&self.interruption) => Err(Failure::Cache(CacheError::Cancelled)),
+        }
     }
-    display.printed().map_err(Failure::io("stdout"))?;
-    Ok(judged.run.exit)
+
+    /// Runs the cells and prints each when it has ended.
+    async fn run(&self, gathered: Gathered, log: EventLog, cells: Vec<PlannedCell>) -> io::Result<Printed> {
+        let columns = Columns::of(cells.iter().map(|cell| cell.key.as_str()));
+        let operator = self.operator();
+        let jobs = match &operator {
+            Some(_) => 1,
+            None => self.arguments.jobs.map_or(gathered.slots(), usize::from),
+        };
+        let (attempts, fail_fast) = (self.arguments.attempts(), self.arguments.fail_fast);
+        let course = Course { jobs, attempts, fail_fast };
+        let run = gathered.run(self.folder.clone(), log, self.interruption.clone(), operator);
+        let mut printed = Printed::new();
+        let ended = |cell: JudgedCell| {
+            if self.arguments.format == Format::Human {
+                printed.insert(cell.planned.key.clone(), cell.verdict.clone());
+                let at = self.folder.cell_path(&cell.planned.key);
+                let text = terminal::cell(&CellSummary::of(&cell, at), columns, self.context.paint());
+                self.display.print(&text);
+            }
+        };
+        let carried = run.carry_out(cells, course, Some(self.judging.clone()), ended);
+        watched(carried, &self.display).await.map(|()| printed)
+    }
+
+    /// A person at the hosts, if the arguments want one.
+    fn operator(&self) -> Option<Arc<Operator>> {
+        let Arguments { keep_on_failure, gdb, .. } = self.arguments;
+        let judging = self.judging.clone();
+        let lacks = move |key: &Key| lacks_to_pass(&judging, key);
+        let shell = keep_on_failure.then(|| When::NotPassed(Box::new(lacks)));
+        (*keep_on_failure || *gdb).then(|| Arc::new(Operator::new(shell, *gdb)))
+    }
+
+    /// Writes what is derived from the log, and prints what is said of the whole run.
+    fn finish(&self, printed: &Printed) -> Result<u8, Failure> {
+        let judged = Judged::live(&self.folder, &self.judging)?;
+        judged.write_reports(&self.folder)?;
+        self.folder.note_end(judged.has_failed()).map_err(Failure::io("cannot note the run's end"))?;
+        let summary = judged.summary(&self.folder, Some(&self.lab.reports()));
+        if self.arguments.format == Format::Human {
+            let columns = Columns::of(summary.cells.iter().map(|cell| cell.key.as_str()));
+            // The findings over all cells of a kernel are known only now.
+            let changed = |cell: &&CellSummary| {
+                let passed = |verdict: &Option<Verdict>| verdict.as_ref().is_some_and(Verdict::passed);
+                cell.verdict == Some(Verdict::Fail) && printed.get(&cell.key).is_some_and(passed)
+            };
+            for cell in summary.cells.iter().filter(changed) {
+                self.display.print(&terminal::cell(cell, columns, self.context.paint()));
+            }
+            say(&terminal::last_line(&summary))?;
+        }
+        if let Some(document) = self.arguments.format.document() {
+            say_bytes(document(&summary).as_bytes())?;
+        }
+        self.display.printed().map_err(Failure::io("stdout"))?;
+        Ok(judged.run.exit)
+    }
+
+    /// Prints the run as a document, if that is wanted, where no host has booted.
+    fn document(&self) -> Result<(), Failure> {
+        let Some(document) = self.arguments.format.document() else { return Ok(()) };
+        let judged = Judged::live(&self.folder, &self.judging)?;
+        let summary = judged.summary(&self.folder, Some(&self.lab.reports()));
+        say_bytes(document(&summary).as_bytes())
+    }
+
+    async fn interrupted(&self, log: EventLog, writer: Writer) -> Result<u8, Failure> {
+        let signal = self.interruption.signal().unwrap_or("SIGINT");
+        log.event(Event::Interrupted { signal: signal.into() });
+        drop(log);
+        writer.finish().await.map_err(Failure::io("cannot write the event log"))?;
+        Ok(Interrupt::of_signal(signal).exit())
+    }
+}
+
+/// The form of progress. A person's shell and bars do not share a terminal, nor do `-v` and bars.
+fn mode(context: &Context, arguments: &Arguments) -> Mode {
+    let alone = arguments.keep_on_failure || arguments.gdb;
+    let bars = io::stderr().is_terminal() && !alone && context.common.verbose == 0;
+    match (context.common.quiet, bars) {
+        (true, _) => Mode::Quiet,
+        (false, true) => Mode::Bars,
+        (false, false) => Mode::Lines,
+    }
 }
 
 fn run_folder(state: &Path, out: Option<&Path>, now: Timestamp) -> Result<RunFolder, Failure> {
@@ -212,12 +284,4 @@ async fn watched<T>(run: impl Future<Output = T>, display: &Display) -> T {
 async fn late(interruption: &Interruption) {
     interruption.interrupted().await;
     tokio::time::sleep(HEED).await;
-}
-
-async fn interrupted(interruption: &Interruption, log: EventLog, writer: Writer) -> Result<u8, Failure> {
-    let signal = interruption.signal().unwrap_or("SIGINT");
-    log.event(Event::Interrupted { signal: signal.into() });
-    drop(log);
-    writer.finish().await.map_err(Failure::io("cannot write the event log"))?;
-    Ok(s2lab_model::verdict::Interrupt::of_signal(signal).exit())
 }
