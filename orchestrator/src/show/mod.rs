@@ -1,6 +1,7 @@
 //! What people and programs see of a run: functions of its summary.
 
 pub mod crash;
+pub mod json;
 pub mod progress;
 pub mod standings;
 pub mod terminal;
@@ -15,6 +16,8 @@ pub enum Format {
     Human,
     // The event log, as it grows.
     Events,
+    // One document a run, of which `s2lab schema run` prints the schema.
+    Json,
 }
 
 impl Format {
@@ -22,6 +25,7 @@ impl Format {
     pub fn document(self) -> Option<fn(&RunSummary) -> String> {
         match self {
             Format::Human | Format::Events => None,
+            Format::Json => Some(json::document),
         }
     }
 }

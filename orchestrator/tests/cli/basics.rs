@@ -103,6 +103,7 @@ fn schemas_are_those_in_the_repository() {
         (&["schema"][..], "scenarios/schema.json"),
         (&["schema", "scenario"], "scenarios/schema.json"),
         (&["schema", "kernels"], "images/schema.json"),
+        (&["schema", "run"], "docs/run.schema.json"),
     ] {
         let output = home.command(arguments).output().unwrap();
         assert!(output.status.success(), "{arguments:?}");

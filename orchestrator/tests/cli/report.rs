@@ -329,3 +329,19 @@ fn the_events_of_a_run() {
     assert_eq!(output.stdout, fs::read(home.of_run("events.jsonl")).unwrap());
     assert_eq!(home.command(&["check", "--format", "events"]).status().unwrap().code(), Some(2));
 }
+
+#[test]
+fn a_run_as_one_document() {
+    let home = Home::new();
+    home.add_run(&mixed(&home));
+    let mut session = home.session();
+    assert_eq!(session.s2lab(&["report", RUN, "--format", "json"]).status.code(), Some(1));
+    assert_eq!(session.s2lab(&["check", RUN, "--format", "json"]).status.code(), Some(5));
+    session.check("json");
+    // A run that boots nothing is a document too.
+    let output = home.command(&["run", "--offline", "--format", "json", RAM_BEFORE]).output().unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    let run: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(run["cells"][0]["verdict"], "MISS");
+    assert_eq!(run["lab"], home.lab().to_str().unwrap());
+}

@@ -1,6 +1,9 @@
 //! `s2lab schema`: the JSON schemas of the files that s2lab reads and prints, for editors and other programs.
 
-use crate::cli::{exit, failure::Failure, render::say_bytes};
+use crate::{
+    cli::{exit, failure::Failure, render::say_bytes},
+    show::json,
+};
 use clap::{Args, ValueEnum};
 use s2lab_model::{kernel, scenario};
 
@@ -17,12 +20,15 @@ enum What {
     Scenario,
     /// images/kernels.yaml
     Kernels,
+    /// The output of --format json
+    Run,
 }
 
 pub(crate) fn schema(arguments: &Arguments) -> Result<u8, Failure> {
     let schema = match arguments.what {
         What::Scenario => scenario::schema(),
         What::Kernels => kernel::schema(),
+        What::Run => json::schema(),
     };
     say_bytes(schema.as_bytes())?;
     Ok(exit::FINE)

@@ -1,0 +1,200 @@
+//! A run as one JSON document. Its schema, `docs/run.schema.json`, is made from these types.
+
+use super::standings;
+use s2lab_model::{
+    escape,
+    finding::Finding,
+    report::{Outcome, Standing},
+    summary::{CellSummary, RunSummary},
+    verdict::{Interrupt, Verdict},
+};
+use schemars::{JsonSchema, generate::SchemaSettings};
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Version of this form: it rises when a key goes or changes its meaning. New keys may come.
+const VERSION: u32 = 1;
+
+/// A run of s2lab.
+#[derive(Serialize, JsonSchema)]
+struct Run<'a> {
+    /// Version of this form.
+    version: u32,
+    /// The run's folder.
+    folder: String,
+    /// The lab folder, or `built-in`.
+    lab: Option<&'a str>,
+    /// The exit code of the run.
+    exit: u8,
+    /// The signal that ended the run early.
+    interrupted: Option<&'static str>,
+    /// The log has the run's end. Without it attempts may be missing.
+    whole: bool,
+    /// The cells, in the plan's order.
+    cells: Vec<Cell<'a>>,
+    /// Accepted reports whose cell the lab does not have; only `check` looks for them.
+    orphaned: Vec<&'a str>,
+}
+
+/// A scenario on a kernel.
+#[derive(Serialize, JsonSchema)]
+struct Cell<'a> {
+    key: &'a str,
+    /// PASS, FAIL, TIMEOUT, FLAKY, ERROR, MISS, LOST, INCONCLUSIVE or SKIP; null: interrupted, or not run.
+    verdict: Option<&'static str>,
+    /// The alternative of the expectations that was applied, such as `wc-honoured`.
+    #[serde(rename = "as")]
+    label: Option<&'a str>,
+    /// Why the run did not come to the cell.
+    not_run: Option<&'a str>,
+    /// The thing that the kernel, the CPU or QEMU lacks, for a SKIP.
+    lacks: Option<&'a str>,
+    /// The early end of the last attempt.
+    stopped: Option<Stopped<'a>>,
+    /// Each device with the types that stage 2 gave it.
+    seen: &'a BTreeMap<String, BTreeSet<String>>,
+    /// The weightiest first.
+    findings: Vec<Entry<'a>>,
+    /// The promises that the scenario holds up.
+    promises: Vec<String>,
+    /// The verdict of each attempt; null: interrupted.
+    attempts: Vec<Option<&'static str>>,
+    /// Time of the last attempt, milliseconds.
+    elapsed_ms: Option<u64>,
+    /// The arguments of s2lab that run this cell alone.
+    repeat: &'a [String],
+    /// The folder of its consoles and logs.
+    logs: String,
+    /// The comparison with the accepted report; null: there is no lab folder to compare with.
+    accepted: Option<Accepted<'a>>,
+}
+
+/// The end of an attempt before its end.
+#[derive(Serialize, JsonSchema)]
+struct Stopped<'a> {
+    stage: String,
+    what: &'a str,
+    hint: Option<&'a str>,
+}
+
+/// Something that is not as it should be. Its texts may come from a guest.
+#[derive(Serialize, JsonSchema)]
+struct Entry<'a> {
+    /// The promise that it breaks, where one is known.
+    promise: Option<String>,
+    subject: Subject<'a>,
+    what: &'a str,
+    expected: &'a str,
+    found: &'a str,
+    /// Evidence, which may differ from run to run.
+    detail: &'a [String],
+}
+
+/// The part of a cell that a finding is about; without any key it is the cell as a whole.
+#[derive(Serialize, JsonSchema)]
+struct Subject<'a> {
+    /// From 0, in the scenario's order.
+    step: Option<usize>,
+    look: Option<&'a str>,
+    guest: Option<&'a str>,
+    /// A device by the scenario's name, or `ram`.
+    region: Option<&'a str>,
+}
+
+/// The result of the comparison of a cell with its accepted report.
+#[derive(Serialize, JsonSchema)]
+struct Accepted<'a> {
+    /// same, new-witness, shape-moved, changed, not-comparable, new, missing or unreadable.
+    standing: &'static str,
+    note: Option<String>,
+    /// A unified diff.
+    diff: Option<&'a str>,
+}
+
+/// Returns the document, with a line feed at its end.
+pub fn document(run: &RunSummary) -> String {
+    let document = Run {
+        version: VERSION,
+        folder: run.folder.display().to_string(),
+        lab: run.lab.as_deref(),
+        exit: run.exit,
+        interrupted: run.interrupted.map(|signal| match signal {
+            Interrupt::Interrupt => "SIGINT",
+            Interrupt::Terminate => "SIGTERM",
+        }),
+        whole: run.whole,
+        cells: run.cells.iter().map(cell).collect(),
+        orphaned: run.orphaned.iter().map(|key| key.as_str()).collect(),
+    };
+    escape::json(&format!("{:#}", serde_json::json!(document))) + "\n"
+}
+
+/// Returns the JSON schema (draft 7) of the document.
+pub fn schema() -> String {
+    let schema = SchemaSettings::draft07().into_generator().into_root_schema_for::<Run<'static>>();
+    format!("{:#}\n", schema.to_value())
+}
+
+fn cell(cell: &CellSummary) -> Cell<'_> {
+    Cell {
+        key: cell.key.as_str(),
+        verdict: cell.verdict.as_ref().map(Verdict::name),
+        label: cell.label.as_deref(),
+        not_run: cell.not_run.as_deref(),
+        lacks: match &cell.verdict {
+            Some(Verdict::Skip(lacks)) => Some(lacks),
+            _ => None,
+        },
+        stopped: cell.stopped.as_ref().map(|stopped| Stopped {
+            stage: stopped.stage.to_string(),
+            what: &stopped.what,
+            hint: stopped.hint.as_deref(),
+        }),
+        seen: &cell.seen,
+        findings: cell.findings.iter().map(finding).collect(),
+        promises: cell.promises.iter().map(ToString::to_string).collect(),
+        attempts: cell.attempts.iter().map(|verdict| verdict.as_ref().map(Verdict::name)).collect(),
+        elapsed_ms: cell.elapsed_ms,
+        repeat: &cell.repeat,
+        logs: cell.logs.display().to_string(),
+        accepted: cell.standing.as_ref().map(accepted),
+    }
+}
+
+fn finding(finding: &Finding) -> Entry<'_> {
+    let Finding { subject, promise, what, expected, found, detail, .. } = finding;
+    Entry {
+        promise: promise.map(|promise| promise.to_string()),
+        subject: Subject {
+            step: subject.step,
+            look: subject.look.as_deref(),
+            guest: subject.guest.as_deref(),
+            region: subject.region.as_deref(),
+        },
+        what,
+        expected,
+        found,
+        detail,
+    }
+}
+
+fn accepted(standing: &Standing) -> Accepted<'_> {
+    let plain = |standing| Accepted { standing, note: None, diff: None };
+    match standing {
+        Standing::Compared(Outcome::Same) => plain("same"),
+        Standing::Compared(Outcome::NewWitness { note }) => {
+            Accepted { note: Some(note.clone()), ..plain("new-witness") }
+        }
+        Standing::Compared(Outcome::ShapeMoved { note, diff }) => {
+            Accepted { standing: "shape-moved", note: Some(note.clone()), diff: Some(diff) }
+        }
+        Standing::Compared(Outcome::Changed { diff }) => Accepted { diff: Some(diff), ..plain("changed") },
+        Standing::Compared(Outcome::NotComparable(facts)) => {
+            let facts: Vec<_> = facts.iter().map(ToString::to_string).collect();
+            Accepted { note: Some(facts.join("; ")), ..plain("not-comparable") }
+        }
+        Standing::New => plain("new"),
+        Standing::Missing(gap) => Accepted { note: Some(standings::reason(gap)), ..plain("missing") },
+        Standing::Unreadable { why } => Accepted { note: Some(why.clone()), ..plain("unreadable") },
+    }
+}
