@@ -3,6 +3,7 @@
 //! tokio panics if it cannot start a thread, takes the number of its workers from the environment, and starts threads for
 //! blocking work when it needs them: a task for which there is none waits for ever.
 
+use crate::child::process::end_all;
 use std::{
     future::Future,
     io,
@@ -46,13 +47,20 @@ impl NoRuntime {
     }
 }
 
-/// Runs `work` to its end. Blocking work that it has left does not keep s2lab from ending.
+/// Runs `work` to its end, and waits until the processes that it has launched are gone. Blocking
+/// work that it has left does not keep s2lab from ending.
 ///
 /// # Errors
 /// If the machine does not allow its threads and files.
 pub fn block_on<T>(work: impl Future<Output = T>) -> Result<T, NoRuntime> {
     let runtime = start(thread::available_parallelism().map_or(LEAST_WORKERS, usize::from))?;
-    let done = runtime.block_on(work);
+    let done = runtime.block_on(async {
+        let done = work.await;
+        if let Err(error) = end_all().await {
+            tracing::error!("{error}");
+        }
+        done
+    });
     runtime.shutdown_timeout(LEAVE);
     Ok(done)
 }

@@ -36,7 +36,8 @@ impl Owner {
         format!("{pid}-{started}-{namespace}-{number}")
     }
 
-    fn of(mark: &str) -> Option<Self> {
+    /// Returns the owner in a mark.
+    pub(super) fn of(mark: &str) -> Option<Self> {
         let mut parts = mark.split('-').map(|part| part.parse::<u64>().ok());
         let pid = u32::try_from(parts.next()??).ok()?;
         Some(Self { pid, started: parts.next()??, namespace: parts.next()?? })

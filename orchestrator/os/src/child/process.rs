@@ -17,7 +17,7 @@ use std::{
     os::unix::process::CommandExt,
     process::ExitStatus,
     sync::{
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
         mpsc,
     },
     thread,
@@ -43,6 +43,26 @@ struct Job {
     command: std::process::Command,
     inherit: Vec<OwnedFd>,
     done: oneshot::Sender<io::Result<Child>>,
+    _pending: Pending,
+}
+
+/// The number of jobs whose child has not been started yet.
+static PENDING: AtomicUsize = AtomicUsize::new(0);
+
+/// One of [`PENDING`].
+struct Pending;
+
+impl Pending {
+    fn new() -> Self {
+        PENDING.fetch_add(1, Ordering::SeqCst);
+        Self
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        PENDING.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl Launcher {
@@ -79,10 +99,32 @@ impl Launcher {
         command.env(MARK, &value);
         let (done, started) = oneshot::channel();
         let gone = || io::Error::other("the launcher thread is gone");
-        self.jobs.send(Job { command, inherit, done }).map_err(|_| gone())?;
+        self.jobs.send(Job { command, inherit, done, _pending: Pending::new() }).map_err(|_| gone())?;
         let child = started.await.map_err(|_| gone())??;
         let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed())).ok_or_else(gone)?;
         Ok(Process { child, group, mark: value })
+    }
+}
+
+/// Kills all that this s2lab has launched, and waits until it is gone. What is dropped is killed at
+/// once, but a process with gigabytes of memory takes its time to end.
+///
+/// # Errors
+/// If something survives SIGKILL.
+pub async fn end_all() -> io::Result<()> {
+    let this = Owner::this();
+    let begin = waits::now();
+    loop {
+        let pending = PENDING.load(Ordering::SeqCst);
+        let left = orphans::kill_if(|mark| Owner::of(mark) == Some(this));
+        if pending == 0 && left.is_empty() {
+            return Ok(());
+        }
+        if begin.elapsed() > REAP {
+            let left: Vec<_> = left.into_iter().map(|(pid, _)| pid).collect();
+            return Err(io::Error::other(format!("processes {left:?} survive SIGKILL")));
+        }
+        tokio::time::sleep(AGAIN).await;
     }
 }
 
