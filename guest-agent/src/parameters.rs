@@ -1,4 +1,4 @@
-//! What the kernel command line tells the agent.
+//! The agent's parameters on the kernel command line.
 
 use s2lab_protocol::{Level, Peer, is_name};
 
@@ -12,7 +12,7 @@ pub(crate) struct Parameters {
     pub(crate) nonce: u64,
 }
 
-/// Why the command line does not start an agent.
+/// The reason why the command line does not start an agent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ParametersError {
     #[error("the kernel command line has no {0}")]
@@ -22,7 +22,8 @@ pub(crate) enum ParametersError {
 }
 
 impl Parameters {
-    /// From the text of `/proc/cmdline`. The last of several equal words counts, as with the kernel's own.
+    /// Decodes the text of `/proc/cmdline`. The last of several equal words counts, like for the
+    /// kernel.
     pub(crate) fn parse(line: &str) -> Result<Parameters, ParametersError> {
         let word = |name: &'static str| {
             line.split_whitespace()

@@ -1,4 +1,4 @@
-//! The lab folder: `scenarios/`, `images/`, `reports/`; and where s2lab keeps its own files.
+//! The lab folder: `scenarios/`, `images/`, `reports/`; and the places of s2lab's own files.
 
 pub mod init;
 mod named;
@@ -67,7 +67,8 @@ impl LabError {
 pub enum Mistake {
     #[error(transparent)]
     Written(Diagnostics),
-    /// Nothing can be said of what is written. `place` is the file, with line and column if it was read that far.
+    /// The content cannot be read. `place` is the file, with line and column if the reader came to
+    /// it.
     #[error("{place}: error: {why}\n")]
     Unreadable { place: String, why: String },
 }
@@ -88,16 +89,16 @@ impl std::fmt::Display for Mistakes {
 /// The folders of s2lab's own files, by the XDG base directory specification.
 #[derive(Debug, Clone)]
 pub struct Places {
-    /// What can be made again: the cache.
+    /// The cache, which can be made again.
     pub cache: PathBuf,
     /// Runs.
     pub state: PathBuf,
 }
 
 impl Places {
-    /// `env` gives a variable's value.
+    /// Returns the places. `env` returns a variable's value.
     pub fn find(env: impl Fn(&str) -> Option<OsString>) -> Result<Self, LabError> {
-        // The specification says that a relative path in these variables is to be ignored.
+        // The specification requires that a relative path in these variables is ignored.
         let absolute = |name: &str| env(name).map(PathBuf::from).filter(|path| path.is_absolute());
         let place = |variable: &'static str, below_home: &str| {
             let home = || absolute("HOME").map(|home| home.join(below_home));
@@ -111,7 +112,7 @@ impl Places {
     }
 }
 
-/// A lab folder, found but not read.
+/// A lab folder that was found but not read.
 #[derive(Clone)]
 pub struct Lab {
     pub root: PathBuf,
@@ -120,7 +121,8 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// The folder given, else the nearest one at or above `start`, if there is one. The given one is trusted.
+    /// Returns the given folder, or the nearest one at or above `start`, if there is one. The given
+    /// one is trusted.
     pub fn find(given: Option<&Path>, start: &Path) -> Result<Option<Self>, LabError> {
         let lab = |root: &Path| Self { root: root.to_owned(), cache: None };
         if let Some(path) = given {
@@ -138,7 +140,7 @@ impl Lab {
         Ok(None)
     }
 
-    /// The one that came with s2lab, out of the cache.
+    /// Returns the built-in lab folder, from the cache.
     pub fn built_in(cache: Cache) -> Result<Self, CacheError> {
         Ok(Self { root: cache.built_in_lab()?, cache: Some(cache) })
     }
@@ -167,7 +169,7 @@ impl Lab {
         self.root.join(REPORTS)
     }
 
-    /// The folder of `kernels.yaml`, and of what it names.
+    /// Returns the folder of `kernels.yaml`, to which its paths are relative.
     pub fn images(&self) -> PathBuf {
         self.root.join(IMAGES)
     }
@@ -180,8 +182,9 @@ impl Lab {
         kernels(&self.kernels_file())
     }
 
-    /// The lab's scenario files, sorted. `.yml` is among them, to be refused: what is not read is a test that never runs.
-    /// Hidden files are an editor's, not ours.
+    /// Returns the lab's scenario files, sorted. `.yml` is among them, so that it is refused: a
+    /// file that is not read is a test that never runs. Hidden files belong to an editor and are
+    /// left out.
     pub fn scenario_files(&self) -> Result<Vec<PathBuf>, LabError> {
         let folder = self.root.join(SCENARIOS);
         let error = |source| LabError::Read { path: folder.clone(), source };
@@ -205,20 +208,20 @@ impl Lab {
 /// If what marks one is there and is no file: another lab must not be taken in its place.
 fn is_lab(path: &Path) -> Result<bool, LabError> {
     let kernels = path.join(KERNELS);
-    // A link that leads nowhere is there.
+    // A link that leads nowhere exists too.
     if let Err(error) = kernels.symlink_metadata()
         && matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
     {
         return Ok(false);
     }
     match outside::check(&kernels, kinds::YAML) {
-        // It is said where the file is read.
+        // The reader of the file reports it.
         Ok(()) | Err(ReadError { why: Why::TooLarge(_), .. }) => Ok(true),
         Err(error) => Err(LabError::NoFile(error)),
     }
 }
 
-/// The lab folder at `root`, if it and all that makes it one belong to the user or to root.
+/// Returns the lab folder at `root`, if it and its parts belong to the user or to root.
 fn trusted(root: &Path) -> Result<&Path, LabError> {
     let own = owners(rustix::process::geteuid().as_raw(), std::env::var("SUDO_UID").ok().as_deref());
     let parts = [IMAGES, KERNELS, SCENARIOS, REPORTS].map(|part| root.join(part));
@@ -235,7 +238,7 @@ fn trusted(root: &Path) -> Result<&Path, LabError> {
     Ok(root)
 }
 
-/// Who is trusted: the user, root, and who has become root by sudo(8).
+/// Returns the trusted owners: the user, root, and the user who became root by sudo(8).
 fn owners(user: u32, sudo: Option<&str>) -> Vec<u32> {
     let sudo = sudo.filter(|_| user == 0).and_then(|uid| uid.parse().ok());
     [user, 0].into_iter().chain(sudo).collect()
@@ -247,7 +250,7 @@ pub fn kernels(path: &Path) -> Result<Kernels, LabError> {
     kernels.map_err(|mistake| LabError::Mistakes(Mistakes(vec![mistake])))
 }
 
-/// Reads scenario files; all mistakes of all files at once.
+/// Reads scenario files. Returns all mistakes of all files at once.
 pub fn scenarios(files: &[PathBuf]) -> Result<Vec<Scenario>, LabError> {
     let mut good = vec![];
     let mut bad = vec![];
@@ -268,7 +271,7 @@ fn scenario(path: &Path) -> Result<Scenario, Mistake> {
     load::load(&shown(path), &read(path)?).map_err(Mistake::Written)
 }
 
-/// A path as people are used to it: relative to the working folder where it lies below that.
+/// Returns a path in the usual form: relative to the working folder if it is below that.
 pub fn shown(path: &Path) -> String {
     let below =
         std::env::current_dir().ok().and_then(|here| path.strip_prefix(here).ok().map(Path::to_owned));

@@ -1,4 +1,5 @@
-//! A run's reports beside the accepted ones: `reports/SCENARIO/KERNEL.txt` in the lab folder.
+//! A run's reports compared with the accepted ones: `reports/SCENARIO/KERNEL.txt` in the lab
+//! folder.
 
 use crate::{
     outside::{self, ReadError, kinds},
@@ -38,7 +39,7 @@ pub fn standing(reports: &Path, cell: &JudgedCell, new: Option<&Report>) -> Stan
     Standing::of(cell, new, || read(&path).map_err(|error| error.to_string()))
 }
 
-/// An accepted report, if there is one.
+/// Reads an accepted report, if there is one.
 fn read(path: &Path) -> Result<Option<Report>, ReviewError> {
     let Some(text) = outside::read_text_if_there(path, kinds::REPORT)? else { return Ok(None) };
     if text.contains("\r\n") {
@@ -48,18 +49,18 @@ fn read(path: &Path) -> Result<Option<Report>, ReviewError> {
     report.map(Some).map_err(|source| ReviewError::Report { path: path.to_owned(), source })
 }
 
-/// Keys of accepted reports whose cell is not among `known`.
+/// Returns the keys of accepted reports whose cell is not among `known`.
 pub fn orphans(reports: &Path, known: &BTreeSet<Key>) -> Result<Vec<Key>, ReviewError> {
     let mut orphans = vec![];
     for (scenario, folder) in entries(reports)? {
-        // Whatever else lies there is somebody's note.
+        // Other files are somebody's notes.
         let keys = entries(&folder)?.into_iter().filter_map(|(file, _)| Key::of_report(&scenario, &file));
         orphans.extend(keys.filter(|key| !known.contains(key)));
     }
     Ok(orphans)
 }
 
-/// Names and paths in a folder, sorted; none if there is no such folder.
+/// Returns the names and paths in a folder, sorted, or none if there is no such folder.
 fn entries(folder: &Path) -> Result<Vec<(String, PathBuf)>, ReviewError> {
     let error = |source| ReviewError::Io { what: "cannot list", path: folder.to_owned(), source };
     let listing = match std::fs::read_dir(folder) {
@@ -81,7 +82,7 @@ fn entries(folder: &Path) -> Result<Vec<(String, PathBuf)>, ReviewError> {
 /// Makes `text` the accepted report of `key`, whole or not at all.
 pub fn accept(reports: &Path, key: &Key, text: &str) -> Result<PathBuf, ReviewError> {
     let path = reports.join(key.report_path());
-    // The lab's own folder was named; `reports` in it came with it.
+    // The user has named the lab folder; `reports` in it came with it.
     let lab = reports.parent().unwrap_or(reports);
     match whole::write_below(lab, path.strip_prefix(lab).unwrap_or(&path), text.as_bytes()) {
         Ok(()) => Ok(path),

@@ -189,14 +189,14 @@ mod tests {
     #[test]
     fn an_agents_program_tells_its_version() {
         assert_eq!(version_in(MARK.as_bytes()), Some(VERSION));
-        let told = |text: &str| version_in(text.as_bytes());
+        let found = |text: &str| version_in(text.as_bytes());
         assert_eq!(
-            told("\0s2lab-agent, protocol version \0s2lab-agent, protocol version 65535.\0"),
+            found("\0s2lab-agent, protocol version \0s2lab-agent, protocol version 65535.\0"),
             Some(u16::MAX)
         );
         for none in ["", "s2lab-agent, protocol version ", "s2lab-agent, protocol version 65536.", &MARK[1..]]
         {
-            assert_eq!(told(none), None, "{none}");
+            assert_eq!(found(none), None, "{none}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! One guest's VMM: QEMU, started and ended. What happens in between is [`super::watch`]'s.
+//! One guest's VMM: QEMU, started and ended. [`super::watch`] does everything in between.
 
 use super::qmp;
 use super::watch::{Streams, Watch};
@@ -21,11 +21,11 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, sync_channel};
 use std::time::Duration;
 
 const QEMU: &str = "usr/bin/qemu-system-aarch64";
-/// QEMU starting under TCG takes 4.5 s on a machine that is not busy.
+/// The time for QEMU to start. Under TCG it takes 4.5 s on an idle machine.
 const STARTS: Duration = Duration::from_secs(120);
-/// How long each way of ending QEMU may take: asked by QMP, by SIGTERM, by SIGKILL.
+/// The deadlines of each way to end QEMU: by QMP, by SIGTERM, by SIGKILL.
 const ENDS: [Duration; 3] = [Duration::from_secs(10), Duration::from_secs(5), Duration::from_secs(10)];
-/// Slots of the guest's root bus that devices may take; slot 0 is the host bridge.
+/// The slots of the guest's root bus that devices may take. Slot 0 is the host bridge.
 const SLOTS: std::ops::RangeInclusive<u8> = 1..=31;
 
 /// A VMM that was started.
@@ -33,13 +33,13 @@ pub(crate) struct Vmm {
     pid: u32,
     pidfd: Arc<OwnedFd>,
     qmp: UnixStream,
-    /// Closed when the process is gone and all is said about it.
+    /// A channel that is closed when the process is gone and its end is reported.
     ended: Receiver<()>,
 }
 
 impl Vmm {
-    /// Starts a guest. Returns when QEMU runs it, with QEMU's version and the way down to the guest's agent. From then on
-    /// exactly one [`s2lab_protocol::Notice::GuestEnded`] will be said about it.
+    /// Starts a guest. Returns when QEMU runs it, with QEMU's version and the link to the guest's
+    /// agent. From then on exactly one [`s2lab_protocol::Notice::GuestEnded`] will be sent for it.
     pub(crate) fn start(
         root: &Root,
         spec: &StartGuest,
@@ -60,7 +60,8 @@ impl Vmm {
         let pidfd = match pidfd_open(Pid::from_child(&child), PidfdFlags::empty()) {
             Ok(pidfd) => Arc::new(pidfd),
             Err(why) => {
-                // What cannot be watched must not run; both fail only if it is gone already.
+                // A process that cannot be watched must not run. Both fail only if it is already
+                // gone.
                 let _ = (child.kill(), child.wait());
                 return Err(failed(&why));
             }
@@ -101,7 +102,7 @@ impl Vmm {
         matches!(self.ended.try_recv(), Err(TryRecvError::Disconnected))
     }
 
-    /// Ends the VMM: asks, then insists. One that has ended already is as good.
+    /// Ends the VMM: by a request first, then by signals. A VMM that has already ended is fine.
     pub(crate) fn stop(mut self) -> Result<(), Failure> {
         // A closed socket means that it is ending by itself.
         let _ = self.qmp.write_all(format!("{}\n", qmp::QUIT).as_bytes());
@@ -124,12 +125,12 @@ impl Vmm {
     }
 }
 
-/// What QEMU says on stderr when the host's kernel does not do what a guest needs of it, and what that is (QEMU 10.0
-/// accel/kvm/kvm-all.c, kvm_init; hw/vfio/pci.c, VFIO_MSG_PREFIX).
+/// QEMU's messages on stderr when the host's kernel refuses what a guest needs, each with the
+/// facility (QEMU 10.0 accel/kvm/kvm-all.c, kvm_init; hw/vfio/pci.c, VFIO_MSG_PREFIX).
 const REFUSALS: [(&str, Facility); 2] =
     [("failed to initialize kvm: ", Facility::Kvm), ("vfio 0000:", Facility::VfioPci)];
 
-/// The failure of a QEMU that ended before it ran the guest; `why` has its last words.
+/// Returns the failure of a QEMU that ended before it ran the guest. `why` has its last output.
 fn not_started(guest: &str, why: &str) -> Failure {
     let failure = fault::system("start", format_args!("guest {guest}"), why);
     match REFUSALS.into_iter().find(|(words, _)| why.contains(words)) {
@@ -155,7 +156,8 @@ fn spawn(program: &Path, arguments: Vec<String>, ends: [RawFd; 2]) -> io::Result
     command.spawn()
 }
 
-/// QEMU's command line. The guest's link and QMP are the open files `link` and `qmp`; its console is QEMU's stdout.
+/// Returns QEMU's command line. The guest's link and QMP are the open files `link` and `qmp`; its
+/// console is QEMU's stdout.
 fn arguments(spec: &StartGuest, nonce: u64, [link, qmp]: [RawFd; 2]) -> Result<Vec<String>, Failure> {
     let StartGuest { name, memory_mib, cpus, devices } = spec;
     if !is_name(name) {
@@ -188,8 +190,9 @@ fn arguments(spec: &StartGuest, nonce: u64, [link, qmp]: [RawFd; 2]) -> Result<V
         words
             .extend(["-device".to_owned(), format!("vfio-pci,host={address},addr={:#x}", device.guest_slot)]);
     }
-    // A guest that panics restarts at once, which -no-reboot makes the end of QEMU. A byte on the console costs exits to
-    // QEMU: all of the kernel's messages take longer than its boot. Errors and a panic are printed even so.
+    // A guest that panics restarts at once, which -no-reboot makes the end of QEMU. A byte on the
+    // console takes exits to QEMU: all of the kernel's messages take longer than its boot. Errors
+    // and a panic are printed nevertheless.
     let own = format!("s2lab.level=guest s2lab.name={name} s2lab.nonce={nonce:016x}");
     let line = format!("console=ttyAMA0 quiet panic=-1 {own}");
     words.extend(["-append".to_owned(), line]);

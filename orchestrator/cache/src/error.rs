@@ -1,4 +1,4 @@
-//! What can go wrong in the cache.
+//! Failures of the cache.
 
 use crate::{
     objects::damage::Damage,
@@ -15,13 +15,14 @@ use std::{
     time::Duration,
 };
 
-/// What to do about a disk that is full.
+/// The hint for a full disk.
 const ROOM: &str = "the file system of the cache is full: make room (`s2lab cache gc` removes what was not used for long), or name another with XDG_CACHE_HOME; finished objects stay";
-/// How the programs that the cache runs say it: glibc's strerror of ENOSPC, EDQUOT and EFBIG; apt 2.6 apt-private/private-install.cc.
+/// The messages of the programs that the cache runs for ENOSPC, EDQUOT and EFBIG: glibc's strerror;
+/// apt 2.6 apt-private/private-install.cc.
 const FULL: [&str; 4] =
     ["No space left on device", "Disk quota exceeded", "File too large", "have enough free space in"];
 
-/// A failure of the cache. [`CacheError::hint`] says what may help.
+/// A failure of the cache. [`CacheError::hint`] returns a hint.
 #[derive(Debug, thiserror::Error)]
 pub enum CacheError {
     #[error("{what} `{path}`: {source}")]
@@ -109,7 +110,7 @@ pub enum CacheError {
     #[error("{argument} {path}: {why}")]
     Part { argument: &'static str, path: PathBuf, why: String },
 
-    /// A file or a folder that the user has given is not what it must be.
+    /// A file or a folder that the user has given is not valid.
     #[error("{path}: {why}")]
     Given { path: PathBuf, why: String },
 
@@ -125,7 +126,7 @@ pub enum CacheError {
 }
 
 impl CacheError {
-    /// What the reader may do about it.
+    /// Returns a hint for the user.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Io { source, .. } if no_room(source) => {
@@ -186,7 +187,7 @@ impl CacheError {
         move |source| Self::Io { what, path, source }
     }
 
-    /// What apt said when it could not fetch `what`.
+    /// Returns the error of apt when it could not fetch `what`.
     pub(crate) fn fetch(what: &str, error: Self) -> Self {
         match error {
             Self::Program { output, .. } => Self::Fetch { what: what.to_owned(), output },
@@ -198,7 +199,8 @@ impl CacheError {
         Self::Given { path: path.to_owned(), why: why.to_string() }
     }
 
-    /// A file of the user's that cannot be read: one that is too large, or a pipe, is their mistake; a limit of the machine is not.
+    /// Returns the error for a file of the user's that cannot be read. A file that is too large, or
+    /// a pipe, is the user's mistake; a limit of the machine is not.
     pub(crate) fn not_read(error: ReadError) -> Self {
         match error.why {
             Why::NotAFile(_)

@@ -1,5 +1,5 @@
-//! git. Every command of s2lab's to git is built here: reading a repository starts no program that it or the user's
-//! configuration names, and asks no server.
+//! git. Every command of s2lab's to git is built here. Reading a repository starts no program that
+//! it or the user's configuration names, and contacts no server.
 
 use crate::{CacheError, Progress, run_briefly};
 use s2lab_os::child::{PLAIN, command};
@@ -30,8 +30,9 @@ const SETTINGS: [&str; 15] = [
     "submodule.recurse=false",
 ];
 
-/// The environment. `GIT_ALLOW_PROTOCOL` has the last word over `protocol.*` of a repository, and is what versions before 2.44
-/// know, which have no `GIT_NO_LAZY_FETCH` (git(1), "Environment Variables").
+/// The environment. `GIT_ALLOW_PROTOCOL` takes precedence over `protocol.*` of a repository.
+/// Versions before 2.44 need it, because they have no `GIT_NO_LAZY_FETCH` (git(1), "Environment
+/// Variables").
 const ENVIRONMENT: [(&str, &str); 7] = [
     ("GIT_CONFIG_GLOBAL", "/dev/null"),
     ("GIT_CONFIG_NOSYSTEM", "1"),
@@ -39,18 +40,19 @@ const ENVIRONMENT: [(&str, &str); 7] = [
     ("GIT_NO_LAZY_FETCH", "1"),
     ("GIT_ALLOW_PROTOCOL", "none"),
     ("GIT_TERMINAL_PROMPT", "0"),
-    // A commit is what its id says.
+    // Replacement objects would change the content of a commit.
     ("GIT_NO_REPLACE_OBJECTS", "1"),
 ];
 
-/// Whoever is root by sudo is trusted with the user's own repositories (git-config(1), `safe.directory`).
+/// The variable that makes git trust the user's repositories when root runs by sudo (git-config(1),
+/// `safe.directory`).
 const SUDO: &str = "SUDO_UID";
 
-/// git without a repository; the caller names one, or sees to it that none is found.
+/// Returns git without a repository. The caller names one, or makes sure that git finds none.
 pub(crate) fn git() -> Command {
     let mut git = command("git", PLAIN);
     git.envs(ENVIRONMENT).envs(std::env::var_os(SUDO).map(|uid| (SUDO, uid)));
-    // Also where a configuration of one's own would be.
+    // The user's own configuration could be there too.
     git.env_remove("HOME");
     git.arg("--no-pager");
     for setting in SETTINGS {
@@ -59,18 +61,19 @@ pub(crate) fn git() -> Command {
     git
 }
 
-/// git with the repository at `git_dir`.
+/// Returns git with the repository at `git_dir`.
 pub(crate) fn git_at(git_dir: &Path) -> Command {
     let mut git = git();
     git.arg("--git-dir").arg(git_dir);
     git
 }
 
-/// Where the repository of `place` has its objects and references; a worktree's are those of its main one.
+/// Returns the folder with the objects and references of the repository at `place`. Those of a
+/// worktree are in its main repository.
 ///
 /// # Errors
-/// If there is none, or git does not trust it: it belongs to somebody else, and the user's own configuration does not name it as
-/// a `safe.directory`.
+/// If there is none, or git does not trust it: it belongs to somebody else, and the user's own
+/// configuration does not name it as a `safe.directory`.
 pub(crate) fn git_dir(place: &Path, progress: &dyn Progress) -> Result<PathBuf, CacheError> {
     let mut git = git();
     for safe in safe_directories(progress)? {
@@ -82,7 +85,7 @@ pub(crate) fn git_dir(place: &Path, progress: &dyn Progress) -> Result<PathBuf, 
     run_briefly(git, &format!("find the repository of {}", place.display()), progress).map(|text| path(&text))
 }
 
-/// The repositories of others that the user, or the machine's administrator, trusts.
+/// Returns the repositories of others that the user, or the machine's administrator, trusts.
 fn safe_directories(progress: &dyn Progress) -> Result<Vec<OsString>, CacheError> {
     let mut all = Vec::new();
     for scope in ["--system", "--global"] {
@@ -93,7 +96,7 @@ fn safe_directories(progress: &dyn Progress) -> Result<Vec<OsString>, CacheError
             Ok(text) => {
                 all.extend(text.split(|byte| *byte == 0).filter(|one| !one.is_empty()).map(os_string))
             }
-            // It says so too if there is none, or no such file.
+            // git also fails if there is none, or no such file.
             Err(CacheError::Program { .. }) => {}
             Err(other) => return Err(other),
         }
@@ -101,7 +104,7 @@ fn safe_directories(progress: &dyn Progress) -> Result<Vec<OsString>, CacheError
     Ok(all)
 }
 
-/// A path that git has printed as a line.
+/// Returns a path that git has printed as a line.
 pub(crate) fn path(line: &[u8]) -> PathBuf {
     os_string(line.strip_suffix(b"\n").unwrap_or(line)).into()
 }

@@ -41,7 +41,7 @@ use debian::apt::Apt;
 use objects::{folder, object::Objects};
 use parts::given;
 
-/// The cache folder, and the way to fill it. Cheap to clone.
+/// The cache folder, and the way to fill it. Clones are cheap.
 #[derive(Clone)]
 pub struct Cache {
     objects: Objects,
@@ -52,8 +52,8 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// `cache` is created where it is missing; what dead processes left half-made in it is removed. `offline`: what is
-    /// not in the cache is an error that names it.
+    /// Opens `cache`, which is created if it is missing, and removes half-made content of dead
+    /// processes. With `offline` a missing object is an error that names it.
     pub fn open(cache: &Path, offline: bool, progress: Arc<dyn Progress>) -> Result<Self> {
         // Programs are started from other working folders.
         let cache = std::path::absolute(cache).map_err(CacheError::io("cannot find", cache))?;
@@ -62,7 +62,8 @@ impl Cache {
         Ok(Self { objects, apt, offline, progress, parts: Parts::default() })
     }
 
-    /// The emulator: the one that was brought, else the machine's own if it is 10.0 or newer, else Debian's.
+    /// Returns the emulator: the one that was brought, else the machine's own if it is 10.0 or
+    /// newer, else Debian's.
     pub async fn qemu(&self) -> Result<Qemu> {
         self.blocking(|cache| match &cache.parts.qemu {
             Some(path) => cache.given_qemu(path),
@@ -71,21 +72,22 @@ impl Cache {
         .await
     }
 
-    /// A kernel from Debian's archive with the wanted modules and all that they depend on. A module that is built in is
-    /// left out.
+    /// Returns a kernel from Debian's archive with the requested modules and all their
+    /// dependencies. A module that is built in is left out.
     pub async fn kernel(&self, kernel: &DebianKernel, modules: &[&str]) -> Result<Kernel> {
         let (kernel, modules) = (kernel.clone(), own(modules));
         self.blocking(move |cache| cache.kernel_blocking(&kernel, &borrow(&modules))).await
     }
 
-    /// A kernel built from source, with the wanted modules as in [`Cache::kernel`]. The same input is built once.
+    /// Returns a kernel built from source, with modules like [`Cache::kernel`]. The same input is
+    /// built once.
     pub async fn build_kernel(&self, build: &KernelBuild, modules: &[&str]) -> Result<Kernel> {
         let (build, modules) = (build.clone(), own(modules));
         self.blocking(move |cache| cache.build_blocking(&build, &borrow(&modules))).await
     }
 
-    /// A kernel given as a file, with modules from the tree `modules_from`; without one all are taken to be built in.
-    /// Its release and version are not known.
+    /// Returns a kernel given as a file, with modules from the tree `modules_from`. Without the
+    /// tree all are taken to be built in. Its release and version are unknown.
     pub async fn image(
         &self,
         image: &Path,
@@ -96,7 +98,7 @@ impl Cache {
         self.blocking(move |cache| cache.image_blocking(&image, dir.as_deref(), &borrow(&modules))).await
     }
 
-    /// What the emulated host needs to start QEMU and to serve ssh.
+    /// Returns the programs that the emulated host needs to start QEMU and to serve ssh.
     pub async fn host_userland(&self) -> Result<Userland> {
         self.blocking(|cache| match &cache.parts.rootfs {
             Some(path) => cache.given_userland(path),
@@ -105,7 +107,8 @@ impl Cache {
         .await
     }
 
-    /// The agent: the one that was brought, else built for aarch64, static, from the source that this program carries.
+    /// Returns the agent: the one that was brought, else built for aarch64, static, from the source
+    /// in this program.
     pub async fn agent(&self) -> Result<Agent> {
         self.blocking(|cache| match &cache.parts.agent {
             Some(path) => given::given_agent(path),
@@ -114,18 +117,19 @@ impl Cache {
         .await
     }
 
-    /// Whether the machine's apt names an archive that serves our suites, and the keys to check it are there.
+    /// Checks that the machine's apt names an archive that serves our suites, and that the keys to
+    /// verify it exist.
     pub async fn archive(&self) -> Result<()> {
         self.blocking(|cache| cache.apt.archive()).await
     }
 
-    /// Forgets which versions were taken: the next use asks the archive for the newest. Objects stay.
+    /// Forgets the versions in use: the next use asks the archive for the newest. Objects stay.
     pub fn forget(&self) -> Result<()> {
         self.apt.forget()
     }
 
-    /// The work is files and programs; it runs beside the asynchronous tasks. Dropping the future does not end it:
-    /// [`Progress::cancelled`] does.
+    /// Runs work on files and programs beside the asynchronous tasks. Dropping the future does not
+    /// end it: [`Progress::cancelled`] does.
     async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Self) -> Result<T> + Send + 'static,
@@ -152,27 +156,29 @@ pub struct DebianKernel {
     pub package: String,
     /// None: the newest.
     pub version: Option<String>,
-    /// Looked for in any of these, such as `bookworm`, `bookworm-security`.
+    /// The suites to search, such as `bookworm`, `bookworm-security`.
     pub suites: Vec<String>,
 }
 
-/// An emulator that can be started with `program args.. <your arguments>`.
+/// An emulator that starts with `program args.. <your arguments>`.
 #[derive(Debug, Clone)]
 pub struct Qemu {
-    /// The program to start: QEMU itself, or the cache's dynamic loader, for which `args` name QEMU.
+    /// The program to start: QEMU itself, or the cache's dynamic loader, for which `args` name
+    /// QEMU.
     pub program: PathBuf,
     /// Added to the environment.
     pub env: Vec<(OsString, OsString)>,
-    /// Come before all other arguments.
+    /// Arguments that come before all others.
     pub args: Vec<OsString>,
-    /// As QEMU says it, such as `10.0.2`.
+    /// The version in QEMU's own form, such as `10.0.2`.
     pub version: String,
-    /// Where it comes from; empty for the machine's own.
+    /// The packages it comes from; empty for the machine's own.
     pub packages: Vec<Package>,
 }
 
 impl Qemu {
-    /// The program without arguments of ours. Of the environment it has a list, and [`Qemu::env`].
+    /// Returns the program without arguments of ours. It gets a list of the environment's
+    /// variables, and [`Qemu::env`].
     pub fn command(&self) -> std::process::Command {
         let mut command = s2lab_os::child::command(&self.program, s2lab_os::child::QEMU);
         command.args(&self.args).envs(self.env.iter().map(|(name, value)| (name, value)));
@@ -189,10 +195,11 @@ pub struct Kernel {
     /// `uname -r`.
     pub release: String,
     pub package_version: String,
-    /// A cpio archive (newc, not compressed) with `modules/LIST` (file names, one a line, in load order) and
-    /// `modules/*.ko` (not compressed). Padded so that archives can be put behind one another.
+    /// A cpio archive (newc, not compressed) with `modules/LIST` (file names, one a line, in load
+    /// order) and `modules/*.ko` (not compressed). It is padded, so that archives can follow each
+    /// other.
     pub modules: PathBuf,
-    /// Wanted modules that are neither there nor built in.
+    /// The requested modules that are neither files nor built in.
     pub absent: Vec<String>,
     /// The kernel's configuration, if the package has it.
     pub config: Option<PathBuf>,
@@ -206,16 +213,16 @@ pub struct ImageFile {
     /// A plain arm64 `Image`.
     pub image: PathBuf,
     pub image_sha256: String,
-    /// As [`Kernel::modules`].
+    /// The archive of modules, see [`Kernel::modules`].
     pub modules: PathBuf,
-    /// As [`Kernel::absent`]; nothing if nobody tells what is built in.
+    /// The missing modules, see [`Kernel::absent`]. Empty if nothing lists the built-in ones.
     pub absent: Vec<String>,
 }
 
 /// Programs and libraries for the emulated host.
 #[derive(Debug, Clone)]
 pub struct Userland {
-    /// A cpio archive (newc, not compressed), padded so that archives can be put behind one another.
+    /// A cpio archive (newc, not compressed), padded so that archives can follow each other.
     pub archive: PathBuf,
     pub packages: Vec<Package>,
     /// The version of the `qemu-system-aarch64` in it.
@@ -229,12 +236,12 @@ pub struct Agent {
     pub sha256: String,
 }
 
-/// A Debian package that went into an object.
+/// A Debian package that is an input of an object.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Package {
     pub name: String,
     pub version: String,
     pub architecture: String,
-    /// Of the .deb file, hexadecimal.
+    /// The digest of the .deb file, in hexadecimal.
     pub sha256: String,
 }

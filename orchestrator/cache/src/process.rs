@@ -1,4 +1,5 @@
-//! Programs of the machine that the cache runs: bounded output, a deadline on silence, no survivors.
+//! Programs of the machine that the cache runs: bounded output, a deadline on silence, no
+//! survivors.
 
 use crate::{
     error::{CacheError, Result},
@@ -15,23 +16,23 @@ use std::{
 };
 
 const POLL: Duration = Duration::from_millis(50);
-/// More than any list of addresses that apt prints.
+/// The most output, which is more than any list of addresses that apt prints.
 const MAX_OUTPUT: u64 = 64 << 20;
-/// What an error shows of a program's output.
+/// The lines of a program's output in an error.
 const SHOWN_LINES: usize = 60;
 
-/// How to watch a program.
+/// The rules for watching a program.
 pub(crate) struct Watch<'a> {
-    /// "it failed while it was to ...".
+    /// The purpose, as in "it failed while it was to ...".
     pub(crate) purpose: String,
-    /// Longest time without a change of `activity`.
+    /// The longest time without a change of `activity`.
     pub(crate) silence: Duration,
-    /// A number that changes while the program makes progress; called every 50 ms.
+    /// Returns a number that changes while the program makes progress. It is called every 50 ms.
     pub(crate) activity: &'a mut dyn FnMut() -> u64,
     pub(crate) progress: &'a dyn Progress,
 }
 
-/// What a program has said, and how it ended.
+/// The output of a program, and its end.
 pub(crate) struct Ended {
     pub(crate) status: ExitStatus,
     pub(crate) stdout: Vec<u8>,
@@ -56,7 +57,7 @@ pub(crate) fn run(command: Command, watch: Watch<'_>) -> Result<Vec<u8>> {
     Ok(stdout)
 }
 
-/// As [`run`], but a program that fails is no error, and reads `input`.
+/// Runs a program like [`run`]. Its failure is no error, and it reads `input`.
 pub(crate) fn run_to_end(mut command: Command, input: Stdio, watch: Watch<'_>) -> Result<Ended> {
     let program = command.get_program().to_string_lossy().into_owned();
     command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -76,16 +77,17 @@ pub(crate) fn run_to_end(mut command: Command, input: Stdio, watch: Watch<'_>) -
     Ok(Ended { status: status?, stdout, stderr })
 }
 
-/// How a program ended that [`follow`] has followed.
+/// The end of a program that [`follow`] has followed.
 pub(crate) struct Followed {
-    /// Its status, or why it was ended.
+    /// Its status, or the reason why s2lab ended it.
     pub(crate) result: Result<ExitStatus>,
-    /// Whether it ended by itself, if only because it was asked to: then it had the time to clean up.
+    /// True if it ended by itself, even if only on request: then it had the time to clean up.
     pub(crate) by_itself: bool,
 }
 
-/// Runs `command` to its end and hands each line that it writes, to whichever output, to `line`. If it must end early it is asked
-/// to, and killed with its whole process group once `grace` is over. It ends too if we are killed: its next line breaks a pipe.
+/// Runs `command` to its end and passes each line of its output, from either stream, to `line`. If
+/// it must end early it gets a request to end, and after `grace` its whole process group is killed.
+/// It ends too if s2lab is killed: its next line breaks a pipe.
 pub(crate) fn follow(
     mut command: Command,
     watch: Watch<'_>,
@@ -99,11 +101,12 @@ pub(crate) fn follow(
     command.stdin(Stdio::null()).stdout(writer).stderr(again);
     tie(&mut command);
     thread::scope(|scope| {
-        // Before the program, which then needs not be ended if there is no thread. It ends with the last end of the pipe.
+        // The thread comes before the program, which need not be ended if there is no thread. The
+        // thread ends with the last end of the pipe.
         let reading = thread::Builder::new().spawn_scoped(scope, || each_line(reader, line));
         reading.map_err(CacheError::io("cannot follow", &program))?;
         let started = command.spawn();
-        // It holds ends of the pipe, which would never be at its end.
+        // It holds ends of the pipe, which would otherwise never end.
         drop(command);
         let mut child = started.map_err(not_started(&program, &watch.purpose))?;
         let result = attend(&mut child, &program, watch.silence, watch.activity, watch.progress);
@@ -112,8 +115,9 @@ pub(crate) fn follow(
     })
 }
 
-/// Why a program was not started. `execvp` answers EACCES where a folder on PATH cannot be searched, or a file there not be
-/// executed, and the program is nowhere else (execvp(3)).
+/// Returns the reason why a program was not started. `execvp` returns EACCES if a folder on PATH
+/// cannot be searched, or a file there cannot be executed, and the program is nowhere else
+/// (execvp(3)).
 fn not_started(program: &str, purpose: &str) -> impl Fn(io::Error) -> CacheError {
     move |error| {
         let nowhere = match error.kind() {
@@ -128,10 +132,10 @@ fn not_started(program: &str, purpose: &str) -> impl Fn(io::Error) -> CacheError
     }
 }
 
-/// Whether it ended within `grace` after it was asked to.
+/// Returns true if it ended within `grace` after the request.
 fn ask_to_end(child: &mut Child, grace: Duration) -> bool {
     if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
-        // Fails only when there is nothing left to end.
+        // It fails only if there is nothing left to end.
         let _ = kill_process_group(pid, Signal::TERM);
     }
     let asked = waits::now();
@@ -145,7 +149,7 @@ fn ask_to_end(child: &mut Child, grace: Duration) -> bool {
     false
 }
 
-/// Bounded: a line without an end is cut into pieces.
+/// Splits the output into lines. A line without an end is cut into pieces.
 fn each_line(from: impl Read, line: &mut (dyn FnMut(&str) + Send)) {
     const LONGEST: u64 = 1 << 16;
     let mut from = io::BufReader::new(from);
@@ -159,13 +163,13 @@ fn each_line(from: impl Read, line: &mut (dyn FnMut(&str) + Send)) {
     }
 }
 
-/// As [`run`], for programs that are done in a moment.
+/// Runs a program like [`run`] that ends within a moment.
 pub fn run_briefly(command: Command, purpose: &str, progress: &dyn Progress) -> Result<Vec<u8>> {
     const SILENCE: Duration = Duration::from_secs(60);
     run(command, Watch { purpose: purpose.to_owned(), silence: SILENCE, activity: &mut || 0, progress })
 }
 
-/// As [`run_briefly`], for what a program says of itself.
+/// Runs a program like [`run_briefly`] that prints something about itself.
 pub fn ask(command: Command, purpose: &str, progress: &dyn Progress) -> Result<Vec<u8>> {
     const SILENCE: Duration = Duration::from_secs(10);
     run(command, Watch { purpose: purpose.to_owned(), silence: SILENCE, activity: &mut || 0, progress })
@@ -200,7 +204,7 @@ fn attend(
 /// Kills the whole group and reaps its leader.
 pub(crate) fn end(child: &mut Child) {
     if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
-        // Both fail only when there is nothing left to end.
+        // Both fail only if there is nothing left to end.
         let _ = kill_process_group(pid, Signal::KILL);
     }
     let _ = child.wait();
@@ -210,7 +214,8 @@ fn collect(from: Option<impl Read + Send + 'static>) -> io::Result<thread::JoinH
     thread::Builder::new().spawn(move || {
         let mut text = Vec::new();
         if let Some(mut from) = from {
-            // What is lost after an error or past the bound only shortens an error message or fails a parser.
+            // A loss after an error or past the bound only shortens an error message or fails a
+            // parser.
             let _ = from.by_ref().take(MAX_OUTPUT).read_to_end(&mut text);
             let _ = io::copy(&mut from, &mut io::sink());
         }

@@ -1,15 +1,17 @@
-//! What the cache tells whoever waits for it.
+//! Messages of the cache to its caller.
 
-/// Receives what the cache is doing. Called from the cache's own threads, some ten times a second at most while
-/// something is downloaded.
+/// Receives the steps of the cache. The cache's own threads call it, at most some ten times a
+/// second during a download.
 pub trait Progress: Send + Sync {
-    /// A step began, or the cache waits for another process; `what` is a sentence without a full stop.
+    /// Reports that a step began, or that the cache waits for another process. `what` is a sentence
+    /// without a full stop.
     fn step(&self, what: &str);
 
-    /// `done` of `total` bytes of a download are here. `done == total` ends it.
+    /// Reports `done` of `total` bytes of a download. `done == total` ends it.
     fn download(&self, what: &str, done: u64, total: u64);
 
-    /// `done` of about `total` objects of a kernel are built; `total` 0: the build has ended, well or not.
+    /// Reports `done` of about `total` built objects. `total` 0 means that the build has ended,
+    /// with or without success.
     fn build(&self, _what: &str, _done: u64, _total: u64) {}
 
     /// Asked between steps and while waiting: true makes the cache give up with
@@ -19,7 +21,7 @@ pub trait Progress: Send + Sync {
     }
 }
 
-/// Says nothing.
+/// A progress that prints nothing.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Quiet;
 

@@ -8,17 +8,17 @@ use crate::{
 use s2lab_model::plan::Revisions;
 use std::path::{Path, PathBuf};
 
-/// Most commits of a range: a build of each takes minutes.
+/// The most commits of a range: the build of each takes minutes.
 const MOST_COMMITS: usize = 500;
 /// A commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Commit {
-    /// Hexadecimal, all of it.
+    /// The whole id, in hexadecimal.
     pub id: String,
     pub title: String,
 }
 
-/// Why there are no commits.
+/// The reason why there are no commits.
 #[derive(Debug, thiserror::Error)]
 pub enum RevisionsError {
     #[error("{words} in `{repository}` is not a commit:\n{said}")]
@@ -34,7 +34,7 @@ pub enum RevisionsError {
 }
 
 impl RevisionsError {
-    /// What the reader may do about it.
+    /// Returns a hint for the user.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::TooMany { .. } => Some("`git bisect` needs far fewer: docs/bisect.md".into()),
@@ -46,7 +46,7 @@ impl RevisionsError {
     }
 }
 
-/// The commits of `repository` that are meant, the oldest first; there is one at least.
+/// Returns the commits of `repository` that `revisions` names, the oldest first; at least one.
 ///
 /// # Errors
 /// If git knows no such commit, or there are none or too many.
@@ -58,7 +58,7 @@ pub fn commits(repository: &Path, revisions: &Revisions) -> Result<Vec<Commit>, 
             let id = one(&git_dir, &repository, &words)?;
             log(&git_dir, &id, 1)
         }
-        // One more, to see that there are too many.
+        // One more, to find out if there are too many.
         Revisions::Range(_) => log(&git_dir, &words, MOST_COMMITS + 1),
     };
     let listed = listed.map_err(unknown(&repository, &words))?;
@@ -107,7 +107,7 @@ fn one(git_dir: &Path, repository: &Path, words: &str) -> Result<String, Revisio
     })
 }
 
-/// Ids and titles, a line each.
+/// Returns ids and titles, a line each.
 fn log(git_dir: &Path, words: &str, most: usize) -> Result<Vec<u8>, CacheError> {
     let mut command = git_at(git_dir);
     command.args(["log", "--no-patch", "--topo-order", "--reverse", "--format=%H %s"]);

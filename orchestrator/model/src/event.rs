@@ -73,7 +73,7 @@ impl Scope {
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
 pub enum Event {
-    /// What this run sets out to do. Always the first event.
+    /// The plan of this run, always the first event.
     Plan(Plan),
     /// Opens a session.
     SessionStarted,
@@ -95,7 +95,8 @@ pub enum Event {
     StageEnded {
         stage: Stage,
     },
-    /// The host's agent answered. `taint`: `/proc/sys/kernel/tainted` then; none if it could not be read.
+    /// The host's agent answered. `taint` is `/proc/sys/kernel/tainted` at that time, or None if it
+    /// could not be read.
     HostUp {
         release: String,
         page_size: u32,
@@ -105,23 +106,26 @@ pub enum Event {
     /// The host's console has printed the line that the host's agent wrote to the kernel's log
     /// ([`s2lab_protocol::test_line`]).
     ConsoleTested,
-    /// The host's final record came. `taint`: as in [`Event::HostUp`], read when nothing else was left to do.
+    /// The host's final record came. `taint` is that of [`Event::HostUp`], read after everything
+    /// else.
     HostDown {
         #[serde(default)]
         taint: Option<u64>,
     },
-    /// RAM of the host in its physical address space.
+    /// A range of the host's RAM in its physical address space.
     HostRam {
         #[serde(with = "hex")]
         start: u64,
         size: u64,
     },
-    /// What QEMU has put into the host's RAM before its first instruction; one event for each part.
+    /// A part that QEMU has put into the host's RAM before its first instruction. Each part has an
+    /// event.
     HostLoaded(Loaded),
-    /// What the host's kernel says of its memory, before it has a guest.
+    /// The report of the host's kernel about its memory, before it has a guest.
     HostMemory(HostMemory),
     DeviceBound(BoundDevice),
-    /// Where QEMU, asked by QMP, has placed one of a device's memory BARs: a witness beside [`Event::DeviceBound`].
+    /// The place of one of a device's memory BARs in QEMU, by QMP: a witness beside
+    /// [`Event::DeviceBound`].
     BarPlaced {
         device: String,
         bar: Bar,
@@ -130,7 +134,7 @@ pub enum Event {
         guest: String,
         release: String,
         page_size: u32,
-        /// As in [`Event::HostUp`].
+        /// The taint, see [`Event::HostUp`].
         #[serde(default)]
         taint: Option<u64>,
     },
@@ -145,7 +149,8 @@ pub enum Event {
         class: AlarmClass,
         line: String,
     },
-    /// The run does not come to the cell, and why. It stands in place of all other events of the cell.
+    /// The run does not come to the cell, for this reason. It replaces all other events of the
+    /// cell.
     NotRun {
         why: String,
     },
@@ -153,11 +158,12 @@ pub enum Event {
     Crash {
         console: String,
         lines: Vec<String>,
-        /// Names for addresses in them, if the kernel's `System.map` is known and the kernel named none.
+        /// Names for addresses in the lines, if the kernel's `System.map` is known and the kernel
+        /// printed no names.
         #[serde(default, skip_serializing_if = "Names::is_empty")]
         names: Names,
     },
-    /// The cell is over. Without this event it is LOST.
+    /// The cell has ended. Without this event it is LOST.
     CellEnded {
         end: CellEnd,
     },
@@ -204,28 +210,30 @@ pub const BUILT_IN: &str = "built-in";
 /// The resolved plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
-    /// Version of s2lab with its commit.
+    /// The version of s2lab with its commit.
     pub s2lab: String,
-    /// When the run began, RFC 3339.
+    /// The time at which the run began, by RFC 3339.
     pub started: String,
     /// The lab folder: its canonical path, or [`BUILT_IN`]. Absent from logs that are older than this key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lab: Option<String>,
-    /// How often each cell is attempted. Absent from the log for [`Attempts::Once`], as in logs that are older than this key.
+    /// The number of attempts at each cell. [`Attempts::Once`] is absent from the log, like in logs
+    /// that are older than this key.
     #[serde(default, skip_serializing_if = "Attempts::is_once")]
     pub attempts: Attempts,
     pub cells: Vec<PlannedCell>,
 }
 
-/// How often a run attempts each of its cells.
+/// The number of attempts at each cell of a run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Attempts {
     #[default]
     Once,
-    /// So many times, whatever comes of each: what differs is FLAKY.
+    /// So many times, whatever the results. Attempts that differ are FLAKY.
     Repeat(u32),
-    /// Once, and up to so many times more while an attempt says nothing about the kernel (MISS, LOST).
+    /// Once, and up to so many times more while an attempt shows nothing about the kernel (MISS,
+    /// LOST).
     Retry(u32),
 }
 
@@ -241,10 +249,10 @@ impl Attempts {
 pub struct PlannedCell {
     pub key: Key,
     pub kernel: String,
-    /// What the kernel declares. Where that leaves something open, exactly one alternative of what is expected must be met, and
-    /// one that all cells of the kernel meet.
+    /// The declared traits of the kernel. If they leave something open, exactly one alternative of
+    /// the expectations must be met, and it must be one that all cells of the kernel meet.
     pub traits: Traits,
-    /// The arguments of s2lab that carry out this cell alone.
+    /// The arguments of s2lab that run this cell alone.
     pub repeat: Vec<String>,
     pub scenario: Scenario,
 }
@@ -256,12 +264,13 @@ impl PlannedCell {
     }
 }
 
-/// A part of a cell with a deadline of its own.
+/// A phase of a cell with a deadline of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stage {
     Prepare,
-    /// Whether kernel, QEMU and machine have what the cell needs, before the host's first instruction.
+    /// The check that kernel, QEMU and machine have everything that the cell needs, before the
+    /// host's first instruction.
     Preflight,
     HostBoot,
     Bind,
@@ -270,13 +279,13 @@ pub enum Stage {
     ShutDown,
 }
 
-/// Something in the host's RAM that QEMU has put there.
+/// A part in the host's RAM that QEMU has put there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Loaded {
     pub part: LoadedPart,
     #[serde(with = "hex")]
     pub start: u64,
-    /// Bytes; of the kernel with what its Image leaves out because it is all zeroes.
+    /// The bytes. For the kernel they include the zeroes that its Image leaves out.
     pub size: u64,
 }
 
@@ -313,27 +322,29 @@ pub enum AlarmClass {
     /// kmemleak.
     Leak,
     OutOfMemory,
-    /// An error line of KVM other than [`AlarmClass::UnsupportedFault`].
+    /// An error of KVM other than [`AlarmClass::UnsupportedFault`].
     Kvm,
     Stall,
     HungTask,
-    /// `kvm: Unsupported FSC`: what KVM says when it cannot handle a guest's fault. Expected of a probe that faults.
+    /// `kvm: Unsupported FSC`: KVM's message when it cannot handle a guest's fault. A probe that
+    /// faults causes it.
     UnsupportedFault,
-    /// A call trace of a report whose own line is not known.
+    /// A call trace of a report whose own line is unknown.
     Trace,
-    /// Lines that the console does not have, and alarms may be among them.
+    /// The console has lost lines, and alarms may be among them.
     Dropped,
 }
 
-/// How a cell came to its end.
+/// The end of a cell.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CellEnd {
-    /// All steps done, the final record there.
+    /// All steps are done, and the final record is there.
     Complete,
-    /// All steps done, but what was seen does not pass: the host was kept for a person, and ended without a final record.
+    /// All steps are done, but the result does not pass: the host was kept for a person, and ended
+    /// without a final record.
     Kept,
-    /// It stopped in `stage`; `what` says on what and why, `hint` what to do.
+    /// It stopped in `stage`. `what` is the reason, `hint` the action.
     Stopped { stage: Stage, cause: StopCause, what: String, hint: Option<String> },
 }
 
@@ -348,7 +359,7 @@ pub enum StopCause {
     Scenario,
     /// The lab failed.
     Lab,
-    /// Kernel, CPU or QEMU lacks what the cell needs.
+    /// The kernel, the CPU or QEMU does not have what the cell needs.
     Lacking,
     Interrupted,
 }

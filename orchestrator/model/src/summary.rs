@@ -50,7 +50,7 @@ pub struct CellSummary {
     /// The verdict of each attempt, in their order; None: interrupted.
     pub attempts: Vec<Option<Verdict>>,
     pub elapsed_ms: Option<u64>,
-    /// Why the run did not come to the cell.
+    /// The reason why the run did not come to the cell.
     pub not_run: Option<String>,
     /// The arguments of s2lab that run this cell alone.
     pub repeat: Vec<String>,

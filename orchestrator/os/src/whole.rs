@@ -1,7 +1,8 @@
-//! Files that appear whole or not at all, so that two s2labs at once, a crash or a full disk leave none that is half.
+//! Files that appear whole or not at all, so that two s2labs at once, a crash or a full disk leave
+//! no half file.
 //!
-//! Temporary files have random names and are created new. Below a folder that a person has named, no link is followed: what
-//! lies in it may come from elsewhere.
+//! Temporary files have random names and are created new. Below a folder that the user has named,
+//! no link is followed: its content may come from elsewhere.
 
 use crate::private;
 use rustix::{
@@ -20,28 +21,28 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-/// How the names of temporary files and folders begin; hidden, and no name that anything looks for.
+/// The prefix of temporary files and folders. They are hidden, and no reader looks for such names.
 const TEMPORARY: &str = ".s2lab-";
 
-/// Whether a file is on the disk before it has its name.
+/// The time at which a file is written to the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sync {
     Now,
-    /// When the kernel comes to it: for what can be made again.
+    /// When the kernel writes it, for files that can be made again.
     Later,
 }
 
-/// A folder that is held by a descriptor: what its path leads to later does not matter.
+/// A folder that is held by a descriptor, so that later changes of its path do not matter.
 #[derive(Debug)]
 pub struct Folder {
     fd: OwnedFd,
-    /// For messages.
+    /// The path for messages.
     path: PathBuf,
-    /// Of the folders that are made below it, less what the umask says.
+    /// The mode of the folders that are made below it, before the umask.
     mode: u32,
 }
 
-/// A step of a path that is not followed.
+/// A part of a path that is not followed.
 #[derive(Debug, thiserror::Error)]
 #[error("{} is a link; s2lab writes only below {}", .link.display(), .root.display())]
 pub struct LeadsElsewhere {
@@ -50,18 +51,19 @@ pub struct LeadsElsewhere {
 }
 
 impl Folder {
-    /// Opens `root`, which a person has named or s2lab has made; links on the way to it are followed.
+    /// Opens `root`, which the user has named or s2lab has made. Links on the way to it are
+    /// followed.
     pub fn open(root: &Path) -> io::Result<Self> {
         let fd = openat(CWD, root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         Ok(Self { fd, path: root.to_owned(), mode: 0o777 })
     }
 
-    /// As [`Folder::open`]; what is made below it is for the user alone.
+    /// Opens `root` like [`Folder::open`]. Everything that is made below it is for the user alone.
     pub fn private(root: &Path) -> io::Result<Self> {
         Ok(Self { mode: private::MODE, ..Self::open(root)? })
     }
 
-    /// Opens the folder `below` this one and makes what is missing of it.
+    /// Opens the folder `below` this one and makes its missing parts.
     ///
     /// # Errors
     /// [`LeadsElsewhere`] if a part of `below` is a link.
@@ -95,7 +97,7 @@ impl Folder {
         }
     }
 
-    /// Writes the file `name`. What was there stays until then; a link there is replaced, not followed.
+    /// Writes the file `name`. An earlier file stays until then; a link is replaced, not followed.
     pub fn write(&self, name: &OsStr, bytes: &[u8], sync: Sync) -> io::Result<()> {
         self.put(bytes, sync, |half| renameat(&self.fd, half, &self.fd, name))
     }
@@ -103,11 +105,12 @@ impl Folder {
     /// Writes the file `name`, which must not exist.
     ///
     /// # Errors
-    /// `AlreadyExists` if anything has this name, a link that leads nowhere too.
+    /// `AlreadyExists` if anything has this name, even a link that leads nowhere.
     pub fn write_new(&self, name: &OsStr, bytes: &[u8]) -> io::Result<()> {
         self.put(bytes, Sync::Now, |half| {
             match renameat_with(&self.fd, half, &self.fd, name, RenameFlags::NOREPLACE) {
-                // The file system has no such rename. A second name is refused as well where there is one.
+                // The file system has no such rename. It also refuses a second name for an existing
+                // file.
                 Err(Errno::INVAL | Errno::NOSYS) => {
                     linkat(&self.fd, half, &self.fd, name, AtFlags::empty())?;
                     unlinkat(&self.fd, half, AtFlags::empty())
@@ -140,17 +143,17 @@ impl Folder {
     }
 }
 
-/// Whether a write was refused because a folder on the way leads elsewhere.
+/// Returns true if a write was refused because a folder on the way is a link.
 pub fn leads_elsewhere(error: &io::Error) -> bool {
     error.get_ref().is_some_and(|inner| inner.is::<LeadsElsewhere>())
 }
 
-/// Whether a temporary file has such a name.
+/// Returns true if a temporary file has such a name.
 pub fn is_temporary(name: &str) -> bool {
     name.strip_prefix(TEMPORARY).is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
-/// Calls `make` with random names until it makes something new; returns the name with it.
+/// Calls `make` with random names until it makes something new. Returns the result and the name.
 fn fresh<T>(make: impl Fn(&str) -> rustix::io::Result<T>) -> io::Result<(String, T)> {
     loop {
         let mut bytes = [0; 8];
@@ -163,7 +166,7 @@ fn fresh<T>(make: impl Fn(&str) -> rustix::io::Result<T>) -> io::Result<(String,
     }
 }
 
-/// Makes a new folder in `parent`, of a random name, for the user alone.
+/// Makes a new folder in `parent`, with a random name, for the user alone.
 pub fn new_folder(parent: &Path) -> io::Result<PathBuf> {
     let parent = Folder::open(parent)?;
     let (name, ()) = fresh(|name| mkdirat(&parent.fd, name, Mode::from_raw_mode(private::MODE)))?;
@@ -173,7 +176,7 @@ pub fn new_folder(parent: &Path) -> io::Result<PathBuf> {
 /// Makes `path` a link to `to` in one step. Only a link is replaced.
 ///
 /// # Errors
-/// If anything else has this name.
+/// If anything but a link has this name.
 pub fn point(path: &Path, to: &OsStr) -> io::Result<()> {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Err(no_file()) };
     if path.symlink_metadata().is_ok_and(|meta| !meta.is_symlink()) {
@@ -188,7 +191,8 @@ pub fn point(path: &Path, to: &OsStr) -> io::Result<()> {
     })
 }
 
-/// Writes `bytes` to `path`, which is s2lab's own, in one step. Folders above are made; links among them are followed.
+/// Writes `bytes` to `path`, which is s2lab's own, in one step. Folders above are made; links among
+/// them are followed.
 pub fn write(path: &Path, bytes: &[u8], sync: Sync) -> io::Result<()> {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Err(no_file()) };
     private::make(folder)?;
@@ -202,7 +206,8 @@ pub fn write_below(root: &Path, below: &Path, bytes: &[u8]) -> io::Result<()> {
     Folder::open(root)?.below(folder)?.write(name, bytes, Sync::Now)
 }
 
-/// Writes `bytes` to the new file `below` the folder `root`, as [`Folder::write_new`]; else as [`write_below`].
+/// Writes `bytes` to the new file `below` the folder `root` like [`Folder::write_new`], and
+/// otherwise like [`write_below`].
 pub fn write_new_below(root: &Path, below: &Path, bytes: &[u8]) -> io::Result<()> {
     let (Some(folder), Some(name)) = (below.parent(), below.file_name()) else { return Err(no_file()) };
     Folder::open(root)?.below(folder)?.write_new(name, bytes)
@@ -217,7 +222,8 @@ pub fn unwritable(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied)
 }
 
-/// Whether a write failed because there is no room: the disk is full, or a quota or a limit on files is reached.
+/// Returns true if a write failed for lack of room: the disk is full, or a quota or a limit on
+/// files is reached.
 pub fn no_room(error: &io::Error) -> bool {
     use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
     matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
@@ -259,7 +265,8 @@ mod tests {
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
     }
 
-    /// Links in the place of the file, of a folder above it, and under every name that a process's number makes.
+    /// The links are in the place of the file, of a folder above it, and under every name that a
+    /// process's number makes.
     #[test]
     fn no_link_is_followed() {
         let dir = tempfile::tempdir().unwrap();

@@ -48,7 +48,7 @@ impl Common {
         match self.color {
             Color::Always => true,
             Color::Never => false,
-            // Any value of it says no; and who says no is heard first.
+            // Any value means no colour, and takes precedence.
             Color::Auto if set("NO_COLOR").is_some() => false,
             Color::Auto => set("CLICOLOR_FORCE").is_some_and(|value| value != "0") || stream.is_terminal(),
         }
@@ -65,7 +65,7 @@ impl Context {
     /// The lab folder that is given, or found; None: the built-in one.
     fn found(&self) -> Result<Option<Lab>, Failure> {
         let here = std::env::current_dir().map_err(Failure::io("the working folder"))?;
-        // An empty variable is none, as everywhere.
+        // An empty variable counts as unset, everywhere.
         let variable = std::env::var_os("S2LAB_DIR").filter(|dir| !dir.is_empty()).map(PathBuf::from);
         let given = self.common.lab.clone().or(variable);
         Ok(Lab::find(given.as_deref(), &here)?)
@@ -99,7 +99,7 @@ impl Context {
     }
 }
 
-/// The lab folder, if it is the user's; `what` cannot be done to the built-in one.
+/// Returns the lab folder, if it is the user's. `what` cannot be done to the built-in one.
 pub(crate) fn own_lab(context: &Context, what: &str) -> Result<Lab, Failure> {
     match context.lab()? {
         lab if lab.is_built_in() => Err(Failure::Usage {

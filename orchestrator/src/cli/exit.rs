@@ -3,11 +3,11 @@
 use super::failure::Failure;
 use crate::{cache::CacheError, lab::init::InitError, review::ReviewError, whole::leads_elsewhere};
 
-/// All is well.
+/// Success.
 pub(crate) const FINE: u8 = 0;
 /// A mistake of the user's: an argument, a file (clap's own code is the same).
 pub(crate) const USAGE: u8 = 2;
-/// A failure of the lab, and a machine that lacks something.
+/// A failure of the lab, or something is missing on the machine.
 pub(crate) const LAB: u8 = 3;
 /// A report is changed, new, missing or orphaned.
 pub(crate) const DIFFERENT: u8 = 5;

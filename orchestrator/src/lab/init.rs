@@ -19,11 +19,13 @@ pub enum InitError {
     Io { path: PathBuf, source: io::Error },
 }
 
-/// The file in a stage that is whole. It holds the stage's own name, so that a copy of a stage is none.
+/// The file in a complete stage. It contains the stage's own name, so that a copy of a stage does
+/// not count.
 const WHOLE: &str = "whole";
 
-/// Writes the built-in lab folder to `folder`, which may exist and hold other things. Nothing is overwritten. It is a lab folder
-/// in one step, or not at all; what a failure has left of it is removed. What a killed call has begun to move is finished.
+/// Writes the built-in lab folder to `folder`, which may exist and have other content. It
+/// overwrites nothing. The lab folder appears in one step, or not at all. A failure removes its
+/// traces. A call finishes the moves of an earlier call that was killed.
 pub fn init(folder: &Path) -> Result<(), InitError> {
     let parts = parts();
     let failed = |source| InitError::Io { path: folder.to_owned(), source };
@@ -31,7 +33,7 @@ pub fn init(folder: &Path) -> Result<(), InitError> {
         return Ok(());
     }
     for path in parts.iter().map(|part| folder.join(part)) {
-        // A link that leads nowhere is somebody's too.
+        // A link that leads nowhere belongs to somebody too.
         if path.symlink_metadata().is_ok() {
             return Err(InitError::Exists { path });
         }
@@ -40,7 +42,8 @@ pub fn init(folder: &Path) -> Result<(), InitError> {
     if !existed && folder.exists() {
         return Err(failed(rustix::io::Errno::NOTDIR.into()));
     }
-    // New, and so made here: what else lies in the folder, links too, is not touched.
+    // The folder is new, so s2lab has made it. Other content of the folder, links too, is not
+    // changed.
     let stage = fs::create_dir_all(folder).and_then(|()| whole::new_folder(folder)).map_err(failed)?;
     let mut done = vec![];
     let mut make = || {
@@ -48,7 +51,8 @@ pub fn init(folder: &Path) -> Result<(), InitError> {
         let name = stage.file_name().unwrap_or_default();
         whole::write_below(&stage, Path::new(WHOLE), name.as_encoded_bytes())?;
         for part in &parts {
-            // Nothing is overwritten even if it has come into being since: only an empty folder gives way to one.
+            // Nothing is overwritten even if it has appeared since: a rename replaces only an empty
+            // folder.
             fs::rename(stage.join(part), folder.join(part))?;
             done.push(folder.join(part));
         }
@@ -67,11 +71,11 @@ pub fn init(folder: &Path) -> Result<(), InitError> {
     })
 }
 
-/// Moves what is left in a whole stage of a call that was killed; returns whether there was any.
+/// Moves the rest of a complete stage of a call that was killed. Returns true if there was any.
 fn resume(folder: &Path, parts: &[&str]) -> io::Result<bool> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
-        // Not there, or not a folder: what is wrong with it shows when it is made.
+        // It is missing, or not a folder: making it shows the error.
         Err(_) => return Ok(false),
     };
     let is_folder = |path: &Path| path.symlink_metadata().is_ok_and(|meta| meta.is_dir());
@@ -85,7 +89,7 @@ fn resume(folder: &Path, parts: &[&str]) -> io::Result<bool> {
         }
         let left: Vec<_> = parts.iter().filter(|part| is_folder(&stage.join(part))).collect();
         let done = parts.iter().filter(|part| !left.contains(part));
-        // A stage from which nothing was moved says nothing about this folder.
+        // A stage from which nothing was moved does not belong to this folder's state.
         if left.len() == parts.len() || !done.into_iter().all(|part| is_folder(&folder.join(part))) {
             continue;
         }
@@ -158,7 +162,8 @@ mod tests {
         assert!(copy.join("images").is_dir() && link.is_symlink() && other.path().join("scenarios").is_dir());
     }
 
-    /// Links to a folder elsewhere under every name that a process's number makes, or near them.
+    /// The links lead to a folder elsewhere, under every name that a process's number makes, or
+    /// near them.
     #[test]
     fn nothing_is_written_or_removed_through_a_link() {
         let dir = tempfile::tempdir().unwrap();

@@ -23,28 +23,30 @@ use s2lab_protocol::{
 };
 use std::{collections::BTreeMap, path::Path, pin::pin};
 
-/// Slot on a guest's root bus of its first assigned device; the ones below are for its VMM's own devices.
+/// The slot on a guest's root bus of its first assigned device. The slots below are for its VMM's
+/// own devices.
 const FIRST_SLOT: u8 = 0x10;
 /// vCPUs of a guest.
 const GUEST_CPUS: u32 = 1;
 
-/// What all cells of a run share.
+/// The parts that all cells of a run share.
 pub struct Shared<'a> {
     pub launcher: &'a Launcher,
     pub images: &'a Images,
-    /// Where table pages are kept.
+    /// The folder of table pages.
     pub raw: &'a Path,
     pub deadlines: Deadlines,
-    /// What `deadlines` were stretched by.
+    /// The factor of the deadlines.
     pub factor: Factor,
-    /// What the run's file system must have left before a host boots, bytes; [`super::preflight::STATE_SPACE`] but for tests of less.
+    /// The bytes that the run's file system must have left before a host boots:
+    /// [`super::preflight::STATE_SPACE`], except in tests with less.
     pub least_space: u64,
     /// A person at the host.
     pub operator: Option<&'a Operator>,
 }
 
-/// Carries out a cell. Whatever happens, no process is left when this returns, and the log says how it ended.
-/// `cancelled` resolves when the run is interrupted.
+/// Runs a cell. When this returns, no process is left, and the log has the cell's end. `cancelled`
+/// resolves when the run is interrupted.
 pub async fn run(
     shared: &Shared<'_>,
     planned: &PlannedCell,
@@ -94,7 +96,7 @@ async fn attempt(
     };
     let mut facts = watch.facts(done, &mut session).await;
     let keeper = shared.operator.filter(|operator| operator.keeps());
-    // A host that did not come up has no sshd, and a person asks what they want.
+    // A host that has not booted has no sshd, and a person runs their own commands.
     let up = stages.current() > Stage::HostBoot;
     session.diagnose(&facts, up && keeper.is_none(), &mut cancel).await;
     facts.troubles.extend(watch.troubles());
@@ -148,7 +150,7 @@ pub(super) struct CellContext<'a, 's> {
     pub(super) log: &'a EventLog,
     pub(super) session: &'a mut Session<'s>,
     pub(super) raw: &'a Path,
-    /// What leads to the tables of the guests that were looked at.
+    /// The registers that lead to the tables of the guests that were looked at.
     pub(super) looked: BTreeMap<String, Beside>,
 }
 

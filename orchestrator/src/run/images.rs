@@ -1,4 +1,5 @@
-//! What a run boots: all that comes out of the cache, gathered before the first cell.
+//! The files that a run boots: everything that comes out of the cache, gathered before the first
+//! cell.
 
 use super::{
     chosen::Chosen,
@@ -30,10 +31,10 @@ use std::{
     sync::Arc,
 };
 
-/// Modules that the host needs: its agent's channel, and VFIO. Those that they depend on are found; on Debian's cloud kernels that
-/// makes 11 files for 6.1 and 4 for 6.12.
+/// The modules that the host needs: its agent's channel, and VFIO. Their dependencies are found; on
+/// Debian's cloud kernels that makes 11 files for 6.1 and 4 for 6.12.
 pub(crate) const HOST_MODULES: [&str; 4] = ["virtio_pci", "virtio_console", "vfio_pci", "vfio_iommu_type1"];
-/// Modules that a guest needs: its agent's channel.
+/// The modules that a guest needs: its agent's channel.
 pub(crate) const GUEST_MODULES: [&str; 2] = ["virtio_pci", "virtio_console"];
 
 /// A kernel, ready to boot.
@@ -43,14 +44,14 @@ pub struct Bootable {
     pub sha256: String,
     /// A cpio archive.
     pub modules: PathBuf,
-    /// Modules that are needed and that the kernel has not at all, as far as its own lists tell.
+    /// The needed modules that the kernel does not have, by its own lists.
     pub absent: Vec<String>,
-    /// Version of the package that it comes from. None: it was given by its path.
+    /// The version of its package. None: it was given by its path.
     pub package: Option<String>,
 }
 
 impl Bootable {
-    /// Names of the modules in its archive.
+    /// Returns the names of the modules in its archive.
     pub fn delivered(&self) -> io::Result<BTreeSet<String>> {
         let mut archive = io::BufReader::new(Outside::open(&self.modules, kinds::ARCHIVE)?);
         let mut names = BTreeSet::new();
@@ -65,7 +66,7 @@ impl Bootable {
         }
     }
 
-    /// For a report: where it comes from, and its digest.
+    /// Returns its source and its digest, for a report.
     fn origin(&self) -> String {
         let from = self.package.as_deref().unwrap_or("given by its path,");
         format!("{from} sha256:{}", self.sha256)
@@ -90,7 +91,7 @@ impl From<ImageFile> for Bootable {
 #[derive(Debug, Clone)]
 pub struct KernelFiles {
     pub boot: Bootable,
-    /// None: nobody has told.
+    /// The configuration, if it is known.
     pub config: Option<KernelConfig>,
     pub symbols: KernelSymbols,
 }
@@ -103,12 +104,13 @@ impl KernelFiles {
     }
 }
 
-/// What names a kernel's addresses.
+/// The sources of names for a kernel's addresses.
 #[derive(Debug, Clone, Default)]
 pub struct KernelSymbols {
-    /// Its `System.map`. Debian's packages have none: theirs is a line that says it is in another package.
+    /// The kernel's `System.map`. Debian's packages have none: theirs is a line that refers to
+    /// another package.
     pub map: Option<Arc<Symbols>>,
-    /// For gdb.
+    /// The file for gdb.
     pub vmlinux: Option<PathBuf>,
 }
 
@@ -129,7 +131,7 @@ impl KernelSymbols {
     }
 }
 
-/// Reads the `System.map` at `path`, which may be anything.
+/// Reads the `System.map` at `path`, which may be any file.
 pub fn read_symbols(path: &Path) -> io::Result<Symbols> {
     Symbols::parse(&outside::read_text(path, kinds::SYSTEM_MAP)?).map_err(io::Error::other)
 }
@@ -142,7 +144,7 @@ pub struct KernelConfig {
 }
 
 impl KernelConfig {
-    /// Reads the file at `path`, which may be anything.
+    /// Reads the file at `path`, which may be any file.
     pub fn read(path: &Path) -> io::Result<Self> {
         Self::parse(&outside::read_text(path, kinds::CONFIG)?)
     }
@@ -161,12 +163,12 @@ pub struct Images {
     agent: Agent,
     guest_kernel: Bootable,
     kernels: BTreeMap<String, KernelFiles>,
-    /// Kernels that could not be had, and why.
+    /// The missing kernels, and the reasons.
     missing: BTreeMap<String, CacheError>,
 }
 
 impl Images {
-    /// From parts that are there already. `kernels` go by the names that they have in the plan.
+    /// Makes images from existing parts. `kernels` have the names of the plan.
     pub fn from_parts(
         qemu: Qemu,
         userland: Userland,
@@ -177,7 +179,8 @@ impl Images {
         Self { qemu, userland, agent, guest_kernel, kernels, missing: BTreeMap::new() }
     }
 
-    /// Gathers what `cells` need; there is one kernel of theirs at least. `folder` is where `kernels.yaml` is.
+    /// Gathers the needs of `cells`, which have at least one kernel. `folder` is the folder of
+    /// `kernels.yaml`.
     pub async fn gather(
         cache: &Cache,
         kernels: &Kernels,
@@ -209,22 +212,22 @@ impl Images {
         Ok(Self { qemu, userland, agent, guest_kernel, kernels: files, missing })
     }
 
-    /// What emulates the host.
+    /// Returns the emulator of the host.
     pub fn qemu(&self) -> &Qemu {
         &self.qemu
     }
 
-    /// The kernel of that name in the plan.
+    /// Returns the kernel of that name in the plan.
     pub fn kernel(&self, name: &str) -> Option<&KernelFiles> {
         self.kernels.get(name)
     }
 
-    /// Why the kernel of that name is not there.
+    /// Returns the reason why the kernel of that name is missing.
     pub fn missing(&self, name: &str) -> Option<&CacheError> {
         self.missing.get(name)
     }
 
-    /// Facts for a report's environment.
+    /// Returns facts for a report's environment.
     pub fn facts(&self) -> BTreeMap<String, String> {
         let qemu_source =
             self.qemu.packages.iter().find(|package| package.name.starts_with("qemu-system-arm"));
@@ -248,12 +251,13 @@ impl Images {
         ])
     }
 
-    /// The host's initramfs in a memfd: user land, modules, the agent, and what guests boot.
+    /// Makes the host's initramfs in a memfd: user land, modules, the agent, and the guests' files.
     pub fn initramfs(&self, kernel: &KernelFiles) -> io::Result<OwnedFd> {
         let agent = outside::read(&self.agent.program, kinds::PROGRAM)?;
         let init = [
-            // A kernel without a console starts init without descriptors. Rust's runtime then opens this, or aborts, which is a panic
-            // of the kernel (std/src/sys/pal/unix/mod.rs, sanitize_standard_fds).
+            // A kernel without a console starts init without descriptors. Rust's runtime then opens
+            // this, or aborts, which is a panic of the kernel (std/src/sys/pal/unix/mod.rs,
+            // sanitize_standard_fds).
             ("dev", Node::Directory { mode: 0o755 }),
             ("dev/null", Node::Device { mode: 0o666, major: 1, minor: 3 }),
             ("init", Node::File { mode: 0o755, data: &agent }),
@@ -274,19 +278,20 @@ impl Images {
     }
 }
 
-/// The kernels of these cells, each once.
+/// Yields the kernels of these cells, each once.
 fn names(cells: &[PlannedCell]) -> impl Iterator<Item = &String> {
     let mut known = BTreeSet::new();
     cells.iter().map(|cell| &cell.kernel).filter(move |name| known.insert(*name))
 }
 
-/// What the cache is asked for to have the kernel of this name.
+/// Returns the request to the cache for the kernel of this name.
 fn asked(name: &str, kernels: &Kernels, folder: &Path, chosen: &[Chosen]) -> Result<Wanted, CacheError> {
     let given = chosen.iter().find(|chosen| chosen.label == name);
     given.map_or_else(|| wanted(kernels, name, folder), |chosen| Ok(chosen.wanted.clone()))
 }
 
-/// The kernels of these cells that were given as files. What else they ask for is looked at when it is gathered.
+/// Returns the kernels of these cells that were given as files. The others are checked when they
+/// are gathered.
 pub fn given(
     kernels: &Kernels,
     folder: &Path,
@@ -300,10 +305,12 @@ pub fn given(
     names(cells).filter_map(given).collect()
 }
 
-/// Checks kernels that were given as files, before a run is made: what is wrong with them is the user's mistake.
+/// Checks kernels that were given as files, before a run is made: defects of them are the user's
+/// mistake.
 ///
 /// # Errors
-/// [`CacheError::Given`] for a file that is no kernel, modules that are not its own, and modules that a cell needs and nobody gave.
+/// [`CacheError::Given`] for a file that is not a kernel, modules that are not its own, and modules
+/// that a cell needs and nobody gave.
 pub async fn check_given(
     cache: &Cache,
     given: &[(String, ImageChoice)],
@@ -324,7 +331,7 @@ pub async fn check_given(
     Ok(())
 }
 
-/// The kernel has the module, and it is not among what was given.
+/// Returns the error for a module that the kernel has but that was not given.
 fn not_given(module: &str, choice: &ImageChoice) -> CacheError {
     match &choice.modules {
         Some(folder) => {
@@ -337,7 +344,7 @@ fn not_given(module: &str, choice: &ImageChoice) -> CacheError {
     }
 }
 
-/// What is known of a kernel however it came here.
+/// Returns the known facts of a kernel from any source.
 pub(crate) async fn kernel(cache: &Cache, wanted: &Wanted) -> Result<KernelFiles, CacheError> {
     match wanted {
         Wanted::Archive(debian) => KernelFiles::of_package(cache.kernel(debian, &HOST_MODULES).await?),
@@ -353,7 +360,8 @@ pub(crate) async fn kernel(cache: &Cache, wanted: &Wanted) -> Result<KernelFiles
     }
 }
 
-/// Of several kernels, of which one does not build perhaps, the others can be tested: each that is missing is told with its cells.
+/// Keeps the kernels that could be had. If one of several does not build, the others can be tested,
+/// and a warning names the missing one with its cells.
 fn bearable<T>(
     files: &BTreeMap<String, T>,
     mut missing: BTreeMap<String, CacheError>,
@@ -364,7 +372,8 @@ fn bearable<T>(
     }
 }
 
-/// The kernel that guests boot: the one that was brought, else the entry that `kernels` names.
+/// Returns the kernel that guests boot: the one that was brought, else the entry that `kernels`
+/// names.
 async fn guest_kernel(cache: &Cache, kernels: &Kernels, folder: &Path) -> Result<Bootable, CacheError> {
     if let Some(given) = cache.given_guest(&GUEST_MODULES).await? {
         return Ok(given.into());
@@ -385,7 +394,7 @@ async fn guest_kernel(cache: &Cache, kernels: &Kernels, folder: &Path) -> Result
     }
 }
 
-/// A kernel's configuration is what its user says, else what its Image says of itself.
+/// Returns a kernel's configuration: the one that the user named, else the one in its Image.
 fn given_or_embedded(choice: &ImageChoice, image: &Path) -> Result<Option<KernelConfig>, CacheError> {
     match &choice.config {
         Some(path) => config(path).map(Some),
@@ -425,8 +434,8 @@ mod tests {
             ["a", "b"].map(|name| (name.to_owned(), error(name))).into_iter().collect()
         };
         let there = BTreeMap::from([("c".to_owned(), ())]);
-        let told = bearable(&there, missing()).unwrap();
-        assert_eq!(told.keys().collect::<Vec<_>>(), ["a", "b"]);
+        let kept = bearable(&there, missing()).unwrap();
+        assert_eq!(kept.keys().collect::<Vec<_>>(), ["a", "b"]);
         let none = BTreeMap::<String, ()>::new();
         assert!(matches!(bearable(&none, missing()), Err(CacheError::Offline { missing }) if missing == "a"));
         assert!(bearable(&there, BTreeMap::new()).unwrap().is_empty());

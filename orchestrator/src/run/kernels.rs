@@ -1,4 +1,4 @@
-//! From an entry of `images/kernels.yaml` to what the cache is asked for.
+//! Conversion of an entry of `images/kernels.yaml` to a request to the cache.
 
 use crate::{
     cache::{BuildConfig, CacheError, ConfigFile, DebianKernel, KernelBuild, KernelSource, SourcePackage},
@@ -12,7 +12,7 @@ use s2lab_model::{
 };
 use std::path::{Path, PathBuf};
 
-/// In the folder that a kernel was built in (Linux 6.1, arch/arm64/boot/Makefile).
+/// The Image in the folder that a kernel was built in (Linux 6.1, arch/arm64/boot/Makefile).
 const BUILT_IMAGE: &str = "arch/arm64/boot/Image";
 const BUILT_CONFIG: &str = ".config";
 const BUILT_SYMBOLS: &str = "System.map";
@@ -20,31 +20,32 @@ const BUILT_SYMBOLS: &str = "System.map";
 /// A kernel given by its file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageChoice {
-    /// The kernel's half of a key.
+    /// Returns the kernel's half of a key.
     pub label: String,
     pub image: PathBuf,
-    /// A tree of modules; none: all are built in.
+    /// A tree of modules. None: everything is built in.
     pub modules: Option<PathBuf>,
-    /// Its configuration, if it was given.
+    /// Its configuration, if one was given.
     pub config: Option<PathBuf>,
-    /// Its `System.map`, if it was given.
+    /// Its `System.map`, if one was given.
     pub system_map: Option<PathBuf>,
 }
 
-/// What the cache is asked for to get a kernel.
+/// A request to the cache for a kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wanted {
     /// A package of the archive.
     Archive(DebianKernel),
-    /// To be built from source.
+    /// A build from source.
     Built(KernelBuild),
-    /// There already.
+    /// A file that already exists.
     File(ImageChoice),
 }
 
 impl Wanted {
-    /// Kernels that are built are fetched in the order of this: what is built after another of the same source is built on top of
-    /// it, and the fewer patches are between the two, the less there is to do. Commits of a repository stay in their own order.
+    /// Returns the order in which kernels are built. A kernel that is built after another of the
+    /// same source is built on top of it, and fewer patches between the two mean less work. Commits
+    /// of a repository stay in their own order.
     pub(crate) fn order(&self) -> (Option<String>, Vec<&[u8]>) {
         match self {
             Self::Built(build) => {
@@ -60,7 +61,8 @@ impl Wanted {
     }
 }
 
-/// What the entry `name` asks for. `folder` is where `kernels.yaml` is; fragments of configurations and patches are read.
+/// Returns the request of the entry `name`. `folder` is the folder of `kernels.yaml`. Fragments of
+/// configurations and patches are read.
 ///
 /// # Errors
 /// If there is no such entry, or a file that it names cannot be read.
@@ -128,10 +130,10 @@ fn built_tree(name: &str, folder: &Path, tree: &Tree) -> Result<KernelBuild, Cac
     Ok(KernelBuild { name: name.to_owned(), source, config, patches: Vec::new() })
 }
 
-/// The kernel that was built in the folder `tree`.
+/// Returns the kernel that was built in the folder `tree`.
 ///
 /// # Errors
-/// If none was.
+/// If there is none.
 pub fn tree_as_it_is(label: &str, tree: &Path) -> Result<ImageChoice, CacheError> {
     let image = tree.join(BUILT_IMAGE);
     if !image.is_file() {
@@ -139,7 +141,7 @@ pub fn tree_as_it_is(label: &str, tree: &Path) -> Result<ImageChoice, CacheError
     }
     let config = Some(tree.join(BUILT_CONFIG)).filter(|path| path.is_file());
     let text = config.as_deref().and_then(|path| outside::read_text(path, kinds::CONFIG).ok());
-    // Without modules there is nothing to look for in its eighty thousand files.
+    // Without modules there is no need to search its eighty thousand files.
     let has_none = text
         .and_then(|text| Config::parse(&text).ok())
         .is_some_and(|config| config.setting("MODULES") == Setting::Off);

@@ -19,7 +19,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// What goes to the writer.
+/// A message to the writer.
 enum Entry {
     Event {
         at: Instant,
@@ -27,11 +27,11 @@ enum Entry {
         cell: Option<Key>,
         event: Box<Event>,
     },
-    /// Answered when all that came before is written.
+    /// A request that is answered when all earlier entries are written.
     Flush(oneshot::Sender<()>),
 }
 
-/// Writes events. Cheap to clone; a clone may write for one cell.
+/// A handle that writes events. Clones are cheap, and may write for one cell.
 #[derive(Clone)]
 pub struct EventLog {
     entries: mpsc::UnboundedSender<Entry>,
@@ -41,23 +41,24 @@ pub struct EventLog {
     next: Arc<AtomicU32>,
 }
 
-/// The writer at work.
+/// The running writer.
 pub struct Writer(JoinHandle<io::Result<()>>);
 
 impl Writer {
-    /// Waits until every handle is dropped and all is written and on the disk.
+    /// Waits until every handle is dropped and everything is written and on the disk.
     pub async fn finish(self) -> io::Result<()> {
         self.0.await.map_err(io::Error::other)?
     }
 }
 
 impl EventLog {
-    /// Creates the log; fails if there is one already. `observe` sees each line once it is in the file.
+    /// Creates the log, and fails if there is already one. `observe` gets each line once it is in
+    /// the file.
     pub fn create(path: &Path, observe: impl Fn(&Line, &str) + Send + 'static) -> io::Result<(Self, Writer)> {
         Ok(Self::begin(std::fs::File::create_new(path)?, observe))
     }
 
-    /// Begins the log in `file`, which is empty. `observe` as in [`EventLog::create`].
+    /// Begins the log in `file`, which is empty. `observe` is that of [`EventLog::create`].
     pub fn begin(file: std::fs::File, observe: impl Fn(&Line, &str) + Send + 'static) -> (Self, Writer) {
         let start = Instant::now();
         let (entries, queue) = mpsc::unbounded_channel();
@@ -65,7 +66,7 @@ impl EventLog {
         (Self { entries, session: None, cell: None, next: Arc::default() }, Writer(writer))
     }
 
-    /// A handle whose events belong to the cell `key`.
+    /// Returns a handle whose events belong to the cell `key`.
     pub fn cell(&self, key: &Key) -> Self {
         Self { cell: Some(key.clone()), ..self.clone() }
     }
@@ -88,16 +89,16 @@ impl EventLog {
     pub fn event(&self, event: Event) {
         let (session, cell) = (self.session, self.cell.clone());
         let entry = Entry::Event { at: Instant::now(), session, cell, event: Box::new(event) };
-        // If the writer is gone it has failed, and `Writer::finish` says why.
+        // If the writer is gone it has failed, and `Writer::finish` returns the reason.
         let _ = self.entries.send(entry);
     }
 
-    /// Resolves when the writer has failed; [`Writer::finish`] says why.
+    /// Resolves when the writer has failed; [`Writer::finish`] returns the reason.
     pub async fn broken(&self) {
         self.entries.closed().await;
     }
 
-    /// Waits until all events so far are in the file. False: the writer has failed.
+    /// Waits until all events so far are in the file. Returns false if the writer has failed.
     pub async fn flush(&self) -> bool {
         let (done, flushed) = oneshot::channel();
         self.entries.send(Entry::Flush(done)).is_ok() && flushed.await.is_ok()
@@ -117,7 +118,7 @@ fn write(
                 let ms = u64::try_from(at.duration_since(start).as_millis()).unwrap_or(u64::MAX);
                 let line = Line::new(seq, ms, session, cell.as_ref(), *event);
                 let text = escape::json(&serde_json::to_string(&line)?) + "\n";
-                // One write a line: a reader, or a crash, finds whole lines.
+                // Each line is one write, so that readers and crashes find whole lines.
                 file.write_all(text.as_bytes())?;
                 observe(&line, &text);
                 seq += 1;

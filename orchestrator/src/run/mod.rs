@@ -1,4 +1,4 @@
-//! A run: a plan carried out, cell by cell, into an event log.
+//! A run: it runs a plan, cell by cell, into an event log.
 
 pub mod cell;
 pub mod chosen;
@@ -61,20 +61,21 @@ pub struct Run {
     pub launcher: Launcher,
     pub interruption: Interruption,
     pub deadlines: Deadlines,
-    /// What `deadlines` were stretched by, for the reports.
+    /// The factor of the deadlines, for the reports.
     pub factor: Factor,
-    /// What the run's file system must have left before a host boots, bytes; [`preflight::STATE_SPACE`] but for tests of less.
+    /// The bytes that the run's file system must have left before a host boots. It is
+    /// [`preflight::STATE_SPACE`], except in tests with less.
     pub least_space: u64,
     /// A person at the cells' hosts.
     pub operator: Option<Arc<Operator>>,
 }
 
-/// In which way the cells are gone through.
+/// The order and number of attempts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Course {
-    /// Cells at a time.
+    /// The number of cells at a time.
     pub jobs: usize,
-    /// As in the plan.
+    /// The attempts of the plan.
     pub attempts: Attempts,
     /// Begin no cell after one that neither passed nor was skipped.
     pub fail_fast: bool,
@@ -83,14 +84,14 @@ pub struct Course {
 /// The next attempt at a cell.
 struct PendingAttempt {
     cell: PlannedCell,
-    /// Counts from 1.
+    /// The number of the attempt, from 1.
     attempt: usize,
 }
 
 impl Run {
-    /// Carries out the cells, as many at a time as there are slots and jobs. `judging` gets each line of the log; it is asked
-    /// after each attempt, when all of its events are in the log; without it each cell is attempted once. `ended` gets each cell
-    /// after its last attempt.
+    /// Runs the cells, as many at a time as there are slots and jobs. `judging` gets each line of
+    /// the log. It is asked after each attempt, when all of its events are in the log; without it
+    /// each cell is attempted once. `ended` gets each cell after its last attempt.
     pub async fn carry_out(
         self,
         cells: Vec<PlannedCell>,
@@ -118,14 +119,15 @@ impl Run {
             let PendingAttempt { cell, attempt } = pending_by_task.remove(&id).ok_or_else(lost)?;
             if let Err(error) = done {
                 run.log.flush().await;
-                let told = judged(&cell.key);
-                let told = told.as_ref().and_then(|judged| judged.attempts.get(attempt - 1));
-                run.broke(&cell, error, told.map(|attempt| &attempt.record));
+                let logged = judged(&cell.key);
+                let logged = logged.as_ref().and_then(|judged| judged.attempts.get(attempt - 1));
+                run.broke(&cell, error, logged.map(|attempt| &attempt.record));
             }
             if !run.log.flush().await {
                 return Err(io::Error::other("the event log cannot be written"));
             }
-            // A log that cannot be read now cannot be read at the end either, and that is told.
+            // A log that cannot be read now cannot be read at the end either, and that is an error
+            // then.
             let another = judging.as_ref().and_then(|judging| judging.another(&cell.key, course.attempts));
             if run.interruption.signal().is_none() && another == Some(true) {
                 waiting.push_front(PendingAttempt { cell, attempt: attempt + 1 });
@@ -147,7 +149,7 @@ impl Run {
         Ok(())
     }
 
-    /// Says of the cells that were not begun why they never will be.
+    /// Logs the reason for the cells that will never begin.
     fn leave(&self, waiting: &mut VecDeque<PendingAttempt>, verdict: Option<&Verdict>, key: &Key) {
         let (begun, left): (VecDeque<_>, VecDeque<_>) =
             waiting.drain(..).partition(|pending| pending.attempt > 1);
@@ -159,8 +161,9 @@ impl Run {
         }
     }
 
-    /// A cell's task has panicked: that says nothing about any other cell. `told`: what the log says of the attempt.
-    fn broke(&self, cell: &PlannedCell, error: JoinError, told: Option<&Record>) {
+    /// Logs the panic of a cell's task, which has no meaning for any other cell. The last argument
+    /// is the record of the attempt.
+    fn broke(&self, cell: &PlannedCell, error: JoinError, logged: Option<&Record>) {
         let what = match error.try_into_panic() {
             Ok(panic) => {
                 let text = panic.downcast_ref::<String>().map(String::as_str);
@@ -170,23 +173,23 @@ impl Run {
             Err(error) => format!("the cell's task ended: {error}"),
         };
         let log = self.log.cell(&cell.key);
-        let session = told.filter(|record| !record.session.ended).and_then(Record::session_id);
+        let session = logged.filter(|record| !record.session.ended).and_then(Record::session_id);
         let end_session = || session.into_iter().for_each(|id| log.session(id).event(Event::SessionEnded));
-        if told.is_some_and(|record| record.end.is_some()) {
+        if logged.is_some_and(|record| record.end.is_some()) {
             tracing::error!("{}, after its end: {what}", cell.key);
             return end_session();
         }
-        if told.is_none() {
+        if logged.is_none() {
             log.event(Event::CellStarted { session: None });
         }
-        let hint = "stderr says where; please tell s2lab's developers".to_owned();
-        let stage = told.and_then(|record| record.stages.last()).map_or(Stage::Prepare, |span| span.stage);
+        let hint = "stderr has the place; please report it to s2lab's developers".to_owned();
+        let stage = logged.and_then(|record| record.stages.last()).map_or(Stage::Prepare, |span| span.stage);
         let cause = StopCause::Lab;
         log.event(Event::CellEnded { end: CellEnd::Stopped { stage, cause, what, hint: Some(hint) } });
         end_session();
     }
 
-    /// One attempt at a cell. Whatever keeps it from beginning is in the log as well.
+    /// Runs one attempt at a cell. If it cannot begin, the log has the reason too.
     async fn attempt(&self, cell: &PlannedCell, attempt: usize) {
         let log = self.log.cell(&cell.key);
         let not_begun = |stop: Stop| {
@@ -235,7 +238,7 @@ impl Run {
     }
 }
 
-/// The log says of each cell that the lab could not begin it, so that whoever reads it later learns the same.
+/// Logs for each cell that the lab could not begin it, so that later readers get the same result.
 pub fn give_up(log: &EventLog, cells: &[PlannedCell], what: &str, hint: Option<&str>) {
     for cell in cells {
         let log = log.cell(&cell.key);

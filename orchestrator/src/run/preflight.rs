@@ -1,5 +1,5 @@
-//! Preflight: whether kernel, QEMU and machine have what a cell needs. What lacks is named here, at once, and not by a deadline
-//! that passes minutes later.
+//! Preflight: the check that kernel, QEMU and machine have everything that a cell needs. It names
+//! what is missing at once, instead of a deadline minutes later.
 
 use super::{images::KernelFiles, stages::Stop};
 use crate::{
@@ -14,14 +14,14 @@ use s2lab_model::{
 };
 use std::{fmt, io, path::Path};
 
-/// What the state folder's file system must have left: consoles, table pages and reports of a cell are some MiB, but a console
-/// that floods may fill more.
+/// The bytes that the state folder's file system must have left. Consoles, table pages and reports
+/// of a cell are some MiB, but a flooded console may fill more.
 pub const STATE_SPACE: u64 = 256 << 20;
 
-/// What a cell lacks.
+/// A missing requirement of a cell.
 #[derive(Debug)]
 pub enum Finding {
-    /// Options of the kernel under test.
+    /// Missing options of the kernel under test.
     Options(Vec<Lack>),
     /// Something that the host lacks for any cell.
     Host(HostLack),
@@ -38,7 +38,7 @@ pub enum Finding {
 }
 
 impl Finding {
-    /// The kernel's and QEMU's lacks are no failure of the lab's.
+    /// Returns the cause. Missing parts of the kernel and of QEMU are not failures of the lab.
     pub fn cause(&self) -> StopCause {
         match self {
             Finding::Options(_) | Finding::Host(_) => StopCause::Lacking,
@@ -46,7 +46,7 @@ impl Finding {
         }
     }
 
-    /// What to do about it.
+    /// Returns a hint.
     pub fn hint(&self) -> &'static str {
         match self {
             Finding::Options(_) => {
@@ -96,33 +96,34 @@ impl From<Finding> for Stop {
     }
 }
 
-/// What the machine has left.
+/// The free resources of the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Room {
     pub memory: Available,
-    /// Bytes, on the file system with the run's folder.
+    /// The free bytes on the file system with the run's folder.
     pub space: u64,
 }
 
 impl Room {
-    /// Of this machine, at this moment.
+    /// Returns those of this machine at this moment.
     pub fn of_machine(folder: &Path) -> io::Result<Self> {
         Ok(Self { memory: Available::now()?, space: free(folder)? })
     }
 }
 
-/// What an ordinary user can still write on the file system of `folder`, bytes.
+/// Returns the bytes that an ordinary user can still write on the file system of `folder`.
 pub fn free(folder: &Path) -> io::Result<u64> {
     let of = rustix::fs::statvfs(folder)?;
     Ok(of.f_bavail.saturating_mul(of.f_frsize))
 }
 
-/// What a host of this scenario takes of the machine's memory, bytes.
+/// Returns the bytes of the machine's memory that a host of this scenario needs.
 pub fn memory(scenario: &Scenario) -> u64 {
     host::memory(&scenario.host)
 }
 
-/// Looks for what the cell lacks, the first finding being the one to tell; returns what is known of the kernel's options.
+/// Checks the requirements of the cell, and returns the first that is missing, or the known options
+/// of the kernel.
 pub fn check(
     planned: &PlannedCell,
     kernel: &KernelFiles,
@@ -182,7 +183,8 @@ mod tests {
         }
     }
 
-    /// A kernel that has all options but `off`, those in `modules` as a module, of which `files` are delivered.
+    /// Makes a kernel that has all options but `off`, those in `modules` as a module, of which
+    /// `files` are delivered.
     fn kernel(folder: &Path, off: &str, modules: &[&str], files: &[&str]) -> KernelFiles {
         let mut text = "CONFIG_ARM64=y\n".to_owned();
         for need in kconfig::NEEDS.iter().filter(|need| need.option != off) {

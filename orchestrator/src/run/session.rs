@@ -32,7 +32,7 @@ use s2lab_protocol::{
 use std::{path::Path, time::Duration};
 use tokio::{net::UnixListener, sync::mpsc};
 
-/// The hint where no socket for gdb can be made.
+/// The hint if no socket for gdb can be made.
 const NO_SOCKET: &str = "a socket's path has at most 107 bytes: give a shorter --out, or set XDG_RUNTIME_DIR";
 /// The answers of a host whose cell has stopped early, in the cell's folder.
 const DIAGNOSIS: &str = "diagnosis.txt";
@@ -45,9 +45,9 @@ pub(super) struct Session<'a> {
     pub(super) log: EventLog,
     pub(super) nonce: u64,
     pub(super) deadlines: Deadlines,
-    /// What is known of the host's kernel beforehand.
+    /// The known options of the host's kernel.
     pub(super) options: Options,
-    /// What the host has reported of itself so far.
+    /// The host's reports about itself so far.
     pub(super) around: Surroundings,
     kernel: &'a KernelFiles,
     /// For consoles, logs and the diagnosis.
@@ -161,7 +161,7 @@ impl<'a> Session<'a> {
         let diagnosis = self.host.diagnose(&stop.what, ssh, self.deadlines.of(Deadline::Diagnosis));
         tokio::select! {
             () = cancel.requested() => {}
-            // What cannot be written changes nothing of why the cell stopped.
+            // A failed write does not change the reason why the cell stopped.
             text = diagnosis => drop(whole::write(&path, text.as_bytes(), Sync::Later)),
         }
     }
@@ -186,9 +186,9 @@ impl<'a> Session<'a> {
         if cancel.is_requested() || self.host.ending().now().is_some() {
             return;
         }
-        // The verdict is made: nothing that a person does changes it.
+        // The verdict is made: no action of a person changes it.
         watch.ignore_alarms();
-        // What was dropped in the middle of a look has left the machine stopped.
+        // A call that was dropped in the middle of a look has left the machine stopped.
         let _ = self.host.resume().await;
         let ssh = Some(self.host.ssh()).filter(|_| up);
         tokio::select! {

@@ -1,4 +1,4 @@
-//! Where a run's reports stand against the accepted ones, as lines for a terminal.
+//! The standings of a run's reports against the accepted ones, as lines for a terminal.
 
 use s2lab_model::{
     escape,

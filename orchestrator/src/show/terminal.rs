@@ -14,13 +14,14 @@ use std::path::{Path, PathBuf};
 const INTERRUPTED: &str = "interrupted";
 const NOT_RUN: &str = "not run";
 
-/// The verdicts' column. What is longer, `INCONCLUSIVE` and `interrupted`, is rare and moves its own line only; a width that
-/// followed the verdicts would not be known while the run goes on, and its lines are those of `s2lab report`.
+/// The width of the verdicts' column. Longer words, `INCONCLUSIVE` and `interrupted`, are rare and
+/// move only their own line. A width that depended on the verdicts would not be known while the run
+/// goes on, and its lines are those of `s2lab report`.
 const VERDICT: usize = "TIMEOUT".len();
-/// Under the verdicts' column: the lines that belong to a cell.
+/// The indentation of the lines that belong to a cell, under the verdicts' column.
 const BELOW: &str = "\n         ";
 
-/// Widths that keep the columns of a run's lines straight.
+/// The widths that align the columns of a run's lines.
 #[derive(Debug, Clone, Copy)]
 pub struct Columns {
     key: usize,
@@ -47,7 +48,7 @@ impl Paint {
             Some(Verdict::Skip(_)) | None => YELLOW,
             Some(_) => RED,
         };
-        // Padded first: escape sequences have no width.
+        // Padding comes first, because escape sequences have no width.
         let padded = format!("{:<VERDICT$}", word(cell));
         if self.0 { format!("\x1b[1;{colour}m{padded}\x1b[0m") } else { padded }
     }
@@ -151,7 +152,7 @@ fn word(cell: &CellSummary) -> &'static str {
     }
 }
 
-/// An argument as a shell wants it.
+/// Returns an argument with a shell's quotes.
 fn quoted(argument: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "@%+=:,./_-".contains(c);
     if !argument.is_empty() && argument.chars().all(plain) {
@@ -211,7 +212,7 @@ fn compared(run: &RunSummary) -> String {
     if parts.is_empty() { "same as accepted".into() } else { parts.join(", ") }
 }
 
-/// A path with the home folder as `~`.
+/// Returns a path with the home folder as `~`.
 fn home(path: &Path) -> String {
     let home = std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute());
     match home.and_then(|home| path.strip_prefix(home).ok().map(Path::to_owned)) {

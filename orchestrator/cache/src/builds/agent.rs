@@ -1,4 +1,4 @@
-//! The agent, built for aarch64 as a static program from the source that s2lab carries.
+//! The agent, built for aarch64 as a static program from the source in s2lab.
 
 use crate::{
     Agent, Cache,
@@ -24,25 +24,26 @@ use std::{
 };
 
 const PACKAGE: &str = "s2lab-agent";
-/// What a build holds.
+/// The lock of a build.
 pub(crate) const BUILD_LOCK: &str = "agent-build";
 /// Beside the objects: the source, written anew by each build,
 pub(crate) const SOURCE: &str = "agent-source";
-/// and its objects.
+/// The folder of the build's objects.
 pub(crate) const OBJECTS: &str = "agent";
 const PROFILE: &str = "agent";
 const GNU: &str = "aarch64-unknown-linux-gnu";
 const MUSL: &str = "aarch64-unknown-linux-musl";
-/// A build takes a minute on a slow machine; cargo fetches crates before.
+/// The longest silence. A build takes a minute on a slow machine; cargo fetches crates before.
 const SILENCE: Duration = Duration::from_secs(20 * 60);
 const LOCK_LIMIT: Duration = Duration::from_secs(30 * 60);
-/// Between flags in CARGO_ENCODED_RUSTFLAGS, so that paths may have spaces (The Cargo Book, "Environment Variables").
+/// The separator of flags in CARGO_ENCODED_RUSTFLAGS, so that paths may have spaces (The Cargo
+/// Book, "Environment Variables").
 const SEPARATOR: &str = "\u{1f}";
-/// What compiles the agent.
+/// The compiler of the agent.
 enum Compiler {
     /// The machine's own: the target whose standard library it has, and its flags.
     Machine { target: &'static str, flags: Vec<String>, version: String },
-    /// The cache's.
+    /// The one in the cache.
     Debian(Plan),
 }
 
@@ -72,13 +73,13 @@ impl Cache {
         Ok(Agent { program: object.path.join(PACKAGE), sha256: object.sha256(PACKAGE)?.to_owned() })
     }
 
-    /// The machine's compiler if it has a standard library for aarch64 and something to link with.
+    /// Returns the machine's compiler if it has a standard library for aarch64 and a linker.
     fn compiler(&self) -> Result<Compiler> {
         let ask = |arguments: &[&str]| {
             let mut command = child::command("rustc", child::CARGO);
-            // Where the build is, so that rustup picks the same one.
+            // The working folder is that of the build, so that rustup picks the same compiler.
             command.args(arguments).current_dir(self.objects.root());
-            process::ask(command, "tell its version", &*self.progress)
+            process::ask(command, "print its version", &*self.progress)
                 .map(|text| String::from_utf8_lossy(&text).trim().to_owned())
         };
         let sysroot = match ask(&["--print", "sysroot"]) {
@@ -106,9 +107,9 @@ impl Cache {
         Ok(Compiler::Debian(self.toolchain_plan()?))
     }
 
-    /// Runs cargo; the result is in a target folder of ours, which makes the next build fast.
+    /// Runs cargo. The result is in a target folder of ours, which makes the next build fast.
     fn build(&self, compiler: &Compiler) -> Result<PathBuf> {
-        // Before a toolchain is downloaded for it.
+        // This check comes before a toolchain is downloaded.
         if find_on_path("cargo").is_none() {
             return Err(CacheError::NoProgram {
                 program: "cargo".to_owned(),
@@ -159,7 +160,7 @@ impl Cache {
             .arg(&target_dir)
             .args(self.offline.then_some("--offline"))
             .env("CARGO_ENCODED_RUSTFLAGS", flags.join(SEPARATOR))
-            // Empty: none, whatever the user's configuration says.
+            // Empty means none, whatever the user's configuration.
             .env("RUSTC_WRAPPER", "")
             .env("RUSTC_WORKSPACE_WRAPPER", "");
         if let Some(rustc) = rustc {

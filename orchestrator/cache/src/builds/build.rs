@@ -32,27 +32,29 @@ use std::{
     time::Duration,
 };
 
-/// Part of every build's digest: a new number makes every kernel new.
+/// The version of the recipe, which is part of every build's digest: a new number makes every
+/// kernel new.
 const RECIPE: u32 = 1;
-/// What a build holds.
+/// The lock of a build.
 pub(crate) const BUILD_LOCK: &str = "kernel-build";
-/// One build at a time, for it uses the whole machine; another may wait for several, on a slow one.
+/// The longest wait for a lock. Only one build runs at a time, because it uses the whole machine;
+/// another may wait for several, on a slow one.
 const LOCK_LIMIT: Duration = Duration::from_secs(4 * 60 * 60);
-/// Digits of a digest in a folder's name.
+/// The digits of a digest in a folder's name.
 const NAME_DIGITS: usize = 20;
 
-/// What is to be built.
+/// A request for a build.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KernelBuild {
-    /// What progress and errors call it.
+    /// The name in progress and errors.
     pub name: String,
     pub source: KernelSource,
     pub config: BuildConfig,
-    /// On top of the source, in order.
+    /// The patches on top of the source, in order.
     pub patches: Vec<Patch>,
 }
 
-/// All that decides the bytes of a kernel.
+/// All inputs that decide the bytes of a kernel.
 #[derive(Serialize)]
 struct Inputs<'a> {
     recipe: u32,
@@ -60,7 +62,7 @@ struct Inputs<'a> {
     version: &'a str,
     fragments: bool,
     config: String,
-    /// What the patches change.
+    /// The changes of the patches.
     changes: String,
     tools: &'a str,
 }
@@ -79,13 +81,14 @@ impl<'a> Inputs<'a> {
     }
 }
 
-/// Of what the patches change.
+/// Returns the digest of the patches' changes.
 fn changes(build: &KernelBuild) -> String {
     Series { patches: build.patches.clone(), skipped: Vec::new() }.digest()
 }
 
 impl Cache {
-    /// The folder of the kernel's object, if it is built: nothing is made. A tree on disk is read, though, to know what it is.
+    /// Returns the folder of the kernel's object, if it is built. It makes nothing, but it reads a
+    /// tree on disk to identify it.
     pub fn built_folder(&self, build: &KernelBuild) -> Result<Option<PathBuf>> {
         let base = self.source_base(&build.source)?;
         let tools = self.kernel_tools_plan()?;
@@ -120,7 +123,7 @@ impl Cache {
         self.kernel_of(&object, version, wanted)
     }
 
-    /// Where kernels are built.
+    /// Returns the folder in which kernels are built.
     pub(crate) fn build_root(&self) -> PathBuf {
         folder(&self.objects).join("kernel")
     }
@@ -156,7 +159,7 @@ pub(crate) fn folder(objects: &Objects) -> PathBuf {
     objects.root().with_file_name("build")
 }
 
-/// Takes the results out of the folder that they were built in.
+/// Takes the results out of the folder of the build.
 fn collect(building: &mut Building, make: &Make<'_>) -> Result<()> {
     let out = make.out;
     let copy = |from: &str, to: &str| {
@@ -175,7 +178,7 @@ fn collect(building: &mut Building, make: &Make<'_>) -> Result<()> {
             make.install_modules(&staged)?;
             let tree = staged.join("lib/modules").join(text.trim());
             for link in ["build", "source"] {
-                // They lead to where it was built.
+                // They lead to the folder of the build.
                 let _ = fs::remove_file(tree.join(link));
             }
             fs::rename(&tree, &modules).map_err(CacheError::io("cannot move", &tree))?;
@@ -183,7 +186,7 @@ fn collect(building: &mut Building, make: &Make<'_>) -> Result<()> {
         }
         false => {
             fs::create_dir(&modules).map_err(CacheError::io("cannot create", &modules))?;
-            // Tells what is built in; kernels before 5.x had it only with modules.
+            // The file lists the built-in modules. Kernels before 5.x had it only with modules.
             match out.join("modules.builtin").is_file() {
                 true => copy("modules.builtin", &format!("{MODULES_FOLDER}/modules.builtin")),
                 false => Ok(()),

@@ -1,11 +1,13 @@
-//! A folder in which kernels of one source are built, again and again: what did not change since the last time is not
-//! written, so that `make` does not build it again.
+//! A folder in which kernels of one source are built, again and again. Unchanged files are not
+//! written, so that `make` does not build them again.
 //!
-//! Its files are those of a base, some of them patched. `state.json` says which, and is there only while it is true: it goes
-//! before the first file is changed and comes back after the last. A folder without it is thrown away as a whole.
+//! Its files are those of a base, some of them patched. `state.json` names them, and exists only
+//! while it is true: it is removed before the first file is changed and comes back after the last.
+//! A folder without it is removed as a whole.
 //!
-//! A tree may have links that lead out of it. A patch may add, change and remove a link, but nothing is read, written or removed
-//! beyond one: patches are tried on copies that have the same links, so git refuses ("beyond a symbolic link").
+//! A tree may have links that lead out of it. A patch may add, change and remove a link, but
+//! nothing is read, written or removed beyond one: patches are tried on copies that have the same
+//! links, so git refuses ("beyond a symbolic link").
 
 mod names;
 mod nodes;
@@ -30,21 +32,22 @@ use std::{
 };
 
 pub(crate) const STATE: &str = "state.json";
-/// The files; their path is part of what `make` remembers.
+/// The folder of the files. `make` keeps their path in its results.
 const SOURCE: &str = "source";
-/// The base's own versions of files that are patched.
+/// The folder of the base's own versions of patched files.
 const ORIGINALS: &str = "originals";
-/// Where patches are tried.
+/// The folder in which patches are tried.
 const TRIAL: &str = "trial";
-/// Results of `make`, by configuration and tools.
+/// The results of `make`, by configuration and tools.
 pub(crate) const OUT: &str = "out";
 
-/// What is in the folder.
+/// The content of the folder.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct State {
-    /// The base's digest.
+    /// The digest of the base.
     base: String,
-    /// Files that differ from the base, and whether it has them: its version is among the originals then.
+    /// The files that differ from the base. True if the base has the file: then its version is
+    /// among the originals.
     patched: BTreeMap<String, bool>,
 }
 
@@ -62,11 +65,11 @@ impl BuildFolder {
         self.dir.join(SOURCE)
     }
 
-    /// Makes the source that of `base` with `patches`. `bring` makes a missing folder the base, or, if `in_place`, changes one that
-    /// is another base.
+    /// Gives the source the files of `base` with `patches`. `bring` makes a missing folder the
+    /// base, or, with `in_place`, changes one that is another base.
     ///
     /// # Errors
-    /// If a patch does not apply; the folder is as it was then.
+    /// If a patch does not apply. Then the folder is as before.
     pub(crate) fn prepare(
         &self,
         base: &str,
@@ -85,7 +88,7 @@ impl BuildFolder {
                 remove_tree(&self.dir)?;
                 s2lab_os::private::make(&self.dir).map_err(CacheError::io("cannot create", &self.dir))?;
                 if let Err(error) = bring(&self.source()) {
-                    // It would only take room, of which there is too little perhaps.
+                    // It would only use disk space, which may be the problem.
                     if !matches!(error, CacheError::Cancelled) {
                         let _ = remove_tree(&self.dir);
                     }
@@ -99,7 +102,8 @@ impl BuildFolder {
         remove_tree(&self.dir.join(TRIAL))
     }
 
-    /// The folder for results of one configuration and tools; empty if it cannot be trusted.
+    /// Returns the folder for results of one configuration and tools. It is empty if it cannot be
+    /// trusted.
     pub(crate) fn out(&self, key: &str) -> PathBuf {
         self.dir.join(OUT).join(key)
     }
@@ -107,7 +111,7 @@ impl BuildFolder {
     fn state(&self) -> Result<Option<State>> {
         let path = self.dir.join(STATE);
         match outside::read(&path, kinds::MANIFEST) {
-            // What cannot be read is no state.
+            // An unreadable file is no state.
             Ok(text) => Ok(serde_json::from_slice(&text).ok()),
             Err(error) if error.is_absent() => Ok(None),
             Err(error) => Err(error.into()),
@@ -121,7 +125,8 @@ impl BuildFolder {
         Ok(state)
     }
 
-    /// Where the base's version of `file` would be; none if it is known to have none.
+    /// Returns the place of the base's version of `file`, or None if the base is known to have
+    /// none.
     fn original(&self, state: &State, file: &str) -> Option<PathBuf> {
         match state.patched.get(file) {
             Some(true) => Some(self.dir.join(ORIGINALS).join(file)),
@@ -130,7 +135,8 @@ impl BuildFolder {
         }
     }
 
-    /// The base's version of `file` as a node; none if the base has none, or a link above it leads elsewhere.
+    /// Returns the base's version of `file` as a node, or None if the base has none, or a folder
+    /// above it is a link.
     fn original_node(&self, state: &State, file: &str) -> Result<Option<PathBuf>> {
         if self.link_above(state, file)?.is_some() {
             return Ok(None);
@@ -139,7 +145,7 @@ impl BuildFolder {
         Ok(node(&path)?.map(|_| path))
     }
 
-    /// The topmost name above `file` that is a link in the base.
+    /// Returns the topmost name above `file` that is a link in the base.
     fn link_above<'a>(&self, state: &State, file: &'a str) -> Result<Option<&'a str>> {
         for folder in above(file) {
             let original = self.original(state, folder);
@@ -150,8 +156,8 @@ impl BuildFolder {
         Ok(None)
     }
 
-    /// Applies `patches` to copies of the files that they name. The answer: where each changed file's new version is; none: it is
-    /// removed.
+    /// Applies `patches` to copies of the files that they name. Returns the place of each changed
+    /// file's new version, or None for a removed file.
     fn try_patches(
         &self,
         state: &State,
@@ -163,7 +169,7 @@ impl BuildFolder {
         s2lab_os::private::make(&trial).map_err(CacheError::io("cannot create", &trial))?;
         let named: BTreeSet<String> = patches.iter().flat_map(|patch| named(&patch.diff)).collect();
         for file in &named {
-            // git must meet the link that a file lies beyond.
+            // git must find the link that the file lies beyond.
             let file = self.link_above(state, file)?.unwrap_or(file);
             if let Some(original) = self.original_node(state, file)? {
                 copy(&original, &trial, file)?;
@@ -177,8 +183,8 @@ impl BuildFolder {
         Ok(wanted)
     }
 
-    /// Makes the files `wanted` and those that were patched before what they have to be; `base` is what the folder is then, made so
-    /// by `bring` before the files are wanted.
+    /// Gives every wanted or earlier patched file its new content. If `base` is given, `bring`
+    /// first moves the folder to that base.
     fn change(
         &self,
         state: &State,
@@ -206,7 +212,8 @@ impl BuildFolder {
         for file in next.patched.iter().filter(|(file, has)| **has && !state.patched.contains_key(*file)) {
             copy(&self.source().join(file.0), &self.dir.join(ORIGINALS), file.0)?;
         }
-        // A link that goes may make room for a folder of its name, and the other way round: the deepest first.
+        // The removal of a link may make room for a folder of its name, and the other way round, so
+        // the deepest come first.
         for (file, _) in writes.iter().rev() {
             if find(&self.source(), file)?.is_some() {
                 remove(&self.source(), file)?;
@@ -225,7 +232,7 @@ impl BuildFolder {
     }
 }
 
-/// Files and links below `dir`, with `/` between names.
+/// Lists files and links below `dir`, with `/` between names.
 fn list(dir: &Path, prefix: &str, found: &mut dyn FnMut(String, PathBuf)) -> Result<()> {
     for child in fs::read_dir(dir).map_err(CacheError::io("cannot list", dir))? {
         let child = child.map_err(CacheError::io("cannot list", dir))?;

@@ -3,9 +3,10 @@
 /// A kernel's configuration before the build.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BuildConfig {
-    /// These options and what they select; nothing else. A later fragment wins. Each option must take.
+    /// These options and those that they select, and nothing else. A later fragment wins. Each
+    /// option must take effect.
     Fragments(Vec<ConfigFile>),
-    /// A whole `.config`; what it does not say gets its default (`make olddefconfig`).
+    /// A whole `.config`. An option that it does not have gets its default (`make olddefconfig`).
     Whole(ConfigFile),
 }
 

@@ -1,8 +1,9 @@
-//! A kernel's tree in git, or put into git: its content has one id, and moving a folder from one tree to another writes
-//! only what differs, so that `make` builds only what differs.
+//! A kernel's tree in git, or put into git. Its content has one id. Moving a folder from one tree
+//! to another writes only the differences, so that `make` builds only the differences.
 //!
-//! The repository itself is only read, but for the time stamps of objects, which git renews where it would have written the same again:
-//! what s2lab adds goes to a git folder of its own, which borrows the other's objects.
+//! The repository itself is only read. Only the time stamps of objects change, which git renews if
+//! it would have written the same again. s2lab adds its objects to a git folder of its own, which
+//! borrows the other's objects.
 
 mod private;
 
@@ -22,15 +23,15 @@ use std::{
     time::Duration,
 };
 
-/// git reads a whole tree, from a slow disk perhaps.
+/// The longest silence. git reads a whole tree, possibly from a slow disk.
 const LIMIT: Duration = Duration::from_secs(10 * 60);
-/// How the name of a git folder of ours ends, after [`place_digits`].
+/// The suffix of our git folders, after [`place_digits`].
 pub(crate) const PRIVATE: &str = ".git";
-/// In it, written whenever it is used.
+/// A file in it that is written at each use.
 pub(crate) const USED: &str = "s2lab-used";
 
-/// What make leaves in a tree that it was built in, and would refuse to build out of (Linux 6.1, Makefile, `outputmakefile` and
-/// `clean`).
+/// The files that make leaves in a tree that it was built in. make then refuses to build out of
+/// that tree (Linux 6.1, Makefile, `outputmakefile` and `clean`).
 const LEFT_BY_BUILDS: [&str; 9] = [
     ".config",
     "include/config",
@@ -43,34 +44,35 @@ const LEFT_BY_BUILDS: [&str; 9] = [
     "*.cmd",
 ];
 
-/// How an entry of the index begins that is a repository of its own (git-ls-files(1), gitdatamodel: mode of a gitlink).
+/// The prefix of an index entry that is a repository of its own (git-ls-files(1), gitdatamodel:
+/// mode of a gitlink).
 const REPOSITORY: &[u8] = b"160000 ";
 
 /// The content of a tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct GitTree {
-    /// Of the tree object, hexadecimal.
+    /// The id of the tree object, in hexadecimal.
     pub(crate) id: String,
-    /// After the folder.
+    /// The name of the folder.
     pub(crate) name: String,
-    /// For people.
+    /// The version for people.
     pub(crate) version: String,
     /// The repository or folder.
     place: PathBuf,
-    /// Where its objects are.
+    /// The place of its objects.
     theirs: Theirs,
 }
 
 impl GitTree {
-    /// The same for all trees of one place.
+    /// Returns the same room for all trees of one place.
     pub(crate) fn room(&self) -> String {
         digest::bytes(self.place.as_os_str().as_encoded_bytes())
     }
 
-    /// Makes `into` this tree. Beside it lies an index of ours, which knows what is in it.
+    /// Makes `into` this tree. Beside it there is an index of ours with its content.
     pub(crate) fn check_out(&self, into: &Path, progress: &dyn Progress) -> Result<()> {
         s2lab_os::private::make(into).map_err(CacheError::io("cannot create", into))?;
-        // Left by a git that was killed; nobody else is at work here.
+        // A git that was killed left it; nobody else works here.
         let _ = fs::remove_file(into.with_extension("index.lock"));
         let own = into.with_extension("git");
         private::prepare(&own, Some(&self.theirs), "")?;
@@ -83,14 +85,14 @@ impl GitTree {
             "core.sparseCheckout=false",
             "-c",
             "core.autocrlf=false",
-            // One for each processor; a kernel has 80,000 files.
+            // One worker for each processor; a kernel has 80,000 files.
             "-c",
             "checkout.workers=0",
         ]);
         command.args(["read-tree", "--reset", "-u", &self.id]).current_dir(into);
         let taken = ask(command, &format!("take the files of {} {}", self.name, self.version), progress);
         match taken {
-            // git names files that it cannot write, not why.
+            // git names the files that it cannot write, without the reason.
             Err(CacheError::Program { .. }) if is_full(into) => {
                 Err(CacheError::io("cannot write files to", into)(io::ErrorKind::StorageFull.into()))
             }
@@ -111,14 +113,14 @@ impl GitTree {
     }
 }
 
-/// Whether the file system of `folder` has no room for a file of a usual size.
+/// Returns true if the file system of `folder` has no room for a file of a usual size.
 fn is_full(folder: &Path) -> bool {
     const USUAL: u64 = 1 << 20;
     rustix::fs::statvfs(folder)
         .is_ok_and(|fs| fs.f_bavail.saturating_mul(fs.f_frsize) < USUAL || fs.f_favail == 0)
 }
 
-/// A commit of `repository`.
+/// Returns the tree of a commit of `repository`.
 pub(crate) fn of_revision(repository: &Path, revision: &str, progress: &dyn Progress) -> Result<GitTree> {
     let place = repository.canonicalize().map_err(CacheError::io("cannot find", repository))?;
     let git_dir = git_dir(&place, progress)?;
@@ -133,7 +135,8 @@ pub(crate) fn of_revision(repository: &Path, revision: &str, progress: &dyn Prog
     Ok(GitTree { id, name: name(&place), version, place, theirs })
 }
 
-/// `folder` as it is now. `private` is where git folders of ours are; one process at a time reads one folder.
+/// Returns the tree of `folder` in its present state. `private` is the folder of our git folders.
+/// One process at a time reads one folder.
 pub(crate) fn of_folder(folder: &Path, private: &Path, progress: &dyn Progress) -> Result<GitTree> {
     let place = folder.canonicalize().map_err(CacheError::io("cannot find", folder))?;
     let own = private.join(format!("{}{PRIVATE}", place_digits(&place)));
@@ -146,13 +149,14 @@ pub(crate) fn of_folder(folder: &Path, private: &Path, progress: &dyn Progress) 
     let exclude = git_dir.as_deref().map(|git_dir| exclude(git_dir, progress)).transpose()?;
     // The file stays when the checkout is whole again.
     let is_sparse = git_dir.as_deref().is_some_and(|git_dir| git_dir.join("info/sparse-checkout").exists());
-    // Left by a git that was killed; nobody else is at work here.
+    // A git that was killed left it; nobody else works here.
     let _ = fs::remove_file(own.join("folder.index.lock"));
     private::prepare(&own, theirs.as_ref(), &exclude.unwrap_or_default())?;
     let used = own.join(USED);
     fs::write(&used, "").map_err(CacheError::io("cannot write", used))?;
     if let Some(git_dir) = &git_dir {
-        // Their index spares git reading files that have not changed since; ours has seen them all already.
+        // Their index spares git the reading of files that have not changed since; ours has seen
+        // them all already.
         let (seen, copy) = (git_dir.join("index"), own.join("folder.index.copy"));
         // Of a sparse checkout, it knows which files are not here and are not deleted either.
         if (!index.exists() || is_sparse) && seen.exists() {
@@ -164,7 +168,7 @@ pub(crate) fn of_folder(folder: &Path, private: &Path, progress: &dyn Progress) 
     let in_folder = || {
         let mut command = git_at(&own);
         command.arg("--work-tree").arg(&place).env("GIT_INDEX_FILE", &index).current_dir(&place);
-        // The kernel's sources are half a gigabyte; squeezing them costs more time than it saves.
+        // The kernel's sources are half a gigabyte; compressing them takes more time than it saves.
         command.args(["-c", "core.compression=0", "-c", "core.bare=false", "-c", "core.autocrlf=false"]);
         command.arg("-c").arg(format!("core.sparseCheckout={is_sparse}"));
         command
@@ -179,7 +183,7 @@ pub(crate) fn of_folder(folder: &Path, private: &Path, progress: &dyn Progress) 
         // Also what lies outside of the sparse part.
         add.arg("--sparse");
     }
-    // Debian's packages of the source tell git to ignore all of it.
+    // Debian's packages of the source make git ignore all of it.
     if git_dir.is_none() && is_ignored("Makefile", in_folder(), progress)? {
         add.args(["--force", "--", "."]).args(LEFT_BY_BUILDS.map(|left| format!(":(exclude){left}")));
     }
@@ -194,8 +198,8 @@ pub(crate) fn of_folder(folder: &Path, private: &Path, progress: &dyn Progress) 
     Ok(GitTree { id, name: name(&place), version, place, theirs })
 }
 
-/// Takes repositories inside of the tree out of the index: git would run `git status` in those that it knows, with their
-/// configuration, which may name filters.
+/// Removes repositories inside of the tree from the index. git would run `git status` in those that
+/// it knows, with their configuration, which may name filters.
 fn forget_repositories(
     in_folder: &dyn Fn() -> Command,
     purpose: &str,
@@ -215,7 +219,7 @@ fn forget_repositories(
     run(forget, purpose, progress).map(drop)
 }
 
-/// Whether git would leave `file` out of what it adds.
+/// Returns true if git would not add `file`.
 fn is_ignored(file: &str, mut git: Command, progress: &dyn Progress) -> Result<bool> {
     git.args(["check-ignore", "--no-index", "--quiet", "--", file]);
     let purpose = format!("find whether it ignores {file}");
@@ -224,17 +228,18 @@ fn is_ignored(file: &str, mut git: Command, progress: &dyn Progress) -> Result<b
     Ok(process::run_to_end(git, Stdio::null(), watch)?.status.code() == Some(0))
 }
 
-/// Tells folders apart, which are canonical.
+/// Returns digits that distinguish folders, whose paths are canonical.
 pub(crate) fn place_digits(place: &Path) -> String {
     digest::bytes(place.as_os_str().as_encoded_bytes())[..20].to_owned()
 }
 
-/// The name of the lock that a folder is read under.
+/// Returns the name of the lock that a reader of a folder holds.
 pub(crate) fn lock_name(place_digits: &str) -> String {
     format!("tree-{place_digits}")
 }
 
-/// What of theirs a git folder of ours borrows (gitrepository-layout(5), objects/info/alternates).
+/// Returns the parts of their repository that a git folder of ours borrows
+/// (gitrepository-layout(5), objects/info/alternates).
 fn theirs(git_dir: &Path, progress: &dyn Progress) -> Result<Theirs> {
     let of = |arguments: &[&str], purpose: &str| {
         let mut command = git_at(git_dir);
@@ -246,7 +251,7 @@ fn theirs(git_dir: &Path, progress: &dyn Progress) -> Result<Theirs> {
     Ok(Theirs { format: String::from_utf8_lossy(&format).trim().to_owned(), objects: path(&objects) })
 }
 
-/// What the repository ignores besides what its files .gitignore say (gitignore(5)).
+/// Returns the patterns that the repository ignores besides its files .gitignore (gitignore(5)).
 fn exclude(git_dir: &Path, progress: &dyn Progress) -> Result<String> {
     let mut command = git_at(git_dir);
     command.args(["rev-parse", "--path-format=absolute", "--git-path", "info/exclude"]);
@@ -254,7 +259,7 @@ fn exclude(git_dir: &Path, progress: &dyn Progress) -> Result<String> {
     Ok(outside::read_text_if_there(&path(&file), kinds::NOTE)?.unwrap_or_default())
 }
 
-/// What git prints, as one line.
+/// Returns git's output, as one line.
 fn ask(command: Command, purpose: &str, progress: &dyn Progress) -> Result<String> {
     Ok(String::from_utf8_lossy(&run(command, purpose, progress)?).trim().to_owned())
 }
@@ -264,7 +269,7 @@ fn run(command: Command, purpose: &str, progress: &dyn Progress) -> Result<Vec<u
     process::run(command, watch)
 }
 
-/// In the alphabet of entries' names.
+/// Returns the name in the alphabet of objects' names.
 fn name(place: &Path) -> String {
     let name = place.file_name().unwrap_or_default().to_string_lossy();
     name.chars().map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' }).collect()

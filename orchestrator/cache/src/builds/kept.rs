@@ -26,7 +26,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-/// After a dot: on its way out. Nobody builds in it.
+/// The extension of a folder that is being removed. Nobody builds in it.
 const GOING: &str = "going";
 
 /// A folder that a build keeps.
@@ -34,19 +34,21 @@ struct Kept {
     name: String,
     path: PathBuf,
     used: SystemTime,
-    /// Whoever builds in it holds this lock.
+    /// The lock of a build in it.
     lock: PathBuf,
-    /// Folders inside that count for themselves.
+    /// The folder whose subfolders count for themselves.
     inner: Option<PathBuf>,
 }
 
 impl Cache {
-    /// The folders that builds keep, each with its size, which takes reading them. Results of a kernel's build count for themselves.
+    /// Returns the folders that builds keep, with their sizes, for which it reads them. Results of
+    /// a kernel's build count for themselves.
     pub fn builds(&self) -> Result<Vec<Item>> {
         self.kept()?.iter().map(Kept::item).collect()
     }
 
-    /// Removes the folders that were not used for `unused`, as [`Cache::collect`] does with objects.
+    /// Removes the folders that were not used for `unused`, like [`Cache::collect`] does for
+    /// objects.
     pub(crate) fn collect_builds(&self, unused: Duration, dry: bool, removed: &mut Removed) -> Result<()> {
         let now = clock::now();
         for kept in self.kept()? {
@@ -66,7 +68,7 @@ impl Cache {
         Ok(())
     }
 
-    /// Results stand before the folder that they are in.
+    /// Returns the folders. Results come before the folder that they are in.
     fn kept(&self) -> Result<Vec<Kept>> {
         let lock = |name: &str| lock::path(self.objects.root(), name);
         let mut all = Vec::new();
@@ -122,7 +124,8 @@ impl Kept {
     }
 }
 
-/// When the newest of `files` was written; of a folder without them, when it was itself.
+/// Returns the time at which the newest of `files` was written. Without such files it is the
+/// folder's own time.
 fn used(files: &[PathBuf], folder: &Path) -> Result<SystemTime> {
     if folder.extension().is_some_and(|e| e == GOING || e == make::KILLED) {
         return Ok(SystemTime::UNIX_EPOCH);
@@ -137,7 +140,8 @@ fn used(files: &[PathBuf], folder: &Path) -> Result<SystemTime> {
     }
 }
 
-/// So that nobody takes what is left of it for the whole. It may have gone since it was listed.
+/// Renames it first, so that nobody takes the rest for the whole. It may have gone since it was
+/// listed.
 fn remove(path: &Path) -> Result<()> {
     let going = path.with_extension(GOING);
     match going != path && path.exists() {
@@ -146,7 +150,8 @@ fn remove(path: &Path) -> Result<()> {
     }
 }
 
-/// Bytes of the files below `path`, without those below `but`. What goes in the meantime does not count.
+/// Returns the bytes of the files below `path`, without those below `but`. Files that go in the
+/// meantime do not count.
 fn size(path: &Path, but: Option<&Path>) -> Result<u64> {
     let mut sum = 0_u64;
     let mut folders = vec![path.to_owned()];

@@ -1,5 +1,5 @@
-//! Whether a configuration has what its fragments ask for. kconfig itself drops, without a word, what a tree does not have or what
-//! depends on something that is not set.
+//! Comparison of a configuration with its fragments. kconfig itself silently drops options that a
+//! tree does not have, and options with unmet dependencies.
 
 use crate::builds::config::ConfigFile;
 use std::{
@@ -7,12 +7,12 @@ use std::{
     fmt::{self, Display, Formatter},
 };
 
-/// An option that is not as a fragment asks.
+/// An option that does not have the value of its fragment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct NotTaken {
     option: String,
     wanted: String,
-    /// None: not set.
+    /// The value in the result. None: not set.
     got: Option<String>,
     file: String,
     line: usize,
@@ -25,11 +25,11 @@ impl Display for NotTaken {
     }
 }
 
-/// All options of `files` that `config`, the resulting `.config`, does not have as asked, in the order of their names. Of one that
-/// is asked for twice the last counts.
+/// Returns all options of `files` that `config`, the resulting `.config`, does not have as
+/// requested, in the order of their names. If an option is requested twice the last counts.
 ///
 /// # Errors
-/// A line of a fragment that is none, by file and line.
+/// An invalid line of a fragment, by file and line.
 pub(crate) fn not_taken(files: &[ConfigFile], config: &str) -> Result<Vec<NotTaken>, String> {
     let mut wanted = BTreeMap::new();
     for file in files {
@@ -61,7 +61,8 @@ pub(crate) fn not_taken(files: &[ConfigFile], config: &str) -> Result<Vec<NotTak
         .collect())
 }
 
-/// `CONFIG_X=value`, or `# CONFIG_X is not set` as `n`; none of a comment or an empty line.
+/// Decodes `CONFIG_X=value`, or `# CONFIG_X is not set` as `n`. Returns None for a comment or an
+/// empty line.
 fn setting(line: &str) -> Result<Option<(&str, &str)>, ()> {
     let line = line.trim_end();
     if let Some(comment) = line.strip_prefix('#') {

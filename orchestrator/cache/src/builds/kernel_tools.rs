@@ -1,4 +1,4 @@
-//! What builds kernels besides their source: the machine's programs where it has them, else Debian's.
+//! The tools that build kernels: the machine's programs if it has them, else Debian's.
 
 use crate::{
     Cache,
@@ -17,25 +17,27 @@ use serde::Serialize;
 use std::{ffi::OsString, fs, path::PathBuf, process::Command};
 
 const WHAT: &str = "the tools that build kernels";
-/// Suites of the tools: the release whose programs run with the oldest glibc that we support.
+/// The suites of the tools: the release whose programs run with the oldest glibc that we support.
 const SUITES: [&str; 2] = ["bookworm", "bookworm-security"];
-/// Before the names of a cross compiler's programs.
+/// The prefix of a cross compiler's programs.
 const CROSS: &str = "aarch64-linux-gnu-";
 /// The oldest gcc that builds every kernel to date (Linux 6.16 scripts/min-tool-version.sh).
 const OLDEST_GCC: (u32, u32) = (8, 1);
 
 /// Programs that come together.
 struct Group {
-    /// What a build calls; if the machine lacks one, all come from the cache.
+    /// The programs that a build calls. If the machine lacks one, all come from the cache.
     programs: &'static [&'static str],
     packages: &'static [&'static str],
-    /// In the packages, of those that have another name there.
+    /// The other names of some programs in the packages.
     renamed: &'static [(&'static str, &'static str)],
-    /// Whether they need libraries that come with them. In the environment of `make` these would reach the machine's programs.
+    /// True if they need libraries that come with them. In the environment of `make` these would
+    /// reach the machine's programs.
     libraries: bool,
 }
 
-/// The compiler for arm64 and its binutils, on other machines. Without libraries of its own: kernels use none.
+/// The compiler for arm64 and its binutils, on other machines. It needs no libraries of its own:
+/// kernels use none.
 const COMPILER: Group = Group {
     programs: &[
         "aarch64-linux-gnu-gcc",
@@ -81,24 +83,25 @@ const OTHERS: [Group; 3] = [
     },
     Group { programs: &["make"], packages: &["make"], renamed: &[], libraries: false },
 ];
-/// What a build needs of the machine itself: its programs' own compiler, for programs that run while it builds.
+/// The programs that a build needs on the machine itself: its own compiler, for programs that run
+/// during the build.
 const OF_THE_MACHINE: [&str; 2] = ["gcc", "sh"];
 
-/// Where the tools come from; known without having them.
+/// The source of the tools, which is known before they are fetched.
 pub(crate) struct Plan {
     scope: Scope,
     groups: Vec<&'static Group>,
     debs: Vec<Deb>,
     cross: &'static str,
-    /// Of what decides a kernel's bytes: the compiler and its binutils.
+    /// The digest of the tools that decide a kernel's bytes: the compiler and its binutils.
     pub(crate) digest: String,
 }
 
-/// Ready to be used.
+/// Tools that are ready to be used.
 pub(crate) struct KernelTools {
-    /// For the environment of `make`.
+    /// PATH for `make`.
     pub(crate) path: OsString,
-    /// `CROSS_COMPILE`.
+    /// The value of `CROSS_COMPILE`.
     pub(crate) cross: &'static str,
     pub(crate) ccache: bool,
     digest: String,
@@ -111,7 +114,8 @@ struct Inputs<'a> {
 }
 
 impl Cache {
-    /// Whether the machine has what a kernel's build needs of it; the rest comes from the archive.
+    /// Checks that the machine has the programs of its own that a kernel's build needs. The rest
+    /// comes from the archive.
     pub fn can_build(&self) -> Result<()> {
         match OF_THE_MACHINE.into_iter().find(|program| find_on_path(program).is_none()) {
             Some(program) => Err(CacheError::NoProgram {
@@ -155,12 +159,13 @@ impl Cache {
         Ok(Plan { scope, groups, debs, cross, digest })
     }
 
-    /// What the machine's compiler and linker say of themselves, if it has both and they are new enough.
+    /// Returns the versions of the machine's compiler and linker, if it has both and they are new
+    /// enough.
     fn machine_compiler(&self, cross: &str) -> Result<Option<String>> {
         let ask = |program: &str, argument: &str| {
             let mut command = child::command(format!("{cross}{program}"), child::PLAIN);
             command.arg(argument);
-            match process::ask(command, "tell its version", &*self.progress) {
+            match process::ask(command, "print its version", &*self.progress) {
                 Ok(text) => Ok(Some(String::from_utf8_lossy(&text).into_owned())),
                 Err(CacheError::NoProgram { .. } | CacheError::Program { .. }) => Ok(None),
                 Err(other) => Err(other),
@@ -198,19 +203,19 @@ impl Cache {
 }
 
 impl KernelTools {
-    /// Just what is on PATH, whatever that is.
+    /// Returns the programs on PATH, whatever they are.
     #[cfg(test)]
     pub(crate) fn of_the_machine() -> Self {
         let path = std::env::var_os("PATH").unwrap_or_default();
         Self { path, cross: "", ccache: false, digest: String::new() }
     }
 
-    /// `make`, with these tools before the machine's.
+    /// Returns `make`, with these tools before the machine's.
     pub(crate) fn make(&self) -> Command {
         let mut command = child::command("make", child::MAKE);
         command.env("PATH", &self.path).arg(format!("CROSS_COMPILE={}", self.cross));
         if self.ccache {
-            // Wrappers all look alike to it.
+            // ccache cannot distinguish wrappers.
             command.env("CCACHE_COMPILERCHECK", format!("string:{}", self.digest));
             command.arg(format!("CC=ccache {}gcc", self.cross)).arg("HOSTCC=ccache gcc");
         }
@@ -218,22 +223,22 @@ impl KernelTools {
     }
 }
 
-/// Of an object.
+/// The folder in an object.
 const TOOLS: &str = "tools";
 
 impl Group {
-    /// In the packages.
+    /// Returns the file in the packages.
     fn file(&self, program: &str) -> String {
         let renamed = self.renamed.iter().find(|(name, _)| *name == program);
         format!("usr/bin/{}", renamed.map_or(program, |(_, there)| there))
     }
 
-    /// A script that finds what belongs to the program beside itself.
+    /// Returns a script that finds the parts of the program beside itself.
     fn wrapper(&self, program: &str) -> String {
         let libraries = format!("LD_LIBRARY_PATH=\"$root/usr/lib/{}-linux-gnu\" ", std::env::consts::ARCH);
         let libraries = if self.libraries { libraries.as_str() } else { "" };
         let file = self.file(program);
-        // bison and flex are told where their parts are (their manuals, "Environment Variables").
+        // bison and flex get the places of their parts (their manuals, "Environment Variables").
         format!(
             "#!/bin/sh\nroot=${{0%/*}}/..\nexport BISON_PKGDATADIR=\"$root/usr/share/bison\" M4=\"$root/usr/bin/m4\"\n\
              {libraries}exec \"$root/{file}\" \"$@\"\n"
@@ -252,7 +257,7 @@ fn make<'a>(
         deb::unpack(file, &root, |path| {
             let useless =
                 ["usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info", "usr/share/lintian"];
-            // Objects that no kernel is linked with, and the compiler's other passes.
+            // Kernels are not linked with these objects, and do not use these compilers.
             let large = [".a", "/lto1", "/lto-dump", "/lto-wrapper"];
             path.starts_with("usr/")
                 && !useless.iter().any(|u| path.starts_with(u))
@@ -268,7 +273,7 @@ fn make<'a>(
     Ok(())
 }
 
-/// Of `12.2.0`.
+/// Compares a version such as `12.2.0`.
 fn new_enough(version: &str) -> bool {
     let mut numbers = version.trim().split('.').map(|n| n.parse::<u32>().ok());
     match (numbers.next().flatten(), numbers.next().flatten()) {

@@ -1,8 +1,8 @@
 //! `make` for a kernel, out of its tree.
-//!
-//! make itself cannot tell an object that is complete from one whose compiler was killed while it wrote. So a file marks the folder
-//! while make is at work, and goes when make has ended by itself, good or bad: then it has removed what is half-made. A folder
-//! that is marked when the next build begins is thrown away.
+//! make itself cannot distinguish a complete object from one whose compiler was killed while it
+//! wrote. So a file marks the folder while make runs, and is removed when make has ended by itself,
+//! with or without success: then make has removed half-made objects. A folder that is marked when
+//! the next build begins is removed.
 
 use crate::{
     builds::{config::BuildConfig, kernel_config, kernel_tools::KernelTools},
@@ -23,22 +23,23 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// There while make is at work in the folder.
+/// The file that exists while make runs in the folder.
 const MARK: &str = "s2lab-at-work";
-/// What was asked for.
+/// The requested configuration.
 const WANTED: &str = "s2lab-wanted.config";
-/// What make said, of the last build.
+/// The output of the last make.
 pub(crate) const LOG: &str = "s2lab-build.log";
-/// After a dot: a folder whose make was killed, on its way out.
+/// The extension of a folder whose make was killed, and which is being removed.
 pub(crate) const KILLED: &str = "killed";
 /// The longest time without a line: linking on a slow machine.
 const SILENCE: Duration = Duration::from_secs(30 * 60);
-/// How long make may clean up when it is asked to end.
+/// The time that make has to clean up when it must end.
 const GRACE: Duration = Duration::from_secs(10);
-/// Lines of the log in an error.
+/// The lines of the log in an error.
 const SHOWN_LINES: usize = 20;
-/// So that the same input gives the same bytes wherever and whenever it is built (Linux 6.1,
-/// Documentation/kbuild/reproducible-builds.rst). An empty LOCALVERSION keeps a `+` away from trees in a git repository.
+/// Variables that make the same input give the same bytes at any place and time (Linux 6.1,
+/// Documentation/kbuild/reproducible-builds.rst). An empty LOCALVERSION keeps a `+` away from trees
+/// in a git repository.
 const REPRODUCIBLE: [(&str, &str); 5] = [
     ("KBUILD_BUILD_TIMESTAMP", "1970-01-01 00:00:00 UTC"),
     ("KBUILD_BUILD_USER", "s2lab"),
@@ -47,8 +48,9 @@ const REPRODUCIBLE: [(&str, &str); 5] = [
     ("LOCALVERSION", ""),
 ];
 
-/// What make and a shell take for something else in a path, and so do the kernel's Makefiles, which quote none (Linux 6.12,
-/// Makefile: "source directory cannot contain spaces or colons"). `O=` with a space would write to the path before it.
+/// Characters in a path that make, a shell and the kernel's Makefiles, which quote nothing, misread
+/// (Linux 6.12, Makefile: "source directory cannot contain spaces or colons"). `O=` with a space
+/// would write to the path before it.
 const MISREAD: &str = ":$#%\\\"'`;&|<>()*?[]!,";
 
 /// Checks that make can build below `folder`.
@@ -66,7 +68,7 @@ pub(crate) fn fits(folder: &Path) -> Result<()> {
 
 /// One kernel's build.
 pub(crate) struct Make<'a> {
-    /// What progress and errors call it.
+    /// The name in progress and errors.
     pub(crate) what: &'a str,
     pub(crate) tools: &'a KernelTools,
     pub(crate) source: &'a Path,
@@ -75,7 +77,7 @@ pub(crate) struct Make<'a> {
 }
 
 impl Make<'_> {
-    /// Configures and builds; the results are in [`Make::out`].
+    /// Configures and builds. The results are in [`Make::out`].
     pub(crate) fn build(&self, config: &BuildConfig) -> Result<()> {
         self.begin()?;
         self.configure(config)?;
@@ -94,12 +96,12 @@ impl Make<'_> {
         self.end()
     }
 
-    /// Makes the folder ready for make.
+    /// Prepares the folder for make.
     fn begin(&self) -> Result<()> {
         let mark = self.out.join(MARK);
         if mark.exists() {
             self.progress.step(&format!("{}: the last build was killed, it begins anew", self.what));
-            // Out of the way by a rename: what is left of that build may still be writing.
+            // A rename comes first: processes of the old build may still be writing.
             remove_at_once(self.out, &self.out.with_extension(KILLED))?;
         }
         s2lab_os::private::make(self.out).map_err(CacheError::io("cannot create", self.out))?;
@@ -108,7 +110,7 @@ impl Make<'_> {
         fs::write(&mark, "").map_err(CacheError::io("cannot write", &mark))
     }
 
-    /// What is in the folder now can be trusted.
+    /// Marks the content of the folder as valid.
     fn end(&self) -> Result<()> {
         let mark = self.out.join(MARK);
         fs::remove_file(&mark).map_err(CacheError::io("cannot remove", mark))
@@ -130,31 +132,31 @@ impl Make<'_> {
         }
     }
 
-    /// Builds what the configuration says.
+    /// Builds with the configuration.
     fn compile(&self) -> Result<()> {
         let targets: &[&str] = if self.has_modules()? { &["Image", "modules"] } else { &["Image"] };
         self.progress.step(&format!("building {}, log in {}", self.what, self.log().display()));
         self.run(&["prepare"], &[], &mut |_| {})?;
         let total = self.expected(targets)?;
         let done = AtomicU64::new(0);
-        // What is expected may be a little too few: the rest is not told.
-        let tell = |done: u64| {
+        // The expected number may be a little too small. The rest is not reported.
+        let report = |done: u64| {
             if done <= total {
                 self.progress.build(self.what, done, total);
             }
         };
-        tell(0);
+        report(0);
         let built = self.run(targets, &[], &mut |line| {
             if is_object(line) {
-                tell(done.fetch_add(1, Ordering::Relaxed) + 1);
+                report(done.fetch_add(1, Ordering::Relaxed) + 1);
             }
         });
         self.progress.build(self.what, 0, 0);
         built
     }
 
-    /// How many objects make would build now: what it says without doing it. It gives up where something is generated that
-    /// needs what it has not done, which is after the objects.
+    /// Returns the number of objects that make would build now, by a dry run. The dry run stops at
+    /// a generated file that needs an earlier result, which comes after the objects.
     fn expected(&self, targets: &[&str]) -> Result<u64> {
         let mut count = 0;
         let arguments: Vec<&str> = ["-n", "-k"].iter().chain(targets).copied().collect();
@@ -163,14 +165,14 @@ impl Make<'_> {
         let followed = self.follow(command, &mut |line| {
             count += u64::from(line.split("echo '").nth(1).is_some_and(is_object));
         })?;
-        // Its failure says nothing; what stops it early does.
+        // A failing dry run is ignored; a cancellation or a timeout is not.
         match followed.result {
             Ok(_) => Ok(count),
             Err(error) => Err(self.ended(followed.by_itself, error)),
         }
     }
 
-    /// Puts the modules below `into`, without what is only for debuggers.
+    /// Installs the modules below `into`, without the parts for debuggers.
     pub(crate) fn install_modules(&self, into: &Path) -> Result<()> {
         let path = format!("INSTALL_MOD_PATH={}", into.display());
         self.run(&["modules_install", "INSTALL_MOD_STRIP=1", "DEPMOD=true", &path], &[], &mut |_| {})
@@ -196,7 +198,7 @@ impl Make<'_> {
         command
     }
 
-    /// Runs make to its good end; each line that it says goes to the log and to `line`.
+    /// Runs make until it succeeds. Each line of its output goes to the log and to `line`.
     fn run(
         &self,
         arguments: &[&str],
@@ -209,7 +211,7 @@ impl Make<'_> {
         let mut said: Vec<String> = Vec::new();
         let mut unwritten = None;
         let followed = self.follow(self.command(arguments, environment), &mut |text| {
-            // The first error is the one to tell; the rest of the build would fail by itself.
+            // The first error is the one to report; the rest of the build would fail by itself.
             if let Err(error) = writeln!(log, "{text}") {
                 unwritten.get_or_insert(error);
             }
@@ -253,7 +255,8 @@ impl Make<'_> {
         followed
     }
 
-    /// An error that has ended make early; the folder stays marked if make had no time to clean up.
+    /// Returns an error that has ended make early. The folder stays marked if make had no time to
+    /// clean up.
     fn ended(&self, by_itself: bool, error: CacheError) -> CacheError {
         if by_itself && let Err(other) = self.end() {
             tracing::warn!("{other}");
@@ -262,12 +265,13 @@ impl Make<'_> {
     }
 }
 
-/// Whether make says that it makes an object: `  CC      mm/mmap.o`, `  AS      ...`, `  CC [M]  ...`.
+/// Returns true if make reports that it makes an object: `  CC      mm/mmap.o`, `  AS      ...`,
+/// `  CC [M]  ...`.
 fn is_object(line: &str) -> bool {
     ["  CC ", "  AS "].iter().any(|begin| line.starts_with(begin))
 }
 
-/// Whether a line of make's tells why it failed.
+/// Returns true if a line of make explains its failure.
 fn worth_showing(line: &str) -> bool {
     ["error:", "Error ", "*** ", "undefined reference", "No such file"].iter().any(|sign| line.contains(sign))
 }

@@ -1,4 +1,4 @@
-//! What is built from source: kernels and the agent, with the trees, patches and tools for it.
+//! Builds from source: kernels and the agent, with their trees, patches and tools.
 
 pub(crate) mod agent;
 pub(crate) mod build;

@@ -1,8 +1,9 @@
-//! Patches into a source tree, by git.
+//! Application of patches to a source tree, by git.
 //!
-//! `git apply` rather than `patch`: it checks a whole patch before it writes anything, takes no fuzz, knows renames, modes and
-//! binary files, and refuses paths that lead out of the tree. It gets one patch at a time: in one input, a file that is renamed is
-//! taken as it was before all of it (git 2.47, apply.c, previous_patch).
+//! It uses `git apply` rather than `patch`: git checks a whole patch before it writes anything,
+//! takes no fuzz, knows renames, modes and binary files, and refuses paths that lead out of the
+//! tree. It gets one patch at a time: in one input, a file that is renamed is taken as it was
+//! before all of it (git 2.47, apply.c, previous_patch).
 
 use crate::{
     error::{CacheError, Result},
@@ -20,15 +21,16 @@ use std::{
     time::Duration,
 };
 
-/// git needs some milliseconds a patch; a disk that does not answer is the only reason for more.
+/// The deadline of a patch. git needs some milliseconds; only a disk that does not answer takes
+/// longer.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// Applies all patches to `tree`, in order. Hunks may have moved, which is told as a warning, but their context must be there in
-/// full. Files that no patch changes are not written.
+/// Applies all patches to `tree`, in order. Hunks may have moved, which is a warning, but their
+/// context must be complete. Files that no patch changes are not written.
 ///
 /// # Errors
-/// [`CacheError::Refused`] names the first patch that does not apply, and its files and hunks. After any error some patches are
-/// applied and others not: give it a copy.
+/// [`CacheError::Refused`] names the first patch that does not apply, and its files and hunks.
+/// After any error some patches are applied and others not: give it a copy.
 pub(crate) fn apply(tree: &Path, patches: &[Patch], progress: &dyn Progress) -> Result<()> {
     let mut offsets = Offsets::default();
     for (at, patch) in patches.iter().enumerate() {
@@ -37,7 +39,8 @@ pub(crate) fn apply(tree: &Path, patches: &[Patch], progress: &dyn Progress) -> 
             offsets = offsets.and(Offsets::read(&said(&ended)));
             continue;
         }
-        // With --reject a file's first refused hunk does not hide the next; with --check nothing is written.
+        // With --reject a file's first refused hunk does not hide the next; with --check nothing is
+        // written.
         let checked = git(tree, patch, &["--check", "--reject"], progress)?;
         let refusal = Refusal::read(at + 1, patches.len(), patch, &said(&checked));
         return Err(CacheError::Refused(Box::new(refusal)));
@@ -59,8 +62,8 @@ fn git(tree: &Path, patch: &Patch, options: &[&str], progress: &dyn Progress) ->
     input.rewind().map_err(CacheError::io("cannot read", &patch.title))?;
     let mut command = git::git();
     command.args(["apply", "--verbose", "--whitespace=nowarn", "-p1"]).args(options).current_dir(&tree);
-    // Below a repository's top folder git would skip, in silence, what lies outside of the working folder: it must not find one
-    // above.
+    // Below a repository's top folder git would silently skip files outside of the working folder,
+    // so it must not find a repository above.
     command.env("GIT_CEILING_DIRECTORIES", tree.parent().unwrap_or(Path::new("/")));
     let purpose = format!("apply `{}` to {}", patch.title, tree.display());
     process::run_to_end(
@@ -71,7 +74,7 @@ fn git(tree: &Path, patch: &Patch, options: &[&str], progress: &dyn Progress) ->
 }
 
 fn said(ended: &Ended) -> String {
-    // git says some of it on one stream and some on the other.
+    // git prints some of it on one stream and some on the other.
     [&ended.stdout, &ended.stderr].map(|text| String::from_utf8_lossy(text)).concat()
 }
 
@@ -88,7 +91,7 @@ mod tests {
         range.map(|n| format!("{n}\n")).collect()
     }
 
-    /// A change of one line of a file of numbers.
+    /// Returns a change of one line of a file of numbers.
     fn change(file: &str, line: u32, from: &str, to: &str) -> String {
         let (before, after) = (lines(line - 3..=line - 1), lines(line + 1..=line + 3));
         let [before, after] = [before, after].map(|text| text.replace('\n', "\n "));
@@ -186,7 +189,8 @@ mod tests {
         assert!(matches!(apply(dir.path(), &[&moved]), Err(CacheError::Refused(_))));
     }
 
-    /// In a folder of somebody's repository git would say "Skipped patch" and succeed.
+    /// The tree is in a folder of somebody's repository, where git would print "Skipped patch" and
+    /// succeed.
     #[test]
     fn a_repository_above_the_tree_does_not_matter() {
         let dir = tree();

@@ -1,4 +1,4 @@
-//! Sources of kernels: what they are, and how they come into a build folder.
+//! Sources of kernels, and their way into a build folder.
 
 use crate::{
     Cache,
@@ -18,17 +18,19 @@ use std::{
     time::Duration,
 };
 
-/// Another reads the same tree, for the first time perhaps.
+/// The longest wait for a lock: another process may read the same tree, possibly for the first
+/// time.
 const LOCK_LIMIT: Duration = Duration::from_secs(30 * 60);
 
-/// Where a kernel's source comes from.
+/// The source of a kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KernelSource {
     /// A package of Debian's archive.
     Package(SourcePackage),
     /// A commit of a git repository. The repository is only read.
     Revision { repository: PathBuf, revision: String },
-    /// A folder as it is now: of a git repository what is committed and what is not, but not what it ignores.
+    /// A folder in its present state: of a git repository the committed and uncommitted files, but
+    /// not those that git ignores.
     Folder(PathBuf),
 }
 
@@ -36,18 +38,18 @@ pub enum KernelSource {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourcePackage {
     pub package: String,
-    /// None: the newest.
+    /// The version. None: the newest.
     pub version: Option<String>,
     pub suites: Vec<String>,
 }
 
 /// A source without patches, found but not unpacked.
 pub(crate) struct Base {
-    /// Of all its content.
+    /// The digest of all its content.
     pub(crate) digest: String,
-    /// What an object and a folder are called after it.
+    /// The name of an object and a folder of it.
     pub(crate) name: String,
-    /// For people: a package's version, a commit.
+    /// The version for people: a package's version, a commit.
     pub(crate) version: String,
     /// Bases with the same room take turns in one build folder.
     pub(crate) room: String,
@@ -98,8 +100,8 @@ impl Cache {
         })
     }
 
-    /// Makes `into` this source: a folder that is missing, or, where [`Base::changes_in_place`], one that was made from another
-    /// base of the same room.
+    /// Makes `into` this source: a missing folder, or, with [`Base::changes_in_place`], one that
+    /// was made from another base of the same room.
     pub(crate) fn bring(&self, base: &Base, into: &Path) -> Result<()> {
         match &base.kind {
             Kind::Git(tree) => tree.check_out(into, &*self.progress),
@@ -123,13 +125,14 @@ fn git_base(tree: GitTree) -> Base {
 }
 
 impl Base {
-    /// Whether [`Cache::bring`] writes only what differs; else the folder must be missing.
+    /// Returns true if [`Cache::bring`] writes only the differences. Otherwise the folder must be
+    /// missing.
     pub(crate) fn changes_in_place(&self) -> bool {
         matches!(self.kind, Kind::Git(_))
     }
 }
 
-/// The archive inside of the package has one folder, which becomes `into`.
+/// Unpacks the archive inside of the package, which has one folder. That folder becomes `into`.
 fn unpack(package: &Path, name: &str, into: &Path) -> Result<()> {
     let beside = into.with_extension("unpacked");
     crate::objects::object::remove_tree(&beside)?;

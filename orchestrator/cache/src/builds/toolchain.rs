@@ -21,20 +21,20 @@ use std::{
 };
 
 const WHAT: &str = "the Rust toolchain for aarch64";
-/// Taken with all that they depend on.
+/// The packages that are taken with all their dependencies.
 const CLOSURES: [&str; 2] = ["rustc-web", "binutils-aarch64-linux-gnu"];
-/// Taken alone.
+/// The packages that are taken alone.
 const SINGLE: [&str; 3] = ["libstd-rust-web-dev:arm64", "libc6-dev-arm64-cross", "libgcc-12-dev-arm64-cross"];
-/// It only depends on the native ones, and is nobody's need here.
+/// A package that only depends on the native ones, and is not needed here.
 const BINUTILS: &str = "binutils";
 const PROGRAMS: [&str; 2] = ["usr/bin/rustc", "usr/bin/aarch64-linux-gnu-ld.bfd"];
-/// Unpacked as they are, besides the programs and their libraries.
+/// The folders that are unpacked as they are, besides the programs and their libraries.
 const TREES: [&str; 3] =
     ["usr/lib/rustlib/", "usr/aarch64-linux-gnu/lib/", "usr/lib/gcc-cross/aarch64-linux-gnu/12/"];
-/// Parts of [`TREES`] that no static program is linked with.
+/// The parts of [`TREES`] that no static program is linked with.
 const USELESS: [&str; 4] = [".so", "san.a", "libgomp", "libitm"];
-/// What `rustc-web` recommends by "Depends" but only a native build of C would use. A name that is missing here costs
-/// a download; one too many ends in [`CacheError::NoLibrary`].
+/// Dependencies of `rustc-web` that only a native build of C would use. A name that is missing here
+/// causes a download; a wrong one ends in [`CacheError::NoLibrary`].
 const UNUSED: [&str; 33] = [
     "binutils-x86-64",
     "cpp",
@@ -70,13 +70,15 @@ const UNUSED: [&str; 33] = [
     "libubsan",
     "linux-libc-dev",
 ];
-/// The machine's loader and glibc run the compiler, for it loads procedural macros that were linked with that glibc.
-/// All else comes from the cache, and without LD_LIBRARY_PATH, which would reach the machine's own `cc`.
+/// The machine's loader and glibc run the compiler, because it loads procedural macros that were
+/// linked with that glibc. Everything else comes from the cache, and without LD_LIBRARY_PATH, which
+/// would reach the machine's own `cc`.
 const RUSTC: &str = r#"#!/bin/sh
 root=${0%/*}/..
 exec /lib64/ld-linux-x86-64.so.2 --library-path "$root/usr/lib/x86_64-linux-gnu" "$root/usr/bin/rustc" --sysroot "$root/usr" "$@"
 "#;
-/// What gcc would tell the linker for a static program that is not position-independent (`gcc -static -###`, gcc 12).
+/// The arguments that gcc passes to the linker for a static program that is not
+/// position-independent (`gcc -static -###`, gcc 12).
 const LD: &str = r#"#!/bin/sh
 root=${0%/*}/..
 gcc=$root/usr/lib/gcc-cross/aarch64-linux-gnu/12
@@ -86,18 +88,18 @@ exec /lib64/ld-linux-x86-64.so.2 --library-path "$root/usr/lib/x86_64-linux-gnu"
     --start-group -lgcc -lgcc_eh -lc --end-group "$gcc/crtend.o" "$libc/crtn.o"
 "#;
 
-/// Where the toolchain comes from; known without having it.
+/// The source of the toolchain, which is known before it is fetched.
 pub(crate) struct Plan {
     scope: Scope,
     debs: Vec<Deb>,
-    /// Of all that goes into it.
+    /// The digest of all its inputs.
     pub(crate) digest: String,
 }
 
-/// Ready to be used.
+/// A toolchain that is ready to be used.
 pub(crate) struct Toolchain {
     pub(crate) rustc: PathBuf,
-    /// Takes the arguments of `ld`.
+    /// The linker, which takes the arguments of `ld`.
     pub(crate) linker: PathBuf,
 }
 
@@ -110,7 +112,8 @@ struct Inputs<'a> {
 
 impl Cache {
     pub(crate) fn toolchain_plan(&self) -> Result<Plan> {
-        // On arm64 the machine's own Rust builds for arm64; other machines' Debian packages have not been tried.
+        // On arm64 the machine's own Rust builds for arm64; other machines' Debian packages have
+        // not been tried.
         if apt::machine_architecture() != "amd64" {
             let purpose = format!(
                 "build the agent (with a standard library for aarch64, on {})",
@@ -165,7 +168,8 @@ fn make(building: &mut Building, debs: &[Deb], files: &[PathBuf]) -> Result<()> 
                 || path.starts_with("usr/lib/x86_64-linux-gnu/") && path.contains(".so")
         })?;
     }
-    // Fails here, not in the middle of a build, if a library was left out; glibc's and gcc's are the machine's.
+    // A missing library fails here, not in the middle of a build. glibc's and gcc's are the
+    // machine's.
     let machine = |library: &str| {
         ["libc.so", "libm.so", "libdl.so", "libpthread.so", "librt.so", "libgcc_s.so", "/lib64/ld-linux"]
             .iter()

@@ -1,5 +1,5 @@
-//! Debian packages through the machine's `apt-get`, with a private configuration: own lists, own cache, an empty
-//! status, no root rights. Signatures, proxies and credentials stay apt's business.
+//! Debian packages through the machine's `apt-get`, with a private configuration: own lists, own
+//! cache, an empty status, no root rights. apt handles signatures, proxies and credentials.
 
 mod pool;
 mod session;
@@ -31,29 +31,29 @@ pub(crate) use session::Session;
 pub(crate) use text::Deb;
 use text::sources_list;
 
-/// Where Debian and its derivatives keep the keys of Debian's archive.
+/// The places in which Debian and its derivatives keep the keys of Debian's archive.
 const KEYRINGS: [&str; 2] =
     ["/usr/share/keyrings/debian-archive-keyring.gpg", "/usr/share/keyrings/debian-archive-keyring.pgp"];
-/// Lists younger than this are not fetched again while the cache is being filled.
+/// The age up to which lists are not fetched again while the cache is being filled.
 const LISTS_FRESH: Duration = Duration::from_secs(3600);
-/// apt itself gives up on a silent server after 30 s, three times.
+/// The longest silence. apt itself gives up on a silent server after 30 s, three times.
 const SILENCE: Duration = Duration::from_secs(150);
 const LOCK_LIMIT: Duration = Duration::from_secs(30 * 60);
 
-/// What is asked of the archive. Its words are the key under which the answer is remembered, so they must have all that
-/// decides it.
+/// A question to the archive. Its words are the key under which the answer is kept, so they must
+/// contain everything that decides it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Question<'a> {
-    /// For people, such as `QEMU`; for a single package its name.
+    /// The name for people, such as `QEMU`; for a single package its name.
     pub(crate) what: &'a str,
-    /// Packages that are looked for, if `what` does not say it.
+    /// The packages to search, if `what` does not name them.
     pub(crate) packages: &'a [&'a str],
-    /// What is left out of the answer.
+    /// The packages that are left out of the answer.
     pub(crate) without: &'a [&'a str],
 }
 
 impl<'a> Question<'a> {
-    /// One package, and what it stands for.
+    /// Returns the question for one package and its purpose.
     pub(crate) fn package(name: &'a str) -> Self {
         Self { what: name, packages: &[], without: &[] }
     }
@@ -69,7 +69,7 @@ impl<'a> Question<'a> {
     }
 }
 
-/// Where packages are looked for.
+/// The suites and architectures to search.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Scope {
     pub(crate) suites: Vec<String>,
@@ -85,7 +85,7 @@ impl Scope {
     }
 }
 
-/// Debian's name for this machine's architecture.
+/// Returns Debian's name for this machine's architecture.
 pub(crate) fn machine_architecture() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
@@ -94,10 +94,10 @@ pub(crate) fn machine_architecture() -> &'static str {
     }
 }
 
-/// The private apt.
+/// A private apt.
 #[derive(Clone)]
 pub(crate) struct Apt {
-    /// apt's state.
+    /// The folder of apt's state.
     dir: PathBuf,
     objects: PathBuf,
     offline: bool,
@@ -109,7 +109,7 @@ impl Apt {
         Self { dir, objects, offline, progress }
     }
 
-    /// What `find` found when it was first asked; the network is touched that one time only.
+    /// Returns the result of the first `find`. Only the first call uses the network.
     pub(crate) fn resolve(
         &self,
         question: Question<'_>,
@@ -136,12 +136,12 @@ impl Apt {
         Ok(debs)
     }
 
-    /// The remembered answer.
+    /// Returns the kept answer.
     pub(crate) fn known(&self, question: Question<'_>, scope: &Scope) -> Result<Option<Vec<Deb>>> {
         Ok(self.remembered()?.remove(&question.key(scope)))
     }
 
-    /// Whether packages could be fetched, as far as the machine itself can tell.
+    /// Checks that packages could be fetched, as far as the machine itself shows.
     pub(crate) fn archive(&self) -> Result<()> {
         keyring()?;
         let sources = self.machine_sources()?;
@@ -168,7 +168,7 @@ impl Apt {
         let path = self.resolved_path();
         match outside::read(&path, kinds::MANIFEST) {
             Ok(text) => Ok(serde_json::from_slice(&text).unwrap_or_else(|error| {
-                // All that it says can be asked for again.
+                // All of its content can be fetched again.
                 self.progress
                     .step(&format!("{} is damaged ({error}): versions are forgotten", path.display()));
                 BTreeMap::new()
@@ -186,7 +186,7 @@ impl Apt {
         Lock::acquire(&lock::path(&self.objects, "apt"), "Debian packages", LOCK_LIMIT, &*self.progress)
     }
 
-    /// Holds apt's state; lists that are older than `fresh` are fetched.
+    /// Locks apt's state. Lists that are older than `fresh` are fetched.
     fn session(&self, scope: &Scope, fresh: Duration) -> Result<Session<'_>> {
         let lock = self.lock()?;
         for sub in ["state", "lists/partial", "lists/stamps", "cache/archives/partial"] {
@@ -242,7 +242,8 @@ impl Apt {
             process::run_briefly(command, "name the machine's archives", &*self.progress)
                 .map(|text| suites::parse(&String::from_utf8_lossy(&text)))
         };
-        // Without the machine's own lists (a fresh container image) apt names its archives only when told so.
+        // Without the machine's own lists (a fresh container image) apt names its archives only
+        // with an option.
         let sources = ask(&[])?;
         if sources.is_empty() { ask(&["--no-release-info"]) } else { Ok(sources) }
     }

@@ -15,8 +15,9 @@ use std::{
 /// Folders that are links into `/usr` since Debian 12 ("merged usr"); older packages still carry files in them.
 pub(crate) const MERGED: [&str; 4] = ["bin", "sbin", "lib", "lib64"];
 
-/// Unpacks from `deb` below `into` what `keep` says. Paths are relative and of merged usr, so `lib/x` is `usr/lib/x`;
-/// permission bits become 0755 or 0644, device nodes are left out.
+/// Unpacks the files of `deb` that `keep` accepts below `into`. Paths are relative and of merged
+/// usr, so `lib/x` is `usr/lib/x`. Permission bits become 0755 or 0644, and device nodes are left
+/// out.
 pub(crate) fn unpack(deb: &Path, into: &Path, mut keep: impl FnMut(&str) -> bool) -> Result<()> {
     let mut command = child::command("dpkg-deb", child::PLAIN);
     command.arg("--fsys-tarfile").arg(deb).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
@@ -37,7 +38,7 @@ pub(crate) fn unpack(deb: &Path, into: &Path, mut keep: impl FnMut(&str) -> bool
         Some(_) => CacheError::io("cannot unpack a package into", into)(e),
         None => CacheError::malformed(deb.display(), e),
     });
-    // An archive that ended well has been read to its end: dpkg-deb is leaving by itself.
+    // An archive that ended well has been read to its end: dpkg-deb ends by itself.
     if unpacked.is_err() {
         process::end(&mut child);
     }
@@ -51,7 +52,7 @@ pub(crate) fn unpack(deb: &Path, into: &Path, mut keep: impl FnMut(&str) -> bool
     }
 }
 
-/// As [`unpack`], from an archive itself.
+/// Does the work of [`unpack`] for an archive itself.
 pub(crate) fn untar(from: impl io::Read, into: &Path, keep: &mut dyn FnMut(&str) -> bool) -> io::Result<()> {
     let mut archive = tar::Archive::new(from);
     for member in archive.entries()? {
@@ -88,12 +89,12 @@ pub(crate) fn untar(from: impl io::Read, into: &Path, keep: &mut dyn FnMut(&str)
             _ => {}
         }
     }
-    // The producer must not meet a closed pipe while it writes the padding behind the last member.
+    // The producer must not find a closed pipe while it writes the padding after the last member.
     io::copy(&mut archive.into_inner(), &mut io::sink())?;
     Ok(())
 }
 
-/// A relative path of merged usr; none for the root itself.
+/// Returns a relative path of merged usr, or None for the root itself.
 pub(crate) fn clean(path: &Path) -> io::Result<Option<String>> {
     let mut names = Vec::new();
     for component in path.components() {
@@ -145,9 +146,10 @@ pub(crate) fn remove_existing(path: &Path) -> io::Result<()> {
     }
 }
 
-/// `path` below `root` with its links followed as if `root` were `/`; none if it does not exist.
+/// Returns `path` below `root` with its links followed as if `root` were `/`, or None if it does
+/// not exist.
 pub(crate) fn follow(root: &Path, path: &str) -> Option<String> {
-    /// As Linux, `include/linux/namei.h` (MAXSYMLINKS).
+    /// The limit of Linux, `include/linux/namei.h` (MAXSYMLINKS).
     const MAX_LINKS: u32 = 40;
     let mut links = 0;
     let mut rest: Vec<String> = path.split('/').rev().map(str::to_owned).collect();

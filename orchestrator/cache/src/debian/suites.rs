@@ -2,12 +2,13 @@
 
 use crate::error::{CacheError, Result};
 
-/// Releases whose lines in the machine's configuration we take for Debian's own when the lists are not there to say so.
+/// The releases whose lines in the machine's configuration count as Debian's own if there are no
+/// lists to confirm it.
 const CODENAMES: [&str; 9] =
     ["bullseye", "bookworm", "trixie", "forky", "sid", "oldstable", "stable", "testing", "unstable"];
 
-/// Debian's suites of QEMU, of the emulated host's user land and of the toolchain: the release we build on, its fixes,
-/// and the backports that have a QEMU new enough.
+/// Debian's suites of QEMU, of the emulated host's user land and of the toolchain: the release we
+/// build on, its fixes, and the backports that have a new enough QEMU.
 pub(crate) const ALL: [&str; 4] = ["bookworm", "bookworm-updates", "bookworm-security", "bookworm-backports"];
 
 /// A line of `apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT) $(ORIGIN)'`.
@@ -18,10 +19,10 @@ pub(crate) struct Source {
     debian: bool,
 }
 
-/// What `apt-get` is asked for to get [`Source`]s.
+/// The format that makes `apt-get` print [`Source`]s.
 pub(crate) const FORMAT: &str = "$(REPO_URI) $(RELEASE) $(COMPONENT) $(ORIGIN)";
 
-/// Reads apt's answer; lines of other shapes are left out.
+/// Decodes apt's answer. Lines of other forms are left out.
 pub(crate) fn parse(text: &str) -> Vec<Source> {
     let line = |line: &str| {
         let mut words = line.split_whitespace();
@@ -36,7 +37,8 @@ pub(crate) fn parse(text: &str) -> Vec<Source> {
     text.lines().filter_map(line).collect()
 }
 
-/// The archive that serves `suite`: that of the machine's own line for it, else that of another release.
+/// Returns the archive that serves `suite`: that of the machine's own line for it, else that of
+/// another release.
 pub(crate) fn uri<'a>(sources: &'a [Source], suite: &str) -> Result<&'a str> {
     let security = |release: &str| release.ends_with("-security");
     let debian = || sources.iter().filter(|s| s.debian);
@@ -47,14 +49,16 @@ pub(crate) fn uri<'a>(sources: &'a [Source], suite: &str) -> Result<&'a str> {
         .ok_or_else(|| CacheError::NoMirror { suite: suite.to_owned() })
 }
 
-/// Names of suites and architectures reach apt's files: letters, digits and `-` only.
+/// Checks a name of a suite or an architecture, which reaches apt's files: letters, digits and `-`
+/// only.
 pub(crate) fn check_name(what: &'static str, name: &str) -> Result<()> {
     let good = name.starts_with(|c: char| c.is_ascii_lowercase())
         && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
     if good { Ok(()) } else { Err(CacheError::BadName { what, name: name.to_owned() }) }
 }
 
-/// Debian Policy §5.6.1, plus the capital letters that no package has: lower-case letters, digits, `+`, `-`, `.`.
+/// Checks a package's name by Debian Policy §5.6.1, plus the capital letters that no package has:
+/// lower-case letters, digits, `+`, `-`, `.`.
 pub(crate) fn check_package(name: &str) -> Result<()> {
     let good = name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
         && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "+-.".contains(c));

@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-/// How long a note counts. So a nightly run reads all that it takes.
+/// The life of a note. It makes a nightly run read all its objects.
 const COUNTS: Duration = Duration::from_secs(20 * 60 * 60);
 
 /// The folder of notes.
@@ -24,12 +24,12 @@ pub(crate) struct Checked {
     folder: PathBuf,
 }
 
-/// Of an object's files: inodes, sizes, times.
+/// The state of an object's files: inodes, sizes, times.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct State(String);
 
 impl State {
-    /// None if a file is not there.
+    /// Returns the state, or None if a file is missing.
     pub(crate) fn of(object: &Path, manifest: &Manifest) -> Option<Self> {
         let mut hasher = Hasher::default();
         for name in manifest.files.keys() {
@@ -50,22 +50,22 @@ impl Checked {
         Self { folder: objects.with_file_name("checked") }
     }
 
-    /// Whether the object was found whole in this state, not long ago.
+    /// Returns true if the object was found whole in this state recently.
     pub(crate) fn knows(&self, kind: &str, folder: &str, state: &State) -> bool {
         let path = self.note(kind, folder);
         let noted = fs::metadata(&path).and_then(|meta| meta.modified());
-        // From a clock that was ahead: it does not count.
+        // A time from a clock that was ahead does not count.
         let counts = noted.is_ok_and(|at| clock::now().duration_since(at).is_ok_and(|age| age < COUNTS));
         counts && outside::read_text(&path, kinds::NOTE).is_ok_and(|text| text == state.0)
     }
 
-    /// Remembers it. Where that is not possible everything is read each time.
+    /// Notes the state. If that fails, everything is read each time.
     pub(crate) fn remember(&self, kind: &str, folder: &str, state: &State) {
         let _ = whole::write(&self.note(kind, folder), state.0.as_bytes(), Sync::Later);
     }
 
     pub(crate) fn forget(&self, kind: &str, folder: &str) {
-        // Of an object that is gone it says nothing.
+        // A note of a removed object has no meaning.
         let _ = fs::remove_file(self.note(kind, folder));
     }
 

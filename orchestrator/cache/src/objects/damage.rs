@@ -1,9 +1,9 @@
 //! Damage of an object.
 
-/// The file of an object that says what is in it.
+/// The file in an object that lists its content.
 pub(crate) const MANIFEST: &str = "manifest.json";
 
-/// How an object is not what its manifest says.
+/// A difference between an object and its manifest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Damage {
     #[error("`{MANIFEST}` cannot be used: {0}")]

@@ -6,7 +6,7 @@ use s2lab_os::outside::{Outside, kinds};
 use serde::Serialize;
 use std::path::Path;
 
-/// Of the file at `path`, read in pieces.
+/// Returns the digest of the file at `path`, which it reads in pieces.
 pub(crate) fn file(path: &Path) -> Result<String> {
     let mut from = Outside::open(path, kinds::PACKAGE)?;
     let mut hasher = Hasher::default();
@@ -19,7 +19,8 @@ pub(crate) fn file(path: &Path) -> Result<String> {
     }
 }
 
-/// Of `inputs` as JSON. Give structs, whose members keep their order, and sorted maps.
+/// Returns the digest of `inputs` as JSON. Give structs, whose members keep their order, and sorted
+/// maps.
 pub(crate) fn inputs(inputs: &impl Serialize) -> Result<String> {
     let text = serde_json::to_vec(inputs).map_err(|e| CacheError::malformed("inputs of an object", e))?;
     Ok(bytes(&text))

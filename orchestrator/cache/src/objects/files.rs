@@ -1,4 +1,4 @@
-//! Folders and files of the cache: made, replaced and removed so that nobody meets half of one.
+//! Folders and files of the cache, made, replaced and removed so that nobody finds half of one.
 
 use crate::error::{CacheError, Result};
 pub(crate) use s2lab_os::whole::unwritable;
@@ -13,7 +13,7 @@ use std::{
 pub(crate) fn publish(temporary: &Path, path: &Path) -> Result<()> {
     let sync =
         |dir: &Path| File::open(dir).and_then(|d| d.sync_all()).map_err(CacheError::io("cannot sync", dir));
-    // One call for hundreds of files; objects are made rarely.
+    // One call syncs hundreds of files; objects are made rarely.
     let handle = File::open(temporary).map_err(CacheError::io("cannot open", temporary))?;
     rustix::fs::syncfs(&handle).map_err(|e| CacheError::io("cannot sync", temporary)(e.into()))?;
     fs::rename(temporary, path).map_err(CacheError::io("cannot move into place", path))?;
@@ -25,7 +25,7 @@ pub(crate) fn replace_file(path: &Path, content: &[u8]) -> Result<()> {
     whole::write(path, content, Sync::Now).map_err(CacheError::io("cannot write", path))
 }
 
-/// Names of what is in `dir`, sorted; none if it is missing or no folder.
+/// Returns the names in `dir`, sorted, or none if it is missing or not a folder.
 pub(crate) fn children(dir: &Path) -> Result<Vec<String>> {
     let read = match fs::read_dir(dir) {
         Ok(read) => read,
@@ -45,14 +45,15 @@ pub(crate) fn children(dir: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Removes `dir` by a rename to `away` first: nobody meets half of it, and what is still written into it is not taken for new.
+/// Removes `dir` by a rename to `away` first: nobody finds half of it, and later writes to it do
+/// not count as new.
 pub(crate) fn remove_at_once(dir: &Path, away: &Path) -> Result<()> {
     remove_tree(away)?;
     fs::rename(dir, away).map_err(CacheError::io("cannot move away", dir))?;
     remove_tree(away)
 }
 
-/// Removes `dir` and all below it; a missing one is fine.
+/// Removes `dir` and everything below it. A missing one is fine.
 pub(crate) fn remove_tree(dir: &Path) -> Result<()> {
     match fs::remove_dir_all(dir) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(CacheError::io("cannot remove", dir)(e)),

@@ -1,4 +1,4 @@
-//! What there is in the cache, whether it is whole, and the removal of what nobody uses.
+//! The content of the cache, its verification, and the removal of unused objects.
 
 use crate::{
     Cache,
@@ -25,13 +25,13 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-/// The folder of Debian packages as they were downloaded: files, no objects.
+/// The folder of downloaded Debian packages, which are files and not objects.
 pub(crate) const PACKAGES: &str = "deb";
 
-/// The kind of folders that builds keep: no objects either.
+/// The kind of folders that builds keep, which are not objects either.
 pub(crate) const BUILDS: &str = "build";
 
-/// Longer than the unpacking of packages takes; each says when it was handed out for that.
+/// A time longer than the unpacking of packages takes. The use of each is noted before.
 const UNPACKED: Duration = Duration::from_secs(2 * 60 * 60);
 
 /// An object, a downloaded package, or a folder that builds keep.
@@ -40,22 +40,23 @@ pub struct Item {
     /// `kernel`, `qemu`, ...; `deb` for a package, `build` for a folder that builds keep.
     pub kind: String,
     pub name: String,
-    /// Of what went into an object, or of a package's content; hexadecimal. Folders of builds have none.
+    /// The digest of an object's inputs, or of a package's content, in hexadecimal. Folders of
+    /// builds have none.
     pub digest: String,
-    /// A folder; of a package a file.
+    /// The folder, or a package's file.
     pub path: PathBuf,
-    /// Bytes.
+    /// The size in bytes.
     pub size: u64,
     pub made: SystemTime,
     pub used: SystemTime,
-    /// Living processes that use it, as far as this one may see.
+    /// The live processes that use it, as far as this one may see.
     pub users: Vec<u32>,
-    /// None: it cannot be read, or the item is no object.
+    /// The manifest. None: it cannot be read, or the item is not an object.
     pub(crate) manifest: Option<Manifest>,
 }
 
 impl Item {
-    /// Whether it says of itself what it is; if not, it is damaged, and its size is not known.
+    /// Returns true if it has a manifest. Otherwise it is damaged, and its size is unknown.
     pub fn is_readable(&self) -> bool {
         !self.is_object() || self.manifest.is_some()
     }
@@ -68,7 +69,7 @@ impl Item {
         self.kind == PACKAGES
     }
 
-    /// All that is damaged in it; reads it to its end.
+    /// Reads it to its end, and returns all damages.
     pub fn damages(&self, cancelled: &(dyn Fn() -> bool + Sync)) -> Result<Vec<Damage>> {
         if let Some(manifest) = &self.manifest {
             return manifest.damages(&self.path, cancelled);
@@ -86,16 +87,16 @@ impl Item {
     }
 }
 
-/// What was removed, or would be.
+/// Items that were removed, or would be.
 #[derive(Debug, Default)]
 pub struct Removed {
     pub items: Vec<Item>,
-    /// Old enough to go, but a living process uses them.
+    /// Items old enough to go that a live process uses.
     pub kept: Vec<Item>,
 }
 
 impl Cache {
-    /// All objects and packages, by kind and name, of one name the latest used first.
+    /// Returns all objects and packages, by kind and name; of one name the latest used first.
     pub fn items(&self) -> Result<Vec<Item>> {
         let root = self.objects.root();
         let users = users();
@@ -115,11 +116,12 @@ impl Cache {
         Ok(items)
     }
 
-    /// Removes what was not used for `unused`, of packages only those that no object is made of any more. `dry`: says what would
-    /// go. What a living process uses or makes stays.
+    /// Removes the items that were not used for `unused`, and only those packages that are no input
+    /// of an object any more. With `dry` it only lists them. Items that a live process uses or
+    /// makes stay.
     pub fn collect(&self, unused: Duration, dry: bool) -> Result<Removed> {
         let now = clock::now();
-        // From a clock that was ahead: not used since a moment that is still to come.
+        // A time from a clock that was ahead lies in the future.
         let old = |item: &Item| now.duration_since(item.used).is_ok_and(|age| age >= unused);
         let (packages, objects): (Vec<_>, Vec<_>) =
             self.items()?.into_iter().partition(|item| item.kind == PACKAGES);
@@ -142,7 +144,7 @@ impl Cache {
                 removed.kept.push(item);
             }
         }
-        // Somebody may be unpacking one that came just now.
+        // Another process may be unpacking a package that arrived just now.
         let settled = |item: &Item| now.duration_since(item.used).is_ok_and(|age| age >= UNPACKED);
         let unneeded = |item: &Item| !needed.contains(&item.digest) && old(item) && settled(item);
         for item in packages.into_iter().filter(unneeded) {
@@ -155,7 +157,7 @@ impl Cache {
         Ok(removed)
     }
 
-    /// None: somebody uses it, or is making it anew.
+    /// Returns the right to remove the item. Returns None if a process uses it or makes it again.
     fn claim(&self, item: &Item) -> Result<Option<Claim>> {
         let folder = folder_name(item);
         let Some(lock) = Lock::try_acquire(&self.objects.lock_path(&item.kind, folder))? else {
@@ -163,7 +165,7 @@ impl Cache {
         };
         let temporary = item.path.with_file_name(format!("{TEMPORARY}{folder}"));
         let path = item.path.join(MANIFEST);
-        // A file system of the network wants the right to write for such a lock.
+        // Some network file systems require the right to write for such a lock.
         let manifest = match OpenOptions::new().read(true).write(true).open(&path) {
             // Without a manifest nobody can use it.
             Err(e) if e.kind() == io::ErrorKind::NotFound => None,
@@ -174,7 +176,7 @@ impl Cache {
             Some(Err(TryLockError::WouldBlock)) => return Ok(None),
             Some(Err(TryLockError::Error(e))) => return Err(CacheError::io("cannot lock", path)(e)),
         }
-        // Since it was listed another may have removed it, or used it and gone.
+        // Since the listing another process may have removed it, or used it and ended.
         let used = match modified(&path)? {
             Some(used) => Some(used),
             None => modified(&item.path)?,
@@ -183,7 +185,7 @@ impl Cache {
     }
 }
 
-/// Items have names that are UTF-8.
+/// Returns the folder's name. Items have UTF-8 names.
 fn folder_name(item: &Item) -> &str {
     item.path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
 }
@@ -196,7 +198,8 @@ struct Claim {
 }
 
 impl Claim {
-    /// By a rename first: nobody meets half of it, and what is left goes when the cache is opened again.
+    /// Renames it first: nobody finds half of it, and the rest is removed when the cache is opened
+    /// again.
     fn remove(self, item: &Item) -> Result<()> {
         remove_at_once(&item.path, &self.temporary)
     }
@@ -207,8 +210,10 @@ pub(crate) fn users() -> BTreeMap<u64, Vec<u32>> {
     users_in(&outside::read_text(Path::new("/proc/locks"), kinds::SYSTEM).unwrap_or_default())
 }
 
-/// Processes that hold a file for use, by the file's inode (Linux, Documentation/filesystems/proc.rst, "locks"): lines like
-/// `7: FLOCK  ADVISORY  READ 1234 fe:00:5678 0 EOF`. The device is left out, for on btrfs it is not that of `stat`.
+/// Returns the processes that hold a file for use, by the file's inode (Linux,
+/// Documentation/filesystems/proc.rst, "locks"), from lines like
+/// `7: FLOCK  ADVISORY  READ 1234 fe:00:5678 0 EOF`. The device is ignored, because on btrfs it
+/// differs from that of `stat`.
 fn users_in(locks: &str) -> BTreeMap<u64, Vec<u32>> {
     let mut users = BTreeMap::<u64, Vec<u32>>::new();
     for line in locks.lines() {
@@ -231,7 +236,7 @@ fn read_manifest(object: &Path) -> Result<Manifest, Damage> {
     serde_json::from_slice(&text).map_err(|error| Damage::Manifest(error.to_string()))
 }
 
-/// None: it has gone in the meantime, or is no object.
+/// Returns the item, or None if it has gone in the meantime, or is not an object.
 fn object(kind: &str, path: &Path, folder: &str, users: &BTreeMap<u64, Vec<u32>>) -> Result<Option<Item>> {
     let Some((digits, name)) = folder.split_once('-') else { return Ok(None) };
     let Some(made) = modified(path)? else { return Ok(None) };
@@ -252,7 +257,7 @@ fn object(kind: &str, path: &Path, folder: &str, users: &BTreeMap<u64, Vec<u32>>
     }))
 }
 
-/// `DIGEST-NAME.deb`.
+/// Decodes `DIGEST-NAME.deb`.
 fn package(path: &Path, file: &str) -> Result<Option<Item>> {
     let Some((digest, name)) = file.strip_suffix(".deb").and_then(|stem| stem.split_once('-')) else {
         return Ok(None);
@@ -272,7 +277,7 @@ fn package(path: &Path, file: &str) -> Result<Option<Item>> {
     }))
 }
 
-/// None: it is not there.
+/// Returns the time, or None if there is no such file.
 pub(crate) fn modified(path: &Path) -> Result<Option<SystemTime>> {
     match fs::metadata(path).and_then(|meta| meta.modified()) {
         Ok(at) => Ok(Some(at)),
@@ -288,7 +293,8 @@ mod tests {
     use std::sync::Arc;
     use std::time::Instant;
 
-    /// Between the listing and the removal another may have removed it, or used it and gone.
+    /// Between the listing and the removal another process may have removed it, or used it and
+    /// ended.
     #[test]
     fn what_has_changed_since_it_was_listed_stays() {
         let dir = tempfile::tempdir().unwrap();
@@ -297,7 +303,8 @@ mod tests {
         make();
         let listed = open().items().unwrap().remove(0);
         assert!(open().claim(&listed).unwrap().is_some());
-        // A program that another test starts at this moment holds our lock too, until it has begun to run.
+        // A program that another test starts at this moment also holds our lock, until it has begun
+        // to run.
         let begin = Instant::now();
         while open().collect(Duration::ZERO, false).unwrap().items.is_empty() {
             assert!(begin.elapsed() < Duration::from_secs(10), "nobody else has it");

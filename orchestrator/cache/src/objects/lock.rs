@@ -19,7 +19,8 @@ use std::{
 
 const POLL: Duration = Duration::from_millis(100);
 
-/// A held lock; dropping it frees it. The file stays: removing it would let two processes lock two files of one name.
+/// A held lock. Dropping it releases it. The file stays: removing it would let two processes lock
+/// two files of one name.
 #[derive(Debug)]
 pub(crate) struct Lock {
     _file: File,
@@ -29,7 +30,7 @@ fn open(path: &Path) -> Result<File> {
     if let Some(parent) = path.parent() {
         s2lab_os::private::make(parent).map_err(CacheError::io("cannot create", parent))?;
     }
-    // Whatever a link in the place of the lock leads to would lose its content.
+    // The file that a link in place of the lock leads to would lose its content.
     OpenOptions::new()
         .read(true)
         .write(true)
@@ -41,12 +42,13 @@ fn open(path: &Path) -> Result<File> {
 }
 
 impl Lock {
-    /// The lock if nobody holds it.
+    /// Returns the lock if nobody holds it.
     pub(crate) fn try_acquire(path: &Path) -> Result<Option<Self>> {
         let mut file = open(path)?;
         match file.try_lock() {
             Ok(()) => {
-                // Only for the sentence that a waiting process prints: a failure to write it changes nothing.
+                // The number is only for the message of a waiting process, so a failed write
+                // changes nothing.
                 let _ = file.set_len(0).and_then(|()| write!(file, "{}", std::process::id()));
                 Ok(Some(Self { _file: file }))
             }
@@ -55,10 +57,10 @@ impl Lock {
         }
     }
 
-    /// Waits up to `limit`; tells `progress` once what it waits for.
+    /// Waits up to `limit`. Reports to `progress` once what it waits for.
     pub(crate) fn acquire(path: &Path, what: &str, limit: Duration, progress: &dyn Progress) -> Result<Self> {
         let start = waits::now();
-        let mut told = false;
+        let mut reported = false;
         loop {
             if let Some(lock) = Self::try_acquire(path)? {
                 return Ok(lock);
@@ -69,9 +71,9 @@ impl Lock {
             if start.elapsed() >= limit {
                 return Err(CacheError::LockTimeout { lock: what.to_owned(), limit });
             }
-            if !told {
+            if !reported {
                 progress.step(&format!("waiting for {}, which prepares {what}", holder(path)));
-                told = true;
+                reported = true;
             }
             thread::sleep(POLL);
         }
@@ -89,7 +91,7 @@ fn holder(path: &Path) -> String {
 /// The folder of locks, among the objects.
 pub(crate) const FOLDER: &str = "locks";
 
-/// Where the lock called `name` lies.
+/// Returns the path of the lock called `name`.
 pub(crate) fn path(objects: &Path, name: &str) -> PathBuf {
     objects.join(FOLDER).join(format!("{name}.lock"))
 }
@@ -116,7 +118,7 @@ mod tests {
 
     const CHILD: &str = "S2LAB_TEST_LOCK";
 
-    /// Not a test of its own: what the other process does.
+    /// Not a test of its own: the other process runs it.
     #[test]
     #[ignore = "run by the tests below in a process of its own"]
     fn hold_for_ever() {

@@ -1,4 +1,4 @@
-//! What an object says about itself, and whether it is so.
+//! The manifest of an object, and the check of the object against it.
 
 use crate::{
     Package,
@@ -18,25 +18,25 @@ use std::{
     thread,
 };
 
-/// Part of every digest: a new number makes every object new.
+/// The version of the format, which is part of every digest: a new number makes every object new.
 pub(crate) const FORMAT: u32 = 1;
 
-/// What an object says about itself.
+/// The description of an object.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
     pub format: u32,
     pub kind: String,
     pub name: String,
-    /// Of format, kind, name and inputs.
+    /// The digest of format, kind, name and inputs.
     pub digest: String,
     pub inputs: serde_json::Value,
     #[serde(default)]
     pub packages: Vec<Package>,
-    /// What was found out while building, such as a version.
+    /// Facts found during the build, such as a version.
     #[serde(default)]
     pub facts: BTreeMap<String, String>,
     pub files: BTreeMap<String, FileFact>,
-    /// Symbolic links, and what they say.
+    /// Symbolic links, and their targets.
     #[serde(default)]
     pub links: BTreeMap<String, String>,
 }
@@ -49,7 +49,8 @@ pub struct FileFact {
 }
 
 impl Manifest {
-    /// Sizes of files, and links; digests would cost too much where nothing is booted from the object.
+    /// Returns wrong sizes of files, and wrong links. Digests would take too long if nothing is
+    /// booted from the object.
     pub(crate) fn misfits(&self, object: &Path) -> Vec<Damage> {
         let files =
             self.files.iter().filter_map(|(name, fact)| match fs::symlink_metadata(object.join(name)) {
@@ -61,17 +62,18 @@ impl Manifest {
         let links = self.links.iter().filter_map(|(name, says)| match fs::read_link(object.join(name)) {
             Ok(target) if target == Path::new(says) => None,
             Ok(_) => Some(Damage::Content(name.clone())),
-            // It is something, and no link.
+            // It is something other than a link.
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => Some(Damage::Missing(name.clone())),
             Err(error) => Some(unreadable(name, &error)),
         });
         files.chain(links).collect()
     }
 
-    /// All that is damaged: also what has kept its size. Reads every file, on all processors.
+    /// Returns all damages, also of files that have kept their size. Reads every file, on all
+    /// processors.
     ///
     /// # Errors
-    /// [`CacheError::Cancelled`]; whatever is wrong with the object is in the answer.
+    /// [`CacheError::Cancelled`]. Defects of the object are in the result.
     pub(crate) fn damages(
         &self,
         object: &Path,
@@ -82,7 +84,7 @@ impl Manifest {
             return Ok(misfits);
         }
         let mut files: Vec<_> = self.files.iter().collect();
-        // The longest first, so that no processor is left with it at the end.
+        // The largest comes first, so that no processor is left with it at the end.
         files.sort_by_key(|(_, fact)| std::cmp::Reverse(fact.size));
         let (next, found) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
         let work = || {
@@ -119,7 +121,7 @@ impl Manifest {
         Ok(found.into_iter().map(|(_, damage)| damage).collect())
     }
 
-    /// Bytes of its files.
+    /// Returns the bytes of its files.
     pub(crate) fn size(&self) -> u64 {
         self.files.values().map(|fact| fact.size).fold(0, u64::saturating_add)
     }
@@ -207,7 +209,7 @@ mod tests {
         assert!(matches!(manifest.damages(dir.path(), &|| true), Err(CacheError::Cancelled)));
         fs::remove_file(dir.path().join("05")).unwrap();
         fs::write(dir.path().join("06"), "").unwrap();
-        let told: Vec<_> = damages().iter().map(Damage::to_string).collect();
-        assert_eq!(told, ["`05` is missing", "`06` has 0 bytes instead of 601"]);
+        let texts: Vec<_> = damages().iter().map(Damage::to_string).collect();
+        assert_eq!(texts, ["`05` is missing", "`06` has 0 bytes instead of 601"]);
     }
 }

@@ -1,7 +1,9 @@
 //! Objects: folders that appear by one rename, whole or not at all.
 //!
-//! Who uses an object holds a shared lock on its manifest for as long as it lives, and has seen that every file is what the
-//! manifest says (`checked.rs` has when it is read for that). The manifest's time of modification is when it was last used, the folder's when it was made.
+//! A process that uses an object holds a shared lock on its manifest for as long as it is alive,
+//! and has verified every file. `checked.rs` decides when an earlier verification still counts. The
+//! manifest's time of modification is the time of the last use, the folder's is the time at which
+//! it was made.
 
 use crate::{
     Package,
@@ -32,13 +34,13 @@ use std::{
 
 pub(crate) use crate::objects::files::{remove_tree, replace_file, unwritable};
 
-/// Temporary folders begin with it; no object does, for digests are hexadecimal.
+/// The prefix of temporary folders. Objects never have it, because digests are hexadecimal.
 pub(crate) const TEMPORARY: &str = ".tmp-";
-/// How the name of a folder ends that was a damaged object.
+/// The suffix of a folder that was a damaged object.
 const ASIDE: &str = ".damaged";
-/// Digits of the digest in a folder's name; the manifest has all of them.
+/// The digits of the digest in a folder's name. The manifest has all of them.
 const NAME_DIGITS: usize = 20;
-/// Building a toolchain's object takes a minute or two on a slow line.
+/// The longest wait for a lock. A toolchain's object takes a minute or two on a slow line.
 const LOCK_LIMIT: Duration = Duration::from_secs(30 * 60);
 
 /// A complete object.
@@ -49,14 +51,14 @@ pub(crate) struct Object {
 }
 
 impl Object {
-    /// What was noted under `key` while the object was built.
+    /// Returns the fact that was noted under `key` while the object was built.
     pub(crate) fn fact(&self, key: &str) -> Result<&str> {
         self.manifest.facts.get(key).map(String::as_str).ok_or_else(|| {
             CacheError::malformed(self.path.join(MANIFEST).display(), format_args!("has no fact `{key}`"))
         })
     }
 
-    /// The digest of one of its files.
+    /// Returns the digest of one of its files.
     pub(crate) fn sha256(&self, file: &str) -> Result<&str> {
         self.manifest.files.get(file).map(|f| f.sha256.as_str()).ok_or_else(|| {
             CacheError::malformed(self.path.join(MANIFEST).display(), format_args!("has no file `{file}`"))
@@ -66,7 +68,7 @@ impl Object {
 
 /// An object under construction.
 pub(crate) struct Building {
-    /// Empty at first; what is in it at the end is the object.
+    /// The folder, empty at first. Its content at the end is the object.
     pub(crate) dir: PathBuf,
     pub(crate) packages: Vec<Package>,
     pub(crate) facts: BTreeMap<String, String>,
@@ -78,15 +80,16 @@ pub(crate) struct Objects {
     root: PathBuf,
     checked: Checked,
     progress: Arc<dyn Progress>,
-    /// Manifests of what this process uses, locked: those objects have been read to their last byte, and are not removed.
+    /// The locked manifests of the objects in use. This process has read them to the last byte, and
+    /// nobody removes them.
     used: Arc<Mutex<BTreeMap<PathBuf, File>>>,
 }
 
-/// Where an object is, or would be.
+/// The place of an object, which may not exist.
 pub(crate) struct Place {
     pub(crate) kind: String,
     pub(crate) name: String,
-    /// Of format, kind, name and inputs.
+    /// The digest of format, kind, name and inputs.
     pub(crate) digest: String,
     folder: String,
     pub(crate) path: PathBuf,
@@ -105,7 +108,7 @@ enum Found {
 }
 
 impl Objects {
-    /// Removes what dead processes left half-made.
+    /// Opens the folder and removes half-made content of dead processes.
     pub(crate) fn open(root: PathBuf, progress: Arc<dyn Progress>) -> Result<Self> {
         s2lab_os::private::make(&root).map_err(CacheError::io("cannot create", &root))?;
         let checked = Checked::beside(&root);
@@ -118,7 +121,7 @@ impl Objects {
         &self.root
     }
 
-    /// The object for `inputs`, if it is there and whole.
+    /// Returns the object for `inputs`, if it exists and is whole.
     pub(crate) fn find(&self, kind: &str, name: &str, inputs: &impl Serialize) -> Result<Option<Object>> {
         Ok(match self.look(&self.place(kind, name, inputs)?)? {
             Found::Whole(object) => Some(object),
@@ -126,7 +129,7 @@ impl Objects {
         })
     }
 
-    /// Where the object for `inputs` is once it was made.
+    /// Returns the place of the object for `inputs`.
     pub(crate) fn place(&self, kind: &str, name: &str, inputs: &impl Serialize) -> Result<Place> {
         let digest = digest::inputs(&(FORMAT, kind, name, inputs))?;
         let folder = format!("{}-{name}", &digest[..NAME_DIGITS]);
@@ -134,7 +137,7 @@ impl Objects {
         Ok(Place { kind: kind.to_owned(), name: name.to_owned(), digest, folder, path })
     }
 
-    /// The object for `inputs`, built by `build` where it is missing or damaged.
+    /// Returns the object for `inputs`. If it is missing or damaged, `build` builds it.
     pub(crate) fn get(
         &self,
         kind: &str,
@@ -183,7 +186,8 @@ impl Objects {
         s2lab_os::private::make(&temporary).map_err(CacheError::io("cannot create", &temporary))?;
         let made = self.make(&temporary, place, inputs, build);
         if made.is_err() {
-            // The first error is the one to tell; what is left goes when the cache is opened again.
+            // The first error is the one to report. The rest is removed when the cache is opened
+            // again.
             let _ = remove_tree(&temporary);
         }
         made
@@ -220,17 +224,17 @@ impl Objects {
         let text = serde_json::to_vec_pretty(&manifest)
             .map_err(|e| CacheError::malformed(manifest_path.display(), e))?;
         fs::write(&manifest_path, text).map_err(CacheError::io("cannot write", &manifest_path))?;
-        // Locked before it has its name, so that nobody can remove it in between.
+        // It is locked before it has its name, so that nobody can remove it in between.
         let file = File::open(&manifest_path).map_err(CacheError::io("cannot open", &manifest_path))?;
         shared(&file, &manifest_path)?;
         let aside = temporary.with_file_name(format!("{TEMPORARY}{}{ASIDE}", place.folder));
         if place.path.exists() {
             remove_tree(&aside)?;
-            // By a rename: a reader never meets half of a folder that is being removed.
+            // A rename comes first, so that no reader finds half of a folder that is being removed.
             fs::rename(&place.path, &aside).map_err(CacheError::io("cannot move away", &place.path))?;
         }
         publish(temporary, &place.path)?;
-        // What is left of it goes when the cache is opened again.
+        // The rest is removed when the cache is opened again.
         let _ = remove_tree(&aside);
         if let Some(state) = State::of(&place.path, &manifest) {
             self.checked.remember(&place.kind, &place.folder, &state);
@@ -239,7 +243,8 @@ impl Objects {
         Ok(Object { path: place.path.clone(), manifest })
     }
 
-    /// The object if it is whole: every file is as its manifest says. What this process has seen whole it does not read again.
+    /// Returns the object if it is whole: every file is as its manifest says. An object that this
+    /// process has verified is not read again.
     fn look(&self, place: &Place) -> Result<Found> {
         let path = place.path.join(MANIFEST);
         let mut from = match Outside::open(&path, kinds::MANIFEST) {
@@ -251,7 +256,7 @@ impl Objects {
             }
             Err(error) => return Err(error.into()),
         };
-        // Somebody is removing it, or has just done so.
+        // Another process is removing it, or has just done so.
         if !shared(from.file(), &path)? || !is_still(from.file(), &path) {
             return Ok(Found::Missing);
         }
@@ -265,7 +270,7 @@ impl Objects {
         if let Some(damage) = self.damage(place, &manifest)? {
             return Ok(Found::Damaged(damage));
         }
-        // Only a note of its use: one that cannot be kept (a cache that is read-only) changes nothing.
+        // This is only a note of its use. If it fails (the cache is read-only), nothing changes.
         let file = from.into_file();
         let _ = file.set_modified(clock::now());
         self.used().entry(place.path.clone()).or_insert(file);
@@ -279,7 +284,7 @@ impl Objects {
             return Ok(manifest.misfits(&place.path).into_iter().next());
         }
         let damages = manifest.damages(&place.path, &|| self.progress.cancelled())?;
-        // One that was changed while it was read is read again next time.
+        // An object that changed during the reading is read again next time.
         if let Some(state) = state.filter(|state| State::of(&place.path, manifest).as_ref() == Some(state))
             && damages.is_empty()
         {
@@ -296,12 +301,12 @@ impl Objects {
         self.checked.forget(kind, folder);
     }
 
-    /// The lock of whoever makes or removes an object.
+    /// Returns the lock that a process holds while it makes or removes an object.
     pub(crate) fn lock_path(&self, kind: &str, folder: &str) -> PathBuf {
         lock::path(&self.root, &format!("{kind}-{folder}"))
     }
 
-    /// A temporary folder whose lock nobody holds has lost its maker.
+    /// Removes temporary folders whose lock nobody holds: their makers are dead.
     fn sweep(&self) -> Result<()> {
         for kind in children(&self.root)? {
             for child in children(&self.root.join(&kind))? {
@@ -312,7 +317,7 @@ impl Objects {
                     Err(error) => Err(error),
                 };
                 match removed {
-                    // It is no object, so it hurts nobody where it cannot be removed.
+                    // It is not an object, so it does no harm if it cannot be removed.
                     Err(CacheError::Io { source, .. }) if unwritable(&source) => {}
                     removed => removed?,
                 }
@@ -322,7 +327,7 @@ impl Objects {
     }
 }
 
-/// Locks for use. False: it is locked for removal.
+/// Locks for use. Returns false if it is locked for removal.
 fn shared(file: &File, path: &Path) -> Result<bool> {
     match file.try_lock_shared() {
         Ok(()) => Ok(true),
@@ -331,7 +336,7 @@ fn shared(file: &File, path: &Path) -> Result<bool> {
     }
 }
 
-/// Whether `path` still names the file that was opened.
+/// Returns true if `path` still names the file that was opened.
 fn is_still(file: &File, path: &Path) -> bool {
     let (opened, named) = (file.metadata(), fs::metadata(path));
     matches!((opened, named), (Ok(a), Ok(b)) if (a.dev(), a.ino()) == (b.dev(), b.ino()))

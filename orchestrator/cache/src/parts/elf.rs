@@ -1,4 +1,4 @@
-//! What an ELF program needs at run time: its loader and its libraries.
+//! The needs of an ELF program at run time: its loader and its libraries.
 
 use crate::{
     debian::deb,
@@ -25,7 +25,7 @@ pub(crate) struct Dynamic {
     pub(crate) run_path: Vec<String>,
 }
 
-/// Whether `bytes` are an ELF file for aarch64: 64 bits, little endian.
+/// Returns true if `bytes` are an ELF file for aarch64: 64 bits, little endian.
 pub(crate) fn is_aarch64(bytes: &[u8]) -> bool {
     elf::FileHeader64::<Endianness>::parse(bytes).is_ok_and(|header| {
         header
@@ -34,7 +34,7 @@ pub(crate) fn is_aarch64(bytes: &[u8]) -> bool {
     })
 }
 
-/// Reads `bytes`; a static program yields an empty answer.
+/// Decodes `bytes`. A static program has an empty result.
 pub(crate) fn read(bytes: &[u8]) -> Result<Dynamic, object::Error> {
     let header = elf::FileHeader64::<Endianness>::parse(bytes)?;
     let endian = header.endian()?;
@@ -58,9 +58,9 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Dynamic, object::Error> {
     Ok(dynamic)
 }
 
-/// The files that `programs` (paths below `root`) need, themselves included: the path at which each must be found,
-/// and the file below `root` that belongs there. `folders` are the loader's default ones; `outside` says which
-/// libraries come from elsewhere.
+/// Returns the files that `programs` (paths below `root`) need, themselves included: the path at
+/// which each must be found, and the file below `root` that belongs there. `folders` are the
+/// loader's default ones. `outside` returns true for libraries that come from elsewhere.
 pub(crate) fn closure(
     root: &Path,
     programs: &[&str],
@@ -104,7 +104,7 @@ pub(crate) fn closure(
         if let Some(loader) = dynamic.interpreter.as_deref().filter(|l| !outside(l)) {
             let place = loader.trim_start_matches('/');
             let file = deb::follow(root, place).ok_or_else(|| missing(loader, &file))?;
-            // The name under which the loader is asked for, in merged usr.
+            // The name of the loader in merged usr.
             let place = if deb::MERGED.iter().any(|m| place.starts_with(&format!("{m}/"))) {
                 format!("usr/{place}")
             } else {
@@ -121,7 +121,8 @@ mod tests {
     use super::*;
     use std::{fs, path::PathBuf};
 
-    /// This test program is a dynamic one, on any machine that runs the tests with glibc.
+    /// Returns this test program, which is a dynamic one on any machine that runs the tests with
+    /// glibc.
     fn own_program() -> (String, Vec<String>) {
         let program = std::env::current_exe().unwrap();
         let triplet = format!("usr/lib/{}-linux-gnu", std::env::consts::ARCH);

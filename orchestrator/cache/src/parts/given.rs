@@ -1,4 +1,5 @@
-//! Parts that the user brings, in place of what apt and cargo would make here. Each is checked before anything boots.
+//! Parts that the user brings instead of those that apt and cargo would make. Each is checked
+//! before anything boots.
 
 use crate::{
     Agent, Cache, ImageFile, Qemu, Userland,
@@ -17,7 +18,7 @@ use s2lab_os::{
 use s2lab_protocol::{VERSION, version_in};
 use std::path::{Path, PathBuf};
 
-/// What was brought; the rest comes from the cache.
+/// The parts that were brought. The others come from the cache.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Parts {
     /// A `qemu-system-aarch64`, or a script that starts one.
@@ -28,23 +29,24 @@ pub struct Parts {
     pub agent: Option<PathBuf>,
     /// The kernel that guests boot.
     pub guest_kernel: Option<PathBuf>,
-    /// Its modules, a folder; none: all are built in.
+    /// Its modules, a folder. None: everything is built in.
     pub guest_modules: Option<PathBuf>,
 }
 
-/// A model that s2lab's machine has in every QEMU for aarch64 that is new enough, and in none for another architecture.
+/// A CPU model that every new enough QEMU for aarch64 has in s2lab's machine, and none for another
+/// architecture.
 const CPU: &str = "neoverse-n1";
 
 impl Cache {
-    /// The same cache with these parts.
+    /// Returns the same cache with these parts.
     pub fn with_parts(self, parts: Parts) -> Self {
         Self { parts, ..self }
     }
 
-    /// Whether the parts can be used, before anything else is made or fetched.
+    /// Checks that the parts can be used, before anything else is made or fetched.
     ///
     /// # Errors
-    /// [`CacheError::Part`] names the first that cannot, and why.
+    /// [`CacheError::Part`] names the first part that cannot be used, and the reason.
     pub async fn check_parts(&self, guest_modules: &[&str]) -> Result<()> {
         if self.parts.qemu.is_some() {
             self.qemu().await?;
@@ -58,12 +60,12 @@ impl Cache {
         self.given_guest(guest_modules).await.map(drop)
     }
 
-    /// The guests' kernel, if it was brought.
+    /// Returns the guests' kernel, if it was brought.
     pub async fn given_guest(&self, modules: &[&str]) -> Result<Option<ImageFile>> {
         let Some(image) = &self.parts.guest_kernel else { return Ok(None) };
         let given = self.image(image, self.parts.guest_modules.as_deref(), modules).await;
         let given = given.map_err(|error| match error {
-            // Of which file is told already.
+            // The message already names the file.
             CacheError::Malformed { reason, .. } => lacking("--guest-kernel", image)(reason),
             CacheError::Given { path, why } if path == *image => lacking("--guest-kernel", image)(why),
             CacheError::Image { path, why } if path == *image => {
@@ -87,19 +89,19 @@ impl Cache {
         let ask = |arguments: &[&str]| {
             let mut command = child::command(&program, child::QEMU);
             command.args(arguments);
-            let said = process::ask(command, "tell what it is", &*self.progress);
+            let said = process::ask(command, "identify itself", &*self.progress);
             said.map(|said| String::from_utf8_lossy(&said).into_owned())
         };
         let said = match ask(&["--version"]) {
             Ok(said) => said,
             Err(CacheError::NoProgram { .. }) => return Err(error("there is no such program".into())),
             Err(CacheError::Program { output, .. }) => {
-                return Err(error(format!("it does not tell its version: {}", output.trim_end())));
+                return Err(error(format!("it does not print its version: {}", output.trim_end())));
             }
             Err(other) => return Err(other),
         };
         let Some(version) = parse_version(&said) else {
-            return Err(error("what it tells of its version is not QEMU's".into()));
+            return Err(error("its version text is not QEMU's".into()));
         };
         if !new_enough(&version) {
             return Err(error(format!("QEMU {version} is older than {}.{}", OLDEST.0, OLDEST.1)));
@@ -121,7 +123,7 @@ impl Cache {
     }
 }
 
-/// The agent at `path`, if it is one that this s2lab can speak with.
+/// Returns the agent at `path`, if this s2lab supports its protocol.
 pub(crate) fn given_agent(path: &Path) -> Result<Agent> {
     let error = lacking("--agent", path);
     let bytes = outside::read(path, kinds::PROGRAM).map_err(|found| error(found.why.to_string()))?;
@@ -142,7 +144,7 @@ pub(crate) fn given_agent(path: &Path) -> Result<Agent> {
     Ok(Agent { program: path.to_owned(), sha256: digest::bytes(&bytes) })
 }
 
-/// An error of the part at `path`.
+/// Returns an error of the part at `path`.
 pub(crate) fn lacking(argument: &'static str, path: &Path) -> impl Fn(String) -> CacheError {
     move |why| CacheError::Part { argument, path: path.to_owned(), why }
 }
@@ -153,7 +155,7 @@ mod tests {
     use crate::Quiet;
     use std::{fs, os::unix::fs::PermissionsExt, sync::Arc};
 
-    /// The smallest ELF file that has a header: 64 bits, little endian, of that machine.
+    /// Returns the smallest ELF file that has a header: 64 bits, little endian, of that machine.
     fn elf_header(machine: u16) -> Vec<u8> {
         let mut bytes = vec![0; 64];
         bytes[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
@@ -206,8 +208,8 @@ mod tests {
                 script("10.0.2", "rv64"),
                 "it has no machine `virt` with a CPU `neoverse-n1`: is it for aarch64?",
             ),
-            ("echo GNU ed 1.19".into(), "what it tells of its version is not QEMU's"),
-            ("echo no >&2; exit 1".into(), "it does not tell its version: no"),
+            ("echo GNU ed 1.19".into(), "its version text is not QEMU's"),
+            ("echo no >&2; exit 1".into(), "it does not print its version: no"),
         ] {
             assert_eq!(of(&script), Err(format!("--qemu {}: {why}", path.display())));
         }

@@ -19,14 +19,14 @@ const ZBOOT_MAGIC: (usize, &[u8]) = (4, b"zimg");
 const ZBOOT_OFFSET: usize = 8;
 const ZBOOT_SIZE: usize = 12;
 const ZBOOT_COMPRESSION: usize = 24;
-/// What stands around the configuration in an Image with CONFIG_IKCONFIG=y, which `/proc/config.gz` shows (Linux 6.1,
-/// `kernel/configs.c`).
+/// The marks around the configuration in an Image with CONFIG_IKCONFIG=y, which `/proc/config.gz`
+/// shows (Linux 6.1, `kernel/configs.c`).
 const CONFIG_MAGIC: (&[u8], &[u8]) = (b"IKCFG_ST", b"IKCFG_ED");
-/// Begins `linux_banner`.
+/// The beginning of `linux_banner`.
 const BANNER: &[u8] = b"Linux version ";
-/// Characters (Linux 6.1, `include/uapi/linux/utsname.h`, __NEW_UTS_LEN).
+/// The longest release, in characters (Linux 6.1, `include/uapi/linux/utsname.h`, __NEW_UTS_LEN).
 const LONGEST_RELEASE: usize = 64;
-/// How many of what looks like a configuration are unpacked. An Image has one.
+/// The most candidates for a configuration that are unpacked. An Image has one.
 const MOST_CONFIGS: usize = 8;
 
 /// Why a file has no Image.
@@ -100,15 +100,16 @@ fn only_member(packing: Packing, bytes: &[u8]) -> Result<Vec<u8>, String> {
     }
 }
 
-/// The release of a plain `Image`, as `uname -r` prints it: it follows `Linux version ` in `linux_banner` (Linux 6.1,
-/// `init/version-timestamp.c`). `None`: there is no banner, or several differ.
+/// Returns the release of a plain `Image`, as `uname -r` prints it: the text after `Linux version `
+/// in `linux_banner` (Linux 6.1, `init/version-timestamp.c`). Returns None if there is no banner,
+/// or if several differ.
 pub(crate) fn release(image: &[u8]) -> Option<String> {
     let mut found = releases(image);
     let first = found.next()?;
     found.all(|other| other == first).then_some(first)
 }
 
-/// What the banners of a plain `Image` say.
+/// Yields the releases in the banners of a plain `Image`.
 fn releases(image: &[u8]) -> impl Iterator<Item = String> {
     let after = move |at: usize| {
         let text = image.get(at + BANNER.len()..)?;
@@ -121,7 +122,7 @@ fn releases(image: &[u8]) -> impl Iterator<Item = String> {
     memchr::memmem::find_iter(image, BANNER).filter_map(after)
 }
 
-/// The configuration that the plain `Image` at `path` carries; none: it was built without.
+/// Returns the configuration in the plain `Image` at `path`, or None if it was built without.
 pub fn embedded_config(path: &Path) -> Result<Option<String>> {
     let bytes = outside::read(path, kinds::IMAGE)?;
     Ok(config_in(&bytes))
@@ -129,8 +130,8 @@ pub fn embedded_config(path: &Path) -> Result<Option<String>> {
 
 fn config_in(image: &[u8]) -> Option<String> {
     let (begin, end) = CONFIG_MAGIC;
-    // The words stand in the code that looks for them, too. An end belongs to the last beginning before it, and is looked at
-    // once: so the search is linear, whatever stands in the Image.
+    // The marks are also in the code that looks for them. An end belongs to the last beginning
+    // before it, and is looked at once, so the search is linear for any Image.
     let mut from = 0;
     let packed = memchr::memmem::find_iter(image, end).filter_map(|at| {
         let before = image.get(from..at)?;
@@ -252,7 +253,7 @@ mod tests {
         }
     }
 
-    /// As a kernel with an EFI stub: two sections, 300 bytes.
+    /// Returns an Image like one with an EFI stub: two sections, 300 bytes.
     fn with_stub() -> Vec<u8> {
         let mut image = sample();
         image.resize(300, 1);
@@ -282,7 +283,7 @@ mod tests {
         assert_eq!(plain([gzip(&sample()), vec![0; 512]].concat()).unwrap(), sample());
     }
 
-    /// A quadratic search takes hours for it.
+    /// A quadratic search would take hours.
     #[test]
     fn a_configuration_that_begins_a_million_times_is_searched_once() {
         let began = std::time::Instant::now();

@@ -23,20 +23,20 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Packages that make up a kernel: up to Debian 12 the image has everything, later `linux-binary-*` and
-/// `linux-modules-*` are apart.
+/// The packages of a kernel. Up to Debian 12 the image has everything; later `linux-binary-*` and
+/// `linux-modules-*` are separate.
 const PARTS: [&str; 3] = ["linux-image-", "linux-binary-", "linux-modules-"];
-/// A metapackage leads to an image, which leads to its parts.
+/// The most packages: a metapackage leads to an image, which leads to its parts.
 const MAX_PACKAGES: usize = 8;
 pub(crate) const KIND: &str = "kernel";
-/// Names of files in an object.
+/// The name of the Image in an object.
 pub(crate) const IMAGE: &str = "Image";
 pub(crate) const CONFIG: &str = "config";
 pub(crate) const SYSTEM_MAP: &str = "System.map";
-/// A folder, with the modules in any depth.
+/// The folder with the modules at any depth.
 pub(crate) const MODULES_FOLDER: &str = "modules";
 const MODULES: &str = "modules.cpio";
-/// The fact of an archive: wanted modules that the kernel has not at all.
+/// The fact of an archive that lists the requested modules that the kernel does not have.
 const ABSENT: &str = "absent";
 
 #[derive(Serialize)]
@@ -63,7 +63,7 @@ impl Cache {
         self.kernel_of(&tree, first.version.clone(), wanted)
     }
 
-    /// The kernel that `tree` is the object of.
+    /// Returns the kernel whose object is `tree`.
     pub(crate) fn kernel_of(
         &self,
         tree: &Object,
@@ -84,7 +84,8 @@ impl Cache {
         })
     }
 
-    /// The folder of a kernel's object, if the cache has it: nothing is made, fetched or read to its end.
+    /// Returns the folder of a kernel's object, if the cache has it. It makes and fetches nothing,
+    /// and does not verify the files.
     pub fn kernel_folder(&self, kernel: &DebianKernel) -> Result<Option<PathBuf>> {
         let scope = Scope::new(&kernel.suites, &["arm64"])?;
         let debs = self.apt.known(Question::package(&kernel.exact()), &scope)?.unwrap_or_default();
@@ -108,25 +109,26 @@ impl Cache {
     }
 }
 
-/// Objects from before there was this fact are of kernels that have all.
+/// Returns the missing modules. Objects from before there was this fact are of kernels that have
+/// all.
 fn absent(archive: &Object) -> Vec<String> {
     let names = archive.manifest.facts.get(ABSENT).map(String::as_str).unwrap_or_default();
     names.split_whitespace().map(str::to_owned).collect()
 }
 
 impl DebianKernel {
-    /// As the archive is asked for it, and the answer remembered.
+    /// Returns the question to the archive, under which the answer is kept.
     fn exact(&self) -> String {
         exact(&self.package, self.version.as_deref())
     }
 }
 
-/// `name`, or `name=version`.
+/// Returns `name`, or `name=version`.
 pub(crate) fn exact(package: &str, version: Option<&str>) -> String {
     version.map_or_else(|| package.to_owned(), |version| format!("{package}={version}"))
 }
 
-/// From a metapackage to the packages with files.
+/// Finds the packages with files, from a metapackage on.
 fn find(apt: &Session<'_>, kernel: &DebianKernel) -> Result<Vec<Deb>> {
     let version = kernel.version.iter().map(|version| format!("={version}"));
     let mut queue = vec![format!("{}:arm64{}", kernel.package, version.collect::<String>())];
@@ -140,9 +142,10 @@ fn find(apt: &Session<'_>, kernel: &DebianKernel) -> Result<Vec<Deb>> {
             let parts = apt.depends(&deb)?;
             let parts: Vec<_> =
                 parts.into_iter().filter(|d| PARTS.iter().any(|p| d.starts_with(p))).collect();
-            // A metapackage's name is another package's name without the version; it has no files of a kernel.
+            // A metapackage has another package's name without the version; it has no files of a
+            // kernel.
             let meta = parts.iter().any(|p| p.starts_with("linux-image-"));
-            // `=` holds the parts to the version of what asks for them.
+            // `=` fixes the parts to the version of the package that depends on them.
             queue.extend(parts.iter().map(|p| format!("{p}:arm64={}", deb.version)));
             if !meta {
                 found.push(deb);
@@ -209,7 +212,8 @@ impl Cache {
         dir: Option<&Path>,
         wanted: &[&str],
     ) -> Result<ImageFile> {
-        // Read once: the file is the user's and may change under our feet. What is booted has the digest that is reported.
+        // The file is read once: it is the user's and may change meanwhile. The booted bytes have
+        // the digest in the report.
         let bytes = outside::read(image, kinds::IMAGE).map_err(CacheError::not_read)?;
         let sha256 = digest::bytes(&bytes);
         let plain = image::plain(bytes).map_err(|why| CacheError::Image { path: image.to_owned(), why })?;
@@ -242,7 +246,7 @@ impl Cache {
     }
 }
 
-/// What there is of `wanted` in a folder that was given with an Image.
+/// Returns the modules of `wanted` in a folder that was given with an Image.
 fn given_modules(image: &Path, dir: &Path, release: Option<&str>, wanted: &[&str]) -> Result<Loaded> {
     let modules = Modules::scan(dir, release)?;
     let loaded = modules.load_order(wanted).map_err(|error| match error {
@@ -250,7 +254,8 @@ fn given_modules(image: &Path, dir: &Path, release: Option<&str>, wanted: &[&str
         CacheError::Read(error) => CacheError::not_read(error),
         error => error,
     })?;
-    // The tree that the Image was built in may have no modules, or old ones of what is built in now.
+    // The tree that the Image was built in may have no modules, or old ones of options that are
+    // built in now.
     if loaded.modules.is_empty() && !image.starts_with(dir) {
         modules.is_of_the_kernel()?;
     }

@@ -1,4 +1,4 @@
-//! The built-in lab folder: what this program carries, unpacked like everything else.
+//! The built-in lab folder: files in this program, unpacked like every other object.
 
 use crate::{
     Cache, carried,
@@ -13,7 +13,7 @@ struct Inputs {
 }
 
 impl Cache {
-    /// The folder of the lab that this program carries, unpacked. Nothing is fetched for it.
+    /// Returns the unpacked lab folder of this program. Nothing is fetched for it.
     pub fn built_in_lab(&self) -> Result<PathBuf> {
         let inputs = Inputs { files: carried::digest(carried::LAB) };
         let object = self.objects.get("lab", "built-in", &inputs, |building| {

@@ -1,7 +1,7 @@
-//! Kernel modules: what depends on what, and an archive of those that are wanted.
+//! Kernel modules: their dependencies, and an archive of the requested ones.
 //!
-//! Debian's packages have no `modules.dep`; each module says itself what it needs, in its ELF section `.modinfo`
-//! (Linux 6.1, `include/linux/module.h`, MODULE_INFO).
+//! Debian's packages have no `modules.dep`. Each module lists its needs in its ELF section
+//! `.modinfo` (Linux 6.1, `include/linux/module.h`, MODULE_INFO).
 
 use crate::{
     error::{CacheError, Result},
@@ -14,21 +14,23 @@ mod tree;
 
 pub use tree::Modules;
 
-/// Most modules that one says it depends on. Those of Debian's kernels have at most some twenty.
+/// The most modules in one dependency list. Those of Debian's kernels have at most some twenty.
 const MOST_DEPENDS: usize = 1000;
 
-/// What a module says about itself.
+/// The description in a module.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ModuleInfo {
-    /// Must be loaded before.
+    /// The modules that must be loaded before.
     pub depends: Vec<String>,
-    /// Should be loaded before, where they exist (`softdep: pre`).
+    /// The modules that should be loaded before, if they exist (`softdep: pre`).
     pub soft_depends: Vec<String>,
-    /// The release of the kernel that it is for: the first word of `vermagic` (Linux 6.1, `include/linux/vermagic.h`).
+    /// The release of its kernel: the first word of `vermagic` (Linux 6.1,
+    /// `include/linux/vermagic.h`).
     pub release: Option<String>,
 }
 
-/// Reads the text of a `.modinfo` section: `key=value` pairs that end in NUL. Names come out with `_` for `-`.
+/// Decodes the text of a `.modinfo` section: `key=value` pairs that end in NUL. Names have `_` for
+/// `-`.
 pub fn parse_modinfo(section: &[u8]) -> ModuleInfo {
     let mut info = ModuleInfo::default();
     for pair in section.split(|b| *b == 0) {
@@ -55,12 +57,13 @@ pub fn parse_modinfo(section: &[u8]) -> ModuleInfo {
     info
 }
 
-/// The kernel takes `-` and `_` in a module's name for the same.
+/// Returns the name with `_` for `-`, which the kernel does not distinguish in a module's name.
 fn normal(name: &str) -> String {
     name.replace('-', "_")
 }
 
-/// The `.modinfo` of a module: a 64-bit ELF object, of which the kernel under test loads none but arm64's.
+/// Returns the `.modinfo` of a module: a 64-bit ELF object. The kernel under test loads only
+/// arm64's.
 fn modinfo(module: &[u8]) -> Result<ModuleInfo, String> {
     let header = elf::FileHeader64::<Endianness>::parse(module).map_err(|e| e.to_string())?;
     let endian = header.endian().map_err(|e| e.to_string())?;
@@ -96,17 +99,17 @@ pub struct Module {
     pub content: Vec<u8>,
 }
 
-/// What there is of the wanted modules.
+/// The available modules of a request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Loaded {
-    /// With what they depend on, in load order.
+    /// The modules with their dependencies, in load order.
     pub modules: Vec<Module>,
-    /// Wanted, and known to be nowhere: neither a file nor built in.
+    /// The requested modules that are known to be neither a file nor built in.
     pub absent: Vec<String>,
 }
 
-/// Depth first; `look` yields none for what is built in. A circle through a soft dependency is no error, for soft ones
-/// only ask for an order where there is one.
+/// Sorts depth first. `look` returns None for a built-in module. A circle through a soft dependency
+/// is no error, because soft ones only request an order if there is one.
 fn order(
     wanted: &[&str],
     mut look: impl FnMut(&str, Option<&str>) -> Result<Option<ModuleInfo>>,
@@ -246,7 +249,7 @@ mod tests {
             // An edge always leads to a lower number.
             let below = |n: usize| edges.iter().filter(|(a, b)| a.max(b) == &n && a != b).map(|(a, b)| names[*a.min(b)].clone()).collect::<Vec<_>>();
             let graph: BTreeMap<String, ModuleInfo> = (0..12).map(|n| (names[n].clone(), ModuleInfo { depends: below(n), ..ModuleInfo::default() })).collect();
-            // The worst order to ask in.
+            // The worst order of a request.
             let wanted: Vec<&str> = names.iter().rev().map(String::as_str).collect();
             let order = order(&wanted, |name, _| Ok(graph.get(name).cloned())).unwrap();
             prop_assert_eq!(order.len(), 12);

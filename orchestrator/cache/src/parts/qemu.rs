@@ -21,12 +21,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The first version whose gdbstub serves EL2's registers as s2lab reads them, and that has `mapped-ram`.
+/// The first version whose gdbstub serves EL2's registers in the form that s2lab reads, and that
+/// has `mapped-ram`.
 pub const OLDEST: (u32, u32) = (10, 0);
 const WHAT: &str = "QEMU";
 const PROGRAM: &str = "qemu-system-aarch64";
 const IN_PACKAGE: &str = "usr/bin/qemu-system-aarch64";
-/// `ipxe-qemu` has the option ROMs that network devices ask for.
+/// The packages; `ipxe-qemu` has the option ROMs of network devices.
 const PACKAGES: [&str; 2] = ["qemu-system-arm", "ipxe-qemu"];
 const ROMS: [&str; 2] = ["usr/share/qemu", "usr/lib/ipxe/qemu"];
 
@@ -48,8 +49,8 @@ impl Cache {
         let object = self.objects.get("qemu", architecture, &Inputs { debs: &debs }, |building| {
             make(building, &debs, &self.apt.fetch(WHAT, &scope, &debs)?, &triplet)
         })?;
-        // The cache's loader with the cache's libraries, glibc among them: the machine's may be older, and a mixture of
-        // both is none. LD_LIBRARY_PATH would reach QEMU's children too.
+        // The cache's loader runs with the cache's libraries, glibc among them. The machine's may
+        // be older, and the two cannot be mixed. LD_LIBRARY_PATH would reach QEMU's children too.
         let mut args =
             vec!["--library-path".into(), object.path.join("usr/lib").join(&triplet).into_os_string()];
         args.push(object.path.join(IN_PACKAGE).into_os_string());
@@ -65,18 +66,18 @@ impl Cache {
         })
     }
 
-    /// The machine's own, if it is new enough.
+    /// Returns the machine's own, if it is new enough.
     fn machine_qemu(&self) -> Result<Option<Qemu>> {
         let Some(program) = find_on_path(PROGRAM) else { return Ok(None) };
         let mut command = child::command(&program, child::QEMU);
         command.arg("--version");
-        let text = match process::ask(command, "tell its version", &*self.progress) {
+        let text = match process::ask(command, "print its version", &*self.progress) {
             Ok(text) => text,
-            // One that cannot even say its version is no emulator for us; the cache has another.
+            // An emulator that cannot even print its version is not usable; the cache has another.
             Err(CacheError::Program { .. } | CacheError::NoProgram { .. }) => return Ok(None),
             Err(CacheError::Stalled { .. }) => {
                 self.progress
-                    .step(&format!("{} does not tell its version: it is not taken", program.display()));
+                    .step(&format!("{} does not print its version: it is not taken", program.display()));
                 return Ok(None);
             }
             Err(other) => return Err(other),
@@ -107,7 +108,7 @@ fn make(building: &mut Building, debs: &[Deb], files: &[PathBuf], triplet: &str)
     let gcc = format!("{libraries}/libgcc_s.so.1");
     let closure = elf::closure(&root, &[IN_PACKAGE, &gcc], &[&libraries, "usr/lib"], |_| false)?;
     for (place, file) in &closure {
-        // Everything lies where `--library-path` looks; the loader may lie elsewhere.
+        // `--library-path` covers all files but possibly the loader.
         let (from, to) = (root.join(file), building.dir.join(place));
         make_parent(&to)?;
         outside::copy(&from, &to, kinds::PROGRAM)?;
@@ -131,7 +132,7 @@ fn make_parent(path: &Path) -> Result<()> {
     fs::create_dir_all(parent).map_err(CacheError::io("cannot create", parent))
 }
 
-/// The first executable file of that name on PATH.
+/// Returns the first executable file of that name on PATH.
 pub fn find_on_path(program: &str) -> Option<PathBuf> {
     use std::os::unix::fs::PermissionsExt;
     let path = std::env::var_os("PATH")?;
@@ -140,7 +141,7 @@ pub fn find_on_path(program: &str) -> Option<PathBuf> {
         .find(|p| p.metadata().is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0))
 }
 
-/// `10.0.2` of `QEMU emulator version 10.0.2 (Debian 1:10.0.2+ds-2)`.
+/// Returns `10.0.2` of `QEMU emulator version 10.0.2 (Debian 1:10.0.2+ds-2)`.
 pub(crate) fn parse_version(text: &str) -> Option<String> {
     let rest = text.lines().next()?.split_once("version ")?.1;
     let version: String = rest.chars().take_while(|c| c.is_ascii_digit() || *c == '.').collect();

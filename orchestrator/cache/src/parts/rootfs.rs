@@ -1,8 +1,10 @@
-//! A user land for the emulated host that the user brings: a folder with an arm64 system of merged usr, or a cpio archive (newc,
-//! not compressed) of one, such as `userland.cpio` of another machine's cache.
+//! A user land for the emulated host that the user brings: a folder with an arm64 system of merged
+//! usr, or a cpio archive (newc, not compressed) of one, such as `userland.cpio` of another
+//! machine's cache.
 //!
-//! What s2lab's own user land has is taken out of it, and nothing else: [`PROGRAMS`], the libraries and the loader that they
-//! name, and libgcc_s where glibc is among those. Folders, links into `/usr`, shell and user are made as for s2lab's own.
+//! s2lab takes the same parts as for its own user land, and nothing else: [`PROGRAMS`], the
+//! libraries and the loader that they name, and libgcc_s if glibc is among those. Folders, links
+//! into `/usr`, shell and user are made as for s2lab's own.
 
 use crate::{
     Cache, Package, Userland,
@@ -28,32 +30,32 @@ use std::{
     path::Path,
 };
 
-/// Where loaders look: Debian's glibc, other glibcs, and all others.
+/// The folders of loaders: Debian's glibc, other glibcs, and all others.
 const LIBRARIES: [&str; 3] = ["usr/lib/aarch64-linux-gnu", "usr/lib64", "usr/lib"];
-/// glibc, and what it loads by itself, see `cache/userland.rs`.
+/// glibc, and the library that it loads by itself, see `parts/userland.rs`.
 const GLIBC: (&str, &str) = ("libc.so.6", "libgcc_s.so.1");
-/// What QEMU's program has as text before its version (QEMU 10.0 system/vl.c, version()).
+/// The text before the version in QEMU's program (QEMU 10.0 system/vl.c, version()).
 const VERSION: &[u8] = b"QEMU emulator version ";
-/// Longer than any version that is told.
+/// A length above that of any version.
 const VERSION_LENGTH: usize = 80;
-/// The bits of `st_mode` that tell the type of a file (Linux, include/uapi/linux/stat.h).
+/// The bits of `st_mode` for the type of a file (Linux, include/uapi/linux/stat.h).
 const S_IFMT: u32 = 0o170_000;
-/// Longer than any link's target (Linux, include/uapi/linux/limits.h, PATH_MAX).
+/// A length above that of any link's target (Linux, include/uapi/linux/limits.h, PATH_MAX).
 const LONGEST_LINK: u32 = 4096;
 
 #[derive(Serialize)]
 struct Inputs<'a> {
-    /// SHA-256 of the archive as it was brought, or of the one that a folder gives.
+    /// The SHA-256 of the archive as it was brought, or of the one made from a folder.
     given: &'a str,
     programs: &'a [&'a str],
 }
 
 impl Cache {
-    /// The user land at `path`.
+    /// Returns the user land at `path`.
     pub(crate) fn rootfs(&self, path: &Path) -> Result<Userland> {
         let error = lacking("--rootfs", path);
         let meta = fs::metadata(path).map_err(|why| error(why.to_string()))?;
-        // A folder is the user's, and may change under our feet: it is looked through each time.
+        // A folder is the user's, and may change meanwhile, so it is searched each time.
         let packed = if meta.is_dir() { Some(collect(path, path)?) } else { None };
         let given = match &packed {
             Some(packed) => digest::bytes(&packed.archive),
@@ -91,14 +93,14 @@ impl Cache {
     }
 }
 
-/// What was found in a root.
+/// The parts found in a root.
 struct Packed {
     archive: Vec<u8>,
     /// The version of its QEMU.
     qemu: String,
 }
 
-/// Takes what is needed out of the system below `root`, which was brought as `given`.
+/// Takes the needed parts out of the system below `root`, which was brought as `given`.
 fn collect(root: &Path, given: &Path) -> Result<Packed> {
     let error = lacking("--rootfs", given);
     let file = |path: &str| deb::follow(root, path).map(|file| root.join(file)).filter(|file| file.is_file());
@@ -133,7 +135,7 @@ fn collect(root: &Path, given: &Path) -> Result<Packed> {
     Ok(Packed { archive, qemu })
 }
 
-/// The version that the text of a QEMU's program tells.
+/// Returns the version in the text of a QEMU's program.
 fn version(program: &[u8]) -> Option<String> {
     memmem::find_iter(program, VERSION).find_map(|at| {
         let text = program.get(at..)?;
@@ -141,8 +143,8 @@ fn version(program: &[u8]) -> Option<String> {
     })
 }
 
-/// Unpacks the archives in the file `from`, one behind another as Linux takes them, below `into`. Device nodes are left out, and
-/// so are links in place of the folders that merged usr has moved.
+/// Unpacks the archives in the file `from`, one after another like Linux does, below `into`. It
+/// leaves out device nodes, and links in place of the folders that merged usr has moved.
 fn uncpio(from: &Path, into: &Path) -> io::Result<()> {
     let mut from = BufReader::new(Outside::open(from, kinds::ARCHIVE)?);
     let mut members = 0;
@@ -205,7 +207,7 @@ mod tests {
     use proptest::prelude::*;
     use std::sync::Arc;
 
-    /// A static program for aarch64 of which no more than its header is there, and `text`.
+    /// Returns a static program for aarch64 that has only its header, and `text`.
     fn program(text: &str) -> Vec<u8> {
         let mut bytes = vec![0; 64];
         bytes[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
@@ -243,7 +245,8 @@ mod tests {
         fs::write(root.join("usr/bin/more"), "not needed").unwrap();
         let one = cache.given_userland(&root).unwrap();
         assert_eq!(one.qemu_version, "10.0.2");
-        // What s2lab has packed, brought again; the second archive behind it replaces what the first has.
+        // s2lab's own archive is brought again. The second archive after it replaces the files of
+        // the first.
         let archive = dir.path().join("userland.cpio");
         let mut bytes = fs::read(&one.archive).unwrap();
         append(&mut bytes, [("./usr/bin/busybox", Node::File { mode: 0o755, data: &program("") })]).unwrap();

@@ -1,6 +1,5 @@
 //! The emulated host's user land: QEMU, ssh, a shell and exactly the libraries they need, as one archive.
-//!
-//! An emulated CPU unpacks it at every boot, so every megabyte costs time.
+//! An emulated CPU unpacks it at every boot, so every megabyte takes time.
 
 use crate::{
     Cache, Userland,
@@ -26,17 +25,17 @@ use std::{
 const WHAT: &str = "the emulated host's user land";
 const PACKAGES: [&str; 3] = ["qemu-system-arm", "dropbear-bin", "busybox-static"];
 pub(crate) const QEMU: &str = "usr/bin/qemu-system-aarch64";
-/// What the agent starts.
+/// The programs that the agent starts.
 pub(crate) const PROGRAMS: [&str; 3] = [QEMU, "usr/sbin/dropbear", "usr/bin/busybox"];
-/// Besides the programs: glibc loads libgcc_s by itself when a thread ends by `pthread_exit` (glibc 2.36,
-/// `sysdeps/nptl/libc_start_call_main.h` and `misc/unwind-link.c`).
+/// The content besides the programs: glibc loads libgcc_s by itself when a thread ends by
+/// `pthread_exit` (glibc 2.36, `sysdeps/nptl/libc_start_call_main.h` and `misc/unwind-link.c`).
 const CONTENT: [&str; 4] = [PROGRAMS[0], PROGRAMS[1], PROGRAMS[2], "usr/lib/aarch64-linux-gnu/libgcc_s.so.1"];
-/// Its shell finds its other applets by itself (FEATURE_SH_STANDALONE). They get no names of their own: the kernel would find
-/// a `/sbin/modprobe` then, and start it while it boots.
+/// The shell, which finds its other applets by itself (FEATURE_SH_STANDALONE). They get no names of
+/// their own: the kernel would find a `/sbin/modprobe` then, and start it during the boot.
 const SHELL: (&str, &str) = ("usr/bin/sh", "busybox");
-/// dropbear keeps its host key in the first, `root` is at home in the second.
+/// The folders. dropbear keeps its host key in the first, `root` has its home in the second.
 const FOLDERS: [&str; 3] = ["etc", "etc/dropbear", "root"];
-/// Who may log in: `root`, with a blank password.
+/// The user who may log in: `root`, with a blank password.
 const USERS: (&str, &[u8]) = ("etc/passwd", b"root::0:0:root:/root:/bin/sh\n");
 /// The loader's default folders on Debian's arm64.
 const LIBRARIES: [&str; 2] = ["usr/lib/aarch64-linux-gnu", "usr/lib"];
@@ -46,7 +45,7 @@ pub(crate) const ARCHIVE: &str = "userland.cpio";
 struct Inputs<'a> {
     debs: &'a [Deb],
     content: &'a [&'a str],
-    /// And what is in it beside the packages' files.
+    /// The folders in it besides the packages' files.
     folders: &'a [&'a str],
     shell: (&'a str, &'a str),
     users: (&'a str, &'a [u8]),
@@ -90,7 +89,7 @@ fn make(building: &mut Building, debs: &[Deb], files: &[PathBuf]) -> Result<()> 
     Ok(())
 }
 
-/// The folders, links into `/usr`, the files; the shell and its user.
+/// Packs the folders, links into `/usr`, the files; the shell and its user.
 pub(crate) fn pack(root: &Path, closure: &BTreeMap<String, String>, out: &mut Vec<u8>) -> Result<()> {
     let mut folders = BTreeSet::from(FOLDERS);
     for place in closure.keys() {
@@ -113,7 +112,8 @@ pub(crate) fn pack(root: &Path, closure: &BTreeMap<String, String>, out: &mut Ve
         .map_err(CacheError::io("cannot write", "the user land's archive"))
 }
 
-/// `10.0.2` of `1:10.0.2+ds-2+deb13u1~bpo12+1` (Debian Policy §5.6.12: epoch, upstream version, revision).
+/// Returns `10.0.2` of `1:10.0.2+ds-2+deb13u1~bpo12+1` (Debian Policy §5.6.12: epoch, upstream
+/// version, revision).
 pub(crate) fn upstream_version(debs: &[Deb], package: &str) -> Result<String> {
     let deb = debs.iter().find(|d| d.name == package).ok_or_else(|| CacheError::NoPackage {
         package: package.to_owned(),

@@ -1,6 +1,7 @@
-//! Patches as a developer has them: a mailbox or a folder, put into their order.
+//! Patches of a developer: a mailbox or a folder, sorted into their order.
 //!
-//! Reading is here, and what git says of a patch that does not apply; `cache/patches.rs` has git change a tree.
+//! This module reads them, and decodes git's output on a patch that does not apply.
+//! `builds/patches.rs` lets git change a tree.
 
 mod bounds;
 mod diff;
@@ -22,19 +23,20 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Most patches, and most mails in a mailbox.
+/// The most patches, and the most mails in a mailbox.
 const MAX_MAILS: usize = 2000;
 
 /// One change of a source tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Patch {
-    /// The mail's subject without its prefix in brackets, or the file's name; no control characters.
+    /// The mail's subject without its prefix in brackets, or the file's name. It has no control
+    /// characters.
     pub title: String,
-    /// From the first file's header on, ends in a line feed.
+    /// The diff from the first file's header on. It ends in a line feed.
     pub diff: Vec<u8>,
 }
 
-/// A mail that is no patch, and why.
+/// A mail that is not a patch, and the reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Skipped {
     pub subject: String,
@@ -48,7 +50,7 @@ pub struct Series {
     pub skipped: Vec<Skipped>,
 }
 
-/// Why there is no series.
+/// The reason why there is no series.
 #[derive(Debug, thiserror::Error)]
 pub enum SeriesError {
     #[error(transparent)]
@@ -59,7 +61,7 @@ pub enum SeriesError {
     Unusable { path: PathBuf, why: Unusable },
 }
 
-/// What is wrong with a mailbox, a patch or a folder of patches.
+/// The defect of a mailbox, a patch or a folder of patches.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unusable {
     #[error("it has more than {MAX_MAILS} mails or patches")]
@@ -99,7 +101,7 @@ impl SeriesError {
         why.lines().next().unwrap_or_default().to_owned()
     }
 
-    /// What the reader may do about it.
+    /// Returns a hint for the user.
     pub fn hint(&self) -> Option<String> {
         let Self::Unusable { why, .. } = self else { return None };
         Some(match why {
@@ -139,11 +141,11 @@ impl Series {
         found.and_then(Self::with_patches).map_err(unusable(path))
     }
 
-    /// The patches of all `paths`, files or folders as for [`Series::read`], one after the other as they are: a file may hold
-    /// a part of a series.
+    /// Reads the patches of all `paths`, files or folders like for [`Series::read`], one after the
+    /// other. A file may contain a part of a series.
     ///
     /// # Errors
-    /// As [`Series::read`].
+    /// The errors of [`Series::read`].
     pub fn gather(paths: &[PathBuf]) -> Result<Self, SeriesError> {
         let mut all = Self::default();
         let mut size = 0;
@@ -168,7 +170,7 @@ impl Series {
         Ok(all)
     }
 
-    /// SHA-256, hexadecimal, of what the patches change; their titles do not count.
+    /// Returns the SHA-256, in hexadecimal, of the patches' changes. Their titles do not count.
     pub fn digest(&self) -> String {
         let lengths = self.patches.iter().flat_map(|patch| (patch.diff.len() as u64).to_le_bytes());
         let mut bytes: Vec<u8> = lengths.collect();
@@ -193,7 +195,7 @@ fn unusable(path: &Path) -> impl FnOnce(Unusable) -> SeriesError {
     move |why| SeriesError::Unusable { path: path.to_owned(), why }
 }
 
-/// What a patch without a subject is called.
+/// Returns the name of a patch without a subject.
 fn name(path: &Path) -> String {
     subject::printable(&path.file_name().unwrap_or_default().to_string_lossy())
 }
@@ -204,7 +206,7 @@ fn numbers(numbers: &[usize]) -> String {
     format!("patch{} {}{more}", if numbers.len() == 1 { "" } else { "es" }, list.join(", "))
 }
 
-/// At most so many are listed in an error.
+/// The most items that an error lists.
 const SHOWN: usize = 8;
 
 fn skipped(mails: &[Skipped]) -> String {

@@ -111,7 +111,7 @@ impl Sender {
     }
 }
 
-/// How an answer is to be given.
+/// The way in which an answer is sent.
 #[derive(Default)]
 pub(super) struct Prepared {
     pub(super) answer: Option<Result<Value, Failure>>,

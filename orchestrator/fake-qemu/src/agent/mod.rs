@@ -24,11 +24,11 @@ use std::{
     time::Duration,
 };
 
-/// How often the host's agent says that it lives.
+/// The interval of the heartbeats of the host's agent.
 const HEARTBEAT: Duration = Duration::from_millis(200);
 /// From the final record to the end of the machine.
 const POWER_OFF: Duration = Duration::from_secs(2);
-/// What host and guests say they run.
+/// The reported release of host and guests.
 const RELEASE: &str = "6.12.0-fake";
 
 /// The host boots.
@@ -105,7 +105,7 @@ impl Host {
         self.sender.send_bent(&who, Body::Notice(Notice::Hello(hello)), &prepared.bends)
     }
 
-    /// What the kernel of a level has in `/proc/sys/kernel/tainted`.
+    /// Returns `/proc/sys/kernel/tainted` of a level's kernel.
     fn taint(&self, level: Level) -> Option<u64> {
         match level {
             Level::Host => self.sender.machine.lock().taint,

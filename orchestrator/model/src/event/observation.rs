@@ -34,7 +34,7 @@ pub struct Stored {
     pub width: u32,
     pub bytes: u64,
     pub result: StoreResult,
-    /// Offset of the first word of the BAR's file that is not the pattern.
+    /// The offset of the first word of the BAR's file that is not the pattern.
     pub file_difference: Option<u64>,
 }
 
@@ -44,28 +44,29 @@ impl Observed for Stored {
     }
 }
 
-/// The tables of one guest at one moment. The pages lie in `raw/` under their SHA-256.
+/// The tables of one guest at one moment. The pages are in `raw/` under their SHA-256.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Look {
     pub name: String,
     pub guest: String,
-    /// Index of the host's vCPU that ran the guest.
+    /// The index of the host's vCPU that ran the guest.
     pub vcpu: u32,
-    /// How often the machine was stopped until a vCPU with the nonce was found.
+    /// The number of stops until a vCPU with the nonce was found.
     pub stops: u32,
-    /// How long the machine stood still for the look that counted, microseconds.
+    /// The time for which the machine was stopped for the look that counted, in microseconds.
     pub pause_us: u64,
     /// System registers by their architectural names: `VTTBR_EL2`, `VTCR_EL2`, `HCR_EL2`, `TTBR0_EL1`, `TCR_EL1`,
     /// `MAIR_EL1`, `SCTLR_EL1`.
     #[serde(with = "hex::values")]
     pub registers: BTreeMap<String, u64>,
-    /// Host physical address of each 4 KiB page that the walks touched, or whose content decides whether it may be mapped,
-    /// and its SHA-256 in hexadecimal.
+    /// The host physical address of each 4 KiB page that the walks read, or whose content decides
+    /// if it may be mapped, and its SHA-256 in hexadecimal.
     #[serde(with = "hex::keys")]
     pub pages: BTreeMap<u64, String>,
-    /// What the held guest has mapped; their stage 1 was walked.
+    /// The mappings of the held guest. Their stage 1 was walked.
     pub mappings: Vec<Mapping>,
-    /// The guests that ran beside it and were looked at before: their stage 2 was walked in the same pause.
+    /// The guests that ran beside it and were looked at before. Their stage 2 was walked in the
+    /// same pause.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub beside: BTreeMap<String, Beside>,
 }
@@ -76,7 +77,7 @@ impl Observed for Look {
     }
 }
 
-/// A guest that is not the one looked at.
+/// A guest beside the one that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Beside {
     /// `VTTBR_EL2`, `VTCR_EL2` and `HCR_EL2` of the last look at it.

@@ -12,9 +12,9 @@ use std::collections::{HashMap, HashSet};
 /// A line that is known and harmless.
 struct Allowed {
     class: AlarmClass,
-    /// What the line contains.
+    /// The text that the line contains.
     contains: &'static str,
-    /// Why it says nothing about the kernel under test. Read by people only.
+    /// The reason why it has no meaning for the kernel under test. Only people read it.
     #[expect(dead_code, reason = "an entry without a reason is not an entry")]
     reason: &'static str,
 }
@@ -31,7 +31,7 @@ static ALLOWED: [Allowed; 8] = [
         "it says that it works (mm/kmemleak.c)",
     ),
     harmless(AlarmClass::Leak, "kmemleak: Automatic memory scanning thread", "it says that it works"),
-    harmless(AlarmClass::Leak, "kmemleak: Kmemleak disabled without freeing", "it was told to stop"),
+    harmless(AlarmClass::Leak, "kmemleak: Kmemleak disabled without freeing", "it was asked to stop"),
     harmless(AlarmClass::Leak, "kmemleak: Memory pool empty", "its own setting is too small for this kernel"),
     harmless(
         AlarmClass::Warn,
@@ -55,11 +55,12 @@ static ALLOWED: [Allowed; 8] = [
     ),
 ];
 
-/// Most lines of evidence that a finding shows.
+/// The most lines of evidence that a finding shows.
 const SHOWN: usize = 40;
 
-/// A finding for each crash that nothing explains, and one for each kind of alarm outside of them. What comes again and
-/// again on a console, as stalls do, is one finding: how often is a matter of time.
+/// Returns a finding for each crash that nothing explains, and one for each kind of alarm outside
+/// of them. Repeated alarms on a console, such as stalls, are one finding: their number is a matter
+/// of time.
 pub(super) fn findings(record: &Record, looks: &[Decoded]) -> Vec<Finding> {
     let mut explained = expected_faults(record, looks);
     let mut unexplained: Vec<&Alarm> = record.alarms.iter().collect();
@@ -68,10 +69,10 @@ pub(super) fn findings(record: &Record, looks: &[Decoded]) -> Vec<Finding> {
             explained -= 1;
             return false;
         }
-        // What was lost says nothing about the kernel, see `consoles`.
+        // Lost lines show nothing about the kernel, see `consoles`.
         alarm.class != AlarmClass::Dropped && !allowed(alarm, &ALLOWED)
     });
-    // What names a crash comes first: a trace of a crash that was not cut out adds nothing to it.
+    // Names of crashes come first: the trace of a crash that was not cut out adds nothing to them.
     unexplained.sort_by_key(|alarm| alarm.class == AlarmClass::Trace);
     let named: HashSet<&str> = unexplained
         .iter()
@@ -83,13 +84,13 @@ pub(super) fn findings(record: &Record, looks: &[Decoded]) -> Vec<Finding> {
     let mut known = HashSet::new();
     for alarm in unexplained {
         let crash = crashes.with(alarm);
-        let print = crash.and_then(|told| told.print.clone());
+        let print = crash.and_then(|lines| lines.print.clone());
         if print.is_none() && alarm.class == AlarmClass::Trace && named.contains(alarm.console.as_str()) {
             continue;
         }
         let found = print.unwrap_or_else(|| alarm.class.name().to_owned());
         if known.insert((&alarm.console, found.clone())) {
-            let detail = crash.map_or_else(|| vec![alarm.line.clone()], |told| told.shown.clone());
+            let detail = crash.map_or_else(|| vec![alarm.line.clone()], |lines| lines.shown.clone());
             let what = format!("console of {}", alarm.console);
             let subject = match record.guests.contains_key(&alarm.console) {
                 true => Subject::cell().guest(&alarm.console),
@@ -107,12 +108,12 @@ struct Crashes<'a> {
     all: &'a [Crash],
     /// The first crash with that line of that console.
     places: HashMap<(&'a str, &'a str), usize>,
-    /// What is told of the crash at a place.
-    told: HashMap<usize, Told>,
+    /// The findings of the crash at a place.
+    shown_crashes: HashMap<usize, CrashLines>,
 }
 
-struct Told {
-    /// None: the lines are no crash of a known form.
+struct CrashLines {
+    /// The fingerprint. None: the lines are not a crash of a known form.
     print: Option<String>,
     shown: Vec<String>,
 }
@@ -125,24 +126,24 @@ impl<'a> Crashes<'a> {
                 places.entry((crash.console.as_str(), line.as_str())).or_insert(place);
             }
         }
-        Self { all, places, told: HashMap::new() }
+        Self { all, places, shown_crashes: HashMap::new() }
     }
 
-    /// The crash in which the alarm stands. Its lines are cut to a length.
-    fn with(&mut self, alarm: &Alarm) -> Option<&Told> {
+    /// Returns the crash that contains the alarm. Its lines are cut to a length.
+    fn with(&mut self, alarm: &Alarm) -> Option<&CrashLines> {
         let end = alarm.line.floor_char_boundary(MAX_LINE);
         let line = alarm.line.get(..end).unwrap_or_default();
         let place = *self.places.get(&(alarm.console.as_str(), line))?;
         let crash = self.all.get(place)?;
-        Some(self.told.entry(place).or_insert_with(|| {
+        Some(self.shown_crashes.entry(place).or_insert_with(|| {
             let named = crash.named();
             let print = crash::Crash::of(&named).map(|crash| crash.fingerprint());
-            Told { print, shown: shown(&named) }
+            CrashLines { print, shown: shown(&named) }
         }))
     }
 }
 
-/// A crash without its registers; all of it is in the log and in `crash.txt`.
+/// Returns a crash without its registers; all of it is in the log and in `crash.txt`.
 fn shown(lines: &[String]) -> Vec<String> {
     let lines = || lines.iter().filter(|line| !is_registers(line));
     let more = lines().count().saturating_sub(SHOWN);
@@ -154,8 +155,9 @@ fn allowed(alarm: &Alarm, list: &[Allowed]) -> bool {
     list.iter().any(|allowed| allowed.class == alarm.class && alarm.line.contains(allowed.contains))
 }
 
-/// How many `Unsupported FSC` lines probes account for: one for each that faulted where stage 2 says Device. KVM cannot
-/// handle the alignment fault of stage 2 that such a store takes (kvm_handle_guest_abort, arch/arm64/kvm/mmu.c, 6.1 to 7.2).
+/// Returns the number of `Unsupported FSC` lines that probes explain: one for each that faulted
+/// where stage 2 is Device. KVM cannot handle the alignment fault of stage 2 that such a store
+/// takes (kvm_handle_guest_abort, arch/arm64/kvm/mmu.c, 6.1 to 7.2).
 fn expected_faults(record: &Record, looks: &[Decoded]) -> usize {
     let on_device = |probe: &At<'_, Probed>| {
         let touched =

@@ -1,4 +1,4 @@
-//! Several attempts at one cell: which are due, what they say together.
+//! Several attempts at one cell: those that are due, and their common verdict.
 
 use super::{JudgedAttempt, JudgedCell};
 use crate::event::{Attempts, CellEnd, StopCause};
@@ -6,10 +6,11 @@ use crate::finding::{Finding, Subject, Weight};
 use crate::verdict::Verdict;
 use std::collections::HashSet;
 
-/// Groups of equal endings that [`endings`] names; a hundred attempts may alternate.
+/// The most groups of equal endings that [`endings`] names; a hundred attempts may alternate.
 const MOST_GROUPS: usize = 8;
 
-/// Whether the lab must attempt the cell once more. An attempt without a verdict was interrupted; then none is due.
+/// Returns true if the lab must attempt the cell once more. An attempt without a verdict was
+/// interrupted; then none is due.
 pub fn another(course: Attempts, done: &[JudgedAttempt]) -> bool {
     let Some(last) = done.last() else { return true };
     let Some(verdict) = &last.judgement.verdict else { return false };
@@ -21,14 +22,16 @@ pub fn another(course: Attempts, done: &[JudgedAttempt]) -> bool {
     }
 }
 
-/// What says nothing about the kernel: only that may be tried again and forgotten. A FAIL that does not come back is FLAKY.
+/// Returns true for verdicts that show nothing about the kernel. Only these may be repeated and
+/// forgotten. A FAIL that does not come back is FLAKY.
 fn may_be_retried(verdict: &Verdict) -> bool {
     matches!(verdict, Verdict::Miss | Verdict::Lost)
 }
 
-/// The verdict on a cell: FLAKY as soon as two of the attempts that count differ, in their verdicts or in what was seen. Under
-/// [`Attempts::Retry`] those that were tried again do not count. A planned attempt that is missing is LOST, or, in a run that
-/// was interrupted, leaves the cell without a verdict.
+/// Returns the verdict on a cell. It is FLAKY as soon as two of the attempts that count differ, in
+/// their verdicts or in their observations. Under [`Attempts::Retry`] those that were repeated do
+/// not count. A planned attempt that is missing is LOST. In a run that was interrupted it leaves
+/// the cell without a verdict.
 pub(super) fn verdict(course: Attempts, attempts: &[JudgedAttempt], interrupted: bool) -> Option<Verdict> {
     // While the run goes on, the log has the end of the attempt before that of the run.
     let interrupted = interrupted || attempts.iter().any(was_interrupted);
@@ -58,7 +61,8 @@ fn was_interrupted(attempt: &JudgedAttempt) -> bool {
     matches!(attempt.record.end, Some(CellEnd::Stopped { cause: StopCause::Interrupted, .. }))
 }
 
-/// Whether two attempts agree. How far one came that did not come to its end is a matter of time.
+/// Returns true if two attempts agree. The progress of an attempt that did not come to its end is a
+/// matter of time.
 fn alike(one: &JudgedAttempt, other: &JudgedAttempt) -> bool {
     let seen = |attempt: &JudgedAttempt| attempt.record.end == Some(CellEnd::Complete);
     one.judgement.verdict == other.judgement.verdict
@@ -66,7 +70,8 @@ fn alike(one: &JudgedAttempt, other: &JudgedAttempt) -> bool {
         && (!seen(one) || one.account.promised == other.account.promised)
 }
 
-/// How the attempts ended, in their order: `MISS, then PASS`, `2 PASS, then FAIL`, `3 PASS`. None if there are not several.
+/// Returns the ends of the attempts, in their order: `MISS, then PASS`, `2 PASS, then FAIL`,
+/// `3 PASS`. Returns None for one attempt.
 pub fn endings<'a>(verdicts: impl ExactSizeIterator<Item = Option<&'a Verdict>>) -> Option<String> {
     if verdicts.len() < 2 {
         return None;
@@ -139,7 +144,7 @@ mod tests {
         Story::after().stopped(cause).attempt()
     }
 
-    /// Passes, but its report would say something else.
+    /// Returns an attempt that passes with another report.
     fn other_pass() -> JudgedAttempt {
         let mut other = pass();
         other.account.promised.lines.clear();
@@ -174,7 +179,7 @@ mod tests {
             (Repeat(2), vec![pass(), fail()], Some(Verdict::Flaky), Some(Verdict::Flaky)),
             (Repeat(2), vec![miss(), pass()], Some(Verdict::Flaky), Some(Verdict::Flaky)),
             (Repeat(2), vec![fail(), fail()], Some(Verdict::Fail), Some(Verdict::Fail)),
-            // A third is due, and is not there.
+            // A third is due, and is missing.
             (Repeat(3), vec![pass(), pass()], Some(Verdict::Lost), None),
             (Repeat(3), vec![pass(), fail()], Some(Verdict::Flaky), Some(Verdict::Flaky)),
             (Retry(2), vec![miss(), pass()], passed.clone(), passed.clone()),
@@ -182,7 +187,7 @@ mod tests {
             (Retry(2), vec![miss(), fail()], Some(Verdict::Fail), Some(Verdict::Fail)),
             (Retry(2), vec![miss(), miss()], Some(Verdict::Miss), Some(Verdict::Miss)),
             (Retry(2), vec![lost(), miss()], Some(Verdict::Miss), Some(Verdict::Miss)),
-            // No lab does this: what says something about the kernel counts, whatever comes after it.
+            // No lab does this: a result of the kernel counts, whatever comes after it.
             (Retry(2), vec![fail(), pass()], Some(Verdict::Flaky), Some(Verdict::Flaky)),
             (Retry(2), vec![miss(), fail(), pass()], Some(Verdict::Flaky), Some(Verdict::Flaky)),
         ] {

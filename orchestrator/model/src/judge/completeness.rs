@@ -1,4 +1,4 @@
-//! Whether everything that the plan asks for was observed.
+//! The check that everything in the plan was observed.
 
 use crate::event::{LoadedPart, Look, Probed, Reset, Stored};
 use crate::finding::{Finding, Subject, Weight};
@@ -7,12 +7,13 @@ use crate::record::{At, Record};
 use crate::scenario::{Scenario, Step, StoreStep};
 use std::collections::BTreeSet;
 
-/// Bytes of the narrowest store.
+/// The bytes of the narrowest store.
 const NARROWEST: u64 = 8;
-/// Words in a device's `reset_method` (Linux drivers/pci/pci.c, pci_reset_fn_methods, 6.1 to 7.2).
+/// The words in a device's `reset_method` (Linux drivers/pci/pci.c, pci_reset_fn_methods, 6.1 to
+/// 7.2).
 const RESET_METHODS: [&str; 7] = ["device_specific", "acpi", "flr", "af_flr", "pm", "bus", "cxl_bus"];
 
-/// A finding for each observation that is missing, doubled, unplanned or not readable.
+/// Returns a finding for each observation that is missing, doubled, unplanned or unreadable.
 pub(super) fn findings(record: &Record, looks: &[Decoded]) -> Vec<Finding> {
     let scenario = &record.planned.scenario;
     let mut out = machines(record);
@@ -79,8 +80,8 @@ pub(super) fn findings(record: &Record, looks: &[Decoded]) -> Vec<Finding> {
     out
 }
 
-/// Guests are held against each other only where they were seen at one moment: each look must have those that were looked at before
-/// and still run beside it.
+/// Returns the looks that miss a guest beside. Guests can be compared only at one moment, so each
+/// look must have all running guests that were looked at before.
 fn beside(record: &Record) -> Vec<Finding> {
     let mut out = vec![];
     let mut looked = BTreeSet::new();
@@ -101,7 +102,7 @@ fn beside(record: &Record) -> Vec<Finding> {
     out
 }
 
-/// Resets of step `at` by a method that no kernel has.
+/// Returns the resets of step `at` by a method that no kernel has.
 fn unknown_methods(record: &Record, at: usize) -> impl Iterator<Item = Finding> {
     let known = |method: &str| {
         !method.trim().is_empty() && method.split_whitespace().all(|word| RESET_METHODS.contains(&word))
@@ -113,7 +114,8 @@ fn unknown_methods(record: &Record, at: usize) -> impl Iterator<Item = Finding> 
     })
 }
 
-/// The guests that run at the look `name`: those without a probe before it, which may have ended them.
+/// Returns the guests that run at the look `name`: those without a probe before it, which may have
+/// ended them.
 pub(super) fn running_at<'a>(scenario: &'a Scenario, name: &str) -> BTreeSet<&'a str> {
     let look = |step: &Step| matches!(step, Step::Look(look) if look.name == name);
     let Some(at) = scenario.steps.iter().position(look) else { return BTreeSet::new() };
@@ -126,7 +128,7 @@ pub(super) fn running_at<'a>(scenario: &'a Scenario, name: &str) -> BTreeSet<&'a
     scenario.guests.keys().map(String::as_str).filter(|guest| !probed.contains(guest)).collect()
 }
 
-/// The host, its RAM, the guests and their devices must have told of themselves.
+/// Returns the missing reports of the host, its RAM, the guests and their devices.
 fn machines(record: &Record) -> Vec<Finding> {
     let scenario = &record.planned.scenario;
     let missing = |of: Subject, what: String| Finding::new(Weight::Lab, of, what, "one observation", "0");
@@ -150,7 +152,7 @@ fn machines(record: &Record) -> Vec<Finding> {
         .collect()
 }
 
-/// Stores of step `at` that were not what the step says.
+/// Returns the stores of step `at` that differ from the step.
 fn wrong_stores(record: &Record, at: usize, step: &StoreStep) -> Vec<Finding> {
     let of_step = record.at::<Stored>(at);
     let as_planned = |stored: &At<'_, Stored>| {

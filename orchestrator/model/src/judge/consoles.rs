@@ -1,4 +1,4 @@
-//! Whether the consoles could have shown every alarm.
+//! The check that the consoles could have shown every alarm.
 
 use crate::console::dropped;
 use crate::event::AlarmClass;
@@ -6,16 +6,18 @@ use crate::finding::{Finding, Subject, Weight};
 use crate::record::{Alarm, Record};
 use std::collections::BTreeMap;
 
-/// What may keep a kernel's log from its console.
+/// The hint about settings that keep a kernel's log from its console.
 const HINT: &str =
     "the kernel needs CONFIG_PRINTK and CONFIG_SERIAL_AMBA_PL011_CONSOLE, and arguments that leave both on";
 
-/// A finding for a host's console that shows nothing, and one for each console that has lost lines.
+/// Returns a finding for a host's console that shows nothing, and one for each console that has
+/// lost lines.
 pub(super) fn findings(record: &Record) -> impl Iterator<Item = Finding> {
     untested(record).into_iter().chain(lossy(&record.alarms))
 }
 
-/// The console never showed the line that the host's agent wrote to the kernel's log.
+/// Returns the finding that the console never showed the line that the host's agent wrote to the
+/// kernel's log.
 fn untested(record: &Record) -> Option<Finding> {
     let found =
         "none: the host's console does not show what its kernel logs, so that its alarms could not be seen";

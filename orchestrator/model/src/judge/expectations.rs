@@ -1,4 +1,4 @@
-//! Expectations, chosen by trait and held against what was seen.
+//! Expectations, chosen by trait and compared with the observations.
 
 use super::completeness;
 use crate::event::Probed;
@@ -12,23 +12,24 @@ use crate::witnesses::behaviour::{ending, shows_alignment};
 use s2lab_mmu::{MemoryType, Stage2Leaf};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// In expectations: a guest's RAM.
+/// The word for a guest's RAM in expectations.
 const RAM: &str = "ram";
-/// What a kernel without any of the traits is called.
+/// The name of a kernel without any of the traits.
 const BEFORE: &str = "before the series";
-/// Leaves told as evidence of one finding.
+/// The most leaves that are evidence of one finding.
 const MOST_LEAVES: usize = 4;
 
-/// What came of the expectations.
+/// The result of the expectations.
 pub(super) struct Met {
     pub(super) label: Option<String>,
     pub(super) findings: Vec<Finding>,
-    /// The sets of traits with which the alternative that was met goes together.
+    /// The sets of traits that fit the alternative that was met.
     pub(super) fits: Vec<BTreeSet<Trait>>,
 }
 
-/// Holds the expectations that the kernel's traits choose against the record. Where they leave something open, exactly one
-/// alternative must be met as a whole; with observations missing (`all_there` false) that cannot be decided and is left out.
+/// Compares the record with the expectations that the kernel's traits choose. If the traits leave
+/// something open, exactly one alternative must be met as a whole. With observations missing
+/// (`all_there` false) that cannot be decided and is left out.
 pub(super) fn evaluate(record: &Record, looks: &[Decoded], all_there: bool) -> Met {
     let scenario = &record.planned.scenario;
     let unmet = |wanted: &dyn Fn(&Expectation) -> bool| -> Vec<Finding> {
@@ -52,7 +53,7 @@ pub(super) fn evaluate(record: &Record, looks: &[Decoded], all_there: bool) -> M
     met
 }
 
-/// Sets of traits of which a scenario expects the same.
+/// The sets of traits for which a scenario expects the same.
 #[derive(Clone)]
 struct Choice {
     label: Option<String>,
@@ -62,15 +63,15 @@ struct Choice {
     fits: Vec<BTreeSet<Trait>>,
 }
 
-/// What a kernel is held against: all of one of these must be met.
+/// The expectations that a kernel must meet as a whole, if it is the one that fits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Alternative {
-    /// As a verdict names it.
+    /// The name in a verdict.
     pub label: Option<String>,
     pub expectations: Vec<Expectation>,
 }
 
-/// What is expected of a kernel with these traits: every alternative that they leave open.
+/// Returns the expectations for a kernel with these traits: every alternative that they leave open.
 pub fn expected(scenario: &Scenario, traits: &Traits) -> Vec<Alternative> {
     let alternative = |Choice { label, traits, .. }| Alternative {
         label,
@@ -79,7 +80,7 @@ pub fn expected(scenario: &Scenario, traits: &Traits) -> Vec<Alternative> {
     alternatives(scenario, traits).into_iter().map(alternative).collect()
 }
 
-/// Of alternatives and what each of them leaves unmet, the one that is met.
+/// Returns the alternative that is met, from alternatives with their unmet expectations.
 fn choose(tried: Vec<(Choice, Vec<Finding>)>) -> Met {
     let fits = |findings: &[Finding]| findings.iter().all(|finding| finding.weight == Weight::Lacking);
     let fitting: Vec<_> = tried.iter().filter(|(_, findings)| fits(findings)).collect();
@@ -108,7 +109,7 @@ fn conditional(expectation: &Expectation) -> bool {
     !expectation.when.is_empty() || !expectation.unless.is_empty()
 }
 
-/// The distinct lists of traits on which expectations depend, in order of appearance.
+/// Returns the distinct lists of traits on which expectations depend, in order of appearance.
 fn conditions(scenario: &Scenario) -> Vec<Vec<Trait>> {
     let mut out: Vec<Vec<Trait>> = vec![];
     for list in scenario.expect.iter().flat_map(|e| [&e.when, &e.unless]).filter(|list| !list.is_empty()) {
@@ -120,7 +121,8 @@ fn conditions(scenario: &Scenario) -> Vec<Vec<Trait>> {
     out
 }
 
-/// One choice for each way in which the conditions can be true together, of the sets of traits that the kernel may have.
+/// Returns one choice for each combination of true conditions, among the sets of traits that the
+/// kernel may have.
 fn alternatives(scenario: &Scenario, traits: &Traits) -> Vec<Choice> {
     let conditions = conditions(scenario);
     let mut choices: Vec<(Vec<bool>, Choice)> = vec![];
@@ -141,7 +143,7 @@ fn truth(conditions: &[Vec<Trait>], traits: &BTreeSet<Trait>) -> Vec<bool> {
     conditions.iter().map(|list| list.iter().all(|t| traits.contains(t))).collect()
 }
 
-/// What an alternative is called: by the last trait of the longest condition that is true.
+/// Returns the name of an alternative: the last trait of the longest condition that is true.
 fn label(scenario: &Scenario, traits: &BTreeSet<Trait>) -> Option<String> {
     let conditions = conditions(scenario);
     let truth = truth(&conditions, traits);
@@ -153,7 +155,7 @@ fn label(scenario: &Scenario, traits: &BTreeSet<Trait>) -> Option<String> {
     }
 }
 
-/// What of one expectation is not met.
+/// Returns the findings of one expectation that is not met.
 fn unmet(expectation: &Expectation, record: &Record, looks: &[Decoded]) -> Vec<Finding> {
     let mut out = vec![];
     if let Some(expected) = expectation.unaligned {
@@ -209,14 +211,14 @@ fn unmet_at(expectation: &Expectation, at: &str, record: &Record, looks: &[Decod
     let concerned: Vec<_> = looks.iter().filter(|look| look.name == at && has(&look.guest)).collect();
     let mut out = vec![];
     for look in &concerned {
-        // One that cannot be read is a finding of the lab already.
+        // A look that cannot be read is already a finding of the lab.
         if let Ok(seen) = &look.seen {
             let place = Subject::look(look).region(of);
             out.extend(unmet_leaves(expectation, seen, record, &place));
             out.extend(unmet_effective(expectation, seen, &place));
         }
     }
-    // A look that is planned but missing is a finding of the lab already.
+    // A look that is planned but missing is already a finding of the lab.
     if !completeness::running_at(&record.planned.scenario, at).iter().any(|guest| has(guest)) {
         let subject = Subject::cell().named(at).region(of);
         let what = subject.to_string();
@@ -251,7 +253,7 @@ fn unmet_leaves(expectation: &Expectation, seen: &Seen, record: &Record, place: 
         let of = |Unmet { found, detail }| finding("exec", "never-exec", found).with(detail);
         out.extend(unmet_by(leaves, &fits, &show).map(of).map(|unmet| unmet.breaking(Promise::BAR)));
     }
-    // A leaf in another BAR of the device is not what the expectation is about.
+    // A leaf in another BAR of the device does not belong to the expectation.
     let in_bar = |leaf: &Stage2Leaf| {
         let bar = record.session.around.bar(of);
         of == RAM

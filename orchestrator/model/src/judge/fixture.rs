@@ -1,4 +1,5 @@
-//! A run made up for tests: a scenario, the events of one cell, and page tables that nothing of the walker's has written.
+//! A made-up run for tests: a scenario, the events of one cell, and page tables that the walker's
+//! code did not write.
 
 use super::{JudgedAttempt, JudgedRun, judge_run};
 use crate::event::{
@@ -24,16 +25,18 @@ pub(crate) const SESSION: SessionId = 1;
 pub(crate) const RAM: (u64, u64) = (0x4000_0000, 0x6000_0000);
 pub(crate) const BAR_SIZE: u64 = 16 << 20;
 pub(crate) const XN: u64 = 1 << 54;
-/// Leaves as KVM writes them, with FEAT_S2FWB: valid, S2AP rw, SH inner, AF; see the series' expected descriptors.
+/// Leaves as KVM writes them, with FEAT_S2FWB: valid, S2AP rw, SH inner, AF; see the series'
+/// expected descriptors.
 pub(crate) const NC_BLOCK: u64 = 0x7d5 | XN;
 pub(crate) const DEVICE_BLOCK: u64 = 0x7c5 | XN;
 pub(crate) const RAM_PAGE: u64 = 0x7db;
-/// Where QEMU has put the kernel and the device tree: first byte and size.
+/// The places of the kernel and the device tree in QEMU: first byte and size.
 pub(crate) const IMAGE: (u64, u64) = (0x4020_0000, 0x223_0000);
 pub(crate) const DEVICE_TREE: (u64, u64) = (0x4e80_0000, 0x10_0000);
-/// Pages that the host's kernel keeps beside these.
+/// The other pages that the host's kernel reserves.
 pub(crate) const RESERVED: (u64, u64) = (0x9fca_0000, 0x6_0000);
-/// What a real host says, in short. The first two reserved ranges are free since it has booted.
+/// A real host's /proc/iomem, shortened. The first two reserved ranges have been free since it
+/// booted.
 pub(crate) const IOMEM: &str = "09000000-09000fff : pl011@9000000\n40000000-9fffffff : System RAM\n\
     \x20 40200000-41a6ffff : Kernel code\n  41a70000-4207ffff : reserved\n  42080000-4242ffff : Kernel data\n\
     \x20 48000000-4affffff : reserved\n  4e800000-4e8fffff : reserved\n  9fca0000-9fcfffff : reserved\n";
@@ -51,21 +54,21 @@ fn loaded(part: LoadedPart, start: u64, size: u64) -> Event {
 /// The part of a machine that a look sees.
 #[derive(Debug, Clone)]
 pub(crate) struct Machine {
-    /// Low and high bits of the descriptor of the BAR's 2 MiB blocks.
+    /// The low and high bits of the descriptor of the BAR's 2 MiB blocks.
     pub(crate) bar: u64,
-    /// How many blocks of the BAR are mapped.
+    /// The number of mapped blocks of the BAR.
     pub(crate) blocks: u64,
     pub(crate) ram: u64,
-    /// AttrIndx of the guest's mapping.
+    /// The AttrIndx of the guest's mapping.
     pub(crate) index: u64,
     /// More leaves: IPA, PA, level, bits.
     pub(crate) more: Vec<(u64, u64, u64, u64)>,
     pub(crate) mapped: bool,
-    /// Which of the host's guests it is, from 0; the first is g0.
+    /// The number of the guest in the host, from 0; the first is g0.
     pub(crate) guest: u64,
-    /// Pages of the host's memory that are no tables.
+    /// Pages of the host's memory that are not tables.
     pub(crate) content: Vec<(u64, Vec<u8>)>,
-    /// What differs in the registers.
+    /// The registers that differ.
     pub(crate) registers: Vec<(&'static str, u64)>,
 }
 
@@ -117,14 +120,14 @@ impl Machine {
     }
 }
 
-/// What is read of a machine after the reset of the scenario.
+/// Returns the tables of a machine after the reset of the scenario.
 pub(crate) fn after_reset(machine: &Machine) -> (AfterReset, Pages) {
     let (look, kept) = machine.look("");
     let tables = Beside { registers: look.registers };
     (AfterReset { device: "nic".into(), tables, pages: look.pages }, kept)
 }
 
-/// Pages by digest, as `raw/` has them.
+/// Pages by digest, like in `raw/`.
 pub(crate) type Pages = BTreeMap<String, Vec<u8>>;
 
 /// The events of an attempt, as those of an attempt at the cell `key` in another session.
@@ -143,7 +146,7 @@ pub(crate) fn elsewhere<'a>(
     })
 }
 
-/// A cell's whole story, to be told with changes.
+/// The events of a whole cell, which a test can change.
 #[derive(Debug, Clone)]
 pub(crate) struct Story {
     pub(crate) cell: PlannedCell,
@@ -185,20 +188,20 @@ pub(crate) fn scenario() -> Scenario {
 }
 
 impl Story {
-    /// A kernel with the series, all well.
+    /// Returns a kernel with the series, without a defect.
     pub(crate) fn after() -> Story {
         let traits = traits(&[Trait::WcConveyed, Trait::WcHonoured]);
-        Story::told(traits, &Machine::with(NC_BLOCK), true, ProbeOutcome::Answered(UnalignedOutcome::Ok))
+        Story::of(traits, &Machine::with(NC_BLOCK), true, ProbeOutcome::Answered(UnalignedOutcome::Ok))
     }
 
-    /// A kernel without, all well.
+    /// Returns a kernel without the series, without a defect.
     pub(crate) fn before() -> Story {
         let end =
             GuestEnd::Stopped { state: "internal-error".into(), detail: "kvm run failed Bad address".into() };
-        Story::told(traits(&[]), &Machine::with(DEVICE_BLOCK), false, ProbeOutcome::GuestEnded(end))
+        Story::of(traits(&[]), &Machine::with(DEVICE_BLOCK), false, ProbeOutcome::GuestEnded(end))
     }
 
-    pub(crate) fn told(traits: Traits, machine: &Machine, flag: bool, outcome: ProbeOutcome) -> Story {
+    pub(crate) fn of(traits: Traits, machine: &Machine, flag: bool, outcome: ProbeOutcome) -> Story {
         let fact = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         let bar = Bar { index: 2, start: BAR_PA, size: BAR_SIZE, prefetchable: true };
         let registers = Bar { index: 0, start: 0x1000_0000, size: 256, prefetchable: false };
@@ -287,7 +290,8 @@ impl Story {
         Story { cell, events, pages }
     }
 
-    /// With a guest more that has no device, which is looked at after the first one, and with that one beside it.
+    /// Adds a guest without a device, which is looked at after the first one, with that one beside
+    /// it.
     pub(crate) fn beside(mut self, first: &Machine, second: &Machine) -> Story {
         let mut guest = self.cell.scenario.guests["g0"].clone();
         guest.assign.clear();

@@ -1,5 +1,6 @@
-//! Promise I17: a guest's stage 2 maps only what the guest was given, and the tables mean what they are decoded to. Judged at every
-//! look, unasked. Each rule is linear or n log n in the number of leaves.
+//! Promise I17: a guest's stage 2 maps only what the guest was given, and the tables have their
+//! decoded meaning. It is judged at every look, for every scenario. Each rule is linear or n log n
+//! in the number of leaves.
 
 mod rules;
 mod walked;
@@ -17,16 +18,16 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 
-/// Foreign leaves shown as evidence.
+/// The most foreign leaves that are shown as evidence.
 const MOST_LEAVES: usize = 4;
 
-/// What a leaf leads to that its guest was not given. The first name counts if there are several.
+/// The target of a leaf that its guest was not given. The first name counts if there are several.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum What {
     Kept(Kept),
     /// A table of this guest's stage 2.
     Table(String),
-    /// A table of the stage 2 of the guest that was looked at, in reach of this other one.
+    /// A table of the stage 2 of the guest that was looked at, which this other guest can reach.
     Reached(String),
     /// Memory of this other guest.
     Ram(String),
@@ -36,7 +37,7 @@ pub(super) enum What {
     BarElsewhere(String),
     /// A page that the guest can write to at another IPA, or at this one.
     Again,
-    /// RAM where the guest has none.
+    /// RAM at an IPA where the guest has none.
     Outside,
 }
 
@@ -55,14 +56,14 @@ impl fmt::Display for What {
     }
 }
 
-/// A leaf that should not be.
+/// A leaf that must not exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Foreign {
     leaf: Stage2Leaf,
     what: What,
 }
 
-/// What the rules need to know of a look.
+/// The inputs of the rules for a look.
 pub(super) struct Scene<'a> {
     guest: &'a str,
     seen: &'a Seen,
@@ -78,13 +79,13 @@ impl<'a> Scene<'a> {
         Scene { guest: &look.guest, seen, record, kept, ram: virt::ram(memory) }
     }
 
-    /// Every leaf, wherever it leads.
+    /// Yields every leaf, with any target.
     fn leaves(&self) -> impl Iterator<Item = &'a Stage2Leaf> {
         let Seen { ram, devices, unknown, .. } = self.seen;
         ram.iter().chain(devices.values().flatten()).chain(unknown)
     }
 
-    /// The foreign leaves, each once, the gravest first.
+    /// Returns the foreign leaves, each once, the most severe first.
     fn foreign(&self) -> Vec<Foreign> {
         let mut found: BTreeMap<_, Foreign> = BTreeMap::new();
         for foreign in rules::ALL.iter().flat_map(|rule| rule(self)) {
@@ -96,26 +97,27 @@ impl<'a> Scene<'a> {
             }
         }
         let mut found: Vec<_> = found.into_values().collect();
-        // Stable: within one kind the IPAs ascend.
+        // The sort is stable: within one kind the IPAs ascend.
         found.sort_by(|a, b| a.what.cmp(&b.what));
         found
     }
 }
 
-/// The physical addresses that a leaf maps.
+/// Returns the physical addresses that a leaf maps.
 fn mapped(leaf: &Stage2Leaf) -> Range<u64> {
     leaf.pa..leaf.pa.saturating_add(leaf.size)
 }
 
-/// What I17 says of one look.
+/// The result of I17 for one look.
 #[derive(Debug, Default)]
 pub(crate) struct Isolation {
-    /// Whether the look saw nothing but what its guest was given.
+    /// True if the look saw only what its guest was given.
     pub(crate) own: bool,
     findings: Vec<Finding>,
 }
 
-/// What I17 says of each look, in the order of the looks. Judgement and report share it.
+/// Returns the result of I17 for each look, in the order of the looks. Judgement and report share
+/// it.
 pub(crate) fn of_looks(record: &Record, looks: &[Decoded]) -> Vec<Isolation> {
     let kept = KeptMemory::of(&record.session.around);
     looks.iter().map(|look| of_look(record, look, &kept)).collect()
@@ -134,7 +136,7 @@ fn of_look(record: &Record, look: &Decoded, kept: &KeptMemory) -> Isolation {
     Isolation { own: assigned && seen.unknown.is_empty() && foreign.is_empty(), findings }
 }
 
-/// What of I17 is not kept. `of_looks` is what [`of_looks`] says.
+/// Returns the findings of I17. `of_looks` is the result of [`of_looks`].
 pub(super) fn findings(record: &Record, looks: &[Decoded], of_looks: &[Isolation]) -> Vec<Finding> {
     let of_each = of_looks.iter().flat_map(|look| look.findings.iter().cloned());
     let all =
@@ -142,14 +144,15 @@ pub(super) fn findings(record: &Record, looks: &[Decoded], of_looks: &[Isolation
     all.map(|finding| finding.breaking(Promise::ISOLATION)).collect()
 }
 
-/// A host that calls something else its kernel than what QEMU has put there cannot be judged by what it keeps.
+/// Returns the finding of a host whose account of its kernel differs from QEMU's: its reserved
+/// memory is then unknown.
 fn account(record: &Record) -> Option<Finding> {
     let why = kept::account(&record.session.around).err()?;
     let expected = "code and data in the image that QEMU has loaded, and at most a third of it between them";
     Some(Finding::new(Weight::Lab, Subject::cell(), "the host's account of its kernel", expected, why))
 }
 
-/// One finding for a look: the first foreign page, and how many more there are of which kind.
+/// Returns one finding for a look: the first foreign page, and the number of the others by kind.
 fn not_given(foreign: &[Foreign], place: &Subject) -> Option<Finding> {
     let first = foreign.first()?;
     let Foreign { leaf, what } = first;

@@ -8,11 +8,11 @@ use crate::record::look::Pages;
 use crate::record::{Cell, Fold, LogError};
 use std::collections::BTreeMap;
 
-/// A log so far, and what was judged of it.
+/// A log so far, and the judgements of it.
 #[derive(Debug, Default)]
 pub struct LiveRun {
     fold: Fold,
-    /// By the cell's place in the plan.
+    /// The judged attempts by the cell's place in the plan.
     judged: BTreeMap<usize, Vec<JudgedAttempt>>,
     judgements: usize,
 }
@@ -26,7 +26,7 @@ impl LiveRun {
         self.fold.text(line)
     }
 
-    /// The attempts at the cell `key` that have ended; those that were not judged are judged now.
+    /// Returns the attempts at the cell `key` that have ended, and judges new ones.
     pub fn attempts(&mut self, key: &Key, pages: &(impl Pages + ?Sized)) -> &[JudgedAttempt] {
         let Some(place) = self.fold.place(key) else { return &[] };
         let ended = self.fold.take_ended(place);
@@ -36,7 +36,8 @@ impl LiveRun {
         judged
     }
 
-    /// What is said of the cell `key` by its attempts so far. One that has not ended counts as if the log stopped here.
+    /// Returns the judgement of the cell `key` by its attempts so far. An attempt that has not
+    /// ended counts as if the log stopped here.
     pub fn cell(&mut self, key: &Key, pages: &(impl Pages + ?Sized)) -> Option<JudgedCell> {
         let mut attempts = self.attempts(key, pages).to_vec();
         let interrupted = self.fold.run()?.interrupted.is_some();
@@ -46,7 +47,8 @@ impl LiveRun {
         Some(JudgedCell { planned, verdict, attempts, not_run })
     }
 
-    /// The attempt at the cell `key` that has not ended, judged as if it had come to its end.
+    /// Returns the attempt at the cell `key` that has not ended, judged as if it had come to its
+    /// end.
     pub fn as_if_complete(&mut self, key: &Key, pages: &(impl Pages + ?Sized)) -> Option<JudgedCell> {
         let Cell { planned, mut attempts, .. } = self.fold.cell(key)?;
         let mut open = attempts.pop()?;
@@ -62,12 +64,12 @@ impl LiveRun {
         self.fold.run().map(|run| run.plan.attempts).unwrap_or_default()
     }
 
-    /// How many attempts were decoded and judged.
+    /// Returns the number of attempts that were decoded and judged.
     pub fn judgements(&self) -> usize {
         self.judgements
     }
 
-    /// The whole run, as far as its log goes.
+    /// Returns the whole run, up to the end of its log.
     ///
     /// # Errors
     /// If the log has no plan.

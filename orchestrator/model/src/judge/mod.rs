@@ -1,5 +1,6 @@
-//! The judgement: what a record is worth. Nothing passes by default: a pass needs the final record, every observation that
-//! the plan asks for, every expectation met on something that was there, and no witness against it.
+//! The judgement of a record. Nothing passes by default. A pass needs the final record, every
+//! observation in the plan, every expectation met on something that exists, and no witness against
+//! it.
 
 mod account;
 mod agreement;
@@ -36,25 +37,26 @@ pub use expectations::{Alternative, expected};
 pub use live::LiveRun;
 pub use run::{JudgedAttempt, JudgedCell, JudgedRun, judge_run};
 
-/// What is said of one attempt, and why.
+/// The judgement of one attempt, and its reasons.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Judgement {
-    /// `None`: interrupted, so nothing is said.
+    /// The verdict. None: the attempt was interrupted.
     pub verdict: Option<Verdict>,
-    /// The weightiest first.
+    /// The findings, the most severe first.
     pub findings: Vec<Finding>,
-    /// Which alternative of the expectations was applied: `wc-honoured`, `before the series`; none for a scenario without.
+    /// The alternative of the expectations that was applied: `wc-honoured`, `before the series`.
+    /// None for a scenario without alternatives.
     pub label: Option<String>,
-    /// The sets of traits with which the alternative goes together that was met; empty unless one was.
+    /// The sets of traits that fit the alternative that was met; empty unless one was.
     pub fits: Vec<BTreeSet<Trait>>,
     /// Each witness by its name and what it said, in a fixed order.
     pub witnesses: Vec<(&'static str, Testimony)>,
 }
 
-/// Most findings of one attempt.
+/// The most findings of one attempt.
 const MOST_FINDINGS: usize = 200;
 
-/// The findings, each of which names only a promise that the scenario holds up.
+/// Returns the findings without the promises that the scenario does not check.
 fn held_up(record: &Record, findings: Vec<Finding>) -> Vec<Finding> {
     let promises = record.planned.scenario.held_up();
     let of = |finding: Finding| {
@@ -64,7 +66,7 @@ fn held_up(record: &Record, findings: Vec<Finding>) -> Vec<Finding> {
     findings.into_iter().map(of).collect()
 }
 
-/// The weightiest findings first, and a word about those that are too many.
+/// Returns the most severe findings first, and the number of the others.
 fn weighed(mut findings: Vec<Finding>) -> Vec<Finding> {
     findings.sort_by_key(|finding| finding.weight);
     if let Some(more @ 1..) = findings.len().checked_sub(MOST_FINDINGS)
@@ -78,15 +80,16 @@ fn weighed(mut findings: Vec<Finding>) -> Vec<Finding> {
     findings
 }
 
-/// What was decoded of an attempt, and what the rules of isolation say of it.
+/// The decoded looks of an attempt, and the results of the rules of isolation.
 struct Shown {
     looks: Vec<Decoded>,
-    /// Of each look.
+    /// The result for each look.
     isolation: Vec<isolation::Isolation>,
     resets: Vec<Left>,
 }
 
-/// Judges one attempt. `interrupted`: the run was, so that an attempt without an end is not LOST.
+/// Judges one attempt. `interrupted` is true if the run was, so that an attempt without an end is
+/// not LOST.
 fn judge(record: &Record, shown: &Shown, interrupted: bool) -> Judgement {
     let looks = &shown.looks;
     let mut findings = alarms::findings(record, looks);
@@ -112,7 +115,8 @@ fn judge(record: &Record, shown: &Shown, interrupted: bool) -> Judgement {
         }
     };
     findings.extend(witnesses::ALL.iter().flat_map(|witness| witness.early(record)));
-    // What was seen of the kernel counts, however the attempt ended: a panic makes QEMU exit, an oops makes it hang.
+    // Findings of the kernel count, whatever the end of the attempt: a panic makes QEMU exit, an
+    // oops makes it hang.
     let kernel = findings.iter().any(|finding| finding.weight == Weight::Kernel);
     let verdict = by_end.map(|verdict| if kernel { Verdict::Fail } else { verdict });
     let findings = weighed(held_up(record, findings));
@@ -121,7 +125,7 @@ fn judge(record: &Record, shown: &Shown, interrupted: bool) -> Judgement {
     Judgement { verdict, findings, label: None, fits: vec![], witnesses }
 }
 
-/// Without the final record nothing passes, were it by rules that are newer than the run.
+/// Without the final record nothing passes, even by rules that are newer than the run.
 fn kept(mut judgement: Judgement) -> Judgement {
     if matches!(judgement.verdict, Some(Verdict::Pass { .. })) {
         judgement.verdict = Some(Verdict::Lost);
@@ -139,7 +143,7 @@ fn complete(record: &Record, shown: &Shown, mut findings: Vec<Finding>) -> Judge
     let scene = Scene { record, looks };
     let heard: Vec<_> = witnesses::ALL.iter().map(|witness| (witness.name(), witness.hear(&scene))).collect();
     let foreign = isolation::findings(record, looks, isolation);
-    // A foreign page weighs more than a wrong type.
+    // A foreign page is more severe than a wrong type.
     findings.extend(missing.into_iter().chain(foreign).chain(met.findings));
     let hear = |(name, Heard { testimony, findings: found }): (_, Heard)| {
         findings.extend(found);

@@ -1,4 +1,4 @@
-//! Whether a device was reset: the host says so, and the tables show it.
+//! The check that a device was reset: the host reports it, and the tables show it.
 
 use crate::event::Look;
 use crate::finding::{Finding, Subject, Weight};
@@ -6,11 +6,12 @@ use crate::record::Record;
 use crate::record::after_reset::Left;
 use crate::scenario::{Promise, Step};
 
-/// Leaves shown as evidence.
+/// The most leaves that are shown as evidence.
 const MOST_LEAVES: usize = 4;
 
-/// A finding for each reset that left the device mapped, or of which it was not seen. Before the first look at its guest, nothing leads to
-/// the guest's tables; then the host's word stands alone.
+/// Returns a finding for each reset that left the device mapped, or whose effect was not seen.
+/// Before the first look at its guest the guest's tables are unknown, so only the host's report
+/// counts.
 pub(super) fn findings(record: &Record, left: &[Left]) -> Vec<Finding> {
     let mut out = vec![];
     let scenario = &record.planned.scenario;
@@ -73,12 +74,12 @@ mod tests {
         assert!(texts.iter().any(|text| text.contains(words)), "{words:?} in {texts:#?}");
     }
 
-    /// The story with what `machine` shows right after the reset.
+    /// Returns the story with the tables of `machine` right after the reset.
     fn after(machine: &Machine) -> Story {
-        let (told, pages) = after_reset(machine);
+        let (recorded, pages) = after_reset(machine);
         let mut story = Story::after().edit(|event| {
             if let Event::Observed { data: Observation::AfterReset(after), .. } = event {
-                *after = told.clone();
+                *after = recorded.clone();
             }
         });
         story.pages.extend(pages);
@@ -94,7 +95,7 @@ mod tests {
             "step 2, stage 2 after the reset of nic: expected no leaf in its BARs until the next access, \
              found 1 leaves, the first at IPA 0x8080000000",
         );
-        // Any BAR of the device, and a leaf that reaches into it.
+        // The leaves are in any BAR of the device, or reach into it.
         let gone = Machine { blocks: 0, ..machine };
         let other = Machine { more: vec![(0x1000_0000, 0x1000_0000, 3, NC_BLOCK)], ..gone.clone() };
         found(&after(&other), Verdict::Fail, "the first at IPA 0x10000000");
@@ -110,9 +111,9 @@ mod tests {
         let story = Story::after();
         let words = "step 2, stage 2 after the reset of nic: expected 1 observations, found ";
         found(&story.clone().without(is_after), Verdict::Miss, &format!("{words}0"));
-        let told = story.events.iter().find(|event| is_after(event)).unwrap().clone();
-        found(&story.clone().and(told.clone()), Verdict::Miss, &format!("{words}2"));
-        let mut elsewhere = told;
+        let recorded = story.events.iter().find(|event| is_after(event)).unwrap().clone();
+        found(&story.clone().and(recorded.clone()), Verdict::Miss, &format!("{words}2"));
+        let mut elsewhere = recorded;
         if let Event::Observed { step, .. } = &mut elsewhere {
             *step = 3;
         }

@@ -1,4 +1,4 @@
-//! A whole run, judged: attempt by attempt, cell by cell, and at last as a whole.
+//! Judgement of a whole run: attempt by attempt, cell by cell, and at last as a whole.
 
 use super::{Account, Judgement, Shown, agreement, attempts, isolation, judge};
 use crate::event::{Attempts, PlannedCell};
@@ -7,27 +7,28 @@ use crate::record::{Cell, Record, Run, after_reset};
 use crate::verdict::{Interrupt, NOTHING_TESTED, Verdict, run_exit};
 use std::sync::Arc;
 
-/// A run with what is said of each of its cells.
+/// A run with the judgement of each of its cells.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JudgedRun {
     /// The lab folder, see [`crate::event::Plan`].
     pub lab: Option<String>,
-    /// In the plan's order.
+    /// The cells in the plan's order.
     pub cells: Vec<JudgedCell>,
     pub interrupted: Option<Interrupt>,
-    /// The log tells of the run's end. Without it, and not interrupted, the run is LOST.
+    /// True if the log has the run's end. Without it, and not interrupted, the run is LOST.
     pub ended: bool,
-    /// What the run exits with, see [`run_exit`].
+    /// The exit code of the run, see [`run_exit`].
     pub exit: u8,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JudgedCell {
     pub planned: Arc<PlannedCell>,
-    /// `None`: the run was interrupted before the cell could be judged, or did not come to it.
+    /// The verdict. None: the run was interrupted before the cell could be judged, or did not come
+    /// to it.
     pub verdict: Option<Verdict>,
     pub attempts: Vec<JudgedAttempt>,
-    /// Why the run did not come to the cell, if it says so.
+    /// The reason why the run did not come to the cell, if it has one.
     pub not_run: Option<String>,
 }
 
@@ -42,17 +43,18 @@ impl JudgedCell {
 pub struct JudgedAttempt {
     pub record: Record,
     pub judgement: Judgement,
-    /// What a report says of the looks; the looks themselves are not kept.
+    /// The report's lines about the looks. The looks themselves are not kept.
     pub account: Account,
 }
 
-/// Decodes and judges every attempt of a run. A log that stops before the end of an uninterrupted run is LOST as a whole,
-/// even if each of its cells was judged: attempts may be missing.
+/// Decodes and judges every attempt of a run. A log that stops before the end of an uninterrupted
+/// run is LOST as a whole, even if each of its cells was judged: attempts may be missing.
 pub fn judge_run(run: Run, pages: &(impl Pages + ?Sized)) -> JudgedRun {
     conclude(run, |_| vec![], pages)
 }
 
-/// Judges what is not judged yet, each cell, and the run. `judged` gives the attempts at the cell of that place that were judged.
+/// Judges the attempts that are not judged yet, each cell, and the run. `judged` returns the judged
+/// attempts at the cell of that place.
 pub(super) fn conclude(
     run: Run,
     mut judged: impl FnMut(usize) -> Vec<JudgedAttempt>,
@@ -72,14 +74,14 @@ pub(super) fn conclude(
     let lost = (!ended).then_some(Verdict::Lost);
     let verdicts = cells.iter().filter_map(|cell| cell.verdict.as_ref()).chain(&lost);
     let exit = match run_exit(verdicts, interrupted) {
-        // Whatever kept a cell from being run, this is no run of which all is well.
+        // A run that left cells out did not succeed, whatever the reason.
         0 if cells.iter().any(|cell| cell.not_run.is_some()) => NOTHING_TESTED,
         exit => exit,
     };
     JudgedRun { lab, cells, interrupted, ended, exit }
 }
 
-/// The verdict on a cell by its attempts; none if the run did not come to it.
+/// Returns the verdict on a cell by its attempts, or None if the run did not come to it.
 pub(super) fn cell_verdict(
     course: Attempts,
     not_run: Option<&str>,
@@ -92,7 +94,7 @@ pub(super) fn cell_verdict(
     }
 }
 
-/// Decodes and judges one attempt. Of one that has ended, `interrupted` says nothing.
+/// Decodes and judges one attempt. If it has ended, `interrupted` has no effect.
 pub(super) fn attempt(record: Record, interrupted: bool, pages: &(impl Pages + ?Sized)) -> JudgedAttempt {
     let looks = decode(&record, pages);
     let isolation = isolation::of_looks(&record, &looks);

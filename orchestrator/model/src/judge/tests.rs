@@ -29,7 +29,7 @@ fn pass(label: &str) -> Option<Verdict> {
     Some(Verdict::Pass { as_: Some(label.into()) })
 }
 
-/// The verdict, and that some finding has all of `words`.
+/// Checks the verdict, and that some finding has all of `words`.
 #[track_caller]
 fn found(story: &Story, wanted: Verdict, words: &[&str]) {
     let judgement = story.attempt().judgement;

@@ -233,7 +233,7 @@ proptest! {
         prop_assert_eq!(glob(&pattern, &text), glob_as_defined(&chars(&pattern), &chars(&text)));
     }
 
-    /// Keys name files.
+    /// Keys are names of files.
     #[test]
     fn a_label_is_safe_in_a_file_name(path in ".*") {
         if let Ok(label) = label(&path) {

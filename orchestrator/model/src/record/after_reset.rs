@@ -1,6 +1,6 @@
-//! Stage 2 of a guest right after its device was reset. vfio-pci takes the BARs out of the VMM's page tables before it resets
-//! (Linux drivers/vfio/pci/vfio_pci_core.c, vfio_pci_ioctl_reset), and with them KVM takes them out of stage 2. They come back with the
-//! guest's next access.
+//! Stage 2 of a guest right after its device was reset. vfio-pci removes the BARs from the VMM's
+//! page tables before the reset (Linux drivers/vfio/pci/vfio_pci_core.c, vfio_pci_ioctl_reset), and
+//! KVM then removes them from stage 2. They come back with the guest's next access.
 
 use super::beside::SeenBeside;
 use super::look::{LookError, Pages, memory, regions};
@@ -10,16 +10,17 @@ use crate::scenario::{Scenario, Step};
 use s2lab_mmu::{Limits, PhysMem, Stage2Leaf};
 use std::collections::BTreeSet;
 
-/// What was left of a device in its guest's stage 2.
+/// The rest of a device in its guest's stage 2.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Left {
     pub step: usize,
     pub device: String,
-    /// Leaves in the device's BARs.
+    /// The leaves in the device's BARs.
     pub leaves: Result<Vec<Stage2Leaf>, LookError>,
 }
 
-/// Decodes what was recorded after each reset. What no step asks for, or asks for once and was told twice, is not decoded.
+/// Decodes the tables recorded after each reset. Tables of an unplanned or doubled reset are not
+/// decoded.
 pub fn decode(record: &Record, pages: &(impl Pages + ?Sized)) -> Vec<Left> {
     let mut asked_for: BTreeSet<(usize, &str)> = planned(&record.planned.scenario).collect();
     let left = record.all::<AfterReset>().map(|after| {
@@ -34,7 +35,7 @@ pub fn decode(record: &Record, pages: &(impl Pages + ?Sized)) -> Vec<Left> {
     left.collect()
 }
 
-/// Each reset of the scenario.
+/// Yields each reset of the scenario.
 fn planned(scenario: &Scenario) -> impl Iterator<Item = (usize, &str)> {
     let steps = scenario.steps.iter().enumerate();
     steps.filter_map(
@@ -42,7 +43,8 @@ fn planned(scenario: &Scenario) -> impl Iterator<Item = (usize, &str)> {
     )
 }
 
-/// The leaves in the device's BARs, in `memory`, the host's; the pages in `after` are not asked.
+/// Returns the leaves in the device's BARs in `memory`, the host's. The pages in `after` are not
+/// used.
 pub fn leaves(
     after: &AfterReset,
     around: &Surroundings,

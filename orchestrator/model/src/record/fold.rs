@@ -1,4 +1,4 @@
-//! Events to records.
+//! The fold of events to records.
 
 use super::parse::{Skipped, parse, whole_lines};
 use super::session::once;
@@ -10,7 +10,7 @@ use crate::scenario::load;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
-/// Why a sequence of lines is not the log of a run.
+/// The reason why a sequence of lines is not the log of a run.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LogError {
     #[error("line {at}: not an event: {why}")]
@@ -58,7 +58,7 @@ pub fn lines(text: &str) -> Result<Vec<Line>, LogError> {
     whole_lines(text).enumerate().map(|(at, line)| parse(at, line, &mut skipped)).collect()
 }
 
-/// A key that was left out in the file is written as nothing in the log.
+/// Removes keys that are null in JSON: the log leaves them out.
 fn forget_absent(value: &mut serde_json::Value) {
     use serde_json::Value::{Array, Null, Object};
     match value {
@@ -73,7 +73,7 @@ fn forget_absent(value: &mut serde_json::Value) {
     }
 }
 
-/// Holds the plan's scenarios to what is demanded of their files: what is judged is bounded by them.
+/// Checks the plan's scenarios like their files: they bound the work of the judgement.
 fn check(plan: &Plan) -> Result<(), LogError> {
     if plan.cells.len() > MOST_CELLS {
         return Err(LogError::TooManyCells { count: plan.cells.len() });
@@ -97,11 +97,11 @@ fn check(plan: &Plan) -> Result<(), LogError> {
 /// A log that is folded line by line, while it grows.
 #[derive(Debug, Default)]
 pub struct Fold {
-    /// None: not even the plan was there.
+    /// The run. None: not even the plan was read.
     run: Option<Run>,
-    /// Where the plan has each key.
+    /// The places of keys in the plan.
     places: BTreeMap<Key, usize>,
-    /// Lines so far.
+    /// The number of lines so far.
     done: usize,
     skipped: Skipped,
 }
@@ -110,7 +110,7 @@ impl Fold {
     /// Takes the next line of an `events.jsonl`, without its line feed.
     ///
     /// # Errors
-    /// What is no line of a log, or none that can follow the lines before it.
+    /// A line that is not one of a log, or that cannot follow the lines before it.
     pub fn text(&mut self, line: &str) -> Result<(), LogError> {
         let line = parse(self.done, line, &mut self.skipped)?;
         if let (Event::Plan(plan), None) = (&line.event, &self.run) {
@@ -119,7 +119,7 @@ impl Fold {
         self.line(line)
     }
 
-    /// As [`Fold::text`], with a line that was read before.
+    /// Takes a decoded line like [`Fold::text`].
     pub fn line(&mut self, line: Line) -> Result<(), LogError> {
         let expected = self.done as u64;
         match line {
@@ -142,7 +142,7 @@ impl Fold {
         Ok(())
     }
 
-    /// What there is so far.
+    /// Returns the run so far.
     pub fn run(&self) -> Option<&Run> {
         self.run.as_ref()
     }
@@ -173,7 +173,7 @@ impl Fold {
         taken
     }
 
-    /// The run, as far as the log goes.
+    /// Returns the run, up to the end of the log.
     pub fn finish(self) -> Result<Run, LogError> {
         let mut run = self.run.ok_or(LogError::Empty)?;
         let mut cells = std::mem::take(&mut run.cells);
@@ -183,14 +183,14 @@ impl Fold {
 }
 
 impl Run {
-    /// The lines of an `events.jsonl`, folded. See [`lines`] for a torn last line.
+    /// Folds the lines of an `events.jsonl`. See [`lines`] for a torn last line.
     pub fn read(text: &str) -> Result<Run, LogError> {
         let mut fold = Fold::default();
         whole_lines(text).try_for_each(|line| fold.text(line))?;
         fold.finish()
     }
 
-    /// Folds a log, or what there is of one.
+    /// Folds a log, or a part of one.
     pub fn fold(lines: impl IntoIterator<Item = Line>) -> Result<Run, LogError> {
         let mut fold = Fold::default();
         lines.into_iter().try_for_each(|line| fold.line(line))?;
@@ -244,7 +244,7 @@ impl Run {
     fn event(&mut self, seq: u64, event: Event) -> Result<(), LogError> {
         match event {
             Event::Interrupted { signal } => {
-                // A second signal changes nothing about why the run was interrupted.
+                // A second signal does not change the reason of the interruption.
                 self.interrupted.get_or_insert(signal);
             }
             Event::RunEnded => self.ended = true,
@@ -269,15 +269,15 @@ impl Run {
 }
 
 impl Cell {
-    /// Applies an event; the error says what is wrong with its place in the log.
+    /// Applies an event. The error names the defect of its place in the log.
     fn event(&mut self, ms: u64, event: Event) -> Result<(), &'static str> {
         if self.not_run.is_some() {
-            return Err("is told not to be run");
+            return Err("is left out of the run");
         }
         let begun = self.begun;
         let open = self.attempts.last_mut().filter(|attempt| attempt.end.is_none());
         match (event, open) {
-            (Event::NotRun { .. }, _) if begun => Err("was begun before it is told not to be run"),
+            (Event::NotRun { .. }, _) if begun => Err("was begun before it is left out of the run"),
             (Event::NotRun { why }, None) => {
                 self.not_run = Some(why);
                 Ok(())

@@ -1,5 +1,6 @@
-//! What a look saw: its registers and pages decoded, every leaf put down to the region it belongs to, and the effective type
-//! of what the guest has mapped. Nothing here is stored; it is computed from the log and `raw/` whenever it is needed.
+//! The observations of a look: its registers and pages decoded, every leaf assigned to its region,
+//! and the effective type of the guest's mappings. Nothing here is stored; it is computed from the
+//! log and `raw/` when it is needed.
 
 use super::beside::SeenBeside;
 use super::kept::KeptMemory;
@@ -21,23 +22,26 @@ use std::ops::Range;
 
 /// HCR_EL2.TGE (DDI 0487): set while the host's own user space runs.
 const HCR_TGE: u64 = 1 << 27;
-/// Pages of mappings that are translated for one look: 1 GiB, the largest BAR of a scenario, four times.
+/// The most pages of mappings that are translated for one look: 1 GiB, the largest BAR of a
+/// scenario, four times.
 const MOST_PAGES: u64 = 1 << 20;
-/// Leaves of all looks of an attempt together: those of one guest of 3 GiB that is mapped by 4 KiB pages, five times.
+/// The most leaves of all looks of an attempt together: those of one guest of 3 GiB that is mapped
+/// by 4 KiB pages, five times.
 const MOST_LEAVES: usize = 1 << 22;
-/// Mappings of one guest: each device of a scenario, each way to map it, each BAR.
+/// The most mappings of one guest: each device of a scenario, each kind of mapping, each BAR.
 const MOST_MAPPINGS: usize = MAX_DEVICES * 2 * MOST_BARS;
-/// BARs of a PCI device (PCI Local Bus 3.0, 6.1).
+/// The most BARs of a PCI device (PCI Local Bus 3.0, 6.1).
 const MOST_BARS: usize = 6;
-/// Ranges of a host's RAM; QEMU's `virt` has one.
+/// The most ranges of a host's RAM; QEMU's `virt` has one.
 const MOST_RAM: usize = 16;
 
-/// Where the pages of looks are kept.
+/// The source of the pages of looks.
 pub trait Pages {
-    /// The page with this SHA-256 (hexadecimal), if it is there. What is returned is checked against the digest.
+    /// Returns the page with this SHA-256 (hexadecimal), if it exists. The caller checks it against
+    /// the digest.
     ///
     /// # Errors
-    /// Why what has its name is not taken.
+    /// The reason why the page of that name cannot be used.
     fn page(&self, sha256: &str) -> Result<Option<Vec<u8>>, String>;
 }
 
@@ -47,7 +51,7 @@ impl<F: Fn(&str) -> Option<Vec<u8>>> Pages for F {
     }
 }
 
-/// Why a look tells nothing: always a fault of the lab, never of the kernel.
+/// The reason why a look cannot be used. It is always a fault of the lab, never of the kernel.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LookError {
     #[error("register {0} is not in the log")]
@@ -70,7 +74,7 @@ pub enum LookError {
     Stage1(Fault),
     #[error("the tables exceed what a walk may read")]
     TooLarge,
-    #[error("the host did not tell where {0} is")]
+    #[error("the host did not report the place of {0}")]
     Region(String),
     #[error("the guest has mapped `{0}`, of which the host said nothing")]
     UnknownDevice(String),
@@ -82,7 +86,7 @@ pub enum LookError {
     Unplanned,
 }
 
-/// A look with what came of decoding it.
+/// A look with the result of its decoding.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decoded {
     pub step: usize,
@@ -91,39 +95,41 @@ pub struct Decoded {
     pub seen: Result<Seen, LookError>,
 }
 
-/// What a look saw of one guest.
+/// The observations of a look about one guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
     pub granule: Granule,
     pub ipa_bits: u32,
     pub start_level: i8,
-    /// Leaves in a device's BARs, by the scenario's names; ascending by IPA, as in all lists of leaves.
+    /// The leaves in a device's BARs, by the scenario's names; ascending by IPA, like all lists of
+    /// leaves.
     pub devices: BTreeMap<String, Vec<Stage2Leaf>>,
-    /// Leaves in the host's RAM.
+    /// The leaves in the host's RAM.
     pub ram: Vec<Stage2Leaf>,
-    /// Leaves anywhere else.
+    /// The leaves anywhere else.
     pub unknown: Vec<Stage2Leaf>,
     pub mappings: Vec<SeenMapping>,
-    /// What a hypervisor in order does not write into its tables.
+    /// Everything in the tables that a correct hypervisor does not write.
     pub anomalies: Vec<String>,
-    /// First byte of the start table.
+    /// The first byte of the start table.
     pub base: u64,
-    /// What the TLB knows the guest's leaves by: 8 bits, or 16 with VTCR_EL2.VS.
+    /// The VMID by which the TLB knows the guest's leaves: 8 bits, or 16 with VTCR_EL2.VS.
     pub vmid: u16,
-    /// First bytes of the tables of stage 2, each of a granule.
+    /// The first bytes of the tables of stage 2, each of a granule.
     pub tables: Vec<u64>,
-    /// Bits of the registers with which the tables do not mean what they are decoded to.
+    /// The register bits with which the tables do not have their decoded meaning.
     pub controls: Vec<Control>,
-    /// Leaves with the contiguous bit whose neighbours are not like them, the first of each group.
+    /// The leaves with the contiguous bit whose neighbours are not alike, the first of each group.
     pub unlike: Vec<Stage2Leaf>,
-    /// IPAs of leaves that may only be mapped because they are read-only and contain nothing but zeroes.
+    /// The IPAs of leaves that may only be mapped because they are read-only and contain nothing
+    /// but zeroes.
     pub zeros: BTreeSet<u64>,
     /// The other guests at the same moment.
     pub beside: BTreeMap<String, SeenBeside>,
 }
 
-/// Decodes every look of an attempt, in the log's order. What no step asks for, or asks for once and was told twice, is not
-/// decoded: so the work is bounded by the plan.
+/// Decodes every look of an attempt, in the log's order. Unplanned or doubled looks are not
+/// decoded, so the plan bounds the work.
 pub fn decode(record: &Record, pages: &(impl Pages + ?Sized)) -> Vec<Decoded> {
     let mut left = MOST_LEAVES;
     let mut asked_for: BTreeSet<(usize, &str)> = planned(&record.planned.scenario).collect();
@@ -140,14 +146,14 @@ pub fn decode(record: &Record, pages: &(impl Pages + ?Sized)) -> Vec<Decoded> {
         .collect()
 }
 
-/// Each look of the scenario with each of its guests.
+/// Yields each look of the scenario with each of its guests.
 fn planned(scenario: &Scenario) -> impl Iterator<Item = (usize, &str)> {
     let steps = scenario.steps.iter().enumerate().filter(|(_, step)| matches!(step, Step::Look(_)));
     steps.flat_map(|(at, _)| scenario.guests.keys().map(move |guest| (at, guest.as_str())))
 }
 
 impl Seen {
-    /// What a recorded look saw.
+    /// Returns the observations of a recorded look.
     fn of(
         look: &Look,
         record: &Record,
@@ -163,15 +169,16 @@ impl Seen {
         Seen::within(look, &record.session.around, &memory(&look.pages, pages)?, limits)
     }
 
-    /// Leaves of all regions, and of the guests beside.
+    /// Returns the number of leaves of all regions, and of the guests beside.
     fn leaves(&self) -> usize {
         let beside = self.beside.values().map(|beside| beside.leaves.len());
         let devices = self.devices.values().map(Vec::len);
         beside.chain(devices).sum::<usize>() + self.ram.len() + self.unknown.len()
     }
 
-    /// What a look with these registers and mappings sees in `memory`, the host's; its pages are not asked. Whoever takes a
-    /// look finds out with a [`s2lab_mmu::RecordingMem`] which pages it needs.
+    /// Returns the observations of a look with these registers and mappings in `memory`, the
+    /// host's. The look's own pages are not used. A look at a running machine finds its pages with
+    /// a [`s2lab_mmu::RecordingMem`].
     pub fn through(
         look: &Look,
         around: &Surroundings,
@@ -194,7 +201,7 @@ impl Seen {
             return Err(LookError::NoGuest { vmid: stage2.vmid(), hcr });
         }
         if around.ram.is_empty() {
-            // Every leaf would look as if it were nowhere.
+            // Every leaf would seem to be nowhere.
             return Err(LookError::Region("its RAM".into()));
         }
         let walk = stage2.walk_within(memory, limits);
@@ -292,10 +299,10 @@ impl Seen {
     }
 }
 
-/// What the other side told is within bounds.
+/// Checks that the other side's reports are within bounds.
 fn few(look: &Look, around: &Surroundings) -> Result<(), LookError> {
-    let told = around.devices.values().map(|device| device.bars.len());
-    let bars = told.chain(around.placed.values().map(Vec::len)).max().unwrap_or_default();
+    let of_host = around.devices.values().map(|device| device.bars.len());
+    let bars = of_host.chain(around.placed.values().map(Vec::len)).max().unwrap_or_default();
     for (what, found, most) in [
         ("ranges of RAM", around.ram.len(), MOST_RAM),
         ("devices", around.devices.len(), MAX_DEVICES),
@@ -310,7 +317,7 @@ fn few(look: &Look, around: &Surroundings) -> Result<(), LookError> {
     Ok(())
 }
 
-/// The kept pages `of` what was read, by address with their digests.
+/// Returns the kept pages `of` a look, by address with their digests.
 pub(super) fn memory(
     of: &BTreeMap<u64, String>,
     pages: &(impl Pages + ?Sized),
@@ -336,7 +343,8 @@ pub(super) fn memory(
     Ok(memory)
 }
 
-/// The kernel's anomalies. One that comes of an incomplete log, or of the walk's own bounds, is an error instead.
+/// Returns the kernel's anomalies. An anomaly of an incomplete log, or of the walk's own bounds, is
+/// an error instead.
 pub(super) fn anomalies(walk: &Walk, around: &Surroundings) -> Result<Vec<String>, LookError> {
     for anomaly in &walk.anomalies {
         match anomaly.kind {
@@ -352,8 +360,9 @@ pub(super) fn anomalies(walk: &Walk, around: &Surroundings) -> Result<Vec<String
     Ok(walk.anomalies.iter().map(ToString::to_string).collect())
 }
 
-/// The devices' BARs in the host's physical address space, rounded out to pages: of a BAR smaller than a page vfio-pci
-/// maps the page, whose rest it keeps free ([vfio_pci_probe_mmaps], drivers/vfio/pci/vfio_pci_core.c).
+/// Returns the devices' BARs in the host's physical address space, rounded out to pages. For a BAR
+/// smaller than a page vfio-pci maps the page, whose rest it keeps free ([vfio_pci_probe_mmaps],
+/// drivers/vfio/pci/vfio_pci_core.c).
 pub(super) fn regions(around: &Surroundings, granule: Granule) -> Vec<(String, Range<u64>)> {
     let page = granule.size();
     let devices = around.placed.iter();

@@ -1,5 +1,6 @@
-//! The record: what the events of a run say about each cell, sorted. A pure fold over the log, which may stop anywhere (the
-//! cell it stops in has no end, and is LOST) but must be a log: a version that is known, no gap, no cell that was not planned.
+//! The record: the events of a run, sorted by cell. It is a pure fold over the log. The log may
+//! stop anywhere (the cell it stops in has no end, and is LOST), but it must be valid: a known
+//! version, no gap, no cell that was not planned.
 
 pub mod after_reset;
 pub mod beside;
@@ -33,26 +34,26 @@ pub use session::Session;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Run {
     pub plan: Plan,
-    /// In the plan's order, one for each of its cells.
+    /// The cells in the plan's order.
     pub cells: Vec<Cell>,
     /// The signal that interrupted the run.
     pub interrupted: Option<String>,
-    /// The run came to its end; without it the log stops early.
+    /// True if the run came to its end. Otherwise the log stops early.
     pub ended: bool,
     /// What the log has and this s2lab does not know.
     pub skipped: Skipped,
     sessions: BTreeMap<SessionId, Session>,
 }
 
-/// A planned cell and what was done about it.
+/// A planned cell and its attempts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cell {
     pub planned: Arc<PlannedCell>,
-    /// One record for each time that it was started; none if the run did not come to it.
+    /// One record for each start. There is none if the run did not come to it.
     pub attempts: Vec<Record>,
-    /// Why the run did not come to it, if the log says so.
+    /// The reason why the run did not come to it, if the log has one.
     pub not_run: Option<String>,
-    /// An attempt was begun, though its record may have been taken.
+    /// True if an attempt was begun, even if its record was taken out.
     begun: bool,
 }
 
@@ -69,48 +70,50 @@ pub struct Record {
     pub alarms: Vec<Alarm>,
     pub crashes: Vec<Crash>,
     pub stages: Vec<StageSpan>,
-    /// When the attempt began and ended, milliseconds since the run began.
+    /// The begin and the end of the attempt, in milliseconds since the run began.
     pub started_ms: u64,
     pub ended_ms: Option<u64>,
-    /// How it ended. None: the log stops before its end.
+    /// The end of the attempt. None: the log stops before it.
     pub end: Option<CellEnd>,
 }
 
-/// What is where in the host's physical address space: all that is needed, beside memory, to tell what a look sees.
+/// The layout of the host's physical address space: everything besides memory that is needed to
+/// decode a look.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Surroundings {
-    /// RAM of the host.
+    /// The RAM of the host.
     pub ram: Vec<Range<u64>>,
-    /// What QEMU has put into it.
+    /// The parts that QEMU has put into it.
     pub loaded: Vec<Loaded>,
-    /// What the host's kernel says of it.
+    /// The report of the host's kernel about it.
     pub memory: Option<HostMemory>,
-    /// As the host's kernel told of them, by the scenario's names. Nothing is looked for where only it says that a BAR is.
+    /// The devices in the report of the host's kernel, by the scenario's names. A BAR that only
+    /// this report names makes no region.
     pub devices: BTreeMap<String, BoundDevice>,
-    /// Where QEMU, which decodes their addresses, has the devices' memory BARs.
+    /// The places of the devices' memory BARs in QEMU, which decodes their addresses.
     pub placed: BTreeMap<String, Vec<Bar>>,
 }
 
-/// Facts about the circumstances of a cell, see [`environment`] for their names.
+/// The facts about the conditions of a cell, see [`environment`] for their names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Environment {
-    /// Reports that differ in one of these may not be compared.
+    /// The facts in which comparable reports must agree.
     pub blocking: BTreeMap<String, String>,
-    /// What may be under change.
+    /// The facts that may change.
     pub variable: BTreeMap<String, String>,
 }
 
-/// A kernel that came up.
+/// A kernel that has booted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kernel {
     pub release: String,
-    /// Bytes.
+    /// The page size in bytes.
     pub page_size: u32,
-    /// `/proc/sys/kernel/tainted` when its agent came up, if it could be read.
+    /// `/proc/sys/kernel/tainted` at the start of its agent, if it could be read.
     pub taint: Option<u64>,
 }
 
-/// See [`crate::event::Event::Alarm`].
+/// The content of [`crate::event::Event::Alarm`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Alarm {
     pub console: String,
@@ -118,23 +121,23 @@ pub struct Alarm {
     pub line: String,
 }
 
-/// See [`crate::event::Event::Crash`].
+/// The content of [`crate::event::Event::Crash`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Crash {
     pub console: String,
-    /// As they stood on the console.
+    /// The lines of the console.
     pub lines: Vec<String>,
     pub names: Names,
 }
 
 impl Crash {
-    /// The lines with names in place of the addresses that have one.
+    /// Returns the lines with names in place of the addresses that have one.
     pub fn named(&self) -> Vec<String> {
         self.lines.iter().map(|line| named(line, &self.names)).collect()
     }
 }
 
-/// When a stage began and ended, milliseconds since the run began.
+/// The begin and the end of a stage, in milliseconds since the run began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StageSpan {
     pub stage: Stage,
@@ -143,12 +146,12 @@ pub struct StageSpan {
 }
 
 impl Surroundings {
-    /// Whether the host's kernel and QEMU have both said where the device is.
+    /// Returns true if the host's kernel and QEMU have both reported the place of the device.
     pub fn tell_of(&self, device: &str) -> bool {
         self.devices.contains_key(device) && self.bar(device).is_some()
     }
 
-    /// The BAR that scenarios mean by a device's name, see [`Bar::chosen`].
+    /// Returns the BAR that a device's name means in scenarios, see [`Bar::chosen`].
     pub fn bar(&self, device: &str) -> Option<Bar> {
         Bar::chosen(self.placed.get(device)?.iter().copied())
     }
@@ -188,7 +191,7 @@ impl Record {
         Environment { blocking, variable }
     }
 
-    /// How long the attempt took, milliseconds.
+    /// Returns the time of the attempt, in milliseconds.
     pub fn elapsed_ms(&self) -> Option<u64> {
         self.ended_ms?.checked_sub(self.started_ms)
     }

@@ -59,7 +59,7 @@ pub(super) fn whole_lines(text: &str) -> std::str::Lines<'_> {
     text.rfind('\n').map_or("", |end| text.get(..=end).unwrap_or_default()).lines()
 }
 
-/// What every version of a line has, whatever else is in it.
+/// The part that every version of a line has.
 #[derive(Deserialize)]
 struct Header {
     /// A number in version 1.

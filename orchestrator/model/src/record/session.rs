@@ -9,9 +9,9 @@ pub struct Session {
     pub environment: Environment,
     /// The host's kernel, once it has come up.
     pub host: Option<Kernel>,
-    /// The host's taint in its final record; none if there was no final record.
+    /// The host's taint in its final record. None: there was no final record.
     pub final_taint: Option<Option<u64>>,
-    /// The host's console prints what its kernel logs.
+    /// True if the host's console prints what its kernel logs.
     pub console_tested: bool,
     pub around: Surroundings,
     /// The host is no more.

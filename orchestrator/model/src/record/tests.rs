@@ -16,7 +16,7 @@ fn fold(change: impl FnOnce(&mut Vec<Line>)) -> Result<Run, LogError> {
     Run::fold(lines)
 }
 
-/// As [`fold`], with the numbers put right after the change.
+/// Folds like [`fold`], with the numbers corrected after the change.
 fn renumbered(change: impl FnOnce(&mut Vec<Line>)) -> Result<Run, LogError> {
     fold(|lines| {
         change(lines);
@@ -155,7 +155,7 @@ fn the_documents_examples_are_what_they_say() {
         } else if value.get("version").is_some() {
             serde_json::from_value::<s2lab_protocol::Frame>(value).unwrap();
         } else {
-            // Shortened: its keys at least.
+            // The event is shortened: it must have its keys.
             let whole = Story::after()
                 .events
                 .into_iter()
@@ -226,7 +226,8 @@ proptest! {
     fn a_log_that_lacks_an_observation_never_passes(out in 0usize..32) {
         let mut story = Story::after();
         let out = out % story.events.len();
-        // What only names or times something may be missing: the environment, stages, one reading of smaps of two.
+        // Events that only name or time something may be missing: the environment, stages, one of
+        // two readings of smaps.
         let needed = !matches!(
             story.events[out],
             Event::SessionEnded | Event::Environment { .. } | Event::StageStarted { .. } | Event::StageEnded { .. } | Event::Observed { data: Observation::VmaFlags(_), .. }
@@ -304,7 +305,7 @@ fn a_cell_that_is_not_run_has_nothing_else() {
     }
 }
 
-/// Logs that are older than the key say nothing of attempts, and so do those of one attempt.
+/// Logs that are older than the key do not have attempts, and neither do those of one attempt.
 #[test]
 fn a_plan_of_one_attempt_is_as_before() {
     let mut plan = Run::fold(Story::after().lines()).unwrap().plan;

@@ -1,4 +1,4 @@
-//! A judged attempt to its report.
+//! Conversion of a judged attempt to its report.
 
 use super::Report;
 use crate::escape;
@@ -13,7 +13,7 @@ use crate::verdict::Verdict;
 use s2lab_protocol::MapKind;
 use std::collections::BTreeMap;
 
-/// Most facts of each kind; each takes two texts of [`escape::LONGEST`].
+/// The most facts of each kind. Each takes two texts of [`escape::LONGEST`].
 const MOST_FACTS: usize = LONGEST_PART / 2 / (3 * escape::LONGEST);
 
 impl Report {
@@ -99,7 +99,7 @@ fn numbers<'a>(records: impl IntoIterator<Item = &'a Record>) -> Part<Number> {
     Part::new([Number::Head { emulated }].into_iter().chain(lines).collect(), |_| false)
 }
 
-/// Names lose their `=`, which separates them from the value.
+/// Returns the facts. `=` separates names from values, so names lose it.
 fn facts(facts: &BTreeMap<String, String>) -> BTreeMap<Text, Text> {
     let escaped =
         |(name, value): (&String, &String)| (Text::new(&name.replace('=', "\u{ff1d}")), Text::new(value));

@@ -1,4 +1,4 @@
-//! An accepted report against a new one.
+//! Comparison of an accepted report with a new one.
 
 use super::Report;
 use crate::diff;
@@ -7,29 +7,30 @@ use crate::record::environment;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-/// What became of an accepted report.
+/// The result of the comparison.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Comparison {
     pub outcome: Outcome,
-    /// Variable facts that differ: what the change may come from.
+    /// The variable facts that differ, which may explain the change.
     pub variables: Vec<Difference>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// As accepted.
+    /// The report is as accepted.
     Same,
     /// As accepted, and witnesses that the accepted report does not know. Not an error.
     NewWitness { note: String },
-    /// The promised part is as accepted; the shape is not, but neither is the kernel. Not an error.
+    /// The promised part is as accepted. The shape differs, and so does the kernel. This is no
+    /// error.
     ShapeMoved { note: String, diff: String },
-    /// Not as accepted. `diff` is for people: the variables that differ, then a unified diff.
+    /// The report differs. `diff` is for people: the variables that differ, then a unified diff.
     Changed { diff: String },
-    /// The two were made under conditions that differ in these facts.
+    /// The conditions of the two reports differ in these facts.
     NotComparable(Vec<Difference>),
 }
 
-/// A fact that differs; `None` where a report does not state it.
+/// A fact that differs. None: a report does not have it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
     pub name: String,
@@ -111,7 +112,7 @@ fn shape_note(accepted: &Report, new: &Report) -> String {
     }
 }
 
-/// The parts that must not differ, as text.
+/// Returns the parts that must not differ, as text.
 fn compared_text(report: &Report, with_shape: bool) -> String {
     let Report { key, verdict, promises, promised, witnesses, .. } = report.clone();
     let findings = report.findings.only(FindingLine::compares);

@@ -29,23 +29,23 @@ pub struct Report {
     pub key: Key,
     /// The verdict as printed.
     pub verdict: Text,
-    /// The invariants that the scenario holds up.
+    /// The promises that the scenario checks.
     pub promises: BTreeSet<Promise>,
     /// What was found wrong. All but the evidence compares exactly, always.
     pub findings: Part<FindingLine>,
-    /// Compares exactly, always.
+    /// The part that always compares exactly.
     pub promised: Part<Promised>,
     /// Compares exactly, but for witnesses that only the newer report knows.
     pub witnesses: Part<Witness>,
-    /// Compares exactly while the kernel's image is the same.
+    /// The part that compares exactly while the kernel's image is the same.
     pub shape: Part<Shape>,
     /// All but RAM compares exactly while the kernel's image is the same.
     pub tables: Part<Table>,
-    /// Never compared.
+    /// The part that is never compared.
     pub numbers: Part<Number>,
     /// Reports that differ here do not compare.
     pub blocking: BTreeMap<Text, Text>,
-    /// What may be under change.
+    /// The facts that may change.
     pub variable: BTreeMap<Text, Text>,
 }
 

@@ -1,4 +1,5 @@
-//! Text to reports. Accepted reports lie in git and are edited and merged by people, so nothing about them is taken for granted.
+//! Parsing of reports. Accepted reports are in git, where people edit and merge them, so everything
+//! is checked.
 
 use super::text::{ENVIRONMENT, FINDINGS, GAP, INDENT, NUMBERS, PROMISED, SHAPE, TABLES, TITLE, WITNESSES};
 use super::{LONGEST, REPORT_VERSION, Report};
@@ -7,7 +8,7 @@ use crate::scenario::Promise;
 use std::collections::BTreeSet;
 use std::str::FromStr;
 
-/// Why a text is no report. Lines count from 1.
+/// The reason why a text is not a report. Lines count from 1.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ParseError {
     #[error("a report of {0} bytes; at most {LONGEST} are read")]
@@ -31,12 +32,13 @@ pub enum ParseError {
 }
 
 impl Report {
-    /// Reads what [`Report::text`] wrote; `parse(text(x)) == x`, and whatever is accepted is written again as it was.
+    /// Parses the output of [`Report::text`]; `parse(text(x)) == x`, and an accepted text is
+    /// written again as it was.
     pub fn parse(text: &str) -> Result<Report, ParseError> {
         if text.len() > LONGEST {
             return Err(ParseError::TooLong(text.len()));
         }
-        // Nothing that s2lab writes steers a terminal, or looks like what it is not.
+        // s2lab writes no text that steers a terminal, or looks like something else.
         let other = |line: &str| line.bytes().any(|byte| !matches!(byte, b' '..=b'~'));
         if let Some(at) = text.split('\n').position(other) {
             return Err(ParseError::NotCanonical { line: at + 1 });
@@ -120,7 +122,7 @@ fn read_promises(text: &str) -> Option<BTreeSet<Promise>> {
     text.split(' ').map(|promise| Promise::try_from(promise.to_owned()).ok()).collect()
 }
 
-/// The first line, from 1, in which two texts differ.
+/// Returns the first line, from 1, in which two texts differ.
 fn first_difference(a: &str, b: &str) -> Option<usize> {
     let (mut left, mut right) = (a.split_inclusive('\n'), b.split_inclusive('\n'));
     for line in 1.. {

@@ -1,4 +1,4 @@
-//! Where a cell of a run stands against its accepted report.
+//! The standing of a run's cell against its accepted report.
 
 use super::{Outcome, Report, compare};
 use crate::judge::JudgedCell;

@@ -27,7 +27,7 @@ fn reports_as_people_read_them() {
 
 fn told(machine: &Machine) -> Report {
     let ok = crate::event::ProbeOutcome::Answered(UnalignedOutcome::Ok);
-    Story::told(traits(&[Trait::WcConveyed, Trait::WcHonoured]), machine, true, ok).report()
+    Story::of(traits(&[Trait::WcConveyed, Trait::WcHonoured]), machine, true, ok).report()
 }
 
 fn texts<L: Display>(part: &Part<L>) -> Vec<String> {
@@ -204,11 +204,11 @@ fn numbers_are_of_one_step_and_of_all_attempts() {
 fn what_varies_without_meaning_changes_nothing() {
     let accepted = Story::after().report();
     let mut machine = Machine::with(NC_BLOCK);
-    // More RAM, elsewhere.
+    // The guest has more RAM, elsewhere.
     machine.more = (0..40).map(|n| (0x4100_0000 + n * 4096, 0x7000_0000 + n * 4096, 3, 0x7db)).collect();
     let ok = crate::event::ProbeOutcome::Answered(UnalignedOutcome::Ok);
     let other =
-        Story::told(traits(&[Trait::WcConveyed, Trait::WcHonoured]), &machine, true, ok).edit(|event| {
+        Story::of(traits(&[Trait::WcConveyed, Trait::WcHonoured]), &machine, true, ok).edit(|event| {
             match event {
                 Event::Observed { data: Observation::Look(look), .. } => {
                     (look.vcpu, look.stops, look.pause_us) = (0, 17, 99)
@@ -277,7 +277,7 @@ fn a_shape_moves_with_the_kernel_only() {
         _ => None,
     });
     range.unwrap().leaves.level = 3;
-    // The same image: red, whatever it calls itself.
+    // The image is the same, so it is changed, whatever its release.
     assert!(matches!(compare(&accepted, &moved).outcome, Outcome::Changed { .. }));
     let another = with(&moved, "kernel image", "sha256:bb");
     let Outcome::ShapeMoved { note, diff } = compare(&accepted, &another).outcome else { panic!() };
@@ -290,7 +290,7 @@ fn a_shape_moves_with_the_kernel_only() {
     let rebuilt = with(&another, "kernel", "6.1.176");
     let Outcome::ShapeMoved { note, .. } = compare(&accepted, &rebuilt).outcome else { panic!() };
     assert_eq!(note, "shape moved with another image of 6.1.176");
-    // An unknown image is not the same one.
+    // An unknown image is never the same one.
     let mut unknown = [accepted.clone(), moved];
     unknown.iter_mut().for_each(|report| drop(report.variable.remove(&Text::new("kernel image"))));
     assert!(matches!(compare(&unknown[0], &unknown[1]).outcome, Outcome::ShapeMoved { .. }));

@@ -1,14 +1,14 @@
-//! Reports to text.
+//! Conversion of reports to text.
 
 use super::{REPORT_VERSION, Report};
 use crate::lines::{Fact, FactKind, Part, Text};
 use std::{collections::BTreeMap, fmt};
 
-/// First word of every report.
+/// The first word of every report.
 pub(super) const TITLE: &str = "s2lab report ";
-/// Between the fields of the first line.
+/// The gap between the fields of the first line.
 pub(super) const GAP: &str = "    ";
-/// Before every line of a section.
+/// The indentation of every line of a section.
 pub(super) const INDENT: &str = "  ";
 
 pub(super) const FINDINGS: &str = "[findings]";
@@ -20,7 +20,7 @@ pub(super) const NUMBERS: &str = "[numbers]";
 pub(super) const ENVIRONMENT: &str = "[environment]";
 
 impl fmt::Display for Report {
-    /// The report's text. The same report has the same text, and no other has it.
+    /// Writes the report's text. The same report has the same text, and no other has it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{TITLE}{REPORT_VERSION}{GAP}{}{GAP}{}", self.key, self.verdict)?;
         if !self.promises.is_empty() {

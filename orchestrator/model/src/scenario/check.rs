@@ -1,6 +1,6 @@
-//! What a schema cannot say: whether the parts of a scenario fit together. Works on the tree, not on the types, so that
-//! mistakes of both kinds are reported at once; what is not there or not of its type is the schema's business and is
-//! passed over in silence.
+//! Checks that a schema cannot express: the parts of a scenario must fit together. They work on the
+//! tree, not on the types, so that mistakes of both kinds are reported at once. The schema reports
+//! missing keys and wrong types, so these checks skip them.
 
 use super::parts::{Parts, RAM, Step, size};
 use super::{Guest, Host, Size, expectations};
@@ -9,18 +9,18 @@ use crate::yaml::Node;
 use s2lab_protocol::{LONGEST_NAME, is_name};
 use std::path::Path;
 
-/// Widths of a store, bytes: STR, STP, and four STP in a row.
+/// The widths of a store, in bytes: STR, STP, and four STP in a row.
 pub(super) const WIDTHS: [u32; 3] = [8, 16, 64];
 
 const BAR: std::ops::RangeInclusive<u64> = 4 << 10..=1 << 30;
 const HOST_MEMORY: std::ops::RangeInclusive<u64> = 512 << 20..=8 << 30;
 const LEAST_GUEST_MEMORY: u64 = 64 << 20;
-/// What the host needs for itself, beside its guests' RAM.
+/// The memory that the host needs for itself, beside its guests' RAM.
 const HOST_RESERVE: u64 = 512 << 20;
-/// The widest store: what is stored is a multiple of it.
+/// The widest store. The bytes of a step are a multiple of it.
 const STORE_UNIT: u64 = 64;
 
-/// Checks one name; `Err` says what is wrong with it.
+/// Checks one name. The error is the mistake.
 pub fn name(text: &str) -> Result<(), String> {
     let length = text.chars().count();
     if text == RAM {
@@ -34,7 +34,7 @@ pub fn name(text: &str) -> Result<(), String> {
     }
 }
 
-/// Reports all that does not fit together.
+/// Reports all parts that do not fit together.
 pub(super) fn check(file: &str, root: &Node, sink: &mut Sink<'_>) {
     own_name(file, root, sink);
     let parts = Parts::of(root);
@@ -149,7 +149,7 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// The sizes that stand alone, and whether the guests fit into the host.
+/// Checks the sizes that stand alone, and that the guests fit into the host.
 fn sizes(root: &Node, parts: &Parts<'_>, sink: &mut Sink<'_>) {
     for bar in parts.devices.iter().flat_map(|d| d.values()).filter_map(|d| d.node.get("bar")) {
         if size(Some(bar)).is_some_and(|s| !s.is_power_of_two() || !BAR.contains(&s)) {
@@ -164,7 +164,7 @@ fn sizes(root: &Node, parts: &Parts<'_>, sink: &mut Sink<'_>) {
     memory(root, parts, sink);
 }
 
-/// RAM of the host and of its guests. What is not given has its default.
+/// Checks the RAM of the host and of its guests, with the defaults.
 fn memory(root: &Node, parts: &Parts<'_>, sink: &mut Sink<'_>) {
     let Some(host) = root.entries().iter().find(|e| e.key == "host") else { return };
     let given = host.node.get("memory");

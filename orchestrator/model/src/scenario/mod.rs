@@ -1,6 +1,7 @@
-//! The scenario: what a YAML file says, resolved. [`load`](load()) reads one and finds every mistake in it.
+//! The scenario: the resolved content of a YAML file. [`load`](load()) reads one and finds every
+//! mistake in it.
 //!
-//! The documentation of these types is what the schema, and so an editor, tells the author.
+//! The comments of these types are the descriptions in the schema, and so in an editor.
 
 use crate::kernel::Trait;
 use s2lab_protocol::MapKind;
@@ -25,16 +26,16 @@ pub use s2lab_mmu::MemoryType;
 pub use schema::schema;
 pub use size::Size;
 
-/// A scenario: a host with devices, guests that get them, steps that are done, and what must then be seen.
+/// A scenario: a host with devices, guests that get them, the steps, and the expected results.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Scenario {
     /// Its name: the file's own name without `.yaml`; the first half of every key.
     #[schemars(extend("format" = "name", "pattern" = s2lab_protocol::NAME_PATTERN))]
     pub scenario: String,
-    /// One sentence: what the scenario shows.
+    /// One sentence about the purpose of the scenario.
     pub about: String,
-    /// The invariants I1 to I17 that it holds up.
+    /// The promises I1 to I17 that this scenario checks.
     #[serde(default)]
     pub promises: BTreeSet<Promise>,
     /// The emulated host (L1), which boots the kernel under test.
@@ -42,24 +43,24 @@ pub struct Scenario {
     /// The guests (L2), by name: one to four. All of them boot the same fixed kernel.
     #[schemars(extend("propertyNames" = schema::names(), "minProperties" = 1, "maxProperties" = MAX_GUESTS))]
     pub guests: BTreeMap<String, Guest>,
-    /// What is done, in order: at most 100 steps.
+    /// The actions, in order: at most 100 steps.
     #[schemars(length(min = 1, max = MAX_STEPS))]
     pub steps: Vec<Step>,
-    /// What must be seen. For every choice of traits at least one expectation must hold, or a cell could pass unproven. At most 100.
+    /// The expected results, at most 100. Every choice of traits must have at least one.
     #[schemars(length(min = 1, max = MAX_EXPECTATIONS))]
     pub expect: Vec<Expectation>,
 }
 
-/// Most steps of a scenario: what is judged of a log is bounded by its plan.
+/// The most steps of a scenario: the plan bounds what is judged of a log.
 pub const MAX_STEPS: usize = 100;
-/// Most expectations of a scenario.
+/// The most expectations of a scenario.
 pub const MAX_EXPECTATIONS: usize = 100;
-/// Most guests in a scenario.
+/// The most guests in a scenario.
 pub const MAX_GUESTS: usize = 4;
-/// Most devices of a host: each takes a root port.
+/// The most devices of a host: each takes a root port.
 pub const MAX_DEVICES: usize = 8;
-/// CPU models that QEMU 10.0.2 has and that KVM was seen to come up on. FEAT_S2FWB: max, neoverse-v1, neoverse-n2,
-/// cortex-a710. The last four lack VHE.
+/// The CPU models that QEMU 10.0.2 has and on which KVM was seen to work. FEAT_S2FWB: max,
+/// neoverse-v1, neoverse-n2, cortex-a710. The last four lack VHE.
 pub const CPU_MODELS: [&str; 12] = [
     "max",
     "neoverse-v1",
@@ -85,12 +86,13 @@ pub struct Host {
     /// RAM: a multiple of 1M from 512M to 8G, and 512M more than all guests have together.
     #[serde(default = "Host::default_memory")]
     pub memory: Size,
-    /// PCI devices, by name: at most eight. Each sits behind a root port of its own.
+    /// PCI devices, by name: at most eight, each behind its own root port.
     #[serde(default)]
     #[schemars(extend("propertyNames" = schema::names(), "maxProperties" = MAX_DEVICES))]
     pub devices: BTreeMap<String, Device>,
-    /// Words appended to the command line of the host's kernel, for instance `kvm-arm.mode=nvhe`. Not those that s2lab sets
-    /// itself: `console`, `panic`, `oops`, `s2lab.*`, and not `init` and `rdinit`, for init is its agent.
+    /// Words appended to the command line of the host's kernel, such as `kvm-arm.mode=nvhe`. Not
+    /// those that s2lab sets itself (`console`, `panic`, `oops`, `s2lab.*`), and not `init` and
+    /// `rdinit`: init is s2lab's agent.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::arguments")]
     pub arguments: Vec<String>,
@@ -106,7 +108,7 @@ impl Host {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Device {
-    /// What QEMU emulates.
+    /// The device that QEMU emulates.
     pub model: DeviceModel,
     /// Size of the prefetchable BAR: a power of two from 4K to 1G.
     pub bar: Size,
@@ -128,7 +130,7 @@ pub struct Guest {
     /// RAM: a multiple of 1M from 64M.
     #[serde(default = "Guest::default_memory")]
     pub memory: Size,
-    /// Which of the host's devices it gets, and through which driver of the host. A device belongs to one guest.
+    /// The host's devices that it gets, each with the host's driver. A device belongs to one guest.
     #[serde(default)]
     pub assign: BTreeMap<String, AssignDriver>,
 }
@@ -153,13 +155,13 @@ pub enum AssignDriver {
     VfioPci,
 }
 
-/// What is done, in order.
+/// The actions, in order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Step {
     /// A guest stores to a device.
     Store(StoreStep),
-    /// The tables are read.
+    /// s2lab reads the tables.
     Look(LookStep),
     /// The host acts on a device.
     Host(HostStep),
@@ -171,25 +173,25 @@ pub enum Step {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StoreStep {
-    /// Which guest stores.
+    /// The guest that stores.
     pub guest: String,
-    /// To which of its devices.
+    /// The device of the guest.
     pub device: String,
-    /// How its user space maps the BAR.
+    /// The kind of the guest's mapping of the BAR.
     #[schemars(schema_with = "schema::map_kind")]
     pub map: MapKind,
     /// Widths of a store in bytes, of 8, 16 and 64; the pattern is stored once with each.
     #[schemars(schema_with = "schema::widths")]
     pub width: Vec<u32>,
-    /// How much is stored, from the start of the BAR: a multiple of 64, no more than the BAR has.
+    /// The total, from the start of the BAR: a multiple of 64, at most the size of the BAR.
     pub bytes: Size,
 }
 
-/// The tables of every running guest are read.
+/// s2lab reads the tables of every running guest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LookStep {
-    /// The name by which expectations mean this look.
+    /// The name of this look in expectations.
     #[schemars(extend("format" = "name", "pattern" = s2lab_protocol::NAME_PATTERN))]
     pub name: String,
 }
@@ -206,17 +208,17 @@ pub struct HostStep {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ProbeStep {
-    /// Which guest stores.
+    /// The guest that stores.
     pub guest: String,
-    /// To which of its devices.
+    /// The device of the guest.
     pub device: String,
-    /// How its user space maps the BAR.
+    /// The kind of the guest's mapping of the BAR.
     #[schemars(schema_with = "schema::map_kind")]
     pub map: MapKind,
 }
 
-/// What must be seen, in one of two forms: `at` with `stage2`, `effective`, `exec`: what the tables say at some looks; or
-/// `unaligned`: how the probe of a device ended.
+/// An expected result: `at` with `stage2`, `effective` or `exec` for the tables at looks, or
+/// `unaligned` for a probe.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Expectation {
@@ -224,7 +226,7 @@ pub struct Expectation {
     #[serde(default, deserialize_with = "load::one_or_many")]
     #[schemars(schema_with = "schema::one_or_many::<String>")]
     pub at: Vec<String>,
-    /// What it is about: a device that a guest has, or `ram`.
+    /// Its region: a device that a guest has, or `ram`.
     pub of: String,
     /// The memory type of every stage-2 leaf of the region.
     #[serde(default)]
@@ -234,11 +236,11 @@ pub struct Expectation {
     #[serde(default)]
     #[schemars(schema_with = "schema::memory_type")]
     pub effective: Option<MemoryType>,
-    /// Whether the stage-2 leaves of the region allow execution.
+    /// The permission of the region's stage-2 leaves to execute.
     #[serde(default)]
     #[schemars(with = "Exec")]
     pub exec: Option<Exec>,
-    /// How the unaligned store of a `probe` step ends.
+    /// The end of the unaligned store of a `probe` step.
     #[serde(default)]
     #[schemars(with = "Unaligned")]
     pub unaligned: Option<Unaligned>,
@@ -253,7 +255,7 @@ pub struct Expectation {
 }
 
 impl Expectation {
-    /// Whether it is one for kernels with exactly these traits.
+    /// Returns true if it is for kernels with exactly these traits.
     pub fn applies_to(&self, traits: &BTreeSet<Trait>) -> bool {
         let all = |wanted: &[Trait]| wanted.iter().all(|t| traits.contains(t));
         all(&self.when) && (self.unless.is_empty() || !all(&self.unless))
@@ -272,6 +274,6 @@ pub enum Exec {
 pub enum Unaligned {
     /// The store completes.
     Ok,
-    /// The guest gets a signal or its VMM stops; which of the two is not promised.
+    /// The guest gets a signal or its VMM stops; neither is promised.
     Fault,
 }

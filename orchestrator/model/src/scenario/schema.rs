@@ -1,16 +1,16 @@
-//! The JSON schema of scenarios, from their types: for editors, and for the loader itself.
+//! The JSON schema of scenarios, made from their types, for editors and for the loader.
 
 use super::{MemoryType, Scenario};
 use crate::json_schema::schema_of;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
-/// The JSON schema (draft 7) of scenario files, as committed in `scenarios/schema.json`.
+/// Returns the JSON schema (draft 7) of scenario files, as committed in `scenarios/schema.json`.
 pub fn schema() -> String {
     format!("{:#}\n", value())
 }
 
-/// The same as a value.
+/// Returns the same schema as a value.
 pub(super) fn value() -> Value {
     schema_of::<Scenario>()
 }
@@ -20,7 +20,7 @@ pub(super) fn names() -> Value {
     json!({"type": "string", "format": "name", "pattern": s2lab_protocol::NAME_PATTERN})
 }
 
-/// [`s2lab_protocol::MapKind`]; the agents' crate knows no schemas.
+/// [`s2lab_protocol::MapKind`]; the agents' crate has no schemas.
 pub(super) fn map_kind(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"oneOf": [
         {"const": "wc", "description": "Through `resourceN_wc`: Normal-NC at the guest's stage 1."},
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
     use s2lab_protocol::MapKind;
 
-    /// The words of the schema are written by hand, for the agents' crate knows no schemas.
+    /// The words of the schema are written by hand, because the agents' crate has no schemas.
     #[test]
     fn ways_to_map_are_those_of_the_agents() {
         let schema = value();

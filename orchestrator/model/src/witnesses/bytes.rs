@@ -1,4 +1,4 @@
-//! The bytes that were stored, in the BAR's file and read back by the guest.
+//! The stored bytes, in the BAR's file and read back by the guest.
 
 use super::{Heard, Scene, Witness};
 use crate::event::{ProbeOutcome, Probed, Stored};
@@ -6,7 +6,7 @@ use crate::finding::{Finding, Subject, Weight};
 use crate::record::Record;
 use s2lab_protocol::UnalignedOutcome;
 
-/// What was stored is in the BAR's file and reads back.
+/// The stored bytes are in the BAR's file and read back.
 pub(super) struct Bytes;
 
 impl Witness for Bytes {
@@ -18,7 +18,7 @@ impl Witness for Bytes {
         Heard::new(self.early(record), !record.observations.none::<Stored>(), "no store")
     }
 
-    /// A finding for each store that did not arrive, or reads back wrong.
+    /// Returns a finding for each store that did not arrive, or reads back wrong.
     fn early(&self, record: &Record) -> Vec<Finding> {
         let mut out = vec![];
         for stored in record.all::<Stored>() {

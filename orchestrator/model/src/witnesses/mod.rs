@@ -1,4 +1,5 @@
-//! The witnesses of what the looks saw, each held against the walk. One file each, and one row in [`ALL`].
+//! The witnesses of what the looks saw, each compared with the walk. One file each, and one row in
+//! [`ALL`].
 
 pub(crate) mod behaviour;
 mod bytes;
@@ -16,28 +17,29 @@ use crate::record::look::{Decoded, Seen};
 pub(crate) static ALL: [&dyn Witness; 6] =
     [&walk::Walk, &placement::Placement, &smaps::Smaps, &bytes::Bytes, &behaviour::Behaviour, &taint::Taint];
 
-/// A source that says something about what a look saw.
+/// A source of facts about what a look saw.
 pub(crate) trait Witness: Sync {
-    /// One word, as reports have it.
+    /// Returns the word for it in reports.
     fn name(&self) -> &'static str;
 
-    /// Its testimony on an attempt that came to its end, and a finding for each contradiction.
+    /// Returns its testimony on an attempt that came to its end, and a finding for each
+    /// contradiction.
     fn hear(&self, scene: &Scene<'_>) -> Heard;
 
-    /// What it holds against the kernel even in an attempt that stopped early.
+    /// Returns its findings against the kernel, also of an attempt that stopped early.
     fn early(&self, _record: &Record) -> Vec<Finding> {
         vec![]
     }
 }
 
-/// What the witnesses are asked about.
+/// The subject of the witnesses.
 pub(crate) struct Scene<'a> {
     pub(crate) record: &'a Record,
     pub(crate) looks: &'a [Decoded],
 }
 
 impl<'a> Scene<'a> {
-    /// The looks whose tables could be read.
+    /// Yields the looks whose tables could be read.
     fn readable(&self) -> impl Iterator<Item = (&'a Decoded, &'a Seen)> {
         self.looks.iter().filter_map(|look| look.seen.as_ref().ok().map(|seen| (look, seen)))
     }
@@ -51,7 +53,8 @@ pub(crate) struct Heard {
 }
 
 impl Heard {
-    /// A witness without findings agrees if it `spoke`; otherwise it was silent for the reason given.
+    /// Makes a testimony. A witness without findings agrees if it `spoke`; otherwise it was silent
+    /// for the given reason.
     fn new(findings: Vec<Finding>, spoke: bool, else_silent: &str) -> Heard {
         let testimony = match (findings.is_empty(), spoke) {
             (false, _) => Testimony::Contradicts,

@@ -1,4 +1,5 @@
-//! Where the BARs are: what the host's kernel and the guests' agents say of them, held against QEMU, which decodes them.
+//! The places of BARs: the reports of the host's kernel and the guests' agents, compared with QEMU,
+//! which decodes them.
 
 use super::{Heard, Scene, Witness};
 use crate::event::{Look, Stored};
@@ -7,8 +8,8 @@ use crate::record::Record;
 use crate::record::look::Decoded;
 use s2lab_protocol::{Bar, Mapping};
 
-/// The regions of a look are QEMU's BARs. The host's kernel must name the same ones, and what the guests' agents have mapped
-/// and stored to must be the one that the scenario means.
+/// The regions of a look are QEMU's BARs. The host's kernel must name the same ones. The BAR that
+/// the guests' agents have mapped and stored to must be the scenario's.
 pub(super) struct Placement;
 
 impl Witness for Placement {
@@ -52,7 +53,7 @@ fn show(bar: &Bar) -> String {
     format!("BAR {} at {:#x}, {:#x} bytes, {kind}", bar.index, bar.start, bar.size)
 }
 
-/// Each BAR that one side names must be the other's.
+/// Compares each BAR of one side with the other side's.
 fn host(record: &Record, device: &str, findings: &mut Vec<Finding>) {
     let subject = || Subject::cell().region(device);
     let Some(placed) = record.session.around.placed.get(device) else {
@@ -74,7 +75,7 @@ fn host(record: &Record, device: &str, findings: &mut Vec<Finding>) {
     }
 }
 
-/// A guest sees the BAR at an address of its own, but it is the same BAR.
+/// Compares a guest's BAR. A guest sees it at an address of its own, but it is the same BAR.
 fn guest(record: &Record, device: &str, said: Bar, place: &Place) -> Option<Finding> {
     let bar = record.session.around.bar(device)?;
     let alike = |bar: Bar| (bar.index, bar.size, bar.prefetchable);
@@ -85,7 +86,8 @@ fn guest(record: &Record, device: &str, said: Bar, place: &Place) -> Option<Find
     })
 }
 
-/// A leaf of the BAR that does not lie where the guest's agent says that its mapping leads: it was not walked.
+/// Returns a leaf of the BAR that is not where the guest's agent reports its mapping: it was not
+/// walked.
 fn moved(record: &Record, mapping: &Mapping, look: &Decoded, place: &Place) -> Option<Finding> {
     let bar = record.session.around.bar(&mapping.device)?;
     let leaves = look.seen.as_ref().ok()?.devices.get(&mapping.device)?;

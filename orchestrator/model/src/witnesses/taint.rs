@@ -1,5 +1,5 @@
-//! The taint of the kernels: what each knows to have gone wrong since it booted. A witness that needs no text: a console may be
-//! silent, or say it in words that nobody looks for.
+//! The taint of the kernels: the defects that each has noticed since it booted. This witness needs
+//! no text: a console may be silent, or use words that nobody looks for.
 
 use super::{Heard, Scene, Witness};
 use crate::finding::{Finding, Subject, Weight};
@@ -10,7 +10,7 @@ struct Bit {
     number: u32,
     letter: char,
     means: &'static str,
-    /// Why it says nothing against the kernel under test; none if it does.
+    /// The reason why it does not count against the kernel under test. None: it does.
     harmless: Option<&'static str>,
 }
 
@@ -47,7 +47,7 @@ const BITS: [Bit; 20] = [
     bad(19, 'J', "fwctl changed a device"),
 ];
 
-/// Every taint was read, and has no bit that says that something went wrong.
+/// Every taint was read, and has no bit for a defect.
 pub(super) struct Taint;
 
 impl Witness for Taint {
@@ -65,7 +65,7 @@ impl Witness for Taint {
     }
 }
 
-/// A finding for each taint that was not read.
+/// Returns a finding for each taint that was not read.
 fn unread(record: &Record) -> impl Iterator<Item = Finding> {
     let host = |when: &str, taint: Option<Option<u64>>| {
         (Subject::cell(), format!("taint of the host, {when}"), taint.flatten())
@@ -81,7 +81,8 @@ fn unread(record: &Record) -> impl Iterator<Item = Finding> {
         .map(|(subject, what, _)| Finding::new(Weight::Lab, subject, what, "a number", "nothing"))
 }
 
-/// A bit that is set stays until the next boot (kernel/panic.c, add_taint): one that went says that a reading is wrong.
+/// Returns a finding for a bit that disappeared. A set bit stays until the next boot
+/// (kernel/panic.c, add_taint), so one of the readings is wrong.
 fn gone(record: &Record) -> Option<Finding> {
     let (at_boot, at_end) = (record.session.host.as_ref()?.taint?, record.session.final_taint??);
     let found = format!("{at_end:#x}");
@@ -90,7 +91,7 @@ fn gone(record: &Record) -> Option<Finding> {
     (at_boot & !at_end != 0).then(|| Finding::new(Weight::Lab, Subject::cell(), what, expected, found))
 }
 
-/// A finding for each kernel whose taint says that something went wrong.
+/// Returns a finding for each kernel whose taint has a bit for a defect.
 fn bits(record: &Record) -> Vec<Finding> {
     let at_boot = record.session.host.as_ref().and_then(|host| host.taint).unwrap_or_default();
     let at_end = record.session.final_taint.flatten().unwrap_or_default();
@@ -110,7 +111,7 @@ fn bits(record: &Record) -> Vec<Finding> {
         .collect()
 }
 
-/// The bits of a taint that say that something went wrong, in words.
+/// Returns the names of a taint's bits for a defect.
 fn against(taint: u64) -> Vec<String> {
     (0..u64::BITS)
         .filter(|number| taint >> number & 1 == 1)

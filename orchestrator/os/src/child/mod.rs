@@ -1,5 +1,5 @@
-//! The programs that s2lab starts. What each of them gets of the user's environment is a list: a build must be what its key
-//! says, and an emulator needs nobody's tokens.
+//! The programs that s2lab starts. A list decides which variables of the user's environment each of
+//! them gets: a build must depend on its key alone, and an emulator needs no tokens.
 
 pub mod orphans;
 pub mod process;
@@ -15,37 +15,38 @@ use std::{
     process::Command,
 };
 
-/// What a kind of program gets of the user's environment, besides [`ALL`].
+/// The variables of the user's environment that a kind of program gets, besides [`ALL`].
 #[derive(Debug, Clone, Copy)]
 pub struct Kept {
     names: &'static [&'static [&'static str]],
     prefixes: &'static [&'static str],
 }
 
-/// Every program: where programs are, where its own files and its temporary ones belong.
+/// The variables of every program: the places of programs, of its own files and of temporary ones.
 const ALL: [&str; 3] = ["PATH", "HOME", "TMPDIR"];
 
 /// A program that needs nothing else.
 pub const PLAIN: Kept = Kept { names: &[], prefixes: &[] };
 
-/// apt: how it reaches the archive, and where the machine's administrator has its configuration.
+/// apt: the way to the archive, and the administrator's configuration.
 pub const APT: Kept = Kept { names: &[&NETWORK, &["APT_CONFIG"]], prefixes: &[] };
 
-/// cargo and rustc: where their files are, how they reach the registry, which toolchain is meant. What else begins with CARGO
-/// or RUST belongs to a build that may be running s2lab.
+/// cargo and rustc: the places of their files, the way to the registry, the toolchain. Other
+/// variables that begin with CARGO or RUST belong to a build that may be running s2lab.
 pub const CARGO: Kept = Kept {
     names: &[&NETWORK, &["CARGO_HOME"]],
     prefixes: &["CARGO_HTTP_", "CARGO_NET_", "CARGO_REGISTR", "RUSTUP_"],
 };
 
-/// make of a kernel: where ccache has its files. What else make, kbuild, kconfig, gcc and ccache read from the environment
-/// would change what is built.
+/// make of a kernel: the place of ccache's files. Other variables of make, kbuild, kconfig, gcc and
+/// ccache would change the result.
 pub const MAKE: Kept = Kept { names: &[&["CCACHE_DIR"]], prefixes: &[] };
 
-/// QEMU, and scripts that start it: where libraries are that belong to an emulator of the machine's own.
+/// QEMU, and scripts that start it: the places of an emulator's own libraries.
 pub const QEMU: Kept = Kept { names: &[&["LD_LIBRARY_PATH"]], prefixes: &[] };
 
-/// How programs reach the network (curl(1), "ENVIRONMENT"; OpenSSL's `SSL_CTX_load_verify_locations(3)`).
+/// The variables for access to the network (curl(1), "ENVIRONMENT"; OpenSSL's
+/// `SSL_CTX_load_verify_locations(3)`).
 const NETWORK: [&str; 11] = [
     "http_proxy",
     "https_proxy",
@@ -60,7 +61,7 @@ const NETWORK: [&str; 11] = [
     "SSL_CERT_DIR",
 ];
 
-/// A command with an environment that has what is kept of the user's, and English messages.
+/// Returns a command with the listed variables of the user's environment, and English messages.
 pub fn command(program: impl AsRef<OsStr>, kept: Kept) -> Command {
     let mut command = Command::new(program);
     command.env_clear().envs(env::vars_os().filter(|(name, _)| kept.has(name))).env("LC_ALL", "C");
@@ -71,11 +72,12 @@ pub fn command(program: impl AsRef<OsStr>, kept: Kept) -> Command {
 pub fn tie(command: &mut Command) {
     let parent = getpid();
     command.process_group(0);
-    // SAFETY: between fork and exec only two system calls are made, and nothing is allocated on the good path.
+    // SAFETY: between fork and exec only two system calls are made, and nothing is allocated on the
+    // good path.
     unsafe {
         command.pre_exec(move || {
             set_parent_process_death_signal(Some(Signal::KILL))?;
-            // The parent may have gone before the call above took effect.
+            // The parent may have ended before the call above took effect.
             if getppid() == Some(parent) { Ok(()) } else { Err(Errno::SRCH.into()) }
         });
     }
@@ -142,7 +144,7 @@ mod tests {
             names(PLAIN).iter().filter(|name| !ALL.contains(&name.as_str())).collect::<Vec<_>>(),
             ["LC_ALL"]
         );
-        // What cargo test sets.
+        // cargo test sets these.
         assert!(env::var_os("CARGO_MANIFEST_DIR").is_some());
         assert!(!names(CARGO).contains(&"CARGO_MANIFEST_DIR".to_owned()));
     }

@@ -1,5 +1,6 @@
-//! A child process that cannot outlive s2lab: a process group of its own, killed when the launching thread dies, and a mark
-//! in its environment by which its descendants are found wherever they went.
+//! A child process that cannot outlive s2lab. It has a process group of its own, which is killed
+//! when the launching thread ends, and a mark in its environment, by which its descendants are
+//! found anywhere.
 
 use super::{
     orphans::{self, MARK, Owner},
@@ -25,9 +26,9 @@ use std::{
 };
 use tokio::{process::Child, runtime::Handle, sync::oneshot};
 
-/// How long a killed group may take to vanish; longer means a process stuck in the kernel.
+/// The time in which a killed group must end. A process that needs longer is stuck in the kernel.
 const REAP: Duration = Duration::from_secs(2);
-/// How often is looked whether the rest of a killed process is gone.
+/// The interval of the checks whether the rest of a killed process is gone.
 const AGAIN: Duration = Duration::from_millis(5);
 
 /// Starts processes from one thread that lives as long as s2lab.
@@ -66,8 +67,9 @@ impl Drop for Pending {
 }
 
 impl Launcher {
-    /// Must be called inside of a tokio runtime, whose reactor then watches the children. What is left of an s2lab that was
-    /// killed is killed first: its children died with it, theirs need not have.
+    /// Starts the thread. It must be called inside of a tokio runtime, whose reactor then watches
+    /// the children. First it kills what remains of an s2lab that was killed: its children died
+    /// with it, but their children may be alive.
     pub fn start() -> io::Result<Self> {
         let left = orphans::kill();
         if !left.is_empty() {
@@ -80,14 +82,14 @@ impl Launcher {
         thread::Builder::new().name("launcher".into()).spawn(move || {
             let _inside = runtime.enter();
             for job in queue {
-                // A caller that has gone away drops the child, and with it kills it.
+                // A caller that is gone drops the child, and so kills it.
                 let _ = job.done.send(spawn(job.command, &job.inherit));
             }
         })?;
         Ok(Self { jobs })
     }
 
-    /// Starts `command`; it inherits `inherit` under the numbers that they have here.
+    /// Starts `command`. It inherits `inherit` under the numbers that they have here.
     pub async fn launch(
         &self,
         mut command: std::process::Command,
@@ -167,8 +169,9 @@ impl Process {
         self.child.wait().await
     }
 
-    /// Kills the child and all that it has started, and waits until they are gone. An error says what survived, or that
-    /// something had left the process group: then s2lab's own death would not have ended it.
+    /// Kills the child and all processes that it has started, and waits until they are gone. An
+    /// error says what survived, or that a process had left the process group: then s2lab's own
+    /// death would not have ended it.
     pub async fn kill(&mut self) -> io::Result<()> {
         self.kill_group();
         timeout(REAP, self.child.wait()).await.map_err(|_| self.survivor())??;
@@ -194,15 +197,16 @@ impl Process {
         }
     }
 
-    /// Only while the leader is unreaped does the group's number surely belong to it.
+    /// The group's number certainly belongs to it only while the leader is not reaped.
     fn kill_group(&mut self) {
         if matches!(self.child.try_wait(), Ok(None)) {
-            // ESRCH: all of them have ended already, which is what is wanted.
+            // ESRCH: all of them have already ended.
             let _ = kill_process_group(self.group, Signal::KILL);
         }
     }
 
-    /// Kills every living process with our mark; answers their ids, and whether they had left the group.
+    /// Kills every live process with our mark. Returns their ids, and true for those that had left
+    /// the group.
     fn kill_marked(&self) -> Vec<(i32, bool)> {
         orphans::kill_if(|mark| mark == self.mark)
             .into_iter()

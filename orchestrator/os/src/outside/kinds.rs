@@ -1,4 +1,4 @@
-//! The kinds of files from outside, and how much of each is read: `docs/formats.md` lists the limits.
+//! The kinds of files from outside, and the limit of each. `docs/formats.md` lists the limits.
 
 use std::fmt;
 
@@ -6,12 +6,12 @@ const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 
-/// A kind of file, and its limit. Each limit is far more than any such file has.
+/// A kind of file, and its limit, which is far more than any such file has.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Kind {
-    /// With its article.
+    /// The name with its article.
     pub name: &'static str,
-    /// Bytes.
+    /// The limit in bytes.
     pub limit: u64,
 }
 
@@ -24,7 +24,7 @@ impl fmt::Debug for Kind {
 macro_rules! kinds {
     ($($(#[$doc:meta])* $constant:ident = $name:literal, $limit:expr;)*) => {
         $($(#[$doc])* pub const $constant: Kind = Kind { name: $name, limit: $limit };)*
-        /// All of them.
+        /// All kinds.
         #[cfg(test)]
         pub const ALL: &[Kind] = &[$($constant),*];
     };
@@ -52,21 +52,21 @@ kinds! {
     MODULE = "a kernel module", 64 * MIB;
     /// `modules.builtin` and its like.
     MODULE_LIST = "a list of kernel modules", 16 * MIB;
-    /// What the cache has packed for a host or a guest, and what is packed into it.
+    /// An archive that the cache has made for a host or a guest, or a file in one.
     ARCHIVE = "an archive", 4 * GIB;
-    /// A program or a library: QEMU, the agent, what a user land has.
+    /// A program or a library: QEMU, the agent, a part of a user land.
     PROGRAM = "a program", GIB;
     /// A file of a kernel's source.
     SOURCE_FILE = "a file of a kernel's source", 256 * MIB;
     /// An archive of the source of a kernel, or a package.
     PACKAGE = "a package", 4 * GIB;
-    /// What the cache remembers of an object or of packages.
+    /// A manifest of an object, or a note about packages.
     MANIFEST = "a file of the cache", 256 * MIB;
-    /// What is remembered in a few words.
+    /// A note of a few words.
     NOTE = "a note of s2lab's", MIB;
-    /// In `/proc`, `/sys/fs/cgroup` and `/etc`.
+    /// A file in `/proc`, `/sys/fs/cgroup` or `/etc`.
     SYSTEM = "a file of the system", 16 * MIB;
-    /// Of a program that was started.
+    /// The log of a program that s2lab has started.
     PROGRAM_LOG = "a program's log", 64 * MIB;
 }
 

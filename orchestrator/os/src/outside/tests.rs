@@ -88,7 +88,7 @@ fn a_pipe_that_was_named_is_read_to_its_end() {
     let path = dir.path().join("pipe");
     pipe(&path);
     let writer = path.clone();
-    let told = thread::Builder::new().spawn(move || {
+    let writer = thread::Builder::new().spawn(move || {
         let mut out = OpenOptions::new().write(true).open(writer).unwrap();
         for _ in 0..3 {
             out.write_all(b"some").unwrap();
@@ -100,17 +100,17 @@ fn a_pipe_that_was_named_is_read_to_its_end() {
         let path = path.clone();
         move || read_named(&path, FEW)
     });
-    drop(told.unwrap().join().unwrap());
+    drop(writer.unwrap().join().unwrap());
     assert_eq!(read.unwrap().join().unwrap().unwrap(), b"somesomesome");
 
     let writer = path.clone();
-    let told = thread::Builder::new().spawn(move || {
+    let writer = thread::Builder::new().spawn(move || {
         let mut out = OpenOptions::new().write(true).open(writer).unwrap();
         // The thread ends when the reader is gone.
         while out.write_all(&[7; 1 << 12]).is_ok() {}
     });
     assert_eq!(why(read_named(&path, FEW)), "it is larger than 8 KiB, the limit of a test");
-    told.unwrap().join().unwrap();
+    writer.unwrap().join().unwrap();
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What hosts need before they boot, gathered for `run` and `shell` alike.
+//! The preparations of hosts before they boot, for `run` and `shell`.
 
 use crate::cli::{failure::Failure, shared::cells::Planned};
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
 };
 use std::{collections::BTreeSet, sync::Arc};
 
-/// All that the hosts of a plan need.
+/// Everything that the hosts of a plan need.
 pub(crate) struct Gathered {
     images: Images,
     slots: Slots,
@@ -36,7 +36,7 @@ pub(crate) struct Source<'a> {
 }
 
 impl Gathered {
-    /// Takes from the cache what `planned` boots, and measures this machine if that was not done yet.
+    /// Takes the files for `planned` from the cache, and measures this machine if necessary.
     pub(crate) async fn new(
         planned: &Planned,
         source: Source<'_>,
@@ -72,7 +72,7 @@ impl Gathered {
         self.slots.count()
     }
 
-    /// A run of it that writes into `folder` and `log`.
+    /// Makes a run that writes into `folder` and `log`.
     pub(crate) fn run(
         self,
         folder: RunFolder,

@@ -1,4 +1,4 @@
-//! A run read back from its folder and judged: what every verb shows comes from here.
+//! A run that is read from its folder and judged. Everything that verbs show comes from here.
 
 use crate::cli::{failure::Failure, render::complain};
 use crate::{
@@ -35,7 +35,7 @@ pub(crate) struct Judged {
 }
 
 impl Judged {
-    /// Reads the event log and the table pages, nothing else.
+    /// Reads the event log and the table pages, and nothing else.
     pub(crate) fn read(folder: &RunFolder) -> Result<Self, Failure> {
         let run = recorded(folder)?;
         if !run.skipped.is_empty() {
@@ -44,7 +44,7 @@ impl Judged {
         Ok(Self::of(judge_run(run, &RawPages::new(folder.raw()))))
     }
 
-    /// A run that was carried out here, whose log was judged while it grew.
+    /// Returns a run that was carried out here, whose log was judged while it grew.
     pub(crate) fn live(folder: &RunFolder, judging: &Judging) -> Result<Self, Failure> {
         let run = judging.finish();
         run.map(Self::of).map_err(|source| Failure::Log { path: folder.events(), source })
@@ -65,7 +65,7 @@ impl Judged {
         self.run.cells.iter().filter_map(|cell| cell.verdict.as_ref()).chain(of_attempts).any(is_fail)
     }
 
-    /// Writes the reports into the run's folder, and what was cut out of consoles into the cells'.
+    /// Writes the reports into the run's folder, and the crashes into the cells' folders.
     pub(crate) fn write_reports(&self, folder: &RunFolder) -> Result<(), Failure> {
         for (key, report) in &self.reports {
             write(folder, &folder.report(key), &report.text())?;

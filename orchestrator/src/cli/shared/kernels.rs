@@ -1,4 +1,4 @@
-//! `--kernel` and its like: which kernels a verb means.
+//! `--kernel` and related arguments: the kernels that a verb uses.
 
 use crate::cli::failure::Failure;
 use crate::home;
@@ -36,7 +36,7 @@ pub(crate) struct KernelArguments {
 pub(crate) enum Declared {
     WcConveyed,
     WcHonoured,
-    // Declares to have none.
+    // Declares that it has none.
     None,
 }
 

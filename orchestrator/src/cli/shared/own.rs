@@ -29,11 +29,11 @@ const DIGITS: usize = 12;
 /// The configuration that trees are built with by default, in the lab's folder images.
 const CONFIG: &str = "config/boot.config";
 
-/// The kernels that the arguments mean.
+/// The kernels that the arguments name.
 pub(crate) struct Kernels {
     /// The kernels, in the arguments' order.
     pub(crate) choices: Vec<KernelChoice>,
-    /// Those of the choices that are no entry as it is.
+    /// The choices that are not a plain entry.
     pub(crate) own: Vec<Own>,
 }
 
@@ -45,7 +45,8 @@ pub(crate) struct Own {
     pub(crate) words: Vec<String>,
 }
 
-/// Reads `--kernel` and what belongs to it: files are looked for, patches and fragments of configurations read, commits asked for.
+/// Resolves `--kernel` and the related arguments. It looks for files, reads patches and fragments
+/// of configurations, and asks git for commits.
 pub(crate) fn kernels(
     lab: &Lab,
     listed: &kernel::Kernels,
@@ -95,13 +96,13 @@ pub(crate) fn kernels(
     Ok(found)
 }
 
-/// The series, and what it is called.
+/// Returns the series and its name.
 fn read_series(path: &Path) -> Result<(String, Series), Failure> {
     let series = Series::read(path)?;
     for mail in &series.skipped {
         tracing::info!("{}: not applied: {}, {}", path.display(), mail.subject, mail.why);
     }
-    // The shell's `<(...)` has a number for a name, another each time.
+    // The shell's `<(...)` has a number for a name, which changes each time.
     if outside::is_pipe(path) {
         let digits: String = series.digest().chars().take(DIGITS).collect();
         return Ok((format!("series-{digits}"), series));
@@ -157,7 +158,7 @@ struct Resolve<'a> {
 }
 
 impl Resolve<'_> {
-    /// An entry that is built, to have patches on top.
+    /// Returns an entry that is built, to which patches are added.
     fn entry(&self, name: String) -> Result<Own, Failure> {
         match wanted(self.listed, &name, &self.folder)? {
             Wanted::Built(build) => {
@@ -226,7 +227,7 @@ impl Resolve<'_> {
         commits(&real, &revisions)?.into_iter().map(commit).collect()
     }
 
-    /// A tree that somebody has built.
+    /// Returns a tree that was built by the user.
     fn built_tree(&self, name: &str, tree: &Path, words: Vec<String>) -> Result<Own, Failure> {
         let mut choice = tree_as_it_is(name, tree).map_err(|error| match error {
             CacheError::NotBuilt { .. } => Failure::Usage {

@@ -1,4 +1,4 @@
-//! `--qemu` and its like: parts that the user brings.
+//! `--qemu` and related arguments: parts that the user brings.
 
 use crate::cli::failure::Failure;
 use crate::{
@@ -17,7 +17,7 @@ use std::{
 /// Their heading in `--help`.
 const HEADING: &str = "Bring your own parts (no apt or cargo needed)";
 
-/// A machine without apt and cargo runs what another one has made.
+/// The arguments of a machine without apt and cargo, which uses another machine's parts.
 #[derive(Debug, Clone, Args, Default)]
 pub(crate) struct PartArguments {
     /// A qemu-system-aarch64, 10.0 or newer, in place of the machine's or the cache's
@@ -38,7 +38,7 @@ pub(crate) struct PartArguments {
 }
 
 impl PartArguments {
-    /// Checks what was brought, before a run is made.
+    /// Checks the brought parts, before a run is made.
     pub(crate) fn check(&self, places: &Places) -> Result<(), Failure> {
         if self.words().is_empty() {
             return Ok(());
@@ -47,7 +47,7 @@ impl PartArguments {
         Ok(runtime::block_on(cache.check_parts(&GUEST_MODULES))??)
     }
 
-    /// These, or `others` if there are none.
+    /// Returns these, or `others` if there are none.
     pub(crate) fn or(self, others: Self) -> Self {
         if self.words().is_empty() { others } else { self }
     }
@@ -57,7 +57,7 @@ impl PartArguments {
         Parts { qemu, rootfs, agent, guest_kernel, guest_modules }
     }
 
-    /// The arguments that say the same.
+    /// Returns the arguments for the same parts.
     pub(crate) fn words(&self) -> Vec<String> {
         let word = |argument: &str, path: &Option<PathBuf>| {
             path.as_deref().map(|path: &Path| [argument.to_owned(), path.display().to_string()])

@@ -1,4 +1,4 @@
-//! `s2lab accept`: a person has read the reports and agrees.
+//! `s2lab accept`: makes the reports that a person has read the accepted ones.
 
 use crate::cli::{
     context::Context, context::own_lab, exit, failure::Failure, render::say, shared::cells::lab_cells,

@@ -1,4 +1,4 @@
-//! `s2lab cache`: what is in the cache, where, whether it is whole; and the removal of what nobody uses.
+//! `s2lab cache`: lists, verifies and cleans the cache.
 
 use crate::cli::{context::Context, exit, failure::Failure, render::complain, render::say};
 use crate::{
@@ -18,10 +18,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-/// Exit code if something is damaged, or not there.
+/// The exit code if something is damaged or missing.
 const NOT_WHOLE: u8 = 3;
 const DAY: u64 = 24 * 60 * 60;
-/// Digits of a digest that tell objects of one name apart.
+/// The digits of a digest that distinguish objects of one name.
 const DIGITS: usize = 12;
 
 #[derive(Debug, Args)]
@@ -86,12 +86,12 @@ pub(crate) fn cache(context: &Context, arguments: &Arguments) -> Result<u8, Fail
     }
 }
 
-/// The folder of a kernel of the lab, if it is in the cache.
+/// Returns the folder of a kernel of the lab, if it is in the cache.
 fn folder(cache: &Cache, wanted: &Wanted) -> Result<Option<PathBuf>, CacheError> {
     match wanted {
         Wanted::Archive(debian) => cache.kernel_folder(debian),
         Wanted::Built(build) => match cache.built_folder(build) {
-            // What it would be built from is not known: it is not built.
+            // The source it would be built from is not known, so it is not built.
             Err(CacheError::Offline { .. }) => Ok(None),
             found => found,
         },
@@ -99,14 +99,15 @@ fn folder(cache: &Cache, wanted: &Wanted) -> Result<Option<PathBuf>, CacheError>
     }
 }
 
-/// The folders of the lab's kernels that are in the cache, and which kernels these are. Without a lab there are none.
+/// Returns the folders of the lab's kernels that are in the cache, with the kernels' names. Without
+/// a lab there are none.
 fn kernels(context: &Context, cache: &Cache) -> Result<BTreeMap<PathBuf, Vec<String>>, Failure> {
     let mut folders = BTreeMap::<_, Vec<_>>::new();
     let Ok(lab) = context.lab() else { return Ok(folders) };
     let kernels = lab.kernels()?;
     for name in kernels.entries.keys() {
         let found = wanted(&kernels, name, &lab.images()).and_then(|wanted| match &wanted {
-            // What a tree is takes reading it.
+            // A tree has to be read to be identified.
             Wanted::Built(build) if !matches!(build.source, KernelSource::Package(_)) => Ok(None),
             wanted => folder(cache, wanted),
         });
@@ -178,7 +179,7 @@ fn path(context: &Context, cache: &Cache, what: &str) -> Result<u8, Failure> {
     }
 }
 
-/// The folder of the lab's kernel of that name.
+/// Returns the folder of the lab's kernel of that name.
 fn kernel(context: &Context, cache: &Cache, name: &str) -> Result<Option<PathBuf>, Failure> {
     let Ok(lab) = context.lab() else { return Ok(None) };
     let kernels = lab.kernels()?;
@@ -193,7 +194,7 @@ fn verify(cache: &Cache, format: Format) -> Result<u8, Failure> {
     let mut damaged = 0;
     for item in &items {
         let damages = match item.damages(&|| false) {
-            // A run that goes on may have made it anew, a collection may have removed it.
+            // A run at work may have made it again, and a collection may have removed it.
             _ if !item.path.exists() => continue,
             damages => damages?,
         };
@@ -233,7 +234,8 @@ fn gc(cache: &Cache, unused: Duration, dry: bool, format: Format) -> Result<u8, 
     Ok(exit::FINE)
 }
 
-/// `3 objects (7.1 MiB), 1 package (2.0 MiB), 2 build folders (1.5 GiB)`; the last only if there are any.
+/// Returns `3 entries (7.1 MiB), 1 package (2.0 MiB), 2 build folders (1.5 GiB)`; the last only if
+/// there are any.
 fn sums<'a>(items: impl Iterator<Item = &'a Item>) -> String {
     let (objects, others): (Vec<_>, Vec<_>) = items.partition(|item| item.is_object());
     let (packages, builds): (Vec<_>, Vec<_>) = others.into_iter().partition(|item| item.is_package());
@@ -246,7 +248,7 @@ fn sums<'a>(items: impl Iterator<Item = &'a Item>) -> String {
     kept.into_iter().chain(builds).collect::<Vec<_>>().join(", ")
 }
 
-/// An object or package as programs read it.
+/// Returns an object or package as JSON.
 fn json(item: &Item, damages: Option<&[String]>) -> String {
     #[derive(Serialize)]
     struct Line<'a> {
@@ -272,11 +274,11 @@ fn json(item: &Item, damages: Option<&[String]>) -> String {
         processes: &item.users,
         damages,
     };
-    // Only a path that is not UTF-8 has no JSON; then the cache's own name is not.
+    // Only a path that is not UTF-8 has no JSON; then the cache's own name is not UTF-8.
     serde_json::to_string(&line).unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}"))
 }
 
-/// RFC 3339, in seconds; empty for what no calendar has.
+/// Returns the time by RFC 3339, in seconds, or nothing for a time beyond the calendar.
 fn time(at: SystemTime) -> String {
     let at = Timestamp::try_from(at).ok();
     at.and_then(|at| Timestamp::from_second(at.as_second()).ok()).map(|at| at.to_string()).unwrap_or_default()
@@ -297,7 +299,7 @@ impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const UNITS: [(u32, &str); 3] = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
         match UNITS.into_iter().find(|(bits, _)| self.0 >> bits > 0) {
-            // Tenths, rounded, without a floating point number.
+            // Tenths, rounded without floating point.
             Some((bits, unit)) => {
                 let tenths = ((self.0 >> (bits - 10)).saturating_mul(10) + (1 << 9)) >> 10;
                 write!(f, "{}.{} {unit}", tenths / 10, tenths % 10)

@@ -1,4 +1,4 @@
-//! `s2lab check`: a run's reports against the accepted ones.
+//! `s2lab check`: compares a run's reports with the accepted ones.
 
 use crate::cli::{
     context::Context, exit, failure::Failure, render::say_bytes, shared::cells::lab_cells,

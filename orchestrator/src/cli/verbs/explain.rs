@@ -1,4 +1,4 @@
-//! `s2lab explain`: what a cell is made of, from the very functions that carry it out and judge it.
+//! `s2lab explain`: shows the parts of a cell, by the same functions that run and judge it.
 
 use crate::cli::{
     context::Context,
@@ -60,7 +60,7 @@ pub(crate) fn explain(context: &Context, arguments: &Arguments) -> Result<u8, Fa
     Ok(exit::FINE)
 }
 
-/// The kernel's entry, or that it has none.
+/// Returns the kernel's entry, or that it has none.
 fn kernel(planned: &Planned, cell: &PlannedCell) -> Result<String, Failure> {
     if let Some(entry) = planned.kernels.entries.get(&cell.kernel) {
         return Ok(yaml(entry)?.trim_end().to_owned());
@@ -84,7 +84,7 @@ fn prune(value: &mut Value) {
     match value {
         Value::Mapping(map) => {
             map.values_mut().for_each(prune);
-            // An empty `traits` says something: that the kernel declares to have none.
+            // An empty `traits` has a meaning: the kernel declares that it has none.
             let says = |name: &Value, value: &Value| match value {
                 Value::Null => false,
                 Value::Sequence(list) => !list.is_empty() || name == "traits",
@@ -98,7 +98,7 @@ fn prune(value: &mut Value) {
     }
 }
 
-/// QEMU's command line, an option a line.
+/// Returns QEMU's command line, an option a line.
 fn command(host: &Host) -> String {
     let names: Vec<String> = host.devices.keys().map(|name| format!("<bar of {name}>")).collect();
     let devices: Vec<_> = host

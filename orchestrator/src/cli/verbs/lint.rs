@@ -1,4 +1,4 @@
-//! `s2lab lint`: every mistake in every file, and nothing boots.
+//! `s2lab lint`: shows every mistake in every file; nothing boots.
 
 use crate::cli::{context::Context, exit, failure::Failure, render::say, shared::cells::is_file};
 use crate::lab::{KERNELS_FILE, Lab, LabError, Mistakes, kernels, scenarios};

@@ -1,4 +1,4 @@
-//! A look: the rendezvous with a guest that spins with a nonce in a register, and the reading of its tables.
+//! A look: it waits until a guest runs with a nonce in a register, and reads its tables.
 
 use super::{
     argv::HOST_CPUS,
@@ -24,20 +24,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Stops without a match until the look is given up. In a random stop about one in four finds no vCPU in its guest.
+/// The most stops without a match. In a random stop about one in four finds no vCPU in its guest.
 const MAX_STOPS: u32 = 200;
-/// How long the machine runs between two stops.
+/// The time that the machine runs between two stops.
 const BETWEEN: Duration = Duration::from_millis(3);
 /// PSTATE.EL, Arm ARM C5.2.
 const PSTATE_EL: u64 = 0b11 << 2;
-/// EL2 in that field.
+/// The value of EL2 in that field.
 const EL2: u64 = 2 << 2;
 /// HCR_EL2.VM and HCR_EL2.TGE, Arm ARM D24.2 (HCR_EL2).
 const HCR_VM: u64 = 1;
 const HCR_TGE: u64 = 1 << 27;
 /// VTTBR_EL2.VMID.
 const VMID_SHIFT: u32 = 48;
-/// The registers that a look keeps: architectural name, and the name that QEMU's gdbstub gives it.
+/// The registers that a look keeps: the architectural name, and the name in QEMU's gdbstub.
 const KEPT: [(&str, &str); 8] = [
     ("HCR_EL2", "HCR_EL2"),
     ("VTTBR_EL2", "VTTBR_EL2"),
@@ -67,14 +67,14 @@ pub enum Error {
     Keep { folder: String, source: io::Error },
 }
 
-/// What is looked at, and why it can be told apart.
+/// The guest of a look, and its distinguishing nonce.
 pub struct Target<'a> {
     pub name: &'a str,
     pub guest: &'a str,
-    /// What the guest holds in [`HOLD_REGISTER`].
+    /// The value that the guest holds in [`HOLD_REGISTER`].
     pub nonce: u64,
     pub mappings: Vec<Mapping>,
-    /// Guests whose tables are read in the same pause.
+    /// The guests whose tables are read in the same pause.
     pub beside: BTreeMap<String, Beside>,
 }
 
@@ -86,8 +86,8 @@ pub struct Looks<'a> {
 }
 
 impl Looks<'_> {
-    /// Stops the machine until a vCPU runs the guest with the nonce, reads its registers and all table pages, lets it run on.
-    /// The pages go to `raw` under their digests.
+    /// Stops the machine until a vCPU runs the guest with the nonce, reads its registers and all
+    /// table pages, and resumes it. The pages go to `raw` under their digests.
     pub async fn look(
         mut self,
         target: Target<'_>,
@@ -104,7 +104,7 @@ impl Looks<'_> {
                 Ok(None) => Ok(None),
                 Err(error) => Err(error),
             };
-            // A look that fails ends its cell: there is nothing to go on for.
+            // A look that fails ends its cell, so the machine need not run.
             let seen = seen?;
             self.gdb.release(self.qmp).await?;
             let pause = stopped.elapsed();
@@ -146,7 +146,8 @@ impl Looks<'_> {
     }
 }
 
-/// The vCPU that runs a guest which holds `nonce`: below EL2, stage 2 on, not the host's user space, a VMID.
+/// Returns the vCPU that runs a guest which holds `nonce`: below EL2, stage 2 on, not the host's
+/// user space, with a VMID.
 async fn holder(gdb: &mut Gdb, nonce: u64) -> Result<Option<u32>, Error> {
     for vcpu in 0..HOST_CPUS {
         let hcr = gdb.register(vcpu, "HCR_EL2").await?;
@@ -164,7 +165,8 @@ async fn holder(gdb: &mut Gdb, nonce: u64) -> Result<Option<u32>, Error> {
 
 type Contents = BTreeMap<u64, Vec<u8>>;
 
-/// Reads while the machine stands still. The tables are decoded here only to learn which pages the decoding needs.
+/// Reads while the machine is stopped. The tables are decoded here only to find the pages that the
+/// decoding needs.
 async fn read(
     looks: &mut Looks<'_>,
     target: &Target<'_>,
@@ -192,7 +194,7 @@ async fn read(
     Ok((look, contents))
 }
 
-/// What leads to the tables of the guest that was looked at.
+/// Returns the registers that lead to the tables of the guest of a look.
 pub fn tables_of(look: &Look) -> Beside {
     let leads = |name: &str| matches!(name, "VTTBR_EL2" | "VTCR_EL2" | "HCR_EL2");
     let registers = look.registers.iter().filter(|(name, _)| leads(name));

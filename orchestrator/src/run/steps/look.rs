@@ -19,7 +19,7 @@ use s2lab_protocol::{
 use std::collections::{BTreeMap, BTreeSet};
 
 impl CellContext<'_, '_> {
-    /// The tables of every guest that lives, one guest after another.
+    /// Looks at the tables of every guest that is alive, one after another.
     pub(super) async fn look(&mut self, index: usize, step: &LookStep) -> Result<(), Stop> {
         for (name, guest) in &self.planned.scenario.guests {
             if self.session.link.guest_ended(name).is_some() && self.probed_before(index, name) {
@@ -60,7 +60,7 @@ impl CellContext<'_, '_> {
         Ok(())
     }
 
-    /// The other guests that live and whose tables are known.
+    /// Returns the other guests that are alive and whose tables are known.
     fn beside(&self, index: usize, guest: &str) -> BTreeMap<String, Beside> {
         let lives = |name: &str| {
             name != guest && self.session.link.guest_ended(name).is_none() && !self.probed_before(index, name)
@@ -84,7 +84,8 @@ impl CellContext<'_, '_> {
     }
 }
 
-/// Whether no device is said to be mapped twice in one way: each mapping is walked while the machine stands still.
+/// Returns true if no device is mapped twice in one way. Each mapping is walked while the machine
+/// is stopped.
 fn each_once(mappings: &[Mapping]) -> bool {
     let mut known = BTreeSet::new();
     mappings.iter().all(|mapping| known.insert((&mapping.device, mapping.map)))

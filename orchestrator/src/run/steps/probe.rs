@@ -8,7 +8,7 @@ use s2lab_model::{
 };
 use s2lab_protocol::{Peer, ask::Unaligned};
 
-/// Where in the BAR the unaligned store goes.
+/// The offset of the unaligned store in the BAR.
 const PROBE_OFFSET: u64 = 64;
 
 impl CellContext<'_, '_> {
@@ -21,7 +21,8 @@ impl CellContext<'_, '_> {
                 let peer = Peer::Guest(step.guest.clone());
                 return Err(Stop::wrong_answer::<Unaligned>(peer, &store, "another store was asked for"));
             }
-            // What the store was to find out; see "What emulation can show" in docs/architecture.md.
+            // The store was made to find this out; see "What emulation can show" in
+            // docs/architecture.md.
             Err(LinkError::GuestEnded { how, .. }) => ProbeOutcome::GuestEnded(how),
             Err(error) => return Err(error.into()),
         };

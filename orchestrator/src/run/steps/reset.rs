@@ -30,7 +30,7 @@ impl CellContext<'_, '_> {
         }
     }
 
-    /// What the reset has left in the guest's stage 2.
+    /// Logs the guest's stage 2 after the reset.
     async fn after_reset(&mut self, index: usize, device: &str, tables: Beside) -> Result<(), Stop> {
         let deadline = self.due(Deadline::Look);
         let looks = self.session.host.looks().ok_or_else(|| Stop::lab(NO_LOOKS))?;

@@ -1,10 +1,11 @@
-//! Commits of a tree that is no kernel's but is built like one.
+//! Builds of commits of a made-up tree that is built like a kernel.
 
 use super::*;
 use crate::{ConfigFile, Quiet};
 use std::{collections::BTreeMap, sync::Arc};
 
-/// Two objects, and an Image with arm64's magic number. An object's source is a script that makes it.
+/// A Makefile of two objects, and an Image with arm64's magic number. An object's source is a
+/// script that makes it.
 const MAKEFILE: &str = r#"
 IMAGE := $(O)/arch/arm64/boot/Image
 allnoconfig:
@@ -25,7 +26,8 @@ struct Fixture {
 }
 
 impl Fixture {
-    /// A repository with the commits `base`, `a`, `broken`, `mended`, as tags, and a work tree in which somebody works.
+    /// Makes a repository with the commits `base`, `a`, `broken`, `mended`, as tags, and a work
+    /// tree in which somebody works.
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let cache = Cache::open(&dir.path().join("cache"), true, Arc::new(Quiet)).unwrap();
@@ -63,7 +65,7 @@ impl Fixture {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// Builds; answers what the Image's objects are, and which of them were built now.
+    /// Builds, and returns the Image's objects and those that were built now.
     fn build(&self, source: KernelSource) -> Result<(String, Vec<String>)> {
         let fragment = ConfigFile { name: "x".into(), text: "CONFIG_ARM64=y".into() };
         let config = BuildConfig::Fragments(vec![fragment]);
@@ -126,7 +128,7 @@ fn the_tree_in_which_somebody_works_is_only_read() {
     assert_eq!(at.git(&["status", "--porcelain"]), " M b.c\n?? c.c\n");
 }
 
-/// make would write to what stands before the space.
+/// make would write to the path before the space.
 #[test]
 fn a_cache_that_make_would_misread_is_refused_before_anything_is_written() {
     let dir = tempfile::tempdir().unwrap();

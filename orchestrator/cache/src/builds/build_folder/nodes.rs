@@ -1,4 +1,4 @@
-//! Files and symbolic links of a source tree, none of which is reached through a link.
+//! Files and symbolic links of a source tree, which are never reached through a link.
 
 use crate::error::{CacheError, Result};
 use s2lab_os::outside::{self, kinds};
@@ -8,15 +8,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What a name in a source tree stands for.
+/// The type of a name in a source tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Node {
     File,
-    /// A symbolic link, wherever it leads.
+    /// A symbolic link to any place.
     Link,
 }
 
-/// What is at `path` itself; none if nothing is, or a folder.
+/// Returns the node at `path` itself, or None if there is nothing, or a folder.
 pub(super) fn node(path: &Path) -> Result<Option<Node>> {
     match fs::symlink_metadata(path) {
         Ok(meta) if meta.file_type().is_symlink() => Ok(Some(Node::Link)),
@@ -29,12 +29,13 @@ pub(super) fn node(path: &Path) -> Result<Option<Node>> {
     }
 }
 
-/// The names above `file`, the topmost first: `a` and `a/b` of `a/b/c`.
+/// Yields the names above `file`, the topmost first: `a` and `a/b` of `a/b/c`.
 pub(super) fn above(file: &str) -> impl Iterator<Item = &str> {
     file.match_indices('/').filter_map(|(at, _)| file.get(..at))
 }
 
-/// Where the node `file` below `tree` is; none if it is not there, or a name above it is a link.
+/// Returns the place of the node `file` below `tree`, or None if it does not exist, or a name above
+/// it is a link.
 pub(super) fn find(tree: &Path, file: &str) -> Result<Option<PathBuf>> {
     if link_above(tree, file)?.is_some() {
         return Ok(None);
@@ -52,7 +53,7 @@ fn link_above<'a>(tree: &Path, file: &'a str) -> Result<Option<&'a str>> {
     Ok(None)
 }
 
-/// Whether two nodes are alike in kind, content and mode, or neither is there.
+/// Returns true if two nodes have the same type, content and mode, or if neither exists.
 pub(super) fn same(one: Option<&Path>, other: Option<&Path>) -> Result<bool> {
     let (one, other) = match (one, other) {
         (Some(one), Some(other)) if one == other => return Ok(true),
@@ -74,7 +75,8 @@ pub(super) fn same(one: Option<&Path>, other: Option<&Path>) -> Result<bool> {
     }
 }
 
-/// Copies a node to `file` below `tree`, with a time of now. What stood there is replaced; a link is not followed.
+/// Copies a node to `file` below `tree`, with the present time. An old node is replaced; a link is
+/// not followed.
 ///
 /// # Errors
 /// If a name above `file` is a link.
@@ -90,10 +92,11 @@ pub(super) fn copy(from: &Path, tree: &Path, file: &str) -> Result<()> {
     }
 }
 
-/// Removes the node `file` below `tree`, or a folder of that name without a file in it, if it is there.
+/// Removes the node `file` below `tree`, or a folder of that name without a file in it, if it
+/// exists.
 ///
 /// # Errors
-/// If a name above `file` is a link: what lies behind it belongs to somebody else.
+/// If a name above `file` is a link: the content behind it belongs to somebody else.
 pub(super) fn remove(tree: &Path, file: &str) -> Result<()> {
     if let Some(folder) = link_above(tree, file)? {
         return Err(CacheError::malformed(file, format_args!("it is beyond a symbolic link, {folder}")));
@@ -107,7 +110,7 @@ pub(super) fn remove(tree: &Path, file: &str) -> Result<()> {
     removed.map_err(CacheError::io("cannot remove", &path))
 }
 
-/// Removes a folder in which there are only folders.
+/// Removes a folder that contains only folders.
 fn remove_empty(folder: &Path) -> io::Result<()> {
     for child in fs::read_dir(folder)? {
         let child = child?;

@@ -7,7 +7,7 @@ fn lines(range: std::ops::RangeInclusive<u32>) -> String {
     range.map(|n| format!("{n}\n")).collect()
 }
 
-/// Changes line `line` of `file`, which holds numbers, to `to`.
+/// Changes line `line` of `file`, which contains numbers, to `to`.
 fn change(file: &str, line: u32, to: &str) -> Patch {
     let context = |range: std::ops::RangeInclusive<u32>| range.map(|n| format!(" {n}\n")).collect::<String>();
     let (before, after) = (context(line - 3..=line - 1), context(line + 1..=line + 3));
@@ -30,7 +30,7 @@ fn rename(from: &str, to: &str) -> Patch {
     Patch { title: format!("rename {from}"), diff: diff.into_bytes() }
 }
 
-/// A folder of two files, and how often its base was brought.
+/// A folder of two files, and the number of times that its base was brought.
 struct Fixture {
     dir: tempfile::TempDir,
     brought: Cell<u32>,
@@ -116,7 +116,7 @@ impl Replace for Vec<u8> {
     }
 }
 
-/// The state is away while files change: without it nothing in the folder is trusted.
+/// The state is removed while files change: without it nothing in the folder is trusted.
 #[test]
 fn a_folder_whose_state_is_not_known_is_made_anew() {
     let at = Fixture::new();
@@ -148,7 +148,7 @@ fn another_base_of_the_same_room_comes_in_place_or_anew() {
     assert!(!at.folder().out("key").exists());
 }
 
-/// A patch that adds the link `file` to `to`, and one that removes it.
+/// Returns a patch that adds the link `file` to `to`, and one that removes it.
 fn links(file: &str, to: &str) -> [Patch; 2] {
     let added = format!(
         "diff --git a/{file} b/{file}\nnew file mode 120000\n--- /dev/null\n+++ b/{file}\n@@ -0,0 +1 @@\n+{to}\n\\ No newline at end of file\n"
@@ -159,7 +159,7 @@ fn links(file: &str, to: &str) -> [Patch; 2] {
     [added, removed].map(|diff| Patch { title: format!("link {file}"), diff: diff.into_bytes() })
 }
 
-/// A base with links to a folder and to a file outside of it, and what is there.
+/// A base with links to a folder and to a file outside of it, and the content of both.
 struct Outside {
     at: Fixture,
     outside: tempfile::TempDir,
@@ -265,7 +265,7 @@ fn some_patches() -> impl Strategy<Value = Vec<Patch>> {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(12))]
-    /// Whatever was there before: the files are those of a new folder with the same patches.
+    /// Whatever the earlier patches, the files are those of a new folder with the same patches.
     #[test]
     fn any_way_leads_to_the_same_files(steps in proptest::collection::vec(some_patches(), 1..5)) {
         let (at, fresh) = (Fixture::new(), Fixture::new());
@@ -283,7 +283,8 @@ proptest! {
     }
 }
 
-/// git quotes such a name; a file of it is changed, and what is added does not replace one that is there.
+/// git quotes such a name. A file of that name is changed, and an added one does not replace an
+/// existing one.
 #[test]
 fn a_name_between_quotes_is_that_of_a_file() {
     let at = Fixture::new();

@@ -1,4 +1,4 @@
-//! A git folder of s2lab's own, without a configuration or a hook of anybody else's (gitrepository-layout(5)).
+//! A git folder of s2lab's own, without another's configuration or hooks (gitrepository-layout(5)).
 
 use crate::{
     error::{CacheError, Result},
@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What another repository, whose objects are borrowed, decides.
+/// The properties of another repository whose objects are borrowed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Theirs {
     /// `sha1` or `sha256`.
@@ -21,11 +21,13 @@ pub(crate) struct Theirs {
 
 pub(crate) const SHA1: &str = "sha1";
 
-/// Makes `dir` such a folder, or sees to it that it is one. `exclude` has lines of a .gitignore for the whole tree.
+/// Makes `dir` such a folder, or makes sure that it is one. `exclude` has lines of a .gitignore for
+/// the whole tree.
 pub(crate) fn prepare(dir: &Path, theirs: Option<&Theirs>, exclude: &str) -> Result<()> {
     let format = theirs.map_or(SHA1, |theirs| &theirs.format);
     let known = dir.join("s2lab-format");
-    // Ids of two kinds do not go together. A folder without a note is older than the notes, and of SHA-1.
+    // Ids of two formats cannot be mixed. A folder without a note is older than the notes, and has
+    // SHA-1.
     let before = outside::read_text_if_there(&known, kinds::NOTE)?;
     if before.as_deref().unwrap_or(SHA1) != format {
         remove_tree(dir)?;
@@ -49,7 +51,7 @@ pub(crate) fn prepare(dir: &Path, theirs: Option<&Theirs>, exclude: &str) -> Res
         ("HEAD", "ref: refs/heads/none\n"),
         ("objects/info/alternates", &alternates),
         ("info/exclude", exclude),
-        // A folder that git has made may have some, out of a template.
+        // A folder that git has made may have some from a template.
         ("info/attributes", ""),
     ] {
         let path = dir.join(file);

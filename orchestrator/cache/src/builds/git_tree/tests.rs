@@ -11,7 +11,7 @@ fn in_place(place: &Path, arguments: &[&str]) {
     assert!(status.unwrap().success(), "{arguments:?}");
 }
 
-/// A repository with two commits that differ in `b`.
+/// Makes a repository with two commits that differ in `b`.
 fn repository() -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let place = dir.path().join("linux");
@@ -27,8 +27,8 @@ fn repository() -> (tempfile::TempDir, PathBuf) {
     (dir, place)
 }
 
-/// All files of a folder, what is in them, and when they changed; of git's objects not the time, which git renews where it would
-/// have written the same again.
+/// Returns all files of a folder, their content, and their times of change. git's objects have no
+/// time, because git renews it if it would have written the same again.
 fn files(dir: &Path) -> BTreeMap<PathBuf, (i64, i64, String)> {
     let mut found = BTreeMap::new();
     for child in fs::read_dir(dir).unwrap() {
@@ -67,7 +67,7 @@ fn from_commit_to_commit_only_what_differs_is_written() {
     assert_eq!(written.len(), 1, "{written:?}");
     assert_eq!(read("b"), "2\n");
 
-    // What somebody else changed there is put right.
+    // Changes by somebody else are undone.
     fs::write(into.join("a"), "other\n").unwrap();
     two.check_out(&into, &Quiet).unwrap();
     assert_eq!(read("a"), "a\n");
@@ -95,7 +95,7 @@ fn a_folder_is_what_is_in_it_now_but_not_what_git_ignores() {
     assert_eq!(read().id, committed.id);
     fs::write(place.join("b"), "mine\n").unwrap();
     fs::write(place.join("new"), "new\n").unwrap();
-    // As a git that was killed would leave it.
+    // A git that was killed leaves this.
     let own = fs::read_dir(&private).unwrap().next().unwrap().unwrap().path();
     fs::write(own.join("folder.index.lock"), "").unwrap();
     let before = files(&place);
@@ -108,8 +108,8 @@ fn a_folder_is_what_is_in_it_now_but_not_what_git_ignores() {
     assert!(files(&place) == before, "the folder is only read");
 }
 
-/// As unpacked from an archive.
-/// As Debian's packages of the source are: their own .gitignore hides all from git.
+/// The folder is like one unpacked from an archive.
+/// The folder is like Debian's packages of the source: their own .gitignore hides all from git.
 #[test]
 fn a_folder_that_ignores_its_source_is_taken_all_the_same() {
     let dir = tempfile::tempdir().unwrap();

@@ -6,7 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Stands for a kernel's: three objects, what a build is asked for, and what it leaves behind.
+/// A Makefile in place of a kernel's: three objects, the requests that a build makes, and its
+/// left-overs.
 const MAKEFILE: &str = r#"
 IMAGE := $(O)/arch/arm64/boot/Image
 allnoconfig:
@@ -70,7 +71,7 @@ impl Fixture {
         self.dir.path().join("out")
     }
 
-    /// Builds; answers how often objects were built.
+    /// Builds, and returns how often objects were built.
     fn build(&self, fragment: &str) -> Result<usize> {
         let (source, out) = (self.source(), self.out());
         let make =
@@ -125,7 +126,7 @@ fn a_build_that_fails_names_its_log_and_the_next_one_goes_on() {
     }
 }
 
-/// Asked to end, make removes what is half-made: what is whole stays.
+/// On the request to end, make removes half-made objects. Whole ones stay.
 #[test]
 fn a_cancelled_build_leaves_nothing_half_made_and_nobody_behind() {
     let mut at = Fixture::new();
@@ -135,7 +136,7 @@ fn a_cancelled_build_leaves_nothing_half_made_and_nobody_behind() {
     let error = at.build("CONFIG_X=y\n").unwrap_err();
     assert!(matches!(error, CacheError::Cancelled), "{error}");
     let pid = fs::read_to_string(&sign).unwrap();
-    // It was killed; it dies when the kernel next looks at it.
+    // It was killed, and ends when the kernel next schedules it.
     let begin = Instant::now();
     loop {
         let stat = fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
@@ -152,7 +153,7 @@ fn a_cancelled_build_leaves_nothing_half_made_and_nobody_behind() {
     assert!(!at.image().contains("half"));
 }
 
-/// Killed in the middle, an object may look complete that is not.
+/// An object of a build that was killed may look complete without being so.
 #[test]
 fn what_a_killed_build_left_is_thrown_away() {
     let at = Fixture::new();

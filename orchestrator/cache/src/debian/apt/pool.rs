@@ -15,7 +15,7 @@ use std::{
 };
 
 impl Apt {
-    /// The files of `debs`, downloaded where they are missing or damaged.
+    /// Returns the files of `debs`. Missing and damaged ones are downloaded.
     pub(crate) fn fetch(&self, what: &str, scope: &Scope, debs: &[Deb]) -> Result<Vec<PathBuf>> {
         let missing = self.missing(debs)?;
         if !missing.is_empty() {
@@ -28,16 +28,16 @@ impl Apt {
             let missing = self.missing(debs)?;
             let first = if missing.is_empty() { Ok(()) } else { self.download(&session, what, &missing) };
             match first {
-                // Lists older than the archive name files that are gone.
+                // Lists older than the archive name files that no longer exist.
                 Err(first @ CacheError::Fetch { .. }) => {
                     drop(session);
                     let session = match self.session(scope, Duration::ZERO) {
-                        // No new lists: then it is what failed before that counts.
+                        // There are no new lists, so the first failure counts.
                         Err(CacheError::Fetch { .. }) => return Err(first),
                         session => session?,
                     };
                     let missing = self.missing(debs)?;
-                    // Also what arrived while apt failed for another reason is there.
+                    // Packages that arrived while apt failed for another reason are there too.
                     if !missing.is_empty() {
                         let again = self.download(&session, what, &missing);
                         again.map_err(|error| session.gone(&missing).unwrap_or(error))?;
@@ -51,7 +51,7 @@ impl Apt {
         Ok(files)
     }
 
-    /// Those that are not in the pool as they should be.
+    /// Returns the packages that are missing or damaged in the pool.
     fn missing<'a>(&self, debs: &'a [Deb]) -> Result<Vec<&'a Deb>> {
         let mut missing = Vec::new();
         for deb in debs {
@@ -69,7 +69,8 @@ impl Apt {
         self.objects.join(PACKAGES).join(format!("{}-{}.deb", deb.sha256, deb.name))
     }
 
-    /// Into a temporary folder first; a file joins the pool once its digest is right, also if another did not arrive.
+    /// Downloads into a temporary folder first. A file moves to the pool once its digest is right,
+    /// even if another did not arrive.
     fn download(&self, session: &Session<'_>, what: &str, debs: &[&Deb]) -> Result<()> {
         let folder = self.dir.join("downloads");
         object::remove_tree(&folder)?;
@@ -94,7 +95,7 @@ impl Apt {
         let watch = Watch { purpose, silence: SILENCE, activity: &mut activity, progress: &*self.progress };
         let ended = process::run(command, watch).map_err(|error| CacheError::fetch(what, error));
         let adopted = self.adopt(&folder, debs);
-        // Why apt gave up explains what did not arrive.
+        // apt's error explains the missing files.
         ended?;
         adopted?;
         object::remove_tree(&folder)?;
@@ -108,7 +109,7 @@ impl Apt {
         }
     }
 
-    /// Takes what has arrived whole into the pool.
+    /// Moves the files that have arrived whole to the pool.
     fn adopt(&self, folder: &Path, debs: &[&Deb]) -> Result<()> {
         let expected: BTreeMap<&str, &Deb> = debs.iter().map(|d| (d.sha256.as_str(), *d)).collect();
         for file in fs::read_dir(folder).map_err(CacheError::io("cannot list", folder))? {
@@ -120,7 +121,7 @@ impl Apt {
             if let Some(deb) = expected.get(found.as_str()) {
                 let synced = File::open(&path).and_then(|f| f.sync_data());
                 synced.map_err(CacheError::io("cannot sync", &path))?;
-                // apt gives it the time that the archive has.
+                // apt gives the file the archive's time.
                 note_use(&path);
                 fs::rename(&path, self.pooled(deb))
                     .map_err(CacheError::io("cannot move into place", &path))?;
@@ -130,7 +131,7 @@ impl Apt {
     }
 }
 
-/// Tells `s2lab cache gc`. That it cannot be told (the cache is read-only) changes nothing.
+/// Notes the use for `gc`. A failure (the cache is read-only) changes nothing.
 fn note_use(file: &Path) {
     let _ = File::open(file).and_then(|file| file.set_modified(clock::now()));
 }

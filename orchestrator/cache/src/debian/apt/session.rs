@@ -45,7 +45,7 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// `-c` is read after the machine's configuration, so that it has the last word.
+    /// `-c` is read after the machine's configuration, so it takes precedence.
     fn tool(&self, program: &str) -> Command {
         let mut command = child::command(program, child::APT);
         command.arg("-c").arg(&self.conf).env("DEBIAN_FRONTEND", "noninteractive");
@@ -74,14 +74,15 @@ impl<'a> Session<'a> {
             .map_err(|error| CacheError::fetch("the archive's package lists", error))
     }
 
-    /// The newest version of each of `packages` (`name` or `name:architecture`), without dependencies.
+    /// Returns the newest version of each of `packages` (`name` or `name:architecture`), without
+    /// dependencies.
     pub(crate) fn newest(&self, packages: &[String]) -> Result<Vec<Deb>> {
         let mut command = self.apt_get();
         command.args(["-qq", "--print-uris", "download"]).args(packages);
         self.ask(command, packages).and_then(|text| parse_uris(&text))
     }
 
-    /// `packages` and all that they depend on, without recommendations.
+    /// Returns `packages` and all their dependencies, without recommendations.
     pub(crate) fn closure(&self, packages: &[String]) -> Result<Vec<Deb>> {
         let mut command = self.apt_get();
         command.args(["-qq", "--print-uris", "--yes", "--no-install-recommends", "install"]).args(packages);
@@ -97,7 +98,7 @@ impl<'a> Session<'a> {
         self.newest(&exact.collect::<Result<Vec<String>>>()?)
     }
 
-    /// The first alternative of each dependency of exactly this package.
+    /// Returns the first alternative of each dependency of exactly this package.
     pub(crate) fn depends(&self, deb: &Deb) -> Result<Vec<String>> {
         let mut command = self.tool("apt-cache");
         command.arg("show").arg(deb.exact());
@@ -123,17 +124,18 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Which of `debs` have left the archive; the first is the one to tell.
+    /// Returns the error for the first of `debs` that has left the archive.
     pub(super) fn gone(&self, debs: &[&Deb]) -> Option<CacheError> {
         let exact = debs.iter().map(|deb| deb.exact());
         exact.filter_map(|exact| exact.split_once('=').and_then(|(n, v)| self.without(n, v))).next()
     }
 
-    /// That the archive has `name`, but not this version of it; none if it has, or knows nothing of the name.
+    /// Returns the error that the archive has `name`, but not this version of it. Returns None if
+    /// it has the version, or does not know the name.
     fn without(&self, name: &str, version: &str) -> Option<CacheError> {
         let mut command = self.tool("apt-cache");
         command.arg("madison").arg(name);
-        // That apt cannot even tell this is not what is to be told.
+        // If even this fails, the error of this question is not the one to report.
         let text = process::run_briefly(command, "find versions", &*self.apt.progress).ok()?;
         let has = parse_versions(&String::from_utf8_lossy(&text));
         if has.is_empty() || has.iter().any(|other| other == version) {
@@ -143,7 +145,7 @@ impl<'a> Session<'a> {
         Some(CacheError::NoVersion { package, version, suites: self.suites(), has: has.join(", ") })
     }
 
-    /// As they were configured.
+    /// Returns the configured suites.
     fn suites(&self) -> String {
         let sources = outside::read_text(&self.apt.dir.join("sources.list"), kinds::NOTE).unwrap_or_default();
         sources.lines().filter_map(|l| l.rsplit(' ').nth(1)).collect::<Vec<_>>().join(", ")

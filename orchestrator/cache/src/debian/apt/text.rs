@@ -1,4 +1,4 @@
-//! apt's files and answers as text.
+//! The text formats of apt's files and answers.
 
 use crate::{
     Package,
@@ -14,7 +14,7 @@ pub(crate) struct Deb {
     pub(crate) name: String,
     pub(crate) version: String,
     pub(crate) architecture: String,
-    /// Bytes.
+    /// The size in bytes.
     pub(crate) size: u64,
     pub(crate) sha256: String,
 }
@@ -29,7 +29,7 @@ impl Deb {
         }
     }
 
-    /// As `apt-get download` wants it. Architecture `all` has no candidate of that name.
+    /// Returns the form for `apt-get download`. Architecture `all` has no candidate of that name.
     pub(super) fn exact(&self) -> String {
         match self.architecture.as_str() {
             "all" => format!("{}={}", self.name, self.version),
@@ -38,7 +38,7 @@ impl Deb {
     }
 }
 
-/// One line a suite, with the architectures whose lists are wanted.
+/// Returns one line a suite, with the architectures whose lists are needed.
 pub(super) fn sources_list(sources: &[Source], wanted: &[(&str, &str)], keyring: &str) -> Result<String> {
     let mut by_suite: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for (suite, architecture) in wanted {
@@ -56,7 +56,8 @@ pub(super) fn sources_list(sources: &[Source], wanted: &[(&str, &str)], keyring:
     Ok(text)
 }
 
-/// Suites of backports are marked "not automatic"; here the newest version wins whatever its suite.
+/// Returns the preferences. Suites of backports are marked "not automatic"; here the newest version
+/// wins in any suite.
 pub(super) fn preferences(suites: &[String]) -> String {
     suites.iter().fold(String::new(), |mut text, suite| {
         let _ = writeln!(text, "Package: *\nPin: release n={suite}\nPin-Priority: 500\n");
@@ -64,7 +65,7 @@ pub(super) fn preferences(suites: &[String]) -> String {
     })
 }
 
-/// The private configuration.
+/// Returns the private configuration.
 pub(super) fn conf(dir: &Path, architectures: &[String]) -> Result<String> {
     let dir = dir.to_str().filter(|d| !d.contains(['"', '\\', '\n'])).ok_or_else(|| CacheError::BadName {
         what: "folder that apt accepts",
@@ -90,7 +91,7 @@ pub(super) fn conf(dir: &Path, architectures: &[String]) -> Result<String> {
     ))
 }
 
-/// Reads the lines `'URI' FILE SIZE SHA256:DIGEST`.
+/// Decodes the lines `'URI' FILE SIZE SHA256:DIGEST`.
 pub(super) fn parse_uris(text: &str) -> Result<Vec<Deb>> {
     let line = |line: &str| {
         let bad =
@@ -112,7 +113,8 @@ pub(super) fn parse_uris(text: &str) -> Result<Vec<Deb>> {
     Ok(debs)
 }
 
-/// Versions in the lines ` NAME | VERSION | WHERE` of `apt-cache madison`, the newest first, each once.
+/// Returns the versions in the lines ` NAME | VERSION | WHERE` of `apt-cache madison`, the newest
+/// first, each once.
 pub(super) fn parse_versions(text: &str) -> Vec<String> {
     let mut versions = Vec::new();
     for version in text.lines().filter_map(|line| line.split('|').nth(1)).map(|v| v.trim().to_owned()) {
@@ -123,7 +125,7 @@ pub(super) fn parse_versions(text: &str) -> Vec<String> {
     versions
 }
 
-/// `name_version_architecture.deb`; apt writes `:` of an epoch as `%3a`.
+/// Decodes `name_version_architecture.deb`; apt writes `:` of an epoch as `%3a`.
 pub(super) fn file_name(file: &str) -> Result<(&str, String, &str)> {
     let bad =
         || CacheError::malformed("apt's list of files", format_args!("`{file}` is not the name of a .deb"));

@@ -53,7 +53,7 @@ fn other_inputs_are_other_entries_and_keys_are_stable() {
     for (n, one) in all.iter().enumerate() {
         assert!(!all[..n].contains(one), "{one:?}");
     }
-    // `printf '[1,"kind","a","x"]' | sha256sum`: a change here throws every cache away.
+    // `printf '[1,"kind","a","x"]' | sha256sum`: a change here invalidates every cache.
     assert!(all[0].ends_with("kind/22ae756f726d7e5b49e3-a"), "{:?}", all[0]);
 }
 
@@ -70,7 +70,7 @@ fn a_failed_build_leaves_nothing() {
     assert!(objects.get("kind", "name", &1, write).is_ok());
 }
 
-/// Each a way in which an object that was whole no longer is.
+/// The ways in which a whole object can be damaged.
 fn damages(path: &Path) -> [Box<dyn Fn() + '_>; 9] {
     let relink = |to: &'static str| {
         move || {
@@ -80,7 +80,7 @@ fn damages(path: &Path) -> [Box<dyn Fn() + '_>; 9] {
     };
     [
         Box::new(|| fs::write(path.join("sub/file"), "conten").unwrap()),
-        // Of the same size.
+        // The new content has the same size.
         Box::new(|| fs::write(path.join("sub/file"), "Content").unwrap()),
         Box::new(|| fs::remove_file(path.join("sub/file")).unwrap()),
         Box::new(|| fs::remove_dir_all(path.join("sub")).unwrap()),
@@ -129,7 +129,8 @@ fn what_cannot_be_made_anew_is_told_and_kept() {
     assert!(matches!(cancelled, Err(CacheError::Cancelled)));
 }
 
-/// A note that it was whole in this state saves the reading: it is the note that is believed here, not the digest.
+/// A note that it was whole in this state saves the reading. s2lab trusts the note instead of the
+/// digest.
 #[test]
 fn what_was_read_lately_is_not_read_again() {
     let dir = tempfile::tempdir().unwrap();
@@ -162,7 +163,8 @@ fn what_was_read_lately_is_not_read_again() {
         fs::write(&file, "Content").unwrap();
         fs::write(&note, noted).unwrap();
     }
-    // Another state than the noted one: the file has its own time again, but not its time of change.
+    // The state differs from the noted one: the file has its own time again, but not its time of
+    // change.
     assert!(is_rebuilt());
     let modified = fs::metadata(&file).unwrap().modified().unwrap();
     assert!(!is_rebuilt());
@@ -207,7 +209,7 @@ fn folder_name(path: &Path) -> &str {
     path.file_name().unwrap().to_str().unwrap()
 }
 
-/// Whoever comes for an object while others collect it gets a whole one, whatever the order.
+/// A process that requests an object while others collect it gets a whole one, whatever the order.
 #[test]
 fn collecting_and_using_at_once() {
     let dir = tempfile::tempdir().unwrap();

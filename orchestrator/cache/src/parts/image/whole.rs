@@ -1,14 +1,16 @@
-//! Whether the file of a plain `Image` is whole.
+//! The check that the file of a plain `Image` is whole.
 //!
-//! An EFI stub has a table of sections, which gives the length of the file. Without a stub the header has only the size in
-//! memory, BSS included, so a whole file is shorter than that. Then its content must do: the banner, and the relocations,
-//! which lead to initialised data near the end of the file.
+//! An EFI stub has a table of sections, which gives the length of the file. Without a stub the
+//! header has only the size in memory, BSS included, so a whole file is shorter than that. Then the
+//! content decides: the banner, and the relocations, which lead to initialised data near the end of
+//! the file.
 
 use super::{config_in, word};
 use s2lab_model::kconfig::{Config, Setting};
 
-/// Offsets in a PE file (PE Format, "COFF File Header", "Section Table"): where the header is; in it the number of sections and
-/// the size of what stands between it and their table; in a section its size in the file, and where it begins.
+/// Offsets in a PE file (PE Format, "COFF File Header", "Section Table"): the place of the header;
+/// in it the number of sections and the size of the part between it and their table; in a section
+/// its size in the file, and its beginning.
 const PE_OFFSET: usize = 0x3c;
 const PE_SECTIONS: usize = 6;
 const PE_OPTIONAL_SIZE: usize = 20;
@@ -22,17 +24,19 @@ const SIZE_IN_MEMORY: usize = 16;
 const ENTRY: usize = 24;
 /// `r_info` of R_AARCH64_RELATIVE, the second word of an entry.
 const RELATIVE: &[u8] = &[3, 4, 0, 0, 0, 0, 0, 0];
-/// A table has tens of thousands of entries; fewer than this in a row are no table.
+/// The least number of entries in a row that is a table. A table has tens of thousands.
 const LEAST_ENTRIES: usize = 64;
-/// How many of the lowest addresses are not trusted: an addend may lead in front of the kernel.
+/// The number of the lowest addresses that are not trusted: an addend may lead in front of the
+/// kernel.
 const STRAY: usize = 16;
-/// The kernel's virtual address is a multiple of it (Linux 6.1, `arch/arm64/include/asm/boot.h`, MIN_KIMG_ALIGN).
+/// The alignment of the kernel's virtual address (Linux 6.1, `arch/arm64/include/asm/boot.h`,
+/// MIN_KIMG_ALIGN).
 const ALIGNMENT: u64 = 2 << 20;
 
 /// Checks that nothing is missing at the end of a plain `Image`, as far as that can be known.
 ///
 /// # Errors
-/// What shows that the file is cut short.
+/// The sign that the file is cut short.
 pub(super) fn check(image: &[u8]) -> Result<(), String> {
     let length = image.len();
     if let Some(size) = efi_size(image)? {
@@ -41,7 +45,7 @@ pub(super) fn check(image: &[u8]) -> Result<(), String> {
             false => Ok(()),
         };
     }
-    // 0 before Linux 3.17.
+    // It is 0 before Linux 3.17.
     let in_memory = long(image, SIZE_IN_MEMORY).unwrap_or_default();
     if usize::try_from(in_memory).is_ok_and(|size| size <= length) {
         return Ok(());
@@ -59,7 +63,8 @@ pub(super) fn check(image: &[u8]) -> Result<(), String> {
     }
 }
 
-/// The length of the file by the sections of its EFI stub (Linux 6.1, `arch/arm64/kernel/efi-header.S`). `None`: it has no stub.
+/// Returns the length of the file by the sections of its EFI stub (Linux 6.1,
+/// `arch/arm64/kernel/efi-header.S`), or None if it has no stub.
 fn efi_size(bytes: &[u8]) -> Result<Option<usize>, String> {
     if !bytes.starts_with(b"MZ") {
         return Ok(None);
@@ -82,7 +87,7 @@ fn efi_size(bytes: &[u8]) -> Result<Option<usize>, String> {
     Ok(Some(end))
 }
 
-/// Whether the configuration in the Image says that it has `.rela.dyn`. RELR has another form.
+/// Returns true if the configuration in the Image promises `.rela.dyn`. RELR has another form.
 fn has_relocations(image: &[u8]) -> bool {
     let config = config_in(image).and_then(|text| Config::parse(&text).ok());
     config.is_some_and(|config| {
@@ -119,7 +124,8 @@ impl Relocations {
         self.start + self.entries * ENTRY
     }
 
-    /// Initialised data follow the table, and each of its addresses lies in them or before.
+    /// Checks that initialised data follow the table, and that each of its addresses lies in them
+    /// or before.
     fn check(&self, image: &[u8], in_memory: u64) -> Result<(), String> {
         let length = image.len();
         if self.end().saturating_add(ENTRY) > length {
@@ -132,7 +138,8 @@ impl Relocations {
                 addresses.extend([Some(to), long(image, at + 2 * RELATIVE.len())].into_iter().flatten());
                 (addresses, last.max(to))
             });
-        // The kernel begins at or after the address from which its memory reaches to the last relocation.
+        // The kernel begins at or after the address from which its memory reaches to the last
+        // relocation.
         let lowest = last.saturating_sub(in_memory);
         addresses.retain(|address| (lowest..=last).contains(address));
         if addresses.len() <= STRAY {
@@ -163,7 +170,7 @@ mod tests {
     const DATA: usize = 6000;
     const LENGTH: usize = 9000;
 
-    /// As a kernel without an EFI stub: configuration, banner, 200 relocations, data.
+    /// Returns an Image like one without an EFI stub: configuration, banner, 200 relocations, data.
     fn without_stub() -> Vec<u8> {
         let mut image = sample();
         image[SIZE_IN_MEMORY..SIZE_IN_MEMORY + 8].copy_from_slice(&20_000_u64.to_le_bytes());
@@ -199,10 +206,10 @@ mod tests {
     #[test]
     fn nothing_is_guessed_where_nothing_is_known() {
         let whole = without_stub();
-        // RELR, or a kernel that is not relocatable and has no configuration in it.
+        // The kernel has RELR, or is not relocatable and has no configuration in it.
         let plain = [&whole[..400], b"Linux version 6.1.0 (x) #1\n\0"].concat();
         assert_eq!(check(&plain), Ok(()));
-        // Linux before 3.17.
+        // The kernel is older than Linux 3.17.
         let mut old = whole[..100].to_vec();
         old[SIZE_IN_MEMORY..SIZE_IN_MEMORY + 8].fill(0);
         assert_eq!(check(&old), Ok(()));

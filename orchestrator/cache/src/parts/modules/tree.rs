@@ -1,4 +1,4 @@
-//! The modules below one folder, and which of several of one name is taken.
+//! The modules below one folder, and the choice among several of one name.
 
 use super::{Loaded, Module, ModuleInfo, modinfo, normal, order};
 use crate::error::{CacheError, Result};
@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The list of what is built in, in the folder of a release.
+/// The list of built-in modules, in the folder of a release.
 const BUILT_IN: &str = "modules.builtin";
 /// Modules in this folder are taken before others (kmod 30, depmod.d(5): the search order is `updates built-in` by default).
 const UPDATES: &str = "updates";
@@ -18,17 +18,19 @@ const UPDATES: &str = "updates";
 #[derive(Debug)]
 pub struct Modules {
     place: PathBuf,
-    /// Of the kernel that loads them, if it is known.
+    /// The release of the kernel that loads them, if it is known.
     release: Option<String>,
-    /// Each name's files, in the order of their paths.
+    /// The files of each name, in the order of their paths.
     files: BTreeMap<String, Vec<PathBuf>>,
-    /// `None` without a `modules.builtin`: then whatever has no file is taken to be built in.
+    /// The built-in modules. None without a `modules.builtin`: then a module without a file is
+    /// taken to be built in.
     built_in: Option<BTreeSet<String>>,
 }
 
 impl Modules {
-    /// Finds `*.ko`, `*.ko.xz`, `*.ko.zst`, `*.ko.gz` and `modules.builtin` below `dir`, at any depth. Links to folders are not
-    /// followed (`build` and `source` in an installed tree lead elsewhere). `release`: of the kernel, as `uname -r` prints it.
+    /// Finds `*.ko`, `*.ko.xz`, `*.ko.zst`, `*.ko.gz` and `modules.builtin` below `dir`, at any
+    /// depth. Links to folders are not followed (`build` and `source` in an installed tree lead
+    /// elsewhere). `release` is the kernel's, as `uname -r` prints it.
     ///
     /// # Errors
     /// [`CacheError::Given`] for a folder with the lists of several releases, none of them the kernel's.
@@ -58,11 +60,13 @@ impl Modules {
         Ok(Self { place: dir.to_owned(), release: release.map(str::to_owned), files, built_in })
     }
 
-    /// `wanted` and all that they depend on, each after what it needs; what is built in is left out.
+    /// Returns `wanted` and all their dependencies, each after its own dependencies. Built-in
+    /// modules are left out.
     ///
     /// # Errors
-    /// [`CacheError::NoModule`] for a dependency that is neither a file nor in `modules.builtin`; [`CacheError::Given`] for modules
-    /// of another release or machine, or two between which nothing decides; a circle of dependencies; damaged files.
+    /// [`CacheError::NoModule`] for a dependency that is neither a file nor in `modules.builtin`;
+    /// [`CacheError::Given`] for modules of another release or machine, or two of equal rank; a
+    /// circle of dependencies; damaged files.
     pub fn load_order(&self, wanted: &[&str]) -> Result<Loaded> {
         let mut contents: BTreeMap<String, Vec<u8>> = BTreeMap::new();
         let mut absent = Vec::new();
@@ -76,7 +80,7 @@ impl Modules {
                 return Ok(Some(info));
             }
             match (&self.built_in, needed_by) {
-                // Should it be nowhere after all, the agent names what the kernel lacks.
+                // If it is nowhere after all, the agent names the missing facility.
                 (None, _) => Ok(None),
                 (Some(_), None) => {
                     absent.push(name.to_owned());
@@ -94,7 +98,8 @@ impl Modules {
         Ok(Loaded { modules: modules.collect(), absent })
     }
 
-    /// The module of this name: of those that the kernel can load, the one below `updates/` before others. `None`: no file.
+    /// Returns the module of this name: of those that the kernel can load, the one below `updates/`
+    /// before others. Returns None if there is no file.
     fn taken(&self, name: &str) -> Result<Option<(Vec<u8>, ModuleInfo)>> {
         let Some(paths) = self.files.get(name) else { return Ok(None) };
         let (mut fits, mut unfit) = (vec![], None);
@@ -108,7 +113,7 @@ impl Modules {
         fits.sort_by_key(|(rank, ..)| *rank);
         let mut fits = fits.into_iter();
         let Some((rank, path, content, info)) = fits.next() else {
-            // No file has no path.
+            // A missing file has no path.
             return match unfit {
                 Some((path, why)) => Err(CacheError::given(path, why)),
                 None => Ok(None),
@@ -123,7 +128,7 @@ impl Modules {
         }
     }
 
-    /// What a module says about itself, if the kernel can load it.
+    /// Returns the description in a module, if the kernel can load it.
     fn fits(&self, content: &[u8]) -> Result<ModuleInfo, String> {
         let info = modinfo(content)?;
         match (&self.release, &info.release) {
@@ -134,7 +139,8 @@ impl Modules {
         }
     }
 
-    /// Checks a folder of which nothing is taken: it may be empty, and its list of another kernel. One module shows that.
+    /// Checks a folder of which nothing is taken: it may be empty, and its list may be another
+    /// kernel's. One module shows that.
     ///
     /// # Errors
     /// [`CacheError::Given`] if it has neither modules nor a list, or if its first module is not the kernel's.
@@ -152,7 +158,7 @@ impl Modules {
     }
 }
 
-/// The list in the folder that has the release's name, or the only one.
+/// Returns the list in the folder that has the release's name, or the only one.
 fn list_of(release: Option<&str>, mut lists: Vec<PathBuf>) -> Result<Option<PathBuf>, String> {
     let folder = |list: &PathBuf| {
         list.parent().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned())
@@ -171,18 +177,18 @@ fn list_of(release: Option<&str>, mut lists: Vec<PathBuf>) -> Result<Option<Path
     }
 }
 
-/// What is taken first; 0 is the best.
+/// Returns the rank of a path; 0 is the best.
 fn rank(place: &Path, path: &Path) -> u8 {
     let below = path.strip_prefix(place).unwrap_or(path);
     u8::from(!below.components().any(|part| part.as_os_str() == UPDATES))
 }
 
-/// Lines like `kernel/drivers/virtio/virtio.ko`.
+/// Decodes lines like `kernel/drivers/virtio/virtio.ko`.
 fn parse_built_in(text: &str) -> impl Iterator<Item = String> {
     text.lines().filter_map(|line| module_name(line.trim().rsplit('/').next()?))
 }
 
-/// `vfio-pci.ko.xz` is the module `vfio_pci`.
+/// Returns the name of a module's file: `vfio-pci.ko.xz` is the module `vfio_pci`.
 fn module_name(file: &str) -> Option<String> {
     let stem = file.split_once(".ko").filter(|(_, rest)| matches!(*rest, "" | ".xz" | ".zst" | ".gz"))?.0;
     (!stem.is_empty()).then(|| normal(stem))
@@ -201,7 +207,7 @@ mod tests {
 
     const RELEASE: &str = "6.12.95-arm64";
 
-    /// A module's object; `text`: what else its `.modinfo` says.
+    /// Returns a module's object. `text` is the rest of its `.modinfo`.
     fn object(architecture: Architecture, release: &str, text: &str) -> Vec<u8> {
         let mut object = write::Object::new(BinaryFormat::Elf, architecture, Endianness::Little);
         let section = object.add_section(vec![], b".modinfo".to_vec(), SectionKind::ReadOnlyData);
@@ -229,7 +235,7 @@ mod tests {
         Ok(loaded)
     }
 
-    /// What the module that is taken says, or the error without the folder's name.
+    /// Returns the text of the module that is taken, or the error without the folder's name.
     fn taken(dir: &TempDir) -> Result<Vec<String>, String> {
         let place = format!("{}/", dir.path().display());
         let loaded = loaded(dir).map_err(|error| error.to_string().replace(&place, ""))?;
@@ -303,7 +309,7 @@ mod tests {
         module(&dir, "kernel/vfio-pci.ko", RELEASE, &format!("depends={depends}"));
         let of_many = "kernel/vfio-pci.ko: it depends on 1001 modules; at most 1000 are looked for";
         assert_eq!(taken(&dir), Err(of_many.into()));
-        // Nothing is taken of it, for its list says that all is built in.
+        // Nothing is taken of it, because its list shows that everything is built in.
         let dir = folder();
         file(&dir, "modules.builtin", b"kernel/drivers/vfio/pci/vfio-pci.ko\n");
         module(&dir, "kernel/ext4.ko", "6.1.0", "");

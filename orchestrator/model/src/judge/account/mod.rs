@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Account {
-    /// Step by step what was seen, as far as it must not vary.
+    /// The observations of each step that must not vary.
     pub promised: Part<Promised>,
     /// What the kernel may choose freely.
     pub shape: Part<Shape>,

@@ -1,4 +1,4 @@
-//! Where leaves may not lead.
+//! The forbidden targets of leaves.
 
 use super::{Foreign, Scene, What, mapped};
 use crate::record::beside::SeenBeside;
@@ -15,8 +15,8 @@ fn foreign<'a>(leaves: impl Iterator<Item = &'a Stage2Leaf>, what: &What) -> Vec
     leaves.map(|leaf| Foreign { leaf: *leaf, what: what.clone() }).collect()
 }
 
-/// RAM of the host lies at the IPAs where QEMU has given RAM to the guest, and nowhere else. Leaves do not overlap in IPA, so it is not
-/// more than the guest's memory either.
+/// RAM of the host is mapped at the IPAs where QEMU has given RAM to the guest, and nowhere else.
+/// Leaves do not overlap in IPA, so it is not more than the guest's memory either.
 fn outside(scene: &Scene) -> Vec<Foreign> {
     let stolen_time = virt::STOLEN_TIME.start..virt::STOLEN_TIME.start + scene.seen.granule.size();
     let fits = |leaf: &&Stage2Leaf| {
@@ -29,8 +29,9 @@ fn outside(scene: &Scene) -> Vec<Foreign> {
     foreign(scene.seen.ram.iter().filter(|leaf| !fits(leaf)), &What::Outside)
 }
 
-/// The host's kernel, what it has reserved and its device tree are its own. Its zero page lies there too, and may be mapped read-only
-/// at many IPAs: so a leaf that is read-only, and contains nothing but zeroes, gives nothing away.
+/// The host's kernel, its reserved memory and its device tree are its own. Its zero page is there
+/// too, and may be mapped read-only at many IPAs. So a read-only leaf that contains nothing but
+/// zeroes does no harm.
 fn kept(scene: &Scene) -> Vec<Foreign> {
     let of = |leaf: &Stage2Leaf| {
         let zeros = !leaf.write && scene.seen.zeros.contains(&leaf.ipa);
@@ -40,8 +41,8 @@ fn kept(scene: &Scene) -> Vec<Foreign> {
     scene.leaves().filter_map(of).collect()
 }
 
-/// No guest reaches what the MMU reads as a table of stage 2, be it its own or another's: whoever writes there maps what they like, and
-/// whoever reads there learns where the host has its memory.
+/// No guest reaches what the MMU reads as a table of stage 2, its own or another's. With write
+/// access it could map anything; with read access it would learn where the host has its memory.
 fn tables(scene: &Scene) -> Vec<Foreign> {
     let pages = |tables: &[u64], granule: Granule, guest: &str| -> Vec<(Range<u64>, String)> {
         tables.iter().map(|at| (*at..at.saturating_add(granule.size()), guest.to_owned())).collect()
@@ -58,7 +59,7 @@ fn tables(scene: &Scene) -> Vec<Foreign> {
     scene.leaves().filter_map(own).collect()
 }
 
-/// The same the other way: nobody else's look sees this guest's tables as they are now.
+/// The same in the other direction: no other guest's look sees this guest's present tables.
 fn reached(scene: &Scene) -> Vec<Foreign> {
     let size = scene.seen.granule.size();
     let tables = Overlaps::of(scene.seen.tables.iter().map(|at| (*at..at.saturating_add(size), ())));
@@ -69,7 +70,8 @@ fn reached(scene: &Scene) -> Vec<Foreign> {
     scene.seen.beside.iter().flat_map(of).collect()
 }
 
-/// What one guest can write to, no other reaches. What both can only read is the host's zero page, or a file of both VMMs.
+/// No other guest reaches what one guest can write to. Memory that both can only read is the host's
+/// zero page, or a file of both VMMs.
 fn beside(scene: &Scene) -> Vec<Foreign> {
     let mut out = vec![];
     for (guest, beside) in &scene.seen.beside {
@@ -87,7 +89,8 @@ fn beside(scene: &Scene) -> Vec<Foreign> {
     out
 }
 
-/// A page that the guest can write to is at one IPA, and so is a BAR, writable or not. The host's zero page is at many, read-only.
+/// A page that the guest can write to is at one IPA, and so is a BAR, writable or not. The host's
+/// zero page is at many, read-only.
 fn again(scene: &Scene) -> Vec<Foreign> {
     let mut out = twice(scene.seen.ram.iter().chain(&scene.seen.unknown).collect(), false, &What::Again);
     for (device, leaves) in &scene.seen.devices {
@@ -96,10 +99,11 @@ fn again(scene: &Scene) -> Vec<Foreign> {
     out
 }
 
-/// Leaves that share a byte with one that lies before them; of two that are read-only, only if `always`.
+/// Returns leaves that share a byte with an earlier leaf. Of two that are read-only, only if
+/// `always`.
 fn twice(mut leaves: Vec<&Stage2Leaf>, always: bool, what: &What) -> Vec<Foreign> {
     leaves.sort_by_key(|leaf| (leaf.pa, leaf.ipa));
-    // How far the leaves reach that were seen, and those of them that are writable.
+    // The end of the leaves so far, and of the writable ones among them.
     let (mut all, mut writable) = (0, 0);
     let mut out = vec![];
     for leaf in leaves {
@@ -113,7 +117,7 @@ fn twice(mut leaves: Vec<&Stage2Leaf>, always: bool, what: &What) -> Vec<Foreign
     out
 }
 
-/// A BAR is where the guest has it, all of it by one distance.
+/// A BAR is where the guest has it, all of it at one distance.
 fn bar_moved(scene: &Scene) -> Vec<Foreign> {
     let mut out = vec![];
     let devices: BTreeSet<_> =
@@ -132,8 +136,8 @@ fn bar_moved(scene: &Scene) -> Vec<Foreign> {
     out
 }
 
-/// A guest has RAM, flash and QEMU's devices up to the end of its RAM, but for one window of PCI memory. There is no BAR in their place,
-/// not even of a device that is the guest's.
+/// A guest has RAM, flash and QEMU's devices up to the end of its RAM, except for one window of PCI
+/// memory. There is no BAR in their place, not even of a device that is the guest's.
 fn bar_elsewhere(scene: &Scene) -> Vec<Foreign> {
     let mut out = vec![];
     for (device, leaves) in &scene.seen.devices {

@@ -20,7 +20,7 @@ const RAM_BLOCK: u64 = RAM_PAGE & !2;
 const FREE_IPA: u64 = 0x4100_0000;
 const FREE_PA: u64 = 0x7000_0000;
 const CODE: u64 = 0x4100_0000;
-/// In the kernel's data, where its zero page is.
+/// A page in the kernel's data, where its zero page is.
 const ZERO_PAGE: u64 = 0x4210_0000;
 const LEVEL_3: u64 = 3;
 /// The device's BAR 0.
@@ -36,7 +36,7 @@ pub(super) fn with(leaves: &[(u64, u64, u64, u64)]) -> Machine {
 
 pub(super) fn story(machine: &Machine) -> Story {
     let traits = Story::after().cell.traits;
-    Story::told(traits, machine, true, crate::event::ProbeOutcome::Answered(UnalignedOutcome::Ok))
+    Story::of(traits, machine, true, crate::event::ProbeOutcome::Answered(UnalignedOutcome::Ok))
 }
 
 fn texts(story: &Story) -> (Option<Verdict>, Vec<String>) {
@@ -77,7 +77,8 @@ fn what_a_guest_was_not_given_is_named() {
         ((BAR_IPA + BAR_SIZE, BAR_PA, 2, NC_BLOCK & !(1 << 7)), "the BAR of nic at a second IPA"),
         ((BAR_IPA + BAR_SIZE, BAR_PA + BLOCK, 2, NC_BLOCK), "the BAR of nic at a second IPA"),
         ((BAR_IPA + BAR_SIZE, FREE_PA, 3, RAM_PAGE), "RAM of the host where the guest has none"),
-        // Another BAR of the device, in place of RAM, of the flash, at the end of the window below RAM.
+        // The leaves lead to another BAR of the device, in place of RAM, of the flash, at the end
+        // of the window below RAM.
         ((FREE_IPA, OTHER_BAR, 3, NC_BLOCK), "a BAR of nic where the guest has no PCI memory"),
         ((0, OTHER_BAR, 3, NC_BLOCK), "a BAR of nic where the guest has no PCI memory"),
         ((0x3eff_0000, OTHER_BAR, 3, NC_BLOCK), "a BAR of nic where the guest has no PCI memory"),
@@ -106,7 +107,7 @@ fn the_gravest_comes_first_and_the_rest_is_counted() {
 #[test]
 fn what_a_guest_may_have_is_no_alarm() {
     passes(&story(&machine()));
-    // KVM's page of stolen time, RAM that was the initramfs, and what were init sections.
+    // KVM's page of stolen time, RAM that was the initramfs, and former init sections.
     passes(&story(&with(&[(0x090a_0000, FREE_PA, 3, RAM_PAGE)])));
     // Another BAR of its device, in either window of PCI memory.
     for ipa in [0x1000_0000, 0x3efe_f000, 0x5000_0000, BAR_IPA + BAR_SIZE] {
@@ -120,7 +121,8 @@ fn what_a_guest_may_have_is_no_alarm() {
     let content = vec![(ZERO_PAGE, vec![0; PAGE as usize])];
     passes(&story(&Machine { content: content.clone(), ..with(&zeros) }));
     passes(&story(&with(&[FREE_IPA, FREE_IPA + PAGE].map(|ipa| (ipa, FREE_PA, 3, READ_ONLY)))));
-    // The same is one if it can be written to, if it is not all zeroes, or if that is not known.
+    // The same page is foreign if it can be written to, if it is not all zeroes, or if that is not
+    // known.
     let writable = [(FREE_IPA, ZERO_PAGE, 3, RAM_PAGE)];
     fails(&story(&Machine { content: content.clone(), ..with(&writable) }), "the host's kernel data");
     let mut other = content;
@@ -138,10 +140,10 @@ fn a_leaf_that_hardware_makes_writable_is_writable() {
     fails(&of(vec![("VTCR_EL2", 1 << 31 | 2 << 16 | 1 << 6 | 24 | 1 << 22)]), "VTCR_EL2.HD is 1");
 }
 
-/// What the host frees it may call free, but no more.
+/// The host may call free what Linux frees, but no more.
 #[test]
 fn a_host_that_lies_of_its_kernel_is_not_believed() {
-    let told = |iomem: &str, reserved: Option<Vec<Extent>>| {
+    let reported = |iomem: &str, reserved: Option<Vec<Extent>>| {
         let (iomem, leaf) = (iomem.to_owned(), (FREE_IPA, CODE, 3, RAM_PAGE));
         story(&with(&[leaf])).edit(move |event| {
             if let Event::HostMemory(memory) = event {
@@ -154,25 +156,25 @@ fn a_host_that_lies_of_its_kernel_is_not_believed() {
     for iomem in [
         "",
         &IOMEM.replace("-41a6ffff", "-4020ffff"),
-        // Two fifths of the image between code and data.
+        // Two fifths of the image are between code and data.
         &IOMEM.replace("-41a6ffff", "-412cffff"),
         &IOMEM.replace("  40200000-41a6ffff", "  60200000-61a6ffff"),
     ] {
-        let (verdict, texts) = texts(&told(iomem, reserved.clone()));
+        let (verdict, texts) = texts(&reported(iomem, reserved.clone()));
         assert_eq!(verdict, Some(Verdict::Fail));
         assert!(texts[0].contains("found IPA 0x41000000 -> PA 0x41000000: the host's kernel"), "{texts:#?}");
         assert!(texts.iter().any(|text| text.starts_with("the host's account of its kernel")), "{texts:#?}");
     }
-    let (_, texts) = texts(&told(IOMEM, Some(vec![])));
+    let (_, texts) = texts(&reported(IOMEM, Some(vec![])));
     assert!(texts.iter().any(|text| text.contains("0x1870000 bytes of code and 0x3b0000 of data are free")));
-    // One page of code that is free: Linux frees none.
+    // One page of code is free: Linux frees none.
     let code_freed = [
         (0x4020_0000, CODE - 0x4020_0000),
         (CODE + PAGE, 0x41a7_0000 - CODE - PAGE),
         (0x4208_0000, 0x3b_0000),
     ];
     let code_freed = code_freed.map(|(start, size)| Extent { start, size });
-    fails(&told(IOMEM, Some(code_freed.into())), "the host's kernel code");
+    fails(&reported(IOMEM, Some(code_freed.into())), "the host's kernel code");
     // One page of data may have been freed; then a guest may have it.
     let data_freed = [
         (0x4020_0000, 0x187_0000),
@@ -187,8 +189,9 @@ fn a_host_that_lies_of_its_kernel_is_not_believed() {
             memory.reserved = Some(data_freed.into());
         }
     }));
-    // Without flags of pages, what was reserved at boot counts, but for the initramfs and the init sections.
-    fails(&told(IOMEM, None), "the host's kernel code");
+    // Without flags of pages, the ranges reserved at boot count, except for the initramfs and the
+    // init sections.
+    fails(&reported(IOMEM, None), "the host's kernel code");
     let plain =
         story(&with(&[(FREE_IPA, 0x4900_0000, 3, RAM_PAGE), (FREE_IPA + PAGE, 0x41a7_0000, 3, RAM_PAGE)]));
     passes(&plain.edit(|event| {
@@ -214,7 +217,7 @@ fn guests_have_nothing_in_common() {
     );
     fails(&beside(&second(&[(FREE_IPA, ram_of_first, 3, READ_ONLY)])), "RAM of g0");
     fails(&beside(&second(&[(FREE_IPA, STAGE2_ROOT, 3, READ_ONLY)])), "a stage-2 table of g0");
-    // One table for both.
+    // Both guests have one table.
     let same = Machine { registers: vec![("VTTBR_EL2", STAGE2_ROOT | 4 << 48)], ..second(&[]) };
     let same = Machine { guest: 0, ..same };
     let story = beside(&same);
@@ -257,7 +260,8 @@ fn a_report_says_what_is_promised() {
     assert_eq!(named.report().promises, good.promises);
 }
 
-/// Leaves of a GiB in pages, beside a guest with as many: what is quadratic in them would not come to its end.
+/// The leaves map a GiB in pages, beside a guest with as many: a quadratic rule would not come to
+/// its end.
 #[test]
 fn a_quarter_of_a_million_leaves_are_judged() {
     let story = Story::after();
@@ -288,7 +292,7 @@ fn a_quarter_of_a_million_leaves_are_judged() {
 const FREE: RangeInclusive<u64> = 0..=0x1000;
 
 fn healthy() -> impl Strategy<Value = Vec<(u64, u64, u64, u64)>> {
-    // Places are distinct, for the maps' keys are.
+    // The places are distinct, because the maps' keys are.
     let places = proptest::collection::btree_set(FREE, 1..40);
     (places, any::<u64>()).prop_map(|(places, seed)| {
         let leaf = |(n, place): (u64, u64)| {
@@ -299,7 +303,7 @@ fn healthy() -> impl Strategy<Value = Vec<(u64, u64, u64, u64)>> {
     })
 }
 
-/// One leaf that no guest may have, at an IPA where nothing is.
+/// Returns one leaf that no guest may have, at a free IPA.
 fn foreign() -> impl Strategy<Value = (u64, u64, u64, u64)> {
     let inside = (0x200u64..0x1000).prop_map(|page| 0x4300_0000 + page * PAGE);
     let keeps = prop_oneof![

@@ -1,4 +1,4 @@
-//! Whether the tables that were walked are those that the MMU uses, and mean what they are decoded to.
+//! The check that the walked tables are those that the MMU uses, and have their decoded meaning.
 
 #[cfg(test)]
 mod tests;
@@ -12,8 +12,9 @@ use crate::record::{At, Record};
 use s2lab_mmu::Stage2Leaf;
 use std::collections::BTreeMap;
 
-/// Bits with which the tables mean something else than KVM and the guest's Linux mean by them. Neither sets any of them for a guest
-/// that is no hypervisor itself (Linux 6.1 to 7.2, arch/arm64/include/asm/kvm_arm.h: HCR_GUEST_FLAGS, VTCR_EL2_FLAGS).
+/// Returns a finding for register bits with which the tables have another meaning than KVM and the
+/// guest's Linux give them. Neither sets any of them for a guest that is not a hypervisor itself
+/// (Linux 6.1 to 7.2, arch/arm64/include/asm/kvm_arm.h: HCR_GUEST_FLAGS, VTCR_EL2_FLAGS).
 pub(super) fn controls(seen: &Seen, place: &Subject) -> Option<Finding> {
     let first = seen.controls.first()?;
     let found = match seen.controls.len() {
@@ -26,7 +27,9 @@ pub(super) fn controls(seen: &Seen, place: &Subject) -> Option<Finding> {
     Some(Finding::new(Weight::Tables, place.clone(), what, expected, found).with(detail))
 }
 
-/// A leaf with the contiguous bit stands for its whole group in the TLB, so the walk shows what the MMU does only if the group is alike.
+/// Returns a finding for groups with the contiguous bit that are not alike. A leaf with the bit
+/// stands for its whole group in the TLB, so the walk is true for the MMU only if the group is
+/// alike.
 pub(super) fn contiguous(seen: &Seen, place: &Subject) -> Option<Finding> {
     let first = seen.unlike.first()?;
     let mut found =
@@ -40,13 +43,15 @@ pub(super) fn contiguous(seen: &Seen, place: &Subject) -> Option<Finding> {
     Some(Finding::new(Weight::Tables, place.clone(), what, expected, found).with(detail))
 }
 
-/// A leaf as evidence.
+/// Returns a leaf as evidence.
 fn show(leaf: &Stage2Leaf) -> String {
     format!("IPA {:#x} -> PA {:#x}, descriptor {:#x}", leaf.ipa, leaf.pa, leaf.descriptor)
 }
 
-/// What was stored went through the leaves that are there since, unless the device was reset: they must let it. Their access flag is
-/// set, by KVM or, with VTCR_EL2.HA, by hardware. KVM clears that of RAM as it ages, but ages no BAR.
+/// Returns a finding for leaves that stores cannot have gone through. The stores went through the
+/// present leaves, unless the device was reset, so the leaves must allow it. Their access flag is
+/// set, by KVM or, with VTCR_EL2.HA, by hardware. KVM clears that of RAM as it ages, but ages no
+/// BAR.
 pub(super) fn stores(record: &Record, look: &Decoded, seen: &Seen, place: &Subject) -> Vec<Finding> {
     let mut bytes: BTreeMap<&str, u64> = BTreeMap::new();
     for stored in
@@ -84,7 +89,8 @@ pub(super) fn stores(record: &Record, look: &Decoded, seen: &Seen, place: &Subje
     out
 }
 
-/// A guest keeps its start table as long as it lives (Linux arch/arm64/kvm/mmu.c, kvm_init_stage2_mmu), and no two share one.
+/// A guest keeps its start table as long as it is alive (Linux arch/arm64/kvm/mmu.c,
+/// kvm_init_stage2_mmu), and no two share one.
 pub(super) fn bases(looks: &[Decoded]) -> Vec<Finding> {
     let mut of_guest: BTreeMap<&str, u64> = BTreeMap::new();
     let mut of_base: BTreeMap<u64, &str> = BTreeMap::new();
@@ -111,8 +117,9 @@ pub(super) fn bases(looks: &[Decoded]) -> Vec<Finding> {
     out
 }
 
-/// Guests that live at the same time have different VMIDs, for the TLB tells their leaves apart by nothing else. KVM gives new ones when
-/// all 255, or 65535, were used (Linux arch/arm64/kvm/vmid.c), so a guest's may differ from look to look; but not within one step.
+/// Guests that are alive at the same time have different VMIDs, because the TLB distinguishes their
+/// leaves only by these. KVM assigns new ones when all 255, or 65535, were used (Linux
+/// arch/arm64/kvm/vmid.c), so a guest's may differ from look to look, but not within one step.
 pub(super) fn vmids(looks: &[Decoded]) -> Vec<Finding> {
     let mut owners: BTreeMap<(usize, u16), (&str, u64)> = BTreeMap::new();
     let mut out = vec![];

@@ -1,4 +1,4 @@
-//! What is judged is bounded, however much a log has.
+//! The work of a judgement is bounded, whatever the size of a log.
 
 use crate::event::{AlarmClass, Event, Observation, Stored};
 use crate::judge::fixture::{Pages, Story};
@@ -13,7 +13,7 @@ fn text(story: &Story) -> String {
     story.lines().iter().map(|line| serde_json::to_string(line).unwrap() + "\n").collect()
 }
 
-/// The run, and how many pages were asked for.
+/// Returns the run, and the number of requested pages.
 fn asked(story: &Story) -> (JudgedRun, usize) {
     let asked = Cell::new(0);
     let pages = |digest: &str| {
@@ -83,7 +83,7 @@ fn a_page_of_a_look_is_read_once() {
     for event in &mut story.events {
         if let Event::Observed { data: Observation::Look(look), .. } = event {
             let digest = look.pages.values().next().unwrap().clone();
-            // Elsewhere in the host's RAM, where no table leads.
+            // The pages are elsewhere in the host's RAM, where no table leads.
             look.pages.extend((0..1000).map(|n| (0x9000_0000 + n * 4096, digest.clone())));
         }
     }
@@ -135,7 +135,7 @@ fn findings_are_few_and_the_rest_is_counted() {
     assert!(last.found.ends_with(" more"), "{last:?}");
 }
 
-/// Many lines of many consoles, each in a crash or in none.
+/// The alarms are many lines of many consoles, each in a crash or in none.
 #[test]
 fn alarms_are_found_in_their_crashes() {
     let mut story = Story::after();
@@ -152,7 +152,7 @@ fn alarms_are_found_in_their_crashes() {
     assert_eq!(details, ["before, WARNING: CPU: 0", "WARNING: CPU: 1", "before, WARNING: CPU: 2"]);
 }
 
-/// `n` facts that are long, the last of which is `last`.
+/// Returns `n` long facts, the last of which is `last`.
 fn large(n: usize, last: &str) -> (Report, Pages) {
     let long = |n: usize| (format!("fact {n:05}"), "x".repeat(150));
     let mut variable: std::collections::BTreeMap<_, _> = (0..n).map(long).collect();
@@ -176,7 +176,7 @@ fn a_report_that_is_written_can_be_read() {
     assert!(text.len() <= LONGEST, "{}", text.len());
     assert_eq!(Report::parse(&text).as_ref(), Ok(&report));
     assert!(text.lines().any(|line| line.starts_with("  and ") && line.contains(" more, sha256 ")));
-    // What is left out still counts.
+    // Omitted lines still count.
     assert_eq!(report, large(30_000, "one").0);
     assert_ne!(report.blocking, large(30_000, "two").0.blocking);
 }

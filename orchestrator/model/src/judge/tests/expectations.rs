@@ -1,4 +1,4 @@
-//! Expectations: what is met, what is not, and by which alternative.
+//! Expectations: those that are met, those that are not, and the alternative.
 
 use super::*;
 
@@ -16,7 +16,7 @@ fn both_kernels_pass_as_what_they_are() {
 
 #[test]
 fn the_wrong_type_shows_expected_and_found() {
-    // Each kernel with the traits of the other.
+    // Each kernel has the traits of the other.
     let mut story = Story::after();
     story.cell.traits = traits(&[]);
     found(
@@ -49,9 +49,9 @@ fn the_wrong_type_shows_expected_and_found() {
 fn one_leaf_of_many_decides() {
     let mut machine = Machine::with(NC_BLOCK);
     machine.blocks = 3;
-    assert_eq!(verdict(&Story::told(both(), &machine, true, ok())), pass("wc-honoured"));
+    assert_eq!(verdict(&Story::of(both(), &machine, true, ok())), pass("wc-honoured"));
     machine.more = vec![(BAR_IPA + (3 << 21), BAR_PA + (3 << 21), 2, DEVICE_BLOCK)];
-    let story = Story::told(both(), &machine, true, ok());
+    let story = Story::of(both(), &machine, true, ok());
     found(
         &story,
         Verdict::Fail,
@@ -86,11 +86,11 @@ fn a_guest_without_the_device_need_not_map_it() {
 
 #[test]
 fn exec_and_ram_are_looked_at() {
-    let story = Story::told(both(), &Machine::with(NC_BLOCK & !XN), true, ok());
+    let story = Story::of(both(), &Machine::with(NC_BLOCK & !XN), true, ok());
     found(&story, Verdict::Fail, &["exec of nic", "expected never-exec, found exec"]);
     let mut machine = Machine::with(NC_BLOCK);
     machine.ram = 0x7d7;
-    let story = Story::told(both(), &machine, true, ok());
+    let story = Story::of(both(), &machine, true, ok());
     found(&story, Verdict::Fail, &["stage2 of ram", "expected Normal-WB, found Normal-NC"]);
 }
 
@@ -98,17 +98,17 @@ fn exec_and_ram_are_looked_at() {
 fn nothing_mapped_meets_no_expectation() {
     let mut machine = Machine::with(NC_BLOCK);
     machine.blocks = 0;
-    let story = Story::told(both(), &machine, true, ok());
+    let story = Story::of(both(), &machine, true, ok());
     found(&story, Verdict::Fail, &["stage2 of nic", "nothing mapped"]);
     found(&story, Verdict::Fail, &["exec of nic", "nothing mapped"]);
     let mut machine = Machine::with(NC_BLOCK);
     machine.mapped = false;
-    let story = Story::told(both(), &machine, true, ok());
+    let story = Story::of(both(), &machine, true, ok());
     found(&story, Verdict::Fail, &["effective type of nic", "expected Normal-NC, found nothing mapped"]);
-    // Only the page around the other BAR.
+    // Only the page around the other BAR is mapped.
     let mut machine = Machine::with(NC_BLOCK);
     (machine.blocks, machine.more) = (0, vec![(BAR_IPA, 0x1000_0000, 3, NC_BLOCK | 2)]);
-    let story = Story::told(both(), &machine, true, ok());
+    let story = Story::of(both(), &machine, true, ok());
     found(&story, Verdict::Fail, &["nic at look stored", "a leaf in its prefetchable BAR", "nothing mapped"]);
 }
 
@@ -172,7 +172,7 @@ fn a_kernel_that_declares_nothing_matches_exactly_one_alternative() {
 
     let mut ram = Machine::with(NC_BLOCK);
     ram.ram = 0x7d7;
-    let story = Story::told(open(), &ram, true, ok());
+    let story = Story::of(open(), &ram, true, ok());
     found(&story, Verdict::Fail, &["stage2 of ram", "found Normal-NC"]);
     assert_eq!(story.attempt().judgement.findings.len(), 1, "the alternative is met all the same");
     // With nothing observed every alternative would be met.
@@ -199,16 +199,16 @@ fn conditions_choose_by_all_of_their_traits() {
         }
         story
     };
-    // Upstream with the flag taken out of vfio-pci: honours, but nothing is conveyed.
+    // Upstream with the flag removed from vfio-pci: it honours, but nothing is conveyed.
     let mut story = needs_both();
     story.cell.traits = traits(&[Trait::WcHonoured]);
     assert_eq!(verdict(&story), pass("before the series"));
-    // Half a backport: conveys, but nothing honours it.
+    // Half a backport: it conveys, but nothing honours it.
     let device = Machine::with(DEVICE_BLOCK);
-    let mut story = Story::told(traits(&[Trait::WcConveyed]), &device, true, signal());
+    let mut story = Story::of(traits(&[Trait::WcConveyed]), &device, true, signal());
     story.cell.scenario = needs_both().cell.scenario;
     assert_eq!(verdict(&story), pass("before the series"));
-    // Nothing declared: there the flag alone is a contradiction.
+    // Nothing is declared: then the flag alone is a contradiction.
     found(
         &story.undeclared(),
         Verdict::Fail,
@@ -227,7 +227,7 @@ fn declared_traits_must_hold_and_the_rest_is_open() {
     for of in [&[][..], &[conveyed], &[honoured], &[conveyed, honoured]] {
         assert_eq!(verdict(&at_least(Story::after(), of)), pass("wc-honoured"));
     }
-    // Something on top has taken away what was declared.
+    // Something on top has removed the declared trait.
     for of in [&[honoured][..], &[conveyed, honoured]] {
         let lost = at_least(Story::before(), of);
         found(
@@ -241,7 +241,8 @@ fn declared_traits_must_hold_and_the_rest_is_open() {
 
 #[test]
 fn the_cells_of_one_kernel_agree() {
-    // Two scenarios on one kernel; the second is as the first, or is seen as a kernel before the series would show it.
+    // Two scenarios run on one kernel. The second is like the first, or behaves like a kernel
+    // before the series.
     let run = |kernels: [&str; 2], second: Story, open: bool| {
         let first = Story::after();
         let mut lines = first.lines();

@@ -7,7 +7,7 @@ use crate::plan::Key;
 use crate::record::Run;
 use std::cell::Cell;
 
-/// A log of `cells` cells with `attempts` at each, and the story that it is made of.
+/// Returns a log of `cells` cells with `attempts` at each, and its story.
 fn log(cells: usize, attempts: u32) -> (Story, Vec<Line>) {
     let story = Story::after();
     let one = story.lines();
@@ -33,7 +33,8 @@ fn text(line: &Line) -> String {
     serde_json::to_string(line).unwrap()
 }
 
-/// Asks after every attempt, as a run does. Answers how many were judged, how many pages were read, and what came of it.
+/// Asks after every attempt, like a run does. Returns the number of judgements, the number of pages
+/// read, and the result.
 fn live(story: &Story, lines: &[Line], course: Attempts) -> (usize, usize, crate::judge::JudgedRun) {
     let read = Cell::new(0);
     let pages = |digest: &str| {
@@ -66,7 +67,7 @@ fn what_is_judged_as_it_grows_is_what_the_log_says() {
     let whole: String = lines.iter().map(|line| text(line) + "\n").collect();
     let due = judge_run(Run::read(&whole).unwrap(), &pages);
     assert_eq!(live(&story, &lines, Attempts::Repeat(2)).2, due);
-    // As far as it goes, too.
+    // The result of a part of the log is the same too.
     for end in 1..lines.len() {
         let mut live = LiveRun::default();
         for line in &lines[..end] {

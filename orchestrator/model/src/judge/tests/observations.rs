@@ -1,4 +1,4 @@
-//! What must be there, and how attempts and runs end.
+//! Required observations, and the ends of attempts and runs.
 
 use super::*;
 
@@ -100,15 +100,15 @@ fn every_observation_must_be_there_once() {
     });
     found(&short, Verdict::Miss, &["step 0, store", "131071 stores"]);
     found(&missing(|e| matches!(e, Event::HostRam { .. })), Verdict::Miss, &["the host's RAM", "found 0"]);
-    // Without them no leaf can be put down to a region.
+    // Without them no leaf can be assigned to a region.
     for what in
         [|e: &Event| matches!(e, Event::HostRam { .. }), |e: &Event| matches!(e, Event::DeviceBound(_))]
     {
-        found(&missing(what), Verdict::Miss, &["look stored", "did not tell where"]);
+        found(&missing(what), Verdict::Miss, &["look stored", "did not report the place"]);
     }
     let mut unmapped = Machine::with(NC_BLOCK);
     unmapped.mapped = false;
-    let story = Story::told(both(), &unmapped, true, ok()).without(|e| matches!(e, Event::DeviceBound(_)));
+    let story = Story::of(both(), &unmapped, true, ok()).without(|e| matches!(e, Event::DeviceBound(_)));
     found(&story, Verdict::Miss, &["the BAR of nic", "found 0"]);
 }
 
@@ -171,7 +171,7 @@ fn bytes_must_arrive() {
         Verdict::Fail,
         &["unaligned store by g0", "reads back wrong"],
     );
-    // Whatever became of the cell later.
+    // The later end of the cell does not matter.
     found(&Story::after().edit(lost).stopped(StopCause::Timeout), Verdict::Fail, &["BAR file"]);
 }
 
@@ -244,10 +244,10 @@ fn a_probe_on_device_memory_explains_one_unsupported_fault() {
     assert_eq!(verdict(&Story::before().edit(probe_ends(ok())).and(fault())), Some(Verdict::Fail));
     // It faulted, but not on Device memory.
     assert_eq!(verdict(&Story::after().edit(probe_ends(signal())).and(fault())), Some(Verdict::Fail));
-    // It faulted where nothing was seen to be mapped.
+    // It faulted where no mapping was seen.
     let mut machine = Machine::with(DEVICE_BLOCK);
     machine.blocks = 0;
-    let nowhere = Story::told(traits(&[]), &machine, false, signal()).and(fault());
+    let nowhere = Story::of(traits(&[]), &machine, false, signal()).and(fault());
     found(&nowhere, Verdict::Fail, &["unsupported fault of a guest"]);
     found(&Story::before().and(alarm(AlarmClass::Oops)), Verdict::Fail, &["oops"]);
 }

@@ -1,4 +1,4 @@
-//! What contradicts the tables, or the walk.
+//! Contradictions to the tables, or to the walk.
 
 use super::*;
 use crate::judge::fixture::BAR_SIZE;
@@ -6,32 +6,32 @@ use s2lab_protocol::{Bar, StoreResult, Vma};
 
 #[test]
 fn the_flag_and_the_tables_go_together() {
-    let told = |declared, machine: &Machine, flag, outcome| Story::told(declared, machine, flag, outcome);
+    let story_of = |declared, machine: &Machine, flag, outcome| Story::of(declared, machine, flag, outcome);
     let (nc, device) = (Machine::with(NC_BLOCK), Machine::with(DEVICE_BLOCK));
     found(
-        &told(open(), &nc, false, ok()),
+        &story_of(open(), &nc, false, ok()),
         Verdict::Fail,
         &["no flag `??` on the VMA", "expected not Normal-NC, found Normal-NC"],
     );
     found(
-        &told(open(), &device, true, signal()),
+        &story_of(open(), &device, true, signal()),
         Verdict::Fail,
         &["flag `??` on the VMA", "expected Normal-NC, found Device"],
     );
     found(
-        &told(both(), &nc, false, ok()),
+        &story_of(both(), &nc, false, ok()),
         Verdict::Fail,
         &["by the kernel's traits", "expected flag `??`, found no flag"],
     );
     found(
-        &told(traits(&[]), &device, true, signal()),
+        &story_of(traits(&[]), &device, true, signal()),
         Verdict::Fail,
         &["by the kernel's traits", "expected no flag"],
     );
     let contradicts = ("smaps", Testimony::Contradicts);
-    assert!(told(open(), &nc, false, ok()).attempt().judgement.witnesses.contains(&contradicts));
+    assert!(story_of(open(), &nc, false, ok()).attempt().judgement.witnesses.contains(&contradicts));
 
-    // What was read after the last look says nothing of it.
+    // VMAs that were read after the last look do not count for it.
     let vmas = Story::before()
         .events
         .into_iter()
@@ -52,7 +52,7 @@ fn the_flag_and_the_tables_go_together() {
         }
     });
     found(&other_region, Verdict::Miss, &["VMAs over nic", "none"]);
-    // As Linux 6.1 shows it: the physical address instead of the region.
+    // Linux 6.1 shows the physical address instead of the region.
     let by_address = Story::before().edit(|event| {
         if let Event::Observed { data: Observation::VmaFlags(VmaFlags { vmas, .. }), .. } = event {
             vmas[0].offset = BAR_PA;
@@ -79,7 +79,7 @@ fn the_cpu_against_the_walk_is_doubt() {
     found(&story, Verdict::Miss, &["oracle in doubt", "expected ok, as the walk says, found fault"]);
     let story = Story::before().edit(probe_ends(ok()));
     found(&story, Verdict::Miss, &["oracle in doubt", "expected fault, as the walk says, found ok"]);
-    // What does not rest on the walk outweighs the doubt.
+    // Findings that do not depend on the walk are more severe than the doubt.
     let story = Story::before().edit(probe_ends(ok())).and(alarm(AlarmClass::Oops));
     assert_eq!(verdict(&story), Some(Verdict::Fail));
 }
@@ -98,7 +98,7 @@ fn what_qemu_cannot_show_is_not_asked() {
     let mut story = story;
     story.cell.traits = both();
     assert_eq!(verdict(&story), Some(Verdict::Fail));
-    // And where both stages are Normal a fault is a contradiction on any QEMU.
+    // If both stages are Normal a fault is a contradiction on any QEMU.
     assert_eq!(verdict(&Story::after().edit(probe_ends(signal())).edit(old)), Some(Verdict::Miss));
 }
 
@@ -107,13 +107,13 @@ fn a_mapping_that_stage_1_makes_device_predicts_nothing() {
     let mut machine = Machine::with(NC_BLOCK);
     machine.index = 4;
     for outcome in [ok(), signal()] {
-        let mut story = Story::told(both(), &machine, true, outcome);
+        let mut story = Story::of(both(), &machine, true, outcome);
         story.cell.scenario.expect.retain(|e| e.effective.is_none() && e.unaligned.is_none());
         assert_eq!(verdict(&story), pass("wc-honoured"));
         let witnesses = story.attempt().judgement.witnesses;
         assert!(matches!(&witnesses[4], ("behaviour", Testimony::Silent(why)) if why.contains("stage 1")));
     }
-    let story = Story::told(both(), &machine, true, ok());
+    let story = Story::of(both(), &machine, true, ok());
     found(&story, Verdict::Fail, &["effective type of nic", "expected Normal-NC, found Device-nGnRE"]);
 }
 
@@ -121,8 +121,8 @@ fn a_mapping_that_stage_1_makes_device_predicts_nothing() {
 fn device_in_both_stages_predicts_a_fault() {
     let mut machine = Machine::with(DEVICE_BLOCK);
     machine.index = 4;
-    assert_eq!(verdict(&Story::told(traits(&[]), &machine, false, signal())), pass("before the series"));
-    let story = Story::told(traits(&[]), &machine, false, ok());
+    assert_eq!(verdict(&Story::of(traits(&[]), &machine, false, signal())), pass("before the series"));
+    let story = Story::of(traits(&[]), &machine, false, ok());
     found(&story, Verdict::Miss, &["oracle in doubt", "expected fault, as the walk says, found ok"]);
 }
 
@@ -164,7 +164,7 @@ fn a_bar_that_only_the_host_names_is_no_region() {
     let mut machine = Machine::with(NC_BLOCK);
     machine.more = vec![(0x800_0000, 0x800_0000, 3, NC_BLOCK | 2)];
     let invented = Bar { index: 4, start: 0x800_0000, size: 2 << 20, prefetchable: false };
-    let story = Story::told(both(), &machine, true, ok()).edit(|event| {
+    let story = Story::of(both(), &machine, true, ok()).edit(|event| {
         if let Event::DeviceBound(bound) = event {
             bound.bars.push(invented);
         }
@@ -217,7 +217,7 @@ fn vmas_must_be_pages_of_the_whole_bar() {
     wrong(|vmas| vmas[0].end -= 4096);
     wrong(|vmas| vmas[0].offset += 4096);
     wrong(|vmas| vmas[0].offset = BAR_PA + 4096);
-    // Two that together are the BAR.
+    // Two VMAs together are the BAR.
     let two = vmas(|vmas| {
         let mut second = vmas[0].clone();
         vmas[0].end -= 4096;
@@ -255,11 +255,11 @@ fn leaves_must_lie_where_something_is() {
     let with = |leaf| {
         let mut machine = Machine::with(NC_BLOCK);
         machine.more = vec![leaf];
-        Story::told(both(), &machine, true, ok())
+        Story::of(both(), &machine, true, ok())
     };
     let unknown = with((0x800_0000, 0x900_0000, 3, NC_BLOCK | 2));
     found(&unknown, Verdict::Fail, &["unknown region", "expected nothing, found 1 leaves", "PA 0x9000000"]);
-    // Half of it beyond the BAR's end.
+    // Half of the leaf is beyond the BAR's end.
     let beyond = with((0x90_0000_0000, BAR_PA, 1, NC_BLOCK));
     found(&beyond, Verdict::Fail, &["unknown region"]);
     // A BAR that begins inside a page takes the page.

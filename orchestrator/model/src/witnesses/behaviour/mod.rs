@@ -1,4 +1,4 @@
-//! The CPU's own answer to what the effective type is: what became of an unaligned store.
+//! The CPU's own answer about the effective type: the ending of an unaligned store.
 
 mod emulation;
 mod ending;
@@ -13,7 +13,7 @@ use s2lab_mmu::MemoryType;
 
 pub(crate) use ending::{ending, shows_alignment};
 
-/// An unaligned store completes where both stages say Normal, and faults where stage 2 says Device.
+/// An unaligned store completes if both stages are Normal, and faults if stage 2 is Device.
 pub(super) struct Behaviour;
 
 impl Witness for Behaviour {
@@ -38,10 +38,10 @@ impl Witness for Behaviour {
     }
 }
 
-/// A finding if the store did not end as predicted.
+/// Returns a finding if the store did not end as predicted.
 fn against(probe: At<'_, Probed>, predicted: Ending) -> Option<Finding> {
     let ending = ending(&probe.outcome);
-    // What reads back wrong is a finding of its own; as far as the type goes it completed.
+    // A wrong read-back is a finding of its own; for the type the store completed.
     let completed = ending != Ending::Fault;
     if completed == (predicted == Ending::Ok) {
         return None;
@@ -54,17 +54,19 @@ fn against(probe: At<'_, Probed>, predicted: Ending) -> Option<Finding> {
     Some(finding.with([format!("{outcome:?}")]))
 }
 
-/// The probed mapping, as the last look at the probe's guest before it saw it.
+/// Returns the probed mapping in the last look at the probe's guest before the probe.
 pub(crate) fn probed_mapping<'a>(looks: &'a [Decoded], probe: At<'_, Probed>) -> Option<&'a SeenMapping> {
     let before = looks.iter().filter(|look| look.guest == probe.guest && look.step < probe.step);
     let last = before.max_by_key(|look| look.step)?.seen.as_ref().ok()?;
     last.mappings.iter().find(|mapping| mapping.device == probe.device && mapping.map == probe.map)
 }
 
-/// The ending of the unaligned store by what the last look saw; `Err` with the reason if that cannot be predicted.
+/// Returns the ending of the unaligned store that the last look predicts. The error is the reason
+/// why it cannot be predicted.
 ///
-/// In QEMU the Device-ness of stage 2 always counts. That of stage 1 alone counts on the first access to a page after its
-/// TLB entry went, and not later (measured with 10.0.2, same code in 10.2.2), so such a mapping predicts nothing.
+/// In QEMU a Device type of stage 2 always counts. One of stage 1 alone counts on the first access
+/// to a page after its TLB entry went, and not later (measured with 10.0.2, same code in 10.2.2),
+/// so such a mapping predicts nothing.
 fn predict(record: &Record, looks: &[Decoded], probe: At<'_, Probed>) -> Result<Ending, String> {
     let mapping = probed_mapping(looks, probe).ok_or("no look saw the mapping that was probed")?;
     let endings = mapping.touched.iter().map(|(both, _)| predict_one(both));

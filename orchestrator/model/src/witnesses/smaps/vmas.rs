@@ -1,4 +1,4 @@
-//! The VMAs through which a VMM maps a BAR, as the host's kernel lists them.
+//! The VMAs through which a VMM maps a BAR, in the list of the host's kernel.
 
 use crate::event::VmaFlags;
 use crate::record::look::Decoded;
@@ -6,27 +6,31 @@ use crate::record::{At, Record};
 use s2lab_protocol::{Bar, Vma};
 use std::ops::Range;
 
-/// VFIO puts a region's index in these bits of a file offset and up (VFIO_PCI_OFFSET_SHIFT, include/linux/vfio_pci_core.h).
+/// The shift of a region's index in VFIO's file offsets (VFIO_PCI_OFFSET_SHIFT,
+/// include/linux/vfio_pci_core.h).
 const VFIO_REGION_SHIFT: u32 = 40;
 /// The smallest page of an arm64 kernel.
 const PAGE: u64 = 4096;
 
-/// The VMAs over the device's BAR as they were told last before the look; if only later, then.
+/// Returns the VMAs over the device's BAR from the last report before the look, or the first one
+/// after it.
 pub(super) fn over_bar<'a>(record: &'a Record, look: &Decoded, device: &str) -> Vec<&'a Vma> {
     let Some(bar) = record.session.around.bar(device) else { return vec![] };
     let of = |flags: &At<'_, VmaFlags>| flags.guest == look.guest && flags.device == device;
-    let told = || record.all().filter(of);
-    let before = told().filter(|flags| flags.step <= look.step).max_by_key(|flags| flags.step);
-    let told = before.or_else(|| told().min_by_key(|flags| flags.step));
-    told.map(|flags| flags.data.vmas.iter().filter(|vma| offset_in(vma, bar).is_some()).collect())
+    let reported = || record.all().filter(of);
+    let before = reported().filter(|flags| flags.step <= look.step).max_by_key(|flags| flags.step);
+    let reported = before.or_else(|| reported().min_by_key(|flags| flags.step));
+    reported
+        .map(|flags| flags.data.vmas.iter().filter(|vma| offset_in(vma, bar).is_some()).collect())
         .unwrap_or_default()
 }
 
-/// The offset in the BAR at which a VMA begins, if it is one over it.
+/// Returns the offset in the BAR at which a VMA begins, if it is one over the BAR.
 ///
-/// Until vfio-pci faulted pages in one by one, it put the physical address where the region had been (Linux 6.1
-/// drivers/vfio/pci/vfio_pci_core.c, vfio_pci_core_mmap rewrites vm_pgoff; 6.12 does not). Where only the region tells,
-/// devices with BARs of one size share their VMAs; then all of them must be flagged alike.
+/// Until vfio-pci faulted pages in one by one, it put the physical address where the region had
+/// been (Linux 6.1 drivers/vfio/pci/vfio_pci_core.c, vfio_pci_core_mmap rewrites vm_pgoff; 6.12
+/// does not). If only the region identifies the BAR, devices with BARs of one size share their
+/// VMAs; then all of them must have the same flag.
 fn offset_in(vma: &Vma, bar: Bar) -> Option<u64> {
     let by_address = vma.offset.checked_sub(bar.start).filter(|offset| *offset < bar.size);
     let in_region = vma.offset >> VFIO_REGION_SHIFT == u64::from(bar.index)
@@ -35,7 +39,8 @@ fn offset_in(vma: &Vma, bar: Bar) -> Option<u64> {
     by_address.or(by_region)
 }
 
-/// What no VMAs of a mapped BAR can be: not made of pages, beyond the BAR, or over a part of it only.
+/// Returns a property that no VMAs of a mapped BAR can have: not made of pages, beyond the BAR, or
+/// over a part of it only.
 pub(super) fn contradiction(record: &Record, device: &str, vmas: &[&Vma]) -> Option<String> {
     let bar = record.session.around.bar(device)?;
     let mut parts = vec![];
@@ -55,7 +60,7 @@ pub(super) fn contradiction(record: &Record, device: &str, vmas: &[&Vma]) -> Opt
     (reached < bar.size).then(|| format!("{reached:#x} of {:#x} bytes", bar.size))
 }
 
-/// Which bytes of the BAR a VMA maps, if it is made of pages of it.
+/// Returns the bytes of the BAR that a VMA maps, if it is made of pages of it.
 fn within(vma: &Vma, bar: Bar) -> Option<Range<u64>> {
     let pages = [vma.start, vma.end, vma.offset].iter().all(|number| number.is_multiple_of(PAGE));
     let length = vma.end.checked_sub(vma.start).filter(|length| *length > 0 && pages)?;

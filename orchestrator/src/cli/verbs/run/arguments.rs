@@ -9,7 +9,7 @@ use clap::Args;
 use s2lab_model::event::Attempts;
 use std::path::PathBuf;
 
-/// Most attempts at one cell: a log holds them all.
+/// The most attempts at one cell: a log has them all.
 const MOST_ATTEMPTS: i64 = 1000;
 
 #[derive(Debug, Args)]

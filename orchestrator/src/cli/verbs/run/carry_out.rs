@@ -74,7 +74,7 @@ pub(crate) async fn carry_out(
             Ok(exit)
         }
         Err(failure) => {
-            // The cache's error quotes what its programs said; the cells need not.
+            // The cache's error quotes the output of its programs; the cells need not.
             give_up(&log, &planned.cells, &failure.to_string(), failure.hint().as_deref());
             drop(log);
             // Both are printed: if the log is not whole, `s2lab report` cannot show the same.
@@ -280,7 +280,8 @@ async fn watched<T>(run: impl Future<Output = T>, display: &Display) -> T {
     }
 }
 
-/// Resolves some time after the first signal, if what is gathered does not heed it: a file system may never answer.
+/// Resolves some time after the first signal, if gathering does not end: a file system may never
+/// answer.
 async fn late(interruption: &Interruption) {
     interruption.interrupted().await;
     tokio::time::sleep(HEED).await;

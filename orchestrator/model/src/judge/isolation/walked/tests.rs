@@ -1,4 +1,4 @@
-//! Tables that are well, and registers or leaves with which they are not what the MMU uses.
+//! Valid tables, with registers or leaves that the MMU would use in another way.
 
 use super::super::tests::{beside, fails, machine, passes, story, with};
 use crate::event::{Event, Observation};
@@ -15,7 +15,7 @@ fn what_went_through_a_leaf_must_have_been_let_through() {
     for (bar, words) in cases {
         fails(&story(&Machine::with(bar)), words);
     }
-    // Beyond what was stored, and where the device was reset since, nothing went through.
+    // Nothing was stored beyond, or since the device was reset.
     let beyond = (BAR_IPA + BLOCK, BAR_PA + BLOCK, 2, NC_BLOCK & !(1 << 10));
     passes(&story(&with(&[beyond])));
     let aged = Machine { ram: RAM_PAGE & !(1 << 10), ..machine() };
@@ -81,10 +81,10 @@ fn two_guests_have_two_vmids() {
         &beside(&second(3, vtcr)),
         "VMID at look stored, guest g1: expected one of its own, found that of g0, 0x3, with other tables",
     );
-    // Without VTCR_EL2.VS there are 8 bits of it.
+    // Without VTCR_EL2.VS the VMID has 8 bits.
     fails(&beside(&second(0x103, vtcr)), "found that of g0, 0x3");
     passes(&beside(&second(0x103, vs)));
-    // KVM may give a guest another one between two steps, be it that of the other guest before.
+    // KVM may give a guest another one between two steps, even the earlier one of the other guest.
     let (first, pages) =
         Machine { registers: vec![("VTTBR_EL2", stage2_root(0) | 4 << 48)], ..machine() }.look("again");
     let (other, more) = second(3, vtcr).look("again");
