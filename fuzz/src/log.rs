@@ -78,8 +78,8 @@ mod tests {
         }
     }
 
-    /// A seed that is no log shows a fuzzer nothing. Each is the log of a real run, cut to what is needed:
-    /// `s2lab run vfio-pci-bar@debian-6.12 --out DIR`, then `DIR/events.jsonl`.
+    /// A seed that is no log shows a fuzzer nothing. Each is the log of a real run, cut to what is
+    /// needed: `s2lab run vfio-pci-bar@debian-6.12 --out DIR`, then `DIR/events.jsonl`.
     #[test]
     fn seeds_are_logs() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus/log");

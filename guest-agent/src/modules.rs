@@ -1,4 +1,5 @@
-//! Loads the kernel modules that the initramfs brings: `/modules/LIST`, one file name a line, in load order.
+//! Loads the kernel modules that the initramfs brings: `/modules/LIST`, one file name a line, in
+//! load order.
 
 use crate::root::Root;
 use std::ffi::CString;

@@ -6,7 +6,8 @@ use s2lab_protocol::{Bar, Failure};
 use std::fmt;
 use std::path::PathBuf;
 
-/// `flags` of a line in `resource`: a memory resource. Linux include/linux/ioport.h, same in 6.1 and 7.2.
+/// `flags` of a line in `resource`: a memory resource. Linux include/linux/ioport.h, same in 6.1
+/// and 7.2.
 const IORESOURCE_MEM: u64 = 0x200;
 /// The BAR is prefetchable.
 const IORESOURCE_PREFETCH: u64 = 0x2000;

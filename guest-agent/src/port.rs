@@ -15,7 +15,8 @@ pub(crate) const NAME: &str = "s2lab";
 const APPEARS: Duration = Duration::from_secs(30);
 /// The longest time in which the other side may take no byte.
 const TAKES: Duration = Duration::from_secs(60);
-/// While nobody is connected `poll` says POLLHUP at once, for ever (drivers/char/virtio_console.c, port_fops_poll).
+/// While nobody is connected `poll` says POLLHUP at once, for ever (drivers/char/virtio_console.c,
+/// port_fops_poll).
 const RETRY: Duration = Duration::from_millis(5);
 
 /// Why there is no port.
@@ -27,8 +28,9 @@ pub(crate) enum PortError {
     Open { device: String, why: Errno },
 }
 
-/// An open port. Clones share it; reads and writes wait, although the port itself is in non-blocking mode: a blocking
-/// write spins in the kernel with interrupts off until the other side has taken the bytes (__send_to_port).
+/// An open port. Clones share it; reads and writes wait, although the port itself is in
+/// non-blocking mode: a blocking write spins in the kernel with interrupts off until the other side
+/// has taken the bytes (__send_to_port).
 #[derive(Debug, Clone)]
 pub(crate) struct Port(Arc<OwnedFd>);
 
@@ -59,7 +61,8 @@ impl Port {
         Ok(Port(Arc::new(channel)))
     }
 
-    /// From now on a write returns only when the other side has taken the bytes: for the last frame before power-off.
+    /// From now on a write returns only when the other side has taken the bytes: for the last frame
+    /// before power-off.
     pub(crate) fn deliver_at_once(&self) -> io::Result<()> {
         let flags = rustix::fs::fcntl_getfl(&*self.0)?;
         Ok(rustix::fs::fcntl_setfl(&*self.0, flags - OFlags::NONBLOCK)?)
@@ -87,7 +90,8 @@ fn find(root: &Root, wanted: &str) -> Option<String> {
 }
 
 impl Read for Port {
-    /// Waits for the first bytes. There is no end: a port whose other side left waits for the next one.
+    /// Waits for the first bytes. There is no end: a port whose other side left waits for the next
+    /// one.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             if self.wait(PollFlags::IN, Duration::from_secs(1))? {

@@ -4,7 +4,8 @@ use s2lab_protocol::Failure;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-/// Longest sysfs or procfs file that is read whole, bytes. sysfs files have at most one page, 64 KiB with the largest.
+/// Longest sysfs or procfs file that is read whole, bytes. sysfs files have at most one page, 64
+/// KiB with the largest.
 const MAX_TEXT: u64 = 64 * 1024;
 
 /// The folder below which `sys`, `proc`, `dev` and `usr` lie.
@@ -41,7 +42,8 @@ impl Root {
         self.read("proc/sys/kernel/tainted").ok()?.parse().ok()
     }
 
-    /// Writes a line to the kernel's log. At the lowest level: a console that prints it prints every other line too.
+    /// Writes a line to the kernel's log. At the lowest level: a console that prints it prints
+    /// every other line too.
     pub(crate) fn log(&self, line: &str) -> io::Result<()> {
         // The prefix of kernel/printk/printk.c, devkmsg_write (Linux 6.1): KERN_DEBUG is 7.
         let mut log = std::fs::OpenOptions::new().write(true).open(self.path("dev/kmsg"))?;

@@ -1,5 +1,5 @@
-//! s2lab: boots an emulated arm64 host, lets KVM in it run guests, reads their stage-2 tables from outside, and reports.
-//! `docs/architecture.md` shows the way of the data.
+//! s2lab: boots an emulated arm64 host, lets KVM in it run guests, reads their stage-2 tables from
+//! outside, and reports. `docs/architecture.md` shows the way of the data.
 
 pub mod cli;
 mod home;

@@ -1,7 +1,8 @@
 //! The asynchronous runtime: a fixed number of threads, all started before anything else.
 //!
-//! tokio panics if it cannot start a thread, takes the number of its workers from the environment, and starts threads for
-//! blocking work when it needs them: a task for which there is none waits for ever.
+//! tokio panics if it cannot start a thread, takes the number of its workers from the environment,
+//! and starts threads for blocking work when it needs them: a task for which there is none waits
+//! for ever.
 
 use crate::child::process::end_all;
 use std::{
@@ -24,8 +25,9 @@ const FOR_EVER: Duration = Duration::from_secs(1 << 32);
 /// The wait for blocking work that continues at the end: a file system may never answer.
 const LEAVE: Duration = Duration::from_secs(1);
 
-/// Address space for each thread, bytes: its stack of 2 MiB (Rust's default), its signal stack, and as much
-/// again for the first buffers. Rust aborts where one of these fails after the thread has begun.
+/// Address space for each thread, bytes: its stack of 2 MiB (Rust's default), its signal stack, and
+/// as much again for the first buffers. Rust aborts where one of these fails after the thread has
+/// begun.
 const THREAD_SPACE: usize = 4 << 20;
 
 /// The least number of pipes that must be available: tokio opens some of its own, and a cell has a

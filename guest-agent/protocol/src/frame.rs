@@ -1,7 +1,8 @@
 //! The frame: how a message travels on a byte stream.
 //!
-//! `magic "S2LF"`, payload length and CRC-32 of the payload (both u32, little endian), then the payload: a [`Frame`] as JSON.
-//! There is no resynchronisation: a stream that breaks the format once is not believed again.
+//! `magic "S2LF"`, payload length and CRC-32 of the payload (both u32, little endian), then the
+//! payload: a [`Frame`] as JSON. There is no resynchronisation: a stream that breaks the format
+//! once is not believed again.
 
 use crate::Body;
 use serde::{Deserialize, Serialize};

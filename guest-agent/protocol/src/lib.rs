@@ -1,7 +1,8 @@
 //! The messages between s2lab and its agents, on any byte stream.
 //!
-//! An agent runs as PID 1 in the host (L1) and in every guest (L2). s2lab talks to the host's agent only; a frame
-//! whose [`Frame::to`] names a guest is passed on unread, and so is a guest's answer. See `docs/formats.md`.
+//! An agent runs as PID 1 in the host (L1) and in every guest (L2). s2lab talks to the host's agent
+//! only; a frame whose [`Frame::to`] names a guest is passed on unread, and so is a guest's answer.
+//! See `docs/formats.md`.
 
 pub mod ask;
 mod bar;

@@ -28,8 +28,9 @@ pub enum Notice {
     Heartbeat { uptime_ms: u64, stored: u64 },
     /// Host: bytes of a guest's console, in order; not valid UTF-8 in general, so hexadecimal.
     Console { guest: String, hex: String },
-    /// Host: the guest's VMM stopped running it, or ended. Exactly one for each guest that was started, before the answer to
-    /// the [`crate::ask::StopGuest`] or [`crate::ask::Finish`] that ended it.
+    /// Host: the guest's VMM stopped running it, or ended. Exactly one for each guest that was
+    /// started, before the answer to the [`crate::ask::StopGuest`] or [`crate::ask::Finish`] that
+    /// ended it.
     GuestEnded { guest: String, how: GuestEnd },
     /// A text that a person may want to read.
     Log { text: String },

@@ -5,7 +5,8 @@ pub const LONGEST_NAME: usize = 41;
 /// [`is_name`] as a regular expression, for schemas.
 pub const NAME_PATTERN: &str = "^[a-z0-9][a-z0-9-]{0,40}$";
 
-/// Returns true for a name that is safe on a command line and in QEMU's options: a-z, 0-9 and `-`, not `-` first.
+/// Returns true for a name that is safe on a command line and in QEMU's options: a-z, 0-9 and `-`,
+/// not `-` first.
 pub fn is_name(text: &str) -> bool {
     let inside = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     (1..=LONGEST_NAME).contains(&text.len()) && !text.starts_with('-') && text.bytes().all(inside)

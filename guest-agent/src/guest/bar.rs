@@ -7,7 +7,8 @@ use s2lab_protocol::{Bar, Failure, MapKind, Mapping};
 use std::ffi::c_void;
 use std::ptr::{NonNull, null_mut};
 
-/// End of the name of the sysfs file that maps a BAR write-combined (drivers/pci/pci-sysfs.c, pci_create_attr).
+/// End of the name of the sysfs file that maps a BAR write-combined (drivers/pci/pci-sysfs.c,
+/// pci_create_attr).
 const WRITE_COMBINED: &str = "_wc";
 
 /// The largest prefetchable BAR of a function, mapped whole, readable and writable.
@@ -46,7 +47,8 @@ impl Mapped {
             .write(true)
             .open(root.path(&file))
             .map_err(|why| fault::system("open", file.display(), why))?;
-        // SAFETY: a new mapping at an address of the kernel's choice touches no memory of this process.
+        // SAFETY: a new mapping at an address of the kernel's choice touches no memory of this
+        // process.
         let base = unsafe {
             mmap(null_mut(), length, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, &opened, 0)
         }
@@ -88,8 +90,8 @@ impl Mapped {
 
 impl Drop for Mapped {
     fn drop(&mut self) {
-        // SAFETY: the mapping is ours alone, and nobody has a pointer into it that outlives us: `at` is used within a
-        // borrow of self only.
+        // SAFETY: the mapping is ours alone, and nobody has a pointer into it that outlives us:
+        // `at` is used within a borrow of self only.
         let _ = unsafe { munmap(self.base.as_ptr(), self.length) };
     }
 }
@@ -129,7 +131,8 @@ pub(crate) mod tests {
     pub(crate) const ADDRESS: &str = "0000:00:01.0";
     pub(crate) const BAR_SIZE: u64 = 64 * 1024;
 
-    /// A function with a small BAR 0, a file of [`BAR_SIZE`] bytes as BAR 2, and a large BAR 4 that is not prefetchable.
+    /// A function with a small BAR 0, a file of [`BAR_SIZE`] bytes as BAR 2, and a large BAR 4 that
+    /// is not prefetchable.
     pub(crate) fn fixture(folder: &Path) -> Root {
         let function = folder.join("sys/bus/pci/devices").join(ADDRESS);
         std::fs::create_dir_all(&function).unwrap();

@@ -24,8 +24,8 @@ pub(crate) struct Spinner {
 }
 
 impl Spinner {
-    /// Returns when the thread spins. On a single vCPU the kernel takes turns between it and the thread that reads the
-    /// port.
+    /// Returns when the thread spins. On a single vCPU the kernel takes turns between it and the
+    /// thread that reads the port.
     pub(crate) fn start(nonce: u64) -> Result<Spinner, Failure> {
         let word = Arc::new(AtomicU32::new(NOT_YET));
         let watched = Arc::clone(&word);
@@ -94,8 +94,8 @@ fn spin(nonce: u64, word: &AtomicU32) {
     unsafe extern "C" {
         fn s2lab_spin(nonce: u64, word: *const u32);
     }
-    // SAFETY: the function follows the procedure call standard (x19 is saved and restored, x2 is free to use), and the
-    // word lives as long as the borrow.
+    // SAFETY: the function follows the procedure call standard (x19 is saved and restored, x2 is
+    // free to use), and the word lives as long as the borrow.
     unsafe { s2lab_spin(nonce, word.as_ptr()) }
 }
 

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 /// The widest store. Offset and length are multiples of it.
 const GRAIN: u64 = 64;
-/// The pattern is made in RAM before it is stored, this many bytes at a time, so that only stores are timed.
+/// The pattern is made in RAM before it is stored, this many bytes at a time, so that only stores
+/// are timed.
 const CHUNK: usize = 64 * 1024;
 const WORD: usize = size_of::<u64>();
 
@@ -70,8 +71,8 @@ pub(crate) fn run(spec: &Store, mapped: &Mapped) -> Result<StoreResult, Failure>
         words.extend((start..start + length).step_by(WORD).map(|offset| pattern(spec.seed, offset)));
         let target = mapped.at(start, length).ok_or_else(outside)?;
         let begin = Instant::now();
-        // SAFETY: `target` is 64-byte aligned (BARs are aligned to their size, offsets to GRAIN) and has `length` bytes,
-        // which is the length of `words` and a multiple of 64.
+        // SAFETY: `target` is 64-byte aligned (BARs are aligned to their size, offsets to GRAIN)
+        // and has `length` bytes, which is the length of `words` and a multiple of 64.
         unsafe { store(&words, target) };
         complete();
         time += begin.elapsed();

@@ -1,4 +1,5 @@
-//! One unaligned store in user space, in a process of its own: on a BAR that is Device memory at either stage it faults.
+//! One unaligned store in user space, in a process of its own: on a BAR that is Device memory at
+//! either stage it faults.
 
 use super::{Guest, bar::Mapped};
 use crate::{agent::Answers, fault, root::Root};
@@ -71,7 +72,8 @@ fn store(mapped: &Mapped, offset: u64) -> Result<bool, Failure> {
     let place = mapped
         .at(start, length as u64)
         .ok_or_else(|| fault::invalid(format_args!("{start:#x} does not lie in the BAR")))?;
-    // SAFETY: 8 bytes within the mapping. The store may raise a signal, which is what this process is for.
+    // SAFETY: 8 bytes within the mapping. The store may raise a signal, which is what this process
+    // is for.
     unsafe { store_unaligned(place) };
     // SAFETY: the same 8 bytes, one by one: an unaligned load would fault where the store did not.
     let found = std::array::from_fn(|index| unsafe { place.add(index).read_volatile() });

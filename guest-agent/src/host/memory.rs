@@ -13,7 +13,8 @@ use std::io::{self, Read, Seek, SeekFrom};
 /// The resources below "System RAM" whose pages may be kept from allocation (Linux
 /// arch/arm64/kernel/setup.c, request_standard_resources).
 const KEPT: [&str; 3] = ["reserved", "Kernel code", "Kernel data"];
-/// KPF_RESERVED, the number of PG_reserved in `/proc/kpageflags` (Linux include/linux/kernel-page-flags.h).
+/// KPF_RESERVED, the number of PG_reserved in `/proc/kpageflags` (Linux
+/// include/linux/kernel-page-flags.h).
 const KPF_RESERVED: u32 = 32;
 /// The most pages whose flags are read: 4 GiB of 4 KiB pages.
 const MOST_PAGES: u64 = 1 << 20;

@@ -1,4 +1,5 @@
-//! The agent in the host (L1): a file for each request that it answers; it passes the guests' frames on.
+//! The agent in the host (L1): a file for each request that it answers; it passes the guests'
+//! frames on.
 
 mod bind;
 mod console;

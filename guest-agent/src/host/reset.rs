@@ -78,14 +78,16 @@ fn group_file(root: &Root, vmm: u32, group: u32) -> Result<i32, Failure> {
 fn device_file(group: impl AsFd, address: &Address) -> Result<OwnedFd, Failure> {
     let failed = |why: &dyn std::fmt::Display| fault::system("get a file of", address, why);
     let name = CString::new(address.to_string()).map_err(|why| failed(&why))?;
-    // SAFETY: the argument is a string that lives until the call returns, and the result a file of ours.
+    // SAFETY: the argument is a string that lives until the call returns, and the result a file of
+    // ours.
     unsafe { ioctl(group, GetDevice(name)) }.map_err(|why| failed(&why))
 }
 
 /// `VFIO_GROUP_GET_DEVICE_FD`: a string in, a file descriptor out.
 struct GetDevice(CString);
 
-// SAFETY: the kernel reads the string up to its end and changes nothing; it returns a new file descriptor.
+// SAFETY: the kernel reads the string up to its end and changes nothing; it returns a new file
+// descriptor.
 unsafe impl Ioctl for GetDevice {
     type Output = OwnedFd;
     const IS_MUTATING: bool = false;

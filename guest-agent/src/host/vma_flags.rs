@@ -36,8 +36,9 @@ impl Answers<VmaFlags> for Host<'_> {
 
 /// The VMAs whose name contains `wanted`, in the order of their addresses.
 ///
-/// A VMA begins with a line `start-end perms offset dev inode name`, as in `maps`; of the lines `Key: value` that
-/// follow, `VmFlags:` is the last (Linux fs/proc/task_mmu.c, show_smap; the same in 6.1 and 7.2).
+/// A VMA begins with a line `start-end perms offset dev inode name`, as in `maps`; of the lines
+/// `Key: value` that follow, `VmFlags:` is the last (Linux fs/proc/task_mmu.c, show_smap; the same
+/// in 6.1 and 7.2).
 fn vmas(mut smaps: impl BufRead, wanted: &str) -> Result<Vec<Vma>, SmapsError> {
     let mut found: Vec<Vma> = Vec::new();
     // The VMA whose flags have not come yet.

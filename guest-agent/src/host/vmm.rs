@@ -144,7 +144,8 @@ fn spawn(program: &Path, arguments: Vec<String>, ends: [RawFd; 2]) -> io::Result
     let mut command = Command::new(program);
     command.args(arguments).env_clear().process_group(0);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    // SAFETY: between fork and exec it makes system calls only and allocates nothing; the caller has both files open.
+    // SAFETY: between fork and exec it makes system calls only and allocates nothing; the caller
+    // has both files open.
     unsafe {
         command.pre_exec(move || {
             for end in ends {

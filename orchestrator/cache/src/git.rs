@@ -9,9 +9,9 @@ use std::{
     process::Command,
 };
 
-/// What has the last word over a repository's own configuration (git-config(1), "Variables"). A filter and a diff driver have
-/// names of the repository's choice: no work tree is read or written with its configuration, see
-/// `builds/git_tree/private.rs`.
+/// The settings that override a repository's own configuration (git-config(1), "Variables"). A
+/// filter and a diff driver have names of the repository's choice: no work tree is read or written
+/// with its configuration, see `builds/git_tree/private.rs`.
 const SETTINGS: [&str; 15] = [
     "core.hooksPath=/dev/null",
     "core.fsmonitor=false",

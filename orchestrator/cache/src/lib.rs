@@ -1,9 +1,10 @@
-//! The cache, addressed by content, and all that comes out of it: QEMU, kernels, the emulated host's
-//! user land, the agent.
+//! The cache, addressed by content, and all that comes out of it: QEMU, kernels, the emulated
+//! host's user land, the agent.
 //!
-//! `CACHE/objects/KIND/DIGEST-NAME/` is an object. Its digest covers everything that goes into it, it appears by one
-//! rename, whole or not at all, and a lock file per object lets two processes build it once. What a process uses it has read
-//! to the last byte, and holds by a shared lock on the manifest, so that nobody removes it.
+//! `CACHE/objects/KIND/DIGEST-NAME/` is an object. Its digest covers everything that goes into it,
+//! it appears by one rename, whole or not at all, and a lock file per object lets two processes
+//! build it once. What a process uses it has read to the last byte, and holds by a shared lock on
+//! the manifest, so that nobody removes it.
 
 mod builds;
 pub mod carried;

@@ -41,7 +41,8 @@ pub(crate) struct Ended {
 
 /// Runs `command` to its end and returns what it wrote to standard output.
 ///
-/// The program leads a process group of its own, which ends with this function; it dies with the calling thread too.
+/// The program leads a process group of its own, which ends with this function; it dies with the
+/// calling thread too.
 pub(crate) fn run(command: Command, watch: Watch<'_>) -> Result<Vec<u8>> {
     let program = command.get_program().to_string_lossy().into_owned();
     let purpose = watch.purpose.clone();
@@ -78,7 +79,7 @@ pub(crate) fn run_to_end(mut command: Command, input: Stdio, watch: Watch<'_>) -
 }
 
 /// The end of a program that [`follow`] has followed.
-pub(crate) struct Followed {
+pub(crate) struct FollowedEnd {
     /// Its status, or the reason why s2lab ended it.
     pub(crate) result: Result<ExitStatus>,
     /// True if it ended by itself, even if only on request: then it had the time to clean up.
@@ -93,7 +94,7 @@ pub(crate) fn follow(
     watch: Watch<'_>,
     grace: Duration,
     line: &mut (dyn FnMut(&str) + Send),
-) -> Result<Followed> {
+) -> Result<FollowedEnd> {
     let program = command.get_program().to_string_lossy().into_owned();
     let cannot = |e: io::Error| CacheError::io("cannot start", &program)(e);
     let (reader, writer) = io::pipe().map_err(cannot)?;
@@ -111,7 +112,7 @@ pub(crate) fn follow(
         let mut child = started.map_err(not_started(&program, &watch.purpose))?;
         let result = attend(&mut child, &program, watch.silence, watch.activity, watch.progress);
         let by_itself = result.is_ok() || ask_to_end(&mut child, grace);
-        Ok(Followed { result, by_itself })
+        Ok(FollowedEnd { result, by_itself })
     })
 }
 

@@ -25,7 +25,8 @@ impl Machine {
                 if let Some(signal) = Signal::from_named_raw(number) {
                     // A signal to oneself cannot be refused.
                     let _ = kill_process(getpid(), signal);
-                    // Another thread may be the one that takes it: this one must not answer meanwhile.
+                    // Another thread may be the one that takes it: this one must not answer
+                    // meanwhile.
                     loop {
                         std::thread::park();
                     }

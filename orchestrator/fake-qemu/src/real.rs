@@ -1,4 +1,5 @@
-//! The real agent in the fake machine: a process beside it, with a folder for its `/` and the machine's channel for its port.
+//! The real agent in the fake machine: a process beside it, with a folder for its `/` and the
+//! machine's channel for its port.
 
 use crate::{Error, machine::Machine};
 use rustix::{

@@ -3,8 +3,8 @@
 use crate::Stage2Leaf;
 use std::fmt;
 
-/// Neighbouring leaves that are alike: the same level and the same attribute bits, contiguous in IPA
-/// and PA.
+/// Neighbouring leaves that are alike: the same level and the same attribute bits, contiguous in
+/// IPA and PA.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Range {
     pub first: Stage2Leaf,

@@ -64,8 +64,8 @@ pub struct Stage2Leaf {
     pub software: u8,
 }
 
-/// The upper and lower attributes of a stage-2 block or page (DDI 0487, D8, "Block descriptor and Page
-/// descriptor formats"): bits 63:50 and 11:2.
+/// The upper and lower attributes of a stage-2 block or page (DDI 0487, D8, "Block descriptor and
+/// Page descriptor formats"): bits 63:50 and 11:2.
 const ATTRIBUTES: u64 = 0x3fff << 50 | 0x3ff << 2;
 /// SH\[1:0\], or with FEAT_LPA2's descriptors the top of the address.
 const SH: u64 = 0b11 << 8;

@@ -1,5 +1,6 @@
-//! The event log of a run: append-only JSON lines, the first of which is the plan. Events hold raw facts, so that a later
-//! decoder or expectation can be applied to an old run. The format is described in `docs/formats.md`.
+//! The event log of a run: append-only JSON lines, the first of which is the plan. Events hold raw
+//! facts, so that a later decoder or expectation can be applied to an old run. The format is
+//! described in `docs/formats.md`.
 
 use crate::{crash::symbols::Names, hash::digest, hex, kernel::Traits, plan::Key, scenario::Scenario};
 use s2lab_protocol::{Bar, BoundDevice, HostMemory};
@@ -50,7 +51,7 @@ impl Line {
     }
 }
 
-/// What an event is about.
+/// The scope of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
     Run,
@@ -138,7 +139,7 @@ pub enum Event {
         #[serde(default)]
         taint: Option<u64>,
     },
-    /// What a step of the scenario, by its number, has brought to light.
+    /// An observation of a step of the scenario, which has a number.
     Observed {
         step: usize,
         data: Observation,
@@ -214,7 +215,8 @@ pub struct Plan {
     pub s2lab: String,
     /// The time at which the run began, by RFC 3339.
     pub started: String,
-    /// The lab folder: its canonical path, or [`BUILT_IN`]. Absent from logs that are older than this key.
+    /// The lab folder: its canonical path, or [`BUILT_IN`]. Absent from logs that are older than
+    /// this key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lab: Option<String>,
     /// The number of attempts at each cell. [`Attempts::Once`] is absent from the log, like in logs

@@ -1,6 +1,7 @@
-//! Findings: what is not as it should be, whose fault it is, what it is about, and which promise it breaks.
+//! Findings: what is not as it should be, whose fault it is, what it is about, and which promise it
+//! breaks.
 
-use crate::record::look::Decoded;
+use crate::record::look::DecodedLook;
 use crate::scenario::Promise;
 use crate::verdict::Verdict;
 use std::fmt;
@@ -8,7 +9,8 @@ use std::fmt;
 /// Most lines of evidence of one finding.
 const MOST_DETAIL: usize = 64;
 
-/// Something that is not as it should be. Its texts may come from a guest; whoever shows them escapes them.
+/// Something that is not as it should be. Its texts may come from a guest; whoever shows them
+/// escapes them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
     pub weight: Weight,
@@ -61,7 +63,7 @@ impl Subject {
     }
 
     /// One guest at one look.
-    pub(crate) fn look(look: &Decoded) -> Self {
+    pub(crate) fn look(look: &DecodedLook) -> Self {
         Self::step(look.step).named(&look.name).guest(&look.guest)
     }
 

@@ -21,8 +21,8 @@ pub struct Selection {
     /// Globs (`*` and `?`). A glob with `@` is matched with the keys of all kernels; one without is
     /// matched with scenarios' names, and takes the chosen kernels. None: all scenarios.
     pub selectors: Vec<String>,
-    /// Globs of cells to leave out. A glob with `@` is matched with keys, one without with scenarios'
-    /// names.
+    /// Globs of cells to leave out. A glob with `@` is matched with keys, one without with
+    /// scenarios' names.
     pub exclude: Vec<String>,
     /// The kernels that replace the default ones. None: the default ones.
     pub kernels: Vec<KernelChoice>,

@@ -37,7 +37,8 @@ pub struct CellSummary {
     pub key: Key,
     /// None: the run was interrupted before the cell was judged, or did not come to it.
     pub verdict: Option<Verdict>,
-    /// The alternative of the expectations that was applied: `wc-honoured`; none for a scenario without.
+    /// The alternative of the expectations that was applied: `wc-honoured`; none for a scenario
+    /// without.
     pub label: Option<String>,
     /// Each device with the types that stage 2 gave it.
     pub seen: BTreeMap<String, BTreeSet<String>>,

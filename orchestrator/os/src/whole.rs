@@ -199,8 +199,8 @@ pub fn write(path: &Path, bytes: &[u8], sync: Sync) -> io::Result<()> {
     Folder::open(folder)?.write(name, bytes, sync)
 }
 
-/// Writes `bytes` to the file `below` the folder `root` in one step. Folders between them are made; a link among them is
-/// refused.
+/// Writes `bytes` to the file `below` the folder `root` in one step. Folders between them are made;
+/// a link among them is refused.
 pub fn write_below(root: &Path, below: &Path, bytes: &[u8]) -> io::Result<()> {
     let (Some(folder), Some(name)) = (below.parent(), below.file_name()) else { return Err(no_file()) };
     Folder::open(root)?.below(folder)?.write(name, bytes, Sync::Now)

@@ -20,7 +20,8 @@ use std::{
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Options of all verbs")]
 pub(crate) struct Common {
-    /// The lab folder; default: $S2LAB_DIR, else the nearest at or above the working folder, else the built-in one
+    /// The lab folder; default: $S2LAB_DIR, else the nearest at or above the working folder, else
+    /// the built-in one
     #[arg(long, global = true, value_name = "DIR", value_parser = home::argument())]
     pub(crate) lab: Option<PathBuf>,
     /// Colour on stdout; also NO_COLOR and CLICOLOR_FORCE
@@ -29,7 +30,8 @@ pub(crate) struct Common {
     /// Hide progress
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
-    /// Print stages with their times, folders, and the kernel and QEMU taken; -vv: also consoles as they come
+    /// Print stages with their times, folders, and the kernel and QEMU taken; -vv: also consoles as
+    /// they come
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
 }

@@ -11,7 +11,8 @@ pub(crate) const USAGE: u8 = 2;
 pub(crate) const LAB: u8 = 3;
 /// A report is changed, new, missing or orphaned.
 pub(crate) const DIFFERENT: u8 = 5;
-/// The base of a shell's code for a command that a signal ended: this plus the signal's number (POSIX 2.8.2).
+/// The base of a shell's code for a command that a signal ended: this plus the signal's number
+/// (POSIX 2.8.2).
 pub(crate) const SIGNALLED: u8 = 128;
 
 impl Failure {

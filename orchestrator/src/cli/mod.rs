@@ -16,8 +16,8 @@ use verbs::{
     shell,
 };
 
-/// End-to-end test lab for KVM on arm64: boots an emulated host, lets KVM in it run guests, reads their stage-2 tables from
-/// outside, and reports.
+/// End-to-end test lab for KVM on arm64: boots an emulated host, lets KVM in it run guests, reads
+/// their stage-2 tables from outside, and reports.
 #[derive(Debug, Parser)]
 #[command(name = "s2lab", version = VERSION, arg_required_else_help = true)]
 pub(crate) struct Cli {
@@ -48,7 +48,8 @@ enum Verb {
     Check(check::Arguments),
     /// Make a run's reports the accepted ones
     Accept(accept::Arguments),
-    /// Check that this machine can run s2lab, and say what to do about what is missing; exit 3 if something is
+    /// Check that this machine can run s2lab, and say what to do about what is missing; exit 3 if
+    /// something is
     Doctor(doctor::Arguments),
     /// Inspect, verify and clean the cache
     Cache(cache::Arguments),

@@ -29,17 +29,19 @@ pub enum Deadline {
     Request,
     /// A store step: one stage-2 fault takes 0.25 ms, a BAR of 1 GiB in 4 KiB pages about 70 s.
     Store,
-    /// A guest that stores reports its progress once a second. After so long without progress it is taken to be stuck.
+    /// A guest that stores reports its progress once a second. After so long without progress it is
+    /// taken to be stuck.
     Idle,
     /// All stops of one look.
     Look,
     /// One request that ends a guest or the host.
     ShutDown,
-    /// The host's agent sends a heartbeat once a second (at most 1.03 s apart on a busy machine). After so long without one its
-    /// kernel is taken to be stuck.
+    /// The host's agent sends a heartbeat once a second (at most 1.03 s apart on a busy machine).
+    /// After so long without one its kernel is taken to be stuck.
     Silence,
-    /// A kernel that boots prints something about as often (3.3 s were the longest pause of 70 boots on a busy machine: it
-    /// unpacks the initramfs). After so long without a byte it is taken to wait for ever.
+    /// A kernel that boots prints something about as often (3.3 s were the longest pause of 70
+    /// boots on a busy machine: it unpacks the initramfs). After so long without a byte it is taken
+    /// to wait for ever.
     BootSilence,
     /// The time after a stall or a hung task in which a live host shows progress. See
     /// `run/stuck.rs`.
@@ -57,12 +59,14 @@ pub enum Deadline {
     Rest,
 }
 
-/// The other side of a wait. Every base is stretched by the machine's [`Factor`], for all sides are emulated.
+/// The other side of a wait. Every base is stretched by the machine's [`Factor`], for all sides are
+/// emulated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Side {
     /// QEMU itself, which answers whatever the host does.
     Qemu,
-    /// The host and its guests: the deadline is switched off when a person stops and steps the host with gdb.
+    /// The host and its guests: the deadline is switched off when a person stops and steps the host
+    /// with gdb.
     Host,
     /// The rest of a cell that has stopped.
     Aftermath,

@@ -1,7 +1,8 @@
 //! The end of a machine.
 //!
-//! The task that waits for the machine's process makes the end known first. A channel that closes gives it time to become
-//! known before its user makes an error, so that an error never hides the end that has caused it.
+//! The task that waits for the machine's process makes the end known first. A channel that closes
+//! gives it time to become known before its user makes an error, so that an error never hides the
+//! end that has caused it.
 
 use crate::waits::timeout;
 use std::{fmt, io, process::ExitStatus, time::Duration};
@@ -65,7 +66,8 @@ impl Ending {
         }
     }
 
-    /// Gives the end time to become known. A channel closes a moment before the process of its machine ends.
+    /// Gives the end time to become known. A channel closes a moment before the process of its
+    /// machine ends.
     pub async fn settle(&self) {
         let mut ended = self.ended.clone();
         let _ = timeout(self.rest, ended.wait_for(Option::is_some)).await;

@@ -1,6 +1,7 @@
 //! The host of a cell: a machine, the channels to it, and its agent.
 //!
-//! [`Host`] has one variant for each kind of host. Its methods are what a run may ask; what one kind cannot do is None.
+//! [`Host`] has one variant for each kind of host. Its methods are what a run may ask; what one
+//! kind cannot do is None.
 
 pub mod deadlines;
 pub mod emulated;
@@ -74,7 +75,8 @@ impl Host {
         Ok((Self::Emulated(host), streams))
     }
 
-    /// Lets the machine run for the first time. With an operator's gdb, waits until that has attached.
+    /// Lets the machine run for the first time. With an operator's gdb, waits until that has
+    /// attached.
     pub async fn boot(&mut self) -> Result<(), HostError> {
         let Self::Emulated(host) = self;
         Ok(host.gdb.begin(&mut host.qmp).await?)

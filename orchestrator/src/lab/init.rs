@@ -131,7 +131,8 @@ mod tests {
         assert!(matches!(init(&folder), Err(InitError::Exists { path }) if path == folder.join("reports")));
     }
 
-    /// The remains of `kill -9` after each of the renames are a lab folder after the next call, and nothing of the stage stays.
+    /// The remains of `kill -9` after each of the renames are a lab folder after the next call, and
+    /// nothing of the stage stays.
     #[test]
     fn a_killed_call_is_finished_by_the_next() {
         let all = parts();

@@ -1,7 +1,7 @@
 //! A cell: one scenario on one kernel, in a session of its own.
 
 use super::{
-    conclusion::Done,
+    conclusion::Completion,
     images::{Images, KernelFiles},
     log::EventLog,
     operator::Operator,
@@ -105,8 +105,8 @@ async fn attempt(
     }
     let facts = session.end(watch, facts).await;
     facts.conclusion().map(|done| match done {
-        Done::Finished => CellEnd::Complete,
-        Done::Lacking(_) => CellEnd::Kept,
+        Completion::Finished => CellEnd::Complete,
+        Completion::Lacking(_) => CellEnd::Kept,
     })
 }
 
@@ -116,7 +116,7 @@ async fn work(
     planned: &PlannedCell,
     session: &mut Session<'_>,
     stages: &mut Stages,
-) -> Result<Done, Stop> {
+) -> Result<Completion, Stop> {
     stages.enter(Stage::Preflight);
     session.preflight(planned, shared.least_space)?;
     stages.enter(Stage::HostBoot);
@@ -137,11 +137,11 @@ async fn work(
     if let Some(operator) = shared.operator.filter(|operator| operator.keeps()) {
         log.flush().await;
         if let Some(why) = operator.lacks(&planned.key) {
-            return Ok(Done::Lacking(why));
+            return Ok(Completion::Lacking(why));
         }
     }
     stages.enter(Stage::ShutDown);
-    cell.shut_down().await.map(|()| Done::Finished)
+    cell.shut_down().await.map(|()| Completion::Finished)
 }
 
 /// A cell at work: its session, and the state that its stages and steps share.

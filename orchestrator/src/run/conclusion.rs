@@ -6,10 +6,11 @@ use s2lab_model::event::StopCause;
 
 /// The state of a cell whose work nothing has stopped.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Done {
+pub(super) enum Completion {
     /// It has its final record.
     Finished,
-    /// It is at the end of its steps; this keeps it from passing, and the host is kept for an operator.
+    /// It is at the end of its steps; this keeps it from passing, and the host is kept for an
+    /// operator.
     Lacking(String),
 }
 
@@ -17,7 +18,7 @@ pub(super) enum Done {
 #[derive(Debug)]
 pub(super) struct Facts {
     /// The result of the cell's work; none if the machine ended and the work did not notice.
-    pub(super) work: Option<Result<Done, Stop>>,
+    pub(super) work: Option<Result<Completion, Stop>>,
     /// The machine's end, if it came by itself.
     pub(super) ended: Option<Ended>,
     /// The reason why the machine does not run on, after a deadline has passed.
@@ -31,9 +32,9 @@ pub(super) struct Facts {
 impl Facts {
     /// The one place where it is decided why a cell has stopped.
     ///
-    /// In this order: an interruption; a crash of a kernel, the last on a console before any other; what is left of the
-    /// machine; the machine's own end; everything else by its own word.
-    pub(super) fn conclusion(&self) -> Result<&Done, Stop> {
+    /// In this order: an interruption; a crash of a kernel, the last on a console before any other;
+    /// what is left of the machine; the machine's own end; everything else by its own word.
+    pub(super) fn conclusion(&self) -> Result<&Completion, Stop> {
         let crash = self.troubles.iter().rfind(|trouble| trouble.cause == StopCause::Kernel);
         match (&self.work, crash, &self.left) {
             (Some(Err(stop)), _, _) if stop.cause == StopCause::Interrupted => Err(stop.clone()),
@@ -68,7 +69,7 @@ mod tests {
     use super::*;
     use std::{os::unix::process::ExitStatusExt, process::ExitStatus};
 
-    fn facts(work: Result<Done, Stop>) -> Facts {
+    fn facts(work: Result<Completion, Stop>) -> Facts {
         Facts { work: Some(work), ended: None, unwell: None, troubles: vec![], left: None }
     }
 
@@ -87,7 +88,8 @@ mod tests {
             || vec![Stop::lab("disk"), Stop::kernel("oops"), Stop::kernel("panic"), Stop::lab("disk")];
         let interrupted = Facts { troubles: crash(), ..facts(Err(Stop::interrupted())) };
         assert_eq!(stop(&interrupted).0, StopCause::Interrupted);
-        for work in [Ok(Done::Finished), Err(Stop::lab("l")), Err(Stop::timeout("t")), Err(Stop::kernel("k"))]
+        for work in
+            [Ok(Completion::Finished), Err(Stop::lab("l")), Err(Stop::timeout("t")), Err(Stop::kernel("k"))]
         {
             let facts = Facts { troubles: crash(), left: Some("daemon".into()), ..ended(facts(work)) };
             assert_eq!(stop(&facts), (StopCause::Kernel, "panic".into()), "the last one says most");
@@ -101,10 +103,10 @@ mod tests {
             let what = format!("{due}: {}", work.what);
             assert_eq!(stop(&ended(facts(Err(work)))), (StopCause::Lab, what));
         }
-        let unnoticed = Facts { work: None, ..ended(facts(Ok(Done::Finished))) };
+        let unnoticed = Facts { work: None, ..ended(facts(Ok(Completion::Finished))) };
         assert_eq!(stop(&unnoticed), (StopCause::Lab, due.into()));
         assert_eq!(stop(&ended(facts(Err(Stop::kernel("k"))))), (StopCause::Kernel, "k".into()));
-        assert_eq!(ended(facts(Ok(Done::Finished))).conclusion(), Ok(&Done::Finished));
+        assert_eq!(ended(facts(Ok(Completion::Finished))).conclusion(), Ok(&Completion::Finished));
     }
 
     #[test]
@@ -120,7 +122,7 @@ mod tests {
     #[test]
     fn what_is_left_counts_unless_a_kernel_or_a_person_ended_the_cell() {
         let left = |work| Facts { left: Some("daemon".into()), ..facts(work) };
-        for work in [Ok(Done::Finished), Err(Stop::lab("l")), Err(Stop::timeout("t"))] {
+        for work in [Ok(Completion::Finished), Err(Stop::lab("l")), Err(Stop::timeout("t"))] {
             assert_eq!(stop(&left(work)), (StopCause::Lab, "after the cell: daemon".into()));
         }
         assert_eq!(stop(&left(Err(Stop::kernel("k")))).1, "k");
@@ -129,7 +131,7 @@ mod tests {
 
     #[test]
     fn a_console_that_cannot_be_kept_stops_what_would_be_finished() {
-        let unkept = Facts { troubles: vec![Stop::lab("disk")], ..facts(Ok(Done::Finished)) };
+        let unkept = Facts { troubles: vec![Stop::lab("disk")], ..facts(Ok(Completion::Finished)) };
         assert_eq!(stop(&unkept), (StopCause::Lab, "disk".into()));
         let known = Facts { troubles: vec![Stop::lab("disk")], ..facts(Err(Stop::lab("l"))) };
         assert_eq!(stop(&known).1, "l");

@@ -36,7 +36,8 @@ pub(super) async fn read_console(mut stream: UnixStream, mut console: Console, s
     }
 }
 
-/// The channels from the host's console to its cell. If one is full or closed, the cell has enough trouble already.
+/// The channels from the host's console to its cell. If one is full or closed, the cell has enough
+/// trouble already.
 pub(super) struct ConsoleSinks {
     pub(super) trouble: mpsc::Sender<Stop>,
     /// The lines after which the host may be stuck.

@@ -19,7 +19,8 @@ use std::{
 
 /// The name of the link to the newest run.
 const LATEST: &str = "latest";
-/// The folder of links to the latest run of each lab folder, named by the SHA-256 of the lab's name.
+/// The folder of links to the latest run of each lab folder, named by the SHA-256 of the lab's
+/// name.
 const LABS: &str = "labs";
 /// The event log, which makes a folder a run.
 pub(super) const EVENTS: &str = "events.jsonl";

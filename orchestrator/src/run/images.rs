@@ -2,8 +2,8 @@
 //! cell.
 
 use super::{
-    chosen::Chosen,
-    kernels::{ImageChoice, Wanted, wanted},
+    custom_kernel::CustomKernel,
+    kernels::{ImageChoice, KernelRequest, wanted},
 };
 use crate::{
     cache::{
@@ -185,12 +185,12 @@ impl Images {
         cache: &Cache,
         kernels: &Kernels,
         folder: &Path,
-        chosen: &[Chosen],
+        chosen: &[CustomKernel],
         cells: &[PlannedCell],
     ) -> Result<Self, CacheError> {
         let qemu = cache.qemu().await?;
         let guest_kernel = guest_kernel(cache, kernels, folder).await?;
-        let (mut all, mut missing): (Vec<(&String, Wanted)>, _) = (Vec::new(), BTreeMap::new());
+        let (mut all, mut missing): (Vec<(&String, KernelRequest)>, _) = (Vec::new(), BTreeMap::new());
         for name in names(cells) {
             match asked(name, kernels, folder, chosen) {
                 Ok(wanted) => all.push((name, wanted)),
@@ -285,7 +285,12 @@ fn names(cells: &[PlannedCell]) -> impl Iterator<Item = &String> {
 }
 
 /// Returns the request to the cache for the kernel of this name.
-fn asked(name: &str, kernels: &Kernels, folder: &Path, chosen: &[Chosen]) -> Result<Wanted, CacheError> {
+fn asked(
+    name: &str,
+    kernels: &Kernels,
+    folder: &Path,
+    chosen: &[CustomKernel],
+) -> Result<KernelRequest, CacheError> {
     let given = chosen.iter().find(|chosen| chosen.label == name);
     given.map_or_else(|| wanted(kernels, name, folder), |chosen| Ok(chosen.wanted.clone()))
 }
@@ -295,12 +300,12 @@ fn asked(name: &str, kernels: &Kernels, folder: &Path, chosen: &[Chosen]) -> Res
 pub fn given(
     kernels: &Kernels,
     folder: &Path,
-    chosen: &[Chosen],
+    chosen: &[CustomKernel],
     cells: &[PlannedCell],
 ) -> Vec<(String, ImageChoice)> {
     let given = |name: &String| match asked(name, kernels, folder, chosen) {
-        Ok(Wanted::File(choice)) => Some((name.clone(), choice)),
-        Ok(Wanted::Archive(_) | Wanted::Built(_)) | Err(_) => None,
+        Ok(KernelRequest::File(choice)) => Some((name.clone(), choice)),
+        Ok(KernelRequest::Archive(_) | KernelRequest::Built(_)) | Err(_) => None,
     };
     names(cells).filter_map(given).collect()
 }
@@ -317,7 +322,7 @@ pub async fn check_given(
     cells: &[PlannedCell],
 ) -> Result<(), CacheError> {
     for (name, choice) in given {
-        let files = kernel(cache, &Wanted::File(choice.clone())).await?;
+        let files = kernel(cache, &KernelRequest::File(choice.clone())).await?;
         let Some(KernelConfig { config, .. }) = &files.config else { continue };
         let delivered = files.boot.delivered();
         let delivered = delivered.map_err(CacheError::io("cannot read", &files.boot.modules))?;
@@ -345,11 +350,13 @@ fn not_given(module: &str, choice: &ImageChoice) -> CacheError {
 }
 
 /// Returns the known facts of a kernel from any source.
-pub(crate) async fn kernel(cache: &Cache, wanted: &Wanted) -> Result<KernelFiles, CacheError> {
+pub(crate) async fn kernel(cache: &Cache, wanted: &KernelRequest) -> Result<KernelFiles, CacheError> {
     match wanted {
-        Wanted::Archive(debian) => KernelFiles::of_package(cache.kernel(debian, &HOST_MODULES).await?),
-        Wanted::Built(build) => KernelFiles::of_package(cache.build_kernel(build, &HOST_MODULES).await?),
-        Wanted::File(choice) => {
+        KernelRequest::Archive(debian) => KernelFiles::of_package(cache.kernel(debian, &HOST_MODULES).await?),
+        KernelRequest::Built(build) => {
+            KernelFiles::of_package(cache.build_kernel(build, &HOST_MODULES).await?)
+        }
+        KernelRequest::File(choice) => {
             let file = cache.image(&choice.image, choice.modules.as_deref(), &HOST_MODULES).await?;
             Ok(KernelFiles {
                 config: given_or_embedded(choice, &file.image)?,
@@ -379,9 +386,9 @@ async fn guest_kernel(cache: &Cache, kernels: &Kernels, folder: &Path) -> Result
         return Ok(given.into());
     }
     let kernel: Bootable = match wanted(kernels, &kernels.guest, folder)? {
-        Wanted::Archive(debian) => cache.kernel(&debian, &GUEST_MODULES).await?.into(),
-        Wanted::Built(build) => cache.build_kernel(&build, &GUEST_MODULES).await?.into(),
-        Wanted::File(choice) => {
+        KernelRequest::Archive(debian) => cache.kernel(&debian, &GUEST_MODULES).await?.into(),
+        KernelRequest::Built(build) => cache.build_kernel(&build, &GUEST_MODULES).await?.into(),
+        KernelRequest::File(choice) => {
             cache.image(&choice.image, choice.modules.as_deref(), &GUEST_MODULES).await?.into()
         }
     };

@@ -33,7 +33,7 @@ pub struct ImageChoice {
 
 /// A request to the cache for a kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Wanted {
+pub enum KernelRequest {
     /// A package of the archive.
     Archive(DebianKernel),
     /// A build from source.
@@ -42,7 +42,7 @@ pub enum Wanted {
     File(ImageChoice),
 }
 
-impl Wanted {
+impl KernelRequest {
     /// Returns the order in which kernels are built. A kernel that is built after another of the
     /// same source is built on top of it, and fewer patches between the two mean less work. Commits
     /// of a repository stay in their own order.
@@ -66,12 +66,12 @@ impl Wanted {
 ///
 /// # Errors
 /// If there is no such entry, or a file that it names cannot be read.
-pub fn wanted(kernels: &Kernels, name: &str, folder: &Path) -> Result<Wanted, CacheError> {
+pub fn wanted(kernels: &Kernels, name: &str, folder: &Path) -> Result<KernelRequest, CacheError> {
     let unknown = || CacheError::BadName { what: "kernel", name: name.to_owned() };
     Ok(match &kernels.entries.get(name).ok_or_else(unknown)?.provider {
         Provider::Debian(debian) => {
             let Package { name, version, suites } = &debian.package;
-            Wanted::Archive(DebianKernel {
+            KernelRequest::Archive(DebianKernel {
                 package: name.clone(),
                 version: fixed(version),
                 suites: suites.clone(),
@@ -81,16 +81,18 @@ pub fn wanted(kernels: &Kernels, name: &str, folder: &Path) -> Result<Wanted, Ca
             let Package { name: package, version, suites } = source.package.clone();
             let paths: Vec<PathBuf> =
                 source.patches.iter().map(|path| folder.join(home::expand(path))).collect();
-            Wanted::Built(KernelBuild {
+            KernelRequest::Built(KernelBuild {
                 name: name.to_owned(),
                 source: KernelSource::Package(SourcePackage { package, version: fixed(&version), suites }),
                 config: fragments(folder, &source.config)?,
                 patches: Series::gather(&paths)?.patches,
             })
         }
-        Provider::Tree(tree) if tree.build => Wanted::Built(built_tree(name, folder, tree)?),
-        Provider::Tree(tree) => Wanted::File(tree_as_it_is(name, &folder.join(home::expand(&tree.path)))?),
-        Provider::Image(image) => Wanted::File(ImageChoice {
+        Provider::Tree(tree) if tree.build => KernelRequest::Built(built_tree(name, folder, tree)?),
+        Provider::Tree(tree) => {
+            KernelRequest::File(tree_as_it_is(name, &folder.join(home::expand(&tree.path)))?)
+        }
+        Provider::Image(image) => KernelRequest::File(ImageChoice {
             label: name.to_owned(),
             image: folder.join(home::expand(&image.path)),
             modules: image.modules.as_ref().map(|path| folder.join(home::expand(path))),

@@ -1,10 +1,10 @@
 //! A run: it runs a plan, cell by cell, into an event log.
 
 pub mod cell;
-pub mod chosen;
 mod conclusion;
 pub mod console;
 mod consoles;
+pub mod custom_kernel;
 pub mod folder;
 pub mod images;
 pub mod judging;

@@ -1,4 +1,5 @@
-//! The operator: a person at a cell's host, with a shell in it, or with gdb at its first instruction.
+//! The operator: a person at a cell's host, with a shell in it, or with gdb at its first
+//! instruction.
 
 use super::{images::KernelFiles, stages::Stop};
 use crate::host::deadlines::Deadlines;

@@ -2,7 +2,7 @@
 
 use super::{
     cell::Shared,
-    conclusion::{Done, Facts},
+    conclusion::{Completion, Facts},
     console::{AlarmSwitch, Console},
     images::KernelFiles,
     log::EventLog,
@@ -134,7 +134,8 @@ impl<'a> Session<'a> {
         answer.map_err(|error| Stop::of_host(error, &self.options))
     }
 
-    /// A host must have had its console until it is asked for its final record. What comes later counts for nothing.
+    /// A host must have had its console until it is asked for its final record. What comes later
+    /// counts for nothing.
     pub(super) async fn require_console(&self) -> Result<(), Stop> {
         if !self.link.liveness().last_heard().console_closed {
             return Ok(());
@@ -145,8 +146,8 @@ impl<'a> Session<'a> {
         ))
     }
 
-    /// Asks a host whose cell has stopped early for what explains it, and writes the answers to the cell's folder. `ssh`: the
-    /// host has come up, and nobody else will ask it.
+    /// Asks a host whose cell has stopped early for what explains it, and writes the answers to the
+    /// cell's folder. `ssh`: the host has come up, and nobody else will ask it.
     pub(super) async fn diagnose(
         &mut self,
         facts: &Facts,
@@ -166,7 +167,8 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Keeps the host of a cell that does not pass, until the operator has seen enough. `up`: it has come up.
+    /// Keeps the host of a cell that does not pass, until the operator has seen enough. `up`: it
+    /// has come up.
     pub(super) async fn keep(
         &mut self,
         operator: &Operator,
@@ -178,8 +180,8 @@ impl<'a> Session<'a> {
     ) {
         let conclusion = facts.conclusion();
         let why = match &conclusion {
-            Ok(Done::Finished) => return,
-            Ok(Done::Lacking(why)) => why,
+            Ok(Completion::Finished) => return,
+            Ok(Completion::Lacking(why)) => why,
             Err(Stop { cause: StopCause::Kernel | StopCause::Timeout | StopCause::Lab, what, .. }) => what,
             Err(_) => return,
         };
@@ -200,8 +202,8 @@ impl<'a> Session<'a> {
         drop(watch.troubles());
     }
 
-    /// Ends the machine, and adds to `facts` what comes to light by that. The link stays open until then: without it the host's
-    /// agent ends, and with it the guests and the shell.
+    /// Ends the machine, and adds to `facts` what comes to light by that. The link stays open until
+    /// then: without it the host's agent ends, and with it the guests and the shell.
     pub(super) async fn end(self, watch: Watch, mut facts: Facts) -> Facts {
         let killed = self.host.kill().await;
         facts.left = killed.err().map(|left| left.to_string());
@@ -262,9 +264,10 @@ fn consoles(
     Ok(Consoles { host, guests, switch })
 }
 
-/// The kernel's command line. `crash`: what to do when the kernel crashes. `ignore_loglevel`: neither configuration nor user
-/// space can keep a warning from the console (kernel/printk/printk.c, suppress_message_printing). The rest is for the agent,
-/// and the scenario's own words.
+/// The kernel's command line. `crash`: what to do when the kernel crashes. `ignore_loglevel`:
+/// neither configuration nor user space can keep a warning from the console
+/// (kernel/printk/printk.c, suppress_message_printing). The rest is for the agent, and the
+/// scenario's own words.
 pub fn kernel_arguments(nonce: &str, crash: &str, own: &[String]) -> String {
     let line = format!("console=ttyAMA0 ignore_loglevel {crash} s2lab.level=host s2lab.nonce={nonce}");
     std::iter::once(line.as_str()).chain(own.iter().map(String::as_str)).collect::<Vec<_>>().join(" ")

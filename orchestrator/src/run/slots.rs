@@ -1,5 +1,5 @@
-//! Slots: the right to run one emulated host. A slot is a lock on a file in the cache, so that runs and tests of one machine
-//! share them; the kernel frees it when its holder dies.
+//! Slots: the right to run one emulated host. A slot is a lock on a file in the cache, so that runs
+//! and tests of one machine share them; the kernel frees it when its holder dies.
 
 use crate::{private, whole::unwritable};
 use std::{

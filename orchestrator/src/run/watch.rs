@@ -1,7 +1,8 @@
-//! The watchers of a session: its consoles, the notices of its agents, its signs of life, and the end of its machine.
+//! The watchers of a session: its consoles, the notices of its agents, its signs of life, and the
+//! end of its machine.
 
 use super::{
-    conclusion::{Done, Facts},
+    conclusion::{Completion, Facts},
     console::{AlarmSwitch, Console},
     consoles::{ConsoleSinks, keep_notices, read_console},
     session::Session,
@@ -59,14 +60,15 @@ impl Watch {
         Self { notices, console, troubles, stalls, liveness, switch, ending, deadlines }
     }
 
-    /// Carries `work` out until it is done, or until something else ends it. None: the machine has ended, and the work did not
-    /// notice. `alone`: a person in a shell may stop what they like, so nothing is stuck.
+    /// Carries `work` out until it is done, or until something else ends it. None: the machine has
+    /// ended, and the work did not notice. `alone`: a person in a shell may stop what they like, so
+    /// nothing is stuck.
     pub(super) async fn race(
         &mut self,
-        work: Pin<&mut impl Future<Output = Result<Done, Stop>>>,
+        work: Pin<&mut impl Future<Output = Result<Completion, Stop>>>,
         cancel: &mut Cancel<'_, impl Future<Output = ()>>,
         alone: bool,
-    ) -> Option<Result<Done, Stop>> {
+    ) -> Option<Result<Completion, Stop>> {
         let mut work = work;
         tokio::select! {
             biased;
@@ -82,7 +84,7 @@ impl Watch {
     /// All that is known of a cell whose work is over, after it had time to become known.
     pub(super) async fn facts(
         &mut self,
-        work: Option<Result<Done, Stop>>,
+        work: Option<Result<Completion, Stop>>,
         session: &mut Session<'_>,
     ) -> Facts {
         let cause = work.as_ref().and_then(|work| work.as_ref().err()).map(|stop| stop.cause);
@@ -110,7 +112,8 @@ impl Watch {
         self.switch.turn_off();
     }
 
-    /// Reads what is left of a session whose machine is gone. The cell's last event must come after this.
+    /// Reads what is left of a session whose machine is gone. The cell's last event must come after
+    /// this.
     pub(super) async fn finish(mut self) -> Vec<Stop> {
         let rest = self.deadlines.of(Deadline::Rest);
         // A guest's last lines may explain its end.

@@ -40,7 +40,8 @@ struct Run<'a> {
 #[derive(Serialize, JsonSchema)]
 struct Cell<'a> {
     key: &'a str,
-    /// PASS, FAIL, TIMEOUT, FLAKY, ERROR, MISS, LOST, INCONCLUSIVE or SKIP; null: interrupted, or not run.
+    /// PASS, FAIL, TIMEOUT, FLAKY, ERROR, MISS, LOST, INCONCLUSIVE or SKIP; null: interrupted, or
+    /// not run.
     verdict: Option<&'static str>,
     /// The alternative of the expectations that was applied, such as `wc-honoured`.
     #[serde(rename = "as")]

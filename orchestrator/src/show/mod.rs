@@ -1,4 +1,4 @@
-//! What people and programs see of a run: functions of its summary.
+//! The outputs of a run for people and programs: functions of its summary.
 
 pub mod crash;
 pub mod json;

@@ -61,8 +61,8 @@ pub fn run(run: &RunSummary, paint: Paint) -> String {
     cells + &last_line(run)
 }
 
-/// The lines of a cell. The first one says what is wrong; the last one how to repeat it, and where to
-/// look.
+/// The lines of a cell. The first one says what is wrong; the last one how to repeat it, and where
+/// to look.
 pub fn cell(cell: &CellSummary, columns: Columns, paint: Paint) -> String {
     let seconds = cell.elapsed_ms.map(|ms| format!("{}.{} s", ms / 1000, ms % 1000 / 100));
     let (word, seconds) = (paint.verdict(cell), seconds.unwrap_or_default());

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 /// The general register that holds the nonce of [`Hold`] while the guest spins: x19.
 pub const HOLD_REGISTER: &str = "x19";
 
-/// Spins in user space with `nonce` in [`HOLD_REGISTER`] until [`Release`]. The answer comes when the spinning has begun.
+/// Spins in user space with `nonce` in [`HOLD_REGISTER`] until [`Release`]. The answer comes when
+/// the spinning has begun.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Hold {

@@ -3,7 +3,8 @@
 use super::{Ask, HostRequest};
 use serde::{Deserialize, Serialize};
 
-/// Starts a guest. The answer comes when its VMM runs, the guest's own [`crate::Notice::Hello`] when it is up.
+/// Starts a guest. The answer comes when its VMM runs, the guest's own [`crate::Notice::Hello`]
+/// when it is up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StartGuest {

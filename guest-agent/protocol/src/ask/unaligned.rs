@@ -4,7 +4,8 @@ use super::{Ask, GuestRequest};
 use crate::MapKind;
 use serde::{Deserialize, Serialize};
 
-/// Stores 8 bytes unaligned in user space. It may kill the guest or its VMM: the last request a guest gets.
+/// Stores 8 bytes unaligned in user space. It may kill the guest or its VMM: the last request a
+/// guest gets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Unaligned {

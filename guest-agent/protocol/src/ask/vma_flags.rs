@@ -3,7 +3,8 @@
 use super::{Ask, HostRequest};
 use serde::{Deserialize, Serialize};
 
-/// Asks for the VMAs through which the guest's VMM maps its assigned devices, from `/proc/PID/smaps`.
+/// Asks for the VMAs through which the guest's VMM maps its assigned devices, from
+/// `/proc/PID/smaps`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VmaFlags {

@@ -1,7 +1,8 @@
 //! Kernels built from source.
 //!
-//! A build's result is an object of the cache like any other. What it is built in stays beside the objects, so that the next build
-//! of the same source writes only what a patch changes: see [`crate::builds::build_folder`].
+//! A build's result is an object of the cache like any other. What it is built in stays beside the
+//! objects, so that the next build of the same source writes only what a patch changes: see
+//! [`crate::builds::build_folder`].
 
 use crate::{
     Cache, Kernel, KernelSource,
@@ -154,7 +155,8 @@ impl Cache {
     }
 }
 
-/// Where builds have what they keep; beside the objects, for nothing in it is an object.
+/// Returns the folder for the files that builds keep. It is beside the objects, because it has
+/// none.
 pub(crate) fn folder(objects: &Objects) -> PathBuf {
     objects.root().with_file_name("build")
 }

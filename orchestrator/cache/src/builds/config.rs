@@ -13,7 +13,7 @@ pub enum BuildConfig {
 /// A file of options.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigFile {
-    /// What errors call it.
+    /// Returns its name in errors.
     pub name: String,
     pub text: String,
 }

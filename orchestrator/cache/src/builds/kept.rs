@@ -1,8 +1,9 @@
-//! What builds keep beside the objects so that the next one is short: how much it is, and the removal of what nobody uses.
+//! The files that builds keep beside the objects to make the next build short: their size, and the
+//! removal of unused ones.
 //!
-//! `CACHE/build/kernel/ROOM-NAME/` is a source's folder with results in `out/KEY/` ([`crate::builds::build_folder`]),
-//! `CACHE/build/kernel/DIGITS.git` remembers what a tree on disk was like ([`crate::builds::git_tree`]), `CACHE/build/agent/` has the agent's
-//! objects.
+//! `CACHE/build/kernel/ROOM-NAME/` is a source's folder with results in `out/KEY/`
+//! ([`crate::builds::build_folder`]), `CACHE/build/kernel/DIGITS.git` remembers what a tree on disk
+//! was like ([`crate::builds::git_tree`]), `CACHE/build/agent/` has the agent's objects.
 
 use crate::{
     Cache,

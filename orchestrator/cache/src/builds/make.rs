@@ -8,7 +8,7 @@ use crate::{
     builds::{config::BuildConfig, kernel_config, kernel_tools::KernelTools},
     error::{CacheError, Result},
     objects::files::remove_at_once,
-    process::{self, Followed, Watch},
+    process::{self, FollowedEnd, Watch},
     progress::Progress,
 };
 use s2lab_model::kconfig::Config;
@@ -236,7 +236,7 @@ impl Make<'_> {
         }
     }
 
-    fn follow(&self, command: Command, line: &mut (dyn FnMut(&str) + Send)) -> Result<Followed> {
+    fn follow(&self, command: Command, line: &mut (dyn FnMut(&str) + Send)) -> Result<FollowedEnd> {
         let arguments = command.get_args().map(OsStr::to_string_lossy).collect::<Vec<_>>().join(" ");
         let lines = AtomicU64::new(0);
         let mut activity = || lines.load(Ordering::Relaxed);

@@ -1,7 +1,7 @@
 //! A Rust toolchain for aarch64 from Debian, for machines whose own has no standard library for it.
 //!
-//! Debian's `rustc-web` is the one compiler in bookworm new enough. Linking takes binutils and the start files of
-//! glibc and gcc, without gcc itself: 30 MB less to download.
+//! Debian's `rustc-web` is the one compiler in bookworm new enough. Linking takes binutils and the
+//! start files of glibc and gcc, without gcc itself: 30 MB less to download.
 
 use crate::{
     Cache,

@@ -12,7 +12,8 @@ use std::{
     process::Stdio,
 };
 
-/// Folders that are links into `/usr` since Debian 12 ("merged usr"); older packages still carry files in them.
+/// Folders that are links into `/usr` since Debian 12 ("merged usr"); older packages still carry
+/// files in them.
 pub(crate) const MERGED: [&str; 4] = ["bin", "sbin", "lib", "lib64"];
 
 /// Unpacks the files of `deb` that `keep` accepts below `into`. Paths are relative and of merged
@@ -124,7 +125,8 @@ pub(crate) fn make_parent(into: &Path, path: &str) -> io::Result<()> {
     path.rsplit_once('/').map_or(Ok(()), |(parent, _)| make_folders(into, parent))
 }
 
-/// Creates the folders of `path` one by one and refuses to walk through a link, which could lead anywhere.
+/// Creates the folders of `path` one by one and refuses to walk through a link, which could lead
+/// anywhere.
 pub(crate) fn make_folders(into: &Path, path: &str) -> io::Result<()> {
     let mut at: PathBuf = into.to_owned();
     for name in path.split('/') {
@@ -264,7 +266,8 @@ mod tests {
             assert!(result.is_err(), "{}", members[0].0);
             assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
         }
-        // An absolute name is meant below the root; a file replaces a link instead of writing through it.
+        // An absolute name is meant below the root; a file replaces a link instead of writing
+        // through it.
         let (dir, result) =
             unpacked(&[("/etc/x", What::File("x")), ("l", What::Link("../out")), ("l", What::File("y"))]);
         result.unwrap();

@@ -1,4 +1,5 @@
-//! Debian's suites and the archives that serve them. Only the archive's address comes from the machine.
+//! Debian's suites and the archives that serve them. Only the archive's address comes from the
+//! machine.
 
 use crate::error::{CacheError, Result};
 

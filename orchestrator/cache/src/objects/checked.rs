@@ -1,6 +1,7 @@
-//! What was read to its last byte lately is not read again: beside the objects lies, for each object, of which state of its files
-//! that was. A program that changes a file changes its time of change too; what changes by itself, on a failing disk, is
-//! found when the note is a day old.
+//! An object that was read to its last byte lately is not read again. Beside the objects lies, for
+//! each object, the state of its files at that time. A program that changes a file changes its time
+//! of change too; a change without a program, on a failing disk, is found when the note is a day
+//! old.
 
 use crate::objects::{digest::Hasher, manifest::Manifest};
 use s2lab_os::{

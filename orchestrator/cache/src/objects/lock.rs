@@ -1,4 +1,5 @@
-//! Locks between processes: `flock` on a file, which the kernel frees when its holder dies, however it dies.
+//! Locks between processes: `flock` on a file, which the kernel frees when its holder dies, however
+//! it dies.
 
 use crate::{
     error::{CacheError, Result},

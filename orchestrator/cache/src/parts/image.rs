@@ -13,8 +13,8 @@ use std::{fs, path::Path};
 
 /// `ARM\x64` at byte 56 of an Image (Linux 6.1, `Documentation/arm64/booting.rst`).
 const ARM64_MAGIC: (usize, &[u8]) = (56, b"ARM\x64");
-/// `zimg` at byte 4, then offset and size of the payload (32 bits each, little endian), at 24 the name of the
-/// compression (Linux 6.1, `drivers/firmware/efi/libstub/zboot-header.S`).
+/// `zimg` at byte 4, then offset and size of the payload (32 bits each, little endian), at 24 the
+/// name of the compression (Linux 6.1, `drivers/firmware/efi/libstub/zboot-header.S`).
 const ZBOOT_MAGIC: (usize, &[u8]) = (4, b"zimg");
 const ZBOOT_OFFSET: usize = 8;
 const ZBOOT_SIZE: usize = 12;

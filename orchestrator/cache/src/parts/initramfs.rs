@@ -1,5 +1,6 @@
-//! Archives that Linux unpacks at boot: cpio, format newc (Linux 6.1, `Documentation/driver-api/early-userspace/buffer-format.rst`).
-//! The kernel accepts any number of archives after each other, each padded to four bytes.
+//! Archives that Linux unpacks at boot: cpio, format newc (Linux 6.1,
+//! `Documentation/driver-api/early-userspace/buffer-format.rst`). The kernel accepts any number of
+//! archives after each other, each padded to four bytes.
 
 use std::io::{self, Write};
 

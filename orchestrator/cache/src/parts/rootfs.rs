@@ -94,14 +94,14 @@ impl Cache {
 }
 
 /// The parts found in a root.
-struct Packed {
+struct PackedRoot {
     archive: Vec<u8>,
     /// The version of its QEMU.
     qemu: String,
 }
 
 /// Takes the needed parts out of the system below `root`, which was brought as `given`.
-fn collect(root: &Path, given: &Path) -> Result<Packed> {
+fn collect(root: &Path, given: &Path) -> Result<PackedRoot> {
     let error = lacking("--rootfs", given);
     let file = |path: &str| deb::follow(root, path).map(|file| root.join(file)).filter(|file| file.is_file());
     let missing: Vec<_> =
@@ -132,7 +132,7 @@ fn collect(root: &Path, given: &Path) -> Result<Packed> {
     }
     let mut archive = Vec::new();
     pack(root, &closure, &mut archive)?;
-    Ok(Packed { archive, qemu })
+    Ok(PackedRoot { archive, qemu })
 }
 
 /// Returns the version in the text of a QEMU's program.

@@ -1,5 +1,5 @@
-//! The emulated host's user land: QEMU, ssh, a shell and exactly the libraries they need, as one archive.
-//! An emulated CPU unpacks it at every boot, so every megabyte takes time.
+//! The emulated host's user land: QEMU, ssh, a shell and exactly the libraries they need, as one
+//! archive. An emulated CPU unpacks it at every boot, so every megabyte takes time.
 
 use crate::{
     Cache, Userland,

@@ -1,7 +1,7 @@
 //! Decoding of a mailbox, as lore, b4 and `git format-patch --stdout` write it, to patches in their
 //! order.
 
-use super::{MAX_MAILS, Patch, Series, Skipped, Unusable, bounds, diff, parts, subject::Subject};
+use super::{MAX_MAILS, Patch, Series, SkippedMail, Unusable, bounds, diff, parts, subject::Subject};
 use mailparse::{MailHeaderMap, parse_mail};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -264,7 +264,7 @@ fn without_copies(mails: Vec<Mail>) -> Vec<Mail> {
 }
 
 /// Separates patches from other mails: cover letters, replies, and mails without number or diff.
-fn sift(mails: Vec<Mail>) -> (Vec<Mail>, Vec<Skipped>) {
+fn sift(mails: Vec<Mail>) -> (Vec<Mail>, Vec<SkippedMail>) {
     let (mut patches, mut skipped) = (Vec::new(), Vec::new());
     for mail in mails {
         let why = match mail.subject.number {
@@ -276,7 +276,7 @@ fn sift(mails: Vec<Mail>) -> (Vec<Mail>, Vec<Skipped>) {
                 continue;
             }
         };
-        skipped.push(Skipped { subject: mail.subject.title, why });
+        skipped.push(SkippedMail { subject: mail.subject.title, why });
     }
     (patches, skipped)
 }

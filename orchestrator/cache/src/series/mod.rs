@@ -38,7 +38,7 @@ pub struct Patch {
 
 /// A mail that is not a patch, and the reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Skipped {
+pub struct SkippedMail {
     pub subject: String,
     pub why: &'static str,
 }
@@ -47,7 +47,7 @@ pub struct Skipped {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Series {
     pub patches: Vec<Patch>,
-    pub skipped: Vec<Skipped>,
+    pub skipped: Vec<SkippedMail>,
 }
 
 /// The reason why there is no series.
@@ -69,7 +69,7 @@ pub enum Unusable {
     #[error("mail {number} cannot be read: {why}")]
     Mail { number: usize, why: String },
     #[error("it contains no patch{}", skipped(.0))]
-    NoPatch(Vec<Skipped>),
+    NoPatch(Vec<SkippedMail>),
     #[error("patch {number} of {total}, `{title}`, has no diff{wholeness}", wholeness = if *is_whole { ", and its mail is whole" } else { "" })]
     NoDiff { number: usize, total: usize, title: String, is_whole: bool },
     #[error("`{title}` is patch {number}, which is not a whole number")]
@@ -209,8 +209,8 @@ fn numbers(numbers: &[usize]) -> String {
 /// The most items that an error lists.
 const SHOWN: usize = 8;
 
-fn skipped(mails: &[Skipped]) -> String {
-    let lines = mails.iter().take(SHOWN).map(|Skipped { subject, why }| format!("\n  {subject}: {why}"));
+fn skipped(mails: &[SkippedMail]) -> String {
+    let lines = mails.iter().take(SHOWN).map(|SkippedMail { subject, why }| format!("\n  {subject}: {why}"));
     let more = mails.len().saturating_sub(SHOWN);
     lines.chain((more > 0).then(|| format!("\n  and {more} more"))).collect()
 }

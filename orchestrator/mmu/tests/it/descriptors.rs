@@ -92,8 +92,8 @@ fn each_bit_is_read_alone() {
     }
 }
 
-/// The fields by DDI 0487, D8, "Block descriptor and Page descriptor formats": what of a descriptor is
-/// type and address, and what is attributes. The last column is written by hand from the fields.
+/// The fields by DDI 0487, D8, "Block descriptor and Page descriptor formats": what of a descriptor
+/// is type and address, and what is attributes. The last column is written by hand from the fields.
 #[test]
 fn attributes_are_all_but_the_type_and_the_address() {
     for (format, level, descriptor, attributes) in [

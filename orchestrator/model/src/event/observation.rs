@@ -1,4 +1,5 @@
-//! Observations: what a step of a scenario has brought to light. The same types are in the log and in the record.
+//! Observations: what a step of a scenario has brought to light. The same types are in the log and
+//! in the record.
 
 use crate::hex;
 use s2lab_protocol::{GuestEnd, MapKind, Mapping, StoreResult, UnalignedOutcome, Vma};
@@ -6,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use strum::VariantNames;
 
-/// What an [`super::Event::Observed`] has seen.
+/// The content of an [`super::Event::Observed`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, VariantNames)]
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
@@ -55,8 +56,8 @@ pub struct Look {
     pub stops: u32,
     /// The time for which the machine was stopped for the look that counted, in microseconds.
     pub pause_us: u64,
-    /// System registers by their architectural names: `VTTBR_EL2`, `VTCR_EL2`, `HCR_EL2`, `TTBR0_EL1`, `TCR_EL1`,
-    /// `MAIR_EL1`, `SCTLR_EL1`.
+    /// System registers by their architectural names: `VTTBR_EL2`, `VTCR_EL2`, `HCR_EL2`,
+    /// `TTBR0_EL1`, `TCR_EL1`, `MAIR_EL1`, `SCTLR_EL1`.
     #[serde(with = "hex::values")]
     pub registers: BTreeMap<String, u64>,
     /// The host physical address of each 4 KiB page that the walks read, or whose content decides
@@ -98,12 +99,13 @@ impl Observed for Reset {
     }
 }
 
-/// Stage 2 of the guest that has the device, right after [`Reset`]; there is one if the guest was looked at before.
+/// Stage 2 of the guest that has the device, right after [`Reset`]; there is one if the guest was
+/// looked at before.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AfterReset {
     pub device: String,
     pub tables: Beside,
-    /// As in [`Look::pages`].
+    /// Like [`Look::pages`].
     #[serde(with = "hex::keys")]
     pub pages: BTreeMap<u64, String>,
 }
@@ -114,7 +116,7 @@ impl Observed for AfterReset {
     }
 }
 
-/// How an unaligned store ended.
+/// The end of an unaligned store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Probed {
     pub guest: String,

@@ -6,8 +6,8 @@ use std::fmt;
 /// The version that this s2lab writes.
 pub const LOG_VERSION: Version = Version { major: 2, minor: 0 };
 
-/// `MAJOR.MINOR`. A new kind of event and a new optional key are a minor: a reader of the same major skips what it does not
-/// know. All else is a major, which other readers refuse.
+/// `MAJOR.MINOR`. A new kind of event and a new optional key are a minor: a reader of the same
+/// major skips what it does not know. All else is a major, which other readers refuse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Version {
@@ -16,12 +16,12 @@ pub struct Version {
 }
 
 impl Version {
-    /// Whether this s2lab reads a log of this version.
+    /// Returns true if this s2lab reads a log of this version.
     pub fn is_read(self) -> bool {
         self.major == LOG_VERSION.major
     }
 
-    /// Whether a log of this version may have what this s2lab does not know.
+    /// Returns true if a log of this version may have keys and kinds that this s2lab does not know.
     pub fn is_ahead(self) -> bool {
         self.is_read() && self.minor > LOG_VERSION.minor
     }

@@ -4,7 +4,7 @@ use crate::crash::{self, MAX_LINE, is_registers};
 use crate::event::{AlarmClass, Probed};
 use crate::finding::{Finding, Subject, Weight};
 use crate::lines::Ending;
-use crate::record::look::Decoded;
+use crate::record::look::DecodedLook;
 use crate::record::{Alarm, At, Crash, Record};
 use crate::witnesses::behaviour::{ending, probed_mapping};
 use std::collections::{HashMap, HashSet};
@@ -61,7 +61,7 @@ const SHOWN: usize = 40;
 /// Returns a finding for each crash that nothing explains, and one for each kind of alarm outside
 /// of them. Repeated alarms on a console, such as stalls, are one finding: their number is a matter
 /// of time.
-pub(super) fn findings(record: &Record, looks: &[Decoded]) -> Vec<Finding> {
+pub(super) fn findings(record: &Record, looks: &[DecodedLook]) -> Vec<Finding> {
     let mut explained = expected_faults(record, looks);
     let mut unexplained: Vec<&Alarm> = record.alarms.iter().collect();
     unexplained.retain(|alarm| {
@@ -158,7 +158,7 @@ fn allowed(alarm: &Alarm, list: &[Allowed]) -> bool {
 /// Returns the number of `Unsupported FSC` lines that probes explain: one for each that faulted
 /// where stage 2 is Device. KVM cannot handle the alignment fault of stage 2 that such a store
 /// takes (kvm_handle_guest_abort, arch/arm64/kvm/mmu.c, 6.1 to 7.2).
-fn expected_faults(record: &Record, looks: &[Decoded]) -> usize {
+fn expected_faults(record: &Record, looks: &[DecodedLook]) -> usize {
     let on_device = |probe: &At<'_, Probed>| {
         let touched =
             probed_mapping(looks, *probe).map(|mapping| mapping.touched.as_slice()).unwrap_or_default();

@@ -93,7 +93,8 @@ pub fn endings<'a>(verdicts: impl ExactSizeIterator<Item = Option<&'a Verdict>>)
     Some(shown.chain(more).collect::<Vec<_>>().join(", then "))
 }
 
-/// The finding about a FLAKY cell: the difference between the first attempt and the first other one.
+/// The finding about a FLAKY cell: the difference between the first attempt and the first other
+/// one.
 pub(crate) fn difference(cell: &JudgedCell) -> Finding {
     let first = cell.attempts.first();
     let other = cell.attempts.iter().find(|attempt| {

@@ -2,7 +2,7 @@
 
 use crate::event::{LoadedPart, Look, Probed, Reset, Stored};
 use crate::finding::{Finding, Subject, Weight};
-use crate::record::look::Decoded;
+use crate::record::look::DecodedLook;
 use crate::record::{At, Record};
 use crate::scenario::{Scenario, Step, StoreStep};
 use std::collections::BTreeSet;
@@ -14,7 +14,7 @@ const NARROWEST: u64 = 8;
 const RESET_METHODS: [&str; 7] = ["device_specific", "acpi", "flr", "af_flr", "pm", "bus", "cxl_bus"];
 
 /// Returns a finding for each observation that is missing, doubled, unplanned or unreadable.
-pub(super) fn findings(record: &Record, looks: &[Decoded]) -> Vec<Finding> {
+pub(super) fn findings(record: &Record, looks: &[DecodedLook]) -> Vec<Finding> {
     let scenario = &record.planned.scenario;
     let mut out = machines(record);
     let mut planned = 0;
@@ -37,7 +37,7 @@ pub(super) fn findings(record: &Record, looks: &[Decoded]) -> Vec<Finding> {
             }
             Step::Look(look) => {
                 for guest in running_at(scenario, &look.name) {
-                    let here = |l: &&Decoded| l.step == at && l.name == look.name && l.guest == guest;
+                    let here = |l: &&DecodedLook| l.step == at && l.name == look.name && l.guest == guest;
                     let subject = Subject::step(at).named(&look.name).guest(guest);
                     let what = subject.to_string();
                     exactly_one(subject, what, looks.iter().filter(here).count(), &mut out);

@@ -6,7 +6,7 @@ use crate::finding::{Finding, Subject, Weight};
 use crate::kernel::{Trait, Traits};
 use crate::lines::{Ending, effective_name};
 use crate::record::Record;
-use crate::record::look::{Decoded, Seen};
+use crate::record::look::{DecodedLook, GuestTables};
 use crate::scenario::{Exec, Expectation, Promise, Scenario, Step, Unaligned};
 use crate::witnesses::behaviour::{ending, shows_alignment};
 use s2lab_mmu::{MemoryType, Stage2Leaf};
@@ -20,7 +20,7 @@ const BEFORE: &str = "before the series";
 const MOST_LEAVES: usize = 4;
 
 /// The result of the expectations.
-pub(super) struct Met {
+pub(super) struct Outcome {
     pub(super) label: Option<String>,
     pub(super) findings: Vec<Finding>,
     /// The sets of traits that fit the alternative that was met.
@@ -30,7 +30,7 @@ pub(super) struct Met {
 /// Compares the record with the expectations that the kernel's traits choose. If the traits leave
 /// something open, exactly one alternative must be met as a whole. With observations missing
 /// (`all_there` false) that cannot be decided and is left out.
-pub(super) fn evaluate(record: &Record, looks: &[Decoded], all_there: bool) -> Met {
+pub(super) fn evaluate(record: &Record, looks: &[DecodedLook], all_there: bool) -> Outcome {
     let scenario = &record.planned.scenario;
     let unmet = |wanted: &dyn Fn(&Expectation) -> bool| -> Vec<Finding> {
         scenario.expect.iter().filter(|e| wanted(e)).flat_map(|e| unmet(e, record, looks)).collect()
@@ -38,11 +38,11 @@ pub(super) fn evaluate(record: &Record, looks: &[Decoded], all_there: bool) -> M
     let alternatives = alternatives(scenario, &record.planned.traits);
     if let [only] = alternatives.as_slice() {
         let findings = unmet(&|e: &Expectation| e.applies_to(&only.traits));
-        return Met { label: only.label.clone(), findings, fits: only.fits.clone() };
+        return Outcome { label: only.label.clone(), findings, fits: only.fits.clone() };
     }
     let always = unmet(&|e: &Expectation| !conditional(e));
     if !all_there {
-        return Met { label: None, findings: always, fits: vec![] };
+        return Outcome { label: None, findings: always, fits: vec![] };
     }
     let tried = alternatives.into_iter().map(|choice| {
         let unmet = unmet(&|e: &Expectation| conditional(e) && e.applies_to(&choice.traits));
@@ -81,12 +81,12 @@ pub fn expected(scenario: &Scenario, traits: &Traits) -> Vec<Alternative> {
 }
 
 /// Returns the alternative that is met, from alternatives with their unmet expectations.
-fn choose(tried: Vec<(Choice, Vec<Finding>)>) -> Met {
+fn choose(tried: Vec<(Choice, Vec<Finding>)>) -> Outcome {
     let fits = |findings: &[Finding]| findings.iter().all(|finding| finding.weight == Weight::Lacking);
     let fitting: Vec<_> = tried.iter().filter(|(_, findings)| fits(findings)).collect();
     if let [(choice, findings)] = fitting.as_slice() {
         let Choice { label, fits, .. } = choice.clone();
-        return Met { label, findings: findings.clone(), fits };
+        return Outcome { label, findings: findings.clone(), fits };
     }
     let names = |of: &[&(Choice, Vec<Finding>)]| {
         of.iter()
@@ -102,7 +102,7 @@ fn choose(tried: Vec<(Choice, Vec<Finding>)>) -> Met {
         let label = label.unwrap_or_default();
         findings.extend(unmet.into_iter().map(|f| Finding { what: format!("as {label}: {}", f.what), ..f }));
     }
-    Met { label: None, findings, fits: vec![] }
+    Outcome { label: None, findings, fits: vec![] }
 }
 
 fn conditional(expectation: &Expectation) -> bool {
@@ -156,7 +156,7 @@ fn label(scenario: &Scenario, traits: &BTreeSet<Trait>) -> Option<String> {
 }
 
 /// Returns the findings of one expectation that is not met.
-fn unmet(expectation: &Expectation, record: &Record, looks: &[Decoded]) -> Vec<Finding> {
+fn unmet(expectation: &Expectation, record: &Record, looks: &[DecodedLook]) -> Vec<Finding> {
     let mut out = vec![];
     if let Some(expected) = expectation.unaligned {
         out.extend(unmet_probe(expectation, expected, record));
@@ -202,7 +202,7 @@ fn unmet_probe(expectation: &Expectation, expected: Unaligned, record: &Record) 
     out
 }
 
-fn unmet_at(expectation: &Expectation, at: &str, record: &Record, looks: &[Decoded]) -> Vec<Finding> {
+fn unmet_at(expectation: &Expectation, at: &str, record: &Record, looks: &[DecodedLook]) -> Vec<Finding> {
     let of = &expectation.of;
     let has = |guest: &str| {
         let guest = record.planned.scenario.guests.get(guest);
@@ -227,7 +227,12 @@ fn unmet_at(expectation: &Expectation, at: &str, record: &Record, looks: &[Decod
     out
 }
 
-fn unmet_leaves(expectation: &Expectation, seen: &Seen, record: &Record, place: &Subject) -> Vec<Finding> {
+fn unmet_leaves(
+    expectation: &Expectation,
+    seen: &GuestTables,
+    record: &Record,
+    place: &Subject,
+) -> Vec<Finding> {
     let empty = vec![];
     let of = &expectation.of;
     let leaves = if of == RAM { &seen.ram } else { seen.devices.get(of).unwrap_or(&empty) };
@@ -307,7 +312,7 @@ fn unmet_by(
     Some(Unmet { found: found.join(", "), detail: detail.collect() })
 }
 
-fn unmet_effective(expectation: &Expectation, seen: &Seen, place: &Subject) -> Option<Finding> {
+fn unmet_effective(expectation: &Expectation, seen: &GuestTables, place: &Subject) -> Option<Finding> {
     let expected = expectation.effective?;
     let mappings = seen.mappings.iter().filter(|mapping| mapping.device == expectation.of);
     let touched: Vec<_> = mappings.flat_map(|mapping| &mapping.touched).collect();

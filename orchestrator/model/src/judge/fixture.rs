@@ -339,7 +339,7 @@ impl Story {
         self
     }
 
-    /// Where the cell's end is.
+    /// Returns the place of the cell's end.
     pub(crate) fn end(&self) -> usize {
         self.events.iter().position(|event| matches!(event, Event::CellEnded { .. })).unwrap()
     }

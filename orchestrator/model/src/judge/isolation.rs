@@ -10,7 +10,7 @@ mod tests;
 
 use crate::finding::{Finding, Subject, Weight};
 use crate::record::kept::{self, Kept, KeptMemory};
-use crate::record::look::{Decoded, Seen};
+use crate::record::look::{DecodedLook, GuestTables};
 use crate::record::{Record, virt};
 use crate::scenario::Promise;
 use s2lab_mmu::Stage2Leaf;
@@ -66,7 +66,7 @@ pub(super) struct Foreign {
 /// The inputs of the rules for a look.
 pub(super) struct Scene<'a> {
     guest: &'a str,
-    seen: &'a Seen,
+    seen: &'a GuestTables,
     record: &'a Record,
     kept: &'a KeptMemory,
     /// The guest's RAM by the plan.
@@ -74,14 +74,19 @@ pub(super) struct Scene<'a> {
 }
 
 impl<'a> Scene<'a> {
-    fn of(record: &'a Record, look: &'a Decoded, seen: &'a Seen, kept: &'a KeptMemory) -> Scene<'a> {
+    fn of(
+        record: &'a Record,
+        look: &'a DecodedLook,
+        seen: &'a GuestTables,
+        kept: &'a KeptMemory,
+    ) -> Scene<'a> {
         let memory = record.planned.scenario.guests.get(&look.guest).map_or(0, |guest| guest.memory.0);
         Scene { guest: &look.guest, seen, record, kept, ram: virt::ram(memory) }
     }
 
     /// Yields every leaf, with any target.
     fn leaves(&self) -> impl Iterator<Item = &'a Stage2Leaf> {
-        let Seen { ram, devices, unknown, .. } = self.seen;
+        let GuestTables { ram, devices, unknown, .. } = self.seen;
         ram.iter().chain(devices.values().flatten()).chain(unknown)
     }
 
@@ -118,12 +123,12 @@ pub(crate) struct Isolation {
 
 /// Returns the result of I17 for each look, in the order of the looks. Judgement and report share
 /// it.
-pub(crate) fn of_looks(record: &Record, looks: &[Decoded]) -> Vec<Isolation> {
+pub(crate) fn of_looks(record: &Record, looks: &[DecodedLook]) -> Vec<Isolation> {
     let kept = KeptMemory::of(&record.session.around);
     looks.iter().map(|look| of_look(record, look, &kept)).collect()
 }
 
-fn of_look(record: &Record, look: &Decoded, kept: &KeptMemory) -> Isolation {
+fn of_look(record: &Record, look: &DecodedLook, kept: &KeptMemory) -> Isolation {
     let Ok(seen) = &look.seen else { return Isolation::default() };
     let foreign = Scene::of(record, look, seen, kept).foreign();
     let given = record.planned.scenario.guests.get(&look.guest);
@@ -137,7 +142,7 @@ fn of_look(record: &Record, look: &Decoded, kept: &KeptMemory) -> Isolation {
 }
 
 /// Returns the findings of I17. `of_looks` is the result of [`of_looks`].
-pub(super) fn findings(record: &Record, looks: &[Decoded], of_looks: &[Isolation]) -> Vec<Finding> {
+pub(super) fn findings(record: &Record, looks: &[DecodedLook], of_looks: &[Isolation]) -> Vec<Finding> {
     let of_each = of_looks.iter().flat_map(|look| look.findings.iter().cloned());
     let all =
         account(record).into_iter().chain(of_each).chain(walked::bases(looks)).chain(walked::vmids(looks));

@@ -24,10 +24,10 @@ use crate::finding::{Finding, Subject, Weight};
 use crate::kernel::Trait;
 use crate::lines::{Testimony, Text};
 use crate::record::Record;
-use crate::record::after_reset::Left;
-use crate::record::look::Decoded;
+use crate::record::after_reset::Remainder;
+use crate::record::look::DecodedLook;
 use crate::verdict::Verdict;
-use crate::witnesses::{self, Heard, Scene};
+use crate::witnesses::{self, Hearing, Scene};
 use std::collections::BTreeSet;
 
 pub use account::Account;
@@ -81,16 +81,16 @@ fn weighed(mut findings: Vec<Finding>) -> Vec<Finding> {
 }
 
 /// The decoded looks of an attempt, and the results of the rules of isolation.
-struct Shown {
-    looks: Vec<Decoded>,
+struct LookResults {
+    looks: Vec<DecodedLook>,
     /// The result for each look.
     isolation: Vec<isolation::Isolation>,
-    resets: Vec<Left>,
+    resets: Vec<Remainder>,
 }
 
 /// Judges one attempt. `interrupted` is true if the run was, so that an attempt without an end is
 /// not LOST.
-fn judge(record: &Record, shown: &Shown, interrupted: bool) -> Judgement {
+fn judge(record: &Record, shown: &LookResults, interrupted: bool) -> Judgement {
     let looks = &shown.looks;
     let mut findings = alarms::findings(record, looks);
     let by_end = match &record.end {
@@ -136,8 +136,8 @@ fn kept(mut judgement: Judgement) -> Judgement {
     judgement
 }
 
-fn complete(record: &Record, shown: &Shown, mut findings: Vec<Finding>) -> Judgement {
-    let Shown { looks, isolation, resets } = shown;
+fn complete(record: &Record, shown: &LookResults, mut findings: Vec<Finding>) -> Judgement {
+    let LookResults { looks, isolation, resets } = shown;
     let missing = completeness::findings(record, looks);
     let met = expectations::evaluate(record, looks, missing.is_empty());
     let scene = Scene { record, looks };
@@ -145,7 +145,7 @@ fn complete(record: &Record, shown: &Shown, mut findings: Vec<Finding>) -> Judge
     let foreign = isolation::findings(record, looks, isolation);
     // A foreign page is more severe than a wrong type.
     findings.extend(missing.into_iter().chain(foreign).chain(met.findings));
-    let hear = |(name, Heard { testimony, findings: found }): (_, Heard)| {
+    let hear = |(name, Hearing { testimony, findings: found }): (_, Hearing)| {
         findings.extend(found);
         (name, testimony)
     };

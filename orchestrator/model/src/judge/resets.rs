@@ -3,7 +3,7 @@
 use crate::event::Look;
 use crate::finding::{Finding, Subject, Weight};
 use crate::record::Record;
-use crate::record::after_reset::Left;
+use crate::record::after_reset::Remainder;
 use crate::scenario::{Promise, Step};
 
 /// The most leaves that are shown as evidence.
@@ -12,7 +12,7 @@ const MOST_LEAVES: usize = 4;
 /// Returns a finding for each reset that left the device mapped, or whose effect was not seen.
 /// Before the first look at its guest the guest's tables are unknown, so only the host's report
 /// counts.
-pub(super) fn findings(record: &Record, left: &[Left]) -> Vec<Finding> {
+pub(super) fn findings(record: &Record, left: &[Remainder]) -> Vec<Finding> {
     let mut out = vec![];
     let scenario = &record.planned.scenario;
     for (at, step) in scenario.steps.iter().enumerate() {
@@ -31,8 +31,8 @@ pub(super) fn findings(record: &Record, left: &[Left]) -> Vec<Finding> {
     out
 }
 
-fn of(left: &Left) -> Option<Finding> {
-    let Left { step, device, leaves } = left;
+fn of(left: &Remainder) -> Option<Finding> {
+    let Remainder { step, device, leaves } = left;
     let subject = Subject::step(*step).region(device);
     let what = format!("step {step}, stage 2 after the reset of {device}");
     match leaves {

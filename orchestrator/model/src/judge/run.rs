@@ -1,6 +1,6 @@
 //! Judgement of a whole run: attempt by attempt, cell by cell, and at last as a whole.
 
-use super::{Account, Judgement, Shown, agreement, attempts, isolation, judge};
+use super::{Account, Judgement, LookResults, agreement, attempts, isolation, judge};
 use crate::event::{Attempts, PlannedCell};
 use crate::record::look::{Pages, decode};
 use crate::record::{Cell, Record, Run, after_reset};
@@ -99,7 +99,7 @@ pub(super) fn attempt(record: Record, interrupted: bool, pages: &(impl Pages + ?
     let looks = decode(&record, pages);
     let isolation = isolation::of_looks(&record, &looks);
     let resets = after_reset::decode(&record, pages);
-    let shown = Shown { looks, isolation, resets };
+    let shown = LookResults { looks, isolation, resets };
     let judgement = judge(&record, &shown, interrupted);
     let account = Account::of(&record, &shown.looks, &shown.isolation);
     JudgedAttempt { record, judgement, account }

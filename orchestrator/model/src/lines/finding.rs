@@ -1,5 +1,5 @@
-//! The lines of `[findings]`: for each finding what it is about, and the promise that it breaks; the
-//! expected and the found value; evidence.
+//! The lines of `[findings]`: for each finding what it is about, and the promise that it breaks;
+//! the expected and the found value; evidence.
 
 use super::{COLUMN, LineError, Text, line};
 use crate::scenario::Promise;

@@ -1,5 +1,5 @@
-//! `  maps only its own: 256M of RAM at 0x40000000, nic`: what the guest was given, and whether stage 2
-//! maps anything else.
+//! `  maps only its own: 256M of RAM at 0x40000000, nic`: what the guest was given, and whether
+//! stage 2 maps anything else.
 
 use super::words::{hex, size};
 use super::{LineError, Word, line};

@@ -1,5 +1,5 @@
-//! `  nic  mapped wc  effective Normal-NC  all touched pages alike`: what a guest's mapping of a BAR has
-//! from both stages together.
+//! `  nic  mapped wc  effective Normal-NC  all touched pages alike`: what a guest's mapping of a
+//! BAR has from both stages together.
 
 use super::{Area, LineError, columns, effective_name, line};
 use s2lab_mmu::MemoryType;

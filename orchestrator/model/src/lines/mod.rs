@@ -1,5 +1,5 @@
-//! The lines of a report, typed. Each kind is a file with `Display` and `FromStr`, which are inverse to
-//! each other: what is read prints the same text again.
+//! The lines of a report, typed. Each kind is a file with `Display` and `FromStr`, which are
+//! inverse to each other: what is read prints the same text again.
 //!
 //! Two spaces separate the columns of a line. Text from outside never contains them, see [`Text`].
 

@@ -1,4 +1,5 @@
-//! `step 0  store g0 nic wc 8 B  n 2  median 553 MB/s  min 342  max 765`: throughput, which decides nothing.
+//! `step 0  store g0 nic wc 8 B  n 2  median 553 MB/s  min 342  max 765`: throughput, which decides
+//! nothing.
 
 use super::{LineError, Word, columns, line};
 use crate::statistics::Summary;
@@ -18,7 +19,7 @@ pub enum Number {
         device: Word,
         map: MapKind,
         width: u32,
-        /// In MB/s.
+        /// MB/s.
         samples: Summary,
     },
 }

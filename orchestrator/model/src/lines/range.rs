@@ -1,5 +1,5 @@
-//! `  nic +0x0..0x200000  1 x 2M level 2  at IPA 0x8000000000..0x8000200000  bits 0x400000000007d4  ...`:
-//! neighbouring stage-2 leaves that are alike.
+//! `  nic +0x0..0x200000  1 x 2M level 2  at IPA 0x8000000000..0x8000200000  bits 0x400000000007d4
+//! ...`: neighbouring stage-2 leaves that are alike.
 
 use super::words::{hex, hex_range, size};
 use super::{Area, Attributes, COLUMN, LineError, line};
@@ -7,8 +7,8 @@ use crate::scenario::Size;
 use s2lab_mmu::Stage2Leaf;
 use std::{fmt, str::FromStr};
 
-/// The bits of a stage-2 leaf that are promised of a device (DDI 0487, D8, "Block descriptor and Page
-/// descriptor formats"): MemAttr, S2AP, SH, AF and XN.
+/// The bits of a stage-2 leaf that are promised of a device (DDI 0487, D8, "Block descriptor and
+/// Page descriptor formats"): MemAttr, S2AP, SH, AF and XN.
 const PROMISED: u64 = 0b1111 << 2 | 0b11 << 6 | 0b11 << 8 | 1 << 10 | 0b11 << 53;
 
 /// Neighbouring leaves that are alike.
@@ -33,7 +33,7 @@ pub struct Place {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leaves {
     pub count: u64,
-    /// Of each leaf.
+    /// The size of each leaf.
     pub size: Size,
     pub level: i8,
     /// The attribute bits of the descriptor.

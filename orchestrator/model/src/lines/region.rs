@@ -1,5 +1,5 @@
-//! `  nic  stage2 Normal-NC  rw  never-exec  SH inner  AF`: what stage 2 gives a region at a look, as
-//! far as it must not vary.
+//! `  nic  stage2 Normal-NC  rw  never-exec  SH inner  AF`: what stage 2 gives a region at a look,
+//! as far as it must not vary.
 
 use super::attributes::{read_sh, read_stage2, show_sh};
 use super::{Area, Attributes, COLUMN, LineError, Text, columns, line};

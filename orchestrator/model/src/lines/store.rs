@@ -1,5 +1,5 @@
-//! `store g0 nic wc 8 B: 131072 stores, BAR file equal, read-back equal`: the result of one width of a
-//! store step.
+//! `store g0 nic wc 8 B: 131072 stores, BAR file equal, read-back equal`: the result of one width
+//! of a store step.
 
 use super::words::bit;
 use super::{LineError, Word, line};
@@ -11,7 +11,7 @@ pub struct Store {
     pub guest: Word,
     pub device: Word,
     pub map: MapKind,
-    /// In bytes.
+    /// Bytes.
     pub width: u32,
     pub stores: u64,
     /// The BAR's file holds the pattern.

@@ -9,7 +9,7 @@ pub struct Witness {
     pub testimony: Testimony,
 }
 
-/// What a witness said.
+/// The testimony of a witness.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Testimony {
     Agrees,

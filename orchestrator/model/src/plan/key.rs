@@ -17,8 +17,8 @@ const LONGEST: usize = 240;
 /// The extension of a report's file.
 const REPORT: &str = ".txt";
 
-/// The name of a cell: `SCENARIO@KERNEL[+axis=value...]`, axes sorted by name. It is safe in a shell, in a file's name and in a
-/// segment of a URL's path.
+/// The name of a cell: `SCENARIO@KERNEL[+axis=value...]`, axes sorted by name. It is safe in a
+/// shell, in a file's name and in a segment of a URL's path.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Key(Arc<str>);

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 
 /// The rest of a device in its guest's stage 2.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Left {
+pub struct Remainder {
     pub step: usize,
     pub device: String,
     /// The leaves in the device's BARs.
@@ -21,7 +21,7 @@ pub struct Left {
 
 /// Decodes the tables recorded after each reset. Tables of an unplanned or doubled reset are not
 /// decoded.
-pub fn decode(record: &Record, pages: &(impl Pages + ?Sized)) -> Vec<Left> {
+pub fn decode(record: &Record, pages: &(impl Pages + ?Sized)) -> Vec<Remainder> {
     let mut asked_for: BTreeSet<(usize, &str)> = planned(&record.planned.scenario).collect();
     let left = record.all::<AfterReset>().map(|after| {
         let leaves = match asked_for.remove(&(after.step, after.data.device.as_str())) {
@@ -30,7 +30,7 @@ pub fn decode(record: &Record, pages: &(impl Pages + ?Sized)) -> Vec<Left> {
             }
             false => Err(LookError::Unplanned),
         };
-        Left { step: after.step, device: after.device.clone(), leaves }
+        Remainder { step: after.step, device: after.device.clone(), leaves }
     });
     left.collect()
 }

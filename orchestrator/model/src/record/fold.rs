@@ -51,8 +51,9 @@ fn version(found: &str) -> String {
     }
 }
 
-/// The lines of an `events.jsonl`. A last line without its line feed was torn by a crash and is left out. Any other line that is
-/// not an event is an error: that of its version, if it has another one.
+/// The lines of an `events.jsonl`. A last line without its line feed was torn by a crash and is
+/// left out. Any other line that is not an event is an error: that of its version, if it has
+/// another one.
 pub fn lines(text: &str) -> Result<Vec<Line>, LogError> {
     let mut skipped = Skipped::default();
     whole_lines(text).enumerate().map(|(at, line)| parse(at, line, &mut skipped)).collect()
@@ -161,7 +162,8 @@ impl Fold {
         self.places.get(key).copied()
     }
 
-    /// Takes the records of those attempts out that have ended together with their session; what is not taken is in [`Fold::run`].
+    /// Takes the records of those attempts out that have ended together with their session; what is
+    /// not taken is in [`Fold::run`].
     pub(crate) fn take_ended(&mut self, place: usize) -> Vec<Record> {
         let Some(run) = &mut self.run else { return vec![] };
         let Some(cell) = run.cells.get_mut(place) else { return vec![] };

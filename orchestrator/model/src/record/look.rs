@@ -88,16 +88,16 @@ pub enum LookError {
 
 /// A look with the result of its decoding.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Decoded {
+pub struct DecodedLook {
     pub step: usize,
     pub name: String,
     pub guest: String,
-    pub seen: Result<Seen, LookError>,
+    pub seen: Result<GuestTables, LookError>,
 }
 
 /// The observations of a look about one guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seen {
+pub struct GuestTables {
     pub granule: Granule,
     pub ipa_bits: u32,
     pub start_level: i8,
@@ -130,18 +130,18 @@ pub struct Seen {
 
 /// Decodes every look of an attempt, in the log's order. Unplanned or doubled looks are not
 /// decoded, so the plan bounds the work.
-pub fn decode(record: &Record, pages: &(impl Pages + ?Sized)) -> Vec<Decoded> {
+pub fn decode(record: &Record, pages: &(impl Pages + ?Sized)) -> Vec<DecodedLook> {
     let mut left = MOST_LEAVES;
     let mut asked_for: BTreeSet<(usize, &str)> = planned(&record.planned.scenario).collect();
     record
         .all::<Look>()
         .map(|look| {
             let seen = match asked_for.remove(&(look.step, look.data.guest.as_str())) {
-                true => Seen::of(&look, record, pages, left),
+                true => GuestTables::of(&look, record, pages, left),
                 false => Err(LookError::Unplanned),
             };
-            left = left.saturating_sub(seen.as_ref().map_or(0, Seen::leaves));
-            Decoded { step: look.step, name: look.name.clone(), guest: look.guest.clone(), seen }
+            left = left.saturating_sub(seen.as_ref().map_or(0, GuestTables::leaves));
+            DecodedLook { step: look.step, name: look.name.clone(), guest: look.guest.clone(), seen }
         })
         .collect()
 }
@@ -152,21 +152,21 @@ fn planned(scenario: &Scenario) -> impl Iterator<Item = (usize, &str)> {
     steps.flat_map(|(at, _)| scenario.guests.keys().map(move |guest| (at, guest.as_str())))
 }
 
-impl Seen {
+impl GuestTables {
     /// Returns the observations of a recorded look.
     fn of(
         look: &Look,
         record: &Record,
         pages: &(impl Pages + ?Sized),
         most_leaves: usize,
-    ) -> Result<Seen, LookError> {
+    ) -> Result<GuestTables, LookError> {
         let mut assigned = record.planned.scenario.guests.values().flat_map(|guest| guest.assign.keys());
         if let Some(device) = assigned.find(|device| !record.session.around.tell_of(device)) {
             return Err(LookError::Region(format!("the BAR of {device}")));
         }
         let default = Limits::default();
         let limits = Limits { leaves: default.leaves.min(most_leaves), ..default };
-        Seen::within(look, &record.session.around, &memory(&look.pages, pages)?, limits)
+        GuestTables::within(look, &record.session.around, &memory(&look.pages, pages)?, limits)
     }
 
     /// Returns the number of leaves of all regions, and of the guests beside.
@@ -183,8 +183,8 @@ impl Seen {
         look: &Look,
         around: &Surroundings,
         memory: &(impl PhysMem + ?Sized),
-    ) -> Result<Seen, LookError> {
-        Seen::within(look, around, memory, Limits::default())
+    ) -> Result<GuestTables, LookError> {
+        GuestTables::within(look, around, memory, Limits::default())
     }
 
     fn within(
@@ -192,7 +192,7 @@ impl Seen {
         around: &Surroundings,
         memory: &(impl PhysMem + ?Sized),
         limits: Limits,
-    ) -> Result<Seen, LookError> {
+    ) -> Result<GuestTables, LookError> {
         few(look, around)?;
         let register = |name| look.registers.get(name).copied().ok_or(LookError::Register(name));
         let hcr = register("HCR_EL2")?;
@@ -205,7 +205,7 @@ impl Seen {
             return Err(LookError::Region("its RAM".into()));
         }
         let walk = stage2.walk_within(memory, limits);
-        let mut seen = Seen {
+        let mut seen = GuestTables {
             granule: stage2.granule(),
             ipa_bits: stage2.ipa_bits(),
             start_level: stage2.start_level(),

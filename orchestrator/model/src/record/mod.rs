@@ -40,7 +40,7 @@ pub struct Run {
     pub interrupted: Option<String>,
     /// True if the run came to its end. Otherwise the log stops early.
     pub ended: bool,
-    /// What the log has and this s2lab does not know.
+    /// The parts of the log that this s2lab does not know.
     pub skipped: Skipped,
     sessions: BTreeMap<SessionId, Session>,
 }
@@ -63,7 +63,7 @@ pub struct Record {
     pub planned: Arc<PlannedCell>,
     /// The session that it ran in; none if it ended before a host was begun.
     session_id: Option<SessionId>,
-    /// What that session has said; of none nothing.
+    /// The facts of that session; without a session there are none.
     pub session: Session,
     pub guests: BTreeMap<String, Kernel>,
     pub observations: Observations,
@@ -172,7 +172,8 @@ impl Record {
         self.session_id
     }
 
-    /// What was said of the surroundings, and what the machines said of themselves, which wins over what was assumed.
+    /// Returns the facts about the surroundings. Facts that the machines reported replace assumed
+    /// ones.
     pub fn environment(&self) -> Environment {
         let Environment { mut blocking, mut variable } = self.session.environment.clone();
         blocking.insert(environment::SCENARIO.into(), self.planned.digest());

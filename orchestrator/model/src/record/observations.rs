@@ -26,7 +26,7 @@ impl<T> Deref for At<'_, T> {
     }
 }
 
-/// What was observed, each with its step, in the log's order.
+/// Observations with their steps, in the log's order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Observations(Vec<(usize, Observation)>);
 
@@ -45,7 +45,7 @@ impl Observations {
         self.all().filter(move |of| of.step == step)
     }
 
-    /// Whether there is none of this kind.
+    /// Returns true if there is none of this kind.
     pub fn none<T: Observed>(&self) -> bool {
         self.all::<T>().next().is_none()
     }

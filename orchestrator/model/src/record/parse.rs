@@ -13,13 +13,13 @@ use strum::VariantNames;
 /// Most different things that [`Skipped`] names; more are counted.
 const MOST_NAMES: usize = 8;
 
-/// What a log of a later minor version has and this s2lab does not know.
+/// The parts of a log of a later minor version that this s2lab does not know.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Skipped {
     version: Option<Version>,
     /// Kinds of events and keys, and how often each is there.
     named: BTreeMap<String, usize>,
-    /// How often there is anything else.
+    /// The number of all other unknown parts.
     more: usize,
 }
 
@@ -53,8 +53,8 @@ impl fmt::Display for Skipped {
     }
 }
 
-/// The whole lines of a text. A last line without its line feed was torn by a crash: it is left out, so that the cells before it
-/// can still be judged.
+/// The whole lines of a text. A last line without its line feed was torn by a crash: it is left
+/// out, so that the cells before it can still be judged.
 pub(super) fn whole_lines(text: &str) -> std::str::Lines<'_> {
     text.rfind('\n').map_or("", |end| text.get(..=end).unwrap_or_default()).lines()
 }
@@ -80,7 +80,8 @@ struct Younger {
     event: Value,
 }
 
-/// Reads a line. What a later minor version may have goes to `skipped`; a log of this version has nothing that is not known.
+/// Reads a line. What a later minor version may have goes to `skipped`; a log of this version has
+/// nothing that is not known.
 pub(super) fn parse(at: usize, text: &str, skipped: &mut Skipped) -> Result<Line, LogError> {
     let wrong = |why: &str| LogError::Json { at, why: bounded(why, LONGEST) };
     let mut unknown = vec![];
@@ -114,7 +115,7 @@ fn read(text: &str, unknown: &mut Vec<String>) -> Result<Line, serde_json::Error
     from.end().map(|()| line)
 }
 
-/// Whether a line that is none of this version is one of another.
+/// Returns true if a line that is invalid in this version is valid in another.
 fn version(text: &str) -> Result<(), LogError> {
     let Ok(Header { v, seq }) = serde_json::from_str(text) else { return Ok(()) };
     let found = match &v {

@@ -3,7 +3,7 @@
 use super::{Environment, Kernel, Surroundings};
 use crate::event::Event;
 
-/// What a host said of itself, and what was said of it from outside.
+/// The facts that a host reported, and those that were seen from outside.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Session {
     pub environment: Environment,
@@ -47,7 +47,7 @@ impl Session {
         Ok(())
     }
 
-    /// As if the host had ended now, with nothing new to say in its final record.
+    /// Ends the host now, without anything new in its final record.
     pub(crate) fn end(&mut self) {
         let taint = self.host.as_ref().and_then(|host| host.taint);
         self.final_taint.get_or_insert(taint);

@@ -318,8 +318,8 @@ fn a_plan_of_one_attempt_is_as_before() {
     assert_eq!(serde_json::from_str::<crate::event::Plan>(&text).unwrap(), plan);
 }
 
-/// Two cells of one boot of a host: what is said of the session holds for both, and each has its own observations. The final
-/// record comes when both have ended.
+/// Two cells of one boot of a host: what is said of the session holds for both, and each has its
+/// own observations. The final record comes when both have ended.
 #[test]
 fn cells_share_a_session() {
     let mut story = Story::after();

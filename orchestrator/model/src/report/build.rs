@@ -17,8 +17,8 @@ use std::collections::BTreeMap;
 const MOST_FACTS: usize = LONGEST_PART / 2 / (3 * escape::LONGEST);
 
 impl Report {
-    /// The report of a cell: that of its last attempt, with the verdict on all, how each ended, and the
-    /// numbers of all. None if there is no verdict, or no attempt.
+    /// The report of a cell: that of its last attempt, with the verdict on all, how each ended, and
+    /// the numbers of all. None if there is no verdict, or no attempt.
     pub fn of_cell(cell: &JudgedCell) -> Option<Report> {
         let (verdict, attempt) = (cell.verdict.as_ref()?, cell.attempts.last()?);
         let mut report = Report { verdict: Text::new(&verdict.to_string()), ..Report::of(attempt) };
@@ -78,8 +78,8 @@ fn witnesses(judgement: &Judgement) -> Part<Witness> {
     Part::new(judgement.witnesses.iter().map(line).collect(), |_| true)
 }
 
-/// Throughput of each kind of store of each step. It says nothing under emulation, and decides nothing
-/// anywhere.
+/// Throughput of each kind of store of each step. It says nothing under emulation, and decides
+/// nothing anywhere.
 fn numbers<'a>(records: impl IntoIterator<Item = &'a Record>) -> Part<Number> {
     let mut samples: BTreeMap<(usize, &str, &str, MapKind, u32), Vec<u64>> = BTreeMap::new();
     let mut emulated = false;

@@ -19,7 +19,7 @@ pub struct Comparison {
 pub enum Outcome {
     /// The report is as accepted.
     Same,
-    /// As accepted, and witnesses that the accepted report does not know. Not an error.
+    /// The accepted content, and witnesses that the accepted report does not know. Not an error.
     NewWitness { note: String },
     /// The promised part is as accepted. The shape differs, and so does the kernel. This is no
     /// error.
@@ -126,7 +126,7 @@ fn compared_text(report: &Report, with_shape: bool) -> String {
     }
 }
 
-/// What the kernel may choose freely, as text.
+/// The facts that the kernel may choose freely, as text.
 fn shape_text(report: &Report) -> String {
     let tables = report.tables.only(Table::compares);
     let shape = report.shape.lines.iter().map(ToString::to_string);

@@ -1,5 +1,5 @@
-//! The report: what one cell produced, as canonical text that a person can read, accept and compare. The format is described
-//! in `docs/formats.md`, its meaning in `docs/reports.md`.
+//! The report: what one cell produced, as canonical text that a person can read, accept and
+//! compare. The format is described in `docs/formats.md`, its meaning in `docs/reports.md`.
 
 mod build;
 mod compare;
@@ -20,7 +20,8 @@ pub use standing::{Gap, Standing};
 
 /// The version of the report's format; a reader refuses any other.
 pub const REPORT_VERSION: u32 = 2;
-/// The bytes of the longest report that is read: one of seven parts, and room for what is around them.
+/// The bytes of the longest report that is read: one of seven parts, and room for what is around
+/// them.
 pub const LONGEST: usize = 8 * LONGEST_PART;
 
 /// A report by its parts.
@@ -31,7 +32,7 @@ pub struct Report {
     pub verdict: Text,
     /// The promises that the scenario checks.
     pub promises: BTreeSet<Promise>,
-    /// What was found wrong. All but the evidence compares exactly, always.
+    /// The findings. All but the evidence compares exactly, always.
     pub findings: Part<FindingLine>,
     /// The part that always compares exactly.
     pub promised: Part<Promised>,

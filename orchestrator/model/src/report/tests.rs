@@ -25,7 +25,7 @@ fn reports_as_people_read_them() {
     insta::assert_snapshot!("timeout", Story::after().stopped(StopCause::Timeout).report());
 }
 
-fn told(machine: &Machine) -> Report {
+fn report_of(machine: &Machine) -> Report {
     let ok = crate::event::ProbeOutcome::Answered(UnalignedOutcome::Ok);
     Story::of(traits(&[Trait::WcConveyed, Trait::WcHonoured]), machine, true, ok).report()
 }
@@ -48,7 +48,7 @@ fn ranges_are_relative_to_the_bar() {
         (BAR_IPA + (4 << 21), BAR_PA + (4 << 21), 2, DEVICE_BLOCK),
         (0x1000_0000, 0x1000_0000, 3, NC_BLOCK | 2 | 1 << 55),
     ];
-    let report = told(&machine);
+    let report = report_of(&machine);
     let attributes = "rw  never-exec  SH inner  AF";
     let bits = "bits 0x400000000007d4";
     assert_eq!(texts(&report.shape)[0], "stored g0  granule 4K, IPA 40 bits, start level 1");
@@ -88,7 +88,7 @@ fn the_tables_of_a_look_have_at_most_64_lines() {
     let page = |n: u64| (BAR_IPA + BLOCK + n * 0x2000, BAR_PA + BLOCK + n * 0x2000, 3, NC_BLOCK | 2);
     let ram = |n: u64| (0x4100_0000 + n * 4096, 0x7000_0000 + n * 4096, 3, RAM_PAGE | n << 55);
     machine.more = (0..100).map(page).chain((0..16).map(ram)).collect();
-    let lines = first_look(&told(&machine));
+    let lines = first_look(&report_of(&machine));
     assert!(lines.len() < 64, "{lines:#?}");
     let counted: Vec<_> = lines.iter().filter(|line| line.contains("and ")).map(|line| line.trim()).collect();
     assert_eq!(counted, ["and 55 more ranges", "ram varies  and 1 more kinds"]);
@@ -97,9 +97,9 @@ fn the_tables_of_a_look_have_at_most_64_lines() {
 /// A device's attributes are promised; what is not promised of its leaves is shape.
 #[test]
 fn a_device_with_another_attribute_is_another_device() {
-    let accepted = told(&Machine::with(NC_BLOCK));
+    let accepted = report_of(&Machine::with(NC_BLOCK));
     let against = |bar: u64, image: &str| {
-        let new = with(&told(&Machine::with(bar)), "kernel image", image);
+        let new = with(&report_of(&Machine::with(bar)), "kernel image", image);
         (compare(&accepted, &new).outcome, new)
     };
     for (bar, words) in [
@@ -128,8 +128,8 @@ fn a_device_with_another_attribute_is_another_device() {
 /// KVM maps and ages RAM as the guest runs, but its type and shareability are promised.
 #[test]
 fn of_ram_type_and_shareability_are_promised() {
-    let accepted = told(&Machine::with(NC_BLOCK));
-    let with_ram = |ram| told(&Machine { ram, ..Machine::with(NC_BLOCK) });
+    let accepted = report_of(&Machine::with(NC_BLOCK));
+    let with_ram = |ram| report_of(&Machine { ram, ..Machine::with(NC_BLOCK) });
     for (ram, fine) in [
         (RAM_PAGE & !(1 << 10), true),
         (RAM_PAGE & !(1 << 7), true),

@@ -1,4 +1,5 @@
-//! Parameters of a kernel that could hide an alarm: a cell could pass with a defect that nobody sees.
+//! Parameters of a kernel that could hide an alarm: a cell could pass with a defect that nobody
+//! sees.
 
 /// The reason for refused words.
 const QUIET: &str = "every message of the kernel goes to the console, so that no warning is missed";
@@ -17,7 +18,8 @@ const WORDS: [(&str, &str); 24] = [
     ("loglevel", QUIET),
     ("initcall_blacklist", INITCALL),
     ("printk.devkmsg", KERNEL_LOG),
-    // fs/proc/proc_sysctl.c, process_sysctl_arg: `printk`, `panic`, `hung_task_timeout_secs`, `watchdog` ...
+    // fs/proc/proc_sysctl.c, process_sysctl_arg: `printk`, `panic`, `hung_task_timeout_secs`,
+    // `watchdog` ...
     ("sysctl.kernel.*", SYSCTL),
     // kernel/watchdog.c
     ("nowatchdog*", DETECTOR),

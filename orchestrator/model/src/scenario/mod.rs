@@ -151,7 +151,8 @@ pub enum Vmm {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum AssignDriver {
-    /// The driver that conveys to KVM that a BAR is safe for Normal-NC, in kernels that have the series.
+    /// The driver that conveys to KVM that a BAR is safe for Normal-NC, in kernels that have the
+    /// series.
     VfioPci,
 }
 
@@ -204,7 +205,8 @@ pub struct HostStep {
     pub reset: String,
 }
 
-/// One unaligned store in the guest's user space. It may kill the guest, so it is the last step of its guest.
+/// One unaligned store in the guest's user space. It may kill the guest, so it is the last step of
+/// its guest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ProbeStep {

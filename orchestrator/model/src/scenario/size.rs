@@ -4,7 +4,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
-/// A number of bytes: a whole number, alone or with K, M or G (powers of 1024), like 64, 4K, 16M, 1G.
+/// A number of bytes: a whole number, alone or with K, M or G (powers of 1024), like 64, 4K, 16M,
+/// 1G.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "Written", into = "String")]
 pub struct Size(pub u64);

@@ -1,6 +1,6 @@
 //! The stored bytes, in the BAR's file and read back by the guest.
 
-use super::{Heard, Scene, Witness};
+use super::{Hearing, Scene, Witness};
 use crate::event::{ProbeOutcome, Probed, Stored};
 use crate::finding::{Finding, Subject, Weight};
 use crate::record::Record;
@@ -14,8 +14,8 @@ impl Witness for Bytes {
         "bytes"
     }
 
-    fn hear(&self, Scene { record, .. }: &Scene<'_>) -> Heard {
-        Heard::new(self.early(record), !record.observations.none::<Stored>(), "no store")
+    fn hear(&self, Scene { record, .. }: &Scene<'_>) -> Hearing {
+        Hearing::new(self.early(record), !record.observations.none::<Stored>(), "no store")
     }
 
     /// Returns a finding for each store that did not arrive, or reads back wrong.

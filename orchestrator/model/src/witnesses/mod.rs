@@ -11,7 +11,7 @@ mod walk;
 use crate::finding::Finding;
 use crate::lines::{Testimony, Text};
 use crate::record::Record;
-use crate::record::look::{Decoded, Seen};
+use crate::record::look::{DecodedLook, GuestTables};
 
 /// Every witness, in the order in which reports name them.
 pub(crate) static ALL: [&dyn Witness; 6] =
@@ -24,7 +24,7 @@ pub(crate) trait Witness: Sync {
 
     /// Returns its testimony on an attempt that came to its end, and a finding for each
     /// contradiction.
-    fn hear(&self, scene: &Scene<'_>) -> Heard;
+    fn hear(&self, scene: &Scene<'_>) -> Hearing;
 
     /// Returns its findings against the kernel, also of an attempt that stopped early.
     fn early(&self, _record: &Record) -> Vec<Finding> {
@@ -35,33 +35,33 @@ pub(crate) trait Witness: Sync {
 /// The subject of the witnesses.
 pub(crate) struct Scene<'a> {
     pub(crate) record: &'a Record,
-    pub(crate) looks: &'a [Decoded],
+    pub(crate) looks: &'a [DecodedLook],
 }
 
 impl<'a> Scene<'a> {
     /// Yields the looks whose tables could be read.
-    fn readable(&self) -> impl Iterator<Item = (&'a Decoded, &'a Seen)> {
+    fn readable(&self) -> impl Iterator<Item = (&'a DecodedLook, &'a GuestTables)> {
         self.looks.iter().filter_map(|look| look.seen.as_ref().ok().map(|seen| (look, seen)))
     }
 }
 
 /// A testimony, and a finding for each contradiction.
 #[derive(Debug)]
-pub(crate) struct Heard {
+pub(crate) struct Hearing {
     pub(crate) testimony: Testimony,
     pub(crate) findings: Vec<Finding>,
 }
 
-impl Heard {
+impl Hearing {
     /// Makes a testimony. A witness without findings agrees if it `spoke`; otherwise it was silent
     /// for the given reason.
-    fn new(findings: Vec<Finding>, spoke: bool, else_silent: &str) -> Heard {
+    fn new(findings: Vec<Finding>, spoke: bool, else_silent: &str) -> Hearing {
         let testimony = match (findings.is_empty(), spoke) {
             (false, _) => Testimony::Contradicts,
             (true, true) => Testimony::Agrees,
             (true, false) => Testimony::Silent(Text::new(else_silent)),
         };
-        Heard { testimony, findings }
+        Hearing { testimony, findings }
     }
 }
 

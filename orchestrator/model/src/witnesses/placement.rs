@@ -1,11 +1,11 @@
 //! The places of BARs: the reports of the host's kernel and the guests' agents, compared with QEMU,
 //! which decodes them.
 
-use super::{Heard, Scene, Witness};
+use super::{Hearing, Scene, Witness};
 use crate::event::{Look, Stored};
 use crate::finding::{Finding, Subject, Weight};
 use crate::record::Record;
-use crate::record::look::Decoded;
+use crate::record::look::DecodedLook;
 use s2lab_protocol::{Bar, Mapping};
 
 /// The regions of a look are QEMU's BARs. The host's kernel must name the same ones. The BAR that
@@ -17,7 +17,7 @@ impl Witness for Placement {
         "placement"
     }
 
-    fn hear(&self, Scene { record, looks }: &Scene<'_>) -> Heard {
+    fn hear(&self, Scene { record, looks }: &Scene<'_>) -> Hearing {
         let mut findings = vec![];
         for device in record.session.around.devices.keys() {
             host(record, device, &mut findings);
@@ -28,7 +28,7 @@ impl Witness for Placement {
                 let subject = Subject::step(look.step).named(&look.name).guest(&look.guest);
                 let place = Place { subject: subject.region(&mapping.device), what };
                 findings.extend(guest(record, &mapping.device, mapping.bar, &place));
-                let same = |other: &&Decoded| other.step == look.step && other.guest == look.guest;
+                let same = |other: &&DecodedLook| other.step == look.step && other.guest == look.guest;
                 let seen = looks.iter().find(same);
                 findings.extend(seen.and_then(|seen| moved(record, mapping, seen, &place)));
             }
@@ -38,7 +38,7 @@ impl Witness for Placement {
             let subject = Subject::step(stored.step).guest(&stored.guest).region(&stored.device);
             findings.extend(guest(record, &stored.device, stored.result.bar, &Place { subject, what }));
         }
-        Heard::new(findings, !record.session.around.placed.is_empty(), "no device")
+        Hearing::new(findings, !record.session.around.placed.is_empty(), "no device")
     }
 }
 
@@ -88,7 +88,7 @@ fn guest(record: &Record, device: &str, said: Bar, place: &Place) -> Option<Find
 
 /// Returns a leaf of the BAR that is not where the guest's agent reports its mapping: it was not
 /// walked.
-fn moved(record: &Record, mapping: &Mapping, look: &Decoded, place: &Place) -> Option<Finding> {
+fn moved(record: &Record, mapping: &Mapping, look: &DecodedLook, place: &Place) -> Option<Finding> {
     let bar = record.session.around.bar(&mapping.device)?;
     let leaves = look.seen.as_ref().ok()?.devices.get(&mapping.device)?;
     let in_bar = leaves.iter().filter(|leaf| bar.start <= leaf.pa && leaf.pa - bar.start < bar.size);

@@ -1,7 +1,7 @@
 //! The taint of the kernels: the defects that each has noticed since it booted. This witness needs
 //! no text: a console may be silent, or use words that nobody looks for.
 
-use super::{Heard, Scene, Witness};
+use super::{Hearing, Scene, Witness};
 use crate::finding::{Finding, Subject, Weight};
 use crate::record::Record;
 
@@ -55,9 +55,9 @@ impl Witness for Taint {
         "taint"
     }
 
-    fn hear(&self, Scene { record, .. }: &Scene<'_>) -> Heard {
+    fn hear(&self, Scene { record, .. }: &Scene<'_>) -> Hearing {
         let findings = unread(record).chain(gone(record)).chain(bits(record));
-        Heard::new(findings.collect(), true, "")
+        Hearing::new(findings.collect(), true, "")
     }
 
     fn early(&self, record: &Record) -> Vec<Finding> {

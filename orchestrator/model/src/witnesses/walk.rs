@@ -1,6 +1,6 @@
 //! The walked stage-2 tables.
 
-use super::{Heard, Scene, Witness};
+use super::{Hearing, Scene, Witness};
 use crate::finding::{Finding, Subject, Weight};
 use s2lab_mmu::Stage2Leaf;
 
@@ -15,7 +15,7 @@ impl Witness for Walk {
         "walk"
     }
 
-    fn hear(&self, scene: &Scene<'_>) -> Heard {
+    fn hear(&self, scene: &Scene<'_>) -> Hearing {
         let mut findings = vec![];
         for (look, seen) in scene.readable() {
             let place = Subject::look(look);
@@ -46,7 +46,7 @@ impl Witness for Walk {
                 findings.push(Finding { subject: place.clone().region(&mapping.device), ..finding });
             }
         }
-        Heard::new(findings, scene.readable().next().is_some(), "no look")
+        Hearing::new(findings, scene.readable().next().is_some(), "no look")
     }
 }
 

@@ -33,8 +33,9 @@ const AGAIN: Duration = Duration::from_millis(5);
 
 /// Starts processes from one thread that lives as long as s2lab.
 ///
-/// The kernel sends a child its parent-death signal when the *thread* that forked it ends (prctl(2), PR_SET_PDEATHSIG),
-/// and tokio retires idle blocking threads; so the fork must not happen on one of those.
+/// The kernel sends a child its parent-death signal when the *thread* that forked it ends
+/// (prctl(2), PR_SET_PDEATHSIG), and tokio retires idle blocking threads; so the fork must not
+/// happen on one of those.
 #[derive(Clone)]
 pub struct Launcher {
     jobs: mpsc::Sender<Job>,
@@ -135,13 +136,15 @@ fn spawn(mut command: std::process::Command, inherit: &[OwnedFd]) -> io::Result<
     let numbers: Vec<_> = inherit.iter().map(AsRawFd::as_raw_fd).collect();
     let keep = move || {
         for number in &numbers {
-            // SAFETY: the parent holds these descriptors open until spawn returns, and this is its forked copy.
+            // SAFETY: the parent holds these descriptors open until spawn returns, and this is its
+            // forked copy.
             let fd = unsafe { rustix::fd::BorrowedFd::borrow_raw(*number) };
             fcntl_setfd(fd.as_fd(), FdFlags::empty())?;
         }
         Ok(())
     };
-    // SAFETY: `keep` makes async-signal-safe system calls only; its error path allocates, in a child that then ends.
+    // SAFETY: `keep` makes async-signal-safe system calls only; its error path allocates, in a
+    // child that then ends.
     unsafe { command.pre_exec(keep) };
     let mut command = tokio::process::Command::from(command);
     command.kill_on_drop(true).spawn()

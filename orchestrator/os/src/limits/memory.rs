@@ -1,6 +1,7 @@
 //! The available memory: of the machine, and of the control groups of this process.
 //!
-//! Version 2: Linux, Documentation/admin-guide/cgroup-v2.rst, "Memory". Version 1: cgroup-v1/memory.rst.
+//! Version 2: Linux, Documentation/admin-guide/cgroup-v2.rst, "Memory". Version 1:
+//! cgroup-v1/memory.rst.
 
 use crate::outside::{self, kinds};
 use std::{

@@ -4,7 +4,7 @@ use crate::cli::{failure::Failure, shared::kernels::KernelArguments, shared::own
 use crate::{
     cache::{Cache, Quiet},
     lab::{Lab, Places, scenarios},
-    run::{chosen::Chosen, images},
+    run::{custom_kernel::CustomKernel, images},
     runtime,
 };
 use clap::Args;
@@ -31,14 +31,14 @@ pub(crate) struct CellArguments {
 }
 
 /// The cells to run, and their kernels.
-pub(crate) struct Planned {
+pub(crate) struct CellPlan {
     pub(crate) kernels: Kernels,
     /// The kernels that are not an entry, or more than one.
-    pub(crate) chosen: Vec<Chosen>,
+    pub(crate) chosen: Vec<CustomKernel>,
     pub(crate) cells: Vec<PlannedCell>,
 }
 
-impl Planned {
+impl CellPlan {
     /// Checks the kernels that were given as files, before a run is made.
     pub(crate) fn check_given(&self, places: &Places, lab: &Lab) -> Result<(), Failure> {
         let Self { kernels, chosen, cells } = self;
@@ -70,7 +70,7 @@ pub(crate) fn planned(
     lab: &Lab,
     CellArguments { what, exclude }: &CellArguments,
     arguments: &KernelArguments,
-) -> Result<Planned, Failure> {
+) -> Result<CellPlan, Failure> {
     let (files, selectors): (Vec<_>, Vec<_>) = what.iter().cloned().partition(|argument| is_file(argument));
     let mut paths: Vec<PathBuf> = files.iter().map(PathBuf::from).collect();
     // Files alone are the whole plan; with selectors the lab's scenarios are added.
@@ -89,7 +89,7 @@ pub(crate) fn planned(
         cell.repeat = repeat(cell, &files, &own);
     }
     let chosen = own.into_iter().map(|own| own.kernel).collect();
-    Ok(Planned { kernels, chosen, cells })
+    Ok(CellPlan { kernels, chosen, cells })
 }
 
 /// The keys of all cells that the lab folder has.
@@ -104,7 +104,7 @@ pub(crate) fn lab_cells(lab: &Lab) -> Result<BTreeSet<Key>, Failure> {
 
 /// Returns the arguments that run one cell alone. Files that the lab does not know by name are
 /// named again.
-fn repeat(cell: &PlannedCell, files: &[String], own: &[own::Own]) -> Vec<String> {
+fn repeat(cell: &PlannedCell, files: &[String], own: &[own::OwnKernel]) -> Vec<String> {
     let is_source =
         |file: &&String| Path::new(file).file_stem().is_some_and(|stem| *stem == *cell.scenario.scenario);
     let file = files.iter().find(is_source);

@@ -1,6 +1,6 @@
 //! The preparations of hosts before they boot, for `run` and `shell`.
 
-use crate::cli::{failure::Failure, shared::cells::Planned};
+use crate::cli::{failure::Failure, shared::cells::CellPlan};
 use crate::{
     cache::{Cache, Parts},
     host::{
@@ -10,15 +10,15 @@ use crate::{
     },
     lab::{Lab, Places},
     run::{
-        Run, chosen::Chosen, folder::RunFolder, images::Images, log::EventLog, operator::Operator,
-        preflight::STATE_SPACE, signals::Interruption, slots::Slots,
+        Run, custom_kernel::CustomKernel, folder::RunFolder, images::Images, log::EventLog,
+        operator::Operator, preflight::STATE_SPACE, signals::Interruption, slots::Slots,
     },
     show::progress::Display,
 };
 use std::{collections::BTreeSet, sync::Arc};
 
 /// Everything that the hosts of a plan need.
-pub(crate) struct Gathered {
+pub(crate) struct Provisions {
     images: Images,
     slots: Slots,
     launcher: Launcher,
@@ -35,20 +35,20 @@ pub(crate) struct Source<'a> {
     pub(crate) offline: bool,
 }
 
-impl Gathered {
+impl Provisions {
     /// Takes the files for `planned` from the cache, and measures this machine if necessary.
     pub(crate) async fn new(
-        planned: &Planned,
+        planned: &CellPlan,
         source: Source<'_>,
         display: &Arc<Display>,
     ) -> Result<Self, Failure> {
         let Source { places, lab, parts, offline } = source;
         let cache = Cache::open(&places.cache, offline, display.clone())?.with_parts(parts);
-        let Planned { kernels, chosen, cells } = planned;
+        let CellPlan { kernels, chosen, cells } = planned;
         let gathered = Images::gather(&cache, kernels, &lab.images(), chosen, cells).await;
         display.clear_all();
         let images = gathered?;
-        for Chosen { label, .. } in chosen {
+        for CustomKernel { label, .. } in chosen {
             if images.kernel(label).is_some_and(|kernel| kernel.config.is_none()) {
                 tracing::warn!(
                     "{label}: its configuration is not known, so what it lacks cannot be named; give it by --config FILE, or build with CONFIG_IKCONFIG=y"

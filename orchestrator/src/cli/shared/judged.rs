@@ -110,8 +110,9 @@ fn recorded(folder: &RunFolder) -> Result<Run, Failure> {
     Run::read(text).map_err(|source| Failure::Log { path, source })
 }
 
-/// The thing that the cell lacks to pass, in a line, by what its last attempt has seen so far, were all steps done; none: nothing, or it is to
-/// be skipped. A log that cannot be read is reported at the run's end.
+/// The thing that the cell lacks to pass, in a line, by what its last attempt has seen so far, were
+/// all steps done; none: nothing, or it is to be skipped. A log that cannot be read is reported at
+/// the run's end.
 pub(crate) fn lacks_to_pass(judging: &Judging, key: &Key) -> Option<String> {
     let cell = judging.as_if_complete(key)?;
     let verdict = cell.attempts.last()?.judgement.verdict.as_ref()?;

@@ -8,13 +8,16 @@ use std::{collections::BTreeSet, path::PathBuf};
 
 #[derive(Debug, Args, Default, Clone, PartialEq, Eq)]
 pub(crate) struct KernelArguments {
-    /// An entry of images/kernels.yaml, the path of an arm64 Image, or tree:PATH[@COMMIT|@A..B]; repeatable; default: the default entries
+    /// An entry of images/kernels.yaml, the path of an arm64 Image, or tree:PATH[@COMMIT|@A..B];
+    /// repeatable; default: the default entries
     #[arg(long = "kernel", value_name = "NAME|PATH|TREE")]
     pub(crate) kernels: Vec<String>,
-    /// Modules of the Image given by its path: a folder with .ko files in any depth; default: all are built in
+    /// Modules of the Image given by its path: a folder with .ko files in any depth; default: all
+    /// are built in
     #[arg(long, value_name = "DIR", requires = "kernels", value_parser = home::argument())]
     pub(crate) modules: Option<PathBuf>,
-    /// Configuration of the Image, or what to build the tree with; default for a tree: images/config/boot.config and nothing else
+    /// Configuration of the Image, or what to build the tree with; default for a tree:
+    /// images/config/boot.config and nothing else
     #[arg(long, value_name = "FILE", requires = "kernels", value_parser = home::argument())]
     pub(crate) config: Option<PathBuf>,
     /// System.map of the Image: addresses in its crashes get names
@@ -23,10 +26,12 @@ pub(crate) struct KernelArguments {
     /// Build tree:PATH as it is now, in the cache; commits are always built
     #[arg(long, requires = "kernels")]
     pub(crate) build: bool,
-    /// Apply a mailbox or a folder of patches on top of the kernels, which must be built from source
+    /// Apply a mailbox or a folder of patches on top of the kernels, which must be built from
+    /// source
     #[arg(long, value_name = "MBOX|DIR", requires = "kernels", value_parser = home::argument())]
     pub(crate) series: Option<PathBuf>,
-    /// Traits that these kernels have, and no others; repeatable; default: those of the entry below --series must hold, the rest is open
+    /// Traits that these kernels have, and no others; repeatable; default: those of the entry below
+    /// --series must hold, the rest is open
     #[arg(long = "trait", value_name = "TRAIT", value_enum, requires = "kernels")]
     pub(crate) traits: Vec<Declared>,
 }

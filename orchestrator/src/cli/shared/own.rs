@@ -8,9 +8,9 @@ use crate::{
     outside::{self, kinds},
     revisions::{Commit, commits},
     run::{
-        chosen::Chosen,
+        custom_kernel::CustomKernel,
         images::{KernelConfig, read_symbols},
-        kernels::{ImageChoice, Wanted, tree_as_it_is, wanted},
+        kernels::{ImageChoice, KernelRequest, tree_as_it_is, wanted},
     },
     series::Series,
 };
@@ -34,12 +34,12 @@ pub(crate) struct Kernels {
     /// The kernels, in the arguments' order.
     pub(crate) choices: Vec<KernelChoice>,
     /// The choices that are not a plain entry.
-    pub(crate) own: Vec<Own>,
+    pub(crate) own: Vec<OwnKernel>,
 }
 
 /// A kernel that is not listed, and the arguments that mean it alone.
-pub(crate) struct Own {
-    pub(crate) kernel: Chosen,
+pub(crate) struct OwnKernel {
+    pub(crate) kernel: CustomKernel,
     /// The traits of the kernel that it is made of. They must still hold; the rest is open.
     pub(crate) declared: BTreeSet<Trait>,
     pub(crate) words: Vec<String>,
@@ -76,7 +76,7 @@ pub(crate) fn kernels(
             (KernelArgument::Tree { path, revisions }, _) => resolve.tree(&path, revisions)?,
         };
         for mut own in own {
-            if let (Some((name, series)), Wanted::Built(build)) = (&series, &mut own.kernel.wanted) {
+            if let (Some((name, series)), KernelRequest::Built(build)) = (&series, &mut own.kernel.wanted) {
                 build.patches.extend(series.patches.iter().cloned());
                 own.kernel.label = with_series(&own.kernel.label, name);
                 build.name.clone_from(&own.kernel.label);
@@ -159,20 +159,20 @@ struct Resolve<'a> {
 
 impl Resolve<'_> {
     /// Returns an entry that is built, to which patches are added.
-    fn entry(&self, name: String) -> Result<Own, Failure> {
+    fn entry(&self, name: String) -> Result<OwnKernel, Failure> {
         match wanted(self.listed, &name, &self.folder)? {
-            Wanted::Built(build) => {
+            KernelRequest::Built(build) => {
                 let about = format!("{name} of images/kernels.yaml with --series on top");
                 let words = option("--kernel", Some(Path::new(&name)));
                 let declared = self.listed.entries.get(&name).map(|entry| entry.traits.clone());
                 let declared = declared.unwrap_or_default();
-                Ok(Own { declared, ..own(&name, Wanted::Built(build), about, words) })
+                Ok(OwnKernel { declared, ..own(&name, KernelRequest::Built(build), about, words) })
             }
             _ => Err(self.not_from_source(&name)),
         }
     }
 
-    fn image(&self, path: String) -> Result<Own, Failure> {
+    fn image(&self, path: String) -> Result<OwnKernel, Failure> {
         let image = home::expand(&path);
         if !image.is_file() {
             if image.is_dir() {
@@ -193,10 +193,10 @@ impl Resolve<'_> {
         let modules = option("--modules", self.arguments.modules.as_deref());
         let symbols = option("--system-map", self.arguments.system_map.as_deref());
         let words = [option("--kernel", Some(Path::new(&path))), modules, config, symbols].concat();
-        Ok(own(&label, Wanted::File(choice), about, words))
+        Ok(own(&label, KernelRequest::File(choice), about, words))
     }
 
-    fn tree(&self, path: &str, revisions: Option<Revisions>) -> Result<Vec<Own>, Failure> {
+    fn tree(&self, path: &str, revisions: Option<Revisions>) -> Result<Vec<OwnKernel>, Failure> {
         let real = home::expand(path).canonicalize().ok().filter(|real| real.is_dir());
         let Some(real) = real else {
             return Err(no_such("kernel", Path::new(&format!("tree:{path}")), "folder"));
@@ -228,7 +228,7 @@ impl Resolve<'_> {
     }
 
     /// Returns a tree that was built by the user.
-    fn built_tree(&self, name: &str, tree: &Path, words: Vec<String>) -> Result<Own, Failure> {
+    fn built_tree(&self, name: &str, tree: &Path, words: Vec<String>) -> Result<OwnKernel, Failure> {
         let mut choice = tree_as_it_is(name, tree).map_err(|error| match error {
             CacheError::NotBuilt { .. } => Failure::Usage {
                 message: error.to_string(),
@@ -237,7 +237,12 @@ impl Resolve<'_> {
             error => Failure::Cache(error),
         })?;
         choice.config = self.arguments.config.clone().or(choice.config);
-        Ok(own(name, Wanted::File(choice), format!("the tree {} as it was built", tree.display()), words))
+        Ok(own(
+            name,
+            KernelRequest::File(choice),
+            format!("the tree {} as it was built", tree.display()),
+            words,
+        ))
     }
 
     fn build(
@@ -246,7 +251,7 @@ impl Resolve<'_> {
         source: KernelSource,
         what: String,
         words: Vec<String>,
-    ) -> Result<Own, Failure> {
+    ) -> Result<OwnKernel, Failure> {
         let read = |path: &Path, name: String| {
             let text = outside::read_text(path, kinds::CONFIG)?;
             Ok::<_, Failure>(ConfigFile { name, text })
@@ -262,7 +267,7 @@ impl Resolve<'_> {
             }
         };
         let build = KernelBuild { name: name.to_owned(), source, config, patches: Vec::new() };
-        Ok(own(name, Wanted::Built(build), format!("{what}, built with {with}"), words))
+        Ok(own(name, KernelRequest::Built(build), format!("{what}, built with {with}"), words))
     }
 
     fn not_from_source(&self, kernel: &str) -> Failure {
@@ -278,9 +283,9 @@ impl Resolve<'_> {
 }
 
 /// `words` are the arguments that mean this kernel, up to what all own kernels have in common.
-fn own(label: &str, wanted: Wanted, about: String, words: Vec<String>) -> Own {
-    let kernel = Chosen { label: label.to_owned(), wanted, about };
-    Own { kernel, declared: BTreeSet::new(), words }
+fn own(label: &str, wanted: KernelRequest, about: String, words: Vec<String>) -> OwnKernel {
+    let kernel = CustomKernel { label: label.to_owned(), wanted, about };
+    OwnKernel { kernel, declared: BTreeSet::new(), words }
 }
 
 fn option(name: &str, path: Option<&Path>) -> Vec<String> {

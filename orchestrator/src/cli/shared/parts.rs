@@ -23,7 +23,8 @@ pub(crate) struct PartArguments {
     /// A qemu-system-aarch64, 10.0 or newer, in place of the machine's or the cache's
     #[arg(long, help_heading = HEADING, value_name = "PROGRAM", value_parser = home::argument())]
     qemu: Option<PathBuf>,
-    /// The host's user land: a folder with an arm64 system, or a cpio archive of one, that has QEMU, dropbear and busybox
+    /// The host's user land: a folder with an arm64 system, or a cpio archive of one, that has
+    /// QEMU, dropbear and busybox
     #[arg(long, help_heading = HEADING, value_name = "DIR|CPIO", value_parser = home::argument())]
     rootfs: Option<PathBuf>,
     /// The agent, a static program for aarch64

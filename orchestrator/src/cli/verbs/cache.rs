@@ -3,7 +3,7 @@
 use crate::cli::{context::Context, exit, failure::Failure, render::complain, render::say};
 use crate::{
     cache::{Cache, CacheError, Item, KernelSource, Quiet},
-    run::kernels::{Wanted, wanted},
+    run::kernels::{KernelRequest, wanted},
 };
 use clap::{Args, Subcommand, ValueEnum};
 use jiff::Timestamp;
@@ -33,7 +33,7 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 enum CacheVerb {
     /// List objects: kind, name, size, last use, digest, and what uses them
-    List(Shown),
+    List(ListArguments),
     /// Print the folder of an object, of several the one used last; exit 3 if there is none
     Path {
         /// A kind (`qemu`), an object's name, or a kernel of images/kernels.yaml
@@ -41,7 +41,7 @@ enum CacheVerb {
         what: String,
     },
     /// Read everything and hold it against its digest; exit 3 if something is damaged
-    Verify(Shown),
+    Verify(ListArguments),
     /// Remove what was not used for long, folders of builds too; what a living s2lab uses stays
     Gc {
         /// Not used for so many days
@@ -51,15 +51,15 @@ enum CacheVerb {
         #[arg(long)]
         dry_run: bool,
         #[command(flatten)]
-        shown: Shown,
+        shown: ListArguments,
     },
     /// Forget which versions of packages were taken: the next run takes the newest
     Refresh,
 }
 
 #[derive(Debug, Args)]
-struct Shown {
-    /// What goes to stdout; json is an object for each object and package, one a line
+struct ListArguments {
+    /// The format on stdout; json is an object for each object and package, one a line
     #[arg(long, value_enum, default_value = "human")]
     format: Format,
 }
@@ -87,15 +87,15 @@ pub(crate) fn cache(context: &Context, arguments: &Arguments) -> Result<u8, Fail
 }
 
 /// Returns the folder of a kernel of the lab, if it is in the cache.
-fn folder(cache: &Cache, wanted: &Wanted) -> Result<Option<PathBuf>, CacheError> {
+fn folder(cache: &Cache, wanted: &KernelRequest) -> Result<Option<PathBuf>, CacheError> {
     match wanted {
-        Wanted::Archive(debian) => cache.kernel_folder(debian),
-        Wanted::Built(build) => match cache.built_folder(build) {
+        KernelRequest::Archive(debian) => cache.kernel_folder(debian),
+        KernelRequest::Built(build) => match cache.built_folder(build) {
             // The source it would be built from is not known, so it is not built.
             Err(CacheError::Offline { .. }) => Ok(None),
             found => found,
         },
-        Wanted::File(_) => Ok(None),
+        KernelRequest::File(_) => Ok(None),
     }
 }
 
@@ -108,7 +108,7 @@ fn kernels(context: &Context, cache: &Cache) -> Result<BTreeMap<PathBuf, Vec<Str
     for name in kernels.entries.keys() {
         let found = wanted(&kernels, name, &lab.images()).and_then(|wanted| match &wanted {
             // A tree has to be read to be identified.
-            Wanted::Built(build) if !matches!(build.source, KernelSource::Package(_)) => Ok(None),
+            KernelRequest::Built(build) if !matches!(build.source, KernelSource::Package(_)) => Ok(None),
             wanted => folder(cache, wanted),
         });
         match found {
@@ -173,7 +173,7 @@ fn path(context: &Context, cache: &Cache, what: &str) -> Result<u8, Failure> {
         }
         None => {
             complain(&format!("error: the cache has no `{what}`"));
-            complain("  hint: `s2lab cache list` tells what it has; a run fetches what it needs");
+            complain("  hint: `s2lab cache list` prints its content; a run fetches what it needs");
             Ok(NOT_WHOLE)
         }
     }

@@ -10,7 +10,7 @@ use crate::{
     private,
     run::{
         images::HOST_MODULES,
-        kernels::{Wanted, wanted},
+        kernels::{KernelRequest, wanted},
         preflight,
         slots::Slots,
     },
@@ -273,10 +273,10 @@ async fn kernel(
     findings: &mut Findings,
     cache: &Cache,
     name: &str,
-    wanted: Result<Wanted, CacheError>,
+    wanted: Result<KernelRequest, CacheError>,
 ) -> Result<bool, Failure> {
     let found = match wanted {
-        Ok(Wanted::Built(build)) => match cache.built_folder(&build) {
+        Ok(KernelRequest::Built(build)) => match cache.built_folder(&build) {
             Ok(Some(_)) => Ok("built".to_owned()),
             // Its source is not there either, and so not known.
             Ok(None) | Err(CacheError::Offline { .. }) => {
@@ -288,10 +288,10 @@ async fn kernel(
             }
             Err(error) => Err(error),
         },
-        Ok(Wanted::Archive(debian)) => {
+        Ok(KernelRequest::Archive(debian)) => {
             cache.kernel(&debian, &HOST_MODULES).await.map(|kernel| kernel.release)
         }
-        Ok(Wanted::File(choice)) => Ok(choice.image.display().to_string()),
+        Ok(KernelRequest::File(choice)) => Ok(choice.image.display().to_string()),
         Err(error) => Err(error),
     };
     there(findings, name, found.as_ref().map(String::clone))

@@ -5,7 +5,7 @@ use crate::cli::{
     exit,
     failure::Failure,
     render::say,
-    shared::cells::{CellArguments, Planned, planned},
+    shared::cells::{CellArguments, CellPlan, planned},
     shared::kernels::KernelArguments,
 };
 use crate::{
@@ -61,7 +61,7 @@ pub(crate) fn explain(context: &Context, arguments: &Arguments) -> Result<u8, Fa
 }
 
 /// Returns the kernel's entry, or that it has none.
-fn kernel(planned: &Planned, cell: &PlannedCell) -> Result<String, Failure> {
+fn kernel(planned: &CellPlan, cell: &PlannedCell) -> Result<String, Failure> {
     if let Some(entry) = planned.kernels.entries.get(&cell.kernel) {
         return Ok(yaml(entry)?.trim_end().to_owned());
     }

@@ -14,7 +14,7 @@ pub(crate) struct Arguments {
 }
 
 /// A file to check: its name says which kind it is.
-enum Checked {
+enum FileKind {
     Kernels(PathBuf),
     Scenario(PathBuf),
 }
@@ -29,10 +29,10 @@ pub(crate) fn lint(context: &Context, arguments: &Arguments) -> Result<u8, Failu
     for file in &files {
         let read = match file {
             // The files that a wrong list names are not known.
-            Checked::Kernels(path) => {
+            FileKind::Kernels(path) => {
                 kernels(path).and_then(|_| lab.as_ref().map_or(Ok(0), Lab::check_named))
             }
-            Checked::Scenario(path) => scenarios(std::slice::from_ref(path)).map(|_| 0),
+            FileKind::Scenario(path) => scenarios(std::slice::from_ref(path)).map(|_| 0),
         };
         match read {
             Ok(named) => count += named,
@@ -48,22 +48,22 @@ pub(crate) fn lint(context: &Context, arguments: &Arguments) -> Result<u8, Failu
 }
 
 /// All files of the lab folder.
-fn all(lab: &Lab) -> Result<Vec<Checked>, Failure> {
-    let kernels = [Checked::Kernels(lab.kernels_file())];
-    Ok(kernels.into_iter().chain(lab.scenario_files()?.into_iter().map(Checked::Scenario)).collect())
+fn all(lab: &Lab) -> Result<Vec<FileKind>, Failure> {
+    let kernels = [FileKind::Kernels(lab.kernels_file())];
+    Ok(kernels.into_iter().chain(lab.scenario_files()?.into_iter().map(FileKind::Scenario)).collect())
 }
 
 /// The file that an argument names, by its path or, of a scenario in the lab folder, by its name.
-fn named(context: &Context, what: &Path) -> Result<Checked, Failure> {
+fn named(context: &Context, what: &Path) -> Result<FileKind, Failure> {
     if what.file_name().is_some_and(|name| name == KERNELS_FILE) {
-        return Ok(Checked::Kernels(what.to_owned()));
+        return Ok(FileKind::Kernels(what.to_owned()));
     }
     let name = what.to_str().filter(|text| !is_file(text) && !what.exists());
-    let Some(name) = name else { return Ok(Checked::Scenario(what.to_owned())) };
+    let Some(name) = name else { return Ok(FileKind::Scenario(what.to_owned())) };
     let lab = context.lab()?;
     let path = lab.scenario(name);
     if path.exists() {
-        return Ok(Checked::Scenario(path));
+        return Ok(FileKind::Scenario(path));
     }
     let files = lab.scenario_files()?;
     let known = files.iter().filter_map(|path| path.file_stem()?.to_str());

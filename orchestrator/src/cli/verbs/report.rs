@@ -29,7 +29,8 @@ pub(crate) struct Arguments {
 pub(crate) fn report(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let folder = open(context, arguments.run.as_deref())?;
     let judged = Judged::read(&folder)?;
-    // A run of elsewhere may be read where nothing can be written: it is shown before that is tried.
+    // A run of elsewhere may be read where nothing can be written: it is shown before that is
+    // tried.
     let written = judged.write_reports(&folder);
     match arguments.cell.is_empty() {
         true => show(context, arguments.format, &folder, &judged)?,

@@ -1,4 +1,5 @@
-//! `s2lab schema`: the JSON schemas of the files that s2lab reads and prints, for editors and other programs.
+//! `s2lab schema`: the JSON schemas of the files that s2lab reads and prints, for editors and other
+//! programs.
 
 use crate::{
     cli::{exit, failure::Failure, render::say_bytes},

@@ -6,7 +6,7 @@ use crate::cli::{
     failure::Failure,
     render::complain,
     shared::cells::{CellArguments, planned},
-    shared::gather::{Gathered, Source},
+    shared::gather::{Provisions, Source},
     shared::kernels::KernelArguments,
     shared::parts::PartArguments,
 };
@@ -73,7 +73,7 @@ pub(crate) fn shell(context: &Context, arguments: Arguments) -> Result<u8, Failu
         let places = context.places()?;
         let parts = arguments.parts.parts();
         let source = Source { places: &places, lab: &lab, parts, offline: arguments.offline };
-        let gathered = match Gathered::new(&planned, source, &display).await {
+        let gathered = match Provisions::new(&planned, source, &display).await {
             Err(Failure::Cache(CacheError::Cancelled)) => return Ok(interrupted()),
             gathered => gathered?,
         };

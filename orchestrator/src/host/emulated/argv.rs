@@ -95,7 +95,8 @@ impl<Fd: Display> HostMachine<'_, Fd> {
                     "pcie-root-port,id=port-{name},chassis={slot},slot={slot},addr={slot:#x},hotplug=off"
                 ),
             );
-            // Without `master=on` such a machine cannot be migrated (QEMU 10.0 hw/misc/ivshmem-pci.c).
+            // Without `master=on` such a machine cannot be migrated (QEMU 10.0
+            // hw/misc/ivshmem-pci.c).
             let model = match device.model {
                 DeviceModel::IvshmemPlain => format!("ivshmem-plain,memdev=bar-{name},master=on"),
             };

@@ -1,7 +1,8 @@
 //! The part of GDB's remote protocol that reads registers from QEMU's gdbstub.
 //!
-//! The stub offers system registers by name; their numbers differ from CPU model to CPU model and come from its XML
-//! (QEMU 10.0 target/arm/gdbstub.c). An attached client stops the machine at start; QMP `cont` lets it run on.
+//! The stub offers system registers by name; their numbers differ from CPU model to CPU model and
+//! come from its XML (QEMU 10.0 target/arm/gdbstub.c). An attached client stops the machine at
+//! start; QMP `cont` lets it run on.
 
 use super::{
     gdb_proxy::{self, GdbProxy, is_ours},
@@ -74,8 +75,8 @@ pub struct Gdb {
 }
 
 impl Gdb {
-    /// Attaches and learns the registers' numbers. Each answer of the stub may take until `deadline`. `ending` is that of the
-    /// QEMU behind the stub.
+    /// Attaches and learns the registers' numbers. Each answer of the stub may take until
+    /// `deadline`. `ending` is that of the QEMU behind the stub.
     pub async fn connect(stream: UnixStream, deadline: Duration, ending: Ending) -> Result<Self, GdbError> {
         let stub = Stub::Own(Packets::new(stream));
         let mut gdb = Self { stub, registers: HashMap::new(), selected: None, deadline, ending };

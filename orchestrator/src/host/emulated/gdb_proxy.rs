@@ -1,9 +1,11 @@
-//! A proxy between QEMU's gdbstub and its two users: s2lab, which looks at the machine, and a person's gdb.
+//! A proxy between QEMU's gdbstub and its two users: s2lab, which looks at the machine, and a
+//! person's gdb.
 //!
-//! QEMU has one gdbstub, and its newest connection ends the one before (QEMU 10.0 gdbstub/system.c, gdbserver_start). The
-//! client's gdb talks to QEMU through this proxy, and s2lab borrows the stub: only while the machine runs, for then gdb waits
-//! for a stop and nothing else. When s2lab gives the stub back, it resumes the machine with gdb's own last command, so that gdb
-//! gets the next stop reply.
+//! QEMU has one gdbstub, and its newest connection ends the one before (QEMU 10.0 gdbstub/system.c,
+//! gdbserver_start). The client's gdb talks to QEMU through this proxy, and s2lab borrows the stub:
+//! only while the machine runs, for then gdb waits for a stop and nothing else. When s2lab gives
+//! the stub back, it resumes the machine with gdb's own last command, so that gdb gets the next
+//! stop reply.
 
 use super::packets::{Input, PacketError, Packets};
 use crate::waits::timeout;
@@ -16,7 +18,8 @@ use tokio::{
 
 /// The command by which gdb resumes a machine.
 const CONTINUE: &[u8] = b"c";
-/// The stop reply of a stop that a client asked for, SIGINT: also after QMP has stopped the machine.
+/// The stop reply of a stop that a client asked for, SIGINT: also after QMP has stopped the
+/// machine.
 const INTERRUPTED: &[u8] = b"T02";
 
 /// s2lab's handle of the proxy. Dropping it ends the client's connection.
@@ -27,7 +30,8 @@ pub(super) struct GdbProxy {
     task: JoinHandle<()>,
 }
 
-/// The stub itself, and the command that has resumed the machine. Its reply comes when the machine stops.
+/// The stub itself, and the command that has resumed the machine. Its reply comes when the machine
+/// stops.
 pub(super) struct Stub {
     pub(super) packets: Packets,
     pub(super) resumed_by: Option<Vec<u8>>,
@@ -42,7 +46,8 @@ impl Drop for GdbProxy {
 }
 
 impl GdbProxy {
-    /// Starts the proxy of a machine that does not run. Each answer of the stub may take until `deadline`.
+    /// Starts the proxy of a machine that does not run. Each answer of the stub may take until
+    /// `deadline`.
     pub(super) fn new(packets: Packets, listener: UnixListener, deadline: Duration) -> Self {
         let (requests, requested) = mpsc::channel(1);
         let (returns, returned) = mpsc::channel(1);
@@ -78,7 +83,8 @@ impl GdbProxy {
     }
 }
 
-/// Returns true for the reply of a stop that QMP has brought about, and false for one that gdb must get.
+/// Returns true for the reply of a stop that QMP has brought about, and false for one that gdb must
+/// get.
 pub(super) fn is_ours(packet: &[u8]) -> bool {
     packet.starts_with(INTERRUPTED)
 }
@@ -132,7 +138,8 @@ impl Server {
         Ok(())
     }
 
-    /// Cleans up after a client that has left, perhaps without a `D`: the machine runs on without its breakpoints.
+    /// Cleans up after a client that has left, perhaps without a `D`: the machine runs on without
+    /// its breakpoints.
     async fn left(&mut self, client: &mut GdbClient) -> Result<(), ProxyError> {
         if std::mem::replace(&mut client.detached, true) {
             return Ok(());
@@ -155,7 +162,8 @@ impl Server {
     async fn pass(&mut self, client: &mut GdbClient, packet: Vec<u8>) -> Result<bool, ProxyError> {
         let first = packet.first();
         if self.stub.resumed_by.is_some() {
-            // A correct gdb sends nothing now, and QEMU would take it for an interrupt (QEMU 10.0 gdbstub/gdbstub.c, gdb_read_byte).
+            // A correct gdb sends nothing now, and QEMU would take it for an interrupt (QEMU 10.0
+            // gdbstub/gdbstub.c, gdb_read_byte).
             return Ok(true);
         }
         if first == Some(&b'D') {

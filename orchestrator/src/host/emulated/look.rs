@@ -13,7 +13,7 @@ use s2lab_model::{
     hash::digest,
     record::{
         Surroundings, after_reset,
-        look::{LookError, Seen},
+        look::{GuestTables, LookError},
     },
 };
 use s2lab_protocol::{HOLD_REGISTER, Mapping};
@@ -189,7 +189,8 @@ async fn read(
         beside: target.beside.clone(),
     };
     let memory = RecordingMem::new(looks.ram);
-    Seen::through(&look, around, &memory).map_err(|why| Error::Tables { guest: target.guest.into(), why })?;
+    GuestTables::through(&look, around, &memory)
+        .map_err(|why| Error::Tables { guest: target.guest.into(), why })?;
     let contents = memory.pages().into_iter().map(|page| (page, copy(looks.ram, page))).collect();
     Ok((look, contents))
 }

@@ -155,8 +155,8 @@ impl Host {
     }
 }
 
-/// All channels are socket pairs and all memory is in memfds, made before QEMU starts: nothing has a name in the file system,
-/// nothing is waited for, nothing is left behind.
+/// All channels are socket pairs and all memory is in memfds, made before QEMU starts: nothing has
+/// a name in the file system, nothing is waited for, nothing is left behind.
 async fn start(
     launcher: &Launcher,
     parts: Parts<'_>,

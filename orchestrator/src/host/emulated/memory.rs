@@ -1,4 +1,5 @@
-//! Memory that s2lab and QEMU share: the host's RAM and the devices' BARs, each a memfd mapped on both sides.
+//! Memory that s2lab and QEMU share: the host's RAM and the devices' BARs, each a memfd mapped on
+//! both sides.
 
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
@@ -50,7 +51,8 @@ impl SharedMemory {
         if offset % WORD != 0 || offset.checked_add(WORD)? > self.size {
             return None;
         }
-        // SAFETY: inside of the mapping and aligned. QEMU may write at the same time, hence volatile.
+        // SAFETY: inside of the mapping and aligned. QEMU may write at the same time, hence
+        // volatile.
         let value = unsafe { self.base.cast::<u8>().add(offset).cast::<u64>().read_volatile() };
         Some(u64::from_le(value))
     }

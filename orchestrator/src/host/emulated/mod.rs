@@ -1,4 +1,5 @@
-//! The emulated host: QEMU's command line, its process, its control channels, and the memory that s2lab shares with it.
+//! The emulated host: QEMU's command line, its process, its control channels, and the memory that
+//! s2lab shares with it.
 
 pub mod argv;
 pub mod cpu;

@@ -1,4 +1,5 @@
-//! The place of each device's BARs, by QEMU's word: the same fact as in the bound device, from the other side.
+//! The place of each device's BARs, by QEMU's word: the same fact as in the bound device, from the
+//! other side.
 
 use super::{
     argv::device_id,

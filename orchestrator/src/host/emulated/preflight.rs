@@ -4,7 +4,8 @@ use super::qmp::QemuVersion;
 use crate::{cache::OLDEST_QEMU, host::Lack};
 use s2lab_model::scenario;
 
-/// Bytes that QEMU itself takes beside the host's RAM: translated code (1 GiB at most, some 100 MiB in use) and its own.
+/// Bytes that QEMU itself takes beside the host's RAM: translated code (1 GiB at most, some 100 MiB
+/// in use) and its own.
 const QEMU_MEMORY: u64 = 256 << 20;
 
 /// Returns what a QEMU of this version lacks.

@@ -106,8 +106,8 @@ pub struct Qmp {
 }
 
 impl Qmp {
-    /// Reads the greeting and leaves negotiation mode. Each answer of QEMU may take until `deadline`. `ending` is that of the
-    /// QEMU behind the channel.
+    /// Reads the greeting and leaves negotiation mode. Each answer of QEMU may take until
+    /// `deadline`. `ending` is that of the QEMU behind the channel.
     pub async fn connect(stream: UnixStream, deadline: Duration, ending: Ending) -> Result<Self, QmpError> {
         let (read, write) = stream.into_split();
         let mut read = BufReader::new(read);
@@ -211,7 +211,8 @@ struct Receiver {
 }
 
 impl Receiver {
-    /// Reads to the end of the channel. Nobody who waits learns of that before the machine's end had time to become known.
+    /// Reads to the end of the channel. Nobody who waits learns of that before the machine's end
+    /// had time to become known.
     async fn run(self, mut read: BufReader<OwnedReadHalf>) {
         loop {
             match line(&mut read).await {
@@ -231,7 +232,8 @@ impl Receiver {
         lock(&self.waiters).take();
     }
 
-    /// Passes a message on. Returns false if it is none: then nothing on the channel is believed any more.
+    /// Passes a message on. Returns false if it is none: then nothing on the channel is believed
+    /// any more.
     fn take(&self, bytes: &[u8]) -> bool {
         let message: Message = match serde_json::from_slice(bytes) {
             Ok(message) => message,

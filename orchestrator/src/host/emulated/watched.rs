@@ -14,7 +14,8 @@ pub(super) struct Watched {
     _remains: Remains,
 }
 
-/// The mark of a process and of all that it has started. Dropping it kills them at once, for the task takes its time.
+/// The mark of a process and of all that it has started. Dropping it kills them at once, for the
+/// task takes its time.
 struct Remains(String);
 
 impl Drop for Remains {
@@ -43,7 +44,8 @@ impl Watched {
         Self { ending, kill, task, _remains: remains }
     }
 
-    /// Kills the process and all that it has started, and waits until they are gone. An error says what survived.
+    /// Kills the process and all that it has started, and waits until they are gone. An error says
+    /// what survived.
     pub(super) async fn kill(self) -> io::Result<()> {
         drop(self.kill);
         self.task.await.map_err(io::Error::other)?

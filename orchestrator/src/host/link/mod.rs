@@ -130,7 +130,8 @@ impl Link {
         self.ask(Peer::Host, ask, patience.into()).await
     }
 
-    /// Asks a guest and waits for its answer. The errors are those of [`Link::ask_host`], and the guest's end.
+    /// Asks a guest and waits for its answer. The errors are those of [`Link::ask_host`], and the
+    /// guest's end.
     pub async fn ask_guest<A: Ask<Level = GuestRequest>>(
         &mut self,
         guest: &str,

@@ -12,10 +12,10 @@ fn shipped() -> (Kernels, PathBuf) {
 fn the_shipped_entries_ask_for_what_they_say() {
     let (kernels, folder) = shipped();
     let wanted = |name: &str| wanted(&kernels, name, &folder).unwrap();
-    let Wanted::Archive(debian) = wanted("debian-6.1") else { panic!() };
+    let KernelRequest::Archive(debian) = wanted("debian-6.1") else { panic!() };
     assert_eq!((debian.version, debian.suites.len()), (None, 3));
-    let Wanted::Built(series) = wanted("linux-6.1-wc") else { panic!() };
-    let Wanted::Built(kvm_only) = wanted("linux-6.1-wc-kvm-only") else { panic!() };
+    let KernelRequest::Built(series) = wanted("linux-6.1-wc") else { panic!() };
+    let KernelRequest::Built(kvm_only) = wanted("linux-6.1-wc-kvm-only") else { panic!() };
     assert_eq!(series.patches.len(), 4);
     assert_eq!(series.patches[..3], kvm_only.patches[..]);
     assert_eq!((&series.source, &series.config), (&kvm_only.source, &kvm_only.config));
@@ -46,7 +46,7 @@ fn commits_stay_in_the_order_in_which_they_were_named() {
     let commit = |id: &str| {
         let source = KernelSource::Revision { repository: "/linux".into(), revision: id.into() };
         let config = BuildConfig::Fragments(Vec::new());
-        Wanted::Built(KernelBuild { name: id.into(), source, config, patches: Vec::new() })
+        KernelRequest::Built(KernelBuild { name: id.into(), source, config, patches: Vec::new() })
     };
     assert_eq!(commit("f").order(), commit("a").order());
 }
@@ -68,7 +68,7 @@ fn a_tree_is_taken_as_it_was_built_or_built() {
     fs::create_dir_all(tree.join("arch/arm64/boot")).unwrap();
     fs::write(tree.join(BUILT_IMAGE), "").unwrap();
     let choice = |kernels: &Kernels| match wanted(kernels, "k", dir.path()).unwrap() {
-        Wanted::File(choice) => choice,
+        KernelRequest::File(choice) => choice,
         other => panic!("{other:?}"),
     };
     assert_eq!((choice(&as_it_is).modules, choice(&as_it_is).config), (Some(tree.clone()), None));
@@ -78,7 +78,7 @@ fn a_tree_is_taken_as_it_was_built_or_built() {
     fs::write(tree.join(".config"), "CONFIG_ARM64=y\nCONFIG_MODULES=y\n").unwrap();
     assert_eq!(choice(&as_it_is).modules, Some(tree.clone()));
 
-    let Wanted::Built(whole) =
+    let KernelRequest::Built(whole) =
         wanted(&one("provider: tree, path: linux, build: true"), "k", dir.path()).unwrap()
     else {
         panic!()
@@ -94,7 +94,9 @@ fn a_tree_is_taken_as_it_was_built_or_built() {
 #[test]
 fn an_image_with_what_belongs_to_it() {
     let kernels = one("provider: image, path: /k/Image, modules: m, config: c, system-map: s");
-    let Wanted::File(choice) = wanted(&kernels, "k", Path::new("/lab/images")).unwrap() else { panic!() };
+    let KernelRequest::File(choice) = wanted(&kernels, "k", Path::new("/lab/images")).unwrap() else {
+        panic!()
+    };
     assert_eq!(choice.image, Path::new("/k/Image"));
     assert_eq!(choice.modules.as_deref(), Some(Path::new("/lab/images/m")));
     assert_eq!(choice.config.as_deref(), Some(Path::new("/lab/images/c")));

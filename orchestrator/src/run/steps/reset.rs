@@ -1,4 +1,5 @@
-//! The step `host: {reset: ...}`: a device is reset through VFIO, and stage 2 of its guest is read again.
+//! The step `host: {reset: ...}`: a device is reset through VFIO, and stage 2 of its guest is read
+//! again.
 
 use super::{
     super::{cell::CellContext, stages::Stop},

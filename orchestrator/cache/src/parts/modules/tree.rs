@@ -11,7 +11,8 @@ use std::{
 
 /// The list of built-in modules, in the folder of a release.
 const BUILT_IN: &str = "modules.builtin";
-/// Modules in this folder are taken before others (kmod 30, depmod.d(5): the search order is `updates built-in` by default).
+/// Modules in this folder are taken before others (kmod 30, depmod.d(5): the search order is
+/// `updates built-in` by default).
 const UPDATES: &str = "updates";
 
 /// The modules below one folder.
@@ -33,7 +34,8 @@ impl Modules {
     /// elsewhere). `release` is the kernel's, as `uname -r` prints it.
     ///
     /// # Errors
-    /// [`CacheError::Given`] for a folder with the lists of several releases, none of them the kernel's.
+    /// [`CacheError::Given`] for a folder with the lists of several releases, none of them the
+    /// kernel's.
     pub fn scan(dir: &Path, release: Option<&str>) -> Result<Self> {
         let (mut files, mut lists) = (BTreeMap::<_, Vec<_>>::new(), vec![]);
         let mut queue = vec![dir.to_owned()];
@@ -143,7 +145,8 @@ impl Modules {
     /// kernel's. One module shows that.
     ///
     /// # Errors
-    /// [`CacheError::Given`] if it has neither modules nor a list, or if its first module is not the kernel's.
+    /// [`CacheError::Given`] if it has neither modules nor a list, or if its first module is not
+    /// the kernel's.
     pub fn is_of_the_kernel(&self) -> Result<()> {
         match (self.files.values().flatten().next(), &self.built_in) {
             (Some(path), _) => {

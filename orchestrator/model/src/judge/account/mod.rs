@@ -1,5 +1,6 @@
-//! The account of an attempt: what was seen in its looks and steps, as the lines of its report. It is
-//! made while the looks are there: a hostile kernel's have millions of leaves, and the account is short.
+//! The account of an attempt: what was seen in its looks and steps, as the lines of its report. It
+//! is made while the looks are there: a hostile kernel's have millions of leaves, and the account
+//! is short.
 
 mod regions;
 mod tables;
@@ -8,7 +9,7 @@ use super::isolation::Isolation;
 use crate::event::{self, Probed, Stored};
 use crate::lines::{self, Geometry, Look, Method, Part, Promised, Reset, Shape, Table, Word};
 use crate::record::Record;
-use crate::record::look::Decoded;
+use crate::record::look::DecodedLook;
 use crate::scenario::{Size, Step};
 use crate::witnesses::behaviour::ending;
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Account {
     /// The observations of each step that must not vary.
     pub promised: Part<Promised>,
-    /// What the kernel may choose freely.
+    /// The facts that the kernel may choose freely.
     pub shape: Part<Shape>,
     /// The stage-2 tables of each look.
     pub tables: Part<Table>,
@@ -27,7 +28,7 @@ pub struct Account {
 
 impl Account {
     /// `isolation`: the result of the rules for each of `looks`.
-    pub(super) fn of(record: &Record, looks: &[Decoded], isolation: &[Isolation]) -> Self {
+    pub(super) fn of(record: &Record, looks: &[DecodedLook], isolation: &[Isolation]) -> Self {
         Self {
             promised: Part::new(promised(record, looks, isolation), |_| true),
             shape: Part::new(shape(record, looks), |_| true),
@@ -37,7 +38,7 @@ impl Account {
     }
 }
 
-fn promised(record: &Record, looks: &[Decoded], isolation: &[Isolation]) -> Vec<Promised> {
+fn promised(record: &Record, looks: &[DecodedLook], isolation: &[Isolation]) -> Vec<Promised> {
     let mut out = vec![];
     for (at, step) in record.planned.scenario.steps.iter().enumerate() {
         match step {
@@ -61,7 +62,7 @@ fn promised(record: &Record, looks: &[Decoded], isolation: &[Isolation]) -> Vec<
     out
 }
 
-fn looked(record: &Record, look: &Decoded, isolation: &Isolation) -> Vec<Promised> {
+fn looked(record: &Record, look: &DecodedLook, isolation: &Isolation) -> Vec<Promised> {
     let mut out = vec![Promised::Look(Look::new(&look.name, &look.guest))];
     match &look.seen {
         Ok(seen) => {
@@ -92,7 +93,7 @@ fn probed(probe: &Probed) -> lines::Probe {
     lines::Probe { guest, device, map, ending: ending(outcome) }
 }
 
-fn shape(record: &Record, looks: &[Decoded]) -> Vec<Shape> {
+fn shape(record: &Record, looks: &[DecodedLook]) -> Vec<Shape> {
     let geometry = looks.iter().filter_map(|look| {
         let seen = look.seen.as_ref().ok()?;
         Some(Shape::Geometry(Geometry {

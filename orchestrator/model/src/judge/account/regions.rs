@@ -1,15 +1,16 @@
-//! What stage 2 gives to the regions at a look, and both stages to the guest's mappings.
+//! The memory types of the regions at a look by stage 2, and of the guest's mappings by both
+//! stages.
 
 use crate::judge::isolation;
 use crate::lines::{Area, Attributes, Isolation, Mapping, Promised, Region, Text, Word};
-use crate::record::look::{Decoded, Seen};
+use crate::record::look::{DecodedLook, GuestTables};
 use crate::record::{Record, virt};
 use crate::scenario::Size;
 use s2lab_mmu::Stage2Leaf;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The lines of one look: each device with its mappings, RAM, and whatever is neither.
-pub(super) fn lines(record: &Record, look: &Decoded, seen: &Seen) -> Vec<Promised> {
+pub(super) fn lines(record: &Record, look: &DecodedLook, seen: &GuestTables) -> Vec<Promised> {
     let assigned = record.planned.scenario.guests.get(&look.guest).map(|guest| &guest.assign);
     let assigned = assigned.into_iter().flat_map(BTreeMap::keys);
     let devices: BTreeSet<&String> = assigned.chain(seen.devices.keys()).collect();
@@ -49,7 +50,8 @@ fn ram(leaves: &[Stage2Leaf]) -> Vec<Region> {
     distinct(leaves, |leaf| (leaf.attr, leaf.sh), line)
 }
 
-/// The line of each kind of leaf, in the order of the lines' texts. A million leaves are of a few kinds.
+/// The line of each kind of leaf, in the order of the lines' texts. A million leaves are of a few
+/// kinds.
 fn distinct<K: PartialEq, L: ToString + PartialEq>(
     leaves: &[Stage2Leaf],
     kind: impl Fn(&Stage2Leaf) -> K,
@@ -69,8 +71,8 @@ fn distinct<K: PartialEq, L: ToString + PartialEq>(
     lines
 }
 
-/// What the guest was given, and whether stage 2 maps anything else.
-pub(super) fn isolation(record: &Record, look: &Decoded, isolation: &isolation::Isolation) -> Isolation {
+/// Returns the memory that the guest was given, and the mappings of stage 2 outside of it.
+pub(super) fn isolation(record: &Record, look: &DecodedLook, isolation: &isolation::Isolation) -> Isolation {
     if !isolation.own {
         return Isolation::Foreign;
     }
@@ -82,7 +84,7 @@ pub(super) fn isolation(record: &Record, look: &Decoded, isolation: &isolation::
 }
 
 /// Each device with the types that stage 2 gave it in any look.
-pub(super) fn types_of_devices(looks: &[Decoded]) -> BTreeMap<String, BTreeSet<String>> {
+pub(super) fn types_of_devices(looks: &[DecodedLook]) -> BTreeMap<String, BTreeSet<String>> {
     let mut types: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let seen = looks.iter().filter_map(|look| look.seen.as_ref().ok());
     for (device, leaves) in seen.flat_map(|seen| &seen.devices) {

@@ -2,17 +2,17 @@
 
 use crate::lines::{Area, Leaves, Look, Place, Range, Table};
 use crate::record::Record;
-use crate::record::look::{Decoded, Seen};
+use crate::record::look::{DecodedLook, GuestTables};
 use s2lab_mmu::{Stage2Leaf, ranges};
 use std::collections::BTreeMap;
 
 /// Ranges of devices that are shown of one look; more are counted.
 const MOST_RANGES: usize = 46;
-/// Kinds of RAM that are shown of one look; more are counted. With the look's own line, the ranges and
-/// what is counted these are 64 lines.
+/// Kinds of RAM that are shown of one look; more are counted. With the look's own line, the ranges
+/// and what is counted these are 64 lines.
 const MOST_KINDS: usize = 15;
 
-pub(super) fn lines(record: &Record, looks: &[Decoded]) -> Vec<Table> {
+pub(super) fn lines(record: &Record, looks: &[DecodedLook]) -> Vec<Table> {
     let mut out = vec![];
     for look in looks {
         let Ok(seen) = &look.seen else { continue };
@@ -24,7 +24,7 @@ pub(super) fn lines(record: &Record, looks: &[Decoded]) -> Vec<Table> {
 }
 
 /// The ranges of devices, and of what is neither a device nor RAM.
-fn devices(record: &Record, seen: &Seen) -> Vec<Table> {
+fn devices(record: &Record, seen: &GuestTables) -> Vec<Table> {
     let devices = seen.devices.iter().flat_map(|(device, leaves)| {
         ranges(leaves).map(move |range| (Area::device(device), Some(place(record, device, &range)), range))
     });

@@ -6,7 +6,7 @@ mod tests;
 use super::mapped;
 use crate::event::{Reset, Stored};
 use crate::finding::{Finding, Subject, Weight};
-use crate::record::look::{Decoded, Seen};
+use crate::record::look::{DecodedLook, GuestTables};
 use crate::record::overlap::Overlaps;
 use crate::record::{At, Record};
 use s2lab_mmu::Stage2Leaf;
@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 /// Returns a finding for register bits with which the tables have another meaning than KVM and the
 /// guest's Linux give them. Neither sets any of them for a guest that is not a hypervisor itself
 /// (Linux 6.1 to 7.2, arch/arm64/include/asm/kvm_arm.h: HCR_GUEST_FLAGS, VTCR_EL2_FLAGS).
-pub(super) fn controls(seen: &Seen, place: &Subject) -> Option<Finding> {
+pub(super) fn controls(seen: &GuestTables, place: &Subject) -> Option<Finding> {
     let first = seen.controls.first()?;
     let found = match seen.controls.len() {
         1 => first.to_string(),
@@ -30,7 +30,7 @@ pub(super) fn controls(seen: &Seen, place: &Subject) -> Option<Finding> {
 /// Returns a finding for groups with the contiguous bit that are not alike. A leaf with the bit
 /// stands for its whole group in the TLB, so the walk is true for the MMU only if the group is
 /// alike.
-pub(super) fn contiguous(seen: &Seen, place: &Subject) -> Option<Finding> {
+pub(super) fn contiguous(seen: &GuestTables, place: &Subject) -> Option<Finding> {
     let first = seen.unlike.first()?;
     let mut found =
         format!("IPA {:#x}, level {}, with neighbours that are not like it", first.ipa, first.level);
@@ -52,7 +52,12 @@ fn show(leaf: &Stage2Leaf) -> String {
 /// present leaves, unless the device was reset, so the leaves must allow it. Their access flag is
 /// set, by KVM or, with VTCR_EL2.HA, by hardware. KVM clears that of RAM as it ages, but ages no
 /// BAR.
-pub(super) fn stores(record: &Record, look: &Decoded, seen: &Seen, place: &Subject) -> Vec<Finding> {
+pub(super) fn stores(
+    record: &Record,
+    look: &DecodedLook,
+    seen: &GuestTables,
+    place: &Subject,
+) -> Vec<Finding> {
     let mut bytes: BTreeMap<&str, u64> = BTreeMap::new();
     for stored in
         record.all::<Stored>().filter(|stored| stored.guest == look.guest && stored.step < look.step)
@@ -91,7 +96,7 @@ pub(super) fn stores(record: &Record, look: &Decoded, seen: &Seen, place: &Subje
 
 /// A guest keeps its start table as long as it is alive (Linux arch/arm64/kvm/mmu.c,
 /// kvm_init_stage2_mmu), and no two share one.
-pub(super) fn bases(looks: &[Decoded]) -> Vec<Finding> {
+pub(super) fn bases(looks: &[DecodedLook]) -> Vec<Finding> {
     let mut of_guest: BTreeMap<&str, u64> = BTreeMap::new();
     let mut of_base: BTreeMap<u64, &str> = BTreeMap::new();
     let mut out = vec![];
@@ -120,7 +125,7 @@ pub(super) fn bases(looks: &[Decoded]) -> Vec<Finding> {
 /// Guests that are alive at the same time have different VMIDs, because the TLB distinguishes their
 /// leaves only by these. KVM assigns new ones when all 255, or 65535, were used (Linux
 /// arch/arm64/kvm/vmid.c), so a guest's may differ from look to look, but not within one step.
-pub(super) fn vmids(looks: &[Decoded]) -> Vec<Finding> {
+pub(super) fn vmids(looks: &[DecodedLook]) -> Vec<Finding> {
     let mut owners: BTreeMap<(usize, u16), (&str, u64)> = BTreeMap::new();
     let mut out = vec![];
     for look in looks {

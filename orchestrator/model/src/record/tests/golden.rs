@@ -1,7 +1,8 @@
-//! Logs as they were written once. A file of a version that was released never changes: what is younger must read it. They have
-//! the events of [`Story::after`], whose table pages they name.
+//! Logs as they were written once. A file of a version that was released never changes: what is
+//! younger must read it. They have the events of [`Story::after`], whose table pages they name.
 //!
-//! `S2LAB_WRITE_LOGS=1 cargo test -p s2lab-model golden` writes them again, which is for a new version alone.
+//! `S2LAB_WRITE_LOGS=1 cargo test -p s2lab-model golden` writes them again, which is for a new
+//! version alone.
 
 use super::*;
 use crate::judge::judge_run;
@@ -70,7 +71,7 @@ fn what_a_younger_minor_has_is_skipped_and_named() {
     assert!(passes(run));
 }
 
-/// What is skipped in a younger log is a mistake in one of this version.
+/// An unknown part is skipped in a younger log, and a mistake in one of this version.
 #[test]
 fn a_log_of_this_version_has_nothing_that_is_not_known() {
     let ours = golden(AHEAD, &ahead()).replace("\"v\":\"2.9\"", "\"v\":\"2.0\"");
@@ -82,7 +83,7 @@ fn a_log_of_this_version_has_nothing_that_is_not_known() {
     }
 }
 
-/// What is wrong otherwise is wrong in a younger log too.
+/// Any other mistake is a mistake in a younger log too.
 #[test]
 fn a_younger_log_is_held_to_the_rest() {
     let lines: Vec<String> = golden(AHEAD, &ahead()).lines().map(str::to_owned).collect();

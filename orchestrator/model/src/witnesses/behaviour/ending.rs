@@ -7,8 +7,8 @@ use crate::record::{Record, environment};
 use s2lab_protocol::UnalignedOutcome;
 use std::collections::BTreeMap;
 
-/// The ending of an outcome. Whether a fault reaches the guest or stops its VMM depends on the TLB, so
-/// both are the same.
+/// The ending of an outcome. Whether a fault reaches the guest or stops its VMM depends on the TLB,
+/// so both are the same.
 pub(crate) fn ending(outcome: &ProbeOutcome) -> Ending {
     match outcome {
         ProbeOutcome::Answered(UnalignedOutcome::Ok) => Ending::Ok,

@@ -3,11 +3,11 @@
 mod emulation;
 mod ending;
 
-use super::{Heard, Scene, Witness};
+use super::{Hearing, Scene, Witness};
 use crate::event::Probed;
 use crate::finding::{Finding, Subject, Weight};
 use crate::lines::Ending;
-use crate::record::look::{Combined, Decoded, SeenMapping};
+use crate::record::look::{Combined, DecodedLook, SeenMapping};
 use crate::record::{At, Record};
 use s2lab_mmu::MemoryType;
 
@@ -21,7 +21,7 @@ impl Witness for Behaviour {
         "behaviour"
     }
 
-    fn hear(&self, Scene { record, looks }: &Scene<'_>) -> Heard {
+    fn hear(&self, Scene { record, looks }: &Scene<'_>) -> Hearing {
         let mut findings = vec![];
         let mut silent = "no probe".to_owned();
         let mut spoke = false;
@@ -34,7 +34,7 @@ impl Witness for Behaviour {
                 Err(why) => silent = why,
             }
         }
-        Heard::new(findings, spoke, &silent)
+        Hearing::new(findings, spoke, &silent)
     }
 }
 
@@ -55,7 +55,7 @@ fn against(probe: At<'_, Probed>, predicted: Ending) -> Option<Finding> {
 }
 
 /// Returns the probed mapping in the last look at the probe's guest before the probe.
-pub(crate) fn probed_mapping<'a>(looks: &'a [Decoded], probe: At<'_, Probed>) -> Option<&'a SeenMapping> {
+pub(crate) fn probed_mapping<'a>(looks: &'a [DecodedLook], probe: At<'_, Probed>) -> Option<&'a SeenMapping> {
     let before = looks.iter().filter(|look| look.guest == probe.guest && look.step < probe.step);
     let last = before.max_by_key(|look| look.step)?.seen.as_ref().ok()?;
     last.mappings.iter().find(|mapping| mapping.device == probe.device && mapping.map == probe.map)
@@ -67,7 +67,7 @@ pub(crate) fn probed_mapping<'a>(looks: &'a [Decoded], probe: At<'_, Probed>) ->
 /// In QEMU a Device type of stage 2 always counts. One of stage 1 alone counts on the first access
 /// to a page after its TLB entry went, and not later (measured with 10.0.2, same code in 10.2.2),
 /// so such a mapping predicts nothing.
-fn predict(record: &Record, looks: &[Decoded], probe: At<'_, Probed>) -> Result<Ending, String> {
+fn predict(record: &Record, looks: &[DecodedLook], probe: At<'_, Probed>) -> Result<Ending, String> {
     let mapping = probed_mapping(looks, probe).ok_or("no look saw the mapping that was probed")?;
     let endings = mapping.touched.iter().map(|(both, _)| predict_one(both));
     let mut endings = endings.collect::<Result<Vec<_>, _>>()?.into_iter();

@@ -2,11 +2,11 @@
 
 mod vmas;
 
-use super::{Heard, Scene, Witness};
+use super::{Hearing, Scene, Witness};
 use crate::finding::{Finding, Subject, Weight};
 use crate::kernel::Trait;
 use crate::record::Record;
-use crate::record::look::{Decoded, Seen};
+use crate::record::look::{DecodedLook, GuestTables};
 use crate::scenario::Promise;
 use s2lab_mmu::MemoryType;
 use s2lab_protocol::Vma;
@@ -28,7 +28,7 @@ impl Witness for Smaps {
         "smaps"
     }
 
-    fn hear(&self, scene: &Scene<'_>) -> Heard {
+    fn hear(&self, scene: &Scene<'_>) -> Hearing {
         let mut findings = vec![];
         let mut spoke = false;
         for (look, seen) in scene.readable() {
@@ -39,14 +39,14 @@ impl Witness for Smaps {
                 spoke |= !bar.vmas.is_empty() && seen.devices.get(device).is_some_and(|of| !of.is_empty());
             }
         }
-        Heard::new(findings, spoke, "no assigned device was looked at")
+        Hearing::new(findings, spoke, "no assigned device was looked at")
     }
 }
 
 /// A device's BAR at one look, and the VMAs over it.
 struct Bar<'a> {
     record: &'a Record,
-    seen: &'a Seen,
+    seen: &'a GuestTables,
     device: &'a str,
     subject: Subject,
     vmas: Vec<&'a Vma>,
@@ -59,7 +59,7 @@ fn words(flag: bool) -> &'static str {
 }
 
 impl<'a> Bar<'a> {
-    fn at(record: &'a Record, look: &'a Decoded, seen: &'a Seen, device: &'a str) -> Self {
+    fn at(record: &'a Record, look: &'a DecodedLook, seen: &'a GuestTables, device: &'a str) -> Self {
         let vmas = vmas::over_bar(record, look, device);
         let flagged = vmas.iter().filter(|vma| vma.flags.iter().any(|flag| flag == UNNAMED_FLAG)).count();
         Self { record, seen, device, subject: Subject::look(look).region(device), vmas, flagged }

@@ -1,7 +1,7 @@
 //! The VMAs through which a VMM maps a BAR, in the list of the host's kernel.
 
 use crate::event::VmaFlags;
-use crate::record::look::Decoded;
+use crate::record::look::DecodedLook;
 use crate::record::{At, Record};
 use s2lab_protocol::{Bar, Vma};
 use std::ops::Range;
@@ -14,7 +14,7 @@ const PAGE: u64 = 4096;
 
 /// Returns the VMAs over the device's BAR from the last report before the look, or the first one
 /// after it.
-pub(super) fn over_bar<'a>(record: &'a Record, look: &Decoded, device: &str) -> Vec<&'a Vma> {
+pub(super) fn over_bar<'a>(record: &'a Record, look: &DecodedLook, device: &str) -> Vec<&'a Vma> {
     let Some(bar) = record.session.around.bar(device) else { return vec![] };
     let of = |flags: &At<'_, VmaFlags>| flags.guest == look.guest && flags.device == device;
     let reported = || record.all().filter(of);

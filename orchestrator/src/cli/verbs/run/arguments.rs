@@ -36,7 +36,8 @@ pub(crate) struct Arguments {
     /// Number of cells at a time; default: one for each two cores
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) jobs: Option<u16>,
-    /// Exit as `git bisect run` wants it: 0 good, 1 bad, 125 this commit cannot be judged, 128 the arguments are wrong
+    /// Exit as `git bisect run` wants it: 0 good, 1 bad, 125 this commit cannot be judged, 128 the
+    /// arguments are wrong
     #[arg(long, conflicts_with_all = ["failed", "dry_run"])]
     pub(crate) bisect: bool,
     /// Do not touch the network: what is not in the cache is an error

@@ -8,8 +8,8 @@ use crate::cli::{
     render::complain,
     render::say,
     render::say_bytes,
-    shared::cells::Planned,
-    shared::gather::{Gathered, Source},
+    shared::cells::CellPlan,
+    shared::gather::{Provisions, Source},
     shared::judged::{Judged, lacks_to_pass},
 };
 use crate::{
@@ -47,7 +47,8 @@ use std::{
     time::Duration,
 };
 
-/// The time that the cache has to end after a signal; more than make has to remove what it has half made.
+/// The time that the cache has to end after a signal; more than make has to remove what it has half
+/// made.
 const HEED: Duration = Duration::from_secs(12);
 
 /// Between two lines of a cell at work, where progress is lines.
@@ -57,11 +58,11 @@ const SIGN_OF_LIFE: Duration = Duration::from_secs(30);
 pub(crate) async fn carry_out(
     context: &Context,
     lab: &Lab,
-    planned: Planned,
+    planned: CellPlan,
     arguments: Arguments,
     keep: Keep,
 ) -> Result<u8, Failure> {
-    let (begun, log, writer) = Begun::new(context, lab, &arguments, &planned, keep)?;
+    let (begun, log, writer) = ActiveRun::new(context, lab, &arguments, &planned, keep)?;
     match begun.gather(&planned).await {
         Ok(gathered) => {
             let printed = begun.run(gathered, log, planned.cells).await;
@@ -91,7 +92,7 @@ pub(crate) async fn carry_out(
 type Printed = BTreeMap<Key, Option<Verdict>>;
 
 /// A run that has a folder and a log.
-struct Begun<'a> {
+struct ActiveRun<'a> {
     context: &'a Context,
     lab: &'a Lab,
     arguments: &'a Arguments,
@@ -102,13 +103,13 @@ struct Begun<'a> {
     judging: Judging,
 }
 
-impl<'a> Begun<'a> {
+impl<'a> ActiveRun<'a> {
     /// Makes the folder and the log, with the plan in it.
     fn new(
         context: &'a Context,
         lab: &'a Lab,
         arguments: &'a Arguments,
-        planned: &Planned,
+        planned: &CellPlan,
         keep: Keep,
     ) -> Result<(Self, EventLog, Writer), Failure> {
         let (places, name) = (context.places()?, lab.name()?);
@@ -133,13 +134,13 @@ impl<'a> Begun<'a> {
         Ok((begun, log, writer))
     }
 
-    async fn gather(&self, planned: &Planned) -> Result<Gathered, Failure> {
+    async fn gather(&self, planned: &CellPlan) -> Result<Provisions, Failure> {
         let ready = async {
             let trace = self.folder.trace();
             self.context.log_file.open(trace.map_err(Failure::io("cannot write s2lab.log"))?);
             let (parts, offline) = (self.arguments.parts.parts(), self.arguments.offline);
             let source = Source { places: &self.places, lab: self.lab, parts, offline };
-            Gathered::new(planned, source, &self.display).await
+            Provisions::new(planned, source, &self.display).await
         };
         tokio::select! {
             gathered = ready => gathered,
@@ -148,7 +149,7 @@ impl<'a> Begun<'a> {
     }
 
     /// Runs the cells and prints each when it has ended.
-    async fn run(&self, gathered: Gathered, log: EventLog, cells: Vec<PlannedCell>) -> io::Result<Printed> {
+    async fn run(&self, gathered: Provisions, log: EventLog, cells: Vec<PlannedCell>) -> io::Result<Printed> {
         let columns = Columns::of(cells.iter().map(|cell| cell.key.as_str()));
         let operator = self.operator();
         let jobs = match &operator {

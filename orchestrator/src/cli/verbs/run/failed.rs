@@ -4,7 +4,7 @@ use super::arguments::Arguments;
 use crate::cli::{
     context::Context,
     failure::Failure,
-    shared::cells::{CellArguments, Planned, planned},
+    shared::cells::{CellArguments, CellPlan, planned},
     shared::judged::Judged,
     shared::kernels::KernelArguments,
     shared::parts::PartArguments,
@@ -18,7 +18,7 @@ use std::collections::BTreeSet;
 /// Returns the cells of the lab folder's latest run that neither passed nor were skipped, planned
 /// from the present lab folder, with the parts that the run was given. Cells that were not run or
 /// not judged are among them. Returns None if there is no such cell.
-pub(crate) fn cells(context: &Context, lab: &Lab) -> Result<Option<(Planned, PartArguments)>, Failure> {
+pub(crate) fn cells(context: &Context, lab: &Lab) -> Result<Option<(CellPlan, PartArguments)>, Failure> {
     let folder = latest(context)?;
     if folder.is_at_work().map_err(Failure::io(folder.events().display().to_string()))? {
         let message = format!("the latest run, {}, is still at work", folder.path().display());
@@ -41,7 +41,7 @@ pub(crate) fn cells(context: &Context, lab: &Lab) -> Result<Option<(Planned, Par
             None => groups.push((kernels, what)),
         }
     }
-    let mut all: Option<Planned> = None;
+    let mut all: Option<CellPlan> = None;
     for (kernels, what) in groups {
         let mut planned = planned(lab, &CellArguments { what, ..CellArguments::default() }, &kernels)?;
         // A file with a kernel by its path is several cells, and possibly only some have failed.

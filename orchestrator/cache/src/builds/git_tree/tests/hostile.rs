@@ -107,7 +107,8 @@ fn objects_that_are_missing_are_not_fetched() {
     nothing_was_started(dir.path());
 }
 
-/// git looks into a repository inside of a tree, with that repository's configuration, once it has it in its index.
+/// git looks into a repository inside of a tree, with that repository's configuration, once it has
+/// it in its index.
 #[test]
 fn a_repository_inside_of_the_tree_starts_nothing() {
     let (dir, place) = repository();
