@@ -54,7 +54,7 @@ fn the_cache_and_the_helpers_know_nothing_of_the_program() {
 }
 
 /// The rooms of the program, the highest first.
-const ROOMS: [&str; 8] = ["cli", "lab", "show", "run", "host", "review", "home", "runtime"];
+const ROOMS: [&str; 9] = ["cli", "lab", "show", "run", "boot", "host", "review", "home", "runtime"];
 
 /// Returns the rooms from which a file imports.
 fn imports(text: &str) -> Vec<&str> {

@@ -2,9 +2,9 @@
 
 use super::{KERNELS, Lab, LabError, Mistake, Mistakes, read, shown};
 use crate::{
+    boot::kernel::ready::{KernelConfig, read_symbols},
     home,
     outside::{self, kinds},
-    run::images::{KernelConfig, read_symbols},
     series::Series,
 };
 use s2lab_model::kernel::{FileKind, NamedFile, check_named, named_files};

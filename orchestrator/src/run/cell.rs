@@ -2,16 +2,18 @@
 
 use super::{
     conclusion::Completion,
-    images::{Images, KernelFiles},
     log::EventLog,
     operator::Operator,
     session::Session,
     stages::{Stages, Stop},
     watch::Cancel,
 };
-use crate::host::{
-    HostError, Launcher,
-    deadlines::{Deadline, Deadlines, Factor},
+use crate::{
+    boot::{files::BootFiles, kernel::ready::KernelFiles},
+    host::{
+        HostError, Launcher,
+        deadlines::{Deadline, Deadlines, Factor},
+    },
 };
 use s2lab_model::{
     event::{Beside, CellEnd, Event, PlannedCell, Stage},
@@ -32,14 +34,14 @@ const GUEST_CPUS: u32 = 1;
 /// The parts that all cells of a run share.
 pub struct Shared<'a> {
     pub launcher: &'a Launcher,
-    pub images: &'a Images,
+    pub boot: &'a BootFiles,
     /// The folder of table pages.
     pub raw: &'a Path,
     pub deadlines: Deadlines,
     /// The factor of the deadlines.
     pub factor: Factor,
     /// The bytes that the run's file system must have left before a host boots:
-    /// [`super::preflight::STATE_SPACE`], except in tests with less.
+    /// [`crate::boot::preflight::STATE_SPACE`], except in tests with less.
     pub least_space: u64,
     /// A person at the host.
     pub operator: Option<&'a Operator>,

@@ -4,15 +4,11 @@ pub mod cell;
 mod conclusion;
 pub mod console;
 mod consoles;
-pub mod custom_kernel;
 pub mod folder;
-pub mod images;
 pub mod judging;
-pub mod kernels;
 pub mod log;
 mod nonce;
 pub mod operator;
-pub mod preflight;
 pub mod retention;
 pub mod session;
 pub mod signals;
@@ -23,6 +19,7 @@ mod stuck;
 mod watch;
 
 use crate::{
+    boot::files::BootFiles,
     cache::CacheError,
     host::{
         Launcher,
@@ -31,7 +28,6 @@ use crate::{
 };
 use cell::Shared;
 use folder::RunFolder;
-use images::Images;
 use judging::Judging;
 use log::EventLog;
 use operator::Operator;
@@ -56,7 +52,7 @@ use tokio::task::{JoinError, JoinSet};
 pub struct Run {
     pub folder: RunFolder,
     pub log: EventLog,
-    pub images: Images,
+    pub boot: BootFiles,
     pub slots: Slots,
     pub launcher: Launcher,
     pub interruption: Interruption,
@@ -64,7 +60,7 @@ pub struct Run {
     /// The factor of the deadlines, for the reports.
     pub factor: Factor,
     /// The bytes that the run's file system must have left before a host boots. It is
-    /// [`preflight::STATE_SPACE`], except in tests with less.
+    /// [`crate::boot::preflight::STATE_SPACE`], except in tests with less.
     pub least_space: u64,
     /// A person at the cells' hosts.
     pub operator: Option<Arc<Operator>>,
@@ -199,8 +195,8 @@ impl Run {
                 end: CellEnd::Stopped { stage: Stage::Prepare, cause, what, hint },
             });
         };
-        let Some(kernel) = self.images.kernel(&cell.kernel) else {
-            let why = self.images.missing(&cell.kernel);
+        let Some(kernel) = self.boot.kernel(&cell.kernel) else {
+            let why = self.boot.missing(&cell.kernel);
             let what = why.map_or_else(|| "the cache gave none".to_owned(), CacheError::to_string);
             let stop = Stop::lab(format!("kernel {}: {what}", cell.kernel));
             return not_begun(Stop { hint: why.and_then(CacheError::hint), ..stop });
@@ -220,7 +216,7 @@ impl Run {
         let raw = self.folder.raw();
         let shared = Shared {
             launcher: &self.launcher,
-            images: &self.images,
+            boot: &self.boot,
             raw: &raw,
             deadlines: self.deadlines,
             factor: self.factor,

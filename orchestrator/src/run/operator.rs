@@ -1,7 +1,8 @@
 //! The operator: a person at a cell's host, with a shell in it, or with gdb at its first
 //! instruction.
 
-use super::{images::KernelFiles, stages::Stop};
+use super::stages::Stop;
+use crate::boot::kernel::ready::KernelFiles;
 use crate::host::deadlines::Deadlines;
 use crate::host::ssh::{Exit, RawMode, Shell, Ssh, SshError, size};
 use rustix::fd::AsFd;

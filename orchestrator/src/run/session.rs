@@ -4,15 +4,17 @@ use super::{
     cell::Shared,
     conclusion::{Completion, Facts},
     console::{AlarmSwitch, Console},
-    images::KernelFiles,
     log::EventLog,
     nonce::nonce,
     operator::{CRASH_ENDS, GdbSocket, Operator, print},
-    preflight::{self, Room},
     stages::Stop,
     watch::{Cancel, Consoles, Watch},
 };
 use crate::{
+    boot::{
+        kernel::ready::KernelFiles,
+        preflight::{self, Room},
+    },
     host::{
         Host, Parts, Streams,
         deadlines::{Deadline, Deadlines},
@@ -221,10 +223,10 @@ async fn host(
     gdb: Option<UnixListener>,
 ) -> Result<(Host, Streams), Stop> {
     let host = &planned.scenario.host;
-    let initramfs = shared.images.initramfs(kernel);
+    let initramfs = shared.boot.initramfs(kernel);
     let crash = shared.operator.map_or(CRASH_ENDS, Operator::crash);
     let parts = Parts {
-        qemu: shared.images.qemu(),
+        qemu: shared.boot.qemu(),
         host,
         kernel: &kernel.boot.image,
         initramfs: initramfs.map_err(|e| Stop::lab(format!("cannot make the host's initramfs: {e}")))?,
@@ -278,7 +280,7 @@ fn environment(shared: &Shared<'_>, planned: &PlannedCell, kernel: &KernelFiles)
         (environment::CPU, planned.scenario.host.cpu.clone()),
         (environment::ACCELERATOR, environment::TCG.to_owned()),
     ];
-    let mut variable = shared.images.facts();
+    let mut variable = shared.boot.facts();
     variable.insert(environment::FACTOR.into(), shared.factor.to_string());
     let config =
         kernel.config.as_ref().map_or(environment::UNKNOWN.to_owned(), |config| config.sha256.clone());

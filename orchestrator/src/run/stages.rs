@@ -2,6 +2,7 @@
 
 use super::log::EventLog;
 use crate::{
+    boot::preflight::Finding,
     host::{
         HostError, StartError,
         link::{LinkError, ending},
@@ -128,6 +129,13 @@ impl Stop {
 /// Returns the hint for a failed write.
 pub(super) fn room(error: &io::Error) -> Option<String> {
     no_room(error).then(|| "the file system of the state folder is full: make room, or give --out".into())
+}
+
+impl From<Finding> for Stop {
+    fn from(finding: Finding) -> Self {
+        let hint = finding.hint().map(str::to_owned);
+        Stop { hint, ..Stop::new(finding.cause(), finding.to_string()) }
+    }
 }
 
 impl From<StartError> for Stop {

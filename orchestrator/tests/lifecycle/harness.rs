@@ -6,6 +6,10 @@ use crate::{
 };
 use fake_qemu::script::Script;
 use s2lab::{
+    boot::{
+        files::BootFiles,
+        kernel::ready::{Bootable, KernelConfig, KernelFiles, KernelSymbols},
+    },
     cache,
     host::{
         Launcher,
@@ -13,7 +17,6 @@ use s2lab::{
     },
     run::{
         cell::{self, Shared},
-        images::{Bootable, Images, KernelConfig, KernelFiles, KernelSymbols},
         log::EventLog,
     },
 };
@@ -67,7 +70,7 @@ async fn carry_out(row: &Row, folder: &Path) -> Result<JudgedCell, Box<dyn Error
         script.agent = Some(agent::make(folder)?);
         (host.change)(&agent::folder(folder))?;
     }
-    let images = images(folder, &script, row.config)?;
+    let boot = boot_files(folder, &script, row.config)?;
     let raw = folder.join("raw");
     std::fs::create_dir(&raw)?;
     let planned = planned(&row.script)?;
@@ -83,14 +86,14 @@ async fn carry_out(row: &Row, folder: &Path) -> Result<JudgedCell, Box<dyn Error
     let launcher = Launcher::start()?;
     let shared = Shared {
         launcher: &launcher,
-        images: &images,
+        boot: &boot,
         raw: &raw,
         deadlines: deadlines(row),
         factor: Factor::default(),
         least_space: 0,
         operator: None,
     };
-    let kernel = images.kernel(KERNEL).ok_or("no kernel")?;
+    let kernel = boot.kernel(KERNEL).ok_or("no kernel")?;
     cell::run(&shared, &planned, kernel, folder, log.cell(&planned.key), std::future::pending()).await;
     log.event(Event::RunEnded);
     drop(log);
@@ -125,7 +128,7 @@ pub(crate) fn planned(script: &Script) -> Result<PlannedCell, Box<dyn Error>> {
 
 /// Makes the files that cells boot, without meaning, and this program in QEMU's place, with the
 /// script. `lacks` is an option that the kernel's configuration, if there is one, does not have.
-pub(crate) fn images(folder: &Path, script: &Script, lacks: Option<&str>) -> io::Result<Images> {
+pub(crate) fn boot_files(folder: &Path, script: &Script, lacks: Option<&str>) -> io::Result<BootFiles> {
     let path = folder.join(SCRIPT);
     std::fs::write(&path, serde_json::to_vec(script)?)?;
     let file = |name: &str| {
@@ -157,7 +160,7 @@ pub(crate) fn images(folder: &Path, script: &Script, lacks: Option<&str>) -> io:
         symbols: KernelSymbols::default(),
     };
     std::fs::write(&kernel.boot.modules, modules)?;
-    Ok(Images::from_parts(qemu, userland, agent, guest, BTreeMap::from([(KERNEL.to_owned(), kernel)])))
+    Ok(BootFiles::from_parts(qemu, userland, agent, guest, BTreeMap::from([(KERNEL.to_owned(), kernel)])))
 }
 
 /// Returns a configuration with all needed options but one.

@@ -1,6 +1,6 @@
 //! Whole runs in a process of their own, which tests may kill and watch.
 
-use crate::harness::{images, left, planned};
+use crate::harness::{boot_files, left, planned};
 use fake_qemu::script::{Act, Moment, Script};
 use rustix::process::{Pid, Signal, kill_process};
 use s2lab::{
@@ -145,7 +145,7 @@ async fn carry_out(folder: &Path) -> Result<(), Box<dyn Error>> {
     let run = Run {
         folder: run,
         log,
-        images: images(folder, &script, None)?,
+        boot: boot_files(folder, &script, None)?,
         slots: Slots::new(folder, 1)?,
         launcher: Launcher::start()?,
         interruption,

@@ -2,9 +2,9 @@
 
 use crate::cli::{failure::Failure, shared::kernels::KernelArguments, shared::own};
 use crate::{
+    boot::kernel::{given, named::CustomKernel},
     cache::{Cache, Quiet},
     lab::{Lab, Places, scenarios},
-    run::{custom_kernel::CustomKernel, images},
     runtime,
 };
 use clap::Args;
@@ -42,12 +42,12 @@ impl CellPlan {
     /// Checks the kernels that were given as files, before a run is made.
     pub(crate) fn check_given(&self, places: &Places, lab: &Lab) -> Result<(), Failure> {
         let Self { kernels, chosen, cells } = self;
-        let given = images::given(kernels, &lab.images(), chosen, cells);
+        let given = given::given(kernels, &lab.images(), chosen, cells);
         if given.is_empty() {
             return Ok(());
         }
         let cache = Cache::open(&places.cache, true, Arc::new(Quiet))?;
-        Ok(runtime::block_on(images::check_given(&cache, &given, cells))??)
+        Ok(runtime::block_on(given::check(&cache, &given, cells))??)
     }
 
     /// Returns the only cell, for a verb that takes one. The error lists them.

@@ -2,6 +2,7 @@
 
 use crate::cli::{failure::Failure, shared::cells::CellPlan};
 use crate::{
+    boot::{files::BootFiles, kernel::named::CustomKernel, preflight::STATE_SPACE},
     cache::{Cache, Parts},
     host::{
         Launcher,
@@ -9,17 +10,14 @@ use crate::{
         emulated::factor,
     },
     lab::{Lab, Places},
-    run::{
-        Run, custom_kernel::CustomKernel, folder::RunFolder, images::Images, log::EventLog,
-        operator::Operator, preflight::STATE_SPACE, signals::Interruption, slots::Slots,
-    },
+    run::{Run, folder::RunFolder, log::EventLog, operator::Operator, signals::Interruption, slots::Slots},
     show::progress::Display,
 };
 use std::{collections::BTreeSet, sync::Arc};
 
 /// Everything that the hosts of a plan need.
 pub(crate) struct Provisions {
-    images: Images,
+    boot: BootFiles,
     slots: Slots,
     launcher: Launcher,
     factor: Factor,
@@ -45,27 +43,27 @@ impl Provisions {
         let Source { places, lab, parts, offline } = source;
         let cache = Cache::open(&places.cache, offline, display.clone())?.with_parts(parts);
         let CellPlan { kernels, chosen, cells } = planned;
-        let gathered = Images::gather(&cache, kernels, &lab.images(), chosen, cells).await;
+        let gathered = BootFiles::gather(&cache, kernels, &lab.images(), chosen, cells).await;
         display.clear_all();
-        let images = gathered?;
+        let boot = gathered?;
         for CustomKernel { label, .. } in chosen {
-            if images.kernel(label).is_some_and(|kernel| kernel.config.is_none()) {
+            if boot.kernel(label).is_some_and(|kernel| kernel.config.is_none()) {
                 tracing::warn!(
                     "{label}: its configuration is not known, so what it lacks cannot be named; give it by --config FILE, or build with CONFIG_IKCONFIG=y"
                 );
             }
         }
-        let qemu = images.qemu();
+        let qemu = boot.qemu();
         tracing::info!("QEMU {}: {}", qemu.version, qemu.program.display());
         for name in cells.iter().map(|cell| &cell.kernel).collect::<BTreeSet<_>>() {
-            if let Some(kernel) = images.kernel(name) {
+            if let Some(kernel) = boot.kernel(name) {
                 tracing::info!("kernel {name}: {}", kernel.boot.image.display());
             }
         }
         let slots = Slots::of_machine(&places.cache).map_err(Failure::io("cannot use the cache"))?;
         let launcher = Launcher::start().map_err(Failure::io("cannot start"))?;
-        let factor = factor::of_machine(&places.cache, &launcher, images.qemu(), false).await?;
-        Ok(Self { images, slots, launcher, factor })
+        let factor = factor::of_machine(&places.cache, &launcher, boot.qemu(), false).await?;
+        Ok(Self { boot, slots, launcher, factor })
     }
 
     pub(crate) fn slots(&self) -> usize {
@@ -80,12 +78,12 @@ impl Provisions {
         interruption: Interruption,
         operator: Option<Arc<Operator>>,
     ) -> Run {
-        let Self { images, slots, launcher, factor } = self;
+        let Self { boot, slots, launcher, factor } = self;
         let deadlines = Deadlines::default().times(factor);
         Run {
             folder,
             log,
-            images,
+            boot,
             slots,
             launcher,
             interruption,

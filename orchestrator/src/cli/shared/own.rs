@@ -2,16 +2,16 @@
 
 use crate::cli::{failure::Failure, shared::kernels::KernelArguments};
 use crate::{
+    boot::kernel::{
+        named::CustomKernel,
+        ready::{KernelConfig, read_symbols},
+        resolved::{ImageChoice, KernelRequest, tree_as_it_is, wanted},
+    },
     cache::{BuildConfig, CacheError, ConfigFile, KernelBuild, KernelSource},
     home,
     lab::Lab,
     outside::{self, kinds},
     revisions::{Commit, commits},
-    run::{
-        custom_kernel::CustomKernel,
-        images::{KernelConfig, read_symbols},
-        kernels::{ImageChoice, KernelRequest, tree_as_it_is, wanted},
-    },
     series::Series,
 };
 use s2lab_model::{

@@ -2,10 +2,10 @@
 
 use crate::cli::failure::Failure;
 use crate::{
+    boot::kernel::ready::GUEST_MODULES,
     cache::{Cache, Parts, Quiet},
     home,
     lab::Places,
-    run::images::GUEST_MODULES,
     runtime,
 };
 use clap::Args;

@@ -2,8 +2,8 @@
 
 use crate::cli::{context::Context, exit, failure::Failure, render::complain, render::say};
 use crate::{
+    boot::kernel::resolved::{KernelRequest, wanted},
     cache::{Cache, CacheError, Item, KernelSource, Quiet},
-    run::kernels::{KernelRequest, wanted},
 };
 use clap::{Args, Subcommand, ValueEnum};
 use jiff::Timestamp;

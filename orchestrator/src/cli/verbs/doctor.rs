@@ -2,18 +2,20 @@
 
 use crate::cli::{context::Context, exit, failure::Failure, render::say};
 use crate::{
+    boot::{
+        kernel::{
+            ready::HOST_MODULES,
+            resolved::{KernelRequest, wanted},
+        },
+        preflight,
+    },
     cache::{Cache, CacheError, Quiet, ask, find_on_path},
     child,
     host::emulated::{factor, process::Launcher},
     lab::{Lab, Places},
     limits::memory::{Available, Bound},
     private,
-    run::{
-        images::HOST_MODULES,
-        kernels::{KernelRequest, wanted},
-        preflight,
-        slots::Slots,
-    },
+    run::slots::Slots,
     runtime,
     size::Size,
     whole,

@@ -1,4 +1,5 @@
-//! Conversion of an entry of `images/kernels.yaml` to a request to the cache.
+//! A kernel that is resolved: the request to the cache that an entry of `images/kernels.yaml`
+//! makes.
 
 use crate::{
     cache::{BuildConfig, CacheError, ConfigFile, DebianKernel, KernelBuild, KernelSource, SourcePackage},
@@ -20,7 +21,7 @@ const BUILT_SYMBOLS: &str = "System.map";
 /// A kernel given by its file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageChoice {
-    /// Returns the kernel's half of a key.
+    /// The kernel's half of a key.
     pub label: String,
     pub image: PathBuf,
     /// A tree of modules. None: everything is built in.

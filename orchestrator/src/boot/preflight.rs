@@ -1,7 +1,7 @@
 //! Preflight: the check that kernel, QEMU and machine have everything that a cell needs. It names
 //! what is missing at once, instead of a deadline minutes later.
 
-use super::{images::KernelFiles, stages::Stop};
+use super::kernel::ready::KernelFiles;
 use crate::{
     host::{self, Lack as HostLack},
     limits::memory::{Available, Bound},
@@ -12,7 +12,10 @@ use s2lab_model::{
     kconfig::{self, Lack, Options},
     scenario::Scenario,
 };
-use std::{fmt, io, path::Path};
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+};
 
 /// The bytes that the state folder's file system must have left. Consoles, table pages and reports
 /// of a cell are some MiB, but a flooded console may fill more.
@@ -35,6 +38,8 @@ pub enum Finding {
         needed: u64,
         free: u64,
     },
+    /// The archive of the kernel's modules cannot be read.
+    Modules { path: PathBuf, source: io::Error },
 }
 
 impl Finding {
@@ -42,13 +47,13 @@ impl Finding {
     pub fn cause(&self) -> StopCause {
         match self {
             Finding::Options(_) | Finding::Host(_) => StopCause::Lacking,
-            Finding::Memory { .. } | Finding::Space { .. } => StopCause::Lab,
+            Finding::Memory { .. } | Finding::Space { .. } | Finding::Modules { .. } => StopCause::Lab,
         }
     }
 
     /// Returns a hint.
-    pub fn hint(&self) -> &'static str {
-        match self {
+    pub fn hint(&self) -> Option<&'static str> {
+        Some(match self {
             Finding::Options(_) => {
                 "build the kernel with these options; one that is =m needs its module, see `s2lab run --modules`"
             }
@@ -62,7 +67,8 @@ impl Finding {
             Finding::Space { .. } => {
                 "make room on the file system of the state folder, or give another with --out"
             }
-        }
+            Finding::Modules { .. } => return None,
+        })
     }
 }
 
@@ -86,13 +92,8 @@ impl fmt::Display for Finding {
                     Size(*free)
                 )
             }
+            Finding::Modules { path, source } => write!(f, "cannot read {}: {source}", path.display()),
         }
-    }
-}
-
-impl From<Finding> for Stop {
-    fn from(finding: Finding) -> Self {
-        Stop::new(finding.cause(), finding.to_string()).hint(finding.hint())
     }
 }
 
@@ -130,30 +131,30 @@ pub fn check(
     host: Option<HostLack>,
     room: Room,
     least_space: u64,
-) -> Result<Options, Stop> {
+) -> Result<Options, Finding> {
     if let Some(lack) = host {
-        return Err(Finding::Host(lack).into());
+        return Err(Finding::Host(lack));
     }
     let delivered = kernel
         .boot
         .delivered()
-        .map_err(|e| Stop::lab(format!("cannot read {}: {e}", kernel.boot.modules.display())))?;
+        .map_err(|source| Finding::Modules { path: kernel.boot.modules.clone(), source })?;
     if let Some(config) = &kernel.config {
         let lacks = kconfig::lacking(&config.config, &planned.scenario, &delivered);
         if !lacks.is_empty() {
-            return Err(Finding::Options(lacks).into());
+            return Err(Finding::Options(lacks));
         }
     }
     let lacks = kconfig::absent(&kernel.boot.absent, &planned.scenario);
     if !lacks.is_empty() {
-        return Err(Finding::Options(lacks).into());
+        return Err(Finding::Options(lacks));
     }
     let needed = memory(&planned.scenario);
     if room.memory.bytes < needed {
-        return Err(Finding::Memory { needed, available: room.memory }.into());
+        return Err(Finding::Memory { needed, available: room.memory });
     }
     if room.space < least_space {
-        return Err(Finding::Space { needed: least_space, free: room.space }.into());
+        return Err(Finding::Space { needed: least_space, free: room.space });
     }
     Ok(Options::new(kernel.config.as_ref().map(|config| config.config.clone()), &delivered))
 }
@@ -161,8 +162,8 @@ pub fn check(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::boot::kernel::ready::{Bootable, KernelConfig, KernelSymbols};
     use crate::cache::parts::initramfs::{Node, append};
-    use crate::run::images::{Bootable, KernelConfig, KernelSymbols};
     use s2lab_model::{kconfig::Config, kernel::Traits, scenario::load};
 
     const fn machine(bytes: u64) -> Available {
@@ -212,7 +213,9 @@ mod tests {
     }
 
     fn found(kernel: &KernelFiles, room: Room) -> Option<(StopCause, String)> {
-        check(&planned(), kernel, None, room, STATE_SPACE).err().map(|stop| (stop.cause, stop.what))
+        check(&planned(), kernel, None, room, STATE_SPACE)
+            .err()
+            .map(|found| (found.cause(), found.to_string()))
     }
 
     #[test]
@@ -227,8 +230,8 @@ mod tests {
         );
         let lack = HostLack { what: "QEMU is old".into(), hint: "take a newer one" };
         let old = check(&planned(), &whole, Some(lack), ROOM, STATE_SPACE).unwrap_err();
-        assert_eq!((old.cause, &*old.what), (StopCause::Lacking, "QEMU is old"));
-        assert_eq!(old.hint.as_deref(), Some("take a newer one"));
+        assert_eq!((old.cause(), &*old.to_string()), (StopCause::Lacking, "QEMU is old"));
+        assert_eq!(old.hint(), Some("take a newer one"));
         let (cause, what) = found(&whole, Room { memory: machine(100 << 20), ..ROOM }).unwrap();
         assert!(cause == StopCause::Lab && what.ends_with("this machine has 100 MiB left"), "{what}");
         let (cause, what) = found(&whole, Room { space: 20 << 20, ..ROOM }).unwrap();

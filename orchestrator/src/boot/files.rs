@@ -1,0 +1,181 @@
+//! The files that a run boots: everything that comes out of the cache, gathered before the first
+//! cell.
+
+use super::kernel::{
+    named::{CustomKernel, names, resolve},
+    ready::{Bootable, KernelFiles, guest_kernel, kernel},
+    resolved::KernelRequest,
+};
+use crate::{
+    cache::{
+        Agent, Cache, CacheError, Qemu, Userland,
+        parts::initramfs::{Node, append},
+    },
+    outside::{self, Outside, kinds},
+    sealed::sealed,
+};
+use rustix::fd::OwnedFd;
+use s2lab_model::{event::PlannedCell, kernel::Kernels, record::environment};
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+    path::Path,
+};
+
+/// Everything that the cells of a run boot.
+#[derive(Debug)]
+pub struct BootFiles {
+    qemu: Qemu,
+    userland: Userland,
+    agent: Agent,
+    guest_kernel: Bootable,
+    kernels: BTreeMap<String, KernelFiles>,
+    /// The missing kernels, and the reasons.
+    missing: BTreeMap<String, CacheError>,
+}
+
+impl BootFiles {
+    /// Makes them from existing parts. `kernels` have the names of the plan.
+    pub fn from_parts(
+        qemu: Qemu,
+        userland: Userland,
+        agent: Agent,
+        guest_kernel: Bootable,
+        kernels: BTreeMap<String, KernelFiles>,
+    ) -> Self {
+        Self { qemu, userland, agent, guest_kernel, kernels, missing: BTreeMap::new() }
+    }
+
+    /// Gathers the needs of `cells`, which have at least one kernel. `folder` is the folder of
+    /// `kernels.yaml`.
+    pub async fn gather(
+        cache: &Cache,
+        kernels: &Kernels,
+        folder: &Path,
+        chosen: &[CustomKernel],
+        cells: &[PlannedCell],
+    ) -> Result<Self, CacheError> {
+        let qemu = cache.qemu().await?;
+        let guest_kernel = guest_kernel(cache, kernels, folder).await?;
+        let (mut all, mut missing): (Vec<(&String, KernelRequest)>, _) = (Vec::new(), BTreeMap::new());
+        for name in names(cells) {
+            match resolve(name, kernels, folder, chosen) {
+                Ok(wanted) => all.push((name, wanted)),
+                Err(error) => drop(missing.insert(name.clone(), error)),
+            }
+        }
+        all.sort_by(|(_, one), (_, other)| one.order().cmp(&other.order()));
+        let mut files = BTreeMap::new();
+        for (name, wanted) in &all {
+            match kernel(cache, wanted).await {
+                Ok(found) => drop(files.insert((*name).clone(), found)),
+                Err(CacheError::Cancelled) => return Err(CacheError::Cancelled),
+                Err(error) => drop(missing.insert((*name).clone(), error)),
+            }
+        }
+        let missing = bearable(&files, missing)?;
+        let userland = cache.host_userland().await?;
+        let agent = cache.agent().await?;
+        Ok(Self { qemu, userland, agent, guest_kernel, kernels: files, missing })
+    }
+
+    /// Returns the emulator of the host.
+    pub fn qemu(&self) -> &Qemu {
+        &self.qemu
+    }
+
+    /// Returns the kernel of that name in the plan.
+    pub fn kernel(&self, name: &str) -> Option<&KernelFiles> {
+        self.kernels.get(name)
+    }
+
+    /// Returns the reason why the kernel of that name is missing.
+    pub fn missing(&self, name: &str) -> Option<&CacheError> {
+        self.missing.get(name)
+    }
+
+    /// Returns facts for a report's environment.
+    pub fn facts(&self) -> BTreeMap<String, String> {
+        let qemu_source =
+            self.qemu.packages.iter().find(|package| package.name.starts_with("qemu-system-arm"));
+        let qemu = match qemu_source {
+            Some(package) => {
+                format!("{} (package {} sha256:{})", self.qemu.version, package.version, package.sha256)
+            }
+            None => format!("{} (the machine's own)", self.qemu.version),
+        };
+        let userland =
+            self.userland.packages.iter().map(|p| format!("{} {} sha256:{}", p.name, p.version, p.sha256));
+        BTreeMap::from([
+            (environment::QEMU.to_owned(), qemu),
+            (environment::AGENT.to_owned(), format!("sha256:{}", self.agent.sha256)),
+            (environment::GUEST_IMAGE.to_owned(), self.guest_kernel.origin()),
+            (environment::HOST_QEMU.to_owned(), self.userland.qemu_version.clone()),
+            (
+                environment::HOST_PACKAGES.to_owned(),
+                s2lab_model::hash::digest(userland.collect::<Vec<_>>().join("\n").as_bytes()),
+            ),
+        ])
+    }
+
+    /// Makes the host's initramfs in a memfd: user land, modules, the agent, and the guests' files.
+    pub fn initramfs(&self, kernel: &KernelFiles) -> io::Result<OwnedFd> {
+        let agent = outside::read(&self.agent.program, kinds::PROGRAM)?;
+        let init = [
+            // A kernel without a console starts init without descriptors. Rust's runtime then opens
+            // this, or aborts, which is a panic of the kernel (std/src/sys/pal/unix/mod.rs,
+            // sanitize_standard_fds).
+            ("dev", Node::Directory { mode: 0o755 }),
+            ("dev/null", Node::Device { mode: 0o666, major: 1, minor: 3 }),
+            ("init", Node::File { mode: 0o755, data: &agent }),
+        ];
+        let mut guest_archive = outside::read(&self.guest_kernel.modules, kinds::ARCHIVE)?;
+        append(&mut guest_archive, init)?;
+        let image = outside::read(&self.guest_kernel.image, kinds::IMAGE)?;
+        sealed("initramfs", |out| {
+            copy(&self.userland.archive, out)?;
+            copy(&kernel.boot.modules, out)?;
+            let guest = [
+                ("guest", Node::Directory { mode: 0o755 }),
+                ("guest/Image", Node::File { mode: 0o644, data: &image }),
+                ("guest/initrd", Node::File { mode: 0o644, data: &guest_archive }),
+            ];
+            append(out, init.into_iter().chain(guest))
+        })
+    }
+}
+
+/// Keeps the kernels that could be had. If one of several does not build, the others can be tested,
+/// and a warning names the missing one with its cells.
+fn bearable<T>(
+    files: &BTreeMap<String, T>,
+    mut missing: BTreeMap<String, CacheError>,
+) -> Result<BTreeMap<String, CacheError>, CacheError> {
+    match files.is_empty() {
+        true => missing.pop_first().map_or(Ok(BTreeMap::new()), |(_, error)| Err(error)),
+        false => Ok(missing),
+    }
+}
+
+fn copy(from: &Path, out: &mut impl Write) -> io::Result<()> {
+    io::copy(&mut Outside::open(from, kinds::ARCHIVE)?, out).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_missing_kernel_keeps_its_reason_while_another_is_there() {
+        let missing = || {
+            let error = |name: &str| CacheError::Offline { missing: name.to_owned() };
+            ["a", "b"].map(|name| (name.to_owned(), error(name))).into_iter().collect()
+        };
+        let there = BTreeMap::from([("c".to_owned(), ())]);
+        let kept = bearable(&there, missing()).unwrap();
+        assert_eq!(kept.keys().collect::<Vec<_>>(), ["a", "b"]);
+        let none = BTreeMap::<String, ()>::new();
+        assert!(matches!(bearable(&none, missing()), Err(CacheError::Offline { missing }) if missing == "a"));
+        assert!(bearable(&there, BTreeMap::new()).unwrap().is_empty());
+    }
+}

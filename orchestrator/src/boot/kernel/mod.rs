@@ -1,0 +1,7 @@
+//! A kernel's way to a host, in three stages: named in a plan, resolved to a request to the cache,
+//! ready as files.
+
+pub mod given;
+pub mod named;
+pub mod ready;
+pub mod resolved;
