@@ -107,6 +107,10 @@ fn schemas_are_those_in_the_repository() {
     ] {
         let output = home.command(arguments).output().unwrap();
         assert!(output.status.success(), "{arguments:?}");
-        assert_eq!(output.stdout, std::fs::read(repository.join(file)).unwrap(), "{file}");
+        let file = repository.join(file);
+        if std::env::var_os("S2LAB_WRITE_SCHEMA").is_some() {
+            std::fs::write(&file, &output.stdout).unwrap();
+        }
+        assert_eq!(output.stdout, std::fs::read(&file).unwrap(), "{}", file.display());
     }
 }
