@@ -32,6 +32,7 @@ pub struct Stage2 {
     /// VTCR_EL2.HD.
     dirty: bool,
     vmid: u16,
+    vmid_bits: u32,
 }
 
 /// The block or page that one valid descriptor maps.
@@ -205,13 +206,15 @@ impl Stage2 {
             return Err(GeometryError::InputBits { bits, granule, min, max });
         }
         let geometry = Geometry::new(granule, bits, start_level, lpa2, vtcr >> vtcr::PS_SHIFT, vttbr);
-        let vmid = (vttbr >> 48) as u16 & if vtcr & vtcr::VS != 0 { 0xffff } else { 0xff };
+        let vmid_bits = if vtcr & vtcr::VS != 0 { u16::BITS } else { u8::BITS };
+        let vmid = (vttbr >> 48) as u16 & u16::MAX >> (u16::BITS - vmid_bits);
         Ok(Self {
             geometry,
             raw_base: geometry.raw_base(vttbr),
             fwb: hcr & hcr::FWB != 0,
             dirty: vtcr & vtcr::HD != 0,
             vmid,
+            vmid_bits,
         })
     }
 
@@ -254,8 +257,14 @@ impl Stage2 {
         self.geometry.lpa2
     }
 
+    /// Returns the number by which the TLB knows the guest's leaves.
     pub fn vmid(&self) -> u16 {
         self.vmid
+    }
+
+    /// Returns the number of bits of a VMID, by VTCR_EL2.VS: 8 or 16.
+    pub fn vmid_bits(&self) -> u32 {
+        self.vmid_bits
     }
 
     /// Returns the leaf that maps `ipa`.

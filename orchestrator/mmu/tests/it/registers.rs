@@ -75,10 +75,12 @@ fn registers_of_a_real_machine_are_read() {
     let (vtcr, ..) = kvm_vtcr(K4, 44);
     let s = Stage2::new(0xff01_0000_4567_8001, vtcr & !(1 << 19), HCR_FWB).unwrap();
     assert_eq!(
-        (s.vmid(), s.base(), s.fwb()),
-        (0x01, 0x4567_8000, true),
+        (s.vmid(), s.vmid_bits(), s.base(), s.fwb()),
+        (0x01, 8, 0x4567_8000, true),
         "VMIDs of 8 bits without VTCR_EL2.VS"
     );
+    let s = Stage2::new(0xff01_0000_4567_8001, vtcr | 1 << 19, HCR_FWB).unwrap();
+    assert_eq!((s.vmid(), s.vmid_bits()), (0xff01, 16));
 }
 
 #[test]

@@ -7,12 +7,12 @@ use super::kept::KeptMemory;
 use super::mapping::GuestMemory;
 pub use super::mapping::{Combined, SeenMapping};
 use super::zeros::zeros;
-use super::{Record, Surroundings};
+use super::{Record, Surroundings, registers};
 use crate::event::Look;
 use crate::hash::digest;
 use crate::scenario::{MAX_DEVICES, MAX_GUESTS, Scenario, Step};
 use s2lab_mmu::{
-    AnomalyKind, Control, Fault, GeometryError, Granule, Limits, PageError, PageMem, PhysMem, Stage1, Stage2,
+    AnomalyKind, Control, Fault, GeometryError, Granule, Limits, PageError, PageMem, PhysMem, Stage1,
     Stage2Leaf, Walk, controls, unlike_neighbours,
 };
 use s2lab_protocol::Mapping;
@@ -56,8 +56,8 @@ impl<F: Fn(&str) -> Option<Vec<u8>>> Pages for F {
 pub enum LookError {
     #[error("register {0} is not in the log")]
     Register(&'static str),
-    #[error("not the registers of a running guest: VMID {vmid}, HCR_EL2 {hcr:#x}")]
-    NoGuest { vmid: u16, hcr: u64 },
+    #[error("not the registers of a running guest: HCR_EL2 {hcr:#x}")]
+    NoGuest { hcr: u64 },
     #[error("the page of {address:#x}, {sha256}, is not in raw/")]
     NoPage { address: u64, sha256: String },
     #[error("the page of {address:#x} cannot be read from raw/: {why}: {sha256}")]
@@ -113,8 +113,6 @@ pub struct GuestTables {
     pub anomalies: Vec<String>,
     /// The first byte of the start table.
     pub base: u64,
-    /// The VMID by which the TLB knows the guest's leaves: 8 bits, or 16 with VTCR_EL2.VS.
-    pub vmid: u16,
     /// The first bytes of the tables of stage 2, each of a granule.
     pub tables: Vec<u64>,
     /// The register bits with which the tables do not have their decoded meaning.
@@ -194,11 +192,11 @@ impl GuestTables {
         limits: Limits,
     ) -> Result<GuestTables, LookError> {
         few(look, around)?;
-        let register = |name| look.registers.get(name).copied().ok_or(LookError::Register(name));
+        let register = |name| registers::register(&look.registers, name);
         let hcr = register("HCR_EL2")?;
-        let stage2 = Stage2::new(register("VTTBR_EL2")?, register("VTCR_EL2")?, hcr)?;
-        if stage2.vmid() == 0 || hcr & HCR_TGE != 0 {
-            return Err(LookError::NoGuest { vmid: stage2.vmid(), hcr });
+        let stage2 = registers::stage2(&look.registers)?;
+        if hcr & HCR_TGE != 0 {
+            return Err(LookError::NoGuest { hcr });
         }
         if around.ram.is_empty() {
             // Every leaf would seem to be nowhere.
@@ -215,7 +213,6 @@ impl GuestTables {
             mappings: vec![],
             anomalies: anomalies(&walk, around)?,
             base: stage2.base(),
-            vmid: stage2.vmid(),
             tables: vec![],
             controls: controls(hcr, register("VTCR_EL2")?, register("SCTLR_EL1")?),
             unlike: unlike_neighbours(&walk.leaves, stage2.granule()),

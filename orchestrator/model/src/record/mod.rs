@@ -12,6 +12,7 @@ mod mapping;
 mod observations;
 pub mod overlap;
 mod parse;
+pub(crate) mod registers;
 mod session;
 #[cfg(test)]
 mod tests;

@@ -83,6 +83,12 @@ pub(super) fn walked() -> Vec<Row> {
         good("access-flag-by-hardware").and(Moment::Start, Act::Register("VTCR_EL2".into(), VTCR | 1 << 21)),
         register("guests-mmu-off", "SCTLR", 0x4, "SCTLR_EL1.M is 0"),
         register("guests-caches-off", "SCTLR", 0x1, "SCTLR_EL1.C is 0"),
+        register(
+            "vmid-of-the-host",
+            "VTTBR_EL2",
+            STAGE2_ROOT,
+            "VMID at look stored, guest g0: 0, which is the host's",
+        ),
     ]
 }
 

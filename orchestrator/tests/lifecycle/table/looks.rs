@@ -19,7 +19,6 @@ pub(super) fn looks() -> Vec<Row> {
     let hcr = 1 << 46 | 1 << 31 | 1;
     vec![
         register("nonce-never-there", "x19", 1, "MISS", no_match),
-        register("no-vmid", "VTTBR_EL2", STAGE2_ROOT, "MISS", no_match),
         register("host-user-space-with-the-nonce", "HCR_EL2", hcr | 1 << 27, "MISS", no_match),
         register("stage-2-off", "HCR_EL2", hcr & !1, "MISS", no_match),
         register("vcpu-in-el2-with-the-nonce", "cpsr", 0x3c9, "MISS", no_match),

@@ -99,3 +99,12 @@ fn two_guests_have_two_vmids() {
     swapped.pages.extend(pages.into_iter().chain(more));
     passes(&swapped);
 }
+
+#[test]
+fn the_vmid_of_the_host_is_no_guests() {
+    let of = |registers| story(&Machine { registers, ..machine() });
+    let hosts = "VMID at look stored, guest g0: expected one that is not 0, found 0, which is the host's";
+    fails(&of(vec![("VTTBR_EL2", stage2_root(0))]), hosts);
+    // Without VTCR_EL2.VS the upper half is not read.
+    fails(&of(vec![("VTTBR_EL2", stage2_root(0) | 1 << 56)]), hosts);
+}
