@@ -14,8 +14,15 @@ use crate::record::Record;
 use crate::record::look::{DecodedLook, GuestTables};
 
 /// Every witness, in the order in which reports name them.
-pub(crate) static ALL: [&dyn Witness; 6] =
-    [&walk::Walk, &placement::Placement, &smaps::Smaps, &bytes::Bytes, &behaviour::Behaviour, &taint::Taint];
+pub(crate) static ALL: &[&dyn Witness] = &[
+    &walk::Walk,
+    &placement::Placement,
+    &smaps::Smaps,
+    &bytes::Bytes,
+    &behaviour::Behaviour,
+    &taint::Taint,
+    // A new one comes last: reports keep the order.
+];
 
 /// A source of facts about what a look saw.
 pub(crate) trait Witness: Sync {
