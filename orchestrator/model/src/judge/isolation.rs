@@ -144,8 +144,7 @@ fn of_look(record: &Record, look: &DecodedLook, kept: &KeptMemory) -> Isolation 
 /// Returns the findings of I17. `of_looks` is the result of [`of_looks`].
 pub(super) fn findings(record: &Record, looks: &[DecodedLook], of_looks: &[Isolation]) -> Vec<Finding> {
     let of_each = of_looks.iter().flat_map(|look| look.findings.iter().cloned());
-    let all =
-        account(record).into_iter().chain(of_each).chain(walked::bases(looks)).chain(walked::vmids(record));
+    let all = account(record).into_iter().chain(of_each).chain(walked::bases(looks));
     all.map(|finding| finding.breaking(Promise::ISOLATION)).collect()
 }
 

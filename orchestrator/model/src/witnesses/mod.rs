@@ -6,6 +6,7 @@ mod bytes;
 mod placement;
 mod smaps;
 mod taint;
+mod vmid;
 mod walk;
 
 use crate::finding::Finding;
@@ -21,6 +22,7 @@ pub(crate) static ALL: &[&dyn Witness] = &[
     &bytes::Bytes,
     &behaviour::Behaviour,
     &taint::Taint,
+    &vmid::Vmid,
     // A new one comes last: reports keep the order.
 ];
 

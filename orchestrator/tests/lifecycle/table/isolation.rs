@@ -89,6 +89,12 @@ pub(super) fn walked() -> Vec<Row> {
             STAGE2_ROOT,
             "VMID at look stored, guest g0: 0, which is the host's",
         ),
+        fault(
+            "vmid-that-changes",
+            request("reset"),
+            Act::Register("VTTBR_EL2".into(), 7 << 48 | STAGE2_ROOT),
+        )
+        .judged("FAIL", "VMID at look again, guest g0: another instead of that of the look before"),
     ]
 }
 

@@ -4,11 +4,11 @@
 mod tests;
 
 use super::mapped;
-use crate::event::{Look, Reset, Stored};
+use crate::event::{Reset, Stored};
 use crate::finding::{Finding, Subject, Weight};
 use crate::record::look::{DecodedLook, GuestTables};
 use crate::record::overlap::Overlaps;
-use crate::record::{At, Record, registers};
+use crate::record::{At, Record};
 use s2lab_mmu::Stage2Leaf;
 use std::collections::BTreeMap;
 
@@ -117,34 +117,6 @@ pub(super) fn bases(looks: &[DecodedLook]) -> Vec<Finding> {
             let found = format!("that of {owner}");
             let detail = format!("{:#x}", seen.base);
             out.push(finding("one of its own", found, detail));
-        }
-    }
-    out
-}
-
-/// Guests that are alive at the same time have different VMIDs, because the TLB distinguishes their
-/// leaves only by these. KVM assigns new ones when all 255, or 65535, were used (Linux
-/// arch/arm64/kvm/vmid.c), so a guest's may differ from look to look, but not within one step. It
-/// never assigns 0, which is the host's.
-pub(super) fn vmids(record: &Record) -> Vec<Finding> {
-    let mut owners: BTreeMap<(usize, u16), (String, u64)> = BTreeMap::new();
-    let mut out = vec![];
-    for look in record.all::<Look>() {
-        let Ok(stage2) = registers::stage2(&look.registers) else { continue };
-        let (vmid, base) = (stage2.vmid(), stage2.base());
-        let subject = Subject::step(look.step).named(&look.name).guest(&look.guest);
-        let finding = |expected: &str, found: String| {
-            let what = format!("VMID at {subject}");
-            Finding::new(Weight::Tables, subject.clone(), what, expected, found)
-        };
-        if vmid == 0 {
-            out.push(finding("one that is not 0", "0, which is the host's".into()));
-            continue;
-        }
-        let (owner, of_owner) = owners.entry((look.step, vmid)).or_insert((look.guest.clone(), base));
-        if *owner != look.guest && *of_owner != base {
-            let found = format!("that of {owner}, {vmid:#x}, with other tables");
-            out.push(finding("one of its own", found));
         }
     }
     out

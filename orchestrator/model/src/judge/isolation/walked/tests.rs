@@ -1,9 +1,9 @@
 //! Valid tables, with registers or leaves that the MMU would use in another way.
 
-use super::super::tests::{beside, fails, machine, passes, story, with};
+use super::super::tests::{fails, machine, passes, story, with};
 use crate::event::{Event, Observation};
 use crate::judge::fixture::{BAR_PA, Machine, NC_BLOCK, RAM_PAGE, Story};
-use guest_tables::{BAR_IPA, BLOCK, PAGE, stage2_root};
+use guest_tables::{BAR_IPA, BLOCK, PAGE};
 
 #[test]
 fn what_went_through_a_leaf_must_have_been_let_through() {
@@ -66,45 +66,4 @@ fn a_group_with_the_contiguous_bit_is_alike() {
     );
     let apart = [group(0..1, RAM_PAGE | BIT), group(21..22, RAM_PAGE | BIT)].concat();
     fails(&story(&with(&apart)), "not like it; 1 more");
-}
-
-#[test]
-fn two_guests_have_two_vmids() {
-    let second = |vttbr: u64, vtcr: u64| {
-        let registers = vec![("VTTBR_EL2", stage2_root(1) | vttbr << 48), ("VTCR_EL2", vtcr)];
-        Machine { guest: 1, blocks: 0, mapped: false, registers, ..machine() }
-    };
-    let vtcr = 1 << 31 | 2 << 16 | 1 << 6 | 24;
-    let vs = vtcr | 1 << 19;
-    passes(&beside(&second(4, vtcr)));
-    fails(
-        &beside(&second(3, vtcr)),
-        "VMID at look stored, guest g1: expected one of its own, found that of g0, 0x3, with other tables",
-    );
-    // Without VTCR_EL2.VS the VMID has 8 bits.
-    fails(&beside(&second(0x103, vtcr)), "found that of g0, 0x3");
-    passes(&beside(&second(0x103, vs)));
-    // KVM may give a guest another one between two steps, even the earlier one of the other guest.
-    let (first, pages) =
-        Machine { registers: vec![("VTTBR_EL2", stage2_root(0) | 4 << 48)], ..machine() }.look("again");
-    let (other, more) = second(3, vtcr).look("again");
-    let mut swapped = beside(&second(4, vtcr)).edit(|event| {
-        if let Event::Observed { data: Observation::Look(look), .. } = event
-            && look.name == "again"
-        {
-            look.registers =
-                if look.guest == "g1" { other.registers.clone() } else { first.registers.clone() };
-        }
-    });
-    swapped.pages.extend(pages.into_iter().chain(more));
-    passes(&swapped);
-}
-
-#[test]
-fn the_vmid_of_the_host_is_no_guests() {
-    let of = |registers| story(&Machine { registers, ..machine() });
-    let hosts = "VMID at look stored, guest g0: expected one that is not 0, found 0, which is the host's";
-    fails(&of(vec![("VTTBR_EL2", stage2_root(0))]), hosts);
-    // Without VTCR_EL2.VS the upper half is not read.
-    fails(&of(vec![("VTTBR_EL2", stage2_root(0) | 1 << 56)]), hosts);
 }
