@@ -17,6 +17,7 @@ fn seconds(done: &Done) -> f64 {
     words[at - 1].parse().unwrap()
 }
 
+/// A host of its own, because it panics.
 #[test]
 fn one_that_panics_at_boot_fails_with_its_crash() {
     let place = Place::new();
@@ -37,6 +38,7 @@ fn one_that_panics_at_boot_fails_with_its_crash() {
     );
 }
 
+/// A host of its own, because it hangs.
 #[test]
 fn one_that_hangs_at_boot_is_not_waited_for_to_the_deadline() {
     let place = Place::new();
@@ -49,6 +51,7 @@ fn one_that_hangs_at_boot_is_not_waited_for_to_the_deadline() {
     assert!(report.contains("the end of console.host.log may say for what"), "{report}");
 }
 
+/// A host of its own, because it has no KVM.
 #[test]
 fn one_whose_kvm_does_not_come_up_fails() {
     let place = Place::new();
@@ -58,7 +61,7 @@ fn one_whose_kvm_does_not_come_up_fails() {
     assert!(done.stdout.starts_with("FAIL ") && done.stdout.contains(said), "{}", done.stdout);
 }
 
-/// The tree of modules has no vfio-pci. With `modules.builtin` the file shows that it is not built
+/// A host of its own, because its tree of modules has no vfio-pci. With `modules.builtin` the file shows that it is not built
 /// in; without, the host itself does.
 #[test]
 fn one_without_vfio_pci_is_named_as_such() {

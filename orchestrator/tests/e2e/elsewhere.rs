@@ -58,6 +58,7 @@ fn script(folder: &Path, qemu: &Qemu) -> PathBuf {
     path
 }
 
+/// A host of its own, because all of its parts are brought.
 #[test]
 fn brought_parts_do_on_a_machine_with_nothing() {
     let (folder, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());

@@ -151,6 +151,11 @@ pub(crate) fn scenario(name: &str) -> String {
     format!("{}/orchestrator/tests/e2e/scenarios/{name}.yaml", checkout().display())
 }
 
+/// Returns an accepted report of the shipped lab folder.
+pub(crate) fn accepted(scenario: &str, kernel: &str) -> String {
+    fs::read_to_string(checkout().join("reports").join(scenario).join(format!("{kernel}.txt"))).unwrap()
+}
+
 /// Returns one of a report's parts, by its name.
 pub(crate) fn part(report: &str, name: &str) -> String {
     let (_, rest) =

@@ -17,6 +17,7 @@ const GONE: Duration = Duration::from_secs(5);
 /// filled.
 const REACHED: Duration = Duration::from_secs(30 * 60);
 
+/// A host of its own for each stage, because Ctrl-C ends it.
 #[test]
 fn ctrl_c_leaves_a_partial_record_and_nothing_else() {
     for stage in [Stage::Prepare, Stage::HostBoot, Stage::GuestBoot, Stage::Steps] {
@@ -37,6 +38,7 @@ fn ctrl_c_leaves_a_partial_record_and_nothing_else() {
     }
 }
 
+/// A host of its own for each stage, because the kill ends it.
 #[test]
 fn kill_9_leaves_no_qemu_and_what_is_there_is_no_pass() {
     for stage in [Stage::HostBoot, Stage::GuestBoot, Stage::Steps] {

@@ -52,6 +52,7 @@ fn little_endian(value: u64) -> String {
     value.to_le_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// A host of its own, because gdb stops it.
 #[test]
 fn gdb_attaches_before_the_first_instruction_and_looks_go_on() {
     let place = Place::new();
@@ -82,7 +83,7 @@ fn gdb_attaches_before_the_first_instruction_and_looks_go_on() {
     assert_eq!(left_over(&place), Vec::<String>::new());
 }
 
-/// Without `--keep-on-failure` the panic would end the machine. Here it stays as it is until
+/// A host of its own, because it panics. Without `--keep-on-failure` the panic would end the machine. Here it stays as it is until
 /// somebody ends the run.
 #[test]
 fn a_host_that_has_panicked_is_kept_until_a_signal() {

@@ -1,17 +1,23 @@
 //! A shell in a real emulated host, and the diagnosis of a host whose cell has stopped.
 
 use crate::{
-    harness::{Place, left_over},
+    harness::{Done, Place, left_over, scenario},
     kernels::unpacked,
 };
 use std::fs;
 
-const CELL: &str = "ram-stays-cacheable@debian-6.12";
+/// Runs `s2lab shell` with these commands on stdin.
+fn shell(place: &Place, options: &[&str], commands: &str) -> Done {
+    let up = scenario("up");
+    let shell = ["shell", up.as_str(), "--kernel", "debian-6.12"];
+    place.s2lab_with(options.iter().chain(&shell), commands)
+}
 
+/// Two hosts of its own, because a shell ends its host.
 #[test]
 fn a_shell_runs_commands_from_a_pipe_and_exits_as_the_last_of_them() {
     let place = Place::new();
-    let release = place.s2lab_with(["shell", CELL], "uname -r; exit 7\n");
+    let release = shell(&place, &[], "uname -r; exit 7\n");
     assert_eq!(release.code, Some(7), "{}", release.stderr);
     assert!(release.stdout.starts_with("6.12.") && release.stdout.lines().count() == 1, "{}", release.stdout);
     assert_eq!(left_over(&place), Vec::<String>::new());
@@ -22,21 +28,23 @@ fn a_shell_runs_commands_from_a_pipe_and_exits_as_the_last_of_them() {
     // More than a window on each stream, files, running guests, and a death by signal.
     let commands = "head -c 5000000 /dev/zero >&2; head -c 5000000 /dev/zero | tr '\\0' x\n\
                     grep -c qemu-system /proc/[0-9]*/comm | grep -c ':1$' && kill -TERM $$\n";
-    let flood = place.s2lab_with(["--quiet", "shell", CELL], commands);
+    let flood = shell(&place, &["--quiet"], commands);
     assert_eq!(flood.code, Some(143), "{}", flood.stderr);
     assert_eq!((flood.stdout.len(), flood.stderr.len()), (5_000_002, 5_000_000));
     assert!(flood.stdout.ends_with("x1\n"), "one guest's QEMU is there");
 }
 
+/// A host of its own, because it dies.
 #[test]
 fn a_host_that_dies_under_a_shell_says_so_in_time() {
     let place = Place::new();
-    let done = place.s2lab_with(["shell", CELL], "echo c > /proc/sysrq-trigger; sleep 1000\n");
+    let done = shell(&place, &[], "echo c > /proc/sysrq-trigger; sleep 1000\n");
     assert_eq!(done.code, Some(3), "{}", done.stderr);
     assert!(done.stderr.contains("panic"), "{}", done.stderr);
     assert_eq!(left_over(&place), Vec::<String>::new());
 }
 
+/// A host of its own, because its cell stops early.
 #[test]
 fn a_cell_that_stops_early_leaves_a_diagnosis_and_its_verdict() {
     let place = Place::new();

@@ -4,6 +4,7 @@
 use crate::harness::{Place, left_over};
 use std::fs;
 
+/// One run for all that holds for every shipped cell.
 #[test]
 fn the_shipped_scenarios_are_as_accepted() {
     let place = Place::new();
