@@ -61,8 +61,8 @@ fn one_whose_kvm_does_not_come_up_fails() {
     assert!(done.stdout.starts_with("FAIL ") && done.stdout.contains(said), "{}", done.stdout);
 }
 
-/// A host of its own, because its tree of modules has no vfio-pci. With `modules.builtin` the file shows that it is not built
-/// in; without, the host itself does.
+/// A host of its own, because its tree of modules has no vfio-pci. With `modules.builtin` the file
+/// shows that it is not built in; without, the host itself does.
 #[test]
 fn one_without_vfio_pci_is_named_as_such() {
     let place = Place::new();

@@ -17,6 +17,8 @@ const KERNELS: [(&str, &str); 5] = [
     ("linux-6.12-reverted", "nic Device-nGnRE"),
 ];
 
+/// One run for all that holds for every built kernel. One host more, because its entry is wrong on
+/// purpose.
 #[test]
 #[ignore = "builds kernels: .ci/run asks for it by name"]
 fn built_kernels_do_what_they_declare() {
@@ -65,6 +67,7 @@ fn wrong_host(patch: &str) -> (Place, Done) {
     (place, done)
 }
 
+/// A host of its own, because its KVM is wrong on purpose.
 #[test]
 #[ignore = "builds kernels: .ci/run asks for it by name"]
 fn a_guest_that_never_stores_is_given_up() {
@@ -76,6 +79,7 @@ fn a_guest_that_never_stores_is_given_up() {
     }
 }
 
+/// Two hosts of its own, because each has a series that its entry does not declare.
 #[test]
 #[ignore = "builds kernels: .ci/run asks for it by name"]
 fn what_an_entry_declares_must_hold_with_a_series_on_top() {
@@ -94,6 +98,7 @@ fn what_an_entry_declares_must_hold_with_a_series_on_top() {
     assert!(wc.stdout.contains("nic Normal-NC   as wc-honoured"), "{}", wc.stdout);
 }
 
+/// A host of its own, because its KVM is wrong on purpose.
 #[test]
 #[ignore = "builds kernels: .ci/run asks for it by name"]
 fn a_guest_that_panics_fails_its_host() {

@@ -83,8 +83,8 @@ fn gdb_attaches_before_the_first_instruction_and_looks_go_on() {
     assert_eq!(left_over(&place), Vec::<String>::new());
 }
 
-/// A host of its own, because it panics. Without `--keep-on-failure` the panic would end the machine. Here it stays as it is until
-/// somebody ends the run.
+/// A host of its own, because it panics. Without `--keep-on-failure` the panic would end the machine.
+/// Here it stays as it is until somebody ends the run.
 #[test]
 fn a_host_that_has_panicked_is_kept_until_a_signal() {
     let place = Place::new();

@@ -18,7 +18,8 @@ fn two_devices_with_lpa2() {
     passes_on_both("two-devices");
 }
 
-/// A host of its own, because its two guests have no FEAT_S2FWB. A reset takes one device out of its table and not the other.
+/// A host of its own, because its two guests have no FEAT_S2FWB. A reset takes one
+/// device out of its table and not the other.
 #[test]
 fn three_looks() {
     let place = passes_on_both("three-looks");
