@@ -5,8 +5,9 @@ use super::{Guest, bar::Mapped};
 use crate::{agent::Answers, fault, root::Root};
 use s2lab_protocol::ask::{Unaligned, UnalignedStore};
 use s2lab_protocol::{Failure, MapKind, UnalignedOutcome};
+use std::io::{self, Write};
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode, Output, Stdio};
 use std::ptr::NonNull;
 
 /// The first argument of the child process. Address, kind of mapping and offset follow.
@@ -20,35 +21,36 @@ const FAILED: u8 = 2;
 
 impl Answers<Unaligned> for Guest {
     fn answer(&mut self, ask: Unaligned) -> Result<UnalignedStore, Failure> {
-        Ok(UnalignedStore { map: ask.map, outcome: probe(&ask)? })
+        let Unaligned { address, map, offset } = ask;
+        // The kernel delivers a signal or the store completes: the child cannot wait for anything.
+        let output = Command::new("/proc/self/exe")
+            .args([CHILD, &address, map.name(), &offset.to_string()])
+            .stdin(Stdio::null())
+            .output()
+            .map_err(|why| fault::system("run", "the process that stores unaligned", why))?;
+        reported(&address, &output)
     }
 }
 
-/// Runs the store in a child process and returns how it ended.
-fn probe(ask: &Unaligned) -> Result<UnalignedOutcome, Failure> {
-    let Unaligned { address, map, offset } = ask;
-    // The kernel delivers a signal or the store completes: the child cannot wait for anything.
-    let output = Command::new("/proc/self/exe")
-        .args([CHILD, address, map.name(), &offset.to_string()])
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|why| fault::system("run", "the process that stores unaligned", why))?;
+/// Returns the kind of mapping that the child process reported, and how the process ended.
+fn reported(address: &str, output: &Output) -> Result<UnalignedStore, Failure> {
     let status = output.status;
-    match (status.signal(), status.code()) {
-        (Some(signal), _) => Ok(UnalignedOutcome::Signal(signal)),
-        (_, Some(0)) => Ok(UnalignedOutcome::Ok),
-        (_, Some(code)) if code == i32::from(WRONG) => Ok(UnalignedOutcome::Wrong),
-        _ => {
-            let why = String::from_utf8_lossy(&output.stderr).into_owned();
-            Err(fault::system("store unaligned to", address, format_args!("{status}: {}", why.trim_end())))
-        }
-    }
+    let failed = |why: String| fault::system("store unaligned to", address, format_args!("{status}: {why}"));
+    let outcome = match (status.signal(), status.code()) {
+        (Some(signal), _) => UnalignedOutcome::Signal(signal),
+        (_, Some(0)) => UnalignedOutcome::Ok,
+        (_, Some(code)) if code == i32::from(WRONG) => UnalignedOutcome::Wrong,
+        _ => return Err(failed(String::from_utf8_lossy(&output.stderr).trim_end().to_owned())),
+    };
+    let report = String::from_utf8_lossy(&output.stdout);
+    let map = report.trim_end().parse().map_err(|why| failed(format!("before the store: {why}")))?;
+    Ok(UnalignedStore { map, outcome })
 }
 
 /// Runs the store, in the child process.
 pub(crate) fn child(mut arguments: impl Iterator<Item = String>) -> ExitCode {
     let mut next = || arguments.next().unwrap_or_default();
-    match in_child(&next(), &next(), &next()) {
+    match in_child(&Root::machine(), &next(), &next(), &next(), &mut io::stdout()) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(WRONG),
         Err(why) => {
@@ -58,10 +60,22 @@ pub(crate) fn child(mut arguments: impl Iterator<Item = String>) -> ExitCode {
     }
 }
 
-fn in_child(address: &str, map: &str, offset: &str) -> Result<bool, Failure> {
+/// Maps the BAR, reports the kind of that mapping to `out`, and stores.
+fn in_child(
+    root: &Root,
+    address: &str,
+    map: &str,
+    offset: &str,
+    out: &mut impl Write,
+) -> Result<bool, Failure> {
     let map: MapKind = map.parse().map_err(fault::invalid)?;
     let offset = offset.parse().map_err(|why| fault::invalid(format_args!("offset {offset:?}: {why}")))?;
-    store(&Mapped::open(&Root::machine(), "", address, map)?, offset)
+    let mapped = Mapped::open(root, "", address, map)?;
+    // The store may end this process at once.
+    writeln!(out, "{}", mapped.map())
+        .and_then(|()| out.flush())
+        .map_err(|why| fault::system("report the mapping of", address, why))?;
+    store(&mapped, offset)
 }
 
 /// Stores to the first odd address of the granule at `offset`. Returns true if the bytes are there
@@ -110,5 +124,58 @@ mod tests {
         let touched: Vec<_> = (0..file.len()).filter(|at| file[*at] != 0).collect();
         assert_eq!(touched, (4081..4089).collect::<Vec<_>>());
         assert!(store(&mapped, BAR_SIZE).is_err());
+    }
+
+    /// A report that finds the BAR as it is at that moment.
+    struct Report<'a> {
+        bar: &'a std::path::Path,
+        text: Vec<u8>,
+    }
+
+    impl Write for Report<'_> {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            assert!(std::fs::read(self.bar)?.iter().all(|byte| *byte == 0), "stored before the report");
+            self.text.write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_child_reports_what_it_has_mapped_and_then_stores() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = fixture(folder.path());
+        let function = folder.path().join("sys/bus/pci/devices").join(ADDRESS);
+        for (map, file) in [("wc", "resource2_wc"), ("device", "resource2")] {
+            let bar = function.join(file);
+            std::fs::write(&bar, vec![0; BAR_SIZE as usize]).unwrap();
+            let mut report = Report { bar: &bar, text: vec![] };
+            assert!(in_child(&root, ADDRESS, map, "64", &mut report).unwrap());
+            assert_eq!(report.text, format!("{map}\n").into_bytes());
+            assert!(std::fs::read(&bar).unwrap().iter().any(|byte| *byte != 0));
+        }
+    }
+
+    #[test]
+    fn the_answer_is_what_the_child_reports() {
+        let of = |script: &str| {
+            let output = Command::new("sh").args(["-c", script]).output().unwrap();
+            reported(ADDRESS, &output).map_err(|failure| failure.message)
+        };
+        let stored = |map, outcome| Ok(UnalignedStore { map, outcome });
+        assert_eq!(of("echo device"), stored(MapKind::Device, UnalignedOutcome::Ok));
+        assert_eq!(of("echo wc"), stored(MapKind::Wc, UnalignedOutcome::Ok));
+        assert_eq!(of("echo wc; exit 1"), stored(MapKind::Wc, UnalignedOutcome::Wrong));
+        assert_eq!(of("echo wc; kill -BUS $$"), stored(MapKind::Wc, UnalignedOutcome::Signal(7)));
+        for (script, why) in [
+            ("kill -KILL $$", "before the store"),
+            ("exit 0", "before the store"),
+            ("echo no such BAR >&2; exit 2", "no such BAR"),
+        ] {
+            let failure = of(script).unwrap_err();
+            assert!(failure.contains(why), "{script}: {failure}");
+        }
     }
 }

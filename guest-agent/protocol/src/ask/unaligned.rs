@@ -30,7 +30,7 @@ impl Ask for Unaligned {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UnalignedStore {
-    /// The kind that the storing process was started with. It does not report the file.
+    /// The kind by the sysfs file that the storing process has mapped.
     pub map: MapKind,
     pub outcome: UnalignedOutcome,
 }
