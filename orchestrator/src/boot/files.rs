@@ -2,6 +2,7 @@
 //! cell.
 
 use super::kernel::{
+    given::CheckedKernels,
     named::{CustomKernel, names, resolve},
     ready::{Bootable, KernelFiles, guest_kernel, kernel},
     resolved::KernelRequest,
@@ -23,7 +24,6 @@ use std::{
 };
 
 /// Everything that the cells of a run boot.
-#[derive(Debug)]
 pub struct BootFiles {
     qemu: Qemu,
     userland: Userland,
@@ -32,6 +32,9 @@ pub struct BootFiles {
     kernels: BTreeMap<String, KernelFiles>,
     /// The missing kernels, and the reasons.
     missing: BTreeMap<String, CacheError>,
+    /// The caches that the files are in. While they are open nobody removes a file.
+    #[allow(dead_code, reason = "held for their locks")]
+    held: Vec<Cache>,
 }
 
 impl BootFiles {
@@ -43,40 +46,35 @@ impl BootFiles {
         guest_kernel: Bootable,
         kernels: BTreeMap<String, KernelFiles>,
     ) -> Self {
-        Self { qemu, userland, agent, guest_kernel, kernels, missing: BTreeMap::new() }
+        Self { qemu, userland, agent, guest_kernel, kernels, missing: BTreeMap::new(), held: Vec::new() }
     }
 
     /// Gathers the needs of `cells`, which have at least one kernel. `folder` is the folder of
     /// `kernels.yaml`.
     pub async fn gather(
-        cache: &Cache,
-        kernels: &Kernels,
+        cache: Cache,
+        listed: &Kernels,
         folder: &Path,
         chosen: &[CustomKernel],
+        checked: &CheckedKernels,
         cells: &[PlannedCell],
     ) -> Result<Self, CacheError> {
         let qemu = cache.qemu().await?;
-        let guest_kernel = guest_kernel(cache, kernels, folder).await?;
-        let (mut all, mut missing): (Vec<(&String, KernelRequest)>, _) = (Vec::new(), BTreeMap::new());
+        let guest_kernel = guest_kernel(&cache, listed, folder).await?;
+        let (mut requests, mut unresolved) = (Vec::new(), BTreeMap::new());
         for name in names(cells) {
-            match resolve(name, kernels, folder, chosen) {
-                Ok(wanted) => all.push((name, wanted)),
-                Err(error) => drop(missing.insert(name.clone(), error)),
+            match resolve(name, listed, folder, chosen) {
+                Ok(request) => requests.push((name.clone(), request)),
+                Err(error) => drop(unresolved.insert(name.clone(), error)),
             }
         }
-        all.sort_by(|(_, one), (_, other)| one.order().cmp(&other.order()));
-        let mut files = BTreeMap::new();
-        for (name, wanted) in &all {
-            match kernel(cache, wanted).await {
-                Ok(found) => drop(files.insert((*name).clone(), found)),
-                Err(CacheError::Cancelled) => return Err(CacheError::Cancelled),
-                Err(error) => drop(missing.insert((*name).clone(), error)),
-            }
-        }
-        let missing = bearable(&files, missing)?;
+        let (kernels, mut missing) = kernels(&cache, requests, checked).await?;
+        missing.append(&mut unresolved);
+        let missing = bearable(&kernels, missing)?;
         let userland = cache.host_userland().await?;
         let agent = cache.agent().await?;
-        Ok(Self { qemu, userland, agent, guest_kernel, kernels: files, missing })
+        let held = checked.cache.iter().cloned().chain([cache]).collect();
+        Ok(Self { qemu, userland, agent, guest_kernel, kernels, missing, held })
     }
 
     /// Returns the emulator of the host.
@@ -143,6 +141,31 @@ impl BootFiles {
             append(out, init.into_iter().chain(guest))
         })
     }
+}
+
+/// Kernels by their names in the plan.
+type Found<T> = BTreeMap<String, T>;
+
+/// Returns the requested kernels, those that were checked without reading them again, and the
+/// reasons why others are missing.
+pub(super) async fn kernels(
+    cache: &Cache,
+    mut requests: Vec<(String, KernelRequest)>,
+    checked: &CheckedKernels,
+) -> Result<(Found<KernelFiles>, Found<CacheError>), CacheError> {
+    requests.sort_by(|(_, one), (_, other)| one.order().cmp(&other.order()));
+    let (mut found, mut missing) = (checked.files.clone(), BTreeMap::new());
+    for (name, request) in requests {
+        if found.contains_key(&name) {
+            continue;
+        }
+        match kernel(cache, &request).await {
+            Ok(files) => drop(found.insert(name, files)),
+            Err(CacheError::Cancelled) => return Err(CacheError::Cancelled),
+            Err(error) => drop(missing.insert(name, error)),
+        }
+    }
+    Ok((found, missing))
 }
 
 /// Keeps the kernels that could be had. If one of several does not build, the others can be tested,

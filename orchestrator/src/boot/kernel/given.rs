@@ -2,7 +2,7 @@
 
 use super::{
     named::{CustomKernel, names, resolve},
-    ready::{KernelConfig, kernel},
+    ready::{KernelConfig, KernelFiles, kernel},
     resolved::{ImageChoice, KernelRequest},
 };
 use crate::cache::{Cache, CacheError};
@@ -11,7 +11,7 @@ use s2lab_model::{
     kconfig::{self, Lack},
     kernel::Kernels,
 };
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 /// Returns the kernels of these cells that were given as files. The others are checked when they
 /// are gathered.
@@ -28,27 +28,49 @@ pub fn given(
     names(cells).filter_map(given).collect()
 }
 
-/// Checks kernels that were given as files, before a run is made: defects of them are the user's
+/// The kernels that were given as files, read and checked. The files may change after that: a run
+/// boots what was checked.
+#[derive(Clone, Default)]
+pub struct CheckedKernels {
+    /// The kernels, by their names in the plan.
+    pub(in crate::boot) files: BTreeMap<String, KernelFiles>,
+    /// The cache that they are in. While it is open nobody removes them.
+    pub(in crate::boot) cache: Option<Cache>,
+}
+
+/// Reads kernels that were given as files, before a run is made: defects of them are the user's
 /// mistake.
 ///
 /// # Errors
 /// [`CacheError::Given`] for a file that is not a kernel, modules that are not its own, and modules
 /// that a cell needs and nobody gave.
 pub async fn check(
-    cache: &Cache,
+    cache: Cache,
     given: &[(String, ImageChoice)],
     cells: &[PlannedCell],
-) -> Result<(), CacheError> {
+) -> Result<CheckedKernels, CacheError> {
+    let mut checked = BTreeMap::new();
     for (name, choice) in given {
-        let files = kernel(cache, &KernelRequest::File(choice.clone())).await?;
-        let Some(KernelConfig { config, .. }) = &files.config else { continue };
-        let delivered = files.boot.delivered();
-        let delivered = delivered.map_err(CacheError::io("cannot read", &files.boot.modules))?;
-        for cell in cells.iter().filter(|cell| cell.kernel == *name) {
-            let lacks = kconfig::lacking(config, &cell.scenario, &delivered);
-            if let Some(module) = lacks.iter().find_map(Lack::module_not_given) {
-                return Err(not_given(module, choice));
-            }
+        let files = kernel(&cache, &KernelRequest::File(choice.clone())).await?;
+        check_modules(&files, choice, cells.iter().filter(|cell| cell.kernel == *name))?;
+        checked.insert(name.clone(), files);
+    }
+    Ok(CheckedKernels { files: checked, cache: Some(cache) })
+}
+
+/// Checks that the modules which the kernel's cells need were given.
+fn check_modules<'a>(
+    files: &KernelFiles,
+    choice: &ImageChoice,
+    cells: impl Iterator<Item = &'a PlannedCell>,
+) -> Result<(), CacheError> {
+    let Some(KernelConfig { config, .. }) = &files.config else { return Ok(()) };
+    let delivered = files.boot.delivered();
+    let delivered = delivered.map_err(CacheError::io("cannot read", &files.boot.modules))?;
+    for cell in cells {
+        let lacks = kconfig::lacking(config, &cell.scenario, &delivered);
+        if let Some(module) = lacks.iter().find_map(Lack::module_not_given) {
+            return Err(not_given(module, choice));
         }
     }
     Ok(())
@@ -64,5 +86,54 @@ fn not_given(module: &str, choice: &ImageChoice) -> CacheError {
             &choice.image,
             format!("its configuration has `{module}` as a module, and no modules were given: --modules DIR"),
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{boot::files::kernels, cache::Quiet};
+    use std::{fs, sync::Arc, time::Duration};
+
+    /// Returns a file that has an Image's header and nothing else.
+    fn image() -> Vec<u8> {
+        let mut image = vec![7; 200];
+        image[16..24].fill(0);
+        image[56..60].copy_from_slice(b"ARM\x64");
+        image
+    }
+
+    #[test]
+    fn a_run_boots_the_file_that_was_checked_and_nobody_removes_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("Image");
+        fs::write(&path, image()).unwrap();
+        let open = || Cache::open(&dir.path().join("cache"), true, Arc::new(Quiet)).unwrap();
+        let choice = ImageChoice {
+            label: "mine".into(),
+            image: path.clone(),
+            modules: None,
+            config: None,
+            system_map: None,
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let checked = runtime.block_on(check(open(), &[("mine".into(), choice.clone())], &[])).unwrap();
+        let due = checked.files["mine"].boot.sha256.clone();
+
+        // The file that is booted would be another one, or none.
+        fs::remove_file(&path).unwrap();
+        let request = || vec![("mine".to_owned(), KernelRequest::File(choice.clone()))];
+        let (files, missing) = runtime.block_on(kernels(&open(), request(), &checked)).unwrap();
+        assert!(missing.is_empty(), "{missing:?}");
+        assert_eq!(files["mine"].boot.sha256, due);
+        let unchecked = CheckedKernels::default();
+        let (files_now, missing) = runtime.block_on(kernels(&open(), request(), &unchecked)).unwrap();
+        assert!(files_now.is_empty() && missing.contains_key("mine"), "it is read again");
+
+        let collect = || open().collect(Duration::ZERO, false).unwrap().items.len();
+        assert_eq!(collect(), 0, "in use");
+        assert!(files["mine"].boot.image.is_file());
+        drop(checked);
+        assert_eq!(collect(), 1);
     }
 }

@@ -2,7 +2,10 @@
 
 use crate::cli::{failure::Failure, shared::kernels::KernelArguments, shared::own};
 use crate::{
-    boot::kernel::{given, named::CustomKernel},
+    boot::kernel::{
+        given::{self, CheckedKernels},
+        named::CustomKernel,
+    },
     cache::{Cache, Quiet},
     lab::{Lab, Places, scenarios},
     runtime,
@@ -35,19 +38,22 @@ pub(crate) struct CellPlan {
     pub(crate) kernels: Kernels,
     /// The kernels that are not an entry, or more than one.
     pub(crate) chosen: Vec<CustomKernel>,
+    /// Those of the kernels that were given as files, once they are checked.
+    pub(crate) given: CheckedKernels,
     pub(crate) cells: Vec<PlannedCell>,
 }
 
 impl CellPlan {
     /// Checks the kernels that were given as files, before a run is made.
-    pub(crate) fn check_given(&self, places: &Places, lab: &Lab) -> Result<(), Failure> {
-        let Self { kernels, chosen, cells } = self;
+    pub(crate) fn check_given(&mut self, places: &Places, lab: &Lab) -> Result<(), Failure> {
+        let Self { kernels, chosen, cells, .. } = self;
         let given = given::given(kernels, &lab.images(), chosen, cells);
         if given.is_empty() {
             return Ok(());
         }
         let cache = Cache::open(&places.cache, true, Arc::new(Quiet))?;
-        Ok(runtime::block_on(given::check(&cache, &given, cells))??)
+        self.given = runtime::block_on(given::check(cache, &given, cells))??;
+        Ok(())
     }
 
     /// Returns the only cell, for a verb that takes one. The error lists them.
@@ -89,7 +95,7 @@ pub(crate) fn planned(
         cell.repeat = repeat(cell, &files, &own);
     }
     let chosen = own.into_iter().map(|own| own.kernel).collect();
-    Ok(CellPlan { kernels, chosen, cells })
+    Ok(CellPlan { kernels, chosen, given: CheckedKernels::default(), cells })
 }
 
 /// The keys of all cells that the lab folder has.

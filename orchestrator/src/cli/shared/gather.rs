@@ -42,8 +42,8 @@ impl Provisions {
     ) -> Result<Self, Failure> {
         let Source { places, lab, parts, offline } = source;
         let cache = Cache::open(&places.cache, offline, display.clone())?.with_parts(parts);
-        let CellPlan { kernels, chosen, cells } = planned;
-        let gathered = BootFiles::gather(&cache, kernels, &lab.images(), chosen, cells).await;
+        let CellPlan { kernels, chosen, given, cells } = planned;
+        let gathered = BootFiles::gather(cache, kernels, &lab.images(), chosen, given, cells).await;
         display.clear_all();
         let boot = gathered?;
         for CustomKernel { label, .. } in chosen {

@@ -60,8 +60,8 @@ pub(crate) struct Arguments {
 pub(crate) fn shell(context: &Context, arguments: Arguments) -> Result<u8, Failure> {
     let lab = context.lab()?;
     let cells = CellArguments { what: vec![arguments.what.clone()], ..CellArguments::default() };
-    let planned = planned(&lab, &cells, &arguments.kernels)?;
-    let cell = planned.only_cell("a shell is in one")?;
+    let mut planned = planned(&lab, &cells, &arguments.kernels)?;
+    let cell = planned.only_cell("a shell is in one")?.clone();
     arguments.parts.check(&context.places()?)?;
     planned.check_given(&context.places()?, &lab)?;
     let code = runtime::block_on(async {
