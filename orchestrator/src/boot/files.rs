@@ -33,7 +33,7 @@ pub struct BootFiles {
     /// The missing kernels, and the reasons.
     missing: BTreeMap<String, CacheError>,
     /// The caches that the files are in. While they are open nobody removes a file.
-    #[allow(dead_code, reason = "held for their locks")]
+    #[expect(dead_code, reason = "held for their locks")]
     held: Vec<Cache>,
 }
 

@@ -11,7 +11,7 @@ use super::packets::{Input, PacketError, Packets};
 use crate::waits::timeout;
 use std::{collections::BTreeSet, time::Duration};
 use tokio::{
-    net::UnixListener,
+    net::{UnixListener, UnixStream},
     sync::{mpsc, oneshot, watch},
     task::JoinHandle,
 };
@@ -22,10 +22,14 @@ const CONTINUE: &[u8] = b"c";
 /// machine.
 const INTERRUPTED: &[u8] = b"T02";
 
+/// The stub on its way back, with a packet for gdb that came meanwhile.
+type Returned = (Stub, Option<Vec<u8>>);
+type Returns = mpsc::Receiver<Returned>;
+
 /// s2lab's handle of the proxy. Dropping it ends the client's connection.
 pub(super) struct GdbProxy {
     requests: mpsc::Sender<oneshot::Sender<Stub>>,
-    returns: mpsc::Sender<(Stub, Option<Vec<u8>>)>,
+    returns: mpsc::Sender<Returned>,
     attached: watch::Receiver<bool>,
     task: JoinHandle<()>,
 }
@@ -216,64 +220,96 @@ async fn input(client: &mut Option<GdbClient>) -> Result<Input, PacketError> {
     }
 }
 
+/// The stub's server and the person's gdb, if one has attached.
+struct Connection {
+    server: Server,
+    client: Option<GdbClient>,
+}
+
+impl Connection {
+    /// A person's gdb attaches: the machine stops for it.
+    async fn attach(&mut self, stream: UnixStream) -> Result<(), ProxyError> {
+        self.server.halt().await?;
+        let packets = Packets::new(stream);
+        self.client = Some(GdbClient { packets, undo: BTreeSet::new(), detached: false });
+        Ok(())
+    }
+
+    /// Serves the client's input. A client that has left is cleaned up after.
+    async fn serve(&mut self, input: Result<Input, PacketError>) -> Result<(), ProxyError> {
+        let stays = match (input, &mut self.client) {
+            (Ok(Input::Interrupt), _) => {
+                if self.server.stub.resumed_by.is_some() {
+                    self.server.stub.packets.interrupt().await?;
+                    self.server.interrupted = true;
+                }
+                true
+            }
+            (Ok(Input::Packet(packet)), Some(client)) => self.server.pass(client, packet).await?,
+            (Ok(_), None) | (Err(_), _) => false,
+        };
+        if !stays && let Some(mut client) = self.client.take() {
+            self.server.left(&mut client).await?;
+        }
+        Ok(())
+    }
+
+    /// Passes on what the stub says of a machine that ran: output, or its stop.
+    async fn stopped(&mut self, packet: &[u8]) {
+        if packet.first() != Some(&b'O') {
+            (self.server.stub.resumed_by, self.server.interrupted) = (None, false);
+        }
+        self.send(packet).await;
+    }
+
+    /// Lends the stub to s2lab until it comes back.
+    async fn lend(
+        mut self,
+        request: oneshot::Sender<Stub>,
+        returns: &mut Returns,
+    ) -> Result<Self, ProxyError> {
+        let event;
+        (self.server.stub, event) = match request.send(self.server.stub) {
+            Ok(()) => returns.recv().await.ok_or(ProxyError::NotReturned)?,
+            // The request was dropped.
+            Err(stub) => (stub, None),
+        };
+        if let Some(event) = event {
+            self.server.stub.resumed_by = None;
+            self.send(&event).await;
+        }
+        Ok(self)
+    }
+
+    async fn send(&mut self, packet: &[u8]) {
+        if let Some(client) = &mut self.client {
+            // If the client has gone, the next input says so.
+            let _ = client.packets.send(packet).await;
+        }
+    }
+}
+
 async fn serve(
-    mut server: Server,
+    server: Server,
     listener: UnixListener,
     mut requests: mpsc::Receiver<oneshot::Sender<Stub>>,
-    mut returns: mpsc::Receiver<(Stub, Option<Vec<u8>>)>,
+    mut returns: Returns,
     attached: watch::Sender<bool>,
 ) -> Result<(), ProxyError> {
-    let mut client: Option<GdbClient> = None;
+    let mut both = Connection { server, client: None };
     loop {
-        let runs = server.stub.resumed_by.is_some();
+        let runs = both.server.stub.resumed_by.is_some();
         tokio::select! {
             // A second gdb waits in the listener's queue until the first has left.
-            accepted = listener.accept(), if client.is_none() => {
-                let (stream, _) = accepted.map_err(PacketError::from)?;
-                server.halt().await?;
-                client = Some(GdbClient { packets: Packets::new(stream), undo: BTreeSet::new(), detached: false });
+            accepted = listener.accept(), if both.client.is_none() => {
+                both.attach(accepted.map_err(PacketError::from)?.0).await?;
                 attached.send_replace(true);
             }
-            input = input(&mut client) => {
-                let stays = match (input, &mut client) {
-                    (Ok(Input::Interrupt), _) => {
-                        if runs {
-                            server.stub.packets.interrupt().await?;
-                            server.interrupted = true;
-                        }
-                        true
-                    }
-                    (Ok(Input::Packet(packet)), Some(client)) => server.pass(client, packet).await?,
-                    (Ok(_), None) | (Err(_), _) => false,
-                };
-                if !stays && let Some(mut client) = client.take() {
-                    server.left(&mut client).await?;
-                }
-            }
-            stopped = server.stub.packets.packet(), if runs => {
-                let stopped = stopped?;
-                if stopped.first() != Some(&b'O') {
-                    (server.stub.resumed_by, server.interrupted) = (None, false);
-                }
-                if let Some(client) = &mut client {
-                    // If the client has gone, the next input says so.
-                    let _ = client.packets.send(&stopped).await;
-                }
-            }
-            request = requests.recv(), if runs && !server.interrupted => {
+            input = input(&mut both.client) => both.serve(input).await?,
+            stopped = both.server.stub.packets.packet(), if runs => both.stopped(&stopped?).await,
+            request = requests.recv(), if runs && !both.server.interrupted => {
                 let Some(request) = request else { return Ok(()) };
-                let event;
-                (server.stub, event) = match request.send(server.stub) {
-                    Ok(()) => returns.recv().await.ok_or(ProxyError::NotReturned)?,
-                    // The request was dropped.
-                    Err(stub) => (stub, None),
-                };
-                if let Some(event) = event {
-                    server.stub.resumed_by = None;
-                    if let Some(client) = &mut client {
-                        let _ = client.packets.send(&event).await;
-                    }
-                }
+                both = both.lend(request, &mut returns).await?;
             }
         }
     }
@@ -286,7 +322,6 @@ mod tests {
         Arc,
         atomic::{AtomicBool, Ordering},
     };
-    use tokio::net::UnixStream;
 
     const DEADLINE: Duration = Duration::from_secs(10);
 

@@ -155,8 +155,59 @@ impl Host {
     }
 }
 
-/// All channels are socket pairs and all memory is in memfds, made before QEMU starts: nothing has
-/// a name in the file system, nothing is waited for, nothing is left behind.
+/// QEMU's number of a descriptor that it inherits, and our end.
+type Shared<T> = (i32, T);
+
+/// Everything that the machine is attached to, before it starts. All channels are socket pairs and
+/// all memory is in memfds: nothing has a name in the file system, nothing is waited for, nothing
+/// is left behind.
+struct Attachments {
+    qmp: Shared<UnixStream>,
+    gdb: Shared<UnixStream>,
+    console: Shared<UnixStream>,
+    agent: Shared<UnixStream>,
+    ssh: Shared<std::os::unix::net::UnixStream>,
+    ram: Shared<SharedMemory>,
+    bars: BTreeMap<String, Shared<SharedMemory>>,
+}
+
+impl Attachments {
+    /// Makes them. QEMU's ends go into `inherit`.
+    fn make(host: &scenario::Host, inherit: &mut Vec<OwnedFd>) -> Result<Self, MachineError> {
+        let bars = host.devices.iter();
+        Ok(Self {
+            qmp: channel(inherit)?,
+            gdb: channel(inherit)?,
+            console: channel(inherit)?,
+            agent: channel(inherit)?,
+            ssh: pair(inherit)?,
+            ram: share(inherit, "ram", host.memory.0)?,
+            bars: bars
+                .map(|(name, device)| Ok((name.clone(), share(inherit, name, device.bar.0)?)))
+                .collect::<Result<_, MachineError>>()?,
+        })
+    }
+
+    /// Returns QEMU's command line.
+    fn arguments(&self, parts: &Parts<'_>, cpu: &str) -> Vec<String> {
+        let devices = parts.host.devices.iter().zip(self.bars.values());
+        let devices: Vec<_> = devices.map(|((name, device), bar)| pci(name, device.model, bar)).collect();
+        let Self { qmp, gdb, console, agent, ssh, ram, .. } = self;
+        HostMachine {
+            cpu,
+            ram_size: ram.1.size(),
+            ram: ram.0,
+            channels: Channels { qmp: qmp.0, gdb: gdb.0, console: console.0, agent: agent.0, ssh: ssh.0 },
+            kernel: parts.kernel,
+            initramfs: parts.initramfs.as_raw_fd(),
+            kernel_arguments: parts.kernel_arguments,
+            devices: &devices,
+        }
+        .arguments()
+    }
+}
+
+/// Starts QEMU with its attachments. Also returns its command line.
 async fn start(
     launcher: &Launcher,
     parts: Parts<'_>,
@@ -164,44 +215,23 @@ async fn start(
     log: File,
 ) -> Result<(Host, Streams, Vec<String>), MachineError> {
     let mut inherit = vec![];
-    let qmp = channel(&mut inherit)?;
-    let gdb = channel(&mut inherit)?;
-    let console = channel(&mut inherit)?;
-    let agent = channel(&mut inherit)?;
-    let ssh = pair(&mut inherit)?;
-    let ram = share(&mut inherit, "ram", parts.host.memory.0)?;
-    let mut bars = BTreeMap::new();
-    for (name, device) in &parts.host.devices {
-        bars.insert(name.clone(), share(&mut inherit, name, device.bar.0)?);
-    }
-    let devices = parts.host.devices.iter().zip(bars.values());
-    let devices: Vec<_> = devices.map(|((name, device), bar)| pci(name, device.model, bar)).collect();
-    let arguments = HostMachine {
-        cpu,
-        ram_size: ram.1.size(),
-        ram: ram.0,
-        channels: Channels { qmp: qmp.0, gdb: gdb.0, console: console.0, agent: agent.0, ssh: ssh.0 },
-        kernel: parts.kernel,
-        initramfs: parts.initramfs.as_raw_fd(),
-        kernel_arguments: parts.kernel_arguments,
-        devices: &devices,
-    }
-    .arguments();
+    let made = Attachments::make(parts.host, &mut inherit)?;
+    let arguments = made.arguments(&parts, cpu);
     inherit.push(parts.initramfs);
     let mut command = parts.qemu.command();
     let output = log.try_clone().map_err(MachineError::Start)?;
     command.args(&arguments).stdin(Stdio::null()).stdout(output).stderr(log);
     let process = launcher.launch(command, inherit).await.map_err(MachineError::Start)?;
     let process = Watched::new(process, parts.deadlines.of(Deadline::Rest));
-    let (process, qmp, gdb) = attach(process, qmp.1, gdb.1, parts.deadlines).await?;
+    let (process, qmp, gdb) = attach(process, made.qmp.1, made.gdb.1, parts.deadlines).await?;
     let gdb = match parts.gdb {
         Some(listener) => gdb.shared(listener),
         None => gdb,
     };
-    let ram = HostRam { memory: ram.1, start: RAM_START };
-    let bars = bars.into_iter().map(|(name, (_, memory))| (name, memory)).collect();
-    let streams = Streams { console: console.1, agent: agent.1 };
-    Ok((Host { process, qmp, gdb, ssh: ssh.1, ram, bars }, streams, arguments))
+    let ram = HostRam { memory: made.ram.1, start: RAM_START };
+    let bars = made.bars.into_iter().map(|(name, (_, memory))| (name, memory)).collect();
+    let streams = Streams { console: made.console.1, agent: made.agent.1 };
+    Ok((Host { process, qmp, gdb, ssh: made.ssh.1, ram, bars }, streams, arguments))
 }
 
 /// Connects to a QEMU that has started. One that cannot be attached to is killed.
@@ -233,17 +263,17 @@ async fn attach(
     })
 }
 
-fn pci<'a>(name: &'a str, model: DeviceModel, (fd, memory): &(i32, SharedMemory)) -> PciDevice<'a> {
+fn pci<'a>(name: &'a str, model: DeviceModel, (fd, memory): &Shared<SharedMemory>) -> PciDevice<'a> {
     PciDevice { name, model, bar_size: memory.size(), bar: *fd }
 }
 
 /// Makes a socket pair. QEMU's end goes into `inherit`; its number and our end are returned.
-fn channel(inherit: &mut Vec<OwnedFd>) -> Result<(i32, UnixStream), MachineError> {
+fn channel(inherit: &mut Vec<OwnedFd>) -> Result<Shared<UnixStream>, MachineError> {
     let (number, ours) = pair(inherit)?;
     Ok((number, UnixStream::from_std(ours).map_err(MachineError::Start)?))
 }
 
-fn pair(inherit: &mut Vec<OwnedFd>) -> Result<(i32, std::os::unix::net::UnixStream), MachineError> {
+fn pair(inherit: &mut Vec<OwnedFd>) -> Result<Shared<std::os::unix::net::UnixStream>, MachineError> {
     let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(MachineError::Start)?;
     ours.set_nonblocking(true).map_err(MachineError::Start)?;
     let theirs = OwnedFd::from(theirs);
@@ -253,7 +283,7 @@ fn pair(inherit: &mut Vec<OwnedFd>) -> Result<(i32, std::os::unix::net::UnixStre
 }
 
 /// Makes shared memory. A descriptor for QEMU goes into `inherit`.
-fn share(inherit: &mut Vec<OwnedFd>, name: &str, size: u64) -> Result<(i32, SharedMemory), MachineError> {
+fn share(inherit: &mut Vec<OwnedFd>, name: &str, size: u64) -> Result<Shared<SharedMemory>, MachineError> {
     let make = || {
         let memory = SharedMemory::new(name, size)?;
         let fd = memory.fd().try_clone_to_owned()?;

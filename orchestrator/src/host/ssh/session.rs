@@ -4,7 +4,6 @@ use super::{MAX_OUTPUT, Shell, SshError, Until, terminal};
 use crate::waits;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    fd::AsFd,
     io::Errno,
 };
 use ssh2::{BlockDirections, Channel, ErrorCode, MethodType, Session};
@@ -26,6 +25,8 @@ const METHODS: [(MethodType, &str); 2] = [
 ];
 /// The deadline for opening and closing a shell.
 const SHELL: Duration = Duration::from_secs(20);
+/// The doing in an error of a shell.
+const IN_SHELL: &str = "the shell";
 /// The bytes that pass at a time.
 const CHUNK: usize = 32 * 1024;
 /// The key that, three times in a row, leaves a shell whose host does not answer any more: Ctrl-]
@@ -40,7 +41,6 @@ const FATAL: [i32; 5] = [-7, -13, -14, -12, -43];
 
 /// The end of a command. libssh2 does not distinguish a command that ended with 0 from a channel
 /// that closed without any status; dropbear and OpenSSH always send one.
-/// status; dropbear and OpenSSH always send one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Exit {
     Code(i32),
@@ -169,74 +169,61 @@ impl Owner {
         Ok(output)
     }
 
-    fn shell(&mut self, shell: Shell) -> Result<Exit, SshError> {
-        let Shell { terminal, input: keys, mut output, mut errors, mut resized } = shell;
-        let doing = "the shell";
-        let until = Until::new(SHELL);
-        let local = |source| SshError::Local { doing, source };
-        let mut channel = self.open(until, doing)?;
-        if let Some((kind, size)) = &terminal {
-            let size = Some((size.columns, size.rows, 0, 0));
-            self.channel(until, doing, &mut channel, |channel| channel.request_pty(kind, None, size))?;
-        }
-        self.channel(until, doing, &mut channel, Channel::shell)?;
-        resized.set_nonblocking(true).map_err(local)?;
-        let (mut chunk, mut typed) = (vec![0; CHUNK], vec![]);
-        let (mut ended, mut informed, mut leaving) = (false, false, 0);
+    fn shell(&mut self, mut shell: Shell) -> Result<Exit, SshError> {
+        let mut channel = self.open_shell(&shell)?;
+        let (mut chunk, mut keys) = (vec![0; CHUNK], Keys::default());
         loop {
-            let mut moved = false;
-            for (stream, to) in [(0, &mut output), (ssh2::EXTENDED_DATA_STDERR, &mut errors)] {
-                if let Some(n) = taken(channel.stream(stream).read(&mut chunk)).map_err(lost(doing))? {
-                    moved = true;
-                    let written = to.write_all(chunk.get(..n).unwrap_or_default());
-                    written.and_then(|()| to.flush()).map_err(local)?;
-                }
-            }
-            let mut input = Input { bytes: &typed, ended, informed };
-            moved |= input.give(&mut channel).map_err(lost(doing))?;
-            informed = input.informed;
-            typed = input.bytes.to_vec();
+            let printed = print(&mut channel, &mut shell, &mut chunk)?;
+            let moved = keys.give(&mut channel)? || printed;
             if channel.eof() {
-                break;
+                return self.ended(Until::new(SHELL), IN_SHELL, channel);
             }
             if moved {
                 continue;
             }
-            let keys = (!ended && typed.is_empty()).then(|| keys.as_fd());
-            let mut more = vec![PollFd::new(&resized, PollFlags::IN)];
-            more.extend(keys.as_ref().map(|keys| PollFd::new(keys, PollFlags::IN)));
-            let ready = self.wait(None, doing, &more)?;
-            drop(more);
-            if ready.first() == Some(&true) {
-                // The number of changes does not matter. Without its sender the size does not
-                // change any more.
-                let mut rings = [0; 64];
-                let _ = resized.read(&mut rings);
-                if let Some(size) = terminal.as_ref().and(keys).and_then(terminal::size) {
-                    let resize =
-                        |channel: &mut Channel| channel.request_pty_size(size.columns, size.rows, None, None);
-                    self.channel(Until::new(SHELL), doing, &mut channel, resize)?;
-                }
+            let (resized, typed) = self.shell_input(&shell, keys.are_wanted())?;
+            if resized {
+                self.resize(&mut shell, &mut channel)?;
             }
-            if let (Some(keys), Some(true)) = (keys, ready.get(1)) {
-                let n = match rustix::io::read(keys, &mut chunk[..]) {
-                    Ok(n) => n,
-                    // A terminal that is gone sends nothing more.
-                    Err(Errno::IO) => 0,
-                    Err(Errno::INTR | Errno::AGAIN) => continue,
-                    Err(error) => return Err(local(error.into())),
-                };
-                ended = n == 0;
-                typed = chunk.get(..n).unwrap_or_default().to_vec();
-                if terminal.is_some() {
-                    leaving = typed.iter().fold(leaving, |row, key| if *key == LEAVE { row + 1 } else { 0 });
-                    if leaving >= LEAVE_TIMES {
-                        return Ok(Exit::Left);
-                    }
-                }
+            if typed && keys.read(&shell, &mut chunk)? {
+                return Ok(Exit::Left);
             }
         }
-        self.ended(Until::new(SHELL), doing, channel)
+    }
+
+    /// Opens a channel with a shell behind it, on the shell's terminal.
+    fn open_shell(&mut self, shell: &Shell) -> Result<Channel, SshError> {
+        let until = Until::new(SHELL);
+        let mut channel = self.open(until, IN_SHELL)?;
+        if let Some((kind, size)) = &shell.terminal {
+            let size = Some((size.columns, size.rows, 0, 0));
+            self.channel(until, IN_SHELL, &mut channel, |channel| channel.request_pty(kind, None, size))?;
+        }
+        self.channel(until, IN_SHELL, &mut channel, Channel::shell)?;
+        shell.resized.set_nonblocking(true).map_err(shell_local)?;
+        Ok(channel)
+    }
+
+    /// Waits until something can move. Returns if the terminal's size has changed, and if there are
+    /// keys to read, where they are wanted.
+    fn shell_input(&self, shell: &Shell, keys_wanted: bool) -> Result<(bool, bool), SshError> {
+        let mut more = vec![PollFd::new(&shell.resized, PollFlags::IN)];
+        more.extend(keys_wanted.then(|| PollFd::new(&shell.input, PollFlags::IN)));
+        let ready = self.wait(None, IN_SHELL, &more)?;
+        let is_ready = |at: usize| ready.get(at) == Some(&true);
+        Ok((is_ready(0), is_ready(1)))
+    }
+
+    /// Passes on the terminal's new size.
+    fn resize(&self, shell: &mut Shell, channel: &mut Channel) -> Result<(), SshError> {
+        // The number of changes does not matter. Without its sender the size does not change any
+        // more.
+        let _ = shell.resized.read(&mut [0; 64]);
+        let Some(size) = shell.terminal.as_ref().and_then(|_| terminal::size(&shell.input)) else {
+            return Ok(());
+        };
+        let resize = |channel: &mut Channel| channel.request_pty_size(size.columns, size.rows, None, None);
+        self.channel(Until::new(SHELL), IN_SHELL, channel, resize)
     }
 
     fn open(&mut self, until: Until, doing: &str) -> Result<Channel, SshError> {
@@ -354,6 +341,70 @@ impl Input<'_> {
         }
         Ok(moved)
     }
+}
+
+/// The keys of a shell's user, on their way to it.
+#[derive(Default)]
+struct Keys {
+    typed: Vec<u8>,
+    /// True if nothing follows.
+    ended: bool,
+    /// True if the shell has been informed of that.
+    informed: bool,
+    /// The number of [`LEAVE`] keys in a row.
+    leaving: usize,
+}
+
+impl Keys {
+    /// Returns true if more keys can be read.
+    fn are_wanted(&self) -> bool {
+        !self.ended && self.typed.is_empty()
+    }
+
+    /// Writes as many keys as the shell takes at once. Returns true if that was anything.
+    fn give(&mut self, channel: &mut Channel) -> Result<bool, SshError> {
+        let mut input = Input { bytes: &self.typed, ended: self.ended, informed: self.informed };
+        let moved = input.give(channel).map_err(lost(IN_SHELL))?;
+        self.informed = input.informed;
+        self.typed = input.bytes.to_vec();
+        Ok(moved)
+    }
+
+    /// Reads keys. Returns true if the user leaves the shell.
+    fn read(&mut self, shell: &Shell, chunk: &mut [u8]) -> Result<bool, SshError> {
+        let n = match rustix::io::read(&shell.input, &mut *chunk) {
+            Ok(n) => n,
+            // A terminal that is gone sends nothing more.
+            Err(Errno::IO) => 0,
+            Err(Errno::INTR | Errno::AGAIN) => return Ok(false),
+            Err(error) => return Err(shell_local(error.into())),
+        };
+        self.ended = n == 0;
+        self.typed = chunk.get(..n).unwrap_or_default().to_vec();
+        if shell.terminal.is_none() {
+            return Ok(false);
+        }
+        self.leaving =
+            self.typed.iter().fold(self.leaving, |row, key| if *key == LEAVE { row + 1 } else { 0 });
+        Ok(self.leaving >= LEAVE_TIMES)
+    }
+}
+
+/// Prints what the shell has said. Returns true if that was anything.
+fn print(channel: &mut Channel, shell: &mut Shell, chunk: &mut [u8]) -> Result<bool, SshError> {
+    let mut moved = false;
+    for (stream, to) in [(0, &mut shell.output), (ssh2::EXTENDED_DATA_STDERR, &mut shell.errors)] {
+        if let Some(n) = taken(channel.stream(stream).read(chunk)).map_err(lost(IN_SHELL))? {
+            moved = true;
+            let written = to.write_all(chunk.get(..n).unwrap_or_default());
+            written.and_then(|()| to.flush()).map_err(shell_local)?;
+        }
+    }
+    Ok(moved)
+}
+
+fn shell_local(source: io::Error) -> SshError {
+    SshError::Local { doing: IN_SHELL, source }
 }
 
 /// Returns the number of bytes that went through, or None at the end, and when libssh2 has to wait.
