@@ -7,10 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// U+FEFF in UTF-8.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+/// The most mails that are attached to one another.
+const MAX_DEPTH: usize = 8;
 /// The most lines of a mail's head that are read.
 const MAX_HEAD: usize = 200;
 const COVER: &str = "a cover letter";
 const REPLY: &str = "a reply";
+const FORWARD: &str = "it has other mails attached, which are read in its place";
 const NO_DIFF: &str = "it has no diff";
 
 /// A mail, or a file that is not a mail.
@@ -23,6 +26,8 @@ pub(super) struct Mail {
     diffs: Vec<Vec<u8>>,
     /// True if it ends like a mail of `git format-patch`: then nothing of it is missing.
     is_whole: bool,
+    /// True if other mails are attached to it.
+    has_attached: bool,
 }
 
 /// Returns all mails in `text`. A text that is not a mailbox is one mail, several mails one after
@@ -39,13 +44,12 @@ pub(super) fn mails(text: &[u8], name: &str) -> Result<Vec<Mail>, Unusable> {
     let (before, raw) = split(text)?;
     let mut mails = if raw.is_empty() { one_by_one(before, name)? } else { vec![] };
     if !raw.is_empty() && !before.iter().all(u8::is_ascii_whitespace) {
-        mails.push(single(before, name).map_err(unreadable(1))?);
+        mails.extend(single(before, name).map_err(unreadable(1))?);
     }
-    for mail in raw {
-        let number = mails.len() + 1;
-        mails.push(read(&mail).map_err(unreadable(number))?);
+    for (mail, number) in raw.iter().zip(mails.len() + 1..) {
+        mails.extend(read(mail, 0).map_err(unreadable(number))?);
     }
-    Ok(mails)
+    if mails.len() > MAX_MAILS { Err(Unusable::TooMany) } else { Ok(mails) }
 }
 
 fn unreadable(number: usize) -> impl FnOnce(String) -> Unusable {
@@ -96,7 +100,8 @@ fn one_by_one(text: &[u8], name: &str) -> Result<Vec<Mail>, Unusable> {
     }
     let ends = starts.iter().skip(1).copied().chain([text.len()]);
     let mails = starts.iter().zip(ends).map(|(start, end)| text.get(*start..end).unwrap_or_default());
-    mails.zip(1..).map(|(mail, number)| single(mail, name).map_err(unreadable(number))).collect()
+    let read = mails.zip(1..).map(|(mail, number)| single(mail, name).map_err(unreadable(number)));
+    Ok(read.collect::<Result<Vec<_>, _>>()?.concat())
 }
 
 /// Returns true if a mail's head begins here. It has an author, a subject, and a field that no head
@@ -140,16 +145,27 @@ fn is_separator(line: &[u8]) -> bool {
     after_time.next().is_some() && after_time.any(|word| word.len() == 4 && digits(word))
 }
 
-fn read(raw: &[u8]) -> Result<Mail, String> {
+/// Returns the mail in `raw`, which is attached `depth` deep, and after it the mails that are
+/// attached to it.
+fn read(raw: &[u8], depth: usize) -> Result<Vec<Mail>, String> {
+    if depth > MAX_DEPTH {
+        return Err(format!("more than {MAX_DEPTH} mails are attached to one another"));
+    }
     bounds::check(raw)?;
     let mail = parse_mail(raw).map_err(|e| e.to_string())?;
     let field = |name| mail.headers.get_first_value(name);
-    Ok(Mail {
+    let attached = parts::attached(&mail)?;
+    let mut mails = vec![Mail {
         subject: Subject::parse(&field("Subject").unwrap_or_default()),
         id: field("Message-Id"),
         diffs: parts::diffs(&mail)?,
         is_whole: is_whole(raw),
-    })
+        has_attached: !attached.is_empty(),
+    }];
+    for raw in attached {
+        mails.extend(read(&raw, depth + 1)?);
+    }
+    Ok(mails)
 }
 
 /// Returns true if `raw` ends with a version of git below a signature's dashes.
@@ -159,30 +175,34 @@ fn is_whole(raw: &[u8]) -> bool {
     words.next().is_some_and(is_version) && words.next() == Some(parts::SIGNATURE.trim_ascii())
 }
 
-/// Decodes a file that is one mail, or only a diff: with a tool's head, or none.
+/// Decodes a file that is one mail, with the mails that are attached to it, or only a diff: with a
+/// tool's head, or none.
 ///
 /// # Errors
 /// If it has a head with a subject that is not a mail's head.
-fn single(text: &[u8], name: &str) -> Result<Mail, String> {
+fn single(text: &[u8], name: &str) -> Result<Vec<Mail>, String> {
     let plain = || Some(parts::diff_of(text)).filter(|diff| !diff.is_empty()).into_iter().collect();
     let no_mail = || {
         let subject = Subject { title: name.to_owned(), ..Subject::default() };
-        Mail { subject, id: None, diffs: plain(), is_whole: is_whole(text) }
+        vec![Mail { subject, id: None, diffs: plain(), is_whole: is_whole(text), has_attached: false }]
     };
     match bounds::check(text) {
         Err(why) if first_fields(text).contains("subject") => return Err(why),
         Err(_) => return Ok(no_mail()),
         Ok(()) => {}
     }
-    Ok(match parse_mail(text).ok().zip(read(text).ok()) {
-        Some((parsed, mail)) if !mail.subject.title.is_empty() => {
+    let (Ok(parsed), Ok(mut mails)) = (parse_mail(text), read(text, 0)) else { return Ok(no_mail()) };
+    match mails.first_mut() {
+        Some(mail) if !mail.subject.title.is_empty() => {
             // A mail's head need not end by an empty line. As long as nothing is encoded, no head
             // is needed.
-            let diffs = if parts::is_plain(&parsed) { plain() } else { mail.diffs };
-            Mail { diffs, ..mail }
+            if parts::is_plain(&parsed) {
+                mail.diffs = plain();
+            }
+            Ok(mails)
         }
-        _ => no_mail(),
-    })
+        _ => Ok(no_mail()),
+    }
 }
 
 /// Returns the patches in the order of the mails, whatever their numbers.
@@ -268,6 +288,7 @@ fn sift(mails: Vec<Mail>) -> (Vec<Mail>, Vec<SkippedMail>) {
     let (mut patches, mut skipped) = (Vec::new(), Vec::new());
     for mail in mails {
         let why = match mail.subject.number {
+            _ if mail.has_attached && mail.diffs.is_empty() => FORWARD,
             _ if mail.subject.reply => REPLY,
             Some((0, _)) => COVER,
             None if mail.diffs.is_empty() => NO_DIFF,

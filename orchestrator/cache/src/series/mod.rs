@@ -136,9 +136,25 @@ impl Series {
         if path.is_dir() {
             return Self::gather(&[path.to_owned()]);
         }
-        let found = mailbox::mails(&unpacked(path, outside::read_named(path, kinds::PATCHES)?)?, &name(path))
-            .and_then(mailbox::whole_series);
-        found.and_then(Self::with_patches).map_err(unusable(path))
+        let text = unpacked(path, outside::read_named(path, kinds::PATCHES)?)?;
+        Self::of_mailbox(&text, &name(path)).map_err(unusable(path))
+    }
+
+    /// Decodes the text of a mailbox, which holds one whole series, or of a single patch called
+    /// `name`.
+    ///
+    /// # Errors
+    /// If it is no series of patches.
+    pub fn of_mailbox(text: &[u8], name: &str) -> Result<Self, Unusable> {
+        mailbox::mails(text, name).and_then(mailbox::whole_series).and_then(Self::with_patches)
+    }
+
+    /// Decodes the text of a mailbox or of a patch, which may contain a part of a series.
+    ///
+    /// # Errors
+    /// If it has no patch.
+    pub fn of_part(text: &[u8], name: &str) -> Result<Self, Unusable> {
+        mailbox::mails(text, name).map(mailbox::as_it_is).and_then(Self::with_patches)
     }
 
     /// Reads the patches of all `paths`, files or folders like for [`Series::read`], one after the
@@ -157,9 +173,8 @@ impl Series {
                 if size > kinds::PATCHES.limit {
                     return Err(unusable(path)(Unusable::TooLarge));
                 }
-                let found = mailbox::mails(&text, &name(&file)).map(mailbox::as_it_is);
                 let Self { patches, skipped } =
-                    found.and_then(Self::with_patches).map_err(unusable(&file))?;
+                    Self::of_part(&text, &name(&file)).map_err(unusable(&file))?;
                 all.patches.extend(patches);
                 all.skipped.extend(skipped);
                 if all.patches.len() > MAX_MAILS {

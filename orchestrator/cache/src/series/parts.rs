@@ -30,6 +30,23 @@ pub(super) fn diffs(mail: &ParsedMail<'_>) -> Result<Vec<Vec<u8>>, String> {
     })
 }
 
+/// Returns the mails that are attached to `mail`, such as a forwarded patch, in order. A mail in an
+/// attached mail is left there.
+pub(super) fn attached(mail: &ParsedMail<'_>) -> Result<Vec<Vec<u8>>, String> {
+    if is_mail(mail) {
+        return Ok(vec![mail.get_body_raw().map_err(|e| e.to_string())?]);
+    }
+    mail.subparts.iter().try_fold(Vec::new(), |mut all, part| {
+        all.extend(attached(part)?);
+        Ok(all)
+    })
+}
+
+/// Returns true if the body of a part is a mail (RFC 2046, section 5.2.1).
+fn is_mail(part: &ParsedMail<'_>) -> bool {
+    part.ctype.mimetype.eq_ignore_ascii_case("message/rfc822")
+}
+
 /// Returns true if a part of this type may have a diff. Some mail programs attach a patch as the
 /// file of an application.
 fn is_for_programs(mime: &str) -> bool {
@@ -41,7 +58,7 @@ fn is_for_programs(mime: &str) -> bool {
 pub(super) fn is_plain(mail: &ParsedMail<'_>) -> bool {
     let encoding = mail.headers.get_first_value("Content-Transfer-Encoding").unwrap_or_default();
     let is_encoded = ENCODINGS.iter().any(|encoded| encoded.eq_ignore_ascii_case(encoding.trim()));
-    mail.subparts.is_empty() && !is_encoded && !is_flowed(mail)
+    mail.subparts.is_empty() && !is_encoded && !is_flowed(mail) && !is_mail(mail)
 }
 
 /// A part without its transfer encoding.

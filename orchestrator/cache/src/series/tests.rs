@@ -17,8 +17,7 @@ fn patch(subject: &str, file: &str) -> String {
 }
 
 fn mailbox(text: &str) -> Result<Series, Unusable> {
-    let found = mailbox::mails(text.as_bytes(), "x.mbox").and_then(mailbox::whole_series);
-    found.and_then(Series::with_patches)
+    Series::of_mailbox(text.as_bytes(), "x.mbox")
 }
 
 fn titles(series: &Series) -> Vec<&str> {
@@ -214,6 +213,47 @@ fn what_is_attached_is_applied() {
     let series = mailbox(&attached(&["a", "b"])).unwrap();
     assert_eq!(titles(&series), ["x (1 of 2)", "x (2 of 2)"]);
     assert_eq!(series.patches[1].diff, diff("b").as_bytes());
+}
+
+/// A mail that has other mails attached.
+fn forward(subject: &str, attached: &[String]) -> String {
+    let parts = attached.iter().map(|mail| {
+        let (_, mail) = mail.split_once('\n').unwrap();
+        format!("--f{}\nContent-Type: message/rfc822\n\n{mail}\n", subject.len())
+    });
+    let parts: String = parts.collect();
+    let (boundary, more) = (subject.len(), "--f");
+    format!(
+        "{FROM}\nFrom: A <a@x>\nSubject: {subject}\nContent-Type: multipart/mixed; boundary=f{boundary}\n\n\
+         {more}{boundary}\nContent-Type: text/plain\n\nSee below.\n{parts}{more}{boundary}--\n"
+    )
+}
+
+#[test]
+fn a_forwarded_patch_is_applied() {
+    let [one, two] = [1, 2].map(|n| patch(&format!("[PATCH {n}/2] x{n}"), &format!("x{n}")));
+    let both = mailbox(&forward("Fwd: two patches", &[two.clone(), one.clone()])).unwrap();
+    assert_eq!(titles(&both), ["x1", "x2"]);
+    assert!(both.patches[0].diff.starts_with(diff("x1").as_bytes()));
+    let [skipped] = both.skipped.as_slice() else { panic!("{:?}", both.skipped) };
+    assert!(skipped.why.starts_with("it has other mails attached"), "{skipped:?}");
+    // Some mail programs put the old subject in brackets, with its number.
+    let each = [one.clone(), two].map(|mail| {
+        let subject = mail.lines().find_map(|line| line.strip_prefix("Subject: ")).unwrap();
+        forward(&format!("[Fwd: {subject}]"), std::slice::from_ref(&mail))
+    });
+    assert_eq!(titles(&mailbox(&each.concat()).unwrap()), ["x1", "x2"]);
+    let (_, file) = each[0].split_once('\n').unwrap();
+    let alone = Series::of_part(file.as_bytes(), "x.eml").unwrap();
+    assert_eq!(titles(&alone), ["x1"], "a file of one mail");
+    let own =
+        format!("{FROM}\nSubject: [PATCH] y\nContent-Type: message/rfc822\n\n{}", patch("[PATCH] y", "y"));
+    assert_eq!(titles(&mailbox(&own).unwrap()), ["y"]);
+
+    let deep = |depth| (0..depth).fold(one.clone(), |mail, n| forward(&"f".repeat(n + 1), &[mail]));
+    assert!(mailbox::mails(deep(8).as_bytes(), "x").is_ok());
+    let error = mailbox(&deep(9)).unwrap_err().to_string();
+    assert!(error.contains("more than 8 mails are attached to one another"), "{error}");
 }
 
 #[test]
