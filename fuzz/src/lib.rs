@@ -1,12 +1,14 @@
-//! Fuzz targets. Input from outside (page tables, scenarios, frames, packets, logs) must never make
-//! s2lab panic, hang or contradict itself. A target is a function of bytes that asserts it.
-//! libFuzzer makes the bytes, from the seeds under `corpus/`. `.ci/fuzz` runs the targets. The
-//! tests here run every seed and every finding through its target without libFuzzer.
+//! Fuzz targets. Input from outside (page tables, scenarios, frames, packets, logs, mails, packed
+//! files) must never make s2lab panic, hang or contradict itself. A target is a function of bytes
+//! that asserts it. libFuzzer makes the bytes, from the seeds under `corpus/`. `.ci/fuzz` runs the
+//! targets. The tests here run every seed and every finding through its target without libFuzzer.
 
 mod channels;
 mod frames;
 mod log;
 mod memory;
+mod packed;
+mod series;
 mod stage1;
 mod stage2;
 mod yaml;
@@ -15,7 +17,7 @@ mod yaml;
 pub type Target = fn(&[u8]);
 
 /// All targets by name, which is also the name of the folder with the target's seeds.
-pub const TARGETS: [(&str, Target); 8] = [
+pub const TARGETS: [(&str, Target); 10] = [
     ("stage2", stage2::walk),
     ("stage1", stage1::translate),
     ("scenario", yaml::scenario),
@@ -24,6 +26,8 @@ pub const TARGETS: [(&str, Target); 8] = [
     ("gdb", channels::gdb),
     ("qmp", channels::qmp),
     ("log", log::report),
+    ("mailbox", series::mailbox),
+    ("packed", packed::members),
 ];
 
 /// Returns the target of that name.
