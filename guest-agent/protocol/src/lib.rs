@@ -21,4 +21,4 @@ pub use console::test_line;
 pub use frame::{Decoder, Frame, FrameError, MARK, MAX_PAYLOAD, Peer, VERSION, encode, version_in};
 pub use kinds::{MapKind, UnknownMapKind};
 pub use message::*;
-pub use names::{LONGEST_NAME, NAME_PATTERN, is_name};
+pub use names::{LONGEST_NAME, NAME_PATTERN, is_name, is_word};

@@ -1,4 +1,4 @@
-//! Names that a person gives to guests and devices, and that agents pass on.
+//! Names that a person gives to guests and devices, and that agents pass on; the words of keys.
 
 /// Longest name, characters.
 pub const LONGEST_NAME: usize = 41;
@@ -8,8 +8,13 @@ pub const NAME_PATTERN: &str = "^[a-z0-9][a-z0-9-]{0,40}$";
 /// Returns true for a name that is safe on a command line and in QEMU's options: a-z, 0-9 and `-`,
 /// not `-` first.
 pub fn is_name(text: &str) -> bool {
-    let inside = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    (1..=LONGEST_NAME).contains(&text.len()) && !text.starts_with('-') && text.bytes().all(inside)
+    text.len() <= LONGEST_NAME && is_word(text, "-")
+}
+
+/// Returns true if `text` begins with one of a-z and 0-9, and has nothing but those and `others`.
+pub fn is_word(text: &str, others: &str) -> bool {
+    let letter = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    text.starts_with(letter) && text.chars().all(|c| letter(c) || others.contains(c))
 }
 
 #[cfg(test)]

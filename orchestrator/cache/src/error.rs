@@ -6,6 +6,8 @@ use crate::{
     series::{Refusal, SeriesError},
 };
 use s2lab_os::{
+    child::run::RunError,
+    lock::LockError,
     outside::{CopyError, ReadError, Why},
     whole::no_room,
 };
@@ -188,10 +190,10 @@ impl CacheError {
     }
 
     /// Returns the error of apt when it could not fetch `what`.
-    pub(crate) fn fetch(what: &str, error: Self) -> Self {
+    pub(crate) fn fetch(what: &str, error: RunError) -> Self {
         match error {
-            Self::Program { output, .. } => Self::Fetch { what: what.to_owned(), output },
-            other => other,
+            RunError::Failed { output, .. } => Self::Fetch { what: what.to_owned(), output },
+            other => other.into(),
         }
     }
 
@@ -215,6 +217,30 @@ impl CacheError {
 
     pub(crate) fn malformed(file: impl ToString, reason: impl ToString) -> Self {
         Self::Malformed { file: file.to_string(), reason: reason.to_string() }
+    }
+}
+
+impl From<RunError> for CacheError {
+    fn from(error: RunError) -> Self {
+        match error {
+            RunError::Io { what, program, source } => Self::Io { what, path: program.into(), source },
+            RunError::NoProgram { program, purpose } => Self::NoProgram { program, purpose },
+            RunError::Failed { program, status, purpose, output } => {
+                Self::Program { program, status, purpose, output }
+            }
+            RunError::Stalled { program, limit } => Self::Stalled { what: program, limit },
+            RunError::Cancelled => Self::Cancelled,
+        }
+    }
+}
+
+impl From<LockError> for CacheError {
+    fn from(error: LockError) -> Self {
+        match error {
+            LockError::Io { what, path, source } => Self::Io { what, path, source },
+            LockError::Timeout { lock, limit } => Self::LockTimeout { lock, limit },
+            LockError::Cancelled => Self::Cancelled,
+        }
     }
 }
 

@@ -1,8 +1,11 @@
 //! git. Every command of s2lab's to git is built here. Reading a repository starts no program that
 //! it or the user's configuration names, and contacts no server.
 
-use crate::{CacheError, Progress, run_briefly};
-use s2lab_os::child::{PLAIN, command};
+use crate::{CacheError, Progress};
+use s2lab_os::child::{
+    PLAIN, command,
+    run::{RunError, run_briefly},
+};
 use std::{
     ffi::OsString,
     path::{Path, PathBuf},
@@ -82,7 +85,8 @@ pub(crate) fn git_dir(place: &Path, progress: &dyn Progress) -> Result<PathBuf, 
         git.arg("-c").arg(setting);
     }
     git.arg("-C").arg(place).args(["rev-parse", "--path-format=absolute", "--git-dir"]);
-    run_briefly(git, &format!("find the repository of {}", place.display()), progress).map(|text| path(&text))
+    let purpose = format!("find the repository of {}", place.display());
+    Ok(path(&run_briefly(git, &purpose, &|| progress.cancelled())?))
 }
 
 /// Returns the repositories of others that the user, or the machine's administrator, trusts.
@@ -92,13 +96,13 @@ fn safe_directories(progress: &dyn Progress) -> Result<Vec<OsString>, CacheError
         let mut git = command("git", PLAIN);
         git.envs(std::env::var_os("XDG_CONFIG_HOME").map(|dir| ("XDG_CONFIG_HOME", dir)));
         git.args(["config", scope, "--includes", "--null", "--get-all", "safe.directory"]).current_dir("/");
-        match run_briefly(git, "read which repositories are trusted", progress) {
+        match run_briefly(git, "read which repositories are trusted", &|| progress.cancelled()) {
             Ok(text) => {
                 all.extend(text.split(|byte| *byte == 0).filter(|one| !one.is_empty()).map(os_string))
             }
             // git also fails if there is none, or no such file.
-            Err(CacheError::Program { .. }) => {}
-            Err(other) => return Err(other),
+            Err(RunError::Failed { .. }) => {}
+            Err(other) => return Err(other.into()),
         }
     }
     Ok(all)

@@ -13,7 +13,6 @@ mod error;
 mod git;
 pub mod objects;
 pub mod parts;
-mod process;
 mod progress;
 pub mod revisions;
 pub mod series;
@@ -34,8 +33,7 @@ pub use objects::inventory::{Item, Removed};
 pub use objects::manifest::{FileFact, Manifest};
 pub use parts::given::Parts;
 pub use parts::modules::{Loaded, Module, ModuleInfo, Modules, parse_modinfo, write_archive};
-pub use parts::qemu::{OLDEST as OLDEST_QEMU, find_on_path};
-pub use process::{ask, run_briefly};
+pub use parts::qemu::OLDEST as OLDEST_QEMU;
 pub use progress::{Progress, Quiet};
 
 use debian::apt::Apt;

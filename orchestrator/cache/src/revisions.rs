@@ -3,9 +3,9 @@
 use crate::{
     CacheError, Quiet,
     git::{git_at, git_dir},
-    run_briefly,
 };
 use s2lab_model::plan::Revisions;
+use s2lab_os::child::run::run_briefly;
 use std::path::{Path, PathBuf};
 
 /// The most commits of a range: the build of each takes minutes.
@@ -89,7 +89,8 @@ fn one(git_dir: &Path, repository: &Path, words: &str) -> Result<String, Revisio
     let ask = |arguments: &[&str]| {
         let mut command = git_at(git_dir);
         command.args(arguments);
-        let said = run_briefly(command, "find a commit", &Quiet).map_err(unknown(repository, words))?;
+        let said = run_briefly(command, "find a commit", &|| false);
+        let said = said.map_err(CacheError::from).map_err(unknown(repository, words))?;
         Ok::<_, RevisionsError>(String::from_utf8_lossy(&said).trim().to_owned())
     };
     let object = ask(&["rev-parse", "--verify", "--end-of-options", words]).or_else(|error| {
@@ -112,7 +113,7 @@ fn log(git_dir: &Path, words: &str, most: usize) -> Result<Vec<u8>, CacheError> 
     let mut command = git_at(git_dir);
     command.args(["log", "--no-patch", "--topo-order", "--reverse", "--format=%H %s"]);
     command.arg(format!("--max-count={most}")).args(["--end-of-options", words, "--"]);
-    run_briefly(command, "list commits", &Quiet)
+    Ok(run_briefly(command, "list commits", &|| false)?)
 }
 
 #[cfg(test)]

@@ -5,15 +5,13 @@ use crate::{
     builds::toolchain::Plan,
     carried,
     error::{CacheError, Result},
-    objects::{
-        lock::{self, Lock},
-        object::remove_tree,
-    },
-    parts::qemu::find_on_path,
-    process::{self, Watch},
+    objects::{lock, object::remove_tree},
 };
 use s2lab_os::{
-    child,
+    child::{
+        self,
+        run::{self, RunError, Watch, find_on_path},
+    },
     outside::{self, kinds},
 };
 use serde::Serialize;
@@ -79,15 +77,15 @@ impl Cache {
             let mut command = child::command("rustc", child::CARGO);
             // The working folder is that of the build, so that rustup picks the same compiler.
             command.args(arguments).current_dir(self.objects.root());
-            process::ask(command, "print its version", &*self.progress)
+            run::ask(command, "print its version", &|| self.progress.cancelled())
                 .map(|text| String::from_utf8_lossy(&text).trim().to_owned())
         };
         let sysroot = match ask(&["--print", "sysroot"]) {
             Ok(sysroot) => PathBuf::from(sysroot),
-            Err(CacheError::NoProgram { .. } | CacheError::Program { .. }) => {
+            Err(RunError::NoProgram { .. } | RunError::Failed { .. }) => {
                 return Ok(Compiler::Debian(self.toolchain_plan()?));
             }
-            Err(other) => return Err(other),
+            Err(other) => return Err(other.into()),
         };
         let flags = |more: &[String]| {
             let common = ["-Ctarget-feature=+crt-static", "-Crelocation-model=static"].map(str::to_owned);
@@ -136,7 +134,7 @@ impl Cache {
         // Another s2lab's build would put its agent in the same place.
         let objects = self.objects.root();
         let _lock =
-            Lock::acquire(&lock::path(objects, BUILD_LOCK), "the agent", LOCK_LIMIT, &*self.progress)?;
+            lock::acquire(&lock::path(objects, BUILD_LOCK), "the agent", LOCK_LIMIT, &*self.progress)?;
         self.progress.step("building the agent");
         let build = crate::builds::build::folder(&self.objects);
         let (source, target_dir) = (build.join(SOURCE), build.join(OBJECTS));
@@ -167,9 +165,14 @@ impl Cache {
             command.env("RUSTC", rustc);
         }
         let purpose = "build the agent".to_owned();
-        process::run(
+        run::run(
             command,
-            Watch { purpose, silence: SILENCE, activity: &mut || 0, progress: &*self.progress },
+            Watch {
+                purpose,
+                silence: SILENCE,
+                activity: &mut || 0,
+                cancelled: &|| self.progress.cancelled(),
+            },
         )?;
         Ok(target_dir.join(target).join(PROFILE).join(PACKAGE))
     }

@@ -15,8 +15,7 @@ use crate::{
     },
     error::{CacheError, Result},
     objects::{
-        digest,
-        lock::{self, Lock},
+        digest, lock,
         object::{self, Building, Objects},
     },
     parts::{
@@ -106,7 +105,7 @@ impl Cache {
             Some(object) => object,
             None => {
                 let lock = lock::path(self.objects.root(), BUILD_LOCK);
-                let _lock = Lock::acquire(&lock, "a kernel", LOCK_LIMIT, &*self.progress)?;
+                let _lock = lock::acquire(&lock, "a kernel", LOCK_LIMIT, &*self.progress)?;
                 self.objects.get(KIND, &base.name, &inputs, |building| {
                     let tools = self.kernel_tools(&tools)?;
                     let key = digest::inputs(&(&inputs.config, inputs.fragments, inputs.tools, RECIPE))?;

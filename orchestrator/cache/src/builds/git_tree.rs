@@ -11,11 +11,13 @@ use crate::{
     error::{CacheError, Result},
     git::{git_at, git_dir, path},
     objects::digest,
-    process::{self, Watch},
     progress::Progress,
 };
 use private::Theirs;
-use s2lab_os::outside::{self, kinds};
+use s2lab_os::{
+    child::run::{self, Watch},
+    outside::{self, kinds},
+};
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -106,7 +108,7 @@ impl GitTree {
     fn incomplete(&self, own: &Path, progress: &dyn Progress) -> Result<Option<CacheError>> {
         let mut command = git_at(own);
         command.args(["rev-list", "--objects", "--missing=print", &self.id]);
-        let listed = run(command, &format!("find what {} lacks", self.version), progress)?;
+        let listed = git(command, &format!("find what {} lacks", self.version), progress)?;
         let missing = listed.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"?")).count();
         let (version, place) = (self.version.clone(), self.place.clone());
         Ok((missing > 0).then_some(CacheError::Incomplete { version, place, missing }))
@@ -207,7 +209,7 @@ fn forget_repositories(
 ) -> Result<()> {
     let mut list = in_folder();
     list.args(["ls-files", "--stage", "-z"]);
-    let listed = run(list, purpose, progress)?;
+    let listed = git(list, purpose, progress)?;
     let entries = listed.split(|byte| *byte == 0).filter(|entry| entry.starts_with(REPOSITORY));
     let names: Vec<PathBuf> =
         entries.filter_map(|entry| Some(path(entry.splitn(2, |b| *b == b'\t').nth(1)?))).collect();
@@ -216,16 +218,16 @@ fn forget_repositories(
     }
     let mut forget = in_folder();
     forget.args(["update-index", "--force-remove", "--"]).args(names);
-    run(forget, purpose, progress).map(drop)
+    git(forget, purpose, progress).map(drop)
 }
 
 /// Returns true if git would not add `file`.
 fn is_ignored(file: &str, mut git: Command, progress: &dyn Progress) -> Result<bool> {
     git.args(["check-ignore", "--no-index", "--quiet", "--", file]);
     let purpose = format!("find whether it ignores {file}");
-    let watch = Watch { purpose, silence: LIMIT, activity: &mut || 0, progress };
+    let watch = Watch { purpose, silence: LIMIT, activity: &mut || 0, cancelled: &|| progress.cancelled() };
     // git-check-ignore(1), "Exit status".
-    Ok(process::run_to_end(git, Stdio::null(), watch)?.status.code() == Some(0))
+    Ok(run::run_to_end(git, Stdio::null(), watch)?.status.code() == Some(0))
 }
 
 /// Returns digits that distinguish folders, whose paths are canonical.
@@ -244,7 +246,7 @@ fn theirs(git_dir: &Path, progress: &dyn Progress) -> Result<Theirs> {
     let of = |arguments: &[&str], purpose: &str| {
         let mut command = git_at(git_dir);
         command.arg("rev-parse").args(arguments);
-        process::run_briefly(command, purpose, progress)
+        Ok::<_, CacheError>(run::run_briefly(command, purpose, &|| progress.cancelled())?)
     };
     let format = of(&["--show-object-format"], "find the repository's object format")?;
     let objects = of(&["--path-format=absolute", "--git-path", "objects"], "find the repository's objects")?;
@@ -255,18 +257,23 @@ fn theirs(git_dir: &Path, progress: &dyn Progress) -> Result<Theirs> {
 fn exclude(git_dir: &Path, progress: &dyn Progress) -> Result<String> {
     let mut command = git_at(git_dir);
     command.args(["rev-parse", "--path-format=absolute", "--git-path", "info/exclude"]);
-    let file = process::run_briefly(command, "find what the repository ignores", progress)?;
+    let file = run::run_briefly(command, "find what the repository ignores", &|| progress.cancelled())?;
     Ok(outside::read_text_if_there(&path(&file), kinds::NOTE)?.unwrap_or_default())
 }
 
 /// Returns git's output, as one line.
 fn ask(command: Command, purpose: &str, progress: &dyn Progress) -> Result<String> {
-    Ok(String::from_utf8_lossy(&run(command, purpose, progress)?).trim().to_owned())
+    Ok(String::from_utf8_lossy(&git(command, purpose, progress)?).trim().to_owned())
 }
 
-fn run(command: Command, purpose: &str, progress: &dyn Progress) -> Result<Vec<u8>> {
-    let watch = Watch { purpose: purpose.to_owned(), silence: LIMIT, activity: &mut || 0, progress };
-    process::run(command, watch)
+fn git(command: Command, purpose: &str, progress: &dyn Progress) -> Result<Vec<u8>> {
+    let watch = Watch {
+        purpose: purpose.to_owned(),
+        silence: LIMIT,
+        activity: &mut || 0,
+        cancelled: &|| progress.cancelled(),
+    };
+    Ok(run::run(command, watch)?)
 }
 
 /// Returns the name in the alphabet of objects' names.

@@ -9,10 +9,11 @@ use crate::{
     },
     error::{CacheError, Result},
     objects::{digest, object::Building},
-    parts::qemu::find_on_path,
-    process,
 };
-use s2lab_os::child;
+use s2lab_os::child::{
+    self,
+    run::{self, RunError, find_on_path},
+};
 use serde::Serialize;
 use std::{ffi::OsString, fs, path::PathBuf, process::Command};
 
@@ -165,10 +166,10 @@ impl Cache {
         let ask = |program: &str, argument: &str| {
             let mut command = child::command(format!("{cross}{program}"), child::PLAIN);
             command.arg(argument);
-            match process::ask(command, "print its version", &*self.progress) {
+            match run::ask(command, "print its version", &|| self.progress.cancelled()) {
                 Ok(text) => Ok(Some(String::from_utf8_lossy(&text).into_owned())),
-                Err(CacheError::NoProgram { .. } | CacheError::Program { .. }) => Ok(None),
-                Err(other) => Err(other),
+                Err(RunError::NoProgram { .. } | RunError::Failed { .. }) => Ok(None),
+                Err(other) => Err(CacheError::from(other)),
             }
         };
         let (Some(gcc), Some(number)) = (ask("gcc", "--version")?, ask("gcc", "-dumpfullversion")?) else {

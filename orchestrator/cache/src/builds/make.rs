@@ -8,11 +8,13 @@ use crate::{
     builds::{config::BuildConfig, kernel_config, kernel_tools::KernelTools},
     error::{CacheError, Result},
     objects::files::remove_at_once,
-    process::{self, FollowedEnd, Watch},
     progress::Progress,
 };
 use s2lab_model::kconfig::Config;
-use s2lab_os::outside::{self, kinds};
+use s2lab_os::{
+    child::run::{self, FollowedEnd, Watch},
+    outside::{self, kinds},
+};
 use std::{
     ffi::OsStr,
     fs::{self, File},
@@ -168,7 +170,7 @@ impl Make<'_> {
         // A failing dry run is ignored; a cancellation or a timeout is not.
         match followed.result {
             Ok(_) => Ok(count),
-            Err(error) => Err(self.ended(followed.by_itself, error)),
+            Err(error) => Err(self.ended(followed.by_itself, error.into())),
         }
     }
 
@@ -220,7 +222,7 @@ impl Make<'_> {
             }
             line(text);
         })?;
-        let status = followed.result.map_err(|error| self.ended(followed.by_itself, error))?;
+        let status = followed.result.map_err(|error| self.ended(followed.by_itself, error.into()))?;
         if status.success() {
             return Ok(());
         }
@@ -244,15 +246,15 @@ impl Make<'_> {
             purpose: format!("build {}", self.what),
             silence: SILENCE,
             activity: &mut activity,
-            progress: self.progress,
+            cancelled: &|| self.progress.cancelled(),
         };
         let started = Instant::now();
-        let followed = process::follow(command, watch, GRACE, &mut |text| {
+        let followed = run::follow(command, watch, GRACE, &mut |text| {
             lines.fetch_add(1, Ordering::Relaxed);
             line(text);
         });
         tracing::debug!(ms = started.elapsed().as_millis(), said = lines.into_inner(), "make {arguments}");
-        followed
+        Ok(followed?)
     }
 
     /// Returns an error that has ended make early. The folder stays marked if make had no time to

@@ -8,11 +8,13 @@
 use crate::{
     error::{CacheError, Result},
     git,
-    process::{self, Ended, Watch},
     progress::Progress,
     series::{Offsets, Patch, Refusal},
 };
-use s2lab_os::sealed::sealed;
+use s2lab_os::{
+    child::run::{self, Ended, Watch},
+    sealed::sealed,
+};
 use std::{
     fs::File,
     io::{Seek, Write},
@@ -66,11 +68,8 @@ fn git(tree: &Path, patch: &Patch, options: &[&str], progress: &dyn Progress) ->
     // so it must not find a repository above.
     command.env("GIT_CEILING_DIRECTORIES", tree.parent().unwrap_or(Path::new("/")));
     let purpose = format!("apply `{}` to {}", patch.title, tree.display());
-    process::run_to_end(
-        command,
-        Stdio::from(input),
-        Watch { purpose, silence: LIMIT, activity: &mut || 0, progress },
-    )
+    let watch = Watch { purpose, silence: LIMIT, activity: &mut || 0, cancelled: &|| progress.cancelled() };
+    Ok(run::run_to_end(command, Stdio::from(input), watch)?)
 }
 
 fn said(ended: &Ended) -> String {

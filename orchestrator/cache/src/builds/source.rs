@@ -8,7 +8,7 @@ use crate::{
         deb, suites,
     },
     error::{CacheError, Result},
-    objects::lock::{self, Lock},
+    objects::lock,
 };
 use s2lab_os::outside::{Outside, kinds};
 use std::{
@@ -74,7 +74,7 @@ impl Cache {
                 let name = git_tree::lock_name(&git_tree::place_digits(&place));
                 let lock = lock::path(self.objects.root(), &name);
                 let what = format!("the tree {}", place.display());
-                let _lock = Lock::acquire(&lock, &what, LOCK_LIMIT, &*self.progress)?;
+                let _lock = lock::acquire(&lock, &what, LOCK_LIMIT, &*self.progress)?;
                 Ok(git_base(git_tree::of_folder(folder, &private, &*self.progress)?))
             }
         }

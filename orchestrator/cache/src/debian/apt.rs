@@ -12,11 +12,10 @@ use crate::{
         lock::{self, Lock},
         object,
     },
-    process,
     progress::Progress,
 };
 use s2lab_os::{
-    child,
+    child::{self, run},
     outside::{self, kinds},
 };
 use std::{
@@ -183,7 +182,7 @@ impl Apt {
     }
 
     fn lock(&self) -> Result<Lock> {
-        Lock::acquire(&lock::path(&self.objects, "apt"), "Debian packages", LOCK_LIMIT, &*self.progress)
+        lock::acquire(&lock::path(&self.objects, "apt"), "Debian packages", LOCK_LIMIT, &*self.progress)
     }
 
     /// Locks apt's state. Lists that are older than `fresh` are fetched.
@@ -239,8 +238,9 @@ impl Apt {
         let ask = |arguments: &[&str]| {
             let mut command = child::command("apt-get", child::APT);
             command.arg("indextargets").args(arguments).args(["--format", suites::FORMAT]);
-            process::run_briefly(command, "name the machine's archives", &*self.progress)
-                .map(|text| suites::parse(&String::from_utf8_lossy(&text)))
+            let text =
+                run::run_briefly(command, "name the machine's archives", &|| self.progress.cancelled())?;
+            Ok::<_, CacheError>(suites::parse(&String::from_utf8_lossy(&text)))
         };
         // Without the machine's own lists (a fresh container image) apt names its archives only
         // with an option.

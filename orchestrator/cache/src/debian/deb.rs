@@ -1,10 +1,7 @@
 //! Unpacking of .deb files, into folders of ours only, as an ordinary user.
 
-use crate::{
-    error::{CacheError, Result},
-    process,
-};
-use s2lab_os::child;
+use crate::error::{CacheError, Result};
+use s2lab_os::child::{self, run};
 use std::{
     fs, io,
     os::unix::fs::{PermissionsExt, symlink},
@@ -31,7 +28,7 @@ pub(crate) fn unpack(deb: &Path, into: &Path, mut keep: impl FnMut(&str) -> bool
         _ => CacheError::io("cannot start", "dpkg-deb")(e),
     })?;
     let Some(stdout) = child.stdout.take() else {
-        process::end(&mut child);
+        run::end(&mut child);
         return Err(CacheError::malformed(deb.display(), "no pipe from dpkg-deb"));
     };
     let unpacked = untar(stdout, into, &mut keep).map_err(|e| match e.raw_os_error() {
@@ -41,7 +38,7 @@ pub(crate) fn unpack(deb: &Path, into: &Path, mut keep: impl FnMut(&str) -> bool
     });
     // An archive that ended well has been read to its end: dpkg-deb ends by itself.
     if unpacked.is_err() {
-        process::end(&mut child);
+        run::end(&mut child);
     }
     let status = child.wait().map_err(CacheError::io("cannot wait for", "dpkg-deb"));
     unpacked?;

@@ -37,7 +37,7 @@ pub(crate) fn of(cache: &Path, progress: &dyn Progress) -> Result<PathBuf> {
         return Ok(folder);
     }
     let renamed =
-        Lock::acquire(&cache.join(LOCK), "the folder of objects", LOCK_LIMIT, progress).and_then(|_lock| {
+        lock::acquire(&cache.join(LOCK), "the folder of objects", LOCK_LIMIT, progress).and_then(|_lock| {
             match is_former() {
                 true => rename(&former, &folder),
                 false => Ok(()),

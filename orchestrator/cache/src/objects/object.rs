@@ -167,7 +167,7 @@ impl Objects {
     ) -> Result<Object> {
         let what = place.what();
         let lock_path = self.lock_path(&place.kind, &place.folder);
-        let lock = Lock::acquire(&lock_path, &what, LOCK_LIMIT, &*self.progress);
+        let lock = lock::acquire(&lock_path, &what, LOCK_LIMIT, &*self.progress);
         let _lock = lock.map_err(|error| match error {
             CacheError::Io { path, source, .. } if unwritable(&source) => {
                 CacheError::ReadOnly { missing: what.clone(), path, source }
@@ -314,7 +314,7 @@ impl Objects {
                 let removed = match Lock::try_acquire(&self.lock_path(&kind, folder)) {
                     Ok(Some(_lock)) => remove_tree(&self.root.join(&kind).join(&child)),
                     Ok(None) => Ok(()),
-                    Err(error) => Err(error),
+                    Err(error) => Err(error.into()),
                 };
                 match removed {
                     // It is not an object, so it does no harm if it cannot be removed.

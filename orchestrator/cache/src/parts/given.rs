@@ -9,10 +9,12 @@ use crate::{
         elf,
         qemu::{OLDEST, new_enough, parse_version},
     },
-    process,
 };
 use s2lab_os::{
-    child,
+    child::{
+        self,
+        run::{self, RunError},
+    },
     outside::{self, kinds},
 };
 use s2lab_protocol::{VERSION, version_in};
@@ -89,16 +91,16 @@ impl Cache {
         let ask = |arguments: &[&str]| {
             let mut command = child::command(&program, child::QEMU);
             command.args(arguments);
-            let said = process::ask(command, "identify itself", &*self.progress);
+            let said = run::ask(command, "identify itself", &|| self.progress.cancelled());
             said.map(|said| String::from_utf8_lossy(&said).into_owned())
         };
         let said = match ask(&["--version"]) {
             Ok(said) => said,
-            Err(CacheError::NoProgram { .. }) => return Err(error("there is no such program".into())),
-            Err(CacheError::Program { output, .. }) => {
+            Err(RunError::NoProgram { .. }) => return Err(error("there is no such program".into())),
+            Err(RunError::Failed { output, .. }) => {
                 return Err(error(format!("it does not print its version: {}", output.trim_end())));
             }
-            Err(other) => return Err(other),
+            Err(other) => return Err(other.into()),
         };
         let Some(version) = parse_version(&said) else {
             return Err(error("its version text is not QEMU's".into()));

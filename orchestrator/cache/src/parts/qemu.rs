@@ -9,10 +9,12 @@ use crate::{
     error::{CacheError, Result},
     objects::object::{self, Building},
     parts::{elf, userland::upstream_version},
-    process,
 };
 use s2lab_os::{
-    child,
+    child::{
+        self,
+        run::{self, RunError, find_on_path},
+    },
     outside::{self, kinds},
 };
 use serde::Serialize;
@@ -71,16 +73,16 @@ impl Cache {
         let Some(program) = find_on_path(PROGRAM) else { return Ok(None) };
         let mut command = child::command(&program, child::QEMU);
         command.arg("--version");
-        let text = match process::ask(command, "print its version", &*self.progress) {
+        let text = match run::ask(command, "print its version", &|| self.progress.cancelled()) {
             Ok(text) => text,
             // An emulator that cannot even print its version is not usable; the cache has another.
-            Err(CacheError::Program { .. } | CacheError::NoProgram { .. }) => return Ok(None),
-            Err(CacheError::Stalled { .. }) => {
+            Err(RunError::Failed { .. } | RunError::NoProgram { .. }) => return Ok(None),
+            Err(RunError::Stalled { .. }) => {
                 self.progress
                     .step(&format!("{} does not print its version: it is not taken", program.display()));
                 return Ok(None);
             }
-            Err(other) => return Err(other),
+            Err(other) => return Err(other.into()),
         };
         let Some(version) = parse_version(&String::from_utf8_lossy(&text)) else { return Ok(None) };
         Ok(new_enough(&version).then(|| Qemu {
@@ -130,15 +132,6 @@ fn make(building: &mut Building, debs: &[Deb], files: &[PathBuf], triplet: &str)
 fn make_parent(path: &Path) -> Result<()> {
     let Some(parent) = path.parent() else { return Ok(()) };
     fs::create_dir_all(parent).map_err(CacheError::io("cannot create", parent))
-}
-
-/// Returns the first executable file of that name on PATH.
-pub fn find_on_path(program: &str) -> Option<PathBuf> {
-    use std::os::unix::fs::PermissionsExt;
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
-        .map(|dir| dir.join(program))
-        .find(|p| p.metadata().is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0))
 }
 
 /// Returns `10.0.2` of `QEMU emulator version 10.0.2 (Debian 1:10.0.2+ds-2)`.

@@ -1,5 +1,6 @@
 //! Keys: the names of cells, in the log, in file names and on the command line.
 
+use s2lab_protocol::is_word;
 use serde::{Deserialize, Serialize};
 use std::borrow::Borrow;
 use std::fmt;
@@ -101,16 +102,16 @@ fn check(text: &str) -> Result<(), &'static str> {
     let (scenario, rest) = text.split_once(AT).ok_or("it has no `@`")?;
     let mut parts = rest.split(AXIS);
     let kernel = parts.next().unwrap_or_default();
-    if !is_name(scenario, "-") {
+    if !is_word(scenario, "-") {
         return Err("a scenario's name has a-z, 0-9 and `-`, and begins with a letter or digit");
     }
-    if !is_name(kernel, "-.~") {
+    if !is_word(kernel, "-.~") {
         return Err("a kernel's name has a-z, 0-9, `-`, `.` and `~`, and begins with a letter or digit");
     }
     let mut last = "";
     for axis in parts {
         let (name, value) = axis.split_once(IS).ok_or("an axis is written `+NAME=VALUE`")?;
-        if !is_name(name, "-") || !is_name(&value.to_ascii_lowercase(), "-.") {
+        if !is_word(name, "-") || !is_word(&value.to_ascii_lowercase(), "-.") {
             return Err("an axis has a name like a scenario's, and its value letters, digits, `-` and `.`");
         }
         if name <= last {
@@ -119,12 +120,6 @@ fn check(text: &str) -> Result<(), &'static str> {
         last = name;
     }
     Ok(())
-}
-
-/// Returns true if it begins with a letter or digit, and has nothing but those and `others`.
-fn is_name(text: &str, others: &str) -> bool {
-    let letter = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    text.starts_with(letter) && text.chars().all(|c| letter(c) || others.contains(c))
 }
 
 impl TryFrom<String> for Key {

@@ -3,6 +3,7 @@
 
 pub mod orphans;
 pub mod process;
+pub mod run;
 
 use rustix::{
     io::Errno,

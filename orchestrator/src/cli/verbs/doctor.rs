@@ -9,8 +9,11 @@ use crate::{
         },
         preflight,
     },
-    cache::{Cache, CacheError, Quiet, ask, find_on_path},
-    child,
+    cache::{Cache, CacheError, Quiet},
+    child::{
+        self,
+        run::{ask, find_on_path},
+    },
     host::emulated::{factor, process::Launcher},
     lab::{Lab, Places},
     limits::memory::{Available, Bound},
@@ -121,7 +124,7 @@ fn version(program: &str) -> Result<String, CacheError> {
     };
     let mut command = child::command(path, child::CARGO);
     command.arg("--version");
-    let said = ask(command, purpose, &Quiet)?;
+    let said = ask(command, purpose, &|| false)?;
     Ok(String::from_utf8_lossy(&said).lines().next().unwrap_or_default().to_owned())
 }
 

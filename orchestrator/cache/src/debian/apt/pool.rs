@@ -4,9 +4,11 @@ use super::{Apt, Deb, LISTS_FRESH, SILENCE, Scope, Session};
 use crate::{
     error::{CacheError, Result},
     objects::{digest, inventory::PACKAGES, object},
-    process::{self, Watch},
 };
-use s2lab_os::clock;
+use s2lab_os::{
+    child::run::{self, Watch},
+    clock,
+};
 use std::{
     collections::BTreeMap,
     fs::{self, File},
@@ -92,8 +94,13 @@ impl Apt {
             done
         };
         let purpose = format!("download {what}");
-        let watch = Watch { purpose, silence: SILENCE, activity: &mut activity, progress: &*self.progress };
-        let ended = process::run(command, watch).map_err(|error| CacheError::fetch(what, error));
+        let watch = Watch {
+            purpose,
+            silence: SILENCE,
+            activity: &mut activity,
+            cancelled: &|| self.progress.cancelled(),
+        };
+        let ended = run::run(command, watch).map_err(|error| CacheError::fetch(what, error));
         let adopted = self.adopt(&folder, debs);
         // apt's error explains the missing files.
         ended?;

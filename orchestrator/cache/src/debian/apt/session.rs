@@ -7,10 +7,12 @@ use super::{
 use crate::{
     error::{CacheError, Result},
     objects::lock::Lock,
-    process::{self, Watch},
 };
 use s2lab_os::{
-    child,
+    child::{
+        self,
+        run::{self, RunError, Watch},
+    },
     outside::{self, kinds},
 };
 use std::{
@@ -69,9 +71,12 @@ impl<'a> Session<'a> {
         command.args(["-qq", "update"]);
         let purpose = "read the archive's package lists".to_owned();
         let progress = &*self.apt.progress;
-        process::run(command, Watch { purpose, silence: SILENCE, activity: &mut activity, progress })
-            .map(drop)
-            .map_err(|error| CacheError::fetch("the archive's package lists", error))
+        run::run(
+            command,
+            Watch { purpose, silence: SILENCE, activity: &mut activity, cancelled: &|| progress.cancelled() },
+        )
+        .map(drop)
+        .map_err(|error| CacheError::fetch("the archive's package lists", error))
     }
 
     /// Returns the newest version of each of `packages` (`name` or `name:architecture`), without
@@ -109,9 +114,9 @@ impl<'a> Session<'a> {
     }
 
     fn ask(&self, command: Command, packages: &[String]) -> Result<String> {
-        match process::run_briefly(command, "find packages", &*self.apt.progress) {
+        match run::run_briefly(command, "find packages", &|| self.apt.progress.cancelled()) {
             Ok(text) => Ok(String::from_utf8_lossy(&text).into_owned()),
-            Err(CacheError::Program { output, .. }) => {
+            Err(RunError::Failed { output, .. }) => {
                 let exact = packages.iter().filter_map(|package| package.split_once('='));
                 let gone = exact.filter_map(|(name, version)| self.without(name, version)).next();
                 Err(gone.unwrap_or_else(|| CacheError::NoPackage {
@@ -120,7 +125,7 @@ impl<'a> Session<'a> {
                     reason: output,
                 }))
             }
-            Err(other) => Err(other),
+            Err(other) => Err(other.into()),
         }
     }
 
@@ -136,7 +141,7 @@ impl<'a> Session<'a> {
         let mut command = self.tool("apt-cache");
         command.arg("madison").arg(name);
         // If even this fails, the error of this question is not the one to report.
-        let text = process::run_briefly(command, "find versions", &*self.apt.progress).ok()?;
+        let text = run::run_briefly(command, "find versions", &|| self.apt.progress.cancelled()).ok()?;
         let has = parse_versions(&String::from_utf8_lossy(&text));
         if has.is_empty() || has.iter().any(|other| other == version) {
             return None;

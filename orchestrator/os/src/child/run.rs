@@ -1,15 +1,13 @@
-//! Programs of the machine that the cache runs: bounded output, a deadline on silence, no
-//! survivors.
+//! Programs that run to their end: bounded output, a deadline on silence, no survivors.
 
-use crate::{
-    error::{CacheError, Result},
-    parts::qemu::find_on_path,
-    progress::Progress,
-};
+use super::tie;
+use crate::waits;
 use rustix::process::{Pid, Signal, kill_process_group};
-use s2lab_os::{child::tie, waits};
 use std::{
+    env,
     io::{self, BufRead as _, Read},
+    os::unix::fs::PermissionsExt,
+    path::PathBuf,
     process::{Child, Command, ExitStatus, Stdio},
     thread,
     time::Duration,
@@ -22,33 +20,58 @@ const MAX_OUTPUT: u64 = 64 << 20;
 const SHOWN_LINES: usize = 60;
 
 /// The rules for watching a program.
-pub(crate) struct Watch<'a> {
+pub struct Watch<'a> {
     /// The purpose, as in "it failed while it was to ...".
-    pub(crate) purpose: String,
+    pub purpose: String,
     /// The longest time without a change of `activity`.
-    pub(crate) silence: Duration,
+    pub silence: Duration,
     /// Returns a number that changes while the program makes progress. It is called every 50 ms.
-    pub(crate) activity: &'a mut dyn FnMut() -> u64,
-    pub(crate) progress: &'a dyn Progress,
+    pub activity: &'a mut dyn FnMut() -> u64,
+    /// Asked every 50 ms: true ends the program.
+    pub cancelled: &'a dyn Fn() -> bool,
 }
 
+/// Why a program has no output.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error("{what} `{program}`: {source}")]
+    Io { what: &'static str, program: String, source: io::Error },
+    #[error("the machine has no `{program}`, which is needed to {purpose}")]
+    NoProgram { program: String, purpose: String },
+    #[error("`{program}` failed ({status}) while it was to {purpose}\n{output}")]
+    Failed { program: String, status: String, purpose: String, output: String },
+    #[error("{program} made no progress for {} s", limit.as_secs())]
+    Stalled { program: String, limit: Duration },
+    #[error("cancelled")]
+    Cancelled,
+}
+
+impl RunError {
+    fn io(what: &'static str, program: &str) -> impl FnOnce(io::Error) -> Self {
+        let program = program.to_owned();
+        move |source| Self::Io { what, program, source }
+    }
+}
+
+type Result<T> = std::result::Result<T, RunError>;
+
 /// The output of a program, and its end.
-pub(crate) struct Ended {
-    pub(crate) status: ExitStatus,
-    pub(crate) stdout: Vec<u8>,
-    pub(crate) stderr: Vec<u8>,
+pub struct Ended {
+    pub status: ExitStatus,
+    pub stdout: Vec<u8>,
+    pub stderr: Vec<u8>,
 }
 
 /// Runs `command` to its end and returns what it wrote to standard output.
 ///
 /// The program leads a process group of its own, which ends with this function; it dies with the
 /// calling thread too.
-pub(crate) fn run(command: Command, watch: Watch<'_>) -> Result<Vec<u8>> {
+pub fn run(command: Command, watch: Watch<'_>) -> Result<Vec<u8>> {
     let program = command.get_program().to_string_lossy().into_owned();
     let purpose = watch.purpose.clone();
     let Ended { status, stdout, stderr } = run_to_end(command, Stdio::null(), watch)?;
     if !status.success() {
-        return Err(CacheError::Program {
+        return Err(RunError::Failed {
             program,
             status: status.to_string(),
             purpose,
@@ -59,7 +82,7 @@ pub(crate) fn run(command: Command, watch: Watch<'_>) -> Result<Vec<u8>> {
 }
 
 /// Runs a program like [`run`]. Its failure is no error, and it reads `input`.
-pub(crate) fn run_to_end(mut command: Command, input: Stdio, watch: Watch<'_>) -> Result<Ended> {
+pub fn run_to_end(mut command: Command, input: Stdio, watch: Watch<'_>) -> Result<Ended> {
     let program = command.get_program().to_string_lossy().into_owned();
     command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
     tie(&mut command);
@@ -67,9 +90,9 @@ pub(crate) fn run_to_end(mut command: Command, input: Stdio, watch: Watch<'_>) -
     let outputs = collect(child.stdout.take()).and_then(|out| Ok((out, collect(child.stderr.take())?)));
     let (stdout, stderr) = outputs.map_err(|error| {
         end(&mut child);
-        CacheError::io("cannot follow", &program)(error)
+        RunError::io("cannot follow", &program)(error)
     })?;
-    let status = attend(&mut child, &program, watch.silence, watch.activity, watch.progress);
+    let status = attend(&mut child, &program, watch.silence, watch.activity, watch.cancelled);
     if status.is_err() {
         end(&mut child);
     }
@@ -79,24 +102,24 @@ pub(crate) fn run_to_end(mut command: Command, input: Stdio, watch: Watch<'_>) -
 }
 
 /// The end of a program that [`follow`] has followed.
-pub(crate) struct FollowedEnd {
+pub struct FollowedEnd {
     /// Its status, or the reason why s2lab ended it.
-    pub(crate) result: Result<ExitStatus>,
+    pub result: Result<ExitStatus>,
     /// True if it ended by itself, even if only on request: then it had the time to clean up.
-    pub(crate) by_itself: bool,
+    pub by_itself: bool,
 }
 
 /// Runs `command` to its end and passes each line of its output, from either stream, to `line`. If
 /// it must end early it gets a request to end, and after `grace` its whole process group is killed.
 /// It ends too if s2lab is killed: its next line breaks a pipe.
-pub(crate) fn follow(
+pub fn follow(
     mut command: Command,
     watch: Watch<'_>,
     grace: Duration,
     line: &mut (dyn FnMut(&str) + Send),
 ) -> Result<FollowedEnd> {
     let program = command.get_program().to_string_lossy().into_owned();
-    let cannot = |e: io::Error| CacheError::io("cannot start", &program)(e);
+    let cannot = |e: io::Error| RunError::io("cannot start", &program)(e);
     let (reader, writer) = io::pipe().map_err(cannot)?;
     let again = writer.try_clone().map_err(cannot)?;
     command.stdin(Stdio::null()).stdout(writer).stderr(again);
@@ -105,12 +128,12 @@ pub(crate) fn follow(
         // The thread comes before the program, which need not be ended if there is no thread. The
         // thread ends with the last end of the pipe.
         let reading = thread::Builder::new().spawn_scoped(scope, || each_line(reader, line));
-        reading.map_err(CacheError::io("cannot follow", &program))?;
+        reading.map_err(RunError::io("cannot follow", &program))?;
         let started = command.spawn();
         // It holds ends of the pipe, which would otherwise never end.
         drop(command);
         let mut child = started.map_err(not_started(&program, &watch.purpose))?;
-        let result = attend(&mut child, &program, watch.silence, watch.activity, watch.progress);
+        let result = attend(&mut child, &program, watch.silence, watch.activity, watch.cancelled);
         let by_itself = result.is_ok() || ask_to_end(&mut child, grace);
         Ok(FollowedEnd { result, by_itself })
     })
@@ -119,7 +142,7 @@ pub(crate) fn follow(
 /// Returns the reason why a program was not started. `execvp` returns EACCES if a folder on PATH
 /// cannot be searched, or a file there cannot be executed, and the program is nowhere else
 /// (execvp(3)).
-fn not_started(program: &str, purpose: &str) -> impl Fn(io::Error) -> CacheError {
+fn not_started(program: &str, purpose: &str) -> impl Fn(io::Error) -> RunError {
     move |error| {
         let nowhere = match error.kind() {
             io::ErrorKind::NotFound => true,
@@ -127,8 +150,8 @@ fn not_started(program: &str, purpose: &str) -> impl Fn(io::Error) -> CacheError
             _ => false,
         };
         match nowhere {
-            true => CacheError::NoProgram { program: program.to_owned(), purpose: purpose.to_owned() },
-            false => CacheError::io("cannot start", program)(error),
+            true => RunError::NoProgram { program: program.to_owned(), purpose: purpose.to_owned() },
+            false => RunError::io("cannot start", program)(error),
         }
     }
 }
@@ -165,15 +188,15 @@ fn each_line(from: impl Read, line: &mut (dyn FnMut(&str) + Send)) {
 }
 
 /// Runs a program like [`run`] that ends within a moment.
-pub fn run_briefly(command: Command, purpose: &str, progress: &dyn Progress) -> Result<Vec<u8>> {
+pub fn run_briefly(command: Command, purpose: &str, cancelled: &dyn Fn() -> bool) -> Result<Vec<u8>> {
     const SILENCE: Duration = Duration::from_secs(60);
-    run(command, Watch { purpose: purpose.to_owned(), silence: SILENCE, activity: &mut || 0, progress })
+    run(command, Watch { purpose: purpose.to_owned(), silence: SILENCE, activity: &mut || 0, cancelled })
 }
 
 /// Runs a program like [`run_briefly`] that prints something about itself.
-pub fn ask(command: Command, purpose: &str, progress: &dyn Progress) -> Result<Vec<u8>> {
+pub fn ask(command: Command, purpose: &str, cancelled: &dyn Fn() -> bool) -> Result<Vec<u8>> {
     const SILENCE: Duration = Duration::from_secs(10);
-    run(command, Watch { purpose: purpose.to_owned(), silence: SILENCE, activity: &mut || 0, progress })
+    run(command, Watch { purpose: purpose.to_owned(), silence: SILENCE, activity: &mut || 0, cancelled })
 }
 
 fn attend(
@@ -181,29 +204,29 @@ fn attend(
     program: &str,
     silence: Duration,
     activity: &mut dyn FnMut() -> u64,
-    progress: &dyn Progress,
+    cancelled: &dyn Fn() -> bool,
 ) -> Result<ExitStatus> {
     let (mut last, mut since) = (activity(), waits::now());
     loop {
-        if let Some(status) = child.try_wait().map_err(CacheError::io("cannot wait for", program))? {
+        if let Some(status) = child.try_wait().map_err(RunError::io("cannot wait for", program))? {
             activity();
             return Ok(status);
         }
-        if progress.cancelled() {
-            return Err(CacheError::Cancelled);
+        if cancelled() {
+            return Err(RunError::Cancelled);
         }
         let now = activity();
         if now != last {
             (last, since) = (now, waits::now());
         } else if since.elapsed() > silence {
-            return Err(CacheError::Stalled { what: program.to_owned(), limit: silence });
+            return Err(RunError::Stalled { program: program.to_owned(), limit: silence });
         }
         thread::sleep(POLL);
     }
 }
 
 /// Kills the whole group and reaps its leader.
-pub(crate) fn end(child: &mut Child) {
+pub fn end(child: &mut Child) {
     if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
         // Both fail only if there is nothing left to end.
         let _ = kill_process_group(pid, Signal::KILL);
@@ -222,6 +245,15 @@ fn collect(from: Option<impl Read + Send + 'static>) -> io::Result<thread::JoinH
         }
         text
     })
+}
+
+/// Returns the first executable file of that name on PATH.
+pub fn find_on_path(program: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH")?;
+    let is_program = |file: &PathBuf| {
+        file.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+    };
+    env::split_paths(&path).map(|folder| folder.join(program)).find(is_program)
 }
 
 fn last_lines(text: &[u8]) -> String {
