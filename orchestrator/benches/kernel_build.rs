@@ -7,7 +7,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a benchmark ends at the first thing that is wrong")]
 
-use s2lab::cache::{
+use s2lab_cache::{
     BuildConfig, Cache, CacheError, ConfigFile, Kernel, KernelBuild, KernelSource, Quiet, SourcePackage,
 };
 use std::{

@@ -3,16 +3,14 @@
 pub mod init;
 mod named;
 
-use crate::{
-    cache::{Cache, CacheError},
-    outside::{self, ReadError, Why, kinds},
-};
+use s2lab_cache::{Cache, CacheError};
 use s2lab_model::{
     diagnostic::Diagnostics,
     event::BUILT_IN,
     kernel::{self, Kernels},
     scenario::{Scenario, load},
 };
+use s2lab_os::outside::{self, ReadError, Why, kinds};
 use std::{
     ffi::OsString,
     io,

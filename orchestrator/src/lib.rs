@@ -10,7 +10,3 @@ pub mod review;
 pub mod run;
 pub mod runtime;
 pub mod show;
-
-pub use s2lab_cache::{self as cache, revisions, series};
-use s2lab_os::{child, private, sealed, waits, whole};
-pub use s2lab_os::{limits, outside, size};

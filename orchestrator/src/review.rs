@@ -1,14 +1,14 @@
 //! A run's reports compared with the accepted ones: `reports/SCENARIO/KERNEL.txt` in the lab
 //! folder.
 
-use crate::{
-    outside::{self, ReadError, kinds},
-    whole,
-};
 use s2lab_model::{
     judge::JudgedCell,
     plan::Key,
     report::{LONGEST, ParseError, Report, Standing},
+};
+use s2lab_os::{
+    outside::{self, ReadError, kinds},
+    whole,
 };
 use std::{
     collections::BTreeSet,

@@ -4,7 +4,7 @@
 //! and starts threads for blocking work when it needs them: a task for which there is none waits
 //! for ever.
 
-use crate::child::process::end_all;
+use s2lab_os::child::process::end_all;
 use std::{
     future::Future,
     io,
@@ -45,7 +45,7 @@ pub struct NoRuntime {
 impl NoRuntime {
     /// Returns a hint for the user.
     pub fn hint(&self) -> Option<&'static str> {
-        crate::limits::hint(&self.source)
+        s2lab_os::limits::hint(&self.source)
     }
 }
 

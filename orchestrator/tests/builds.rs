@@ -6,10 +6,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail by panicking, as its tests do")]
 
-use s2lab::{
-    cache::{BuildConfig, Cache, ConfigFile, KernelBuild, KernelSource, Quiet},
-    series::Patch,
-};
+use s2lab_cache::{BuildConfig, Cache, ConfigFile, KernelBuild, KernelSource, Quiet, series::Patch};
 use std::{
     fs,
     os::unix::fs::PermissionsExt,

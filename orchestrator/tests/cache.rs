@@ -1,6 +1,6 @@
 //! The cache's interface, without a network.
 
-use s2lab::cache::{Cache, CacheError, DebianKernel, Progress, Quiet};
+use s2lab_cache::{Cache, CacheError, DebianKernel, Progress, Quiet};
 use std::{
     fs,
     sync::{Arc, Mutex, PoisonError},

@@ -7,16 +7,16 @@ use super::kernel::{
     ready::{Bootable, KernelFiles, guest_kernel, kernel},
     resolved::KernelRequest,
 };
-use crate::{
-    cache::{
-        Agent, Cache, CacheError, Qemu, Userland,
-        parts::initramfs::{Node, append},
-    },
+use rustix::fd::OwnedFd;
+use s2lab_cache::{
+    Agent, Cache, CacheError, Qemu, Userland,
+    parts::initramfs::{Node, append},
+};
+use s2lab_model::{event::PlannedCell, kernel::Kernels, record::environment};
+use s2lab_os::{
     outside::{self, Outside, kinds},
     sealed::sealed,
 };
-use rustix::fd::OwnedFd;
-use s2lab_model::{event::PlannedCell, kernel::Kernels, record::environment};
 use std::{
     collections::BTreeMap,
     io::{self, Write},

@@ -2,15 +2,15 @@
 //! what is missing at once, instead of a deadline minutes later.
 
 use super::kernel::ready::KernelFiles;
-use crate::{
-    host::{self, Lack as HostLack},
-    limits::memory::{Available, Bound},
-    size::Size,
-};
+use crate::host::{self, Lack as HostLack};
 use s2lab_model::{
     event::{PlannedCell, StopCause},
     kconfig::{self, Lack, Options},
     scenario::Scenario,
+};
+use s2lab_os::{
+    limits::memory::{Available, Bound},
+    size::Size,
 };
 use std::{
     fmt, io,
@@ -163,7 +163,7 @@ pub fn check(
 mod tests {
     use super::*;
     use crate::boot::kernel::ready::{Bootable, KernelConfig, KernelSymbols};
-    use crate::cache::parts::initramfs::{Node, append};
+    use s2lab_cache::parts::initramfs::{Node, append};
     use s2lab_model::{kconfig::Config, kernel::Traits, scenario::load};
 
     const fn machine(bytes: u64) -> Available {

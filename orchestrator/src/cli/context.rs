@@ -2,14 +2,14 @@
 
 use super::{failure::Failure, trace::LogFile};
 use crate::{
-    cache::{Cache, Quiet},
     home,
     lab::{Lab, Places},
-    private,
     show::terminal::Paint,
 };
 use clap::{Args, ValueEnum};
+use s2lab_cache::{Cache, Quiet};
 use s2lab_model::event::BUILT_IN;
+use s2lab_os::private;
 use std::{
     io::{self, IsTerminal},
     path::PathBuf,

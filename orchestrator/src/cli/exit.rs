@@ -1,7 +1,9 @@
 //! Exit codes. Those of a run follow from its verdicts, by the table in `s2lab_model::verdict`.
 
 use super::failure::Failure;
-use crate::{cache::CacheError, lab::init::InitError, review::ReviewError, whole::leads_elsewhere};
+use crate::{lab::init::InitError, review::ReviewError};
+use s2lab_cache::CacheError;
+use s2lab_os::whole::leads_elsewhere;
 
 /// Success.
 pub(crate) const FINE: u8 = 0;

@@ -1,19 +1,19 @@
 //! The failures of verbs, and their hints.
 
 use crate::{
-    cache::CacheError,
     host::emulated::factor::FactorError,
     lab::{LabError, init::InitError},
+    review::ReviewError,
+    runtime::NoRuntime,
+};
+use s2lab_cache::{CacheError, revisions::RevisionsError, series::SeriesError};
+use s2lab_model::{plan::PlanError, record::LogError};
+use s2lab_os::{
     limits,
     outside::ReadError,
     private::OpenToOthers,
-    review::ReviewError,
-    revisions::RevisionsError,
-    runtime::NoRuntime,
-    series::SeriesError,
     whole::{leads_elsewhere, no_room},
 };
-use s2lab_model::{plan::PlanError, record::LogError};
 use std::{io, path::PathBuf};
 
 /// A failure of any verb.

@@ -4,7 +4,7 @@
 //! gives it time to become known before its user makes an error, so that an error never hides the
 //! end that has caused it.
 
-use crate::waits::timeout;
+use s2lab_os::waits::timeout;
 use std::{fmt, io, process::ExitStatus, time::Duration};
 use tokio::sync::watch;
 
@@ -101,7 +101,7 @@ mod tests {
     #[tokio::test]
     async fn a_machine_that_lives_costs_the_rest_and_one_without_a_process_nothing() {
         let (_announce, ending) = Ending::new(SHORT);
-        let begin = crate::waits::now();
+        let begin = s2lab_os::waits::now();
         ending.settle().await;
         assert!(begin.elapsed() >= SHORT && ending.now().is_none());
         timeout(SHORT, Ending::unknown().settle()).await.unwrap();

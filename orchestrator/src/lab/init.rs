@@ -1,11 +1,11 @@
 //! Your own lab folder, a copy of the built-in one.
 
 use super::KERNELS;
-use crate::{
+use s2lab_cache::carried;
+use s2lab_os::{
     outside::{self, kinds},
     whole,
 };
-use s2lab_cache::carried;
 use std::{
     fs, io,
     path::{Path, PathBuf},

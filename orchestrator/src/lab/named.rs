@@ -4,10 +4,10 @@ use super::{KERNELS, Lab, LabError, Mistake, Mistakes, read, shown};
 use crate::{
     boot::kernel::ready::{KernelConfig, read_symbols},
     home,
-    outside::{self, kinds},
-    series::Series,
 };
+use s2lab_cache::series::Series;
 use s2lab_model::kernel::{FileKind, NamedFile, check_named, named_files};
+use s2lab_os::outside::{self, kinds};
 use std::{collections::BTreeSet, io, path::Path};
 
 impl Lab {

@@ -1,14 +1,14 @@
 //! Run folders: `STATE/runs/WHEN-PID/` with `events.jsonl`, `raw/`, `cells/KEY/` and `reports/`.
 
-use crate::{
-    outside::{self, kinds},
-    private, whole,
-};
 use jiff::{Timestamp, tz::TimeZone};
 use s2lab_model::plan::Key;
 use s2lab_model::{
     event::{Event, Line},
     hash::digest,
+};
+use s2lab_os::{
+    outside::{self, kinds},
+    private, whole,
 };
 use std::{
     fs::{File, OpenOptions, TryLockError},

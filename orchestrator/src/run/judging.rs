@@ -1,12 +1,12 @@
 //! Judgement of a run's cells while its log grows.
 
-use crate::outside::{self, kinds};
 use s2lab_model::{
     event::Attempts,
     judge::{JudgedCell, JudgedRun, LiveRun, another},
     plan::Key,
     record::{LogError, look::Pages},
 };
+use s2lab_os::outside::{self, kinds};
 use std::{
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},

@@ -21,7 +21,6 @@ mod watch;
 
 use crate::{
     boot::{files::BootFiles, kernel::ready::KernelFiles},
-    cache::CacheError,
     host::{
         Launcher,
         deadlines::{Deadlines, Factor},
@@ -33,6 +32,7 @@ use folder::RunFolder;
 use judging::Judging;
 use log::EventLog;
 use operator::Operator;
+use s2lab_cache::CacheError;
 use s2lab_model::{
     event::{Attempts, CellEnd, Event, PlannedCell, Stage},
     judge::JudgedCell,

@@ -5,11 +5,11 @@
 //! any other content stays as a whole.
 
 use super::folder::{EVENTS, Locked, RunFolder, TRACE, lock, stamp};
-use crate::{
+use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
+use s2lab_os::{
     outside::{self, kinds},
     whole,
 };
-use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 use serde::{Deserialize, Serialize};
 use std::{
     ffi::OsStr,

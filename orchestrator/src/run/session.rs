@@ -20,13 +20,13 @@ use crate::{
         deadlines::{Deadline, Deadlines},
         link::Link,
     },
-    whole::{self, Sync},
 };
 use s2lab_model::{
     event::{Event, PlannedCell, StopCause},
     kconfig::Options,
     record::{Surroundings, environment},
 };
+use s2lab_os::whole::{self, Sync};
 use s2lab_protocol::{
     Hello, Peer,
     ask::{Ask, HostRequest, Memory},

@@ -1,7 +1,7 @@
 //! INT, TERM and HUP: the first asks the run to end, a later one ends s2lab at once (and QEMU with
 //! it).
 
-use crate::outside::{self, kinds};
+use s2lab_os::outside::{self, kinds};
 use std::{
     io,
     path::Path,

@@ -1,7 +1,7 @@
 //! Slots: the right to run one emulated host. A slot is a lock on a file in the cache, so that runs
 //! and tests of one machine share them; the kernel frees it when its holder dies.
 
-use crate::{private, whole::unwritable};
+use s2lab_os::{private, whole::unwritable};
 use std::{
     fs::{File, OpenOptions, TryLockError},
     io,
@@ -90,7 +90,7 @@ mod tests {
         let slots = Slots::new(dir.path(), 1).unwrap();
         let first = slots.take(|| panic!("the slot is free")).await.unwrap();
         let mut waited = false;
-        let second = crate::waits::timeout(Duration::from_millis(150), slots.take(|| waited = true)).await;
+        let second = s2lab_os::waits::timeout(Duration::from_millis(150), slots.take(|| waited = true)).await;
         assert!(second.is_err() && waited);
         drop(first);
         slots.take(|| ()).await.unwrap();

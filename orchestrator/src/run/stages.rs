@@ -7,12 +7,12 @@ use crate::{
         HostError, StartError,
         link::{LinkError, ending},
     },
-    whole::no_room,
 };
 use s2lab_model::{
     event::{Event, Stage, StopCause},
     kconfig::{Options, Shortfall},
 };
+use s2lab_os::whole::no_room;
 use s2lab_protocol::{FailureKind, GuestEnd, Peer, ask::Ask};
 use std::{error::Error, fmt::Debug, io, path::Path, sync::Arc};
 

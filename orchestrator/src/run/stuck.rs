@@ -1,13 +1,11 @@
 //! The check that a host is still alive, by its frames and its console.
 
 use super::stages::Stop;
-use crate::{
-    host::{
-        deadlines::{Deadline, Deadlines},
-        link::{LastHeard, Liveness},
-    },
-    waits::{self, Moment},
+use crate::host::{
+    deadlines::{Deadline, Deadlines},
+    link::{LastHeard, Liveness},
 };
+use s2lab_os::waits::{self, Moment};
 use std::time::Duration;
 use tokio::{sync::mpsc, time::sleep};
 
@@ -96,8 +94,8 @@ fn silence(signs: LastHeard, deadlines: Deadlines) -> Option<Stop> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::waits::timeout;
     use s2lab_model::event::StopCause;
+    use s2lab_os::waits::timeout;
     use s2lab_protocol::Peer;
 
     const SHORT: Duration = Duration::from_millis(400);

@@ -9,15 +9,13 @@ use super::{
     stages::Stop,
     stuck::stuck,
 };
-use crate::{
-    host::{
-        deadlines::{Deadline, Deadlines},
-        ending::Ending,
-        link::{AgentNotice, Liveness},
-    },
-    waits::timeout,
+use crate::host::{
+    deadlines::{Deadline, Deadlines},
+    ending::Ending,
+    link::{AgentNotice, Liveness},
 };
 use s2lab_model::event::StopCause;
+use s2lab_os::waits::timeout;
 use std::{collections::BTreeMap, pin::Pin};
 use tokio::{net::UnixStream, sync::mpsc, task::JoinHandle};
 

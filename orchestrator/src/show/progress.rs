@@ -1,6 +1,6 @@
 //! Progress on stderr: bars and a spinner on a terminal, few lines elsewhere.
 
-use crate::{cache, run::signals::Interruption};
+use crate::run::signals::Interruption;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use s2lab_model::{
     event::{Event, Line, Stage},
@@ -173,7 +173,7 @@ const TICK: Duration = Duration::from_millis(120);
 /// The id of the line with the cache's step.
 const CACHE: &str = "cache";
 
-impl cache::Progress for Display {
+impl s2lab_cache::Progress for Display {
     fn step(&self, what: &str) {
         match self.mode {
             Mode::Quiet => {}
@@ -236,8 +236,8 @@ fn style(template: &str) -> ProgressStyle {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::Progress;
     use indicatif::InMemoryTerm;
+    use s2lab_cache::Progress;
     use s2lab_model::event::CellEnd;
 
     fn line(event: Event) -> Line {

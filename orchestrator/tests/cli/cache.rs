@@ -1,7 +1,7 @@
 //! `s2lab cache`, on a cache with two objects that these tests make.
 
 use crate::harness::Home;
-use s2lab::cache::{Cache, Quiet};
+use s2lab_cache::{Cache, Quiet};
 use std::{
     fs::{self, File},
     path::PathBuf,

@@ -4,7 +4,7 @@ use crate::{
     harness::{Place, left_over},
     kill::own_cache,
 };
-use s2lab::cache::{Cache, DebianKernel, Qemu, Quiet};
+use s2lab_cache::{Cache, DebianKernel, Qemu, Quiet};
 use std::{
     fs,
     os::unix::fs::{PermissionsExt, symlink},

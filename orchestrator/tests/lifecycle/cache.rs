@@ -6,7 +6,7 @@ use crate::{
     disk::apart,
     lab::{Checked, expect},
 };
-use s2lab::cache::{Cache, CacheError, DebianKernel, Progress};
+use s2lab_cache::{Cache, CacheError, DebianKernel, Progress};
 use std::{
     collections::BTreeSet,
     fs,

@@ -10,7 +10,6 @@ use s2lab::{
         files::BootFiles,
         kernel::ready::{Bootable, KernelConfig, KernelFiles, KernelSymbols},
     },
-    cache,
     host::{
         Launcher,
         deadlines::{Deadline, Deadlines, Factor},
@@ -136,7 +135,7 @@ pub(crate) fn boot_files(folder: &Path, script: &Script, lacks: Option<&str>) ->
         std::fs::write(&path, name).map(|()| path)
     };
     let env = vec![(fake_qemu::SCRIPT.into(), path.into())];
-    let qemu = cache::Qemu {
+    let qemu = s2lab_cache::Qemu {
         program: std::env::current_exe()?,
         env,
         args: vec![],
@@ -144,8 +143,8 @@ pub(crate) fn boot_files(folder: &Path, script: &Script, lacks: Option<&str>) ->
         packages: vec![],
     };
     let userland =
-        cache::Userland { archive: file("userland")?, packages: vec![], qemu_version: "10.0.2".into() };
-    let agent = cache::Agent { program: file("agent")?, sha256: String::new() };
+        s2lab_cache::Userland { archive: file("userland")?, packages: vec![], qemu_version: "10.0.2".into() };
+    let agent = s2lab_cache::Agent { program: file("agent")?, sha256: String::new() };
     let bootable = |image: &str, modules: &str| {
         let (image, modules) = (file(image)?, file(modules)?);
         Ok::<_, io::Error>(Bootable { image, sha256: String::new(), modules, absent: vec![], package: None })
@@ -153,7 +152,7 @@ pub(crate) fn boot_files(folder: &Path, script: &Script, lacks: Option<&str>) ->
     let guest = bootable("guest-image", "guest-modules")?;
     // An archive without modules: the configurations here have everything built in.
     let mut modules = vec![];
-    cache::parts::initramfs::append(&mut modules, [])?;
+    s2lab_cache::parts::initramfs::append(&mut modules, [])?;
     let kernel = KernelFiles {
         boot: bootable("image", "modules")?,
         config: lacks.map(config).transpose()?,

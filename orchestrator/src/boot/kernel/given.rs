@@ -5,7 +5,7 @@ use super::{
     ready::{KernelConfig, KernelFiles, kernel},
     resolved::{ImageChoice, KernelRequest},
 };
-use crate::cache::{Cache, CacheError};
+use s2lab_cache::{Cache, CacheError};
 use s2lab_model::{
     event::PlannedCell,
     kconfig::{self, Lack},
@@ -92,7 +92,8 @@ fn not_given(module: &str, choice: &ImageChoice) -> CacheError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{boot::files::kernels, cache::Quiet};
+    use crate::boot::files::kernels;
+    use s2lab_cache::Quiet;
     use std::{fs, sync::Arc, time::Duration};
 
     /// Returns a file that has an Image's header and nothing else.

@@ -2,7 +2,7 @@
 //! line.
 
 use super::resolved::{KernelRequest, wanted};
-use crate::{cache::CacheError, series::Patch};
+use s2lab_cache::{CacheError, series::Patch};
 use s2lab_model::{event::PlannedCell, kernel::Kernels};
 use std::{collections::BTreeSet, path::Path};
 

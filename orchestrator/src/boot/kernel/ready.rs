@@ -1,11 +1,9 @@
 //! A kernel that is ready: its files on the disk, and what is known of it.
 
 use super::resolved::{ImageChoice, KernelRequest, wanted};
-use crate::{
-    cache::{Cache, CacheError, ImageFile, Kernel, parts::image::embedded_config},
-    outside::{self, Outside, kinds},
-};
+use s2lab_cache::{Cache, CacheError, ImageFile, Kernel, parts::image::embedded_config};
 use s2lab_model::{crash::symbols::Symbols, kconfig::Config, kernel::Kernels};
+use s2lab_os::outside::{self, Outside, kinds};
 use std::{
     collections::BTreeSet,
     io,

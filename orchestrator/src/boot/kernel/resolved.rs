@@ -1,16 +1,16 @@
 //! A kernel that is resolved: the request to the cache that an entry of `images/kernels.yaml`
 //! makes.
 
-use crate::{
-    cache::{BuildConfig, CacheError, ConfigFile, DebianKernel, KernelBuild, KernelSource, SourcePackage},
-    home,
-    outside::{self, kinds},
+use crate::home;
+use s2lab_cache::{
+    BuildConfig, CacheError, ConfigFile, DebianKernel, KernelBuild, KernelSource, SourcePackage,
     series::Series,
 };
 use s2lab_model::{
     kconfig::{Config, Setting},
     kernel::{Kernels, Package, Provider, Tree, Version},
 };
+use s2lab_os::outside::{self, kinds};
 use std::path::{Path, PathBuf};
 
 /// The Image in the folder that a kernel was built in (Linux 6.1, arch/arm64/boot/Makefile).

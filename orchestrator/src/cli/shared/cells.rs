@@ -6,11 +6,11 @@ use crate::{
         given::{self, CheckedKernels},
         named::CustomKernel,
     },
-    cache::{Cache, Quiet},
     lab::{Lab, Places, scenarios},
     runtime,
 };
 use clap::Args;
+use s2lab_cache::{Cache, Quiet};
 use s2lab_model::{
     event::PlannedCell,
     kernel::Kernels,

@@ -3,7 +3,6 @@
 use crate::cli::{failure::Failure, shared::cells::CellPlan};
 use crate::{
     boot::{files::BootFiles, kernel::named::CustomKernel, preflight::STATE_SPACE},
-    cache::{Cache, Parts},
     host::{
         Launcher,
         deadlines::{Deadlines, Factor},
@@ -13,6 +12,7 @@ use crate::{
     run::{Run, folder::RunFolder, log::EventLog, operator::Operator, signals::Interruption, slots::Slots},
     show::progress::Display,
 };
+use s2lab_cache::{Cache, Parts};
 use std::{collections::BTreeSet, sync::Arc};
 
 /// Everything that the hosts of a plan need.

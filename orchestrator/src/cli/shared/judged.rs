@@ -2,14 +2,12 @@
 
 use crate::cli::{failure::Failure, render::complain};
 use crate::{
-    outside::{self, kinds},
     review::standing,
     run::{
         folder::RunFolder,
         judging::{Judging, RawPages},
     },
     show::{crash, terminal},
-    whole,
 };
 use s2lab_model::{
     judge::{JudgedCell, JudgedRun, judge_run},
@@ -18,6 +16,10 @@ use s2lab_model::{
     report::Report,
     summary::{CellSummary, RunSummary},
     verdict::Verdict,
+};
+use s2lab_os::{
+    outside::{self, kinds},
+    whole,
 };
 use std::{
     collections::BTreeMap,

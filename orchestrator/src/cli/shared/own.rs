@@ -7,10 +7,11 @@ use crate::{
         ready::{KernelConfig, read_symbols},
         resolved::{ImageChoice, KernelRequest, tree_as_it_is, wanted},
     },
-    cache::{BuildConfig, CacheError, ConfigFile, KernelBuild, KernelSource},
     home,
     lab::Lab,
-    outside::{self, kinds},
+};
+use s2lab_cache::{
+    BuildConfig, CacheError, ConfigFile, KernelBuild, KernelSource,
     revisions::{Commit, commits},
     series::Series,
 };
@@ -18,6 +19,7 @@ use s2lab_model::{
     kernel::{self, Provider, Trait, Traits, Tree},
     plan::{KernelArgument, KernelChoice, Revisions, commit_name, label, with_series},
 };
+use s2lab_os::outside::{self, kinds};
 use std::{
     collections::BTreeSet,
     io,

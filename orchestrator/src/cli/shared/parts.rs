@@ -1,14 +1,9 @@
 //! `--qemu` and related arguments: parts that the user brings.
 
 use crate::cli::failure::Failure;
-use crate::{
-    boot::kernel::ready::GUEST_MODULES,
-    cache::{Cache, Parts, Quiet},
-    home,
-    lab::Places,
-    runtime,
-};
+use crate::{boot::kernel::ready::GUEST_MODULES, home, lab::Places, runtime};
 use clap::Args;
+use s2lab_cache::{Cache, Parts, Quiet};
 use std::{
     path::{Path, PathBuf},
     sync::Arc,

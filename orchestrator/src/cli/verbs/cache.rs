@@ -1,12 +1,10 @@
 //! `s2lab cache`: lists, verifies and cleans the cache.
 
+use crate::boot::kernel::resolved::{KernelRequest, wanted};
 use crate::cli::{context::Context, exit, failure::Failure, render::complain, render::say};
-use crate::{
-    boot::kernel::resolved::{KernelRequest, wanted},
-    cache::{Cache, CacheError, Item, KernelSource, Quiet},
-};
 use clap::{Args, Subcommand, ValueEnum};
 use jiff::Timestamp;
+use s2lab_cache::{Cache, CacheError, Item, KernelSource, Quiet};
 use s2lab_model::escape::plain;
 use s2lab_os::clock;
 use serde::Serialize;

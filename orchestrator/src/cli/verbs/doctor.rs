@@ -9,22 +9,24 @@ use crate::{
         },
         preflight,
     },
-    cache::{Cache, CacheError, Quiet},
+    host::emulated::{factor, process::Launcher},
+    lab::{Lab, Places},
+    run::slots::Slots,
+    runtime,
+};
+use clap::Args;
+use s2lab_cache::{Cache, CacheError, Quiet};
+use s2lab_model::escape::plain;
+use s2lab_os::{
     child::{
         self,
         run::{ask, find_on_path},
     },
-    host::emulated::{factor, process::Launcher},
-    lab::{Lab, Places},
     limits::memory::{Available, Bound},
     private,
-    run::slots::Slots,
-    runtime,
     size::Size,
     whole,
 };
-use clap::Args;
-use s2lab_model::escape::plain;
 use std::{fmt, path::Path, sync::Arc};
 
 /// The space for a cache with two kernels, QEMU, user land and a toolchain, and half as much again.

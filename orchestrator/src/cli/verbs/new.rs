@@ -1,9 +1,10 @@
 //! `s2lab new`: creates a scenario from a template.
 
 use crate::cli::{context::Context, context::own_lab, exit, failure::Failure, render::say};
-use crate::{lab::shown, whole};
+use crate::lab::shown;
 use clap::Args;
 use s2lab_model::scenario::check_name;
+use s2lab_os::whole;
 use std::io;
 
 /// The template, with `NAME` for its name.

@@ -8,11 +8,11 @@ use crate::cli::{
     shared::{judged::Judged, runs::open},
 };
 use crate::{
-    outside::{self, kinds},
     run::folder::RunFolder,
     show::{Format, terminal},
 };
 use clap::Args;
+use s2lab_os::outside::{self, kinds};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {

@@ -11,9 +11,7 @@ use crate::cli::{
     shared::parts::PartArguments,
 };
 use crate::{
-    cache::CacheError,
     host::ssh::Exit,
-    private,
     run::{
         Course,
         folder::{self, RunFolder},
@@ -25,11 +23,13 @@ use crate::{
     show::progress::{Display, Mode},
 };
 use clap::Args;
+use s2lab_cache::CacheError;
 use s2lab_model::{
     escape,
     event::{Attempts, CellEnd, Event, Line},
     verdict::Interrupt,
 };
+use s2lab_os::private;
 use std::{
     io,
     path::{Path, PathBuf},

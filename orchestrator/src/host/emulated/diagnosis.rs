@@ -6,11 +6,9 @@ use super::{
     gdb::{Gdb, HoldError},
     qmp::Qmp,
 };
-use crate::{
-    host::ssh::Ssh,
-    waits::{self, timeout},
-};
+use crate::host::ssh::Ssh;
 use s2lab_model::escape::bounded;
+use s2lab_os::waits::{self, timeout};
 use std::{
     fmt::{Display, Write},
     os::unix::net::UnixStream,

@@ -3,15 +3,15 @@
 //! ends. The factor is kept in the cache.
 
 use super::process::Launcher;
-use crate::{
-    cache::Qemu,
-    host::deadlines::Factor,
+use crate::host::deadlines::Factor;
+use rustix::fd::AsRawFd;
+use s2lab_cache::Qemu;
+use s2lab_os::{
     outside::{self, kinds},
     sealed::sealed,
     waits::timeout,
     whole::{self, Sync},
 };
-use rustix::fd::AsRawFd;
 use serde::{Deserialize, Serialize};
 use std::{
     io,

@@ -9,8 +9,9 @@ use super::{
     packets::{PacketError, Packets, plain},
     qmp::{Qmp, QmpError},
 };
-use crate::{host::ending::Ending, waits::timeout};
+use crate::host::ending::Ending;
 use data_encoding::HEXLOWER_PERMISSIVE;
+use s2lab_os::waits::timeout;
 use std::{collections::HashMap, time::Duration};
 use tokio::net::{UnixListener, UnixStream};
 

@@ -8,7 +8,7 @@
 //! stop reply.
 
 use super::packets::{Input, PacketError, Packets};
-use crate::waits::timeout;
+use s2lab_os::waits::timeout;
 use std::{collections::BTreeSet, time::Duration};
 use tokio::{
     net::{UnixListener, UnixStream},

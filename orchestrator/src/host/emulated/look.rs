@@ -6,7 +6,6 @@ use super::{
     memory::HostRam,
     qmp::Qmp,
 };
-use crate::whole::{self, Sync};
 use s2lab_mmu::{PAGE_SIZE, RecordingMem};
 use s2lab_model::{
     event::{AfterReset, Beside, Look},
@@ -16,6 +15,7 @@ use s2lab_model::{
         look::{GuestTables, LookError},
     },
 };
+use s2lab_os::whole::{self, Sync};
 use s2lab_protocol::{HOLD_REGISTER, Mapping};
 use std::{
     collections::BTreeMap,

@@ -9,19 +9,19 @@ use super::{
     qmp::{Qmp, QmpError},
     watched::Watched,
 };
-use crate::{
-    cache::Qemu,
-    host::{
-        deadlines::{Deadline, Deadlines},
-        ending::{Ended, Ending},
-    },
-    outside::{self, kinds},
-    waits::timeout,
+use crate::host::{
+    deadlines::{Deadline, Deadlines},
+    ending::{Ended, Ending},
 };
 use rustix::fd::{AsRawFd, OwnedFd};
+use s2lab_cache::Qemu;
 use s2lab_model::{
     event::StopCause,
     scenario::{self, DeviceModel},
+};
+use s2lab_os::{
+    outside::{self, kinds},
+    waits::timeout,
 };
 use std::{
     collections::BTreeMap,

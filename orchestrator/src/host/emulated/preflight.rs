@@ -1,7 +1,8 @@
 //! The needs of an emulated host.
 
 use super::qmp::QemuVersion;
-use crate::{cache::OLDEST_QEMU, host::Lack};
+use crate::host::Lack;
+use s2lab_cache::OLDEST_QEMU;
 use s2lab_model::scenario;
 
 /// Bytes that QEMU itself takes beside the host's RAM: translated code (1 GiB at most, some 100 MiB

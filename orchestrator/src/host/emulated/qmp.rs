@@ -3,8 +3,9 @@
 //! process after a cancelled command. This transport always sends ids, skips unexpected messages,
 //! and may be cancelled anywhere.
 
-use crate::{host::ending::Ending, waits::timeout};
+use crate::host::ending::Ending;
 use s2lab_model::escape;
+use s2lab_os::waits::timeout;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::{

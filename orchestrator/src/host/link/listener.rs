@@ -5,8 +5,9 @@ use super::{
     liveness::Liveness,
     state::{Beat, State, lock},
 };
-use crate::{host::ending::Ending, waits};
+use crate::host::ending::Ending;
 use data_encoding::HEXLOWER_PERMISSIVE;
+use s2lab_os::waits;
 use s2lab_protocol::{Body, Decoder, Frame, Hello, Level, Notice, Peer, VERSION};
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,6 +1,6 @@
 //! The signs of life of a host: its agent sends a heartbeat once a second.
 
-use crate::waits::{self, Moment};
+use s2lab_os::waits::{self, Moment};
 use s2lab_protocol::Peer;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

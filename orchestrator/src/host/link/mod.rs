@@ -12,9 +12,9 @@ pub use listener::AgentNotice;
 pub(crate) use liveness::{LastHeard, Liveness};
 
 use super::ending::Ending;
-use crate::waits::{self, timeout, timeout_at};
 use listener::Listener;
 use rustix::io::ioctl_fionread;
+use s2lab_os::waits::{self, timeout, timeout_at};
 use s2lab_protocol::{
     Body, Frame, GuestEnd, Hello, Peer, VERSION,
     ask::{Ask, GuestRequest, HostRequest},

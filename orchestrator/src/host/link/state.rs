@@ -1,6 +1,6 @@
 //! The known state of the other side.
 
-use crate::waits::Moment;
+use s2lab_os::waits::Moment;
 use s2lab_protocol::{Failure, GuestEnd, Hello, Peer};
 use serde_json::Value;
 use std::{

@@ -10,7 +10,7 @@ mod terminal;
 pub use session::{Exit, Output};
 pub use terminal::{RawMode, Size, restore, size};
 
-use crate::waits::{self, Moment};
+use s2lab_os::waits::{self, Moment};
 use session::Job;
 use std::{
     fmt, io,

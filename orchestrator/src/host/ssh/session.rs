@@ -1,11 +1,11 @@
 //! The thread that owns an ssh session.
 
 use super::{MAX_OUTPUT, Shell, SshError, Until, terminal};
-use crate::waits;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
 };
+use s2lab_os::waits;
 use ssh2::{BlockDirections, Channel, ErrorCode, MethodType, Session};
 use std::{
     fmt,

@@ -4,14 +4,12 @@ use super::{
     super::{cell::CellContext, nonce::nonce, stages::Stop},
     NO_LOOKS,
 };
-use crate::{
-    host::{HostError, Target, deadlines::Deadline, tables_of},
-    waits::timeout,
-};
+use crate::host::{HostError, Target, deadlines::Deadline, tables_of};
 use s2lab_model::{
     event::{self, Beside, Observation},
     scenario::{Guest, LookStep, Step},
 };
+use s2lab_os::waits::timeout;
 use s2lab_protocol::{
     Mapping, Peer,
     ask::{Hold, Release, VmaFlags},

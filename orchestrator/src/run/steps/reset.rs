@@ -5,14 +5,12 @@ use super::{
     super::{cell::CellContext, stages::Stop},
     NO_LOOKS,
 };
-use crate::{
-    host::{HostError, deadlines::Deadline},
-    waits::timeout,
-};
+use crate::host::{HostError, deadlines::Deadline};
 use s2lab_model::{
     event::{self, Beside, Observation},
     scenario::HostStep,
 };
+use s2lab_os::waits::timeout;
 use s2lab_protocol::ask::{Reset, ResetDone};
 
 impl CellContext<'_, '_> {

@@ -13,9 +13,7 @@ use crate::cli::{
     shared::judged::{Judged, lacks_to_pass},
 };
 use crate::{
-    cache::CacheError,
     lab::{Lab, Places},
-    private,
     run::{
         Course,
         folder::{self, RunFolder},
@@ -32,6 +30,7 @@ use crate::{
     },
 };
 use jiff::Timestamp;
+use s2lab_cache::CacheError;
 use s2lab_model::{
     event::{Event, Line, Plan, PlannedCell},
     judge::JudgedCell,
@@ -39,6 +38,7 @@ use s2lab_model::{
     summary::CellSummary,
     verdict::{Interrupt, Verdict},
 };
+use s2lab_os::private;
 use std::{
     collections::BTreeMap,
     io::{self, IsTerminal},
