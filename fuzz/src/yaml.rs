@@ -2,19 +2,23 @@
 //! kernels.
 
 use s2lab_model::{
-    kernel,
-    scenario::{self, Scenario},
+    cell::ResolvedCell,
+    kernel::{self, Traits},
+    scenario,
 };
 
 pub(crate) fn scenario(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     match scenario::load("..", text) {
         Ok(scenario) => {
+            let cell = ResolvedCell::of(&scenario, Traits::AtLeast([].into()));
             // The log stores it as JSON.
-            let json = serde_json::to_string(&scenario).map_err(|e| e.to_string());
+            let json = serde_json::to_string(&cell).map_err(|e| e.to_string());
             let read =
-                json.and_then(|json| serde_json::from_str::<Scenario>(&json).map_err(|e| e.to_string()));
-            assert_eq!(read, Ok(scenario));
+                json.and_then(|json| serde_json::from_str::<ResolvedCell>(&json).map_err(|e| e.to_string()));
+            assert_eq!(read.as_ref(), Ok(&cell));
+            let written = cell.written(&scenario.scenario, &scenario.about);
+            assert_eq!(ResolvedCell::of(&written, cell.traits.clone()), cell);
         }
         Err(mistakes) => drop(mistakes.to_string()),
     }

@@ -14,7 +14,9 @@ use s2lab::{
     show::terminal::{self, Columns, Paint},
 };
 use s2lab_model::{
+    cell::ResolvedCell,
     event::{Attempts, Event, PlannedCell},
+    kernel::Traits,
     scenario::load,
     summary::CellSummary,
 };
@@ -31,12 +33,13 @@ const ATTEMPTS: u32 = 400;
 const SAMPLE: usize = 25;
 
 fn main() {
+    let scenario = load("vfio-pci-bar.yaml", include_str!("../../scenarios/vfio-pci-bar.yaml")).unwrap();
     let cell = |n: usize| PlannedCell {
         key: format!("vfio-pci-bar@k{n}").parse().unwrap(),
         kernel: format!("k{n}"),
-        traits: s2lab_model::kernel::Traits::Exactly(Default::default()),
+        about: scenario.about.clone(),
         repeat: vec![],
-        scenario: load("vfio-pci-bar.yaml", include_str!("../../scenarios/vfio-pci-bar.yaml")).unwrap(),
+        resolved: ResolvedCell::of(&scenario, Traits::Exactly([].into())),
     };
     let cells: Vec<_> = (0..CELLS).map(cell).collect();
     print("cell", &costs(&Story::well(&cells), Attempts::Once));

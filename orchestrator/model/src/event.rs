@@ -2,7 +2,7 @@
 //! facts, so that a later decoder or expectation can be applied to an old run. The format is
 //! described in `docs/formats.md`.
 
-use crate::{crash::symbols::Names, hash::digest, hex, kernel::Traits, plan::Key, scenario::Scenario};
+use crate::{cell::ResolvedCell, crash::symbols::Names, hex, plan::Key};
 use s2lab_protocol::{Bar, BoundDevice, HostMemory};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -251,19 +251,12 @@ impl Attempts {
 pub struct PlannedCell {
     pub key: Key,
     pub kernel: String,
-    /// The declared traits of the kernel. If they leave something open, exactly one alternative of
-    /// the expectations must be met, and it must be one that all cells of the kernel meet.
-    pub traits: Traits,
+    /// The sentence about the scenario. It stands beside the resolved cell, so that `list` and
+    /// `explain` can print it, and a change of it leaves reports comparable.
+    pub about: String,
     /// The arguments of s2lab that run this cell alone.
     pub repeat: Vec<String>,
-    pub scenario: Scenario,
-}
-
-impl PlannedCell {
-    /// The SHA-256 of all that decides what the cell does and what must be seen.
-    pub fn digest(&self) -> String {
-        digest(&serde_json::to_vec(&self.scenario).unwrap_or_default())
-    }
+    pub resolved: ResolvedCell,
 }
 
 /// A phase of a cell with a deadline of its own.

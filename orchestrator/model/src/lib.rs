@@ -1,7 +1,8 @@
-//! The logic of s2lab without I/O: scenarios and plans, the events of a run, the record that they
-//! fold to, the judgement and the report. `Scenario -> plan -> events -> record -> verdict ->
+//! The logic of s2lab without I/O: scenarios, plans and resolved cells, the events of a run, the
+//! record that they fold to, the judgement and the report. `Scenario -> plan -> events -> record -> verdict ->
 //! report`; nothing flows back.
 
+pub mod cell;
 pub mod console;
 pub mod crash;
 pub mod diagnostic;

@@ -1,5 +1,6 @@
 //! Scenarios x kernels -> cells: their selection, order and keys.
 
+use crate::cell::ResolvedCell;
 use crate::diagnostic::{closest, suggest};
 use crate::event::PlannedCell;
 use crate::kernel::{Kernels, Traits};
@@ -116,8 +117,8 @@ pub fn plan(
             repeat: vec!["run".into(), cell.key.to_string()],
             key: cell.key,
             kernel: cell.kernel.name.clone(),
-            traits: cell.kernel.traits.clone(),
-            scenario: cell.scenario.clone(),
+            about: cell.scenario.about.clone(),
+            resolved: ResolvedCell::of(cell.scenario, cell.kernel.traits.clone()),
         })
         .collect())
 }

@@ -115,7 +115,7 @@ impl CellSummary {
             label: judgement.and_then(|judgement| judgement.label.clone()),
             seen: last.map(|attempt| attempt.account.types.clone()).unwrap_or_default(),
             findings: differing.into_iter().chain(findings).collect(),
-            promises: cell.planned.scenario.held_up().into_iter().collect(),
+            promises: cell.planned.resolved.promises.iter().copied().collect(),
             stopped,
             attempts: cell.verdicts().map(Option::<&Verdict>::cloned).collect(),
             elapsed_ms: last.and_then(|attempt| attempt.record.elapsed_ms()),
@@ -170,7 +170,7 @@ mod tests {
     #[test]
     fn the_type_of_a_region_leads() {
         let mut wrong = Story::before();
-        wrong.cell.traits = traits(&[Trait::WcConveyed, Trait::WcHonoured]);
+        wrong.cell.resolved.traits = traits(&[Trait::WcConveyed, Trait::WcHonoured]);
         let cell = of(&wrong);
         assert!(cell.findings[0].what.starts_with("VMAs over nic"), "{:?}", cell.findings[0]);
         let lead = cell.lead().unwrap();

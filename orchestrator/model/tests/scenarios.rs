@@ -4,7 +4,9 @@
 #![cfg(test)]
 
 use proptest::prelude::*;
-use s2lab_model::scenario::{Scenario, load, schema};
+use s2lab_model::cell::ResolvedCell;
+use s2lab_model::kernel::Traits;
+use s2lab_model::scenario::{load, schema};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -38,13 +40,16 @@ fn right_files_load() {
     }
 }
 
-/// The log stores the scenario as JSON.
+/// The log stores the resolved cell as JSON.
 #[test]
-fn a_loaded_scenario_survives_the_log() {
+fn the_cell_of_a_loaded_scenario_survives_the_log() {
     for (file, text) in VALID.into_iter().flat_map(files) {
         let scenario = load(&file, &text).unwrap();
-        let json = serde_json::to_string(&scenario).unwrap();
-        assert_eq!(serde_json::from_str::<Scenario>(&json).unwrap(), scenario, "{json}");
+        let cell = ResolvedCell::of(&scenario, Traits::Exactly([].into()));
+        let json = serde_json::to_string(&cell).unwrap();
+        assert_eq!(serde_json::from_str::<ResolvedCell>(&json).unwrap(), cell, "{json}");
+        let again = load(&file, &serde_json::to_string(&cell.written(&scenario.scenario, "")).unwrap());
+        assert_eq!(ResolvedCell::of(&again.unwrap(), cell.traits.clone()), cell, "{json}");
     }
 }
 

@@ -6,7 +6,6 @@ use crate::host::{self, Lack as HostLack};
 use s2lab_model::{
     event::{PlannedCell, StopCause},
     kconfig::{self, Lack, Options},
-    scenario::Scenario,
 };
 use s2lab_os::{
     limits::memory::{Available, Bound},
@@ -118,11 +117,6 @@ pub fn free(folder: &Path) -> io::Result<u64> {
     Ok(of.f_bavail.saturating_mul(of.f_frsize))
 }
 
-/// Returns the bytes of the machine's memory that a host of this scenario needs.
-pub fn memory(scenario: &Scenario) -> u64 {
-    host::memory(&scenario.host)
-}
-
 /// Checks the requirements of the cell, and returns the first that is missing, or the known options
 /// of the kernel.
 pub fn check(
@@ -140,16 +134,16 @@ pub fn check(
         .delivered()
         .map_err(|source| Finding::Modules { path: kernel.boot.modules.clone(), source })?;
     if let Some(config) = &kernel.config {
-        let lacks = kconfig::lacking(&config.config, &planned.scenario, &delivered);
+        let lacks = kconfig::lacking(&config.config, &planned.resolved, &delivered);
         if !lacks.is_empty() {
             return Err(Finding::Options(lacks));
         }
     }
-    let lacks = kconfig::absent(&kernel.boot.absent, &planned.scenario);
+    let lacks = kconfig::absent(&kernel.boot.absent, &planned.resolved);
     if !lacks.is_empty() {
         return Err(Finding::Options(lacks));
     }
-    let needed = memory(&planned.scenario);
+    let needed = host::memory(&planned.resolved.host);
     if room.memory.bytes < needed {
         return Err(Finding::Memory { needed, available: room.memory });
     }
@@ -164,7 +158,7 @@ mod tests {
     use super::*;
     use crate::boot::kernel::ready::{Bootable, KernelConfig, KernelSymbols};
     use s2lab_cache::parts::initramfs::{Node, append};
-    use s2lab_model::{kconfig::Config, kernel::Traits, scenario::load};
+    use s2lab_model::{cell::ResolvedCell, kconfig::Config, kernel::Traits, scenario::load};
 
     const fn machine(bytes: u64) -> Available {
         Available { bytes, bound: Bound::Machine }
@@ -178,9 +172,9 @@ mod tests {
         PlannedCell {
             key: "s@k".parse().unwrap(),
             kernel: "k".into(),
-            traits: Traits::Exactly([].into()),
+            about: String::new(),
             repeat: vec![],
-            scenario,
+            resolved: ResolvedCell::of(&scenario, Traits::Exactly([].into())),
         }
     }
 

@@ -158,9 +158,9 @@ pub(super) struct CellContext<'a, 's> {
 
 impl CellContext<'_, '_> {
     async fn bind(&mut self) -> Result<(), Stop> {
-        let scenario = &self.planned.scenario;
-        let assigned: BTreeMap<_, _> = scenario.guests.values().flat_map(|guest| &guest.assign).collect();
-        for (index, device) in scenario.host.devices.keys().enumerate() {
+        let cell = &self.planned.resolved;
+        let assigned: BTreeMap<_, _> = cell.guests.values().flat_map(|guest| &guest.assign).collect();
+        for (index, device) in cell.host.devices.keys().enumerate() {
             let Some(driver) = assigned.get(device) else { continue };
             let driver = match driver {
                 AssignDriver::VfioPci => "vfio-pci".to_owned(),
@@ -191,7 +191,7 @@ impl CellContext<'_, '_> {
     }
 
     async fn start_guests(&mut self) -> Result<(), Stop> {
-        for (name, guest) in &self.planned.scenario.guests {
+        for (name, guest) in &self.planned.resolved.guests {
             self.start_guest(name, guest).await?;
         }
         Ok(())
@@ -220,7 +220,7 @@ impl CellContext<'_, '_> {
     /// Ends the guests, up to the host's final record.
     async fn shut_down(&mut self) -> Result<(), Stop> {
         let deadline = self.session.deadlines.of(Deadline::ShutDown);
-        for guest in self.planned.scenario.guests.keys() {
+        for guest in self.planned.resolved.guests.keys() {
             self.session.ask_host(StopGuest { guest: guest.clone() }, deadline).await?;
         }
         self.session.require_console().await?;
@@ -242,7 +242,7 @@ impl CellContext<'_, '_> {
 
     /// The PCI address of an assigned device in its guest.
     pub(super) fn guest_address(&self, guest: &str, device: &str) -> Result<String, Stop> {
-        let assign = self.planned.scenario.guests.get(guest).map(|guest| &guest.assign);
+        let assign = self.planned.resolved.guests.get(guest).map(|guest| &guest.assign);
         let mut slots = assign.into_iter().flat_map(|assign| assign.keys().zip(FIRST_SLOT..));
         let slot = slots.find(|(name, _)| *name == device);
         let (_, slot) = slot.ok_or_else(|| Stop::lab(format!("guest {guest} has no device `{device}`")))?;

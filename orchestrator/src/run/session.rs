@@ -79,7 +79,7 @@ impl<'a> Session<'a> {
         let ram = host.ram();
         log.event(Event::HostRam { start: ram.start, size: ram.end - ram.start });
         let (notices, noticed) = mpsc::channel(64);
-        let guests = planned.scenario.guests.keys().cloned().collect();
+        let guests = planned.resolved.guests.keys().cloned().collect();
         let link = Link::start(streams.agent, nonce, guests, notices, host.ending().clone());
         let session = Self {
             host,
@@ -222,7 +222,7 @@ async fn host(
     nonce: u64,
     gdb: Option<UnixListener>,
 ) -> Result<(Host, Streams), Stop> {
-    let host = &planned.scenario.host;
+    let host = &planned.resolved.host;
     let initramfs = shared.boot.initramfs(kernel);
     let crash = shared.operator.map_or(CRASH_ENDS, Operator::crash);
     let parts = Parts {
@@ -261,7 +261,7 @@ fn consoles(
     };
     let host =
         create("host")?.with_symbols(kernel.symbols.map.clone()).tested_by(s2lab_protocol::test_line(nonce));
-    let guests = planned.scenario.guests.keys().map(|guest| Ok((guest.clone(), create(guest)?)));
+    let guests = planned.resolved.guests.keys().map(|guest| Ok((guest.clone(), create(guest)?)));
     let guests = guests.collect::<Result<_, Stop>>()?;
     Ok(Consoles { host, guests, switch })
 }
@@ -277,7 +277,7 @@ pub fn kernel_arguments(nonce: &str, crash: &str, own: &[String]) -> String {
 
 fn environment(shared: &Shared<'_>, planned: &PlannedCell, kernel: &KernelFiles) -> Event {
     let blocking = [
-        (environment::CPU, planned.scenario.host.cpu.clone()),
+        (environment::CPU, planned.resolved.host.cpu.clone()),
         (environment::ACCELERATOR, environment::TCG.to_owned()),
     ];
     let mut variable = shared.boot.facts();

@@ -188,8 +188,8 @@ fn a_log_from_elsewhere_is_judged_soon() {
         assert!(said.contains("there are at most"), "{what}: {said}");
     }
     let mut cells = home.plan(&[BAR]);
-    let more = vec![cells[0].scenario.expect[0].clone(); 500];
-    cells[0].scenario.expect.extend(more);
+    let more = vec![cells[0].resolved.expect[0].clone(); 500];
+    cells[0].resolved.expect.extend(more);
     home.add_run(&Story::of(&cells, |_| Behaves::After));
     let mut session = home.session();
     session.s2lab(&["report"]);

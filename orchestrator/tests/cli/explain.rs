@@ -1,7 +1,7 @@
 //! `s2lab explain`.
 
 use crate::harness::Home;
-use s2lab_model::scenario::load;
+use s2lab_model::{cell::ResolvedCell, scenario::load};
 use std::{collections::BTreeSet, path::Path};
 
 #[test]
@@ -26,8 +26,10 @@ fn the_scenario_that_is_shown_can_be_run() {
         let output = home.command(&["explain", cell.key.as_str()]).output().unwrap();
         let shown = String::from_utf8(output.stdout).unwrap();
         let (scenario, rest) = shown.split_once("\n\n").unwrap();
-        let file = format!("{}.yaml", cell.scenario.scenario);
-        assert_eq!(load::load(&file, scenario).unwrap(), cell.scenario);
+        let file = format!("{}.yaml", cell.key.scenario());
+        let scenario = load::load(&file, scenario).unwrap();
+        assert_eq!(scenario.about, cell.about);
+        assert_eq!(ResolvedCell::of(&scenario, cell.resolved.traits.clone()), cell.resolved);
         assert!(rest.starts_with(&format!("# The kernel, {}\n", cell.kernel)), "{rest}");
     }
 }

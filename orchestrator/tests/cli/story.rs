@@ -36,7 +36,7 @@ pub(crate) enum Behaves {
 
 impl Behaves {
     pub(crate) fn as_declared(cell: &PlannedCell) -> Self {
-        let honours = cell.traits.has(Trait::WcHonoured) == Some(true);
+        let honours = cell.resolved.traits.has(Trait::WcHonoured) == Some(true);
         if honours { Behaves::After } else { Behaves::Before }
     }
 }
@@ -201,14 +201,14 @@ struct Teller<'a> {
 
 impl Teller<'_> {
     fn events(&mut self) -> Vec<Event> {
-        let scenario = &self.cell.scenario;
+        let cell = &self.cell.resolved;
         let fact = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
         let release = match self.behaves {
             Behaves::Before => "6.1.0-41-cloud-arm64",
             Behaves::After => "6.12.57+deb12-cloud-arm64",
         };
         let image = digest(release.as_bytes());
-        let blocking = [("scenario", "0011"), ("cpu", &scenario.host.cpu), ("accelerator", "tcg")].map(fact);
+        let blocking = [("cpu", cell.host.cpu.as_str()), ("accelerator", "tcg")].map(fact);
         let variable =
             [("kernel image", image.as_str()), ("qemu", "10.0.2"), ("agent", "sha256:22")].map(fact);
         let mut events = vec![
@@ -221,7 +221,7 @@ impl Teller<'_> {
             loaded(LoadedPart::DeviceTree, 0x4840_0000, 0x10_0000),
             Event::HostMemory(HostMemory { iomem: IOMEM.into(), reserved: None }),
         ];
-        for device in scenario.guests.values().flat_map(|guest| guest.assign.keys()) {
+        for device in cell.guests.values().flat_map(|guest| guest.assign.keys()) {
             let bar = self.bar(device, BAR_PA);
             events.push(Event::DeviceBound(BoundDevice {
                 device: device.clone(),
@@ -234,11 +234,11 @@ impl Teller<'_> {
             }));
             events.push(Event::BarPlaced { device: device.clone(), bar });
         }
-        for guest in scenario.guests.keys() {
+        for guest in cell.guests.keys() {
             let release = "6.12.57+deb12-cloud-arm64".into();
             events.push(Event::GuestUp { guest: guest.clone(), release, page_size: 4096, taint: Some(0) });
         }
-        for (at, step) in scenario.steps.iter().enumerate() {
+        for (at, step) in cell.steps.iter().enumerate() {
             events.extend(self.step(at, step));
         }
         events.push(Event::ConsoleTested);
@@ -263,7 +263,7 @@ impl Teller<'_> {
                 store.width.iter().map(stored).collect()
             }
             Step::Look(look) => {
-                let guests: Vec<_> = self.cell.scenario.guests.keys().cloned().collect();
+                let guests: Vec<_> = self.cell.resolved.guests.keys().cloned().collect();
                 guests.iter().flat_map(|guest| self.look(step, &look.name, guest)).collect()
             }
             Step::Host(host) => self.reset(step, &host.reset),
@@ -284,12 +284,12 @@ impl Teller<'_> {
 
     /// Returns a reset, and the tables of the guest that has the device, which no longer map it.
     fn reset(&mut self, step: usize, device: &str) -> Vec<Event> {
-        let scenario = &self.cell.scenario;
-        let owns = |name: &&String| scenario.guests[*name].assign.contains_key(device);
-        let owner = scenario.guests.keys().find(owns).unwrap().clone();
+        let cell = &self.cell.resolved;
+        let owns = |name: &&String| cell.guests[*name].assign.contains_key(device);
+        let owner = cell.guests.keys().find(owns).unwrap().clone();
         let observed = |data| Event::Observed { step, data };
         let reset = observed(Observation::Reset(Reset { device: device.into(), method: "bus".into() }));
-        if !scenario.steps[..step].iter().any(|step| matches!(step, Step::Look(_))) {
+        if !cell.steps[..step].iter().any(|step| matches!(step, Step::Look(_))) {
             return vec![reset];
         }
         let (tables, registers) = self.guest(&owner);
@@ -303,9 +303,9 @@ impl Teller<'_> {
 
     /// Returns a guest's tables without any device, and the registers that lead to them.
     fn guest(&self, guest: &str) -> (GuestTables, BTreeMap<String, u64>) {
-        let scenario = &self.cell.scenario;
+        let cell = &self.cell.resolved;
         let has_fwb = self.has_fwb();
-        let number = scenario.guests.keys().take_while(|name| *name != guest).count() as u64;
+        let number = cell.guests.keys().take_while(|name| *name != guest).count() as u64;
         let mut registers = registers(3);
         registers.extend([
             ("HCR_EL2", HCR | if has_fwb { HCR_FWB } else { 0 }),
@@ -318,17 +318,17 @@ impl Teller<'_> {
     }
 
     fn has_fwb(&self) -> bool {
-        self.cell.scenario.host.cpu != "neoverse-n1"
+        self.cell.resolved.host.cpu != "neoverse-n1"
     }
 
     /// Returns a look at one guest, and the VMAs that belong to it.
     fn look(&mut self, step: usize, name: &str, guest: &str) -> Vec<Event> {
-        let scenario = &self.cell.scenario;
+        let cell = &self.cell.resolved;
         let nc = 0b0101;
         let device = if self.behaves == Behaves::After { nc } else { 0b0001 };
         let (mut tables, registers) = self.guest(guest);
         let (mut mappings, mut vmas) = (vec![], vec![]);
-        for assigned in scenario.guests[guest].assign.keys() {
+        for assigned in cell.guests[guest].assign.keys() {
             let bar = self.bar(assigned, BAR_IPA);
             tables.back(BAR_IPA, 2, BAR_PA | LEAF | device << 2 | NEVER_EXEC);
             for offset in (0..bar.size).step_by(PAGE as usize) {
@@ -364,7 +364,7 @@ impl Teller<'_> {
     }
 
     fn bar(&self, device: &str, start: u64) -> Bar {
-        let size = self.cell.scenario.host.devices[device].bar.0;
+        let size = self.cell.resolved.host.devices[device].bar.0;
         Bar { index: 2, start, size, prefetchable: true }
     }
 }

@@ -20,6 +20,7 @@ use s2lab::{
     },
 };
 use s2lab_model::{
+    cell::ResolvedCell,
     event::{Attempts, CellEnd, Event, Plan, PlannedCell, Stage},
     judge::{JudgedCell, judge_run},
     kconfig::{Config, NEEDS},
@@ -119,9 +120,9 @@ pub(crate) fn planned(script: &Script) -> Result<PlannedCell, Box<dyn Error>> {
     Ok(PlannedCell {
         key,
         kernel: KERNEL.into(),
-        traits: Traits::Exactly(traits.collect()),
+        about: scenario.about.clone(),
         repeat: vec![],
-        scenario,
+        resolved: ResolvedCell::of(&scenario, Traits::Exactly(traits.collect())),
     })
 }
 

@@ -27,7 +27,8 @@ pub(super) fn hold(cells: &mut [JudgedCell]) {
 
 /// Returns true if the cell passes as an alternative that was not declared.
 fn is_open(cell: &JudgedCell) -> bool {
-    matches!(cell.verdict, Some(Verdict::Pass { .. })) && matches!(cell.planned.traits, Traits::AtLeast(_))
+    matches!(cell.verdict, Some(Verdict::Pass { .. }))
+        && matches!(cell.planned.resolved.traits, Traits::AtLeast(_))
 }
 
 /// Returns the sets of traits that fit a cell that passes.
@@ -50,7 +51,7 @@ fn agree(cells: &[&mut JudgedCell]) -> bool {
 fn finding(kernel: &str, cells: &[&mut JudgedCell]) -> Finding {
     let says = |cell: &&mut JudgedCell| {
         let label = cell.attempts.last().and_then(|attempt| attempt.judgement.label.as_deref());
-        format!("{} as {}", cell.planned.scenario.scenario, label.unwrap_or("anything"))
+        format!("{} as {}", cell.planned.key.scenario(), label.unwrap_or("anything"))
     };
     let more =
         cells.len().checked_sub(MOST_CELLS).filter(|more| *more > 0).map(|more| format!("{more} more"));

@@ -1,10 +1,11 @@
 //! The check that everything in the plan was observed.
 
+use crate::cell::ResolvedCell;
 use crate::event::{LoadedPart, Look, Probed, Reset, Stored};
 use crate::finding::{Finding, Subject, Weight};
 use crate::record::look::DecodedLook;
 use crate::record::{At, Record};
-use crate::scenario::{Scenario, Step, StoreStep};
+use crate::scenario::{Step, StoreStep};
 use std::collections::BTreeSet;
 
 /// The bytes of the narrowest store.
@@ -15,7 +16,7 @@ const RESET_METHODS: [&str; 7] = ["device_specific", "acpi", "flr", "af_flr", "p
 
 /// Returns a finding for each observation that is missing, doubled, unplanned or unreadable.
 pub(super) fn findings(record: &Record, looks: &[DecodedLook]) -> Vec<Finding> {
-    let scenario = &record.planned.scenario;
+    let cell = &record.planned.resolved;
     let mut out = machines(record);
     let mut planned = 0;
     let mut exactly_one = |subject: Subject, what: String, found: usize, out: &mut Vec<Finding>| {
@@ -24,7 +25,7 @@ pub(super) fn findings(record: &Record, looks: &[DecodedLook]) -> Vec<Finding> {
             out.push(Finding::new(Weight::Lab, subject, what, "one observation", found.to_string()));
         }
     };
-    for (at, step) in scenario.steps.iter().enumerate() {
+    for (at, step) in cell.steps.iter().enumerate() {
         match step {
             Step::Store(store) => {
                 for width in &store.width {
@@ -36,7 +37,7 @@ pub(super) fn findings(record: &Record, looks: &[DecodedLook]) -> Vec<Finding> {
                 out.extend(wrong_stores(record, at, store));
             }
             Step::Look(look) => {
-                for guest in running_at(scenario, &look.name) {
+                for guest in running_at(cell, &look.name) {
                     let here = |l: &&DecodedLook| l.step == at && l.name == look.name && l.guest == guest;
                     let subject = Subject::step(at).named(&look.name).guest(guest);
                     let what = subject.to_string();
@@ -86,7 +87,7 @@ fn beside(record: &Record) -> Vec<Finding> {
     let mut out = vec![];
     let mut looked = BTreeSet::new();
     for look in record.all::<Look>() {
-        let running = running_at(&record.planned.scenario, &look.name);
+        let running = running_at(&record.planned.resolved, &look.name);
         let guest = look.data.guest.as_str();
         let due: BTreeSet<&str> =
             looked.intersection(&running).copied().filter(|known| *known != guest).collect();
@@ -116,21 +117,21 @@ fn unknown_methods(record: &Record, at: usize) -> impl Iterator<Item = Finding> 
 
 /// Returns the guests that run at the look `name`: those without a probe before it, which may have
 /// ended them.
-pub(super) fn running_at<'a>(scenario: &'a Scenario, name: &str) -> BTreeSet<&'a str> {
+pub(super) fn running_at<'a>(cell: &'a ResolvedCell, name: &str) -> BTreeSet<&'a str> {
     let look = |step: &Step| matches!(step, Step::Look(look) if look.name == name);
-    let Some(at) = scenario.steps.iter().position(look) else { return BTreeSet::new() };
-    let probed: BTreeSet<_> = scenario
+    let Some(at) = cell.steps.iter().position(look) else { return BTreeSet::new() };
+    let probed: BTreeSet<_> = cell
         .steps
         .iter()
         .take(at)
         .filter_map(|step| if let Step::Probe(probe) = step { Some(probe.guest.as_str()) } else { None })
         .collect();
-    scenario.guests.keys().map(String::as_str).filter(|guest| !probed.contains(guest)).collect()
+    cell.guests.keys().map(String::as_str).filter(|guest| !probed.contains(guest)).collect()
 }
 
 /// Returns the missing reports of the host, its RAM, the guests and their devices.
 fn machines(record: &Record) -> Vec<Finding> {
-    let scenario = &record.planned.scenario;
+    let cell = &record.planned.resolved;
     let missing = |of: Subject, what: String| Finding::new(Weight::Lab, of, what, "one observation", "0");
     let of_cell = |what: String| missing(Subject::cell(), what);
     let host = record.session.host.is_none().then(|| of_cell("the host's kernel".into()));
@@ -140,8 +141,8 @@ fn machines(record: &Record) -> Vec<Finding> {
         parts.iter().filter(|part| !record.session.around.loaded.iter().any(|known| known.part == **part));
     let memory =
         record.session.around.memory.is_none().then(|| of_cell("the host's account of its memory".into()));
-    let guests = scenario.guests.keys().filter(|guest| !record.guests.contains_key(*guest));
-    let devices = scenario.guests.values().flat_map(|guest| guest.assign.keys());
+    let guests = cell.guests.keys().filter(|guest| !record.guests.contains_key(*guest));
+    let devices = cell.guests.values().flat_map(|guest| guest.assign.keys());
     let devices = devices.filter(|device| !record.session.around.tell_of(device));
     host.into_iter()
         .chain(ram)

@@ -1,13 +1,14 @@
 //! Expectations, chosen by trait and compared with the observations.
 
 use super::completeness;
+use crate::cell::ResolvedCell;
 use crate::event::Probed;
 use crate::finding::{Finding, Subject, Weight};
-use crate::kernel::{Trait, Traits};
+use crate::kernel::Trait;
 use crate::lines::{Ending, effective_name};
 use crate::record::Record;
 use crate::record::look::{DecodedLook, GuestTables};
-use crate::scenario::{Exec, Expectation, Promise, Scenario, Step, Unaligned};
+use crate::scenario::{Exec, Expectation, Promise, Step, Unaligned};
 use crate::witnesses::behaviour::{ending, shows_alignment};
 use s2lab_mmu::{MemoryType, Stage2Leaf};
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,11 +32,11 @@ pub(super) struct Outcome {
 /// something open, exactly one alternative must be met as a whole. With observations missing
 /// (`all_there` false) that cannot be decided and is left out.
 pub(super) fn evaluate(record: &Record, looks: &[DecodedLook], all_there: bool) -> Outcome {
-    let scenario = &record.planned.scenario;
+    let cell = &record.planned.resolved;
     let unmet = |wanted: &dyn Fn(&Expectation) -> bool| -> Vec<Finding> {
-        scenario.expect.iter().filter(|e| wanted(e)).flat_map(|e| unmet(e, record, looks)).collect()
+        cell.expect.iter().filter(|e| wanted(e)).flat_map(|e| unmet(e, record, looks)).collect()
     };
-    let alternatives = alternatives(scenario, &record.planned.traits);
+    let alternatives = alternatives(cell);
     if let [only] = alternatives.as_slice() {
         let findings = unmet(&|e: &Expectation| e.applies_to(&only.traits));
         return Outcome { label: only.label.clone(), findings, fits: only.fits.clone() };
@@ -53,7 +54,7 @@ pub(super) fn evaluate(record: &Record, looks: &[DecodedLook], all_there: bool) 
     met
 }
 
-/// The sets of traits for which a scenario expects the same.
+/// The sets of traits for which a cell expects the same.
 #[derive(Clone)]
 struct Choice {
     label: Option<String>,
@@ -71,13 +72,13 @@ pub struct Alternative {
     pub expectations: Vec<Expectation>,
 }
 
-/// Returns the expectations for a kernel with these traits: every alternative that they leave open.
-pub fn expected(scenario: &Scenario, traits: &Traits) -> Vec<Alternative> {
+/// Returns the expectations of a cell: every alternative that its traits leave open.
+pub fn expected(cell: &ResolvedCell) -> Vec<Alternative> {
     let alternative = |Choice { label, traits, .. }| Alternative {
         label,
-        expectations: scenario.expect.iter().filter(|e| e.applies_to(&traits)).cloned().collect(),
+        expectations: cell.expect.iter().filter(|e| e.applies_to(&traits)).cloned().collect(),
     };
-    alternatives(scenario, traits).into_iter().map(alternative).collect()
+    alternatives(cell).into_iter().map(alternative).collect()
 }
 
 /// Returns the alternative that is met, from alternatives with their unmet expectations.
@@ -110,9 +111,9 @@ fn conditional(expectation: &Expectation) -> bool {
 }
 
 /// Returns the distinct lists of traits on which expectations depend, in order of appearance.
-fn conditions(scenario: &Scenario) -> Vec<Vec<Trait>> {
+fn conditions(cell: &ResolvedCell) -> Vec<Vec<Trait>> {
     let mut out: Vec<Vec<Trait>> = vec![];
-    for list in scenario.expect.iter().flat_map(|e| [&e.when, &e.unless]).filter(|list| !list.is_empty()) {
+    for list in cell.expect.iter().flat_map(|e| [&e.when, &e.unless]).filter(|list| !list.is_empty()) {
         let same = |known: &Vec<Trait>| known.iter().collect::<BTreeSet<_>>() == list.iter().collect();
         if !out.iter().any(same) {
             out.push(list.clone());
@@ -123,15 +124,15 @@ fn conditions(scenario: &Scenario) -> Vec<Vec<Trait>> {
 
 /// Returns one choice for each combination of true conditions, among the sets of traits that the
 /// kernel may have.
-fn alternatives(scenario: &Scenario, traits: &Traits) -> Vec<Choice> {
-    let conditions = conditions(scenario);
+fn alternatives(cell: &ResolvedCell) -> Vec<Choice> {
+    let conditions = conditions(cell);
     let mut choices: Vec<(Vec<bool>, Choice)> = vec![];
-    for traits in traits.possible() {
+    for traits in cell.traits.possible() {
         let truth = truth(&conditions, &traits);
         match choices.iter_mut().find(|(known, _)| *known == truth) {
             Some((_, choice)) => choice.fits.push(traits),
             None => {
-                let label = label(scenario, &traits);
+                let label = label(cell, &traits);
                 choices.push((truth, Choice { label, fits: vec![traits.clone()], traits }));
             }
         }
@@ -144,8 +145,8 @@ fn truth(conditions: &[Vec<Trait>], traits: &BTreeSet<Trait>) -> Vec<bool> {
 }
 
 /// Returns the name of an alternative: the last trait of the longest condition that is true.
-fn label(scenario: &Scenario, traits: &BTreeSet<Trait>) -> Option<String> {
-    let conditions = conditions(scenario);
+fn label(cell: &ResolvedCell, traits: &BTreeSet<Trait>) -> Option<String> {
+    let conditions = conditions(cell);
     let truth = truth(&conditions, traits);
     let longest = conditions.iter().zip(&truth).filter(|(_, holds)| **holds).map(|(list, _)| list);
     match longest.max_by_key(|list| list.len()).and_then(|list| list.last()) {
@@ -178,7 +179,7 @@ fn unmet_probe(expectation: &Expectation, expected: Unaligned, record: &Record) 
     let device = &expectation.of;
     let text = if expected == Unaligned::Ok { "ok" } else { "fault" };
     let is_step = |step: &Step| matches!(step, Step::Probe(probe) if probe.device == *device);
-    if !record.planned.scenario.steps.iter().any(is_step) {
+    if !record.planned.resolved.steps.iter().any(is_step) {
         let (subject, what) = (Subject::cell().region(device), format!("unaligned store to {device}"));
         return vec![Finding::new(Weight::Tables, subject, what, text, "no probe")];
     }
@@ -205,7 +206,7 @@ fn unmet_probe(expectation: &Expectation, expected: Unaligned, record: &Record) 
 fn unmet_at(expectation: &Expectation, at: &str, record: &Record, looks: &[DecodedLook]) -> Vec<Finding> {
     let of = &expectation.of;
     let has = |guest: &str| {
-        let guest = record.planned.scenario.guests.get(guest);
+        let guest = record.planned.resolved.guests.get(guest);
         of == RAM || guest.is_some_and(|guest| guest.assign.contains_key(of))
     };
     let concerned: Vec<_> = looks.iter().filter(|look| look.name == at && has(&look.guest)).collect();
@@ -219,7 +220,7 @@ fn unmet_at(expectation: &Expectation, at: &str, record: &Record, looks: &[Decod
         }
     }
     // A look that is planned but missing is already a finding of the lab.
-    if !completeness::running_at(&record.planned.scenario, at).iter().any(|guest| has(guest)) {
+    if !completeness::running_at(&record.planned.resolved, at).iter().any(|guest| has(guest)) {
         let subject = Subject::cell().named(at).region(of);
         let what = subject.to_string();
         out.push(Finding::new(Weight::Tables, subject, what, "a running guest that has it", "none"));

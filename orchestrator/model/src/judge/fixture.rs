@@ -2,9 +2,10 @@
 //! code did not write.
 
 use super::{JudgedAttempt, JudgedRun, judge_run};
+use crate::cell::ResolvedCell;
 use crate::event::{
-    AfterReset, Beside, CellEnd, Event, Line, Loaded, LoadedPart, Look, Observation, Plan, PlannedCell,
-    ProbeOutcome, Probed, Reset, SessionId, Stage, StopCause, Stored, VmaFlags,
+    AfterReset, BUILT_IN, Beside, CellEnd, Event, Line, Loaded, LoadedPart, Look, Observation, Plan,
+    PlannedCell, ProbeOutcome, Probed, Reset, SessionId, Stage, StopCause, Stored, VmaFlags,
 };
 use crate::hash::digest;
 use crate::kernel::{Trait, Traits};
@@ -230,13 +231,8 @@ impl Story {
             Event::SessionStarted,
             Event::CellStarted { session: Some(SESSION) },
             Event::Environment {
-                blocking: [
-                    fact("scenario", "sha256:0011"),
-                    fact("cpu", "neoverse-v1"),
-                    fact("accelerator", "tcg"),
-                    fact("host mode", "vhe"),
-                ]
-                .into(),
+                blocking: [fact("cpu", "neoverse-v1"), fact("accelerator", "tcg"), fact("host mode", "vhe")]
+                    .into(),
                 variable: [fact("kernel image", "sha256:aa"), fact("qemu", "10.0.2"), fact("agent", "0.1.0")]
                     .into(),
             },
@@ -280,12 +276,13 @@ impl Story {
             Event::CellEnded { end: CellEnd::Complete },
             Event::SessionEnded,
         ];
+        let scenario = scenario();
         let cell = PlannedCell {
             key: KEY.parse().unwrap(),
             kernel: "test".into(),
-            traits,
+            about: scenario.about.clone(),
             repeat: vec!["run".into(), KEY.into()],
-            scenario: scenario(),
+            resolved: ResolvedCell::of(&scenario, traits),
         };
         Story { cell, events, pages }
     }
@@ -293,9 +290,9 @@ impl Story {
     /// Adds a guest without a device, which is looked at after the first one, with that one beside
     /// it.
     pub(crate) fn beside(mut self, first: &Machine, second: &Machine) -> Story {
-        let mut guest = self.cell.scenario.guests["g0"].clone();
+        let mut guest = self.cell.resolved.guests["g0"].clone();
         guest.assign.clear();
-        self.cell.scenario.guests.insert("g1".into(), guest);
+        self.cell.resolved.guests.insert("g1".into(), guest);
         let up =
             Event::GuestUp { guest: "g1".into(), release: "6.12".into(), page_size: 4096, taint: Some(0) };
         let mut story = self.and(up);
@@ -345,7 +342,7 @@ impl Story {
     }
 
     pub(crate) fn undeclared(mut self) -> Story {
-        self.cell.traits = Traits::AtLeast(BTreeSet::new());
+        self.cell.resolved.traits = Traits::AtLeast(BTreeSet::new());
         self
     }
 
@@ -353,7 +350,7 @@ impl Story {
         let plan = Plan {
             s2lab: "0.1.0".into(),
             started: "2026-11-22T15:00:00Z".into(),
-            lab: None,
+            lab: Some(BUILT_IN.into()),
             attempts: Default::default(),
             cells: vec![self.cell.clone()],
         };

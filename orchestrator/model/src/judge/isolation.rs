@@ -80,7 +80,7 @@ impl<'a> Scene<'a> {
         seen: &'a GuestTables,
         kept: &'a KeptMemory,
     ) -> Scene<'a> {
-        let memory = record.planned.scenario.guests.get(&look.guest).map_or(0, |guest| guest.memory.0);
+        let memory = record.planned.resolved.guests.get(&look.guest).map_or(0, |guest| guest.memory.0);
         Scene { guest: &look.guest, seen, record, kept, ram: virt::ram(memory) }
     }
 
@@ -131,7 +131,7 @@ pub(crate) fn of_looks(record: &Record, looks: &[DecodedLook]) -> Vec<Isolation>
 fn of_look(record: &Record, look: &DecodedLook, kept: &KeptMemory) -> Isolation {
     let Ok(seen) = &look.seen else { return Isolation::default() };
     let foreign = Scene::of(record, look, seen, kept).foreign();
-    let given = record.planned.scenario.guests.get(&look.guest);
+    let given = record.planned.resolved.guests.get(&look.guest);
     let assigned =
         seen.devices.keys().all(|device| given.is_some_and(|guest| guest.assign.contains_key(device)));
     let place = Subject::look(look);

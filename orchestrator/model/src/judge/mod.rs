@@ -58,7 +58,7 @@ const MOST_FINDINGS: usize = 200;
 
 /// Returns the findings without the promises that the scenario does not check.
 fn held_up(record: &Record, findings: Vec<Finding>) -> Vec<Finding> {
-    let promises = record.planned.scenario.held_up();
+    let promises = &record.planned.resolved.promises;
     let of = |finding: Finding| {
         let promise = finding.promise.filter(|promise| promises.contains(promise));
         Finding { promise, ..finding }

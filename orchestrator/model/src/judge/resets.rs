@@ -14,10 +14,10 @@ const MOST_LEAVES: usize = 4;
 /// counts.
 pub(super) fn findings(record: &Record, left: &[Remainder]) -> Vec<Finding> {
     let mut out = vec![];
-    let scenario = &record.planned.scenario;
-    for (at, step) in scenario.steps.iter().enumerate() {
+    let cell = &record.planned.resolved;
+    for (at, step) in cell.steps.iter().enumerate() {
         let Step::Host(host) = step else { continue };
-        let owner = scenario.guests.iter().find(|(_, guest)| guest.assign.contains_key(&host.reset));
+        let owner = cell.guests.iter().find(|(_, guest)| guest.assign.contains_key(&host.reset));
         let looked = |guest: &str| record.all::<Look>().any(|look| look.guest == guest && look.step < at);
         let due = usize::from(owner.is_some_and(|(guest, _)| looked(guest)));
         let found = left.iter().filter(|left| left.step == at && left.device == host.reset).count();

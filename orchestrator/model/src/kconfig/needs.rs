@@ -1,7 +1,8 @@
 //! The options of the kernel under test that host, agent and steps need, in one table.
 
 use super::{Config, Setting};
-use crate::scenario::{AssignDriver, Scenario, Step};
+use crate::cell::ResolvedCell;
+use crate::scenario::{AssignDriver, Step};
 use s2lab_protocol::Facility;
 use std::{collections::BTreeSet, fmt};
 
@@ -82,18 +83,18 @@ pub static NEEDS: [Need; 17] = [
 ];
 
 impl Need {
-    fn concerns(&self, scenario: &Scenario) -> bool {
-        let assigns = || scenario.guests.values().flat_map(|guest| guest.assign.values());
+    fn concerns(&self, cell: &ResolvedCell) -> bool {
+        let assigns = || cell.guests.values().flat_map(|guest| guest.assign.values());
         let assigning = || assigns().any(|driver| matches!(driver, AssignDriver::VfioPci));
         match self.of {
             Whose::All => true,
             Whose::Assigning => assigning(),
-            Whose::Looking => assigning() && scenario.steps.iter().any(|s| matches!(s, Step::Look(_))),
+            Whose::Looking => assigning() && cell.steps.iter().any(|s| matches!(s, Step::Look(_))),
         }
     }
 }
 
-/// An option that does not have the setting that a scenario needs.
+/// An option that does not have the setting that a cell needs.
 #[derive(Debug, Clone, Copy)]
 pub struct Lack {
     pub need: &'static Need,
@@ -131,9 +132,9 @@ impl fmt::Display for Lack {
     }
 }
 
-/// Returns the options that `config` lacks for `scenario`, in the table's order. `delivered` has
+/// Returns the options that `config` lacks for `cell`, in the table's order. `delivered` has
 /// the names of the modules that the agent loads; `-` and `_` are the same.
-pub fn lacking(config: &Config, scenario: &Scenario, delivered: &BTreeSet<String>) -> Vec<Lack> {
+pub fn lacking(config: &Config, cell: &ResolvedCell, delivered: &BTreeSet<String>) -> Vec<Lack> {
     let delivered: BTreeSet<_> = delivered.iter().map(|name| name.replace('-', "_")).collect();
     let lack = |need: &'static Need| match config.setting(need.option) {
         Setting::BuiltIn => None,
@@ -141,32 +142,34 @@ pub fn lacking(config: &Config, scenario: &Scenario, delivered: &BTreeSet<String
         Setting::Module => Some(Lack { need, how: How::Module }),
         Setting::Off => Some(Lack { need, how: How::Off }),
     };
-    NEEDS.iter().filter(|need| need.concerns(scenario)).filter_map(lack).collect()
+    NEEDS.iter().filter(|need| need.concerns(cell)).filter_map(lack).collect()
 }
 
-/// Returns the options that `scenario` needs and a kernel lacks that has the modules `absent`
+/// Returns the options that `cell` needs and a kernel lacks that has the modules `absent`
 /// neither as files nor built in. The order is the table's.
-pub fn absent(absent: &[String], scenario: &Scenario) -> Vec<Lack> {
+pub fn absent(absent: &[String], cell: &ResolvedCell) -> Vec<Lack> {
     let is_absent = |need: &&Need| need.module.is_some_and(|module| absent.iter().any(|name| name == module));
-    let concerned = NEEDS.iter().filter(is_absent).filter(|need| need.concerns(scenario));
+    let concerned = NEEDS.iter().filter(is_absent).filter(|need| need.concerns(cell));
     concerned.map(|need| Lack { need, how: How::Nowhere }).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::Traits;
     use proptest::prelude::*;
 
     const BAR: &str = include_str!("../../../../scenarios/vfio-pci-bar.yaml");
     const RAM: &str = "scenario: idle\nabout: x\nhost: {cpu: neoverse-v1}\nguests:\n  g0: {vmm: qemu}\nsteps:\n  - look: {name: a}\n\
         expect:\n  - {at: a, of: ram, stage2: Normal-WB}\n";
 
-    fn scenario(name: &str, text: &str) -> Scenario {
-        crate::scenario::load(name, text).unwrap()
+    fn cell(name: &str, text: &str) -> ResolvedCell {
+        let scenario = crate::scenario::load(name, text).unwrap();
+        ResolvedCell::of(&scenario, Traits::Exactly([].into()))
     }
 
-    fn bar() -> Scenario {
-        scenario("vfio-pci-bar.yaml", BAR)
+    fn bar() -> ResolvedCell {
+        cell("vfio-pci-bar.yaml", BAR)
     }
 
     fn config(off: &[&str], modules: &[&str]) -> Config {
@@ -209,7 +212,7 @@ mod tests {
 
     #[test]
     fn a_scenario_without_devices_needs_no_vfio() {
-        let ram = scenario("idle.yaml", RAM);
+        let ram = cell("idle.yaml", RAM);
         let off = ["VFIO", "VFIO_PCI", "VFIO_IOMMU_TYPE1", "ARM_SMMU_V3", "PROC_PAGE_MONITOR"];
         assert!(lacking(&config(&off, &[]), &ram, &BTreeSet::new()).is_empty());
         assert_eq!(options(&lacking(&config(&off, &[]), &bar(), &BTreeSet::new())), off);
@@ -218,7 +221,7 @@ mod tests {
 
     #[test]
     fn modules_that_are_nowhere_are_those_of_options() {
-        let ram = scenario("idle.yaml", RAM);
+        let ram = cell("idle.yaml", RAM);
         let names = ["vfio_iommu_type1", "vfio_pci", "virtio_pci", "of_nobody"].map(str::to_owned);
         assert_eq!(options(&absent(&names, &bar())), ["VIRTIO_PCI", "VFIO_PCI", "VFIO_IOMMU_TYPE1"]);
         assert_eq!(options(&absent(&names, &ram)), ["VIRTIO_PCI"]);

@@ -100,15 +100,18 @@ fn a_file_has_a_label_and_no_traits() {
     assert_eq!(choice.name(), "image");
     let selection = Selection { selectors: vec!["memory".into()], exclude: vec![], kernels: vec![choice] };
     let cells = plan(&scenarios(&["memory"]), &kernels, &selection).unwrap();
-    assert_eq!((cells[0].key.as_str(), &cells[0].traits), ("memory@image", &Traits::AtLeast([].into())));
+    assert_eq!(
+        (cells[0].key.as_str(), &cells[0].resolved.traits),
+        ("memory@image", &Traits::AtLeast([].into()))
+    );
     let traits = Traits::AtLeast([Trait::WcHonoured].into());
     let declared = KernelChoice::Own { label: with_series("a-first", "wc"), traits: traits.clone() };
     let selection =
         Selection { selectors: vec!["memory@a-first*".into()], exclude: vec![], kernels: vec![declared] };
     let cells = plan(&scenarios(&["memory"]), &kernels, &selection).unwrap();
-    assert_eq!((cells[0].key.as_str(), &cells[0].traits), ("memory@a-first~wc", &traits));
+    assert_eq!((cells[0].key.as_str(), &cells[0].resolved.traits), ("memory@a-first~wc", &traits));
     let listed = plan(&scenarios(&["memory"]), &kernels, &Selection::default()).unwrap();
-    assert_eq!(listed[0].traits, Traits::Exactly([Trait::WcConveyed].into()));
+    assert_eq!(listed[0].resolved.traits, Traits::Exactly([Trait::WcConveyed].into()));
 }
 
 #[test]

@@ -5,8 +5,9 @@
 use super::beside::SeenBeside;
 use super::look::{LookError, Pages, memory, regions};
 use super::{Record, Surroundings};
+use crate::cell::ResolvedCell;
 use crate::event::AfterReset;
-use crate::scenario::{Scenario, Step};
+use crate::scenario::Step;
 use s2lab_mmu::{Limits, PhysMem, Stage2Leaf};
 use std::collections::BTreeSet;
 
@@ -22,7 +23,7 @@ pub struct Remainder {
 /// Decodes the tables recorded after each reset. Tables of an unplanned or doubled reset are not
 /// decoded.
 pub fn decode(record: &Record, pages: &(impl Pages + ?Sized)) -> Vec<Remainder> {
-    let mut asked_for: BTreeSet<(usize, &str)> = planned(&record.planned.scenario).collect();
+    let mut asked_for: BTreeSet<(usize, &str)> = planned(&record.planned.resolved).collect();
     let left = record.all::<AfterReset>().map(|after| {
         let leaves = match asked_for.remove(&(after.step, after.data.device.as_str())) {
             true => {
@@ -35,9 +36,9 @@ pub fn decode(record: &Record, pages: &(impl Pages + ?Sized)) -> Vec<Remainder> 
     left.collect()
 }
 
-/// Yields each reset of the scenario.
-fn planned(scenario: &Scenario) -> impl Iterator<Item = (usize, &str)> {
-    let steps = scenario.steps.iter().enumerate();
+/// Yields each reset of the cell.
+fn planned(cell: &ResolvedCell) -> impl Iterator<Item = (usize, &str)> {
+    let steps = cell.steps.iter().enumerate();
     steps.filter_map(
         |(at, step)| if let Step::Host(host) = step { Some((at, host.reset.as_str())) } else { None },
     )

@@ -3,6 +3,7 @@
 use super::parse::{Skipped, parse, whole_lines};
 use super::session::once;
 use super::{Alarm, Cell, Crash, Kernel, Observations, Record, Run, Session, StageSpan};
+use crate::cell::ResolvedCell;
 use crate::escape::{LONGEST, bounded};
 use crate::event::{Event, LOG_VERSION, Line, Plan, PlannedCell, Scope, SessionId, Stage};
 use crate::plan::{Key, MOST_CELLS};
@@ -29,8 +30,8 @@ pub enum LogError {
     TooManyCells { count: usize },
     #[error("the plan names the cell `{key}` twice")]
     TwicePlanned { key: Key },
-    #[error("the scenario of the cell `{key}` is none that a run can have: {why}")]
-    Scenario { key: Key, why: String },
+    #[error("the cell `{key}` is none that a run can have: {why}")]
+    Cell { key: Key, why: String },
     #[error("line {seq}: an event of the cell `{key}`, which is not in the plan")]
     Unplanned { seq: u64, key: Key },
     #[error("line {seq}: an event of a {scope}, and the line does not name that alone")]
@@ -59,38 +60,28 @@ pub fn lines(text: &str) -> Result<Vec<Line>, LogError> {
     whole_lines(text).enumerate().map(|(at, line)| parse(at, line, &mut skipped)).collect()
 }
 
-/// Removes keys that are null in JSON: the log leaves them out.
-fn forget_absent(value: &mut serde_json::Value) {
-    use serde_json::Value::{Array, Null, Object};
-    match value {
-        Object(object) => {
-            object.retain(|_, value| {
-                !matches!(value, Null) && !matches!(value, Array(list) if list.is_empty())
-            });
-            object.values_mut().for_each(forget_absent);
-        }
-        Array(list) => list.iter_mut().for_each(forget_absent),
-        _ => {}
-    }
-}
-
-/// Checks the plan's scenarios like their files: they bound the work of the judgement.
+/// Checks the plan's cells: each is one that planning makes of a scenario that loads. Their
+/// scenarios bound the work of the judgement.
 fn check(plan: &Plan) -> Result<(), LogError> {
     if plan.cells.len() > MOST_CELLS {
         return Err(LogError::TooManyCells { count: plan.cells.len() });
     }
     let mut right = HashSet::new();
-    for PlannedCell { key, scenario, .. } in &plan.cells {
-        let wrong = |why: &str| LogError::Scenario { key: key.clone(), why: bounded(why, LONGEST) };
-        let mut value = serde_json::to_value(scenario).map_err(|error| wrong(&error.to_string()))?;
-        forget_absent(&mut value);
-        let text = value.to_string();
-        // JSON is YAML. One scenario is in the plan for each kernel.
-        if !right.contains(&text) {
-            let loaded = load(&format!("{}.yaml", scenario.scenario), &text);
-            loaded.map_err(|mistakes| wrong(mistakes.iter().next().map_or("", |first| &first.message)))?;
-            right.insert(text);
+    for PlannedCell { key, about, resolved, .. } in &plan.cells {
+        let wrong = |why: &str| LogError::Cell { key: key.clone(), why: bounded(why, LONGEST) };
+        let written = resolved.written(key.scenario(), about);
+        let text = serde_json::to_string(&written).map_err(|error| wrong(&error.to_string()))?;
+        // One scenario is in the plan for each kernel.
+        if right.contains(&text) {
+            continue;
         }
+        // JSON is YAML.
+        let scenario = load(&format!("{}.yaml", key.scenario()), &text)
+            .map_err(|mistakes| wrong(mistakes.iter().next().map_or("", |first| &first.message)))?;
+        if ResolvedCell::of(&scenario, resolved.traits.clone()) != *resolved {
+            return Err(wrong("its scenario resolves to another cell"));
+        }
+        right.insert(text);
     }
     Ok(())
 }

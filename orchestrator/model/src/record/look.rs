@@ -8,9 +8,10 @@ use super::mapping::GuestMemory;
 pub use super::mapping::{Combined, SeenMapping};
 use super::zeros::zeros;
 use super::{Record, Surroundings, registers};
+use crate::cell::ResolvedCell;
 use crate::event::Look;
 use crate::hash::digest;
-use crate::scenario::{MAX_DEVICES, MAX_GUESTS, Scenario, Step};
+use crate::scenario::{MAX_DEVICES, MAX_GUESTS, Step};
 use s2lab_mmu::{
     AnomalyKind, Control, Fault, GeometryError, Granule, Limits, PageError, PageMem, PhysMem, Stage1,
     Stage2Leaf, Walk, controls, unlike_neighbours,
@@ -130,7 +131,7 @@ pub struct GuestTables {
 /// decoded, so the plan bounds the work.
 pub fn decode(record: &Record, pages: &(impl Pages + ?Sized)) -> Vec<DecodedLook> {
     let mut left = MOST_LEAVES;
-    let mut asked_for: BTreeSet<(usize, &str)> = planned(&record.planned.scenario).collect();
+    let mut asked_for: BTreeSet<(usize, &str)> = planned(&record.planned.resolved).collect();
     record
         .all::<Look>()
         .map(|look| {
@@ -144,10 +145,10 @@ pub fn decode(record: &Record, pages: &(impl Pages + ?Sized)) -> Vec<DecodedLook
         .collect()
 }
 
-/// Yields each look of the scenario with each of its guests.
-fn planned(scenario: &Scenario) -> impl Iterator<Item = (usize, &str)> {
-    let steps = scenario.steps.iter().enumerate().filter(|(_, step)| matches!(step, Step::Look(_)));
-    steps.flat_map(|(at, _)| scenario.guests.keys().map(move |guest| (at, guest.as_str())))
+/// Yields each look of the cell with each of its guests.
+fn planned(cell: &ResolvedCell) -> impl Iterator<Item = (usize, &str)> {
+    let steps = cell.steps.iter().enumerate().filter(|(_, step)| matches!(step, Step::Look(_)));
+    steps.flat_map(|(at, _)| cell.guests.keys().map(move |guest| (at, guest.as_str())))
 }
 
 impl GuestTables {
@@ -158,7 +159,7 @@ impl GuestTables {
         pages: &(impl Pages + ?Sized),
         most_leaves: usize,
     ) -> Result<GuestTables, LookError> {
-        let mut assigned = record.planned.scenario.guests.values().flat_map(|guest| guest.assign.keys());
+        let mut assigned = record.planned.resolved.guests.values().flat_map(|guest| guest.assign.keys());
         if let Some(device) = assigned.find(|device| !record.session.around.tell_of(device)) {
             return Err(LookError::Region(format!("the BAR of {device}")));
         }

@@ -177,7 +177,7 @@ impl Record {
     /// ones.
     pub fn environment(&self) -> Environment {
         let Environment { mut blocking, mut variable } = self.session.environment.clone();
-        blocking.insert(environment::SCENARIO.into(), self.planned.digest());
+        blocking.insert(environment::CELL.into(), self.planned.resolved.digest());
         if let Some(host) = &self.session.host {
             blocking.insert(environment::PAGE_SIZE.into(), host.page_size.to_string());
             variable.insert(environment::KERNEL.into(), host.release.clone());

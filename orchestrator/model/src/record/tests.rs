@@ -1,11 +1,11 @@
 use super::{LogError, Run, fold::Fold, lines, look::decode};
+use crate::cell::ResolvedCell;
 use crate::event::{
     AfterReset, Event, Line, Look, Observation, PlannedCell, Probed, Reset, Stored, VmaFlags,
 };
 use crate::judge::fixture::{KEY, SESSION, Story, elsewhere};
 use crate::kernel::Traits;
 use crate::plan::{Key, MOST_CELLS};
-use crate::scenario::Scenario;
 use proptest::prelude::*;
 
 mod golden;
@@ -89,7 +89,7 @@ fn a_plan_that_no_run_can_have_is_refused_before_its_scenarios_are_looked_at() {
     let mut first = Story::after().lines().remove(0);
     if let Event::Plan(plan) = &mut first.event {
         let cell = PlannedCell {
-            scenario: Scenario { about: String::new(), ..plan.cells[0].scenario.clone() },
+            resolved: ResolvedCell { steps: vec![], ..plan.cells[0].resolved.clone() },
             ..plan.cells[0].clone()
         };
         plan.cells = vec![cell; MOST_CELLS + 1];
@@ -207,7 +207,7 @@ proptest! {
     fn a_log_that_stops_early_never_passes(keep in 0usize..20, declared: bool) {
         let mut story = Story::after();
         if !declared {
-            story.cell.traits = Traits::AtLeast([].into());
+            story.cell.resolved.traits = Traits::AtLeast([].into());
         }
         let mut lines = story.lines();
         let end = at(&lines, |e| matches!(e, Event::CellEnded { .. }));

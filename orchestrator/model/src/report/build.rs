@@ -43,7 +43,7 @@ impl Report {
         Report {
             key: record.planned.key.clone(),
             verdict: Text::new(&verdict),
-            promises: record.planned.scenario.held_up(),
+            promises: record.planned.resolved.promises.clone(),
             findings: findings(&judgement.findings),
             promised: account.promised.clone(),
             witnesses: witnesses(judgement),

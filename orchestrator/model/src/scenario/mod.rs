@@ -1,5 +1,5 @@
-//! The scenario: the resolved content of a YAML file. [`load`](load()) reads one and finds every
-//! mistake in it.
+//! The scenario: the content of a YAML file as it is written. [`load`](load()) reads one and finds
+//! every mistake in it. [`crate::cell::ResolvedCell`] is what a run, its log and its judgement know.
 //!
 //! The comments of these types are the descriptions in the schema, and so in an editor.
 
@@ -36,7 +36,7 @@ pub struct Scenario {
     /// One sentence about the purpose of the scenario.
     pub about: String,
     /// The promises I1 to I17 that this scenario checks.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub promises: BTreeSet<Promise>,
     /// The emulated host (L1), which boots the kernel under test.
     pub host: Host,
@@ -78,7 +78,7 @@ pub const CPU_MODELS: [&str; 12] = [
 
 /// The emulated host (L1).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[schemars(deny_unknown_fields)]
 pub struct Host {
     /// QEMU's CPU model, for instance `neoverse-v1` (has FEAT_S2FWB) or `neoverse-n1` (has not).
     #[schemars(extend("enum" = CPU_MODELS))]
@@ -87,7 +87,7 @@ pub struct Host {
     #[serde(default = "Host::default_memory")]
     pub memory: Size,
     /// PCI devices, by name: at most eight, each behind its own root port.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("propertyNames" = schema::names(), "maxProperties" = MAX_DEVICES))]
     pub devices: BTreeMap<String, Device>,
     /// Words appended to the command line of the host's kernel, such as `kvm-arm.mode=nvhe`. Not
@@ -106,7 +106,7 @@ impl Host {
 
 /// An emulated PCI device behind a root port of its own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[schemars(deny_unknown_fields)]
 pub struct Device {
     /// The device that QEMU emulates.
     pub model: DeviceModel,
@@ -123,7 +123,7 @@ pub enum DeviceModel {
 
 /// A guest (L2) that KVM in the host runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[schemars(deny_unknown_fields)]
 pub struct Guest {
     /// The program in the host that runs it.
     pub vmm: Vmm,
@@ -131,7 +131,7 @@ pub struct Guest {
     #[serde(default = "Guest::default_memory")]
     pub memory: Size,
     /// The host's devices that it gets, each with the host's driver. A device belongs to one guest.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub assign: BTreeMap<String, AssignDriver>,
 }
 
@@ -158,7 +158,8 @@ pub enum AssignDriver {
 
 /// The actions, in order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(deny_unknown_fields)]
 pub enum Step {
     /// A guest stores to a device.
     Store(StoreStep),
@@ -172,7 +173,7 @@ pub enum Step {
 
 /// The guest's user space maps a device's BAR and stores a pattern to it, once for each width.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[schemars(deny_unknown_fields)]
 pub struct StoreStep {
     /// The guest that stores.
     pub guest: String,
@@ -190,7 +191,7 @@ pub struct StoreStep {
 
 /// s2lab reads the tables of every running guest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[schemars(deny_unknown_fields)]
 pub struct LookStep {
     /// The name of this look in expectations.
     #[schemars(extend("format" = "name", "pattern" = s2lab_protocol::NAME_PATTERN))]
@@ -199,7 +200,7 @@ pub struct LookStep {
 
 /// The host acts on a device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[schemars(deny_unknown_fields)]
 pub struct HostStep {
     /// The device to reset through VFIO; a guest must have it.
     pub reset: String,
@@ -208,7 +209,7 @@ pub struct HostStep {
 /// One unaligned store in the guest's user space. It may kill the guest, so it is the last step of
 /// its guest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[schemars(deny_unknown_fields)]
 pub struct ProbeStep {
     /// The guest that stores.
     pub guest: String,
@@ -222,36 +223,36 @@ pub struct ProbeStep {
 /// An expected result: `at` with `stage2`, `effective` or `exec` for the tables at looks, or
 /// `unaligned` for a probe.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[schemars(deny_unknown_fields)]
 pub struct Expectation {
     /// The look, or the looks, at which it must hold.
-    #[serde(default, deserialize_with = "load::one_or_many")]
+    #[serde(default, deserialize_with = "load::one_or_many", skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::one_or_many::<String>")]
     pub at: Vec<String>,
     /// Its region: a device that a guest has, or `ram`.
     pub of: String,
     /// The memory type of every stage-2 leaf of the region.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::memory_type")]
     pub stage2: Option<MemoryType>,
     /// The effective type of the guest's mappings of the device, stage 1 and 2 combined.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::memory_type")]
     pub effective: Option<MemoryType>,
     /// The permission of the region's stage-2 leaves to execute.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Exec")]
     pub exec: Option<Exec>,
     /// The end of the unaligned store of a `probe` step.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Unaligned")]
     pub unaligned: Option<Unaligned>,
     /// Only for kernels that declare this trait, or all of these.
-    #[serde(default, deserialize_with = "load::one_or_many")]
+    #[serde(default, deserialize_with = "load::one_or_many", skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::one_or_many::<Trait>")]
     pub when: Vec<Trait>,
     /// Only for kernels that lack this trait, or at least one of these.
-    #[serde(default, deserialize_with = "load::one_or_many")]
+    #[serde(default, deserialize_with = "load::one_or_many", skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::one_or_many::<Trait>")]
     pub unless: Vec<Trait>,
 }

@@ -72,7 +72,7 @@ impl<'a> Vttbr<'a> {
 
 /// Returns true if the host may have had as many VMs as there are VMIDs of this width.
 fn may_roll_over(record: &Record, bits: u32) -> bool {
-    let vms = record.planned.scenario.guests.len().saturating_mul(VMS_OF_A_GUEST);
+    let vms = record.planned.resolved.guests.len().saturating_mul(VMS_OF_A_GUEST);
     vms >= (1 << bits) - 1
 }
 
@@ -193,9 +193,9 @@ mod tests {
         let guests = |number: usize, vtcr| {
             let mut story = with(Story::after(), "stored", 3 << 48 | G0, vtcr);
             story = with(story, "again", 4 << 48 | G0, vtcr);
-            let guest = story.cell.scenario.guests["g0"].clone();
+            let guest = story.cell.resolved.guests["g0"].clone();
             let more = (1..number).map(|n| (format!("g{n}"), guest.clone()));
-            story.cell.scenario.guests.extend(more);
+            story.cell.resolved.guests.extend(more);
             findings(&story)
         };
         assert_eq!(guests(15, VMIDS_OF_8_BITS), [CHANGED]);

@@ -30,7 +30,7 @@ impl Witness for Walk {
                 let found = format!("{} leaves in neither RAM nor a BAR", seen.unknown.len());
                 findings.push(finding("unknown region", "nothing", found).with(evidence(&seen.unknown)));
             }
-            let assigned = scene.record.planned.scenario.guests.get(&look.guest);
+            let assigned = scene.record.planned.resolved.guests.get(&look.guest);
             for (device, leaves) in &seen.devices {
                 if !assigned.is_some_and(|guest| guest.assign.contains_key(device)) {
                     let found = format!("{} leaves", leaves.len());

@@ -68,7 +68,7 @@ fn check_modules<'a>(
     let delivered = files.boot.delivered();
     let delivered = delivered.map_err(CacheError::io("cannot read", &files.boot.modules))?;
     for cell in cells {
-        let lacks = kconfig::lacking(config, &cell.scenario, &delivered);
+        let lacks = kconfig::lacking(config, &cell.resolved, &delivered);
         if let Some(module) = lacks.iter().find_map(Lack::module_not_given) {
             return Err(not_given(module, choice));
         }

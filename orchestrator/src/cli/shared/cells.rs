@@ -112,7 +112,7 @@ pub(crate) fn lab_cells(lab: &Lab) -> Result<BTreeSet<Key>, Failure> {
 /// named again.
 fn repeat(cell: &PlannedCell, files: &[String], own: &[own::OwnKernel]) -> Vec<String> {
     let is_source =
-        |file: &&String| Path::new(file).file_stem().is_some_and(|stem| *stem == *cell.scenario.scenario);
+        |file: &&String| Path::new(file).file_stem().is_some_and(|stem| *stem == *cell.key.scenario());
     let file = files.iter().find(is_source);
     let mut arguments = vec!["run".to_owned(), file.cloned().unwrap_or_else(|| cell.key.to_string())];
     match own.iter().find(|own| own.kernel.label == cell.kernel) {

@@ -9,7 +9,10 @@ use crate::{
         },
         preflight,
     },
-    host::emulated::{factor, process::Launcher},
+    host::{
+        self,
+        emulated::{factor, process::Launcher},
+    },
     lab::{Lab, Places},
     run::slots::Slots,
     runtime,
@@ -159,7 +162,7 @@ fn machine(findings: &mut Findings, lab: Option<&Lab>, places: &Places) -> Resul
 
     let files = lab.and_then(|lab| lab.scenario_files().ok()).unwrap_or_default();
     let scenarios = crate::lab::scenarios(&files).unwrap_or_default();
-    let largest = scenarios.iter().map(preflight::memory).max().unwrap_or_default();
+    let largest = scenarios.iter().map(|scenario| host::memory(&scenario.host)).max().unwrap_or_default();
     let needed = u64::try_from(slots).unwrap_or(u64::MAX).saturating_mul(largest);
     match Available::now() {
         Ok(Available { bytes, bound }) => {

@@ -20,7 +20,7 @@ use s2lab_model::{
     scenario::Host,
 };
 use serde::Serialize;
-use serde_yaml::{Value, value::Serializer, with::singleton_map_recursive};
+use serde_yaml::{value::Serializer, with::singleton_map_recursive};
 use std::path::Path;
 
 #[derive(Debug, Args)]
@@ -38,10 +38,10 @@ pub(crate) fn explain(context: &Context, arguments: &Arguments) -> Result<u8, Fa
     for (at, cell) in planned.cells.iter().enumerate() {
         let gap = if at > 0 { "\n" } else { "" };
         say(&format!("{gap}# {}", cell.key))?;
-        say(plain(&yaml(&cell.scenario)?).trim_end())?;
+        say(plain(&yaml(&cell.resolved.written(cell.key.scenario(), &cell.about))?).trim_end())?;
         say(&format!("\n# The kernel, {}", cell.kernel))?;
         say(&plain(&kernel(&planned, cell)?))?;
-        let alternatives = expected(&cell.scenario, &cell.traits);
+        let alternatives = expected(&cell.resolved);
         if alternatives.len() > 1 {
             say(
                 "\n# Its traits are open: exactly one of these alternatives must be met as a whole, by all its cells.",
@@ -55,7 +55,7 @@ pub(crate) fn explain(context: &Context, arguments: &Arguments) -> Result<u8, Fa
         say(
             "\n# QEMU; what stands in <> is made when it starts. Where QEMU's CPU model can sign pointers by a fast hash, it does.",
         )?;
-        say(&command(&cell.scenario.host))?;
+        say(&command(&cell.resolved.host))?;
     }
     Ok(exit::FINE)
 }
@@ -71,31 +71,11 @@ fn kernel(planned: &CellPlan, cell: &PlannedCell) -> Result<String, Failure> {
     Ok(format!("# {}{}", chosen.about, patches.collect::<String>()))
 }
 
-/// YAML in the form of a scenario, without the keys that say nothing.
+/// YAML in the form of a scenario.
 fn yaml(value: &impl Serialize) -> Result<String, Failure> {
-    let text = singleton_map_recursive::serialize(value, Serializer).and_then(|mut value| {
-        prune(&mut value);
-        serde_yaml::to_string(&value)
-    });
+    let text =
+        singleton_map_recursive::serialize(value, Serializer).and_then(|value| serde_yaml::to_string(&value));
     text.map_err(std::io::Error::other).map_err(Failure::io("cannot write YAML"))
-}
-
-fn prune(value: &mut Value) {
-    match value {
-        Value::Mapping(map) => {
-            map.values_mut().for_each(prune);
-            // An empty `traits` has a meaning: the kernel declares that it has none.
-            let says = |name: &Value, value: &Value| match value {
-                Value::Null => false,
-                Value::Sequence(list) => !list.is_empty() || name == "traits",
-                Value::Mapping(map) => !map.is_empty(),
-                _ => true,
-            };
-            map.retain(|name, value| says(name, value));
-        }
-        Value::Sequence(list) => list.iter_mut().for_each(prune),
-        _ => {}
-    }
 }
 
 /// Returns QEMU's command line, an option a line.

@@ -38,7 +38,7 @@ pub(crate) fn list(context: &Context, arguments: &Arguments) -> Result<u8, Failu
     let planned = planned(&context.lab()?, &arguments.cells, &arguments.kernels)?;
     let width = planned.cells.iter().map(|cell| cell.key.as_str().len()).max().unwrap_or_default();
     for cell in &planned.cells {
-        say(&format!("{:<width$}  {}", cell.key, plain(&cell.scenario.about)))?;
+        say(&format!("{:<width$}  {}", cell.key, plain(&cell.about)))?;
     }
     Ok(exit::FINE)
 }

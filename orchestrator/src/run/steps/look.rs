@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 impl CellContext<'_, '_> {
     /// Looks at the tables of every guest that is alive, one after another.
     pub(super) async fn look(&mut self, index: usize, step: &LookStep) -> Result<(), Stop> {
-        for (name, guest) in &self.planned.scenario.guests {
+        for (name, guest) in &self.planned.resolved.guests {
             if self.session.link.guest_ended(name).is_some() && self.probed_before(index, name) {
                 continue;
             }
@@ -32,7 +32,7 @@ impl CellContext<'_, '_> {
     }
 
     fn probed_before(&self, index: usize, guest: &str) -> bool {
-        let before = self.planned.scenario.steps.iter().take(index);
+        let before = self.planned.resolved.steps.iter().take(index);
         before.into_iter().any(|step| matches!(step, Step::Probe(probe) if probe.guest == guest))
     }
 

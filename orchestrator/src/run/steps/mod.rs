@@ -23,7 +23,7 @@ const NO_LOOKS: &str = "the tables of this kind of host cannot be read from outs
 impl CellContext<'_, '_> {
     /// Carries out the scenario's steps in their order.
     pub(super) async fn steps(&mut self) -> Result<(), Stop> {
-        for (index, step) in self.planned.scenario.steps.iter().enumerate() {
+        for (index, step) in self.planned.resolved.steps.iter().enumerate() {
             match step {
                 Step::Store(step) => self.store(index, step).await?,
                 Step::Look(step) => self.look(index, step).await?,

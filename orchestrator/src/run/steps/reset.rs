@@ -16,7 +16,7 @@ use s2lab_protocol::ask::{Reset, ResetDone};
 impl CellContext<'_, '_> {
     pub(super) async fn reset(&mut self, index: usize, step: &HostStep) -> Result<(), Stop> {
         let device = &step.reset;
-        let mut guests = self.planned.scenario.guests.iter();
+        let mut guests = self.planned.resolved.guests.iter();
         let owner = guests.find(|(_, guest)| guest.assign.contains_key(device));
         let (guest, _) = owner.ok_or_else(|| Stop::lab(format!("`{device}` belongs to no guest")))?;
         let ask = Reset { guest: guest.clone(), device: device.clone() };

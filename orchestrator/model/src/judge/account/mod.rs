@@ -40,7 +40,7 @@ impl Account {
 
 fn promised(record: &Record, looks: &[DecodedLook], isolation: &[Isolation]) -> Vec<Promised> {
     let mut out = vec![];
-    for (at, step) in record.planned.scenario.steps.iter().enumerate() {
+    for (at, step) in record.planned.resolved.steps.iter().enumerate() {
         match step {
             Step::Store(_) => {
                 out.extend(record.at(at).map(|of| stored(of.data)).map(Promised::Store));

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// The lines of one look: each device with its mappings, RAM, and whatever is neither.
 pub(super) fn lines(record: &Record, look: &DecodedLook, seen: &GuestTables) -> Vec<Promised> {
-    let assigned = record.planned.scenario.guests.get(&look.guest).map(|guest| &guest.assign);
+    let assigned = record.planned.resolved.guests.get(&look.guest).map(|guest| &guest.assign);
     let assigned = assigned.into_iter().flat_map(BTreeMap::keys);
     let devices: BTreeSet<&String> = assigned.chain(seen.devices.keys()).collect();
     let mut out = vec![];
@@ -76,7 +76,7 @@ pub(super) fn isolation(record: &Record, look: &DecodedLook, isolation: &isolati
     if !isolation.own {
         return Isolation::Foreign;
     }
-    let given = record.planned.scenario.guests.get(&look.guest);
+    let given = record.planned.resolved.guests.get(&look.guest);
     let memory = given.map_or(Size(0), |guest| guest.memory);
     let devices = given.into_iter().flat_map(|guest| guest.assign.keys());
     let devices = devices.map(|device| Word::new(device)).collect();

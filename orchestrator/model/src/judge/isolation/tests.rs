@@ -35,7 +35,7 @@ pub(super) fn with(leaves: &[(u64, u64, u64, u64)]) -> Machine {
 }
 
 pub(super) fn story(machine: &Machine) -> Story {
-    let traits = Story::after().cell.traits;
+    let traits = Story::after().cell.resolved.traits;
     Story::of(traits, machine, true, crate::event::ProbeOutcome::Answered(UnalignedOutcome::Ok))
 }
 
@@ -256,7 +256,7 @@ fn a_report_says_what_is_promised() {
     assert_eq!(finding.promise, Some(crate::scenario::Promise::ISOLATION));
     assert!(finding.found.ends_with("the host's kernel code"), "{finding:?}");
     let mut named = Story::after();
-    named.cell.scenario.promises.insert(crate::scenario::Promise::ISOLATION);
+    named.cell.resolved.promises.insert(crate::scenario::Promise::ISOLATION);
     assert_eq!(named.report().promises, good.promises);
 }
 

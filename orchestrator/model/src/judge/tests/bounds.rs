@@ -1,5 +1,6 @@
 //! The work of a judgement is bounded, whatever the size of a log.
 
+use crate::cell::ResolvedCell;
 use crate::event::{AlarmClass, Event, Observation, Stored};
 use crate::judge::fixture::{Pages, Story};
 use crate::judge::{JudgedRun, MOST_FINDINGS, judge_run};
@@ -32,24 +33,21 @@ fn found(story: &Story) -> String {
 
 #[test]
 fn a_plan_that_lint_would_refuse_is_no_plan() {
-    let read = |change: &dyn Fn(&mut crate::scenario::Scenario)| {
+    let read = |change: &dyn Fn(&mut ResolvedCell)| {
         let mut story = Story::after();
-        change(&mut story.cell.scenario);
+        change(&mut story.cell.resolved);
         match Run::read(&text(&story)) {
-            Err(LogError::Scenario { key, why }) if key == story.cell.key => Err(why),
+            Err(LogError::Cell { key, why }) if key == story.cell.key => Err(why),
             Err(other) => panic!("{other}"),
             Ok(_) => Ok(()),
         }
     };
     assert_eq!(read(&|_| ()), Ok(()));
     let many = |most| Err(format!("at most {most} may be here, there are {}", most + 1));
-    let steps = |n| {
-        move |s: &mut crate::scenario::Scenario| {
-            s.steps.splice(0..0, vec![s.steps[0].clone(); n]).for_each(drop)
-        }
-    };
+    let steps =
+        |n| move |s: &mut ResolvedCell| s.steps.splice(0..0, vec![s.steps[0].clone(); n]).for_each(drop);
     assert_eq!(read(&steps(MAX_STEPS + 1 - 6)), many(MAX_STEPS));
-    let expect = |n| move |s: &mut crate::scenario::Scenario| s.expect.extend(vec![s.expect[0].clone(); n]);
+    let expect = |n| move |s: &mut ResolvedCell| s.expect.extend(vec![s.expect[0].clone(); n]);
     assert_eq!(read(&expect(MAX_EXPECTATIONS + 1 - 7)), many(MAX_EXPECTATIONS));
     assert_eq!(read(&expect(MAX_EXPECTATIONS - 7)), Ok(()));
     assert!(read(&|s| s.guests.clear()).is_err() && read(&|s| s.host.memory.0 = 1 << 50).is_err());

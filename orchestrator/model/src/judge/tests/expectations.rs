@@ -18,7 +18,7 @@ fn both_kernels_pass_as_what_they_are() {
 fn the_wrong_type_shows_expected_and_found() {
     // Each kernel has the traits of the other.
     let mut story = Story::after();
-    story.cell.traits = traits(&[]);
+    story.cell.resolved.traits = traits(&[]);
     found(
         &story,
         Verdict::Fail,
@@ -31,7 +31,7 @@ fn the_wrong_type_shows_expected_and_found() {
     );
     found(&story, Verdict::Fail, &["unaligned store by g0 to nic", "expected fault, found ok"]);
     let mut story = Story::before();
-    story.cell.traits = both();
+    story.cell.resolved.traits = both();
     found(
         &story,
         Verdict::Fail,
@@ -116,7 +116,7 @@ fn nothing_mapped_meets_no_expectation() {
 fn an_expectation_that_is_about_nothing_is_not_met() {
     let expect = |change: fn(&mut Expectation)| {
         let mut story = Story::after();
-        story.cell.scenario.expect.iter_mut().for_each(change);
+        story.cell.resolved.expect.iter_mut().for_each(change);
         story
     };
     found(
@@ -132,7 +132,7 @@ fn an_expectation_that_is_about_nothing_is_not_met() {
     found(&expect(|e| e.at.clear()), Verdict::Fail, &["expectation of nic", "nothing"]);
     let mut story =
         Story::after().without(|e| matches!(e, Event::Observed { data: Observation::Probed(_), .. }));
-    story.cell.scenario.steps.pop();
+    story.cell.resolved.steps.pop();
     found(&story, Verdict::Fail, &["unaligned store to nic", "expected ok, found no probe"]);
 }
 
@@ -151,7 +151,7 @@ fn a_kernel_that_declares_nothing_matches_exactly_one_alternative() {
     );
 
     let mut ambiguous = Story::after().undeclared();
-    for expectation in &mut ambiguous.cell.scenario.expect {
+    for expectation in &mut ambiguous.cell.resolved.expect {
         if !expectation.unless.is_empty() {
             (expectation.unless, expectation.when) = (vec![], vec![Trait::WcConveyed]);
         }
@@ -166,8 +166,8 @@ fn a_kernel_that_declares_nothing_matches_exactly_one_alternative() {
     found(&ambiguous, Verdict::Fail, &["exactly one of", "found before the series and"]);
 
     let mut unconditional = Story::after().undeclared();
-    unconditional.cell.scenario.expect.retain(|e| e.unless.is_empty());
-    unconditional.cell.scenario.expect.iter_mut().for_each(|e| e.when.clear());
+    unconditional.cell.resolved.expect.retain(|e| e.unless.is_empty());
+    unconditional.cell.resolved.expect.iter_mut().for_each(|e| e.when.clear());
     assert_eq!(verdict(&unconditional), Some(Verdict::PASS), "no conditions, no label");
 
     let mut ram = Machine::with(NC_BLOCK);
@@ -190,7 +190,7 @@ fn a_kernel_that_declares_nothing_matches_exactly_one_alternative() {
 fn conditions_choose_by_all_of_their_traits() {
     let needs_both = || {
         let mut story = Story::before();
-        for expectation in &mut story.cell.scenario.expect {
+        for expectation in &mut story.cell.resolved.expect {
             for list in [&mut expectation.when, &mut expectation.unless] {
                 if !list.is_empty() {
                     *list = vec![Trait::WcConveyed, Trait::WcHonoured];
@@ -201,12 +201,12 @@ fn conditions_choose_by_all_of_their_traits() {
     };
     // Upstream with the flag removed from vfio-pci: it honours, but nothing is conveyed.
     let mut story = needs_both();
-    story.cell.traits = traits(&[Trait::WcHonoured]);
+    story.cell.resolved.traits = traits(&[Trait::WcHonoured]);
     assert_eq!(verdict(&story), pass("before the series"));
     // Half a backport: it conveys, but nothing honours it.
     let device = Machine::with(DEVICE_BLOCK);
     let mut story = Story::of(traits(&[Trait::WcConveyed]), &device, true, signal());
-    story.cell.scenario = needs_both().cell.scenario;
+    story.cell.resolved.expect = needs_both().cell.resolved.expect;
     assert_eq!(verdict(&story), pass("before the series"));
     // Nothing is declared: then the flag alone is a contradiction.
     found(
@@ -219,7 +219,7 @@ fn conditions_choose_by_all_of_their_traits() {
 #[test]
 fn declared_traits_must_hold_and_the_rest_is_open() {
     let at_least = |mut story: Story, of: &[Trait]| {
-        story.cell.traits = Traits::AtLeast(of.iter().copied().collect());
+        story.cell.resolved.traits = Traits::AtLeast(of.iter().copied().collect());
         story
     };
     let (conveyed, honoured) = (Trait::WcConveyed, Trait::WcHonoured);
@@ -251,12 +251,12 @@ fn the_cells_of_one_kernel_agree() {
         lines.push(end);
         if let Event::Plan(plan) = &mut lines[0].event {
             let mut other = second.cell.clone();
-            (other.key, other.scenario.scenario) = ("other@test".parse().unwrap(), "other".into());
+            other.key = "other@test".parse().unwrap();
             plan.cells.push(other);
             for (cell, kernel) in plan.cells.iter_mut().zip(kernels) {
                 cell.kernel = kernel.into();
                 if open {
-                    cell.traits = Traits::AtLeast([].into());
+                    cell.resolved.traits = Traits::AtLeast([].into());
                 }
             }
         }
@@ -290,7 +290,7 @@ fn the_cells_of_one_kernel_agree() {
 #[test]
 fn a_look_after_a_probe_does_not_wait_for_its_guest() {
     let mut story = Story::after();
-    story.cell.scenario.steps.swap(4, 5);
+    story.cell.resolved.steps.swap(4, 5);
     let story = story
         .without(
             |e| matches!(e, Event::Observed { data: Observation::Look(look), .. } if look.name == "again"),
@@ -300,7 +300,7 @@ fn a_look_after_a_probe_does_not_wait_for_its_guest() {
                 *step = 4;
             }
         });
-    assert!(matches!(story.cell.scenario.steps[4], Step::Probe(_)));
+    assert!(matches!(story.cell.resolved.steps[4], Step::Probe(_)));
     found(&story, Verdict::Fail, &["nic at look again", "a running guest that has it", "none"]);
     assert!(story.attempt().judgement.findings.iter().all(|f| f.weight == Weight::Tables));
 }

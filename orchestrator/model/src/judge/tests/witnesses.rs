@@ -96,7 +96,7 @@ fn what_qemu_cannot_show_is_not_asked() {
     assert_eq!(reason, "QEMU 8.2 ignores the alignment of Device memory");
     // A type that is wrong in the tables is still wrong.
     let mut story = story;
-    story.cell.traits = both();
+    story.cell.resolved.traits = both();
     assert_eq!(verdict(&story), Some(Verdict::Fail));
     // If both stages are Normal a fault is a contradiction on any QEMU.
     assert_eq!(verdict(&Story::after().edit(probe_ends(signal())).edit(old)), Some(Verdict::Miss));
@@ -108,7 +108,7 @@ fn a_mapping_that_stage_1_makes_device_predicts_nothing() {
     machine.index = 4;
     for outcome in [ok(), signal()] {
         let mut story = Story::of(both(), &machine, true, outcome);
-        story.cell.scenario.expect.retain(|e| e.effective.is_none() && e.unaligned.is_none());
+        story.cell.resolved.expect.retain(|e| e.effective.is_none() && e.unaligned.is_none());
         assert_eq!(verdict(&story), pass("wc-honoured"));
         let witnesses = story.attempt().judgement.witnesses;
         assert!(matches!(&witnesses[4], ("behaviour", Testimony::Silent(why)) if why.contains("stage 1")));
@@ -272,7 +272,7 @@ fn leaves_must_lie_where_something_is() {
     let beyond_ram = with((0x800_0000, RAM.0 + RAM.1, 3, crate::judge::fixture::RAM_PAGE));
     found(&beyond_ram, Verdict::Fail, &["unknown region"]);
     let mut stranger = Story::after();
-    stranger.cell.scenario.guests.get_mut("g0").unwrap().assign.clear();
+    stranger.cell.resolved.guests.get_mut("g0").unwrap().assign.clear();
     found(
         &stranger,
         Verdict::Fail,

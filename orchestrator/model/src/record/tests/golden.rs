@@ -28,7 +28,10 @@ fn ahead() -> Vec<Value> {
     let up = lines.iter().position(|line| line["event"].get("host-up").is_some()).unwrap();
     lines[up]["event"]["host-up"]["firmware"] = json!("edk2");
     lines[up]["zone"] = json!("UTC");
-    lines[0]["event"]["plan"]["cells"][0]["shard"] = json!([1, 2]);
+    let cell = &mut lines[0]["event"]["plan"]["cells"][0];
+    cell["shard"] = json!([1, 2]);
+    cell["resolved"]["host"]["sockets"] = json!(2);
+    cell["resolved"]["steps"][0]["store"]["order"] = json!("random");
     let of = |event: Value| json!({"v": "", "seq": 0, "ms": 0, "cell": KEY, "event": event});
     let end = lines.iter().position(|line| line["event"].get("cell-ended").is_some()).unwrap();
     lines.insert(end, of(json!({"observed": {"step": 5, "data": {"loaded": {"words": [1, 2]}}}})));
@@ -66,9 +69,59 @@ fn what_a_younger_minor_has_is_skipped_and_named() {
     assert_eq!(
         run.skipped.to_string(),
         "the event log is of version 2.9, and this s2lab knows 2.0: skipped 2 x event `guest-power`, \
-         1 x event `observed loaded`, 1 x key `event.cells.shard`, 1 x key `event.firmware`, 1 x key `zone`"
+         1 x event `observed loaded`, 1 x key `event.cells.resolved.host.sockets`, \
+         1 x key `event.cells.resolved.steps.order`, 1 x key `event.cells.shard`, 1 x key `event.firmware`, \
+         1 x key `zone`"
     );
     assert!(passes(run));
+}
+
+#[test]
+fn a_key_of_a_younger_minor_may_stand_anywhere_in_the_resolved_cell() {
+    for place in [
+        "",
+        "/host",
+        "/host/devices/nic",
+        "/guests/g0",
+        "/steps/0/store",
+        "/steps/1/look",
+        "/steps/2/host",
+        "/steps/5/probe",
+        "/expect/0",
+    ] {
+        let mut lines = ours();
+        let resolved = format!("/event/plan/cells/0/resolved{place}");
+        lines[0].pointer_mut(&resolved).unwrap()["younger"] = json!({"a": [1]});
+        let refused = Run::read(&text(&lines)).unwrap_err();
+        assert!(matches!(&refused, LogError::Json { why, .. } if why.contains("younger")), "{refused}");
+        lines.iter_mut().for_each(|line| line["v"] = json!("2.9"));
+        let run = Run::read(&text(&lines)).unwrap();
+        assert!(run.skipped.to_string().ends_with("younger`"), "{}", run.skipped);
+        assert!(passes(run), "{place}");
+    }
+}
+
+/// Its cell cannot be judged, so it is not skipped.
+#[test]
+fn a_step_of_a_younger_minor_is_refused_with_the_version() {
+    let mut lines = ours();
+    lines[0]["event"]["plan"]["cells"][0]["resolved"]["steps"][0] = json!({"hotplug": {"device": "nic"}});
+    lines.iter_mut().for_each(|line| line["v"] = json!("2.9"));
+    let refused = Run::read(&text(&lines)).unwrap_err().to_string();
+    let due =
+        "line 0: not an event: version 2.9 of the event log, this s2lab knows 2.0: unknown variant `hotplug`";
+    assert!(refused.starts_with(due), "{refused}");
+}
+
+/// The promises of a report are those of the plan, so they are checked.
+#[test]
+fn a_cell_that_planning_does_not_make_is_refused() {
+    let mut lines = ours();
+    let promises = &mut lines[0]["event"]["plan"]["cells"][0]["resolved"]["promises"];
+    assert_eq!(*promises, json!(["I1", "I4", "I6", "I17"]));
+    *promises = json!(["I1", "I4", "I6"]);
+    let why = "its scenario resolves to another cell".to_owned();
+    assert_eq!(Run::read(&text(&lines)), Err(LogError::Cell { key: KEY.parse().unwrap(), why }));
 }
 
 /// An unknown part is skipped in a younger log, and a mistake in one of this version.

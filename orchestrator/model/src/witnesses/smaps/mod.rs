@@ -32,7 +32,7 @@ impl Witness for Smaps {
         let mut findings = vec![];
         let mut spoke = false;
         for (look, seen) in scene.readable() {
-            let Some(guest) = scene.record.planned.scenario.guests.get(&look.guest) else { continue };
+            let Some(guest) = scene.record.planned.resolved.guests.get(&look.guest) else { continue };
             for device in guest.assign.keys() {
                 let bar = Bar::at(scene.record, look, seen, device);
                 findings.extend(bar.findings());
@@ -79,7 +79,7 @@ impl<'a> Bar<'a> {
     }
 
     fn declared(&self, of: Trait) -> Option<bool> {
-        self.record.planned.traits.has(of)
+        self.record.planned.resolved.traits.has(of)
     }
 
     fn mixed(&self) -> bool {

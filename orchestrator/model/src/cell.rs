@@ -1,0 +1,68 @@
+//! The resolved cell: everything that decides what s2lab does in a cell and what it asserts.
+
+use crate::hash::digest;
+use crate::kernel::Traits;
+use crate::scenario::{Expectation, Guest, Host, Promise, Scenario, Step};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A scenario on a kernel, resolved. Run, log, judgement and report know this type alone;
+/// [`Scenario`] is the file as it is written.
+///
+/// Nothing here is only for people, so `about` is not here. The names of scenario and kernel are in
+/// the cell's key. Host, guests, steps and expectations have the types of the file: parsing has
+/// filled in their defaults, and a size has one text, whatever its notation was.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResolvedCell {
+    pub host: Host,
+    pub guests: BTreeMap<String, Guest>,
+    pub steps: Vec<Step>,
+    pub expect: Vec<Expectation>,
+    /// The promises that the cell checks: those of the file, and isolation if the cell looks.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub promises: BTreeSet<Promise>,
+    /// The declared traits of the kernel. If they leave something open, exactly one alternative of
+    /// the expectations must be met, and it must be one that all cells of the kernel meet.
+    pub traits: Traits,
+}
+
+impl ResolvedCell {
+    pub fn of(scenario: &Scenario, traits: Traits) -> Self {
+        Self {
+            host: scenario.host.clone(),
+            guests: scenario.guests.clone(),
+            steps: scenario.steps.clone(),
+            expect: scenario.expect.clone(),
+            promises: scenario.held_up(),
+            traits,
+        }
+    }
+
+    /// Returns the scenario of this cell in its written form, with every default written out.
+    pub fn written(&self, name: &str, about: &str) -> Scenario {
+        Scenario {
+            scenario: name.to_owned(),
+            about: about.to_owned(),
+            promises: self.promises.clone(),
+            host: self.host.clone(),
+            guests: self.guests.clone(),
+            steps: self.steps.clone(),
+            expect: self.expect.clone(),
+        }
+    }
+
+    /// The SHA-256 of the cell's canonical JSON. Reports of cells with different digests are not
+    /// comparable.
+    ///
+    /// The JSON has sorted keys and no key without a value. So a new optional key of the model
+    /// leaves the digests of all cells that do not use it as they are.
+    pub fn digest(&self) -> String {
+        // A value whose maps have texts as keys always has a JSON form.
+        let mut json = serde_json::to_value(self).unwrap_or_default();
+        json.sort_all_objects();
+        digest(json.to_string().as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests;
