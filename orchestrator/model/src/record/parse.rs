@@ -88,9 +88,14 @@ pub(super) fn parse(at: usize, text: &str, skipped: &mut Skipped) -> Result<Line
     let line = match read(text, &mut unknown) {
         Ok(line) => line,
         Err(error) => {
-            version(text)?;
+            let ahead = version(text)?.filter(|version| version.is_ahead());
             let younger = serde_json::from_str(text).ok().and_then(younger);
-            let Some((line, kind)) = younger else { return Err(wrong(&error.to_string())) };
+            let Some((line, kind)) = younger else {
+                let of = ahead.map(|version| {
+                    format!("version {version} of the event log, this s2lab knows {LOG_VERSION}: ")
+                });
+                return Err(wrong(&format!("{}{error}", of.unwrap_or_default())));
+            };
             skipped.add(line.v, format!("event `{kind}`"));
             return Ok(line);
         }
@@ -115,16 +120,16 @@ fn read(text: &str, unknown: &mut Vec<String>) -> Result<Line, serde_json::Error
     from.end().map(|()| line)
 }
 
-/// Returns true if a line that is invalid in this version is valid in another.
-fn version(text: &str) -> Result<(), LogError> {
-    let Ok(Header { v, seq }) = serde_json::from_str(text) else { return Ok(()) };
+/// Returns the version of a line that could not be read, if it has one. The error is another major.
+fn version(text: &str) -> Result<Option<Version>, LogError> {
+    let Ok(Header { v, seq }) = serde_json::from_str(text) else { return Ok(None) };
     let found = match &v {
         Value::String(text) => text.clone(),
         Value::Number(number) => number.to_string(),
-        _ => return Ok(()),
+        _ => return Ok(None),
     };
     match Version::try_from(found.clone()) {
-        Ok(version) if version.is_read() => Ok(()),
+        Ok(version) if version.is_read() => Ok(Some(version)),
         _ => Err(LogError::Version { seq, found: bounded(&found, LONGEST) }),
     }
 }
