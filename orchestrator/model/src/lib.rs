@@ -19,6 +19,7 @@ pub mod kernel;
 pub mod lines;
 pub mod plan;
 pub mod record;
+mod regions;
 pub mod report;
 pub mod scenario;
 pub mod statistics;

@@ -8,13 +8,12 @@ use crate::kernel::Trait;
 use crate::lines::{Ending, effective_name};
 use crate::record::Record;
 use crate::record::look::{DecodedLook, GuestTables};
+use crate::regions::RegionName;
 use crate::scenario::{Exec, Expectation, Promise, Step, Unaligned};
 use crate::witnesses::behaviour::{ending, shows_alignment};
-use s2lab_mmu::{MemoryType, Stage2Leaf};
+use s2lab_mmu::Stage2Leaf;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The word for a guest's RAM in expectations.
-const RAM: &str = "ram";
 /// The name of a kernel without any of the traits.
 const BEFORE: &str = "before the series";
 /// The most leaves that are evidence of one finding.
@@ -205,9 +204,9 @@ fn unmet_probe(expectation: &Expectation, expected: Unaligned, record: &Record) 
 
 fn unmet_at(expectation: &Expectation, at: &str, record: &Record, looks: &[DecodedLook]) -> Vec<Finding> {
     let of = &expectation.of;
+    let region = RegionName::of(of);
     let has = |guest: &str| {
-        let guest = record.planned.resolved.guests.get(guest);
-        of == RAM || guest.is_some_and(|guest| guest.assign.contains_key(of))
+        record.planned.resolved.guests.get(guest).is_some_and(|guest| region.kind().is_given(guest))
     };
     let concerned: Vec<_> = looks.iter().filter(|look| look.name == at && has(&look.guest)).collect();
     let mut out = vec![];
@@ -234,9 +233,9 @@ fn unmet_leaves(
     record: &Record,
     place: &Subject,
 ) -> Vec<Finding> {
-    let empty = vec![];
-    let of = &expectation.of;
-    let leaves = if of == RAM { &seen.ram } else { seen.devices.get(of).unwrap_or(&empty) };
+    let region = RegionName::of(&expectation.of);
+    let region = region.kind();
+    let leaves = region.leaves(seen);
     let finding = |what: &str, expected: &str, found: String| {
         Finding::new(Weight::Tables, place.clone(), format!("{what} of {place}"), expected, found)
     };
@@ -245,11 +244,7 @@ fn unmet_leaves(
         let fits = |leaf: &&Stage2Leaf| leaf.attr.memory_type() == Some(expected);
         let show = |leaf: &Stage2Leaf| leaf.attr.to_string();
         let unmet = unmet_by(leaves, &fits, &show);
-        let promise = match expected {
-            _ if of == RAM => Some(Promise::RAM),
-            MemoryType::NormalNC => Some(Promise::BAR),
-            _ => None,
-        };
+        let promise = region.promise(expected);
         let of = |Unmet { found, detail }| finding("stage2", expected.name(), found).with(detail);
         out.extend(unmet.map(|unmet| Finding { promise, ..of(unmet) }));
     }
@@ -259,16 +254,8 @@ fn unmet_leaves(
         let of = |Unmet { found, detail }| finding("exec", "never-exec", found).with(detail);
         out.extend(unmet_by(leaves, &fits, &show).map(of).map(|unmet| unmet.breaking(Promise::BAR)));
     }
-    // A leaf in another BAR of the device does not belong to the expectation.
-    let in_bar = |leaf: &Stage2Leaf| {
-        let bar = record.session.around.bar(of);
-        of == RAM
-            || bar.is_some_and(|bar| {
-                leaf.pa < bar.start.saturating_add(bar.size) && bar.start < leaf.pa.saturating_add(leaf.size)
-            })
-    };
-    if !leaves.is_empty() && !leaves.iter().any(in_bar) {
-        let (subject, expected) = (place.clone(), "a leaf in its prefetchable BAR");
+    if let Some(expected) = region.missing(leaves, &record.session.around) {
+        let subject = place.clone();
         out.push(Finding::new(Weight::Tables, subject, place.to_string(), expected, "nothing mapped"));
     }
     out

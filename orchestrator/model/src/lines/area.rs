@@ -1,6 +1,7 @@
 //! The part of a guest's address space that lines of tables are about.
 
 use super::Word;
+use crate::scenario::RAM;
 use std::fmt;
 
 /// A region, as lines name it.
@@ -13,7 +14,6 @@ pub enum Area {
     Unknown,
 }
 
-const RAM: &str = "ram";
 const UNKNOWN: &str = "unknown region";
 
 impl Area {

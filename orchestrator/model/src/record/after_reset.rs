@@ -3,10 +3,11 @@
 //! KVM then removes them from stage 2. They come back with the guest's next access.
 
 use super::beside::SeenBeside;
-use super::look::{LookError, Pages, memory, regions};
+use super::look::{LookError, Pages, memory};
 use super::{Record, Surroundings};
 use crate::cell::ResolvedCell;
 use crate::event::AfterReset;
+use crate::regions::RegionName;
 use crate::scenario::Step;
 use s2lab_mmu::{Limits, PhysMem, Stage2Leaf};
 use std::collections::BTreeSet;
@@ -52,11 +53,10 @@ pub fn leaves(
     memory: &(impl PhysMem + ?Sized),
 ) -> Result<Vec<Stage2Leaf>, LookError> {
     let seen = SeenBeside::of(&after.tables, around, memory, Limits::default())?;
-    let regions: Vec<_> =
-        regions(around, seen.granule).into_iter().filter(|(device, _)| *device == after.device).collect();
+    let places = RegionName::device(&after.device).kind().places(around, seen.granule);
     let meets = |leaf: &Stage2Leaf| {
         let end = leaf.pa.saturating_add(leaf.size);
-        regions.iter().any(|(_, region)| leaf.pa < region.end && region.start < end)
+        places.iter().any(|place| leaf.pa < place.end && place.start < end)
     };
     Ok(seen.leaves.into_iter().filter(meets).collect())
 }

@@ -11,6 +11,7 @@ use super::{Record, Surroundings, registers};
 use crate::cell::ResolvedCell;
 use crate::event::Look;
 use crate::hash::digest;
+use crate::regions::RegionName;
 use crate::scenario::{MAX_DEVICES, MAX_GUESTS, Step};
 use s2lab_mmu::{
     AnomalyKind, Control, Fault, GeometryError, Granule, Limits, PageError, PageMem, PhysMem, Stage1,
@@ -220,9 +221,9 @@ impl GuestTables {
             zeros: BTreeSet::new(),
             beside: BTreeMap::new(),
         };
-        let regions = regions(around, stage2.granule());
+        let regions = RegionName::all(around, stage2.granule());
         for leaf in &walk.leaves {
-            seen.sort_in(leaf, around, &regions);
+            seen.sort_in(leaf, &regions);
         }
         seen.tables = walk.tables;
         seen.zeros = zeros(&seen.ram, &KeptMemory::of(around), memory);
@@ -251,16 +252,16 @@ impl GuestTables {
         Ok(seen)
     }
 
-    fn sort_in(&mut self, leaf: &Stage2Leaf, around: &Surroundings, regions: &[(String, Range<u64>)]) {
-        let leaf_range = leaf.pa..leaf.pa.saturating_add(leaf.size);
-        let within = |range: &Range<u64>| range.start <= leaf_range.start && leaf_range.end <= range.end;
-        if let Some((device, _)) = regions.iter().find(|(_, range)| within(range)) {
-            self.devices.entry(device.clone()).or_default().push(*leaf);
-        } else if around.ram.iter().any(within) {
-            self.ram.push(*leaf);
-        } else {
-            self.unknown.push(*leaf);
-        }
+    /// Adds a leaf to the first region that it is a part of.
+    fn sort_in(&mut self, leaf: &Stage2Leaf, regions: &[(RegionName<'_>, Range<u64>)]) {
+        let end = leaf.pa.saturating_add(leaf.size);
+        let has = |place: &Range<u64>| place.start <= leaf.pa && end <= place.end;
+        let leaves = match regions.iter().find(|(_, place)| has(place)) {
+            Some((RegionName::Device(bars), _)) => self.devices.entry(bars.0.to_owned()).or_default(),
+            Some((RegionName::Ram(_), _)) => &mut self.ram,
+            Some((RegionName::Unknown(_), _)) | None => &mut self.unknown,
+        };
+        leaves.push(*leaf);
     }
 
     fn mapping(
@@ -356,19 +357,4 @@ pub(super) fn anomalies(walk: &Walk, around: &Surroundings) -> Result<Vec<String
         }
     }
     Ok(walk.anomalies.iter().map(ToString::to_string).collect())
-}
-
-/// Returns the devices' BARs in the host's physical address space, rounded out to pages. For a BAR
-/// smaller than a page vfio-pci maps the page, whose rest it keeps free ([vfio_pci_probe_mmaps],
-/// drivers/vfio/pci/vfio_pci_core.c).
-pub(super) fn regions(around: &Surroundings, granule: Granule) -> Vec<(String, Range<u64>)> {
-    let page = granule.size();
-    let devices = around.placed.iter();
-    devices
-        .flat_map(|(name, bars)| bars.iter().map(move |bar| (name, bar)))
-        .filter_map(|(name, bar)| {
-            let end = bar.start.checked_add(bar.size)?.checked_next_multiple_of(page)?;
-            Some((name.clone(), bar.start - bar.start % page..end))
-        })
-        .collect()
 }

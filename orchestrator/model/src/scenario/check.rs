@@ -2,8 +2,8 @@
 //! tree, not on the types, so that mistakes of both kinds are reported at once. The schema reports
 //! missing keys and wrong types, so these checks skip them.
 
-use super::parts::{Parts, RAM, Step, size};
-use super::{Guest, Host, Size, expectations};
+use super::parts::{Parts, Step, size};
+use super::{Guest, Host, RAM, Size, expectations};
 use crate::diagnostic::Sink;
 use crate::yaml::Node;
 use s2lab_protocol::{LONGEST_NAME, is_name};

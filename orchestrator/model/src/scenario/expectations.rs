@@ -1,8 +1,10 @@
 //! Checks of a scenario's expectations against its steps.
 
-use super::parts::{Parts, RAM, Step};
+use super::RAM;
+use super::parts::{Parts, Step};
 use crate::diagnostic::{Sink, suggest};
 use crate::kernel::Trait;
+use crate::regions::RegionName;
 use crate::yaml::{Entry, Node};
 
 /// The keys with which an expectation asserts something of a look.
@@ -65,11 +67,13 @@ fn region(expectation: &Node, parts: &Parts<'_>, sink: &mut Sink<'_>) {
     let Some(node) = expectation.get("of") else { return };
     let Some(of) = node.text() else { return };
     let unaligned = entry(expectation, "unaligned");
-    if of == RAM {
-        for entry in [unaligned, entry(expectation, "effective")].into_iter().flatten() {
-            let message = format!("`{}` is about a device's BAR, not about RAM", entry.key);
-            sink.error(entry.span.clone(), message);
+    let region = RegionName::of(of);
+    for entry in expectation.entries() {
+        if let Some(why) = region.kind().refuses(&entry.key) {
+            sink.error(entry.span.clone(), format!("`{}` is {why}", entry.key));
         }
+    }
+    if !matches!(region, RegionName::Device(_)) {
         return;
     }
     let Some(devices) = &parts.devices else { return };

@@ -57,6 +57,8 @@ pub const MAX_STEPS: usize = 100;
 pub const MAX_EXPECTATIONS: usize = 100;
 /// The most guests in a scenario.
 pub const MAX_GUESTS: usize = 4;
+/// The word for a guest's RAM in expectations and reports. No device has this name.
+pub(crate) const RAM: &str = "ram";
 /// The most devices of a host: each takes a root port.
 pub const MAX_DEVICES: usize = 8;
 /// The CPU models that QEMU 10.0.2 has and on which KVM was seen to work. FEAT_S2FWB: max,

@@ -6,9 +6,6 @@ use crate::yaml::{Entry, Node};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// The word for a guest's RAM in expectations.
-pub(super) const RAM: &str = "ram";
-
 /// One step: its kind, the place of its key, and its content.
 pub(super) struct Step<'a> {
     pub(super) kind: &'a str,

@@ -1,74 +1,17 @@
-//! The memory types of the regions at a look by stage 2, and of the guest's mappings by both
-//! stages.
+//! The regions of a look in a report, and the types of devices.
 
 use crate::judge::isolation;
-use crate::lines::{Area, Attributes, Isolation, Mapping, Promised, Region, Text, Word};
+use crate::lines::{Isolation, Promised, Word};
 use crate::record::look::{DecodedLook, GuestTables};
 use crate::record::{Record, virt};
+use crate::regions::{RegionName, distinct};
 use crate::scenario::Size;
-use s2lab_mmu::Stage2Leaf;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The lines of one look: each device with its mappings, RAM, and whatever is neither.
 pub(super) fn lines(record: &Record, look: &DecodedLook, seen: &GuestTables) -> Vec<Promised> {
-    let assigned = record.planned.resolved.guests.get(&look.guest).map(|guest| &guest.assign);
-    let assigned = assigned.into_iter().flat_map(BTreeMap::keys);
-    let devices: BTreeSet<&String> = assigned.chain(seen.devices.keys()).collect();
-    let mut out = vec![];
-    for device in devices {
-        let leaves = seen.devices.get(device).map(Vec::as_slice).unwrap_or_default();
-        out.extend(regions(leaves, &Area::device(device)).into_iter().map(Promised::Region));
-        let mappings = seen.mappings.iter().filter(|mapping| mapping.device == *device);
-        out.extend(mappings.map(|mapping| {
-            let types = mapping.touched.iter().map(|(both, _)| both.effective);
-            Promised::Mapping(Mapping::new(device, mapping.map, types))
-        }));
-    }
-    out.extend(ram(&seen.ram).into_iter().map(Promised::Region));
-    if !seen.unknown.is_empty() {
-        out.extend(regions(&seen.unknown, &Area::Unknown).into_iter().map(Promised::Region));
-    }
-    out
-}
-
-/// One line for each attribute set of a device's leaves.
-fn regions(leaves: &[Stage2Leaf], area: &Area) -> Vec<Region> {
-    if leaves.is_empty() {
-        return vec![Region::NothingMapped(area.clone())];
-    }
-    let kind = |leaf: &Stage2Leaf| (leaf.attr, leaf.read, leaf.write, leaf.exec, leaf.sh, leaf.af);
-    let line = |leaf: &Stage2Leaf| Region::Mapped { area: area.clone(), attributes: Attributes::of(leaf) };
-    distinct(leaves, kind, line)
-}
-
-/// One line for each type and shareability of RAM: its permissions and access flags vary.
-fn ram(leaves: &[Stage2Leaf]) -> Vec<Region> {
-    if leaves.is_empty() {
-        return vec![Region::NothingMapped(Area::Ram)];
-    }
-    let line = |leaf: &Stage2Leaf| Region::Ram { stage2: Text::new(&leaf.attr.to_string()), sh: leaf.sh };
-    distinct(leaves, |leaf| (leaf.attr, leaf.sh), line)
-}
-
-/// The line of each kind of leaf, in the order of the lines' texts. A million leaves are of a few
-/// kinds.
-fn distinct<K: PartialEq, L: ToString + PartialEq>(
-    leaves: &[Stage2Leaf],
-    kind: impl Fn(&Stage2Leaf) -> K,
-    line: impl Fn(&Stage2Leaf) -> L,
-) -> Vec<L> {
-    let mut kinds: Vec<K> = vec![];
-    let mut lines = vec![];
-    for leaf in leaves {
-        let kind = kind(leaf);
-        if !kinds.contains(&kind) {
-            kinds.push(kind);
-            lines.push(line(leaf));
-        }
-    }
-    lines.sort_by_cached_key(L::to_string);
-    lines.dedup();
-    lines
+    let guest = record.planned.resolved.guests.get(&look.guest);
+    RegionName::of_look(guest, seen).iter().flat_map(|region| region.kind().promised(seen)).collect()
 }
 
 /// Returns the memory that the guest was given, and the mappings of stage 2 outside of it.

@@ -1,15 +1,14 @@
 //! The stage-2 tables of each look, in few lines.
 
-use crate::lines::{Area, Leaves, Look, Place, Range, Table};
+use crate::lines::{Look, Table};
 use crate::record::Record;
 use crate::record::look::{DecodedLook, GuestTables};
-use s2lab_mmu::{Stage2Leaf, ranges};
-use std::collections::BTreeMap;
+use crate::regions::RegionName;
 
-/// Ranges of devices that are shown of one look; more are counted.
+/// Ranges of leaves that are shown of one look; more are counted.
 const MOST_RANGES: usize = 46;
-/// Kinds of RAM that are shown of one look; more are counted. With the look's own line, the ranges
-/// and what is counted these are 64 lines.
+/// Kinds of leaves of RAM that are shown of one look; more are counted. With the look's own line,
+/// the ranges and what is counted these are 64 lines.
 const MOST_KINDS: usize = 15;
 
 pub(super) fn lines(record: &Record, looks: &[DecodedLook]) -> Vec<Table> {
@@ -17,48 +16,28 @@ pub(super) fn lines(record: &Record, looks: &[DecodedLook]) -> Vec<Table> {
     for look in looks {
         let Ok(seen) = &look.seen else { continue };
         out.push(Table::Look(Look::new(&look.name, &look.guest)));
-        out.extend(devices(record, seen));
-        out.extend(ram(&seen.ram));
+        let guest = record.planned.resolved.guests.get(&look.guest);
+        let (vary, stay): (Vec<_>, Vec<_>) =
+            RegionName::of_look(guest, seen).into_iter().partition(|region| region.kind().varies());
+        out.extend(of_regions(record, seen, &stay, MOST_RANGES, Table::MoreRanges));
+        out.extend(of_regions(record, seen, &vary, MOST_KINDS, Table::MoreRam));
     }
     out
 }
 
-/// The ranges of devices, and of what is neither a device nor RAM.
-fn devices(record: &Record, seen: &GuestTables) -> Vec<Table> {
-    let devices = seen.devices.iter().flat_map(|(device, leaves)| {
-        ranges(leaves).map(move |range| (Area::device(device), Some(place(record, device, &range)), range))
+/// Returns the first lines of the regions, at most `most`, and `more` with the number of the others.
+fn of_regions(
+    record: &Record,
+    seen: &GuestTables,
+    regions: &[RegionName<'_>],
+    most: usize,
+    more: fn(usize) -> Table,
+) -> Vec<Table> {
+    let mut all = regions.iter().flat_map(|region| {
+        let kind = region.kind();
+        kind.tables(&record.session.around, kind.leaves(seen))
     });
-    let unknown = ranges(&seen.unknown).map(|range| (Area::Unknown, None, range));
-    let mut all = devices.chain(unknown).map(|(area, place, range)| {
-        let (ipa, leaves) = ((range.first.ipa, range.end()), Leaves::of(&range.first, range.count));
-        Table::Range(Range { area, place, ipa, leaves })
-    });
-    let mut out: Vec<_> = all.by_ref().take(MOST_RANGES).collect();
-    out.extend(Some(all.count()).filter(|more| *more > 0).map(Table::MoreRanges));
-    out
-}
-
-/// The place of a range in its device, for where the device lies in the host says nothing.
-fn place(record: &Record, device: &str, range: &s2lab_mmu::Range) -> Place {
-    let main = record.session.around.bar(device);
-    let bars = record.session.around.placed.get(device).map(Vec::as_slice).unwrap_or_default();
-    let (pa, end) = (range.first.pa, range.first.pa.saturating_add(range.size()));
-    let bar = bars.iter().find(|bar| bar.start < end && pa < bar.start.saturating_add(bar.size));
-    let other = bar.map(|bar| bar.index).filter(|index| Some(*index) != main.map(|main| main.index));
-    // A page around a BAR that is smaller than a page begins before it.
-    let start = bar.map_or(0, |bar| bar.start).min(pa);
-    Place { bar: other, bytes: (pa - start, end - start) }
-}
-
-/// The kinds of leaves of RAM by level and attribute bits, and how many there are of each.
-fn ram(leaves: &[Stage2Leaf]) -> Vec<Table> {
-    let mut kinds: BTreeMap<(i8, u64), (&Stage2Leaf, u64)> = BTreeMap::new();
-    for leaf in leaves {
-        kinds.entry((leaf.level, leaf.attributes())).or_insert((leaf, 0)).1 += 1;
-    }
-    let more = kinds.len().saturating_sub(MOST_KINDS);
-    let shown = kinds.into_values().take(MOST_KINDS);
-    let mut out: Vec<_> = shown.map(|(leaf, count)| Table::Ram(Leaves::of(leaf, count))).collect();
-    out.extend(Some(more).filter(|more| *more > 0).map(Table::MoreRam));
+    let mut out: Vec<_> = all.by_ref().take(most).collect();
+    out.extend(Some(all.count()).filter(|others| *others > 0).map(more));
     out
 }
