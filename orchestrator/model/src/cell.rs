@@ -2,7 +2,8 @@
 
 use crate::hash::digest;
 use crate::kernel::Traits;
-use crate::scenario::{Expectation, Guest, Host, Promise, Scenario, Step};
+use crate::scenario::{Expectation, Guest, Host, Promise, Scenario};
+use crate::steps::Step;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 

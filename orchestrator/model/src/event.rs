@@ -2,18 +2,14 @@
 //! facts, so that a later decoder or expectation can be applied to an old run. The format is
 //! described in `docs/formats.md`.
 
-use crate::{cell::ResolvedCell, crash::symbols::Names, hex, plan::Key};
+use crate::{cell::ResolvedCell, crash::symbols::Names, hex, plan::Key, steps::Observation};
 use s2lab_protocol::{Bar, BoundDevice, HostMemory};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use strum::VariantNames;
 
-mod observation;
 mod version;
 
-pub use observation::{
-    AfterReset, Beside, Look, Observation, Observed, ProbeOutcome, Probed, Reset, Stored, VmaFlags,
-};
 pub use version::{LOG_VERSION, Version};
 
 /// One line of `events.jsonl`.

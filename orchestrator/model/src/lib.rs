@@ -23,6 +23,7 @@ mod regions;
 pub mod report;
 pub mod scenario;
 pub mod statistics;
+pub mod steps;
 pub mod summary;
 mod unseen;
 pub mod verdict;

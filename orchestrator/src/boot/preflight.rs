@@ -182,7 +182,7 @@ mod tests {
     /// `files` are delivered.
     fn kernel(folder: &Path, off: &str, modules: &[&str], files: &[&str]) -> KernelFiles {
         let mut text = "CONFIG_ARM64=y\n".to_owned();
-        for need in kconfig::NEEDS.iter().filter(|need| need.option != off) {
+        for need in kconfig::needs(&planned().resolved).into_iter().filter(|need| need.option != off) {
             let value = if modules.contains(&need.option) { 'm' } else { 'y' };
             text += &format!("CONFIG_{}={value}\n", need.option);
         }

@@ -16,8 +16,9 @@ use crate::{
     },
 };
 use s2lab_model::{
-    event::{Beside, CellEnd, Event, PlannedCell, Stage},
+    event::{CellEnd, Event, PlannedCell, Stage},
     scenario::{AssignDriver, Guest},
+    steps::Beside,
 };
 use s2lab_protocol::{
     Bar, BoundDevice, Hello, Peer,

@@ -5,7 +5,8 @@ use crate::{
     harness::{Home, Session},
     story::{Behaves, Story},
 };
-use s2lab_model::event::{Event, Observation};
+use s2lab_model::event::Event;
+use s2lab_model::steps::Observation;
 use std::{
     fs,
     os::unix::fs::{PermissionsExt, symlink},
@@ -165,7 +166,7 @@ fn a_log_from_elsewhere_is_judged_soon() {
     let home = Home::new();
     let cells = home.plan(&[BAR]);
     let story = || Story::of(&cells, |_| Behaves::After);
-    let looks = |change: &dyn Fn(&mut s2lab_model::event::Look)| {
+    let looks = |change: &dyn Fn(&mut s2lab_model::steps::Look)| {
         story().edit(BAR, |event| {
             if let Event::Observed { data: Observation::Look(look), .. } = event {
                 change(look);

@@ -4,7 +4,8 @@ use crate::{
     harness::Home,
     story::{Behaves, Story},
 };
-use s2lab_model::event::{Event, Observation, Reset, StopCause};
+use s2lab_model::event::{Event, StopCause};
+use s2lab_model::steps::{Observation, Reset};
 use std::fs;
 
 const BAR_AFTER: &str = "bar@debian-6.12";

@@ -6,14 +6,11 @@ use guest_tables::{
     stage2_root,
 };
 use s2lab_model::{
-    event::{
-        AfterReset, Attempts, Beside, CellEnd, Event, Line, Loaded, LoadedPart, Look, Observation, Plan,
-        PlannedCell, ProbeOutcome, Probed, Reset, Stage, StopCause, Stored, VmaFlags,
-    },
+    event::{Attempts, CellEnd, Event, Line, Loaded, LoadedPart, Plan, PlannedCell, Stage, StopCause},
     hash::digest,
     kernel::Trait,
     plan::Key,
-    scenario::Step,
+    steps::{AfterReset, Beside, Look, Observation, ProbeOutcome, Probed, Reset, Step, Stored, VmaFlags},
 };
 use s2lab_protocol::{Bar, BoundDevice, GuestEnd, HostMemory, Mapping, StoreResult, UnalignedOutcome, Vma};
 use std::{collections::BTreeMap, fs, path::Path};

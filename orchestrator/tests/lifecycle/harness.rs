@@ -23,7 +23,7 @@ use s2lab_model::{
     cell::ResolvedCell,
     event::{Attempts, CellEnd, Event, Plan, PlannedCell, Stage},
     judge::{JudgedCell, judge_run},
-    kconfig::{Config, NEEDS},
+    kconfig::{self, Config},
     kernel::{Trait, Traits},
     plan::Key,
     record::Run,
@@ -165,7 +165,9 @@ pub(crate) fn boot_files(folder: &Path, script: &Script, lacks: Option<&str>) ->
 
 /// Returns a configuration with all needed options but one.
 fn config(lacks: &str) -> io::Result<KernelConfig> {
-    let options = NEEDS.iter().map(|need| need.option).filter(|option| *option != lacks);
+    let planned = planned(&Script::default()).map_err(|why| io::Error::other(why.to_string()))?;
+    let needs = kconfig::needs(&planned.resolved).into_iter();
+    let options = needs.map(|need| need.option).filter(|option| *option != lacks);
     let text: String = options.chain(["ARM64"]).map(|option| format!("CONFIG_{option}=y\n")).collect();
     let config = Config::parse(&text).map_err(io::Error::other)?;
     Ok(KernelConfig { config, sha256: String::new() })

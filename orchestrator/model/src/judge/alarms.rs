@@ -1,11 +1,11 @@
 //! Lines on a console that a healthy kernel does not print.
 
 use crate::crash::{self, MAX_LINE, is_registers};
-use crate::event::{AlarmClass, Probed};
+use crate::event::AlarmClass;
 use crate::finding::{Finding, Subject, Weight};
-use crate::lines::Ending;
 use crate::record::look::DecodedLook;
 use crate::record::{Alarm, At, Crash, Record};
+use crate::steps::{Ending, Probed};
 use crate::witnesses::behaviour::{ending, probed_mapping};
 use std::collections::{HashMap, HashSet};
 

@@ -1,15 +1,14 @@
 //! Expectations, chosen by trait and compared with the observations.
 
-use super::completeness;
 use crate::cell::ResolvedCell;
-use crate::event::Probed;
 use crate::finding::{Finding, Subject, Weight};
 use crate::kernel::Trait;
-use crate::lines::{Ending, effective_name};
+use crate::lines::effective_name;
 use crate::record::Record;
 use crate::record::look::{DecodedLook, GuestTables};
 use crate::regions::RegionName;
-use crate::scenario::{Exec, Expectation, Promise, Step, Unaligned};
+use crate::scenario::{Exec, Expectation, Promise, Unaligned};
+use crate::steps::{Ending, ProbeStep, Probed};
 use crate::witnesses::behaviour::{ending, shows_alignment};
 use s2lab_mmu::Stage2Leaf;
 use std::collections::{BTreeMap, BTreeSet};
@@ -177,8 +176,8 @@ fn unmet(expectation: &Expectation, record: &Record, looks: &[DecodedLook]) -> V
 fn unmet_probe(expectation: &Expectation, expected: Unaligned, record: &Record) -> Vec<Finding> {
     let device = &expectation.of;
     let text = if expected == Unaligned::Ok { "ok" } else { "fault" };
-    let is_step = |step: &Step| matches!(step, Step::Probe(probe) if probe.device == *device);
-    if !record.planned.resolved.steps.iter().any(is_step) {
+    let mut probes = record.planned.resolved.steps.iter().filter_map(|step| step.of::<ProbeStep>());
+    if !probes.any(|probe| probe.device == *device) {
         let (subject, what) = (Subject::cell().region(device), format!("unaligned store to {device}"));
         return vec![Finding::new(Weight::Tables, subject, what, text, "no probe")];
     }
@@ -219,7 +218,9 @@ fn unmet_at(expectation: &Expectation, at: &str, record: &Record, looks: &[Decod
         }
     }
     // A look that is planned but missing is already a finding of the lab.
-    if !completeness::running_at(&record.planned.resolved, at).iter().any(|guest| has(guest)) {
+    let cell = &record.planned.resolved;
+    let running = cell.look(at).map(|step| cell.running_at(step)).unwrap_or_default();
+    if !running.into_iter().any(has) {
         let subject = Subject::cell().named(at).region(of);
         let what = subject.to_string();
         out.push(Finding::new(Weight::Tables, subject, what, "a running guest that has it", "none"));

@@ -4,8 +4,7 @@
 use super::{JudgedAttempt, JudgedRun, judge_run};
 use crate::cell::ResolvedCell;
 use crate::event::{
-    AfterReset, BUILT_IN, Beside, CellEnd, Event, Line, Loaded, LoadedPart, Look, Observation, Plan,
-    PlannedCell, ProbeOutcome, Probed, Reset, SessionId, Stage, StopCause, Stored, VmaFlags,
+    BUILT_IN, CellEnd, Event, Line, Loaded, LoadedPart, Plan, PlannedCell, SessionId, Stage, StopCause,
 };
 use crate::hash::digest;
 use crate::kernel::{Trait, Traits};
@@ -13,6 +12,7 @@ use crate::plan::Key;
 use crate::record::Run;
 use crate::report::Report;
 use crate::scenario::Scenario;
+use crate::steps::{AfterReset, Beside, Look, Observation, ProbeOutcome, Probed, Reset, Stored, VmaFlags};
 pub(crate) use guest_tables::{BAR_IPA, BAR_PA};
 use guest_tables::{BAR_VA, BLOCK, GuestTables, PAGE, registers, stage2_root};
 use s2lab_protocol::{

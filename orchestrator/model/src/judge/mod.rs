@@ -2,14 +2,14 @@
 //! observation in the plan, every expectation met on something that exists, and no witness against
 //! it.
 
-mod account;
+pub(crate) mod account;
 mod agreement;
 mod alarms;
 mod attempts;
 mod completeness;
 mod consoles;
 mod expectations;
-mod isolation;
+pub(crate) mod isolation;
 mod live;
 mod resets;
 mod run;
@@ -138,7 +138,7 @@ fn kept(mut judgement: Judgement) -> Judgement {
 
 fn complete(record: &Record, shown: &LookResults, mut findings: Vec<Finding>) -> Judgement {
     let LookResults { looks, isolation, resets } = shown;
-    let missing = completeness::findings(record, looks);
+    let missing = completeness::findings(record, looks, isolation);
     let met = expectations::evaluate(record, looks, missing.is_empty());
     let scene = Scene { record, looks };
     let heard: Vec<_> = witnesses::ALL.iter().map(|witness| (witness.name(), witness.hear(&scene))).collect();

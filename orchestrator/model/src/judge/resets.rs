@@ -1,10 +1,10 @@
 //! The check that a device was reset: the host reports it, and the tables show it.
 
-use crate::event::Look;
 use crate::finding::{Finding, Subject, Weight};
 use crate::record::Record;
 use crate::record::after_reset::Remainder;
-use crate::scenario::{Promise, Step};
+use crate::scenario::Promise;
+use crate::steps::{HostStep, Look};
 
 /// The most leaves that are shown as evidence.
 const MOST_LEAVES: usize = 4;
@@ -16,7 +16,7 @@ pub(super) fn findings(record: &Record, left: &[Remainder]) -> Vec<Finding> {
     let mut out = vec![];
     let cell = &record.planned.resolved;
     for (at, step) in cell.steps.iter().enumerate() {
-        let Step::Host(host) = step else { continue };
+        let Some(host) = step.of::<HostStep>() else { continue };
         let owner = cell.guests.iter().find(|(_, guest)| guest.assign.contains_key(&host.reset));
         let looked = |guest: &str| record.all::<Look>().any(|look| look.guest == guest && look.step < at);
         let due = usize::from(owner.is_some_and(|(guest, _)| looked(guest)));
@@ -54,8 +54,9 @@ fn of(left: &Remainder) -> Option<Finding> {
 
 #[cfg(test)]
 mod tests {
-    use crate::event::{Event, Observation};
+    use crate::event::Event;
     use crate::judge::fixture::{Machine, NC_BLOCK, Story, after_reset};
+    use crate::steps::Observation;
     use crate::verdict::Verdict;
 
     fn texts(story: &Story) -> (Option<Verdict>, Vec<String>) {

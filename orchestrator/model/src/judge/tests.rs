@@ -4,14 +4,14 @@ use super::fixture::{
     BAR_IPA, BAR_PA, DEVICE_BLOCK, KEY, Machine, NC_BLOCK, RAM, SESSION, Story, XN, elsewhere, traits,
 };
 use super::{JudgedRun, judge_run};
-use crate::event::{
-    AlarmClass, CellEnd, Event, Line, Observation, ProbeOutcome, Probed, Reset, StopCause, Stored, VmaFlags,
-};
+use crate::event::{AlarmClass, CellEnd, Event, Line, StopCause};
 use crate::finding::Weight;
 use crate::kernel::{Trait, Traits};
 use crate::lines::Testimony;
 use crate::record::Run;
-use crate::scenario::{Expectation, Step};
+use crate::scenario::Expectation;
+use crate::steps::Step;
+use crate::steps::{Observation, ProbeOutcome, Probed, Reset, Stored, VmaFlags};
 use crate::verdict::Verdict;
 use s2lab_protocol::{GuestEnd, UnalignedOutcome};
 

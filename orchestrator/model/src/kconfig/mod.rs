@@ -3,7 +3,8 @@
 mod needs;
 mod shown;
 
-pub use needs::{How, Lack, NEEDS, Need, absent, lacking};
+pub(crate) use needs::need;
+pub use needs::{How, Lack, NEEDS, Need, Whose, absent, lacking, needs};
 pub use shown::{Options, Shortfall, State};
 
 use std::collections::BTreeMap;

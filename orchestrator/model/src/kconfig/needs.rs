@@ -1,8 +1,9 @@
-//! The options of the kernel under test that host, agent and steps need, in one table.
+//! The options of the kernel under test that host, agent and steps need: those of host and agent in
+//! one table, those of a step in its file.
 
 use super::{Config, Setting};
 use crate::cell::ResolvedCell;
-use crate::scenario::{AssignDriver, Step};
+use crate::scenario::AssignDriver;
 use s2lab_protocol::Facility;
 use std::{collections::BTreeSet, fmt};
 
@@ -29,11 +30,9 @@ pub enum Whose {
     All,
     /// Scenarios that assign a device by vfio-pci.
     Assigning,
-    /// Scenarios that look at an assigned device: its VMAs are a witness.
-    Looking,
 }
 
-const fn need(option: &'static str, reason: &'static str, of: Whose) -> Need {
+pub(crate) const fn need(option: &'static str, reason: &'static str, of: Whose) -> Need {
     Need { option, reason, module: None, of, shows: None }
 }
 
@@ -45,9 +44,9 @@ const fn or_module(need: Need, module: &'static str) -> Need {
     Need { module: Some(module), ..need }
 }
 
-/// All needed options. An option that is not in the table is always on for arm64 (the GIC, PSCI),
-/// or the lab works without it (hot-plug, huge pages).
-pub static NEEDS: [Need; 17] = [
+/// The options that host, guests and agent need. An option that is not in the table is always on
+/// for arm64 (the GIC, PSCI), or the lab works without it (hot-plug, huge pages).
+pub static NEEDS: [Need; 16] = [
     need("BLK_DEV_INITRD", "the host's user land is an initramfs", Whose::All),
     need("BINFMT_ELF", "the agent is an ELF program", Whose::All),
     need("DEVTMPFS", "the agent finds its devices in it", Whose::All),
@@ -79,7 +78,6 @@ pub static NEEDS: [Need; 17] = [
         Facility::VfioIommuType1,
     ),
     shown(need("ARM_SMMU_V3", "VFIO needs the machine's IOMMU", Whose::Assigning), Facility::Iommu),
-    need("PROC_PAGE_MONITOR", "the flags of VMAs are read from smaps", Whose::Looking),
 ];
 
 impl Need {
@@ -89,7 +87,6 @@ impl Need {
         match self.of {
             Whose::All => true,
             Whose::Assigning => assigning(),
-            Whose::Looking => assigning() && cell.steps.iter().any(|s| matches!(s, Step::Look(_))),
         }
     }
 }
@@ -132,7 +129,20 @@ impl fmt::Display for Lack {
     }
 }
 
-/// Returns the options that `config` lacks for `cell`, in the table's order. `delivered` has
+/// Returns the options that `cell` needs: those of the table, then those of its steps, each
+/// once.
+pub fn needs(cell: &ResolvedCell) -> Vec<&'static Need> {
+    let of_steps = cell.steps.iter().flat_map(|step| step.kind().needs());
+    let mut out: Vec<&Need> = vec![];
+    for need in NEEDS.iter().chain(of_steps).filter(|need| need.concerns(cell)) {
+        if !out.iter().any(|known| known.option == need.option) {
+            out.push(need);
+        }
+    }
+    out
+}
+
+/// Returns the options that `config` lacks for `cell`, in the order of [`needs`]. `delivered` has
 /// the names of the modules that the agent loads; `-` and `_` are the same.
 pub fn lacking(config: &Config, cell: &ResolvedCell, delivered: &BTreeSet<String>) -> Vec<Lack> {
     let delivered: BTreeSet<_> = delivered.iter().map(|name| name.replace('-', "_")).collect();
@@ -142,15 +152,15 @@ pub fn lacking(config: &Config, cell: &ResolvedCell, delivered: &BTreeSet<String
         Setting::Module => Some(Lack { need, how: How::Module }),
         Setting::Off => Some(Lack { need, how: How::Off }),
     };
-    NEEDS.iter().filter(|need| need.concerns(cell)).filter_map(lack).collect()
+    needs(cell).into_iter().filter_map(lack).collect()
 }
 
 /// Returns the options that `cell` needs and a kernel lacks that has the modules `absent`
-/// neither as files nor built in. The order is the table's.
+/// neither as files nor built in, in the order of [`needs`].
 pub fn absent(absent: &[String], cell: &ResolvedCell) -> Vec<Lack> {
     let is_absent = |need: &&Need| need.module.is_some_and(|module| absent.iter().any(|name| name == module));
-    let concerned = NEEDS.iter().filter(is_absent).filter(|need| need.concerns(cell));
-    concerned.map(|need| Lack { need, how: How::Nowhere }).collect()
+    let absent = needs(cell).into_iter().filter(is_absent);
+    absent.map(|need| Lack { need, how: How::Nowhere }).collect()
 }
 
 #[cfg(test)]
@@ -174,7 +184,7 @@ mod tests {
 
     fn config(off: &[&str], modules: &[&str]) -> Config {
         let mut text = "CONFIG_ARM64=y\n".to_owned();
-        for Need { option, .. } in NEEDS.iter().filter(|need| !off.contains(&need.option)) {
+        for Need { option, .. } in needs(&bar()).into_iter().filter(|need| !off.contains(&need.option)) {
             text += &format!("CONFIG_{option}={}\n", if modules.contains(option) { "m" } else { "y" });
         }
         Config::parse(&text).unwrap()
@@ -234,11 +244,18 @@ mod tests {
         assert_eq!(names.len(), NEEDS.len());
     }
 
+    #[test]
+    fn what_a_step_needs_comes_once_and_last() {
+        let looks = bar().steps.iter().filter(|step| !step.kind().needs().is_empty()).count();
+        let options: Vec<_> = needs(&bar()).iter().map(|need| need.option).collect();
+        assert!(looks > 1 && options.ends_with(&["ARM_SMMU_V3", "PROC_PAGE_MONITOR"]), "{options:?}");
+    }
+
     proptest! {
         /// The result names exactly the options that are switched off.
         #[test]
         fn exactly_what_is_off_is_named(off in proptest::sample::subsequence(
-            NEEDS.iter().map(|need| need.option).collect::<Vec<_>>(), 0..NEEDS.len()))
+            needs(&bar()).iter().map(|need| need.option).collect::<Vec<_>>(), 0..NEEDS.len()))
         {
             let lacks = lacking(&config(&off, &[]), &bar(), &BTreeSet::new());
             prop_assert_eq!(options(&lacks), off);

@@ -1,5 +1,6 @@
-//! The lines of a report, typed. Each kind is a file with `Display` and `FromStr`, which are
-//! inverse to each other: what is read prints the same text again.
+//! The lines of a report, typed. Each kind has `Display` and `FromStr`, which are inverse to each
+//! other: what is read prints the same text again. A kind is a file here; the lines of a step are
+//! beside the step, in `steps/`.
 //!
 //! Two spaces separate the columns of a line. Text from outside never contains them, see [`Text`].
 
@@ -9,17 +10,13 @@ mod fact;
 mod finding;
 mod geometry;
 mod isolation;
-mod look;
 mod mapping;
 mod number;
 mod part;
-mod probe;
 mod promised;
 mod range;
 mod region;
-mod reset;
 mod shape;
-mod store;
 mod table;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -33,21 +30,18 @@ pub use fact::{Fact, FactKind};
 pub use finding::FindingLine;
 pub use geometry::Geometry;
 pub use isolation::Isolation;
-pub use look::Look;
 pub use mapping::Mapping;
 pub use number::Number;
 pub use part::{Further, LONGEST_PART, Part};
-pub use probe::{Ending, Probe};
 pub use promised::Promised;
 pub use range::{Leaves, Place, Range};
 pub use region::Region;
-pub use reset::{Method, Reset};
 pub use shape::Shape;
-pub use store::Store;
 pub use table::Table;
 pub use text::{Text, Word};
 pub use witness::{Testimony, Witness};
 pub use words::effective_name;
+pub(crate) use words::{equality, is_equal, one_of};
 
 use std::fmt::Display;
 
@@ -63,7 +57,7 @@ pub struct LineError {
 }
 
 /// Reads a line by `read`, which may be lenient: the result must print `text` again.
-fn line<L: Display>(
+pub(crate) fn line<L: Display>(
     text: &str,
     form: &'static str,
     read: impl FnOnce(&str) -> Option<L>,
@@ -72,6 +66,6 @@ fn line<L: Display>(
 }
 
 /// The columns of a line, if there are `N`.
-fn columns<const N: usize>(text: &str) -> Option<[&str; N]> {
+pub(crate) fn columns<const N: usize>(text: &str) -> Option<[&str; N]> {
     text.split(COLUMN).collect::<Vec<_>>().try_into().ok()
 }

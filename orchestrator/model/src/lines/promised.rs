@@ -1,31 +1,25 @@
 //! The lines of `[promised]`: step by step what was seen, as far as it must not vary.
 
-use super::{COLUMN, Isolation, LineError, Look, Mapping, Probe, Region, Reset, Store};
+use super::{COLUMN, Isolation, LineError, Mapping, Region};
+use crate::steps::StepLine;
 use std::{fmt, str::FromStr};
 
 /// A line of `[promised]`. Those of a look follow it and are indented.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Promised {
-    Store(Store),
-    Reset(Reset),
-    Probe(Probe),
-    Look(Look),
+    Step(StepLine),
     Unreadable,
     Region(Region),
     Mapping(Mapping),
     Isolation(Isolation),
 }
 
-const FORM: &str = "a store, a look, a reset or an unaligned store";
 const UNREADABLE: &str = "not readable";
 
 impl fmt::Display for Promised {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Promised::Store(line) => line.fmt(f),
-            Promised::Reset(line) => line.fmt(f),
-            Promised::Probe(line) => line.fmt(f),
-            Promised::Look(line) => line.fmt(f),
+            Promised::Step(line) => line.fmt(f),
             Promised::Unreadable => write!(f, "{COLUMN}{UNREADABLE}"),
             Promised::Region(line) => write!(f, "{COLUMN}{line}"),
             Promised::Mapping(line) => write!(f, "{COLUMN}{line}"),
@@ -38,21 +32,13 @@ impl FromStr for Promised {
     type Err = LineError;
 
     fn from_str(text: &str) -> Result<Self, LineError> {
-        if let Some(of_look) = text.strip_prefix(COLUMN) {
-            let is_mapping = of_look.split(COLUMN).nth(1).is_some_and(|word| word.starts_with("mapped "));
-            return Ok(match of_look {
-                UNREADABLE => Promised::Unreadable,
-                _ if Isolation::begins(of_look) => Promised::Isolation(of_look.parse()?),
-                _ if is_mapping => Promised::Mapping(of_look.parse()?),
-                _ => Promised::Region(of_look.parse()?),
-            });
-        }
-        match text.split(' ').next() {
-            Some("store") => text.parse().map(Promised::Store),
-            Some("reset") => text.parse().map(Promised::Reset),
-            Some("unaligned") => text.parse().map(Promised::Probe),
-            Some("look") => text.parse().map(Promised::Look),
-            _ => Err(LineError { form: FORM }),
-        }
+        let Some(of_look) = text.strip_prefix(COLUMN) else { return text.parse().map(Promised::Step) };
+        let is_mapping = of_look.split(COLUMN).nth(1).is_some_and(|word| word.starts_with("mapped "));
+        Ok(match of_look {
+            UNREADABLE => Promised::Unreadable,
+            _ if Isolation::begins(of_look) => Promised::Isolation(of_look.parse()?),
+            _ if is_mapping => Promised::Mapping(of_look.parse()?),
+            _ => Promised::Region(of_look.parse()?),
+        })
     }
 }

@@ -1,13 +1,14 @@
 //! The lines of `[shape]`: what the kernel may choose freely.
 
-use super::{COLUMN, Geometry, LineError, Method};
+use super::{COLUMN, Geometry, LineError};
+use crate::steps::MethodLine;
 use std::{fmt, str::FromStr};
 
 /// A line of `[shape]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Shape {
     Geometry(Geometry),
-    Method(Method),
+    Method(MethodLine),
 }
 
 impl fmt::Display for Shape {

@@ -1,12 +1,13 @@
 //! The lines of `[tables]`: the stage-2 tables of each look.
 
-use super::{COLUMN, Leaves, LineError, Look, Range, line};
+use super::{COLUMN, Leaves, LineError, Range, line};
+use crate::steps::LookLine;
 use std::{fmt, str::FromStr};
 
 /// A line of `[tables]`. Those of a look follow it and are indented.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Table {
-    Look(Look),
+    Look(LookLine),
     Range(Range),
     /// The number of ranges that are not shown.
     MoreRanges(usize),

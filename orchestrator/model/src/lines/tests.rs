@@ -3,6 +3,7 @@
 use super::*;
 use crate::scenario::{Promise, Size};
 use crate::statistics::Summary;
+use crate::steps::{Ending, LookLine, MethodLine, ProbeLine, ResetLine, StepLine, StoreLine};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -43,10 +44,10 @@ prop_compose! {
 
 prop_compose! {
     fn store()(guest in word(), device in word(), map in map(), width: u32, stores: u64, equal: [bool; 2])
-        -> Store
+        -> StoreLine
     {
         let [file_equal, reads_back] = equal;
-        Store { guest, device, map, width, stores, file_equal, reads_back }
+        StoreLine { guest, device, map, width, stores, file_equal, reads_back }
     }
 }
 
@@ -56,13 +57,13 @@ prop_compose! {
         device in word(),
         map in map(),
         ending in select(vec![Ending::Ok, Ending::Fault, Ending::Wrong]),
-    ) -> Probe {
-        Probe { guest, device, map, ending }
+    ) -> ProbeLine {
+        ProbeLine { guest, device, map, ending }
     }
 }
 
 prop_compose! {
-    fn look()(name in word(), guest in word()) -> Look { Look { name, guest } }
+    fn look()(name in word(), guest in word()) -> LookLine { LookLine { name, guest } }
 }
 
 fn region() -> impl Strategy<Value = Region> {
@@ -95,10 +96,10 @@ fn isolation() -> impl Strategy<Value = Isolation> {
 
 pub(crate) fn promised() -> impl Strategy<Value = Promised> {
     prop_oneof![
-        store().prop_map(Promised::Store),
-        word().prop_map(|device| Promised::Reset(Reset { device })),
-        probe().prop_map(Promised::Probe),
-        look().prop_map(Promised::Look),
+        store().prop_map(|line| Promised::Step(StepLine::Store(line))),
+        word().prop_map(|device| Promised::Step(StepLine::Reset(ResetLine { device }))),
+        probe().prop_map(|line| Promised::Step(StepLine::Probe(line))),
+        look().prop_map(|line| Promised::Step(StepLine::Look(line))),
         Just(Promised::Unreadable),
         region().prop_map(Promised::Region),
         mapping().prop_map(Promised::Mapping),
@@ -124,7 +125,7 @@ prop_compose! {
 pub(crate) fn shape() -> impl Strategy<Value = Shape> {
     prop_oneof![
         geometry().prop_map(Shape::Geometry),
-        (word(), text()).prop_map(|(device, method)| Shape::Method(Method { device, method })),
+        (word(), text()).prop_map(|(device, method)| Shape::Method(MethodLine { device, method })),
     ]
 }
 
@@ -229,8 +230,8 @@ proptest! {
 
     #[test]
     fn resets(device in word(), method in text()) {
-        inverse(&Reset { device: device.clone() })?;
-        inverse(&Method { device, method })?;
+        inverse(&ResetLine { device: device.clone() })?;
+        inverse(&MethodLine { device, method })?;
     }
 
     #[test]

@@ -10,7 +10,7 @@ pub fn effective_name(of: Option<MemoryType>) -> &'static str {
 }
 
 /// The value that prints as `text`.
-pub(super) fn one_of<T: fmt::Display>(all: impl IntoIterator<Item = T>, text: &str) -> Option<T> {
+pub(crate) fn one_of<T: fmt::Display>(all: impl IntoIterator<Item = T>, text: &str) -> Option<T> {
     all.into_iter().find(|value| value.to_string() == text)
 }
 
@@ -28,6 +28,18 @@ pub(super) fn hex_range(text: &str) -> Option<(u64, u64)> {
 /// A size, which may also be 0.
 pub(super) fn size(text: &str) -> Option<Size> {
     if text == "0" { Some(Size(0)) } else { Size::try_from(text.to_owned()).ok() }
+}
+
+const EQUAL: &str = "equal";
+const DIFFERS: &str = "DIFFERS";
+
+/// The word for the result of a comparison of bytes.
+pub(crate) fn equality(equal: bool) -> &'static str {
+    if equal { EQUAL } else { DIFFERS }
+}
+
+pub(crate) fn is_equal(text: &str) -> Option<bool> {
+    bit(text, EQUAL, DIFFERS)
 }
 
 /// A bit, by the word for set and the one for clear.

@@ -6,9 +6,8 @@ use super::beside::SeenBeside;
 use super::look::{LookError, Pages, memory};
 use super::{Record, Surroundings};
 use crate::cell::ResolvedCell;
-use crate::event::AfterReset;
 use crate::regions::RegionName;
-use crate::scenario::Step;
+use crate::steps::{AfterReset, HostStep};
 use s2lab_mmu::{Limits, PhysMem, Stage2Leaf};
 use std::collections::BTreeSet;
 
@@ -40,9 +39,7 @@ pub fn decode(record: &Record, pages: &(impl Pages + ?Sized)) -> Vec<Remainder> 
 /// Yields each reset of the cell.
 fn planned(cell: &ResolvedCell) -> impl Iterator<Item = (usize, &str)> {
     let steps = cell.steps.iter().enumerate();
-    steps.filter_map(
-        |(at, step)| if let Step::Host(host) = step { Some((at, host.reset.as_str())) } else { None },
-    )
+    steps.filter_map(|(at, step)| Some((at, step.of::<HostStep>()?.reset.as_str())))
 }
 
 /// Returns the leaves in the device's BARs in `memory`, the host's. The pages in `after` are not

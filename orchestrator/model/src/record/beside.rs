@@ -2,7 +2,7 @@
 
 use super::look::{LookError, anomalies};
 use super::{Surroundings, registers};
-use crate::event::Beside;
+use crate::steps::Beside;
 use s2lab_mmu::{Granule, Limits, PhysMem, Stage2Leaf, Walk};
 
 /// The observations of a look about a guest beside its own.

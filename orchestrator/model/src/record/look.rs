@@ -9,10 +9,10 @@ pub use super::mapping::{Combined, SeenMapping};
 use super::zeros::zeros;
 use super::{Record, Surroundings, registers};
 use crate::cell::ResolvedCell;
-use crate::event::Look;
 use crate::hash::digest;
 use crate::regions::RegionName;
-use crate::scenario::{MAX_DEVICES, MAX_GUESTS, Step};
+use crate::scenario::{MAX_DEVICES, MAX_GUESTS};
+use crate::steps::{Look, LookStep};
 use s2lab_mmu::{
     AnomalyKind, Control, Fault, GeometryError, Granule, Limits, PageError, PageMem, PhysMem, Stage1,
     Stage2Leaf, Walk, controls, unlike_neighbours,
@@ -148,8 +148,8 @@ pub fn decode(record: &Record, pages: &(impl Pages + ?Sized)) -> Vec<DecodedLook
 
 /// Yields each look of the cell with each of its guests.
 fn planned(cell: &ResolvedCell) -> impl Iterator<Item = (usize, &str)> {
-    let steps = cell.steps.iter().enumerate().filter(|(_, step)| matches!(step, Step::Look(_)));
-    steps.flat_map(|(at, _)| cell.guests.keys().map(move |guest| (at, guest.as_str())))
+    let looks = cell.steps.iter().enumerate().filter(|(_, step)| step.of::<LookStep>().is_some());
+    looks.flat_map(|(at, _)| cell.guests.keys().map(move |guest| (at, guest.as_str())))
 }
 
 impl GuestTables {

@@ -20,7 +20,8 @@ pub mod virt;
 mod zeros;
 
 use crate::crash::symbols::{Names, named};
-use crate::event::{AlarmClass, CellEnd, Loaded, Observed, Plan, PlannedCell, SessionId, Stage};
+use crate::event::{AlarmClass, CellEnd, Loaded, Plan, PlannedCell, SessionId, Stage};
+use crate::steps::Observed;
 use s2lab_protocol::{Bar, BoundDevice, HostMemory};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;

@@ -1,24 +1,24 @@
 //! The observations of an attempt, by step.
 
-use crate::event::{Observation, Observed};
+use crate::steps::{Observation, Observed};
 use std::ops::Deref;
 
 /// An observation, and the step that it is of.
 #[derive(Debug, PartialEq, Eq)]
-pub struct At<'a, T> {
+pub struct At<'a, T: ?Sized> {
     pub step: usize,
     pub data: &'a T,
 }
 
-impl<T> Clone for At<'_, T> {
+impl<T: ?Sized> Clone for At<'_, T> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<T> Copy for At<'_, T> {}
+impl<T: ?Sized> Copy for At<'_, T> {}
 
-impl<T> Deref for At<'_, T> {
+impl<T: ?Sized> Deref for At<'_, T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -35,9 +35,14 @@ impl Observations {
         self.0.push((step, data));
     }
 
+    /// All of them.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = At<'_, dyn Observed>> {
+        self.0.iter().map(|(step, of)| At { step: *step, data: of.data() })
+    }
+
     /// Those of one kind.
     pub fn all<T: Observed>(&self) -> impl Iterator<Item = At<'_, T>> {
-        self.0.iter().filter_map(|(step, data)| Some(At { step: *step, data: T::of(data)? }))
+        self.0.iter().filter_map(|(step, of)| Some(At { step: *step, data: of.of()? }))
     }
 
     /// Those of one kind in one step.

@@ -2,8 +2,9 @@
 
 use super::fold::LogError;
 use crate::escape::{LONGEST, bounded};
-use crate::event::{Event, LOG_VERSION, Line, Observation, SessionId, Version};
+use crate::event::{Event, LOG_VERSION, Line, SessionId, Version};
 use crate::plan::Key;
+use crate::steps::Observation;
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;

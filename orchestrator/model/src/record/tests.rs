@@ -1,11 +1,10 @@
 use super::{LogError, Run, fold::Fold, lines, look::decode};
 use crate::cell::ResolvedCell;
-use crate::event::{
-    AfterReset, Event, Line, Look, Observation, PlannedCell, Probed, Reset, Stored, VmaFlags,
-};
+use crate::event::{Event, Line, PlannedCell};
 use crate::judge::fixture::{KEY, SESSION, Story, elsewhere};
 use crate::kernel::Traits;
 use crate::plan::{Key, MOST_CELLS};
+use crate::steps::{AfterReset, Look, Observation, Probed, Reset, Stored, VmaFlags};
 use proptest::prelude::*;
 
 mod golden;

@@ -2,13 +2,13 @@
 
 use super::Report;
 use crate::escape;
-use crate::event::Stored;
 use crate::finding::Finding;
 use crate::judge::{JudgedAttempt, JudgedCell, Judgement, difference, endings};
 use crate::lines::{FindingLine, Further, LONGEST_PART, Number, Part, Text, Word};
 use crate::lines::{Testimony, Witness};
 use crate::record::{At, Environment, Record, environment};
 use crate::statistics::{self, megabytes_per_second};
+use crate::steps::Stored;
 use crate::verdict::Verdict;
 use s2lab_protocol::MapKind;
 use std::collections::BTreeMap;

@@ -1,9 +1,10 @@
 use super::{Comparison, Difference, Outcome, ParseError, Report, compare};
-use crate::event::{AlarmClass, Event, Observation, Reset, StopCause, Stored};
+use crate::event::{AlarmClass, Event, StopCause};
 use crate::judge::fixture::{BAR_IPA, BAR_PA, DEVICE_BLOCK, Machine, NC_BLOCK, RAM_PAGE, Story, traits};
 use crate::kernel::Trait;
 use crate::lines::tests::{finding, further, number, promise, promised, shape, table, text, witness};
 use crate::lines::{FindingLine, LineError, Part, Table, Testimony, Text};
+use crate::steps::{Observation, Reset, Stored};
 use guest_tables::BLOCK;
 use proptest::collection::vec;
 use proptest::option;
@@ -26,7 +27,7 @@ fn reports_as_people_read_them() {
 }
 
 fn report_of(machine: &Machine) -> Report {
-    let ok = crate::event::ProbeOutcome::Answered(UnalignedOutcome::Ok);
+    let ok = crate::steps::ProbeOutcome::Answered(UnalignedOutcome::Ok);
     Story::of(traits(&[Trait::WcConveyed, Trait::WcHonoured]), machine, true, ok).report()
 }
 
@@ -206,7 +207,7 @@ fn what_varies_without_meaning_changes_nothing() {
     let mut machine = Machine::with(NC_BLOCK);
     // The guest has more RAM, elsewhere.
     machine.more = (0..40).map(|n| (0x4100_0000 + n * 4096, 0x7000_0000 + n * 4096, 3, 0x7db)).collect();
-    let ok = crate::event::ProbeOutcome::Answered(UnalignedOutcome::Ok);
+    let ok = crate::steps::ProbeOutcome::Answered(UnalignedOutcome::Ok);
     let other =
         Story::of(traits(&[Trait::WcConveyed, Trait::WcHonoured]), &machine, true, ok).edit(|event| {
             match event {

@@ -9,7 +9,7 @@ use crate::yaml::Node;
 use s2lab_protocol::{LONGEST_NAME, is_name};
 use std::path::Path;
 
-/// The widths of a store, in bytes: STR, STP, and four STP in a row.
+/// The widths of an access, in bytes: one register, a pair, and four pairs in a row.
 pub(super) const WIDTHS: [u32; 3] = [8, 16, 64];
 
 const BAR: std::ops::RangeInclusive<u64> = 4 << 10..=1 << 30;
@@ -17,8 +17,8 @@ const HOST_MEMORY: std::ops::RangeInclusive<u64> = 512 << 20..=8 << 30;
 const LEAST_GUEST_MEMORY: u64 = 64 << 20;
 /// The memory that the host needs for itself, beside its guests' RAM.
 const HOST_RESERVE: u64 = 512 << 20;
-/// The widest store. The bytes of a step are a multiple of it.
-const STORE_UNIT: u64 = 64;
+/// The widest access. The bytes of a step are a multiple of it.
+const WIDEST: u64 = 64;
 
 /// Checks one name. The error is the mistake.
 pub fn name(text: &str) -> Result<(), String> {
@@ -78,11 +78,13 @@ impl<'a> Parts<'a> {
         }
     }
 
+    /// Follows the references of a step. A key means the same in every step.
     fn step(&self, step: &Step<'a>, sink: &mut Sink<'_>) {
-        let guest = step.body.get("guest").filter(|_| matches!(step.kind, "store" | "probe"));
+        let guest = step.body.get("guest");
         let guest_known =
             guest.and_then(|n| Some((n.text()?, n))).filter(|(g, n)| self.is_guest(g, &n.span, sink));
-        let device = step.body.get(if step.kind == "host" { "reset" } else { "device" });
+        let reset = step.body.get("reset");
+        let device = reset.or(step.body.get("device"));
         let device =
             device.and_then(|n| Some((n.text()?, n))).filter(|(d, n)| self.is_device(d, &n.span, sink));
         let Some((device, node)) = device else { return };
@@ -98,16 +100,14 @@ impl<'a> Parts<'a> {
                 help,
             );
         }
-        if step.kind == "host" && owner.is_none() && self.guests.is_some() {
+        if reset.is_some() && owner.is_none() && self.guests.is_some() {
             let message = format!("device `{device}` is assigned to no guest, so VFIO does not hold it");
             sink.error_help(node.span.clone(), message, "only what is assigned can be reset through VFIO");
         }
-        if step.kind == "store" {
-            self.stored_bytes(device, step, sink);
-        }
+        self.bytes(device, step, sink);
     }
 
-    fn stored_bytes(&self, device: &str, step: &Step<'a>, sink: &mut Sink<'_>) {
+    fn bytes(&self, device: &str, step: &Step<'a>, sink: &mut Sink<'_>) {
         let bar = self.devices.as_ref().and_then(|d| size(d.get(device)?.node.get("bar")));
         let bytes = step.body.get("bytes");
         if let (Some(bar), Some(node), Some(bytes)) = (bar, bytes, size(bytes))
@@ -134,10 +134,9 @@ impl<'a> Parts<'a> {
     fn probes_are_last(&self, sink: &mut Sink<'_>) {
         for (i, probe) in self.steps.iter().enumerate().filter(|(_, s)| s.kind == "probe") {
             let Some(guest) = probe.word("guest") else { continue };
-            let needs_guest = |s: &&Step<'a>| match s.kind {
-                "look" => true,
-                "host" => s.word("reset").is_some_and(|d| self.owner.get(d) == Some(&guest)),
-                _ => s.word("guest") == Some(guest),
+            let needs_guest = |s: &&Step<'a>| {
+                let has = |device| self.owner.get(device) == Some(&guest);
+                s.kind == "look" || s.word("guest") == Some(guest) || s.word("reset").is_some_and(has)
             };
             if let Some(later) = self.steps[i + 1..].iter().find(needs_guest) {
                 let message = format!("`{}` comes after the probe of guest `{guest}`", later.kind);
@@ -156,9 +155,10 @@ fn sizes(root: &Node, parts: &Parts<'_>, sink: &mut Sink<'_>) {
             sink.error(bar.span.clone(), "the size of a BAR is a power of two from 4K to 1G");
         }
     }
-    for bytes in parts.steps("store").filter_map(|s| s.body.get("bytes")) {
-        if size(Some(bytes)).is_some_and(|s| !s.is_multiple_of(STORE_UNIT)) {
-            sink.error(bytes.span.clone(), format!("a multiple of {STORE_UNIT} is stored, the widest store"));
+    for bytes in parts.steps.iter().filter_map(|s| s.body.get("bytes")) {
+        if size(Some(bytes)).is_some_and(|s| !s.is_multiple_of(WIDEST)) {
+            let message = format!("the bytes of a step are a multiple of {WIDEST}, the widest access");
+            sink.error(bytes.span.clone(), message);
         }
     }
     memory(root, parts, sink);

@@ -109,10 +109,10 @@ fn looks(expectation: &Node, parts: &Parts<'_>, sink: &mut Sink<'_>) {
         };
         let known_device = |of: &&str| parts.devices.as_ref().is_some_and(|d| d.contains_key(of));
         if let (Some(effective), Some(of)) = (entry(expectation, "effective"), of.filter(known_device)) {
-            let stored = |s: &Step<'_>| s.kind == "store" && s.word("device") == Some(of);
-            if !parts.steps[..place].iter().any(stored) {
-                let message =
-                    format!("no step stores to `{of}` before look `{at}`, so its guest has not mapped it");
+            // The mapping of a probe ends with its process.
+            let maps = |s: &Step<'_>| s.kind != "probe" && s.word("device") == Some(of);
+            if !parts.steps[..place].iter().any(maps) {
+                let message = format!("no step maps `{of}` in its guest before look `{at}`");
                 let help = "`effective` needs a guest's own mapping: add a `store` before the look";
                 sink.error_help(effective.span.clone(), message, help);
             }

@@ -4,7 +4,7 @@
 //! The comments of these types are the descriptions in the schema, and so in an editor.
 
 use crate::kernel::Trait;
-use s2lab_protocol::MapKind;
+use crate::steps::Step;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,7 +16,7 @@ mod hides;
 pub mod load;
 mod parts;
 mod promise;
-mod schema;
+pub(crate) mod schema;
 mod size;
 
 pub use check::name as check_name;
@@ -156,70 +156,6 @@ pub enum AssignDriver {
     /// The driver that conveys to KVM that a BAR is safe for Normal-NC, in kernels that have the
     /// series.
     VfioPci,
-}
-
-/// The actions, in order.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-#[schemars(deny_unknown_fields)]
-pub enum Step {
-    /// A guest stores to a device.
-    Store(StoreStep),
-    /// s2lab reads the tables.
-    Look(LookStep),
-    /// The host acts on a device.
-    Host(HostStep),
-    /// A guest tries an unaligned store; the last step of its guest.
-    Probe(ProbeStep),
-}
-
-/// The guest's user space maps a device's BAR and stores a pattern to it, once for each width.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[schemars(deny_unknown_fields)]
-pub struct StoreStep {
-    /// The guest that stores.
-    pub guest: String,
-    /// The device of the guest.
-    pub device: String,
-    /// The kind of the guest's mapping of the BAR.
-    #[schemars(schema_with = "schema::map_kind")]
-    pub map: MapKind,
-    /// Widths of a store in bytes, of 8, 16 and 64; the pattern is stored once with each.
-    #[schemars(schema_with = "schema::widths")]
-    pub width: Vec<u32>,
-    /// The total, from the start of the BAR: a multiple of 64, at most the size of the BAR.
-    pub bytes: Size,
-}
-
-/// s2lab reads the tables of every running guest.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[schemars(deny_unknown_fields)]
-pub struct LookStep {
-    /// The name of this look in expectations.
-    #[schemars(extend("format" = "name", "pattern" = s2lab_protocol::NAME_PATTERN))]
-    pub name: String,
-}
-
-/// The host acts on a device.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[schemars(deny_unknown_fields)]
-pub struct HostStep {
-    /// The device to reset through VFIO; a guest must have it.
-    pub reset: String,
-}
-
-/// One unaligned store in the guest's user space. It may kill the guest, so it is the last step of
-/// its guest.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[schemars(deny_unknown_fields)]
-pub struct ProbeStep {
-    /// The guest that stores.
-    pub guest: String,
-    /// The device of the guest.
-    pub device: String,
-    /// The kind of the guest's mapping of the BAR.
-    #[schemars(schema_with = "schema::map_kind")]
-    pub map: MapKind,
 }
 
 /// An expected result: `at` with `stage2`, `effective` or `exec` for the tables at looks, or

@@ -1,7 +1,8 @@
 //! The promises of the series, and of what must stay as it was: the invariants that a scenario can
 //! check.
 
-use super::{Scenario, Step};
+use super::Scenario;
+use crate::steps::LookStep;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -58,7 +59,7 @@ impl Scenario {
     /// Returns the promises that the scenario checks: those that it names, and isolation if it
     /// looks.
     pub fn held_up(&self) -> BTreeSet<Promise> {
-        let looks = self.steps.iter().any(|step| matches!(step, Step::Look(_)));
+        let looks = self.steps.iter().any(|step| step.of::<LookStep>().is_some());
         self.promises.iter().copied().chain(looks.then_some(Promise::ISOLATION)).collect()
     }
 }

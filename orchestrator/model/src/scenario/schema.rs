@@ -21,7 +21,7 @@ pub(super) fn names() -> Value {
 }
 
 /// [`s2lab_protocol::MapKind`]; the agents' crate has no schemas.
-pub(super) fn map_kind(_: &mut SchemaGenerator) -> Schema {
+pub(crate) fn map_kind(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"oneOf": [
         {"const": "wc", "description": "Through `resourceN_wc`: Normal-NC at the guest's stage 1."},
         {"const": "device", "description": "Through `resourceN`: Device-nGnRE at the guest's stage 1."},
@@ -34,8 +34,8 @@ pub(super) fn memory_type(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "string", "enum": names})
 }
 
-/// Widths of stores.
-pub(super) fn widths(_: &mut SchemaGenerator) -> Schema {
+/// Widths of accesses.
+pub(crate) fn widths(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "array",
         "items": {"type": "integer", "enum": super::check::WIDTHS},

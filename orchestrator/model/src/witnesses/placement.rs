@@ -2,14 +2,14 @@
 //! which decodes them.
 
 use super::{Hearing, Scene, Witness};
-use crate::event::{Look, Stored};
 use crate::finding::{Finding, Subject, Weight};
 use crate::record::Record;
 use crate::record::look::DecodedLook;
+use crate::steps::{Access, Look};
 use s2lab_protocol::{Bar, Mapping};
 
 /// The regions of a look are QEMU's BARs. The host's kernel must name the same ones. The BAR that
-/// the guests' agents have mapped and stored to must be the scenario's.
+/// the guests' agents have mapped and accessed must be the scenario's.
 pub(super) struct Placement;
 
 impl Witness for Placement {
@@ -33,10 +33,11 @@ impl Witness for Placement {
                 findings.extend(seen.and_then(|seen| moved(record, mapping, seen, &place)));
             }
         }
-        for stored in record.all::<Stored>() {
-            let what = format!("{}'s store to {} in step {}", stored.guest, stored.device, stored.step);
-            let subject = Subject::step(stored.step).guest(&stored.guest).region(&stored.device);
-            findings.extend(guest(record, &stored.device, stored.result.bar, &Place { subject, what }));
+        for of in record.observations.iter() {
+            let Some(Access { guest: by, device, bar, words }) = of.data.access() else { continue };
+            let what = format!("{by}'s {words} {device} in step {}", of.step);
+            let subject = Subject::step(of.step).guest(by).region(device);
+            findings.extend(guest(record, device, bar, &Place { subject, what }));
         }
         Hearing::new(findings, !record.session.around.placed.is_empty(), "no device")
     }

@@ -1,10 +1,10 @@
 //! The VMIDs of the guests, by which the TLB distinguishes their translations.
 
 use super::{Hearing, Scene, Witness};
-use crate::event::Look;
 use crate::finding::{Finding, Subject, Weight};
 use crate::record::{At, Record, registers};
 use crate::scenario::Promise;
+use crate::steps::Look;
 use s2lab_mmu::Stage2;
 use std::collections::BTreeMap;
 
@@ -109,10 +109,11 @@ fn shared(vttbrs: &[Vttbr<'_>]) -> Vec<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Event, Observation, StopCause};
+    use crate::event::{Event, StopCause};
     use crate::judge::fixture::{Machine, NC_BLOCK, Story};
     use crate::lines::Testimony;
     use crate::record::Run;
+    use crate::steps::Observation;
     use crate::verdict::Verdict;
 
     /// The start tables of g0 and g1.

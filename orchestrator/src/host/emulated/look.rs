@@ -8,12 +8,12 @@ use super::{
 };
 use s2lab_mmu::{PAGE_SIZE, RecordingMem};
 use s2lab_model::{
-    event::{AfterReset, Beside, Look},
     hash::digest,
     record::{
         Surroundings, after_reset,
         look::{GuestTables, LookError},
     },
+    steps::{AfterReset, Beside, Look},
 };
 use s2lab_os::whole::{self, Sync};
 use s2lab_protocol::{HOLD_REGISTER, Mapping};

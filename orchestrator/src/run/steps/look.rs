@@ -6,8 +6,8 @@ use super::{
 };
 use crate::host::{HostError, Target, deadlines::Deadline, tables_of};
 use s2lab_model::{
-    event::{self, Beside, Observation},
-    scenario::{Guest, LookStep, Step},
+    scenario::Guest,
+    steps::{self, Beside, LookStep, Observation},
 };
 use s2lab_os::waits::timeout;
 use s2lab_protocol::{
@@ -20,7 +20,7 @@ impl CellContext<'_, '_> {
     /// Looks at the tables of every guest that is alive, one after another.
     pub(super) async fn look(&mut self, index: usize, step: &LookStep) -> Result<(), Stop> {
         for (name, guest) in &self.planned.resolved.guests {
-            if self.session.link.guest_ended(name).is_some() && self.probed_before(index, name) {
+            if self.session.link.guest_ended(name).is_some() && !self.runs_at(index, name) {
                 continue;
             }
             if !guest.assign.is_empty() {
@@ -31,9 +31,9 @@ impl CellContext<'_, '_> {
         Ok(())
     }
 
-    fn probed_before(&self, index: usize, guest: &str) -> bool {
-        let before = self.planned.resolved.steps.iter().take(index);
-        before.into_iter().any(|step| matches!(step, Step::Probe(probe) if probe.guest == guest))
+    /// Returns false for a guest that a probe may have ended.
+    fn runs_at(&self, index: usize, guest: &str) -> bool {
+        self.planned.resolved.running_at(index).contains(guest)
     }
 
     async fn look_at(&mut self, index: usize, step: &LookStep, guest: &str) -> Result<(), Stop> {
@@ -61,7 +61,7 @@ impl CellContext<'_, '_> {
     /// Returns the other guests that are alive and whose tables are known.
     fn beside(&self, index: usize, guest: &str) -> BTreeMap<String, Beside> {
         let lives = |name: &str| {
-            name != guest && self.session.link.guest_ended(name).is_none() && !self.probed_before(index, name)
+            name != guest && self.session.link.guest_ended(name).is_none() && self.runs_at(index, name)
         };
         self.looked
             .iter()
@@ -75,7 +75,7 @@ impl CellContext<'_, '_> {
         let vmas = self.session.ask_host(ask, self.due(Deadline::Request)).await?;
         for device in guest.assign.keys() {
             let (guest, device, vmas) = (name.to_owned(), device.clone(), vmas.clone());
-            let flags = event::VmaFlags { guest, device, vmas };
+            let flags = steps::VmaFlags { guest, device, vmas };
             self.observed(index, Observation::VmaFlags(flags));
         }
         Ok(())

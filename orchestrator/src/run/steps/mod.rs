@@ -7,12 +7,13 @@ mod store;
 
 use super::{cell::CellContext, stages::Stop};
 use crate::host::{
+    Bytes,
     deadlines::Deadline,
     link::{LinkError, Patience},
 };
 use s2lab_model::{
-    event::{Event, Observation},
-    scenario::Step,
+    event::Event,
+    steps::{Observation, Step},
 };
 use s2lab_protocol::ask::{Ask, GuestRequest};
 use std::time::Duration;
@@ -36,6 +37,21 @@ impl CellContext<'_, '_> {
 
     fn observed(&self, step: usize, data: Observation) {
         self.log.event(Event::Observed { step, data });
+    }
+
+    /// Returns the seed of a pattern. No other access of the run has it, so that old bytes differ.
+    fn seed(&self, step: usize, width: u32) -> u64 {
+        self.session.nonce ^ (step as u64) << 32 ^ u64::from(width)
+    }
+
+    /// Returns the memory behind the BAR of a device.
+    fn bar(&self, device: &str) -> Result<&Bytes, Stop> {
+        self.session.host.bytes(device).ok_or_else(|| Stop::lab(format!("no BAR of `{device}`")))
+    }
+
+    /// Returns the patience with a guest that accesses a whole BAR.
+    fn for_accesses(&self) -> Patience {
+        Patience { whole: self.due(Deadline::Store), idle: Some(self.due(Deadline::Idle)) }
     }
 
     fn due(&self, deadline: Deadline) -> Duration {

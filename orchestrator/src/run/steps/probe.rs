@@ -2,10 +2,7 @@
 
 use super::super::{cell::CellContext, stages::Stop};
 use crate::host::{deadlines::Deadline, link::LinkError};
-use s2lab_model::{
-    event::{Observation, ProbeOutcome, Probed},
-    scenario::ProbeStep,
-};
+use s2lab_model::steps::{Observation, ProbeOutcome, ProbeStep, Probed};
 use s2lab_protocol::{Peer, ask::Unaligned};
 
 /// The offset of the unaligned store in the BAR.

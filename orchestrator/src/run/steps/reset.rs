@@ -6,10 +6,7 @@ use super::{
     NO_LOOKS,
 };
 use crate::host::{HostError, deadlines::Deadline};
-use s2lab_model::{
-    event::{self, Beside, Observation},
-    scenario::HostStep,
-};
+use s2lab_model::steps::{self, Beside, HostStep, Observation};
 use s2lab_os::waits::timeout;
 use s2lab_protocol::ask::{Reset, ResetDone};
 
@@ -21,7 +18,7 @@ impl CellContext<'_, '_> {
         let (guest, _) = owner.ok_or_else(|| Stop::lab(format!("`{device}` belongs to no guest")))?;
         let ask = Reset { guest: guest.clone(), device: device.clone() };
         let ResetDone { method } = self.session.ask_host(ask, self.due(Deadline::Request)).await?;
-        let reset = event::Reset { device: device.clone(), method };
+        let reset = steps::Reset { device: device.clone(), method };
         self.observed(index, Observation::Reset(reset));
         match self.looked.get(guest).cloned() {
             Some(tables) => self.after_reset(index, device, tables).await,

@@ -9,13 +9,13 @@ use crate::scenario::Size;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The lines of one look: each device with its mappings, RAM, and whatever is neither.
-pub(super) fn lines(record: &Record, look: &DecodedLook, seen: &GuestTables) -> Vec<Promised> {
+pub(crate) fn lines(record: &Record, look: &DecodedLook, seen: &GuestTables) -> Vec<Promised> {
     let guest = record.planned.resolved.guests.get(&look.guest);
     RegionName::of_look(guest, seen).iter().flat_map(|region| region.kind().promised(seen)).collect()
 }
 
 /// Returns the memory that the guest was given, and the mappings of stage 2 outside of it.
-pub(super) fn isolation(record: &Record, look: &DecodedLook, isolation: &isolation::Isolation) -> Isolation {
+pub(crate) fn isolation(record: &Record, look: &DecodedLook, isolation: &isolation::Isolation) -> Isolation {
     if !isolation.own {
         return Isolation::Foreign;
     }

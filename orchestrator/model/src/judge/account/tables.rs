@@ -1,9 +1,10 @@
 //! The stage-2 tables of each look, in few lines.
 
-use crate::lines::{Look, Table};
+use crate::lines::Table;
 use crate::record::Record;
 use crate::record::look::{DecodedLook, GuestTables};
 use crate::regions::RegionName;
+use crate::steps::LookLine;
 
 /// Ranges of leaves that are shown of one look; more are counted.
 const MOST_RANGES: usize = 46;
@@ -15,7 +16,7 @@ pub(super) fn lines(record: &Record, looks: &[DecodedLook]) -> Vec<Table> {
     let mut out = vec![];
     for look in looks {
         let Ok(seen) = &look.seen else { continue };
-        out.push(Table::Look(Look::new(&look.name, &look.guest)));
+        out.push(Table::Look(LookLine::new(&look.name, &look.guest)));
         let guest = record.planned.resolved.guests.get(&look.guest);
         let (vary, stay): (Vec<_>, Vec<_>) =
             RegionName::of_look(guest, seen).into_iter().partition(|region| region.kind().varies());

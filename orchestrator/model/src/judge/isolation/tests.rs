@@ -1,11 +1,12 @@
 //! Each rule broken once, each exception used once, and random tables with one leaf too many.
 
 use super::Scene;
-use crate::event::{Event, Observation};
+use crate::event::Event;
 use crate::judge::fixture::{
     BAR_IPA, BAR_PA, BAR_SIZE, DEVICE_TREE, IOMEM, Machine, NC_BLOCK, RAM_PAGE, RESERVED, Story, host_memory,
 };
 use crate::record::{Run, beside::SeenBeside, kept::KeptMemory, look::decode};
+use crate::steps::Observation;
 use crate::verdict::Verdict;
 use guest_tables::{BLOCK, GUEST_OFFSET, PAGE, STAGE1_ROOT, STAGE2_ROOT, stage2_root};
 use proptest::prelude::*;
@@ -36,7 +37,7 @@ pub(super) fn with(leaves: &[(u64, u64, u64, u64)]) -> Machine {
 
 pub(super) fn story(machine: &Machine) -> Story {
     let traits = Story::after().cell.resolved.traits;
-    Story::of(traits, machine, true, crate::event::ProbeOutcome::Answered(UnalignedOutcome::Ok))
+    Story::of(traits, machine, true, crate::steps::ProbeOutcome::Answered(UnalignedOutcome::Ok))
 }
 
 fn texts(story: &Story) -> (Option<Verdict>, Vec<String>) {

@@ -4,11 +4,11 @@
 mod tests;
 
 use super::mapped;
-use crate::event::{Reset, Stored};
 use crate::finding::{Finding, Subject, Weight};
 use crate::record::look::{DecodedLook, GuestTables};
 use crate::record::overlap::Overlaps;
 use crate::record::{At, Record};
+use crate::steps::{Reset, Stored};
 use s2lab_mmu::Stage2Leaf;
 use std::collections::BTreeMap;
 

@@ -1,12 +1,13 @@
 //! The work of a judgement is bounded, whatever the size of a log.
 
 use crate::cell::ResolvedCell;
-use crate::event::{AlarmClass, Event, Observation, Stored};
+use crate::event::{AlarmClass, Event};
 use crate::judge::fixture::{Pages, Story};
 use crate::judge::{JudgedRun, MOST_FINDINGS, judge_run};
 use crate::record::{LogError, Run};
 use crate::report::{LONGEST, Report};
 use crate::scenario::{MAX_EXPECTATIONS, MAX_STEPS};
+use crate::steps::{Observation, Stored};
 use crate::verdict::Verdict;
 use std::cell::Cell;
 
@@ -64,7 +65,7 @@ fn a_look_that_no_step_asks_for_is_not_decoded() {
         .unwrap()
         .clone();
     let Event::Observed { data: Observation::Look(other), .. } = &look else { panic!("no look") };
-    let other = crate::event::Look { guest: "g9".into(), ..other.clone() };
+    let other = crate::steps::Look { guest: "g9".into(), ..other.clone() };
     let other = Event::Observed { step: 1, data: Observation::Look(other) };
     for event in [&look, &look, &other] {
         story = story.and(event.clone());

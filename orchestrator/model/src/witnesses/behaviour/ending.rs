@@ -1,9 +1,8 @@
 //! The ending of an unaligned store, and whether this QEMU shows it.
 
 use super::emulation;
-use crate::event::ProbeOutcome;
-use crate::lines::Ending;
 use crate::record::{Record, environment};
+use crate::steps::{Ending, ProbeOutcome};
 use s2lab_protocol::UnalignedOutcome;
 use std::collections::BTreeMap;
 

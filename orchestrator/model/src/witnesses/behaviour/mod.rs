@@ -4,11 +4,10 @@ mod emulation;
 mod ending;
 
 use super::{Hearing, Scene, Witness};
-use crate::event::Probed;
 use crate::finding::{Finding, Subject, Weight};
-use crate::lines::Ending;
 use crate::record::look::{Combined, DecodedLook, SeenMapping};
 use crate::record::{At, Record};
+use crate::steps::{Ending, Probed};
 use s2lab_mmu::MemoryType;
 
 pub(crate) use ending::{ending, shows_alignment};

@@ -1,8 +1,8 @@
 //! The VMAs through which a VMM maps a BAR, in the list of the host's kernel.
 
-use crate::event::VmaFlags;
 use crate::record::look::DecodedLook;
 use crate::record::{At, Record};
+use crate::steps::VmaFlags;
 use s2lab_protocol::{Bar, Vma};
 use std::ops::Range;
 

@@ -1,8 +1,9 @@
 //! Valid tables, with registers or leaves that the MMU would use in another way.
 
 use super::super::tests::{fails, machine, passes, story, with};
-use crate::event::{Event, Observation};
+use crate::event::Event;
 use crate::judge::fixture::{BAR_PA, Machine, NC_BLOCK, RAM_PAGE, Story};
+use crate::steps::Observation;
 use guest_tables::{BAR_IPA, BLOCK, PAGE};
 
 #[test]
@@ -44,7 +45,7 @@ fn a_start_table_stays() {
         if let Event::Observed { data: Observation::Look(look), .. } = event
             && look.name == "again"
         {
-            *look = crate::event::Look { guest: "g0".into(), ..other.clone() };
+            *look = crate::steps::Look { guest: "g0".into(), ..other.clone() };
         }
     });
     story.pages.extend(pages);

@@ -1,0 +1,217 @@
+//! The steps of a scenario: one file each, and a row in each list of this file. The file of a step
+//! has its written form, its observations, the check that they are there, and its lines in a
+//! report.
+
+mod look;
+mod probe;
+mod reset;
+mod store;
+
+use crate::finding::{Finding, Subject};
+use crate::judge::isolation::Isolation;
+use crate::kconfig::Need;
+use crate::lines::{LineError, Promised, Shape};
+use crate::record::{At, Record, look::DecodedLook};
+use s2lab_protocol::Bar;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::{any::Any, fmt, str::FromStr};
+use strum::VariantNames;
+
+pub use look::{Beside, Look, LookLine, LookStep, VmaFlags};
+pub use probe::{Ending, ProbeLine, ProbeOutcome, ProbeStep, Probed};
+pub use reset::{AfterReset, HostStep, MethodLine, Reset, ResetLine};
+pub use store::{StoreLine, StoreStep, Stored};
+
+/// The bytes of the narrowest access.
+const NARROWEST: u64 = 8;
+
+/// The actions, in order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(deny_unknown_fields)]
+pub enum Step {
+    /// A guest stores to a device.
+    Store(StoreStep),
+    /// s2lab reads the tables.
+    Look(LookStep),
+    /// The host acts on a device.
+    Host(HostStep),
+    /// A guest tries an unaligned store; the last step of its guest.
+    Probe(ProbeStep),
+}
+
+impl Step {
+    pub(crate) fn kind(&self) -> &dyn StepKind {
+        match self {
+            Step::Store(step) => step,
+            Step::Look(step) => step,
+            Step::Host(step) => step,
+            Step::Probe(step) => step,
+        }
+    }
+
+    /// Returns the step, if it is of this kind.
+    pub(crate) fn of<T: StepKind>(&self) -> Option<&T> {
+        (self.kind() as &dyn Any).downcast_ref()
+    }
+}
+
+/// One kind of step.
+pub(crate) trait StepKind: Any {
+    /// Returns the options that the kernel under test must have for it, beside those of its
+    /// devices and guests.
+    fn needs(&self) -> &'static [Need] {
+        &[]
+    }
+
+    /// Returns the observations that are due.
+    fn due(&self, attempt: &StepAttempt<'_>) -> Vec<Due>;
+
+    /// Returns a finding for each observation that differs from the step.
+    fn unlike(&self, _attempt: &StepAttempt<'_>) -> Vec<Finding> {
+        vec![]
+    }
+
+    /// Returns its lines in the promised part of a report.
+    fn promised(&self, attempt: &StepAttempt<'_>) -> Vec<Promised>;
+
+    /// Returns its lines in the part that the kernel may choose freely.
+    fn shape(&self, _attempt: &StepAttempt<'_>) -> Vec<Shape> {
+        vec![]
+    }
+}
+
+/// A step in an attempt at its cell.
+pub(crate) struct StepAttempt<'a> {
+    /// The number of the step, from 0.
+    pub(crate) at: usize,
+    pub(crate) record: &'a Record,
+    /// The looks of the whole attempt.
+    pub(crate) looks: &'a [DecodedLook],
+    /// The result of the rules of isolation for each of `looks`.
+    pub(crate) isolation: &'a [Isolation],
+}
+
+impl<'a> StepAttempt<'a> {
+    /// The step's observations of one kind.
+    fn all<T: Observed>(&self) -> impl Iterator<Item = At<'a, T>> + use<'a, T> {
+        self.record.at(self.at)
+    }
+
+    /// The looks of the step.
+    fn looks(&self) -> impl Iterator<Item = (&'a DecodedLook, &'a Isolation)> + use<'a> {
+        let at = self.at;
+        self.looks.iter().zip(self.isolation).filter(move |(look, _)| look.step == at)
+    }
+
+    fn subject(&self) -> Subject {
+        Subject::step(self.at)
+    }
+}
+
+/// An observation that must be there exactly once.
+pub(crate) struct Due {
+    pub(crate) subject: Subject,
+    pub(crate) what: String,
+    /// The number of such observations.
+    pub(crate) found: usize,
+}
+
+/// The content of an [`Event::Observed`](crate::event::Event::Observed).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, VariantNames)]
+#[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
+pub enum Observation {
+    Stored(Stored),
+    Look(Look),
+    Reset(Reset),
+    AfterReset(AfterReset),
+    Probed(Probed),
+    VmaFlags(VmaFlags),
+}
+
+impl Observation {
+    pub(crate) fn data(&self) -> &dyn Observed {
+        match self {
+            Observation::Stored(data) => data,
+            Observation::Look(data) => data,
+            Observation::Reset(data) => data,
+            Observation::AfterReset(data) => data,
+            Observation::Probed(data) => data,
+            Observation::VmaFlags(data) => data,
+        }
+    }
+
+    /// Returns the observation, if it is of this kind.
+    pub(crate) fn of<T: Observed>(&self) -> Option<&T> {
+        (self.data() as &dyn Any).downcast_ref()
+    }
+}
+
+/// One kind of observation.
+pub trait Observed: Any {
+    /// Returns true if it is an observation that its step is [`Due`]. The others belong to one.
+    fn is_due(&self) -> bool {
+        true
+    }
+
+    /// Returns the access of a guest to a BAR that it shows.
+    fn access(&self) -> Option<Access<'_>> {
+        None
+    }
+
+    /// Returns a finding for each wrong byte range in step `at`, or None if no bytes were compared.
+    fn bytes(&self, _at: usize) -> Option<Vec<Finding>> {
+        None
+    }
+}
+
+/// An access of a guest to a BAR, as the guest's agent reports it.
+#[derive(Debug, Clone, Copy)]
+pub struct Access<'a> {
+    pub guest: &'a str,
+    pub device: &'a str,
+    pub bar: Bar,
+    /// The access in words: `store to`.
+    pub words: &'static str,
+}
+
+/// Returns true if so many instructions can access so many bytes: a wide access may take several.
+fn may_access(instructions: u64, bytes: u64, width: u32) -> bool {
+    (bytes / u64::from(width.max(1))..=bytes / NARROWEST).contains(&instructions)
+}
+
+/// A line of a step in the promised part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StepLine {
+    Store(StoreLine),
+    Look(LookLine),
+    Reset(ResetLine),
+    Probe(ProbeLine),
+}
+
+impl fmt::Display for StepLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StepLine::Store(line) => line.fmt(f),
+            StepLine::Look(line) => line.fmt(f),
+            StepLine::Reset(line) => line.fmt(f),
+            StepLine::Probe(line) => line.fmt(f),
+        }
+    }
+}
+
+impl FromStr for StepLine {
+    type Err = LineError;
+
+    fn from_str(text: &str) -> Result<Self, LineError> {
+        match text.split(' ').next() {
+            Some("store") => text.parse().map(StepLine::Store),
+            Some("look") => text.parse().map(StepLine::Look),
+            Some("reset") => text.parse().map(StepLine::Reset),
+            Some("unaligned") => text.parse().map(StepLine::Probe),
+            _ => Err(LineError { form: "the line of a step" }),
+        }
+    }
+}
