@@ -114,7 +114,7 @@ fn live(
 fn heartbeat(link: &Link) {
     loop {
         std::thread::sleep(HEARTBEAT);
-        let beat = Notice::Heartbeat { uptime_ms: uptime_ms(), stored: guest::stored() };
+        let beat = Notice::Heartbeat { uptime_ms: uptime_ms(), stored: guest::moved() };
         if let Err(why) = link.notice(beat) {
             fatal(why);
         }

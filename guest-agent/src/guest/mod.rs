@@ -2,6 +2,7 @@
 
 mod bar;
 mod hold;
+mod span;
 mod store;
 pub(crate) mod unaligned;
 
@@ -14,7 +15,7 @@ use hold::Spinner;
 use s2lab_protocol::ask::{GuestRequest, Request};
 use s2lab_protocol::{Body, Failure, MapKind};
 use serde_json::Value;
-pub(crate) use store::stored;
+pub(crate) use span::moved;
 
 /// State that a guest keeps between requests.
 struct Guest {

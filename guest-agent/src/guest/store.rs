@@ -1,115 +1,66 @@
 //! Runs of stores to a BAR.
 
-use super::{Guest, bar::Mapped};
-use crate::{agent::Answers, fault};
+use super::{
+    Guest,
+    bar::Mapped,
+    span::{Span, WORD},
+};
+use crate::agent::Answers;
 use s2lab_protocol::ask::{Store, Stored};
 use s2lab_protocol::{Failure, StoreResult, pattern};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-
-/// The widest store. Offset and length are multiples of it.
-const GRAIN: u64 = 64;
-/// The pattern is made in RAM before it is stored, this many bytes at a time, so that only stores
-/// are timed.
-const CHUNK: usize = 64 * 1024;
-const WORD: usize = size_of::<u64>();
-
-/// The bytes that were stored or read back. Heartbeats report them.
-static STORED: AtomicU64 = AtomicU64::new(0);
-
-/// Returns the bytes that were stored or read back since the start. The number rises while a run of
-/// stores makes progress.
-pub(crate) fn stored() -> u64 {
-    STORED.load(Ordering::Relaxed)
-}
 
 impl Answers<Store> for Guest {
     fn answer(&mut self, ask: Store) -> Result<Stored, Failure> {
-        check(&ask)?;
+        let span = Span::of(ask.width, ask.offset, ask.bytes)?;
         let mapped = self.map(&ask.device, &ask.address, ask.map)?;
-        let result = run(&ask, mapped)?;
+        let result = run(&ask, span, mapped)?;
         Ok(Stored { map: mapped.map(), width: ask.width, bytes: ask.bytes, result })
     }
 }
 
-/// Checks the numbers of a spec, before anything is mapped.
-pub(crate) fn check(spec: &Store) -> Result<(), Failure> {
-    let Store { width, offset, bytes, .. } = *spec;
-    if !matches!(width, 8 | 16 | 64) {
-        return Err(fault::invalid(format_args!(
-            "stores of {width} bytes; there are stores of 8, 16 and 64"
-        )));
-    }
-    if offset % GRAIN != 0 || bytes % GRAIN != 0 || bytes == 0 {
-        return Err(fault::invalid(format_args!(
-            "{bytes} bytes from {offset:#x}: both must be multiples of {GRAIN}, and there must be some"
-        )));
-    }
-    Ok(())
-}
-
 /// Stores, then reads all of it back.
-pub(crate) fn run(spec: &Store, mapped: &Mapped) -> Result<StoreResult, Failure> {
-    let bar = mapped.bar();
-    let outside = || {
-        fault::invalid(format_args!(
-            "{} bytes from {:#x} do not lie in a BAR of {} bytes",
-            spec.bytes, spec.offset, bar.size
-        ))
-    };
-    mapped.at(spec.offset, spec.bytes).ok_or_else(outside)?;
+fn run(spec: &Store, span: Span, mapped: &Mapped) -> Result<StoreResult, Failure> {
+    span.place(mapped)?;
     let store: Instruction = match spec.width {
         8 => store_8,
         16 => store_16,
         _ => store_64,
     };
-    let mut words = Vec::with_capacity(CHUNK / WORD);
+    let mut words = vec![];
     let mut time = Duration::ZERO;
-    for (start, length) in chunks(spec) {
+    for piece in span.pieces() {
+        // The pattern is made before it is stored, so that only stores are timed.
         words.clear();
-        words.extend((start..start + length).step_by(WORD).map(|offset| pattern(spec.seed, offset)));
-        let target = mapped.at(start, length).ok_or_else(outside)?;
+        words.extend(piece.words().map(|offset| pattern(spec.seed, offset)));
+        let target = piece.place(mapped)?;
         let begin = Instant::now();
-        // SAFETY: `target` is 64-byte aligned (BARs are aligned to their size, offsets to GRAIN)
-        // and has `length` bytes, which is the length of `words` and a multiple of 64.
+        // SAFETY: `target` is aligned to 64 bytes and has those of the piece, which are those of
+        // `words` and a multiple of 64.
         unsafe { store(&words, target) };
         complete();
         time += begin.elapsed();
-        STORED.fetch_add(length, Ordering::Relaxed);
+        piece.count();
     }
     Ok(StoreResult {
-        bar,
-        stores: stores(spec),
+        bar: mapped.bar(),
+        stores: span.instructions(spec.width),
         nanos: u64::try_from(time.as_nanos()).unwrap_or(u64::MAX),
-        first_difference: first_difference(spec, mapped),
+        first_difference: first_difference(spec.seed, span, mapped),
     })
 }
 
-/// Returns the store instructions of the run: a 64-byte store is four STP.
-fn stores(spec: &Store) -> u64 {
-    match spec.width {
-        8 => spec.bytes / 8,
-        _ => spec.bytes / 16,
-    }
-}
-
-/// Yields offset and length of the pieces of a run.
-fn chunks(spec: &Store) -> impl Iterator<Item = (u64, u64)> {
-    let end = spec.offset + spec.bytes;
-    (spec.offset..end).step_by(CHUNK).map(move |start| (start, (end - start).min(CHUNK as u64)))
-}
-
-fn first_difference(spec: &Store, mapped: &Mapped) -> Option<u64> {
+fn first_difference(seed: u64, span: Span, mapped: &Mapped) -> Option<u64> {
     let wrong = |offset: &u64| {
         let Some(place) = mapped.at(*offset, WORD as u64) else { return true };
         // SAFETY: an aligned word within the mapping; volatile, for it is device memory.
         let found = unsafe { place.cast::<u64>().read_volatile() };
-        u64::from_le(found) != pattern(spec.seed, *offset)
+        u64::from_le(found) != pattern(seed, *offset)
     };
-    chunks(spec).find_map(|(start, length)| {
-        let found = (start..start + length).step_by(WORD).find(wrong);
-        STORED.fetch_add(length, Ordering::Relaxed);
+    span.pieces().find_map(|piece| {
+        let found = piece.words().find(wrong);
+        piece.count();
         found
     })
 }
@@ -185,38 +136,27 @@ fn complete() {
 
 #[cfg(test)]
 mod tests {
-    use super::super::bar::tests::{ADDRESS, BAR_SIZE, fixture};
+    use super::super::bar::tests::{ADDRESS, fixture};
     use super::*;
     use proptest::prelude::*;
     use s2lab_protocol::MapKind;
 
-    fn spec(width: u32, offset: u64, bytes: u64) -> Store {
+    fn spec(width: u32, offset: u64, bytes: u64) -> (Store, Span) {
         let (device, address) = ("nic".into(), ADDRESS.into());
-        Store { device, address, map: MapKind::Wc, width, offset, bytes, seed: 5 }
-    }
-
-    #[test]
-    fn odd_numbers_are_refused() {
-        for (width, offset, bytes) in [(4, 0, 64), (8, 8, 64), (8, 0, 8), (64, 0, 0), (8, 64, u64::MAX)] {
-            assert!(check(&spec(width, offset, bytes)).is_err(), "{width} {offset} {bytes}");
-        }
-        let folder = tempfile::tempdir().unwrap();
-        let mapped = Mapped::open(&fixture(folder.path()), "nic", ADDRESS, MapKind::Wc).unwrap();
-        for (offset, bytes) in [(64, BAR_SIZE), (BAR_SIZE, 64), (64, u64::MAX - 63)] {
-            assert!(run(&spec(8, offset, bytes), &mapped).is_err(), "{offset} {bytes}");
-        }
+        let store = Store { device, address, map: MapKind::Wc, width, offset, bytes, seed: 5 };
+        (store, Span::of(width, offset, bytes).unwrap())
     }
 
     #[test]
     fn a_word_that_changed_is_found() {
         let folder = tempfile::tempdir().unwrap();
         let mapped = Mapped::open(&fixture(folder.path()), "nic", ADDRESS, MapKind::Wc).unwrap();
-        let spec = spec(8, 0, 4096);
-        assert_eq!(run(&spec, &mapped).unwrap().first_difference, None);
+        let (spec, span) = spec(8, 0, 4096);
+        assert_eq!(run(&spec, span, &mapped).unwrap().first_difference, None);
         let place = mapped.at(1003, 1).unwrap();
         // SAFETY: within the mapping.
         unsafe { place.write_volatile(!place.read_volatile()) };
-        assert_eq!(first_difference(&spec, &mapped), Some(1000));
+        assert_eq!(first_difference(spec.seed, span, &mapped), Some(1000));
     }
 
     proptest! {
@@ -227,9 +167,8 @@ mod tests {
             let (offset, bytes) = (start * 64, length.min(1024 - start) * 64);
             let folder = tempfile::tempdir().unwrap();
             let mapped = Mapped::open(&fixture(folder.path()), "nic", ADDRESS, MapKind::Wc).unwrap();
-            let spec = Store { seed, ..spec(width, offset, bytes) };
-            check(&spec).unwrap();
-            let result = run(&spec, &mapped).unwrap();
+            let (spec, span) = spec(width, offset, bytes);
+            let result = run(&Store { seed, ..spec }, span, &mapped).unwrap();
             prop_assert_eq!(result.first_difference, None);
             prop_assert_eq!(result.stores, bytes / if width == 8 { 8 } else { 16 });
             let file = std::fs::read(folder.path().join("sys/bus/pci/devices").join(ADDRESS).join("resource2_wc")).unwrap();

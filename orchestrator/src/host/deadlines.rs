@@ -27,9 +27,10 @@ pub enum Deadline {
     GuestBoot,
     /// A request that takes the agent some system calls.
     Request,
-    /// A store step: one stage-2 fault takes 0.25 ms, a BAR of 1 GiB in 4 KiB pages about 70 s.
+    /// A guest's accesses to a whole BAR, such as those of a store step: one stage-2 fault takes
+    /// 0.25 ms, a BAR of 1 GiB in 4 KiB pages about 70 s.
     Store,
-    /// A guest that stores reports its progress once a second. After so long without progress it is
+    /// A guest that stores or loads reports its progress once a second. After so long without progress it is
     /// taken to be stuck.
     Idle,
     /// All stops of one look.

@@ -44,6 +44,18 @@ impl SharedMemory {
         self.size as u64
     }
 
+    /// Writes `bytes` from byte `offset` on. The other side sees them at once.
+    ///
+    /// # Errors
+    /// The bytes do not lie in the memory, which cannot grow.
+    pub fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let mut done = 0;
+        while let Some(rest) = bytes.get(done..).filter(|rest| !rest.is_empty()) {
+            done += rustix::io::pwrite(self.fd(), rest, offset.saturating_add(done as u64))?;
+        }
+        Ok(())
+    }
+
     /// Returns the aligned little-endian word at byte `offset`, or None beyond the end.
     pub fn word(&self, offset: u64) -> Option<u64> {
         const WORD: usize = size_of::<u64>();
@@ -88,7 +100,8 @@ mod tests {
     #[test]
     fn words_are_seen_through_the_other_side_and_bounded() {
         let memory = SharedMemory::new("test", 4096).unwrap();
-        rustix::io::pwrite(memory.fd(), &0x1122_3344_5566_7788u64.to_le_bytes(), 4088).unwrap();
+        memory.write(4088, &0x1122_3344_5566_7788u64.to_le_bytes()).unwrap();
+        assert!(memory.write(4089, &[1; 8]).is_err() && memory.write(u64::MAX, &[1]).is_err());
         assert_eq!(memory.word(4088), Some(0x1122_3344_5566_7788));
         assert_eq!((memory.word(4096), memory.word(4), memory.word(u64::MAX)), (None, None, None));
         let ram = HostRam { memory, start: 0x4000_0000 };
