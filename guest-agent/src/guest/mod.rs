@@ -2,6 +2,7 @@
 
 mod bar;
 mod hold;
+mod load;
 mod span;
 mod store;
 pub(crate) mod unaligned;
@@ -43,6 +44,7 @@ impl Guest {
         let Request::Guest(request) = request else { return Err(fault::wrong_level(&request)) };
         match request {
             GuestRequest::Hold(ask) => self.reply(ask),
+            GuestRequest::Load(ask) => self.reply(ask),
             GuestRequest::Release(ask) => self.reply(ask),
             GuestRequest::Store(ask) => self.reply(ask),
             GuestRequest::Unaligned(ask) => self.reply(ask),

@@ -61,6 +61,13 @@ impl Memory {
             .map_err(|why| Error::Io { what: format!("writing {address:#x}"), why })
     }
 
+    /// Returns the words of `length` bytes.
+    pub(crate) fn words(&self, address: u64, length: u64) -> Result<Vec<u64>, Error> {
+        let bytes = (address..address + length).map(|address| self.byte(address));
+        let bytes = bytes.collect::<Result<Vec<u8>, Error>>()?;
+        Ok(bytes.as_chunks().0.iter().map(|word| u64::from_le_bytes(*word)).collect())
+    }
+
     pub(crate) fn byte(&self, address: u64) -> Result<u8, Error> {
         let mut byte = [0];
         let read = self.file.read_exact_at(&mut byte, address.saturating_sub(self.start));

@@ -10,7 +10,10 @@ use s2lab_model::{
     hash::digest,
     kernel::Trait,
     plan::Key,
-    steps::{AfterReset, Beside, Look, Observation, ProbeOutcome, Probed, Reset, Step, Stored, VmaFlags},
+    steps::{
+        AfterReset, Beside, LoadedBytes, Look, Observation, ProbeOutcome, Probed, Reset, Step, Stored,
+        VmaFlags,
+    },
 };
 use s2lab_protocol::{Bar, BoundDevice, GuestEnd, HostMemory, Mapping, StoreResult, UnalignedOutcome, Vma};
 use std::{collections::BTreeMap, fs, path::Path};
@@ -258,6 +261,17 @@ impl Teller<'_> {
                     Event::Observed { step, data: Observation::Stored(stored) }
                 };
                 store.width.iter().map(stored).collect()
+            }
+            Step::Load(load) => {
+                let loaded = |width: &u32| {
+                    let (guest, device) = (load.guest.clone(), load.device.clone());
+                    let (map, width, bytes) = (load.map, *width, load.bytes.0);
+                    let (bar, loads) = (self.bar(&device, BAR_IPA), bytes / u64::from(width));
+                    let difference = None;
+                    let loaded = LoadedBytes { guest, device, map, width, bytes, bar, loads, difference };
+                    Event::Observed { step, data: Observation::LoadedBytes(loaded) }
+                };
+                load.width.iter().map(loaded).collect()
             }
             Step::Look(look) => {
                 let guests: Vec<_> = self.cell.resolved.guests.keys().cloned().collect();

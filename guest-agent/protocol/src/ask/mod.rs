@@ -3,6 +3,7 @@
 mod bind;
 mod finish;
 mod hold;
+mod load;
 mod memory;
 mod reset;
 mod start_guest;
@@ -14,6 +15,7 @@ mod vma_flags;
 pub use bind::{Bind, BoundDevice};
 pub use finish::{FinalRecord, Finish};
 pub use hold::{HOLD_REGISTER, Held, Hold, Mapping, Release};
+pub use load::{Load, Loaded};
 pub use memory::{Extent, HostMemory, Memory};
 pub use reset::{Reset, ResetDone};
 pub use start_guest::{AssignedDevice, GuestStarted, StartGuest};
@@ -61,6 +63,7 @@ pub enum HostRequest {
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum GuestRequest {
     Hold(Hold),
+    Load(Load),
     Release(Release),
     Store(Store),
     Unaligned(Unaligned),

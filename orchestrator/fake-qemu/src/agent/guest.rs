@@ -9,7 +9,10 @@ use crate::{
 };
 use s2lab_protocol::{
     Bar, Body, GuestEnd, MapKind, Mapping, Notice, Peer, StoreResult, UnalignedOutcome,
-    ask::{GuestRequest, Held, Hold, Release, StartGuest, Store, Stored, Unaligned, UnalignedStore, pattern},
+    ask::{
+        GuestRequest, Held, Hold, Load, Loaded, Release, StartGuest, Store, Stored, Unaligned,
+        UnalignedStore, pattern,
+    },
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -37,6 +40,7 @@ impl Host {
         };
         Ok(Some(match request {
             GuestRequest::Hold(ask) => guest.hold(&machine, &ask)?,
+            GuestRequest::Load(ask) => guest.load(&machine, &ask)?,
             GuestRequest::Release(_) => release(&machine),
             GuestRequest::Store(ask) => guest.store(&machine, &ask)?,
             GuestRequest::Unaligned(ask) => return guest.unaligned(&self.sender, name, &ask),
@@ -78,11 +82,7 @@ impl Guest {
         };
         let words = (spec.offset..end).step_by(8).flat_map(|offset| pattern(spec.seed, offset).to_le_bytes());
         bar.write(spec.offset, &words.collect::<Vec<_>>())?;
-        let mapping = (spec.device.clone(), spec.map);
-        if !self.mapped.contains(&mapping) {
-            self.mapped.push(mapping);
-        }
-        self.touched.insert(spec.device.clone());
+        self.touch(&spec.device, spec.map);
         let result = StoreResult {
             bar: self.bar(machine, &spec.device, bar),
             stores: spec.bytes / u64::from(spec.width.clamp(8, 16)),
@@ -91,6 +91,31 @@ impl Guest {
         };
         let Store { map, width, bytes, .. } = *spec;
         Ok(answer::<Store>(&Stored { map, width, bytes, result }))
+    }
+
+    fn load(&mut self, machine: &Machine, spec: &Load) -> Result<Answer, Error> {
+        let Some(bar) = machine.bars.get(&spec.device) else {
+            return Ok(Err(invalid(format!("no device {}", spec.device))));
+        };
+        if spec.bytes > bar.size {
+            return Ok(Err(invalid("beyond the BAR")));
+        }
+        self.touch(&spec.device, spec.map);
+        let digest = |(start, length)| Ok(Load::digest(Load::EMPTY, bar.words(start, length)?));
+        let digests = Load::parts(spec.bytes).map(digest).collect::<Result<_, Error>>()?;
+        let Load { map, width, bytes, .. } = *spec;
+        let loads = bytes / u64::from(width.clamp(8, 16));
+        let bar = self.bar(machine, &spec.device, bar);
+        Ok(answer::<Load>(&Loaded { bar, map, width, bytes, loads, digests }))
+    }
+
+    /// Maps the BAR in the guest, and its stage 2 has it.
+    fn touch(&mut self, device: &str, map: MapKind) {
+        let mapping = (device.to_owned(), map);
+        if !self.mapped.contains(&mapping) {
+            self.mapped.push(mapping);
+        }
+        self.touched.insert(device.to_owned());
     }
 
     /// The BAR as the guest sees it.

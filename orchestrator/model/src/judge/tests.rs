@@ -18,6 +18,7 @@ use s2lab_protocol::{GuestEnd, UnalignedOutcome};
 mod bounds;
 mod expectations;
 mod live;
+mod load;
 mod observations;
 mod witnesses;
 

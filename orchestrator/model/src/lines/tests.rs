@@ -3,7 +3,7 @@
 use super::*;
 use crate::scenario::{Promise, Size};
 use crate::statistics::Summary;
-use crate::steps::{Ending, LookLine, MethodLine, ProbeLine, ResetLine, StepLine, StoreLine};
+use crate::steps::{Ending, LoadLine, LookLine, MethodLine, ProbeLine, ResetLine, StepLine, StoreLine};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -48,6 +48,12 @@ prop_compose! {
     {
         let [file_equal, reads_back] = equal;
         StoreLine { guest, device, map, width, stores, file_equal, reads_back }
+    }
+}
+
+prop_compose! {
+    fn load()(guest in word(), device in word(), map in map(), width: u32, loads: u64, equal: bool) -> LoadLine {
+        LoadLine { guest, device, map, width, loads, equal }
     }
 }
 
@@ -97,6 +103,7 @@ fn isolation() -> impl Strategy<Value = Isolation> {
 pub(crate) fn promised() -> impl Strategy<Value = Promised> {
     prop_oneof![
         store().prop_map(|line| Promised::Step(StepLine::Store(line))),
+        load().prop_map(|line| Promised::Step(StepLine::Load(line))),
         word().prop_map(|device| Promised::Step(StepLine::Reset(ResetLine { device }))),
         probe().prop_map(|line| Promised::Step(StepLine::Probe(line))),
         look().prop_map(|line| Promised::Step(StepLine::Look(line))),

@@ -2,6 +2,7 @@
 //! has its written form, its observations, the check that they are there, and its lines in a
 //! report.
 
+mod load;
 mod look;
 mod probe;
 mod reset;
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use std::{any::Any, fmt, str::FromStr};
 use strum::VariantNames;
 
+pub use load::{LoadLine, LoadStep, LoadedBytes};
 pub use look::{Beside, Look, LookLine, LookStep, VmaFlags};
 pub use probe::{Ending, ProbeLine, ProbeOutcome, ProbeStep, Probed};
 pub use reset::{AfterReset, HostStep, MethodLine, Reset, ResetLine};
@@ -33,6 +35,8 @@ const NARROWEST: u64 = 8;
 pub enum Step {
     /// A guest stores to a device.
     Store(StoreStep),
+    /// A guest loads from a device.
+    Load(LoadStep),
     /// s2lab reads the tables.
     Look(LookStep),
     /// The host acts on a device.
@@ -45,6 +49,7 @@ impl Step {
     pub(crate) fn kind(&self) -> &dyn StepKind {
         match self {
             Step::Store(step) => step,
+            Step::Load(step) => step,
             Step::Look(step) => step,
             Step::Host(step) => step,
             Step::Probe(step) => step,
@@ -124,6 +129,7 @@ pub(crate) struct Due {
 #[strum(serialize_all = "kebab-case")]
 pub enum Observation {
     Stored(Stored),
+    LoadedBytes(LoadedBytes),
     Look(Look),
     Reset(Reset),
     AfterReset(AfterReset),
@@ -135,6 +141,7 @@ impl Observation {
     pub(crate) fn data(&self) -> &dyn Observed {
         match self {
             Observation::Stored(data) => data,
+            Observation::LoadedBytes(data) => data,
             Observation::Look(data) => data,
             Observation::Reset(data) => data,
             Observation::AfterReset(data) => data,
@@ -186,6 +193,7 @@ fn may_access(instructions: u64, bytes: u64, width: u32) -> bool {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StepLine {
     Store(StoreLine),
+    Load(LoadLine),
     Look(LookLine),
     Reset(ResetLine),
     Probe(ProbeLine),
@@ -195,6 +203,7 @@ impl fmt::Display for StepLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             StepLine::Store(line) => line.fmt(f),
+            StepLine::Load(line) => line.fmt(f),
             StepLine::Look(line) => line.fmt(f),
             StepLine::Reset(line) => line.fmt(f),
             StepLine::Probe(line) => line.fmt(f),
@@ -208,6 +217,7 @@ impl FromStr for StepLine {
     fn from_str(text: &str) -> Result<Self, LineError> {
         match text.split(' ').next() {
             Some("store") => text.parse().map(StepLine::Store),
+            Some("load") => text.parse().map(StepLine::Load),
             Some("look") => text.parse().map(StepLine::Look),
             Some("reset") => text.parse().map(StepLine::Reset),
             Some("unaligned") => text.parse().map(StepLine::Probe),

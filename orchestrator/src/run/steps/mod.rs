@@ -1,5 +1,6 @@
 //! The scenario's steps, carried out in a running session: one file a step.
 
+mod load;
 mod look;
 mod probe;
 mod reset;
@@ -27,6 +28,7 @@ impl CellContext<'_, '_> {
         for (index, step) in self.planned.resolved.steps.iter().enumerate() {
             match step {
                 Step::Store(step) => self.store(index, step).await?,
+                Step::Load(step) => self.load(index, step).await?,
                 Step::Look(step) => self.look(index, step).await?,
                 Step::Host(step) => self.reset(index, step).await?,
                 Step::Probe(step) => self.probe(index, step).await?,

@@ -77,6 +77,7 @@ pub(super) fn answers() -> Vec<Row> {
             "`start a guest`",
         ),
         silent("store-never-answered", "store", "TIMEOUT(steps)", Stage::Steps, Deadline::Store, "`store`"),
+        silent("load-never-answered", "load", "TIMEOUT(steps)", Stage::Steps, Deadline::Store, "`load`"),
         silent("hold-never-answered", "hold", "TIMEOUT(steps)", Stage::Steps, Deadline::Request, "`hold`"),
         silent(
             "release-never-answered",

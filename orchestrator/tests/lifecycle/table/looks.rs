@@ -106,6 +106,12 @@ fn stored_as(map: MapKind, width: u32) -> Act {
     Act::answer::<Store>(&Stored { map, width, bytes: 65536, result })
 }
 
+/// An answer to the scenario's first load, with digests that no pattern has.
+fn loaded_as(map: MapKind, width: u32, bytes: u64) -> Act {
+    let (bar, loads, digests) = (mapping("nic").bar, bytes / 8, vec![0; 64]);
+    Act::answer::<Load>(&Loaded { bar, map, width, bytes, loads, digests })
+}
+
 fn reset_done(method: &str) -> Act {
     Act::answer::<Reset>(&ResetDone { method: method.into() })
 }
@@ -169,6 +175,18 @@ pub(super) fn evidence() -> Vec<Row> {
             "MISS",
             Stage::Steps,
             "answers `store` with something else",
+        ),
+        fault("load-reads-other-bytes", request("load"), loaded_as(MapKind::Wc, 8, 4096))
+            .judged("FAIL", "differs in the 64 bytes from offset 0x0"),
+        fault("load-of-another-width", request("load"), loaded_as(MapKind::Wc, 16, 4096)).stops(
+            "MISS",
+            Stage::Steps,
+            "answers `load` with something else",
+        ),
+        fault("load-of-fewer-bytes", request("load"), loaded_as(MapKind::Wc, 8, 2048)).stops(
+            "MISS",
+            Stage::Steps,
+            "answers `load` with something else",
         ),
         fault("reset-without-a-method", request("reset"), reset_done("none"))
             .judged("FAIL", "`none` instead of a method of the kernel's"),

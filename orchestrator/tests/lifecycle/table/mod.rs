@@ -18,8 +18,8 @@ use s2lab_protocol::{
     Body, Facility, Failure, FailureKind, FinalRecord, GuestEnd, Hello, Level, MapKind, Mapping, Notice,
     Peer, StoreResult, UnalignedOutcome,
     ask::{
-        Ask, Bind, Finish, Held, Hold, Memory, Release, Reset, ResetDone, Store, Stored, Unaligned,
-        UnalignedStore, VmaFlags,
+        Ask, Bind, Finish, Held, Hold, Load, Loaded, Memory, Release, Reset, ResetDone, Store, Stored,
+        Unaligned, UnalignedStore, VmaFlags,
     },
 };
 

@@ -1,0 +1,159 @@
+//! The step `load`: L0 puts a pattern into a BAR's memory, and a guest loads it.
+
+use super::{Access, Due, Observed, StepAttempt, StepKind, StepLine, may_access};
+use crate::finding::{Finding, Subject, Weight};
+use crate::lines::{LineError, Promised, Word, equality, is_equal, line};
+use crate::record::At;
+use crate::scenario::{Promise, Size, schema};
+use s2lab_protocol::{Bar, MapKind, ask::Load};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::{fmt, str::FromStr};
+
+/// The guest's user space maps a device's BAR and loads a pattern from it, once for each width.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct LoadStep {
+    /// The guest that loads.
+    pub guest: String,
+    /// The device of the guest.
+    pub device: String,
+    /// The kind of the guest's mapping of the BAR.
+    #[schemars(schema_with = "schema::map_kind")]
+    pub map: MapKind,
+    /// Widths of a load in bytes, of 8, 16 and 64; each has a pattern of its own.
+    #[schemars(schema_with = "schema::widths")]
+    pub width: Vec<u32>,
+    /// The total, from the start of the BAR: a multiple of 64, at most the size of the BAR.
+    pub bytes: Size,
+}
+
+impl StepKind for LoadStep {
+    fn due(&self, attempt: &StepAttempt<'_>) -> Vec<Due> {
+        let of_width = |width: &u32| Due {
+            subject: attempt.subject().guest(&self.guest).region(&self.device),
+            what: format!("step {}, load {width} B by {} from {}", attempt.at, self.guest, self.device),
+            found: attempt.all::<LoadedBytes>().filter(|loaded| loaded.width == *width).count(),
+        };
+        self.width.iter().map(of_width).collect()
+    }
+
+    fn unlike(&self, attempt: &StepAttempt<'_>) -> Vec<Finding> {
+        let unlike = |of: At<'_, LoadedBytes>| {
+            let LoadedBytes { guest, device, width, bytes, loads, .. } = of.data;
+            let found = format!("{loads} loads of {width} B, {bytes} bytes by {guest} from {device}");
+            let expected = format!("{} bytes by {} from {}", self.bytes, self.guest, self.device);
+            let subject = attempt.subject().guest(&self.guest).region(&self.device);
+            Finding::new(Weight::Lab, subject, format!("step {}, load", attempt.at), expected, found)
+        };
+        attempt.all::<LoadedBytes>().filter(|loaded| !self.is_done_by(loaded)).map(unlike).collect()
+    }
+
+    fn promised(&self, attempt: &StepAttempt<'_>) -> Vec<Promised> {
+        let line = |loaded: At<'_, LoadedBytes>| Promised::Step(StepLine::Load(loaded.line()));
+        attempt.all().map(line).collect()
+    }
+}
+
+impl LoadStep {
+    fn is_done_by(&self, loaded: &LoadedBytes) -> bool {
+        loaded.guest == self.guest
+            && loaded.device == self.device
+            && loaded.map == self.map
+            && loaded.bytes == self.bytes.0
+            && may_access(loaded.loads, loaded.bytes, loaded.width)
+    }
+}
+
+/// The result of one load of a step: one for each width.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoadedBytes {
+    pub guest: String,
+    pub device: String,
+    pub map: MapKind,
+    pub width: u32,
+    pub bytes: u64,
+    /// The BAR in the guest.
+    pub bar: Bar,
+    /// The number of executed load instructions.
+    pub loads: u64,
+    /// The offset of the first part, see [`Load::parts`], that the guest has not loaded as L0 has
+    /// put it there.
+    pub difference: Option<u64>,
+}
+
+impl Observed for LoadedBytes {
+    fn access(&self) -> Option<Access<'_>> {
+        let LoadedBytes { guest, device, bar, .. } = self;
+        Some(Access { guest, device, bar: *bar, words: "load from" })
+    }
+
+    /// Returns a finding if the guest has loaded other bytes than those in the BAR's memory.
+    fn bytes(&self, at: usize) -> Option<Vec<Finding>> {
+        let finding = |offset: u64| {
+            let part = Load::parts(self.bytes).find(|(start, _)| *start == offset);
+            let length = part.map_or(0, |(_, length)| length);
+            let what = format!("load {} B by {} from {} in step {at}", self.width, self.guest, self.device);
+            let subject = Subject::step(at).guest(&self.guest).region(&self.device);
+            let (expected, found) = (
+                "the pattern in the BAR's memory",
+                format!("differs in the {length} bytes from offset {offset:#x}"),
+            );
+            Finding::new(Weight::Kernel, subject, what, expected, found).breaking(Promise::BAR)
+        };
+        Some(self.difference.map(finding).into_iter().collect())
+    }
+}
+
+impl LoadedBytes {
+    fn line(&self) -> LoadLine {
+        let LoadedBytes { guest, device, map, width, loads, difference, .. } = self;
+        LoadLine {
+            guest: Word::new(guest),
+            device: Word::new(device),
+            map: *map,
+            width: *width,
+            loads: *loads,
+            equal: difference.is_none(),
+        }
+    }
+}
+
+/// `load g0 nic wc 8 B: 131072 loads, equal`: the result of one width.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoadLine {
+    pub guest: Word,
+    pub device: Word,
+    pub map: MapKind,
+    /// Bytes.
+    pub width: u32,
+    pub loads: u64,
+    /// The guest has loaded what was in the BAR's memory.
+    pub equal: bool,
+}
+
+impl fmt::Display for LoadLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let LoadLine { guest, device, map, width, loads, equal } = self;
+        write!(f, "load {guest} {device} {map} {width} B: {loads} loads, {}", equality(*equal))
+    }
+}
+
+impl FromStr for LoadLine {
+    type Err = LineError;
+
+    fn from_str(text: &str) -> Result<Self, LineError> {
+        line(text, "load GUEST DEVICE MAP WIDTH B: N loads, equal", |text| {
+            let words: Vec<_> = text.split(' ').collect();
+            let [_, guest, device, map, width, _, loads, _, equal] = words[..] else { return None };
+            Some(LoadLine {
+                guest: guest.parse().ok()?,
+                device: device.parse().ok()?,
+                map: map.parse().ok()?,
+                width: width.parse().ok()?,
+                loads: loads.parse().ok()?,
+                equal: is_equal(equal)?,
+            })
+        })
+    }
+}
