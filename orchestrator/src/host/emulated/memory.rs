@@ -47,11 +47,15 @@ impl SharedMemory {
     /// Writes `bytes` from byte `offset` on. The other side sees them at once.
     ///
     /// # Errors
-    /// The bytes do not lie in the memory, which cannot grow.
+    /// The bytes do not lie in the memory.
     pub fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let end = offset.checked_add(bytes.len() as u64);
+        if end.is_none_or(|end| end > self.size()) {
+            return Err(io::Error::other("the bytes do not lie in the memory"));
+        }
         let mut done = 0;
         while let Some(rest) = bytes.get(done..).filter(|rest| !rest.is_empty()) {
-            done += rustix::io::pwrite(self.fd(), rest, offset.saturating_add(done as u64))?;
+            done += rustix::io::pwrite(self.fd(), rest, offset + done as u64)?;
         }
         Ok(())
     }
