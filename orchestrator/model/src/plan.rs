@@ -190,6 +190,11 @@ fn no_match(selector: &str, cells: &[Candidate<'_>]) -> String {
         false => cells.iter().map(|c| c.scenario.scenario.as_str()).collect(),
     };
     known.dedup();
+    // A selector without `@` means scenarios; here it is one of kernels.
+    let of_kernels = format!("*@{selector}");
+    if !selector.contains('@') && cells.iter().any(|cell| glob(&of_kernels, cell.key.as_str())) {
+        return format!("did you mean `{of_kernels}`?");
+    }
     match closest(selector, &known) {
         Some(near) => format!("did you mean `{near}`?"),
         None => suggest(selector, known),

@@ -195,6 +195,11 @@ fn what_does_not_exist_is_named_with_what_does() {
         keys(&["memory@debian-6.2"], &[]).unwrap_err(),
         "`memory@debian-6.2` matches no cell: did you mean `memory@debian-6.12`?"
     );
+    assert_eq!(
+        keys(&["*6.1"], &[]).unwrap_err(),
+        "`*6.1` matches no cell: did you mean `*@*6.1`?",
+        "the name of a kernel"
+    );
     let unknown = keys(&[], &["debian-6.11"]).unwrap_err();
     assert!(unknown.starts_with("no kernel is called `debian-6.11`: did you mean `debian-6.1"), "{unknown}");
 }
