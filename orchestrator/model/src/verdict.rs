@@ -58,7 +58,8 @@ pub static TABLE: [Row; 9] = [
         None,
         "an expectation unmet; panic, oops, hyp panic, WARN, BUG, lockdep, KASAN, KFENCE, UBSAN, memory leak, out of memory, error of KVM, \
          stall, hung task or call trace on the host's console; a taint of the kernel that says that something went wrong; \
-         an unexpected KVM_RUN error; a kernel that does not bring up what its configuration has; stored bytes that did not arrive; the kernel's own account contradicts the tables",
+         an unexpected KVM_RUN error; a kernel that does not bring up what its configuration has; stored bytes that did not arrive; \
+         loaded bytes that are not those of the BAR; the kernel's own account contradicts the tables",
         1,
     ),
     row("TIMEOUT", Some("stage"), "a deadline passed while the lab was healthy", 1),
