@@ -59,13 +59,13 @@ pub(super) fn stores(
     place: &Subject,
 ) -> Vec<Finding> {
     let mut bytes: BTreeMap<&str, u64> = BTreeMap::new();
+    // Once: an attempt from elsewhere may have thousands of observations.
+    let resets: Vec<_> = record.all::<Reset>().filter(|reset| reset.step < look.step).collect();
     for stored in
         record.all::<Stored>().filter(|stored| stored.guest == look.guest && stored.step < look.step)
     {
-        let gone = |reset: At<'_, Reset>| {
-            reset.device == stored.device && stored.step < reset.step && reset.step < look.step
-        };
-        if !record.all::<Reset>().any(gone) {
+        let gone = |reset: &At<'_, Reset>| reset.device == stored.device && stored.step < reset.step;
+        if !resets.iter().any(gone) {
             let most = bytes.entry(stored.data.device.as_str()).or_default();
             *most = stored.bytes.max(*most);
         }
