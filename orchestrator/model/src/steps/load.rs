@@ -1,6 +1,7 @@
 //! The step `load`: L0 puts a pattern into a BAR's memory, and a guest loads it.
 
-use super::{Access, Due, Observed, StepAttempt, StepKind, StepLine, may_access};
+use super::access::{Access, Accesses, Words};
+use super::{Due, Observed, StepAttempt, StepKind, StepLine};
 use crate::finding::{Finding, Subject, Weight};
 use crate::lines::{LineError, Promised, Word, equality, is_equal, line};
 use crate::record::At;
@@ -9,6 +10,8 @@ use s2lab_protocol::{Bar, MapKind, ask::Load};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
+
+const WORDS: Words = Words { verb: "load", to: "from" };
 
 /// The guest's user space maps a device's BAR and loads a pattern from it, once for each width.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -30,23 +33,11 @@ pub struct LoadStep {
 
 impl StepKind for LoadStep {
     fn due(&self, attempt: &StepAttempt<'_>) -> Vec<Due> {
-        let of_width = |width: &u32| Due {
-            subject: attempt.subject().guest(&self.guest).region(&self.device),
-            what: format!("step {}, load {width} B by {} from {}", attempt.at, self.guest, self.device),
-            found: attempt.all::<LoadedBytes>().filter(|loaded| loaded.width == *width).count(),
-        };
-        self.width.iter().map(of_width).collect()
+        self.accesses().due::<LoadedBytes>(attempt)
     }
 
     fn unlike(&self, attempt: &StepAttempt<'_>) -> Vec<Finding> {
-        let unlike = |of: At<'_, LoadedBytes>| {
-            let LoadedBytes { guest, device, width, bytes, loads, .. } = of.data;
-            let found = format!("{loads} loads of {width} B, {bytes} bytes by {guest} from {device}");
-            let expected = format!("{} bytes by {} from {}", self.bytes, self.guest, self.device);
-            let subject = attempt.subject().guest(&self.guest).region(&self.device);
-            Finding::new(Weight::Lab, subject, format!("step {}, load", attempt.at), expected, found)
-        };
-        attempt.all::<LoadedBytes>().filter(|loaded| !self.is_done_by(loaded)).map(unlike).collect()
+        self.accesses().unlike(attempt, |_: &LoadedBytes| true)
     }
 
     fn promised(&self, attempt: &StepAttempt<'_>) -> Vec<Promised> {
@@ -56,12 +47,9 @@ impl StepKind for LoadStep {
 }
 
 impl LoadStep {
-    fn is_done_by(&self, loaded: &LoadedBytes) -> bool {
-        loaded.guest == self.guest
-            && loaded.device == self.device
-            && loaded.map == self.map
-            && loaded.bytes == self.bytes.0
-            && may_access(loaded.loads, loaded.bytes, loaded.width)
+    fn accesses(&self) -> Accesses<'_> {
+        let LoadStep { guest, device, map, width, bytes } = self;
+        Accesses { words: WORDS, guest, device, map: *map, widths: width, bytes: *bytes }
     }
 }
 
@@ -84,8 +72,18 @@ pub struct LoadedBytes {
 
 impl Observed for LoadedBytes {
     fn access(&self) -> Option<Access<'_>> {
-        let LoadedBytes { guest, device, bar, .. } = self;
-        Some(Access { guest, device, bar: *bar, words: "load from" })
+        let LoadedBytes { guest, device, map, width, bytes, bar, loads, .. } = self;
+        let (bar, instructions) = (*bar, *loads);
+        Some(Access {
+            words: WORDS,
+            guest,
+            device,
+            map: *map,
+            width: *width,
+            bytes: *bytes,
+            bar,
+            instructions,
+        })
     }
 
     /// Returns a finding if the guest has loaded other bytes than those in the BAR's memory.

@@ -2,6 +2,7 @@
 //! has its written form, its observations, the check that they are there, and its lines in a
 //! report.
 
+mod access;
 mod load;
 mod look;
 mod probe;
@@ -13,20 +14,17 @@ use crate::judge::isolation::Isolation;
 use crate::kconfig::Need;
 use crate::lines::{LineError, Promised, Shape};
 use crate::record::{At, Record, look::DecodedLook};
-use s2lab_protocol::Bar;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{any::Any, fmt, str::FromStr};
 use strum::VariantNames;
 
+pub use access::{Access, Words};
 pub use load::{LoadLine, LoadStep, LoadedBytes};
 pub use look::{Beside, Look, LookLine, LookStep, VmaFlags};
 pub use probe::{Ending, ProbeLine, ProbeOutcome, ProbeStep, Probed};
 pub use reset::{AfterReset, HostStep, MethodLine, Reset, ResetLine};
 pub use store::{StoreLine, StoreStep, Stored};
-
-/// The bytes of the narrowest access.
-const NARROWEST: u64 = 8;
 
 /// The actions, in order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -172,21 +170,6 @@ pub trait Observed: Any {
     fn bytes(&self, _at: usize) -> Option<Vec<Finding>> {
         None
     }
-}
-
-/// An access of a guest to a BAR, as the guest's agent reports it.
-#[derive(Debug, Clone, Copy)]
-pub struct Access<'a> {
-    pub guest: &'a str,
-    pub device: &'a str,
-    pub bar: Bar,
-    /// The access in words: `store to`.
-    pub words: &'static str,
-}
-
-/// Returns true if so many instructions can access so many bytes: a wide access may take several.
-fn may_access(instructions: u64, bytes: u64, width: u32) -> bool {
-    (bytes / u64::from(width.max(1))..=bytes / NARROWEST).contains(&instructions)
 }
 
 /// A line of a step in the promised part.

@@ -1,6 +1,7 @@
 //! The step `store`: a guest stores to a BAR, and L0 reads the BAR's memory from outside.
 
-use super::{Access, Due, Observed, StepAttempt, StepKind, StepLine, may_access};
+use super::access::{Access, Accesses, Words};
+use super::{Due, Observed, StepAttempt, StepKind, StepLine};
 use crate::finding::{Finding, Subject, Weight};
 use crate::lines::{LineError, Promised, Word, equality, is_equal, line};
 use crate::record::At;
@@ -9,6 +10,8 @@ use s2lab_protocol::{MapKind, StoreResult};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
+
+const WORDS: Words = Words { verb: "store", to: "to" };
 
 /// The guest's user space maps a device's BAR and stores a pattern to it, once for each width.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -30,24 +33,11 @@ pub struct StoreStep {
 
 impl StepKind for StoreStep {
     fn due(&self, attempt: &StepAttempt<'_>) -> Vec<Due> {
-        let of_width = |width: &u32| Due {
-            subject: attempt.subject().guest(&self.guest).region(&self.device),
-            what: format!("step {}, store {width} B by {} to {}", attempt.at, self.guest, self.device),
-            found: attempt.all::<Stored>().filter(|stored| stored.width == *width).count(),
-        };
-        self.width.iter().map(of_width).collect()
+        self.accesses().due::<Stored>(attempt)
     }
 
     fn unlike(&self, attempt: &StepAttempt<'_>) -> Vec<Finding> {
-        let unlike = |stored: At<'_, Stored>| {
-            let Stored { guest, device, width, bytes, result, .. } = stored.data;
-            let found =
-                format!("{} stores of {width} B, {bytes} bytes by {guest} to {device}", result.stores);
-            let expected = format!("{} bytes by {} to {}", self.bytes, self.guest, self.device);
-            let subject = attempt.subject().guest(&self.guest).region(&self.device);
-            Finding::new(Weight::Lab, subject, format!("step {}, store", attempt.at), expected, found)
-        };
-        attempt.all::<Stored>().filter(|stored| !self.is_done_by(stored)).map(unlike).collect()
+        self.accesses().unlike(attempt, |stored: &Stored| stored.result.nanos > 0)
     }
 
     fn promised(&self, attempt: &StepAttempt<'_>) -> Vec<Promised> {
@@ -57,13 +47,9 @@ impl StepKind for StoreStep {
 }
 
 impl StoreStep {
-    fn is_done_by(&self, stored: &Stored) -> bool {
-        stored.guest == self.guest
-            && stored.device == self.device
-            && stored.map == self.map
-            && stored.bytes == self.bytes.0
-            && may_access(stored.result.stores, stored.bytes, stored.width)
-            && stored.result.nanos > 0
+    fn accesses(&self) -> Accesses<'_> {
+        let StoreStep { guest, device, map, width, bytes } = self;
+        Accesses { words: WORDS, guest, device, map: *map, widths: width, bytes: *bytes }
     }
 }
 
@@ -82,8 +68,18 @@ pub struct Stored {
 
 impl Observed for Stored {
     fn access(&self) -> Option<Access<'_>> {
-        let Stored { guest, device, result, .. } = self;
-        Some(Access { guest, device, bar: result.bar, words: "store to" })
+        let Stored { guest, device, map, width, bytes, result, .. } = self;
+        let (bar, instructions) = (result.bar, result.stores);
+        Some(Access {
+            words: WORDS,
+            guest,
+            device,
+            map: *map,
+            width: *width,
+            bytes: *bytes,
+            bar,
+            instructions,
+        })
     }
 
     /// Returns a finding if the store did not arrive, and one if it reads back wrong.

@@ -5,7 +5,7 @@ use super::{Hearing, Scene, Witness};
 use crate::finding::{Finding, Subject, Weight};
 use crate::record::Record;
 use crate::record::look::DecodedLook;
-use crate::steps::{Access, Look};
+use crate::steps::{Access, Look, Words};
 use s2lab_protocol::{Bar, Mapping};
 
 /// The regions of a look are QEMU's BARs. The host's kernel must name the same ones. The BAR that
@@ -34,8 +34,9 @@ impl Witness for Placement {
             }
         }
         for of in record.observations.iter() {
-            let Some(Access { guest: by, device, bar, words }) = of.data.access() else { continue };
-            let what = format!("{by}'s {words} {device} in step {}", of.step);
+            let Some(Access { words, guest: by, device, bar, .. }) = of.data.access() else { continue };
+            let Words { verb, to } = words;
+            let what = format!("{by}'s {verb} {to} {device} in step {}", of.step);
             let subject = Subject::step(of.step).guest(by).region(device);
             findings.extend(guest(record, device, bar, &Place { subject, what }));
         }
