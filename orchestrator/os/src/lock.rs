@@ -40,7 +40,14 @@ type Result<T> = std::result::Result<T, LockError>;
 /// two files of one name.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing is not enough: a child that is between fork and exec still has the file open.
+        let _ = self.file.unlock();
+    }
 }
 
 fn open(path: &Path) -> Result<File> {
@@ -67,7 +74,7 @@ impl Lock {
                 // The number is only for the message of a waiting process, so a failed write
                 // changes nothing.
                 let _ = file.set_len(0).and_then(|()| write!(file, "{}", std::process::id()));
-                Ok(Some(Self { _file: file }))
+                Ok(Some(Self { file }))
             }
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(e)) => Err(LockError::io("cannot lock", path)(e)),
@@ -179,6 +186,17 @@ mod tests {
         let path = dir.path().join("x.lock");
         let held = Lock::try_acquire(&path).unwrap();
         assert!(held.is_some() && Lock::try_acquire(&path).unwrap().is_none());
+        drop(held);
+        assert!(Lock::try_acquire(&path).unwrap().is_some());
+    }
+
+    /// A child that another thread starts has a copy of the file until it is another program.
+    #[test]
+    fn dropping_frees_although_a_copy_of_the_file_is_open() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.lock");
+        let held = Lock::try_acquire(&path).unwrap().unwrap();
+        let _copy = held.file.try_clone().unwrap();
         drop(held);
         assert!(Lock::try_acquire(&path).unwrap().is_some());
     }
