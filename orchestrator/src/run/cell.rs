@@ -169,9 +169,6 @@ impl CellContext<'_, '_> {
             let port = self.session.host.port_address(index);
             let ask = Bind { device: device.clone(), port, driver };
             let bound = self.session.ask_host(ask, self.session.deadlines.of(Deadline::Bind)).await?;
-            if bound.device != *device {
-                return Err(Stop::wrong_answer::<Bind>(Peer::Host, &bound, "this is another device"));
-            }
             self.log.event(Event::DeviceBound(bound.clone()));
             self.session.around.devices.insert(device.clone(), bound);
             let placed = self.placed(device).await?;

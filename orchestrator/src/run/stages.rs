@@ -13,8 +13,8 @@ use s2lab_model::{
     kconfig::{Options, Shortfall},
 };
 use s2lab_os::whole::no_room;
-use s2lab_protocol::{FailureKind, GuestEnd, Peer, ask::Ask};
-use std::{error::Error, fmt::Debug, io, path::Path, sync::Arc};
+use s2lab_protocol::{FailureKind, GuestEnd, Peer};
+use std::{error::Error, io, path::Path, sync::Arc};
 
 /// The stages of one attempt, written to the log as they come.
 pub struct Stages {
@@ -153,11 +153,6 @@ impl From<HostError> for Stop {
 }
 
 impl Stop {
-    /// The stop at an answer to `A` that cannot be one, because of `why`: a defect of the agent.
-    pub(super) fn wrong_answer<A: Ask>(peer: Peer, answer: &impl Debug, why: &str) -> Self {
-        LinkError::wrong_answer::<A>(peer, &format!("{answer:?}"), why).into()
-    }
-
     /// Returns the stop for an unexpected answer of the host's agent, on a kernel with the known
     /// `options`.
     pub(super) fn of_host(error: LinkError, options: &Options) -> Self {

@@ -23,6 +23,10 @@ impl Ask for Bind {
     fn request(self) -> HostRequest {
         HostRequest::Bind(self)
     }
+
+    fn mismatch(&self, bound: &BoundDevice) -> Option<&'static str> {
+        (bound.device != self.device).then_some("this is another device")
+    }
 }
 
 /// A bound device in the host's view.

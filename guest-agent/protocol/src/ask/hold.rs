@@ -3,6 +3,7 @@
 use super::{Ask, GuestRequest};
 use crate::{Bar, MapKind};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// The general register that holds the nonce of [`Hold`] while the guest spins: x19.
 pub const HOLD_REGISTER: &str = "x19";
@@ -22,6 +23,13 @@ impl Ask for Hold {
 
     fn request(self) -> GuestRequest {
         GuestRequest::Hold(self)
+    }
+
+    /// Each mapping is walked while the machine is stopped: one that is there twice costs twice.
+    fn mismatch(&self, held: &Held) -> Option<&'static str> {
+        let mut known = BTreeSet::new();
+        let once = held.mappings.iter().all(|mapping| known.insert((&mapping.device, mapping.map)));
+        (!once).then_some("a mapping is there twice")
     }
 }
 

@@ -33,6 +33,12 @@ impl Ask for Load {
     fn request(self) -> GuestRequest {
         GuestRequest::Load(self)
     }
+
+    fn mismatch(&self, loaded: &Loaded) -> Option<&'static str> {
+        let as_asked = (loaded.map, loaded.width, loaded.bytes) == (self.map, self.width, self.bytes);
+        let whole = loaded.digests.len() == Load::parts(self.bytes).count();
+        (!as_asked || !whole).then_some("another load was asked for")
+    }
 }
 
 /// A run of loads that was carried out, in the words of the guest that did it.

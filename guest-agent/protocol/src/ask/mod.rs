@@ -27,7 +27,7 @@ pub use vma_flags::{Vma, VmaFlags};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// A request with the level that answers it and the answer's type.
-pub trait Ask: Sized {
+pub trait Ask: Clone {
     /// [`HostRequest`] or [`GuestRequest`]: the other level cannot be asked.
     type Level: Into<Request>;
     type Answer: Serialize + DeserializeOwned;
@@ -35,6 +35,12 @@ pub trait Ask: Sized {
     const DOING: &str;
 
     fn request(self) -> Self::Level;
+
+    /// Returns the reason why `answer` is an answer to another request.
+    fn mismatch(&self, answer: &Self::Answer) -> Option<&'static str> {
+        let _ = answer;
+        None
+    }
 }
 
 /// A request as it travels, with its level.
@@ -78,5 +84,57 @@ impl From<HostRequest> for Request {
 impl From<GuestRequest> for Request {
     fn from(request: GuestRequest) -> Self {
         Request::Guest(request)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Bar, MapKind};
+
+    const BAR: Bar = Bar { index: 2, start: 0x1000, size: 0x1000, prefetchable: true };
+
+    /// Returns whether each answer fits to the request.
+    fn fits<A: Ask, const N: usize>(ask: &A, answers: [A::Answer; N]) -> [bool; N] {
+        answers.map(|answer| ask.mismatch(&answer).is_none())
+    }
+
+    #[test]
+    fn an_answer_names_the_store_that_was_asked_for() {
+        let (device, address, map) = ("nic".to_owned(), "0000:00:01.0".to_owned(), MapKind::Wc);
+        let ask = Store { device, address: address.clone(), map, width: 8, offset: 0, bytes: 64, seed: 1 };
+        let result = StoreResult { bar: BAR, stores: 8, nanos: 1, first_difference: None };
+        let right = Stored { map, width: 8, bytes: 64, result };
+        let other = Stored { map: MapKind::Device, ..right.clone() };
+        let (wide, long) = (Stored { width: 16, ..right.clone() }, Stored { bytes: 128, ..right.clone() });
+        assert_eq!(fits(&ask, [right, other, wide, long]), [true, false, false, false]);
+
+        let probe = Unaligned { address, map, offset: 64 };
+        let right = UnalignedStore { map, outcome: UnalignedOutcome::Ok };
+        let other = UnalignedStore { map: MapKind::Device, ..right.clone() };
+        assert_eq!(fits(&probe, [right, other]), [true, false]);
+    }
+
+    #[test]
+    fn an_answer_has_the_digest_of_each_part_of_the_load_that_was_asked_for() {
+        let (device, address, map) = ("nic".to_owned(), "0000:00:01.0".to_owned(), MapKind::Wc);
+        let ask = Load { device, address, map, width: 8, bytes: 128 };
+        let right = Loaded { bar: BAR, map, width: 8, bytes: 128, loads: 16, digests: vec![1, 2] };
+        let other = Loaded { map: MapKind::Device, ..right.clone() };
+        let (wide, long) = (Loaded { width: 64, ..right.clone() }, Loaded { bytes: 64, ..right.clone() });
+        let (short, more) = (
+            Loaded { digests: vec![1], ..right.clone() },
+            Loaded { digests: vec![1, 2, 3], ..right.clone() },
+        );
+        let answers = [right, other, wide, long, short, more];
+        assert_eq!(fits(&ask, answers), [true, false, false, false, false, false]);
+    }
+
+    #[test]
+    fn a_guest_that_is_held_has_each_mapping_once() {
+        let mapping = |map| Mapping { device: "nic".into(), map, va: 0x1000, bar: BAR };
+        let held = |maps: &[MapKind]| Held { pid: 1, mappings: maps.iter().copied().map(mapping).collect() };
+        let answers = [held(&[]), held(&[MapKind::Wc, MapKind::Device]), held(&[MapKind::Wc, MapKind::Wc])];
+        assert_eq!(fits(&Hold { nonce: 1 }, answers), [true, true, false]);
     }
 }

@@ -32,6 +32,11 @@ impl Ask for Store {
     fn request(self) -> GuestRequest {
         GuestRequest::Store(self)
     }
+
+    fn mismatch(&self, stored: &Stored) -> Option<&'static str> {
+        let as_asked = (stored.map, stored.width, stored.bytes) == (self.map, self.width, self.bytes);
+        (!as_asked).then_some("another store was asked for")
+    }
 }
 
 /// A run of stores that was carried out, in the words of the guest that did it.

@@ -24,6 +24,10 @@ impl Ask for Unaligned {
     fn request(self) -> GuestRequest {
         GuestRequest::Unaligned(self)
     }
+
+    fn mismatch(&self, store: &UnalignedStore) -> Option<&'static str> {
+        (store.map != self.map).then_some("another store was asked for")
+    }
 }
 
 /// An unaligned store that the guest survived.

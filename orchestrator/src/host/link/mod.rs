@@ -152,7 +152,7 @@ impl Link {
             seq: self.seq,
             from: Peer::Lab,
             to: peer.clone(),
-            body: Body::Request { id, request: ask.request().into() },
+            body: Body::Request { id, request: ask.clone().request().into() },
         })?;
         self.seq += 1;
         lock(&self.state).awaited.insert(id, peer.clone());
@@ -168,8 +168,14 @@ impl Link {
             self.host_answered += 1;
         }
         match reply {
-            Ok(answer) => A::Answer::deserialize(&answer)
-                .map_err(|why| LinkError::wrong_answer::<A>(peer, &answer, why)),
+            Ok(text) => {
+                let answer = A::Answer::deserialize(&text);
+                let answer = answer.map_err(|why| LinkError::wrong_answer::<A>(peer.clone(), &text, why))?;
+                match ask.mismatch(&answer) {
+                    Some(why) => Err(LinkError::wrong_answer::<A>(peer, &text, why)),
+                    None => Ok(answer),
+                }
+            }
             Err(failure) => Err(LinkError::Failed { peer, what, failure }),
         }
     }

@@ -10,11 +10,8 @@ use s2lab_model::{
     steps::{self, Beside, LookStep, Observation},
 };
 use s2lab_os::waits::timeout;
-use s2lab_protocol::{
-    Mapping, Peer,
-    ask::{Hold, Release, VmaFlags},
-};
-use std::collections::{BTreeMap, BTreeSet};
+use s2lab_protocol::ask::{Hold, Release, VmaFlags};
+use std::collections::BTreeMap;
 
 impl CellContext<'_, '_> {
     /// Looks at the tables of every guest that is alive, one after another.
@@ -39,10 +36,6 @@ impl CellContext<'_, '_> {
     async fn look_at(&mut self, index: usize, step: &LookStep, guest: &str) -> Result<(), Stop> {
         let nonce = nonce()?;
         let held = self.ask_guest(guest, Hold { nonce }, self.due(Deadline::Request)).await?;
-        if !each_once(&held.mappings) {
-            let peer = Peer::Guest(guest.to_owned());
-            return Err(Stop::wrong_answer::<Hold>(peer, &held, "a mapping is there twice"));
-        }
         let mappings = held.mappings;
         let beside = self.beside(index, guest);
         let target = Target { name: &step.name, guest, nonce, mappings, beside };
@@ -80,11 +73,4 @@ impl CellContext<'_, '_> {
         }
         Ok(())
     }
-}
-
-/// Returns true if no device is mapped twice in one way. Each mapping is walked while the machine
-/// is stopped.
-fn each_once(mappings: &[Mapping]) -> bool {
-    let mut known = BTreeSet::new();
-    mappings.iter().all(|mapping| known.insert((&mapping.device, mapping.map)))
 }
