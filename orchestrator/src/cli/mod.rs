@@ -13,7 +13,7 @@ use context::{Common, Context};
 use std::process::ExitCode;
 use verbs::{
     accept, cache, check, completions, doctor, explain, init, lint, list, man, new, report, run, schema,
-    shell,
+    shell, textconv,
 };
 
 /// End-to-end test lab for KVM on arm64: boots an emulated host, lets KVM in it run guests, reads
@@ -61,6 +61,8 @@ enum Verb {
     Completions(completions::Arguments),
     /// Print the JSON schema of a file format
     Schema(schema::Arguments),
+    /// Print what compares of an accepted report, for `git diff`; docs/reports.md has the settings
+    Textconv(textconv::Arguments),
     /// Print the manual page
     Man(man::Arguments),
 }
@@ -86,6 +88,7 @@ pub fn main() -> ExitCode {
         Verb::New(arguments) => new::new(&context, &arguments),
         Verb::Completions(arguments) => completions::completions(&arguments),
         Verb::Schema(arguments) => schema::schema(&arguments),
+        Verb::Textconv(arguments) => textconv::textconv(&arguments),
         Verb::Man(arguments) => man::man(&arguments),
     };
     ExitCode::from(done.unwrap_or_else(|failure| {

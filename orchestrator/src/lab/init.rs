@@ -23,6 +23,13 @@ pub enum InitError {
 /// not count.
 const WHOLE: &str = "whole";
 
+/// git's settings for the files of a folder.
+const ATTRIBUTES: &str = ".gitattributes";
+/// The line of [`ATTRIBUTES`] by which git compares reports as `s2lab textconv` prints them.
+pub const DIFF_DRIVER: &str = "reports/**/*.txt diff=s2lab";
+/// The setting that makes the line effective.
+pub const DIFF_COMMAND: &str = "git config diff.s2lab.textconv 's2lab textconv'";
+
 /// Writes the built-in lab folder to `folder`, which may exist and have other content. It
 /// overwrites nothing. The lab folder appears in one step, or not at all. A failure removes its
 /// traces. A call finishes the moves of an earlier call that was killed.
@@ -47,6 +54,9 @@ pub fn init(folder: &Path) -> Result<(), InitError> {
     let stage = fs::create_dir_all(folder).and_then(|()| whole::new_folder(folder)).map_err(failed)?;
     let mut done = vec![];
     let mut make = || {
+        if write_attributes(folder)? {
+            done.push(folder.join(ATTRIBUTES));
+        }
         carried::write(carried::LAB, &stage)?;
         let name = stage.file_name().unwrap_or_default();
         whole::write_below(&stage, Path::new(WHOLE), name.as_encoded_bytes())?;
@@ -62,13 +72,30 @@ pub fn init(folder: &Path) -> Result<(), InitError> {
     make().map_err(|source| {
         // The first error is the one to report.
         for path in done.iter().rev().chain([&stage]) {
-            let _ = fs::remove_dir_all(path);
+            let _ = fs::remove_dir_all(path).or_else(|_| fs::remove_file(path));
         }
         if !existed {
             let _ = fs::remove_dir(folder);
         }
         failed(source)
     })
+}
+
+/// Writes [`ATTRIBUTES`]. Returns false if the folder has such a file already, which stays as it is.
+fn write_attributes(folder: &Path) -> io::Result<bool> {
+    let text = format!(
+        "# `git diff` shows only what compares of a report, after this command:\n#   {DIFF_COMMAND}\n{DIFF_DRIVER}\n"
+    );
+    match whole::write_new_below(folder, Path::new(ATTRIBUTES), text.as_bytes()) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        written => written.map(|()| true),
+    }
+}
+
+/// Returns true if git's settings in `folder` have the line for reports.
+pub fn has_diff_driver(folder: &Path) -> bool {
+    let text = outside::read_text(&folder.join(ATTRIBUTES), kinds::NOTE).unwrap_or_default();
+    text.lines().any(|line| line.trim() == DIFF_DRIVER)
 }
 
 /// Moves the rest of a complete stage of a call that was killed. Returns true if there was any.
@@ -131,6 +158,26 @@ mod tests {
         assert!(matches!(init(&folder), Err(InitError::Exists { path }) if path == folder.join("reports")));
     }
 
+    #[test]
+    fn the_settings_for_git_are_those_of_this_repository_and_never_replace_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let [new, old, linked] = ["new", "old", "linked"].map(|name| dir.path().join(name));
+        init(&new).unwrap();
+        let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let text = |folder: &Path| fs::read_to_string(folder.join(ATTRIBUTES)).unwrap();
+        assert_eq!(text(&new), text(&checkout));
+        assert!(has_diff_driver(&new));
+        fs::create_dir(&old).unwrap();
+        fs::write(old.join(ATTRIBUTES), "*.png binary\n").unwrap();
+        init(&old).unwrap();
+        assert_eq!(text(&old), "*.png binary\n");
+        assert!(!has_diff_driver(&old));
+        fs::create_dir(&linked).unwrap();
+        std::os::unix::fs::symlink("nowhere", linked.join(ATTRIBUTES)).unwrap();
+        init(&linked).unwrap();
+        assert!(!linked.join("nowhere").exists());
+    }
+
     /// The remains of `kill -9` after each of the renames are a lab folder after the next call, and
     /// nothing of the stage stays.
     #[test]
@@ -178,6 +225,6 @@ mod tests {
         assert!(stage.is_symlink());
         assert_eq!(fs::read_dir(&home).unwrap().count(), 1);
         assert_eq!(fs::read_to_string(home.join("reports/thesis")).unwrap(), "mine");
-        assert_eq!(fs::read_dir(&folder).unwrap().count(), 4);
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 5);
     }
 }

@@ -71,6 +71,7 @@ fn the_built_in_lab_is_not_changed() {
 fn a_lab_of_ones_own() {
     let home = Home::new();
     home.write("home/repository/README", "a repository that is there already");
+    home.write("home/repository/.gitattributes", "*.png binary\n");
     home.write("home/taken/scenarios", "");
     home.write("home/file", "");
     let mut session = home.session();
@@ -95,7 +96,8 @@ fn a_lab_of_ones_own() {
     assert_eq!(home.tree("home/taken"), ["scenarios"]);
     assert!(!home.path("home/full").exists());
     let shipped = Home::with_lab(&checkout()).tree("lab");
-    let shipped: Vec<_> = shipped.into_iter().filter(|path| !path.contains("/.")).collect();
+    let shipped = shipped.into_iter().filter(|path| !path.contains("/."));
+    let shipped: Vec<_> = std::iter::once(".gitattributes".to_owned()).chain(shipped).collect();
     assert_eq!(home.tree("home/new/lab"), shipped);
     let text = |path: PathBuf| fs::read_to_string(path).unwrap();
     assert_eq!(home.read("home/new/lab/images/kernels.yaml"), text(checkout().join("images/kernels.yaml")));

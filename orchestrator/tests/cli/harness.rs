@@ -117,6 +117,20 @@ impl Home {
         command
     }
 
+    /// Returns git in a folder of this home, with fixed dates and names, so that the same commits
+    /// get the same names. [`Home::program`] has put git on the PATH.
+    pub(crate) fn git(&self, folder: &str, arguments: &[&str]) -> Command {
+        let mut git = Command::new("git");
+        self.prepare(&mut git);
+        git.env("GIT_CONFIG_NOSYSTEM", "1");
+        for who in ["AUTHOR", "COMMITTER"] {
+            git.env(format!("GIT_{who}_NAME"), "x").env(format!("GIT_{who}_EMAIL"), "x@localhost");
+            git.env(format!("GIT_{who}_DATE"), "2026-01-01T00:00:00Z");
+        }
+        git.current_dir(self.path(folder)).args(arguments);
+        git
+    }
+
     fn prepare(&self, command: &mut Command) {
         command.env_clear().current_dir(self.lab()).stdin(Stdio::null());
         command.env("HOME", self.path("home")).env("PATH", self.path("bin"));

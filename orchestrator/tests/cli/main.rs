@@ -45,3 +45,5 @@ mod places;
 mod report;
 #[cfg(test)]
 mod run;
+#[cfg(test)]
+mod textconv;

@@ -1,7 +1,6 @@
 //! Your own kernels: trees, commits, series.
 
 use crate::harness::{Home, S2LAB};
-use std::process::Command;
 
 /// Makes a lab with a kernel that is built from source, a repository of three commits with tags,
 /// and git.
@@ -35,25 +34,9 @@ fn mailbox(numbers: &[usize]) -> String {
     numbers.iter().map(|n| patch(&format!("{from}\nSubject: [PATCH v2 {n}/2] change {n}"), "x")).collect()
 }
 
-/// Runs git in the tree, with fixed dates and names, so that the same commits get the same names.
+/// Runs git in the tree.
 fn git(home: &Home, arguments: &[&str]) {
-    let status = git_command(home).args(arguments).status().unwrap();
-    assert!(status.success(), "{arguments:?}");
-}
-
-fn git_command(home: &Home) -> Command {
-    let mut command = home.command(&[]);
-    let mut git = Command::new("git");
-    command.get_envs().for_each(|(name, value)| {
-        value.map(|value| git.env(name, value));
-    });
-    command.env_clear();
-    for who in ["AUTHOR", "COMMITTER"] {
-        git.env(format!("GIT_{who}_NAME"), "x").env(format!("GIT_{who}_EMAIL"), "x@localhost");
-        git.env(format!("GIT_{who}_DATE"), "2026-01-01T00:00:00Z");
-    }
-    git.current_dir(home.path("linux"));
-    git
+    assert!(home.git("linux", arguments).status().unwrap().success(), "{arguments:?}");
 }
 
 #[test]
@@ -223,7 +206,7 @@ fn a_bisection_skips_what_cannot_be_judged_and_stops_at_a_mistake() {
             "exec {S2LAB} --lab ../lab run --offline --kernel tree:.@BISECT_HEAD --bisect {arguments}"
         );
         home.write("bisect", format!("#!/bin/sh\n{script}\n"));
-        let output = git_command(&home).args(["bisect", "run", "sh", "../bisect"]).output().unwrap();
+        let output = home.git("linux", &["bisect", "run", "sh", "../bisect"]).output().unwrap();
         git(&home, &["bisect", "reset"]);
         let text = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap()).concat();
         (output.status.code(), text)

@@ -2,7 +2,7 @@
 
 use super::Report;
 use crate::diff;
-use crate::lines::{FindingLine, Table, Text, Witness};
+use crate::lines::{FindingLine, Part, Table, Text, Witness};
 use crate::record::environment;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -112,18 +112,22 @@ fn shape_note(accepted: &Report, new: &Report) -> String {
     }
 }
 
-/// Returns the parts that must not differ, as text.
+/// Returns the parts that must not differ, as text. The blocking facts do not differ here.
 fn compared_text(report: &Report, with_shape: bool) -> String {
-    let Report { key, verdict, promises, promised, witnesses, .. } = report.clone();
-    let findings = report.findings.only(FindingLine::compares);
-    let compared = Report { promises, findings, promised, witnesses, ..Report::empty(key, verdict) };
+    let compared = Report { blocking: BTreeMap::new(), ..comparable(report) };
     match with_shape {
-        true => {
-            let tables = report.tables.only(Table::compares);
-            Report { shape: report.shape.clone(), tables, ..compared }.text()
-        }
-        false => compared.text(),
+        true => compared.text(),
+        false => Report { shape: Part::default(), tables: Part::default(), ..compared }.text(),
     }
+}
+
+/// Returns the report without all that never compares: evidence, RAM in tables, numbers, and the
+/// variable facts.
+pub fn comparable(report: &Report) -> Report {
+    let Report { key, verdict, promises, promised, witnesses, shape, blocking, .. } = report.clone();
+    let findings = report.findings.only(FindingLine::compares);
+    let tables = report.tables.only(Table::compares);
+    Report { promises, findings, promised, witnesses, shape, tables, blocking, ..Report::empty(key, verdict) }
 }
 
 /// The facts that the kernel may choose freely, as text.

@@ -37,6 +37,8 @@ kinds! {
     TABLE_PAGE = "a table page", 64 * KIB;
     /// An accepted report.
     REPORT = "a report", 4 * MIB;
+    /// A version of an accepted report, or of what was in its place, that git compares.
+    COMPARED = "a file that git compares", 256 * MIB;
     /// A scenario or a list of kernels. The parser's limit is lower, and its error shows the place.
     YAML = "a YAML file", 16 * MIB;
     /// A mailbox or a patch; the longest series on kernel lists have some 5 MB.

@@ -1,7 +1,10 @@
 //! `s2lab init`: creates your own lab folder.
 
 use crate::cli::{exit, failure::Failure, render::say};
-use crate::lab::{init::init as write, shown};
+use crate::lab::{
+    init::{DIFF_COMMAND, DIFF_DRIVER, has_diff_driver, init as write},
+    shown,
+};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -16,5 +19,9 @@ pub(crate) fn init(arguments: &Arguments) -> Result<u8, Failure> {
     write(&arguments.folder)?;
     let shown = shown(&arguments.folder);
     say(&format!("{shown} is a lab folder: s2lab takes it when it is started there, or with --lab {shown}"))?;
+    if !has_diff_driver(&arguments.folder) {
+        say(&format!("for `git diff` of reports, add to {shown}/.gitattributes: {DIFF_DRIVER}"))?;
+    }
+    say(&format!("for `git diff` of reports, in a repository: {DIFF_COMMAND}"))?;
     Ok(exit::FINE)
 }
