@@ -40,6 +40,16 @@ pub enum Weight {
     Lacking,
 }
 
+impl Weight {
+    /// Returns true for a finding that shows something about the kernel.
+    pub(crate) fn is_kernel(self) -> bool {
+        match self {
+            Weight::Kernel | Weight::Tables => true,
+            Weight::Doubt | Weight::Lab | Weight::Lacking => false,
+        }
+    }
+}
+
 /// The part of a cell that a finding is about; without any of them it is the cell as a whole.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Subject {

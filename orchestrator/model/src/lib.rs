@@ -3,6 +3,7 @@
 //! report`; nothing flows back.
 
 pub mod cell;
+pub mod changes;
 pub mod console;
 pub mod crash;
 pub mod diagnostic;

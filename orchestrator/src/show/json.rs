@@ -186,10 +186,12 @@ fn accepted(standing: &Standing) -> Accepted<'_> {
         Standing::Compared(Outcome::NewWitness { note }) => {
             Accepted { note: Some(note.clone()), ..plain("new-witness") }
         }
-        Standing::Compared(Outcome::ShapeMoved { note, diff }) => {
+        Standing::Compared(Outcome::ShapeMoved { note, diff, .. }) => {
             Accepted { standing: "shape-moved", note: Some(note.clone()), diff: Some(diff) }
         }
-        Standing::Compared(Outcome::Changed { diff }) => Accepted { diff: Some(diff), ..plain("changed") },
+        Standing::Compared(Outcome::Changed { diff, .. }) => {
+            Accepted { diff: Some(diff), ..plain("changed") }
+        }
         Standing::Compared(Outcome::NotComparable(facts)) => {
             let facts: Vec<_> = facts.iter().map(ToString::to_string).collect();
             Accepted { note: Some(facts.join("; ")), ..plain("not-comparable") }

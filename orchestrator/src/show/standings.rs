@@ -17,7 +17,7 @@ pub fn lines(run: &RunSummary) -> String {
     let all: BTreeMap<&str, (&str, String)> = cells.chain(orphans).collect();
     let width = all.keys().map(|key| key.len()).max().unwrap_or_default();
     let diffs = run.cells.iter().filter_map(|cell| match &cell.standing {
-        Some(Standing::Compared(Outcome::Changed { diff })) => Some((cell.key.as_str(), diff)),
+        Some(Standing::Compared(Outcome::Changed { diff, .. })) => Some((cell.key.as_str(), diff)),
         _ => None,
     });
     let diffs: BTreeMap<_, _> = diffs.collect();

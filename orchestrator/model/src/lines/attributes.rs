@@ -41,9 +41,12 @@ impl Attributes {
     }
 }
 
+/// The word before the type.
+pub(super) const STAGE2: &str = "stage2 ";
+
 /// `stage2 Normal-NC`
 pub(super) fn read_stage2(text: &str) -> Option<Text> {
-    text.strip_prefix("stage2 ")?.parse().ok()
+    text.strip_prefix(STAGE2)?.parse().ok()
 }
 
 /// `SH inner`, or `no SH`.

@@ -17,8 +17,19 @@ pub struct Geometry {
 
 impl fmt::Display for Geometry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Geometry { look, guest, granule, ipa_bits, start_level } = self;
-        write!(f, "{look} {guest}  granule {granule}, IPA {ipa_bits} bits, start level {start_level}")
+        let Geometry { look, guest, .. } = self;
+        write!(f, "{look} {guest}  {}", self.values().join(", "))
+    }
+}
+
+impl Geometry {
+    pub(crate) fn values(&self) -> Vec<String> {
+        let Geometry { granule, ipa_bits, start_level, .. } = self;
+        vec![
+            format!("granule {granule}"),
+            format!("IPA {ipa_bits} bits"),
+            format!("start level {start_level}"),
+        ]
     }
 }
 

@@ -59,6 +59,11 @@ impl Leaves {
         }
     }
 
+    /// The attribute bits that are not promised of a device.
+    pub(crate) fn other_bits(&self) -> u64 {
+        self.bits & !PROMISED
+    }
+
     /// `1 x 2M level 2`
     fn count(&self) -> String {
         format!("{} x {} level {}", self.count, self.size, self.level)
@@ -145,7 +150,7 @@ impl Place {
 impl Range {
     /// The range without the attributes that stand in the promised part.
     pub fn shape(&self) -> String {
-        let other = self.leaves.bits & !PROMISED;
+        let other = self.leaves.other_bits();
         format!("{}  other bits {other:#x}{}", self.layout(), self.leaves.extras())
     }
 

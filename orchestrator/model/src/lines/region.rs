@@ -1,7 +1,7 @@
 //! `  nic  stage2 Normal-NC  rw  never-exec  SH inner  AF`: what stage 2 gives a region at a look,
 //! as far as it must not vary.
 
-use super::attributes::{read_sh, read_stage2, show_sh};
+use super::attributes::{STAGE2, read_sh, read_stage2, show_sh};
 use super::{Area, Attributes, COLUMN, LineError, Text, columns, line};
 use s2lab_mmu::Shareability;
 use std::{fmt, str::FromStr};
@@ -20,6 +20,26 @@ pub enum Region {
         stage2: Text,
         sh: Option<Shareability>,
     },
+}
+
+impl Region {
+    pub(crate) fn area(&self) -> Area {
+        match self {
+            Region::NothingMapped(area) | Region::Mapped { area, .. } => area.clone(),
+            Region::Ram { .. } => Area::Ram,
+        }
+    }
+
+    /// Returns the columns behind the area, the type first and without its `stage2`.
+    pub(crate) fn in_words(&self) -> Vec<String> {
+        let text = match self {
+            Region::NothingMapped(_) => NOTHING.to_owned(),
+            Region::Mapped { attributes, .. } => attributes.to_string(),
+            Region::Ram { stage2, sh } => format!("{STAGE2}{stage2}{COLUMN}{}", show_sh(*sh)),
+        };
+        let columns = text.split(COLUMN);
+        columns.map(|column| column.strip_prefix(STAGE2).unwrap_or(column).to_owned()).collect()
+    }
 }
 
 const FORM: &str = "NAME  stage2 TYPE  rw  EXEC  SH NAME  AF";

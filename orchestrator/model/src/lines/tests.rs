@@ -197,7 +197,11 @@ pub(crate) fn promise() -> impl Strategy<Value = Promise> {
 
 pub(crate) fn finding() -> impl Strategy<Value = FindingLine> {
     prop_oneof![
-        (text(), option::of(promise())).prop_map(|(what, promise)| FindingLine::What { what, promise }),
+        (text(), option::of(promise()), any::<bool>()).prop_map(|(what, promise, lab)| FindingLine::What {
+            what,
+            promise,
+            lab
+        }),
         text().prop_map(FindingLine::Expected),
         text().prop_map(FindingLine::Found),
         text().prop_map(FindingLine::Evidence),
@@ -370,6 +374,11 @@ fn a_line_that_is_nearly_right_is_refused() {
         reads::<FindingLine>,
         "isolation at look up, guest g0  I17",
         &[("I17", "I18"), ("  I17", "   I17")],
+    );
+    check(
+        reads::<FindingLine>,
+        "look up, guest g0  lab",
+        &[("lab", "Lab"), ("  lab", "  lab  lab"), ("  lab", "  lab  I17")],
     );
     check(reads::<Further>, &Further::of(&["x".into()]).to_string(), &[(" 1 ", " 01 "), ("sha256 ", "")]);
 }

@@ -26,7 +26,7 @@ impl Report {
         if *verdict == Verdict::Flaky {
             findings.insert(0, difference(cell));
         }
-        report.findings = self::findings(&findings);
+        report.findings = self::findings(&findings, Some(verdict));
         report.numbers = numbers(cell.attempts.iter().map(|attempt| &attempt.record));
         if let Some(how) = endings(cell.verdicts()) {
             let text = format!("{}: {how}", cell.attempts.len());
@@ -44,7 +44,7 @@ impl Report {
             key: record.planned.key.clone(),
             verdict: Text::new(&verdict),
             promises: record.planned.resolved.promises.clone(),
-            findings: findings(&judgement.findings),
+            findings: findings(&judgement.findings, judgement.verdict.as_ref()),
             promised: account.promised.clone(),
             witnesses: witnesses(judgement),
             shape: account.shape.clone(),
@@ -56,14 +56,18 @@ impl Report {
     }
 }
 
-fn findings(findings: &[Finding]) -> Part<FindingLine> {
-    Part::new(findings.iter().flat_map(finding).collect(), FindingLine::compares)
+/// Returns the lines of the findings. A deadline that passed while the lab was healthy is about the
+/// kernel.
+fn findings(findings: &[Finding], verdict: Option<&Verdict>) -> Part<FindingLine> {
+    let is_timeout = matches!(verdict, Some(Verdict::Timeout(_)));
+    let lines = |finding: &Finding| lines(finding, !finding.weight.is_kernel() && !is_timeout);
+    Part::new(findings.iter().flat_map(lines).collect(), FindingLine::compares)
 }
 
-fn finding(finding: &Finding) -> Vec<FindingLine> {
+fn lines(finding: &Finding, lab: bool) -> Vec<FindingLine> {
     let Finding { what, promise, expected, found, detail, .. } = finding;
     let lines = [
-        FindingLine::What { what: Text::new(what), promise: *promise },
+        FindingLine::What { what: Text::new(what), promise: *promise, lab },
         FindingLine::Expected(Text::new(expected)),
         FindingLine::Found(Text::new(found)),
     ];

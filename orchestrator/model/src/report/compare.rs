@@ -1,6 +1,8 @@
-//! Comparison of an accepted report with a new one.
+//! Comparison of an accepted report with a new one. The rules of what compares, and when, are here
+//! alone; [`crate::changes`] says in words what differs.
 
 use super::Report;
+use crate::changes::{Change, sentences};
 use crate::diff;
 use crate::lines::{FindingLine, Part, Table, Text, Witness};
 use crate::record::environment;
@@ -23,9 +25,9 @@ pub enum Outcome {
     NewWitness { note: String },
     /// The promised part is as accepted. The shape differs, and so does the kernel. This is no
     /// error.
-    ShapeMoved { note: String, diff: String },
+    ShapeMoved { note: String, diff: String, changes: Vec<Change> },
     /// The report differs. `diff` is for people: the variables that differ, then a unified diff.
-    Changed { diff: String },
+    Changed { diff: String, changes: Vec<Change> },
     /// The conditions of the two reports differ in these facts.
     NotComparable(Vec<Difference>),
 }
@@ -63,25 +65,81 @@ fn outcome(accepted: &Report, new: &Report, variables: &[Difference]) -> Outcome
     if !blocking.is_empty() {
         return Outcome::NotComparable(blocking);
     }
-    let image = |report: &Report| fact(report, environment::KERNEL_IMAGE);
-    let same_kernel = image(accepted).is_some() && image(accepted) == image(new);
-    let is_new = |witness: &Witness| !accepted.witnesses.lines.iter().any(|known| known.name == witness.name);
-    let known = Report { witnesses: new.witnesses.only(|witness| !is_new(witness)), ..new.clone() };
-    let changed = unified(&compared_text(accepted, same_kernel), &compared_text(&known, same_kernel));
-    let new_witnesses = new_witnesses(new.witnesses.lines.iter().filter(|witness| is_new(witness)));
-    let shape = unified(&shape_text(accepted), &shape_text(new));
-    let moved = (!same_kernel && !shape.is_empty()).then(|| shape_note(accepted, new));
+    let compared = Compared::of(accepted, new);
+    let (has_changed, has_moved) = (compared.has_changed(), compared.has_moved());
+    let moved = has_moved.then(|| shape_note(accepted, new));
+    let new_witnesses = new_witnesses(new.witnesses.lines.iter().filter(|witness| is_new(accepted, witness)));
     let notes: Vec<_> = moved.iter().chain(&new_witnesses).cloned().collect();
-    match (changed.is_empty(), moved, new_witnesses) {
-        (false, ..) => {
+    match (has_changed, has_moved, new_witnesses) {
+        (true, ..) => {
             let facts = variables.iter().map(|difference| format!("{difference}\n"));
             let notes = notes.into_iter().map(|note| note + "\n");
-            Outcome::Changed { diff: facts.chain(notes).chain([changed]).collect() }
+            let diff = facts.chain(notes).chain([compared.text_diff()]).collect();
+            Outcome::Changed { diff, changes: sentences(&compared) }
         }
-        (true, Some(_), _) => Outcome::ShapeMoved { note: notes.join("; "), diff: shape },
-        (true, None, Some(note)) => Outcome::NewWitness { note },
-        (true, None, None) => Outcome::Same,
+        (false, true, _) => {
+            let (diff, changes) = (compared.shape_diff(), sentences(&compared));
+            Outcome::ShapeMoved { note: notes.join("; "), diff, changes }
+        }
+        (false, false, Some(note)) => Outcome::NewWitness { note },
+        (false, false, None) => Outcome::Same,
     }
+}
+
+/// Two reports without what never compares.
+pub(crate) struct Compared {
+    pub(crate) old: Report,
+    pub(crate) new: Report,
+    /// Both were seen on the same image of the kernel: shape and tables compare exactly. Otherwise
+    /// their difference is a moved shape, and attributes of leaves are compared as promised alone.
+    pub(crate) same_kernel: bool,
+}
+
+impl Compared {
+    pub(crate) fn of(old: &Report, new: &Report) -> Self {
+        let image = |report: &Report| fact(report, environment::KERNEL_IMAGE);
+        let same_kernel = image(old).is_some() && image(old) == image(new);
+        let known = new.witnesses.only(|witness| !is_new(old, witness));
+        let of = |report| Report { blocking: BTreeMap::new(), ..comparable(report) };
+        Compared { old: of(old), new: Report { witnesses: known, ..of(new) }, same_kernel }
+    }
+
+    /// Returns true if anything differs that must not. The keys are not compared.
+    pub(crate) fn has_changed(&self) -> bool {
+        let Compared { old, new, same_kernel } = self;
+        old.verdict != new.verdict
+            || old.promises != new.promises
+            || old.findings != new.findings
+            || old.promised != new.promised
+            || old.witnesses != new.witnesses
+            || *same_kernel && (old.shape != new.shape || old.tables != new.tables)
+    }
+
+    /// Returns true if the shape differs, and so does the kernel.
+    pub(crate) fn has_moved(&self) -> bool {
+        !self.same_kernel && self.has_other_shape()
+    }
+
+    /// Returns true if what the kernel may choose freely differs.
+    pub(crate) fn has_other_shape(&self) -> bool {
+        let Compared { old, new, .. } = self;
+        let equal = old.shape == new.shape && old.tables == new.tables;
+        !equal && shape_text(old) != shape_text(new)
+    }
+
+    /// Returns the unified diff of what must not differ.
+    fn text_diff(&self) -> String {
+        let Compared { old, new, same_kernel } = self;
+        unified(&changing_text(old, *same_kernel), &changing_text(new, *same_kernel))
+    }
+
+    fn shape_diff(&self) -> String {
+        unified(&shape_text(&self.old), &shape_text(&self.new))
+    }
+}
+
+fn is_new(accepted: &Report, witness: &Witness) -> bool {
+    !accepted.witnesses.lines.iter().any(|known| known.name == witness.name)
 }
 
 fn unified(accepted: &str, new: &str) -> String {
@@ -112,12 +170,11 @@ fn shape_note(accepted: &Report, new: &Report) -> String {
     }
 }
 
-/// Returns the parts that must not differ, as text. The blocking facts do not differ here.
-fn compared_text(report: &Report, with_shape: bool) -> String {
-    let compared = Report { blocking: BTreeMap::new(), ..comparable(report) };
+/// Returns the parts that must not differ, as text.
+fn changing_text(report: &Report, with_shape: bool) -> String {
     match with_shape {
-        true => compared.text(),
-        false => Report { shape: Part::default(), tables: Part::default(), ..compared }.text(),
+        true => report.text(),
+        false => Report { shape: Part::default(), tables: Part::default(), ..report.clone() }.text(),
     }
 }
 
@@ -132,7 +189,7 @@ pub fn comparable(report: &Report) -> Report {
 
 /// The facts that the kernel may choose freely, as text.
 fn shape_text(report: &Report) -> String {
-    let tables = report.tables.only(Table::compares);
+    let tables = &report.tables;
     let shape = report.shape.lines.iter().map(ToString::to_string);
     let further = [&report.shape.further, &tables.further].into_iter().flatten().map(ToString::to_string);
     let lines = shape.chain(tables.lines.iter().map(Table::shape)).chain(further);

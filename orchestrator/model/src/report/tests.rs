@@ -24,6 +24,7 @@ fn reports_as_people_read_them() {
     wrong = wrong.and(alarm(AlarmClass::UnsupportedFault)).and(alarm(AlarmClass::Warn));
     insta::assert_snapshot!("fail", wrong.report());
     insta::assert_snapshot!("timeout", Story::after().stopped(StopCause::Timeout).report());
+    insta::assert_snapshot!("miss", Story::after().stopped(StopCause::Lab).report());
 }
 
 fn report_of(machine: &Machine) -> Report {
@@ -114,7 +115,7 @@ fn a_device_with_another_attribute_is_another_device() {
         // Whatever the kernel.
         for image in ["sha256:aa", "sha256:bb"] {
             let (outcome, new) = against(bar, image);
-            let Outcome::Changed { diff } = outcome else { panic!("{words}") };
+            let Outcome::Changed { diff, .. } = outcome else { panic!("{words}") };
             let line = diff.lines().find(|line| line.starts_with("+    nic  stage2 ")).unwrap();
             assert!(line.contains(words), "{words}: {new}");
             assert!(!diff.contains("shape moved"), "{diff}");
@@ -142,7 +143,7 @@ fn of_ram_type_and_shareability_are_promised() {
         assert_ne!(new.tables, accepted.tables);
         match compare(&accepted, &new).outcome {
             Outcome::Same => assert!(fine, "{ram:#x}"),
-            Outcome::Changed { diff } => {
+            Outcome::Changed { diff, .. } => {
                 assert!(!fine && diff.contains("+    ram  stage2 Normal-WB  SH non"))
             }
             other => panic!("{other:?}"),
@@ -168,7 +169,7 @@ fn a_new_witness_is_no_change_and_a_missing_one_is() {
         note.starts_with("shape moved with ") && note.ends_with("; new witnesses: walk, taint"),
         "{note}"
     );
-    let Outcome::Changed { diff } = compare(&new, &accepted).outcome else { panic!() };
+    let Outcome::Changed { diff, .. } = compare(&new, &accepted).outcome else { panic!() };
     assert!(diff.contains("-  taint  agrees"), "{diff}");
 }
 
@@ -264,7 +265,7 @@ fn a_change_shows_what_may_have_caused_it() {
     insta::assert_snapshot!(
         "changed",
         match compare(&accepted, &new).outcome {
-            Outcome::Changed { diff } => diff,
+            Outcome::Changed { diff, .. } => diff,
             other => format!("{other:?}"),
         }
     );
@@ -282,7 +283,7 @@ fn a_shape_moves_with_the_kernel_only() {
     // The image is the same, so it is changed, whatever its release.
     assert!(matches!(compare(&accepted, &moved).outcome, Outcome::Changed { .. }));
     let another = with(&moved, "kernel image", "sha256:bb");
-    let Outcome::ShapeMoved { note, diff } = compare(&accepted, &another).outcome else { panic!() };
+    let Outcome::ShapeMoved { note, diff, .. } = compare(&accepted, &another).outcome else { panic!() };
     assert_eq!(note, "shape moved with 6.1.176 -> 6.1.192");
     assert!(
         diff.contains("-  nic +0x0..0x200000  1 x 2M level 2")

@@ -182,6 +182,20 @@ pub enum StepLine {
     Probe(ProbeLine),
 }
 
+impl StepLine {
+    /// Returns the subject, which has no value, and the values: a line is `SUBJECT: VALUE, VALUE`,
+    /// or a subject alone.
+    pub(crate) fn parts(&self) -> (String, Vec<String>) {
+        let text = self.to_string();
+        match (self, text.rsplit_once(": ")) {
+            (StepLine::Store(_) | StepLine::Load(_) | StepLine::Probe(_), Some((subject, values))) => {
+                (subject.to_owned(), values.split(", ").map(str::to_owned).collect())
+            }
+            _ => (text, vec![]),
+        }
+    }
+}
+
 impl fmt::Display for StepLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
