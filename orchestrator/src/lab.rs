@@ -10,7 +10,10 @@ use s2lab_model::{
     kernel::{self, Kernels},
     scenario::{Scenario, load},
 };
-use s2lab_os::outside::{self, ReadError, Why, kinds};
+use s2lab_os::{
+    outside::{self, ReadError, Why, kinds},
+    private,
+};
 use std::{
     ffi::OsString,
     io,
@@ -96,16 +99,11 @@ pub struct Places {
 impl Places {
     /// Returns the places. `env` returns a variable's value.
     pub fn find(env: impl Fn(&str) -> Option<OsString>) -> Result<Self, LabError> {
-        // The specification requires that a relative path in these variables is ignored.
-        let absolute = |name: &str| env(name).map(PathBuf::from).filter(|path| path.is_absolute());
-        let place = |variable: &'static str, below_home: &str| {
-            let home = || absolute("HOME").map(|home| home.join(below_home));
-            let base = absolute(variable).or_else(home).ok_or(LabError::NoHome { variable })?;
-            Ok(base.join("s2lab"))
-        };
+        let state = "XDG_STATE_HOME";
+        let no_home = |variable| LabError::NoHome { variable };
         Ok(Self {
-            cache: place("XDG_CACHE_HOME", ".cache")?,
-            state: place("XDG_STATE_HOME", ".local/state")?,
+            cache: private::cache(&env).ok_or_else(|| no_home(private::CACHE_VARIABLE))?,
+            state: private::place(&env, state, ".local/state").ok_or_else(|| no_home(state))?,
         })
     }
 }

@@ -33,6 +33,7 @@ pub use objects::inventory::{Item, Removed};
 pub use objects::manifest::{FileFact, Manifest};
 pub use parts::given::Parts;
 pub use parts::modules::{Loaded, Module, ModuleInfo, Modules, parse_modinfo, write_archive};
+pub use parts::programs::{DebianPrograms, Programs};
 pub use parts::qemu::OLDEST as OLDEST_QEMU;
 pub use progress::{Progress, Quiet};
 
@@ -114,6 +115,18 @@ impl Cache {
             None => cache.agent_blocking(),
         })
         .await
+    }
+
+    /// Returns the folder of an object that the caller fills, if there is none for `inputs`, which
+    /// are all that decides its content. `fill` gets an empty folder. Blocks.
+    pub fn filled(
+        &self,
+        kind: &str,
+        name: &str,
+        inputs: &impl Serialize,
+        fill: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<PathBuf> {
+        Ok(self.objects.get(kind, name, inputs, |building| fill(&building.dir))?.path)
     }
 
     /// Checks that the machine's apt names an archive that serves our suites, and that the keys to

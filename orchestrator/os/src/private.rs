@@ -1,6 +1,7 @@
 //! Folders that s2lab makes for itself, for the user alone.
 
 use std::{
+    ffi::OsString,
     fs::{self, DirBuilder},
     io,
     os::unix::fs::{DirBuilderExt, PermissionsExt},
@@ -11,6 +12,9 @@ use std::{
 pub const MODE: u32 = 0o700;
 /// The bits of a mode that let the group and others write.
 const OTHERS_WRITE: u32 = 0o022;
+
+/// The variable that moves the cache.
+pub const CACHE_VARIABLE: &str = "XDG_CACHE_HOME";
 
 /// A folder in which others may write, so that its content need not be s2lab's.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +32,20 @@ impl OpenToOthers {
             self.path.display()
         )
     }
+}
+
+/// Returns the folder `s2lab` in the folder that `variable` names, else in `below_home` of the
+/// user's home. Returns None if neither is set. `env` returns a variable's value.
+pub fn place(env: impl Fn(&str) -> Option<OsString>, variable: &str, below_home: &str) -> Option<PathBuf> {
+    // The specification requires that a relative path in these variables is ignored.
+    let absolute = |name: &str| env(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let base = absolute(variable).or_else(|| absolute("HOME").map(|home| home.join(below_home)))?;
+    Some(base.join("s2lab"))
+}
+
+/// Returns the folder of the cache, like [`place`].
+pub fn cache(env: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    place(env, CACHE_VARIABLE, ".cache")
 }
 
 /// Makes `path` and the missing folders above it, for the user alone. An existing folder stays as

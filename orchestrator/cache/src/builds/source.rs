@@ -80,7 +80,38 @@ impl Cache {
         }
     }
 
+    /// Returns a folder with the files directly in `folder` of a kernel's source, an object of
+    /// `kind`. Blocks.
+    pub fn source_files(&self, source: &SourcePackage, kind: &str, folder: &str) -> Result<PathBuf> {
+        let (scope, deb) = self.source_package(source)?;
+        let name = folder.rsplit('/').next().unwrap_or(folder);
+        let object = self.objects.get(kind, name, &(&deb.sha256, folder), |building| {
+            let files = self.apt.fetch(&deb.name, &scope, std::slice::from_ref(&deb))?;
+            self.progress.step(&format!("unpacking {folder} of {} {}", deb.name, deb.version));
+            let beside = building.dir.join("unpacked");
+            for file in &files {
+                let tree = unpack_some(file, &deb.name, &beside, &mut |path| is_in(folder, path))?;
+                let (from, to) = (tree.join(folder), building.dir.join(name));
+                fs::rename(&from, &to).map_err(CacheError::io("cannot move", &from))?;
+            }
+            building.packages = vec![deb.package()];
+            crate::objects::object::remove_tree(&beside)
+        })?;
+        Ok(object.path.join(name))
+    }
+
     fn package_base(&self, source: &SourcePackage) -> Result<Base> {
+        let (scope, deb) = self.source_package(source)?;
+        Ok(Base {
+            digest: deb.sha256.clone(),
+            name: source.package.clone(),
+            version: deb.version.clone(),
+            room: deb.sha256.clone(),
+            kind: Kind::Package { scope, deb },
+        })
+    }
+
+    fn source_package(&self, source: &SourcePackage) -> Result<(Scope, Deb)> {
         let name = &source.package;
         suites::check_package(name)?;
         let scope = Scope::new(&source.suites, &["arm64"])?;
@@ -88,16 +119,10 @@ impl Cache {
         let debs = self
             .apt
             .resolve(Question::package(&exact), &scope, |apt| apt.newest(std::slice::from_ref(&exact)))?;
-        let [deb] = debs.as_slice() else {
-            return Err(CacheError::malformed(name, format_args!("one package was expected, not {debs:?}")));
-        };
-        Ok(Base {
-            digest: deb.sha256.clone(),
-            name: name.clone(),
-            version: deb.version.clone(),
-            room: deb.sha256.clone(),
-            kind: Kind::Package { scope, deb: deb.clone() },
-        })
+        match debs.as_slice() {
+            [deb] => Ok((scope, deb.clone())),
+            _ => Err(CacheError::malformed(name, format_args!("one package was expected, not {debs:?}"))),
+        }
     }
 
     /// Makes `into` this source: a missing folder, or, with [`Base::changes_in_place`], one that
@@ -132,25 +157,63 @@ impl Base {
     }
 }
 
+/// Returns true for a file directly in `folder` of an archive with one folder, whose name comes
+/// first in `path`.
+fn is_in(folder: &str, path: &str) -> bool {
+    let inside = path.split_once('/').and_then(|(_, inside)| inside.rsplit_once('/'));
+    inside.is_some_and(|(parent, _)| parent == folder)
+}
+
 /// Unpacks the archive inside of the package, which has one folder. That folder becomes `into`.
 fn unpack(package: &Path, name: &str, into: &Path) -> Result<()> {
     let beside = into.with_extension("unpacked");
     crate::objects::object::remove_tree(&beside)?;
-    s2lab_os::private::make(&beside).map_err(CacheError::io("cannot create", &beside))?;
+    let tree = unpack_some(package, name, &beside, &mut |_| true)?;
+    fs::rename(&tree, into).map_err(CacheError::io("cannot move", &tree))?;
+    crate::objects::object::remove_tree(&beside)
+}
+
+/// Unpacks the files that `keep` accepts below `beside`, a new folder. Returns the only folder of
+/// the archive, which has them.
+fn unpack_some(
+    package: &Path,
+    name: &str,
+    beside: &Path,
+    keep: &mut dyn FnMut(&str) -> bool,
+) -> Result<PathBuf> {
+    s2lab_os::private::make(beside).map_err(CacheError::io("cannot create", beside))?;
     let inside = format!("usr/src/{name}.tar.xz");
-    deb::unpack(package, &beside, |path| path == inside)?;
+    deb::unpack(package, beside, |path| path == inside)?;
     let archive = beside.join(&inside);
     let file = Outside::open(&archive, kinds::PACKAGE)?;
     let plain = lzma_rust2::XzReader::new(BufReader::with_capacity(1 << 20, file), true);
     let tree = beside.join("tree");
     fs::create_dir(&tree).map_err(CacheError::io("cannot create", &tree))?;
-    deb::untar(plain, &tree, &mut |_| true).map_err(|e| {
+    deb::untar(plain, &tree, keep).map_err(|e| {
         match crate::objects::object::unwritable(&e) || s2lab_os::whole::no_room(&e) {
             true => CacheError::io("cannot unpack into", &tree)(e),
             false => CacheError::malformed(package.display(), e),
         }
     })?;
     let only = crate::parts::kernel::only_folder(&tree)?;
-    fs::rename(tree.join(only), into).map_err(CacheError::io("cannot move", &tree))?;
-    crate::objects::object::remove_tree(&beside)
+    Ok(tree.join(only))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_files_of_the_folder_itself_are_taken() {
+        let is_taken = |path| is_in("tools/kunit", path);
+        assert!(is_taken("linux-6/tools/kunit/parser.py"));
+        for other in [
+            "linux-6/tools/kunit/sub/x",
+            "linux-6/other/tools/kunit/x",
+            "tools/kunit/x",
+            "linux-6/tools/kunit",
+        ] {
+            assert!(!is_taken(other), "{other}");
+        }
+    }
 }

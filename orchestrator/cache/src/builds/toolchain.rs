@@ -170,11 +170,7 @@ fn make(building: &mut Building, debs: &[Deb], files: &[PathBuf]) -> Result<()> 
     }
     // A missing library fails here, not in the middle of a build. glibc's and gcc's are the
     // machine's.
-    let machine = |library: &str| {
-        ["libc.so", "libm.so", "libdl.so", "libpthread.so", "librt.so", "libgcc_s.so", "/lib64/ld-linux"]
-            .iter()
-            .any(|m| library.starts_with(m))
-    };
+    let machine = |library: &str| elf::is_of_glibc(library) || library.starts_with("libgcc_s.so");
     elf::closure(&root, &PROGRAMS, &["usr/lib/x86_64-linux-gnu"], machine)?;
     script(&root, "rustc", RUSTC)?;
     script(&root, "ld", LD)?;

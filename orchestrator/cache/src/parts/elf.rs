@@ -34,6 +34,22 @@ pub(crate) fn is_aarch64(bytes: &[u8]) -> bool {
     })
 }
 
+/// Returns true for a library or a loader that glibc itself has. Programs that must run with the
+/// machine's glibc take all of them from the machine.
+pub(crate) fn is_of_glibc(library: &str) -> bool {
+    const NAMES: [&str; 8] = [
+        "libc.so",
+        "libm.so",
+        "libdl.so",
+        "libpthread.so",
+        "librt.so",
+        "libresolv.so",
+        "/lib64/ld-linux",
+        "/lib/ld-linux",
+    ];
+    NAMES.iter().any(|name| library.starts_with(name))
+}
+
 /// Decodes `bytes`. A static program has an empty result.
 pub(crate) fn read(bytes: &[u8]) -> Result<Dynamic, object::Error> {
     let header = elf::FileHeader64::<Endianness>::parse(bytes)?;

@@ -7,6 +7,7 @@ pub mod initramfs;
 pub(crate) mod kernel;
 pub(crate) mod lab;
 pub(crate) mod modules;
+pub(crate) mod programs;
 pub(crate) mod qemu;
 pub(crate) mod rootfs;
 pub(crate) mod userland;

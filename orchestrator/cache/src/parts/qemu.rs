@@ -8,20 +8,14 @@ use crate::{
     },
     error::{CacheError, Result},
     objects::object::{self, Building},
-    parts::{elf, userland::upstream_version},
+    parts::{elf, programs, userland::upstream_version},
 };
-use s2lab_os::{
-    child::{
-        self,
-        run::{self, RunError, find_on_path},
-    },
-    outside::{self, kinds},
+use s2lab_os::child::{
+    self,
+    run::{self, RunError, find_on_path},
 };
 use serde::Serialize;
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::PathBuf};
 
 /// The first version whose gdbstub serves EL2's registers in the form that s2lab reads, and that
 /// has `mapped-ram`.
@@ -109,17 +103,8 @@ fn make(building: &mut Building, debs: &[Deb], files: &[PathBuf], triplet: &str)
     let libraries = format!("usr/lib/{triplet}");
     let gcc = format!("{libraries}/libgcc_s.so.1");
     let closure = elf::closure(&root, &[IN_PACKAGE, &gcc], &[&libraries, "usr/lib"], |_| false)?;
-    for (place, file) in &closure {
-        // `--library-path` covers all files but possibly the loader.
-        let (from, to) = (root.join(file), building.dir.join(place));
-        make_parent(&to)?;
-        outside::copy(&from, &to, kinds::PROGRAM)?;
-    }
-    for dir in ROMS.iter().filter(|d| root.join(d).is_dir()) {
-        let (from, to) = (root.join(dir), building.dir.join(dir));
-        make_parent(&to)?;
-        fs::rename(&from, &to).map_err(CacheError::io("cannot move", &from))?;
-    }
+    // `--library-path` covers all files but possibly the loader.
+    programs::take(&root, &building.dir, &closure, &ROMS)?;
     let loader = closure.keys().find(|k| k.rsplit('/').next().is_some_and(|n| n.starts_with("ld-linux")));
     let loader = loader.ok_or_else(|| CacheError::malformed(IN_PACKAGE, "it names no loader"))?;
     object::remove_tree(&root)?;
@@ -127,11 +112,6 @@ fn make(building: &mut Building, debs: &[Deb], files: &[PathBuf], triplet: &str)
     building.facts.insert("version".to_owned(), upstream_version(debs, "qemu-system-arm")?);
     building.packages = debs.iter().map(Deb::package).collect();
     Ok(())
-}
-
-fn make_parent(path: &Path) -> Result<()> {
-    let Some(parent) = path.parent() else { return Ok(()) };
-    fs::create_dir_all(parent).map_err(CacheError::io("cannot create", parent))
 }
 
 /// Returns `10.0.2` of `QEMU emulator version 10.0.2 (Debian 1:10.0.2+ds-2)`.

@@ -32,6 +32,9 @@ pub const PLAIN: Kept = Kept { names: &[], prefixes: &[] };
 /// apt: the way to the archive, and the administrator's configuration.
 pub const APT: Kept = Kept { names: &[&NETWORK, &["APT_CONFIG"]], prefixes: &[] };
 
+/// pip: the way to the registry, and the user's configuration.
+pub const PIP: Kept = Kept { names: &[&NETWORK], prefixes: &["PIP_"] };
+
 /// cargo and rustc: the places of their files, the way to the registry, the toolchain. Other
 /// variables that begin with CARGO or RUST belong to a build that may be running s2lab.
 pub const CARGO: Kept = Kept {
@@ -110,11 +113,13 @@ mod tests {
     #[test]
     fn a_program_gets_what_is_listed() {
         for (name, by) in [
-            ("PATH", "apgcmq"),
-            ("HOME", "acmqp"),
-            ("http_proxy", "ac"),
-            ("HTTPS_PROXY", "ac"),
-            ("SSL_CERT_FILE", "ac"),
+            ("PATH", "apcmqi"),
+            ("HOME", "acmqpi"),
+            ("http_proxy", "aci"),
+            ("HTTPS_PROXY", "aci"),
+            ("SSL_CERT_FILE", "aci"),
+            ("PIP_CERT", "i"),
+            ("PYTHONPATH", ""),
             ("APT_CONFIG", "a"),
             ("CARGO_HOME", "c"),
             ("CARGO_REGISTRIES_X_INDEX", "c"),
@@ -133,7 +138,8 @@ mod tests {
             ("GITHUB_TOKEN", ""),
             ("LANG", ""),
         ] {
-            for (kind, kept) in [("p", PLAIN), ("a", APT), ("c", CARGO), ("m", MAKE), ("q", QEMU)] {
+            for (kind, kept) in [("p", PLAIN), ("a", APT), ("c", CARGO), ("m", MAKE), ("q", QEMU), ("i", PIP)]
+            {
                 assert_eq!(kept.has(&name.into()), by.contains(kind), "{name} {kind}");
             }
         }
