@@ -19,8 +19,7 @@ pub struct Missing {
     pub why: String,
 }
 
-/// Returns true if a missing reader is an error. Another value than `required` is a mistake, which
-/// is an error too.
+/// Returns true if a missing reader is an error: [`REQUIRED`] has a value.
 pub fn is_required() -> bool {
     env::var_os(REQUIRED).is_some_and(|value| !value.is_empty())
 }

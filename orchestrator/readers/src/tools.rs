@@ -46,8 +46,8 @@ pub struct Jq(Programs);
 impl Jq {
     const NAME: &str = "jq";
     const PROGRAM: &str = "usr/bin/jq";
-    /// Not JSON, a failure of the filter (jq(1), "error(message)" and "halt_error").
-    const REFUSALS: [i32; 2] = [2, 5];
+    /// Not JSON, cut off before the first result, a failure of the filter (jq 1.6, `main.c`).
+    const REFUSALS: [i32; 3] = [2, 4, 5];
 
     /// Returns the reader, which the first call fetches.
     pub fn get() -> Result<Self, Missing> {

@@ -7,18 +7,57 @@
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail by panicking, as its tests do")]
 
 mod chromium;
+mod python;
+mod tools;
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use readers::{Browser, Missing};
-use std::{process::ExitCode, sync::Arc};
+use readers::{Browser, Jq, Kunit, Missing, Python, XmlLint};
+use std::{
+    fs,
+    path::PathBuf,
+    process::{Command, ExitCode},
+    sync::Arc,
+};
+use tempfile::TempDir;
 
 /// A check that a reader makes: its name, which is a sentence, and itself.
 type Check<R> = (&'static str, fn(&R));
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let trials = [trials("chromium", Browser::get, &chromium::CHECKS, &arguments)];
-    libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit_code()
+    let trials = [
+        trials("chromium", Browser::get, &chromium::CHECKS, &arguments),
+        trials("xmllint", XmlLint::get, &tools::XMLLINT, &arguments),
+        trials("jq", Jq::get, &tools::JQ, &arguments),
+        trials("python", Python::get, &python::PYTHON, &arguments),
+        trials("kunit", Kunit::get, &python::KUNIT, &arguments),
+    ];
+    let missing = Trial::test("a_missing_reader_is_named", || {
+        missing_reader();
+        Ok(())
+    });
+    libtest_mimic::run(&arguments, trials.into_iter().flatten().chain([missing]).collect()).exit_code()
+}
+
+/// Runs the checks of a reader where nothing can be fetched.
+fn missing_reader() {
+    let empty = tempfile::tempdir().unwrap();
+    let run = |required: &str| {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command
+            .args(["xmllint", "--nocapture"])
+            .env("PATH", empty.path())
+            .env("XDG_CACHE_HOME", empty.path());
+        let output = command.env(readers::REQUIRED, required).output().unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8_lossy(&text).into_owned())
+    };
+    let reason = "the reader xmllint cannot be had: the machine has no `apt-get`";
+    let (success, text) = run("");
+    assert!(success && text.contains(&format!("NOT CHECKED: {reason}")), "{text}");
+    assert!(text.contains(&format!("0 passed; 0 failed; {} ignored", tools::XMLLINT.len())), "{text}");
+    let (success, text) = run("required");
+    assert!(!success && text.contains(reason) && text.contains("0 passed; 2 failed; 0 ignored"), "{text}");
 }
 
 /// Returns the checks of a reader, which is fetched if one of them is selected.
@@ -60,4 +99,21 @@ fn is_selected(arguments: &Arguments, name: &str) -> bool {
         false => name.contains(filter.as_str()),
     };
     arguments.filter.as_ref().is_none_or(fits) && !arguments.skip.iter().any(fits)
+}
+
+/// Returns a file with this text, and its folder.
+fn document(name: &str, text: &str) -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join(name);
+    fs::write(&file, text).unwrap();
+    (folder, file)
+}
+
+/// Asserts that a reader refuses its document, and gives this reason.
+#[track_caller]
+fn refused<T: std::fmt::Debug>(result: Result<T, readers::Failed>, why: &str) {
+    match result {
+        Err(error) if error.is_refusal() => assert!(error.to_string().contains(why), "{error}"),
+        other => panic!("{other:?} is not a refusal because of {why}"),
+    }
 }

@@ -5,7 +5,12 @@ mod wire;
 use crate::{Failed, KIND, Missing, had};
 use s2lab_cache::{DebianPrograms, Programs};
 use serde_json::{Value, json};
-use std::{fs, path::Path, process::Command, time::Duration};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 use tempfile::TempDir;
 use wire::Wire;
 
@@ -89,10 +94,10 @@ impl Browser {
     /// Opens a file and waits until it is loaded. The page has a Chromium of its own, which ends
     /// with it.
     pub fn open(&self, file: &Path, view: View) -> Result<Page, Failed> {
-        let broken = |why: &dyn ToString| Failed::broken(NAME, why.to_string());
-        let file = file.canonicalize().map_err(|why| broken(&format!("{}: {why}", file.display())))?;
-        let profile = tempfile::tempdir().map_err(|why| broken(&why))?;
-        let wire = Wire::start(&self.command(profile.path()).map_err(|why| broken(&why))?, profile.path())?;
+        let broken = |why: io::Error| Failed::broken(NAME, why);
+        let file = real(file)?;
+        let profile = tempfile::tempdir().map_err(broken)?;
+        let wire = Wire::start(&self.command(profile.path()).map_err(broken)?, profile.path())?;
         let mut page = Page { wire, address: address(&file), _profile: profile };
         page.attach()?;
         page.apply(view)?;
@@ -101,7 +106,7 @@ impl Browser {
     }
 
     /// Returns Chromium with a profile of its own and the fonts of its object alone.
-    fn command(&self, profile: &Path) -> std::io::Result<Command> {
+    fn command(&self, profile: &Path) -> io::Result<Command> {
         let configuration = profile.join("fonts.conf");
         fs::write(&configuration, fonts(&self.programs.folder.join(FONTS), profile))?;
         let mut command = self.programs.command(PROGRAM);
@@ -149,6 +154,12 @@ impl Page {
         Ok(())
     }
 
+    /// Opens another file in the same Chromium, in less time than a new one takes.
+    pub fn go(&mut self, file: &Path) -> Result<(), Failed> {
+        self.address = address(&real(file)?);
+        self.load()
+    }
+
     /// Loads the page, again if it is loaded, and forgets what it did before.
     pub fn load(&mut self) -> Result<(), Failed> {
         self.wire.events.clear();
@@ -156,7 +167,9 @@ impl Page {
         if let Some(why) = navigated["errorText"].as_str() {
             return Err(Failed::broken(NAME, format!("{}: {why}", self.address)));
         }
-        self.wire.wait_for("Page.loadEventFired")
+        self.wire.wait_for("Page.loadEventFired")?;
+        // The answer comes after the events of the load.
+        self.evaluate("0").map(drop)
     }
 
     /// Returns the value of a JavaScript expression in the page; of a promise its result. It works
@@ -189,8 +202,7 @@ impl Page {
 
     /// Returns a PNG picture of the window, or of the whole page.
     pub fn picture(&mut self, whole: bool) -> Result<Vec<u8>, Failed> {
-        let parameters = json!({ "format": "png", "captureBeyondViewport": whole });
-        let mut parameters = parameters;
+        let mut parameters = json!({ "format": "png", "captureBeyondViewport": whole });
         if whole {
             let size = self.wire.call("Page.getLayoutMetrics", json!({}))?["cssContentSize"].clone();
             let (width, height) = (size["width"].clone(), size["height"].clone());
@@ -224,6 +236,11 @@ impl Page {
     fn events<'a>(&'a self, method: &'a str) -> impl Iterator<Item = &'a Value> {
         self.wire.events.iter().filter(move |event| event["method"] == method).map(|event| &event["params"])
     }
+}
+
+fn real(file: &Path) -> Result<PathBuf, Failed> {
+    let missing = |why| Failed::broken(NAME, format_args!("{}: {why}", file.display()));
+    file.canonicalize().map_err(missing)
 }
 
 /// Returns the address of a file. Every byte that has a meaning in an address is encoded.
