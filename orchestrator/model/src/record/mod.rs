@@ -147,6 +147,13 @@ pub struct StageSpan {
     pub ended_ms: Option<u64>,
 }
 
+impl StageSpan {
+    /// Returns the time of the stage, in milliseconds; None if it did not end.
+    pub fn elapsed_ms(&self) -> Option<u64> {
+        self.ended_ms?.checked_sub(self.started_ms)
+    }
+}
+
 impl Surroundings {
     /// Returns true if the host's kernel and QEMU have both reported the place of the device.
     pub fn tell_of(&self, device: &str) -> bool {
