@@ -38,6 +38,8 @@ mod list;
 #[cfg(test)]
 mod output;
 #[cfg(test)]
+mod outputs;
+#[cfg(test)]
 mod own;
 #[cfg(test)]
 mod places;
