@@ -26,6 +26,7 @@ pub mod scenario;
 pub mod statistics;
 pub mod steps;
 pub mod summary;
+pub mod tables;
 mod unseen;
 pub mod verdict;
 pub mod witnesses;

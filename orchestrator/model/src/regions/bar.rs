@@ -1,7 +1,7 @@
 //! The BARs of a device.
 
-use super::{RegionKind, distinct};
-use crate::lines::{Area, Attributes, Leaves, Mapping, Place, Promised, Range as TableRange, Region, Table};
+use super::{RegionKind, distinct, range};
+use crate::lines::{Area, Attributes, Mapping, Place, Promised, Region, Table};
 use crate::record::Surroundings;
 use crate::record::look::GuestTables;
 use crate::scenario::{Guest, Promise};
@@ -62,18 +62,26 @@ impl RegionKind for Bars<'_> {
         regions.into_iter().map(Promised::Region).chain(mappings).collect()
     }
 
+    fn area(&self) -> Area {
+        Area::device(self.0)
+    }
+
+    /// The device's place in the host has no meaning.
+    fn place(&self, around: &Surroundings, range: &s2lab_mmu::Range) -> Option<Place> {
+        let bars = around.placed.get(self.0).map(Vec::as_slice).unwrap_or_default();
+        Some(place(bars, around.bar(self.0).map(|bar| bar.index), range))
+    }
+
     fn varies(&self) -> bool {
         false
     }
 
     fn tables<'s>(
-        &self,
-        around: &Surroundings,
+        &'s self,
+        around: &'s Surroundings,
         leaves: &'s [Stage2Leaf],
     ) -> Box<dyn Iterator<Item = Table> + 's> {
-        let (area, main) = (Area::device(self.0), around.bar(self.0).map(|bar| bar.index));
-        let bars = around.placed.get(self.0).cloned().unwrap_or_default();
-        Box::new(ranges(leaves).map(move |range| table(&area, Some(place(&bars, main, &range)), &range)))
+        Box::new(ranges(leaves).map(|found| Table::Range(range(self, around, &found))))
     }
 }
 
@@ -85,11 +93,6 @@ pub(super) fn attributes(leaves: &[Stage2Leaf], area: &Area) -> Vec<Region> {
     let kind = |leaf: &Stage2Leaf| (leaf.attr, leaf.read, leaf.write, leaf.exec, leaf.sh, leaf.af);
     let line = |leaf: &Stage2Leaf| Region::Mapped { area: area.clone(), attributes: Attributes::of(leaf) };
     distinct(leaves, kind, line)
-}
-
-pub(super) fn table(area: &Area, place: Option<Place>, range: &s2lab_mmu::Range) -> Table {
-    let (ipa, leaves) = ((range.first.ipa, range.end()), Leaves::of(&range.first, range.count));
-    Table::Range(TableRange { area: area.clone(), place, ipa, leaves })
 }
 
 fn overlap(bar: &Bar, pa: u64, size: u64) -> bool {

@@ -5,7 +5,7 @@ mod bar;
 mod ram;
 mod unknown;
 
-use crate::lines::{Promised, Table};
+use crate::lines::{Area, Leaves, Place, Promised, Range as TableRange, Table};
 use crate::record::Surroundings;
 use crate::record::look::GuestTables;
 use crate::scenario::{Guest, Promise, RAM};
@@ -46,13 +46,22 @@ pub(crate) trait RegionKind {
     /// Returns the lines of the promised part: what must not vary.
     fn promised(&self, seen: &GuestTables) -> Vec<Promised>;
 
+    /// Returns the region as lines name it.
+    fn area(&self) -> Area;
+
+    /// Returns the place of a range in the region, if the region has a first byte of its own.
+    fn place(&self, around: &Surroundings, range: &s2lab_mmu::Range) -> Option<Place> {
+        let _ = (around, range);
+        None
+    }
+
     /// Returns true if the leaves vary from run to run, so that their tables compare with nothing.
     fn varies(&self) -> bool;
 
     /// Yields the lines of the tables of a look.
     fn tables<'s>(
-        &self,
-        around: &Surroundings,
+        &'s self,
+        around: &'s Surroundings,
         leaves: &'s [Stage2Leaf],
     ) -> Box<dyn Iterator<Item = Table> + 's>;
 }
@@ -96,6 +105,12 @@ impl<'a> RegionName<'a> {
         let others = [RegionName::Ram(ram::Ram), RegionName::Unknown(unknown::Unknown)];
         devices.chain(others).collect()
     }
+}
+
+/// Returns the range of a region, as a line of its table.
+pub(crate) fn range(kind: &dyn RegionKind, around: &Surroundings, range: &s2lab_mmu::Range) -> TableRange {
+    let (ipa, leaves) = ((range.first.ipa, range.end()), Leaves::of(&range.first, range.count));
+    TableRange { area: kind.area(), place: kind.place(around, range), ipa, leaves }
 }
 
 /// Returns the line of each kind of leaf, in the order of the lines' texts. A million leaves are of

@@ -49,12 +49,20 @@ impl RegionKind for Ram {
         lines.into_iter().map(Promised::Region).collect()
     }
 
+    fn area(&self) -> Area {
+        Area::Ram
+    }
+
     fn varies(&self) -> bool {
         true
     }
 
     /// Yields the kinds of leaves by level and attribute bits, and the number of each.
-    fn tables<'s>(&self, _: &Surroundings, leaves: &'s [Stage2Leaf]) -> Box<dyn Iterator<Item = Table> + 's> {
+    fn tables<'s>(
+        &'s self,
+        _: &'s Surroundings,
+        leaves: &'s [Stage2Leaf],
+    ) -> Box<dyn Iterator<Item = Table> + 's> {
         let mut kinds: BTreeMap<(i8, u64), (&Stage2Leaf, u64)> = BTreeMap::new();
         for leaf in leaves {
             kinds.entry((leaf.level, leaf.attributes())).or_insert((leaf, 0)).1 += 1;

@@ -1,6 +1,6 @@
 //! Physical addresses that are neither RAM of the host nor a BAR.
 
-use super::{RegionKind, bar};
+use super::{RegionKind, bar, range};
 use crate::lines::{Area, Promised, Table};
 use crate::record::Surroundings;
 use crate::record::look::GuestTables;
@@ -45,11 +45,19 @@ impl RegionKind for Unknown {
         bar::attributes(&seen.unknown, &Area::Unknown).into_iter().map(Promised::Region).collect()
     }
 
+    fn area(&self) -> Area {
+        Area::Unknown
+    }
+
     fn varies(&self) -> bool {
         false
     }
 
-    fn tables<'s>(&self, _: &Surroundings, leaves: &'s [Stage2Leaf]) -> Box<dyn Iterator<Item = Table> + 's> {
-        Box::new(ranges(leaves).map(|range| bar::table(&Area::Unknown, None, &range)))
+    fn tables<'s>(
+        &'s self,
+        around: &'s Surroundings,
+        leaves: &'s [Stage2Leaf],
+    ) -> Box<dyn Iterator<Item = Table> + 's> {
+        Box::new(ranges(leaves).map(|found| Table::Range(range(self, around, &found))))
     }
 }
