@@ -7,7 +7,15 @@
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail by panicking, as its tests do")]
 
 mod chromium;
+#[path = "../cli/harness.rs"]
+#[allow(dead_code, reason = "the tests of the command line use all of it")]
+mod harness;
+mod json;
+mod outputs;
 mod python;
+#[path = "../cli/story.rs"]
+#[allow(dead_code, reason = "the tests of the command line use all of it")]
+mod story;
 mod tools;
 
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -28,8 +36,8 @@ fn main() -> ExitCode {
     let trials = [
         trials("chromium", Browser::get, &chromium::CHECKS, &arguments),
         trials("xmllint", XmlLint::get, &tools::XMLLINT, &arguments),
-        trials("jq", Jq::get, &tools::JQ, &arguments),
-        trials("python", Python::get, &python::PYTHON, &arguments),
+        trials("jq", Jq::get, &[&tools::JQ[..], &json::JQ].concat(), &arguments),
+        trials("python", Python::get, &[&python::PYTHON[..], &json::PYTHON].concat(), &arguments),
         trials("kunit", Kunit::get, &python::KUNIT, &arguments),
     ];
     let missing = Trial::test("a_missing_reader_is_named", || {
