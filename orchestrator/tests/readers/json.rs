@@ -2,8 +2,7 @@
 
 use crate::{Check, document, outputs, refused};
 use readers::{Jq, Python};
-use serde_json::{Value, json};
-use std::fs;
+use serde_json::json;
 
 pub(crate) const JQ: [Check<Jq>; 1] = [("a_script_finds_every_cell", cells)];
 pub(crate) const PYTHON: [Check<Python>; 1] = [("documents_are_valid_by_their_schemas", schemas)];
@@ -25,7 +24,9 @@ fn schemas(python: &Python) {
         for verb in ["report", "check"] {
             let file = output.print(&[verb, "--format", "json"]);
             assert_eq!(python.json_schema(&file, &schema).unwrap(), 1);
-            let mut wrong: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+        }
+        if output.verdicts().iter().any(|(_, verdict)| verdict == "FLAKY") {
+            let mut wrong = output.run.clone();
             *wrong.pointer_mut("/cells/0/verdict").unwrap() = json!(5);
             let (_folder, wrong) = document("run.json", &wrong.to_string());
             refused(python.json_schema(&wrong, &schema), "5 is not of type");
