@@ -213,6 +213,19 @@ impl Page {
         data_encoding::BASE64.decode(text.as_bytes()).map_err(|why| Failed::broken(NAME, why))
     }
 
+    /// Returns the names of the fonts in which the text of an element is shown.
+    pub fn fonts(&mut self, selector: &str) -> Result<Vec<String>, Failed> {
+        for domain in ["DOM", "CSS"] {
+            self.wire.call(&format!("{domain}.enable"), json!({}))?;
+        }
+        let root = self.wire.call("DOM.getDocument", json!({}))?["root"]["nodeId"].clone();
+        let element = json!({ "nodeId": root, "selector": selector });
+        let element = self.wire.call("DOM.querySelector", element)?["nodeId"].clone();
+        let fonts = self.wire.call("CSS.getPlatformFontsForNode", json!({ "nodeId": element }))?;
+        let names = fonts["fonts"].as_array().into_iter().flatten();
+        Ok(names.filter_map(|font| font["familyName"].as_str().map(str::to_owned)).collect())
+    }
+
     /// Returns the addresses that the page has asked for since its load, itself left out. A page
     /// without a network has none; `data:` addresses are not the network.
     pub fn requests(&self) -> Vec<String> {
