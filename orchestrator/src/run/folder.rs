@@ -272,7 +272,6 @@ mod tests {
             started: String::new(),
             lab: Some("/b".into()),
             attempts: Attempts::Once,
-            kernels: Default::default(),
             cells: vec![],
         };
         let line =

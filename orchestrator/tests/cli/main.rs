@@ -18,6 +18,8 @@ mod cache;
 #[cfg(test)]
 mod check;
 #[cfg(test)]
+mod diff;
+#[cfg(test)]
 mod doctor;
 #[cfg(test)]
 mod documents;
@@ -37,8 +39,6 @@ mod lint;
 mod list;
 #[cfg(test)]
 mod output;
-#[cfg(test)]
-mod outputs;
 #[cfg(test)]
 mod own;
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use crate::{
     cli::{exit, failure::Failure, render::say_bytes},
-    show::json,
+    show::{diff, json},
 };
 use clap::{Args, ValueEnum};
 use s2lab_model::{kernel, scenario};
@@ -21,8 +21,10 @@ enum What {
     Scenario,
     /// images/kernels.yaml
     Kernels,
-    /// The output of --format json
+    /// The output of --format json of run, report and check
     Run,
+    /// The output of diff --format json
+    Diff,
 }
 
 pub(crate) fn schema(arguments: &Arguments) -> Result<u8, Failure> {
@@ -30,6 +32,7 @@ pub(crate) fn schema(arguments: &Arguments) -> Result<u8, Failure> {
         What::Scenario => scenario::schema(),
         What::Kernels => kernel::schema(),
         What::Run => json::schema(),
+        What::Diff => diff::json::schema(),
     };
     say_bytes(schema.as_bytes())?;
     Ok(exit::FINE)

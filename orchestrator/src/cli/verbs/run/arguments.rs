@@ -1,11 +1,9 @@
 //! The arguments of `s2lab run`.
 
 use crate::{
-    cli::{
-        shared::cells::CellArguments, shared::kernels::KernelArguments, shared::outputs::OutputArguments,
-        shared::parts::PartArguments,
-    },
+    cli::{shared::cells::CellArguments, shared::kernels::KernelArguments, shared::parts::PartArguments},
     home,
+    show::Format,
 };
 use clap::Args;
 use s2lab_model::event::Attempts;
@@ -57,8 +55,9 @@ pub(crate) struct Arguments {
     /// Write the run there instead of under the state folder
     #[arg(long, value_name = "DIR", value_parser = home::argument())]
     pub(crate) out: Option<PathBuf>,
-    #[command(flatten)]
-    pub(crate) output: OutputArguments,
+    /// Form of the output: lines for people, or see docs/formats.md
+    #[arg(long, value_enum, default_value = "human")]
+    pub(crate) format: Format,
 }
 
 impl Arguments {
