@@ -8,7 +8,6 @@
 
 mod builds;
 pub mod carried;
-pub mod committed;
 mod debian;
 mod error;
 mod git;

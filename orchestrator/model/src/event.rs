@@ -8,8 +8,10 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use strum::VariantNames;
 
+mod origin;
 mod version;
 
+pub use origin::{KernelOrigin, SeriesOrigin};
 pub use version::{LOG_VERSION, Version};
 
 /// One line of `events.jsonl`.
@@ -219,6 +221,10 @@ pub struct Plan {
     /// that are older than this key.
     #[serde(default, skip_serializing_if = "Attempts::is_once")]
     pub attempts: Attempts,
+    /// The origins of the kernels from the command line, by their names in `cells`. Absent from
+    /// logs before 2.1.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub kernels: BTreeMap<String, KernelOrigin>,
     pub cells: Vec<PlannedCell>,
 }
 

@@ -1,11 +1,12 @@
 //! The summary of a run: the only input of every output. It holds data; an output makes the words
 //! of it, and escapes what comes from a guest.
 
-use crate::event::{CellEnd, Stage};
+use crate::event::{CellEnd, KernelOrigin, SeriesOrigin, Stage};
 use crate::finding::{Finding, Weight};
 use crate::judge::{JudgedCell, JudgedRun, difference};
 use crate::plan::Key;
-use crate::report::Standing;
+use crate::record::{Record, StageSpan, environment};
+use crate::report::{Report, Standing};
 use crate::scenario::Promise;
 use crate::verdict::{Interrupt, Verdict};
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,6 +15,10 @@ use std::path::{Path, PathBuf};
 /// A run, judged and compared.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunSummary {
+    /// The version of s2lab that carried it out.
+    pub s2lab: String,
+    /// The time at which it began, by RFC 3339.
+    pub started: String,
     /// The run's folder.
     pub folder: PathBuf,
     /// The lab folder, see [`crate::event::Plan`].
@@ -50,7 +55,16 @@ pub struct CellSummary {
     pub stopped: Option<Stopped>,
     /// The verdict of each attempt, in their order; None: interrupted.
     pub attempts: Vec<Option<Verdict>>,
+    /// The begin of the last attempt, in milliseconds since the run began.
+    pub started_ms: Option<u64>,
     pub elapsed_ms: Option<u64>,
+    /// The stages of the last attempt.
+    pub stages: Vec<StageSpan>,
+    pub kernel: KernelSummary,
+    /// The patches that `--series` applied.
+    pub series: Option<SeriesOrigin>,
+    /// The report; None: there is no verdict, or no attempt.
+    pub report: Option<Report>,
     /// The reason why the run did not come to the cell.
     pub not_run: Option<String>,
     /// The arguments of s2lab that run this cell alone.
@@ -59,6 +73,23 @@ pub struct CellSummary {
     pub logs: PathBuf,
     /// None: there is nothing to compare with, or it is not compared yet.
     pub standing: Option<Standing>,
+}
+
+/// The kernel under test, as far as the log has it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KernelSummary {
+    /// The release that the host reported.
+    pub release: Option<String>,
+    /// The SHA-256 of its Image, in hexadecimal.
+    pub image: Option<String>,
+    /// The SHA-256 of its configuration, in hexadecimal.
+    pub config: Option<String>,
+    /// The version of its package.
+    pub package: Option<String>,
+    /// The description of a kernel from the command line.
+    pub about: Option<String>,
+    /// The commit of a repository that it is built from.
+    pub commit: Option<String>,
 }
 
 /// The end of an attempt that did not come to its end.
@@ -82,9 +113,12 @@ impl RunSummary {
         let mut standings = standings.unwrap_or_default();
         let cells = run.cells.iter().map(|cell| {
             let summary = CellSummary::of(cell, logs(&cell.planned.key));
-            CellSummary { standing: standings.remove(&summary.key), ..summary }
+            let standing = standings.remove(&summary.key);
+            CellSummary { standing, ..summary }.on(run.kernels.get(&cell.planned.kernel))
         });
         Self {
+            s2lab: run.s2lab.clone(),
+            started: run.started.clone(),
             folder: folder.to_owned(),
             lab: run.lab.clone(),
             cells: cells.collect(),
@@ -118,12 +152,27 @@ impl CellSummary {
             promises: cell.planned.resolved.promises.iter().copied().collect(),
             stopped,
             attempts: cell.verdicts().map(Option::<&Verdict>::cloned).collect(),
+            started_ms: last.map(|attempt| attempt.record.started_ms),
             elapsed_ms: last.and_then(|attempt| attempt.record.elapsed_ms()),
+            stages: last.map(|attempt| attempt.record.stages.clone()).unwrap_or_default(),
+            kernel: last.map(|attempt| KernelSummary::of(&attempt.record)).unwrap_or_default(),
+            series: None,
+            report: Report::of_cell(cell),
             not_run: cell.not_run.clone(),
             repeat: cell.planned.repeat.clone(),
             logs,
             standing: None,
         }
+    }
+
+    /// Adds the origin of the kernel.
+    fn on(mut self, origin: Option<&KernelOrigin>) -> Self {
+        if let Some(KernelOrigin { about, commit, series }) = origin {
+            self.kernel.about = Some(about.clone());
+            self.kernel.commit.clone_from(commit);
+            self.series.clone_from(series);
+        }
+        self
     }
 
     pub fn passed(&self) -> bool {
@@ -141,6 +190,21 @@ impl CellSummary {
         let same = |finding: &&Finding| finding.weight == Weight::Tables && finding.subject == first.subject;
         let at_a_look = first.weight == Weight::Kernel && first.subject.look.is_some();
         self.findings.iter().filter(|_| at_a_look).find(same).or(Some(first))
+    }
+}
+
+impl KernelSummary {
+    fn of(record: &Record) -> Self {
+        let facts = &record.session.environment.variable;
+        let known = |name| facts.get(name).filter(|value| *value != environment::UNKNOWN).cloned();
+        Self {
+            release: record.session.host.as_ref().map(|host| host.release.clone()),
+            image: known(environment::KERNEL_IMAGE),
+            config: known(environment::KERNEL_CONFIG),
+            package: known(environment::KERNEL_PACKAGE),
+            about: None,
+            commit: None,
+        }
     }
 }
 
@@ -176,6 +240,41 @@ mod tests {
         let lead = cell.lead().unwrap();
         assert_eq!(lead.what, "stage2 of nic at look stored, guest g0");
         assert_eq!((&*lead.expected, &*lead.found), ("Normal-NC", "Device-nGnRE"));
+    }
+
+    #[test]
+    fn a_cell_has_its_report_its_stages_and_its_kernel() {
+        let cell = of(&Story::after());
+        assert_eq!(cell.report, Some(Story::after().report()));
+        assert_eq!(cell.started_ms, Some(20));
+        let host_boot = StageSpan { stage: Stage::HostBoot, started_ms: 40, ended_ms: Some(120) };
+        assert_eq!((&*cell.stages, host_boot.elapsed_ms()), (&[host_boot][..], Some(80)));
+        let (release, image) = (Some("6.12.95".into()), Some("sha256:aa".into()));
+        assert_eq!(cell.kernel, KernelSummary { release, image, ..KernelSummary::default() });
+    }
+
+    #[test]
+    fn the_origin_of_a_kernel_is_that_of_the_plan() {
+        let series = SeriesOrigin {
+            patches: 2,
+            digest: "5e".into(),
+            subject: Some("[PATCH 0/2] KVM: arm64: x".into()),
+            message_id: Some("1@localhost".into()),
+        };
+        let origin = KernelOrigin {
+            about: "a tree".into(),
+            commit: Some("c0ffee".into()),
+            series: Some(series.clone()),
+        };
+        let mut story = Story::after();
+        let of = |story: &Story| {
+            let run = RunSummary::of(&story.run(), Path::new("run"), |_| PathBuf::new(), None);
+            assert_eq!((&*run.s2lab, &*run.started), ("0.1.0", "2026-11-22T15:00:00Z"));
+            run.cells.into_iter().next().map(|cell| (cell.kernel.about, cell.kernel.commit, cell.series))
+        };
+        assert_eq!(of(&story), Some((None, None, None)));
+        story.kernels.insert("test".into(), origin.clone());
+        assert_eq!(of(&story), Some((Some(origin.about), origin.commit, Some(series))));
     }
 
     #[test]

@@ -213,6 +213,20 @@ pub fn write_new_below(root: &Path, below: &Path, bytes: &[u8]) -> io::Result<()
     Folder::open(root)?.below(folder)?.write_new(name, bytes)
 }
 
+/// Writes `bytes` to `path`, which the user has named, in one step. Its folder must exist.
+///
+/// # Errors
+/// If there is anything but a file: a device, a pipe and a link are neither replaced nor written
+/// to.
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Err(no_file()) };
+    if path.symlink_metadata().is_ok_and(|meta| !meta.is_file()) {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    Folder::open(folder)?.write(name, bytes, Sync::Now)
+}
+
 fn no_file() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, "no path of a file")
 }
@@ -249,6 +263,26 @@ mod tests {
         );
         assert!(write_below(dir.path(), Path::new("../x"), b"").is_err());
         assert_eq!(fs::read_dir(dir.path().join("a")).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn only_a_file_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        replace(&path("file"), b"one").unwrap();
+        replace(&path("file"), b"two").unwrap();
+        symlink("file", path("link")).unwrap();
+        symlink("nowhere", path("dangling")).unwrap();
+        fs::create_dir(path("folder")).unwrap();
+        for name in ["link", "dangling", "folder"] {
+            let error = replace(&path(name), b"three").unwrap_err();
+            assert_eq!(error.to_string(), "it is not a regular file", "{name}");
+        }
+        let missing = replace(&path("none/file"), b"three").unwrap_err();
+        assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+        assert!(replace(Path::new("/dev/null"), b"three").is_err());
+        assert_eq!(fs::read_to_string(path("file")).unwrap(), "two");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 4);
     }
 
     #[test]

@@ -12,8 +12,8 @@ use clap::{Parser, Subcommand};
 use context::{Common, Context};
 use std::process::ExitCode;
 use verbs::{
-    accept, cache, check, completions, diff, doctor, explain, init, lint, list, man, new, report, run,
-    schema, shell, textconv,
+    accept, cache, check, completions, doctor, explain, init, lint, list, man, new, report, run, schema,
+    shell, textconv,
 };
 
 /// End-to-end test lab for KVM on arm64: boots an emulated host, lets KVM in it run guests, reads
@@ -46,8 +46,6 @@ enum Verb {
     Report(report::Arguments),
     /// Compare a run's reports with the accepted ones; exit 5 if any differs
     Check(check::Arguments),
-    /// Compare the reports of two runs, folders, git revisions or cells; exit 5 if any differs
-    Diff(diff::Arguments),
     /// Make a run's reports the accepted ones
     Accept(accept::Arguments),
     /// Check that this machine can run s2lab, and say what to do about what is missing; exit 3 if
@@ -83,7 +81,6 @@ pub fn main() -> ExitCode {
         Verb::Lint(arguments) => lint::lint(&context, &arguments),
         Verb::Report(arguments) => report::report(&context, &arguments),
         Verb::Check(arguments) => check::check(&context, &arguments),
-        Verb::Diff(arguments) => diff::diff(&context, &arguments),
         Verb::Accept(arguments) => accept::accept(&context, &arguments),
         Verb::Doctor(arguments) => doctor::doctor(&context, &arguments),
         Verb::Cache(arguments) => cache::cache(&context, &arguments),

@@ -24,6 +24,20 @@ pub(crate) fn failure(failure: &Failure) {
     }
 }
 
+/// Takes the results of acts that do not depend on each other.
+///
+/// # Errors
+/// The last error. Those before it are printed.
+pub(crate) fn all(done: impl IntoIterator<Item = Result<(), Failure>>) -> Result<(), Failure> {
+    let mut last = None;
+    for error in done.into_iter().filter_map(Result::err) {
+        if let Some(before) = last.replace(error) {
+            failure(&before);
+        }
+    }
+    last.map_or(Ok(()), Err)
+}
+
 /// Prints a line on stderr, which may quote a file. A failed write is ignored.
 pub(crate) fn complain(line: &str) {
     let _ = writeln!(io::stderr(), "{}", plain(line));

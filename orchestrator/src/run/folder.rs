@@ -272,6 +272,7 @@ mod tests {
             started: String::new(),
             lab: Some("/b".into()),
             attempts: Attempts::Once,
+            kernels: Default::default(),
             cells: vec![],
         };
         let line =

@@ -227,6 +227,7 @@ mod tests {
     use s2lab_model::{
         event::Stage,
         finding::{Subject, Weight},
+        summary::KernelSummary,
         verdict::Interrupt,
     };
     use std::collections::{BTreeMap, BTreeSet};
@@ -250,7 +251,12 @@ mod tests {
             promises: vec![],
             stopped: None,
             attempts: vec![],
+            started_ms: Some(0),
             elapsed_ms: Some(16_449),
+            stages: vec![],
+            kernel: KernelSummary::default(),
+            series: None,
+            report: None,
             not_run: None,
             repeat: vec!["run".into(), "./a b/mine.yaml".into(), "--kernel".into(), "debian-6.1".into()],
             logs: "/runs/1/cells/x".into(),
@@ -260,6 +266,8 @@ mod tests {
 
     fn run_of(cells: Vec<CellSummary>) -> RunSummary {
         RunSummary {
+            s2lab: "0.1.0".into(),
+            started: "2026-11-22T15:00:00Z".into(),
             folder: "/runs/1".into(),
             lab: None,
             cells,

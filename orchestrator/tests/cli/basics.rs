@@ -104,7 +104,6 @@ fn schemas_are_those_in_the_repository() {
         (&["schema", "scenario"], "scenarios/schema.json"),
         (&["schema", "kernels"], "images/schema.json"),
         (&["schema", "run"], "docs/run.schema.json"),
-        (&["schema", "diff"], "docs/diff.schema.json"),
     ] {
         let output = home.command(arguments).output().unwrap();
         assert!(output.status.success(), "{arguments:?}");

@@ -18,8 +18,6 @@ mod cache;
 #[cfg(test)]
 mod check;
 #[cfg(test)]
-mod diff;
-#[cfg(test)]
 mod doctor;
 #[cfg(test)]
 mod documents;
@@ -39,6 +37,8 @@ mod lint;
 mod list;
 #[cfg(test)]
 mod output;
+#[cfg(test)]
+mod outputs;
 #[cfg(test)]
 mod own;
 #[cfg(test)]

@@ -212,7 +212,7 @@ fn logs_that_are_not_whole() {
     report("a line is missing", without(4).as_bytes(), 3);
     report("not JSON", format!("{well}hello\n").as_bytes(), 3);
     report("not text", b"\xff\xfe\n", 3);
-    let version = |v: &str| well.replace("\"v\":\"2.0\"", &format!("\"v\":{v}"));
+    let version = |v: &str| well.replace("\"v\":\"2.1\"", &format!("\"v\":{v}"));
     report("of a future version", version("\"3.0\"").as_bytes(), 3);
     report("of version 1", version("1").as_bytes(), 3);
     let younger =

@@ -6,7 +6,9 @@ use guest_tables::{
     stage2_root,
 };
 use s2lab_model::{
-    event::{Attempts, CellEnd, Event, Line, Loaded, LoadedPart, Plan, PlannedCell, Stage, StopCause},
+    event::{
+        Attempts, CellEnd, Event, KernelOrigin, Line, Loaded, LoadedPart, Plan, PlannedCell, Stage, StopCause,
+    },
     hash::digest,
     kernel::Trait,
     plan::Key,
@@ -45,6 +47,7 @@ impl Behaves {
 pub(crate) struct Story {
     cells: Vec<PlannedCell>,
     attempts: Attempts,
+    kernels: BTreeMap<String, KernelOrigin>,
     /// Each event with the cell's key.
     events: Vec<(Option<Key>, Event)>,
     pages: BTreeMap<String, Vec<u8>>,
@@ -57,8 +60,13 @@ impl Story {
     }
 
     pub(crate) fn of(cells: &[PlannedCell], behaves: impl Fn(&PlannedCell) -> Behaves) -> Self {
-        let mut story =
-            Self { cells: cells.to_vec(), attempts: Attempts::Once, events: vec![], pages: BTreeMap::new() };
+        let mut story = Self {
+            cells: cells.to_vec(),
+            attempts: Attempts::Once,
+            kernels: BTreeMap::new(),
+            events: vec![],
+            pages: BTreeMap::new(),
+        };
         for cell in cells {
             let events = Teller { cell, behaves: behaves(cell), pages: &mut story.pages }.events();
             story.events.extend(events.into_iter().map(|event| (Some(cell.key.clone()), event)));
@@ -152,6 +160,7 @@ impl Story {
             started: "2026-11-22T15:00:00Z".into(),
             lab: None,
             attempts: self.attempts,
+            kernels: self.kernels.clone(),
             cells: self.cells.clone(),
         };
         // Each attempt has a session of its own.

@@ -81,6 +81,7 @@ async fn carry_out(row: &Row, folder: &Path) -> Result<JudgedCell, Box<dyn Error
         started: "now".into(),
         lab: None,
         attempts: Attempts::Once,
+        kernels: BTreeMap::new(),
         cells: vec![planned.clone()],
     }));
     let launcher = Launcher::start()?;

@@ -140,6 +140,7 @@ async fn carry_out(folder: &Path) -> Result<(), Box<dyn Error>> {
         started: "now".into(),
         lab: None,
         attempts,
+        kernels: Default::default(),
         cells: cells.clone(),
     }));
     let run = Run {

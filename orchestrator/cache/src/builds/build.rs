@@ -83,7 +83,7 @@ impl<'a> Inputs<'a> {
 
 /// Returns the digest of the patches' changes.
 fn changes(build: &KernelBuild) -> String {
-    Series { patches: build.patches.clone(), skipped: Vec::new() }.digest()
+    Series { patches: build.patches.clone(), ..Series::default() }.digest()
 }
 
 impl Cache {

@@ -1,7 +1,10 @@
 //! Decoding of a mailbox, as lore, b4 and `git format-patch --stdout` write it, to patches in their
 //! order.
 
-use super::{MAX_MAILS, Patch, Series, SkippedMail, Unusable, bounds, diff, parts, subject::Subject};
+use super::{
+    LeadMail, MAX_MAILS, Patch, Series, SkippedMail, Unusable, bounds, diff, parts,
+    subject::{Subject, printable},
+};
 use mailparse::{MailHeaderMap, parse_mail};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,6 +23,8 @@ const NO_DIFF: &str = "it has no diff";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Mail {
     pub(super) subject: Subject,
+    /// The subject as it is written, in one line; empty for a file that is not a mail.
+    written: String,
     /// The same in all copies of a mail, however they came here.
     id: Option<String>,
     /// One for each part that has one.
@@ -155,8 +160,10 @@ fn read(raw: &[u8], depth: usize) -> Result<Vec<Mail>, String> {
     let mail = parse_mail(raw).map_err(|e| e.to_string())?;
     let field = |name| mail.headers.get_first_value(name);
     let attached = parts::attached(&mail)?;
+    let written = printable(&field("Subject").unwrap_or_default());
     let mut mails = vec![Mail {
-        subject: Subject::parse(&field("Subject").unwrap_or_default()),
+        subject: Subject::parse(&written),
+        written,
         id: field("Message-Id"),
         diffs: parts::diffs(&mail)?,
         is_whole: is_whole(raw),
@@ -184,7 +191,8 @@ fn single(text: &[u8], name: &str) -> Result<Vec<Mail>, String> {
     let plain = || Some(parts::diff_of(text)).filter(|diff| !diff.is_empty()).into_iter().collect();
     let no_mail = || {
         let subject = Subject { title: name.to_owned(), ..Subject::default() };
-        vec![Mail { subject, id: None, diffs: plain(), is_whole: is_whole(text), has_attached: false }]
+        let (written, is_whole) = (String::new(), is_whole(text));
+        vec![Mail { subject, written, id: None, diffs: plain(), is_whole, has_attached: false }]
     };
     match bounds::check(text) {
         Err(why) if first_fields(text).contains("subject") => return Err(why),
@@ -207,8 +215,10 @@ fn single(text: &[u8], name: &str) -> Result<Vec<Mail>, String> {
 
 /// Returns the patches in the order of the mails, whatever their numbers.
 pub(super) fn as_it_is(mails: Vec<Mail>) -> Series {
+    let covers = covers(&mails);
     let (patches, skipped) = sift(mails);
-    Series { patches: patches.into_iter().flat_map(Mail::patches).collect(), skipped }
+    let lead = lead(&covers, &patches);
+    Series { lead, patches: patches.into_iter().flat_map(Mail::patches).collect(), skipped }
 }
 
 /// Returns the patches by their numbers, if they have numbers.
@@ -216,7 +226,9 @@ pub(super) fn as_it_is(mails: Vec<Mail>) -> Series {
 /// # Errors
 /// If it is not one whole series.
 pub(super) fn whole_series(mails: Vec<Mail>) -> Result<Series, Unusable> {
-    let (mut patches, skipped) = sift(without_copies(mails));
+    let mails = without_copies(mails);
+    let covers = covers(&mails);
+    let (mut patches, skipped) = sift(mails);
     if let Some(Subject { title, odd_number: Some(number), .. }) =
         patches.iter().map(|mail| &mail.subject).find(|subject| subject.odd_number.is_some())
     {
@@ -239,7 +251,25 @@ pub(super) fn whole_series(mails: Vec<Mail>) -> Result<Series, Unusable> {
         });
         check_numbers(&patches, total)?;
     }
-    Ok(Series { patches: patches.into_iter().flat_map(Mail::patches).collect(), skipped })
+    let lead = lead(&covers, &patches);
+    Ok(Series { lead, patches: patches.into_iter().flat_map(Mail::patches).collect(), skipped })
+}
+
+/// Returns the cover letters.
+fn covers(mails: &[Mail]) -> Vec<Mail> {
+    let is_cover = |mail: &&Mail| !mail.subject.reply && matches!(mail.subject.number, Some((0, _)));
+    mails.iter().filter(is_cover).cloned().collect()
+}
+
+/// Returns the mail that stands for the series of these patches: the cover letter of their
+/// revision, else the first patch.
+fn lead(covers: &[Mail], patches: &[Mail]) -> Option<LeadMail> {
+    let first = patches.first()?;
+    let own = |cover: &&Mail| cover.subject.revision == first.subject.revision;
+    let mail = covers.iter().find(own).unwrap_or(first);
+    let id = mail.id.as_deref().map(|id| printable(id.trim().trim_start_matches('<').trim_end_matches('>')));
+    let message_id = id.filter(|id| !id.is_empty());
+    (!mail.written.is_empty()).then(|| LeadMail { subject: mail.written.clone(), message_id })
 }
 
 /// Checks that each of 1 to `total` exists once, with a diff.

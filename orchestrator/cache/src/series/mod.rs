@@ -43,9 +43,20 @@ pub struct SkippedMail {
     pub why: &'static str,
 }
 
+/// The mail that stands for a series: its cover letter, else its first patch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeadMail {
+    /// The subject with its prefix in brackets.
+    pub subject: String,
+    /// The Message-ID without its angle brackets.
+    pub message_id: Option<String>,
+}
+
 /// Patches in the order in which they are applied.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Series {
+    /// None: its patches are no mails.
+    pub lead: Option<LeadMail>,
     pub patches: Vec<Patch>,
     pub skipped: Vec<SkippedMail>,
 }
@@ -173,8 +184,9 @@ impl Series {
                 if size > kinds::PATCHES.limit {
                     return Err(unusable(path)(Unusable::TooLarge));
                 }
-                let Self { patches, skipped } =
+                let Self { lead, patches, skipped } =
                     Self::of_part(&text, &name(&file)).map_err(unusable(&file))?;
+                all.lead = all.lead.or(lead);
                 all.patches.extend(patches);
                 all.skipped.extend(skipped);
                 if all.patches.len() > MAX_MAILS {
@@ -191,6 +203,13 @@ impl Series {
         let mut bytes: Vec<u8> = lengths.collect();
         self.patches.iter().for_each(|patch| bytes.extend(&patch.diff));
         s2lab_model::hash::digest(&bytes)
+    }
+
+    /// Returns the hash of the patchset as KCIDB defines it, in hexadecimal: the SHA-256 of the
+    /// patches' SHA-256s, each in hexadecimal and with a line feed. A patch is its diff.
+    pub fn patchset_hash(&self) -> String {
+        let one = |patch: &Patch| s2lab_model::hash::digest(&patch.diff) + "\n";
+        s2lab_model::hash::digest(self.patches.iter().map(one).collect::<String>().as_bytes())
     }
 
     fn with_patches(self) -> Result<Self, Unusable> {

@@ -298,6 +298,32 @@ fn mailboxes_are_parted_as_git_parts_them() {
     }
 }
 
+/// The cover letter of the patches' revision, else the first patch by its number.
+#[test]
+fn a_series_has_the_mail_that_stands_for_it() {
+    let lead = |mails: &[&str]| mailbox(&mails.concat()).unwrap().lead;
+    let with =
+        |id: &str, mail: String| mail.replacen("Subject:", &format!("Message-ID: <{id}>\nSubject:"), 1);
+    let cover = with("0@x", mail("[PATCH v2 0/2] both", "words\n"));
+    let old = with("9@x", mail("[PATCH 0/2] both", "words\n"));
+    let (one, two) = (with("1@x", patch("[PATCH v2 1/2] a", "a")), patch("[PATCH v2 2/2] b", "b"));
+    let due = |subject: &str, id: Option<&str>| {
+        Some(LeadMail { subject: subject.into(), message_id: id.map(str::to_owned) })
+    };
+    assert_eq!(lead(&[&old, &two, &cover, &one]), due("[PATCH v2 0/2] both", Some("0@x")));
+    assert_eq!(lead(&[&old, &two, &one]), due("[PATCH v2 1/2] a", Some("1@x")));
+    assert_eq!(lead(&[&patch("a", "a")]), due("a", None));
+    assert_eq!(Series::of_mailbox(diff("a").as_bytes(), "a.patch").unwrap().lead, None, "not a mail");
+}
+
+#[test]
+fn the_hash_of_a_patchset_is_that_of_sha256sum() {
+    let patch = |diff: &str| Patch { title: "t".into(), diff: diff.into() };
+    let series = Series { patches: vec![patch("a\n"), patch("b\n")], ..Series::default() };
+    // for f in a b; do echo $f | sha256sum | cut -c-64; done | sha256sum
+    assert_eq!(series.patchset_hash(), "7b77b1b66500ed66bdb3e5f10e78f55ab6d4b404fa676ec1bee2ab5b31346a80");
+}
+
 #[test]
 fn files_and_folders() {
     let dir = tempfile::tempdir().unwrap();
@@ -415,7 +441,7 @@ fn mails_that_the_parser_takes_long_for_are_refused() {
 fn digests() {
     let series = |diffs: &[&str]| {
         let patches = diffs.iter().map(|d| Patch { title: "t".into(), diff: d.as_bytes().to_vec() });
-        Series { patches: patches.collect(), skipped: vec![] }
+        Series { lead: None, patches: patches.collect(), skipped: vec![] }
     };
     let mut renamed = series(&["a", "b"]);
     renamed.patches[0].title = "another".into();

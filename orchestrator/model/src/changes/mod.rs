@@ -17,14 +17,10 @@ mod tests;
 mod witnesses;
 mod words;
 
-use crate::lines::Further;
 use crate::report::{Compared, Report};
 
-/// The most changes of a report.
-const MOST_CHANGES: usize = 500;
-
 pub use groups::{Group, groups};
-pub use summary::{CellDiff, CellResult, DiffSummary, Reports, Side};
+pub use summary::{CellDiff, CellResult, DiffSummary};
 
 /// A difference of meaning between two reports.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -46,41 +42,6 @@ pub enum ChangeKind {
     Witness,
     /// The kernel may choose it freely.
     Shape,
-}
-
-impl ChangeKind {
-    pub const ALL: [ChangeKind; 6] = [
-        ChangeKind::Verdict,
-        ChangeKind::Lab,
-        ChangeKind::Kernel,
-        ChangeKind::Promised,
-        ChangeKind::Witness,
-        ChangeKind::Shape,
-    ];
-
-    /// The word for programs.
-    pub fn name(self) -> &'static str {
-        match self {
-            ChangeKind::Verdict => "verdict",
-            ChangeKind::Lab => "lab",
-            ChangeKind::Kernel => "kernel",
-            ChangeKind::Promised => "promised",
-            ChangeKind::Witness => "witness",
-            ChangeKind::Shape => "shape",
-        }
-    }
-
-    /// The heading for people.
-    pub fn title(self) -> &'static str {
-        match self {
-            ChangeKind::Verdict => "verdicts",
-            ChangeKind::Lab => "findings of the lab",
-            ChangeKind::Kernel => "findings of the kernel",
-            ChangeKind::Promised => "promised",
-            ChangeKind::Witness => "witnesses",
-            ChangeKind::Shape => "shape",
-        }
-    }
 }
 
 /// Returns the changes from `old` to `new`, the worst first. There is none exactly if the parts
@@ -107,18 +68,6 @@ pub(crate) fn sentences(compared: &Compared) -> Vec<Change> {
     }
     all.sort();
     all.dedup();
-    bounded(all)
-}
-
-/// Returns the first changes. The others are counted, and compare by their digest.
-fn bounded(mut all: Vec<Change>) -> Vec<Change> {
-    if all.len() > MOST_CHANGES {
-        let rest = all.split_off(MOST_CHANGES);
-        let kind = rest[0].kind;
-        let rest: Vec<_> = rest.into_iter().map(|Change { what, .. }| what).collect();
-        all.push(change(kind, Further::of(&rest).to_string()));
-        all.sort();
-    }
     all
 }
 

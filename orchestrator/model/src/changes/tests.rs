@@ -340,19 +340,6 @@ fn lines_beyond_the_bound_are_not_lost() {
     }
 }
 
-#[test]
-fn further_changes_are_counted() {
-    let mut old = parse(REPORT);
-    let reset = |n: usize| format!("reset {n}").parse::<Promised>().unwrap();
-    old.promised.lines.extend((0..600).map(reset));
-    let found = changes(&old, &parse(REPORT));
-    assert_eq!(found.len(), 501);
-    assert!(found[0].what.starts_with("and 100 more, sha256 "), "{found:?}");
-    old.promised.lines.pop();
-    old.promised.lines.push(reset(1000));
-    assert_ne!(changes(&old, &parse(REPORT)), found);
-}
-
 fn part<L: std::fmt::Debug>(line: impl Strategy<Value = L>) -> impl Strategy<Value = Part<L>> {
     (vec(line, 0..5), proptest::option::weighted(0.1, line::further()))
         .prop_map(|(lines, further)| Part { lines, further })

@@ -4,7 +4,8 @@
 use super::{JudgedAttempt, JudgedRun, judge_run};
 use crate::cell::ResolvedCell;
 use crate::event::{
-    BUILT_IN, CellEnd, Event, Line, Loaded, LoadedPart, Plan, PlannedCell, SessionId, Stage, StopCause,
+    BUILT_IN, CellEnd, Event, KernelOrigin, Line, Loaded, LoadedPart, Plan, PlannedCell, SessionId, Stage,
+    StopCause,
 };
 use crate::hash::digest;
 use crate::kernel::{Trait, Traits};
@@ -151,6 +152,7 @@ pub(crate) fn elsewhere<'a>(
 #[derive(Debug, Clone)]
 pub(crate) struct Story {
     pub(crate) cell: PlannedCell,
+    pub(crate) kernels: BTreeMap<String, KernelOrigin>,
     pub(crate) events: Vec<Event>,
     pub(crate) pages: Pages,
 }
@@ -284,7 +286,7 @@ impl Story {
             repeat: vec!["run".into(), KEY.into()],
             resolved: ResolvedCell::of(&scenario, traits),
         };
-        Story { cell, events, pages }
+        Story { cell, kernels: BTreeMap::new(), events, pages }
     }
 
     /// Adds a guest without a device, which is looked at after the first one, with that one beside
@@ -352,6 +354,7 @@ impl Story {
             started: "2026-11-22T15:00:00Z".into(),
             lab: Some(BUILT_IN.into()),
             attempts: Default::default(),
+            kernels: self.kernels.clone(),
             cells: vec![self.cell.clone()],
         };
         let key = KEY.parse().unwrap();

@@ -1,17 +1,24 @@
 //! Judgement of a whole run: attempt by attempt, cell by cell, and at last as a whole.
 
 use super::{Account, Judgement, LookResults, agreement, attempts, isolation, judge};
-use crate::event::{Attempts, PlannedCell};
+use crate::event::{Attempts, KernelOrigin, Plan, PlannedCell};
 use crate::record::look::{Pages, decode};
 use crate::record::{Cell, Record, Run, after_reset};
 use crate::verdict::{Interrupt, NOTHING_TESTED, Verdict, run_exit};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// A run with the judgement of each of its cells.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JudgedRun {
+    /// The version of s2lab that carried it out.
+    pub s2lab: String,
+    /// The time at which it began, by RFC 3339.
+    pub started: String,
     /// The lab folder, see [`crate::event::Plan`].
     pub lab: Option<String>,
+    /// The origins of kernels, see [`crate::event::Plan`].
+    pub kernels: BTreeMap<String, KernelOrigin>,
     /// The cells in the plan's order.
     pub cells: Vec<JudgedCell>,
     pub interrupted: Option<Interrupt>,
@@ -61,7 +68,7 @@ pub(super) fn conclude(
     pages: &(impl Pages + ?Sized),
 ) -> JudgedRun {
     let interrupted = run.interrupted.as_deref().map(Interrupt::of_signal);
-    let (course, lab) = (run.plan.attempts, run.plan.lab.clone());
+    let Plan { s2lab, started, lab, kernels, attempts: course, .. } = run.plan;
     let cells = run.cells.into_iter().enumerate().map(|(place, Cell { planned, attempts, not_run, .. })| {
         let mut all = judged(place);
         all.extend(attempts.into_iter().map(|record| attempt(record, interrupted.is_some(), pages)));
@@ -78,7 +85,7 @@ pub(super) fn conclude(
         0 if cells.iter().any(|cell| cell.not_run.is_some()) => NOTHING_TESTED,
         exit => exit,
     };
-    JudgedRun { lab, cells, interrupted, ended, exit }
+    JudgedRun { s2lab, started, lab, kernels, cells, interrupted, ended, exit }
 }
 
 /// Returns the verdict on a cell by its attempts, or None if the run did not come to it.

@@ -147,6 +147,13 @@ pub struct StageSpan {
     pub ended_ms: Option<u64>,
 }
 
+impl StageSpan {
+    /// Returns the time of the stage, in milliseconds; None if it did not end.
+    pub fn elapsed_ms(&self) -> Option<u64> {
+        self.ended_ms?.checked_sub(self.started_ms)
+    }
+}
+
 impl Surroundings {
     /// Returns true if the host's kernel and QEMU have both reported the place of the device.
     pub fn tell_of(&self, device: &str) -> bool {
@@ -179,7 +186,6 @@ impl Record {
     pub fn environment(&self) -> Environment {
         let Environment { mut blocking, mut variable } = self.session.environment.clone();
         blocking.insert(environment::CELL.into(), self.planned.resolved.digest());
-        blocking.insert(environment::TRAITS.into(), self.planned.resolved.traits.to_string());
         if let Some(host) = &self.session.host {
             blocking.insert(environment::PAGE_SIZE.into(), host.page_size.to_string());
             variable.insert(environment::KERNEL.into(), host.release.clone());

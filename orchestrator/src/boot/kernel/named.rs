@@ -2,8 +2,11 @@
 //! line.
 
 use super::resolved::{KernelRequest, wanted};
-use s2lab_cache::{CacheError, series::Patch};
-use s2lab_model::{event::PlannedCell, kernel::Kernels};
+use s2lab_cache::{CacheError, KernelSource, series::Patch};
+use s2lab_model::{
+    event::{KernelOrigin, PlannedCell, SeriesOrigin},
+    kernel::Kernels,
+};
 use std::{collections::BTreeSet, path::Path};
 
 /// A kernel that is not an entry of `images/kernels.yaml`, or one with a series on top.
@@ -14,9 +17,23 @@ pub struct CustomKernel {
     pub wanted: KernelRequest,
     /// The description, in a line for a person.
     pub about: String,
+    /// The series on top.
+    pub series: Option<SeriesOrigin>,
 }
 
 impl CustomKernel {
+    /// Returns its origin, for the plan.
+    pub fn origin(&self) -> KernelOrigin {
+        let commit = match &self.wanted {
+            KernelRequest::Built(build) => match &build.source {
+                KernelSource::Revision { revision, .. } => Some(revision.clone()),
+                KernelSource::Package(_) | KernelSource::Folder(_) => None,
+            },
+            KernelRequest::Archive(_) | KernelRequest::File(_) => None,
+        };
+        KernelOrigin { about: self.about.clone(), commit, series: self.series.clone() }
+    }
+
     /// Returns the patches that are applied to its source.
     pub fn patches(&self) -> &[Patch] {
         match &self.wanted {

@@ -12,12 +12,12 @@ use crate::{
 use clap::Args;
 use s2lab_cache::{Cache, Quiet};
 use s2lab_model::{
-    event::PlannedCell,
+    event::{KernelOrigin, PlannedCell},
     kernel::Kernels,
     plan::{Key, Selection, plan},
 };
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -54,6 +54,13 @@ impl CellPlan {
         let cache = Cache::open(&places.cache, true, Arc::new(Quiet))?;
         self.given = runtime::block_on(given::check(cache, &given, cells))??;
         Ok(())
+    }
+
+    /// Returns the origins of the cells' kernels from the command line, by their names.
+    pub(crate) fn origins(&self) -> BTreeMap<String, KernelOrigin> {
+        let has_cell = |label: &str| self.cells.iter().any(|cell| cell.kernel == label);
+        let chosen = self.chosen.iter().filter(|kernel| has_cell(&kernel.label));
+        chosen.map(|kernel| (kernel.label.clone(), kernel.origin())).collect()
     }
 
     /// Returns the only cell, for a verb that takes one. The error lists them.

@@ -5,7 +5,7 @@ pub(crate) mod cells;
 pub(crate) mod gather;
 pub(crate) mod judged;
 pub(crate) mod kernels;
+pub(crate) mod outputs;
 pub(crate) mod own;
 pub(crate) mod parts;
 pub(crate) mod runs;
-pub(crate) mod sides;

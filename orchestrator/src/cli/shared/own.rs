@@ -13,9 +13,10 @@ use crate::{
 use s2lab_cache::{
     BuildConfig, CacheError, ConfigFile, KernelBuild, KernelSource,
     revisions::{Commit, commits},
-    series::Series,
+    series::{LeadMail, Series},
 };
 use s2lab_model::{
+    event::SeriesOrigin,
     kernel::{self, Provider, Trait, Traits, Tree},
     plan::{KernelArgument, KernelChoice, Revisions, commit_name, label, with_series},
 };
@@ -82,6 +83,7 @@ pub(crate) fn kernels(
                 build.patches.extend(series.patches.iter().cloned());
                 own.kernel.label = with_series(&own.kernel.label, name);
                 build.name.clone_from(&own.kernel.label);
+                own.kernel.series = Some(origin(series));
             }
             own.words.extend(on_top(arguments));
             // A commit may be in two ranges.
@@ -111,6 +113,14 @@ fn read_series(path: &Path) -> Result<(String, Series), Failure> {
     }
     let real = path.canonicalize().map_err(Failure::io(path.display().to_string()))?;
     Ok((label(&real.to_string_lossy())?, series))
+}
+
+fn origin(series: &Series) -> SeriesOrigin {
+    let (subject, message_id) = match &series.lead {
+        Some(LeadMail { subject, message_id }) => (Some(subject.clone()), message_id.clone()),
+        None => (None, None),
+    };
+    SeriesOrigin { patches: series.patches.len(), digest: series.patchset_hash(), subject, message_id }
 }
 
 /// Checks that the arguments go with the kernels.
@@ -286,7 +296,7 @@ impl Resolve<'_> {
 
 /// `words` are the arguments that mean this kernel, up to what all own kernels have in common.
 fn own(label: &str, wanted: KernelRequest, about: String, words: Vec<String>) -> OwnKernel {
-    let kernel = CustomKernel { label: label.to_owned(), wanted, about };
+    let kernel = CustomKernel { label: label.to_owned(), wanted, about, series: None };
     OwnKernel { kernel, declared: BTreeSet::new(), words }
 }
 

@@ -5,7 +5,6 @@ use crate::{
     run::folder::RunFolder,
 };
 use s2lab_model::event::BUILT_IN;
-use std::io;
 
 /// Opens the run that an argument names.
 pub(crate) fn open(context: &Context, run: Option<&str>) -> Result<RunFolder, Failure> {
@@ -14,15 +13,6 @@ pub(crate) fn open(context: &Context, run: Option<&str>) -> Result<RunFolder, Fa
         message: source.to_string(),
         hint: Some("`s2lab run` makes one".into()),
     })
-}
-
-/// Returns the run with this name or folder, if there is one.
-pub(crate) fn named(context: &Context, run: &str) -> Result<Option<RunFolder>, Failure> {
-    match RunFolder::open(&context.places()?.state, run) {
-        Ok(run) => Ok(Some(run)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Failure::io(run.to_owned())(error)),
-    }
 }
 
 /// The latest run of the lab folder, which is printed. A run of another lab folder is never taken.

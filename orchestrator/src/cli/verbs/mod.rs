@@ -4,7 +4,6 @@ pub(crate) mod accept;
 pub(crate) mod cache;
 pub(crate) mod check;
 pub(crate) mod completions;
-pub(crate) mod diff;
 pub(crate) mod doctor;
 pub(crate) mod explain;
 pub(crate) mod init;

@@ -3,15 +3,19 @@
 use crate::cli::{
     context::Context,
     failure::Failure,
-    render::say,
-    render::say_bytes,
-    shared::{judged::Judged, runs::open},
+    render::{all, say, say_bytes},
+    shared::{
+        judged::Judged,
+        outputs::{OutputArguments, Outputs},
+        runs::open,
+    },
 };
 use crate::{
     run::folder::RunFolder,
     show::{Format, terminal},
 };
 use clap::Args;
+use s2lab_model::summary::RunSummary;
 use s2lab_os::outside::{self, kinds};
 
 #[derive(Debug, Args)]
@@ -19,34 +23,41 @@ pub(crate) struct Arguments {
     /// A run's folder or its name; default: the latest of the lab folder
     run: Option<String>,
     /// Only the cells with these keys, and their reports in full
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", conflicts_with_all = ["format", "output"])]
     cell: Vec<String>,
-    /// Form of the output: lines for people, or see docs/formats.md
-    #[arg(long, value_enum, default_value = "human", conflicts_with = "cell")]
-    format: Format,
+    #[command(flatten)]
+    output: OutputArguments,
 }
 
 pub(crate) fn report(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+    let outputs = arguments.output.of_run("report")?;
     let folder = open(context, arguments.run.as_deref())?;
     let judged = Judged::read(&folder)?;
     // A run of elsewhere may be read where nothing can be written: it is shown before that is
     // tried.
     let written = judged.write_reports(&folder);
-    match arguments.cell.is_empty() {
-        true => show(context, arguments.format, &folder, &judged)?,
-        false => {
-            for key in &arguments.cell {
-                let report = judged.reports.get(key.as_str()).ok_or_else(|| no_report(key, &judged))?;
-                say(report.text().trim_end())?;
-            }
-        }
-    }
-    written?;
+    let shown = match arguments.cell.is_empty() {
+        true => show(context, &outputs, &folder, &judged),
+        false => show_reports(&arguments.cell, &judged),
+    };
+    all([shown, written])?;
     Ok(judged.run.exit)
 }
 
+fn show_reports(keys: &[String], judged: &Judged) -> Result<(), Failure> {
+    keys.iter().try_for_each(|key| {
+        let report = judged.reports.get(key.as_str()).ok_or_else(|| no_report(key, judged))?;
+        say(report.text().trim_end())
+    })
+}
+
 /// Shows the whole run.
-fn show(context: &Context, format: Format, folder: &RunFolder, judged: &Judged) -> Result<(), Failure> {
+fn show(
+    context: &Context,
+    outputs: &Outputs<'_, RunSummary>,
+    folder: &RunFolder,
+    judged: &Judged,
+) -> Result<(), Failure> {
     let lab = match context.lab() {
         Ok(lab) => Some(lab.reports()),
         // There is none, and no place for the built-in one.
@@ -54,11 +65,14 @@ fn show(context: &Context, format: Format, folder: &RunFolder, judged: &Judged) 
         Err(other) => return Err(other),
     };
     let summary = judged.summary(folder, lab.as_deref());
-    match (format, format.document()) {
-        (_, Some(document)) => say_bytes(document(&summary).as_bytes()),
-        (Format::Events, _) => say_bytes(&outside::read(&folder.events(), kinds::EVENT_LOG)?),
-        (_, None) => say(&terminal::run(&summary, context.paint())),
-    }
+    let printed = match outputs.format {
+        Format::Human => say(&terminal::run(&summary, context.paint())),
+        Format::Events => outside::read(&folder.events(), kinds::EVENT_LOG)
+            .map_err(Failure::from)
+            .and_then(|log| say_bytes(&log)),
+        _ => outputs.document(&summary),
+    };
+    outputs.write(&summary, printed)
 }
 
 fn no_report(key: &str, judged: &Judged) -> Failure {

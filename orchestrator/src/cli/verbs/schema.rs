@@ -3,7 +3,7 @@
 
 use crate::{
     cli::{exit, failure::Failure, render::say_bytes},
-    show::{diff, json},
+    show::json,
 };
 use clap::{Args, ValueEnum};
 use s2lab_model::{kernel, scenario};
@@ -21,10 +21,8 @@ enum What {
     Scenario,
     /// images/kernels.yaml
     Kernels,
-    /// The output of --format json of run, report and check
+    /// The output of --format json
     Run,
-    /// The output of diff --format json
-    Diff,
 }
 
 pub(crate) fn schema(arguments: &Arguments) -> Result<u8, Failure> {
@@ -32,7 +30,6 @@ pub(crate) fn schema(arguments: &Arguments) -> Result<u8, Failure> {
         What::Scenario => scenario::schema(),
         What::Kernels => kernel::schema(),
         What::Run => json::schema(),
-        What::Diff => diff::json::schema(),
     };
     say_bytes(schema.as_bytes())?;
     Ok(exit::FINE)

@@ -5,12 +5,16 @@
 //! version alone.
 
 use super::*;
+use crate::event::{KernelOrigin, SeriesOrigin};
+use crate::hash::digest;
 use crate::judge::judge_run;
 use crate::record::parse::{Skipped, parse};
 use serde_json::{Value, json};
 use std::path::Path;
 
-const OURS: &str = "2.0.jsonl";
+const OURS: &str = "2.1.jsonl";
+/// One of the first minor.
+const FIRST: &str = "2.0.jsonl";
 /// One of a minor that this s2lab does not know.
 const AHEAD: &str = "2.9.jsonl";
 
@@ -18,8 +22,22 @@ fn text(lines: &[Value]) -> String {
     lines.iter().map(|line| format!("{line}\n")).collect()
 }
 
+/// With every optional key.
 fn ours() -> Vec<Value> {
-    Story::after().lines().iter().map(|line| serde_json::to_value(line).unwrap()).collect()
+    let mut story = Story::after();
+    let series = SeriesOrigin {
+        patches: 2,
+        digest: digest(b"patches"),
+        subject: Some("[PATCH v2 0/2] KVM: arm64: x".into()),
+        message_id: Some("20261122150000.1-1@example.org".into()),
+    };
+    let origin = KernelOrigin {
+        about: "commit c0ffee of /src/linux, built with images/config/boot.config".into(),
+        commit: Some("c0ffee".into()),
+        series: Some(series),
+    };
+    story.kernels.insert("test".into(), origin);
+    story.lines().iter().map(|line| serde_json::to_value(line).unwrap()).collect()
 }
 
 /// With an event, an observation and keys that are not known.
@@ -63,12 +81,20 @@ fn a_golden_log_of_this_version_passes() {
     assert!(run.skipped.is_empty() && passes(run));
 }
 
+/// The file is as it was written.
+#[test]
+fn a_golden_log_of_the_first_minor_passes() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/logs").join(FIRST);
+    let run = Run::read(&std::fs::read_to_string(path).unwrap()).unwrap();
+    assert!(run.skipped.is_empty() && run.plan.kernels.is_empty() && passes(run));
+}
+
 #[test]
 fn what_a_younger_minor_has_is_skipped_and_named() {
     let run = Run::read(&golden(AHEAD, &ahead())).unwrap();
     assert_eq!(
         run.skipped.to_string(),
-        "the event log is of version 2.9, and this s2lab knows 2.0: skipped 2 x event `guest-power`, \
+        "the event log is of version 2.9, and this s2lab knows 2.1: skipped 2 x event `guest-power`, \
          1 x event `observed loaded`, 1 x key `event.cells.resolved.host.sockets`, \
          1 x key `event.cells.resolved.steps.order`, 1 x key `event.cells.shard`, 1 x key `event.firmware`, \
          1 x key `zone`"
@@ -109,7 +135,7 @@ fn a_step_of_a_younger_minor_is_refused_with_the_version() {
     lines.iter_mut().for_each(|line| line["v"] = json!("2.9"));
     let refused = Run::read(&text(&lines)).unwrap_err().to_string();
     let due =
-        "line 0: not an event: version 2.9 of the event log, this s2lab knows 2.0: unknown variant `hotplug`";
+        "line 0: not an event: version 2.9 of the event log, this s2lab knows 2.1: unknown variant `hotplug`";
     assert!(refused.starts_with(due), "{refused}");
 }
 
@@ -127,7 +153,7 @@ fn a_cell_that_planning_does_not_make_is_refused() {
 /// An unknown part is skipped in a younger log, and a mistake in one of this version.
 #[test]
 fn a_log_of_this_version_has_nothing_that_is_not_known() {
-    let ours = golden(AHEAD, &ahead()).replace("\"v\":\"2.9\"", "\"v\":\"2.0\"");
+    let ours = golden(AHEAD, &ahead()).replace("\"v\":\"2.9\"", "\"v\":\"2.1\"");
     for (line, why) in ours.lines().zip(0..).filter(|(line, _)| {
         ["firmware", "guest-power", "shard", "loaded\":{\"words"].iter().any(|word| line.contains(word))
     }) {
@@ -158,7 +184,7 @@ fn a_younger_log_is_held_to_the_rest() {
 #[test]
 fn other_versions_are_refused_by_name() {
     let text = golden(OURS, &ours());
-    let read = |v: &str| Run::read(&text.replace("\"v\":\"2.0\"", &format!("\"v\":{v}"))).unwrap_err();
+    let read = |v: &str| Run::read(&text.replace("\"v\":\"2.1\"", &format!("\"v\":{v}"))).unwrap_err();
     assert_eq!(
         read("1").to_string(),
         "line 0: version 1 of the event log was never released; this s2lab reads version 2"

@@ -1,9 +1,11 @@
 //! The arguments of `s2lab run`.
 
 use crate::{
-    cli::{shared::cells::CellArguments, shared::kernels::KernelArguments, shared::parts::PartArguments},
+    cli::{
+        shared::cells::CellArguments, shared::kernels::KernelArguments, shared::outputs::OutputArguments,
+        shared::parts::PartArguments,
+    },
     home,
-    show::Format,
 };
 use clap::Args;
 use s2lab_model::event::Attempts;
@@ -55,9 +57,8 @@ pub(crate) struct Arguments {
     /// Write the run there instead of under the state folder
     #[arg(long, value_name = "DIR", value_parser = home::argument())]
     pub(crate) out: Option<PathBuf>,
-    /// Form of the output: lines for people, or see docs/formats.md
-    #[arg(long, value_enum, default_value = "human")]
-    pub(crate) format: Format,
+    #[command(flatten)]
+    pub(crate) output: OutputArguments,
 }
 
 impl Arguments {

@@ -5,12 +5,11 @@ use crate::cli::{
     VERSION,
     context::Context,
     failure::Failure,
-    render::complain,
-    render::say,
-    render::say_bytes,
+    render::{self, all, complain, say},
     shared::cells::CellPlan,
     shared::gather::{Provisions, Source},
     shared::judged::{Judged, lacks_to_pass},
+    shared::outputs::Outputs,
 };
 use crate::{
     lab::{Lab, Places},
@@ -35,7 +34,7 @@ use s2lab_model::{
     event::{Event, Line, Plan, PlannedCell},
     judge::JudgedCell,
     plan::Key,
-    summary::CellSummary,
+    summary::{CellSummary, RunSummary},
     verdict::{Interrupt, Verdict},
 };
 use s2lab_os::private;
@@ -80,7 +79,7 @@ pub(crate) async fn carry_out(
             drop(log);
             // Both are printed: if the log is not whole, `s2lab report` cannot show the same.
             match writer.finish().await {
-                Ok(()) => begun.document()?,
+                Ok(()) => begun.document().unwrap_or_else(|error| render::failure(&error)),
                 Err(error) => complain(&format!("error: cannot write the event log: {error}")),
             }
             Err(failure)
@@ -96,6 +95,7 @@ struct ActiveRun<'a> {
     context: &'a Context,
     lab: &'a Lab,
     arguments: &'a Arguments,
+    outputs: Outputs<'a, RunSummary>,
     places: Places,
     interruption: Interruption,
     display: Arc<Display>,
@@ -112,6 +112,7 @@ impl<'a> ActiveRun<'a> {
         planned: &CellPlan,
         keep: Keep,
     ) -> Result<(Self, EventLog, Writer), Failure> {
+        let outputs = arguments.output.of_run("run")?;
         let (places, name) = (context.places()?, lab.name()?);
         let interruption = Interruption::listen().map_err(Failure::io("cannot listen for signals"))?;
         let display = Arc::new(Display::new(mode(context, arguments), interruption.clone()));
@@ -122,15 +123,16 @@ impl<'a> ActiveRun<'a> {
         }
         folder.note_latest(&places.state, &name).map_err(Failure::io("cannot note the latest run"))?;
         let judging = Judging::new(RawPages::new(folder.raw()));
-        let (log, writer) = event_log(&folder, &display, &judging, arguments.format)?;
+        let (log, writer) = event_log(&folder, &display, &judging, outputs.format)?;
         log.event(Event::Plan(Plan {
             s2lab: VERSION.into(),
             started: now.to_string(),
             lab: Some(name),
             attempts: arguments.attempts(),
+            kernels: planned.origins(),
             cells: planned.cells.clone(),
         }));
-        let begun = Self { context, lab, arguments, places, interruption, display, folder, judging };
+        let begun = Self { context, lab, arguments, outputs, places, interruption, display, folder, judging };
         Ok((begun, log, writer))
     }
 
@@ -161,7 +163,7 @@ impl<'a> ActiveRun<'a> {
         let run = gathered.run(self.folder.clone(), log, self.interruption.clone(), operator);
         let mut printed = Printed::new();
         let ended = |cell: JudgedCell| {
-            if self.arguments.format == Format::Human {
+            if self.outputs.format == Format::Human {
                 printed.insert(cell.planned.key.clone(), cell.verdict.clone());
                 let at = self.folder.cell_path(&cell.planned.key);
                 let text = terminal::cell(&CellSummary::of(&cell, at), columns, self.context.paint());
@@ -184,34 +186,46 @@ impl<'a> ActiveRun<'a> {
     /// Writes what is derived from the log, and prints what is said of the whole run.
     fn finish(&self, printed: &Printed) -> Result<u8, Failure> {
         let judged = Judged::live(&self.folder, &self.judging)?;
-        judged.write_reports(&self.folder)?;
-        self.folder.note_end(judged.has_failed()).map_err(Failure::io("cannot note the run's end"))?;
+        let reports = judged.write_reports(&self.folder);
+        let noted = self.folder.note_end(judged.has_failed());
         let summary = judged.summary(&self.folder, Some(&self.lab.reports()));
-        if self.arguments.format == Format::Human {
-            let columns = Columns::of(summary.cells.iter().map(|cell| cell.key.as_str()));
-            // The findings over all cells of a kernel are known only now.
-            let changed = |cell: &&CellSummary| {
-                let passed = |verdict: &Option<Verdict>| verdict.as_ref().is_some_and(Verdict::passed);
-                cell.verdict == Some(Verdict::Fail) && printed.get(&cell.key).is_some_and(passed)
-            };
-            for cell in summary.cells.iter().filter(changed) {
-                self.display.print(&terminal::cell(cell, columns, self.context.paint()));
-            }
-            say(&terminal::last_line(&summary))?;
-        }
-        if let Some(document) = self.arguments.format.document() {
-            say_bytes(document(&summary).as_bytes())?;
-        }
-        self.display.printed().map_err(Failure::io("stdout"))?;
+        let said = match self.outputs.format {
+            Format::Human => self.say_end(&summary, printed),
+            _ => self.outputs.document(&summary),
+        };
+        all([
+            self.outputs.write(&summary, said),
+            self.display.printed().map_err(Failure::io("stdout")),
+            reports,
+            noted.map_err(Failure::io("cannot note the run's end")),
+        ])?;
         Ok(judged.run.exit)
     }
 
-    /// Prints the run as a document, if that is wanted, where no host has booted.
+    /// Prints the last line, and before it the cells whose verdict has changed at the end.
+    fn say_end(&self, summary: &RunSummary, printed: &Printed) -> Result<(), Failure> {
+        let columns = Columns::of(summary.cells.iter().map(|cell| cell.key.as_str()));
+        // The findings over all cells of a kernel are known only now.
+        let changed = |cell: &&CellSummary| {
+            let passed = |verdict: &Option<Verdict>| verdict.as_ref().is_some_and(Verdict::passed);
+            cell.verdict == Some(Verdict::Fail) && printed.get(&cell.key).is_some_and(passed)
+        };
+        for cell in summary.cells.iter().filter(changed) {
+            self.display.print(&terminal::cell(cell, columns, self.context.paint()));
+        }
+        say(&terminal::last_line(summary))
+    }
+
+    /// Prints and writes the requested documents where no host has booted. People get the error
+    /// alone.
     fn document(&self) -> Result<(), Failure> {
-        let Some(document) = self.arguments.format.document() else { return Ok(()) };
         let judged = Judged::live(&self.folder, &self.judging)?;
         let summary = judged.summary(&self.folder, Some(&self.lab.reports()));
-        say_bytes(document(&summary).as_bytes())
+        let said = match self.outputs.format {
+            Format::Human => Ok(()),
+            _ => self.outputs.document(&summary),
+        };
+        self.outputs.write(&summary, said)
     }
 
     async fn interrupted(&self, log: EventLog, writer: Writer) -> Result<u8, Failure> {

@@ -1,0 +1,145 @@
+//! `--format` and `--output`: the forms of what a verb prints, on stdout and in files.
+
+use crate::cli::{
+    failure::Failure,
+    render::{all, say_bytes},
+};
+use crate::{
+    home,
+    show::{Form, Format, Printed, Writer},
+};
+use clap::{
+    Args, ValueEnum,
+    builder::{OsStringValueParser, TypedValueParser},
+};
+use s2lab_model::summary::RunSummary;
+use s2lab_os::whole;
+use std::{
+    ffi::{OsStr, OsString},
+    os::unix::ffi::OsStrExt,
+    path::PathBuf,
+};
+
+/// The arguments that choose forms.
+#[derive(Debug, Args)]
+pub(crate) struct OutputArguments {
+    /// Form of the output; docs/outputs.md describes each
+    #[arg(long, value_enum, default_value = "human")]
+    format: Format,
+    /// Write the output in this form to FILE, besides stdout; repeatable
+    #[arg(long, value_name = "FORMAT=FILE", value_parser = OsStringValueParser::new().try_map(|text| parsed(&text)))]
+    output: Vec<OutputFile>,
+}
+
+/// A file and its form.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct OutputFile {
+    format: Format,
+    path: PathBuf,
+}
+
+/// The outputs of a verb whose summary is `S`.
+pub(crate) struct Outputs<'a, S> {
+    pub(crate) format: Format,
+    stdout: Printed<S>,
+    files: Vec<(&'a OutputFile, Writer<S>)>,
+}
+
+impl OutputArguments {
+    /// Returns the outputs of `run` and `report`.
+    ///
+    /// # Errors
+    /// If the verb does not have a form, or two outputs have one file.
+    pub(crate) fn of_run(&self, verb: &str) -> Result<Outputs<'_, RunSummary>, Failure> {
+        self.outputs(verb, |form| form.run)
+    }
+
+    /// Returns the outputs of `check` like [`OutputArguments::of_run`].
+    pub(crate) fn of_check(&self) -> Result<Outputs<'_, RunSummary>, Failure> {
+        self.outputs("check", |form| form.check)
+    }
+
+    fn outputs<S>(&self, verb: &str, of: fn(Form) -> Printed<S>) -> Result<Outputs<'_, S>, Failure> {
+        let stdout = of(self.format.form());
+        if matches!(stdout, Printed::Nothing) {
+            return Err(refused(format!("`{verb}` has no form {}", self.format.name()), &names(of)));
+        }
+        let mut files = Vec::new();
+        for (at, output) in self.output.iter().enumerate() {
+            let Printed::Document(document) = of(output.format.form()) else {
+                let message = format!("`{verb}` writes no file of the form {}", output.format.name());
+                let documents = names(|form| match of(form) {
+                    Printed::Log => Printed::Nothing,
+                    printed => printed,
+                });
+                return Err(refused(message, &documents));
+            };
+            if self.output.iter().take(at).any(|other| other.path == output.path) {
+                let message = format!("two outputs go to {}", output.path.display());
+                return Err(Failure::Usage { message, hint: Some("name a file for each".into()) });
+            }
+            files.push((output, document));
+        }
+        Ok(Outputs { format: self.format, stdout, files })
+    }
+}
+
+impl<S> Outputs<'_, S> {
+    /// Prints the document on stdout and writes the files.
+    ///
+    /// # Errors
+    /// See [`Outputs::write`].
+    pub(crate) fn print(&self, summary: &S) -> Result<(), Failure> {
+        self.write(summary, self.document(summary))
+    }
+
+    /// Prints the document on stdout, if the form has one.
+    pub(crate) fn document(&self, summary: &S) -> Result<(), Failure> {
+        match self.stdout {
+            Printed::Document(document) => say_bytes(document(summary).as_bytes()),
+            Printed::Nothing | Printed::Log => Ok(()),
+        }
+    }
+
+    /// Writes the files. `printed` is the result on stdout.
+    ///
+    /// # Errors
+    /// The last error. Those before it are printed, and all other files are written.
+    pub(crate) fn write(&self, summary: &S, printed: Result<(), Failure>) -> Result<(), Failure> {
+        let write = |(OutputFile { path, .. }, document): &(&OutputFile, Writer<S>)| {
+            let written = whole::replace(path, document(summary).as_bytes());
+            written.map_err(Failure::io(format!("cannot write {}", path.display())))
+        };
+        all([printed].into_iter().chain(self.files.iter().map(write)))
+    }
+}
+
+fn refused(message: String, names: &[String]) -> Failure {
+    Failure::Usage { message, hint: Some(format!("one of {}", names.join(", "))) }
+}
+
+/// Returns the names of the forms that a verb has.
+fn names<S>(of: impl Fn(Form) -> Printed<S>) -> Vec<String> {
+    let has = |format: &&Format| !matches!(of(format.form()), Printed::Nothing);
+    Format::value_variants().iter().filter(has).map(|format| format.name()).collect()
+}
+
+/// Reads `FORMAT=FILE`.
+fn parsed(text: &OsStr) -> Result<OutputFile, String> {
+    let bytes = text.as_bytes();
+    let is = bytes.iter().position(|byte| *byte == b'=').ok_or("it is FORMAT=FILE, and `=` is missing")?;
+    let (name, path) = (bytes.get(..is).unwrap_or_default(), bytes.get(is + 1..).unwrap_or_default());
+    let name = String::from_utf8_lossy(name);
+    let format = Format::from_str(&name, false).map_err(|_| {
+        let known: Vec<_> = Format::value_variants().iter().map(|format| format.name()).collect();
+        format!("`{name}` is not a form; one of {}", known.join(", "))
+    })?;
+    match path {
+        b"" => Err("it is FORMAT=FILE, and FILE is missing".into()),
+        b"-" => Err("`-` is not a file; --format prints on stdout".into()),
+        path => Ok(OutputFile {
+            format,
+            path: home::expand(PathBuf::from(OsString::from(OsStr::from_bytes(path)))),
+        }),
+    }
+}
