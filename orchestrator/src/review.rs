@@ -35,8 +35,12 @@ pub enum ReviewError {
 
 /// Compares a cell, whose report is `new`, with the accepted report in the folder `reports`.
 pub fn standing(reports: &Path, cell: &JudgedCell, new: Option<&Report>) -> Standing {
-    let path = reports.join(cell.planned.key.report_path());
-    Standing::of(cell, new, || read(&path).map_err(|error| error.to_string()))
+    Standing::of(cell, new, || accepted(reports, &cell.planned.key).map_err(|error| error.to_string()))
+}
+
+/// Returns the accepted report of `key` in the folder `reports`, if there is one.
+pub fn accepted(reports: &Path, key: &Key) -> Result<Option<Report>, ReviewError> {
+    read(&reports.join(key.report_path()))
 }
 
 /// Reads an accepted report, if there is one.

@@ -22,6 +22,7 @@ pub mod plan;
 pub mod record;
 mod regions;
 pub mod report;
+pub mod review;
 pub mod scenario;
 pub mod statistics;
 pub mod steps;

@@ -12,8 +12,8 @@ use clap::{Parser, Subcommand};
 use context::{Common, Context};
 use std::process::ExitCode;
 use verbs::{
-    accept, cache, check, completions, doctor, explain, init, lint, list, man, new, report, run, schema,
-    shell, textconv,
+    accept, cache, check, completions, doctor, explain, init, lint, list, man, new, report, review, run,
+    schema, shell, textconv,
 };
 
 /// End-to-end test lab for KVM on arm64: boots an emulated host, lets KVM in it run guests, reads
@@ -46,6 +46,9 @@ enum Verb {
     Report(report::Arguments),
     /// Compare a run's reports with the accepted ones; exit 5 if any differs
     Check(check::Arguments),
+    /// Show what is not as accepted, alike cells together, and accept or leave each group; exit 5 if
+    /// any is left
+    Review(review::Arguments),
     /// Make a run's reports the accepted ones
     Accept(accept::Arguments),
     /// Check that this machine can run s2lab, and say what to do about what is missing; exit 3 if
@@ -81,6 +84,7 @@ pub fn main() -> ExitCode {
         Verb::Lint(arguments) => lint::lint(&context, &arguments),
         Verb::Report(arguments) => report::report(&context, &arguments),
         Verb::Check(arguments) => check::check(&context, &arguments),
+        Verb::Review(arguments) => review::review(&context, &arguments),
         Verb::Accept(arguments) => accept::accept(&context, &arguments),
         Verb::Doctor(arguments) => doctor::doctor(&context, &arguments),
         Verb::Cache(arguments) => cache::cache(&context, &arguments),

@@ -4,6 +4,7 @@
 pub mod crash;
 pub mod json;
 pub mod progress;
+pub mod review;
 pub mod standings;
 pub mod terminal;
 

@@ -153,7 +153,7 @@ fn word(cell: &CellSummary) -> &'static str {
 }
 
 /// Returns an argument with a shell's quotes.
-fn quoted(argument: &str) -> String {
+pub(super) fn quoted(argument: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "@%+=:,./_-".contains(c);
     if !argument.is_empty() && argument.chars().all(plain) {
         return argument.to_owned();

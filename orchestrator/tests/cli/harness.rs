@@ -106,7 +106,10 @@ impl Home {
     pub(crate) fn program(&self, name: &str) {
         let path = std::env::var_os("PATH").unwrap();
         let found = std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file());
-        std::os::unix::fs::symlink(found.unwrap(), self.path("bin").join(name)).unwrap();
+        let link = self.path("bin").join(name);
+        if !link.is_symlink() {
+            std::os::unix::fs::symlink(found.unwrap(), link).unwrap();
+        }
     }
 
     /// Returns a line for the shell, in which `s2lab` is the program.
@@ -131,7 +134,7 @@ impl Home {
         git
     }
 
-    fn prepare(&self, command: &mut Command) {
+    pub(crate) fn prepare(&self, command: &mut Command) {
         command.env_clear().current_dir(self.lab()).stdin(Stdio::null());
         command.env("HOME", self.path("home")).env("PATH", self.path("bin"));
         command.env("XDG_CACHE_HOME", self.path("cache")).env("XDG_STATE_HOME", self.path("state"));

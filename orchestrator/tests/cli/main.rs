@@ -6,6 +6,8 @@
 mod harness;
 #[cfg(test)]
 mod story;
+#[cfg(test)]
+mod terminal;
 
 #[cfg(test)]
 mod accept;
@@ -45,6 +47,8 @@ mod own;
 mod places;
 #[cfg(test)]
 mod report;
+#[cfg(test)]
+mod review;
 #[cfg(test)]
 mod run;
 #[cfg(test)]

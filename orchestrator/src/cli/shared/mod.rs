@@ -1,6 +1,7 @@
-//! The common parts of verbs: the named kernels and cells, their preparation, the named run, and
-//! its judgement.
+//! The common parts of verbs: the named kernels and cells, their preparation, the named run, its
+//! judgement, and the reports of it that a person may accept.
 
+pub(crate) mod acceptance;
 pub(crate) mod cells;
 pub(crate) mod gather;
 pub(crate) mod judged;

@@ -1,75 +1,65 @@
 //! `s2lab accept`: makes the reports that a person has read the accepted ones.
 
-use crate::cli::{
-    context::Context, context::own_lab, exit, failure::Failure, render::say, shared::cells::lab_cells,
-    shared::judged::Judged, shared::runs::open,
-};
-use crate::{lab::shown, review::accept as write, show::standings::reason};
+use crate::cli::{context::Context, exit, failure::Failure, render::say, shared::acceptance::Acceptance};
+use crate::show::review;
 use clap::Args;
-use s2lab_model::{
-    diagnostic::suggest,
-    plan::{Key, glob},
-    report::{Outcome, Standing},
-    summary::CellSummary,
-};
-use std::collections::BTreeSet;
+use s2lab_model::{diagnostic::suggest, plan::glob, review::Kind, summary::CellSummary};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     /// Keys of the cells to accept, or globs of keys; default: all of the run
     #[arg(value_name = "KEY|GLOB")]
     keys: Vec<String>,
+    /// All cells that are alike with this one: the same list of changes, whatever the key and the
+    /// kernel
+    #[arg(long, value_name = "KEY", conflicts_with_all = ["keys", "shape"])]
+    like: Option<String>,
+    /// All cells whose only difference is the shape of their tables
+    #[arg(long, conflicts_with = "keys")]
+    shape: bool,
     /// A run's folder or its name; default: the latest of the lab folder
     #[arg(long, value_name = "RUN")]
     run: Option<String>,
 }
 
 pub(crate) fn accept(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
-    let lab = own_lab(context, "nothing can be accepted")?;
-    let (reports, known) = (lab.reports(), lab_cells(&lab)?);
-    let folder = open(context, arguments.run.as_deref())?;
-    let judged = Judged::read(&folder)?;
-    let cells = chosen(judged.summary(&folder, Some(&reports)).cells, &arguments.keys)?;
+    let acceptance = Acceptance::open(context, arguments.run.as_deref())?;
+    let cells = chosen(&acceptance, arguments)?;
+    if cells.is_empty() {
+        say("no cell differs in its shape alone")?;
+    }
+    for group in acceptance.groups(cells.iter().copied()) {
+        say(&review::announcement(&group))?;
+    }
     let mut code = exit::FINE;
-    for CellSummary { key, standing, .. } in &cells {
-        match (standing, judged.reports.get(key)) {
-            (Some(Standing::Compared(Outcome::Same)), _) => say(&format!("{key}: as accepted"))?,
-            (Some(Standing::Missing(gap)), _) => {
-                code = exit::LAB;
-                say(&format!("{key}: not accepted, {}", reason(gap)))?;
-            }
-            (_, Some(_)) if !known.contains(key) => {
-                code = code.max(exit::USAGE);
-                say(&format!("{key}: not accepted, {}", not_of_the_lab(key, &known)))?;
-            }
-            (_, Some(report)) => {
-                let path = write(&reports, key, &report.text())?;
-                say(&format!("{key}: accepted, {}", shown(&path)))?;
-            }
-            (_, None) => {}
-        }
+    for cell in cells {
+        code = code.max(acceptance.accept(cell)?);
     }
     Ok(code)
 }
 
-/// The cells that the globs mean; all without any.
-fn chosen(mut cells: Vec<CellSummary>, globs: &[String]) -> Result<Vec<CellSummary>, Failure> {
-    for wanted in globs {
-        if !cells.iter().any(|cell| glob(wanted, cell.key.as_str())) {
-            let near = suggest(wanted, cells.iter().map(|cell| cell.key.as_str()));
-            let message = format!("the run has no cell `{wanted}`");
-            return Err(Failure::Usage { message, hint: Some(near) });
-        }
+fn chosen<'a>(acceptance: &'a Acceptance, arguments: &Arguments) -> Result<Vec<&'a CellSummary>, Failure> {
+    let cells = &acceptance.summary.cells;
+    if let Some(key) = &arguments.like {
+        let cell = acceptance.cell(key).ok_or_else(|| unknown(key, cells))?;
+        return Ok(acceptance.alike(cell));
     }
-    cells.retain(|cell| globs.is_empty() || globs.iter().any(|wanted| glob(wanted, cell.key.as_str())));
-    Ok(cells)
+    if arguments.shape {
+        let is_shape = |cell: &&CellSummary| {
+            acceptance.decision(cell).is_some_and(|decision| decision.kind == Kind::Shape)
+        };
+        return Ok(cells.iter().filter(is_shape).collect());
+    }
+    let globs = &arguments.keys;
+    let fits = |wanted: &String, cell: &CellSummary| glob(wanted, cell.key.as_str());
+    if let Some(wanted) = globs.iter().find(|wanted| !cells.iter().any(|cell| fits(wanted, cell))) {
+        return Err(unknown(wanted, cells));
+    }
+    let is_chosen = |cell: &CellSummary| globs.is_empty() || globs.iter().any(|wanted| fits(wanted, cell));
+    Ok(cells.iter().filter(|cell| is_chosen(cell)).collect())
 }
 
-/// The reason that the lab folder cannot have an accepted report of the cell: `check` would find
-/// no cell for it.
-fn not_of_the_lab(key: &Key, known: &BTreeSet<Key>) -> String {
-    match known.iter().any(|cell| cell.scenario() == key.scenario()) {
-        true => format!("kernel {} is not in the lab folder's images/kernels.yaml", key.kernel()),
-        false => format!("the lab folder has no scenario {}: move its file to scenarios/", key.scenario()),
-    }
+fn unknown(wanted: &str, cells: &[CellSummary]) -> Failure {
+    let near = suggest(wanted, cells.iter().map(|cell| cell.key.as_str()));
+    Failure::Usage { message: format!("the run has no cell `{wanted}`"), hint: Some(near) }
 }

@@ -6,7 +6,6 @@ use crate::cli::{
 };
 use crate::review::orphans;
 use clap::Args;
-use s2lab_model::{report::Standing, summary::CellSummary};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -25,7 +24,5 @@ pub(crate) fn check(context: &Context, arguments: &Arguments) -> Result<u8, Fail
     summary.orphaned = orphans(&lab.reports(), &lab_cells(&lab)?)?;
     summary.orphaned.retain(|key| summary.cells.iter().all(|cell| cell.key != *key));
     outputs.print(&summary)?;
-    let fine = |cell: &CellSummary| cell.standing.as_ref().is_some_and(Standing::is_fine);
-    let same = summary.orphaned.is_empty() && summary.cells.iter().all(fine);
-    Ok(if same { exit::FINE } else { exit::DIFFERENT })
+    Ok(if summary.is_as_accepted() { exit::FINE } else { exit::DIFFERENT })
 }

@@ -3,7 +3,7 @@
 
 use crate::{
     cli::{exit, failure::Failure, render::say_bytes},
-    show::json,
+    show::{json, review},
 };
 use clap::{Args, ValueEnum};
 use s2lab_model::{kernel, scenario};
@@ -23,6 +23,8 @@ enum What {
     Kernels,
     /// The output of --format json
     Run,
+    /// The output of `s2lab review --format json`
+    Review,
 }
 
 pub(crate) fn schema(arguments: &Arguments) -> Result<u8, Failure> {
@@ -30,6 +32,7 @@ pub(crate) fn schema(arguments: &Arguments) -> Result<u8, Failure> {
         What::Scenario => scenario::schema(),
         What::Kernels => kernel::schema(),
         What::Run => json::schema(),
+        What::Review => review::schema(),
     };
     say_bytes(schema.as_bytes())?;
     Ok(exit::FINE)
