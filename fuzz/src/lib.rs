@@ -1,8 +1,9 @@
 //! Fuzz targets. Input from outside (page tables, scenarios, frames, packets, logs, mails, packed
-//! files) must never make s2lab panic, hang or contradict itself. A target is a function of bytes
+//! files, bundles) must never make s2lab panic, hang or contradict itself. A target is a function of bytes
 //! that asserts it. libFuzzer makes the bytes, from the seeds under `corpus/`. `.ci/fuzz` runs the
 //! targets. The tests here run every seed and every finding through its target without libFuzzer.
 
+mod bundle;
 mod channels;
 mod frames;
 mod log;
@@ -17,7 +18,7 @@ mod yaml;
 pub type Target = fn(&[u8]);
 
 /// All targets by name, which is also the name of the folder with the target's seeds.
-pub const TARGETS: [(&str, Target); 10] = [
+pub const TARGETS: [(&str, Target); 11] = [
     ("stage2", stage2::walk),
     ("stage1", stage1::translate),
     ("scenario", yaml::scenario),
@@ -28,6 +29,7 @@ pub const TARGETS: [(&str, Target); 10] = [
     ("log", log::report),
     ("mailbox", series::mailbox),
     ("packed", packed::members),
+    ("bundle", bundle::open),
 ];
 
 /// Returns the target of that name.

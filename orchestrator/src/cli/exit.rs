@@ -1,7 +1,7 @@
 //! Exit codes. Those of a run follow from its verdicts, by the table in `s2lab_model::verdict`.
 
 use super::failure::Failure;
-use crate::{lab::init::InitError, review::ReviewError};
+use crate::{lab::init::InitError, review::ReviewError, run::bundle::BundleError};
 use s2lab_cache::CacheError;
 use s2lab_os::whole::leads_elsewhere;
 
@@ -34,6 +34,7 @@ impl Failure {
                 | CacheError::Refused(_)
                 | CacheError::BuildPlace { .. },
             )
+            | Failure::Bundle(BundleError::Refused { .. })
             | Failure::Init(InitError::Exists { .. })
             | Failure::Usage { .. } => USAGE,
             Failure::Io { source, .. } | Failure::Review(ReviewError::Io { source, .. })
@@ -45,6 +46,7 @@ impl Failure {
             | Failure::Cache(_)
             | Failure::Factor(_)
             | Failure::Review(_)
+            | Failure::Bundle(BundleError::Read(_))
             | Failure::Read(_)
             | Failure::Runtime(_)
             | Failure::Log { .. }

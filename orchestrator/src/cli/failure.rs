@@ -4,6 +4,7 @@ use crate::{
     host::emulated::factor::FactorError,
     lab::{LabError, init::InitError},
     review::ReviewError,
+    run::bundle::BundleError,
     runtime::NoRuntime,
 };
 use s2lab_cache::{CacheError, revisions::RevisionsError, series::SeriesError};
@@ -41,6 +42,8 @@ pub(crate) enum Failure {
     Factor(#[from] FactorError),
     #[error(transparent)]
     Review(#[from] ReviewError),
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
     #[error("{path}: {source}")]
     Log { path: PathBuf, source: LogError },
     #[error("{what}: {source}")]
@@ -66,6 +69,9 @@ impl Failure {
             Failure::Revisions(error) => error.hint(),
             Failure::Init(InitError::Exists { .. }) => Some("name another folder".into()),
             Failure::Cache(error) => error.hint(),
+            Failure::Bundle(BundleError::Refused { .. }) => {
+                Some("`s2lab bundle RUN` writes one; a run's folder is named by itself".into())
+            }
             Failure::Runtime(error) => error.hint().map(str::to_owned),
             Failure::Factor(_) => Some("`s2lab doctor` shows what is missing on this machine".into()),
             Failure::Usage { hint, .. } => hint.clone(),

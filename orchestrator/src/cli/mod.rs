@@ -12,8 +12,8 @@ use clap::{Parser, Subcommand};
 use context::{Common, Context};
 use std::process::ExitCode;
 use verbs::{
-    accept, cache, check, completions, doctor, explain, init, lint, list, man, new, report, review, run,
-    schema, shell, textconv,
+    accept, bundle, cache, check, completions, doctor, explain, init, lint, list, man, new, report, review,
+    run, schema, shell, textconv,
 };
 
 /// End-to-end test lab for KVM on arm64: boots an emulated host, lets KVM in it run guests, reads
@@ -51,6 +51,8 @@ enum Verb {
     Review(review::Arguments),
     /// Make a run's reports the accepted ones
     Accept(accept::Arguments),
+    /// Write a run into one file, which `report` and others read on any machine
+    Bundle(bundle::Arguments),
     /// Check that this machine can run s2lab, and say what to do about what is missing; exit 3 if
     /// something is
     Doctor(doctor::Arguments),
@@ -86,6 +88,7 @@ pub fn main() -> ExitCode {
         Verb::Check(arguments) => check::check(&context, &arguments),
         Verb::Review(arguments) => review::review(&context, &arguments),
         Verb::Accept(arguments) => accept::accept(&context, &arguments),
+        Verb::Bundle(arguments) => bundle::bundle(&context, &arguments),
         Verb::Doctor(arguments) => doctor::doctor(&context, &arguments),
         Verb::Cache(arguments) => cache::cache(&context, &arguments),
         Verb::Init(arguments) => init::init(&arguments),

@@ -1,5 +1,9 @@
 //! Run folders: `STATE/runs/WHEN-PID/` with `events.jsonl`, `raw/`, `cells/KEY/` and `reports/`.
 
+use super::{
+    bundle::{Bundle, BundleError, is_of_run},
+    judging::RawPages,
+};
 use jiff::{Timestamp, tz::TimeZone};
 use s2lab_model::plan::Key;
 use s2lab_model::{
@@ -7,7 +11,7 @@ use s2lab_model::{
     hash::digest,
 };
 use s2lab_os::{
-    outside::{self, kinds},
+    outside::{self, Kind, ReadError, kinds},
     private, whole,
 };
 use std::{
@@ -33,10 +37,12 @@ fn runs(state: &Path) -> PathBuf {
     state.join("runs")
 }
 
-/// The folder of one run.
+/// The folder of one run, or a bundle in its place.
 #[derive(Debug, Clone)]
 pub struct RunFolder {
     path: PathBuf,
+    /// The bundle at `path`. None: there is a folder.
+    bundle: Option<Arc<Bundle>>,
     /// The event log of a run that was made here, locked: as long as any clone is alive nobody
     /// removes the run.
     log: Option<Arc<File>>,
@@ -79,7 +85,7 @@ impl RunFolder {
             _ => error,
         })?;
         log.try_lock()?;
-        let run = Self { path, log: Some(Arc::new(log)) };
+        let run = Self { path, bundle: None, log: Some(Arc::new(log)) };
         if let (None, Some(name)) = (out, run.path.file_name()) {
             run.mark()?;
             whole::point(&runs(state).join(LATEST), name)?;
@@ -100,7 +106,8 @@ impl RunFolder {
 
     /// Returns true if another s2lab is still running it.
     pub fn is_at_work(&self) -> io::Result<bool> {
-        Ok(self.log.is_none() && matches!(lock(&self.path)?, Locked::ByAnother))
+        let may_be = self.log.is_none() && self.bundle.is_none();
+        Ok(may_be && matches!(lock(&self.path)?, Locked::ByAnother))
     }
 
     /// An existing run: a path to its folder, or the folder's name under `state`.
@@ -146,7 +153,79 @@ impl RunFolder {
     }
 
     pub(super) fn found(path: &Path) -> Self {
-        Self { path: path.to_owned(), log: None }
+        Self { path: path.to_owned(), bundle: None, log: None }
+    }
+
+    /// Reads the bundle at `path`, which is then a run like others, but is never written to.
+    pub fn of_bundle(path: &Path) -> Result<Self, BundleError> {
+        let bundle = Some(Arc::new(Bundle::open(path)?));
+        let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        Ok(Self { path, bundle, log: None })
+    }
+
+    pub fn is_bundle(&self) -> bool {
+        self.bundle.is_some()
+    }
+
+    /// Returns the bytes of the event log.
+    pub fn read_log(&self) -> Result<Vec<u8>, ReadError> {
+        match &self.bundle {
+            Some(bundle) => Ok(bundle.get(EVENTS).unwrap_or_default().to_vec()),
+            None => outside::read(&self.events(), kinds::EVENT_LOG),
+        }
+    }
+
+    /// Returns the table pages.
+    pub fn pages(&self) -> RawPages {
+        match &self.bundle {
+            Some(bundle) => RawPages::Bundle(Arc::clone(bundle)),
+            None => RawPages::new(self.raw()),
+        }
+    }
+
+    /// Reads the file `name` of the run, such as `raw/DIGEST`. Returns None if there is no such
+    /// file.
+    ///
+    /// # Errors
+    /// A file that is or lies behind a link: a folder of elsewhere must not choose what is read.
+    pub fn read(&self, name: &str, kind: Kind) -> io::Result<Option<Vec<u8>>> {
+        if let Some(bundle) = &self.bundle {
+            return Ok(bundle.get(name).map(<[u8]>::to_vec));
+        }
+        let path = self.path.join(name);
+        for part in path.ancestors().take_while(|part| *part != self.path) {
+            match part.symlink_metadata() {
+                Ok(meta) if meta.is_symlink() => {
+                    return Err(io::Error::other(format!(
+                        "{} is a link, not a file of the run",
+                        part.display()
+                    )));
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                Err(error) => return Err(error),
+                Ok(_) => {}
+            }
+        }
+        Ok(Some(outside::read(&path, kind)?))
+    }
+
+    /// Returns the names of the files of a cell that a bundle has, of all its attempts.
+    pub fn files_of(&self, key: &Key) -> io::Result<Vec<String>> {
+        let below = format!("cells/{key}/");
+        if let Some(bundle) = &self.bundle {
+            return Ok(bundle.names().filter(|name| name.starts_with(&below)).map(str::to_owned).collect());
+        }
+        let mut found = vec![];
+        for (name, is_folder) in entries(&self.cell_path(key))? {
+            if is_folder {
+                let of_attempt = entries(&self.cell_path(key).join(&name))?.into_iter();
+                found.extend(of_attempt.map(|(file, _)| format!("{below}{name}/{file}")));
+            } else {
+                found.push(format!("{below}{name}"));
+            }
+        }
+        found.retain(|name| is_of_run(name));
+        Ok(found)
     }
 
     pub fn path(&self) -> &Path {
@@ -178,6 +257,21 @@ impl RunFolder {
     pub fn report(&self, key: &Key) -> PathBuf {
         self.path.join("reports").join(format!("{key}.txt"))
     }
+}
+
+/// Returns the names in a folder, and which of them are folders. A folder that does not exist has
+/// none.
+fn entries(folder: &Path) -> io::Result<Vec<(String, bool)>> {
+    let listing = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
+        listing => listing?,
+    };
+    let of = |entry: std::fs::DirEntry| {
+        let is_folder = entry.file_type()?.is_dir();
+        // Another name is none of a run's files.
+        Ok(entry.file_name().into_string().ok().map(|name| (name, is_folder)))
+    };
+    listing.filter_map(|entry| entry.and_then(of).transpose()).collect()
 }
 
 /// The holder of the lock on a run's event log.

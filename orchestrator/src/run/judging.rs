@@ -1,5 +1,6 @@
 //! Judgement of a run's cells while its log grows.
 
+use super::bundle::Bundle;
 use s2lab_model::{
     event::Attempts,
     judge::{JudgedCell, JudgedRun, LiveRun, another},
@@ -12,13 +13,17 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-/// The pages in a run's folder `raw/`.
+/// The table pages of a run.
 #[derive(Debug, Clone)]
-pub struct RawPages(PathBuf);
+pub enum RawPages {
+    /// In this folder, the run's `raw/`.
+    Folder(PathBuf),
+    Bundle(Arc<Bundle>),
+}
 
 impl RawPages {
     pub fn new(raw: PathBuf) -> Self {
-        Self(raw)
+        Self::Folder(raw)
     }
 }
 
@@ -29,7 +34,11 @@ impl Pages for RawPages {
         if !is_digest {
             return Ok(None);
         }
-        match outside::read(&self.0.join(digest), kinds::TABLE_PAGE) {
+        let raw = match self {
+            Self::Folder(raw) => raw,
+            Self::Bundle(bundle) => return Ok(bundle.get(&format!("raw/{digest}")).map(<[u8]>::to_vec)),
+        };
+        match outside::read(&raw.join(digest), kinds::TABLE_PAGE) {
             Err(error) if error.is_absent() => Ok(None),
             read => read.map(Some).map_err(|error| error.why.to_string()),
         }

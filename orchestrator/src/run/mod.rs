@@ -1,5 +1,6 @@
 //! A run: it runs a plan, cell by cell, into an event log.
 
+pub mod bundle;
 pub mod cell;
 mod conclusion;
 pub mod console;

@@ -2,7 +2,7 @@
 
 use crate::harness::Home;
 
-const VERBS: [&str; 13] = [
+const VERBS: [&str; 14] = [
     "run",
     "list",
     "explain",
@@ -11,6 +11,7 @@ const VERBS: [&str; 13] = [
     "report",
     "check",
     "accept",
+    "bundle",
     "doctor",
     "init",
     "new",

@@ -16,6 +16,8 @@ mod basics;
 #[cfg(test)]
 mod bounds;
 #[cfg(test)]
+mod bundle;
+#[cfg(test)]
 mod cache;
 #[cfg(test)]
 mod check;

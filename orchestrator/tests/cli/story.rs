@@ -98,6 +98,14 @@ impl Story {
         self
     }
 
+    /// Adds an event of the cell, before its end.
+    pub(crate) fn and(mut self, key: &str, event: Event) -> Self {
+        let is_of = |cell: &Option<Key>| cell.as_ref().is_some_and(|cell| *cell == key);
+        let at = self.events.iter().rposition(|(cell, _)| is_of(cell)).unwrap();
+        self.events.insert(at, (Some(key.parse().unwrap()), event));
+        self
+    }
+
     /// Changes events of the cell.
     pub(crate) fn edit(mut self, key: &str, change: impl Fn(&mut Event)) -> Self {
         let of_cell =

@@ -66,7 +66,9 @@ fn size(png: &[u8]) -> (u32, u32) {
 }
 
 fn text(browser: &Browser) {
-    let body = |text: &str| format!("<body style='margin:0;height:2000px;font:20px DejaVu Sans Condensed, monospace'>{text}");
+    let body = |text: &str| {
+        format!("<body style='margin:0;height:2000px;font:20px DejaVu Sans Condensed, monospace'>{text}")
+    };
     let view = View { width: 640, height: 480, ..View::default() };
     let (mut page, _folder) = open(browser, &body("The letters, äöü, αβγ and → have shapes"), view);
     let picture = page.picture(false).unwrap();

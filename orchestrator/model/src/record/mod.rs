@@ -10,6 +10,7 @@ pub mod kept;
 pub mod look;
 mod mapping;
 mod observations;
+mod only;
 pub mod overlap;
 mod parse;
 pub(crate) mod registers;
@@ -21,7 +22,7 @@ mod zeros;
 
 use crate::crash::symbols::{Names, named};
 use crate::event::{AlarmClass, CellEnd, Loaded, Plan, PlannedCell, SessionId, Stage};
-use crate::steps::Observed;
+use crate::steps::{AfterReset, Look, Observed};
 use s2lab_protocol::{Bar, BoundDevice, HostMemory};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -29,6 +30,7 @@ use std::sync::Arc;
 
 pub use fold::{Fold, LogError, lines};
 pub use observations::{At, Observations};
+pub use only::only;
 pub use parse::Skipped;
 pub use session::Session;
 
@@ -175,6 +177,13 @@ impl Record {
     /// The observations of one kind in one step.
     pub fn at<T: Observed>(&self, step: usize) -> impl Iterator<Item = At<'_, T>> {
         self.observations.at(step)
+    }
+
+    /// The SHA-256 of each table page that is named, as they come.
+    pub fn pages(&self) -> impl Iterator<Item = &str> {
+        let looks = self.all::<Look>().flat_map(|look| look.data.pages.values());
+        let resets = self.all::<AfterReset>().flat_map(|reset| reset.data.pages.values());
+        looks.chain(resets).map(String::as_str)
     }
 
     pub fn session_id(&self) -> Option<SessionId> {

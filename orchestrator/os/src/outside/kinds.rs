@@ -33,6 +33,10 @@ macro_rules! kinds {
 kinds! {
     /// `events.jsonl`. A cell writes some 100 KiB into it.
     EVENT_LOG = "an event log", 256 * MIB;
+    /// A run in one file. The limit holds for what it unpacks to as well.
+    BUNDLE = "a bundle", GIB;
+    /// A console of a cell, or another log in its folder. Consoles are kept up to 64 MiB.
+    CONSOLE = "a console", 65 * MIB;
     /// A page of a table in `raw/`; the largest granule has 64 KiB.
     TABLE_PAGE = "a table page", 64 * KIB;
     /// An accepted report.

@@ -3,10 +3,7 @@
 use crate::cli::{failure::Failure, render::complain};
 use crate::{
     review::standing,
-    run::{
-        folder::RunFolder,
-        judging::{Judging, RawPages},
-    },
+    run::{folder::RunFolder, judging::Judging},
     show::{crash, terminal},
 };
 use s2lab_model::{
@@ -17,10 +14,7 @@ use s2lab_model::{
     summary::{CellSummary, RunSummary},
     verdict::Verdict,
 };
-use s2lab_os::{
-    outside::{self, kinds},
-    whole,
-};
+use s2lab_os::whole;
 use std::{
     collections::BTreeMap,
     io,
@@ -39,11 +33,16 @@ pub(crate) struct Judged {
 impl Judged {
     /// Reads the event log and the table pages, and nothing else.
     pub(crate) fn read(folder: &RunFolder) -> Result<Self, Failure> {
-        let run = recorded(folder)?;
+        Self::of_log(&log(folder)?, folder)
+    }
+
+    /// Judges `log` with the table pages of the run.
+    pub(crate) fn of_log(log: &str, folder: &RunFolder) -> Result<Self, Failure> {
+        let run = Run::read(log).map_err(|source| Failure::Log { path: folder.events(), source })?;
         if !run.skipped.is_empty() {
             complain(&format!("note: {}", run.skipped));
         }
-        Ok(Self::of(judge_run(run, &RawPages::new(folder.raw()))))
+        Ok(Self::of(judge_run(run, &folder.pages())))
     }
 
     /// Returns a run that was carried out here, whose log was judged while it grew.
@@ -67,17 +66,26 @@ impl Judged {
         self.run.cells.iter().filter_map(|cell| cell.verdict.as_ref()).chain(of_attempts).any(is_fail)
     }
 
-    /// Writes the reports into the run's folder, and the crashes into the cells' folders.
+    /// The files that are derived from the log, by their names in the run's folder: the reports,
+    /// and the crashes of each cell.
+    pub(crate) fn derived(&self) -> impl Iterator<Item = (String, String)> {
+        let reports = self.reports.iter().map(|(key, report)| (format!("reports/{key}.txt"), report.text()));
+        let crashes = self.run.cells.iter().map(|cell| {
+            let all = cell.attempts.iter().flat_map(|attempt| &attempt.record.crashes);
+            (format!("cells/{}/{CRASHES}", cell.planned.key), all.map(crash::text).collect::<String>())
+        });
+        reports.chain(crashes.filter(|(_, text)| !text.is_empty()))
+    }
+
+    /// Writes the derived files into the run's folder. A bundle stays as it is.
     pub(crate) fn write_reports(&self, folder: &RunFolder) -> Result<(), Failure> {
-        for (key, report) in &self.reports {
-            write(folder, &folder.report(key), &report.text())?;
+        if folder.is_bundle() {
+            return Ok(());
         }
-        for cell in &self.run.cells {
-            let text: String =
-                cell.attempts.iter().flat_map(|attempt| &attempt.record.crashes).map(crash::text).collect();
-            if !text.is_empty() {
-                write(folder, &folder.cell_path(&cell.planned.key).join(CRASHES), &text)?;
-            }
+        for (name, text) in self.derived() {
+            // The folder may come from elsewhere: no link in it is followed.
+            let written = whole::write_below(folder.path(), Path::new(&name), text.as_bytes());
+            written.map_err(Failure::io(format!("cannot write {}", folder.path().join(&name).display())))?;
         }
         Ok(())
     }
@@ -94,22 +102,13 @@ impl Judged {
     }
 }
 
-/// Writes a file of the run's folder, which may come from elsewhere: no link in it is followed.
-fn write(folder: &RunFolder, path: &Path, text: &str) -> Result<(), Failure> {
-    let root = folder.path();
-    let written = whole::write_below(root, path.strip_prefix(root).unwrap_or(path), text.as_bytes());
-    written.map_err(Failure::io(format!("cannot write {}", path.display())))
-}
-
-/// Reads the log.
-fn recorded(folder: &RunFolder) -> Result<Run, Failure> {
-    let path = folder.events();
-    let bytes = outside::read(&path, kinds::EVENT_LOG)?;
+/// Reads the event log as text, without a torn last line.
+pub(crate) fn log(folder: &RunFolder) -> Result<String, Failure> {
+    let mut bytes = folder.read_log()?;
     // A torn last line may end inside of a character.
-    let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-    let text = std::str::from_utf8(bytes.get(..whole).unwrap_or_default());
-    let text = text.map_err(io::Error::other).map_err(Failure::io(path.display().to_string()))?;
-    Run::read(text).map_err(|source| Failure::Log { path, source })
+    bytes.truncate(bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1));
+    let text = String::from_utf8(bytes).map_err(io::Error::other);
+    text.map_err(Failure::io(folder.events().display().to_string()))
 }
 
 /// The thing that the cell lacks to pass, in a line, by what its last attempt has seen so far, were

@@ -5,10 +5,16 @@ use crate::{
     run::folder::RunFolder,
 };
 use s2lab_model::event::BUILT_IN;
+use std::path::Path;
 
-/// Opens the run that an argument names.
+/// Opens the run that an argument names: a bundle, a run's folder, or the folder's name. Every
+/// argument that means a run comes here.
 pub(crate) fn open(context: &Context, run: Option<&str>) -> Result<RunFolder, Failure> {
     let Some(run) = run else { return latest(context) };
+    let path = Path::new(run);
+    if path.is_file() {
+        return Ok(RunFolder::of_bundle(path)?);
+    }
     RunFolder::open(&context.places()?.state, run).map_err(|source| Failure::Usage {
         message: source.to_string(),
         hint: Some("`s2lab run` makes one".into()),

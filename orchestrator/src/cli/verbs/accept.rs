@@ -17,7 +17,7 @@ pub(crate) struct Arguments {
     /// All cells whose only difference is the shape of their tables
     #[arg(long, conflicts_with = "keys")]
     shape: bool,
-    /// A run's folder or its name; default: the latest of the lab folder
+    /// A run's folder or its name, or a bundle; default: the latest of the lab folder
     #[arg(long, value_name = "RUN")]
     run: Option<String>,
 }

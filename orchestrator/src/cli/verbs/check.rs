@@ -9,7 +9,7 @@ use clap::Args;
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// A run's folder or its name; default: the latest of the lab folder
+    /// A run's folder or its name, or a bundle; default: the latest of the lab folder
     run: Option<String>,
     #[command(flatten)]
     output: OutputArguments,

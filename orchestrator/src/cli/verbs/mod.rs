@@ -1,6 +1,7 @@
 //! Verbs, one file each.
 
 pub(crate) mod accept;
+pub(crate) mod bundle;
 pub(crate) mod cache;
 pub(crate) mod check;
 pub(crate) mod completions;

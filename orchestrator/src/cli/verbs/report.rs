@@ -16,11 +16,10 @@ use crate::{
 };
 use clap::Args;
 use s2lab_model::summary::RunSummary;
-use s2lab_os::outside::{self, kinds};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// A run's folder or its name; default: the latest of the lab folder
+    /// A run's folder or its name, or a bundle; default: the latest of the lab folder
     run: Option<String>,
     /// Only the cells with these keys, and their reports in full
     #[arg(long, value_name = "KEY", conflicts_with_all = ["format", "output"])]
@@ -67,9 +66,7 @@ fn show(
     let summary = judged.summary(folder, lab.as_deref());
     let printed = match outputs.format {
         Format::Human => say(&terminal::run(&summary, context.paint())),
-        Format::Events => outside::read(&folder.events(), kinds::EVENT_LOG)
-            .map_err(Failure::from)
-            .and_then(|log| say_bytes(&log)),
+        Format::Events => folder.read_log().map_err(Failure::from).and_then(|log| say_bytes(&log)),
         _ => outputs.document(&summary),
     };
     outputs.write(&summary, printed)

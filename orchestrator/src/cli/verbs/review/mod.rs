@@ -25,7 +25,7 @@ use typed::Typed;
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// A run's folder or its name; default: the latest of the lab folder
+    /// A run's folder or its name, or a bundle; default: the latest of the lab folder
     run: Option<String>,
     /// Form of the output; json asks nothing
     #[arg(long, value_enum, default_value = "human")]
