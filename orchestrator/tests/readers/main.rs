@@ -63,7 +63,7 @@ fn missing_reader() {
     let reason = "the reader xmllint cannot be had: the machine has no `apt-get`";
     let (success, text) = run("");
     assert!(success && text.contains(&format!("NOT CHECKED: {reason}")), "{text}");
-    assert!(text.contains(&format!("0 passed; 0 failed; {} ignored", tools::XMLLINT.len())), "{text}");
+    assert!(text.contains("0 passed; 0 failed; 2 ignored"), "{text}");
     let (success, text) = run("required");
     assert!(!success && text.contains(reason) && text.contains("0 passed; 2 failed; 0 ignored"), "{text}");
 }

@@ -4,7 +4,8 @@ use crate::{
     harness::Home,
     story::{Behaves, Story},
 };
-use s2lab_model::event::{Event, StopCause};
+use s2lab_model::event::{Attempts, Event, StopCause};
+use serde::Deserialize;
 use serde_json::Value;
 use std::{fs, path::PathBuf};
 
@@ -23,10 +24,24 @@ pub(crate) struct Output {
     pub(crate) run: Value,
 }
 
+/// A cell of the document.
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+pub(crate) struct Cell {
+    pub(crate) key: String,
+    pub(crate) verdict: Option<String>,
+    /// None: it was interrupted.
+    pub(crate) attempts: Vec<Option<String>>,
+}
+
 /// Returns runs that have every verdict.
 pub(crate) fn all() -> Vec<Output> {
-    let stories: [fn(&Home) -> Story; 4] = [well, mixed, flaky, hostile];
+    let stories: [fn(&Home) -> Story; 6] = [well, mixed, differing, again, hostile, torn];
     stories.map(of).into()
+}
+
+/// Returns a run with a cell that is FLAKY.
+pub(crate) fn flaky() -> Output {
+    of(differing)
 }
 
 fn of(story: fn(&Home) -> Story) -> Output {
@@ -49,11 +64,13 @@ impl Output {
         file
     }
 
-    /// Returns each cell's key and verdict.
-    pub(crate) fn verdicts(&self) -> Vec<(String, String)> {
-        let text = |cell: &Value, member: &str| cell[member].as_str().unwrap().to_owned();
-        let cells = self.run["cells"].as_array().unwrap();
-        cells.iter().map(|cell| (text(cell, "key"), text(cell, "verdict"))).collect()
+    pub(crate) fn cells(&self) -> Vec<Cell> {
+        serde_json::from_value(self.run["cells"].clone()).unwrap()
+    }
+
+    /// Returns true if the log ends with the run.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.run["whole"].as_bool().unwrap()
     }
 }
 
@@ -71,9 +88,20 @@ fn mixed(home: &Home) -> Story {
         .only("bar@upstream", |event| matches!(event, Event::CellStarted { .. } | Event::HostUp { .. }))
 }
 
-fn flaky(home: &Home) -> Story {
+fn differing(home: &Home) -> Story {
     let cells = home.plan(&[BAR, RAM]);
     Story::of(&cells, |_| Behaves::Before).again(Story::well(&cells))
+}
+
+/// The lab failed in the first attempt.
+fn again(home: &Home) -> Story {
+    let cells = home.plan(&[RAM]);
+    let failed = Story::well(&cells).stopped(RAM, StopCause::Lab, "QEMU ended (signal 9)", None);
+    failed.attempting(Attempts::Retry(2)).again(Story::well(&cells))
+}
+
+fn torn(home: &Home) -> Story {
+    Story::well(&home.plan(&["*"])).torn_after(RAM, 3)
 }
 
 fn hostile(home: &Home) -> Story {
