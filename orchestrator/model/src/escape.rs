@@ -81,6 +81,17 @@ pub fn line(text: &str) -> String {
     bounded(text, LONGEST)
 }
 
+/// Returns [`bounded`] of a text that may be escaped already: if it is visible ASCII, and not too
+/// long, it stays as it is.
+pub fn once(text: &str, longest: usize) -> String {
+    let visible = text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    if visible && !text.is_empty() && text.len() <= longest {
+        text.to_owned()
+    } else {
+        bounded(text, longest)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,6 +113,14 @@ mod tests {
         }
         assert_eq!(bounded("123456789", 9), "123456789");
         assert_eq!(bounded("1234567890", 9), "123456...");
+    }
+
+    #[test]
+    fn what_is_escaped_already_stays() {
+        let escaped = line("a\n\\");
+        assert_eq!(once(&escaped, 200), escaped);
+        assert_eq!(once("a\n", 200), "a\\n");
+        assert_eq!(once("1234567890", 9), "123456...");
     }
 
     #[test]

@@ -19,7 +19,8 @@ pub fn text(found: &Crash) -> String {
     )
 }
 
-fn visible(line: &str) -> String {
+/// Returns a line as visible ASCII, with its columns.
+pub fn visible(line: &str) -> String {
     let seen = |c: char| c.is_ascii_graphic() || c == ' ';
     let escaped = |c: char| if seen(c) { c.to_string() } else { c.escape_default().to_string() };
     line.chars().take(LONGEST).map(escaped).collect()

@@ -1,12 +1,20 @@
 //! The outputs of a run for people and programs: functions of its summary. A form is a file here and
 //! a row in [`Format::form`].
 
+pub mod command;
 pub mod crash;
+#[cfg(test)]
+pub(crate) mod fixture;
 pub mod json;
+pub mod lore;
+pub mod mail;
+pub mod markdown;
+pub mod outline;
 pub mod progress;
 pub mod review;
 pub mod standings;
 pub mod terminal;
+pub mod tested;
 
 use clap::ValueEnum;
 use s2lab_model::{changes::DiffSummary, summary::RunSummary};
@@ -21,6 +29,10 @@ pub enum Format {
     Events,
     // One document, of which `s2lab schema run` prints the schema.
     Json,
+    // A comment in a pull request, at most 65,000 characters.
+    Markdown,
+    // A mail to a list, at most 75 columns.
+    Lore,
 }
 
 /// The function that writes a summary `S` in one form.
@@ -58,6 +70,14 @@ impl Format {
             Format::Events => Form { run: Log, check: Nothing, diff: Nothing },
             Format::Json => {
                 Form { run: Document(json::document), check: Document(json::document), diff: Nothing }
+            }
+            Format::Markdown => Form {
+                run: Document(markdown::run),
+                check: Document(markdown::run),
+                diff: Document(markdown::diff),
+            },
+            Format::Lore => {
+                Form { run: Document(lore::run), check: Document(lore::run), diff: Document(lore::diff) }
             }
         }
     }

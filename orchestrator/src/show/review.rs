@@ -1,7 +1,7 @@
 //! The groups of a run's cells that a person reviews, for a terminal and as a JSON document. Its
 //! schema, `docs/review.schema.json`, is made from these types.
 
-use super::terminal::quoted;
+use super::command::quoted;
 use s2lab_model::{changes::ChangeKind, escape, plan::Key, review::Group};
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde::Serialize;

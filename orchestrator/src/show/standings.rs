@@ -50,6 +50,11 @@ fn line(standing: &Standing) -> (&'static str, String) {
     }
 }
 
+/// The word for a standing.
+pub fn word(standing: &Standing) -> &'static str {
+    line(standing).0
+}
+
 /// The reason that there is nothing to compare.
 pub fn reason(gap: &Gap) -> String {
     match gap {

@@ -1,5 +1,6 @@
 //! A run as lines for a terminal.
 
+use super::command;
 use s2lab_model::{
     escape,
     finding::Finding,
@@ -67,17 +68,7 @@ pub fn cell(cell: &CellSummary, columns: Columns, paint: Paint) -> String {
     let seconds = cell.elapsed_ms.map(|ms| format!("{}.{} s", ms / 1000, ms % 1000 / 100));
     let (word, seconds) = (paint.verdict(cell), seconds.unwrap_or_default());
     let mut line = format!("{word}  {:<width$} {seconds:>8}", cell.key, width = columns.key);
-    let seen = cell.seen.iter().map(|(device, types)| {
-        let types: Vec<_> = types.iter().map(String::as_str).collect();
-        escape::line(&format!("{device} {}", types.join(" and ")))
-    });
-    let label = cell.label.as_ref().map(|label| match cell.passed() {
-        true => format!("as {label}"),
-        false => format!("expected as {label}"),
-    });
-    let verdicts = cell.attempts.iter().map(Option::as_ref);
-    let attempts = endings(verdicts).map(|how| format!("{} attempts: {how}", cell.attempts.len()));
-    let facts: Vec<_> = seen.chain(label).chain(attempts).collect();
+    let facts = facts(cell);
     match why(cell) {
         None => facts.iter().for_each(|fact| line.push_str(&format!("   {fact}"))),
         Some(why) => {
@@ -94,14 +85,29 @@ pub fn cell(cell: &CellSummary, columns: Columns, paint: Paint) -> String {
     }
     // The whole run is interrupted; what to repeat is `run --failed`.
     if !cell.passed() && (cell.verdict.is_some() || cell.not_run.is_some()) {
-        let repeat: Vec<_> = cell.repeat.iter().map(|argument| quoted(argument)).collect();
-        line.push_str(&format!("{BELOW}repeat: s2lab {}   logs: {}", repeat.join(" "), home(&cell.logs)));
+        let repeat = command::repeat(cell).join(" ");
+        line.push_str(&format!("{BELOW}repeat: {repeat}   logs: {}", home(&cell.logs)));
     }
     line
 }
 
+/// The types that stage 2 gave each device, the alternative of the expectations, the attempts.
+pub fn facts(cell: &CellSummary) -> Vec<String> {
+    let seen = cell.seen.iter().map(|(device, types)| {
+        let types: Vec<_> = types.iter().map(String::as_str).collect();
+        escape::line(&format!("{device} {}", types.join(" and ")))
+    });
+    let label = cell.label.as_ref().map(|label| match cell.passed() {
+        true => format!("as {label}"),
+        false => format!("expected as {label}"),
+    });
+    let verdicts = cell.attempts.iter().map(Option::as_ref);
+    let attempts = endings(verdicts).map(|how| format!("{} attempts: {how}", cell.attempts.len()));
+    seen.chain(label).chain(attempts).collect()
+}
+
 /// The reason that a cell has not passed.
-fn why(cell: &CellSummary) -> Option<String> {
+pub fn why(cell: &CellSummary) -> Option<String> {
     match &cell.verdict {
         None => cell.not_run.as_deref().map(escape::line),
         Some(Verdict::Pass { .. }) => None,
@@ -123,28 +129,38 @@ pub fn lead(cell: &CellSummary) -> Option<String> {
 
 /// The promise that a failed cell breaks, and the number of further findings.
 fn more_findings(cell: &CellSummary) -> Option<String> {
-    if cell.skipped() {
+    let more = further(cell).map(|more| format!("{more}: s2lab report --cell {}", cell.key));
+    let parts: Vec<_> = broken(cell).into_iter().chain(more).collect();
+    (!parts.is_empty()).then(|| parts.join("; "))
+}
+
+/// The promise that a failed cell breaks, or those that it may break.
+pub fn broken(cell: &CellSummary) -> Option<String> {
+    if cell.verdict != Some(Verdict::Fail) {
         return None;
     }
-    let promise = match cell.lead()?.promise {
-        _ if cell.verdict != Some(Verdict::Fail) => None,
+    match cell.lead()?.promise {
         Some(promise) => Some(format!("breaks {promise}")),
         None if cell.promises.is_empty() => None,
         None => {
             let promises: Vec<_> = cell.promises.iter().map(ToString::to_string).collect();
             Some(format!("of the promises {}", promises.join(" ")))
         }
-    };
-    let more = match cell.findings.len() - 1 {
-        0 => None,
-        1 => Some(format!("1 more finding: s2lab report --cell {}", cell.key)),
-        n => Some(format!("{n} more findings: s2lab report --cell {}", cell.key)),
-    };
-    Some(promise.into_iter().chain(more).collect::<Vec<_>>().join("; "))
+    }
+}
+
+/// The number of findings besides the one that leads.
+pub fn further(cell: &CellSummary) -> Option<String> {
+    match cell.findings.len() {
+        _ if cell.skipped() => None,
+        0 | 1 => None,
+        2 => Some("1 more finding".into()),
+        n => Some(format!("{} more findings", n - 1)),
+    }
 }
 
 /// The verdict's word, or what stands in its place.
-fn word(cell: &CellSummary) -> &'static str {
+pub fn word(cell: &CellSummary) -> &'static str {
     match (&cell.verdict, &cell.not_run) {
         (Some(verdict), _) => verdict.name(),
         (None, Some(_)) => NOT_RUN,
@@ -152,17 +168,13 @@ fn word(cell: &CellSummary) -> &'static str {
     }
 }
 
-/// Returns an argument with a shell's quotes.
-pub(super) fn quoted(argument: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "@%+=:,./_-".contains(c);
-    if !argument.is_empty() && argument.chars().all(plain) {
-        return argument.to_owned();
-    }
-    format!("'{}'", escape::line(argument).replace('\'', "'\\''"))
-}
-
 /// The last line: how many cells ended how, how that compares, where the run lies.
 pub fn last_line(run: &RunSummary) -> String {
+    format!("{} · {}", counts(run), home(&run.folder))
+}
+
+/// The number of cells that ended how, and how that compares.
+pub fn counts(run: &RunSummary) -> String {
     let mut counts: Vec<(&str, usize)> = vec![];
     for cell in &run.cells {
         let word = match &cell.verdict {
@@ -188,7 +200,7 @@ pub fn last_line(run: &RunSummary) -> String {
         1 => "1 cell".to_owned(),
         n => format!("{n} cells"),
     };
-    format!("{cells}: {} · {}", parts.join(", "), home(&run.folder))
+    format!("{cells}: {}", parts.join(", "))
 }
 
 /// A count of the standings, in a few words.
@@ -227,7 +239,6 @@ mod tests {
     use s2lab_model::{
         event::Stage,
         finding::{Subject, Weight},
-        summary::KernelSummary,
         verdict::Interrupt,
     };
     use std::collections::{BTreeMap, BTreeSet};
@@ -251,16 +262,11 @@ mod tests {
             promises: vec![],
             stopped: None,
             attempts: vec![],
-            started_ms: Some(0),
             elapsed_ms: Some(16_449),
-            stages: vec![],
-            kernel: KernelSummary::default(),
-            series: None,
-            report: None,
-            not_run: None,
             repeat: vec!["run".into(), "./a b/mine.yaml".into(), "--kernel".into(), "debian-6.1".into()],
             logs: "/runs/1/cells/x".into(),
             standing: None,
+            ..crate::show::fixture::cell("a@b")
         }
     }
 
