@@ -1,7 +1,7 @@
 //! The groups of a run's cells that a person reviews, for a terminal and as a JSON document. Its
 //! schema, `docs/review.schema.json`, is made from these types.
 
-use super::command::quoted;
+use super::{command::quoted, outline::cells};
 use s2lab_model::{changes::ChangeKind, escape, plan::Key, review::Group};
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde::Serialize;
@@ -74,11 +74,6 @@ pub fn heading(number: usize, all: usize, group: &Group) -> String {
 pub fn announcement(group: &Group) -> String {
     let sentences: Vec<_> = sentences(group).collect();
     format!("{}: {}", cells(group.keys.len()), sentences.join("\n  "))
-}
-
-/// Returns a number of cells in words.
-pub fn cells(number: usize) -> String {
-    if number == 1 { "1 cell".into() } else { format!("{number} cells") }
 }
 
 fn sentences(group: &Group) -> impl Iterator<Item = String> {

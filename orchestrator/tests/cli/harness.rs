@@ -171,9 +171,19 @@ impl Home {
 
     /// Makes the story a run of the lab folder `lab`, its latest.
     pub(crate) fn add_run_of(&self, lab: &Path, name: &str, story: &Story) {
+        story.write(&self.path("state/s2lab/runs").join(name));
+        self.make_latest(lab, name);
+    }
+
+    /// Makes a run that was kept in a folder a run of this home, the latest.
+    pub(crate) fn copy_run(&self, name: &str, from: &Path) {
+        copy(from, &self.path("state/s2lab/runs").join(name));
+        self.make_latest(&self.lab(), name);
+    }
+
+    fn make_latest(&self, lab: &Path, name: &str) {
         let state = self.path("state/s2lab");
         let run = state.join("runs").join(name);
-        story.write(&run);
         let lab = lab.to_str().unwrap();
         let log = fs::read_to_string(run.join("events.jsonl")).unwrap();
         let (plan, rest) = log.split_once('\n').unwrap();

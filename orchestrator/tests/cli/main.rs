@@ -48,6 +48,8 @@ mod own;
 #[cfg(test)]
 mod places;
 #[cfg(test)]
+mod pull_requests;
+#[cfg(test)]
 mod report;
 #[cfg(test)]
 mod review;

@@ -1,6 +1,6 @@
 //! The decisions of a review so far.
 
-use crate::show::review::cells;
+use crate::show::outline::cells;
 use s2lab_model::{plan::Key, review::Group};
 
 /// The cells by the decision about them.
