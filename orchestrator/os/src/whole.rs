@@ -227,6 +227,23 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     Folder::open(folder)?.write(name, bytes, Sync::Now)
 }
 
+/// Appends the result of `text`, which gets the size of the file, to `path`, which a CI system has
+/// named. Its folder must exist.
+///
+/// # Errors
+/// If there is anything but a file.
+pub fn append(path: &Path, text: impl FnOnce(u64) -> String) -> io::Result<()> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    // A pipe without a reader is no reason to wait.
+    let fd = openat(CWD, path, flags | OFlags::NONBLOCK, Mode::from_raw_mode(0o666))?;
+    let mut file = File::from(fd);
+    let meta = file.metadata()?;
+    match meta.is_file() {
+        true => file.write_all(text(meta.len()).as_bytes()),
+        false => Err(io::Error::other("it is not a regular file")),
+    }
+}
+
 fn no_file() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, "no path of a file")
 }
@@ -283,6 +300,22 @@ mod tests {
         assert!(replace(Path::new("/dev/null"), b"three").is_err());
         assert_eq!(fs::read_to_string(path("file")).unwrap(), "two");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 4);
+    }
+
+    #[test]
+    fn a_text_is_appended_to_a_file_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        for size in [0, 1, 2] {
+            append(&path("file"), |found| found.to_string()).unwrap();
+            assert_eq!(fs::metadata(path("file")).unwrap().len(), size + 1);
+        }
+        assert_eq!(fs::read_to_string(path("file")).unwrap(), "012");
+        symlink("file", path("link")).unwrap();
+        for other in [path("link"), path("none/file"), dir.path().to_owned(), "/dev/null".into()] {
+            assert!(append(&other, |_| "text".into()).is_err(), "{}", other.display());
+        }
+        assert_eq!(fs::read_to_string(path("file")).unwrap(), "012");
     }
 
     #[test]

@@ -3,9 +3,14 @@
 
 pub mod command;
 pub mod crash;
+pub mod excerpt;
 #[cfg(test)]
 pub(crate) mod fixture;
+pub mod github;
 pub mod json;
+pub mod junit;
+pub mod kcidb;
+pub mod ktap;
 pub mod lore;
 pub mod mail;
 pub mod markdown;
@@ -29,6 +34,14 @@ pub enum Format {
     Events,
     // One document, of which `s2lab schema run` prints the schema.
     Json,
+    // XML that CI systems read.
+    Junit,
+    // The text that kernel tests print.
+    Ktap,
+    // JSON for the KernelCI database.
+    Kcidb,
+    // Annotations; also appends the summary of the step to $GITHUB_STEP_SUMMARY.
+    Github,
     // A comment in a pull request, at most 65,000 characters.
     Markdown,
     // A mail to a list, at most 75 columns.
@@ -45,6 +58,11 @@ pub enum Printed<S> {
     /// The event log. It is no function of the summary, and already a file of the run.
     Log,
     Document(Writer<S>),
+    /// A document, and a summary for the step of a CI system, of at most so many bytes.
+    Annotations {
+        document: Writer<S>,
+        summary: StepWriter<S>,
+    },
 }
 
 /// The outputs of all verbs in one form.
@@ -57,10 +75,24 @@ pub struct Form {
     pub diff: Printed<DiffSummary>,
 }
 
+/// The function that writes the summary of a step, of at most so many bytes.
+pub type StepWriter<S> = fn(&S, usize) -> String;
+
+impl<S> Printed<S> {
+    /// Returns the functions of a form that is made of the summary.
+    pub fn functions(&self) -> (Option<Writer<S>>, Option<StepWriter<S>>) {
+        match *self {
+            Printed::Nothing | Printed::Log => (None, None),
+            Printed::Document(document) => (Some(document), None),
+            Printed::Annotations { document, summary } => (Some(document), Some(summary)),
+        }
+    }
+}
+
 impl Format {
     /// The table of forms.
     pub fn form(self) -> Form {
-        use Printed::{Document, Log, Nothing};
+        use Printed::{Annotations, Document, Log, Nothing};
         match self {
             Format::Human => Form {
                 run: Document(|run| terminal::run(run, Paint(false)) + "\n"),
@@ -71,6 +103,14 @@ impl Format {
             Format::Json => {
                 Form { run: Document(json::document), check: Document(json::document), diff: Nothing }
             }
+            Format::Junit => Form { run: Document(junit::document), check: Nothing, diff: Nothing },
+            Format::Ktap => Form { run: Document(ktap::document), check: Nothing, diff: Nothing },
+            Format::Kcidb => Form { run: Document(kcidb::document), check: Nothing, diff: Nothing },
+            Format::Github => Form {
+                run: Annotations { document: github::run, summary: github::summary },
+                check: Annotations { document: github::check, summary: github::summary },
+                diff: Annotations { document: github::diff, summary: github::diff_summary },
+            },
             Format::Markdown => Form {
                 run: Document(markdown::run),
                 check: Document(markdown::run),
@@ -91,6 +131,37 @@ impl Format {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use s2lab_model::{report::Standing, verdict::Verdict};
+
+    /// The text between the marks of each example is what is printed of a small run.
+    /// `S2LAB_UPDATE_DOCS=1 cargo test -p s2lab --lib the_document` writes it.
+    #[test]
+    fn the_document_shows_what_is_printed() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/outputs.md");
+        let mut text = std::fs::read_to_string(path).unwrap();
+        let skip = Verdict::Skip("no vfio-pci in the kernel".into());
+        let mut skipped = fixture::cell("vfio-pci-bar@debian-6.12");
+        (skipped.verdict, skipped.report) = (Some(skip), None);
+        let run = fixture::run_of(vec![fixture::failed("vfio-pci-bar@linux-6.1~v9", Standing::New), skipped]);
+        for (format, language) in [
+            (Format::Junit, "xml"),
+            (Format::Ktap, "text"),
+            (Format::Kcidb, "json"),
+            (Format::Github, "text"),
+        ] {
+            let (document, _) = format.form().run.functions();
+            let example = format!("```{language}\n{}```\n", document.unwrap()(&run));
+            let (mark, end) = (format!("<!-- {} -->\n", format.name()), "<!-- end -->");
+            let from = text.find(&mark).unwrap() + mark.len();
+            let to = from + text[from..].find(end).unwrap();
+            if std::env::var_os("S2LAB_UPDATE_DOCS").is_some() {
+                text.replace_range(from..to, &example);
+                std::fs::write(path, &text).unwrap();
+            } else {
+                assert_eq!(&text[from..to], example, "{}", format.name());
+            }
+        }
+    }
 
     #[test]
     fn the_document_has_each_form_with_its_verbs() {

@@ -116,3 +116,98 @@ fn a_run_that_boots_nothing_has_its_documents() {
         serde_json::from_slice(&fs::read(home.lab().join("run.json")).unwrap()).unwrap();
     assert_eq!(json["exit"], 3);
 }
+
+const FORMS: [&str; 9] = ["human", "events", "json", "junit", "ktap", "kcidb", "github", "markdown", "lore"];
+
+#[test]
+fn report_exits_like_the_run_in_every_form() {
+    let home = Home::new();
+    failed(&home);
+    for form in FORMS {
+        let output = home.command(&["report", "--format", form]).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{form}");
+        assert!(!output.stdout.is_empty(), "{form}");
+    }
+    home.add_run(&Story::well(&home.plan(&[])));
+    for form in FORMS {
+        let output = home.command(&["report", "--format", form]).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{form}");
+    }
+}
+
+#[test]
+fn forms_of_a_run_alone_are_refused_by_check() {
+    let home = Home::new();
+    failed(&home);
+    let mut session = home.session();
+    for form in ["junit", "ktap", "kcidb"] {
+        assert_eq!(session.s2lab(&["check", "--format", form]).status.code(), Some(2), "{form}");
+        assert_eq!(
+            session.s2lab(&["check", "--output", &format!("{form}=a")]).status.code(),
+            Some(2),
+            "{form}"
+        );
+    }
+    session.check("outputs-of-a-run");
+}
+
+/// The whole output of the forms for CI systems.
+#[test]
+fn what_ci_systems_read() {
+    let home = Home::new();
+    failed(&home);
+    let mut session = home.session();
+    for form in ["junit", "ktap", "github"] {
+        session.s2lab(&["report", "--format", form]);
+    }
+    session.s2lab(&["check", "--format", "github"]);
+    session.check("outputs-ci");
+    // Its ids have the path of the lab folder in their digests.
+    let kcidb = home.command(&["report", "--format", "kcidb"]).output().unwrap().stdout;
+    let kcidb: serde_json::Value = serde_json::from_slice(&kcidb).unwrap();
+    let tests = kcidb["tests"].as_array().unwrap();
+    let status: Vec<_> = tests.iter().map(|test| test["status"].as_str().unwrap()).collect();
+    assert_eq!(status, ["PASS", "FAIL", "PASS", "PASS"]);
+}
+
+/// Two commands of one step, and a step that has no room left.
+#[test]
+fn the_summary_of_a_step_is_appended() {
+    let home = Home::new();
+    failed(&home);
+    let summary = home.path("summary.md");
+    let step = |arguments: &[&str]| {
+        let mut command = home.command(&[&["report"], arguments].concat());
+        command.env("GITHUB_STEP_SUMMARY", &summary);
+        assert_eq!(command.output().unwrap().status.code(), Some(1), "{arguments:?}");
+        fs::read_to_string(&summary).unwrap_or_default()
+    };
+    let markdown = home.command(&["report", "--format", "markdown"]).output().unwrap().stdout;
+    let markdown = String::from_utf8(markdown).unwrap();
+    assert_eq!(step(&["--format", "markdown"]), "", "the form is not github");
+    assert_eq!(step(&["--format", "github"]), markdown);
+    let output = format!("github={}", home.path("annotations").display());
+    assert_eq!(step(&["--output", &output]), markdown.repeat(2));
+    assert!(home.read("annotations").starts_with("::error title="));
+    fs::write(&summary, "x".repeat(1 << 20)).unwrap();
+    assert_eq!(step(&["--format", "github"]).len(), 1 << 20, "no room is left");
+    let mut nowhere = home.command(&["report", "--format", "github"]);
+    let output = nowhere.env("GITHUB_STEP_SUMMARY", home.path("none/summary.md")).output().unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    assert!(output.stdout.starts_with(b"::error"), "the annotations are printed");
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(stderr.contains("($GITHUB_STEP_SUMMARY)"), "{stderr}");
+}
+
+/// Without the variable there is no summary, and an empty one counts as unset.
+#[test]
+fn without_a_step_there_is_no_summary() {
+    let home = Home::new();
+    failed(&home);
+    for set in [None, Some("")] {
+        let mut command = home.command(&["report", "--format", "github"]);
+        command.envs(set.map(|value| ("GITHUB_STEP_SUMMARY", value)));
+        let output = command.output().unwrap();
+        assert_eq!((output.status.code(), output.stdout.is_empty()), (Some(1), false));
+    }
+}

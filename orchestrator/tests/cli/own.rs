@@ -196,6 +196,37 @@ fn cells_can_be_repeated() {
     session.check_runs("own-repeat");
 }
 
+/// Reports to other systems name the commit and the patches.
+#[test]
+fn the_log_has_the_origins_of_kernels() {
+    let home = home();
+    let with_id = mailbox(&[1, 2]).replacen("Subject:", "Message-ID: <1@example.org>\nSubject:", 1);
+    home.write("v2.mbox", with_id);
+    let plan = |arguments: &[&str]| -> serde_json::Value {
+        let output = home.command(&[&["run", "--offline", "idle"], arguments].concat()).output().unwrap();
+        assert_eq!(output.status.code(), Some(3), "{}", String::from_utf8_lossy(&output.stderr));
+        let log = home.read(&format!("state/s2lab/runs/{}/events.jsonl", home.runs().pop().unwrap()));
+        let line: serde_json::Value = serde_json::from_str(log.lines().next().unwrap()).unwrap();
+        line["event"]["plan"].clone()
+    };
+    let commit = home.git("linux", &["rev-parse", "one"]).output().unwrap().stdout;
+    let commit = String::from_utf8(commit).unwrap().trim().to_owned();
+    let kernels = ["--kernel", "tree:../linux@one", "--kernel", "linux-6.1", "--series", "../v2.mbox"];
+    let planned = plan(&kernels);
+    let origins = planned["kernels"].as_object().unwrap();
+    assert_eq!(origins.len(), 2);
+    for (name, origin) in origins {
+        let series = &origin["series"];
+        assert_eq!((&series["patches"], &series["message_id"]), (&2.into(), &"1@example.org".into()));
+        assert_eq!(series["subject"], "[PATCH v2 1/2] change 1");
+        assert_eq!(series["digest"].as_str().unwrap().len(), 64);
+        let of_tree = name.starts_with("linux-") && name != "linux-6.1~v2";
+        assert_eq!(origin.get("commit").is_some(), of_tree, "{name}");
+        assert!(!of_tree || origin["commit"] == commit.as_str(), "{origin}");
+    }
+    assert_eq!(plan(&[]).get("kernels"), None, "an entry has none");
+}
+
 /// git itself runs, with a lab in which nothing can be judged.
 #[test]
 fn a_bisection_skips_what_cannot_be_judged_and_stops_at_a_mistake() {

@@ -6,7 +6,7 @@ use crate::cli::{
 };
 use crate::{
     home,
-    show::{Form, Format, Printed, Writer},
+    show::{Form, Format, Printed, StepWriter, Writer, github},
 };
 use clap::{
     Args, ValueEnum,
@@ -41,9 +41,14 @@ struct OutputFile {
 /// The outputs of a verb whose summary is `S`.
 pub(crate) struct Outputs<'a, S> {
     pub(crate) format: Format,
-    stdout: Printed<S>,
+    stdout: Option<Writer<S>>,
     files: Vec<(&'a OutputFile, Writer<S>)>,
+    /// The summary of a CI system's step, of at most so many bytes.
+    summary: Option<StepWriter<S>>,
 }
+
+/// The file that a step of GitHub's appends its summary to.
+const STEP_SUMMARY: &str = "GITHUB_STEP_SUMMARY";
 
 impl OutputArguments {
     /// Returns the outputs of `run` and `report`.
@@ -60,27 +65,27 @@ impl OutputArguments {
     }
 
     fn outputs<S>(&self, verb: &str, of: fn(Form) -> Printed<S>) -> Result<Outputs<'_, S>, Failure> {
-        let stdout = of(self.format.form());
-        if matches!(stdout, Printed::Nothing) {
-            return Err(refused(format!("`{verb}` has no form {}", self.format.name()), &names(of)));
-        }
+        let (stdout, mut summary) = match of(self.format.form()) {
+            Printed::Nothing => {
+                let message = format!("`{verb}` has no form {}", self.format.name());
+                return Err(refused(message, of, |printed| !matches!(printed, Printed::Nothing)));
+            }
+            printed => printed.functions(),
+        };
         let mut files = Vec::new();
         for (at, output) in self.output.iter().enumerate() {
-            let Printed::Document(document) = of(output.format.form()) else {
+            let (Some(document), of_file) = of(output.format.form()).functions() else {
                 let message = format!("`{verb}` writes no file of the form {}", output.format.name());
-                let documents = names(|form| match of(form) {
-                    Printed::Log => Printed::Nothing,
-                    printed => printed,
-                });
-                return Err(refused(message, &documents));
+                return Err(refused(message, of, |printed| printed.functions().0.is_some()));
             };
             if self.output.iter().take(at).any(|other| other.path == output.path) {
                 let message = format!("two outputs go to {}", output.path.display());
                 return Err(Failure::Usage { message, hint: Some("name a file for each".into()) });
             }
+            summary = summary.or(of_file);
             files.push((output, document));
         }
-        Ok(Outputs { format: self.format, stdout, files })
+        Ok(Outputs { format: self.format, stdout, files, summary })
     }
 }
 
@@ -95,13 +100,10 @@ impl<S> Outputs<'_, S> {
 
     /// Prints the document on stdout, if the form has one.
     pub(crate) fn document(&self, summary: &S) -> Result<(), Failure> {
-        match self.stdout {
-            Printed::Document(document) => say_bytes(document(summary).as_bytes()),
-            Printed::Nothing | Printed::Log => Ok(()),
-        }
+        self.stdout.map_or(Ok(()), |document| say_bytes(document(summary).as_bytes()))
     }
 
-    /// Writes the files. `printed` is the result on stdout.
+    /// Writes the files, and the summary of a step. `printed` is the result on stdout.
     ///
     /// # Errors
     /// The last error. Those before it are printed, and all other files are written.
@@ -110,18 +112,26 @@ impl<S> Outputs<'_, S> {
             let written = whole::replace(path, document(summary).as_bytes());
             written.map_err(Failure::io(format!("cannot write {}", path.display())))
         };
-        all([printed].into_iter().chain(self.files.iter().map(write)))
+        let files = self.files.iter().map(write);
+        all([printed].into_iter().chain(files).chain([self.write_step(summary)]))
+    }
+
+    /// Appends the summary of the step, if a form has one and the step wants it.
+    fn write_step(&self, summary: &S) -> Result<(), Failure> {
+        let path = std::env::var_os(STEP_SUMMARY).filter(|path| !path.is_empty()).map(PathBuf::from);
+        let (Some(text), Some(path)) = (self.summary, path) else { return Ok(()) };
+        let appended = whole::append(&path, |size| {
+            text(summary, github::SUMMARY.saturating_sub(usize::try_from(size).unwrap_or(usize::MAX)))
+        });
+        appended.map_err(Failure::io(format!("cannot write {} (${STEP_SUMMARY})", path.display())))
     }
 }
 
-fn refused(message: String, names: &[String]) -> Failure {
+/// Returns the error that names the forms for which `goes` is true.
+fn refused<S>(message: String, of: fn(Form) -> Printed<S>, goes: fn(&Printed<S>) -> bool) -> Failure {
+    let formats = Format::value_variants().iter().filter(|format| goes(&of(format.form())));
+    let names: Vec<_> = formats.map(|format| format.name()).collect();
     Failure::Usage { message, hint: Some(format!("one of {}", names.join(", "))) }
-}
-
-/// Returns the names of the forms that a verb has.
-fn names<S>(of: impl Fn(Form) -> Printed<S>) -> Vec<String> {
-    let has = |format: &&Format| !matches!(of(format.form()), Printed::Nothing);
-    Format::value_variants().iter().filter(has).map(|format| format.name()).collect()
 }
 
 /// Reads `FORMAT=FILE`.

@@ -1,0 +1,153 @@
+use super::*;
+use crate::show::fixture;
+use proptest::prelude::*;
+use std::collections::BTreeSet;
+
+fn value(run: &RunSummary) -> Value {
+    serde_json::from_str(&document(run)).unwrap()
+}
+
+/// Returns each value with its path.
+fn values(value: &Value, path: &str) -> Vec<(String, Value)> {
+    let below: Vec<(String, Value)> = match value {
+        Value::Object(pairs) => {
+            pairs.iter().flat_map(|(key, value)| values(value, &format!("{path}/{key}"))).collect()
+        }
+        Value::Array(all) => all.iter().flat_map(|value| values(value, path)).collect(),
+        _ => vec![],
+    };
+    [(path.to_owned(), value.clone())].into_iter().chain(below).collect()
+}
+
+/// Returns the rules of the schema that a document breaks; the reader itself checks the rest.
+fn broken(run: &RunSummary) -> Vec<String> {
+    let document = value(run);
+    let mut broken = vec![];
+    for (path, value) in values(&document, "") {
+        let text = value.as_str();
+        let fine = match path.rsplit('/').next().unwrap_or_default() {
+            _ if value.is_null() => false,
+            "log_excerpt" => text.is_some_and(|text| !text.is_empty() && text.len() <= excerpt::LONGEST),
+            "path" if path == "/tests/path" => text.is_some_and(|text| {
+                let allowed = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
+                text.split('.').all(|part| !part.is_empty() && part.chars().all(allowed))
+            }),
+            "git_commit_hash" => text.is_some_and(|text| is_hex(text, 40)),
+            "patchset_hash" => text.is_some_and(|text| text.is_empty() || is_hex(text, 64)),
+            "message_id" => text.is_some_and(|text| text.contains('@')),
+            _ => text.is_none_or(|text| !text.contains('\0')),
+        };
+        if !fine {
+            broken.push(format!("{path}: {value}"));
+        }
+    }
+    let list = |name: &str| document[name].as_array().unwrap().clone();
+    let ids = |name: &str| list(name).iter().map(|one| one["id"].to_string()).collect::<BTreeSet<_>>();
+    let known = |from: &str, key: &str, to: &str| {
+        list(from).iter().all(|one| ids(to).contains(&one[key].to_string()))
+    };
+    for (name, count) in [("tests", run.cells.len()), ("builds", kernels(run).len())] {
+        if ids(name).len() != count {
+            broken.push(format!("{name} share an id"));
+        }
+    }
+    if !known("tests", "build_id", "builds") || !known("builds", "checkout_id", "checkouts") {
+        broken.push("an id of nothing".into());
+    }
+    broken
+}
+
+#[test]
+fn a_run() {
+    let run = fixture::run();
+    assert_eq!(broken(&run), Vec::<String>::new());
+    insta::assert_snapshot!(document(&run));
+}
+
+#[test]
+fn ids_are_those_of_the_run() {
+    let run = fixture::run();
+    assert_eq!(document(&run), document(&RunSummary { folder: "/elsewhere".into(), ..run.clone() }));
+    let other = value(&RunSummary { started: "2026-11-22T15:00:01Z".into(), ..run.clone() });
+    let ids = |of: &Value, list: &str| {
+        of[list].as_array().unwrap().iter().map(|one| one["id"].clone()).collect::<Vec<_>>()
+    };
+    let run = value(&run);
+    assert_eq!(ids(&run, "builds"), ids(&other, "builds"), "the same Images");
+    assert!(ids(&run, "tests").iter().all(|id| !ids(&other, "tests").contains(id)));
+}
+
+#[test]
+fn the_path_has_what_the_schema_takes() {
+    let path = |key: &str| super::path(&key.parse().unwrap());
+    assert_eq!(path("bar@debian-6.12"), "s2lab.bar");
+    assert_eq!(path("bar@debian-6.12+mode=nvhe+page=4.5"), "s2lab.bar.mode-nvhe.page-4_5");
+}
+
+#[test]
+fn each_verdict_has_the_schemas_word() {
+    let status = |verdict: Option<Verdict>| {
+        super::status(&CellSummary { verdict, ..fixture::cell("bar@debian-6.12") })
+    };
+    let stage = s2lab_model::event::Stage::Steps;
+    for (verdict, word) in [
+        (Verdict::PASS, "PASS"),
+        (Verdict::Fail, "FAIL"),
+        (Verdict::Timeout(stage), "FAIL"),
+        (Verdict::Flaky, "FAIL"),
+        (Verdict::Error, "ERROR"),
+        (Verdict::Miss, "MISS"),
+        (Verdict::Lost, "MISS"),
+        (Verdict::Inconclusive, "DONE"),
+        (Verdict::Skip("x".into()), "SKIP"),
+    ] {
+        assert_eq!(status(Some(verdict)), word);
+    }
+    assert_eq!(status(None), "MISS");
+}
+
+/// Throughput under emulation says nothing.
+#[test]
+fn a_number_is_sent_where_it_says_something() {
+    let number = |head: &str, verdict: Verdict| {
+        let mut cell = CellSummary { verdict: Some(verdict), ..fixture::cell("bar@debian-6.12") };
+        let store = "step 0  store g0 nic wc 8 B  n 2  median 553 MB/s  min 342  max 765";
+        let lines = [head, store].map(|line| line.parse().unwrap());
+        cell.report.as_mut().unwrap().numbers.lines = lines.into();
+        super::number(&cell)
+    };
+    let rate = Some(json!({"value": 553_000_000_u64, "unit": "B/s", "prefix": "metric"}));
+    assert_eq!(number("never decide", Verdict::PASS), rate);
+    assert_eq!(number("emulated, never decide", Verdict::Inconclusive), rate);
+    assert_eq!(number("emulated, never decide", Verdict::PASS), None);
+}
+
+#[test]
+fn what_the_schema_refuses_is_left_out() {
+    let mut run = fixture::run();
+    for cell in &mut run.cells {
+        cell.kernel.commit = Some("HEAD".into());
+        cell.series = Some(SeriesOrigin {
+            patches: 1,
+            digest: "no digest".into(),
+            subject: Some("a\0b".into()),
+            message_id: Some("no address".into()),
+        });
+        cell.logs = "x".into();
+    }
+    let checkout = value(&run)["checkouts"][0].clone();
+    for key in ["git_commit_hash", "patchset_hash", "message_id"] {
+        assert_eq!(checkout.get(key), None, "{key}");
+    }
+    assert_eq!(checkout["comment"], "a\\u{0}b");
+    assert_eq!(broken(&run), Vec::<String>::new());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn whatever_a_guest_writes(run in fixture::any_run()) {
+        prop_assert_eq!(broken(&run), Vec::<String>::new());
+    }
+}
