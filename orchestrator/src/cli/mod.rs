@@ -13,7 +13,7 @@ use context::{Common, Context};
 use std::process::ExitCode;
 use verbs::{
     accept, bundle, cache, check, completions, doctor, explain, init, lint, list, man, new, report, review,
-    run, schema, shell, textconv,
+    run, schema, shell, tables, textconv,
 };
 
 /// End-to-end test lab for KVM on arm64: boots an emulated host, lets KVM in it run guests, reads
@@ -44,6 +44,9 @@ enum Verb {
     Lint(lint::Arguments),
     /// Show a past run
     Report(report::Arguments),
+    /// Print the stage-2 tables of a cell's looks, or what differs between those of two cells; exit 5
+    /// if anything does
+    Tables(tables::Arguments),
     /// Compare a run's reports with the accepted ones; exit 5 if any differs
     Check(check::Arguments),
     /// Show what is not as accepted, alike cells together, and accept or leave each group; exit 5 if
@@ -85,6 +88,7 @@ pub fn main() -> ExitCode {
         Verb::Shell(arguments) => shell::shell(&context, arguments),
         Verb::Lint(arguments) => lint::lint(&context, &arguments),
         Verb::Report(arguments) => report::report(&context, &arguments),
+        Verb::Tables(arguments) => tables::tables(&context, &arguments),
         Verb::Check(arguments) => check::check(&context, &arguments),
         Verb::Review(arguments) => review::review(&context, &arguments),
         Verb::Accept(arguments) => accept::accept(&context, &arguments),

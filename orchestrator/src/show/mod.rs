@@ -18,6 +18,7 @@ pub mod outline;
 pub mod progress;
 pub mod review;
 pub mod standings;
+pub mod tables;
 pub mod terminal;
 pub mod tested;
 

@@ -106,6 +106,7 @@ fn schemas_are_those_in_the_repository() {
         (&["schema", "kernels"], "images/schema.json"),
         (&["schema", "run"], "docs/run.schema.json"),
         (&["schema", "review"], "docs/review.schema.json"),
+        (&["schema", "tables"], "docs/tables.schema.json"),
     ] {
         let output = home.command(arguments).output().unwrap();
         assert!(output.status.success(), "{arguments:?}");

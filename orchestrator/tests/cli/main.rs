@@ -56,4 +56,6 @@ mod review;
 #[cfg(test)]
 mod run;
 #[cfg(test)]
+mod tables;
+#[cfg(test)]
 mod textconv;

@@ -26,7 +26,7 @@ use std::ops::Range;
 const HCR_TGE: u64 = 1 << 27;
 /// The most pages of mappings that are translated for one look: 1 GiB, the largest BAR of a
 /// scenario, four times.
-const MOST_PAGES: u64 = 1 << 20;
+pub(crate) const MOST_PAGES: u64 = 1 << 20;
 /// The most leaves of all looks of an attempt together: those of one guest of 3 GiB that is mapped
 /// by 4 KiB pages, five times.
 const MOST_LEAVES: usize = 1 << 22;
@@ -254,12 +254,10 @@ impl GuestTables {
 
     /// Adds a leaf to the first region that it is a part of.
     fn sort_in(&mut self, leaf: &Stage2Leaf, regions: &[(RegionName<'_>, Range<u64>)]) {
-        let end = leaf.pa.saturating_add(leaf.size);
-        let has = |place: &Range<u64>| place.start <= leaf.pa && end <= place.end;
-        let leaves = match regions.iter().find(|(_, place)| has(place)) {
-            Some((RegionName::Device(bars), _)) => self.devices.entry(bars.0.to_owned()).or_default(),
-            Some((RegionName::Ram(_), _)) => &mut self.ram,
-            Some((RegionName::Unknown(_), _)) | None => &mut self.unknown,
+        let leaves = match RegionName::of_leaf(leaf, regions) {
+            RegionName::Device(bars) => self.devices.entry(bars.0.to_owned()).or_default(),
+            RegionName::Ram(_) => &mut self.ram,
+            RegionName::Unknown(_) => &mut self.unknown,
         };
         leaves.push(*leaf);
     }
@@ -299,7 +297,7 @@ impl GuestTables {
 }
 
 /// Checks that the other side's reports are within bounds.
-fn few(look: &Look, around: &Surroundings) -> Result<(), LookError> {
+pub(crate) fn few(look: &Look, around: &Surroundings) -> Result<(), LookError> {
     let of_host = around.devices.values().map(|device| device.bars.len());
     let bars = of_host.chain(around.placed.values().map(Vec::len)).max().unwrap_or_default();
     for (what, found, most) in [
@@ -316,6 +314,17 @@ fn few(look: &Look, around: &Surroundings) -> Result<(), LookError> {
     Ok(())
 }
 
+/// Returns the kept page of `address`, if it is what its name says.
+pub(crate) fn page(address: u64, sha256: &str, pages: &(impl Pages + ?Sized)) -> Result<Vec<u8>, LookError> {
+    let not_taken = |why| LookError::NotTaken { address, sha256: sha256.to_owned(), why };
+    let no_page = || LookError::NoPage { address, sha256: sha256.to_owned() };
+    let bytes = pages.page(sha256).map_err(not_taken)?.ok_or_else(no_page)?;
+    if digest(&bytes) != *sha256 {
+        return Err(LookError::Damaged { address, sha256: sha256.to_owned() });
+    }
+    Ok(bytes)
+}
+
 /// Returns the kept pages `of` a look, by address with their digests.
 pub(super) fn memory(
     of: &BTreeMap<u64, String>,
@@ -327,15 +336,7 @@ pub(super) fn memory(
     for (&address, sha256) in of {
         let bytes = match known.entry(sha256) {
             Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(new) => {
-                let not_taken = |why| LookError::NotTaken { address, sha256: sha256.clone(), why };
-                let no_page = || LookError::NoPage { address, sha256: sha256.clone() };
-                let bytes = pages.page(sha256).map_err(not_taken)?.ok_or_else(no_page)?;
-                if digest(&bytes) != *sha256 {
-                    return Err(LookError::Damaged { address, sha256: sha256.clone() });
-                }
-                new.insert(bytes)
-            }
+            Entry::Vacant(new) => new.insert(page(address, sha256, pages)?),
         };
         memory.insert(address, bytes)?;
     }

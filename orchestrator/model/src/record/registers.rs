@@ -4,7 +4,7 @@ use super::look::LookError;
 use s2lab_mmu::Stage2;
 use std::collections::BTreeMap;
 
-pub(super) fn register(registers: &BTreeMap<String, u64>, name: &'static str) -> Result<u64, LookError> {
+pub(crate) fn register(registers: &BTreeMap<String, u64>, name: &'static str) -> Result<u64, LookError> {
     registers.get(name).copied().ok_or(LookError::Register(name))
 }
 

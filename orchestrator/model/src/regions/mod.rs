@@ -76,6 +76,10 @@ impl<'a> RegionName<'a> {
         RegionName::Device(bar::Bars(name))
     }
 
+    pub(crate) fn unknown() -> Self {
+        RegionName::Unknown(unknown::Unknown)
+    }
+
     /// The table of the kinds.
     pub(crate) fn kind(&self) -> &dyn RegionKind {
         match self {
@@ -94,6 +98,14 @@ impl<'a> RegionName<'a> {
             places.into_iter().map(move |place| (region, place))
         };
         regions.flat_map(places).collect()
+    }
+
+    /// Returns the first of `regions` that the leaf is a part of.
+    pub(crate) fn of_leaf(leaf: &Stage2Leaf, regions: &[(Self, Range<u64>)]) -> Self {
+        let end = leaf.pa.saturating_add(leaf.size);
+        let has = |place: &Range<u64>| place.start <= leaf.pa && end <= place.end;
+        let found = regions.iter().find(|(_, place)| has(place));
+        found.map_or_else(RegionName::unknown, |(region, _)| *region)
     }
 
     /// Returns the regions of a look: the devices that its guest was given or has, RAM, and the

@@ -38,11 +38,7 @@ impl Judged {
 
     /// Judges `log` with the table pages of the run.
     pub(crate) fn of_log(log: &str, folder: &RunFolder) -> Result<Self, Failure> {
-        let run = Run::read(log).map_err(|source| Failure::Log { path: folder.events(), source })?;
-        if !run.skipped.is_empty() {
-            complain(&format!("note: {}", run.skipped));
-        }
-        Ok(Self::of(judge_run(run, &folder.pages())))
+        Ok(Self::of(judge_run(recorded(log, folder)?, &folder.pages())))
     }
 
     /// Returns a run that was carried out here, whose log was judged while it grew.
@@ -100,6 +96,15 @@ impl Judged {
             accepted.map(|accepted| self.run.cells.iter().map(|cell| of(accepted, cell)).collect());
         RunSummary::of(&self.run, folder.path(), |key| folder.cell_path(key), standings)
     }
+}
+
+/// Returns the run that the log has, and prints what was skipped of it.
+pub(crate) fn recorded(log: &str, folder: &RunFolder) -> Result<Run, Failure> {
+    let run = Run::read(log).map_err(|source| Failure::Log { path: folder.events(), source })?;
+    if !run.skipped.is_empty() {
+        complain(&format!("note: {}", run.skipped));
+    }
+    Ok(run)
 }
 
 /// Reads the event log as text, without a torn last line.

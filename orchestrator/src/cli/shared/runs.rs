@@ -5,7 +5,7 @@ use crate::{
     run::folder::RunFolder,
 };
 use s2lab_model::event::BUILT_IN;
-use std::path::Path;
+use std::{io, path::Path};
 
 /// Opens the run that an argument names: a bundle, a run's folder, or the folder's name. Every
 /// argument that means a run comes here.
@@ -19,6 +19,19 @@ pub(crate) fn open(context: &Context, run: Option<&str>) -> Result<RunFolder, Fa
         message: source.to_string(),
         hint: Some("`s2lab run` makes one".into()),
     })
+}
+
+/// Returns the run with this name or folder, or in this bundle, if there is one.
+pub(crate) fn named(context: &Context, run: &str) -> Result<Option<RunFolder>, Failure> {
+    let path = Path::new(run);
+    if path.is_file() {
+        return Ok(Some(RunFolder::of_bundle(path)?));
+    }
+    match RunFolder::open(&context.places()?.state, run) {
+        Ok(run) => Ok(Some(run)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Failure::io(run.to_owned())(error)),
+    }
 }
 
 /// The latest run of the lab folder, which is printed. A run of another lab folder is never taken.

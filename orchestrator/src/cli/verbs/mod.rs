@@ -17,4 +17,5 @@ pub(crate) mod review;
 pub(crate) mod run;
 pub(crate) mod schema;
 pub(crate) mod shell;
+pub(crate) mod tables;
 pub(crate) mod textconv;

@@ -3,7 +3,7 @@
 
 use crate::{
     cli::{exit, failure::Failure, render::say_bytes},
-    show::{json, review},
+    show::{json, review, tables},
 };
 use clap::{Args, ValueEnum};
 use s2lab_model::{kernel, scenario};
@@ -25,6 +25,8 @@ enum What {
     Run,
     /// The output of `s2lab review --format json`
     Review,
+    /// The output of tables --format json
+    Tables,
 }
 
 pub(crate) fn schema(arguments: &Arguments) -> Result<u8, Failure> {
@@ -33,6 +35,7 @@ pub(crate) fn schema(arguments: &Arguments) -> Result<u8, Failure> {
         What::Kernels => kernel::schema(),
         What::Run => json::schema(),
         What::Review => review::schema(),
+        What::Tables => tables::json::schema(),
     };
     say_bytes(schema.as_bytes())?;
     Ok(exit::FINE)
