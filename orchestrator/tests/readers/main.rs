@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail by panicking, as its tests do")]
 
 mod chromium;
+mod forms;
 #[path = "../cli/harness.rs"]
 #[allow(dead_code, reason = "the tests of the command line use all of it")]
 mod harness;
@@ -35,10 +36,15 @@ fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let trials = [
         trials("chromium", Browser::get, &chromium::CHECKS, &arguments),
-        trials("xmllint", XmlLint::get, &tools::XMLLINT, &arguments),
+        trials("xmllint", XmlLint::get, &[&tools::XMLLINT[..], &forms::XMLLINT].concat(), &arguments),
         trials("jq", Jq::get, &[&tools::JQ[..], &json::JQ].concat(), &arguments),
-        trials("python", Python::get, &[&python::PYTHON[..], &json::PYTHON].concat(), &arguments),
-        trials("kunit", Kunit::get, &python::KUNIT, &arguments),
+        trials(
+            "python",
+            Python::get,
+            &[&python::PYTHON[..], &json::PYTHON, &forms::PYTHON].concat(),
+            &arguments,
+        ),
+        trials("kunit", Kunit::get, &[&python::KUNIT[..], &forms::KUNIT].concat(), &arguments),
     ];
     let missing = Trial::test("a_missing_reader_is_named", || {
         missing_reader();
@@ -63,9 +69,9 @@ fn missing_reader() {
     let reason = "the reader xmllint cannot be had: the machine has no `apt-get`";
     let (success, text) = run("");
     assert!(success && text.contains(&format!("NOT CHECKED: {reason}")), "{text}");
-    assert!(text.contains("0 passed; 0 failed; 2 ignored"), "{text}");
+    assert!(text.contains("0 passed; 0 failed; 3 ignored"), "{text}");
     let (success, text) = run("required");
-    assert!(!success && text.contains(reason) && text.contains("0 passed; 2 failed; 0 ignored"), "{text}");
+    assert!(!success && text.contains(reason) && text.contains("0 passed; 3 failed; 0 ignored"), "{text}");
 }
 
 /// Returns the checks of a reader, which is fetched if one of them is selected.
