@@ -10,6 +10,7 @@ mod verbs;
 
 use clap::{Parser, Subcommand};
 use context::{Common, Context};
+use shared::answers;
 use std::process::ExitCode;
 use verbs::{
     accept, bundle, cache, check, completions, doctor, explain, init, lint, list, man, new, report, review,
@@ -77,7 +78,10 @@ enum Verb {
 
 /// Parses the command line, runs the verb, and returns the exit code.
 pub fn main() -> ExitCode {
-    let Cli { common, verb } = Cli::parse();
+    let Cli { common, verb } = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return misunderstood(&error),
+    };
     let log_file = trace::LogFile::default();
     trace::trace(&common, log_file.clone());
     let context = Context { common, log_file };
@@ -104,6 +108,25 @@ pub fn main() -> ExitCode {
     };
     ExitCode::from(done.unwrap_or_else(|failure| {
         render::failure(&failure);
+        let text = failure.text();
+        answers::error(
+            text.strip_prefix("error: ").unwrap_or(&text).trim_end(),
+            failure.hint(),
+            failure.exit(),
+        );
         failure.exit()
     }))
+}
+
+/// Prints the help, the version, or the reason why the arguments are wrong. Returns the exit code.
+fn misunderstood(error: &clap::Error) -> ExitCode {
+    // A closed stdout or stderr does not change the exit code.
+    let _ = error.print();
+    let exit = u8::try_from(error.exit_code()).unwrap_or(exit::USAGE);
+    if exit != exit::FINE {
+        let text = error.to_string();
+        let first = text.split("\n\n").next().unwrap_or_default();
+        answers::error(first.strip_prefix("error: ").unwrap_or(first).trim_end(), None, exit);
+    }
+    ExitCode::from(exit)
 }

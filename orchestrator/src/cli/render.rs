@@ -3,11 +3,14 @@
 use super::failure::Failure;
 use crate::lab::LabError;
 use s2lab_model::escape::plain;
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 impl Failure {
     /// Returns the text of a failure. A mistake in a file has its own place.
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         match self {
             Failure::Lab(LabError::Mistakes(mistakes)) => mistakes.to_string(),
             Failure::Coded { failure, .. } => failure.text(),
@@ -49,8 +52,16 @@ pub(crate) fn say(text: &str) -> Result<(), Failure> {
     say_bytes(format!("{text}\n").as_bytes())
 }
 
+/// True if anything was printed on stdout by [`say_bytes`].
+static SAID: AtomicBool = AtomicBool::new(false);
+
+pub(crate) fn has_said() -> bool {
+    SAID.load(Ordering::Relaxed)
+}
+
 /// Prints bytes on stdout like [`say`].
 pub(crate) fn say_bytes(bytes: &[u8]) -> Result<(), Failure> {
+    SAID.store(true, Ordering::Relaxed);
     match io::stdout().write_all(bytes) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         written => written.map_err(Failure::io("stdout")),

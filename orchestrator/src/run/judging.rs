@@ -16,7 +16,7 @@ use std::{
 /// The table pages of a run.
 #[derive(Debug, Clone)]
 pub enum RawPages {
-    /// In this folder, the run's `raw/`.
+    /// The run's folder `raw/`.
     Folder(PathBuf),
     Bundle(Arc<Bundle>),
 }

@@ -1,6 +1,7 @@
 //! The outputs of a run for people and programs: functions of its summary. A form is a file here and
 //! a row in [`Format::form`].
 
+pub mod answer;
 pub mod command;
 pub mod crash;
 pub mod excerpt;

@@ -77,7 +77,8 @@ fn for_programs() {
     let folder = object(&home, &open(&home), "Image-6.1", 1);
     let output = home.command(&["cache", "list", "--format", "json"]).output().unwrap();
     let lines = String::from_utf8(output.stdout).unwrap();
-    let line: serde_json::Value = serde_json::from_str(lines.trim_end()).unwrap();
+    let list: serde_json::Value = serde_json::from_str(&lines).unwrap();
+    let line = &list["items"][0];
     assert_eq!(line["path"].as_str().map(PathBuf::from), Some(folder.clone()));
     assert_eq!((line["kind"].as_str(), line["name"].as_str()), (Some("image"), Some("Image-6.1")));
     assert!(line["bytes"].as_u64() > Some(4096) && line["digest"].as_str().unwrap().len() == 64, "{line}");
@@ -88,8 +89,8 @@ fn for_programs() {
     fs::write(folder.join("Image"), vec![0; 4096]).unwrap();
     let output = home.command(&["cache", "verify", "--format", "json"]).output().unwrap();
     assert_eq!(output.status.code(), Some(3));
-    let line: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(line["damages"], serde_json::json!(["`Image` has another content"]));
+    let list: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(list["items"][0]["damages"], serde_json::json!(["`Image` has another content"]));
 }
 
 #[test]

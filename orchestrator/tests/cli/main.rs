@@ -12,6 +12,10 @@ mod terminal;
 #[cfg(test)]
 mod accept;
 #[cfg(test)]
+mod answers;
+#[cfg(test)]
+mod bad_input;
+#[cfg(test)]
 mod basics;
 #[cfg(test)]
 mod bounds;

@@ -2,6 +2,7 @@
 //! judgement, and the reports of it that a person may accept.
 
 pub(crate) mod acceptance;
+pub(crate) mod answers;
 pub(crate) mod cells;
 pub(crate) mod gather;
 pub(crate) mod judged;

@@ -51,6 +51,10 @@ pub(crate) struct Outputs<'a, S> {
 const STEP_SUMMARY: &str = "GITHUB_STEP_SUMMARY";
 
 impl OutputArguments {
+    pub(crate) fn format(&self) -> Format {
+        self.format
+    }
+
     /// Returns the outputs of `run` and `report`.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ use crate::cli::{
     exit,
     failure::Failure,
     render::say,
+    shared::answers::{AnswerArguments, answer},
     shared::judged::{Judged, log},
     shared::runs::open,
 };
@@ -14,9 +15,10 @@ use crate::{
         bundle::{Bundle, Contents, TooMuch},
         folder::RunFolder,
     },
+    show::answer::Answer,
 };
 use clap::Args;
-use s2lab_model::{diagnostic::suggest, record::only, report::Report};
+use s2lab_model::{diagnostic::suggest, hash::digest, record::only, report::Report};
 use s2lab_os::{outside::kinds, whole::Folder};
 use std::{
     collections::BTreeSet,
@@ -35,6 +37,8 @@ pub(crate) struct Arguments {
     /// The file, which must not exist; default: s2lab-RUN.tar.gz in the working folder
     #[arg(long, value_name = "FILE", value_parser = home::argument())]
     out: Option<PathBuf>,
+    #[command(flatten)]
+    form: AnswerArguments,
 }
 
 pub(crate) fn bundle(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
@@ -57,7 +61,17 @@ pub(crate) fn bundle(context: &Context, arguments: &Arguments) -> Result<u8, Fai
     // The reader's limits hold for what is written.
     Bundle::of(&bytes).map_err(|why| too_much(&why))?;
     write(&path, &bytes)?;
-    say(&format!("{}: {} files", path.display(), contents.count()))?;
+    if !arguments.form.is_json() {
+        say(&format!("{}: {} files", path.display(), contents.count()))?;
+        return Ok(exit::FINE);
+    }
+    answer(&Answer::Bundle {
+        file: path.display().to_string(),
+        files: contents.count(),
+        bytes: bytes.len(),
+        sha256: digest(&bytes),
+        cells: judged.run.cells.iter().map(|cell| cell.planned.key.to_string()).collect(),
+    })?;
     Ok(exit::FINE)
 }
 

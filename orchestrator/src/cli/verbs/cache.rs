@@ -1,17 +1,24 @@
 //! `s2lab cache`: lists, verifies and cleans the cache.
 
 use crate::boot::kernel::resolved::{KernelRequest, wanted};
-use crate::cli::{context::Context, exit, failure::Failure, render::complain, render::say};
-use clap::{Args, Subcommand, ValueEnum};
+use crate::cli::{
+    context::Context,
+    exit,
+    failure::Failure,
+    render::complain,
+    render::say,
+    shared::answers::{AnswerArguments, answer},
+};
+use crate::show::answer::{self, Answer};
+use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use s2lab_cache::{Cache, CacheError, Item, KernelSource, Quiet};
 use s2lab_model::escape::plain;
 use s2lab_os::clock;
-use serde::Serialize;
 use std::{
     collections::BTreeMap,
     fmt,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -31,15 +38,17 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 enum CacheVerb {
     /// List objects: kind, name, size, last use, digest, and what uses them
-    List(ListArguments),
+    List(AnswerArguments),
     /// Print the folder of an object, of several the one used last; exit 3 if there is none
     Path {
         /// A kind (`qemu`), an object's name, or a kernel of images/kernels.yaml
         #[arg(value_name = "KIND|NAME|KERNEL")]
         what: String,
+        #[command(flatten)]
+        form: AnswerArguments,
     },
     /// Read everything and hold it against its digest; exit 3 if something is damaged
-    Verify(ListArguments),
+    Verify(AnswerArguments),
     /// Remove what was not used for long, folders of builds too; what a living s2lab uses stays
     Gc {
         /// Not used for so many days
@@ -49,36 +58,26 @@ enum CacheVerb {
         #[arg(long)]
         dry_run: bool,
         #[command(flatten)]
-        shown: ListArguments,
+        form: AnswerArguments,
     },
     /// Forget which versions of packages were taken: the next run takes the newest
-    Refresh,
-}
-
-#[derive(Debug, Args)]
-struct ListArguments {
-    /// The format on stdout; json is an object for each object and package, one a line
-    #[arg(long, value_enum, default_value = "human")]
-    format: Format,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Human,
-    Json,
+    Refresh(AnswerArguments),
 }
 
 pub(crate) fn cache(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let cache = Cache::open(&context.places()?.cache, true, Arc::new(Quiet))?;
     match &arguments.verb {
-        CacheVerb::List(shown) => list(context, &cache, shown.format),
-        CacheVerb::Path { what } => path(context, &cache, what),
-        CacheVerb::Verify(shown) => verify(&cache, shown.format),
-        CacheVerb::Gc { unused, dry_run, shown } => {
-            gc(&cache, Duration::from_secs(u64::from(*unused) * DAY), *dry_run, shown.format)
+        CacheVerb::List(form) => list(context, &cache, form.is_json()),
+        CacheVerb::Path { what, form } => path(context, &cache, what, form.is_json()),
+        CacheVerb::Verify(form) => verify(&cache, form.is_json()),
+        CacheVerb::Gc { unused, dry_run, form } => {
+            gc(&cache, Duration::from_secs(u64::from(*unused) * DAY), *dry_run, form.is_json())
         }
-        CacheVerb::Refresh => {
+        CacheVerb::Refresh(form) => {
             cache.forget()?;
+            if form.is_json() {
+                answer(&Answer::CacheRefresh {})?;
+            }
             Ok(exit::FINE)
         }
     }
@@ -120,11 +119,11 @@ fn kernels(context: &Context, cache: &Cache) -> Result<BTreeMap<PathBuf, Vec<Str
     Ok(folders)
 }
 
-fn list(context: &Context, cache: &Cache, format: Format) -> Result<u8, Failure> {
+fn list(context: &Context, cache: &Cache, json: bool) -> Result<u8, Failure> {
     let mut items = cache.items()?;
     items.extend(cache.builds()?);
-    if format == Format::Json {
-        items.iter().try_for_each(|item| say(&json(item, None)))?;
+    if json {
+        answer(&Answer::CacheList { items: items.iter().map(entry).collect() })?;
         return Ok(exit::FINE);
     }
     let kernels = kernels(context, cache).unwrap_or_else(|failure| {
@@ -154,7 +153,7 @@ fn list(context: &Context, cache: &Cache, format: Format) -> Result<u8, Failure>
     Ok(exit::FINE)
 }
 
-fn path(context: &Context, cache: &Cache, what: &str) -> Result<u8, Failure> {
+fn path(context: &Context, cache: &Cache, what: &str, json: bool) -> Result<u8, Failure> {
     let items = cache.items()?;
     let latest = |of: fn(&Item) -> &str| items.iter().filter(|item| of(item) == what).max_by_key(|i| i.used);
     let found = match latest(|item| &item.kind).filter(|item| item.is_object()) {
@@ -164,17 +163,18 @@ fn path(context: &Context, cache: &Cache, what: &str) -> Result<u8, Failure> {
             None => latest(|item| &item.name).map(|item| item.path.clone()),
         },
     };
-    match found {
-        Some(path) => {
-            say(&path.display().to_string())?;
-            Ok(exit::FINE)
-        }
-        None => {
-            complain(&format!("error: the cache has no `{what}`"));
-            complain("  hint: `s2lab cache list` prints its content; a run fetches what it needs");
-            Ok(NOT_WHOLE)
-        }
+    let Some(path) = found else {
+        let message = format!("the cache has no `{what}`");
+        let hint = Some("`s2lab cache list` prints its content; a run fetches what it needs".into());
+        let failure = Box::new(Failure::Usage { message, hint });
+        return Err(Failure::Coded { failure, exit: NOT_WHOLE });
+    };
+    let path = path.display().to_string();
+    match json {
+        true => answer(&Answer::CachePath { path })?,
+        false => say(&path)?,
     }
+    Ok(exit::FINE)
 }
 
 /// Returns the folder of the lab's kernel of that name.
@@ -187,9 +187,9 @@ fn kernel(context: &Context, cache: &Cache, name: &str) -> Result<Option<PathBuf
     }
 }
 
-fn verify(cache: &Cache, format: Format) -> Result<u8, Failure> {
+fn verify(cache: &Cache, json: bool) -> Result<u8, Failure> {
     let items = cache.items()?;
-    let mut damaged = 0;
+    let (mut damaged, mut verified) = (0, vec![]);
     for item in &items {
         let damages = match item.damages(&|| false) {
             // A run at work may have made it again, and a collection may have removed it.
@@ -198,15 +198,17 @@ fn verify(cache: &Cache, format: Format) -> Result<u8, Failure> {
         };
         let damages: Vec<_> = damages.iter().map(ToString::to_string).collect();
         damaged += usize::from(!damages.is_empty());
-        if format == Format::Json {
-            say(&json(item, Some(&damages)))?;
+        if json {
+            verified.push(answer::Item { damages: Some(damages), ..entry(item) });
         } else {
             for damage in damages {
                 say(&plain(&format!("damaged  {}: {damage}", item.path.display())))?;
             }
         }
     }
-    if format == Format::Human {
+    if json {
+        answer(&Answer::CacheVerify { items: verified })?;
+    } else {
         let sums = sums(items.iter());
         say(&match damaged {
             0 => format!("{sums}: all are whole"),
@@ -216,10 +218,12 @@ fn verify(cache: &Cache, format: Format) -> Result<u8, Failure> {
     Ok(if damaged > 0 { NOT_WHOLE } else { 0 })
 }
 
-fn gc(cache: &Cache, unused: Duration, dry: bool, format: Format) -> Result<u8, Failure> {
+fn gc(cache: &Cache, unused: Duration, dry: bool, json: bool) -> Result<u8, Failure> {
     let removed = cache.collect(unused, dry)?;
-    if format == Format::Json {
-        removed.items.iter().try_for_each(|item| say(&json(item, None)))?;
+    if json {
+        let entries = |items: &[Item]| items.iter().map(entry).collect();
+        let (gone, kept) = (entries(&removed.items), entries(&removed.kept));
+        answer(&Answer::CacheGc { dry_run: dry, removed: gone, kept })?;
         return Ok(exit::FINE);
     }
     for item in &removed.items {
@@ -246,34 +250,19 @@ fn sums<'a>(items: impl Iterator<Item = &'a Item>) -> String {
     kept.into_iter().chain(builds).collect::<Vec<_>>().join(", ")
 }
 
-/// Returns an object or package as JSON.
-fn json(item: &Item, damages: Option<&[String]>) -> String {
-    #[derive(Serialize)]
-    struct Line<'a> {
-        kind: &'a str,
-        name: &'a str,
-        digest: &'a str,
-        path: &'a Path,
-        bytes: u64,
-        made: String,
-        used: String,
-        processes: &'a [u32],
-        #[serde(skip_serializing_if = "Option::is_none")]
-        damages: Option<&'a [String]>,
-    }
-    let line = Line {
-        kind: &item.kind,
-        name: &item.name,
-        digest: &item.digest,
-        path: &item.path,
+/// Returns an object or package for programs.
+fn entry(item: &Item) -> answer::Item {
+    answer::Item {
+        kind: item.kind.clone(),
+        name: item.name.clone(),
+        digest: item.digest.clone(),
+        path: item.path.display().to_string(),
         bytes: item.size,
         made: time(item.made),
         used: time(item.used),
-        processes: &item.users,
-        damages,
-    };
-    // Only a path that is not UTF-8 has no JSON; then the cache's own name is not UTF-8.
-    serde_json::to_string(&line).unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}"))
+        processes: item.users.clone(),
+        damages: None,
+    }
 }
 
 /// Returns the time by RFC 3339, in seconds, or nothing for a time beyond the calendar.

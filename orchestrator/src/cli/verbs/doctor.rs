@@ -1,6 +1,9 @@
 //! `s2lab doctor`: checks that this machine can run s2lab, and prints hints. It fetches nothing.
 
-use crate::cli::{context::Context, exit, failure::Failure, render::say};
+use crate::cli::{
+    context::Context, exit, failure::Failure, render::say, shared::answers::AnswerArguments,
+    shared::answers::answer,
+};
 use crate::{
     boot::{
         kernel::{
@@ -16,6 +19,7 @@ use crate::{
     lab::{Lab, Places},
     run::slots::Slots,
     runtime,
+    show::answer::{Answer, Subject},
 };
 use clap::Args;
 use s2lab_cache::{Cache, CacheError, Quiet};
@@ -39,7 +43,10 @@ const CACHE_SPACE: u64 = 3 << 30;
 const NARROWEST: usize = "user land".len();
 
 #[derive(Debug, Args)]
-pub(crate) struct Arguments {}
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    form: AnswerArguments,
+}
 
 /// The state of one subject.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,12 +73,18 @@ struct Findings {
     /// The width of the column of names.
     width: usize,
     lacks: bool,
+    /// The lines so far, for a document at the end. None: they are printed at once.
+    kept: Option<Vec<Subject>>,
 }
 
 impl Findings {
     fn say(&mut self, state: State, what: &str, text: impl fmt::Display) -> Result<(), Failure> {
         self.lacks |= state == State::Lacks;
         let text = plain(&text.to_string()).replace('\n', " ");
+        if let Some(kept) = &mut self.kept {
+            kept.push(Subject { state: state.to_string(), subject: what.to_owned(), text });
+            return Ok(());
+        }
         say(&format!("{state:<7}  {what:<width$}  {text}", width = self.width))
     }
 
@@ -82,14 +95,20 @@ impl Findings {
     }
 }
 
-pub(crate) fn doctor(context: &Context, _: &Arguments) -> Result<u8, Failure> {
-    runtime::block_on(examine(context))?
+pub(crate) fn doctor(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+    let kept = arguments.form.is_json().then(Vec::new);
+    let findings = runtime::block_on(examine(context, kept))??;
+    if let Some(subjects) = findings.kept {
+        answer(&Answer::Doctor { subjects })?;
+    }
+    Ok(if findings.lacks { exit::LAB } else { exit::FINE })
 }
 
-async fn examine(context: &Context) -> Result<u8, Failure> {
+async fn examine(context: &Context, kept: Option<Vec<Subject>>) -> Result<Findings, Failure> {
     let kernels = context.lab().and_then(|lab| Ok(lab.kernels()?));
     let names = kernels.iter().flat_map(|kernels| kernels.entries.keys()).map(String::len);
-    let mut findings = Findings { width: names.chain([NARROWEST]).max().unwrap_or_default(), lacks: false };
+    let width = names.chain([NARROWEST]).max().unwrap_or_default();
+    let mut findings = Findings { width, lacks: false, kept };
     programs(&mut findings)?;
     let places = context.places()?;
     folder(&mut findings, "cache", &places.cache, CACHE_SPACE)?;
@@ -97,10 +116,10 @@ async fn examine(context: &Context) -> Result<u8, Failure> {
     let lab = context.lab();
     machine(&mut findings, lab.as_ref().ok(), &places)?;
     match Cache::open(&places.cache, true, Arc::new(Quiet)) {
-        Ok(cache) => kept(&mut findings, &cache, lab, &places).await?,
+        Ok(cache) => parts(&mut findings, &cache, lab, &places).await?,
         Err(error) => findings.error(State::Lacks, "cache", &error)?,
     }
-    Ok(if findings.lacks { exit::LAB } else { exit::FINE })
+    Ok(findings)
 }
 
 fn programs(findings: &mut Findings) -> Result<(), Failure> {
@@ -217,7 +236,7 @@ impl Fetched {
 }
 
 /// Prints the parts in the cache, and those that would be fetched.
-async fn kept(
+async fn parts(
     findings: &mut Findings,
     cache: &Cache,
     lab: Result<Lab, Failure>,

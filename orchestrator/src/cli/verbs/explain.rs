@@ -5,12 +5,14 @@ use crate::cli::{
     exit,
     failure::Failure,
     render::say,
+    shared::answers::{AnswerArguments, answer},
     shared::cells::{CellArguments, CellPlan, planned},
     shared::kernels::KernelArguments,
 };
 use crate::{
     host::emulated::argv::{Channels, HostMachine, PciDevice},
     run::{operator::CRASH_ENDS, session::kernel_arguments},
+    show::answer::{self, Answer, Explained},
 };
 use clap::Args;
 use s2lab_model::escape::plain;
@@ -21,7 +23,7 @@ use s2lab_model::{
 };
 use serde::Serialize;
 use serde_yaml::{value::Serializer, with::singleton_map_recursive};
-use std::path::Path;
+use std::{io, path::Path};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -30,11 +32,18 @@ pub(crate) struct Arguments {
     what: Vec<String>,
     #[command(flatten)]
     kernels: KernelArguments,
+    #[command(flatten)]
+    form: AnswerArguments,
 }
 
 pub(crate) fn explain(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let cells = CellArguments { what: arguments.what.clone(), ..CellArguments::default() };
     let planned = planned(&context.lab()?, &cells, &arguments.kernels)?;
+    if arguments.form.is_json() {
+        let cells: Result<_, _> = planned.cells.iter().map(|cell| explained(&planned, cell)).collect();
+        answer(&Answer::Explain { cells: cells? })?;
+        return Ok(exit::FINE);
+    }
     for (at, cell) in planned.cells.iter().enumerate() {
         let gap = if at > 0 { "\n" } else { "" };
         say(&format!("{gap}# {}", cell.key))?;
@@ -60,6 +69,25 @@ pub(crate) fn explain(context: &Context, arguments: &Arguments) -> Result<u8, Fa
     Ok(exit::FINE)
 }
 
+/// Returns the parts of a cell for programs.
+fn explained(planned: &CellPlan, cell: &PlannedCell) -> Result<Explained, Failure> {
+    let json = |value| serde_json::to_value(value).map_err(io::Error::other);
+    let alternative = |Alternative { label, expectations }: Alternative| {
+        let expectations = serde_json::to_value(expectations).map_err(io::Error::other)?;
+        let expectations = expectations.as_array().cloned().unwrap_or_default();
+        Ok(answer::Alternative { label, expectations })
+    };
+    let alternatives = expected(&cell.resolved).into_iter().map(alternative).collect::<io::Result<_>>();
+    Ok(Explained {
+        key: cell.key.to_string(),
+        about: cell.about.clone(),
+        resolved: json(&cell.resolved).map_err(Failure::io("cannot write JSON"))?,
+        kernel: kernel(planned, cell)?,
+        alternatives: alternatives.map_err(Failure::io("cannot write JSON"))?,
+        qemu: std::iter::once(QEMU.to_owned()).chain(qemu_arguments(&cell.resolved.host)).collect(),
+    })
+}
+
 /// Returns the kernel's entry, or that it has none.
 fn kernel(planned: &CellPlan, cell: &PlannedCell) -> Result<String, Failure> {
     if let Some(entry) = planned.kernels.entries.get(&cell.kernel) {
@@ -78,8 +106,11 @@ fn yaml(value: &impl Serialize) -> Result<String, Failure> {
     text.map_err(std::io::Error::other).map_err(Failure::io("cannot write YAML"))
 }
 
-/// Returns QEMU's command line, an option a line.
-fn command(host: &Host) -> String {
+/// The name of QEMU's program.
+const QEMU: &str = "qemu-system-aarch64";
+
+/// Returns QEMU's arguments.
+fn qemu_arguments(host: &Host) -> Vec<String> {
     let names: Vec<String> = host.devices.keys().map(|name| format!("<bar of {name}>")).collect();
     let devices: Vec<_> = host
         .devices
@@ -92,7 +123,7 @@ fn command(host: &Host) -> String {
             bar: bar.as_str(),
         })
         .collect();
-    let arguments = HostMachine {
+    HostMachine {
         cpu: &host.cpu,
         ram_size: host.memory.0,
         ram: "<ram>",
@@ -108,9 +139,13 @@ fn command(host: &Host) -> String {
         kernel_arguments: &kernel_arguments("<nonce>", CRASH_ENDS, &host.arguments),
         devices: &devices,
     }
-    .arguments();
-    let mut text = "qemu-system-aarch64".to_owned();
-    for argument in arguments {
+    .arguments()
+}
+
+/// Returns QEMU's command line, an option a line.
+fn command(host: &Host) -> String {
+    let mut text = QEMU.to_owned();
+    for argument in qemu_arguments(host) {
         text.push_str(if argument.starts_with('-') { " \\\n    " } else { " " });
         match argument.contains([' ', '<']) {
             true => text.push_str(&format!("'{argument}'")),

@@ -1,9 +1,13 @@
 //! `s2lab lint`: shows every mistake in every file; nothing boots.
 
-use crate::cli::{context::Context, exit, failure::Failure, render::say, shared::cells::is_file};
-use crate::lab::{KERNELS_FILE, Lab, LabError, Mistakes, kernels, scenarios};
+use crate::cli::{
+    context::Context, exit, failure::Failure, render::say, shared::answers::AnswerArguments,
+    shared::answers::answer, shared::cells::is_file,
+};
+use crate::lab::{KERNELS_FILE, Lab, LabError, Mistake, Mistakes, kernels, scenarios};
+use crate::show::answer::{self, Answer};
 use clap::Args;
-use s2lab_model::diagnostic::suggest;
+use s2lab_model::diagnostic::{Diagnostic, suggest};
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, Args)]
@@ -11,6 +15,8 @@ pub(crate) struct Arguments {
     /// Names of scenarios, scenario files, kernels.yaml; default: all files of the lab
     #[arg(value_name = "NAME|FILE")]
     what: Vec<PathBuf>,
+    #[command(flatten)]
+    form: AnswerArguments,
 }
 
 /// A file to check: its name says which kind it is.
@@ -40,11 +46,34 @@ pub(crate) fn lint(context: &Context, arguments: &Arguments) -> Result<u8, Failu
             Err(other) => return Err(other.into()),
         }
     }
+    if arguments.form.is_json() {
+        let exit = if mistakes.is_empty() { exit::FINE } else { exit::USAGE };
+        answer(&Answer::Lint { files: count, mistakes: mistakes.iter().flat_map(each).collect() })?;
+        return Ok(exit);
+    }
     if !mistakes.is_empty() {
         return Err(LabError::Mistakes(Mistakes(mistakes)).into());
     }
     say(&fine(count))?;
     Ok(exit::FINE)
+}
+
+/// The mistakes in one file, each with its place.
+fn each(mistake: &Mistake) -> Vec<answer::Mistake> {
+    let written = |one: &Diagnostic| answer::Mistake {
+        file: one.file.clone(),
+        line: Some(one.line),
+        column: Some(one.column),
+        message: one.message.clone(),
+        hint: one.help.clone(),
+    };
+    match mistake {
+        Mistake::Written(diagnostics) => diagnostics.iter().map(written).collect(),
+        Mistake::Unreadable { place, why } => {
+            let (file, line, column, hint) = (place.clone(), None, None, None);
+            vec![answer::Mistake { file, line, column, message: why.clone(), hint }]
+        }
+    }
 }
 
 /// All files of the lab folder.

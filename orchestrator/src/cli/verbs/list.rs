@@ -5,10 +5,12 @@ use crate::cli::{
     exit,
     failure::Failure,
     render::say,
+    shared::answers::{AnswerArguments, answer},
     shared::cells::{CellArguments, planned},
     shared::kernels::KernelArguments,
 };
 use crate::lab::{Lab, scenarios};
+use crate::show::answer::{self, Answer, Cell};
 use clap::Args;
 use s2lab_model::escape::plain;
 use s2lab_model::kernel::{KernelEntry, Kernels};
@@ -26,16 +28,25 @@ pub(crate) struct Arguments {
     /// The promises I1 to I17 instead: each in one sentence, and the scenarios that hold it up
     #[arg(long = "promises", conflicts_with_all = ["what", "exclude", "kernels", "of_kernels", "modules", "config"])]
     of_promises: bool,
+    #[command(flatten)]
+    form: AnswerArguments,
 }
 
 pub(crate) fn list(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+    let json = arguments.form.is_json();
     if arguments.of_kernels {
-        return list_kernels(&context.lab()?.kernels()?);
+        let kernels = context.lab()?.kernels()?;
+        return if json { answer_kernels(&kernels) } else { list_kernels(&kernels) };
     }
     if arguments.of_promises {
-        return list_promises(&context.lab()?);
+        let promises = promises(&context.lab()?)?;
+        return if json { answer_promises(promises) } else { list_promises(&promises) };
     }
     let planned = planned(&context.lab()?, &arguments.cells, &arguments.kernels)?;
+    if json {
+        answer(&Answer::List { cells: planned.cells.iter().map(Cell::from).collect() })?;
+        return Ok(exit::FINE);
+    }
     let width = planned.cells.iter().map(|cell| cell.key.as_str().len()).max().unwrap_or_default();
     for cell in &planned.cells {
         say(&format!("{:<width$}  {}", cell.key, plain(&cell.about)))?;
@@ -60,16 +71,46 @@ fn list_kernels(kernels: &Kernels) -> Result<u8, Failure> {
     Ok(exit::FINE)
 }
 
-fn list_promises(lab: &Lab) -> Result<u8, Failure> {
+fn answer_kernels(kernels: &Kernels) -> Result<u8, Failure> {
+    let kernel = |(name, entry): (&String, &KernelEntry)| answer::Kernel {
+        name: name.clone(),
+        provider: entry.provider.name().to_owned(),
+        traits: entry.traits.iter().map(ToString::to_string).collect(),
+        about: entry.about.clone(),
+    };
+    answer(&Answer::ListKernels { kernels: kernels.entries.iter().map(kernel).collect() })?;
+    Ok(exit::FINE)
+}
+
+/// A promise, its sentence, and the scenarios that hold it up.
+type HeldPromise = (Promise, &'static str, Vec<String>);
+
+fn promises(lab: &Lab) -> Result<Vec<HeldPromise>, Failure> {
     let scenarios = scenarios(&lab.scenario_files()?)?;
-    for (promise, sentence) in Promise::all() {
+    let held = |(promise, sentence): (Promise, &'static str)| {
         let holders = scenarios.iter().filter(|scenario| scenario.held_up().contains(&promise));
-        let holders: Vec<_> = holders.map(|scenario| scenario.scenario.as_str()).collect();
+        (promise, sentence, holders.map(|scenario| scenario.scenario.clone()).collect())
+    };
+    Ok(Promise::all().map(held).collect())
+}
+
+fn list_promises(promises: &[HeldPromise]) -> Result<u8, Failure> {
+    for (promise, sentence, holders) in promises {
         let holders = match holders.is_empty() {
             true => "no scenario holds it up".into(),
             false => format!("held up by {}", holders.join(", ")),
         };
         say(&format!("{:<4} {sentence}\n     {holders}", promise.to_string()))?;
     }
+    Ok(exit::FINE)
+}
+
+fn answer_promises(promises: Vec<HeldPromise>) -> Result<u8, Failure> {
+    let promise = |(promise, sentence, scenarios): HeldPromise| answer::Promise {
+        promise: promise.to_string(),
+        sentence: sentence.to_owned(),
+        scenarios,
+    };
+    answer(&Answer::ListPromises { promises: promises.into_iter().map(promise).collect() })?;
     Ok(exit::FINE)
 }

@@ -1,7 +1,11 @@
 //! `s2lab new`: creates a scenario from a template.
 
-use crate::cli::{context::Context, context::own_lab, exit, failure::Failure, render::say};
+use crate::cli::{
+    context::Context, context::own_lab, exit, failure::Failure, render::say,
+    shared::answers::AnswerArguments, shared::answers::answer,
+};
 use crate::lab::shown;
+use crate::show::answer::Answer;
 use clap::Args;
 use s2lab_model::scenario::check_name;
 use s2lab_os::whole;
@@ -14,6 +18,8 @@ const SKELETON: &str = include_str!("new.yaml");
 pub(crate) struct Arguments {
     /// The scenario's name: small letters, digits and hyphens
     name: String,
+    #[command(flatten)]
+    form: AnswerArguments,
 }
 
 pub(crate) fn new(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
@@ -28,6 +34,10 @@ pub(crate) fn new(context: &Context, arguments: &Arguments) -> Result<u8, Failur
         }
         _ => Failure::io(format!("cannot write {}", shown(&path)))(error),
     })?;
+    if arguments.form.is_json() {
+        answer(&Answer::New { file: shown(&path) })?;
+        return Ok(exit::FINE);
+    }
     say(&format!(
         "{}: change it, check it with `s2lab lint`, run it with `s2lab run {}`",
         shown(&path),

@@ -8,9 +8,16 @@ mod keep;
 pub(crate) use arguments::Arguments;
 
 use crate::cli::{
-    context::Context, exit, failure::Failure, render::complain, render::say, shared::cells::planned,
+    context::Context, exit, failure::Failure, render::complain, render::say, shared::answers::answer,
+    shared::cells::planned,
 };
-use crate::runtime;
+use crate::{
+    runtime,
+    show::{
+        Format,
+        answer::{Answer, Cell},
+    },
+};
 use keep::Keep;
 use s2lab_model::verdict::{BISECT_SKIP, BISECT_STOP, NOTHING_TESTED, bisect_exit};
 
@@ -41,6 +48,10 @@ pub(crate) fn run(context: &Context, mut arguments: Arguments) -> Result<u8, Fai
         planned.only_cell("--gdb is for one").map_err(coded(BISECT_STOP))?;
     }
     if arguments.dry_run {
+        if arguments.output.format() == Format::Json {
+            answer(&Answer::RunDryRun { cells: planned.cells.iter().map(Cell::from).collect() })?;
+            return Ok(exit::FINE);
+        }
         for cell in &planned.cells {
             say(cell.key.as_str())?;
         }

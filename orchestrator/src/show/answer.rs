@@ -1,0 +1,195 @@
+//! The answers of verbs that are not about a run, as JSON documents. Their schema,
+//! `docs/answers.schema.json`, is made from these types.
+
+use s2lab_model::{escape, event::PlannedCell};
+use schemars::{JsonSchema, generate::SchemaSettings};
+use serde::Serialize;
+use serde_json::Value;
+
+/// Version of these documents: it rises when a key goes or changes its meaning. New keys may come.
+const VERSION: u32 = 1;
+
+/// An answer of s2lab.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Document<'a> {
+    /// Version of this form.
+    version: u32,
+    #[serde(flatten)]
+    answer: &'a Answer,
+}
+
+/// The answer of a verb, or the error that every verb may have.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(tag = "answer", rename_all = "kebab-case")]
+pub enum Answer {
+    /// The answer of `list`.
+    List { cells: Vec<Cell> },
+    /// The answer of `list --kernels`.
+    ListKernels { kernels: Vec<Kernel> },
+    /// The answer of `list --promises`.
+    ListPromises { promises: Vec<Promise> },
+    /// The answer of `run --dry-run`.
+    RunDryRun { cells: Vec<Cell> },
+    /// The answer of `explain`.
+    Explain { cells: Vec<Explained> },
+    /// The answer of `lint`.
+    Lint {
+        /// The number of files that were read.
+        files: usize,
+        mistakes: Vec<Mistake>,
+    },
+    /// The answer of `doctor`.
+    Doctor { subjects: Vec<Subject> },
+    /// The answer of `cache list`.
+    CacheList { items: Vec<Item> },
+    /// The answer of `cache path`.
+    CachePath { path: String },
+    /// The answer of `cache verify`.
+    CacheVerify { items: Vec<Item> },
+    /// The answer of `cache gc`.
+    CacheGc {
+        /// Nothing was removed.
+        dry_run: bool,
+        removed: Vec<Item>,
+        /// Old enough to go, and in use.
+        kept: Vec<Item>,
+    },
+    /// The answer of `cache refresh`.
+    CacheRefresh {},
+    /// The answer of `init`: the new lab folder.
+    Init { folder: String },
+    /// The answer of `new`: the new scenario.
+    New { file: String },
+    /// The answer of `bundle`.
+    Bundle {
+        file: String,
+        /// The number of files in it.
+        files: usize,
+        bytes: usize,
+        sha256: String,
+        cells: Vec<String>,
+    },
+    /// The error of any verb, in place of its own document.
+    Error {
+        message: String,
+        hint: Option<String>,
+        /// The exit code.
+        exit: u8,
+    },
+}
+
+/// A scenario on a kernel.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Cell {
+    pub key: String,
+    pub scenario: String,
+    pub kernel: String,
+    /// The sentence about the scenario.
+    pub about: String,
+    /// The arguments of s2lab that run this cell alone.
+    pub repeat: Vec<String>,
+}
+
+/// An entry of images/kernels.yaml.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Kernel {
+    pub name: String,
+    /// debian, source, tree or image.
+    pub provider: String,
+    pub traits: Vec<String>,
+    pub about: String,
+}
+
+/// A promise, and the scenarios that hold it up.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Promise {
+    pub promise: String,
+    pub sentence: String,
+    pub scenarios: Vec<String>,
+}
+
+/// The parts of a cell.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Explained {
+    pub key: String,
+    pub about: String,
+    /// The resolved cell as the plan has it, see docs/formats.md.
+    pub resolved: Value,
+    /// The kernel's entry, or where it comes from.
+    pub kernel: String,
+    /// Exactly one of these must be met as a whole.
+    pub alternatives: Vec<Alternative>,
+    /// QEMU's command line; an argument in <> is made when it starts.
+    pub qemu: Vec<String>,
+}
+
+/// Expectations that hold together.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Alternative {
+    /// The name in a verdict.
+    #[serde(rename = "as")]
+    pub label: Option<String>,
+    /// Written like those of a scenario.
+    pub expectations: Vec<Value>,
+}
+
+/// A mistake in a file. Lines and columns count from 1.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Mistake {
+    pub file: String,
+    pub line: Option<usize>,
+    pub column: Option<usize>,
+    pub message: String,
+    pub hint: Option<String>,
+}
+
+/// A subject of `doctor`.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Subject {
+    /// ok, missing or note.
+    pub state: String,
+    pub subject: String,
+    pub text: String,
+}
+
+/// An object or a package of the cache, or a folder that builds keep.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Item {
+    pub kind: String,
+    pub name: String,
+    pub digest: String,
+    pub path: String,
+    pub bytes: u64,
+    /// The time by RFC 3339; empty for a time beyond the calendar.
+    pub made: String,
+    pub used: String,
+    /// The live processes that use it.
+    pub processes: Vec<u32>,
+    /// The damages that `verify` found; other verbs do not look.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub damages: Option<Vec<String>>,
+}
+
+impl From<&PlannedCell> for Cell {
+    fn from(cell: &PlannedCell) -> Self {
+        Self {
+            key: cell.key.to_string(),
+            scenario: cell.key.scenario().to_owned(),
+            kernel: cell.kernel.clone(),
+            about: cell.about.clone(),
+            repeat: cell.repeat.clone(),
+        }
+    }
+}
+
+/// Returns the document, with a line feed at its end.
+pub fn document(answer: &Answer) -> String {
+    let document = serde_json::json!(Document { version: VERSION, answer });
+    escape::json(&format!("{document:#}")) + "\n"
+}
+
+/// Returns the JSON schema (draft 7) of the documents.
+pub fn schema() -> String {
+    let schema = SchemaSettings::draft07().into_generator().into_root_schema_for::<Document<'static>>();
+    format!("{:#}\n", schema.to_value())
+}
