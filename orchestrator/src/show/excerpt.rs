@@ -43,3 +43,28 @@ pub fn reason(cell: &CellSummary) -> String {
 pub fn line(text: &str) -> String {
     escape::bounded(text, LONGEST / 4)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::show::fixture;
+    use s2lab_model::verdict::Verdict;
+
+    #[test]
+    fn an_excerpt_is_bounded_and_never_empty() {
+        let mut cell = fixture::failed("bar@debian-6.12", fixture::changed(vec![]));
+        let whole = of(&cell);
+        assert!(whole.starts_with("stage2 of nic at look stored, guest g0  I1\n  expected Normal-NC\n"));
+        assert!(!whole.contains("more lines"));
+        let findings = &mut cell.report.as_mut().unwrap().findings.lines;
+        *findings = findings.iter().cycle().take(findings.len() * 1000).cloned().collect();
+        let lines = findings.len();
+        let cut = of(&cell);
+        assert!(cut.len() <= LONGEST && cut.len() > LONGEST - 200, "{}", cut.len());
+        let shown = cut.lines().count() - 1;
+        assert!(cut.ends_with(&format!("\n... and {} more lines", lines - shown)), "{cut}");
+        for verdict in [None, Some(Verdict::Lost), Some(Verdict::Skip(String::new())), Some(Verdict::PASS)] {
+            assert!(!of(&CellSummary { verdict, report: None, ..cell.clone() }).is_empty());
+        }
+    }
+}
