@@ -33,9 +33,17 @@ pub enum ReviewError {
     Crlf { path: PathBuf },
 }
 
-/// Compares a cell, whose report is `new`, with the accepted report in the folder `reports`.
-pub fn standing(reports: &Path, cell: &JudgedCell, new: Option<&Report>) -> Standing {
-    Standing::of(cell, new, || accepted(reports, &cell.planned.key).map_err(|error| error.to_string()))
+/// Compares a cell, whose report is `new`, with the accepted report in the folder `reports`. Returns
+/// the accepted one too, if it differs.
+pub fn standing(reports: &Path, cell: &JudgedCell, new: Option<&Report>) -> (Standing, Option<Report>) {
+    let mut kept = None;
+    let standing = Standing::of(cell, new, || {
+        let read = accepted(reports, &cell.planned.key).map_err(|error| error.to_string());
+        kept = read.clone().ok().flatten();
+        read
+    });
+    let kept = kept.filter(|_| standing.differs());
+    (standing, kept)
 }
 
 /// Returns the accepted report of `key` in the folder `reports`, if there is one.

@@ -8,6 +8,7 @@ use crate::plan::Key;
 use crate::record::{Record, StageSpan, environment};
 use crate::report::{Report, Standing};
 use crate::scenario::Promise;
+use crate::throughput::Throughput;
 use crate::verdict::{Interrupt, Verdict};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -71,8 +72,14 @@ pub struct CellSummary {
     pub repeat: Vec<String>,
     /// The folder of its consoles and logs.
     pub logs: PathBuf,
+    /// The guests of the scenario, by name. Each has a console.
+    pub guests: Vec<String>,
+    /// The throughputs of all attempts.
+    pub throughputs: Vec<Throughput>,
     /// None: there is nothing to compare with, or it is not compared yet.
     pub standing: Option<Standing>,
+    /// The accepted report, if it differs from this one.
+    pub accepted: Option<Report>,
 }
 
 /// The kernel under test, as far as the log has it.
@@ -167,7 +174,10 @@ impl CellSummary {
             not_run: cell.not_run.clone(),
             repeat: cell.planned.repeat.clone(),
             logs,
+            guests: cell.planned.resolved.guests.keys().cloned().collect(),
+            throughputs: Throughput::all(cell.attempts.iter().map(|attempt| &attempt.record)),
             standing: None,
+            accepted: None,
         }
     }
 

@@ -6,11 +6,14 @@ use s2lab_model::{
     event::{SeriesOrigin, Stage},
     finding::{Finding, Subject, Weight},
     lines::Text,
+    record::StageSpan,
     report::{Difference, Gap, Outcome, Report, Standing},
     scenario::Promise,
     summary::{CellSummary, KernelSummary, RunSummary, Stopped},
+    throughput::Throughput,
     verdict::Verdict,
 };
+use s2lab_protocol::MapKind;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A text that tries to be more than text, in every form that reads it.
@@ -51,8 +54,20 @@ pub(crate) fn cell(key: &str) -> CellSummary {
         kernel: kernel(key),
         series: key.contains('~').then(series),
         started_ms: Some(1_000),
-        stages: vec![],
+        stages: vec![stage(Stage::HostBoot, 20, Some(9_500)), stage(Stage::Steps, 9_500, Some(16_400))],
+        guests: vec!["g0".into()],
+        throughputs: vec![throughput()],
+        accepted: None,
     }
+}
+
+fn stage(stage: Stage, started_ms: u64, ended_ms: Option<u64>) -> StageSpan {
+    StageSpan { stage, started_ms, ended_ms }
+}
+
+fn throughput() -> Throughput {
+    let samples = vec![553, 342, 765, 600, 580, 571];
+    Throughput { step: 0, guest: "g0".into(), device: "nic".into(), map: MapKind::Wc, width: 8, samples }
 }
 
 /// A kernel of the list, or one from the command line.
@@ -84,8 +99,16 @@ fn report(key: &str, verdict: &str, of: &str, bits: &str, findings: &[Finding]) 
     let tables = [
         "look stored, guest g0".to_owned(),
         format!("  {range}  bits {bits}  stage2 {of}  rw  exec  SH inner  AF"),
+        "  ram varies  31 x 2M level 2  bits 0x7d8  stage2 Normal-WB  rw  exec  SH inner  AF".into(),
     ];
     report.tables.lines = tables.iter().map(|line| line.parse().unwrap()).collect();
+    let promised = [
+        "look stored, guest g0".to_owned(),
+        format!("  nic  stage2 {of}  rw  exec  SH inner  AF"),
+        "  ram  stage2 Normal-WB  SH inner".into(),
+        "  maps only its own: 256M of RAM at 0x40000000, nic".into(),
+    ];
+    report.promised.lines = promised.iter().map(|line| line.parse().unwrap()).collect();
     let lines = findings.iter().flat_map(|Finding { what, promise, expected, found, detail, .. }| {
         let promise = promise.map(|promise| format!("  {promise}")).unwrap_or_default();
         let head = [

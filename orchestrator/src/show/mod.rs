@@ -16,6 +16,7 @@ pub mod lore;
 pub mod mail;
 pub mod markdown;
 pub mod outline;
+pub mod page;
 pub mod progress;
 pub mod review;
 pub mod standings;
@@ -48,6 +49,8 @@ pub enum Format {
     Markdown,
     // A mail to a list, at most 75 columns.
     Lore,
+    // A page for a browser, in one file.
+    Html,
 }
 
 /// The function that writes a summary `S` in one form.
@@ -120,6 +123,9 @@ impl Format {
             },
             Format::Lore => {
                 Form { run: Document(lore::run), check: Document(lore::run), diff: Document(lore::diff) }
+            }
+            Format::Html => {
+                Form { run: Document(page::run), check: Document(page::run), diff: Document(page::diff) }
             }
         }
     }

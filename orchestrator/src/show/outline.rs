@@ -106,6 +106,11 @@ pub fn cells(n: usize) -> String {
 /// against accepted reports, failures that are as accepted, and always the cells without a result
 /// and those that cannot be compared.
 pub fn of_run(run: &RunSummary) -> Vec<Sentence<'_>> {
+    of_run_within(run, MOST_SENTENCES)
+}
+
+/// Returns at most `most` sentences, see [`of_run`].
+pub fn of_run_within(run: &RunSummary, most: usize) -> Vec<Sentence<'_>> {
     let sorted = worst_first(run);
     let changed = sorted.iter().map(|cell| (&cell.key, changes(cell)));
     let mut kinds = failures(&sorted);
@@ -114,11 +119,16 @@ pub fn of_run(run: &RunSummary) -> Vec<Sentence<'_>> {
     let lead = format!("not new: {} as accepted", failing(known.len()));
     kinds.extend(Sentence::plain(lead, known.iter().map(|cell| (&cell.key, None)).collect()));
     let always = [no_result(&sorted), not_comparable(run, &sorted)];
-    bounded(kinds, always.into_iter().flatten().collect())
+    bounded(kinds, always.into_iter().flatten().collect(), most)
 }
 
 /// Returns the sentences about a diff.
 pub fn of_diff(diff: &DiffSummary) -> Vec<Sentence<'_>> {
+    of_diff_within(diff, MOST_SENTENCES)
+}
+
+/// Returns at most `most` sentences, see [`of_diff`].
+pub fn of_diff_within(diff: &DiffSummary, most: usize) -> Vec<Sentence<'_>> {
     let differ = diff.cells.iter().map(|cell| match &cell.result {
         CellResult::Differs(changes) => (&cell.new, changes.as_slice()),
         CellResult::Same | CellResult::NotComparable(_) => (&cell.new, &[][..]),
@@ -134,7 +144,7 @@ pub fn of_diff(diff: &DiffSummary) -> Vec<Sentence<'_>> {
         only("missing from the new side", &diff.only_old),
         only("only on the new side", &diff.only_new),
     ];
-    bounded(kinds, always.into_iter().flatten().collect())
+    bounded(kinds, always.into_iter().flatten().collect(), most)
 }
 
 /// The cells that only one side has.
@@ -142,9 +152,9 @@ fn only<'a>(lead: &str, keys: &'a [Key]) -> Option<Sentence<'a>> {
     Sentence::plain(format!("{lead}: {}", cells(keys.len())), keys.iter().map(|key| (key, None)).collect())
 }
 
-/// Returns at most [`MOST_SENTENCES`]. Those of `always` are never cut.
-fn bounded<'a>(mut kinds: Vec<Sentence<'a>>, always: Vec<Sentence<'a>>) -> Vec<Sentence<'a>> {
-    let room = MOST_SENTENCES.saturating_sub(always.len());
+/// Returns at most `most` sentences. Those of `always` are never cut.
+fn bounded<'a>(mut kinds: Vec<Sentence<'a>>, always: Vec<Sentence<'a>>, most: usize) -> Vec<Sentence<'a>> {
+    let room = most.saturating_sub(always.len());
     if kinds.len() > room {
         let cut = kinds.split_off(room.saturating_sub(1));
         let lead = format!("and {} more kinds of change, see below", cut.len());

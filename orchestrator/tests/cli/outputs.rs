@@ -117,7 +117,8 @@ fn a_run_that_boots_nothing_has_its_documents() {
     assert_eq!(json["exit"], 3);
 }
 
-const FORMS: [&str; 9] = ["human", "events", "json", "junit", "ktap", "kcidb", "github", "markdown", "lore"];
+const FORMS: [&str; 10] =
+    ["human", "events", "json", "junit", "ktap", "kcidb", "github", "markdown", "lore", "html"];
 
 #[test]
 fn report_exits_like_the_run_in_every_form() {

@@ -13,7 +13,9 @@ mod forms;
 mod harness;
 mod json;
 mod outputs;
+mod page;
 mod python;
+mod sample;
 #[path = "../cli/story.rs"]
 #[allow(dead_code, reason = "the tests of the command line use all of it")]
 mod story;
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let trials = [
         trials("chromium", Browser::get, &chromium::CHECKS, &arguments),
+        trials("page", Browser::get, &page::CHECKS, &arguments),
         trials("xmllint", XmlLint::get, &[&tools::XMLLINT[..], &forms::XMLLINT].concat(), &arguments),
         trials("jq", Jq::get, &[&tools::JQ[..], &json::JQ].concat(), &arguments),
         trials(

@@ -2,7 +2,8 @@
 
 use super::Change;
 use crate::plan::Key;
-use crate::report::Difference;
+use crate::report::{Difference, Report};
+use std::collections::BTreeMap;
 
 /// Two sides with the reports of cells, compared.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +16,8 @@ pub struct DiffSummary {
     /// The cells that only one side has.
     pub only_old: Vec<Key>,
     pub only_new: Vec<Key>,
+    /// The old and the new report of each cell that is not the same, by the new key.
+    pub reports: BTreeMap<Key, (Report, Report)>,
     /// The exit code: 0 same, 5 different, 2 not comparable.
     pub exit: u8,
 }
@@ -54,7 +57,7 @@ impl DiffSummary {
             () if has(|result| matches!(result, CellResult::NotComparable(_))) => NOT_COMPARABLE,
             () => 0,
         };
-        Self { old, new, cells, only_old, only_new, exit }
+        Self { old, new, cells, only_old, only_new, reports: BTreeMap::new(), exit }
     }
 }
 

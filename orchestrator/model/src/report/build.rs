@@ -6,11 +6,10 @@ use crate::finding::Finding;
 use crate::judge::{JudgedAttempt, JudgedCell, Judgement, difference, endings};
 use crate::lines::{FindingLine, Further, LONGEST_PART, Number, Part, Text, Word};
 use crate::lines::{Testimony, Witness};
-use crate::record::{At, Environment, Record, environment};
-use crate::statistics::{self, megabytes_per_second};
-use crate::steps::Stored;
+use crate::record::{Environment, Record, environment};
+use crate::statistics;
+use crate::throughput::Throughput;
 use crate::verdict::Verdict;
-use s2lab_protocol::MapKind;
 use std::collections::BTreeMap;
 
 /// The most facts of each kind. Each takes two texts of [`escape::LONGEST`].
@@ -85,20 +84,16 @@ fn witnesses(judgement: &Judgement) -> Part<Witness> {
 /// Throughput of each kind of store of each step. It says nothing under emulation, and decides
 /// nothing anywhere.
 fn numbers<'a>(records: impl IntoIterator<Item = &'a Record>) -> Part<Number> {
-    let mut samples: BTreeMap<(usize, &str, &str, MapKind, u32), Vec<u64>> = BTreeMap::new();
-    let mut emulated = false;
-    for record in records {
-        emulated |= record.session.environment.blocking.get(environment::ACCELERATOR).map(String::as_str)
-            == Some(environment::TCG);
-        for At { step, data: Stored { guest, device, map, width, bytes, result, .. } } in record.all() {
-            let rate = megabytes_per_second(*bytes, result.nanos);
-            samples.entry((step, guest, device, *map, *width)).or_default().extend(rate);
-        }
-    }
-    let lines = samples.iter().filter_map(|(&(step, guest, device, map, width), samples)| {
+    let records: Vec<_> = records.into_iter().collect();
+    let emulated = records.iter().any(|record| {
+        let accelerator = record.session.environment.blocking.get(environment::ACCELERATOR);
+        accelerator.map(String::as_str) == Some(environment::TCG)
+    });
+    let all = Throughput::all(records);
+    let lines = all.iter().filter_map(|Throughput { step, guest, device, map, width, samples }| {
         let samples = statistics::summary(samples)?;
         let (guest, device) = (Word::new(guest), Word::new(device));
-        Some(Number::Store { step, guest, device, map, width, samples })
+        Some(Number::Store { step: *step, guest, device, map: *map, width: *width, samples })
     });
     Part::new([Number::Head { emulated }].into_iter().chain(lines).collect(), |_| false)
 }

@@ -54,6 +54,12 @@ impl Standing {
         }
     }
 
+    /// Returns true if there is an accepted report that differs.
+    pub fn differs(&self) -> bool {
+        let alike = |outcome: &Outcome| matches!(outcome, Outcome::Same | Outcome::NewWitness { .. });
+        matches!(self, Standing::Compared(outcome) if !alike(outcome))
+    }
+
     /// Returns true if `check` accepts the standing.
     pub fn is_fine(&self) -> bool {
         matches!(

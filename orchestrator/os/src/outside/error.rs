@@ -93,6 +93,8 @@ impl From<ReadError> for io::Error {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NodeType {
     Folder,
+    /// Seen only where links are not followed.
+    Link,
     Pipe,
     Socket,
     CharacterDevice,
@@ -107,6 +109,7 @@ impl NodeType {
         Some(match () {
             () if kind.is_file() => return None,
             () if kind.is_dir() => Self::Folder,
+            () if kind.is_symlink() => Self::Link,
             () if kind.is_fifo() => Self::Pipe,
             () if kind.is_socket() => Self::Socket,
             () if kind.is_char_device() => Self::CharacterDevice,
@@ -120,6 +123,7 @@ impl fmt::Display for NodeType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Folder => "a folder",
+            Self::Link => "a link",
             Self::Pipe => "a named pipe",
             Self::Socket => "a socket",
             Self::CharacterDevice => "a character device",

@@ -1,12 +1,15 @@
 //! The one reader of files that s2lab has not written in this process.
 //! A file is opened without waiting, must be a regular one, and has a limit by its kind. A link at
 //! the end of a path is followed to a regular file. A pipe is read only if the user has named it:
-//! [`read_named`].
+//! [`read_named`]. Below a folder that may come from elsewhere, no link is followed:
+//! [`Outside::open_below`].
 
+mod below;
 mod error;
 pub mod kinds;
 pub mod packed;
 
+pub use below::Ends;
 pub use error::{NodeType, ReadError, Why};
 pub use kinds::Kind;
 
@@ -117,21 +120,30 @@ impl Outside {
 
     fn open_as(path: &Path, kind: Kind, pipes: bool) -> Result<Self, ReadError> {
         let error = |why| ReadError::new(path, why);
-        let fits = |meta: &Metadata| match NodeType::of(meta) {
-            None if meta.len() > kind.limit => Err(error(Why::TooLarge(kind))),
-            None => Ok(false),
-            Some(NodeType::Pipe) if pipes => Ok(true),
-            Some(node) => Err(error(Why::NotAFile(node))),
-        };
         // This comes before the open, because opening a device may have an effect on it.
-        fits(&std::fs::metadata(path).map_err(|source| error(Why::Io(source)))?)?;
+        let meta = std::fs::metadata(path).map_err(|source| error(Why::Io(source)))?;
+        Self::fits(&meta, kind, pipes).map_err(error)?;
         let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
         let flags = i32::try_from(flags.bits()).map_err(|why| error(Why::Io(io::Error::other(why))))?;
         let file = OpenOptions::new().read(true).custom_flags(flags).open(path);
         let file = file.map_err(|source| error(Why::Io(source)))?;
         let meta = file.metadata().map_err(|source| error(Why::Io(source)))?;
-        let is_pipe = fits(&meta)?;
-        Ok(Self { file, meta, path: path.to_owned(), kind, is_pipe, done: 0, began: Instant::now() })
+        let is_pipe = Self::fits(&meta, kind, pipes).map_err(error)?;
+        Ok(Self::opened(file, meta, path, kind, is_pipe))
+    }
+
+    fn opened(file: File, meta: Metadata, path: &Path, kind: Kind, is_pipe: bool) -> Self {
+        Self { file, meta, path: path.to_owned(), kind, is_pipe, done: 0, began: Instant::now() }
+    }
+
+    /// Checks the type and the size of a node. Returns true for a pipe.
+    fn fits(meta: &Metadata, kind: Kind, pipes: bool) -> Result<bool, Why> {
+        match NodeType::of(meta) {
+            None if meta.len() > kind.limit => Err(Why::TooLarge(kind)),
+            None => Ok(false),
+            Some(NodeType::Pipe) if pipes => Ok(true),
+            Some(node) => Err(Why::NotAFile(node)),
+        }
     }
 
     /// Reads the rest.

@@ -88,13 +88,20 @@ impl Judged {
 
     /// The run, compared with the reports in the folder `accepted`, if there is one.
     pub(crate) fn summary(&self, folder: &RunFolder, accepted: Option<&Path>) -> RunSummary {
-        let of = |accepted: &Path, cell: &JudgedCell| {
+        let mut differing = BTreeMap::new();
+        let mut of = |accepted: &Path, cell: &JudgedCell| {
             let key = &cell.planned.key;
-            (key.clone(), standing(accepted, cell, self.reports.get(key)))
+            let (standing, differs) = standing(accepted, cell, self.reports.get(key));
+            differing.extend(differs.map(|report| (key.clone(), report)));
+            (key.clone(), standing)
         };
         let standings =
             accepted.map(|accepted| self.run.cells.iter().map(|cell| of(accepted, cell)).collect());
-        RunSummary::of(&self.run, folder.path(), |key| folder.cell_path(key), standings)
+        let mut summary = RunSummary::of(&self.run, folder.path(), |key| folder.cell_path(key), standings);
+        for cell in &mut summary.cells {
+            cell.accepted = differing.remove(&cell.key);
+        }
+        summary
     }
 }
 
