@@ -1,6 +1,8 @@
 //! A run's reports compared with the accepted ones: `reports/SCENARIO/KERNEL.txt` in the lab
 //! folder.
 
+pub mod reports;
+
 use s2lab_model::{
     judge::JudgedCell,
     plan::Key,

@@ -78,15 +78,33 @@ pub(crate) fn git_at(git_dir: &Path) -> Command {
 /// If there is none, or git does not trust it: it belongs to somebody else, and the user's own
 /// configuration does not name it as a `safe.directory`.
 pub(crate) fn git_dir(place: &Path, progress: &dyn Progress) -> Result<PathBuf, CacheError> {
+    let mut git = git_in(place, progress)?;
+    git.args(["rev-parse", "--path-format=absolute", "--git-dir"]);
+    let purpose = format!("find the repository of {}", place.display());
+    Ok(path(&run_briefly(git, &purpose, &|| progress.cancelled())?))
+}
+
+/// Returns the path of `place` in its work tree: nothing, or a path that ends with `/`.
+///
+/// # Errors
+/// Like [`git_dir`].
+pub(crate) fn prefix(place: &Path, progress: &dyn Progress) -> Result<OsString, CacheError> {
+    let mut git = git_in(place, progress)?;
+    git.args(["rev-parse", "--show-prefix"]);
+    let purpose = format!("find the place of {} in its repository", place.display());
+    Ok(path(&run_briefly(git, &purpose, &|| progress.cancelled())?).into_os_string())
+}
+
+/// Returns git in the folder `place`, with the repositories that the user trusts.
+fn git_in(place: &Path, progress: &dyn Progress) -> Result<Command, CacheError> {
     let mut git = git();
     for safe in safe_directories(progress)? {
         let mut setting = OsString::from("safe.directory=");
         setting.push(safe);
         git.arg("-c").arg(setting);
     }
-    git.arg("-C").arg(place).args(["rev-parse", "--path-format=absolute", "--git-dir"]);
-    let purpose = format!("find the repository of {}", place.display());
-    Ok(path(&run_briefly(git, &purpose, &|| progress.cancelled())?))
+    git.arg("-C").arg(place);
+    Ok(git)
 }
 
 /// Returns the repositories of others that the user, or the machine's administrator, trusts.

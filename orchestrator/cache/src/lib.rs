@@ -8,6 +8,7 @@
 
 mod builds;
 pub mod carried;
+pub mod committed;
 mod debian;
 mod error;
 mod git;

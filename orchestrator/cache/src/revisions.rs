@@ -1,4 +1,4 @@
-//! Commits of a kernel's repository, which is only read.
+//! Commits of a repository, which is only read.
 
 use crate::{
     CacheError, Quiet,
@@ -29,6 +29,10 @@ pub enum RevisionsError {
     Empty { repository: PathBuf, words: String },
     #[error("{words} in `{repository}` has more than {MOST_COMMITS} commits")]
     TooMany { repository: PathBuf, words: String },
+    #[error("`{folder}` is a {kind} in {words}, not a folder")]
+    NoFolder { folder: String, words: String, kind: String },
+    #[error("`{folder}` in {words} has {found}; at most {most} are read")]
+    TooMuch { folder: String, words: String, found: String, most: String },
     #[error(transparent)]
     Git(CacheError),
 }
@@ -40,7 +44,7 @@ impl RevisionsError {
             Self::TooMany { .. } => Some("`git bisect` needs far fewer: docs/bisect.md".into()),
             Self::Empty { .. } => Some("A..B is what B has and A has not: is it the other way round?".into()),
             Self::NoCommit { .. } => Some("name a commit, a branch or a tag of one".into()),
-            Self::Unknown { .. } => None,
+            Self::Unknown { .. } | Self::NoFolder { .. } | Self::TooMuch { .. } => None,
             Self::Git(error) => error.hint(),
         }
     }

@@ -52,14 +52,15 @@ impl ResolvedCell {
         }
     }
 
-    /// The SHA-256 of the cell's canonical JSON. Reports of cells with different digests are not
-    /// comparable.
+    /// The SHA-256 of the cell's canonical JSON without the kernel's traits, so cells of a scenario on
+    /// any kernel have the same. Reports of cells with different digests are not comparable.
     ///
     /// The JSON has sorted keys and no key without a value. So a new optional key of the model
     /// leaves the digests of all cells that do not use it as they are.
     pub fn digest(&self) -> String {
         // A value whose maps have texts as keys always has a JSON form.
         let mut json = serde_json::to_value(self).unwrap_or_default();
+        json.as_object_mut().map(|fields| fields.remove("traits"));
         json.sort_all_objects();
         digest(json.to_string().as_bytes())
     }

@@ -13,8 +13,8 @@ use context::{Common, Context};
 use shared::answers;
 use std::process::ExitCode;
 use verbs::{
-    accept, bundle, cache, check, completions, doctor, explain, init, lint, list, man, new, report, review,
-    run, schema, shell, tables, textconv,
+    accept, bundle, cache, check, completions, diff, doctor, explain, init, lint, list, man, new, report,
+    review, run, schema, shell, tables, textconv,
 };
 
 /// End-to-end test lab for KVM on arm64: boots an emulated host, lets KVM in it run guests, reads
@@ -50,6 +50,8 @@ enum Verb {
     Tables(tables::Arguments),
     /// Compare a run's reports with the accepted ones; exit 5 if any differs
     Check(check::Arguments),
+    /// Compare the reports of two runs, folders, git revisions or cells; exit 5 if any differs
+    Diff(diff::Arguments),
     /// Show what is not as accepted, alike cells together, and accept or leave each group; exit 5 if
     /// any is left
     Review(review::Arguments),
@@ -94,6 +96,7 @@ pub fn main() -> ExitCode {
         Verb::Report(arguments) => report::report(&context, &arguments),
         Verb::Tables(arguments) => tables::tables(&context, &arguments),
         Verb::Check(arguments) => check::check(&context, &arguments),
+        Verb::Diff(arguments) => diff::diff(&context, &arguments),
         Verb::Review(arguments) => review::review(&context, &arguments),
         Verb::Accept(arguments) => accept::accept(&context, &arguments),
         Verb::Bundle(arguments) => bundle::bundle(&context, &arguments),

@@ -1,5 +1,6 @@
 //! A run as one JSON document. Its schema, `docs/run.schema.json`, is made from these types.
 
+use super::diff::json::{Sentence, sentences};
 use super::standings;
 use s2lab_model::{
     escape,
@@ -110,6 +111,8 @@ struct Accepted<'a> {
     note: Option<String>,
     /// A unified diff.
     diff: Option<&'a str>,
+    /// What differs, the worst first.
+    changes: Vec<Sentence<'a>>,
 }
 
 /// Returns the document, with a line feed at its end.
@@ -180,17 +183,20 @@ fn finding(finding: &Finding) -> Entry<'_> {
 }
 
 fn accepted(standing: &Standing) -> Accepted<'_> {
-    let plain = |standing| Accepted { standing, note: None, diff: None };
+    let plain = |standing| Accepted { standing, note: None, diff: None, changes: vec![] };
     match standing {
         Standing::Compared(Outcome::Same) => plain("same"),
         Standing::Compared(Outcome::NewWitness { note }) => {
             Accepted { note: Some(note.clone()), ..plain("new-witness") }
         }
-        Standing::Compared(Outcome::ShapeMoved { note, diff, .. }) => {
-            Accepted { standing: "shape-moved", note: Some(note.clone()), diff: Some(diff) }
-        }
-        Standing::Compared(Outcome::Changed { diff, .. }) => {
-            Accepted { diff: Some(diff), ..plain("changed") }
+        Standing::Compared(Outcome::ShapeMoved { note, diff, changes }) => Accepted {
+            standing: "shape-moved",
+            note: Some(note.clone()),
+            diff: Some(diff),
+            changes: sentences(changes),
+        },
+        Standing::Compared(Outcome::Changed { diff, changes }) => {
+            Accepted { diff: Some(diff), changes: sentences(changes), ..plain("changed") }
         }
         Standing::Compared(Outcome::NotComparable(facts)) => {
             let facts: Vec<_> = facts.iter().map(ToString::to_string).collect();

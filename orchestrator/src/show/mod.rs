@@ -2,8 +2,10 @@
 //! a row in [`Format::form`].
 
 pub mod answer;
+pub mod changes;
 pub mod command;
 pub mod crash;
+pub mod diff;
 pub mod excerpt;
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -102,12 +104,14 @@ impl Format {
             Format::Human => Form {
                 run: Document(|run| terminal::run(run, Paint(false)) + "\n"),
                 check: Document(standings::lines),
-                diff: Nothing,
+                diff: Document(diff::lines),
             },
             Format::Events => Form { run: Log, check: Nothing, diff: Nothing },
-            Format::Json => {
-                Form { run: Document(json::document), check: Document(json::document), diff: Nothing }
-            }
+            Format::Json => Form {
+                run: Document(json::document),
+                check: Document(json::document),
+                diff: Document(diff::json::document),
+            },
             Format::Junit => Form { run: Document(junit::document), check: Nothing, diff: Nothing },
             Format::Ktap => Form { run: Document(ktap::document), check: Nothing, diff: Nothing },
             Format::Kcidb => Form { run: Document(kcidb::document), check: Nothing, diff: Nothing },

@@ -105,6 +105,7 @@ fn schemas_are_those_in_the_repository() {
         (&["schema", "scenario"], "scenarios/schema.json"),
         (&["schema", "kernels"], "images/schema.json"),
         (&["schema", "run"], "docs/run.schema.json"),
+        (&["schema", "diff"], "docs/diff.schema.json"),
         (&["schema", "answers"], "docs/answers.schema.json"),
         (&["schema", "review"], "docs/review.schema.json"),
         (&["schema", "tables"], "docs/tables.schema.json"),

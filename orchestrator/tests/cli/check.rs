@@ -53,6 +53,8 @@ fn not_as_accepted() {
         &Story::of(&home.plan(&[]), |_| Behaves::Before).edit(BAR_AFTER, variable("qemu", "11.0.0")),
     );
     assert_eq!(session.s2lab(&["check"]).status.code(), Some(5));
+    session.note("the reports line by line");
+    assert_eq!(session.s2lab(&["check", "--text"]).status.code(), Some(5));
     session.note("the CPU model is another one");
     let cpu = |event: &mut Event| {
         if let Event::Environment { blocking, .. } = event {

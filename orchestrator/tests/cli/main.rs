@@ -26,6 +26,8 @@ mod cache;
 #[cfg(test)]
 mod check;
 #[cfg(test)]
+mod diff;
+#[cfg(test)]
 mod doctor;
 #[cfg(test)]
 mod documents;

@@ -17,10 +17,18 @@ mod tests;
 mod witnesses;
 mod words;
 
+use crate::hash::digest;
+use crate::lines::{Further, Part};
 use crate::report::{Compared, Report};
+use std::fmt::Display;
+
+/// The most changes of a report.
+const MOST_CHANGES: usize = 500;
+/// The most lines of a part, on both sides together, that are compared one by one.
+const MOST_LINES: usize = 20_000;
 
 pub use groups::{Group, groups};
-pub use summary::{CellDiff, CellResult, DiffSummary};
+pub use summary::{CellDiff, CellResult, DiffSummary, Reports, Side};
 
 /// A difference of meaning between two reports.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -44,6 +52,41 @@ pub enum ChangeKind {
     Shape,
 }
 
+impl ChangeKind {
+    pub const ALL: [ChangeKind; 6] = [
+        ChangeKind::Verdict,
+        ChangeKind::Lab,
+        ChangeKind::Kernel,
+        ChangeKind::Promised,
+        ChangeKind::Witness,
+        ChangeKind::Shape,
+    ];
+
+    /// The word for programs.
+    pub fn name(self) -> &'static str {
+        match self {
+            ChangeKind::Verdict => "verdict",
+            ChangeKind::Lab => "lab",
+            ChangeKind::Kernel => "kernel",
+            ChangeKind::Promised => "promised",
+            ChangeKind::Witness => "witness",
+            ChangeKind::Shape => "shape",
+        }
+    }
+
+    /// The heading for people.
+    pub fn title(self) -> &'static str {
+        match self {
+            ChangeKind::Verdict => "verdicts",
+            ChangeKind::Lab => "findings of the lab",
+            ChangeKind::Kernel => "findings of the kernel",
+            ChangeKind::Promised => "promised",
+            ChangeKind::Witness => "witnesses",
+            ChangeKind::Shape => "shape",
+        }
+    }
+}
+
 /// Returns the changes from `old` to `new`, the worst first. There is none exactly if the parts
 /// that compare are equal. Keys and environments are not compared.
 pub fn changes(old: &Report, new: &Report) -> Vec<Change> {
@@ -54,20 +97,67 @@ pub(crate) fn sentences(compared: &Compared) -> Vec<Change> {
     if !compared.has_changed() && !compared.has_moved() {
         return vec![];
     }
+    let Compared { old, new, .. } = compared;
     let mut all: Vec<Change> = verdict(compared).collect();
     all.extend(promises(compared));
-    all.extend(findings::changes(&compared.old.findings, &compared.new.findings));
-    all.extend(promised::changes(&compared.old.promised, &compared.new.promised));
-    all.extend(witnesses::changes(&compared.old.witnesses, &compared.new.witnesses));
+    all.extend(of_part((ChangeKind::Kernel, "[findings]"), &old.findings, &new.findings, findings::changes));
+    all.extend(of_part(
+        (ChangeKind::Promised, "[promised]"),
+        &old.promised,
+        &new.promised,
+        promised::changes,
+    ));
+    all.extend(of_part(
+        (ChangeKind::Witness, "[witnesses]"),
+        &old.witnesses,
+        &new.witnesses,
+        witnesses::changes,
+    ));
     if compared.same_kernel || compared.has_other_shape() {
-        all.extend(shape::changes(compared));
-        all.extend(tables::changes(compared));
+        all.extend(of_part((ChangeKind::Shape, "[shape]"), &old.shape, &new.shape, |_, _| {
+            shape::changes(compared)
+        }));
+        all.extend(of_part((ChangeKind::Shape, "[tables]"), &old.tables, &new.tables, |_, _| {
+            tables::changes(compared)
+        }));
     }
     if all.is_empty() {
         all.extend(otherwise(compared));
     }
     all.sort();
     all.dedup();
+    bounded(all)
+}
+
+/// Returns the changes of a part by `words`. A part of far more lines than a real one has is one
+/// change.
+fn of_part<L: Display + PartialEq>(
+    (kind, name): (ChangeKind, &str),
+    old: &Part<L>,
+    new: &Part<L>,
+    words: impl FnOnce(&Part<L>, &Part<L>) -> Vec<Change>,
+) -> Vec<Change> {
+    let (before, now) = (old.lines.len(), new.lines.len());
+    if old == new || before + now <= MOST_LINES {
+        return words(old, new);
+    }
+    let texts = [old, new].map(|part| {
+        let lines: String = part.lines.iter().map(|line| format!("{line}\n")).collect();
+        lines + &part.further.as_ref().map(ToString::to_string).unwrap_or_default()
+    });
+    let digest = digest(texts.join("\n\n").as_bytes());
+    vec![change(kind, format!("the lines of {name} differ: {before} became {now}, sha256 {digest}"))]
+}
+
+/// Returns the first changes. The others are counted, and compare by their digest.
+fn bounded(mut all: Vec<Change>) -> Vec<Change> {
+    if all.len() > MOST_CHANGES {
+        let rest = all.split_off(MOST_CHANGES);
+        let kind = rest[0].kind;
+        let rest: Vec<_> = rest.into_iter().map(|Change { what, .. }| what).collect();
+        all.push(change(kind, Further::of(&rest).to_string()));
+        all.sort();
+    }
     all
 }
 

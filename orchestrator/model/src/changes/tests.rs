@@ -340,6 +340,35 @@ fn lines_beyond_the_bound_are_not_lost() {
     }
 }
 
+#[test]
+fn further_changes_are_counted() {
+    let mut old = parse(REPORT);
+    let reset = |n: usize| format!("reset {n}").parse::<Promised>().unwrap();
+    old.promised.lines.extend((0..600).map(reset));
+    let found = changes(&old, &parse(REPORT));
+    assert_eq!(found.len(), 501);
+    assert!(found[0].what.starts_with("and 100 more, sha256 "), "{found:?}");
+    old.promised.lines.pop();
+    old.promised.lines.push(reset(1000));
+    assert_ne!(changes(&old, &parse(REPORT)), found);
+}
+
+#[test]
+fn a_part_of_very_many_lines_is_one_change() {
+    let (mut old, new) = (parse(REPORT), parse(REPORT));
+    let reset = |n: usize| format!("reset {n}").parse::<Promised>().unwrap();
+    let lines = new.promised.lines.len();
+    old.promised.lines.extend((0..30_000).map(reset));
+    let found = said(&old, &new);
+    let begin =
+        format!("Promised the lines of [promised] differ: {} became {lines}, sha256 ", lines + 30_000);
+    assert!(found.len() == 1 && found[0].starts_with(&begin), "{found:?}");
+    assert_eq!(said(&old, &old), Vec::<String>::new());
+    old.promised.lines.pop();
+    old.promised.lines.push(reset(40_000));
+    assert_ne!(said(&old, &new), found);
+}
+
 fn part<L: std::fmt::Debug>(line: impl Strategy<Value = L>) -> impl Strategy<Value = Part<L>> {
     (vec(line, 0..5), proptest::option::weighted(0.1, line::further()))
         .prop_map(|(lines, further)| Part { lines, further })

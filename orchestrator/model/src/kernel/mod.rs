@@ -74,6 +74,20 @@ impl Traits {
     }
 }
 
+impl Display for Traits {
+    /// Writes the traits, `none`, or `any` if nothing is declared.
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let list =
+            |traits: &BTreeSet<Trait>| traits.iter().map(Trait::to_string).collect::<Vec<_>>().join(", ");
+        match self {
+            Self::Exactly(traits) if traits.is_empty() => f.write_str("none"),
+            Self::Exactly(traits) => f.write_str(&list(traits)),
+            Self::AtLeast(traits) if traits.is_empty() => f.write_str("any"),
+            Self::AtLeast(traits) => write!(f, "at least {}", list(traits)),
+        }
+    }
+}
+
 /// The file `images/kernels.yaml`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

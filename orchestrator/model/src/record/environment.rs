@@ -1,8 +1,10 @@
 //! The names of the facts in [`crate::event::Event::Environment`] and in a report's environment
 //! part.
 
-/// Blocking: the digest of the resolved cell.
+/// Blocking: the digest of the resolved cell, without the kernel's traits.
 pub const CELL: &str = "cell";
+/// Blocking between reports of one kernel: its declared traits.
+pub const TRAITS: &str = "traits";
 /// Blocking: page size of the host's kernel, bytes. Taken from the host itself.
 pub const PAGE_SIZE: &str = "page size";
 /// Blocking: QEMU's CPU model, or the real machine's.

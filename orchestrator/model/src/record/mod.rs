@@ -195,6 +195,7 @@ impl Record {
     pub fn environment(&self) -> Environment {
         let Environment { mut blocking, mut variable } = self.session.environment.clone();
         blocking.insert(environment::CELL.into(), self.planned.resolved.digest());
+        blocking.insert(environment::TRAITS.into(), self.planned.resolved.traits.to_string());
         if let Some(host) = &self.session.host {
             blocking.insert(environment::PAGE_SIZE.into(), host.page_size.to_string());
             variable.insert(environment::KERNEL.into(), host.release.clone());

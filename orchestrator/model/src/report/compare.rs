@@ -61,7 +61,7 @@ fn outcome(accepted: &Report, new: &Report, variables: &[Difference]) -> Outcome
         accepted: Some(accepted.key.to_string()),
         new: Some(new.key.to_string()),
     });
-    let blocking: Vec<_> = key.into_iter().chain(differences(&accepted.blocking, &new.blocking)).collect();
+    let blocking: Vec<_> = key.into_iter().chain(conditions(accepted, new)).collect();
     if !blocking.is_empty() {
         return Outcome::NotComparable(blocking);
     }
@@ -84,6 +84,16 @@ fn outcome(accepted: &Report, new: &Report, variables: &[Difference]) -> Outcome
         (false, false, Some(note)) => Outcome::NewWitness { note },
         (false, false, None) => Outcome::Same,
     }
+}
+
+/// Returns the blocking facts that differ. The declared traits of two kernels may differ: the cell
+/// is the same without them.
+pub(crate) fn conditions(old: &Report, new: &Report) -> Vec<Difference> {
+    let mut facts = differences(&old.blocking, &new.blocking);
+    if old.key.kernel() != new.key.kernel() {
+        facts.retain(|fact| fact.name != environment::TRAITS);
+    }
+    facts
 }
 
 /// Two reports without what never compares.

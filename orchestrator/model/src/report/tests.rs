@@ -308,7 +308,7 @@ fn a_shape_moves_with_the_kernel_only() {
 #[test]
 fn blocking_facts_forbid_to_compare() {
     let accepted = Story::after().report();
-    for name in ["cell", "page size", "cpu", "accelerator", "host mode"] {
+    for name in ["cell", "traits", "page size", "cpu", "accelerator", "host mode"] {
         let mut new = with(&accepted, name, "other");
         new.promised.lines.clear();
         let Outcome::NotComparable(facts) = compare(&accepted, &new).outcome else { panic!("{name}") };

@@ -11,3 +11,4 @@ pub(crate) mod outputs;
 pub(crate) mod own;
 pub(crate) mod parts;
 pub(crate) mod runs;
+pub(crate) mod sides;

@@ -12,7 +12,7 @@ use clap::{
     Args, ValueEnum,
     builder::{OsStringValueParser, TypedValueParser},
 };
-use s2lab_model::summary::RunSummary;
+use s2lab_model::{changes::DiffSummary, summary::RunSummary};
 use s2lab_os::whole;
 use std::{
     ffi::{OsStr, OsString},
@@ -66,6 +66,11 @@ impl OutputArguments {
     /// Returns the outputs of `check` like [`OutputArguments::of_run`].
     pub(crate) fn of_check(&self) -> Result<Outputs<'_, RunSummary>, Failure> {
         self.outputs("check", |form| form.check)
+    }
+
+    /// Returns the outputs of `diff` like [`OutputArguments::of_run`].
+    pub(crate) fn of_diff(&self) -> Result<Outputs<'_, DiffSummary>, Failure> {
+        self.outputs("diff", |form| form.diff)
     }
 
     fn outputs<S>(&self, verb: &str, of: fn(Form) -> Printed<S>) -> Result<Outputs<'_, S>, Failure> {

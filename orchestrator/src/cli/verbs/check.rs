@@ -1,10 +1,10 @@
 //! `s2lab check`: compares a run's reports with the accepted ones.
 
 use crate::cli::{
-    context::Context, exit, failure::Failure, shared::cells::lab_cells, shared::judged::Judged,
-    shared::outputs::OutputArguments, shared::runs::open,
+    context::Context, exit, failure::Failure, render::say_bytes, shared::cells::lab_cells,
+    shared::judged::Judged, shared::outputs::OutputArguments, shared::runs::open,
 };
-use crate::review::orphans;
+use crate::{review::orphans, show::standings};
 use clap::Args;
 
 #[derive(Debug, Args)]
@@ -13,6 +13,9 @@ pub(crate) struct Arguments {
     run: Option<String>,
     #[command(flatten)]
     output: OutputArguments,
+    /// Print a unified diff below each cell that changed, in place of the changes
+    #[arg(long, conflicts_with = "format")]
+    text: bool,
 }
 
 pub(crate) fn check(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
@@ -23,6 +26,10 @@ pub(crate) fn check(context: &Context, arguments: &Arguments) -> Result<u8, Fail
     let mut summary = judged.summary(&folder, Some(&lab.reports()));
     summary.orphaned = orphans(&lab.reports(), &lab_cells(&lab)?)?;
     summary.orphaned.retain(|key| summary.cells.iter().all(|cell| cell.key != *key));
-    outputs.print(&summary)?;
+    let printed = match arguments.text {
+        true => say_bytes(standings::with_diffs(&summary).as_bytes()),
+        false => outputs.document(&summary),
+    };
+    outputs.write(&summary, printed)?;
     Ok(if summary.is_as_accepted() { exit::FINE } else { exit::DIFFERENT })
 }

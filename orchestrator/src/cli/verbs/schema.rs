@@ -3,7 +3,7 @@
 
 use crate::{
     cli::{exit, failure::Failure, render::say_bytes},
-    show::{answer, json, review, tables},
+    show::{answer, diff, json, review, tables},
 };
 use clap::{Args, ValueEnum};
 use s2lab_model::{kernel, scenario};
@@ -21,8 +21,10 @@ enum What {
     Scenario,
     /// images/kernels.yaml
     Kernels,
-    /// The output of --format json of run, report, check and diff
+    /// The output of --format json of run, report and check
     Run,
+    /// The output of diff --format json
+    Diff,
     /// The output of --format json of all other verbs, and errors
     Answers,
     /// The output of `s2lab review --format json`
@@ -36,6 +38,7 @@ pub(crate) fn schema(arguments: &Arguments) -> Result<u8, Failure> {
         What::Scenario => scenario::schema(),
         What::Kernels => kernel::schema(),
         What::Run => json::schema(),
+        What::Diff => diff::json::schema(),
         What::Answers => answer::schema(),
         What::Review => review::schema(),
         What::Tables => tables::json::schema(),
