@@ -19,7 +19,13 @@ fn cells(jq: &Jq) {
 }
 
 /// Each verb with a document of its own: its arguments, and the name of its schema.
-const DOCUMENTS: [(&[&str], &str); 3] = [(&["report"], "run"), (&["check"], "run"), (&["review"], "review")];
+const DOCUMENTS: [(&[&str], &str); 5] = [
+    (&["report"], "run"),
+    (&["check"], "run"),
+    (&["review"], "review"),
+    (&["diff", "latest", "latest"], "diff"),
+    (&["list"], "answers"),
+];
 
 fn schemas(python: &Python) {
     for output in outputs::all() {
