@@ -192,14 +192,9 @@ fn take(rest: &mut &[u8], id: &str, size: u64) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::git::tests::git;
     use s2lab_os::outside::kinds;
     use std::{fs, os::unix::fs::symlink};
-
-    fn git(folder: &Path, arguments: &[&str]) {
-        let mut command = crate::git::git();
-        command.args(["-c", "user.name=x", "-c", "user.email=x@localhost"]).args(arguments);
-        assert!(command.current_dir(folder).status().unwrap().success(), "{arguments:?}");
-    }
 
     /// A repository with two commits, in whose folder `la*b` the files are.
     fn repository() -> tempfile::TempDir {

@@ -134,3 +134,15 @@ pub(crate) fn path(line: &[u8]) -> PathBuf {
 fn os_string(bytes: &[u8]) -> OsString {
     std::os::unix::ffi::OsStringExt::from_vec(bytes.to_owned())
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::path::Path;
+
+    /// Runs git in a folder, as somebody who commits.
+    pub(crate) fn git(folder: &Path, arguments: &[&str]) {
+        let mut command = super::git();
+        command.args(["-c", "user.name=x", "-c", "user.email=x@localhost"]).args(arguments);
+        assert!(command.current_dir(folder).status().unwrap().success(), "{arguments:?}");
+    }
+}

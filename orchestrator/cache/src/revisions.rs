@@ -123,12 +123,7 @@ fn log(git_dir: &Path, words: &str, most: usize) -> Result<Vec<u8>, CacheError> 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn git(folder: &Path, arguments: &[&str]) {
-        let mut command = crate::git::git();
-        command.args(["-c", "user.name=x", "-c", "user.email=x@localhost"]).args(arguments);
-        assert!(command.current_dir(folder).status().unwrap().success(), "{arguments:?}");
-    }
+    use crate::git::tests::git;
 
     #[test]
     fn a_range_is_told_from_its_oldest_commit_on() {

@@ -2,7 +2,7 @@
 //! schema, `docs/review.schema.json`, is made from these types.
 
 use super::{command::quoted, outline::cells};
-use s2lab_model::{changes::ChangeKind, escape, plan::Key, review::Group};
+use s2lab_model::{escape, plan::Key, review::Group};
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde::Serialize;
 use std::path::PathBuf;
@@ -156,19 +156,8 @@ fn alike<'a>(review: &Review, group: &'a Group) -> Alike<'a> {
     Alike {
         kind: group.decision.kind.name(),
         note: group.decision.note.as_deref(),
-        changes: changes.map(|change| OneChange { kind: name(change.kind), what: &change.what }).collect(),
+        changes: changes.map(|change| OneChange { kind: change.kind.name(), what: &change.what }).collect(),
         keys: group.keys.iter().map(Key::as_str).collect(),
         accept: review.accept(group),
-    }
-}
-
-fn name(kind: ChangeKind) -> &'static str {
-    match kind {
-        ChangeKind::Verdict => "verdict",
-        ChangeKind::Lab => "lab",
-        ChangeKind::Kernel => "kernel",
-        ChangeKind::Promised => "promised",
-        ChangeKind::Witness => "witness",
-        ChangeKind::Shape => "shape",
     }
 }

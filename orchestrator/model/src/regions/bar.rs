@@ -1,11 +1,11 @@
 //! The BARs of a device.
 
-use super::{RegionKind, distinct, range};
-use crate::lines::{Area, Attributes, Mapping, Place, Promised, Region, Table};
+use super::{RegionKind, distinct};
+use crate::lines::{Area, Attributes, Mapping, Place, Promised, Region};
 use crate::record::Surroundings;
 use crate::record::look::GuestTables;
 use crate::scenario::{Guest, Promise};
-use s2lab_mmu::{Granule, MemoryType, Stage2Leaf, ranges};
+use s2lab_mmu::{Granule, MemoryType, Stage2Leaf};
 use s2lab_protocol::Bar;
 use std::ops::Range;
 
@@ -74,14 +74,6 @@ impl RegionKind for Bars<'_> {
 
     fn varies(&self) -> bool {
         false
-    }
-
-    fn tables<'s>(
-        &'s self,
-        around: &'s Surroundings,
-        leaves: &'s [Stage2Leaf],
-    ) -> Box<dyn Iterator<Item = Table> + 's> {
-        Box::new(ranges(leaves).map(|found| Table::Range(range(self, around, &found))))
     }
 }
 

@@ -9,7 +9,7 @@ use crate::lines::{Area, Leaves, Place, Promised, Range as TableRange, Table};
 use crate::record::Surroundings;
 use crate::record::look::GuestTables;
 use crate::scenario::{Guest, Promise, RAM};
-use s2lab_mmu::{Granule, MemoryType, Stage2Leaf};
+use s2lab_mmu::{Granule, MemoryType, Stage2Leaf, ranges};
 use std::collections::BTreeSet;
 use std::ops::Range;
 
@@ -58,12 +58,14 @@ pub(crate) trait RegionKind {
     /// Returns true if the leaves vary from run to run, so that their tables compare with nothing.
     fn varies(&self) -> bool;
 
-    /// Yields the lines of the tables of a look.
+    /// Yields the lines of the tables of a look: each range of the leaves.
     fn tables<'s>(
         &'s self,
         around: &'s Surroundings,
         leaves: &'s [Stage2Leaf],
-    ) -> Box<dyn Iterator<Item = Table> + 's>;
+    ) -> Box<dyn Iterator<Item = Table> + 's> {
+        Box::new(ranges(leaves).map(|found| Table::Range(range(self, around, &found))))
+    }
 }
 
 impl<'a> RegionName<'a> {
@@ -120,7 +122,11 @@ impl<'a> RegionName<'a> {
 }
 
 /// Returns the range of a region, as a line of its table.
-pub(crate) fn range(kind: &dyn RegionKind, around: &Surroundings, range: &s2lab_mmu::Range) -> TableRange {
+pub(crate) fn range(
+    kind: &(impl RegionKind + ?Sized),
+    around: &Surroundings,
+    range: &s2lab_mmu::Range,
+) -> TableRange {
     let (ipa, leaves) = ((range.first.ipa, range.end()), Leaves::of(&range.first, range.count));
     TableRange { area: kind.area(), place: kind.place(around, range), ipa, leaves }
 }

@@ -1,11 +1,11 @@
 //! Physical addresses that are neither RAM of the host nor a BAR.
 
-use super::{RegionKind, bar, range};
-use crate::lines::{Area, Promised, Table};
+use super::{RegionKind, bar};
+use crate::lines::{Area, Promised};
 use crate::record::Surroundings;
 use crate::record::look::GuestTables;
 use crate::scenario::{Guest, Promise};
-use s2lab_mmu::{Granule, MemoryType, Stage2Leaf, ranges};
+use s2lab_mmu::{Granule, MemoryType, Stage2Leaf};
 use std::ops::Range;
 
 /// The leaves of no other region. No guest was given them, and no expectation names them.
@@ -51,13 +51,5 @@ impl RegionKind for Unknown {
 
     fn varies(&self) -> bool {
         false
-    }
-
-    fn tables<'s>(
-        &'s self,
-        around: &'s Surroundings,
-        leaves: &'s [Stage2Leaf],
-    ) -> Box<dyn Iterator<Item = Table> + 's> {
-        Box::new(ranges(leaves).map(|found| Table::Range(range(self, around, &found))))
     }
 }

@@ -7,6 +7,9 @@ use crate::{
 use s2lab_model::event::BUILT_IN;
 use std::{io, path::Path};
 
+/// The word for the latest run of the lab folder.
+pub(crate) const LATEST: &str = "latest";
+
 /// Opens the run that an argument names: a bundle, a run's folder, or the folder's name. Every
 /// argument that means a run comes here.
 pub(crate) fn open(context: &Context, run: Option<&str>) -> Result<RunFolder, Failure> {

@@ -3,7 +3,7 @@
 
 use super::{
     judged::Judged,
-    runs::{latest, named},
+    runs::{LATEST, latest, named},
 };
 use crate::{
     cli::{context::Context, failure::Failure},
@@ -22,8 +22,6 @@ use s2lab_model::{
 use s2lab_os::outside::{ReadError, Why};
 use std::{cell::OnceCell, path::Path};
 
-/// The name of the latest run.
-const LATEST: &str = "latest";
 /// Between two revisions of one argument.
 const RANGE: &str = "..";
 /// The commit that git means by an empty half of a range.

@@ -8,7 +8,7 @@ use crate::cli::{
     render::say_bytes,
     shared::{
         judged::{log, recorded},
-        runs::{latest, named},
+        runs::{LATEST, latest, named},
     },
 };
 use crate::{
@@ -28,9 +28,6 @@ use s2lab_model::{
     tables::{Comparison, LookTables},
 };
 use std::collections::BTreeSet;
-
-/// The name of the latest run of the lab folder.
-const LATEST: &str = "latest";
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
