@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a benchmark ends at the first thing that is wrong")]
 
+mod planned;
 #[expect(dead_code, reason = "made for the tests of the command line, which change it")]
 #[path = "../tests/cli/story.rs"]
 mod story;
@@ -14,10 +15,7 @@ use s2lab::{
     show::terminal::{self, Columns, Paint},
 };
 use s2lab_model::{
-    cell::ResolvedCell,
-    event::{Attempts, Event, PlannedCell},
-    kernel::Traits,
-    scenario::load,
+    event::{Attempts, Event},
     summary::CellSummary,
 };
 use std::{
@@ -33,15 +31,7 @@ const ATTEMPTS: u32 = 400;
 const SAMPLE: usize = 25;
 
 fn main() {
-    let scenario = load("vfio-pci-bar.yaml", include_str!("../../scenarios/vfio-pci-bar.yaml")).unwrap();
-    let cell = |n: usize| PlannedCell {
-        key: format!("vfio-pci-bar@k{n}").parse().unwrap(),
-        kernel: format!("k{n}"),
-        about: scenario.about.clone(),
-        repeat: vec![],
-        resolved: ResolvedCell::of(&scenario, Traits::Exactly([].into())),
-    };
-    let cells: Vec<_> = (0..CELLS).map(cell).collect();
+    let cells = planned::cells(CELLS);
     print("cell", &costs(&Story::well(&cells), Attempts::Once));
     let once = || Story::well(&cells[..1]);
     let course = Attempts::Repeat(ATTEMPTS);

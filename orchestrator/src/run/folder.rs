@@ -261,7 +261,7 @@ impl RunFolder {
 
 /// Returns the names in a folder, and which of them are folders. A folder that does not exist has
 /// none.
-fn entries(folder: &Path) -> io::Result<Vec<(String, bool)>> {
+pub(super) fn entries(folder: &Path) -> io::Result<Vec<(String, bool)>> {
     let listing = match std::fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
         listing => listing?,

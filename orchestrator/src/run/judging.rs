@@ -3,6 +3,7 @@
 use super::bundle::Bundle;
 use s2lab_model::{
     event::Attempts,
+    hash::{Hasher, is_digest},
     judge::{JudgedCell, JudgedRun, LiveRun, another},
     plan::Key,
     record::{LogError, look::Pages},
@@ -30,8 +31,7 @@ impl RawPages {
 impl Pages for RawPages {
     /// Returns the page. A name that is not a digest has none.
     fn page(&self, digest: &str) -> Result<Option<Vec<u8>>, String> {
-        let is_digest = digest.len() == 64 && digest.bytes().all(|b| b.is_ascii_hexdigit());
-        if !is_digest {
+        if !is_digest(digest) {
             return Ok(None);
         }
         let raw = match self {
@@ -52,23 +52,31 @@ pub struct Judging {
     live: Arc<Mutex<Result<LiveRun, LogError>>>,
     /// The lines that nobody has asked about. The log's writer does not wait during a judgement.
     new: Arc<Mutex<Vec<String>>>,
+    /// Has taken all lines.
+    log: Arc<Mutex<Hasher>>,
     pages: RawPages,
 }
 
 impl Judging {
     pub fn new(pages: RawPages) -> Self {
-        Self { live: Arc::new(Mutex::new(Ok(LiveRun::default()))), new: Arc::default(), pages }
+        Self {
+            live: Arc::new(Mutex::new(Ok(LiveRun::default()))),
+            new: Arc::default(),
+            log: Arc::default(),
+            pages,
+        }
     }
 
     /// Takes a line of the log.
     pub fn line(&self, text: &str) {
-        self.new.lock().unwrap_or_else(PoisonError::into_inner).push(text.to_owned());
+        locked(&self.log).update(text.as_bytes());
+        locked(&self.new).push(text.to_owned());
     }
 
     /// Returns the run with all lines so far.
     fn live(&self) -> MutexGuard<'_, Result<LiveRun, LogError>> {
-        let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
-        let new = std::mem::take(&mut *self.new.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut live = locked(&self.live);
+        let new = std::mem::take(&mut *locked(&self.new));
         for line in new {
             if let Ok(run) = &mut *live
                 && let Err(error) = run.line(line.trim_end_matches('\n'))
@@ -111,4 +119,13 @@ impl Judging {
     pub fn finish(&self) -> Result<JudgedRun, LogError> {
         std::mem::replace(&mut *self.live(), Err(LogError::Empty))?.finish(&self.pages)
     }
+
+    /// Returns the digest of all lines, once the log is complete. The file may have changed since.
+    pub fn log_digest(&self) -> String {
+        std::mem::take(&mut *locked(&self.log)).finish()
+    }
+}
+
+fn locked<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
 }

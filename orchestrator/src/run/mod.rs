@@ -11,6 +11,7 @@ pub mod judging;
 pub mod log;
 mod nonce;
 pub mod operator;
+pub mod report_cache;
 pub mod retention;
 pub mod session;
 pub mod signals;

@@ -58,6 +58,8 @@ mod pull_requests;
 #[cfg(test)]
 mod report;
 #[cfg(test)]
+mod report_cache;
+#[cfg(test)]
 mod review;
 #[cfg(test)]
 mod run;

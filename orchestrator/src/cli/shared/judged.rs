@@ -3,10 +3,15 @@
 use crate::cli::{failure::Failure, render::complain};
 use crate::{
     review::standing,
-    run::{folder::RunFolder, judging::Judging},
+    run::{
+        folder::RunFolder,
+        judging::Judging,
+        report_cache::{Entry, ReportCache},
+    },
     show::{crash, terminal},
 };
 use s2lab_model::{
+    hash::digest,
     judge::{JudgedCell, JudgedRun, judge_run},
     plan::Key,
     record::Run,
@@ -41,10 +46,20 @@ impl Judged {
         Ok(Self::of(judge_run(recorded(log, folder)?, &folder.pages())))
     }
 
-    /// Returns a run that was carried out here, whose log was judged while it grew.
-    pub(crate) fn live(folder: &RunFolder, judging: &Judging) -> Result<Self, Failure> {
-        let run = judging.finish();
-        run.map(Self::of).map_err(|source| Failure::Log { path: folder.events(), source })
+    /// Returns a run that was carried out here, whose log was judged while it grew. Its reports are
+    /// kept in the cache.
+    pub(crate) fn live(folder: &RunFolder, judging: &Judging, cache: &ReportCache) -> Result<Self, Failure> {
+        let run = judging.finish().map_err(|source| Failure::Log { path: folder.events(), source })?;
+        let judged = Self::of(run);
+        judged.keep(cache.entry(folder, &judging.log_digest()));
+        Ok(judged)
+    }
+
+    /// Keeps the reports in the cache, if the run has ended: the log of another one may still grow.
+    fn keep(&self, entry: Option<Entry>) {
+        if let (Some(entry), true) = (entry, self.run.ended || self.run.interrupted.is_some()) {
+            entry.write(&self.reports);
+        }
     }
 
     fn of(run: JudgedRun) -> Self {
@@ -103,6 +118,24 @@ impl Judged {
         }
         summary
     }
+}
+
+/// Returns the reports of a run: from the cache, or judged.
+pub(crate) fn reports(
+    folder: &RunFolder,
+    cache: Option<&ReportCache>,
+) -> Result<BTreeMap<Key, Report>, Failure> {
+    let log = log(folder)?;
+    let entry = cache.and_then(|cache| cache.entry(folder, &digest(log.as_bytes())));
+    if let Some(reports) = entry.as_ref().and_then(Entry::read) {
+        return Ok(reports);
+    }
+    let run = recorded(&log, folder)?;
+    // What was skipped is printed each time.
+    let entry = entry.filter(|_| run.skipped.is_empty());
+    let judged = Judged::of(judge_run(run, &folder.pages()));
+    judged.keep(entry);
+    Ok(judged.reports)
 }
 
 /// Returns the run that the log has, and prints what was skipped of it.

@@ -2,7 +2,7 @@
 //! name of a run; a cell of the latest run; a git revision of the lab folder's reports.
 
 use super::{
-    judged::Judged,
+    judged::reports,
     runs::{LATEST, latest, named},
 };
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
         ReviewError,
         reports::{in_commit, in_folder, report},
     },
-    run::folder::RunFolder,
+    run::{folder::RunFolder, report_cache::ReportCache},
 };
 use s2lab_cache::revisions::RevisionsError;
 use s2lab_model::{
@@ -20,7 +20,12 @@ use s2lab_model::{
     plan::Key,
 };
 use s2lab_os::outside::{ReadError, Why};
-use std::{cell::OnceCell, path::Path};
+use std::{
+    panic::resume_unwind,
+    path::Path,
+    sync::{Mutex, PoisonError},
+    thread,
+};
 
 /// Between two revisions of one argument.
 const RANGE: &str = "..";
@@ -31,9 +36,11 @@ const REPORTS: &str = "reports";
 
 /// Reads both sides. One argument is a range of git revisions.
 pub(crate) fn sides(context: &Context, old: &str, new: Option<&str>) -> Result<(Side, Side), Failure> {
-    let reader = Reader { context, latest: OnceCell::new() };
+    // Without a place for the cache, runs are judged.
+    let cache = context.places().ok().map(|places| ReportCache::new(&places.cache));
+    let reader = Reader { context, cache, latest: Mutex::new(None) };
     if let Some(new) = new {
-        return Ok((reader.side(old)?, reader.side(new)?));
+        return reader.both(old, new);
     }
     let Some((old, new)) = old.split_once(RANGE).filter(|(_, new)| !new.starts_with('.')) else {
         return Err(Failure::Usage {
@@ -47,11 +54,25 @@ pub(crate) fn sides(context: &Context, old: &str, new: Option<&str>) -> Result<(
 
 struct Reader<'a> {
     context: &'a Context,
+    cache: Option<ReportCache>,
     /// The latest run, judged once.
-    latest: OnceCell<Reports>,
+    latest: Mutex<Option<Reports>>,
 }
 
 impl Reader<'_> {
+    /// Reads both sides at the same time. Without a thread they are read one after the other.
+    fn both(&self, old: &str, new: &str) -> Result<(Side, Side), Failure> {
+        thread::scope(|scope| {
+            let other = thread::Builder::new().spawn_scoped(scope, || self.side(new));
+            let old = self.side(old);
+            let new = match other {
+                Ok(other) => other.join().unwrap_or_else(|panic| resume_unwind(panic)),
+                Err(_) => self.side(new),
+            };
+            Ok((old?, new?))
+        })
+    }
+
     fn side(&self, text: &str) -> Result<Side, Failure> {
         let many = |reports| Side { label: text.to_owned(), reports, is_cell: false };
         let path = Path::new(text);
@@ -59,10 +80,10 @@ impl Reader<'_> {
             return self.path(text, path);
         }
         if text == LATEST {
-            return Ok(many(self.latest()?.clone()));
+            return Ok(many(self.latest()?));
         }
         if let Some(run) = named(self.context, text)? {
-            return Ok(many(run_reports(&run)?));
+            return Ok(many(self.run(&run)?));
         }
         match text.parse::<Key>() {
             Ok(key) => self.cell(key),
@@ -77,14 +98,14 @@ impl Reader<'_> {
         if path.is_dir()
             && let Some(run) = named(self.context, &absolute.to_string_lossy())?
         {
-            return side(run_reports(&run)?, false);
+            return side(self.run(&run)?, false);
         }
         if !path.is_dir() {
             return match report(path) {
                 Ok(report) => side([(report.key.clone(), Ok(report))].into(), true),
                 // A bundle is packed, so it is no text.
                 Err(ReviewError::Read(ReadError { why: Why::NotText { .. } | Why::TooLarge(_), .. })) => {
-                    side(run_reports(&RunFolder::of_bundle(path)?)?, false)
+                    side(self.run(&RunFolder::of_bundle(path)?)?, false)
                 }
                 Err(error) => Err(not_a_report(error)),
             };
@@ -102,12 +123,18 @@ impl Reader<'_> {
         side(reports, false)
     }
 
-    fn latest(&self) -> Result<&Reports, Failure> {
-        if let Some(reports) = self.latest.get() {
-            return Ok(reports);
+    fn run(&self, run: &RunFolder) -> Result<Reports, Failure> {
+        let reports = reports(run, self.cache.as_ref())?;
+        Ok(reports.into_iter().map(|(key, report)| (key, Ok(report))).collect())
+    }
+
+    fn latest(&self) -> Result<Reports, Failure> {
+        // The other side waits, and then takes what was read here.
+        let mut read = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*read {
+            Some(reports) => Ok(reports.clone()),
+            None => Ok(read.insert(self.run(&latest(self.context)?)?).clone()),
         }
-        let reports = run_reports(&latest(self.context)?)?;
-        Ok(self.latest.get_or_init(|| reports))
     }
 
     fn cell(&self, key: Key) -> Result<Side, Failure> {
@@ -150,9 +177,4 @@ fn not_a_report(error: ReviewError) -> Failure {
             hint: Some("a report is a file below reports/ of a lab folder or of a run".into()),
         },
     }
-}
-
-fn run_reports(run: &RunFolder) -> Result<Reports, Failure> {
-    let reports = Judged::read(run)?.reports;
-    Ok(reports.into_iter().map(|(key, report)| (key, Ok(report))).collect())
 }

@@ -20,6 +20,7 @@ use crate::{
         judging::{Judging, RawPages},
         log::{EventLog, Writer},
         operator::{Operator, When},
+        report_cache::ReportCache,
         signals::Interruption,
     },
     show::{
@@ -183,9 +184,13 @@ impl<'a> ActiveRun<'a> {
         (*keep_on_failure || *gdb).then(|| Arc::new(Operator::new(shell, *gdb)))
     }
 
+    fn judged(&self) -> Result<Judged, Failure> {
+        Judged::live(&self.folder, &self.judging, &ReportCache::new(&self.places.cache))
+    }
+
     /// Writes what is derived from the log, and prints what is said of the whole run.
     fn finish(&self, printed: &Printed) -> Result<u8, Failure> {
-        let judged = Judged::live(&self.folder, &self.judging)?;
+        let judged = self.judged()?;
         let reports = judged.write_reports(&self.folder);
         let noted = self.folder.note_end(judged.has_failed());
         let summary = judged.summary(&self.folder, Some(&self.lab.reports()));
@@ -219,7 +224,7 @@ impl<'a> ActiveRun<'a> {
     /// Prints and writes the requested documents where no host has booted. People get the error
     /// alone.
     fn document(&self) -> Result<(), Failure> {
-        let judged = Judged::live(&self.folder, &self.judging)?;
+        let judged = self.judged()?;
         let summary = judged.summary(&self.folder, Some(&self.lab.reports()));
         let said = match self.outputs.format {
             Format::Human => Ok(()),
