@@ -69,6 +69,13 @@ pub enum Answer {
         sha256: String,
         cells: Vec<String>,
     },
+    /// The answer of `accept`.
+    Accept {
+        /// The cells that could be accepted and differed, those that are alike together.
+        groups: Vec<AcceptedGroup>,
+        /// All cells that were chosen.
+        cells: Vec<AcceptedCell>,
+    },
     /// The error of any verb, in place of its own document.
     Error {
         message: String,
@@ -131,6 +138,26 @@ pub struct Alternative {
     pub label: Option<String>,
     /// Written like those of a scenario.
     pub expectations: Vec<Value>,
+}
+
+/// Cells with the same changes from their accepted reports.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct AcceptedGroup {
+    /// The changes, in sentences.
+    pub changes: Vec<String>,
+    pub keys: Vec<String>,
+}
+
+/// A cell that was to be accepted.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct AcceptedCell {
+    pub key: String,
+    /// accepted, as-accepted or refused.
+    pub result: &'static str,
+    /// The file that was written, if it was accepted.
+    pub file: Option<String>,
+    /// The reason, if it was refused.
+    pub why: Option<String>,
 }
 
 /// A mistake in a file. Lines and columns count from 1.

@@ -2,7 +2,8 @@
 
 use crate::harness::Home;
 use crate::story::Story;
-use serde_json::Value;
+use s2lab_model::event::StopCause;
+use serde_json::{Value, json};
 use std::process::Output;
 
 /// Checks a value by the parts of JSON Schema (draft 7) that s2lab's schemas use.
@@ -99,6 +100,7 @@ fn every_verb_answers_in_json() {
         ("cache-refresh", &["cache", "refresh"], 0),
         ("init", &["init", "../mine"], 0),
         ("new", &["new", "fresh"], 0),
+        ("accept", &["accept", "idle*"], 0),
         ("error", &["new", "fresh"], 2),
         ("error", &["list", "nothing"], 2),
         ("error", &["cache", "path", "qemu"], 3),
@@ -138,6 +140,55 @@ fn machines_and_bundles_answer_in_json_too() {
     assert_eq!(bundle["bytes"], written.len());
     assert_eq!(bundle["sha256"], s2lab_model::hash::digest(&written));
     assert_eq!(bundle["cells"], serde_json::json!(["idle@debian-6.1"]));
+}
+
+/// Its lines and its document say the same, and both write the same files.
+#[test]
+fn accept_names_each_cell_and_its_changes() {
+    let accepted = |arguments: &[&str]| {
+        let home = Home::new();
+        home.add_run(&Story::well(&home.plan(&["*"])).stopped(
+            "idle@debian-6.12",
+            StopCause::Lab,
+            "QEMU ended (signal 9)",
+            None,
+        ));
+        home.command(&["accept", "idle@debian-6.1"]).output().unwrap();
+        let output = home.command(&[&["accept"], arguments].concat()).output().unwrap();
+        (home.tree("lab/reports"), output, home)
+    };
+    let (tree, lines, _) = accepted(&[]);
+    let (tree_of_json, output, home) = accepted(&["--format", "json"]);
+    assert_eq!((tree_of_json, output.status.code()), (tree, Some(3)));
+    assert_eq!(output.status, lines.status);
+    let accept = document(&home, &output);
+    let refused = "the lab failed (MISS): nothing to compare";
+    let cell = |key: &str, result: &str, file: Option<&str>, why: Option<&str>| json!({"key": key, "result": result, "file": file, "why": why});
+    assert_eq!(
+        accept["cells"],
+        json!([
+            cell("bar@debian-6.1", "accepted", Some("reports/bar/debian-6.1.txt"), None),
+            cell("bar@debian-6.12", "accepted", Some("reports/bar/debian-6.12.txt"), None),
+            cell("idle@debian-6.1", "as-accepted", None, None),
+            cell("idle@debian-6.12", "refused", None, Some(refused)),
+        ])
+    );
+    let keys: Vec<_> = accept["groups"].as_array().unwrap().iter().map(|group| &group["keys"]).collect();
+    assert_eq!(keys, [&json!(["bar@debian-6.1", "bar@debian-6.12"])], "they are alike");
+    // The lines have the same sentences.
+    let lines = String::from_utf8(lines.stdout).unwrap();
+    for change in
+        accept["groups"].as_array().unwrap().iter().flat_map(|group| group["changes"].as_array().unwrap())
+    {
+        assert!(lines.contains(change.as_str().unwrap()), "{change}: {lines}");
+    }
+    let (_, output, home) = accepted(&["--shape", "--format", "json"]);
+    assert_eq!(
+        document(&home, &output),
+        json!({"version": 1, "answer": "accept", "groups": [], "cells": []})
+    );
+    let (_, output, home) = accepted(&["nothing", "--format", "json"]);
+    assert_eq!((&document(&home, &output)["answer"], output.status.code()), (&json!("error"), Some(2)));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use crate::harness::Home;
 
-const VERBS: [&str; 14] = [
+const VERBS: [&str; 17] = [
     "run",
     "list",
     "explain",
@@ -11,6 +11,9 @@ const VERBS: [&str; 14] = [
     "report",
     "check",
     "accept",
+    "diff",
+    "review",
+    "tables",
     "bundle",
     "doctor",
     "init",

@@ -68,6 +68,13 @@ impl Output {
         serde_json::from_value(self.run["cells"].clone()).unwrap()
     }
 
+    /// Returns the first cell whose tables were looked at.
+    pub(crate) fn key_with_looks(&self) -> Option<String> {
+        let seen = |cell: &&Value| cell["seen"].as_object().is_some_and(|seen| !seen.is_empty());
+        let cell = self.run["cells"].as_array()?.iter().find(seen)?;
+        Some(cell["key"].as_str()?.to_owned())
+    }
+
     /// Returns true if the log ends with the run.
     pub(crate) fn is_whole(&self) -> bool {
         self.run["whole"].as_bool().unwrap()

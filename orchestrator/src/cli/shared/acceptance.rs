@@ -4,18 +4,17 @@ use crate::cli::{
     context::{Context, own_lab},
     exit,
     failure::Failure,
-    render::say,
     shared::{cells::lab_cells, judged::Judged, runs::open},
 };
 use crate::{
     lab::shown,
     review::{accept, accepted, orphans},
-    show::standings::reason,
+    show::{answer::AcceptedCell, standings::reason},
 };
 use s2lab_model::{
     diff::unified,
     plan::Key,
-    report::{Outcome, Report, Standing, comparable},
+    report::{Gap, Outcome, Report, Standing, comparable},
     review::{Decision, Group, groups},
     summary::{CellSummary, RunSummary},
 };
@@ -34,6 +33,43 @@ pub(crate) struct Acceptance {
 pub(crate) struct Refusal {
     pub(crate) why: String,
     exit: u8,
+}
+
+/// The result for a cell that a person accepts.
+pub(crate) enum Accepted {
+    /// The report is already the accepted one.
+    Same,
+    /// The report is the accepted one now, in this file.
+    Written(PathBuf),
+    Refused(Refusal),
+}
+
+impl Accepted {
+    /// Returns the result as a line.
+    pub(crate) fn line(&self, key: &Key) -> String {
+        match self {
+            Accepted::Same => format!("{key}: as accepted"),
+            Accepted::Written(path) => format!("{key}: accepted, {}", shown(path)),
+            Accepted::Refused(Refusal { why, .. }) => format!("{key}: not accepted, {why}"),
+        }
+    }
+
+    /// Returns the result for a document.
+    pub(crate) fn answer(&self, key: &Key) -> AcceptedCell {
+        let (result, file, why) = match self {
+            Accepted::Same => ("as-accepted", None, None),
+            Accepted::Written(path) => ("accepted", Some(shown(path)), None),
+            Accepted::Refused(Refusal { why, .. }) => ("refused", None, Some(why.clone())),
+        };
+        AcceptedCell { key: key.to_string(), result, file, why }
+    }
+
+    pub(crate) fn exit(&self) -> u8 {
+        match self {
+            Accepted::Same | Accepted::Written(_) => exit::FINE,
+            Accepted::Refused(refusal) => refusal.exit,
+        }
+    }
 }
 
 impl Acceptance {
@@ -94,22 +130,15 @@ impl Acceptance {
         unified(("accepted", &old), ("new", &new))
     }
 
-    /// Makes the report of a cell the accepted one, and prints what was done. Returns the exit code.
-    pub(crate) fn accept(&self, cell: &CellSummary) -> Result<u8, Failure> {
+    /// Makes the report of a cell the accepted one.
+    pub(crate) fn accept(&self, cell: &CellSummary) -> Result<Accepted, Failure> {
         let CellSummary { key, standing, report, .. } = cell;
-        match (standing, self.refusal(cell), report) {
-            (Some(Standing::Compared(Outcome::Same)), ..) => say(&format!("{key}: as accepted"))?,
-            (_, Some(refusal), _) => {
-                say(&format!("{key}: not accepted, {}", refusal.why))?;
-                return Ok(refusal.exit);
-            }
-            (_, None, Some(report)) => {
-                let path = accept(&self.reports, key, &report.text())?;
-                say(&format!("{key}: accepted, {}", shown(&path)))?;
-            }
-            (_, None, None) => {}
-        }
-        Ok(exit::FINE)
+        Ok(match (standing, self.refusal(cell), report) {
+            (Some(Standing::Compared(Outcome::Same)), ..) => Accepted::Same,
+            (_, Some(refusal), _) => Accepted::Refused(refusal),
+            (_, None, Some(report)) => Accepted::Written(accept(&self.reports, key, &report.text())?),
+            (_, None, None) => Accepted::Refused(Refusal { why: reason(&Gap::NoReport), exit: exit::LAB }),
+        })
     }
 }
 

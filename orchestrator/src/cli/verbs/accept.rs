@@ -1,9 +1,24 @@
 //! `s2lab accept`: makes the reports that a person has read the accepted ones.
 
-use crate::cli::{context::Context, exit, failure::Failure, render::say, shared::acceptance::Acceptance};
-use crate::show::review;
+use crate::cli::{
+    context::Context,
+    exit,
+    failure::Failure,
+    render::say,
+    shared::acceptance::{Acceptance, Accepted},
+    shared::answers::{AnswerArguments, answer},
+};
+use crate::show::{
+    answer::{AcceptedGroup, Answer},
+    review,
+};
 use clap::Args;
-use s2lab_model::{diagnostic::suggest, plan::glob, review::Kind, summary::CellSummary};
+use s2lab_model::{
+    diagnostic::suggest,
+    plan::{Key, glob},
+    review::{Group, Kind},
+    summary::CellSummary,
+};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -20,22 +35,42 @@ pub(crate) struct Arguments {
     /// A run's folder or its name, or a bundle; default: the latest of the lab folder
     #[arg(long, value_name = "RUN")]
     run: Option<String>,
+    #[command(flatten)]
+    form: AnswerArguments,
 }
 
 pub(crate) fn accept(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let acceptance = Acceptance::open(context, arguments.run.as_deref())?;
     let cells = chosen(&acceptance, arguments)?;
+    let groups = acceptance.groups(cells.iter().copied());
+    if arguments.form.is_json() {
+        return as_document(&acceptance, &groups, &cells);
+    }
     if cells.is_empty() {
         say("no cell differs in its shape alone")?;
     }
-    for group in acceptance.groups(cells.iter().copied()) {
-        say(&review::announcement(&group))?;
+    for group in &groups {
+        say(&review::announcement(group))?;
     }
     let mut code = exit::FINE;
     for cell in cells {
-        code = code.max(acceptance.accept(cell)?);
+        let accepted = acceptance.accept(cell)?;
+        say(&accepted.line(&cell.key))?;
+        code = code.max(accepted.exit());
     }
     Ok(code)
+}
+
+/// Accepts the cells, and prints one document at the end.
+fn as_document(acceptance: &Acceptance, groups: &[Group], cells: &[&CellSummary]) -> Result<u8, Failure> {
+    let group = |group: &Group| AcceptedGroup {
+        changes: group.decision.sentences().map(str::to_owned).collect(),
+        keys: group.keys.iter().map(Key::to_string).collect(),
+    };
+    let accepted = cells.iter().map(|cell| acceptance.accept(cell)).collect::<Result<Vec<_>, _>>()?;
+    let answers = cells.iter().zip(&accepted).map(|(cell, accepted)| accepted.answer(&cell.key));
+    answer(&Answer::Accept { groups: groups.iter().map(group).collect(), cells: answers.collect() })?;
+    Ok(accepted.iter().map(Accepted::exit).max().unwrap_or(exit::FINE))
 }
 
 fn chosen<'a>(acceptance: &'a Acceptance, arguments: &Arguments) -> Result<Vec<&'a CellSummary>, Failure> {
