@@ -11,7 +11,7 @@ use s2lab_model::{
     hash::digest,
 };
 use s2lab_os::{
-    outside::{self, Kind, ReadError, kinds},
+    outside::{self, Ends, Kind, Outside, ReadError, kinds},
     private, whole,
 };
 use std::{
@@ -156,6 +156,11 @@ impl RunFolder {
         Self { path: path.to_owned(), bundle: None, log: None }
     }
 
+    /// Returns the run at `path`: a bundle if it is a file, else a folder.
+    pub fn at(path: &Path) -> Result<Self, BundleError> {
+        if path.is_file() { Self::of_bundle(path) } else { Ok(Self::found(path)) }
+    }
+
     /// Reads the bundle at `path`, which is then a run like others, but is never written to.
     pub fn of_bundle(path: &Path) -> Result<Self, BundleError> {
         let bundle = Some(Arc::new(Bundle::open(path)?));
@@ -207,6 +212,24 @@ impl RunFolder {
             }
         }
         Ok(Some(outside::read(&path, kind)?))
+    }
+
+    /// Reads the file `below` the run if it has at most `first + last` bytes, else so many of its
+    /// beginning and of its end. Returns None if there is no such file.
+    pub fn ends(
+        &self,
+        below: &Path,
+        kind: Kind,
+        (first, last): (usize, usize),
+    ) -> Result<Option<Ends>, ReadError> {
+        if let Some(bundle) = &self.bundle {
+            let file = below.to_str().and_then(|name| bundle.get(name));
+            return Ok(file.map(|bytes| Ends::of(bytes, first, last)));
+        }
+        match Outside::open_below(&self.path, below, kind).and_then(|file| file.ends(first, last)) {
+            Err(error) if error.is_absent() => Ok(None),
+            ends => ends.map(Some),
+        }
     }
 
     /// Returns the names of the files of a cell that a bundle has, of all its attempts.

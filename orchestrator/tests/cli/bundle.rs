@@ -81,12 +81,16 @@ fn a_bundle_is_read_like_the_run() {
         assert_eq!(with(bundle), with(&run), "{arguments:?}");
     }
     // Only the folder differs, which is the bundle.
-    let json = |run: &str, folder: &str| {
-        let (code, text) = of(&["report", "--format", "json", run]);
-        (code, text.replace(folder, "FOLDER"))
-    };
     let folder = format!("TMP/state/s2lab/runs/{RUN}");
-    assert_eq!(json(bundle, "TMP/again.tar.gz"), json(&run, &folder));
+    for form in ["json", "html"] {
+        let shown = |run: &str, folder: &str| {
+            let (code, text) = of(&["report", "--format", form, run]);
+            (code, text.replace(folder, "FOLDER"))
+        };
+        let of_bundle = shown(bundle, "TMP/again.tar.gz");
+        assert_eq!(of_bundle, shown(&run, &folder), "{form}");
+        assert!(form == "json" || of_bundle.1.matches(" data-z=").count() == 2, "the consoles are there");
+    }
     let before = home.tree("");
     session.note("the run is gone");
     fs::remove_dir_all(home.of_run("")).unwrap();

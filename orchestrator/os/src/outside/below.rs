@@ -19,6 +19,19 @@ pub struct Ends {
     pub end: Vec<u8>,
 }
 
+impl Ends {
+    /// Returns the ends of these bytes like [`Outside::ends`].
+    pub fn of(bytes: &[u8], first: usize, last: usize) -> Self {
+        let most = first.saturating_add(last);
+        let Some(left_out) = bytes.len().checked_sub(most).filter(|left| *left > 0) else {
+            return Self { beginning: bytes.to_vec(), left_out: 0, end: vec![] };
+        };
+        let (beginning, rest) = bytes.split_at(first);
+        let (_, end) = rest.split_at(left_out);
+        Self { beginning: beginning.to_vec(), left_out: left_out as u64, end: end.to_vec() }
+    }
+}
+
 impl Outside {
     /// Opens the regular file `below` the folder `root`, which the user has named. Links on the way
     /// to `root` are followed; below it a link is an error.
@@ -141,7 +154,9 @@ mod tests {
         fs::write(dir.path().join("file"), "0123456789").unwrap();
         let file = Outside::open_below(dir.path(), Path::new("file"), FEW).unwrap();
         let ends = |first, last| {
-            let Ends { beginning, left_out, end } = file.ends(first, last).unwrap();
+            let of_file = file.ends(first, last).unwrap();
+            assert_eq!(Ends::of(b"0123456789", first, last), of_file);
+            let Ends { beginning, left_out, end } = of_file;
             (String::from_utf8(beginning).unwrap(), left_out, String::from_utf8(end).unwrap())
         };
         assert_eq!(ends(2, 3), ("01".into(), 5, "789".into()));

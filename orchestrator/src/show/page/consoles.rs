@@ -1,6 +1,9 @@
 //! The consoles of the cells: packed into the page, unpacked by its script when they are opened.
 
-use crate::show::crash::visible;
+use crate::{
+    run::{bundle::BundleError, folder::RunFolder},
+    show::crash::visible,
+};
 use data_encoding::BASE64;
 use flate2::{Compression, write::ZlibEncoder};
 use maud::{Markup, html};
@@ -10,7 +13,7 @@ use s2lab_model::{
     escape,
     summary::CellSummary,
 };
-use s2lab_os::outside::{Ends, Outside, kinds};
+use s2lab_os::outside::{Ends, kinds};
 use std::{
     io::{self, Write as _},
     ops::Range,
@@ -18,8 +21,7 @@ use std::{
 };
 
 /// The bytes that are shown of the beginning and of the end of a long console.
-const BEGINNING: usize = 64 << 10;
-const END: usize = 192 << 10;
+const ENDS: (usize, usize) = (64 << 10, 192 << 10);
 /// The most crashes that are marked on one console.
 const MOST_CRASHES: usize = 8;
 
@@ -27,22 +29,26 @@ const NO_ROOM: &str = "the page has no room for it";
 
 /// The console files of a run, which tests replace.
 pub trait ConsoleFiles {
-    /// Returns the ends of the file `below` the run's folder, or None if there is none. The error
-    /// says why the file is not shown.
-    fn ends(&self, run: &Path, below: &Path) -> Result<Option<Ends>, String>;
+    /// Returns the ends of the file `below` the run, or None if there is none. The error says why
+    /// the file is not shown.
+    fn ends(&self, below: &Path) -> Result<Option<Ends>, String>;
 }
 
-/// The files on the disk. A run of elsewhere may have a link, a pipe or a huge file in their place.
-pub struct FilesOnDisk;
+/// The files of a run's folder or bundle. A run of elsewhere may have a link, a pipe or a huge file
+/// in their place.
+pub struct RunFiles(Result<RunFolder, BundleError>);
 
-impl ConsoleFiles for FilesOnDisk {
-    fn ends(&self, run: &Path, below: &Path) -> Result<Option<Ends>, String> {
-        let read = Outside::open_below(run, below, kinds::CONSOLE).and_then(|file| file.ends(BEGINNING, END));
-        match read {
-            Ok(ends) => Ok(Some(ends)),
-            Err(error) if error.is_absent() => Ok(None),
-            Err(error) => Err(error.why.to_string()),
-        }
+impl RunFiles {
+    /// Opens the run at `path`. If it cannot be opened, the page says so of each console.
+    pub fn of(path: &Path) -> Self {
+        Self(RunFolder::at(path))
+    }
+}
+
+impl ConsoleFiles for RunFiles {
+    fn ends(&self, below: &Path) -> Result<Option<Ends>, String> {
+        let run = self.0.as_ref().map_err(BundleError::to_string)?;
+        run.ends(below, kinds::CONSOLE, ENDS).map_err(|error| error.why.to_string())
     }
 }
 
@@ -81,7 +87,7 @@ impl Packer<'_> {
         if self.room == 0 {
             return Some(left_out(NO_ROOM));
         }
-        let ends = match self.files.ends(self.run, path) {
+        let ends = match self.files.ends(path) {
             Ok(ends) => ends?,
             Err(why) => return Some(left_out(&escape::line(&why))),
         };
@@ -151,7 +157,7 @@ impl Console {
                     }
                 }
                 pre data-z=(packed) data-marks=(marks.join(" ")) tabindex="0" {
-                    "Without scripts this console is not shown. It is in the run's folder: " (shown(path))
+                    "Without scripts this console is not shown. It is a file of the run: " (shown(path))
                 }
             }
         }

@@ -22,7 +22,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use s2lab_mmu::MemoryType;
 use s2lab_model::{hash::digest, summary::RunSummary};
 
-pub use consoles::{ConsoleFiles, FilesOnDisk};
+pub use consoles::{ConsoleFiles, RunFiles};
 pub use diff::diff;
 
 /// The most bytes of the page of 200 cells. Consoles get what the cells leave.
@@ -35,9 +35,9 @@ const AROUND: usize = 64 << 10;
 const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("script.js");
 
-/// Returns the page of a run, with consoles from the disk.
+/// Returns the page of a run, with consoles from its folder or its bundle.
 pub fn run(run: &RunSummary) -> String {
-    run_with(run, &FilesOnDisk)
+    run_with(run, &RunFiles::of(&run.folder))
 }
 
 /// Returns the page of a run, with consoles from `files`.

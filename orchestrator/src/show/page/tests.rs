@@ -17,7 +17,7 @@ use std::{collections::BTreeSet, io::Read as _, path::Path};
 struct Same(String);
 
 impl ConsoleFiles for Same {
-    fn ends(&self, _: &Path, below: &Path) -> Result<Option<Ends>, String> {
+    fn ends(&self, below: &Path) -> Result<Option<Ends>, String> {
         match below.to_string_lossy() {
             path if path.contains("console.g1") => Ok(None),
             path if path.contains("console.g2") => Err(HOSTILE.into()),
@@ -252,7 +252,7 @@ fn a_console_is_in_the_page_with_its_crashes_marked() {
     assert!(page.contains(&format!("crash at line {}: ", start + 1)));
     // Without a script each console is named by its path.
     for console in ["host", "g0"] {
-        assert!(page.contains(&format!("It is in the run's folder: cells/bar@k/console.{console}.log")));
+        assert!(page.contains(&format!("It is a file of the run: cells/bar@k/console.{console}.log")));
     }
     assert!(!page.contains("console.g1.log"), "there is no such file");
     assert!(page.contains("console.g2.log</code> is not in this page: @torvalds"));
@@ -264,7 +264,7 @@ fn the_last_attempt_is_shown_and_the_whole_file_is_named() {
     cell.attempts = vec![None; 3];
     struct Long;
     impl ConsoleFiles for Long {
-        fn ends(&self, _: &Path, _: &Path) -> Result<Option<Ends>, String> {
+        fn ends(&self, _: &Path) -> Result<Option<Ends>, String> {
             Ok(Some(Ends { beginning: b"first\x1b[2J\n".into(), left_out: 77, end: b"last \xff\n".into() }))
         }
     }
