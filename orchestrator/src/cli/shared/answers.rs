@@ -14,6 +14,8 @@ use clap::{
 };
 use std::ffi::OsStr;
 
+/// The argument of [`AnswerArguments`], whose help a verb with a schema of its own replaces.
+pub(crate) const FORMAT: &str = "format";
 const HUMAN: &str = "human";
 const JSON: &str = "json";
 

@@ -7,6 +7,7 @@ use crate::cli::{
     failure::Failure,
     render::say_bytes,
     shared::{
+        answers::{AnswerArguments, FORMAT},
         judged::{log, recorded},
         runs::{LATEST, latest, named},
     },
@@ -19,7 +20,7 @@ use crate::{
         look,
     },
 };
-use clap::{Args, ValueEnum};
+use clap::Args;
 use s2lab_model::{
     diagnostic::suggest,
     plan::Key,
@@ -30,6 +31,10 @@ use s2lab_model::{
 use std::collections::BTreeSet;
 
 #[derive(Debug, Args)]
+#[command(mut_arg(FORMAT, |format| format.help(
+    "Form of the output: lines for people, or a document of which `s2lab schema tables` prints the \
+     schema; JSON always has addresses and descriptors"
+)))]
 pub(crate) struct Arguments {
     /// The cell, [RUN] KEY; or two cells to compare, [RUN] KEY KEY or RUN RUN KEY. RUN: a bundle, a run's
     /// folder, its name or `latest`, the default
@@ -44,18 +49,8 @@ pub(crate) struct Arguments {
     /// With addresses in the host and descriptors; neighbours there alone are in one line
     #[arg(long)]
     raw: bool,
-    /// Form of the output; JSON always has addresses and descriptors
-    #[arg(long, value_enum, default_value = "human")]
-    format: Form,
-}
-
-/// Forms of tables.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Form {
-    // Lines for people.
-    Human,
-    // One document, of which `s2lab schema tables` prints the schema.
-    Json,
+    #[command(flatten)]
+    form: AnswerArguments,
 }
 
 /// A cell of a run, with the looks that were asked for.
@@ -71,18 +66,18 @@ pub(crate) fn tables(context: &Context, arguments: &Arguments) -> Result<u8, Fai
     let cells = cells(context, arguments)?;
     let compared = match cells.as_slice() {
         [old, new] => {
-            let raw = arguments.raw || arguments.format == Form::Json;
+            let raw = arguments.raw || arguments.form.is_json();
             Some((&old.key, &new.key, Comparison::of(&old.looks, &new.looks, raw)))
         }
         _ => None,
     };
-    let text = match (arguments.format, &compared) {
-        (Form::Json, _) => {
+    let text = match (arguments.form.is_json(), &compared) {
+        (true, _) => {
             let all: Vec<_> = cells.iter().map(CellLooks::for_json).collect();
             json::document(&all, compared.as_ref().map(|(.., compared)| compared))
         }
-        (Form::Human, Some((old, new, compared))) => not_whole(&cells) + &comparison(old, new, compared),
-        (Form::Human, None) => cells.iter().map(|cell| cell.text(arguments.raw)).collect(),
+        (false, Some((old, new, compared))) => not_whole(&cells) + &comparison(old, new, compared),
+        (false, None) => cells.iter().map(|cell| cell.text(arguments.raw)).collect(),
     };
     say_bytes(text.as_bytes())?;
     let whole = cells.iter().flat_map(|cell| &cell.looks).all(|look| look.missing.is_empty());

@@ -9,7 +9,12 @@ mod decided;
 mod typed;
 
 use crate::cli::{
-    context::Context, exit, failure::Failure, render::say_bytes, shared::acceptance::Acceptance,
+    context::Context,
+    exit,
+    failure::Failure,
+    render::say_bytes,
+    shared::acceptance::Acceptance,
+    shared::answers::{AnswerArguments, FORMAT},
 };
 use crate::{
     run::signals::Interruption,
@@ -17,38 +22,32 @@ use crate::{
     show::review::{self, Review},
 };
 use answer::{Answer, Choice};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use decided::Decided;
 use s2lab_model::{review::Group, verdict::Interrupt};
 use std::io::{self, IsTerminal, Write};
 use typed::Typed;
 
 #[derive(Debug, Args)]
+#[command(mut_arg(FORMAT, |format| format.help(
+    "Form of the output: lines for people, with questions on a terminal, or a document of which \
+     `s2lab schema review` prints the schema; json asks nothing"
+)))]
 pub(crate) struct Arguments {
     /// A run's folder or its name, or a bundle; default: the latest of the lab folder
     run: Option<String>,
-    /// Form of the output; json asks nothing
-    #[arg(long, value_enum, default_value = "human")]
-    format: Form,
-}
-
-/// The form of the output.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Form {
-    /// Lines for people, and questions on a terminal
-    Human,
-    /// One document, of which `s2lab schema review` prints the schema
-    Json,
+    #[command(flatten)]
+    form: AnswerArguments,
 }
 
 pub(crate) fn review(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let acceptance = Acceptance::open(context, arguments.run.as_deref())?;
     let review = all(context, arguments, &acceptance);
     let asks = io::stdin().is_terminal() && io::stdout().is_terminal() && !review.groups.is_empty();
-    match arguments.format {
-        Form::Json => say_bytes(review::document(&review).as_bytes())?,
-        Form::Human if asks => return ask_all(&acceptance, &review),
-        Form::Human => say_bytes(review::lines(&review).as_bytes())?,
+    match arguments.form.is_json() {
+        true => say_bytes(review::document(&review).as_bytes())?,
+        false if asks => return ask_all(&acceptance, &review),
+        false => say_bytes(review::lines(&review).as_bytes())?,
     }
     Ok(review.exit)
 }
@@ -130,7 +129,7 @@ fn ask(acceptance: &Acceptance, group: &Group, typed: &Typed) -> Result<Option<C
 /// Accepts the reports of a group. Each is written whole, one after the other.
 fn accept(acceptance: &Acceptance, group: &Group, decided: &mut Decided) -> Result<(), Failure> {
     for cell in group.keys.iter().filter_map(|key| acceptance.cell(key.as_str())) {
-        acceptance.accept(cell)?;
+        print(&format!("{}\n", acceptance.accept(cell)?.line(&cell.key)))?;
         decided.accept(&cell.key);
     }
     Ok(())
