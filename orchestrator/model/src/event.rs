@@ -221,8 +221,8 @@ pub struct Plan {
     /// that are older than this key.
     #[serde(default, skip_serializing_if = "Attempts::is_once")]
     pub attempts: Attempts,
-    /// The origins of the kernels from the command line, by their names in `cells`. Absent from
-    /// logs before 2.1.
+    /// The origins of the kernels from the command line and of those with patches, by their names
+    /// in `cells`. Absent from logs before 2.1.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub kernels: BTreeMap<String, KernelOrigin>,
     pub cells: Vec<PlannedCell>,

@@ -62,7 +62,7 @@ pub struct CellSummary {
     /// The stages of the last attempt.
     pub stages: Vec<StageSpan>,
     pub kernel: KernelSummary,
-    /// The patches that `--series` applied.
+    /// The patches that are applied to the kernel's source.
     pub series: Option<SeriesOrigin>,
     /// The report; None: there is no verdict, or no attempt.
     pub report: Option<Report>,
@@ -93,7 +93,7 @@ pub struct KernelSummary {
     pub config: Option<String>,
     /// The version of its package.
     pub package: Option<String>,
-    /// The description of a kernel from the command line.
+    /// The description of a kernel from the command line, or of one with patches.
     pub about: Option<String>,
     /// The commit of a repository that it is built from.
     pub commit: Option<String>,
@@ -276,6 +276,7 @@ mod tests {
             digest: "5e".into(),
             subject: Some("[PATCH 0/2] KVM: arm64: x".into()),
             message_id: Some("1@localhost".into()),
+            files: vec![],
         };
         let origin = KernelOrigin {
             about: "a tree".into(),

@@ -83,12 +83,13 @@ fn kernel(key: &str) -> KernelSummary {
     }
 }
 
-fn series() -> SeriesOrigin {
+pub(crate) fn series() -> SeriesOrigin {
     SeriesOrigin {
         patches: 4,
         digest: "5fbfc53a0fd260d0bb05895e9a5c585f7cc4383ac25346dbf6ad5a375ee80e8c".into(),
         subject: Some("[PATCH v9 0/4] KVM: arm64: Allow the VM to select DEVICE_* and NORMAL_NC".into()),
         message_id: Some("20240220072926.6466-1-someone/x@example.org".into()),
+        files: vec![],
     }
 }
 
@@ -274,7 +275,19 @@ pub(crate) fn diff() -> DiffSummary {
             Some(Standing::Compared(Outcome::NotComparable(facts))) => CellResult::NotComparable(facts),
             _ => CellResult::Same,
         };
-        CellDiff { old: cell.key.clone(), new: cell.key, result }
+        let fact = |name: &str, accepted: &str, new: &str| Difference {
+            name: name.into(),
+            accepted: Some(accepted.into()),
+            new: Some(new.into()),
+        };
+        let factor = if cell.key.kernel() == "given" { "3.1" } else { "3.0" };
+        let long = "16dfef0c3622fe13fb915c4b8eb22618bf1b1113d8fcdcc4cdb66dbf60378fd0";
+        let variables = vec![
+            fact("factor", "2.9", factor),
+            fact("kernel", "6.1.176", "6.1.192"),
+            fact("kernel image", long, HOSTILE),
+        ];
+        CellDiff { old: cell.key.clone(), new: cell.key, result, variables }
     });
     let keys = |text: &str| vec![text.parse().unwrap()];
     let sides = ("main".to_owned(), format!("HEAD {HOSTILE}"));
@@ -341,8 +354,9 @@ fn with_texts(texts: &[String]) -> RunSummary {
     (run.s2lab, run.started) = (text(), text());
     for cell in &mut run.cells {
         if let Some(series) = &mut cell.series {
+            let (subject, message_id) = (Some(text()), Some(text()));
             *series =
-                SeriesOrigin { patches: 2, message_id: Some(text()), subject: Some(text()), digest: text() };
+                SeriesOrigin { patches: 2, message_id, subject, digest: text(), files: vec![text(), text()] };
         }
         (cell.kernel.release, cell.kernel.about) = (Some(text()), Some(text()));
         cell.label = Some(text());

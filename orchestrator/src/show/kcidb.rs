@@ -126,8 +126,18 @@ fn checkout(run: &str, name: &str, kernel: &Kernel<'_>) -> Value {
         "message_id": series.and_then(|series| series.message_id.as_deref()).filter(|id| is_address(id)),
         "comment": line(subject.or(facts.about.as_deref()).or(facts.package.as_deref())),
         "valid": facts.image.as_ref().map(|_| true),
-        "misc": {"kernel": name, "patches": series.map(|series| series.patches), "about": line(facts.about.as_deref())},
+        "misc": {
+            "kernel": name,
+            "patches": series.map(|series| series.patches),
+            "files": series.filter(|series| !series.files.is_empty()).map(files),
+            "about": line(facts.about.as_deref()),
+        },
     })
+}
+
+/// Returns the paths of an entry's patches.
+fn files(series: &SeriesOrigin) -> Vec<String> {
+    series.files.iter().map(|file| excerpt::line(file)).collect()
 }
 
 fn build(run: &str, name: &str, kernel: &Kernel<'_>) -> Value {

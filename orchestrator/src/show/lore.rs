@@ -263,7 +263,7 @@ fn trailers(mail: &mut Mail, run: &RunSummary) {
 }
 
 fn different(mail: &mut Mail, cell: &CellDiff) {
-    let CellDiff { old, new, result } = cell;
+    let CellDiff { old, new, result, .. } = cell;
     let key = if old == new {
         vec![Piece::Whole(new.as_str())]
     } else {

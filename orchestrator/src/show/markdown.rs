@@ -217,7 +217,7 @@ fn orphans(run: &RunSummary) -> impl Iterator<Item = String> {
 }
 
 fn diff_row(cell: &CellDiff) -> String {
-    let CellDiff { old, new, result } = cell;
+    let CellDiff { old, new, result, .. } = cell;
     let keys = if old == new {
         code(new.as_str())
     } else {

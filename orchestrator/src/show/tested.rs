@@ -47,16 +47,20 @@ fn facts(cell: &CellSummary) -> Vec<Fact> {
     let KernelSummary { release, image, package, about, commit, .. } = &cell.kernel;
     let text = |name, text: &Option<String>| fact(name, text.clone(), false);
     let whole = |name, text: &Option<String>| fact(name, text.clone(), true);
-    let series = cell.series.iter().flat_map(|SeriesOrigin { patches, digest, subject, message_id }| {
-        let id = message_id.as_ref().map(|id| format!("<{id}>"));
-        let count = Some(if *patches == 1 { "1 patch".into() } else { format!("{patches} patches") });
-        [
-            text("series", subject),
-            fact("on top", count, false),
-            whole("Message-ID", &id),
-            fact("hash", Some(digest.clone()), true),
-        ]
-    });
+    let series =
+        cell.series.iter().flat_map(|SeriesOrigin { patches, digest, subject, message_id, files }| {
+            let id = message_id.as_ref().map(|id| format!("<{id}>"));
+            let count = Some(if *patches == 1 { "1 patch".into() } else { format!("{patches} patches") });
+            [
+                text("series", subject),
+                fact("on top", count, false),
+                whole("Message-ID", &id),
+                fact("hash", Some(digest.clone()), true),
+            ]
+            .into_iter()
+            .chain(files.iter().map(|file| fact("patches", Some(file.clone()), true)))
+            .collect::<Vec<_>>()
+        });
     let kernel = [
         text("source", about),
         whole("commit", commit),

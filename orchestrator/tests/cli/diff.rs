@@ -69,6 +69,54 @@ fn two_runs() {
 }
 
 /// One sentence for all cells that have it.
+/// They may explain a change, and are no change.
+#[test]
+fn facts_that_may_differ_are_in_one_line() {
+    let variable = |facts: &'static [(&str, &str)]| {
+        move |event: &mut Event| {
+            if let Event::Environment { variable, .. } = event {
+                variable.extend(facts.iter().map(|(name, value)| ((*name).into(), (*value).into())));
+            }
+        }
+    };
+    const LONG: &str = "16dfef0c3622fe13fb915c4b8eb22618bf1b1113d8fcdcc4cdb66dbf60378fd0";
+    let home = Home::new();
+    let well = || Story::well(&home.plan(&["*@debian-6.12"]));
+    let old = variable(&[("factor", "2.9"), ("agent", "a"), ("host packages", LONG)]);
+    well().edit(AFTER, old).edit("idle@debian-6.12", old).write(&home.path("old"));
+    let new = [
+        variable(&[("factor", "3.0"), ("agent", "b"), ("host packages", "other")]),
+        variable(&[("factor", "3.1"), ("agent", "b"), ("host packages", "other"), ("room", "cold")]),
+    ];
+    well().edit(AFTER, new[0]).edit("idle@debian-6.12", new[1]).write(&home.path("new"));
+    let mut session = home.session();
+    assert_eq!(session.s2lab(&["diff", "../old", "../new"]).status.code(), Some(0));
+    session.s2lab(&["report", "../old"]);
+    session.s2lab(&["diff", "../old/reports/bar@debian-6.12.txt", "../new"]);
+    session.check("diff-variable");
+    let output = home.command(&["diff", "../old", "../new", "--format", "json"]).output().unwrap();
+    let diff: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let fact =
+        |name: &str, old: Option<&str>, new: &str| serde_json::json!({"name": name, "old": old, "new": new});
+    assert_eq!(
+        diff["cells"][1]["variable"],
+        serde_json::json!([
+            fact("agent", Some("a"), "b"),
+            fact("factor", Some("2.9"), "3.1"),
+            fact("host packages", Some(LONG), "other"),
+            fact("room", None, "cold"),
+        ])
+    );
+    assert_eq!(diff["cells"][1]["result"], "same");
+    let many: String = (0..40).map(|n| format!("  variable z{n:02} = x\n")).collect();
+    let report = home.read("old/reports/bar@debian-6.12.txt");
+    home.write("many.txt", report + &many);
+    let output =
+        home.command(&["diff", "../old/reports/bar@debian-6.12.txt", "../many.txt"]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("z15: (not stated) -> x; and 24 more\n") && !text.contains("z16"), "{text}");
+}
+
 #[test]
 fn equal_changes_are_grouped() {
     let home = runs(|home| {

@@ -1,6 +1,7 @@
 //! Your own kernels: trees, commits, series.
 
 use crate::harness::{Home, S2LAB};
+use serde_json::{Value, json};
 
 /// Makes a lab with a kernel that is built from source, a repository of three commits with tags,
 /// and git.
@@ -217,14 +218,40 @@ fn the_log_has_the_origins_of_kernels() {
     assert_eq!(origins.len(), 2);
     for (name, origin) in origins {
         let series = &origin["series"];
-        assert_eq!((&series["patches"], &series["message_id"]), (&2.into(), &"1@example.org".into()));
+        let of_tree = name.starts_with("linux-") && name != "linux-6.1~v2";
+        // The entry has a patch of its own.
+        let patches = if of_tree { 2 } else { 3 };
+        assert_eq!((&series["patches"], &series["message_id"]), (&patches.into(), &"1@example.org".into()));
         assert_eq!(series["subject"], "[PATCH v2 1/2] change 1");
         assert_eq!(series["digest"].as_str().unwrap().len(), 64);
-        let of_tree = name.starts_with("linux-") && name != "linux-6.1~v2";
+        let files = if of_tree { Value::Null } else { json!(["images/patches/first.patch"]) };
+        assert_eq!(series["files"], files);
         assert_eq!(origin.get("commit").is_some(), of_tree, "{name}");
         assert!(!of_tree || origin["commit"] == commit.as_str(), "{origin}");
     }
-    assert_eq!(plan(&[]).get("kernels"), None, "an entry has none");
+    assert_eq!(plan(&[]).get("kernels"), None, "an entry without patches has none");
+    let hash = |text: &str| s2lab_model::hash::digest(text.as_bytes());
+    let (_, diff) =
+        patch("", "a").split_once("\n\n").map(|(head, diff)| (head.to_owned(), diff.to_owned())).unwrap();
+    let series = |message_id: Value| {
+        json!({"linux-6.1": {
+            "about": "linux-6.1 of images/kernels.yaml",
+            "series": {
+                "patches": 1,
+                "digest": hash(&format!("{}\n", hash(&diff))),
+                "subject": "first",
+                "message_id": message_id,
+                "files": ["images/patches/first.patch"],
+            },
+        }})
+    };
+    let mut due = series(Value::Null);
+    due["linux-6.1"]["series"].as_object_mut().unwrap().remove("message_id");
+    assert_eq!(plan(&["--kernel", "linux-6.1"])["kernels"], due);
+    home.write("lab/images/patches/first.patch", patch("Message-ID: <7@example.org>\nSubject: first", "a"));
+    assert_eq!(plan(&["--kernel", "linux-6.1"])["kernels"], series("7@example.org".into()));
+    std::fs::remove_file(home.path("lab/images/patches/first.patch")).unwrap();
+    assert_eq!(plan(&["--kernel", "linux-6.1"]).get("kernels"), None, "the error names the file");
 }
 
 /// git itself runs, with a lab in which nothing can be judged.

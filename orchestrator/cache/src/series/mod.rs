@@ -205,19 +205,19 @@ impl Series {
         s2lab_model::hash::digest(&bytes)
     }
 
-    /// Returns the hash of the patchset as KCIDB defines it, in hexadecimal: the SHA-256 of the
-    /// patches' SHA-256s, each in hexadecimal and with a line feed. A patch is its diff.
-    pub fn patchset_hash(&self) -> String {
-        let one = |patch: &Patch| s2lab_model::hash::digest(&patch.diff) + "\n";
-        s2lab_model::hash::digest(self.patches.iter().map(one).collect::<String>().as_bytes())
-    }
-
     fn with_patches(self) -> Result<Self, Unusable> {
         match self.patches.is_empty() {
             true => Err(Unusable::NoPatch(self.skipped)),
             false => Ok(self),
         }
     }
+}
+
+/// Returns the hash of a patchset as KCIDB defines it, in hexadecimal: the SHA-256 of the patches'
+/// SHA-256s, each in hexadecimal and with a line feed. A patch is its diff.
+pub fn patchset_hash(patches: &[Patch]) -> String {
+    let one = |patch: &Patch| s2lab_model::hash::digest(&patch.diff) + "\n";
+    s2lab_model::hash::digest(patches.iter().map(one).collect::<String>().as_bytes())
 }
 
 /// Unpacks `bytes` of the file at `path`: `cat` of packed mails makes a member of each.

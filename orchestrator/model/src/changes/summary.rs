@@ -2,7 +2,7 @@
 
 use super::{Change, ChangeKind, Group, changes, groups};
 use crate::plan::Key;
-use crate::report::{Difference, Report, conditions};
+use crate::report::{Difference, Report, conditions, variables};
 use crate::verdict::Verdict;
 use std::collections::BTreeMap;
 
@@ -42,6 +42,8 @@ pub struct CellDiff {
     pub old: Key,
     pub new: Key,
     pub result: CellResult,
+    /// The variable facts that differ, which are not compared.
+    pub variables: Vec<Difference>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,8 +72,13 @@ impl DiffSummary {
             }
         };
         let diff = |(before, now): &(&Key, &Key)| {
-            let result = CellResult::of(&old.reports[*before], &new.reports[*now]);
-            CellDiff { old: (*before).clone(), new: (*now).clone(), result }
+            let (old, new) = (&old.reports[*before], &new.reports[*now]);
+            let facts = match (old, new) {
+                (Ok(old), Ok(new)) => variables(old, new),
+                _ => vec![],
+            };
+            let result = CellResult::of(old, new);
+            CellDiff { old: (*before).clone(), new: (*now).clone(), result, variables: facts }
         };
         let only = |of: &Side, other: &Side| match other.is_cell {
             true => vec![],
@@ -179,7 +186,7 @@ mod tests {
     #[test]
     fn a_difference_decides_before_what_is_not_comparable() {
         let exit = |results: Vec<CellResult>, only: Vec<Key>| {
-            let diff = |result| CellDiff { old: key("a@k"), new: key("a@k"), result };
+            let diff = |result| CellDiff { old: key("a@k"), new: key("a@k"), result, variables: vec![] };
             let cells = results.into_iter().map(diff).collect();
             DiffSummary::new(("a".into(), "b".into()), cells, (vec![], only)).exit
         };

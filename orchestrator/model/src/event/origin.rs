@@ -1,4 +1,5 @@
-//! The origin of a kernel that the command line names. An entry of `images/kernels.yaml` has none.
+//! The origin of a kernel that the command line names, or of an entry of `images/kernels.yaml` with
+//! patches. Other entries have none.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +11,7 @@ pub struct KernelOrigin {
     /// The commit of a repository that it is built from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commit: Option<String>,
-    /// The patches that are applied on top.
+    /// The patches that are applied to its source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub series: Option<SeriesOrigin>,
 }
@@ -23,10 +24,14 @@ pub struct SeriesOrigin {
     /// The SHA-256, in hexadecimal, of the SHA-256s of the patches, each in hexadecimal and with a
     /// line feed.
     pub digest: String,
-    /// The subject of the cover letter, else that of the first patch.
+    /// The subject of the cover letter, else that of the first patch; of `--series`, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
     /// The Message-ID of that mail, without its angle brackets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message_id: Option<String>,
+    /// The `patches` of the entry of `images/kernels.yaml`, relative to the lab folder. Empty if all
+    /// patches are those of `--series`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<String>,
 }

@@ -51,7 +51,7 @@ impl fmt::Display for Difference {
 /// tables exactly if both were seen on the same image of the kernel; numbers never; not at all if a
 /// blocking fact, or the key, differs.
 pub fn compare(accepted: &Report, new: &Report) -> Comparison {
-    let variables = differences(&accepted.variable, &new.variable);
+    let variables = variables(accepted, new);
     Comparison { outcome: outcome(accepted, new, &variables), variables }
 }
 
@@ -84,6 +84,11 @@ fn outcome(accepted: &Report, new: &Report, variables: &[Difference]) -> Outcome
         (false, false, Some(note)) => Outcome::NewWitness { note },
         (false, false, None) => Outcome::Same,
     }
+}
+
+/// Returns the variable facts that differ. They never compare, but may explain a change.
+pub(crate) fn variables(old: &Report, new: &Report) -> Vec<Difference> {
+    differences(&old.variable, &new.variable)
 }
 
 /// Returns the blocking facts that differ. The declared traits of two kernels may differ: the cell

@@ -14,7 +14,7 @@ use crate::plan::Key;
 use crate::scenario::Promise;
 use std::collections::{BTreeMap, BTreeSet};
 
-pub(crate) use compare::{Compared, conditions};
+pub(crate) use compare::{Compared, conditions, variables};
 pub use compare::{Comparison, Difference, Outcome, comparable, compare};
 pub use parse::ParseError;
 pub use standing::{Gap, Standing};

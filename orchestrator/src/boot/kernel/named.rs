@@ -1,11 +1,14 @@
 //! A kernel by its name in a plan: an entry of `images/kernels.yaml`, or a kernel from the command
 //! line.
 
-use super::resolved::{KernelRequest, wanted};
-use s2lab_cache::{CacheError, KernelSource, series::Patch};
+use super::resolved::{KernelRequest, patches, wanted};
+use s2lab_cache::{
+    CacheError, KernelSource,
+    series::{LeadMail, Patch, patchset_hash},
+};
 use s2lab_model::{
     event::{KernelOrigin, PlannedCell, SeriesOrigin},
-    kernel::Kernels,
+    kernel::{Kernels, Provider},
 };
 use std::{collections::BTreeSet, path::Path};
 
@@ -17,8 +20,44 @@ pub struct CustomKernel {
     pub wanted: KernelRequest,
     /// The description, in a line for a person.
     pub about: String,
-    /// The series on top.
+    /// The patches that are applied to its source.
     pub series: Option<SeriesOrigin>,
+}
+
+/// The folder of `kernels.yaml` in a lab folder.
+const IMAGES: &str = "images";
+
+/// Returns the origin of an entry of `images/kernels.yaml` that has patches, for the plan. `folder`
+/// is the folder of the list. Returns None for an entry without patches, and for patches that cannot
+/// be read: the kernel is then missing, with the reason.
+pub fn entry_origin(kernels: &Kernels, name: &str, folder: &Path) -> Option<KernelOrigin> {
+    let series = entry_series(kernels, name, folder)?;
+    let about = format!("{name} of images/kernels.yaml");
+    Some(KernelOrigin { about, commit: None, series: Some(series) })
+}
+
+/// Returns the patches of an entry like [`entry_origin`].
+pub fn entry_series(kernels: &Kernels, name: &str, folder: &Path) -> Option<SeriesOrigin> {
+    let Provider::Source(source) = &kernels.entries.get(name)?.provider else { return None };
+    let series = patches(source, folder).ok().filter(|series| !series.patches.is_empty())?;
+    // A path with `~` is outside of the lab folder, and so is an absolute one, which `join` keeps.
+    let shown = |path: &String| match path.starts_with('~') {
+        true => path.clone(),
+        false => Path::new(IMAGES).join(path).display().to_string(),
+    };
+    let files = source.patches.iter().map(shown).collect();
+    Some(SeriesOrigin { files, ..series_origin(series.lead.as_ref(), &series.patches) })
+}
+
+/// Returns the origin of patches. The mail `lead` stands for them.
+pub fn series_origin(lead: Option<&LeadMail>, patches: &[Patch]) -> SeriesOrigin {
+    SeriesOrigin {
+        patches: patches.len(),
+        digest: patchset_hash(patches),
+        subject: lead.map(|mail| mail.subject.clone()),
+        message_id: lead.and_then(|mail| mail.message_id.clone()),
+        files: vec![],
+    }
 }
 
 impl CustomKernel {

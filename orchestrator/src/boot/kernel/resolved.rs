@@ -8,7 +8,7 @@ use s2lab_cache::{
 };
 use s2lab_model::{
     kconfig::{Config, Setting},
-    kernel::{Kernels, Package, Provider, Tree, Version},
+    kernel::{Kernels, Package, Provider, Source, Tree, Version},
 };
 use s2lab_os::outside::{self, kinds};
 use std::path::{Path, PathBuf};
@@ -80,13 +80,11 @@ pub fn wanted(kernels: &Kernels, name: &str, folder: &Path) -> Result<KernelRequ
         }
         Provider::Source(source) => {
             let Package { name: package, version, suites } = source.package.clone();
-            let paths: Vec<PathBuf> =
-                source.patches.iter().map(|path| folder.join(home::expand(path))).collect();
             KernelRequest::Built(KernelBuild {
                 name: name.to_owned(),
                 source: KernelSource::Package(SourcePackage { package, version: fixed(&version), suites }),
                 config: fragments(folder, &source.config)?,
-                patches: Series::gather(&paths)?.patches,
+                patches: patches(source, folder)?.patches,
             })
         }
         Provider::Tree(tree) if tree.build => KernelRequest::Built(built_tree(name, folder, tree)?),
@@ -101,6 +99,12 @@ pub fn wanted(kernels: &Kernels, name: &str, folder: &Path) -> Result<KernelRequ
             system_map: image.system_map.as_ref().map(|path| folder.join(home::expand(path))),
         }),
     })
+}
+
+/// Returns the patches of an entry. `folder` is the folder of `kernels.yaml`.
+pub(super) fn patches(source: &Source, folder: &Path) -> Result<Series, CacheError> {
+    let paths: Vec<PathBuf> = source.patches.iter().map(|path| folder.join(home::expand(path))).collect();
+    Ok(Series::gather(&paths)?)
 }
 
 fn fixed(version: &Version) -> Option<String> {

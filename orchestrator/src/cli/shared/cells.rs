@@ -4,7 +4,7 @@ use crate::cli::{failure::Failure, shared::kernels::KernelArguments, shared::own
 use crate::{
     boot::kernel::{
         given::{self, CheckedKernels},
-        named::CustomKernel,
+        named::{CustomKernel, entry_origin},
     },
     lab::{Lab, Places, scenarios},
     runtime,
@@ -56,11 +56,15 @@ impl CellPlan {
         Ok(())
     }
 
-    /// Returns the origins of the cells' kernels from the command line, by their names.
-    pub(crate) fn origins(&self) -> BTreeMap<String, KernelOrigin> {
-        let has_cell = |label: &str| self.cells.iter().any(|cell| cell.kernel == label);
-        let chosen = self.chosen.iter().filter(|kernel| has_cell(&kernel.label));
-        chosen.map(|kernel| (kernel.label.clone(), kernel.origin())).collect()
+    /// Returns the origins of the cells' kernels, by their names: of those from the command line, and
+    /// of entries with patches.
+    pub(crate) fn origins(&self, lab: &Lab) -> BTreeMap<String, KernelOrigin> {
+        let names: BTreeSet<&String> = self.cells.iter().map(|cell| &cell.kernel).collect();
+        let origin = |name: &String| match self.chosen.iter().find(|kernel| kernel.label == *name) {
+            Some(kernel) => Some(kernel.origin()),
+            None => entry_origin(&self.kernels, name, &lab.images()),
+        };
+        names.into_iter().filter_map(|name| Some((name.clone(), origin(name)?))).collect()
     }
 
     /// Returns the only cell, for a verb that takes one. The error lists them.

@@ -3,7 +3,7 @@
 use crate::cli::{failure::Failure, shared::kernels::KernelArguments};
 use crate::{
     boot::kernel::{
-        named::CustomKernel,
+        named::{CustomKernel, entry_series, series_origin},
         ready::{KernelConfig, read_symbols},
         resolved::{ImageChoice, KernelRequest, tree_as_it_is, wanted},
     },
@@ -13,7 +13,7 @@ use crate::{
 use s2lab_cache::{
     BuildConfig, CacheError, ConfigFile, KernelBuild, KernelSource,
     revisions::{Commit, commits},
-    series::{LeadMail, Series},
+    series::Series,
 };
 use s2lab_model::{
     event::SeriesOrigin,
@@ -83,7 +83,10 @@ pub(crate) fn kernels(
                 build.patches.extend(series.patches.iter().cloned());
                 own.kernel.label = with_series(&own.kernel.label, name);
                 build.name.clone_from(&own.kernel.label);
-                own.kernel.series = Some(origin(series));
+                // An entry's own patches come first, and are a part of the whole.
+                let files = own.kernel.series.take().map(|of_entry| of_entry.files).unwrap_or_default();
+                let all = series_origin(series.lead.as_ref(), &build.patches);
+                own.kernel.series = Some(SeriesOrigin { files, ..all });
             }
             own.words.extend(on_top(arguments));
             // A commit may be in two ranges.
@@ -113,14 +116,6 @@ fn read_series(path: &Path) -> Result<(String, Series), Failure> {
     }
     let real = path.canonicalize().map_err(Failure::io(path.display().to_string()))?;
     Ok((label(&real.to_string_lossy())?, series))
-}
-
-fn origin(series: &Series) -> SeriesOrigin {
-    let (subject, message_id) = match &series.lead {
-        Some(LeadMail { subject, message_id }) => (Some(subject.clone()), message_id.clone()),
-        None => (None, None),
-    };
-    SeriesOrigin { patches: series.patches.len(), digest: series.patchset_hash(), subject, message_id }
 }
 
 /// Checks that the arguments go with the kernels.
@@ -178,7 +173,9 @@ impl Resolve<'_> {
                 let words = option("--kernel", Some(Path::new(&name)));
                 let declared = self.listed.entries.get(&name).map(|entry| entry.traits.clone());
                 let declared = declared.unwrap_or_default();
-                Ok(OwnKernel { declared, ..own(&name, KernelRequest::Built(build), about, words) })
+                let mut own = OwnKernel { declared, ..own(&name, KernelRequest::Built(build), about, words) };
+                own.kernel.series = entry_series(self.listed, &name, &self.folder);
+                Ok(own)
             }
             _ => Err(self.not_from_source(&name)),
         }

@@ -43,6 +43,8 @@ struct Cell<'a> {
     changes: Vec<Sentence<'a>>,
     /// The conditions that differ, if it is not comparable.
     facts: Vec<Fact<'a>>,
+    /// The facts that may differ and do, such as versions and digests. They are not compared.
+    variable: Vec<Fact<'a>>,
 }
 
 /// A difference of meaning.
@@ -54,7 +56,7 @@ pub(in crate::show) struct Sentence<'a> {
     what: &'a str,
 }
 
-/// A condition of a report that differs; null: a report does not have it.
+/// A fact about the environment of a report that differs; null: a report does not have it.
 #[derive(Serialize, JsonSchema)]
 struct Fact<'a> {
     name: &'a str,
@@ -86,14 +88,14 @@ pub fn document(diff: &DiffSummary) -> String {
     escape::json(&format!("{:#}", serde_json::json!(document))) + "\n"
 }
 
-fn cell(CellDiff { old, new, result }: &CellDiff) -> Cell<'_> {
+fn cell(CellDiff { old, new, result, variables }: &CellDiff) -> Cell<'_> {
     let (result, changes, facts): (_, &[Change], &[Difference]) = match result {
         CellResult::Same => ("same", &[], &[]),
         CellResult::Differs(changes) => ("different", changes, &[]),
         CellResult::NotComparable(facts) => ("not-comparable", &[], facts),
     };
-    let facts = facts.iter().map(fact).collect();
-    Cell { old: old.as_str(), new: new.as_str(), result, changes: sentences(changes), facts }
+    let [facts, variable] = [facts, variables].map(|facts| facts.iter().map(fact).collect());
+    Cell { old: old.as_str(), new: new.as_str(), result, changes: sentences(changes), facts, variable }
 }
 
 fn fact(Difference { name, accepted, new }: &Difference) -> Fact<'_> {

@@ -132,6 +132,7 @@ fn what_the_schema_refuses_is_left_out() {
             digest: "no digest".into(),
             subject: Some("a\0b".into()),
             message_id: Some("no address".into()),
+            files: vec!["images/a\0b".into()],
         });
         cell.logs = "x".into();
     }
@@ -141,6 +142,26 @@ fn what_the_schema_refuses_is_left_out() {
     }
     assert_eq!(checkout["comment"], "a\\u{0}b");
     assert_eq!(broken(&run), Vec::<String>::new());
+}
+
+/// The patches of an entry of images/kernels.yaml.
+#[test]
+fn a_checkout_names_the_files_of_its_patches() {
+    let of = |files: &[&str]| {
+        let mut run = fixture::run();
+        for cell in &mut run.cells {
+            let series = cell.series.get_or_insert_with(fixture::series);
+            series.files = files.iter().map(ToString::to_string).collect();
+        }
+        value(&run)["checkouts"][0].clone()
+    };
+    let checkout = of(&["images/patches/6.1-wc", "images/x.patch"]);
+    assert_eq!(checkout["misc"]["files"], json!(["images/patches/6.1-wc", "images/x.patch"]));
+    assert_eq!(
+        (&checkout["misc"]["patches"], &checkout["patchset_hash"]),
+        (&json!(4), &json!(fixture::series().digest))
+    );
+    assert_eq!(of(&[])["misc"].get("files"), None);
 }
 
 proptest! {

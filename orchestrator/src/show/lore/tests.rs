@@ -56,6 +56,25 @@ fn tags_fit_the_result() {
     assert_eq!(of(lost, 3), [false, false]);
 }
 
+/// Each path is whole.
+#[test]
+fn the_files_of_an_entrys_patches_are_named() {
+    let long = format!("images/patches/{}.patch", "x".repeat(80));
+    let mut cell = fixture::cell("bar@linux-6.1-wc");
+    let files = vec!["images/patches/6.1-wc".into(), long.clone()];
+    cell.series = Some(s2lab_model::event::SeriesOrigin { files, ..fixture::series() });
+    let text = run(&fixture::run_of(vec![cell]));
+    holds(&text).unwrap();
+    for part in [
+        "images/patches/6.1-wc",
+        &long,
+        "4 patches",
+        "https://lore.kernel.org/r/20240220072926.6466-1-someone%2Fx@example.org",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 

@@ -30,6 +30,7 @@ fn ours() -> Vec<Value> {
         digest: digest(b"patches"),
         subject: Some("[PATCH v2 0/2] KVM: arm64: x".into()),
         message_id: Some("20261122150000.1-1@example.org".into()),
+        files: vec!["images/patches/6.1-wc".into()],
     };
     let origin = KernelOrigin {
         about: "commit c0ffee of /src/linux, built with images/config/boot.config".into(),

@@ -130,7 +130,7 @@ impl<'a> ActiveRun<'a> {
             started: now.to_string(),
             lab: Some(name),
             attempts: arguments.attempts(),
-            kernels: planned.origins(),
+            kernels: planned.origins(lab),
             cells: planned.cells.clone(),
         }));
         let begun = Self { context, lab, arguments, outputs, places, interruption, display, folder, judging };
