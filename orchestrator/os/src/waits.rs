@@ -1,13 +1,17 @@
-//! The clock of all deadlines: time in which s2lab itself did not run is not counted.
+//! The clock of all deadlines: time in which s2lab itself did not run is not counted, and of the
+//! time in which a host waited for a CPU, only a fifth.
 //! A stopped s2lab (Ctrl-Z, a debugger, a machine without a free core) receives nothing; messages
 //! wait in its sockets. So each wait looks at the clock several times a second, and a longer gap
 //! between two looks is s2lab's own.
 
+mod starved;
+
+use starved::Starved;
 use std::{
     future::Future,
     ops::Add,
     pin::pin,
-    sync::{LazyLock, Mutex, PoisonError},
+    sync::{LazyLock, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 use tokio::time::sleep;
@@ -22,6 +26,13 @@ const JUMP: Duration = Duration::from_millis(10);
 /// The longest time after a jump that does not count either: s2lab then reads the messages that
 /// have arrived.
 const CATCH_UP: Duration = Duration::from_secs(1);
+
+/// Of time in which a host waits for a CPU, one part in so many counts. So a deadline takes at most so
+/// many times as long.
+const STARVED: u32 = 5;
+/// The longest waiting for a CPU that is kept to be subtracted from later time. The kernel counts a wait when it
+/// is over.
+const OWED: Duration = Duration::from_secs(10);
 
 /// A moment of this clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,17 +63,46 @@ impl Add<Duration> for Moment {
 #[error("the time limit has passed")]
 pub struct Elapsed;
 
+struct Clock {
+    last: Instant,
+    counted: Counted,
+    starved: Starved,
+}
+
+/// Returns the process's clock.
+fn clock() -> MutexGuard<'static, Clock> {
+    static CLOCK: LazyLock<Mutex<Clock>> = LazyLock::new(|| {
+        Mutex::new(Clock { last: Instant::now(), counted: Counted::default(), starved: Starved::default() })
+    });
+    // Every critical section leaves the clock valid.
+    CLOCK.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Returns the present moment.
 pub fn now() -> Moment {
-    static CLOCK: LazyLock<Mutex<(Instant, Counted)>> =
-        LazyLock::new(|| Mutex::new((Instant::now(), Counted::default())));
-    // Every critical section leaves the clock valid.
-    let mut clock = CLOCK.lock().unwrap_or_else(PoisonError::into_inner);
-    let (last, counted) = &mut *clock;
+    let mut clock = clock();
     let real = Instant::now();
-    let gap = real.saturating_duration_since(*last);
-    *last = real;
-    Moment(counted.step(gap))
+    let gap = real.saturating_duration_since(clock.last);
+    clock.last = real;
+    let starved = clock.starved.since_last(real);
+    Moment(clock.counted.step(gap, starved))
+}
+
+/// A program that the process waits for. Its waits for a CPU count a fifth, until this is dropped.
+#[derive(Debug)]
+pub struct Followed(u64);
+
+impl Followed {
+    /// Follows the program with this number.
+    pub fn new(pid: i32) -> Self {
+        Self(clock().starved.add(pid))
+    }
+}
+
+impl Drop for Followed {
+    fn drop(&mut self) {
+        clock().starved.remove(self.0);
+    }
 }
 
 /// Returns the rest of a wait until `end`, or one turn of it, after which the clock is read again.
@@ -102,11 +142,14 @@ struct Counted {
     time: Duration,
     /// The time to come that does not count.
     free: Duration,
+    /// The waiting for a CPU that is not subtracted yet.
+    owed: Duration,
 }
 
 impl Counted {
-    /// Counts the time since the last look.
-    fn step(&mut self, gap: Duration) -> Duration {
+    /// Counts the time since the last look, in which a host has waited `starved` for a CPU.
+    fn step(&mut self, gap: Duration, starved: Duration) -> Duration {
+        self.owed = OWED.min(self.owed + starved);
         if gap > GAP {
             tracing::debug!(ms = gap.as_millis(), "s2lab has not run");
             self.time += JUMP;
@@ -114,7 +157,10 @@ impl Counted {
         } else {
             let free = self.free.min(gap);
             self.free -= free;
-            self.time += gap - free;
+            let left = gap - free;
+            let off = self.owed.min(left * (STARVED - 1) / STARVED);
+            self.owed -= off;
+            self.time += left - off;
         }
         self.time
     }
@@ -130,28 +176,59 @@ mod tests {
     fn a_jump_is_not_counted_and_what_came_meanwhile_has_time_to_be_read() {
         let mut counted = Counted::default();
         for _ in 0..10 {
-            counted.step(TURN);
+            counted.step(TURN, Duration::ZERO);
         }
         assert_eq!(counted.time, 1000 * MS);
-        assert_eq!(counted.step(9500 * MS), 1000 * MS + JUMP);
+        assert_eq!(counted.step(9500 * MS, Duration::ZERO), 1000 * MS + JUMP);
         for _ in 0..10 {
-            counted.step(TURN);
+            counted.step(TURN, Duration::ZERO);
         }
         assert_eq!(counted.time, 1000 * MS + JUMP, "a second to read");
-        assert_eq!(counted.step(TURN), 1100 * MS + JUMP);
+        assert_eq!(counted.step(TURN, Duration::ZERO), 1100 * MS + JUMP);
         // A shorter gap leaves less time; the following ones make up for it.
-        counted.step(800 * MS);
-        assert_eq!(counted.step(200 * MS), 1100 * MS + 2 * JUMP);
+        counted.step(800 * MS, Duration::ZERO);
+        assert_eq!(counted.step(200 * MS, Duration::ZERO), 1100 * MS + 2 * JUMP);
     }
 
     #[test]
     fn a_deadline_passes_however_often_s2lab_is_stopped() {
         let mut counted = Counted::default();
         for _ in 0..800 {
-            counted.step(Duration::from_secs(60));
-            counted.step(MS);
+            counted.step(Duration::from_secs(60), Duration::ZERO);
+            counted.step(MS, Duration::ZERO);
         }
         assert_eq!(counted.time, Duration::from_secs(8));
+    }
+
+    #[test]
+    fn a_host_that_waits_for_a_cpu_has_five_times_as_long() {
+        let mut counted = Counted::default();
+        assert_eq!(counted.step(100 * MS, 30 * MS), 70 * MS);
+        assert_eq!(counted.step(100 * MS, Duration::ZERO), 170 * MS, "an idle machine");
+        for _ in 0..10 {
+            counted.step(100 * MS, 100 * MS);
+        }
+        assert_eq!(counted.time, 370 * MS, "a fifth of it counts");
+        // A wait is known when it is over, so the time after it counts less.
+        let mut late = Counted::default();
+        for _ in 0..40 {
+            late.step(100 * MS, Duration::ZERO);
+        }
+        for wait in [4000, 0, 0, 0, 0] {
+            late.step(100 * MS, MS * wait);
+        }
+        assert_eq!(late.time, 4100 * MS);
+    }
+
+    #[test]
+    fn a_long_wait_for_a_cpu_is_not_kept_for_ever() {
+        let mut counted = Counted::default();
+        counted.step(MS, Duration::from_secs(3600));
+        for _ in 0..1000 {
+            counted.step(100 * MS, Duration::ZERO);
+        }
+        let off = Duration::from_secs(100) + MS - counted.time;
+        assert_eq!(off, OWED);
     }
 
     #[test]

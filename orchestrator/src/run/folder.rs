@@ -316,7 +316,7 @@ pub(super) fn lock(run: &Path) -> io::Result<Locked> {
     }
 }
 
-/// Returns the wall clock's time, for a run's name and its plan. No wait depends on it.
+/// Returns the wall clock's time, for a run's name, its plan and its slots. No wait depends on it.
 #[expect(clippy::disallowed_methods, reason = "the one place where the time of day is wanted")]
 pub fn now() -> Timestamp {
     Timestamp::now()

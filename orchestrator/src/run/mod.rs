@@ -38,9 +38,10 @@ use s2lab_cache::CacheError;
 use s2lab_model::{
     event::{Attempts, CellEnd, Event, PlannedCell, Stage},
     judge::JudgedCell,
+    plan::Key,
 };
 use signals::Interruption;
-use slots::{Slot, Slots};
+use slots::{Holder, Slot, Slots};
 use stages::Stop;
 use std::{io, sync::Arc};
 
@@ -112,7 +113,7 @@ impl Run {
         let kernel = self.kernel(&cell.kernel)?;
         let folder = self.folder.attempt(&cell.key, attempt);
         let folder = folder.map_err(|error| Stop::disk(self.folder.path(), error))?;
-        let Some(_slot) = self.slot().await? else { return Ok(()) };
+        let Some(_slot) = self.slot(&cell.key).await? else { return Ok(()) };
         let raw = self.folder.raw();
         let shared = Shared {
             launcher: &self.launcher,
@@ -145,10 +146,13 @@ impl Run {
     }
 
     /// Waits for the right to boot a host. Returns None if the run is interrupted before.
-    async fn slot(&self) -> Result<Option<Slot>, Stop> {
-        let waiting = || tracing::warn!("waiting for a slot: another run uses this machine");
+    async fn slot(&self, key: &Key) -> Result<Option<Slot>, Stop> {
+        let waiting = |holders: &[Holder]| {
+            let holders: Vec<_> = holders.iter().map(ToString::to_string).collect();
+            tracing::warn!("{key} waits for a slot; held by {}", holders.join(", "));
+        };
         let slot = tokio::select! {
-            slot = self.slots.take(waiting) => slot,
+            slot = self.slots.take(key, waiting) => slot,
             () = self.interruption.interrupted() => return Ok(None),
         };
         slot.map(Some).map_err(|error| Stop::lab(format!("cannot take a slot in the cache: {error}")))

@@ -4,16 +4,25 @@ use crate::cli::{failure::Failure, shared::cells::CellPlan};
 use crate::{
     boot::{files::BootFiles, kernel::named::CustomKernel, preflight::STATE_SPACE},
     host::{
-        Launcher,
+        self, Launcher,
         deadlines::{Deadlines, Factor},
         emulated::factor,
     },
     lab::{Lab, Places},
-    run::{Run, folder::RunFolder, log::EventLog, operator::Operator, signals::Interruption, slots::Slots},
+    run::{
+        Run,
+        folder::RunFolder,
+        log::EventLog,
+        operator::Operator,
+        signals::Interruption,
+        slots::{self, Slots},
+    },
     show::progress::Display,
 };
 use s2lab_cache::{Cache, Parts};
-use std::{collections::BTreeSet, sync::Arc};
+use s2lab_model::event::PlannedCell;
+use s2lab_os::{limits::memory::Available, size::Size};
+use std::{collections::BTreeSet, path::Path, sync::Arc, thread};
 
 /// Everything that the hosts of a plan need.
 pub(crate) struct Provisions {
@@ -60,14 +69,17 @@ impl Provisions {
                 tracing::info!("kernel {name}: {}", kernel.boot.image.display());
             }
         }
-        let slots = Slots::of_machine(&places.cache).map_err(Failure::io("cannot use the cache"))?;
+        let slots = slots(&places.cache, cells)?;
         let launcher = Launcher::start().map_err(Failure::io("cannot start"))?;
         let factor = factor::of_machine(&places.cache, &launcher, boot.qemu(), false).await?;
         Ok(Self { boot, slots, launcher, factor })
     }
 
-    pub(crate) fn slots(&self) -> usize {
-        self.slots.count()
+    /// Returns the number of cells at a time. Who wants more than there are slots gets more slots.
+    pub(crate) fn jobs(&mut self, wanted: Option<u16>) -> usize {
+        let Some(wanted) = wanted.map(usize::from) else { return self.slots.count() };
+        self.slots = self.slots.clone().at_least(wanted);
+        wanted
     }
 
     /// Makes a run that writes into `folder` and `log`.
@@ -93,4 +105,19 @@ impl Provisions {
             operator,
         }
     }
+}
+
+/// Returns the slots for these cells' hosts. Prints a warning if memory allows fewer than cores do.
+fn slots(cache: &Path, cells: &[PlannedCell]) -> Result<Slots, Failure> {
+    let cores = thread::available_parallelism().map_err(Failure::io("the number of cores"))?.get();
+    let Available { bytes, bound } = Available::now().map_err(Failure::io("the memory"))?;
+    let largest = cells.iter().map(|cell| host::memory(&cell.resolved.host)).max().unwrap_or_default();
+    let count = slots::count(cores, bytes, largest);
+    if count < cores.min(cells.len()) {
+        let (largest, left) = (Size(largest), Size(bytes));
+        tracing::warn!(
+            "{count} of {cores} hosts at a time: one takes up to {largest}, {bound} has {left} left"
+        );
+    }
+    Slots::new(cache, count).map_err(Failure::io("cannot use the cache"))
 }

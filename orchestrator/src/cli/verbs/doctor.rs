@@ -17,7 +17,7 @@ use crate::{
         emulated::{factor, process::Launcher},
     },
     lab::{Lab, Places},
-    run::slots::Slots,
+    run::slots,
     runtime,
     show::answer::{Answer, Subject},
 };
@@ -114,7 +114,7 @@ async fn examine(context: &Context, kept: Option<Vec<Subject>>) -> Result<Findin
     folder(&mut findings, "cache", &places.cache, CACHE_SPACE)?;
     folder(&mut findings, "state", &places.state, preflight::STATE_SPACE)?;
     let lab = context.lab();
-    machine(&mut findings, lab.as_ref().ok(), &places)?;
+    machine(&mut findings, lab.as_ref().ok())?;
     match Cache::open(&places.cache, true, Arc::new(Quiet)) {
         Ok(cache) => parts(&mut findings, &cache, lab, &places).await?,
         Err(error) => findings.error(State::Lacks, "cache", &error)?,
@@ -172,17 +172,15 @@ fn folder(findings: &mut Findings, what: &str, path: &Path, needed: u64) -> Resu
     }
 }
 
-fn machine(findings: &mut Findings, lab: Option<&Lab>, places: &Places) -> Result<(), Failure> {
-    let cores = std::thread::available_parallelism().map_err(Failure::io("the number of cores"))?;
-    // Without a cache, which is already reported, there are no slots.
-    let slots = Slots::of_machine(&places.cache).map_or(1, |slots| slots.count());
-    let hosts = if slots == 1 { "one emulated host".into() } else { format!("{slots} emulated hosts") };
+fn machine(findings: &mut Findings, lab: Option<&Lab>) -> Result<(), Failure> {
+    let cores = std::thread::available_parallelism().map_err(Failure::io("the number of cores"))?.get();
+    let hosts = if cores == 1 { "one emulated host".into() } else { format!("{cores} emulated hosts") };
     findings.say(State::Ok, "cores", format_args!("{cores}: {hosts} at a time"))?;
 
     let files = lab.and_then(|lab| lab.scenario_files().ok()).unwrap_or_default();
     let scenarios = crate::lab::scenarios(&files).unwrap_or_default();
     let largest = scenarios.iter().map(|scenario| host::memory(&scenario.host)).max().unwrap_or_default();
-    let needed = u64::try_from(slots).unwrap_or(u64::MAX).saturating_mul(largest);
+    let needed = u64::try_from(cores).unwrap_or(u64::MAX).saturating_mul(largest);
     match Available::now() {
         Ok(Available { bytes, bound }) => {
             let (of, more) = match bound {
@@ -195,7 +193,8 @@ fn machine(findings: &mut Findings, lab: Option<&Lab>, places: &Places) -> Resul
                     (State::Lacks, format!("{available}, {} for one host; {more}", Size(largest)))
                 }
                 () if bytes < needed => {
-                    (State::Note, format!("{available}, {} for {hosts}; use --jobs", Size(needed)))
+                    let count = slots::count(cores, bytes, largest);
+                    (State::Note, format!("{available}, {} for {hosts}: {count} at a time", Size(needed)))
                 }
                 () => (State::Ok, format!("{available}, {} for {hosts}", Size(needed))),
             };

@@ -2,6 +2,7 @@
 
 use super::{orphans, process::Process};
 use crate::host::ending::{Ended, Ending};
+use s2lab_os::waits::Followed;
 use std::{io, time::Duration};
 use tokio::{sync::oneshot, task::JoinHandle};
 
@@ -12,6 +13,7 @@ pub(super) struct Watched {
     kill: oneshot::Sender<()>,
     task: JoinHandle<io::Result<()>>,
     _remains: Remains,
+    _followed: Followed,
 }
 
 /// The mark of a process and of all that it has started. Dropping it kills them at once, for the
@@ -28,6 +30,7 @@ impl Watched {
     /// `rest`: the longest time between the end of a channel and the end of the process.
     pub(super) fn new(mut process: Process, rest: Duration) -> Self {
         let remains = Remains(process.mark().into());
+        let followed = Followed::new(process.pid());
         let (announce, ending) = Ending::new(rest);
         let (kill, mut killed) = oneshot::channel();
         let task = tokio::spawn(async move {
@@ -41,7 +44,7 @@ impl Watched {
             }
             process.kill().await
         });
-        Self { ending, kill, task, _remains: remains }
+        Self { ending, kill, task, _remains: remains, _followed: followed }
     }
 
     /// Kills the process and all that it has started, and waits until they are gone. An error says

@@ -35,7 +35,7 @@ pub(crate) struct Arguments {
     /// Stop after the first failure
     #[arg(long)]
     pub(crate) fail_fast: bool,
-    /// Number of cells at a time; default: one for each two cores
+    /// Number of cells at a time; default: one for each core, fewer if memory is short
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) jobs: Option<u16>,
     /// Exit as `git bisect run` wants it: 0 good, 1 bad, 125 this commit cannot be judged, 128 the

@@ -152,12 +152,17 @@ impl<'a> ActiveRun<'a> {
     }
 
     /// Runs the cells and prints each when it has ended.
-    async fn run(&self, gathered: Provisions, log: EventLog, cells: Vec<PlannedCell>) -> io::Result<Printed> {
+    async fn run(
+        &self,
+        mut gathered: Provisions,
+        log: EventLog,
+        cells: Vec<PlannedCell>,
+    ) -> io::Result<Printed> {
         let columns = Columns::of(cells.iter().map(|cell| cell.key.as_str()));
         let operator = self.operator();
         let jobs = match &operator {
             Some(_) => 1,
-            None => self.arguments.jobs.map_or(gathered.slots(), usize::from),
+            None => gathered.jobs(self.arguments.jobs),
         };
         let (attempts, fail_fast) = (self.arguments.attempts(), self.arguments.fail_fast);
         let course = Course { jobs, attempts, fail_fast };
