@@ -11,14 +11,21 @@ use super::{
 };
 use crate::host::ending::Ending;
 use data_encoding::HEXLOWER_PERMISSIVE;
+use s2lab_model::escape;
 use s2lab_os::waits::timeout;
 use std::{collections::HashMap, time::Duration};
 use tokio::net::{UnixListener, UnixStream};
 
 /// The longest description of the registers, in bytes over all its files. QEMU 10.0 has 60 KB.
 const MAX_XML: usize = 4 << 20;
+/// The most registers that an error names.
+const ALIKE: usize = 5;
 /// The longest register, in bytes.
 const REGISTER: usize = 8;
+
+/// Registers that older QEMUs call by another name: the architectural name, and the older one. QEMU
+/// 10.0 has `SCTLR`, 11.1 has `SCTLR_EL1` (target/arm/helper.c).
+const OLDER: [(&str, &str); 1] = [("SCTLR_EL1", "SCTLR")];
 
 /// A register in the stub's description.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,8 +48,13 @@ pub enum GdbError {
     NotHeld,
     #[error("the gdbstub, which a person's gdb shares, is gone")]
     Gone,
-    #[error("this QEMU's gdbstub offers no register {0}; QEMU 10.0 or newer does")]
-    NoRegister(String),
+    #[error("this QEMU's gdbstub offers no register {wanted}; {alike}; QEMU 10.0 to 11.1 are known to work")]
+    NoRegister {
+        /// The architectural name, and an older one of QEMU's.
+        wanted: String,
+        /// The registers that it offers under a similar name.
+        alike: String,
+    },
 }
 
 /// The reason why the machine could not be stopped or resumed.
@@ -167,11 +179,33 @@ impl Gdb {
         Ok(())
     }
 
-    /// Returns the value of a register of vCPU `vcpu` (from 0) that is at most 64 bits wide. The
-    /// machine must be stopped.
+    /// Checks that the stub offers these registers.
+    pub fn offers(&self, names: &[&str]) -> Result<(), GdbError> {
+        names.iter().try_for_each(|name| self.known(name).map(drop))
+    }
+
+    /// Returns the register with this architectural name.
+    fn known(&self, name: &str) -> Result<Register, GdbError> {
+        let older = OLDER.iter().find(|(new, _)| *new == name).map(|(_, older)| *older);
+        let found = self.registers.get(name).or_else(|| self.registers.get(older?));
+        found.copied().ok_or_else(|| {
+            let wanted = older.map_or_else(|| name.into(), |older| format!("{name} or {older}"));
+            let stem = name.split('_').next().unwrap_or(name);
+            let mut alike: Vec<_> = self.registers.keys().filter(|known| known.starts_with(stem)).collect();
+            alike.sort_unstable();
+            let names: Vec<_> = alike.iter().map(|name| escape::line(name)).take(ALIKE).collect();
+            let alike = match &names[..] {
+                [] => format!("it offers {} others, none that begins with {stem}", self.registers.len()),
+                names => format!("it offers {}", names.join(", ")),
+            };
+            GdbError::NoRegister { wanted, alike }
+        })
+    }
+
+    /// Returns the value of a register of vCPU `vcpu` (from 0) that is at most 64 bits wide, by its
+    /// architectural name. The machine must be stopped.
     pub async fn register(&mut self, vcpu: u32, name: &str) -> Result<u64, GdbError> {
-        let Register { number, bits } =
-            *self.registers.get(name).ok_or_else(|| GdbError::NoRegister(name.into()))?;
+        let Register { number, bits } = self.known(name)?;
         self.select(vcpu).await?;
         let request = format!("p{number:x}");
         let answer = self.ask(&request).await?;
@@ -340,6 +374,42 @@ mod tests {
     fn an_attribute_is_not_found_inside_of_another() {
         assert_eq!(attribute(r#"regnum="7" num="3""#, "num"), Some("3"));
         assert_eq!(attribute(r#"regnum="7""#, "num"), None);
+    }
+
+    #[test]
+    fn a_register_has_its_name_of_each_qemu() {
+        let gdb = |names: &[&str]| {
+            let registers =
+                names.iter().zip(7..).map(|(name, number)| (name.to_string(), Register { number, bits: 64 }));
+            Gdb {
+                stub: Stub::Own(Packets::new(UnixStream::pair().unwrap().0)),
+                registers: registers.collect(),
+                selected: None,
+                deadline: Duration::ZERO,
+                ending: Ending::unknown(),
+            }
+        };
+        let number =
+            |gdb: &Gdb, name| gdb.known(name).map(|register| register.number).map_err(|e| e.to_string());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+        let _guard = runtime.enter();
+        // The names of QEMU 10.0.2 and of 11.1.3 with -cpu max.
+        let older = gdb(&["HCR_EL2", "SCTLR", "SCTLR_EL2"]);
+        let newer = gdb(&["SCTLR2_EL1", "SCTLR_EL1", "SCTLR_EL2", "HCR_EL2"]);
+        assert_eq!(number(&older, "SCTLR_EL1"), Ok(8));
+        assert_eq!(number(&newer, "SCTLR_EL1"), Ok(8));
+        assert!(older.offers(&["HCR_EL2", "SCTLR_EL1"]).is_ok() && newer.offers(&["SCTLR_EL1"]).is_ok());
+        let none = gdb(&["HCR_EL2", "SCTLR_EL2", "SCTLR2_EL1"]);
+        assert_eq!(
+            number(&none, "SCTLR_EL1").unwrap_err(),
+            "this QEMU's gdbstub offers no register SCTLR_EL1 or SCTLR; it offers SCTLR2_EL1, SCTLR_EL2; \
+             QEMU 10.0 to 11.1 are known to work"
+        );
+        assert_eq!(
+            none.offers(&["HCR_EL2", "MAIR_EL1"]).unwrap_err().to_string(),
+            "this QEMU's gdbstub offers no register MAIR_EL1; it offers 3 others, none that begins with MAIR; \
+             QEMU 10.0 to 11.1 are known to work"
+        );
     }
 
     async fn served(reply: &'static [u8]) -> (Gdb, UnixStream) {

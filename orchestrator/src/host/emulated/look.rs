@@ -35,17 +35,9 @@ const EL2: u64 = 2 << 2;
 /// HCR_EL2.VM and HCR_EL2.TGE, Arm ARM D24.2 (HCR_EL2).
 const HCR_VM: u64 = 1;
 const HCR_TGE: u64 = 1 << 27;
-/// The registers that a look keeps: the architectural name, and the name in QEMU's gdbstub.
-const KEPT: [(&str, &str); 8] = [
-    ("HCR_EL2", "HCR_EL2"),
-    ("VTTBR_EL2", "VTTBR_EL2"),
-    ("VTCR_EL2", "VTCR_EL2"),
-    ("TTBR0_EL1", "TTBR0_EL1"),
-    ("TTBR1_EL1", "TTBR1_EL1"),
-    ("TCR_EL1", "TCR_EL1"),
-    ("MAIR_EL1", "MAIR_EL1"),
-    ("SCTLR_EL1", "SCTLR"),
-];
+/// The registers that a look keeps, by their architectural names.
+pub(super) const KEPT: [&str; 8] =
+    ["HCR_EL2", "VTTBR_EL2", "VTCR_EL2", "TTBR0_EL1", "TTBR1_EL1", "TCR_EL1", "MAIR_EL1", "SCTLR_EL1"];
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -169,8 +161,8 @@ async fn read(
     around: &Surroundings,
 ) -> Result<(Look, Contents), Error> {
     let mut registers = BTreeMap::new();
-    for (name, stub) in KEPT {
-        registers.insert(name.to_owned(), looks.gdb.register(vcpu, stub).await?);
+    for name in KEPT {
+        registers.insert(name.to_owned(), looks.gdb.register(vcpu, name).await?);
     }
     let look = Look {
         name: target.name.into(),

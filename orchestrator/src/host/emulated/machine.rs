@@ -4,6 +4,7 @@ use super::{
     argv::{Channels, HostMachine, PciDevice, RAM_START},
     cpu::{self, CpuError},
     gdb::{Gdb, GdbError},
+    look,
     memory::{HostRam, SharedMemory},
     process::Launcher,
     qmp::{Qmp, QmpError},
@@ -244,7 +245,9 @@ async fn attach(
     let ending = &process.ending;
     let both = async {
         let qmp = Qmp::connect(qmp, deadlines.of(Deadline::Qmp), ending.clone()).await?;
-        Ok((qmp, Gdb::connect(gdb, deadlines.of(Deadline::Gdb), ending.clone()).await?))
+        let gdb = Gdb::connect(gdb, deadlines.of(Deadline::Gdb), ending.clone()).await?;
+        gdb.offers(&look::KEPT)?;
+        Ok((qmp, gdb))
     };
     let whole = deadlines.of(Deadline::Attach);
     let attached = tokio::select! {
