@@ -112,6 +112,10 @@ pub enum CacheError {
     #[error("{argument} {path}: {why}")]
     Part { argument: &'static str, path: PathBuf, why: String },
 
+    /// A file that the user has given by its address is not valid.
+    #[error("{url}: {why}")]
+    Artifact { url: String, why: String },
+
     /// A file or a folder that the user has given is not valid.
     #[error("{path}: {why}")]
     Given { path: PathBuf, why: String },

@@ -6,9 +6,11 @@ use crate::event::PlannedCell;
 use crate::kernel::{Kernels, Traits};
 use crate::scenario::Scenario;
 
+mod artifact;
 mod choice;
 mod key;
 
+pub use artifact::Artifact;
 pub use choice::{KernelArgument, KernelChoice, Revisions, commit_name, label, with_series};
 pub use key::{Key, KeyError};
 
@@ -38,6 +40,8 @@ pub enum PlanError {
     NoLabel { path: String },
     #[error("`{argument}` {why}: a tree is tree:PATH, tree:PATH@COMMIT or tree:PATH@A..B")]
     Tree { argument: String, why: &'static str },
+    #[error("`{argument}` {why}: a file to fetch is URL#sha256=DIGEST")]
+    Url { argument: String, why: &'static str },
     #[error(
         "two kernels are called `{label}`, and so would be their cells: give one of the files another name"
     )]

@@ -28,6 +28,7 @@ impl Failure {
             | Failure::Revisions(_)
             | Failure::Cache(
                 CacheError::Part { .. }
+                | CacheError::Artifact { .. }
                 | CacheError::Given { .. }
                 | CacheError::Image { .. }
                 | CacheError::Incomplete { .. }

@@ -5,6 +5,8 @@
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
+mod served;
+#[cfg(test)]
 mod story;
 #[cfg(test)]
 mod terminal;
@@ -36,6 +38,8 @@ mod elsewhere;
 #[cfg(test)]
 mod explain;
 #[cfg(test)]
+mod fetched;
+#[cfg(test)]
 mod files;
 #[cfg(test)]
 mod kill;
@@ -53,6 +57,8 @@ mod outputs;
 mod own;
 #[cfg(test)]
 mod places;
+#[cfg(test)]
+mod pull_lab;
 #[cfg(test)]
 mod pull_requests;
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The parts that a run boots: emulator, kernel, modules, user land.
 
+pub(crate) mod artifact;
 pub(crate) mod elf;
 pub(crate) mod given;
 pub mod image;

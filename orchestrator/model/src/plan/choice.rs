@@ -1,6 +1,6 @@
 //! Kernels of the command line, and their names in keys.
 
-use super::PlanError;
+use super::{Artifact, PlanError};
 use crate::diagnostic::suggest;
 use crate::kernel::{Kernels, NAME_LENGTH, Traits};
 
@@ -17,6 +17,8 @@ pub enum KernelArgument {
     Listed(String),
     /// An arm64 Image.
     Image(String),
+    /// An arm64 Image that is fetched.
+    Fetched(Artifact),
     /// A kernel's tree; with revisions, a git repository.
     Tree { path: String, revisions: Option<Revisions> },
 }
@@ -39,13 +41,13 @@ impl Revisions {
 }
 
 impl KernelArgument {
-    /// Reads `tree:PATH[@COMMIT|@A..B]`; else a path if it has a `/`, or is `.` or `..`; else the
+    /// Reads `tree:PATH[@COMMIT|@A..B]`; else `URL#sha256=DIGEST`; else a path if it has a `/`, or is `.` or `..`; else the
     /// name of an entry.
     ///
     /// Both a path and a commit may have an `@`: `is_folder` decides where the path ends.
     ///
     /// # Errors
-    /// If no entry has that name, if a tree is not written so, or if two readings of it name a
+    /// If no entry has that name, if a tree or a URL is not written so, or if two readings of it name a
     /// folder.
     pub fn parse(
         argument: &str,
@@ -55,6 +57,10 @@ impl KernelArgument {
         if let Some(tree) = argument.strip_prefix(TREE) {
             let tree = parse_tree(tree, is_folder);
             return tree.map_err(|why| PlanError::Tree { argument: argument.to_owned(), why });
+        }
+        if let Some(artifact) = Artifact::parse(argument) {
+            let artifact = artifact.map_err(|why| PlanError::Url { argument: argument.to_owned(), why });
+            return artifact.map(Self::Fetched);
         }
         if argument.contains('/') || matches!(argument, "." | "..") {
             return Ok(Self::Image(argument.to_owned()));

@@ -37,6 +37,7 @@ fn keys(selectors: &[&str], arguments: &[&str]) -> Result<Vec<String>, String> {
     let choice = |argument: &&str| match KernelArgument::parse(argument, &kernels, &|_| false)? {
         KernelArgument::Listed(name) => Ok(KernelChoice::Listed(name)),
         KernelArgument::Image(path) | KernelArgument::Tree { path, .. } => own(&path),
+        KernelArgument::Fetched(artifact) => own(artifact.name()),
     };
     let choices: Result<Vec<_>, PlanError> = arguments.iter().map(choice).collect();
     let selection = Selection {

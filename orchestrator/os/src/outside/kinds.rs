@@ -58,6 +58,8 @@ kinds! {
     MODULE = "a kernel module", 64 * MIB;
     /// `modules.builtin` and its like.
     MODULE_LIST = "a list of kernel modules", 16 * MIB;
+    /// Modules that are fetched. With all of Debian's drivers they have 0.5 GB. It is read into memory.
+    MODULE_ARCHIVE = "an archive of kernel modules", 2 * GIB;
     /// An archive that the cache has made for a host or a guest, or a file in one.
     ARCHIVE = "an archive", 4 * GIB;
     /// A program or a library: QEMU, the agent, a part of a user land.

@@ -2,8 +2,8 @@
 
 use super::{
     named::{CustomKernel, names, resolve},
-    ready::{KernelConfig, KernelFiles, kernel},
-    resolved::{ImageChoice, KernelRequest},
+    ready::{KernelConfig, KernelFiles, fetched, kernel},
+    resolved::{ImageChoice, KernelRequest, Place},
 };
 use s2lab_cache::{Cache, CacheError};
 use s2lab_model::{
@@ -13,16 +13,16 @@ use s2lab_model::{
 };
 use std::{collections::BTreeMap, path::Path};
 
-/// Returns the kernels of these cells that were given as files. The others are checked when they
-/// are gathered.
+/// Returns the kernels of these cells that were given as files, by their path or address. The others
+/// are checked when they are gathered.
 pub fn given(
     kernels: &Kernels,
     folder: &Path,
     chosen: &[CustomKernel],
     cells: &[PlannedCell],
-) -> Vec<(String, ImageChoice)> {
+) -> Vec<(String, KernelRequest)> {
     let given = |name: &String| match resolve(name, kernels, folder, chosen) {
-        Ok(KernelRequest::File(choice)) => Some((name.clone(), choice)),
+        Ok(request @ (KernelRequest::File(_) | KernelRequest::Fetched(_))) => Some((name.clone(), request)),
         Ok(KernelRequest::Archive(_) | KernelRequest::Built(_)) | Err(_) => None,
     };
     names(cells).filter_map(given).collect()
@@ -46,16 +46,40 @@ pub struct CheckedKernels {
 /// that a cell needs and nobody gave.
 pub async fn check(
     cache: Cache,
-    given: &[(String, ImageChoice)],
+    given: &[(String, KernelRequest)],
     cells: &[PlannedCell],
 ) -> Result<CheckedKernels, CacheError> {
     let mut checked = BTreeMap::new();
-    for (name, choice) in given {
-        let files = kernel(&cache, &KernelRequest::File(choice.clone())).await?;
-        check_modules(&files, choice, cells.iter().filter(|cell| cell.kernel == *name))?;
-        checked.insert(name.clone(), files);
+    for (name, request) in given {
+        let of_kernel = cells.iter().filter(|cell| cell.kernel == *name);
+        if let Some(files) = checked_files(&cache, request, of_kernel).await? {
+            checked.insert(name.clone(), files);
+        }
     }
     Ok(CheckedKernels { files: checked, cache: Some(cache) })
+}
+
+/// Returns a kernel that was given as a file, checked. Returns None for any other.
+async fn checked_files<'a>(
+    cache: &Cache,
+    request: &KernelRequest,
+    cells: impl Iterator<Item = &'a PlannedCell>,
+) -> Result<Option<KernelFiles>, CacheError> {
+    let (choice, address) = match request {
+        KernelRequest::File(choice) => (choice.clone(), None),
+        KernelRequest::Fetched(choice) => (fetched(cache, choice).await?, Some(choice)),
+        KernelRequest::Archive(_) | KernelRequest::Built(_) => return Ok(None),
+    };
+    // A path in the cache says nothing to the user.
+    let named = |error| match (error, address.map(|address| &address.image)) {
+        (CacheError::Image { path, why }, Some(Place::Url(artifact))) if path == choice.image => {
+            CacheError::Artifact { url: artifact.url.clone(), why: why.to_string() }
+        }
+        (error, _) => error,
+    };
+    let files = kernel(cache, &KernelRequest::File(choice.clone())).await.map_err(named)?;
+    check_modules(&files, &choice, cells)?;
+    Ok(Some(files))
 }
 
 /// Checks that the modules which the kernel's cells need were given.
@@ -118,7 +142,9 @@ mod tests {
             system_map: None,
         };
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let checked = runtime.block_on(check(open(), &[("mine".into(), choice.clone())], &[])).unwrap();
+        let checked = runtime
+            .block_on(check(open(), &[("mine".into(), KernelRequest::File(choice.clone()))], &[]))
+            .unwrap();
         let due = checked.files["mine"].boot.sha256.clone();
 
         // The file that is booted would be another one, or none.

@@ -68,7 +68,7 @@ impl CustomKernel {
                 KernelSource::Revision { revision, .. } => Some(revision.clone()),
                 KernelSource::Package(_) | KernelSource::Folder(_) => None,
             },
-            KernelRequest::Archive(_) | KernelRequest::File(_) => None,
+            KernelRequest::Archive(_) | KernelRequest::File(_) | KernelRequest::Fetched(_) => None,
         };
         KernelOrigin { about: self.about.clone(), commit, series: self.series.clone() }
     }
@@ -77,7 +77,7 @@ impl CustomKernel {
     pub fn patches(&self) -> &[Patch] {
         match &self.wanted {
             KernelRequest::Built(build) => &build.patches,
-            KernelRequest::Archive(_) | KernelRequest::File(_) => &[],
+            KernelRequest::Archive(_) | KernelRequest::File(_) | KernelRequest::Fetched(_) => &[],
         }
     }
 }

@@ -1,6 +1,6 @@
 //! A kernel that is ready: its files on the disk, and what is known of it.
 
-use super::resolved::{ImageChoice, KernelRequest, wanted};
+use super::resolved::{FetchedImage, ImageChoice, KernelRequest, Place, wanted};
 use s2lab_cache::{Cache, CacheError, ImageFile, Kernel, parts::image::embedded_config};
 use s2lab_model::{crash::symbols::Symbols, kconfig::Config, kernel::Kernels};
 use s2lab_os::outside::{self, Outside, kinds};
@@ -145,15 +145,37 @@ pub(in crate::boot) async fn kernel(
         KernelRequest::Built(build) => {
             KernelFiles::of_package(cache.build_kernel(build, &HOST_MODULES).await?)
         }
-        KernelRequest::File(choice) => {
-            let file = cache.image(&choice.image, choice.modules.as_deref(), &HOST_MODULES).await?;
-            Ok(KernelFiles {
-                config: given_or_embedded(choice, &file.image)?,
-                symbols: KernelSymbols::of(choice)?,
-                boot: file.into(),
-            })
-        }
+        KernelRequest::File(choice) => given(cache, choice).await,
+        KernelRequest::Fetched(choice) => given(cache, &fetched(cache, choice).await?).await,
     }
+}
+
+/// Returns the known facts of a kernel given as a file.
+async fn given(cache: &Cache, choice: &ImageChoice) -> Result<KernelFiles, CacheError> {
+    let file = cache.image(&choice.image, choice.modules.as_deref(), &HOST_MODULES).await?;
+    Ok(KernelFiles {
+        config: given_or_embedded(choice, &file.image)?,
+        symbols: KernelSymbols::of(choice)?,
+        boot: file.into(),
+    })
+}
+
+/// Fetches the files of a kernel that the cache does not have yet.
+pub(in crate::boot) async fn fetched(
+    cache: &Cache,
+    FetchedImage { image, modules, label, config, system_map }: &FetchedImage,
+) -> Result<ImageChoice, CacheError> {
+    let image = match image {
+        Place::Path(path) => path.clone(),
+        Place::Url(artifact) => cache.artifact(artifact, kinds::IMAGE).await?,
+    };
+    let modules = match modules {
+        None => None,
+        Some(Place::Path(path)) => Some(path.clone()),
+        Some(Place::Url(artifact)) => Some(cache.artifact_modules(artifact).await?),
+    };
+    let (label, config, system_map) = (label.clone(), config.clone(), system_map.clone());
+    Ok(ImageChoice { label, image, modules, config, system_map })
 }
 
 /// Returns the kernel that guests boot: the one that was brought, else the entry that `kernels`
@@ -170,6 +192,10 @@ pub(in crate::boot) async fn guest_kernel(
         KernelRequest::Archive(debian) => cache.kernel(&debian, &GUEST_MODULES).await?.into(),
         KernelRequest::Built(build) => cache.build_kernel(&build, &GUEST_MODULES).await?.into(),
         KernelRequest::File(choice) => {
+            cache.image(&choice.image, choice.modules.as_deref(), &GUEST_MODULES).await?.into()
+        }
+        KernelRequest::Fetched(choice) => {
+            let choice = fetched(cache, &choice).await?;
             cache.image(&choice.image, choice.modules.as_deref(), &GUEST_MODULES).await?.into()
         }
     };

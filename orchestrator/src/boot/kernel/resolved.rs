@@ -9,9 +9,13 @@ use s2lab_cache::{
 use s2lab_model::{
     kconfig::{Config, Setting},
     kernel::{Kernels, Package, Provider, Source, Tree, Version},
+    plan::Artifact,
 };
 use s2lab_os::outside::{self, kinds};
-use std::path::{Path, PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 /// The Image in the folder that a kernel was built in (Linux 6.1, arch/arm64/boot/Makefile).
 const BUILT_IMAGE: &str = "arch/arm64/boot/Image";
@@ -32,6 +36,33 @@ pub struct ImageChoice {
     pub system_map: Option<PathBuf>,
 }
 
+/// A kernel of which some files are fetched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FetchedImage {
+    pub image: Place,
+    /// A tree of modules, or an archive of one.
+    pub modules: Option<Place>,
+    pub label: String,
+    pub config: Option<PathBuf>,
+    pub system_map: Option<PathBuf>,
+}
+
+/// The place of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    Path(PathBuf),
+    Url(Artifact),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Path(path) => path.display().fmt(f),
+            Self::Url(artifact) => artifact.fmt(f),
+        }
+    }
+}
+
 /// A request to the cache for a kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KernelRequest {
@@ -41,6 +72,8 @@ pub enum KernelRequest {
     Built(KernelBuild),
     /// A file that already exists.
     File(ImageChoice),
+    /// A file that is fetched.
+    Fetched(FetchedImage),
 }
 
 impl KernelRequest {
@@ -57,7 +90,7 @@ impl KernelRequest {
                 };
                 (Some(source), patches.collect())
             }
-            Self::Archive(_) | Self::File(_) => (None, Vec::new()),
+            Self::Archive(_) | Self::File(_) | Self::Fetched(_) => (None, Vec::new()),
         }
     }
 }

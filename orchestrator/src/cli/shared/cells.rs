@@ -1,16 +1,18 @@
 //! The cells that a verb's arguments name, and their kernels.
 
-use crate::cli::{failure::Failure, shared::kernels::KernelArguments, shared::own};
+use crate::cli::{
+    context::Context, failure::Failure, render::complain, shared::kernels::KernelArguments, shared::own,
+};
 use crate::{
     boot::kernel::{
         given::{self, CheckedKernels},
         named::{CustomKernel, entry_origin},
     },
-    lab::{Lab, Places, scenarios},
+    lab::{Lab, scenarios},
     runtime,
 };
 use clap::Args;
-use s2lab_cache::{Cache, Quiet};
+use s2lab_cache::{Cache, Progress};
 use s2lab_model::{
     event::{KernelOrigin, PlannedCell},
     kernel::Kernels,
@@ -44,14 +46,16 @@ pub(crate) struct CellPlan {
 }
 
 impl CellPlan {
-    /// Checks the kernels that were given as files, before a run is made.
-    pub(crate) fn check_given(&mut self, places: &Places, lab: &Lab) -> Result<(), Failure> {
+    /// Checks the kernels that were given as files, before a run is made. Files that were given by
+    /// their address are fetched.
+    pub(crate) fn check_given(&mut self, context: &Context, lab: &Lab, offline: bool) -> Result<(), Failure> {
         let Self { kernels, chosen, cells, .. } = self;
         let given = given::given(kernels, &lab.images(), chosen, cells);
         if given.is_empty() {
             return Ok(());
         }
-        let cache = Cache::open(&places.cache, true, Arc::new(Quiet))?;
+        let steps = Steps { quiet: context.common.quiet };
+        let cache = Cache::open(&context.places()?.cache, offline, Arc::new(steps))?;
         self.given = runtime::block_on(given::check(cache, &given, cells))??;
         Ok(())
     }
@@ -80,6 +84,21 @@ impl CellPlan {
             }
         }
     }
+}
+
+/// Prints what is fetched before a run is made. A signal ends s2lab, and the program that fetches.
+struct Steps {
+    quiet: bool,
+}
+
+impl Progress for Steps {
+    fn step(&self, what: &str) {
+        if !self.quiet {
+            complain(what);
+        }
+    }
+
+    fn download(&self, _: &str, _: u64, _: u64) {}
 }
 
 /// Resolves the arguments to cells. It makes and fetches nothing.

@@ -8,13 +8,13 @@ use std::{collections::BTreeSet, path::PathBuf};
 
 #[derive(Debug, Args, Default, Clone, PartialEq, Eq)]
 pub(crate) struct KernelArguments {
-    /// An entry of images/kernels.yaml, the path of an arm64 Image, or tree:PATH[@COMMIT|@A..B];
-    /// repeatable; default: the default entries
-    #[arg(long = "kernel", value_name = "NAME|PATH|TREE")]
+    /// An entry of images/kernels.yaml, the path of an arm64 Image or its URL#sha256=DIGEST, or
+    /// tree:PATH[@COMMIT|@A..B]; repeatable; default: the default entries
+    #[arg(long = "kernel", value_name = "NAME|PATH|URL|TREE")]
     pub(crate) kernels: Vec<String>,
-    /// Modules of the Image given by its path: a folder with .ko files in any depth; default: all
-    /// are built in
-    #[arg(long, value_name = "DIR", requires = "kernels", value_parser = home::argument())]
+    /// Modules of the Image: a folder with .ko files in any depth, or URL#sha256=DIGEST of a tar
+    /// archive; default: all are built in
+    #[arg(long, value_name = "DIR|URL", requires = "kernels", value_parser = home::argument())]
     pub(crate) modules: Option<PathBuf>,
     /// Configuration of the Image, or what to build the tree with; default for a tree:
     /// images/config/boot.config and nothing else

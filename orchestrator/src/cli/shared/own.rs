@@ -5,7 +5,7 @@ use crate::{
     boot::kernel::{
         named::{CustomKernel, entry_series, series_origin},
         ready::{KernelConfig, read_symbols},
-        resolved::{ImageChoice, KernelRequest, tree_as_it_is, wanted},
+        resolved::{FetchedImage, ImageChoice, KernelRequest, Place, tree_as_it_is, wanted},
     },
     home,
     lab::Lab,
@@ -18,7 +18,7 @@ use s2lab_cache::{
 use s2lab_model::{
     event::SeriesOrigin,
     kernel::{self, Provider, Trait, Traits, Tree},
-    plan::{KernelArgument, KernelChoice, Revisions, commit_name, label, with_series},
+    plan::{Artifact, KernelArgument, KernelChoice, PlanError, Revisions, commit_name, label, with_series},
 };
 use s2lab_os::outside::{self, kinds};
 use std::{
@@ -76,6 +76,10 @@ pub(crate) fn kernels(
             (KernelArgument::Listed(name), Some(_)) => vec![resolve.entry(name)?],
             (KernelArgument::Image(path), None) => vec![resolve.image(path)?],
             (KernelArgument::Image(path), Some(_)) => return Err(resolve.not_from_source(&path)),
+            (KernelArgument::Fetched(artifact), None) => vec![resolve.fetched(artifact)?],
+            (KernelArgument::Fetched(artifact), Some(_)) => {
+                return Err(resolve.not_from_source(&artifact.url));
+            }
             (KernelArgument::Tree { path, revisions }, _) => resolve.tree(&path, revisions)?,
         };
         for mut own in own {
@@ -122,7 +126,7 @@ fn read_series(path: &Path) -> Result<(String, Series), Failure> {
 fn check(kernels: &[KernelArgument], arguments: &KernelArguments) -> Result<(), Failure> {
     let usage = |message: String| Err(Failure::Usage { message, hint: None });
     let count = |is: fn(&KernelArgument) -> bool| kernels.iter().filter(|kernel| is(kernel)).count();
-    let images = count(|kernel| matches!(kernel, KernelArgument::Image(_)));
+    let images = count(|kernel| matches!(kernel, KernelArgument::Image(_) | KernelArgument::Fetched(_)));
     let trees = count(|kernel| matches!(kernel, KernelArgument::Tree { .. }));
     let by_path = images + trees;
     for (argument, path, number) in [
@@ -144,8 +148,10 @@ fn check(kernels: &[KernelArgument], arguments: &KernelArguments) -> Result<(), 
             "--trait is for your own kernels; an entry of images/kernels.yaml declares its traits there";
         return usage(message.into());
     }
-    if let Some(modules) = arguments.modules.as_ref().filter(|modules| !modules.is_dir()) {
-        return Err(no_such("modules", modules, "folder"));
+    if let Some(Place::Path(modules)) =
+        modules(arguments)?.filter(|place| !matches!(place, Place::Path(path) if path.is_dir()))
+    {
+        return Err(no_such("modules", &modules, "folder"));
     }
     if let Some(config) = &arguments.config {
         KernelConfig::read(config).map_err(unreadable("config", config))?;
@@ -154,6 +160,19 @@ fn check(kernels: &[KernelArgument], arguments: &KernelArguments) -> Result<(), 
         read_symbols(map).map_err(unreadable("system-map", map))?;
     }
     Ok(())
+}
+
+/// Returns the place of the modules of an Image.
+fn modules(arguments: &KernelArguments) -> Result<Option<Place>, Failure> {
+    let Some(path) = &arguments.modules else { return Ok(None) };
+    let url = path.to_str().and_then(|text| Some((text, Artifact::parse(text)?)));
+    Ok(Some(match url {
+        None => Place::Path(path.clone()),
+        Some((text, artifact)) => {
+            let wrong = |why| PlanError::Url { argument: text.to_owned(), why };
+            Place::Url(artifact.map_err(wrong)?)
+        }
+    }))
 }
 
 /// The parts that all kernels of a command line have in common.
@@ -191,18 +210,39 @@ impl Resolve<'_> {
             }
             return Err(no_such("kernel", &image, "file"));
         }
-        let label = label(&path)?;
-        let modules = self.arguments.modules.clone();
-        let from = modules.as_ref().map(|dir| format!(", modules from {}", dir.display()));
-        let about = format!("a file, {path}{}", from.unwrap_or_default());
-        let config = self.arguments.config.clone();
-        let system_map = self.arguments.system_map.clone();
-        let choice = ImageChoice { label: label.clone(), image, modules, config, system_map };
-        let config = option("--config", self.arguments.config.as_deref());
-        let modules = option("--modules", self.arguments.modules.as_deref());
-        let symbols = option("--system-map", self.arguments.system_map.as_deref());
-        let words = [option("--kernel", Some(Path::new(&path))), modules, config, symbols].concat();
-        Ok(own(&label, KernelRequest::File(choice), about, words))
+        self.given(&path, label(&path)?, Place::Path(image))
+    }
+
+    fn fetched(&self, artifact: Artifact) -> Result<OwnKernel, Failure> {
+        let label = label(artifact.name())?;
+        self.given(&artifact.to_string(), label, Place::Url(artifact))
+    }
+
+    /// Returns a kernel that is a file, of this argument.
+    fn given(&self, argument: &str, label: String, image: Place) -> Result<OwnKernel, Failure> {
+        let modules = modules(self.arguments)?;
+        let from = modules.as_ref().map(|place| format!(", modules from {place}"));
+        let about = format!("a file, {argument}{}", from.unwrap_or_default());
+        let KernelArguments { config, system_map, .. } = self.arguments.clone();
+        let words = [
+            option("--kernel", Some(Path::new(argument))),
+            option("--modules", self.arguments.modules.as_deref()),
+            option("--config", config.as_deref()),
+            option("--system-map", system_map.as_deref()),
+        ];
+        let name = label.clone();
+        let request = match (image, modules) {
+            (Place::Path(image), None) => {
+                KernelRequest::File(ImageChoice { label, image, modules: None, config, system_map })
+            }
+            (Place::Path(image), Some(Place::Path(dir))) => {
+                KernelRequest::File(ImageChoice { label, image, modules: Some(dir), config, system_map })
+            }
+            (image, modules) => {
+                KernelRequest::Fetched(FetchedImage { label, image, modules, config, system_map })
+            }
+        };
+        Ok(own(&name, request, about, words.concat()))
     }
 
     fn tree(&self, path: &str, revisions: Option<Revisions>) -> Result<Vec<OwnKernel>, Failure> {

@@ -92,7 +92,7 @@ fn folder(cache: &Cache, wanted: &KernelRequest) -> Result<Option<PathBuf>, Cach
             Err(CacheError::Offline { .. }) => Ok(None),
             found => found,
         },
-        KernelRequest::File(_) => Ok(None),
+        KernelRequest::File(_) | KernelRequest::Fetched(_) => Ok(None),
     }
 }
 

@@ -320,6 +320,7 @@ async fn kernel(
             cache.kernel(&debian, &HOST_MODULES).await.map(|kernel| kernel.release)
         }
         Ok(KernelRequest::File(choice)) => Ok(choice.image.display().to_string()),
+        Ok(KernelRequest::Fetched(choice)) => Ok(choice.image.to_string()),
         Err(error) => Err(error),
     };
     there(findings, name, found.as_ref().map(String::clone))

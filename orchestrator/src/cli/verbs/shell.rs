@@ -63,7 +63,7 @@ pub(crate) fn shell(context: &Context, arguments: Arguments) -> Result<u8, Failu
     let mut planned = planned(&lab, &cells, &arguments.kernels)?;
     let cell = planned.only_cell("a shell is in one")?.clone();
     arguments.parts.check(&context.places()?)?;
-    planned.check_given(&context.places()?, &lab)?;
+    planned.check_given(context, &lab, arguments.offline)?;
     let code = runtime::block_on(async {
         let interruption = Interruption::listen().map_err(Failure::io("cannot listen for signals"))?;
         let interrupted =

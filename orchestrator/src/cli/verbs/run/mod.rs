@@ -59,7 +59,7 @@ pub(crate) fn run(context: &Context, mut arguments: Arguments) -> Result<u8, Fai
     }
     let keep = Keep::of_environment().map_err(coded(BISECT_STOP))?;
     arguments.parts.check(&context.places()?).map_err(coded(BISECT_STOP))?;
-    planned.check_given(&context.places()?, &lab).map_err(coded(BISECT_STOP))?;
+    planned.check_given(context, &lab, arguments.offline).map_err(coded(BISECT_STOP))?;
     for cell in &mut planned.cells {
         cell.repeat.extend(arguments.parts.words());
     }
