@@ -131,13 +131,19 @@ fn machines_and_bundles_answer_in_json_too() {
     let subjects = doctor["subjects"].as_array().unwrap();
     let of = |name: &str| subjects.iter().find(|subject| subject["subject"] == name).unwrap();
     assert_eq!((&of("cargo")["state"], &of("KVM")["state"]), (&"missing".into(), &"note".into()));
-    let lines = home.command(&["doctor"]).output().unwrap().stdout;
-    assert_eq!(subjects.len(), String::from_utf8(lines).unwrap().lines().count());
+    let lines = String::from_utf8(home.command(&["doctor"]).output().unwrap().stdout).unwrap();
+    assert_eq!(subjects.len(), lines.lines().count());
+    let cargo = of("cargo")["text"].as_str().unwrap();
+    assert!(cargo.starts_with("not on PATH") && lines.contains(cargo), "{cargo}: {lines}");
 
     let output = home.command(&["bundle", "--out", "../x.gz", "--format", "json"]).output().unwrap();
     let bundle = document(&home, &output);
     let written = std::fs::read(home.path("x.gz")).unwrap();
     assert_eq!(bundle["bytes"], written.len());
+    let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(written.as_slice()));
+    let files = archive.entries().unwrap();
+    assert_eq!(bundle["files"], files.count());
+    assert_eq!(bundle["file"], "../x.gz");
     assert_eq!(bundle["sha256"], s2lab_model::hash::digest(&written));
     assert_eq!(bundle["cells"], serde_json::json!(["idle@debian-6.1"]));
 }
