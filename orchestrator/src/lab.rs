@@ -3,11 +3,12 @@
 pub mod init;
 mod named;
 
-use s2lab_cache::{Cache, CacheError};
+use s2lab_cache::{Cache, CacheError, revisions};
 use s2lab_model::{
     diagnostic::Diagnostics,
     event::BUILT_IN,
     kernel::{self, Kernels},
+    plan::Revisions,
     scenario::{Scenario, load},
 };
 use s2lab_os::{
@@ -154,6 +155,16 @@ impl Lab {
         let path = std::fs::canonicalize(&self.root);
         path.map(|path| path.to_string_lossy().into_owned())
             .map_err(|source| LabError::Read { path: self.root.clone(), source })
+    }
+
+    /// Returns the commit that the lab folder is at; None: it is in no repository that git trusts,
+    /// or is the built-in one.
+    pub fn commit(&self) -> Option<String> {
+        if self.is_built_in() {
+            return None;
+        }
+        let commits = revisions::commits(&self.root, &Revisions::One("HEAD".into()));
+        commits.ok()?.into_iter().next().map(|commit| commit.id)
     }
 
     /// The path of the scenario `name`, which need not exist.

@@ -49,11 +49,14 @@ fn the_program_needs_nothing_that_is_for_tests() {
 
 /// The crates that the program is built from, the lowest first, and the own crates that each of
 /// them may use.
-const CRATES: [(&str, &[&str]); 2] =
-    [("s2lab-os", &[]), ("s2lab-cache", &["s2lab-mmu", "s2lab-model", "s2lab-os", "s2lab-protocol"])];
+const CRATES: [(&str, &[&str]); 3] = [
+    ("s2lab-os", &[]),
+    ("s2lab-cache", &["s2lab-mmu", "s2lab-model", "s2lab-os", "s2lab-protocol"]),
+    ("s2lab-history", &["s2lab-mmu", "s2lab-model", "s2lab-protocol"]),
+];
 
 #[test]
-fn the_cache_and_the_helpers_know_nothing_of_the_program() {
+fn the_crates_below_know_nothing_of_the_program() {
     for (package, allowed) in CRATES {
         let names = dependencies(package);
         let own = names.iter().filter(|name| name.starts_with("s2lab") && *name != package);
@@ -137,10 +140,11 @@ fn the_program_does_not_know_where_its_source_was() {
 }
 
 /// The folders at which a path in `docs/architecture.md` begins, and their places.
-const ROOTS: [(&str, &str); 12] = [
+const ROOTS: [(&str, &str); 13] = [
     ("src/", "orchestrator"),
     ("readers/", "orchestrator"),
     ("cache/", "orchestrator"),
+    ("history/", "orchestrator"),
     ("os/", "orchestrator"),
     ("model/", "orchestrator"),
     ("mmu/", "orchestrator"),
@@ -208,7 +212,8 @@ const BOUNDED_OTHERWISE: [(&str, usize, &str); 8] = [
 fn product() -> Vec<(String, String)> {
     let orchestrator = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut found = vec![];
-    let mut folders = ["cache/src", "os/src", "src"].map(|source| orchestrator.join(source)).to_vec();
+    let mut folders =
+        ["cache/src", "history/src", "os/src", "src"].map(|source| orchestrator.join(source)).to_vec();
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();

@@ -83,6 +83,10 @@ pub enum Event {
         blocking: BTreeMap<String, String>,
         variable: BTreeMap<String, String>,
     },
+    /// The kind of the machine that the host is emulated on: durations compare only on one kind.
+    Machine {
+        kind: String,
+    },
     /// Opens an attempt at the cell, in this session; none: it ends before a host is begun for it.
     CellStarted {
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -182,6 +186,7 @@ impl Event {
             Event::SessionStarted
             | Event::SessionEnded
             | Event::Environment { .. }
+            | Event::Machine { .. }
             | Event::HostUp { .. }
             | Event::ConsoleTested
             | Event::HostDown { .. }
@@ -217,6 +222,10 @@ pub struct Plan {
     /// this key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lab: Option<String>,
+    /// The commit of the lab folder's repository, if it is in one. Changes that are not committed do
+    /// not show in it. Absent from logs before 2.2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lab_commit: Option<String>,
     /// The number of attempts at each cell. [`Attempts::Once`] is absent from the log, like in logs
     /// that are older than this key.
     #[serde(default, skip_serializing_if = "Attempts::is_once")]

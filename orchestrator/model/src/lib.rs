@@ -13,6 +13,7 @@ pub mod event;
 pub mod finding;
 pub mod hash;
 pub mod hex;
+pub mod history;
 mod json_schema;
 pub mod judge;
 pub mod kconfig;

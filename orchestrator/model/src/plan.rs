@@ -100,11 +100,7 @@ pub fn plan(
         hits.into_iter().for_each(|i| meant[i] = true);
     }
     for selector in &selection.exclude {
-        let left_out = |cell: &Candidate<'_>| match selector.contains('@') {
-            true => glob(selector, cell.key.as_str()),
-            false => glob(selector, &cell.scenario.scenario),
-        };
-        let hits: Vec<usize> = (0..cells.len()).filter(|i| left_out(&cells[*i])).collect();
+        let hits: Vec<usize> = (0..cells.len()).filter(|i| selects(selector, &cells[*i].key)).collect();
         if hits.is_empty() {
             return Err(PlanError::NoMatch { selector: selector.clone(), help: no_match(selector, &cells) });
         }
@@ -202,6 +198,14 @@ fn no_match(selector: &str, cells: &[Candidate<'_>]) -> String {
     match closest(selector, &known) {
         Some(near) => format!("did you mean `{near}`?"),
         None => suggest(selector, known),
+    }
+}
+
+/// Returns true if a glob chooses a cell: with `@` by its key, else by the name of its scenario.
+pub fn selects(selector: &str, key: &Key) -> bool {
+    match selector.contains('@') {
+        true => glob(selector, key.as_str()),
+        false => glob(selector, key.scenario()),
     }
 }
 

@@ -1,11 +1,12 @@
 //! The summary of a run: the only input of every output. It holds data; an output makes the words
 //! of it, and escapes what comes from a guest.
 
+use crate::escape;
 use crate::event::{CellEnd, KernelOrigin, SeriesOrigin, Stage};
 use crate::finding::{Finding, Weight};
 use crate::judge::{JudgedCell, JudgedRun, difference};
 use crate::plan::Key;
-use crate::record::{Record, StageSpan, environment};
+use crate::record::{Environment, Record, StageSpan, environment};
 use crate::report::{Report, Standing};
 use crate::scenario::Promise;
 use crate::throughput::Throughput;
@@ -24,6 +25,8 @@ pub struct RunSummary {
     pub folder: PathBuf,
     /// The lab folder, see [`crate::event::Plan`].
     pub lab: Option<String>,
+    /// The commit of the lab folder's repository, see [`crate::event::Plan`].
+    pub lab_commit: Option<String>,
     /// The cells, in the plan's order.
     pub cells: Vec<CellSummary>,
     pub interrupted: Option<Interrupt>,
@@ -41,6 +44,8 @@ pub struct RunSummary {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CellSummary {
     pub key: Key,
+    /// The digest of the resolved cell.
+    pub digest: String,
     /// None: the run was interrupted before the cell was judged, or did not come to it.
     pub verdict: Option<Verdict>,
     /// The alternative of the expectations that was applied: `wc-honoured`; none for a scenario
@@ -59,9 +64,15 @@ pub struct CellSummary {
     /// The begin of the last attempt, in milliseconds since the run began.
     pub started_ms: Option<u64>,
     pub elapsed_ms: Option<u64>,
+    /// The last attempt came to its end, so that its time is that of the whole cell.
+    pub complete: bool,
     /// The stages of the last attempt.
     pub stages: Vec<StageSpan>,
     pub kernel: KernelSummary,
+    /// The facts about the conditions of the last attempt.
+    pub environment: Environment,
+    /// The kind of the machine that emulated the host, see [`crate::event::Event::Machine`].
+    pub machine: Option<String>,
     /// The patches that are applied to the kernel's source.
     pub series: Option<SeriesOrigin>,
     /// The report; None: there is no verdict, or no attempt.
@@ -128,6 +139,7 @@ impl RunSummary {
             started: run.started.clone(),
             folder: folder.to_owned(),
             lab: run.lab.clone(),
+            lab_commit: run.lab_commit.clone(),
             cells: cells.collect(),
             interrupted: run.interrupted,
             whole: run.ended || run.interrupted.is_some(),
@@ -158,6 +170,7 @@ impl CellSummary {
         };
         Self {
             key: cell.planned.key.clone(),
+            digest: cell.planned.resolved.digest(),
             verdict: cell.verdict.clone(),
             label: judgement.and_then(|judgement| judgement.label.clone()),
             seen: last.map(|attempt| attempt.account.types.clone()).unwrap_or_default(),
@@ -167,8 +180,11 @@ impl CellSummary {
             attempts: cell.verdicts().map(Option::<&Verdict>::cloned).collect(),
             started_ms: last.map(|attempt| attempt.record.started_ms),
             elapsed_ms: last.and_then(|attempt| attempt.record.elapsed_ms()),
+            complete: last.is_some_and(|attempt| attempt.record.end == Some(CellEnd::Complete)),
             stages: last.map(|attempt| attempt.record.stages.clone()).unwrap_or_default(),
             kernel: last.map(|attempt| KernelSummary::of(&attempt.record)).unwrap_or_default(),
+            environment: last.map(|attempt| attempt.record.environment()).unwrap_or_default(),
+            machine: last.and_then(|attempt| attempt.record.session.machine.clone()),
             series: None,
             report: Report::of_cell(cell),
             not_run: cell.not_run.clone(),
@@ -206,6 +222,17 @@ impl CellSummary {
         let same = |finding: &&Finding| finding.weight == Weight::Tables && finding.subject == first.subject;
         let at_a_look = first.weight == Weight::Kernel && first.subject.look.is_some();
         self.findings.iter().filter(|_| at_a_look).find(same).or(Some(first))
+    }
+
+    /// Returns the finding of [`CellSummary::lead`] as one line.
+    pub fn lead_line(&self) -> Option<String> {
+        let Finding { what, expected, found, .. } = self.lead()?;
+        Some(match &self.stopped {
+            Some(Stopped { stage, what, .. }) if what == found => {
+                escape::line(&format!("{stage} failed: {what}"))
+            }
+            _ => escape::line(&format!("{what}: expected {expected}, found {found}")),
+        })
     }
 }
 

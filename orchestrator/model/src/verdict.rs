@@ -28,6 +28,8 @@ pub enum Verdict {
 pub struct Row {
     /// The printed name, in capitals.
     pub name: &'static str,
+    /// The letter that stands for the verdict where many are in one line.
+    pub letter: char,
     /// The argument of the verdict, in brackets after the name.
     pub of: Option<&'static str>,
     pub cause: &'static str,
@@ -36,8 +38,14 @@ pub struct Row {
     pub exit: u8,
 }
 
-const fn row(name: &'static str, of: Option<&'static str>, cause: &'static str, exit: u8) -> Row {
-    Row { name, of, cause, exit }
+const fn row(
+    name: &'static str,
+    letter: char,
+    of: Option<&'static str>,
+    cause: &'static str,
+    exit: u8,
+) -> Row {
+    Row { name, letter, of, cause, exit }
 }
 
 const PASS: usize = 0;
@@ -52,9 +60,10 @@ const SKIP: usize = 8;
 
 /// The table of verdicts.
 pub static TABLE: [Row; 9] = [
-    row("PASS", None, "every expectation met, every witness agrees", 0),
+    row("PASS", 'P', None, "every expectation met, every witness agrees", 0),
     row(
         "FAIL",
+        'F',
         None,
         "an expectation unmet; panic, oops, hyp panic, WARN, BUG, lockdep, KASAN, KFENCE, UBSAN, memory leak, out of memory, error of KVM, \
          stall, hung task or call trace on the host's console; a taint of the kernel that says that something went wrong; \
@@ -62,19 +71,20 @@ pub static TABLE: [Row; 9] = [
          loaded bytes that are not those of the BAR; the kernel's own account contradicts the tables",
         1,
     ),
-    row("TIMEOUT", Some("stage"), "a deadline passed while the lab was healthy", 1),
-    row("FLAKY", None, "attempts of one cell differ", 1),
-    row("ERROR", None, "the scenario cannot be carried out as written", 2),
+    row("TIMEOUT", 'T', Some("stage"), "a deadline passed while the lab was healthy", 1),
+    row("FLAKY", 'Y', None, "attempts of one cell differ", 1),
+    row("ERROR", 'E', None, "the scenario cannot be carried out as written", 2),
     row(
         "MISS",
+        'M',
         None,
         "the lab failed: QEMU died, disk full, a defect of the agent, an observation that should be there is not, a console that lacks messages, \
          or the CPU contradicts the walk: oracle in doubt",
         3,
     ),
-    row("LOST", None, "no final record and no known cause", 3),
-    row("INCONCLUSIVE", None, "numbers that cannot be distinguished where the scenario asked for it", 4),
-    row("SKIP", Some("reason"), "the kernel, CPU or QEMU lacks what the cell needs, by name", 0),
+    row("LOST", 'L', None, "no final record and no known cause", 3),
+    row("INCONCLUSIVE", 'I', None, "numbers that cannot be distinguished where the scenario asked for it", 4),
+    row("SKIP", 'S', Some("reason"), "the kernel, CPU or QEMU lacks what the cell needs, by name", 0),
 ];
 
 impl Verdict {
@@ -110,6 +120,33 @@ impl Verdict {
     pub fn passed(&self) -> bool {
         matches!(self, Verdict::Pass { .. })
     }
+
+    /// The argument: the alternative of a pass, the stage of a timeout, the reason of a skip.
+    pub fn argument(&self) -> Option<String> {
+        match self {
+            Verdict::Pass { as_ } => as_.clone(),
+            Verdict::Timeout(stage) => Some(stage.to_string()),
+            Verdict::Skip(reason) => Some(reason.clone()),
+            _ => None,
+        }
+    }
+
+    /// Returns the verdict of a name and an argument; None: there is no such verdict.
+    pub fn of(name: &str, argument: Option<String>) -> Option<Verdict> {
+        let verdict = match TABLE.iter().position(|row| row.name == name)? {
+            PASS => return Some(Verdict::Pass { as_: argument }),
+            TIMEOUT => return Stage::of(&argument?).map(Verdict::Timeout),
+            SKIP => return argument.map(Verdict::Skip),
+            FAIL => Verdict::Fail,
+            FLAKY => Verdict::Flaky,
+            ERROR => Verdict::Error,
+            MISS => Verdict::Miss,
+            LOST => Verdict::Lost,
+            INCONCLUSIVE => Verdict::Inconclusive,
+            _ => return None,
+        };
+        argument.is_none().then_some(verdict)
+    }
 }
 
 impl fmt::Display for Verdict {
@@ -135,6 +172,16 @@ impl fmt::Display for Stage {
             Stage::Steps => "steps",
             Stage::ShutDown => "shut-down",
         })
+    }
+}
+
+impl Stage {
+    /// Returns the stage of that name.
+    fn of(name: &str) -> Option<Stage> {
+        use Stage::*;
+        [Prepare, Preflight, HostBoot, Bind, GuestBoot, Steps, ShutDown]
+            .into_iter()
+            .find(|stage| stage.to_string() == name)
     }
 }
 
@@ -241,6 +288,28 @@ mod tests {
         assert_eq!(names, TABLE.iter().map(|row| row.name).collect::<Vec<_>>());
         let exits: Vec<_> = every().iter().map(Verdict::exit).collect();
         assert_eq!(exits, [0, 1, 1, 1, 2, 3, 3, 4, 0], "the exit codes are an interface");
+    }
+
+    #[test]
+    fn a_verdict_is_its_name_and_its_argument() {
+        use Stage::*;
+        let stages = [Prepare, Preflight, HostBoot, Bind, GuestBoot, Steps, ShutDown];
+        let labelled = Verdict::Pass { as_: Some("wc-honoured".into()) };
+        for verdict in every().into_iter().chain(stages.map(Verdict::Timeout)).chain([labelled]) {
+            assert_eq!(Verdict::of(verdict.name(), verdict.argument()), Some(verdict));
+        }
+        for (name, argument) in
+            [("pass", None), ("TIMEOUT", None), ("TIMEOUT", Some("x")), ("SKIP", None), ("FAIL", Some("x"))]
+        {
+            assert_eq!(Verdict::of(name, argument.map(str::to_owned)), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn each_verdict_has_its_own_letter() {
+        let letters: std::collections::BTreeSet<_> = TABLE.iter().map(|row| row.letter).collect();
+        assert_eq!(letters.len(), TABLE.len());
+        assert!(TABLE.iter().all(|row| row.name.contains(row.letter)));
     }
 
     #[test]

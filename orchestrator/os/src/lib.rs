@@ -4,6 +4,7 @@ pub mod child;
 pub mod clock;
 pub mod limits;
 pub mod lock;
+pub mod machine;
 pub mod outside;
 pub mod private;
 pub mod sealed;

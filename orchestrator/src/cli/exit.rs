@@ -38,6 +38,7 @@ impl Failure {
             | Failure::Bundle(BundleError::Refused { .. })
             | Failure::Init(InitError::Exists { .. })
             | Failure::Usage { .. } => USAGE,
+            Failure::History(error) if error.is_about_input() => USAGE,
             Failure::Io { source, .. } | Failure::Review(ReviewError::Io { source, .. })
                 if leads_elsewhere(source) =>
             {
@@ -50,6 +51,7 @@ impl Failure {
             | Failure::Bundle(BundleError::Read(_))
             | Failure::Read(_)
             | Failure::Runtime(_)
+            | Failure::History(_)
             | Failure::Log { .. }
             | Failure::Io { .. } => LAB,
         }

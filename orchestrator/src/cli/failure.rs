@@ -8,6 +8,7 @@ use crate::{
     runtime::NoRuntime,
 };
 use s2lab_cache::{CacheError, revisions::RevisionsError, series::SeriesError};
+use s2lab_history::HistoryError;
 use s2lab_model::{plan::PlanError, record::LogError};
 use s2lab_os::{
     limits,
@@ -44,6 +45,8 @@ pub(crate) enum Failure {
     Review(#[from] ReviewError),
     #[error(transparent)]
     Bundle(#[from] BundleError),
+    #[error(transparent)]
+    History(#[from] HistoryError),
     #[error("{path}: {source}")]
     Log { path: PathBuf, source: LogError },
     #[error("{what}: {source}")]
@@ -72,6 +75,7 @@ impl Failure {
             Failure::Bundle(BundleError::Refused { .. }) => {
                 Some("`s2lab bundle RUN` writes one; a run's folder is named by itself".into())
             }
+            Failure::History(error) => error.hint(),
             Failure::Runtime(error) => error.hint().map(str::to_owned),
             Failure::Factor(_) => Some("`s2lab doctor` shows what is missing on this machine".into()),
             Failure::Usage { hint, .. } => hint.clone(),

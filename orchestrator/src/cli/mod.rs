@@ -13,8 +13,8 @@ use context::{Common, Context};
 use shared::answers;
 use std::process::ExitCode;
 use verbs::{
-    accept, bundle, cache, check, completions, diff, doctor, explain, init, lint, list, man, new, report,
-    review, run, schema, shell, tables, textconv,
+    accept, bundle, cache, check, completions, diff, doctor, explain, history, init, lint, list, man, new,
+    report, review, run, schema, shell, tables, textconv, trend,
 };
 
 /// End-to-end test lab for KVM on arm64: boots an emulated host, lets KVM in it run guests, reads
@@ -59,6 +59,10 @@ enum Verb {
     Accept(accept::Arguments),
     /// Write a run into one file, which `report` and others read on any machine
     Bundle(bundle::Arguments),
+    /// List what past runs say of each cell: last good, first bad, how often it is flaky
+    History(history::Arguments),
+    /// Draw a cell's past: verdicts, times, numbers, and what changed when it went bad
+    Trend(trend::Arguments),
     /// Check that this machine can run s2lab, and say what to do about what is missing; exit 3 if
     /// something is
     Doctor(doctor::Arguments),
@@ -100,6 +104,8 @@ pub fn main() -> ExitCode {
         Verb::Review(arguments) => review::review(&context, &arguments),
         Verb::Accept(arguments) => accept::accept(&context, &arguments),
         Verb::Bundle(arguments) => bundle::bundle(&context, &arguments),
+        Verb::History(arguments) => history::history(&context, &arguments),
+        Verb::Trend(arguments) => trend::trend(&context, &arguments),
         Verb::Doctor(arguments) => doctor::doctor(&context, &arguments),
         Verb::Cache(arguments) => cache::cache(&context, &arguments),
         Verb::Init(arguments) => init::init(&arguments),

@@ -388,6 +388,7 @@ mod tests {
             s2lab: String::new(),
             started: String::new(),
             lab: Some("/b".into()),
+            lab_commit: None,
             attempts: Attempts::Once,
             kernels: Default::default(),
             cells: vec![],

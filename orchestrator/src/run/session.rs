@@ -26,7 +26,10 @@ use s2lab_model::{
     kconfig::Options,
     record::{Surroundings, environment},
 };
-use s2lab_os::whole::{self, Sync};
+use s2lab_os::{
+    machine::Machine,
+    whole::{self, Sync},
+};
 use s2lab_protocol::{
     Hello, Peer,
     ask::{Ask, HostRequest, Memory},
@@ -76,6 +79,10 @@ impl<'a> Session<'a> {
         let (host, streams) = host(shared, planned, kernel, folder, nonce, listener).await?;
         // From here on nothing fails: the session ends its host.
         log.event(environment(shared, planned, kernel));
+        match Machine::this() {
+            Ok(machine) => log.event(Event::Machine { kind: machine.kind() }),
+            Err(error) => tracing::warn!("the kind of this machine is not known: {error}"),
+        }
         let ram = host.ram();
         log.event(Event::HostRam { start: ram.start, size: ram.end - ram.start });
         let (notices, noticed) = mpsc::channel(64);

@@ -1,6 +1,10 @@
 //! The answers of verbs that are not about a run, as JSON documents. Their schema,
 //! `docs/answers.schema.json`, is made from these types.
 
+mod past;
+
+pub use past::{CellHistory, FactChange, FlakyRate, PastResult, Throughput, ThroughputPoint, Trend};
+
 use s2lab_model::{escape, event::PlannedCell};
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde::Serialize;
@@ -76,6 +80,17 @@ pub enum Answer {
         /// All cells that were chosen.
         cells: Vec<AcceptedCell>,
     },
+    /// The answer of `history`.
+    History {
+        /// The file of the history.
+        file: String,
+        /// The cells, those of the newest runs first.
+        cells: Vec<CellHistory>,
+    },
+    /// The answer of `history add`.
+    HistoryAdd { runs: Vec<AddedRun> },
+    /// The answer of `trend`.
+    Trend(Trend),
     /// The error of any verb, in place of its own document.
     Error {
         message: String,
@@ -83,6 +98,14 @@ pub enum Answer {
         /// The exit code.
         exit: u8,
     },
+}
+
+/// A run that `history add` was given.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct AddedRun {
+    pub run: String,
+    /// added; again: it was there, and is replaced; part: more of its cells are there, and stay.
+    pub result: &'static str,
 }
 
 /// A scenario on a kernel.

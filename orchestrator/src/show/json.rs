@@ -183,27 +183,17 @@ fn finding(finding: &Finding) -> Entry<'_> {
 }
 
 fn accepted(standing: &Standing) -> Accepted<'_> {
-    let plain = |standing| Accepted { standing, note: None, diff: None, changes: vec![] };
-    match standing {
-        Standing::Compared(Outcome::Same) => plain("same"),
-        Standing::Compared(Outcome::NewWitness { note }) => {
-            Accepted { note: Some(note.clone()), ..plain("new-witness") }
-        }
-        Standing::Compared(Outcome::ShapeMoved { note, diff, changes }) => Accepted {
-            standing: "shape-moved",
-            note: Some(note.clone()),
-            diff: Some(diff),
-            changes: sentences(changes),
-        },
-        Standing::Compared(Outcome::Changed { diff, changes }) => {
-            Accepted { diff: Some(diff), changes: sentences(changes), ..plain("changed") }
-        }
+    let (note, diff) = match standing {
+        Standing::Compared(Outcome::Same) | Standing::New => (None, None),
+        Standing::Compared(Outcome::NewWitness { note }) => (Some(note.clone()), None),
+        Standing::Compared(Outcome::ShapeMoved { note, diff, .. }) => (Some(note.clone()), Some(&**diff)),
+        Standing::Compared(Outcome::Changed { diff, .. }) => (None, Some(&**diff)),
         Standing::Compared(Outcome::NotComparable(facts)) => {
             let facts: Vec<_> = facts.iter().map(ToString::to_string).collect();
-            Accepted { note: Some(facts.join("; ")), ..plain("not-comparable") }
+            (Some(facts.join("; ")), None)
         }
-        Standing::New => plain("new"),
-        Standing::Missing(gap) => Accepted { note: Some(standings::reason(gap)), ..plain("missing") },
-        Standing::Unreadable { why } => Accepted { note: Some(why.clone()), ..plain("unreadable") },
-    }
+        Standing::Missing(gap) => (Some(standings::reason(gap)), None),
+        Standing::Unreadable { why } => (Some(why.clone()), None),
+    };
+    Accepted { standing: standing.word(), note, diff, changes: sentences(standing.changes()) }
 }

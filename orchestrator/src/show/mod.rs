@@ -10,6 +10,7 @@ pub mod excerpt;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod github;
+pub mod history;
 pub mod json;
 pub mod junit;
 pub mod kcidb;
@@ -19,12 +20,14 @@ pub mod mail;
 pub mod markdown;
 pub mod outline;
 pub mod page;
+pub mod past;
 pub mod progress;
 pub mod review;
 pub mod standings;
 pub mod tables;
 pub mod terminal;
 pub mod tested;
+pub mod trend;
 
 use clap::ValueEnum;
 use s2lab_model::{changes::DiffSummary, summary::RunSummary};

@@ -3,10 +3,9 @@
 use super::command;
 use s2lab_model::{
     escape,
-    finding::Finding,
     judge::endings,
     report::{Outcome, Standing},
-    summary::{CellSummary, RunSummary, Stopped},
+    summary::{CellSummary, RunSummary},
     verdict::Verdict,
 };
 use std::path::{Path, PathBuf};
@@ -112,19 +111,8 @@ pub fn why(cell: &CellSummary) -> Option<String> {
         None => cell.not_run.as_deref().map(escape::line),
         Some(Verdict::Pass { .. }) => None,
         Some(Verdict::Skip(reason)) => Some(escape::line(reason)),
-        Some(verdict) => Some(lead(cell).unwrap_or_else(|| verdict.cause().to_owned())),
+        Some(verdict) => Some(cell.lead_line().unwrap_or_else(|| verdict.cause().to_owned())),
     }
-}
-
-/// The finding that leads, in one line.
-pub fn lead(cell: &CellSummary) -> Option<String> {
-    let Finding { what, expected, found, .. } = cell.lead()?;
-    Some(match &cell.stopped {
-        Some(Stopped { stage, what, .. }) if what == found => {
-            escape::line(&format!("{stage} failed: {what}"))
-        }
-        _ => escape::line(&format!("{what}: expected {expected}, found {found}")),
-    })
 }
 
 /// The promise that a failed cell breaks, and the number of further findings.
@@ -241,6 +229,7 @@ mod tests {
         finding::{Subject, Weight},
         verdict::Interrupt,
     };
+    use s2lab_model::{finding::Finding, summary::Stopped};
     use std::collections::{BTreeMap, BTreeSet};
 
     fn cell_of(verdict: Option<Verdict>) -> CellSummary {
@@ -280,6 +269,7 @@ mod tests {
             interrupted: None::<Interrupt>,
             whole: true,
             compared: true,
+            lab_commit: None,
             orphaned: vec![],
             exit: 0,
         }

@@ -42,6 +42,8 @@ mod fetched;
 #[cfg(test)]
 mod files;
 #[cfg(test)]
+mod history;
+#[cfg(test)]
 mod kill;
 #[cfg(test)]
 mod latest;

@@ -46,6 +46,8 @@ impl Behaves {
 /// A run that a test can change.
 pub(crate) struct Story {
     cells: Vec<PlannedCell>,
+    /// The time at which it began.
+    started: String,
     attempts: Attempts,
     kernels: BTreeMap<String, KernelOrigin>,
     /// Each event with the cell's key.
@@ -62,6 +64,7 @@ impl Story {
     pub(crate) fn of(cells: &[PlannedCell], behaves: impl Fn(&PlannedCell) -> Behaves) -> Self {
         let mut story = Self {
             cells: cells.to_vec(),
+            started: "2026-11-22T15:00:00Z".into(),
             attempts: Attempts::Once,
             kernels: BTreeMap::new(),
             events: vec![],
@@ -133,6 +136,21 @@ impl Story {
         Self { attempts, ..self }
     }
 
+    /// Sets the time at which the run began.
+    pub(crate) fn at(self, started: &str) -> Self {
+        Self { started: started.to_owned(), ..self }
+    }
+
+    /// Sets the kind of the machine.
+    pub(crate) fn on(mut self, machine: &str) -> Self {
+        let is_place = |(_, event): &(Option<Key>, Event)| matches!(event, Event::Environment { .. });
+        for at in (0..self.events.len()).rev().filter(|at| is_place(&self.events[*at])).collect::<Vec<_>>() {
+            let cell = self.events[at].0.clone();
+            self.events.insert(at + 1, (cell, Event::Machine { kind: machine.to_owned() }));
+        }
+        self
+    }
+
     /// Leaves the cell `key` out of the run.
     pub(crate) fn not_run(self, key: &str, why: &str) -> Self {
         let mut story = self.only(key, |_| false);
@@ -165,8 +183,9 @@ impl Story {
     pub(crate) fn lines(&self) -> Vec<Line> {
         let plan = Plan {
             s2lab: "0.1.0".into(),
-            started: "2026-11-22T15:00:00Z".into(),
+            started: self.started.clone(),
             lab: None,
+            lab_commit: None,
             attempts: self.attempts,
             kernels: self.kernels.clone(),
             cells: self.cells.clone(),

@@ -76,6 +76,7 @@ async fn carry_out(row: &Row, folder: &Path) -> Result<JudgedCell, Box<dyn Error
         s2lab: "test".into(),
         started: "now".into(),
         lab: None,
+        lab_commit: None,
         attempts: Attempts::Once,
         kernels: BTreeMap::new(),
         cells: vec![planned.clone()],

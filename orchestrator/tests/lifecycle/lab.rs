@@ -139,6 +139,7 @@ async fn carry_out(folder: &Path) -> Result<(), Box<dyn Error>> {
         s2lab: "test".into(),
         started: "now".into(),
         lab: None,
+        lab_commit: None,
         attempts,
         kernels: Default::default(),
         cells: cells.clone(),

@@ -153,6 +153,7 @@ pub(crate) fn elsewhere<'a>(
 pub(crate) struct Story {
     pub(crate) cell: PlannedCell,
     pub(crate) kernels: BTreeMap<String, KernelOrigin>,
+    pub(crate) lab_commit: Option<String>,
     pub(crate) events: Vec<Event>,
     pub(crate) pages: Pages,
 }
@@ -286,7 +287,7 @@ impl Story {
             repeat: vec!["run".into(), KEY.into()],
             resolved: ResolvedCell::of(&scenario, traits),
         };
-        Story { cell, kernels: BTreeMap::new(), events, pages }
+        Story { cell, kernels: BTreeMap::new(), lab_commit: None, events, pages }
     }
 
     /// Adds a guest without a device, which is looked at after the first one, with that one beside
@@ -353,6 +354,7 @@ impl Story {
             s2lab: "0.1.0".into(),
             started: "2026-11-22T15:00:00Z".into(),
             lab: Some(BUILT_IN.into()),
+            lab_commit: self.lab_commit.clone(),
             attempts: Default::default(),
             kernels: self.kernels.clone(),
             cells: vec![self.cell.clone()],

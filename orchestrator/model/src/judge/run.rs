@@ -17,6 +17,8 @@ pub struct JudgedRun {
     pub started: String,
     /// The lab folder, see [`crate::event::Plan`].
     pub lab: Option<String>,
+    /// The commit of the lab folder's repository, see [`crate::event::Plan`].
+    pub lab_commit: Option<String>,
     /// The origins of kernels, see [`crate::event::Plan`].
     pub kernels: BTreeMap<String, KernelOrigin>,
     /// The cells in the plan's order.
@@ -68,7 +70,7 @@ pub(super) fn conclude(
     pages: &(impl Pages + ?Sized),
 ) -> JudgedRun {
     let interrupted = run.interrupted.as_deref().map(Interrupt::of_signal);
-    let Plan { s2lab, started, lab, kernels, attempts: course, .. } = run.plan;
+    let Plan { s2lab, started, lab, lab_commit, kernels, attempts: course, .. } = run.plan;
     let cells = run.cells.into_iter().enumerate().map(|(place, Cell { planned, attempts, not_run, .. })| {
         let mut all = judged(place);
         all.extend(attempts.into_iter().map(|record| attempt(record, interrupted.is_some(), pages)));
@@ -85,7 +87,7 @@ pub(super) fn conclude(
         0 if cells.iter().any(|cell| cell.not_run.is_some()) => NOTHING_TESTED,
         exit => exit,
     };
-    JudgedRun { s2lab, started, lab, kernels, cells, interrupted, ended, exit }
+    JudgedRun { s2lab, started, lab, lab_commit, kernels, cells, interrupted, ended, exit }
 }
 
 /// Returns the verdict on a cell by its attempts, or None if the run did not come to it.

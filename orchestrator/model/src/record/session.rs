@@ -7,6 +7,8 @@ use crate::event::Event;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Session {
     pub environment: Environment,
+    /// The kind of the machine, see [`Event::Machine`].
+    pub machine: Option<String>,
     /// The host's kernel, once it has come up.
     pub host: Option<Kernel>,
     /// The host's taint in its final record. None: there was no final record.
@@ -29,6 +31,9 @@ impl Session {
             Event::Environment { blocking, variable } => {
                 self.environment.blocking.extend(blocking);
                 self.environment.variable.extend(variable);
+            }
+            Event::Machine { kind } => {
+                once(self.machine.replace(kind), "has a machine that was described twice")?;
             }
             Event::HostUp { release, page_size, taint } => {
                 let up = self.host.replace(Kernel { release, page_size, taint });

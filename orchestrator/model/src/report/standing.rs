@@ -1,6 +1,7 @@
 //! The standing of a run's cell against its accepted report.
 
 use super::{Outcome, Report, compare};
+use crate::changes::Change;
 use crate::judge::JudgedCell;
 use crate::verdict::Verdict;
 
@@ -58,6 +59,30 @@ impl Standing {
     pub fn differs(&self) -> bool {
         let alike = |outcome: &Outcome| matches!(outcome, Outcome::Same | Outcome::NewWitness { .. });
         matches!(self, Standing::Compared(outcome) if !alike(outcome))
+    }
+
+    /// The standing in one word.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Standing::Compared(Outcome::Same) => "same",
+            Standing::Compared(Outcome::NewWitness { .. }) => "new-witness",
+            Standing::Compared(Outcome::ShapeMoved { .. }) => "shape-moved",
+            Standing::Compared(Outcome::Changed { .. }) => "changed",
+            Standing::Compared(Outcome::NotComparable(_)) => "not-comparable",
+            Standing::New => "new",
+            Standing::Missing(_) => "missing",
+            Standing::Unreadable { .. } => "unreadable",
+        }
+    }
+
+    /// The changes since the accepted report.
+    pub fn changes(&self) -> &[Change] {
+        match self {
+            Standing::Compared(Outcome::ShapeMoved { changes, .. } | Outcome::Changed { changes, .. }) => {
+                changes
+            }
+            _ => &[],
+        }
     }
 
     /// Returns true if `check` accepts the standing.

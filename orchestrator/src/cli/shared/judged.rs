@@ -8,7 +8,7 @@ use crate::{
         judging::Judging,
         report_cache::{Entry, ReportCache},
     },
-    show::{crash, terminal},
+    show::crash,
 };
 use s2lab_model::{
     hash::digest,
@@ -165,6 +165,6 @@ pub(crate) fn lacks_to_pass(judging: &Judging, key: &Key) -> Option<String> {
     if matches!(verdict, Verdict::Pass { .. } | Verdict::Skip(_)) {
         return None;
     }
-    let why = terminal::lead(&CellSummary::of(&cell, PathBuf::new())).unwrap_or_default();
+    let why = CellSummary::of(&cell, PathBuf::new()).lead_line().unwrap_or_default();
     Some(format!("{}: {why}", verdict.name()))
 }

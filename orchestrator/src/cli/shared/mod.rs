@@ -5,6 +5,7 @@ pub(crate) mod acceptance;
 pub(crate) mod answers;
 pub(crate) mod cells;
 pub(crate) mod gather;
+pub(crate) mod history;
 pub(crate) mod judged;
 pub(crate) mod kernels;
 pub(crate) mod outputs;

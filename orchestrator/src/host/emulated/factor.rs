@@ -7,6 +7,7 @@ use crate::host::deadlines::Factor;
 use rustix::fd::AsRawFd;
 use s2lab_cache::Qemu;
 use s2lab_os::{
+    machine::{Machine, MachineError},
     outside::{self, kinds},
     sealed::sealed,
     waits::timeout,
@@ -53,7 +54,7 @@ pub enum FactorError {
     #[error("a program of a quarter of a second does not end in {} s under this QEMU", DEADLINE.as_secs())]
     Silent,
     #[error("cannot learn about this machine: {0}")]
-    Machine(#[source] io::Error),
+    Machine(#[from] MachineError),
 }
 
 /// The measurement of one machine and one QEMU.
@@ -81,10 +82,8 @@ pub async fn of_machine(
     qemu: &Qemu,
     anew: bool,
 ) -> Result<Factor, FactorError> {
-    let cores = std::thread::available_parallelism().map_err(FactorError::Machine)?.get();
+    let Machine { cores, cpu } = Machine::this()?;
     let cores = u64::try_from(cores).unwrap_or(u64::MAX);
-    let cpu = outside::read_text(Path::new("/proc/cpuinfo"), kinds::SYSTEM);
-    let cpu = cpu_model(&cpu.map_err(|error| FactorError::Machine(error.into()))?);
     let packages = qemu.packages.iter().map(|package| package.sha256.as_str()).collect();
     let (program, version) = (qemu.program.as_path(), qemu.version.as_str());
     let path = place(cache, &Subject { rounds: ROUNDS, program, version, packages, cpu, cores });
@@ -110,18 +109,6 @@ fn place(cache: &Path, subject: &Subject<'_>) -> PathBuf {
     let text = serde_json::to_vec(subject).unwrap_or_default();
     let digest = s2lab_model::hash::digest(&text);
     cache.join("factor").join(format!("{digest}.json"))
-}
-
-/// Returns the first processor in /proc/cpuinfo: a name on x86, numbers on arm64 (Linux 6.12
-/// arch/arm64/kernel/cpuinfo.c).
-fn cpu_model(cpuinfo: &str) -> String {
-    const TELLING: [&str; 5] = ["model name", "CPU implementer", "CPU variant", "CPU part", "CPU revision"];
-    let first = cpuinfo.lines().take_while(|line| !line.trim().is_empty());
-    let names = first.filter_map(|line| {
-        let (name, value) = line.split_once(':')?;
-        TELLING.contains(&name.trim()).then(|| value.trim())
-    });
-    names.collect::<Vec<_>>().join(" ")
 }
 
 /// Returns the time that QEMU takes for the program, from its start to its end.
@@ -197,15 +184,6 @@ mod tests {
         assert_eq!(printed(reference * 3 / 2 + 1, 2), "1.6", "up");
         assert_eq!([printed(reference, 1), printed(reference, 0)], ["2.0"; 2], "two vCPUs take turns");
         assert_eq!([printed(reference * 1000, 2), printed(u64::MAX, 1)], ["20.0"; 2]);
-    }
-
-    #[test]
-    fn the_cpu_is_told_by_either_architecture() {
-        let intel = "processor\t: 0\nmodel\t\t: 1\nmodel name\t: A CPU @ 2 GHz\ncpu MHz\t\t: 2001.7\n\nprocessor\t: 1\nmodel name\t: B\n";
-        assert_eq!(cpu_model(intel), "A CPU @ 2 GHz", "what varies is left out");
-        let arm = "processor\t: 0\nBogoMIPS\t: 50.00\nCPU implementer\t: 0x41\nCPU architecture: 8\nCPU variant\t: 0x1\nCPU part\t: 0xd40\nCPU revision\t: 1\n";
-        assert_eq!(cpu_model(arm), "0x41 0x1 0xd40 1");
-        assert_eq!(cpu_model(""), "");
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 use crate::{
     cli::{
-        shared::cells::CellArguments, shared::kernels::KernelArguments, shared::outputs::OutputArguments,
-        shared::parts::PartArguments,
+        shared::cells::CellArguments, shared::history::HistoryArguments, shared::kernels::KernelArguments,
+        shared::outputs::OutputArguments, shared::parts::PartArguments,
     },
     home,
 };
@@ -57,6 +57,8 @@ pub(crate) struct Arguments {
     /// Write the run there instead of under the state folder
     #[arg(long, value_name = "DIR", value_parser = home::argument())]
     pub(crate) out: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) history: HistoryArguments,
     #[command(flatten)]
     pub(crate) output: OutputArguments,
 }

@@ -129,6 +129,7 @@ impl<'a> ActiveRun<'a> {
             s2lab: VERSION.into(),
             started: now.to_string(),
             lab: Some(name),
+            lab_commit: lab.commit(),
             attempts: arguments.attempts(),
             kernels: planned.origins(lab),
             cells: planned.cells.clone(),
@@ -203,13 +204,14 @@ impl<'a> ActiveRun<'a> {
             Format::Human => self.say_end(&summary, printed),
             _ => self.outputs.document(&summary),
         };
-        all([
+        let done = all([
             self.outputs.write(&summary, said),
             self.display.printed().map_err(Failure::io("stdout")),
             reports,
             noted.map_err(Failure::io("cannot note the run's end")),
-        ])?;
-        Ok(judged.run.exit)
+        ]);
+        self.arguments.history.keep(&self.places, &summary);
+        done.map(|()| judged.run.exit)
     }
 
     /// Prints the last line, and before it the cells whose verdict has changed at the end.
@@ -226,8 +228,8 @@ impl<'a> ActiveRun<'a> {
         say(&terminal::last_line(summary))
     }
 
-    /// Prints and writes the requested documents where no host has booted. People get the error
-    /// alone.
+    /// Prints and writes the requested documents where no host has booted, and adds the run to the
+    /// history. People get the error alone.
     fn document(&self) -> Result<(), Failure> {
         let judged = self.judged()?;
         let summary = judged.summary(&self.folder, Some(&self.lab.reports()));
@@ -235,7 +237,9 @@ impl<'a> ActiveRun<'a> {
             Format::Human => Ok(()),
             _ => self.outputs.document(&summary),
         };
-        self.outputs.write(&summary, said)
+        let written = self.outputs.write(&summary, said);
+        self.arguments.history.keep(&self.places, &summary);
+        written
     }
 
     async fn interrupted(&self, log: EventLog, writer: Writer) -> Result<u8, Failure> {

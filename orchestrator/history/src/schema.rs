@@ -1,0 +1,97 @@
+//! The tables, version by version.
+
+/// SQLite's `application_id` of a history: `s2lh`.
+pub(crate) const APPLICATION: i64 = 0x7332_6c68;
+
+/// The steps that make a history: step N takes it from version N to version N + 1. A step that was
+/// released never changes. Their number is the version that this s2lab writes, SQLite's
+/// `user_version`.
+pub(crate) const STEPS: [&str; 1] = [FIRST];
+
+/// Times are milliseconds, digests SHA-256 in hexadecimal, verdicts by name.
+const FIRST: &str = "
+CREATE TABLE run (
+    id         INTEGER PRIMARY KEY,
+    lab        TEXT NOT NULL,     -- the lab folder; '': unknown
+    started    TEXT NOT NULL,     -- as the run's log has it; with lab it identifies the run
+    started_ns INTEGER NOT NULL,  -- since 1970
+    name       TEXT NOT NULL,
+    folder     TEXT NOT NULL,
+    s2lab      TEXT NOT NULL,
+    elapsed_ms INTEGER,           -- to the end of the last attempt
+    ending     TEXT NOT NULL,     -- ended, interrupted, lost
+    exit       INTEGER NOT NULL,
+    night      INTEGER,           -- NULL: no night; 1: a good one
+    UNIQUE (lab, started)
+) STRICT;
+
+CREATE TABLE environment (
+    id     INTEGER PRIMARY KEY,
+    digest TEXT NOT NULL UNIQUE   -- of its facts
+) STRICT;
+
+CREATE TABLE fact (
+    environment INTEGER NOT NULL REFERENCES environment (id) ON DELETE CASCADE,
+    name        TEXT NOT NULL,
+    value       TEXT NOT NULL,
+    PRIMARY KEY (environment, name)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE cell (
+    id          INTEGER PRIMARY KEY,
+    run         INTEGER NOT NULL REFERENCES run (id) ON DELETE CASCADE,
+    key         TEXT NOT NULL,
+    verdict     TEXT,             -- NULL: interrupted, or not run
+    argument    TEXT,             -- the alternative, the stage or the reason of the verdict
+    not_run     TEXT,
+    complete    INTEGER NOT NULL, -- the last attempt came to its end
+    elapsed_ms  INTEGER,
+    boot_ms     INTEGER,
+    report      TEXT,             -- its digest
+    standing    TEXT,             -- against the accepted report; NULL: not compared
+    finding     TEXT,             -- digest of the findings without evidence
+    lead        TEXT,             -- the finding that leads, as a line
+    machine     TEXT,
+    environment INTEGER NOT NULL REFERENCES environment (id),
+    UNIQUE (run, key)
+) STRICT;
+CREATE INDEX cell_by_key ON cell (key, machine, complete);
+
+CREATE TABLE attempt (
+    cell     INTEGER NOT NULL REFERENCES cell (id) ON DELETE CASCADE,
+    number   INTEGER NOT NULL,    -- from 1
+    verdict  TEXT,
+    argument TEXT,
+    PRIMARY KEY (cell, number)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE stage (
+    cell       INTEGER NOT NULL REFERENCES cell (id) ON DELETE CASCADE,
+    number     INTEGER NOT NULL,  -- from 1, in the order of the last attempt
+    name       TEXT NOT NULL,
+    elapsed_ms INTEGER,
+    PRIMARY KEY (cell, number)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE change (
+    cell   INTEGER NOT NULL REFERENCES cell (id) ON DELETE CASCADE,
+    number INTEGER NOT NULL,      -- from 1, the worst first
+    kind   TEXT NOT NULL,
+    what   TEXT NOT NULL,
+    PRIMARY KEY (cell, number)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE number (
+    cell    INTEGER NOT NULL REFERENCES cell (id) ON DELETE CASCADE,
+    step    INTEGER NOT NULL,
+    guest   TEXT NOT NULL,
+    device  TEXT NOT NULL,
+    map     TEXT NOT NULL,
+    width   INTEGER NOT NULL,
+    samples INTEGER NOT NULL,
+    median  INTEGER NOT NULL,     -- MB/s
+    min     INTEGER NOT NULL,
+    max     INTEGER NOT NULL,
+    PRIMARY KEY (cell, step, guest, device, map, width)
+) STRICT, WITHOUT ROWID;
+";

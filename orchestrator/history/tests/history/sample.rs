@@ -1,0 +1,107 @@
+//! Made-up summaries of runs.
+
+use s2lab_model::{
+    changes::{Change, ChangeKind},
+    event::Stage,
+    finding::{Finding, Subject, Weight},
+    plan::Key,
+    record::{Environment, StageSpan, environment},
+    report::{Outcome, Standing},
+    summary::{CellSummary, KernelSummary, RunSummary},
+    throughput::Throughput,
+    verdict::Verdict,
+};
+use s2lab_protocol::MapKind;
+use std::collections::BTreeMap;
+
+pub(crate) const MACHINE: &str = "x86_64, 2 CPUs, a model";
+
+/// A run of the day `day` of November with cells that pass.
+pub(crate) fn run(day: u32, keys: &[&str]) -> RunSummary {
+    RunSummary {
+        s2lab: "0.1.0 (24b34e4c)".into(),
+        started: format!("2026-11-{day:02}T02:00:00Z"),
+        folder: format!("/runs/{day}").into(),
+        lab: Some("/lab".into()),
+        lab_commit: Some("c0ffee".into()),
+        cells: keys.iter().map(|key| cell(key)).collect(),
+        interrupted: None,
+        whole: true,
+        compared: true,
+        orphaned: vec![],
+        exit: 0,
+    }
+}
+
+pub(crate) fn cell(key: &str) -> CellSummary {
+    let span = |stage, started_ms, ended_ms| StageSpan { stage, started_ms, ended_ms };
+    CellSummary {
+        key: key.parse().unwrap(),
+        digest: "5e".into(),
+        verdict: Some(Verdict::Pass { as_: Some("wc-honoured".into()) }),
+        label: Some("wc-honoured".into()),
+        seen: BTreeMap::new(),
+        findings: vec![],
+        promises: vec![],
+        stopped: None,
+        attempts: vec![Some(Verdict::PASS)],
+        started_ms: Some(1_000),
+        elapsed_ms: Some(16_000),
+        complete: true,
+        stages: vec![span(Stage::HostBoot, 1_000, Some(9_500)), span(Stage::Steps, 9_500, None)],
+        kernel: KernelSummary::default(),
+        environment: facts("6.1.1", "1.3"),
+        machine: Some(MACHINE.into()),
+        series: None,
+        report: None,
+        not_run: None,
+        repeat: vec![],
+        logs: "/runs".into(),
+        guests: vec![],
+        throughputs: vec![throughput(&[553, 342, 765]), Throughput { step: 3, ..throughput(&[]) }],
+        standing: Some(Standing::Compared(Outcome::Same)),
+        accepted: None,
+    }
+}
+
+fn throughput(samples: &[u64]) -> Throughput {
+    let samples = samples.to_vec();
+    Throughput { step: 0, guest: "g0".into(), device: "nic".into(), map: MapKind::Wc, width: 8, samples }
+}
+
+pub(crate) fn facts(kernel: &str, factor: &str) -> Environment {
+    let variable = [
+        (environment::KERNEL, kernel),
+        (environment::FACTOR, factor),
+        (environment::KERNEL_CONFIG, environment::UNKNOWN),
+    ];
+    let blocking = [(environment::CPU, "neoverse-v1")];
+    let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+    Environment { blocking: blocking.map(owned).into(), variable: variable.map(owned).into() }
+}
+
+/// A cell whose BAR has another type than it should.
+pub(crate) fn failed(key: &str, evidence: &str) -> CellSummary {
+    let finding = |what: &str| Finding {
+        weight: Weight::Tables,
+        subject: Subject::default(),
+        promise: None,
+        what: what.into(),
+        expected: "Normal-NC".into(),
+        found: "Device-nGnRE".into(),
+        detail: vec![evidence.into()],
+    };
+    let changes =
+        vec![Change { kind: ChangeKind::Promised, what: "nic: Normal-NC became Device-nGnRE".into() }];
+    CellSummary {
+        verdict: Some(Verdict::Fail),
+        attempts: vec![Some(Verdict::Fail)],
+        findings: vec![finding("stage2 of nic"), finding("stage2 of ram")],
+        standing: Some(Standing::Compared(Outcome::Changed { diff: String::new(), changes })),
+        ..cell(key)
+    }
+}
+
+pub(crate) fn key(text: &str) -> Key {
+    text.parse().unwrap()
+}

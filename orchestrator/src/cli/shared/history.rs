@@ -1,0 +1,77 @@
+//! The history that arguments mean, and the runs that go into it.
+
+use crate::{
+    cli::{context::Context, failure::Failure, render::complain},
+    home,
+    lab::Places,
+};
+use clap::Args;
+use s2lab_history::{Added, FILE, History};
+use s2lab_model::summary::RunSummary;
+use s2lab_os::private;
+use std::path::PathBuf;
+
+/// The argument that names the history.
+#[derive(Debug, Default, Args)]
+pub(crate) struct HistoryArguments {
+    /// The file of the history; default: history.sqlite in the state folder
+    #[arg(long, value_name = "FILE", value_parser = home::argument())]
+    history: Option<PathBuf>,
+}
+
+/// The arguments that choose what is read of a history.
+#[derive(Debug, Args)]
+pub(crate) struct PastArguments {
+    #[command(flatten)]
+    pub(crate) history: HistoryArguments,
+    /// The runs of all lab folders together; default: those of this one
+    #[arg(long)]
+    all_labs: bool,
+}
+
+impl PastArguments {
+    /// Returns the lab folder whose runs are meant; None: all.
+    pub(crate) fn lab(&self, context: &Context) -> Result<Option<String>, Failure> {
+        if self.all_labs { Ok(None) } else { context.lab_name().map(Some) }
+    }
+
+    /// Returns the failure that the history has no run of `what`.
+    pub(crate) fn nothing(&self, history: &History, lab: Option<&str>, what: &str) -> Failure {
+        let of = lab.map(|lab| format!(" of the lab folder {lab}")).unwrap_or_default();
+        let message = format!("the history {} has no run{of} with {what}", history.path().display());
+        let others = history.labs().is_ok_and(|labs| labs.iter().any(|other| Some(other.as_str()) != lab));
+        let hint =
+            (others && lab.is_some()).then(|| "it has runs of other lab folders: --all-labs".to_owned());
+        Failure::Usage { message, hint }
+    }
+}
+
+impl HistoryArguments {
+    /// Opens the history, which must exist.
+    pub(crate) fn open(&self, context: &Context) -> Result<History, Failure> {
+        Ok(History::open(&self.path(&context.places()?))?)
+    }
+
+    /// Adds a run to the history, which is made if there is none.
+    pub(crate) fn add(&self, places: &Places, run: &RunSummary) -> Result<Added, Failure> {
+        if self.history.is_none() {
+            private::make(&places.state).map_err(Failure::io("cannot make the state folder"))?;
+        }
+        Ok(History::create(&self.path(places))?.add(run)?)
+    }
+
+    /// Adds a run that has just ended. A history that cannot be written changes nothing about the
+    /// run: it is a warning.
+    pub(crate) fn keep(&self, places: &Places, run: &RunSummary) {
+        if let Err(failure) = self.add(places, run) {
+            complain(&format!("warning: the run is not in the history: {failure}"));
+            let hint = failure.hint().map(|hint| format!("{hint}; ")).unwrap_or_default();
+            complain(&format!("  hint: {hint}`s2lab history add {}` adds it later", run.folder.display()));
+        }
+    }
+
+    /// Returns the place of the history.
+    fn path(&self, places: &Places) -> PathBuf {
+        self.history.clone().unwrap_or_else(|| places.state.join(FILE))
+    }
+}
