@@ -4,7 +4,7 @@ use crate::{
     harness::{Home, RUN},
     story::{Behaves, Story},
 };
-use s2lab_model::event::{Attempts, Event, StopCause};
+use s2lab_model::event::{Attempts, Event, LOG_VERSION, StopCause};
 use std::{collections::BTreeMap, fs};
 
 const BAR_BEFORE: &str = "bar@debian-6.1";
@@ -212,7 +212,7 @@ fn logs_that_are_not_whole() {
     report("a line is missing", without(4).as_bytes(), 3);
     report("not JSON", format!("{well}hello\n").as_bytes(), 3);
     report("not text", b"\xff\xfe\n", 3);
-    let version = |v: &str| well.replace("\"v\":\"2.1\"", &format!("\"v\":{v}"));
+    let version = |v: &str| well.replace(&format!("\"v\":\"{LOG_VERSION}\""), &format!("\"v\":{v}"));
     report("of a future version", version("\"3.0\"").as_bytes(), 3);
     report("of version 1", version("1").as_bytes(), 3);
     let younger =
