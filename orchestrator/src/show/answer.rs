@@ -90,7 +90,7 @@ pub enum Answer {
     /// The answer of `history add`.
     HistoryAdd { runs: Vec<AddedRun> },
     /// The answer of `trend`.
-    Trend(Trend),
+    Trend(Box<Trend>),
     /// The error of any verb, in place of its own document.
     Error {
         message: String,

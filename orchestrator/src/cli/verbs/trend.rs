@@ -45,7 +45,8 @@ pub(crate) fn trend(context: &Context, arguments: &Arguments) -> Result<u8, Fail
     if arguments.form.is_json() {
         let times: Vec<_> = drawing.times().into_iter().flatten().collect();
         let file = history.path().display().to_string();
-        answer(&Answer::Trend(answer::Trend::of(file, &drawing.trend, cells, &times, &numbers)))?;
+        let trend = answer::Trend::of(file, &drawing.trend, cells, &times, &numbers);
+        answer(&Answer::Trend(Box::new(trend)))?;
     } else {
         say_bytes(lines(&drawing).as_bytes())?;
     }
