@@ -21,6 +21,10 @@ use std::process::ExitCode;
 
 /// Runs the program.
 pub fn main() -> ExitCode {
+    let program = std::env::args_os().next().unwrap_or_default();
+    if host::look::is_command(&program) && !exit::is_init() {
+        return host::look::main(std::env::args_os().skip(1));
+    }
     let mut arguments = std::env::args().skip(1);
     match arguments.next().as_deref() {
         // The child process of `Request::Unaligned`.

@@ -32,6 +32,10 @@ pub enum Notice {
     /// started, before the answer to the [`crate::ask::StopGuest`] or [`crate::ask::Finish`] that
     /// ended it.
     GuestEnded { guest: String, how: GuestEnd },
+    /// Host: a person in its shell asks for the tables of a guest, or of all, as they are now. The
+    /// answer is one [`crate::ask::ShowTables`] or more. Until the last one the agent asks for no
+    /// other look.
+    LookRequested { id: u64, guest: Option<String> },
     /// A text that a person may want to read.
     Log { text: String },
 }

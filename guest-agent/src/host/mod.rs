@@ -3,6 +3,7 @@
 
 mod bind;
 mod console;
+pub(crate) mod look;
 mod memory;
 mod qmp;
 mod reset;
@@ -17,8 +18,9 @@ mod watch;
 use crate::agent::{Agent, Answers};
 use crate::exit::fatal;
 use crate::fault;
-use crate::link::{Incoming, LinkError};
+use crate::link::{Incoming, LinkError, in_json};
 use crate::port::Port;
+use look::Looks;
 use router::Downlinks;
 use s2lab_protocol::ask::{HostRequest, Request, StartGuest};
 use s2lab_protocol::{Body, Failure, Frame, Peer};
@@ -48,8 +50,9 @@ struct Guest {
 pub(crate) fn serve(agent: Agent, incoming: Incoming<Port>) -> Result<(), LinkError> {
     let (queue, requests) = sync_channel(QUEUE);
     let downlinks = Arc::new(Downlinks::default());
+    let looks = Looks::start(&agent.root, &agent.link)?;
     let mut reader =
-        Reader { incoming, queue, downlinks: Arc::clone(&downlinks), link: Arc::clone(&agent.link) };
+        Reader { incoming, queue, downlinks: Arc::clone(&downlinks), looks, link: Arc::clone(&agent.link) };
     let started = std::thread::Builder::new().spawn(move || match reader.run() {
         Ok(()) => fatal("s2lab closed the link"),
         Err(why) => fatal(why),
@@ -60,11 +63,12 @@ pub(crate) fn serve(agent: Agent, incoming: Incoming<Port>) -> Result<(), LinkEr
 }
 
 /// A thread that sorts s2lab's frames: requests to the host go into the queue, frames to guests to
-/// their links.
+/// their links, tables to the person who waits for them.
 struct Reader {
     incoming: Incoming<Port>,
     queue: SyncSender<(u64, Request)>,
     downlinks: Arc<Downlinks>,
+    looks: Looks,
     link: Arc<crate::link::Link>,
 }
 
@@ -72,6 +76,12 @@ impl Reader {
     fn run(&mut self) -> Result<(), LinkError> {
         while let Some(frame) = self.incoming.next_frame()? {
             match frame {
+                // Not behind a request that takes long: the person may want to know about that.
+                Frame {
+                    to: Peer::Host,
+                    body: Body::Request { id, request: Request::Host(HostRequest::ShowTables(part)) },
+                    ..
+                } => self.link.reply(id, self.looks.show(&part).and_then(|()| in_json(&())))?,
                 Frame { to: Peer::Host, body: Body::Request { id, request }, .. } => {
                     if self.queue.try_send((id, request)).is_err() {
                         let why = fault::invalid(format_args!("{QUEUE} requests wait already"));
@@ -114,6 +124,7 @@ impl Host<'_> {
             HostRequest::Finish(_) => Err(fault::invalid("finish ends the agent's loop")),
             HostRequest::Memory(ask) => self.reply(ask),
             HostRequest::Reset(ask) => self.reply(ask),
+            HostRequest::ShowTables(_) => Err(fault::invalid("tables are passed on by the agent's reader")),
             HostRequest::StartGuest(ask) => self.reply(ask),
             HostRequest::StopGuest(ask) => self.reply(ask),
             HostRequest::VmaFlags(ask) => self.reply(ask),

@@ -47,6 +47,8 @@ pub enum Moment {
     Request(String),
     /// A guest's agent is about to say hello.
     GuestHello,
+    /// The host's agent has the whole text of a look that a person has asked for.
+    LookShown,
 }
 
 /// An act. If an answer is due, it follows unless the act prevents it.

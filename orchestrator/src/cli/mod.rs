@@ -40,6 +40,7 @@ enum Verb {
     /// Show what a cell consists of: scenario, kernel, expectations, QEMU's command line
     Explain(explain::Arguments),
     /// Open a shell in a cell's host, with its guests running; the scenario's steps are not run
+    #[command(after_help = shell::LOOK)]
     Shell(shell::Arguments),
     /// Check scenario files and kernels.yaml without booting anything
     Lint(lint::Arguments),

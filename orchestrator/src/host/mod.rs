@@ -155,9 +155,9 @@ impl Host {
         emulated::diagnosis::diagnose(why, &mut host.qmp, &mut host.gdb, ssh, deadline).await
     }
 
-    /// Lets the machine run on after a look that was dropped in the middle.
+    /// Lets the machine run on after a look that has failed, or was dropped in the middle.
     pub async fn resume(&mut self) -> Result<(), HostError> {
         let Self::Emulated(host) = self;
-        Ok(host.gdb.release(&mut host.qmp).await?)
+        Ok(host.gdb.recover(&mut host.qmp).await?)
     }
 }

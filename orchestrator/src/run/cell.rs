@@ -133,7 +133,9 @@ async fn work(
     stages.enter(Stage::Steps);
     match shared.operator.filter(|operator| operator.is_instead_of_steps()) {
         Some(operator) => {
-            operator.receive(cell.session.host.ssh(), cell.session.deadlines.of(Deadline::Login)).await?;
+            let ssh = cell.session.ssh().map_err(|e| Stop::lab(format!("cannot use the ssh stream: {e}")))?;
+            let shell = operator.receive(ssh, cell.session.deadlines.of(Deadline::Login));
+            cell.session.serve_looks(planned, operator, shell).await?;
         }
         None => cell.steps().await?,
     }

@@ -9,6 +9,7 @@ mod dispatcher;
 pub mod folder;
 pub mod judging;
 pub mod log;
+mod looks;
 mod nonce;
 pub mod operator;
 pub mod report_cache;

@@ -6,7 +6,7 @@ use crate::boot::kernel::ready::KernelFiles;
 use crate::host::deadlines::Deadlines;
 use crate::host::ssh::{Exit, RawMode, Shell, Ssh, SshError, size};
 use rustix::fd::AsFd;
-use s2lab_model::plan::Key;
+use s2lab_model::{plan::Key, tables::LookTables};
 use std::{
     fs::Permissions,
     io::{self, IsTerminal, Write},
@@ -34,6 +34,9 @@ const CRASH_STAYS_IN_PLACE: &str = "panic=0 nokaslr";
 /// Returns what a cell lacks to pass, by its key and the log, if it lacks something.
 pub type Lacks = Box<dyn Fn(&Key) -> Option<String> + Send + Sync>;
 
+/// Makes the text of a look that the person asks for.
+pub type Show = fn(&Key, &LookTables) -> String;
+
 /// The moment of a shell.
 pub enum When {
     /// Instead of the scenario's steps.
@@ -46,14 +49,20 @@ pub enum When {
 pub struct Operator {
     shell: Option<When>,
     gdb: bool,
+    show: Show,
     exit: OnceLock<Exit>,
 }
 
 impl Operator {
     /// Makes an operator. With `gdb` the host waits for a gdb before its first instruction, and no
     /// deadline counts.
-    pub fn new(shell: Option<When>, gdb: bool) -> Self {
-        Self { shell, gdb, exit: OnceLock::new() }
+    pub fn new(shell: Option<When>, gdb: bool, show: Show) -> Self {
+        Self { shell, gdb, show, exit: OnceLock::new() }
+    }
+
+    /// Returns the text of a look at a cell's guest.
+    pub(super) fn show(&self, key: &Key, tables: &LookTables) -> String {
+        (self.show)(key, tables)
     }
 
     /// Returns the end of the shell, or None if there was none.
@@ -92,7 +101,7 @@ impl Operator {
     }
 
     /// Opens the shell, and waits until it ends. `login` is the deadline of its login.
-    pub(super) async fn receive(&self, ssh: &UnixStream, login: Duration) -> Result<(), Stop> {
+    pub(super) async fn receive(&self, ssh: UnixStream, login: Duration) -> Result<(), Stop> {
         let exit = open(ssh, login).await.map_err(|error| Stop::lab(error.to_string()))?;
         // A cell has one shell.
         let _ = self.exit.set(exit);
@@ -101,7 +110,7 @@ impl Operator {
 
     /// Keeps the host of a cell that does not pass: until the end of a shell on a terminal, else
     /// for ever. `ssh` is None if the host has not booted.
-    pub(super) async fn keep(&self, key: &Key, why: &str, ssh: Option<&UnixStream>, login: Duration) {
+    pub(super) async fn keep(&self, key: &Key, why: &str, ssh: Option<UnixStream>, login: Duration) {
         print(&format!("{key}: its host keeps running, {why}"));
         match ssh {
             None => print("  no shell is possible: the host has not booted"),
@@ -191,9 +200,9 @@ pub(super) fn print(line: &str) {
     let _ = writeln!(io::stderr(), "{:indented$}{}", "", s2lab_model::escape::line(text));
 }
 
-async fn open(stream: &UnixStream, login: Duration) -> Result<Exit, SshError> {
+async fn open(stream: UnixStream, login: Duration) -> Result<Exit, SshError> {
     let local = |doing| move |source| SshError::Local { doing, source };
-    let ssh = Ssh::connect(stream.try_clone().map_err(local("cannot use the ssh stream"))?, login).await?;
+    let ssh = Ssh::connect(stream, login).await?;
     let (bell, resized) = UnixStream::pair().map_err(local("cannot watch the terminal's size"))?;
     bell.set_nonblocking(true).map_err(local("cannot watch the terminal's size"))?;
     let mut sizes = signal(SignalKind::window_change()).map_err(local("cannot watch the terminal's size"))?;

@@ -34,7 +34,7 @@ use s2lab_protocol::{
     Hello, Peer,
     ask::{Ask, HostRequest, Memory},
 };
-use std::{path::Path, time::Duration};
+use std::{io, os::unix::net::UnixStream, path::Path, time::Duration};
 use tokio::{net::UnixListener, sync::mpsc};
 
 /// The hint if no socket for gdb can be made.
@@ -143,6 +143,11 @@ impl<'a> Session<'a> {
         answer.map_err(|error| Stop::of_host(error, &self.options))
     }
 
+    /// Returns the stream to the host's sshd.
+    pub(super) fn ssh(&self) -> io::Result<UnixStream> {
+        self.host.ssh().try_clone()
+    }
+
     /// A host must have had its console until it is asked for its final record. What comes later
     /// counts for nothing.
     pub(super) async fn require_console(&self) -> Result<(), Stop> {
@@ -201,12 +206,14 @@ impl<'a> Session<'a> {
         watch.ignore_alarms();
         // A call that was dropped in the middle of a look has left the machine stopped.
         let _ = self.host.resume().await;
-        let ssh = Some(self.host.ssh()).filter(|_| up);
+        let ssh = self.ssh().ok().filter(|_| up);
+        let ending = self.host.ending().clone();
+        let kept = operator.keep(&planned.key, why, ssh, self.deadlines.of(Deadline::Login));
         tokio::select! {
             biased;
             () = cancel.requested() => {}
-            _ = self.host.ending().ended() => print("the host has ended"),
-            () = operator.keep(&planned.key, why, ssh, self.deadlines.of(Deadline::Login)) => {}
+            _ = ending.ended() => print("the host has ended"),
+            () = self.serve_looks(planned, operator, kept) => {}
         }
         drop(watch.troubles());
     }

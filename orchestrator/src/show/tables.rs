@@ -31,6 +31,11 @@ pub fn look(of: &str, tables: &LookTables, raw: bool) -> String {
     lines.join("\n") + "\n"
 }
 
+/// Returns the tables as they are now, for a person in the host's shell.
+pub fn now(key: &Key, tables: &LookTables) -> String {
+    look(key.as_str(), tables, false)
+}
+
 /// Returns what differs between two cells, look by look.
 pub fn comparison(old: &Key, new: &Key, of: &Comparison) -> String {
     let mut lines = vec![format!("--- {old}"), format!("+++ {new}")];

@@ -13,13 +13,38 @@ fn shell(place: &Place, options: &[&str], commands: &str) -> Done {
     place.s2lab_with(options.iter().chain(&shell), commands)
 }
 
+/// Looks at an idle guest and at one that is not, and leaves while s2lab looks.
+const LOOKS: &str = "look g0; echo looked $?; look nope; echo looked $?
+    vmm=$(grep -l qemu-system /proc/[0-9]*/comm | head -n 1 | cut -d/ -f3)
+    kill -STOP $vmm; timeout 3 look; look; echo looked $?
+    kill -CONT $vmm; for i in 1 2 3 4 5 6 7 8 9; do look > last && break; sleep 1; done; cat last
+    kill -STOP $vmm; look > last 2>&1 & sleep 2; exit 7\n";
+
+/// Checks the output of [`LOOKS`].
+fn check_looks(Done { stdout, stderr, .. }: &Done) {
+    let parts: Vec<_> = stdout.split("looked ").collect();
+    let [idle, unknown, busy, again] = parts[..] else { panic!("{stdout}{stderr}") };
+    let has_tables = |text: &str| {
+        text.contains(
+            "@debian-6.12  look now  guest g0\n---[ IPA bits 40 start lvl 1 ]---  granule 4K  VMID ",
+        ) && text.lines().filter(|line| line.ends_with("  Normal-WB      SH inner     ram")).count() > 1
+    };
+    assert!(has_tables(idle), "{stdout}");
+    assert_eq!(unknown, "0\nthere is no guest `nope`: known here: g0\n");
+    // The command before it was ended, and s2lab had asked the guest.
+    assert_eq!(busy, "1\nno look at guest g0: it is busy: it has not answered `release`\n");
+    assert!(again.starts_with("1\n") && has_tables(again), "{stdout}");
+    assert!(!stderr.contains("final record"), "{stderr}");
+}
+
 /// Two hosts of its own, because a shell ends its host.
 #[test]
 fn a_shell_runs_commands_from_a_pipe_and_exits_as_the_last_of_them() {
     let place = Place::new();
-    let release = shell(&place, &[], "uname -r; exit 7\n");
-    assert_eq!(release.code, Some(7), "{}", release.stderr);
-    assert!(release.stdout.starts_with("6.12.") && release.stdout.lines().count() == 1, "{}", release.stdout);
+    let looks = shell(&place, &[], &format!("uname -r; {LOOKS}"));
+    assert_eq!(looks.code, Some(7), "{}", looks.stderr);
+    assert!(looks.stdout.starts_with("6.12."), "{}", looks.stdout);
+    check_looks(&looks);
     assert_eq!(left_over(&place), Vec::<String>::new());
     let kept: Vec<_> = fs::read_dir(place.path().join("s2lab/shells")).unwrap().collect();
     assert!(kept.is_empty(), "{kept:?}");

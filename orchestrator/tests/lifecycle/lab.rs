@@ -17,6 +17,7 @@ use s2lab::{
         signals::{Interruption, is_ignored},
         slots::Slots,
     },
+    show::tables,
 };
 use s2lab_model::{
     event::{Attempts, Event, Plan, PlannedCell},
@@ -83,15 +84,21 @@ pub(crate) struct Order {
     /// If set, a cell comes before it, on a kernel that the cache cannot supply.
     pub(crate) none_before: bool,
     pub(crate) person: Option<Person>,
-    /// The deadlines of silent agents and of answers. None: those of every run.
+    /// The deadlines of silent agents, of answers and of looks. None: those of every run.
     pub(crate) patience: Option<Duration>,
 }
 
 impl Order {
     fn deadlines(&self) -> Deadlines {
         let all = Deadlines::default();
-        let shorter =
-            [Deadline::Request, Deadline::Store, Deadline::Idle, Deadline::Silence, Deadline::Stuck];
+        let shorter = [
+            Deadline::Request,
+            Deadline::Store,
+            Deadline::Idle,
+            Deadline::Look,
+            Deadline::Silence,
+            Deadline::Stuck,
+        ];
         match self.patience {
             Some(time) => shorter.into_iter().fold(all, |all, deadline| all.with(deadline, time)),
             None => all,
@@ -116,7 +123,7 @@ impl Person {
             Person::Panics => None,
             Person::Stays => Some("for the test".to_owned()),
         };
-        Operator::new(Some(When::NotPassed(Box::new(lacks))), false)
+        Operator::new(Some(When::NotPassed(Box::new(lacks))), false, tables::now)
     }
 }
 
@@ -213,7 +220,7 @@ impl Lab {
         soon(&format!("no {event}"), || self.log().contains(event))
     }
 
-    fn signal(&self, signal: Signal) -> Checked {
+    pub(crate) fn signal(&self, signal: Signal) -> Checked {
         kill_process(Pid::from_child(&self.child), signal).map_err(|e| e.to_string())
     }
 
@@ -241,7 +248,7 @@ impl Lab {
     }
 
     /// Returns its stderr.
-    fn said(&self) -> String {
+    pub(crate) fn said(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("stderr")).unwrap_or_default()
     }
 
@@ -257,7 +264,7 @@ impl Drop for Lab {
     }
 }
 
-fn soon(otherwise: &str, done: impl FnMut() -> bool) -> Checked {
+pub(crate) fn soon(otherwise: &str, done: impl FnMut() -> bool) -> Checked {
     within(SOON, otherwise, done)
 }
 

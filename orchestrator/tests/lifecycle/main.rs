@@ -10,6 +10,7 @@ mod disk;
 mod document;
 mod harness;
 mod lab;
+mod looks;
 mod row;
 mod table;
 mod whole;

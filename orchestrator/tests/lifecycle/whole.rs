@@ -3,6 +3,7 @@
 use crate::{
     agent, attempts, cache, disk,
     lab::{self, Checked},
+    looks,
 };
 
 /// A run in a process of its own, and the conditions that must hold.
@@ -23,7 +24,7 @@ const fn mounting(run: WholeRun) -> WholeRun {
     WholeRun { mounts: true, ..run }
 }
 
-pub(crate) static RUNS: [WholeRun; 26] = [
+pub(crate) static RUNS: [WholeRun; 34] = [
     run(
         "killed-at-any-moment",
         "`kill -9` at 24 moments",
@@ -62,6 +63,54 @@ pub(crate) static RUNS: [WholeRun; 26] = [
         "`--keep-on-failure` without a terminal, a FAIL; then TERM",
         "the host lives until then; FAIL, exit 143; no process",
         lab::kept_for_a_person,
+    ),
+    run(
+        "look-shown",
+        "a person in a host that is kept asks for a look, at all guests and at one",
+        "the tables as they are now; the host is kept, and its cell does not pass",
+        looks::shown,
+    ),
+    run(
+        "look-of-an-unknown-guest",
+        "the same, at a guest that the cell does not have",
+        "the names of those that it has",
+        looks::of_an_unknown_guest,
+    ),
+    run(
+        "look-of-an-ended-guest",
+        "the same, after the guest has ended",
+        "why it has ended",
+        looks::of_an_ended_guest,
+    ),
+    run(
+        "look-of-a-busy-guest",
+        "the same, while the guest has not answered a request",
+        "the request; the guest is not asked",
+        looks::of_a_busy_guest,
+    ),
+    run(
+        "look-of-a-holding-guest",
+        "the same, at a guest that still holds for a look that was not finished",
+        "the tables; the guest is released before",
+        looks::of_a_holding_guest,
+    ),
+    run(
+        "look-after-a-late-one",
+        "the same, after a look in which the gdbstub answered after the deadline",
+        "the late look is given up; the next one has the tables, and not that answer",
+        looks::after_a_look_that_was_late,
+    ),
+    run(
+        "look-of-a-newer-request",
+        "the person leaves a look and asks for another one",
+        "the first is given up, the second has the tables",
+        looks::of_a_newer_request,
+    ),
+    run(
+        "look-with-an-agent-that-lies",
+        "the agent answers with what is no answer, or breaks its link, while it gets the tables",
+        "the look is given up; the host is kept",
+        looks::with_an_agent_that_lies,
     ),
     run(
         "panicked",

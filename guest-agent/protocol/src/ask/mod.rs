@@ -6,6 +6,7 @@ mod hold;
 mod load;
 mod memory;
 mod reset;
+mod show_tables;
 mod start_guest;
 mod stop_guest;
 mod store;
@@ -18,6 +19,7 @@ pub use hold::{HOLD_REGISTER, Held, Hold, Mapping, Release};
 pub use load::{Load, Loaded};
 pub use memory::{Extent, HostMemory, Memory};
 pub use reset::{Reset, ResetDone};
+pub use show_tables::{LookEnd, ShowTables};
 pub use start_guest::{AssignedDevice, GuestStarted, StartGuest};
 pub use stop_guest::StopGuest;
 pub use store::{Store, StoreResult, Stored, pattern};
@@ -59,6 +61,7 @@ pub enum HostRequest {
     Finish(Finish),
     Memory(Memory),
     Reset(Reset),
+    ShowTables(ShowTables),
     StartGuest(StartGuest),
     StopGuest(StopGuest),
     VmaFlags(VmaFlags),

@@ -29,6 +29,7 @@ pub(super) struct Guest {
     /// Which of the host's guests, from 0.
     number: u64,
     pub(super) ended: bool,
+    held: bool,
 }
 
 impl Host {
@@ -41,7 +42,7 @@ impl Host {
         Ok(Some(match request {
             GuestRequest::Hold(ask) => guest.hold(&machine, &ask)?,
             GuestRequest::Load(ask) => guest.load(&machine, &ask)?,
-            GuestRequest::Release(_) => release(&machine),
+            GuestRequest::Release(_) => guest.release(&machine),
             GuestRequest::Store(ask) => guest.store(&machine, &ask)?,
             GuestRequest::Unaligned(ask) => return guest.unaligned(&self.sender, name, &ask),
         }))
@@ -53,7 +54,7 @@ impl Guest {
     pub(super) fn new(spec: &StartGuest, number: u64) -> Guest {
         let address = |slot: u8| format!("0000:00:{slot:02x}.0");
         let devices = spec.devices.iter().map(|d| (address(d.guest_slot), d.device.clone())).collect();
-        Guest { devices, mapped: vec![], touched: BTreeSet::new(), number, ended: false }
+        Guest { devices, mapped: vec![], touched: BTreeSet::new(), number, ended: false, held: false }
     }
 
     /// Stores unaligned: with the series to Normal-NC memory; without it the guest ends instead of
@@ -124,6 +125,10 @@ impl Guest {
     }
 
     fn hold(&mut self, machine: &Machine, Hold { nonce }: &Hold) -> Result<Answer, Error> {
+        if self.held {
+            return Ok(Err(invalid("the guest is held already")));
+        }
+        self.held = true;
         let mapping = |(n, (device, map)): (u64, &(String, MapKind))| {
             let bar = self.bar(machine, device, machine.bars.get(device)?);
             Some(Mapping { device: device.clone(), map: *map, va: tables::mapping_va(n), bar })
@@ -135,6 +140,15 @@ impl Guest {
         state.held = Some(registers.map(|(name, value)| (name.to_owned(), value)).collect());
         state.stops = 0;
         Ok(answer::<Hold>(&Held { pid: 1, mappings }))
+    }
+
+    fn release(&mut self, machine: &Machine) -> Answer {
+        if !self.held {
+            return Err(invalid("the guest is not held"));
+        }
+        self.held = false;
+        machine.lock().held = None;
+        answer::<Release>(&())
     }
 
     /// Writes the guest's tables, as they are now, into the host's memory.
@@ -158,9 +172,4 @@ impl Guest {
         }
         Ok(())
     }
-}
-
-fn release(machine: &Machine) -> Answer {
-    machine.lock().held = None;
-    answer::<Release>(&())
 }

@@ -1,12 +1,12 @@
 //! The requests that the host answers.
 
 use super::{Answer, Guest, Host, answer, index, invalid};
-use crate::{Error, memory, tables};
+use crate::{Error, memory, script::Moment, tables};
 use s2lab_protocol::{
     Bar, Body, BoundDevice, GuestEnd, Level, Notice, Peer, Vma,
     ask::{
-        Bind, FinalRecord, Finish, GuestStarted, HostRequest, Memory, Reset, ResetDone, StartGuest,
-        StopGuest, VmaFlags,
+        Bind, FinalRecord, Finish, GuestStarted, HostRequest, Memory, Reset, ResetDone, ShowTables,
+        StartGuest, StopGuest, VmaFlags,
     },
 };
 
@@ -20,6 +20,7 @@ impl Host {
             }
             HostRequest::Memory(_) => answer::<Memory>(&memory::host_memory()),
             HostRequest::Reset(ask) => self.reset(&ask)?,
+            HostRequest::ShowTables(ask) => self.show(&ask)?,
             HostRequest::StartGuest(ask) => {
                 self.guests.insert(ask.name.clone(), Guest::new(&ask, self.guests.len() as u64));
                 answer::<StartGuest>(&GuestStarted { pid: 100, vmm: "qemu 10.0.2".into() })
@@ -36,6 +37,17 @@ impl Host {
             guest.write_tables(&self.sender.machine)?;
         }
         Ok(answer::<Reset>(&ResetDone { method: "bus".into() }))
+    }
+
+    /// The console has what a person would read.
+    fn show(&self, ShowTables { id, text, end }: &ShowTables) -> Result<Answer, Error> {
+        let mut lines: Vec<_> = text.lines().map(|line| format!("look {id}: {line}\r\n")).collect();
+        lines.extend(end.map(|end| format!("look {id}: {end:?}\r\n")));
+        self.sender.machine.print(lines.concat().as_bytes());
+        if end.is_some() {
+            self.sender.prepare(&Moment::LookShown, &Peer::Host)?;
+        }
+        Ok(answer::<ShowTables>(&()))
     }
 
     fn stop(&mut self, StopGuest { guest }: &StopGuest) -> Result<Answer, Error> {

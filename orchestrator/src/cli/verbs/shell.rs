@@ -20,7 +20,10 @@ use crate::{
         signals::Interruption,
     },
     runtime,
-    show::progress::{Display, Mode},
+    show::{
+        progress::{Display, Mode},
+        tables,
+    },
 };
 use clap::Args;
 use s2lab_cache::CacheError;
@@ -39,6 +42,10 @@ use std::{
 /// The numbers of the signals that end programs (Linux, include/uapi/asm-generic/signal.h).
 const SIGNALS: [(&str, u8); 8] =
     [("HUP", 1), ("INT", 2), ("QUIT", 3), ("ABRT", 6), ("KILL", 9), ("SEGV", 11), ("PIPE", 13), ("TERM", 15)];
+
+/// The command of such a shell that no other shell has.
+pub(crate) const LOOK: &str =
+    "In the shell, `look [GUEST]` prints the page tables of a guest, or of all guests, as they are now.";
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -85,7 +92,7 @@ pub(crate) fn shell(context: &Context, arguments: Arguments) -> Result<u8, Failu
         let folder = RunFolder::create(&places.state, Some(&place), folder::now()).map_err(unusable)?;
         let stopped = Arc::new(OnceLock::new());
         let (log, writer) = log(&folder, Arc::clone(&stopped), mode == Mode::Quiet).map_err(unusable)?;
-        let operator = Arc::new(Operator::new(Some(When::Instead), arguments.gdb));
+        let operator = Arc::new(Operator::new(Some(When::Instead), arguments.gdb, tables::now));
         let run = gathered.run(folder.clone(), log, interruption.clone(), Some(Arc::clone(&operator)));
         let logs = folder.cell_path(&cell.key);
         let course = Course { jobs: 1, attempts: Attempts::Once, fail_fast: false };

@@ -179,6 +179,18 @@ impl Gdb {
         Ok(())
     }
 
+    /// Makes machine and connection usable after a call was dropped in the middle of a look: the
+    /// machine runs on, and no answer of an earlier request is taken for that of the next.
+    pub async fn recover(&mut self, qmp: &mut Qmp) -> Result<(), HoldError> {
+        if matches!(self.stub, Stub::Shared { borrowed: None, .. }) {
+            // No look has begun. The machine runs or stands as the person's gdb wants it.
+            return Ok(());
+        }
+        self.hold(qmp).await?;
+        self.resume_after_cancel().await?;
+        self.release(qmp).await
+    }
+
     /// Checks that the stub offers these registers.
     pub fn offers(&self, names: &[&str]) -> Result<(), GdbError> {
         names.iter().try_for_each(|name| self.known(name).map(drop))

@@ -76,14 +76,21 @@ pub struct Looks<'a> {
 }
 
 impl Looks<'_> {
+    /// Takes a look. The pages go to `raw` under their digests.
+    pub async fn look(self, target: Target<'_>, around: &Surroundings, raw: &Path) -> Result<Look, Error> {
+        let (mut look, contents) = self.take(target, around).await?;
+        look.pages = keep(contents, raw)
+            .map_err(|source| Error::Keep { folder: raw.display().to_string(), source })?;
+        Ok(look)
+    }
+
     /// Stops the machine until a vCPU runs the guest with the nonce, reads its registers and all
-    /// table pages, and resumes it. The pages go to `raw` under their digests.
-    pub async fn look(
+    /// table pages, and resumes it. The pages are returned beside the look, by their addresses.
+    pub async fn take(
         mut self,
         target: Target<'_>,
         around: &Surroundings,
-        raw: &Path,
-    ) -> Result<Look, Error> {
+    ) -> Result<(Look, Contents), Error> {
         let mut stops = 0;
         let (mut look, contents) = loop {
             stops += 1;
@@ -110,9 +117,7 @@ impl Looks<'_> {
             }
         };
         look.stops = stops;
-        look.pages = keep(contents, raw)
-            .map_err(|source| Error::Keep { folder: raw.display().to_string(), source })?;
-        Ok(look)
+        Ok((look, contents))
     }
 
     /// Reads the stage 2 that `tables` lead to, of the guest whose `device` was reset.
@@ -150,7 +155,8 @@ async fn holder(gdb: &mut Gdb, nonce: u64) -> Result<Option<u32>, Error> {
     Ok(None)
 }
 
-type Contents = BTreeMap<u64, Vec<u8>>;
+/// Pages by their addresses.
+pub type Contents = BTreeMap<u64, Vec<u8>>;
 
 /// Reads while the machine is stopped. The tables are decoded here only to find the pages that the
 /// decoding needs.

@@ -3,12 +3,13 @@
 use super::{
     error::LinkError,
     liveness::Liveness,
+    looks::LookRequest,
     state::{Beat, State, lock},
 };
 use crate::host::ending::Ending;
 use data_encoding::HEXLOWER_PERMISSIVE;
 use s2lab_os::waits;
-use s2lab_protocol::{Body, Decoder, Frame, Hello, Level, Notice, Peer, VERSION};
+use s2lab_protocol::{Body, Decoder, Frame, Hello, Level, Notice, Peer, VERSION, is_name};
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
@@ -138,7 +139,8 @@ impl Listener {
             Body::Reply { id, result } => {
                 let mut state = lock(&self.state);
                 match state.awaited.remove(&id) {
-                    Some(asked) if asked == peer => {
+                    Some(asked) if asked.peer == peer => {
+                        state.host_answered += u64::from(peer == Peer::Host);
                         state.replies.insert(id, (peer, result));
                     }
                     _ => return wrong(format!("answers request {id}, which waits for no answer of it")),
@@ -187,7 +189,15 @@ impl Listener {
                 AgentNotice::Heartbeat { peer, uptime_ms, stored }
             }
             Notice::Log { text } => AgentNotice::Log { peer, text },
-            Notice::GuestEnded { .. } | Notice::Console { .. } => {
+            Notice::LookRequested { id, guest } if peer == Peer::Host => {
+                if guest.as_ref().is_some_and(|guest| !is_name(guest)) {
+                    return wrong(peer, "asks for a look at what is not a guest's name".into());
+                }
+                // The person has left an earlier one.
+                lock(&self.state).look = Some(LookRequest { id, guest });
+                return Ok(());
+            }
+            Notice::GuestEnded { .. } | Notice::Console { .. } | Notice::LookRequested { .. } => {
                 return Err(LinkError::Protocol { peer, why: "a guest speaks for the host".into() });
             }
         };

@@ -3,6 +3,7 @@
 mod error;
 mod listener;
 mod liveness;
+mod looks;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -10,6 +11,7 @@ mod tests;
 pub use error::{LinkError, ending};
 pub use listener::AgentNotice;
 pub(crate) use liveness::{LastHeard, Liveness};
+pub use looks::{LookRequest, LookRequests};
 
 use super::ending::Ending;
 use listener::Listener;
@@ -21,7 +23,7 @@ use s2lab_protocol::{
     encode,
 };
 use serde::Deserialize;
-use state::{State, lock};
+use state::{Awaited, State, lock};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
@@ -61,8 +63,6 @@ pub struct Link {
     nonce: u64,
     seq: u64,
     next_id: u64,
-    /// The number of requests that the host itself answered.
-    host_answered: u64,
     state: Arc<Mutex<State>>,
     changed: watch::Receiver<u64>,
     liveness: Liveness,
@@ -94,7 +94,7 @@ impl Link {
             ending: ending.clone(),
         };
         tokio::spawn(listener.run(read, notify));
-        Self { write, nonce, seq: 0, next_id: 0, host_answered: 0, state, changed, liveness, ending }
+        Self { write, nonce, seq: 0, next_id: 0, state, changed, liveness, ending }
     }
 
     /// Returns the signs of life on this link.
@@ -105,7 +105,7 @@ impl Link {
     /// Returns the number of requests that the host's agent has answered. Its final record must
     /// have the same number.
     pub fn host_answered(&self) -> u64 {
-        self.host_answered
+        lock(&self.state).host_answered
     }
 
     /// Waits until the agent of `peer` is up.
@@ -116,6 +116,22 @@ impl Link {
     /// Returns the end of a guest, if it has ended.
     pub fn guest_ended(&self, guest: &str) -> Option<GuestEnd> {
         lock(&self.state).ended.get(guest).cloned()
+    }
+
+    /// Returns true if the agent of a guest has said hello.
+    pub(crate) fn is_up(&self, guest: &str) -> bool {
+        lock(&self.state).hello.contains_key(&Peer::Guest(guest.to_owned()))
+    }
+
+    /// Returns the request that a guest has not answered.
+    pub(crate) fn unanswered(&self, guest: &str) -> Option<&'static str> {
+        let of_guest = |awaited: &&Awaited| matches!(&awaited.peer, Peer::Guest(name) if name == guest);
+        lock(&self.state).awaited.values().find(of_guest).map(|awaited| awaited.what)
+    }
+
+    /// Returns the requests of the person in the host's shell, which come while others are answered.
+    pub(crate) fn look_requests(&self) -> LookRequests {
+        LookRequests { state: Arc::clone(&self.state), changed: self.changed.clone() }
     }
 
     /// Asks the host and waits for its answer.
@@ -155,18 +171,13 @@ impl Link {
             body: Body::Request { id, request: ask.clone().request().into() },
         })?;
         self.seq += 1;
-        lock(&self.state).awaited.insert(id, peer.clone());
+        lock(&self.state).awaited.insert(id, Awaited { peer: peer.clone(), what });
         let silent = || LinkError::Silent { peer: peer.clone(), what, deadline };
         if let Err(error) = timeout(deadline, self.write.write_all(&bytes)).await.map_err(|_| silent())? {
             self.ending.settle().await;
             return Err(error.into());
         }
-        let reply = self.wait(&peer, what, patience, |state| state.replies.remove(&id)).await;
-        lock(&self.state).awaited.remove(&id);
-        let (_, reply) = reply?;
-        if peer == Peer::Host {
-            self.host_answered += 1;
-        }
+        let (_, reply) = self.wait(&peer, what, patience, |state| state.replies.remove(&id)).await?;
         match reply {
             Ok(text) => {
                 let answer = A::Answer::deserialize(&text);

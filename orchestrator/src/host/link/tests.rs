@@ -194,3 +194,66 @@ async fn what_lies_in_the_socket_is_read_before_a_deadline_counts() {
     let late = link.ask_host(stop(), short).await.unwrap_err();
     assert_eq!(late.to_string(), "host has not answered `stop a guest` in 100ms");
 }
+
+/// Reads the requests to the agent until there are `count` of them, and returns their numbers.
+async fn requests(agent: &mut UnixStream, count: usize) -> Vec<u64> {
+    let (mut decoder, mut ids, mut buffer) = (Decoder::default(), vec![], [0; 4096]);
+    while ids.len() < count {
+        let n = agent.read(&mut buffer).await.unwrap();
+        decoder.push(&buffer[..n]);
+        while let Some(frame) = decoder.next_frame().unwrap() {
+            match frame.body {
+                Body::Request { id, .. } => ids.push(id),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    ids
+}
+
+/// A guest that a person has stopped answers when it goes on. The link goes on too.
+#[tokio::test]
+async fn a_guest_is_busy_until_its_late_answer() {
+    let (mut link, mut agent, _hearing) = link();
+    let guest = Peer::Guest("g0".into());
+    let silent = link.ask_guest("g0", Release {}, Duration::from_millis(50)).await;
+    assert!(matches!(silent, Err(LinkError::Silent { .. })), "{silent:?}");
+    assert_eq!(link.unanswered("g0"), Some(Release::DOING));
+    assert_eq!(link.unanswered("g1"), None);
+    agent.write_all(&reply(guest, 0, 0)).await.unwrap();
+    let (answer, ()) = tokio::join!(link.ask_host(stop(), SOON), async {
+        assert_eq!(requests(&mut agent, 2).await, [0, 1]);
+        agent.write_all(&reply(Peer::Host, 0, 1)).await.unwrap();
+    });
+    assert!(answer.is_ok(), "{answer:?}");
+    assert_eq!(link.unanswered("g0"), None);
+}
+
+/// The host's final record counts it.
+#[tokio::test]
+async fn a_late_answer_of_the_host_counts() {
+    let (mut link, mut agent, _hearing) = link();
+    link.ask_host(stop(), Duration::from_millis(50)).await.unwrap_err();
+    assert_eq!(link.host_answered(), 0);
+    agent.write_all(&[reply(Peer::Host, 0, 0), hello(Peer::Host, 1)].concat()).await.unwrap();
+    link.hello(&Peer::Host, SOON).await.unwrap();
+    assert_eq!(link.host_answered(), 1);
+}
+
+#[tokio::test]
+async fn the_newest_request_for_a_look_counts() {
+    let (mut link, mut agent, _hearing) = link();
+    let request = |seq, id, guest: Option<&str>| {
+        let guest = guest.map(str::to_owned);
+        frame(Peer::Host, seq, Body::Notice(Notice::LookRequested { id, guest }))
+    };
+    agent.write_all(&[request(0, 3, None), request(1, 4, Some("g0"))].concat()).await.unwrap();
+    agent.write_all(&hello(Peer::Host, 2)).await.unwrap();
+    link.hello(&Peer::Host, SOON).await.unwrap();
+    let mut requests = link.look_requests();
+    assert_eq!(requests.next().await, LookRequest { id: 4, guest: Some("g0".into()) });
+    let none = timeout(Duration::from_millis(50), requests.next()).await;
+    assert!(none.is_err(), "{none:?}");
+    agent.write_all(&request(3, 5, None)).await.unwrap();
+    assert_eq!(requests.next().await, LookRequest { id: 5, guest: None });
+}

@@ -20,7 +20,7 @@ use s2lab_protocol::ask::{Ask, GuestRequest};
 use std::time::Duration;
 
 /// The error of a step that reads tables in a host whose tables cannot be read.
-const NO_LOOKS: &str = "the tables of this kind of host cannot be read from outside";
+pub(super) const NO_LOOKS: &str = "the tables of this kind of host cannot be read from outside";
 
 impl CellContext<'_, '_> {
     /// Carries out the scenario's steps in their order.

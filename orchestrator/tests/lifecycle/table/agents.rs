@@ -188,6 +188,18 @@ pub(super) fn answers() -> Vec<Row> {
             Body::Request { id: 0, request: Release {}.request().into() },
             "sends a request",
         ),
+        also(
+            "agent-asks-for-a-look-at-a-path",
+            Peer::Host,
+            Body::Notice(Notice::LookRequested { id: 0, guest: Some("../g0".into()) }),
+            "asks for a look at what is not a guest's name",
+        ),
+        also(
+            "guest-asks-for-a-look",
+            guest(),
+            Body::Notice(Notice::LookRequested { id: 0, guest: None }),
+            "a guest speaks for the host",
+        ),
         also("agent-says-hello-twice", Peer::Host, hello(Level::Host), "hello a second time"),
         also("agent-of-the-wrong-level", guest(), hello(Level::Host), "says that it is a Host"),
         also(

@@ -26,6 +26,7 @@ use crate::{
     show::{
         Format,
         progress::{Display, Mode},
+        tables,
         terminal::{self, Columns},
     },
 };
@@ -187,7 +188,7 @@ impl<'a> ActiveRun<'a> {
         let judging = self.judging.clone();
         let lacks = move |key: &Key| lacks_to_pass(&judging, key);
         let shell = keep_on_failure.then(|| When::NotPassed(Box::new(lacks)));
-        (*keep_on_failure || *gdb).then(|| Arc::new(Operator::new(shell, *gdb)))
+        (*keep_on_failure || *gdb).then(|| Arc::new(Operator::new(shell, *gdb, tables::now)))
     }
 
     fn judged(&self) -> Result<Judged, Failure> {
