@@ -18,8 +18,7 @@ const LONGEST_LINE: usize = 16 * 1024;
 const PAGE: usize = 4096;
 
 pub(crate) fn report(data: &[u8]) {
-    let Ok(text) = std::str::from_utf8(data) else { return };
-    let Ok(run) = Run::read(text) else { return };
+    let Ok(run) = Run::read_as_far(data) else { return };
     let judged = judge_run(run, &|digest: &str| page(digest));
     let summary = RunSummary::of(&judged, Path::new("/run"), |_| "/run/cell".into(), None);
     shown(&terminal::run(&summary, Paint(false)));

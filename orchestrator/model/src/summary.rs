@@ -174,7 +174,7 @@ impl CellSummary {
             verdict: cell.verdict.clone(),
             label: judgement.and_then(|judgement| judgement.label.clone()),
             seen: last.map(|attempt| attempt.account.types.clone()).unwrap_or_default(),
-            findings: differing.into_iter().chain(findings).collect(),
+            findings: cell.damage.clone().into_iter().chain(differing).chain(findings).collect(),
             promises: cell.planned.resolved.promises.iter().copied().collect(),
             stopped,
             attempts: cell.verdicts().map(Option::<&Verdict>::cloned).collect(),

@@ -1,6 +1,9 @@
 //! Logs, reports and bundles that cannot be read: a clear error, and nothing is written.
 
-use crate::{harness::Home, story::Story};
+use crate::{
+    harness::{Home, RUN},
+    story::Story,
+};
 use s2lab::run::bundle::Contents;
 use s2lab_model::event::LOG_VERSION;
 use std::fs;
@@ -46,6 +49,54 @@ fn a_log_that_cannot_be_read_changes_nothing() {
         assert_eq!(fs::read(home.lab().join("reports/idle/debian-6.1.txt")).unwrap(), report, "{what}");
     }
     session.check("bad-logs");
+}
+
+/// The cells that ended before the damage are shown; the others are MISS, and named.
+#[test]
+fn a_log_that_is_damaged_in_its_middle() {
+    let home = Home::new();
+    let cells = home.plan(&["idle"]);
+    home.add_run(&Story::well(&cells));
+    assert!(home.command(&["accept"]).output().unwrap().status.success());
+    assert!(home.command(&["report"]).output().unwrap().status.success());
+    let well = fs::read(home.of_run("events.jsonl")).unwrap();
+    Story::well(&cells).write(&home.path("other"));
+    let reports = || home.tree(&format!("state/s2lab/runs/{RUN}/reports"));
+    let before = (reports(), fs::read(home.of_run("reports/idle@debian-6.12.txt")).unwrap());
+    // A block of the file is lost in the second cell.
+    let second = memchr::memmem::find(&well, b"\"session\":2").unwrap() + 300;
+    let mut damaged = well.clone();
+    damaged[second..second + 64].fill(0);
+    fs::write(home.of_run("events.jsonl"), &damaged).unwrap();
+    let mut session = home.session();
+    for arguments in [
+        &["report", "-q"][..],
+        &["report", "-q", "--cell", "idle@debian-6.12"],
+        &["check", "-q"],
+        &["diff", "-q", "../other", "latest"],
+        &["diff", "-q", "latest", "latest"],
+        &["accept", "-q"],
+        &["review", "-q"],
+        &["bundle", "-q"],
+        &["run", "--failed", "-q"],
+    ] {
+        assert_eq!(session.s2lab(arguments).status.code(), Some(3), "{arguments:?}");
+    }
+    session.note("bytes that are no text");
+    damaged[second..second + 64].fill(0xff);
+    fs::write(home.of_run("events.jsonl"), &damaged).unwrap();
+    assert_eq!(session.s2lab(&["report", "-q"]).status.code(), Some(3));
+    session.note("the last line of the run");
+    let end = well.len() - 20;
+    fs::write(home.of_run("events.jsonl"), [&well[..end], &b"\0"[..], &well[end..]].concat()).unwrap();
+    for arguments in [&["report", "-q"][..], &["check", "-q"], &["diff", "-q", "../other", "latest"]] {
+        assert_eq!(session.s2lab(arguments).status.code(), Some(3), "{arguments:?}");
+    }
+    session.check("bad-middle");
+    // The reports of the whole log stay.
+    assert_eq!((reports(), fs::read(home.of_run("reports/idle@debian-6.12.txt")).unwrap()), before);
+    let cache = home.tree("cache").into_iter().filter(|name| name.starts_with("s2lab/reports/"));
+    assert_eq!(cache.count(), 2, "the folder, and the reports of the run `other`");
 }
 
 #[test]

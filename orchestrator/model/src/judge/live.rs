@@ -44,7 +44,7 @@ impl LiveRun {
         let Cell { planned, attempts: open, not_run, .. } = self.fold.cell(key)?;
         attempts.extend(open.into_iter().map(|open| attempt(open, interrupted, pages)));
         let verdict = cell_verdict(self.course(), not_run.as_deref(), &attempts, interrupted);
-        Some(JudgedCell { planned, verdict, attempts, not_run })
+        Some(JudgedCell { planned, verdict, attempts, not_run, damage: None })
     }
 
     /// Returns the attempt at the cell `key` that has not ended, judged as if it had come to its
@@ -57,7 +57,7 @@ impl LiveRun {
         let attempts = vec![attempt(open, false, pages)];
         let verdict = cell_verdict(Attempts::Once, None, &attempts, false);
         self.judgements += 1;
-        Some(JudgedCell { planned, verdict, attempts, not_run: None })
+        Some(JudgedCell { planned, verdict, attempts, not_run: None, damage: None })
     }
 
     fn course(&self) -> Attempts {

@@ -8,6 +8,7 @@ mod alarms;
 mod attempts;
 mod completeness;
 mod consoles;
+mod damage;
 mod expectations;
 pub(crate) mod isolation;
 mod live;

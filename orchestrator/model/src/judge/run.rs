@@ -1,9 +1,10 @@
 //! Judgement of a whole run: attempt by attempt, cell by cell, and at last as a whole.
 
-use super::{Account, Judgement, LookResults, agreement, attempts, isolation, judge};
+use super::{Account, Judgement, LookResults, agreement, attempts, damage, isolation, judge};
 use crate::event::{Attempts, KernelOrigin, Plan, PlannedCell};
+use crate::finding::Finding;
 use crate::record::look::{Pages, decode};
-use crate::record::{Cell, Record, Run, after_reset};
+use crate::record::{Cell, LogError, Record, Run, after_reset};
 use crate::verdict::{Interrupt, NOTHING_TESTED, Verdict, run_exit};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,6 +27,8 @@ pub struct JudgedRun {
     pub interrupted: Option<Interrupt>,
     /// True if the log has the run's end. Without it, and not interrupted, the run is LOST.
     pub ended: bool,
+    /// The damage of the log after which nothing was read.
+    pub damage: Option<LogError>,
     /// The exit code of the run, see [`run_exit`].
     pub exit: u8,
 }
@@ -39,6 +42,8 @@ pub struct JudgedCell {
     pub attempts: Vec<JudgedAttempt>,
     /// The reason why the run did not come to the cell, if it has one.
     pub not_run: Option<String>,
+    /// The damage of the log, if it came before the cell's end.
+    pub damage: Option<Finding>,
 }
 
 impl JudgedCell {
@@ -75,9 +80,12 @@ pub(super) fn conclude(
         let mut all = judged(place);
         all.extend(attempts.into_iter().map(|record| attempt(record, interrupted.is_some(), pages)));
         let verdict = cell_verdict(course, not_run.as_deref(), &all, interrupted.is_some());
-        JudgedCell { planned, verdict, attempts: all, not_run }
+        JudgedCell { planned, verdict, attempts: all, not_run, damage: None }
     });
     let mut cells: Vec<_> = cells.collect();
+    if let Some(damage) = &run.damage {
+        damage::hold(&mut cells, damage);
+    }
     agreement::hold(&mut cells);
     let ended = run.ended;
     let lost = (!ended).then_some(Verdict::Lost);
@@ -87,7 +95,18 @@ pub(super) fn conclude(
         0 if cells.iter().any(|cell| cell.not_run.is_some()) => NOTHING_TESTED,
         exit => exit,
     };
-    JudgedRun { s2lab, started, lab, lab_commit, kernels, cells, interrupted, ended, exit }
+    JudgedRun {
+        s2lab,
+        started,
+        lab,
+        lab_commit,
+        kernels,
+        cells,
+        interrupted,
+        ended,
+        damage: run.damage,
+        exit,
+    }
 }
 
 /// Returns the verdict on a cell by its attempts, or None if the run did not come to it.

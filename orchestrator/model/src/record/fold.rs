@@ -183,6 +183,29 @@ impl Run {
         fold.finish()
     }
 
+    /// Folds the lines of an `events.jsonl` like [`Run::read`], up to the first that is not a line of
+    /// this log. That one is the damage, and the run has no end.
+    ///
+    /// # Errors
+    /// If the plan cannot be read.
+    pub fn read_as_far(log: &[u8]) -> Result<Run, LogError> {
+        let end = log.iter().rposition(|byte| *byte == b'\n').ok_or(LogError::Empty)?;
+        let mut fold = Fold::default();
+        let mut lines = log.get(..end).unwrap_or_default().split(|byte| *byte == b'\n').enumerate();
+        let text = |(at, line)| {
+            let text = str::from_utf8(line);
+            text.map_err(|error| LogError::Json { at, why: error.to_string() })
+        };
+        let damage = lines.find_map(|line| text(line).and_then(|text| fold.text(text)).err());
+        match damage {
+            Some(damage) if fold.run.is_none() => Err(damage),
+            damage => {
+                let run = fold.finish()?;
+                Ok(Run { ended: run.ended && damage.is_none(), damage, ..run })
+            }
+        }
+    }
+
     /// Folds a log, or a part of one.
     pub fn fold(lines: impl IntoIterator<Item = Line>) -> Result<Run, LogError> {
         let mut fold = Fold::default();
@@ -203,7 +226,7 @@ impl Run {
         };
         let cells = plan.cells.iter().map(cell).collect();
         let (sessions, skipped) = (BTreeMap::new(), Skipped::default());
-        Ok(Run { plan, cells, interrupted: None, ended: false, skipped, sessions })
+        Ok(Run { plan, cells, interrupted: None, ended: false, skipped, damage: None, sessions })
     }
 
     fn line(&mut self, line: Line, places: &BTreeMap<Key, usize>) -> Result<(), LogError> {
@@ -248,6 +271,8 @@ impl Run {
 
     fn session(&mut self, id: SessionId, event: Event) -> Result<(), &'static str> {
         match event {
+            // The facts of the first one stay.
+            Event::SessionStarted if self.sessions.contains_key(&id) => Err("was started before"),
             Event::SessionStarted => once(self.sessions.insert(id, Session::default()), "was started before"),
             event => self.sessions.get_mut(&id).ok_or("was not started")?.event(event),
         }

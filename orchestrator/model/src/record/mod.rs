@@ -46,6 +46,8 @@ pub struct Run {
     pub ended: bool,
     /// The parts of the log that this s2lab does not know.
     pub skipped: Skipped,
+    /// The damage after which nothing was read, see [`Run::read_as_far`].
+    pub damage: Option<LogError>,
     sessions: BTreeMap<SessionId, Session>,
 }
 

@@ -25,6 +25,7 @@ impl Report {
         if *verdict == Verdict::Flaky {
             findings.insert(0, difference(cell));
         }
+        findings.splice(..0, cell.damage.clone());
         report.findings = self::findings(&findings, Some(verdict));
         report.numbers = numbers(cell.attempts.iter().map(|attempt| &attempt.record));
         if let Some(how) = endings(cell.verdicts()) {

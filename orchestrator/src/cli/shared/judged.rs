@@ -36,9 +36,14 @@ pub(crate) struct Judged {
 }
 
 impl Judged {
-    /// Reads the event log and the table pages, and nothing else.
+    /// Reads the event log and the table pages, and nothing else. The log must be whole.
     pub(crate) fn read(folder: &RunFolder) -> Result<Self, Failure> {
         Self::of_log(&log(folder)?, folder)
+    }
+
+    /// Reads a run like [`Self::read`], up to the first damaged line of the log, which is printed.
+    pub(crate) fn read_as_far(folder: &RunFolder) -> Result<Self, Failure> {
+        Ok(Self::of(judge_run(readable(&folder.read_log()?, folder)?, &folder.pages())))
     }
 
     /// Judges `log` with the table pages of the run.
@@ -56,8 +61,10 @@ impl Judged {
     }
 
     /// Keeps the reports in the cache, if the run has ended: the log of another one may still grow.
+    /// Damage is printed each time.
     fn keep(&self, entry: Option<Entry>) {
-        if let (Some(entry), true) = (entry, self.run.ended || self.run.interrupted.is_some()) {
+        let JudgedRun { ended, interrupted, damage, .. } = &self.run;
+        if let (Some(entry), true, None) = (entry, *ended || interrupted.is_some(), damage) {
             entry.write(&self.reports);
         }
     }
@@ -88,9 +95,10 @@ impl Judged {
         reports.chain(crashes.filter(|(_, text)| !text.is_empty()))
     }
 
-    /// Writes the derived files into the run's folder. A bundle stays as it is.
+    /// Writes the derived files into the run's folder. A bundle stays as it is. So do the files of a
+    /// run whose log is damaged: they may come from a time when it was whole.
     pub(crate) fn write_reports(&self, folder: &RunFolder) -> Result<(), Failure> {
-        if folder.is_bundle() {
+        if folder.is_bundle() || self.run.damage.is_some() {
             return Ok(());
         }
         for (name, text) in self.derived() {
@@ -120,31 +128,52 @@ impl Judged {
     }
 }
 
-/// Returns the reports of a run: from the cache, or judged.
-pub(crate) fn reports(
-    folder: &RunFolder,
-    cache: Option<&ReportCache>,
-) -> Result<BTreeMap<Key, Report>, Failure> {
-    let log = log(folder)?;
-    let entry = cache.and_then(|cache| cache.entry(folder, &digest(log.as_bytes())));
+/// The reports of a run.
+pub(crate) struct RunReports {
+    pub(crate) reports: BTreeMap<Key, Report>,
+    /// True if the event log is damaged, so that reports are missing or MISS.
+    pub(crate) is_damaged: bool,
+}
+
+/// Returns the reports of a run: from the cache, or judged, up to the first damaged line of the log.
+pub(crate) fn reports(folder: &RunFolder, cache: Option<&ReportCache>) -> Result<RunReports, Failure> {
+    let log = folder.read_log()?;
+    let entry = cache.and_then(|cache| cache.entry(folder, &digest(&log)));
     if let Some(reports) = entry.as_ref().and_then(Entry::read) {
-        return Ok(reports);
+        return Ok(RunReports { reports, is_damaged: false });
     }
-    let run = recorded(&log, folder)?;
+    let run = readable(&log, folder)?;
     // What was skipped is printed each time.
     let entry = entry.filter(|_| run.skipped.is_empty());
     let judged = Judged::of(judge_run(run, &folder.pages()));
     judged.keep(entry);
-    Ok(judged.reports)
+    Ok(RunReports { is_damaged: judged.run.damage.is_some(), reports: judged.reports })
 }
 
 /// Returns the run that the log has, and prints what was skipped of it.
 pub(crate) fn recorded(log: &str, folder: &RunFolder) -> Result<Run, Failure> {
     let run = Run::read(log).map_err(|source| Failure::Log { path: folder.events(), source })?;
+    print_skipped(&run);
+    Ok(run)
+}
+
+/// Returns the run that the log has up to its first damaged line, and prints what was skipped and the
+/// damage.
+fn readable(log: &[u8], folder: &RunFolder) -> Result<Run, Failure> {
+    let failure = |source| Failure::Log { path: folder.events(), source };
+    let run = Run::read_as_far(log).map_err(failure)?;
+    print_skipped(&run);
+    if let Some(damage) = &run.damage {
+        let what = failure(damage.clone());
+        complain(&format!("error: {what}; the lines before it are read, and nothing after it"));
+    }
+    Ok(run)
+}
+
+fn print_skipped(run: &Run) {
     if !run.skipped.is_empty() {
         complain(&format!("note: {}", run.skipped));
     }
-    Ok(run)
 }
 
 /// Reads the event log as text, without a torn last line.

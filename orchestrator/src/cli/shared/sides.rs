@@ -2,7 +2,7 @@
 //! name of a run; a cell of the latest run; a git revision of the lab folder's reports.
 
 use super::{
-    judged::reports,
+    judged::{RunReports, reports},
     runs::{LATEST, latest, named},
 };
 use crate::{
@@ -23,7 +23,10 @@ use s2lab_os::outside::{ReadError, Why};
 use std::{
     panic::resume_unwind,
     path::Path,
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
 };
 
@@ -34,11 +37,19 @@ const HEAD: &str = "HEAD";
 /// The folder of reports in a run's folder and in a lab folder.
 const REPORTS: &str = "reports";
 
+/// Both sides.
+pub(crate) struct Sides {
+    pub(crate) old: Side,
+    pub(crate) new: Side,
+    /// True if a side is a run whose event log is damaged.
+    pub(crate) is_damaged: bool,
+}
+
 /// Reads both sides. One argument is a range of git revisions.
-pub(crate) fn sides(context: &Context, old: &str, new: Option<&str>) -> Result<(Side, Side), Failure> {
+pub(crate) fn sides(context: &Context, old: &str, new: Option<&str>) -> Result<Sides, Failure> {
     // Without a place for the cache, runs are judged.
     let cache = context.places().ok().map(|places| ReportCache::new(&places.cache));
-    let reader = Reader { context, cache, latest: Mutex::new(None) };
+    let reader = Reader { context, cache, latest: Mutex::new(None), is_damaged: AtomicBool::new(false) };
     if let Some(new) = new {
         return reader.both(old, new);
     }
@@ -49,7 +60,8 @@ pub(crate) fn sides(context: &Context, old: &str, new: Option<&str>) -> Result<(
         });
     };
     let half = |half: &'_ str| if half.is_empty() { HEAD.to_owned() } else { half.to_owned() };
-    Ok((reader.commit(&half(old))?, reader.commit(&half(new))?))
+    let (old, new) = (reader.commit(&half(old))?, reader.commit(&half(new))?);
+    Ok(Sides { old, new, is_damaged: false })
 }
 
 struct Reader<'a> {
@@ -57,11 +69,12 @@ struct Reader<'a> {
     cache: Option<ReportCache>,
     /// The latest run, judged once.
     latest: Mutex<Option<Reports>>,
+    is_damaged: AtomicBool,
 }
 
 impl Reader<'_> {
     /// Reads both sides at the same time. Without a thread they are read one after the other.
-    fn both(&self, old: &str, new: &str) -> Result<(Side, Side), Failure> {
+    fn both(&self, old: &str, new: &str) -> Result<Sides, Failure> {
         thread::scope(|scope| {
             let other = thread::Builder::new().spawn_scoped(scope, || self.side(new));
             let old = self.side(old);
@@ -69,7 +82,7 @@ impl Reader<'_> {
                 Ok(other) => other.join().unwrap_or_else(|panic| resume_unwind(panic)),
                 Err(_) => self.side(new),
             };
-            Ok((old?, new?))
+            Ok(Sides { old: old?, new: new?, is_damaged: self.is_damaged.load(Ordering::Relaxed) })
         })
     }
 
@@ -124,7 +137,8 @@ impl Reader<'_> {
     }
 
     fn run(&self, run: &RunFolder) -> Result<Reports, Failure> {
-        let reports = reports(run, self.cache.as_ref())?;
+        let RunReports { reports, is_damaged } = reports(run, self.cache.as_ref())?;
+        self.is_damaged.fetch_or(is_damaged, Ordering::Relaxed);
         Ok(reports.into_iter().map(|(key, report)| (key, Ok(report))).collect())
     }
 

@@ -22,7 +22,7 @@ pub(crate) fn check(context: &Context, arguments: &Arguments) -> Result<u8, Fail
     let outputs = arguments.output.of_check()?;
     let lab = context.lab()?;
     let folder = open(context, arguments.run.as_deref())?;
-    let judged = Judged::read(&folder)?;
+    let judged = Judged::read_as_far(&folder)?;
     let mut summary = judged.summary(&folder, Some(&lab.reports()));
     summary.orphaned = orphans(&lab.reports(), &lab_cells(&lab)?)?;
     summary.orphaned.retain(|key| summary.cells.iter().all(|cell| cell.key != *key));
@@ -31,5 +31,9 @@ pub(crate) fn check(context: &Context, arguments: &Arguments) -> Result<u8, Fail
         false => outputs.document(&summary),
     };
     outputs.write(&summary, printed)?;
-    Ok(if summary.is_as_accepted() { exit::FINE } else { exit::DIFFERENT })
+    Ok(match summary.is_as_accepted() {
+        _ if judged.run.damage.is_some() => exit::LAB,
+        true => exit::FINE,
+        false => exit::DIFFERENT,
+    })
 }

@@ -2,8 +2,12 @@
 
 use crate::cli::{
     context::Context,
+    exit,
     failure::Failure,
-    shared::{outputs::OutputArguments, sides::sides},
+    shared::{
+        outputs::OutputArguments,
+        sides::{Sides, sides},
+    },
 };
 use clap::Args;
 use s2lab_model::changes::DiffSummary;
@@ -23,8 +27,8 @@ pub(crate) struct Arguments {
 
 pub(crate) fn diff(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let outputs = arguments.output.of_diff()?;
-    let (old, new) = sides(context, &arguments.old, arguments.new.as_deref())?;
+    let Sides { old, new, is_damaged } = sides(context, &arguments.old, arguments.new.as_deref())?;
     let diff = DiffSummary::of(&old, &new);
     outputs.print(&diff)?;
-    Ok(diff.exit)
+    Ok(if is_damaged { exit::LAB } else { diff.exit })
 }

@@ -31,7 +31,7 @@ pub(crate) struct Arguments {
 pub(crate) fn report(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let outputs = arguments.output.of_run("report")?;
     let folder = open(context, arguments.run.as_deref())?;
-    let judged = Judged::read(&folder)?;
+    let judged = Judged::read_as_far(&folder)?;
     // A run of elsewhere may be read where nothing can be written: it is shown before that is
     // tried.
     let written = judged.write_reports(&folder);
