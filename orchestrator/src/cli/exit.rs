@@ -1,7 +1,11 @@
 //! Exit codes. Those of a run follow from its verdicts, by the table in `s2lab_model::verdict`.
 
 use super::failure::Failure;
-use crate::{lab::init::InitError, review::ReviewError, run::bundle::BundleError};
+use crate::{
+    lab::init::InitError,
+    review::ReviewError,
+    run::{bundle::BundleError, retention::RemoveError},
+};
 use s2lab_cache::CacheError;
 use s2lab_os::whole::leads_elsewhere;
 
@@ -37,6 +41,7 @@ impl Failure {
             )
             | Failure::Bundle(BundleError::Refused { .. })
             | Failure::Init(InitError::Exists { .. })
+            | Failure::Remove(RemoveError::AtWork(_) | RemoveError::Foreign(_))
             | Failure::Usage { .. } => USAGE,
             Failure::History(error) if error.is_about_input() => USAGE,
             Failure::Io { source, .. } | Failure::Review(ReviewError::Io { source, .. })
@@ -52,6 +57,7 @@ impl Failure {
             | Failure::Read(_)
             | Failure::Runtime(_)
             | Failure::History(_)
+            | Failure::Remove(RemoveError::Io(..))
             | Failure::Log { .. }
             | Failure::Io { .. } => LAB,
         }

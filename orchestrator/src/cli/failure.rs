@@ -4,7 +4,7 @@ use crate::{
     host::emulated::factor::FactorError,
     lab::{LabError, init::InitError},
     review::ReviewError,
-    run::bundle::BundleError,
+    run::{bundle::BundleError, retention::RemoveError},
     runtime::NoRuntime,
 };
 use s2lab_cache::{CacheError, revisions::RevisionsError, series::SeriesError};
@@ -47,6 +47,8 @@ pub(crate) enum Failure {
     Bundle(#[from] BundleError),
     #[error(transparent)]
     History(#[from] HistoryError),
+    #[error(transparent)]
+    Remove(#[from] RemoveError),
     #[error("{path}: {source}")]
     Log { path: PathBuf, source: LogError },
     #[error("{what}: {source}")]
@@ -76,6 +78,10 @@ impl Failure {
                 Some("`s2lab bundle RUN` writes one; a run's folder is named by itself".into())
             }
             Failure::History(error) => error.hint(),
+            Failure::Remove(RemoveError::AtWork(_)) => Some("wait for its end".into()),
+            Failure::Remove(RemoveError::Foreign(_)) => {
+                Some("move them away, or remove the folder by hand".into())
+            }
             Failure::Runtime(error) => error.hint().map(str::to_owned),
             Failure::Factor(_) => Some("`s2lab doctor` shows what is missing on this machine".into()),
             Failure::Usage { hint, .. } => hint.clone(),

@@ -14,7 +14,7 @@ use shared::answers;
 use std::process::ExitCode;
 use verbs::{
     accept, bundle, cache, check, completions, diff, doctor, explain, history, init, lint, list, man, new,
-    report, review, run, schema, shell, tables, textconv, trend,
+    report, review, run, runs, schema, shell, tables, textconv, trend,
 };
 
 /// End-to-end test lab for KVM on arm64: boots an emulated host, lets KVM in it run guests, reads
@@ -60,6 +60,8 @@ enum Verb {
     Accept(accept::Arguments),
     /// Write a run into one file, which `report` and others read on any machine
     Bundle(bundle::Arguments),
+    /// List, remove or export the runs that are kept
+    Runs(runs::Arguments),
     /// List what past runs say of each cell: last good, first bad, how often it is flaky
     History(history::Arguments),
     /// Draw a cell's past: verdicts, times, numbers, and what changed when it went bad
@@ -105,6 +107,7 @@ pub fn main() -> ExitCode {
         Verb::Review(arguments) => review::review(&context, &arguments),
         Verb::Accept(arguments) => accept::accept(&context, &arguments),
         Verb::Bundle(arguments) => bundle::bundle(&context, &arguments),
+        Verb::Runs(arguments) => runs::runs(&context, &arguments),
         Verb::History(arguments) => history::history(&context, &arguments),
         Verb::Trend(arguments) => trend::trend(&context, &arguments),
         Verb::Doctor(arguments) => doctor::doctor(&context, &arguments),

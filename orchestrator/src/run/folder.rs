@@ -33,7 +33,7 @@ pub(super) const TRACE: &str = "s2lab.log";
 /// The folders of a run.
 pub(super) const PARTS: [&str; 3] = ["raw", "cells", "reports"];
 
-fn runs(state: &Path) -> PathBuf {
+pub(super) fn runs(state: &Path) -> PathBuf {
     state.join("runs")
 }
 

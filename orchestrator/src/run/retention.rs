@@ -106,6 +106,125 @@ pub fn forget(
     Ok(removed)
 }
 
+/// A run under STATE/runs.
+#[derive(Debug)]
+pub struct KeptRun {
+    pub folder: RunFolder,
+    pub name: String,
+    /// The size of its files.
+    pub bytes: u64,
+    pub why: Kept,
+}
+
+/// The reason why a run is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// s2lab works on it.
+    AtWork,
+    /// It has a FAIL, and stays until a person removes it.
+    Failed,
+    /// s2lab did not make the folder as it is.
+    Foreign,
+    /// It was killed; it is judged before it is removed.
+    NotEnded,
+    /// It goes when enough newer ones are there.
+    Newest,
+}
+
+impl Kept {
+    /// The reason in one word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Kept::AtWork => "at-work",
+            Kept::Failed => "failed",
+            Kept::Foreign => "foreign",
+            Kept::NotEnded => "not-ended",
+            Kept::Newest => "newest",
+        }
+    }
+}
+
+/// Returns the runs under `state`, the newest first by their names.
+pub fn kept(state: &Path) -> io::Result<Vec<KeptRun>> {
+    let runs = super::folder::runs(state);
+    let listed = match entries(&runs) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => vec![],
+        listed => listed?,
+    };
+    let mut found = vec![];
+    for entry in listed {
+        let path = entry.path();
+        if entry.file_type()?.is_dir() && path.join(EVENTS).is_file() {
+            let (name, bytes, why) = (name_of(&entry), size(&path)?, why(&path)?);
+            found.push(KeptRun { folder: RunFolder::found(&path), name, bytes, why });
+        }
+    }
+    found.sort_by(|one, other| other.name.cmp(&one.name));
+    Ok(found)
+}
+
+fn why(run: &Path) -> io::Result<Kept> {
+    let Locked::ByUs(_held) = lock(run)? else { return Ok(Kept::AtWork) };
+    let is_ours = run.file_name().and_then(OsStr::to_str).is_some_and(is_name) && is_whole_ours(run)?;
+    Ok(match read(run).filter(|_| is_ours) {
+        None => Kept::Foreign,
+        Some(Mark { failed: Some(true), .. }) => Kept::Failed,
+        Some(Mark { failed: None, .. }) => Kept::NotEnded,
+        Some(Mark { failed: Some(false), .. }) => Kept::Newest,
+    })
+}
+
+/// Returns the size of the files in a folder. Links are not followed.
+fn size(folder: &Path) -> io::Result<u64> {
+    let mut sum = 0_u64;
+    for entry in entries(folder)? {
+        let meta = entry.metadata()?;
+        sum = sum.saturating_add(if meta.is_dir() { size(&entry.path())? } else { meta.len() });
+    }
+    Ok(sum)
+}
+
+/// The reason why a run is not removed.
+#[derive(Debug, thiserror::Error)]
+pub enum RemoveError {
+    #[error("s2lab works on the run {0}")]
+    AtWork(String),
+    #[error("the run {0} has files that s2lab did not make")]
+    Foreign(String),
+    #[error("cannot remove the run {0}: {1}")]
+    Io(String, #[source] io::Error),
+}
+
+impl KeptRun {
+    /// Returns the reason why the run cannot be removed. A person may remove one with a FAIL, and a
+    /// renamed one.
+    ///
+    /// # Errors
+    /// It is at work, or contains something else than a run.
+    pub fn check(&self) -> Result<(), RemoveError> {
+        self.locked().map(drop)
+    }
+
+    /// Removes the run.
+    ///
+    /// # Errors
+    /// See [`KeptRun::check`]. A run that is half removed is still a run.
+    pub fn remove(&self) -> Result<(), RemoveError> {
+        let _held = self.locked()?;
+        erase(self.folder.path()).map_err(|error| RemoveError::Io(self.name.clone(), error))
+    }
+
+    fn locked(&self) -> Result<Locked, RemoveError> {
+        let (path, name) = (self.folder.path(), || self.name.clone());
+        let failed = |error| RemoveError::Io(name(), error);
+        match lock(path).map_err(failed)? {
+            Locked::ByAnother => Err(RemoveError::AtWork(name())),
+            held if is_whole_ours(path).map_err(failed)? => Ok(held),
+            _ => Err(RemoveError::Foreign(name())),
+        }
+    }
+}
+
 /// Removes the run. Returns false if it stays.
 fn remove(run: &Path, mark: &Mark, failed: impl Fn(&RunFolder) -> Option<bool>) -> io::Result<bool> {
     let Locked::ByUs(_held) = lock(run)? else { return Ok(false) };
@@ -124,7 +243,12 @@ fn remove(run: &Path, mark: &Mark, failed: impl Fn(&RunFolder) -> Option<bool>) 
     if failed {
         return Ok(false);
     }
-    // A half-removed run still has its event log and its mark. Links are removed, not followed.
+    erase(run).map(|()| true)
+}
+
+/// Removes the files of a run, which are all its folder has. A half-removed run still has its event
+/// log and its mark. Links are removed, not followed.
+fn erase(run: &Path) -> io::Result<()> {
     for part in super::folder::PARTS {
         match fs::remove_dir_all(run.join(part)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -138,9 +262,12 @@ fn remove(run: &Path, mark: &Mark, failed: impl Fn(&RunFolder) -> Option<bool>) 
         }
     }
     fs::remove_file(run.join(EVENTS))?;
-    fs::remove_file(run.join(MARK))?;
-    fs::remove_dir(run)?;
-    Ok(true)
+    match fs::remove_file(run.join(MARK)) {
+        // A run of another place has none.
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    fs::remove_dir(run)
 }
 
 /// Returns true if the run's folder contains only s2lab's own files, by names and types.

@@ -2,8 +2,10 @@
 //! `docs/answers.schema.json`, is made from these types.
 
 mod past;
+mod runs;
 
 pub use past::{CellHistory, FactChange, FlakyRate, PastResult, Throughput, ThroughputPoint, Trend};
+pub use runs::{RunContent, RunEntry};
 
 use s2lab_model::{escape, event::PlannedCell};
 use schemars::{JsonSchema, generate::SchemaSettings};
@@ -79,6 +81,17 @@ pub enum Answer {
         groups: Vec<AcceptedGroup>,
         /// All cells that were chosen.
         cells: Vec<AcceptedCell>,
+    },
+    /// The answer of `runs`.
+    Runs {
+        /// The newest first.
+        runs: Vec<RunEntry>,
+    },
+    /// The answer of `runs rm`.
+    RunsRm {
+        /// The names of the runs.
+        removed: Vec<String>,
+        bytes: u64,
     },
     /// The answer of `history`.
     History {

@@ -163,6 +163,12 @@ pub fn last_line(run: &RunSummary) -> String {
 
 /// The number of cells that ended how, and how that compares.
 pub fn counts(run: &RunSummary) -> String {
+    let compared = if run.compared { compared(run) } else { "no lab folder to compare with".into() };
+    format!("{}, {compared}", endings_of(run))
+}
+
+/// The number of cells that ended how: `3 cells: 2 passed, 1 failed`.
+pub fn endings_of(run: &RunSummary) -> String {
     let mut counts: Vec<(&str, usize)> = vec![];
     for cell in &run.cells {
         let word = match &cell.verdict {
@@ -183,7 +189,6 @@ pub fn counts(run: &RunSummary) -> String {
     if !run.whole {
         parts.push("LOST: the log stops before the run's end".into());
     }
-    parts.push(if run.compared { compared(run) } else { "no lab folder to compare with".into() });
     let cells = match run.cells.len() {
         1 => "1 cell".to_owned(),
         n => format!("{n} cells"),

@@ -1,6 +1,6 @@
 //! `--format json` of the verbs that are not about a run, against the schema that s2lab prints.
 
-use crate::harness::Home;
+use crate::harness::{Home, RUN};
 use crate::story::Story;
 use s2lab_model::event::StopCause;
 use serde_json::{Value, json};
@@ -195,6 +195,24 @@ fn accept_names_each_cell_and_its_changes() {
     );
     let (_, output, home) = accepted(&["nothing", "--format", "json"]);
     assert_eq!((&document(&home, &output)["answer"], output.status.code()), (&json!("error"), Some(2)));
+}
+
+/// Sizes and folders vary with the place of the test.
+#[test]
+fn past_runs_answer_in_json_too() {
+    let home = Home::new();
+    home.add_run(&Story::well(&home.plan(&["idle@debian-6.1"])));
+    for (name, arguments) in [
+        ("runs", &["runs"][..]),
+        ("runs", &["runs", "list"]),
+        ("history-add", &["history", "add", RUN]),
+        ("history", &["history"]),
+        ("trend", &["trend", "idle@debian-6.1"]),
+        ("runs-rm", &["runs", "rm", RUN, "--yes"]),
+    ] {
+        let output = home.command(&[arguments, &["--format", "json"]].concat()).output().unwrap();
+        assert_eq!(document(&home, &output)["answer"], name, "{arguments:?}");
+    }
 }
 
 #[test]

@@ -72,6 +72,8 @@ mod review;
 #[cfg(test)]
 mod run;
 #[cfg(test)]
+mod runs;
+#[cfg(test)]
 mod tables;
 #[cfg(test)]
 mod textconv;

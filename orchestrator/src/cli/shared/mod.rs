@@ -13,3 +13,4 @@ pub(crate) mod own;
 pub(crate) mod parts;
 pub(crate) mod runs;
 pub(crate) mod sides;
+pub(crate) mod typed;

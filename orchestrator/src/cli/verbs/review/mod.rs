@@ -6,7 +6,6 @@
 
 mod answer;
 mod decided;
-mod typed;
 
 use crate::cli::{
     context::Context,
@@ -15,6 +14,7 @@ use crate::cli::{
     render::say_bytes,
     shared::acceptance::Acceptance,
     shared::answers::{AnswerArguments, FORMAT},
+    shared::typed::Typed,
 };
 use crate::{
     run::signals::Interruption,
@@ -26,7 +26,6 @@ use clap::Args;
 use decided::Decided;
 use s2lab_model::{review::Group, verdict::Interrupt};
 use std::io::{self, IsTerminal, Write};
-use typed::Typed;
 
 #[derive(Debug, Args)]
 #[command(mut_arg(FORMAT, |format| format.help(

@@ -11,14 +11,14 @@ use std::io::{self, PipeReader};
 const LONGEST: usize = 4096;
 
 /// The terminal on stdin, until a signal.
-pub(super) struct Typed {
+pub(crate) struct Typed {
     /// A pipe that a signal closes.
     interrupted: PipeReader,
 }
 
 impl Typed {
     /// Opens it. It must be called inside of a tokio runtime.
-    pub(super) fn open(interruption: Interruption) -> io::Result<Self> {
+    pub(crate) fn open(interruption: Interruption) -> io::Result<Self> {
         let (interrupted, open) = io::pipe()?;
         tokio::spawn(async move {
             interruption.interrupted().await;
@@ -30,7 +30,7 @@ impl Typed {
     /// Returns the next line; None at the end of input, or after a signal. A person may take any
     /// time, so the wait has no deadline. A terminal gives one line at a time: what was typed after
     /// it stays for the next reader.
-    pub(super) fn line(&self) -> io::Result<Option<String>> {
+    pub(crate) fn line(&self) -> io::Result<Option<String>> {
         let stdin = io::stdin();
         let mut line = [0; LONGEST];
         loop {
