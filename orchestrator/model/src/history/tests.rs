@@ -167,7 +167,7 @@ proptest! {
         prop_assert!(found.2.0 <= judged);
     }
 
-    /// What shows nothing about the kernel changes nothing.
+    /// Results that show nothing about the kernel change nothing.
     #[test]
     fn failures_of_the_lab_change_no_trend(letters in "[PFTY]{1,12}", at in 0usize..12, lab in "[EML-]") {
         let at = at.min(letters.len());

@@ -31,7 +31,7 @@ pub struct PastResult {
     pub lab: Option<String>,
     /// The time at which the run began, by RFC 3339.
     pub started: String,
-    /// Whether the run was a good night; null: it was none.
+    /// True for a good night, false for another one; null: the run was none.
     pub night: Option<bool>,
     /// PASS, FAIL, TIMEOUT, FLAKY, ERROR, MISS, LOST, INCONCLUSIVE or SKIP; null: interrupted, or
     /// not run.
@@ -54,7 +54,7 @@ pub struct PastResult {
     pub machine: Option<String>,
 }
 
-/// How often a cell is flaky.
+/// The share of flaky runs.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct FlakyRate {
     /// The runs that are FLAKY, or differ from the run before under the same conditions.

@@ -14,7 +14,7 @@ pub struct RunEntry {
     /// Why it is kept: at-work, failed, foreign (s2lab did not make the folder as it is), not-ended
     /// or newest.
     pub kept: &'static str,
-    /// What its log has; null: it cannot be read.
+    /// The content of its log; null: it cannot be read.
     pub content: Option<RunContent>,
     /// Why the log cannot be read.
     pub unreadable: Option<String>,
