@@ -5,10 +5,11 @@ mod named;
 
 use s2lab_cache::{Cache, CacheError, revisions};
 use s2lab_model::{
-    diagnostic::Diagnostics,
+    diagnostic::{Diagnostic, Diagnostics},
     event::BUILT_IN,
     kernel::{self, Kernels},
-    plan::Revisions,
+    night::{self, KnownFailures},
+    plan::{Key, Revisions},
     scenario::{Scenario, load},
 };
 use s2lab_os::{
@@ -16,6 +17,7 @@ use s2lab_os::{
     private,
 };
 use std::{
+    collections::BTreeSet,
     ffi::OsString,
     io,
     os::unix::fs::MetadataExt,
@@ -29,6 +31,8 @@ pub const KERNELS_FILE: &str = "kernels.yaml";
 const IMAGES: &str = "images";
 const SCENARIOS: &str = "scenarios";
 const REPORTS: &str = "reports";
+/// The name of the file of known failures, which need not exist.
+pub const KNOWN_FILE: &str = "known.yaml";
 /// The extension of a scenario's file.
 const EXTENSION: &str = "yaml";
 
@@ -185,6 +189,19 @@ impl Lab {
         self.root.join(KERNELS)
     }
 
+    /// Returns the file of known failures, which need not exist.
+    pub fn known_file(&self) -> PathBuf {
+        self.root.join(KNOWN_FILE)
+    }
+
+    /// Returns the known failures; none without their file.
+    pub fn known(&self) -> Result<KnownFailures, LabError> {
+        match self.known_file().symlink_metadata() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(KnownFailures::default()),
+            _ => known(&self.known_file()),
+        }
+    }
+
     pub fn kernels(&self) -> Result<Kernels, LabError> {
         kernels(&self.kernels_file())
     }
@@ -231,7 +248,7 @@ fn is_lab(path: &Path) -> Result<bool, LabError> {
 /// Returns the lab folder at `root`, if it and its parts belong to the user or to root.
 fn trusted(root: &Path) -> Result<&Path, LabError> {
     let own = owners(rustix::process::geteuid().as_raw(), std::env::var("SUDO_UID").ok().as_deref());
-    let parts = [IMAGES, KERNELS, SCENARIOS, REPORTS].map(|part| root.join(part));
+    let parts = [IMAGES, KERNELS, SCENARIOS, REPORTS, KNOWN_FILE].map(|part| root.join(part));
     for part in std::iter::once(root.to_owned()).chain(parts) {
         let owner = match std::fs::metadata(&part) {
             Ok(meta) => meta.uid(),
@@ -255,6 +272,18 @@ fn owners(user: u32, sudo: Option<&str>) -> Vec<u32> {
 pub fn kernels(path: &Path) -> Result<Kernels, LabError> {
     let kernels = read(path).and_then(|text| kernel::load(&shown(path), &text).map_err(Mistake::Written));
     kernels.map_err(|mistake| LabError::Mistakes(Mistakes(vec![mistake])))
+}
+
+/// Reads a file of known failures.
+pub fn known(path: &Path) -> Result<KnownFailures, LabError> {
+    let known = read(path).and_then(|text| night::load(&shown(path), &text).map_err(Mistake::Written));
+    known.map_err(|mistake| LabError::Mistakes(Mistakes(vec![mistake])))
+}
+
+/// Returns a warning for each entry of a file of known failures that is for none of these cells.
+pub fn unmatched(path: &Path, cells: &BTreeSet<Key>) -> Result<Vec<Diagnostic>, LabError> {
+    let text = read(path).map_err(|mistake| LabError::Mistakes(Mistakes(vec![mistake])))?;
+    Ok(night::unmatched(&shown(path), &text, cells))
 }
 
 /// Reads scenario files. Returns all mistakes of all files at once.

@@ -80,6 +80,21 @@ impl Cache {
         self.blocking(move |cache| cache.kernel_blocking(&kernel, &borrow(&modules))).await
     }
 
+    /// Moves a kernel to the newest version that the archive has: the next [`Cache::kernel`] takes it.
+    ///
+    /// # Errors
+    /// The version in use stays.
+    pub async fn move_kernel(&self, kernel: &DebianKernel) -> Result<()> {
+        let kernel = kernel.clone();
+        self.blocking(move |cache| cache.move_kernel_blocking(&kernel)).await
+    }
+
+    /// Moves a package of kernel source like [`Cache::move_kernel`].
+    pub async fn move_source(&self, source: &SourcePackage) -> Result<()> {
+        let source = source.clone();
+        self.blocking(move |cache| cache.move_source_blocking(&source)).await
+    }
+
     /// Returns a kernel built from source, with modules like [`Cache::kernel`]. The same input is
     /// built once.
     pub async fn build_kernel(&self, build: &KernelBuild, modules: &[&str]) -> Result<Kernel> {

@@ -22,6 +22,9 @@ pub struct ResolvedCell {
     /// The promises that the cell checks: those of the file, and isolation if the cell looks.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub promises: BTreeSet<Promise>,
+    /// The cell is a negative control: each of its expectations must be unmet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub inverted: bool,
     /// The declared traits of the kernel. If they leave something open, exactly one alternative of
     /// the expectations must be met, and it must be one that all cells of the kernel meet.
     pub traits: Traits,
@@ -35,6 +38,7 @@ impl ResolvedCell {
             steps: scenario.steps.clone(),
             expect: scenario.expect.clone(),
             promises: scenario.held_up(),
+            inverted: false,
             traits,
         }
     }

@@ -5,9 +5,20 @@ use serde::Serialize;
 use std::fmt::{self, Display, Formatter, Write};
 use std::ops::Range;
 
+/// The weight of a mistake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Severity {
+    /// The text cannot be used.
+    Error,
+    /// The text can be used, and is probably not what was meant.
+    Warning,
+}
+
 /// One mistake.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Diagnostic {
+    pub severity: Severity,
     /// The file, as the caller named it.
     pub file: String,
     /// The line, from 1.
@@ -29,7 +40,12 @@ impl Display for Diagnostic {
     /// Writes `file:line:column: error: message`, the source line, carets under the place, and the
     /// help.
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}:{}:{}: error: {}", plain(&self.file), self.line, self.column, plain(&self.message))?;
+        let (file, message) = (plain(&self.file), plain(&self.message));
+        let word = match self.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        };
+        writeln!(f, "{file}:{}:{}: {word}: {message}", self.line, self.column)?;
         let at = self.column.saturating_sub(1);
         let skipped = at.saturating_sub(SHOWN / 2).min(self.source.chars().count().saturating_sub(SHOWN));
         let shown: String = self.source.chars().skip(skipped).take(SHOWN).collect();
@@ -117,7 +133,7 @@ impl<'a> Sink<'a> {
     }
 
     pub(crate) fn error(&mut self, span: Range<usize>, message: impl Into<String>) {
-        self.push(span, message.into(), None);
+        self.push(span, Severity::Error, message.into(), None);
     }
 
     pub(crate) fn error_help(
@@ -126,21 +142,35 @@ impl<'a> Sink<'a> {
         message: impl Into<String>,
         help: impl Into<String>,
     ) {
-        self.push(span, message.into(), Some(help.into()));
+        self.push(span, Severity::Error, message.into(), Some(help.into()));
     }
 
-    fn push(&mut self, span: Range<usize>, message: String, help: Option<String>) {
+    pub(crate) fn warning(
+        &mut self,
+        span: Range<usize>,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        self.push(span, Severity::Warning, message.into(), Some(help.into()));
+    }
+
+    /// Returns the mistakes so far.
+    pub(crate) fn found(self) -> Vec<Diagnostic> {
+        self.found
+    }
+
+    fn push(&mut self, span: Range<usize>, severity: Severity, message: String, help: Option<String>) {
         match self.found.len() {
-            ..MOST => self.keep(span, message, help),
+            ..MOST => self.keep(span, severity, message, help),
             MOST => {
                 let message = format!("there are more than {MOST} mistakes; not all of them are shown");
-                self.keep(self.text.len()..self.text.len(), message, None);
+                self.keep(self.text.len()..self.text.len(), severity, message, None);
             }
             _ => {}
         }
     }
 
-    fn keep(&mut self, span: Range<usize>, message: String, help: Option<String>) {
+    fn keep(&mut self, span: Range<usize>, severity: Severity, message: String, help: Option<String>) {
         let start = self.text.floor_char_boundary(span.start.min(self.text.len()));
         let end = self.text.floor_char_boundary(span.end.clamp(start, self.text.len()));
         let line_start = self.text[..start].rfind('\n').map_or(0, |i| i + 1);
@@ -148,6 +178,7 @@ impl<'a> Sink<'a> {
         let source = self.text[line_start..line_end].trim_end_matches('\r').to_owned();
         let help = crate::unseen::help(&source).or(help);
         self.found.push(Diagnostic {
+            severity,
             file: self.file.to_owned(),
             line: self.text[..line_start].matches('\n').count() + 1,
             column: self.text[line_start..start].chars().count() + 1,

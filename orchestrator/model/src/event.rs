@@ -2,7 +2,7 @@
 //! facts, so that a later decoder or expectation can be applied to an old run. The format is
 //! described in `docs/formats.md`.
 
-use crate::{cell::ResolvedCell, crash::symbols::Names, hex, plan::Key, steps::Observation};
+use crate::{cell::ResolvedCell, crash::symbols::Names, hex, night::Night, plan::Key, steps::Observation};
 use s2lab_protocol::{Bar, BoundDevice, HostMemory};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -234,6 +234,13 @@ pub struct Plan {
     /// in `cells`. Absent from logs before 2.1.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub kernels: BTreeMap<String, KernelOrigin>,
+    /// The seed of the order in which the cells are carried out, see [`crate::plan::shuffled`]. None:
+    /// that of `cells`. Absent from logs before 2.2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shuffle: Option<u32>,
+    /// The night, if the run is that of `s2lab nightly`. Absent from logs before 2.2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub night: Option<Night>,
     pub cells: Vec<PlannedCell>,
 }
 

@@ -8,11 +8,15 @@ use crate::scenario::Scenario;
 
 mod artifact;
 mod choice;
+mod control;
 mod key;
+mod shuffle;
 
 pub use artifact::Artifact;
 pub use choice::{KernelArgument, KernelChoice, Revisions, commit_name, label, with_series};
+pub use control::control;
 pub use key::{Key, KeyError};
+pub use shuffle::shuffled;
 
 /// The most cells of a run. A day has time for some hundred; it bounds what is planned, written and
 /// judged.
@@ -54,6 +58,8 @@ pub enum PlanError {
     TooMany { count: usize },
     #[error("--exclude leaves no cell")]
     AllExcluded,
+    #[error("`{key}` has no negative control: it expects no stage-2 type of a device")]
+    NoControl { key: Key },
     #[error("there is no scenario here")]
     NoScenario,
     #[error(transparent)]
@@ -61,12 +67,34 @@ pub enum PlanError {
 }
 
 /// Returns the cells of `selection`, sorted by scenario, then by kernel in the order chosen (listed
-/// kernels beyond the chosen ones last, by name). Each cell is there once.
+/// kernels beyond the chosen ones last, by name). Each cell is there once. The negative controls
+/// that are selected by their keys come last.
 ///
 /// # Errors
 /// If a selector matches nothing, a chosen kernel does not exist, or two cells would have
 /// one key.
 pub fn plan(
+    scenarios: &[Scenario],
+    kernels: &Kernels,
+    selection: &Selection,
+) -> Result<Vec<PlannedCell>, PlanError> {
+    let controls: Vec<_> = selection.selectors.iter().filter_map(|text| control::controlled(text)).collect();
+    if controls.is_empty() {
+        return plan_cells(scenarios, kernels, selection);
+    }
+    let mut others = selection.clone();
+    others.selectors.retain(|text| control::controlled(text).is_none());
+    let mut cells = match others.selectors.is_empty() {
+        true => vec![],
+        false => plan_cells(scenarios, kernels, &others)?,
+    };
+    for key in controls {
+        cells.push(control::planned(scenarios, kernels, selection, &key)?);
+    }
+    Ok(cells)
+}
+
+fn plan_cells(
     scenarios: &[Scenario],
     kernels: &Kernels,
     selection: &Selection,

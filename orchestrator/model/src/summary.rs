@@ -5,6 +5,7 @@ use crate::escape;
 use crate::event::{CellEnd, KernelOrigin, SeriesOrigin, Stage};
 use crate::finding::{Finding, Weight};
 use crate::judge::{JudgedCell, JudgedRun, difference};
+use crate::night::{KnownFailure, Night};
 use crate::plan::Key;
 use crate::record::{Environment, Record, StageSpan, environment};
 use crate::report::{Report, Standing};
@@ -27,6 +28,10 @@ pub struct RunSummary {
     pub lab: Option<String>,
     /// The commit of the lab folder's repository, see [`crate::event::Plan`].
     pub lab_commit: Option<String>,
+    /// The seed of the order in which the cells were carried out.
+    pub shuffle: Option<u32>,
+    /// The night that the run is.
+    pub night: Option<Night>,
     /// The cells, in the plan's order.
     pub cells: Vec<CellSummary>,
     pub interrupted: Option<Interrupt>,
@@ -87,7 +92,12 @@ pub struct CellSummary {
     pub guests: Vec<String>,
     /// The throughputs of all attempts.
     pub throughputs: Vec<Throughput>,
-    /// None: there is nothing to compare with, or it is not compared yet.
+    /// The cell is a negative control: it passes if its expectations are unmet.
+    pub control: bool,
+    /// The known failure that tolerates the verdict.
+    pub tolerated: Option<KnownFailure>,
+    /// None: there is nothing to compare with, or it is not compared yet. A negative control has
+    /// none.
     pub standing: Option<Standing>,
     /// The accepted report, if it differs from this one.
     pub accepted: Option<Report>,
@@ -131,8 +141,9 @@ impl RunSummary {
         let mut standings = standings.unwrap_or_default();
         let cells = run.cells.iter().map(|cell| {
             let summary = CellSummary::of(cell, logs(&cell.planned.key));
-            let standing = standings.remove(&summary.key);
-            CellSummary { standing, ..summary }.on(run.kernels.get(&cell.planned.kernel))
+            let standing = standings.remove(&summary.key).filter(|_| !summary.control);
+            let tolerated = tolerated(run.night.as_ref(), &summary);
+            CellSummary { standing, tolerated, ..summary }.on(run.kernels.get(&cell.planned.kernel))
         });
         Self {
             s2lab: run.s2lab.clone(),
@@ -140,6 +151,8 @@ impl RunSummary {
             folder: folder.to_owned(),
             lab: run.lab.clone(),
             lab_commit: run.lab_commit.clone(),
+            shuffle: run.shuffle,
+            night: run.night.clone(),
             cells: cells.collect(),
             interrupted: run.interrupted,
             whole: run.ended || run.interrupted.is_some(),
@@ -151,7 +164,7 @@ impl RunSummary {
 
     /// Returns true if every report is as accepted, or differs only in what may differ.
     pub fn is_as_accepted(&self) -> bool {
-        let fine = |cell: &CellSummary| cell.standing.as_ref().is_some_and(Standing::is_fine);
+        let fine = |cell: &CellSummary| cell.control || cell.standing.as_ref().is_some_and(Standing::is_fine);
         self.orphaned.is_empty() && self.cells.iter().all(fine)
     }
 }
@@ -192,6 +205,8 @@ impl CellSummary {
             logs,
             guests: cell.planned.resolved.guests.keys().cloned().collect(),
             throughputs: Throughput::all(cell.attempts.iter().map(|attempt| &attempt.record)),
+            control: cell.planned.resolved.inverted,
+            tolerated: None,
             standing: None,
             accepted: None,
         }
@@ -234,6 +249,11 @@ impl CellSummary {
             _ => escape::line(&format!("{what}: expected {expected}, found {found}")),
         })
     }
+}
+
+/// Returns the known failure that tolerates the verdict of a cell.
+fn tolerated(night: Option<&Night>, cell: &CellSummary) -> Option<KnownFailure> {
+    night?.tolerates(&cell.key, cell.verdict.as_ref()?).cloned()
 }
 
 impl KernelSummary {

@@ -14,7 +14,7 @@ use shared::answers;
 use std::process::ExitCode;
 use verbs::{
     accept, bundle, cache, check, completions, diff, doctor, explain, history, init, lint, list, man, new,
-    report, review, run, runs, schema, shell, tables, textconv, trend,
+    nightly, report, review, run, runs, schema, shell, tables, textconv, trend,
 };
 
 /// End-to-end test lab for KVM on arm64: boots an emulated host, lets KVM in it run guests, reads
@@ -35,6 +35,9 @@ pub const VERSION: &str = env!("S2LAB_VERSION");
 enum Verb {
     /// Run scenarios and check the results
     Run(run::Arguments),
+    /// Run everything as one of many nights: move kernels, compare with the nights before, print what
+    /// is new; exit 5 if nothing failed and somebody must look
+    Nightly(nightly::Arguments),
     /// List the cells: every scenario on every kernel
     List(list::Arguments),
     /// Show what a cell consists of: scenario, kernel, expectations, QEMU's command line
@@ -96,6 +99,7 @@ pub fn main() -> ExitCode {
     let context = Context { common, log_file };
     let done = match verb {
         Verb::Run(arguments) => run::run(&context, arguments),
+        Verb::Nightly(arguments) => nightly::nightly(&context, arguments),
         Verb::List(arguments) => list::list(&context, &arguments),
         Verb::Explain(arguments) => explain::explain(&context, &arguments),
         Verb::Shell(arguments) => shell::shell(&context, arguments),

@@ -30,6 +30,9 @@ const LABS: &str = "labs";
 pub(super) const EVENTS: &str = "events.jsonl";
 /// The log of s2lab itself.
 pub(super) const TRACE: &str = "s2lab.log";
+/// The summary of the morning and the page that a night writes into its folder.
+pub const MORNING: &str = "morning.md";
+pub const PAGE: &str = "page.html";
 /// The folders of a run.
 pub(super) const PARTS: [&str; 3] = ["raw", "cells", "reports"];
 
@@ -391,6 +394,8 @@ mod tests {
             lab_commit: None,
             attempts: Attempts::Once,
             kernels: Default::default(),
+            shuffle: None,
+            night: None,
             cells: vec![],
         };
         let line =

@@ -10,7 +10,7 @@ pub mod folder;
 pub mod judging;
 pub mod log;
 mod looks;
-mod nonce;
+pub mod nonce;
 pub mod operator;
 pub mod report_cache;
 pub mod retention;

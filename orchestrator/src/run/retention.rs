@@ -4,7 +4,7 @@
 //! contains the folder's own name, so that a copy or a renamed folder is not removed. A folder with
 //! any other content stays as a whole.
 
-use super::folder::{EVENTS, Locked, RunFolder, TRACE, lock, stamp};
+use super::folder::{EVENTS, Locked, MORNING, PAGE, RunFolder, TRACE, lock, runs, stamp};
 use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 use s2lab_os::{
     outside::{self, kinds},
@@ -31,26 +31,55 @@ struct Mark {
     run: String,
     /// True if a cell has failed. None: the run has not ended.
     failed: Option<bool>,
+    /// The run is a night. Nights are counted apart from other runs.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    night: bool,
 }
 
 impl RunFolder {
     /// Marks the run as one that s2lab has made under its own state folder.
     pub(super) fn mark(&self) -> io::Result<()> {
-        write(self.path(), None)
+        write(self.path(), None, false)
+    }
+
+    /// Marks the run as a night. A run elsewhere has no mark, and gets none.
+    pub fn mark_night(&self) -> io::Result<()> {
+        match read(self.path()) {
+            Some(mark) => write(self.path(), mark.failed, true),
+            None => Ok(()),
+        }
     }
 
     /// Notes at the run's end if a cell has failed. A run elsewhere has no mark, and gets none.
     pub fn note_end(&self, failed: bool) -> io::Result<()> {
         match read(self.path()) {
-            Some(_) => write(self.path(), Some(failed)),
+            Some(mark) => write(self.path(), Some(failed), mark.night),
             None => Ok(()),
         }
     }
 }
 
-fn write(run: &Path, failed: Option<bool>) -> io::Result<()> {
+/// Returns the nights that are kept under `state`, the latest first.
+pub fn nights(state: &Path) -> io::Result<Vec<RunFolder>> {
+    let entries = match fs::read_dir(runs(state)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
+        entries => entries?,
+    };
+    let mut found = vec![];
+    for entry in entries {
+        let path = entry?.path();
+        let is_run = path.file_name().and_then(OsStr::to_str).is_some_and(is_name);
+        if is_run && read(&path).is_some_and(|mark| mark.night) {
+            found.push(path);
+        }
+    }
+    found.sort_by(|one, other| other.cmp(one));
+    Ok(found.iter().map(|path| RunFolder::found(path)).collect())
+}
+
+fn write(run: &Path, failed: Option<bool>, night: bool) -> io::Result<()> {
     let name = run.file_name().and_then(OsStr::to_str).unwrap_or_default();
-    let text = serde_json::to_string(&Mark { run: name.into(), failed })? + "\n";
+    let text = serde_json::to_string(&Mark { run: name.into(), failed, night })? + "\n";
     whole::write_below(run, Path::new(MARK), text.as_bytes())
 }
 
@@ -69,7 +98,8 @@ fn is_name(name: &str) -> bool {
     same && pid.parse::<u32>().is_ok_and(|number| number.to_string() == pid)
 }
 
-/// Removes all but the newest `keep` runs, and returns the removed ones. These runs stay: the run
+/// Removes all but the newest `keep` runs of the kind of `own`, nights or others, and returns the
+/// removed ones: runs by hand do not push out a night. These runs stay: the run
 /// `own`, one that is at work, one with a FAIL (`failed` judges those that have not ended; None: it
 /// cannot), and one that s2lab did not make. Names after `now` come from a clock that was wrong
 /// then or is wrong now; in both cases they count as older than the run that begins. A run that
@@ -81,12 +111,14 @@ pub fn forget(
     failed: impl Fn(&RunFolder) -> Option<bool>,
 ) -> io::Result<Vec<PathBuf>> {
     let Some(runs) = own.path().parent() else { return Ok(vec![]) };
+    let night = read(own.path()).is_some_and(|mark| mark.night);
     let mut others = vec![];
     for entry in fs::read_dir(runs)? {
         let entry = entry?;
         let name = entry.file_name().into_string().unwrap_or_default();
         if entry.file_type()?.is_dir() && is_name(&name) && entry.path() != own.path() {
-            others.extend(read(&entry.path()).map(|mark| (name, mark)));
+            let mark = read(&entry.path()).filter(|mark| mark.night == night);
+            others.extend(mark.map(|mark| (name, mark)));
         }
     }
     let now = stamp(now);
@@ -235,7 +267,7 @@ fn remove(run: &Path, mark: &Mark, failed: impl Fn(&RunFolder) -> Option<bool>) 
         Some(failed) => failed,
         None => match failed(&RunFolder::found(run)) {
             // It is noted, so that it is judged once.
-            Some(true) => return write(run, Some(true)).map(|()| false),
+            Some(true) => return write(run, Some(true), mark.night).map(|()| false),
             Some(false) => false,
             None => return Ok(false),
         },
@@ -282,7 +314,7 @@ fn is_whole_ours(run: &Path) -> io::Result<bool> {
             "cells" => {
                 all(&entry, &|cell| Ok(name_of(cell).contains('@') && all(cell, &|file| is_of_cell(file))?))?
             }
-            _ => is_file(&entry, |name| [EVENTS, MARK, TRACE].contains(&name))?,
+            _ => is_file(&entry, |name| [EVENTS, MARK, TRACE, MORNING, PAGE].contains(&name))?,
         };
         if !ours {
             return Ok(false);

@@ -43,6 +43,8 @@ pub enum Answer {
         /// The number of files that were read.
         files: usize,
         mistakes: Vec<Mistake>,
+        /// The parts that can be used, and are probably not what was meant.
+        warnings: Vec<Mistake>,
     },
     /// The answer of `doctor`.
     Doctor { subjects: Vec<Subject> },

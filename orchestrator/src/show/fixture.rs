@@ -61,6 +61,8 @@ pub(crate) fn cell(key: &str) -> CellSummary {
         stages: vec![stage(Stage::HostBoot, 20, Some(9_500)), stage(Stage::Steps, 9_500, Some(16_400))],
         guests: vec!["g0".into()],
         throughputs: vec![throughput()],
+        control: false,
+        tolerated: None,
         accepted: None,
     }
 }
@@ -261,6 +263,8 @@ pub(crate) fn run_of(cells: Vec<CellSummary>) -> RunSummary {
         folder: "/runs/1".into(),
         lab: Some("built-in".into()),
         lab_commit: None,
+        shuffle: None,
+        night: None,
         cells,
         interrupted: None,
         whole: true,

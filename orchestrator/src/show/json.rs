@@ -25,6 +25,10 @@ struct Run<'a> {
     folder: String,
     /// The lab folder, or `built-in`.
     lab: Option<&'a str>,
+    /// The seed of the order in which the cells were carried out.
+    shuffle: Option<u32>,
+    /// The date of the night, if the run is one of `s2lab nightly`.
+    night: Option<String>,
     /// The exit code of the run.
     exit: u8,
     /// The signal that ended the run early.
@@ -67,8 +71,22 @@ struct Cell<'a> {
     repeat: &'a [String],
     /// The folder of its consoles and logs.
     logs: String,
+    /// The cell is a negative control: it passes if its inverted expectations are unmet.
+    control: bool,
+    /// The entry of known.yaml that tolerates the verdict.
+    tolerated: Option<Tolerated<'a>>,
     /// The comparison with the accepted report; null: there is no lab folder to compare with.
     accepted: Option<Accepted<'a>>,
+}
+
+/// A known failure.
+#[derive(Serialize, JsonSchema)]
+struct Tolerated<'a> {
+    reason: &'a str,
+    link: Option<&'a str>,
+    who: &'a str,
+    /// The last date.
+    until: String,
 }
 
 /// The end of an attempt before its end.
@@ -121,6 +139,8 @@ pub fn document(run: &RunSummary) -> String {
         version: VERSION,
         folder: run.folder.display().to_string(),
         lab: run.lab.as_deref(),
+        shuffle: run.shuffle,
+        night: run.night.as_ref().map(|night| night.date.to_string()),
         exit: run.exit,
         interrupted: run.interrupted.map(|signal| match signal {
             Interrupt::Interrupt => "SIGINT",
@@ -161,6 +181,13 @@ fn cell(cell: &CellSummary) -> Cell<'_> {
         elapsed_ms: cell.elapsed_ms,
         repeat: &cell.repeat,
         logs: cell.logs.display().to_string(),
+        control: cell.control,
+        tolerated: cell.tolerated.as_ref().map(|known| Tolerated {
+            reason: &known.reason,
+            link: known.link.as_deref(),
+            who: &known.who,
+            until: known.until.to_string(),
+        }),
         accepted: cell.standing.as_ref().map(accepted),
     }
 }

@@ -1,6 +1,8 @@
 //! A run as the reports of KCIDB (kcidb-io, schema v5.3): a kernel is a checkout and a build, a cell
 //! is a test. Nothing is null, and there are no resources, because a log has no URL.
 
+mod known;
+
 use super::{command, excerpt, standings, terminal};
 use jiff::{SignedDuration, Timestamp};
 use s2lab_model::{
@@ -43,13 +45,26 @@ pub fn document(run: &RunSummary) -> String {
         let kernel = kernels.get(cell.key.kernel()).unwrap_or(&none);
         test(run, &id, cell, &build_id(&id, cell.key.kernel(), kernel))
     });
+    let (issues, incidents) = known::issues(run, &id);
     let document = json!({
+        "issues": some(issues),
+        "incidents": some(incidents),
         "version": {"major": VERSION.0, "minor": VERSION.1},
         "checkouts": of(checkout),
         "builds": of(build),
         "tests": tests.collect::<Vec<_>>(),
     });
     escape::json(&format!("{:#}", without_nulls(document))) + "\n"
+}
+
+/// Returns the list, or nothing for an empty one.
+fn some(list: Vec<Value>) -> Option<Vec<Value>> {
+    Some(list).filter(|list| !list.is_empty())
+}
+
+/// Returns the id of a cell's result.
+fn test_id(run: &str, cell: &CellSummary) -> String {
+    format!("{ORIGIN}:{run}:{}", cell.key)
 }
 
 /// Leaves out what is not known.
@@ -161,7 +176,7 @@ fn build(run: &str, name: &str, kernel: &Kernel<'_>) -> Value {
 
 fn test(run: &RunSummary, id: &str, cell: &CellSummary, build: &str) -> Value {
     json!({
-        "id": format!("{ORIGIN}:{id}:{}", cell.key),
+        "id": test_id(id, cell),
         "origin": ORIGIN,
         "build_id": build,
         "path": path(&cell.key),

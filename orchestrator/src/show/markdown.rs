@@ -273,7 +273,7 @@ fn folded(title: &str, markdown: &str) -> String {
 
 /// Returns a text as a code span, which is safe in a table. `|` is written as `\u{7c}`: a pipe ends
 /// a column of a table, also in a code span.
-fn code(text: &str) -> String {
+pub(super) fn code(text: &str) -> String {
     let text = escape::once(text, LONGEST_CODE).replace('|', "\\u{7c}");
     let around = "`".repeat(longest_run(&text) + 1);
     let space = if text.starts_with('`') || text.ends_with('`') { " " } else { "" };

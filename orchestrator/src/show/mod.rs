@@ -18,6 +18,7 @@ pub mod ktap;
 pub mod lore;
 pub mod mail;
 pub mod markdown;
+pub mod morning;
 pub mod outline;
 pub mod page;
 pub mod past;
@@ -30,7 +31,7 @@ pub mod tested;
 pub mod trend;
 
 use clap::ValueEnum;
-use s2lab_model::{changes::DiffSummary, summary::RunSummary};
+use s2lab_model::{changes::DiffSummary, night::Morning, summary::RunSummary};
 use terminal::Paint;
 
 /// Forms of what is printed.
@@ -83,6 +84,8 @@ pub struct Form {
     pub check: Printed<RunSummary>,
     /// The output of `diff`.
     pub diff: Printed<DiffSummary>,
+    /// The output of `nightly`: the summary of the morning for people, that of the run for programs.
+    pub nightly: Printed<Morning>,
 }
 
 /// The function that writes the summary of a step, of at most so many bytes.
@@ -108,32 +111,60 @@ impl Format {
                 run: Document(|run| terminal::run(run, Paint(false)) + "\n"),
                 check: Document(standings::lines),
                 diff: Document(diff::lines),
+                nightly: Document(morning::lines),
             },
-            Format::Events => Form { run: Log, check: Nothing, diff: Nothing },
+            Format::Events => Form { run: Log, check: Nothing, diff: Nothing, nightly: Nothing },
             Format::Json => Form {
                 run: Document(json::document),
                 check: Document(json::document),
                 diff: Document(diff::json::document),
+                nightly: Document(|morning| json::document(&morning.run)),
             },
-            Format::Junit => Form { run: Document(junit::document), check: Nothing, diff: Nothing },
-            Format::Ktap => Form { run: Document(ktap::document), check: Nothing, diff: Nothing },
-            Format::Kcidb => Form { run: Document(kcidb::document), check: Nothing, diff: Nothing },
+            Format::Junit => Form {
+                run: Document(junit::document),
+                check: Nothing,
+                diff: Nothing,
+                nightly: Document(|morning| junit::document(&morning.run)),
+            },
+            Format::Ktap => Form {
+                run: Document(ktap::document),
+                check: Nothing,
+                diff: Nothing,
+                nightly: Document(|morning| ktap::document(&morning.run)),
+            },
+            Format::Kcidb => Form {
+                run: Document(kcidb::document),
+                check: Nothing,
+                diff: Nothing,
+                nightly: Document(|morning| kcidb::document(&morning.run)),
+            },
             Format::Github => Form {
                 run: Annotations { document: github::run, summary: github::summary },
                 check: Annotations { document: github::check, summary: github::summary },
                 diff: Annotations { document: github::diff, summary: github::diff_summary },
+                nightly: Annotations {
+                    document: |morning| github::run(&morning.run),
+                    summary: |morning, _| morning::markdown(morning),
+                },
             },
             Format::Markdown => Form {
                 run: Document(markdown::run),
                 check: Document(markdown::run),
                 diff: Document(markdown::diff),
+                nightly: Document(morning::markdown),
             },
-            Format::Lore => {
-                Form { run: Document(lore::run), check: Document(lore::run), diff: Document(lore::diff) }
-            }
-            Format::Html => {
-                Form { run: Document(page::run), check: Document(page::run), diff: Document(page::diff) }
-            }
+            Format::Lore => Form {
+                run: Document(lore::run),
+                check: Document(lore::run),
+                diff: Document(lore::diff),
+                nightly: Document(|morning| lore::run(&morning.run)),
+            },
+            Format::Html => Form {
+                run: Document(page::run),
+                check: Document(page::run),
+                diff: Document(page::diff),
+                nightly: Document(|morning| page::run(&morning.run)),
+            },
         }
     }
 
@@ -186,16 +217,17 @@ mod tests {
             .map(|row| row.split('|').map(|column| column.trim().trim_end_matches('`')).collect::<Vec<_>>());
         let documented: Vec<_> = rows
             .filter_map(|row| match row[..] {
-                [name, _, run, check, diff, ""] => {
-                    Some((name.to_owned(), [run, check, diff].map(|c| !c.is_empty())))
+                [name, _, run, check, diff, nightly, ""] => {
+                    Some((name.to_owned(), [run, check, diff, nightly].map(|c| !c.is_empty())))
                 }
                 _ => None,
             })
             .collect();
         let has = |format: &Format| {
-            let Form { run, check, diff } = format.form();
+            let Form { run, check, diff, nightly } = format.form();
             let (run, check) = (!matches!(run, Printed::Nothing), !matches!(check, Printed::Nothing));
-            (format.name(), [run, check, !matches!(diff, Printed::Nothing)])
+            let (diff, nightly) = (!matches!(diff, Printed::Nothing), !matches!(nightly, Printed::Nothing));
+            (format.name(), [run, check, diff, nightly])
         };
         assert_eq!(documented, Format::value_variants().iter().map(has).collect::<Vec<_>>());
     }

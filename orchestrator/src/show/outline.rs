@@ -115,6 +115,7 @@ pub fn of_run_within(run: &RunSummary, most: usize) -> Vec<Sentence<'_>> {
     let changed = sorted.iter().map(|cell| (&cell.key, changes(cell)));
     let mut kinds = failures(&sorted);
     kinds.extend(changed_cells(changed, run.cells.iter().map(|cell| &cell.key)));
+    kinds.extend(tolerated(&sorted));
     let known: Vec<_> = sorted.iter().filter(|cell| is_known_failure(cell)).collect();
     let lead = format!("not new: {} as accepted", failing(known.len()));
     kinds.extend(Sentence::plain(lead, known.iter().map(|cell| (&cell.key, None)).collect()));
@@ -183,7 +184,7 @@ fn failures<'a>(sorted: &[&'a CellSummary]) -> Vec<Sentence<'a>> {
     let mut reasons: Vec<(String, &'static str, Vec<&Key>)> = vec![];
     for cell in sorted.iter().filter(|cell| Class::of(cell) == Class::Failed) {
         let Some(verdict) = &cell.verdict else { continue };
-        if is_known_failure(cell) || !changes(cell).is_empty() {
+        if is_known_failure(cell) || cell.tolerated.is_some() || !changes(cell).is_empty() {
             continue;
         }
         let why = terminal::why(cell).unwrap_or_default();
@@ -197,6 +198,16 @@ fn failures<'a>(sorted: &[&'a CellSummary]) -> Vec<Sentence<'a>> {
         Sentence::about(format!("{name} on {}", cells(keys.len())), why, keys)
     };
     reasons.into_iter().map(sentence).collect()
+}
+
+/// The failures that entries of `known.yaml` tolerate.
+fn tolerated<'a>(sorted: &[&'a CellSummary]) -> Option<Sentence<'a>> {
+    let cells = sorted.iter().filter_map(|cell| {
+        let known = cell.tolerated.as_ref()?;
+        Some((&cell.key, Some(format!("until {} by {}: {}", known.until, known.who, known.reason))))
+    });
+    let cells: Vec<_> = cells.collect();
+    Sentence::plain(format!("tolerated: {}", self::cells(cells.len())), cells)
 }
 
 /// The cells without a result about the kernel. They stand apart: the kernel is not to blame.

@@ -4,6 +4,7 @@ use super::command;
 use s2lab_model::{
     escape,
     judge::endings,
+    night::KnownFailure,
     report::{Outcome, Standing},
     summary::{CellSummary, RunSummary},
     verdict::Verdict,
@@ -82,6 +83,10 @@ pub fn cell(cell: &CellSummary, columns: Columns, paint: Paint) -> String {
     if let Some(hint) = hint.filter(|_| !cell.passed() && !cell.skipped() && cell.verdict.is_some()) {
         line.push_str(&format!("{BELOW}hint: {}", escape::line(hint)));
     }
+    if let Some(KnownFailure { until, who, reason, .. }) = &cell.tolerated {
+        let tolerated = escape::line(&format!("tolerated until {until} by {who}: {reason}"));
+        line.push_str(&format!("{BELOW}{tolerated}"));
+    }
     // The whole run is interrupted; what to repeat is `run --failed`.
     if !cell.passed() && (cell.verdict.is_some() || cell.not_run.is_some()) {
         let repeat = command::repeat(cell).join(" ");
@@ -158,7 +163,8 @@ pub fn word(cell: &CellSummary) -> &'static str {
 
 /// The last line: how many cells ended how, how that compares, where the run lies.
 pub fn last_line(run: &RunSummary) -> String {
-    format!("{} · {}", counts(run), home(&run.folder))
+    let seed = run.shuffle.map(|seed| format!(" · shuffled with seed {seed}")).unwrap_or_default();
+    format!("{}{seed} · {}", counts(run), home(&run.folder))
 }
 
 /// The number of cells that ended how, and how that compares.
@@ -172,6 +178,7 @@ pub fn endings_of(run: &RunSummary) -> String {
     let mut counts: Vec<(&str, usize)> = vec![];
     for cell in &run.cells {
         let word = match &cell.verdict {
+            _ if cell.tolerated.is_some() => "tolerated",
             Some(Verdict::Pass { .. }) => "passed",
             Some(Verdict::Fail) => "failed",
             Some(Verdict::Skip(_)) => "skipped",
@@ -270,6 +277,8 @@ mod tests {
             started: "2026-11-22T15:00:00Z".into(),
             folder: "/runs/1".into(),
             lab: None,
+            shuffle: None,
+            night: None,
             cells,
             interrupted: None::<Interrupt>,
             whole: true,

@@ -2,7 +2,8 @@
 
 use crate::harness::Home;
 
-const VERBS: [&str; 17] = [
+const VERBS: [&str; 18] = [
+    "nightly",
     "run",
     "list",
     "explain",
@@ -107,6 +108,7 @@ fn schemas_are_those_in_the_repository() {
         (&["schema"][..], "scenarios/schema.json"),
         (&["schema", "scenario"], "scenarios/schema.json"),
         (&["schema", "kernels"], "images/schema.json"),
+        (&["schema", "known"], "docs/known.schema.json"),
         (&["schema", "run"], "docs/run.schema.json"),
         (&["schema", "diff"], "docs/diff.schema.json"),
         (&["schema", "answers"], "docs/answers.schema.json"),

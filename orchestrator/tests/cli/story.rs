@@ -11,6 +11,7 @@ use s2lab_model::{
     },
     hash::digest,
     kernel::Trait,
+    night::{KnownFailure, Night},
     plan::Key,
     steps::{
         AfterReset, Beside, LoadedBytes, Look, Observation, ProbeOutcome, Probed, Reset, Step, Stored,
@@ -50,6 +51,7 @@ pub(crate) struct Story {
     started: String,
     attempts: Attempts,
     kernels: BTreeMap<String, KernelOrigin>,
+    night: Option<Night>,
     /// Each event with the cell's key.
     events: Vec<(Option<Key>, Event)>,
     pages: BTreeMap<String, Vec<u8>>,
@@ -67,6 +69,7 @@ impl Story {
             started: "2026-11-22T15:00:00Z".into(),
             attempts: Attempts::Once,
             kernels: BTreeMap::new(),
+            night: None,
             events: vec![],
             pages: BTreeMap::new(),
         };
@@ -151,6 +154,11 @@ impl Story {
         self
     }
 
+    /// Makes the run a night of that date, with these known failures.
+    pub(crate) fn on_the_night(self, date: &str, known: Vec<KnownFailure>) -> Self {
+        Self { night: Some(Night { date: date.parse().unwrap(), known }), ..self }
+    }
+
     /// Leaves the cell `key` out of the run.
     pub(crate) fn not_run(self, key: &str, why: &str) -> Self {
         let mut story = self.only(key, |_| false);
@@ -188,6 +196,8 @@ impl Story {
             lab_commit: None,
             attempts: self.attempts,
             kernels: self.kernels.clone(),
+            shuffle: None,
+            night: self.night.clone(),
             cells: self.cells.clone(),
         };
         // Each attempt has a session of its own.

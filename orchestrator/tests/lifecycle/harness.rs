@@ -79,6 +79,8 @@ async fn carry_out(row: &Row, folder: &Path) -> Result<JudgedCell, Box<dyn Error
         lab_commit: None,
         attempts: Attempts::Once,
         kernels: BTreeMap::new(),
+        shuffle: None,
+        night: None,
         cells: vec![planned.clone()],
     }));
     let launcher = Launcher::start()?;
@@ -212,7 +214,11 @@ fn reasons(judged: &JudgedCell) -> Vec<String> {
 /// Returns the processes that were started with the folder's script, whatever their parents and
 /// groups are now.
 pub(crate) fn left(folder: &Path) -> Vec<String> {
-    let mark = folder.join(SCRIPT).display().to_string();
+    left_of(&folder.join(SCRIPT).display().to_string())
+}
+
+/// Returns the processes whose environment has the text.
+pub(crate) fn left_of(mark: &str) -> Vec<String> {
     let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let ours = processes.filter(|process| {
         let environment = std::fs::read(process.path().join("environ")).unwrap_or_default();

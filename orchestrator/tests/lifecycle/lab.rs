@@ -149,6 +149,8 @@ async fn carry_out(folder: &Path) -> Result<(), Box<dyn Error>> {
         lab_commit: None,
         attempts,
         kernels: Default::default(),
+        shuffle: None,
+        night: None,
         cells: cells.clone(),
     }));
     let run = Run {

@@ -11,6 +11,7 @@ mod document;
 mod harness;
 mod lab;
 mod looks;
+mod nights;
 mod row;
 mod table;
 mod whole;

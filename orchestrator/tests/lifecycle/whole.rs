@@ -3,7 +3,7 @@
 use crate::{
     agent, attempts, cache, disk,
     lab::{self, Checked},
-    looks,
+    looks, nights,
 };
 
 /// A run in a process of its own, and the conditions that must hold.
@@ -24,7 +24,7 @@ const fn mounting(run: WholeRun) -> WholeRun {
     WholeRun { mounts: true, ..run }
 }
 
-pub(crate) static RUNS: [WholeRun; 34] = [
+pub(crate) static RUNS: [WholeRun; 36] = [
     run(
         "killed-at-any-moment",
         "`kill -9` at 24 moments",
@@ -202,6 +202,18 @@ pub(crate) static RUNS: [WholeRun; 34] = [
         "the archive has another version than the one that was found",
         "an error that says which",
         cache::moved_on,
+    ),
+    run(
+        "seven-nights",
+        "seven nights of `s2lab nightly`: a kernel regresses, is tolerated, the entry expires, it is mended",
+        "each morning says first what is new; what stays is one line",
+        nights::seven,
+    ),
+    run(
+        "a-lab-that-always-sees-normal",
+        "a night in which every look at a BAR sees Normal-NC",
+        "the negative control does not fail, and the morning says so first",
+        nights::always_normal,
     ),
     run(
         "cache-damaged",

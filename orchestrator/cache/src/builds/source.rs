@@ -125,6 +125,14 @@ impl Cache {
         }
     }
 
+    pub(crate) fn move_source_blocking(&self, source: &SourcePackage) -> Result<()> {
+        suites::check_package(&source.package)?;
+        let scope = Scope::new(&source.suites, &["arm64"])?;
+        let exact = crate::parts::kernel::exact(&source.package, source.version.as_deref());
+        self.apt
+            .resolve_anew(Question::package(&exact), &scope, |apt| apt.newest(std::slice::from_ref(&exact)))
+    }
+
     /// Makes `into` this source: a missing folder, or, with [`Base::changes_in_place`], one that
     /// was made from another base of the same room.
     pub(crate) fn bring(&self, base: &Base, into: &Path) -> Result<()> {

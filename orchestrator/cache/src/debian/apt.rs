@@ -35,6 +35,9 @@ const KEYRINGS: [&str; 2] =
     ["/usr/share/keyrings/debian-archive-keyring.gpg", "/usr/share/keyrings/debian-archive-keyring.pgp"];
 /// The age up to which lists are not fetched again while the cache is being filled.
 const LISTS_FRESH: Duration = Duration::from_secs(3600);
+/// The age up to which lists are not fetched again when versions move: those of one suite serve all
+/// kernels of a night.
+const LISTS_ANEW: Duration = Duration::from_secs(300);
 /// The longest silence. apt itself gives up on a silent server after 30 s, three times.
 const SILENCE: Duration = Duration::from_secs(150);
 const LOCK_LIMIT: Duration = Duration::from_secs(30 * 60);
@@ -123,16 +126,34 @@ impl Apt {
             return Err(CacheError::Offline { missing: format!("the version of {what}") });
         }
         let session = self.session(scope, LISTS_FRESH)?;
-        let mut all = self.remembered()?;
-        if let Some(debs) = all.remove(&key) {
+        if let Some(debs) = self.remembered()?.remove(&key) {
             return Ok(debs);
         }
         let debs = find(&session)?;
-        all.insert(key, debs.clone());
+        self.remember(key, &debs)?;
+        Ok(debs)
+    }
+
+    /// Asks the archive again, and keeps its new answer. Without one, the kept answer stays.
+    pub(crate) fn resolve_anew(
+        &self,
+        question: Question<'_>,
+        scope: &Scope,
+        find: impl FnOnce(&Session<'_>) -> Result<Vec<Deb>>,
+    ) -> Result<()> {
+        if self.offline {
+            return Err(CacheError::Offline { missing: format!("the newest version of {}", question.what) });
+        }
+        let session = self.session(scope, LISTS_ANEW)?;
+        self.remember(question.key(scope), &find(&session)?)
+    }
+
+    fn remember(&self, key: String, debs: &[Deb]) -> Result<()> {
+        let mut all = self.remembered()?;
+        all.insert(key, debs.to_vec());
         let path = self.resolved_path();
         let text = serde_json::to_vec_pretty(&all).map_err(|e| CacheError::malformed(path.display(), e))?;
-        object::replace_file(&path, &text)?;
-        Ok(debs)
+        object::replace_file(&path, &text)
     }
 
     /// Returns the kept answer.

@@ -63,6 +63,12 @@ impl Cache {
         self.kernel_of(&tree, first.version.clone(), wanted)
     }
 
+    pub(crate) fn move_kernel_blocking(&self, kernel: &DebianKernel) -> Result<()> {
+        suites::check_package(&kernel.package)?;
+        let scope = Scope::new(&kernel.suites, &["arm64"])?;
+        self.apt.resolve_anew(Question::package(&kernel.exact()), &scope, |apt| find(apt, kernel))
+    }
+
     /// Returns the kernel whose object is `tree`.
     pub(crate) fn kernel_of(
         &self,

@@ -24,6 +24,8 @@ pub(crate) fn run(day: u32, keys: &[&str]) -> RunSummary {
         folder: format!("/runs/{day}").into(),
         lab: Some("/lab".into()),
         lab_commit: Some("c0ffee".into()),
+        shuffle: None,
+        night: None,
         cells: keys.iter().map(|key| cell(key)).collect(),
         interrupted: None,
         whole: true,
@@ -59,6 +61,8 @@ pub(crate) fn cell(key: &str) -> CellSummary {
         logs: "/runs".into(),
         guests: vec![],
         throughputs: vec![throughput(&[553, 342, 765]), Throughput { step: 3, ..throughput(&[]) }],
+        control: false,
+        tolerated: None,
         standing: Some(Standing::Compared(Outcome::Same)),
         accepted: None,
     }

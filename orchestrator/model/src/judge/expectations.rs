@@ -15,6 +15,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// The name of a kernel without any of the traits.
 const BEFORE: &str = "before the series";
+/// The name of what a negative control passes as.
+const CONTROL: &str = "negative control";
+/// The begin of the finding that an expectation of a negative control is met.
+pub(crate) const CONTROL_FINDING: &str = "negative control: ";
 /// The most leaves that are evidence of one finding.
 const MOST_LEAVES: usize = 4;
 
@@ -50,6 +54,28 @@ pub(super) fn evaluate(record: &Record, looks: &[DecodedLook], all_there: bool) 
     let mut met = choose(tried.collect());
     met.findings.extend(always);
     met
+}
+
+/// Compares the record of a negative control with its expectations, each of which must be unmet at
+/// each of its looks. One that is met puts the whole oracle in doubt. With observations missing
+/// (`all_there` false) that cannot be decided.
+pub(super) fn evaluate_inverted(record: &Record, looks: &[DecodedLook], all_there: bool) -> Outcome {
+    let expect = record.planned.resolved.expect.iter();
+    let places = expect.flat_map(|expectation| expectation.at.iter().map(move |at| (expectation, at)));
+    let is_met = |(expectation, at): &(&Expectation, &String)| {
+        all_there && unmet_at(expectation, at, record, looks).is_empty()
+    };
+    let finding = |(expectation, at): (&Expectation, &String)| {
+        let subject = Subject::cell().named(at).region(&expectation.of);
+        let found = expectation.stage2.map(|of| of.name()).unwrap_or_default();
+        let what = format!("{CONTROL_FINDING}stage2 of {subject}");
+        Finding::new(Weight::Doubt, subject, what, format!("anything but {found}"), found)
+    };
+    Outcome {
+        label: Some(CONTROL.into()),
+        findings: places.filter(is_met).map(finding).collect(),
+        fits: vec![],
+    }
 }
 
 /// The sets of traits for which a cell expects the same.

@@ -9,6 +9,7 @@ use crate::event::{
 };
 use crate::hash::digest;
 use crate::kernel::{Trait, Traits};
+use crate::night::Night;
 use crate::plan::Key;
 use crate::record::Run;
 use crate::report::Report;
@@ -154,6 +155,8 @@ pub(crate) struct Story {
     pub(crate) cell: PlannedCell,
     pub(crate) kernels: BTreeMap<String, KernelOrigin>,
     pub(crate) lab_commit: Option<String>,
+    pub(crate) shuffle: Option<u32>,
+    pub(crate) night: Option<Night>,
     pub(crate) events: Vec<Event>,
     pub(crate) pages: Pages,
 }
@@ -287,7 +290,7 @@ impl Story {
             repeat: vec!["run".into(), KEY.into()],
             resolved: ResolvedCell::of(&scenario, traits),
         };
-        Story { cell, kernels: BTreeMap::new(), lab_commit: None, events, pages }
+        Story { cell, kernels: BTreeMap::new(), lab_commit: None, shuffle: None, night: None, events, pages }
     }
 
     /// Adds a guest without a device, which is looked at after the first one, with that one beside
@@ -357,9 +360,11 @@ impl Story {
             lab_commit: self.lab_commit.clone(),
             attempts: Default::default(),
             kernels: self.kernels.clone(),
+            shuffle: self.shuffle,
+            night: self.night.clone(),
             cells: vec![self.cell.clone()],
         };
-        let key = KEY.parse().unwrap();
+        let key = self.cell.key.clone();
         let all = [Event::Plan(plan)].into_iter().chain(self.events.iter().cloned()).chain([Event::RunEnded]);
         let line = |(event, seq)| Line::new(seq, seq * 10, Some(SESSION), Some(&key), event);
         all.zip(0..).map(line).collect()

@@ -34,6 +34,7 @@ use std::collections::BTreeSet;
 pub use account::Account;
 pub(crate) use attempts::difference;
 pub use attempts::{another, endings};
+pub(crate) use expectations::CONTROL_FINDING;
 pub use expectations::{Alternative, expected};
 pub use live::LiveRun;
 pub use run::{JudgedAttempt, JudgedCell, JudgedRun, judge_run};
@@ -140,7 +141,10 @@ fn kept(mut judgement: Judgement) -> Judgement {
 fn complete(record: &Record, shown: &LookResults, mut findings: Vec<Finding>) -> Judgement {
     let LookResults { looks, isolation, resets } = shown;
     let missing = completeness::findings(record, looks, isolation);
-    let met = expectations::evaluate(record, looks, missing.is_empty());
+    let met = match record.planned.resolved.inverted {
+        true => expectations::evaluate_inverted(record, looks, missing.is_empty()),
+        false => expectations::evaluate(record, looks, missing.is_empty()),
+    };
     let scene = Scene { record, looks };
     let heard: Vec<_> = witnesses::ALL.iter().map(|witness| (witness.name(), witness.hear(&scene))).collect();
     let foreign = isolation::findings(record, looks, isolation);

@@ -13,6 +13,8 @@ const AT: char = '@';
 const AXIS: char = '+';
 /// Between an axis and its value.
 const IS: char = '=';
+/// The axis of a negative control, and its value.
+const CONTROL: (&str, &str) = ("control", "inverted");
 /// Longest key, bytes: with an ending it is the name of a file, which has 255 bytes at most.
 const LONGEST: usize = 240;
 /// The extension of a report's file.
@@ -77,6 +79,25 @@ impl Key {
     pub fn axes(&self) -> impl Iterator<Item = (&str, &str)> {
         let (_, rest) = self.halves();
         rest.split(AXIS).skip(1).filter_map(|axis| axis.split_once(IS))
+    }
+
+    /// Returns true for the key of a negative control.
+    pub fn is_control(&self) -> bool {
+        self.axes().any(|axis| axis == CONTROL)
+    }
+
+    /// Returns the key of the negative control of this cell.
+    ///
+    /// # Errors
+    /// If the key would be too long, or is one of a control.
+    pub fn control(&self) -> Result<Key, KeyError> {
+        Key::of(self.scenario(), self.kernel(), self.axes().chain([CONTROL]))
+    }
+
+    /// Returns the key of the cell of which this is the negative control, or None if it is none.
+    pub fn controlled(&self) -> Option<Key> {
+        let others = self.axes().filter(|axis| *axis != CONTROL);
+        self.is_control().then(|| Key::of(self.scenario(), self.kernel(), others).ok()).flatten()
     }
 
     fn halves(&self) -> (&str, &str) {

@@ -78,7 +78,9 @@ fn check(plan: &Plan) -> Result<(), LogError> {
         // JSON is YAML.
         let scenario = load(&format!("{}.yaml", key.scenario()), &text)
             .map_err(|mistakes| wrong(mistakes.iter().next().map_or("", |first| &first.message)))?;
-        if ResolvedCell::of(&scenario, resolved.traits.clone()) != *resolved {
+        let inverted = key.is_control();
+        let again = ResolvedCell { inverted, ..ResolvedCell::of(&scenario, resolved.traits.clone()) };
+        if again != *resolved {
             return Err(wrong("its scenario resolves to another cell"));
         }
         right.insert(text);

@@ -78,6 +78,8 @@ impl Acceptance {
         let (reports, known) = (lab.reports(), lab_cells(&lab)?);
         let folder = open(context, run)?;
         let mut summary = Judged::read(&folder)?.summary(&folder, Some(&reports));
+        // A negative control has no accepted report.
+        summary.cells.retain(|cell| !cell.control);
         summary.orphaned = orphans(&reports, &known)?;
         summary.orphaned.retain(|key| summary.cells.iter().all(|cell| cell.key != *key));
         Ok(Self { summary, reports, known })

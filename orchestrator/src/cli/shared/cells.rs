@@ -16,6 +16,7 @@ use s2lab_cache::{Cache, Progress};
 use s2lab_model::{
     event::{KernelOrigin, PlannedCell},
     kernel::Kernels,
+    night::Night,
     plan::{Key, Selection, plan},
 };
 use std::{
@@ -43,6 +44,8 @@ pub(crate) struct CellPlan {
     /// Those of the kernels that were given as files, once they are checked.
     pub(crate) given: CheckedKernels,
     pub(crate) cells: Vec<PlannedCell>,
+    /// The night that the run is.
+    pub(crate) night: Option<Night>,
 }
 
 impl CellPlan {
@@ -125,7 +128,7 @@ pub(crate) fn planned(
         cell.repeat = repeat(cell, &files, &own);
     }
     let chosen = own.into_iter().map(|own| own.kernel).collect();
-    Ok(CellPlan { kernels, chosen, given: CheckedKernels::default(), cells })
+    Ok(CellPlan { kernels, chosen, given: CheckedKernels::default(), cells, night: None })
 }
 
 /// The keys of all cells that the lab folder has.

@@ -51,7 +51,7 @@ impl Provisions {
     ) -> Result<Self, Failure> {
         let Source { places, lab, parts, offline } = source;
         let cache = Cache::open(&places.cache, offline, display.clone())?.with_parts(parts);
-        let CellPlan { kernels, chosen, given, cells } = planned;
+        let CellPlan { kernels, chosen, given, cells, .. } = planned;
         let gathered = BootFiles::gather(cache, kernels, &lab.images(), chosen, given, cells).await;
         display.clear_all();
         let boot = gathered?;

@@ -12,7 +12,7 @@ use s2lab_os::private;
 use std::path::PathBuf;
 
 /// The argument that names the history.
-#[derive(Debug, Default, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub(crate) struct HistoryArguments {
     /// The file of the history; default: history.sqlite in the state folder
     #[arg(long, value_name = "FILE", value_parser = home::argument())]
@@ -58,6 +58,17 @@ impl HistoryArguments {
             private::make(&places.state).map_err(Failure::io("cannot make the state folder"))?;
         }
         Ok(History::create(&self.path(places))?.add(run)?)
+    }
+
+    /// Notes of a run in the history that it was a night, and if it was a good one. A history that
+    /// cannot be written is a warning.
+    pub(crate) fn keep_night(&self, places: &Places, run: &RunSummary, good: bool) {
+        let noted = self
+            .add(places, run)
+            .and_then(|added| Ok(History::create(&self.path(places))?.judge_night(added.id(), good)?));
+        if let Err(failure) = noted {
+            complain(&format!("warning: the history does not know that the run is a night: {failure}"));
+        }
     }
 
     /// Adds a run that has just ended. A history that cannot be written changes nothing about the

@@ -76,12 +76,18 @@ impl Judged {
         Self { run, reports }
     }
 
-    /// Returns whether an attempt has failed, or the cells together.
+    /// Returns true if an attempt has failed, or the cells together. A tolerated failure does not
+    /// count.
     pub(crate) fn has_failed(&self) -> bool {
-        let is_fail = |verdict: &Verdict| matches!(verdict, Verdict::Fail | Verdict::Flaky);
-        let attempts = self.run.cells.iter().flat_map(|cell| &cell.attempts);
-        let of_attempts = attempts.filter_map(|attempt| attempt.judgement.verdict.as_ref());
-        self.run.cells.iter().filter_map(|cell| cell.verdict.as_ref()).chain(of_attempts).any(is_fail)
+        let is_fail = |verdict: &&Verdict| matches!(verdict, Verdict::Fail | Verdict::Flaky);
+        let is_tolerated = |cell: &JudgedCell, verdict: &Verdict| {
+            let night = self.run.night.as_ref();
+            night.is_some_and(|night| night.tolerates(&cell.planned.key, verdict).is_some())
+        };
+        self.run.cells.iter().any(|cell| {
+            let verdicts = cell.verdicts().flatten().chain(&cell.verdict);
+            verdicts.filter(is_fail).any(|verdict| !is_tolerated(cell, verdict))
+        })
     }
 
     /// The files that are derived from the log, by their names in the run's folder: the reports,

@@ -12,7 +12,7 @@ use clap::{
     Args, ValueEnum,
     builder::{OsStringValueParser, TypedValueParser},
 };
-use s2lab_model::{changes::DiffSummary, summary::RunSummary};
+use s2lab_model::{changes::DiffSummary, night::Morning, summary::RunSummary};
 use s2lab_os::whole;
 use std::{
     ffi::{OsStr, OsString},
@@ -29,6 +29,9 @@ pub(crate) struct OutputArguments {
     /// Write the output in this form to FILE, besides stdout; repeatable
     #[arg(long, value_name = "FORMAT=FILE", value_parser = OsStringValueParser::new().try_map(|text| parsed(&text)))]
     output: Vec<OutputFile>,
+    /// Nothing is printed or written.
+    #[arg(skip)]
+    silent: bool,
 }
 
 /// A file and its form.
@@ -41,6 +44,7 @@ struct OutputFile {
 /// The outputs of a verb whose summary is `S`.
 pub(crate) struct Outputs<'a, S> {
     pub(crate) format: Format,
+    silent: bool,
     stdout: Option<Writer<S>>,
     files: Vec<(&'a OutputFile, Writer<S>)>,
     /// The summary of a CI system's step, of at most so many bytes.
@@ -51,6 +55,11 @@ pub(crate) struct Outputs<'a, S> {
 const STEP_SUMMARY: &str = "GITHUB_STEP_SUMMARY";
 
 impl OutputArguments {
+    /// Returns the arguments of a verb that carries out another one, whose output nobody reads.
+    pub(crate) fn silent() -> Self {
+        Self { format: Format::Human, output: vec![], silent: true }
+    }
+
     pub(crate) fn format(&self) -> Format {
         self.format
     }
@@ -71,6 +80,11 @@ impl OutputArguments {
     /// Returns the outputs of `diff` like [`OutputArguments::of_run`].
     pub(crate) fn of_diff(&self) -> Result<Outputs<'_, DiffSummary>, Failure> {
         self.outputs("diff", |form| form.diff)
+    }
+
+    /// Returns the outputs of `nightly` like [`OutputArguments::of_run`].
+    pub(crate) fn of_nightly(&self) -> Result<Outputs<'_, Morning>, Failure> {
+        self.outputs("nightly", |form| form.nightly)
     }
 
     fn outputs<S>(&self, verb: &str, of: fn(Form) -> Printed<S>) -> Result<Outputs<'_, S>, Failure> {
@@ -94,11 +108,17 @@ impl OutputArguments {
             summary = summary.or(of_file);
             files.push((output, document));
         }
-        Ok(Outputs { format: self.format, stdout, files, summary })
+        let stdout = stdout.filter(|_| !self.silent);
+        Ok(Outputs { format: self.format, silent: self.silent, stdout, files, summary })
     }
 }
 
 impl<S> Outputs<'_, S> {
+    /// Returns true if lines for people are printed while the verb works.
+    pub(crate) fn has_lines(&self) -> bool {
+        self.format == Format::Human && !self.silent
+    }
+
     /// Prints the document on stdout and writes the files.
     ///
     /// # Errors

@@ -26,6 +26,10 @@ use std::{
 /// The exit code if something is damaged or missing.
 const NOT_WHOLE: u8 = 3;
 const DAY: u64 = 24 * 60 * 60;
+/// The days after which `gc` removes what was not used, and the time for a night, which does the
+/// same.
+const UNUSED_DAYS: u16 = 30;
+pub(crate) const UNUSED: Duration = Duration::from_secs(UNUSED_DAYS as u64 * DAY);
 /// The digits of a digest that distinguish objects of one name.
 const DIGITS: usize = 12;
 
@@ -52,7 +56,7 @@ enum CacheVerb {
     /// Remove what was not used for long, folders of builds too; what a living s2lab uses stays
     Gc {
         /// Not used for so many days
-        #[arg(long, value_name = "DAYS", default_value = "30")]
+        #[arg(long, value_name = "DAYS", default_value_t = UNUSED_DAYS)]
         unused: u16,
         /// Say what would go, and remove nothing
         #[arg(long)]

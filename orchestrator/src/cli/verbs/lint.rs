@@ -1,10 +1,17 @@
 //! `s2lab lint`: shows every mistake in every file; nothing boots.
 
 use crate::cli::{
-    context::Context, exit, failure::Failure, render::say, shared::answers::AnswerArguments,
-    shared::answers::answer, shared::cells::is_file,
+    context::Context,
+    exit,
+    failure::Failure,
+    render::{complain, say},
+    shared::answers::AnswerArguments,
+    shared::answers::answer,
+    shared::cells::{is_file, lab_cells},
 };
-use crate::lab::{KERNELS_FILE, Lab, LabError, Mistake, Mistakes, kernels, scenarios};
+use crate::lab::{
+    KERNELS_FILE, KNOWN_FILE, Lab, LabError, Mistake, Mistakes, kernels, known, scenarios, unmatched,
+};
 use crate::show::answer::{self, Answer};
 use clap::Args;
 use s2lab_model::diagnostic::{Diagnostic, suggest};
@@ -12,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// Names of scenarios, scenario files, kernels.yaml; default: all files of the lab
+    /// Names of scenarios, scenario files, kernels.yaml, known.yaml; default: all files of the lab
     #[arg(value_name = "NAME|FILE")]
     what: Vec<PathBuf>,
     #[command(flatten)]
@@ -23,6 +30,7 @@ pub(crate) struct Arguments {
 enum FileKind {
     Kernels(PathBuf),
     Scenario(PathBuf),
+    Known(PathBuf),
 }
 
 pub(crate) fn lint(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
@@ -39,6 +47,7 @@ pub(crate) fn lint(context: &Context, arguments: &Arguments) -> Result<u8, Failu
                 kernels(path).and_then(|_| lab.as_ref().map_or(Ok(0), Lab::check_named))
             }
             FileKind::Scenario(path) => scenarios(std::slice::from_ref(path)).map(|_| 0),
+            FileKind::Known(path) => known(path).map(|_| 0),
         };
         match read {
             Ok(named) => count += named,
@@ -46,27 +55,39 @@ pub(crate) fn lint(context: &Context, arguments: &Arguments) -> Result<u8, Failu
             Err(other) => return Err(other.into()),
         }
     }
+    // The cells of a lab with mistakes are not known.
+    let warnings = match &lab {
+        Some(lab) if mistakes.is_empty() && lab.known_file().exists() => {
+            unmatched(&lab.known_file(), &lab_cells(lab)?)?
+        }
+        _ => vec![],
+    };
     if arguments.form.is_json() {
         let exit = if mistakes.is_empty() { exit::FINE } else { exit::USAGE };
-        answer(&Answer::Lint { files: count, mistakes: mistakes.iter().flat_map(each).collect() })?;
+        let mistakes = mistakes.iter().flat_map(each).collect();
+        answer(&Answer::Lint { files: count, mistakes, warnings: warnings.iter().map(written).collect() })?;
         return Ok(exit);
     }
     if !mistakes.is_empty() {
         return Err(LabError::Mistakes(Mistakes(mistakes)).into());
     }
-    say(&fine(count))?;
+    warnings.iter().for_each(|warning| complain(warning.to_string().trim_end()));
+    say(&fine(count, warnings.len()))?;
     Ok(exit::FINE)
 }
 
-/// The mistakes in one file, each with its place.
-fn each(mistake: &Mistake) -> Vec<answer::Mistake> {
-    let written = |one: &Diagnostic| answer::Mistake {
+fn written(one: &Diagnostic) -> answer::Mistake {
+    answer::Mistake {
         file: one.file.clone(),
         line: Some(one.line),
         column: Some(one.column),
         message: one.message.clone(),
         hint: one.help.clone(),
-    };
+    }
+}
+
+/// The mistakes in one file, each with its place.
+fn each(mistake: &Mistake) -> Vec<answer::Mistake> {
     match mistake {
         Mistake::Written(diagnostics) => diagnostics.iter().map(written).collect(),
         Mistake::Unreadable { place, why } => {
@@ -79,13 +100,18 @@ fn each(mistake: &Mistake) -> Vec<answer::Mistake> {
 /// All files of the lab folder.
 fn all(lab: &Lab) -> Result<Vec<FileKind>, Failure> {
     let kernels = [FileKind::Kernels(lab.kernels_file())];
-    Ok(kernels.into_iter().chain(lab.scenario_files()?.into_iter().map(FileKind::Scenario)).collect())
+    let known = Some(lab.known_file()).filter(|path| path.symlink_metadata().is_ok()).map(FileKind::Known);
+    let scenarios = lab.scenario_files()?.into_iter().map(FileKind::Scenario);
+    Ok(kernels.into_iter().chain(known).chain(scenarios).collect())
 }
 
 /// The file that an argument names, by its path or, of a scenario in the lab folder, by its name.
 fn named(context: &Context, what: &Path) -> Result<FileKind, Failure> {
     if what.file_name().is_some_and(|name| name == KERNELS_FILE) {
         return Ok(FileKind::Kernels(what.to_owned()));
+    }
+    if what.file_name().is_some_and(|name| name == KNOWN_FILE) {
+        return Ok(FileKind::Known(what.to_owned()));
     }
     let name = what.to_str().filter(|text| !is_file(text) && !what.exists());
     let Some(name) = name else { return Ok(FileKind::Scenario(what.to_owned())) };
@@ -102,9 +128,8 @@ fn named(context: &Context, what: &Path) -> Result<FileKind, Failure> {
     })
 }
 
-fn fine(files: usize) -> String {
-    match files {
-        1 => "1 file, no mistakes".into(),
-        n => format!("{n} files, no mistakes"),
-    }
+fn fine(files: usize, warnings: usize) -> String {
+    let count = |n: usize, one: &str| if n == 1 { format!("1 {one}") } else { format!("{n} {one}s") };
+    let warnings = (warnings > 0).then(|| format!(", {}", count(warnings, "warning")));
+    format!("{}, no mistakes{}", count(files, "file"), warnings.unwrap_or_default())
 }

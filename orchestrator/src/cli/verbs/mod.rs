@@ -14,6 +14,7 @@ pub(crate) mod lint;
 pub(crate) mod list;
 pub(crate) mod man;
 pub(crate) mod new;
+pub(crate) mod nightly;
 pub(crate) mod report;
 pub(crate) mod review;
 pub(crate) mod run;

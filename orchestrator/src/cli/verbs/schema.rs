@@ -6,7 +6,7 @@ use crate::{
     show::{answer, diff, json, review, tables},
 };
 use clap::{Args, ValueEnum};
-use s2lab_model::{kernel, scenario};
+use s2lab_model::{kernel, night, scenario};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -21,6 +21,8 @@ enum What {
     Scenario,
     /// images/kernels.yaml
     Kernels,
+    /// known.yaml
+    Known,
     /// The output of --format json of run, report and check
     Run,
     /// The output of diff --format json
@@ -37,6 +39,7 @@ pub(crate) fn schema(arguments: &Arguments) -> Result<u8, Failure> {
     let schema = match arguments.what {
         What::Scenario => scenario::schema(),
         What::Kernels => kernel::schema(),
+        What::Known => night::schema(),
         What::Run => json::schema(),
         What::Diff => diff::json::schema(),
         What::Answers => answer::schema(),

@@ -155,3 +155,28 @@ fn names_of_runs() {
         assert!(!is_name(name), "{name}");
     }
 }
+
+/// Runs by hand push out no night, and nights no run by hand.
+#[test]
+fn nights_are_counted_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let night = |second| {
+        let run = RunFolder::create(dir.path(), None, at(second)).unwrap();
+        run.mark_night().unwrap();
+        fs::write(run.path().join(MORNING), "text").unwrap();
+        fs::write(run.path().join(PAGE), "text").unwrap();
+        run
+    };
+    let ended = |second| {
+        let run = night(second);
+        run.note_end(false).unwrap();
+        run.path().to_owned()
+    };
+    let nights: Vec<_> = (0..3).map(ended).collect();
+    let by_hand = self::ended(dir.path(), 3, false);
+    assert_eq!(gone(dir.path(), 9, 1), [by_hand]);
+    let own = night(10);
+    let removed = forget(&own, at(10), NonZeroUsize::new(2).unwrap(), |_| None).unwrap();
+    assert_eq!(removed, nights[..2]);
+    assert_eq!(fs::read_dir(dir.path().join("runs")).unwrap().count(), 4, "latest, a run, two nights");
+}

@@ -1,6 +1,10 @@
 use super::*;
 use crate::show::fixture;
 use proptest::prelude::*;
+use s2lab_model::{
+    night::{KnownFailure, Night},
+    report::Standing,
+};
 use std::collections::BTreeSet;
 
 fn value(run: &RunSummary) -> Value {
@@ -171,4 +175,45 @@ proptest! {
     fn whatever_a_guest_writes(run in fixture::any_run()) {
         prop_assert_eq!(broken(&run), Vec::<String>::new());
     }
+}
+
+#[test]
+fn known_failures_are_issues_with_an_incident_for_each_of_their_cells() {
+    let entry = |scenario: &str, until: &str| KnownFailure {
+        scenario: scenario.into(),
+        kernel: "debian-*".into(),
+        reason: "the BAR is Device".into(),
+        link: Some("https://example.org/1".into()),
+        who: "Ines".into(),
+        until: until.parse().unwrap(),
+    };
+    let known = vec![entry("bar", "2026-12-24"), entry("other", "2026-12-24")];
+    let mut failed = fixture::failed("bar@debian-6.12", Standing::New);
+    failed.tolerated = known.first().cloned();
+    let date = "2026-11-22".parse().unwrap();
+    let night = Some(Night { date, known });
+    let run = RunSummary { night, ..fixture::run_of(vec![failed, fixture::cell("bar@debian-6.1")]) };
+    let document = value(&run);
+    assert!(broken(&run).is_empty(), "{:?}", broken(&run));
+    let (issues, incidents) =
+        (document["issues"].as_array().unwrap(), document["incidents"].as_array().unwrap());
+    assert_eq!(issues.len(), 1, "the other entry has no cell");
+    assert_eq!(
+        (&issues[0]["version"], &issues[0]["report_url"]),
+        (&json!(20261224), &json!("https://example.org/1"))
+    );
+    let present: Vec<_> = incidents.iter().map(|one| one["present"].as_bool().unwrap()).collect();
+    assert_eq!(present, [true, false]);
+    for (incident, test) in incidents.iter().zip(document["tests"].as_array().unwrap()) {
+        assert_eq!((&incident["issue_id"], &incident["test_id"]), (&issues[0]["id"], &test["id"]));
+    }
+    // A renewed entry is the same issue of a later version.
+    let renewed = Night { date, known: vec![entry("bar", "2027-01-31")] };
+    let later = value(&RunSummary { night: Some(renewed), ..run.clone() });
+    assert_eq!(
+        (&later["issues"][0]["id"], &later["issues"][0]["version"]),
+        (&issues[0]["id"], &json!(20270131))
+    );
+    let none = value(&RunSummary { night: None, ..run });
+    assert!(none.get("issues").is_none() && none.get("incidents").is_none());
 }

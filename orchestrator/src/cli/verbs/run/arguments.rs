@@ -2,17 +2,18 @@
 
 use crate::{
     cli::{
-        shared::cells::CellArguments, shared::history::HistoryArguments, shared::kernels::KernelArguments,
-        shared::outputs::OutputArguments, shared::parts::PartArguments,
+        failure::Failure, shared::cells::CellArguments, shared::history::HistoryArguments,
+        shared::kernels::KernelArguments, shared::outputs::OutputArguments, shared::parts::PartArguments,
     },
     home,
+    run::nonce::seed,
 };
 use clap::Args;
 use s2lab_model::event::Attempts;
 use std::path::PathBuf;
 
 /// The most attempts at one cell: a log has them all.
-const MOST_ATTEMPTS: i64 = 1000;
+pub(crate) const MOST_ATTEMPTS: i64 = 1000;
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -24,14 +25,17 @@ pub(crate) struct Arguments {
     pub(crate) parts: PartArguments,
     /// Attempt each cell N times; attempts that differ are FLAKY
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=MOST_ATTEMPTS))]
-    repeat: Option<u32>,
+    pub(crate) repeat: Option<u32>,
     /// Retry a cell up to N times when the lab failed (MISS, LOST)
     #[arg(long, value_name = "N", default_value = "0", conflicts_with = "repeat")]
     #[arg(value_parser = clap::value_parser!(u32).range(..MOST_ATTEMPTS))]
-    retry: u32,
+    pub(crate) retry: u32,
     /// Rerun the cells that failed in the lab folder's latest run
     #[arg(long, conflicts_with_all = ["what", "exclude", "kernels", "modules"])]
     pub(crate) failed: bool,
+    /// Carry out the cells in a random order; the same SEED gives the same order
+    #[arg(long, value_name = "SEED", num_args = 0..=1, require_equals = true)]
+    pub(crate) shuffle: Option<Option<u32>>,
     /// Stop after the first failure
     #[arg(long)]
     pub(crate) fail_fast: bool,
@@ -64,6 +68,42 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
+    /// Returns the arguments of a run that retries cells so often, and prints nothing.
+    pub(crate) fn retrying(retry: u32) -> Self {
+        Self {
+            cells: CellArguments::default(),
+            kernels: KernelArguments::default(),
+            parts: PartArguments::default(),
+            repeat: None,
+            retry,
+            failed: false,
+            shuffle: None,
+            fail_fast: false,
+            jobs: None,
+            bisect: false,
+            offline: false,
+            keep_on_failure: false,
+            gdb: false,
+            dry_run: false,
+            out: None,
+            history: HistoryArguments::default(),
+            output: OutputArguments::silent(),
+        }
+    }
+
+    /// Chooses the seed of a shuffled run that has none.
+    pub(crate) fn choose_seed(&mut self) -> Result<(), Failure> {
+        if self.shuffle == Some(None) {
+            self.shuffle = Some(Some(seed().map_err(Failure::io("no random numbers"))?));
+        }
+        Ok(())
+    }
+
+    /// Returns the seed of the order.
+    pub(crate) fn seed(&self) -> Option<u32> {
+        self.shuffle.flatten()
+    }
+
     pub(crate) fn attempts(&self) -> Attempts {
         match (self.repeat, self.retry) {
             (None | Some(1), 0) => Attempts::Once,

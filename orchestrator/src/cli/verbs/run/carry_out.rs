@@ -35,7 +35,7 @@ use s2lab_cache::CacheError;
 use s2lab_model::{
     event::{Event, Line, Plan, PlannedCell},
     judge::JudgedCell,
-    plan::Key,
+    plan::{Key, shuffled},
     summary::{CellSummary, RunSummary},
     verdict::{Interrupt, Verdict},
 };
@@ -55,15 +55,18 @@ const HEED: Duration = Duration::from_secs(12);
 /// Between two lines of a cell at work, where progress is lines.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(30);
 
-/// Gathers, runs and judges the cells; returns the exit code.
+/// Gathers, runs and judges the cells; returns the exit code. `made` gets the run's folder as soon as
+/// there is one.
 pub(crate) async fn carry_out(
     context: &Context,
     lab: &Lab,
     planned: CellPlan,
     arguments: Arguments,
     keep: Keep,
+    made: impl FnOnce(&RunFolder),
 ) -> Result<u8, Failure> {
     let (begun, log, writer) = ActiveRun::new(context, lab, &arguments, &planned, keep)?;
+    made(&begun.folder);
     match begun.gather(&planned).await {
         Ok(gathered) => {
             let printed = begun.run(gathered, log, planned.cells).await;
@@ -121,6 +124,9 @@ impl<'a> ActiveRun<'a> {
         let now = folder::now();
         let folder = run_folder(&places.state, arguments.out.as_deref(), now)?;
         if arguments.out.is_none() {
+            if planned.night.is_some() {
+                folder.mark_night().map_err(Failure::io("cannot mark the run"))?;
+            }
             keep.apply(&folder, now)?;
         }
         folder.note_latest(&places.state, &name).map_err(Failure::io("cannot note the latest run"))?;
@@ -133,6 +139,8 @@ impl<'a> ActiveRun<'a> {
             lab_commit: lab.commit(),
             attempts: arguments.attempts(),
             kernels: planned.origins(lab),
+            shuffle: arguments.seed(),
+            night: planned.night.clone(),
             cells: planned.cells.clone(),
         }));
         let begun = Self { context, lab, arguments, outputs, places, interruption, display, folder, judging };
@@ -169,9 +177,13 @@ impl<'a> ActiveRun<'a> {
         let (attempts, fail_fast) = (self.arguments.attempts(), self.arguments.fail_fast);
         let course = Course { jobs, attempts, fail_fast };
         let run = gathered.run(self.folder.clone(), log, self.interruption.clone(), operator);
+        let cells = match self.arguments.seed() {
+            Some(seed) => shuffled(cells, seed),
+            None => cells,
+        };
         let mut printed = Printed::new();
         let ended = |cell: JudgedCell| {
-            if self.outputs.format == Format::Human {
+            if self.outputs.has_lines() {
                 printed.insert(cell.planned.key.clone(), cell.verdict.clone());
                 let at = self.folder.cell_path(&cell.planned.key);
                 let text = terminal::cell(&CellSummary::of(&cell, at), columns, self.context.paint());
@@ -201,9 +213,9 @@ impl<'a> ActiveRun<'a> {
         let reports = judged.write_reports(&self.folder);
         let noted = self.folder.note_end(judged.has_failed());
         let summary = judged.summary(&self.folder, Some(&self.lab.reports()));
-        let said = match self.outputs.format {
-            Format::Human => self.say_end(&summary, printed),
-            _ => self.outputs.document(&summary),
+        let said = match self.outputs.has_lines() {
+            true => self.say_end(&summary, printed),
+            false => self.outputs.document(&summary),
         };
         let done = all([
             self.outputs.write(&summary, said),
@@ -234,9 +246,9 @@ impl<'a> ActiveRun<'a> {
     fn document(&self) -> Result<(), Failure> {
         let judged = self.judged()?;
         let summary = judged.summary(&self.folder, Some(&self.lab.reports()));
-        let said = match self.outputs.format {
-            Format::Human => Ok(()),
-            _ => self.outputs.document(&summary),
+        let said = match self.outputs.has_lines() {
+            true => Ok(()),
+            false => self.outputs.document(&summary),
         };
         let written = self.outputs.write(&summary, said);
         self.arguments.history.keep(&self.places, &summary);

@@ -5,7 +5,9 @@ mod carry_out;
 mod failed;
 mod keep;
 
-pub(crate) use arguments::Arguments;
+pub(crate) use arguments::{Arguments, MOST_ATTEMPTS};
+pub(crate) use carry_out::carry_out;
+pub(crate) use keep::Keep;
 
 use crate::cli::{
     context::Context, exit, failure::Failure, render::complain, render::say, shared::answers::answer,
@@ -18,7 +20,6 @@ use crate::{
         answer::{Answer, Cell},
     },
 };
-use keep::Keep;
 use s2lab_model::verdict::{BISECT_SKIP, BISECT_STOP, NOTHING_TESTED, bisect_exit};
 
 pub(crate) fn run(context: &Context, mut arguments: Arguments) -> Result<u8, Failure> {
@@ -63,7 +64,8 @@ pub(crate) fn run(context: &Context, mut arguments: Arguments) -> Result<u8, Fai
     for cell in &mut planned.cells {
         cell.repeat.extend(arguments.parts.words());
     }
-    let carried = runtime::block_on(carry_out::carry_out(context, &lab, planned, arguments, keep));
+    arguments.choose_seed()?;
+    let carried = runtime::block_on(carry_out(context, &lab, planned, arguments, keep, |_| ()));
     let carried = carried.map_err(Failure::from).and_then(|carried| carried);
     let exit = carried.map_err(coded(BISECT_SKIP))?;
     Ok(if bisect { bisect_exit(exit) } else { exit })

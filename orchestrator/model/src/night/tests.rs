@@ -1,0 +1,255 @@
+use super::*;
+use crate::event::{PlannedCell, StopCause};
+use crate::finding::Weight;
+use crate::judge::fixture::{DEVICE_BLOCK, Machine, NC_BLOCK, Story, traits};
+use crate::kernel::Trait;
+use crate::plan::shuffled;
+use crate::record::Run;
+use crate::steps::ProbeOutcome;
+use crate::summary::RunSummary;
+use s2lab_protocol::{GuestEnd, UnalignedOutcome};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+const KNOWN: &str = "# yaml-language-server: $schema=docs/known.schema.json
+known:
+  - scenario: vfio-pci-bar
+    kernel: te*
+    reason: The BAR is Device.
+    link: https://example.org/1
+    who: Ines
+    until: 2026-11-05
+";
+
+fn known() -> KnownFailures {
+    load("known.yaml", KNOWN).unwrap_or_else(|mistakes| panic!("{mistakes}"))
+}
+
+fn keys(keys: &[&str]) -> BTreeSet<Key> {
+    keys.iter().map(|key| key.parse().unwrap()).collect()
+}
+
+/// A kernel that declares the series, and maps BARs as it likes.
+fn story(bar: u64) -> Story {
+    let traits = traits(&[Trait::WcConveyed, Trait::WcHonoured]);
+    let (state, detail) = ("internal-error".into(), "kvm run failed Bad address".into());
+    let outcome = match bar {
+        DEVICE_BLOCK => ProbeOutcome::GuestEnded(GuestEnd::Stopped { state, detail }),
+        _ => ProbeOutcome::Answered(UnalignedOutcome::Ok),
+    };
+    Story::of(traits, &Machine::with(bar), true, outcome)
+}
+
+/// The run of the story on that day of November.
+fn run(day: u8, story: &Story, known: &[KnownFailure]) -> RunSummary {
+    let date = format!("2026-11-{day:02}").parse().unwrap();
+    let story = Story { night: Some(Night { date, known: known.to_vec() }), ..story.clone() };
+    RunSummary::of(&story.run(), Path::new(&format!("runs/{day}")), |_| PathBuf::new(), None)
+}
+
+/// The parts of a morning, in a line.
+fn parts(morning: &Morning) -> String {
+    let new = morning.new.iter().map(|new| format!("new {:?} ({} changes)", new.what, new.changes.len()));
+    let mended =
+        morning.mended.iter().map(|of| format!("mended: {:?} since {}, {}", of.was, of.since, of.nights));
+    let tolerated = morning.tolerated.iter().map(|of| format!("tolerated {}", of.nights));
+    let stale = morning.stale.iter().map(|of| format!("{:?}", of.why));
+    let broken = morning.broken.iter().map(|of| format!("broken since {}, {}", of.since, of.nights));
+    let all: Vec<_> = new.chain(mended).chain(tolerated).chain(stale).chain(broken).collect();
+    format!("{} exit {}: {}", morning.date, morning.exit, all.join("; "))
+}
+
+/// The mornings of nights in a row, as they would be remembered.
+fn mornings(nights: &[(Story, &[KnownFailure])]) -> Vec<String> {
+    let mut past = Past::default();
+    let mut out = vec![];
+    for ((story, known), day) in nights.iter().zip(1..) {
+        let run = run(day, story, known);
+        out.push(parts(&Morning::of(run.clone(), &past).unwrap()));
+        let cell = &run.cells[0];
+        if let (ResultClass::Fine, Some(report)) = (ResultClass::of(cell.verdict.as_ref()), &cell.report) {
+            past.good.insert(cell.key.clone(), report.clone());
+        }
+        past.nights.insert(0, PastNight::of(&run).unwrap());
+    }
+    out
+}
+
+#[test]
+fn a_regression_appears_stays_is_tolerated_expires_and_is_mended() {
+    let (good, bad, known) = (story(NC_BLOCK), story(DEVICE_BLOCK), known().known);
+    let nights: [(Story, &[KnownFailure]); 8] = [
+        (good.clone(), &[]),
+        (bad.clone(), &[]),
+        (bad.clone(), &[]),
+        (bad.clone(), &known),
+        (bad.clone(), &known),
+        (bad, &known),
+        (good.clone(), &known),
+        (good, &[]),
+    ];
+    insta::assert_snapshot!(mornings(&nights).join("\n"));
+}
+
+#[test]
+fn a_tolerated_failure_that_changes_is_new() {
+    let known = known().known;
+    let panicked = story(NC_BLOCK).stopped(StopCause::Kernel);
+    let nights: [(Story, &[KnownFailure]); 3] =
+        [(story(DEVICE_BLOCK), &known), (panicked.clone(), &known), (panicked, &known)];
+    insta::assert_snapshot!(mornings(&nights).join("\n"));
+}
+
+#[test]
+fn a_failure_of_the_lab_is_never_tolerated() {
+    let known = known().known;
+    let (good, lost) = (story(NC_BLOCK), story(NC_BLOCK).stopped(StopCause::Lab));
+    let nights: [(Story, &[KnownFailure]); 4] =
+        [(good.clone(), &[]), (lost.clone(), &known), (lost, &known), (good, &[])];
+    insta::assert_snapshot!(mornings(&nights).join("\n"));
+}
+
+#[test]
+fn a_cell_that_passes_with_another_report_is_new_once() {
+    let good = story(NC_BLOCK);
+    // SH becomes outer shareable, of which nothing is expected.
+    let other = story(NC_BLOCK & !0x100);
+    let nights: [(Story, &[KnownFailure]); 3] = [(good, &[]), (other.clone(), &[]), (other, &[])];
+    insta::assert_snapshot!(mornings(&nights).join("\n"));
+}
+
+#[test]
+fn kernels_that_moved_and_cells_that_are_gone_are_named() {
+    let mut before = PastNight::of(&run(1, &story(NC_BLOCK), &[])).unwrap();
+    let mut cell = before.cells.values().next().unwrap().clone();
+    cell.release = Some("6.12.90".into());
+    before.cells.values_mut().for_each(|known| *known = cell.clone());
+    before.cells.insert("other@gone".parse().unwrap(), cell);
+    let past = Past { nights: vec![before], ..Past::default() };
+    let morning = Morning::of(run(2, &story(NC_BLOCK), &[]), &past).unwrap();
+    let moved = Moved { kernel: "test".into(), from: "6.12.90".into(), to: "6.12.95".into() };
+    assert_eq!((morning.moved, morning.gone), (vec![moved], vec!["other@gone".parse().unwrap()]));
+    assert_eq!((morning.before, morning.last_good), (morning.last_good, Some("2026-11-01".parse().unwrap())));
+    let no_night = RunSummary::of(&story(NC_BLOCK).run(), Path::new("x"), |_| PathBuf::new(), None);
+    assert_eq!(Morning::of(no_night, &Past::default()), None);
+}
+
+#[test]
+fn the_exit_code_counts_what_is_tolerated_as_a_pass() {
+    let (bad, known) = (story(DEVICE_BLOCK), known().known);
+    let exits = |day| run(day, &bad, &known).exit;
+    assert_eq!([exits(4), exits(5), exits(6)], [0, 0, 1], "the last day of the entry is 5");
+    assert_eq!(run(5, &bad, &known).cells[0].tolerated.as_ref(), known.first());
+    assert_eq!(run(6, &bad, &known).cells[0].tolerated, None);
+}
+
+#[test]
+fn a_control_passes_because_its_expectations_are_unmet() {
+    let control = |story: Story| {
+        let cell = story.cell.control().unwrap();
+        Story { cell, ..story }
+    };
+    let log: String = control(story(NC_BLOCK))
+        .lines()
+        .iter()
+        .map(|line| serde_json::to_string(line).unwrap() + "\n")
+        .collect();
+    assert!(Run::read(&log).is_ok(), "{:?}", Run::read(&log).err());
+    // Only a control may be inverted.
+    assert!(Run::read(&log.replace("+control=inverted", "+control=other")).is_err());
+    // The whole story of the cell is that of a kernel with the series.
+    let run = |story: Story| run(1, &control(story), &known().known);
+    let works = run(story(NC_BLOCK));
+    assert_eq!((works.exit, works.cells[0].control), (0, true));
+    assert_eq!(works.cells[0].verdict.as_ref().unwrap().to_string(), "PASS as negative control");
+    let met = run(story(DEVICE_BLOCK));
+    assert_eq!(
+        (met.exit, met.cells[0].verdict.as_ref(), met.cells[0].tolerated.as_ref()),
+        (3, Some(&Verdict::Miss), None)
+    );
+    let lead = met.cells[0].lead().unwrap();
+    assert_eq!(
+        (lead.weight, &*lead.what, &*lead.expected, &*lead.found),
+        (
+            Weight::Doubt,
+            "negative control: stage2 of nic at look stored",
+            "anything but Device-nGnRE",
+            "Device-nGnRE"
+        )
+    );
+    let no_result = run(story(NC_BLOCK).stopped(StopCause::Kernel));
+    let result = |run: RunSummary| Morning::of(run, &Past::default()).unwrap().control.unwrap().1;
+    assert_eq!([works, met, no_result].map(result), [Control::Works, Control::Met, Control::NoResult]);
+}
+
+#[test]
+fn a_control_inverts_the_types_of_devices_alone() {
+    let of = |story: Story| story.cell.control().unwrap();
+    let expected = |cell: &PlannedCell| {
+        let expect = cell.resolved.expect.iter();
+        expect.map(|e| format!("{:?} {} {}", e.at, e.of, e.stage2.unwrap())).collect::<Vec<_>>().join("; ")
+    };
+    let (before, after) = (of(Story::before()), of(Story::after()));
+    assert_eq!(expected(&before), "[\"stored\", \"again\"] nic Normal-NC");
+    assert_eq!(expected(&after), "[\"stored\", \"again\"] nic Device-nGnRE");
+    assert_eq!(before.repeat, ["run", "vfio-pci-bar@test+control=inverted"]);
+    assert_eq!((before.control(), Story::after().undeclared().cell.control()), (None, None));
+    // The one that a lab meets that always sees Normal-NC.
+    let cells = [Story::after().cell, Story::before().cell];
+    assert_eq!(crate::plan::control(&cells), Some(before));
+    assert_eq!(crate::plan::control(&cells[..1]), Some(after));
+    let mut nothing = Story::after().cell;
+    nothing.resolved.expect.retain(|expectation| expectation.of == "ram");
+    assert_eq!(crate::plan::control(&[nothing]), None);
+}
+
+#[test]
+fn a_seed_orders_two_cells_alike_in_every_run() {
+    let cell = |n: usize| PlannedCell { key: format!("a@k{n}").parse().unwrap(), ..Story::after().cell };
+    let order = |cells: Vec<PlannedCell>, seed| {
+        let keys = shuffled(cells, seed).into_iter().map(|cell| cell.key.to_string());
+        keys.collect::<Vec<_>>()
+    };
+    let all = || (0..9).map(cell).collect::<Vec<_>>();
+    let first = order(all(), 7);
+    assert_eq!(first, order(all().into_iter().rev().collect(), 7));
+    assert_ne!(first, order(all(), 8));
+    let some = order([3, 1, 8].map(cell).into(), 7);
+    assert_eq!(first.into_iter().filter(|key| some.contains(key)).collect::<Vec<_>>(), some);
+}
+
+#[test]
+fn known_failures_read_back() {
+    let known = known();
+    let text = serde_yaml::to_string(&known).unwrap();
+    assert_eq!(load("x", &text).unwrap_or_else(|mistakes| panic!("{mistakes}\n{text}")), known);
+    let entry = &known.known[0];
+    assert!(entry.is_for(&"vfio-pci-bar@test+qemu=newest".parse().unwrap()));
+    for other in ["vfio-pci-bar@debian-6.1", "ram@test", "vfio-pci-bar@test+control=inverted"] {
+        assert!(!entry.is_for(&other.parse().unwrap()), "{other}");
+    }
+}
+
+#[test]
+fn all_mistakes_at_once() {
+    let text = "known:
+  - {scenario: Bar, kernel: '', reason: '', link: example.org/1, who: 5, until: 2026-02-29}
+  - {scenario: a, kernel: b, reason: x, link: 'https://a b', who: x, until: tomorrow, untill: 1}
+  - {scenario: a, kernel: b, reason: x, who: x, until: 2026-02-28}
+  - {scenario: a, kernel: c, reason: x, who: x}
+more: 1
+";
+    insta::assert_snapshot!(load("known.yaml", text).unwrap_err());
+}
+
+#[test]
+fn an_entry_without_a_cell_is_a_warning() {
+    let text = "known:
+  - {scenario: vfio-pci-baar, kernel: debian-6.1, reason: x, who: x, until: 2026-12-01}
+  - {scenario: vfio-*, kernel: debian-6.12, reason: x, who: x, until: 2026-12-01}
+  - {scenario: vfio-pci-bar, kernel: debian-*, reason: x, who: x, until: 2026-12-01}
+";
+    let cells = keys(&["vfio-pci-bar@debian-6.1", "ram@debian-6.12"]);
+    let found: Vec<_> = unmatched("known.yaml", text, &cells).iter().map(ToString::to_string).collect();
+    insta::assert_snapshot!(found.join("\n"));
+}

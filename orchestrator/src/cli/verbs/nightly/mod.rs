@@ -1,0 +1,114 @@
+//! `s2lab nightly`: a run of everything that is compared with the nights before it.
+
+mod arguments;
+mod moving;
+mod past;
+
+pub(crate) use arguments::Arguments;
+
+use crate::cli::{
+    context::Context,
+    exit,
+    failure::Failure,
+    render::{all, complain, say},
+    shared::{
+        cells::{CellArguments, CellPlan, planned},
+        judged::Judged,
+        kernels::KernelArguments,
+        outputs::Outputs,
+    },
+    verbs::{
+        cache::UNUSED,
+        run::{Keep, carry_out},
+    },
+};
+use crate::{
+    lab::{Lab, Places},
+    run::folder::{MORNING, PAGE, RunFolder},
+    runtime,
+    show::{morning, page},
+};
+use s2lab_cache::{Cache, Quiet};
+use s2lab_model::{
+    night::{Morning, Night},
+    plan::control,
+};
+use s2lab_os::whole;
+use std::{cell::OnceCell, path::Path, sync::Arc};
+
+/// Every scenario on every kernel.
+const EVERYTHING: &str = "*@*";
+
+pub(crate) fn nightly(context: &Context, arguments: Arguments) -> Result<u8, Failure> {
+    let outputs = arguments.output.of_nightly()?;
+    let (lab, places) = (context.lab()?, context.places()?);
+    let mut planned = plan(&lab, &arguments)?;
+    if arguments.dry_run {
+        planned.cells.iter().try_for_each(|cell| say(cell.key.as_str()))?;
+        return Ok(exit::FINE);
+    }
+    let keep = Keep::of_environment()?;
+    arguments.parts.check(&places)?;
+    planned.check_given(context, &lab, arguments.offline)?;
+    if !arguments.offline {
+        runtime::block_on(moving::move_kernels(&places, &lab, &planned))??;
+    }
+    let folder = OnceCell::new();
+    let made = |made: &RunFolder| drop(folder.set(made.clone()));
+    let carried = runtime::block_on(carry_out(context, &lab, planned, arguments.run()?, keep, made));
+    let carried = carried.map_err(Failure::from).and_then(|carried| carried);
+    // Whatever has ended the run, the morning says what is known.
+    let Some(folder) = folder.get() else { return carried };
+    let morning = summarised(&places, &lab, folder)?;
+    arguments.history.keep_night(&places, &morning.run, morning.is_good());
+    all([published(&morning, folder, &outputs), pruned(&places)])?;
+    carried.map(|_| morning.exit)
+}
+
+/// Returns the cells of the night, the negative control among them.
+fn plan(lab: &Lab, arguments: &Arguments) -> Result<CellPlan, Failure> {
+    let mut cells = arguments.cells.clone();
+    if cells.what.is_empty() {
+        cells = CellArguments { what: vec![EVERYTHING.into()], ..cells };
+    }
+    let mut planned = planned(lab, &cells, &KernelArguments::default())?;
+    planned.cells.extend(control(&planned.cells));
+    for cell in &mut planned.cells {
+        cell.repeat.extend(arguments.parts.words());
+    }
+    planned.night = Some(Night { date: arguments.date(), known: lab.known()?.known });
+    Ok(planned)
+}
+
+/// Returns the summary of the morning after the night whose run is in the folder.
+fn summarised(places: &Places, lab: &Lab, folder: &RunFolder) -> Result<Morning, Failure> {
+    let summary = Judged::read(folder)?.summary(folder, Some(&lab.reports()));
+    let past = past::past(places, &summary)?;
+    Morning::of(summary, &past).ok_or_else(|| Failure::Usage {
+        message: format!("{} is not the run of a night", folder.path().display()),
+        hint: None,
+    })
+}
+
+/// Prints the summary, and writes it and the page into the run's folder.
+fn published(morning: &Morning, folder: &RunFolder, outputs: &Outputs<'_, Morning>) -> Result<(), Failure> {
+    let write = |name: &str, text: String| {
+        let written = whole::write_below(folder.path(), Path::new(name), text.as_bytes());
+        written.map_err(Failure::io(format!("cannot write {}", folder.path().join(name).display())))
+    };
+    all([
+        outputs.print(morning),
+        write(MORNING, morning::markdown(morning)),
+        write(PAGE, page::run(&morning.run)),
+    ])
+}
+
+/// Removes from the cache what no run has used for long: kernels that moved on leave their old
+/// versions behind.
+fn pruned(places: &Places) -> Result<(), Failure> {
+    let removed = Cache::open(&places.cache, true, Arc::new(Quiet))?.collect(UNUSED, false)?;
+    if !removed.items.is_empty() {
+        complain(&format!("removed from the cache: {} objects that no run used", removed.items.len()));
+    }
+    Ok(())
+}

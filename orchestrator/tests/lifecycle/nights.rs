@@ -1,0 +1,191 @@
+//! Nights of `s2lab nightly` with a scripted machine: the program itself, with brought parts.
+
+use crate::lab::{Checked, expect};
+use fake_qemu::script::Script;
+use s2lab_protocol::MARK;
+use std::{
+    error::Error,
+    fmt::Write,
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// The kernels of the lab: one has the series, and may lose it.
+const KERNELS: &str = "kernels:
+  after: {about: With the series., provider: image, path: after, traits: [wc-conveyed, wc-honoured]}
+  before: {about: Without the series., provider: image, path: before, traits: []}
+default: [after, before]
+guest: before
+";
+
+const KNOWN: &str = "known:
+  - scenario: lifecycle
+    kernel: after
+    reason: vfio-pci lost its mark in a merge; the revert is on its way.
+    link: https://example.org/bug/7
+    who: Ines
+    until: 2026-11-05
+";
+
+/// QEMU's place: answers questions, and else plays the script of the kernel that it gets.
+const QEMU: &str = r#"#!/bin/sh
+case "$*" in
+--version) echo 'QEMU emulator version 10.0.2'; exit ;;
+*'-cpu help'*) echo neoverse-n1; exit ;;
+*'-device loader,'*) exit ;;
+esac
+script=before
+for argument in "$@"; do
+    if [ "$previous" = -kernel ] && grep -q 'of after' "$argument"; then script=after; fi
+    previous=$argument
+done
+FAKE_QEMU_SCRIPT=FOLDER/$script.json exec PROGRAM "$@"
+"#;
+
+/// A lab folder, a home, and the parts of a machine that does not exist.
+struct Nights {
+    folder: tempfile::TempDir,
+    transcript: String,
+}
+
+impl Nights {
+    fn new() -> Result<Self, Box<dyn Error>> {
+        let nights = Self { folder: tempfile::tempdir()?, transcript: String::new() };
+        let program = std::env::current_exe()?.display().to_string();
+        let qemu =
+            QEMU.replace("FOLDER", &nights.path("").display().to_string()).replace("PROGRAM", &program);
+        nights.write("qemu", qemu.as_bytes())?;
+        fs::set_permissions(nights.path("qemu"), fs::Permissions::from_mode(0o755))?;
+        for (file, text) in [
+            ("usr/bin/qemu-system-aarch64", "QEMU emulator version 10.0.2"),
+            ("usr/sbin/dropbear", ""),
+            ("usr/bin/busybox", ""),
+        ] {
+            nights.write(&format!("rootfs/{file}"), &program_of(text))?;
+        }
+        nights.write("agent", &program_of(MARK))?;
+        for kernel in ["after", "before"] {
+            nights.write(&format!("lab/images/{kernel}"), &image(kernel))?;
+        }
+        nights.write("lab/images/kernels.yaml", KERNELS.as_bytes())?;
+        nights.write("lab/scenarios/lifecycle.yaml", include_bytes!("scenario.yaml"))?;
+        fs::create_dir(nights.path("lab/reports"))?;
+        Ok(nights)
+    }
+
+    fn path(&self, below: &str) -> PathBuf {
+        self.folder.path().join(below)
+    }
+
+    fn write(&self, below: &str, bytes: &[u8]) -> std::io::Result<()> {
+        let path = self.path(below);
+        path.parent().map_or(Ok(()), fs::create_dir_all)?;
+        fs::write(path, bytes)
+    }
+
+    /// Carries out a night, in which the kernels have the series or not, and keeps what it prints.
+    fn night(&mut self, date: &str, after: bool, before: bool) -> Result<(), Box<dyn Error>> {
+        for (kernel, series) in [("after", after), ("before", before)] {
+            let script = Script { series, ..Script::default() };
+            self.write(&format!("{kernel}.json"), &serde_json::to_vec(&script)?)?;
+        }
+        let mut command = Command::new(env!("CARGO_BIN_EXE_s2lab"));
+        command.env_clear().env("PATH", "/usr/bin:/bin").current_dir(self.path("lab"));
+        for (name, folder) in [("HOME", "home"), ("XDG_CACHE_HOME", "cache"), ("XDG_STATE_HOME", "state")] {
+            fs::create_dir_all(self.path(folder))?;
+            command.env(name, self.path(folder));
+        }
+        command.args(["nightly", "--offline", "--quiet", "--date", date, "--shuffle", "7"]);
+        command.arg("--qemu").arg(self.path("qemu")).arg("--rootfs").arg(self.path("rootfs"));
+        command.arg("--agent").arg(self.path("agent"));
+        command.arg("--guest-kernel").arg(self.path("lab/images/before"));
+        let output = command.output()?;
+        let place = self.path("").display().to_string();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace(place.trim_end_matches('/'), "TMP");
+        let exit = output.status.code().unwrap_or_default();
+        writeln!(self.transcript, "$ s2lab nightly --date {date}\n{}[exit {exit}]", text(&output.stdout))?;
+        for line in text(&output.stderr).lines() {
+            writeln!(self.transcript, "! {line}")?;
+        }
+        self.transcript.push('\n');
+        Ok(())
+    }
+
+    /// Returns the files that the last night wrote for people.
+    fn written(&self) -> Result<String, Box<dyn Error>> {
+        let latest = self.path("state/s2lab/runs/latest");
+        let page = fs::read_to_string(latest.join("page.html"))?;
+        expect("the page", page.contains("lifecycle@after"), true)?;
+        Ok(fs::read_to_string(latest.join("morning.md"))?)
+    }
+}
+
+/// Returns a static program for aarch64 with a text in it, which nothing ever starts.
+fn program_of(text: &str) -> Vec<u8> {
+    // The header of ELF (System V ABI, "ELF Header"): 64 bits, little endian, EM_AARCH64, no
+    // segments and no sections.
+    let mut program = vec![0; 64];
+    program[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
+    program[16..20].copy_from_slice(&[2, 0, 183, 0]);
+    program[20] = 1;
+    program[52..62].copy_from_slice(&[64, 0, 56, 0, 0, 0, 64, 0, 0, 0]);
+    program.extend(text.bytes());
+    program
+}
+
+/// Returns a minimal arm64 Image (Linux, Documentation/arch/arm64/booting.rst).
+fn image(name: &str) -> Vec<u8> {
+    let mut image = vec![0; 4096];
+    image[56..60].copy_from_slice(b"ARM\x64");
+    let banner = format!("Linux version 6.12.95 (x@y) #1 SMP of {name}\n");
+    image[128..128 + banner.len()].copy_from_slice(banner.as_bytes());
+    image
+}
+
+/// A kernel regresses in the second night, its failure is tolerated from the fourth to the fifth, and
+/// it is mended in the seventh.
+fn mornings(nights: &mut Nights) -> Result<(), Box<dyn Error>> {
+    nights.night("2026-11-01", true, false)?;
+    nights.night("2026-11-02", false, false)?;
+    nights.night("2026-11-03", false, false)?;
+    nights.write("lab/known.yaml", KNOWN.as_bytes())?;
+    nights.night("2026-11-04", false, false)?;
+    nights.night("2026-11-05", false, false)?;
+    nights.night("2026-11-06", false, false)?;
+    nights.night("2026-11-07", true, false)?;
+    Ok(())
+}
+
+fn snapshot(name: &str, text: &str) {
+    insta::with_settings!({omit_expression => true, prepend_module_to_snapshot => false}, {
+        insta::assert_snapshot!(name, text);
+    });
+}
+
+pub(crate) fn seven() -> Checked {
+    let mut nights = Nights::new().map_err(|error| error.to_string())?;
+    mornings(&mut nights).map_err(|error| error.to_string())?;
+    snapshot("seven-nights", &nights.transcript);
+    gone(nights.folder.path())
+}
+
+/// Everything that the lab sees is Normal-NC, also on a kernel without the series.
+pub(crate) fn always_normal() -> Checked {
+    let mut nights = Nights::new().map_err(|error| error.to_string())?;
+    nights.night("2026-11-01", true, true).map_err(|error| error.to_string())?;
+    let written = nights.written().map_err(|error| error.to_string())?;
+    let place = nights.path("").display().to_string();
+    let written = written.replace(place.trim_end_matches('/'), "TMP");
+    snapshot("a-lab-that-always-sees-normal", &format!("{}{written}", nights.transcript));
+    gone(nights.folder.path())
+}
+
+/// Checks that no process of the nights is alive.
+fn gone(folder: &Path) -> Checked {
+    match crate::harness::left_of(&folder.display().to_string()) {
+        left if left.is_empty() => Ok(()),
+        left => Err(format!("processes are left: {left:?}")),
+    }
+}
