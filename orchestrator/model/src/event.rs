@@ -2,8 +2,12 @@
 //! facts, so that a later decoder or expectation can be applied to an old run. The format is
 //! described in `docs/formats.md`.
 
-use crate::{cell::ResolvedCell, crash::symbols::Names, hex, night::Night, plan::Key, steps::Observation};
+use crate::{
+    cell::ResolvedCell, crash::symbols::Names, hex, night::Night, plan::Key, shards::Shard,
+    steps::Observation,
+};
 use s2lab_protocol::{Bar, BoundDevice, HostMemory};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use strum::VariantNames;
@@ -241,6 +245,10 @@ pub struct Plan {
     /// The night, if the run is that of `s2lab nightly`. Absent from logs before 2.2.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub night: Option<Night>,
+    /// The part of a plan for several machines that the run is. Absent from other runs, and from
+    /// logs before 2.2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shard: Option<Box<Shard>>,
     pub cells: Vec<PlannedCell>,
 }
 
@@ -265,8 +273,9 @@ impl Attempts {
 }
 
 /// One scenario on one kernel.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PlannedCell {
+    #[schemars(with = "String")]
     pub key: Key,
     pub kernel: String,
     /// The sentence about the scenario. It stands beside the resolved cell, so that `list` and
@@ -274,6 +283,7 @@ pub struct PlannedCell {
     pub about: String,
     /// The arguments of s2lab that run this cell alone.
     pub repeat: Vec<String>,
+    #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
     pub resolved: ResolvedCell,
 }
 

@@ -26,6 +26,7 @@ mod regions;
 pub mod report;
 pub mod review;
 pub mod scenario;
+pub mod shards;
 pub mod statistics;
 pub mod steps;
 pub mod summary;

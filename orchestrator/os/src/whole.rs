@@ -8,7 +8,7 @@ use crate::private;
 use rustix::{
     fs::{
         AtFlags, CWD, Mode, OFlags, RenameFlags, linkat, mkdirat, openat, renameat, renameat_with, symlinkat,
-        unlinkat,
+        syncfs, unlinkat,
     },
     io::Errno,
     rand::{GetRandomFlags, getrandom},
@@ -171,6 +171,16 @@ pub fn new_folder(parent: &Path) -> io::Result<PathBuf> {
     let parent = Folder::open(parent)?;
     let (name, ()) = fresh(|name| mkdirat(&parent.fd, name, Mode::from_raw_mode(private::MODE)))?;
     Ok(parent.path.join(name))
+}
+
+/// Gives the folder `half` the name `path`, which must not exist, once its content is on the disk.
+pub fn publish(half: &Path, path: &Path) -> io::Result<()> {
+    syncfs(openat(CWD, half, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)?;
+    match renameat_with(CWD, half, CWD, path, RenameFlags::NOREPLACE) {
+        // The file system has no such rename. This one replaces at most an empty folder.
+        Err(Errno::INVAL | Errno::NOSYS) => Ok(renameat(CWD, half, CWD, path)?),
+        renamed => Ok(renamed?),
+    }
 }
 
 /// Makes `path` a link to `to` in one step. Only a link is replaced.

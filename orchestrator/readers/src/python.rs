@@ -1,4 +1,4 @@
-//! Readers in Python: junitparser, kcidb_io, jsonschema, and the kernel's own parser of KTAP. The
+//! Readers in Python: junitparser, kcidb_io, jsonschema, actionlint, and the kernel's own parser of KTAP. The
 //! interpreter is the machine's.
 
 use crate::{Failed, KIND, Missing, had, tools};
@@ -67,6 +67,11 @@ impl Python {
     /// values.
     pub fn json_schema(&self, document: &Path, schema: &Path) -> Result<usize, Failed> {
         self.read("jsonschema", include_str!("../python/json_schema.py"), &[document, schema])
+    }
+
+    /// Holds a workflow of GitHub Actions against actionlint.
+    pub fn actionlint(&self, workflow: &Path) -> Result<(), Failed> {
+        self.read("actionlint", include_str!("../python/actionlint.py"), &[workflow])
     }
 
     /// Runs a script. The first of `arguments` is the document.

@@ -42,6 +42,9 @@ impl Failure {
             | Failure::Bundle(BundleError::Refused { .. })
             | Failure::Init(InitError::Exists { .. })
             | Failure::Remove(RemoveError::AtWork(_) | RemoveError::Foreign(_))
+            | Failure::Merge(_)
+            | Failure::PlanFile { .. }
+            | Failure::OtherCheckout { .. }
             | Failure::Usage { .. } => USAGE,
             Failure::History(error) if error.is_about_input() => USAGE,
             Failure::Io { source, .. } | Failure::Review(ReviewError::Io { source, .. })

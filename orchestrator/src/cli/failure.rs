@@ -9,7 +9,11 @@ use crate::{
 };
 use s2lab_cache::{CacheError, revisions::RevisionsError, series::SeriesError};
 use s2lab_history::HistoryError;
-use s2lab_model::{plan::PlanError, record::LogError};
+use s2lab_model::{
+    plan::PlanError,
+    record::LogError,
+    shards::{Difference, MergeError, PlanFileError},
+};
 use s2lab_os::{
     limits,
     outside::ReadError,
@@ -49,6 +53,12 @@ pub(crate) enum Failure {
     History(#[from] HistoryError),
     #[error(transparent)]
     Remove(#[from] RemoveError),
+    #[error(transparent)]
+    Merge(#[from] MergeError),
+    #[error("{path}: {source}")]
+    PlanFile { path: PathBuf, source: PlanFileError },
+    #[error("{path} is the plan of another checkout: {source}")]
+    OtherCheckout { path: PathBuf, source: Difference },
     #[error("{path}: {source}")]
     Log { path: PathBuf, source: LogError },
     #[error("{what}: {source}")]
@@ -84,6 +94,11 @@ impl Failure {
             }
             Failure::Runtime(error) => error.hint().map(str::to_owned),
             Failure::Factor(_) => Some("`s2lab doctor` shows what is missing on this machine".into()),
+            Failure::Merge(error) => error.hint().map(str::to_owned),
+            Failure::PlanFile { .. } => Some("`s2lab plan` writes one".into()),
+            Failure::OtherCheckout { .. } => {
+                Some("use the checkout of the plan, or make a plan of this one for all machines".into())
+            }
             Failure::Usage { hint, .. } => hint.clone(),
             Failure::Io { source, .. } | Failure::Review(ReviewError::Io { source, .. })
                 if leads_elsewhere(source) =>

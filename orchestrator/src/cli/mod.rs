@@ -13,8 +13,8 @@ use context::{Common, Context};
 use shared::answers;
 use std::process::ExitCode;
 use verbs::{
-    accept, bundle, cache, check, completions, diff, doctor, explain, history, init, lint, list, man, new,
-    nightly, report, review, run, runs, schema, shell, tables, textconv, trend,
+    accept, bundle, cache, check, completions, diff, doctor, explain, history, init, lint, list, man, merge,
+    new, nightly, plan, report, review, run, runs, schema, shell, tables, textconv, trend,
 };
 
 /// End-to-end test lab for KVM on arm64: boots an emulated host, lets KVM in it run guests, reads
@@ -47,6 +47,10 @@ enum Verb {
     Shell(shell::Arguments),
     /// Check scenario files and kernels.yaml without booting anything
     Lint(lint::Arguments),
+    /// Write the cells of a run into a file, for several machines
+    Plan(plan::Arguments),
+    /// Make one run of the runs of several machines
+    Merge(merge::Arguments),
     /// Show a past run
     Report(report::Arguments),
     /// Print the stage-2 tables of a cell's looks, or what differs between those of two cells; exit 5
@@ -104,6 +108,8 @@ pub fn main() -> ExitCode {
         Verb::Explain(arguments) => explain::explain(&context, &arguments),
         Verb::Shell(arguments) => shell::shell(&context, arguments),
         Verb::Lint(arguments) => lint::lint(&context, &arguments),
+        Verb::Plan(arguments) => plan::plan(&context, &arguments),
+        Verb::Merge(arguments) => merge::merge(&context, &arguments),
         Verb::Report(arguments) => report::report(&context, &arguments),
         Verb::Tables(arguments) => tables::tables(&context, &arguments),
         Verb::Check(arguments) => check::check(&context, &arguments),

@@ -396,6 +396,7 @@ mod tests {
             kernels: Default::default(),
             shuffle: None,
             night: None,
+            shard: None,
             cells: vec![],
         };
         let line =

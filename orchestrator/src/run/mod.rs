@@ -7,6 +7,7 @@ pub mod console;
 mod consoles;
 mod dispatcher;
 pub mod folder;
+pub mod half_made;
 pub mod judging;
 pub mod log;
 mod looks;

@@ -109,6 +109,7 @@ fn schemas_are_those_in_the_repository() {
         (&["schema", "scenario"], "scenarios/schema.json"),
         (&["schema", "kernels"], "images/schema.json"),
         (&["schema", "known"], "docs/known.schema.json"),
+        (&["schema", "plan"], "docs/plan.schema.json"),
         (&["schema", "run"], "docs/run.schema.json"),
         (&["schema", "diff"], "docs/diff.schema.json"),
         (&["schema", "answers"], "docs/answers.schema.json"),

@@ -76,6 +76,8 @@ mod run;
 #[cfg(test)]
 mod runs;
 #[cfg(test)]
+mod shards;
+#[cfg(test)]
 mod tables;
 #[cfg(test)]
 mod textconv;

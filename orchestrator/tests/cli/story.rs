@@ -198,6 +198,7 @@ impl Story {
             kernels: self.kernels.clone(),
             shuffle: None,
             night: self.night.clone(),
+            shard: None,
             cells: self.cells.clone(),
         };
         // Each attempt has a session of its own.

@@ -81,6 +81,7 @@ async fn carry_out(row: &Row, folder: &Path) -> Result<JudgedCell, Box<dyn Error
         kernels: BTreeMap::new(),
         shuffle: None,
         night: None,
+        shard: None,
         cells: vec![planned.clone()],
     }));
     let launcher = Launcher::start()?;

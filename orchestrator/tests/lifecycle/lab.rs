@@ -24,6 +24,7 @@ use s2lab_model::{
     judge::{JudgedRun, judge_run},
     plan::Key,
     record,
+    shards::{Inputs, KernelIdentity, PlanFile, Shard, ShardNumber},
     verdict::Verdict,
 };
 use serde::{Deserialize, Serialize};
@@ -84,8 +85,43 @@ pub(crate) struct Order {
     /// If set, a cell comes before it, on a kernel that the cache cannot supply.
     pub(crate) none_before: bool,
     pub(crate) person: Option<Person>,
+    /// The cells, and the shard of their plan that is run. None: the one cell, and no shard.
+    pub(crate) part: Option<Part>,
     /// The deadlines of silent agents, of answers and of looks. None: those of every run.
     pub(crate) patience: Option<Duration>,
+}
+
+/// A part of several cells.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Part {
+    pub(crate) cells: usize,
+    /// None: all cells, by a run that knows no shards.
+    pub(crate) shard: Option<ShardNumber>,
+}
+
+impl Part {
+    /// Returns the cells of the part, and its shard.
+    fn planned(&self, script: &Script) -> Result<(Vec<PlannedCell>, Option<Shard>), Box<dyn Error>> {
+        let first = planned(script)?;
+        let cell = |n: usize| -> Result<PlannedCell, Box<dyn Error>> {
+            let n = n.to_string();
+            let key = Key::of(first.key.scenario(), first.key.kernel(), [("n", n.as_str())])?;
+            Ok(PlannedCell { key, ..first.clone() })
+        };
+        let cells = (0..self.cells).map(cell).collect::<Result<Vec<_>, _>>()?;
+        let Some(number) = self.shard else { return Ok((cells, None)) };
+        let identity = KernelIdentity { digest: String::new(), origin: None, is_built: false };
+        let whole = PlanFile::new(Inputs {
+            s2lab: "test",
+            selection: vec![],
+            guest: String::new(),
+            kernels: [(first.kernel.clone(), identity)].into(),
+            cells: &cells,
+            durations: &Default::default(),
+        });
+        let cells = whole.part(number).into_iter().map(|cell| cell.cell.clone()).collect();
+        Ok((cells, Some(Shard::new(number, whole))))
+    }
 }
 
 impl Order {
@@ -132,8 +168,11 @@ async fn carry_out(folder: &Path) -> Result<(), Box<dyn Error>> {
     let script: Script = serde_json::from_slice(&std::fs::read(folder.join(SCRIPT))?)?;
     let order: Order = serde_json::from_slice(&std::fs::read(folder.join(ORDER))?)?;
     let deadlines = order.deadlines();
-    let Order { attempts, fail_fast, none_before, person, .. } = order;
-    let mut cells = vec![planned(&script)?];
+    let Order { attempts, fail_fast, none_before, person, part, .. } = order;
+    let (mut cells, shard) = match part {
+        Some(part) => part.planned(&script)?,
+        None => (vec![planned(&script)?], None),
+    };
     if none_before {
         let cell = PlannedCell { key: NONE.parse()?, kernel: "none".into(), ..planned(&script)? };
         cells.insert(0, cell);
@@ -151,6 +190,7 @@ async fn carry_out(folder: &Path) -> Result<(), Box<dyn Error>> {
         kernels: Default::default(),
         shuffle: None,
         night: None,
+        shard: shard.map(Box::new),
         cells: cells.clone(),
     }));
     let run = Run {
@@ -218,7 +258,7 @@ impl Lab {
         std::fs::read_to_string(self.folder.path().join("run/events.jsonl")).unwrap_or_default()
     }
 
-    fn wait_for(&self, event: &str) -> Checked {
+    pub(crate) fn wait_for(&self, event: &str) -> Checked {
         soon(&format!("no {event}"), || self.log().contains(event))
     }
 

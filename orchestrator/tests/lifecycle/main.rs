@@ -13,6 +13,7 @@ mod lab;
 mod looks;
 mod nights;
 mod row;
+mod shards;
 mod table;
 mod whole;
 

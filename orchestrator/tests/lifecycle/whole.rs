@@ -3,7 +3,7 @@
 use crate::{
     agent, attempts, cache, disk,
     lab::{self, Checked},
-    looks, nights,
+    looks, nights, shards,
 };
 
 /// A run in a process of its own, and the conditions that must hold.
@@ -24,7 +24,7 @@ const fn mounting(run: WholeRun) -> WholeRun {
     WholeRun { mounts: true, ..run }
 }
 
-pub(crate) static RUNS: [WholeRun; 36] = [
+pub(crate) static RUNS: [WholeRun; 38] = [
     run(
         "killed-at-any-moment",
         "`kill -9` at 24 moments",
@@ -142,6 +142,18 @@ pub(crate) static RUNS: [WholeRun; 36] = [
         "`--fail-fast`, the first cell is MISS",
         "the second is not run, exit 3",
         attempts::fail_fast,
+    ),
+    run(
+        "merged-shards",
+        "four cells in three shards, merged, beside one run of all",
+        "one log and one folder but for times",
+        shards::merged,
+    ),
+    run(
+        "killed-shard",
+        "`kill -9` in a cell of the second of two shards; then it is run again",
+        "LOST and MISS by name, exit 3; then like one run of all",
+        shards::killed,
     ),
     run(
         "agent-serves-to-the-end",

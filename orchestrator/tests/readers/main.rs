@@ -1,5 +1,5 @@
 //! s2lab's outputs in their readers: Chromium, xmllint, junitparser, kcidb_io, kunit.py's parser,
-//! jq. Each reader also refuses a document that is wrong.
+//! jq; and its workflow in actionlint. Each reader also refuses a document that is wrong.
 //!
 //! A reader that cannot be had is named, and its checks are ignored; with `S2LAB_READERS=required`
 //! they fail.

@@ -5,10 +5,11 @@ use crate::{Check, document, refused};
 use readers::{JunitTest, Kunit, KunitTest, Python};
 use serde_json::{Value, json};
 
-pub(crate) const PYTHON: [Check<Python>; 3] = [
+pub(crate) const PYTHON: [Check<Python>; 4] = [
     ("junitparser_finds_every_test", junit),
     ("kcidb_io_holds_a_document_against_its_schema", kcidb),
     ("jsonschema_holds_documents_against_a_schema", json_schema),
+    ("actionlint_holds_the_workflow_that_is_offered", actionlint),
 ];
 
 pub(crate) const KUNIT: [Check<Kunit>; 2] = [
@@ -86,6 +87,23 @@ fn json_schema(python: &Python) {
     let (_folder, wrong) = document("schema.json", "{\"type\": \"missing\"}");
     let (_other, file) = document("document.json", "{}");
     assert!(!python.json_schema(&file, &wrong).unwrap_err().is_refusal());
+}
+
+/// `docs/ci/github.yml` is right, and is wrong after a small change.
+fn actionlint(python: &Python) {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/ci/github.yml");
+    let text = std::fs::read_to_string(path).unwrap();
+    python.actionlint(std::path::Path::new(path)).unwrap();
+    for (from, to, why) in [
+        ("needs: build", "needs: built", "needs job \"built\" which does not exist"),
+        ("matrix.shard }}", "matrix.shards }}", "property \"shards\" is not defined"),
+        ("fail-fast: false", "fail-fast: no way", "fail-fast"),
+        ("runs-on: ubuntu-24.04", "runs_on: ubuntu-24.04", "runs_on"),
+    ] {
+        assert!(text.contains(from), "{from}");
+        let (_folder, file) = document("github.yml", &text.replace(from, to));
+        refused(python.actionlint(&file), why);
+    }
 }
 
 const KTAP: &str = "KTAP version 1\n1..2\n\

@@ -1,10 +1,11 @@
 //! The origin of a kernel that the command line names, or of an entry of `images/kernels.yaml` with
 //! patches. Other entries have none.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The origin of a kernel, as it is known when the run is planned.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct KernelOrigin {
     /// The description, in a line for a person.
     pub about: String,
@@ -17,7 +18,7 @@ pub struct KernelOrigin {
 }
 
 /// The patches that are applied to a kernel's source.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SeriesOrigin {
     /// The number of patches.
     pub patches: usize,

@@ -362,6 +362,7 @@ impl Story {
             kernels: self.kernels.clone(),
             shuffle: self.shuffle,
             night: self.night.clone(),
+            shard: None,
             cells: vec![self.cell.clone()],
         };
         let key = self.cell.key.clone();

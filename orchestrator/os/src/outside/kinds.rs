@@ -43,6 +43,8 @@ kinds! {
     REPORT = "a report", 4 * MIB;
     /// A version of an accepted report, or of what was in its place, that git compares.
     COMPARED = "a file that git compares", 256 * MIB;
+    /// A file of `s2lab plan`. A cell has some 4 KiB in it.
+    PLAN = "a plan", 64 * MIB;
     /// A scenario or a list of kernels. The parser's limit is lower, and its error shows the place.
     YAML = "a YAML file", 16 * MIB;
     /// A mailbox or a patch; the longest series on kernel lists have some 5 MB.

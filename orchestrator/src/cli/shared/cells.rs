@@ -18,6 +18,7 @@ use s2lab_model::{
     kernel::Kernels,
     night::Night,
     plan::{Key, Selection, plan},
+    shards::Shard,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -36,6 +37,14 @@ pub(crate) struct CellArguments {
     pub(crate) exclude: Vec<String>,
 }
 
+impl CellArguments {
+    /// Returns the arguments for the same cells.
+    pub(crate) fn words(&self) -> Vec<String> {
+        let exclude = self.exclude.iter().flat_map(|glob| ["--exclude".to_owned(), glob.clone()]);
+        self.what.iter().cloned().chain(exclude).collect()
+    }
+}
+
 /// The cells to run, and their kernels.
 pub(crate) struct CellPlan {
     pub(crate) kernels: Kernels,
@@ -46,6 +55,8 @@ pub(crate) struct CellPlan {
     pub(crate) cells: Vec<PlannedCell>,
     /// The night that the run is.
     pub(crate) night: Option<Night>,
+    /// The part of a plan that the cells are.
+    pub(crate) shard: Option<Shard>,
 }
 
 impl CellPlan {
@@ -128,7 +139,7 @@ pub(crate) fn planned(
         cell.repeat = repeat(cell, &files, &own);
     }
     let chosen = own.into_iter().map(|own| own.kernel).collect();
-    Ok(CellPlan { kernels, chosen, given: CheckedKernels::default(), cells, night: None })
+    Ok(CellPlan { kernels, chosen, given: CheckedKernels::default(), cells, night: None, shard: None })
 }
 
 /// The keys of all cells that the lab folder has.

@@ -3,13 +3,18 @@
 use crate::{
     cli::{context::Context, failure::Failure, render::complain},
     home,
+    host::emulated::factor::FactorError,
     lab::Places,
 };
 use clap::Args;
 use s2lab_history::{Added, FILE, History};
-use s2lab_model::summary::RunSummary;
-use s2lab_os::private;
-use std::path::PathBuf;
+use s2lab_model::{plan::Key, summary::RunSummary};
+use s2lab_os::{machine::Machine, private};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    time::Duration,
+};
 
 /// The argument that names the history.
 #[derive(Debug, Clone, Default, Args)]
@@ -50,6 +55,20 @@ impl HistoryArguments {
     /// Opens the history, which must exist.
     pub(crate) fn open(&self, context: &Context) -> Result<History, Failure> {
         Ok(History::open(&self.path(&context.places()?))?)
+    }
+
+    /// Returns the durations of cells on a machine of this kind. Without a history none is known.
+    pub(crate) fn durations(
+        &self,
+        context: &Context,
+        keys: &BTreeSet<Key>,
+    ) -> Result<BTreeMap<Key, Duration>, Failure> {
+        let path = self.path(&context.places()?);
+        if self.history.is_none() && !path.exists() {
+            return Ok(BTreeMap::new());
+        }
+        let machine = Machine::this().map_err(FactorError::from)?;
+        Ok(History::open(&path)?.durations(keys, &machine.kind())?)
     }
 
     /// Adds a run to the history, which is made if there is none.

@@ -46,6 +46,26 @@ pub(crate) enum Declared {
 }
 
 impl KernelArguments {
+    /// Returns the arguments for the same kernels.
+    pub(crate) fn words(&self) -> Vec<String> {
+        let Self { kernels, modules, config, system_map, build, series, traits } = self;
+        let option = |name: &str, value: String| [name.to_owned(), value];
+        let kernels = kernels.iter().map(|kernel| option("--kernel", kernel.clone()));
+        let files = [
+            ("--modules", modules),
+            ("--config", config),
+            ("--system-map", system_map),
+            ("--series", series),
+        ];
+        let files = files.into_iter().filter_map(|(name, path)| Some((name, path.as_ref()?)));
+        let files = files.map(|(name, path)| option(name, path.display().to_string()));
+        let traits = traits.iter().filter_map(|declared| {
+            Some(option("--trait", declared.to_possible_value()?.get_name().to_owned()))
+        });
+        let build = build.then(|| "--build".to_owned());
+        kernels.chain(files).chain(traits).flatten().chain(build).collect()
+    }
+
     /// The declared traits; none if nothing is declared.
     pub(crate) fn declared(&self) -> Result<Option<BTreeSet<Trait>>, Failure> {
         if self.traits.is_empty() {

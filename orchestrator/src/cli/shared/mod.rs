@@ -12,5 +12,6 @@ pub(crate) mod outputs;
 pub(crate) mod own;
 pub(crate) mod parts;
 pub(crate) mod runs;
+pub(crate) mod shards;
 pub(crate) mod sides;
 pub(crate) mod typed;

@@ -6,7 +6,7 @@ use crate::{
     show::{answer, diff, json, review, tables},
 };
 use clap::{Args, ValueEnum};
-use s2lab_model::{kernel, night, scenario};
+use s2lab_model::{kernel, night, scenario, shards};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -23,7 +23,9 @@ enum What {
     Kernels,
     /// known.yaml
     Known,
-    /// The output of --format json of run, report and check
+    /// The file of `s2lab plan`
+    Plan,
+    /// The output of --format json of run, report, merge and check
     Run,
     /// The output of diff --format json
     Diff,
@@ -40,6 +42,7 @@ pub(crate) fn schema(arguments: &Arguments) -> Result<u8, Failure> {
         What::Scenario => scenario::schema(),
         What::Kernels => kernel::schema(),
         What::Known => night::schema(),
+        What::Plan => shards::schema(),
         What::Run => json::schema(),
         What::Diff => diff::json::schema(),
         What::Answers => answer::schema(),

@@ -10,7 +10,9 @@ use crate::hash::digest;
 use crate::judge::judge_run;
 use crate::night::{KnownFailure, Night};
 use crate::record::parse::{Skipped, parse};
+use crate::shards::{Inputs, KernelIdentity, PlanFile, Shard};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 const OURS: &str = "2.2.jsonl";
@@ -52,7 +54,24 @@ fn ours() -> Vec<Value> {
     };
     story.night = Some(Night { date: "2026-11-22".parse().unwrap(), known: vec![known] });
     story.shuffle = Some(7);
-    story.lines().iter().map(|line| serde_json::to_value(line).unwrap()).collect()
+    let mut lines: Vec<Value> =
+        story.lines().iter().map(|line| serde_json::to_value(line).unwrap()).collect();
+    let plan = &mut lines[0]["event"]["plan"];
+    plan["shard"] = json!(Shard::new("1/2".parse().unwrap(), whole(&story.cell)));
+    lines
+}
+
+/// The plan that the cell is a shard of.
+fn whole(cell: &PlannedCell) -> PlanFile {
+    let identity = KernelIdentity { digest: digest(b"test"), origin: None, is_built: true };
+    PlanFile::new(Inputs {
+        s2lab: "0.1.0",
+        selection: vec![cell.key.to_string()],
+        guest: digest(b"guest"),
+        kernels: BTreeMap::from([(cell.kernel.clone(), identity)]),
+        cells: std::slice::from_ref(cell),
+        durations: &BTreeMap::new(),
+    })
 }
 
 /// With an event, an observation and keys that are not known.

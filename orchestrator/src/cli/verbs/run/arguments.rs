@@ -4,6 +4,7 @@ use crate::{
     cli::{
         failure::Failure, shared::cells::CellArguments, shared::history::HistoryArguments,
         shared::kernels::KernelArguments, shared::outputs::OutputArguments, shared::parts::PartArguments,
+        shared::shards::ShardArguments,
     },
     home,
     run::nonce::seed,
@@ -21,6 +22,8 @@ pub(crate) struct Arguments {
     pub(crate) cells: CellArguments,
     #[command(flatten)]
     pub(crate) kernels: KernelArguments,
+    #[command(flatten)]
+    pub(crate) shard: ShardArguments,
     #[command(flatten)]
     pub(crate) parts: PartArguments,
     /// Attempt each cell N times; attempts that differ are FLAKY
@@ -71,6 +74,7 @@ impl Arguments {
     /// Returns the arguments of a run that retries cells so often, and prints nothing.
     pub(crate) fn retrying(retry: u32) -> Self {
         Self {
+            shard: ShardArguments::default(),
             cells: CellArguments::default(),
             kernels: KernelArguments::default(),
             parts: PartArguments::default(),

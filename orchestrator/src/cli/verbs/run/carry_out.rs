@@ -141,6 +141,7 @@ impl<'a> ActiveRun<'a> {
             kernels: planned.origins(lab),
             shuffle: arguments.seed(),
             night: planned.night.clone(),
+            shard: planned.shard.clone().map(Box::new),
             cells: planned.cells.clone(),
         }));
         let begun = Self { context, lab, arguments, outputs, places, interruption, display, folder, judging };

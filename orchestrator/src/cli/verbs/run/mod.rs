@@ -11,7 +11,6 @@ pub(crate) use keep::Keep;
 
 use crate::cli::{
     context::Context, exit, failure::Failure, render::complain, render::say, shared::answers::answer,
-    shared::cells::planned,
 };
 use crate::{
     runtime,
@@ -43,8 +42,15 @@ pub(crate) fn run(context: &Context, mut arguments: Arguments) -> Result<u8, Fai
                 return Ok(NOTHING_TESTED);
             }
         },
-        false => planned(&lab, &arguments.cells, &arguments.kernels).map_err(coded(BISECT_STOP))?,
+        false => {
+            let planned = arguments.shard.planned(&lab, &arguments.cells, &arguments.kernels);
+            planned.map_err(coded(BISECT_STOP))?
+        }
     };
+    if let Some(shard) = planned.shard.as_ref().filter(|_| planned.cells.is_empty()) {
+        complain(&format!("shard {} has no cell: there are fewer groups than shards", shard.number));
+        return Ok(exit::FINE);
+    }
     if arguments.gdb {
         planned.only_cell("--gdb is for one").map_err(coded(BISECT_STOP))?;
     }
