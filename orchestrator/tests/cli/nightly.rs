@@ -12,7 +12,7 @@ known:
     kernel: debian-6.12
     reason: vfio-pci lost its mark in a merge.
     link: https://example.org/bug/7
-    who: Ines
+    who: the vfio team
     until: 2026-11-22
 ";
 

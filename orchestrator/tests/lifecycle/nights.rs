@@ -25,7 +25,7 @@ const KNOWN: &str = "known:
     kernel: after
     reason: vfio-pci lost its mark in a merge; the revert is on its way.
     link: https://example.org/bug/7
-    who: Ines
+    who: the vfio team
     until: 2026-11-05
 ";
 

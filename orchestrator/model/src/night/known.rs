@@ -35,7 +35,7 @@ pub struct KnownFailure {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", extend("format" = "link"))]
     pub link: Option<String>,
-    /// The person who tolerates it.
+    /// The person or team that tolerates it.
     #[schemars(extend("format" = "line"))]
     pub who: String,
     /// The last date on which it is tolerated.

@@ -17,7 +17,7 @@ known:
     kernel: te*
     reason: The BAR is Device.
     link: https://example.org/1
-    who: Ines
+    who: the vfio team
     until: 2026-11-05
 ";
 

@@ -184,7 +184,7 @@ fn known_failures_are_issues_with_an_incident_for_each_of_their_cells() {
         kernel: "debian-*".into(),
         reason: "the BAR is Device".into(),
         link: Some("https://example.org/1".into()),
-        who: "Ines".into(),
+        who: "the vfio team".into(),
         until: until.parse().unwrap(),
     };
     let known = vec![entry("bar", "2026-12-24"), entry("other", "2026-12-24")];
