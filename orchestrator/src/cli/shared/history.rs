@@ -73,18 +73,24 @@ impl HistoryArguments {
 
     /// Adds a run to the history, which is made if there is none.
     pub(crate) fn add(&self, places: &Places, run: &RunSummary) -> Result<Added, Failure> {
+        Ok(self.create(places)?.add(run)?)
+    }
+
+    /// Opens the history, which is made if there is none.
+    fn create(&self, places: &Places) -> Result<History, Failure> {
         if self.history.is_none() {
             private::make(&places.state).map_err(Failure::io("cannot make the state folder"))?;
         }
-        Ok(History::create(&self.path(places))?.add(run)?)
+        Ok(History::create(&self.path(places))?)
     }
 
     /// Notes of a run in the history that it was a night, and if it was a good one. A history that
     /// cannot be written is a warning.
     pub(crate) fn keep_night(&self, places: &Places, run: &RunSummary, good: bool) {
-        let noted = self
-            .add(places, run)
-            .and_then(|added| Ok(History::create(&self.path(places))?.judge_night(added.id(), good)?));
+        let noted = self.create(places).and_then(|mut history| {
+            let added = history.add(run)?;
+            Ok(history.judge_night(added.id(), good)?)
+        });
         if let Err(failure) = noted {
             complain(&format!("warning: the history does not know that the run is a night: {failure}"));
         }

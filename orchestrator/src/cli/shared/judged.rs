@@ -43,12 +43,17 @@ impl Judged {
 
     /// Reads a run like [`Self::read`], up to the first damaged line of the log, which is printed.
     pub(crate) fn read_as_far(folder: &RunFolder) -> Result<Self, Failure> {
-        Ok(Self::of(judge_run(readable(&folder.read_log()?, folder)?, &folder.pages())))
+        Ok(Self::of_record(readable(&folder.read_log()?, folder)?, folder))
     }
 
     /// Judges `log` with the table pages of the run.
     pub(crate) fn of_log(log: &str, folder: &RunFolder) -> Result<Self, Failure> {
-        Ok(Self::of(judge_run(recorded(log, folder)?, &folder.pages())))
+        Ok(Self::of_record(recorded(log, folder)?, folder))
+    }
+
+    /// Judges what a log has recorded with the table pages of the run.
+    pub(crate) fn of_record(record: Run, folder: &RunFolder) -> Self {
+        Self::of(judge_run(record, &folder.pages()))
     }
 
     /// Returns a run that was carried out here, whose log was judged while it grew. Its reports are
@@ -151,7 +156,7 @@ pub(crate) fn reports(folder: &RunFolder, cache: Option<&ReportCache>) -> Result
     let run = readable(&log, folder)?;
     // What was skipped is printed each time.
     let entry = entry.filter(|_| run.skipped.is_empty());
-    let judged = Judged::of(judge_run(run, &folder.pages()));
+    let judged = Judged::of_record(run, folder);
     judged.keep(entry);
     Ok(RunReports { is_damaged: judged.run.damage.is_some(), reports: judged.reports })
 }

@@ -5,7 +5,7 @@ use crate::cli::{
     failure::Failure,
     render::{all, complain, say},
     shared::{
-        judged::{Judged, log},
+        judged::{Judged, log, recorded},
         outputs::OutputArguments,
         runs::open,
         shards::read,
@@ -23,7 +23,8 @@ use clap::Args;
 use jiff::Timestamp;
 use s2lab_model::{
     event::BUILT_IN,
-    record::LogError,
+    plan::Key,
+    record::{LogError, Run},
     shards::{MergeError, Merged, Part, merge as merge_logs},
 };
 use s2lab_os::outside::kinds;
@@ -129,7 +130,8 @@ fn write(half: &HalfMade, merged: &Merged, folders: &[RunFolder]) -> Result<Judg
             .map_err(Failure::io(format!("cannot write {}", run.path().join(name).display())))
     };
     written("events.jsonl", merged.log.as_bytes())?;
-    let pages = pages(merged, &run)?;
+    let record = recorded(&merged.log, &run)?;
+    let pages = pages(&record);
     for (key, place) in &merged.sources {
         let Some(folder) = folders.get(*place) else { continue };
         let broken = |what: &str| Failure::io(format!("{}: {what}", folder.path().display()));
@@ -143,20 +145,18 @@ fn write(half: &HalfMade, merged: &Merged, folders: &[RunFolder]) -> Result<Judg
             }
         }
     }
-    let judged = Judged::of_log(&merged.log, &run)?;
+    let judged = Judged::of_record(record, &run);
     judged.derived().try_for_each(|(name, text)| written(&name, text.as_bytes()))?;
     Ok(judged)
 }
 
 /// Returns the digests of the table pages that each cell names.
-fn pages(merged: &Merged, run: &RunFolder) -> Result<BTreeMap<s2lab_model::plan::Key, Vec<String>>, Failure> {
-    let record = s2lab_model::record::Run::read(&merged.log);
-    let record = record.map_err(|source| Failure::Log { path: run.events(), source })?;
-    let of = |cell: s2lab_model::record::Cell| {
+fn pages(record: &Run) -> BTreeMap<Key, Vec<String>> {
+    let pages = record.cells.iter().map(|cell| {
         let pages = cell.attempts.iter().flat_map(|attempt| attempt.pages().map(str::to_owned));
         (cell.planned.key.clone(), pages.collect())
-    };
-    Ok(record.cells.into_iter().map(of).collect())
+    });
+    pages.collect()
 }
 
 /// Prints the cells that never came, a line for each reason.
