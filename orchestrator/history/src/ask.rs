@@ -2,11 +2,11 @@
 
 use crate::{History, Result};
 use rusqlite::{
-    Connection, OptionalExtension, Row, params,
+    Connection, Row, params,
     types::{FromSqlError, Type},
 };
 use s2lab_model::{
-    history::{Facts, MOST_TIMES, NumberName, PastCell, PastNumber, PastRun, expected},
+    history::{CellEnding, Facts, MOST_TIMES, NumberName, PastCell, PastNumber, PastRun, expected},
     plan::Key,
     verdict::Verdict,
 };
@@ -36,11 +36,16 @@ impl History {
         runs.collect::<rusqlite::Result<_>>().map_err(&failed)
     }
 
-    /// Returns the newest night of the lab folder that was judged good, see
-    /// [`History::judge_night`].
-    pub fn last_good_night(&self, lab: &str) -> Result<Option<PastRun>> {
-        let sql = format!("{RUN} WHERE lab = ?1 AND night = 1 ORDER BY started_ns DESC, id DESC LIMIT 1");
-        self.connection.query_row(&sql, [lab], run).optional().map_err(self.failed("read"))
+    /// Returns the ends of a run's cells.
+    pub fn endings(&self, run: i64) -> Result<Vec<CellEnding>> {
+        let failed = self.failed("read");
+        let sql = "SELECT run, key, verdict, argument, not_run IS NOT NULL, tolerated
+            FROM cell WHERE run = ?1 ORDER BY id";
+        let mut statement = self.connection.prepare_cached(sql).map_err(&failed)?;
+        let endings = statement.query_map([run], |row| {
+            Ok(CellEnding { verdict: verdict(row)?, not_run: row.get(4)?, tolerated: row.get(5)? })
+        });
+        endings.map_err(&failed)?.collect::<rusqlite::Result<_>>().map_err(&failed)
     }
 
     /// Returns the lab folders of all runs; an empty name stands for runs whose log does not name
@@ -174,10 +179,9 @@ fn cell(
     facts: &HashMap<i64, Arc<Facts>>,
 ) -> rusqlite::Result<PastCell> {
     let of: i64 = row.get(0)?;
-    let key: String = row.get(1)?;
     Ok(PastCell {
         run: runs.get(&of).cloned().ok_or(rusqlite::Error::IntegralValueOutOfRange(0, of))?,
-        key: key.parse().map_err(|error| unreadable(1, error))?,
+        key: key(row)?,
         verdict: verdict(row)?,
         not_run: row.get(4)?,
         complete: row.get(5)?,
@@ -192,7 +196,12 @@ fn cell(
     })
 }
 
-fn verdict(row: &Row<'_>) -> rusqlite::Result<Option<Verdict>> {
+pub(crate) fn key(row: &Row<'_>) -> rusqlite::Result<Key> {
+    let key: String = row.get(1)?;
+    key.parse().map_err(|error| unreadable(1, error))
+}
+
+pub(crate) fn verdict(row: &Row<'_>) -> rusqlite::Result<Option<Verdict>> {
     let Some(name) = row.get::<_, Option<String>>(2)? else { return Ok(None) };
     let verdict = Verdict::of(&name, row.get(3)?);
     verdict
@@ -229,6 +238,9 @@ fn optional(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<u64>> {
     }
 }
 
-fn unreadable(at: usize, error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
+pub(crate) fn unreadable(
+    at: usize,
+    error: impl std::error::Error + Send + Sync + 'static,
+) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(at, Type::Text, Box::new(error))
 }

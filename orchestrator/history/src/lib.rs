@@ -10,8 +10,7 @@
 //! use s2lab_model::history::{Trend, stand};
 //!
 //! let mut history = History::create("history.sqlite".as_ref())?;
-//! let run = history.add(summary)?.id();
-//! history.judge_night(run, true)?;
+//! history.add(summary)?;
 //! for (key, cells) in history.cells(Some("built-in"))? {
 //!     let (trend, stand) = (Trend::of(&cells), stand(&cells));
 //!     println!("{key}: {:?} {:?}", trend.map(|trend| trend.flaky), stand.map(|stand| stand.runs));
@@ -22,6 +21,7 @@
 
 mod ask;
 mod error;
+mod nights;
 mod open;
 mod schema;
 mod write;

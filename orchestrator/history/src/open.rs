@@ -104,6 +104,7 @@ fn content(connection: &Connection) -> rusqlite::Result<Content> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use s2lab_model::summary::RunSummary;
     use std::fs;
 
     fn open(path: &Path, steps: &[&str]) -> Result<History> {
@@ -140,7 +141,7 @@ mod tests {
         let newer = [STEPS.as_slice(), &["CREATE TABLE shard (id INTEGER) STRICT"]].concat();
         drop(open(&path, &newer).unwrap());
         let text = refused(&path);
-        assert_eq!(text, "the history PATH is of version 2, and this s2lab knows up to 1");
+        assert_eq!(text, "the history PATH is of version 3, and this s2lab knows up to 2");
     }
 
     #[test]
@@ -161,6 +162,44 @@ mod tests {
         assert_eq!(version(&open(&path, &steps).unwrap().connection, &path, 2).unwrap(), 2);
     }
 
+    fn run(started: &str) -> RunSummary {
+        RunSummary {
+            s2lab: "0.1.0".into(),
+            started: started.into(),
+            folder: "/runs/1".into(),
+            lab: None,
+            lab_commit: None,
+            shuffle: None,
+            night: None,
+            cells: vec![],
+            interrupted: None,
+            whole: true,
+            compared: false,
+            orphaned: vec![],
+            exit: 0,
+        }
+    }
+
+    /// Version 1 had no dates of nights.
+    #[test]
+    fn the_nights_of_the_first_version_are_known() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("h");
+        let first = open(&path, &STEPS[..1]).unwrap();
+        let add = "INSERT INTO run VALUES (1, '', '2026-11-01T23:59:59Z', 1793577599000000000, 'n', '/n', '0.1',
+                                          NULL, 'ended', 1, 0), (2, '', '2', 2, 'r', '/r', '0.1', NULL, 'ended', 0, NULL);
+            INSERT INTO environment VALUES (1, 'd');
+            INSERT INTO cell (run, key, verdict, complete, environment) VALUES (1, 'a@k', 'FAIL', 1, 1)";
+        first.connection.execute_batch(add).unwrap();
+        drop(first);
+        let history = History::open(&path).unwrap();
+        let past = history.nights_before(&run("2026-11-02T00:00:00Z")).unwrap();
+        let [night] = &past.nights[..] else { panic!("{past:?}") };
+        assert_eq!((night.date.to_string(), night.good), ("2026-11-01".into(), false));
+        let cell = &night.cells["a@k"];
+        assert_eq!((cell.verdict.as_deref(), &cell.failure, cell.tolerated), (Some("FAIL"), &None, false));
+    }
+
     #[test]
     fn a_writer_that_never_ends_is_not_waited_for_without_end() {
         let dir = tempfile::tempdir().unwrap();
@@ -169,11 +208,12 @@ mod tests {
         history.connection.busy_timeout(std::time::Duration::from_millis(20)).unwrap();
         let other = Connection::open(&path).unwrap();
         other.execute_batch("BEGIN EXCLUSIVE").unwrap();
-        for refused in [history.judge_night(1, true).unwrap_err(), history.runs(None).unwrap_err()] {
+        let run = run("2026-11-01T02:00:00Z");
+        for refused in [history.add(&run).unwrap_err(), history.runs(None).unwrap_err()] {
             assert!(matches!(refused, HistoryError::Busy { .. }), "{refused}");
         }
         other.execute_batch("ROLLBACK").unwrap();
-        history.judge_night(1, true).unwrap();
+        history.add(&run).unwrap();
     }
 
     #[test]

@@ -6,7 +6,7 @@ pub(crate) const APPLICATION: i64 = 0x7332_6c68;
 /// The steps that make a history: step N takes it from version N to version N + 1. A step that was
 /// released never changes. Their number is the version that this s2lab writes, SQLite's
 /// `user_version`.
-pub(crate) const STEPS: [&str; 1] = [FIRST];
+pub(crate) const STEPS: [&str; 2] = [FIRST, NIGHTS];
 
 /// Times are milliseconds, digests SHA-256 in hexadecimal, verdicts by name.
 const FIRST: &str = "
@@ -94,4 +94,18 @@ CREATE TABLE number (
     max     INTEGER NOT NULL,
     PRIMARY KEY (cell, step, guest, device, map, width)
 ) STRICT, WITHOUT ROWID;
+";
+
+/// What a night needs of those before it. The nights of version 1 are of the day on which they
+/// began; their failures are not known.
+const NIGHTS: &str = "
+ALTER TABLE run ADD COLUMN date TEXT;           -- of a night; NULL: the run is none
+ALTER TABLE cell ADD COLUMN failure TEXT;       -- of a night, in words that are equal for equal failures
+ALTER TABLE cell ADD COLUMN tolerated INTEGER NOT NULL DEFAULT 0;
+UPDATE run SET date = date(started_ns / 1000000000, 'unixepoch') WHERE night IS NOT NULL;
+
+CREATE TABLE good_report (        -- of the newest nights in which a cell was fine
+    cell INTEGER PRIMARY KEY REFERENCES cell (id) ON DELETE CASCADE,
+    text TEXT NOT NULL
+) STRICT;
 ";

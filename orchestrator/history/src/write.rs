@@ -1,12 +1,13 @@
 //! Adding runs.
 
-use crate::{History, HistoryError, Result};
+use crate::{History, HistoryError, Result, nights};
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use s2lab_model::{
     event::Stage,
     hash::digest,
     history::{Facts, RunEnding, facts, finding},
+    night::PastNight,
     report::Standing,
     statistics::summary,
     summary::{CellSummary, RunSummary},
@@ -41,22 +42,34 @@ impl History {
     /// # Errors
     /// The run is not in the history then, and everything else is as before.
     pub fn add(&mut self, run: &RunSummary) -> Result<Added> {
-        let time = run.started.parse::<Timestamp>();
-        let time = time.map_err(|_| HistoryError::Time { started: run.started.clone() })?;
-        let began = i64::try_from(time.as_nanosecond()).unwrap_or(i64::MAX);
+        self.add_merged(run, &[])
+    }
+
+    /// Adds a run like [`History::add`] in place of the runs of its shards, each by its lab folder
+    /// and its begin: their cells are those of the merged run.
+    ///
+    /// # Errors
+    /// Everything is as before then.
+    pub fn add_merged(&mut self, run: &RunSummary, shards: &[(Option<&str>, &str)]) -> Result<Added> {
+        let began = began(run)?;
         let failed = self.failed("write");
         let transaction =
             self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&failed)?;
+        for (lab, started) in shards {
+            let remove = "DELETE FROM run WHERE lab = ?1 AND started = ?2";
+            transaction.execute(remove, params![lab.unwrap_or_default(), started]).map_err(&failed)?;
+        }
         let added = add(&transaction, run, began).map_err(&failed)?;
         transaction.commit().map_err(&failed)?;
         Ok(added)
     }
+}
 
-    /// Notes that the run is a night, and whether it was a good one.
-    pub fn judge_night(&mut self, run: i64, good: bool) -> Result<()> {
-        let set = self.connection.execute("UPDATE run SET night = ?2 WHERE id = ?1", params![run, good]);
-        set.map(drop).map_err(self.failed("write"))
-    }
+/// Returns the time at which the run began, in nanoseconds since 1970.
+pub(crate) fn began(run: &RunSummary) -> Result<i64> {
+    let time = run.started.parse::<Timestamp>();
+    let time = time.map_err(|_| HistoryError::Time { started: run.started.clone() })?;
+    Ok(i64::try_from(time.as_nanosecond()).unwrap_or(i64::MAX))
 }
 
 fn add(connection: &Connection, run: &RunSummary, began: i64) -> rusqlite::Result<Added> {
@@ -84,8 +97,10 @@ fn add(connection: &Connection, run: &RunSummary, began: i64) -> rusqlite::Resul
         }
     };
     let name = run.folder.file_name().unwrap_or_default().to_string_lossy();
+    let night = PastNight::of(run);
     connection.execute(
-        "UPDATE run SET name = ?2, folder = ?3, s2lab = ?4, elapsed_ms = ?5, ending = ?6, exit = ?7 WHERE id = ?1",
+        "UPDATE run SET name = ?2, folder = ?3, s2lab = ?4, elapsed_ms = ?5, ending = ?6, exit = ?7,
+         date = ?8, night = ?9 WHERE id = ?1",
         params![
             added.id(),
             name,
@@ -94,9 +109,16 @@ fn add(connection: &Connection, run: &RunSummary, began: i64) -> rusqlite::Resul
             run.cells.iter().filter_map(ended).max().map(integer),
             ending(run).to_string(),
             run.exit,
+            night.as_ref().map(|night| night.date.to_string()),
+            night.as_ref().map(|night| night.good),
         ],
     )?;
-    run.cells.iter().try_for_each(|cell| add_cell(connection, added.id(), run, cell))?;
+    for cell in &run.cells {
+        let row = add_cell(connection, added.id(), run, cell)?;
+        if let Some(night) = &night {
+            nights::add_cell(connection, lab, row, night, cell)?;
+        }
+    }
     Ok(added)
 }
 
@@ -113,7 +135,8 @@ fn ending(run: &RunSummary) -> RunEnding {
     }
 }
 
-fn add_cell(connection: &Connection, run: i64, of: &RunSummary, cell: &CellSummary) -> rusqlite::Result<()> {
+/// Returns the number of its row.
+fn add_cell(connection: &Connection, run: i64, of: &RunSummary, cell: &CellSummary) -> rusqlite::Result<i64> {
     let environment = environment(connection, &facts(of, cell))?;
     let (verdict, argument) = parts(cell.verdict.as_ref());
     let boot = cell.stages.iter().rfind(|span| span.stage == Stage::HostBoot);
@@ -142,7 +165,8 @@ fn add_cell(connection: &Connection, run: i64, of: &RunSummary, cell: &CellSumma
     let id = connection.last_insert_rowid();
     add_attempts(connection, id, cell)?;
     add_changes(connection, id, cell)?;
-    cell.throughputs.iter().try_for_each(|of| add_number(connection, id, of))
+    cell.throughputs.iter().try_for_each(|of| add_number(connection, id, of))?;
+    Ok(id)
 }
 
 fn add_attempts(connection: &Connection, cell: i64, of: &CellSummary) -> rusqlite::Result<()> {

@@ -150,8 +150,7 @@ impl Run {
     /// Waits for the right to boot a host. Returns None if the run is interrupted before.
     async fn slot(&self, key: &Key) -> Result<Option<Slot>, Stop> {
         let waiting = |holders: &[Holder]| {
-            let holders: Vec<_> = holders.iter().map(ToString::to_string).collect();
-            tracing::warn!("{key} waits for a slot; held by {}", holders.join(", "));
+            tracing::warn!("{key} waits for a slot{}", slots::held_by(holders));
         };
         let slot = tokio::select! {
             slot = self.slots.take(key, waiting) => slot,

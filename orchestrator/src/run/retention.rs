@@ -4,7 +4,7 @@
 //! contains the folder's own name, so that a copy or a renamed folder is not removed. A folder with
 //! any other content stays as a whole.
 
-use super::folder::{EVENTS, Locked, MORNING, PAGE, RunFolder, TRACE, lock, runs, stamp};
+use super::folder::{EVENTS, Locked, MORNING, PAGE, RunFolder, TRACE, lock, stamp};
 use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 use s2lab_os::{
     outside::{self, kinds},
@@ -57,24 +57,6 @@ impl RunFolder {
             None => Ok(()),
         }
     }
-}
-
-/// Returns the nights that are kept under `state`, the latest first.
-pub fn nights(state: &Path) -> io::Result<Vec<RunFolder>> {
-    let entries = match fs::read_dir(runs(state)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
-        entries => entries?,
-    };
-    let mut found = vec![];
-    for entry in entries {
-        let path = entry?.path();
-        let is_run = path.file_name().and_then(OsStr::to_str).is_some_and(is_name);
-        if is_run && read(&path).is_some_and(|mark| mark.night) {
-            found.push(path);
-        }
-    }
-    found.sort_by(|one, other| other.cmp(one));
-    Ok(found.iter().map(|path| RunFolder::found(path)).collect())
 }
 
 fn write(run: &Path, failed: Option<bool>, night: bool) -> io::Result<()> {

@@ -103,6 +103,15 @@ impl Slots {
     }
 }
 
+/// Returns the holders as the end of a sentence.
+pub fn held_by(holders: &[Holder]) -> String {
+    let names: Vec<_> = holders.iter().map(ToString::to_string).collect();
+    match names.is_empty() {
+        true => "; no holder has written its name".to_owned(),
+        false => format!("; held by {}", names.join(", ")),
+    }
+}
+
 /// Returns the number of hosts at a time: one for each core, or fewer if `memory` has no room for so many
 /// hosts of `largest` (both in bytes); at least one. A host has two vCPUs and keeps about one core busy.
 pub fn count(cores: usize, memory: u64, largest: u64) -> usize {
@@ -157,6 +166,7 @@ mod tests {
         let text = holder.to_string();
         let begin = format!("vfio-pci-bar@debian-6.12 of process {} since 20", std::process::id());
         assert!(text.starts_with(&begin) && text.ends_with('Z'), "{text}");
+        assert_eq!(held_by(&[holder.clone(), holder.clone()]), format!("; held by {text}, {text}"));
         drop(first);
         slots.take(&KEY, |_| ()).await.unwrap();
     }
@@ -168,7 +178,8 @@ mod tests {
         let _first = slots.take(&KEY, |_| ()).await.unwrap();
         for text in ["", "{", "{\"key\":7}"] {
             std::fs::write(dir.path().join("slots/0"), text).unwrap();
-            let waiting = slots.take(&KEY, |found| assert_eq!(found, [], "{text}"));
+            let waiting =
+                slots.take(&KEY, |found| assert_eq!(held_by(found), "; no holder has written its name"));
             assert!(s2lab_os::waits::timeout(Duration::from_millis(150), waiting).await.is_err());
         }
     }

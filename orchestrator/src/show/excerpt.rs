@@ -1,7 +1,7 @@
 //! The words about a cell for forms that have room for a few.
 
 use super::terminal;
-use s2lab_model::{escape, summary::CellSummary};
+use s2lab_model::{escape, night::KnownFailure, summary::CellSummary};
 
 /// The longest excerpt, in bytes: the limit of KCIDB's `log_excerpt`.
 pub const LONGEST: usize = 16_384;
@@ -38,6 +38,14 @@ pub fn reason(cell: &CellSummary) -> String {
     }
 }
 
+/// Returns the known failure that tolerates the verdict, in one line: the reason, its report and
+/// the last date. None: nothing tolerates it.
+pub fn known(cell: &CellSummary) -> Option<String> {
+    let KnownFailure { reason, link, until, .. } = cell.tolerated.as_ref()?;
+    let link = link.as_ref().map(|link| format!("{link}, ")).unwrap_or_default();
+    Some(line(&format!("known: {reason} ({link}until {until})")))
+}
+
 /// Returns a text of a guest or a file in one line of visible ASCII, which is longer than a line of a
 /// report may be.
 pub fn line(text: &str) -> String {
@@ -47,8 +55,32 @@ pub fn line(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::show::fixture;
+    use crate::show::{fixture, github, json, junit, kcidb, ktap, lore, markdown, page, terminal::Paint};
     use s2lab_model::verdict::Verdict;
+
+    /// The reason and the last date are in every form, and readers count no failure.
+    #[test]
+    fn a_toleration_is_in_every_form() {
+        let run = fixture::run_of(vec![fixture::tolerated("bar@debian-6.12")]);
+        let forms = [
+            ("human", terminal::run(&run, Paint(false))),
+            ("json", json::document(&run)),
+            ("markdown", markdown::run(&run)),
+            ("junit", junit::document(&run)),
+            ("github", github::run(&run)),
+            ("lore", lore::run(&run)),
+            ("ktap", ktap::document(&run)),
+            ("kcidb", kcidb::document(&run)),
+            ("page", page::run(&run)),
+        ];
+        for (form, text) in forms {
+            assert!(text.contains("vfio-pci lost its mark"), "{form}: {text}");
+            assert!(text.contains("2026-12-24"), "{form}: {text}");
+        }
+        let annotations = github::run(&run);
+        assert!(annotations.starts_with("::notice title=FAIL bar@debian-6.12::known"), "{annotations}");
+        assert_eq!(annotations.lines().count(), 1, "{annotations}");
+    }
 
     #[test]
     fn an_excerpt_is_bounded_and_never_empty() {

@@ -6,6 +6,7 @@ use s2lab_model::{
     event::{SeriesOrigin, Stage},
     finding::{Finding, Subject, Weight},
     lines::Text,
+    night::KnownFailure,
     record::{Environment, StageSpan},
     report::{Difference, Gap, Outcome, Report, Standing},
     scenario::Promise,
@@ -145,6 +146,19 @@ pub(crate) fn failed(key: &str, standing: Standing) -> CellSummary {
         standing: Some(standing),
         ..cell(key)
     }
+}
+
+/// A cell whose failure an entry of `known.yaml` tolerates.
+pub(crate) fn tolerated(key: &str) -> CellSummary {
+    let known = KnownFailure {
+        scenario: "bar".into(),
+        kernel: "debian-*".into(),
+        reason: "vfio-pci lost its mark.".into(),
+        link: Some("https://example.org/bug/7".into()),
+        who: "the vfio team".into(),
+        until: "2026-12-24".parse().unwrap(),
+    };
+    CellSummary { tolerated: Some(known), ..failed(key, changed(vec![])) }
 }
 
 /// The cell with these findings, in its report too.

@@ -32,15 +32,18 @@ struct Annotation {
 }
 
 /// Returns the annotations of a run: what has not passed, then what differs from the accepted
-/// reports.
+/// reports, then the failures that are tolerated.
 pub fn run(run: &RunSummary) -> String {
     let cells = outline::worst_first(run);
-    let bad = cells.iter().filter(|cell| !cell.passed() && !cell.skipped()).map(|cell| Annotation {
-        level: Level::Error,
-        title: format!("{} {}", terminal::word(cell), cell.key),
-        lines: vec![excerpt::reason(cell), format!("repeat: {}", command::repeat(cell).join(" "))],
+    let bad = cells.iter().filter(|cell| !cell.passed() && !cell.skipped()).map(|cell| {
+        let known = excerpt::known(cell);
+        let level = if known.is_some() { Level::Notice } else { Level::Error };
+        let repeat = format!("repeat: {}", command::repeat(cell).join(" "));
+        let lines = known.into_iter().chain([excerpt::reason(cell), repeat]).collect();
+        Annotation { level, title: format!("{} {}", terminal::word(cell), cell.key), lines }
     });
     let changed = cells.iter().filter_map(|cell| match &cell.standing {
+        _ if cell.tolerated.is_some() => None,
         Some(standing @ Standing::Compared(Outcome::Changed { .. })) => {
             Some(differs(Level::Warning, cell, standing))
         }

@@ -42,7 +42,12 @@ pub fn document(run: &RunSummary) -> String {
 }
 
 impl End {
-    fn of(verdict: Option<&Verdict>) -> Self {
+    /// Returns the end of a cell. A tolerated failure is not one for readers.
+    fn of(cell: &CellSummary) -> Self {
+        if cell.tolerated.is_some() { End::Skipped } else { End::of_verdict(cell.verdict.as_ref()) }
+    }
+
+    fn of_verdict(verdict: Option<&Verdict>) -> Self {
         match verdict {
             Some(Verdict::Pass { .. }) => End::Passed,
             Some(Verdict::Skip(_)) => End::Skipped,
@@ -78,7 +83,7 @@ fn element<'a>(xml: &'a mut Xml, name: &'a str, pairs: &Pairs) -> ElementWriter<
 /// Returns the counts of testcases, of which `lost` are errors of the run as a whole, and their
 /// time.
 fn counts(cells: &[&CellSummary], lost: usize) -> Pairs {
-    let count = |end: End| cells.iter().filter(|cell| End::of(cell.verdict.as_ref()) == end).count();
+    let count = |end: End| cells.iter().filter(|cell| End::of(cell) == end).count();
     let time = cells.iter().filter_map(|cell| cell.elapsed_ms).fold(0, u64::saturating_add);
     vec![
         ("tests", (cells.len() + lost).to_string()),
@@ -144,7 +149,10 @@ fn testcase(xml: &mut Xml, cell: &CellSummary) -> io::Result<()> {
             result(xml, cell)?;
             attempts(xml, cell)?;
             let (repeat, logs) = (command::repeat(cell).join(" "), cell.logs.display().to_string());
-            let out = format!("repeat: {}\nlogs: {}\n", excerpt::line(&repeat), excerpt::line(&logs));
+            let mut out = format!("repeat: {}\nlogs: {}\n", excerpt::line(&repeat), excerpt::line(&logs));
+            if cell.tolerated.is_some() {
+                out.push_str(&format!("\n{}\n", excerpt::of(cell)));
+            }
             xml.create_element("system-out").write_text_content(BytesText::new(&out)).map(drop)
         })
         .map(drop)
@@ -186,10 +194,11 @@ fn facts(cell: &CellSummary) -> Pairs {
 /// Writes the element with a cell's end.
 fn result(xml: &mut Xml, cell: &CellSummary) -> io::Result<()> {
     let reason = excerpt::reason(cell);
-    match End::of(cell.verdict.as_ref()) {
+    match End::of(cell) {
         End::Passed => Ok(()),
         End::Skipped => {
-            xml.create_element("skipped").with_attribute(("message", reason.as_str())).write_empty().map(drop)
+            let message = excerpt::known(cell).unwrap_or(reason);
+            xml.create_element("skipped").with_attribute(("message", &*message)).write_empty().map(drop)
         }
         End::Failure => ended(xml, "failure", terminal::word(cell), &reason, &excerpt::of(cell)),
         End::Error => ended(xml, "error", terminal::word(cell), &reason, &excerpt::of(cell)),
@@ -202,16 +211,19 @@ fn ended(xml: &mut Xml, name: &str, kind: &str, message: &str, text: &str) -> io
 }
 
 /// Writes the attempts that did not pass, beside the one that the cell's own end shows. In a cell
-/// that passes they were repeated because the lab failed.
+/// that passes they were repeated because the lab failed. A cell that is skipped has none.
 fn attempts(xml: &mut Xml, cell: &CellSummary) -> io::Result<()> {
+    if End::of(cell) == End::Skipped {
+        return Ok(());
+    }
     let all = cell.attempts.len();
-    let shown = match (End::of(cell.verdict.as_ref()), &cell.verdict) {
+    let shown = match (End::of(cell), &cell.verdict) {
         (End::Passed, _) | (_, Some(Verdict::Flaky)) => None,
         _ => Some(all),
     };
     let passes = cell.passed();
     for (verdict, number) in cell.attempts.iter().zip(1..).filter(|(_, number)| Some(*number) != shown) {
-        let element = match (passes, End::of(verdict.as_ref())) {
+        let element = match (passes, End::of_verdict(verdict.as_ref())) {
             (_, End::Passed | End::Skipped) => continue,
             (true, End::Failure) => "flakyFailure",
             (true, End::Error) => "flakyError",

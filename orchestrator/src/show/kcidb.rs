@@ -222,7 +222,10 @@ fn comment(cell: &CellSummary) -> String {
         Some(Verdict::Pass { .. }) => {
             excerpt::line(&cell.verdict.as_ref().map(Verdict::to_string).unwrap_or_default())
         }
-        _ => format!("{}: {}", terminal::word(cell), excerpt::reason(cell)),
+        _ => {
+            let known = excerpt::known(cell).map(|known| format!("; {known}")).unwrap_or_default();
+            format!("{}: {}{known}", terminal::word(cell), excerpt::reason(cell))
+        }
     }
 }
 

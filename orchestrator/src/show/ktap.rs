@@ -32,15 +32,20 @@ pub fn document(run: &RunSummary) -> String {
 /// Returns the line of a cell, after the lines that explain it.
 fn test(number: usize, cell: &CellSummary) -> String {
     let key = &cell.key;
-    let test = match &cell.verdict {
-        Some(Verdict::Pass { .. }) => return format!("ok {number} {key}\n"),
-        Some(Verdict::Skip(reason)) => return format!("ok {number} {key} # SKIP {}\n", text(reason)),
-        Some(Verdict::Fail | Verdict::Flaky) => format!("not ok {number} {key}\n"),
-        Some(Verdict::Timeout(stage)) => format!("not ok {number} {key} # TIMEOUT {stage}\n"),
-        _ => format!("not ok {number} {key} # ERROR {}\n", terminal::word(cell)),
+    let known = excerpt::known(cell);
+    let test = match (&known, &cell.verdict) {
+        // Every reader counts it as skipped; one that knows no directive counts it as passed.
+        (Some(known), _) => format!("ok {number} {key} # SKIP {}\n", text(known)),
+        (None, Some(Verdict::Pass { .. })) => return format!("ok {number} {key}\n"),
+        (None, Some(Verdict::Skip(reason))) => return format!("ok {number} {key} # SKIP {}\n", text(reason)),
+        (None, Some(Verdict::Fail | Verdict::Flaky)) => format!("not ok {number} {key}\n"),
+        (None, Some(Verdict::Timeout(stage))) => format!("not ok {number} {key} # TIMEOUT {stage}\n"),
+        (None, _) => format!("not ok {number} {key} # ERROR {}\n", terminal::word(cell)),
     };
-    let mut words: Vec<String> = cell.findings.iter().take(MOST_FINDINGS).map(finding).collect();
-    if words.is_empty() {
+    let verdict = known.map(|_| format!("{} is tolerated", terminal::word(cell)));
+    let mut words: Vec<String> = verdict.into_iter().collect();
+    words.extend(cell.findings.iter().take(MOST_FINDINGS).map(finding));
+    if cell.findings.is_empty() {
         words.push(text(&excerpt::reason(cell)));
     }
     if let Some(more @ 1..) = cell.findings.len().checked_sub(MOST_FINDINGS) {
@@ -136,6 +141,13 @@ mod tests {
         ok 1 bar@debian-6.12
         not ok 2 s2lab-event-log # ERROR LOST: the log stops before the run's end
         ");
+    }
+
+    #[test]
+    fn a_tolerated_failure_is_skipped() {
+        let run = fixture::run_of(vec![fixture::tolerated("bar@debian-6.12")]);
+        assert!(is_whole(&document(&run), &run.cells));
+        insta::assert_snapshot!(document(&run));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! emulation cannot show, and the commands that repeat it. See [`super::mail`] for the width.
 
 use super::{
-    command,
+    command, excerpt,
     mail::{Mail, Piece},
     outline::{self, Class, Sentence},
     standings, terminal,
@@ -160,6 +160,7 @@ fn of_cell(mail: &mut Mail, cell: &CellSummary) {
         }
         Class::Open | Class::Fine => {}
     }
+    excerpt::known(cell).iter().for_each(|known| mail.text(REST, REST, known));
     let changes = outline::changes(cell);
     for change in changes.iter().take(MOST_FINDINGS) {
         mail.text("           - ", "             ", &change.what);

@@ -5,7 +5,7 @@
 //! looks there for no HTML, no mention, no reference and no link.
 
 use super::{
-    command, crash,
+    command, crash, excerpt,
     outline::{self, Class, Sentence},
     standings, terminal,
     tested::{self, TestedKernel},
@@ -189,6 +189,7 @@ fn seen(cell: &CellSummary) -> String {
     let mut facts: Vec<String> = terminal::why(cell).iter().map(|why| code(why)).collect();
     facts.extend(terminal::broken(cell));
     facts.extend(terminal::further(cell));
+    facts.extend(excerpt::known(cell).map(|known| code(&known)));
     facts.extend(changed(outline::changes(cell)));
     match &cell.standing {
         Some(Standing::Compared(Outcome::NotComparable(different))) => {

@@ -93,6 +93,7 @@ fn title(morning: &Morning) -> String {
 /// The line about the run and the nights that it is compared with.
 fn about(morning: &Morning) -> String {
     let before = match (morning.before, morning.last_good) {
+        _ if morning.unread => "The nights before this one are not known: the history cannot be read.".into(),
         (None, _) => "No night before this one is known.".to_owned(),
         (Some(before), None) => format!("Compared with the night of {before}; no earlier night was good."),
         (Some(before), Some(good)) if before == good => {
@@ -208,7 +209,7 @@ fn new_item(group: &[(&NewResult, &CellSummary)]) -> Option<Item> {
 fn last_good(new: &NewResult, cell: &CellSummary) -> Vec<Word> {
     let mut words = vec![outside(new.key.as_str())];
     let Some(good) = &new.good else {
-        words.push(own(" was good in no earlier night"));
+        words.push(own(" was good in no earlier night that is known"));
         return words;
     };
     words.push(own(format!(" was last good on {}", good.date)));

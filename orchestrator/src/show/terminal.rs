@@ -3,6 +3,7 @@
 use super::command;
 use s2lab_model::{
     escape,
+    history::CellEnding,
     judge::endings,
     night::KnownFailure,
     report::{Outcome, Standing},
@@ -154,10 +155,14 @@ pub fn further(cell: &CellSummary) -> Option<String> {
 
 /// The verdict's word, or what stands in its place.
 pub fn word(cell: &CellSummary) -> &'static str {
-    match (&cell.verdict, &cell.not_run) {
-        (Some(verdict), _) => verdict.name(),
-        (None, Some(_)) => NOT_RUN,
-        (None, None) => INTERRUPTED,
+    word_of(cell.verdict.as_ref(), cell.not_run.is_some())
+}
+
+fn word_of(verdict: Option<&Verdict>, not_run: bool) -> &'static str {
+    match verdict {
+        Some(verdict) => verdict.name(),
+        None if not_run => NOT_RUN,
+        None => INTERRUPTED,
     }
 }
 
@@ -173,16 +178,21 @@ pub fn counts(run: &RunSummary) -> String {
     format!("{}, {compared}", endings_of(run))
 }
 
-/// The number of cells that ended how: `3 cells: 2 passed, 1 failed`.
-pub fn endings_of(run: &RunSummary) -> String {
+fn endings_of(run: &RunSummary) -> String {
+    counted(&run.cells.iter().map(CellEnding::of).collect::<Vec<_>>(), run.whole)
+}
+
+/// The number of cells that ended how: `3 cells: 2 passed, 1 failed`. `whole`: the log has the run's
+/// end.
+pub fn counted(cells: &[CellEnding], whole: bool) -> String {
     let mut counts: Vec<(&str, usize)> = vec![];
-    for cell in &run.cells {
-        let word = match &cell.verdict {
-            _ if cell.tolerated.is_some() => "tolerated",
+    for CellEnding { verdict, not_run, tolerated } in cells {
+        let word = match verdict {
+            _ if *tolerated => "tolerated",
             Some(Verdict::Pass { .. }) => "passed",
             Some(Verdict::Fail) => "failed",
             Some(Verdict::Skip(_)) => "skipped",
-            _ => word(cell),
+            verdict => word_of(verdict.as_ref(), *not_run),
         };
         match counts.iter_mut().find(|(known, _)| *known == word) {
             Some((_, n)) => *n += 1,
@@ -190,13 +200,13 @@ pub fn endings_of(run: &RunSummary) -> String {
         }
     }
     let mut parts: Vec<_> = counts.iter().map(|(word, n)| format!("{n} {word}")).collect();
-    if run.cells.iter().all(CellSummary::skipped) {
+    if cells.iter().all(|cell| matches!(cell.verdict, Some(Verdict::Skip(_)))) {
         parts.push("nothing was tested".into());
     }
-    if !run.whole {
+    if !whole {
         parts.push("LOST: the log stops before the run's end".into());
     }
-    let cells = match run.cells.len() {
+    let cells = match cells.len() {
         1 => "1 cell".to_owned(),
         n => format!("{n} cells"),
     };

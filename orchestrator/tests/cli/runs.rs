@@ -13,7 +13,8 @@ const FAILED: &str = "20261122T150000.000Z-8";
 
 /// Makes a run that s2lab marks as one that it has made, and that has ended.
 fn marked(home: &Home, name: &str, behaves: Behaves, failed: bool) {
-    home.tell_as(name, &Story::of(&home.plan(&["bar@debian-6.12"]), |_| behaves));
+    let started = format!("{}-{}-{}T15:00:00Z", &name[..4], &name[4..6], &name[6..8]);
+    home.tell_as(name, &Story::of(&home.plan(&["bar@debian-6.12"]), |_| behaves).at(&started));
     home.write(
         &format!("state/s2lab/runs/{name}/run.json"),
         format!("{{\"run\":\"{name}\",\"failed\":{failed}}}"),
@@ -24,7 +25,7 @@ fn home() -> Home {
     let home = Home::new();
     marked(&home, PASSED, Behaves::After, false);
     marked(&home, FAILED, Behaves::Before, true);
-    home.tell_as("baseline", &Story::well(&home.plan(&["idle"])));
+    home.tell_as("baseline", &Story::well(&home.plan(&["idle"])).at("2026-11-20T15:00:00Z"));
     home.write("state/s2lab/runs/torn/events.jsonl", "nonsense\n");
     home.write("state/s2lab/runs/notes/todo", "no run\n");
     home
@@ -56,6 +57,37 @@ fn runs_are_listed_removed_and_exported() {
     session.s2lab(&["runs", "export", PASSED, "--out", "../run.tar.gz"]);
     assert!(home.command(&["report", "../run.tar.gz"]).output().unwrap().status.success());
     session.check("runs");
+}
+
+/// A run that has ended is listed as the history has it, without a look at its log.
+#[test]
+fn the_history_spares_judging() {
+    let home = home();
+    let list = |more: &[&str]| {
+        let output = home.command(&[&["runs"], more].concat()).output().unwrap();
+        assert!(output.status.success());
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let judged = list(&[]);
+    for run in [PASSED, FAILED, "baseline"] {
+        assert!(home.command(&["history", "add", run]).output().unwrap().status.success());
+    }
+    assert_eq!(list(&[]), judged, "the history shows the same");
+    let json = list(&["--format", "json"]);
+    for run in [PASSED, "baseline"] {
+        let log = format!("state/s2lab/runs/{run}/events.jsonl");
+        let size = fs::metadata(home.path(&log)).unwrap().len();
+        home.write(&log, "x".repeat(usize::try_from(size).unwrap()));
+    }
+    let listed = list(&[]);
+    let line = |text: &str, run: &str| text.lines().find(|line| line.contains(run)).unwrap().to_owned();
+    assert_eq!(line(&listed, PASSED), line(&judged, PASSED));
+    assert!(line(&listed, "baseline").contains("not readable"), "s2lab did not make it: {listed}");
+    assert!(line(&list(&["--history", "none"]), PASSED).contains("not readable"));
+    assert!(json.contains(r#""PASS": 1"#), "{json}");
+    home.write("state/s2lab/history.sqlite", "no history");
+    assert!(line(&list(&[]), PASSED).contains("not readable"));
+    assert!(line(&list(&[]), FAILED).contains("1 failed"));
 }
 
 #[test]

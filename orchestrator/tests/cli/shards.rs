@@ -137,6 +137,41 @@ fn a_plan_that_is_not_of_this_checkout_is_refused() {
     assert_eq!(home.tree("state"), Vec::<String>::new());
 }
 
+/// A merged run is in the history once, in place of the runs of its shards.
+#[test]
+fn a_merged_run_is_in_the_history_once() {
+    let home = Home::new();
+    let plan = plan(&home);
+    write(&home, "one", &plan, Some("1/2"));
+    write(&home, "two", &plan, Some("2/2"));
+    change(&home, "two", |line| line["event"]["plan"]["started"] = "2026-11-22T15:00:07Z".into());
+    let s2lab = |arguments: &[&str]| home.command(arguments).output().unwrap();
+    let runs = || {
+        let answer: Value = serde_json::from_slice(&s2lab(&["history", "--format", "json"]).stdout).unwrap();
+        let cells = answer["cells"].as_array().unwrap().iter();
+        let run = |cell: &Value| {
+            let folder = cell["last"]["folder"].as_str().unwrap();
+            format!("{} {}", folder.rsplit('/').next().unwrap(), cell["runs"])
+        };
+        cells.map(run).collect::<std::collections::BTreeSet<_>>().into_iter().collect::<Vec<_>>()
+    };
+    assert!(s2lab(&["history", "add", "../one", "../two"]).status.success());
+    assert_eq!(runs(), ["one 1", "two 1"]);
+    let merge = ["merge", "../one", "../two", "--out"];
+    s2lab(&[&merge[..], &["../elsewhere", "--history", "../other.sqlite"]].concat());
+    assert_eq!(runs(), ["one 1", "two 1"]);
+    for folder in ["merged", "again"] {
+        let said = s2lab(&[&merge[..], &[&format!("../{folder}")]].concat());
+        assert!(!String::from_utf8_lossy(&said.stderr).contains("history"));
+        assert_eq!(runs(), [format!("{folder} 1")]);
+    }
+    home.write("state/s2lab/history.sqlite", "no history");
+    let said = s2lab(&[&merge[..], &["../warned"]].concat());
+    assert_eq!(said.status.code(), Some(1), "the exit code of the run");
+    let said = String::from_utf8_lossy(&said.stderr).into_owned();
+    assert!(said.contains("warning: the run is not in the history"), "{said}");
+}
+
 /// The log differs in its times alone, and all other files are the same.
 #[test]
 fn the_merged_run_is_that_of_one_machine() {

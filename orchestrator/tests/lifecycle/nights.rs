@@ -9,7 +9,7 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Output, Stdio},
 };
 
 /// The kernels of the lab: one has the series, and may lose it.
@@ -87,10 +87,58 @@ impl Nights {
 
     /// Carries out a night, in which the kernels have the series or not, and keeps what it prints.
     fn night(&mut self, date: &str, after: bool, before: bool) -> Result<(), Box<dyn Error>> {
+        self.night_with(date, after, before, &[])
+    }
+
+    fn night_with(
+        &mut self,
+        date: &str,
+        after: bool,
+        before: bool,
+        more: &[&str],
+    ) -> Result<(), Box<dyn Error>> {
+        self.kernels(after, before)?;
+        let output = self.command(date)?.args(more).output()?;
+        let more: String = more.iter().map(|word| format!(" {word}")).collect();
+        writeln!(self.transcript, "$ s2lab nightly --date {date}{}", self.text(more.as_bytes()))?;
+        self.print(&output)
+    }
+
+    fn print(&mut self, output: &Output) -> Result<(), Box<dyn Error>> {
+        let exit = output.status.code().unwrap_or_default();
+        let (stdout, stderr) = (self.text(&output.stdout), self.text(&output.stderr));
+        writeln!(self.transcript, "{stdout}[exit {exit}]")?;
+        for line in stderr.lines() {
+            writeln!(self.transcript, "! {line}")?;
+        }
+        self.transcript.push('\n');
+        Ok(())
+    }
+
+    /// Returns a text with the same place in every test run.
+    fn text(&self, bytes: &[u8]) -> String {
+        let place = self.path("").display().to_string();
+        let text = String::from_utf8_lossy(bytes).replace(place.trim_end_matches('/'), "TMP");
+        // The name of a run's folder has the time and the process.
+        let mut words: Vec<_> = text.split("/runs/").map(str::to_owned).collect();
+        for word in words.iter_mut().skip(1) {
+            let end = word.find(['`', '/', '\n']).unwrap_or(word.len());
+            word.replace_range(..end, "RUN");
+        }
+        words.join("/runs/")
+    }
+
+    /// Sets what the kernels have.
+    fn kernels(&self, after: bool, before: bool) -> Result<(), Box<dyn Error>> {
         for (kernel, series) in [("after", after), ("before", before)] {
             let script = Script { series, ..Script::default() };
             self.write(&format!("{kernel}.json"), &serde_json::to_vec(&script)?)?;
         }
+        Ok(())
+    }
+
+    /// Returns the command of a night.
+    fn command(&self, date: &str) -> Result<Command, Box<dyn Error>> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_s2lab"));
         command.env_clear().env("PATH", "/usr/bin:/bin").current_dir(self.path("lab"));
         for (name, folder) in [("HOME", "home"), ("XDG_CACHE_HOME", "cache"), ("XDG_STATE_HOME", "state")] {
@@ -101,16 +149,12 @@ impl Nights {
         command.arg("--qemu").arg(self.path("qemu")).arg("--rootfs").arg(self.path("rootfs"));
         command.arg("--agent").arg(self.path("agent"));
         command.arg("--guest-kernel").arg(self.path("lab/images/before"));
-        let output = command.output()?;
-        let place = self.path("").display().to_string();
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace(place.trim_end_matches('/'), "TMP");
-        let exit = output.status.code().unwrap_or_default();
-        writeln!(self.transcript, "$ s2lab nightly --date {date}\n{}[exit {exit}]", text(&output.stdout))?;
-        for line in text(&output.stderr).lines() {
-            writeln!(self.transcript, "! {line}")?;
-        }
-        self.transcript.push('\n');
-        Ok(())
+        Ok(command)
+    }
+
+    /// Removes the folders of all runs, as if they were pruned.
+    fn prune(&self) -> std::io::Result<()> {
+        fs::remove_dir_all(self.path("state/s2lab/runs"))
     }
 
     /// Returns the files that the last night wrote for people.
@@ -179,6 +223,62 @@ pub(crate) fn always_normal() -> Checked {
     let place = nights.path("").display().to_string();
     let written = written.replace(place.trim_end_matches('/'), "TMP");
     snapshot("a-lab-that-always-sees-normal", &format!("{}{written}", nights.transcript));
+    gone(nights.folder.path())
+}
+
+/// The folders of the nights are gone, or were never in the state folder. One night has a history of
+/// its own; and at last the history is a file of something else, and one of a newer s2lab.
+fn without_folders(nights: &mut Nights) -> Result<(), Box<dyn Error>> {
+    let (out, own) = (nights.path("out").display().to_string(), nights.path("own").display().to_string());
+    nights.night("2026-11-01", true, false)?;
+    nights.night_with("2026-11-02", false, false, &["--out", &out])?;
+    nights.prune()?;
+    fs::remove_dir_all(&out)?;
+    nights.night("2026-11-03", false, false)?;
+    nights.night_with("2026-11-04", false, false, &["--history", &own])?;
+    nights.night_with("2026-11-05", false, false, &["--history", &own])?;
+    nights.prune()?;
+    nights.night("2026-11-06", true, false)?;
+    let history = nights.path("state/s2lab/history.sqlite");
+    let mut newer = fs::read(&history)?;
+    // SQLite's file format, "The Database Header": user_version is at offset 60, big-endian.
+    newer[60..64].copy_from_slice(&99_u32.to_be_bytes());
+    for bytes in [&b"notes\n".repeat(1000), &newer] {
+        fs::write(&history, bytes)?;
+        nights.night("2026-11-07", false, false)?;
+        expect("the file", &fs::read(&history)?, bytes)?;
+    }
+    Ok(())
+}
+
+pub(crate) fn remembered() -> Checked {
+    let mut nights = Nights::new().map_err(|error| error.to_string())?;
+    without_folders(&mut nights).map_err(|error| error.to_string())?;
+    snapshot("nights-without-folders", &nights.transcript);
+    gone(nights.folder.path())
+}
+
+fn two_nights(nights: &mut Nights) -> Result<(), Box<dyn Error>> {
+    nights.kernels(false, false)?;
+    let both = ["2026-11-01", "2026-11-02"].map(|date| {
+        let mut command = nights.command(date)?;
+        Ok::<_, Box<dyn Error>>(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?)
+    });
+    for night in both {
+        let output = night?.wait_with_output()?;
+        let said = nights.text(&output.stderr);
+        expect(&format!("the exit code; {said}"), output.status.code(), Some(1))?;
+    }
+    nights.prune()?;
+    nights.night("2026-11-03", false, false)?;
+    let both = "lifecycle@after is FAIL for 3 nights, since 2026-11-01";
+    expect(&format!("both in\n{}", nights.transcript), nights.transcript.contains(both), true)?;
+    Ok(())
+}
+
+pub(crate) fn two_at_once() -> Checked {
+    let mut nights = Nights::new().map_err(|error| error.to_string())?;
+    two_nights(&mut nights).map_err(|error| error.to_string())?;
     gone(nights.folder.path())
 }
 

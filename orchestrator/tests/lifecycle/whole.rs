@@ -24,7 +24,7 @@ const fn mounting(run: WholeRun) -> WholeRun {
     WholeRun { mounts: true, ..run }
 }
 
-pub(crate) static RUNS: [WholeRun; 38] = [
+pub(crate) static RUNS: [WholeRun; 40] = [
     run(
         "killed-at-any-moment",
         "`kill -9` at 24 moments",
@@ -214,6 +214,18 @@ pub(crate) static RUNS: [WholeRun; 38] = [
         "the archive has another version than the one that was found",
         "an error that says which",
         cache::moved_on,
+    ),
+    run(
+        "nights-without-folders",
+        "the runs of past nights were removed, or had `--out`; the history is not one, or is newer",
+        "the history has the nights; a history that cannot be opened is named once, and the night runs",
+        nights::remembered,
+    ),
+    run(
+        "two-nights-at-once",
+        "two `s2lab nightly` at the same time",
+        "the next night knows both",
+        nights::two_at_once,
     ),
     run(
         "seven-nights",

@@ -4,7 +4,10 @@ use crate::{
     harness::Home,
     story::{Behaves, Story},
 };
-use s2lab_model::event::{Attempts, Event, StopCause};
+use s2lab_model::{
+    event::{Attempts, Event, StopCause},
+    night::KnownFailure,
+};
 use serde::Deserialize;
 use serde_json::Value;
 use std::{fs, path::PathBuf};
@@ -31,11 +34,13 @@ pub(crate) struct Cell {
     pub(crate) verdict: Option<String>,
     /// None: it was interrupted.
     pub(crate) attempts: Vec<Option<String>>,
+    /// The known failure that tolerates the verdict.
+    pub(crate) tolerated: Option<Value>,
 }
 
 /// Returns runs that have every verdict.
 pub(crate) fn all() -> Vec<Output> {
-    let stories: [fn(&Home) -> Story; 6] = [well, mixed, differing, again, hostile, torn];
+    let stories: [fn(&Home) -> Story; 7] = [well, mixed, differing, again, hostile, torn, tolerated];
     stories.map(of).into()
 }
 
@@ -105,6 +110,18 @@ fn again(home: &Home) -> Story {
     let cells = home.plan(&[RAM]);
     let failed = Story::well(&cells).stopped(RAM, StopCause::Lab, "QEMU ended (signal 9)", None);
     failed.attempting(Attempts::Retry(2)).again(Story::well(&cells))
+}
+
+fn tolerated(home: &Home) -> Story {
+    let known = KnownFailure {
+        scenario: "bar".into(),
+        kernel: "*".into(),
+        reason: HOSTILE.into(),
+        link: Some("https://example.org/bug/7#c1".into()),
+        who: HOSTILE.into(),
+        until: "2026-12-24".parse().unwrap(),
+    };
+    differing(home).on_the_night("2026-11-22", vec![known])
 }
 
 fn torn(home: &Home) -> Story {

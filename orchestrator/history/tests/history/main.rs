@@ -6,6 +6,7 @@
     reason = "a test's helpers fail by panicking, as its tests do"
 )]
 
+mod nights;
 mod processes;
 mod sample;
 
@@ -16,7 +17,7 @@ use s2lab_model::{
     summary::{CellSummary, RunSummary},
     verdict::{Interrupt, Verdict},
 };
-use sample::{MACHINE, cell, facts, failed, key, run};
+use sample::{MACHINE, cell, facts, failed, key, night, run};
 use std::time::Duration;
 
 fn history() -> (tempfile::TempDir, History) {
@@ -73,15 +74,14 @@ fn conditions_leave_out_what_has_no_meaning() {
 #[test]
 fn the_same_run_twice_is_one() {
     let (_dir, mut history) = history();
-    let whole = run(1, &["a@k", "b@k"]);
+    let whole = night(1, vec![cell("a@k"), cell("b@k")]);
     assert_eq!(history.add(&whole).unwrap(), Added::New(1));
-    history.judge_night(1, true).unwrap();
     let judged_anew = RunSummary { cells: vec![cell("a@k"), failed("b@k", "")], ..whole.clone() };
     assert_eq!(history.add(&judged_anew).unwrap(), Added::Again(1));
     let part = RunSummary { cells: vec![cell("b@k")], ..whole };
     assert_eq!(history.add(&part).unwrap(), Added::Part(1));
     let (runs, b) = (history.runs(None).unwrap(), history.past(&key("b@k"), None).unwrap());
-    assert_eq!((runs.len(), runs[0].cells, runs[0].night), (1, 2, Some(true)));
+    assert_eq!((runs.len(), runs[0].cells, runs[0].night), (1, 2, Some(false)));
     assert_eq!((b.len(), &b[0].verdict), (1, &Some(Verdict::Fail)));
     let elsewhere = RunSummary { lab: Some("/other".into()), ..run(1, &["a@k"]) };
     assert_eq!(history.add(&elsewhere).unwrap(), Added::New(2));
@@ -127,8 +127,7 @@ fn a_regression_and_its_end() {
     ];
     // The order of adding does not matter.
     for (day, cell) in [3, 1, 2].into_iter().map(|day| (day, nights[day as usize - 1].clone())) {
-        let added = history.add(&RunSummary { cells: vec![cell], ..run(day, &[]) }).unwrap();
-        history.judge_night(added.id(), day == 1).unwrap();
+        history.add(&RunSummary { cells: vec![cell], ..run(day, &[]) }).unwrap();
     }
     let past = history.past(&key("a@k"), None).unwrap();
     let trend = Trend::of(&past).unwrap();
@@ -138,8 +137,6 @@ fn a_regression_and_its_end() {
     assert_eq!(changed, [("kernel", "6.1.1", "6.1.2")]);
     let stand = stand(&past).unwrap();
     assert_eq!((&*stand.since.run.name, stand.runs, stand.is_new()), ("2", 2, false));
-    assert_eq!(history.last_good_night("/lab").unwrap().map(|run| run.name), Some("1".into()));
-    assert_eq!(history.last_good_night("/other").unwrap(), None);
     history.add(&RunSummary { cells: vec![nights[0].clone()], ..run(4, &[]) }).unwrap();
     let past = history.past(&key("a@k"), None).unwrap();
     assert_eq!(Trend::of(&past).unwrap().first_bad, None);

@@ -4,6 +4,7 @@ use s2lab_model::{
     changes::{Change, ChangeKind},
     event::Stage,
     finding::{Finding, Subject, Weight},
+    night::Night,
     plan::Key,
     record::{Environment, StageSpan, environment},
     report::{Outcome, Standing},
@@ -33,6 +34,12 @@ pub(crate) fn run(day: u32, keys: &[&str]) -> RunSummary {
         orphaned: vec![],
         exit: 0,
     }
+}
+
+/// A night of that day with these cells.
+pub(crate) fn night(day: u32, cells: Vec<CellSummary>) -> RunSummary {
+    let date = format!("2026-11-{day:02}").parse().unwrap();
+    RunSummary { night: Some(Night { date, known: vec![] }), cells, ..run(day, &[]) }
 }
 
 pub(crate) fn cell(key: &str) -> CellSummary {

@@ -9,6 +9,7 @@ pub use trend::{FactChange, Rate, Stand, Trend, stand};
 
 use crate::plan::Key;
 use crate::statistics::summary;
+use crate::summary::CellSummary;
 use crate::verdict::Verdict;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -70,6 +71,24 @@ pub enum RunEnding {
     Interrupted,
     /// Its log stops before its end: the run is LOST.
     Lost,
+}
+
+/// The end of a cell, for a count of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CellEnding {
+    /// None: interrupted, or not run.
+    pub verdict: Option<Verdict>,
+    /// The run did not come to it.
+    pub not_run: bool,
+    /// A known failure tolerates the verdict.
+    pub tolerated: bool,
+}
+
+impl CellEnding {
+    pub fn of(cell: &CellSummary) -> Self {
+        let CellSummary { verdict, not_run, tolerated, .. } = cell;
+        Self { verdict: verdict.clone(), not_run: not_run.is_some(), tolerated: tolerated.is_some() }
+    }
 }
 
 /// A cell of a past run.

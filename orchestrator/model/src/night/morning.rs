@@ -2,7 +2,7 @@
 //! still broken.
 
 use super::past::failure;
-use super::{Date, KnownFailure, Past, PastNight, ResultClass, StaleEntry};
+use super::{Date, KnownFailure, Past, ResultClass, StaleEntry};
 use crate::changes::{CellResult, Change, ChangeKind};
 use crate::judge::CONTROL_FINDING;
 use crate::plan::Key;
@@ -19,6 +19,8 @@ const DIFFERENT: u8 = 5;
 pub struct Morning {
     pub run: RunSummary,
     pub date: Date,
+    /// The history cannot be read, so the nights before are not known.
+    pub unread: bool,
     /// The night before, if there was one.
     pub before: Option<Date>,
     /// The latest night in which everything was fine or tolerated.
@@ -131,8 +133,9 @@ impl Morning {
         let night = run.night.clone()?;
         let mut morning = Self {
             date: night.date,
+            unread: past.unread,
             before: past.nights.first().map(|night| night.date),
-            last_good: past.nights.iter().find(|night| night.is_good()).map(|night| night.date),
+            last_good: past.nights.iter().find(|night| night.good).map(|night| night.date),
             new: vec![],
             mended: vec![],
             tolerated: vec![],
@@ -153,13 +156,6 @@ impl Morning {
             morning.exit = DIFFERENT;
         }
         Some(morning)
-    }
-
-    /// Returns true if each cell was fine or tolerated, and the negative control worked.
-    pub fn is_good(&self) -> bool {
-        let is_works = |(_, control): &(Key, Control)| *control == Control::Works;
-        PastNight::of(&self.run).is_some_and(|night| night.is_good())
-            && self.control.as_ref().is_none_or(is_works)
     }
 
     /// Returns the cell of the night with this key.
@@ -203,8 +199,9 @@ impl Morning {
 
     fn failed(&mut self, cell: &CellSummary, past: &Past) {
         let before = past.trail(&cell.key).find(|(_, before)| before.class != ResultClass::NoResult);
-        let before = before.and_then(|(_, before)| before.failure.as_deref());
-        let otherwise = before.is_some_and(|before| before != failure(cell));
+        let before = before.map(|(_, before)| before).filter(|before| before.class == ResultClass::Failed);
+        let known = before.and_then(|before| before.failure.as_deref());
+        let otherwise = known.is_some_and(|known| known != failure(cell));
         if let Some(entry) = cell.tolerated.clone() {
             let mut dates = past.streak(&cell.key).tolerated;
             dates.insert(self.date);
@@ -251,7 +248,8 @@ fn gone(run: &RunSummary, past: &Past) -> Vec<Key> {
     before.filter(|key| !there.contains(key)).cloned().collect()
 }
 
-fn control(run: &RunSummary) -> Option<(Key, Control)> {
+/// Returns the negative control of a night, and its result.
+pub(super) fn control(run: &RunSummary) -> Option<(Key, Control)> {
     let cell = run.cells.iter().find(|cell| cell.control)?;
     // Other findings may weigh more: a witness contradicts what the lab sees.
     let is_met = cell.findings.iter().any(|finding| finding.what.starts_with(CONTROL_FINDING));

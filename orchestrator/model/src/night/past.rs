@@ -1,5 +1,6 @@
 //! The nights before a night: what is remembered of them.
 
+use super::morning::{Control, control};
 use super::{Date, may_be_tolerated};
 use crate::finding::Weight;
 use crate::plan::Key;
@@ -36,7 +37,8 @@ pub struct PastCell {
     pub class: ResultClass,
     /// The verdict's name; none: the run did not come to the cell.
     pub verdict: Option<String>,
-    /// The failure, in words that are equal for equal failures; none: the kernel did not fail.
+    /// The failure, in words that are equal for equal failures; none: the kernel did not fail, or an
+    /// earlier s2lab did not keep it.
     pub failure: Option<String>,
     /// An entry of `known.yaml` tolerated the failure.
     pub tolerated: bool,
@@ -74,8 +76,8 @@ pub(super) fn failure(cell: &CellSummary) -> String {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PastNight {
     pub date: Date,
-    /// The name of its run.
-    pub run: String,
+    /// Each cell was fine, or its failure was tolerated, and the negative control worked.
+    pub good: bool,
     /// Its cells, without the negative control.
     pub cells: BTreeMap<Key, PastCell>,
 }
@@ -83,24 +85,20 @@ pub struct PastNight {
 impl PastNight {
     /// Returns the night that the run was, or None if it was none.
     pub fn of(run: &RunSummary) -> Option<Self> {
+        let date = run.night.as_ref()?.date;
         let cells = run.cells.iter().filter(|cell| !cell.control);
-        Some(Self {
-            date: run.night.as_ref()?.date,
-            run: run.folder.file_name()?.to_string_lossy().into_owned(),
-            cells: cells.map(|cell| (cell.key.clone(), PastCell::of(cell))).collect(),
-        })
-    }
-
-    /// Returns true if each cell was fine, or its failure was tolerated.
-    pub fn is_good(&self) -> bool {
+        let cells: BTreeMap<_, _> = cells.map(|cell| (cell.key.clone(), PastCell::of(cell))).collect();
         let is_good = |cell: &PastCell| cell.class == ResultClass::Fine || cell.tolerated;
-        !self.cells.is_empty() && self.cells.values().all(is_good)
+        let works = control(run).is_none_or(|(_, control)| control == Control::Works);
+        Some(Self { date, good: works && !cells.is_empty() && cells.values().all(is_good), cells })
     }
 }
 
 /// The earlier nights of a lab folder.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Past {
+    /// The history cannot be read, so there may be more nights.
+    pub unread: bool,
     /// The nights, the latest first.
     pub nights: Vec<PastNight>,
     /// The reports of the cells in the latest night in which each was fine, as far as they are kept.

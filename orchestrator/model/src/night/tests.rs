@@ -100,6 +100,41 @@ fn a_tolerated_failure_that_changes_is_new() {
     insta::assert_snapshot!(mornings(&nights).join("\n"));
 }
 
+/// The history of an earlier s2lab has no failures of nights.
+#[test]
+fn a_failure_that_is_not_known_counts_as_the_same() {
+    let bad = story(DEVICE_BLOCK);
+    let mut before = PastNight::of(&run(1, &bad, &[])).unwrap();
+    assert!(before.cells.values().all(|cell| cell.failure.is_some()));
+    before.cells.values_mut().for_each(|cell| cell.failure = None);
+    let past = Past { nights: vec![before], ..Past::default() };
+    insta::assert_snapshot!(
+        parts(&Morning::of(run(2, &bad, &[]), &past).unwrap()),
+        @"2026-11-02 exit 1: broken since 2026-11-01, 2"
+    );
+    let unread = Morning::of(run(2, &bad, &[]), &Past { unread: true, ..Past::default() }).unwrap();
+    assert!(unread.unread && unread.before.is_none());
+    insta::assert_snapshot!(parts(&unread), @"2026-11-02 exit 1: new Fails (0 changes)");
+}
+
+/// A night is good if everything is fine or tolerated, and its negative control works.
+#[test]
+fn the_last_good_night_has_a_working_control() {
+    let night = |day, bar, known: &[KnownFailure]| run(day, &story(bar), known);
+    let good = |run: &RunSummary| PastNight::of(run).unwrap().good;
+    assert!(good(&night(1, NC_BLOCK, &[])));
+    assert!(!good(&night(1, DEVICE_BLOCK, &[])));
+    assert!(good(&night(1, DEVICE_BLOCK, &known().known)));
+    assert!(!good(&RunSummary { cells: vec![], ..night(1, NC_BLOCK, &[]) }), "there is no cell");
+    for (bar, works) in [(NC_BLOCK, true), (DEVICE_BLOCK, false)] {
+        let mut run = night(1, NC_BLOCK, &[]);
+        let cell = story(bar).cell.control().unwrap();
+        run.cells.extend(self::run(1, &Story { cell, ..story(bar) }, &[]).cells);
+        assert_eq!(good(&run), works);
+        assert_eq!(PastNight::of(&run).unwrap().cells.len(), 1, "the control is no cell of the night");
+    }
+}
+
 #[test]
 fn a_failure_of_the_lab_is_never_tolerated() {
     let known = known().known;

@@ -8,7 +8,7 @@ use crate::{
 };
 use clap::Args;
 use s2lab_history::{Added, FILE, History};
-use s2lab_model::{plan::Key, summary::RunSummary};
+use s2lab_model::{night::Past, plan::Key, summary::RunSummary};
 use s2lab_os::{machine::Machine, private};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -84,26 +84,39 @@ impl HistoryArguments {
         Ok(History::create(&self.path(places))?)
     }
 
-    /// Notes of a run in the history that it was a night, and if it was a good one. A history that
-    /// cannot be written is a warning.
-    pub(crate) fn keep_night(&self, places: &Places, run: &RunSummary, good: bool) {
-        let noted = self.create(places).and_then(|mut history| {
-            let added = history.add(run)?;
-            Ok(history.judge_night(added.id(), good)?)
-        });
-        if let Err(failure) = noted {
-            complain(&format!("warning: the history does not know that the run is a night: {failure}"));
-        }
+    /// Adds a run that has just ended, and returns true if it is in the history. A history that
+    /// cannot be written changes nothing about the run: it is a warning.
+    pub(crate) fn keep(&self, places: &Places, run: &RunSummary) -> bool {
+        self.keep_merged(places, run, &[])
     }
 
-    /// Adds a run that has just ended. A history that cannot be written changes nothing about the
-    /// run: it is a warning.
-    pub(crate) fn keep(&self, places: &Places, run: &RunSummary) {
-        if let Err(failure) = self.add(places, run) {
+    /// Adds a merged run like [`Self::keep`], in place of the runs of its shards.
+    pub(crate) fn keep_merged(
+        &self,
+        places: &Places,
+        run: &RunSummary,
+        shards: &[(Option<&str>, &str)],
+    ) -> bool {
+        let kept = self.create(places).and_then(|mut history| Ok(history.add_merged(run, shards)?));
+        if let Err(failure) = &kept {
             complain(&format!("warning: the run is not in the history: {failure}"));
             let hint = failure.hint().map(|hint| format!("{hint}; ")).unwrap_or_default();
             complain(&format!("  hint: {hint}`s2lab history add {}` adds it later", run.folder.display()));
         }
+        kept.is_ok()
+    }
+
+    /// Returns the nights before a night that has ended. A history that cannot be read is a warning,
+    /// unless `silent`.
+    pub(crate) fn nights_before(&self, places: &Places, run: &RunSummary, silent: bool) -> Past {
+        let past = History::open(&self.path(places)).and_then(|history| history.nights_before(run));
+        past.map_err(Failure::from).unwrap_or_else(|failure| {
+            if !silent {
+                complain(&format!("warning: the nights before this one are not known: {failure}"));
+                failure.hint().iter().for_each(|hint| complain(&format!("  hint: {hint}")));
+            }
+            Past { unread: true, ..Past::default() }
+        })
     }
 
     /// Returns the place of the history.

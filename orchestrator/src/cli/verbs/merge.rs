@@ -5,6 +5,7 @@ use crate::cli::{
     failure::Failure,
     render::{all, complain, say},
     shared::{
+        history::HistoryArguments,
         judged::{Judged, log, recorded},
         outputs::OutputArguments,
         runs::open,
@@ -42,6 +43,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "DIR", value_parser = home::argument())]
     out: Option<PathBuf>,
     #[command(flatten)]
+    history: HistoryArguments,
+    #[command(flatten)]
     output: OutputArguments,
 }
 
@@ -51,7 +54,8 @@ pub(crate) fn merge(context: &Context, arguments: &Arguments) -> Result<u8, Fail
     let Shards { folders, parts } = Shards::open(context, &arguments.runs)?;
     let merged = merge_logs(&parts, plan.as_ref())?;
     let lab = parts.iter().find_map(Part::lab).unwrap_or(BUILT_IN);
-    let state = context.places()?.state;
+    let places = context.places()?;
+    let state = places.state.clone();
     let half = half_made(arguments, &state)?;
     let judged = write(&half, &merged, &folders)?;
     let folder = half.publish().map_err(Failure::io("cannot make the run's folder"))?;
@@ -64,6 +68,8 @@ pub(crate) fn merge(context: &Context, arguments: &Arguments) -> Result<u8, Fail
         Format::Events => say(merged.log.trim_end()),
         _ => outputs.document(&summary),
     };
+    let of_shards: Vec<_> = parts.iter().map(|part| (part.lab(), part.started())).collect();
+    arguments.history.keep_merged(&places, &summary, &of_shards);
     all([outputs.write(&summary, printed), noted.map_err(Failure::io("cannot note the run"))])?;
     Ok(judged.run.exit)
 }

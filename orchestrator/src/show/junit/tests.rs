@@ -96,6 +96,24 @@ fn attempts_are_those_of_surefire() {
 }
 
 #[test]
+fn a_tolerated_failure_is_skipped() {
+    let mut cell = fixture::tolerated("bar@debian-6.12");
+    let of_cell = |cell: &CellSummary| read(&document(&fixture::run_of(vec![cell.clone()])));
+    let elements = of_cell(&cell);
+    let skipped: Vec<_> = of(&elements, "skipped").map(|skipped| &*skipped["message"]).collect();
+    assert_eq!(skipped, ["known: vfio-pci lost its mark. (https://example.org/bug/7, until 2026-12-24)"]);
+    let counts = ["tests", "failures", "errors", "skipped"].map(|count| &*elements[0].1[count]);
+    assert_eq!(counts, ["1", "0", "0", "1"]);
+    let verdict = of(&elements, "property").find(|property| property["name"] == "verdict").unwrap();
+    assert_eq!(verdict["value"], "FAIL");
+    let text = document(&fixture::run_of(vec![cell.clone()]));
+    assert!(text.contains("found    Device-nGnRE\n"), "{text}");
+    (cell.verdict, cell.attempts) = (Some(Verdict::Flaky), vec![Some(Verdict::Fail), Some(Verdict::PASS)]);
+    let names: Vec<_> = of_cell(&cell).into_iter().map(|(name, _)| name).collect();
+    assert!(!names.iter().any(|name| name.contains("Failure") || name.contains("Error")), "{names:?}");
+}
+
+#[test]
 fn a_guests_text_is_no_markup() {
     let texts = ["]]>", "<script>", "\u{1b}[31m\u{0}\u{ffff}", "</failure>", "&amp;", "\"'", "a\r\nb", "é"];
     let hostile = texts.join(" ") + &"x".repeat(100_000);

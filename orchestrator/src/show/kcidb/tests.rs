@@ -207,6 +207,8 @@ fn known_failures_are_issues_with_an_incident_for_each_of_their_cells() {
     for (incident, test) in incidents.iter().zip(document["tests"].as_array().unwrap()) {
         assert_eq!((&incident["issue_id"], &incident["test_id"]), (&issues[0]["id"], &test["id"]));
     }
+    let comment = document["tests"][0]["comment"].as_str().unwrap();
+    assert!(comment.ends_with("; known: the BAR is Device (https://example.org/1, until 2026-12-24)"));
     // A renewed entry is the same issue of a later version.
     let renewed = Night { date, known: vec![entry("bar", "2027-01-31")] };
     let later = value(&RunSummary { night: Some(renewed), ..run.clone() });

@@ -5,7 +5,7 @@ use super::{
     picture::pictures,
     timeline::{seconds, timeline},
 };
-use crate::show::{command, outline, outline::Class, standings, terminal};
+use crate::show::{command, excerpt, outline, outline::Class, standings, terminal};
 use maud::{Markup, html};
 use s2lab_model::{
     escape,
@@ -99,6 +99,7 @@ fn heading(cell: &CellSummary) -> Markup {
                 None => "not compared",
             }
         }
+        @if let Some(known) = excerpt::known(cell) { p { "Tolerated, " (known) } }
         @if let Some(hint) = hint { p { "Hint: " (escape::line(hint)) } }
         @if !cell.repeat.is_empty() { p { "Repeat: " code { (command::repeat(cell).join(" ")) } } }
     }

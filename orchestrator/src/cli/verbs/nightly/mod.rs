@@ -2,7 +2,6 @@
 
 mod arguments;
 mod moving;
-mod past;
 
 pub(crate) use arguments::Arguments;
 
@@ -13,18 +12,17 @@ use crate::cli::{
     render::{all, complain, say},
     shared::{
         cells::{CellArguments, CellPlan, planned},
-        judged::Judged,
         kernels::KernelArguments,
         outputs::Outputs,
     },
     verbs::{
         cache::UNUSED,
-        run::{Keep, carry_out},
+        run::{Ended, Keep, carry_out},
     },
 };
 use crate::{
     lab::{Lab, Places},
-    run::folder::{MORNING, PAGE, RunFolder},
+    run::folder::{MORNING, PAGE},
     runtime,
     show::{morning, page},
 };
@@ -34,7 +32,7 @@ use s2lab_model::{
     plan::control,
 };
 use s2lab_os::whole;
-use std::{cell::OnceCell, path::Path, sync::Arc};
+use std::{path::Path, sync::Arc};
 
 /// Every scenario on every kernel.
 const EVERYTHING: &str = "*@*";
@@ -53,15 +51,16 @@ pub(crate) fn nightly(context: &Context, arguments: Arguments) -> Result<u8, Fai
     if !arguments.offline {
         runtime::block_on(moving::move_kernels(&places, &lab, &planned))??;
     }
-    let folder = OnceCell::new();
-    let made = |made: &RunFolder| drop(folder.set(made.clone()));
-    let carried = runtime::block_on(carry_out(context, &lab, planned, arguments.run()?, keep, made));
+    let mut ended = None;
+    let keep_end = |end: Ended| ended = Some(end);
+    let carried = runtime::block_on(carry_out(context, &lab, planned, arguments.run()?, keep, keep_end));
     let carried = carried.map_err(Failure::from).and_then(|carried| carried);
     // Whatever has ended the run, the morning says what is known.
-    let Some(folder) = folder.get() else { return carried };
-    let morning = summarised(&places, &lab, folder)?;
-    arguments.history.keep_night(&places, &morning.run, morning.is_good());
-    all([published(&morning, folder, &outputs), pruned(&places)])?;
+    let Some(Ended { run, in_history }) = ended else { return carried };
+    // The reason why a history cannot be opened is printed once.
+    let past = arguments.history.nights_before(&places, &run, !in_history);
+    let Some(morning) = Morning::of(run, &past) else { return carried };
+    all([published(&morning, &outputs), pruned(&places)])?;
     carried.map(|_| morning.exit)
 }
 
@@ -80,21 +79,12 @@ fn plan(lab: &Lab, arguments: &Arguments) -> Result<CellPlan, Failure> {
     Ok(planned)
 }
 
-/// Returns the summary of the morning after the night whose run is in the folder.
-fn summarised(places: &Places, lab: &Lab, folder: &RunFolder) -> Result<Morning, Failure> {
-    let summary = Judged::read(folder)?.summary(folder, Some(&lab.reports()));
-    let past = past::past(places, &summary)?;
-    Morning::of(summary, &past).ok_or_else(|| Failure::Usage {
-        message: format!("{} is not the run of a night", folder.path().display()),
-        hint: None,
-    })
-}
-
 /// Prints the summary, and writes it and the page into the run's folder.
-fn published(morning: &Morning, folder: &RunFolder, outputs: &Outputs<'_, Morning>) -> Result<(), Failure> {
+fn published(morning: &Morning, outputs: &Outputs<'_, Morning>) -> Result<(), Failure> {
+    let folder = &morning.run.folder;
     let write = |name: &str, text: String| {
-        let written = whole::write_below(folder.path(), Path::new(name), text.as_bytes());
-        written.map_err(Failure::io(format!("cannot write {}", folder.path().join(name).display())))
+        let written = whole::write_below(folder, Path::new(name), text.as_bytes());
+        written.map_err(Failure::io(format!("cannot write {}", folder.join(name).display())))
     };
     all([
         outputs.print(morning),

@@ -55,27 +55,33 @@ const HEED: Duration = Duration::from_secs(12);
 /// Between two lines of a cell at work, where progress is lines.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(30);
 
-/// Gathers, runs and judges the cells; returns the exit code. `made` gets the run's folder as soon as
-/// there is one.
+/// A run that has ended, judged.
+pub(crate) struct Ended {
+    pub(crate) run: RunSummary,
+    /// It is in the history.
+    pub(crate) in_history: bool,
+}
+
+/// Gathers, runs and judges the cells; returns the exit code. `ended` gets the run, if its log is
+/// whole.
 pub(crate) async fn carry_out(
     context: &Context,
     lab: &Lab,
     planned: CellPlan,
     arguments: Arguments,
     keep: Keep,
-    made: impl FnOnce(&RunFolder),
+    ended: impl FnOnce(Ended),
 ) -> Result<u8, Failure> {
     let (begun, log, writer) = ActiveRun::new(context, lab, &arguments, &planned, keep)?;
-    made(&begun.folder);
     match begun.gather(&planned).await {
         Ok(gathered) => {
             let printed = begun.run(gathered, log, planned.cells).await;
             writer.finish().await.map_err(Failure::io("cannot write the event log"))?;
-            begun.finish(&printed.map_err(Failure::io("the run"))?)
+            begun.finish(&printed.map_err(Failure::io("the run"))?, ended)
         }
         Err(Failure::Cache(CacheError::Cancelled)) => {
             let exit = begun.interrupted(log, writer).await?;
-            begun.document()?;
+            begun.document(ended)?;
             Ok(exit)
         }
         Err(failure) => {
@@ -84,7 +90,7 @@ pub(crate) async fn carry_out(
             drop(log);
             // Both are printed: if the log is not whole, `s2lab report` cannot show the same.
             match writer.finish().await {
-                Ok(()) => begun.document().unwrap_or_else(|error| render::failure(&error)),
+                Ok(()) => begun.document(ended).unwrap_or_else(|error| render::failure(&error)),
                 Err(error) => complain(&format!("error: cannot write the event log: {error}")),
             }
             Err(failure)
@@ -209,7 +215,7 @@ impl<'a> ActiveRun<'a> {
     }
 
     /// Writes what is derived from the log, and prints what is said of the whole run.
-    fn finish(&self, printed: &Printed) -> Result<u8, Failure> {
+    fn finish(&self, printed: &Printed, ended: impl FnOnce(Ended)) -> Result<u8, Failure> {
         let judged = self.judged()?;
         let reports = judged.write_reports(&self.folder);
         let noted = self.folder.note_end(judged.has_failed());
@@ -224,7 +230,7 @@ impl<'a> ActiveRun<'a> {
             reports,
             noted.map_err(Failure::io("cannot note the run's end")),
         ]);
-        self.arguments.history.keep(&self.places, &summary);
+        self.keep(summary, ended);
         done.map(|()| judged.run.exit)
     }
 
@@ -244,7 +250,7 @@ impl<'a> ActiveRun<'a> {
 
     /// Prints and writes the requested documents where no host has booted, and adds the run to the
     /// history. People get the error alone.
-    fn document(&self) -> Result<(), Failure> {
+    fn document(&self, ended: impl FnOnce(Ended)) -> Result<(), Failure> {
         let judged = self.judged()?;
         let summary = judged.summary(&self.folder, Some(&self.lab.reports()));
         let said = match self.outputs.has_lines() {
@@ -252,8 +258,14 @@ impl<'a> ActiveRun<'a> {
             false => self.outputs.document(&summary),
         };
         let written = self.outputs.write(&summary, said);
-        self.arguments.history.keep(&self.places, &summary);
+        self.keep(summary, ended);
         written
+    }
+
+    /// Adds the run to the history.
+    fn keep(&self, run: RunSummary, ended: impl FnOnce(Ended)) {
+        let in_history = self.arguments.history.keep(&self.places, &run);
+        ended(Ended { run, in_history });
     }
 
     async fn interrupted(&self, log: EventLog, writer: Writer) -> Result<u8, Failure> {

@@ -6,7 +6,7 @@ mod failed;
 mod keep;
 
 pub(crate) use arguments::{Arguments, MOST_ATTEMPTS};
-pub(crate) use carry_out::carry_out;
+pub(crate) use carry_out::{Ended, carry_out};
 pub(crate) use keep::Keep;
 
 use crate::cli::{

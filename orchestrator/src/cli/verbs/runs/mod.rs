@@ -4,7 +4,7 @@ mod list;
 mod rm;
 
 use super::bundle;
-use crate::cli::{context::Context, failure::Failure, shared::answers::AnswerArguments};
+use crate::cli::{context::Context, failure::Failure};
 use clap::{Args, Subcommand};
 
 #[derive(Debug, Args)]
@@ -13,13 +13,13 @@ pub(crate) struct Arguments {
     #[command(subcommand)]
     verb: Option<RunsVerb>,
     #[command(flatten)]
-    form: AnswerArguments,
+    list: list::ListArguments,
 }
 
 #[derive(Debug, Subcommand)]
 enum RunsVerb {
     /// List the runs, the newest first: when, size, why it is kept, cells, lab folder
-    List(AnswerArguments),
+    List(list::ListArguments),
     /// Remove runs; the history keeps what they found
     Rm(rm::Arguments),
     /// Write a run into one file, like `s2lab bundle`
@@ -28,8 +28,8 @@ enum RunsVerb {
 
 pub(crate) fn runs(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     match &arguments.verb {
-        None => list::list(context, arguments.form.is_json()),
-        Some(RunsVerb::List(form)) => list::list(context, form.is_json()),
+        None => list::list(context, &arguments.list),
+        Some(RunsVerb::List(arguments)) => list::list(context, arguments),
         Some(RunsVerb::Rm(arguments)) => rm::rm(context, arguments),
         Some(RunsVerb::Export(arguments)) => bundle::bundle(context, arguments),
     }
