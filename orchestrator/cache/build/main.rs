@@ -1,8 +1,8 @@
 //! Makes the files that the program carries besides its code: the lab folder that ships, and the
-//! agent's source.
+//! source of the agent and of QEMU's plugin.
 
-mod agent;
 mod files;
+mod programs;
 
 use std::{env, error::Error, fmt::Write as _, fs, path::Path};
 
@@ -19,7 +19,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let mut tables = String::new();
     table(&mut tables, "LAB", &lab)?;
-    table(&mut tables, "AGENT", &agent::source(&checkout, out)?)?;
+    table(&mut tables, "AGENT", &programs::source(&programs::AGENT, &checkout, out)?)?;
+    table(&mut tables, "PLUGIN", &programs::source(&programs::PLUGIN, &checkout, out)?)?;
     fs::write(out.join("carried.rs"), tables)?;
     Ok(())
 }

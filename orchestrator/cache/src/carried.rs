@@ -1,5 +1,5 @@
 //! The files in the program, so that it needs no checkout: the lab folder that ships, and the
-//! agent's source. `build/` collects them.
+//! source of the agent and of QEMU's plugin. `build/` collects them.
 
 use crate::objects::digest::Hasher;
 use std::{fs, io, path::Path};
@@ -53,17 +53,21 @@ mod tests {
         assert_eq!(digests.len(), all.len());
     }
 
-    /// cargo takes the manifests and the lock file as they are: `--locked` refuses a lock file that
-    /// cargo would change.
-    #[test]
-    fn the_agents_source_is_whole() {
+    /// Returns cargo's list of the packages. cargo takes the manifests and the lock file as they
+    /// are: `--locked` refuses a lock file that cargo would change.
+    fn packages(files: &[File]) -> String {
         let dir = tempfile::tempdir().unwrap();
-        write(AGENT, dir.path()).unwrap();
+        write(files, dir.path()).unwrap();
         let mut cargo = Command::new(env!("CARGO"));
         cargo.args(["tree", "--offline", "--locked", "--workspace", "--prefix", "none"]);
         let output = cargo.current_dir(dir.path()).output().unwrap();
-        let tree = String::from_utf8(output.stdout).unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    #[test]
+    fn the_agents_source_is_whole() {
+        let tree = packages(AGENT);
         for package in ["s2lab-agent", "s2lab-protocol", "rustix"] {
             assert!(tree.contains(package), "{tree}");
         }
@@ -72,6 +76,14 @@ mod tests {
         for foreign in ["\"tokio\"", "\"proptest\"", "\"s2lab\""] {
             assert!(!lock.contains(foreign), "{foreign} is not the agent's");
         }
+    }
+
+    #[test]
+    fn the_plugins_source_is_whole() {
+        let tree = packages(PLUGIN);
+        let names: Vec<_> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
+        assert!(names.contains(&"s2lab-plugin") && names.contains(&"s2lab-trace"), "{tree}");
+        assert!(names.iter().all(|name| name.is_empty() || name.starts_with("s2lab-")), "{tree}");
     }
 
     #[test]

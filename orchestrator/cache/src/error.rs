@@ -57,6 +57,9 @@ pub enum CacheError {
     #[error("waited {} s for another s2lab that holds `{lock}`", limit.as_secs())]
     LockTimeout { lock: String, limit: Duration },
 
+    #[error("the agent was brought, and no plugin with it")]
+    NotBrought,
+
     #[error("cancelled")]
     Cancelled,
 

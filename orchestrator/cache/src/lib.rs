@@ -133,6 +133,17 @@ impl Cache {
         .await
     }
 
+    /// Returns the plugin of QEMU: the one that was brought, else built for this machine from the
+    /// source in this program. With an agent that was brought nothing is built.
+    pub async fn plugin(&self) -> Result<Plugin> {
+        self.blocking(|cache| match (&cache.parts.plugin, &cache.parts.agent) {
+            (Some(path), _) => given::given_plugin(path),
+            (None, Some(_)) => Err(CacheError::NotBrought),
+            (None, None) => cache.plugin_blocking(),
+        })
+        .await
+    }
+
     /// Returns the folder of an object that the caller fills, if there is none for `inputs`, which
     /// are all that decides its content. `fill` gets an empty folder. Blocks.
     pub fn filled(
@@ -261,6 +272,13 @@ pub struct Userland {
 #[derive(Debug, Clone)]
 pub struct Agent {
     pub program: PathBuf,
+    pub sha256: String,
+}
+
+/// The plugin of QEMU, a shared library.
+#[derive(Debug, Clone)]
+pub struct Plugin {
+    pub file: PathBuf,
     pub sha256: String,
 }
 

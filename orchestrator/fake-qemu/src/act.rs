@@ -55,9 +55,18 @@ impl Machine {
             Act::Taint(taint) => self.lock().taint = taint,
             Act::StayMapped => self.lock().stay_mapped = true,
             Act::OtherFlags => self.lock().other_flags = true,
+            Act::Invalidate(all) => self.lock().invalidate = Some(all),
+            Act::Trace { offset, word } => self.trace(offset, word),
             other => return Some(other),
         }
         None
+    }
+
+    fn trace(&self, offset: u64, word: u64) {
+        let written = self.plugin.as_ref().map(|plugin| plugin.write(offset, word));
+        if !matches!(written, Some(Ok(()))) {
+            eprintln!("fake-qemu: the plugin's memory: {written:?}");
+        }
     }
 
     /// Returns the bytes that the script sends at `moment` in place of `text`. None: the channel is

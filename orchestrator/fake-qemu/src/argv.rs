@@ -16,6 +16,8 @@ pub(crate) struct Options {
     /// The PCI slots of the assigned devices' root ports, by the devices' names.
     pub(crate) devices: BTreeMap<String, u64>,
     pub(crate) kernel_arguments: String,
+    /// The value of `-plugin`.
+    pub(crate) plugin: Option<String>,
 }
 
 impl Options {
@@ -36,6 +38,7 @@ impl Options {
                 "-M" => options.questions = value == "none",
                 "-cpu" => options.cpu = value.clone(),
                 "-append" => options.kernel_arguments = value.clone(),
+                "-plugin" => options.plugin = Some(value.clone()),
                 "-chardev" => drop(options.channels.insert(need("id")?.into(), number(need("fd")?)? as i32)),
                 "-object" => {
                     let memory = (need("mem-path")?.to_owned(), number(need("size")?)?);

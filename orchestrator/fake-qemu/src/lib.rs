@@ -12,6 +12,7 @@ mod argv;
 mod gdb;
 mod machine;
 mod memory;
+mod plugin;
 mod qmp;
 pub mod real;
 pub mod script;
@@ -32,6 +33,8 @@ pub enum Error {
     Arguments(String),
     #[error("the script {path}: {why}")]
     Script { path: String, why: String },
+    #[error("Could not load plugin {0}")]
+    Plugin(String),
     #[error("{what}: {why}")]
     Io { what: String, why: io::Error },
 }

@@ -5,7 +5,8 @@ use crate::{
     Error,
     argv::Options,
     memory::{Memory, RAM},
-    script::{Act, Moment, Script, Trouble},
+    plugin::Plugin,
+    script::{Act, Moment, PluginAnswer, Script, Tlbi, Trouble},
 };
 use std::{
     collections::BTreeMap,
@@ -27,6 +28,7 @@ pub(crate) struct Machine {
     pub(crate) ram: Option<Memory>,
     /// The BARs by the devices' names.
     pub(crate) bars: BTreeMap<String, Memory>,
+    pub(crate) plugin: Option<Plugin>,
     troubles: Mutex<Vec<Trouble>>,
     console: Mutex<Option<UnixStream>>,
     pub(crate) state: Mutex<State>,
@@ -57,6 +59,8 @@ pub(crate) struct State {
     /// `/proc/sys/kernel/tainted` of the host.
     pub(crate) taint: u64,
     pub(crate) slow: Duration,
+    /// The instructions after a reset, if they are not KVM's.
+    pub(crate) invalidate: Option<Vec<Tlbi>>,
 }
 
 impl Machine {
@@ -75,7 +79,13 @@ impl Machine {
             let bar = bar.ok_or_else(|| Error::Arguments(format!("no memory for the BAR of {name}")))?;
             bars.insert(name.clone(), bar);
         }
+        let plugin = options.plugin.as_deref();
+        if let Some(value) = plugin.filter(|_| script.plugin != Some(PluginAnswer::Taken)) {
+            return Err(Error::Plugin(value.to_owned()));
+        }
+        let plugin = plugin.filter(|_| !options.questions).map(Plugin::start).transpose()?;
         let machine = Self {
+            plugin,
             series: script.series,
             agent: script.agent,
             ram,

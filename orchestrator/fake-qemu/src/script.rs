@@ -17,9 +17,29 @@ pub struct Script {
     /// the agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<PathBuf>,
+    /// QEMU's answer to a plugin. None: s2lab has no plugin for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plugin: Option<PluginAnswer>,
     /// The troubles. Each happens once, at its first moment.
     #[serde(default)]
     pub troubles: Vec<Trouble>,
+}
+
+/// The answer of a QEMU to `-plugin`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PluginAnswer {
+    /// The plugin records what KVM does.
+    Taken,
+    /// QEMU ends with a message.
+    Refused,
+}
+
+/// A TLBI instruction of the host's EL2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tlbi {
+    pub word: u64,
+    pub operand: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -121,6 +141,10 @@ pub enum Act {
     StayMapped,
     /// The flags of the VMM's VMAs contradict the kernel's traits.
     OtherFlags,
+    /// Resets are followed by these instructions in place of KVM's from now on.
+    Invalidate(Vec<Tlbi>),
+    /// The plugin's memory has this word.
+    Trace { offset: u64, word: u64 },
 }
 
 /// The defect of a frame.

@@ -38,17 +38,21 @@ pub(crate) fn bar_pa(device: u64) -> u64 {
 /// INIT_SCTLR_EL1_MMU_ON).
 const SCTLR: u64 = 0x34f4_d91d;
 
+/// Returns the VTTBR_EL2 of the `guest`-th guest.
+pub(crate) fn vttbr(guest: u64) -> u64 {
+    stage2_root(guest) | (guest + 1) << 48
+}
+
 /// Returns the registers of a vCPU that runs the `guest`-th guest, by the gdbstub's names.
 pub(crate) fn registers(guest: u64, nonce: u64) -> BTreeMap<&'static str, u64> {
-    let vmid = guest + 1;
-    let mut registers = guest_registers(vmid);
+    let mut registers = guest_registers(guest + 1);
     // cpsr: EL0t.
     registers.extend([
         ("cpsr", 0),
         ("x19", nonce),
         ("TTBR1_EL1", 0),
         ("SCTLR", SCTLR),
-        ("VTTBR_EL2", stage2_root(guest) | vmid << 48),
+        ("VTTBR_EL2", vttbr(guest)),
     ]);
     registers
 }

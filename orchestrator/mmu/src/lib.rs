@@ -1,11 +1,12 @@
 //! Stage-1 and stage-2 translation tables of the Arm architecture, decoded and walked without I/O.
 //!
-//! The crate answers four questions from registers and memory alone, as the MMU would answer them:
+//! The crate answers five questions from registers and memory alone, as the MMU would answer them:
 //!
 //! - what does stage 2 map: [`Stage2::walk`], and summarized in [`ranges`];
 //! - where does an address go: [`Stage1::translate`], [`Stage2::translate`];
 //! - what memory type do both stages give together: [`combine`];
-//! - which register bits change the meaning of the tables: [`controls`].
+//! - which register bits change the meaning of the tables: [`controls`];
+//! - which cached translations of a guest does an instruction remove: [`Tlbi`].
 //!
 //! A guest's stage-1 tables are at IPAs, so they are read through [`ThroughStage2`]. To repeat a
 //! walk later, read through [`RecordingMem`], keep the pages that it lists, and walk again over a
@@ -50,6 +51,7 @@ mod memory_type;
 mod ranges;
 mod stage1;
 mod stage2;
+mod tlbi;
 
 pub use attr::{Exec, Shareability, Stage1Attr, Stage2Attr, TypeAttr, combine};
 pub use contiguous::unlike_neighbours;
@@ -60,3 +62,4 @@ pub use memory_type::{MemoryType, UnknownMemoryType};
 pub use ranges::{Range, ranges};
 pub use stage1::{Stage1, Stage1Leaf};
 pub use stage2::{Anomaly, AnomalyKind, Limits, Stage2, Stage2Leaf, Walk};
+pub use tlbi::{Ineffective, Invalidation, InvalidationScope, Ipas, Tlbi};

@@ -207,13 +207,12 @@ impl Stage2 {
         }
         let geometry = Geometry::new(granule, bits, start_level, lpa2, vtcr >> vtcr::PS_SHIFT, vttbr);
         let vmid_bits = if vtcr & vtcr::VS != 0 { u16::BITS } else { u8::BITS };
-        let vmid = (vttbr >> 48) as u16 & u16::MAX >> (u16::BITS - vmid_bits);
         Ok(Self {
             geometry,
             raw_base: geometry.raw_base(vttbr),
             fwb: hcr & hcr::FWB != 0,
             dirty: vtcr & vtcr::HD != 0,
-            vmid,
+            vmid: vmid(vttbr, vmid_bits),
             vmid_bits,
         })
     }
@@ -267,6 +266,11 @@ impl Stage2 {
         self.vmid_bits
     }
 
+    /// Returns the VMID in another VTTBR_EL2, of as many bits as the guest's.
+    pub fn vmid_of(&self, vttbr: u64) -> u16 {
+        vmid(vttbr, self.vmid_bits)
+    }
+
     /// Returns the leaf that maps `ipa`.
     pub fn translate(&self, mem: &(impl PhysMem + ?Sized), ipa: u64) -> Result<Stage2Leaf, Fault> {
         let bits = self.geometry.input_bits;
@@ -316,6 +320,10 @@ impl Stage2 {
 }
 
 /// Decodes SL0 and SL2, whose meaning depends on the granule (DDI 0487, VTCR_EL2.SL0).
+fn vmid(vttbr: u64, bits: u32) -> u16 {
+    (vttbr >> 48) as u16 & u16::MAX >> (u16::BITS - bits)
+}
+
 fn start_level(granule: Granule, sl0: u64, sl2: u64, lpa2: bool) -> Result<i8, GeometryError> {
     match (granule, sl2, sl0) {
         (Granule::K4, 0, 0b11) => Ok(3),

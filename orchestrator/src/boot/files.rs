@@ -9,7 +9,7 @@ use super::kernel::{
 };
 use rustix::fd::OwnedFd;
 use s2lab_cache::{
-    Agent, Cache, CacheError, Qemu, Userland,
+    Agent, Cache, CacheError, Plugin, Qemu, Userland,
     parts::initramfs::{Node, append},
 };
 use s2lab_model::{event::PlannedCell, kernel::Kernels, record::environment};
@@ -28,6 +28,8 @@ pub struct BootFiles {
     qemu: Qemu,
     userland: Userland,
     agent: Agent,
+    /// QEMU's plugin, or the reason why there is none.
+    plugin: Result<Plugin, String>,
     guest_kernel: Bootable,
     kernels: BTreeMap<String, KernelFiles>,
     /// The missing kernels, and the reasons.
@@ -43,10 +45,20 @@ impl BootFiles {
         qemu: Qemu,
         userland: Userland,
         agent: Agent,
+        plugin: Result<Plugin, String>,
         guest_kernel: Bootable,
         kernels: BTreeMap<String, KernelFiles>,
     ) -> Self {
-        Self { qemu, userland, agent, guest_kernel, kernels, missing: BTreeMap::new(), held: Vec::new() }
+        Self {
+            qemu,
+            userland,
+            agent,
+            plugin,
+            guest_kernel,
+            kernels,
+            missing: BTreeMap::new(),
+            held: Vec::new(),
+        }
     }
 
     /// Gathers the needs of `cells`, which have at least one kernel. `folder` is the folder of
@@ -73,13 +85,19 @@ impl BootFiles {
         let missing = bearable(&kernels, missing)?;
         let userland = cache.host_userland().await?;
         let agent = cache.agent().await?;
+        let plugin = plugin(&cache).await?;
         let held = checked.cache.iter().cloned().chain([cache]).collect();
-        Ok(Self { qemu, userland, agent, guest_kernel, kernels, missing, held })
+        Ok(Self { qemu, userland, agent, plugin, guest_kernel, kernels, missing, held })
     }
 
     /// Returns the emulator of the host.
     pub fn qemu(&self) -> &Qemu {
         &self.qemu
+    }
+
+    /// Returns QEMU's plugin, or the reason why there is none.
+    pub fn plugin(&self) -> Result<&Plugin, &str> {
+        self.plugin.as_ref().map_err(String::as_str)
     }
 
     /// Returns the kernel of that name in the plan.
@@ -140,6 +158,18 @@ impl BootFiles {
             ];
             append(out, init.into_iter().chain(guest))
         })
+    }
+}
+
+/// Returns the plugin, or the reason why it could not be built. A run needs none.
+async fn plugin(cache: &Cache) -> Result<Result<Plugin, String>, CacheError> {
+    match cache.plugin().await {
+        Ok(plugin) => Ok(Ok(plugin)),
+        Err(CacheError::Cancelled) => Err(CacheError::Cancelled),
+        Err(error) => {
+            tracing::debug!("no plugin: {error}");
+            Ok(Err(error.to_string().lines().next().unwrap_or_default().to_owned()))
+        }
     }
 }
 

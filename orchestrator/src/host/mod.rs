@@ -10,8 +10,13 @@ pub mod link;
 pub mod ssh;
 
 pub use emulated::{
-    Parts, Streams, look::Target, look::tables_of, machine::StartError, memory::SharedMemory as Bytes,
+    Parts, Streams,
+    look::Target,
+    look::tables_of,
+    machine::StartError,
+    memory::SharedMemory as Bytes,
     process::Launcher,
+    trace::{Moment, Recorded, TlbiTrace},
 };
 
 use emulated::{
@@ -134,6 +139,12 @@ impl Host {
     pub fn bytes(&self, device: &str) -> Option<&Bytes> {
         let Self::Emulated(host) = self;
         host.bars.get(device)
+    }
+
+    /// The TLBI instructions that the machine records, or the reason why it records none.
+    pub fn trace(&self) -> Result<&TlbiTrace, &str> {
+        let Self::Emulated(host) = self;
+        host.trace.as_ref().map_err(String::as_str)
     }
 
     /// The stream to the host's sshd; non-blocking.

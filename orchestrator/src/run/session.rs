@@ -78,7 +78,7 @@ impl<'a> Session<'a> {
         let consoles = consoles(planned, kernel, folder, log, nonce)?;
         let (host, streams) = host(shared, planned, kernel, folder, nonce, listener).await?;
         // From here on nothing fails: the session ends its host.
-        log.event(environment(shared, planned, kernel));
+        log.event(environment(shared, planned, kernel, &host));
         match Machine::this() {
             Ok(machine) => log.event(Event::Machine { kind: machine.kind() }),
             Err(error) => tracing::warn!("the kind of this machine is not known: {error}"),
@@ -248,6 +248,7 @@ async fn host(
         folder,
         deadlines: shared.deadlines,
         gdb,
+        plugin: shared.boot.plugin().map(|plugin| plugin.file.as_path()),
     };
     Ok(Host::prepare(shared.launcher, parts).await?)
 }
@@ -289,13 +290,18 @@ pub fn kernel_arguments(nonce: &str, crash: &str, own: &[String]) -> String {
     std::iter::once(line.as_str()).chain(own.iter().map(String::as_str)).collect::<Vec<_>>().join(" ")
 }
 
-fn environment(shared: &Shared<'_>, planned: &PlannedCell, kernel: &KernelFiles) -> Event {
+fn environment(shared: &Shared<'_>, planned: &PlannedCell, kernel: &KernelFiles, host: &Host) -> Event {
     let blocking = [
         (environment::CPU, planned.resolved.host.cpu.clone()),
         (environment::ACCELERATOR, environment::TCG.to_owned()),
     ];
     let mut variable = shared.boot.facts();
     variable.insert(environment::FACTOR.into(), shared.factor.to_string());
+    let plugin = match host.trace().and(shared.boot.plugin()) {
+        Ok(plugin) => format!("sha256:{}", plugin.sha256),
+        Err(why) => format!("{}{why}", environment::NO_PLUGIN),
+    };
+    variable.insert(environment::PLUGIN.into(), plugin);
     let config =
         kernel.config.as_ref().map_or(environment::UNKNOWN.to_owned(), |config| config.sha256.clone());
     variable.insert(environment::KERNEL_CONFIG.into(), config);

@@ -4,6 +4,7 @@ use crate::{
     row::{NOTHING, Row, Within},
     table, whole,
 };
+use fake_qemu::script::PluginAnswer;
 use s2lab::host::deadlines::Deadlines;
 use std::{fmt::Write, path::Path};
 
@@ -60,7 +61,7 @@ fn render() -> String {
                 "| {} | {} | {} | {stage} | {} |",
                 row.name,
                 script(row),
-                row.verdict,
+                verdict(row),
                 within(row)
             );
         }
@@ -71,6 +72,13 @@ fn render() -> String {
         let _ = writeln!(out, "| {name} | {} | {} |", run.what, run.due);
     }
     out
+}
+
+fn verdict(row: &Row) -> String {
+    match row.tlbi {
+        Some(said) => format!("{}; tlbi {said}", row.verdict),
+        None => row.verdict.to_owned(),
+    }
 }
 
 fn script(row: &Row) -> String {
@@ -93,6 +101,11 @@ fn script(row: &Row) -> String {
     match row.config {
         Some(NOTHING) => parts.insert(0, "the kernel's configuration has all options".into()),
         Some(option) => parts.insert(0, format!("the kernel's configuration has all but CONFIG_{option}")),
+        None => {}
+    }
+    match row.script.plugin {
+        Some(PluginAnswer::Taken) => parts.insert(0, "QEMU takes the plugin".into()),
+        Some(PluginAnswer::Refused) => parts.insert(0, "QEMU refuses the plugin".into()),
         None => {}
     }
     if !row.script.series {

@@ -161,7 +161,12 @@ pub(crate) fn boot_files(folder: &Path, script: &Script, lacks: Option<&str>) ->
         symbols: KernelSymbols::default(),
     };
     std::fs::write(&kernel.boot.modules, modules)?;
-    Ok(BootFiles::from_parts(qemu, userland, agent, guest, BTreeMap::from([(KERNEL.to_owned(), kernel)])))
+    let plugin = match script.plugin {
+        Some(_) => Ok(s2lab_cache::Plugin { file: file("plugin")?, sha256: String::new() }),
+        None => Err("the script has none".to_owned()),
+    };
+    let kernels = BTreeMap::from([(KERNEL.to_owned(), kernel)]);
+    Ok(BootFiles::from_parts(qemu, userland, agent, plugin, guest, kernels))
 }
 
 /// Returns a configuration with all needed options but one.
@@ -189,6 +194,9 @@ fn check(row: &Row, judged: &JudgedCell, took: Duration) -> Result<(), String> {
     {
         return Err(format!("nothing says `{}`", row.says));
     }
+    if let Some(due) = row.tlbi.filter(|due| !testimony(judged).starts_with(due)) {
+        return Err(format!("tlbi is not `{due}`: {}", testimony(judged)));
+    }
     let (least, most) = match row.within {
         Within::Soon => (Duration::ZERO, BOUND),
         Within::After(_) => (SHORT, SHORT + BOUND),
@@ -204,6 +212,12 @@ fn stopped_in(judged: &JudgedCell) -> Option<Stage> {
         CellEnd::Complete | CellEnd::Kept => None,
         CellEnd::Stopped { stage, .. } => Some(*stage),
     }
+}
+
+/// Returns the testimony of `tlbi` that is not compared.
+fn testimony(judged: &JudgedCell) -> String {
+    let variable = judged.attempts.iter().flat_map(|attempt| &attempt.judgement.variable);
+    variable.filter(|(name, _)| *name == "tlbi").map(|(_, said)| said.to_string()).collect()
 }
 
 /// Returns all reasons against the cell.

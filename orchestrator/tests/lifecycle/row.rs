@@ -1,6 +1,6 @@
 //! Rows of the table of faults.
 
-use fake_qemu::script::{Act, Moment, Script};
+use fake_qemu::script::{Act, Moment, PluginAnswer, Script};
 pub(crate) use s2lab::host::deadlines::Deadline;
 use s2lab_model::event::Stage;
 use std::{io, path::Path};
@@ -24,6 +24,8 @@ pub(crate) struct Row {
     pub(crate) within: Within,
     /// A part of the reasons for the verdict; empty for a pass.
     pub(crate) says: &'static str,
+    /// The begin of the testimony of `tlbi`. None: there is none, or it is a reason for the verdict.
+    pub(crate) tlbi: Option<&'static str>,
 }
 
 /// A change of the folder of [`crate::agent::make`].
@@ -54,6 +56,7 @@ pub(crate) fn good(name: &'static str) -> Row {
         stage: None,
         within: Within::Soon,
         says: "",
+        tlbi: None,
     }
 }
 
@@ -85,6 +88,17 @@ impl Row {
     /// Makes the run come to its end and be judged.
     pub(crate) fn judged(self, verdict: &'static str, says: &'static str) -> Self {
         Self { verdict, stage: None, says, ..self }
+    }
+
+    /// Gives s2lab a plugin, which this QEMU answers.
+    pub(crate) fn plugin(mut self, answer: PluginAnswer) -> Self {
+        self.script.plugin = Some(answer);
+        self
+    }
+
+    /// Makes the witness `tlbi` say this, beside a pass.
+    pub(crate) fn hears(self, tlbi: &'static str) -> Self {
+        Self { tlbi: Some(tlbi), ..self }
     }
 
     pub(crate) fn after(self, deadline: Deadline) -> Self {

@@ -2,15 +2,14 @@
 
 use crate::{
     Agent, Cache,
-    builds::toolchain::Plan,
+    builds::{cargo::Build, toolchain::Plan},
     carried,
     error::{CacheError, Result},
-    objects::{lock, object::remove_tree},
 };
 use s2lab_os::{
     child::{
         self,
-        run::{self, RunError, Watch, find_on_path},
+        run::{self, RunError, find_on_path},
     },
     outside::{self, kinds},
 };
@@ -18,25 +17,13 @@ use serde::Serialize;
 use std::{
     fs,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 const PACKAGE: &str = "s2lab-agent";
-/// The lock of a build.
-pub(crate) const BUILD_LOCK: &str = "agent-build";
-/// Beside the objects: the source, written anew by each build,
-pub(crate) const SOURCE: &str = "agent-source";
-/// The folder of the build's objects.
-pub(crate) const OBJECTS: &str = "agent";
+/// Its profile.
 const PROFILE: &str = "agent";
 const GNU: &str = "aarch64-unknown-linux-gnu";
 const MUSL: &str = "aarch64-unknown-linux-musl";
-/// The longest silence. A build takes a minute on a slow machine; cargo fetches crates before.
-const SILENCE: Duration = Duration::from_secs(20 * 60);
-const LOCK_LIMIT: Duration = Duration::from_secs(30 * 60);
-/// The separator of flags in CARGO_ENCODED_RUSTFLAGS, so that paths may have spaces (The Cargo
-/// Book, "Environment Variables").
-const SEPARATOR: &str = "\u{1f}";
 /// The compiler of the agent.
 enum Compiler {
     /// The machine's own: the target whose standard library it has, and its flags.
@@ -131,50 +118,15 @@ impl Cache {
                 (GNU, flags, Some(toolchain.rustc))
             }
         };
-        // Another s2lab's build would put its agent in the same place.
-        let objects = self.objects.root();
-        let _lock =
-            lock::acquire(&lock::path(objects, BUILD_LOCK), "the agent", LOCK_LIMIT, &*self.progress)?;
-        self.progress.step("building the agent");
-        let build = crate::builds::build::folder(&self.objects);
-        let (source, target_dir) = (build.join(SOURCE), build.join(OBJECTS));
-        remove_tree(&source)?;
-        carried::write(carried::AGENT, &source).map_err(CacheError::io("cannot write", &source))?;
-        let mut command = child::command("cargo", child::CARGO);
-        command
-            .current_dir(&source)
-            .args([
-                "build",
-                "--quiet",
-                "--locked",
-                "--color",
-                "never",
-                "--profile",
-                PROFILE,
-                "--package",
-                PACKAGE,
-            ])
-            .args(["--target", target, "--target-dir"])
-            .arg(&target_dir)
-            .args(self.offline.then_some("--offline"))
-            .env("CARGO_ENCODED_RUSTFLAGS", flags.join(SEPARATOR))
-            // Empty means none, whatever the user's configuration.
-            .env("RUSTC_WRAPPER", "")
-            .env("RUSTC_WORKSPACE_WRAPPER", "");
-        if let Some(rustc) = rustc {
-            command.env("RUSTC", rustc);
-        }
-        let purpose = "build the agent".to_owned();
-        run::run(
-            command,
-            Watch {
-                purpose,
-                silence: SILENCE,
-                activity: &mut || 0,
-                cancelled: &|| self.progress.cancelled(),
-            },
-        )?;
-        Ok(target_dir.join(target).join(PROFILE).join(PACKAGE))
+        self.cargo(&Build {
+            what: "the agent",
+            files: carried::AGENT,
+            arguments: &["build", "--profile", PROFILE, "--package", PACKAGE],
+            target,
+            flags: &flags,
+            rustc,
+        })
+        .map(|built| built.join(PROFILE).join(PACKAGE))
     }
 }
 

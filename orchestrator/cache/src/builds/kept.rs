@@ -8,10 +8,9 @@
 use crate::{
     Cache,
     builds::{
-        agent,
         build::{self, BUILD_LOCK},
         build_folder::{OUT, STATE},
-        git_tree, make,
+        cargo, git_tree, make,
     },
     error::{CacheError, Result},
     objects::{
@@ -100,10 +99,10 @@ impl Cache {
             let (used, inner) = (used(&signs, &path)?, Some(path.join(OUT)));
             all.push(Kept { name: name.to_owned(), path, used, lock: lock(BUILD_LOCK), inner });
         }
-        let agent = build::folder(&self.objects).join(agent::OBJECTS);
-        if let Some(used) = modified(&agent.with_file_name(agent::SOURCE))?.filter(|_| agent.is_dir()) {
-            let name = agent::OBJECTS.to_owned();
-            all.push(Kept { name, path: agent, used, lock: lock(agent::BUILD_LOCK), inner: None });
+        let agent = build::folder(&self.objects).join(cargo::OBJECTS);
+        if let Some(used) = modified(&agent.with_file_name(cargo::SOURCE))?.filter(|_| agent.is_dir()) {
+            let name = cargo::OBJECTS.to_owned();
+            all.push(Kept { name, path: agent, used, lock: lock(cargo::BUILD_LOCK), inner: None });
         }
         Ok(all)
     }

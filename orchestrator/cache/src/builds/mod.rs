@@ -1,8 +1,9 @@
-//! Builds from source: kernels and the agent, with their trees, patches and tools.
+//! Builds from source: kernels, the agent and the plugin, with their trees, patches and tools.
 
 pub(crate) mod agent;
 pub(crate) mod build;
 pub(crate) mod build_folder;
+pub(crate) mod cargo;
 pub(crate) mod config;
 pub(crate) mod git_tree;
 pub(crate) mod kept;
@@ -10,5 +11,6 @@ pub(crate) mod kernel_config;
 pub(crate) mod kernel_tools;
 pub(crate) mod make;
 pub(crate) mod patches;
+pub(crate) mod plugin;
 pub(crate) mod source;
 pub(crate) mod toolchain;

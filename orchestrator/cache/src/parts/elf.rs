@@ -27,10 +27,19 @@ pub(crate) struct Dynamic {
 
 /// Returns true if `bytes` are an ELF file for aarch64: 64 bits, little endian.
 pub(crate) fn is_aarch64(bytes: &[u8]) -> bool {
+    is_for(bytes, elf::EM_AARCH64)
+}
+
+/// Returns true if `bytes` are an ELF file for the machine that s2lab runs on.
+pub(crate) fn is_this_machines(bytes: &[u8]) -> bool {
+    is_for(bytes, if cfg!(target_arch = "aarch64") { elf::EM_AARCH64 } else { elf::EM_X86_64 })
+}
+
+fn is_for(bytes: &[u8], machine: elf::Machine) -> bool {
     elf::FileHeader64::<Endianness>::parse(bytes).is_ok_and(|header| {
         header
             .endian()
-            .is_ok_and(|endian| endian == Endianness::Little && header.e_machine(endian) == elf::EM_AARCH64)
+            .is_ok_and(|endian| endian == Endianness::Little && header.e_machine(endian) == machine)
     })
 }
 

@@ -2,7 +2,7 @@
 //! before anything boots.
 
 use crate::{
-    Agent, Cache, ImageFile, Qemu, Userland,
+    Agent, Cache, ImageFile, Plugin, Qemu, Userland,
     error::{CacheError, Result},
     objects::digest,
     parts::{
@@ -33,6 +33,8 @@ pub struct Parts {
     pub guest_kernel: Option<PathBuf>,
     /// Its modules, a folder. None: everything is built in.
     pub guest_modules: Option<PathBuf>,
+    /// The plugin of QEMU.
+    pub plugin: Option<PathBuf>,
 }
 
 /// A CPU model that every new enough QEMU for aarch64 has in s2lab's machine, and none for another
@@ -58,6 +60,9 @@ impl Cache {
         }
         if self.parts.agent.is_some() {
             self.agent().await?;
+        }
+        if self.parts.plugin.is_some() {
+            self.plugin().await?;
         }
         self.given_guest(guest_modules).await.map(drop)
     }
@@ -146,6 +151,27 @@ pub(crate) fn given_agent(path: &Path) -> Result<Agent> {
     Ok(Agent { program: path.to_owned(), sha256: digest::bytes(&bytes) })
 }
 
+/// The function that QEMU calls first (QEMU 10.0 plugins/loader.c, plugin_load).
+const PLUGINS_START: &[u8] = b"\0qemu_plugin_install\0";
+
+/// Returns the plugin at `path`, if it may be one. QEMU itself is asked before a host is made.
+pub(crate) fn given_plugin(path: &Path) -> Result<Plugin> {
+    let error = lacking("--plugin", path);
+    // It is loaded in other working folders, and QEMU separates its arguments by commas.
+    let file = std::path::absolute(path).map_err(CacheError::io("cannot find", path))?;
+    if file.to_str().is_none_or(|text| text.contains(',')) {
+        return Err(error("QEMU cannot load a file of this name: it has a comma, or is not UTF-8".into()));
+    }
+    let bytes = outside::read(&file, kinds::PROGRAM).map_err(|found| error(found.why.to_string()))?;
+    if !elf::is_this_machines(&bytes) {
+        return Err(error("it is not an ELF file for this machine".into()));
+    }
+    if memchr::memmem::find(&bytes, PLUGINS_START).is_none() {
+        return Err(error("it is not a plugin of QEMU".into()));
+    }
+    Ok(Plugin { file, sha256: digest::bytes(&bytes) })
+}
+
 /// Returns an error of the part at `path`.
 pub(crate) fn lacking(argument: &'static str, path: &Path) -> impl Fn(String) -> CacheError {
     move |why| CacheError::Part { argument, path: path.to_owned(), why }
@@ -188,6 +214,27 @@ mod tests {
         assert_eq!(of(&with(&other)), Err(why));
         fs::remove_file(&path).unwrap();
         assert!(given_agent(&path).is_err());
+    }
+
+    #[test]
+    fn a_plugin_is_known_before_qemu_is_asked() {
+        let dir = tempfile::tempdir().unwrap();
+        let of = |name: &str, bytes: &[u8]| {
+            let path = dir.path().join(name);
+            fs::write(&path, bytes).unwrap();
+            given_plugin(&path).map(drop).map_err(|error| match error {
+                CacheError::Part { argument: "--plugin", why, .. } => why,
+                other => panic!("{other}"),
+            })
+        };
+        let (own, other) = if cfg!(target_arch = "aarch64") { (183, 62) } else { (62, 183) };
+        let not_ours = Err("it is not an ELF file for this machine".into());
+        assert_eq!(of("a", b"#!/bin/sh\n"), not_ours);
+        assert_eq!(of("a", &[&elf_header(other), PLUGINS_START].concat()), not_ours);
+        assert_eq!(of("a", &elf_header(own)), Err("it is not a plugin of QEMU".into()));
+        assert_eq!(of("a", &[&elf_header(own), PLUGINS_START].concat()), Ok(()));
+        assert!(of("a,b", &[&elf_header(own), PLUGINS_START].concat()).unwrap_err().contains("comma"));
+        assert!(given_plugin(&dir.path().join("none")).is_err());
     }
 
     #[test]

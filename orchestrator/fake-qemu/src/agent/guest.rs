@@ -5,6 +5,7 @@ use crate::{
     Error,
     machine::Machine,
     memory::Memory,
+    plugin::of_kvm,
     tables::{self, MappedBar},
 };
 use s2lab_protocol::{
@@ -55,6 +56,15 @@ impl Guest {
         let address = |slot: u8| format!("0000:00:{slot:02x}.0");
         let devices = spec.devices.iter().map(|d| (address(d.guest_slot), d.device.clone())).collect();
         Guest { devices, mapped: vec![], touched: BTreeSet::new(), number, ended: false, held: false }
+    }
+
+    /// Records the TLBI instructions of a host that has removed the device from stage 2.
+    pub(super) fn invalidate(&self, machine: &Machine, device: &str) -> Result<(), Error> {
+        let Some(plugin) = &machine.plugin else { return Ok(()) };
+        let ipa = tables::bar_ipa(index(machine, device));
+        let size = machine.bars.get(device).map_or(0, |bar| bar.size);
+        let other = machine.lock().invalidate.clone();
+        plugin.record(&other.unwrap_or_else(|| of_kvm(ipa..ipa + size)), tables::vttbr(self.number))
     }
 
     /// Stores unaligned: with the series to Normal-NC memory; without it the guest ends instead of

@@ -35,6 +35,7 @@ impl Host {
         if let Some(guest) = self.guests.get_mut(guest).filter(|_| resets) {
             guest.touched.remove(device);
             guest.write_tables(&self.sender.machine)?;
+            guest.invalidate(&self.sender.machine, device)?;
         }
         Ok(answer::<Reset>(&ResetDone { method: "bus".into() }))
     }

@@ -21,3 +21,5 @@ mod registers;
 mod shape;
 #[cfg(test)]
 mod stage1;
+#[cfg(test)]
+mod tlbi;

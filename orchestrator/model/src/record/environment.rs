@@ -32,6 +32,11 @@ pub const QEMU: &str = "qemu";
 /// Variable: version of the agent.
 pub const AGENT: &str = "agent";
 
+/// Variable: the plugin of QEMU, or [`NO_PLUGIN`] with the reason why there is none. Absent from logs
+/// before 2.3.
+pub const PLUGIN: &str = "plugin";
+/// The begin of the value of [`PLUGIN`] without a plugin.
+pub const NO_PLUGIN: &str = "none: ";
 /// Variable: version of the QEMU that runs the guests inside the host.
 pub const HOST_QEMU: &str = "host qemu";
 /// Variable: SHA-256 over names, versions and digests of the packages of the host's user land.

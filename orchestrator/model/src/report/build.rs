@@ -39,7 +39,9 @@ impl Report {
         let JudgedAttempt { record, judgement, account } = attempt;
         let verdict =
             judgement.verdict.as_ref().map_or_else(|| "no verdict (interrupted)".into(), Verdict::to_string);
-        let Environment { blocking, variable } = record.environment();
+        let Environment { blocking, mut variable } = record.environment();
+        let said = judgement.variable.iter();
+        variable.extend(said.map(|(name, testimony)| ((*name).to_owned(), testimony.to_string())));
         Report {
             key: record.planned.key.clone(),
             verdict: Text::new(&verdict),

@@ -8,6 +8,7 @@ mod look;
 mod probe;
 mod reset;
 mod store;
+mod tlbi;
 
 use crate::finding::{Finding, Subject};
 use crate::judge::isolation::Isolation;
@@ -25,6 +26,7 @@ pub use look::{Beside, Look, LookLine, LookStep, VmaFlags};
 pub use probe::{Ending, ProbeLine, ProbeOutcome, ProbeStep, Probed};
 pub use reset::{AfterReset, HostStep, MethodLine, Reset, ResetLine};
 pub use store::{StoreLine, StoreStep, Stored};
+pub use tlbi::{Invalidated, TlbiRun, TracedTlbi};
 
 /// The actions, in order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -133,6 +135,7 @@ pub enum Observation {
     AfterReset(AfterReset),
     Probed(Probed),
     VmaFlags(VmaFlags),
+    Invalidated(Invalidated),
 }
 
 impl Observation {
@@ -145,6 +148,7 @@ impl Observation {
             Observation::AfterReset(data) => data,
             Observation::Probed(data) => data,
             Observation::VmaFlags(data) => data,
+            Observation::Invalidated(data) => data,
         }
     }
 

@@ -6,6 +6,7 @@ mod bytes;
 mod placement;
 mod smaps;
 mod taint;
+mod tlbi;
 mod vmid;
 mod walk;
 
@@ -23,6 +24,7 @@ pub(crate) static ALL: &[&dyn Witness] = &[
     &behaviour::Behaviour,
     &taint::Taint,
     &vmid::Vmid,
+    &tlbi::Tlbi,
     // A new one comes last: reports keep the order.
 ];
 
@@ -30,6 +32,17 @@ pub(crate) static ALL: &[&dyn Witness] = &[
 pub(crate) trait Witness: Sync {
     /// Returns the word for it in reports.
     fn name(&self) -> &'static str;
+
+    /// Returns true if the witness exists in this attempt.
+    fn applies(&self, _record: &Record) -> bool {
+        true
+    }
+
+    /// Returns true if it depends on QEMU or on the machine if the witness speaks. Its testimony is
+    /// then a variable fact of the environment, unless it contradicts.
+    fn is_variable(&self) -> bool {
+        false
+    }
 
     /// Returns its testimony on an attempt that came to its end, and a finding for each
     /// contradiction.
@@ -39,6 +52,30 @@ pub(crate) trait Witness: Sync {
     fn early(&self, _record: &Record) -> Vec<Finding> {
         vec![]
     }
+}
+
+/// The testimonies on an attempt: each witness by its name and what it said, in a fixed order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Testimonies {
+    /// Those that a report compares.
+    pub fixed: Vec<(&'static str, Testimony)>,
+    /// Those that depend on QEMU or on the machine.
+    pub variable: Vec<(&'static str, Testimony)>,
+}
+
+/// Hears all witnesses that apply.
+pub(crate) fn testimonies(
+    record: &Record,
+    mut hear: impl FnMut(&'static dyn Witness) -> Testimony,
+) -> Testimonies {
+    let mut all = Testimonies::default();
+    for witness in ALL.iter().filter(|witness| witness.applies(record)) {
+        let testimony = hear(*witness);
+        let is_variable = witness.is_variable() && testimony != Testimony::Contradicts;
+        let list = if is_variable { &mut all.variable } else { &mut all.fixed };
+        list.push((witness.name(), testimony));
+    }
+    all
 }
 
 /// The subject of the witnesses.

@@ -31,6 +31,9 @@ pub(crate) struct PartArguments {
     /// Modules of the guests' kernel; default: all are built in
     #[arg(long, help_heading = HEADING, value_name = "DIR", requires = "guest_kernel", value_parser = home::argument())]
     guest_modules: Option<PathBuf>,
+    /// The plugin of QEMU that records TLB invalidations, a shared library for this machine
+    #[arg(long, help_heading = HEADING, value_name = "FILE", value_parser = home::argument())]
+    plugin: Option<PathBuf>,
 }
 
 impl PartArguments {
@@ -49,8 +52,8 @@ impl PartArguments {
     }
 
     pub(crate) fn parts(&self) -> Parts {
-        let Self { qemu, rootfs, agent, guest_kernel, guest_modules } = self.clone();
-        Parts { qemu, rootfs, agent, guest_kernel, guest_modules }
+        let Self { qemu, rootfs, agent, guest_kernel, guest_modules, plugin } = self.clone();
+        Parts { qemu, rootfs, agent, guest_kernel, guest_modules, plugin }
     }
 
     /// Returns the arguments for the same parts.
@@ -64,6 +67,7 @@ impl PartArguments {
             word("--agent", &self.agent),
             word("--guest-kernel", &self.guest_kernel),
             word("--guest-modules", &self.guest_modules),
+            word("--plugin", &self.plugin),
         ]
         .into_iter()
         .flatten()

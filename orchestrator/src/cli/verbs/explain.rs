@@ -10,7 +10,7 @@ use crate::cli::{
     shared::kernels::KernelArguments,
 };
 use crate::{
-    host::emulated::argv::{Channels, HostMachine, PciDevice},
+    host::emulated::argv::{Channels, HostMachine, PciDevice, PluginFile},
     run::{operator::CRASH_ENDS, session::kernel_arguments},
     show::answer::{self, Answer, Explained},
 };
@@ -138,6 +138,7 @@ fn qemu_arguments(host: &Host) -> Vec<String> {
         initramfs: "<initramfs>",
         kernel_arguments: &kernel_arguments("<nonce>", CRASH_ENDS, &host.arguments),
         devices: &devices,
+        plugin: Some(PluginFile { file: Path::new("<cache>/libs2lab_plugin.so"), trace: "<trace>" }),
     }
     .arguments()
 }

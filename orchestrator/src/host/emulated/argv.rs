@@ -52,6 +52,16 @@ pub struct HostMachine<'a, Fd = i32> {
     pub initramfs: Fd,
     pub kernel_arguments: &'a str,
     pub devices: &'a [PciDevice<'a, Fd>],
+    pub plugin: Option<PluginFile<'a, Fd>>,
+}
+
+/// The plugin of QEMU.
+#[derive(Debug)]
+pub struct PluginFile<'a, Fd = i32> {
+    /// Without a comma.
+    pub file: &'a Path,
+    /// The descriptor of the memory that it shares with s2lab.
+    pub trace: Fd,
 }
 
 /// Returns the PCI address in the host of the root port of the scenario's `index`-th device.
@@ -106,6 +116,9 @@ impl<Fd: Display> HostMachine<'_, Fd> {
         add("-initrd", format!("/proc/self/fd/{}", self.initramfs));
         add("-append", self.kernel_arguments.into());
         add("-display", "none".into());
+        if let Some(PluginFile { file, trace }) = &self.plugin {
+            add("-plugin", format!("{},{}={trace}", file.display(), s2lab_trace::DESCRIPTOR));
+        }
         args.extend(["-nodefaults", "-no-reboot", "-S"].map(String::from));
         args
     }
@@ -132,6 +145,7 @@ mod tests {
             initramfs: 15,
             kernel_arguments: "console=ttyAMA0",
             devices: &[device("nic", 16), device("gpu", 17)],
+            plugin: Some(PluginFile { file: Path::new("/store/libs2lab_plugin.so"), trace: 19 }),
         };
         insta::assert_snapshot!(machine.arguments().join("\n"));
     }

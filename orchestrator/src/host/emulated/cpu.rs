@@ -53,14 +53,15 @@ impl qapi::Command for Definitions {
 }
 
 /// Returns QEMU's `-cpu` argument for a scenario's CPU model, with the faster options that the
-/// model has.
+/// model has. QEMU's messages go to `messages`.
 pub async fn argument(
     launcher: &Launcher,
     qemu: std::process::Command,
     model: &str,
     deadlines: Deadlines,
+    messages: Stdio,
 ) -> Result<String, CpuError> {
-    let (process, channel) = start(launcher, qemu, deadlines).await?;
+    let (process, channel) = start(launcher, qemu, deadlines, messages).await?;
     let ending = &process.ending;
     let argument = tokio::select! {
         biased;
@@ -104,6 +105,7 @@ async fn start(
     launcher: &Launcher,
     mut qemu: std::process::Command,
     deadlines: Deadlines,
+    messages: Stdio,
 ) -> Result<(Watched, UnixStream), CpuError> {
     let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
     ours.set_nonblocking(true)?;
@@ -119,7 +121,7 @@ async fn start(
         "-chardev",
     ]);
     qemu.arg(format!("socket,id=qmp,fd={}", theirs.as_raw_fd()));
-    qemu.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    qemu.stdin(Stdio::null()).stdout(Stdio::null()).stderr(messages);
     let process = launcher.launch(qemu, vec![theirs]).await?;
     Ok((Watched::new(process, deadlines.of(Deadline::Rest)), UnixStream::from_std(ours)?))
 }

@@ -1,13 +1,15 @@
 //! A QEMU with everything attached to it, stopped before its first instruction.
 
 use super::{
-    argv::{Channels, HostMachine, PciDevice, RAM_START},
-    cpu::{self, CpuError},
+    argv::{Channels, HostMachine, PciDevice, PluginFile, RAM_START},
+    cpu::CpuError,
     gdb::{Gdb, GdbError},
     look,
     memory::{HostRam, SharedMemory},
+    plugin,
     process::Launcher,
     qmp::{Qmp, QmpError},
+    trace::TlbiTrace,
     watched::Watched,
 };
 use crate::host::{
@@ -110,6 +112,8 @@ pub struct Parts<'a> {
     pub deadlines: Deadlines,
     /// The socket to which an operator's gdb connects, if there is to be one.
     pub gdb: Option<UnixListener>,
+    /// QEMU's plugin, or the reason why there is none.
+    pub plugin: Result<&'a Path, &'a str>,
 }
 
 /// The emulated host. Dropping it kills QEMU.
@@ -121,6 +125,8 @@ pub struct Host {
     pub(in crate::host) ssh: std::os::unix::net::UnixStream,
     pub(in crate::host) ram: HostRam,
     pub(in crate::host) bars: BTreeMap<String, SharedMemory>,
+    /// The memory of QEMU's plugin, or the reason why there is none.
+    pub(in crate::host) trace: Result<TlbiTrace, String>,
 }
 
 /// The streams of a host that somebody reads from its first byte on.
@@ -137,9 +143,9 @@ impl Host {
     ) -> Result<(Self, Streams), StartError> {
         let folder = parts.folder;
         let unwritable = |source| StartError::Unwritable { folder: folder.into(), source };
-        let cpu = cpu::argument(launcher, parts.qemu.command(), &parts.host.cpu, parts.deadlines).await?;
+        let (cpu, plugin) = plugin::ask(launcher, &parts).await?;
         let log = File::create(folder.join(LOG)).map_err(unwritable)?;
-        let (host, streams, arguments) = start(launcher, parts, &cpu, log).await.map_err(|what| {
+        let (host, streams, arguments) = start(launcher, parts, &cpu, plugin, log).await.map_err(|what| {
             let said = outside::read_text(&folder.join(LOG), kinds::PROGRAM_LOG).unwrap_or_default();
             StartError::Machine { what, said: said.trim_end().into() }
         })?;
@@ -170,11 +176,16 @@ struct Attachments {
     ssh: Shared<std::os::unix::net::UnixStream>,
     ram: Shared<SharedMemory>,
     bars: BTreeMap<String, Shared<SharedMemory>>,
+    trace: Result<Shared<TlbiTrace>, String>,
 }
 
 impl Attachments {
     /// Makes them. QEMU's ends go into `inherit`.
-    fn make(host: &scenario::Host, inherit: &mut Vec<OwnedFd>) -> Result<Self, MachineError> {
+    fn make(
+        host: &scenario::Host,
+        plugin: Result<&Path, String>,
+        inherit: &mut Vec<OwnedFd>,
+    ) -> Result<Self, MachineError> {
         let bars = host.devices.iter();
         Ok(Self {
             qmp: channel(inherit)?,
@@ -186,11 +197,15 @@ impl Attachments {
             bars: bars
                 .map(|(name, device)| Ok((name.clone(), share(inherit, name, device.bar.0)?)))
                 .collect::<Result<_, MachineError>>()?,
+            trace: match plugin {
+                Ok(_) => Ok(trace(inherit)?),
+                Err(why) => Err(why),
+            },
         })
     }
 
-    /// Returns QEMU's command line.
-    fn arguments(&self, parts: &Parts<'_>, cpu: &str) -> Vec<String> {
+    /// Returns QEMU's command line. `plugin`: the one that QEMU takes.
+    fn arguments(&self, parts: &Parts<'_>, cpu: &str, plugin: Option<&Path>) -> Vec<String> {
         let devices = parts.host.devices.iter().zip(self.bars.values());
         let devices: Vec<_> = devices.map(|((name, device), bar)| pci(name, device.model, bar)).collect();
         let Self { qmp, gdb, console, agent, ssh, ram, .. } = self;
@@ -203,6 +218,9 @@ impl Attachments {
             initramfs: parts.initramfs.as_raw_fd(),
             kernel_arguments: parts.kernel_arguments,
             devices: &devices,
+            plugin: plugin
+                .zip(self.trace.as_ref().ok())
+                .map(|(file, (trace, _))| PluginFile { file, trace: *trace }),
         }
         .arguments()
     }
@@ -213,11 +231,13 @@ async fn start(
     launcher: &Launcher,
     parts: Parts<'_>,
     cpu: &str,
+    plugin: Result<&Path, String>,
     log: File,
 ) -> Result<(Host, Streams, Vec<String>), MachineError> {
     let mut inherit = vec![];
-    let made = Attachments::make(parts.host, &mut inherit)?;
-    let arguments = made.arguments(&parts, cpu);
+    let file = plugin.as_ref().ok().copied();
+    let made = Attachments::make(parts.host, plugin, &mut inherit)?;
+    let arguments = made.arguments(&parts, cpu, file);
     inherit.push(parts.initramfs);
     let mut command = parts.qemu.command();
     let output = log.try_clone().map_err(MachineError::Start)?;
@@ -232,7 +252,8 @@ async fn start(
     let ram = HostRam { memory: made.ram.1, start: RAM_START };
     let bars = made.bars.into_iter().map(|(name, (_, memory))| (name, memory)).collect();
     let streams = Streams { console: made.console.1, agent: made.agent.1 };
-    Ok((Host { process, qmp, gdb, ssh: made.ssh.1, ram, bars }, streams, arguments))
+    let trace = made.trace.map(|(_, trace)| trace);
+    Ok((Host { process, qmp, gdb, ssh: made.ssh.1, ram, bars, trace }, streams, arguments))
 }
 
 /// Connects to a QEMU that has started. One that cannot be attached to is killed.
@@ -283,6 +304,20 @@ fn pair(inherit: &mut Vec<OwnedFd>) -> Result<Shared<std::os::unix::net::UnixStr
     let number = theirs.as_raw_fd();
     inherit.push(theirs);
     Ok((number, ours))
+}
+
+/// Makes the memory of the plugin.
+fn trace(inherit: &mut Vec<OwnedFd>) -> Result<Shared<TlbiTrace>, MachineError> {
+    let make = || {
+        let trace = TlbiTrace::new()?;
+        let fd = trace.memory().fd().try_clone_to_owned()?;
+        Ok((fd, trace))
+    };
+    let (fd, trace) =
+        make().map_err(|source| MachineError::Memory { what: "the plugin's memory".into(), source })?;
+    let number = fd.as_raw_fd();
+    inherit.push(fd);
+    Ok((number, trace))
 }
 
 /// Makes shared memory. A descriptor for QEMU goes into `inherit`.

@@ -12,9 +12,11 @@ pub mod machine;
 pub mod memory;
 mod packets;
 pub mod placement;
+mod plugin;
 pub mod preflight;
 pub mod qmp;
 pub mod roms;
+pub mod trace;
 mod watched;
 
 pub use machine::{Host, Parts, Streams};

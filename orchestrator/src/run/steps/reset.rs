@@ -5,8 +5,8 @@ use super::{
     super::{cell::CellContext, stages::Stop},
     NO_LOOKS,
 };
-use crate::host::{HostError, deadlines::Deadline};
-use s2lab_model::steps::{self, Beside, HostStep, Observation};
+use crate::host::{HostError, Moment, Recorded, TlbiTrace, deadlines::Deadline};
+use s2lab_model::steps::{self, Beside, HostStep, Invalidated, Observation, TlbiRun};
 use s2lab_os::waits::timeout;
 use s2lab_protocol::ask::{Reset, ResetDone};
 
@@ -17,13 +17,27 @@ impl CellContext<'_, '_> {
         let owner = guests.find(|(_, guest)| guest.assign.contains_key(device));
         let (guest, _) = owner.ok_or_else(|| Stop::lab(format!("`{device}` belongs to no guest")))?;
         let ask = Reset { guest: guest.clone(), device: device.clone() };
+        let begin = self.session.host.trace().ok().map(TlbiTrace::now);
         let ResetDone { method } = self.session.ask_host(ask, self.due(Deadline::Request)).await?;
         let reset = steps::Reset { device: device.clone(), method };
         self.observed(index, Observation::Reset(reset));
+        self.invalidated(index, guest, device, begin);
         match self.looked.get(guest).cloned() {
             Some(tables) => self.after_reset(index, device, tables).await,
             None => Ok(()),
         }
+    }
+
+    /// Logs the TLB invalidations since `begin`, in a step that has removed the device from the
+    /// guest's stage 2.
+    fn invalidated(&self, index: usize, guest: &str, device: &str, begin: Option<Moment>) {
+        let Some((trace, begin)) = self.session.host.trace().ok().zip(begin) else { return };
+        let Recorded { instructions, incomplete } = trace.since(begin);
+        let (runs, whole) = TlbiRun::of(&instructions);
+        let unkept = (!whole).then(|| format!("{} instructions in too many runs", instructions.len()));
+        let (guest, device) = (guest.to_owned(), device.to_owned());
+        let seen = Invalidated { guest, device, runs, incomplete: incomplete.or(unkept) };
+        self.observed(index, Observation::Invalidated(seen));
     }
 
     /// Logs the guest's stage 2 after the reset.

@@ -7,12 +7,13 @@ mod guests;
 mod isolation;
 mod looks;
 mod process;
+mod tlbi;
 
 use crate::{
     agent,
     row::{Deadline, Row, fault, good},
 };
-use fake_qemu::script::{Act, Bend, Moment, Script};
+use fake_qemu::script::{Act, Bend, Moment, PluginAnswer, Script, Tlbi};
 use s2lab_model::event::Stage;
 use s2lab_protocol::{
     Body, Facility, Failure, FailureKind, FinalRecord, GuestEnd, Hello, Level, MapKind, Mapping, Notice,
@@ -45,6 +46,7 @@ pub(crate) fn groups() -> Vec<Group> {
         group("Whether tables mean what they say", isolation::walked()),
         group("The host's memory", isolation::memory()),
         group("Bytes, places and flags", looks::evidence()),
+        group("TLB invalidations", tlbi::invalidations()),
         group("The host's console", consoles::consoles()),
         group("The real agent", agent::rows()),
         group("Clocks", agents::clocks()),

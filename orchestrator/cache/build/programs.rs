@@ -1,5 +1,5 @@
-//! The agent's source: its crates, with a workspace and a lock file for them alone, so that a
-//! change elsewhere in the checkout does not change the agent.
+//! The source of the programs that s2lab builds on the user's machine: their crates, with a workspace
+//! and a lock file for them alone, so that a change elsewhere in the checkout does not change them.
 
 use crate::files::{self, File};
 use std::{
@@ -10,16 +10,27 @@ use std::{
 };
 use toml::{Table, Value};
 
-/// The agent's crates by their folders.
-const CRATES: [&str; 2] = ["guest-agent", "guest-agent/protocol"];
+/// A program that is built on the user's machine.
+pub(crate) struct Program {
+    /// Its crates by their folders.
+    crates: [&'static str; 2],
+    /// The profile that it is built with.
+    profile: &'static str,
+}
+
+pub(crate) const AGENT: Program =
+    Program { crates: ["guest-agent", "guest-agent/protocol"], profile: "agent" };
+pub(crate) const PLUGIN: Program =
+    Program { crates: ["orchestrator/plugin", "orchestrator/plugin/trace"], profile: "plugin" };
+
 /// The parts of a manifest that only tests need. cargo asks the registry for all dependencies, and
 /// for the files of all named targets.
 const FOR_TESTS: [&str; 4] = ["dev-dependencies", "test", "bench", "example"];
-/// The profile that the agent is built with.
-const PROFILE: &str = "agent";
 
 /// Returns the files. Manifests and lock file are written below `out`.
-pub(crate) fn source(checkout: &Path, out: &Path) -> Result<Vec<File>, Box<dyn Error>> {
+pub(crate) fn source(program: &Program, checkout: &Path, out: &Path) -> Result<Vec<File>, Box<dyn Error>> {
+    let out = out.join(program.profile);
+    fs::create_dir_all(&out)?;
     let mut found = vec![];
     let mut make = |path: &str, table: &Table| -> Result<(), Box<dyn Error>> {
         let from: PathBuf = out.join(path.replace('/', "-"));
@@ -28,7 +39,7 @@ pub(crate) fn source(checkout: &Path, out: &Path) -> Result<Vec<File>, Box<dyn E
         Ok(())
     };
     let mut crates = vec![];
-    for folder in CRATES {
+    for folder in program.crates {
         let path = format!("{folder}/Cargo.toml");
         let mut manifest = read(checkout, &path)?;
         let tests: BTreeSet<_> = names(&manifest, "dev-dependencies");
@@ -39,9 +50,9 @@ pub(crate) fn source(checkout: &Path, out: &Path) -> Result<Vec<File>, Box<dyn E
         let package = package.ok_or_else(|| format!("{path}: no name"))?.to_owned();
         crates.push(Crate { package, only_tests: tests.difference(&needs).cloned().collect(), needs });
     }
-    make("Cargo.toml", &workspace(read(checkout, "Cargo.toml")?, &crates)?)?;
+    make("Cargo.toml", &workspace(program, read(checkout, "Cargo.toml")?, &crates)?)?;
     make("Cargo.lock", &lock(read(checkout, "Cargo.lock")?, &crates)?)?;
-    for folder in CRATES {
+    for folder in program.crates {
         files::below(checkout, &format!("{folder}/src"), &mut found)?;
     }
     Ok(found)
@@ -65,20 +76,20 @@ fn names(manifest: &Table, part: &str) -> BTreeSet<String> {
 }
 
 /// Returns the workspace with these crates alone.
-fn workspace(mut manifest: Table, crates: &[Crate]) -> Result<Table, Box<dyn Error>> {
+fn workspace(program: &Program, mut manifest: Table, crates: &[Crate]) -> Result<Table, Box<dyn Error>> {
     let part = |manifest: &mut Table, name: &str| match manifest.remove(name) {
         Some(Value::Table(table)) => Ok(table),
         _ => Err(format!("Cargo.toml: no {name}")),
     };
     let mut workspace = part(&mut manifest, "workspace")?;
     let mut profiles = part(&mut manifest, "profile")?;
-    workspace.insert("members".into(), CRATES.to_vec().into());
+    workspace.insert("members".into(), program.crates.to_vec().into());
     workspace.remove("default-members");
     workspace.remove("exclude");
     if let Some(Value::Table(dependencies)) = workspace.get_mut("dependencies") {
         dependencies.retain(|name, _| crates.iter().any(|one| one.needs.contains(name)));
     }
-    profiles.retain(|name, _| name == PROFILE);
+    profiles.retain(|name, _| name == program.profile);
     Ok(Table::from_iter([("workspace".into(), workspace.into()), ("profile".into(), profiles.into())]))
 }
 

@@ -1,0 +1,154 @@
+//! A TCG plugin of QEMU that records TLBI instructions in memory shared with s2lab.
+//!
+//! It is loaded by `-plugin FILE,fd=N`, where `N` is an inherited memfd of [`s2lab_trace::SIZE`]
+//! bytes. QEMU calls it on its vCPU threads. It has neither the standard library nor a C library of
+//! its own, so it runs in every QEMU, whatever libc that has.
+
+#![no_std]
+
+mod qemu;
+mod registers;
+
+use core::{
+    ffi::{CStr, c_char, c_int, c_uint, c_void},
+    ptr::{addr_of_mut, null_mut},
+    sync::atomic::{
+        AtomicPtr,
+        Ordering::{Relaxed, Release},
+    },
+};
+use qemu::{Id, Info};
+use registers::{Buffer, Registers};
+use s2lab_trace::{DESCRIPTOR, MAGIC, RING, Record, SIZE, Trace, UNREAD, VCPUS, is_recorded};
+
+/// The interface that the plugin was written for. QEMU refuses a plugin that it is too new for.
+#[unsafe(no_mangle)]
+pub static qemu_plugin_version: c_int = qemu::VERSION;
+
+/// The shared memory; written before the first vCPU starts.
+static TRACE: AtomicPtr<Trace> = AtomicPtr::new(null_mut());
+static REGISTERS: [Registers; VCPUS] = [const { Registers::new() }; VCPUS];
+
+/// Returns the shared memory, which stays mapped.
+fn trace() -> Option<&'static Trace> {
+    // SAFETY: null, or a mapping of the right size that is never removed. All fields are atomic.
+    unsafe { TRACE.load(Relaxed).as_ref() }
+}
+
+/// Begins. Another result than 0 ends QEMU.
+///
+/// # Safety
+/// QEMU calls it once, with `argc` arguments in `argv`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn qemu_plugin_install(
+    id: Id,
+    _: *const Info,
+    argc: c_int,
+    argv: *const *const c_char,
+) -> c_int {
+    let mut descriptor = None;
+    for index in 0..usize::try_from(argc).unwrap_or_default() {
+        // SAFETY: by the caller's contract.
+        let argument = unsafe { CStr::from_ptr(*argv.add(index)) };
+        match number(argument.to_bytes()) {
+            Some(number) => descriptor = Some(number),
+            None => return 1,
+        }
+    }
+    // Without a descriptor this is a question only.
+    let Some(descriptor) = descriptor else { return 0 };
+    let Some(trace) = map(descriptor) else { return 1 };
+    // SAFETY: the callbacks have the types that QEMU expects.
+    unsafe {
+        qemu::qemu_plugin_register_vcpu_init_cb(id, vcpu_started);
+        qemu::qemu_plugin_register_vcpu_tb_trans_cb(id, translated);
+    }
+    trace.head.magic.store(MAGIC, Release);
+    0
+}
+
+/// Returns the number in `fd=NUMBER`.
+fn number(argument: &[u8]) -> Option<c_int> {
+    let digits = argument.strip_prefix(DESCRIPTOR.as_bytes())?.strip_prefix(b"=")?;
+    digits.iter().try_fold(0 as c_int, |number, digit| match digit {
+        b'0'..=b'9' => number.checked_mul(10)?.checked_add(c_int::from(digit - b'0')),
+        _ => None,
+    })
+}
+
+fn map(descriptor: c_int) -> Option<&'static Trace> {
+    // SAFETY: a fresh mapping at an address of the kernel's choice.
+    let base = unsafe { qemu::mmap(null_mut(), SIZE, qemu::READ_WRITE, qemu::SHARED, descriptor, 0) };
+    if base as usize == qemu::FAILED {
+        return None;
+    }
+    TRACE.store(base.cast(), Relaxed);
+    trace()
+}
+
+extern "C" fn vcpu_started(_: Id, vcpu: c_uint) {
+    let missing = REGISTERS.get(vcpu as usize).map_or(1, Registers::find);
+    if let Some(trace) = trace() {
+        trace.head.missing.fetch_add(missing, Relaxed);
+    }
+}
+
+/// Hooks the instructions of a translation block that are to be recorded.
+extern "C" fn translated(_: Id, block: *mut c_void) {
+    // SAFETY: the block and its instructions are valid during this call.
+    unsafe {
+        for index in 0..qemu::qemu_plugin_tb_n_insns(block) {
+            let instruction = qemu::qemu_plugin_tb_get_insn(block, index);
+            let mut word = 0u32;
+            let copied =
+                qemu::qemu_plugin_insn_data(instruction, addr_of_mut!(word).cast(), size_of::<u32>());
+            let word = u32::from_le(word);
+            if copied == size_of::<u32>() && is_recorded(word) {
+                // The word itself is the callback's data, so nothing is allocated.
+                let data = word as usize as *mut c_void;
+                qemu::qemu_plugin_register_vcpu_insn_exec_cb(
+                    instruction,
+                    executed,
+                    qemu::READS_REGISTERS,
+                    data,
+                );
+            }
+        }
+    }
+}
+
+/// Records an instruction before it is executed.
+extern "C" fn executed(vcpu: c_uint, data: *mut c_void) {
+    let Some(trace) = trace() else { return };
+    let word = data as usize as u64;
+    let number = trace.head.records.fetch_add(1, Relaxed);
+    let Some(record) = trace.ring.get(number as usize % RING) else { return };
+    record.written.store(0, Release);
+    record.instruction.store(word | u64::from(vcpu) << 32, Relaxed);
+    fill(record, word, REGISTERS.get(vcpu as usize));
+    record.written.store(number + 1, Release);
+}
+
+/// Writes the registers of the vCPU.
+fn fill(record: &Record, word: u64, registers: Option<&Registers>) {
+    let buffer = Buffer::new();
+    let read = |handle: Option<&AtomicPtr<c_void>>| handle.map_or(UNREAD, |handle| buffer.read(handle));
+    let operand = registers.map_or(UNREAD, |registers| {
+        registers.general((word & 31) as usize).map_or(0, |handle| buffer.read(handle))
+    });
+    record.operand.store(operand, Relaxed);
+    record.pstate.store(read(registers.map(|registers| &registers.pstate)), Relaxed);
+    record.vttbr.store(read(registers.map(|registers| &registers.vttbr)), Relaxed);
+    record.hcr.store(read(registers.map(|registers| &registers.hcr)), Relaxed);
+}
+
+/// The shared library is built with `panic = "abort"`; all else that is built of this crate is not.
+#[cfg(panic = "abort")]
+#[panic_handler]
+fn panicked(_: &core::panic::PanicInfo<'_>) -> ! {
+    unsafe extern "C" {
+        fn abort() -> !;
+    }
+    // SAFETY: abort(3) has no conditions.
+    unsafe { abort() }
+}

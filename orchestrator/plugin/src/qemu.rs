@@ -1,0 +1,77 @@
+//! The parts of QEMU's plugin interface that are used, version 4 (QEMU 10.0
+//! include/qemu/qemu-plugin.h, plugins/api.c), and of the C library and GLib that are in QEMU's
+//! process. Nothing is linked: the loader finds them in the process.
+
+use core::ffi::{c_char, c_int, c_uint, c_void};
+
+/// The version of the interface.
+pub(crate) const VERSION: c_int = 4;
+
+/// `qemu_plugin_id_t`.
+pub(crate) type Id = u64;
+
+/// `enum qemu_plugin_cb_flags`: the callback reads registers.
+pub(crate) const READS_REGISTERS: c_int = 1;
+
+/// `qemu_info_t`, which is not read.
+#[repr(C)]
+pub struct Info {
+    _opaque: [u8; 0],
+}
+
+/// `qemu_plugin_reg_descriptor`.
+#[repr(C)]
+pub(crate) struct Descriptor {
+    pub(crate) handle: *mut c_void,
+    pub(crate) name: *const c_char,
+    pub(crate) feature: *const c_char,
+}
+
+/// GLib's `GArray` and `GByteArray`, the public part.
+#[repr(C)]
+pub(crate) struct Array {
+    pub(crate) data: *mut u8,
+    pub(crate) len: c_uint,
+}
+
+pub(crate) type VcpuCallback = extern "C" fn(Id, c_uint);
+pub(crate) type TranslationCallback = extern "C" fn(Id, *mut c_void);
+pub(crate) type InstructionCallback = extern "C" fn(c_uint, *mut c_void);
+
+unsafe extern "C" {
+    pub(crate) fn qemu_plugin_register_vcpu_init_cb(id: Id, callback: VcpuCallback);
+    pub(crate) fn qemu_plugin_register_vcpu_tb_trans_cb(id: Id, callback: TranslationCallback);
+    pub(crate) fn qemu_plugin_register_vcpu_insn_exec_cb(
+        instruction: *mut c_void,
+        callback: InstructionCallback,
+        flags: c_int,
+        data: *mut c_void,
+    );
+    pub(crate) fn qemu_plugin_tb_n_insns(block: *const c_void) -> usize;
+    pub(crate) fn qemu_plugin_tb_get_insn(block: *const c_void, index: usize) -> *mut c_void;
+    pub(crate) fn qemu_plugin_insn_data(instruction: *const c_void, to: *mut c_void, length: usize) -> usize;
+    pub(crate) fn qemu_plugin_get_registers() -> *mut Array;
+    /// Appends the register's bytes.
+    pub(crate) fn qemu_plugin_read_register(handle: *mut c_void, to: *mut Array) -> c_int;
+
+    pub(crate) fn g_array_free(array: *mut Array, with_data: c_int) -> *mut c_char;
+    pub(crate) fn g_byte_array_new() -> *mut Array;
+    pub(crate) fn g_byte_array_set_size(array: *mut Array, length: c_uint) -> *mut Array;
+    pub(crate) fn g_byte_array_free(array: *mut Array, with_data: c_int) -> *mut u8;
+
+    pub(crate) fn mmap(
+        address: *mut c_void,
+        length: usize,
+        protection: c_int,
+        flags: c_int,
+        descriptor: c_int,
+        offset: i64,
+    ) -> *mut c_void;
+}
+
+/// PROT_READ and PROT_WRITE (Linux include/uapi/asm-generic/mman-common.h).
+pub(crate) const READ_WRITE: c_int = 1 | 2;
+/// MAP_SHARED (Linux include/uapi/linux/mman.h).
+pub(crate) const SHARED: c_int = 1;
+/// MAP_FAILED.
+pub(crate) const FAILED: usize = usize::MAX;

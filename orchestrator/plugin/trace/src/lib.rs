@@ -1,0 +1,110 @@
+//! The memory that s2lab shares with its QEMU plugin: s2lab makes it, the plugin maps it when QEMU
+//! starts, and both use it while the machine runs. All words are `u64` in the byte order of the
+//! machine that QEMU runs on.
+
+#![no_std]
+
+use core::sync::atomic::AtomicU64;
+
+/// The first word of a memory that a plugin of this version has mapped: "S2LAB" and the version.
+pub const MAGIC: u64 = 0x5332_4c41_4200_0001;
+/// The name of the plugin's argument with the number of the descriptor. Without it the plugin
+/// traces nothing: QEMU is only asked if it takes the plugin.
+pub const DESCRIPTOR: &str = "fd";
+/// The number of vCPUs of which the plugin can read registers. A record of another one has
+/// [`UNREAD`] in their places.
+pub const VCPUS: usize = 8;
+/// The number of the latest records that are kept; a power of two. A zap of 64 MiB by 4 KiB pages
+/// takes two for each page.
+pub const RING: usize = 1 << 16;
+/// The value of a register that could not be read.
+pub const UNREAD: u64 = u64::MAX;
+
+/// The whole memory.
+#[repr(C)]
+pub struct Trace {
+    pub head: Head,
+    /// Record `n` is in slot `n % RING`.
+    pub ring: [Record; RING],
+}
+
+/// The bytes of the whole memory.
+pub const SIZE: usize = size_of::<Trace>();
+
+/// The head.
+#[repr(C, align(4096))]
+pub struct Head {
+    /// [`MAGIC`], written last when the plugin has started.
+    pub magic: AtomicU64,
+    /// The number of records so far.
+    pub records: AtomicU64,
+    /// The number of registers that QEMU does not have by the names that the plugin knows.
+    pub missing: AtomicU64,
+}
+
+/// One TLBI instruction. It is recorded before the CPU executes it.
+#[repr(C, align(64))]
+pub struct Record {
+    /// The number of the record plus 1, written last; 0 while the record is written.
+    pub written: AtomicU64,
+    /// The instruction word, and from bit 32 on the number of the vCPU.
+    pub instruction: AtomicU64,
+    /// The content of Xt; 0 for XZR.
+    pub operand: AtomicU64,
+    /// PSTATE; bits 3:2 are the exception level.
+    pub pstate: AtomicU64,
+    /// VTTBR_EL2.
+    pub vttbr: AtomicU64,
+    /// HCR_EL2.
+    pub hcr: AtomicU64,
+}
+
+/// Returns true for an instruction that is recorded: a TLBI that may remove translations of stage 2,
+/// or all those of a VMID (DDI 0487, C5.5).
+pub const fn is_recorded(word: u32) -> bool {
+    // SYS with op0 1 and L 0; CRn 8, or 9 for nXS.
+    let tlbi = word & 0xfff8_0000 == 0xd508_0000 && matches!(word >> 12 & 15, 8 | 9);
+    let (op1, crm, op2) = (word >> 16 & 7, word >> 8 & 15, word >> 5 & 7);
+    tlbi && match (op1, crm, op2) {
+        // VMALLE1, IS and OS.
+        (0, 1 | 3 | 7, 0) => true,
+        // (R)IPAS2(L)E1, IS and OS.
+        (4, 0 | 4, _) => true,
+        // ALLE1 and VMALLS12E1, IS and OS.
+        (4, 1 | 3 | 7, 4 | 6) => true,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tlbis_of_stage_2_and_of_whole_vmids_are_recorded() {
+        // As assemblers encode them: IPAS2E1IS x1, RIPAS2E1IS x0, IPAS2LE1 x3, VMALLS12E1IS, ALLE1,
+        // VMALLE1IS, VMALLE1, VMALLE1NXS.
+        for word in [
+            0xd50c_8021,
+            0xd50c_8040,
+            0xd50c_84a3,
+            0xd50c_83df,
+            0xd50c_879f,
+            0xd508_831f,
+            0xd508_871f,
+            0xd508_971f,
+        ] {
+            assert!(is_recorded(word), "{word:#x}");
+        }
+        // VAE1IS x0, VALE2IS x0, ASIDE1 x0, ALLE2, DC ZVA x0, NOP.
+        for word in [0xd508_8320, 0xd50c_83a0, 0xd508_8740, 0xd50c_871f, 0xd50b_7420, 0xd503_201f] {
+            assert!(!is_recorded(word), "{word:#x}");
+        }
+    }
+
+    #[test]
+    fn the_memory_has_whole_pages() {
+        assert_eq!((SIZE % 4096, size_of::<Record>(), size_of::<Head>()), (0, 64, 4096));
+        assert!(RING.is_power_of_two());
+    }
+}

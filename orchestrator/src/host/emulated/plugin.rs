@@ -1,0 +1,58 @@
+//! The question if this QEMU takes the plugin.
+
+use super::{
+    cpu::{self, CpuError},
+    machine::Parts,
+    memory::SharedMemory,
+    process::Launcher,
+};
+use std::{path::Path, process::Stdio};
+
+/// The longest message of a QEMU that refuses the plugin.
+const LONGEST: u64 = 4096;
+
+/// Returns QEMU's `-cpu` argument, and the plugin if QEMU takes it, or the reason why there is none.
+/// QEMU is asked both at once; only one that does not come up with the plugin is asked again.
+pub(super) async fn ask<'a>(
+    launcher: &Launcher,
+    parts: &Parts<'a>,
+) -> Result<(String, Result<&'a Path, String>), CpuError> {
+    let model = &parts.host.cpu;
+    let why = match parts.plugin {
+        Ok(file) => match with(launcher, parts, file).await {
+            Ok(cpu) => return Ok((cpu, Ok(file))),
+            Err(Refusal::Unknown(error)) => return Err(error),
+            Err(Refusal::Plugin(why)) => why,
+        },
+        Err(why) => why.to_owned(),
+    };
+    let qemu = parts.qemu.command();
+    Ok((cpu::argument(launcher, qemu, model, parts.deadlines, Stdio::null()).await?, Err(why)))
+}
+
+enum Refusal {
+    /// A QEMU with the plugin that does not know the CPU model.
+    Unknown(CpuError),
+    Plugin(String),
+}
+
+async fn with(launcher: &Launcher, parts: &Parts<'_>, file: &Path) -> Result<String, Refusal> {
+    let cannot = |error: std::io::Error| Refusal::Plugin(format!("QEMU could not be asked: {error}"));
+    let messages = SharedMemory::new("messages", LONGEST).map_err(cannot)?;
+    let stderr = messages.fd().try_clone_to_owned().map_err(cannot)?;
+    let mut qemu = parts.qemu.command();
+    qemu.arg("-plugin").arg(file);
+    let asked = cpu::argument(launcher, qemu, &parts.host.cpu, parts.deadlines, stderr.into()).await;
+    asked.map_err(|error| match error {
+        CpuError::Unknown { .. } => Refusal::Unknown(error),
+        error => Refusal::Plugin(format!("QEMU does not take it: {}", said(&messages, &error))),
+    })
+}
+
+/// Returns the last line of QEMU's messages, or the error.
+fn said(messages: &SharedMemory, error: &CpuError) -> String {
+    let words = (0..LONGEST).step_by(size_of::<u64>()).map_while(|offset| messages.word(offset));
+    let bytes = words.flat_map(u64::to_le_bytes).take_while(|byte| *byte != 0);
+    let text = String::from_utf8_lossy(&bytes.collect::<Vec<_>>()).into_owned();
+    text.lines().next_back().map_or_else(|| error.to_string(), |line| line.trim().to_owned())
+}
