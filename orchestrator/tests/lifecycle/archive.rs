@@ -14,6 +14,15 @@ pub(crate) const IMAGE: &str = "linux-image-fake";
 const MODULES: &str = "linux-modules-fake";
 const RELEASE: &str = "6.6";
 const VERSION: &str = "1.0";
+/// The version that replaces it.
+pub(crate) const NEWER: &str = "2.0";
+/// The modules that are built in: those that a cell needs.
+const BUILT_IN: &[u8] = b"kernel/drivers/virtio/virtio_pci.ko
+kernel/drivers/char/virtio_console.ko
+kernel/drivers/vfio/vfio.ko
+kernel/drivers/vfio/vfio_iommu_type1.ko
+kernel/drivers/vfio/pci/vfio-pci.ko
+";
 /// The bytes of the kernel: some pages, so that a disk may be full in the middle of it.
 const IMAGE_SIZE: usize = 12 << 10;
 
@@ -37,11 +46,11 @@ indextargets*) echo "file:/fake bookworm main Debian" ;;
         name=${package%%:*}
         echo "$name" >> "$archive/asked"
         if [ "$name" = "$(cat "$archive/cut" 2>/dev/null)" ]; then
-            head -c 200 "$archive/$name.deb" > "${name}_1.0_arm64.deb" || exit 100
+            head -c 200 "$archive/$name.deb" > "${name}_$(cat "$archive/version")_arm64.deb" || exit 100
             echo "E: Failed to fetch $name  Connection closed" >&2
             exit 100
         fi
-        cp "$archive/$name.deb" "${name}_1.0_arm64.deb" || exit 100
+        cp "$archive/$name.deb" "${name}_$(cat "$archive/version")_arm64.deb" || exit 100
     done ;;
 *show*) cat "$archive/${last%%:*}.show" ;;
 *madison*) echo " ${last%%:*} | $(cat "$archive/moved" 2>/dev/null || echo 1.0) | file:/fake bookworm/main arm64 Packages" ;;
@@ -67,6 +76,12 @@ impl Archive {
             fs::write(programs.join(name), &script)?;
             fs::set_permissions(programs.join(name), fs::Permissions::from_mode(0o755))?;
         }
+        archive.publish(VERSION)?;
+        Ok(archive)
+    }
+
+    /// Replaces the packages by those of another version.
+    pub(crate) fn publish(&self, version: &str) -> std::io::Result<()> {
         let mut image: Vec<u8> = (0..IMAGE_SIZE).map(|n| (n * 7 + n / 251) as u8).collect();
         // An arm64 Image, see cache/src/parts/image.rs.
         // The size in memory is unknown.
@@ -74,21 +89,28 @@ impl Archive {
         image[56..60].copy_from_slice(b"ARM\x64");
         let vmlinuz = format!("boot/vmlinuz-{RELEASE}");
         let built_in = format!("usr/lib/modules/{RELEASE}/modules.builtin");
-        let first = archive.package(IMAGE, MODULES, &vmlinuz, &image)?;
-        let second = archive.package(MODULES, "", &built_in, b"kernel/drivers/virtio/virtio_pci.ko\n")?;
-        fs::write(archive.folder.join("uris"), first + &second)?;
-        Ok(archive)
+        let first = self.package(version, IMAGE, MODULES, &vmlinuz, &image)?;
+        let second = self.package(version, MODULES, "", &built_in, BUILT_IN)?;
+        fs::write(self.folder.join("version"), version)?;
+        fs::write(self.folder.join("uris"), first + &second)
     }
 
     /// Makes a package of one file, and returns the line that apt prints for it.
-    fn package(&self, name: &str, depends: &str, path: &str, content: &[u8]) -> std::io::Result<String> {
+    fn package(
+        &self,
+        version: &str,
+        name: &str,
+        depends: &str,
+        path: &str,
+        content: &[u8],
+    ) -> std::io::Result<String> {
         let root = self.folder.join(name);
         let file = root.join(path);
         fs::create_dir_all(file.parent().unwrap_or(&root))?;
         fs::write(&file, content)?;
         fs::create_dir_all(root.join("DEBIAN"))?;
         let control = format!(
-            "Package: {name}\nVersion: {VERSION}\nArchitecture: arm64\nMaintainer: nobody <a@b.test>\nDescription: x\n"
+            "Package: {name}\nVersion: {version}\nArchitecture: arm64\nMaintainer: nobody <a@b.test>\nDescription: x\n"
         );
         fs::write(root.join("DEBIAN/control"), control)?;
         let deb = self.folder.join(format!("{name}.deb"));
@@ -100,7 +122,7 @@ impl Archive {
         if !made.status.success() {
             return Err(std::io::Error::other(String::from_utf8_lossy(&made.stderr).into_owned()));
         }
-        let depends = if depends.is_empty() { String::new() } else { format!("{depends} (= {VERSION})") };
+        let depends = if depends.is_empty() { String::new() } else { format!("{depends} (= {version})") };
         fs::write(
             self.folder.join(format!("{name}.show")),
             format!("Package: {name}\nDepends: {depends}\n"),
@@ -109,7 +131,7 @@ impl Archive {
         let (sum, size) = (s2lab_model::hash::digest(&bytes), bytes.len());
         let sum = sum.trim_start_matches("sha256:");
         Ok(format!(
-            "'file:/fake/{name}_{VERSION}_arm64.deb' {name}_{VERSION}_arm64.deb {size} SHA256:{sum}\n"
+            "'file:/fake/{name}_{version}_arm64.deb' {name}_{version}_arm64.deb {size} SHA256:{sum}\n"
         ))
     }
 

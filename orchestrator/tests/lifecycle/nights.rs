@@ -1,7 +1,11 @@
 //! Nights of `s2lab nightly` with a scripted machine: the program itself, with brought parts.
 
-use crate::lab::{Checked, expect};
+use crate::{
+    archive::{Archive, NEWER},
+    lab::{Checked, expect},
+};
 use fake_qemu::script::Script;
+use s2lab_os::clock;
 use s2lab_protocol::MARK;
 use std::{
     error::Error,
@@ -10,6 +14,7 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
+    time::Duration,
 };
 
 /// The kernels of the lab: one has the series, and may lose it.
@@ -19,6 +24,15 @@ const KERNELS: &str = "kernels:
 default: [after, before]
 guest: before
 ";
+
+/// A kernel of the archive's newest version, beside one that stays.
+const FOLLOWING: &str = "kernels:
+  after: {about: The newest., provider: debian, package: linux-image-fake, suites: [bookworm], track: newest, traits: []}
+  before: {about: Without the series., provider: image, path: before, traits: []}
+default: [after, before]
+guest: before
+";
+const AN_HOUR: Duration = Duration::from_secs(3600);
 
 const KNOWN: &str = "known:
   - scenario: lifecycle
@@ -48,11 +62,19 @@ FAKE_QEMU_SCRIPT=FOLDER/$script.json exec PROGRAM "$@"
 struct Nights {
     folder: tempfile::TempDir,
     transcript: String,
+    /// PATH of s2lab.
+    path_of_programs: String,
+    offline: bool,
 }
 
 impl Nights {
     fn new() -> Result<Self, Box<dyn Error>> {
-        let nights = Self { folder: tempfile::tempdir()?, transcript: String::new() };
+        let nights = Self {
+            folder: tempfile::tempdir()?,
+            transcript: String::new(),
+            path_of_programs: "/usr/bin:/bin".into(),
+            offline: true,
+        };
         let program = std::env::current_exe()?.display().to_string();
         let qemu =
             QEMU.replace("FOLDER", &nights.path("").display().to_string()).replace("PROGRAM", &program);
@@ -140,12 +162,13 @@ impl Nights {
     /// Returns the command of a night.
     fn command(&self, date: &str) -> Result<Command, Box<dyn Error>> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_s2lab"));
-        command.env_clear().env("PATH", "/usr/bin:/bin").current_dir(self.path("lab"));
+        command.env_clear().env("PATH", &self.path_of_programs).current_dir(self.path("lab"));
         for (name, folder) in [("HOME", "home"), ("XDG_CACHE_HOME", "cache"), ("XDG_STATE_HOME", "state")] {
             fs::create_dir_all(self.path(folder))?;
             command.env(name, self.path(folder));
         }
-        command.args(["nightly", "--offline", "--quiet", "--date", date, "--shuffle", "7"]);
+        command.args(["nightly", "--quiet", "--date", date, "--shuffle", "7"]);
+        command.args(self.offline.then_some("--offline"));
         command.arg("--qemu").arg(self.path("qemu")).arg("--rootfs").arg(self.path("rootfs"));
         command.arg("--agent").arg(self.path("agent"));
         command.arg("--guest-kernel").arg(self.path("lab/images/before"));
@@ -279,6 +302,54 @@ fn two_nights(nights: &mut Nights) -> Result<(), Box<dyn Error>> {
 pub(crate) fn two_at_once() -> Checked {
     let mut nights = Nights::new().map_err(|error| error.to_string())?;
     two_nights(&mut nights).map_err(|error| error.to_string())?;
+    gone(nights.folder.path())
+}
+
+/// Makes the lists of the archive so old that they are fetched again.
+fn age_lists(folder: &Path) -> std::io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            age_lists(&entry.path())?;
+        }
+        let old = clock::now() - AN_HOUR;
+        fs::File::open(entry.path())?.set_modified(old)?;
+    }
+    Ok(())
+}
+
+/// A kernel that follows the archive, which gets a newer version. The archive does not answer in the
+/// second night.
+fn moving(nights: &mut Nights) -> Result<(), Box<dyn Error>> {
+    let archive = Archive::new(nights.folder.path())?;
+    nights.write("lab/images/kernels.yaml", FOLLOWING.as_bytes())?;
+    nights.path_of_programs = format!("{}:{}", archive.programs().display(), nights.path_of_programs);
+    nights.offline = false;
+    let night = |nights: &mut Nights, date| -> Result<Vec<String>, Box<dyn Error>> {
+        nights.night(date, false, false)?;
+        age_lists(&nights.path("cache/s2lab"))?;
+        let report = fs::read_to_string(nights.path("state/s2lab/runs/latest/reports/lifecycle@after.txt"))?;
+        let packages = report.lines().filter(|line| line.contains("kernel package"));
+        Ok(packages.map(str::to_owned).collect())
+    };
+    let first = night(nights, "2026-11-01")?;
+    archive.publish(NEWER)?;
+    archive.set("down", "")?;
+    expect("the package while the archive does not answer", night(nights, "2026-11-02")?, first.clone())?;
+    archive.mend("down")?;
+    nights.offline = true;
+    expect("the package without the network", night(nights, "2026-11-03")?, first.clone())?;
+    nights.offline = false;
+    let moved: Vec<_> = first.iter().map(|line| line.replace("1.0", NEWER)).collect();
+    expect("the package that moved", night(nights, "2026-11-04")?, moved.clone())?;
+    expect("that there are two", first != moved, true)?;
+    Ok(())
+}
+
+pub(crate) fn following() -> Checked {
+    let mut nights = Nights::new().map_err(|error| error.to_string())?;
+    moving(&mut nights).map_err(|error| format!("{error}\n{}", nights.transcript))?;
+    snapshot("nights-that-follow-an-archive", &nights.transcript);
     gone(nights.folder.path())
 }
 

@@ -24,7 +24,7 @@ const fn mounting(run: WholeRun) -> WholeRun {
     WholeRun { mounts: true, ..run }
 }
 
-pub(crate) static RUNS: [WholeRun; 40] = [
+pub(crate) static RUNS: [WholeRun; 41] = [
     run(
         "killed-at-any-moment",
         "`kill -9` at 24 moments",
@@ -220,6 +220,12 @@ pub(crate) static RUNS: [WholeRun; 40] = [
         "the runs of past nights were removed, or had `--out`; the history is not one, or is newer",
         "the history has the nights; a history that cannot be opened is named once, and the night runs",
         nights::remembered,
+    ),
+    run(
+        "nights-that-follow-an-archive",
+        "a kernel with `track: newest`, of which the archive gets a newer version; the archive does not answer; `--offline`",
+        "a warning, and the night runs with the version that the cache has; then the kernel moves",
+        nights::following,
     ),
     run(
         "two-nights-at-once",

@@ -1,6 +1,7 @@
+use super::past::failure;
 use super::*;
 use crate::event::{PlannedCell, StopCause};
-use crate::finding::Weight;
+use crate::finding::{Finding, Weight};
 use crate::judge::fixture::{DEVICE_BLOCK, Machine, NC_BLOCK, Story, traits};
 use crate::kernel::Trait;
 use crate::plan::shuffled;
@@ -100,6 +101,25 @@ fn a_tolerated_failure_that_changes_is_new() {
     insta::assert_snapshot!(mornings(&nights).join("\n"));
 }
 
+/// Another type is another failure. Other evidence is not, and neither are the times and addresses
+/// with which a cell stops.
+#[test]
+fn equal_failures_have_equal_words() {
+    let words = |story: Story, change: fn(&mut Finding)| {
+        let mut cell = run(1, &story, &[]).cells.remove(0);
+        let before = failure(&cell);
+        cell.findings.iter_mut().for_each(change);
+        (before.clone(), failure(&cell) == before)
+    };
+    let other_type = |finding: &mut Finding| finding.found = "Normal-WB".into();
+    let (tables, stopped) = (|| story(DEVICE_BLOCK), || story(NC_BLOCK).stopped(StopCause::Kernel));
+    let (text, same) = words(tables(), other_type);
+    assert_eq!(text, "FAIL stage2 of nic at look stored, guest g0: Device-nGnRE instead of Normal-NC");
+    assert!(!same);
+    assert!(words(tables(), |finding| finding.detail.clear()).1);
+    assert!(words(stopped(), other_type).1);
+}
+
 /// The history of an earlier s2lab has no failures of nights.
 #[test]
 fn a_failure_that_is_not_known_counts_as_the_same() {
@@ -153,6 +173,29 @@ fn a_cell_that_passes_with_another_report_is_new_once() {
     insta::assert_snapshot!(mornings(&nights).join("\n"));
 }
 
+/// A kernel may choose the sizes of pages, and nothing else.
+#[test]
+fn pages_of_other_sizes_alone_are_not_new() {
+    let good = run(1, &story(NC_BLOCK), &[]);
+    let key = good.cells[0].key.clone();
+    let report = good.cells[0].report.clone().unwrap();
+    let past = Past {
+        nights: vec![PastNight::of(&good).unwrap()],
+        good: [(key.clone(), report)].into(),
+        ..Past::default()
+    };
+    let other_sizes = |story: &Story| {
+        let mut run = run(2, story, &[]);
+        run.cells[0].report.as_mut().unwrap().shape.lines.clear();
+        Morning::of(run, &past).unwrap()
+    };
+    let alone = other_sizes(&story(NC_BLOCK));
+    assert_eq!((alone.shapes.as_slice(), alone.new.len(), alone.exit), (&[key][..], 0, 0));
+    let more = other_sizes(&story(NC_BLOCK & !0x100));
+    assert_eq!((more.shapes.len(), more.exit), (0, 5));
+    assert_eq!(more.new.iter().map(|new| new.what).collect::<Vec<_>>(), [Different::Changed]);
+}
+
 #[test]
 fn kernels_that_moved_and_cells_that_are_gone_are_named() {
     let mut before = PastNight::of(&run(1, &story(NC_BLOCK), &[])).unwrap();
@@ -160,7 +203,9 @@ fn kernels_that_moved_and_cells_that_are_gone_are_named() {
     cell.release = Some("6.12.90".into());
     before.cells.values_mut().for_each(|known| *known = cell.clone());
     before.cells.insert("other@gone".parse().unwrap(), cell);
-    let past = Past { nights: vec![before], ..Past::default() };
+    let mut earlier = PastNight { date: "2026-10-31".parse().unwrap(), ..before.clone() };
+    earlier.cells.values_mut().for_each(|cell| cell.release = Some("6.12.80".into()));
+    let past = Past { nights: vec![before, earlier], ..Past::default() };
     let morning = Morning::of(run(2, &story(NC_BLOCK), &[]), &past).unwrap();
     let moved = Moved { kernel: "test".into(), from: "6.12.90".into(), to: "6.12.95".into() };
     assert_eq!((morning.moved, morning.gone), (vec![moved], vec!["other@gone".parse().unwrap()]));

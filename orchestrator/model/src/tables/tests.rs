@@ -219,6 +219,18 @@ fn ram_alone_is_no_difference_and_types_are_one() {
     assert!(compared.looks.len() == 1 && !compared.is_same());
 }
 
+/// What could not be read may differ.
+#[test]
+fn tables_with_missing_parts_are_never_the_same() {
+    let whole = decoded(&Machine::with(NC_BLOCK));
+    let partly = LookTables { missing: vec!["a page".into()], ..whole.clone() };
+    let is_same = |old: &LookTables, new: &LookTables| {
+        Comparison::of(std::slice::from_ref(old), std::slice::from_ref(new), true).is_same()
+    };
+    assert!(is_same(&whole, &whole));
+    assert!(!is_same(&whole, &partly) && !is_same(&partly, &whole) && !is_same(&partly, &partly));
+}
+
 /// The tables of a run, from its log alone.
 #[test]
 fn the_looks_of_a_recorded_run() {
