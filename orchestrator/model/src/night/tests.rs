@@ -7,7 +7,7 @@ use crate::kernel::Trait;
 use crate::plan::shuffled;
 use crate::record::Run;
 use crate::steps::ProbeOutcome;
-use crate::summary::RunSummary;
+use crate::summary::{CellSummary, RunSummary};
 use s2lab_protocol::{GuestEnd, UnalignedOutcome};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -171,6 +171,42 @@ fn a_cell_that_passes_with_another_report_is_new_once() {
     let other = story(NC_BLOCK & !0x100);
     let nights: [(Story, &[KnownFailure]); 3] = [(good, &[]), (other.clone(), &[]), (other, &[])];
     insta::assert_snapshot!(mornings(&nights).join("\n"));
+}
+
+/// What a person must see first comes first, whatever the order of the cells.
+#[test]
+fn the_worst_of_what_is_new_comes_first() {
+    let named =
+        |run: RunSummary, key: &str| CellSummary { key: key.parse().unwrap(), ..run.cells[0].clone() };
+    let keys = ["a@test", "b@test"];
+    let good = run(1, &story(NC_BLOCK), &[]);
+    let before = RunSummary { cells: keys.map(|key| named(good.clone(), key)).into(), ..good };
+    let reports = before.cells.iter().map(|cell| (cell.key.clone(), cell.report.clone().unwrap()));
+    let past =
+        Past { nights: vec![PastNight::of(&before).unwrap()], good: reports.collect(), ..Past::default() };
+    let changed = named(run(2, &story(NC_BLOCK & !0x100), &[]), keys[0]);
+    let fails = named(run(2, &story(DEVICE_BLOCK), &[]), keys[1]);
+    let night = RunSummary { cells: vec![changed, fails], ..run(2, &story(DEVICE_BLOCK), &[]) };
+    let morning = Morning::of(night, &past).unwrap();
+    let new: Vec<_> = morning.new.iter().map(|new| (new.what, new.key.as_str())).collect();
+    assert_eq!(new, [(Different::Fails, keys[1]), (Different::Changed, keys[0])]);
+}
+
+/// `lint` warns of an entry without a cell; of a night that has only some cells nothing follows.
+#[test]
+fn an_entry_without_a_cell_in_the_night_is_not_stale() {
+    let stale = |known: Vec<KnownFailure>, story: &Story| {
+        Morning::of(run(1, story, &known), &Past::default())
+            .unwrap()
+            .stale
+            .iter()
+            .map(|entry| entry.why)
+            .collect::<Vec<_>>()
+    };
+    let other = KnownFailure { scenario: "other".into(), ..known().known[0].clone() };
+    assert_eq!(stale(vec![other], &story(NC_BLOCK)), []);
+    assert_eq!(stale(known().known, &story(NC_BLOCK)), [Stale::Passing]);
+    assert_eq!(stale(known().known, &story(DEVICE_BLOCK)), []);
 }
 
 /// A kernel may choose the sizes of pages, and nothing else.
