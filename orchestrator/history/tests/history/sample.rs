@@ -84,6 +84,7 @@ pub(crate) fn facts(kernel: &str, factor: &str) -> Environment {
     let variable = [
         (environment::KERNEL, kernel),
         (environment::FACTOR, factor),
+        (environment::ATTEMPTS, factor),
         (environment::KERNEL_CONFIG, environment::UNKNOWN),
     ];
     let blocking = [(environment::CPU, "neoverse-v1")];
