@@ -13,6 +13,11 @@ pub(crate) type Id = u64;
 /// `enum qemu_plugin_cb_flags`: the callback reads registers.
 pub(crate) const READS_REGISTERS: c_int = 1;
 
+/// The callback reads no registers.
+pub(crate) const READS_NOTHING: c_int = 0;
+/// `enum qemu_plugin_mem_rw`: loads and stores.
+pub(crate) const LOADS_AND_STORES: c_int = 3;
+
 /// `qemu_info_t`, which is not read.
 #[repr(C)]
 pub struct Info {
@@ -38,7 +43,24 @@ pub(crate) type VcpuCallback = extern "C" fn(Id, c_uint);
 pub(crate) type TranslationCallback = extern "C" fn(Id, *mut c_void);
 pub(crate) type InstructionCallback = extern "C" fn(c_uint, *mut c_void);
 
+/// `qemu_plugin_meminfo_t`.
+pub(crate) type MemoryInfo = u32;
+pub(crate) type AccessCallback = extern "C" fn(c_uint, MemoryInfo, u64, *mut c_void);
+
 unsafe extern "C" {
+    pub(crate) fn qemu_plugin_register_vcpu_mem_cb(
+        instruction: *mut c_void,
+        callback: AccessCallback,
+        flags: c_int,
+        kinds: c_int,
+        data: *mut c_void,
+    );
+    pub(crate) fn qemu_plugin_insn_vaddr(instruction: *const c_void) -> u64;
+    pub(crate) fn qemu_plugin_mem_size_shift(info: MemoryInfo) -> c_uint;
+    pub(crate) fn qemu_plugin_mem_is_store(info: MemoryInfo) -> bool;
+    /// Returns NULL if the address is not known.
+    pub(crate) fn qemu_plugin_get_hwaddr(info: MemoryInfo, address: u64) -> *const c_void;
+    pub(crate) fn qemu_plugin_hwaddr_phys_addr(address: *const c_void) -> u64;
     pub(crate) fn qemu_plugin_register_vcpu_init_cb(id: Id, callback: VcpuCallback);
     pub(crate) fn qemu_plugin_register_vcpu_tb_trans_cb(id: Id, callback: TranslationCallback);
     pub(crate) fn qemu_plugin_register_vcpu_insn_exec_cb(

@@ -20,6 +20,9 @@ pub(crate) struct Registers {
     pub(crate) pstate: AtomicPtr<c_void>,
     pub(crate) vttbr: AtomicPtr<c_void>,
     pub(crate) hcr: AtomicPtr<c_void>,
+    pub(crate) vbar: AtomicPtr<c_void>,
+    pub(crate) esr: AtomicPtr<c_void>,
+    pub(crate) hpfar: AtomicPtr<c_void>,
 }
 
 impl Registers {
@@ -29,6 +32,9 @@ impl Registers {
             pstate: AtomicPtr::new(null_mut()),
             vttbr: AtomicPtr::new(null_mut()),
             hcr: AtomicPtr::new(null_mut()),
+            vbar: AtomicPtr::new(null_mut()),
+            esr: AtomicPtr::new(null_mut()),
+            hpfar: AtomicPtr::new(null_mut()),
         }
     }
 
@@ -38,7 +44,7 @@ impl Registers {
         unsafe {
             let all = qemu_plugin_get_registers();
             if all.is_null() {
-                return (GENERAL + 3) as u64;
+                return (GENERAL + self.system().len()) as u64;
             }
             let first = (*all).data.cast::<Descriptor>();
             for index in 0..(*all).len as usize {
@@ -49,8 +55,12 @@ impl Registers {
             }
             g_array_free(all, 1);
         }
-        let all = self.general.iter().chain([&self.pstate, &self.vttbr, &self.hcr]);
+        let all = self.general.iter().chain(self.system());
         all.filter(|handle| handle.load(Relaxed).is_null()).count() as u64
+    }
+
+    fn system(&self) -> [&AtomicPtr<c_void>; 6] {
+        [&self.pstate, &self.vttbr, &self.hcr, &self.vbar, &self.esr, &self.hpfar]
     }
 
     /// Returns the place for the handle of that name (QEMU 10.0 gdb-xml/aarch64-core.xml,
@@ -60,6 +70,9 @@ impl Registers {
             b"cpsr" => Some(&self.pstate),
             b"VTTBR_EL2" => Some(&self.vttbr),
             b"HCR_EL2" => Some(&self.hcr),
+            b"VBAR_EL2" => Some(&self.vbar),
+            b"ESR_EL2" => Some(&self.esr),
+            b"HPFAR_EL2" => Some(&self.hpfar),
             [b'x', digits @ ..] => self.general.get(number(digits)?),
             _ => None,
         }

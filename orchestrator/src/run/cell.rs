@@ -179,7 +179,7 @@ impl CellContext<'_, '_> {
             }
             self.session.around.placed.insert(device.clone(), placed);
         }
-        Ok(())
+        self.count_bars()
     }
 
     /// The device's memory BARs by the machine's own word; none if it has none.

@@ -39,6 +39,9 @@ use tokio::{net::UnixListener, sync::mpsc};
 
 /// The hint if no socket for gdb can be made.
 const NO_SOCKET: &str = "a socket's path has at most 107 bytes: give a shorter --out, or set XDG_RUNTIME_DIR";
+/// The hint if a scenario counts without a plugin.
+const NO_COUNTS: &str =
+    "see docs/troubleshooting.md, Preflight; without `count: true` the cell runs without a plugin";
 /// The answers of a host whose cell has stopped early, in the cell's folder.
 const DIAGNOSIS: &str = "diagnosis.txt";
 
@@ -108,6 +111,10 @@ impl<'a> Session<'a> {
     pub(super) fn preflight(&mut self, planned: &PlannedCell, least_space: u64) -> Result<(), Stop> {
         let room = Room::of_machine(self.folder)
             .map_err(|e| Stop::lab(format!("cannot learn about this machine: {e}")))?;
+        if let Some(why) = self.host.trace().err().filter(|_| planned.resolved.host.counts()) {
+            let what = format!("the scenario counts, and QEMU has no plugin: {why}");
+            return Err(Stop::new(StopCause::Lacking, what).hint(NO_COUNTS));
+        }
         self.options = preflight::check(planned, self.kernel, self.host.lack(), room, least_space)?;
         if let Some(socket) = &self.gdb_socket {
             socket.show(&planned.key, self.kernel);

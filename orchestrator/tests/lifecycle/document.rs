@@ -108,6 +108,9 @@ fn script(row: &Row) -> String {
         Some(PluginAnswer::Refused) => parts.insert(0, "QEMU refuses the plugin".into()),
         None => {}
     }
+    if row.counts {
+        parts.insert(0, "a scenario that counts".into());
+    }
     if !row.script.series {
         parts.insert(0, "a kernel without the series".into());
     }

@@ -69,7 +69,8 @@ async fn carry_out(row: &Row, folder: &Path) -> Result<JudgedCell, Box<dyn Error
     let boot = boot_files(folder, &script, row.config)?;
     let raw = folder.join("raw");
     std::fs::create_dir(&raw)?;
-    let planned = planned(&row.script)?;
+    let mut planned = planned(&row.script)?;
+    planned.resolved.host.devices.values_mut().for_each(|device| device.count = row.counts);
     let path = folder.join("events.jsonl");
     let (log, writer) = EventLog::create(&path, |_, _| ())?;
     log.event(Event::Plan(Plan {

@@ -26,6 +26,8 @@ pub(crate) struct Row {
     pub(crate) says: &'static str,
     /// The begin of the testimony of `tlbi`. None: there is none, or it is a reason for the verdict.
     pub(crate) tlbi: Option<&'static str>,
+    /// True if the scenario counts the accesses to its device.
+    pub(crate) counts: bool,
 }
 
 /// A change of the folder of [`crate::agent::make`].
@@ -57,6 +59,7 @@ pub(crate) fn good(name: &'static str) -> Row {
         within: Within::Soon,
         says: "",
         tlbi: None,
+        counts: false,
     }
 }
 
@@ -94,6 +97,11 @@ impl Row {
     pub(crate) fn plugin(mut self, answer: PluginAnswer) -> Self {
         self.script.plugin = Some(answer);
         self
+    }
+
+    /// Makes the scenario count.
+    pub(crate) fn counting(self) -> Self {
+        Self { counts: true, ..self }
     }
 
     /// Makes the witness `tlbi` say this, beside a pass.

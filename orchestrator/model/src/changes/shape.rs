@@ -1,11 +1,11 @@
-//! Changes of the format of the tables and of the methods of resets.
+//! Changes of the format of the tables, of the methods of resets, and of the counts of steps.
 
 use super::statements::{Place, Statements};
 use super::words::{became, further, numbered};
 use super::{Change, ChangeKind};
 use crate::lines::{Geometry, Part, Promised, Shape};
 use crate::report::Compared;
-use crate::steps::{LookLine, MethodLine, StepLine};
+use crate::steps::{CountLine, LookLine, MethodLine, StepLine};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) const KIND: ChangeKind = ChangeKind::Shape;
@@ -16,7 +16,7 @@ pub(super) fn changes(compared: &Compared) -> Vec<Change> {
     let Compared { old, new, .. } = compared;
     let mut statements = Statements::new(KIND);
     geometries(compared, &mut statements);
-    methods(&old.shape, &new.shape, &mut statements);
+    facts(&old.shape, &new.shape, &mut statements);
     let beyond = further(KIND, "[shape]", old.shape.further.as_ref(), new.shape.further.as_ref());
     statements.changes().into_iter().chain(beyond).collect()
 }
@@ -53,7 +53,7 @@ fn geometries(compared: &Compared, statements: &mut Statements) {
                 let place = LookLine { name: look.clone(), guest: guest.clone() };
                 Some((Place::of(Some(&place)), line.values()))
             }
-            Shape::Method(_) => None,
+            Shape::Method(_) | Shape::Count(_) => None,
         });
         lines.collect()
     };
@@ -75,16 +75,20 @@ fn geometries(compared: &Compared, statements: &mut Statements) {
     }
 }
 
-fn methods(old: &Part<Shape>, new: &Part<Shape>, statements: &mut Statements) {
-    let of = |part: &Part<Shape>| -> BTreeMap<(String, usize), String> {
+/// The methods of resets, and the counts of steps.
+fn facts(old: &Part<Shape>, new: &Part<Shape>, statements: &mut Statements) {
+    let of = |part: &Part<Shape>| -> BTreeMap<(String, usize), (&'static str, String)> {
         let lines = part.lines.iter().filter_map(|line| match line {
             Shape::Method(MethodLine { device, method }) => {
-                Some((format!("reset {device}"), method.to_string()))
+                Some((format!("reset {device}"), ("method", method.to_string())))
+            }
+            Shape::Count(CountLine { step, device, values }) => {
+                Some((format!("step {step} {device}"), ("count", values.to_string())))
             }
             Shape::Geometry(_) => None,
         });
-        let (subjects, methods): (Vec<_>, Vec<_>) = lines.unzip();
-        numbered(subjects).into_iter().zip(methods).collect()
+        let (subjects, facts): (Vec<_>, Vec<_>) = lines.unzip();
+        numbered(subjects).into_iter().zip(facts).collect()
     };
     let (old, new) = (of(old), of(new));
     for name @ (subject, number) in old.keys().chain(new.keys()).collect::<BTreeSet<_>>() {
@@ -92,11 +96,10 @@ fn methods(old: &Part<Shape>, new: &Part<Shape>, statements: &mut Statements) {
         statements.exists(subject, &place);
         let predicate = match (old.get(name), new.get(name)) {
             (Some(old), Some(new)) if old == new => continue,
-            (Some(old), Some(new)) => format!(": method {old} became {new}{END}"),
-            (Some(_), None) => format!(": its method is gone{END}"),
-            (None, method) => {
-                format!(": new, method {}{END}", method.map(String::as_str).unwrap_or_default())
-            }
+            (Some((noun, old)), Some((_, new))) => format!(": {noun} {old} became {new}{END}"),
+            (Some((noun, _)), None) => format!(": its {noun} is gone{END}"),
+            (None, Some((noun, new))) => format!(": new, {noun} {new}{END}"),
+            (None, None) => continue,
         };
         statements.add(subject, predicate, &place);
     }

@@ -3,6 +3,7 @@
 use super::{JudgedAttempt, JudgedCell};
 use crate::event::{Attempts, CellEnd, StopCause};
 use crate::finding::{Finding, Subject, Weight};
+use crate::lines::Shape;
 use crate::verdict::Verdict;
 use std::collections::HashSet;
 
@@ -67,7 +68,8 @@ fn alike(one: &JudgedAttempt, other: &JudgedAttempt) -> bool {
     let seen = |attempt: &JudgedAttempt| attempt.record.end == Some(CellEnd::Complete);
     one.judgement.verdict == other.judgement.verdict
         && seen(one) == seen(other)
-        && (!seen(one) || one.account.promised == other.account.promised)
+        && (!seen(one)
+            || one.account.promised == other.account.promised && one.account.counts_as(&other.account))
 }
 
 /// Returns the ends of the attempts, in their order: `MISS, then PASS`, `2 PASS, then FAIL`,
@@ -101,11 +103,14 @@ pub(crate) fn difference(cell: &JudgedCell) -> Finding {
         first.is_some_and(|first| {
             first.judgement.verdict != attempt.judgement.verdict
                 || first.account.promised != attempt.account.promised
+                || !first.account.counts_as(&attempt.account)
         })
     });
     let lines = |attempt: Option<&JudgedAttempt>| -> Vec<String> {
-        let lines = attempt.into_iter().flat_map(|attempt| &attempt.account.promised.lines);
-        lines.map(ToString::to_string).collect()
+        let promised = attempt.into_iter().flat_map(|attempt| &attempt.account.promised.lines);
+        let shape = attempt.into_iter().flat_map(|attempt| &attempt.account.shape.lines);
+        let counts = shape.filter(|line| matches!(line, Shape::Count(_))).map(ToString::to_string);
+        promised.map(ToString::to_string).chain(counts).collect()
     };
     let (a, b) = (lines(first), lines(other));
     let only = |sign: &str, these: &[String], those: &[String]| {

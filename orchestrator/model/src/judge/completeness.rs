@@ -5,7 +5,7 @@ use crate::event::LoadedPart;
 use crate::finding::{Finding, Subject, Weight};
 use crate::record::Record;
 use crate::record::look::DecodedLook;
-use crate::steps::{Due, Look, StepAttempt};
+use crate::steps::{Counted, Due, Look, StepAttempt};
 use std::collections::BTreeSet;
 
 /// Returns a finding for each observation that is missing, doubled, unplanned or unreadable.
@@ -23,6 +23,7 @@ pub(super) fn findings(record: &Record, looks: &[DecodedLook], isolation: &[Isol
         out.extend(step.kind().unlike(&attempt));
     }
     out.extend(beside(record));
+    out.extend(counts(record));
     let observed = record.observations.iter().filter(|observed| observed.data.is_due()).count();
     if observed > planned {
         let found = format!("{} that no step asks for", observed - planned);
@@ -35,6 +36,32 @@ pub(super) fn findings(record: &Record, looks: &[DecodedLook], isolation: &[Isol
             let what = subject.to_string();
             out.push(Finding::new(Weight::Lab, subject, what, expected, error.to_string()));
         }
+    }
+    out
+}
+
+/// Returns a finding for each step whose counts are missing or wrong.
+fn counts(record: &Record) -> Vec<Finding> {
+    let cell = &record.planned.resolved;
+    let counted: BTreeSet<&str> = cell.host.counted().collect();
+    let mut out = vec![];
+    for (at, step) in cell.steps.iter().enumerate() {
+        let Some(device) = step.device().filter(|device| counted.contains(device)) else { continue };
+        let all: Vec<_> = record.observations.at::<Counted>(at).filter(|one| one.device == device).collect();
+        let found = match all.as_slice() {
+            [one] => one.trouble(),
+            all => Some(all.len().to_string()),
+        };
+        out.extend(found.map(|found| {
+            let subject = Subject::step(at).region(device);
+            Finding::new(
+                Weight::Lab,
+                subject,
+                format!("step {at}, counts of {device}"),
+                "one observation",
+                found,
+            )
+        }));
     }
     out
 }

@@ -16,6 +16,7 @@ use crate::verdict::Verdict;
 use s2lab_protocol::{GuestEnd, UnalignedOutcome};
 
 mod bounds;
+mod counts;
 mod expectations;
 mod live;
 mod load;

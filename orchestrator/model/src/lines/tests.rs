@@ -3,7 +3,9 @@
 use super::*;
 use crate::scenario::{Promise, Size};
 use crate::statistics::Summary;
-use crate::steps::{Ending, LoadLine, LookLine, MethodLine, ProbeLine, ResetLine, StepLine, StoreLine};
+use crate::steps::{
+    CountLine, Ending, LoadLine, LookLine, MethodLine, ProbeLine, ResetLine, StepLine, StoreLine,
+};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -133,6 +135,11 @@ pub(crate) fn shape() -> impl Strategy<Value = Shape> {
     prop_oneof![
         geometry().prop_map(Shape::Geometry),
         (word(), text()).prop_map(|(device, method)| Shape::Method(MethodLine { device, method })),
+        (any::<usize>(), word(), text()).prop_map(|(step, device, values)| Shape::Count(CountLine {
+            step,
+            device,
+            values
+        })),
     ]
 }
 

@@ -101,6 +101,16 @@ pub struct Host {
 }
 
 impl Host {
+    /// Returns true if anything is counted.
+    pub fn counts(&self) -> bool {
+        self.counted().next().is_some()
+    }
+
+    /// Yields the devices that are counted.
+    pub fn counted(&self) -> impl Iterator<Item = &str> {
+        self.devices.iter().filter(|(_, device)| device.count).map(|(name, _)| name.as_str())
+    }
+
     fn default_memory() -> Size {
         Size(1536 << 20)
     }
@@ -114,6 +124,10 @@ pub struct Device {
     pub model: DeviceModel,
     /// Size of the prefetchable BAR: a power of two from 4K to 1G.
     pub bar: Size,
+    /// Count the accesses to the BAR, its stage-2 faults and its TLB invalidations in each step
+    /// that names the device. The host runs slower.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub count: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

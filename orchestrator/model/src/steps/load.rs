@@ -32,6 +32,10 @@ pub struct LoadStep {
 }
 
 impl StepKind for LoadStep {
+    fn device(&self) -> Option<&str> {
+        Some(&self.device)
+    }
+
     fn due(&self, attempt: &StepAttempt<'_>) -> Vec<Due> {
         self.accesses().due::<LoadedBytes>(attempt)
     }

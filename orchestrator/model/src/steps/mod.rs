@@ -3,6 +3,7 @@
 //! report.
 
 mod access;
+mod count;
 mod load;
 mod look;
 mod probe;
@@ -21,6 +22,7 @@ use std::{any::Any, fmt, str::FromStr};
 use strum::VariantNames;
 
 pub use access::{Access, Words};
+pub use count::{CountLine, Counted, Counts, FaultRun, Stage2Fault};
 pub use load::{LoadLine, LoadStep, LoadedBytes};
 pub use look::{Beside, Look, LookLine, LookStep, VmaFlags};
 pub use probe::{Ending, ProbeLine, ProbeOutcome, ProbeStep, Probed};
@@ -56,6 +58,11 @@ impl Step {
         }
     }
 
+    /// Returns the device that it is about.
+    pub fn device(&self) -> Option<&str> {
+        self.kind().device()
+    }
+
     /// Returns the step, if it is of this kind.
     pub(crate) fn of<T: StepKind>(&self) -> Option<&T> {
         (self.kind() as &dyn Any).downcast_ref()
@@ -68,6 +75,11 @@ pub(crate) trait StepKind: Any {
     /// devices and guests.
     fn needs(&self) -> &'static [Need] {
         &[]
+    }
+
+    /// Returns the device that it is about.
+    fn device(&self) -> Option<&str> {
+        None
     }
 
     /// Returns the observations that are due.
@@ -136,6 +148,7 @@ pub enum Observation {
     Probed(Probed),
     VmaFlags(VmaFlags),
     Invalidated(Invalidated),
+    Counted(Counted),
 }
 
 impl Observation {
@@ -149,6 +162,7 @@ impl Observation {
             Observation::Probed(data) => data,
             Observation::VmaFlags(data) => data,
             Observation::Invalidated(data) => data,
+            Observation::Counted(data) => data,
         }
     }
 

@@ -28,6 +28,10 @@ pub struct ProbeStep {
 }
 
 impl StepKind for ProbeStep {
+    fn device(&self) -> Option<&str> {
+        Some(&self.device)
+    }
+
     fn due(&self, attempt: &StepAttempt<'_>) -> Vec<Due> {
         let here = |probed: &At<'_, Probed>| {
             probed.guest == self.guest && probed.device == self.device && probed.map == self.map

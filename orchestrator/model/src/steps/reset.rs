@@ -24,6 +24,10 @@ pub struct HostStep {
 }
 
 impl StepKind for HostStep {
+    fn device(&self) -> Option<&str> {
+        Some(&self.reset)
+    }
+
     fn due(&self, attempt: &StepAttempt<'_>) -> Vec<Due> {
         vec![Due {
             subject: attempt.subject().region(&self.reset),

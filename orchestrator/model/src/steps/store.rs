@@ -32,6 +32,10 @@ pub struct StoreStep {
 }
 
 impl StepKind for StoreStep {
+    fn device(&self) -> Option<&str> {
+        Some(&self.device)
+    }
+
     fn due(&self, attempt: &StepAttempt<'_>) -> Vec<Due> {
         self.accesses().due::<Stored>(attempt)
     }

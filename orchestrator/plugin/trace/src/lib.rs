@@ -7,7 +7,7 @@
 use core::sync::atomic::AtomicU64;
 
 /// The first word of a memory that a plugin of this version has mapped: "S2LAB" and the version.
-pub const MAGIC: u64 = 0x5332_4c41_4200_0001;
+pub const MAGIC: u64 = 0x5332_4c41_4200_0002;
 /// The name of the plugin's argument with the number of the descriptor. Without it the plugin
 /// traces nothing: QEMU is only asked if it takes the plugin.
 pub const DESCRIPTOR: &str = "fd";
@@ -17,6 +17,10 @@ pub const VCPUS: usize = 8;
 /// The number of the latest records that are kept; a power of two. A zap of 64 MiB by 4 KiB pages
 /// takes two for each page.
 pub const RING: usize = 1 << 16;
+/// The most areas of physical memory whose accesses are counted.
+pub const AREAS: usize = 8;
+/// The widths of an access that are counted apart, as powers of two: 1 to 128 bytes.
+pub const WIDTHS: usize = 8;
 /// The value of a register that could not be read.
 pub const UNREAD: u64 = u64::MAX;
 
@@ -24,6 +28,8 @@ pub const UNREAD: u64 = u64::MAX;
 #[repr(C)]
 pub struct Trace {
     pub head: Head,
+    /// The accesses by vCPU and area. Each vCPU writes its own.
+    pub accesses: [[Accesses; AREAS]; VCPUS],
     /// Record `n` is in slot `n % RING`.
     pub ring: [Record; RING],
 }
@@ -40,16 +46,38 @@ pub struct Head {
     pub records: AtomicU64,
     /// The number of registers that QEMU does not have by the names that the plugin knows.
     pub missing: AtomicU64,
+    /// Not 0, written by s2lab before QEMU starts: accesses are counted, and stage-2 faults are
+    /// recorded. The guest's code runs slower then.
+    pub counting: AtomicU64,
+    /// The number of accesses whose physical address QEMU did not know.
+    pub unplaced: AtomicU64,
+    /// Written by s2lab at any time.
+    pub areas: [Area; AREAS],
 }
 
-/// One TLBI instruction. It is recorded before the CPU executes it.
+/// An area of physical memory, without its last address; 0 to 0 is none.
+#[repr(C)]
+pub struct Area {
+    pub start: AtomicU64,
+    pub end: AtomicU64,
+}
+
+/// The number of accesses to an area, by width: place `n` is for 2^n bytes.
+#[repr(C, align(128))]
+pub struct Accesses {
+    pub stores: [AtomicU64; WIDTHS],
+    pub loads: [AtomicU64; WIDTHS],
+}
+
+/// One TLBI instruction, recorded before the CPU executes it; or one stage-2 fault of a guest,
+/// recorded before the first instruction of EL2's vector.
 #[repr(C, align(64))]
 pub struct Record {
     /// The number of the record plus 1, written last; 0 while the record is written.
     pub written: AtomicU64,
-    /// The instruction word, and from bit 32 on the number of the vCPU.
+    /// The instruction word, 0 for a fault; and from bit 32 on the number of the vCPU.
     pub instruction: AtomicU64,
-    /// The content of Xt; 0 for XZR.
+    /// The content of Xt, 0 for XZR; of a fault, HPFAR_EL2.
     pub operand: AtomicU64,
     /// PSTATE; bits 3:2 are the exception level.
     pub pstate: AtomicU64,
@@ -57,6 +85,24 @@ pub struct Record {
     pub vttbr: AtomicU64,
     /// HCR_EL2.
     pub hcr: AtomicU64,
+    /// ESR_EL2 of a fault.
+    pub syndrome: AtomicU64,
+}
+
+/// The offset in EL2's vectors of a synchronous exception from a lower level in AArch64 (DDI 0487,
+/// D1.3, "Vector offsets"). Vectors are aligned to 2 KiB.
+pub const SYNCHRONOUS: u64 = 0x400;
+/// The mask of an address in vectors.
+pub const VECTORS: u64 = 0x7ff;
+/// HCR_EL2: stage 2 is on, and the exception is from a guest (DDI 0487, HCR_EL2).
+const VM: u64 = 1 << 0;
+const TGE: u64 = 1 << 27;
+
+/// Returns true for the registers of EL2 right after a fault of a guest's stage 2: an instruction or
+/// data abort from a lower level (DDI 0487, ESR_EL2.EC).
+pub const fn is_fault(pstate: u64, hcr: u64, syndrome: u64) -> bool {
+    let from_guest = pstate >> 2 & 0b11 == 2 && hcr & VM != 0 && hcr & TGE == 0;
+    from_guest && matches!(syndrome >> 26 & 0x3f, 0x20 | 0x24)
 }
 
 /// Returns true for an instruction that is recorded: a TLBI that may remove translations of stage 2,
@@ -100,6 +146,17 @@ mod tests {
         for word in [0xd508_8320, 0xd50c_83a0, 0xd508_8740, 0xd50c_871f, 0xd50b_7420, 0xd503_201f] {
             assert!(!is_recorded(word), "{word:#x}");
         }
+    }
+
+    #[test]
+    fn aborts_of_guests_are_faults() {
+        let (el2, hcr) = (0x3c9, VM | 1 << 34);
+        let syndrome = |class: u64| class << 26 | 0b111;
+        assert!(is_fault(el2, hcr, syndrome(0x24)) && is_fault(el2, hcr, syndrome(0x20)));
+        // A hypercall, an abort of EL2 itself, the host's user space, no guest, EL1.
+        assert!(!is_fault(el2, hcr, syndrome(0x16)) && !is_fault(el2, hcr, syndrome(0x25)));
+        assert!(!is_fault(el2, hcr | TGE, syndrome(0x24)) && !is_fault(el2, 1 << 34, syndrome(0x24)));
+        assert!(!is_fault(0x3c5, hcr, syndrome(0x24)));
     }
 
     #[test]

@@ -198,7 +198,7 @@ impl Attachments {
                 .map(|(name, device)| Ok((name.clone(), share(inherit, name, device.bar.0)?)))
                 .collect::<Result<_, MachineError>>()?,
             trace: match plugin {
-                Ok(_) => Ok(trace(inherit)?),
+                Ok(_) => Ok(trace(inherit, host.counts())?),
                 Err(why) => Err(why),
             },
         })
@@ -307,9 +307,9 @@ fn pair(inherit: &mut Vec<OwnedFd>) -> Result<Shared<std::os::unix::net::UnixStr
 }
 
 /// Makes the memory of the plugin.
-fn trace(inherit: &mut Vec<OwnedFd>) -> Result<Shared<TlbiTrace>, MachineError> {
+fn trace(inherit: &mut Vec<OwnedFd>, counting: bool) -> Result<Shared<TlbiTrace>, MachineError> {
     let make = || {
-        let trace = TlbiTrace::new()?;
+        let trace = TlbiTrace::new(counting)?;
         let fd = trace.memory().fd().try_clone_to_owned()?;
         Ok((fd, trace))
     };

@@ -1,9 +1,9 @@
 //! The TLBI instructions that QEMU's plugin records in shared memory.
 
 use super::memory::SharedMemory;
-use s2lab_model::steps::TracedTlbi;
-use s2lab_trace::{Head, MAGIC, RING, Record, SIZE, Trace, UNREAD, VCPUS};
-use std::{io, mem::offset_of};
+use s2lab_model::steps::{Counts, Stage2Fault, TracedTlbi};
+use s2lab_trace::{AREAS, Accesses, Area, Head, MAGIC, RING, Record, SIZE, Trace, UNREAD, VCPUS, WIDTHS};
+use std::{io, mem::offset_of, ops::Range};
 
 /// PSTATE.EL, as the gdbstub's `cpsr` has it (DDI 0487, SPSR_EL2).
 const EL_SHIFT: u32 = 2;
@@ -22,6 +22,8 @@ pub struct Moment(u64);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recorded {
     pub instructions: Vec<TracedTlbi>,
+    /// Those of the stage-2 faults since then, if they are counted.
+    pub faults: Vec<Stage2Fault>,
     /// The reason why some may be missing.
     pub incomplete: Option<String>,
 }
@@ -29,6 +31,7 @@ pub struct Recorded {
 /// The content of one record, or the reason why there is none.
 enum Slot {
     Written(TracedTlbi),
+    Fault(Stage2Fault),
     /// A CPU is about to execute it.
     Begun,
     Overwritten,
@@ -36,8 +39,43 @@ enum Slot {
 }
 
 impl TlbiTrace {
-    pub(super) fn new() -> io::Result<Self> {
-        Ok(Self { memory: SharedMemory::new("trace", SIZE as u64)? })
+    /// `counting`: accesses to BARs are counted, too.
+    pub(super) fn new(counting: bool) -> io::Result<Self> {
+        let trace = Self { memory: SharedMemory::new("trace", SIZE as u64)? };
+        trace.write(offset_of!(Trace, head) + offset_of!(Head, counting), counting.into())?;
+        Ok(trace)
+    }
+
+    fn write(&self, offset: usize, word: u64) -> io::Result<()> {
+        self.memory.write(offset as u64, &word.to_ne_bytes())
+    }
+
+    /// Counts the accesses to these areas of physical memory from now on.
+    pub fn count(&self, areas: &[Range<u64>]) -> io::Result<()> {
+        for (area, index) in areas.iter().zip(0..AREAS) {
+            let base = offset_of!(Trace, head) + offset_of!(Head, areas) + index * size_of::<Area>();
+            self.write(base + offset_of!(Area, start), area.start)?;
+            self.write(base + offset_of!(Area, end), area.end)?;
+        }
+        Ok(())
+    }
+
+    /// Returns the accesses so far to the `area`-th area, by all vCPUs.
+    pub fn counts(&self, area: usize) -> Counts {
+        let number = |offset: usize, width: usize| {
+            let words = (0..VCPUS).map(|vcpu| {
+                let place = (vcpu * AREAS + area) * size_of::<Accesses>() + offset + width * size_of::<u64>();
+                self.word(offset_of!(Trace, accesses) + place)
+            });
+            words.fold(0, u64::saturating_add)
+        };
+        let by_width = |offset| (0..WIDTHS).map(|width| (1 << width, number(offset, width))).collect();
+        let unplaced = self.head(offset_of!(Head, unplaced));
+        Counts {
+            stores: by_width(offset_of!(Accesses, stores)),
+            loads: by_width(offset_of!(Accesses, loads)),
+            unplaced,
+        }
     }
 
     pub(super) fn memory(&self) -> &SharedMemory {
@@ -52,7 +90,8 @@ impl TlbiTrace {
     /// Returns the instructions since `begin`. A record that a CPU still writes belongs to an
     /// instruction that is not executed yet; the last of them are left out.
     pub fn since(&self, begin: Moment) -> Recorded {
-        let incomplete = |why: String| Recorded { instructions: vec![], incomplete: Some(why) };
+        let incomplete =
+            |why: String| Recorded { instructions: vec![], faults: vec![], incomplete: Some(why) };
         if self.head(offset_of!(Head, magic)) != MAGIC {
             return incomplete("the plugin did not start, or is of another version".into());
         }
@@ -66,26 +105,31 @@ impl TlbiTrace {
         if count > RING as u64 {
             return incomplete(format!("the plugin keeps {RING} instructions, and there were {count}"));
         }
-        let mut instructions = vec![];
+        let (mut instructions, mut faults) = (vec![], vec![]);
         for number in begin.0..end {
             match self.slot(number) {
                 Slot::Written(tlbi) => instructions.push(tlbi),
+                Slot::Fault(fault) => faults.push(fault),
                 Slot::Begun if end - number <= VCPUS as u64 => {}
                 Slot::Begun => return incomplete(format!("instruction {number} was not recorded")),
                 Slot::Overwritten => return incomplete(format!("instruction {number} was overwritten")),
                 Slot::Unread => return incomplete("a register could not be read".into()),
             }
         }
-        Recorded { instructions, incomplete: None }
+        Recorded { instructions, faults, incomplete: None }
     }
 
     fn head(&self, offset: usize) -> u64 {
-        self.memory.word((offset_of!(Trace, head) + offset) as u64).unwrap_or_default()
+        self.word(offset_of!(Trace, head) + offset)
+    }
+
+    fn word(&self, offset: usize) -> u64 {
+        self.memory.word(offset as u64).unwrap_or_default()
     }
 
     fn slot(&self, number: u64) -> Slot {
         let base = offset_of!(Trace, ring) + (number as usize % RING) * size_of::<Record>();
-        let word = |offset: usize| self.memory.word((base + offset) as u64).unwrap_or_default();
+        let word = |offset: usize| self.word(base + offset);
         let written = word(offset_of!(Record, written));
         let (instruction, pstate) = (word(offset_of!(Record, instruction)), word(offset_of!(Record, pstate)));
         let tlbi = TracedTlbi {
@@ -96,11 +140,13 @@ impl TlbiTrace {
             vttbr: word(offset_of!(Record, vttbr)),
             hcr: word(offset_of!(Record, hcr)),
         };
+        let fault = Stage2Fault { hpfar: tlbi.operand, esr: word(offset_of!(Record, syndrome)) };
         // The plugin may have begun to write another record meanwhile.
         match (written, word(offset_of!(Record, written))) {
             (before, after) if before > number + 1 || before != after => Slot::Overwritten,
             (before, _) if before != number + 1 => Slot::Begun,
             _ if [pstate, tlbi.vttbr, tlbi.hcr].contains(&UNREAD) => Slot::Unread,
+            _ if tlbi.word == 0 => Slot::Fault(fault),
             _ => Slot::Written(tlbi),
         }
     }
@@ -115,11 +161,11 @@ mod tests {
 
     impl TlbiTrace {
         fn put(&self, offset: usize, word: u64) {
-            self.memory.write(offset as u64, &word.to_le_bytes()).unwrap();
+            self.write(offset, word).unwrap();
         }
 
         fn started() -> Self {
-            let trace = Self::new().unwrap();
+            let trace = Self::new(true).unwrap();
             trace.put(offset_of!(Head, magic), MAGIC);
             trace
         }
@@ -165,6 +211,34 @@ mod tests {
     }
 
     #[test]
+    fn accesses_are_the_sum_of_all_vcpus() {
+        let trace = TlbiTrace::started();
+        trace.count(&[0x1000..0x2000, 0x8000..0x9000]).unwrap();
+        assert_eq!(trace.head(offset_of!(Head, areas) + 3 * 8), 0x9000);
+        assert_eq!(trace.head(offset_of!(Head, counting)), 1);
+        for (vcpu, number) in [(0, 3), (7, 4)] {
+            let place = (vcpu * AREAS + 1) * size_of::<Accesses>() + offset_of!(Accesses, stores) + 3 * 8;
+            trace.put(offset_of!(Trace, accesses) + place, number);
+        }
+        let counts = trace.counts(1);
+        assert_eq!((counts.stores[&8], counts.stores[&16], counts.loads[&8]), (7, 0, 0));
+        assert_eq!(trace.counts(0).stores[&8], 0);
+    }
+
+    #[test]
+    fn faults_are_no_instructions() {
+        let trace = TlbiTrace::started();
+        trace.record(0);
+        let slot = offset_of!(Trace, ring);
+        trace.put(slot + offset_of!(Record, instruction), 1 << 32);
+        trace.put(slot + offset_of!(Record, operand), 0x80_0000_0010);
+        trace.put(slot + offset_of!(Record, syndrome), 0x24 << 26 | 7);
+        let recorded = trace.since(Moment(0));
+        assert_eq!(recorded.instructions, []);
+        assert_eq!(recorded.faults, [Stage2Fault { hpfar: 0x80_0000_0010, esr: 0x24 << 26 | 7 }]);
+    }
+
+    #[test]
     fn a_ring_that_was_too_small_is_not_whole() {
         let trace = TlbiTrace::started();
         let begin = trace.now();
@@ -181,7 +255,7 @@ mod tests {
 
     #[test]
     fn what_is_no_trace_is_not_read() {
-        let trace = TlbiTrace::new().unwrap();
+        let trace = TlbiTrace::new(false).unwrap();
         let begin = trace.now();
         assert_eq!(trace.why(begin), "the plugin did not start, or is of another version");
         trace.put(offset_of!(Head, magic), MAGIC);

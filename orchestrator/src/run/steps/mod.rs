@@ -1,5 +1,6 @@
 //! The scenario's steps, carried out in a running session: one file a step.
 
+mod count;
 mod load;
 mod look;
 mod probe;
@@ -26,6 +27,7 @@ impl CellContext<'_, '_> {
     /// Carries out the scenario's steps in their order.
     pub(super) async fn steps(&mut self) -> Result<(), Stop> {
         for (index, step) in self.planned.resolved.steps.iter().enumerate() {
+            let begin = self.begin_count(step);
             match step {
                 Step::Store(step) => self.store(index, step).await?,
                 Step::Load(step) => self.load(index, step).await?,
@@ -33,6 +35,7 @@ impl CellContext<'_, '_> {
                 Step::Host(step) => self.reset(index, step).await?,
                 Step::Probe(step) => self.probe(index, step).await?,
             }
+            self.end_count(index, begin);
         }
         Ok(())
     }

@@ -32,7 +32,7 @@ impl CellContext<'_, '_> {
     /// guest's stage 2.
     fn invalidated(&self, index: usize, guest: &str, device: &str, begin: Option<Moment>) {
         let Some((trace, begin)) = self.session.host.trace().ok().zip(begin) else { return };
-        let Recorded { instructions, incomplete } = trace.since(begin);
+        let Recorded { instructions, incomplete, .. } = trace.since(begin);
         let (runs, whole) = TlbiRun::of(&instructions);
         let unkept = (!whole).then(|| format!("{} instructions in too many runs", instructions.len()));
         let (guest, device) = (guest.to_owned(), device.to_owned());

@@ -51,6 +51,15 @@ pub(super) fn invalidations() -> Vec<Row> {
         taken("too-many-runs-of-invalidations")
             .and(Moment::Start, Act::Invalidate((0..4096).map(|n: u64| ipas(n * n)).collect()))
             .hears("silent: 4096 instructions in too many runs"),
+        taken("counted").counting().hears("agrees"),
+        good("counted-without-a-plugin").counting().stops(
+            "SKIP(the scenario counts, and QEMU has no plugin: the script has none)",
+            Stage::Preflight,
+            "the scenario counts, and QEMU has no plugin",
+        ),
+        trace("accesses-to-unknown-places", offset_of!(Head, unplaced), 3)
+            .counting()
+            .judged("MISS", "counts of nic: 3 accesses to unknown places instead of one observation"),
         counted("a-wild-number-of-records", u64::MAX).hears("silent: the plugin keeps 65536 instructions"),
         counted("records-that-were-not-written", 20).hears("silent: instruction 0 was not recorded"),
     ]

@@ -9,7 +9,7 @@ use super::isolation::Isolation;
 use crate::lines::{Part, Promised, Shape, Table};
 use crate::record::Record;
 use crate::record::look::DecodedLook;
-use crate::steps::{StepAttempt, StepKind};
+use crate::steps::{Counted, StepAttempt, StepKind};
 use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -30,6 +30,8 @@ impl Account {
         let steps = || steps(record, looks, isolation);
         let promised = steps().flat_map(|(step, attempt)| step.promised(&attempt));
         let mut shape: Vec<_> = steps().flat_map(|(step, attempt)| step.shape(&attempt)).collect();
+        let counted = record.all::<Counted>().filter(|counted| counted.trouble().is_none());
+        shape.extend(counted.map(|counted| Shape::Count(counted.line(counted.step, record))));
         shape.sort_by_key(|line| !matches!(line, Shape::Geometry(_)));
         Self {
             promised: Part::new(promised.collect(), |_| true),
@@ -37,6 +39,17 @@ impl Account {
             tables: Part::new(tables::lines(record, looks), Table::compares),
             types: regions::types_of_devices(looks),
         }
+    }
+}
+
+impl Account {
+    /// Returns true if both have the same counts.
+    pub(super) fn counts_as(&self, other: &Self) -> bool {
+        let counts = |account: &Self| -> Vec<Shape> {
+            let lines = account.shape.lines.iter().filter(|line| matches!(line, Shape::Count(_)));
+            lines.cloned().collect()
+        };
+        counts(self) == counts(other)
     }
 }
 

@@ -13,7 +13,7 @@ use crate::night::{KnownFailure, Night};
 use crate::record::environment;
 use crate::record::parse::{Skipped, parse};
 use crate::shards::{Inputs, KernelIdentity, PlanFile, Shard};
-use crate::steps::{Invalidated, TlbiRun, TracedTlbi};
+use crate::steps::{Counted, Counts, FaultRun, Invalidated, TlbiRun, TracedTlbi};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -51,7 +51,7 @@ fn ours() -> Vec<Value> {
         .events
         .iter()
         .position(|event| matches!(event, Event::Observed { data: Observation::Reset(_), .. }));
-    story.events.insert(reset.unwrap() + 1, invalidated());
+    story.events.splice(reset.unwrap() + 1..reset.unwrap() + 1, [invalidated(), counted()]);
     story.events.iter_mut().for_each(|event| {
         if let Event::Environment { variable, .. } = event {
             variable.insert(environment::PLUGIN.into(), format!("sha256:{}", digest(b"plugin")));
@@ -82,6 +82,19 @@ fn invalidated() -> Event {
     let incomplete = Some("the plugin keeps 65536 instructions, and there were more".into());
     let data = Invalidated { guest: "g0".into(), device: "nic".into(), runs, incomplete };
     Event::Observed { step: 2, data: Observation::Invalidated(data) }
+}
+
+/// Counts of the same step.
+fn counted() -> Event {
+    let accesses = Counts { stores: [(8, 512)].into(), loads: [(8, 512)].into(), unplaced: 0 };
+    let faults = vec![FaultRun { ipa: BAR_IPA, step: 0x1000, times: 512, instruction: false }];
+    let Event::Observed { data: Observation::Invalidated(Invalidated { runs, incomplete, .. }), .. } =
+        invalidated()
+    else {
+        unreachable!()
+    };
+    let data = Counted { device: "nic".into(), accesses, faults, tlbis: runs, incomplete };
+    Event::Observed { step: 2, data: Observation::Counted(data) }
 }
 
 /// The plan that the cell is a shard of.
