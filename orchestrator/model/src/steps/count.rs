@@ -3,7 +3,7 @@
 use super::{Look, Observed, TlbiRun, TracedTlbi};
 use crate::hex;
 use crate::lines::{LineError, Text, Word, columns, line};
-use crate::record::Record;
+use crate::record::{Record, registers};
 use s2lab_mmu::{InvalidationScope, Tlbi};
 use s2lab_protocol::Bar;
 use serde::{Deserialize, Serialize};
@@ -148,7 +148,8 @@ impl Counted {
                 if run.instruction { instruction += faults } else { data += faults }
             }
             let all = self.tlbis.iter().flat_map(TlbiRun::expanded);
-            invalidations = all.filter(|tlbi| is_about(tlbi, &bar)).count();
+            let lpa2 = has_lpa2(record);
+            invalidations = all.filter(|tlbi| is_about(tlbi, &bar, lpa2)).count();
         }
         values.push(format!("{data} data aborts, {instruction} instruction aborts"));
         values.push(format!("{invalidations} stage-2 invalidations"));
@@ -172,11 +173,19 @@ fn bar(record: &Record, device: &str) -> Option<Bar> {
     mapped.or_else(|| accesses.filter(|access| access.device == device).map(|access| access.bar).next())
 }
 
+/// Returns true if the guests' tables have FEAT_LPA2's format, in which the base of a range has
+/// another unit. KVM decides it for all guests (Linux 6.8 arch/arm64/kvm/hyp/pgtable.c,
+/// kvm_get_vtcr).
+fn has_lpa2(record: &Record) -> bool {
+    let mut looks = record.all::<Look>().filter_map(|look| registers::stage2(&look.registers).ok());
+    looks.next().is_some_and(|stage2| stage2.lpa2())
+}
+
 /// Returns true if the operand of the instruction has an IPA of the BAR.
-fn is_about(traced: &TracedTlbi, bar: &Bar) -> bool {
+fn is_about(traced: &TracedTlbi, bar: &Bar, lpa2: bool) -> bool {
     let Ok(word) = u32::try_from(traced.word) else { return false };
     let tlbi = Tlbi { word, operand: traced.operand, el: traced.el, hcr: traced.hcr };
-    match tlbi.decode(false).map(|invalidation| invalidation.scope) {
+    match tlbi.decode(lpa2).map(|invalidation| invalidation.scope) {
         Some(InvalidationScope::Ipas(ipas)) => {
             ipas.start < bar.start.saturating_add(bar.size)
                 && bar.start < ipas.start.saturating_add(ipas.size)
@@ -274,9 +283,12 @@ mod tests {
             // Two pages from the one before.
             (tlbi(0xd50c_8041, 1 << 46 | (page - 1), 2), true),
             (tlbi(0xd508_831f, 0, 2), false),
+            (tlbi(0xd50c_8044, 0x6080_0080_0000, 2), false),
         ] {
-            assert_eq!(is_about(&one, &BAR), about, "{one:?}");
+            assert_eq!(is_about(&one, &BAR, false), about, "{one:?}");
         }
+        // Debian's 6.12 on QEMU's `max`: 16 MiB, with VTCR_EL2.DS.
+        assert!(is_about(&tlbi(0xd50c_8044, 0x6080_0080_0000, 2), &BAR, true));
     }
 
     proptest! {
