@@ -155,6 +155,9 @@ fn a_wrong_hint_is_found() {
 fn what_other_cpus_or_combined_entries_keep_is_found() {
     let block = traced(IPAS2E1IS, BLOCK);
     assert_eq!(left(&[traced(IPAS2E1, BLOCK), stage1()]), "IPAS2E1 for one CPU only");
+    // VMALLS12E1 and ALLE1 of one CPU.
+    assert_eq!(left(&[traced(0xd50c_87df, 0)]), "none");
+    assert_eq!(left(&[traced(0xd50c_879f, 0)]), "none");
     let without = "IPAS2E1IS without one of stage 1 after it";
     assert_eq!(left(&[block]), without);
     assert_eq!(left(&[stage1(), block]), without);
@@ -213,6 +216,28 @@ fn without_a_whole_list_it_is_silent() {
     assert!(
         judgement(&story).variable.iter().any(|(_, said)| said.to_string() == "silent: no leaf was removed")
     );
+}
+
+/// The leaves before the first reset are no longer those before the second one.
+#[test]
+fn a_reset_without_a_look_before_it_is_not_judged() {
+    let at_step = |event: &Event, to: usize| match event.clone() {
+        Event::Observed { data, .. } => Event::Observed { step: to, data },
+        event => event,
+    };
+    let mut story = heard(&[traced(IPAS2E1IS, BLOCK), stage1()]);
+    // The store between the two becomes a reset that nobody has invalidated for.
+    let reset = story.cell.resolved.steps[2].clone();
+    story.cell.resolved.steps[3] = reset;
+    story.events.retain(|event| !matches!(event, Event::Observed { step: 3, .. }));
+    let nothing = Invalidated { guest: "g0".into(), device: "nic".into(), runs: vec![], incomplete: None };
+    let nothing = Event::Observed { step: 3, data: Observation::Invalidated(nothing) };
+    let of_reset = |event: &&Event| {
+        matches!(event, Event::Observed { step: 2, data: Observation::Reset(_) | Observation::AfterReset(_) })
+    };
+    let more: Vec<_> = story.events.iter().filter(of_reset).map(|event| at_step(event, 3)).collect();
+    let story = more.into_iter().chain([nothing]).fold(story, Story::and);
+    silent(&story, "no look between the resets of nic");
 }
 
 #[test]
