@@ -27,8 +27,8 @@ pub fn main() -> ExitCode {
     }
     let mut arguments = std::env::args().skip(1);
     match arguments.next().as_deref() {
-        // The child process of `Request::Unaligned`.
-        Some(guest::unaligned::CHILD) => guest::unaligned::child(arguments),
+        // The child process of `GuestRequest::Probe`.
+        Some(guest::probe::CHILD) => guest::probe::child(arguments),
         _ if exit::is_init() => init::run(),
         _ => {
             eprintln!(

@@ -52,9 +52,197 @@ impl FromStr for MapKind {
     }
 }
 
+/// The instructions of a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum By {
+    /// STR of a general register: 1, 2, 4 or 8 bytes.
+    Str,
+    /// STP of two X registers: 16 bytes; 64 bytes are four of them.
+    Stp,
+    /// STR of a Q register: 16 bytes.
+    Q,
+    /// ST4 of four vectors of two elements: 64 bytes (rdma-core util/mmio.h,
+    /// `_mmio_memcpy_x64_64b`).
+    St4,
+    /// Eight STR of X registers, and DGH: 64 bytes (Linux 6.10 arch/arm64/include/asm/io.h,
+    /// `__const_memcpy_toio_aligned64`, `__iowrite64_copy`).
+    Dgh,
+}
+
+impl By {
+    pub const ALL: [By; 5] = [By::Str, By::Stp, By::Q, By::St4, By::Dgh];
+
+    /// The word in scenarios, logs and reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            By::Str => "str",
+            By::Stp => "stp",
+            By::Q => "q",
+            By::St4 => "st4",
+            By::Dgh => "dgh",
+        }
+    }
+}
+
+impl fmt::Display for By {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The order of the chunks of a run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Order {
+    /// Ascending addresses.
+    #[default]
+    Sequential,
+    /// Each eighth chunk, eight times.
+    Strided,
+    /// An order that a seed gives.
+    Random,
+}
+
+impl Order {
+    pub const ALL: [Order; 3] = [Order::Sequential, Order::Strided, Order::Random];
+
+    /// The word in scenarios, logs and reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Order::Sequential => "sequential",
+            Order::Strided => "strided",
+            Order::Random => "random",
+        }
+    }
+}
+
+impl fmt::Display for Order {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The barrier after each chunk of a run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Barrier {
+    #[default]
+    None,
+    /// DMB OSHST after stores, DMB OSHLD after loads: Linux's `dma_wmb` and `dma_rmb`
+    /// (arch/arm64/include/asm/barrier.h).
+    Dmb,
+    /// DSB ST after stores, DSB LD after loads: Linux's `wmb` and `rmb`, rdma-core's
+    /// `mmio_flush_writes`.
+    Dsb,
+}
+
+impl Barrier {
+    pub const ALL: [Barrier; 3] = [Barrier::None, Barrier::Dmb, Barrier::Dsb];
+
+    /// The word in scenarios, logs and reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Barrier::None => "none",
+            Barrier::Dmb => "dmb",
+            Barrier::Dsb => "dsb",
+        }
+    }
+}
+
+impl fmt::Display for Barrier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A kind of access that may fault, by what the architecture says of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProbeKind {
+    /// STR of an X register to an odd address.
+    #[default]
+    Store,
+    /// LDR of an X register from an odd address.
+    Load,
+    /// DC ZVA.
+    Zva,
+    /// LDADD (FEAT_LSE).
+    Atomic,
+    /// LDXR and STXR.
+    Exclusive,
+    /// A branch to the BAR.
+    Fetch,
+}
+
+impl ProbeKind {
+    pub const ALL: [ProbeKind; 6] = [
+        ProbeKind::Store,
+        ProbeKind::Load,
+        ProbeKind::Zva,
+        ProbeKind::Atomic,
+        ProbeKind::Exclusive,
+        ProbeKind::Fetch,
+    ];
+
+    /// The word in scenarios and logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            ProbeKind::Store => "store",
+            ProbeKind::Load => "load",
+            ProbeKind::Zva => "zva",
+            ProbeKind::Atomic => "atomic",
+            ProbeKind::Exclusive => "exclusive",
+            ProbeKind::Fetch => "fetch",
+        }
+    }
+}
+
+impl fmt::Display for ProbeKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A word that names no kind of probe.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnknownProbeKind(pub String);
+
+impl fmt::Display for UnknownProbeKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} is not a kind of probe", self.0)
+    }
+}
+
+impl std::error::Error for UnknownProbeKind {}
+
+impl FromStr for ProbeKind {
+    type Err = UnknownProbeKind;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        let found = ProbeKind::ALL.into_iter().find(|kind| kind.name() == word);
+        found.ok_or_else(|| UnknownProbeKind(word.to_owned()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_word_has_one_spelling() {
+        let words = By::ALL.map(|by| (serde_json::to_value(by), by.to_string())).into_iter();
+        let words = words.chain(Order::ALL.map(|order| (serde_json::to_value(order), order.to_string())));
+        let words = words.chain(Barrier::ALL.map(|one| (serde_json::to_value(one), one.to_string())));
+        for (json, word) in words {
+            assert_eq!(json.unwrap(), word);
+        }
+        for kind in ProbeKind::ALL {
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.name());
+            assert_eq!(kind.name().parse(), Ok(kind));
+        }
+        assert_eq!("ZVA".parse::<ProbeKind>(), Err(UnknownProbeKind("ZVA".into())));
+    }
 
     #[test]
     fn a_kind_has_one_spelling() {

@@ -9,16 +9,17 @@ mod bar;
 mod console;
 mod frame;
 mod kinds;
+mod manner;
 mod message;
 mod names;
 
 pub use ask::{
-    BoundDevice, Extent, FinalRecord, HOLD_REGISTER, HostMemory, Mapping, StoreResult, UnalignedOutcome, Vma,
-    pattern,
+    BoundDevice, Extent, FinalRecord, HOLD_REGISTER, HostMemory, Mapping, ProbeEnd, StoreResult, Vma, pattern,
 };
 pub use bar::Bar;
 pub use console::test_line;
 pub use frame::{Decoder, Frame, FrameError, MARK, MAX_PAYLOAD, Peer, VERSION, encode, version_in};
-pub use kinds::{MapKind, UnknownMapKind};
+pub use kinds::{Barrier, By, MapKind, Order, ProbeKind, UnknownMapKind, UnknownProbeKind};
+pub use manner::{GRAIN, MOST_VCPUS, Manner, Misfit, Row, USUAL_SEED, WIDTHS, WORD};
 pub use message::*;
 pub use names::{LONGEST_NAME, NAME_PATTERN, is_name, is_word};

@@ -88,6 +88,10 @@ impl Mapped {
     }
 }
 
+// SAFETY: a reference gives out facts and addresses alone; who uses an address answers for it. The
+// mapping goes with the value, which no reference outlives.
+unsafe impl Sync for Mapped {}
+
 impl Drop for Mapped {
     fn drop(&mut self) {
         // SAFETY: the mapping is ours alone, and nobody has a pointer into it that outlives us:
@@ -144,6 +148,11 @@ pub(crate) mod tests {
         std::fs::write(function.join("enable"), "0\n").unwrap();
         std::fs::write(function.join("resource2_wc"), vec![0; BAR_SIZE as usize]).unwrap();
         Root::at(folder)
+    }
+
+    /// Returns the content of the BAR.
+    pub(crate) fn bar_file(folder: &Path) -> Vec<u8> {
+        std::fs::read(folder.join("sys/bus/pci/devices").join(ADDRESS).join("resource2_wc")).unwrap()
     }
 
     #[test]

@@ -3,9 +3,9 @@
 mod bar;
 mod hold;
 mod load;
+pub(crate) mod probe;
 mod span;
 mod store;
-pub(crate) mod unaligned;
 
 use crate::agent::{Agent, Answers};
 use crate::link::{Incoming, LinkError};
@@ -45,9 +45,9 @@ impl Guest {
         match request {
             GuestRequest::Hold(ask) => self.reply(ask),
             GuestRequest::Load(ask) => self.reply(ask),
+            GuestRequest::Probe(ask) => self.reply(ask),
             GuestRequest::Release(ask) => self.reply(ask),
             GuestRequest::Store(ask) => self.reply(ask),
-            GuestRequest::Unaligned(ask) => self.reply(ask),
         }
     }
 

@@ -1,16 +1,16 @@
-//! The bytes of a BAR that a run of accesses covers, and the progress of such runs.
+//! A run of accesses to a BAR: its rows, its vCPUs and its progress.
 
 use super::bar::Mapped;
 use crate::fault;
-use s2lab_protocol::{Bar, Failure};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use s2lab_protocol::{Bar, Failure, Manner, Row, WORD};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Barrier, Mutex, PoisonError};
+use std::thread::ScopedJoinHandle;
 
-/// The widest access. Offset and length are multiples of it.
-const GRAIN: u64 = 64;
-/// The bytes of one piece of a run. They go through RAM, so that a run needs little of it.
-const PIECE: u64 = 64 * 1024;
-pub(super) const WORD: usize = size_of::<u64>();
+/// The most bytes of a batch. They go through RAM, so that a run needs little of it.
+const BATCH: u64 = 64 * 1024;
 
 /// The bytes of all runs. Heartbeats report them.
 static MOVED: AtomicU64 = AtomicU64::new(0);
@@ -21,63 +21,130 @@ pub(crate) fn moved() -> u64 {
     MOVED.load(Ordering::Relaxed)
 }
 
-/// Bytes of a BAR, by numbers that fit each other.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Span {
-    offset: u64,
-    bytes: u64,
+/// A row of a run, with its address.
+pub(super) struct Placed {
+    pub(super) row: Row,
+    /// Aligned to the width of the accesses; all bytes of the row lie in the BAR.
+    pub(super) place: NonNull<u8>,
 }
 
-impl Span {
-    /// Checks the numbers of a request, before anything is mapped.
-    pub(super) fn of(width: u32, offset: u64, bytes: u64) -> Result<Span, Failure> {
-        if !matches!(width, 8 | 16 | 64) {
-            return Err(fault::invalid(format_args!(
-                "accesses of {width} bytes; there are accesses of 8, 16 and 64"
-            )));
-        }
-        if offset % GRAIN != 0 || bytes % GRAIN != 0 || bytes == 0 {
-            return Err(fault::invalid(format_args!(
-                "{bytes} bytes from {offset:#x}: both must be multiples of {GRAIN}, and there must be some"
-            )));
-        }
-        Ok(Span { offset, bytes })
+impl Placed {
+    /// Yields the offset of each word in the BAR.
+    pub(super) fn offsets(&self) -> impl Iterator<Item = u64> + use<> {
+        let Row { offset, bytes, .. } = self.row;
+        (offset..offset + bytes).step_by(WORD as usize)
     }
 
-    /// Returns the address of the first byte, which is aligned to 64 bytes: BARs are aligned to
-    /// their size, offsets to [`GRAIN`].
-    pub(super) fn place(self, mapped: &Mapped) -> Result<NonNull<u8>, Failure> {
-        let Span { offset, bytes } = self;
-        let Bar { size, .. } = mapped.bar();
-        mapped.at(offset, bytes).ok_or_else(|| {
-            fault::invalid(format_args!("{bytes} bytes from {offset:#x} do not lie in a BAR of {size} bytes"))
-        })
+    pub(super) fn words(&self) -> usize {
+        (self.row.bytes / WORD) as usize
     }
+}
 
-    /// Yields the pieces, in their order.
-    pub(super) fn pieces(self) -> impl Iterator<Item = Span> {
-        let end = self.offset + self.bytes;
-        let piece = move |offset| Span { offset, bytes: (end - offset).min(PIECE) };
-        (self.offset..end).step_by(PIECE as usize).map(piece)
-    }
+/// Rows that are accessed without anything between them but barriers.
+pub(super) struct Batch(pub(super) Vec<Placed>);
 
-    /// Yields the offset of each word.
-    pub(super) fn words(self) -> impl Iterator<Item = u64> {
-        (self.offset..self.offset + self.bytes).step_by(WORD)
+impl Batch {
+    pub(super) fn words(&self) -> usize {
+        self.0.iter().map(Placed::words).sum()
     }
 
     /// Counts the bytes as moved.
-    pub(super) fn count(self) {
-        MOVED.fetch_add(self.bytes, Ordering::Relaxed);
+    pub(super) fn count(&self) {
+        MOVED.fetch_add(self.words() as u64 * WORD, Ordering::Relaxed);
     }
+}
 
-    /// Returns the number of instructions of a run: a 64-byte access is four of a pair.
-    pub(super) fn instructions(self, width: u32) -> u64 {
-        match width {
-            8 => self.bytes / 8,
-            _ => self.bytes / 16,
+/// A run of accesses, whose values fit each other and the BAR.
+#[derive(Clone, Copy)]
+pub(super) struct Run<'a> {
+    pub(super) manner: Manner,
+    pub(super) bytes: u64,
+    mapped: &'a Mapped,
+}
+
+impl<'a> Run<'a> {
+    /// Checks the values of a request, before anything is mapped.
+    pub(super) fn check(manner: Manner, width: u32, bytes: u64) -> Result<(), Failure> {
+        match manner.misfit(width, bytes) {
+            Some(misfit) => Err(fault::invalid(format_args!("{}: {}", misfit.key, misfit.why))),
+            None => Ok(()),
         }
     }
+
+    /// Returns the run of checked values on a BAR.
+    pub(super) fn of(manner: Manner, bytes: u64, mapped: &'a Mapped) -> Result<Self, Failure> {
+        let Bar { size, .. } = mapped.bar();
+        let from = manner.from;
+        mapped.at(from, bytes).map(|_| Run { manner, bytes, mapped }).ok_or_else(|| {
+            fault::invalid(format_args!("{bytes} bytes from {from:#x} do not lie in a BAR of {size} bytes"))
+        })
+    }
+
+    /// The same bytes in ascending order on one vCPU.
+    pub(super) fn in_order(self) -> Run<'a> {
+        Run { manner: Manner { from: self.manner.from, ..Manner::default() }, ..self }
+    }
+
+    /// Yields the batches of a vCPU in their order.
+    pub(super) fn batches(self, vcpu: u32) -> impl Iterator<Item = Batch> {
+        let placed = move |row: Row| Some(Placed { place: self.mapped.at(row.offset, row.bytes)?, row });
+        let mut rows = self.manner.rows(self.bytes, vcpu).filter_map(placed).peekable();
+        std::iter::from_fn(move || {
+            let mut batch = vec![rows.next()?];
+            let mut bytes = batch.iter().map(|placed| placed.row.bytes).sum::<u64>();
+            while let Some(next) = rows.next_if(|next| bytes + next.row.bytes <= BATCH) {
+                bytes += next.row.bytes;
+                batch.push(next);
+            }
+            Some(Batch(batch))
+        })
+    }
+
+    /// Does the work of each vCPU, all at the same time, and returns the results.
+    pub(super) fn on_vcpus<T: Send>(self, work: impl Fn(u32) -> T + Sync) -> Result<Vec<T>, Failure> {
+        if self.manner.vcpus == 1 {
+            return Ok(vec![work(0)]);
+        }
+        let cpus = cpus(self.manner.vcpus)?;
+        let line = Barrier::new(cpus.len());
+        // Locked until it is known whether all threads will come to the line.
+        let all_started = Mutex::new(false);
+        let on = |vcpu: u32, cpu: usize| {
+            let mut set = CpuSet::new();
+            set.set(cpu);
+            let pinned = sched_setaffinity(None, &set);
+            if !*all_started.lock().unwrap_or_else(PoisonError::into_inner) {
+                return Err(fault::system("start", "a thread for each vCPU", "one did not start"));
+            }
+            // Each thread gets there, also one that cannot run.
+            line.wait();
+            pinned.map_err(|why| fault::system("run", format_args!("on vCPU {cpu}"), why))?;
+            Ok(work(vcpu))
+        };
+        std::thread::scope(|scope| {
+            let mut started = all_started.lock().unwrap_or_else(PoisonError::into_inner);
+            let start = |(vcpu, cpu)| std::thread::Builder::new().spawn_scoped(scope, move || on(vcpu, cpu));
+            let threads: Result<Vec<_>, _> = (0..).zip(cpus).map(start).collect();
+            *started = threads.is_ok();
+            drop(started);
+            let threads =
+                threads.map_err(|why| fault::system("start", "a thread for each vCPU", why))?.into_iter();
+            let joined = |thread: ScopedJoinHandle<'_, Result<T, Failure>>| {
+                thread.join().unwrap_or_else(|_| Err(fault::system("run", "a thread", "it panicked")))
+            };
+            threads.map(joined).collect()
+        })
+    }
+}
+
+/// Returns `count` CPUs of this machine.
+fn cpus(count: u32) -> Result<Vec<usize>, Failure> {
+    let set = sched_getaffinity(None).map_err(|why| fault::system("read", "the vCPUs", why))?;
+    let there: Vec<_> = (0..CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).take(count as usize).collect();
+    if there.len() < count as usize {
+        return Err(fault::invalid(format_args!("{count} vCPUs; this guest has {}", there.len())));
+    }
+    Ok(there)
 }
 
 #[cfg(test)]
@@ -87,22 +154,45 @@ mod tests {
     use s2lab_protocol::MapKind;
 
     #[test]
-    fn odd_numbers_are_refused() {
-        for (width, offset, bytes) in [(4, 0, 64), (8, 8, 64), (8, 0, 8), (64, 0, 0), (8, 64, u64::MAX)] {
-            assert!(Span::of(width, offset, bytes).is_err(), "{width} {offset} {bytes}");
+    fn values_that_do_not_fit_are_refused() {
+        let usual = Manner::default();
+        for (manner, width, bytes) in [
+            (usual, 3, 64),
+            (usual, 8, 8),
+            (usual, 64, 0),
+            (Manner { from: 8, ..usual }, 8, 64),
+            (Manner { from: 64, ..usual }, 8, u64::MAX),
+            (Manner { chunk: 0, ..usual }, 8, 64),
+            (Manner { vcpus: u32::MAX, ..usual }, 8, 64),
+        ] {
+            assert!(Run::check(manner, width, bytes).is_err(), "{manner:?} {width} {bytes}");
         }
         let folder = tempfile::tempdir().unwrap();
         let mapped = Mapped::open(&fixture(folder.path()), "nic", ADDRESS, MapKind::Wc).unwrap();
-        for (offset, bytes) in [(64, BAR_SIZE), (BAR_SIZE, 64), (64, u64::MAX - 63)] {
-            assert!(Span::of(8, offset, bytes).unwrap().place(&mapped).is_err(), "{offset} {bytes}");
+        for (from, bytes) in [(64, BAR_SIZE), (BAR_SIZE, 64), (64, u64::MAX - 63)] {
+            assert!(Run::of(Manner { from, ..usual }, bytes, &mapped).is_err(), "{from} {bytes}");
         }
     }
 
     #[test]
-    fn the_pieces_are_the_whole() {
-        let span = Span::of(8, 64, 2 * PIECE + 128).unwrap();
-        let pieces: Vec<_> = span.pieces().map(|piece| (piece.offset, piece.bytes)).collect();
-        assert_eq!(pieces, [(64, PIECE), (64 + PIECE, PIECE), (64 + 2 * PIECE, 128)]);
-        assert!(span.pieces().flat_map(Span::words).eq(span.words()));
+    fn a_guest_cannot_use_vcpus_that_it_does_not_have() {
+        let failure = cpus(u32::MAX).unwrap_err();
+        assert!(failure.message.contains("this guest has"), "{}", failure.message);
+    }
+
+    #[test]
+    fn the_batches_are_the_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let mapped = Mapped::open(&fixture(folder.path()), "nic", ADDRESS, MapKind::Wc).unwrap();
+        let manner = Manner { from: 64, chunk: 8, ..Manner::default() };
+        let run = Run::of(manner, BAR_SIZE - 64, &mapped).unwrap();
+        let offsets = |run: Run<'_>| {
+            run.batches(0)
+                .inspect(|batch| assert!(batch.words() as u64 * WORD <= BATCH))
+                .flat_map(|batch| batch.0.into_iter().flat_map(|placed| placed.offsets()))
+                .collect::<Vec<_>>()
+        };
+        assert!(offsets(run).into_iter().eq((64..BAR_SIZE).step_by(8)));
+        assert_eq!(offsets(run.in_order()), offsets(run));
     }
 }

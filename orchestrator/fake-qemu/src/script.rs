@@ -63,7 +63,8 @@ pub enum Moment {
     Gdb(String),
     /// The host's kernel has printed its first lines; its agent is about to say hello.
     Hello,
-    /// An agent gets this request, by the protocol's name: `bind`, `start-guest` ...
+    /// An agent gets this request, by the protocol's name: `bind`, `start-guest` ... `probe` is that
+    /// of an unaligned store; others have their kind in the name, `probe-zva`.
     Request(String),
     /// A guest's agent is about to say hello.
     GuestHello,

@@ -24,13 +24,15 @@ use s2lab_protocol::{
     Bar, BoundDevice, Hello, Peer,
     ask::{AssignedDevice, Bind, Finish, StartGuest, StopGuest},
 };
-use std::{collections::BTreeMap, path::Path, pin::pin};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    pin::pin,
+};
 
 /// The slot on a guest's root bus of its first assigned device. The slots below are for its VMM's
 /// own devices.
 const FIRST_SLOT: u8 = 0x10;
-/// vCPUs of a guest.
-const GUEST_CPUS: u32 = 1;
 
 /// The parts that all cells of a run share.
 pub struct Shared<'a> {
@@ -125,7 +127,8 @@ async fn work(
     stages.enter(Stage::HostBoot);
     session.boot().await?;
     let log = stages.log().clone();
-    let mut cell = CellContext { planned, log: &log, session, raw: shared.raw, looked: BTreeMap::new() };
+    let (looked, ended_by_probe) = (BTreeMap::new(), BTreeSet::new());
+    let mut cell = CellContext { planned, log: &log, session, raw: shared.raw, looked, ended_by_probe };
     stages.enter(Stage::Bind);
     cell.bind().await?;
     stages.enter(Stage::GuestBoot);
@@ -157,6 +160,8 @@ pub(super) struct CellContext<'a, 's> {
     pub(super) raw: &'a Path,
     /// The registers that lead to the tables of the guests that were looked at.
     pub(super) looked: BTreeMap<String, Beside>,
+    /// The guests that a probe has ended.
+    pub(super) ended_by_probe: BTreeSet<String>,
 }
 
 impl CellContext<'_, '_> {
@@ -208,7 +213,7 @@ impl CellContext<'_, '_> {
         }
         let memory_mib = u32::try_from(guest.memory.0 >> 20)
             .map_err(|_| Stop::lab(format!("guest {name} has {} of memory", guest.memory)))?;
-        let ask = StartGuest { name: name.to_owned(), memory_mib, cpus: GUEST_CPUS, devices };
+        let ask = StartGuest { name: name.to_owned(), memory_mib, cpus: guest.vcpus, devices };
         self.session.ask_host(ask, self.session.deadlines.of(Deadline::Request)).await?;
         let deadline = self.session.deadlines.of(Deadline::GuestBoot);
         let hello = self.session.link.hello(&Peer::Guest(name.to_owned()), deadline).await?;

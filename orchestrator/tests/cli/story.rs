@@ -14,11 +14,11 @@ use s2lab_model::{
     night::{KnownFailure, Night},
     plan::Key,
     steps::{
-        AfterReset, Beside, LoadedBytes, Look, Observation, ProbeOutcome, Probed, Reset, Step, Stored,
-        VmaFlags,
+        AfterReset, Beside, LoadedBytes, Look, Observation, ProbeOutcome, ProbeStep, Probed, Reset, Step,
+        Stored, VmaFlags,
     },
 };
-use s2lab_protocol::{Bar, BoundDevice, GuestEnd, HostMemory, Mapping, StoreResult, UnalignedOutcome, Vma};
+use s2lab_protocol::{Bar, BoundDevice, By, GuestEnd, HostMemory, Mapping, ProbeEnd, StoreResult, Vma};
 use std::{collections::BTreeMap, fs, path::Path};
 
 const RAM: (u64, u64) = (0x4000_0000, 0x6000_0000);
@@ -304,7 +304,10 @@ impl Teller<'_> {
                     let result = StoreResult { bar, stores, nanos: bytes, first_difference: None };
                     let (guest, device) = (store.guest.clone(), store.device.clone());
                     let (map, width, file_difference) = (store.map, *width, None);
-                    let stored = Stored { guest, device, map, width, bytes, result, file_difference };
+                    let by = store.by.filter(|by| *by != By::usual(width));
+                    let manner = store.manner();
+                    let stored =
+                        Stored { guest, device, map, width, by, manner, bytes, result, file_difference };
                     Event::Observed { step, data: Observation::Stored(stored) }
                 };
                 store.width.iter().map(stored).collect()
@@ -314,8 +317,9 @@ impl Teller<'_> {
                     let (guest, device) = (load.guest.clone(), load.device.clone());
                     let (map, width, bytes) = (load.map, *width, load.bytes.0);
                     let (bar, loads) = (self.bar(&device, BAR_IPA), bytes / u64::from(width));
-                    let difference = None;
-                    let loaded = LoadedBytes { guest, device, map, width, bytes, bar, loads, difference };
+                    let (manner, difference) = (load.manner(), None);
+                    let loaded =
+                        LoadedBytes { guest, device, map, width, manner, bytes, bar, loads, difference };
                     Event::Observed { step, data: Observation::LoadedBytes(loaded) }
                 };
                 load.width.iter().map(loaded).collect()
@@ -327,14 +331,14 @@ impl Teller<'_> {
             Step::Host(host) => self.reset(step, &host.reset),
             Step::Probe(probe) => {
                 let outcome = match self.behaves {
-                    Behaves::After => ProbeOutcome::Answered(UnalignedOutcome::Ok),
+                    Behaves::After => ProbeOutcome::Answered(ProbeEnd::Ok),
                     Behaves::Before => ProbeOutcome::GuestEnded(GuestEnd::Stopped {
                         state: "internal-error".into(),
                         detail: "kvm run failed Bad address".into(),
                     }),
                 };
-                let (guest, device, map) = (probe.guest.clone(), probe.device.clone(), probe.map);
-                let probed = Probed { guest, device, map, outcome };
+                let ProbeStep { guest, device, map, kind } = probe.clone();
+                let probed = Probed { guest, device, map, kind, outcome };
                 vec![Event::Observed { step, data: Observation::Probed(probed) }]
             }
         }

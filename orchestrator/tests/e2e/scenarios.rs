@@ -30,6 +30,54 @@ fn three_looks() {
     }
 }
 
+/// A host of its own, because its guest has two vCPUs. Each store arrives in the words that its step
+/// asks for; the numbers are those of the instructions.
+#[test]
+fn stores_of_every_kind_arrive() {
+    let place = passes_on_both("stores");
+    for (key, report) in place.reports() {
+        let promised = part(&report, "promised");
+        for line in [
+            "store g0 nic wc 1 B: 65536 stores, BAR file equal, read-back equal",
+            "store g0 nic wc 16 B by q: 4096 stores, BAR file equal, read-back equal",
+            "store g0 nic wc 64 B by st4 barrier dsb: 1024 stores, BAR file equal, read-back equal",
+            "store g0 nic wc 64 B by dgh from 128K: 8192 stores, BAR file equal, read-back equal",
+            "store g0 nic wc 1 B order strided chunk 8: 65536 stores, BAR file equal, read-back equal",
+            "store g0 nic wc 8 B chunk 32K vcpus 2: 8192 stores, BAR file equal, read-back equal",
+            "store g0 gpu device 64 B by dgh order random: 8192 stores, BAR file equal, read-back equal",
+            "load g0 nic wc 8 B order random seed 9 barrier dmb from 64K vcpus 2: 8192 loads, equal",
+        ] {
+            assert!(promised.contains(line), "{key}: {line}\n{promised}");
+        }
+    }
+}
+
+/// A host of its own, because it has four guests. The scenario has what the architecture says of
+/// the type that each kernel gives.
+#[test]
+fn probes_end_as_the_architecture_says() {
+    let place = passes_on_both("probes");
+    for (key, report) in place.reports() {
+        let promised = part(&report, "promised");
+        for line in ["atomic g0 nic wc: ok", "exclusive g2 disk device: ok", "fetch g0 nic wc: fault"] {
+            assert!(promised.contains(line), "{key}: {line}\n{promised}");
+        }
+    }
+}
+
+/// A host of its own, because its cell on Device memory is a SKIP.
+#[test]
+fn a_fault_that_qemu_does_not_raise_is_a_skip_by_name() {
+    let place = Place::new();
+    let run = place.s2lab(["run", &scenario("probes-zva")]);
+    assert_eq!(run.code, Some(0), "{}{}", run.stdout, run.stderr);
+    let line = |kernel: &str| run.stdout.lines().find(|line| line.contains(&format!("@{kernel} "))).unwrap();
+    let skip = line("debian-6.1");
+    assert!(skip.starts_with("SKIP") && skip.contains("ignores the memory type of DC ZVA"), "{skip}");
+    let pass = line("debian-6.12");
+    assert!(pass.starts_with("PASS") && pass.ends_with("as wc-honoured"), "{pass}");
+}
+
 fn passes_on_both(name: &str) -> Place {
     let place = Place::new();
     let run = place.s2lab(["run", &scenario(name)]);

@@ -67,18 +67,18 @@ pub(crate) fn shown() -> Checked {
         "effective Normal-NC",
         "look 7: Done",
     ];
-    answered(&asked(good(), "unaligned", 7, None), None, &texts)?;
-    answered(&asked(good(), "unaligned", 7, Some("g0")), None, &texts)
+    answered(&asked(good(), "probe", 7, None), None, &texts)?;
+    answered(&asked(good(), "probe", 7, Some("g0")), None, &texts)
 }
 
 pub(crate) fn of_an_unknown_guest() -> Checked {
     let texts = ["look 7: there is no guest `g7`: did you mean `g0`?", "look 7: Failed"];
-    answered(&asked(good(), "unaligned", 7, Some("g7")), None, &texts)
+    answered(&asked(good(), "probe", 7, Some("g7")), None, &texts)
 }
 
 /// Without the series the probe ends the guest.
 pub(crate) fn of_an_ended_guest() -> Checked {
-    let script = asked(Script::default(), "unaligned", 7, None);
+    let script = asked(Script::default(), "probe", 7, None);
     let texts = ["look 7: no look at guest g0: it has ended: its VMM stopped it", "look 7: Failed"];
     answered(&script, None, &texts)
 }
@@ -114,7 +114,7 @@ pub(crate) fn after_a_look_that_was_late() -> Checked {
 
 /// The person leaves a look that takes long, and asks for another one.
 pub(crate) fn of_a_newer_request() -> Checked {
-    let script = asked(asked(good(), "unaligned", 7, None), "show-tables", 8, Some("g0"))
+    let script = asked(asked(good(), "probe", 7, None), "show-tables", 8, Some("g0"))
         .and(request("show-tables"), Act::Ignore);
     answered(&script, None, &["look 8: lifecycle@fake  look now  guest g0", "look 8: Done"])
 }
@@ -122,7 +122,7 @@ pub(crate) fn of_a_newer_request() -> Checked {
 /// The agent's answers are no answers: the look ends, and the host stays.
 pub(crate) fn with_an_agent_that_lies() -> Checked {
     for act in [Act::Answer(Ok(serde_json::json!(["shown"]))), Act::Close] {
-        let script = asked(good(), "unaligned", 7, None)
+        let script = asked(good(), "probe", 7, None)
             .and(request("show-tables"), act)
             .and(request("show-tables"), Act::Print("asked to show".into()));
         answered(&script, None, &["asked to show"])?;

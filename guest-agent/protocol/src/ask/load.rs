@@ -1,13 +1,11 @@
 //! A run of loads from a BAR.
 
 use super::{Ask, GuestRequest, pattern};
-use crate::{Bar, MapKind};
+use crate::{Bar, GRAIN, Manner, MapKind};
 use serde::{Deserialize, Serialize};
 
 /// The most parts of a run.
 const MOST_PARTS: u64 = 64;
-/// The bytes of a part are a multiple of it.
-const GRAIN: u64 = 64;
 
 /// Maps the device's BAR (see [`Bar::chosen`]) and loads its bytes. The guest does not know them:
 /// the answer has their digests.
@@ -19,9 +17,10 @@ pub struct Load {
     /// PCI address in the guest.
     pub address: String,
     pub map: MapKind,
-    /// The width of each load in bytes: 8 (LDR), 16 (LDP) or 64 (four LDP).
+    /// The bytes of each load, of [`crate::WIDTHS`]: 1 to 8 (LDR), 16 (LDP) or 64 (four LDP).
     pub width: u32,
-    /// The number of bytes from the start of the BAR; a multiple of 64.
+    pub manner: Manner,
+    /// The number of bytes; a multiple of 64.
     pub bytes: u64,
 }
 
@@ -35,7 +34,8 @@ impl Ask for Load {
     }
 
     fn mismatch(&self, loaded: &Loaded) -> Option<&'static str> {
-        let as_asked = (loaded.map, loaded.width, loaded.bytes) == (self.map, self.width, self.bytes);
+        let Loaded { map, width, manner, bytes, .. } = *loaded;
+        let as_asked = (map, width, manner, bytes) == (self.map, self.width, self.manner, self.bytes);
         let whole = loaded.digests.len() == Load::parts(self.bytes).count();
         (!as_asked || !whole).then_some("another load was asked for")
     }
@@ -50,30 +50,38 @@ pub struct Loaded {
     pub map: MapKind,
     /// Bytes of each load.
     pub width: u32,
+    /// The manner, with the number of vCPUs that loaded.
+    pub manner: Manner,
     /// Bytes that were loaded.
     pub bytes: u64,
     /// The number of executed load instructions.
     pub loads: u64,
-    /// The digest of the words of each part, see [`Load::parts`].
+    /// The digest of the words of each part, see [`Load::parts`] and [`Load::digest`].
     pub digests: Vec<u64>,
 }
 
 impl Load {
-    /// Yields offset and length of the parts of a run of `bytes`: at most 64, of equal length but
-    /// the last.
+    /// Yields first byte and length of the parts of a run of `bytes`, counted from the first byte of
+    /// the run: at most 64, of equal length but the last.
     pub fn parts(bytes: u64) -> impl Iterator<Item = (u64, u64)> {
-        let length = bytes.div_ceil(MOST_PARTS).next_multiple_of(GRAIN).max(GRAIN);
+        let length = Load::length(bytes);
         let starts = (0..MOST_PARTS).map(move |part| part * length).take_while(move |start| *start < bytes);
         starts.map(move |start| (start, length.min(bytes - start)))
     }
 
-    /// The digest of no words.
-    pub const EMPTY: u64 = 1;
+    /// Returns the part of a run of `bytes` that has byte `at`, counted from the first of the run.
+    pub fn part(bytes: u64, at: u64) -> u64 {
+        at / Load::length(bytes)
+    }
 
-    /// Returns the digest of the words of `so_far` and of more. It depends on each word and on
-    /// their order.
-    pub fn digest(so_far: u64, more: impl IntoIterator<Item = u64>) -> u64 {
-        more.into_iter().fold(so_far, |digest, word| pattern(digest ^ word, 0))
+    fn length(bytes: u64) -> u64 {
+        bytes.div_ceil(MOST_PARTS).next_multiple_of(GRAIN).max(GRAIN)
+    }
+
+    /// Returns the digest of words, each with its offset in the BAR. It depends on each word and on
+    /// its place, not on their order.
+    pub fn digest(words: impl IntoIterator<Item = (u64, u64)>) -> u64 {
+        words.into_iter().fold(0, |digest, (offset, word)| digest.wrapping_add(pattern(word, offset)))
     }
 }
 
@@ -98,10 +106,26 @@ mod tests {
     }
 
     #[test]
-    fn a_digest_shows_other_words_and_another_order() {
-        let words = [vec![1, 2], vec![2, 1], vec![1, 3], vec![1, 2, 0], vec![0, 1, 2], vec![]];
-        let digests = words.map(|words| Load::digest(Load::EMPTY, words));
+    fn each_byte_is_in_its_part() {
+        for bytes in [64, 4096, 4160, 1 << 20] {
+            for (part, (start, length)) in (0..).zip(Load::parts(bytes)) {
+                assert_eq!((Load::part(bytes, start), Load::part(bytes, start + length - 1)), (part, part));
+            }
+        }
+    }
+
+    #[test]
+    fn a_digest_shows_other_words_and_other_places() {
+        let words = [
+            vec![(0, 1), (8, 2)],
+            vec![(0, 2), (8, 1)],
+            vec![(0, 1), (8, 3)],
+            vec![(0, 1), (8, 2), (16, 0)],
+            vec![(8, 1), (16, 2)],
+            vec![],
+        ];
+        let digests = words.map(Load::digest);
         assert!((1..digests.len()).all(|n| !digests[..n].contains(&digests[n])), "{digests:?}");
-        assert_eq!(Load::digest(Load::digest(Load::EMPTY, [1]), [2]), digests[0]);
+        assert_eq!(Load::digest([(8, 2), (0, 1)]), digests[0], "two vCPUs load in any order");
     }
 }

@@ -5,12 +5,12 @@ mod finish;
 mod hold;
 mod load;
 mod memory;
+mod probe;
 mod reset;
 mod show_tables;
 mod start_guest;
 mod stop_guest;
 mod store;
-mod unaligned;
 mod vma_flags;
 
 pub use bind::{Bind, BoundDevice};
@@ -18,12 +18,12 @@ pub use finish::{FinalRecord, Finish};
 pub use hold::{HOLD_REGISTER, Held, Hold, Mapping, Release};
 pub use load::{Load, Loaded};
 pub use memory::{Extent, HostMemory, Memory};
+pub use probe::{Probe, ProbeDone, ProbeEnd};
 pub use reset::{Reset, ResetDone};
 pub use show_tables::{LookEnd, ShowTables};
 pub use start_guest::{AssignedDevice, GuestStarted, StartGuest};
 pub use stop_guest::StopGuest;
 pub use store::{Store, StoreResult, Stored, pattern};
-pub use unaligned::{Unaligned, UnalignedOutcome, UnalignedStore};
 pub use vma_flags::{Vma, VmaFlags};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -73,9 +73,9 @@ pub enum HostRequest {
 pub enum GuestRequest {
     Hold(Hold),
     Load(Load),
+    Probe(Probe),
     Release(Release),
     Store(Store),
-    Unaligned(Unaligned),
 }
 
 impl From<HostRequest> for Request {
@@ -93,7 +93,7 @@ impl From<GuestRequest> for Request {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Bar, MapKind};
+    use crate::{Bar, By, Manner, MapKind, Order, ProbeKind};
 
     const BAR: Bar = Bar { index: 2, start: 0x1000, size: 0x1000, prefetchable: true };
 
@@ -105,32 +105,41 @@ mod tests {
     #[test]
     fn an_answer_names_the_store_that_was_asked_for() {
         let (device, address, map) = ("nic".to_owned(), "0000:00:01.0".to_owned(), MapKind::Wc);
-        let ask = Store { device, address: address.clone(), map, width: 8, offset: 0, bytes: 64, seed: 1 };
+        let (by, manner) = (By::Str, Manner::default());
+        let ask = Store { device, address: address.clone(), map, width: 8, by, manner, bytes: 64, seed: 1 };
         let result = StoreResult { bar: BAR, stores: 8, nanos: 1, first_difference: None };
-        let right = Stored { map, width: 8, bytes: 64, result };
+        let right = Stored { map, width: 8, by, manner, bytes: 64, result };
         let other = Stored { map: MapKind::Device, ..right.clone() };
         let (wide, long) = (Stored { width: 16, ..right.clone() }, Stored { bytes: 128, ..right.clone() });
-        assert_eq!(fits(&ask, [right, other, wide, long]), [true, false, false, false]);
+        let by = Stored { by: By::Stp, ..right.clone() };
+        let order = Stored { manner: Manner { order: Order::Strided, ..manner }, ..right.clone() };
+        let vcpus = Stored { manner: Manner { vcpus: 2, ..manner }, ..right.clone() };
+        let answers = [right, other, wide, long, by, order, vcpus];
+        assert_eq!(fits(&ask, answers), [true, false, false, false, false, false, false]);
 
-        let probe = Unaligned { address, map, offset: 64 };
-        let right = UnalignedStore { map, outcome: UnalignedOutcome::Ok };
-        let other = UnalignedStore { map: MapKind::Device, ..right.clone() };
-        assert_eq!(fits(&probe, [right, other]), [true, false]);
+        let kind = ProbeKind::Zva;
+        let probe = Probe { address, map, kind, offset: 64 };
+        let right = ProbeDone { map, kind, outcome: ProbeEnd::Ok };
+        let other = ProbeDone { map: MapKind::Device, ..right.clone() };
+        let store = ProbeDone { kind: ProbeKind::Store, ..right.clone() };
+        assert_eq!(fits(&probe, [right, other, store]), [true, false, false]);
     }
 
     #[test]
     fn an_answer_has_the_digest_of_each_part_of_the_load_that_was_asked_for() {
         let (device, address, map) = ("nic".to_owned(), "0000:00:01.0".to_owned(), MapKind::Wc);
-        let ask = Load { device, address, map, width: 8, bytes: 128 };
-        let right = Loaded { bar: BAR, map, width: 8, bytes: 128, loads: 16, digests: vec![1, 2] };
+        let manner = Manner::default();
+        let ask = Load { device, address, map, width: 8, manner, bytes: 128 };
+        let right = Loaded { bar: BAR, map, width: 8, manner, bytes: 128, loads: 16, digests: vec![1, 2] };
         let other = Loaded { map: MapKind::Device, ..right.clone() };
         let (wide, long) = (Loaded { width: 64, ..right.clone() }, Loaded { bytes: 64, ..right.clone() });
         let (short, more) = (
             Loaded { digests: vec![1], ..right.clone() },
             Loaded { digests: vec![1, 2, 3], ..right.clone() },
         );
-        let answers = [right, other, wide, long, short, more];
-        assert_eq!(fits(&ask, answers), [true, false, false, false, false, false]);
+        let strided = Loaded { manner: Manner { order: Order::Strided, ..manner }, ..right.clone() };
+        let answers = [right, other, wide, long, short, more, strided];
+        assert_eq!(fits(&ask, answers), [true, false, false, false, false, false, false]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A run of stores to a BAR.
 
 use super::{Ask, GuestRequest};
-use crate::{Bar, MapKind};
+use crate::{Bar, By, Manner, MapKind};
 use serde::{Deserialize, Serialize};
 
 /// Maps the device's BAR (see [`Bar::chosen`]), stores a pattern to it and reads it back.
@@ -13,11 +13,11 @@ pub struct Store {
     /// PCI address in the guest.
     pub address: String,
     pub map: MapKind,
-    /// The width of each store in bytes: 8 (STR), 16 (STP) or 64 (four STP of Q registers' half,
-    /// i.e. eight X registers).
+    /// The bytes of each store, of [`crate::WIDTHS`].
     pub width: u32,
-    /// The first byte in the BAR; a multiple of 64.
-    pub offset: u64,
+    /// The instructions; they must have stores of this width.
+    pub by: By,
+    pub manner: Manner,
     /// The number of bytes; a multiple of 64.
     pub bytes: u64,
     /// Seed of the pattern, see [`pattern`].
@@ -34,7 +34,9 @@ impl Ask for Store {
     }
 
     fn mismatch(&self, stored: &Stored) -> Option<&'static str> {
-        let as_asked = (stored.map, stored.width, stored.bytes) == (self.map, self.width, self.bytes);
+        let Stored { map, width, by, manner, bytes, .. } = *stored;
+        let as_asked =
+            (map, width, by, manner, bytes) == (self.map, self.width, self.by, self.manner, self.bytes);
         (!as_asked).then_some("another store was asked for")
     }
 }
@@ -47,6 +49,9 @@ pub struct Stored {
     pub map: MapKind,
     /// Bytes of each store.
     pub width: u32,
+    pub by: By,
+    /// The manner, with the number of vCPUs that stored.
+    pub manner: Manner,
     /// Bytes that were stored.
     pub bytes: u64,
     pub result: StoreResult,

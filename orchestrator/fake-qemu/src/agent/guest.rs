@@ -9,16 +9,17 @@ use crate::{
     tables::{self, MappedBar},
 };
 use s2lab_protocol::{
-    Bar, Body, GuestEnd, MapKind, Mapping, Notice, Peer, StoreResult, UnalignedOutcome,
+    Bar, Body, GuestEnd, MapKind, Mapping, Notice, Peer, ProbeEnd, ProbeKind, StoreResult,
     ask::{
-        GuestRequest, Held, Hold, Load, Loaded, Release, StartGuest, Store, Stored, Unaligned,
-        UnalignedStore, pattern,
+        GuestRequest, Held, Hold, Load, Loaded, Probe, ProbeDone, Release, StartGuest, Store, Stored, pattern,
     },
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
+
+const SIGSEGV: i32 = 11;
 
 /// A guest with its agent.
 pub(super) struct Guest {
@@ -43,9 +44,9 @@ impl Host {
         Ok(Some(match request {
             GuestRequest::Hold(ask) => guest.hold(&machine, &ask)?,
             GuestRequest::Load(ask) => guest.load(&machine, &ask)?,
+            GuestRequest::Probe(ask) => return guest.probe(&self.sender, name, &ask),
             GuestRequest::Release(_) => guest.release(&machine),
             GuestRequest::Store(ask) => guest.store(&machine, &ask)?,
-            GuestRequest::Unaligned(ask) => return guest.unaligned(&self.sender, name, &ask),
         }))
     }
 }
@@ -67,12 +68,17 @@ impl Guest {
         plugin.record(&other.unwrap_or_else(|| of_kvm(ipa..ipa + size)), tables::vttbr(self.number))
     }
 
-    /// Stores unaligned: with the series to Normal-NC memory; without it the guest ends instead of
-    /// answering.
-    fn unaligned(&mut self, sender: &Sender, name: &str, ask: &Unaligned) -> Result<Option<Answer>, Error> {
-        if sender.machine.series {
-            let stored = UnalignedStore { map: ask.map, outcome: UnalignedOutcome::Ok };
-            return Ok(Some(answer::<Unaligned>(&stored)));
+    /// Accesses memory as QEMU does. Unaligned accesses are to Normal-NC memory with the series;
+    /// without it the guest ends instead of answering.
+    fn probe(&mut self, sender: &Sender, name: &str, ask: &Probe) -> Result<Option<Answer>, Error> {
+        let Probe { map, kind, .. } = *ask;
+        let outcome = match kind {
+            ProbeKind::Fetch => Some(ProbeEnd::Signal(SIGSEGV)),
+            ProbeKind::Store | ProbeKind::Load if !sender.machine.series => None,
+            _ => Some(ProbeEnd::Ok),
+        };
+        if let Some(outcome) = outcome {
+            return Ok(Some(answer::<Probe>(&ProbeDone { map, kind, outcome })));
         }
         self.ended = true;
         sender
@@ -88,36 +94,40 @@ impl Guest {
         let Some(bar) = machine.bars.get(&spec.device) else {
             return Ok(Err(invalid(format!("no device {}", spec.device))));
         };
-        let Some(end) = spec.offset.checked_add(spec.bytes).filter(|end| *end <= bar.size) else {
+        let from = spec.manner.from;
+        let Some(end) = from.checked_add(spec.bytes).filter(|end| *end <= bar.size) else {
             return Ok(Err(invalid("beyond the BAR")));
         };
-        let words = (spec.offset..end).step_by(8).flat_map(|offset| pattern(spec.seed, offset).to_le_bytes());
-        bar.write(spec.offset, &words.collect::<Vec<_>>())?;
+        let words = (from..end).step_by(8).flat_map(|offset| pattern(spec.seed, offset).to_le_bytes());
+        bar.write(from, &words.collect::<Vec<_>>())?;
         self.touch(&spec.device, spec.map);
         let result = StoreResult {
             bar: self.bar(machine, &spec.device, bar),
-            stores: spec.bytes / u64::from(spec.width.clamp(8, 16)),
+            stores: spec.by.stores(spec.width, spec.bytes),
             nanos: 1000,
             first_difference: None,
         };
-        let Store { map, width, bytes, .. } = *spec;
-        Ok(answer::<Store>(&Stored { map, width, bytes, result }))
+        let Store { map, width, by, manner, bytes, .. } = *spec;
+        Ok(answer::<Store>(&Stored { map, width, by, manner, bytes, result }))
     }
 
     fn load(&mut self, machine: &Machine, spec: &Load) -> Result<Answer, Error> {
         let Some(bar) = machine.bars.get(&spec.device) else {
             return Ok(Err(invalid(format!("no device {}", spec.device))));
         };
-        if spec.bytes > bar.size {
+        let Load { map, width, manner, bytes, .. } = *spec;
+        if manner.from.checked_add(bytes).is_none_or(|end| end > bar.size) {
             return Ok(Err(invalid("beyond the BAR")));
         }
         self.touch(&spec.device, spec.map);
-        let digest = |(start, length)| Ok(Load::digest(Load::EMPTY, bar.words(start, length)?));
+        let digest = |(start, length)| {
+            let start = manner.from + start;
+            Ok(Load::digest((start..).step_by(8).zip(bar.words(start, length)?)))
+        };
         let digests = Load::parts(spec.bytes).map(digest).collect::<Result<_, Error>>()?;
-        let Load { map, width, bytes, .. } = *spec;
-        let loads = bytes / u64::from(width.clamp(8, 16));
+        let loads = bytes / u64::from(width.min(16));
         let bar = self.bar(machine, &spec.device, bar);
-        Ok(answer::<Load>(&Loaded { bar, map, width, bytes, loads, digests }))
+        Ok(answer::<Load>(&Loaded { bar, map, width, manner, bytes, loads, digests }))
     }
 
     /// Maps the BAR in the guest, and its stage 2 has it.

@@ -200,5 +200,9 @@ fn kind(request: &Request) -> String {
     let request = serde_json::to_value(request).unwrap_or_default();
     let level = request.as_object().and_then(|levels| levels.values().next());
     let kind = level.and_then(Value::as_object).and_then(|kinds| kinds.keys().next());
-    kind.cloned().unwrap_or_default()
+    let probed = level.and_then(|level| level["probe"]["kind"].as_str()).filter(|kind| *kind != "store");
+    match (kind, probed) {
+        (_, Some(probed)) => format!("probe-{probed}"),
+        (kind, None) => kind.cloned().unwrap_or_default(),
+    }
 }

@@ -111,6 +111,37 @@ fn each_change_of_what_decides_changes_the_digest() {
     }
 }
 
+/// The keys of accesses: each changes the digest, and a default that is written does not.
+#[test]
+fn the_manner_of_an_access_changes_the_digest_unless_it_is_the_default() {
+    let text = TEXT.replace("vmm: qemu, memory", "vmm: qemu, vcpus: 2, memory");
+    let digest = |keys: &str| resolved(&text.replace("bytes: 16K}", &format!("bytes: 16K{keys}}}"))).digest();
+    assert_ne!(digest(""), resolved(TEXT).digest(), "vCPUs");
+    assert_eq!(digest(", order: sequential, barrier: none, chunk: 64, seed: 1, vcpus: 1"), digest(""));
+    let mut known = vec![digest("")];
+    for keys in [
+        ", order: strided",
+        ", order: random",
+        ", order: random, seed: 2",
+        ", barrier: dmb",
+        ", barrier: dsb",
+        ", from: 64",
+        ", chunk: 128",
+        ", vcpus: 2",
+    ] {
+        let one = digest(keys);
+        assert!(!known.contains(&one), "{keys}");
+        known.push(one);
+    }
+    let probe = |word: &str| {
+        resolved(&TEXT.replace("map: wc}\nexpect", &format!("map: wc{word}}}\nexpect"))).digest()
+    };
+    assert_eq!(probe(", do: store"), probe(""));
+    let other =
+        TEXT.replace("unaligned: ok", "zva: ok").replace("map: wc}\nexpect", "map: wc, do: zva}\nexpect");
+    assert_ne!(resolved(&other).digest(), probe(""));
+}
+
 /// A report has them as a fact of their own.
 #[test]
 fn the_traits_of_a_kernel_leave_the_digest() {

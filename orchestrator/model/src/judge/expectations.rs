@@ -4,13 +4,14 @@ use crate::cell::ResolvedCell;
 use crate::finding::{Finding, Subject, Weight};
 use crate::kernel::Trait;
 use crate::lines::effective_name;
-use crate::record::Record;
 use crate::record::look::{DecodedLook, GuestTables};
+use crate::record::{At, Record};
 use crate::regions::RegionName;
-use crate::scenario::{Exec, Expectation, Promise, Unaligned};
-use crate::steps::{Ending, ProbeStep, Probed};
-use crate::witnesses::behaviour::{ending, shows_alignment};
+use crate::scenario::{AccessEnd, Exec, Expectation, Promise};
+use crate::steps::{Ending, ProbeStep, Probed, access_words, probe_words};
+use crate::witnesses::behaviour::{ending, shows_fault};
 use s2lab_mmu::Stage2Leaf;
+use s2lab_protocol::ProbeKind;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The name of a kernel without any of the traits.
@@ -183,14 +184,14 @@ fn label(cell: &ResolvedCell, traits: &BTreeSet<Trait>) -> Option<String> {
 /// Returns the findings of one expectation that is not met.
 fn unmet(expectation: &Expectation, record: &Record, looks: &[DecodedLook]) -> Vec<Finding> {
     let mut out = vec![];
-    if let Some(expected) = expectation.unaligned {
-        out.extend(unmet_probe(expectation, expected, record));
+    for (kind, expected) in expectation.probes() {
+        out.extend(unmet_probe(&expectation.of, kind, expected, record));
     }
     for at in &expectation.at {
         out.extend(unmet_at(expectation, at, record, looks));
     }
     let says = expectation.stage2.is_some() || expectation.effective.is_some() || expectation.exec.is_some();
-    if (expectation.at.is_empty() || !says) && expectation.unaligned.is_none() {
+    if (expectation.at.is_empty() || !says) && expectation.probes().next().is_none() {
         let what = format!("expectation of {}", expectation.of);
         let (subject, wanted) =
             (Subject::cell().region(&expectation.of), "something to hold against what was seen");
@@ -199,32 +200,40 @@ fn unmet(expectation: &Expectation, record: &Record, looks: &[DecodedLook]) -> V
     out
 }
 
-fn unmet_probe(expectation: &Expectation, expected: Unaligned, record: &Record) -> Vec<Finding> {
-    let device = &expectation.of;
-    let text = if expected == Unaligned::Ok { "ok" } else { "fault" };
-    let mut probes = record.planned.resolved.steps.iter().filter_map(|step| step.of::<ProbeStep>());
-    if !probes.any(|probe| probe.device == *device) {
-        let (subject, what) = (Subject::cell().region(device), format!("unaligned store to {device}"));
-        return vec![Finding::new(Weight::Tables, subject, what, text, "no probe")];
+/// Returns the findings of the expected end of the probes of one kind of a device.
+fn unmet_probe(device: &str, kind: ProbeKind, expected: AccessEnd, record: &Record) -> Vec<Finding> {
+    let mut steps = record.planned.resolved.steps.iter().filter_map(|step| step.of::<ProbeStep>());
+    if !steps.any(|probe| probe.device == device && probe.kind == kind) {
+        let (subject, what) = (Subject::cell().region(device), format!("{} to {device}", probe_words(kind)));
+        return vec![Finding::new(Weight::Tables, subject, what, expected.name(), "no probe")];
     }
-    let mut out = vec![];
-    for probe in record.all::<Probed>().filter(|probe| probe.device == *device) {
-        let ending = ending(&probe.outcome);
-        let what = format!("unaligned store by {} to {device}", probe.guest);
-        let subject = Subject::step(probe.step).guest(&probe.guest).region(device);
-        match (expected, ending) {
-            (Unaligned::Ok, Ending::Ok) | (Unaligned::Fault, Ending::Fault) => {}
-            (Unaligned::Fault, Ending::Ok) if let Err(why) = shows_alignment(record) => {
-                out.push(Finding::new(Weight::Lacking, subject, what, text, why));
-            }
-            _ => {
-                let detail = format!("{:?}", probe.outcome);
-                let finding = Finding::new(Weight::Tables, subject, what, text, ending.to_string());
-                out.push(finding.with([detail]).breaking(Promise::EFFECTIVE));
-            }
+    let of_kind = |probe: &At<'_, Probed>| probe.device == device && probe.kind == kind;
+    record.all().filter(of_kind).filter_map(|probe| unmet_end(probe, expected, record)).collect()
+}
+
+fn unmet_end(probe: At<'_, Probed>, expected: AccessEnd, record: &Record) -> Option<Finding> {
+    let At { step, data: Probed { guest, device, kind, outcome, .. } } = probe;
+    let ending = ending(outcome);
+    let finding = |weight, found: String| {
+        let subject = Subject::step(step).guest(guest).region(device);
+        Finding::new(weight, subject, access_words(*kind, guest, device), expected.name(), found)
+    };
+    match (expected, ending) {
+        (AccessEnd::Ok, Ending::Ok) | (AccessEnd::Fault, Ending::Fault) => None,
+        (AccessEnd::Fault, Ending::Ok) if let Err(why) = shows_fault(*kind, record) => {
+            Some(finding(Weight::Lacking, why))
+        }
+        (_, Ending::Unsupported) => {
+            Some(finding(Weight::Lacking, "the guest's CPU does not have the instruction".to_owned()))
+        }
+        (_, Ending::NotDone) => {
+            Some(finding(Weight::Lacking, format!("an earlier probe has ended guest {guest}")))
+        }
+        _ => {
+            let unmet = finding(Weight::Tables, ending.to_string()).with([format!("{outcome:?}")]);
+            Some(unmet.breaking(Promise::EFFECTIVE))
         }
     }
-    out
 }
 
 fn unmet_at(expectation: &Expectation, at: &str, record: &Record, looks: &[DecodedLook]) -> Vec<Finding> {

@@ -18,7 +18,8 @@ use crate::steps::{AfterReset, Beside, Look, Observation, ProbeOutcome, Probed, 
 pub(crate) use guest_tables::{BAR_IPA, BAR_PA};
 use guest_tables::{BAR_VA, BLOCK, GuestTables, PAGE, registers, stage2_root};
 use s2lab_protocol::{
-    Bar, BoundDevice, Extent, GuestEnd, HostMemory, MapKind, Mapping, StoreResult, UnalignedOutcome, Vma,
+    Bar, BoundDevice, Extent, GuestEnd, HostMemory, Manner, MapKind, Mapping, ProbeEnd, ProbeKind,
+    StoreResult, Vma,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -198,7 +199,7 @@ impl Story {
     /// Returns a kernel with the series, without a defect.
     pub(crate) fn after() -> Story {
         let traits = traits(&[Trait::WcConveyed, Trait::WcHonoured]);
-        Story::of(traits, &Machine::with(NC_BLOCK), true, ProbeOutcome::Answered(UnalignedOutcome::Ok))
+        Story::of(traits, &Machine::with(NC_BLOCK), true, ProbeOutcome::Answered(ProbeEnd::Ok))
     }
 
     /// Returns a kernel without the series, without a defect.
@@ -224,7 +225,8 @@ impl Story {
         let stored = |step, width: u32, bytes: u64, nanos| {
             let result = StoreResult { bar, stores: bytes / u64::from(width), nanos, first_difference: None };
             let (guest, device, map) = (guest.clone(), device.clone(), MapKind::Wc);
-            let stored = Stored { guest, device, map, width, bytes, result, file_difference: None };
+            let (by, manner, file_difference) = (None, Manner::default(), None);
+            let stored = Stored { guest, device, map, width, by, manner, bytes, result, file_difference };
             Event::Observed { step, data: Observation::Stored(stored) }
         };
         let ((look_1, mut pages), (look_2, more)) = (machine.look("stored"), machine.look("again"));
@@ -232,7 +234,8 @@ impl Story {
         let (after, more) = after_reset(&Machine { blocks: 0, more: vec![], ..machine.clone() });
         pages.extend(more);
         let reset = Reset { device: device.clone(), method: "bus".into() };
-        let probed = Probed { guest: guest.clone(), device: device.clone(), map: MapKind::Wc, outcome };
+        let (kind, map) = (ProbeKind::Store, MapKind::Wc);
+        let probed = Probed { guest: guest.clone(), device: device.clone(), map, kind, outcome };
         let events = vec![
             Event::SessionStarted,
             Event::CellStarted { session: Some(SESSION) },

@@ -13,7 +13,7 @@ use crate::scenario::Expectation;
 use crate::steps::Step;
 use crate::steps::{Observation, ProbeOutcome, Probed, Reset, Stored, VmaFlags};
 use crate::verdict::Verdict;
-use s2lab_protocol::{GuestEnd, UnalignedOutcome};
+use s2lab_protocol::{GuestEnd, ProbeEnd};
 
 mod bounds;
 mod counts;
@@ -45,11 +45,11 @@ fn found(story: &Story, wanted: Verdict, words: &[&str]) {
 }
 
 fn ok() -> ProbeOutcome {
-    ProbeOutcome::Answered(UnalignedOutcome::Ok)
+    ProbeOutcome::Answered(ProbeEnd::Ok)
 }
 
 fn signal() -> ProbeOutcome {
-    ProbeOutcome::Answered(UnalignedOutcome::Signal(7))
+    ProbeOutcome::Answered(ProbeEnd::Signal(7))
 }
 
 fn open() -> Traits {

@@ -11,7 +11,7 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
 use s2lab_mmu::{Exec, MemoryType, Shareability};
-use s2lab_protocol::MapKind;
+use s2lab_protocol::{Barrier, By, Manner, MapKind, Order, ProbeKind};
 use std::fmt::Debug;
 use std::str::FromStr;
 
@@ -45,28 +45,58 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn store()(guest in word(), device in word(), map in map(), width: u32, stores: u64, equal: [bool; 2])
-        -> StoreLine
-    {
-        let [file_equal, reads_back] = equal;
-        StoreLine { guest, device, map, width, stores, file_equal, reads_back }
+    fn manner()(
+        order in select(Order::ALL.to_vec()),
+        seed: u32,
+        barrier in select(Barrier::ALL.to_vec()),
+        from: u64,
+        chunk: u64,
+        vcpus: u32,
+        usual: bool,
+    ) -> Manner {
+        if usual { Manner::default() } else { Manner { order, seed, barrier, from, chunk, vcpus } }
     }
 }
 
 prop_compose! {
-    fn load()(guest in word(), device in word(), map in map(), width: u32, loads: u64, equal: bool) -> LoadLine {
-        LoadLine { guest, device, map, width, loads, equal }
+    fn store()(
+        guest in word(),
+        device in word(),
+        map in map(),
+        width: u32,
+        by in option::of(select(By::ALL.to_vec())),
+        manner in manner(),
+        stores: u64,
+        equal: [bool; 2],
+    ) -> StoreLine {
+        let [file_equal, reads_back] = equal;
+        StoreLine { guest, device, map, width, by, manner, stores, file_equal, reads_back }
+    }
+}
+
+prop_compose! {
+    fn load()(
+        guest in word(),
+        device in word(),
+        map in map(),
+        width: u32,
+        manner in manner(),
+        loads: u64,
+        equal: bool,
+    ) -> LoadLine {
+        LoadLine { guest, device, map, width, manner, loads, equal }
     }
 }
 
 prop_compose! {
     fn probe()(
+        kind in select(ProbeKind::ALL.to_vec()),
         guest in word(),
         device in word(),
         map in map(),
-        ending in select(vec![Ending::Ok, Ending::Fault, Ending::Wrong]),
+        ending in select(Ending::ALL.to_vec()),
     ) -> ProbeLine {
-        ProbeLine { guest, device, map, ending }
+        ProbeLine { kind, guest, device, map, ending }
     }
 }
 

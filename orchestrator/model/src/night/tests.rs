@@ -8,7 +8,7 @@ use crate::plan::shuffled;
 use crate::record::Run;
 use crate::steps::ProbeOutcome;
 use crate::summary::{CellSummary, RunSummary};
-use s2lab_protocol::{GuestEnd, UnalignedOutcome};
+use s2lab_protocol::{GuestEnd, ProbeEnd};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -36,7 +36,7 @@ fn story(bar: u64) -> Story {
     let (state, detail) = ("internal-error".into(), "kvm run failed Bad address".into());
     let outcome = match bar {
         DEVICE_BLOCK => ProbeOutcome::GuestEnded(GuestEnd::Stopped { state, detail }),
-        _ => ProbeOutcome::Answered(UnalignedOutcome::Ok),
+        _ => ProbeOutcome::Answered(ProbeEnd::Ok),
     };
     Story::of(traits, &Machine::with(bar), true, outcome)
 }

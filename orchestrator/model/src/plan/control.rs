@@ -62,6 +62,11 @@ fn inverted(expectation: &Expectation) -> Option<Expectation> {
         effective: None,
         exec: None,
         unaligned: None,
+        unaligned_load: None,
+        zva: None,
+        atomic: None,
+        exclusive: None,
+        fetch: None,
         when: vec![],
         unless: vec![],
     })

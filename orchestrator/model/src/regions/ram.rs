@@ -4,7 +4,7 @@ use super::{RegionKind, distinct};
 use crate::lines::{Area, Leaves, Promised, Region, Table, Text};
 use crate::record::Surroundings;
 use crate::record::look::GuestTables;
-use crate::scenario::{Guest, Promise};
+use crate::scenario::{Guest, Promise, probe_of};
 use s2lab_mmu::{Granule, MemoryType, Stage2Leaf};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -28,7 +28,8 @@ impl RegionKind for Ram {
     }
 
     fn refuses(&self, key: &str) -> Option<&'static str> {
-        matches!(key, "effective" | "unaligned").then_some("about a device's BAR, not about RAM")
+        let is_of_a_bar = key == "effective" || probe_of(key).is_some();
+        is_of_a_bar.then_some("about a device's BAR, not about RAM")
     }
 
     fn promise(&self, _: MemoryType) -> Option<Promise> {

@@ -9,7 +9,7 @@ use guest_tables::BLOCK;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
-use s2lab_protocol::UnalignedOutcome;
+use s2lab_protocol::ProbeEnd;
 use std::collections::BTreeMap;
 use std::fmt::{Debug, Display};
 
@@ -28,7 +28,7 @@ fn reports_as_people_read_them() {
 }
 
 fn report_of(machine: &Machine) -> Report {
-    let ok = crate::steps::ProbeOutcome::Answered(UnalignedOutcome::Ok);
+    let ok = crate::steps::ProbeOutcome::Answered(ProbeEnd::Ok);
     Story::of(traits(&[Trait::WcConveyed, Trait::WcHonoured]), machine, true, ok).report()
 }
 
@@ -208,7 +208,7 @@ fn what_varies_without_meaning_changes_nothing() {
     let mut machine = Machine::with(NC_BLOCK);
     // The guest has more RAM, elsewhere.
     machine.more = (0..40).map(|n| (0x4100_0000 + n * 4096, 0x7000_0000 + n * 4096, 3, 0x7db)).collect();
-    let ok = crate::steps::ProbeOutcome::Answered(UnalignedOutcome::Ok);
+    let ok = crate::steps::ProbeOutcome::Answered(ProbeEnd::Ok);
     let other =
         Story::of(traits(&[Trait::WcConveyed, Trait::WcHonoured]), &machine, true, ok).edit(|event| {
             match event {
@@ -364,7 +364,7 @@ fn what_is_no_report_is_refused() {
     assert_eq!(
         parse("131072 stores", "many stores").to_string(),
         "line 3: not a line of [promised]; expected \
-         `store GUEST DEVICE MAP WIDTH B: N stores, BAR file equal, read-back equal`"
+         `store GUEST DEVICE MAP WIDTH B MANNER: N stores, BAR file equal, read-back equal`"
     );
     assert!(
         parse("  walk  agrees", "  walk: agrees")

@@ -9,16 +9,11 @@ use crate::yaml::Node;
 use s2lab_protocol::{LONGEST_NAME, is_name};
 use std::path::Path;
 
-/// The widths of an access, in bytes: one register, a pair, and four pairs in a row.
-pub(super) const WIDTHS: [u32; 3] = [8, 16, 64];
-
 const BAR: std::ops::RangeInclusive<u64> = 4 << 10..=1 << 30;
 const HOST_MEMORY: std::ops::RangeInclusive<u64> = 512 << 20..=8 << 30;
 const LEAST_GUEST_MEMORY: u64 = 64 << 20;
 /// The memory that the host needs for itself, beside its guests' RAM.
 const HOST_RESERVE: u64 = 512 << 20;
-/// The widest access. The bytes of a step are a multiple of it.
-const WIDEST: u64 = 64;
 
 /// Checks one name. The error is the mistake.
 pub fn name(text: &str) -> Result<(), String> {
@@ -44,6 +39,7 @@ pub(super) fn check(file: &str, root: &Node, sink: &mut Sink<'_>) {
     for step in &parts.steps {
         parts.step(step, sink);
     }
+    super::accesses::check(&parts, sink);
     parts.looks_are_unique(sink);
     parts.probes_are_last(sink);
     expectations::check(root, &parts, sink);
@@ -104,18 +100,6 @@ impl<'a> Parts<'a> {
             let message = format!("device `{device}` is assigned to no guest, so VFIO does not hold it");
             sink.error_help(node.span.clone(), message, "only what is assigned can be reset through VFIO");
         }
-        self.bytes(device, step, sink);
-    }
-
-    fn bytes(&self, device: &str, step: &Step<'a>, sink: &mut Sink<'_>) {
-        let bar = self.devices.as_ref().and_then(|d| size(d.get(device)?.node.get("bar")));
-        let bytes = step.body.get("bytes");
-        if let (Some(bar), Some(node), Some(bytes)) = (bar, bytes, size(bytes))
-            && bytes > bar
-        {
-            let message = format!("{} is more than the BAR of `{device}` has: {}", Size(bytes), Size(bar));
-            sink.error(node.span.clone(), message);
-        }
     }
 
     fn looks_are_unique(&self, sink: &mut Sink<'_>) {
@@ -136,11 +120,12 @@ impl<'a> Parts<'a> {
             let Some(guest) = probe.word("guest") else { continue };
             let needs_guest = |s: &&Step<'a>| {
                 let has = |device| self.owner.get(device) == Some(&guest);
-                s.kind == "look" || s.word("guest") == Some(guest) || s.word("reset").is_some_and(has)
+                let is_of = s.word("guest") == Some(guest) && s.kind != "probe";
+                s.kind == "look" || is_of || s.word("reset").is_some_and(has)
             };
             if let Some(later) = self.steps[i + 1..].iter().find(needs_guest) {
                 let message = format!("`{}` comes after the probe of guest `{guest}`", later.kind);
-                let why = "an unaligned store may kill its guest, and then no look can see it and no step can use it: \
+                let why = "a probe may kill its guest, and then no look can see it and no step but a probe can use it: \
                            move the probe to the end";
                 sink.error_help(later.span.clone(), message, why);
             }
@@ -153,12 +138,6 @@ fn sizes(root: &Node, parts: &Parts<'_>, sink: &mut Sink<'_>) {
     for bar in parts.devices.iter().flat_map(|d| d.values()).filter_map(|d| d.node.get("bar")) {
         if size(Some(bar)).is_some_and(|s| !s.is_power_of_two() || !BAR.contains(&s)) {
             sink.error(bar.span.clone(), "the size of a BAR is a power of two from 4K to 1G");
-        }
-    }
-    for bytes in parts.steps.iter().filter_map(|s| s.body.get("bytes")) {
-        if size(Some(bytes)).is_some_and(|s| !s.is_multiple_of(WIDEST)) {
-            let message = format!("the bytes of a step are a multiple of {WIDEST}, the widest access");
-            sink.error(bytes.span.clone(), message);
         }
     }
     memory(root, parts, sink);

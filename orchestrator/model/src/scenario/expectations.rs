@@ -1,11 +1,12 @@
 //! Checks of a scenario's expectations against its steps.
 
-use super::RAM;
 use super::parts::{Parts, Step};
+use super::{RAM, probe_of};
 use crate::diagnostic::{Sink, suggest};
 use crate::kernel::Trait;
 use crate::regions::RegionName;
 use crate::yaml::{Entry, Node};
+use s2lab_protocol::ProbeKind;
 
 /// The keys with which an expectation asserts something of a look.
 const OF_TABLES: [&str; 3] = ["stage2", "effective", "exec"];
@@ -25,6 +26,11 @@ pub(super) fn check(root: &Node, parts: &Parts<'_>, sink: &mut Sink<'_>) {
     every_kernel_has_one(list, sink);
 }
 
+/// Returns the first key that is about a probe.
+fn probed(expectation: &Node) -> Option<&Entry> {
+    expectation.entries().iter().find(|e| probe_of(&e.key).is_some())
+}
+
 fn entry<'a>(node: &'a Node, key: &str) -> Option<&'a Entry> {
     node.entries().iter().find(|e| e.key == key)
 }
@@ -33,29 +39,30 @@ fn entry<'a>(node: &'a Node, key: &str) -> Option<&'a Entry> {
 fn form(expectation: &Node, sink: &mut Sink<'_>) {
     let tables = expectation.entries().iter().find(|e| OF_TABLES.contains(&e.key.as_str()));
     let at = entry(expectation, "at");
-    match (tables, entry(expectation, "unaligned")) {
+    match (tables, probed(expectation)) {
         (None, None) => {
             // An unknown key may have been meant to assert something; it is already reported.
             let known = ["at", "of", "when", "unless"];
             if let Some(first) = expectation.entries().first()
                 && expectation.entries().iter().all(|e| known.contains(&e.key.as_str()))
             {
-                let help = "say what must be seen: `stage2`, `effective`, `exec`, or `unaligned`";
+                let help = "say what must be seen: `stage2`, `effective`, `exec`, or the end of a probe, like `unaligned`";
                 sink.error_help(first.span.clone(), "this expectation asserts nothing", help);
             }
         }
         (Some(_), Some(unaligned)) => {
             let help = "write two expectations: one of the tables with `at`, one of the probe without";
-            sink.error_help(unaligned.span.clone(), "`unaligned` stands beside what the tables say", help);
+            let message = format!("`{}` stands beside what the tables say", unaligned.key);
+            sink.error_help(unaligned.span.clone(), message, help);
         }
         (Some(tables), None) if at.is_none() => {
             let message = format!("`{}` needs `at`: the look at which it must hold", tables.key);
             sink.error(tables.span.clone(), message);
         }
         (Some(_), None) => {}
-        (None, Some(_)) => {
+        (None, Some(probed)) => {
             if let Some(at) = at {
-                let message = "`unaligned` is about a probe, not about a look";
+                let message = format!("`{}` is about a probe, not about a look", probed.key);
                 sink.error_help(at.span.clone(), message, "leave `at` out");
             }
         }
@@ -66,7 +73,6 @@ fn form(expectation: &Node, sink: &mut Sink<'_>) {
 fn region(expectation: &Node, parts: &Parts<'_>, sink: &mut Sink<'_>) {
     let Some(node) = expectation.get("of") else { return };
     let Some(of) = node.text() else { return };
-    let unaligned = entry(expectation, "unaligned");
     let region = RegionName::of(of);
     for entry in expectation.entries() {
         if let Some(why) = region.kind().refuses(&entry.key) {
@@ -87,12 +93,24 @@ fn region(expectation: &Node, parts: &Parts<'_>, sink: &mut Sink<'_>) {
         sink.error(node.span.clone(), message);
         return;
     }
-    if let Some(unaligned) = unaligned
-        && !parts.steps("probe").any(|s| s.word("device") == Some(of))
-    {
-        let message = format!("no step probes device `{of}`");
-        let help = "add `- probe: {guest: ..., device: ..., map: wc}` as the last step of the guest";
-        sink.error_help(unaligned.span.clone(), message, help);
+    for entry in expectation.entries() {
+        let Some(kind) = probe_of(&entry.key) else { continue };
+        let is_it = |s: &Step<'_>| {
+            s.word("device") == Some(of)
+                && s.body.get("do").map_or(Some(ProbeKind::default().name()), Node::text) == Some(kind.name())
+        };
+        if !parts.steps("probe").any(is_it) {
+            let is_usual = kind == ProbeKind::default();
+            let message = match is_usual {
+                true => format!("no step probes device `{of}`"),
+                false => format!("no step probes device `{of}` by `do: {kind}`"),
+            };
+            let word = if is_usual { String::new() } else { format!(", do: {kind}") };
+            let help = format!(
+                "add `- probe: {{guest: ..., device: ..., map: wc{word}}}` as the last step of the guest"
+            );
+            sink.error_help(entry.span.clone(), message, help);
+        }
     }
 }
 

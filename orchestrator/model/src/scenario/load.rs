@@ -8,13 +8,22 @@ use std::sync::LazyLock;
 
 static SCHEMA: LazyLock<serde_json::Value> = LazyLock::new(schema::value);
 
-const FORMATS: [Format; 3] = [
+const FORMATS: [Format; 4] = [
     Format { name: "name", what: "a name", number: false, check: check::name },
     Format {
         name: "promise",
         what: "a promise like I1",
         number: false,
         check: |text| Promise::try_from(text.to_owned()).map(drop),
+    },
+    Format {
+        name: "seed",
+        what: "a seed like 7",
+        number: true,
+        check: |text| match text.parse::<u32>() {
+            Ok(_) => Ok(()),
+            Err(_) => Err(format!("`{text}` is not a seed; a seed is a number from 0 to {}", u32::MAX)),
+        },
     },
     Format {
         name: "size",

@@ -4,23 +4,27 @@
 //! The comments of these types are the descriptions in the schema, and so in an editor.
 
 use crate::kernel::Trait;
-use crate::steps::Step;
+use crate::steps::{Step, is_usual_vcpus, usual_vcpus};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
+mod accesses;
 mod arguments;
 mod check;
 mod expectations;
 mod hides;
 pub mod load;
 mod parts;
+mod probes;
 mod promise;
 pub(crate) mod schema;
 mod size;
 
 pub use check::name as check_name;
 pub use load::load;
+pub use probes::AccessEnd;
+pub(crate) use probes::probe_of;
 pub use promise::Promise;
 pub use s2lab_mmu::MemoryType;
 pub use schema::schema;
@@ -146,6 +150,10 @@ pub struct Guest {
     /// RAM: a multiple of 1M from 64M.
     #[serde(default = "Guest::default_memory")]
     pub memory: Size,
+    /// The number of its vCPUs, 1 if left out.
+    #[serde(default = "usual_vcpus", skip_serializing_if = "is_usual_vcpus")]
+    #[schemars(schema_with = "schema::vcpus")]
+    pub vcpus: u32,
     /// The host's devices that it gets, each with the host's driver. A device belongs to one guest.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub assign: BTreeMap<String, AssignDriver>,
@@ -172,8 +180,8 @@ pub enum AssignDriver {
     VfioPci,
 }
 
-/// An expected result: `at` with `stage2`, `effective` or `exec` for the tables at looks, or
-/// `unaligned` for a probe.
+/// An expected result: `at` with `stage2`, `effective` or `exec` for the tables at looks, or the
+/// ends of probes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Expectation {
@@ -195,10 +203,30 @@ pub struct Expectation {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Exec")]
     pub exec: Option<Exec>,
-    /// The end of the unaligned store of a `probe` step.
+    /// The end of an unaligned store of a `probe` step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Unaligned")]
-    pub unaligned: Option<Unaligned>,
+    #[schemars(with = "AccessEnd")]
+    pub unaligned: Option<AccessEnd>,
+    /// The end of an unaligned load of a `probe` step.
+    #[serde(default, rename = "unaligned-load", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "AccessEnd")]
+    pub unaligned_load: Option<AccessEnd>,
+    /// The end of DC ZVA of a `probe` step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "AccessEnd")]
+    pub zva: Option<AccessEnd>,
+    /// The end of an atomic access of a `probe` step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "AccessEnd")]
+    pub atomic: Option<AccessEnd>,
+    /// The end of an exclusive access of a `probe` step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "AccessEnd")]
+    pub exclusive: Option<AccessEnd>,
+    /// The end of an instruction fetch of a `probe` step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "AccessEnd")]
+    pub fetch: Option<AccessEnd>,
     /// Only for kernels that declare this trait, or all of these.
     #[serde(default, deserialize_with = "load::one_or_many", skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::one_or_many::<Trait>")]
@@ -222,13 +250,4 @@ impl Expectation {
 pub enum Exec {
     /// Every leaf forbids it at every exception level.
     Never,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Unaligned {
-    /// The store completes.
-    Ok,
-    /// The guest gets a signal or its VMM stops; neither is promised.
-    Fault,
 }

@@ -28,6 +28,58 @@ pub(crate) fn map_kind(_: &mut SchemaGenerator) -> Schema {
     ]})
 }
 
+/// [`s2lab_protocol::By`].
+pub(crate) fn by(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"oneOf": [
+        {"const": "str", "description": "STR of a general register: width 1, 2, 4 or 8."},
+        {"const": "stp", "description": "STP of two X registers: width 16; four of them: width 64."},
+        {"const": "q", "description": "STR of a Q register: width 16."},
+        {"const": "st4", "description": "ST4 of four vectors, as rdma-core: width 64."},
+        {"const": "dgh", "description": "Eight STR and DGH, as Linux's `__iowrite64_copy`: width 64."},
+    ]})
+}
+
+/// [`s2lab_protocol::Order`].
+pub(crate) fn order(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"oneOf": [
+        {"const": "sequential", "description": "By ascending address, if left out."},
+        {"const": "strided", "description": "Each eighth chunk, eight times."},
+        {"const": "random", "description": "By a seed: each run has the same order."},
+    ]})
+}
+
+/// [`s2lab_protocol::Barrier`].
+pub(crate) fn barrier(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"oneOf": [
+        {"const": "none", "description": "No barrier, if left out."},
+        {"const": "dmb", "description": "DMB OSHST after stores, DMB OSHLD after loads."},
+        {"const": "dsb", "description": "DSB ST after stores, DSB LD after loads."},
+    ]})
+}
+
+/// [`s2lab_protocol::ProbeKind`].
+pub(crate) fn probe_kind(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"oneOf": [
+        {"const": "store", "description": "A store of 8 bytes to an odd address, if left out."},
+        {"const": "load", "description": "A load of 8 bytes from an odd address."},
+        {"const": "zva", "description": "DC ZVA."},
+        {"const": "atomic", "description": "LDADD (FEAT_LSE)."},
+        {"const": "exclusive", "description": "LDXR and STXR."},
+        {"const": "fetch", "description": "An instruction fetch."},
+    ]})
+}
+
+/// A number of vCPUs.
+pub(crate) fn vcpus(_: &mut SchemaGenerator) -> Schema {
+    let numbers: Vec<u32> = (1..=s2lab_protocol::MOST_VCPUS).collect();
+    json_schema!({"type": "integer", "enum": numbers})
+}
+
+/// A seed.
+pub(crate) fn seed(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "integer", "format": "seed", "minimum": 0, "maximum": u32::MAX})
+}
+
 /// Names of memory types.
 pub(super) fn memory_type(_: &mut SchemaGenerator) -> Schema {
     let names: Vec<Value> = MemoryType::ALL.iter().map(|t| json!(t)).collect();
@@ -38,7 +90,7 @@ pub(super) fn memory_type(_: &mut SchemaGenerator) -> Schema {
 pub(crate) fn widths(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "array",
-        "items": {"type": "integer", "enum": super::check::WIDTHS},
+        "items": {"type": "integer", "enum": s2lab_protocol::WIDTHS},
         "minItems": 1,
         "uniqueItems": true,
     })
@@ -62,18 +114,21 @@ pub(super) fn one_or_many<T: JsonSchema>(generator: &mut SchemaGenerator) -> Sch
 #[cfg(test)]
 mod tests {
     use super::*;
-    use s2lab_protocol::MapKind;
+    use s2lab_protocol::{Barrier, By, MapKind, Order, ProbeKind};
+    use serde::de::DeserializeOwned;
 
     /// The words of the schema are written by hand, because the agents' crate has no schemas.
     #[test]
-    fn ways_to_map_are_those_of_the_agents() {
-        let schema = value();
-        let words: Vec<MapKind> = schema["definitions"]["StoreStep"]["properties"]["map"]["oneOf"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|word| serde_json::from_value(word["const"].clone()).unwrap())
-            .collect();
-        assert_eq!(words, [MapKind::Wc, MapKind::Device]);
+    fn words_are_those_of_the_agents() {
+        fn words<T: DeserializeOwned>(step: &str, key: &str) -> Vec<T> {
+            let schema = value();
+            let words = schema["definitions"][step]["properties"][key]["oneOf"].as_array().unwrap();
+            words.iter().map(|word| serde_json::from_value(word["const"].clone()).unwrap()).collect()
+        }
+        assert_eq!(words::<MapKind>("StoreStep", "map"), MapKind::ALL);
+        assert_eq!(words::<By>("StoreStep", "by"), By::ALL);
+        assert_eq!(words::<Order>("LoadStep", "order"), Order::ALL);
+        assert_eq!(words::<Barrier>("LoadStep", "barrier"), Barrier::ALL);
+        assert_eq!(words::<ProbeKind>("ProbeStep", "do"), ProbeKind::ALL);
     }
 }

@@ -1,13 +1,14 @@
-//! The accesses of a guest to a whole BAR, once for each width: the rules of `store` and `load`.
+//! The accesses of a guest to a BAR, once for each width: the rules of `store` and `load`.
 
+use super::manner::MannerWords;
 use super::{Due, Observed, StepAttempt};
 use crate::finding::{Finding, Subject, Weight};
 use crate::record::At;
 use crate::scenario::Size;
-use s2lab_protocol::{Bar, MapKind};
+use s2lab_protocol::{Bar, By, Manner, MapKind};
 
-/// The bytes of the narrowest access.
-const NARROWEST: u64 = 8;
+/// The most bytes of one STR.
+const REGISTER: u32 = 8;
 
 /// A kind of access in words.
 #[derive(Debug, Clone, Copy)]
@@ -26,6 +27,9 @@ pub struct Access<'a> {
     pub device: &'a str,
     pub map: MapKind,
     pub width: u32,
+    /// The instructions, if they are not those usual for the width.
+    pub by: Option<By>,
+    pub manner: Manner,
     pub bytes: u64,
     pub bar: Bar,
     /// The number of executed instructions.
@@ -36,8 +40,8 @@ impl Access<'_> {
     /// Returns true if so many instructions can access so many bytes: a wide access may take
     /// several.
     fn is_possible(&self) -> bool {
-        let fewest = self.bytes / u64::from(self.width.max(1));
-        (fewest..=self.bytes / NARROWEST).contains(&self.instructions)
+        let of = |width: u32| self.bytes / u64::from(width.max(1));
+        (of(self.width)..=of(self.width.min(REGISTER))).contains(&self.instructions)
     }
 }
 
@@ -48,6 +52,8 @@ pub(super) struct Accesses<'a> {
     pub(super) device: &'a str,
     pub(super) map: MapKind,
     pub(super) widths: &'a [u32],
+    pub(super) by: Option<By>,
+    pub(super) manner: Manner,
     pub(super) bytes: Size,
 }
 
@@ -75,9 +81,11 @@ impl Accesses<'_> {
         let unlike = |of: At<'_, T>| {
             let access = of.data.access()?;
             let Access { guest, device, width, bytes, instructions, .. } = access;
+            let words = MannerWords(access.by, access.manner);
             let found =
-                format!("{instructions} {verb}s of {width} B, {bytes} bytes by {guest} {to} {device}");
-            let expected = format!("{} bytes by {} {to} {}", self.bytes, self.guest, self.device);
+                format!("{instructions} {verb}s of {width} B{words}, {bytes} bytes by {guest} {to} {device}");
+            let words = MannerWords(self.by, self.manner);
+            let expected = format!("{} bytes by {} {to} {}{words}", self.bytes, self.guest, self.device);
             let what = format!("step {}, {verb}", attempt.at);
             let finding = Finding::new(Weight::Lab, self.subject(attempt), what, expected, found);
             (!self.has(&access) || !is_done(of.data)).then_some(finding)
@@ -89,6 +97,8 @@ impl Accesses<'_> {
         access.guest == self.guest
             && access.device == self.device
             && access.map == self.map
+            && access.by == self.by.filter(|by| *by != By::usual(access.width))
+            && access.manner == self.manner
             && access.bytes == self.bytes.0
             && access.is_possible()
     }

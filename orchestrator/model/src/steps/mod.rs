@@ -6,6 +6,7 @@ mod access;
 mod count;
 mod load;
 mod look;
+mod manner;
 mod probe;
 mod reset;
 mod store;
@@ -25,7 +26,9 @@ pub use access::{Access, Words};
 pub use count::{CountLine, Counted, Counts, FaultRun, Stage2Fault};
 pub use load::{LoadLine, LoadStep, LoadedBytes};
 pub use look::{Beside, Look, LookLine, LookStep, VmaFlags};
+pub(crate) use manner::{is_usual_vcpus, usual_vcpus};
 pub use probe::{Ending, ProbeLine, ProbeOutcome, ProbeStep, Probed};
+pub(crate) use probe::{access_words, words as probe_words};
 pub use reset::{AfterReset, HostStep, MethodLine, Reset, ResetLine};
 pub use store::{StoreLine, StoreStep, Stored};
 pub use tlbi::{Invalidated, TlbiRun, TracedTlbi};
@@ -43,7 +46,7 @@ pub enum Step {
     Look(LookStep),
     /// The host acts on a device.
     Host(HostStep),
-    /// A guest tries an unaligned store; the last step of its guest.
+    /// A guest tries an access that may fault; only other probes of the guest may follow.
     Probe(ProbeStep),
 }
 
@@ -235,7 +238,7 @@ impl FromStr for StepLine {
             Some("load") => text.parse().map(StepLine::Load),
             Some("look") => text.parse().map(StepLine::Look),
             Some("reset") => text.parse().map(StepLine::Reset),
-            Some("unaligned") => text.parse().map(StepLine::Probe),
+            Some("unaligned" | "zva" | "atomic" | "exclusive" | "fetch") => text.parse().map(StepLine::Probe),
             _ => Err(LineError { form: "the line of a step" }),
         }
     }

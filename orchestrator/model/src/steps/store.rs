@@ -1,12 +1,13 @@
 //! The step `store`: a guest stores to a BAR, and L0 reads the BAR's memory from outside.
 
 use super::access::{Access, Accesses, Words};
+use super::manner::{self, MannerWords};
 use super::{Due, Observed, StepAttempt, StepKind, StepLine};
 use crate::finding::{Finding, Subject, Weight};
 use crate::lines::{LineError, Promised, Word, equality, is_equal, line};
 use crate::record::At;
 use crate::scenario::{Size, schema};
-use s2lab_protocol::{MapKind, StoreResult};
+use s2lab_protocol::{Barrier, By, Manner, MapKind, Order, StoreResult};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
@@ -24,11 +25,39 @@ pub struct StoreStep {
     /// The kind of the guest's mapping of the BAR.
     #[schemars(schema_with = "schema::map_kind")]
     pub map: MapKind,
-    /// Widths of a store in bytes, of 8, 16 and 64; the pattern is stored once with each.
+    /// Widths of a store in bytes, of 1, 2, 4, 8, 16 and 64; the pattern is stored once with each.
     #[schemars(schema_with = "schema::widths")]
     pub width: Vec<u32>,
-    /// The total, from the start of the BAR: a multiple of 64, at most the size of the BAR.
+    /// The instructions of a store: `str` up to width 8 and `stp` above, if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::by")]
+    pub by: Option<By>,
+    /// The total: a multiple of 64, at most the size of the BAR.
     pub bytes: Size,
+    /// The order of the chunks.
+    #[serde(default, skip_serializing_if = "manner::is_sequential")]
+    #[schemars(schema_with = "schema::order")]
+    pub order: Order,
+    /// The seed of `order: random`, 1 if left out.
+    #[serde(default = "manner::usual_seed", skip_serializing_if = "manner::is_usual_seed")]
+    #[schemars(schema_with = "schema::seed")]
+    pub seed: u32,
+    /// The barrier after each chunk.
+    #[serde(default, skip_serializing_if = "manner::is_without_barrier")]
+    #[schemars(schema_with = "schema::barrier")]
+    pub barrier: Barrier,
+    /// The first byte in the BAR, a multiple of 64; the start if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Size")]
+    pub from: Option<Size>,
+    /// The bytes of a chunk: a multiple of 8 and of each width, a divisor of `bytes`; 64 if left
+    /// out.
+    #[serde(default = "manner::usual_chunk", skip_serializing_if = "manner::is_usual_chunk")]
+    pub chunk: Size,
+    /// The number of vCPUs of the guest, which take turns by chunks at the same time.
+    #[serde(default = "manner::usual_vcpus", skip_serializing_if = "manner::is_usual_vcpus")]
+    #[schemars(schema_with = "schema::vcpus")]
+    pub vcpus: u32,
 }
 
 impl StepKind for StoreStep {
@@ -51,9 +80,24 @@ impl StepKind for StoreStep {
 }
 
 impl StoreStep {
+    /// Returns the manner of its accesses.
+    pub fn manner(&self) -> Manner {
+        let Self { order, seed, barrier, from, chunk, vcpus, .. } = *self;
+        Manner { order, seed, barrier, from: from.map_or(0, |from| from.0), chunk: chunk.0, vcpus }
+    }
+
     fn accesses(&self) -> Accesses<'_> {
-        let StoreStep { guest, device, map, width, bytes } = self;
-        Accesses { words: WORDS, guest, device, map: *map, widths: width, bytes: *bytes }
+        let StoreStep { guest, device, map, width, by, bytes, .. } = self;
+        Accesses {
+            words: WORDS,
+            guest,
+            device,
+            map: *map,
+            widths: width,
+            by: *by,
+            manner: self.manner(),
+            bytes: *bytes,
+        }
     }
 }
 
@@ -64,6 +108,11 @@ pub struct Stored {
     pub device: String,
     pub map: MapKind,
     pub width: u32,
+    /// The instructions, if they are not those usual for the width.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<By>,
+    #[serde(default, skip_serializing_if = "Manner::is_usual")]
+    pub manner: Manner,
     pub bytes: u64,
     pub result: StoreResult,
     /// The offset of the first word of the BAR's file that is not the pattern.
@@ -72,7 +121,7 @@ pub struct Stored {
 
 impl Observed for Stored {
     fn access(&self) -> Option<Access<'_>> {
-        let Stored { guest, device, map, width, bytes, result, .. } = self;
+        let Stored { guest, device, map, width, by, manner, bytes, result, .. } = self;
         let (bar, instructions) = (result.bar, result.stores);
         Some(Access {
             words: WORDS,
@@ -80,6 +129,8 @@ impl Observed for Stored {
             device,
             map: *map,
             width: *width,
+            by: *by,
+            manner: *manner,
             bytes: *bytes,
             bar,
             instructions,
@@ -101,12 +152,14 @@ impl Observed for Stored {
 
 impl Stored {
     fn line(&self) -> StoreLine {
-        let Stored { guest, device, map, width, result, file_difference, .. } = self;
+        let Stored { guest, device, map, width, by, manner, result, file_difference, .. } = self;
         StoreLine {
             guest: Word::new(guest),
             device: Word::new(device),
             map: *map,
             width: *width,
+            by: *by,
+            manner: *manner,
             stores: result.stores,
             file_equal: file_difference.is_none(),
             reads_back: result.first_difference.is_none(),
@@ -122,6 +175,9 @@ pub struct StoreLine {
     pub map: MapKind,
     /// Bytes.
     pub width: u32,
+    /// The instructions, if they are not those usual for the width.
+    pub by: Option<By>,
+    pub manner: Manner,
     pub stores: u64,
     /// The BAR's file holds the pattern.
     pub file_equal: bool,
@@ -129,14 +185,15 @@ pub struct StoreLine {
     pub reads_back: bool,
 }
 
-const FORM: &str = "store GUEST DEVICE MAP WIDTH B: N stores, BAR file equal, read-back equal";
+const FORM: &str = "store GUEST DEVICE MAP WIDTH B MANNER: N stores, BAR file equal, read-back equal";
 impl fmt::Display for StoreLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let StoreLine { guest, device, map, width, stores, file_equal, reads_back } = self;
+        let StoreLine { guest, device, map, width, by, manner, stores, file_equal, reads_back } = self;
+        let words = MannerWords(*by, *manner);
         let (file, back) = (equality(*file_equal), equality(*reads_back));
         write!(
             f,
-            "store {guest} {device} {map} {width} B: {stores} stores, BAR file {file}, read-back {back}"
+            "store {guest} {device} {map} {width} B{words}: {stores} stores, BAR file {file}, read-back {back}"
         )
     }
 }
@@ -146,11 +203,15 @@ impl FromStr for StoreLine {
 
     fn from_str(text: &str) -> Result<Self, LineError> {
         line(text, FORM, |text| {
-            let words: Vec<_> = text.split(' ').collect();
-            let [_, guest, device, map, width, _, stores, _, _, _, file, _, back] = words[..] else {
-                return None;
-            };
+            let (subject, result) = text.rsplit_once(": ")?;
+            let subject: Vec<_> = subject.split(' ').collect();
+            let [_, guest, device, map, width, _, words @ ..] = subject.as_slice() else { return None };
+            let result: Vec<_> = result.split(' ').collect();
+            let [stores, _, _, _, file, _, back] = result[..] else { return None };
+            let MannerWords(by, manner) = MannerWords::read(words)?;
             Some(StoreLine {
+                by,
+                manner,
                 guest: guest.parse().ok()?,
                 device: device.parse().ok()?,
                 map: map.parse().ok()?,

@@ -1,6 +1,6 @@
 use super::*;
 use s2lab_protocol::{
-    Decoder, Level, Notice,
+    By, Decoder, Level, Manner, Notice,
     ask::{Memory, Release, Request, StopGuest, Store},
 };
 use serde_json::Value;
@@ -29,7 +29,8 @@ fn stop() -> StopGuest {
 
 fn store() -> Store {
     let (device, address, map) = ("nic".into(), "0000:00:10.0".into(), s2lab_protocol::MapKind::Wc);
-    Store { device, address, map, width: 8, offset: 0, bytes: 64, seed: 1 }
+    let (by, manner) = (By::Str, Manner::default());
+    Store { device, address, map, width: 8, by, manner, bytes: 64, seed: 1 }
 }
 
 fn link() -> (Link, UnixStream, mpsc::Receiver<AgentNotice>) {

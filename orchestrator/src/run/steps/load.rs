@@ -7,6 +7,7 @@ use s2lab_protocol::{
     ask::{Load, Loaded},
     pattern,
 };
+use std::ops::Range;
 
 /// The bytes of the pattern that are made at a time.
 const PIECE: u64 = 64 << 10;
@@ -14,42 +15,45 @@ const PIECE: u64 = 64 << 10;
 impl CellContext<'_, '_> {
     pub(super) async fn load(&mut self, index: usize, step: &LoadStep) -> Result<(), Stop> {
         for &width in &step.width {
-            let seed = self.seed(index, width);
-            put(self.bar(&step.device)?, step.bytes.0, seed)?;
+            let (seed, manner) = (self.seed(index, width), step.manner());
+            put(self.bar(&step.device)?, manner.from..manner.from + step.bytes.0, seed)?;
             let ask = Load {
                 device: step.device.clone(),
                 address: self.guest_address(&step.guest, &step.device)?,
                 map: step.map,
                 width,
+                manner,
                 bytes: step.bytes.0,
             };
             let loaded = self.ask_guest(&step.guest, ask, self.for_accesses()).await?;
             let difference = difference(&loaded, seed);
-            let Loaded { bar, map, width, bytes, loads, .. } = loaded;
+            let Loaded { bar, map, width, manner, bytes, loads, .. } = loaded;
             let (guest, device) = (step.guest.clone(), step.device.clone());
-            let loaded = steps::LoadedBytes { guest, device, map, width, bytes, bar, loads, difference };
+            let loaded =
+                steps::LoadedBytes { guest, device, map, width, manner, bytes, bar, loads, difference };
             self.observed(index, Observation::LoadedBytes(loaded));
         }
         Ok(())
     }
 }
 
-/// Writes the pattern to the first `bytes` bytes.
-fn put(memory: &Bytes, bytes: u64, seed: u64) -> Result<(), Stop> {
-    for start in (0..bytes).step_by(PIECE as usize) {
-        let words = (start..bytes.min(start + PIECE)).step_by(size_of::<u64>());
+/// Writes the pattern to the bytes of a BAR.
+fn put(memory: &Bytes, bytes: Range<u64>, seed: u64) -> Result<(), Stop> {
+    for start in bytes.clone().step_by(PIECE as usize) {
+        let words = (start..bytes.end.min(start + PIECE)).step_by(size_of::<u64>());
         let piece: Vec<u8> = words.flat_map(|offset| pattern(seed, offset).to_le_bytes()).collect();
         memory.write(start, &piece).map_err(|why| Stop::lab(format!("the BAR's memory: {why}")))?;
     }
     Ok(())
 }
 
-/// Returns the offset of the first part whose digest is not that of the pattern.
+/// Returns the offset in the BAR of the first part whose digest is not that of the pattern.
 fn difference(loaded: &Loaded, seed: u64) -> Option<u64> {
+    let from = loaded.manner.from;
     let mut parts = Load::parts(loaded.bytes).zip(&loaded.digests);
     let differs = |(start, length): (u64, u64), digest: u64| {
-        let words = (start..start + length).step_by(size_of::<u64>()).map(|offset| pattern(seed, offset));
-        Load::digest(Load::EMPTY, words) != digest
+        let offsets = (from + start..from + start + length).step_by(size_of::<u64>());
+        Load::digest(offsets.map(|offset| (offset, pattern(seed, offset)))) != digest
     };
-    parts.find_map(|(part, digest)| differs(part, *digest).then_some(part.0))
+    parts.find_map(|(part, digest)| differs(part, *digest).then_some(from + part.0))
 }

@@ -3,6 +3,7 @@
 use super::super::{cell::CellContext, stages::Stop};
 use s2lab_model::steps::{self, Observation, StoreStep};
 use s2lab_protocol::{
+    By,
     ask::{Store, Stored},
     pattern,
 };
@@ -16,18 +17,21 @@ impl CellContext<'_, '_> {
                 address: self.guest_address(&step.guest, &step.device)?,
                 map: step.map,
                 width,
-                offset: 0,
+                by: step.by.unwrap_or(By::usual(width)),
+                manner: step.manner(),
                 bytes: step.bytes.0,
                 seed,
             };
-            let Stored { map, width, bytes, result } =
+            let Stored { map, width, by, manner, bytes, result } =
                 self.ask_guest(&step.guest, ask, self.for_accesses()).await?;
             let memory = self.bar(&step.device)?;
-            let file_difference = (0..step.bytes.0)
+            let file_difference = (manner.from..manner.from + bytes)
                 .step_by(size_of::<u64>())
                 .find(|&offset| memory.word(offset) != Some(pattern(seed, offset)));
             let (guest, device) = (step.guest.clone(), step.device.clone());
-            let stored = steps::Stored { guest, device, map, width, bytes, result, file_difference };
+            let by = (by != By::usual(width)).then_some(by);
+            let stored =
+                steps::Stored { guest, device, map, width, by, manner, bytes, result, file_difference };
             self.observed(index, Observation::Stored(stored));
         }
         Ok(())

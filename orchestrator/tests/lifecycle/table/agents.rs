@@ -97,7 +97,7 @@ pub(super) fn answers() -> Vec<Row> {
         ),
         silent(
             "probe-never-answered",
-            "unaligned",
+            "probe",
             "TIMEOUT(steps)",
             Stage::Steps,
             Deadline::Request,

@@ -77,13 +77,43 @@ pub(super) fn guests() -> Vec<Row> {
         also("guest-ends-twice", Peer::Host, ends_of("g0"), "a guest's end a second time")
             .and(request("bind"), Act::Also(Peer::Host, ends_of("g0"))),
         // Kernels with the series let the store through.
-        fault("guest-stopped-by-the-probe", request("unaligned"), Act::GuestEnds(internal_error()))
+        fault("guest-stopped-by-the-probe", request("probe"), Act::GuestEnds(internal_error()))
             .judged("MISS", "oracle in doubt"),
-        fault(
-            "probe-reads-back-wrong",
-            request("unaligned"),
-            Act::answer::<Unaligned>(&UnalignedStore { map: MapKind::Wc, outcome: UnalignedOutcome::Wrong }),
-        )
-        .judged("FAIL", "reads back wrong"),
+        fault("probe-reads-back-wrong", request("probe"), probed(ProbeKind::Store, ProbeEnd::Wrong))
+            .judged("FAIL", "reads back wrong"),
+        another_probe("probe-of-another-kind", probed(ProbeKind::Zva, ProbeEnd::Ok)),
+        another_probe(
+            "probe-through-another-mapping",
+            Act::answer::<Probe>(&ProbeDone {
+                map: MapKind::Device,
+                kind: ProbeKind::Store,
+                outcome: ProbeEnd::Ok,
+            }),
+        ),
+        // The unaligned store after it is not done.
+        fault("guest-stopped-by-a-zva", request("probe-zva"), Act::GuestEnds(internal_error()))
+            .judged("MISS", "zva by g0 to nic, mapped wc: oracle in doubt"),
+        fault("zva-faults", request("probe-zva"), probed(ProbeKind::Zva, ProbeEnd::Signal(7)))
+            .judged("MISS", "zva by g0 to nic, mapped wc: oracle in doubt"),
+        fault("zva-leaves-other-bytes", request("probe-zva"), probed(ProbeKind::Zva, ProbeEnd::Wrong))
+            .judged("FAIL", "zva by g0 to nic: completes, but reads back wrong instead of ok or fault"),
+        fault("zva-that-the-cpu-lacks", request("probe-zva"), probed(ProbeKind::Zva, ProbeEnd::Unsupported))
+            .judged(
+                "SKIP(the guest's CPU does not have the instruction)",
+                "the guest's CPU does not have the instruction",
+            ),
+        fault("zva-never-answered", request("probe-zva"), Act::Ignore)
+            .stops("TIMEOUT(steps)", Stage::Steps, "`probe`")
+            .after(Deadline::Request),
     ]
+}
+
+/// The answer to a probe.
+fn probed(kind: ProbeKind, outcome: ProbeEnd) -> Act {
+    Act::answer::<Probe>(&ProbeDone { map: MapKind::Wc, kind, outcome })
+}
+
+/// A good answer, but to another probe than the unaligned store that was asked for.
+fn another_probe(name: &'static str, act: Act) -> Row {
+    fault(name, request("probe"), act).stops("MISS", Stage::Steps, "answers `probe` with something else")
 }

@@ -48,7 +48,7 @@ pub(super) fn looks() -> Vec<Row> {
             .judged("FAIL", "unknown region"),
         leaf("bar-device-and-a-probe-that-passes", DEVICE).judged("MISS", "oracle in doubt"),
         leaf("bar-device-with-the-series", DEVICE)
-            .and(request("unaligned"), Act::GuestEnds(internal_error()))
+            .and(request("probe"), Act::GuestEnds(internal_error()))
             .judged("FAIL", "Device-nGnRE"),
         leaf("bar-write-back", NORMAL_WB | NEVER_EXEC).judged("FAIL", "Normal-WB"),
         leaf("bar-executable", NORMAL_NC & !NEVER_EXEC).judged("FAIL", "exec"),
@@ -96,20 +96,22 @@ fn stored_elsewhere() -> Act {
 
 /// The answer to the scenario's first store.
 fn stored_by(result: StoreResult) -> Act {
-    Act::answer::<Store>(&Stored { map: MapKind::Wc, width: 8, bytes: 65536, result })
+    let (map, by, manner) = (MapKind::Wc, By::Str, Manner::default());
+    Act::answer::<Store>(&Stored { map, width: 8, by, manner, bytes: 65536, result })
 }
 
 /// A good answer, but of a store as it was not asked.
-fn stored_as(map: MapKind, width: u32) -> Act {
+fn stored_as(map: MapKind, width: u32, by: By, manner: Manner) -> Act {
     let bar = mapping("nic").bar;
     let result = StoreResult { bar, stores: 8192, nanos: 1, first_difference: None };
-    Act::answer::<Store>(&Stored { map, width, bytes: 65536, result })
+    Act::answer::<Store>(&Stored { map, width, by, manner, bytes: 65536, result })
 }
 
 /// An answer to the scenario's first load, with digests that no pattern has.
 fn loaded_as(map: MapKind, width: u32, bytes: u64) -> Act {
     let (bar, loads, digests) = (mapping("nic").bar, bytes / 8, vec![0; 64]);
-    Act::answer::<Load>(&Loaded { bar, map, width, bytes, loads, digests })
+    let manner = Manner::default();
+    Act::answer::<Load>(&Loaded { bar, map, width, manner, bytes, loads, digests })
 }
 
 fn reset_done(method: &str) -> Act {
@@ -149,6 +151,10 @@ pub(super) fn evidence() -> Vec<Row> {
     let stored = |stores, first_difference| {
         stored_by(StoreResult { bar: mapping("nic").bar, stores, nanos: 1, first_difference })
     };
+    let usual = Manner::default();
+    let another = |name, act| {
+        fault(name, request("store"), act).stops("MISS", Stage::Steps, "answers `store` with something else")
+    };
     vec![
         fault("bar-file-differs", request("store"), Act::Spoil(64))
             .judged("FAIL", "differs from offset 0x40"),
@@ -166,16 +172,14 @@ pub(super) fn evidence() -> Vec<Row> {
         .judged("FAIL", "the agent's account contradicts QEMU"),
         fault("store-to-another-bar", request("store"), stored_elsewhere())
             .judged("FAIL", "the agent's account contradicts QEMU"),
-        fault("store-through-another-mapping", request("store"), stored_as(MapKind::Device, 8)).stops(
-            "MISS",
-            Stage::Steps,
-            "answers `store` with something else",
+        another("store-through-another-mapping", stored_as(MapKind::Device, 8, By::Str, usual)),
+        another("store-of-another-width", stored_as(MapKind::Wc, 16, By::Stp, usual)),
+        another("store-by-other-instructions", stored_as(MapKind::Wc, 8, By::Stp, usual)),
+        another(
+            "store-in-another-order",
+            stored_as(MapKind::Wc, 8, By::Str, Manner { order: Order::Strided, ..usual }),
         ),
-        fault("store-of-another-width", request("store"), stored_as(MapKind::Wc, 16)).stops(
-            "MISS",
-            Stage::Steps,
-            "answers `store` with something else",
-        ),
+        another("store-on-another-vcpu", stored_as(MapKind::Wc, 8, By::Str, Manner { vcpus: 2, ..usual })),
         fault("load-reads-other-bytes", request("load"), loaded_as(MapKind::Wc, 8, 4096))
             .judged("FAIL", "differs in the 64 bytes from offset 0x0"),
         fault("load-of-another-width", request("load"), loaded_as(MapKind::Wc, 16, 4096)).stops(

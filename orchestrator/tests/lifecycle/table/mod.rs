@@ -16,11 +16,11 @@ use crate::{
 use fake_qemu::script::{Act, Bend, Moment, PluginAnswer, Script, Tlbi};
 use s2lab_model::event::Stage;
 use s2lab_protocol::{
-    Body, Facility, Failure, FailureKind, FinalRecord, GuestEnd, Hello, Level, MapKind, Mapping, Notice,
-    Peer, StoreResult, UnalignedOutcome,
+    Body, By, Facility, Failure, FailureKind, FinalRecord, GuestEnd, Hello, Level, Manner, MapKind, Mapping,
+    Notice, Order, Peer, ProbeEnd, ProbeKind, StoreResult,
     ask::{
-        Ask, Bind, Finish, Held, Hold, Load, Loaded, Memory, Release, Reset, ResetDone, Store, Stored,
-        Unaligned, UnalignedStore, VmaFlags,
+        Ask, Bind, Finish, Held, Hold, Load, Loaded, Memory, Probe, ProbeDone, Release, Reset, ResetDone,
+        Store, Stored, VmaFlags,
     },
 };
 

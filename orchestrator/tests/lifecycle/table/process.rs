@@ -76,7 +76,7 @@ pub(super) fn processes() -> Vec<Row> {
         ended("exits-in-a-look", gdb("Hg2"), Stage::Steps),
         ended("exits-while-stopped", qmp("stop"), Stage::Steps),
         ended("exits-while-resetting", request("reset"), Stage::Steps),
-        ended("exits-while-probing", request("unaligned"), Stage::Steps),
+        ended("exits-while-probing", request("probe"), Stage::Steps),
         ended("exits-while-a-guest-ends", request("stop-guest"), Stage::ShutDown),
         ended("exits-before-the-final-record", request("finish"), Stage::ShutDown),
         fault("crashes-while-storing", request("store"), Act::Signal(SIGABRT)).stops(

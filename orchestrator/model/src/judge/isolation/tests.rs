@@ -11,7 +11,7 @@ use crate::verdict::Verdict;
 use guest_tables::{BLOCK, GUEST_OFFSET, PAGE, STAGE1_ROOT, STAGE2_ROOT, stage2_root};
 use proptest::prelude::*;
 use s2lab_mmu::Stage2Leaf;
-use s2lab_protocol::{Extent, UnalignedOutcome};
+use s2lab_protocol::{Extent, ProbeEnd};
 use std::ops::RangeInclusive;
 
 /// A page and a block of RAM, without S2AP\[1\].
@@ -37,7 +37,7 @@ pub(super) fn with(leaves: &[(u64, u64, u64, u64)]) -> Machine {
 
 pub(super) fn story(machine: &Machine) -> Story {
     let traits = Story::after().cell.resolved.traits;
-    Story::of(traits, machine, true, crate::steps::ProbeOutcome::Answered(UnalignedOutcome::Ok))
+    Story::of(traits, machine, true, crate::steps::ProbeOutcome::Answered(ProbeEnd::Ok))
 }
 
 fn texts(story: &Story) -> (Option<Verdict>, Vec<String>) {

@@ -163,7 +163,7 @@ fn a_kernel_that_declares_nothing_matches_exactly_one_alternative() {
             expectation.stage2 = Some(crate::scenario::MemoryType::NormalWB);
             expectation.exec = None;
         }
-        expectation.unaligned = expectation.unaligned.map(|_| crate::scenario::Unaligned::Ok);
+        expectation.unaligned = expectation.unaligned.map(|_| crate::scenario::AccessEnd::Ok);
     }
     found(&ambiguous, Verdict::Fail, &["exactly one of", "found before the series and"]);
 

@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::finding::Subject;
-use crate::scenario::{Promise, Size};
+use crate::scenario::Promise;
 use crate::steps::{LoadStep, LoadedBytes};
-use s2lab_protocol::MapKind;
+use s2lab_protocol::{Manner, MapKind};
 
 const STEP: usize = 5;
 
@@ -21,12 +21,13 @@ fn loading() -> Story {
     });
     let (bar, map, bytes) = (bar.unwrap(), MapKind::Wc, 4096);
     let step =
-        LoadStep { guest: "g0".into(), device: "nic".into(), map, width: vec![8, 64], bytes: Size(bytes) };
+        serde_json::json!({"guest": "g0", "device": "nic", "map": map, "width": [8, 64], "bytes": bytes});
+    let step: LoadStep = serde_json::from_value(step).unwrap();
     story.cell.resolved.steps.insert(STEP, Step::Load(step));
     for width in [8, 64] {
         let (guest, device) = ("g0".into(), "nic".into());
-        let loads = bytes / u64::from(width);
-        let loaded = LoadedBytes { guest, device, map, width, bytes, bar, loads, difference: None };
+        let (loads, manner) = (bytes / u64::from(width), Manner::default());
+        let loaded = LoadedBytes { guest, device, map, width, manner, bytes, bar, loads, difference: None };
         story = story.and(Event::Observed { step: STEP, data: Observation::LoadedBytes(loaded) });
     }
     story

@@ -163,7 +163,7 @@ fn bytes_must_arrive() {
         }
     });
     found(&story, Verdict::Fail, &["read-back after step 0", "differs from offset 0x8"]);
-    let wrong = ProbeOutcome::Answered(UnalignedOutcome::Wrong);
+    let wrong = ProbeOutcome::Answered(ProbeEnd::Wrong);
     found(
         &Story::after().edit(probe_ends(wrong)),
         Verdict::Fail,

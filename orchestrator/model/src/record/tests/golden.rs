@@ -12,8 +12,12 @@ use crate::judge::judge_run;
 use crate::night::{KnownFailure, Night};
 use crate::record::environment;
 use crate::record::parse::{Skipped, parse};
+use crate::scenario::Size;
 use crate::shards::{Inputs, KernelIdentity, PlanFile, Shard};
-use crate::steps::{Counted, Counts, FaultRun, Invalidated, TlbiRun, TracedTlbi};
+use crate::steps::{
+    Counted, Counts, FaultRun, Invalidated, ProbeOutcome, ProbeStep, Step, TlbiRun, TracedTlbi,
+};
+use s2lab_protocol::{Barrier, By, Manner, Order, ProbeEnd, ProbeKind};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -67,6 +71,7 @@ fn ours() -> Vec<Value> {
     };
     story.night = Some(Night { date: "2026-11-22".parse().unwrap(), known: vec![known] });
     story.shuffle = Some(7);
+    with_manners(&mut story);
     let mut lines: Vec<Value> =
         story.lines().iter().map(|line| serde_json::to_value(line).unwrap()).collect();
     let plan = &mut lines[0]["event"]["plan"];
@@ -97,6 +102,31 @@ fn counted() -> Event {
     Event::Observed { step: 2, data: Observation::Counted(data) }
 }
 
+/// Gives each key of an access to the last store, and adds a probe.
+fn with_manners(story: &mut Story) {
+    let cell = &mut story.cell.resolved;
+    cell.guests.values_mut().for_each(|guest| guest.vcpus = 2);
+    let (order, barrier, chunk) = (Order::Random, Barrier::Dsb, 512);
+    let manner = Manner { order, seed: 7, barrier, from: 4096, chunk, vcpus: 2 };
+    let Step::Store(store) = &mut cell.steps[3] else { panic!("no store") };
+    (store.width, store.by) = (vec![64], Some(By::Dgh));
+    (store.order, store.seed, store.barrier, store.vcpus) = (order, 7, barrier, 2);
+    (store.from, store.chunk) = (Some(Size(4096)), Size(chunk));
+    for event in &mut story.events {
+        if let Event::Observed { step: 3, data: Observation::Stored(stored) } = event {
+            (stored.width, stored.by, stored.manner) = (64, Some(By::Dgh), manner);
+        }
+    }
+    let Step::Probe(probe) = cell.steps[5].clone() else { panic!("no probe") };
+    let ProbeStep { guest, device, map, .. } = probe.clone();
+    let kind = ProbeKind::Atomic;
+    cell.steps.push(Step::Probe(ProbeStep { kind, ..probe }));
+    let outcome = ProbeOutcome::Answered(ProbeEnd::Ok);
+    let probed = Probed { guest, device, map, kind, outcome };
+    let last = story.events.iter().position(|event| matches!(event, Event::HostDown { .. })).unwrap();
+    story.events.insert(last, Event::Observed { step: 6, data: Observation::Probed(probed) });
+}
+
 /// The plan that the cell is a shard of.
 fn whole(cell: &PlannedCell) -> PlanFile {
     let identity = KernelIdentity { digest: digest(b"test"), origin: None, is_built: true };
@@ -119,7 +149,7 @@ fn ahead() -> Vec<Value> {
     let cell = &mut lines[0]["event"]["plan"]["cells"][0];
     cell["shard"] = json!([1, 2]);
     cell["resolved"]["host"]["sockets"] = json!(2);
-    cell["resolved"]["steps"][0]["store"]["order"] = json!("random");
+    cell["resolved"]["steps"][0]["store"]["pace"] = json!("slow");
     let of = |event: Value| json!({"v": "", "seq": 0, "ms": 0, "cell": KEY, "event": event});
     let end = lines.iter().position(|line| line["event"].get("cell-ended").is_some()).unwrap();
     lines.insert(end, of(json!({"observed": {"step": 5, "data": {"loaded": {"words": [1, 2]}}}})));
@@ -170,7 +200,7 @@ fn what_a_younger_minor_has_is_skipped_and_named() {
         run.skipped.to_string(),
         "the event log is of version 2.9, and this s2lab knows 2.3: skipped 2 x event `guest-power`, \
          1 x event `observed loaded`, 1 x key `event.cells.resolved.host.sockets`, \
-         1 x key `event.cells.resolved.steps.order`, 1 x key `event.cells.shard`, 1 x key `event.firmware`, \
+         1 x key `event.cells.resolved.steps.pace`, 1 x key `event.cells.shard`, 1 x key `event.firmware`, \
          1 x key `zone`"
     );
     assert!(passes(run));

@@ -1,23 +1,25 @@
-//! The ending of an unaligned store, and whether this QEMU shows it.
+//! The ending of a probe, and whether this QEMU shows it.
 
 use super::emulation;
 use crate::record::{Record, environment};
 use crate::steps::{Ending, ProbeOutcome};
-use s2lab_protocol::UnalignedOutcome;
+use s2lab_protocol::{ProbeEnd, ProbeKind};
 use std::collections::BTreeMap;
 
 /// The ending of an outcome. Whether a fault reaches the guest or stops its VMM depends on the TLB,
 /// so both are the same.
 pub(crate) fn ending(outcome: &ProbeOutcome) -> Ending {
     match outcome {
-        ProbeOutcome::Answered(UnalignedOutcome::Ok) => Ending::Ok,
-        ProbeOutcome::Answered(UnalignedOutcome::Wrong) => Ending::Wrong,
-        ProbeOutcome::Answered(UnalignedOutcome::Signal(_)) | ProbeOutcome::GuestEnded(_) => Ending::Fault,
+        ProbeOutcome::Answered(ProbeEnd::Ok) => Ending::Ok,
+        ProbeOutcome::Answered(ProbeEnd::Wrong) => Ending::Wrong,
+        ProbeOutcome::Answered(ProbeEnd::Signal(_)) | ProbeOutcome::GuestEnded(_) => Ending::Fault,
+        ProbeOutcome::Answered(ProbeEnd::Unsupported) => Ending::Unsupported,
+        ProbeOutcome::NotDone => Ending::NotDone,
     }
 }
 
-/// Returns the reason if the QEMU of this record does not show alignment faults.
-pub(crate) fn shows_alignment(record: &Record) -> Result<(), String> {
+/// Returns the reason if the QEMU of this record does not show the fault of an access.
+pub(crate) fn shows_fault(kind: ProbeKind, record: &Record) -> Result<(), String> {
     let fact = |map: &BTreeMap<String, String>, name| map.get(name).cloned();
     match fact(&record.session.environment.blocking, environment::ACCELERATOR).as_deref() {
         Some(environment::TCG) => {}
@@ -25,7 +27,5 @@ pub(crate) fn shows_alignment(record: &Record) -> Result<(), String> {
             return Err(format!("accelerator {} is not {}", other.unwrap_or("unknown"), environment::TCG));
         }
     }
-    emulation::shows_device_alignment(
-        fact(&record.session.environment.variable, environment::QEMU).as_deref(),
-    )
+    emulation::shows(kind, fact(&record.session.environment.variable, environment::QEMU).as_deref())
 }
