@@ -6,8 +6,8 @@
 //!   `maxProperties`, `minProperties`;
 //! - `array` with `items`, `minItems`, `maxItems`, `uniqueItems`; `anyOf` of one thing and a list of
 //!   it;
-//! - `string` with `enum`, or with a `format` that a [`Format`] checks; `integer` with `enum`;
-//!   `boolean`; `oneOf` of `const`s;
+//! - `string` with `enum`, or with a `format` that a [`Format`] checks; `integer` with `enum`, or
+//!   with `minimum` and `maximum`; `boolean`; `oneOf` of `const`s;
 //! - `oneOf` of mappings with one key each (an externally tagged enum), or with a key that has a
 //!   `const` (internally tagged).
 
@@ -294,6 +294,12 @@ impl Schema<'_> {
         if let Some(Err(why)) = format.map(|f| (f.check)(text)) {
             sink.error(node.span.clone(), why);
         }
+        if integer
+            && format.is_none()
+            && let Some(range) = outside(schema, text)
+        {
+            sink.error(node.span.clone(), format!("{what} {range} is expected here, this is {text}"));
+        }
         let known: Vec<String> =
             schema["enum"].as_array().into_iter().flatten().map(Json::to_string).collect();
         if integer && !known.is_empty() && !known.contains(text) {
@@ -306,6 +312,13 @@ impl Schema<'_> {
         let name = schema["format"].as_str()?;
         self.formats.iter().find(|f| f.name == name)
     }
+}
+
+/// Returns the range of a whole number's schema, if the number is not in it.
+fn outside(schema: &Json, text: &str) -> Option<String> {
+    let (least, most) = (schema["minimum"].as_u64()?, schema["maximum"].as_u64()?);
+    let is_inside = text.parse().is_ok_and(|number: u64| (least..=most).contains(&number));
+    (!is_inside).then(|| format!("from {least} to {most}"))
 }
 
 fn mismatch(node: &Node, expected: &str, sink: &mut Sink<'_>) {

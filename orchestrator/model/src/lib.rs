@@ -19,6 +19,7 @@ pub mod judge;
 pub mod kconfig;
 pub mod kernel;
 pub mod lines;
+pub mod measures;
 pub mod night;
 pub mod plan;
 pub mod record;

@@ -239,7 +239,7 @@ fn number(cell: &CellSummary) -> Option<Value> {
     }
     let median = report.numbers.lines.iter().find_map(|line| match line {
         Number::Store { samples, .. } => Some(samples.median),
-        Number::Head { .. } => None,
+        Number::Head { .. } | Number::Measure { .. } => None,
     })?;
     Some(json!({"value": median.saturating_mul(1_000_000), "unit": "B/s", "prefix": "metric"}))
 }

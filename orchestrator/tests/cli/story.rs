@@ -14,8 +14,8 @@ use s2lab_model::{
     night::{KnownFailure, Night},
     plan::Key,
     steps::{
-        AfterReset, Beside, LoadedBytes, Look, Observation, ProbeOutcome, ProbeStep, Probed, Reset, Step,
-        Stored, VmaFlags,
+        AfterReset, Beside, LoadedBytes, Look, Observation, ProbeOutcome, ProbeStep, Probed, Reset, Sample,
+        Step, StoreStep, Stored, VmaFlags,
     },
 };
 use s2lab_protocol::{Bar, BoundDevice, By, GuestEnd, HostMemory, Mapping, ProbeEnd, StoreResult, Vma};
@@ -298,19 +298,20 @@ impl Teller<'_> {
         match of {
             Step::Store(store) => {
                 let stored = |width: &u32| {
-                    let bytes = store.bytes.0;
-                    let bar = self.bar(&store.device, BAR_IPA);
-                    let stores = bytes / u64::from(*width);
-                    let result = StoreResult { bar, stores, nanos: bytes, first_difference: None };
-                    let (guest, device) = (store.guest.clone(), store.device.clone());
-                    let (map, width, file_difference) = (store.map, *width, None);
-                    let by = store.by.filter(|by| *by != By::usual(width));
-                    let manner = store.manner();
-                    let stored =
-                        Stored { guest, device, map, width, by, manner, bytes, result, file_difference };
-                    Event::Observed { step, data: Observation::Stored(stored) }
+                    let data = Observation::Stored(self.stored(store, *width));
+                    Event::Observed { step, data }
                 };
                 store.width.iter().map(stored).collect()
+            }
+            Step::Measure(of) => {
+                let sample = |number: u32| {
+                    let stored = self.stored(&of.store, of.store.width[0]);
+                    let (measure, warm_up) = (of.name.clone(), number < of.warm_up);
+                    let reset = of.reset.as_ref().map(|_| "bus".to_owned());
+                    let sample = Sample { measure, number, warm_up, reset, stored };
+                    Event::Observed { step, data: Observation::Sample(sample) }
+                };
+                (0..of.stores()).map(sample).collect()
             }
             Step::Load(load) => {
                 let loaded = |width: &u32| {
@@ -342,6 +343,17 @@ impl Teller<'_> {
                 vec![Event::Observed { step, data: Observation::Probed(probed) }]
             }
         }
+    }
+
+    /// Returns a store that takes a nanosecond for each byte.
+    fn stored(&self, store: &StoreStep, width: u32) -> Stored {
+        let (bar, bytes) = (self.bar(&store.device, BAR_IPA), store.bytes.0);
+        let stores = bytes / u64::from(width);
+        let result = StoreResult { bar, stores, nanos: bytes, first_difference: None };
+        let (guest, device) = (store.guest.clone(), store.device.clone());
+        let by = store.by.filter(|by| *by != By::usual(width));
+        let (map, manner, file_difference) = (store.map, store.manner(), None);
+        Stored { guest, device, map, width, by, manner, bytes, result, file_difference }
     }
 
     /// Returns a reset, and the tables of the guest that has the device, which no longer map it.

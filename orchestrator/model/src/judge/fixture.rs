@@ -14,7 +14,9 @@ use crate::plan::Key;
 use crate::record::Run;
 use crate::report::Report;
 use crate::scenario::Scenario;
-use crate::steps::{AfterReset, Beside, Look, Observation, ProbeOutcome, Probed, Reset, Stored, VmaFlags};
+use crate::steps::{
+    AfterReset, Beside, Look, Observation, ProbeOutcome, Probed, Reset, Sample, Step, Stored, VmaFlags,
+};
 pub(crate) use guest_tables::{BAR_IPA, BAR_PA};
 use guest_tables::{BAR_VA, BLOCK, GuestTables, PAGE, registers, stage2_root};
 use s2lab_protocol::{
@@ -294,6 +296,33 @@ impl Story {
             resolved: ResolvedCell::of(&scenario, traits),
         };
         Story { cell, kernels: BTreeMap::new(), lab_commit: None, shuffle: None, night: None, events, pages }
+    }
+
+    /// Returns a kernel with the series, whose first step measures stores of these times. The first
+    /// store is the warm-up.
+    pub(crate) fn measuring(times: &[u64]) -> Story {
+        let mut story = Story::after();
+        let samples = times.len() - 1;
+        let measure = serde_json::json!({"measure": {"name": "x", "warm-up": 1, "samples": samples, "store": {
+            "guest": "g0", "device": "nic", "map": "wc", "width": [8], "bytes": "1M",
+        }}});
+        story.cell.resolved.steps[0] = serde_json::from_value::<Step>(measure).unwrap();
+        let is_stored =
+            |event: &Event| matches!(event, Event::Observed { step: 0, data: Observation::Stored(_) });
+        let at = story.events.iter().position(is_stored).unwrap();
+        let Event::Observed { data: Observation::Stored(stored), .. } = story.events[at].clone() else {
+            panic!("a store")
+        };
+        story.events.retain(|event| !is_stored(event));
+        for (number, nanos) in times.iter().enumerate() {
+            let mut stored = stored.clone();
+            stored.result.nanos = *nanos;
+            let (measure, warm_up, number) = ("x".to_owned(), number == 0, number as u32);
+            let sample = Sample { measure, number, warm_up, reset: None, stored };
+            let event = Event::Observed { step: 0, data: Observation::Sample(sample) };
+            story.events.insert(at + number as usize, event);
+        }
+        story
     }
 
     /// Adds a guest without a device, which is looked at after the first one, with that one beside

@@ -20,6 +20,7 @@ mod counts;
 mod expectations;
 mod live;
 mod load;
+mod measure;
 mod observations;
 mod witnesses;
 

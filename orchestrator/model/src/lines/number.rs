@@ -1,8 +1,8 @@
-//! `step 0  store g0 nic wc 8 B  n 2  median 553 MB/s  min 342  max 765`: throughput, which decides
-//! nothing.
+//! `step 0  store g0 nic wc 8 B  n 2  median 553 MB/s  min 342  max 765`: throughput, and the samples
+//! of measures. They decide nothing.
 
 use super::{LineError, Word, columns, line};
-use crate::statistics::Summary;
+use crate::statistics::{CONFIDENCE, Summary};
 use s2lab_protocol::MapKind;
 use std::{fmt, str::FromStr};
 
@@ -22,6 +22,18 @@ pub enum Number {
         /// MB/s.
         samples: Summary,
     },
+    /// The samples of a measure in one boot of the host.
+    Measure {
+        /// From 0, in the scenario's order.
+        step: usize,
+        name: Word,
+        /// The number of the attempt at the cell, from 1.
+        boot: usize,
+        /// Nanoseconds of one store.
+        samples: Summary,
+        /// The interval of the median, see [`crate::statistics::median_interval`].
+        interval: Option<(u64, u64)>,
+    },
 }
 
 const EMULATED: &str = "emulated, never decide";
@@ -37,6 +49,15 @@ impl fmt::Display for Number {
                 write!(f, "step {step}  store {guest} {device} {map} {width} B")?;
                 write!(f, "  n {n}  median {median} MB/s  min {min}  max {max}")
             }
+            Number::Measure { step, name, boot, samples, interval } => {
+                let Summary { n, median, min, max } = samples;
+                write!(f, "step {step}  measure {name}  boot {boot}  n {n}  median {median} ns  ")?;
+                match interval {
+                    Some((low, high)) => write!(f, "{} {low}..{high}", confidence())?,
+                    None => write!(f, "{} unknown", confidence())?,
+                }
+                write!(f, "  min {min}  max {max}")
+            }
         }
     }
 }
@@ -48,26 +69,56 @@ impl FromStr for Number {
         line(text, FORM, |text| match text {
             EMULATED => Some(Number::Head { emulated: true }),
             REAL => Some(Number::Head { emulated: false }),
-            _ => read_store(text),
+            _ => read_store(text).or_else(|| read_measure(text)),
         })
     }
+}
+
+/// Returns the level of an interval, `95 %`.
+fn confidence() -> String {
+    format!("{} %", (CONFIDENCE * 100.0).round())
+}
+
+/// Returns the number between the two words.
+fn number<T: FromStr>(text: &str, before: &str, after: &str) -> Option<T> {
+    text.strip_prefix(before)?.strip_suffix(after)?.parse().ok()
+}
+
+fn read_measure(text: &str) -> Option<Number> {
+    let [step, name, boot, n, median, interval, min, max] = columns(text)?;
+    let interval = match interval.strip_prefix(&confidence())?.strip_prefix(' ')? {
+        "unknown" => None,
+        range => {
+            let (low, high) = range.split_once("..")?;
+            Some((low.parse().ok()?, high.parse().ok()?))
+        }
+    };
+    Some(Number::Measure {
+        step: number(step, "step ", "")?,
+        name: name.strip_prefix("measure ")?.parse().ok()?,
+        boot: number(boot, "boot ", "")?,
+        samples: Summary {
+            n: number(n, "n ", "")?,
+            median: number(median, "median ", " ns")?,
+            min: number(min, "min ", "")?,
+            max: number(max, "max ", "")?,
+        },
+        interval,
+    })
 }
 
 fn read_store(text: &str) -> Option<Number> {
     let [step, store, n, median, min, max] = columns(text)?;
     let words: Vec<_> = store.split(' ').collect();
     let [_, guest, device, map, width, _] = words[..] else { return None };
-    let number = |text: &str, before: &str, after: &str| -> Option<u64> {
-        text.strip_prefix(before)?.strip_suffix(after)?.parse().ok()
-    };
     Some(Number::Store {
-        step: step.strip_prefix("step ")?.parse().ok()?,
+        step: number(step, "step ", "")?,
         guest: guest.parse().ok()?,
         device: device.parse().ok()?,
         map: map.parse().ok()?,
         width: width.parse().ok()?,
         samples: Summary {
-            n: n.strip_prefix("n ")?.parse().ok()?,
+            n: number(n, "n ", "")?,
             median: number(median, "median ", " MB/s")?,
             min: number(min, "min ", "")?,
             max: number(max, "max ", "")?,

@@ -4,7 +4,7 @@ use super::*;
 use crate::scenario::{Promise, Size};
 use crate::statistics::Summary;
 use crate::steps::{
-    CountLine, Ending, LoadLine, LookLine, MethodLine, ProbeLine, ResetLine, StepLine, StoreLine,
+    CountLine, Ending, LoadLine, LookLine, MeasureLine, MethodLine, ProbeLine, ResetLine, StepLine, StoreLine,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -75,6 +75,10 @@ prop_compose! {
 }
 
 prop_compose! {
+    fn measure()(name in word(), store in store()) -> MeasureLine { MeasureLine { name, store } }
+}
+
+prop_compose! {
     fn load()(
         guest in word(),
         device in word(),
@@ -135,6 +139,7 @@ fn isolation() -> impl Strategy<Value = Isolation> {
 pub(crate) fn promised() -> impl Strategy<Value = Promised> {
     prop_oneof![
         store().prop_map(|line| Promised::Step(StepLine::Store(line))),
+        measure().prop_map(|line| Promised::Step(StepLine::Measure(line))),
         load().prop_map(|line| Promised::Step(StepLine::Load(line))),
         word().prop_map(|device| Promised::Step(StepLine::Reset(ResetLine { device }))),
         probe().prop_map(|line| Promised::Step(StepLine::Probe(line))),
@@ -224,8 +229,22 @@ prop_compose! {
     }
 }
 
+prop_compose! {
+    fn samples()(
+        step: usize,
+        name in word(),
+        boot: usize,
+        n: usize,
+        numbers: [u64; 3],
+        interval in option::of(any::<(u64, u64)>()),
+    ) -> Number {
+        let [median, min, max] = numbers;
+        Number::Measure { step, name, boot, samples: Summary { n, median, min, max }, interval }
+    }
+}
+
 pub(crate) fn number() -> impl Strategy<Value = Number> {
-    prop_oneof![any::<bool>().prop_map(|emulated| Number::Head { emulated }), throughput()]
+    prop_oneof![any::<bool>().prop_map(|emulated| Number::Head { emulated }), throughput(), samples()]
 }
 
 pub(crate) fn promise() -> impl Strategy<Value = Promise> {
@@ -272,6 +291,9 @@ proptest! {
 
     #[test]
     fn stores(line in store()) { inverse(&line)?; }
+
+    #[test]
+    fn measures(line in measure()) { inverse(&line)?; }
 
     #[test]
     fn probes(line in probe()) { inverse(&line)?; }

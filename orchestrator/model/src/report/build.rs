@@ -6,6 +6,7 @@ use crate::finding::Finding;
 use crate::judge::{JudgedAttempt, JudgedCell, Judgement, difference, endings};
 use crate::lines::{FindingLine, Further, LONGEST_PART, Number, Part, Text, Word};
 use crate::lines::{Testimony, Witness};
+use crate::measures::{Boot, Measure};
 use crate::record::{Environment, Record, environment};
 use crate::statistics;
 use crate::throughput::Throughput;
@@ -84,21 +85,31 @@ fn witnesses(judgement: &Judgement) -> Part<Witness> {
     Part::new(judgement.witnesses.iter().map(line).collect(), |_| true)
 }
 
-/// Throughput of each kind of store of each step. It says nothing under emulation, and decides
-/// nothing anywhere.
+/// Throughput of each kind of store of each step, and the samples of measures, boot by boot. They say
+/// nothing under emulation, and decide nothing anywhere.
 fn numbers<'a>(records: impl IntoIterator<Item = &'a Record>) -> Part<Number> {
     let records: Vec<_> = records.into_iter().collect();
     let emulated = records.iter().any(|record| {
         let accelerator = record.session.environment.blocking.get(environment::ACCELERATOR);
         accelerator.map(String::as_str) == Some(environment::TCG)
     });
+    let measures = Measure::all(records.iter().copied());
     let all = Throughput::all(records);
     let lines = all.iter().filter_map(|Throughput { step, guest, device, map, width, samples }| {
         let samples = statistics::summary(samples)?;
         let (guest, device) = (Word::new(guest), Word::new(device));
         Some(Number::Store { step: *step, guest, device, map: *map, width: *width, samples })
     });
-    Part::new([Number::Head { emulated }].into_iter().chain(lines).collect(), |_| false)
+    let samples = measures.iter().flat_map(of_measure);
+    Part::new([Number::Head { emulated }].into_iter().chain(lines).chain(samples).collect(), |_| false)
+}
+
+fn of_measure(Measure { step, name, boots }: &Measure) -> impl Iterator<Item = Number> {
+    boots.iter().filter_map(|Boot { number: boot, samples }| {
+        let interval = statistics::median_interval(samples);
+        let samples = statistics::summary(samples)?;
+        Some(Number::Measure { step: *step, name: Word::new(name), boot: *boot, samples, interval })
+    })
 }
 
 /// Returns the facts. `=` separates names from values, so names lose it.

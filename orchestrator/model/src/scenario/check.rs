@@ -40,7 +40,9 @@ pub(super) fn check(file: &str, root: &Node, sink: &mut Sink<'_>) {
         parts.step(step, sink);
     }
     super::accesses::check(&parts, sink);
-    parts.looks_are_unique(sink);
+    parts.names_are_unique("look", sink);
+    parts.names_are_unique("measure", sink);
+    parts.measures_have_one_width(sink);
     parts.probes_are_last(sink);
     expectations::check(root, &parts, sink);
 }
@@ -102,12 +104,21 @@ impl<'a> Parts<'a> {
         }
     }
 
-    fn looks_are_unique(&self, sink: &mut Sink<'_>) {
+    fn measures_have_one_width(&self, sink: &mut Sink<'_>) {
+        let widths = self.steps("measure").filter_map(|step| step.body.get("store")?.get("width"));
+        for width in widths.filter(|width| width.items().len() > 1) {
+            let message = "a measure has one width: its samples are of one kind";
+            sink.error_help(width.span.clone(), message, "write a measure for each width");
+        }
+    }
+
+    /// No two steps of this kind have one name.
+    fn names_are_unique(&self, kind: &'static str, sink: &mut Sink<'_>) {
         let mut seen = Vec::new();
-        for node in self.steps("look").filter_map(|s| s.body.get("name")) {
+        for node in self.steps(kind).filter_map(|s| s.body.get("name")) {
             match node.text() {
                 Some(text) if seen.contains(&text) => {
-                    sink.error(node.span.clone(), format!("a look is called `{text}` already"));
+                    sink.error(node.span.clone(), format!("a {kind} is called `{text}` already"));
                 }
                 Some(text) => seen.push(text),
                 None => {}

@@ -50,7 +50,7 @@ impl<'a> Parts<'a> {
         }
         let steps =
             root.get("steps").into_iter().flat_map(Node::items).filter_map(|item| item.entries().first());
-        let steps = steps.map(|e| Step { kind: &e.key, span: e.span.clone(), body: &e.node }).collect();
+        let steps = steps.flat_map(|entry| [Some(step(entry)), measured(entry)]).flatten().collect();
         Self { devices, guests, owner, steps }
     }
 
@@ -66,6 +66,16 @@ impl<'a> Parts<'a> {
     pub(super) fn is_guest(&self, name: &str, span: &Range<usize>, sink: &mut Sink<'_>) -> bool {
         is_there("guest", self.guests.as_ref(), name, span, sink)
     }
+}
+
+fn step(entry: &Entry) -> Step<'_> {
+    Step { kind: &entry.key, span: entry.span.clone(), body: &entry.node }
+}
+
+/// Returns the store of a step `measure`, which is checked like any store.
+fn measured(entry: &Entry) -> Option<Step<'_>> {
+    let measured = entry.node.entries().iter().find(|inner| inner.key == "store");
+    measured.filter(|_| entry.key == "measure").map(step)
 }
 
 fn is_there(

@@ -7,6 +7,7 @@ mod count;
 mod load;
 mod look;
 mod manner;
+mod measure;
 mod probe;
 mod reset;
 mod store;
@@ -27,6 +28,7 @@ pub use count::{CountLine, Counted, Counts, FaultRun, Stage2Fault};
 pub use load::{LoadLine, LoadStep, LoadedBytes};
 pub use look::{Beside, Look, LookLine, LookStep, VmaFlags};
 pub(crate) use manner::{is_usual_vcpus, usual_vcpus};
+pub use measure::{MeasureLine, MeasureStep, Sample};
 pub use probe::{Ending, ProbeLine, ProbeOutcome, ProbeStep, Probed};
 pub(crate) use probe::{access_words, words as probe_words};
 pub use reset::{AfterReset, HostStep, MethodLine, Reset, ResetLine};
@@ -44,6 +46,8 @@ pub enum Step {
     Load(LoadStep),
     /// s2lab reads the tables.
     Look(LookStep),
+    /// A guest stores several times, and each time is a sample.
+    Measure(MeasureStep),
     /// The host acts on a device.
     Host(HostStep),
     /// A guest tries an access that may fault; only other probes of the guest may follow.
@@ -56,6 +60,7 @@ impl Step {
             Step::Store(step) => step,
             Step::Load(step) => step,
             Step::Look(step) => step,
+            Step::Measure(step) => step,
             Step::Host(step) => step,
             Step::Probe(step) => step,
         }
@@ -152,6 +157,7 @@ pub enum Observation {
     VmaFlags(VmaFlags),
     Invalidated(Invalidated),
     Counted(Counted),
+    Sample(Sample),
 }
 
 impl Observation {
@@ -166,6 +172,7 @@ impl Observation {
             Observation::VmaFlags(data) => data,
             Observation::Invalidated(data) => data,
             Observation::Counted(data) => data,
+            Observation::Sample(data) => data,
         }
     }
 
@@ -187,6 +194,11 @@ pub trait Observed: Any {
         None
     }
 
+    /// Returns the store that it shows.
+    fn stored(&self) -> Option<&Stored> {
+        None
+    }
+
     /// Returns a finding for each wrong byte range in step `at`, or None if no bytes were compared.
     fn bytes(&self, _at: usize) -> Option<Vec<Finding>> {
         None
@@ -199,6 +211,7 @@ pub enum StepLine {
     Store(StoreLine),
     Load(LoadLine),
     Look(LookLine),
+    Measure(MeasureLine),
     Reset(ResetLine),
     Probe(ProbeLine),
 }
@@ -209,9 +222,10 @@ impl StepLine {
     pub(crate) fn parts(&self) -> (String, Vec<String>) {
         let text = self.to_string();
         match (self, text.rsplit_once(": ")) {
-            (StepLine::Store(_) | StepLine::Load(_) | StepLine::Probe(_), Some((subject, values))) => {
-                (subject.to_owned(), values.split(", ").map(str::to_owned).collect())
-            }
+            (
+                StepLine::Store(_) | StepLine::Load(_) | StepLine::Measure(_) | StepLine::Probe(_),
+                Some((subject, values)),
+            ) => (subject.to_owned(), values.split(", ").map(str::to_owned).collect()),
             _ => (text, vec![]),
         }
     }
@@ -223,6 +237,7 @@ impl fmt::Display for StepLine {
             StepLine::Store(line) => line.fmt(f),
             StepLine::Load(line) => line.fmt(f),
             StepLine::Look(line) => line.fmt(f),
+            StepLine::Measure(line) => line.fmt(f),
             StepLine::Reset(line) => line.fmt(f),
             StepLine::Probe(line) => line.fmt(f),
         }
@@ -237,6 +252,7 @@ impl FromStr for StepLine {
             Some("store") => text.parse().map(StepLine::Store),
             Some("load") => text.parse().map(StepLine::Load),
             Some("look") => text.parse().map(StepLine::Look),
+            Some("measure") => text.parse().map(StepLine::Measure),
             Some("reset") => text.parse().map(StepLine::Reset),
             Some("unaligned" | "zva" | "atomic" | "exclusive" | "fetch") => text.parse().map(StepLine::Probe),
             _ => Err(LineError { form: "the line of a step" }),

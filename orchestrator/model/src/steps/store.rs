@@ -86,7 +86,7 @@ impl StoreStep {
         Manner { order, seed, barrier, from: from.map_or(0, |from| from.0), chunk: chunk.0, vcpus }
     }
 
-    fn accesses(&self) -> Accesses<'_> {
+    pub(super) fn accesses(&self) -> Accesses<'_> {
         let StoreStep { guest, device, map, width, by, bytes, .. } = self;
         Accesses {
             words: WORDS,
@@ -137,6 +137,10 @@ impl Observed for Stored {
         })
     }
 
+    fn stored(&self) -> Option<&Stored> {
+        Some(self)
+    }
+
     /// Returns a finding if the store did not arrive, and one if it reads back wrong.
     fn bytes(&self, at: usize) -> Option<Vec<Finding>> {
         let finding = |(of, difference): (&str, Option<u64>)| {
@@ -151,7 +155,7 @@ impl Observed for Stored {
 }
 
 impl Stored {
-    fn line(&self) -> StoreLine {
+    pub(super) fn line(&self) -> StoreLine {
         let Stored { guest, device, map, width, by, manner, result, file_difference, .. } = self;
         StoreLine {
             guest: Word::new(guest),

@@ -3,6 +3,7 @@
 mod count;
 mod load;
 mod look;
+mod measure;
 mod probe;
 mod reset;
 mod store;
@@ -32,6 +33,7 @@ impl CellContext<'_, '_> {
                 Step::Store(step) => self.store(index, step).await?,
                 Step::Load(step) => self.load(index, step).await?,
                 Step::Look(step) => self.look(index, step).await?,
+                Step::Measure(step) => self.measure(index, step).await?,
                 Step::Host(step) => self.reset(index, step).await?,
                 Step::Probe(step) => self.probe(index, step).await?,
             }

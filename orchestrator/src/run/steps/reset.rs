@@ -13,12 +13,9 @@ use s2lab_protocol::ask::{Reset, ResetDone};
 impl CellContext<'_, '_> {
     pub(super) async fn reset(&mut self, index: usize, step: &HostStep) -> Result<(), Stop> {
         let device = &step.reset;
-        let mut guests = self.planned.resolved.guests.iter();
-        let owner = guests.find(|(_, guest)| guest.assign.contains_key(device));
-        let (guest, _) = owner.ok_or_else(|| Stop::lab(format!("`{device}` belongs to no guest")))?;
-        let ask = Reset { guest: guest.clone(), device: device.clone() };
+        let guest = &self.owner(device)?;
         let begin = self.session.host.trace().ok().map(TlbiTrace::now);
-        let ResetDone { method } = self.session.ask_host(ask, self.due(Deadline::Request)).await?;
+        let method = self.reset_device(device).await?;
         let reset = steps::Reset { device: device.clone(), method };
         self.observed(index, Observation::Reset(reset));
         self.invalidated(index, guest, device, begin);
@@ -38,6 +35,21 @@ impl CellContext<'_, '_> {
         let (guest, device) = (guest.to_owned(), device.to_owned());
         let seen = Invalidated { guest, device, runs, incomplete: incomplete.or(unkept) };
         self.observed(index, Observation::Invalidated(seen));
+    }
+
+    /// Resets a device, and returns the method.
+    pub(super) async fn reset_device(&mut self, device: &str) -> Result<String, Stop> {
+        let ask = Reset { guest: self.owner(device)?, device: device.to_owned() };
+        let ResetDone { method } = self.session.ask_host(ask, self.due(Deadline::Request)).await?;
+        Ok(method)
+    }
+
+    /// Returns the guest that has the device.
+    fn owner(&self, device: &str) -> Result<String, Stop> {
+        let mut guests = self.planned.resolved.guests.iter();
+        let owner = guests.find(|(_, guest)| guest.assign.contains_key(device));
+        let (guest, _) = owner.ok_or_else(|| Stop::lab(format!("`{device}` belongs to no guest")))?;
+        Ok(guest.clone())
     }
 
     /// Logs the guest's stage 2 after the reset.

@@ -11,29 +11,37 @@ use s2lab_protocol::{
 impl CellContext<'_, '_> {
     pub(super) async fn store(&mut self, index: usize, step: &StoreStep) -> Result<(), Stop> {
         for &width in &step.width {
-            let seed = self.seed(index, width);
-            let ask = Store {
-                device: step.device.clone(),
-                address: self.guest_address(&step.guest, &step.device)?,
-                map: step.map,
-                width,
-                by: step.by.unwrap_or(By::usual(width)),
-                manner: step.manner(),
-                bytes: step.bytes.0,
-                seed,
-            };
-            let Stored { map, width, by, manner, bytes, result } =
-                self.ask_guest(&step.guest, ask, self.for_accesses()).await?;
-            let memory = self.bar(&step.device)?;
-            let file_difference = (manner.from..manner.from + bytes)
-                .step_by(size_of::<u64>())
-                .find(|&offset| memory.word(offset) != Some(pattern(seed, offset)));
-            let (guest, device) = (step.guest.clone(), step.device.clone());
-            let by = (by != By::usual(width)).then_some(by);
-            let stored =
-                steps::Stored { guest, device, map, width, by, manner, bytes, result, file_difference };
+            let stored = self.stored(step, width, self.seed(index, width)).await?;
             self.observed(index, Observation::Stored(stored));
         }
         Ok(())
+    }
+
+    /// Carries out the store of one width, with the pattern of this seed.
+    pub(super) async fn stored(
+        &mut self,
+        step: &StoreStep,
+        width: u32,
+        seed: u64,
+    ) -> Result<steps::Stored, Stop> {
+        let ask = Store {
+            device: step.device.clone(),
+            address: self.guest_address(&step.guest, &step.device)?,
+            map: step.map,
+            width,
+            by: step.by.unwrap_or(By::usual(width)),
+            manner: step.manner(),
+            bytes: step.bytes.0,
+            seed,
+        };
+        let Stored { map, width, by, manner, bytes, result } =
+            self.ask_guest(&step.guest, ask, self.for_accesses()).await?;
+        let memory = self.bar(&step.device)?;
+        let file_difference = (manner.from..manner.from + bytes)
+            .step_by(size_of::<u64>())
+            .find(|&offset| memory.word(offset) != Some(pattern(seed, offset)));
+        let (guest, device) = (step.guest.clone(), step.device.clone());
+        let by = (by != By::usual(width)).then_some(by);
+        Ok(steps::Stored { guest, device, map, width, by, manner, bytes, result, file_difference })
     }
 }

@@ -8,7 +8,7 @@ use crate::finding::{Finding, Subject, Weight};
 use crate::record::look::{DecodedLook, GuestTables};
 use crate::record::overlap::Overlaps;
 use crate::record::{At, Record};
-use crate::steps::{Reset, Stored};
+use crate::steps::Reset;
 use s2lab_mmu::Stage2Leaf;
 use std::collections::BTreeMap;
 
@@ -61,12 +61,11 @@ pub(super) fn stores(
     let mut bytes: BTreeMap<&str, u64> = BTreeMap::new();
     // Once: an attempt from elsewhere may have thousands of observations.
     let resets: Vec<_> = record.all::<Reset>().filter(|reset| reset.step < look.step).collect();
-    for stored in
-        record.all::<Stored>().filter(|stored| stored.guest == look.guest && stored.step < look.step)
-    {
-        let gone = |reset: &At<'_, Reset>| reset.device == stored.device && stored.step < reset.step;
+    for of in record.observations.iter().filter(|of| of.step < look.step) {
+        let Some(stored) = of.data.stored().filter(|stored| stored.guest == look.guest) else { continue };
+        let gone = |reset: &At<'_, Reset>| reset.device == stored.device && of.step < reset.step;
         if !resets.iter().any(gone) {
-            let most = bytes.entry(stored.data.device.as_str()).or_default();
+            let most = bytes.entry(stored.device.as_str()).or_default();
             *most = stored.bytes.max(*most);
         }
     }
