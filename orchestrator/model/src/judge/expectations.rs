@@ -1,18 +1,19 @@
 //! Expectations, chosen by trait and compared with the observations.
 
+use super::leaves::{self, Property};
 use crate::cell::ResolvedCell;
 use crate::finding::{Finding, Subject, Weight};
 use crate::kernel::Trait;
 use crate::lines::effective_name;
 use crate::record::look::{DecodedLook, GuestTables};
 use crate::record::{At, Record};
-use crate::regions::RegionName;
-use crate::scenario::{AccessEnd, Exec, Expectation, Promise};
+use crate::regions::{RegionKind, RegionName};
+use crate::scenario::{AccessEnd, Exec, Expectation, MemoryType, Promise, Stage2Type};
 use crate::steps::{Ending, ProbeStep, Probed, access_words, probe_words};
 use crate::witnesses::behaviour::{ending, shows_fault};
-use s2lab_mmu::Stage2Leaf;
+use s2lab_mmu::{Shareability, Stage2Leaf};
 use s2lab_protocol::ProbeKind;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// The name of a kernel without any of the traits.
 const BEFORE: &str = "before the series";
@@ -20,8 +21,6 @@ const BEFORE: &str = "before the series";
 const CONTROL: &str = "negative control";
 /// The begin of the finding that an expectation of a negative control is met.
 pub(crate) const CONTROL_FINDING: &str = "negative control: ";
-/// The most leaves that are evidence of one finding.
-const MOST_LEAVES: usize = 4;
 
 /// The result of the expectations.
 pub(super) struct Outcome {
@@ -190,8 +189,8 @@ fn unmet(expectation: &Expectation, record: &Record, looks: &[DecodedLook]) -> V
     for at in &expectation.at {
         out.extend(unmet_at(expectation, at, record, looks));
     }
-    let says = expectation.stage2.is_some() || expectation.effective.is_some() || expectation.exec.is_some();
-    if (expectation.at.is_empty() || !says) && expectation.probes().next().is_none() {
+    let is_of_looks = expectation.is_of_tables() && !expectation.at.is_empty();
+    if !is_of_looks && expectation.probes().next().is_none() {
         let what = format!("expectation of {}", expectation.of);
         let (subject, wanted) =
             (Subject::cell().region(&expectation.of), "something to hold against what was seen");
@@ -272,23 +271,26 @@ fn unmet_leaves(
     let region = RegionName::of(&expectation.of);
     let region = region.kind();
     let leaves = region.leaves(seen);
-    let finding = |what: &str, expected: &str, found: String| {
-        Finding::new(Weight::Tables, place.clone(), format!("{what} of {place}"), expected, found)
-    };
-    let mut out = vec![];
-    if let Some(expected) = expectation.stage2 {
-        let fits = |leaf: &&Stage2Leaf| leaf.attr.memory_type() == Some(expected);
-        let show = |leaf: &Stage2Leaf| leaf.attr.to_string();
-        let unmet = unmet_by(leaves, &fits, &show);
-        let promise = region.promise(expected);
-        let of = |Unmet { found, detail }| finding("stage2", expected.name(), found).with(detail);
-        out.extend(unmet.map(|unmet| Finding { promise, ..of(unmet) }));
+    if expectation.stage2 == Some(Stage2Type::Nothing) {
+        return mapped(leaves, place).into_iter().collect();
     }
-    if let Some(Exec::Never) = expectation.exec {
-        let fits = |leaf: &&Stage2Leaf| leaf.exec.is_never();
-        let show = |leaf: &Stage2Leaf| leaf.exec.to_string();
-        let of = |Unmet { found, detail }| finding("exec", "never-exec", found).with(detail);
-        out.extend(unmet_by(leaves, &fits, &show).map(of).map(|unmet| unmet.breaking(Promise::BAR)));
+    let promised = promised(expectation, region);
+    let unmet = promised.iter().filter_map(|(property, promise)| {
+        let finding = property.unmet(leaves, place)?;
+        Some(Finding { promise: *promise, ..finding })
+    });
+    let mut out: Vec<_> = unmet.collect();
+    if let Some(expected) = expectation.share
+        && leaves.iter().any(|leaf| leaf.sh.is_none())
+    {
+        let (what, why) = (format!("share of {place}"), "the descriptors of FEAT_LPA2 have no shareability");
+        out.push(Finding::new(
+            Weight::Lacking,
+            place.clone(),
+            what,
+            Shareability::from(expected).to_string(),
+            why,
+        ));
     }
     if let Some(expected) = region.missing(leaves, &record.session.around) {
         let subject = place.clone();
@@ -297,43 +299,28 @@ fn unmet_leaves(
     out
 }
 
-/// Leaves that do not fit: the kinds of all leaves, and the first wrong ones as evidence.
-struct Unmet {
-    found: String,
-    detail: Vec<String>,
+/// Returns the finding of leaves where there must be none.
+fn mapped(leaves: &[Stage2Leaf], place: &Subject) -> Option<Finding> {
+    let none = Property::new("stage2", Stage2Type::Nothing.name(), leaves::stage2);
+    if leaves.is_empty() { None } else { none.unmet(leaves, place) }
 }
 
-fn unmet_by(
-    leaves: &[Stage2Leaf],
-    fits: &dyn Fn(&&Stage2Leaf) -> bool,
-    show: &dyn Fn(&Stage2Leaf) -> String,
-) -> Option<Unmet> {
-    if leaves.is_empty() {
-        return Some(Unmet { found: "nothing mapped".into(), detail: vec![] });
-    }
-    let mut wrong = leaves.iter().filter(|leaf| !fits(leaf)).peekable();
-    wrong.peek()?;
-    // A million leaves are of a few kinds.
-    let mut alike: Vec<(&Stage2Leaf, usize)> = vec![];
-    for leaf in leaves {
-        match alike.iter_mut().find(|(one, _)| one.attr == leaf.attr && one.exec == leaf.exec) {
-            Some((_, n)) => *n += 1,
-            None => alike.push((leaf, 1)),
-        }
-    }
-    let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
-    alike.into_iter().for_each(|(leaf, n)| *kinds.entry(show(leaf)).or_default() += n);
-    let found: Vec<_> = match kinds.len() {
-        1 => kinds.into_keys().collect(),
-        _ => kinds.into_iter().map(|(kind, n)| format!("{kind} ({n} of {} leaves)", leaves.len())).collect(),
+/// Returns the properties of leaves that an expectation asks for, each with its promise.
+fn promised(expectation: &Expectation, region: &dyn RegionKind) -> Vec<(Property, Option<Promise>)> {
+    let Expectation { stage2, exec, access, share, af, .. } = expectation;
+    let of_type = |of: &Stage2Type| match of {
+        Stage2Type::Type(of) => Some((Property::stage2(*of), region.promise(*of))),
+        Stage2Type::Nothing => None,
     };
-    let detail = wrong.take(MOST_LEAVES).map(|leaf| {
-        format!(
-            "IPA {:#x} -> PA {:#x}, level {}, descriptor {:#x}",
-            leaf.ipa, leaf.pa, leaf.level, leaf.descriptor
-        )
-    });
-    Some(Unmet { found: found.join(", "), detail: detail.collect() })
+    let of_region = |property| (property, region.promise(MemoryType::NormalNC));
+    let all = [
+        stage2.as_ref().and_then(of_type),
+        exec.map(|Exec::Never| of_region(Property::never_exec())),
+        access.map(|of| of_region(Property::access(of))),
+        share.map(|of| of_region(Property::share(of))),
+        af.map(|of| of_region(Property::access_flag(of))),
+    ];
+    all.into_iter().flatten().collect()
 }
 
 fn unmet_effective(expectation: &Expectation, seen: &GuestTables, place: &Subject) -> Option<Finding> {

@@ -6,11 +6,13 @@ pub(crate) mod account;
 mod agreement;
 mod alarms;
 mod attempts;
+mod attributes;
 mod completeness;
 mod consoles;
 mod damage;
 mod expectations;
 pub(crate) mod isolation;
+mod leaves;
 mod live;
 mod resets;
 mod run;
@@ -155,8 +157,9 @@ fn complete(record: &Record, shown: &LookResults, mut findings: Vec<Finding>) ->
         testimony
     });
     let foreign = isolation::findings(record, looks, isolation);
+    let attributes = attributes::findings(looks, &met.findings);
     // A foreign page is more severe than a wrong type.
-    findings.extend(missing.into_iter().chain(foreign).chain(met.findings));
+    findings.extend(missing.into_iter().chain(foreign).chain(met.findings).chain(attributes));
     findings.extend(contradictions);
     findings.extend(resets::findings(record, resets));
     findings.extend(consoles::findings(record));

@@ -2,12 +2,13 @@ use super::past::failure;
 use super::*;
 use crate::event::{PlannedCell, StopCause};
 use crate::finding::{Finding, Weight};
-use crate::judge::fixture::{DEVICE_BLOCK, Machine, NC_BLOCK, Story, traits};
+use crate::judge::fixture::{BAR_IPA, BAR_PA, DEVICE_BLOCK, Machine, NC_BLOCK, Story, traits};
 use crate::kernel::Trait;
 use crate::plan::shuffled;
 use crate::record::Run;
 use crate::steps::ProbeOutcome;
 use crate::summary::{CellSummary, RunSummary};
+use guest_tables::BLOCK;
 use s2lab_protocol::{GuestEnd, ProbeEnd};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -32,13 +33,17 @@ fn keys(keys: &[&str]) -> BTreeSet<Key> {
 
 /// A kernel that declares the series, and maps BARs as it likes.
 fn story(bar: u64) -> Story {
+    story_of(&Machine::with(bar))
+}
+
+fn story_of(machine: &Machine) -> Story {
     let traits = traits(&[Trait::WcConveyed, Trait::WcHonoured]);
     let (state, detail) = ("internal-error".into(), "kvm run failed Bad address".into());
-    let outcome = match bar {
+    let outcome = match machine.bar {
         DEVICE_BLOCK => ProbeOutcome::GuestEnded(GuestEnd::Stopped { state, detail }),
         _ => ProbeOutcome::Answered(ProbeEnd::Ok),
     };
-    Story::of(traits, &Machine::with(bar), true, outcome)
+    Story::of(traits, machine, true, outcome)
 }
 
 /// The run of the story on that day of November.
@@ -167,8 +172,9 @@ fn a_failure_of_the_lab_is_never_tolerated() {
 #[test]
 fn a_cell_that_passes_with_another_report_is_new_once() {
     let good = story(NC_BLOCK);
-    // SH becomes outer shareable, of which nothing is expected.
-    let other = story(NC_BLOCK & !0x100);
+    // A second block of the BAR is mapped for loads only, of which nothing is expected.
+    let second = (BAR_IPA + BLOCK, BAR_PA + BLOCK, 2, NC_BLOCK & !(1 << 7));
+    let other = story_of(&Machine { more: vec![second], ..Machine::with(NC_BLOCK) });
     let nights: [(Story, &[KnownFailure]); 3] = [(good, &[]), (other.clone(), &[]), (other, &[])];
     insta::assert_snapshot!(mornings(&nights).join("\n"));
 }
@@ -303,7 +309,10 @@ fn a_control_inverts_the_types_of_devices_alone() {
     let of = |story: Story| story.cell.control().unwrap();
     let expected = |cell: &PlannedCell| {
         let expect = cell.resolved.expect.iter();
-        expect.map(|e| format!("{:?} {} {}", e.at, e.of, e.stage2.unwrap())).collect::<Vec<_>>().join("; ")
+        expect
+            .map(|e| format!("{:?} {} {}", e.at, e.of, e.stage2.unwrap().name()))
+            .collect::<Vec<_>>()
+            .join("; ")
     };
     let (before, after) = (of(Story::before()), of(Story::after()));
     assert_eq!(expected(&before), "[\"stored\", \"again\"] nic Normal-NC");

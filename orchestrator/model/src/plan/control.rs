@@ -7,7 +7,7 @@ use crate::event::PlannedCell;
 use crate::kernel::{Kernels, Traits};
 use crate::plan::{Key, Selection};
 use crate::regions::RegionName;
-use crate::scenario::{Expectation, MemoryType, Scenario};
+use crate::scenario::{Expectation, MemoryType, Scenario, Stage2Type};
 use std::collections::BTreeSet;
 
 impl PlannedCell {
@@ -36,11 +36,13 @@ impl PlannedCell {
     }
 }
 
+const NORMAL_NC: Stage2Type = Stage2Type::Type(MemoryType::NormalNC);
+
 /// Returns the negative control for a run of these cells: the first that inverts an expectation to
 /// Normal-NC, which a lab that always sees Normal-NC meets, else the first of all.
 pub fn control(cells: &[PlannedCell]) -> Option<PlannedCell> {
     let expects_nc = |control: &PlannedCell| {
-        control.resolved.expect.iter().all(|expectation| expectation.stage2 == Some(MemoryType::NormalNC))
+        control.resolved.expect.iter().all(|expectation| expectation.stage2 == Some(NORMAL_NC))
     };
     let controls = || cells.iter().filter_map(PlannedCell::control);
     controls().find(expects_nc).or_else(|| controls().next())
@@ -52,24 +54,11 @@ fn inverted(expectation: &Expectation) -> Option<Expectation> {
     let Expectation { at, of, stage2, .. } = expectation;
     let is_device = matches!(RegionName::of(of), RegionName::Device(_));
     let other = match stage2.filter(|_| is_device)? {
-        MemoryType::NormalNC => MemoryType::DeviceNGnRE,
-        _ => MemoryType::NormalNC,
+        NORMAL_NC => Stage2Type::Type(MemoryType::DeviceNGnRE),
+        Stage2Type::Type(_) => NORMAL_NC,
+        Stage2Type::Nothing => return None,
     };
-    Some(Expectation {
-        at: at.clone(),
-        of: of.clone(),
-        stage2: Some(other),
-        effective: None,
-        exec: None,
-        unaligned: None,
-        unaligned_load: None,
-        zva: None,
-        atomic: None,
-        exclusive: None,
-        fetch: None,
-        when: vec![],
-        unless: vec![],
-    })
+    Some(Expectation { at: at.clone(), stage2: Some(other), ..Expectation::about(of) })
 }
 
 /// Returns the cell of which the selector is the key of the negative control.

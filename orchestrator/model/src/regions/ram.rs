@@ -28,8 +28,11 @@ impl RegionKind for Ram {
     }
 
     fn refuses(&self, key: &str) -> Option<&'static str> {
-        let is_of_a_bar = key == "effective" || probe_of(key).is_some();
-        is_of_a_bar.then_some("about a device's BAR, not about RAM")
+        match key {
+            "access" | "af" => Some("about a device's BAR: that of RAM changes while the guest runs"),
+            _ if key == "effective" || probe_of(key).is_some() => Some("about a device's BAR, not about RAM"),
+            _ => None,
+        }
     }
 
     fn promise(&self, _: MemoryType) -> Option<Promise> {

@@ -1,7 +1,7 @@
 //! Checks of a scenario's expectations against its steps.
 
 use super::parts::{Parts, Step};
-use super::{RAM, probe_of};
+use super::{RAM, Stage2Type, probe_of};
 use crate::diagnostic::{Sink, suggest};
 use crate::kernel::Trait;
 use crate::regions::RegionName;
@@ -9,12 +9,13 @@ use crate::yaml::{Entry, Node};
 use s2lab_protocol::ProbeKind;
 
 /// The keys with which an expectation asserts something of a look.
-const OF_TABLES: [&str; 3] = ["stage2", "effective", "exec"];
+const OF_TABLES: [&str; 6] = ["stage2", "effective", "exec", "access", "share", "af"];
 
 pub(super) fn check(root: &Node, parts: &Parts<'_>, sink: &mut Sink<'_>) {
     let Some(list) = root.entries().iter().find(|e| e.key == "expect") else { return };
     for expectation in list.node.items() {
         form(expectation, sink);
+        nothing(expectation, sink);
         region(expectation, parts, sink);
         looks(expectation, parts, sink);
         if let (Some(_), Some(unless)) = (entry(expectation, "when"), entry(expectation, "unless")) {
@@ -46,7 +47,8 @@ fn form(expectation: &Node, sink: &mut Sink<'_>) {
             if let Some(first) = expectation.entries().first()
                 && expectation.entries().iter().all(|e| known.contains(&e.key.as_str()))
             {
-                let help = "say what must be seen: `stage2`, `effective`, `exec`, or the end of a probe, like `unaligned`";
+                let keys = OF_TABLES.map(|key| format!("`{key}`")).join(", ");
+                let help = format!("say what must be seen: {keys}, or the end of a probe, like `unaligned`");
                 sink.error_help(first.span.clone(), "this expectation asserts nothing", help);
             }
         }
@@ -66,6 +68,19 @@ fn form(expectation: &Node, sink: &mut Sink<'_>) {
                 sink.error_help(at.span.clone(), message, "leave `at` out");
             }
         }
+    }
+}
+
+/// Checks that an expectation of no leaf asserts nothing of leaves.
+fn nothing(expectation: &Node, sink: &mut Sink<'_>) {
+    if expectation.get("stage2").and_then(Node::text) != Some(Stage2Type::Nothing.name()) {
+        return;
+    }
+    let of_leaves = |entry: &&Entry| entry.key != "stage2" && OF_TABLES.contains(&entry.key.as_str());
+    for entry in expectation.entries().iter().filter(of_leaves) {
+        let message =
+            format!("`{}` beside `stage2: none`: where nothing is mapped, nothing has it", entry.key);
+        sink.error(entry.span.clone(), message);
     }
 }
 

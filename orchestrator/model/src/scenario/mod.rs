@@ -14,6 +14,7 @@ mod arguments;
 mod check;
 mod expectations;
 mod hides;
+mod leaves;
 pub mod load;
 mod parts;
 mod probes;
@@ -22,6 +23,7 @@ pub(crate) mod schema;
 mod size;
 
 pub use check::name as check_name;
+pub use leaves::{Access, AccessFlag, Exec, Share, Stage2Type};
 pub use load::load;
 pub use probes::AccessEnd;
 pub(crate) use probes::probe_of;
@@ -180,8 +182,7 @@ pub enum AssignDriver {
     VfioPci,
 }
 
-/// An expected result: `at` with `stage2`, `effective` or `exec` for the tables at looks, or the
-/// ends of probes.
+/// An expected result: `at` with properties of the tables at looks, or the ends of probes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Expectation {
@@ -191,10 +192,10 @@ pub struct Expectation {
     pub at: Vec<String>,
     /// Its region: a device that a guest has, or `ram`.
     pub of: String,
-    /// The memory type of every stage-2 leaf of the region.
+    /// The memory type of every stage-2 leaf of the region; `none` if stage 2 must map nothing of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "schema::memory_type")]
-    pub stage2: Option<MemoryType>,
+    #[schemars(schema_with = "schema::stage2_type")]
+    pub stage2: Option<Stage2Type>,
     /// The effective type of the guest's mappings of the device, stage 1 and 2 combined.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::memory_type")]
@@ -203,6 +204,18 @@ pub struct Expectation {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Exec")]
     pub exec: Option<Exec>,
+    /// The accesses that the region's stage-2 leaves allow: S2AP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Access")]
+    pub access: Option<Access>,
+    /// The shareability of the region's stage-2 leaves: SH.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Share")]
+    pub share: Option<Share>,
+    /// The access flag of the region's stage-2 leaves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "AccessFlag")]
+    pub af: Option<AccessFlag>,
     /// The end of an unaligned store of a `probe` step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "AccessEnd")]
@@ -238,16 +251,42 @@ pub struct Expectation {
 }
 
 impl Expectation {
+    /// Returns an expectation of this region that asserts nothing yet.
+    pub(crate) fn about(of: &str) -> Expectation {
+        Expectation {
+            at: vec![],
+            of: of.to_owned(),
+            stage2: None,
+            effective: None,
+            exec: None,
+            access: None,
+            share: None,
+            af: None,
+            unaligned: None,
+            unaligned_load: None,
+            zva: None,
+            atomic: None,
+            exclusive: None,
+            fetch: None,
+            when: vec![],
+            unless: vec![],
+        }
+    }
+
+    /// Returns true if it asserts something of the tables.
+    pub(crate) fn is_of_tables(&self) -> bool {
+        let Self { stage2, effective, exec, access, share, af, .. } = self;
+        stage2.is_some()
+            || effective.is_some()
+            || exec.is_some()
+            || access.is_some()
+            || share.is_some()
+            || af.is_some()
+    }
+
     /// Returns true if it is for kernels with exactly these traits.
     pub fn applies_to(&self, traits: &BTreeSet<Trait>) -> bool {
         let all = |wanted: &[Trait]| wanted.iter().all(|t| traits.contains(t));
         all(&self.when) && (self.unless.is_empty() || !all(&self.unless))
     }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Exec {
-    /// Every leaf forbids it at every exception level.
-    Never,
 }

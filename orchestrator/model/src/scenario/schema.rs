@@ -1,6 +1,6 @@
 //! The JSON schema of scenarios, made from their types, for editors and for the loader.
 
-use super::{MemoryType, Scenario};
+use super::{MemoryType, Scenario, Stage2Type};
 use crate::json_schema::schema_of;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
@@ -78,6 +78,13 @@ pub(crate) fn vcpus(_: &mut SchemaGenerator) -> Schema {
 /// A seed.
 pub(crate) fn seed(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "integer", "format": "seed", "minimum": 0, "maximum": u32::MAX})
+}
+
+/// Names of memory types, or the word for no leaf.
+pub(super) fn stage2_type(_: &mut SchemaGenerator) -> Schema {
+    let names = MemoryType::ALL.iter().map(|t| json!(t));
+    let names: Vec<Value> = names.chain([json!(Stage2Type::Nothing)]).collect();
+    json_schema!({"type": "string", "enum": names})
 }
 
 /// Names of memory types.

@@ -1,6 +1,8 @@
 //! Expectations: those that are met, those that are not, and the alternative.
 
 use super::*;
+use crate::judge::fixture::RAM_PAGE;
+use crate::scenario::{Access, AccessFlag, MemoryType, Share, Stage2Type};
 
 #[test]
 fn both_kernels_pass_as_what_they_are() {
@@ -96,6 +98,67 @@ fn exec_and_ram_are_looked_at() {
     found(&story, Verdict::Fail, &["stage2 of ram", "expected Normal-WB, found Normal-NC"]);
 }
 
+/// Returns the story of a machine of whose BAR only this is expected, at its first look.
+fn expecting(machine: &Machine, expectation: Expectation) -> Story {
+    let mut story = Story::of(both(), machine, true, ok());
+    let at = vec!["stored".to_owned()];
+    story.cell.resolved.expect = vec![Expectation { at, ..expectation }];
+    story
+}
+
+/// The keys of an expectation, each with a value that KVM's leaves have, and with the others.
+#[test]
+fn each_property_of_leaves_is_compared() {
+    let about = || Expectation::about("nic");
+    let access = |of| Expectation { access: Some(of), ..about() };
+    let share = |of| Expectation { share: Some(of), ..about() };
+    let af = |of| Expectation { af: Some(of), ..about() };
+    let machine = Machine::with(NC_BLOCK);
+    for expectation in [access(Access::Rw), share(Share::Inner), af(AccessFlag::Set)] {
+        assert_eq!(verdict(&expecting(&machine, expectation)), Some(Verdict::PASS));
+    }
+    let wrong = [
+        (access(Access::R), "access of nic", "expected r, found rw"),
+        (access(Access::None), "access of nic", "expected none, found rw"),
+        (share(Share::Outer), "share of nic", "expected outer, found inner"),
+        (share(Share::Non), "share of nic", "expected non, found inner"),
+        (af(AccessFlag::Clear), "access flag of nic", "expected clear, found set"),
+    ];
+    for (expectation, what, words) in wrong {
+        found(&expecting(&machine, expectation), Verdict::Fail, &[what, words]);
+    }
+}
+
+#[test]
+fn no_leaf_is_expected_where_there_must_be_none() {
+    let none = || Expectation { stage2: Some(Stage2Type::Nothing), ..Expectation::about("nic") };
+    let story = expecting(&Machine::with(NC_BLOCK), none());
+    found(&story, Verdict::Fail, &["stage2 of nic at look stored", "expected none, found Normal-NC"]);
+    let empty = Machine { blocks: 0, ..Machine::with(NC_BLOCK) };
+    let (_, texts) =
+        (verdict(&expecting(&empty, none())), expecting(&empty, none()).attempt().judgement.findings);
+    assert!(texts.iter().all(|finding| !finding.what.starts_with("stage2 of nic")), "{texts:#?}");
+}
+
+/// With FEAT_LPA2 bits 9:8 of a descriptor are address bits, so that no kernel can be judged by
+/// them.
+#[test]
+fn what_a_descriptor_does_not_have_is_lacking() {
+    let vtcr = guest_tables::registers(3).into_iter().find(|(name, _)| *name == "VTCR_EL2").unwrap().1;
+    let without_sh = |bits: u64| bits & !(0b11 << 8);
+    let machine = Machine {
+        registers: vec![("VTCR_EL2", vtcr | 1 << 32)],
+        ram: without_sh(RAM_PAGE),
+        ..Machine::with(without_sh(NC_BLOCK))
+    };
+    let share = Expectation { share: Some(Share::Inner), ..Expectation::about("nic") };
+    let findings = expecting(&machine, share).attempt().judgement.findings;
+    let lacking = |of: &&crate::finding::Finding| of.what.starts_with("share of nic");
+    let found: Vec<_> = findings.iter().filter(lacking).map(|of| (of.weight, of.found.as_str())).collect();
+    let why = "the descriptors of FEAT_LPA2 have no shareability";
+    assert_eq!(found, [(Weight::Lacking, why)]);
+}
+
 #[test]
 fn nothing_mapped_meets_no_expectation() {
     let mut machine = Machine::with(NC_BLOCK);
@@ -127,7 +190,7 @@ fn an_expectation_that_is_about_nothing_is_not_met() {
         &["at look nowhere", "none"],
     );
     found(
-        &expect(|e| (e.stage2, e.effective, e.exec) = (None, None, None)),
+        &expect(|e| *e = Expectation { at: e.at.clone(), ..Expectation::about(&e.of) }),
         Verdict::Fail,
         &["expectation of nic", "nothing"],
     );
@@ -160,7 +223,7 @@ fn a_kernel_that_declares_nothing_matches_exactly_one_alternative() {
         (expectation.stage2, expectation.effective) = (None, None);
         expectation.exec = expectation.unaligned.is_none().then_some(crate::scenario::Exec::Never);
         if expectation.of == "ram" {
-            expectation.stage2 = Some(crate::scenario::MemoryType::NormalWB);
+            expectation.stage2 = Some(Stage2Type::Type(MemoryType::NormalWB));
             expectation.exec = None;
         }
         expectation.unaligned = expectation.unaligned.map(|_| crate::scenario::AccessEnd::Ok);
@@ -176,7 +239,8 @@ fn a_kernel_that_declares_nothing_matches_exactly_one_alternative() {
     ram.ram = 0x7d7;
     let story = Story::of(open(), &ram, true, ok());
     found(&story, Verdict::Fail, &["stage2 of ram", "found Normal-NC"]);
-    assert_eq!(story.attempt().judgement.findings.len(), 1, "the alternative is met all the same");
+    // One is of the expectation, one of the other look, of which nothing is expected.
+    assert_eq!(story.attempt().judgement.findings.len(), 2, "the alternative is met all the same");
     // With nothing observed every alternative would be met.
     let blind = Story::after().undeclared().without(|e| {
         matches!(

@@ -17,7 +17,7 @@ fn what_went_through_a_leaf_must_have_been_let_through() {
         fails(&story(&Machine::with(bar)), words);
     }
     // Nothing was stored beyond, or since the device was reset.
-    let beyond = (BAR_IPA + BLOCK, BAR_PA + BLOCK, 2, NC_BLOCK & !(1 << 10));
+    let beyond = (BAR_IPA + BLOCK, BAR_PA + BLOCK, 2, NC_BLOCK & !(1 << 7));
     passes(&story(&with(&[beyond])));
     let aged = Machine { ram: RAM_PAGE & !(1 << 10), ..machine() };
     passes(&story(&aged));

@@ -1,0 +1,118 @@
+//! The attributes that KVM gives to every leaf, at every look, whatever a scenario expects.
+//!
+//! One function composes them (Linux 6.1 to 7.2 arch/arm64/kvm/hyp/pgtable.c,
+//! stage2_set_prot_attr). It knows three types: Device-nGnRE, Normal-NC, and the write-back of RAM.
+//! It refuses executable leaves of the first two. SH is inner shareable for all, with FEAT_LPA2's
+//! descriptors by VTCR_EL2. The access flag is set. KVM clears that of RAM as it ages, but ages no
+//! BAR: neither rmap nor the walk of MGLRU (mm/vmscan.c, should_skip_vma) enters such a VMA.
+
+use super::leaves::{self, Property};
+use crate::finding::{Finding, Subject};
+use crate::lines::Area;
+use crate::record::look::DecodedLook;
+use crate::scenario::{Access, AccessFlag, MemoryType, Promise, RAM, Share};
+use s2lab_mmu::Stage2Leaf;
+
+/// The type of memory that is not RAM, where no scenario expects one.
+const NOT_RAM: &str = "Device-nGnRE or Normal-NC";
+/// KVM lets a guest load from whatever it maps (mmu.c, user_mem_abort).
+const LOADS: &str = "loads";
+
+/// Returns a finding for each property that leaves of a look lack. `known` has the findings of
+/// expectations: one of the same property is not repeated.
+pub(super) fn findings(looks: &[DecodedLook], known: &[Finding]) -> Vec<Finding> {
+    let of_look = |look| of_look(look).into_iter();
+    let is_new = |finding: &Finding| !known.iter().any(|known| known.what == finding.what);
+    looks.iter().flat_map(of_look).filter(is_new).collect()
+}
+
+fn of_look(look: &DecodedLook) -> Vec<Finding> {
+    let Ok(seen) = &look.seen else { return vec![] };
+    let unmet = |properties: &[Property], of: &str, leaves, promise| {
+        unmet(properties, leaves, &Subject::look(look).region(of), promise)
+    };
+    let ram = unmet(&of_ram(), RAM, &seen.ram, Some(Promise::RAM));
+    let device = of_device();
+    let bars = seen.devices.iter().flat_map(|(of, leaves)| unmet(&device, of, leaves, Some(Promise::BAR)));
+    let unknown = unmet(&device, &Area::Unknown.to_string(), &seen.unknown, None);
+    ram.into_iter().chain(bars).chain(unknown).collect()
+}
+
+fn unmet(
+    properties: &[Property],
+    leaves: &[Stage2Leaf],
+    place: &Subject,
+    promise: Option<Promise>,
+) -> Vec<Finding> {
+    if leaves.is_empty() {
+        return vec![];
+    }
+    let unmet = properties.iter().filter_map(|property| property.unmet(leaves, place));
+    unmet.map(|finding| Finding { promise, ..finding }).collect()
+}
+
+fn of_ram() -> [Property; 2] {
+    [Property::stage2(MemoryType::NormalWB), Property::share(Share::Inner)]
+}
+
+fn of_device() -> [Property; 5] {
+    let stage2 = Property::new("stage2", NOT_RAM, |leaf| match leaf.attr.memory_type() {
+        Some(MemoryType::DeviceNGnRE | MemoryType::NormalNC) => Some(NOT_RAM.to_owned()),
+        _ => leaves::stage2(leaf),
+    });
+    let access = Property::new("access", LOADS, |leaf| {
+        Some(if leaf.read { LOADS } else { Access::of(leaf.read, leaf.write) }.to_owned())
+    });
+    let (share, af) = (Property::share(Share::Inner), Property::access_flag(AccessFlag::Set));
+    [stage2, access, Property::never_exec(), share, af]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::findings;
+    use crate::judge::fixture::{DEVICE_BLOCK, Machine, NC_BLOCK, RAM_PAGE, Story};
+    use crate::record::{Run, look::decode};
+    use crate::steps::ProbeOutcome;
+    use s2lab_protocol::ProbeEnd;
+
+    /// Returns the findings of the first look at a machine.
+    fn texts(bar: u64, ram: u64) -> Vec<String> {
+        let machine = Machine { ram, ..Machine::with(bar) };
+        let traits = Story::after().cell.resolved.traits;
+        let story = Story::of(traits, &machine, true, ProbeOutcome::Answered(ProbeEnd::Ok));
+        let run = Run::fold(story.lines()).unwrap();
+        let looks = decode(&run.cells[0].attempts[0], &|digest: &str| story.pages.get(digest).cloned());
+        let found = findings(&looks[..1], &[]);
+        found.iter().map(|f| format!("{}: expected {}, found {}", f.what, f.expected, f.found)).collect()
+    }
+
+    #[test]
+    fn what_kvm_writes_is_as_it_should_be() {
+        for bar in [NC_BLOCK, DEVICE_BLOCK, NC_BLOCK & !(1 << 7)] {
+            assert_eq!(texts(bar, RAM_PAGE), [""; 0]);
+        }
+        // RAM is aged, and may be executable or not.
+        assert_eq!(texts(NC_BLOCK, RAM_PAGE & !(1 << 10) | 1 << 54), [""; 0]);
+    }
+
+    /// The descriptors are those of the architecture (DDI 0487, D8, "VMSAv8-64 descriptor formats"),
+    /// one field wrong in each.
+    #[test]
+    fn each_field_is_judged() {
+        let place = "at look stored, guest g0";
+        let bar = |change: u64| texts(NC_BLOCK ^ change, RAM_PAGE);
+        assert_eq!(bar(1 << 54), [format!("exec of nic {place}: expected never-exec, found exec")]);
+        assert_eq!(bar(1 << 8), [format!("share of nic {place}: expected inner, found outer")]);
+        assert_eq!(bar(1 << 10), [format!("access flag of nic {place}: expected set, found clear")]);
+        assert_eq!(bar(1 << 6), [format!("access of nic {place}: expected loads, found w")]);
+        assert_eq!(bar(3 << 6), [format!("access of nic {place}: expected loads, found none")]);
+        let gre = bar((0b0101 ^ 0b0011) << 2);
+        assert_eq!(
+            gre,
+            [format!("stage2 of nic {place}: expected Device-nGnRE or Normal-NC, found Device-GRE")]
+        );
+        let ram = |change: u64| texts(NC_BLOCK, RAM_PAGE ^ change);
+        assert_eq!(ram(0b11 << 2), [format!("stage2 of ram {place}: expected Normal-WB, found Normal-NC")]);
+        assert_eq!(ram(0b11 << 8), [format!("share of ram {place}: expected inner, found non")]);
+    }
+}
