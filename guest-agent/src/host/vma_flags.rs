@@ -6,8 +6,11 @@ use s2lab_protocol::ask::VmaFlags;
 use s2lab_protocol::{Failure, Vma};
 use std::io::{self, BufRead, BufReader, Read};
 
-/// The name of the VMAs of an assigned device: `anon_inode:[vfio-device]`.
-const DEVICE_VMA: &str = "vfio";
+/// Parts of the names that VMAs of an assigned device have: `anon_inode:[vfio-device]` of a group's
+/// device, `/dev/vfio/devices/vfio0` of a device of its own, and `/dmabuf:vfio0:0000:02:00.0/2` if
+/// vfio-pci maps its BARs as DMABUFs, as a series of 2026 does; a DMABUF may have another name
+/// after the colon.
+const DEVICE_VMAS: [&str; 2] = ["vfio", "/dmabuf:"];
 
 /// The longest line that is read whole, in bytes. The rest of a longer one is skipped.
 const MAX_LINE: u64 = 4096;
@@ -30,16 +33,16 @@ impl Answers<VmaFlags> for Host<'_> {
         let file = format!("proc/{}/smaps", self.running(&guest)?.vmm.pid());
         let failed = |why: &dyn std::fmt::Display| fault::system("read", &file, why);
         let smaps = std::fs::File::open(self.agent.root.path(&file)).map_err(|why| failed(&why))?;
-        vmas(BufReader::new(smaps), DEVICE_VMA).map_err(|why| failed(&why))
+        vmas(BufReader::new(smaps), &DEVICE_VMAS).map_err(|why| failed(&why))
     }
 }
 
-/// The VMAs whose name contains `wanted`, in the order of their addresses.
+/// Returns the VMAs whose names contain one of `wanted`, in the order of their addresses.
 ///
 /// A VMA begins with a line `start-end perms offset dev inode name`, as in `maps`; of the lines
 /// `Key: value` that follow, `VmFlags:` is the last (Linux fs/proc/task_mmu.c, show_smap; the same
 /// in 6.1 and 7.2).
-fn vmas(mut smaps: impl BufRead, wanted: &str) -> Result<Vec<Vma>, SmapsError> {
+fn vmas(mut smaps: impl BufRead, wanted: &[&str]) -> Result<Vec<Vma>, SmapsError> {
     let mut found: Vec<Vma> = Vec::new();
     // The VMA whose flags have not come yet.
     let mut open: Option<Vma> = None;
@@ -57,7 +60,7 @@ fn vmas(mut smaps: impl BufRead, wanted: &str) -> Result<Vec<Vma>, SmapsError> {
             if let Some(Vma { start, .. }) = open {
                 return Err(SmapsError::NoFlags { start });
             }
-            open = Some(vma).filter(|vma| vma.name.contains(wanted));
+            open = Some(vma).filter(|vma| wanted.iter().any(|part| vma.name.contains(part)));
         } else if let Some(flags) = text.strip_prefix("VmFlags:") {
             if let Some(mut vma) = open.take() {
                 if found.len() == MAX_VMAS {
@@ -135,7 +138,7 @@ mod tests {
             entry(0xffff_a000_0000, 0xffff_a000_1000, 4 << 40, NAME, "rd wr sh pf io"),
         ]
         .concat();
-        let vmas = vmas(text.as_bytes(), "vfio").unwrap();
+        let vmas = vmas(text.as_bytes(), &DEVICE_VMAS).unwrap();
         assert_eq!(vmas.len(), 2);
         assert_eq!(
             (vmas[0].start, vmas[0].end, vmas[0].offset),
@@ -147,34 +150,42 @@ mod tests {
     }
 
     #[test]
+    fn each_name_of_a_device_is_known() {
+        for name in [NAME, "/dev/vfio/devices/vfio0", "/dmabuf:vfio0:0000:02:00.0/2", "/dmabuf:own name"] {
+            let text = entry(0x1000, 0x2000, 2 << 40, name, "rd wr ??");
+            assert_eq!(vmas(text.as_bytes(), &DEVICE_VMAS).unwrap()[0].name, name);
+        }
+    }
+
+    #[test]
     fn a_vma_without_flags_is_no_answer() {
         let text = entry(0x1000, 0x2000, 0, NAME, "rd");
         let torn = text.split("VmFlags").next().unwrap();
-        assert!(matches!(vmas(torn.as_bytes(), "vfio"), Err(SmapsError::NoFlags { start: 0x1000 })));
+        assert!(matches!(vmas(torn.as_bytes(), &DEVICE_VMAS), Err(SmapsError::NoFlags { start: 0x1000 })));
         let next = format!("{torn}{}", entry(0x2000, 0x3000, 0, "", "rd"));
-        assert!(matches!(vmas(next.as_bytes(), "vfio"), Err(SmapsError::NoFlags { start: 0x1000 })));
+        assert!(matches!(vmas(next.as_bytes(), &DEVICE_VMAS), Err(SmapsError::NoFlags { start: 0x1000 })));
     }
 
     #[test]
     fn many_vmas_and_long_lines_are_bounded() {
         let many: String =
             (0..=MAX_VMAS as u64).map(|n| entry(n << 12, (n + 1) << 12, 0, NAME, "rd")).collect();
-        assert!(matches!(vmas(many.as_bytes(), "vfio"), Err(SmapsError::TooMany)));
+        assert!(matches!(vmas(many.as_bytes(), &DEVICE_VMAS), Err(SmapsError::TooMany)));
         let long = format!("{}\n{}", "x".repeat(100_000), entry(0x1000, 0x2000, 0, NAME, "rd"));
-        assert_eq!(vmas(long.as_bytes(), "vfio").unwrap().len(), 1);
+        assert_eq!(vmas(long.as_bytes(), &DEVICE_VMAS).unwrap().len(), 1);
     }
 
     proptest! {
         #[test]
         fn no_bytes_make_the_parser_panic(bytes in proptest::collection::vec(any::<u8>(), 0..500)) {
-            let _ = vmas(&bytes[..], "");
+            let _ = vmas(&bytes[..], &[""]);
         }
 
         #[test]
         fn a_vma_round_trips(start: u64, end: u64, offset: u64, name in "[a-z:\\[\\]/ -]{0,20}[a-z]", flags in proptest::collection::vec("[a-z?]{2}", 0..20)) {
             let text = entry(start, end, offset, &name, &flags.join(" "));
             let name = name.trim_start().to_owned();
-            prop_assert_eq!(vmas(text.as_bytes(), "").unwrap(), vec![Vma { start, end, offset, name, flags }]);
+            prop_assert_eq!(vmas(text.as_bytes(), &[""]).unwrap(), vec![Vma { start, end, offset, name, flags }]);
         }
     }
 }
