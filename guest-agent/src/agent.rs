@@ -5,7 +5,7 @@ use crate::link::{Link, LinkError, in_json};
 use crate::modules::ModuleError;
 use crate::port::Port;
 use crate::root::Root;
-use s2lab_protocol::{Failure, ask::Ask};
+use s2lab_protocol::{Failure, TableMemory, ask::Ask};
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,13 +35,13 @@ pub(crate) struct Agent {
 
 impl Agent {
     /// Sends the final record and returns when it has left the machine.
-    pub(crate) fn finish(&self, id: u64) -> Result<(), LinkError> {
+    pub(crate) fn finish(&self, id: u64, tables: Option<TableMemory>) -> Result<(), LinkError> {
         // The machine is switched off in any case.
         drop(std::thread::Builder::new().spawn(|| {
             std::thread::sleep(FAREWELL);
             fatal("the final record was not taken in time")
         }));
         self.port.deliver_at_once().map_err(|why| LinkError::Stream { doing: "finishing", why })?;
-        self.link.finish(id, self.root.taint())
+        self.link.finish(id, self.root.taint(), tables)
     }
 }

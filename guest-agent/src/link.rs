@@ -2,7 +2,8 @@
 
 use crate::fault;
 use s2lab_protocol::{
-    Body, Decoder, Failure, FailureKind, FinalRecord, Frame, FrameError, Notice, Peer, VERSION, encode,
+    Body, Decoder, Failure, FailureKind, FinalRecord, Frame, FrameError, Notice, Peer, TableMemory, VERSION,
+    encode,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -78,10 +79,15 @@ impl Link {
     }
 
     /// Answers [`s2lab_protocol::ask::Finish`] with the final record.
-    pub(crate) fn finish(&self, id: u64, taint: Option<u64>) -> Result<(), LinkError> {
+    pub(crate) fn finish(
+        &self,
+        id: u64,
+        taint: Option<u64>,
+        tables: Option<TableMemory>,
+    ) -> Result<(), LinkError> {
         let mut out = self.lock();
         out.answered += 1;
-        let record = FinalRecord { answered: out.answered, taint };
+        let record = FinalRecord { answered: out.answered, taint, tables };
         out.say(self, Body::Reply { id, result: in_json(&record) })
     }
 
@@ -234,12 +240,12 @@ pub(crate) mod tests {
         link.log("one").unwrap();
         link.relay(&foreign).unwrap();
         link.reply(3, Ok(Value::Null)).unwrap();
-        link.finish(4, Some(512)).unwrap();
+        link.finish(4, Some(512), None).unwrap();
         let frames = tape.frames();
         assert_eq!(frames[1], foreign);
         let own: Vec<_> = frames.iter().filter(|f| f.from == Peer::Host).map(|f| (f.seq, f.nonce)).collect();
         assert_eq!(own, [(0, 7), (1, 7), (2, 7)]);
-        let record = FinalRecord { answered: 2, taint: Some(512) };
+        let record = FinalRecord { answered: 2, taint: Some(512), tables: None };
         let last = Body::Reply { id: 4, result: in_json(&record) };
         assert_eq!(frames[3].body, last);
     }

@@ -14,7 +14,8 @@ mod message;
 mod names;
 
 pub use ask::{
-    BoundDevice, Extent, FinalRecord, HOLD_REGISTER, HostMemory, Mapping, ProbeEnd, StoreResult, Vma, pattern,
+    BoundDevice, Extent, FinalRecord, HOLD_REGISTER, HostMemory, Mapping, ProbeEnd, StoreResult, TableMemory,
+    Vma, pattern,
 };
 pub use bar::Bar;
 pub use console::test_line;

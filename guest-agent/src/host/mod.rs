@@ -11,6 +11,7 @@ mod router;
 mod ssh;
 mod start_guest;
 mod stop_guest;
+mod tables;
 mod vma_flags;
 mod vmm;
 mod watch;
@@ -39,6 +40,8 @@ struct Host<'a> {
     agent: &'a Agent,
     downlinks: Arc<Downlinks>,
     guests: BTreeMap<String, Guest>,
+    /// The memory of the secondary page tables before the first guest, in KiB.
+    tables: Option<u64>,
 }
 
 struct Guest {
@@ -59,7 +62,7 @@ pub(crate) fn serve(agent: Agent, incoming: Incoming<Port>) -> Result<(), LinkEr
     });
     started.map_err(|why| LinkError::Stream { doing: "starting the reader of", why })?;
     ssh::start(&agent.root, &agent.link)?;
-    Host { agent: &agent, downlinks, guests: BTreeMap::new() }.answer_all(&requests)
+    Host { agent: &agent, downlinks, guests: BTreeMap::new(), tables: None }.answer_all(&requests)
 }
 
 /// A thread that sorts s2lab's frames: requests to the host go into the queue, frames to guests to
@@ -138,7 +141,8 @@ impl Host<'_> {
                 self.agent.link.log(format!("guest {name}: {}", why.message))?;
             }
         }
-        self.agent.finish(id)
+        let tables = self.tables.and_then(|before| tables::freed(&self.agent.root, before));
+        self.agent.finish(id, tables)
     }
 
     fn running(&self, name: &str) -> Result<&Guest, Failure> {

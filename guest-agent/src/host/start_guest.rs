@@ -1,6 +1,6 @@
 //! Starting a guest.
 
-use super::{Guest, Host, vmm::Vmm};
+use super::{Guest, Host, tables, vmm::Vmm};
 use crate::{agent::Answers, fault};
 use s2lab_protocol::Failure;
 use s2lab_protocol::ask::{GuestStarted, StartGuest};
@@ -9,6 +9,9 @@ impl Answers<StartGuest> for Host<'_> {
     fn answer(&mut self, spec: StartGuest) -> Result<GuestStarted, Failure> {
         if self.guests.get(&spec.name).is_some_and(|guest| !guest.vmm.has_ended()) {
             return Err(fault::invalid(format_args!("guest {} runs already", spec.name)));
+        }
+        if self.tables.is_none() {
+            self.tables = tables::memory(&self.agent.root);
         }
         let (vmm, version, downlink) =
             Vmm::start(&self.agent.root, &spec, self.agent.nonce, &self.agent.link)?;

@@ -58,6 +58,8 @@ pub(crate) struct State {
     pub(crate) heartless: bool,
     /// `/proc/sys/kernel/tainted` of the host.
     pub(crate) taint: u64,
+    /// The tables that the host keeps when its guests are gone, in KiB.
+    pub(crate) leaked: u64,
     pub(crate) slow: Duration,
     /// The instructions after a reset, if they are not KVM's.
     pub(crate) invalidate: Option<Vec<Tlbi>>,

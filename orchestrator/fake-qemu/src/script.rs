@@ -138,6 +138,8 @@ pub enum Act {
     Misplace(i64),
     /// The host's kernel is tainted like this from now on.
     Taint(u64),
+    /// So many KiB of the guests' tables stay when the guests are gone.
+    LeakTables(u64),
     /// Resets do nothing: BARs stay in the guests' stage 2.
     StayMapped,
     /// The flags of the VMM's VMAs contradict the kernel's traits.

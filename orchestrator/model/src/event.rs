@@ -6,7 +6,7 @@ use crate::{
     cell::ResolvedCell, crash::symbols::Names, hex, night::Night, plan::Key, shards::Shard,
     steps::Observation,
 };
-use s2lab_protocol::{Bar, BoundDevice, HostMemory};
+use s2lab_protocol::{Bar, BoundDevice, HostMemory, TableMemory};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -118,6 +118,10 @@ pub enum Event {
     HostDown {
         #[serde(default)]
         taint: Option<u64>,
+        /// The memory of secondary page tables. Absent from logs before 2.3, and if the host's
+        /// kernel has no account of it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tables: Option<TableMemory>,
     },
     /// A range of the host's RAM in its physical address space.
     HostRam {

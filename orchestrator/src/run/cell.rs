@@ -236,7 +236,7 @@ impl CellContext<'_, '_> {
                 "the host's final record counts {said} answers, s2lab got {answered}"
             )));
         }
-        self.log.event(Event::HostDown { taint: record.taint });
+        self.log.event(Event::HostDown { taint: record.taint, tables: record.tables });
         Ok(())
     }
 

@@ -289,7 +289,7 @@ impl Teller<'_> {
             events.extend(self.step(at, step));
         }
         events.push(Event::ConsoleTested);
-        events.push(Event::HostDown { taint: Some(0) });
+        events.push(Event::HostDown { taint: Some(0), tables: None });
         events.push(Event::CellEnded { end: CellEnd::Complete });
         events
     }

@@ -27,4 +27,18 @@ pub struct FinalRecord {
     /// The taint, see [`crate::Hello`], read for this record.
     #[serde(default)]
     pub taint: Option<u64>,
+    /// None: the host had no guest, or its kernel has no such account (before Linux 6.1).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tables: Option<TableMemory>,
+}
+
+/// The memory of the host's secondary page tables, in KiB: stage 2 of its guests and, since Linux
+/// 6.11, the tables of IOMMUs (`SecPageTables` of `/proc/meminfo`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TableMemory {
+    /// Before the first guest.
+    pub before: u64,
+    /// After the end of the last one.
+    pub after: u64,
 }

@@ -14,7 +14,7 @@ mod store;
 mod vma_flags;
 
 pub use bind::{Bind, BoundDevice};
-pub use finish::{FinalRecord, Finish};
+pub use finish::{FinalRecord, Finish, TableMemory};
 pub use hold::{HOLD_REGISTER, Held, Hold, Mapping, Release};
 pub use load::{Load, Loaded};
 pub use memory::{Extent, HostMemory, Memory};

@@ -6,7 +6,7 @@ use s2lab_protocol::{
     Bar, Body, BoundDevice, GuestEnd, Level, Notice, Peer, Vma,
     ask::{
         Bind, FinalRecord, Finish, GuestStarted, HostRequest, Memory, Reset, ResetDone, ShowTables,
-        StartGuest, StopGuest, VmaFlags,
+        StartGuest, StopGuest, TableMemory, VmaFlags,
     },
 };
 
@@ -16,7 +16,8 @@ impl Host {
             HostRequest::Bind(ask) => answer::<Bind>(&self.bound(&ask)),
             HostRequest::Finish(_) => {
                 let taint = self.taint(Level::Host);
-                answer::<Finish>(&FinalRecord { answered: self.answered, taint })
+                let tables = Some(TableMemory { before: 12, after: 12 + self.sender.machine.lock().leaked });
+                answer::<Finish>(&FinalRecord { answered: self.answered, taint, tables })
             }
             HostRequest::Memory(_) => answer::<Memory>(&memory::host_memory()),
             HostRequest::Reset(ask) => self.reset(&ask)?,

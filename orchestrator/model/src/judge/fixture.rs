@@ -21,7 +21,7 @@ pub(crate) use guest_tables::{BAR_IPA, BAR_PA};
 use guest_tables::{BAR_VA, BLOCK, GuestTables, PAGE, registers, stage2_root};
 use s2lab_protocol::{
     Bar, BoundDevice, Extent, GuestEnd, HostMemory, Manner, MapKind, Mapping, ProbeEnd, ProbeKind,
-    StoreResult, Vma,
+    StoreResult, TableMemory, Vma,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -283,7 +283,7 @@ impl Story {
             vmas(4),
             Event::Observed { step: 4, data: Observation::Look(look_2) },
             Event::Observed { step: 5, data: Observation::Probed(probed) },
-            Event::HostDown { taint: Some(0) },
+            Event::HostDown { taint: Some(0), tables: Some(TableMemory { before: 12, after: 12 }) },
             Event::CellEnded { end: CellEnd::Complete },
             Event::SessionEnded,
         ];

@@ -11,6 +11,7 @@ mod completeness;
 mod consoles;
 mod damage;
 mod expectations;
+mod freed;
 pub(crate) mod isolation;
 mod leaves;
 mod live;
@@ -163,6 +164,7 @@ fn complete(record: &Record, shown: &LookResults, mut findings: Vec<Finding>) ->
     findings.extend(contradictions);
     findings.extend(resets::findings(record, resets));
     findings.extend(consoles::findings(record));
+    findings.extend(freed::finding(record));
     let findings = weighed(held_up(record, findings));
     let verdict = match findings.first() {
         Some(finding) => finding.verdict(),

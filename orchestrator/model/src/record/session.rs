@@ -2,6 +2,7 @@
 
 use super::{Environment, Kernel, Surroundings};
 use crate::event::Event;
+use s2lab_protocol::TableMemory;
 
 /// The facts that a host reported, and those that were seen from outside.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -13,6 +14,8 @@ pub struct Session {
     pub host: Option<Kernel>,
     /// The host's taint in its final record. None: there was no final record.
     pub final_taint: Option<Option<u64>>,
+    /// The memory of secondary page tables, in the final record.
+    pub tables: Option<TableMemory>,
     /// True if the host's console prints what its kernel logs.
     pub console_tested: bool,
     pub around: Surroundings,
@@ -44,7 +47,8 @@ impl Session {
                     return Err("has a console that was tested twice");
                 }
             }
-            Event::HostDown { taint } => {
+            Event::HostDown { taint, tables } => {
+                self.tables = tables;
                 once(self.final_taint.replace(taint), "has a host that went down twice")?;
             }
             around => self.around.event(around)?,

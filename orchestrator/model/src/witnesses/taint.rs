@@ -137,7 +137,7 @@ mod tests {
     fn story(at_boot: Option<u64>, at_end: Option<u64>, in_guest: Option<u64>) -> Story {
         Story::after().edit(|event| match event {
             Event::HostUp { taint, .. } => *taint = at_boot,
-            Event::HostDown { taint } => *taint = at_end,
+            Event::HostDown { taint, .. } => *taint = at_end,
             Event::GuestUp { taint, .. } => *taint = in_guest,
             _ => {}
         })

@@ -174,7 +174,7 @@ pub(super) fn answers() -> Vec<Row> {
         fault(
             "final-record-counts-wrongly",
             request("finish"),
-            Act::answer::<Finish>(&FinalRecord { answered: 3, taint: Some(0) }),
+            Act::answer::<Finish>(&FinalRecord { answered: 3, taint: Some(0), tables: None }),
         )
         .stops("MISS", Stage::ShutDown, "final record counts 3 answers"),
         fault("channel-closed-before-the-final-record", request("finish"), Act::Close).stops(

@@ -1,0 +1,47 @@
+//! The check that the host has the memory of its guests' tables back when they are gone.
+
+use crate::finding::{Finding, Subject, Weight};
+use crate::record::Record;
+use s2lab_protocol::TableMemory;
+
+/// Returns a finding if more memory is used for secondary page tables than before the first guest.
+/// Without the kernel's account there is nothing to compare.
+pub(super) fn finding(record: &Record) -> Option<Finding> {
+    let TableMemory { before, after } = record.session.tables?;
+    let what = "memory of secondary page tables after the guests (SecPageTables)";
+    let expected = format!("{before} KiB, as before them");
+    let finding = Finding::new(Weight::Kernel, Subject::cell(), what, expected, format!("{after} KiB"));
+    (after > before).then_some(finding)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::event::Event;
+    use crate::judge::fixture::Story;
+    use crate::verdict::Verdict;
+    use s2lab_protocol::TableMemory;
+
+    fn findings(account: Option<TableMemory>) -> (Option<Verdict>, Vec<String>) {
+        let story = Story::after().edit(|event| {
+            if let Event::HostDown { tables, .. } = event {
+                *tables = account;
+            }
+        });
+        let judgement = story.attempt().judgement;
+        let said = judgement.findings.iter().map(|f| format!("{}: {}, not {}", f.what, f.found, f.expected));
+        (judgement.verdict, said.collect())
+    }
+
+    #[test]
+    fn tables_that_stay_are_the_kernels_fault() {
+        let of = |before, after| findings(Some(TableMemory { before, after }));
+        let what = "memory of secondary page tables after the guests (SecPageTables)";
+        let said = format!("{what}: 56 KiB, not 52 KiB, as before them");
+        assert_eq!(of(52, 56), (Some(Verdict::Fail), vec![said]));
+        for account in
+            [None, Some(TableMemory { before: 52, after: 52 }), Some(TableMemory { before: 52, after: 4 })]
+        {
+            assert_eq!(findings(account).1, Vec::<String>::new());
+        }
+    }
+}
