@@ -46,6 +46,12 @@ fn story_of(machine: &Machine) -> Story {
     Story::of(traits, machine, true, outcome)
 }
 
+/// A second block of the BAR is mapped for loads only, of which nothing is expected.
+fn changed() -> Story {
+    let second = (BAR_IPA + BLOCK, BAR_PA + BLOCK, 2, NC_BLOCK & !(1 << 7));
+    story_of(&Machine { more: vec![second], ..Machine::with(NC_BLOCK) })
+}
+
 /// The run of the story on that day of November.
 fn run(day: u8, story: &Story, known: &[KnownFailure]) -> RunSummary {
     let date = format!("2026-11-{day:02}").parse().unwrap();
@@ -172,9 +178,7 @@ fn a_failure_of_the_lab_is_never_tolerated() {
 #[test]
 fn a_cell_that_passes_with_another_report_is_new_once() {
     let good = story(NC_BLOCK);
-    // A second block of the BAR is mapped for loads only, of which nothing is expected.
-    let second = (BAR_IPA + BLOCK, BAR_PA + BLOCK, 2, NC_BLOCK & !(1 << 7));
-    let other = story_of(&Machine { more: vec![second], ..Machine::with(NC_BLOCK) });
+    let other = changed();
     let nights: [(Story, &[KnownFailure]); 3] = [(good, &[]), (other.clone(), &[]), (other, &[])];
     insta::assert_snapshot!(mornings(&nights).join("\n"));
 }
@@ -190,7 +194,7 @@ fn the_worst_of_what_is_new_comes_first() {
     let reports = before.cells.iter().map(|cell| (cell.key.clone(), cell.report.clone().unwrap()));
     let past =
         Past { nights: vec![PastNight::of(&before).unwrap()], good: reports.collect(), ..Past::default() };
-    let changed = named(run(2, &story(NC_BLOCK & !0x100), &[]), keys[0]);
+    let changed = named(run(2, &changed(), &[]), keys[0]);
     let fails = named(run(2, &story(DEVICE_BLOCK), &[]), keys[1]);
     let night = RunSummary { cells: vec![changed, fails], ..run(2, &story(DEVICE_BLOCK), &[]) };
     let morning = Morning::of(night, &past).unwrap();
@@ -233,7 +237,7 @@ fn pages_of_other_sizes_alone_are_not_new() {
     };
     let alone = other_sizes(&story(NC_BLOCK));
     assert_eq!((alone.shapes.as_slice(), alone.new.len(), alone.exit), (&[key][..], 0, 0));
-    let more = other_sizes(&story(NC_BLOCK & !0x100));
+    let more = other_sizes(&changed());
     assert_eq!((more.shapes.len(), more.exit), (0, 5));
     assert_eq!(more.new.iter().map(|new| new.what).collect::<Vec<_>>(), [Different::Changed]);
 }
