@@ -96,7 +96,7 @@ CREATE TABLE number (
 ) STRICT, WITHOUT ROWID;
 ";
 
-/// What a night needs of those before it. The nights of version 1 are of the day on which they
+/// The facts that a night needs of those before it. The nights of version 1 are of the day on which they
 /// began; their failures are not known.
 const NIGHTS: &str = "
 ALTER TABLE run ADD COLUMN date TEXT;           -- of a night; NULL: the run is none
