@@ -4,6 +4,11 @@ use crate::finding::{Finding, Subject, Weight};
 use crate::record::Record;
 use s2lab_protocol::TableMemory;
 
+/// The KiB by which the kernel's account may be too high. That of Debian's 6.1.176 was one page too
+/// high after two of three runs in which guests were killed by a fault on Device memory. The cause
+/// is not known; one lost page cannot be told from it.
+const DRIFT: u64 = 16;
+
 /// Returns a finding if more memory is used for secondary page tables than before the first guest.
 /// Without the kernel's account there is nothing to compare.
 pub(super) fn finding(record: &Record) -> Option<Finding> {
@@ -11,7 +16,7 @@ pub(super) fn finding(record: &Record) -> Option<Finding> {
     let what = "memory of secondary page tables after the guests (SecPageTables)";
     let expected = format!("{before} KiB, as before them");
     let finding = Finding::new(Weight::Kernel, Subject::cell(), what, expected, format!("{after} KiB"));
-    (after > before).then_some(finding)
+    (after > before.saturating_add(DRIFT)).then_some(finding)
 }
 
 #[cfg(test)]
@@ -35,9 +40,10 @@ mod tests {
     #[test]
     fn tables_that_stay_are_the_kernels_fault() {
         let of = |before, after| findings(Some(TableMemory { before, after }));
+        assert_eq!(of(52, 52 + super::DRIFT).1, Vec::<String>::new());
         let what = "memory of secondary page tables after the guests (SecPageTables)";
-        let said = format!("{what}: 56 KiB, not 52 KiB, as before them");
-        assert_eq!(of(52, 56), (Some(Verdict::Fail), vec![said]));
+        let said = format!("{what}: 69 KiB, not 52 KiB, as before them");
+        assert_eq!(of(52, 69), (Some(Verdict::Fail), vec![said]));
         for account in
             [None, Some(TableMemory { before: 52, after: 52 }), Some(TableMemory { before: 52, after: 4 })]
         {

@@ -105,7 +105,7 @@ pub(super) fn consoles() -> Vec<Row> {
         fault("taint-that-goes", Moment::Hello, Act::Taint(1 << 13))
             .and(request("store"), Act::Taint(0))
             .judged("MISS", "taint of the host, in its final record"),
-        fault("tables-that-stay", Moment::Hello, Act::LeakTables(8))
+        fault("tables-that-stay", Moment::Hello, Act::LeakTables(64))
             .judged("FAIL", "memory of secondary page tables after the guests (SecPageTables)"),
         alarm("bug", "[    1.0] BUG: sleeping function called from invalid context at mm/x.c:1", "BUG"),
         alarm("lockdep", "[    1.0] WARNING: possible circular locking dependency detected", "lockdep"),
