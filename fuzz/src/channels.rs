@@ -5,10 +5,16 @@ use s2lab::host::{
     emulated::{gdb::Gdb, qmp::Qmp},
     ending::Ending,
 };
-use std::{io::Write, net::Shutdown, os::unix::net, time::Duration};
+use std::{
+    io::{self, Write},
+    net::Shutdown,
+    os::unix::net,
+    thread::Builder,
+    time::Duration,
+};
 use tokio::{
     net::UnixStream,
-    runtime::{Builder, Runtime},
+    runtime::{self, Runtime},
 };
 
 /// The most bytes that a socket takes before its peer reads.
@@ -52,18 +58,22 @@ pub(crate) fn run<F: Future<Output = ()>>(data: &[u8], client: impl FnOnce(UnixS
     must(theirs.write_all(data));
     must(theirs.shutdown(Shutdown::Write));
     must(ours.set_nonblocking(true));
+    // QEMU reads what it is sent. A name in a description may be long, and be asked for many times.
+    let reader = must(Builder::new().spawn(move || io::copy(&mut theirs, &mut io::sink())));
     must(runtime()).block_on(async {
         let done = tokio::time::timeout(DEADLINE, client(must(UnixStream::from_std(ours)))).await;
         assert!(done.is_ok(), "it waits for a stream that has ended");
     });
+    // The client is gone, so this ends, with or without an error.
+    drop(reader.join());
 }
 
-fn runtime() -> std::io::Result<Runtime> {
-    Builder::new_current_thread().enable_all().build()
+fn runtime() -> io::Result<Runtime> {
+    runtime::Builder::new_current_thread().enable_all().build()
 }
 
 /// Returns the value. A failure of the machine itself is not a finding, but the target cannot
 /// continue.
-fn must<T>(result: std::io::Result<T>) -> T {
+fn must<T>(result: io::Result<T>) -> T {
     result.unwrap_or_else(|why| panic!("no channel to fuzz with: {why}"))
 }
