@@ -192,7 +192,12 @@ impl Ipas {
     /// Returns true if the operand has an IPA of the leaf. One IPA of a block is enough: all cached
     /// copies of a descriptor are removed (DDI 0487, D8, "TLB maintenance instructions").
     pub fn meets(&self, leaf: &Stage2Leaf) -> bool {
-        self.start < leaf.ipa.saturating_add(leaf.size) && leaf.ipa < self.start.saturating_add(self.size)
+        self.overlaps(leaf.ipa, leaf.size)
+    }
+
+    /// Returns true if the operand has an IPA of the `size` bytes from `ipa` on.
+    pub fn overlaps(&self, ipa: u64, size: u64) -> bool {
+        self.start < ipa.saturating_add(size) && ipa < self.start.saturating_add(self.size)
     }
 
     /// Checks that the operand removes a leaf that it meets, in tables of this granule.

@@ -152,7 +152,7 @@ fn complete(record: &Record, shown: &LookResults, mut findings: Vec<Finding>) ->
     };
     let scene = Scene { record, looks };
     let mut contradictions = vec![];
-    let Testimonies { fixed, variable } = witnesses::testimonies(record, |witness| {
+    let Testimonies { fixed: witnesses, variable } = witnesses::testimonies(record, |witness| {
         let Hearing { testimony, findings } = witness.hear(&scene);
         contradictions.extend(findings);
         testimony
@@ -170,6 +170,5 @@ fn complete(record: &Record, shown: &LookResults, mut findings: Vec<Finding>) ->
         Some(finding) => finding.verdict(),
         None => Verdict::Pass { as_: met.label.clone() },
     };
-    let witnesses = fixed;
     Judgement { verdict: Some(verdict), findings, label: met.label, fits: met.fits, witnesses, variable }
 }

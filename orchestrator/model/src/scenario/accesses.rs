@@ -4,6 +4,7 @@
 use super::Size;
 use super::parts::{Parts, Step, size};
 use crate::diagnostic::Sink;
+use crate::lines::one_of;
 use crate::yaml::Node;
 use s2lab_protocol::{Barrier, By, Manner, Misfit, Order};
 
@@ -27,14 +28,9 @@ fn number(node: Option<&Node>) -> Option<u32> {
     node?.written()?.parse().ok()
 }
 
-fn word<T: std::fmt::Display>(step: &Step<'_>, key: &str, all: impl IntoIterator<Item = T>) -> Option<T> {
-    let text = step.word(key)?;
-    all.into_iter().find(|value| value.to_string() == text)
-}
-
 /// Reports the widths that `by` does not have.
 fn instructions(step: &Step<'_>, sink: &mut Sink<'_>) {
-    let Some(by) = word(step, "by", By::ALL) else { return };
+    let Some(by) = step.word("by").and_then(|text| one_of(By::ALL, text)) else { return };
     for (width, node) in widths(step) {
         if let Some(Misfit { why, .. }) = by.misfit(width) {
             sink.error_help(node.span.clone(), why, "a step has one `by`: write a step for each");
@@ -55,11 +51,11 @@ fn read(step: &Step<'_>) -> Option<Manner> {
     };
     let order = match step.body.get("order") {
         None => Some(usual.order),
-        Some(_) => word(step, "order", Order::ALL),
+        Some(_) => one_of(Order::ALL, step.word("order")?),
     };
     let barrier = match step.body.get("barrier") {
         None => Some(usual.barrier),
-        Some(_) => word(step, "barrier", Barrier::ALL),
+        Some(_) => one_of(Barrier::ALL, step.word("barrier")?),
     };
     Some(Manner {
         order: order?,

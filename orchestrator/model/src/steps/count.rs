@@ -4,7 +4,7 @@ use super::{Look, Observed, TlbiRun, TracedTlbi};
 use crate::hex;
 use crate::lines::{LineError, Text, Word, columns, line};
 use crate::record::{Record, registers};
-use s2lab_mmu::{InvalidationScope, Tlbi};
+use s2lab_mmu::InvalidationScope;
 use s2lab_protocol::Bar;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -156,7 +156,7 @@ impl Counted {
         CountLine { step: at, device: Word::new(&self.device), values: Text::new(&values.join(", ")) }
     }
 
-    /// Returns true if the numbers can be taken as they are.
+    /// Returns the reason why the numbers cannot be taken as they are.
     pub(crate) fn trouble(&self) -> Option<String> {
         let unplaced = (self.accesses.unplaced > 0)
             .then(|| format!("{} accesses to unknown places", self.accesses.unplaced));
@@ -183,13 +183,8 @@ fn has_lpa2(record: &Record) -> bool {
 
 /// Returns true if the operand of the instruction has an IPA of the BAR.
 fn is_about(traced: &TracedTlbi, bar: &Bar, lpa2: bool) -> bool {
-    let Ok(word) = u32::try_from(traced.word) else { return false };
-    let tlbi = Tlbi { word, operand: traced.operand, el: traced.el, hcr: traced.hcr };
-    match tlbi.decode(lpa2).map(|invalidation| invalidation.scope) {
-        Some(InvalidationScope::Ipas(ipas)) => {
-            ipas.start < bar.start.saturating_add(bar.size)
-                && bar.start < ipas.start.saturating_add(ipas.size)
-        }
+    match traced.decode(lpa2).map(|invalidation| invalidation.scope) {
+        Some(InvalidationScope::Ipas(ipas)) => ipas.overlaps(bar.start, bar.size),
         _ => false,
     }
 }

@@ -1,4 +1,7 @@
 //! The manner of the accesses of a step: its defaults, which are not written, and its words.
+//!
+//! The keys stand in each step. In one struct with serde's `flatten` a key that this s2lab does not
+//! know would pass unseen.
 
 use crate::scenario::Size;
 use s2lab_protocol::{Barrier, By, GRAIN, Manner, Order, USUAL_SEED};

@@ -254,7 +254,7 @@ impl FromStr for StepLine {
             Some("look") => text.parse().map(StepLine::Look),
             Some("measure") => text.parse().map(StepLine::Measure),
             Some("reset") => text.parse().map(StepLine::Reset),
-            Some("unaligned" | "zva" | "atomic" | "exclusive" | "fetch") => text.parse().map(StepLine::Probe),
+            Some(word) if ProbeLine::is_begun(word) => text.parse().map(StepLine::Probe),
             _ => Err(LineError { form: "the line of a step" }),
         }
     }

@@ -165,6 +165,13 @@ impl fmt::Display for Ending {
     }
 }
 
+impl ProbeLine {
+    /// Returns true for the first word of such a line.
+    pub(super) fn is_begun(word: &str) -> bool {
+        ProbeKind::ALL.into_iter().any(|kind| words(kind).split(' ').next() == Some(word))
+    }
+}
+
 impl fmt::Display for ProbeLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ProbeLine { kind, guest, device, map, ending } = self;

@@ -2,6 +2,7 @@
 
 use super::Observed;
 use crate::hex;
+use s2lab_mmu::{Invalidation, Tlbi};
 use serde::{Deserialize, Serialize};
 
 /// The most runs in one observation. KVM's loops make a handful.
@@ -61,6 +62,12 @@ pub struct TracedTlbi {
 }
 
 impl TracedTlbi {
+    /// Returns the translations that it removes, see [`Tlbi::decode`].
+    pub(crate) fn decode(&self, lpa2: bool) -> Option<Invalidation> {
+        let word = u32::try_from(self.word).ok()?;
+        Tlbi { word, operand: self.operand, el: self.el, hcr: self.hcr }.decode(lpa2)
+    }
+
     /// Returns true if nothing but the operand differs.
     fn is_alike(&self, other: &Self) -> bool {
         Self { operand: other.operand, ..*self } == *other

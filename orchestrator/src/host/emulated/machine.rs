@@ -168,7 +168,7 @@ type Shared<T> = (i32, T);
 /// Everything that the machine is attached to, before it starts. All channels are socket pairs and
 /// all memory is in memfds: nothing has a name in the file system, nothing is waited for, nothing
 /// is left behind.
-struct Attachments {
+struct Attachments<'a> {
     qmp: Shared<UnixStream>,
     gdb: Shared<UnixStream>,
     console: Shared<UnixStream>,
@@ -176,14 +176,15 @@ struct Attachments {
     ssh: Shared<std::os::unix::net::UnixStream>,
     ram: Shared<SharedMemory>,
     bars: BTreeMap<String, Shared<SharedMemory>>,
-    trace: Result<Shared<TlbiTrace>, String>,
+    /// The plugin that QEMU takes, with the memory that it shares, or the reason why there is none.
+    plugin: Result<(&'a Path, Shared<TlbiTrace>), String>,
 }
 
-impl Attachments {
+impl<'a> Attachments<'a> {
     /// Makes them. QEMU's ends go into `inherit`.
     fn make(
         host: &scenario::Host,
-        plugin: Result<&Path, String>,
+        plugin: Result<&'a Path, String>,
         inherit: &mut Vec<OwnedFd>,
     ) -> Result<Self, MachineError> {
         let bars = host.devices.iter();
@@ -197,18 +198,19 @@ impl Attachments {
             bars: bars
                 .map(|(name, device)| Ok((name.clone(), share(inherit, name, device.bar.0)?)))
                 .collect::<Result<_, MachineError>>()?,
-            trace: match plugin {
-                Ok(_) => Ok(trace(inherit, host.counts())?),
+            plugin: match plugin {
+                Ok(file) => Ok((file, trace(inherit, host.counts())?)),
                 Err(why) => Err(why),
             },
         })
     }
 
-    /// Returns QEMU's command line. `plugin`: the one that QEMU takes.
-    fn arguments(&self, parts: &Parts<'_>, cpu: &str, plugin: Option<&Path>) -> Vec<String> {
+    /// Returns QEMU's command line.
+    fn arguments(&self, parts: &Parts<'_>, cpu: &str) -> Vec<String> {
         let devices = parts.host.devices.iter().zip(self.bars.values());
         let devices: Vec<_> = devices.map(|((name, device), bar)| pci(name, device.model, bar)).collect();
-        let Self { qmp, gdb, console, agent, ssh, ram, .. } = self;
+        let Self { qmp, gdb, console, agent, ssh, ram, plugin, .. } = self;
+        let plugin = plugin.as_ref().ok();
         HostMachine {
             cpu,
             ram_size: ram.1.size(),
@@ -218,9 +220,7 @@ impl Attachments {
             initramfs: parts.initramfs.as_raw_fd(),
             kernel_arguments: parts.kernel_arguments,
             devices: &devices,
-            plugin: plugin
-                .zip(self.trace.as_ref().ok())
-                .map(|(file, (trace, _))| PluginFile { file, trace: *trace }),
+            plugin: plugin.map(|(file, (trace, _))| PluginFile { file, trace: *trace }),
         }
         .arguments()
     }
@@ -235,9 +235,8 @@ async fn start(
     log: File,
 ) -> Result<(Host, Streams, Vec<String>), MachineError> {
     let mut inherit = vec![];
-    let file = plugin.as_ref().ok().copied();
     let made = Attachments::make(parts.host, plugin, &mut inherit)?;
-    let arguments = made.arguments(&parts, cpu, file);
+    let arguments = made.arguments(&parts, cpu);
     inherit.push(parts.initramfs);
     let mut command = parts.qemu.command();
     let output = log.try_clone().map_err(MachineError::Start)?;
@@ -252,7 +251,7 @@ async fn start(
     let ram = HostRam { memory: made.ram.1, start: RAM_START };
     let bars = made.bars.into_iter().map(|(name, (_, memory))| (name, memory)).collect();
     let streams = Streams { console: made.console.1, agent: made.agent.1 };
-    let trace = made.trace.map(|(_, trace)| trace);
+    let trace = made.plugin.map(|(_, (_, trace))| trace);
     Ok((Host { process, qmp, gdb, ssh: made.ssh.1, ram, bars, trace }, streams, arguments))
 }
 
@@ -308,28 +307,26 @@ fn pair(inherit: &mut Vec<OwnedFd>) -> Result<Shared<std::os::unix::net::UnixStr
 
 /// Makes the memory of the plugin.
 fn trace(inherit: &mut Vec<OwnedFd>, counting: bool) -> Result<Shared<TlbiTrace>, MachineError> {
-    let make = || {
+    let mut make = || {
         let trace = TlbiTrace::new(counting)?;
-        let fd = trace.memory().fd().try_clone_to_owned()?;
-        Ok((fd, trace))
+        Ok((inherited(inherit, trace.memory())?, trace))
     };
-    let (fd, trace) =
-        make().map_err(|source| MachineError::Memory { what: "the plugin's memory".into(), source })?;
-    let number = fd.as_raw_fd();
-    inherit.push(fd);
-    Ok((number, trace))
+    make().map_err(|source| MachineError::Memory { what: "the plugin's memory".into(), source })
 }
 
-/// Makes shared memory. A descriptor for QEMU goes into `inherit`.
+/// Makes shared memory.
 fn share(inherit: &mut Vec<OwnedFd>, name: &str, size: u64) -> Result<Shared<SharedMemory>, MachineError> {
-    let make = || {
+    let mut make = || {
         let memory = SharedMemory::new(name, size)?;
-        let fd = memory.fd().try_clone_to_owned()?;
-        Ok((fd, memory))
+        Ok((inherited(inherit, &memory)?, memory))
     };
-    let (fd, memory) = make()
-        .map_err(|source| MachineError::Memory { what: format!("{size} bytes for `{name}`"), source })?;
+    make().map_err(|source| MachineError::Memory { what: format!("{size} bytes for `{name}`"), source })
+}
+
+/// Puts a descriptor of the memory for QEMU into `inherit`, and returns its number.
+fn inherited(inherit: &mut Vec<OwnedFd>, memory: &SharedMemory) -> io::Result<i32> {
+    let fd = memory.fd().try_clone_to_owned()?;
     let number = fd.as_raw_fd();
     inherit.push(fd);
-    Ok((number, memory))
+    Ok(number)
 }

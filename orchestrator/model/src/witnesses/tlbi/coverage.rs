@@ -1,7 +1,7 @@
 //! The leaves that invalidations remove from the TLBs, and those that they leave.
 
 use crate::steps::TracedTlbi;
-use s2lab_mmu::{Granule, Invalidation, InvalidationScope, Ipas, Range, Stage2, Stage2Leaf, Tlbi, ranges};
+use s2lab_mmu::{Granule, Invalidation, InvalidationScope, Ipas, Range, Stage2, Stage2Leaf, ranges};
 use std::collections::BTreeMap;
 
 /// The most comparisons of a leaf with a range: a fraction of a second.
@@ -46,9 +46,7 @@ impl Removed {
     }
 
     fn add(&mut self, guest: &Stage2, number: usize, traced: &TracedTlbi) {
-        let Ok(word) = u32::try_from(traced.word) else { return };
-        let tlbi = Tlbi { word, operand: traced.operand, el: traced.el, hcr: traced.hcr };
-        let Some(Invalidation { name, scope, broadcast }) = tlbi.decode(guest.lpa2()) else { return };
+        let Some(Invalidation { name, scope, broadcast }) = traced.decode(guest.lpa2()) else { return };
         let own = guest.vmid_of(traced.vttbr) == guest.vmid();
         match scope {
             InvalidationScope::All => self.whole |= broadcast,

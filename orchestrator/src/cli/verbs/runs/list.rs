@@ -79,10 +79,11 @@ struct Content {
 /// folder as it is, else as its log has it.
 fn content(run: &KeptRun, past: &EndedRuns) -> Result<Content, Failure> {
     let has_ended = matches!(run.why, Kept::Failed | Kept::Newest);
-    if let Some(known) = past.content(run).filter(|_| has_ended) {
-        return Ok(known);
+    let known = if has_ended { past.content(run) } else { None };
+    match known {
+        Some(known) => Ok(known),
+        None => Judged::read(&run.folder).map(|judged| Content::of(&judged.summary(&run.folder, None))),
     }
-    Judged::read(&run.folder).map(|judged| Content::of(&judged.summary(&run.folder, None)))
 }
 
 /// The runs of the history by their folders.
