@@ -1,6 +1,7 @@
 //! The lab folder: `scenarios/`, `images/`, `reports/`; and the places of s2lab's own files.
 
 pub mod init;
+pub mod mutants;
 mod named;
 
 use s2lab_cache::{Cache, CacheError, revisions};
@@ -30,6 +31,8 @@ const KERNELS: &str = "images/kernels.yaml";
 pub const KERNELS_FILE: &str = "kernels.yaml";
 const IMAGES: &str = "images";
 const SCENARIOS: &str = "scenarios";
+/// The folder in that of scenarios with those that run only if they are named.
+const FULL: &str = "full";
 const REPORTS: &str = "reports";
 /// The name of the file of known failures, which need not exist.
 pub const KNOWN_FILE: &str = "known.yaml";
@@ -46,6 +49,8 @@ pub enum LabError {
     NoFile(ReadError),
     #[error("cannot read {path}: {source}")]
     Read { path: PathBuf, source: io::Error },
+    #[error("{path}: {why}")]
+    Mutant { path: PathBuf, why: String },
     #[error("{0}")]
     Mistakes(Mistakes),
     #[error("neither {variable} nor HOME is set to an absolute path, so there is no place for s2lab's files")]
@@ -206,24 +211,39 @@ impl Lab {
         kernels(&self.kernels_file())
     }
 
-    /// Returns the lab's scenario files, sorted. `.yml` is among them, so that it is refused: a
-    /// file that is not read is a test that never runs. Hidden files belong to an editor and are
-    /// left out.
+    /// Returns the lab's scenario files, sorted: those of [`Lab::default_scenario_files`], then those
+    /// that run only if they are named.
     pub fn scenario_files(&self) -> Result<Vec<PathBuf>, LabError> {
-        let folder = self.root.join(SCENARIOS);
-        let error = |source| LabError::Read { path: folder.clone(), source };
-        let mut files = vec![];
-        for entry in std::fs::read_dir(&folder).map_err(error)? {
-            let entry = entry.map_err(error)?;
-            let path = entry.path();
-            let is_scenario = path.extension().is_some_and(|end| end == EXTENSION || end == "yml");
-            if is_scenario && !entry.file_name().as_encoded_bytes().starts_with(b".") {
-                files.push(path);
-            }
+        let full = self.root.join(SCENARIOS).join(FULL);
+        let mut files = self.default_scenario_files()?;
+        if full.is_dir() {
+            files.extend(scenario_files(&full)?);
         }
-        files.sort();
         Ok(files)
     }
+
+    /// Returns the scenario files that run if none is named, sorted.
+    pub fn default_scenario_files(&self) -> Result<Vec<PathBuf>, LabError> {
+        scenario_files(&self.root.join(SCENARIOS))
+    }
+}
+
+/// Returns the scenario files of a folder, sorted. `.yml` is among them, so that it is refused: a
+/// file that is not read is a test that never runs. Hidden files belong to an editor and are left
+/// out.
+fn scenario_files(folder: &Path) -> Result<Vec<PathBuf>, LabError> {
+    let error = |source| LabError::Read { path: folder.to_owned(), source };
+    let mut files = vec![];
+    for entry in std::fs::read_dir(folder).map_err(error)? {
+        let entry = entry.map_err(error)?;
+        let path = entry.path();
+        let is_scenario = path.extension().is_some_and(|end| end == EXTENSION || end == "yml");
+        if is_scenario && !entry.file_name().as_encoded_bytes().starts_with(b".") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
 }
 
 /// Returns whether the folder at `path` is a lab folder.

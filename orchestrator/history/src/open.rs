@@ -171,6 +171,7 @@ mod tests {
             lab_commit: None,
             shuffle: None,
             night: None,
+            mutants: None,
             cells: vec![],
             interrupted: None,
             whole: true,

@@ -3,8 +3,8 @@
 //! described in `docs/formats.md`.
 
 use crate::{
-    cell::ResolvedCell, crash::symbols::Names, hex, night::Night, plan::Key, shards::Shard,
-    steps::Observation,
+    cell::ResolvedCell, crash::symbols::Names, hex, mutants::PlannedMutant, night::Night, plan::Key,
+    shards::Shard, steps::Observation,
 };
 use s2lab_protocol::{Bar, BoundDevice, HostMemory, TableMemory};
 use schemars::JsonSchema;
@@ -249,6 +249,10 @@ pub struct Plan {
     /// The night, if the run is that of `s2lab nightly`. Absent from logs before 2.2.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub night: Option<Night>,
+    /// The mutants, if the run is that of `s2lab mutants`. Absent from other runs, and from logs
+    /// before 2.4.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mutants: Option<Vec<PlannedMutant>>,
     /// The part of a plan for several machines that the run is. Absent from other runs, and from
     /// logs before 2.2.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -148,6 +148,15 @@ impl Finding {
     }
 }
 
+/// Returns the finding that a single line names: the first. If a witness and the tables contradict
+/// each other over a region, the tables' finding names the type, and is taken.
+pub(crate) fn lead(findings: &[Finding]) -> Option<&Finding> {
+    let first = findings.first()?;
+    let same = |finding: &&Finding| finding.weight == Weight::Tables && finding.subject == first.subject;
+    let at_a_look = first.weight == Weight::Kernel && first.subject.look.is_some();
+    findings.iter().filter(|_| at_a_look).find(same).or(Some(first))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -20,6 +20,7 @@ pub mod kconfig;
 pub mod kernel;
 pub mod lines;
 pub mod measures;
+pub mod mutants;
 pub mod night;
 pub mod plan;
 pub mod record;

@@ -44,6 +44,8 @@ pub enum PlanError {
     NoLabel { path: String },
     #[error("`{argument}` {why}: a tree is tree:PATH, tree:PATH@COMMIT or tree:PATH@A..B")]
     Tree { argument: String, why: &'static str },
+    #[error("{base} has no mutant `{name}`: {help}")]
+    NoMutant { base: String, name: String, help: String },
     #[error("`{argument}` {why}: a file to fetch is URL#sha256=DIGEST")]
     Url { argument: String, why: &'static str },
     #[error(

@@ -3,8 +3,8 @@
 
 use crate::escape;
 use crate::event::{CellEnd, KernelOrigin, SeriesOrigin, Stage};
-use crate::finding::{Finding, Weight};
-use crate::judge::{JudgedCell, JudgedRun, difference};
+use crate::finding::{Finding, lead};
+use crate::judge::{JudgedCell, JudgedMutants, JudgedRun, difference};
 use crate::night::{KnownFailure, Night};
 use crate::plan::Key;
 use crate::record::{Environment, Record, StageSpan, environment};
@@ -32,6 +32,8 @@ pub struct RunSummary {
     pub shuffle: Option<u32>,
     /// The night that the run is.
     pub night: Option<Night>,
+    /// The mutants, if the run is one on mutants.
+    pub mutants: Option<JudgedMutants>,
     /// The cells, in the plan's order.
     pub cells: Vec<CellSummary>,
     pub interrupted: Option<Interrupt>,
@@ -153,6 +155,7 @@ impl RunSummary {
             lab_commit: run.lab_commit.clone(),
             shuffle: run.shuffle,
             night: run.night.clone(),
+            mutants: run.mutants.clone(),
             cells: cells.collect(),
             interrupted: run.interrupted,
             whole: run.ended || run.interrupted.is_some(),
@@ -233,10 +236,7 @@ impl CellSummary {
     /// The finding that a single line names: the weightiest. Where a witness and the tables
     /// contradict each other over a region, the tables' finding names the type, and is taken.
     pub fn lead(&self) -> Option<&Finding> {
-        let first = self.findings.first()?;
-        let same = |finding: &&Finding| finding.weight == Weight::Tables && finding.subject == first.subject;
-        let at_a_look = first.weight == Weight::Kernel && first.subject.look.is_some();
-        self.findings.iter().filter(|_| at_a_look).find(same).or(Some(first))
+        lead(&self.findings)
     }
 
     /// Returns the finding of [`CellSummary::lead`] as one line.

@@ -32,6 +32,8 @@ pub struct BootFiles {
     plugin: Result<Plugin, String>,
     guest_kernel: Bootable,
     kernels: BTreeMap<String, KernelFiles>,
+    /// The words that kernels have for their command lines.
+    arguments: BTreeMap<String, Vec<String>>,
     /// The missing kernels, and the reasons.
     missing: BTreeMap<String, CacheError>,
     /// The caches that the files are in. While they are open nobody removes a file.
@@ -56,6 +58,7 @@ impl BootFiles {
             plugin,
             guest_kernel,
             kernels,
+            arguments: BTreeMap::new(),
             missing: BTreeMap::new(),
             held: Vec::new(),
         }
@@ -86,8 +89,10 @@ impl BootFiles {
         let userland = cache.host_userland().await?;
         let agent = cache.agent().await?;
         let plugin = plugin(&cache).await?;
+        let arguments =
+            chosen.iter().map(|kernel| (kernel.label.clone(), kernel.arguments.clone())).collect();
         let held = checked.cache.iter().cloned().chain([cache]).collect();
-        Ok(Self { qemu, userland, agent, plugin, guest_kernel, kernels, missing, held })
+        Ok(Self { qemu, userland, agent, plugin, guest_kernel, kernels, arguments, missing, held })
     }
 
     /// Returns the emulator of the host.
@@ -103,6 +108,11 @@ impl BootFiles {
     /// Returns the kernel of that name in the plan.
     pub fn kernel(&self, name: &str) -> Option<&KernelFiles> {
         self.kernels.get(name)
+    }
+
+    /// Returns the words that the kernel of that name has for its command line.
+    pub fn arguments(&self, name: &str) -> &[String] {
+        self.arguments.get(name).map_or(&[], Vec::as_slice)
     }
 
     /// Returns the reason why the kernel of that name is missing.

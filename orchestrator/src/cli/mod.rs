@@ -14,7 +14,7 @@ use shared::answers;
 use std::process::ExitCode;
 use verbs::{
     accept, bundle, cache, check, completions, diff, doctor, explain, history, init, lint, list, man, merge,
-    new, nightly, plan, report, review, run, runs, schema, shell, tables, textconv, trend,
+    mutants, new, nightly, plan, report, review, run, runs, schema, shell, tables, textconv, trend,
 };
 
 /// End-to-end test lab for KVM on arm64: boots an emulated host, lets KVM in it run guests, reads
@@ -51,6 +51,9 @@ enum Verb {
     Plan(plan::Arguments),
     /// Make one run of the runs of several machines
     Merge(merge::Arguments),
+    /// Run scenarios on kernels with a deliberate mistake, and show which mistakes they catch; exit 1
+    /// if one is not caught
+    Mutants(mutants::Arguments),
     /// Show a past run
     Report(report::Arguments),
     /// Print the stage-2 tables of a cell's looks, or what differs between those of two cells; exit 5
@@ -110,6 +113,7 @@ pub fn main() -> ExitCode {
         Verb::Lint(arguments) => lint::lint(&context, &arguments),
         Verb::Plan(arguments) => plan::plan(&context, &arguments),
         Verb::Merge(arguments) => merge::merge(&context, &arguments),
+        Verb::Mutants(arguments) => mutants::mutants(&context, arguments),
         Verb::Report(arguments) => report::report(&context, &arguments),
         Verb::Tables(arguments) => tables::tables(&context, &arguments),
         Verb::Check(arguments) => check::check(&context, &arguments),

@@ -396,6 +396,7 @@ mod tests {
             kernels: Default::default(),
             shuffle: None,
             night: None,
+            mutants: None,
             shard: None,
             cells: vec![],
         };

@@ -246,12 +246,13 @@ async fn host(
     let host = &planned.resolved.host;
     let initramfs = shared.boot.initramfs(kernel);
     let crash = shared.operator.map_or(CRASH_ENDS, Operator::crash);
+    let own = [&host.arguments, shared.boot.arguments(&planned.kernel)].concat();
     let parts = Parts {
         qemu: shared.boot.qemu(),
         host,
         kernel: &kernel.boot.image,
         initramfs: initramfs.map_err(|e| Stop::lab(format!("cannot make the host's initramfs: {e}")))?,
-        kernel_arguments: &kernel_arguments(&format!("{nonce:016x}"), crash, &host.arguments),
+        kernel_arguments: &kernel_arguments(&format!("{nonce:016x}"), crash, &own),
         folder,
         deadlines: shared.deadlines,
         gdb,
@@ -291,7 +292,7 @@ fn consoles(
 /// The kernel's command line. `crash`: what to do when the kernel crashes. `ignore_loglevel`:
 /// neither configuration nor user space can keep a warning from the console
 /// (kernel/printk/printk.c, suppress_message_printing). The rest is for the agent, and the
-/// scenario's own words.
+/// words of the scenario and of the kernel.
 pub fn kernel_arguments(nonce: &str, crash: &str, own: &[String]) -> String {
     let line = format!("console=ttyAMA0 ignore_loglevel {crash} s2lab.level=host s2lab.nonce={nonce}");
     std::iter::once(line.as_str()).chain(own.iter().map(String::as_str)).collect::<Vec<_>>().join(" ")

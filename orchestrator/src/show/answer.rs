@@ -7,7 +7,11 @@ mod runs;
 pub use past::{CellHistory, FactChange, FlakyRate, PastResult, Throughput, ThroughputPoint, Trend};
 pub use runs::{RunContent, RunEntry};
 
-use s2lab_model::{escape, event::PlannedCell};
+use s2lab_model::{
+    escape,
+    event::PlannedCell,
+    mutants::{Mutant, PlannedMutant},
+};
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde::Serialize;
 use serde_json::Value;
@@ -84,6 +88,8 @@ pub enum Answer {
         /// All cells that were chosen.
         cells: Vec<AcceptedCell>,
     },
+    /// The answer of `mutants --list`.
+    MutantsList { mutants: Vec<MutantEntry> },
     /// The answer of `runs`.
     Runs {
         /// The newest first.
@@ -121,6 +127,34 @@ pub struct AddedRun {
     pub run: String,
     /// added; again: it was there, and is replaced; part: more of its cells are there, and stay.
     pub result: &'static str,
+}
+
+/// A deliberate mistake in a kernel.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct MutantEntry {
+    /// The entry of `images/kernels.yaml`.
+    pub kernel: String,
+    pub name: String,
+    pub about: String,
+    /// The part of the kernel.
+    pub area: String,
+    /// The promises that it breaks, `alarm` for a finding that names none, or `nothing`.
+    pub breaks: String,
+    /// The known bug that it is like.
+    pub like: Option<String>,
+    /// The reason why emulation cannot show it.
+    pub cannot_show: Option<String>,
+    /// The scenarios that run on it; none if emulation cannot show it.
+    pub scenarios: Vec<String>,
+}
+
+impl MutantEntry {
+    pub fn of(planned: &PlannedMutant, scenarios: Vec<String>) -> Self {
+        let PlannedMutant { mutant, base } = planned;
+        let Mutant { name, about, area, breaks, like, cannot_show } = mutant.clone();
+        let breaks = breaks.to_string();
+        Self { kernel: base.clone(), name, about, area, breaks, like, cannot_show, scenarios }
+    }
 }
 
 /// A scenario on a kernel.

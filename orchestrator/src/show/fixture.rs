@@ -279,6 +279,7 @@ pub(crate) fn run_of(cells: Vec<CellSummary>) -> RunSummary {
         lab_commit: None,
         shuffle: None,
         night: None,
+        mutants: None,
         cells,
         interrupted: None,
         whole: true,

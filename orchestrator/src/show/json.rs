@@ -5,6 +5,8 @@ use super::standings;
 use s2lab_model::{
     escape,
     finding::Finding,
+    judge::JudgedMutants,
+    plan::Key,
     report::{Outcome, Standing},
     summary::{CellSummary, RunSummary},
     verdict::{Interrupt, Verdict},
@@ -29,6 +31,9 @@ struct Run<'a> {
     shuffle: Option<u32>,
     /// The date of the night, if the run is one of `s2lab nightly`.
     night: Option<String>,
+    /// The mutants, if the run is one of `s2lab mutants`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mutants: Option<Mutants<'a>>,
     /// The exit code of the run.
     exit: u8,
     /// The signal that ended the run early.
@@ -39,6 +44,49 @@ struct Run<'a> {
     cells: Vec<Cell<'a>>,
     /// Accepted reports whose cell the lab does not have; only `check` looks for them.
     orphaned: Vec<&'a str>,
+}
+
+/// The kernels of a run on mutants.
+#[derive(Serialize, JsonSchema)]
+struct Mutants<'a> {
+    /// Those with all mutants built in, of which none is chosen.
+    unmutated: Vec<Unmutated<'a>>,
+    /// The mutants, in the plan's order.
+    mutants: Vec<Mutant<'a>>,
+}
+
+/// A kernel with all mutants built in, of which none is chosen.
+#[derive(Serialize, JsonSchema)]
+struct Unmutated<'a> {
+    /// The entry of `images/kernels.yaml`.
+    kernel: &'a str,
+    /// passes, fails, or not judged.
+    outcome: &'static str,
+    /// The key of the first cell that failed.
+    failed: Option<&'a str>,
+    cells: Vec<&'a str>,
+}
+
+/// A kernel with a deliberate mistake.
+#[derive(Serialize, JsonSchema)]
+struct Mutant<'a> {
+    /// The entry of `images/kernels.yaml`.
+    kernel: &'a str,
+    name: &'a str,
+    about: &'a str,
+    area: &'a str,
+    /// The promises that it breaks, `alarm` for a finding that names none, or `nothing`.
+    breaks: String,
+    /// The known bug that it is like.
+    like: Option<&'a str>,
+    /// caught, survived, unrelated, unnamed, harmless, false alarm, cannot show, or not judged.
+    outcome: &'static str,
+    /// The reason why emulation cannot show it.
+    cannot_show: Option<&'a str>,
+    /// The key of the cell that decides the outcome.
+    decided_by: Option<&'a str>,
+    /// The keys of its cells.
+    cells: Vec<&'a str>,
 }
 
 /// A scenario on a kernel.
@@ -141,6 +189,7 @@ pub fn document(run: &RunSummary) -> String {
         lab: run.lab.as_deref(),
         shuffle: run.shuffle,
         night: run.night.as_ref().map(|night| night.date.to_string()),
+        mutants: run.mutants.as_ref().map(mutants),
         exit: run.exit,
         interrupted: run.interrupted.map(|signal| match signal {
             Interrupt::Interrupt => "SIGINT",
@@ -157,6 +206,31 @@ pub fn document(run: &RunSummary) -> String {
 pub fn schema() -> String {
     let schema = SchemaSettings::draft07().into_generator().into_root_schema_for::<Run<'static>>();
     format!("{:#}\n", schema.to_value())
+}
+
+fn mutants(judged: &JudgedMutants) -> Mutants<'_> {
+    let unmutated = judged.unmutated.iter().map(|one| Unmutated {
+        kernel: &one.base,
+        outcome: one.word(),
+        failed: one.failed.as_ref().map(Key::as_str),
+        cells: one.cells.iter().map(Key::as_str).collect(),
+    });
+    let mutants = judged.mutants.iter().map(|run| {
+        let mutant = &run.planned.mutant;
+        Mutant {
+            kernel: &run.planned.base,
+            name: &mutant.name,
+            about: &mutant.about,
+            area: &mutant.area,
+            breaks: mutant.breaks.to_string(),
+            like: mutant.like.as_deref(),
+            outcome: run.outcome.word(),
+            cannot_show: mutant.cannot_show.as_deref(),
+            decided_by: run.outcome.cell().map(Key::as_str),
+            cells: run.cells.iter().map(Key::as_str).collect(),
+        }
+    });
+    Mutants { unmutated: unmutated.collect(), mutants: mutants.collect() }
 }
 
 fn cell(cell: &CellSummary) -> Cell<'_> {

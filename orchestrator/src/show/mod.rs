@@ -19,6 +19,7 @@ pub mod lore;
 pub mod mail;
 pub mod markdown;
 pub mod morning;
+pub mod mutants;
 pub mod outline;
 pub mod page;
 pub mod past;

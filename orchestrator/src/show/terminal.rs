@@ -1,6 +1,6 @@
 //! A run as lines for a terminal.
 
-use super::command;
+use super::{command, mutants};
 use s2lab_model::{
     escape,
     history::CellEnding,
@@ -56,8 +56,11 @@ impl Paint {
     }
 }
 
-/// A whole run: the lines of its cells, and the last line.
+/// A whole run: the lines of its cells, or of its mutants, and the last line.
 pub fn run(run: &RunSummary, paint: Paint) -> String {
+    if let Some(mutants) = &run.mutants {
+        return format!("{} · {}", mutants::lines(run, mutants), home(&run.folder));
+    }
     let columns = Columns::of(run.cells.iter().map(|cell| cell.key.as_str()));
     let cells: String = run.cells.iter().map(|one| cell(one, columns, paint) + "\n").collect();
     cells + &last_line(run)
@@ -289,6 +292,7 @@ mod tests {
             lab: None,
             shuffle: None,
             night: None,
+            mutants: None,
             cells,
             interrupted: None::<Interrupt>,
             whole: true,

@@ -91,6 +91,7 @@ fn every_verb_answers_in_json() {
         ("list", &["list", "idle"][..], 0),
         ("list-kernels", &["list", "--kernels"], 0),
         ("list-promises", &["list", "--promises"], 0),
+        ("mutants-list", &["mutants", "--list"], 0),
         ("run-dry-run", &["run", "--dry-run", "idle@debian-6.1"], 0),
         ("explain", &["explain", "idle@debian-6.1"], 0),
         ("lint", &["lint"], 0),

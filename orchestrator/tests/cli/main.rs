@@ -52,6 +52,8 @@ mod lint;
 #[cfg(test)]
 mod list;
 #[cfg(test)]
+mod mutants;
+#[cfg(test)]
 mod nightly;
 #[cfg(test)]
 mod output;

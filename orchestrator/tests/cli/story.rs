@@ -197,6 +197,7 @@ impl Story {
             attempts: self.attempts,
             kernels: self.kernels.clone(),
             shuffle: None,
+            mutants: None,
             night: self.night.clone(),
             shard: None,
             cells: self.cells.clone(),

@@ -11,6 +11,7 @@ mod harness;
 mod interrupted;
 mod kernels;
 mod kill;
+mod more_kernels;
 mod operator;
 mod scenarios;
 mod shell;

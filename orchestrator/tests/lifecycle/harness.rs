@@ -82,6 +82,7 @@ async fn carry_out(row: &Row, folder: &Path) -> Result<JudgedCell, Box<dyn Error
         kernels: BTreeMap::new(),
         shuffle: None,
         night: None,
+        mutants: None,
         shard: None,
         cells: vec![planned.clone()],
     }));

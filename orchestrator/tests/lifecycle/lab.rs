@@ -190,6 +190,7 @@ async fn carry_out(folder: &Path) -> Result<(), Box<dyn Error>> {
         kernels: Default::default(),
         shuffle: None,
         night: None,
+        mutants: None,
         shard: shard.map(Box::new),
         cells: cells.clone(),
     }));

@@ -27,6 +27,7 @@ pub(crate) fn run(day: u32, keys: &[&str]) -> RunSummary {
         lab_commit: Some("c0ffee".into()),
         shuffle: None,
         night: None,
+        mutants: None,
         cells: keys.iter().map(|key| cell(key)).collect(),
         interrupted: None,
         whole: true,

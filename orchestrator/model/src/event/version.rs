@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// The version that this s2lab writes.
-pub const LOG_VERSION: Version = Version { major: 2, minor: 3 };
+pub const LOG_VERSION: Version = Version { major: 2, minor: 4 };
 
 /// `MAJOR.MINOR`. A new kind of event and a new optional key are a minor: a reader of the same
 /// major skips what it does not know. All else is a major, which other readers refuse.

@@ -9,7 +9,7 @@ use crate::record::look::{DecodedLook, GuestTables};
 use crate::record::{At, Record};
 use crate::regions::{RegionKind, RegionName};
 use crate::scenario::{AccessEnd, Exec, Expectation, MemoryType, Promise, Stage2Type};
-use crate::steps::{Ending, ProbeStep, Probed, access_words, probe_words};
+use crate::steps::{Ending, HostStep, ProbeStep, Probed, access_words, probe_words};
 use crate::witnesses::behaviour::{ending, shows_fault};
 use s2lab_mmu::{Shareability, Stage2Leaf};
 use s2lab_protocol::ProbeKind;
@@ -272,7 +272,8 @@ fn unmet_leaves(
     let region = region.kind();
     let leaves = region.leaves(seen);
     if expectation.stage2 == Some(Stage2Type::Nothing) {
-        return mapped(leaves, place).into_iter().collect();
+        let promise = was_reset(&record.planned.resolved, &expectation.of, place).then_some(Promise::RESET);
+        return mapped(leaves, place).map(|finding| Finding { promise, ..finding }).into_iter().collect();
     }
     let promised = promised(expectation, region);
     let unmet = promised.iter().filter_map(|(property, promise)| {
@@ -297,6 +298,12 @@ fn unmet_leaves(
         out.push(Finding::new(Weight::Tables, subject, place.to_string(), expected, "nothing mapped"));
     }
     out
+}
+
+/// Returns true if the device was reset before the look.
+fn was_reset(cell: &ResolvedCell, device: &str, look: &Subject) -> bool {
+    let before = cell.steps.iter().take(look.step.unwrap_or_default());
+    before.filter_map(|step| step.of::<HostStep>()).any(|step| step.reset == device)
 }
 
 /// Returns the finding of leaves where there must be none.

@@ -394,6 +394,7 @@ impl Story {
             kernels: self.kernels.clone(),
             shuffle: self.shuffle,
             night: self.night.clone(),
+            mutants: None,
             shard: None,
             cells: vec![self.cell.clone()],
         };

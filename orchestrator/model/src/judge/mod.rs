@@ -40,7 +40,7 @@ pub use attempts::{another, endings};
 pub(crate) use expectations::CONTROL_FINDING;
 pub use expectations::{Alternative, expected};
 pub use live::LiveRun;
-pub use run::{JudgedAttempt, JudgedCell, JudgedRun, judge_run};
+pub use run::{JudgedAttempt, JudgedCell, JudgedMutants, JudgedRun, judge_run};
 
 /// The judgement of one attempt, and its reasons.
 #[derive(Debug, Clone, PartialEq, Eq)]

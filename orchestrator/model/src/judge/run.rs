@@ -3,6 +3,7 @@
 use super::{Account, Judgement, LookResults, agreement, attempts, damage, isolation, judge};
 use crate::event::{Attempts, KernelOrigin, Plan, PlannedCell};
 use crate::finding::Finding;
+use crate::mutants::{self, MutantCell, MutantRun, PlannedMutant, Unmutated};
 use crate::night::Night;
 use crate::record::look::{Pages, decode};
 use crate::record::{Cell, LogError, Record, Run, after_reset};
@@ -27,6 +28,8 @@ pub struct JudgedRun {
     pub shuffle: Option<u32>,
     /// The night that the run is, see [`crate::event::Plan`].
     pub night: Option<Night>,
+    /// The mutants, if the run is one on mutants.
+    pub mutants: Option<JudgedMutants>,
     /// The cells in the plan's order.
     pub cells: Vec<JudgedCell>,
     pub interrupted: Option<Interrupt>,
@@ -34,8 +37,29 @@ pub struct JudgedRun {
     pub ended: bool,
     /// The damage of the log after which nothing was read.
     pub damage: Option<LogError>,
-    /// The exit code of the run, see [`run_exit`].
+    /// The exit code of the run, see [`run_exit`] and [`crate::mutants::exit`].
     pub exit: u8,
+}
+
+/// The kernels of a run on mutants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JudgedMutants {
+    /// Those without a mistake.
+    pub unmutated: Vec<Unmutated>,
+    /// The mutants in the plan's order.
+    pub mutants: Vec<MutantRun>,
+}
+
+impl JudgedMutants {
+    fn of(planned: &[PlannedMutant], cells: &[JudgedCell]) -> Self {
+        let cells = cells.iter().map(|cell| MutantCell {
+            key: &cell.planned.key,
+            verdict: cell.verdict.as_ref(),
+            findings: cell.attempts.last().map(|last| last.judgement.findings.as_slice()).unwrap_or_default(),
+        });
+        let (unmutated, mutants) = mutants::outcome(planned, &cells.collect::<Vec<_>>());
+        Self { unmutated, mutants }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,7 +104,8 @@ pub(super) fn conclude(
     pages: &(impl Pages + ?Sized),
 ) -> JudgedRun {
     let interrupted = run.interrupted.as_deref().map(Interrupt::of_signal);
-    let Plan { s2lab, started, lab, lab_commit, kernels, attempts: course, shuffle, night, .. } = run.plan;
+    let Plan { s2lab, started, lab, lab_commit, kernels, attempts: course, shuffle, night, mutants, .. } =
+        run.plan;
     let cells = run.cells.into_iter().enumerate().map(|(place, Cell { planned, attempts, not_run, .. })| {
         let mut all = judged(place);
         all.extend(attempts.into_iter().map(|record| attempt(record, interrupted.is_some(), pages)));
@@ -95,10 +120,15 @@ pub(super) fn conclude(
     let ended = run.ended;
     let lost = (!ended).then_some(Verdict::Lost);
     let counting = cells.iter().filter_map(|cell| counting(night.as_ref(), cell));
+    let mutants = mutants.map(|planned| JudgedMutants::of(&planned, &cells));
     let exit = match run_exit(counting.chain(&lost), interrupted) {
         // A run that left cells out did not succeed, whatever the reason.
         0 if cells.iter().any(|cell| cell.not_run.is_some()) => NOTHING_TESTED,
         exit => exit,
+    };
+    let exit = match &mutants {
+        Some(JudgedMutants { unmutated, mutants }) if ended => mutants::exit(unmutated, mutants, interrupted),
+        _ => exit,
     };
     JudgedRun {
         s2lab,
@@ -108,6 +138,7 @@ pub(super) fn conclude(
         kernels,
         shuffle,
         night,
+        mutants,
         cells,
         interrupted,
         ended,

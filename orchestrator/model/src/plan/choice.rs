@@ -6,7 +6,7 @@ use crate::kernel::{Kernels, NAME_LENGTH, Traits};
 
 /// The digits of a commit's id in a label, which distinguish commits of the largest repositories.
 const COMMIT_DIGITS: usize = 12;
-/// The character between a kernel and the series on top of it. No kernel's name has it.
+/// The character between a kernel and the series or the mutant on top of it. No kernel's name has it.
 const ON_TOP: char = '~';
 const TREE: &str = "tree:";
 
@@ -21,6 +21,8 @@ pub enum KernelArgument {
     Fetched(Artifact),
     /// A kernel's tree; with revisions, a git repository.
     Tree { path: String, revisions: Option<Revisions> },
+    /// An entry of `images/kernels.yaml` with its mutants built in, of which `name` is chosen.
+    Mutant { base: String, name: String },
 }
 
 /// The commits of a repository, in git's notation.
@@ -41,8 +43,8 @@ impl Revisions {
 }
 
 impl KernelArgument {
-    /// Reads `tree:PATH[@COMMIT|@A..B]`; else `URL#sha256=DIGEST`; else a path if it has a `/`, or is `.` or `..`; else the
-    /// name of an entry.
+    /// Reads `tree:PATH[@COMMIT|@A..B]`; else `URL#sha256=DIGEST`; else a path if it has a `/`, or is `.` or `..`; else
+    /// `ENTRY~MUTANT`, or the name of an entry.
     ///
     /// Both a path and a commit may have an `@`: `is_folder` decides where the path ends.
     ///
@@ -65,13 +67,20 @@ impl KernelArgument {
         if argument.contains('/') || matches!(argument, "." | "..") {
             return Ok(Self::Image(argument.to_owned()));
         }
-        match kernels.entries.contains_key(argument) {
-            true => Ok(Self::Listed(argument.to_owned())),
-            false => Err(PlanError::NoKernel {
-                name: argument.to_owned(),
-                help: suggest(argument, kernels.entries.keys().map(String::as_str)),
-            }),
+        let (entry, mutant) = match argument.split_once(ON_TOP) {
+            Some((base, name)) => (base, Some(name)),
+            None => (argument, None),
+        };
+        if !kernels.entries.contains_key(entry) {
+            return Err(PlanError::NoKernel {
+                name: entry.to_owned(),
+                help: suggest(entry, kernels.entries.keys().map(String::as_str)),
+            });
         }
+        Ok(match mutant {
+            None => Self::Listed(entry.to_owned()),
+            Some(name) => Self::Mutant { base: entry.to_owned(), name: name.to_owned() },
+        })
     }
 }
 
@@ -162,7 +171,7 @@ pub fn commit_name(tree: &str, commit: &str) -> String {
     format!("{tree}-{commit}")
 }
 
-/// Returns the name of a kernel with a series on top: `KERNEL~SERIES`.
+/// Returns the name of a kernel with a series or a mutant on top: `KERNEL~SERIES`.
 pub fn with_series(kernel: &str, series: &str) -> String {
     format!("{kernel}{ON_TOP}{series}")
 }

@@ -38,6 +38,7 @@ fn keys(selectors: &[&str], arguments: &[&str]) -> Result<Vec<String>, String> {
         KernelArgument::Listed(name) => Ok(KernelChoice::Listed(name)),
         KernelArgument::Image(path) | KernelArgument::Tree { path, .. } => own(&path),
         KernelArgument::Fetched(artifact) => own(artifact.name()),
+        KernelArgument::Mutant { base, name } => own(&with_series(&base, &name)),
     };
     let choices: Result<Vec<_>, PlanError> = arguments.iter().map(choice).collect();
     let selection = Selection {
@@ -163,6 +164,17 @@ fn an_at_sign_may_be_in_a_path_and_in_a_commit() {
     assert!(parse("tree:linux@v6.1", &both).unwrap_err().contains("a commit of another folder"));
     assert_eq!(parse("tree:linux@v6.1/", &both), whole("linux@v6.1/"));
     assert_eq!(parse("tree:linux/@v6.1", &both), one("linux/", "v6.1"));
+}
+
+#[test]
+fn a_mutant_is_named_after_its_kernel() {
+    let parse = |text: &str| KernelArgument::parse(text, &kernels(), &|_| false).map_err(|e| e.to_string());
+    let mutant = |base: &str, name: &str| Ok(KernelArgument::Mutant { base: base.into(), name: name.into() });
+    assert_eq!(parse("debian-6.1~tlbi-skipped"), mutant("debian-6.1", "tlbi-skipped"));
+    assert_eq!(parse("debian-6.1~a~b"), mutant("debian-6.1", "a~b"));
+    let unknown = parse("debian-6.2~tlbi-skipped").unwrap_err();
+    assert!(unknown.starts_with("no kernel is called `debian-6.2`"), "{unknown}");
+    assert_eq!(parse("./a~b"), Ok(KernelArgument::Image("./a~b".into())));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use super::{Due, Observed, StepAttempt, StepKind, StepLine};
 use crate::finding::{Finding, Subject, Weight};
 use crate::lines::{LineError, Promised, Word, equality, is_equal, line};
 use crate::record::At;
-use crate::scenario::{Size, schema};
+use crate::scenario::{Promise, Size, schema};
 use s2lab_protocol::{Barrier, By, Manner, MapKind, Order, StoreResult};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -147,7 +147,8 @@ impl Observed for Stored {
             let found = format!("differs from offset {:#x}", difference?);
             let what = format!("{of} after step {at}, store {} B to {}", self.width, self.device);
             let subject = Subject::step(at).guest(&self.guest).region(&self.device);
-            Some(Finding::new(Weight::Kernel, subject, what, "the pattern that was stored", found))
+            let finding = Finding::new(Weight::Kernel, subject, what, "the pattern that was stored", found);
+            Some(finding.breaking(Promise::BAR))
         };
         let compared = [("BAR file", self.file_difference), ("read-back", self.result.first_difference)];
         Some(compared.into_iter().filter_map(finding).collect())

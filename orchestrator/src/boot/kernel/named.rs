@@ -22,6 +22,8 @@ pub struct CustomKernel {
     pub about: String,
     /// The patches that are applied to its source.
     pub series: Option<SeriesOrigin>,
+    /// Words for the kernel's command line.
+    pub arguments: Vec<String>,
 }
 
 /// The folder of `kernels.yaml` in a lab folder.

@@ -16,6 +16,7 @@ use s2lab_cache::{Cache, Progress};
 use s2lab_model::{
     event::{KernelOrigin, PlannedCell},
     kernel::Kernels,
+    mutants::PlannedMutant,
     night::Night,
     plan::{Key, Selection, plan},
     shards::Shard,
@@ -55,6 +56,8 @@ pub(crate) struct CellPlan {
     pub(crate) cells: Vec<PlannedCell>,
     /// The night that the run is.
     pub(crate) night: Option<Night>,
+    /// The mutants that the run is about.
+    pub(crate) mutants: Option<Vec<PlannedMutant>>,
     /// The part of a plan that the cells are.
     pub(crate) shard: Option<Shard>,
 }
@@ -124,8 +127,10 @@ pub(crate) fn planned(
     let (files, selectors): (Vec<_>, Vec<_>) = what.iter().cloned().partition(|argument| is_file(argument));
     let mut paths: Vec<PathBuf> = files.iter().map(PathBuf::from).collect();
     // Files alone are the whole plan; with selectors the lab's scenarios are added.
-    if files.is_empty() || !selectors.is_empty() {
-        paths.extend(lab.scenario_files()?);
+    match (files.is_empty(), selectors.is_empty()) {
+        (_, false) => paths.extend(lab.scenario_files()?),
+        (true, true) => paths.extend(lab.default_scenario_files()?),
+        (false, true) => {}
     }
     let scenarios = scenarios(&each_once(paths))?;
     let from_files = files.iter().filter_map(|file| Path::new(file).file_stem()?.to_str().map(str::to_owned));
@@ -139,7 +144,15 @@ pub(crate) fn planned(
         cell.repeat = repeat(cell, &files, &own);
     }
     let chosen = own.into_iter().map(|own| own.kernel).collect();
-    Ok(CellPlan { kernels, chosen, given: CheckedKernels::default(), cells, night: None, shard: None })
+    Ok(CellPlan {
+        kernels,
+        chosen,
+        given: CheckedKernels::default(),
+        cells,
+        night: None,
+        mutants: None,
+        shard: None,
+    })
 }
 
 /// The keys of all cells that the lab folder has.

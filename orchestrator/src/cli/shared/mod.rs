@@ -8,6 +8,7 @@ pub(crate) mod gather;
 pub(crate) mod history;
 pub(crate) mod judged;
 pub(crate) mod kernels;
+pub(crate) mod mutants;
 pub(crate) mod outputs;
 pub(crate) mod own;
 pub(crate) mod parts;

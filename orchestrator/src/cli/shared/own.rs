@@ -1,6 +1,9 @@
 //! Your own kernels: given by a path, out of a tree, with a series on top.
 
-use crate::cli::{failure::Failure, shared::kernels::KernelArguments};
+use crate::cli::{
+    failure::Failure,
+    shared::{kernels::KernelArguments, mutants::MutantKernels},
+};
 use crate::{
     boot::kernel::{
         named::{CustomKernel, entry_series, series_origin},
@@ -18,6 +21,7 @@ use s2lab_cache::{
 use s2lab_model::{
     event::SeriesOrigin,
     kernel::{self, Provider, Trait, Traits, Tree},
+    mutants,
     plan::{Artifact, KernelArgument, KernelChoice, PlanError, Revisions, commit_name, label, with_series},
 };
 use s2lab_os::outside::{self, kinds};
@@ -66,6 +70,7 @@ pub(crate) fn kernels(
     let traits = arguments.declared()?;
     let series = arguments.series.as_deref().map(read_series).transpose()?;
     let resolve = Resolve { folder: lab.images(), listed, arguments };
+    let mut mutated = MutantKernels::new(lab);
     let mut found = Kernels { choices: Vec::new(), own: Vec::new() };
     for kernel in parsed {
         let own = match (kernel, &series) {
@@ -81,6 +86,22 @@ pub(crate) fn kernels(
                 return Err(resolve.not_from_source(&artifact.url));
             }
             (KernelArgument::Tree { path, revisions }, _) => resolve.tree(&path, revisions)?,
+            (KernelArgument::Mutant { base, name }, None) => {
+                let (kernel, traits) = mutated.kernel(listed, &base, &name)?;
+                let label = kernel.label.clone();
+                let words = option("--kernel", Some(Path::new(&label)));
+                found.choices.push(KernelChoice::Own { label, traits: Traits::Exactly(traits) });
+                found.own.push(OwnKernel { kernel, declared: BTreeSet::new(), words });
+                continue;
+            }
+            (KernelArgument::Mutant { base, name }, Some(_)) => {
+                let message = format!(
+                    "--series: {} is a mutant, and takes no series on top",
+                    mutants::kernel(&base, &name)
+                );
+                let hint = Some(format!("add the mistake to the series, and put it on top of {base}"));
+                return Err(Failure::Usage { message, hint });
+            }
         };
         for mut own in own {
             if let (Some((name, series)), KernelRequest::Built(build)) = (&series, &mut own.kernel.wanted) {
@@ -333,7 +354,7 @@ impl Resolve<'_> {
 
 /// `words` are the arguments that mean this kernel, up to what all own kernels have in common.
 fn own(label: &str, wanted: KernelRequest, about: String, words: Vec<String>) -> OwnKernel {
-    let kernel = CustomKernel { label: label.to_owned(), wanted, about, series: None };
+    let kernel = CustomKernel { label: label.to_owned(), wanted, about, series: None, arguments: vec![] };
     OwnKernel { kernel, declared: BTreeSet::new(), words }
 }
 

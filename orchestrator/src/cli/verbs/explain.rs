@@ -64,7 +64,7 @@ pub(crate) fn explain(context: &Context, arguments: &Arguments) -> Result<u8, Fa
         say(
             "\n# QEMU; what stands in <> is made when it starts. Where QEMU's CPU model can sign pointers by a fast hash, it does.",
         )?;
-        say(&command(&cell.resolved.host))?;
+        say(&command(&cell.resolved.host, own_arguments(&planned, cell)))?;
     }
     Ok(exit::FINE)
 }
@@ -84,7 +84,9 @@ fn explained(planned: &CellPlan, cell: &PlannedCell) -> Result<Explained, Failur
         resolved: json(&cell.resolved).map_err(Failure::io("cannot write JSON"))?,
         kernel: kernel(planned, cell)?,
         alternatives: alternatives.map_err(Failure::io("cannot write JSON"))?,
-        qemu: std::iter::once(QEMU.to_owned()).chain(qemu_arguments(&cell.resolved.host)).collect(),
+        qemu: std::iter::once(QEMU.to_owned())
+            .chain(qemu_arguments(&cell.resolved.host, own_arguments(planned, cell)))
+            .collect(),
     })
 }
 
@@ -109,8 +111,14 @@ fn yaml(value: &impl Serialize) -> Result<String, Failure> {
 /// The name of QEMU's program.
 const QEMU: &str = "qemu-system-aarch64";
 
-/// Returns QEMU's arguments.
-fn qemu_arguments(host: &Host) -> Vec<String> {
+/// Returns the words that the kernel has for its command line.
+fn own_arguments<'a>(planned: &'a CellPlan, cell: &PlannedCell) -> &'a [String] {
+    let chosen = planned.chosen.iter().find(|chosen| chosen.label == cell.kernel);
+    chosen.map_or(&[], |chosen| &chosen.arguments)
+}
+
+/// Returns QEMU's arguments. The kernel's command line ends with `own`.
+fn qemu_arguments(host: &Host, own: &[String]) -> Vec<String> {
     let names: Vec<String> = host.devices.keys().map(|name| format!("<bar of {name}>")).collect();
     let devices: Vec<_> = host
         .devices
@@ -136,7 +144,7 @@ fn qemu_arguments(host: &Host) -> Vec<String> {
         },
         kernel: Path::new("<cache>/Image"),
         initramfs: "<initramfs>",
-        kernel_arguments: &kernel_arguments("<nonce>", CRASH_ENDS, &host.arguments),
+        kernel_arguments: &kernel_arguments("<nonce>", CRASH_ENDS, &[&host.arguments, own].concat()),
         devices: &devices,
         plugin: Some(PluginFile { file: Path::new("<cache>/libs2lab_plugin.so"), trace: "<trace>" }),
     }
@@ -144,9 +152,9 @@ fn qemu_arguments(host: &Host) -> Vec<String> {
 }
 
 /// Returns QEMU's command line, an option a line.
-fn command(host: &Host) -> String {
+fn command(host: &Host, own: &[String]) -> String {
     let mut text = QEMU.to_owned();
-    for argument in qemu_arguments(host) {
+    for argument in qemu_arguments(host, own) {
         text.push_str(if argument.starts_with('-') { " \\\n    " } else { " " });
         match argument.contains([' ', '<']) {
             true => text.push_str(&format!("'{argument}'")),

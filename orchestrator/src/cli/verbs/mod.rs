@@ -14,6 +14,7 @@ pub(crate) mod lint;
 pub(crate) mod list;
 pub(crate) mod man;
 pub(crate) mod merge;
+pub(crate) mod mutants;
 pub(crate) mod new;
 pub(crate) mod nightly;
 pub(crate) mod plan;

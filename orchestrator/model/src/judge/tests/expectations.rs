@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::judge::fixture::RAM_PAGE;
-use crate::scenario::{Access, AccessFlag, MemoryType, Share, Stage2Type};
+use crate::scenario::{Access, AccessFlag, MemoryType, Promise, Share, Stage2Type};
 
 #[test]
 fn both_kernels_pass_as_what_they_are() {
@@ -138,6 +138,19 @@ fn no_leaf_is_expected_where_there_must_be_none() {
     let (_, texts) =
         (verdict(&expecting(&empty, none())), expecting(&empty, none()).attempt().judgement.findings);
     assert!(texts.iter().all(|finding| !finding.what.starts_with("stage2 of nic")), "{texts:#?}");
+}
+
+#[test]
+fn a_leaf_that_outlives_a_reset_breaks_the_promise_about_resets() {
+    let promise = |at: &str| {
+        let mut story = Story::of(both(), &Machine::with(NC_BLOCK), true, ok());
+        story.cell.resolved.promises.insert(Promise::RESET);
+        let none = Expectation { stage2: Some(Stage2Type::Nothing), ..Expectation::about("nic") };
+        story.cell.resolved.expect = vec![Expectation { at: vec![at.to_owned()], ..none }];
+        let findings = story.attempt().judgement.findings;
+        findings.into_iter().find(|finding| finding.what.starts_with("stage2 of nic")).unwrap().promise
+    };
+    assert_eq!((promise("stored"), promise("again")), (None, Some(Promise::RESET)));
 }
 
 /// With FEAT_LPA2 bits 9:8 of a descriptor are address bits, so that no kernel can be judged by

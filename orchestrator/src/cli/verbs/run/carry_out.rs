@@ -112,6 +112,8 @@ struct ActiveRun<'a> {
     display: Arc<Display>,
     folder: RunFolder,
     judging: Judging,
+    /// The run is one on mutants: its lines are about mutants, not about cells.
+    on_mutants: bool,
 }
 
 impl<'a> ActiveRun<'a> {
@@ -147,10 +149,23 @@ impl<'a> ActiveRun<'a> {
             kernels: planned.origins(lab),
             shuffle: arguments.seed(),
             night: planned.night.clone(),
+            mutants: planned.mutants.clone(),
             shard: planned.shard.clone().map(Box::new),
             cells: planned.cells.clone(),
         }));
-        let begun = Self { context, lab, arguments, outputs, places, interruption, display, folder, judging };
+        let on_mutants = planned.mutants.is_some();
+        let begun = Self {
+            context,
+            lab,
+            arguments,
+            outputs,
+            places,
+            interruption,
+            display,
+            folder,
+            judging,
+            on_mutants,
+        };
         Ok((begun, log, writer))
     }
 
@@ -190,7 +205,7 @@ impl<'a> ActiveRun<'a> {
         };
         let mut printed = Printed::new();
         let ended = |cell: JudgedCell| {
-            if self.outputs.has_lines() {
+            if self.outputs.has_lines() && !self.on_mutants {
                 printed.insert(cell.planned.key.clone(), cell.verdict.clone());
                 let at = self.folder.cell_path(&cell.planned.key);
                 let text = terminal::cell(&CellSummary::of(&cell, at), columns, self.context.paint());
@@ -242,6 +257,9 @@ impl<'a> ActiveRun<'a> {
             let passed = |verdict: &Option<Verdict>| verdict.as_ref().is_some_and(Verdict::passed);
             cell.verdict == Some(Verdict::Fail) && printed.get(&cell.key).is_some_and(passed)
         };
+        if self.on_mutants {
+            return say(&terminal::run(summary, self.context.paint()));
+        }
         for cell in summary.cells.iter().filter(changed) {
             self.display.print(&terminal::cell(cell, columns, self.context.paint()));
         }
@@ -264,7 +282,8 @@ impl<'a> ActiveRun<'a> {
 
     /// Adds the run to the history.
     fn keep(&self, run: RunSummary, ended: impl FnOnce(Ended)) {
-        let in_history = self.arguments.history.keep(&self.places, &run);
+        // A mutant fails on purpose: it is not a result of its kernel.
+        let in_history = !self.on_mutants && self.arguments.history.keep(&self.places, &run);
         ended(Ended { run, in_history });
     }
 
