@@ -34,6 +34,8 @@ const SCENARIOS: &str = "scenarios";
 /// The folder in that of scenarios with those that run only if they are named.
 const FULL: &str = "full";
 const REPORTS: &str = "reports";
+/// The folder of scenarios in [`SCENARIOS`] that are there to be compared.
+const COMPARE: &str = "compare";
 /// The name of the file of known failures, which need not exist.
 pub const KNOWN_FILE: &str = "known.yaml";
 /// The extension of a scenario's file.
@@ -220,6 +222,16 @@ impl Lab {
             files.extend(scenario_files(&full)?);
         }
         Ok(files)
+    }
+
+    /// Returns the files of the scenarios that `compare` knows by name, and that are no cells of any
+    /// other run; none if there is no folder for them.
+    pub fn compare_files(&self) -> Result<Vec<PathBuf>, LabError> {
+        let folder = self.root.join(SCENARIOS).join(COMPARE);
+        match folder.symlink_metadata() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(vec![]),
+            _ => scenario_files(&folder),
+        }
     }
 
     /// Returns the scenario files that run if none is named, sorted.

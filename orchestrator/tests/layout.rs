@@ -250,7 +250,7 @@ const MEASURED: [(&str, usize, &str); 7] = [
     ("src/host/emulated/factor.rs", 1, "how long QEMU takes"),
     ("src/host/emulated/look.rs", 1, "how long a look stops the machine"),
     ("src/run/log.rs", 2, "when an event came"),
-    ("src/show/progress.rs", 1, "how long a stage has run, for people"),
+    ("src/show/progress.rs", 2, "how long a stage has run, and the boots of a comparison, for people"),
 ];
 
 /// A deadline that counts time in which s2lab itself was stopped blames the kernel.

@@ -175,6 +175,7 @@ mod tests {
             cells: vec![],
             interrupted: None,
             whole: true,
+            comparison: None,
             compared: false,
             orphaned: vec![],
             exit: 0,

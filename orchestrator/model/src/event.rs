@@ -3,7 +3,7 @@
 //! described in `docs/formats.md`.
 
 use crate::{
-    cell::ResolvedCell, crash::symbols::Names, hex, mutants::PlannedMutant, night::Night, plan::Key,
+    cell::ResolvedCell, comparison::Compare, crash::symbols::Names, hex, mutants::PlannedMutant, night::Night, plan::Key,
     shards::Shard, steps::Observation,
 };
 use s2lab_protocol::{Bar, BoundDevice, HostMemory, TableMemory};
@@ -257,7 +257,18 @@ pub struct Plan {
     /// logs before 2.2.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shard: Option<Box<Shard>>,
+    /// The comparison that the run is for, whose boots are the attempts. Absent from other runs, and
+    /// from logs before 2.4.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compare: Option<Compare>,
     pub cells: Vec<PlannedCell>,
+}
+
+impl Plan {
+    /// Returns the attempts at each cell.
+    pub fn course(&self) -> Attempts {
+        self.compare.as_ref().map_or(self.attempts, |compare| Attempts::Boots(compare.boots()))
+    }
 }
 
 /// The number of attempts at each cell of a run.
@@ -271,6 +282,10 @@ pub enum Attempts {
     /// Once, and up to so many times more while an attempt shows nothing about the kernel (MISS,
     /// LOST).
     Retry(u32),
+    /// So many times for a comparison, until an attempt at any cell does not pass. Attempts that differ
+    /// are FLAKY. It is never in a log, which has [`Plan::compare`].
+    #[serde(skip)]
+    Boots(u32),
 }
 
 impl Attempts {

@@ -4,6 +4,7 @@
 
 pub mod cell;
 pub mod changes;
+pub mod comparison;
 pub mod console;
 pub mod crash;
 pub mod diagnostic;

@@ -1,6 +1,7 @@
 //! The summary of a run: the only input of every output. It holds data; an output makes the words
 //! of it, and escapes what comes from a guest.
 
+use crate::comparison::Comparison;
 use crate::escape;
 use crate::event::{CellEnd, KernelOrigin, SeriesOrigin, Stage};
 use crate::finding::{Finding, lead};
@@ -34,6 +35,8 @@ pub struct RunSummary {
     pub night: Option<Night>,
     /// The mutants, if the run is one on mutants.
     pub mutants: Option<JudgedMutants>,
+    /// The comparison that the run is for.
+    pub comparison: Option<Comparison>,
     /// The cells, in the plan's order.
     pub cells: Vec<CellSummary>,
     pub interrupted: Option<Interrupt>,
@@ -156,6 +159,7 @@ impl RunSummary {
             shuffle: run.shuffle,
             night: run.night.clone(),
             mutants: run.mutants.clone(),
+            comparison: run.comparison.clone(),
             cells: cells.collect(),
             interrupted: run.interrupted,
             whole: run.ended || run.interrupted.is_some(),

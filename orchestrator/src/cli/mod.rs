@@ -13,8 +13,8 @@ use context::{Common, Context};
 use shared::answers;
 use std::process::ExitCode;
 use verbs::{
-    accept, bundle, cache, check, completions, diff, doctor, explain, history, init, lint, list, man, merge,
-    mutants, new, nightly, plan, report, review, run, runs, schema, shell, tables, textconv, trend,
+    accept, bundle, cache, check, compare, completions, diff, doctor, explain, history, init, lint, list,
+    man, merge, mutants, new, nightly, plan, report, review, run, runs, schema, shell, tables, textconv, trend,
 };
 
 /// End-to-end test lab for KVM on arm64: boots an emulated host, lets KVM in it run guests, reads
@@ -61,6 +61,9 @@ enum Verb {
     Tables(tables::Arguments),
     /// Compare a run's reports with the accepted ones; exit 5 if any differs
     Check(check::Arguments),
+    /// Boot two kernels in turns and compare their times and counts; exit 0 SAME, 5 DIFFERENT, 4
+    /// INCONCLUSIVE
+    Compare(compare::Arguments),
     /// Compare the reports of two runs, folders, git revisions or cells; exit 5 if any differs
     Diff(diff::Arguments),
     /// Show what is not as accepted, alike cells together, and accept or leave each group; exit 5 if
@@ -117,6 +120,7 @@ pub fn main() -> ExitCode {
         Verb::Report(arguments) => report::report(&context, &arguments),
         Verb::Tables(arguments) => tables::tables(&context, &arguments),
         Verb::Check(arguments) => check::check(&context, &arguments),
+        Verb::Compare(arguments) => compare::compare(&context, arguments),
         Verb::Diff(arguments) => diff::diff(&context, &arguments),
         Verb::Review(arguments) => review::review(&context, &arguments),
         Verb::Accept(arguments) => accept::accept(&context, &arguments),

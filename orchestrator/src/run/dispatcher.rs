@@ -2,6 +2,7 @@
 
 use super::{Course, Run, judging::Judging};
 use s2lab_model::{
+    comparison::Compare,
     event::{CellEnd, Event, PlannedCell, Stage, StopCause},
     judge::JudgedCell,
     plan::Key,
@@ -41,7 +42,10 @@ impl Dispatcher {
         course: Course,
         judging: Option<Judging>,
     ) -> Self {
-        let waiting = cells.into_iter().map(|cell| PendingAttempt { cell, attempt: 1 }).collect();
+        let waiting = match &course.compare {
+            Some(compare) => boots(compare, &cells),
+            None => cells.into_iter().map(|cell| PendingAttempt { cell, attempt: 1 }).collect(),
+        };
         let (running, by_task) = (JoinSet::new(), HashMap::new());
         Self { run, course, judging, waiting, running, by_task, stopped: false }
     }
@@ -77,6 +81,9 @@ impl Dispatcher {
 
     /// Returns the judgement of a cell after its last attempt. Another attempt is put first.
     pub(super) fn judge(&mut self, PendingAttempt { cell, attempt }: PendingAttempt) -> Option<JudgedCell> {
+        if self.course.compare.is_some() {
+            return self.judge_boot(&cell.key);
+        }
         // A log that cannot be read now cannot be read at the end either, and that is an error
         // then.
         let another =
@@ -89,9 +96,22 @@ impl Dispatcher {
         let fine = |verdict: &Verdict| matches!(verdict, Verdict::Pass { .. } | Verdict::Skip(_));
         if self.course.fail_fast && !judged.verdict.as_ref().is_some_and(fine) && !self.stopped {
             self.stopped = true;
-            self.leave(judged.verdict.as_ref(), &judged.planned.key);
+            self.leave("--fail-fast", judged.verdict.as_ref(), &judged.planned.key);
         }
         Some(judged)
+    }
+
+    /// Returns the judgement of a cell of a comparison after its last boot. A boot that does not pass
+    /// ends the comparison: it has no number.
+    fn judge_boot(&mut self, key: &Key) -> Option<JudgedCell> {
+        let judged = self.judged(key)?;
+        let verdict = judged.attempts.last().and_then(|attempt| attempt.judgement.verdict.as_ref());
+        if !verdict.is_some_and(Verdict::passed) && self.run.interruption.signal().is_none() {
+            self.leave("nothing to compare with", verdict, key);
+            self.waiting.clear();
+        }
+        let is_last = !self.waiting.iter().any(|pending| pending.cell.key == *key);
+        is_last.then_some(judged)
     }
 
     fn judged(&self, key: &Key) -> Option<JudgedCell> {
@@ -99,16 +119,25 @@ impl Dispatcher {
     }
 
     /// Logs the reason for the cells that will never begin.
-    fn leave(&mut self, verdict: Option<&Verdict>, key: &Key) {
+    fn leave(&mut self, course: &str, verdict: Option<&Verdict>, key: &Key) {
         let (begun, left): (VecDeque<_>, VecDeque<_>) =
             self.waiting.drain(..).partition(|pending| pending.attempt > 1);
         self.waiting = begun;
         let verdict = verdict.map_or("interrupted", Verdict::name);
         for pending in left {
-            let why = format!("--fail-fast: {key} was {verdict}");
+            let why = format!("{course}: {key} was {verdict}");
             self.run.log.cell(&pending.cell.key).event(Event::NotRun { why });
         }
     }
+}
+
+/// Returns the boots of a comparison in their order.
+fn boots(compare: &Compare, cells: &[PlannedCell]) -> VecDeque<PendingAttempt> {
+    let boot = |(key, attempt): (&Key, u32)| {
+        let cell = cells.iter().find(|cell| cell.key == *key)?.clone();
+        Some(PendingAttempt { cell, attempt: attempt as usize })
+    };
+    compare.order().filter_map(boot).collect()
 }
 
 /// Logs the panic of a cell's task, which has no meaning for any other cell. The last argument

@@ -398,6 +398,7 @@ mod tests {
             night: None,
             mutants: None,
             shard: None,
+            compare: None,
             cells: vec![],
         };
         let line =

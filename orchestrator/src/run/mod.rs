@@ -38,6 +38,7 @@ use log::EventLog;
 use operator::Operator;
 use s2lab_cache::CacheError;
 use s2lab_model::{
+    comparison::Compare,
     event::{Attempts, CellEnd, Event, PlannedCell, Stage},
     judge::JudgedCell,
     plan::Key,
@@ -66,7 +67,7 @@ pub struct Run {
 }
 
 /// The order and number of attempts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Course {
     /// The number of cells at a time.
     pub jobs: usize,
@@ -74,6 +75,9 @@ pub struct Course {
     pub attempts: Attempts,
     /// Begin no cell after one that neither passed nor was skipped.
     pub fail_fast: bool,
+    /// A comparison, whose boots are the attempts: one at a time, in its order, while no other run of
+    /// this machine boots a host. It replaces the fields above.
+    pub compare: Option<Compare>,
 }
 
 impl Run {
@@ -81,12 +85,15 @@ impl Run {
     /// the log. It is asked after each attempt, when all of its events are in the log; without it
     /// each cell is attempted once. `ended` gets each cell after its last attempt.
     pub async fn carry_out(
-        self,
+        mut self,
         cells: Vec<PlannedCell>,
         course: Course,
         judging: Option<Judging>,
         mut ended: impl FnMut(JudgedCell),
     ) -> io::Result<()> {
+        if let Some(compare) = &course.compare {
+            self.hold_all_slots(&compare.first).await?;
+        }
         let run = Arc::new(self);
         let mut dispatcher = Dispatcher::new(Arc::clone(&run), cells, course, judging);
         loop {
@@ -101,6 +108,18 @@ impl Run {
             None => Event::RunEnded,
         });
         Ok(())
+    }
+
+    /// Waits until no other run of this machine has a host, and until this run ends none gets one. An
+    /// interruption ends the waiting.
+    async fn hold_all_slots(&mut self, key: &Key) -> io::Result<()> {
+        let waiting = |holders: &[Holder]| {
+            tracing::warn!("the comparison waits until no other host runs{}", slots::held_by(holders));
+        };
+        tokio::select! {
+            held = self.slots.hold_all(key, waiting) => held,
+            () = self.interruption.interrupted() => Ok(()),
+        }
     }
 
     /// Runs one attempt at a cell. If it cannot begin, the log has the reason too.

@@ -14,6 +14,7 @@ use std::{
     fmt,
     fs::{File, OpenOptions, TryLockError},
     io::{self, Write},
+    ops::Range,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -23,15 +24,26 @@ use std::{
 const AGAIN: Duration = Duration::from_millis(100);
 
 /// The slots of this machine.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Slots {
     folder: PathBuf,
     count: usize,
+    /// All slots, if the run holds them until it ends.
+    held: Vec<Slot>,
 }
 
-/// A held slot. Dropping it releases it.
+/// A held slot. Dropping it releases it. It has no lock of its own if the run holds all slots.
 #[derive(Debug)]
-pub struct Slot(#[expect(dead_code, reason = "held for its lock, which closing frees")] File);
+pub struct Slot(#[expect(dead_code, reason = "held for its lock, which closing frees")] Option<File>);
+
+/// The result of a try to take a slot.
+enum Free {
+    Taken(Slot),
+    /// Somebody else has it.
+    Later,
+    /// The cache is read-only and does not have it.
+    Nowhere,
+}
 
 /// The holder of a slot, as the slot's file names it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,41 +64,85 @@ impl Slots {
     pub fn new(cache: &Path, count: usize) -> io::Result<Self> {
         let folder = cache.join("slots");
         private::make(&folder)?;
-        Ok(Self { folder, count })
+        Ok(Self { folder, count, held: vec![] })
     }
 
     pub fn count(&self) -> usize {
         self.count
     }
 
-    /// Returns the same slots, but at least `count`, because the user wants so many cells at a time.
-    #[must_use]
-    pub fn at_least(self, count: usize) -> Self {
-        Self { count: self.count.max(count), ..self }
+    /// Makes them at least `count`, because the user wants so many cells at a time.
+    pub fn raise(&mut self, count: usize) {
+        self.count = self.count.max(count);
+    }
+
+    /// Waits until all slots of the machine are free, without a deadline, and holds them until `self` is
+    /// dropped. They are taken in ascending order, so two runs that want all do not wait for each other.
+    /// `key` and `waiting` are those of [`Slots::take`].
+    pub async fn hold_all(&mut self, key: &Key, waiting: impl FnOnce(&[Holder])) -> io::Result<()> {
+        let (mut waiting, mut held) = (Some(waiting), vec![]);
+        // Another run may have more slots, or make more of them meanwhile.
+        while held.len() < self.count.max(self.made()?) {
+            match self.free(held.len(), key)? {
+                Free::Taken(slot) => held.push(slot),
+                Free::Nowhere => break,
+                Free::Later => {
+                    if let Some(call) = waiting.take() {
+                        call(&self.holders(held.len()..held.len() + 1));
+                    }
+                    tokio::time::sleep(AGAIN).await;
+                }
+            }
+        }
+        self.held = held;
+        Ok(())
+    }
+
+    /// Returns the number of slots that runs of this machine have made.
+    fn made(&self) -> io::Result<usize> {
+        let mut made = 0;
+        for entry in std::fs::read_dir(&self.folder)? {
+            let name = entry?.file_name();
+            let number = name.to_str().and_then(|name| name.parse::<usize>().ok());
+            made = made.max(number.map_or(0, |number| number.saturating_add(1)));
+        }
+        Ok(made)
+    }
+
+    /// Takes the slot of this number, if it is free.
+    fn free(&self, number: usize, key: &Key) -> io::Result<Free> {
+        let file = match open(&self.path(number)) {
+            // A read-only cache has the slots that were used while it was writable.
+            Err(error) if number > 0 && unwritable(&error) => return Ok(Free::Nowhere),
+            file => file?,
+        };
+        match file.try_lock() {
+            Ok(()) => {
+                sign(&file, key);
+                Ok(Free::Taken(Slot(Some(file))))
+            }
+            Err(TryLockError::WouldBlock) => Ok(Free::Later),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
     }
 
     /// Waits for a free slot for the cell `key`, without a deadline. `waiting` is called with the known
     /// holders, once, if there is none at first.
     pub async fn take(&self, key: &Key, waiting: impl FnOnce(&[Holder])) -> io::Result<Slot> {
+        if !self.held.is_empty() {
+            return Ok(Slot(None));
+        }
         let mut waiting = Some(waiting);
         loop {
             for number in 0..self.count {
-                let file = match open(&self.path(number)) {
-                    // A read-only cache has the slots that were used while it was writable.
-                    Err(error) if number > 0 && unwritable(&error) => break,
-                    file => file?,
-                };
-                match file.try_lock() {
-                    Ok(()) => {
-                        sign(&file, key);
-                        return Ok(Slot(file));
-                    }
-                    Err(TryLockError::WouldBlock) => {}
-                    Err(TryLockError::Error(error)) => return Err(error),
+                match self.free(number, key)? {
+                    Free::Taken(slot) => return Ok(slot),
+                    Free::Nowhere => break,
+                    Free::Later => {}
                 }
             }
             if let Some(call) = waiting.take() {
-                call(&self.holders());
+                call(&self.holders(0..self.count));
             }
             tokio::time::sleep(AGAIN).await;
         }
@@ -96,10 +152,10 @@ impl Slots {
         self.folder.join(number.to_string())
     }
 
-    /// Returns the holders that the slots' files name. A holder that could not write is missing.
-    fn holders(&self) -> Vec<Holder> {
+    /// Returns the holders that these slots' files name. A holder that could not write is missing.
+    fn holders(&self, slots: Range<usize>) -> Vec<Holder> {
         let read = |number| outside::read(&self.path(number), kinds::NOTE).ok();
-        (0..self.count).filter_map(read).filter_map(|note| serde_json::from_slice(&note).ok()).collect()
+        slots.filter_map(read).filter_map(|note| serde_json::from_slice(&note).ok()).collect()
     }
 }
 
@@ -187,10 +243,39 @@ mod tests {
     #[tokio::test]
     async fn who_wants_more_gets_more() {
         let dir = tempfile::tempdir().unwrap();
-        let slots = Slots::new(dir.path(), 1).unwrap().at_least(2);
+        let mut slots = Slots::new(dir.path(), 1).unwrap();
+        slots.raise(2);
         let _one = slots.take(&KEY, |_| panic!("free")).await.unwrap();
         let _two = slots.take(&KEY, |_| panic!("free")).await.unwrap();
-        assert_eq!(slots.at_least(1).count(), 2);
+        slots.raise(1);
+        assert_eq!(slots.count(), 2);
+    }
+
+    /// Those of other runs too, which may have more of them.
+    #[tokio::test]
+    async fn who_holds_all_slots_is_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut all, other) = (Slots::new(dir.path(), 1).unwrap(), Slots::new(dir.path(), 3).unwrap());
+        let moment = Duration::from_millis(150);
+        let mut others = vec![];
+        for _ in 0..3 {
+            others.push(other.take(&KEY, |_| panic!("free")).await.unwrap());
+        }
+        while let Some(last) = others.pop() {
+            let holding = all.hold_all(&KEY, |holders| assert_eq!(holders.len(), 1));
+            assert!(
+                s2lab_os::waits::timeout(moment, holding).await.is_err(),
+                "{} are held",
+                others.len() + 1
+            );
+            drop(last);
+        }
+        all.hold_all(&KEY, |_| panic!("free")).await.unwrap();
+        assert!(s2lab_os::waits::timeout(moment, other.take(&KEY, |_| ())).await.is_err());
+        let (_one, _two) =
+            (all.take(&KEY, |_| panic!()).await.unwrap(), all.take(&KEY, |_| panic!()).await.unwrap());
+        drop(all);
+        other.take(&KEY, |_| panic!("free")).await.unwrap();
     }
 
     #[test]

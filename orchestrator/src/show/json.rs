@@ -1,7 +1,10 @@
 //! A run as one JSON document. Its schema, `docs/run.schema.json`, is made from these types.
 
+mod comparison;
+
 use super::diff::json::{Sentence, sentences};
 use super::standings;
+use comparison::Comparison;
 use s2lab_model::{
     escape,
     finding::Finding,
@@ -40,6 +43,8 @@ struct Run<'a> {
     interrupted: Option<&'static str>,
     /// The log has the run's end. Without it attempts may be missing.
     whole: bool,
+    /// The comparison of two kernels; null: the run is not one of `s2lab compare`.
+    comparison: Option<Comparison<'a>>,
     /// The cells, in the plan's order.
     cells: Vec<Cell<'a>>,
     /// Accepted reports whose cell the lab does not have; only `check` looks for them.
@@ -93,7 +98,7 @@ struct Mutant<'a> {
 #[derive(Serialize, JsonSchema)]
 struct Cell<'a> {
     key: &'a str,
-    /// PASS, FAIL, TIMEOUT, FLAKY, ERROR, MISS, LOST, INCONCLUSIVE or SKIP; null: interrupted, or
+    /// PASS, FAIL, TIMEOUT, FLAKY, ERROR, MISS, LOST or SKIP; null: interrupted, or
     /// not run.
     verdict: Option<&'static str>,
     /// The alternative of the expectations that was applied, such as `wc-honoured`.
@@ -196,6 +201,7 @@ pub fn document(run: &RunSummary) -> String {
             Interrupt::Terminate => "SIGTERM",
         }),
         whole: run.whole,
+        comparison: run.comparison.as_ref().map(Comparison::of),
         cells: run.cells.iter().map(cell).collect(),
         orphaned: run.orphaned.iter().map(|key| key.as_str()).collect(),
     };

@@ -2,8 +2,10 @@
 //! a row in [`Format::form`].
 
 pub mod answer;
+pub mod boots;
 pub mod changes;
 pub mod command;
+pub mod comparison;
 pub mod crash;
 pub mod diff;
 pub mod excerpt;
@@ -81,6 +83,8 @@ pub enum Printed<S> {
 pub struct Form {
     /// The output of `run` and `report`.
     pub run: Printed<RunSummary>,
+    /// The output of `compare`.
+    pub compare: Printed<RunSummary>,
     /// The output of `check`.
     pub check: Printed<RunSummary>,
     /// The output of `diff`.
@@ -110,37 +114,45 @@ impl Format {
         match self {
             Format::Human => Form {
                 run: Document(|run| terminal::run(run, Paint(false)) + "\n"),
+                compare: Document(|run| terminal::run(run, Paint(false)) + "\n"),
                 check: Document(standings::lines),
                 diff: Document(diff::lines),
                 nightly: Document(morning::lines),
             },
-            Format::Events => Form { run: Log, check: Nothing, diff: Nothing, nightly: Nothing },
+            Format::Events => {
+                Form { run: Log, compare: Log, check: Nothing, diff: Nothing, nightly: Nothing }
+            }
             Format::Json => Form {
                 run: Document(json::document),
+                compare: Document(json::document),
                 check: Document(json::document),
                 diff: Document(diff::json::document),
                 nightly: Document(|morning| json::document(&morning.run)),
             },
             Format::Junit => Form {
                 run: Document(junit::document),
+                compare: Nothing,
                 check: Nothing,
                 diff: Nothing,
                 nightly: Document(|morning| junit::document(&morning.run)),
             },
             Format::Ktap => Form {
                 run: Document(ktap::document),
+                compare: Nothing,
                 check: Nothing,
                 diff: Nothing,
                 nightly: Document(|morning| ktap::document(&morning.run)),
             },
             Format::Kcidb => Form {
                 run: Document(kcidb::document),
+                compare: Nothing,
                 check: Nothing,
                 diff: Nothing,
                 nightly: Document(|morning| kcidb::document(&morning.run)),
             },
             Format::Github => Form {
                 run: Annotations { document: github::run, summary: github::summary },
+                compare: Nothing,
                 check: Annotations { document: github::check, summary: github::summary },
                 diff: Annotations { document: github::diff, summary: github::diff_summary },
                 nightly: Annotations {
@@ -150,18 +162,21 @@ impl Format {
             },
             Format::Markdown => Form {
                 run: Document(markdown::run),
+                compare: Nothing,
                 check: Document(markdown::run),
                 diff: Document(markdown::diff),
                 nightly: Document(morning::markdown),
             },
             Format::Lore => Form {
                 run: Document(lore::run),
+                compare: Nothing,
                 check: Document(lore::run),
                 diff: Document(lore::diff),
                 nightly: Document(|morning| lore::run(&morning.run)),
             },
             Format::Html => Form {
                 run: Document(page::run),
+                compare: Nothing,
                 check: Document(page::run),
                 diff: Document(page::diff),
                 nightly: Document(|morning| page::run(&morning.run)),
@@ -218,17 +233,18 @@ mod tests {
             .map(|row| row.split('|').map(|column| column.trim().trim_end_matches('`')).collect::<Vec<_>>());
         let documented: Vec<_> = rows
             .filter_map(|row| match row[..] {
-                [name, _, run, check, diff, nightly, ""] => {
-                    Some((name.to_owned(), [run, check, diff, nightly].map(|c| !c.is_empty())))
+                [name, _, run, compare, check, diff, nightly, ""] => {
+                    Some((name.to_owned(), [run, compare, check, diff, nightly].map(|c| !c.is_empty())))
                 }
                 _ => None,
             })
             .collect();
         let has = |format: &Format| {
-            let Form { run, check, diff, nightly } = format.form();
+            let Form { run, compare, check, diff, nightly } = format.form();
+            let compare = !matches!(compare, Printed::Nothing);
             let (run, check) = (!matches!(run, Printed::Nothing), !matches!(check, Printed::Nothing));
             let (diff, nightly) = (!matches!(diff, Printed::Nothing), !matches!(nightly, Printed::Nothing));
-            (format.name(), [run, check, diff, nightly])
+            (format.name(), [run, compare, check, diff, nightly])
         };
         assert_eq!(documented, Format::value_variants().iter().map(has).collect::<Vec<_>>());
     }

@@ -1,9 +1,10 @@
 //! Progress on stderr: bars and a spinner on a terminal, few lines elsewhere.
 
+use super::boots;
 use crate::run::signals::Interruption;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use s2lab_model::{
-    event::{Event, Line, Stage},
+    event::{Event, Line, Plan, Stage},
     plan::Key,
 };
 use std::{
@@ -32,6 +33,8 @@ pub struct Display {
     /// The cells at work: in which stage, since when.
     at_work: Mutex<BTreeMap<Key, (Stage, Instant)>>,
     interruption: Interruption,
+    /// The boots of a comparison.
+    boots: Mutex<Option<Boots>>,
     /// The first error of stdout.
     failed: OnceLock<io::Error>,
 }
@@ -51,6 +54,7 @@ impl Display {
             shown: Mutex::default(),
             at_work: Mutex::default(),
             interruption,
+            boots: Mutex::default(),
             failed: OnceLock::new(),
         }
     }
@@ -75,8 +79,16 @@ impl Display {
 
     /// Follows the event log.
     pub fn event(&self, line: &Line) {
+        if let Event::Plan(Plan { compare: Some(compare), .. }) = &line.event {
+            *self.boots() = Some(Boots { all: compare.all_boots(), done: 0, began: None });
+        }
         let Some(key) = &line.cell else { return };
         match &line.event {
+            Event::CellStarted { session: Some(_) } => {
+                if let Some(Boots { began: began @ None, .. }) = &mut *self.boots() {
+                    *began = Some(Instant::now());
+                }
+            }
             Event::StageStarted { stage } => {
                 self.spin(key.as_str(), &format!("{key}  {stage}"));
                 self.stage_started(key, *stage);
@@ -85,8 +97,30 @@ impl Display {
             Event::CellEnded { .. } => {
                 self.end(key.as_str());
                 self.at_work().remove(key);
+                self.boot_ended();
             }
             _ => {}
+        }
+    }
+
+    fn boots(&self) -> MutexGuard<'_, Option<Boots>> {
+        self.boots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Shows how far a comparison is.
+    fn boot_ended(&self) {
+        // A cell that ends without a host has not booted.
+        let Some(Boots { all, done, began: Some(began) }) = &mut *self.boots() else { return };
+        *done += 1;
+        let text = boots::line(*done, *all, began.elapsed());
+        match self.mode {
+            Mode::Quiet => {}
+            Mode::Lines => complain(&text),
+            Mode::Bars => {
+                let bar = self.bar(COMPARISON, Some(u64::from(*all)), "{msg} {wide_bar}");
+                bar.set_message(text);
+                bar.set_position(u64::from(*done));
+            }
         }
     }
 
@@ -166,6 +200,17 @@ impl Drop for Display {
         self.clear_all();
     }
 }
+
+/// The boots of a comparison.
+struct Boots {
+    all: u32,
+    done: u32,
+    /// When the first one began.
+    began: Option<Instant>,
+}
+
+/// The id of the bar of a comparison.
+const COMPARISON: &str = "comparison";
 
 /// The time between two pictures of a spinner.
 const TICK: Duration = Duration::from_millis(120);

@@ -1,6 +1,6 @@
 //! A run as lines for a terminal.
 
-use super::{command, mutants};
+use super::{command, comparison, mutants};
 use s2lab_model::{
     escape,
     history::CellEnding,
@@ -16,8 +16,8 @@ use std::path::{Path, PathBuf};
 const INTERRUPTED: &str = "interrupted";
 const NOT_RUN: &str = "not run";
 
-/// The width of the verdicts' column. Longer words, `INCONCLUSIVE` and `interrupted`, are rare and
-/// move only their own line. A width that depended on the verdicts would not be known while the run
+/// The width of the verdicts' column. A longer word, `interrupted`, is rare and
+/// moves only its own line. A width that depended on the verdicts would not be known while the run
 /// goes on, and its lines are those of `s2lab report`.
 const VERDICT: usize = "TIMEOUT".len();
 /// The indentation of the lines that belong to a cell, under the verdicts' column.
@@ -56,14 +56,15 @@ impl Paint {
     }
 }
 
-/// A whole run: the lines of its cells, or of its mutants, and the last line.
+/// A whole run: the lines of its cells, or of its mutants, those of its comparison, and the last line.
 pub fn run(run: &RunSummary, paint: Paint) -> String {
     if let Some(mutants) = &run.mutants {
         return format!("{} · {}", mutants::lines(run, mutants), home(&run.folder));
     }
     let columns = Columns::of(run.cells.iter().map(|cell| cell.key.as_str()));
     let cells: String = run.cells.iter().map(|one| cell(one, columns, paint) + "\n").collect();
-    cells + &last_line(run)
+    let compared = run.comparison.iter().flat_map(comparison::lines);
+    cells + &compared.map(|line| line + "\n").collect::<String>() + &last_line(run)
 }
 
 /// The lines of a cell. The first one says what is wrong; the last one how to repeat it, and where
@@ -177,6 +178,9 @@ pub fn last_line(run: &RunSummary) -> String {
 
 /// The number of cells that ended how, and how that compares.
 pub fn counts(run: &RunSummary) -> String {
+    if run.comparison.is_some() {
+        return endings_of(run);
+    }
     let compared = if run.compared { compared(run) } else { "no lab folder to compare with".into() };
     format!("{}, {compared}", endings_of(run))
 }
@@ -293,6 +297,7 @@ mod tests {
             shuffle: None,
             night: None,
             mutants: None,
+            comparison: None,
             cells,
             interrupted: None::<Interrupt>,
             whole: true,
@@ -314,7 +319,7 @@ mod tests {
             Some(Verdict::Pass { as_: Some("before the series".into()) }),
             Some(Verdict::Fail),
             Some(Verdict::Skip("vfio-pci is not there".into())),
-            Some(Verdict::Inconclusive),
+            Some(Verdict::Lost),
             None,
         ];
         let lines: Vec<_> = verdicts

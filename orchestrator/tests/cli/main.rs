@@ -28,6 +28,8 @@ mod cache;
 #[cfg(test)]
 mod check;
 #[cfg(test)]
+mod compare;
+#[cfg(test)]
 mod diff;
 #[cfg(test)]
 mod doctor;

@@ -6,6 +6,7 @@ use guest_tables::{
     stage2_root,
 };
 use s2lab_model::{
+    comparison::{Compare, FEWEST_PAIRS},
     event::{
         Attempts, CellEnd, Event, KernelOrigin, Line, Loaded, LoadedPart, Plan, PlannedCell, Stage, StopCause,
     },
@@ -52,6 +53,7 @@ pub(crate) struct Story {
     attempts: Attempts,
     kernels: BTreeMap<String, KernelOrigin>,
     night: Option<Night>,
+    compare: Option<Compare>,
     /// Each event with the cell's key.
     events: Vec<(Option<Key>, Event)>,
     pages: BTreeMap<String, Vec<u8>>,
@@ -70,6 +72,7 @@ impl Story {
             attempts: Attempts::Once,
             kernels: BTreeMap::new(),
             night: None,
+            compare: None,
             events: vec![],
             pages: BTreeMap::new(),
         };
@@ -139,6 +142,12 @@ impl Story {
         Self { attempts, ..self }
     }
 
+    /// Makes the run a comparison, whose boots are the attempts.
+    pub(crate) fn comparing(self, first: &str, second: &str) -> Self {
+        let (first, second) = (first.parse().unwrap(), second.parse().unwrap());
+        Self { compare: Some(Compare { first, second, pairs: FEWEST_PAIRS }), ..self }
+    }
+
     /// Sets the time at which the run began.
     pub(crate) fn at(self, started: &str) -> Self {
         Self { started: started.to_owned(), ..self }
@@ -200,6 +209,7 @@ impl Story {
             mutants: None,
             night: self.night.clone(),
             shard: None,
+            compare: self.compare.clone(),
             cells: self.cells.clone(),
         };
         // Each attempt has a session of its own.

@@ -5,6 +5,7 @@
 
 mod bad_kernels;
 mod built_kernels;
+mod compare;
 mod elsewhere;
 mod golden_consoles;
 mod harness;

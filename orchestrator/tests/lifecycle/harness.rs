@@ -84,6 +84,7 @@ async fn carry_out(row: &Row, folder: &Path) -> Result<JudgedCell, Box<dyn Error
         night: None,
         mutants: None,
         shard: None,
+        compare: None,
         cells: vec![planned.clone()],
     }));
     let launcher = Launcher::start()?;

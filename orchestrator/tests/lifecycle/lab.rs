@@ -20,6 +20,7 @@ use s2lab::{
     show::tables,
 };
 use s2lab_model::{
+    comparison::Compare,
     event::{Attempts, Event, Plan, PlannedCell},
     judge::{JudgedRun, judge_run},
     plan::Key,
@@ -89,6 +90,9 @@ pub(crate) struct Order {
     pub(crate) part: Option<Part>,
     /// The deadlines of silent agents, of answers and of looks. None: those of every run.
     pub(crate) patience: Option<Duration>,
+    /// If set, the run compares two kernels, of which the second may be the one that the cache cannot
+    /// supply.
+    pub(crate) compare: Option<Compare>,
 }
 
 /// A part of several cells.
@@ -168,7 +172,7 @@ async fn carry_out(folder: &Path) -> Result<(), Box<dyn Error>> {
     let script: Script = serde_json::from_slice(&std::fs::read(folder.join(SCRIPT))?)?;
     let order: Order = serde_json::from_slice(&std::fs::read(folder.join(ORDER))?)?;
     let deadlines = order.deadlines();
-    let Order { attempts, fail_fast, none_before, person, part, .. } = order;
+    let Order { attempts, fail_fast, none_before, person, part, compare, .. } = order;
     let (mut cells, shard) = match part {
         Some(part) => part.planned(&script)?,
         None => (vec![planned(&script)?], None),
@@ -192,6 +196,7 @@ async fn carry_out(folder: &Path) -> Result<(), Box<dyn Error>> {
         night: None,
         mutants: None,
         shard: shard.map(Box::new),
+        compare: compare.clone(),
         cells: cells.clone(),
     }));
     let run = Run {
@@ -206,7 +211,7 @@ async fn carry_out(folder: &Path) -> Result<(), Box<dyn Error>> {
         least_space: 0,
         operator: person.map(|person| Arc::new(person.operator())),
     };
-    let course = Course { jobs: 1, attempts, fail_fast };
+    let course = Course { jobs: 1, attempts, fail_fast, compare };
     let carried = run.carry_out(cells, course, Some(judging.clone()), |_| ()).await;
     writer.finish().await.map_err(|error| format!("cannot write the event log: {error}"))?;
     carried?;

@@ -6,6 +6,7 @@ mod agent;
 mod archive;
 mod attempts;
 mod cache;
+mod compare;
 mod disk;
 mod document;
 mod harness;

@@ -1,7 +1,7 @@
 //! The table of whole runs.
 
 use crate::{
-    agent, attempts, cache, disk,
+    agent, attempts, cache, compare, disk,
     lab::{self, Checked},
     looks, nights, shards,
 };
@@ -24,7 +24,7 @@ const fn mounting(run: WholeRun) -> WholeRun {
     WholeRun { mounts: true, ..run }
 }
 
-pub(crate) static RUNS: [WholeRun; 41] = [
+pub(crate) static RUNS: [WholeRun; 43] = [
     run(
         "killed-at-any-moment",
         "`kill -9` at 24 moments",
@@ -142,6 +142,18 @@ pub(crate) static RUNS: [WholeRun; 41] = [
         "`--fail-fast`, the first cell is MISS",
         "the second is not run, exit 3",
         attempts::fail_fast,
+    ),
+    run(
+        "compared",
+        "a comparison of 7 pairs, all well",
+        "14 boots in the order ABBA, SAME, exit 0",
+        compare::compared,
+    ),
+    run(
+        "compared-in-vain",
+        "a comparison of which a boot is MISS",
+        "no further boot, no decision, exit 3",
+        compare::ended_by_a_boot,
     ),
     run(
         "merged-shards",

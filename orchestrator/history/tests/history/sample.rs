@@ -31,6 +31,7 @@ pub(crate) fn run(day: u32, keys: &[&str]) -> RunSummary {
         cells: keys.iter().map(|key| cell(key)).collect(),
         interrupted: None,
         whole: true,
+        comparison: None,
         compared: true,
         orphaned: vec![],
         exit: 0,

@@ -79,7 +79,7 @@ fn last_good_and_first_bad() {
         ("PM", (Some(0), None, (0, 1))),
         ("PYP", (Some(2), None, (1, 3))),
         ("PYF", (Some(0), Some(1), (2, 3))),
-        ("PSIE-", (Some(0), None, (0, 1))),
+        ("PSE-", (Some(0), None, (0, 1))),
     ] {
         assert_eq!(places(letters), due, "{letters}");
     }

@@ -19,6 +19,7 @@ pub fn another(course: Attempts, done: &[JudgedAttempt]) -> bool {
     match course {
         Attempts::Once => false,
         Attempts::Repeat(all) => done < all,
+        Attempts::Boots(all) => done < all && verdict.passed(),
         Attempts::Retry(more) => done <= more && may_be_retried(verdict),
     }
 }
@@ -31,8 +32,8 @@ fn may_be_retried(verdict: &Verdict) -> bool {
 
 /// Returns the verdict on a cell. It is FLAKY as soon as two of the attempts that count differ, in
 /// their verdicts or in their observations. Under [`Attempts::Retry`] those that were repeated do
-/// not count. A planned attempt that is missing is LOST. In a run that was interrupted it leaves
-/// the cell without a verdict.
+/// not count. A planned attempt that is missing is LOST, except for [`Attempts::Boots`]: the other cell
+/// may have ended the comparison. In a run that was interrupted it leaves the cell without a verdict.
 pub(super) fn verdict(course: Attempts, attempts: &[JudgedAttempt], interrupted: bool) -> Option<Verdict> {
     // While the run goes on, the log has the end of the attempt before that of the run.
     let interrupted = interrupted || attempts.iter().any(was_interrupted);

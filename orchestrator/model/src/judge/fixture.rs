@@ -396,6 +396,7 @@ impl Story {
             night: self.night.clone(),
             mutants: None,
             shard: None,
+            compare: None,
             cells: vec![self.cell.clone()],
         };
         let key = self.cell.key.clone();

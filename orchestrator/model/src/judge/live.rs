@@ -61,7 +61,7 @@ impl LiveRun {
     }
 
     fn course(&self) -> Attempts {
-        self.fold.run().map(|run| run.plan.attempts).unwrap_or_default()
+        self.fold.run().map(|run| run.plan.course()).unwrap_or_default()
     }
 
     /// Returns the number of attempts that were decoded and judged.

@@ -1,6 +1,7 @@
 //! Judgement of a whole run: attempt by attempt, cell by cell, and at last as a whole.
 
 use super::{Account, Judgement, LookResults, agreement, attempts, damage, isolation, judge};
+use crate::comparison::Comparison;
 use crate::event::{Attempts, KernelOrigin, Plan, PlannedCell};
 use crate::finding::Finding;
 use crate::mutants::{self, MutantCell, MutantRun, PlannedMutant, Unmutated};
@@ -30,6 +31,8 @@ pub struct JudgedRun {
     pub night: Option<Night>,
     /// The mutants, if the run is one on mutants.
     pub mutants: Option<JudgedMutants>,
+    /// The comparison that the run is for, see [`crate::event::Plan`].
+    pub comparison: Option<Comparison>,
     /// The cells in the plan's order.
     pub cells: Vec<JudgedCell>,
     pub interrupted: Option<Interrupt>,
@@ -104,8 +107,8 @@ pub(super) fn conclude(
     pages: &(impl Pages + ?Sized),
 ) -> JudgedRun {
     let interrupted = run.interrupted.as_deref().map(Interrupt::of_signal);
-    let Plan { s2lab, started, lab, lab_commit, kernels, attempts: course, shuffle, night, mutants, .. } =
-        run.plan;
+    let course = run.plan.course();
+    let Plan { s2lab, started, lab, lab_commit, kernels, shuffle, night, mutants, compare, .. } = run.plan;
     let cells = run.cells.into_iter().enumerate().map(|(place, Cell { planned, attempts, not_run, .. })| {
         let mut all = judged(place);
         all.extend(attempts.into_iter().map(|record| attempt(record, interrupted.is_some(), pages)));
@@ -117,6 +120,7 @@ pub(super) fn conclude(
         damage::hold(&mut cells, damage);
     }
     agreement::hold(&mut cells);
+    let comparison = compare.map(|plan| Comparison::of(plan, &cells));
     let ended = run.ended;
     let lost = (!ended).then_some(Verdict::Lost);
     let counting = cells.iter().filter_map(|cell| counting(night.as_ref(), cell));
@@ -124,6 +128,7 @@ pub(super) fn conclude(
     let exit = match run_exit(counting.chain(&lost), interrupted) {
         // A run that left cells out did not succeed, whatever the reason.
         0 if cells.iter().any(|cell| cell.not_run.is_some()) => NOTHING_TESTED,
+        0 => comparison.as_ref().map_or(0, Comparison::exit),
         exit => exit,
     };
     let exit = match &mutants {
@@ -139,6 +144,7 @@ pub(super) fn conclude(
         shuffle,
         night,
         mutants,
+        comparison,
         cells,
         interrupted,
         ended,

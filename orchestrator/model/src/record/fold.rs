@@ -32,6 +32,8 @@ pub enum LogError {
     TwicePlanned { key: Key },
     #[error("the cell `{key}` is none that a run can have: {why}")]
     Cell { key: Key, why: String },
+    #[error("the comparison of the plan is none that a run can have: {why}")]
+    Compare { why: String },
     #[error("line {seq}: an event of the cell `{key}`, which is not in the plan")]
     Unplanned { seq: u64, key: Key },
     #[error("line {seq}: an event of a {scope}, and the line does not name that alone")]
@@ -65,6 +67,9 @@ pub fn lines(text: &str) -> Result<Vec<Line>, LogError> {
 fn check(plan: &Plan) -> Result<(), LogError> {
     if plan.cells.len() > MOST_CELLS {
         return Err(LogError::TooManyCells { count: plan.cells.len() });
+    }
+    if let Some(why) = plan.compare.as_ref().and_then(|compare| compare.trouble(&plan.cells)) {
+        return Err(LogError::Compare { why: bounded(&why, LONGEST) });
     }
     let mut right = HashSet::new();
     for PlannedCell { key, about, resolved, .. } in &plan.cells {

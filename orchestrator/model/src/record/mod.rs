@@ -181,6 +181,12 @@ impl Record {
         self.observations.at(step)
     }
 
+    /// Returns true if the host is known to be emulated.
+    pub fn is_emulated(&self) -> bool {
+        let accelerator = self.session.environment.blocking.get(environment::ACCELERATOR);
+        accelerator.map(String::as_str) == Some(environment::TCG)
+    }
+
     /// The SHA-256 of each table page that is named, as they come.
     pub fn pages(&self) -> impl Iterator<Item = &str> {
         let looks = self.all::<Look>().flat_map(|look| look.data.pages.values());

@@ -89,10 +89,7 @@ fn witnesses(judgement: &Judgement) -> Part<Witness> {
 /// nothing under emulation, and decide nothing anywhere.
 fn numbers<'a>(records: impl IntoIterator<Item = &'a Record>) -> Part<Number> {
     let records: Vec<_> = records.into_iter().collect();
-    let emulated = records.iter().any(|record| {
-        let accelerator = record.session.environment.blocking.get(environment::ACCELERATOR);
-        accelerator.map(String::as_str) == Some(environment::TCG)
-    });
+    let emulated = records.iter().any(|record| record.is_emulated());
     let measures = Measure::all(records.iter().copied());
     let all = Throughput::all(records);
     let lines = all.iter().filter_map(|Throughput { step, guest, device, map, width, samples }| {

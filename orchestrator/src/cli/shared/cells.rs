@@ -14,6 +14,7 @@ use crate::{
 use clap::Args;
 use s2lab_cache::{Cache, Progress};
 use s2lab_model::{
+    comparison::Compare,
     event::{KernelOrigin, PlannedCell},
     kernel::Kernels,
     mutants::PlannedMutant,
@@ -60,6 +61,8 @@ pub(crate) struct CellPlan {
     pub(crate) mutants: Option<Vec<PlannedMutant>>,
     /// The part of a plan that the cells are.
     pub(crate) shard: Option<Shard>,
+    /// The comparison that the run is for.
+    pub(crate) compare: Option<Compare>,
 }
 
 impl CellPlan {
@@ -152,6 +155,7 @@ pub(crate) fn planned(
         night: None,
         mutants: None,
         shard: None,
+        compare: None,
     })
 }
 

@@ -78,7 +78,7 @@ impl Provisions {
     /// Returns the number of cells at a time. Who wants more than there are slots gets more slots.
     pub(crate) fn jobs(&mut self, wanted: Option<u16>) -> usize {
         let Some(wanted) = wanted.map(usize::from) else { return self.slots.count() };
-        self.slots = self.slots.clone().at_least(wanted);
+        self.slots.raise(wanted);
         wanted
     }
 

@@ -120,6 +120,12 @@ impl Judged {
         Ok(())
     }
 
+    /// Returns the folder `accepted`, if the run is to be compared with it. The boots of a comparison
+    /// are compared with each other.
+    pub(crate) fn accepted<'a>(&self, accepted: Option<&'a Path>) -> Option<&'a Path> {
+        accepted.filter(|_| self.run.comparison.is_none())
+    }
+
     /// The run, compared with the reports in the folder `accepted`, if there is one.
     pub(crate) fn summary(&self, folder: &RunFolder, accepted: Option<&Path>) -> RunSummary {
         let mut differing = BTreeMap::new();

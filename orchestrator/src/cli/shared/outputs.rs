@@ -72,6 +72,11 @@ impl OutputArguments {
         self.outputs(verb, |form| form.run)
     }
 
+    /// Returns the outputs of `compare` like [`OutputArguments::of_run`].
+    pub(crate) fn of_compare(&self) -> Result<Outputs<'_, RunSummary>, Failure> {
+        self.outputs("compare", |form| form.compare)
+    }
+
     /// Returns the outputs of `check` like [`OutputArguments::of_run`].
     pub(crate) fn of_check(&self) -> Result<Outputs<'_, RunSummary>, Failure> {
         self.outputs("check", |form| form.check)

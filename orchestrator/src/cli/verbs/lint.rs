@@ -101,7 +101,8 @@ fn each(mistake: &Mistake) -> Vec<answer::Mistake> {
 fn all(lab: &Lab) -> Result<Vec<FileKind>, Failure> {
     let kernels = [FileKind::Kernels(lab.kernels_file())];
     let known = Some(lab.known_file()).filter(|path| path.symlink_metadata().is_ok()).map(FileKind::Known);
-    let scenarios = lab.scenario_files()?.into_iter().map(FileKind::Scenario);
+    let scenarios =
+        [lab.scenario_files()?, lab.compare_files()?].concat().into_iter().map(FileKind::Scenario);
     Ok(kernels.into_iter().chain(known).chain(scenarios).collect())
 }
 

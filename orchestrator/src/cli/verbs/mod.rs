@@ -4,6 +4,7 @@ pub(crate) mod accept;
 pub(crate) mod bundle;
 pub(crate) mod cache;
 pub(crate) mod check;
+pub(crate) mod compare;
 pub(crate) mod completions;
 pub(crate) mod diff;
 pub(crate) mod doctor;

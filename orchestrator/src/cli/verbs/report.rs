@@ -63,7 +63,7 @@ fn show(
         Err(Failure::Cache(_)) => None,
         Err(other) => return Err(other),
     };
-    let summary = judged.summary(folder, lab.as_deref());
+    let summary = judged.summary(folder, judged.accepted(lab.as_deref()));
     let printed = match outputs.format {
         Format::Human => say(&terminal::run(&summary, context.paint())),
         Format::Events => folder.read_log().map_err(Failure::from).and_then(|log| say_bytes(&log)),

@@ -8,6 +8,7 @@ use crate::show::{
 };
 use maud::{Markup, html};
 use s2lab_model::{
+    comparison::Decision,
     escape,
     plan::Key,
     scenario::Promise,
@@ -25,11 +26,21 @@ const MOST_KEYS: usize = 12;
 pub(super) fn word(run: &RunSummary) -> (&'static str, &'static str) {
     match run.exit {
         _ if run.interrupted.is_some() => ("INTERRUPTED", "warn"),
-        0 => ("PASS", "good"),
         1 => ("FAIL", "bad"),
         2 => ("ERROR", "bad"),
-        4 => ("INCONCLUSIVE", "warn"),
+        _ if run.comparison.is_some() => comparison(run),
+        0 => ("PASS", "good"),
         _ => ("NO RESULT", "warn"),
+    }
+}
+
+/// The word of a comparison that was carried out, and whose cells passed.
+fn comparison(run: &RunSummary) -> (&'static str, &'static str) {
+    let decision = run.comparison.as_ref().and_then(|comparison| comparison.decision);
+    match decision {
+        Some(Decision::Same) => (Decision::Same.name(), "good"),
+        Some(decision) => (decision.name(), "warn"),
+        None => ("NO RESULT", "warn"),
     }
 }
 

@@ -33,7 +33,7 @@ use crate::{
 use jiff::Timestamp;
 use s2lab_cache::CacheError;
 use s2lab_model::{
-    event::{Event, Line, Plan, PlannedCell},
+    event::{Event, Line, Plan},
     judge::JudgedCell,
     plan::{Key, shuffled},
     summary::{CellSummary, RunSummary},
@@ -75,7 +75,7 @@ pub(crate) async fn carry_out(
     let (begun, log, writer) = ActiveRun::new(context, lab, &arguments, &planned, keep)?;
     match begun.gather(&planned).await {
         Ok(gathered) => {
-            let printed = begun.run(gathered, log, planned.cells).await;
+            let printed = begun.run(gathered, log, planned).await;
             writer.finish().await.map_err(Failure::io("cannot write the event log"))?;
             begun.finish(&printed.map_err(Failure::io("the run"))?, ended)
         }
@@ -125,7 +125,10 @@ impl<'a> ActiveRun<'a> {
         planned: &CellPlan,
         keep: Keep,
     ) -> Result<(Self, EventLog, Writer), Failure> {
-        let outputs = arguments.output.of_run("run")?;
+        let outputs = match planned.compare {
+            Some(_) => arguments.output.of_compare()?,
+            None => arguments.output.of_run("run")?,
+        };
         let (places, name) = (context.places()?, lab.name()?);
         let interruption = Interruption::listen().map_err(Failure::io("cannot listen for signals"))?;
         let display = Arc::new(Display::new(mode(context, arguments), interruption.clone()));
@@ -151,6 +154,7 @@ impl<'a> ActiveRun<'a> {
             night: planned.night.clone(),
             mutants: planned.mutants.clone(),
             shard: planned.shard.clone().map(Box::new),
+            compare: planned.compare.clone(),
             cells: planned.cells.clone(),
         }));
         let on_mutants = planned.mutants.is_some();
@@ -188,16 +192,19 @@ impl<'a> ActiveRun<'a> {
         &self,
         mut gathered: Provisions,
         log: EventLog,
-        cells: Vec<PlannedCell>,
+        CellPlan { cells, compare, .. }: CellPlan,
     ) -> io::Result<Printed> {
         let columns = Columns::of(cells.iter().map(|cell| cell.key.as_str()));
         let operator = self.operator();
         let jobs = match &operator {
             Some(_) => 1,
+            None if compare.is_some() => 1,
             None => gathered.jobs(self.arguments.jobs),
         };
         let (attempts, fail_fast) = (self.arguments.attempts(), self.arguments.fail_fast);
-        let course = Course { jobs, attempts, fail_fast };
+        // The cells of a comparison are printed together, at its end.
+        let has_lines = self.outputs.has_lines() && compare.is_none();
+        let course = Course { jobs, attempts, fail_fast, compare };
         let run = gathered.run(self.folder.clone(), log, self.interruption.clone(), operator);
         let cells = match self.arguments.seed() {
             Some(seed) => shuffled(cells, seed),
@@ -205,7 +212,7 @@ impl<'a> ActiveRun<'a> {
         };
         let mut printed = Printed::new();
         let ended = |cell: JudgedCell| {
-            if self.outputs.has_lines() && !self.on_mutants {
+            if has_lines && !self.on_mutants {
                 printed.insert(cell.planned.key.clone(), cell.verdict.clone());
                 let at = self.folder.cell_path(&cell.planned.key);
                 let text = terminal::cell(&CellSummary::of(&cell, at), columns, self.context.paint());
@@ -229,13 +236,18 @@ impl<'a> ActiveRun<'a> {
         Judged::live(&self.folder, &self.judging, &ReportCache::new(&self.places.cache))
     }
 
+    fn summary(&self, judged: &Judged) -> RunSummary {
+        judged.summary(&self.folder, judged.accepted(Some(&self.lab.reports())))
+    }
+
     /// Writes what is derived from the log, and prints what is said of the whole run.
     fn finish(&self, printed: &Printed, ended: impl FnOnce(Ended)) -> Result<u8, Failure> {
         let judged = self.judged()?;
         let reports = judged.write_reports(&self.folder);
         let noted = self.folder.note_end(judged.has_failed());
-        let summary = judged.summary(&self.folder, Some(&self.lab.reports()));
+        let summary = self.summary(&judged);
         let said = match self.outputs.has_lines() {
+            true if summary.comparison.is_some() => say(&terminal::run(&summary, self.context.paint())),
             true => self.say_end(&summary, printed),
             false => self.outputs.document(&summary),
         };
@@ -270,7 +282,7 @@ impl<'a> ActiveRun<'a> {
     /// history. People get the error alone.
     fn document(&self, ended: impl FnOnce(Ended)) -> Result<(), Failure> {
         let judged = self.judged()?;
-        let summary = judged.summary(&self.folder, Some(&self.lab.reports()));
+        let summary = self.summary(&judged);
         let said = match self.outputs.has_lines() {
             true => Ok(()),
             false => self.outputs.document(&summary),

@@ -1,0 +1,70 @@
+//! Comparisons: the order of their boots, and their early end.
+
+use crate::lab::{CELL, Checked, Lab, NONE, Order, Part, RUN, expect};
+use fake_qemu::script::Script;
+use s2lab_model::{
+    comparison::{Compare, Decision, FEWEST_PAIRS},
+    event::Event,
+    judge::{JudgedCell, JudgedRun, endings},
+    record::lines,
+};
+use std::process::Command;
+
+/// Carries out a comparison, which ends like a run.
+fn done(order: &Order) -> Result<(Lab, JudgedRun), String> {
+    let text = |error: Box<dyn std::error::Error>| error.to_string();
+    let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
+    let program = std::env::current_exe().map_err(|e| e.to_string())?;
+    let script = Script { series: true, ..Script::default() };
+    let mut lab = Lab::ordered(folder, &script, order, Command::new(program)).map_err(text)?;
+    expect("s2lab's own end", lab.ended()?, 0)?;
+    lab.gone()?;
+    let judged = lab.judged()?;
+    Ok((lab, judged))
+}
+
+fn compare(first: &str, second: &str) -> Result<Option<Compare>, String> {
+    let key = |key: &str| key.parse().map_err(|_| format!("{key} is not a key"));
+    Ok(Some(Compare { first: key(first)?, second: key(second)?, pairs: FEWEST_PAIRS }))
+}
+
+fn ends(cell: &JudgedCell) -> Option<String> {
+    endings(cell.verdicts())
+}
+
+/// The scripted guest's stores take the same time in every boot.
+pub(crate) fn compared() -> Checked {
+    let (first, second) = ("lifecycle@fake+n=0", "lifecycle@fake+n=1");
+    let order = Order {
+        compare: compare(first, second)?,
+        part: Some(Part { cells: 2, shard: None }),
+        ..Order::default()
+    };
+    let (lab, run) = done(&order)?;
+    let log = std::fs::read_to_string(lab.folder.path().join(RUN).join("events.jsonl"));
+    let begun = lines(&log.map_err(|e| e.to_string())?).map_err(|e| e.to_string())?;
+    let begun = begun.iter().filter(|line| matches!(line.event, Event::CellStarted { .. }));
+    let boots: String = begun.filter_map(|line| line.cell.as_ref()?.as_str().chars().last()).collect();
+    expect("the order of the boots", &*boots, "01100110011001")?;
+    expect("attempts", run.cells.iter().map(ends).collect(), vec![Some("7 PASS".to_owned()); 2])?;
+    let comparison = run.comparison.as_ref().ok_or("no comparison")?;
+    let boots: Vec<_> =
+        comparison.measures.iter().map(|measure| (&*measure.name, measure.boots.len())).collect();
+    expect("measures", boots, vec![("quick", 7)])?;
+    expect("decision", (comparison.decision, run.exit), (Some(Decision::Same), 0))
+}
+
+/// Neither cell is booted after a boot that has no number.
+pub(crate) fn ended_by_a_boot() -> Checked {
+    let order = |compare| Order { compare, none_before: true, ..Order::default() };
+    let (_, run) = done(&order(compare(CELL, NONE)?))?;
+    let attempts: Vec<_> = run.cells.iter().map(|cell| cell.attempts.len()).collect();
+    expect("attempts", attempts, vec![1, 1])?;
+    expect("decision", (run.comparison.and_then(|comparison| comparison.decision), run.exit), (None, 3))?;
+    let (_, run) = done(&order(compare(NONE, CELL)?))?;
+    let left = run.cells.iter().find(|cell| cell.planned.key == CELL).ok_or("no cell")?;
+    expect("attempts", left.attempts.len(), 0)?;
+    let why = format!("nothing to compare with: {NONE} was MISS");
+    expect("why", left.not_run.clone(), Some(why))?;
+    expect("exit code", run.exit, 3)
+}
