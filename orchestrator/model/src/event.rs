@@ -3,8 +3,8 @@
 //! described in `docs/formats.md`.
 
 use crate::{
-    cell::ResolvedCell, comparison::Compare, crash::symbols::Names, hex, mutants::PlannedMutant, night::Night, plan::Key,
-    shards::Shard, steps::Observation,
+    cell::ResolvedCell, comparison::Compare, crash::symbols::Names, hex, mutants::PlannedMutant,
+    night::Night, plan::Key, shards::Shard, steps::Observation,
 };
 use s2lab_protocol::{Bar, BoundDevice, HostMemory, TableMemory};
 use schemars::JsonSchema;

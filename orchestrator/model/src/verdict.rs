@@ -18,7 +18,6 @@ pub enum Verdict {
     Error,
     Miss,
     Lost,
-    Inconclusive,
     /// A skip, with the names of what is missing.
     Skip(String),
 }
@@ -55,11 +54,10 @@ const FLAKY: usize = 3;
 const ERROR: usize = 4;
 const MISS: usize = 5;
 const LOST: usize = 6;
-const INCONCLUSIVE: usize = 7;
-const SKIP: usize = 8;
+const SKIP: usize = 7;
 
 /// The table of verdicts.
-pub static TABLE: [Row; 9] = [
+pub static TABLE: [Row; 8] = [
     row("PASS", 'P', None, "every expectation met, every witness agrees", 0),
     row(
         "FAIL",
@@ -83,7 +81,6 @@ pub static TABLE: [Row; 9] = [
         3,
     ),
     row("LOST", 'L', None, "no final record and no known cause", 3),
-    row("INCONCLUSIVE", 'I', None, "numbers that cannot be distinguished where the scenario asked for it", 4),
     row("SKIP", 'S', Some("reason"), "the kernel, CPU or QEMU lacks what the cell needs, by name", 0),
 ];
 
@@ -100,7 +97,6 @@ impl Verdict {
             Verdict::Error => ERROR,
             Verdict::Miss => MISS,
             Verdict::Lost => LOST,
-            Verdict::Inconclusive => INCONCLUSIVE,
             Verdict::Skip(_) => SKIP,
         }]
     }
@@ -142,7 +138,6 @@ impl Verdict {
             ERROR => Verdict::Error,
             MISS => Verdict::Miss,
             LOST => Verdict::Lost,
-            INCONCLUSIVE => Verdict::Inconclusive,
             _ => return None,
         };
         argument.is_none().then_some(verdict)
@@ -211,11 +206,11 @@ impl Interrupt {
 }
 
 /// The exit codes in order of precedence.
-const PRECEDENCE: [u8; 4] = [1, 3, 2, 4];
+const PRECEDENCE: [u8; 3] = [1, 3, 2];
 /// The exit code of a run that tested nothing.
 pub const NOTHING_TESTED: u8 = 3;
 
-/// Returns the exit code of a run: 130 or 143 if interrupted, else the first present of 1, 3, 2, 4,
+/// Returns the exit code of a run: 130 or 143 if interrupted, else the first present of 1, 3, 2,
 /// else 0. A run without a judged cell exits with 3, "nothing was tested". A SKIP is not a
 /// judgement, so a run that skipped everything did not pass.
 pub fn run_exit<'a>(verdicts: impl IntoIterator<Item = &'a Verdict>, interrupted: Option<Interrupt>) -> u8 {
@@ -262,13 +257,13 @@ mod tests {
     fn a_bisection_is_told_good_bad_skip_or_stop() {
         let exit = |verdict: Verdict| bisect_exit(run_exit([&verdict], None));
         assert_eq!([exit(Verdict::PASS), exit(Verdict::Fail), exit(Verdict::Flaky)], [0, 1, 1]);
-        for verdict in [Verdict::Miss, Verdict::Error, Verdict::Inconclusive, Verdict::Skip("x".into())] {
+        for verdict in [Verdict::Miss, Verdict::Error, Verdict::Skip("x".into())] {
             assert_eq!(exit(verdict), BISECT_SKIP);
         }
         assert_eq!(bisect_exit(run_exit([], Some(Interrupt::Interrupt))), 130);
     }
 
-    fn every() -> [Verdict; 9] {
+    fn every() -> [Verdict; 8] {
         [
             Verdict::PASS,
             Verdict::Fail,
@@ -277,7 +272,6 @@ mod tests {
             Verdict::Error,
             Verdict::Miss,
             Verdict::Lost,
-            Verdict::Inconclusive,
             Verdict::Skip("no KVM".into()),
         ]
     }
@@ -287,7 +281,7 @@ mod tests {
         let names: Vec<_> = every().iter().map(Verdict::name).collect();
         assert_eq!(names, TABLE.iter().map(|row| row.name).collect::<Vec<_>>());
         let exits: Vec<_> = every().iter().map(Verdict::exit).collect();
-        assert_eq!(exits, [0, 1, 1, 1, 2, 3, 3, 4, 0], "the exit codes are an interface");
+        assert_eq!(exits, [0, 1, 1, 1, 2, 3, 3, 0], "the exit codes are an interface");
     }
 
     #[test]
@@ -317,17 +311,7 @@ mod tests {
         let texts: Vec<_> = every().iter().map(ToString::to_string).collect();
         assert_eq!(
             texts,
-            [
-                "PASS",
-                "FAIL",
-                "TIMEOUT(guest-boot)",
-                "FLAKY",
-                "ERROR",
-                "MISS",
-                "LOST",
-                "INCONCLUSIVE",
-                "SKIP(no KVM)"
-            ]
+            ["PASS", "FAIL", "TIMEOUT(guest-boot)", "FLAKY", "ERROR", "MISS", "LOST", "SKIP(no KVM)"]
         );
         assert_eq!(Verdict::Pass { as_: Some("wc-honoured".into()) }.to_string(), "PASS as wc-honoured");
     }
@@ -341,9 +325,8 @@ mod tests {
             (vec![skip(), skip()], 3),
             (vec![Verdict::PASS], 0),
             (vec![skip(), Verdict::PASS], 0),
-            (vec![Verdict::PASS, Inconclusive], 4),
-            (vec![Inconclusive, Error], 2),
-            (vec![Error, Inconclusive, Lost], 3),
+            (vec![Verdict::PASS, Error], 2),
+            (vec![Error, Lost], 3),
             (vec![Error, Miss, Verdict::PASS], 3),
             (vec![Miss, Fail, Error], 1),
             (vec![Miss, Flaky], 1),

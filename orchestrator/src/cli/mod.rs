@@ -14,7 +14,8 @@ use shared::answers;
 use std::process::ExitCode;
 use verbs::{
     accept, bundle, cache, check, compare, completions, diff, doctor, explain, history, init, lint, list,
-    man, merge, mutants, new, nightly, plan, report, review, run, runs, schema, shell, tables, textconv, trend,
+    man, merge, mutants, new, nightly, plan, report, review, run, runs, schema, shell, tables, textconv,
+    trend,
 };
 
 /// End-to-end test lab for KVM on arm64: boots an emulated host, lets KVM in it run guests, reads

@@ -52,10 +52,7 @@ impl End {
             Some(Verdict::Pass { .. }) => End::Passed,
             Some(Verdict::Skip(_)) => End::Skipped,
             Some(Verdict::Fail | Verdict::Flaky) => End::Failure,
-            Some(
-                Verdict::Timeout(_) | Verdict::Error | Verdict::Miss | Verdict::Lost | Verdict::Inconclusive,
-            )
-            | None => End::Error,
+            Some(Verdict::Timeout(_) | Verdict::Error | Verdict::Miss | Verdict::Lost) | None => End::Error,
         }
     }
 }

@@ -206,7 +206,6 @@ fn status(cell: &CellSummary) -> &'static str {
         Some(Verdict::Fail | Verdict::Flaky | Verdict::Timeout(_)) => "FAIL",
         Some(Verdict::Error) => "ERROR",
         Some(Verdict::Miss | Verdict::Lost) | None => "MISS",
-        Some(Verdict::Inconclusive) => "DONE",
         Some(Verdict::Skip(_)) => "SKIP",
     }
 }
@@ -229,12 +228,11 @@ fn comment(cell: &CellSummary) -> String {
     }
 }
 
-/// Returns the first throughput. Emulated ones say nothing, so they are there only where a number is
-/// the whole result.
+/// Returns the first throughput of a real machine. Emulated ones say nothing.
 fn number(cell: &CellSummary) -> Option<Value> {
     let report = cell.report.as_ref()?;
     let emulated = report.numbers.lines.contains(&Number::Head { emulated: true });
-    if emulated && cell.verdict != Some(Verdict::Inconclusive) {
+    if emulated {
         return None;
     }
     let median = report.numbers.lines.iter().find_map(|line| match line {

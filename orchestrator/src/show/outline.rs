@@ -34,7 +34,6 @@ impl Class {
         match &cell.verdict {
             Some(Verdict::Fail | Verdict::Timeout(_) | Verdict::Flaky) => Class::Failed,
             None | Some(Verdict::Miss | Verdict::Lost | Verdict::Error) => Class::NoResult,
-            Some(Verdict::Inconclusive) => Class::Open,
             Some(Verdict::Pass { .. } | Verdict::Skip(_)) if is_as_accepted(cell, true) => Class::Fine,
             Some(Verdict::Pass { .. } | Verdict::Skip(_)) => Class::Open,
         }

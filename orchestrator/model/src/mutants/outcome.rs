@@ -81,9 +81,7 @@ impl MutantCell<'_> {
         match self.verdict {
             Some(Verdict::Pass { .. } | Verdict::Skip(_)) => Says::Good,
             Some(Verdict::Fail | Verdict::Timeout(_) | Verdict::Flaky) => Says::Bad,
-            Some(Verdict::Error | Verdict::Miss | Verdict::Lost | Verdict::Inconclusive) | None => {
-                Says::Nothing
-            }
+            Some(Verdict::Error | Verdict::Miss | Verdict::Lost) | None => Says::Nothing,
         }
     }
 

@@ -54,7 +54,7 @@ impl KnownFailure {
 /// kernel, and is never tolerated.
 pub fn may_be_tolerated(verdict: &Verdict) -> bool {
     match verdict {
-        Verdict::Fail | Verdict::Timeout(_) | Verdict::Flaky | Verdict::Inconclusive => true,
+        Verdict::Fail | Verdict::Timeout(_) | Verdict::Flaky => true,
         Verdict::Pass { .. } | Verdict::Skip(_) | Verdict::Error | Verdict::Miss | Verdict::Lost => false,
     }
 }

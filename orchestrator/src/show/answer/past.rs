@@ -33,7 +33,7 @@ pub struct PastResult {
     pub started: String,
     /// True for a good night, false for another one; null: the run was none.
     pub night: Option<bool>,
-    /// PASS, FAIL, TIMEOUT, FLAKY, ERROR, MISS, LOST, INCONCLUSIVE or SKIP; null: interrupted, or
+    /// PASS, FAIL, TIMEOUT, FLAKY, ERROR, MISS, LOST or SKIP; null: interrupted, or
     /// not run.
     pub verdict: Option<&'static str>,
     /// The alternative of a PASS, the stage of a TIMEOUT, the reason of a SKIP.
