@@ -81,6 +81,9 @@ pub enum CacheError {
     #[error("cannot fetch {what}: {output}")]
     Fetch { what: String, output: String },
 
+    #[error("the archive does not have all suites of {suites}: {output}")]
+    NoSuite { suites: String, output: String },
+
     #[error("{file}: {reason}")]
     Malformed { file: String, reason: String },
 
@@ -171,6 +174,7 @@ impl CacheError {
                 ROOM.to_owned()
             }
             Self::Fetch { .. } => "is the network up? what has arrived whole is kept, and the next run goes on from there".to_owned(),
+            Self::NoSuite { .. } => "give the machine's apt a line for an archive that has them".to_owned(),
             Self::NoModule { .. } => "see the kernel's config, or give --modules".to_owned(),
             Self::NotBuilt { .. } => {
                 "build it with make, or let s2lab build it: `build: true` in images/kernels.yaml".to_owned()

@@ -73,6 +73,20 @@ impl Cache {
         .await
     }
 
+    /// Returns the newest emulator that Debian's archive has, in an object of its own.
+    pub async fn newest_qemu(&self) -> Result<Qemu> {
+        self.blocking(Self::newest_qemu_blocking).await
+    }
+
+    /// Moves the newest emulator to the version that the archive has now: the next
+    /// [`Cache::newest_qemu`] takes it.
+    ///
+    /// # Errors
+    /// The version in use stays.
+    pub async fn move_newest_qemu(&self) -> Result<()> {
+        self.blocking(Self::move_newest_qemu_blocking).await
+    }
+
     /// Returns a kernel from Debian's archive with the requested modules and all their
     /// dependencies. A module that is built in is left out.
     pub async fn kernel(&self, kernel: &DebianKernel, modules: &[&str]) -> Result<Kernel> {

@@ -27,6 +27,33 @@ fn program(home: &Home, name: &str, script: &str) {
     fs::set_permissions(home.path(&format!("bin/{name}")), fs::Permissions::from_mode(0o755)).unwrap();
 }
 
+/// Returns a script that prints the version of QEMU, and has a gdbstub with these registers. The stub's
+/// answers come before s2lab's requests, and it ends with the channel.
+fn emulator(registers: &[&str]) -> String {
+    let registers = registers.iter().map(|name| format!("<reg name=\"{name}\" bitsize=\"64\"/>"));
+    let target = registers.collect::<String>();
+    let stub = "[[ $* =~ id=gdb,fd=([0-9]+) ]]; fd=${BASH_REMATCH[1]}; \
+                printf %s \"$0\" >&$fd; while read -rn1 -u $fd; do :; done";
+    format!(
+        "case \"$*\" in --version) echo QEMU emulator version 10.0.2;; \
+         *chardev:gdb*) exec /bin/bash -c '{stub}' '+$x#00+$l<target>{target}</target>#00' \"$@\";; esac"
+    )
+}
+
+/// The registers that a look reads, by the names of QEMU 10.0.
+const REGISTERS: [&str; 10] = [
+    "x19",
+    "cpsr",
+    "HCR_EL2",
+    "VTTBR_EL2",
+    "VTCR_EL2",
+    "TTBR0_EL1",
+    "TTBR1_EL1",
+    "TCR_EL1",
+    "MAIR_EL1",
+    "SCTLR",
+];
+
 /// Makes a machine with all programs and files that s2lab needs.
 fn equip(home: &Home) {
     for name in ["cargo", "rustc", "dpkg-deb"] {
@@ -35,7 +62,20 @@ fn equip(home: &Home) {
     let archive =
         "echo 'file:/archive bookworm main Debian'; echo 'file:/security bookworm-security main Debian'";
     program(home, "apt-get", &format!("case $1 in indextargets) {archive};; *) echo apt 2.6;; esac"));
-    program(home, "qemu-system-aarch64", "case $1 in --version) echo QEMU emulator version 10.0.2;; esac");
+    program(home, "qemu-system-aarch64", &emulator(&REGISTERS));
+}
+
+#[test]
+fn a_qemu_whose_registers_have_other_names_is_named() {
+    let home = Home::new();
+    equip(&home);
+    let renamed = REGISTERS.map(|name| if name == "SCTLR" { "SCTLR_EL12" } else { name });
+    program(&home, "qemu-system-aarch64", &emulator(&renamed));
+    let (shown, exit) = doctor(&home);
+    let due = "missing  qemu         10.0.2: this QEMU's gdbstub offers no register SCTLR_EL1 or SCTLR; it offers \
+        SCTLR_EL12; QEMU 10.0 to 11.1 are known to work; bring another with --qemu FILE\n";
+    assert!(shown.contains(due), "{shown}");
+    assert_eq!(exit, Some(3), "{shown}");
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! A Debian archive without a network: scripts in the place of `apt-get` and `apt-cache`, and two
-//! packages of a kernel. It tests the cache's use of apt, not apt's own work.
+//! packages of a kernel, or those of a QEMU. It tests the cache's use of apt, not apt's own work.
 
 use crate::lab::Checked;
 use std::{
@@ -28,17 +28,19 @@ const IMAGE_SIZE: usize = 12 << 10;
 
 /// A script that plays apt for the archive in its folder. It notes requests in `asked`. `down`
 /// makes it fail, `cut` names the package of which only a half arrives, `moved` the version that
-/// has replaced the only one.
+/// has replaced the only one. `old` makes it an archive without trixie.
 const APT: &str = r#"#!/bin/sh
 archive=ARCHIVE
 last= ; for word in "$@"; do last=$word; done
 case "$*" in
-indextargets*) echo "file:/fake bookworm main Debian" ;;
+indextargets*) echo "file:/fake bookworm main Debian"; echo "file:/fake bookworm-security main Debian" ;;
 *update)
-    if [ -e "$archive/down" ]; then echo "E: Failed to fetch the lists" >&2; exit 100; fi ;;
+    if [ -e "$archive/down" ]; then echo "E: Failed to fetch the lists" >&2; exit 100; fi
+    if [ -e "$archive/old" ] && grep -q trixie "$(dirname "$2")/sources.list"; then
+        echo "E: The repository 'file:/fake trixie Release' does not have a Release file." >&2; exit 100
+    fi ;;
 *--print-uris*)
-    name=${last%%:*}
-    grep "/$name"_ "$archive/uris" ;;
+    for word in "$@"; do name=${word%%:*}; grep "/$name"_ "$archive/uris"; done; exit 0 ;;
 *download*)
     if [ -e "$archive/moved" ]; then echo "E: Version '1.0' for '$last' was not found" >&2; exit 100; fi
     shift 4
@@ -89,25 +91,52 @@ impl Archive {
         image[56..60].copy_from_slice(b"ARM\x64");
         let vmlinuz = format!("boot/vmlinuz-{RELEASE}");
         let built_in = format!("usr/lib/modules/{RELEASE}/modules.builtin");
-        let first = self.package(version, IMAGE, MODULES, &vmlinuz, &image)?;
-        let second = self.package(version, MODULES, "", &built_in, BUILT_IN)?;
+        let first = self.package(version, IMAGE, MODULES, &[(&vmlinuz, &image)])?;
+        let second = self.package(version, MODULES, "", &[(&built_in, BUILT_IN)])?;
         fs::write(self.folder.join("version"), version)?;
         fs::write(self.folder.join("uris"), first + &second)
     }
 
-    /// Makes a package of one file, and returns the line that apt prints for it.
+    /// Replaces the packages by those of a QEMU: a program of this machine with its libraries.
+    pub(crate) fn publish_qemu(&self, version: &str) -> Checked {
+        self.make_qemu(version).map_err(|error| format!("cannot make a QEMU: {error}"))
+    }
+
+    fn make_qemu(&self, version: &str) -> std::io::Result<()> {
+        let libraries = format!("usr/lib/{}-linux-gnu", std::env::consts::ARCH);
+        let loader = match std::env::consts::ARCH {
+            "aarch64" => "lib/ld-linux-aarch64.so.1",
+            _ => "lib64/ld-linux-x86-64.so.2",
+        };
+        let read = |path: &str| fs::read(Path::new("/").join(path));
+        let [libc, gcc] = ["libc.so.6", "libgcc_s.so.1"].map(|name| format!("{libraries}/{name}"));
+        let files = [
+            ("usr/bin/qemu-system-aarch64".to_owned(), read("usr/bin/true")?),
+            (format!("usr/{loader}"), read(loader)?),
+            (libc.clone(), read(&libc)?),
+            (gcc.clone(), read(&gcc).or_else(|_| read("lib/x86_64-linux-gnu/libgcc_s.so.1"))?),
+        ];
+        let files: Vec<_> = files.iter().map(|(path, bytes)| (path.as_str(), bytes.as_slice())).collect();
+        let qemu = self.package(version, "qemu-system-arm", "", &files)?;
+        let roms = self.package(version, "ipxe-qemu", "", &[("usr/lib/ipxe/qemu/a.rom", b"rom")])?;
+        fs::write(self.folder.join("version"), version)?;
+        fs::write(self.folder.join("uris"), qemu + &roms)
+    }
+
+    /// Makes a package of these files, and returns the line that apt prints for it.
     fn package(
         &self,
         version: &str,
         name: &str,
         depends: &str,
-        path: &str,
-        content: &[u8],
+        files: &[(&str, &[u8])],
     ) -> std::io::Result<String> {
         let root = self.folder.join(name);
-        let file = root.join(path);
-        fs::create_dir_all(file.parent().unwrap_or(&root))?;
-        fs::write(&file, content)?;
+        for (path, content) in files {
+            let file = root.join(path);
+            fs::create_dir_all(file.parent().unwrap_or(&root))?;
+            fs::write(&file, content)?;
+        }
         fs::create_dir_all(root.join("DEBIAN"))?;
         let control = format!(
             "Package: {name}\nVersion: {version}\nArchitecture: arm64\nMaintainer: nobody <a@b.test>\nDescription: x\n"

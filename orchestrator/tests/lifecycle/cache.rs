@@ -22,6 +22,8 @@ use tempfile::TempDir;
 pub(crate) const CACHE: &str = "S2LAB_LIFECYCLE_CACHE";
 /// If set, the archive is not used.
 const OFFLINE: &str = "S2LAB_LIFECYCLE_OFFLINE";
+/// If set, the newest QEMU is taken in place of a kernel, and its version printed.
+const NEWEST: &str = "S2LAB_LIFECYCLE_NEWEST";
 /// A fill takes about a second.
 const DEADLINE: Duration = Duration::from_secs(60);
 const OFTEN: Duration = Duration::from_millis(10);
@@ -40,9 +42,14 @@ impl Progress for Steps {
 pub(crate) fn main(cache: &Path) -> ExitCode {
     let take = async {
         let cache = Cache::open(cache, std::env::var_os(OFFLINE).is_some(), Arc::new(Steps))?;
+        if std::env::var_os(NEWEST).is_some() {
+            let version = cache.newest_qemu().await?.version;
+            eprintln!("QEMU {version}");
+            return Ok(());
+        }
         let kernel =
             DebianKernel { package: IMAGE.to_owned(), version: None, suites: vec!["bookworm".to_owned()] };
-        cache.kernel(&kernel, &["virtio_pci"]).await
+        cache.kernel(&kernel, &["virtio_pci"]).await.map(drop)
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -52,7 +59,7 @@ pub(crate) fn main(cache: &Path) -> ExitCode {
         }
     };
     match runtime.block_on(take) {
-        Ok(_) => ExitCode::SUCCESS,
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let hint = CacheError::hint(&error).map(|hint| format!("hint: {hint}\n")).unwrap_or_default();
             eprint!("{error}\n{hint}");
@@ -121,6 +128,13 @@ impl Place {
     fn fill_apart(&self, script: &str, argument: &str, offline: bool) -> Result<Answer, String> {
         let mut command = apart();
         command.args(["sh", "-c", script, "sh"]).arg(own()?).arg(argument);
+        self.fill_by(command, offline)
+    }
+
+    /// Takes the newest QEMU.
+    fn newest(&self, offline: bool) -> Result<Answer, String> {
+        let mut command = Command::new(own()?);
+        command.env(NEWEST, "1");
         self.fill_by(command, offline)
     }
 
@@ -274,6 +288,38 @@ pub(crate) fn moved_on() -> Checked {
         &answer,
         &[&format!("the archive has no {IMAGE}:arm64 1.0 in bookworm; it has 2.0"), "s2lab cache refresh"],
     )
+}
+
+/// An archive without the newest release has the newest QEMU of an older one. One that does not answer
+/// leads to no older release.
+pub(crate) fn older_archive() -> Checked {
+    let place = Place::new()?;
+    place.archive.publish_qemu("10.0.2")?;
+    place.archive.set("down", "")?;
+    says(&place.newest(false)?, &["cannot fetch the archive's package lists", "hint: is the network up?"])?;
+    place.archive.mend("down")?;
+    let takes = |offline: bool, version: &str| {
+        let answer = place.newest(offline)?;
+        expect(&answer.said, answer.well, true)?;
+        expect(&answer.said, answer.said.ends_with(&format!("QEMU {version}\n")), true)
+    };
+    let suites = || {
+        let resolved = place.read("cache/objects/resolved.json");
+        (resolved.contains("from trixie,"), resolved.contains("from bookworm,"))
+    };
+    place.archive.set("old", "")?;
+    takes(false, "10.0.2")?;
+    expect("the suites", suites(), (false, true))?;
+    // The answer is kept: nothing is asked again.
+    place.archive.mend("old")?;
+    place.archive.publish_qemu("11.1.3")?;
+    takes(false, "10.0.2")?;
+    takes(true, "10.0.2")?;
+    let other = Place::new()?;
+    other.archive.publish_qemu("11.1.3")?;
+    let answer = other.newest(false)?;
+    expect(&answer.said, answer.well, true)?;
+    expect("the newest release", other.read("cache/objects/resolved.json").contains("from trixie,"), true)
 }
 
 /// Bytes change, the size does not.

@@ -24,7 +24,7 @@ const fn mounting(run: WholeRun) -> WholeRun {
     WholeRun { mounts: true, ..run }
 }
 
-pub(crate) static RUNS: [WholeRun; 43] = [
+pub(crate) static RUNS: [WholeRun; 44] = [
     run(
         "killed-at-any-moment",
         "`kill -9` at 24 moments",
@@ -226,6 +226,12 @@ pub(crate) static RUNS: [WholeRun; 43] = [
         "the archive has another version than the one that was found",
         "an error that says which",
         cache::moved_on,
+    ),
+    run(
+        "an-archive-without-trixie",
+        "the newest QEMU is asked of an archive that has no trixie, or does not answer",
+        "that of bookworm is taken; no answer is an error, and leads to no older release",
+        cache::older_archive,
     ),
     run(
         "nights-without-folders",

@@ -134,6 +134,33 @@ impl Apt {
         Ok(debs)
     }
 
+    /// Returns the result of `find` like [`Apt::resolve`], and its scope, in the first of `scopes` whose
+    /// suites the archive has. An answer that is kept for any of them counts before that.
+    pub(crate) fn resolve_in_first(
+        &self,
+        question: Question<'_>,
+        scopes: &[Scope],
+        find: impl Fn(&Session<'_>) -> Result<Vec<Deb>>,
+    ) -> Result<(Vec<Deb>, Scope)> {
+        for scope in scopes {
+            if let Some(debs) = self.known(question, scope)? {
+                return Ok((debs, scope.clone()));
+            }
+        }
+        first_suites(scopes, |scope| self.resolve(question, scope, &find))
+    }
+
+    /// Asks the archive again like [`Apt::resolve_anew`], in the scopes of [`Apt::resolve_in_first`].
+    pub(crate) fn resolve_anew_in_first(
+        &self,
+        question: Question<'_>,
+        scopes: &[Scope],
+        find: impl Fn(&Session<'_>) -> Result<Vec<Deb>>,
+    ) -> Result<()> {
+        let anew = |scope: &Scope| self.resolve_anew(question, scope, &find);
+        first_suites(scopes, anew).map(drop)
+    }
+
     /// Asks the archive again, and keeps its new answer. Without one, the kept answer stays.
     pub(crate) fn resolve_anew(
         &self,
@@ -268,6 +295,20 @@ impl Apt {
         let sources = ask(&[])?;
         if sources.is_empty() { ask(&["--no-release-info"]) } else { Ok(sources) }
     }
+}
+
+/// Returns the answer in the first of `scopes` whose suites the archive has. Every other failure
+/// counts: an archive that is out of reach must not lead to an older release.
+fn first_suites<T>(scopes: &[Scope], ask: impl Fn(&Scope) -> Result<T>) -> Result<(T, Scope)> {
+    let mut missing = None;
+    for scope in scopes {
+        match ask(scope) {
+            Ok(answer) => return Ok((answer, scope.clone())),
+            Err(error @ CacheError::NoSuite { .. }) => missing = missing.or(Some(error)),
+            Err(error) => return Err(error),
+        }
+    }
+    Err(missing.unwrap_or_else(|| CacheError::NoMirror { suite: "any suite".to_owned() }))
 }
 
 fn keyring() -> Result<&'static str> {

@@ -12,6 +12,12 @@ const CODENAMES: [&str; 9] =
 /// build on, its fixes, and the backports that have a new enough QEMU.
 pub(crate) const ALL: [&str; 4] = ["bookworm", "bookworm-updates", "bookworm-security", "bookworm-backports"];
 
+/// The suites of the newest QEMU: those of the newest release first. The first entry whose suites the
+/// archive has counts. Backports have what testing has, built for a release, so that the libraries
+/// fit together on every day.
+pub(crate) const NEWEST: [&[&str]; 2] =
+    [&["trixie", "trixie-updates", "trixie-security", "trixie-backports"], &ALL];
+
 /// A line of `apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT) $(ORIGIN)'`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Source {

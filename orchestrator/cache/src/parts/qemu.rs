@@ -3,7 +3,7 @@
 use crate::{
     Cache, Qemu,
     debian::{
-        apt::{self, Deb, Question, Scope},
+        apt::{self, Deb, Question, Scope, Session},
         deb, suites,
     },
     error::{CacheError, Result},
@@ -20,7 +20,6 @@ use std::{fs, path::PathBuf};
 /// The first version whose gdbstub serves EL2's registers in the form that s2lab reads, and that
 /// has `mapped-ram`.
 pub const OLDEST: (u32, u32) = (10, 0);
-const WHAT: &str = "QEMU";
 const PROGRAM: &str = "qemu-system-aarch64";
 const IN_PACKAGE: &str = "usr/bin/qemu-system-aarch64";
 /// The packages; `ipxe-qemu` has the option ROMs of network devices.
@@ -32,18 +31,37 @@ struct Inputs<'a> {
     debs: &'a [Deb],
 }
 
+/// The names of the questions to the archive: for people, and part of the key of a kept answer.
+const WHAT: &str = "QEMU";
+const NEWEST: &str = "the newest QEMU";
+
 impl Cache {
     pub(crate) fn qemu_blocking(&self) -> Result<Qemu> {
         if let Some(own) = self.machine_qemu()? {
             return Ok(own);
         }
         let architecture = apt::machine_architecture();
-        let triplet = format!("{}-linux-gnu", std::env::consts::ARCH);
         let scope = Scope::new(&suites::ALL, &[architecture])?;
-        let question = Question { what: WHAT, packages: &PACKAGES, without: &[] };
-        let debs = self.apt.resolve(question, &scope, |apt| apt.closure(&PACKAGES.map(str::to_owned)))?;
-        let object = self.objects.get("qemu", architecture, &Inputs { debs: &debs }, |building| {
-            make(building, &debs, &self.apt.fetch(WHAT, &scope, &debs)?, &triplet)
+        let debs = self.apt.resolve(question(WHAT), &scope, closure)?;
+        self.unpacked(architecture, WHAT, &scope, &debs)
+    }
+
+    /// Returns the newest that the archive has, whatever QEMU the machine has.
+    pub(crate) fn newest_qemu_blocking(&self) -> Result<Qemu> {
+        let (debs, scope) = self.apt.resolve_in_first(question(NEWEST), &newest_scopes()?, closure)?;
+        let name = format!("newest-{}", apt::machine_architecture());
+        self.unpacked(&name, NEWEST, &scope, &debs)
+    }
+
+    pub(crate) fn move_newest_qemu_blocking(&self) -> Result<()> {
+        self.apt.resolve_anew_in_first(question(NEWEST), &newest_scopes()?, closure)
+    }
+
+    /// Returns the QEMU of these packages, unpacked with its libraries.
+    fn unpacked(&self, name: &str, what: &str, scope: &Scope, debs: &[Deb]) -> Result<Qemu> {
+        let triplet = format!("{}-linux-gnu", std::env::consts::ARCH);
+        let object = self.objects.get("qemu", name, &Inputs { debs }, |building| {
+            make(building, debs, &self.apt.fetch(what, scope, debs)?, &triplet)
         })?;
         // The cache's loader runs with the cache's libraries, glibc among them. The machine's may
         // be older, and the two cannot be mixed. LD_LIBRARY_PATH would reach QEMU's children too.
@@ -87,6 +105,19 @@ impl Cache {
             packages: Vec::new(),
         }))
     }
+}
+
+fn question(what: &str) -> Question<'_> {
+    Question { what, packages: &PACKAGES, without: &[] }
+}
+
+fn newest_scopes() -> Result<Vec<Scope>> {
+    let scope = |suites: &&[&str]| Scope::new(suites, &[apt::machine_architecture()]);
+    suites::NEWEST.iter().map(scope).collect()
+}
+
+fn closure(apt: &Session<'_>) -> Result<Vec<Deb>> {
+    apt.closure(&PACKAGES.map(str::to_owned))
 }
 
 fn make(building: &mut Building, debs: &[Deb], files: &[PathBuf], triplet: &str) -> Result<()> {

@@ -14,7 +14,7 @@ use crate::{
     },
     host::{
         self,
-        emulated::{factor, process::Launcher},
+        emulated::{factor, offered, process::Launcher},
     },
     lab::{Lab, Places},
     run::slots,
@@ -22,7 +22,7 @@ use crate::{
     show::answer::{Answer, Subject},
 };
 use clap::Args;
-use s2lab_cache::{Cache, CacheError, Quiet};
+use s2lab_cache::{Cache, CacheError, Qemu, Quiet};
 use s2lab_model::escape::plain;
 use s2lab_os::{
     child::{
@@ -40,7 +40,11 @@ use std::{fmt, path::Path, sync::Arc};
 const CACHE_SPACE: u64 = 3 << 30;
 
 /// The width of the names that are not kernels.
-const NARROWEST: usize = "user land".len();
+const NARROWEST: usize = NEWEST_QEMU.len();
+const NEWEST_QEMU: &str = "newest qemu";
+
+/// The hint about an emulator that does not serve looks.
+const ANOTHER_QEMU: &str = "bring another with --qemu FILE";
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -241,9 +245,22 @@ async fn parts(
     lab: Result<Lab, Failure>,
     places: &Places,
 ) -> Result<(), Failure> {
+    let launcher = Launcher::start().map_err(Failure::io("cannot start"))?;
     let qemu = cache.qemu().await;
-    let version = qemu.as_ref().map(|qemu| qemu.version.clone());
-    let mut fetched = Fetched { qemu: there(findings, "qemu", version)?, ..Fetched::default() };
+    let mut fetched = Fetched {
+        qemu: emulator(findings, &launcher, (State::Lacks, "qemu"), &qemu).await?,
+        ..Fetched::default()
+    };
+    match cache.newest_qemu().await {
+        Err(CacheError::Offline { .. }) => {
+            findings.say(
+                State::Note,
+                NEWEST_QEMU,
+                "not in the cache: the first run with --qemu newest fetches it",
+            )?;
+        }
+        newest => drop(emulator(findings, &launcher, (State::Note, NEWEST_QEMU), &newest).await?),
+    }
     let userland = cache.host_userland().await;
     let userland = userland.as_ref().map(|userland| format!("with QEMU {}", userland.qemu_version));
     fetched.userland = there(findings, "user land", userland)?;
@@ -284,7 +301,6 @@ async fn parts(
             "not measured: it takes a QEMU, which the first run fetches",
         );
     };
-    let launcher = Launcher::start().map_err(Failure::io("cannot start"))?;
     match factor::of_machine(&places.cache, &launcher, &qemu, true).await {
         Ok(factor) => findings.say(
             State::Ok,
@@ -293,6 +309,26 @@ async fn parts(
         ),
         Err(error) => findings.say(State::Lacks, "factor", format_args!("{error}; is this QEMU whole?")),
     }
+}
+
+/// Prints the version of an emulator, and what it lacks for a look, in the given state. Returns true if
+/// it would be fetched.
+async fn emulator(
+    findings: &mut Findings,
+    launcher: &Launcher,
+    (unfit, what): (State, &str),
+    qemu: &Result<Qemu, CacheError>,
+) -> Result<bool, Failure> {
+    let qemu = match qemu {
+        Ok(qemu) => qemu,
+        Err(error) => return there(findings, what, Err(error)),
+    };
+    let version = &qemu.version;
+    match offered::check(launcher, qemu).await {
+        Ok(()) => findings.say(State::Ok, what, format_args!("{version}, has the registers of a look")),
+        Err(error) => findings.say(unfit, what, format_args!("{version}: {error}; {ANOTHER_QEMU}")),
+    }
+    .map(|()| false)
 }
 
 /// Prints if a run could boot it at once. Returns true if anything would be fetched. Nothing is

@@ -192,8 +192,8 @@ impl Gdb {
     }
 
     /// Checks that the stub offers these registers.
-    pub fn offers(&self, names: &[&str]) -> Result<(), GdbError> {
-        names.iter().try_for_each(|name| self.known(name).map(drop))
+    pub fn offers<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Result<(), GdbError> {
+        names.into_iter().try_for_each(|name| self.known(name).map(drop))
     }
 
     /// Returns the register with this architectural name.
@@ -410,7 +410,7 @@ mod tests {
         let newer = gdb(&["SCTLR2_EL1", "SCTLR_EL1", "SCTLR_EL2", "HCR_EL2"]);
         assert_eq!(number(&older, "SCTLR_EL1"), Ok(8));
         assert_eq!(number(&newer, "SCTLR_EL1"), Ok(8));
-        assert!(older.offers(&["HCR_EL2", "SCTLR_EL1"]).is_ok() && newer.offers(&["SCTLR_EL1"]).is_ok());
+        assert!(older.offers(["HCR_EL2", "SCTLR_EL1"]).is_ok() && newer.offers(["SCTLR_EL1"]).is_ok());
         let none = gdb(&["HCR_EL2", "SCTLR_EL2", "SCTLR2_EL1"]);
         assert_eq!(
             number(&none, "SCTLR_EL1").unwrap_err(),
@@ -418,7 +418,7 @@ mod tests {
              QEMU 10.0 to 11.1 are known to work"
         );
         assert_eq!(
-            none.offers(&["HCR_EL2", "MAIR_EL1"]).unwrap_err().to_string(),
+            none.offers(["HCR_EL2", "MAIR_EL1"]).unwrap_err().to_string(),
             "this QEMU's gdbstub offers no register MAIR_EL1; it offers 3 others, none that begins with MAIR; \
              QEMU 10.0 to 11.1 are known to work"
         );

@@ -36,8 +36,16 @@ const EL2: u64 = 2 << 2;
 const HCR_VM: u64 = 1;
 const HCR_TGE: u64 = 1 << 27;
 /// The registers that a look keeps, by their architectural names.
-pub(super) const KEPT: [&str; 8] =
+const KEPT: [&str; 8] =
     ["HCR_EL2", "VTTBR_EL2", "VTCR_EL2", "TTBR0_EL1", "TTBR1_EL1", "TCR_EL1", "MAIR_EL1", "SCTLR_EL1"];
+
+/// PSTATE, by the name that the gdbstub has for it (QEMU 10.0 gdb-xml/aarch64-core.xml).
+const PSTATE: &str = "cpsr";
+
+/// Returns the registers that a look reads, by their architectural names.
+pub(super) fn registers() -> impl Iterator<Item = &'static str> {
+    KEPT.into_iter().chain([PSTATE, HOLD_REGISTER])
+}
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -147,7 +155,7 @@ async fn holder(gdb: &mut Gdb, nonce: u64) -> Result<Option<u32>, Error> {
     for vcpu in 0..HOST_CPUS {
         let hcr = gdb.register(vcpu, "HCR_EL2").await?;
         let in_guest =
-            gdb.register(vcpu, "cpsr").await? & PSTATE_EL < EL2 && hcr & HCR_VM != 0 && hcr & HCR_TGE == 0;
+            gdb.register(vcpu, PSTATE).await? & PSTATE_EL < EL2 && hcr & HCR_VM != 0 && hcr & HCR_TGE == 0;
         if in_guest && gdb.register(vcpu, HOLD_REGISTER).await? == nonce {
             return Ok(Some(vcpu));
         }

@@ -266,7 +266,7 @@ async fn attach(
     let both = async {
         let qmp = Qmp::connect(qmp, deadlines.of(Deadline::Qmp), ending.clone()).await?;
         let gdb = Gdb::connect(gdb, deadlines.of(Deadline::Gdb), ending.clone()).await?;
-        gdb.offers(&look::KEPT)?;
+        gdb.offers(look::registers())?;
         Ok((qmp, gdb))
     };
     let whole = deadlines.of(Deadline::Attach);

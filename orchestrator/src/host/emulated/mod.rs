@@ -10,6 +10,7 @@ mod gdb_proxy;
 pub mod look;
 pub mod machine;
 pub mod memory;
+pub mod offered;
 mod packets;
 pub mod placement;
 mod plugin;

@@ -21,6 +21,10 @@ use std::{
     process::Command,
 };
 
+/// The words of apt when an archive answers and has no such suite; without an answer it has others (apt
+/// 2.6 apt-pkg/acquire-item.cc, AllowInsecureRepositories).
+const NO_SUITE: &str = "does not have a Release file";
+
 /// apt's private state, configured for one scope, and locked.
 pub(crate) struct Session<'a> {
     apt: &'a Apt,
@@ -58,6 +62,10 @@ impl<'a> Session<'a> {
         self.tool("apt-get")
     }
 
+    /// Fetches the lists of the configured suites.
+    ///
+    /// # Errors
+    /// [`CacheError::NoSuite`] if the archive answers and does not have one of them.
     pub(super) fn update(&self) -> Result<()> {
         let lists = self.apt.dir.join("lists");
         let mut activity = || {
@@ -76,7 +84,12 @@ impl<'a> Session<'a> {
             Watch { purpose, silence: SILENCE, activity: &mut activity, cancelled: &|| progress.cancelled() },
         )
         .map(drop)
-        .map_err(|error| CacheError::fetch("the archive's package lists", error))
+        .map_err(|error| match CacheError::fetch("the archive's package lists", error) {
+            CacheError::Fetch { output, .. } if output.contains(NO_SUITE) => {
+                CacheError::NoSuite { suites: self.suites(), output }
+            }
+            error => error,
+        })
     }
 
     /// Returns the newest version of each of `packages` (`name` or `name:architecture`), without
