@@ -7,7 +7,7 @@ use crate::{
 };
 use rusqlite::{Connection, Row, params};
 use s2lab_model::{
-    night::{Date, Past, PastCell, PastNight, ResultClass},
+    night::{Date, Past, PastCell, PastNight, ResultClass, qemu_version},
     plan::Key,
     record::environment,
     report::Report,
@@ -54,12 +54,13 @@ fn cells(
     (lab, began): (&str, i64),
 ) -> rusqlite::Result<HashMap<i64, BTreeMap<Key, PastCell>>> {
     let mut statement = connection.prepare_cached(
-        "SELECT run.id, key, verdict, argument, failure, tolerated, fact.value
+        "SELECT run.id, key, verdict, argument, failure, tolerated, fact.value, qemu.value
          FROM run JOIN cell ON cell.run = run.id
          LEFT JOIN fact ON fact.environment = cell.environment AND fact.name = ?3
+         LEFT JOIN fact AS qemu ON qemu.environment = cell.environment AND qemu.name = ?4
          WHERE lab = ?1 AND started_ns < ?2 AND date IS NOT NULL",
     )?;
-    let mut rows = statement.query(params![lab, began, environment::KERNEL])?;
+    let mut rows = statement.query(params![lab, began, environment::KERNEL, environment::QEMU])?;
     let mut found = HashMap::<_, BTreeMap<_, _>>::new();
     while let Some(row) = rows.next()? {
         let key = key(row)?;
@@ -78,6 +79,7 @@ fn cell(row: &Row<'_>) -> rusqlite::Result<PastCell> {
         failure: row.get(4)?,
         tolerated: row.get(5)?,
         release: row.get(6)?,
+        qemu: row.get::<_, Option<String>>(7)?.map(|fact| qemu_version(&fact).to_owned()),
     })
 }
 

@@ -1,5 +1,6 @@
 //! Scenarios x kernels -> cells: their selection, order and keys.
 
+use self::axis::combinations;
 use crate::cell::ResolvedCell;
 use crate::diagnostic::{closest, suggest};
 use crate::event::PlannedCell;
@@ -7,15 +8,19 @@ use crate::kernel::{Kernels, Traits};
 use crate::scenario::Scenario;
 
 mod artifact;
+mod axis;
 mod choice;
 mod control;
 mod key;
+mod qemu;
 mod shuffle;
 
 pub use artifact::Artifact;
+pub use axis::{Axis, Point};
 pub use choice::{KernelArgument, KernelChoice, Revisions, commit_name, label, with_series};
-pub use control::control;
+pub use control::controls;
 pub use key::{Key, KeyError};
+pub use qemu::QemuChoice;
 pub use shuffle::shuffled;
 
 /// The most cells of a run. A day has time for some hundred; it bounds what is planned, written and
@@ -26,13 +31,15 @@ pub const MOST_CELLS: usize = 10_000;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Selection {
     /// Globs (`*` and `?`). A glob with `@` is matched with the keys of all kernels; one without is
-    /// matched with scenarios' names, and takes the chosen kernels. None: all scenarios.
+    /// matched with scenarios' names, and takes the chosen kernels. A glob with `@` and `+` is matched
+    /// with keys at all points of the axes; one without takes the chosen points. None: all scenarios.
     pub selectors: Vec<String>,
-    /// Globs of cells to leave out. A glob with `@` is matched with keys, one without with
-    /// scenarios' names.
+    /// Globs of cells to leave out, see [`selects`].
     pub exclude: Vec<String>,
     /// The kernels that replace the default ones. None: the default ones.
     pub kernels: Vec<KernelChoice>,
+    /// The axes of all cells.
+    pub axes: Vec<Axis>,
 }
 
 /// The reason why there is no plan.
@@ -69,7 +76,8 @@ pub enum PlanError {
 }
 
 /// Returns the cells of `selection`, sorted by scenario, then by kernel in the order chosen (listed
-/// kernels beyond the chosen ones last, by name). Each cell is there once. The negative controls
+/// kernels beyond the chosen ones last, by name), then by the points of the axes. Each cell is there
+/// once. The negative controls
 /// that are selected by their keys come last.
 ///
 /// # Errors
@@ -109,18 +117,19 @@ fn plan_cells(
     if let Some(pair) = sorted.windows(2).find(|pair| pair[0].scenario == pair[1].scenario) {
         return Err(PlanError::SameScenario { name: pair[0].scenario.clone() });
     }
-    let candidates = candidates(kernels, selection)?;
+    let (candidates, combinations) = (candidates(kernels, selection)?, combinations(&selection.axes));
     let pairs = sorted.iter().flat_map(|scenario| candidates.iter().map(move |kernel| (scenario, kernel)));
-    let cells: Result<Vec<Candidate<'_>>, KeyError> = pairs
-        .map(|(scenario, kernel)| {
-            let key = Key::of(&scenario.scenario, &kernel.name, [])?;
-            Ok(Candidate { scenario, kernel, key })
+    let all = pairs.flat_map(|(scenario, kernel)| combinations.iter().map(move |at| (scenario, kernel, at)));
+    let cells: Result<Vec<Candidate<'_>>, KeyError> = all
+        .map(|(scenario, kernel, at)| {
+            let key = Key::of(&scenario.scenario, &kernel.name, at.values.iter().copied())?;
+            Ok(Candidate { scenario, kernel, key, chosen: kernel.chosen && at.chosen, at_chosen: at.chosen })
         })
         .collect();
     let cells = cells?;
     let mut meant = vec![selection.selectors.is_empty(); cells.len()];
     if selection.selectors.is_empty() {
-        meant.iter_mut().zip(&cells).for_each(|(meant, cell)| *meant = cell.kernel.chosen);
+        meant.iter_mut().zip(&cells).for_each(|(meant, cell)| *meant = cell.chosen);
     }
     for selector in &selection.selectors {
         let hits: Vec<usize> = (0..cells.len()).filter(|i| cells[*i].matches(selector)).collect();
@@ -165,13 +174,18 @@ struct Candidate<'a> {
     scenario: &'a Scenario,
     kernel: &'a CandidateKernel,
     key: Key,
+    /// True if a scenario's name alone takes it.
+    chosen: bool,
+    /// True if scenario and kernel alone take it.
+    at_chosen: bool,
 }
 
 impl Candidate<'_> {
     fn matches(&self, selector: &str) -> bool {
-        match selector.contains('@') {
-            true => glob(selector, self.key.as_str()),
-            false => self.kernel.chosen && glob(selector, &self.scenario.scenario),
+        match (selector.contains('@'), selector.contains('+')) {
+            (true, true) => glob(selector, self.key.as_str()),
+            (true, false) => self.at_chosen && glob(selector, self.key.plain()),
+            (false, _) => self.chosen && glob(selector, &self.scenario.scenario),
         }
     }
 }
@@ -231,12 +245,15 @@ fn no_match(selector: &str, cells: &[Candidate<'_>]) -> String {
     }
 }
 
-/// Returns true if a glob chooses a cell: with `@` by its key, else by the name of its scenario.
+/// Returns true if a glob chooses a cell: with `@` and `+` by its key, with `@` alone by its scenario
+/// and kernel, else by the name of its scenario.
 pub fn selects(selector: &str, key: &Key) -> bool {
-    match selector.contains('@') {
-        true => glob(selector, key.as_str()),
-        false => glob(selector, key.scenario()),
-    }
+    let text = match (selector.contains('@'), selector.contains('+')) {
+        (true, true) => key.as_str(),
+        (true, false) => key.plain(),
+        (false, _) => key.scenario(),
+    };
+    glob(selector, text)
 }
 
 /// Returns true if `text` matches `pattern`, in which `*` stands for any characters and `?` for

@@ -12,20 +12,27 @@ use s2lab_cache::{
     Agent, Cache, CacheError, Plugin, Qemu, Userland,
     parts::initramfs::{Node, append},
 };
-use s2lab_model::{event::PlannedCell, kernel::Kernels, record::environment};
+use s2lab_model::{
+    event::PlannedCell,
+    kernel::Kernels,
+    plan::{Key, QemuChoice},
+    record::environment,
+};
 use s2lab_os::{
     outside::{self, Outside, kinds},
     sealed::sealed,
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::{self, Write},
     path::Path,
 };
 
 /// Everything that the cells of a run boot.
 pub struct BootFiles {
-    qemu: Qemu,
+    qemus: BTreeMap<QemuChoice, Qemu>,
+    /// The missing QEMUs, and the reasons.
+    missing_qemus: BTreeMap<QemuChoice, CacheError>,
     userland: Userland,
     agent: Agent,
     /// QEMU's plugin, or the reason why there is none.
@@ -52,7 +59,8 @@ impl BootFiles {
         kernels: BTreeMap<String, KernelFiles>,
     ) -> Self {
         Self {
-            qemu,
+            qemus: BTreeMap::from([(QemuChoice::Default, qemu)]),
+            missing_qemus: BTreeMap::new(),
             userland,
             agent,
             plugin,
@@ -74,7 +82,7 @@ impl BootFiles {
         checked: &CheckedKernels,
         cells: &[PlannedCell],
     ) -> Result<Self, CacheError> {
-        let qemu = cache.qemu().await?;
+        let (qemus, missing_qemus) = qemus(&cache, cells).await?;
         let guest_kernel = guest_kernel(&cache, listed, folder).await?;
         let (mut requests, mut unresolved) = (Vec::new(), BTreeMap::new());
         for name in names(cells) {
@@ -92,12 +100,29 @@ impl BootFiles {
         let arguments =
             chosen.iter().map(|kernel| (kernel.label.clone(), kernel.arguments.clone())).collect();
         let held = checked.cache.iter().cloned().chain([cache]).collect();
-        Ok(Self { qemu, userland, agent, plugin, guest_kernel, kernels, arguments, missing, held })
+        Ok(Self {
+            qemus,
+            missing_qemus,
+            userland,
+            agent,
+            plugin,
+            guest_kernel,
+            kernels,
+            arguments,
+            missing,
+            held,
+        })
     }
 
-    /// Returns the emulator of the host.
-    pub fn qemu(&self) -> &Qemu {
-        &self.qemu
+    /// Returns the emulator of a cell's host, or the reason why it is missing.
+    pub fn qemu(&self, key: &Key) -> Result<&Qemu, Option<&CacheError>> {
+        let Some(choice) = QemuChoice::of(key) else { return Err(None) };
+        self.qemus.get(&choice).ok_or_else(|| self.missing_qemus.get(&choice))
+    }
+
+    /// Returns all emulators of the run's hosts.
+    pub fn qemus(&self) -> impl Iterator<Item = (QemuChoice, &Qemu)> {
+        self.qemus.iter().map(|(choice, qemu)| (*choice, qemu))
     }
 
     /// Returns QEMU's plugin, or the reason why there is none.
@@ -120,15 +145,14 @@ impl BootFiles {
         self.missing.get(name)
     }
 
-    /// Returns facts for a report's environment.
-    pub fn facts(&self) -> BTreeMap<String, String> {
-        let qemu_source =
-            self.qemu.packages.iter().find(|package| package.name.starts_with("qemu-system-arm"));
-        let qemu = match qemu_source {
+    /// Returns facts for the environment of a report, with the QEMU of its host.
+    pub fn facts(&self, qemu: &Qemu) -> BTreeMap<String, String> {
+        let package = qemu.packages.iter().find(|package| package.name.starts_with("qemu-system-arm"));
+        let qemu = match package {
             Some(package) => {
-                format!("{} (package {} sha256:{})", self.qemu.version, package.version, package.sha256)
+                format!("{} (package {} sha256:{})", qemu.version, package.version, package.sha256)
             }
-            None => format!("{} (the machine's own)", self.qemu.version),
+            None => format!("{} (the machine's own)", qemu.version),
         };
         let userland =
             self.userland.packages.iter().map(|p| format!("{} {} sha256:{}", p.name, p.version, p.sha256));
@@ -171,6 +195,28 @@ impl BootFiles {
     }
 }
 
+/// Returns the QEMUs of the cells' hosts, and the reasons why others are missing.
+async fn qemus(
+    cache: &Cache,
+    cells: &[PlannedCell],
+) -> Result<(BTreeMap<QemuChoice, Qemu>, BTreeMap<QemuChoice, CacheError>), CacheError> {
+    let (mut found, mut missing) = (BTreeMap::new(), BTreeMap::new());
+    let choices: BTreeSet<_> = cells.iter().filter_map(|cell| QemuChoice::of(&cell.key)).collect();
+    for choice in choices {
+        let qemu = match choice {
+            QemuChoice::Default => cache.qemu().await,
+            QemuChoice::Newest => cache.newest_qemu().await,
+        };
+        match qemu {
+            Ok(qemu) => drop(found.insert(choice, qemu)),
+            Err(CacheError::Cancelled) => return Err(CacheError::Cancelled),
+            Err(error) => drop(missing.insert(choice, error)),
+        }
+    }
+    let missing = bearable(&found, missing)?;
+    Ok((found, missing))
+}
+
 /// Returns the plugin, or the reason why it could not be built. A run needs none.
 async fn plugin(cache: &Cache) -> Result<Result<Plugin, String>, CacheError> {
     match cache.plugin().await {
@@ -208,12 +254,12 @@ pub(super) async fn kernels(
     Ok((found, missing))
 }
 
-/// Keeps the kernels that could be had. If one of several does not build, the others can be tested,
-/// and a warning names the missing one with its cells.
-fn bearable<T>(
-    files: &BTreeMap<String, T>,
-    mut missing: BTreeMap<String, CacheError>,
-) -> Result<BTreeMap<String, CacheError>, CacheError> {
+/// Keeps the kernels or QEMUs that could be had. If one of several does not build, the others can be
+/// tested, and the cells of the missing one say why.
+fn bearable<K: Ord, T>(
+    files: &BTreeMap<K, T>,
+    mut missing: BTreeMap<K, CacheError>,
+) -> Result<BTreeMap<K, CacheError>, CacheError> {
     match files.is_empty() {
         true => missing.pop_first().map_or(Ok(BTreeMap::new()), |(_, error)| Err(error)),
         false => Ok(missing),

@@ -15,6 +15,7 @@ use crate::{
         deadlines::{Deadline, Deadlines, Factor},
     },
 };
+use s2lab_cache::Qemu;
 use s2lab_model::{
     event::{CellEnd, Event, PlannedCell, Stage},
     scenario::{AssignDriver, Guest},
@@ -34,10 +35,12 @@ use std::{
 /// own devices.
 const FIRST_SLOT: u8 = 0x10;
 
-/// The parts that all cells of a run share.
+/// The parts that a cell gets from its run.
 pub struct Shared<'a> {
     pub launcher: &'a Launcher,
     pub boot: &'a BootFiles,
+    /// The emulator of the cell's host.
+    pub qemu: &'a Qemu,
     /// The folder of table pages.
     pub raw: &'a Path,
     pub deadlines: Deadlines,

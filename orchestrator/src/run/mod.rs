@@ -36,12 +36,12 @@ use folder::RunFolder;
 use judging::Judging;
 use log::EventLog;
 use operator::Operator;
-use s2lab_cache::CacheError;
+use s2lab_cache::{CacheError, Qemu};
 use s2lab_model::{
     comparison::Compare,
     event::{Attempts, CellEnd, Event, PlannedCell, Stage},
     judge::JudgedCell,
-    plan::Key,
+    plan::{Key, QemuChoice},
 };
 use signals::Interruption;
 use slots::{Holder, Slot, Slots};
@@ -131,7 +131,7 @@ impl Run {
     }
 
     async fn begin(&self, cell: &PlannedCell, attempt: usize, log: &EventLog) -> Result<(), Stop> {
-        let kernel = self.kernel(&cell.kernel)?;
+        let (kernel, qemu) = (self.kernel(&cell.kernel)?, self.qemu(&cell.key)?);
         let folder = self.folder.attempt(&cell.key, attempt);
         let folder = folder.map_err(|error| Stop::disk(self.folder.path(), error))?;
         let Some(_slot) = self.slot(&cell.key).await? else { return Ok(()) };
@@ -139,6 +139,7 @@ impl Run {
         let shared = Shared {
             launcher: &self.launcher,
             boot: &self.boot,
+            qemu,
             raw: &raw,
             deadlines: self.deadlines,
             factor: self.factor,
@@ -158,11 +159,15 @@ impl Run {
 
     /// Returns the kernel of that name in the plan.
     fn kernel(&self, name: &str) -> Result<&KernelFiles, Stop> {
-        self.boot.kernel(name).ok_or_else(|| {
-            let why = self.boot.missing(name);
-            let what = why.map_or_else(|| "the cache gave none".to_owned(), CacheError::to_string);
-            let stop = Stop::lab(format!("kernel {name}: {what}"));
-            Stop { hint: why.and_then(CacheError::hint), ..stop }
+        let kernel = self.boot.kernel(name);
+        kernel.ok_or_else(|| without(&format!("kernel {name}"), self.boot.missing(name)))
+    }
+
+    /// Returns the emulator of a cell's host.
+    fn qemu(&self, key: &Key) -> Result<&Qemu, Stop> {
+        self.boot.qemu(key).map_err(|why| {
+            let name = QemuChoice::of(key).map_or("of the key", QemuChoice::word);
+            without(&format!("QEMU {name}"), why)
         })
     }
 
@@ -177,6 +182,12 @@ impl Run {
         };
         slot.map(Some).map_err(|error| Stop::lab(format!("cannot take a slot in the cache: {error}")))
     }
+}
+
+/// Returns the reason why a cell does not begin: the cache has no `what`.
+fn without(what: &str, why: Option<&CacheError>) -> Stop {
+    let reason = why.map_or_else(|| "the cache gave none".to_owned(), CacheError::to_string);
+    Stop { hint: why.and_then(CacheError::hint), ..Stop::lab(format!("{what}: {reason}")) }
 }
 
 /// Logs that a cell could not begin.

@@ -248,7 +248,7 @@ async fn host(
     let crash = shared.operator.map_or(CRASH_ENDS, Operator::crash);
     let own = [&host.arguments, shared.boot.arguments(&planned.kernel)].concat();
     let parts = Parts {
-        qemu: shared.boot.qemu(),
+        qemu: shared.qemu,
         host,
         kernel: &kernel.boot.image,
         initramfs: initramfs.map_err(|e| Stop::lab(format!("cannot make the host's initramfs: {e}")))?,
@@ -303,7 +303,7 @@ fn environment(shared: &Shared<'_>, planned: &PlannedCell, kernel: &KernelFiles,
         (environment::CPU, planned.resolved.host.cpu.clone()),
         (environment::ACCELERATOR, environment::TCG.to_owned()),
     ];
-    let mut variable = shared.boot.facts();
+    let mut variable = shared.boot.facts(shared.qemu);
     variable.insert(environment::FACTOR.into(), shared.factor.to_string());
     let plugin = match host.trace().and(shared.boot.plugin()) {
         Ok(plugin) => format!("sha256:{}", plugin.sha256),

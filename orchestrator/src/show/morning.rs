@@ -6,7 +6,7 @@ use s2lab_model::{
     changes::{Change, ChangeKind},
     escape,
     night::{Control, Different, Mended, Morning, NewResult, Stale, StaleEntry, StillBroken, Tolerated},
-    plan::Key,
+    plan::{Key, QemuChoice},
     summary::CellSummary,
 };
 
@@ -78,8 +78,9 @@ fn title(morning: &Morning) -> String {
     let count = |n: usize, what: &str| (n > 0).then(|| format!("{n} {what}"));
     let parts = [
         morning.run.interrupted.map(|_| "interrupted".to_owned()),
-        matches!(morning.control, Some((_, Control::Met)))
-            .then(|| "the negative control does not fail".to_owned()),
+        has_control(morning, Control::Met).then(|| "the negative control does not fail".to_owned()),
+        (!has_control(morning, Control::Met) && has_control(morning, Control::NoResult))
+            .then(|| "the negative control has no result".to_owned()),
         Some(count(morning.new.len(), "new").unwrap_or_else(|| "nothing new".into())),
         count(morning.stale.len(), "of known.yaml to look at"),
         count(morning.mended.len(), "mended"),
@@ -103,8 +104,14 @@ fn about(morning: &Morning) -> String {
             format!("Compared with the night of {before}; the last good night is that of {good}.")
         }
     };
+    let qemus = morning.qemus.iter().map(|(word, version)| format!("{word} {}", escape::line(version)));
+    let qemus = match morning.qemus.len() {
+        1 if morning.qemus.contains_key(QemuChoice::Default.word()) => String::new(),
+        0 => String::new(),
+        _ => format!(" QEMU: {}.", qemus.collect::<Vec<_>>().join(", ")),
+    };
     let seed = morning.run.shuffle.map(|seed| format!(" Order: --shuffle={seed}.")).unwrap_or_default();
-    format!("{before} {}.{seed}", terminal::counts(&morning.run))
+    format!("{before} {}.{qemus}{seed}", terminal::counts(&morning.run))
 }
 
 fn sections(morning: &Morning) -> Vec<Section> {
@@ -114,9 +121,10 @@ fn sections(morning: &Morning) -> Vec<Section> {
             sections.push(Section { title, items });
         }
     };
-    let works = matches!(morning.control, Some((_, Control::Works)));
+    let works = !morning.controls.is_empty()
+        && morning.controls.iter().all(|(_, control)| *control == Control::Works);
     if !works {
-        add("Negative control", vec![control(morning)]);
+        add("Negative control", controls(morning));
     }
     add("New", new(morning));
     add("Entries of known.yaml to look at", morning.stale.iter().map(stale).collect());
@@ -124,7 +132,7 @@ fn sections(morning: &Morning) -> Vec<Section> {
     add("Tolerated", morning.tolerated.iter().map(|of| tolerated(morning, of)).collect());
     add("Still broken", morning.broken.iter().map(|of| broken(morning, of)).collect());
     if works {
-        add("Negative control", vec![control(morning)]);
+        add("Negative control", controls(morning));
     }
     add("Moved", moved(morning));
     sections
@@ -259,10 +267,20 @@ fn broken(morning: &Morning, StillBroken { key, since, nights }: &StillBroken) -
     item(head)
 }
 
-fn control(morning: &Morning) -> Item {
-    let Some((key, result)) = &morning.control else {
-        return item(vec![own("there is none: no cell of the night expects a stage-2 type of a device")]);
-    };
+fn has_control(morning: &Morning, result: Control) -> bool {
+    morning.controls.iter().any(|(_, control)| *control == result)
+}
+
+fn controls(morning: &Morning) -> Vec<Item> {
+    if morning.controls.is_empty() {
+        return vec![item(vec![own(
+            "there is none: no cell of the night expects a stage-2 type of a device",
+        )])];
+    }
+    morning.controls.iter().map(|(key, result)| control(morning, key, *result)).collect()
+}
+
+fn control(morning: &Morning, key: &Key, result: Control) -> Item {
     let cell = morning.cell(key);
     match result {
         Control::Works => item(vec![outside(key.as_str()), own(" fails, as it must")]),
@@ -270,7 +288,8 @@ fn control(morning: &Morning) -> Item {
             let word = cell.map_or("", terminal::word);
             let mut head = vec![outside(key.as_str()), own(format!(" has no result: {word}"))];
             head.extend(cell.and_then(terminal::why).into_iter().flat_map(|why| [own(", "), outside(why)]));
-            item(head)
+            let below = vec![vec![own("nothing shows that this night has read the tables rightly")]];
+            Item { head, below }
         }
         Control::Met => {
             let head =
@@ -290,16 +309,10 @@ fn control(morning: &Morning) -> Item {
     }
 }
 
-/// The kernels that moved, and what else a person may want to know of the night.
+/// The kernels and QEMUs that moved, and what else a person may want to know of the night.
 fn moved(morning: &Morning) -> Vec<Item> {
     let kernels = morning.moved.iter().map(|moved| {
-        item(vec![
-            outside(&moved.kernel),
-            own(": "),
-            outside(&moved.from),
-            own(" became "),
-            outside(&moved.to),
-        ])
+        item(vec![outside(&moved.what), own(": "), outside(&moved.from), own(" became "), outside(&moved.to)])
     });
     let about = |list: &[Key], what: &str| {
         let mut head = vec![own(format!("{what} on {}: ", outline::cells(list.len())))];
@@ -317,4 +330,39 @@ fn moved(morning: &Morning) -> Vec<Item> {
 /// Returns a number of nights in words.
 fn nights(n: usize) -> String {
     if n == 1 { "1 night".into() } else { format!("{n} nights") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::show::fixture;
+    use s2lab_model::{
+        finding::Weight,
+        night::{Night, Past},
+        summary::RunSummary,
+        verdict::Verdict,
+    };
+
+    fn night_of(cells: Vec<CellSummary>) -> Morning {
+        let night = Night { date: "2026-11-02".parse().unwrap(), known: vec![] };
+        let run = RunSummary { night: Some(night), ..fixture::run_of(cells) };
+        Morning::of(run, &Past::default()).unwrap()
+    }
+
+    fn failed(key: &str, why: &str) -> CellSummary {
+        let findings = vec![fixture::finding(Weight::Kernel, why, "none", "one")];
+        CellSummary { verdict: Some(Verdict::Fail), findings, ..fixture::cell(key) }
+    }
+
+    /// None of these cells has a change: the night before is not known.
+    #[test]
+    fn cells_with_other_reasons_are_other_items() {
+        let (warning, oops) = ("a warning on the console", "an oops on the console");
+        let cells = [("a@one", warning), ("a@two", oops), ("b@one", warning)];
+        let morning = night_of(cells.map(|(key, why)| failed(key, why)).into());
+        assert!(morning.new.iter().all(|new| new.changes.is_empty()));
+        let text = lines(&morning);
+        let items: Vec<_> = text.lines().filter(|line| line.starts_with("  FAIL")).collect();
+        assert_eq!(items, ["  FAIL on 2 cells: a@one, b@one", "  FAIL on 1 cell: a@two"], "{text}");
+    }
 }

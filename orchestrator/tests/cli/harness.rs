@@ -5,7 +5,7 @@ use s2lab_model::{
     event::PlannedCell,
     hash::digest,
     kernel,
-    plan::{Selection, plan},
+    plan::{QemuChoice, Selection, plan},
     scenario::load,
 };
 use std::{
@@ -157,7 +157,12 @@ impl Home {
             }
         }
         let selectors = selectors.iter().map(|s| (*s).to_owned()).collect();
-        plan(&scenarios, &kernels, &Selection { selectors, exclude: vec![], kernels: vec![] }).unwrap()
+        plan(
+            &scenarios,
+            &kernels,
+            &Selection { selectors, axes: vec![QemuChoice::axis(&[])], ..Selection::default() },
+        )
+        .unwrap()
     }
 
     /// Makes the story a run of this home, the latest.

@@ -70,6 +70,8 @@ mod pull_lab;
 #[cfg(test)]
 mod pull_requests;
 #[cfg(test)]
+mod qemu;
+#[cfg(test)]
 mod report;
 #[cfg(test)]
 mod report_cache;

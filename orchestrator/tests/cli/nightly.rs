@@ -78,7 +78,7 @@ fn a_negative_control_is_neither_compared_nor_accepted() {
     let home = Home::new();
     let mut session = home.session();
     let mut cells = home.plan(&["bar@debian-6.1"]);
-    cells.extend(s2lab_model::plan::control(&cells));
+    cells.extend(s2lab_model::plan::controls(&cells));
     let lacks =
         |cell: &s2lab_model::event::PlannedCell| cell.resolved.traits.has(Trait::WcHonoured) == Some(false);
     assert!(cells.iter().all(lacks));

@@ -13,6 +13,7 @@ mod interrupted;
 mod kernels;
 mod kill;
 mod more_kernels;
+mod newest;
 mod operator;
 mod scenarios;
 mod shell;

@@ -91,6 +91,7 @@ async fn carry_out(row: &Row, folder: &Path) -> Result<JudgedCell, Box<dyn Error
     let shared = Shared {
         launcher: &launcher,
         boot: &boot,
+        qemu: boot.qemu(&planned.key).map_err(|_| "no QEMU")?,
         raw: &raw,
         deadlines: deadlines(row),
         factor: Factor::default(),

@@ -18,7 +18,7 @@ pub use date::{Date, DateError};
 pub use known::{KnownFailure, KnownFailures, may_be_tolerated};
 pub use load::{load, schema, unmatched};
 pub use morning::{Control, Different, Good, Mended, Morning, Moved, NewResult, StillBroken, Tolerated};
-pub use past::{Past, PastCell, PastNight, ResultClass};
+pub use past::{Past, PastCell, PastNight, ResultClass, qemu_version};
 
 /// The facts of a night that decide what its results mean.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,9 +1,10 @@
 //! The nights before a night: what is remembered of them.
 
-use super::morning::{Control, control};
+use super::morning::{Control, controls};
 use super::{Date, may_be_tolerated};
 use crate::finding::Weight;
-use crate::plan::Key;
+use crate::plan::{Key, QemuChoice};
+use crate::record::environment;
 use crate::report::Report;
 use crate::summary::{CellSummary, RunSummary};
 use crate::verdict::Verdict;
@@ -44,6 +45,8 @@ pub struct PastCell {
     pub tolerated: bool,
     /// The release of the kernel.
     pub release: Option<String>,
+    /// The version of the host's QEMU.
+    pub qemu: Option<String>,
 }
 
 impl PastCell {
@@ -55,8 +58,14 @@ impl PastCell {
             failure: (class == ResultClass::Failed).then(|| failure(cell)),
             tolerated: cell.tolerated.is_some(),
             release: cell.kernel.release.clone(),
+            qemu: cell.environment.variable.get(environment::QEMU).map(|fact| qemu_version(fact).to_owned()),
         }
     }
+}
+
+/// Returns the version in a fact about QEMU, which has the package after it.
+pub fn qemu_version(fact: &str) -> &str {
+    fact.split(' ').next().unwrap_or_default()
 }
 
 /// Returns the failure of a cell in words that are equal for equal failures. What is found at the
@@ -89,7 +98,7 @@ impl PastNight {
         let cells = run.cells.iter().filter(|cell| !cell.control);
         let cells: BTreeMap<_, _> = cells.map(|cell| (cell.key.clone(), PastCell::of(cell))).collect();
         let is_good = |cell: &PastCell| cell.class == ResultClass::Fine || cell.tolerated;
-        let works = control(run).is_none_or(|(_, control)| control == Control::Works);
+        let works = controls(run).iter().all(|(_, control)| *control == Control::Works);
         Some(Self { date, good: works && !cells.is_empty() && cells.values().all(is_good), cells })
     }
 }
@@ -139,6 +148,12 @@ impl Past {
     /// Returns the latest night in which the cell was fine.
     pub fn last_good(&self, key: &Key) -> Option<(&PastNight, &PastCell)> {
         self.trail(key).find(|(_, cell)| cell.class == ResultClass::Fine)
+    }
+
+    /// Returns the latest version of each QEMU, by its word.
+    pub(super) fn qemus(&self) -> BTreeMap<&'static str, &str> {
+        let cells = self.nights.iter().rev().flat_map(|night| &night.cells);
+        cells.filter_map(|(key, cell)| Some((QemuChoice::of(key)?.word(), cell.qemu.as_deref()?))).collect()
     }
 
     /// Returns the latest release of each kernel.

@@ -5,7 +5,7 @@ use crate::finding::{Finding, Weight};
 use crate::judge::fixture::{BAR_IPA, BAR_PA, DEVICE_BLOCK, Machine, NC_BLOCK, Story, traits};
 use crate::kernel::Trait;
 use crate::plan::shuffled;
-use crate::record::Run;
+use crate::record::{Run, environment};
 use crate::steps::ProbeOutcome;
 use crate::summary::{CellSummary, RunSummary};
 use guest_tables::BLOCK;
@@ -253,9 +253,20 @@ fn kernels_that_moved_and_cells_that_are_gone_are_named() {
     earlier.cells.values_mut().for_each(|cell| cell.release = Some("6.12.80".into()));
     let past = Past { nights: vec![before, earlier], ..Past::default() };
     let morning = Morning::of(run(2, &story(NC_BLOCK), &[]), &past).unwrap();
-    let moved = Moved { kernel: "test".into(), from: "6.12.90".into(), to: "6.12.95".into() };
+    let moved = Moved { what: "test".into(), from: "6.12.90".into(), to: "6.12.95".into() };
     assert_eq!((morning.moved, morning.gone), (vec![moved], vec!["other@gone".parse().unwrap()]));
     assert_eq!((morning.before, morning.last_good), (morning.last_good, Some("2026-11-01".parse().unwrap())));
+    let with_qemu = |version: &str| {
+        let mut run = run(2, &story(NC_BLOCK), &[]);
+        let fact = format!("{version} (package 1:{version}+ds-1 sha256:aa)");
+        run.cells[0].environment.variable.insert(environment::QEMU.into(), fact);
+        run.cells[0].key = "vfio-pci-bar@test+qemu=newest".parse().unwrap();
+        run
+    };
+    let past = Past { nights: vec![PastNight::of(&with_qemu("11.1.3")).unwrap()], ..Past::default() };
+    let morning = Morning::of(with_qemu("11.1.4"), &past).unwrap();
+    let moved = Moved { what: "newest QEMU".into(), from: "11.1.3".into(), to: "11.1.4".into() };
+    assert_eq!((morning.moved, &*morning.qemus["newest"]), (vec![moved], "11.1.4"));
     let no_night = RunSummary::of(&story(NC_BLOCK).run(), Path::new("x"), |_| PathBuf::new(), None);
     assert_eq!(Morning::of(no_night, &Past::default()), None);
 }
@@ -304,8 +315,32 @@ fn a_control_passes_because_its_expectations_are_unmet() {
         )
     );
     let no_result = run(story(NC_BLOCK).stopped(StopCause::Kernel));
-    let result = |run: RunSummary| Morning::of(run, &Past::default()).unwrap().control.unwrap().1;
+    let result = |run: RunSummary| Morning::of(run, &Past::default()).unwrap().controls[0].1;
     assert_eq!([works, met, no_result].map(result), [Control::Works, Control::Met, Control::NoResult]);
+}
+
+/// A check that was not made must not be silent.
+#[test]
+fn a_control_without_a_result_is_a_failure_of_the_lab() {
+    let exit = |verdict: Verdict, of: fn(&mut RunSummary)| {
+        let mut night = run(1, &story(NC_BLOCK), &[]);
+        let control = CellSummary {
+            key: "a@test+control=inverted".parse().unwrap(),
+            control: true,
+            verdict: Some(verdict),
+            ..night.cells[0].clone()
+        };
+        night.cells.push(control);
+        of(&mut night);
+        Morning::of(night, &Past::default()).unwrap().exit
+    };
+    let skip = || Verdict::Skip("QEMU is too old".into());
+    assert_eq!(exit(Verdict::PASS, |_| ()), 0);
+    assert_eq!(exit(skip(), |_| ()), 3);
+    assert_eq!(exit(skip(), |night| night.exit = 4), 3);
+    // A failure of the kernel, and a signal, come first.
+    assert_eq!(exit(skip(), |night| night.exit = 1), 1);
+    assert_eq!(exit(skip(), |night| night.exit = 130), 130);
 }
 
 #[test]
@@ -325,11 +360,26 @@ fn a_control_inverts_the_types_of_devices_alone() {
     assert_eq!((before.control(), Story::after().undeclared().cell.control()), (None, None));
     // The one that a lab meets that always sees Normal-NC.
     let cells = [Story::after().cell, Story::before().cell];
-    assert_eq!(crate::plan::control(&cells), Some(before));
-    assert_eq!(crate::plan::control(&cells[..1]), Some(after));
+    assert_eq!(crate::plan::controls(&cells), [before]);
+    assert_eq!(crate::plan::controls(&cells[..1]), [after]);
     let mut nothing = Story::after().cell;
     nothing.resolved.expect.retain(|expectation| expectation.of == "ram");
-    assert_eq!(crate::plan::control(&[nothing]), None);
+    assert_eq!(crate::plan::controls(&[nothing]), []);
+}
+
+/// Each QEMU is another way to read the tables.
+#[test]
+fn each_qemu_of_a_night_has_a_control() {
+    let newest = |cell: PlannedCell| PlannedCell {
+        key: Key::of(cell.key.scenario(), cell.key.kernel(), [("qemu", "newest")]).unwrap(),
+        ..cell
+    };
+    let cells = [newest(Story::before().cell), Story::after().cell, newest(Story::after().cell)];
+    let keys: Vec<_> = crate::plan::controls(&cells).iter().map(|control| control.key.to_string()).collect();
+    assert_eq!(
+        keys,
+        ["vfio-pci-bar@test+control=inverted", "vfio-pci-bar@test+control=inverted+qemu=newest"]
+    );
 }
 
 #[test]

@@ -5,7 +5,7 @@ use super::{PlanError, plan_cells};
 use crate::cell::ResolvedCell;
 use crate::event::PlannedCell;
 use crate::kernel::{Kernels, Traits};
-use crate::plan::{Key, Selection};
+use crate::plan::{Key, QemuChoice, Selection};
 use crate::regions::RegionName;
 use crate::scenario::{Expectation, MemoryType, Scenario, Stage2Type};
 use std::collections::BTreeSet;
@@ -38,14 +38,19 @@ impl PlannedCell {
 
 const NORMAL_NC: Stage2Type = Stage2Type::Type(MemoryType::NormalNC);
 
-/// Returns the negative control for a run of these cells: the first that inverts an expectation to
-/// Normal-NC, which a lab that always sees Normal-NC meets, else the first of all.
-pub fn control(cells: &[PlannedCell]) -> Option<PlannedCell> {
+/// Returns the negative controls for a run of these cells, one for each QEMU of theirs: the first that
+/// inverts an expectation to Normal-NC, which a lab that always sees Normal-NC meets, else the first of
+/// all.
+pub fn controls(cells: &[PlannedCell]) -> Vec<PlannedCell> {
     let expects_nc = |control: &PlannedCell| {
         control.resolved.expect.iter().all(|expectation| expectation.stage2 == Some(NORMAL_NC))
     };
-    let controls = || cells.iter().filter_map(PlannedCell::control);
-    controls().find(expects_nc).or_else(|| controls().next())
+    let of = |qemu: QemuChoice| {
+        let cells = || cells.iter().filter(move |cell| QemuChoice::of(&cell.key) == Some(qemu));
+        let controls = || cells().filter_map(PlannedCell::control);
+        controls().find(expects_nc).or_else(|| controls().next())
+    };
+    QemuChoice::ALL.into_iter().filter_map(of).collect()
 }
 
 /// Returns an expectation that is met if this one is not, or None if it is not about the type of a
@@ -73,8 +78,7 @@ pub(super) fn planned(
     selection: &Selection,
     key: &Key,
 ) -> Result<PlannedCell, PlanError> {
-    let only =
-        Selection { selectors: vec![key.to_string()], exclude: vec![], kernels: selection.kernels.clone() };
+    let only = Selection { selectors: vec![key.to_string()], exclude: vec![], ..selection.clone() };
     let cells = plan_cells(scenarios, kernels, &only)?;
     let control = cells.first().and_then(PlannedCell::control);
     control.ok_or_else(|| PlanError::NoControl { key: key.clone() })

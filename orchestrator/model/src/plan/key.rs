@@ -75,6 +75,16 @@ impl Key {
         rest.split_once(AXIS).map_or(rest, |(kernel, _)| kernel)
     }
 
+    /// Returns the key without its axes: `SCENARIO@KERNEL`.
+    pub fn plain(&self) -> &str {
+        self.0.split_once(AXIS).map_or(&self.0, |(plain, _)| plain)
+    }
+
+    /// Returns the value of an axis.
+    pub fn axis(&self, name: &str) -> Option<&str> {
+        self.axes().find(|(axis, _)| *axis == name).map(|(_, value)| value)
+    }
+
     /// Names and values of the axes, by name.
     pub fn axes(&self) -> impl Iterator<Item = (&str, &str)> {
         let (_, rest) = self.halves();
@@ -197,9 +207,11 @@ mod tests {
         let key: Key = "vfio-pci-bar@linux-6.1~wc+cpu=neoverse-v1+page=16K".parse().unwrap();
         assert_eq!((key.scenario(), key.kernel()), ("vfio-pci-bar", "linux-6.1~wc"));
         assert_eq!(key.axes().collect::<Vec<_>>(), [("cpu", "neoverse-v1"), ("page", "16K")]);
+        assert_eq!((key.axis("page"), key.axis("pag")), (Some("16K"), None));
+        assert_eq!(key.plain(), "vfio-pci-bar@linux-6.1~wc");
         assert_eq!(key.report_path(), "vfio-pci-bar/linux-6.1~wc+cpu=neoverse-v1+page=16K.txt");
         let plain = Key::of("a", "6.1", []).unwrap();
-        assert_eq!((plain.as_str(), plain.axes().count()), ("a@6.1", 0));
+        assert_eq!((plain.as_str(), plain.plain(), plain.axes().count()), ("a@6.1", "a@6.1", 0));
     }
 
     #[test]

@@ -45,6 +45,7 @@ fn keys(selectors: &[&str], arguments: &[&str]) -> Result<Vec<String>, String> {
         exclude: vec![],
         selectors: selectors.iter().map(|s| s.to_string()).collect(),
         kernels: choices.map_err(|e| e.to_string())?,
+        axes: vec![],
     };
     plan(&scenarios(&["vfio-pci-bar", "memory", "vfio-pci-bar-no-fwb"]), &kernels, &selection)
         .map(|cells| cells.into_iter().map(|c| c.key.to_string()).collect())
@@ -100,7 +101,8 @@ fn a_file_has_a_label_and_no_traits() {
     let kernels = kernels();
     let choice = own("build/arch/arm64/boot/Image.gz").unwrap();
     assert_eq!(choice.name(), "image");
-    let selection = Selection { selectors: vec!["memory".into()], exclude: vec![], kernels: vec![choice] };
+    let selection =
+        Selection { selectors: vec!["memory".into()], kernels: vec![choice], ..Selection::default() };
     let cells = plan(&scenarios(&["memory"]), &kernels, &selection).unwrap();
     assert_eq!(
         (cells[0].key.as_str(), &cells[0].resolved.traits),
@@ -108,8 +110,11 @@ fn a_file_has_a_label_and_no_traits() {
     );
     let traits = Traits::AtLeast([Trait::WcHonoured].into());
     let declared = KernelChoice::Own { label: with_series("a-first", "wc"), traits: traits.clone() };
-    let selection =
-        Selection { selectors: vec!["memory@a-first*".into()], exclude: vec![], kernels: vec![declared] };
+    let selection = Selection {
+        selectors: vec!["memory@a-first*".into()],
+        kernels: vec![declared],
+        ..Selection::default()
+    };
     let cells = plan(&scenarios(&["memory"]), &kernels, &selection).unwrap();
     assert_eq!((cells[0].key.as_str(), &cells[0].resolved.traits), ("memory@a-first~wc", &traits));
     let listed = plan(&scenarios(&["memory"]), &kernels, &Selection::default()).unwrap();
@@ -276,4 +281,64 @@ proptest! {
         let _ = keys(&[&selector], &[&argument]);
         let _ = keys(&[&selector], &[]);
     }
+}
+
+/// Returns the keys with these QEMUs.
+fn keys_of(selectors: &[&str], exclude: &[&str], qemus: &[QemuChoice]) -> Result<Vec<String>, String> {
+    let texts = |texts: &[&str]| texts.iter().map(|text| text.to_string()).collect();
+    let (selectors, exclude, axes) = (texts(selectors), texts(exclude), vec![QemuChoice::axis(qemus)]);
+    let selection = Selection { selectors, exclude, axes, kernels: vec![] };
+    plan(&scenarios(&["memory", "vfio-pci-bar"]), &kernels(), &selection)
+        .map(|cells| cells.into_iter().map(|cell| cell.key.to_string()).collect())
+        .map_err(|error| error.to_string())
+}
+
+#[test]
+fn a_selector_without_axes_takes_the_chosen_points() {
+    let both = [QemuChoice::Default, QemuChoice::Newest];
+    let newest = ["memory@debian-6.12+qemu=newest", "memory@debian-6.1+qemu=newest"];
+    assert_eq!(keys_of(&["memory"], &[], &[]).unwrap(), ["memory@debian-6.12", "memory@debian-6.1"]);
+    assert_eq!(keys_of(&["memory"], &[], &[QemuChoice::Newest]).unwrap(), newest);
+    assert_eq!(
+        keys_of(&["memory@debian-6.1"], &[], &both).unwrap(),
+        ["memory@debian-6.1", "memory@debian-6.1+qemu=newest"]
+    );
+    // `*` stands for no axis.
+    assert_eq!(keys_of(&["*@*"], &[], &[]).unwrap().len(), 8);
+    assert_eq!(keys_of(&["*@*"], &[], &both).unwrap().len(), 16);
+    assert!(keys_of(&["*@*"], &[], &[QemuChoice::Newest]).unwrap().iter().all(|key| key.ends_with("newest")));
+}
+
+#[test]
+fn a_key_reaches_a_point_that_is_not_chosen() {
+    let key = "memory@debian-6.12+qemu=newest";
+    assert_eq!(keys_of(&[key], &[], &[]).unwrap(), [key]);
+    assert_eq!(keys_of(&["*@a-first+*"], &[], &[]).unwrap().len(), 2);
+    assert_eq!(
+        keys_of(&["memory@debian-6.12", key], &[], &[]).unwrap(),
+        ["memory@debian-6.12", "memory@debian-6.12+qemu=newest"]
+    );
+    // Named QEMUs are all that there are, as named kernels are.
+    let plain = keys_of(&["memory@debian-6.12+qemu=old"], &[], &[QemuChoice::Newest]).unwrap_err();
+    assert!(plain.contains("did you mean `memory@debian-6.12+qemu=newest`?"), "{plain}");
+}
+
+#[test]
+fn cells_of_all_points_are_left_out_together_or_by_their_keys() {
+    let both = [QemuChoice::Default, QemuChoice::Newest];
+    let left = |exclude: &str| keys_of(&["memory"], &[exclude], &both).unwrap();
+    assert_eq!(left("memory@debian-6.1"), ["memory@debian-6.12", "memory@debian-6.12+qemu=newest"]);
+    assert_eq!(left("*@*+qemu=newest"), ["memory@debian-6.12", "memory@debian-6.1"]);
+    let key = "a@k+control=inverted+qemu=newest".parse().unwrap();
+    assert!(selects("a", &key) && selects("a@k", &key) && selects("a@k+*", &key));
+    assert!(!selects("a@k+qemu=newest", &key));
+}
+
+#[test]
+fn a_key_names_its_qemu() {
+    let of = |key: &str| QemuChoice::of(&key.parse().unwrap());
+    assert_eq!(of("a@k"), Some(QemuChoice::Default));
+    assert_eq!(of("a@k+control=inverted+qemu=newest"), Some(QemuChoice::Newest));
+    // The plain key is that of the default one.
+    assert_eq!([of("a@k+qemu=default"), of("a@k+qemu=older")], [None, None]);
 }

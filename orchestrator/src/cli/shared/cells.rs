@@ -2,6 +2,7 @@
 
 use crate::cli::{
     context::Context, failure::Failure, render::complain, shared::kernels::KernelArguments, shared::own,
+    shared::qemu::QemuArguments,
 };
 use crate::{
     boot::kernel::{
@@ -19,7 +20,7 @@ use s2lab_model::{
     kernel::Kernels,
     mutants::PlannedMutant,
     night::Night,
-    plan::{Key, Selection, plan},
+    plan::{Key, QemuChoice, Selection, plan},
     shards::Shard,
 };
 use std::{
@@ -126,7 +127,9 @@ pub(crate) fn planned(
     lab: &Lab,
     CellArguments { what, exclude }: &CellArguments,
     arguments: &KernelArguments,
+    qemu: &QemuArguments,
 ) -> Result<CellPlan, Failure> {
+    qemu.check()?;
     let (files, selectors): (Vec<_>, Vec<_>) = what.iter().cloned().partition(|argument| is_file(argument));
     let mut paths: Vec<PathBuf> = files.iter().map(PathBuf::from).collect();
     // Files alone are the whole plan; with selectors the lab's scenarios are added.
@@ -141,8 +144,8 @@ pub(crate) fn planned(
         if selectors.is_empty() { selectors } else { selectors.into_iter().chain(from_files).collect() };
     let kernels = lab.kernels()?;
     let own::Kernels { choices, own } = own::kernels(lab, &kernels, arguments)?;
-    let mut cells =
-        plan(&scenarios, &kernels, &Selection { selectors, exclude: exclude.clone(), kernels: choices })?;
+    let (exclude, axes) = (exclude.clone(), vec![qemu.axis()]);
+    let mut cells = plan(&scenarios, &kernels, &Selection { selectors, exclude, kernels: choices, axes })?;
     for cell in &mut cells {
         cell.repeat = repeat(cell, &files, &own);
     }
@@ -159,12 +162,17 @@ pub(crate) fn planned(
     })
 }
 
-/// The keys of all cells that the lab folder has.
+/// The keys of all cells that the lab folder has, on each QEMU.
 pub(crate) fn lab_cells(lab: &Lab) -> Result<BTreeSet<Key>, Failure> {
     let kernels = lab.kernels()?;
     let scenarios = scenarios(&lab.scenario_files()?)?;
-    let keys = scenarios.iter().flat_map(|scenario| {
-        kernels.entries.keys().filter_map(|kernel| Key::of(&scenario.scenario, kernel, []).ok())
+    let pairs =
+        scenarios.iter().flat_map(|scenario| kernels.entries.keys().map(move |kernel| (scenario, kernel)));
+    let keys = pairs.flat_map(|(scenario, kernel)| {
+        QemuChoice::ALL.into_iter().filter_map(move |qemu| {
+            let axis = qemu.value().map(|value| (QemuChoice::AXIS, value));
+            Key::of(&scenario.scenario, kernel, axis).ok()
+        })
     });
     Ok(keys.collect())
 }
@@ -176,6 +184,9 @@ fn repeat(cell: &PlannedCell, files: &[String], own: &[own::OwnKernel]) -> Vec<S
         |file: &&String| Path::new(file).file_stem().is_some_and(|stem| *stem == *cell.key.scenario());
     let file = files.iter().find(is_source);
     let mut arguments = vec!["run".to_owned(), file.cloned().unwrap_or_else(|| cell.key.to_string())];
+    // Its name has no axis.
+    let qemu = QemuChoice::of(&cell.key).filter(|qemu| file.is_some() && qemu.value().is_some());
+    arguments.extend(qemu.into_iter().flat_map(QemuArguments::word));
     match own.iter().find(|own| own.kernel.label == cell.kernel) {
         Some(own) => arguments.extend(own.words.clone()),
         None if file.is_some() => arguments.extend(["--kernel".to_owned(), cell.kernel.clone()]),

@@ -62,8 +62,9 @@ impl Provisions {
                 );
             }
         }
-        let qemu = boot.qemu();
-        tracing::info!("QEMU {}: {}", qemu.version, qemu.program.display());
+        for (choice, qemu) in boot.qemus() {
+            tracing::info!("{} QEMU {}: {}", choice.word(), qemu.version, qemu.program.display());
+        }
         for name in cells.iter().map(|cell| &cell.kernel).collect::<BTreeSet<_>>() {
             if let Some(kernel) = boot.kernel(name) {
                 tracing::info!("kernel {name}: {}", kernel.boot.image.display());
@@ -71,7 +72,11 @@ impl Provisions {
         }
         let slots = slots(&places.cache, cells)?;
         let launcher = Launcher::start().map_err(Failure::io("cannot start"))?;
-        let factor = factor::of_machine(&places.cache, &launcher, boot.qemu(), false).await?;
+        // One of several QEMUs may be slower: the deadlines are for all of them.
+        let mut factor = Factor::default();
+        for (_, qemu) in boot.qemus() {
+            factor = factor.max(factor::of_machine(&places.cache, &launcher, qemu, false).await?);
+        }
         Ok(Self { boot, slots, launcher, factor })
     }
 

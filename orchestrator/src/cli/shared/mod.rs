@@ -12,6 +12,7 @@ pub(crate) mod mutants;
 pub(crate) mod outputs;
 pub(crate) mod own;
 pub(crate) mod parts;
+pub(crate) mod qemu;
 pub(crate) mod runs;
 pub(crate) mod shards;
 pub(crate) mod sides;

@@ -1,6 +1,6 @@
-//! `--qemu` and related arguments: parts that the user brings.
+//! `--rootfs` and related arguments: parts that the user brings.
 
-use crate::cli::failure::Failure;
+use crate::cli::{failure::Failure, shared::qemu::QemuArguments};
 use crate::{boot::kernel::ready::GUEST_MODULES, home, lab::Places, runtime};
 use clap::Args;
 use s2lab_cache::{Cache, Parts, Quiet};
@@ -15,9 +15,8 @@ const HEADING: &str = "Bring your own parts (no apt or cargo needed)";
 /// The arguments of a machine without apt and cargo, which uses another machine's parts.
 #[derive(Debug, Clone, Args, Default)]
 pub(crate) struct PartArguments {
-    /// A qemu-system-aarch64, 10.0 or newer, in place of the machine's or the cache's
-    #[arg(long, help_heading = HEADING, value_name = "PROGRAM", value_parser = home::argument())]
-    qemu: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) qemu: QemuArguments,
     /// The host's user land: a folder with an arm64 system, or a cpio archive of one, that has
     /// QEMU, dropbear and busybox
     #[arg(long, help_heading = HEADING, value_name = "DIR|CPIO", value_parser = home::argument())]
@@ -53,21 +52,23 @@ impl PartArguments {
 
     pub(crate) fn parts(&self) -> Parts {
         let Self { qemu, rootfs, agent, guest_kernel, guest_modules, plugin } = self.clone();
+        let qemu = qemu.file().map(Path::to_owned);
         Parts { qemu, rootfs, agent, guest_kernel, guest_modules, plugin }
     }
 
-    /// Returns the arguments for the same parts.
+    /// Returns the arguments for the same parts. A QEMU that is given by a word is in the key.
     pub(crate) fn words(&self) -> Vec<String> {
-        let word = |argument: &str, path: &Option<PathBuf>| {
-            path.as_deref().map(|path: &Path| [argument.to_owned(), path.display().to_string()])
+        let Parts { qemu, rootfs, agent, guest_kernel, guest_modules, plugin } = self.parts();
+        let word = |argument: &str, path: Option<PathBuf>| {
+            path.map(|path| [argument.to_owned(), path.display().to_string()])
         };
         [
-            word("--qemu", &self.qemu),
-            word("--rootfs", &self.rootfs),
-            word("--agent", &self.agent),
-            word("--guest-kernel", &self.guest_kernel),
-            word("--guest-modules", &self.guest_modules),
-            word("--plugin", &self.plugin),
+            word("--qemu", qemu),
+            word("--rootfs", rootfs),
+            word("--agent", agent),
+            word("--guest-kernel", guest_kernel),
+            word("--guest-modules", guest_modules),
+            word("--plugin", plugin),
         ]
         .into_iter()
         .flatten()

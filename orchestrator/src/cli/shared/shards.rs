@@ -5,6 +5,7 @@ use crate::cli::{
     failure::Failure,
     shared::cells::{CellArguments, CellPlan, planned},
     shared::kernels::KernelArguments,
+    shared::qemu::QemuArguments,
 };
 use crate::{boot::kernel::identity::identity, home, lab::Lab};
 use clap::{Args, Parser};
@@ -39,15 +40,17 @@ impl ShardArguments {
         lab: &Lab,
         cells: &CellArguments,
         kernels: &KernelArguments,
+        qemu: &QemuArguments,
     ) -> Result<CellPlan, Failure> {
         let (mut planned, whole) = match &self.plan {
-            Some(path) => of_file(lab, path)?,
+            Some(path) => of_file(lab, path, qemu)?,
             None => {
-                let planned = planned(lab, cells, kernels)?;
+                let planned = planned(lab, cells, kernels, qemu)?;
                 if self.shard.is_none() {
                     return Ok(planned);
                 }
-                let whole = plan_file(lab, &planned, selection(cells, kernels), &BTreeMap::new())?;
+                let selection = selection(cells, kernels, qemu);
+                let whole = plan_file(lab, &planned, selection, &BTreeMap::new())?;
                 (planned, whole)
             }
         };
@@ -65,11 +68,17 @@ struct Selection {
     cells: CellArguments,
     #[command(flatten)]
     kernels: KernelArguments,
+    #[command(flatten)]
+    qemu: QemuArguments,
 }
 
 /// Returns the arguments that select the cells, for the plan.
-pub(crate) fn selection(cells: &CellArguments, kernels: &KernelArguments) -> Vec<String> {
-    [cells.words(), kernels.words()].concat()
+pub(crate) fn selection(
+    cells: &CellArguments,
+    kernels: &KernelArguments,
+    qemu: &QemuArguments,
+) -> Vec<String> {
+    [cells.words(), kernels.words(), qemu.words()].concat()
 }
 
 /// Makes the plan file of cells.
@@ -102,15 +111,30 @@ pub(crate) fn read(path: &Path) -> Result<PlanFile, Failure> {
     PlanFile::load(&text).map_err(|source| Failure::PlanFile { path: path.to_owned(), source })
 }
 
-/// Returns the cells of a plan file, and the plan, if this checkout makes the same one.
-fn of_file(lab: &Lab, path: &Path) -> Result<(CellPlan, PlanFile), Failure> {
+/// Returns the cells of a plan file, and the plan, if this checkout makes the same one. `brought` is the
+/// QEMU of this machine's run.
+fn of_file(lab: &Lab, path: &Path, brought: &QemuArguments) -> Result<(CellPlan, PlanFile), Failure> {
     let whole = read(path)?;
+    if brought.has_words() {
+        return Err(Failure::Usage {
+            message: "--qemu: the plan has the QEMUs of its cells".into(),
+            hint: Some("give it to `s2lab plan`".into()),
+        });
+    }
+    brought.check()?;
     let words = ["plan".to_owned()].into_iter().chain(whole.selection.iter().cloned());
-    let Selection { cells, kernels } = Selection::try_parse_from(words).map_err(|error| Failure::Usage {
-        message: format!("{}: its arguments are not understood: {error}", path.display()),
-        hint: Some("another s2lab made the plan".into()),
-    })?;
-    let planned = planned(lab, &cells, &kernels)?;
+    let Selection { cells, kernels, qemu } =
+        Selection::try_parse_from(words).map_err(|error| Failure::Usage {
+            message: format!("{}: its arguments are not understood: {error}", path.display()),
+            hint: Some("another s2lab made the plan".into()),
+        })?;
+    if brought.file().is_some() && qemu.has_words() {
+        return Err(Failure::Usage {
+            message: format!("{}: its cells have QEMUs of their own", path.display()),
+            hint: Some("leave out --qemu".into()),
+        });
+    }
+    let planned = planned(lab, &cells, &kernels, &qemu)?;
     let here = plan_file(lab, &planned, whole.selection.clone(), &BTreeMap::new())?;
     match whole.differs_from(&here) {
         None => Ok((planned, whole)),

@@ -87,7 +87,8 @@ fn plan(lab: &Lab, arguments: &Arguments) -> Result<(CellPlan, Compare), Failure
     kernels.dedup();
     let (due, kernels) = (kernels.len(), KernelArguments { kernels, ..KernelArguments::default() });
     let what = vec![scenario_file(lab, scenario)?];
-    let planned = planned(lab, &CellArguments { what, ..CellArguments::default() }, &kernels)?;
+    let cells = CellArguments { what, ..CellArguments::default() };
+    let planned = planned(lab, &cells, &kernels, &arguments.parts.qemu)?;
     let (Some(one), Some(other)) = (planned.cells.first(), planned.cells.last()) else {
         return Err(Failure::Usage { message: "there is no cell to compare".into(), hint: None });
     };

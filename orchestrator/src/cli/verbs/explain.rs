@@ -8,6 +8,7 @@ use crate::cli::{
     shared::answers::{AnswerArguments, answer},
     shared::cells::{CellArguments, CellPlan, planned},
     shared::kernels::KernelArguments,
+    shared::qemu::QemuArguments,
 };
 use crate::{
     host::emulated::argv::{Channels, HostMachine, PciDevice, PluginFile},
@@ -19,6 +20,7 @@ use s2lab_model::escape::plain;
 use s2lab_model::{
     event::PlannedCell,
     judge::{Alternative, expected},
+    plan::QemuChoice,
     scenario::Host,
 };
 use serde::Serialize;
@@ -33,12 +35,14 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     kernels: KernelArguments,
     #[command(flatten)]
+    qemu: QemuArguments,
+    #[command(flatten)]
     form: AnswerArguments,
 }
 
 pub(crate) fn explain(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let cells = CellArguments { what: arguments.what.clone(), ..CellArguments::default() };
-    let planned = planned(&context.lab()?, &cells, &arguments.kernels)?;
+    let planned = planned(&context.lab()?, &cells, &arguments.kernels, &arguments.qemu)?;
     if arguments.form.is_json() {
         let cells: Result<_, _> = planned.cells.iter().map(|cell| explained(&planned, cell)).collect();
         answer(&Answer::Explain { cells: cells? })?;
@@ -61,8 +65,9 @@ pub(crate) fn explain(context: &Context, arguments: &Arguments) -> Result<u8, Fa
             say(&format!("\n# Expected{label}"))?;
             say(plain(&yaml(&expectations)?).trim_end())?;
         }
+        say(&format!("\n# {}", qemu(cell)))?;
         say(
-            "\n# QEMU; what stands in <> is made when it starts. Where QEMU's CPU model can sign pointers by a fast hash, it does.",
+            "# What stands in <> is made when it starts. Where QEMU's CPU model can sign pointers by a fast hash, it does.",
         )?;
         say(&command(&cell.resolved.host, own_arguments(&planned, cell)))?;
     }
@@ -106,6 +111,14 @@ fn yaml(value: &impl Serialize) -> Result<String, Failure> {
     let text =
         singleton_map_recursive::serialize(value, Serializer).and_then(|value| serde_yaml::to_string(&value));
     text.map_err(std::io::Error::other).map_err(Failure::io("cannot write YAML"))
+}
+
+/// Returns the QEMU of a cell, in words.
+fn qemu(cell: &PlannedCell) -> &'static str {
+    match QemuChoice::of(&cell.key) {
+        Some(QemuChoice::Newest) => "The newest QEMU that the archive has",
+        _ => "QEMU",
+    }
 }
 
 /// The name of QEMU's program.

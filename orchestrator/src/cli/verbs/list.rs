@@ -8,6 +8,7 @@ use crate::cli::{
     shared::answers::{AnswerArguments, answer},
     shared::cells::{CellArguments, planned},
     shared::kernels::KernelArguments,
+    shared::qemu::QemuArguments,
 };
 use crate::lab::{Lab, scenarios};
 use crate::show::answer::{self, Answer, Cell};
@@ -22,6 +23,8 @@ pub(crate) struct Arguments {
     cells: CellArguments,
     #[command(flatten)]
     kernels: KernelArguments,
+    #[command(flatten)]
+    qemu: QemuArguments,
     /// The kernels of images/kernels.yaml instead: name, provider, traits, what it is
     #[arg(long = "kernels", conflicts_with_all = ["what", "exclude", "kernels", "modules", "config"])]
     of_kernels: bool,
@@ -42,7 +45,7 @@ pub(crate) fn list(context: &Context, arguments: &Arguments) -> Result<u8, Failu
         let promises = promises(&context.lab()?)?;
         return if json { answer_promises(promises) } else { list_promises(&promises) };
     }
-    let planned = planned(&context.lab()?, &arguments.cells, &arguments.kernels)?;
+    let planned = planned(&context.lab()?, &arguments.cells, &arguments.kernels, &arguments.qemu)?;
     if json {
         answer(&Answer::List { cells: planned.cells.iter().map(Cell::from).collect() })?;
         return Ok(exit::FINE);

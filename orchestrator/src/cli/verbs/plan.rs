@@ -9,6 +9,7 @@ use crate::cli::{
         cells::{CellArguments, lab_cells, planned},
         history::HistoryArguments,
         kernels::KernelArguments,
+        qemu::QemuArguments,
         shards::{plan_file, selection},
     },
 };
@@ -28,6 +29,8 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     kernels: KernelArguments,
     #[command(flatten)]
+    qemu: QemuArguments,
+    #[command(flatten)]
     history: HistoryArguments,
     /// Write the plan there; default: stdout
     #[arg(short, long, value_name = "FILE", value_parser = home::argument())]
@@ -35,14 +38,21 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn plan(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
-    let Arguments { cells, kernels, history, output } = arguments;
+    let Arguments { cells, kernels, qemu, history, output } = arguments;
     let lab = context.lab()?;
-    let planned = planned(&lab, cells, kernels)?;
+    if let Some(file) = qemu.file() {
+        qemu.check()?;
+        return Err(Failure::Usage {
+            message: format!("--qemu {}: a plan has no programs", file.display()),
+            hint: Some("give it to `s2lab run --plan` on each machine".into()),
+        });
+    }
+    let planned = planned(&lab, cells, kernels, qemu)?;
     // Cells of the same scenario on other kernels count too.
     let mut known = lab_cells(&lab)?;
     known.extend(planned.cells.iter().map(|cell| cell.key.clone()));
     let durations = history.durations(context, &known)?;
-    let plan = plan_file(&lab, &planned, selection(cells, kernels), &durations)?;
+    let plan = plan_file(&lab, &planned, selection(cells, kernels, qemu), &durations)?;
     match output {
         None => say_bytes(plan.text().as_bytes())?,
         Some(path) => write(path, &plan)?,

@@ -67,7 +67,7 @@ pub(crate) struct Arguments {
 pub(crate) fn shell(context: &Context, arguments: Arguments) -> Result<u8, Failure> {
     let lab = context.lab()?;
     let cells = CellArguments { what: vec![arguments.what.clone()], ..CellArguments::default() };
-    let mut planned = planned(&lab, &cells, &arguments.kernels)?;
+    let mut planned = planned(&lab, &cells, &arguments.kernels, &arguments.parts.qemu)?;
     let cell = planned.only_cell("a shell is in one")?.clone();
     arguments.parts.check(&context.places()?)?;
     planned.check_given(context, &lab, arguments.offline)?;

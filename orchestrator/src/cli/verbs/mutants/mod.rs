@@ -105,7 +105,8 @@ fn plan(lab: &Lab, mutants: Vec<PlannedMutant>, arguments: &Arguments) -> Result
         false => arguments.scenarios.clone(),
     };
     let cells = CellArguments { what, ..CellArguments::default() };
-    let mut planned = planned(lab, &cells, &KernelArguments { kernels, ..KernelArguments::default() })?;
+    let kernels = KernelArguments { kernels, ..KernelArguments::default() };
+    let mut planned = planned(lab, &cells, &kernels, &arguments.parts.qemu)?;
     let concerns = |mutant: &PlannedMutant, scenario: &str| {
         let of = |written: &&Scenario| written.scenario == scenario;
         !arguments.scenarios.is_empty()

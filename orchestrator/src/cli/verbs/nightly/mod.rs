@@ -29,7 +29,7 @@ use crate::{
 use s2lab_cache::{Cache, Quiet};
 use s2lab_model::{
     night::{Morning, Night},
-    plan::control,
+    plan::controls,
 };
 use s2lab_os::whole;
 use std::{path::Path, sync::Arc};
@@ -49,7 +49,7 @@ pub(crate) fn nightly(context: &Context, arguments: Arguments) -> Result<u8, Fai
     arguments.parts.check(&places)?;
     planned.check_given(context, &lab, arguments.offline)?;
     if !arguments.offline {
-        runtime::block_on(moving::move_kernels(&places, &lab, &planned))??;
+        runtime::block_on(moving::move_all(&places, &lab, &planned))??;
     }
     let mut ended = None;
     let keep_end = |end: Ended| ended = Some(end);
@@ -64,14 +64,14 @@ pub(crate) fn nightly(context: &Context, arguments: Arguments) -> Result<u8, Fai
     carried.map(|_| morning.exit)
 }
 
-/// Returns the cells of the night, the negative control among them.
+/// Returns the cells of the night, the negative controls among them.
 fn plan(lab: &Lab, arguments: &Arguments) -> Result<CellPlan, Failure> {
     let mut cells = arguments.cells.clone();
     if cells.what.is_empty() {
         cells = CellArguments { what: vec![EVERYTHING.into()], ..cells };
     }
-    let mut planned = planned(lab, &cells, &KernelArguments::default())?;
-    planned.cells.extend(control(&planned.cells));
+    let mut planned = planned(lab, &cells, &KernelArguments::default(), &arguments.parts.qemu)?;
+    planned.cells.extend(controls(&planned.cells));
     for cell in &mut planned.cells {
         cell.repeat.extend(arguments.parts.words());
     }

@@ -8,6 +8,7 @@ use crate::cli::{
     shared::judged::Judged,
     shared::kernels::KernelArguments,
     shared::parts::PartArguments,
+    shared::qemu::QemuArguments,
     shared::runs::latest,
 };
 use crate::lab::Lab;
@@ -31,19 +32,20 @@ pub(crate) fn cells(context: &Context, lab: &Lab) -> Result<Option<(CellPlan, Pa
     }
     let keys: BTreeSet<_> = failed.iter().map(|cell| cell.planned.key.as_str()).collect();
     let mut parts = PartArguments::default();
-    let mut groups: Vec<(KernelArguments, Vec<String>)> = vec![];
+    let mut groups: Vec<((KernelArguments, QemuArguments), Vec<String>)> = vec![];
     for cell in &failed {
         let run = arguments(cell)?;
-        let (kernels, what) = (run.kernels, run.cells.what);
+        let (arguments, what) = ((run.kernels, run.parts.qemu.clone()), run.cells.what);
         parts = run.parts.or(parts);
-        match groups.iter_mut().find(|(of_group, _)| *of_group == kernels) {
+        match groups.iter_mut().find(|(of_group, _)| *of_group == arguments) {
             Some((_, together)) => together.extend(what),
-            None => groups.push((kernels, what)),
+            None => groups.push((arguments, what)),
         }
     }
     let mut all: Option<CellPlan> = None;
-    for (kernels, what) in groups {
-        let mut planned = planned(lab, &CellArguments { what, ..CellArguments::default() }, &kernels)?;
+    for ((kernels, qemu), what) in groups {
+        let cells = CellArguments { what, ..CellArguments::default() };
+        let mut planned = planned(lab, &cells, &kernels, &qemu)?;
         // A file with a kernel by its path is several cells, and possibly only some have failed.
         planned.cells.retain(|cell| keys.contains(cell.key.as_str()));
         planned.chosen.retain(|chosen| planned.cells.iter().any(|cell| cell.kernel == chosen.label));

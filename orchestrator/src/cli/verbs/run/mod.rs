@@ -30,6 +30,12 @@ pub(crate) fn run(context: &Context, mut arguments: Arguments) -> Result<u8, Fai
             false => failure,
         }
     };
+    if arguments.failed && arguments.parts.qemu.has_words() {
+        return Err(Failure::Usage {
+            message: "--qemu: the cells of --failed have their QEMUs in their keys".into(),
+            hint: Some("run cells by their keys".into()),
+        });
+    }
     let lab = context.lab().map_err(coded(BISECT_STOP))?;
     let mut planned = match arguments.failed {
         true => match failed::cells(context, &lab)? {
@@ -43,7 +49,8 @@ pub(crate) fn run(context: &Context, mut arguments: Arguments) -> Result<u8, Fai
             }
         },
         false => {
-            let planned = arguments.shard.planned(&lab, &arguments.cells, &arguments.kernels);
+            let Arguments { shard, cells, kernels, parts, .. } = &arguments;
+            let planned = shard.planned(&lab, cells, kernels, &parts.qemu);
             planned.map_err(coded(BISECT_STOP))?
         }
     };
