@@ -38,7 +38,7 @@ fn the_pure_crates_have_no_io_among_their_dependencies() {
 }
 
 /// The crates that only tests use.
-const OF_TESTS: [&str; 3] = ["fake-qemu", "guest-tables", "readers"];
+const OF_TESTS: [&str; 4] = ["fake-qemu", "guest-tables", "judge", "readers"];
 
 #[test]
 fn the_program_needs_nothing_that_is_for_tests() {

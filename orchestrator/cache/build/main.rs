@@ -1,5 +1,5 @@
 //! Makes the files that the program carries besides its code: the lab folder that ships, and the
-//! source of the agent and of QEMU's plugin.
+//! source of the agent, of QEMU's plugin and of the judge.
 
 mod files;
 mod programs;
@@ -21,6 +21,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     table(&mut tables, "LAB", &lab)?;
     table(&mut tables, "AGENT", &programs::source(&programs::AGENT, &checkout, out)?)?;
     table(&mut tables, "PLUGIN", &programs::source(&programs::PLUGIN, &checkout, out)?)?;
+    table(&mut tables, "JUDGE", &programs::source(&programs::JUDGE, &checkout, out)?)?;
     fs::write(out.join("carried.rs"), tables)?;
     Ok(())
 }

@@ -22,6 +22,8 @@ pub(crate) const AGENT: Program =
     Program { crates: ["guest-agent", "guest-agent/protocol"], profile: "agent" };
 pub(crate) const PLUGIN: Program =
     Program { crates: ["orchestrator/plugin", "orchestrator/plugin/trace"], profile: "plugin" };
+pub(crate) const JUDGE: Program =
+    Program { crates: ["guest-agent/judge", "guest-agent/judge/records"], profile: "judge" };
 
 /// The parts of a manifest that only tests need. cargo asks the registry for all dependencies, and
 /// for the files of all named targets.

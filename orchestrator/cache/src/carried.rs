@@ -1,5 +1,5 @@
 //! The files in the program, so that it needs no checkout: the lab folder that ships, and the
-//! source of the agent and of QEMU's plugin. `build/` collects them.
+//! source of the agent, of QEMU's plugin and of the judge. `build/` collects them.
 
 use crate::objects::digest::Hasher;
 use std::{fs, io, path::Path};
@@ -84,6 +84,15 @@ mod tests {
         let names: Vec<_> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
         assert!(names.contains(&"s2lab-plugin") && names.contains(&"s2lab-trace"), "{tree}");
         assert!(names.iter().all(|name| name.is_empty() || name.starts_with("s2lab-")), "{tree}");
+    }
+
+    #[test]
+    fn the_judges_source_is_whole() {
+        let tree = packages(JUDGE);
+        let names: Vec<_> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
+        assert!(names.contains(&"s2lab-judge") && names.contains(&"s2lab-judge-records"), "{tree}");
+        assert!(names.iter().all(|name| name.is_empty() || name.starts_with("s2lab-judge")), "{tree}");
+        assert!(JUDGE.iter().any(|file| file.path == "guest-agent/judge/src/judge.ld"));
     }
 
     #[test]

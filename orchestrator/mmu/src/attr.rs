@@ -189,19 +189,24 @@ fn mair_cacheability(nibble: u8) -> Option<MemoryType> {
     }
 }
 
-/// Returns the effective type of an access that passes both stages (DDI 0487, D8, "Combining stage
-/// 1 and stage 2 memory type attributes"). Returns None if a stage's value is reserved, or if the
-/// result's inner and outer cacheability differ.
+/// Returns the effective attribute of an access that passes both stages (DDI 0487, D8, "Combining
+/// stage 1 and stage 2 memory type attributes"). Returns None if a stage's value is reserved.
 ///
 /// HCR_EL2.FWB is no argument: [`Stage2Attr`] already depends on it.
-pub fn combine(stage1: Stage1Attr, stage2: Stage2Attr) -> Option<MemoryType> {
+pub fn combine_attributes(stage1: Stage1Attr, stage2: Stage2Attr) -> Option<TypeAttr> {
     let stage1 = stage1.type_attr()?;
     match stage2 {
-        Stage2Attr::Type(stage2) => stage1.strictest(stage2).memory_type(),
-        Stage2Attr::ForcedWriteBack => Some(NormalWB),
-        Stage2Attr::AsStage1 => stage1.memory_type(),
+        Stage2Attr::Type(stage2) => Some(stage1.strictest(stage2)),
+        Stage2Attr::ForcedWriteBack => Some(TypeAttr::pure(NormalWB)),
+        Stage2Attr::AsStage1 => Some(stage1),
         Stage2Attr::Reserved(_) => None,
     }
+}
+
+/// Returns the effective type of an access that passes both stages: that of [`combine_attributes`],
+/// or None if its inner and outer cacheability differ.
+pub fn combine(stage1: Stage1Attr, stage2: Stage2Attr) -> Option<MemoryType> {
+    combine_attributes(stage1, stage2).and_then(TypeAttr::memory_type)
 }
 
 /// The exception levels of the guest at which a page may be executed.

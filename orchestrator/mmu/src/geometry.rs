@@ -267,7 +267,8 @@ impl Geometry {
             let fault = Fault::AddressSize { input: named, level, output, bits: self.output_bits };
             if self.fits(output) { Ok(()) } else { Err(fault) }
         };
-        size(self.start_level, self.base)?;
+        // A start table out of reach is a fault at level 0 (DDI 0487, J1.1.5, "AArch64.S1Walk").
+        size(0, self.base)?;
         let (mut table, mut tables) = (self.base, 0);
         for level in self.start_level..=LAST_LEVEL {
             let at = table + 8 * ((input >> self.shift(level)) & (self.entries(level) - 1));

@@ -53,7 +53,7 @@ mod stage1;
 mod stage2;
 mod tlbi;
 
-pub use attr::{Exec, Shareability, Stage1Attr, Stage2Attr, TypeAttr, combine};
+pub use attr::{Exec, Shareability, Stage1Attr, Stage2Attr, TypeAttr, combine, combine_attributes};
 pub use contiguous::unlike_neighbours;
 pub use controls::{Control, controls};
 pub use geometry::{Fault, GeometryError, Granule};

@@ -92,7 +92,7 @@ impl PhysMem for PageMem {
 }
 
 /// A guest's physical memory: addresses are IPAs, which `stage2` translates. An IPA that stage 2
-/// does not map, or does not let read, has no memory.
+/// does not map, or through which it lets no walk read ([`Stage2::lets_walk`]), has no memory.
 #[derive(Debug, Clone, Copy)]
 pub struct ThroughStage2<'a, M: ?Sized> {
     stage2: &'a Stage2,
@@ -108,7 +108,7 @@ impl<'a, M: PhysMem + ?Sized> ThroughStage2<'a, M> {
 impl<M: PhysMem + ?Sized> PhysMem for ThroughStage2<'_, M> {
     fn read_u64(&self, ipa: u64) -> Option<u64> {
         let leaf = self.stage2.translate(self.mem, ipa).ok()?;
-        if !leaf.read {
+        if !self.stage2.lets_walk(&leaf) {
             return None;
         }
         self.mem.read_u64(leaf.pa_of(ipa)?)

@@ -164,7 +164,8 @@ impl Stage1 {
             user,
             write,
             exec: Exec {
-                el0: user && !bit(descriptor, 54) && !bit(tables, 60),
+                // EL0 may execute what it may not read: Linux's PAGE_EXECONLY has no PTE_USER.
+                el0: !bit(descriptor, 54) && !bit(tables, 60),
                 // EL1 never executes what EL0 may write (DDI 0487, D8, "Memory access control").
                 el1: !(bit(descriptor, 53) || bit(tables, 59) || (user && write)),
             },

@@ -1,13 +1,14 @@
 //! Stage 2: from a guest's physical addresses (IPAs) to the host's.
 
 use crate::geometry::{BLOCK_NT, Entry, Geometry, LAST_LEVEL, shift};
-use crate::{Exec, Fault, GeometryError, Granule, PhysMem, Shareability, Stage2Attr};
+use crate::{Exec, Fault, GeometryError, Granule, MemoryType, PhysMem, Shareability, Stage2Attr};
 use std::collections::HashSet;
 use std::fmt;
 
 /// Bits of HCR_EL2 (DDI 0487, HCR_EL2).
 mod hcr {
     pub(super) const VM: u64 = 1 << 0;
+    pub(super) const PTW: u64 = 1 << 2;
     pub(super) const FWB: u64 = 1 << 46;
 }
 
@@ -29,6 +30,8 @@ pub struct Stage2 {
     /// BADDR of the register, before it is aligned.
     raw_base: u64,
     fwb: bool,
+    /// HCR_EL2.PTW.
+    protects_walks: bool,
     /// VTCR_EL2.HD.
     dirty: bool,
     vmid: u16,
@@ -211,6 +214,7 @@ impl Stage2 {
             geometry,
             raw_base: geometry.raw_base(vttbr),
             fwb: hcr & hcr::FWB != 0,
+            protects_walks: hcr & hcr::PTW != 0,
             dirty: vtcr & vtcr::HD != 0,
             vmid: vmid(vttbr, vmid_bits),
             vmid_bits,
@@ -284,6 +288,14 @@ impl Stage2 {
             found.descriptor,
             found.output,
         ))
+    }
+
+    /// Returns true if a walk of stage 1 may read its descriptors through `leaf`: it may be read, and
+    /// it is not Device memory of which HCR_EL2.PTW keeps walks away. The access flag does not count:
+    /// a hypervisor clears it as RAM ages, and sets it at the next access.
+    pub fn lets_walk(&self, leaf: &Stage2Leaf) -> bool {
+        let is_device = leaf.attr.memory_type().is_some_and(MemoryType::is_device);
+        leaf.read && !(self.protects_walks && is_device)
     }
 
     /// Returns every leaf, within [`Limits::default`].

@@ -22,14 +22,22 @@ use std::{
 const PACKAGE: &str = "s2lab-agent";
 /// Its profile.
 const PROFILE: &str = "agent";
-const GNU: &str = "aarch64-unknown-linux-gnu";
+pub(crate) const GNU: &str = "aarch64-unknown-linux-gnu";
 const MUSL: &str = "aarch64-unknown-linux-musl";
-/// The compiler of the agent.
-enum Compiler {
+/// The compiler of programs for aarch64.
+pub(crate) enum Compiler {
     /// The machine's own: the target whose standard library it has, and its flags.
     Machine { target: &'static str, flags: Vec<String>, version: String },
     /// The one in the cache.
     Debian(Plan),
+}
+
+impl Compiler {
+    /// Returns the flags of a static program at a fixed address, and `more`.
+    pub(crate) fn flags(more: &[String]) -> Vec<String> {
+        let common = ["-Ctarget-feature=+crt-static", "-Crelocation-model=static"].map(str::to_owned);
+        common.into_iter().chain(more.iter().cloned()).collect()
+    }
 }
 
 #[derive(Serialize)]
@@ -59,7 +67,7 @@ impl Cache {
     }
 
     /// Returns the machine's compiler if it has a standard library for aarch64 and a linker.
-    fn compiler(&self) -> Result<Compiler> {
+    pub(crate) fn compiler(&self) -> Result<Compiler> {
         let ask = |arguments: &[&str]| {
             let mut command = child::command("rustc", child::CARGO);
             // The working folder is that of the build, so that rustup picks the same compiler.
@@ -74,19 +82,19 @@ impl Cache {
             }
             Err(other) => return Err(other.into()),
         };
-        let flags = |more: &[String]| {
-            let common = ["-Ctarget-feature=+crt-static", "-Crelocation-model=static"].map(str::to_owned);
-            common.into_iter().chain(more.iter().cloned()).collect::<Vec<_>>()
-        };
         if has_std(&sysroot, MUSL) {
             // This target brings its own start files and libc; rustc's own linker is enough.
             let own = ["-Clinker=rust-lld", "-Clinker-flavor=ld.lld", "-Clink-self-contained=yes"]
                 .map(str::to_owned);
-            return Ok(Compiler::Machine { target: MUSL, flags: flags(&own), version: ask(&["-vV"])? });
+            return Ok(Compiler::Machine {
+                target: MUSL,
+                flags: Compiler::flags(&own),
+                version: ask(&["-vV"])?,
+            });
         }
         let linker = if cfg!(target_arch = "aarch64") { "cc" } else { "aarch64-linux-gnu-gcc" };
         if has_std(&sysroot, GNU) && find_on_path(linker).is_some() {
-            let flags = flags(&[format!("-Clinker={linker}")]);
+            let flags = Compiler::flags(&[format!("-Clinker={linker}")]);
             return Ok(Compiler::Machine { target: GNU, flags, version: ask(&["-vV"])? });
         }
         Ok(Compiler::Debian(self.toolchain_plan()?))
@@ -109,12 +117,7 @@ impl Cache {
                     what: "cache folder that rustc accepts",
                     name: toolchain.linker.display().to_string(),
                 })?;
-                let flags = vec![
-                    "-Ctarget-feature=+crt-static".to_owned(),
-                    "-Crelocation-model=static".to_owned(),
-                    "-Clinker-flavor=ld".to_owned(),
-                    format!("-Clinker={linker}"),
-                ];
+                let flags = Compiler::flags(&["-Clinker-flavor=ld".to_owned(), format!("-Clinker={linker}")]);
                 (GNU, flags, Some(toolchain.rustc))
             }
         };

@@ -1,4 +1,4 @@
-//! Builds from source: kernels, the agent and the plugin, with their trees, patches and tools.
+//! Builds from source: kernels, the agent, the plugin and the judge, with their trees, patches and tools.
 
 pub(crate) mod agent;
 pub(crate) mod build;
@@ -6,6 +6,7 @@ pub(crate) mod build_folder;
 pub(crate) mod cargo;
 pub(crate) mod config;
 pub(crate) mod git_tree;
+pub(crate) mod judge;
 pub(crate) mod kept;
 pub(crate) mod kernel_config;
 pub(crate) mod kernel_tools;

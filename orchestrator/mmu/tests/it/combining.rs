@@ -1,7 +1,7 @@
 //! Combination of both stages: the architecture's table, and its rules written as properties.
 
 use s2lab_mmu::MemoryType::{self, *};
-use s2lab_mmu::{Stage1Attr, Stage2Attr, TypeAttr, combine};
+use s2lab_mmu::{Stage1Attr, Stage2Attr, TypeAttr, combine, combine_attributes};
 
 fn stage1(t: MemoryType) -> Stage1Attr {
     Stage1Attr::Type(TypeAttr::pure(t))
@@ -138,4 +138,13 @@ fn reserved_and_mixed_come_to_nothing() {
     assert_eq!(combine(stage1(DeviceGRE), mixed), Some(DeviceGRE), "Device is never mixed");
     assert_eq!(combine(Stage1Attr::decode(0x4f), Stage2Attr::AsStage1), None);
     assert_eq!(combine(Stage1Attr::decode(0x4f), Stage2Attr::ForcedWriteBack), Some(NormalWB));
+    // Inner and outer are combined apart.
+    let both = |field, mem_attr, fwb| {
+        let of = combine_attributes(Stage1Attr::decode(field), Stage2Attr::decode(mem_attr, fwb))?;
+        Some((of.inner(), of.outer()))
+    };
+    assert_eq!(both(0x4f, 0b1011, false), Some((NormalWB, NormalNC)));
+    assert_eq!(both(0xbf, 0b1110, false), Some((NormalWT, NormalWT)));
+    assert_eq!(both(0xbf, 0b0111, true), Some((NormalWB, NormalWT)));
+    assert_eq!(both(0x06, 0b1111, false), None);
 }

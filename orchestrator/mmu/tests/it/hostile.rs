@@ -114,7 +114,7 @@ fn addresses_beyond_the_physical_space_are_told() {
     assert_eq!(s.translate(&t, 0), beyond(1, 1 << 37, 36));
     let s = Stage2::new(1 << 40, vtcr & !(7 << 16), HCR).unwrap();
     assert_eq!(anomaly(&t, &s), (0, 1, AnomalyKind::AddressSize { output: 1 << 40 }));
-    assert_eq!(s.translate(&t, 0), beyond(1, 1 << 40, 32));
+    assert_eq!(s.translate(&t, 0), beyond(0, 1 << 40, 32));
 }
 
 #[test]

@@ -144,10 +144,11 @@ fn permissions() {
         (1 << 6 | 1 << 7 | 1 << 53, true, false, true, false),
         (1 << 6 | 1 << 7 | 1 << 54, true, false, false, true),
         (1 << 6 | 1 << 53 | 1 << 54, true, true, false, false),
+        // Execute-only for EL0 (Linux arch/arm64/include/asm/pgtable-prot.h, PAGE_EXECONLY).
+        (1 << 7 | 1 << 53, false, false, true, false),
     ];
     for (bits, user, write, el0, el1) in cases {
         let leaf = one(AF | bits);
-        let el0 = el0 && user;
         assert_eq!((leaf.user, leaf.write, leaf.exec), (user, write, Exec { el0, el1 }), "{bits:#x}");
     }
     assert!(one(AF).af);
@@ -169,7 +170,7 @@ fn tables_restrict_what_lies_below_unless_disabled() {
     };
     const HPD0: u64 = 1 << 41;
     assert_eq!(leaf(0, 0), (true, true, true, false));
-    assert_eq!(leaf(1 << 61, 0), (false, true, false, true), "APTable[0]: not for EL0");
+    assert_eq!(leaf(1 << 61, 0), (false, true, true, true), "APTable[0]: EL0 may only execute");
     assert_eq!(leaf(1 << 62, 0), (true, false, true, true), "APTable[1]: read-only");
     assert_eq!(leaf(1 << 60, 0), (true, true, false, false), "UXNTable");
     assert_eq!(leaf(1 << 59 | 1 << 62, 0), (true, false, true, false), "PXNTable");
@@ -288,10 +289,24 @@ proptest! {
 
 #[test]
 fn a_guest_table_that_stage_2_does_not_let_read_is_not_read() {
+    const PTW: u64 = 1 << 2;
     let mut guest = tables(K4, 39, 0x1000_0000);
     guest.map(0x1000, 0x5000, 3, AF);
     let (vtcr, level, entries) = kvm_vtcr(K4, 40);
-    for (bits, readable) in [(0x7fc, true), (0x7fc & !(1 << 6), false)] {
+    let write_back = 0x7fc;
+    let device = write_back & !(0b1111 << 2) | 1 << 2;
+    let no_flag = write_back & !AF;
+    // Attributes, and further bits of HCR_EL2.
+    for (bits, hcr, readable) in [
+        (write_back, 0, true),
+        (write_back, PTW, true),
+        (write_back & !(1 << 6), 0, false),
+        (device, 0, true),
+        (device, PTW, false),
+        (device, PTW | HCR_FWB, false),
+        // KVM clears the flag as RAM ages.
+        (no_flag, 0, true),
+    ] {
         let mut stage2 = Tables::new(K4, level, entries, 0x7_0000_0000);
         let mut pages = BTreeMap::new();
         for ipa in guest.words.keys() {
@@ -299,8 +314,22 @@ fn a_guest_table_that_stage_2_does_not_let_read_is_not_read() {
             pages.insert(ipa + 0x1_0000_0000, *ipa);
         }
         let host = Host { stage2: &stage2, guest: &guest, pages: &pages };
-        let s2 = Stage2::new(stage2.base, vtcr, HCR).unwrap();
+        let s2 = Stage2::new(stage2.base, vtcr, HCR | hcr).unwrap();
         let s1 = Stage1::new(guest.base, 0, tcr(K4, 39), MAIR, MMU_ON);
-        assert_eq!(s1.translate(&ThroughStage2::new(&s2, &host), 0x1000).is_ok(), readable);
+        let found = s1.translate(&ThroughStage2::new(&s2, &host), 0x1000);
+        assert_eq!(found.is_ok(), readable, "{bits:#x} {hcr:#x}");
     }
+}
+
+/// A start table beyond the output size is a fault of level 0, at whatever level the walk starts.
+#[test]
+fn a_start_table_out_of_reach_is_a_fault_of_level_0() {
+    let t = tables(K4, 39, 1 << 33);
+    let size = |bits: u64| {
+        let tcr = tcr(K4, 39) & !(0b111 << 32) | bits << 32;
+        Stage1::new(t.base, 0, tcr, MAIR, MMU_ON).translate(&t, 0x1000)
+    };
+    let beyond = Fault::AddressSize { input: 0x1000, level: 0, output: 1 << 33, bits: 32 };
+    assert_eq!(size(0), Err(beyond));
+    assert!(matches!(size(1), Err(Fault::Translation { level: 1, .. })));
 }
