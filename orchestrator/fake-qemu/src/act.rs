@@ -56,6 +56,7 @@ impl Machine {
             Act::LeakTables(kib) => self.lock().leaked = kib,
             Act::StayMapped => self.lock().stay_mapped = true,
             Act::OtherFlags => self.lock().other_flags = true,
+            Act::VmmPages => self.lock().vmm_pages = true,
             Act::Invalidate(all) => self.lock().invalidate = Some(all),
             Act::Trace { offset, word } => self.trace(offset, word),
             other => return Some(other),

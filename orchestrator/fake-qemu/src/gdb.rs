@@ -13,8 +13,20 @@ const CORE: [&str; 4] = ["x19", "sp", "pc", "cpsr"];
 const CORE_NUMBERS: [u32; 4] = [19, 31, 32, 33];
 /// The number of the first system register. QEMU's numbers differ from CPU model to CPU model.
 const FIRST_SYSTEM: u32 = 100;
-const SYSTEM: [&str; 8] =
-    ["HCR_EL2", "VTTBR_EL2", "VTCR_EL2", "TTBR0_EL1", "TTBR1_EL1", "TCR_EL1", "MAIR_EL1", "SCTLR"];
+const SYSTEM: [&str; 12] = [
+    "HCR_EL2",
+    "VTTBR_EL2",
+    "VTCR_EL2",
+    "TTBR0_EL1",
+    "TTBR1_EL1",
+    "TCR_EL1",
+    "MAIR_EL1",
+    "SCTLR",
+    "TTBR0_EL2",
+    "TCR_EL2",
+    "MAIR_EL2",
+    "SCTLR_EL2",
+];
 /// The vCPU that runs the guest, counted from 1 as the stub does.
 const GUEST_THREAD: u64 = 2;
 /// The cpsr of the host's own vCPU: EL2h, RW and TGE without VM.

@@ -61,6 +61,8 @@ pub(crate) struct State {
     /// The tables that the host keeps when its guests are gone, in KiB.
     pub(crate) leaked: u64,
     pub(crate) slow: Duration,
+    /// True if the VMMs map BARs by pages only.
+    pub(crate) vmm_pages: bool,
     /// The instructions after a reset, if they are not KVM's.
     pub(crate) invalidate: Option<Vec<Tlbi>>,
 }

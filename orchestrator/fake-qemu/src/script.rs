@@ -144,6 +144,8 @@ pub enum Act {
     StayMapped,
     /// The flags of the VMM's VMAs contradict the kernel's traits.
     OtherFlags,
+    /// The VMMs map BARs by 4 KiB pages, also those that the guests' stage 2 has in blocks.
+    VmmPages,
     /// Resets are followed by these instructions in place of KVM's from now on.
     Invalidate(Vec<Tlbi>),
     /// The plugin's memory has this word.

@@ -1,8 +1,8 @@
 //! The content of a look: a guest's page tables, and the registers that lead to them.
 
 use guest_tables::{
-    BAR_IPA, BAR_PA, BAR_VA, BLOCK, GuestTables, INDEX_DEVICE, INDEX_NC, PAGE, registers as guest_registers,
-    stage2_root,
+    BAR_IPA, BAR_PA, BAR_VA, BLOCK, GuestTables, HCR, HCR_E2H, HCR_FWB, INDEX_DEVICE, INDEX_NC, PAGE, VmmTables,
+    registers as guest_registers, stage2_root,
 };
 use s2lab_protocol::MapKind;
 use std::collections::BTreeMap;
@@ -53,8 +53,28 @@ pub(crate) fn registers(guest: u64, nonce: u64) -> BTreeMap<&'static str, u64> {
         ("TTBR1_EL1", 0),
         ("SCTLR", SCTLR),
         ("VTTBR_EL2", vttbr(guest)),
+        ("HCR_EL2", HCR | HCR_FWB | HCR_E2H),
     ]);
+    registers.extend(VmmTables::of(guest).registers());
     registers
+}
+
+/// Returns the address at which the VMM maps the BAR of its `index`-th device.
+pub(crate) fn vmm_va(index: u64) -> u64 {
+    0xffff_0000_0000 + index * BAR_STRIDE
+}
+
+/// Returns the pages of the stage 1 of the `guest`-th guest's VMM: the BARs of its devices, each the
+/// host's device with its size, in `pages` or in blocks.
+pub(crate) fn vmm(guest: u64, devices: &[(u64, u64)], pages: bool) -> BTreeMap<u64, Vec<u8>> {
+    let mut vmm = VmmTables::of(guest);
+    for (index, (device, size)) in (0..).zip(devices) {
+        let (level, span) = if size % BLOCK == 0 && !pages { (2, BLOCK) } else { (3, PAGE) };
+        for offset in (0..*size).step_by(span as usize) {
+            vmm.map(vmm_va(index) + offset, level, bar_pa(*device) + offset);
+        }
+    }
+    vmm.pages()
 }
 
 /// Returns all pages of both stages, by physical address.

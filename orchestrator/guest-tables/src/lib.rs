@@ -52,6 +52,11 @@ pub const INDEX_DEVICE: u64 = 4;
 pub const HCR: u64 = 1 << 31 | 1;
 /// HCR_EL2.FWB.
 pub const HCR_FWB: u64 = 1 << 46;
+/// HCR_EL2.E2H: the host uses VHE.
+pub const HCR_E2H: u64 = 1 << 34;
+/// The distance from one VMM's tables to the next VMM's, and the first one's start table.
+const VMM_STRIDE: u64 = 0x1_0000;
+const VMM_ROOT: u64 = 0x5800_0000;
 
 /// Returns the registers that lead to the tables, with FEAT_S2FWB.
 pub fn registers(vmid: u64) -> BTreeMap<&'static str, u64> {
@@ -118,6 +123,36 @@ impl GuestTables {
     pub fn pages(&self) -> BTreeMap<u64, Vec<u8>> {
         let stage1 = self.stage1.pages().map(|(at, page)| (at + self.offset, page));
         self.stage2.pages().chain(stage1).collect()
+    }
+}
+
+/// The stage 1 of a guest's VMM with VHE, with 48 bits of VA from level 0 and 4 KiB pages.
+#[derive(Debug)]
+pub struct VmmTables {
+    tables: Tables,
+}
+
+impl VmmTables {
+    /// Makes empty tables for the VMM of the `guest`-th guest.
+    pub fn of(guest: u64) -> Self {
+        Self { tables: Tables::new(VMM_ROOT + guest * VMM_STRIDE, 0) }
+    }
+
+    /// Adds a leaf at `level`, a page or a block of Device-nGnRnE.
+    pub fn map(&mut self, va: u64, level: u64, pa: u64) {
+        self.tables.map(va, level, pa | STAGE1_LEAF | 1 << 2);
+    }
+
+    /// Returns the registers that lead to the tables.
+    pub fn registers(&self) -> [(&'static str, u64); 4] {
+        let tcr = 5 << 32 | 16 << 16 | 16;
+        // M and C.
+        [("TTBR0_EL2", self.tables.root), ("TCR_EL2", tcr), ("MAIR_EL2", MAIR), ("SCTLR_EL2", 0b101)]
+    }
+
+    /// Returns the tables' pages, by physical address.
+    pub fn pages(&self) -> BTreeMap<u64, Vec<u8>> {
+        self.tables.pages().collect()
     }
 }
 

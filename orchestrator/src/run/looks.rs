@@ -148,7 +148,8 @@ impl Session<'_> {
         }
         let nonce = nonce().map_err(NoLook::Nonce)?;
         let held = self.link.ask_guest(guest, Hold { nonce }, request).await?;
-        let target = Target { name: NAME, guest, nonce, mappings: held.mappings, beside: BTreeMap::new() };
+        let (mappings, beside) = (held.mappings, BTreeMap::new());
+        let target = Target { name: NAME, guest, nonce, mappings, beside, vmas: vec![] };
         let tables = self.tables_of(target).await;
         if tables.is_err() {
             self.host.resume().await?;

@@ -75,8 +75,8 @@ fn render() -> String {
 }
 
 fn verdict(row: &Row) -> String {
-    match row.tlbi {
-        Some(said) => format!("{}; tlbi {said}", row.verdict),
+    match row.hears {
+        Some((witness, said)) => format!("{}; {witness} {said}", row.verdict),
         None => row.verdict.to_owned(),
     }
 }

@@ -120,7 +120,7 @@ fn deadlines(row: &Row) -> Deadlines {
 pub(crate) fn planned(script: &Script) -> Result<PlannedCell, Box<dyn Error>> {
     let text = include_str!("scenario.yaml");
     let scenario: Scenario = load("lifecycle.yaml", text).map_err(|mistakes| mistakes.to_string())?;
-    let traits = [Trait::WcConveyed, Trait::WcHonoured].into_iter().filter(|_| script.series);
+    let traits = Trait::ALL.into_iter().filter(|_| script.series);
     let key = Key::of(&scenario.scenario, KERNEL, [])?;
     Ok(PlannedCell {
         key,
@@ -198,8 +198,8 @@ fn check(row: &Row, judged: &JudgedCell, took: Duration) -> Result<(), String> {
     {
         return Err(format!("nothing says `{}`", row.says));
     }
-    if let Some(due) = row.tlbi.filter(|due| !testimony(judged).starts_with(due)) {
-        return Err(format!("tlbi is not `{due}`: {}", testimony(judged)));
+    if let Some((witness, due)) = row.hears.filter(|(of, due)| !testimony(judged, of).starts_with(due)) {
+        return Err(format!("{witness} is not `{due}`: {}", testimony(judged, witness)));
     }
     let (least, most) = match row.within {
         Within::Soon => (Duration::ZERO, BOUND),
@@ -218,10 +218,10 @@ fn stopped_in(judged: &JudgedCell) -> Option<Stage> {
     }
 }
 
-/// Returns the testimony of `tlbi` that is not compared.
-fn testimony(judged: &JudgedCell) -> String {
+/// Returns the testimony of a witness that is not compared.
+fn testimony(judged: &JudgedCell, witness: &str) -> String {
     let variable = judged.attempts.iter().flat_map(|attempt| &attempt.judgement.variable);
-    variable.filter(|(name, _)| *name == "tlbi").map(|(_, said)| said.to_string()).collect()
+    variable.filter(|(name, _)| *name == witness).map(|(_, said)| said.to_string()).collect()
 }
 
 /// Returns all reasons against the cell.

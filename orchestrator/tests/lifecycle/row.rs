@@ -24,8 +24,9 @@ pub(crate) struct Row {
     pub(crate) within: Within,
     /// A part of the reasons for the verdict; empty for a pass.
     pub(crate) says: &'static str,
-    /// The begin of the testimony of `tlbi`. None: there is none, or it is a reason for the verdict.
-    pub(crate) tlbi: Option<&'static str>,
+    /// A witness whose testimony is not compared, and the begin of what it says. None: it says nothing
+    /// of interest, or it is a reason for the verdict.
+    pub(crate) hears: Option<(&'static str, &'static str)>,
     /// True if the scenario counts the accesses to its device.
     pub(crate) counts: bool,
 }
@@ -58,7 +59,7 @@ pub(crate) fn good(name: &'static str) -> Row {
         stage: None,
         within: Within::Soon,
         says: "",
-        tlbi: None,
+        hears: None,
         counts: false,
     }
 }
@@ -104,9 +105,9 @@ impl Row {
         Self { counts: true, ..self }
     }
 
-    /// Makes the witness `tlbi` say this, beside a pass.
-    pub(crate) fn hears(self, tlbi: &'static str) -> Self {
-        Self { tlbi: Some(tlbi), ..self }
+    /// Makes a witness say this, beside a pass.
+    pub(crate) fn hears(self, witness: &'static str, said: &'static str) -> Self {
+        Self { hears: Some((witness, said)), ..self }
     }
 
     pub(crate) fn after(self, deadline: Deadline) -> Self {

@@ -182,8 +182,12 @@ impl Guest {
         let ram_leaf = machine.lock().ram_leaf.unwrap_or(guest_tables::NORMAL_WB);
         let pages = tables::build(self.number, &bars, machine.bar_leaf(), ram_leaf);
         let state = machine.lock();
+        let devices = self.devices.values().filter_map(|device| {
+            Some((index(machine, device), machine.bars.get(device)?.size))
+        });
+        let vmm = tables::vmm(self.number, &devices.collect::<Vec<_>>(), state.vmm_pages);
         if let Some(ram) = &machine.ram {
-            for (address, page) in pages {
+            for (address, page) in pages.into_iter().chain(vmm) {
                 ram.write(address, &page)?;
             }
             for (address, word) in &state.pokes {

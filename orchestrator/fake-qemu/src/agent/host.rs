@@ -90,8 +90,8 @@ impl Host {
         let devices = self.guests.get(guest).into_iter().flat_map(|guest| guest.devices.values());
         let size = |device: &String| machine.bars.get(device).map_or(0, |bar| bar.size);
         let vma = |(n, device): (u64, &String)| Vma {
-            start: 0xffff_0000_0000 + n * tables::BAR_STRIDE,
-            end: 0xffff_0000_0000 + n * tables::BAR_STRIDE + size(device),
+            start: tables::vmm_va(n),
+            end: tables::vmm_va(n) + size(device),
             // VFIO's region 2.
             offset: 2 << 40,
             name: "anon_inode:[vfio-device]".into(),

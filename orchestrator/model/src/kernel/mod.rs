@@ -23,10 +23,18 @@ pub enum Trait {
     WcConveyed,
     /// KVM maps marked device memory Normal-NC at stage 2.
     WcHonoured,
+    /// KVM maps device memory with leaves that are no larger than those of the VMM's own stage 1, or
+    /// with pages (Linux commit 71cc2c67fb8f, in 7.3, 7.2.10, 6.18.56, 6.12.113 and 6.1.192).
+    PfnmapStage1Leaf,
 }
 
 impl Trait {
-    pub const ALL: [Self; 2] = [Self::WcConveyed, Self::WcHonoured];
+    pub const ALL: [Self; 3] = [Self::WcConveyed, Self::WcHonoured, Self::PfnmapStage1Leaf];
+
+    /// Returns true if it is about the shape of tables, which two reports may differ in.
+    pub fn is_of_shape(self) -> bool {
+        matches!(self, Self::PfnmapStage1Leaf)
+    }
 }
 
 impl Display for Trait {
@@ -35,6 +43,7 @@ impl Display for Trait {
         f.write_str(match self {
             Self::WcConveyed => "wc-conveyed",
             Self::WcHonoured => "wc-honoured",
+            Self::PfnmapStage1Leaf => "pfnmap-stage1-leaf",
         })
     }
 }
@@ -62,6 +71,16 @@ impl Traits {
                     sets.iter().cloned().chain(with).collect()
                 },
             ),
+        }
+    }
+
+    /// Returns the same with those traits that `keep` returns true for.
+    #[must_use]
+    pub fn only(&self, keep: impl Fn(&Trait) -> bool) -> Traits {
+        let kept = |traits: &BTreeSet<Trait>| traits.iter().copied().filter(|one| keep(one)).collect();
+        match self {
+            Self::Exactly(traits) => Self::Exactly(kept(traits)),
+            Self::AtLeast(traits) => Self::AtLeast(kept(traits)),
         }
     }
 

@@ -3,7 +3,8 @@
 
 /// Blocking: the digest of the resolved cell, without the kernel's traits.
 pub const CELL: &str = "cell";
-/// Blocking between reports of one kernel: its declared traits.
+/// Blocking between reports of one kernel: its declared traits, see
+/// [`crate::cell::ResolvedCell::blocking_traits`].
 pub const TRAITS: &str = "traits";
 /// Blocking: page size of the host's kernel, bytes. Taken from the host itself.
 pub const PAGE_SIZE: &str = "page size";

@@ -7,7 +7,8 @@ use super::kept::KeptMemory;
 use super::mapping::GuestMemory;
 pub use super::mapping::{Combined, SeenMapping};
 use super::zeros::zeros;
-use super::{Record, Surroundings, registers};
+use super::vmm::{self, NoVmm, SeenVmm};
+use super::{At, Record, Surroundings, registers, vmas};
 use crate::cell::ResolvedCell;
 use crate::hash::digest;
 use crate::regions::RegionName;
@@ -126,6 +127,8 @@ pub struct GuestTables {
     pub zeros: BTreeSet<u64>,
     /// The other guests at the same moment.
     pub beside: BTreeMap<String, SeenBeside>,
+    /// The BARs in the stage 1 of the guest's VMM. None: it was not asked for.
+    pub vmm: Option<Result<SeenVmm, NoVmm>>,
 }
 
 /// Decodes every look of an attempt, in the log's order. Unplanned or doubled looks are not
@@ -155,7 +158,7 @@ fn planned(cell: &ResolvedCell) -> impl Iterator<Item = (usize, &str)> {
 impl GuestTables {
     /// Returns the observations of a recorded look.
     fn of(
-        look: &Look,
+        look: &At<'_, Look>,
         record: &Record,
         pages: &(impl Pages + ?Sized),
         most_leaves: usize,
@@ -166,7 +169,11 @@ impl GuestTables {
         }
         let default = Limits::default();
         let limits = Limits { leaves: default.leaves.min(most_leaves), ..default };
-        GuestTables::within(look, &record.session.around, &memory(&look.pages, pages)?, limits)
+        let (around, memory) = (&record.session.around, memory(&look.pages, pages)?);
+        let mut seen = GuestTables::within(look, around, &memory, limits)?;
+        let vmas = |device: &str| vmas::reported(record, look.step, &look.guest, device).unwrap_or_default();
+        seen.vmm = Some(vmm::seen(&look.registers, &seen.devices, vmas, around, &memory));
+        Ok(seen)
     }
 
     /// Returns the number of leaves of all regions, and of the guests beside.
@@ -220,6 +227,7 @@ impl GuestTables {
             unlike: unlike_neighbours(&walk.leaves, stage2.granule()),
             zeros: BTreeSet::new(),
             beside: BTreeMap::new(),
+            vmm: None,
         };
         let regions = RegionName::all(around, stage2.granule());
         for leaf in &walk.leaves {

@@ -18,6 +18,8 @@ mod session;
 #[cfg(test)]
 mod tests;
 pub mod virt;
+pub(crate) mod vmas;
+pub mod vmm;
 mod zeros;
 
 use crate::crash::symbols::{Names, named};
@@ -203,7 +205,7 @@ impl Record {
     pub fn environment(&self) -> Environment {
         let Environment { mut blocking, mut variable } = self.session.environment.clone();
         blocking.insert(environment::CELL.into(), self.planned.resolved.digest());
-        blocking.insert(environment::TRAITS.into(), self.planned.resolved.traits.to_string());
+        blocking.insert(environment::TRAITS.into(), self.planned.resolved.blocking_traits().to_string());
         if let Some(host) = &self.session.host {
             blocking.insert(environment::PAGE_SIZE.into(), host.page_size.to_string());
             variable.insert(environment::KERNEL.into(), host.release.clone());

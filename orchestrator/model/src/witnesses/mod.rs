@@ -8,6 +8,7 @@ mod smaps;
 mod taint;
 mod tlbi;
 mod vmid;
+mod vmm;
 mod walk;
 
 use crate::finding::Finding;
@@ -25,6 +26,7 @@ pub(crate) static ALL: &[&dyn Witness] = &[
     &taint::Taint,
     &vmid::Vmid,
     &tlbi::Tlbi,
+    &vmm::Vmm,
     // A new one comes last: reports keep the order.
 ];
 

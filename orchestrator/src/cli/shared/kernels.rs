@@ -41,6 +41,8 @@ pub(crate) struct KernelArguments {
 pub(crate) enum Declared {
     WcConveyed,
     WcHonoured,
+    #[value(name = "pfnmap-stage1-leaf")]
+    PfnmapStage1Leaf,
     // Declares that it has none.
     None,
 }
@@ -78,6 +80,7 @@ impl KernelArguments {
         let each = self.traits.iter().filter_map(|declared| match declared {
             Declared::WcConveyed => Some(Trait::WcConveyed),
             Declared::WcHonoured => Some(Trait::WcHonoured),
+            Declared::PfnmapStage1Leaf => Some(Trait::PfnmapStage1Leaf),
             Declared::None => None,
         });
         Ok(Some(each.collect()))

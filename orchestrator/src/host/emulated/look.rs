@@ -12,11 +12,12 @@ use s2lab_model::{
     record::{
         Surroundings, after_reset,
         look::{GuestTables, LookError},
+        vmm,
     },
     steps::{AfterReset, Beside, Look},
 };
 use s2lab_os::whole::{self, Sync};
-use s2lab_protocol::{HOLD_REGISTER, Mapping};
+use s2lab_protocol::{HOLD_REGISTER, Mapping, Vma};
 use std::{
     collections::BTreeMap,
     io,
@@ -74,6 +75,8 @@ pub struct Target<'a> {
     pub mappings: Vec<Mapping>,
     /// The guests whose tables are read in the same pause.
     pub beside: BTreeMap<String, Beside>,
+    /// The VMAs of the guest's VMM over its devices. Its stage 1 is read for them.
+    pub vmas: Vec<Vma>,
 }
 
 /// The parts of the machine that a look reads.
@@ -178,6 +181,12 @@ async fn read(
     for name in KEPT {
         registers.insert(name.to_owned(), looks.gdb.register(vcpu, name).await?);
     }
+    // Without them the witness of the VMM's tables has nothing to say.
+    if looks.gdb.offers(&vmm::REGISTERS).is_ok() {
+        for name in vmm::REGISTERS {
+            registers.insert(name.to_owned(), looks.gdb.register(vcpu, name).await?);
+        }
+    }
     let look = Look {
         name: target.name.into(),
         guest: target.guest.into(),
@@ -190,8 +199,10 @@ async fn read(
         beside: target.beside.clone(),
     };
     let memory = RecordingMem::new(looks.ram);
-    GuestTables::through(&look, around, &memory)
+    let tables = GuestTables::through(&look, around, &memory)
         .map_err(|why| Error::Tables { guest: target.guest.into(), why })?;
+    // The judgement says why it cannot be read.
+    drop(vmm::seen(&look.registers, &tables.devices, |_| target.vmas.as_slice(), around, &memory));
     let contents = memory.pages().into_iter().map(|page| (page, copy(looks.ram, page))).collect();
     Ok((look, contents))
 }

@@ -10,7 +10,10 @@ use s2lab_model::{
     steps::{self, Beside, LookStep, Observation},
 };
 use s2lab_os::waits::timeout;
-use s2lab_protocol::ask::{Hold, Release, VmaFlags};
+use s2lab_protocol::{
+    Vma,
+    ask::{Hold, Release, VmaFlags},
+};
 use std::collections::BTreeMap;
 
 impl CellContext<'_, '_> {
@@ -20,10 +23,11 @@ impl CellContext<'_, '_> {
             if self.session.link.guest_ended(name).is_some() && !self.runs_at(index, name) {
                 continue;
             }
-            if !guest.assign.is_empty() {
-                self.vma_flags(index, name, guest).await?;
-            }
-            self.look_at(index, step, name).await?;
+            let vmas = match guest.assign.is_empty() {
+                true => vec![],
+                false => self.vma_flags(index, name, guest).await?,
+            };
+            self.look_at(index, step, name, vmas).await?;
         }
         Ok(())
     }
@@ -33,12 +37,18 @@ impl CellContext<'_, '_> {
         self.planned.resolved.running_at(index).contains(guest)
     }
 
-    async fn look_at(&mut self, index: usize, step: &LookStep, guest: &str) -> Result<(), Stop> {
+    async fn look_at(
+        &mut self,
+        index: usize,
+        step: &LookStep,
+        guest: &str,
+        vmas: Vec<Vma>,
+    ) -> Result<(), Stop> {
         let nonce = nonce()?;
         let held = self.ask_guest(guest, Hold { nonce }, self.due(Deadline::Request)).await?;
         let mappings = held.mappings;
         let beside = self.beside(index, guest);
-        let target = Target { name: &step.name, guest, nonce, mappings, beside };
+        let target = Target { name: &step.name, guest, nonce, mappings, beside, vmas };
         let deadline = self.due(Deadline::Look);
         let looks = self.session.host.looks().ok_or_else(|| Stop::lab(NO_LOOKS))?;
         let look = timeout(deadline, looks.look(target, &self.session.around, self.raw)).await;
@@ -63,7 +73,7 @@ impl CellContext<'_, '_> {
             .collect()
     }
 
-    async fn vma_flags(&mut self, index: usize, name: &str, guest: &Guest) -> Result<(), Stop> {
+    async fn vma_flags(&mut self, index: usize, name: &str, guest: &Guest) -> Result<Vec<Vma>, Stop> {
         let ask = VmaFlags { guest: name.to_owned() };
         let vmas = self.session.ask_host(ask, self.due(Deadline::Request)).await?;
         for device in guest.assign.keys() {
@@ -71,6 +81,6 @@ impl CellContext<'_, '_> {
             let flags = steps::VmaFlags { guest, device, vmas };
             self.observed(index, Observation::VmaFlags(flags));
         }
-        Ok(())
+        Ok(vmas)
     }
 }

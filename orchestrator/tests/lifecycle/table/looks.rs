@@ -215,3 +215,29 @@ pub(super) fn evidence() -> Vec<Row> {
             .judged("MISS", "VMAs over nic"),
     ]
 }
+
+/// Rows about the leaves of the VMM's own stage 1.
+pub(super) fn own_leaves() -> Vec<Row> {
+    let vma = |start: u64| {
+        let flags = ["rd", "wr", "??"].map(str::to_owned).into();
+        let (end, name) = (start + (4 << 20), "anon_inode:[vfio-device]".into());
+        Act::answer::<VmaFlags>(&vec![Vma { start, end, offset: 2 << 40, name, flags }])
+    };
+    let register = |name: &str, value| Act::Register(name.into(), value);
+    vec![
+        good("vmm-with-the-same-blocks").hears("vmm", "agrees"),
+        fault("vmm-with-pages-only", Moment::Start, Act::VmmPages)
+            .judged("FAIL", "2 of 2 are not: 2M where the VMM's leaf has 4K"),
+        Row { script: Script::default(), verdict: "PASS as before the series", ..good("vmm-with-pages-only-of-old") }
+            .and(Moment::Start, Act::VmmPages)
+            .hears("vmm", "silent: the kernel does not declare pfnmap-stage1-leaf"),
+        fault("vma-where-the-vmm-has-nothing", request("vma-flags"), vma(0xfffe_0000_0000))
+            .judged("FAIL", "2M where the VMM has none"),
+        good("host-without-vhe")
+            .and(Moment::Start, register("HCR_EL2", HCR | HCR_FWB))
+            .hears("vmm", "silent: the host has no VHE"),
+        good("vmm-without-tables")
+            .and(Moment::Start, register("TCR_EL2", 63))
+            .hears("vmm", "silent: its registers do not lead to tables"),
+    ]
+}

@@ -46,6 +46,7 @@ pub(crate) fn groups() -> Vec<Group> {
         group("Whether tables mean what they say", isolation::walked()),
         group("The host's memory", isolation::memory()),
         group("Bytes, places and flags", looks::evidence()),
+        group("The VMM's own leaves", looks::own_leaves()),
         group("TLB invalidations", tlbi::invalidations()),
         group("The host's console", consoles::consoles()),
         group("The real agent", agent::rows()),

@@ -25,11 +25,11 @@ pub(super) fn invalidations() -> Vec<Row> {
         after_reset(name, &[]).and(request("reset"), number)
     };
     vec![
-        taken("invalidated").hears("agrees"),
+        taken("invalidated").hears("tlbi", "agrees"),
         good("plugin-refused")
             .plugin(PluginAnswer::Refused)
-            .hears("silent: no plugin: QEMU does not take it: fake-qemu: Could not load plugin"),
-        good("plugin-not-built").hears("silent: no plugin: the script has none"),
+            .hears("tlbi", "silent: no plugin: QEMU does not take it: fake-qemu: Could not load plugin"),
+        good("plugin-not-built").hears("tlbi", "silent: no plugin: the script has none"),
         after_reset("no-invalidation", &[]).judged("FAIL", "2 of level 2: none instead of one"),
         after_reset("a-block-is-left", &[ipas(BLOCKS[0]), stage1])
             .judged("FAIL", "0x8080200000..0x8080400000, 1 of level 2: none instead of"),
@@ -42,16 +42,16 @@ pub(super) fn invalidations() -> Vec<Row> {
         after_reset("an-instruction-that-is-none", &[Tlbi { word: u64::MAX, operand: u64::MAX }])
             .judged("FAIL", "none instead of one for all CPUs"),
         trace("plugin-of-another-version", offset_of!(Head, magic), 7)
-            .hears("silent: the plugin did not start, or is of another version"),
+            .hears("tlbi", "silent: the plugin did not start, or is of another version"),
         trace("plugin-without-a-register", offset_of!(Head, missing), 1)
-            .hears("silent: QEMU has not named 1 registers"),
+            .hears("tlbi", "silent: QEMU has not named 1 registers"),
         taken("more-invalidations-than-are-kept")
             .and(Moment::Start, Act::Invalidate(vec![stage1; RING + 1]))
-            .hears("silent: the plugin keeps 65536 instructions, and there were 65537"),
+            .hears("tlbi", "silent: the plugin keeps 65536 instructions, and there were 65537"),
         taken("too-many-runs-of-invalidations")
             .and(Moment::Start, Act::Invalidate((0..4096).map(|n: u64| ipas(n * n)).collect()))
-            .hears("silent: 4096 instructions in too many runs"),
-        taken("counted").counting().hears("agrees"),
+            .hears("tlbi", "silent: 4096 instructions in too many runs"),
+        taken("counted").counting().hears("tlbi", "agrees"),
         good("counted-without-a-plugin").counting().stops(
             "SKIP(the scenario counts, and QEMU has no plugin: the script has none)",
             Stage::Preflight,
@@ -60,7 +60,7 @@ pub(super) fn invalidations() -> Vec<Row> {
         trace("accesses-to-unknown-places", offset_of!(Head, unplaced), 3)
             .counting()
             .judged("MISS", "counts of nic: 3 accesses to unknown places instead of one observation"),
-        counted("a-wild-number-of-records", u64::MAX).hears("silent: the plugin keeps 65536 instructions"),
-        counted("records-that-were-not-written", 20).hears("silent: instruction 0 was not recorded"),
+        counted("a-wild-number-of-records", u64::MAX).hears("tlbi", "silent: the plugin keeps 65536 instructions"),
+        counted("records-that-were-not-written", 20).hears("tlbi", "silent: instruction 0 was not recorded"),
     ]
 }

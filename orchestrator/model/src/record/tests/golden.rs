@@ -18,6 +18,7 @@ use crate::shards::{Inputs, KernelIdentity, PlanFile, Shard};
 use crate::steps::{
     Counted, Counts, FaultRun, Invalidated, ProbeOutcome, ProbeStep, Step, TlbiRun, TracedTlbi,
 };
+use guest_tables::VmmTables;
 use s2lab_protocol::{Barrier, By, Manner, Order, ProbeEnd, ProbeKind};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -58,6 +59,9 @@ fn ours() -> Vec<Value> {
         .position(|event| matches!(event, Event::Observed { data: Observation::Reset(_), .. }));
     story.events.splice(reset.unwrap() + 1..reset.unwrap() + 1, [invalidated(), counted()]);
     story.events.iter_mut().for_each(|event| {
+        if let Event::Observed { data: Observation::Look(look), .. } = event {
+            look.registers.extend(VmmTables::of(0).registers().map(|(name, value)| (name.to_owned(), value)));
+        }
         if let Event::Environment { variable, .. } = event {
             variable.insert(environment::PLUGIN.into(), format!("sha256:{}", digest(b"plugin")));
         }

@@ -1,7 +1,6 @@
 //! The VMAs through which a VMM maps a BAR, in the list of the host's kernel.
 
-use crate::record::look::DecodedLook;
-use crate::record::{At, Record};
+use super::{At, Record};
 use crate::steps::VmaFlags;
 use s2lab_protocol::{Bar, Vma};
 use std::ops::Range;
@@ -12,17 +11,21 @@ const VFIO_REGION_SHIFT: u32 = 40;
 /// The smallest page of an arm64 kernel.
 const PAGE: u64 = 4096;
 
-/// Returns the VMAs over the device's BAR from the last report before the look, or the first one
-/// after it.
-pub(super) fn over_bar<'a>(record: &'a Record, look: &DecodedLook, device: &str) -> Vec<&'a Vma> {
+/// Returns the VMAs of a guest's VMM over the device's BAR: see [`reported`].
+pub(crate) fn over_bar<'a>(record: &'a Record, step: usize, guest: &str, device: &str) -> Vec<&'a Vma> {
     let Some(bar) = record.session.around.bar(device) else { return vec![] };
-    let of = |flags: &At<'_, VmaFlags>| flags.guest == look.guest && flags.device == device;
-    let reported = || record.all().filter(of);
-    let before = reported().filter(|flags| flags.step <= look.step).max_by_key(|flags| flags.step);
-    let reported = before.or_else(|| reported().min_by_key(|flags| flags.step));
-    reported
-        .map(|flags| flags.data.vmas.iter().filter(|vma| offset_in(vma, bar).is_some()).collect())
-        .unwrap_or_default()
+    let all = reported(record, step, guest, device).into_iter().flatten();
+    all.filter(|vma| offset_in(vma, bar).is_some()).collect()
+}
+
+/// Returns the VMAs in the last report about the guest and the device before the look in `step`, or
+/// the first one after it.
+pub(crate) fn reported<'a>(record: &'a Record, step: usize, guest: &str, device: &str) -> Option<&'a [Vma]> {
+    let of = |flags: &At<'_, VmaFlags>| flags.guest == guest && flags.device == device;
+    let reports = || record.all().filter(of);
+    let before = reports().filter(|flags| flags.step <= step).max_by_key(|flags| flags.step);
+    let report = before.or_else(|| reports().min_by_key(|flags| flags.step))?;
+    Some(&report.data.vmas)
 }
 
 /// Returns the offset in the BAR at which a VMA begins, if it is one over the BAR.
@@ -31,7 +34,7 @@ pub(super) fn over_bar<'a>(record: &'a Record, look: &DecodedLook, device: &str)
 /// been (Linux 6.1 drivers/vfio/pci/vfio_pci_core.c, vfio_pci_core_mmap rewrites vm_pgoff; 6.12
 /// does not). If only the region identifies the BAR, devices with BARs of one size share their
 /// VMAs; then all of them must have the same flag.
-fn offset_in(vma: &Vma, bar: Bar) -> Option<u64> {
+pub(crate) fn offset_in(vma: &Vma, bar: Bar) -> Option<u64> {
     let by_address = vma.offset.checked_sub(bar.start).filter(|offset| *offset < bar.size);
     let in_region = vma.offset >> VFIO_REGION_SHIFT == u64::from(bar.index)
         && vma.end.saturating_sub(vma.start) <= bar.size;
@@ -41,7 +44,7 @@ fn offset_in(vma: &Vma, bar: Bar) -> Option<u64> {
 
 /// Returns a property that no VMAs of a mapped BAR can have: not made of pages, beyond the BAR, or
 /// over a part of it only.
-pub(super) fn contradiction(record: &Record, device: &str, vmas: &[&Vma]) -> Option<String> {
+pub(crate) fn contradiction(record: &Record, device: &str, vmas: &[&Vma]) -> Option<String> {
     let bar = record.session.around.bar(device)?;
     let mut parts = vec![];
     for vma in vmas {

@@ -1,12 +1,10 @@
 //! The kernel's own account: the flags of the VMAs through which a VMM maps a BAR.
 
-mod vmas;
-
 use super::{Hearing, Scene, Witness};
 use crate::finding::{Finding, Subject, Weight};
 use crate::kernel::Trait;
-use crate::record::Record;
 use crate::record::look::{DecodedLook, GuestTables};
+use crate::record::{Record, vmas};
 use crate::scenario::Promise;
 use s2lab_mmu::MemoryType;
 use s2lab_protocol::Vma;
@@ -60,7 +58,7 @@ fn words(flag: bool) -> &'static str {
 
 impl<'a> Bar<'a> {
     fn at(record: &'a Record, look: &'a DecodedLook, seen: &'a GuestTables, device: &'a str) -> Self {
-        let vmas = vmas::over_bar(record, look, device);
+        let vmas = vmas::over_bar(record, look.step, &look.guest, device);
         let flagged = vmas.iter().filter(|vma| vma.flags.iter().any(|flag| flag == UNNAMED_FLAG)).count();
         Self { record, seen, device, subject: Subject::look(look).region(device), vmas, flagged }
     }

@@ -1,0 +1,150 @@
+//! The stage 1 of a guest's VMM: the host's tables for the user space whose thread runs the guest's
+//! vCPU. KVM maps a BAR into the guest by what they have.
+//!
+//! With VHE these are TTBR0_EL2's (DDI 0487, TTBR0_EL2, HCR_EL2.E2H). The host's kernel runs at EL2,
+//! and entering a guest does not change TTBR0_EL2: while a vCPU is in the guest, it leads to the
+//! tables of its thread (Linux 6.1 to 7.2 arch/arm64/kvm/hyp/vhe/switch.c, __kvm_vcpu_run). Seen on
+//! Debian's 6.1 and 6.12. Without VHE the guest has TTBR0_EL1, and the host's value is in memory of
+//! the hypervisor.
+
+use super::{Surroundings, registers, vmas};
+use crate::record::look::LookError;
+use s2lab_mmu::{Fault, PhysMem, Stage1, Stage2Leaf};
+use s2lab_protocol::{Bar, Vma};
+use std::collections::BTreeMap;
+
+/// HCR_EL2.E2H (DDI 0487, HCR_EL2).
+const HCR_E2H: u64 = 1 << 34;
+/// The registers of the host's stage 1 at EL2.
+pub const REGISTERS: [&str; 4] = ["TTBR0_EL2", "TCR_EL2", "MAIR_EL2", "SCTLR_EL2"];
+/// The most leaves of a guest that are compared at one look.
+const MOST_LEAVES: usize = 1 << 16;
+/// The most leaves of one device that are kept as evidence.
+const MOST_KEPT: usize = 4;
+
+/// The leaves of BARs in a guest's stage 2, beside those of its VMM, by device.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SeenVmm {
+    pub devices: BTreeMap<String, Compared>,
+}
+
+/// The leaves of one device.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Compared {
+    /// The number of leaves for which the VMM's own leaf was looked up.
+    pub leaves: usize,
+    /// The number of those that the VMM's own leaf does not contain.
+    pub larger: usize,
+    /// The first few of them.
+    pub kept: Vec<Larger>,
+}
+
+/// A stage-2 leaf that the VMM's own leaf does not contain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Larger {
+    pub leaf: Stage2Leaf,
+    /// The address of the leaf's first byte in the VMM.
+    pub va: u64,
+    pub own: Own,
+}
+
+/// The VMM's own leaf for an address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Own {
+    /// It has this size in bytes.
+    Of(u64),
+    /// It leads to this physical address.
+    Elsewhere(u64),
+    /// There is none.
+    Unmapped(Fault),
+}
+
+/// The reason why the VMM's tables are not known.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NoVmm {
+    #[error("register {0} is not in the log")]
+    Register(&'static str),
+    #[error("the host has no VHE, and a guest has its TTBR0_EL1")]
+    NoVhe,
+    #[error("its registers do not lead to tables: {0}")]
+    Fault(Fault),
+}
+
+/// Looks up the VMM's own leaf for each leaf of a device. `devices` are the leaves of the guest with
+/// these registers, and `vmas` are those of its VMM. Leaves without a VMA are left out.
+///
+/// # Errors
+/// The reason why the VMM's tables are not known.
+pub fn seen<'a>(
+    registers: &BTreeMap<String, u64>,
+    devices: &BTreeMap<String, Vec<Stage2Leaf>>,
+    vmas: impl Fn(&str) -> &'a [Vma],
+    around: &Surroundings,
+    memory: &(impl PhysMem + ?Sized),
+) -> Result<SeenVmm, NoVmm> {
+    let stage1 = stage1(registers)?;
+    let mut seen = SeenVmm::default();
+    let mut left = MOST_LEAVES;
+    for (device, leaves) in devices {
+        let Some(bar) = around.bar(device) else { continue };
+        let vmas = vmas(device);
+        let mut compared = Compared::default();
+        for leaf in leaves {
+            let Some(va) = vmas.iter().find_map(|vma| place(vma, bar, leaf.pa)) else { continue };
+            let Some(next) = left.checked_sub(1) else { break };
+            left = next;
+            compared.leaves += 1;
+            if let Some(own) = contradiction(&stage1, memory, va, leaf)? {
+                compared.larger += 1;
+                if compared.kept.len() < MOST_KEPT {
+                    compared.kept.push(Larger { leaf: *leaf, va, own });
+                }
+            }
+        }
+        seen.devices.insert(device.clone(), compared);
+    }
+    Ok(seen)
+}
+
+fn stage1(registers: &BTreeMap<String, u64>) -> Result<Stage1, NoVmm> {
+    let register = |name| match registers::register(registers, name) {
+        Ok(value) => Ok(value),
+        Err(LookError::Register(name)) => Err(NoVmm::Register(name)),
+        Err(_) => Err(NoVmm::Register(name)),
+    };
+    if register("HCR_EL2")? & HCR_E2H == 0 {
+        return Err(NoVmm::NoVhe);
+    }
+    let [ttbr0, tcr, mair, sctlr] = REGISTERS.map(register);
+    // TTBR1_EL2 is the kernel's.
+    Ok(Stage1::new(ttbr0?, 0, tcr?, mair?, sctlr?))
+}
+
+/// Returns the address at which a VMA over the BAR maps the physical address `pa`.
+fn place(vma: &Vma, bar: Bar, pa: u64) -> Option<u64> {
+    let first = vmas::offset_in(vma, bar)?;
+    let offset = pa.checked_sub(bar.start)?.checked_sub(first)?;
+    let va = vma.start.checked_add(offset)?;
+    (va < vma.end).then_some(va)
+}
+
+/// Returns the VMM's own leaf for `va`, if it does not contain all of the guest's.
+fn contradiction(
+    stage1: &Stage1,
+    memory: &(impl PhysMem + ?Sized),
+    va: u64,
+    leaf: &Stage2Leaf,
+) -> Result<Option<Own>, NoVmm> {
+    let own = match stage1.translate(memory, va) {
+        Ok(own) => own,
+        Err(fault @ (Fault::Geometry { .. } | Fault::Disabled { .. })) => return Err(NoVmm::Fault(fault)),
+        Err(fault) => return Ok(Some(Own::Unmapped(fault))),
+    };
+    Ok(match own.ipa_of(va) {
+        Some(pa) if pa != leaf.pa => Some(Own::Elsewhere(pa)),
+        _ => {
+            let rest = own.size.saturating_sub(va.wrapping_sub(own.va));
+            (rest < leaf.size).then_some(Own::Of(own.size))
+        }
+    })
+}

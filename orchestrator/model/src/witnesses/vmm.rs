@@ -1,0 +1,92 @@
+//! The VMM's own stage 1, from which KVM takes the size of a BAR's leaves.
+
+use super::{Hearing, Scene, Witness};
+use crate::finding::{Finding, Subject, Weight};
+use crate::kernel::Trait;
+use crate::lines::{Testimony, Text};
+use crate::record::Record;
+use crate::record::look::DecodedLook;
+use crate::record::vmm::{Compared, Larger, Own, REGISTERS};
+use crate::scenario::{Promise, Size};
+use crate::steps::Look;
+
+/// The VMM's own leaf contains each leaf of a BAR: it is as large at least, and leads to the same
+/// physical addresses. Otherwise a guest may reach memory that its VMM has not mapped.
+///
+/// Kernels that declare `pfnmap-stage1-leaf` have that rule. Before it, KVM took the size from the
+/// alignment of the VMA (Linux 6.1.176 arch/arm64/kvm/mmu.c, get_vma_page_shift), and 6.1 has blocks
+/// where the VMM has pages. After it, the size is a page, or what the VMM's tables have
+/// (get_user_mapping_size).
+pub(super) struct Vmm;
+
+const TRAIT: Trait = Trait::PfnmapStage1Leaf;
+
+impl Witness for Vmm {
+    fn name(&self) -> &'static str {
+        "vmm"
+    }
+
+    /// Logs before 2.4 have no registers of the host's stage 1.
+    fn applies(&self, record: &Record) -> bool {
+        record.all::<Look>().any(|look| look.registers.contains_key(REGISTERS[0]))
+    }
+
+    /// It depends on QEMU's gdbstub and on the mode of KVM.
+    fn is_variable(&self) -> bool {
+        true
+    }
+
+    fn hear(&self, scene: &Scene<'_>) -> Hearing {
+        let declared = scene.record.planned.resolved.traits.has(TRAIT) == Some(true);
+        let (mut findings, mut compared, mut silent) = (vec![], 0, None);
+        for (look, seen) in scene.readable() {
+            match &seen.vmm {
+                Some(Ok(vmm)) => {
+                    compared += vmm.devices.values().map(|of| of.leaves).sum::<usize>();
+                    findings.extend(vmm.devices.iter().filter_map(|(device, of)| finding(look, device, of)));
+                }
+                Some(Err(why)) => silent = silent.or(Some(why.to_string())),
+                None => {}
+            }
+        }
+        if !declared {
+            findings.clear();
+            silent = Some(format!("the kernel does not declare {TRAIT}"));
+        } else if compared == 0 {
+            silent = silent.or_else(|| Some("no leaf of a BAR was seen".to_owned()));
+        }
+        let testimony = match (findings.is_empty(), silent) {
+            (false, _) => Testimony::Contradicts,
+            (true, Some(why)) => Testimony::Silent(Text::new(&why)),
+            (true, None) => Testimony::Agrees,
+        };
+        Hearing { testimony, findings }
+    }
+}
+
+/// Returns a finding if the VMM's own leaves do not contain those of the device.
+fn finding(look: &DecodedLook, device: &str, compared: &Compared) -> Option<Finding> {
+    let Compared { leaves, larger, kept } = compared;
+    let subject = Subject::look(look).region(device);
+    let what = format!("leaves of {subject}, beside those of the VMM's stage 1");
+    let expected = format!("each within a leaf of the VMM ({TRAIT})");
+    let first = kept.first()?;
+    let found = format!("{larger} of {leaves} are not: {} where {}", Size(first.leaf.size), words(&first.own));
+    let finding = Finding::new(Weight::Tables, subject, what, expected, found).breaking(Promise::NEIGHBOURS);
+    Some(finding.with(kept.iter().map(evidence)))
+}
+
+fn words(own: &Own) -> String {
+    match own {
+        Own::Of(size) => format!("the VMM's leaf has {}", Size(*size)),
+        Own::Elsewhere(pa) => format!("the VMM's leaf leads to PA {pa:#x}"),
+        Own::Unmapped(fault) => format!("the VMM has none: {fault}"),
+    }
+}
+
+fn evidence(Larger { leaf, va, own }: &Larger) -> String {
+    format!("IPA {:#x} -> PA {:#x}, level {}, VMM's address {va:#x}: {}", leaf.ipa, leaf.pa, leaf.level, words(own))
+}
+
+#[cfg(test)]
+mod tests;

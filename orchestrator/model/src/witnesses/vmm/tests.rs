@@ -1,0 +1,143 @@
+//! The witness on made-up tables of a VMM, which the walk's code did not write.
+
+use crate::event::Event;
+use crate::hash::digest;
+use crate::judge::Judgement;
+use crate::judge::fixture::{BAR_IPA, BAR_PA, BAR_SIZE, Machine, NC_BLOCK, Story};
+use crate::kernel::{Trait, Traits};
+use crate::lines::Testimony;
+use crate::scenario::Promise;
+use crate::steps::{Observation, ProbeOutcome};
+use crate::verdict::Verdict;
+use guest_tables::{BLOCK, HCR_E2H, PAGE, VmmTables};
+use s2lab_protocol::ProbeEnd;
+
+/// The address of the BAR in the VMM, by its VMA.
+const VA: u64 = 0xffff_0000_0000;
+
+/// Returns a story of a kernel with all traits, at whose looks the VMM has these tables.
+fn story(machine: &Machine, vmm: &VmmTables) -> Story {
+    let traits = Traits::Exactly(Trait::ALL.into());
+    let mut story = Story::of(traits, machine, true, ProbeOutcome::Answered(ProbeEnd::Ok));
+    let pages = vmm.pages();
+    story.pages.extend(pages.values().map(|page| (digest(page), page.clone())));
+    story.edit(|event| {
+        if let Event::Observed { data: Observation::Look(look), .. } = event {
+            *look.registers.get_mut("HCR_EL2").unwrap() |= HCR_E2H;
+            look.registers.extend(vmm.registers().map(|(name, value)| (name.to_owned(), value)));
+            look.pages.extend(pages.iter().map(|(at, page)| (*at, digest(page))));
+        }
+    })
+}
+
+/// Returns the tables of a VMM that maps the whole BAR by leaves of `level`.
+fn whole(level: u64) -> VmmTables {
+    let mut vmm = VmmTables::of(0);
+    let span = if level == 3 { PAGE } else { BLOCK };
+    (0..BAR_SIZE).step_by(span as usize).for_each(|offset| vmm.map(VA + offset, level, BAR_PA + offset));
+    vmm
+}
+
+fn blocks() -> Machine {
+    Machine::with(NC_BLOCK)
+}
+
+/// A page of the BAR beside no block.
+fn page() -> Machine {
+    let page = (BAR_IPA + PAGE, BAR_PA + PAGE, 3, NC_BLOCK);
+    Machine { blocks: 0, more: vec![page], ..Machine::with(NC_BLOCK) }
+}
+
+fn agrees(story: &Story) -> bool {
+    let Judgement { verdict, variable, .. } = story.attempt().judgement;
+    matches!(verdict, Some(Verdict::Pass { .. })) && variable == [("vmm", Testimony::Agrees)]
+}
+
+/// Returns what the findings of the first look found.
+#[track_caller]
+fn found(story: &Story) -> (String, Vec<String>) {
+    let judgement = story.attempt().judgement;
+    assert_eq!(judgement.verdict, Some(Verdict::Fail));
+    assert!(judgement.witnesses.contains(&("vmm", Testimony::Contradicts)) && judgement.variable.is_empty());
+    let finding = &judgement.findings[0];
+    let what = "leaves of nic at look stored, guest g0, beside those of the VMM's stage 1";
+    assert_eq!(finding.what, what);
+    assert_eq!(finding.expected, "each within a leaf of the VMM (pfnmap-stage1-leaf)");
+    (finding.found.clone(), finding.detail.clone())
+}
+
+#[test]
+fn leaves_within_those_of_the_vmm_agree() {
+    assert!(agrees(&story(&blocks(), &whole(2))));
+    assert!(agrees(&story(&page(), &whole(2))), "a smaller leaf");
+    assert!(agrees(&story(&page(), &whole(3))));
+}
+
+#[test]
+fn a_block_where_the_vmm_has_pages_contradicts() {
+    let (found, detail) = found(&story(&blocks(), &whole(3)));
+    assert_eq!(found, "1 of 1 are not: 2M where the VMM's leaf has 4K");
+    let due = "IPA 0x8080000000 -> PA 0x8000000000, level 2, VMM's address 0xffff00000000: the VMM's leaf has 4K";
+    assert_eq!(detail, [due]);
+}
+
+#[test]
+fn a_leaf_that_the_vmm_does_not_have_contradicts() {
+    let (found, _) = found(&story(&page(), &VmmTables::of(0)));
+    assert!(found.starts_with("1 of 1 are not: 4K where the VMM has none: "), "{found}");
+}
+
+#[test]
+fn a_leaf_that_leads_elsewhere_contradicts() {
+    let mut vmm = VmmTables::of(0);
+    vmm.map(VA, 2, BAR_PA + BLOCK);
+    let (found, _) = found(&story(&blocks(), &vmm));
+    assert_eq!(found, "1 of 1 are not: 2M where the VMM's leaf leads to PA 0x8000200000");
+}
+
+#[test]
+fn the_first_and_the_last_leaf_are_compared() {
+    let mut vmm = VmmTables::of(0);
+    (0..3).for_each(|n| vmm.map(VA + n * BLOCK, 2, BAR_PA + n * BLOCK));
+    // The last of four blocks is pages.
+    for offset in (3 * BLOCK..4 * BLOCK).step_by(PAGE as usize) {
+        vmm.map(VA + offset, 3, BAR_PA + offset);
+    }
+    let (found, detail) = found(&story(&Machine { blocks: 4, ..blocks() }, &vmm));
+    assert_eq!(found, "1 of 4 are not: 2M where the VMM's leaf has 4K");
+    assert!(detail[0].starts_with("IPA 0x8080600000 "), "{detail:?}");
+}
+
+#[test]
+fn without_the_trait_or_vhe_it_is_silent() {
+    let silent = |story: &Story| match story.attempt().judgement.variable.as_slice() {
+        [("vmm", Testimony::Silent(why))] => why.to_string(),
+        other => panic!("{other:?}"),
+    };
+    let mut old = story(&blocks(), &whole(3));
+    old.cell.resolved.traits = Traits::Exactly([Trait::WcConveyed, Trait::WcHonoured].into());
+    let undeclared = "the kernel does not declare pfnmap-stage1-leaf";
+    assert_eq!(silent(&old), undeclared);
+    assert_eq!(silent(&old.clone().undeclared()), undeclared);
+    let nvhe = story(&blocks(), &whole(3)).edit(|event| {
+        if let Event::Observed { data: Observation::Look(look), .. } = event {
+            *look.registers.get_mut("HCR_EL2").unwrap() &= !HCR_E2H;
+        }
+    });
+    assert_eq!(silent(&nvhe), "the host has no VHE, and a guest has its TTBR0_EL1");
+    let torn = story(&blocks(), &whole(3)).edit(|event| {
+        if let Event::Observed { data: Observation::Look(look), .. } = event {
+            look.registers.remove("TCR_EL2");
+        }
+    });
+    assert_eq!(silent(&torn), "register TCR_EL2 is not in the log");
+    // Logs before 2.4.
+    assert_eq!(Story::after().attempt().judgement.variable, []);
+}
+
+#[test]
+fn the_promise_is_that_of_neighbours() {
+    let mut story = story(&blocks(), &whole(3));
+    story.cell.resolved.promises.insert(Promise::NEIGHBOURS);
+    assert_eq!(story.attempt().judgement.findings[0].promise, Some(Promise::NEIGHBOURS));
+}
