@@ -11,7 +11,7 @@ use std::fmt;
 /// The version as a text at compile time.
 macro_rules! version {
     () => {
-        7
+        8
     };
 }
 macro_rules! mark {

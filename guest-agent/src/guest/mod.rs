@@ -23,13 +23,13 @@ struct Guest {
     root: Root,
     /// The mapped BARs. They stay mapped, because a look walks their stage 1.
     mapped: Vec<Mapped>,
-    /// Spins while the guest is held.
-    spinner: Option<Spinner>,
+    /// Spin while the guest is held.
+    spinners: Vec<Spinner>,
 }
 
 /// Answers requests until s2lab closes the link.
 pub(crate) fn serve(agent: &Agent, mut incoming: Incoming<Port>) -> Result<(), LinkError> {
-    let mut guest = Guest { root: agent.root.clone(), mapped: Vec::new(), spinner: None };
+    let mut guest = Guest { root: agent.root.clone(), mapped: Vec::new(), spinners: Vec::new() };
     while let Some(frame) = incoming.next_frame()? {
         match frame.body {
             Body::Request { id, request } => agent.link.reply(id, guest.dispatch(request))?,

@@ -137,10 +137,16 @@ impl<'a> Run<'a> {
     }
 }
 
+/// Returns the CPUs of this machine.
+pub(super) fn all_cpus() -> Result<Vec<usize>, Failure> {
+    let set = sched_getaffinity(None).map_err(|why| fault::system("read", "the vCPUs", why))?;
+    Ok((0..CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).collect())
+}
+
 /// Returns `count` CPUs of this machine.
 fn cpus(count: u32) -> Result<Vec<usize>, Failure> {
-    let set = sched_getaffinity(None).map_err(|why| fault::system("read", "the vCPUs", why))?;
-    let there: Vec<_> = (0..CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).take(count as usize).collect();
+    let mut there = all_cpus()?;
+    there.truncate(count as usize);
     if there.len() < count as usize {
         return Err(fault::invalid(format_args!("{count} vCPUs; this guest has {}", there.len())));
     }

@@ -48,6 +48,7 @@ impl Machine {
             Act::MuteConsole => self.lock().muted = true,
             Act::StopBeating => self.lock().heartless = true,
             Act::Register(name, value) => drop(self.lock().registers.insert(name, value)),
+            Act::SecondVcpu(name, value) => drop(self.lock().second_vcpu.insert(name, value)),
             Act::BarLeaf(bits) => self.lock().bar_leaf = Some(bits),
             Act::RamLeaf(bits) => self.lock().ram_leaf = Some(bits),
             Act::Poke { address, word } => self.lock().pokes.push((address, word)),

@@ -9,8 +9,8 @@ use std::{
 };
 
 /// Registers of `aarch64-core.xml` are numbered from 0: x0 to x30, sp, pc, cpsr.
-const CORE: [&str; 4] = ["x19", "sp", "pc", "cpsr"];
-const CORE_NUMBERS: [u32; 4] = [19, 31, 32, 33];
+const CORE: [&str; 5] = ["x19", "x20", "sp", "pc", "cpsr"];
+const CORE_NUMBERS: [u32; 5] = [19, 20, 31, 32, 33];
 /// The number of the first system register. QEMU's numbers differ from CPU model to CPU model.
 const FIRST_SYSTEM: u32 = 100;
 const SYSTEM: [&str; 12] = [
@@ -113,11 +113,16 @@ fn register(machine: &Machine, thread: u64, number: u32) -> Option<String> {
     let system = || SYSTEM.get(number.checked_sub(FIRST_SYSTEM)? as usize).copied();
     let name = core.or_else(system)?;
     let state = machine.lock();
-    // The first stop finds the guest's vCPU in the host, like real stops often do.
-    let guest = state.held.as_ref().filter(|_| thread == GUEST_THREAD && state.stops > 1);
-    let value = match (guest, name) {
+    // The first stop finds the guest's vCPU in the host, like real stops often do. The second vCPU of a
+    // guest is in it later, on the host's other vCPU.
+    let is_second = thread != GUEST_THREAD;
+    let in_guest = if is_second { state.vcpus > 1 && state.stops > 2 } else { state.stops > 1 };
+    let value = match (state.held.as_ref().filter(|_| in_guest), name) {
+        (Some(_), "x20") => u64::from(is_second),
         (Some(registers), name) => {
-            state.registers.get(name).or_else(|| registers.get(name)).copied().unwrap_or_default()
+            let own = state.second_vcpu.get(name).filter(|_| is_second);
+            let scripted = own.or_else(|| state.registers.get(name));
+            scripted.or_else(|| registers.get(name)).copied().unwrap_or_default()
         }
         (None, "cpsr") => HOST_CPSR,
         (None, "HCR_EL2") => HOST_HCR,

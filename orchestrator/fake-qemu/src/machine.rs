@@ -43,6 +43,10 @@ pub(crate) struct State {
     pub(crate) booted: bool,
     /// Registers of the vCPU that runs the held guest, if one is held.
     pub(crate) held: Option<BTreeMap<String, u64>>,
+    /// The number of vCPUs of the held guest.
+    pub(crate) vcpus: u32,
+    /// The script's values for registers of its second vCPU.
+    pub(crate) second_vcpu: BTreeMap<String, u64>,
     /// The number of stops since the guest is held.
     pub(crate) stops: u32,
     /// The script's values for registers.

@@ -124,6 +124,8 @@ pub enum Act {
     GuestEnds(GuestEnd),
     /// A register of the vCPU that runs the guest has this value from now on.
     Register(String, u64),
+    /// A register of the second vCPU of guests has this value from now on.
+    SecondVcpu(String, u64),
     /// Leaves of BARs have these bits from now on, beside the address.
     BarLeaf(u64),
     /// Leaves of guests' RAM have these bits from now on, beside the address.

@@ -1,8 +1,8 @@
 //! The content of a look: a guest's page tables, and the registers that lead to them.
 
 use guest_tables::{
-    BAR_IPA, BAR_PA, BAR_VA, BLOCK, GuestTables, HCR, HCR_E2H, HCR_FWB, INDEX_DEVICE, INDEX_NC, PAGE, VmmTables,
-    registers as guest_registers, stage2_root,
+    BAR_IPA, BAR_PA, BAR_VA, BLOCK, GuestTables, HCR, HCR_E2H, HCR_FWB, INDEX_DEVICE, INDEX_NC, PAGE,
+    VmmTables, registers as guest_registers, stage2_root,
 };
 use s2lab_protocol::MapKind;
 use std::collections::BTreeMap;

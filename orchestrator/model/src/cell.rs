@@ -46,7 +46,8 @@ impl ResolvedCell {
     /// Returns the traits that must be equal in two reports of one kernel. One about the shape of
     /// tables is among them only if an expectation names it.
     pub fn blocking_traits(&self) -> Traits {
-        let conditions = || self.expect.iter().flat_map(|expected| expected.when.iter().chain(&expected.unless));
+        let conditions =
+            || self.expect.iter().flat_map(|expected| expected.when.iter().chain(&expected.unless));
         self.traits.only(|one| !one.is_of_shape() || conditions().any(|named| named == one))
     }
 

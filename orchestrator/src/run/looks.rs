@@ -149,7 +149,7 @@ impl Session<'_> {
         let nonce = nonce().map_err(NoLook::Nonce)?;
         let held = self.link.ask_guest(guest, Hold { nonce }, request).await?;
         let (mappings, beside) = (held.mappings, BTreeMap::new());
-        let target = Target { name: NAME, guest, nonce, mappings, beside, vmas: vec![] };
+        let target = Target { name: NAME, guest, nonce, vcpus: 1, mappings, beside, vmas: vec![] };
         let tables = self.tables_of(target).await;
         if tables.is_err() {
             self.host.resume().await?;

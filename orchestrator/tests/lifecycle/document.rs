@@ -111,6 +111,9 @@ fn script(row: &Row) -> String {
     if row.counts {
         parts.insert(0, "a scenario that counts".into());
     }
+    if row.vcpus > 1 {
+        parts.insert(0, "a guest with two vCPUs".into());
+    }
     if !row.script.series {
         parts.insert(0, "a kernel without the series".into());
     }

@@ -71,6 +71,7 @@ async fn carry_out(row: &Row, folder: &Path) -> Result<JudgedCell, Box<dyn Error
     std::fs::create_dir(&raw)?;
     let mut planned = planned(&row.script)?;
     planned.resolved.host.devices.values_mut().for_each(|device| device.count = row.counts);
+    planned.resolved.guests.values_mut().for_each(|guest| guest.vcpus = row.vcpus);
     let path = folder.join("events.jsonl");
     let (log, writer) = EventLog::create(&path, |_, _| ())?;
     log.event(Event::Plan(Plan {

@@ -29,6 +29,8 @@ pub(crate) struct Row {
     pub(crate) hears: Option<(&'static str, &'static str)>,
     /// True if the scenario counts the accesses to its device.
     pub(crate) counts: bool,
+    /// The number of vCPUs of the scenario's guest.
+    pub(crate) vcpus: u32,
 }
 
 /// A change of the folder of [`crate::agent::make`].
@@ -61,6 +63,7 @@ pub(crate) fn good(name: &'static str) -> Row {
         says: "",
         hears: None,
         counts: false,
+        vcpus: 1,
     }
 }
 
@@ -103,6 +106,11 @@ impl Row {
     /// Makes the scenario count.
     pub(crate) fn counting(self) -> Self {
         Self { counts: true, ..self }
+    }
+
+    /// Gives the scenario's guest two vCPUs.
+    pub(crate) fn two_vcpus(self) -> Self {
+        Self { vcpus: 2, ..self }
     }
 
     /// Makes a witness say this, beside a pass.

@@ -8,8 +8,11 @@ use std::collections::BTreeSet;
 /// The general register that holds the nonce of [`Hold`] while the guest spins: x19.
 pub const HOLD_REGISTER: &str = "x19";
 
-/// Spins in user space with `nonce` in [`HOLD_REGISTER`] until [`Release`]. The answer comes when
-/// the spinning has begun.
+/// The general register that holds the number of the vCPU, from 0, while the guest spins: x20.
+pub const VCPU_REGISTER: &str = "x20";
+
+/// Spins on each vCPU in user space with `nonce` in [`HOLD_REGISTER`] and its number in
+/// [`VCPU_REGISTER`] until [`Release`]. The answer comes when the spinning has begun.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Hold {
@@ -40,6 +43,8 @@ pub struct Held {
     pub pid: u32,
     /// The mappings of the guest.
     pub mappings: Vec<Mapping>,
+    /// The number of vCPUs that spin: all of the guest.
+    pub vcpus: u32,
 }
 
 /// A BAR that the held guest's user space has mapped.

@@ -15,7 +15,7 @@ mod vma_flags;
 
 pub use bind::{Bind, BoundDevice};
 pub use finish::{FinalRecord, Finish, TableMemory};
-pub use hold::{HOLD_REGISTER, Held, Hold, Mapping, Release};
+pub use hold::{HOLD_REGISTER, Held, Hold, Mapping, Release, VCPU_REGISTER};
 pub use load::{Load, Loaded};
 pub use memory::{Extent, HostMemory, Memory};
 pub use probe::{Probe, ProbeDone, ProbeEnd};
@@ -145,7 +145,10 @@ mod tests {
     #[test]
     fn a_guest_that_is_held_has_each_mapping_once() {
         let mapping = |map| Mapping { device: "nic".into(), map, va: 0x1000, bar: BAR };
-        let held = |maps: &[MapKind]| Held { pid: 1, mappings: maps.iter().copied().map(mapping).collect() };
+        let held = |maps: &[MapKind]| {
+            let mappings = maps.iter().copied().map(mapping).collect();
+            Held { pid: 1, mappings, vcpus: 1 }
+        };
         let answers = [held(&[]), held(&[MapKind::Wc, MapKind::Device]), held(&[MapKind::Wc, MapKind::Wc])];
         assert_eq!(fits(&Hold { nonce: 1 }, answers), [true, true, false]);
     }

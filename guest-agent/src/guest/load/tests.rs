@@ -25,7 +25,7 @@ fn guest(folder: &Path, spoiled: Option<usize>) -> Guest {
         bytes[byte] = !bytes[byte];
     }
     std::fs::write(folder.join("sys/bus/pci/devices").join(ADDRESS).join("resource2_wc"), bytes).unwrap();
-    Guest { root, mapped: vec![], spinner: None }
+    Guest { root, mapped: vec![], spinners: vec![] }
 }
 
 fn spec(width: u32, manner: Manner, bytes: u64) -> Load {

@@ -6,7 +6,7 @@ use proptest::sample::select;
 use s2lab_protocol::{Barrier, By, Manner, MapKind, Order};
 
 fn guest(folder: &std::path::Path) -> Guest {
-    Guest { root: fixture(folder), mapped: vec![], spinner: None }
+    Guest { root: fixture(folder), mapped: vec![], spinners: vec![] }
 }
 
 fn spec(by: By, width: u32, manner: Manner, bytes: u64) -> Store {

@@ -30,6 +30,7 @@ pub(super) struct Guest {
     pub(super) touched: BTreeSet<String>,
     /// Which of the host's guests, from 0.
     number: u64,
+    vcpus: u32,
     pub(super) ended: bool,
     held: bool,
 }
@@ -56,7 +57,8 @@ impl Guest {
     pub(super) fn new(spec: &StartGuest, number: u64) -> Guest {
         let address = |slot: u8| format!("0000:00:{slot:02x}.0");
         let devices = spec.devices.iter().map(|d| (address(d.guest_slot), d.device.clone())).collect();
-        Guest { devices, mapped: vec![], touched: BTreeSet::new(), number, ended: false, held: false }
+        let (mapped, touched, vcpus) = (vec![], BTreeSet::new(), spec.cpus);
+        Guest { devices, mapped, touched, number, vcpus, ended: false, held: false }
     }
 
     /// Records the TLBI instructions of a host that has removed the device from stage 2.
@@ -159,7 +161,8 @@ impl Guest {
         let registers = tables::registers(self.number, *nonce).into_iter();
         state.held = Some(registers.map(|(name, value)| (name.to_owned(), value)).collect());
         state.stops = 0;
-        Ok(answer::<Hold>(&Held { pid: 1, mappings }))
+        state.vcpus = self.vcpus;
+        Ok(answer::<Hold>(&Held { pid: 1, mappings, vcpus: self.vcpus }))
     }
 
     fn release(&mut self, machine: &Machine) -> Answer {
@@ -182,9 +185,10 @@ impl Guest {
         let ram_leaf = machine.lock().ram_leaf.unwrap_or(guest_tables::NORMAL_WB);
         let pages = tables::build(self.number, &bars, machine.bar_leaf(), ram_leaf);
         let state = machine.lock();
-        let devices = self.devices.values().filter_map(|device| {
-            Some((index(machine, device), machine.bars.get(device)?.size))
-        });
+        let devices = self
+            .devices
+            .values()
+            .filter_map(|device| Some((index(machine, device), machine.bars.get(device)?.size)));
         let vmm = tables::vmm(self.number, &devices.collect::<Vec<_>>(), state.vmm_pages);
         if let Some(ram) = &machine.ram {
             for (address, page) in pages.into_iter().chain(vmm) {

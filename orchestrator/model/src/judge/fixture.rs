@@ -121,6 +121,7 @@ impl Machine {
             pages: pages.iter().map(|(at, page)| (*at, digest(page))).collect(),
             mappings: if self.mapped { vec![mapping] } else { vec![] },
             beside: BTreeMap::new(),
+            vcpus: BTreeMap::new(),
         };
         (look, pages.into_values().map(|page| (digest(&page), page)).collect())
     }

@@ -107,6 +107,10 @@ pub struct Look {
     /// same pause.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub beside: BTreeMap<String, Beside>,
+    /// VTTBR_EL2 of each vCPU of a guest with several, by its number from 0, while it runs the guest.
+    /// Not all of them are from the stop at which the tables were read. Absent from logs before 2.4.
+    #[serde(default, with = "hex::values", skip_serializing_if = "BTreeMap::is_empty")]
+    pub vcpus: BTreeMap<String, u64>,
 }
 
 impl Observed for Look {}

@@ -12,7 +12,8 @@ use std::collections::BTreeMap;
 /// 10.0 target/arm/kvm.c, kvm_arm_create_scratch_host_vcpu).
 const VMS_OF_A_GUEST: usize = 16;
 
-/// At all looks, VTTBR_EL2 of a guest has one VMID. It is not 0, and no guest beside it has it.
+/// At all looks, VTTBR_EL2 of a guest has one VMID. It is not 0, and no guest beside it has it. All
+/// vCPUs of the guest have the same one, and the same tables.
 ///
 /// 0 is the host's. KVM assigns the others in ascending order as VMs run, and a VM keeps its own
 /// until all 255, or 65535 with VTCR_EL2.VS, were assigned. Then a new generation begins, in which
@@ -42,6 +43,7 @@ impl Witness for Vmid {
         let zero = vttbrs.iter().filter(|vttbr| vttbr.vmid() == 0);
         let zero = zero.map(|vttbr| vttbr.finding("one that is not 0", "0, which is the host's"));
         let rules = changed(record, &vttbrs).into_iter().chain(shared(&vttbrs));
+        let rules = rules.chain(vttbrs.iter().flat_map(Vttbr::vcpus));
         zero.chain(rules).map(|finding| finding.breaking(Promise::ISOLATION)).collect()
     }
 }
@@ -60,6 +62,20 @@ impl<'a> Vttbr<'a> {
 
     fn vmid(&self) -> u16 {
         self.stage2.vmid()
+    }
+
+    /// Returns a finding for each vCPU of the guest that has another VMID, or other tables.
+    fn vcpus(&self) -> Vec<Finding> {
+        let unlike = |(vcpu, vttbr): (&String, &u64)| {
+            let mut registers = self.look.registers.clone();
+            registers.insert("VTTBR_EL2".into(), *vttbr);
+            let own = registers::stage2(&registers).ok().map(|own| (own.vmid(), own.base()));
+            let due = (self.vmid(), self.stage2.base());
+            let found = format!("on vCPU {vcpu} VTTBR_EL2 {vttbr:#x}");
+            let expected = format!("VMID {:#x} and tables at {:#x} on all vCPUs", due.0, due.1);
+            (own != Some(due)).then(|| self.finding(&expected, found))
+        };
+        self.look.vcpus.iter().filter_map(unlike).collect()
     }
 
     /// Makes a finding. It does not depend on the walk of the tables.
@@ -187,6 +203,37 @@ mod tests {
         assert_eq!(findings(&story), [CHANGED]);
         assert_eq!(story.attempt().judgement.verdict, Some(Verdict::Fail));
         assert_eq!(story.attempt().judgement.findings[0].detail, ["0x4, before 0x3"]);
+    }
+
+    #[test]
+    fn all_vcpus_of_a_guest_have_its_vmid_and_tables() {
+        let with = |vttbr: u64, vtcr| {
+            let story = with(Story::after(), "stored", 3 << 48 | G0, vtcr).edit(|event| {
+                if let Event::Observed { data: Observation::Look(look), .. } = event
+                    && look.name == "stored"
+                {
+                    look.vcpus = [("0".to_owned(), 3 << 48 | G0), ("1".to_owned(), vttbr)].into();
+                }
+            });
+            findings(&story)
+        };
+        let unlike = |vttbr: u64| {
+            let expected = "VMID 0x3 and tables at 0x50000000 on all vCPUs";
+            vec![format!(
+                "VMID at look stored, guest g0: expected {expected}, found on vCPU 1 VTTBR_EL2 {vttbr:#x}"
+            )]
+        };
+        // CnP is not a part of the address.
+        for same in [3 << 48 | G0, 3 << 48 | G0 | 1] {
+            assert_eq!(with(same, VMIDS_OF_8_BITS), [""; 0]);
+        }
+        for other in [G0, 4 << 48 | G0, 3 << 48 | G1] {
+            assert_eq!(with(other, VMIDS_OF_8_BITS), unlike(other));
+        }
+        // Without VTCR_EL2.VS the upper half is not a part of the VMID.
+        let upper_half = 0x103 << 48 | G0;
+        assert_eq!(with(upper_half, VMIDS_OF_8_BITS), [""; 0]);
+        assert_eq!(with(upper_half, VMIDS_OF_16_BITS), unlike(upper_half));
     }
 
     #[test]

@@ -71,7 +71,8 @@ fn finding(look: &DecodedLook, device: &str, compared: &Compared) -> Option<Find
     let what = format!("leaves of {subject}, beside those of the VMM's stage 1");
     let expected = format!("each within a leaf of the VMM ({TRAIT})");
     let first = kept.first()?;
-    let found = format!("{larger} of {leaves} are not: {} where {}", Size(first.leaf.size), words(&first.own));
+    let found =
+        format!("{larger} of {leaves} are not: {} where {}", Size(first.leaf.size), words(&first.own));
     let finding = Finding::new(Weight::Tables, subject, what, expected, found).breaking(Promise::NEIGHBOURS);
     Some(finding.with(kept.iter().map(evidence)))
 }
@@ -85,7 +86,13 @@ fn words(own: &Own) -> String {
 }
 
 fn evidence(Larger { leaf, va, own }: &Larger) -> String {
-    format!("IPA {:#x} -> PA {:#x}, level {}, VMM's address {va:#x}: {}", leaf.ipa, leaf.pa, leaf.level, words(own))
+    format!(
+        "IPA {:#x} -> PA {:#x}, level {}, VMM's address {va:#x}: {}",
+        leaf.ipa,
+        leaf.pa,
+        leaf.level,
+        words(own)
+    )
 }
 
 #[cfg(test)]

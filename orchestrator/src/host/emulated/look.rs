@@ -17,7 +17,7 @@ use s2lab_model::{
     steps::{AfterReset, Beside, Look},
 };
 use s2lab_os::whole::{self, Sync};
-use s2lab_protocol::{HOLD_REGISTER, Mapping, Vma};
+use s2lab_protocol::{HOLD_REGISTER, Mapping, Vma, ask::VCPU_REGISTER};
 use std::{
     collections::BTreeMap,
     io,
@@ -45,7 +45,7 @@ const PSTATE: &str = "cpsr";
 
 /// Returns the registers that a look reads, by their architectural names.
 pub(super) fn registers() -> impl Iterator<Item = &'static str> {
-    KEPT.into_iter().chain([PSTATE, HOLD_REGISTER])
+    KEPT.into_iter().chain([PSTATE, HOLD_REGISTER, VCPU_REGISTER])
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +58,10 @@ pub enum Error {
         "in {stops} stops no vCPU was found in guest {guest} with the look's nonce; no stale table is taken instead"
     )]
     NoMatch { guest: String, stops: u32 },
+    #[error(
+        "in {stops} stops only {seen} of the {vcpus} vCPUs of guest {guest} were found in it with the look's nonce"
+    )]
+    Fewer { guest: String, stops: u32, seen: usize, vcpus: u32 },
     #[error("the tables of guest {guest} cannot be read: {why}")]
     Tables { guest: String, why: LookError },
     #[error("the tables after the reset of `{device}` cannot be read: {why}")]
@@ -72,6 +76,8 @@ pub struct Target<'a> {
     pub guest: &'a str,
     /// The value that the guest holds in [`HOLD_REGISTER`].
     pub nonce: u64,
+    /// The number of the guest's vCPUs that must be seen with the nonce.
+    pub vcpus: u32,
     pub mappings: Vec<Mapping>,
     /// The guests whose tables are read in the same pause.
     pub beside: BTreeMap<String, Beside>,
@@ -103,32 +109,41 @@ impl Looks<'_> {
         around: &Surroundings,
     ) -> Result<(Look, Contents), Error> {
         let mut stops = 0;
-        let (mut look, contents) = loop {
+        let mut taken: Option<(Look, Contents)> = None;
+        // VTTBR_EL2 by the number of the guest's vCPU.
+        let mut vcpus = BTreeMap::new();
+        loop {
             stops += 1;
             let stopped = Instant::now();
             self.gdb.hold(self.qmp).await?;
-            let seen = match holder(self.gdb, target.nonce).await {
-                Ok(Some(vcpu)) => read(&mut self, &target, vcpu, around).await.map(Some),
-                Ok(None) => Ok(None),
-                Err(error) => Err(error),
-            };
             // A look that fails ends its cell, so the machine need not run.
-            let seen = seen?;
+            let holders = holders(self.gdb, &target).await?;
+            let new = match holders.first().filter(|_| taken.is_none()) {
+                Some(holder) => Some(read(&mut self, &target, holder.on, around).await?),
+                None => None,
+            };
             self.gdb.release(self.qmp).await?;
             let pause = stopped.elapsed();
-            match seen {
-                Some((mut look, contents)) => {
-                    look.pause_us = u64::try_from(pause.as_micros()).unwrap_or(u64::MAX);
-                    break (look, contents);
-                }
-                None if stops == MAX_STOPS => {
-                    return Err(Error::NoMatch { guest: target.guest.into(), stops });
-                }
-                None => tokio::time::sleep(BETWEEN).await,
+            vcpus.extend(holders.into_iter().map(|holder| (holder.vcpu.to_string(), holder.vttbr)));
+            if let Some((mut look, contents)) = new {
+                look.pause_us = u64::try_from(pause.as_micros()).unwrap_or(u64::MAX);
+                look.stops = stops;
+                taken = Some((look, contents));
             }
-        };
-        look.stops = stops;
-        Ok((look, contents))
+            let (guest, all) = (target.guest.to_owned(), target.vcpus);
+            match taken.take() {
+                Some((look, contents)) if vcpus.len() >= all as usize => {
+                    let vcpus = if all > 1 { vcpus } else { BTreeMap::new() };
+                    return Ok((Look { vcpus, ..look }, contents));
+                }
+                Some(_) if stops == MAX_STOPS => {
+                    return Err(Error::Fewer { guest, stops, seen: vcpus.len(), vcpus: all });
+                }
+                None if stops == MAX_STOPS => return Err(Error::NoMatch { guest, stops }),
+                kept => taken = kept,
+            }
+            tokio::time::sleep(BETWEEN).await;
+        }
     }
 
     /// Reads the stage 2 that `tables` lead to, of the guest whose `device` was reset.
@@ -152,18 +167,37 @@ impl Looks<'_> {
     }
 }
 
-/// Returns the vCPU that runs a guest which holds `nonce`: below EL2, stage 2 on, not the host's
-/// user space. It may have any VMID: a guest that runs with 0 is looked at, and fails its cell.
-async fn holder(gdb: &mut Gdb, nonce: u64) -> Result<Option<u32>, Error> {
-    for vcpu in 0..HOST_CPUS {
-        let hcr = gdb.register(vcpu, "HCR_EL2").await?;
+/// A vCPU of the host that runs a guest which holds the nonce.
+struct Holder {
+    /// The vCPU of the host.
+    on: u32,
+    /// The number of the guest's vCPU.
+    vcpu: u64,
+    vttbr: u64,
+}
+
+/// Returns the vCPUs that run a guest which holds the nonce: below EL2, stage 2 on, not the host's
+/// user space. The guest may have any VMID: one that runs with 0 is looked at, and fails its cell.
+async fn holders(gdb: &mut Gdb, target: &Target<'_>) -> Result<Vec<Holder>, Error> {
+    let mut found = vec![];
+    for on in 0..HOST_CPUS {
+        let hcr = gdb.register(on, "HCR_EL2").await?;
         let in_guest =
-            gdb.register(vcpu, PSTATE).await? & PSTATE_EL < EL2 && hcr & HCR_VM != 0 && hcr & HCR_TGE == 0;
-        if in_guest && gdb.register(vcpu, HOLD_REGISTER).await? == nonce {
-            return Ok(Some(vcpu));
+            gdb.register(on, PSTATE).await? & PSTATE_EL < EL2 && hcr & HCR_VM != 0 && hcr & HCR_TGE == 0;
+        if !in_guest || gdb.register(on, HOLD_REGISTER).await? != target.nonce {
+            continue;
+        }
+        // A guest with one vCPU needs no number.
+        let (mut vcpu, mut vttbr) = (0, 0);
+        if target.vcpus > 1 {
+            vcpu = gdb.register(on, VCPU_REGISTER).await?;
+            vttbr = gdb.register(on, "VTTBR_EL2").await?;
+        }
+        if vcpu < u64::from(target.vcpus) {
+            found.push(Holder { on, vcpu, vttbr });
         }
     }
-    Ok(None)
+    Ok(found)
 }
 
 /// Pages by their addresses.
@@ -182,7 +216,7 @@ async fn read(
         registers.insert(name.to_owned(), looks.gdb.register(vcpu, name).await?);
     }
     // Without them the witness of the VMM's tables has nothing to say.
-    if looks.gdb.offers(&vmm::REGISTERS).is_ok() {
+    if looks.gdb.offers(vmm::REGISTERS).is_ok() {
         for name in vmm::REGISTERS {
             registers.insert(name.to_owned(), looks.gdb.register(vcpu, name).await?);
         }
@@ -197,6 +231,7 @@ async fn read(
         pages: BTreeMap::new(),
         mappings: target.mappings.clone(),
         beside: target.beside.clone(),
+        vcpus: BTreeMap::new(),
     };
     let memory = RecordingMem::new(looks.ram);
     let tables = GuestTables::through(&look, around, &memory)

@@ -48,7 +48,12 @@ impl CellContext<'_, '_> {
         let held = self.ask_guest(guest, Hold { nonce }, self.due(Deadline::Request)).await?;
         let mappings = held.mappings;
         let beside = self.beside(index, guest);
-        let target = Target { name: &step.name, guest, nonce, mappings, beside, vmas };
+        let vcpus = self.planned.resolved.guests.get(guest).map_or(1, |guest| guest.vcpus);
+        if held.vcpus != vcpus {
+            let why = format!("guest {guest} spins on {} vCPUs; it has {vcpus}", held.vcpus);
+            return Err(Stop::lab(why));
+        }
+        let target = Target { name: &step.name, guest, nonce, vcpus, mappings, beside, vmas };
         let deadline = self.due(Deadline::Look);
         let looks = self.session.host.looks().ok_or_else(|| Stop::lab(NO_LOOKS))?;
         let look = timeout(deadline, looks.look(target, &self.session.around, self.raw)).await;

@@ -72,6 +72,9 @@ pub(super) fn walked() -> Vec<Row> {
     };
     let leaf = |name, bits, says| fault(name, Moment::Start, Act::BarLeaf(bits)).judged("FAIL", says);
     let hcr = HCR | HCR_FWB;
+    let second = |name, register: &str, value| {
+        fault(name, Moment::Start, Act::SecondVcpu(register.into(), value)).two_vcpus()
+    };
     vec![
         leaf("bar-not-accessed", NORMAL_NC & !ACCESSED, "the first never accessed"),
         leaf("bar-read-only", NORMAL_NC & !WRITE, "the first not writable"),
@@ -95,6 +98,16 @@ pub(super) fn walked() -> Vec<Row> {
             Act::Register("VTTBR_EL2".into(), 7 << 48 | STAGE2_ROOT),
         )
         .judged("FAIL", "VMID at look again, guest g0: another instead of that of the look before"),
+        good("two-vcpus").two_vcpus(),
+        second("second-vcpu-with-vmid-0", "VTTBR_EL2", STAGE2_ROOT)
+            .judged("FAIL", "on vCPU 1 VTTBR_EL2 0x50000000 instead of VMID 0x1 and tables at 0x50000000"),
+        second("second-vcpu-with-other-tables", "VTTBR_EL2", 1 << 48 | (STAGE2_ROOT + 0x10_0000))
+            .judged("FAIL", "on vCPU 1 VTTBR_EL2 0x1000050100000 instead of"),
+        second("second-vcpu-never-there", "x19", 1).stops(
+            "MISS",
+            Stage::Steps,
+            "in 200 stops only 1 of the 2 vCPUs of guest g0 were found",
+        ),
     ]
 }
 

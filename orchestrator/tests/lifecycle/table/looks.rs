@@ -119,7 +119,7 @@ fn reset_done(method: &str) -> Act {
 }
 
 fn held(mappings: Vec<Mapping>) -> Act {
-    Act::answer::<Hold>(&Held { pid: 1, mappings })
+    Act::answer::<Hold>(&Held { pid: 1, mappings, vcpus: 1 })
 }
 
 fn a_byte() -> Vma {
@@ -228,9 +228,13 @@ pub(super) fn own_leaves() -> Vec<Row> {
         good("vmm-with-the-same-blocks").hears("vmm", "agrees"),
         fault("vmm-with-pages-only", Moment::Start, Act::VmmPages)
             .judged("FAIL", "2 of 2 are not: 2M where the VMM's leaf has 4K"),
-        Row { script: Script::default(), verdict: "PASS as before the series", ..good("vmm-with-pages-only-of-old") }
-            .and(Moment::Start, Act::VmmPages)
-            .hears("vmm", "silent: the kernel does not declare pfnmap-stage1-leaf"),
+        Row {
+            script: Script::default(),
+            verdict: "PASS as before the series",
+            ..good("vmm-with-pages-only-of-old")
+        }
+        .and(Moment::Start, Act::VmmPages)
+        .hears("vmm", "silent: the kernel does not declare pfnmap-stage1-leaf"),
         fault("vma-where-the-vmm-has-nothing", request("vma-flags"), vma(0xfffe_0000_0000))
             .judged("FAIL", "2M where the VMM has none"),
         good("host-without-vhe")

@@ -60,7 +60,8 @@ pub(super) fn invalidations() -> Vec<Row> {
         trace("accesses-to-unknown-places", offset_of!(Head, unplaced), 3)
             .counting()
             .judged("MISS", "counts of nic: 3 accesses to unknown places instead of one observation"),
-        counted("a-wild-number-of-records", u64::MAX).hears("tlbi", "silent: the plugin keeps 65536 instructions"),
+        counted("a-wild-number-of-records", u64::MAX)
+            .hears("tlbi", "silent: the plugin keeps 65536 instructions"),
         counted("records-that-were-not-written", 20).hears("tlbi", "silent: instruction 0 was not recorded"),
     ]
 }

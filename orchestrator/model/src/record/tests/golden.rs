@@ -60,6 +60,8 @@ fn ours() -> Vec<Value> {
     story.events.splice(reset.unwrap() + 1..reset.unwrap() + 1, [invalidated(), counted()]);
     story.events.iter_mut().for_each(|event| {
         if let Event::Observed { data: Observation::Look(look), .. } = event {
+            let vttbr = look.registers["VTTBR_EL2"];
+            look.vcpus = [("0".into(), vttbr), ("1".into(), vttbr)].into();
             look.registers.extend(VmmTables::of(0).registers().map(|(name, value)| (name.to_owned(), value)));
         }
         if let Event::Environment { variable, .. } = event {

@@ -77,7 +77,8 @@ fn leaves_within_those_of_the_vmm_agree() {
 fn a_block_where_the_vmm_has_pages_contradicts() {
     let (found, detail) = found(&story(&blocks(), &whole(3)));
     assert_eq!(found, "1 of 1 are not: 2M where the VMM's leaf has 4K");
-    let due = "IPA 0x8080000000 -> PA 0x8000000000, level 2, VMM's address 0xffff00000000: the VMM's leaf has 4K";
+    let due =
+        "IPA 0x8080000000 -> PA 0x8000000000, level 2, VMM's address 0xffff00000000: the VMM's leaf has 4K";
     assert_eq!(detail, [due]);
 }
 
