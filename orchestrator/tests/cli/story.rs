@@ -434,6 +434,7 @@ impl Teller<'_> {
             pages: pages.iter().map(|(at, page)| (*at, digest(page))).collect(),
             mappings,
             beside: BTreeMap::new(),
+            vcpus: BTreeMap::new(),
         };
         self.pages.extend(pages.into_values().map(|page| (digest(&page), page)));
         vmas.into_iter().chain([Event::Observed { step, data: Observation::Look(look) }]).collect()

@@ -160,13 +160,25 @@ fn the_traits_of_a_kernel_leave_the_digest() {
             "none",
             "wc-conveyed",
             "wc-honoured",
-            "wc-conveyed, wc-honoured",
+            "wc-conveyed, wc-honoured, pfnmap-stage1-leaf",
             "any",
             "at least wc-conveyed",
             "at least wc-honoured",
-            "at least wc-conveyed, wc-honoured",
+            "at least wc-conveyed, wc-honoured, pfnmap-stage1-leaf",
         ]
     );
+}
+
+#[test]
+fn a_trait_of_shape_blocks_only_if_an_expectation_names_it() {
+    let blocking = |text: &str, traits: Traits| ResolvedCell { traits, ..resolved(text) }.blocking_traits();
+    let (both, all) = ([Trait::WcConveyed, Trait::WcHonoured].into(), BTreeSet::from(Trait::ALL));
+    assert_eq!(blocking(TEXT, Traits::Exactly(all.clone())), Traits::Exactly(both));
+    let shape = BTreeSet::from([Trait::PfnmapStage1Leaf]);
+    assert_eq!(blocking(TEXT, Traits::AtLeast(shape)), Traits::AtLeast(BTreeSet::new()));
+    let named = TEXT.replacen("wc-honoured", "pfnmap-stage1-leaf", 1);
+    assert_ne!(named, TEXT);
+    assert_eq!(blocking(&named, Traits::Exactly(all.clone())), Traits::Exactly(all));
 }
 
 /// A key that a cell does not use is not in its JSON. Otherwise the next optional key would change

@@ -1,7 +1,7 @@
 //! Results of looks, and of the other witnesses.
 
 use super::{guests::internal_error, *};
-use guest_tables::{BAR_IPA, BAR_PA, DEVICE, NEVER_EXEC, NORMAL_NC, NORMAL_WB, STAGE2_ROOT};
+use guest_tables::{BAR_IPA, BAR_PA, DEVICE, HCR, HCR_FWB, NEVER_EXEC, NORMAL_NC, NORMAL_WB, STAGE2_ROOT};
 use s2lab_protocol::{Bar, BoundDevice, Vma};
 
 pub(super) fn looks() -> Vec<Row> {
