@@ -140,10 +140,10 @@ mod tests {
         let kernels = load("kernels.yaml", COMMITTED).unwrap_or_else(|e| panic!("{e}"));
         assert_eq!(kernels.default, ["debian-6.1", "debian-6.12"]);
         let new = &kernels.entries["debian-6.12"];
-        assert_eq!(new.traits.iter().copied().collect::<Vec<_>>(), Trait::ALL);
+        assert_eq!(new.traits, [Trait::WcConveyed, Trait::WcHonoured].into());
         let Provider::Debian(Debian { package }) = &new.provider else { panic!("{new:?}") };
         assert_eq!((package.name.as_str(), package.suites.len()), ("linux-image-cloud-arm64", 1));
-        assert!(kernels.entries["debian-6.1"].traits.is_empty());
+        assert_eq!(kernels.entries["debian-6.1"].traits, [Trait::PfnmapStage1Leaf].into());
     }
 
     #[test]
