@@ -41,8 +41,9 @@ fn emulator(registers: &[&str]) -> String {
 }
 
 /// The registers that a look reads, by the names of QEMU 10.0.
-const REGISTERS: [&str; 10] = [
+const REGISTERS: [&str; 11] = [
     "x19",
+    "x20",
     "cpsr",
     "HCR_EL2",
     "VTTBR_EL2",
