@@ -106,12 +106,13 @@ fn live(
     let agent = Agent { root, nonce, link, port, failed_modules };
     match level {
         Level::Host => host::serve(agent, incoming)?,
-        Level::Guest => guest::serve(&agent, incoming)?,
+        Level::Guest => guest::serve(&agent.root, &agent.link, incoming)?,
     }
     Ok(())
 }
 
-fn heartbeat(link: &Link) {
+/// Sends a heartbeat a second.
+pub(crate) fn heartbeat(link: &Link) {
     loop {
         std::thread::sleep(HEARTBEAT);
         let beat = Notice::Heartbeat { uptime_ms: uptime_ms(), stored: guest::moved() };
@@ -122,7 +123,7 @@ fn heartbeat(link: &Link) {
 }
 
 /// Returns the milliseconds since boot.
-fn uptime_ms() -> u64 {
+pub(crate) fn uptime_ms() -> u64 {
     let time = clock_gettime(ClockId::Boottime);
     let (seconds, nanos) =
         (u64::try_from(time.tv_sec).unwrap_or(0), u64::try_from(time.tv_nsec).unwrap_or(0));

@@ -15,6 +15,8 @@ mod parameters;
 mod pci;
 mod port;
 mod root;
+mod vfio;
+mod vm;
 
 pub use init::serve;
 use std::process::ExitCode;
@@ -28,7 +30,9 @@ pub fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     match arguments.next().as_deref() {
         // The child process of `GuestRequest::Probe`.
-        Some(guest::probe::CHILD) => guest::probe::child(arguments),
+        Some(guest::probe::process::CHILD) => guest::probe::process::child(arguments),
+        // The process of a VM.
+        Some(vm::CHILD) => vm::main(arguments),
         _ if exit::is_init() => init::run(),
         _ => {
             eprintln!(

@@ -2,7 +2,7 @@
 
 use crate::fault;
 use crate::root::Root;
-use s2lab_protocol::{Bar, Failure};
+use s2lab_protocol::{Bar, Facility, Failure};
 use std::fmt;
 use std::path::PathBuf;
 
@@ -81,6 +81,23 @@ pub(crate) fn bars(root: &Root, address: &Address) -> Result<Vec<Bar>, Failure> 
     let file = address.folder().join("resource");
     let text = root.read(&file).map_err(|why| fault::system("read", file.display(), why))?;
     parse_resource(&text).map_err(|why| fault::system("read", file.display(), why))
+}
+
+/// Switches memory decoding on, once: sysfs counts.
+pub(crate) fn enable(root: &Root, address: &Address) -> Result<(), Failure> {
+    let file = address.folder().join("enable");
+    match root.read(&file) {
+        Ok(count) if count != "0" => Ok(()),
+        Ok(_) => root.write(&file, "1"),
+        Err(why) => Err(fault::system("read", file.display(), why)),
+    }
+}
+
+/// Returns the IOMMU group of a function.
+pub(crate) fn group(root: &Root, address: &Address) -> Result<u32, Failure> {
+    root.link_name(address.folder().join("iommu_group"))
+        .and_then(|name| name.parse().ok())
+        .ok_or_else(|| fault::missing(Facility::Iommu, format_args!("{address} is in no IOMMU group")))
 }
 
 /// A 16-bit identifier such as `vendor`: `0x1af4`.

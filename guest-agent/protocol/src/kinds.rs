@@ -52,6 +52,45 @@ impl FromStr for MapKind {
     }
 }
 
+/// The program in the host that runs a guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum VmmKind {
+    /// QEMU. The guest boots a Linux.
+    Qemu,
+    /// The agent's own. The guest runs a part of the agent at EL1, without an operating system.
+    Builtin,
+}
+
+/// The way in which a guest gets the BAR of a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AssignKind {
+    /// Through VFIO, from the driver vfio-pci.
+    VfioPci,
+    /// Through sysfs `resourceN`, from no driver.
+    Sysfs,
+    /// Through sysfs `resourceN_wc`, from no driver.
+    SysfsWc,
+}
+
+impl AssignKind {
+    /// The word in scenarios and messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            AssignKind::VfioPci => "vfio-pci",
+            AssignKind::Sysfs => "sysfs",
+            AssignKind::SysfsWc => "sysfs-wc",
+        }
+    }
+}
+
+impl fmt::Display for AssignKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
 /// The instructions of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -242,6 +281,13 @@ mod tests {
             assert_eq!(kind.name().parse(), Ok(kind));
         }
         assert_eq!("ZVA".parse::<ProbeKind>(), Err(UnknownProbeKind("ZVA".into())));
+    }
+
+    #[test]
+    fn a_way_of_assigning_has_one_spelling() {
+        for kind in [AssignKind::VfioPci, AssignKind::Sysfs, AssignKind::SysfsWc] {
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.name());
+        }
     }
 
     #[test]

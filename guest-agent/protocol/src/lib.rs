@@ -20,7 +20,9 @@ pub use ask::{
 pub use bar::Bar;
 pub use console::test_line;
 pub use frame::{Decoder, Frame, FrameError, MARK, MAX_PAYLOAD, Peer, VERSION, encode, version_in};
-pub use kinds::{Barrier, By, MapKind, Order, ProbeKind, UnknownMapKind, UnknownProbeKind};
+pub use kinds::{
+    AssignKind, Barrier, By, MapKind, Order, ProbeKind, UnknownMapKind, UnknownProbeKind, VmmKind,
+};
 pub use manner::{GRAIN, MOST_VCPUS, Manner, Misfit, Row, USUAL_SEED, WIDTHS, WORD};
 pub use message::*;
 pub use names::{LONGEST_NAME, NAME_PATTERN, is_name, is_word};

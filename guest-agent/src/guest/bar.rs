@@ -1,5 +1,6 @@
 //! A BAR mapped into user space through sysfs.
 
+use super::machine::Target;
 use crate::pci::{self, Address};
 use crate::{fault, root::Root};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
@@ -28,7 +29,7 @@ impl Mapped {
     pub(crate) fn open(root: &Root, device: &str, address: &str, map: MapKind) -> Result<Mapped, Failure> {
         let function = Address::parse(address)?;
         let bar = target(root, &function)?;
-        enable(root, &function)?;
+        pci::enable(root, &function)?;
         let name = file_name(bar.index, map);
         let file = function.folder().join(&name);
         if !root.exists(&file) {
@@ -67,24 +68,14 @@ impl Mapped {
         if self.file.ends_with(WRITE_COMBINED) { MapKind::Wc } else { MapKind::Device }
     }
 
-    pub(crate) fn bar(&self) -> Bar {
-        self.bar
-    }
-
     /// Returns the facts that a look needs to walk stage 1.
     pub(crate) fn mapping(&self) -> Mapping {
         Mapping { device: self.device.clone(), map: self.map(), va: self.base.as_ptr() as u64, bar: self.bar }
     }
 
-    /// Returns the address of byte `offset`, if `length` bytes from there lie in the BAR.
-    pub(crate) fn at(&self, offset: u64, length: u64) -> Option<NonNull<u8>> {
-        let end = offset.checked_add(length)?;
-        if end > self.bar.size {
-            return None;
-        }
-        let offset = usize::try_from(offset).ok()?;
-        // SAFETY: offset <= end <= bar.size, which is the length of the mapping.
-        Some(unsafe { self.base.cast::<u8>().add(offset) })
+    /// Returns the mapping as it is accessed. Its addresses are valid as long as `self`.
+    pub(crate) fn target(&self) -> Target {
+        Target { base: self.base.cast(), bar: self.bar, map: self.map() }
     }
 }
 
@@ -94,8 +85,7 @@ unsafe impl Sync for Mapped {}
 
 impl Drop for Mapped {
     fn drop(&mut self) {
-        // SAFETY: the mapping is ours alone, and nobody has a pointer into it that outlives us:
-        // `at` is used within a borrow of self only.
+        // SAFETY: the mapping is ours alone, and no address of a target outlives us.
         let _ = unsafe { munmap(self.base.as_ptr(), self.length) };
     }
 }
@@ -114,16 +104,6 @@ fn target(root: &Root, address: &Address) -> Result<Bar, Failure> {
     }
     Bar::chosen(pci::bars(root, address)?)
         .ok_or_else(|| fault::invalid(format_args!("{address} has no prefetchable BAR")))
-}
-
-/// Switches memory decoding on, once: sysfs counts.
-fn enable(root: &Root, address: &Address) -> Result<(), Failure> {
-    let file = address.folder().join("enable");
-    match root.read(&file) {
-        Ok(count) if count != "0" => Ok(()),
-        Ok(_) => root.write(&file, "1"),
-        Err(why) => Err(fault::system("read", file.display(), why)),
-    }
 }
 
 #[cfg(test)]
@@ -161,11 +141,12 @@ pub(crate) mod tests {
         let root = fixture(folder.path());
         let mapped = Mapped::open(&root, "nic", ADDRESS, MapKind::Wc).unwrap();
         let bar = Bar { index: 2, start: 0x80_0000_0000, size: BAR_SIZE, prefetchable: true };
-        assert_eq!(mapped.bar(), bar);
+        let target = mapped.target();
+        assert_eq!(target.bar, bar);
         assert!(mapped.is(ADDRESS, MapKind::Wc) && !mapped.is(ADDRESS, MapKind::Device));
         assert_eq!((mapped.file.as_str(), mapped.map()), ("resource2_wc", MapKind::Wc));
-        assert!(mapped.at(0, BAR_SIZE).is_some() && mapped.at(1, BAR_SIZE).is_none());
-        assert!(mapped.at(u64::MAX, 2).is_none());
+        assert!(target.at(0, BAR_SIZE).is_some() && target.at(1, BAR_SIZE).is_none());
+        assert!(target.at(u64::MAX, 2).is_none());
         let enable = root.read(format!("sys/bus/pci/devices/{ADDRESS}/enable")).unwrap();
         assert!(enable.starts_with('1'), "{enable:?}");
     }

@@ -1,104 +1,79 @@
-//! Holding a guest: a thread on each vCPU spins in user space with a nonce in x19 and the vCPU's
-//! number in x20. When the machine is stopped, the nonce shows that this vCPU runs this guest's
-//! agent, and with it its page tables.
+//! Holding a guest: a thread on each vCPU spins with a nonce in x19 and the vCPU's number in x20.
+//! When the machine is stopped, the nonce shows that this vCPU runs this guest's agent, and with it
+//! its page tables.
 
-use super::{Guest, bar::Mapped, span::all_cpus};
+use super::{Guest, machine::Machine};
 use crate::{agent::Answers, fault};
-use rustix::thread::{CpuSet, sched_setaffinity};
 use s2lab_protocol::Failure;
 use s2lab_protocol::ask::{Held, Hold, Release};
-use std::sync::Arc;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// The states of the word that the spinning thread watches.
-const SPIN: u32 = 0;
-const STOP: u32 = 1;
-const NOT_YET: u32 = 2;
+const SPIN: u32 = 1;
+const STOP: u32 = 2;
+const NOT_YET: u32 = 0;
 /// The time in which a thread must get its first turn.
 const STARTS: Duration = Duration::from_secs(10);
 
-/// The word with which a thread says that it cannot run on its vCPU.
-const NOT_THERE: u32 = 3;
-
-/// A thread that spins until it is released.
-pub(crate) struct Spinner {
-    word: Arc<AtomicU32>,
-    thread: JoinHandle<()>,
+/// A thread that spins until it is released. `W` leads to the word that the thread watches.
+pub(crate) struct Spinner<W> {
+    word: W,
+    thread: JoinHandle<Result<(), Failure>>,
 }
 
-/// Starts a thread on each vCPU.
-fn spinners(nonce: u64) -> Result<Vec<Spinner>, Failure> {
-    let mut all = vec![];
-    for (vcpu, cpu) in (0..).zip(all_cpus()?) {
-        match Spinner::start(nonce, vcpu, cpu) {
-            Ok(spinner) => all.push(spinner),
-            Err(why) => {
-                all.into_iter().for_each(Spinner::release);
-                return Err(why);
-            }
-        }
-    }
-    Ok(all)
-}
-
-impl Spinner {
-    /// Returns when the thread spins on `cpu`, which is the vCPU with this number. The kernel takes
-    /// turns between it and the thread that reads the port.
-    pub(crate) fn start(nonce: u64, vcpu: u64, cpu: usize) -> Result<Spinner, Failure> {
-        let word = Arc::new(AtomicU32::new(NOT_YET));
-        let watched = Arc::clone(&word);
-        let run = move || {
-            let mut set = CpuSet::new();
-            set.set(cpu);
-            if sched_setaffinity(None, &set).is_err() {
-                return watched.store(NOT_THERE, SeqCst);
-            }
-            watched.store(SPIN, SeqCst);
-            spin(nonce, vcpu, &watched);
-        };
+impl<W: Deref<Target = AtomicU32> + Clone + Send + 'static> Spinner<W> {
+    /// Runs `spin` in a thread: a call of [`spin`] in some machine. Returns when it spins.
+    pub(crate) fn start(
+        word: W,
+        spin: impl FnOnce(&AtomicU32) -> Result<(), Failure> + Send + 'static,
+    ) -> Result<Self, Failure> {
         let error = |why: &dyn std::fmt::Display| fault::system("start", "the spinning thread", why);
-        let thread = std::thread::Builder::new().spawn(run).map_err(|why| error(&why))?;
+        word.store(NOT_YET, SeqCst);
+        let watched = word.clone();
+        let thread = std::thread::Builder::new().spawn(move || spin(&watched)).map_err(|why| error(&why))?;
         let begin = Instant::now();
+        // On a single vCPU the kernel takes turns between both threads.
         while word.load(SeqCst) == NOT_YET {
+            if thread.is_finished() {
+                return Err(match thread.join() {
+                    Ok(Err(why)) => why,
+                    _ => error(&"it does not spin"),
+                });
+            }
             if begin.elapsed() > STARTS {
                 return Err(error(&"it got no turn"));
             }
             std::thread::sleep(Duration::from_millis(1));
         }
-        if word.load(SeqCst) == NOT_THERE {
-            return Err(error(&format_args!("it cannot run on vCPU {cpu}")));
-        }
         Ok(Spinner { word, thread })
     }
 
-    pub(crate) fn release(self) {
+    pub(crate) fn release(self) -> Result<(), Failure> {
         self.word.store(STOP, SeqCst);
-        // It cannot have panicked: it only loads a word.
-        let _ = self.thread.join();
+        self.thread.join().unwrap_or_else(|_| Err(fault::system("run", "the spinning thread", "it panicked")))
     }
 }
 
-impl Answers<Hold> for Guest {
+/// Releases all of them, and returns the first failure.
+pub(crate) fn release_all<W: Deref<Target = AtomicU32> + Clone + Send + 'static>(
+    spinners: &mut Vec<Spinner<W>>,
+) -> Result<(), Failure> {
+    spinners.drain(..).map(Spinner::release).fold(Ok(()), Result::and)
+}
+
+impl<M: Machine> Answers<Hold> for Guest<M> {
     fn answer(&mut self, ask: Hold) -> Result<Held, Failure> {
-        if !self.spinners.is_empty() {
-            return Err(fault::invalid("the guest is held already"));
-        }
-        self.spinners = spinners(ask.nonce)?;
-        let mappings = self.mapped.iter().map(Mapped::mapping).collect();
-        let vcpus = u32::try_from(self.spinners.len()).unwrap_or(u32::MAX);
-        Ok(Held { pid: std::process::id(), mappings, vcpus })
+        let vcpus = self.machine.hold(ask.nonce)?;
+        Ok(Held { pid: std::process::id(), mappings: self.machine.mappings(), vcpus })
     }
 }
 
-impl Answers<Release> for Guest {
+impl<M: Machine> Answers<Release> for Guest<M> {
     fn answer(&mut self, _: Release) -> Result<(), Failure> {
-        if self.spinners.is_empty() {
-            return Err(fault::invalid("the guest is not held"));
-        }
-        self.spinners.drain(..).for_each(Spinner::release);
-        Ok(())
+        self.machine.release()
     }
 }
 
@@ -114,27 +89,30 @@ std::arch::global_asm!(
     "mov x20, x1",
     "2:",
     "ldar w3, [x2]",
-    "cbz w3, 2b",
+    "cmp w3, #1",
+    "b.eq 2b",
     "ldp x19, x20, [sp], #16",
     "ret",
     ".size s2lab_spin, . - s2lab_spin",
     ".popsection",
 );
 
-/// Spins with `nonce` in x19 and `vcpu` in x20 until `word` is not [`SPIN`].
+/// Sets `word`, and spins with `nonce` in x19 and `vcpu` in x20 until it changes.
 #[cfg(target_arch = "aarch64")]
-fn spin(nonce: u64, vcpu: u64, word: &AtomicU32) {
+pub(crate) fn spin(nonce: u64, vcpu: u64, word: &AtomicU32) {
     unsafe extern "C" {
         fn s2lab_spin(nonce: u64, vcpu: u64, word: *const u32);
     }
-    // SAFETY: the function follows the procedure call standard (x19 and x20 are saved and restored,
-    // x3 is free to use), and the word lives as long as the borrow.
+    word.store(SPIN, SeqCst);
+    // SAFETY: the function follows the procedure call standard (x19 and x20 are saved and restored, x3
+    // and the flags are free to use), and the word lives as long as the borrow.
     unsafe { s2lab_spin(nonce, vcpu, word.as_ptr()) }
 }
 
 /// Other architectures have no x19. The tests of the rest need a thread that spins.
 #[cfg(not(target_arch = "aarch64"))]
-fn spin(nonce: u64, vcpu: u64, word: &AtomicU32) {
+pub(crate) fn spin(nonce: u64, vcpu: u64, word: &AtomicU32) {
+    word.store(SPIN, SeqCst);
     while word.load(SeqCst) == SPIN {
         std::hint::black_box((nonce, vcpu));
     }
@@ -143,21 +121,23 @@ fn spin(nonce: u64, vcpu: u64, word: &AtomicU32) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
 
     #[test]
     fn held_until_released() {
-        let spinner = Spinner::start(0x1234_5678, 0, all_cpus().unwrap()[0]).unwrap();
+        let spins = |word: &AtomicU32| {
+            spin(0x1234_5678, 0, word);
+            Ok(())
+        };
+        let spinner = Spinner::start(Arc::default(), spins).unwrap();
         assert!(!spinner.thread.is_finished());
-        spinner.release();
+        spinner.release().unwrap();
     }
 
     #[test]
-    fn each_vcpu_has_a_thread() {
-        let cpus = all_cpus().unwrap();
-        let spinners = spinners(1).unwrap();
-        assert_eq!(spinners.len(), cpus.len());
-        spinners.into_iter().for_each(Spinner::release);
-        let nowhere = Spinner::start(1, 0, CpuSet::MAX_CPU - 1).map(Spinner::release);
-        assert!(nowhere.unwrap_err().message.contains("it cannot run on vCPU"));
+    fn a_thread_that_does_not_spin_is_noticed() {
+        let spins = |_: &AtomicU32| Err(fault::invalid("no vCPU"));
+        let spinner: Result<Spinner<Arc<AtomicU32>>, _> = Spinner::start(Arc::default(), spins);
+        assert!(spinner.is_err_and(|failure| failure.message == "no vCPU"));
     }
 }

@@ -1,45 +1,54 @@
-//! The agent in a guest (L2): a file for each request that it answers.
+//! The agent of a guest (L2): a file for each request that it answers. It is the same for a guest
+//! with a Linux of its own, whose PID 1 it is, and for a VM of [`crate::vm`].
 
 mod bar;
-mod hold;
-mod load;
+pub(crate) mod hold;
+mod linux;
+pub(crate) mod load;
+pub(crate) mod machine;
 pub(crate) mod probe;
-mod span;
-mod store;
+pub(crate) mod span;
+pub(crate) mod store;
+pub(crate) mod together;
 
-use crate::agent::{Agent, Answers};
-use crate::link::{Incoming, LinkError};
-use crate::port::Port;
+use crate::agent::Answers;
+use crate::link::{Incoming, Link, LinkError};
 use crate::{fault, root::Root};
-use bar::Mapped;
-use hold::Spinner;
+use linux::Linux;
+use machine::Machine;
 use s2lab_protocol::ask::{GuestRequest, Request};
-use s2lab_protocol::{Body, Failure, MapKind};
+use s2lab_protocol::{Body, Failure};
 use serde_json::Value;
 pub(crate) use span::moved;
+use std::io::Read;
 
-/// State that a guest keeps between requests.
-struct Guest {
-    root: Root,
-    /// The mapped BARs. They stay mapped, because a look walks their stage 1.
-    mapped: Vec<Mapped>,
-    /// Spin while the guest is held.
-    spinners: Vec<Spinner>,
+/// A guest between requests.
+struct Guest<M> {
+    machine: M,
 }
 
-/// Answers requests until s2lab closes the link.
-pub(crate) fn serve(agent: &Agent, mut incoming: Incoming<Port>) -> Result<(), LinkError> {
-    let mut guest = Guest { root: agent.root.clone(), mapped: Vec::new(), spinners: Vec::new() };
+/// Answers requests on the guest's own Linux until s2lab closes the link.
+pub(crate) fn serve(root: &Root, link: &Link, incoming: Incoming<impl Read>) -> Result<(), LinkError> {
+    serve_on(Linux::at(root.clone()), link, incoming)
+}
+
+/// Answers requests by means of `machine` until s2lab closes the link.
+pub(crate) fn serve_on(
+    machine: impl Machine,
+    link: &Link,
+    mut incoming: Incoming<impl Read>,
+) -> Result<(), LinkError> {
+    let mut guest = Guest { machine };
     while let Some(frame) = incoming.next_frame()? {
         match frame.body {
-            Body::Request { id, request } => agent.link.reply(id, guest.dispatch(request))?,
-            other => agent.link.log(format!("ignored a frame that is no request: {other:?}"))?,
+            Body::Request { id, request } => link.reply(id, guest.dispatch(request))?,
+            other => link.log(format!("ignored a frame that is no request: {other:?}"))?,
         }
     }
     Ok(())
 }
 
-impl Guest {
+impl<M: Machine> Guest<M> {
     fn dispatch(&mut self, request: Request) -> Result<Value, Failure> {
         let Request::Guest(request) = request else { return Err(fault::wrong_level(&request)) };
         match request {
@@ -50,17 +59,10 @@ impl Guest {
             GuestRequest::Store(ask) => self.reply(ask),
         }
     }
+}
 
-    /// The BAR of the device at `address`, mapped as `map`: as it is, or anew.
-    fn map(&mut self, device: &str, address: &str, map: MapKind) -> Result<&Mapped, Failure> {
-        let there = self.mapped.iter().position(|m| m.is(address, map));
-        let index = match there {
-            Some(index) => index,
-            None => {
-                self.mapped.push(Mapped::open(&self.root, device, address, map)?);
-                self.mapped.len() - 1
-            }
-        };
-        self.mapped.get(index).ok_or_else(|| fault::invalid("no such mapping"))
-    }
+/// For tests of other modules: a folder with a BAR.
+#[cfg(test)]
+pub(crate) mod tests {
+    pub(crate) use super::bar::tests::{ADDRESS, BAR_SIZE, bar_file, fixture};
 }

@@ -2,83 +2,87 @@
 
 mod instructions;
 
-use super::{
-    Guest,
-    span::{Batch, Run},
-};
+use super::machine::{Loads, Machine, Stores};
+use super::span::{Placed, Run};
+use super::{Guest, load};
 use crate::{agent::Answers, fault};
 use instructions::{barrier, complete, instruction};
 use s2lab_protocol::ask::{Store, Stored};
 use s2lab_protocol::{Failure, StoreResult, pattern};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-impl Answers<Store> for Guest {
+impl<M: Machine> Answers<Store> for Guest<M> {
     fn answer(&mut self, ask: Store) -> Result<Stored, Failure> {
         let Store { width, by, manner, bytes, .. } = ask;
         Run::check(manner, width, bytes)?;
         if let Some(misfit) = by.misfit(width) {
             return Err(fault::invalid(misfit.why));
         }
-        let mapped = self.map(&ask.device, &ask.address, ask.map)?;
-        let run = Run::of(manner, bytes, mapped)?;
-        let times = run.on_vcpus(|vcpu| stored(&ask, run, vcpu))?;
+        let target = self.machine.map(&ask.device, &ask.address, ask.map)?;
+        let run = Run::of(manner, bytes, target)?;
+        let machine = &self.machine;
+        let times = machine.on_cpus(manner.vcpus, |vcpu| stored(machine, &ask, run, vcpu))?;
         let nanos = times.into_iter().max().unwrap_or_default().as_nanos();
         let result = StoreResult {
-            bar: mapped.bar(),
+            bar: target.bar,
             stores: by.stores(width, bytes),
             nanos: u64::try_from(nanos).unwrap_or(u64::MAX),
-            first_difference: first_difference(ask.seed, run),
+            first_difference: first_difference(machine, ask.seed, run)?,
         };
-        Ok(Stored { map: mapped.map(), width, by, manner: run.manner, bytes, result })
+        Ok(Stored { map: target.map, width, by, manner: run.manner, bytes, result })
     }
 }
 
 /// Stores what is the vCPU's, and returns the time of the stores alone.
-fn stored(spec: &Store, run: Run<'_>, vcpu: u32) -> Duration {
+fn stored(machine: &impl Machine, spec: &Store, run: Run, vcpu: u32) -> Result<Duration, Failure> {
+    let stores = Stores { by: spec.by, width: spec.width, barrier: spec.manner.barrier };
     let mut words = vec![];
     let mut time = Duration::ZERO;
     for batch in run.batches(vcpu) {
         // The pattern is made before it is stored, so that only stores are timed.
         words.clear();
-        let offsets = batch.0.iter().flat_map(|placed| placed.offsets());
+        let offsets = batch.0.iter().flat_map(Placed::offsets);
         words.extend(offsets.map(|offset| pattern(spec.seed, offset)));
-        let begin = Instant::now();
-        store(spec, &batch, &words);
-        complete();
-        time += begin.elapsed();
+        time += machine.store(vcpu, stores, &batch.0, &words)?;
         batch.count();
     }
-    time
+    Ok(time)
 }
 
-/// Stores the words of a batch.
-fn store(spec: &Store, batch: &Batch, words: &[u64]) {
-    let store = instruction(spec.by, spec.width);
+/// Stores words to rows, and waits until all stores are complete. It allocates nothing and makes no
+/// system call, so that it also runs without an operating system.
+///
+/// # Safety
+/// The rows are mapped, and aligned to the width.
+pub(crate) unsafe fn store(stores: Stores, rows: &[Placed], words: &[u64]) {
+    let store = instruction(stores.by, stores.width);
     let mut rest = words;
-    for placed in &batch.0 {
-        let Some((now, later)) = rest.split_at_checked(placed.words()) else { return };
-        // SAFETY: the place is aligned to the width, has the bytes of `now`, and they are a
-        // multiple of the width.
+    for placed in rows {
+        let Some((now, later)) = rest.split_at_checked(placed.words()) else { break };
+        // SAFETY: the caller's: the place is aligned to the width and has the bytes of `now`, which
+        // are a multiple of the width.
         unsafe { store(now, placed.place) };
         if placed.row.ends {
-            barrier(spec.manner.barrier);
+            barrier(stores.barrier);
         }
         rest = later;
     }
+    complete();
 }
 
 /// Reads all of it back.
-fn first_difference(seed: u64, run: Run<'_>) -> Option<u64> {
-    run.in_order().batches(0).find_map(|batch| {
-        let words = batch.0.iter().flat_map(|placed| (0..).zip(placed.offsets()).map(move |of| (placed, of)));
-        let wrong = words.into_iter().find(|(placed, (index, offset))| {
-            // SAFETY: an aligned word of the row; volatile, for it is device memory.
-            let found = unsafe { placed.place.cast::<u64>().add(*index).read_volatile() };
-            u64::from_le(found) != pattern(seed, *offset)
-        });
+fn first_difference(machine: &impl Machine, seed: u64, run: Run) -> Result<Option<u64>, Failure> {
+    for batch in run.in_order().batches(0) {
+        let mut words = vec![0; batch.words()];
+        machine.load(0, Loads::BACK, &batch.0, &mut words)?;
+        let mut read = batch.0.iter().flat_map(Placed::offsets).zip(&words);
+        let wrong = read.find(|(offset, word)| load::word(**word) != pattern(seed, *offset));
         batch.count();
-        wrong.map(|(_, (_, offset))| offset)
-    })
+        if let Some((offset, _)) = wrong {
+            return Ok(Some(offset));
+        }
+    }
+    Ok(None)
 }
 
 #[cfg(test)]

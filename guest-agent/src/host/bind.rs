@@ -6,58 +6,83 @@ use crate::modules::ModuleError;
 use crate::pci::{self, Address};
 use crate::{fault, root::Root};
 use s2lab_protocol::ask::Bind;
-use s2lab_protocol::{BoundDevice, Facility, Failure};
+use s2lab_protocol::{AssignKind, BoundDevice, Facility, Failure};
 
-const VFIO_PCI: &str = "vfio-pci";
 const DRIVER: &str = "sys/bus/pci/drivers/vfio-pci";
 
 impl Answers<Bind> for Host<'_> {
-    fn answer(&mut self, Bind { device, port, driver }: Bind) -> Result<BoundDevice, Failure> {
-        bind(&self.agent.root, &device, &port, &driver, &self.agent.failed_modules)
+    fn answer(&mut self, Bind { device, port, kind }: Bind) -> Result<BoundDevice, Failure> {
+        bind(&self.agent.root, &device, &port, kind, &self.agent.failed_modules)
     }
 }
 
-/// Binds the first function below root port `port` to `driver`, which is vfio-pci. A function that
-/// is already bound to it stays as it is.
+/// Binds the first function below root port `port` to the driver of `kind`, if it has one: vfio-pci
+/// or none. A function that is already bound to it stays as it is.
 fn bind(
     root: &Root,
     device: &str,
     port: &str,
-    driver: &str,
+    kind: AssignKind,
     failed: &[ModuleError],
 ) -> Result<BoundDevice, Failure> {
-    if driver != VFIO_PCI {
-        return Err(fault::invalid(format_args!("{driver:?} is not {VFIO_PCI}, the only driver for guests")));
-    }
     let address = below(root, &Address::parse(port)?)?;
-    needs(root, failed)?;
-    let folder = address.folder();
-    let iommu_group = group(root, &address)?;
-    if bound_to(root, &address).as_deref() != Some(driver) {
-        let refused = |why: Failure| fault::refused(Facility::VfioPci, why.message);
-        root.write(folder.join("driver_override"), driver).map_err(refused)?;
-        if root.exists(folder.join("driver")) {
-            root.write(folder.join("driver/unbind"), &address.to_string()).map_err(refused)?;
+    let iommu_group = match kind {
+        AssignKind::VfioPci => {
+            needs(root, failed)?;
+            let group = pci::group(root, &address)?;
+            to_vfio(root, &address)?;
+            Some(group)
         }
-        root.write("sys/bus/pci/drivers_probe", &address.to_string()).map_err(refused)?;
-    }
-    match bound_to(root, &address) {
-        Some(found) if found == driver => {}
-        found => {
-            let found = found.unwrap_or_else(|| "no driver".to_owned());
-            let what = format_args!("cannot bind {address} to {driver}: it is bound to {found}");
-            return Err(fault::refused(Facility::VfioPci, what));
+        AssignKind::Sysfs | AssignKind::SysfsWc => {
+            to_none(root, &address)?;
+            pci::group(root, &address).ok()
         }
-    }
+    };
     Ok(BoundDevice {
         device: device.to_owned(),
         vendor: pci::identifier(root, &address, "vendor")?,
         id: pci::identifier(root, &address, "device")?,
-        driver: driver.to_owned(),
+        driver: bound_to(root, &address).unwrap_or_default(),
         iommu_group,
         bars: pci::bars(root, &address)?,
         address: address.to_string(),
     })
+}
+
+/// Binds a function to vfio-pci.
+fn to_vfio(root: &Root, address: &Address) -> Result<(), Failure> {
+    let (driver, folder) = (AssignKind::VfioPci.name(), address.folder());
+    if bound_to(root, address).as_deref() == Some(driver) {
+        return Ok(());
+    }
+    let refused = |why: Failure| fault::refused(Facility::VfioPci, why.message);
+    root.write(folder.join("driver_override"), driver).map_err(refused)?;
+    if root.exists(folder.join("driver")) {
+        root.write(folder.join("driver/unbind"), &address.to_string()).map_err(refused)?;
+    }
+    root.write("sys/bus/pci/drivers_probe", &address.to_string()).map_err(refused)?;
+    match bound_to(root, address) {
+        Some(found) if found == driver => Ok(()),
+        found => {
+            let found = found.unwrap_or_else(|| "no driver".to_owned());
+            let what = format_args!("cannot bind {address} to {driver}: it is bound to {found}");
+            Err(fault::refused(Facility::VfioPci, what))
+        }
+    }
+}
+
+/// Takes a function from its driver.
+fn to_none(root: &Root, address: &Address) -> Result<(), Failure> {
+    if bound_to(root, address).is_none() {
+        return Ok(());
+    }
+    root.write(address.folder().join("driver/unbind"), &address.to_string())?;
+    match bound_to(root, address) {
+        None => Ok(()),
+        Some(found) => {
+            Err(fault::system("take", address, format_args!("its driver {found} does not release it")))
+        }
+    }
 }
 
 /// Returns the function below a root port with the lowest address.
@@ -89,13 +114,6 @@ fn needs(root: &Root, failed: &[ModuleError]) -> Result<(), Failure> {
 
 fn bound_to(root: &Root, address: &Address) -> Option<String> {
     root.link_name(address.folder().join("driver"))
-}
-
-/// Returns the IOMMU group of a function.
-pub(crate) fn group(root: &Root, address: &Address) -> Result<u32, Failure> {
-    root.link_name(address.folder().join("iommu_group"))
-        .and_then(|name| name.parse().ok())
-        .ok_or_else(|| fault::missing(Facility::Iommu, format_args!("{address} is in no IOMMU group")))
 }
 
 #[cfg(test)]
@@ -134,7 +152,7 @@ pub(crate) mod tests {
     }
 
     fn run(root: &Root) -> Result<BoundDevice, Failure> {
-        bind(root, "nic", "0000:00:01.0", "vfio-pci", &[])
+        bind(root, "nic", "0000:00:01.0", AssignKind::VfioPci, &[])
     }
 
     #[test]
@@ -143,7 +161,7 @@ pub(crate) mod tests {
         let (root, _) = fixture(folder.path());
         let bound = run(&root).unwrap();
         assert_eq!((bound.address.as_str(), bound.vendor, bound.id), ("0000:01:00.0", 0x1af4, 0x1110));
-        assert_eq!((bound.iommu_group, bound.bars.len(), bound.bars[1].size), (7, 2, 16 << 20));
+        assert_eq!((bound.iommu_group, bound.bars.len(), bound.bars[1].size), (Some(7), 2, 16 << 20));
     }
 
     #[test]
@@ -171,7 +189,7 @@ pub(crate) mod tests {
         assert_eq!(failure.kind, FailureKind::Missing(Facility::Iommu), "{}", failure.message);
         fs::remove_dir(folder.path().join("sys/module/vfio_iommu_type1")).unwrap();
         let broken = ModuleError { name: "vfio.ko".into(), why: "Exec format error".into() };
-        let failure = bind(&root, "nic", "0000:00:01.0", "vfio-pci", &[broken]).unwrap_err();
+        let failure = bind(&root, "nic", "0000:00:01.0", AssignKind::VfioPci, &[broken]).unwrap_err();
         assert_eq!(failure.kind, FailureKind::Missing(Facility::VfioIommuType1));
         assert!(failure.message.contains("vfio.ko did not load: Exec format"), "{}", failure.message);
     }
@@ -180,11 +198,31 @@ pub(crate) mod tests {
     fn nothing_outside_pci_is_touched() {
         let folder = tempfile::tempdir().unwrap();
         let (root, _) = fixture(folder.path());
-        let kind = |port, driver| bind(&root, "nic", port, driver, &[]).unwrap_err().kind;
-        assert_eq!(kind("0000:00:02.0", "vfio-pci"), FailureKind::Invalid);
-        assert_eq!(kind("0000:00:01.0/..", "vfio-pci"), FailureKind::Invalid);
-        assert_eq!(kind("0000:01:00.0", "vfio-pci"), FailureKind::Invalid, "a function has nothing below it");
-        assert_eq!(kind("0000:00:01.0", "../../x"), FailureKind::Invalid);
-        assert_eq!(kind("0000:00:01.0", "virtio-pci"), FailureKind::Invalid);
+        let kind = |port| bind(&root, "nic", port, AssignKind::VfioPci, &[]).unwrap_err().kind;
+        assert_eq!(kind("0000:00:02.0"), FailureKind::Invalid);
+        assert_eq!(kind("0000:00:01.0/.."), FailureKind::Invalid);
+        assert_eq!(kind("0000:01:00.0"), FailureKind::Invalid, "a function has nothing below it");
+    }
+
+    #[test]
+    fn a_device_for_sysfs_has_no_driver_and_needs_no_vfio() {
+        let folder = tempfile::tempdir().unwrap();
+        let (root, function) = fixture(folder.path());
+        fs::remove_dir(folder.path().join("sys/bus/pci/drivers/vfio-pci")).unwrap();
+        let sysfs = || bind(&root, "nic", "0000:00:01.0", AssignKind::Sysfs, &[]);
+        // A fixture has no kernel that releases a device.
+        let unbind = folder.path().join("unbind");
+        fs::create_dir(&unbind).unwrap();
+        fs::write(unbind.join("unbind"), "").unwrap();
+        fs::remove_file(function.join("driver")).unwrap();
+        symlink(&unbind, function.join("driver")).unwrap();
+        let failure = sysfs().unwrap_err();
+        assert!(failure.message.contains("its driver unbind does not release it"), "{}", failure.message);
+        assert_eq!(fs::read_to_string(unbind.join("unbind")).unwrap(), "0000:01:00.0");
+        fs::remove_file(function.join("driver")).unwrap();
+        let bound = sysfs().unwrap();
+        assert_eq!((bound.driver.as_str(), bound.iommu_group), ("", Some(7)));
+        fs::remove_file(function.join("iommu_group")).unwrap();
+        assert_eq!(sysfs().unwrap().iommu_group, None);
     }
 }

@@ -5,7 +5,6 @@ mod bind;
 mod console;
 pub(crate) mod look;
 mod memory;
-mod qmp;
 mod reset;
 mod router;
 mod ssh;
@@ -14,7 +13,6 @@ mod stop_guest;
 mod tables;
 mod vma_flags;
 mod vmm;
-mod watch;
 
 use crate::agent::{Agent, Answers};
 use crate::exit::fatal;

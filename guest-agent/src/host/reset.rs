@@ -8,22 +8,13 @@
 //! by its PCI address: a device may be opened more than once that way (drivers/vfio/vfio_main.c,
 //! vfio_df_open).
 
-use super::{Guest, Host, bind};
+use super::{Guest, Host};
 use crate::agent::Answers;
-use crate::pci::Address;
-use crate::{fault, root::Root};
-use rustix::fd::{AsFd, FromRawFd, OwnedFd};
-use rustix::ioctl::{Ioctl, IoctlOutput, NoArg, Opcode, ioctl, opcode};
+use crate::pci::{self, Address};
+use crate::{fault, root::Root, vfio};
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 use s2lab_protocol::Failure;
 use s2lab_protocol::ask::{Reset, ResetDone};
-use std::ffi::{CString, c_void};
-
-/// include/uapi/linux/vfio.h: VFIO_TYPE, VFIO_BASE.
-const VFIO_TYPE: u8 = b';';
-const VFIO_BASE: u8 = 100;
-const VFIO_GROUP_GET_DEVICE_FD: Opcode = opcode::none(VFIO_TYPE, VFIO_BASE + 6);
-const VFIO_DEVICE_RESET: Opcode = opcode::none(VFIO_TYPE, VFIO_BASE + 11);
 
 impl Answers<Reset> for Host<'_> {
     fn answer(&mut self, Reset { guest, device }: Reset) -> Result<ResetDone, Failure> {
@@ -47,7 +38,7 @@ fn reset(root: &Root, vmm: u32, address: &Address) -> Result<String, Failure> {
             file.display()
         )));
     }
-    let group = bind::group(root, address)?;
+    let group = pci::group(root, address)?;
     let number = group_file(root, vmm, group)?;
     let failed = |doing| move |why| fault::system(doing, address, why);
     let pid = i32::try_from(vmm)
@@ -57,9 +48,8 @@ fn reset(root: &Root, vmm: u32, address: &Address) -> Result<String, Failure> {
     let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(failed("open the VMM of"))?;
     let group = pidfd_getfd(&pidfd, number, PidfdGetfdFlags::empty())
         .map_err(failed("take out the VFIO group of"))?;
-    let device = device_file(&group, address)?;
-    // SAFETY: VFIO_DEVICE_RESET takes no argument.
-    unsafe { ioctl(&device, NoArg::<VFIO_DEVICE_RESET>::new()) }.map_err(failed("reset"))?;
+    let device = vfio::device(&group, &address.to_string()).map_err(failed("get a file of"))?;
+    vfio::reset(&device).map_err(failed("reset"))?;
     Ok(method)
 }
 
@@ -75,49 +65,12 @@ fn group_file(root: &Root, vmm: u32, group: u32) -> Result<i32, Failure> {
         .ok_or_else(|| fault::invalid(format_args!("process {vmm} has not opened VFIO group {group}")))
 }
 
-fn device_file(group: impl AsFd, address: &Address) -> Result<OwnedFd, Failure> {
-    let failed = |why: &dyn std::fmt::Display| fault::system("get a file of", address, why);
-    let name = CString::new(address.to_string()).map_err(|why| failed(&why))?;
-    // SAFETY: the argument is a string that lives until the call returns, and the result a file of
-    // ours.
-    unsafe { ioctl(group, GetDevice(name)) }.map_err(|why| failed(&why))
-}
-
-/// `VFIO_GROUP_GET_DEVICE_FD`: a string in, a file descriptor out.
-struct GetDevice(CString);
-
-// SAFETY: the kernel reads the string up to its end and changes nothing; it returns a new file
-// descriptor.
-unsafe impl Ioctl for GetDevice {
-    type Output = OwnedFd;
-    const IS_MUTATING: bool = false;
-
-    fn opcode(&self) -> Opcode {
-        VFIO_GROUP_GET_DEVICE_FD
-    }
-
-    fn as_ptr(&mut self) -> *mut c_void {
-        self.0.as_ptr().cast_mut().cast()
-    }
-
-    unsafe fn output_from_ptr(output: IoctlOutput, _: *mut c_void) -> rustix::io::Result<OwnedFd> {
-        // SAFETY: the call succeeded, so `output` is a file descriptor that nobody else knows.
-        Ok(unsafe { OwnedFd::from_raw_fd(output) })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::bind::tests::fixture;
     use super::*;
     use s2lab_protocol::FailureKind;
     use std::os::unix::fs::symlink;
-
-    #[test]
-    fn the_numbers_are_the_kernels() {
-        // include/uapi/linux/vfio.h as the preprocessor sees it.
-        assert_eq!((VFIO_GROUP_GET_DEVICE_FD, VFIO_DEVICE_RESET), (0x3b6a, 0x3b6f));
-    }
 
     #[test]
     fn the_group_is_found_by_its_whole_name() {

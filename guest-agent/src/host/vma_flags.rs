@@ -9,8 +9,8 @@ use std::io::{self, BufRead, BufReader, Read};
 /// Parts of the names that VMAs of an assigned device have: `anon_inode:[vfio-device]` of a group's
 /// device, `/dev/vfio/devices/vfio0` of a device of its own, and `/dmabuf:vfio0:0000:02:00.0/2` if
 /// vfio-pci maps its BARs as DMABUFs, as a series of 2026 does; a DMABUF may have another name
-/// after the colon.
-const DEVICE_VMAS: [&str; 2] = ["vfio", "/dmabuf:"];
+/// after the colon. sysfs names a BAR `/sys/devices/.../0000:02:00.0/resource2`.
+const DEVICE_VMAS: [&str; 3] = ["vfio", "/dmabuf:", "/resource"];
 
 /// The longest line that is read whole, in bytes. The rest of a longer one is skipped.
 const MAX_LINE: u64 = 4096;
@@ -151,7 +151,13 @@ mod tests {
 
     #[test]
     fn each_name_of_a_device_is_known() {
-        for name in [NAME, "/dev/vfio/devices/vfio0", "/dmabuf:vfio0:0000:02:00.0/2", "/dmabuf:own name"] {
+        for name in [
+            NAME,
+            "/dev/vfio/devices/vfio0",
+            "/dmabuf:vfio0:0000:02:00.0/2",
+            "/dmabuf:own name",
+            "/sys/devices/pci0000:00/0000:02:00.0/resource2_wc",
+        ] {
             let text = entry(0x1000, 0x2000, 2 << 40, name, "rd wr ??");
             assert_eq!(vmas(text.as_bytes(), &DEVICE_VMAS).unwrap()[0].name, name);
         }

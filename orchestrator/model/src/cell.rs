@@ -2,7 +2,7 @@
 
 use crate::hash::digest;
 use crate::kernel::Traits;
-use crate::scenario::{Expectation, Guest, Host, Promise, Scenario};
+use crate::scenario::{AssignDriver, Expectation, Guest, Host, Promise, Scenario};
 use crate::steps::Step;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -62,6 +62,11 @@ impl ResolvedCell {
             steps: self.steps.clone(),
             expect: self.expect.clone(),
         }
+    }
+
+    /// Returns the way in which a guest gets the device.
+    pub fn assigned(&self, device: &str) -> Option<AssignDriver> {
+        self.guests.values().find_map(|guest| guest.assign.get(device)).copied()
     }
 
     /// The SHA-256 of the cell's canonical JSON without the kernel's traits, so cells of a scenario on

@@ -18,7 +18,7 @@ use crate::{
 use s2lab_cache::Qemu;
 use s2lab_model::{
     event::{CellEnd, Event, PlannedCell, Stage},
-    scenario::{AssignDriver, Guest},
+    scenario::Guest,
     steps::Beside,
 };
 use s2lab_protocol::{
@@ -172,12 +172,9 @@ impl CellContext<'_, '_> {
         let cell = &self.planned.resolved;
         let assigned: BTreeMap<_, _> = cell.guests.values().flat_map(|guest| &guest.assign).collect();
         for (index, device) in cell.host.devices.keys().enumerate() {
-            let Some(driver) = assigned.get(device) else { continue };
-            let driver = match driver {
-                AssignDriver::VfioPci => "vfio-pci".to_owned(),
-            };
+            let Some(way) = assigned.get(device) else { continue };
             let port = self.session.host.port_address(index);
-            let ask = Bind { device: device.clone(), port, driver };
+            let ask = Bind { device: device.clone(), port, kind: (**way).into() };
             let bound = self.session.ask_host(ask, self.session.deadlines.of(Deadline::Bind)).await?;
             self.log.event(Event::DeviceBound(bound.clone()));
             self.session.around.devices.insert(device.clone(), bound);
@@ -207,21 +204,23 @@ impl CellContext<'_, '_> {
 
     async fn start_guest(&mut self, name: &str, guest: &Guest) -> Result<(), Stop> {
         let mut devices = vec![];
-        for (device, slot) in guest.assign.keys().zip(FIRST_SLOT..) {
+        for ((device, way), slot) in guest.assign.iter().zip(FIRST_SLOT..) {
             devices.push(AssignedDevice {
                 device: device.clone(),
+                kind: (*way).into(),
                 host_address: self.bound(device)?.address.clone(),
                 guest_slot: slot,
             });
         }
         let memory_mib = u32::try_from(guest.memory.0 >> 20)
             .map_err(|_| Stop::lab(format!("guest {name} has {} of memory", guest.memory)))?;
-        let ask = StartGuest { name: name.to_owned(), memory_mib, cpus: guest.vcpus, devices };
+        let (name, vmm) = (name.to_owned(), guest.vmm.into());
+        let ask = StartGuest { name: name.clone(), vmm, memory_mib, cpus: guest.vcpus, devices };
         self.session.ask_host(ask, self.session.deadlines.of(Deadline::Request)).await?;
         let deadline = self.session.deadlines.of(Deadline::GuestBoot);
-        let hello = self.session.link.hello(&Peer::Guest(name.to_owned()), deadline).await?;
+        let hello = self.session.link.hello(&Peer::Guest(name.clone()), deadline).await?;
         let Hello { release, page_size, taint, .. } = hello;
-        self.log.event(Event::GuestUp { guest: name.to_owned(), release, page_size, taint });
+        self.log.event(Event::GuestUp { guest: name, release, page_size, taint });
         Ok(())
     }
 

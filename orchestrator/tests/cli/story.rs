@@ -287,7 +287,7 @@ impl Teller<'_> {
                 vendor: 0x1af4,
                 id: 0x1110,
                 driver: "vfio-pci".into(),
-                iommu_group: 3,
+                iommu_group: Some(3),
                 bars: vec![bar],
             }));
             events.push(Event::BarPlaced { device: device.clone(), bar });

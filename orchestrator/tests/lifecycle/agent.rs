@@ -13,7 +13,7 @@ use s2lab::{
 };
 use s2lab_model::event::Stage;
 use s2lab_protocol::{
-    Failure, FailureKind, Peer, Vma,
+    AssignKind, Facility, Failure, FailureKind, GuestEnd, Peer, Vma, VmmKind,
     ask::{Ask, AssignedDevice, Bind, Finish, HostRequest, StartGuest, StopGuest, VmaFlags},
 };
 use std::{
@@ -226,15 +226,26 @@ impl Alone {
 
     /// Binds the device and starts a guest with it. Returns the VMM's process.
     async fn guest(&mut self) -> Result<u32, String> {
-        let bind = Bind { device: "nic".into(), port: port_address(0), driver: "vfio-pci".into() };
+        let bind = Bind { device: "nic".into(), port: port_address(0), kind: AssignKind::VfioPci };
         let bound = self.ask(bind).await.map_err(|failure| format!("{failure:?}"))?;
         expect(
             "the BAR",
             bound.bars.last().map(|bar| (bar.start, bar.size)),
             Some((0x80_0000_0000, 4 << 20)),
         )?;
-        let device = AssignedDevice { device: "nic".into(), host_address: bound.address, guest_slot: 1 };
-        let spec = StartGuest { name: "g0".into(), memory_mib: 64, cpus: 1, devices: vec![device] };
+        let device = AssignedDevice {
+            device: "nic".into(),
+            kind: AssignKind::VfioPci,
+            host_address: bound.address,
+            guest_slot: 1,
+        };
+        let spec = StartGuest {
+            name: "g0".into(),
+            vmm: VmmKind::Qemu,
+            memory_mib: 64,
+            cpus: 1,
+            devices: vec![device],
+        };
         match self.ask(spec).await {
             Ok(started) if started.vmm == "qemu 10.0.2 (fake)" => Ok(started.pid),
             other => Err(format!("{other:?}")),
@@ -293,6 +304,51 @@ pub(crate) fn serves_to_the_end() -> Checked {
         expect("heartbeats rise", beats.is_sorted(), true)?;
         let logged = fs::read_to_string(agent.root.join(KERNEL_LOG)).map_err(|e| e.to_string())?;
         expect("the kernel's log", logged, format!("<7>{}\n", s2lab_protocol::test_line(NONCE)))?;
+        agent.finish().await
+    })
+}
+
+/// A built-in VMM that does as `script` says, with the number of its control socket in `$control`.
+/// Returns the answer to the request that starts it, and the end of the guest.
+async fn builtin(
+    agent: &mut Alone,
+    script: &str,
+) -> Result<(Result<String, Failure>, Option<GuestEnd>), String> {
+    let number = r#"control=$(echo "$2" | sed 's/.*"control":\([0-9]*\).*/\1/')"#;
+    let program = agent.root.join("init");
+    let written = fs::write(&program, format!("#!/bin/bash\nPATH=/usr/bin:/bin\n{number}\n{script}\n"));
+    written
+        .and_then(|()| fs::set_permissions(&program, fs::Permissions::from_mode(0o755)))
+        .map_err(|e| e.to_string())?;
+    let (name, vmm) = ("g0".to_owned(), VmmKind::Builtin);
+    let spec = StartGuest { name, vmm, memory_mib: 64, cpus: 1, devices: vec![] };
+    let started = agent.ask(spec).await.map(|started| started.vmm);
+    let begin = Instant::now();
+    while started.is_ok() && agent.link.guest_ended("g0").is_none() && begin.elapsed() < SOON {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    Ok((started, agent.link.guest_ended("g0")))
+}
+
+/// Each end of the built-in VMM has its reason.
+pub(crate) fn reports_the_end_of_a_builtin_vmm() -> Checked {
+    alone(|folder| async move {
+        let mut agent = Alone::start(&folder).await?;
+        let running = r#"printf '"running"\n' >&$control"#;
+        let refused = r#"printf '{"not-started":{"kind":{"refused":"kvm"},"message":"no VM"}}\n' >&$control"#;
+        let (started, ended) = builtin(&mut agent, refused).await?;
+        let failure = Failure { kind: FailureKind::Refused(Facility::Kvm), message: "no VM".into() };
+        expect("a VM that is refused", started, Err(failure))?;
+        expect("its end, which nobody waits for", ended, None)?;
+        let (started, _) = builtin(&mut agent, "echo no memory >&2; exit 3").await?;
+        let says = |failure: &Failure| failure.message.contains("no memory");
+        expect("a VMM that dies at its start", started.is_err_and(|failure| says(&failure)), true)?;
+        let stopped =
+            r#"printf '{"stopped":{"state":"kvm-run-failed","detail":"Bad address"}}\n' >&$control"#;
+        let (started, ended) = builtin(&mut agent, &format!("{running}\n{stopped}\nsleep 60")).await?;
+        expect("the version", started.is_ok_and(|version| version.starts_with("builtin ")), true)?;
+        let how = GuestEnd::Stopped { state: "kvm-run-failed".into(), detail: "Bad address".into() };
+        expect("the end", ended, Some(how))?;
         agent.finish().await
     })
 }

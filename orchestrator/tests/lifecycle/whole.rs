@@ -179,6 +179,12 @@ pub(crate) static RUNS: [WholeRun; 44] = [
         "each is answered with what there is, or with why not; the agent lives on",
         agent::reads_hostile_smaps,
     ),
+    run(
+        "agent-reports-the-end-of-a-builtin-vmm",
+        "the real agent alone; the built-in VMM is refused, dies at its start, or cannot run on",
+        "the request fails with the reason; a VMM that ran has one end, with its own words",
+        agent::reports_the_end_of_a_builtin_vmm,
+    ),
     mounting(run(
         "disk-without-room",
         "the run's folder on a file system with room for 1, 2, 3 ... 24 pages",

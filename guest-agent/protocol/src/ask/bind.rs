@@ -1,10 +1,11 @@
 //! Binding a device of the host to a driver.
 
 use super::{Ask, HostRequest};
-use crate::Bar;
+use crate::{AssignKind, Bar};
 use serde::{Deserialize, Serialize};
 
-/// Detaches the PCI function below root port `port` from its driver and binds it to `driver`.
+/// Detaches the PCI function below root port `port` from its driver, and binds it to the driver that
+/// `kind` needs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Bind {
@@ -12,7 +13,7 @@ pub struct Bind {
     pub device: String,
     /// PCI address of the root port.
     pub port: String,
-    pub driver: String,
+    pub kind: AssignKind,
 }
 
 impl Ask for Bind {
@@ -37,7 +38,10 @@ pub struct BoundDevice {
     pub address: String,
     pub vendor: u16,
     pub id: u16,
+    /// The name of the driver, empty if it has none.
     pub driver: String,
-    pub iommu_group: u32,
+    /// None: it is in no group. Only VFIO needs one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iommu_group: Option<u32>,
     pub bars: Vec<Bar>,
 }

@@ -50,6 +50,8 @@ pub enum ProbeEnd {
     Wrong,
     /// The guest's user space got a signal.
     Signal(i32),
+    /// The guest has no operating system, and its CPU took this exception: ESR_EL1.
+    Exception(u64),
     /// The guest's CPU does not have the instruction. It was not executed.
     Unsupported,
 }

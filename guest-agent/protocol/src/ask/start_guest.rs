@@ -1,6 +1,7 @@
 //! Starting a guest.
 
 use super::{Ask, HostRequest};
+use crate::{AssignKind, VmmKind};
 use serde::{Deserialize, Serialize};
 
 /// Starts a guest. The answer comes when its VMM runs, the guest's own [`crate::Notice::Hello`]
@@ -9,6 +10,7 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields)]
 pub struct StartGuest {
     pub name: String,
+    pub vmm: VmmKind,
     /// Guest RAM in MiB.
     pub memory_mib: u32,
     pub cpus: u32,
@@ -21,9 +23,11 @@ pub struct StartGuest {
 pub struct AssignedDevice {
     /// The scenario's name for it.
     pub device: String,
+    pub kind: AssignKind,
     /// PCI address in the host, as [`super::BoundDevice`] gives it: `0000:01:00.0`.
     pub host_address: String,
-    /// The PCI slot on the guest's root bus, 1..=31. The guest sees `0000:00:SLOT.0`.
+    /// The PCI slot on the guest's root bus, 1..=31. The guest sees `0000:00:SLOT.0`. The built-in
+    /// VMM has no bus, and knows the device by that address.
     pub guest_slot: u8,
 }
 

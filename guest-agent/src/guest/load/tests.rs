@@ -1,4 +1,5 @@
 use super::super::bar::tests::{ADDRESS, BAR_SIZE, fixture};
+use super::super::linux::Linux;
 use super::*;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -17,7 +18,7 @@ fn expected(from: u64, bytes: u64) -> Vec<u64> {
 }
 
 /// A guest whose BAR has the pattern, but for the byte at `spoiled`.
-fn guest(folder: &Path, spoiled: Option<usize>) -> Guest {
+fn guest(folder: &Path, spoiled: Option<usize>) -> Guest<Linux> {
     let root = fixture(folder);
     let words = (0..BAR_SIZE).step_by(WORD as usize);
     let mut bytes: Vec<u8> = words.flat_map(|place| pattern(SEED, place).to_le_bytes()).collect();
@@ -25,7 +26,7 @@ fn guest(folder: &Path, spoiled: Option<usize>) -> Guest {
         bytes[byte] = !bytes[byte];
     }
     std::fs::write(folder.join("sys/bus/pci/devices").join(ADDRESS).join("resource2_wc"), bytes).unwrap();
-    Guest { root, mapped: vec![], spinners: vec![] }
+    Guest { machine: Linux::at(root) }
 }
 
 fn spec(width: u32, manner: Manner, bytes: u64) -> Load {

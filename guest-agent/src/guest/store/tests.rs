@@ -1,12 +1,13 @@
 use super::super::bar::tests::{ADDRESS, BAR_SIZE, fixture};
 use super::super::bar::{Mapped, tests::bar_file};
+use super::super::linux::Linux;
 use super::*;
 use proptest::prelude::*;
 use proptest::sample::select;
 use s2lab_protocol::{Barrier, By, Manner, MapKind, Order};
 
-fn guest(folder: &std::path::Path) -> Guest {
-    Guest { root: fixture(folder), mapped: vec![], spinners: vec![] }
+fn guest(folder: &std::path::Path) -> Guest<Linux> {
+    Guest { machine: Linux::at(fixture(folder)) }
 }
 
 fn spec(by: By, width: u32, manner: Manner, bytes: u64) -> Store {
@@ -18,14 +19,15 @@ fn spec(by: By, width: u32, manner: Manner, bytes: u64) -> Store {
 fn a_word_that_changed_is_found() {
     let folder = tempfile::tempdir().unwrap();
     let spec = spec(By::Str, 8, Manner::default(), 4096);
-    let stored = guest(folder.path()).answer(spec.clone()).unwrap();
+    let mut guest = guest(folder.path());
+    let stored = guest.answer(spec.clone()).unwrap();
     assert_eq!(stored.result.first_difference, None);
     let mapped = Mapped::open(&fixture_there(folder.path()), "nic", ADDRESS, MapKind::Wc).unwrap();
-    let place = mapped.at(1003, 1).unwrap();
+    let place = mapped.target().at(1003, 1).unwrap();
     // SAFETY: within the mapping.
     unsafe { place.write_volatile(!place.read_volatile()) };
-    let run = Run::of(spec.manner, spec.bytes, &mapped).unwrap();
-    assert_eq!(first_difference(spec.seed, run), Some(1000));
+    let run = Run::of(spec.manner, spec.bytes, mapped.target()).unwrap();
+    assert_eq!(first_difference(&guest.machine, spec.seed, run).unwrap(), Some(1000));
 }
 
 fn fixture_there(folder: &std::path::Path) -> crate::root::Root {

@@ -3,7 +3,7 @@
 use super::{Answer, Guest, Host, answer, index, invalid};
 use crate::{Error, memory, script::Moment, tables};
 use s2lab_protocol::{
-    Bar, Body, BoundDevice, GuestEnd, Level, Notice, Peer, Vma,
+    AssignKind, Bar, Body, BoundDevice, GuestEnd, Level, Notice, Peer, Vma,
     ask::{
         Bind, FinalRecord, Finish, GuestStarted, HostRequest, Memory, Reset, ResetDone, ShowTables,
         StartGuest, StopGuest, TableMemory, VmaFlags,
@@ -64,7 +64,7 @@ impl Host {
         Ok(answer::<StopGuest>(&()))
     }
 
-    fn bound(&self, Bind { device, driver, .. }: &Bind) -> BoundDevice {
+    fn bound(&self, Bind { device, kind, .. }: &Bind) -> BoundDevice {
         let machine = &self.sender.machine;
         let index = index(machine, device);
         let size = machine.bars.get(device).map_or(0, |bar| bar.size);
@@ -73,8 +73,8 @@ impl Host {
             address: format!("0000:{:02x}:00.0", index + 1),
             vendor: 0x1af4,
             id: 0x1110,
-            driver: driver.clone(),
-            iommu_group: index as u32,
+            driver: if *kind == AssignKind::VfioPci { kind.name() } else { "" }.into(),
+            iommu_group: Some(index as u32),
             bars: vec![
                 Bar { index: 0, start: 0x1000_0000, size: 256, prefetchable: false },
                 Bar { index: 2, start: tables::bar_pa(index), size, prefetchable: true },

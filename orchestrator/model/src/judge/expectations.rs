@@ -275,7 +275,7 @@ fn unmet_leaves(
         let promise = was_reset(&record.planned.resolved, &expectation.of, place).then_some(Promise::RESET);
         return mapped(leaves, place).map(|finding| Finding { promise, ..finding }).into_iter().collect();
     }
-    let promised = promised(expectation, region);
+    let promised = promised(expectation, region, &record.planned.resolved);
     let unmet = promised.iter().filter_map(|(property, promise)| {
         let finding = property.unmet(leaves, place)?;
         Some(Finding { promise: *promise, ..finding })
@@ -313,13 +313,17 @@ fn mapped(leaves: &[Stage2Leaf], place: &Subject) -> Option<Finding> {
 }
 
 /// Returns the properties of leaves that an expectation asks for, each with its promise.
-fn promised(expectation: &Expectation, region: &dyn RegionKind) -> Vec<(Property, Option<Promise>)> {
+fn promised(
+    expectation: &Expectation,
+    region: &dyn RegionKind,
+    cell: &ResolvedCell,
+) -> Vec<(Property, Option<Promise>)> {
     let Expectation { stage2, exec, access, share, af, .. } = expectation;
     let of_type = |of: &Stage2Type| match of {
-        Stage2Type::Type(of) => Some((Property::stage2(*of), region.promise(*of))),
+        Stage2Type::Type(of) => Some((Property::stage2(*of), region.promise(*of, cell))),
         Stage2Type::Nothing => None,
     };
-    let of_region = |property| (property, region.promise(MemoryType::NormalNC));
+    let of_region = |property| (property, region.promise(MemoryType::NormalNC, cell));
     let all = [
         stage2.as_ref().and_then(of_type),
         exec.map(|Exec::Never| of_region(Property::never_exec())),

@@ -263,7 +263,7 @@ impl Story {
                 vendor: 0x1af4,
                 id: 0x1110,
                 driver: "vfio-pci".into(),
-                iommu_group: 3,
+                iommu_group: Some(3),
                 bars: vec![registers, bar],
             }),
             Event::BarPlaced { device: device.clone(), bar: registers },

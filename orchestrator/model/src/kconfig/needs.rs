@@ -3,7 +3,6 @@
 
 use super::{Config, Setting};
 use crate::cell::ResolvedCell;
-use crate::scenario::AssignDriver;
 use s2lab_protocol::Facility;
 use std::{collections::BTreeSet, fmt};
 
@@ -30,6 +29,8 @@ pub enum Whose {
     All,
     /// Scenarios that assign a device by vfio-pci.
     Assigning,
+    /// Scenarios that assign a device in any way.
+    WithDevices,
 }
 
 pub(crate) const fn need(option: &'static str, reason: &'static str, of: Whose) -> Need {
@@ -83,10 +84,11 @@ pub static NEEDS: [Need; 16] = [
 impl Need {
     fn concerns(&self, cell: &ResolvedCell) -> bool {
         let assigns = || cell.guests.values().flat_map(|guest| guest.assign.values());
-        let assigning = || assigns().any(|driver| matches!(driver, AssignDriver::VfioPci));
+        let assigning = || assigns().any(|driver| driver.is_vfio());
         match self.of {
             Whose::All => true,
             Whose::Assigning => assigning(),
+            Whose::WithDevices => assigns().next().is_some(),
         }
     }
 }

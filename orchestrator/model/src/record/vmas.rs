@@ -1,6 +1,7 @@
 //! The VMAs through which a VMM maps a BAR, in the list of the host's kernel.
 
 use super::{At, Record};
+use crate::scenario::AssignDriver;
 use crate::steps::VmaFlags;
 use s2lab_protocol::{Bar, Vma};
 use std::ops::Range;
@@ -8,14 +9,22 @@ use std::ops::Range;
 /// The shift of a region's index in VFIO's file offsets (VFIO_PCI_OFFSET_SHIFT,
 /// include/linux/vfio_pci_core.h).
 const VFIO_REGION_SHIFT: u32 = 40;
+/// The name of a BAR's file in sysfs follows the PCI address and this.
+const SYSFS: &str = "/resource";
 /// The smallest page of an arm64 kernel.
 const PAGE: u64 = 4096;
 
 /// Returns the VMAs of a guest's VMM over the device's BAR: see [`reported`].
 pub(crate) fn over_bar<'a>(record: &'a Record, step: usize, guest: &str, device: &str) -> Vec<&'a Vma> {
     let Some(bar) = record.session.around.bar(device) else { return vec![] };
+    let bound = record.session.around.devices.get(device);
+    let is_vfio = record.planned.resolved.assigned(device).is_none_or(AssignDriver::is_vfio);
+    let is_named = |vma: &&Vma| match is_vfio {
+        true => !vma.name.contains(SYSFS),
+        false => bound.is_some_and(|bound| vma.name.contains(&format!("{}{SYSFS}", bound.address))),
+    };
     let all = reported(record, step, guest, device).into_iter().flatten();
-    all.filter(|vma| offset_in(vma, bar).is_some()).collect()
+    all.filter(is_named).filter(|vma| offset_in(vma, bar).is_some()).collect()
 }
 
 /// Returns the VMAs in the last report about the guest and the device before the look in `step`, or

@@ -1,10 +1,11 @@
 //! The BARs of a device.
 
 use super::{RegionKind, distinct};
+use crate::cell::ResolvedCell;
 use crate::lines::{Area, Attributes, Mapping, Place, Promised, Region};
 use crate::record::Surroundings;
 use crate::record::look::GuestTables;
-use crate::scenario::{Guest, Promise};
+use crate::scenario::{AssignDriver, Guest, Promise};
 use s2lab_mmu::{Granule, MemoryType, Stage2Leaf};
 use s2lab_protocol::Bar;
 use std::ops::Range;
@@ -39,8 +40,11 @@ impl RegionKind for Bars<'_> {
         None
     }
 
-    fn promise(&self, expected: MemoryType) -> Option<Promise> {
-        (expected == MemoryType::NormalNC).then_some(Promise::BAR)
+    fn promise(&self, expected: MemoryType, cell: &ResolvedCell) -> Option<Promise> {
+        match cell.assigned(self.0).is_none_or(AssignDriver::is_vfio) {
+            true => (expected == MemoryType::NormalNC).then_some(Promise::BAR),
+            false => (expected == MemoryType::DeviceNGnRE).then_some(Promise::UNFLAGGED),
+        }
     }
 
     fn missing(&self, leaves: &[Stage2Leaf], around: &Surroundings) -> Option<&'static str> {

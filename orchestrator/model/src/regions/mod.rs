@@ -5,6 +5,7 @@ mod bar;
 mod ram;
 mod unknown;
 
+use crate::cell::ResolvedCell;
 use crate::lines::{Area, Leaves, Place, Promised, Range as TableRange, Table};
 use crate::record::Surroundings;
 use crate::record::look::GuestTables;
@@ -37,8 +38,8 @@ pub(crate) trait RegionKind {
     /// Returns the reason why an expectation of the region cannot have this key.
     fn refuses(&self, key: &str) -> Option<&'static str>;
 
-    /// Returns the promise that stage 2 gives the region this type.
-    fn promise(&self, expected: MemoryType) -> Option<Promise>;
+    /// Returns the promise that stage 2 gives the region of this cell this type.
+    fn promise(&self, expected: MemoryType, cell: &ResolvedCell) -> Option<Promise>;
 
     /// Returns what an expectation of the region is about, if none of `leaves` is a part of it.
     fn missing(&self, leaves: &[Stage2Leaf], around: &Surroundings) -> Option<&'static str>;
@@ -157,6 +158,7 @@ mod tests {
     use super::*;
     use crate::judge::fixture::{BAR_PA, BAR_SIZE, RAM as HOST_RAM, Story, scenario};
     use crate::record::Run;
+    use crate::scenario::AssignDriver;
 
     #[test]
     fn an_expectation_names_a_device_or_ram() {
@@ -175,10 +177,16 @@ mod tests {
 
     #[test]
     fn a_type_is_a_promise_of_the_region() {
-        let promise = |name, of| RegionName::of(name).kind().promise(of);
-        assert_eq!(promise("nic", MemoryType::NormalNC), Some(Promise::BAR));
-        assert_eq!(promise("nic", MemoryType::DeviceNGnRE), None);
-        assert_eq!(promise("ram", MemoryType::NormalWB), Some(Promise::RAM));
+        let mut cell = ResolvedCell::of(&scenario(), crate::kernel::Traits::Exactly([].into()));
+        let of = |name, of, cell: &ResolvedCell| RegionName::of(name).kind().promise(of, cell);
+        assert_eq!(of("nic", MemoryType::NormalNC, &cell), Some(Promise::BAR));
+        assert_eq!(of("nic", MemoryType::DeviceNGnRE, &cell), None);
+        assert_eq!(of("ram", MemoryType::NormalWB, &cell), Some(Promise::RAM));
+        for way in [AssignDriver::Sysfs, AssignDriver::SysfsWc] {
+            cell.guests.get_mut("g0").unwrap().assign.insert("nic".into(), way);
+            assert_eq!(of("nic", MemoryType::DeviceNGnRE, &cell), Some(Promise::UNFLAGGED));
+            assert_eq!(of("nic", MemoryType::NormalNC, &cell), None);
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The RAM of a guest: memory of the host.
 
 use super::{RegionKind, distinct};
+use crate::cell::ResolvedCell;
 use crate::lines::{Area, Leaves, Promised, Region, Table, Text};
 use crate::record::Surroundings;
 use crate::record::look::GuestTables;
@@ -35,7 +36,7 @@ impl RegionKind for Ram {
         }
     }
 
-    fn promise(&self, _: MemoryType) -> Option<Promise> {
+    fn promise(&self, _: MemoryType, _: &ResolvedCell) -> Option<Promise> {
         Some(Promise::RAM)
     }
 

@@ -1,6 +1,7 @@
 //! Physical addresses that are neither RAM of the host nor a BAR.
 
 use super::{RegionKind, bar};
+use crate::cell::ResolvedCell;
 use crate::lines::{Area, Promised};
 use crate::record::Surroundings;
 use crate::record::look::GuestTables;
@@ -29,7 +30,7 @@ impl RegionKind for Unknown {
         Some("about a region that no guest was given")
     }
 
-    fn promise(&self, _: MemoryType) -> Option<Promise> {
+    fn promise(&self, _: MemoryType, _: &ResolvedCell) -> Option<Promise> {
         None
     }
 

@@ -5,13 +5,15 @@
 use super::parts::{Parts, Step, size};
 use super::{Guest, Host, RAM, Size, expectations};
 use crate::diagnostic::Sink;
-use crate::yaml::Node;
+use crate::yaml::{Entry, Node};
 use s2lab_protocol::{LONGEST_NAME, is_name};
 use std::path::Path;
 
 const BAR: std::ops::RangeInclusive<u64> = 4 << 10..=1 << 30;
 const HOST_MEMORY: std::ops::RangeInclusive<u64> = 512 << 20..=8 << 30;
 const LEAST_GUEST_MEMORY: u64 = 64 << 20;
+/// The ways of assigning a device that only the built-in VMM has.
+const OF_BUILTIN: [&str; 2] = ["sysfs", "sysfs-wc"];
 /// The memory that the host needs for itself, beside its guests' RAM.
 const HOST_RESERVE: u64 = 512 << 20;
 
@@ -72,8 +74,26 @@ impl<'a> Parts<'a> {
                     ),
                     _ => {}
                 }
+                if let Some(way) = self.only_builtin(guest.key.as_str(), device) {
+                    let message =
+                        format!("`{way}` is a way of the built-in VMM; QEMU assigns devices by `vfio-pci`");
+                    sink.error_help(device.node.span.clone(), message, "write `vmm: builtin`, or `vfio-pci`");
+                }
             }
         }
+    }
+
+    /// Returns the way of an assignment that its guest's VMM does not have.
+    fn only_builtin(&self, guest: &str, device: &'a Entry) -> Option<&'a str> {
+        let way = device.node.text().filter(|way| OF_BUILTIN.contains(way))?;
+        let vmm = self.guests.as_ref()?.get(guest)?.node.get("vmm")?.text()?;
+        (vmm == "qemu").then_some(way)
+    }
+
+    /// Returns the way in which a guest gets a device, if it is not VFIO.
+    fn without_vfio(&self, device: &str) -> Option<&'a str> {
+        let guest = self.guests.as_ref()?.get(self.owner.get(device)?)?;
+        guest.node.get("assign")?.get(device)?.text().filter(|way| OF_BUILTIN.contains(way))
     }
 
     /// Follows the references of a step. A key means the same in every step.
@@ -97,6 +117,10 @@ impl<'a> Parts<'a> {
                 format!("guest `{guest}` does not have device `{device}`"),
                 help,
             );
+        }
+        if let (Some(_), Some(way)) = (reset, self.without_vfio(device)) {
+            let message = format!("device `{device}` is assigned by `{way}`, so VFIO does not hold it");
+            sink.error_help(node.span.clone(), message, "only a device assigned by `vfio-pci` can be reset");
         }
         if reset.is_some() && owner.is_none() && self.guests.is_some() {
             let message = format!("device `{device}` is assigned to no guest, so VFIO does not hold it");

@@ -5,6 +5,7 @@
 
 use crate::kernel::Trait;
 use crate::steps::{Step, is_usual_vcpus, usual_vcpus};
+use s2lab_protocol::{AssignKind, VmmKind};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -46,7 +47,7 @@ pub struct Scenario {
     pub promises: BTreeSet<Promise>,
     /// The emulated host (L1), which boots the kernel under test.
     pub host: Host,
-    /// The guests (L2), by name: one to four. All of them boot the same fixed kernel.
+    /// The guests (L2), by name: one to four. Those of QEMU boot the same fixed kernel.
     #[schemars(extend("propertyNames" = schema::names(), "minProperties" = 1, "maxProperties" = MAX_GUESTS))]
     pub guests: BTreeMap<String, Guest>,
     /// The actions, in order: at most 100 steps.
@@ -156,7 +157,7 @@ pub struct Guest {
     #[serde(default = "usual_vcpus", skip_serializing_if = "is_usual_vcpus")]
     #[schemars(schema_with = "schema::vcpus")]
     pub vcpus: u32,
-    /// The host's devices that it gets, each with the host's driver. A device belongs to one guest.
+    /// The host's devices that it gets, each with the way. A device belongs to one guest.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub assign: BTreeMap<String, AssignDriver>,
 }
@@ -170,16 +171,50 @@ impl Guest {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Vmm {
-    /// QEMU inside the host, with KVM.
+    /// QEMU inside the host, with KVM. The guest boots a Linux.
     Qemu,
+    /// The agent's own VMM inside the host, with KVM. The guest has no operating system: its vCPUs
+    /// carry out the steps at EL1.
+    Builtin,
 }
 
+impl From<Vmm> for VmmKind {
+    fn from(vmm: Vmm) -> VmmKind {
+        match vmm {
+            Vmm::Qemu => VmmKind::Qemu,
+            Vmm::Builtin => VmmKind::Builtin,
+        }
+    }
+}
+
+/// The way in which a guest gets a device's BAR.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum AssignDriver {
     /// The driver that conveys to KVM that a BAR is safe for Normal-NC, in kernels that have the
     /// series.
     VfioPci,
+    /// sysfs `resourceN` of a device without a driver. Only for `vmm: builtin`.
+    Sysfs,
+    /// sysfs `resourceN_wc` of a device without a driver. Only for `vmm: builtin`.
+    SysfsWc,
+}
+
+impl AssignDriver {
+    /// Returns true if VFIO holds the device.
+    pub fn is_vfio(self) -> bool {
+        self == AssignDriver::VfioPci
+    }
+}
+
+impl From<AssignDriver> for AssignKind {
+    fn from(driver: AssignDriver) -> AssignKind {
+        match driver {
+            AssignDriver::VfioPci => AssignKind::VfioPci,
+            AssignDriver::Sysfs => AssignKind::Sysfs,
+            AssignDriver::SysfsWc => AssignKind::SysfsWc,
+        }
+    }
 }
 
 /// An expected result: `at` with properties of the tables at looks, or the ends of probes.

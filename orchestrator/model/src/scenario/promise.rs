@@ -40,6 +40,8 @@ impl Promise {
     pub const BAR: Promise = Promise(1);
     /// I4, about the stage-2 type of guest RAM.
     pub const RAM: Promise = Promise(4);
+    /// I5, about a BAR whose VMA has no flag.
+    pub const UNFLAGGED: Promise = Promise(5);
     /// I6, about the result of both stages.
     pub const EFFECTIVE: Promise = Promise(6);
     /// I9, about the BAR after a reset.

@@ -16,7 +16,7 @@ use std::{fmt, str::FromStr};
 
 /// The VMAs of an assigned device are a witness of each look.
 static NEEDS: [Need; 1] =
-    [need("PROC_PAGE_MONITOR", "the flags of VMAs are read from smaps", Whose::Assigning)];
+    [need("PROC_PAGE_MONITOR", "the flags of VMAs are read from smaps", Whose::WithDevices)];
 
 /// s2lab reads the tables of every running guest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -5,7 +5,7 @@ use crate::finding::{Finding, Subject, Weight};
 use crate::kernel::Trait;
 use crate::record::look::{DecodedLook, GuestTables};
 use crate::record::{Record, vmas};
-use crate::scenario::Promise;
+use crate::scenario::{AssignDriver, Promise};
 use s2lab_mmu::MemoryType;
 use s2lab_protocol::Vma;
 
@@ -13,7 +13,7 @@ use s2lab_protocol::Vma;
 /// 7.2). Of the flags that a vfio-pci VMA may have, it is only VM_ALLOW_ANY_UNCACHED, bit 39.
 const UNNAMED_FLAG: &str = "??";
 
-/// A VMA over the BAR has the flag exactly if the tables have Normal-NC.
+/// A VMA over the BAR has the flag exactly if the tables have Normal-NC. A VMA of sysfs never has it.
 ///
 /// Declared traits are compared with both: the flag is there exactly if the kernel conveys, and
 /// Normal-NC exactly if the flag is there and the kernel honours it. So a kernel that only conveys,
@@ -76,8 +76,13 @@ impl<'a> Bar<'a> {
         Finding::new(weight, self.subject.clone(), what, expected, found)
     }
 
+    /// Returns what the kernel declares of this BAR. Only vfio-pci conveys anything.
     fn declared(&self, of: Trait) -> Option<bool> {
-        self.record.planned.resolved.traits.has(of)
+        let cell = &self.record.planned.resolved;
+        match cell.assigned(self.device).is_none_or(AssignDriver::is_vfio) {
+            true => cell.traits.has(of),
+            false => Some(false),
+        }
     }
 
     fn mixed(&self) -> bool {

@@ -4,6 +4,7 @@
 use super::{Hearing, Scene, Witness};
 use crate::finding::{Finding, Subject, Weight};
 use crate::record::Record;
+use crate::scenario::Vmm;
 
 /// A bit of `/proc/sys/kernel/tainted` (Documentation/admin-guide/tainted-kernels.rst, Linux 7.x).
 struct Bit {
@@ -71,7 +72,11 @@ fn unread(record: &Record) -> impl Iterator<Item = Finding> {
         (Subject::cell(), format!("taint of the host, {when}"), taint.flatten())
     };
     let at_boot = record.session.host.as_ref().map(|host| host.taint);
-    let guests = record.guests.iter().map(|(name, guest)| {
+    let has_kernel = |name: &str| {
+        let guest = record.planned.resolved.guests.get(name);
+        guest.is_none_or(|guest| guest.vmm != Vmm::Builtin)
+    };
+    let guests = record.guests.iter().filter(move |(name, _)| has_kernel(name)).map(|(name, guest)| {
         (Subject::cell().guest(name), format!("taint of guest {name}, at its start"), guest.taint)
     });
     [host("at its start", at_boot), host("in its final record", record.session.final_taint)]

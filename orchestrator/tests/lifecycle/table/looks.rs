@@ -140,7 +140,7 @@ fn invented_bar(name: &'static str) -> Row {
         vendor: 0x1af4,
         id: 0x1110,
         driver: "vfio-pci".into(),
-        iommu_group: 0,
+        iommu_group: Some(0),
         bars,
     };
     fault(name, request("bind"), Act::answer::<Bind>(&bound))

@@ -2,6 +2,9 @@
 
 use super::*;
 use crate::judge::fixture::BAR_SIZE;
+use crate::record::look::decode;
+use crate::scenario::{AssignDriver, Vmm};
+use crate::witnesses::{ALL, Scene};
 use s2lab_protocol::{Bar, StoreResult, Vma};
 
 #[test]
@@ -233,6 +236,42 @@ fn vmas_must_be_pages_of_the_whole_bar() {
         second.offset += BAR_SIZE - 4096;
         vmas.push(second);
     });
+}
+
+/// Returns the story with the BAR assigned through sysfs, and a VMA of that.
+fn through_sysfs(leaf: u64, flags: &'static [&'static str]) -> Story {
+    let mut story = Story::of(both(), &Machine::with(leaf), true, ok()).edit(move |event| {
+        if let Event::Observed { data: Observation::VmaFlags(VmaFlags { vmas, .. }), .. } = event {
+            let mut vma = vmas[0].clone();
+            vma.name = "/sys/devices/pci0000:00/0000:00:02.0/0000:01:00.0/resource2_wc".into();
+            vma.offset = BAR_PA;
+            vma.flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
+            vmas.push(vma);
+        }
+    });
+    let guest = story.cell.resolved.guests.get_mut("g0").unwrap();
+    guest.vmm = Vmm::Builtin;
+    guest.assign.insert("nic".into(), AssignDriver::SysfsWc);
+    story
+}
+
+#[test]
+fn a_bar_through_sysfs_has_no_flag_and_is_device_on_each_kernel() {
+    // VFIO's VMA, whose region has the same number, is another device's.
+    let device = through_sysfs(DEVICE_BLOCK, &["rd", "wr", "sh", "pf", "io"]);
+    let smaps = |story: &Story| {
+        let run = Run::fold(story.lines()).unwrap();
+        let record = &run.cells[0].attempts[0];
+        let looks = decode(record, &|digest: &str| story.pages.get(digest).cloned());
+        let witness = ALL.iter().find(|witness| witness.name() == "smaps").unwrap();
+        let findings = witness.hear(&Scene { record, looks: &looks }).findings;
+        findings.iter().map(|finding| finding.what.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(smaps(&device), Vec::<String>::new());
+    let flagged = smaps(&through_sysfs(DEVICE_BLOCK, &["rd", "wr", "??"]));
+    assert!(flagged.iter().any(|line| line.contains("by the kernel's traits")), "{flagged:?}");
+    let combined = smaps(&through_sysfs(NC_BLOCK, &["rd", "wr"]));
+    assert!(combined.iter().any(|line| line.contains("contradicts the tables")), "{combined:?}");
 }
 
 #[test]

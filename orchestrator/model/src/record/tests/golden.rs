@@ -135,8 +135,21 @@ fn with_manners(story: &mut Story) {
     cell.steps.push(Step::Probe(ProbeStep { kind, ..probe }));
     let outcome = ProbeOutcome::Answered(ProbeEnd::Ok);
     let probed = Probed { guest, device, map, kind, outcome };
+    with_exception(story, &probed);
     let last = story.events.iter().position(|event| matches!(event, Event::HostDown { .. })).unwrap();
     story.events.insert(last, Event::Observed { step: 6, data: Observation::Probed(probed) });
+}
+
+/// Adds a probe that ends in an exception, after that of step 6.
+fn with_exception(story: &mut Story, other: &Probed) {
+    let kind = ProbeKind::Fetch;
+    let Probed { guest, device, map, .. } = other.clone();
+    let step = ProbeStep { guest: guest.clone(), device: device.clone(), map, kind };
+    story.cell.resolved.steps.push(Step::Probe(step));
+    let outcome = ProbeOutcome::Answered(ProbeEnd::Exception(0x8600_0010));
+    let data = Observation::Probed(Probed { guest, device, map, kind, outcome });
+    let last = story.events.iter().position(|event| matches!(event, Event::HostDown { .. })).unwrap();
+    story.events.insert(last, Event::Observed { step: 7, data });
 }
 
 /// The plan that the cell is a shard of.

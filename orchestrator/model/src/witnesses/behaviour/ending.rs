@@ -12,7 +12,8 @@ pub(crate) fn ending(outcome: &ProbeOutcome) -> Ending {
     match outcome {
         ProbeOutcome::Answered(ProbeEnd::Ok) => Ending::Ok,
         ProbeOutcome::Answered(ProbeEnd::Wrong) => Ending::Wrong,
-        ProbeOutcome::Answered(ProbeEnd::Signal(_)) | ProbeOutcome::GuestEnded(_) => Ending::Fault,
+        ProbeOutcome::Answered(ProbeEnd::Signal(_) | ProbeEnd::Exception(_))
+        | ProbeOutcome::GuestEnded(_) => Ending::Fault,
         ProbeOutcome::Answered(ProbeEnd::Unsupported) => Ending::Unsupported,
         ProbeOutcome::NotDone => Ending::NotDone,
     }

@@ -1,9 +1,11 @@
 //! The thread that watches one VMM, from its start to its end. All of the VMM's output passes here.
 
-use super::console::{self, Console};
+use super::NotStarted;
 use super::qmp::{self, Said};
-use super::router::{Meter, Uplink};
+use crate::host::console::{self, Console};
+use crate::host::router::{Meter, Uplink};
 use crate::link::{Link, LinkError, READ_SIZE};
+use crate::vm::{self, Report};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
@@ -27,9 +29,26 @@ const FRAMES_PER_SECOND: usize = 4 << 20;
 /// The agent's ends of the channels to a VMM, besides its stdout and stderr.
 pub(crate) struct Streams {
     pub(crate) pidfd: Arc<OwnedFd>,
-    pub(crate) qmp: UnixStream,
+    /// The channel on which the VMM reports, and its language.
+    pub(crate) control: (Channel, UnixStream),
     /// The channel to the guest's agent.
     pub(crate) guest: UnixStream,
+}
+
+/// The language of a VMM's reports.
+pub(crate) enum Channel {
+    Qmp(qmp::Reader),
+    Builtin(vm::Reader),
+}
+
+impl Channel {
+    pub(super) fn qmp() -> Channel {
+        Channel::Qmp(qmp::Reader::default())
+    }
+
+    pub(super) fn builtin() -> Channel {
+        Channel::Builtin(vm::Reader::default())
+    }
 }
 
 /// The known state of one VMM. A source that has ended is None.
@@ -38,8 +57,8 @@ pub(crate) struct Watch {
     link: Arc<Link>,
     child: Child,
     pidfd: Arc<OwnedFd>,
-    qmp: Option<UnixStream>,
-    qmp_reader: qmp::Reader,
+    channel: Channel,
+    control: Option<UnixStream>,
     guest: Option<UnixStream>,
     uplink: Uplink,
     meter: Meter,
@@ -51,7 +70,7 @@ pub(crate) struct Watch {
     tail: Tail,
     /// The sender for the result of the start: QEMU's version, or the reason why it does not run.
     /// None once it is sent.
-    started: Option<SyncSender<Result<String, String>>>,
+    started: Option<SyncSender<Result<String, NotStarted>>>,
     version: String,
     /// True if the guest's end is reported.
     reported: bool,
@@ -61,7 +80,7 @@ pub(crate) struct Watch {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Source {
     Process,
-    Qmp,
+    Control,
     Guest,
     Console,
     Stderr,
@@ -74,9 +93,9 @@ impl Watch {
         link: Arc<Link>,
         mut child: Child,
         streams: Streams,
-        started: SyncSender<Result<String, String>>,
+        started: SyncSender<Result<String, NotStarted>>,
     ) -> io::Result<Watch> {
-        let Streams { pidfd, qmp, guest } = streams;
+        let Streams { pidfd, control: (channel, control), guest } = streams;
         let now = Instant::now();
         let watch = Watch {
             name: name.to_owned(),
@@ -85,8 +104,8 @@ impl Watch {
             stderr: child.stderr.take(),
             child,
             pidfd,
-            qmp: Some(qmp),
-            qmp_reader: qmp::Reader::default(),
+            channel,
+            control: Some(control),
             guest: Some(guest),
             uplink: Uplink::new(name, nonce),
             meter: Meter::new(FRAMES_PER_SECOND, now),
@@ -113,7 +132,7 @@ impl Watch {
                     Source::Stderr => self.read_stderr(),
                     Source::Console => drop(self.read_console()?),
                     Source::Guest => drop(self.read_guest()?),
-                    Source::Qmp => self.read_qmp()?,
+                    Source::Control => self.read_control()?,
                     Source::Process => {}
                 }
             }
@@ -129,7 +148,7 @@ impl Watch {
             (Source::Stderr, self.stderr.as_ref().map(AsFd::as_fd)),
             (Source::Console, self.stdout.as_ref().map(AsFd::as_fd)),
             (Source::Guest, self.guest.as_ref().map(AsFd::as_fd)),
-            (Source::Qmp, self.qmp.as_ref().map(AsFd::as_fd)),
+            (Source::Control, self.control.as_ref().map(AsFd::as_fd)),
         ]
         .into_iter()
         .filter_map(|(source, fd)| Some((source, fd?)))
@@ -201,12 +220,45 @@ impl Watch {
         }
     }
 
-    fn read_qmp(&mut self) -> Result<(), LinkError> {
+    fn read_control(&mut self) -> Result<(), LinkError> {
         let mut buffer = [0; 4096];
-        let Some(n) = read(&mut self.qmp, &mut buffer) else { return Ok(()) };
-        match self.qmp_reader.push(buffer.get(..n).unwrap_or_default()) {
-            Ok(said) => said.into_iter().try_for_each(|said| self.hear(said)),
-            Err(why) => self.stopped("unknown", &why.to_string()),
+        let Some(n) = read(&mut self.control, &mut buffer) else { return Ok(()) };
+        let bytes = buffer.get(..n).unwrap_or_default();
+        match &mut self.channel {
+            Channel::Qmp(reader) => match reader.push(bytes) {
+                Ok(said) => said.into_iter().try_for_each(|said| self.hear(said)),
+                Err(why) => self.stopped("unknown", &why.to_string()),
+            },
+            Channel::Builtin(reader) => match reader.push(bytes) {
+                Ok(reports) => reports.into_iter().try_for_each(|report| self.take(report)),
+                Err(why) => self.stopped("unknown", &why.to_string()),
+            },
+        }
+    }
+
+    /// Takes a report of the built-in VMM.
+    fn take(&mut self, report: Report) -> Result<(), LinkError> {
+        match report {
+            Report::Running => {
+                self.running(vm::VERSION.to_owned());
+                Ok(())
+            }
+            Report::NotStarted(failure) => {
+                // Its end is no news for anybody else.
+                self.reported = true;
+                if let Some(started) = self.started.take() {
+                    let _ = started.send(Err(NotStarted::Reported(failure)));
+                }
+                Ok(())
+            }
+            Report::Stopped { state, detail } => self.stopped(&state, &detail),
+        }
+    }
+
+    fn running(&mut self, version: String) {
+        if let Some(started) = self.started.take() {
+            // Nobody waits any more if it took too long; then a kill follows.
+            let _ = started.send(Ok(version));
         }
     }
 
@@ -223,10 +275,7 @@ impl Watch {
                 Ok(())
             }
             Said::Status { running: true, .. } => {
-                if let Some(started) = self.started.take() {
-                    // Nobody waits any more if it took too long; then a kill follows.
-                    let _ = started.send(Ok(self.version.clone()));
-                }
+                self.running(self.version.clone());
                 Ok(())
             }
             // QEMU ends after a guest that shuts down (-no-reboot). Before it runs it is in
@@ -242,12 +291,12 @@ impl Watch {
 
     /// Sends a command. QEMU reads it when it can; a socket that takes none is about to close.
     fn ask(&mut self, command: &str) {
-        if let Some(qmp) = &mut self.qmp {
+        if let Some(qmp) = &mut self.control {
             let _ = qmp.write_all(format!("{command}\n").as_bytes());
         }
     }
 
-    /// Reports that QEMU is alive and the guest is not, and ends QEMU, which would stay for ever.
+    /// Reports that the VMM is alive and the guest is not, and ends the VMM: QEMU would stay for ever.
     fn stopped(&mut self, state: &str, why: &str) -> Result<(), LinkError> {
         self.read_stderr();
         let detail = format!("{why}{}", self.tail.text());
@@ -265,7 +314,7 @@ impl Watch {
         match self.started.take() {
             // The answer to the request that started it has the reason. Nobody waits any more if it
             // took too long.
-            Some(started) => drop(started.send(Err(format!("{how:?}")))),
+            Some(started) => drop(started.send(Err(NotStarted::Ended(format!("{how:?}"))))),
             None => self.link.notice(Notice::GuestEnded { guest: self.name.clone(), how })?,
         }
         Ok(())

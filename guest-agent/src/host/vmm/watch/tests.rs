@@ -12,11 +12,15 @@ struct Play {
     tape: Tape,
     qmp: BufReader<UnixStream>,
     guest: UnixStream,
-    started: Receiver<Result<String, String>>,
+    started: Receiver<Result<String, NotStarted>>,
     watch: JoinHandle<Result<(), LinkError>>,
 }
 
 fn play(script: &str) -> Play {
+    play_as(Channel::qmp(), script)
+}
+
+fn play_as(channel: Channel, script: &str) -> Play {
     let tape = Tape::default();
     let link = Arc::new(Link::new(Peer::Host, 7, tape.clone()));
     let mut command = Command::new("sh");
@@ -26,7 +30,8 @@ fn play(script: &str) -> Play {
     let ((qmp, qmp_end), (guest, guest_end)) = (UnixStream::pair().unwrap(), UnixStream::pair().unwrap());
     qmp_end.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     let (sender, started) = sync_channel(1);
-    let watch = Watch::new("g0", 7, link, child, Streams { pidfd, qmp, guest }, sender).unwrap();
+    let watch =
+        Watch::new("g0", 7, link, child, Streams { pidfd, control: (channel, qmp), guest }, sender).unwrap();
     let watch = std::thread::Builder::new().spawn(move || watch.run()).unwrap();
     Play { tape, qmp: BufReader::new(qmp_end), guest: guest_end, started, watch }
 }
@@ -115,7 +120,7 @@ fn a_shutdown_waits_for_the_end_of_the_process() {
 fn a_vmm_that_never_runs_is_the_answer_to_the_request_and_no_notice() {
     let play = play("echo no such device >&2; exit 1");
     let why = play.started.recv_timeout(Duration::from_secs(10)).unwrap().unwrap_err();
-    assert!(why.contains("no such device"), "{why}");
+    assert!(matches!(&why, NotStarted::Ended(why) if why.contains("no such device")), "{why:?}");
     assert_eq!(play.notices(), []);
 }
 
@@ -151,4 +156,41 @@ fn a_tail_keeps_the_end() {
     tail.push(b"the end\n");
     let text = tail.text();
     assert!(text.ends_with("aathe end") && text.len() < TAIL, "{}", text.len());
+}
+
+#[test]
+fn the_built_in_vmm_reports_by_itself() {
+    let mut play = play_as(Channel::builtin(), "sleep 60");
+    play.say(r#""running""#);
+    let version = play.started.recv_timeout(Duration::from_secs(10)).unwrap().unwrap();
+    assert_eq!(version, vm::VERSION);
+    play.say(r#"{"stopped": {"state": "kvm-run-failed", "detail": "Bad address"}}"#);
+    play.watch.join().unwrap().unwrap();
+    let how = GuestEnd::Stopped { state: "kvm-run-failed".into(), detail: "Bad address".into() };
+    let end = Body::Notice(Notice::GuestEnded { guest: "g0".into(), how });
+    let ends: Vec<_> = play.tape.frames().into_iter().map(|frame| frame.body).collect();
+    assert_eq!(ends, [end], "the process was killed, and its end is not reported again");
+}
+
+#[test]
+fn a_vm_that_does_not_start_has_a_reason_and_no_end() {
+    let mut play = play_as(Channel::builtin(), "read line; exit 1");
+    play.say(r#"{"not-started": {"kind": {"refused": "kvm"}, "message": "no VM"}}"#);
+    let why = play.started.recv_timeout(Duration::from_secs(10)).unwrap().unwrap_err();
+    let kind = s2lab_protocol::FailureKind::Refused(s2lab_protocol::Facility::Kvm);
+    let failure = s2lab_protocol::Failure { kind, message: "no VM".into() };
+    assert_eq!(why, NotStarted::Reported(failure));
+    play.watch.join().unwrap().unwrap();
+    assert_eq!(play.tape.frames(), []);
+}
+
+#[test]
+fn a_report_that_is_not_valid_ends_the_vmm() {
+    let mut play = play_as(Channel::builtin(), "sleep 60");
+    play.say(r#""running""#);
+    play.started.recv_timeout(Duration::from_secs(10)).unwrap().unwrap();
+    play.say("nonsense");
+    play.watch.join().unwrap().unwrap();
+    let is_said = |frame: s2lab_protocol::Frame| matches!(frame.body, Body::Notice(Notice::GuestEnded { how: GuestEnd::Stopped { detail, .. }, .. }) if detail.contains("not valid"));
+    assert!(play.tape.frames().into_iter().any(is_said));
 }

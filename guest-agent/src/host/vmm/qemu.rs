@@ -1,128 +1,26 @@
-//! One guest's VMM: QEMU, started and ended. [`super::watch`] does everything in between.
+//! QEMU as the VMM: its command line, and its reasons not to start.
 
-use super::qmp;
-use super::watch::{Streams, Watch};
-use crate::exit::fatal;
-use crate::link::Link;
 use crate::pci::Address;
 use crate::{fault, root::Root};
-use rustix::io::{Errno, FdFlags, fcntl_setfd};
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use s2lab_protocol::ask::StartGuest;
-use s2lab_protocol::{Facility, Failure, LONGEST_NAME, is_name};
-use std::io::{self, Write};
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, sync_channel};
-use std::time::Duration;
+use s2lab_protocol::{AssignKind, Facility, Failure, LONGEST_NAME, is_name};
+use std::os::fd::RawFd;
+use std::process::Command;
 
 const QEMU: &str = "usr/bin/qemu-system-aarch64";
-/// The time for QEMU to start. Under TCG it takes 4.5 s on an idle machine.
-const STARTS: Duration = Duration::from_secs(120);
-/// The deadlines of each way to end QEMU: by QMP, by SIGTERM, by SIGKILL.
-const ENDS: [Duration; 3] = [Duration::from_secs(10), Duration::from_secs(5), Duration::from_secs(10)];
 /// The slots of the guest's root bus that devices may take. Slot 0 is the host bridge.
 const SLOTS: std::ops::RangeInclusive<u8> = 1..=31;
 
-/// A VMM that was started.
-pub(crate) struct Vmm {
-    pid: u32,
-    pidfd: Arc<OwnedFd>,
-    qmp: UnixStream,
-    /// A channel that is closed when the process is gone and its end is reported.
-    ended: Receiver<()>,
-}
-
-impl Vmm {
-    /// Starts a guest. Returns when QEMU runs it, with QEMU's version and the link to the guest's
-    /// agent. From then on exactly one [`s2lab_protocol::Notice::GuestEnded`] will be sent for it.
-    pub(crate) fn start(
-        root: &Root,
-        spec: &StartGuest,
-        nonce: u64,
-        link: &Arc<Link>,
-    ) -> Result<(Vmm, String, UnixStream), Failure> {
-        if !root.exists("dev/kvm") {
-            return Err(fault::missing(Facility::Kvm, "there is no /dev/kvm"));
-        }
-        let failed =
-            |why: &dyn std::fmt::Display| fault::system("start", format_args!("guest {}", spec.name), why);
-        let pair = || UnixStream::pair().map_err(|why| failed(&why));
-        let ((guest, guest_end), (qmp, qmp_end)) = (pair()?, pair()?);
-        let ends = [guest_end.as_raw_fd(), qmp_end.as_raw_fd()];
-        let mut child =
-            spawn(&root.path(QEMU), arguments(spec, nonce, ends)?, ends).map_err(|why| failed(&why))?;
-        drop((guest_end, qmp_end));
-        let pidfd = match pidfd_open(Pid::from_child(&child), PidfdFlags::empty()) {
-            Ok(pidfd) => Arc::new(pidfd),
-            Err(why) => {
-                // A process that cannot be watched must not run. Both fail only if it is already
-                // gone.
-                let _ = (child.kill(), child.wait());
-                return Err(failed(&why));
-            }
-        };
-        let (last_word, ended) = sync_channel::<()>(0);
-        let vmm = Vmm { pid: child.id(), pidfd: Arc::clone(&pidfd), qmp, ended };
-        let (started, starts) = sync_channel(1);
-        let watch = || -> io::Result<_> {
-            let streams = Streams { pidfd, qmp: vmm.qmp.try_clone()?, guest: guest.try_clone()? };
-            let watch = Watch::new(&spec.name, nonce, Arc::clone(link), child, streams, started)?;
-            std::thread::Builder::new().spawn(move || {
-                let _last_word = last_word;
-                if let Err(why) = watch.run() {
-                    fatal(why);
-                }
-            })
-        };
-        let outcome = match watch() {
-            Ok(_) => {
-                starts.recv_timeout(STARTS).unwrap_or_else(|why| Err(format!("QEMU does not run: {why}")))
-            }
-            Err(why) => Err(why.to_string()),
-        };
-        match outcome {
-            Ok(version) => Ok((vmm, version, guest)),
-            Err(why) => {
-                vmm.signal(Signal::KILL)?;
-                Err(not_started(&spec.name, &why))
-            }
-        }
-    }
-
-    pub(crate) fn pid(&self) -> u32 {
-        self.pid
-    }
-
-    pub(crate) fn has_ended(&self) -> bool {
-        matches!(self.ended.try_recv(), Err(TryRecvError::Disconnected))
-    }
-
-    /// Ends the VMM: by a request first, then by signals. A VMM that has already ended is fine.
-    pub(crate) fn stop(mut self) -> Result<(), Failure> {
-        // A closed socket means that it is ending by itself.
-        let _ = self.qmp.write_all(format!("{}\n", qmp::QUIT).as_bytes());
-        for (limit, next) in ENDS.into_iter().zip([Some(Signal::TERM), Some(Signal::KILL), None]) {
-            if self.ended.recv_timeout(limit) == Err(RecvTimeoutError::Disconnected) {
-                return Ok(());
-            }
-            if let Some(signal) = next {
-                self.signal(signal)?;
-            }
-        }
-        Err(fault::system("end", format_args!("QEMU, process {}", self.pid), "it survives SIGKILL"))
-    }
-
-    fn signal(&self, signal: Signal) -> Result<(), Failure> {
-        match pidfd_send_signal(&self.pidfd, signal) {
-            Ok(()) | Err(Errno::SRCH) => Ok(()),
-            Err(why) => Err(fault::system("end", format_args!("QEMU, process {}", self.pid), why)),
-        }
-    }
+/// Returns QEMU for a guest. The guest's link and QMP are the open files `ends`.
+pub(super) fn command(
+    root: &Root,
+    spec: &StartGuest,
+    nonce: u64,
+    ends: [RawFd; 2],
+) -> Result<Command, Failure> {
+    let mut command = Command::new(root.path(QEMU));
+    command.args(arguments(spec, nonce, ends)?);
+    Ok(command)
 }
 
 /// QEMU's messages on stderr when the host's kernel refuses what a guest needs, each with the
@@ -131,7 +29,7 @@ const REFUSALS: [(&str, Facility); 2] =
     [("failed to initialize kvm: ", Facility::Kvm), ("vfio 0000:", Facility::VfioPci)];
 
 /// Returns the failure of a QEMU that ended before it ran the guest. `why` has its last output.
-fn not_started(guest: &str, why: &str) -> Failure {
+pub(super) fn not_started(guest: &str, why: &str) -> Failure {
     let failure = fault::system("start", format_args!("guest {guest}"), why);
     match REFUSALS.into_iter().find(|(words, _)| why.contains(words)) {
         Some((_, facility)) => fault::refused(facility, failure.message),
@@ -139,28 +37,16 @@ fn not_started(guest: &str, why: &str) -> Failure {
     }
 }
 
-/// Starts QEMU in a process group of its own, with the open files `ends`.
-fn spawn(program: &Path, arguments: Vec<String>, ends: [RawFd; 2]) -> io::Result<Child> {
-    let mut command = Command::new(program);
-    command.args(arguments).env_clear().process_group(0);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    // SAFETY: between fork and exec it makes system calls only and allocates nothing; the caller
-    // has both files open.
-    unsafe {
-        command.pre_exec(move || {
-            for end in ends {
-                fcntl_setfd(BorrowedFd::borrow_raw(end), FdFlags::empty())?;
-            }
-            Ok(())
-        });
-    }
-    command.spawn()
-}
-
 /// Returns QEMU's command line. The guest's link and QMP are the open files `link` and `qmp`; its
 /// console is QEMU's stdout.
 fn arguments(spec: &StartGuest, nonce: u64, [link, qmp]: [RawFd; 2]) -> Result<Vec<String>, Failure> {
-    let StartGuest { name, memory_mib, cpus, devices } = spec;
+    let StartGuest { name, vmm: _, memory_mib, cpus, devices } = spec;
+    if let Some(device) = devices.iter().find(|device| device.kind != AssignKind::VfioPci) {
+        return Err(fault::invalid(format_args!(
+            "QEMU cannot assign {} through {}",
+            device.device, device.kind
+        )));
+    }
     if !is_name(name) {
         return Err(fault::invalid(format_args!(
             "{name:?} is not a valid name of a guest; a name has a-z, 0-9 and '-', does not begin with '-', and has at \
@@ -203,17 +89,19 @@ fn arguments(spec: &StartGuest, nonce: u64, [link, qmp]: [RawFd; 2]) -> Result<V
 #[cfg(test)]
 mod tests {
     use super::*;
-    use s2lab_protocol::FailureKind;
     use s2lab_protocol::ask::AssignedDevice;
+    use s2lab_protocol::{FailureKind, VmmKind};
 
     fn spec(slots: &[u8]) -> StartGuest {
         let device = |slot: &u8| AssignedDevice {
             device: format!("d{slot}"),
+            kind: AssignKind::VfioPci,
             host_address: format!("0000:{slot:02x}:00.0"),
             guest_slot: *slot,
         };
         StartGuest {
             name: "g0".into(),
+            vmm: VmmKind::Qemu,
             memory_mib: 256,
             cpus: 1,
             devices: slots.iter().map(device).collect(),
@@ -268,5 +156,8 @@ mod tests {
         let mut sly = spec(&[1]);
         sly.devices[0].host_address = "0000:01:00.0,x=y".into();
         assert_eq!(kind(sly), FailureKind::Invalid);
+        let mut other = spec(&[1]);
+        other.devices[0].kind = AssignKind::SysfsWc;
+        assert_eq!(kind(other), FailureKind::Invalid, "only the built-in VMM can");
     }
 }

@@ -1,4 +1,4 @@
-use super::super::bar::tests::{ADDRESS, BAR_SIZE, bar_file, fixture};
+use super::super::super::bar::tests::{ADDRESS, BAR_SIZE, bar_file, fixture};
 use super::*;
 
 fn words(kind: ProbeKind, map: &str, offset: &str) -> [String; 4] {

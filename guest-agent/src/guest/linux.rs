@@ -1,0 +1,160 @@
+//! The guest's Linux as a machine: the agent's own threads access BARs that sysfs maps.
+
+use super::bar::Mapped;
+use super::hold::{Spinner, release_all};
+use super::machine::{Loads, Machine, Stores, Target};
+use super::span::Placed;
+use super::{load, probe, store, together::together};
+use crate::{fault, root::Root};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use s2lab_protocol::ask::{Probe, ProbeDone};
+use s2lab_protocol::{Failure, MapKind, Mapping};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::time::{Duration, Instant};
+
+/// The state that a guest keeps between requests.
+pub(super) struct Linux {
+    root: Root,
+    mapped: Vec<Mapped>,
+    /// Spin while the guest is held.
+    spinners: Vec<Spinner<Arc<AtomicU32>>>,
+}
+
+impl Linux {
+    pub(super) fn at(root: Root) -> Linux {
+        Linux { root, mapped: Vec::new(), spinners: Vec::new() }
+    }
+}
+
+impl Machine for Linux {
+    fn map(&mut self, device: &str, address: &str, map: MapKind) -> Result<Target, Failure> {
+        if let Some(mapped) = self.mapped.iter().find(|mapped| mapped.is(address, map)) {
+            return Ok(mapped.target());
+        }
+        let mapped = Mapped::open(&self.root, device, address, map)?;
+        let target = mapped.target();
+        self.mapped.push(mapped);
+        Ok(target)
+    }
+
+    fn mappings(&self) -> Vec<Mapping> {
+        self.mapped.iter().map(Mapped::mapping).collect()
+    }
+
+    /// A thread for each CPU.
+    fn on_cpus<T: Send>(
+        &self,
+        count: u32,
+        work: impl Fn(u32) -> Result<T, Failure> + Sync,
+    ) -> Result<Vec<T>, Failure> {
+        if count == 1 {
+            return Ok(vec![work(0)?]);
+        }
+        let cpus = cpus(count)?;
+        let pin = |index: u32| pin_to(cpus.get(index as usize).copied().unwrap_or_default());
+        together(count, pin, work)
+    }
+
+    fn store(&self, _: u32, stores: Stores, rows: &[Placed], words: &[u64]) -> Result<Duration, Failure> {
+        let begin = Instant::now();
+        // SAFETY: the rows lie in a BAR that stays mapped.
+        unsafe { store::store(stores, rows, words) };
+        Ok(begin.elapsed())
+    }
+
+    fn load(&self, _: u32, loads: Loads, rows: &[Placed], words: &mut [u64]) -> Result<(), Failure> {
+        // SAFETY: the rows lie in a BAR that stays mapped.
+        unsafe { load::load(loads, rows, words) };
+        Ok(())
+    }
+
+    fn probe(&mut self, ask: Probe) -> Result<ProbeDone, Failure> {
+        probe::process::run(ask)
+    }
+
+    /// A thread for each CPU.
+    fn hold(&mut self, nonce: u64) -> Result<u32, Failure> {
+        if !self.spinners.is_empty() {
+            return Err(fault::invalid("the guest is held already"));
+        }
+        for (vcpu, cpu) in (0..).zip(all_cpus()?) {
+            match Spinner::start(Arc::default(), spinning(nonce, vcpu, cpu)) {
+                Ok(spinner) => self.spinners.push(spinner),
+                Err(why) => {
+                    // The first failure is the one that is reported.
+                    let _ = release_all(&mut self.spinners);
+                    return Err(why);
+                }
+            }
+        }
+        Ok(u32::try_from(self.spinners.len()).unwrap_or(u32::MAX))
+    }
+
+    fn release(&mut self) -> Result<(), Failure> {
+        if self.spinners.is_empty() {
+            return Err(fault::invalid("the guest is not held"));
+        }
+        release_all(&mut self.spinners)
+    }
+}
+
+/// Returns the work of a thread that spins on `cpu`, which is the vCPU with this number. The kernel
+/// takes turns between it and the thread that reads the port.
+fn spinning(nonce: u64, vcpu: u64, cpu: usize) -> impl FnOnce(&AtomicU32) -> Result<(), Failure> + Send {
+    move |word| {
+        pin_to(cpu)?;
+        super::hold::spin(nonce, vcpu, word);
+        Ok(())
+    }
+}
+
+/// Runs this thread on one CPU only.
+fn pin_to(cpu: usize) -> Result<(), Failure> {
+    let mut set = CpuSet::new();
+    set.set(cpu);
+    sched_setaffinity(None, &set).map_err(|why| fault::system("run", format_args!("on vCPU {cpu}"), why))
+}
+
+/// Returns the CPUs of this machine.
+fn all_cpus() -> Result<Vec<usize>, Failure> {
+    let set = sched_getaffinity(None).map_err(|why| fault::system("read", "the vCPUs", why))?;
+    Ok((0..CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).collect())
+}
+
+/// Returns `count` CPUs of this machine.
+fn cpus(count: u32) -> Result<Vec<usize>, Failure> {
+    let mut there = all_cpus()?;
+    there.truncate(count as usize);
+    if there.len() < count as usize {
+        return Err(fault::invalid(format_args!("{count} vCPUs; this guest has {}", there.len())));
+    }
+    Ok(there)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_cannot_use_vcpus_that_it_does_not_have() {
+        let failure = cpus(u32::MAX).unwrap_err();
+        assert!(failure.message.contains("this guest has"), "{}", failure.message);
+    }
+
+    #[test]
+    fn each_vcpu_is_held_until_it_is_released() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut linux = Linux::at(Root::at(folder.path()));
+        assert_eq!(linux.hold(1).unwrap() as usize, all_cpus().unwrap().len());
+        assert_eq!(linux.hold(1).unwrap_err().message, "the guest is held already");
+        linux.release().unwrap();
+        assert_eq!(linux.release().unwrap_err().message, "the guest is not held");
+    }
+
+    #[test]
+    fn a_thread_that_cannot_run_on_its_vcpu_is_reported() {
+        let nowhere = Spinner::start(Arc::default(), spinning(1, 0, CpuSet::MAX_CPU - 1)).map(|_| ());
+        assert!(nowhere.unwrap_err().message.contains("on vCPU"));
+    }
+}

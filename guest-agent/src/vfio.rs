@@ -1,0 +1,117 @@
+//! The requests of VFIO that the agent makes (Linux include/uapi/linux/vfio.h, the same in 6.1 and
+//! 7.2).
+
+use rustix::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
+use rustix::io::Result;
+use rustix::ioctl::{Ioctl, IoctlOutput, NoArg, Opcode, Setter, Updater, ioctl, opcode};
+use std::ffi::{CString, c_void};
+
+/// VFIO_TYPE, VFIO_BASE.
+const TYPE: u8 = b';';
+const BASE: u8 = 100;
+const SET_IOMMU: Opcode = opcode::none(TYPE, BASE + 2);
+const GROUP_SET_CONTAINER: Opcode = opcode::none(TYPE, BASE + 4);
+const GROUP_GET_DEVICE_FD: Opcode = opcode::none(TYPE, BASE + 6);
+const DEVICE_GET_REGION_INFO: Opcode = opcode::none(TYPE, BASE + 8);
+const DEVICE_RESET: Opcode = opcode::none(TYPE, BASE + 11);
+/// VFIO_TYPE1v2_IOMMU.
+const TYPE1_V2: usize = 3;
+/// VFIO_REGION_INFO_FLAG_MMAP.
+const FLAG_MMAP: u32 = 1 << 2;
+
+/// `struct vfio_region_info`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[repr(C)]
+pub(crate) struct Region {
+    argsz: u32,
+    pub(crate) flags: u32,
+    index: u32,
+    cap_offset: u32,
+    /// Bytes.
+    pub(crate) size: u64,
+    /// The place in the device's file.
+    pub(crate) offset: u64,
+}
+
+impl Region {
+    pub(crate) fn may_map(&self) -> bool {
+        self.flags & FLAG_MMAP != 0
+    }
+}
+
+/// Puts a group into a container.
+pub(crate) fn attach(group: impl AsFd, container: RawFd) -> Result<()> {
+    // SAFETY: the kernel reads an int.
+    unsafe { ioctl(group, Setter::<GROUP_SET_CONTAINER, RawFd>::new(container)) }
+}
+
+/// Gives a container the type 1 IOMMU.
+pub(crate) fn use_type1(container: impl AsFd) -> Result<()> {
+    // SAFETY: the argument is a number.
+    unsafe { ioctl(container, rustix::ioctl::IntegerSetter::<SET_IOMMU>::new_usize(TYPE1_V2)) }
+}
+
+/// Opens the device of a group at this PCI address.
+pub(crate) fn device(group: impl AsFd, address: &str) -> Result<OwnedFd> {
+    let name = CString::new(address).map_err(|_| rustix::io::Errno::INVAL)?;
+    // SAFETY: the argument is a string that lives until the call returns, and the result a file of
+    // ours.
+    unsafe { ioctl(group, GetDevice(name)) }
+}
+
+/// Returns a region of a device.
+pub(crate) fn region(device: impl AsFd, index: u32) -> Result<Region> {
+    let mut region = Region { argsz: size_of::<Region>() as u32, index, ..Region::default() };
+    // SAFETY: the kernel reads and writes `argsz` bytes.
+    unsafe { ioctl(device, Updater::<DEVICE_GET_REGION_INFO, Region>::new(&mut region)) }?;
+    Ok(region)
+}
+
+/// Resets a device.
+pub(crate) fn reset(device: impl AsFd) -> Result<()> {
+    // SAFETY: the request takes no argument.
+    unsafe { ioctl(device, NoArg::<DEVICE_RESET>::new()) }
+}
+
+/// `VFIO_GROUP_GET_DEVICE_FD`: a string in, a file descriptor out.
+struct GetDevice(CString);
+
+// SAFETY: the kernel reads the string up to its end and changes nothing; it returns a new file
+// descriptor.
+unsafe impl Ioctl for GetDevice {
+    type Output = OwnedFd;
+    const IS_MUTATING: bool = false;
+
+    fn opcode(&self) -> Opcode {
+        GROUP_GET_DEVICE_FD
+    }
+
+    fn as_ptr(&mut self) -> *mut c_void {
+        self.0.as_ptr().cast_mut().cast()
+    }
+
+    unsafe fn output_from_ptr(output: IoctlOutput, _: *mut c_void) -> Result<OwnedFd> {
+        // SAFETY: the call succeeded, so `output` is a file descriptor that nobody else knows.
+        Ok(unsafe { OwnedFd::from_raw_fd(output) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_numbers_are_the_kernels() {
+        // include/uapi/linux/vfio.h as the preprocessor sees it.
+        let of = [SET_IOMMU, GROUP_SET_CONTAINER, GROUP_GET_DEVICE_FD, DEVICE_GET_REGION_INFO, DEVICE_RESET];
+        assert_eq!(of, [0x3b66, 0x3b68, 0x3b6a, 0x3b6c, 0x3b6f]);
+        assert_eq!(size_of::<Region>(), 32);
+    }
+
+    #[test]
+    fn a_file_that_is_not_of_vfio_is_refused() {
+        let null = std::fs::File::open("/dev/null").unwrap();
+        assert!(attach(&null, 0).is_err() && use_type1(&null).is_err() && reset(&null).is_err());
+        assert!(device(&null, "0000:01:00.0").is_err() && region(&null, 0).is_err());
+    }
+}

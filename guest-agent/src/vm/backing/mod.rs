@@ -1,0 +1,120 @@
+//! The memory behind a memslot: a file for each kind.
+
+pub(super) mod anonymous;
+mod sysfs;
+mod vfio;
+
+use crate::fault;
+use crate::pci::Address;
+use crate::root::Root;
+use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
+use s2lab_protocol::{AssignKind, Bar, Failure};
+use std::ffi::c_void;
+use std::os::fd::{AsFd, OwnedFd};
+use std::ptr::{NonNull, null_mut};
+
+/// Memory of this process that a memslot maps. It stays mapped as long as the process is alive.
+#[derive(Debug)]
+pub(super) struct Backing {
+    base: NonNull<c_void>,
+    /// The files without which the memory would go.
+    _files: Vec<OwnedFd>,
+}
+
+// SAFETY: it is an address, which only KVM uses.
+unsafe impl Send for Backing {}
+// SAFETY: as above.
+unsafe impl Sync for Backing {}
+
+impl Backing {
+    /// Returns the address in this process.
+    pub(super) fn address(&self) -> u64 {
+        self.base.addr().get() as u64
+    }
+}
+
+/// Maps the BAR of the function at `address`.
+pub(super) fn of(root: &Root, kind: AssignKind, address: &Address, bar: Bar) -> Result<Backing, Failure> {
+    match kind {
+        AssignKind::VfioPci => vfio::map(root, address, bar),
+        AssignKind::Sysfs => sysfs::map(root, address, bar, ""),
+        AssignKind::SysfsWc => sysfs::map(root, address, bar, "_wc"),
+    }
+}
+
+/// Returns the length of a BAR in this address space.
+fn length(bar: Bar) -> Result<usize, Failure> {
+    let length = usize::try_from(bar.size).ok();
+    length.ok_or_else(|| {
+        fault::invalid(format_args!("a BAR of {} bytes does not fit the address space", bar.size))
+    })
+}
+
+/// Maps `length` bytes of `file` from `offset`, shared, at an address that is aligned like the BAR,
+/// so that the host's kernel may map it by blocks: as QEMU does (QEMU 10.0 hw/vfio/region.c,
+/// vfio_region_mmap).
+fn map_aligned(
+    file: impl AsFd,
+    offset: u64,
+    length: usize,
+    what: &dyn std::fmt::Display,
+) -> Result<NonNull<c_void>, Failure> {
+    let failed = |why| fault::system("map", what, why);
+    let (base, _reserved) = reserve(length).map_err(failed)?;
+    // SAFETY: the range is reserved for this mapping.
+    let mapped = unsafe {
+        mmap(
+            base.as_ptr(),
+            length,
+            ProtFlags::READ | ProtFlags::WRITE,
+            MapFlags::SHARED | MapFlags::FIXED,
+            file,
+            offset,
+        )
+    };
+    let mapped = mapped.map_err(failed)?;
+    NonNull::new(mapped).ok_or_else(|| fault::system("map", what, "it lies at address 0"))
+}
+
+/// Reserves `length` bytes at an address that is a multiple of their size, rounded up to a power of
+/// two.
+fn reserve(length: usize) -> rustix::io::Result<(NonNull<c_void>, usize)> {
+    let align = length.next_power_of_two();
+    let whole = length.saturating_add(align);
+    // SAFETY: a new mapping at an address of the kernel's choice touches no memory of this process.
+    let base = unsafe {
+        mmap_anonymous(null_mut(), whole, ProtFlags::empty(), MapFlags::PRIVATE | MapFlags::NORESERVE)
+    }?;
+    let start = base.addr().next_multiple_of(align);
+    let (before, after) = (start - base.addr(), base.addr() + whole - (start + length));
+    // Pages of any size: a rest of less than one stays.
+    let page = rustix::param::page_size();
+    let (behind, after) = ((start + length).next_multiple_of(page), after / page * page);
+    // SAFETY: both ranges are parts of the new mapping that nobody uses.
+    unsafe {
+        if before > 0 {
+            munmap(base, before)?;
+        }
+        if after > 0 {
+            munmap(base.with_addr(behind), after)?;
+        }
+    }
+    NonNull::new(base.with_addr(start)).map(|base| (base, length)).ok_or(rustix::io::Errno::NOMEM)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn a_file_is_mapped_at_a_multiple_of_its_size() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&vec![7; 3 << 20]).unwrap();
+        let base = map_aligned(file.as_fd(), 1 << 20, 2 << 20, &"a file").unwrap();
+        assert_eq!(base.addr().get() % (2 << 20), 0);
+        // SAFETY: within the mapping.
+        assert_eq!(unsafe { base.cast::<u8>().add((2 << 20) - 1).read() }, 7);
+    }
+}

@@ -1,0 +1,171 @@
+//! The VM and its vCPUs in KVM.
+
+mod registers;
+mod vcpu;
+
+use super::buffer::Buffer;
+use super::control::Control;
+use super::layout;
+use super::machine::{Calls, Plan, Returned};
+use super::payload::{self, EXCEPTION, Function, Mailbox, RETURNED};
+use super::ram::{CpuParts, Ram};
+use crate::fault;
+use kvm_bindings::kvm_userspace_memory_region;
+use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
+use s2lab_protocol::{Facility, Failure};
+use std::ptr::NonNull;
+use std::sync::atomic::AtomicU32;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// The longest time of a call. It stores or loads 64 KiB at most, and takes less than a second even
+/// if each access is to a page that stage 2 does not have.
+const CALL: Duration = Duration::from_secs(30);
+/// The time between two looks at the deadlines.
+const WATCH: Duration = Duration::from_secs(1);
+/// The vCPUs of a VM.
+pub(super) struct Vcpus {
+    /// The VM. It ends with its last file.
+    _vm: VmFd,
+    vcpus: Vec<Mutex<VcpuFd>>,
+    parts: Vec<CpuParts>,
+    ram: Ram,
+    control: Arc<Control>,
+    deadlines: Arc<Mutex<Vec<Option<Instant>>>>,
+}
+
+impl Vcpus {
+    /// Makes the VM of a plan.
+    pub(super) fn start(plan: &Plan, ram: &Ram, control: &Arc<Control>) -> Result<Vcpus, Failure> {
+        let failed = |doing: &'static str| {
+            move |why: kvm_ioctls::Error| fault::refused(Facility::Kvm, format_args!("cannot {doing}: {why}"))
+        };
+        let kvm = Kvm::new().map_err(failed("open /dev/kvm"))?;
+        // Type 0: IPAs of 40 bits.
+        let vm = kvm.create_vm_with_type(0).map_err(failed("make a VM"))?;
+        let own =
+            (layout::RAM, ram.size(), ram.at(super::ram::Part { offset: 0, size: 0 }).addr().get() as u64);
+        let bars = plan.devices.iter().map(|device| {
+            let (ipa, size) = device.slot();
+            (ipa, size, device.backing.address())
+        });
+        for (slot, (guest_phys_addr, memory_size, userspace_addr)) in
+            (0..).zip(std::iter::once(own).chain(bars))
+        {
+            let region =
+                kvm_userspace_memory_region { slot, flags: 0, guest_phys_addr, memory_size, userspace_addr };
+            // SAFETY: the memory stays mapped as long as the process, and with it the VM.
+            unsafe { vm.set_user_memory_region(region) }.map_err(failed("add a memslot"))?;
+        }
+        plan.load(ram);
+        let entry = payload::entry();
+        let entry = entry.ok_or_else(|| fault::invalid("the built-in VMM runs on arm64 alone"))?;
+        let mut vcpus = vec![];
+        for (id, parts) in (0..).zip(&plan.parts.cpus) {
+            let mailbox = ram.at(parts.mailbox).addr().get() as u64;
+            let registers = registers::first(entry, plan.stage1.root(), mailbox);
+            let vcpu = vcpu::make(&vm, id, &registers).map_err(failed("make a vCPU"))?;
+            vcpus.push(Mutex::new(vcpu));
+        }
+        let deadlines = Arc::new(Mutex::new(vec![None; vcpus.len()]));
+        watch(Arc::clone(&deadlines), Arc::clone(control))?;
+        Ok(Vcpus {
+            _vm: vm,
+            vcpus,
+            parts: plan.parts.cpus.clone(),
+            ram: *ram,
+            control: Arc::clone(control),
+            deadlines,
+        })
+    }
+
+    fn parts(&self, cpu: u32) -> Result<CpuParts, Failure> {
+        let parts = self.parts.get(cpu as usize).copied();
+        parts.ok_or_else(|| fault::invalid(format_args!("vCPU {cpu}; this guest has {}", self.parts.len())))
+    }
+
+    fn mailbox(&self, parts: CpuParts) -> NonNull<Mailbox> {
+        self.ram.at(parts.mailbox).cast()
+    }
+
+    fn set_deadline(&self, cpu: u32, deadline: Option<Instant>) {
+        let mut deadlines = self.deadlines.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(of) = deadlines.get_mut(cpu as usize) {
+            *of = deadline;
+        }
+    }
+
+    /// Runs a vCPU until it stores to the doorbell. Everything else ends the VM.
+    fn run(&self, cpu: u32, function: Function, argument: *mut u8) -> Result<Returned, Failure> {
+        let mailbox = self.mailbox(self.parts(cpu)?);
+        let vcpu = self.vcpus.get(cpu as usize).ok_or_else(|| fault::invalid("no such vCPU"))?;
+        let mut vcpu = vcpu.lock().unwrap_or_else(PoisonError::into_inner);
+        // SAFETY: the vCPU does not run: its lock is ours.
+        unsafe {
+            (&raw mut (*mailbox.as_ptr()).function).write_volatile(Some(function));
+            (&raw mut (*mailbox.as_ptr()).argument).write_volatile(argument);
+        }
+        loop {
+            match vcpu.run() {
+                Ok(VcpuExit::MmioWrite(layout::DOORBELL, data)) => {
+                    let word = data.first_chunk().map(|bytes| u32::from_le_bytes(*bytes));
+                    match word {
+                        Some(RETURNED) => return Ok(Returned::Done),
+                        // SAFETY: as above.
+                        Some(EXCEPTION) => {
+                            let exception =
+                                unsafe { (&raw const (*mailbox.as_ptr()).exception).read_volatile() };
+                            return Ok(Returned::Exception(exception));
+                        }
+                        _ => self.control.stopped("unexpected-exit", format!("the doorbell has {data:x?}")),
+                    }
+                }
+                Ok(exit) => self.control.stopped("unexpected-exit", format!("KVM_RUN: {exit:x?}")),
+                Err(why)
+                    if [rustix::io::Errno::INTR, rustix::io::Errno::AGAIN]
+                        .map(|of| of.raw_os_error())
+                        .contains(&why.errno()) => {}
+                Err(why) => self.control.stopped("kvm-run-failed", format!("KVM_RUN of vCPU {cpu}: {why}")),
+            }
+        }
+    }
+}
+
+impl Calls for Vcpus {
+    fn call(&self, cpu: u32, function: Function, argument: *mut u8) -> Result<Returned, Failure> {
+        self.set_deadline(cpu, Some(Instant::now() + CALL));
+        let returned = self.run(cpu, function, argument);
+        self.set_deadline(cpu, None);
+        returned
+    }
+
+    fn call_for_long(&self, cpu: u32, function: Function, argument: *mut u8) -> Result<Returned, Failure> {
+        self.run(cpu, function, argument)
+    }
+
+    fn buffer(&self, cpu: u32) -> Result<Buffer, Failure> {
+        let part = self.parts(cpu)?.buffer;
+        // SAFETY: the part stays mapped, and the vCPU makes no call.
+        Ok(unsafe { Buffer::new(self.ram.at(part), part.size) })
+    }
+
+    fn words(&self) -> Vec<&'static AtomicU32> {
+        // SAFETY: the mailboxes stay mapped.
+        self.parts.iter().map(|parts| unsafe { &(*self.mailbox(*parts).as_ptr()).word }).collect()
+    }
+}
+
+/// Starts the thread that ends a VM whose vCPU does not return from a call.
+fn watch(deadlines: Arc<Mutex<Vec<Option<Instant>>>>, control: Arc<Control>) -> Result<(), Failure> {
+    let run = move || loop {
+        std::thread::sleep(WATCH);
+        let now = Instant::now();
+        let deadlines = deadlines.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let late = deadlines.iter().position(|deadline| deadline.is_some_and(|deadline| deadline < now));
+        if let Some(cpu) = late {
+            control.stopped("deadline", format!("vCPU {cpu} did not return from a call in {CALL:?}"));
+        }
+    };
+    let started = std::thread::Builder::new().spawn(run);
+    started.map(drop).map_err(|why| fault::system("start", "the watch of the vCPUs", why))
+}

@@ -1,0 +1,265 @@
+//! A VM as a machine whose vCPUs access BARs.
+
+use super::backing::{self, Backing};
+use super::buffer::Buffer;
+use super::image::{self, Segment};
+use super::layout;
+use super::payload::{self, Function, Mailbox};
+use super::ram::{Parts, Ram};
+use super::stage1::{Attribute, Rights, Stage1};
+use crate::fault;
+use crate::guest::hold::{Spinner, release_all};
+use crate::guest::machine::{Loads, Machine, Stores, Target};
+use crate::guest::probe;
+use crate::guest::span::Placed;
+use crate::guest::together::together;
+use crate::pci::{self, Address};
+use crate::root::Root;
+use s2lab_protocol::ask::{Probe, ProbeDone, StartGuest};
+use s2lab_protocol::{Bar, Failure, MOST_VCPUS, MapKind, Mapping, ProbeEnd};
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::time::Duration;
+
+/// Means to let a vCPU call a function of this program.
+pub(super) trait Calls: Send + Sync + 'static {
+    /// Calls `function` on a vCPU, and returns when it has returned or has taken an exception.
+    fn call(&self, cpu: u32, function: Function, argument: *mut u8) -> Result<Returned, Failure>;
+
+    /// Like [`Calls::call`], but the call may take any time.
+    fn call_for_long(&self, cpu: u32, function: Function, argument: *mut u8) -> Result<Returned, Failure>;
+
+    /// Returns the buffer of a vCPU that makes no call.
+    fn buffer(&self, cpu: u32) -> Result<Buffer, Failure>;
+
+    /// Returns the word that each vCPU watches while it spins.
+    fn words(&self) -> Vec<&'static AtomicU32>;
+}
+
+/// The end of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Returned {
+    Done,
+    /// ESR_EL1, ELR_EL1 and FAR_EL1.
+    Exception([u64; 3]),
+}
+
+/// A device of the VM.
+#[derive(Debug)]
+pub(super) struct Device {
+    /// Its address in requests.
+    guest_address: String,
+    /// The BAR with its IPA.
+    bar: Bar,
+    pub(super) backing: Backing,
+}
+
+impl Device {
+    /// The IPA and the size of its memslot.
+    pub(super) fn slot(&self) -> (u64, u64) {
+        (self.bar.start, self.bar.size)
+    }
+}
+
+/// Everything that a VM is made of.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) image: Vec<Segment>,
+    pub(super) parts: Parts,
+    pub(super) devices: Vec<Device>,
+    pub(super) stage1: Stage1,
+}
+
+impl Plan {
+    /// Maps the RAM and the devices of a guest.
+    pub(super) fn of(root: &Root, guest: &StartGuest) -> Result<(Plan, Ram), Failure> {
+        if !(1..=MOST_VCPUS).contains(&guest.cpus) {
+            return Err(fault::invalid(format_args!("a VM has 1 to {MOST_VCPUS} vCPUs, not {}", guest.cpus)));
+        }
+        let image = image::own(root)?;
+        let parts = Parts::of(u64::from(guest.memory_mib) << 20, &image, guest.cpus)?;
+        let ram = Ram::map(u64::from(guest.memory_mib) << 20)?;
+        let mut bars = vec![];
+        for assigned in &guest.devices {
+            let address = Address::parse(&assigned.host_address)?;
+            let bar = Bar::chosen(pci::bars(root, &address)?)
+                .ok_or_else(|| fault::invalid(format_args!("{address} has no prefetchable BAR")))?;
+            bars.push((assigned, address, bar));
+        }
+        let ipas = layout::place(bars.iter().map(|(.., bar)| bar.size))
+            .ok_or_else(|| fault::invalid("the BARs of the VM do not fit its address space"))?;
+        let mut devices = vec![];
+        for ((assigned, address, bar), ipa) in bars.into_iter().zip(ipas) {
+            devices.push(Device {
+                guest_address: format!("0000:00:{:02x}.0", assigned.guest_slot),
+                backing: backing::of(root, assigned.kind, &address, bar)?,
+                bar: Bar { start: ipa, ..bar },
+            });
+        }
+        let stage1 = Stage1::new(ram, parts.tables)?;
+        let mut plan = Plan { image, parts, devices, stage1 };
+        plan.map_own(&ram)?;
+        Ok((plan, ram))
+    }
+
+    /// Maps the program, the areas of the vCPUs and the doorbell in stage 1.
+    fn map_own(&mut self, ram: &Ram) -> Result<(), Failure> {
+        let Plan { image, parts, stage1, .. } = self;
+        for (segment, part) in image.iter().zip(&parts.image) {
+            let rights = Rights { write: segment.write, execute: segment.execute };
+            stage1.map(segment.start, ram.ipa(*part), segment.size(), Attribute::WriteBack, rights)?;
+        }
+        let data = Rights { write: true, execute: false };
+        for part in parts.cpus.iter().flat_map(|cpu| [cpu.mailbox, cpu.stack, cpu.buffer]) {
+            let va = ram.at(part).addr().get() as u64;
+            stage1.map(va, ram.ipa(part), part.size, Attribute::WriteBack, data)?;
+        }
+        stage1.map(layout::DOORBELL_VA, layout::DOORBELL, layout::PAGE, Attribute::DeviceNGnRE, data)
+    }
+
+    /// Writes the mailboxes and the copy of the program as it is at this moment. The vCPUs begin
+    /// after that.
+    pub(super) fn load(&self, ram: &Ram) {
+        for cpu in &self.parts.cpus {
+            let stack = ram.at(cpu.stack).addr().get() as u64 + cpu.stack.size;
+            let mailbox = Mailbox {
+                function: None,
+                argument: std::ptr::null_mut(),
+                stack,
+                doorbell: layout::DOORBELL_VA,
+                exception: [0; 3],
+                word: AtomicU32::new(0),
+            };
+            // SAFETY: the part is ours, larger than a mailbox, and aligned to a page.
+            unsafe { ram.at(cpu.mailbox).cast::<Mailbox>().write(mailbox) };
+        }
+        for (segment, part) in self.image.iter().zip(&self.parts.image) {
+            // SAFETY: the segment is a readable part of this process. Its variables may change
+            // meanwhile; the payload uses those alone that were set before.
+            ram.write(*part, unsafe { segment.bytes() });
+        }
+    }
+}
+
+/// A VM.
+pub(super) struct Vm<C> {
+    devices: Vec<Device>,
+    stage1: Stage1,
+    calls: Arc<C>,
+    mapped: Vec<Window>,
+    /// Spin while the VM is held.
+    spinners: Vec<Spinner<&'static AtomicU32>>,
+}
+
+/// A mapped BAR.
+struct Window {
+    device: String,
+    guest_address: String,
+    target: Target,
+}
+
+impl<C: Calls> Vm<C> {
+    /// The parts of the plan, and the vCPUs that were made by it.
+    pub(super) fn new(plan: Plan, calls: C) -> Vm<C> {
+        let Plan { devices, stage1, .. } = plan;
+        Vm { devices, stage1, calls: Arc::new(calls), mapped: vec![], spinners: vec![] }
+    }
+
+    /// A vCPU that spins makes no call.
+    fn free(&self) -> Result<&C, Failure> {
+        match self.spinners.is_empty() {
+            true => Ok(&self.calls),
+            false => Err(fault::invalid("the guest is held")),
+        }
+    }
+}
+
+impl<C: Calls> Machine for Vm<C> {
+    fn map(&mut self, device: &str, address: &str, map: MapKind) -> Result<Target, Failure> {
+        let is_it = |window: &&Window| window.guest_address == address && window.target.map == map;
+        if let Some(window) = self.mapped.iter().find(is_it) {
+            return Ok(window.target);
+        }
+        let found = self.devices.iter().find(|device| device.guest_address == address);
+        let bar = found.ok_or_else(|| fault::invalid(format_args!("there is no device {address}")))?.bar;
+        let va = layout::WINDOWS + layout::WINDOW * self.mapped.len() as u64;
+        // Stage 2 decides if a BAR can be executed, and stage 1 about everything that Linux allows.
+        let rights = Rights { write: true, execute: true };
+        self.stage1.map(va, bar.start, bar.size, Attribute::of(map), rights)?;
+        let base = NonNull::new(va as *mut u8).ok_or_else(|| fault::invalid("a window at address 0"))?;
+        let target = Target { base, bar, map };
+        let (device, guest_address) = (device.to_owned(), address.to_owned());
+        self.mapped.push(Window { device, guest_address, target });
+        Ok(target)
+    }
+
+    fn mappings(&self) -> Vec<Mapping> {
+        let mapping = |Window { device, target, .. }: &Window| Mapping {
+            device: device.clone(),
+            map: target.map,
+            va: target.base.addr().get() as u64,
+            bar: target.bar,
+        };
+        self.mapped.iter().map(mapping).collect()
+    }
+
+    fn on_cpus<T: Send>(
+        &self,
+        count: u32,
+        work: impl Fn(u32) -> Result<T, Failure> + Sync,
+    ) -> Result<Vec<T>, Failure> {
+        together(count, |_| Ok(()), work)
+    }
+
+    fn store(&self, cpu: u32, stores: Stores, rows: &[Placed], words: &[u64]) -> Result<Duration, Failure> {
+        payload::store(self.free()?, cpu, stores, rows, words)
+    }
+
+    fn load(&self, cpu: u32, loads: Loads, rows: &[Placed], words: &mut [u64]) -> Result<(), Failure> {
+        payload::load(self.free()?, cpu, loads, rows, words)
+    }
+
+    fn probe(&mut self, ask: Probe) -> Result<ProbeDone, Failure> {
+        let Probe { address, map, kind, offset } = ask;
+        let target = self.map("", &address, map)?;
+        let access = probe::access(kind);
+        let outcome = match probe::block(access, &target, offset)? {
+            None => ProbeEnd::Unsupported,
+            Some(block) => match payload::probe(self.free()?, access, block)? {
+                Ok(true) => ProbeEnd::Ok,
+                Ok(false) => ProbeEnd::Wrong,
+                Err(esr) => ProbeEnd::Exception(esr),
+            },
+        };
+        Ok(ProbeDone { map: target.map, kind, outcome })
+    }
+
+    /// A call on each vCPU.
+    fn hold(&mut self, nonce: u64) -> Result<u32, Failure> {
+        self.free()?;
+        for (cpu, word) in (0..).zip(self.calls.words()) {
+            let calls = Arc::clone(&self.calls);
+            let spin = move |word: &AtomicU32| payload::spin(&*calls, cpu, nonce, word);
+            match Spinner::start(word, spin) {
+                Ok(spinner) => self.spinners.push(spinner),
+                Err(why) => {
+                    // The first failure is the one that is reported.
+                    let _ = release_all(&mut self.spinners);
+                    return Err(why);
+                }
+            }
+        }
+        Ok(u32::try_from(self.spinners.len()).unwrap_or(u32::MAX))
+    }
+
+    fn release(&mut self) -> Result<(), Failure> {
+        if self.spinners.is_empty() {
+            return Err(fault::invalid("the guest is not held"));
+        }
+        release_all(&mut self.spinners)
+    }
+}
+
+#[cfg(test)]
+mod tests;

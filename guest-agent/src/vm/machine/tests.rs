@@ -1,0 +1,173 @@
+use super::*;
+use crate::guest::serve_on;
+use crate::guest::tests::{ADDRESS, BAR_SIZE, bar_file, fixture};
+use crate::link::tests::Tape;
+use crate::link::{Credentials, Incoming, Link};
+use s2lab_protocol::ask::{
+    Ask, AssignedDevice, GuestRequest, Hold, Load, Loaded, Release, Store, Stored, pattern,
+};
+use s2lab_protocol::{AssignKind, Body, By, Frame, Manner, Peer, ProbeKind, VERSION, VmmKind, encode};
+use serde_json::Value;
+use std::path::Path;
+use std::sync::Mutex;
+
+const GUEST_ADDRESS: &str = "0000:00:10.0";
+
+/// This CPU in place of vCPUs: it calls the functions in this process, whose addresses a VM shares.
+/// A BAR has another address here.
+struct ThisCpu {
+    buffer: Mutex<Vec<u64>>,
+    /// The end of all calls.
+    end: Returned,
+}
+
+impl ThisCpu {
+    fn new(end: Returned) -> ThisCpu {
+        ThisCpu { buffer: Mutex::new(vec![0; 1 << 17]), end }
+    }
+}
+
+impl Calls for ThisCpu {
+    fn call(&self, _: u32, function: Function, argument: *mut u8) -> Result<Returned, Failure> {
+        if self.end == Returned::Done {
+            // SAFETY: the argument is that of the function.
+            unsafe { function(argument) };
+        }
+        Ok(self.end)
+    }
+
+    fn call_for_long(&self, cpu: u32, function: Function, argument: *mut u8) -> Result<Returned, Failure> {
+        self.call(cpu, function, argument)
+    }
+
+    fn buffer(&self, _: u32) -> Result<Buffer, Failure> {
+        let mut words = self.buffer.lock().unwrap();
+        let base = NonNull::new(words.as_mut_ptr()).unwrap().cast();
+        // SAFETY: the words stay where they are; tests make one call at a time.
+        Ok(unsafe { Buffer::new(base, 1 << 20) })
+    }
+
+    fn words(&self) -> Vec<&'static AtomicU32> {
+        vec![Box::leak(Box::default())]
+    }
+}
+
+fn spec() -> StartGuest {
+    let device = AssignedDevice {
+        device: "nic".into(),
+        kind: AssignKind::SysfsWc,
+        host_address: ADDRESS.into(),
+        guest_slot: 0x10,
+    };
+    StartGuest { name: "g0".into(), vmm: VmmKind::Builtin, memory_mib: 64, cpus: 1, devices: vec![device] }
+}
+
+/// Returns a VM whose BAR is `resource2_wc` of the folder, mapped at the address of its backing.
+fn vm(folder: &Path, end: Returned) -> Vm<ThisCpu> {
+    let root = fixture(folder);
+    std::os::unix::fs::symlink("/proc", folder.join("proc")).unwrap();
+    let (plan, _) = Plan::of(&root, &spec()).unwrap();
+    let mut vm = Vm::new(plan, ThisCpu::new(end));
+    vm.map("nic", GUEST_ADDRESS, MapKind::Wc).unwrap();
+    let base = NonNull::new(vm.devices[0].backing.address() as *mut u8).unwrap();
+    vm.mapped[0].target.base = base;
+    vm
+}
+
+/// Returns the answers of the VM.
+fn answers(vm: Vm<ThisCpu>, asks: Vec<GuestRequest>) -> Vec<Result<Value, Failure>> {
+    let nonce = 7;
+    let frames = (0..).zip(asks).flat_map(|(id, ask)| {
+        let body = Body::Request { id, request: ask.into() };
+        encode(&Frame { version: VERSION, nonce, seq: id, from: Peer::Lab, to: Peer::Host, body }).unwrap()
+    });
+    let bytes: Vec<u8> = frames.collect();
+    let tape = Tape::default();
+    let link = Link::new(Peer::Guest("g0".into()), nonce, tape.clone());
+    serve_on(vm, &link, Incoming::new(&bytes[..], Credentials { from: Peer::Lab, nonce })).unwrap();
+    let answer = |frame: Frame| match frame.body {
+        Body::Reply { result, .. } => result,
+        other => panic!("{other:?}"),
+    };
+    tape.frames().into_iter().map(answer).collect()
+}
+
+fn store(bytes: u64) -> GuestRequest {
+    let (device, address, manner) = ("nic".into(), GUEST_ADDRESS.into(), Manner::default());
+    Store { device, address, map: MapKind::Wc, width: 64, by: By::St4, manner, bytes, seed: 5 }.request()
+}
+
+#[test]
+fn a_vm_answers_like_a_guest() {
+    let folder = tempfile::tempdir().unwrap();
+    let load = Load {
+        device: "nic".into(),
+        address: GUEST_ADDRESS.into(),
+        map: MapKind::Wc,
+        width: 8,
+        manner: Manner::default(),
+        bytes: 128,
+    };
+    let asks = vec![store(BAR_SIZE), load.request()];
+    let answers = answers(vm(folder.path(), Returned::Done), asks);
+    let [stored, loaded] = &answers[..] else { panic!("{answers:?}") };
+    let stored: Stored = serde_json::from_value(stored.clone().unwrap()).unwrap();
+    assert_eq!((stored.result.first_difference, stored.result.bar.start), (None, layout::BARS));
+    assert!(stored.result.nanos > 0 && stored.result.stores == BAR_SIZE / 64);
+    let loaded: Loaded = serde_json::from_value(loaded.clone().unwrap()).unwrap();
+    let digest = |place| Load::digest((place..place + 64).step_by(8).map(|at| (at, pattern(5, at))));
+    assert_eq!(loaded.digests, [digest(0), digest(64)]);
+    let file = bar_file(folder.path());
+    for (place, word) in (0..).step_by(8).zip(file.chunks(8)) {
+        assert_eq!(word, pattern(5, place).to_le_bytes(), "at {place:#x}");
+    }
+}
+
+#[test]
+fn an_exception_of_a_store_is_a_failure_and_one_of_a_probe_is_its_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut vm = vm(folder.path(), Returned::Exception([0x9600_0021, 2, 3]));
+    let probe = Probe { address: GUEST_ADDRESS.into(), map: MapKind::Wc, kind: ProbeKind::Store, offset: 64 };
+    assert_eq!(vm.probe(probe).unwrap().outcome, ProbeEnd::Exception(0x9600_0021));
+    let answers = answers(vm, vec![store(64)]);
+    let failure = answers[0].clone().unwrap_err();
+    assert!(failure.message.contains("ESR_EL1 0x96000021, ELR_EL1 0x2, FAR_EL1 0x3"), "{}", failure.message);
+}
+
+#[test]
+fn a_probe_makes_its_access() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut vm = vm(folder.path(), Returned::Done);
+    let probe = Probe { address: GUEST_ADDRESS.into(), map: MapKind::Wc, kind: ProbeKind::Store, offset: 64 };
+    assert_eq!(vm.probe(probe).unwrap().outcome, ProbeEnd::Ok);
+    assert!(bar_file(folder.path())[65..73].iter().all(|byte| *byte != 0));
+}
+
+#[test]
+fn a_vm_that_is_held_makes_no_access_and_shows_its_mappings() {
+    let folder = tempfile::tempdir().unwrap();
+    let hold = || Hold { nonce: 9 }.request();
+    let asks = vec![hold(), store(64), hold(), Release {}.request(), store(64), Release {}.request()];
+    let answers = answers(vm(folder.path(), Returned::Done), asks);
+    let why = |index: usize| answers[index].clone().unwrap_err().message;
+    let held = answers[0].clone().unwrap();
+    assert_eq!(held["mappings"][0]["bar"]["start"], layout::BARS);
+    assert_eq!((why(1), why(2)), ("the guest is held".into(), "the guest is held".into()));
+    assert!(answers[3].is_ok() && answers[4].is_ok());
+    assert_eq!(why(5), "the guest is not held");
+}
+
+#[test]
+fn what_does_not_fit_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = fixture(folder.path());
+    std::os::unix::fs::symlink("/proc", folder.path().join("proc")).unwrap();
+    let why = |spec: StartGuest| Plan::of(&root, &spec).unwrap_err().message;
+    assert!(why(StartGuest { cpus: 3, ..spec() }).contains("1 to 2 vCPUs, not 3"));
+    assert!(why(StartGuest { memory_mib: 1, ..spec() }).contains("of RAM; it needs"));
+    let mut sly = spec();
+    sly.devices[0].host_address = "../..".into();
+    assert!(why(sly).contains("../.."));
+    let mut vm = Vm::new(Plan::of(&root, &spec()).unwrap().0, ThisCpu::new(Returned::Done));
+    assert!(vm.map("nic", "0000:00:11.0", MapKind::Wc).unwrap_err().message.contains("0000:00:11.0"));
+}

@@ -1,0 +1,323 @@
+//! The functions that vCPUs execute at EL1.
+//!
+//! They run without an operating system: they allocate nothing, make no system call and use no
+//! variable of a thread. What does not hold to that ends in an exception, which is reported. A vCPU
+//! calls the function in its [`Mailbox`], and stores to the doorbell when it returns.
+
+use super::machine::{Calls, Returned};
+use crate::guest::machine::{Loads, Stores};
+use crate::guest::probe::Access;
+use crate::guest::span::Placed;
+use crate::guest::{hold, load, store};
+use s2lab_protocol::Failure;
+use std::ptr::NonNull;
+use std::sync::atomic::AtomicU32;
+use std::time::Duration;
+
+/// A function that a vCPU calls.
+pub(super) type Function = unsafe extern "C" fn(argument: *mut u8);
+
+/// The first bytes of a vCPU's memory. TPIDR_EL1 has their address, and the first instructions know
+/// the layout.
+#[derive(Debug)]
+#[repr(C)]
+pub(super) struct Mailbox {
+    pub(super) function: Option<Function>,
+    pub(super) argument: *mut u8,
+    /// The first address behind the stack.
+    pub(super) stack: u64,
+    /// The virtual address of the doorbell.
+    pub(super) doorbell: u64,
+    /// ESR_EL1, ELR_EL1 and FAR_EL1 of the last exception.
+    pub(super) exception: [u64; 3],
+    /// The word that a spinning vCPU watches.
+    pub(super) word: AtomicU32,
+}
+
+/// The words that a vCPU stores to the doorbell.
+pub(super) const RETURNED: u32 = 1;
+pub(super) const EXCEPTION: u32 = 2;
+
+// The vectors stand at a multiple of 2 KiB, 128 bytes each (DDI 0487, D1.3.1). All of them are the
+// same: interrupts are masked, so only synchronous exceptions come. The stack of what was
+// interrupted is given up.
+#[cfg(target_arch = "aarch64")]
+std::arch::global_asm!(
+    ".pushsection .text.s2lab_vm, \"ax\", @progbits",
+    ".balign 2048",
+    "s2lab_vm_vectors:",
+    ".rept 16",
+    ".balign 128",
+    "mrs x0, tpidr_el1",
+    "mrs x1, esr_el1",
+    "mrs x2, elr_el1",
+    "mrs x3, far_el1",
+    "stp x1, x2, [x0, #32]",
+    "str x3, [x0, #48]",
+    "mov w2, #2",
+    "b s2lab_vm_ring",
+    ".endr",
+    ".balign 128",
+    ".type s2lab_vm_start, %function",
+    "s2lab_vm_start:",
+    // Descriptors that the VMM has written are complete before the walks of what follows.
+    "dsb sy",
+    "isb",
+    "mrs x0, tpidr_el1",
+    "ldr x1, [x0, #16]",
+    "mov sp, x1",
+    "ldp x9, x0, [x0]",
+    "blr x9",
+    "mov w2, #1",
+    "s2lab_vm_ring:",
+    "mrs x0, tpidr_el1",
+    "ldr x1, [x0, #24]",
+    "dsb sy",
+    "str w2, [x1]",
+    "b s2lab_vm_start",
+    ".size s2lab_vm_start, . - s2lab_vm_start",
+    ".popsection",
+);
+
+/// Addresses of the payload in the program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Entry {
+    /// The first instruction.
+    pub(super) start: u64,
+    pub(super) vectors: u64,
+}
+
+/// Returns None on another architecture, for which there is no payload.
+#[cfg(target_arch = "aarch64")]
+pub(super) fn entry() -> Option<Entry> {
+    unsafe extern "C" {
+        fn s2lab_vm_start();
+        static s2lab_vm_vectors: u8;
+    }
+    Some(Entry { start: s2lab_vm_start as *const () as u64, vectors: (&raw const s2lab_vm_vectors) as u64 })
+}
+
+#[cfg(not(target_arch = "aarch64"))]
+pub(super) fn entry() -> Option<Entry> {
+    None
+}
+
+/// A list in the shared buffer.
+#[derive(Debug)]
+struct List<T> {
+    first: NonNull<T>,
+    length: usize,
+}
+
+impl<T> Clone for List<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for List<T> {}
+
+impl<T: Copy> List<T> {
+    fn put(buffer: &mut super::buffer::Buffer, items: &[T]) -> Result<List<T>, Failure> {
+        Ok(List { first: buffer.put(items)?, length: items.len() })
+    }
+
+    /// # Safety
+    /// The buffer is still there.
+    unsafe fn items<'a>(self) -> &'a [T] {
+        // SAFETY: the caller's.
+        unsafe { std::slice::from_raw_parts(self.first.as_ptr(), self.length) }
+    }
+
+    /// # Safety
+    /// The buffer is still there, and nothing else uses the items.
+    unsafe fn items_mut<'a>(self) -> &'a mut [T] {
+        // SAFETY: the caller's.
+        unsafe { std::slice::from_raw_parts_mut(self.first.as_ptr(), self.length) }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct StoreCall {
+    stores: Stores,
+    rows: List<Placed>,
+    words: List<u64>,
+    ticks: u64,
+}
+
+/// Stores words to rows on a vCPU, and returns the time by its clock.
+pub(super) fn store(
+    calls: &impl Calls,
+    cpu: u32,
+    stores: Stores,
+    rows: &[Placed],
+    words: &[u64],
+) -> Result<Duration, Failure> {
+    unsafe extern "C" fn run(argument: *mut u8) {
+        // SAFETY: the argument is a call in the buffer, whose lists are there too.
+        unsafe {
+            let call = &mut *argument.cast::<StoreCall>();
+            let begin = clock::ticks();
+            store::store(call.stores, call.rows.items(), call.words.items());
+            call.ticks = clock::ticks().saturating_sub(begin);
+        }
+    }
+    let mut buffer = calls.buffer(cpu)?;
+    let (rows, words) = (List::put(&mut buffer, rows)?, List::put(&mut buffer, words)?);
+    let call = buffer.put(&[StoreCall { stores, rows, words, ticks: 0 }])?;
+    finished(calls.call(cpu, run, call.cast().as_ptr())?)?;
+    // SAFETY: the vCPU has returned from it.
+    Ok(clock::time(unsafe { call.read() }.ticks))
+}
+
+#[derive(Debug, Clone, Copy)]
+struct LoadCall {
+    loads: Loads,
+    rows: List<Placed>,
+    words: List<u64>,
+}
+
+/// Loads words from rows on a vCPU.
+pub(super) fn load(
+    calls: &impl Calls,
+    cpu: u32,
+    loads: Loads,
+    rows: &[Placed],
+    words: &mut [u64],
+) -> Result<(), Failure> {
+    unsafe extern "C" fn run(argument: *mut u8) {
+        // SAFETY: the argument is a call in the buffer, whose lists are there too.
+        unsafe {
+            let call = &*argument.cast::<LoadCall>();
+            load::load(call.loads, call.rows.items(), call.words.items_mut());
+        }
+    }
+    let mut buffer = calls.buffer(cpu)?;
+    let (rows, loaded) = (List::put(&mut buffer, rows)?, List::put(&mut buffer, words)?);
+    let call = buffer.put(&[LoadCall { loads, rows, words: loaded }])?;
+    finished(calls.call(cpu, run, call.cast().as_ptr())?)?;
+    // SAFETY: the vCPU has returned from it.
+    words.copy_from_slice(unsafe { loaded.items() });
+    Ok(())
+}
+
+#[derive(Clone, Copy)]
+struct ProbeCall {
+    access: &'static dyn Access,
+    block: NonNull<u8>,
+    right: bool,
+}
+
+/// Makes one access on the first vCPU: true if the bytes are right, or ESR_EL1 of the exception.
+pub(super) fn probe(
+    calls: &impl Calls,
+    access: &'static dyn Access,
+    block: NonNull<u8>,
+) -> Result<Result<bool, u64>, Failure> {
+    unsafe extern "C" fn run(argument: *mut u8) {
+        // SAFETY: the argument is a call in the buffer, and the block is mapped.
+        unsafe {
+            let call = &mut *argument.cast::<ProbeCall>();
+            call.right = call.access.access(call.block);
+        }
+    }
+    let call = calls.buffer(0)?.put(&[ProbeCall { access, block, right: false }])?;
+    match calls.call(0, run, call.cast().as_ptr())? {
+        // SAFETY: the vCPU has returned from it.
+        Returned::Done => Ok(Ok(unsafe { call.read() }.right)),
+        Returned::Exception([esr, ..]) => Ok(Err(esr)),
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct SpinCall {
+    nonce: u64,
+    cpu: u32,
+    word: NonNull<AtomicU32>,
+}
+
+/// Spins on a vCPU until `word` changes.
+pub(super) fn spin(calls: &impl Calls, cpu: u32, nonce: u64, word: &AtomicU32) -> Result<(), Failure> {
+    unsafe extern "C" fn run(argument: *mut u8) {
+        // SAFETY: the argument is a call in the buffer, and the word lies in the mailbox.
+        unsafe {
+            let call = &*argument.cast::<SpinCall>();
+            hold::spin(call.nonce, u64::from(call.cpu), call.word.as_ref());
+        }
+    }
+    let call = calls.buffer(cpu)?.put(&[SpinCall { nonce, cpu, word: NonNull::from(word) }])?;
+    finished(calls.call_for_long(cpu, run, call.cast().as_ptr())?)
+}
+
+/// An exception in a call that cannot take one is a defect of this program, or of the host.
+fn finished(returned: Returned) -> Result<(), Failure> {
+    match returned {
+        Returned::Done => Ok(()),
+        Returned::Exception([esr, elr, far]) => Err(crate::fault::system(
+            "run",
+            "a vCPU",
+            format_args!("it took an exception, ESR_EL1 {esr:#x}, ELR_EL1 {elr:#x}, FAR_EL1 {far:#x}"),
+        )),
+    }
+}
+
+/// The clock of a CPU: the virtual counter.
+mod clock {
+    use std::time::Duration;
+
+    #[cfg(target_arch = "aarch64")]
+    pub(super) fn ticks() -> u64 {
+        let ticks;
+        // SAFETY: both change no memory.
+        unsafe {
+            std::arch::asm!("isb", "mrs {0}, cntvct_el0", out(reg) ticks, options(nostack, preserves_flags))
+        };
+        ticks
+    }
+
+    #[cfg(target_arch = "aarch64")]
+    fn per_second() -> u64 {
+        let frequency;
+        // SAFETY: the register is readable at EL0.
+        unsafe {
+            std::arch::asm!("mrs {0}, cntfrq_el0", out(reg) frequency, options(nomem, nostack, preserves_flags))
+        };
+        frequency
+    }
+
+    /// Other architectures have no such counter. The tests of the rest need a clock.
+    #[cfg(not(target_arch = "aarch64"))]
+    pub(super) fn ticks() -> u64 {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        (time.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec as u64)
+    }
+
+    #[cfg(not(target_arch = "aarch64"))]
+    fn per_second() -> u64 {
+        1_000_000_000
+    }
+
+    /// Returns the time of so many ticks, at least one tick.
+    pub(super) fn time(ticks: u64) -> Duration {
+        let nanos = u128::from(ticks.max(1)) * 1_000_000_000 / u128::from(per_second().max(1));
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::mem::offset_of;
+
+    #[test]
+    fn the_layout_is_that_of_the_first_instructions() {
+        let offsets = [
+            offset_of!(Mailbox, function),
+            offset_of!(Mailbox, argument),
+            offset_of!(Mailbox, stack),
+            offset_of!(Mailbox, doorbell),
+            offset_of!(Mailbox, exception),
+        ];
+        assert_eq!(offsets, [0, 8, 16, 24, 32]);
+    }
+}
