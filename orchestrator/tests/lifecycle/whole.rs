@@ -24,7 +24,7 @@ const fn mounting(run: WholeRun) -> WholeRun {
     WholeRun { mounts: true, ..run }
 }
 
-pub(crate) static RUNS: [WholeRun; 44] = [
+pub(crate) static RUNS: [WholeRun; 45] = [
     run(
         "killed-at-any-moment",
         "`kill -9` at 24 moments",
