@@ -57,12 +57,10 @@ fn main() {
 fn tables() -> Memory {
     let (first, second) = (2 * ENTRIES, LAST / ENTRIES);
     let base = |table: usize| (2 + table) as u64 * SIZE;
-    let mut words = vec![0; first];
-    for table in 0..second {
-        words[table] = base(table) | TABLE;
-    }
+    let mut words: Vec<_> = (0..second).map(|table| base(table) | TABLE).collect();
+    words.resize(first, 0);
     words.extend((0..LAST).map(|table| base(second + table) | TABLE));
-    words.extend((0..(LAST * ENTRIES) as u64).map(|page| (1 << 40) + page * SIZE | PAGE));
+    words.extend((0..(LAST * ENTRIES) as u64).map(|page| ((1 << 40) + page * SIZE) | PAGE));
     Memory(words)
 }
 
