@@ -57,11 +57,48 @@ impl<W: Deref<Target = AtomicU32> + Clone + Send + 'static> Spinner<W> {
     }
 }
 
-/// Releases all of them, and returns the first failure.
-pub(crate) fn release_all<W: Deref<Target = AtomicU32> + Clone + Send + 'static>(
-    spinners: &mut Vec<Spinner<W>>,
-) -> Result<(), Failure> {
-    spinners.drain(..).map(Spinner::release).fold(Ok(()), Result::and)
+/// The threads of a guest that is held, one for each vCPU; none if it is not held.
+pub(crate) struct Spinners<W>(Vec<Spinner<W>>);
+
+impl<W: Deref<Target = AtomicU32> + Clone + Send + 'static> Spinners<W> {
+    pub(crate) fn none() -> Self {
+        Spinners(Vec::new())
+    }
+
+    pub(crate) fn is_held(&self) -> bool {
+        !self.0.is_empty()
+    }
+
+    /// Starts a thread for each word and work, and returns their number. If one fails, those before it
+    /// are released.
+    pub(crate) fn hold<S>(&mut self, works: impl Iterator<Item = (W, S)>) -> Result<u32, Failure>
+    where
+        S: FnOnce(&AtomicU32) -> Result<(), Failure> + Send + 'static,
+    {
+        for (word, spin) in works {
+            match Spinner::start(word, spin) {
+                Ok(spinner) => self.0.push(spinner),
+                Err(why) => {
+                    // The first failure is the one that is reported.
+                    let _ = self.release_all();
+                    return Err(why);
+                }
+            }
+        }
+        Ok(u32::try_from(self.0.len()).unwrap_or(u32::MAX))
+    }
+
+    pub(crate) fn release(&mut self) -> Result<(), Failure> {
+        if !self.is_held() {
+            return Err(fault::invalid("the guest is not held"));
+        }
+        self.release_all()
+    }
+
+    /// Returns the first failure.
+    fn release_all(&mut self) -> Result<(), Failure> {
+        self.0.drain(..).map(Spinner::release).fold(Ok(()), Result::and)
+    }
 }
 
 impl<M: Machine> Answers<Hold> for Guest<M> {

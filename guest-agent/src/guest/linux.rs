@@ -1,7 +1,7 @@
 //! The guest's Linux as a machine: the agent's own threads access BARs that sysfs maps.
 
 use super::bar::Mapped;
-use super::hold::{Spinner, release_all};
+use super::hold::Spinners;
 use super::machine::{Loads, Machine, Stores, Target};
 use super::span::Placed;
 use super::{load, probe, store, together::together};
@@ -18,12 +18,12 @@ pub(super) struct Linux {
     root: Root,
     mapped: Vec<Mapped>,
     /// Spin while the guest is held.
-    spinners: Vec<Spinner<Arc<AtomicU32>>>,
+    spinners: Spinners<Arc<AtomicU32>>,
 }
 
 impl Linux {
     pub(super) fn at(root: Root) -> Linux {
-        Linux { root, mapped: Vec::new(), spinners: Vec::new() }
+        Linux { root, mapped: Vec::new(), spinners: Spinners::none() }
     }
 }
 
@@ -75,27 +75,15 @@ impl Machine for Linux {
 
     /// A thread for each CPU.
     fn hold(&mut self, nonce: u64) -> Result<u32, Failure> {
-        if !self.spinners.is_empty() {
+        if self.spinners.is_held() {
             return Err(fault::invalid("the guest is held already"));
         }
-        for (vcpu, cpu) in (0..).zip(all_cpus()?) {
-            match Spinner::start(Arc::default(), spinning(nonce, vcpu, cpu)) {
-                Ok(spinner) => self.spinners.push(spinner),
-                Err(why) => {
-                    // The first failure is the one that is reported.
-                    let _ = release_all(&mut self.spinners);
-                    return Err(why);
-                }
-            }
-        }
-        Ok(u32::try_from(self.spinners.len()).unwrap_or(u32::MAX))
+        let vcpus = (0..).zip(all_cpus()?);
+        self.spinners.hold(vcpus.map(|(vcpu, cpu)| (Arc::default(), spinning(nonce, vcpu, cpu))))
     }
 
     fn release(&mut self) -> Result<(), Failure> {
-        if self.spinners.is_empty() {
-            return Err(fault::invalid("the guest is not held"));
-        }
-        release_all(&mut self.spinners)
+        self.spinners.release()
     }
 }
 
@@ -154,7 +142,8 @@ mod tests {
 
     #[test]
     fn a_thread_that_cannot_run_on_its_vcpu_is_reported() {
-        let nowhere = Spinner::start(Arc::default(), spinning(1, 0, CpuSet::MAX_CPU - 1)).map(|_| ());
+        let nowhere =
+            Spinners::none().hold([(Arc::default(), spinning(1, 0, CpuSet::MAX_CPU - 1))].into_iter());
         assert!(nowhere.unwrap_err().message.contains("on vCPU"));
     }
 }

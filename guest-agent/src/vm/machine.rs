@@ -8,7 +8,7 @@ use super::payload::{self, Function, Mailbox};
 use super::ram::{Parts, Ram};
 use super::stage1::{Attribute, Rights, Stage1};
 use crate::fault;
-use crate::guest::hold::{Spinner, release_all};
+use crate::guest::hold::Spinners;
 use crate::guest::machine::{Loads, Machine, Stores, Target};
 use crate::guest::probe;
 use crate::guest::span::Placed;
@@ -149,7 +149,7 @@ pub(super) struct Vm<C> {
     calls: Arc<C>,
     mapped: Vec<Window>,
     /// Spin while the VM is held.
-    spinners: Vec<Spinner<&'static AtomicU32>>,
+    spinners: Spinners<&'static AtomicU32>,
 }
 
 /// A mapped BAR.
@@ -163,14 +163,14 @@ impl<C: Calls> Vm<C> {
     /// The parts of the plan, and the vCPUs that were made by it.
     pub(super) fn new(plan: Plan, calls: C) -> Vm<C> {
         let Plan { devices, stage1, .. } = plan;
-        Vm { devices, stage1, calls: Arc::new(calls), mapped: vec![], spinners: vec![] }
+        Vm { devices, stage1, calls: Arc::new(calls), mapped: vec![], spinners: Spinners::none() }
     }
 
     /// A vCPU that spins makes no call.
     fn free(&self) -> Result<&C, Failure> {
-        match self.spinners.is_empty() {
-            true => Ok(&self.calls),
-            false => Err(fault::invalid("the guest is held")),
+        match self.spinners.is_held() {
+            false => Ok(&self.calls),
+            true => Err(fault::invalid("the guest is held")),
         }
     }
 }
@@ -238,26 +238,16 @@ impl<C: Calls> Machine for Vm<C> {
     /// A call on each vCPU.
     fn hold(&mut self, nonce: u64) -> Result<u32, Failure> {
         self.free()?;
-        for (cpu, word) in (0..).zip(self.calls.words()) {
-            let calls = Arc::clone(&self.calls);
-            let spin = move |word: &AtomicU32| payload::spin(&*calls, cpu, nonce, word);
-            match Spinner::start(word, spin) {
-                Ok(spinner) => self.spinners.push(spinner),
-                Err(why) => {
-                    // The first failure is the one that is reported.
-                    let _ = release_all(&mut self.spinners);
-                    return Err(why);
-                }
-            }
-        }
-        Ok(u32::try_from(self.spinners.len()).unwrap_or(u32::MAX))
+        let calls = Arc::clone(&self.calls);
+        let spinning = |(cpu, word)| {
+            let calls = Arc::clone(&calls);
+            (word, move |word: &AtomicU32| payload::spin(&*calls, cpu, nonce, word))
+        };
+        self.spinners.hold((0..).zip(self.calls.words()).map(spinning))
     }
 
     fn release(&mut self) -> Result<(), Failure> {
-        if self.spinners.is_empty() {
-            return Err(fault::invalid("the guest is not held"));
-        }
-        release_all(&mut self.spinners)
+        self.spinners.release()
     }
 }
 

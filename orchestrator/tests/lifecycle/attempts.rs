@@ -10,7 +10,7 @@ use s2lab_model::{
 use std::process::Command;
 
 /// Runs an order to its end.
-fn done(order: &Order) -> Result<(Lab, JudgedRun), String> {
+pub(crate) fn done(order: &Order) -> Result<(Lab, JudgedRun), String> {
     let text = |error: Box<dyn std::error::Error>| error.to_string();
     let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
     let program = std::env::current_exe().map_err(|e| e.to_string())?;

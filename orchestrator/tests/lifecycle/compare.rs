@@ -1,27 +1,15 @@
 //! Comparisons: the order of their boots, and their early end.
 
-use crate::lab::{CELL, Checked, Lab, NONE, Order, Part, RUN, expect};
-use fake_qemu::script::Script;
+use crate::{
+    attempts::done,
+    lab::{CELL, Checked, NONE, Order, Part, RUN, expect},
+};
 use s2lab_model::{
     comparison::{Compare, Decision, FEWEST_PAIRS},
     event::Event,
-    judge::{JudgedCell, JudgedRun, endings},
+    judge::{JudgedCell, endings},
     record::lines,
 };
-use std::process::Command;
-
-/// Carries out a comparison, which ends like a run.
-fn done(order: &Order) -> Result<(Lab, JudgedRun), String> {
-    let text = |error: Box<dyn std::error::Error>| error.to_string();
-    let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
-    let program = std::env::current_exe().map_err(|e| e.to_string())?;
-    let script = Script { series: true, ..Script::default() };
-    let mut lab = Lab::ordered(folder, &script, order, Command::new(program)).map_err(text)?;
-    expect("s2lab's own end", lab.ended()?, 0)?;
-    lab.gone()?;
-    let judged = lab.judged()?;
-    Ok((lab, judged))
-}
 
 fn compare(first: &str, second: &str) -> Result<Option<Compare>, String> {
     let key = |key: &str| key.parse().map_err(|_| format!("{key} is not a key"));
