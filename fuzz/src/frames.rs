@@ -56,7 +56,8 @@ fn decode(data: &[u8], piece: usize) -> (Vec<Frame>, Option<FrameError>) {
 fn listen(bytes: &[u8], nonce: u64) {
     channels::run(bytes, |stream| async move {
         let (heard, mut hearing) = mpsc::channel::<AgentNotice>(1);
-        let mut link = Link::start(stream, nonce, ["g0".to_owned()].into(), heard, Ending::unknown());
+        let mut link = Link::start(stream, nonce, heard, Ending::unknown());
+        link.begin_cell(nonce, ["g0".to_owned()].into());
         let hears = async { while hearing.recv().await.is_some() {} };
         let asks = async {
             let _ = link.hello(&Peer::Host, DEADLINE).await;

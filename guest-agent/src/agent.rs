@@ -5,7 +5,7 @@ use crate::link::{Link, LinkError, in_json};
 use crate::modules::ModuleError;
 use crate::port::Port;
 use crate::root::Root;
-use s2lab_protocol::{Failure, TableMemory, ask::Ask};
+use s2lab_protocol::{Failure, FinalRecord, TableMemory, ask::Ask};
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +26,6 @@ pub(crate) trait Answers<A: Ask> {
 /// The context of a level's work.
 pub(crate) struct Agent {
     pub(crate) root: Root,
-    pub(crate) nonce: u64,
     pub(crate) link: Arc<Link>,
     pub(crate) port: Port,
     /// The modules that did not load. A request that needs one reports it.
@@ -42,6 +41,7 @@ impl Agent {
             fatal("the final record was not taken in time")
         }));
         self.port.deliver_at_once().map_err(|why| LinkError::Stream { doing: "finishing", why })?;
-        self.link.finish(id, self.root.taint(), tables)
+        let taint = self.root.taint();
+        self.link.record(id, |answered| FinalRecord { answered, taint, tables })
     }
 }

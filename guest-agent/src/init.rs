@@ -103,9 +103,9 @@ fn live(
     let beating = Arc::clone(&link);
     std::thread::Builder::new().spawn(move || heartbeat(&beating)).map_err(InitError::Thread)?;
     let incoming = Incoming::new(port.clone(), Credentials { from: Peer::Lab, nonce });
-    let agent = Agent { root, nonce, link, port, failed_modules };
+    let agent = Agent { root, link, port, failed_modules };
     match level {
-        Level::Host => host::serve(agent, incoming)?,
+        Level::Host => host::serve(agent, incoming.relaying())?,
         Level::Guest => guest::serve(&agent.root, &agent.link, incoming)?,
     }
     Ok(())

@@ -1,10 +1,7 @@
 //! Frames over a byte stream, and the check of their sender.
 
 use crate::fault;
-use s2lab_protocol::{
-    Body, Decoder, Failure, FailureKind, FinalRecord, Frame, FrameError, Notice, Peer, TableMemory, VERSION,
-    encode,
-};
+use s2lab_protocol::{Body, Decoder, Failure, FailureKind, Frame, FrameError, Notice, Peer, VERSION, encode};
 use serde::Serialize;
 use serde_json::Value;
 use std::io::{self, Read, Write};
@@ -78,16 +75,16 @@ impl Link {
         }
     }
 
-    /// Answers [`s2lab_protocol::ask::Finish`] with the final record.
-    pub(crate) fn finish(
+    /// Answers request `id` with a record, which gets the number of answered requests, this one
+    /// included.
+    pub(crate) fn record<R: Serialize>(
         &self,
         id: u64,
-        taint: Option<u64>,
-        tables: Option<TableMemory>,
+        record: impl FnOnce(u64) -> R,
     ) -> Result<(), LinkError> {
         let mut out = self.lock();
         out.answered += 1;
-        let record = FinalRecord { answered: out.answered, taint, tables };
+        let record = record(out.answered);
         out.say(self, Body::Reply { id, result: in_json(&record) })
     }
 
@@ -154,12 +151,19 @@ pub(crate) struct Incoming<R> {
     reader: R,
     decoder: Decoder,
     credentials: Credentials,
+    /// Frames to guests pass: each has the nonce of its cell, which the guest checks.
+    relays: bool,
     last: Option<u64>,
 }
 
 impl<R: Read> Incoming<R> {
     pub(crate) fn new(reader: R, credentials: Credentials) -> Incoming<R> {
-        Incoming { reader, decoder: Decoder::default(), credentials, last: None }
+        Incoming { reader, decoder: Decoder::default(), credentials, relays: false, last: None }
+    }
+
+    /// Makes the receiving half of a host, through which frames to its guests come too.
+    pub(crate) fn relaying(self) -> Self {
+        Incoming { relays: true, ..self }
     }
 
     /// Returns the next frame of the right sender, or None at the end of the stream. Sequence
@@ -169,7 +173,11 @@ impl<R: Read> Incoming<R> {
         let mut buffer = [0; READ_SIZE];
         loop {
             if let Some(frame) = self.decoder.next_frame()? {
-                self.credentials.check(&frame)?;
+                let nonce = match frame.to {
+                    Peer::Guest(_) if self.relays => frame.nonce,
+                    _ => self.credentials.nonce,
+                };
+                Credentials { nonce, ..self.credentials.clone() }.check(&frame)?;
                 if let Some(last) = self.last.filter(|last| frame.seq <= *last) {
                     return Err(LinkError::Order { from: frame.from, last, found: frame.seq });
                 }
@@ -190,8 +198,8 @@ impl<R: Read> Incoming<R> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use s2lab_protocol::MAX_PAYLOAD;
     use s2lab_protocol::ask::{Ask, Release};
+    use s2lab_protocol::{FinalRecord, MAX_PAYLOAD};
     use std::sync::Arc;
 
     /// A writer whose bytes can be read.
@@ -240,7 +248,7 @@ pub(crate) mod tests {
         link.log("one").unwrap();
         link.relay(&foreign).unwrap();
         link.reply(3, Ok(Value::Null)).unwrap();
-        link.finish(4, Some(512), None).unwrap();
+        link.record(4, |answered| FinalRecord { answered, taint: Some(512), tables: None }).unwrap();
         let frames = tape.frames();
         assert_eq!(frames[1], foreign);
         let own: Vec<_> = frames.iter().filter(|f| f.from == Peer::Host).map(|f| (f.seq, f.nonce)).collect();

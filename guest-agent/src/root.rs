@@ -37,6 +37,13 @@ impl Root {
         Ok(text.trim_end_matches('\n').to_owned())
     }
 
+    /// The bytes of a small file.
+    pub(crate) fn bytes(&self, relative: impl AsRef<Path>) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![];
+        std::fs::File::open(self.path(relative))?.take(MAX_TEXT).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
     /// `/proc/sys/kernel/tainted`: what the kernel says went wrong since it booted, a bit each.
     pub(crate) fn taint(&self) -> Option<u64> {
         self.read("proc/sys/kernel/tainted").ok()?.parse().ok()

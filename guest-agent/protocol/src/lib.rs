@@ -14,11 +14,11 @@ mod message;
 mod names;
 
 pub use ask::{
-    BoundDevice, Extent, FinalRecord, HOLD_REGISTER, HostMemory, Mapping, ProbeEnd, StoreResult, TableMemory,
-    Vma, pattern,
+    BoundDevice, CellRecord, Extent, FinalRecord, HOLD_REGISTER, HostMemory, Mapping, ProbeEnd, StoreResult,
+    TableMemory, Vma, pattern,
 };
 pub use bar::Bar;
-pub use console::test_line;
+pub use console::{cell_line, test_line};
 pub use frame::{Decoder, Frame, FrameError, MARK, MAX_PAYLOAD, Peer, VERSION, encode, version_in};
 pub use kinds::{
     AssignKind, Barrier, By, MapKind, Order, ProbeKind, UnknownMapKind, UnknownProbeKind, VmmKind,

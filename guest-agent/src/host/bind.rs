@@ -12,6 +12,8 @@ const DRIVER: &str = "sys/bus/pci/drivers/vfio-pci";
 
 impl Answers<Bind> for Host<'_> {
     fn answer(&mut self, Bind { device, port, kind }: Bind) -> Result<BoundDevice, Failure> {
+        let address = below(&self.agent.root, &Address::parse(&port)?)?;
+        self.devices.used_by_cell(&self.agent.root, &address)?;
         bind(&self.agent.root, &device, &port, kind, &self.agent.failed_modules)
     }
 }

@@ -3,6 +3,8 @@
 
 mod bind;
 mod console;
+mod devices;
+mod end_cell;
 pub(crate) mod look;
 mod memory;
 mod reset;
@@ -19,10 +21,11 @@ use crate::exit::fatal;
 use crate::fault;
 use crate::link::{Incoming, LinkError, in_json};
 use crate::port::Port;
+use devices::Devices;
 use look::Looks;
 use router::Downlinks;
 use s2lab_protocol::ask::{HostRequest, Request, StartGuest};
-use s2lab_protocol::{Body, Failure, Frame, Peer};
+use s2lab_protocol::{Body, Failure, Frame, Peer, TableMemory};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -38,7 +41,8 @@ struct Host<'a> {
     agent: &'a Agent,
     downlinks: Arc<Downlinks>,
     guests: BTreeMap<String, Guest>,
-    /// The memory of the secondary page tables before the first guest, in KiB.
+    devices: Devices,
+    /// The memory of the secondary page tables before the cell's first guest, in KiB.
     tables: Option<u64>,
 }
 
@@ -60,7 +64,8 @@ pub(crate) fn serve(agent: Agent, incoming: Incoming<Port>) -> Result<(), LinkEr
     });
     started.map_err(|why| LinkError::Stream { doing: "starting the reader of", why })?;
     ssh::start(&agent.root, &agent.link)?;
-    Host { agent: &agent, downlinks, guests: BTreeMap::new(), tables: None }.answer_all(&requests)
+    let (guests, devices) = (BTreeMap::new(), Devices::default());
+    Host { agent: &agent, downlinks, guests, devices, tables: None }.answer_all(&requests)
 }
 
 /// A thread that sorts s2lab's frames: requests to the host go into the queue, frames to guests to
@@ -111,6 +116,10 @@ impl Host<'_> {
         while let Ok((id, request)) = requests.recv() {
             let result = match request {
                 Request::Host(HostRequest::Finish(_)) => return self.finish(id),
+                Request::Host(HostRequest::EndCell(ask)) => {
+                    self.end_cell(id, &ask)?;
+                    continue;
+                }
                 Request::Host(request) => self.dispatch(request),
                 Request::Guest(_) => Err(fault::wrong_level(&request)),
             };
@@ -122,6 +131,7 @@ impl Host<'_> {
     fn dispatch(&mut self, request: HostRequest) -> Result<Value, Failure> {
         match request {
             HostRequest::Bind(ask) => self.reply(ask),
+            HostRequest::EndCell(_) => Err(fault::invalid("a cell ends in the agent's loop")),
             HostRequest::Finish(_) => Err(fault::invalid("finish ends the agent's loop")),
             HostRequest::Memory(ask) => self.reply(ask),
             HostRequest::Reset(ask) => self.reply(ask),
@@ -134,13 +144,25 @@ impl Host<'_> {
 
     /// Ends the guests that are left, then the host.
     fn finish(&mut self, id: u64) -> Result<(), LinkError> {
+        self.end_guests()?;
+        let tables = self.freed();
+        self.agent.finish(id, tables)
+    }
+
+    /// Ends the guests that are left.
+    fn end_guests(&mut self) -> Result<(), LinkError> {
         for (name, guest) in std::mem::take(&mut self.guests) {
+            self.downlinks.remove(&name);
             if let Err(why) = guest.vmm.stop() {
                 self.agent.link.log(format!("guest {name}: {}", why.message))?;
             }
         }
-        let tables = self.tables.and_then(|before| tables::freed(&self.agent.root, before));
-        self.agent.finish(id, tables)
+        Ok(())
+    }
+
+    /// Returns the account of the tables of guests that have all ended, and begins a new one.
+    fn freed(&mut self) -> Option<TableMemory> {
+        self.tables.take().and_then(|before| tables::freed(&self.agent.root, before))
     }
 
     fn running(&self, name: &str) -> Result<&Guest, Failure> {

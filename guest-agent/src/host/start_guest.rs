@@ -13,8 +13,7 @@ impl Answers<StartGuest> for Host<'_> {
         if self.tables.is_none() {
             self.tables = tables::memory(&self.agent.root);
         }
-        let (vmm, version, downlink) =
-            Vmm::start(&self.agent.root, &spec, self.agent.nonce, &self.agent.link)?;
+        let (vmm, version, downlink) = Vmm::start(&self.agent.root, &spec, &self.agent.link)?;
         let pid = vmm.pid();
         self.downlinks.insert(&spec.name, downlink);
         self.guests.insert(spec.name.clone(), Guest { vmm, spec });

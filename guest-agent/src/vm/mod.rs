@@ -44,8 +44,6 @@ const NO_KERNEL: &str = "builtin";
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Spec {
     pub(crate) guest: StartGuest,
-    /// The cell's nonce.
-    pub(crate) nonce: u64,
     /// A socket: the link to s2lab.
     pub(crate) link: RawFd,
     /// A socket: [`control`].
@@ -92,7 +90,7 @@ fn run(mut arguments: impl Iterator<Item = String>) -> Result<(), StartError> {
     control.report(&Report::Running);
     let writer = link.try_clone().map_err(StartError::Thread)?;
     let me = Peer::Guest(spec.guest.name.clone());
-    let out = Arc::new(Link::new(me, spec.nonce, writer));
+    let out = Arc::new(Link::new(me, spec.guest.nonce, writer));
     out.notice(Notice::Hello(Hello {
         level: Level::Guest,
         release: NO_KERNEL.to_owned(),
@@ -102,7 +100,7 @@ fn run(mut arguments: impl Iterator<Item = String>) -> Result<(), StartError> {
     }))?;
     let beating = Arc::clone(&out);
     std::thread::Builder::new().spawn(move || heartbeat(&beating)).map_err(StartError::Thread)?;
-    let incoming = Incoming::new(link, Credentials { from: Peer::Lab, nonce: spec.nonce });
+    let incoming = Incoming::new(link, Credentials { from: Peer::Lab, nonce: spec.guest.nonce });
     serve_on(vm, &out, incoming)?;
     Ok(())
 }

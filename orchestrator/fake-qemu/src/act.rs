@@ -54,6 +54,7 @@ impl Machine {
             Act::Poke { address, word } => self.lock().pokes.push((address, word)),
             Act::Misplace(bytes) => self.lock().misplaced = bytes,
             Act::Taint(taint) => self.lock().taint = taint,
+            Act::Unclean(why) => self.lock().unclean = Some(why),
             Act::LeakTables(kib) => self.lock().leaked = kib,
             Act::StayMapped => self.lock().stay_mapped = true,
             Act::OtherFlags => self.lock().other_flags = true,

@@ -64,6 +64,8 @@ pub(crate) struct State {
     pub(crate) taint: u64,
     /// The tables that the host keeps when its guests are gone, in KiB.
     pub(crate) leaked: u64,
+    /// The reason why the devices are not as a fresh boot has them.
+    pub(crate) unclean: Option<String>,
     pub(crate) slow: Duration,
     /// True if the VMMs map BARs by pages only.
     pub(crate) vmm_pages: bool,
@@ -125,11 +127,15 @@ impl Machine {
     /// Applies the script's acts for the whole machine at a moment, and returns the others.
     pub(crate) fn trouble(&self, moment: &Moment) -> Vec<Act> {
         let mut due = vec![];
-        lock(&self.troubles).retain(|trouble| {
+        lock(&self.troubles).retain_mut(|trouble| {
             let now = match (&trouble.at, moment) {
                 (Moment::Gdb(start), Moment::Gdb(request)) => request.starts_with(start.as_str()),
                 (at, moment) => at == moment,
             };
+            if now && trouble.skip > 0 {
+                trouble.skip -= 1;
+                return true;
+            }
             if now {
                 due.push(trouble.act.clone());
             }

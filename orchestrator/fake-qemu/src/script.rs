@@ -20,7 +20,7 @@ pub struct Script {
     /// QEMU's answer to a plugin. None: s2lab has no plugin for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plugin: Option<PluginAnswer>,
-    /// The troubles. Each happens once, at its first moment.
+    /// The troubles. Each happens once in a boot, at its first moment.
     #[serde(default)]
     pub troubles: Vec<Trouble>,
 }
@@ -46,6 +46,9 @@ pub struct Tlbi {
 #[serde(deny_unknown_fields)]
 pub struct Trouble {
     pub at: Moment,
+    /// The number of such moments that pass before.
+    #[serde(default)]
+    pub skip: u32,
     pub act: Act,
 }
 
@@ -142,6 +145,8 @@ pub enum Act {
     Taint(u64),
     /// So many KiB of the guests' tables stay when the guests are gone.
     LeakTables(u64),
+    /// The devices are not as a fresh boot has them when the present cell has ended, because of this.
+    Unclean(String),
     /// Resets do nothing: BARs stay in the guests' stage 2.
     StayMapped,
     /// The flags of the VMM's VMAs contradict the kernel's traits.
@@ -195,8 +200,14 @@ impl Script {
 
     /// Adds one more act.
     #[must_use]
-    pub fn and(mut self, at: Moment, act: Act) -> Self {
-        self.troubles.push(Trouble { at, act });
+    pub fn and(self, at: Moment, act: Act) -> Self {
+        self.and_later(at, 0, act)
+    }
+
+    /// Adds one more act, after `skip` such moments.
+    #[must_use]
+    pub fn and_later(mut self, at: Moment, skip: u32, act: Act) -> Self {
+        self.troubles.push(Trouble { at, skip, act });
         self
     }
 

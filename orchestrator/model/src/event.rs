@@ -53,6 +53,21 @@ impl Line {
     }
 }
 
+/// The place of a cell among those that one boot of a host serves, one after the other.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// The number of the cells before it.
+    pub before: u32,
+    /// The last of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<Key>,
+}
+
+impl Place {
+    /// The place of the first cell.
+    pub const FIRST: Place = Place { before: 0, after: None };
+}
+
 /// The scope of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
@@ -95,6 +110,10 @@ pub enum Event {
     CellStarted {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         session: Option<SessionId>,
+        /// The place of the cell in the session. Absent from logs before 2.4, in which a session has
+        /// one final record for all of its cells.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        place: Option<Place>,
     },
     StageStarted {
         stage: Stage,
@@ -113,6 +132,14 @@ pub enum Event {
     /// The host's console has printed the line that the host's agent wrote to the kernel's log
     /// ([`s2lab_protocol::test_line`]).
     ConsoleTested,
+    /// The record of the cell came: its guests have ended, and its devices are released. `taint` is
+    /// that of [`Event::HostUp`], `tables` that of [`Event::HostDown`]. Absent from logs before 2.4.
+    CellRecord {
+        #[serde(default)]
+        taint: Option<u64>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tables: Option<TableMemory>,
+    },
     /// The host's final record came. `taint` is that of [`Event::HostUp`], read after everything
     /// else.
     HostDown {
@@ -200,10 +227,11 @@ impl Event {
             | Event::HostDown { .. }
             | Event::HostRam { .. }
             | Event::HostLoaded(_)
-            | Event::HostMemory(_)
-            | Event::DeviceBound(_)
-            | Event::BarPlaced { .. } => Scope::Session,
-            Event::CellStarted { .. }
+            | Event::HostMemory(_) => Scope::Session,
+            Event::DeviceBound(_)
+            | Event::BarPlaced { .. }
+            | Event::CellRecord { .. }
+            | Event::CellStarted { .. }
             | Event::StageStarted { .. }
             | Event::StageEnded { .. }
             | Event::GuestUp { .. }

@@ -13,6 +13,7 @@ mod choice;
 mod control;
 mod key;
 mod qemu;
+mod sharing;
 mod shuffle;
 
 pub use artifact::Artifact;
@@ -21,6 +22,7 @@ pub use choice::{KernelArgument, KernelChoice, Revisions, commit_name, label, wi
 pub use control::controls;
 pub use key::{Key, KeyError};
 pub use qemu::QemuChoice;
+pub use sharing::SharedHost;
 pub use shuffle::shuffled;
 
 /// The most cells of a run. A day has time for some hundred; it bounds what is planned, written and

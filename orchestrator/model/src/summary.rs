@@ -289,7 +289,7 @@ mod tests {
     #[test]
     fn a_cell_that_passes() {
         let cell = of(&Story::before());
-        assert_eq!((cell.key.as_str(), cell.elapsed_ms), ("vfio-pci-bar@test", Some(260)));
+        assert_eq!((cell.key.as_str(), cell.elapsed_ms), ("vfio-pci-bar@test", Some(270)));
         let types = BTreeSet::from(["Device-nGnRE".to_owned()]);
         assert_eq!(cell.seen, BTreeMap::from([("nic".to_owned(), types)]));
         assert_eq!(cell.label.as_deref(), Some("before the series"));

@@ -6,6 +6,7 @@ use crate::host::{self, Lack as HostLack};
 use s2lab_model::{
     event::{PlannedCell, StopCause},
     kconfig::{self, Lack, Options},
+    scenario,
 };
 use s2lab_os::{
     limits::memory::{Available, Bound},
@@ -111,6 +112,15 @@ impl Room {
     }
 }
 
+/// The needs of a cell in this machine.
+#[derive(Debug, Clone, Copy)]
+pub struct Needs<'a> {
+    /// The host that boots for it. None: it runs already.
+    pub memory: Option<&'a scenario::Host>,
+    /// The bytes that the run's file system must have left.
+    pub space: u64,
+}
+
 /// Returns the bytes that an ordinary user can still write on the file system of `folder`.
 pub fn free(folder: &Path) -> io::Result<u64> {
     let of = rustix::fs::statvfs(folder)?;
@@ -124,7 +134,7 @@ pub fn check(
     kernel: &KernelFiles,
     host: Option<HostLack>,
     room: Room,
-    least_space: u64,
+    needs: Needs<'_>,
 ) -> Result<Options, Finding> {
     if let Some(lack) = host {
         return Err(Finding::Host(lack));
@@ -143,12 +153,12 @@ pub fn check(
     if !lacks.is_empty() {
         return Err(Finding::Options(lacks));
     }
-    let needed = host::memory(&planned.resolved.host);
+    let needed = needs.memory.map_or(0, host::memory);
     if room.memory.bytes < needed {
         return Err(Finding::Memory { needed, available: room.memory });
     }
-    if room.space < least_space {
-        return Err(Finding::Space { needed: least_space, free: room.space });
+    if room.space < needs.space {
+        return Err(Finding::Space { needed: needs.space, free: room.space });
     }
     Ok(Options::new(kernel.config.as_ref().map(|config| config.config.clone()), &delivered))
 }
@@ -206,8 +216,13 @@ mod tests {
         }
     }
 
+    fn of(planned: &PlannedCell) -> Needs<'_> {
+        Needs { memory: Some(&planned.resolved.host), space: STATE_SPACE }
+    }
+
     fn found(kernel: &KernelFiles, room: Room) -> Option<(StopCause, String)> {
-        check(&planned(), kernel, None, room, STATE_SPACE)
+        let planned = planned();
+        check(&planned, kernel, None, room, of(&planned))
             .err()
             .map(|found| (found.cause(), found.to_string()))
     }
@@ -223,11 +238,14 @@ mod tests {
             (StopCause::Lacking, "the kernel lacks CONFIG_KVM (the host runs guests)")
         );
         let lack = HostLack { what: "QEMU is old".into(), hint: "take a newer one" };
-        let old = check(&planned(), &whole, Some(lack), ROOM, STATE_SPACE).unwrap_err();
+        let old = check(&planned(), &whole, Some(lack), ROOM, of(&planned())).unwrap_err();
         assert_eq!((old.cause(), &*old.to_string()), (StopCause::Lacking, "QEMU is old"));
         assert_eq!(old.hint(), Some("take a newer one"));
         let (cause, what) = found(&whole, Room { memory: machine(100 << 20), ..ROOM }).unwrap();
         assert!(cause == StopCause::Lab && what.ends_with("this machine has 100 MiB left"), "{what}");
+        // A host that runs already needs no more.
+        let needs = Needs { memory: None, space: STATE_SPACE };
+        assert!(check(&planned(), &whole, None, Room { memory: machine(100 << 20), ..ROOM }, needs).is_ok());
         let (cause, what) = found(&whole, Room { space: 20 << 20, ..ROOM }).unwrap();
         assert!(cause == StopCause::Lab && what.ends_with("room for 20 MiB"), "{what}");
     }

@@ -141,6 +141,12 @@ impl Host {
         host.bars.get(device)
     }
 
+    /// Fills the memory behind all BARs with zeroes, as a fresh boot has it.
+    pub fn clear_bars(&self) -> io::Result<()> {
+        let Self::Emulated(host) = self;
+        host.bars.values().try_for_each(Bytes::clear)
+    }
+
     /// The TLBI instructions that the machine records, or the reason why it records none.
     pub fn trace(&self) -> Result<&TlbiTrace, &str> {
         let Self::Emulated(host) = self;

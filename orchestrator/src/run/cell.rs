@@ -1,15 +1,15 @@
-//! A cell: one scenario on one kernel, in a session of its own.
+//! A cell: one scenario on one kernel, in a session.
 
 use super::{
     conclusion::Completion,
     log::EventLog,
     operator::Operator,
+    serve::Supply,
     session::Session,
     stages::{Stages, Stop},
-    watch::Cancel,
 };
 use crate::{
-    boot::{files::BootFiles, kernel::ready::KernelFiles},
+    boot::files::BootFiles,
     host::{
         HostError, Launcher,
         deadlines::{Deadline, Deadlines, Factor},
@@ -17,18 +17,19 @@ use crate::{
 };
 use s2lab_cache::Qemu;
 use s2lab_model::{
-    event::{CellEnd, Event, PlannedCell, Stage},
+    event::{Event, PlannedCell, Stage},
     scenario::Guest,
     steps::Beside,
 };
+use s2lab_os::waits::timeout;
 use s2lab_protocol::{
-    Bar, BoundDevice, Hello, Peer,
-    ask::{AssignedDevice, Bind, Finish, StartGuest, StopGuest},
+    Bar, BoundDevice, CellRecord, Hello, Peer,
+    ask::{AssignedDevice, Bind, EndCell, Finish, StartGuest, StopGuest},
+    cell_line,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::Path,
-    pin::pin,
+    path::{Path, PathBuf},
 };
 
 /// The slot on a guest's root bus of its first assigned device. The slots below are for its VMM's
@@ -51,84 +52,33 @@ pub struct Shared<'a> {
     pub least_space: u64,
     /// A person at the host.
     pub operator: Option<&'a Operator>,
+    /// The seed of the order of the run's cells.
+    pub seed: Option<u32>,
 }
 
-/// Runs a cell. When this returns, no process is left, and the log has the cell's end. `cancelled`
-/// resolves when the run is interrupted.
-pub async fn run(
-    shared: &Shared<'_>,
-    planned: &PlannedCell,
-    kernel: &KernelFiles,
-    folder: &Path,
-    log: EventLog,
-    cancelled: impl Future<Output = ()>,
-) {
-    let log = log.new_session();
-    log.event(Event::SessionStarted);
-    log.event(Event::CellStarted { session: log.session_id() });
-    let mut stages = Stages::new(log.clone());
-    let mut cancelled = pin!(cancelled);
-    let cancel = Cancel::new(cancelled.as_mut());
-    let end = match attempt(shared, planned, kernel, folder, &mut stages, cancel).await {
-        Ok(end) => end,
-        Err(stop) => {
-            tracing::debug!("{}: {}", planned.key, stop.chain());
-            let Stop { cause, what, hint, .. } = stop;
-            CellEnd::Stopped { stage: stages.current(), cause, what, hint }
-        }
-    };
-    stages.finish();
-    log.event(Event::CellEnded { end });
-    log.event(Event::SessionEnded);
+/// A cell of a run, with its folder and a log for its events.
+pub struct CellPlace {
+    pub planned: PlannedCell,
+    pub folder: PathBuf,
+    pub log: EventLog,
 }
 
-async fn attempt(
-    shared: &Shared<'_>,
-    planned: &PlannedCell,
-    kernel: &KernelFiles,
-    folder: &Path,
-    stages: &mut Stages,
-    mut cancel: Cancel<'_, impl Future<Output = ()>>,
-) -> Result<CellEnd, Stop> {
-    stages.enter(Stage::Prepare);
-    let log = stages.log().clone();
-    let (mut session, mut watch) = tokio::select! {
-        biased;
-        () = cancel.requested() => return Err(Stop::interrupted()),
-        prepared = Session::prepare(shared, planned, kernel, folder, &log) => prepared?,
-    };
-    let alone = shared.operator.is_some_and(Operator::is_instead_of_steps);
-    let done = {
-        let work = pin!(work(shared, planned, &mut session, stages));
-        watch.race(work, &mut cancel, alone).await
-    };
-    let mut facts = watch.facts(done, &mut session).await;
-    let keeper = shared.operator.filter(|operator| operator.keeps());
-    // A host that has not booted has no sshd, and a person runs their own commands.
-    let up = stages.current() > Stage::HostBoot;
-    session.diagnose(&facts, up && keeper.is_none(), &mut cancel).await;
-    facts.troubles.extend(watch.troubles());
-    if let Some(operator) = keeper {
-        session.keep(operator, planned, &facts, &mut watch, up, &mut cancel).await;
-    }
-    let facts = session.end(watch, facts).await;
-    facts.conclusion().map(|done| match done {
-        Completion::Finished => CellEnd::Complete,
-        Completion::Lacking(_) => CellEnd::Kept,
-    })
-}
-
-/// The work of a cell, from its preflight to the host's final record.
-async fn work(
+/// The work of a cell, from its preflight to its final record; to that of the host, if no other cell
+/// follows. `boots`: it is the first of its session.
+pub(super) async fn work(
     shared: &Shared<'_>,
     planned: &PlannedCell,
     session: &mut Session<'_>,
     stages: &mut Stages,
+    supply: &impl Supply,
+    boots: bool,
 ) -> Result<Completion, Stop> {
     stages.enter(Stage::Preflight);
-    session.preflight(planned, shared.least_space)?;
-    stages.enter(Stage::HostBoot);
-    session.boot().await?;
+    session.preflight(planned, shared.least_space, boots)?;
+    if boots {
+        stages.enter(Stage::HostBoot);
+        session.boot().await?;
+    }
     let log = stages.log().clone();
     let (looked, ended_by_probe) = (BTreeMap::new(), BTreeSet::new());
     let mut cell = CellContext { planned, log: &log, session, raw: shared.raw, looked, ended_by_probe };
@@ -152,7 +102,7 @@ async fn work(
         }
     }
     stages.enter(Stage::ShutDown);
-    cell.shut_down().await.map(|()| Completion::Finished)
+    cell.shut_down(supply).await
 }
 
 /// A cell at work: its session, and the state that its stages and steps share.
@@ -171,9 +121,9 @@ impl CellContext<'_, '_> {
     async fn bind(&mut self) -> Result<(), Stop> {
         let cell = &self.planned.resolved;
         let assigned: BTreeMap<_, _> = cell.guests.values().flat_map(|guest| &guest.assign).collect();
-        for (index, device) in cell.host.devices.keys().enumerate() {
+        for device in cell.host.devices.keys() {
             let Some(way) = assigned.get(device) else { continue };
-            let port = self.session.host.port_address(index);
+            let port = self.session.port_of(device)?;
             let ask = Bind { device: device.clone(), port, kind: (**way).into() };
             let bound = self.session.ask_host(ask, self.session.deadlines.of(Deadline::Bind)).await?;
             self.log.event(Event::DeviceBound(bound.clone()));
@@ -214,8 +164,15 @@ impl CellContext<'_, '_> {
         }
         let memory_mib = u32::try_from(guest.memory.0 >> 20)
             .map_err(|_| Stop::lab(format!("guest {name} has {} of memory", guest.memory)))?;
-        let (name, vmm) = (name.to_owned(), guest.vmm.into());
-        let ask = StartGuest { name: name.clone(), vmm, memory_mib, cpus: guest.vcpus, devices };
+        let name = name.to_owned();
+        let ask = StartGuest {
+            name: name.clone(),
+            vmm: guest.vmm.into(),
+            nonce: self.session.nonce,
+            memory_mib,
+            cpus: guest.vcpus,
+            devices,
+        };
         self.session.ask_host(ask, self.session.deadlines.of(Deadline::Request)).await?;
         let deadline = self.session.deadlines.of(Deadline::GuestBoot);
         let hello = self.session.link.hello(&Peer::Guest(name.clone()), deadline).await?;
@@ -224,22 +181,42 @@ impl CellContext<'_, '_> {
         Ok(())
     }
 
-    /// Ends the guests, up to the host's final record.
-    async fn shut_down(&mut self) -> Result<(), Stop> {
+    /// Ends the guests and the cell. Without a next one that the host can serve, it ends the host too.
+    async fn shut_down(&mut self, supply: &impl Supply) -> Result<Completion, Stop> {
         let deadline = self.session.deadlines.of(Deadline::ShutDown);
         for guest in self.planned.resolved.guests.keys() {
             self.session.ask_host(StopGuest { guest: guest.clone() }, deadline).await?;
         }
+        let follows = supply.reserve();
+        let nonce = self.session.nonce;
+        let shown = self.session.consoles.host.lock().await.expect(cell_line(nonce));
         self.session.require_console().await?;
-        let record = self.session.ask_host(Finish {}, deadline).await?;
-        let (said, answered) = (record.answered, self.session.link.host_answered());
-        if said != answered {
-            return Err(Stop::lab(format!(
-                "the host's final record counts {said} answers, s2lab got {answered}"
-            )));
+        let CellRecord { answered, taint, tables, unclean, .. } =
+            self.session.ask_host(EndCell { nonce }, deadline).await?;
+        self.check_answered(answered)?;
+        self.log.event(Event::CellRecord { taint, tables });
+        if let Some(why) = &unclean {
+            tracing::info!("{}: the host serves no other cell: {why}", self.planned.key);
         }
+        // Everything that the host's kernel has printed so far belongs to this cell.
+        let patience = self.session.deadlines.of(Deadline::Alive);
+        if follows && unclean.is_none() && matches!(timeout(patience, shown).await, Ok(Ok(()))) {
+            self.session.notices_read().await;
+            return Ok(Completion::Ready);
+        }
+        let record = self.session.ask_host(Finish {}, deadline).await?;
+        self.check_answered(record.answered)?;
         self.log.event(Event::HostDown { taint: record.taint, tables: record.tables });
-        Ok(())
+        Ok(Completion::Finished)
+    }
+
+    fn check_answered(&self, said: u64) -> Result<(), Stop> {
+        match self.session.link.host_answered() {
+            answered if answered == said => Ok(()),
+            answered => {
+                Err(Stop::lab(format!("the host's final record counts {said} answers, s2lab got {answered}")))
+            }
+        }
     }
 
     fn bound(&self, device: &str) -> Result<&BoundDevice, Stop> {

@@ -7,8 +7,10 @@ use s2lab_model::event::StopCause;
 /// The state of a cell whose work nothing has stopped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Completion {
-    /// It has its final record.
+    /// It has its final record, and the host has powered off.
     Finished,
+    /// It has its final record, and the host can serve the next cell.
+    Ready,
     /// It is at the end of its steps; this keeps it from passing, and the host is kept for an
     /// operator.
     Lacking(String),
@@ -30,6 +32,11 @@ pub(super) struct Facts {
 }
 
 impl Facts {
+    /// The facts of a host that serves no cell.
+    pub(super) fn of_nobody() -> Self {
+        Self { work: Some(Ok(Completion::Ready)), ended: None, unwell: None, troubles: vec![], left: None }
+    }
+
     /// The one place where it is decided why a cell has stopped.
     ///
     /// In this order: an interruption; a crash of a kernel, the last on a console before any other;

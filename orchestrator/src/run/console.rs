@@ -21,6 +21,7 @@ use std::{
 };
 
 use super::log::EventLog;
+use tokio::sync::oneshot;
 
 /// The longest line that is searched in one piece, in bytes. The kernel's own limit is 1 KiB; a
 /// hostile guest has none. A longer line is searched piece by piece.
@@ -51,6 +52,8 @@ pub struct Console {
     mode_told: bool,
     /// The line that a host's console must print once. None after it has.
     test_line: Option<String>,
+    /// A line that somebody waits for.
+    awaited: Option<(String, oneshot::Sender<()>)>,
     switch: AlarmSwitch,
     symbols: Option<Arc<Symbols>>,
 }
@@ -81,7 +84,7 @@ pub enum ConsoleAlarm {
 
 impl Console {
     pub fn create(folder: &Path, name: &str, log: EventLog, switch: AlarmSwitch) -> io::Result<Self> {
-        let file = File::create(folder.join(format!("console.{name}.log")))?;
+        let file = create(folder, name)?;
         Ok(Self {
             name: name.into(),
             file,
@@ -93,6 +96,7 @@ impl Console {
             log,
             mode_told: false,
             test_line: None,
+            awaited: None,
             switch,
             symbols: None,
         })
@@ -155,6 +159,30 @@ impl Console {
     }
 
     /// Ends a piece of a line that continues. The next piece does not repeat the alarm.
+    /// Returns the moment at which a line with this text is shown. The caller has the text printed after
+    /// this call.
+    pub fn expect(&mut self, text: String) -> oneshot::Receiver<()> {
+        let (shown, moment) = oneshot::channel();
+        self.awaited = Some((text, shown));
+        moment
+    }
+
+    /// Closes the console for the present cell: what comes next belongs to another one.
+    pub fn end_cell(&mut self) {
+        let crash = self.cutter.finish();
+        self.crash(crash);
+    }
+
+    /// Continues for another cell of the host, in its folder and with its log. `note` is the first line
+    /// of its file.
+    pub fn begin_cell(&mut self, folder: &Path, log: EventLog, note: &str) -> io::Result<()> {
+        self.file = create(folder, &self.name)?;
+        writeln!(self.file, "s2lab: {note}")?;
+        (self.kept, self.crashes, self.log) = (0, 0, log);
+        self.alarms.clear();
+        Ok(())
+    }
+
     fn piece_ended(&mut self) -> Option<ConsoleAlarm> {
         let shown = classify(&self.line).is_some();
         let kept = if shown { self.line.len() } else { self.line.len() - OVERLAP };
@@ -181,6 +209,12 @@ impl Console {
         if self.test_line.as_ref().is_some_and(|line| memmem::find(bytes, line.as_bytes()).is_some()) {
             self.test_line = None;
             self.log.event(Event::ConsoleTested);
+        }
+        if let Some((_, shown)) =
+            self.awaited.take_if(|(line, _)| memmem::find(bytes, line.as_bytes()).is_some())
+        {
+            // Who has left does not need it.
+            let _ = shown.send(());
         }
         let class = classify(bytes);
         let cuts = self.crashes < MAX_CRASHES;
@@ -232,144 +266,9 @@ impl Console {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn console() -> (tempfile::TempDir, Console) {
-        let dir = tempfile::tempdir().unwrap();
-        let (log, _writer) = EventLog::create(&dir.path().join("events.jsonl"), |_, _| ()).unwrap();
-        let console = Console::create(dir.path(), "host", log, AlarmSwitch::default()).unwrap();
-        (dir, console)
-    }
-
-    #[tokio::test]
-    async fn an_alarm_is_seen_across_any_cut() {
-        let text = b"[1.0] hello\r\n[2.0] Kernel panic - not syncing: x\r\n";
-        for cut in 0..text.len() {
-            let (_dir, mut console) = console();
-            let first = console.push(&text[..cut]).unwrap();
-            let second = console.push(&text[cut..]).unwrap();
-            let line = "[2.0] Kernel panic - not syncing: x".to_owned();
-            let expected = Some(ConsoleAlarm::Fatal(AlarmClass::Panic, line));
-            assert_eq!(first.or(second), expected, "cut at {cut}");
-        }
-    }
-
-    #[tokio::test]
-    async fn the_test_line_is_seen_once_and_for_its_nonce_only() {
-        let line = |nonce| format!("[    4.1][    T1] {}\r\n", s2lab_protocol::test_line(nonce));
-        for (text, due) in [
-            (line(7), 1),
-            (line(7) + &line(7), 1),
-            (format!("{}{}", "x".repeat(MAX_LINE), line(7)), 1),
-            (line(8), 0),
-            ("Kernel command line: console=ttyAMA0 s2lab.nonce=0000000000000007\r\n".into(), 0),
-        ] {
-            let (dir, console) = console();
-            let mut console = console.tested_by(s2lab_protocol::test_line(7));
-            console.push(text.as_bytes()).unwrap();
-            console.log.flush().await;
-            let log = std::fs::read_to_string(dir.path().join("events.jsonl")).unwrap();
-            assert_eq!(log.matches("\"console-tested\"").count(), due, "{text}: {log}");
-        }
-    }
-
-    #[tokio::test]
-    async fn harmless_lines_hide_no_other_and_more_than_are_kept_are_told() {
-        let (dir, mut console) = console();
-        console.push("WARNING: Unprivileged eBPF is enabled\n".repeat(99).as_bytes()).unwrap();
-        console.push(b"BUG: x\n").unwrap();
-        console.log.flush().await;
-        let log = std::fs::read_to_string(dir.path().join("events.jsonl")).unwrap();
-        let count = |class: &str| log.matches(&format!(r#""class":"{class}""#)).count();
-        assert_eq!((count("warn"), count("dropped"), count("bug")), (MAX_ALARMS, 1, 1), "{log}");
-    }
-
-    #[tokio::test]
-    async fn a_crash_is_cut_out_and_a_loop_of_them_bounded() {
-        let (dir, mut console) = console();
-        let oops = "Internal error: Oops: 1 [#1] SMP\r\npc : f+0x1/0x2\r\n---[ end trace 0 ]---\r\nnext\r\n";
-        assert!(matches!(
-            console.push(oops.repeat(9).as_bytes()),
-            Ok(Some(ConsoleAlarm::Fatal(AlarmClass::Oops, _)))
-        ));
-        assert_eq!(console.crashes, MAX_CRASHES);
-        console.log.flush().await;
-        let log = std::fs::read_to_string(dir.path().join("events.jsonl")).unwrap();
-        let crash =
-            r#""lines":["Internal error: Oops: 1 [#1] SMP","pc : f+0x1/0x2","---[ end trace 0 ]---"]"#;
-        assert_eq!(log.matches(crash).count(), MAX_CRASHES, "{log}");
-    }
-
-    #[tokio::test]
-    async fn a_crash_that_the_console_ends_in_is_kept() {
-        let (_dir, mut console) = console();
-        let begun = console
-            .push(b"watchdog: BUG: soft lockup - CPU#0 stuck for 22s!\nCall trace:\n f+0x1/0x2\n g+0x");
-        assert!(matches!(begun, Ok(Some(ConsoleAlarm::Stuck(AlarmClass::Stall, _)))), "{begun:?}");
-        assert_eq!(console.crashes, 0);
-        console.finish();
-        assert_eq!(console.crashes, 1);
-    }
-
-    #[tokio::test]
-    async fn what_is_said_under_a_persons_hands_is_kept_and_does_not_count() {
-        let (dir, mut console) = console();
-        let begun = "WARNING: CPU: 0 PID: 1 at x.c:1 f+0x0/0x4\nCall trace:\n f+0x0/0x4\n";
-        assert_eq!(console.push(begun.as_bytes()).unwrap(), None);
-        console.switch.turn_off();
-        assert_eq!(console.push(b"Kernel panic - not syncing: sysrq\n").unwrap(), None);
-        console.finish();
-        console.log.flush().await;
-        let read = |name| std::fs::read_to_string(dir.path().join(name)).unwrap();
-        assert!(read("console.host.log").contains("sysrq"));
-        let log = read("events.jsonl");
-        assert!(log.contains("f+0x0/0x4") && !log.contains("sysrq"), "{log}");
-        assert_eq!(console.crashes, 1, "what had begun before is whole");
-    }
-
-    #[tokio::test]
-    async fn addresses_without_a_name_get_one() {
-        let map = "ffff800008000000 T _text\nffff800008010000 t f\nffff800008100000 B _end\n";
-        let (dir, console) = console();
-        let mut console = console.with_symbols(Some(Arc::new(Symbols::parse(map).unwrap())));
-        let oops = "Internal error: Oops: 1 [#1]\npc : 0xffff800008010004\n---[ end trace 0 ]---\nx\n";
-        assert!(console.push(oops.as_bytes()).unwrap().is_some());
-        console.log.flush().await;
-        let log = std::fs::read_to_string(dir.path().join("events.jsonl")).unwrap();
-        assert!(log.contains(r#""names":{"ffff800008010004":"f+0x4/0xf0000"}"#), "{log}");
-    }
-
-    #[tokio::test]
-    async fn an_endless_line_takes_no_memory() {
-        let (_dir, mut console) = console();
-        for _ in 0..100 {
-            console.push(&[b'x'; 64 * 1024]).unwrap();
-        }
-        assert!(console.line.len() <= MAX_LINE);
-    }
-
-    #[tokio::test]
-    async fn an_alarm_far_behind_in_a_line_is_seen_once() {
-        for before in (0..3 * MAX_LINE).step_by(61) {
-            let (dir, mut console) = console();
-            let line = format!("{}WARNING: a.c:1 at f+0x0/0x4, CPU#0: x/1\n", "y".repeat(before));
-            console.push(line.as_bytes()).unwrap();
-            console.log.flush().await;
-            let log = std::fs::read_to_string(dir.path().join("events.jsonl")).unwrap();
-            assert_eq!(log.matches("\"alarm\"").count(), 1, "behind {before} bytes: {log}");
-        }
-    }
-
-    #[tokio::test]
-    async fn what_is_kept_is_bounded() {
-        let (dir, mut console) = console();
-        console.kept = MAX_FILE - 3;
-        console.push(b"abcdef").unwrap();
-        console.push(b"more").unwrap();
-        let text = std::fs::read_to_string(dir.path().join("console.host.log")).unwrap();
-        assert!(text.starts_with("abc\ns2lab: the console goes on"), "{text}");
-        assert!(!text.contains("more"));
-    }
+fn create(folder: &Path, name: &str) -> io::Result<File> {
+    File::create(folder.join(format!("console.{name}.log")))
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,8 +6,15 @@ use super::{
 };
 use crate::host::link::{AgentNotice, Liveness};
 use s2lab_model::event::AlarmClass;
-use std::{collections::BTreeMap, io};
-use tokio::{io::AsyncReadExt, net::UnixStream, sync::mpsc};
+use std::{collections::BTreeMap, io, sync::Arc};
+use tokio::{
+    io::AsyncReadExt,
+    net::UnixStream,
+    sync::{Mutex, mpsc},
+};
+
+/// The consoles of the present cell's guests, by name.
+pub(super) type GuestConsoles = Arc<Mutex<BTreeMap<String, Console>>>;
 
 /// The most remarks of the agents that are kept, and the longest in characters. They go to s2lab's
 /// own log.
@@ -21,18 +28,18 @@ const GUEST_CRASHED: &str = "the guests' kernel is the same for all hosts: see c
                              folder, and whether the guest has enough `memory`";
 
 /// Reads the host's console to its end.
-pub(super) async fn read_console(mut stream: UnixStream, mut console: Console, sinks: ConsoleSinks) {
+pub(super) async fn read_console(mut stream: UnixStream, console: Arc<Mutex<Console>>, sinks: ConsoleSinks) {
     let mut buffer = vec![0; 64 * 1024];
     loop {
         // An error is QEMU's end, like the end of the stream.
         let n = stream.read(&mut buffer).await.unwrap_or(0);
         if n == 0 {
-            console.finish();
+            console.lock().await.finish();
             sinks.liveness.console_closed();
             return;
         }
         sinks.liveness.console();
-        sinks.report(console.push(buffer.get(..n).unwrap_or_default()));
+        sinks.report(console.lock().await.push(buffer.get(..n).unwrap_or_default()));
     }
 }
 
@@ -81,7 +88,7 @@ fn guest_alarm(guest: &str, pushed: io::Result<Option<ConsoleAlarm>>) -> Option<
 /// Keeps the notices of the agents: the guests' consoles and remarks.
 pub(super) async fn keep_notices(
     mut notices: mpsc::Receiver<AgentNotice>,
-    mut consoles: BTreeMap<String, Console>,
+    consoles: GuestConsoles,
     trouble: mpsc::Sender<Stop>,
 ) {
     let mut remarks = 0;
@@ -89,7 +96,7 @@ pub(super) async fn keep_notices(
         match notice {
             AgentNotice::Console { guest, bytes } => {
                 // The link passes on no other guests.
-                if let Some(console) = consoles.get_mut(&guest) {
+                if let Some(console) = consoles.lock().await.get_mut(&guest) {
                     // A failure is ignored: the cell already stops.
                     guest_alarm(&guest, console.push(&bytes)).map(|stop| trouble.try_send(stop));
                 }
@@ -100,10 +107,12 @@ pub(super) async fn keep_notices(
                 tracing::info!(%peer, text = text.escape_debug().to_string(), "agent")
             }
             AgentNotice::Log { .. } => {}
+            // Who has left does not need it.
+            AgentNotice::Mark(reached) => drop(reached.send(())),
             AgentNotice::Heartbeat { peer, uptime_ms, stored } => {
                 tracing::trace!(%peer, uptime_ms, stored, "heartbeat");
             }
         }
     }
-    consoles.values_mut().for_each(Console::finish);
+    consoles.lock().await.values_mut().for_each(Console::finish);
 }

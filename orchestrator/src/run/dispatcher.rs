@@ -1,6 +1,10 @@
 //! The order of a run's attempts: what begins next, what is attempted again, what is left.
 
-use super::{Course, Run, judging::Judging};
+use super::{
+    Course, Run,
+    judging::Judging,
+    queue::{PendingAttempt, Queue, Ticket},
+};
 use s2lab_model::{
     comparison::Compare,
     event::{CellEnd, Event, PlannedCell, Stage, StopCause},
@@ -14,25 +18,37 @@ use std::{
     io,
     sync::Arc,
 };
-use tokio::task::{Id, JoinError, JoinSet};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::{Id, JoinError, JoinSet},
+};
 
-/// The next attempt at a cell.
-pub(super) struct PendingAttempt {
-    cell: PlannedCell,
-    /// The number of the attempt, from 1.
-    attempt: usize,
+/// The report of a session that the log has the end of its present cell.
+pub(super) struct CellOver {
+    pub(super) ticket: Ticket,
+    /// Gets true if the host may serve the next cell.
+    pub(super) goes_on: oneshot::Sender<bool>,
 }
 
-/// The attempts that wait, and those at work.
+/// An attempt that has ended, with all of its events in the log.
+pub(super) struct Ended {
+    /// None: the session has ended after its cells.
+    pending: Option<PendingAttempt>,
+    over: Option<CellOver>,
+}
+
+/// The sessions at work.
 pub(super) struct Dispatcher {
     run: Arc<Run>,
     course: Course,
     judging: Option<Judging>,
-    waiting: VecDeque<PendingAttempt>,
+    queue: Arc<Queue>,
     running: JoinSet<()>,
-    by_task: HashMap<Id, PendingAttempt>,
-    /// The course has ended at a cell that did not pass.
-    stopped: bool,
+    by_task: HashMap<Id, Ticket>,
+    reports: mpsc::UnboundedReceiver<CellOver>,
+    report: mpsc::UnboundedSender<CellOver>,
+    /// The reason why no further cell begins: one did not pass.
+    stopped: Option<String>,
 }
 
 impl Dispatcher {
@@ -42,63 +58,111 @@ impl Dispatcher {
         course: Course,
         judging: Option<Judging>,
     ) -> Self {
-        let waiting = match &course.compare {
-            Some(compare) => boots(compare, &cells),
-            None => cells.into_iter().map(|cell| PendingAttempt { cell, attempt: 1 }).collect(),
+        let (waiting, isolate) = match &course.compare {
+            Some(compare) => (boots(compare, &cells), true),
+            None => {
+                let first = |cell| PendingAttempt { cell, attempt: 1 };
+                (cells.into_iter().map(first).collect(), course.isolate)
+            }
         };
+        let queue = Arc::new(Queue::new(waiting, isolate));
+        let (report, reports) = mpsc::unbounded_channel();
         let (running, by_task) = (JoinSet::new(), HashMap::new());
-        Self { run, course, judging, waiting, running, by_task, stopped: false }
+        Self { run, course, judging, queue, running, by_task, reports, report, stopped: None }
     }
 
-    /// Begins as many attempts as there are jobs.
+    /// Begins as many sessions as there are jobs.
     pub(super) fn begin(&mut self) {
         while self.running.len() < self.course.jobs.max(1) && self.run.interruption.signal().is_none() {
-            let Some(pending) = self.waiting.pop_front() else { break };
-            let (run, cell, attempt) = (Arc::clone(&self.run), pending.cell.clone(), pending.attempt);
-            let task = self.running.spawn(async move { run.attempt(&cell, attempt).await });
-            self.by_task.insert(task.id(), pending);
+            let Some(opening) = self.queue.open() else { break };
+            let (run, queue, report) = (Arc::clone(&self.run), Arc::clone(&self.queue), self.report.clone());
+            let ticket = opening.ticket;
+            let task = self.running.spawn(async move { run.session(opening, &queue, report).await });
+            self.by_task.insert(task.id(), ticket);
         }
     }
 
-    /// Returns the next attempt that has ended, with all of its events in the log, or None if none
-    /// is at work.
-    pub(super) async fn next(&mut self) -> io::Result<Option<PendingAttempt>> {
-        let Some(done) = self.running.join_next_with_id().await else { return Ok(None) };
-        let id = done.as_ref().map_or_else(JoinError::id, |(id, ())| *id);
-        let lost = || io::Error::other("a cell's task is not known");
-        let ended = self.by_task.remove(&id).ok_or_else(lost)?;
-        if let Err(error) = done {
-            self.run.log.flush().await;
-            let logged = self.judged(&ended.cell.key);
-            let logged = logged.as_ref().and_then(|judged| judged.attempts.get(ended.attempt - 1));
-            broke(&self.run, &ended.cell, error, logged.map(|attempt| &attempt.record));
-        }
+    /// Returns the next attempt that has ended, or None if no session is at work.
+    pub(super) async fn next(&mut self) -> io::Result<Option<Ended>> {
+        let ended = tokio::select! {
+            // A session reports before it ends.
+            biased;
+            Some(over) = self.reports.recv() => {
+                Ended { pending: self.queue.take_present(over.ticket), over: Some(over) }
+            }
+            done = self.running.join_next_with_id() => match done {
+                Some(done) => self.session_ended(done).await?,
+                None => return Ok(None),
+            },
+        };
         match self.run.log.flush().await {
             true => Ok(Some(ended)),
             false => Err(io::Error::other("the event log cannot be written")),
         }
     }
 
-    /// Returns the judgement of a cell after its last attempt. Another attempt is put first.
-    pub(super) fn judge(&mut self, PendingAttempt { cell, attempt }: PendingAttempt) -> Option<JudgedCell> {
-        if self.course.compare.is_some() {
-            return self.judge_boot(&cell.key);
+    async fn session_ended(&mut self, done: Result<(Id, ()), JoinError>) -> io::Result<Ended> {
+        let id = done.as_ref().map_or_else(JoinError::id, |(id, ())| *id);
+        let ticket = self.by_task.remove(&id).ok_or_else(|| io::Error::other("a session is not known"))?;
+        let pending = self.queue.take_present(ticket);
+        self.queue.close(ticket);
+        if let Err(error) = done {
+            self.run.log.flush().await;
+            match &pending {
+                Some(PendingAttempt { cell, attempt }) => {
+                    let logged = self.judged(&cell.key);
+                    let logged = logged.as_ref().and_then(|judged| judged.attempts.get(attempt - 1));
+                    broke(&self.run, cell, error, logged.map(|attempt| &attempt.record));
+                }
+                None => tracing::error!("a session, after the end of its cells: {}", defect(error)),
+            }
         }
+        Ok(Ended { pending, over: None })
+    }
+
+    /// Returns the judgement of a cell after its last attempt. Another attempt is put first.
+    pub(super) fn judge(&mut self, Ended { pending, over }: Ended) -> Option<JudgedCell> {
+        if self.course.compare.is_some() {
+            return self.judge_boot(&pending?.cell.key);
+        }
+        let judged = pending.map(|pending| self.judge_attempt(pending));
+        if let Some(CellOver { ticket, goes_on }) = over {
+            // A host whose cell does not pass serves no other: the next boot begins without its traces.
+            let passed = judged.as_ref().is_some_and(|judged| judged.passed);
+            let may = passed && self.stopped.is_none() && self.run.interruption.signal().is_none();
+            if !may {
+                self.queue.release(ticket);
+            }
+            // A session that has broken does not wait.
+            let _ = goes_on.send(may);
+        }
+        let cell = judged.and_then(|judged| judged.cell);
+        let verdict = cell.as_ref().map(|cell| cell.verdict.as_ref());
+        let fine = |verdict: &Verdict| matches!(verdict, Verdict::Pass { .. } | Verdict::Skip(_));
+        if let (true, Some(verdict), Some(cell), None) =
+            (self.course.fail_fast, verdict, &cell, &self.stopped)
+            && !verdict.is_some_and(fine)
+        {
+            let verdict = verdict.map_or("interrupted", Verdict::name);
+            self.stopped = Some(format!("--fail-fast: {} was {verdict}", cell.planned.key));
+        }
+        if let Some(why) = &self.stopped {
+            self.leave(why);
+        }
+        cell
+    }
+
+    fn judge_attempt(&self, PendingAttempt { cell, attempt }: PendingAttempt) -> JudgedAttempt {
         // A log that cannot be read now cannot be read at the end either, and that is an error
         // then.
-        let another =
-            self.judging.as_ref().and_then(|judging| judging.another(&cell.key, self.course.attempts));
+        let ask = self.judging.as_ref();
+        let passed = ask.is_some_and(|judging| judging.passed(&cell.key, attempt));
+        let another = ask.and_then(|judging| judging.another(&cell.key, self.course.attempts));
         if self.run.interruption.signal().is_none() && another == Some(true) {
-            self.waiting.push_front(PendingAttempt { cell, attempt: attempt + 1 });
-            return None;
+            self.queue.push_first(PendingAttempt { cell, attempt: attempt + 1 });
+            return JudgedAttempt { passed, cell: None };
         }
-        let judged = self.judged(&cell.key)?;
-        let fine = |verdict: &Verdict| matches!(verdict, Verdict::Pass { .. } | Verdict::Skip(_));
-        if self.course.fail_fast && !judged.verdict.as_ref().is_some_and(fine) && !self.stopped {
-            self.stopped = true;
-            self.leave("--fail-fast", judged.verdict.as_ref(), &judged.planned.key);
-        }
-        Some(judged)
+        JudgedAttempt { passed, cell: self.judged(&cell.key) }
     }
 
     /// Returns the judgement of a cell of a comparison after its last boot. A boot that does not pass
@@ -107,10 +171,11 @@ impl Dispatcher {
         let judged = self.judged(key)?;
         let verdict = judged.attempts.last().and_then(|attempt| attempt.judgement.verdict.as_ref());
         if !verdict.is_some_and(Verdict::passed) && self.run.interruption.signal().is_none() {
-            self.leave("nothing to compare with", verdict, key);
-            self.waiting.clear();
+            let verdict = verdict.map_or("interrupted", Verdict::name);
+            self.leave(&format!("nothing to compare with: {key} was {verdict}"));
+            self.queue.clear();
         }
-        let is_last = !self.waiting.iter().any(|pending| pending.cell.key == *key);
+        let is_last = !self.queue.waits(key);
         is_last.then_some(judged)
     }
 
@@ -119,16 +184,18 @@ impl Dispatcher {
     }
 
     /// Logs the reason for the cells that will never begin.
-    fn leave(&mut self, course: &str, verdict: Option<&Verdict>, key: &Key) {
-        let (begun, left): (VecDeque<_>, VecDeque<_>) =
-            self.waiting.drain(..).partition(|pending| pending.attempt > 1);
-        self.waiting = begun;
-        let verdict = verdict.map_or("interrupted", Verdict::name);
-        for pending in left {
-            let why = format!("{course}: {key} was {verdict}");
-            self.run.log.cell(&pending.cell.key).event(Event::NotRun { why });
+    fn leave(&self, why: &str) {
+        for pending in self.queue.take_unbegun() {
+            self.run.log.cell(&pending.cell.key).event(Event::NotRun { why: why.to_owned() });
         }
     }
+}
+
+/// An attempt that has ended.
+struct JudgedAttempt {
+    passed: bool,
+    /// The cell, after its last attempt.
+    cell: Option<JudgedCell>,
 }
 
 /// Returns the boots of a comparison in their order.
@@ -152,7 +219,7 @@ fn broke(run: &Run, cell: &PlannedCell, error: JoinError, logged: Option<&Record
         return end_session();
     }
     if logged.is_none() {
-        log.event(Event::CellStarted { session: None });
+        log.event(Event::CellStarted { session: None, place: None });
     }
     let hint = "stderr has the place; please report it to s2lab's developers".to_owned();
     let stage = logged.and_then(|record| record.stages.last()).map_or(Stage::Prepare, |span| span.stage);

@@ -4,9 +4,10 @@ use super::bundle::Bundle;
 use s2lab_model::{
     event::Attempts,
     hash::{Hasher, is_digest},
-    judge::{JudgedCell, JudgedRun, LiveRun, another},
+    judge::{JudgedAttempt, JudgedCell, JudgedRun, LiveRun, another},
     plan::Key,
     record::{LogError, look::Pages},
+    verdict::Verdict,
 };
 use s2lab_os::outside::{self, kinds};
 use std::{
@@ -95,6 +96,14 @@ impl Judging {
     /// Returns true if the cell needs another attempt, or None if the log cannot be read.
     pub fn another(&self, key: &Key, course: Attempts) -> Option<bool> {
         self.ask(|run, pages| another(course, run.attempts(key, pages)))
+    }
+
+    /// Returns true if the attempt `number` at the cell, from 1, has ended and passed.
+    pub fn passed(&self, key: &Key, number: usize) -> bool {
+        let passed =
+            |attempt: &JudgedAttempt| attempt.judgement.verdict.as_ref().is_some_and(Verdict::passed);
+        let of = |attempts: &[JudgedAttempt]| attempts.get(number.checked_sub(1)?).map(passed);
+        self.ask(|run, pages| of(run.attempts(key, pages))).flatten().unwrap_or_default()
     }
 
     /// Returns the judgement of the cell so far.

@@ -81,6 +81,11 @@ impl EventLog {
         Self { session: Some(id), ..self.clone() }
     }
 
+    /// A handle whose events belong to the session of `other`, and to the same cell.
+    pub fn session_of(&self, other: &Self) -> Self {
+        Self { session: other.session, ..self.clone() }
+    }
+
     pub fn session_id(&self) -> Option<SessionId> {
         self.session
     }
@@ -142,7 +147,7 @@ mod tests {
         log.event(Event::RunEnded);
         for session in [cell.new_session(), cell.new_session()] {
             session.event(Event::SessionStarted);
-            session.event(Event::CellStarted { session: session.session_id() });
+            session.event(Event::CellStarted { session: session.session_id(), place: None });
         }
         assert!(cell.flush().await);
         let text = std::fs::read_to_string(&path).unwrap();

@@ -13,8 +13,10 @@ pub mod log;
 mod looks;
 pub mod nonce;
 pub mod operator;
+mod queue;
 pub mod report_cache;
 pub mod retention;
+pub mod serve;
 pub mod session;
 pub mod signals;
 pub mod slots;
@@ -30,12 +32,13 @@ use crate::{
         deadlines::{Deadlines, Factor},
     },
 };
-use cell::Shared;
-use dispatcher::Dispatcher;
+use cell::{CellPlace, Shared};
+use dispatcher::{CellOver, Dispatcher};
 use folder::RunFolder;
 use judging::Judging;
 use log::EventLog;
 use operator::Operator;
+use queue::{Opening, PendingAttempt, Queue, Ticket};
 use s2lab_cache::{CacheError, Qemu};
 use s2lab_model::{
     comparison::Compare,
@@ -43,10 +46,12 @@ use s2lab_model::{
     judge::JudgedCell,
     plan::{Key, QemuChoice},
 };
+use serve::Supply;
 use signals::Interruption;
 use slots::{Holder, Slot, Slots};
 use stages::Stop;
-use std::{io, sync::Arc};
+use std::{io, path::PathBuf, sync::Arc};
+use tokio::sync::{mpsc, oneshot};
 
 /// A run that is ready to begin.
 pub struct Run {
@@ -64,26 +69,30 @@ pub struct Run {
     pub least_space: u64,
     /// A person at the cells' hosts.
     pub operator: Option<Arc<Operator>>,
+    /// The seed of the cells' order.
+    pub seed: Option<u32>,
 }
 
 /// The order and number of attempts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Course {
-    /// The number of cells at a time.
+    /// The number of sessions at a time.
     pub jobs: usize,
     /// The attempts of the plan.
     pub attempts: Attempts,
     /// Begin no cell after one that neither passed nor was skipped.
     pub fail_fast: bool,
+    /// Boot a host for each cell.
+    pub isolate: bool,
     /// A comparison, whose boots are the attempts: one at a time, in its order, while no other run of
     /// this machine boots a host. It replaces the fields above.
     pub compare: Option<Compare>,
 }
 
 impl Run {
-    /// Runs the cells, as many at a time as there are slots and jobs. `judging` gets each line of
-    /// the log. It is asked after each attempt, when all of its events are in the log; without it
-    /// each cell is attempted once. `ended` gets each cell after its last attempt.
+    /// Runs the cells, in as many hosts at a time as there are slots and jobs. `judging` gets each line
+    /// of the log. It is asked after each attempt, when all of its events are in the log; without it
+    /// each cell is attempted once, in a host of its own. `ended` gets each cell after its last attempt.
     pub async fn carry_out(
         mut self,
         cells: Vec<PlannedCell>,
@@ -122,19 +131,24 @@ impl Run {
         }
     }
 
-    /// Runs one attempt at a cell. If it cannot begin, the log has the reason too.
-    async fn attempt(&self, cell: &PlannedCell, attempt: usize) {
-        let log = self.log.cell(&cell.key);
-        if let Err(stop) = self.begin(cell, attempt, &log).await {
+    /// Runs a session, from the boot of its host to its last cell.
+    async fn session(&self, opening: Opening, queue: &Queue, report: mpsc::UnboundedSender<CellOver>) {
+        let log = self.log.cell(&opening.first.cell.key);
+        if let Err(stop) = self.begin(opening, queue, report).await {
             not_begun(&log, stop);
         }
     }
 
-    async fn begin(&self, cell: &PlannedCell, attempt: usize, log: &EventLog) -> Result<(), Stop> {
-        let (kernel, qemu) = (self.kernel(&cell.kernel)?, self.qemu(&cell.key)?);
-        let folder = self.folder.attempt(&cell.key, attempt);
-        let folder = folder.map_err(|error| Stop::disk(self.folder.path(), error))?;
-        let Some(_slot) = self.slot(&cell.key).await? else { return Ok(()) };
+    /// The error is that the first cell cannot begin.
+    async fn begin(
+        &self,
+        Opening { ticket, host, first }: Opening,
+        queue: &Queue,
+        report: mpsc::UnboundedSender<CellOver>,
+    ) -> Result<(), Stop> {
+        let (kernel, qemu) = (self.kernel(&first.cell.kernel)?, self.qemu(&first.cell.key)?);
+        let folder = self.attempt_folder(&first)?;
+        let Some(_slot) = self.slot(&first.cell.key).await? else { return Ok(()) };
         let raw = self.folder.raw();
         let shared = Shared {
             launcher: &self.launcher,
@@ -145,6 +159,7 @@ impl Run {
             factor: self.factor,
             least_space: self.least_space,
             operator: self.operator.as_deref(),
+            seed: self.seed,
         };
         // Without its log a cell is worth nothing.
         let cancelled = async {
@@ -153,8 +168,16 @@ impl Run {
                 () = self.log.broken() => {}
             }
         };
-        cell::run(&shared, cell, kernel, &folder, log.clone(), cancelled).await;
+        let log = self.log.cell(&first.cell.key);
+        let first = CellPlace { planned: first.cell, folder, log };
+        let supply = QueueSupply { run: self, queue, ticket, report };
+        serve::serve(&shared, first, kernel, &host, &supply, cancelled).await;
         Ok(())
+    }
+
+    fn attempt_folder(&self, pending: &PendingAttempt) -> Result<PathBuf, Stop> {
+        let folder = self.folder.attempt(&pending.cell.key, pending.attempt);
+        folder.map_err(|error| Stop::disk(self.folder.path(), error))
     }
 
     /// Returns the kernel of that name in the plan.
@@ -190,9 +213,40 @@ fn without(what: &str, why: Option<&CacheError>) -> Stop {
     Stop { hint: why.and_then(CacheError::hint), ..Stop::lab(format!("{what}: {reason}")) }
 }
 
+/// The cells of the run's queue that a session can serve.
+struct QueueSupply<'a> {
+    run: &'a Run,
+    queue: &'a Queue,
+    ticket: Ticket,
+    report: mpsc::UnboundedSender<CellOver>,
+}
+
+impl Supply for QueueSupply<'_> {
+    fn reserve(&self) -> bool {
+        self.queue.reserve(self.ticket)
+    }
+
+    async fn next(&self) -> Option<CellPlace> {
+        let (goes_on, answer) = oneshot::channel();
+        self.report.send(CellOver { ticket: self.ticket, goes_on }).ok()?;
+        let pending = match answer.await {
+            Ok(true) => self.queue.begin_reserved(self.ticket)?,
+            Ok(false) | Err(_) => return None,
+        };
+        let log = self.run.log.cell(&pending.cell.key);
+        match self.run.attempt_folder(&pending) {
+            Ok(folder) => Some(CellPlace { planned: pending.cell, folder, log }),
+            Err(stop) => {
+                not_begun(&log, stop);
+                None
+            }
+        }
+    }
+}
+
 /// Logs that a cell could not begin.
 fn not_begun(log: &EventLog, stop: Stop) {
-    log.event(Event::CellStarted { session: None });
+    log.event(Event::CellStarted { session: None, place: None });
     let Stop { cause, what, hint, .. } = stop;
     log.event(Event::CellEnded { end: CellEnd::Stopped { stage: Stage::Prepare, cause, what, hint } });
 }

@@ -1,30 +1,37 @@
-//! A session: one boot of a host, from its preparation to its end. Today a session serves one cell.
+//! A session: one boot of a host, from its preparation to its end. It serves cells one after the other
+//! ([`super::serve`]).
+
+mod machine;
+
+pub use machine::kernel_arguments;
 
 use super::{
-    cell::Shared,
+    cell::{CellPlace, Shared},
     conclusion::{Completion, Facts},
-    console::{AlarmSwitch, Console},
+    console::Console,
     log::EventLog,
     nonce::nonce,
-    operator::{CRASH_ENDS, GdbSocket, Operator, print},
+    operator::{GdbSocket, Operator, print},
     stages::Stop,
     watch::{Cancel, Consoles, Watch},
 };
 use crate::{
     boot::{
         kernel::ready::KernelFiles,
-        preflight::{self, Room},
+        preflight::{self, Needs, Room},
     },
     host::{
-        Host, Parts, Streams,
+        Host,
         deadlines::{Deadline, Deadlines},
-        link::Link,
+        link::{AgentNotice, Link},
     },
 };
+use machine::{consoles, environment, gdb_socket, guest_consoles, host};
 use s2lab_model::{
     event::{Event, PlannedCell, StopCause},
     kconfig::Options,
-    record::{Surroundings, environment},
+    record::Surroundings,
+    scenario,
 };
 use s2lab_os::{
     machine::Machine,
@@ -34,11 +41,9 @@ use s2lab_protocol::{
     Hello, Peer,
     ask::{Ask, HostRequest, Memory},
 };
-use std::{io, os::unix::net::UnixStream, path::Path, time::Duration};
-use tokio::{net::UnixListener, sync::mpsc};
+use std::{io, os::unix::net::UnixStream, path::PathBuf, time::Duration};
+use tokio::sync::{mpsc, oneshot};
 
-/// The hint if no socket for gdb can be made.
-const NO_SOCKET: &str = "a socket's path has at most 107 bytes: give a shorter --out, or set XDG_RUNTIME_DIR";
 /// The hint if a scenario counts without a plugin.
 const NO_COUNTS: &str =
     "see docs/troubleshooting.md, Preflight; without `count: true` the cell runs without a plugin";
@@ -49,17 +54,23 @@ const DIAGNOSIS: &str = "diagnosis.txt";
 pub(super) struct Session<'a> {
     pub(super) host: Host,
     pub(super) link: Link,
-    /// For events of the host.
+    /// For events of the host, and for those of the present cell.
     pub(super) log: EventLog,
+    /// The nonce of the present cell.
     pub(super) nonce: u64,
     pub(super) deadlines: Deadlines,
     /// The known options of the host's kernel.
     pub(super) options: Options,
     /// The host's reports about itself so far.
     pub(super) around: Surroundings,
+    pub(super) consoles: Consoles,
+    /// For a mark among the agents' notices.
+    notices: mpsc::Sender<AgentNotice>,
     kernel: &'a KernelFiles,
-    /// For consoles, logs and the diagnosis.
-    folder: &'a Path,
+    /// The machine, with the devices of all cells that may come.
+    machine: &'a scenario::Host,
+    /// The present cell's, for consoles, logs and the diagnosis.
+    folder: PathBuf,
     gdb_socket: Option<GdbSocket>,
 }
 
@@ -67,21 +78,21 @@ impl<'a> Session<'a> {
     /// Makes a host that stands before its first instruction, and begins to watch it.
     pub(super) async fn prepare(
         shared: &Shared<'_>,
-        planned: &PlannedCell,
+        CellPlace { planned, folder, log }: &CellPlace,
         kernel: &'a KernelFiles,
-        folder: &'a Path,
-        log: &EventLog,
+        machine: &'a scenario::Host,
     ) -> Result<(Self, Watch), Stop> {
-        let nonce = nonce()?;
+        let (nonce, of_cell) = (nonce()?, self::nonce()?);
         let deadlines = match shared.operator {
             Some(operator) => operator.deadlines(shared.deadlines),
             None => shared.deadlines,
         };
         let (gdb_socket, listener) = gdb_socket(shared.operator, folder)?;
         let consoles = consoles(planned, kernel, folder, log, nonce)?;
-        let (host, streams) = host(shared, planned, kernel, folder, nonce, listener).await?;
+        let (host, streams) =
+            host(shared, machine, (&planned.kernel, kernel), folder, nonce, listener).await?;
         // From here on nothing fails: the session ends its host.
-        log.event(environment(shared, planned, kernel, &host));
+        log.event(environment(shared, machine, kernel, &host));
         match Machine::this() {
             Ok(machine) => log.event(Event::Machine { kind: machine.kind() }),
             Err(error) => tracing::warn!("the kind of this machine is not known: {error}"),
@@ -89,34 +100,78 @@ impl<'a> Session<'a> {
         let ram = host.ram();
         log.event(Event::HostRam { start: ram.start, size: ram.end - ram.start });
         let (notices, noticed) = mpsc::channel(64);
-        let guests = planned.resolved.guests.keys().cloned().collect();
-        let link = Link::start(streams.agent, nonce, guests, notices, host.ending().clone());
+        let mut link = Link::start(streams.agent, nonce, notices.clone(), host.ending().clone());
+        link.begin_cell(of_cell, planned.resolved.guests.keys().cloned().collect());
         let session = Self {
             host,
             link,
             log: log.clone(),
-            nonce,
+            nonce: of_cell,
             deadlines,
             options: Options::default(),
             around: Surroundings { ram: std::iter::once(ram).collect(), ..Surroundings::default() },
+            consoles,
+            notices,
             kernel,
-            folder,
+            machine,
+            folder: folder.clone(),
             gdb_socket,
         };
-        let watch = Watch::start(streams.console, noticed, consoles, &session);
+        let watch = Watch::start(streams.console, noticed, &session);
         Ok((session, watch))
     }
 
-    /// Looks for what the cell lacks, before the first instruction.
-    pub(super) fn preflight(&mut self, planned: &PlannedCell, least_space: u64) -> Result<(), Stop> {
-        let room = Room::of_machine(self.folder)
+    /// Begins the next cell on a host that has served others. `console` is that of the host, of which
+    /// nobody reads meanwhile; `note` is the first line of its part.
+    pub(super) async fn begin_cell(
+        &mut self,
+        CellPlace { planned, folder, log }: &CellPlace,
+        console: &mut Console,
+        note: &str,
+    ) -> Result<(), Stop> {
+        let unkept = |error| Stop::disk(folder, error);
+        console.begin_cell(folder, log.clone(), note).map_err(unkept)?;
+        *self.consoles.guests.lock().await = guest_consoles(planned, folder, log, &self.consoles.switch)?;
+        (self.nonce, self.log, self.folder) = (nonce()?, log.clone(), folder.clone());
+        self.link.begin_cell(self.nonce, planned.resolved.guests.keys().cloned().collect());
+        self.around.devices.clear();
+        self.around.placed.clear();
+        let cleared = self.host.clear_bars();
+        cleared.map_err(|error| Stop::lab(format!("cannot clear the memory of the BARs: {error}")))
+    }
+
+    /// Waits until the consoles of the guests have everything that the host has sent.
+    pub(super) async fn notices_read(&self) {
+        let (mark, reached) = oneshot::channel();
+        // Without the reader there is nothing to wait for.
+        if self.notices.send(AgentNotice::Mark(mark)).await.is_ok() {
+            let _ = reached.await;
+        }
+    }
+
+    /// PCI address in the host of the port above a device of the present cell.
+    pub(super) fn port_of(&self, device: &str) -> Result<String, Stop> {
+        let index = self.machine.devices.keys().position(|name| name == device);
+        let index = index.ok_or_else(|| Stop::lab(format!("the host has no device `{device}`")))?;
+        Ok(self.host.port_address(index))
+    }
+
+    /// Looks for what the cell lacks. `boots`: before the first instruction of the host.
+    pub(super) fn preflight(
+        &mut self,
+        planned: &PlannedCell,
+        least_space: u64,
+        boots: bool,
+    ) -> Result<(), Stop> {
+        let room = Room::of_machine(&self.folder)
             .map_err(|e| Stop::lab(format!("cannot learn about this machine: {e}")))?;
         if let Some(why) = self.host.trace().err().filter(|_| planned.resolved.host.counts()) {
             let what = format!("the scenario counts, and QEMU has no plugin: {why}");
             return Err(Stop::new(StopCause::Lacking, what).hint(NO_COUNTS));
         }
-        self.options = preflight::check(planned, self.kernel, self.host.lack(), room, least_space)?;
-        if let Some(socket) = &self.gdb_socket {
+        let needs = Needs { memory: boots.then_some(self.machine), space: least_space };
+        self.options = preflight::check(planned, self.kernel, self.host.lack(), room, needs)?;
+        if let Some(socket) = self.gdb_socket.as_ref().filter(|_| boots) {
             socket.show(&planned.key, self.kernel);
         }
         Ok(())
@@ -201,7 +256,7 @@ impl<'a> Session<'a> {
     ) {
         let conclusion = facts.conclusion();
         let why = match &conclusion {
-            Ok(Completion::Finished) => return,
+            Ok(Completion::Finished | Completion::Ready) => return,
             Ok(Completion::Lacking(why)) => why,
             Err(Stop { cause: StopCause::Kernel | StopCause::Timeout | StopCause::Lab, what, .. }) => what,
             Err(_) => return,
@@ -233,88 +288,4 @@ impl<'a> Session<'a> {
         facts.troubles.extend(watch.finish().await);
         facts
     }
-}
-
-async fn host(
-    shared: &Shared<'_>,
-    planned: &PlannedCell,
-    kernel: &KernelFiles,
-    folder: &Path,
-    nonce: u64,
-    gdb: Option<UnixListener>,
-) -> Result<(Host, Streams), Stop> {
-    let host = &planned.resolved.host;
-    let initramfs = shared.boot.initramfs(kernel);
-    let crash = shared.operator.map_or(CRASH_ENDS, Operator::crash);
-    let own = [&host.arguments, shared.boot.arguments(&planned.kernel)].concat();
-    let parts = Parts {
-        qemu: shared.qemu,
-        host,
-        kernel: &kernel.boot.image,
-        initramfs: initramfs.map_err(|e| Stop::lab(format!("cannot make the host's initramfs: {e}")))?,
-        kernel_arguments: &kernel_arguments(&format!("{nonce:016x}"), crash, &own),
-        folder,
-        deadlines: shared.deadlines,
-        gdb,
-        plugin: shared.boot.plugin().map(|plugin| plugin.file.as_path()),
-    };
-    Ok(Host::prepare(shared.launcher, parts).await?)
-}
-
-fn gdb_socket(
-    operator: Option<&Operator>,
-    folder: &Path,
-) -> Result<(Option<GdbSocket>, Option<UnixListener>), Stop> {
-    match operator.map(|operator| operator.gdb_socket(folder)).transpose() {
-        Ok(socket) => Ok(socket.flatten().unzip()),
-        Err(error) => Err(Stop::lab(format!("no socket for gdb: {error}")).hint(NO_SOCKET)),
-    }
-}
-
-fn consoles(
-    planned: &PlannedCell,
-    kernel: &KernelFiles,
-    folder: &Path,
-    log: &EventLog,
-    nonce: u64,
-) -> Result<Consoles, Stop> {
-    let switch = AlarmSwitch::default();
-    let create = |name: &str| {
-        Console::create(folder, name, log.clone(), switch.clone()).map_err(|e| Stop::disk(folder, e))
-    };
-    let host =
-        create("host")?.with_symbols(kernel.symbols.map.clone()).tested_by(s2lab_protocol::test_line(nonce));
-    let guests = planned.resolved.guests.keys().map(|guest| Ok((guest.clone(), create(guest)?)));
-    let guests = guests.collect::<Result<_, Stop>>()?;
-    Ok(Consoles { host, guests, switch })
-}
-
-/// The kernel's command line. `crash`: what to do when the kernel crashes. `ignore_loglevel`:
-/// neither configuration nor user space can keep a warning from the console
-/// (kernel/printk/printk.c, suppress_message_printing). The rest is for the agent, and the
-/// words of the scenario and of the kernel.
-pub fn kernel_arguments(nonce: &str, crash: &str, own: &[String]) -> String {
-    let line = format!("console=ttyAMA0 ignore_loglevel {crash} s2lab.level=host s2lab.nonce={nonce}");
-    std::iter::once(line.as_str()).chain(own.iter().map(String::as_str)).collect::<Vec<_>>().join(" ")
-}
-
-fn environment(shared: &Shared<'_>, planned: &PlannedCell, kernel: &KernelFiles, host: &Host) -> Event {
-    let blocking = [
-        (environment::CPU, planned.resolved.host.cpu.clone()),
-        (environment::ACCELERATOR, environment::TCG.to_owned()),
-    ];
-    let mut variable = shared.boot.facts(shared.qemu);
-    variable.insert(environment::FACTOR.into(), shared.factor.to_string());
-    let plugin = match host.trace().and(shared.boot.plugin()) {
-        Ok(plugin) => format!("sha256:{}", plugin.sha256),
-        Err(why) => format!("{}{why}", environment::NO_PLUGIN),
-    };
-    variable.insert(environment::PLUGIN.into(), plugin);
-    let config =
-        kernel.config.as_ref().map_or(environment::UNKNOWN.to_owned(), |config| config.sha256.clone());
-    variable.insert(environment::KERNEL_CONFIG.into(), config);
-    variable.insert(environment::KERNEL_IMAGE.into(), kernel.boot.sha256.clone());
-    variable
-        .extend(kernel.boot.package.clone().map(|package| (environment::KERNEL_PACKAGE.to_owned(), package)));
-    Event::Environment { blocking: blocking.map(|(name, value)| (name.into(), value)).into(), variable }
 }

@@ -4,7 +4,7 @@
 use super::{
     conclusion::{Completion, Facts},
     console::{AlarmSwitch, Console},
-    consoles::{ConsoleSinks, keep_notices, read_console},
+    consoles::{ConsoleSinks, GuestConsoles, keep_notices, read_console},
     session::Session,
     stages::Stop,
     stuck::stuck,
@@ -16,13 +16,18 @@ use crate::host::{
 };
 use s2lab_model::event::StopCause;
 use s2lab_os::waits::timeout;
-use std::{collections::BTreeMap, pin::Pin};
-use tokio::{net::UnixStream, sync::mpsc, task::JoinHandle};
+use std::{pin::Pin, sync::Arc};
+use tokio::{
+    net::UnixStream,
+    sync::{Mutex, mpsc},
+    task::JoinHandle,
+};
 
-/// The consoles of a session, before anything is on them.
+/// The consoles of a session.
+#[derive(Clone)]
 pub(super) struct Consoles {
-    pub(super) host: Console,
-    pub(super) guests: BTreeMap<String, Console>,
+    pub(super) host: Arc<Mutex<Console>>,
+    pub(super) guests: GuestConsoles,
     /// The switch for all of them.
     pub(super) switch: AlarmSwitch,
 }
@@ -44,9 +49,9 @@ impl Watch {
     pub(super) fn start(
         stream: UnixStream,
         noticed: mpsc::Receiver<AgentNotice>,
-        consoles: Consoles,
         session: &Session<'_>,
     ) -> Self {
+        let consoles = session.consoles.clone();
         let (trouble, troubles) = mpsc::channel(4);
         let (stall, stalls) = mpsc::channel(4);
         let liveness = session.link.liveness();

@@ -84,7 +84,7 @@ impl Display {
         }
         let Some(key) = &line.cell else { return };
         match &line.event {
-            Event::CellStarted { session: Some(_) } => {
+            Event::CellStarted { session: Some(_), .. } => {
                 if let Some(Boots { began: began @ None, .. }) = &mut *self.boots() {
                     *began = Some(Instant::now());
                 }

@@ -109,7 +109,7 @@ fn a_change_of_anything_that_is_judged_is_judged() {
             (
                 "a file in the cache with another digest",
                 file.clone(),
-                Some(&[&b"0"[..], &other[1..]].concat()),
+                Some(&[if other[0] == b'0' { &b"1"[..] } else { b"0" }, &other[1..]].concat()),
             ),
         ])
         .map(|(what, path, content)| (what, path, content.map(<[u8]>::to_vec)))

@@ -201,27 +201,12 @@ fn the_merged_run_is_that_of_one_machine() {
         let reports = due.keys().filter(|name| name.starts_with("reports/")).count();
         assert_eq!(reports, plan.cells.len());
         for (name, text) in due {
-            let text = if name == "events.jsonl" { from_zero(&text) } else { text };
             assert_eq!(merged[&name], text, "{name}");
         }
         let again = home.command(&["report", &out]).output().unwrap();
         assert_eq!(again.status.code(), Some(1));
         assert_eq!(files(&home.path(of)), merged, "`report` makes the same of it");
     }
-}
-
-/// The masked log of a story, with sessions from 0.
-fn from_zero(text: &str) -> String {
-    let lines = text.lines().map(|line| {
-        let mut line: Value = serde_json::from_str(line).unwrap();
-        for id in ["/session", "/event/cell-started/session"] {
-            if let Some(id) = line.pointer_mut(id) {
-                *id = (id.as_u64().unwrap() - 1).into();
-            }
-        }
-        format!("{line}\n")
-    });
-    lines.collect()
 }
 
 #[test]

@@ -8,7 +8,8 @@ use guest_tables::{
 use s2lab_model::{
     comparison::{Compare, FEWEST_PAIRS},
     event::{
-        Attempts, CellEnd, Event, KernelOrigin, Line, Loaded, LoadedPart, Plan, PlannedCell, Stage, StopCause,
+        Attempts, CellEnd, Event, KernelOrigin, Line, Loaded, LoadedPart, Place, Plan, PlannedCell, Stage,
+        StopCause,
     },
     hash::digest,
     kernel::Trait,
@@ -213,15 +214,16 @@ impl Story {
             cells: self.cells.clone(),
         };
         // Each attempt has a session of its own.
-        let mut session = 0;
+        let (mut session, mut sessions) = (0, 0);
         let mut events = vec![(None, session, Event::Plan(plan))];
         for (cell, event) in &self.events {
             let ends = matches!(event, Event::CellEnded { .. });
             let event = match event {
                 Event::CellStarted { .. } => {
-                    session += 1;
+                    session = sessions;
+                    sessions += 1;
                     events.push((None, session, Event::SessionStarted));
-                    Event::CellStarted { session: Some(session) }
+                    Event::CellStarted { session: Some(session), place: Some(Place::FIRST) }
                 }
                 event => event.clone(),
             };
@@ -270,7 +272,7 @@ impl Teller<'_> {
         let variable =
             [("kernel image", image.as_str()), ("qemu", "10.0.2"), ("agent", "sha256:22")].map(fact);
         let mut events = vec![
-            Event::CellStarted { session: None },
+            Event::CellStarted { session: None, place: None },
             Event::Environment { blocking: blocking.into(), variable: variable.into() },
             Event::HostUp { release: release.into(), page_size: 4096, taint: Some(0) },
             Event::HostRam { start: RAM.0, size: RAM.1 },
@@ -300,6 +302,7 @@ impl Teller<'_> {
             events.extend(self.step(at, step));
         }
         events.push(Event::ConsoleTested);
+        events.push(Event::CellRecord { taint: Some(0), tables: None });
         events.push(Event::HostDown { taint: Some(0), tables: None });
         events.push(Event::CellEnded { end: CellEnd::Complete });
         events

@@ -16,5 +16,6 @@ mod more_kernels;
 mod newest;
 mod operator;
 mod scenarios;
+mod sessions;
 mod shell;
 mod shipped;

@@ -59,6 +59,7 @@ pub(crate) fn make(row: &Path) -> io::Result<PathBuf> {
         ("vendor", "0x1af4\n"),
         ("device", "0x1110\n"),
         ("driver_override", "(null)\n"),
+        ("config", "the configuration space"),
         // BAR 2 is at the fake QEMU's address.
         ("resource", "0x10000000 0x100000ff 0x40200\n0x0 0x0 0x0\n0x8000000000 0x80003fffff 0x14220c\n"),
     ];
@@ -210,7 +211,8 @@ impl Alone {
         };
         let (ours, process, root) = started().map_err(|e| e.to_string())?;
         let (heard, hearing) = mpsc::channel(1000);
-        let mut link = Link::start(ours, NONCE, ["g0".to_owned()].into(), heard, Ending::unknown());
+        let mut link = Link::start(ours, NONCE, heard, Ending::unknown());
+        link.begin_cell(NONCE, ["g0".to_owned()].into());
         link.hello(&Peer::Host, SOON).await.map_err(|e| e.to_string())?;
         Ok(Self { link, hearing, process, root })
     }
@@ -242,6 +244,7 @@ impl Alone {
         let spec = StartGuest {
             name: "g0".into(),
             vmm: VmmKind::Qemu,
+            nonce: NONCE,
             memory_mib: 64,
             cpus: 1,
             devices: vec![device],
@@ -321,7 +324,7 @@ async fn builtin(
         .and_then(|()| fs::set_permissions(&program, fs::Permissions::from_mode(0o755)))
         .map_err(|e| e.to_string())?;
     let (name, vmm) = ("g0".to_owned(), VmmKind::Builtin);
-    let spec = StartGuest { name, vmm, memory_mib: 64, cpus: 1, devices: vec![] };
+    let spec = StartGuest { name, vmm, nonce: NONCE, memory_mib: 64, cpus: 1, devices: vec![] };
     let started = agent.ask(spec).await.map(|started| started.vmm);
     let begin = Instant::now();
     while started.is_ok() && agent.link.guest_ended("g0").is_none() && begin.elapsed() < SOON {

@@ -15,8 +15,9 @@ use s2lab::{
         deadlines::{Deadline, Deadlines, Factor},
     },
     run::{
-        cell::{self, Shared},
+        cell::{CellPlace, Shared},
         log::EventLog,
+        serve::{Alone, serve},
     },
 };
 use s2lab_model::{
@@ -25,7 +26,7 @@ use s2lab_model::{
     judge::{JudgedCell, judge_run},
     kconfig::{self, Config},
     kernel::{Trait, Traits},
-    plan::Key,
+    plan::{Key, SharedHost},
     record::Run,
     scenario::{Scenario, load},
 };
@@ -98,9 +99,12 @@ async fn carry_out(row: &Row, folder: &Path) -> Result<JudgedCell, Box<dyn Error
         factor: Factor::default(),
         least_space: 0,
         operator: None,
+        seed: None,
     };
     let kernel = boot.kernel(KERNEL).ok_or("no kernel")?;
-    cell::run(&shared, &planned, kernel, folder, log.cell(&planned.key), std::future::pending()).await;
+    let host = SharedHost::of(&planned);
+    let cell = CellPlace { log: log.cell(&planned.key), folder: folder.to_owned(), planned };
+    serve(&shared, cell, kernel, &host, &Alone, std::future::pending()).await;
     log.event(Event::RunEnded);
     drop(log);
     writer.finish().await?;

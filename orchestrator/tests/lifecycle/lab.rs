@@ -56,7 +56,7 @@ pub(crate) const CELL: &str = "lifecycle@fake";
 /// The bound of everything here that needs no time.
 const SOON: Duration = Duration::from_secs(10);
 /// The bound of a run of several cells; alone it takes 3 s, beside other work of the machine more.
-const RUN_ENDS: Duration = Duration::from_secs(60);
+pub(crate) const RUN_ENDS: Duration = Duration::from_secs(60);
 const OFTEN: Duration = Duration::from_millis(10);
 /// The most memory that s2lab may use for itself, whatever a console prints.
 const MOST_MEMORY_KIB: u64 = 64 * 1024;
@@ -88,6 +88,8 @@ pub(crate) struct Order {
     pub(crate) person: Option<Person>,
     /// The cells, and the shard of their plan that is run. None: the one cell, and no shard.
     pub(crate) part: Option<Part>,
+    /// The number of cells of one host, which share its boot if nothing prevents it. 0: see `part`.
+    pub(crate) shared: usize,
     /// The deadlines of silent agents, of answers and of looks. None: those of every run.
     pub(crate) patience: Option<Duration>,
     /// If set, the run compares two kernels, of which the second may be the one that the cache cannot
@@ -172,8 +174,9 @@ async fn carry_out(folder: &Path) -> Result<(), Box<dyn Error>> {
     let script: Script = serde_json::from_slice(&std::fs::read(folder.join(SCRIPT))?)?;
     let order: Order = serde_json::from_slice(&std::fs::read(folder.join(ORDER))?)?;
     let deadlines = order.deadlines();
-    let Order { attempts, fail_fast, none_before, person, part, compare, .. } = order;
-    let (mut cells, shard) = match part {
+    let Order { attempts, fail_fast, none_before, person, part, shared, compare, .. } = order;
+    let together = (shared > 0).then_some(Part { cells: shared, shard: None });
+    let (mut cells, shard) = match part.or(together) {
         Some(part) => part.planned(&script)?,
         None => (vec![planned(&script)?], None),
     };
@@ -210,8 +213,9 @@ async fn carry_out(folder: &Path) -> Result<(), Box<dyn Error>> {
         factor: Factor::default(),
         least_space: 0,
         operator: person.map(|person| Arc::new(person.operator())),
+        seed: None,
     };
-    let course = Course { jobs: 1, attempts, fail_fast, compare };
+    let course = Course { jobs: 1, attempts, fail_fast, isolate: shared == 0, compare };
     let carried = run.carry_out(cells, course, Some(judging.clone()), |_| ()).await;
     writer.finish().await.map_err(|error| format!("cannot write the event log: {error}"))?;
     carried?;
@@ -260,7 +264,7 @@ impl Lab {
         Ok(Self { child, folder })
     }
 
-    fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("run/events.jsonl")).unwrap_or_default()
     }
 
@@ -316,7 +320,7 @@ pub(crate) fn soon(otherwise: &str, done: impl FnMut() -> bool) -> Checked {
     within(SOON, otherwise, done)
 }
 
-fn within(bound: Duration, otherwise: &str, mut done: impl FnMut() -> bool) -> Checked {
+pub(crate) fn within(bound: Duration, otherwise: &str, mut done: impl FnMut() -> bool) -> Checked {
     let begin = Instant::now();
     while !done() {
         if begin.elapsed() > bound {

@@ -14,6 +14,7 @@ mod lab;
 mod looks;
 mod nights;
 mod row;
+mod sessions;
 mod shards;
 mod table;
 mod whole;

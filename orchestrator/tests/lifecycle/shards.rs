@@ -19,8 +19,8 @@ const MASKED: [&str; 5] = ["seq", "ms", "pause_us", "nanos", "stops"];
 
 /// The words of lines about a console; the rest of a log has a fixed order.
 const CONSOLE: [&str; 2] = ["\"console-tested\"", "\"host mode\""];
-/// The words before the nonce in a host's console.
-const TEST_LINE: &str = "test line of the console, ";
+/// The words before a nonce in a host's console.
+const BEFORE_NONCE: [&str; 2] = ["test line of the console, ", "the end of a cell, "];
 
 fn begin(shard: Option<&str>, script: &Script) -> Result<Lab, String> {
     let shard = shard.map(str::parse::<ShardNumber>).transpose().map_err(|e| e.to_string())?;
@@ -98,9 +98,9 @@ fn files(folder: &Path) -> Result<BTreeMap<String, Vec<u8>>, String> {
     // Each host gets a nonce of its own, which its console shows.
     for (_, console) in found.iter_mut().filter(|(name, _)| name.ends_with("console.host.log")) {
         let text = String::from_utf8_lossy(console).into_owned();
-        let lines = text.lines().map(|line| match line.split_once(TEST_LINE) {
-            Some((before, _)) => format!("{before}{TEST_LINE}\n"),
-            None => format!("{line}\n"),
+        let lines = text.lines().map(|line| {
+            let nonce = BEFORE_NONCE.iter().find_map(|words| Some(line.find(words)? + words.len()));
+            format!("{}\n", nonce.and_then(|at| line.get(..at)).unwrap_or(line))
         });
         *console = lines.collect::<String>().into_bytes();
     }

@@ -3,7 +3,7 @@
 use crate::{
     agent, attempts, cache, compare, disk,
     lab::{self, Checked},
-    looks, nights, shards,
+    looks, nights, sessions, shards,
 };
 
 /// A run in a process of its own, and the conditions that must hold.
@@ -24,7 +24,7 @@ const fn mounting(run: WholeRun) -> WholeRun {
     WholeRun { mounts: true, ..run }
 }
 
-pub(crate) static RUNS: [WholeRun; 45] = [
+pub(crate) static RUNS: [WholeRun; 56] = [
     run(
         "killed-at-any-moment",
         "`kill -9` at 24 moments",
@@ -57,6 +57,72 @@ pub(crate) static RUNS: [WholeRun; 45] = [
         "192 MiB on the console",
         "PASS; RssAnon under 64 MiB",
         lab::memory_while_a_console_floods,
+    ),
+    run(
+        "session-shared",
+        "three cells of one host",
+        "PASS, in one boot; each has its part of the console",
+        sessions::shared,
+    ),
+    run(
+        "session-alone-and-shared",
+        "three cells, each in a boot of its own and all in one",
+        "the same reports, but for variable facts",
+        sessions::alone_and_shared,
+    ),
+    run(
+        "session-crash-in-the-first",
+        "a panic in the first cell of each boot",
+        "FAIL; the next cell boots anew",
+        sessions::crash_in_the_first,
+    ),
+    run(
+        "session-crash-in-the-second",
+        "a panic in the second cell of a boot",
+        "PASS, FAIL; the third boots anew and passes",
+        sessions::crash_in_the_second,
+    ),
+    run(
+        "session-trace-of-the-second",
+        "a warning, a taint, tables that stay in the second cell of a boot",
+        "PASS, FAIL; the third boots anew and passes",
+        sessions::a_trace_of_the_second,
+    ),
+    run(
+        "session-trace-before-the-record",
+        "a warning right before the record of a cell",
+        "FAIL of that cell; the next boots anew",
+        sessions::a_trace_before_the_record,
+    ),
+    run(
+        "session-not-clean",
+        "devices that are not as after a boot; a console that prints nothing any more",
+        "PASS; each boots anew",
+        sessions::not_clean,
+    ),
+    run(
+        "session-repeated",
+        "two cells of one host, `--repeat 2`",
+        "PASS; each attempt in another boot, which both cells share",
+        sessions::repeated,
+    ),
+    run(
+        "session-killed-in-the-second",
+        "`kill -9` in the second cell of a boot",
+        "PASS, LOST; exit 3; no process",
+        sessions::killed_in_the_second,
+    ),
+    run(
+        "session-killed-between-cells",
+        "`kill -9` at 8 moments around the end of a cell",
+        "each cell that has ended is PASS; no process",
+        sessions::killed_between_cells,
+    ),
+    run(
+        "session-interrupted-in-the-second",
+        "INT in the second cell of a boot",
+        "PASS, no verdict; exit 130",
+        sessions::interrupted_in_the_second,
     ),
     run(
         "kept-for-a-person",

@@ -3,7 +3,8 @@
 use super::{Ask, HostRequest};
 use serde::{Deserialize, Serialize};
 
-/// Asks for the final record, after which the host powers off.
+/// Asks for the final record of the host, after which it powers off. Each cell has a record of its own,
+/// see [`super::EndCell`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Finish {}
@@ -18,7 +19,7 @@ impl Ask for Finish {
     }
 }
 
-/// The last frame of an agent. Without it a cell cannot pass.
+/// The last frame of an agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FinalRecord {

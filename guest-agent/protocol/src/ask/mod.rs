@@ -1,6 +1,7 @@
 //! The requests to an agent: one file a request, with its answer and the level that answers it.
 
 mod bind;
+mod end_cell;
 mod finish;
 mod hold;
 mod load;
@@ -14,6 +15,7 @@ mod store;
 mod vma_flags;
 
 pub use bind::{Bind, BoundDevice};
+pub use end_cell::{CellRecord, EndCell};
 pub use finish::{FinalRecord, Finish, TableMemory};
 pub use hold::{HOLD_REGISTER, Held, Hold, Mapping, Release, VCPU_REGISTER};
 pub use load::{Load, Loaded};
@@ -58,6 +60,7 @@ pub enum Request {
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum HostRequest {
     Bind(Bind),
+    EndCell(EndCell),
     Finish(Finish),
     Memory(Memory),
     Reset(Reset),
@@ -123,6 +126,12 @@ mod tests {
         let other = ProbeDone { map: MapKind::Device, ..right.clone() };
         let store = ProbeDone { kind: ProbeKind::Store, ..right.clone() };
         assert_eq!(fits(&probe, [right, other, store]), [true, false, false]);
+    }
+
+    #[test]
+    fn a_record_is_that_of_its_cell() {
+        let record = |nonce| CellRecord { nonce, answered: 9, taint: Some(0), tables: None, unclean: None };
+        assert_eq!(fits(&EndCell { nonce: 7 }, [record(7), record(8)]), [true, false]);
     }
 
     #[test]

@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 pub struct StartGuest {
     pub name: String,
     pub vmm: VmmKind,
+    /// The nonce of the cell, which the guest's frames carry.
+    pub nonce: u64,
     /// Guest RAM in MiB.
     pub memory_mib: u32,
     pub cpus: u32,

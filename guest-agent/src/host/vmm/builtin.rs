@@ -14,10 +14,9 @@ const AGENT: &str = "init";
 pub(super) fn command(
     root: &Root,
     spec: &StartGuest,
-    nonce: u64,
     [link, control]: [RawFd; 2],
 ) -> Result<Command, Failure> {
-    let spec = Spec { guest: spec.clone(), nonce, link, control };
+    let spec = Spec { guest: spec.clone(), link, control };
     let text =
         serde_json::to_string(&spec).map_err(|why| fault::system("write", "the VM's arguments", why))?;
     let mut command = Command::new(root.path(AGENT));

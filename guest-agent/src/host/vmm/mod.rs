@@ -52,7 +52,6 @@ impl Vmm {
     pub(crate) fn start(
         root: &Root,
         spec: &StartGuest,
-        nonce: u64,
         link: &Arc<Link>,
     ) -> Result<(Vmm, String, UnixStream), Failure> {
         if !root.exists("dev/kvm") {
@@ -64,8 +63,8 @@ impl Vmm {
         let ((guest, guest_end), (control, control_end)) = (pair()?, pair()?);
         let ends = [guest_end.as_raw_fd(), control_end.as_raw_fd()];
         let (command, channel) = match spec.vmm {
-            VmmKind::Qemu => (qemu::command(root, spec, nonce, ends)?, Channel::qmp()),
-            VmmKind::Builtin => (builtin::command(root, spec, nonce, ends)?, Channel::builtin()),
+            VmmKind::Qemu => (qemu::command(root, spec, ends)?, Channel::qmp()),
+            VmmKind::Builtin => (builtin::command(root, spec, ends)?, Channel::builtin()),
         };
         let mut child = spawn(command, ends).map_err(|why| failed(&why))?;
         drop((guest_end, control_end));
@@ -84,7 +83,7 @@ impl Vmm {
         let watch = || -> io::Result<_> {
             let control = (channel, vmm.control.try_clone()?);
             let streams = Streams { pidfd, control, guest: guest.try_clone()? };
-            let watch = Watch::new(&spec.name, nonce, Arc::clone(link), child, streams, started)?;
+            let watch = Watch::new(&spec.name, spec.nonce, Arc::clone(link), child, streams, started)?;
             std::thread::Builder::new().spawn(move || {
                 let _last_word = last_word;
                 if let Err(why) = watch.run() {

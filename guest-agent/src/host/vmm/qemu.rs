@@ -12,14 +12,9 @@ const QEMU: &str = "usr/bin/qemu-system-aarch64";
 const SLOTS: std::ops::RangeInclusive<u8> = 1..=31;
 
 /// Returns QEMU for a guest. The guest's link and QMP are the open files `ends`.
-pub(super) fn command(
-    root: &Root,
-    spec: &StartGuest,
-    nonce: u64,
-    ends: [RawFd; 2],
-) -> Result<Command, Failure> {
+pub(super) fn command(root: &Root, spec: &StartGuest, ends: [RawFd; 2]) -> Result<Command, Failure> {
     let mut command = Command::new(root.path(QEMU));
-    command.args(arguments(spec, nonce, ends)?);
+    command.args(arguments(spec, ends)?);
     Ok(command)
 }
 
@@ -39,8 +34,8 @@ pub(super) fn not_started(guest: &str, why: &str) -> Failure {
 
 /// Returns QEMU's command line. The guest's link and QMP are the open files `link` and `qmp`; its
 /// console is QEMU's stdout.
-fn arguments(spec: &StartGuest, nonce: u64, [link, qmp]: [RawFd; 2]) -> Result<Vec<String>, Failure> {
-    let StartGuest { name, vmm: _, memory_mib, cpus, devices } = spec;
+fn arguments(spec: &StartGuest, [link, qmp]: [RawFd; 2]) -> Result<Vec<String>, Failure> {
+    let StartGuest { name, vmm: _, nonce, memory_mib, cpus, devices } = spec;
     if let Some(device) = devices.iter().find(|device| device.kind != AssignKind::VfioPci) {
         return Err(fault::invalid(format_args!(
             "QEMU cannot assign {} through {}",
@@ -102,6 +97,7 @@ mod tests {
         StartGuest {
             name: "g0".into(),
             vmm: VmmKind::Qemu,
+            nonce: 0xab,
             memory_mib: 256,
             cpus: 1,
             devices: slots.iter().map(device).collect(),
@@ -110,7 +106,7 @@ mod tests {
 
     #[test]
     fn the_command_line_names_files_devices_and_nonce() {
-        let words = arguments(&spec(&[1, 31]), 0xab, [10, 12]).unwrap();
+        let words = arguments(&spec(&[1, 31]), [10, 12]).unwrap();
         let has = |wanted: &str| words.join(" ").contains(wanted);
         assert!(has("-chardev socket,id=link,fd=10") && has("-chardev socket,id=qmp,fd=12"), "{words:?}");
         assert!(has(
@@ -140,15 +136,15 @@ mod tests {
     #[test]
     fn the_longest_name_of_a_guest_is_that_of_the_protocol() {
         let named = |length| StartGuest { name: "x".repeat(length), ..spec(&[]) };
-        assert!(arguments(&named(LONGEST_NAME), 0, [3, 4]).is_ok());
-        let failure = arguments(&named(LONGEST_NAME + 1), 0, [3, 4]).unwrap_err();
+        assert!(arguments(&named(LONGEST_NAME), [3, 4]).is_ok());
+        let failure = arguments(&named(LONGEST_NAME + 1), [3, 4]).unwrap_err();
         assert_eq!(failure.kind, FailureKind::Invalid);
         assert!(failure.message.contains("at most 41 characters"), "{}", failure.message);
     }
 
     #[test]
     fn nothing_smuggles_options_into_the_command_line() {
-        let kind = |spec: StartGuest| arguments(&spec, 0, [3, 4]).unwrap_err().kind;
+        let kind = |spec: StartGuest| arguments(&spec, [3, 4]).unwrap_err().kind;
         assert_eq!(kind(StartGuest { name: "g0 -monitor".into(), ..spec(&[]) }), FailureKind::Invalid);
         assert_eq!(kind(spec(&[0])), FailureKind::Invalid);
         assert_eq!(kind(spec(&[32])), FailureKind::Invalid);

@@ -59,7 +59,14 @@ fn spec() -> StartGuest {
         host_address: ADDRESS.into(),
         guest_slot: 0x10,
     };
-    StartGuest { name: "g0".into(), vmm: VmmKind::Builtin, memory_mib: 64, cpus: 1, devices: vec![device] }
+    StartGuest {
+        name: "g0".into(),
+        vmm: VmmKind::Builtin,
+        nonce: 7,
+        memory_mib: 64,
+        cpus: 1,
+        devices: vec![device],
+    }
 }
 
 /// Returns a VM whose BAR is `resource2_wc` of the folder, mapped at the address of its backing.

@@ -23,6 +23,8 @@ use std::{
 pub(super) struct Sender {
     pub(super) machine: Arc<Machine>,
     pub(super) nonce: u64,
+    /// The nonces of the guests' frames.
+    pub(super) guests: Arc<Mutex<BTreeMap<String, u64>>>,
     pub(super) out: Arc<Mutex<Out>>,
 }
 
@@ -32,6 +34,21 @@ pub(super) struct Out {
 }
 
 impl Sender {
+    /// Begins a guest, whose frames have this nonce and are counted from 0.
+    pub(super) fn begin_guest(&self, name: &str, nonce: u64) {
+        let peer = Peer::Guest(name.to_owned());
+        self.out.lock().unwrap_or_else(PoisonError::into_inner).seq.remove(&peer);
+        self.guests.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), nonce);
+    }
+
+    fn nonce_of(&self, peer: &Peer) -> u64 {
+        let guests = self.guests.lock().unwrap_or_else(PoisonError::into_inner);
+        match peer {
+            Peer::Guest(name) => guests.get(name).copied().unwrap_or(self.nonce),
+            _ => self.nonce,
+        }
+    }
+
     pub(super) fn send(&self, from: &Peer, body: Body) -> Result<(), Error> {
         self.send_bent(from, body, &[])
     }
@@ -40,8 +57,8 @@ impl Sender {
         self.machine.wait_until_running();
         let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
         let seq = out.seq.entry(from.clone()).or_insert(0);
-        let mut frame =
-            Frame { version: VERSION, nonce: self.nonce, seq: *seq, from: from.clone(), to: Peer::Lab, body };
+        let nonce = self.nonce_of(from);
+        let mut frame = Frame { version: VERSION, nonce, seq: *seq, from: from.clone(), to: Peer::Lab, body };
         let (mut of_frame, mut of_bytes) = (vec![], vec![]);
         for bend in bends {
             match bend.change() {

@@ -5,30 +5,46 @@ use crate::{Error, memory, script::Moment, tables};
 use s2lab_protocol::{
     AssignKind, Bar, Body, BoundDevice, GuestEnd, Level, Notice, Peer, Vma,
     ask::{
-        Bind, FinalRecord, Finish, GuestStarted, HostRequest, Memory, Reset, ResetDone, ShowTables,
-        StartGuest, StopGuest, TableMemory, VmaFlags,
+        Bind, CellRecord, EndCell, FinalRecord, Finish, GuestStarted, HostRequest, Memory, Reset, ResetDone,
+        ShowTables, StartGuest, StopGuest, TableMemory, VmaFlags,
     },
+    cell_line,
 };
 
 impl Host {
     pub(super) fn of_host(&mut self, request: HostRequest) -> Result<Answer, Error> {
         Ok(match request {
-            HostRequest::Bind(ask) => answer::<Bind>(&self.bound(&ask)),
+            HostRequest::Bind(ask) => match self.is_clear(&ask.device)? {
+                true => answer::<Bind>(&self.bound(&ask)),
+                false => Err(invalid("the BAR has bytes of an earlier cell")),
+            },
+            HostRequest::EndCell(EndCell { nonce }) => answer::<EndCell>(&self.end_cell(nonce)),
             HostRequest::Finish(_) => {
                 let taint = self.taint(Level::Host);
-                let tables = Some(TableMemory { before: 12, after: 12 + self.sender.machine.lock().leaked });
-                answer::<Finish>(&FinalRecord { answered: self.answered, taint, tables })
+                answer::<Finish>(&FinalRecord { answered: self.answered, taint, tables: None })
             }
             HostRequest::Memory(_) => answer::<Memory>(&memory::host_memory()),
             HostRequest::Reset(ask) => self.reset(&ask)?,
             HostRequest::ShowTables(ask) => self.show(&ask)?,
             HostRequest::StartGuest(ask) => {
+                self.sender.begin_guest(&ask.name, ask.nonce);
                 self.guests.insert(ask.name.clone(), Guest::new(&ask, self.guests.len() as u64));
                 answer::<StartGuest>(&GuestStarted { pid: 100, vmm: "qemu 10.0.2".into() })
             }
             HostRequest::StopGuest(ask) => self.stop(&ask)?,
             HostRequest::VmaFlags(ask) => answer::<VmaFlags>(&self.vmas(&ask.guest)),
         })
+    }
+
+    /// Releases everything of the cell.
+    fn end_cell(&mut self, nonce: u64) -> CellRecord {
+        let guests = std::mem::take(&mut self.guests);
+        self.sender.machine.log(&cell_line(nonce));
+        let leaked = std::mem::take(&mut self.sender.machine.lock().leaked);
+        let tables = (!guests.is_empty()).then_some(TableMemory { before: 12, after: 12 + leaked });
+        let taint = self.taint(Level::Host);
+        let unclean = self.sender.machine.lock().unclean.take();
+        CellRecord { nonce, answered: self.answered, taint, tables, unclean }
     }
 
     fn reset(&mut self, Reset { guest, device }: &Reset) -> Result<Answer, Error> {
@@ -62,6 +78,16 @@ impl Host {
             self.sender.send(&Peer::Host, Body::Notice(notice))?;
         }
         Ok(answer::<StopGuest>(&()))
+    }
+
+    /// Returns true if the first bytes of a BAR are zero, as in a fresh boot.
+    fn is_clear(&self, device: &str) -> Result<bool, Error> {
+        let Some(bar) = self.sender.machine.bars.get(device) else { return Ok(true) };
+        Ok((0..16)
+            .map(|offset| bar.byte(offset))
+            .collect::<Result<Vec<_>, _>>()?
+            .iter()
+            .all(|byte| *byte == 0))
     }
 
     fn bound(&self, Bind { device, kind, .. }: &Bind) -> BoundDevice {

@@ -44,7 +44,7 @@ pub(crate) fn boot(machine: &Arc<Machine>) {
         let reading =
             stream.try_clone().map_err(|why| Error::Io { what: "the agent's channel".into(), why })?;
         let out = Arc::new(Mutex::new(Out { stream, seq: BTreeMap::new() }));
-        let sender = Sender { machine: Arc::clone(machine), nonce, out };
+        let sender = Sender { machine: Arc::clone(machine), nonce, guests: Arc::default(), out };
         Host { sender, guests: BTreeMap::new(), answered: 0 }.live(reading)
     });
     if let Err(why) = done {

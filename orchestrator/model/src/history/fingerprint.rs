@@ -9,7 +9,8 @@ use crate::summary::{CellSummary, KernelSummary, RunSummary};
 use std::collections::BTreeSet;
 
 /// The facts that differ from run to run and decide nothing.
-const WITHOUT_MEANING: [&str; 2] = [environment::FACTOR, environment::ATTEMPTS];
+const WITHOUT_MEANING: [&str; 4] =
+    [environment::FACTOR, environment::ATTEMPTS, environment::SESSION, environment::ORDER];
 
 /// Returns the SHA-256 of a cell's findings. It leaves out evidence and order, so a failure that
 /// stays the same has the same digest each night. None: there is no finding.

@@ -4,8 +4,8 @@
 use super::{JudgedAttempt, JudgedRun, judge_run};
 use crate::cell::ResolvedCell;
 use crate::event::{
-    BUILT_IN, CellEnd, Event, KernelOrigin, Line, Loaded, LoadedPart, Plan, PlannedCell, SessionId, Stage,
-    StopCause,
+    BUILT_IN, CellEnd, Event, KernelOrigin, Line, Loaded, LoadedPart, Place, Plan, PlannedCell, SessionId,
+    Stage, StopCause,
 };
 use crate::hash::digest;
 use crate::kernel::{Trait, Traits};
@@ -146,7 +146,9 @@ pub(crate) fn elsewhere<'a>(
     let of_attempt = lines.iter().filter(|line| line.session.is_some() || line.cell.is_some());
     of_attempt.map(move |line| {
         let event = match &line.event {
-            Event::CellStarted { .. } => Event::CellStarted { session: Some(session) },
+            Event::CellStarted { place, .. } => {
+                Event::CellStarted { session: Some(session), place: place.clone() }
+            }
             event => event.clone(),
         };
         Line::new(line.seq, line.ms, Some(session), Some(key), event)
@@ -241,7 +243,7 @@ impl Story {
         let probed = Probed { guest: guest.clone(), device: device.clone(), map, kind, outcome };
         let events = vec![
             Event::SessionStarted,
-            Event::CellStarted { session: Some(SESSION) },
+            Event::CellStarted { session: Some(SESSION), place: Some(Place::FIRST) },
             Event::Environment {
                 blocking: [fact("cpu", "neoverse-v1"), fact("accelerator", "tcg"), fact("host mode", "vhe")]
                     .into(),
@@ -284,7 +286,8 @@ impl Story {
             vmas(4),
             Event::Observed { step: 4, data: Observation::Look(look_2) },
             Event::Observed { step: 5, data: Observation::Probed(probed) },
-            Event::HostDown { taint: Some(0), tables: Some(TableMemory { before: 12, after: 12 }) },
+            Event::CellRecord { taint: Some(0), tables: Some(TableMemory { before: 12, after: 12 }) },
+            Event::HostDown { taint: Some(0), tables: None },
             Event::CellEnded { end: CellEnd::Complete },
             Event::SessionEnded,
         ];

@@ -34,7 +34,7 @@ mod tests {
 
     fn findings(account: Option<TableMemory>) -> (Option<Verdict>, Vec<String>) {
         let story = Story::after().edit(|event| {
-            if let Event::HostDown { tables, .. } = event {
+            if let Event::CellRecord { tables, .. } = event {
                 *tables = account;
             }
         });

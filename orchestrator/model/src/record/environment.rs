@@ -48,6 +48,11 @@ pub const HOST_PACKAGES: &str = "host packages";
 pub const FACTOR: &str = "factor";
 /// Variable: the ends of the attempts, if there was more than one.
 pub const ATTEMPTS: &str = "attempts";
+/// Variable: the boot of the run that served the cell, and the number of cells before it with the
+/// last of them. Absent from logs before 2.4.
+pub const SESSION: &str = "session";
+/// Variable: the argument that gave the run's cells their order, if they were shuffled.
+pub const ORDER: &str = "order";
 
 /// The value of an unknown fact.
 pub const UNKNOWN: &str = "unknown";

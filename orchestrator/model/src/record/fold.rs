@@ -5,7 +5,7 @@ use super::session::once;
 use super::{Alarm, Cell, Crash, Kernel, Observations, Record, Run, Session, StageSpan};
 use crate::cell::ResolvedCell;
 use crate::escape::{LONGEST, bounded};
-use crate::event::{Event, LOG_VERSION, Line, Plan, PlannedCell, Scope, SessionId, Stage};
+use crate::event::{Event, LOG_VERSION, Line, Place, Plan, PlannedCell, Scope, SessionId, Stage, Version};
 use crate::plan::{Key, MOST_CELLS};
 use crate::scenario::load;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -44,6 +44,13 @@ pub enum LogError {
     OutOfPlace { seq: u64, key: Key, why: &'static str },
     #[error("line {seq}: the run had ended before")]
     AfterEnd { seq: u64 },
+}
+
+/// The version since which a device is bound for a cell.
+const OWN_DEVICES: Version = Version { major: 2, minor: 4 };
+
+fn is_of_device(event: &Event) -> bool {
+    matches!(event, Event::DeviceBound(_) | Event::BarPlaced { .. })
 }
 
 fn version(found: &str) -> String {
@@ -160,14 +167,15 @@ impl Fold {
         self.places.get(key).copied()
     }
 
-    /// Takes the records of those attempts out that have ended together with their session; what is
-    /// not taken is in [`Fold::run`].
+    /// Takes the records of those attempts out that have ended, together with their session or with a
+    /// record of their own; what is not taken is in [`Fold::run`].
     pub(crate) fn take_ended(&mut self, place: usize) -> Vec<Record> {
         let Some(run) = &mut self.run else { return vec![] };
         let Some(cell) = run.cells.get_mut(place) else { return vec![] };
         let sessions = &run.sessions;
         let over = |id: Option<SessionId>| id.and_then(|id| sessions.get(&id)).is_none_or(|of| of.ended);
-        let ended = |attempt: &mut Record| attempt.end.is_some() && over(attempt.session_id);
+        let ended =
+            |attempt: &mut Record| attempt.has_own_end() || attempt.end.is_some() && over(attempt.session_id);
         let mut taken: Vec<_> = cell.attempts.extract_if(.., ended).collect();
         taken.iter_mut().for_each(|attempt| run.join(attempt));
         taken
@@ -237,7 +245,7 @@ impl Run {
     }
 
     fn line(&mut self, line: Line, places: &BTreeMap<Key, usize>) -> Result<(), LogError> {
-        let Line { seq, ms, session, cell, event, .. } = line;
+        let Line { v, seq, ms, session, cell, event } = line;
         if self.ended {
             return Err(LogError::AfterEnd { seq });
         }
@@ -247,13 +255,17 @@ impl Run {
             (Scope::Session, Some(id), None) => {
                 self.session(id, event).map_err(|why| LogError::Session { seq, session: id, why })
             }
+            // Before 2.4 the devices of a host were bound once in a boot.
+            (Scope::Cell, Some(id), None) if v < OWN_DEVICES && is_of_device(&event) => {
+                self.session(id, event).map_err(|why| LogError::Session { seq, session: id, why })
+            }
             (Scope::Cell, None, Some(key)) => {
                 let Some(cell) = places.get(&key).and_then(|place| self.cells.get_mut(*place)) else {
                     return Err(LogError::Unplanned { seq, key });
                 };
                 let open = |id: SessionId| self.sessions.get(&id).is_some_and(|session| !session.ended);
                 match &event {
-                    Event::CellStarted { session: Some(id) } if !open(*id) => {
+                    Event::CellStarted { session: Some(id), .. } if !open(*id) => {
                         let why = "is started in a session that is not open";
                         Err(LogError::OutOfPlace { seq, key, why })
                     }
@@ -288,7 +300,7 @@ impl Run {
     /// Gives an attempt what its session has said so far.
     fn join(&self, attempt: &mut Record) {
         if let Some(session) = attempt.session_id.and_then(|id| self.sessions.get(&id)) {
-            attempt.session = session.clone();
+            attempt.join(session);
         }
     }
 }
@@ -307,9 +319,9 @@ impl Cell {
                 self.not_run = Some(why);
                 Ok(())
             }
-            (Event::CellStarted { session }, None) => {
+            (Event::CellStarted { session, place }, None) => {
                 self.begun = true;
-                self.attempts.push(Record::started(Arc::clone(&self.planned), session, ms));
+                self.attempts.push(Record::started(Arc::clone(&self.planned), session, place, ms));
                 Ok(())
             }
             (Event::CellStarted { .. }, Some(_)) => Err("is started while it runs"),
@@ -320,11 +332,18 @@ impl Cell {
 }
 
 impl Record {
-    fn started(planned: Arc<PlannedCell>, session_id: Option<SessionId>, ms: u64) -> Record {
+    fn started(
+        planned: Arc<PlannedCell>,
+        session_id: Option<SessionId>,
+        place: Option<Place>,
+        ms: u64,
+    ) -> Record {
         Record {
             planned,
             session_id,
+            place,
             session: Session::default(),
+            own: Session::default(),
             guests: BTreeMap::new(),
             observations: Observations::default(),
             alarms: vec![],
@@ -342,6 +361,9 @@ impl Record {
                 self.stages.push(StageSpan { stage, started_ms: ms, ended_ms: None })
             }
             Event::StageEnded { stage } => self.stage_ended(stage, ms)?,
+            Event::DeviceBound(_) | Event::BarPlaced { .. } | Event::CellRecord { .. } => {
+                self.own.event(event)?;
+            }
             Event::GuestUp { guest, release, page_size, taint } => {
                 let up = self.guests.insert(guest, Kernel { release, page_size, taint });
                 once(up, "has a guest that came up twice")?;

@@ -23,7 +23,7 @@ pub mod vmm;
 mod zeros;
 
 use crate::crash::symbols::{Names, named};
-use crate::event::{AlarmClass, CellEnd, Loaded, Plan, PlannedCell, SessionId, Stage};
+use crate::event::{AlarmClass, CellEnd, Loaded, Place, Plan, PlannedCell, SessionId, Stage};
 use crate::steps::{AfterReset, Look, Observed};
 use s2lab_protocol::{Bar, BoundDevice, HostMemory};
 use std::collections::{BTreeMap, BTreeSet};
@@ -71,8 +71,12 @@ pub struct Record {
     pub planned: Arc<PlannedCell>,
     /// The session that it ran in; none if it ended before a host was begun.
     session_id: Option<SessionId>,
-    /// The facts of that session; without a session there are none.
+    /// Its place in the session. None: the log is older than 2.4, or there is no session.
+    place: Option<Place>,
+    /// The facts of that session, and the cell's own of its host; without a session there are none.
     pub session: Session,
+    /// The cell's devices, and its own final record.
+    own: Session,
     pub guests: BTreeMap<String, Kernel>,
     pub observations: Observations,
     pub alarms: Vec<Alarm>,
@@ -210,6 +214,15 @@ impl Record {
             blocking.insert(environment::PAGE_SIZE.into(), host.page_size.to_string());
             variable.insert(environment::KERNEL.into(), host.release.clone());
         }
+        if let Some((id, place)) = self.session_id.zip(self.place.as_ref()) {
+            let boot = u64::from(id) + 1;
+            let said = match (place.before, &place.after) {
+                (0, _) => format!("boot {boot}, its first cell"),
+                (before, Some(after)) => format!("boot {boot}, its cell {}, after {after}", before + 1),
+                (before, None) => format!("boot {boot}, its cell {}", before + 1),
+            };
+            variable.insert(environment::SESSION.into(), said);
+        }
         let releases: BTreeSet<_> = self.guests.values().map(|guest| &guest.release).collect();
         for (name, guest) in &self.guests {
             let fact = match releases.len() {
@@ -219,6 +232,24 @@ impl Record {
             variable.insert(fact, guest.release.clone());
         }
         Environment { blocking, variable }
+    }
+
+    /// Takes the facts of its session so far. A cell with a place has its own final record in place of
+    /// the session's, which is then over for it.
+    fn join(&mut self, session: &Session) {
+        let own = &self.own;
+        self.session = session.clone();
+        self.session.around.devices.extend(own.around.devices.clone());
+        self.session.around.placed.extend(own.around.placed.clone());
+        if self.place.is_some() {
+            (self.session.final_taint, self.session.tables) = (own.final_taint, own.tables);
+            self.session.ended |= self.has_own_end();
+        }
+    }
+
+    /// Returns true if nothing that its session still reports belongs to it.
+    fn has_own_end(&self) -> bool {
+        self.end.is_some() && self.own.final_taint.is_some()
     }
 
     /// Returns the time of the attempt, in milliseconds.

@@ -17,7 +17,7 @@ pub fn only(text: &str, key: &Key) -> Result<String, LogError> {
     let lines = lines(text)?;
     let of_cell = |line: &&Line| line.cell.as_ref() == Some(key);
     let started = lines.iter().filter(of_cell).filter_map(|line| match line.event {
-        Event::CellStarted { session } => session,
+        Event::CellStarted { session, .. } => session,
         _ => None,
     });
     let sessions: BTreeSet<SessionId> = started.collect();
@@ -68,7 +68,7 @@ mod tests {
         for mut line in both.clone().into_iter().skip(1) {
             line.session = line.session.map(|session| session + 7);
             line.cell = line.cell.map(|_| key.clone());
-            if let Event::CellStarted { session } = &mut line.event {
+            if let Event::CellStarted { session, .. } = &mut line.event {
                 *session = session.map(|session| session + 7);
             }
             both.push(line);

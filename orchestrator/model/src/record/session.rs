@@ -47,7 +47,7 @@ impl Session {
                     return Err("has a console that was tested twice");
                 }
             }
-            Event::HostDown { taint, tables } => {
+            Event::HostDown { taint, tables } | Event::CellRecord { taint, tables } => {
                 self.tables = tables;
                 once(self.final_taint.replace(taint), "has a host that went down twice")?;
             }

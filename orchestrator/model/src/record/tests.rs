@@ -1,6 +1,6 @@
 use super::{LogError, Run, fold::Fold, lines, look::decode};
 use crate::cell::ResolvedCell;
-use crate::event::{Event, Line, PlannedCell};
+use crate::event::{Event, Line, Place, PlannedCell};
 use crate::judge::fixture::{KEY, SESSION, Story, elsewhere};
 use crate::kernel::Traits;
 use crate::plan::{Key, MOST_CELLS};
@@ -43,7 +43,7 @@ fn a_log_folds_to_its_cells() {
     );
     assert_eq!((record.all::<Reset>().count(), record.all::<AfterReset>().count()), (1, 1));
     assert_eq!(record.session.around.bar("nic").unwrap().index, 2, "not the one that is not prefetchable");
-    assert_eq!(record.elapsed_ms(), Some(260));
+    assert_eq!(record.elapsed_ms(), Some(270));
     let stage = &record.stages[0];
     assert_eq!((stage.started_ms, stage.ended_ms), (40, Some(120)));
     assert_eq!(record.environment().blocking["page size"], "4096");
@@ -229,10 +229,10 @@ proptest! {
         let mut story = Story::after();
         let out = out % story.events.len();
         // Events that only name or time something may be missing: the environment, stages, one of
-        // two readings of smaps.
+        // two readings of smaps. The host's own final record counts for no cell.
         let needed = !matches!(
             story.events[out],
-            Event::SessionEnded | Event::Environment { .. } | Event::StageStarted { .. } | Event::StageEnded { .. } | Event::Observed { data: Observation::VmaFlags(_), .. }
+            Event::SessionEnded | Event::HostDown { .. } | Event::Environment { .. } | Event::StageStarted { .. } | Event::StageEnded { .. } | Event::Observed { data: Observation::VmaFlags(_), .. }
         );
         story.events.remove(out);
         let mut lines = story.lines();
@@ -298,9 +298,9 @@ fn a_cell_that_is_not_run_has_nothing_else() {
     let end = || Event::CellEnded { end: crate::event::CellEnd::Complete };
     for events in [
         vec![not_run(), not_run()],
-        vec![not_run(), Event::CellStarted { session: None }],
-        vec![Event::CellStarted { session: None }, not_run()],
-        vec![Event::CellStarted { session: None }, end(), not_run()],
+        vec![not_run(), Event::CellStarted { session: None, place: None }],
+        vec![Event::CellStarted { session: None, place: None }, not_run()],
+        vec![Event::CellStarted { session: None, place: None }, end(), not_run()],
     ] {
         let folded = Run::fold(lines(&events));
         assert!(matches!(folded, Err(LogError::OutOfPlace { .. })), "{events:?}: {folded:?}");
@@ -320,54 +320,123 @@ fn a_plan_of_one_attempt_is_as_before() {
     assert_eq!(serde_json::from_str::<crate::event::Plan>(&text).unwrap(), plan);
 }
 
-/// Two cells of one boot of a host: what is said of the session holds for both, and each has its
-/// own observations. The final record comes when both have ended.
-#[test]
-fn cells_share_a_session() {
-    let mut story = Story::after();
+/// The log of two cells of one boot of a host, one after the other, and the place of the line that
+/// ends the first.
+fn two_of_a_session() -> (Story, [Key; 2], Vec<Line>, usize) {
+    let story = Story::after();
     let one = story.lines();
-    let is_last = |line: &&Line| matches!(line.event, Event::HostDown { .. } | Event::SessionEnded);
-    let (facts, last) = {
-        let of_session: Vec<_> = one.iter().filter(|line| line.session.is_some()).cloned().collect();
-        let (last, facts): (Vec<_>, Vec<_>) = of_session.into_iter().partition(|line| is_last(&line));
-        (facts, last)
-    };
-    let second: Key = "other@test".parse().unwrap();
-    let of_cell: Vec<_> = one.iter().filter(|line| line.cell.is_some()).cloned().collect();
-    let mut lines = vec![one[0].clone()];
+    let keys: [Key; 2] = [KEY.parse().unwrap(), "other@test".parse().unwrap()];
+    let mut lines = one.clone();
     if let Event::Plan(plan) = &mut lines[0].event {
-        let mut cell = plan.cells[0].clone();
-        cell.key = second.clone();
+        let cell = PlannedCell { key: keys[1].clone(), ..plan.cells[0].clone() };
         plan.cells.push(cell);
     }
-    lines.extend(facts.into_iter().chain(of_cell.clone()).chain(elsewhere(&of_cell, &second, SESSION)));
-    let before_end = lines.len();
-    lines.extend(last);
-    lines.push(one.last().unwrap().clone());
-    lines.iter_mut().zip(0..).for_each(|(line, seq)| line.seq = seq);
-    let judged = |lines: &[Line], pages: &std::collections::BTreeMap<String, Vec<u8>>| {
-        crate::judge::judge_run(Run::fold(lines.to_vec()).unwrap(), &|d: &str| pages.get(d).cloned())
+    let end = at(&one, |event| matches!(event, Event::CellEnded { .. }));
+    let of_cell: Vec<_> = one.iter().filter(|line| line.cell.is_some()).cloned().collect();
+    let mut second: Vec<_> = elsewhere(&of_cell, &keys[1], SESSION).collect();
+    second[0].event = Event::CellStarted {
+        session: Some(SESSION),
+        place: Some(Place { before: 1, after: Some(keys[0].clone()) }),
     };
-    let run = judged(&lines, &story.pages);
+    // The host's final record is the last of the second cell.
+    let down = at(&one, |event| matches!(event, Event::HostDown { .. }));
+    second.insert(second.len() - 1, one[down].clone());
+    lines.splice(end + 1..end + 1, second);
+    lines.remove(down);
+    lines.iter_mut().zip(0..).for_each(|(line, seq)| line.seq = seq);
+    (story, keys, lines, end - 1)
+}
+
+#[test]
+fn cells_that_share_a_session_each_have_a_final_record() {
+    let (story, keys, lines, first_end) = two_of_a_session();
+    let pages = |digest: &str| story.pages.get(digest).cloned();
+    let judged = |lines: &[Line]| crate::judge::judge_run(Run::fold(lines.to_vec()).unwrap(), &pages);
+    let run = judged(&lines);
+    assert!(run.cells.iter().all(|cell| cell.verdict.as_ref().is_some_and(|verdict| verdict.passed())));
     let records: Vec<_> = run.cells.iter().map(|cell| &cell.attempts[0].record).collect();
     assert_eq!(records[0].session, records[1].session);
-    assert!(records[0].session.ended && records[0].session_id() == Some(SESSION));
-    assert!(run.cells.iter().all(|cell| cell.verdict.as_ref().is_some_and(|verdict| verdict.passed())));
-    // While a log grows, no cell is judged before its host has said all.
+    let place = |record: &super::Record| record.environment().variable["session"].clone();
+    assert_eq!(place(records[0]), "boot 2, its first cell");
+    assert_eq!(place(records[1]), format!("boot 2, its cell 2, after {KEY}"));
+    // The first is judged as soon as it has ended, with the result of the whole log.
     let mut live = crate::judge::LiveRun::default();
-    let keys: [Key; 2] = [KEY.parse().unwrap(), second];
     for (at, line) in lines.iter().enumerate() {
         live.line(&serde_json::to_string(line).unwrap()).unwrap();
-        let due = usize::from(at > before_end);
-        for key in &keys {
-            let attempts = live.attempts(key, &|d: &str| story.pages.get(d).cloned());
-            assert_eq!(attempts.len(), due, "{at} of {before_end}");
+        assert_eq!(live.attempts(&keys[0], &pages).len(), usize::from(at >= first_end), "line {at}");
+    }
+    assert_eq!(live.finish(&pages).unwrap(), run);
+    // Wherever the log stops after that, the first cell is whole.
+    for end in first_end + 1..lines.len() {
+        let torn = judged(&lines[..end]);
+        assert_eq!(torn.cells[0].attempts, run.cells[0].attempts, "{end} lines");
+    }
+    let torn = judged(&lines[..first_end + 2]);
+    assert_eq!(torn.cells[1].verdict, Some(crate::verdict::Verdict::Lost));
+    // A log of the second alone has its place.
+    let text: String = lines.iter().map(|line| serde_json::to_string(line).unwrap() + "\n").collect();
+    let alone = Run::read(&super::only(&text, &keys[1]).unwrap()).unwrap();
+    assert_eq!(alone.cells, [Run::read(&text).unwrap().cells[1].clone()]);
+}
+
+/// The final record of the host, or that of another cell, is none of a cell's.
+#[test]
+fn a_cell_without_its_own_final_record_does_not_pass() {
+    let (story, keys, lines, _) = two_of_a_session();
+    for (at, key) in keys.iter().enumerate() {
+        let is_record =
+            |line: &Line| line.cell.as_ref() == Some(key) && matches!(line.event, Event::CellRecord { .. });
+        let mut without = lines.clone();
+        without.retain(|line| !is_record(line));
+        without.iter_mut().zip(0..).for_each(|(line, seq)| line.seq = seq);
+        let run =
+            crate::judge::judge_run(Run::fold(without).unwrap(), &|d: &str| story.pages.get(d).cloned());
+        let passed: Vec<_> =
+            run.cells.iter().map(|cell| cell.verdict.as_ref().is_some_and(|v| v.passed())).collect();
+        assert_eq!(passed, [at != 0, at != 1]);
+    }
+}
+
+/// The record of a cell does not change by what a later cell of the session does to the host.
+#[test]
+fn a_taint_counts_for_the_cell_that_found_it() {
+    let (story, keys, mut lines, _) = two_of_a_session();
+    for line in &mut lines {
+        match &mut line.event {
+            Event::CellRecord { taint, .. } if line.cell.as_ref() == Some(&keys[1]) => *taint = Some(512),
+            Event::HostDown { taint, .. } => *taint = Some(512),
+            _ => {}
         }
     }
-    assert_eq!(live.finish(&|d: &str| story.pages.get(d).cloned()).unwrap(), run);
-    // Without the final record neither passes.
-    lines.truncate(before_end);
-    story.events.clear();
-    let torn = judged(&lines, &story.pages);
-    assert!(torn.cells.iter().all(|cell| cell.verdict == Some(crate::verdict::Verdict::Miss)));
+    let run = crate::judge::judge_run(Run::fold(lines).unwrap(), &|d: &str| story.pages.get(d).cloned());
+    let verdicts: Vec<_> = run.cells.iter().map(|cell| cell.verdict.as_ref().unwrap().name()).collect();
+    assert_eq!(verdicts, ["PASS", "FAIL"]);
+}
+
+/// Before version 2.4 the devices of a session were bound once, and one final record was that of all
+/// cells.
+#[test]
+fn a_session_of_an_older_log_binds_the_devices() {
+    let older = |change: &dyn Fn(&mut Line)| {
+        fold(|lines| {
+            lines.retain(|line| !matches!(line.event, Event::CellRecord { .. }));
+            for (line, seq) in lines.iter_mut().zip(0..) {
+                line.seq = seq;
+                line.v.minor = 3;
+                if let Event::CellStarted { place, .. } = &mut line.event {
+                    *place = None;
+                }
+                if matches!(line.event, Event::DeviceBound(_) | Event::BarPlaced { .. }) {
+                    (line.session, line.cell) = (Some(SESSION), None);
+                }
+                change(line);
+            }
+        })
+    };
+    let run = older(&|_| ()).unwrap();
+    let record = &run.cells[0].attempts[0];
+    assert!(record.session.around.bar("nic").is_some() && record.session.final_taint == Some(Some(0)));
+    assert!(!record.environment().variable.contains_key("session"));
+    let younger = older(&|line| line.v.minor = 4);
+    assert!(matches!(younger, Err(LogError::Scope { .. })), "{younger:?}");
 }

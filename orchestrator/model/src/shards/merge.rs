@@ -160,22 +160,46 @@ impl Part {
         })
     }
 
-    /// Returns the lines of each cell, with those of its sessions.
-    fn by_cell(&self) -> BTreeMap<&Key, Vec<&Line>> {
-        let mut owners: BTreeMap<SessionId, &Key> = BTreeMap::new();
+    /// Returns the cells in groups: all that share a boot with another, directly or not.
+    fn groups(&self) -> Groups<'_> {
+        let mut first: BTreeMap<SessionId, &Key> = BTreeMap::new();
+        let mut groups = Groups { leaders: BTreeMap::new(), lines: BTreeMap::new() };
         for line in &self.lines {
-            if let (Some(key), Event::CellStarted { session: Some(id) }) = (&line.cell, &line.event) {
-                owners.entry(*id).or_insert(key);
+            if let (Some(key), Event::CellStarted { session: Some(id), .. }) = (&line.cell, &line.event) {
+                groups.join(first.entry(*id).or_insert(key), key);
             }
         }
-        let mut found: BTreeMap<&Key, Vec<&Line>> = BTreeMap::new();
         for line in &self.lines {
-            let owner = line.session.and_then(|id| owners.get(&id).copied());
-            if let Some(key) = line.cell.as_ref().or(owner) {
-                found.entry(key).or_default().push(line);
+            let of_session = line.session.and_then(|id| first.get(&id).copied());
+            if let Some(key) = line.cell.as_ref().or(of_session) {
+                groups.lines.entry(groups.leader(key)).or_default().push(line);
             }
         }
-        found
+        groups
+    }
+}
+
+/// The cells of a part that stay together in a merged log, because they share sessions.
+struct Groups<'a> {
+    /// The leader of each cell that has another one.
+    leaders: BTreeMap<&'a Key, &'a Key>,
+    /// The lines of each group, by its leader.
+    lines: BTreeMap<&'a Key, Vec<&'a Line>>,
+}
+
+impl<'a> Groups<'a> {
+    fn leader(&self, mut key: &'a Key) -> &'a Key {
+        while let Some(leader) = self.leaders.get(key) {
+            key = leader;
+        }
+        key
+    }
+
+    fn join(&mut self, one: &'a Key, other: &'a Key) {
+        let (one, other) = (self.leader(one), self.leader(other));
+        if one != other {
+            self.leaders.insert(other, one);
+        }
     }
 }
 
@@ -197,7 +221,7 @@ pub fn merge(parts: &[Part], plan: Option<&PlanFile>) -> Result<Merged, MergeErr
     let whole = &first.shard.whole;
     let mut writer = LogWriter::default();
     writer.write(0, None, Event::Plan(merged_plan(first, parts, &sources)));
-    let by_cell: Vec<_> = parts.iter().map(Part::by_cell).collect();
+    let mut groups: Vec<_> = parts.iter().map(Part::groups).collect();
     let mut missing = vec![];
     let mut carried_out = BTreeMap::new();
     for (key, shard) in numbered(whole, first.shard.number.of()) {
@@ -212,8 +236,16 @@ pub fn merge(parts: &[Part], plan: Option<&PlanFile>) -> Result<Merged, MergeErr
                 missing.push(MissingCell { key: key.clone(), shard, why });
             }
             (None, Some(source)) => {
-                let lines = by_cell.get(source.place).and_then(|by_cell| by_cell.get(key));
-                writer.write_cell(source.part, lines.map_or(&[][..], Vec::as_slice));
+                // The first cell of a group brings the lines of all.
+                let lines = groups.get_mut(source.place).and_then(|groups| {
+                    let leader = groups.leader(&source.cell.planned.key);
+                    groups.lines.remove(leader)
+                });
+                let is_there = |line: &&Line| {
+                    let of = line.cell.as_ref().and_then(|key| sources.get(key));
+                    of.is_none_or(|of| of.part.lacks(of.cell).is_none())
+                };
+                writer.write_cells(source.part, lines.into_iter().flatten().filter(is_there));
                 carried_out.insert(key.clone(), source.place);
             }
             (None, None) => {}
@@ -295,12 +327,12 @@ impl LogWriter {
         self.last_ms = self.last_ms.max(line.ms);
     }
 
-    /// Writes the lines of a cell, with sessions that no cell before has.
-    fn write_cell(&mut self, part: &Part, lines: &[&Line]) {
+    /// Writes the lines of cells, with sessions that no cell before has.
+    fn write_cells<'a>(&mut self, part: &Part, lines: impl Iterator<Item = &'a Line>) {
         let mut sessions: BTreeMap<SessionId, SessionId> = BTreeMap::new();
         for line in lines {
             let started = match line.event {
-                Event::CellStarted { session } => session,
+                Event::CellStarted { session, .. } => session,
                 _ => None,
             };
             for id in line.session.iter().chain(&started) {
@@ -311,11 +343,13 @@ impl LogWriter {
             }
             let of = |id: Option<SessionId>| id.and_then(|id| sessions.get(&id).copied());
             let event = match &line.event {
-                Event::CellStarted { session } => Event::CellStarted { session: of(*session) },
+                Event::CellStarted { session, place } => {
+                    Event::CellStarted { session: of(*session), place: place.clone() }
+                }
                 event => event.clone(),
             };
             let ms = line.ms.saturating_add(part.late_ms);
-            self.write_line(Line { ms, session: of(line.session), event, ..(*line).clone() });
+            self.write_line(Line { ms, session: of(line.session), event, ..line.clone() });
         }
     }
 
@@ -328,7 +362,7 @@ impl LogWriter {
             what: why.to_owned(),
             hint: Some(hint),
         };
-        self.write(self.last_ms, Some(key), Event::CellStarted { session: None });
+        self.write(self.last_ms, Some(key), Event::CellStarted { session: None, place: None });
         self.write(self.last_ms, Some(key), Event::CellEnded { end });
     }
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::event::{CellEnd, Event, Line, PlannedCell, Stage, StopCause};
+use crate::event::{CellEnd, Event, Line, Place, PlannedCell, Stage, StopCause};
 use crate::hash::digest;
 use crate::judge::fixture::Story;
 use crate::plan::Key;
@@ -143,7 +143,7 @@ fn log(cells: &[PlannedCell], shard: Option<Shard>) -> Vec<Line> {
         for mut line in lines[1..lines.len() - 1].iter().cloned() {
             line.session = line.session.map(|_| session);
             line.cell = line.cell.map(|_| cell.key.clone());
-            if let Event::CellStarted { session: of } = &mut line.event {
+            if let Event::CellStarted { session: of, .. } = &mut line.event {
                 *of = Some(session);
             }
             all.push(line);
@@ -198,6 +198,58 @@ fn the_shards_make_the_log_of_one_run() {
         assert_eq!(timeless(&merged.log), timeless(&unsharded), "{of}");
         assert_eq!((merged.missing, merged.sources.len()), (vec![], KEYS.len()));
     }
+}
+
+/// Makes all cells of a log share the boot of the first.
+fn in_one_boot(mut lines: Vec<Line>) -> Vec<Line> {
+    let (begin, last) = (Some(0), lines.iter().filter_map(|line| line.session).max());
+    lines.retain(|line| match (line.session, &line.event) {
+        (Some(_), Event::HostDown { .. } | Event::SessionEnded) => line.session == last,
+        (Some(_), _) => line.session == begin,
+        _ => true,
+    });
+    let mut before: Vec<Key> = vec![];
+    for (line, seq) in lines.iter_mut().zip(0..) {
+        line.seq = seq;
+        line.session = line.session.and(begin);
+        if let Event::CellStarted { session, place } = &mut line.event {
+            let number = before.len().try_into().unwrap();
+            (*session, *place) = (begin, Some(Place { before: number, after: before.last().cloned() }));
+            before.extend(line.cell.clone());
+        }
+    }
+    lines
+}
+
+#[test]
+fn cells_that_share_a_boot_share_it_in_the_merged_log() {
+    let parts = [in_one_boot(shard(2, 2)), in_one_boot(shard(1, 2))];
+    let merged = merged(&parts);
+    assert_eq!(merged.missing, []);
+    let run = Run::read(&merged.log).unwrap();
+    let place = |at: usize| run.cells[at].attempts[0].environment().variable["session"].clone();
+    let places: Vec<_> = (0..KEYS.len()).map(place).collect();
+    assert_eq!(
+        places,
+        [
+            "boot 1, its first cell",
+            "boot 2, its first cell",
+            "boot 1, its cell 2, after a@k",
+            "boot 2, its cell 2, after b@k",
+            "boot 1, its cell 3, after c@k"
+        ]
+    );
+    let pages = &story().pages;
+    let judged = crate::judge::judge_run(run, &|digest: &str| pages.get(digest).cloned());
+    assert_eq!(judged.exit, 0);
+    // A shard that ends in its second cell: the first is whole, and the third never comes.
+    let mut cut = in_one_boot(shard(1, 2));
+    let of = |line: &Line, key: &str| line.cell.as_ref().is_some_and(|cell| cell.as_str() == key);
+    let second = cut.iter().rposition(|line| of(line, "c@k")).unwrap();
+    cut.truncate(second);
+    cut.push(Line::new(cut.len() as u64, 0, None, None, Event::Interrupted { signal: "SIGTERM".into() }));
+    let signal = |key: &str| format!("{key}: SIGTERM ended shard 1/2 before this cell had a result");
+    assert_eq!(missing(&[cut, in_one_boot(shard(2, 2))]), (vec![signal("c@k"), signal("e@k")], 3));
 }
 
 #[test]

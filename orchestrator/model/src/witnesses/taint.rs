@@ -142,7 +142,7 @@ mod tests {
     fn story(at_boot: Option<u64>, at_end: Option<u64>, in_guest: Option<u64>) -> Story {
         Story::after().edit(|event| match event {
             Event::HostUp { taint, .. } => *taint = at_boot,
-            Event::HostDown { taint, .. } => *taint = at_end,
+            Event::CellRecord { taint, .. } => *taint = at_end,
             Event::GuestUp { taint, .. } => *taint = in_guest,
             _ => {}
         })
@@ -185,7 +185,7 @@ mod tests {
         ] {
             assert_eq!(judged(&story), (Some(Verdict::Miss), vec![said.to_owned()]));
         }
-        let unsaid = Story::after().without(|event| matches!(event, Event::HostDown { .. }));
+        let unsaid = Story::after().without(|event| matches!(event, Event::CellRecord { .. }));
         assert_eq!(judged(&unsaid).0, Some(Verdict::Miss));
     }
 

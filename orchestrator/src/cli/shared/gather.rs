@@ -108,6 +108,7 @@ impl Provisions {
             factor,
             least_space: STATE_SPACE,
             operator,
+            seed: None,
         }
     }
 }

@@ -95,7 +95,8 @@ pub(crate) fn shell(context: &Context, arguments: Arguments) -> Result<u8, Failu
         let operator = Arc::new(Operator::new(Some(When::Instead), arguments.gdb, tables::now));
         let run = gathered.run(folder.clone(), log, interruption.clone(), Some(Arc::clone(&operator)));
         let logs = folder.cell_path(&cell.key);
-        let course = Course { jobs: 1, attempts: Attempts::Once, fail_fast: false, compare: None };
+        let course =
+            Course { jobs: 1, attempts: Attempts::Once, fail_fast: false, isolate: true, compare: None };
         run.carry_out(vec![cell.clone()], course, None, |_| ()).await.map_err(Failure::io("the cell"))?;
         writer.finish().await.map_err(Failure::io("cannot write the event log"))?;
         if let Some(what) = stopped.get() {

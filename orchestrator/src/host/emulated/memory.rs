@@ -3,7 +3,7 @@
 
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
-    fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create},
+    fs::{FallocateFlags, MemfdFlags, SealFlags, fallocate, fcntl_add_seals, ftruncate, memfd_create},
     mm::{MapFlags, ProtFlags, mmap, munmap},
 };
 use s2lab_mmu::PhysMem;
@@ -60,6 +60,12 @@ impl SharedMemory {
         Ok(())
     }
 
+    /// Fills it with zeroes. Its pages go back to the machine.
+    pub fn clear(&self) -> io::Result<()> {
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        Ok(fallocate(self.fd(), flags, 0, self.size())?)
+    }
+
     /// Returns the aligned little-endian word at byte `offset`, or None beyond the end.
     pub fn word(&self, offset: u64) -> Option<u64> {
         const WORD: usize = size_of::<u64>();
@@ -108,6 +114,9 @@ mod tests {
         assert!(memory.write(4089, &[1; 8]).is_err() && memory.write(u64::MAX, &[1]).is_err());
         assert_eq!(memory.word(4088), Some(0x1122_3344_5566_7788));
         assert_eq!((memory.word(4096), memory.word(4), memory.word(u64::MAX)), (None, None, None));
+        memory.clear().unwrap();
+        assert_eq!(memory.word(4088), Some(0), "the mapping sees the hole");
+        memory.write(4088, &0x1122_3344_5566_7788u64.to_le_bytes()).unwrap();
         let ram = HostRam { memory, start: 0x4000_0000 };
         assert_eq!(ram.read_u64(0x4000_0ff8), Some(0x1122_3344_5566_7788));
         assert_eq!((ram.read_u64(0x3fff_fff8), ram.read_u64(0x4000_1000)), (None, None));

@@ -11,13 +11,12 @@ use data_encoding::HEXLOWER_PERMISSIVE;
 use s2lab_os::waits;
 use s2lab_protocol::{Body, Decoder, Frame, Hello, Level, Notice, Peer, VERSION, is_name};
 use std::{
-    collections::{BTreeMap, BTreeSet},
     io,
     sync::{Arc, Mutex},
 };
 use tokio::{
     net::unix::OwnedReadHalf,
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
 };
 
 /// A notice of an agent that the link passes on.
@@ -37,15 +36,13 @@ pub enum AgentNotice {
         uptime_ms: u64,
         stored: u64,
     },
+    /// Not from an agent: all notices before it have been passed on.
+    Mark(oneshot::Sender<()>),
 }
 
 pub(super) struct Listener {
+    /// The nonce of the host's frames.
     pub(super) nonce: u64,
-    /// The cell's guests. A frame about any other is an error, so that a hostile host cannot fill
-    /// our memory.
-    pub(super) guests: BTreeSet<String>,
-    /// The number that a peer's next frame must have.
-    pub(super) next_seq: BTreeMap<Peer, u64>,
     pub(super) state: Arc<Mutex<State>>,
     pub(super) notices: mpsc::Sender<AgentNotice>,
     pub(super) liveness: Liveness,
@@ -112,8 +109,12 @@ impl Listener {
                 frame.version
             ));
         }
-        if frame.nonce != self.nonce {
-            return wrong("a frame of another run".into());
+        let nonce = match &peer {
+            Peer::Guest(_) => lock(&self.state).cell.nonce,
+            _ => self.nonce,
+        };
+        if frame.nonce != nonce {
+            return wrong("a frame of another cell".into());
         }
         if frame.from == Peer::Lab || frame.to != Peer::Lab {
             return wrong(format!("a frame from {} to {}", frame.from, frame.to));
@@ -121,11 +122,10 @@ impl Listener {
         if let Peer::Guest(guest) = &peer {
             self.known(guest)?;
         }
-        let next = self.next_seq.entry(peer.clone()).or_insert(0);
-        if frame.seq != *next {
-            return wrong(format!("frame {} where {next} was due", frame.seq));
+        let due = lock(&self.state).take_number(&peer, frame.seq);
+        if let Err(due) = due {
+            return wrong(format!("frame {} where {due} was due", frame.seq));
         }
-        *next += 1;
         let uptime = match &frame.body {
             // An agent's heartbeat is due from its hello on.
             Body::Notice(Notice::Heartbeat { uptime_ms, .. } | Notice::Hello(Hello { uptime_ms, .. })) => {
@@ -207,7 +207,7 @@ impl Listener {
     }
 
     fn known(&self, guest: &str) -> Result<(), LinkError> {
-        if self.guests.contains(guest) {
+        if lock(&self.state).cell.guests.contains(guest) {
             return Ok(());
         }
         Err(LinkError::Protocol {

@@ -23,9 +23,9 @@ use s2lab_protocol::{
     encode,
 };
 use serde::Deserialize;
-use state::{Awaited, State, lock};
+use state::{Awaited, PresentCell, State, lock};
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -57,7 +57,7 @@ impl From<Duration> for Patience {
     }
 }
 
-/// The link of one cell.
+/// The link to a host, and through it to the guests of the present cell.
 pub struct Link {
     write: OwnedWriteHalf,
     nonce: u64,
@@ -70,24 +70,15 @@ pub struct Link {
 }
 
 impl Link {
-    /// Starts to receive from a host that may send frames of these guests. Notices go to `notices`,
-    /// which must be emptied.
-    /// `ending` is that of the machine behind the channel.
-    pub fn start(
-        stream: UnixStream,
-        nonce: u64,
-        guests: BTreeSet<String>,
-        notices: mpsc::Sender<AgentNotice>,
-        ending: Ending,
-    ) -> Self {
+    /// Starts to receive from a host, whose frames have this nonce. Notices go to `notices`, which must
+    /// be emptied. `ending` is that of the machine behind the channel.
+    pub fn start(stream: UnixStream, nonce: u64, notices: mpsc::Sender<AgentNotice>, ending: Ending) -> Self {
         let (read, write) = stream.into_split();
         let state = Arc::new(Mutex::new(State::default()));
         let (notify, changed) = watch::channel(0);
         let liveness = Liveness::default();
         let listener = Listener {
             nonce,
-            guests,
-            next_seq: BTreeMap::new(),
             state: Arc::clone(&state),
             notices,
             liveness: liveness.clone(),
@@ -95,6 +86,11 @@ impl Link {
         };
         tokio::spawn(listener.run(read, notify));
         Self { write, nonce, seq: 0, next_id: 0, state, changed, liveness, ending }
+    }
+
+    /// Begins a cell with these guests, whose frames have this nonce.
+    pub fn begin_cell(&mut self, nonce: u64, guests: BTreeSet<String>) {
+        lock(&self.state).begin_cell(PresentCell { nonce, guests });
     }
 
     /// Returns the signs of life on this link.
@@ -162,9 +158,13 @@ impl Link {
         let deadline = patience.whole;
         let id = self.next_id;
         self.next_id += 1;
+        let nonce = match &peer {
+            Peer::Guest(_) => lock(&self.state).cell.nonce,
+            _ => self.nonce,
+        };
         let bytes = encode(&Frame {
             version: VERSION,
-            nonce: self.nonce,
+            nonce,
             seq: self.seq,
             from: Peer::Lab,
             to: peer.clone(),

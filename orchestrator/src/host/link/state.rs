@@ -5,7 +5,7 @@ use s2lab_os::waits::Moment;
 use s2lab_protocol::{Failure, GuestEnd, Hello, Peer};
 use serde_json::Value;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -25,9 +25,21 @@ pub(super) struct Awaited {
     pub(super) what: &'static str,
 }
 
+/// The cell that the host serves.
+#[derive(Debug, Default)]
+pub(super) struct PresentCell {
+    /// The nonce of its guests' frames.
+    pub(super) nonce: u64,
+    /// Its guests. A frame about any other is an error, so that a hostile host cannot fill our memory.
+    pub(super) guests: BTreeSet<String>,
+}
+
 /// The known state of the other side. Waiters watch its changes.
 #[derive(Debug, Default)]
 pub(super) struct State {
+    pub(super) cell: PresentCell,
+    /// The number that a peer's next frame must have.
+    next_seq: BTreeMap<Peer, u64>,
     pub(super) hello: BTreeMap<Peer, Hello>,
     pub(super) ended: BTreeMap<String, GuestEnd>,
     pub(super) replies: BTreeMap<u64, (Peer, Result<Value, Failure>)>,
@@ -41,6 +53,29 @@ pub(super) struct State {
     /// The look that a person in the host has asked for, until it is begun.
     pub(super) look: Option<LookRequest>,
     pub(super) failed: Option<String>,
+}
+
+impl State {
+    /// Begins a cell. What is known of the guests before it is forgotten.
+    pub(super) fn begin_cell(&mut self, cell: PresentCell) {
+        let of_host = |peer: &Peer| *peer == Peer::Host;
+        self.next_seq.retain(|peer, _| of_host(peer));
+        self.hello.retain(|peer, _| of_host(peer));
+        self.beats.retain(|peer, _| of_host(peer));
+        self.replies.retain(|_, (peer, _)| of_host(peer));
+        self.awaited.retain(|_, awaited| of_host(&awaited.peer));
+        self.ended.clear();
+        self.cell = cell;
+    }
+
+    /// Counts a frame of a peer. The error is the number that it should have.
+    pub(super) fn take_number(&mut self, peer: &Peer, seq: u64) -> Result<(), u64> {
+        let next = self.next_seq.entry(peer.clone()).or_default();
+        match seq == *next {
+            true => Ok(*next += 1),
+            false => Err(*next),
+        }
+    }
 }
 
 pub(super) fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {

@@ -6,11 +6,15 @@ use s2lab_protocol::{
 use serde_json::Value;
 use tokio::io::AsyncReadExt;
 
+/// The nonce of the host.
 const NONCE: u64 = 42;
+/// The nonce of the cell's guests.
+const CELL: u64 = 43;
 const SOON: Duration = Duration::from_secs(5);
 
 fn frame(from: Peer, seq: u64, body: Body) -> Vec<u8> {
-    encode(&Frame { version: VERSION, nonce: NONCE, seq, from, to: Peer::Lab, body }).unwrap()
+    let nonce = if from == Peer::Host { NONCE } else { CELL };
+    encode(&Frame { version: VERSION, nonce, seq, from, to: Peer::Lab, body }).unwrap()
 }
 
 fn hello(from: Peer, seq: u64) -> Vec<u8> {
@@ -36,7 +40,9 @@ fn store() -> Store {
 fn link() -> (Link, UnixStream, mpsc::Receiver<AgentNotice>) {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let (heard, hearing) = mpsc::channel(16);
-    (Link::start(ours, NONCE, ["g0".to_owned()].into(), heard, Ending::unknown()), theirs, hearing)
+    let mut link = Link::start(ours, NONCE, heard, Ending::unknown());
+    link.begin_cell(CELL, ["g0".to_owned()].into());
+    (link, theirs, hearing)
 }
 
 async fn failure(bytes: Vec<u8>) -> String {
@@ -72,6 +78,28 @@ async fn an_answer_to_something_else_is_refused() {
     );
 }
 
+/// Each cell begins with guests that nobody knows; the host's frames are counted on.
+#[tokio::test]
+async fn guests_of_an_earlier_cell_are_forgotten() {
+    let (mut link, mut agent, _hearing) = link();
+    let guest = || Peer::Guest("g0".into());
+    agent.write_all(&[hello(Peer::Host, 0), hello(guest(), 0)].concat()).await.unwrap();
+    link.hello(&guest(), SOON).await.unwrap();
+    link.begin_cell(CELL + 1, ["g0".to_owned()].into());
+    assert!(!link.is_up("g0"));
+    let mut decoder = Decoder::default();
+    decoder.push(&hello(guest(), 0));
+    let again = Frame { nonce: CELL + 1, ..decoder.next_frame().unwrap().unwrap() };
+    agent.write_all(&encode(&again).unwrap()).await.unwrap();
+    link.hello(&guest(), SOON).await.unwrap();
+    link.hello(&Peer::Host, SOON).await.unwrap();
+    // A frame of the cell before ends the link.
+    link.begin_cell(CELL + 2, ["g0".to_owned()].into());
+    agent.write_all(&encode(&again).unwrap()).await.unwrap();
+    let error = link.hello(&guest(), SOON).await.unwrap_err().to_string();
+    assert!(error.contains("a frame of another cell"), "{error}");
+}
+
 #[tokio::test]
 async fn what_breaks_the_protocol_ends_the_link() {
     let bent = |change: fn(&mut Frame)| {
@@ -83,7 +111,7 @@ async fn what_breaks_the_protocol_ends_the_link() {
     };
     let cases = [
         (bent(|f| f.version = 9), "speaks version 9"),
-        (bent(|f| f.nonce = 1), "another run"),
+        (bent(|f| f.nonce = 1), "another cell"),
         (bent(|f| f.seq = 1), "frame 1 where 0 was due"),
         ([hello(Peer::Host, 0), hello(Peer::Host, 0)].concat(), "frame 0 where 1 was due"),
         (bent(|f| f.from = Peer::Lab), "from lab"),

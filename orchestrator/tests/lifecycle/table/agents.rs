@@ -9,7 +9,7 @@ pub(super) fn frames() -> Vec<Row> {
         |name, bend, says| fault(name, Moment::Hello, Act::Bend(bend)).stops("MISS", Stage::HostBoot, says);
     vec![
         at_hello("hello-of-another-version", Bend::Version(9), "speaks version 9 of the protocol"),
-        at_hello("hello-of-another-run", Bend::Nonce, "a frame of another run"),
+        at_hello("hello-of-another-run", Bend::Nonce, "a frame of another cell"),
         at_hello("hello-that-is-no-frame", Bend::Payload("{}".into()), "frame is not what the protocol says"),
         bent("frame-damaged", Bend::Checksum, "CRC-32"),
         bent(
@@ -51,7 +51,12 @@ pub(super) fn frames() -> Vec<Row> {
 
 /// Returns a row in which an agent sends this beside its answer.
 pub(super) fn also(name: &'static str, from: Peer, body: Body, says: &'static str) -> Row {
-    fault(name, request("bind"), Act::Also(from, body)).stops("MISS", Stage::Bind, says)
+    // Guests have a nonce once they have started.
+    let (at, stage) = match from {
+        Peer::Guest(_) => ("store", Stage::Steps),
+        _ => ("bind", Stage::Bind),
+    };
+    fault(name, request(at), Act::Also(from, body)).stops("MISS", stage, says)
 }
 
 pub(super) fn answers() -> Vec<Row> {
@@ -127,6 +132,14 @@ pub(super) fn answers() -> Vec<Row> {
             Deadline::ShutDown,
             "`finish`",
         ),
+        silent(
+            "cells-record-never-comes",
+            "end-cell",
+            "TIMEOUT(shut-down)",
+            Stage::ShutDown,
+            Deadline::ShutDown,
+            "`end the cell`",
+        ),
         fault("hangs-in-the-middle", request("store"), Act::Hang)
             .stops("TIMEOUT(steps)", Stage::Steps, "`store`")
             .after(Deadline::Store),
@@ -177,6 +190,18 @@ pub(super) fn answers() -> Vec<Row> {
             Act::answer::<Finish>(&FinalRecord { answered: 3, taint: Some(0), tables: None }),
         )
         .stops("MISS", Stage::ShutDown, "final record counts 3 answers"),
+        fault(
+            "record-of-another-cell",
+            request("end-cell"),
+            Act::answer::<EndCell>(&CellRecord {
+                nonce: 1,
+                answered: 3,
+                taint: Some(0),
+                tables: None,
+                unclean: None,
+            }),
+        )
+        .stops("MISS", Stage::ShutDown, "it is the record of another cell"),
         fault("channel-closed-before-the-final-record", request("finish"), Act::Close).stops(
             "MISS",
             Stage::ShutDown,

@@ -19,8 +19,8 @@ use s2lab_protocol::{
     Body, By, Facility, Failure, FailureKind, FinalRecord, GuestEnd, Hello, Level, Manner, MapKind, Mapping,
     Notice, Order, Peer, ProbeEnd, ProbeKind, StoreResult,
     ask::{
-        Ask, Bind, Finish, Held, Hold, Load, Loaded, Memory, Probe, ProbeDone, Release, Reset, ResetDone,
-        Store, Stored, VmaFlags,
+        Ask, Bind, CellRecord, EndCell, Finish, Held, Hold, Load, Loaded, Memory, Probe, ProbeDone, Release,
+        Reset, ResetDone, Store, Stored, VmaFlags,
     },
 };
 

@@ -78,6 +78,7 @@ pub(super) fn processes() -> Vec<Row> {
         ended("exits-while-resetting", request("reset"), Stage::Steps),
         ended("exits-while-probing", request("probe"), Stage::Steps),
         ended("exits-while-a-guest-ends", request("stop-guest"), Stage::ShutDown),
+        ended("exits-before-the-cells-record", request("end-cell"), Stage::ShutDown),
         ended("exits-before-the-final-record", request("finish"), Stage::ShutDown),
         fault("crashes-while-storing", request("store"), Act::Signal(SIGABRT)).stops(
             "MISS",

@@ -136,7 +136,7 @@ fn with_manners(story: &mut Story) {
     let outcome = ProbeOutcome::Answered(ProbeEnd::Ok);
     let probed = Probed { guest, device, map, kind, outcome };
     with_exception(story, &probed);
-    let last = story.events.iter().position(|event| matches!(event, Event::HostDown { .. })).unwrap();
+    let last = story.events.iter().position(|event| matches!(event, Event::CellRecord { .. })).unwrap();
     story.events.insert(last, Event::Observed { step: 6, data: Observation::Probed(probed) });
 }
 

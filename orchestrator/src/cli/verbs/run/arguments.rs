@@ -39,10 +39,13 @@ pub(crate) struct Arguments {
     /// Carry out the cells in a random order; the same SEED gives the same order
     #[arg(long, value_name = "SEED", num_args = 0..=1, require_equals = true)]
     pub(crate) shuffle: Option<Option<u32>>,
+    /// Boot a host for each cell; by default cells with the same host share a boot
+    #[arg(long)]
+    pub(crate) isolate: bool,
     /// Stop after the first failure
     #[arg(long)]
     pub(crate) fail_fast: bool,
-    /// Number of cells at a time; default: one for each core, fewer if memory is short
+    /// Number of hosts at a time; default: one for each core, fewer if memory is short
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) jobs: Option<u16>,
     /// Exit as `git bisect run` wants it: 0 good, 1 bad, 125 this commit cannot be judged, 128 the
@@ -82,6 +85,7 @@ impl Arguments {
             retry,
             failed: false,
             shuffle: None,
+            isolate: false,
             fail_fast: false,
             jobs: None,
             bisect: false,

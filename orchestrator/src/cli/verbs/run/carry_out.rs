@@ -201,11 +201,13 @@ impl<'a> ActiveRun<'a> {
             None if compare.is_some() => 1,
             None => gathered.jobs(self.arguments.jobs),
         };
-        let (attempts, fail_fast) = (self.arguments.attempts(), self.arguments.fail_fast);
+        let Arguments { fail_fast, isolate, .. } = *self.arguments;
+        let attempts = self.arguments.attempts();
         // The cells of a comparison are printed together, at its end.
         let has_lines = self.outputs.has_lines() && compare.is_none();
-        let course = Course { jobs, attempts, fail_fast, compare };
-        let run = gathered.run(self.folder.clone(), log, self.interruption.clone(), operator);
+        let course = Course { jobs, attempts, fail_fast, isolate, compare };
+        let mut run = gathered.run(self.folder.clone(), log, self.interruption.clone(), operator);
+        run.seed = self.arguments.seed();
         let cells = match self.arguments.seed() {
             Some(seed) => shuffled(cells, seed),
             None => cells,

@@ -1,0 +1,141 @@
+//! The devices of a host that serves several cells: each begins with them as a fresh boot has them.
+
+use crate::fault;
+use crate::pci::Address;
+use crate::root::Root;
+use s2lab_protocol::Failure;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The places of the configuration space that a message names.
+const MOST_NAMED: usize = 8;
+
+/// The devices that cells have used.
+#[derive(Debug, Default)]
+pub(super) struct Devices {
+    /// The configuration space of each before its first driver.
+    fresh: BTreeMap<Address, Vec<u8>>,
+    /// Those that the present cell uses.
+    used: BTreeSet<Address>,
+}
+
+impl Devices {
+    /// Notes that the cell uses a device, before a driver gets it.
+    pub(super) fn used_by_cell(&mut self, root: &Root, address: &Address) -> Result<(), Failure> {
+        if !self.fresh.contains_key(address) {
+            self.fresh.insert(address.clone(), config(root, address)?);
+        }
+        self.used.insert(address.clone());
+        Ok(())
+    }
+
+    /// Takes the cell's devices from their drivers and resets them.
+    ///
+    /// # Errors
+    /// A device whose driver stays, or whose configuration space is not that of a fresh boot.
+    pub(super) fn release(&mut self, root: &Root) -> Result<(), Failure> {
+        let used = std::mem::take(&mut self.used);
+        used.iter().try_for_each(|address| {
+            release(root, address)?;
+            let (fresh, now) =
+                (self.fresh.get(address).map_or(&[][..], Vec::as_slice), config(root, address)?);
+            match differences(fresh, &now) {
+                None => Ok(()),
+                Some(at) => {
+                    Err(fault::system("reset", address, format_args!("{at} differ from a fresh boot")))
+                }
+            }
+        })
+    }
+}
+
+fn config(root: &Root, address: &Address) -> Result<Vec<u8>, Failure> {
+    let file = address.folder().join("config");
+    root.bytes(&file).map_err(|why| fault::system("read", file.display(), why))
+}
+
+fn release(root: &Root, address: &Address) -> Result<(), Failure> {
+    let folder = address.folder();
+    if root.exists(folder.join("driver")) {
+        root.write(folder.join("driver/unbind"), &address.to_string())?;
+    }
+    // An empty line removes the override (Linux drivers/base/driver.c, driver_set_override).
+    root.write(folder.join("driver_override"), "\n")?;
+    // Only a function with a reset method has the file.
+    match root.exists(folder.join("reset")) {
+        true => root.write(folder.join("reset"), "1"),
+        false => Ok(()),
+    }
+}
+
+/// Returns the places in which two configuration spaces differ, or None if there are none.
+fn differences(fresh: &[u8], now: &[u8]) -> Option<String> {
+    if fresh.len() != now.len() {
+        return Some(format!("the sizes of its configuration space, {} and {},", fresh.len(), now.len()));
+    }
+    let different = fresh.iter().zip(now).enumerate().filter(|(_, (fresh, now))| fresh != now);
+    let places: Vec<_> = different
+        .take(MOST_NAMED)
+        .map(|(at, (fresh, now))| format!("{at:#x} ({now:#04x} instead of {fresh:#04x})"))
+        .collect();
+    (!places.is_empty()).then(|| format!("bytes of its configuration space, {},", places.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::bind::tests::fixture;
+    use super::*;
+    use std::fs;
+
+    /// A device that a driver has, with a configuration space of four bytes.
+    fn device() -> (tempfile::TempDir, Root, std::path::PathBuf, Address) {
+        let folder = tempfile::tempdir().unwrap();
+        let (root, function) = fixture(folder.path());
+        fs::remove_file(function.join("driver")).unwrap();
+        fs::create_dir(function.join("driver")).unwrap();
+        for name in ["driver/unbind", "reset"] {
+            fs::write(function.join(name), "").unwrap();
+        }
+        fs::write(function.join("config"), [0xf4, 0x1a, 0x10, 0x11]).unwrap();
+        (folder, root, function, Address::parse("0000:01:00.0").unwrap())
+    }
+
+    #[test]
+    fn a_device_of_the_cell_is_taken_from_its_driver_and_reset() {
+        let (_folder, root, function, address) = device();
+        let mut devices = Devices::default();
+        devices.used_by_cell(&root, &address).unwrap();
+        devices.release(&root).unwrap();
+        let text = |name: &str| fs::read_to_string(function.join(name)).unwrap();
+        assert_eq!([text("driver/unbind"), text("reset")], ["0000:01:00.0", "1"]);
+        assert_eq!(text("driver_override"), "\n");
+        // What no cell uses is left alone.
+        fs::write(function.join("reset"), "").unwrap();
+        devices.release(&root).unwrap();
+        assert_eq!(text("reset"), "");
+    }
+
+    #[test]
+    fn a_configuration_that_is_not_the_first_is_named() {
+        let (_folder, root, function, address) = device();
+        let mut devices = Devices::default();
+        devices.used_by_cell(&root, &address).unwrap();
+        devices.release(&root).unwrap();
+        // The state of a later cell is compared with the first, too.
+        devices.used_by_cell(&root, &address).unwrap();
+        fs::write(function.join("config"), [0xf4, 0x1a, 0x11, 0x11]).unwrap();
+        let failure = devices.release(&root).unwrap_err();
+        assert!(failure.message.contains("0x2 (0x11 instead of 0x10), differ"), "{}", failure.message);
+        devices.used_by_cell(&root, &address).unwrap();
+        fs::write(function.join("config"), [0xf4]).unwrap();
+        assert!(devices.release(&root).unwrap_err().message.contains("4 and 1"));
+    }
+
+    #[test]
+    fn a_driver_that_stays_is_named() {
+        let (_folder, root, function, address) = device();
+        let mut devices = Devices::default();
+        devices.used_by_cell(&root, &address).unwrap();
+        fs::remove_file(function.join("driver/unbind")).unwrap();
+        assert!(devices.release(&root).unwrap_err().message.contains("unbind"));
+    }
+}
