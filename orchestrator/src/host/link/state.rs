@@ -72,7 +72,10 @@ impl State {
     pub(super) fn take_number(&mut self, peer: &Peer, seq: u64) -> Result<(), u64> {
         let next = self.next_seq.entry(peer.clone()).or_default();
         match seq == *next {
-            true => Ok(*next += 1),
+            true => {
+                *next += 1;
+                Ok(())
+            }
             false => Err(*next),
         }
     }
