@@ -158,7 +158,6 @@ impl Console {
         self.crash(crash);
     }
 
-    /// Ends a piece of a line that continues. The next piece does not repeat the alarm.
     /// Returns the moment at which a line with this text is shown. The caller has the text printed after
     /// this call.
     pub fn expect(&mut self, text: String) -> oneshot::Receiver<()> {
@@ -183,6 +182,7 @@ impl Console {
         Ok(())
     }
 
+    /// Ends a piece of a line that continues. The next piece does not repeat the alarm.
     fn piece_ended(&mut self) -> Option<ConsoleAlarm> {
         let shown = classify(&self.line).is_some();
         let kept = if shown { self.line.len() } else { self.line.len() - OVERLAP };

@@ -285,6 +285,8 @@ impl<'a> Session<'a> {
     pub(super) async fn end(self, watch: Watch, mut facts: Facts) -> Facts {
         let killed = self.host.kill().await;
         facts.left = killed.err().map(|left| left.to_string());
+        // The reader of the notices ends when nobody can send any.
+        drop(self.notices);
         facts.troubles.extend(watch.finish().await);
         facts
     }

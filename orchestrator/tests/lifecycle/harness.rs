@@ -206,6 +206,11 @@ fn check(row: &Row, judged: &JudgedCell, took: Duration) -> Result<(), String> {
     if let Some((witness, due)) = row.hears.filter(|(of, due)| !testimony(judged, of).starts_with(due)) {
         return Err(format!("{witness} is not `{due}`: {}", testimony(judged, witness)));
     }
+    let attempts = judged.attempts.iter().map(|attempt| &attempt.record);
+    let mut crashed = attempts.filter(|record| record.alarms.iter().any(|alarm| alarm.class.is_fatal()));
+    if crashed.any(|record| record.crashes.is_empty()) {
+        return Err("the log has no lines of the crash".into());
+    }
     let (least, most) = match row.within {
         Within::Soon => (Duration::ZERO, BOUND),
         Within::After(_) => (SHORT, SHORT + BOUND),
