@@ -90,7 +90,7 @@ impl Machine {
             bars.insert(name.clone(), bar);
         }
         let plugin = options.plugin.as_deref();
-        if let Some(value) = plugin.filter(|_| script.plugin != Some(PluginAnswer::Taken)) {
+        if let Some(value) = plugin.filter(|_| !script.plugin.is_some_and(PluginAnswer::takes)) {
             return Err(Error::Plugin(value.to_owned()));
         }
         let plugin = plugin.filter(|_| !options.questions).map(Plugin::start).transpose()?;

@@ -2,6 +2,7 @@
 
 use crate::Error;
 use s2lab_protocol::{Body, Failure, GuestEnd, Peer, ask::Ask};
+use s2lab_trace::{INTERFACE, INTERFACES};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::path::PathBuf;
@@ -31,8 +32,22 @@ pub struct Script {
 pub enum PluginAnswer {
     /// The plugin records what KVM does.
     Taken,
+    /// The same, for a plugin that declares the last version of the interface that s2lab serves.
+    TakenByTheNewest,
     /// QEMU ends with a message.
     Refused,
+}
+
+impl PluginAnswer {
+    /// Returns true if QEMU takes a plugin that declares the version in the environment.
+    pub(crate) fn takes(self) -> bool {
+        let declared = || std::env::var(INTERFACE.to_str().ok()?).ok()?.parse().ok();
+        match self {
+            Self::Taken => declared() == INTERFACES.first().copied(),
+            Self::TakenByTheNewest => declared() == INTERFACES.last().copied(),
+            Self::Refused => false,
+        }
+    }
 }
 
 /// A TLBI instruction of the host's EL2.

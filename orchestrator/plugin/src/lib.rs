@@ -2,11 +2,13 @@
 //! accesses to areas of physical memory and stage-2 faults if it is asked to.
 //!
 //! It is loaded by `-plugin FILE,fd=N`, where `N` is an inherited memfd of [`s2lab_trace::SIZE`]
-//! bytes. QEMU calls it on its vCPU threads. It has neither the standard library nor a C library of
-//! its own, so it runs in every QEMU, whatever libc that has.
+//! bytes, with [`s2lab_trace::INTERFACE`] in QEMU's environment. QEMU calls it on its vCPU threads.
+//! It has neither the standard library nor a C library of its own, so it runs in every QEMU,
+//! whatever libc that has.
 
 #![no_std]
 
+mod interface;
 mod qemu;
 mod registers;
 
@@ -23,10 +25,6 @@ use registers::{Buffer, Registers};
 use s2lab_trace::{
     DESCRIPTOR, MAGIC, RING, SIZE, SYNCHRONOUS, Trace, UNREAD, VCPUS, VECTORS, is_fault, is_recorded,
 };
-
-/// The interface that the plugin was written for. QEMU refuses a plugin that it is too new for.
-#[unsafe(no_mangle)]
-pub static qemu_plugin_version: c_int = qemu::VERSION;
 
 /// The shared memory; written before the first vCPU starts.
 static TRACE: AtomicPtr<Trace> = AtomicPtr::new(null_mut());
@@ -53,7 +51,8 @@ pub unsafe extern "C" fn qemu_plugin_install(
     for index in 0..usize::try_from(argc).unwrap_or_default() {
         // SAFETY: by the caller's contract.
         let argument = unsafe { CStr::from_ptr(*argv.add(index)) };
-        match number(argument.to_bytes()) {
+        let digits = argument.to_bytes().strip_prefix(DESCRIPTOR.as_bytes());
+        match digits.and_then(|digits| decimal(digits.strip_prefix(b"=")?)) {
             Some(number) => descriptor = Some(number),
             None => return 1,
         }
@@ -61,18 +60,14 @@ pub unsafe extern "C" fn qemu_plugin_install(
     // Without a descriptor this is a question only.
     let Some(descriptor) = descriptor else { return 0 };
     let Some(trace) = map(descriptor) else { return 1 };
-    // SAFETY: the callbacks have the types that QEMU expects.
-    unsafe {
-        qemu::qemu_plugin_register_vcpu_init_cb(id, vcpu_started);
-        qemu::qemu_plugin_register_vcpu_tb_trans_cb(id, translated);
-    }
+    // SAFETY: QEMU has taken the plugin with this id.
+    unsafe { interface::register(id) };
     trace.head.magic.store(MAGIC, Release);
     0
 }
 
-/// Returns the number in `fd=NUMBER`.
-fn number(argument: &[u8]) -> Option<c_int> {
-    let digits = argument.strip_prefix(DESCRIPTOR.as_bytes())?.strip_prefix(b"=")?;
+/// Returns the number with these decimal digits.
+fn decimal(digits: &[u8]) -> Option<c_int> {
     digits.iter().try_fold(0 as c_int, |number, digit| match digit {
         b'0'..=b'9' => number.checked_mul(10)?.checked_add(c_int::from(digit - b'0')),
         _ => None,
@@ -89,7 +84,8 @@ fn map(descriptor: c_int) -> Option<&'static Trace> {
     trace()
 }
 
-extern "C" fn vcpu_started(_: Id, vcpu: c_uint) {
+/// Looks for the registers of a new vCPU, on its own thread.
+fn vcpu_started(vcpu: c_uint) {
     let missing = REGISTERS.get(vcpu as usize).map_or(1, Registers::find);
     if let Some(trace) = trace() {
         trace.head.missing.fetch_add(missing, Relaxed);
@@ -97,7 +93,7 @@ extern "C" fn vcpu_started(_: Id, vcpu: c_uint) {
 }
 
 /// Hooks the instructions of a translation block.
-extern "C" fn translated(_: Id, block: *mut c_void) {
+fn translated(block: *mut c_void) {
     let is_counting = trace().is_some_and(|trace| trace.head.counting.load(Relaxed) != 0);
     // SAFETY: the block and its instructions are valid during this call.
     unsafe {

@@ -1,11 +1,9 @@
-//! The parts of QEMU's plugin interface that are used, version 4 (QEMU 10.0
-//! include/qemu/qemu-plugin.h, plugins/api.c), and of the C library and GLib that are in QEMU's
-//! process. Nothing is linked: the loader finds them in the process.
+//! The parts of QEMU's plugin interface that are used, versions 4 (QEMU 10.0
+//! include/qemu/qemu-plugin.h, plugins/api.c) and 7 (QEMU 11.1 include/plugins/qemu-plugin.h), and of
+//! the C library and GLib that are in QEMU's process. Nothing is linked: the loader finds them in the
+//! process.
 
 use core::ffi::{c_char, c_int, c_uint, c_void};
-
-/// The version of the interface.
-pub(crate) const VERSION: c_int = 4;
 
 /// `qemu_plugin_id_t`.
 pub(crate) type Id = u64;
@@ -24,7 +22,8 @@ pub struct Info {
     _opaque: [u8; 0],
 }
 
-/// `qemu_plugin_reg_descriptor`.
+/// `qemu_plugin_reg_descriptor`. Since version 5 it has one more field at its end, so
+/// `g_array_get_element_size` has the distance of two.
 #[repr(C)]
 pub(crate) struct Descriptor {
     pub(crate) handle: *mut c_void,
@@ -39,8 +38,6 @@ pub(crate) struct Array {
     pub(crate) len: c_uint,
 }
 
-pub(crate) type VcpuCallback = extern "C" fn(Id, c_uint);
-pub(crate) type TranslationCallback = extern "C" fn(Id, *mut c_void);
 pub(crate) type InstructionCallback = extern "C" fn(c_uint, *mut c_void);
 
 /// `qemu_plugin_meminfo_t`.
@@ -61,8 +58,11 @@ unsafe extern "C" {
     /// Returns NULL if the address is not known.
     pub(crate) fn qemu_plugin_get_hwaddr(info: MemoryInfo, address: u64) -> *const c_void;
     pub(crate) fn qemu_plugin_hwaddr_phys_addr(address: *const c_void) -> u64;
-    pub(crate) fn qemu_plugin_register_vcpu_init_cb(id: Id, callback: VcpuCallback);
-    pub(crate) fn qemu_plugin_register_vcpu_tb_trans_cb(id: Id, callback: TranslationCallback);
+    /// Before version 7 it has no `data`. A function of C does not look at an argument more: it is in a
+    /// register (System V ABI for x86-64, 3.2.3; AAPCS64, 6.8.2).
+    pub(crate) fn qemu_plugin_register_vcpu_init_cb(id: Id, callback: *const c_void, data: *mut c_void);
+    /// The same.
+    pub(crate) fn qemu_plugin_register_vcpu_tb_trans_cb(id: Id, callback: *const c_void, data: *mut c_void);
     pub(crate) fn qemu_plugin_register_vcpu_insn_exec_cb(
         instruction: *mut c_void,
         callback: InstructionCallback,
@@ -76,11 +76,14 @@ unsafe extern "C" {
     /// Appends the register's bytes.
     pub(crate) fn qemu_plugin_read_register(handle: *mut c_void, to: *mut Array) -> c_int;
 
+    pub(crate) fn g_array_get_element_size(array: *mut Array) -> c_uint;
     pub(crate) fn g_array_free(array: *mut Array, with_data: c_int) -> *mut c_char;
     pub(crate) fn g_byte_array_new() -> *mut Array;
     pub(crate) fn g_byte_array_set_size(array: *mut Array, length: c_uint) -> *mut Array;
     pub(crate) fn g_byte_array_free(array: *mut Array, with_data: c_int) -> *mut u8;
 
+    /// Returns NULL if the environment has no such variable.
+    pub(crate) fn getenv(name: *const c_char) -> *const c_char;
     pub(crate) fn mmap(
         address: *mut c_void,
         length: usize,

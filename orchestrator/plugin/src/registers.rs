@@ -1,8 +1,8 @@
 //! The registers of a vCPU, by QEMU's handles for them.
 
 use crate::qemu::{
-    Array, Descriptor, g_array_free, g_byte_array_free, g_byte_array_new, g_byte_array_set_size,
-    qemu_plugin_get_registers, qemu_plugin_read_register,
+    Array, Descriptor, g_array_free, g_array_get_element_size, g_byte_array_free, g_byte_array_new,
+    g_byte_array_set_size, qemu_plugin_get_registers, qemu_plugin_read_register,
 };
 use core::{
     ffi::{CStr, c_void},
@@ -46,9 +46,9 @@ impl Registers {
             if all.is_null() {
                 return (GENERAL + self.system().len()) as u64;
             }
-            let first = (*all).data.cast::<Descriptor>();
+            let (first, size) = ((*all).data, g_array_get_element_size(all) as usize);
             for index in 0..(*all).len as usize {
-                let descriptor = &*first.add(index);
+                let descriptor = &*first.add(index * size).cast::<Descriptor>();
                 if let Some(place) = self.place(CStr::from_ptr(descriptor.name).to_bytes()) {
                     place.store(descriptor.handle, Relaxed);
                 }

@@ -22,6 +22,7 @@ fn a_cell_on_the_newest_qemu_promises_the_same() {
         let version = line.unwrap_or_else(|| panic!("no QEMU in\n{environment}")).split(' ').next();
         version.unwrap().split('.').map(|number| number.parse().unwrap()).collect::<Vec<u32>>()
     };
+    assert!(part(report, "environment").contains("variable tlbi = agrees\n"), "{report}");
     // The archive moves on, and never back.
     assert!(version(report) >= vec![11, 1, 3] && version(&default) < vec![11], "{report}");
 }

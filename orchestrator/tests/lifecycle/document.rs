@@ -105,6 +105,9 @@ fn script(row: &Row) -> String {
     }
     match row.script.plugin {
         Some(PluginAnswer::Taken) => parts.insert(0, "QEMU takes the plugin".into()),
+        Some(PluginAnswer::TakenByTheNewest) => {
+            parts.insert(0, "QEMU takes the plugin by the newest interface alone".into());
+        }
         Some(PluginAnswer::Refused) => parts.insert(0, "QEMU refuses the plugin".into()),
         None => {}
     }

@@ -4,13 +4,19 @@
 
 #![no_std]
 
-use core::sync::atomic::AtomicU64;
+use core::{ffi::CStr, sync::atomic::AtomicU64};
 
 /// The first word of a memory that a plugin of this version has mapped: "S2LAB" and the version.
 pub const MAGIC: u64 = 0x5332_4c41_4200_0002;
 /// The name of the plugin's argument with the number of the descriptor. Without it the plugin
 /// traces nothing: QEMU is only asked if it takes the plugin.
 pub const DESCRIPTOR: &str = "fd";
+/// The name of QEMU's environment variable with the version of the plugin interface that the plugin
+/// declares. QEMU reads that version before it calls the plugin, so it is no argument.
+pub const INTERFACE: &CStr = c"S2LAB_PLUGIN_INTERFACE";
+/// The versions of the interface that the plugin serves; it declares the first without
+/// [`INTERFACE`]. QEMU 10.0 takes 2 to 4 (plugins/plugin.h, QEMU_PLUGIN_MIN_VERSION), 11.1 takes 7.
+pub const INTERFACES: [i32; 2] = [4, 7];
 /// The number of vCPUs of which the plugin can read registers. A record of another one has
 /// [`UNREAD`] in their places.
 pub const VCPUS: usize = 8;

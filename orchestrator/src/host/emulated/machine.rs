@@ -6,7 +6,7 @@ use super::{
     gdb::{Gdb, GdbError},
     look,
     memory::{HostRam, SharedMemory},
-    plugin,
+    plugin::{self, Taken},
     process::Launcher,
     qmp::{Qmp, QmpError},
     trace::TlbiTrace,
@@ -177,14 +177,14 @@ struct Attachments<'a> {
     ram: Shared<SharedMemory>,
     bars: BTreeMap<String, Shared<SharedMemory>>,
     /// The plugin that QEMU takes, with the memory that it shares, or the reason why there is none.
-    plugin: Result<(&'a Path, Shared<TlbiTrace>), String>,
+    plugin: Result<(Taken<'a>, Shared<TlbiTrace>), String>,
 }
 
 impl<'a> Attachments<'a> {
     /// Makes them. QEMU's ends go into `inherit`.
     fn make(
         host: &scenario::Host,
-        plugin: Result<&'a Path, String>,
+        plugin: Result<Taken<'a>, String>,
         inherit: &mut Vec<OwnedFd>,
     ) -> Result<Self, MachineError> {
         let bars = host.devices.iter();
@@ -199,7 +199,7 @@ impl<'a> Attachments<'a> {
                 .map(|(name, device)| Ok((name.clone(), share(inherit, name, device.bar.0)?)))
                 .collect::<Result<_, MachineError>>()?,
             plugin: match plugin {
-                Ok(file) => Ok((file, trace(inherit, host.counts())?)),
+                Ok(plugin) => Ok((plugin, trace(inherit, host.counts())?)),
                 Err(why) => Err(why),
             },
         })
@@ -220,7 +220,7 @@ impl<'a> Attachments<'a> {
             initramfs: parts.initramfs.as_raw_fd(),
             kernel_arguments: parts.kernel_arguments,
             devices: &devices,
-            plugin: plugin.map(|(file, (trace, _))| PluginFile { file, trace: *trace }),
+            plugin: plugin.map(|(taken, (trace, _))| PluginFile { file: taken.file, trace: *trace }),
         }
         .arguments()
     }
@@ -231,7 +231,7 @@ async fn start(
     launcher: &Launcher,
     parts: Parts<'_>,
     cpu: &str,
-    plugin: Result<&Path, String>,
+    plugin: Result<Taken<'_>, String>,
     log: File,
 ) -> Result<(Host, Streams, Vec<String>), MachineError> {
     let mut inherit = vec![];
@@ -239,6 +239,9 @@ async fn start(
     let arguments = made.arguments(&parts, cpu);
     inherit.push(parts.initramfs);
     let mut command = parts.qemu.command();
+    if let Ok((plugin, _)) = &made.plugin {
+        plugin.declare(&mut command);
+    }
     let output = log.try_clone().map_err(MachineError::Start)?;
     command.args(&arguments).stdin(Stdio::null()).stdout(output).stderr(log);
     let process = launcher.launch(command, inherit).await.map_err(MachineError::Start)?;

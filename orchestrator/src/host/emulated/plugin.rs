@@ -6,24 +6,53 @@ use super::{
     memory::SharedMemory,
     process::Launcher,
 };
-use std::{path::Path, process::Stdio};
+use s2lab_trace::{INTERFACE, INTERFACES};
+use std::{
+    ffi::OsStr,
+    os::unix::ffi::OsStrExt,
+    path::Path,
+    process::{Command, Stdio},
+};
 
 /// The longest message of a QEMU that refuses the plugin.
 const LONGEST: u64 = 4096;
 
+/// A plugin that QEMU takes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Taken<'a> {
+    pub(super) file: &'a Path,
+    /// The version of the plugin interface.
+    interface: i32,
+}
+
+impl Taken<'_> {
+    /// Makes the plugin in this QEMU declare the version.
+    pub(super) fn declare(&self, qemu: &mut Command) {
+        qemu.env(OsStr::from_bytes(INTERFACE.to_bytes()), self.interface.to_string());
+    }
+}
+
 /// Returns QEMU's `-cpu` argument, and the plugin if QEMU takes it, or the reason why there is none.
-/// QEMU is asked both at once; only one that does not come up with the plugin is asked again.
+/// QEMU is asked both at once, for each version of the plugin interface until it takes the plugin;
+/// one that takes none is asked once more.
 pub(super) async fn ask<'a>(
     launcher: &Launcher,
     parts: &Parts<'a>,
-) -> Result<(String, Result<&'a Path, String>), CpuError> {
+) -> Result<(String, Result<Taken<'a>, String>), CpuError> {
     let model = &parts.host.cpu;
     let why = match parts.plugin {
-        Ok(file) => match with(launcher, parts, file).await {
-            Ok(cpu) => return Ok((cpu, Ok(file))),
-            Err(Refusal::Unknown(error)) => return Err(error),
-            Err(Refusal::Plugin(why)) => why,
-        },
+        Ok(file) => {
+            let mut why = String::new();
+            for interface in INTERFACES {
+                let plugin = Taken { file, interface };
+                match with(launcher, parts, plugin).await {
+                    Ok(cpu) => return Ok((cpu, Ok(plugin))),
+                    Err(Refusal::Unknown(error)) => return Err(error),
+                    Err(Refusal::Plugin(reason)) => why = reason,
+                }
+            }
+            why
+        }
         Err(why) => why.to_owned(),
     };
     let qemu = parts.qemu.command();
@@ -36,12 +65,13 @@ enum Refusal {
     Plugin(String),
 }
 
-async fn with(launcher: &Launcher, parts: &Parts<'_>, file: &Path) -> Result<String, Refusal> {
+async fn with(launcher: &Launcher, parts: &Parts<'_>, plugin: Taken<'_>) -> Result<String, Refusal> {
     let cannot = |error: std::io::Error| Refusal::Plugin(format!("QEMU could not be asked: {error}"));
     let messages = SharedMemory::new("messages", LONGEST).map_err(cannot)?;
     let stderr = messages.fd().try_clone_to_owned().map_err(cannot)?;
     let mut qemu = parts.qemu.command();
-    qemu.arg("-plugin").arg(file);
+    qemu.arg("-plugin").arg(plugin.file);
+    plugin.declare(&mut qemu);
     let asked = cpu::argument(launcher, qemu, &parts.host.cpu, parts.deadlines, stderr.into()).await;
     asked.map_err(|error| match error {
         CpuError::Unknown { .. } => Refusal::Unknown(error),

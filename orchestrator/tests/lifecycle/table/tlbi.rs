@@ -26,6 +26,7 @@ pub(super) fn invalidations() -> Vec<Row> {
     };
     vec![
         taken("invalidated").hears("tlbi", "agrees"),
+        good("plugin-of-the-newest-interface").plugin(PluginAnswer::TakenByTheNewest).hears("tlbi", "agrees"),
         good("plugin-refused")
             .plugin(PluginAnswer::Refused)
             .hears("tlbi", "silent: no plugin: QEMU does not take it: fake-qemu: Could not load plugin"),
