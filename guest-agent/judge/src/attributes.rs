@@ -1,9 +1,8 @@
 //! Every field of MAIR_EL1 with every MemAttr of stage 2, with and without FEAT_S2FWB.
 
 use crate::{
-    encode::{Format, LAST, Place, Tree},
+    encode::{Format, Tree},
     questions::Judge,
-    ram,
 };
 use s2lab_judge_records::{Access, Regime};
 
@@ -34,28 +33,20 @@ pub(crate) fn ask(judge: &mut Judge) {
     let Some(mut stage2) = tree(judge, format, bits) else { return };
     let Some(mut stage1) = tree(judge, format, 39) else { return };
     let free = &mut judge.free;
-    let mut table = || {
-        let memory = free.take(0x1000, 0x1000)?;
-        Some(Place { address: memory, memory, bits: 0 })
-    };
-    let mut put = |tree: &mut Tree, input: u64, output: u64, bits: u64| {
-        let Some(at) = tree.slot(input, LAST, &mut table) else { panic!("no room") };
-        ram::set(at, tree.format.leaf(LAST, output, bits));
-    };
     for (page, sh) in (0..MEM_ATTRS).flat_map(|page| SH.map(|sh| (page, sh))) {
         let number = page * 4 + sh;
         // Read and write; a physical address without memory is never used.
         let bits = page << 2 | 0b11 << 6 | sh << 8 | AF;
-        put(&mut stage2, PAGES + number * 0x1000, 0x1_0000_0000 + number * 0x1000, bits);
+        stage2.page(free, PAGES + number * 0x1000, 0x1_0000_0000 + number * 0x1000, bits);
         for index in 0..INDEXES {
             let random = judge.random.one_of(&SH);
             let va = PAGES + (number * INDEXES + index) * 0x1000;
-            put(&mut stage1, va, PAGES + number * 0x1000, index << 2 | random << 8 | AF);
+            stage1.page(free, va, PAGES + number * 0x1000, index << 2 | random << 8 | AF);
         }
     }
     // Stage 1's own tables, at IPAs that are their addresses: write-back.
     for memory in [stage1.root].into_iter().chain(stage1.tables().iter().map(|table| table.memory)) {
-        put(&mut stage2, memory, memory, 0b1111 << 2 | 0b11 << 6 | AF);
+        stage2.page(free, memory, memory, 0b1111 << 2 | 0b11 << 6 | AF);
     }
     let fwb: &[u64] = if judge.features.fwb { &[0, fixed::FWB] } else { &[0] };
     for (fwb, eight) in fwb.iter().flat_map(|fwb| (0..256 / INDEXES).map(move |eight| (fwb, eight))) {

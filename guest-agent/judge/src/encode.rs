@@ -1,7 +1,7 @@
 //! Translation tables, written from the architecture's formats (DDI 0487, D8, "Translation table
 //! descriptor formats"). Nothing here reads a descriptor back by its fields.
 
-use crate::ram;
+use crate::ram::{self, Free};
 
 /// The last level.
 pub(crate) const LAST: i32 = 3;
@@ -112,6 +112,14 @@ pub(crate) struct Place {
     pub(crate) bits: u64,
 }
 
+impl Place {
+    /// Returns new memory for a table of `size` bytes, at its own address, or None if none is left.
+    pub(crate) fn of(free: &mut Free, size: u64) -> Option<Self> {
+        let memory = free.take(size, size)?;
+        Some(Self { address: memory, memory, bits: 0 })
+    }
+}
+
 /// The tables of one stage.
 pub(crate) struct Tree {
     pub(crate) format: Format,
@@ -147,6 +155,13 @@ impl Tree {
         let span = self.format.span_bits(level);
         let bits = if level == self.start { self.bits - span } else { self.format.stride() };
         table + 8 * (input >> span & ((1 << bits) - 1))
+    }
+
+    /// Maps the page of `input` to that of `output`, with tables at their own addresses.
+    pub(crate) fn page(&mut self, free: &mut Free, input: u64, output: u64, bits: u64) {
+        let page = 1 << self.format.page_bits;
+        let Some(at) = self.slot(input, LAST, &mut || Place::of(free, page)) else { panic!("no room") };
+        ram::set(at, self.format.leaf(LAST, output, bits));
     }
 
     /// Returns the place of the descriptor for `input` at `level`, and makes the tables above it by

@@ -3,7 +3,7 @@
 
 use crate::{
     attributes::{fixed, tree},
-    encode::{Format, LAST, Place, Tree},
+    encode::Format,
     machine,
     questions::Judge,
     ram,
@@ -41,19 +41,11 @@ pub(crate) fn ask(judge: &mut Judge) {
     let xns: &[u64] = if machine::has_xnx() { &[0b00, 0b01, 0b10, 0b11] } else { &[0b00, 0b10] };
     let free = &mut judge.free;
     let Some(code) = free.take(0x4000, 0x1000) else { return };
-    let mut table = || {
-        let memory = free.take(0x1000, 0x1000)?;
-        Some(Place { address: memory, memory, bits: 0 })
-    };
-    let mut put = |tree: &mut Tree, input: u64, output: u64, bits: u64| {
-        let Some(at) = tree.slot(input, LAST, &mut table) else { panic!("no room") };
-        ram::set(at, tree.format.leaf(LAST, output, bits));
-    };
     // Write-back, read and write, executable; EL1 executes no page that EL0 may write.
     let open = 0b1111 << 2 | 0b11 << 6 | AF;
     for (n, (va, ap)) in [(VECTORS, 0b10), (CODE, 0b10), (USER_CODE, 0b11)].into_iter().enumerate() {
-        put(&mut stage1, va, va, ap << 6 | AF);
-        put(&mut stage2, va, code + 0x1000 * n as u64, open);
+        stage1.page(free, va, va, ap << 6 | AF);
+        stage2.page(free, va, code + 0x1000 * n as u64, open);
     }
     for vector in 0..16 {
         ram::set(code + 0x80 * vector, HVC_OF_VECTOR.into());
@@ -71,14 +63,14 @@ pub(crate) fn ask(judge: &mut Judge) {
     let mut pages = PAGES;
     for (s2ap, xn) in second {
         let ipa = pages;
-        put(&mut stage2, ipa, target, 0b1111 << 2 | s2ap << 6 | xn << 53 | DBM | AF);
+        stage2.page(free, ipa, target, 0b1111 << 2 | s2ap << 6 | xn << 53 | DBM | AF);
         for (ap, xns) in (0..FOUR).flat_map(|ap| (0..FOUR).map(move |xns| (ap, xns))) {
-            put(&mut stage1, pages, ipa, ap << 6 | xns << 53 | DBM | AF);
+            stage1.page(free, pages, ipa, ap << 6 | xns << 53 | DBM | AF);
             pages += 0x1000;
         }
     }
     for memory in [stage1.root].into_iter().chain(stage1.tables().iter().map(|table| table.memory)) {
-        put(&mut stage2, memory, memory, open);
+        stage2.page(free, memory, memory, open);
     }
     let entered = judge.enter(&Regime {
         vttbr: stage2.root | 1 << 48,

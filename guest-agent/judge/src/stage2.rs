@@ -137,9 +137,8 @@ fn fill(judge: &mut Judge, stage2: &mut Stage2) {
         let input = address(random, &stage2.leaves, stage2.tree.bits);
         let output = random.bits(stage2.tree.format.output_bits);
         let leaf = put(judge, &mut stage2.tree, input, output, attributes, &mut |judge, page| {
-            let memory = judge.free.take(page, page)?;
-            let bits = judge.random.word() & IGNORED_OF_TABLES;
-            Some(Place { address: memory, memory, bits })
+            let place = Place::of(&mut judge.free, page)?;
+            Some(Place { bits: judge.random.word() & IGNORED_OF_TABLES, ..place })
         });
         if let Some(leaf) = leaf {
             stage2.leaves.push(leaf);
@@ -231,11 +230,8 @@ impl Stage2 {
             let ipa = (self.near ^ judge.random.bits(22)) & ((1 << bits) - 1) & !(size - 1);
             for step in (0..size).step_by(page as usize) {
                 let free = &mut judge.free;
-                let mut make = || {
-                    let memory = free.take(page, page)?;
-                    Some(Place { address: memory, memory, bits: 0 })
-                };
-                let Some(at) = self.tree.slot(ipa + step, LAST, &mut make) else { continue 'places };
+                let slot = self.tree.slot(ipa + step, LAST, &mut || Place::of(free, page));
+                let Some(at) = slot else { continue 'places };
                 if ram::word(at) != 0 {
                     continue 'places;
                 }

@@ -2,7 +2,10 @@
 
 use crate::{
     Agent, Cache,
-    builds::{cargo::Build, toolchain::Plan},
+    builds::{
+        cargo::{Build, Inputs},
+        toolchain::Plan,
+    },
     carried,
     error::{CacheError, Result},
 };
@@ -13,7 +16,6 @@ use s2lab_os::{
     },
     outside::{self, kinds},
 };
-use serde::Serialize;
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -40,14 +42,6 @@ impl Compiler {
     }
 }
 
-#[derive(Serialize)]
-struct Inputs<'a> {
-    sources: String,
-    target: &'a str,
-    compiler: &'a str,
-    flags: &'a [String],
-}
-
 impl Cache {
     pub(crate) fn agent_blocking(&self) -> Result<Agent> {
         let compiler = self.compiler()?;
@@ -55,8 +49,7 @@ impl Cache {
             Compiler::Machine { target, flags, version } => (*target, version.as_str(), flags.clone()),
             Compiler::Debian(plan) => (GNU, plan.digest.as_str(), Vec::new()),
         };
-        let inputs =
-            Inputs { sources: carried::digest(carried::AGENT), target, compiler: version, flags: &flags };
+        let inputs = Inputs::of(carried::AGENT, target, version, &flags);
         let object = self.objects.get("agent", target, &inputs, |building| {
             let built = self.build(&compiler)?;
             let path = building.dir.join(PACKAGE);

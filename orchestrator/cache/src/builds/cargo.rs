@@ -11,6 +11,7 @@ use s2lab_os::child::{
     self,
     run::{self, Watch},
 };
+use serde::Serialize;
 use std::{
     path::{Path, PathBuf},
     time::Duration,
@@ -28,6 +29,21 @@ const LOCK_LIMIT: Duration = Duration::from_secs(30 * 60);
 /// The separator of flags in CARGO_ENCODED_RUSTFLAGS, so that paths may have spaces (The Cargo
 /// Book, "Environment Variables").
 const SEPARATOR: &str = "\u{1f}";
+
+/// All that decides the result of a build; it is in the name of the object.
+#[derive(Serialize)]
+pub(crate) struct Inputs<'a> {
+    sources: String,
+    target: &'a str,
+    compiler: &'a str,
+    flags: &'a [String],
+}
+
+impl<'a> Inputs<'a> {
+    pub(crate) fn of(files: &[File], target: &'a str, compiler: &'a str, flags: &'a [String]) -> Self {
+        Self { sources: carried::digest(files), target, compiler, flags }
+    }
+}
 
 /// One build.
 pub(crate) struct Build<'a> {

@@ -6,14 +6,13 @@ use crate::{
     builds::{
         agent::{Compiler, GNU},
         build,
-        cargo::Build,
+        cargo::{Build, Inputs},
         toolchain::script,
     },
     carried,
     error::{CacheError, Result},
 };
 use s2lab_os::outside::{self, kinds};
-use serde::Serialize;
 use std::path::PathBuf;
 
 const PACKAGE: &str = "s2lab-judge";
@@ -25,14 +24,6 @@ const LINK: &str = "-Clink-arg=-Tguest-agent/judge/src/judge.ld";
 const LD: &str = r#"#!/bin/sh
 exec /lib64/ld-linux-x86-64.so.2 --library-path "ROOT/usr/lib/x86_64-linux-gnu" "ROOT/usr/bin/aarch64-linux-gnu-ld.bfd" "$@"
 "#;
-
-#[derive(Serialize)]
-struct Inputs<'a> {
-    sources: String,
-    target: &'a str,
-    compiler: &'a str,
-    flags: &'a [String],
-}
 
 impl Cache {
     /// Returns the judge, an ELF program for QEMU's `virt`. Blocks.
@@ -50,8 +41,7 @@ impl Cache {
             *flag = "-Clink-self-contained=no".to_owned();
         }
         flags.push(LINK.to_owned());
-        let inputs =
-            Inputs { sources: carried::digest(carried::JUDGE), target, compiler: version, flags: &flags };
+        let inputs = Inputs::of(carried::JUDGE, target, version, &flags);
         let object = self.objects.get("judge", target, &inputs, |building| {
             let mut flags = flags.clone();
             let mut rustc = None;

@@ -2,7 +2,7 @@
 
 use crate::{
     Cache, Plugin,
-    builds::cargo::Build,
+    builds::cargo::{Build, Inputs},
     carried,
     error::{CacheError, Result},
 };
@@ -13,7 +13,6 @@ use s2lab_os::{
     },
     outside::{self, kinds},
 };
-use serde::Serialize;
 use std::path::Path;
 
 /// The shared library.
@@ -27,13 +26,6 @@ const LINKER: &str = "rust-lld";
 const OWN_LINKER: [&str; 2] = ["-Clinker=rust-lld", "-Clinker-flavor=ld.lld"];
 const MACHINES_LINKER: [&str; 1] = ["-Clink-arg=-nostdlib"];
 
-#[derive(Serialize)]
-struct Inputs<'a> {
-    sources: String,
-    compiler: &'a str,
-    flags: &'a [String],
-}
-
 impl Cache {
     pub(crate) fn plugin_blocking(&self) -> Result<Plugin> {
         let compiler = self.ask_rustc(&["-vV"])?;
@@ -45,7 +37,7 @@ impl Cache {
         // musl's targets link statically unless they are asked not to.
         let flags = linking.iter().chain(&["-Ctarget-feature=-crt-static"]);
         let flags: Vec<String> = flags.map(|&flag| flag.to_owned()).collect();
-        let inputs = Inputs { sources: carried::digest(carried::PLUGIN), compiler: &compiler, flags: &flags };
+        let inputs = Inputs::of(carried::PLUGIN, target, &compiler, &flags);
         let object = self.objects.get("plugin", target, &inputs, |building| {
             if find_on_path("cargo").is_none() {
                 let (program, purpose) = ("cargo".to_owned(), "build the plugin".to_owned());
