@@ -3,6 +3,7 @@
 use judge::{Findings, Order, Ram, Version, compare, prepare};
 use s2lab_cache::{Cache, Parts, Progress, Qemu};
 use s2lab_judge_records::RAM_SIZE;
+use s2lab_model::plan::QemuChoice;
 use s2lab_os::{
     child::run::{self, Watch},
     private,
@@ -15,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-/// The variable with another QEMU: a file like that of `s2lab run --qemu`.
+/// The variable with another QEMU: a word or a file, like a value of `s2lab run --qemu`.
 const QEMU: &str = "S2LAB_JUDGE_QEMU";
 /// The longest time of a machine. It takes two seconds.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -48,10 +49,16 @@ impl Bench {
         let folder = private::cache(|name| env::var_os(name)).unwrap();
         let cache = Cache::open(&folder, false, Arc::new(Steps)).unwrap();
         let judge = cache.judge().unwrap_or_else(|error| panic!("the judge cannot be built: {error}"));
-        let parts = Parts { qemu: env::var_os(QEMU).map(PathBuf::from), ..Parts::default() };
-        let cache = cache.with_parts(parts);
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let qemu = runtime.block_on(cache.qemu());
+        let named = env::var_os(QEMU).unwrap_or_else(|| QemuChoice::Default.word().into());
+        let qemu = match named.to_str().and_then(QemuChoice::of_word) {
+            Some(QemuChoice::Default) => runtime.block_on(cache.qemu()),
+            Some(QemuChoice::Newest) => runtime.block_on(cache.newest_qemu()),
+            None => {
+                let parts = Parts { qemu: Some(PathBuf::from(named)), ..Parts::default() };
+                runtime.block_on(cache.with_parts(parts).qemu())
+            }
+        };
         Self { qemu: qemu.unwrap_or_else(|error| panic!("no QEMU: {error}")), judge }
     }
 
