@@ -13,6 +13,7 @@ mod gdb;
 mod machine;
 mod memory;
 mod plugin;
+pub mod programs;
 mod qmp;
 pub mod real;
 pub mod script;

@@ -49,6 +49,8 @@ pub enum Deadline {
     Stuck,
     /// An operator's login: dropbear makes its key then, on an emulated CPU.
     Login,
+    /// The copy of one file of an operator by ssh.
+    Copy,
     /// The answer of QEMU that it is alive, after something else has not answered in time.
     Alive,
     /// The rest of a crash, once its first line is there.
@@ -85,7 +87,7 @@ const fn row(deadline: Deadline, name: &'static str, seconds: u64, side: Side) -
     Row { deadline, name, seconds, side }
 }
 
-const TABLE: [Row; 19] = [
+const TABLE: [Row; 20] = [
     row(Deadline::Attach, "attach", 60, Side::Qemu),
     row(Deadline::Qmp, "QMP", 20, Side::Qemu),
     row(Deadline::Gdb, "gdb", 10, Side::Qemu),
@@ -101,6 +103,7 @@ const TABLE: [Row; 19] = [
     row(Deadline::BootSilence, "boot silence", 8, Side::Host),
     row(Deadline::Stuck, "stuck", 6, Side::Host),
     row(Deadline::Login, "login", 60, Side::Host),
+    row(Deadline::Copy, "copy", 300, Side::Host),
     row(Deadline::Alive, "alive", 5, Side::Aftermath),
     row(Deadline::Drain, "drain", 3, Side::Aftermath),
     row(Deadline::Diagnosis, "diagnosis", 5, Side::Aftermath),

@@ -87,10 +87,10 @@ pub(super) async fn work(
     stages.enter(Stage::GuestBoot);
     cell.start_guests().await?;
     stages.enter(Stage::Steps);
-    match shared.operator.filter(|operator| operator.is_instead_of_steps()) {
-        Some(operator) => {
+    match shared.operator.and_then(|operator| Some((operator, operator.errand()?))) {
+        Some((operator, errand)) => {
             let ssh = cell.session.ssh().map_err(|e| Stop::lab(format!("cannot use the ssh stream: {e}")))?;
-            let shell = operator.receive(ssh, cell.session.deadlines.of(Deadline::Login));
+            let shell = operator.receive(ssh, errand, cell.session.ssh_patience());
             cell.session.serve_looks(planned, operator, shell).await?;
         }
         None => cell.steps().await?,

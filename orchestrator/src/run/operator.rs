@@ -40,9 +40,28 @@ pub type Show = fn(&Key, &LookTables) -> String;
 /// The moment of a shell.
 pub enum When {
     /// Instead of the scenario's steps.
-    Instead,
+    Instead(Errand),
     /// Before the end of a host whose cell does not pass.
     NotPassed(Lacks),
+}
+
+/// The files and the command that a person has for a host.
+#[derive(Debug, Default)]
+pub struct Errand {
+    /// They are copied before the shell opens.
+    pub files: Vec<HostFile>,
+    /// A command of the host's shell. None: the person gets the shell itself.
+    pub command: Option<String>,
+}
+
+/// A file on its way into a host.
+#[derive(Debug)]
+pub struct HostFile {
+    /// The path in the host; relative to the home folder.
+    pub path: String,
+    pub bytes: Vec<u8>,
+    /// The bits of its mode, without set-user-ID and the like.
+    pub mode: u32,
 }
 
 /// The person at stdin, stdout and stderr, perhaps with gdb in another terminal.
@@ -70,8 +89,12 @@ impl Operator {
         self.exit.get()
     }
 
-    pub(super) fn is_instead_of_steps(&self) -> bool {
-        matches!(self.shell, Some(When::Instead))
+    /// Returns the errand in place of the scenario's steps.
+    pub(super) fn errand(&self) -> Option<&Errand> {
+        match &self.shell {
+            Some(When::Instead(errand)) => Some(errand),
+            _ => None,
+        }
     }
 
     /// Returns true if the host of a cell that does not pass is kept.
@@ -100,9 +123,14 @@ impl Operator {
         }
     }
 
-    /// Opens the shell, and waits until it ends. `login` is the deadline of its login.
-    pub(super) async fn receive(&self, ssh: UnixStream, login: Duration) -> Result<(), Stop> {
-        let exit = open(ssh, login).await.map_err(|error| Stop::lab(error.to_string()))?;
+    /// Carries out the errand, and waits until its command or the shell ends.
+    pub(super) async fn receive(
+        &self,
+        ssh: UnixStream,
+        errand: &Errand,
+        patience: SshPatience,
+    ) -> Result<(), Stop> {
+        let exit = open(ssh, errand, patience).await.map_err(|error| Stop::lab(error.to_string()))?;
         // A cell has one shell.
         let _ = self.exit.set(exit);
         Ok(())
@@ -110,14 +138,14 @@ impl Operator {
 
     /// Keeps the host of a cell that does not pass: until the end of a shell on a terminal, else
     /// for ever. `ssh` is None if the host has not booted.
-    pub(super) async fn keep(&self, key: &Key, why: &str, ssh: Option<UnixStream>, login: Duration) {
+    pub(super) async fn keep(&self, key: &Key, why: &str, ssh: Option<UnixStream>, patience: SshPatience) {
         print(&format!("{key}: its host keeps running, {why}"));
         match ssh {
             None => print("  no shell is possible: the host has not booted"),
             Some(_) if !io::stdin().is_terminal() => print("  a shell in it needs a terminal on stdin"),
             Some(ssh) => {
                 print("  opening a shell in it; exit the shell to end the cell");
-                match open(ssh, login).await {
+                match open(ssh, &Errand::default(), patience).await {
                     Ok(_) => return,
                     Err(error) => print(&format!("  no shell: {error}")),
                 }
@@ -200,14 +228,27 @@ pub(super) fn print(line: &str) {
     let _ = writeln!(io::stderr(), "{:indented$}{}", "", s2lab_model::escape::line(text));
 }
 
-async fn open(stream: UnixStream, login: Duration) -> Result<Exit, SshError> {
+/// The deadlines of what happens before a shell opens.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SshPatience {
+    /// The login.
+    pub(super) login: Duration,
+    /// The copy of one file.
+    pub(super) copy: Duration,
+}
+
+async fn open(stream: UnixStream, errand: &Errand, patience: SshPatience) -> Result<Exit, SshError> {
     let local = |doing| move |source| SshError::Local { doing, source };
-    let ssh = Ssh::connect(stream, login).await?;
+    let ssh = Ssh::connect(stream, patience.login).await?;
+    for HostFile { path, bytes, mode } in &errand.files {
+        ssh.write_file(path, bytes.clone(), *mode, patience.copy).await?;
+    }
     let (bell, resized) = UnixStream::pair().map_err(local("cannot watch the terminal's size"))?;
     bell.set_nonblocking(true).map_err(local("cannot watch the terminal's size"))?;
     let mut sizes = signal(SignalKind::window_change()).map_err(local("cannot watch the terminal's size"))?;
     let stdin = io::stdin();
-    let terminal = size(&stdin).filter(|_| io::stdout().is_terminal()).map(|size| {
+    let interactive = errand.command.is_none() && io::stdout().is_terminal();
+    let terminal = size(&stdin).filter(|_| interactive).map(|size| {
         let kind = std::env::var("TERM").unwrap_or_else(|_| "dumb".into());
         (kind, size)
     });
@@ -220,7 +261,8 @@ async fn open(stream: UnixStream, login: Duration) -> Result<Exit, SshError> {
         None => None,
     };
     let (output, errors) = (Box::new(io::stdout()), Box::new(io::stderr()));
-    let mut shell = std::pin::pin!(ssh.shell(Shell { terminal, input, output, errors, resized }));
+    let command = errand.command.clone();
+    let mut shell = std::pin::pin!(ssh.shell(Shell { command, terminal, input, output, errors, resized }));
     loop {
         tokio::select! {
             exit = &mut shell => return exit,

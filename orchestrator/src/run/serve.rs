@@ -3,7 +3,6 @@
 use super::{
     cell::{CellPlace, Shared, work},
     conclusion::{Completion, Facts},
-    operator::Operator,
     session::Session,
     stages::{Stages, Stop},
     watch::{Cancel, Watch},
@@ -98,7 +97,7 @@ async fn boot(
         let done = {
             let boots = place == Place::FIRST;
             let work = pin!(work(shared, &cell.planned, &mut session, &mut stages, supply, boots));
-            let alone = shared.operator.is_some_and(Operator::is_instead_of_steps);
+            let alone = shared.operator.is_some_and(|operator| operator.errand().is_some());
             watch.race(work, &mut cancel, alone).await
         };
         // Who asks for an end gets it before the next cell.

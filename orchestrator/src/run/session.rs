@@ -11,7 +11,7 @@ use super::{
     console::Console,
     log::EventLog,
     nonce::nonce,
-    operator::{GdbSocket, Operator, print},
+    operator::{GdbSocket, Operator, SshPatience, print},
     stages::Stop,
     watch::{Cancel, Consoles, Watch},
 };
@@ -210,6 +210,12 @@ impl<'a> Session<'a> {
         self.host.ssh().try_clone()
     }
 
+    /// Returns the deadlines of a person's ssh.
+    pub(super) fn ssh_patience(&self) -> SshPatience {
+        let of = |deadline| self.deadlines.of(deadline);
+        SshPatience { login: of(Deadline::Login), copy: of(Deadline::Copy) }
+    }
+
     /// A host must have had its console until it is asked for its final record. What comes later
     /// counts for nothing.
     pub(super) async fn require_console(&self) -> Result<(), Stop> {
@@ -270,7 +276,7 @@ impl<'a> Session<'a> {
         let _ = self.host.resume().await;
         let ssh = self.ssh().ok().filter(|_| up);
         let ending = self.host.ending().clone();
-        let kept = operator.keep(&planned.key, why, ssh, self.deadlines.of(Deadline::Login));
+        let kept = operator.keep(&planned.key, why, ssh, self.ssh_patience());
         tokio::select! {
             biased;
             () = cancel.requested() => {}

@@ -4,7 +4,11 @@ use crate::{
     harness::{Done, Place, left_over, scenario},
     kernels::unpacked,
 };
-use std::fs;
+use fake_qemu::programs::{End, program};
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
+};
 
 /// Runs `s2lab shell` with these commands on stdin.
 fn shell(place: &Place, options: &[&str], commands: &str) -> Done {
@@ -57,6 +61,34 @@ fn a_shell_runs_commands_from_a_pipe_and_exits_as_the_last_of_them() {
     assert_eq!(flood.code, Some(143), "{}", flood.stderr);
     assert_eq!((flood.stdout.len(), flood.stderr.len()), (5_000_002, 5_000_000));
     assert!(flood.stdout.ends_with("x1\n"), "one guest's QEMU is there");
+}
+
+/// A host of its own, because a shell ends its host.
+#[test]
+fn a_program_of_the_users_is_copied_into_the_host_and_run() {
+    let place = Place::new();
+    let (repro, data) = (place.path().join("repro"), place.path().join("data"));
+    fs::write(&repro, program("not ok 1 it works\n", End::Exit(23))).unwrap();
+    fs::set_permissions(&repro, Permissions::from_mode(0o700)).unwrap();
+    fs::write(&data, "it's data\n".repeat(200_000)).unwrap();
+    let copies = [repro.display().to_string(), format!("{}:/tmp/new/", data.display())];
+    let done = place.s2lab([
+        "shell",
+        &scenario("up"),
+        "--kernel=debian-6.12",
+        "--copy",
+        &copies[0],
+        "--copy",
+        &copies[1],
+        "--",
+        "sh",
+        "-c",
+        "wc -c < /tmp/new/data; ls -l repro | cut -c 1-10 >&2; ./repro",
+    ]);
+    assert_eq!(done.code, Some(23), "{}", done.stderr);
+    assert_eq!(done.stdout, "2000000\nnot ok 1 it works\n", "{}", done.stderr);
+    assert!(done.stderr.contains("\n-rwx------\n"), "{}", done.stderr);
+    assert_eq!(left_over(&place), Vec::<String>::new());
 }
 
 /// A host of its own, because it dies.

@@ -6,10 +6,10 @@
 mod dropbear;
 
 use dropbear::Dropbear;
-use s2lab::host::ssh::{Exit, MAX_OUTPUT, Shell, Ssh, SshError};
+use s2lab::host::ssh::{Exit, MAX_OUTPUT, Shell, Ssh, SshError, quoted};
 use std::{
     io::{self, Read, Write},
-    os::unix::net::UnixStream,
+    os::unix::{fs::PermissionsExt, net::UnixStream},
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -171,6 +171,7 @@ async fn a_shell_takes_commands_from_a_pipe() {
     let (_bell, resized) = pair();
     let (output, errors) = (Kept::default(), Kept::default());
     let shell = Shell {
+        command: None,
         terminal: None,
         input: input.into(),
         output: Box::new(output.clone()),
@@ -189,6 +190,41 @@ async fn a_shell_takes_commands_from_a_pipe() {
 }
 
 #[tokio::test]
+async fn a_command_in_place_of_a_shell_has_its_own_input_and_exit_code() {
+    let Some((_dropbear, ssh)) = dropbear().await else { return };
+    let (mut typing, input) = pair();
+    let (_bell, resized) = pair();
+    let (output, errors) = (Kept::default(), Kept::default());
+    let shell = Shell {
+        command: Some(format!("cat; echo {} >&2; exit 7", quoted("it's $HOME"))),
+        terminal: None,
+        input: input.into(),
+        output: Box::new(output.clone()),
+        errors: Box::new(errors.clone()),
+        resized,
+    };
+    typing.write_all(b"exit 3\n").unwrap();
+    drop(typing);
+    let exit = tokio::time::timeout(LONG, ssh.shell(shell)).await.unwrap().unwrap();
+    assert_eq!(exit, Exit::Code(7));
+    assert_eq!(output.0.lock().unwrap().as_slice(), b"exit 3\n");
+    assert_eq!(errors.0.lock().unwrap().as_slice(), b"it's $HOME\n");
+}
+
+#[tokio::test]
+async fn a_file_arrives_whole_with_its_mode() {
+    let Some((_dropbear, ssh)) = dropbear().await else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("made/it's new");
+    let bytes: Vec<u8> = (0..3_000_000_u32).map(|n| (n % 251) as u8).collect();
+    ssh.write_file(path.to_str().unwrap(), bytes.clone(), 0o750, LONG).await.unwrap();
+    assert!(std::fs::read(&path).unwrap() == bytes);
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o750);
+    let refused = ssh.write_file(folder.path().to_str().unwrap(), bytes, 0o750, LONG).await.unwrap_err();
+    assert!(matches!(refused, SshError::Command { .. }) && refused.to_string().contains("copying to /"));
+}
+
+#[tokio::test]
 async fn whoever_presses_it_three_times_leaves_a_shell_that_does_not_answer() {
     let Some((dropbear, ssh)) = dropbear().await else { return };
     let (mut typing, input) = pair();
@@ -196,6 +232,7 @@ async fn whoever_presses_it_three_times_leaves_a_shell_that_does_not_answer() {
     let output = Kept::default();
     let size = s2lab::host::ssh::Size { columns: 80, rows: 24 };
     let shell = Shell {
+        command: None,
         terminal: Some(("vt100".into(), size)),
         input: input.into(),
         output: Box::new(output.clone()),

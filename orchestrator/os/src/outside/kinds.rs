@@ -66,6 +66,8 @@ kinds! {
     ARCHIVE = "an archive", 4 * GIB;
     /// A program or a library: QEMU, the agent, a part of a user land.
     PROGRAM = "a program", GIB;
+    /// A file of the user's that goes into a host. It is read into memory.
+    COPY = "a file to copy", 64 * MIB;
     /// A file of a kernel's source.
     SOURCE_FILE = "a file of a kernel's source", 256 * MIB;
     /// An archive of the source of a kernel, or a package.

@@ -43,6 +43,8 @@ pub enum SshError {
 
 /// The streams and the terminal of a person's shell.
 pub struct Shell {
+    /// The command that the user's shell runs, without a terminal. None: a shell for the person.
+    pub command: Option<String>,
     /// The type of the terminal ($TERM) and its size. Without it the shell reads its commands from
     /// a pipe.
     pub terminal: Option<(String, Size)>,
@@ -97,15 +99,42 @@ impl Ssh {
     /// Returns the first `limit` bytes of a file, at most [`MAX_OUTPUT`].
     pub async fn read_file(&self, path: &str, limit: usize, deadline: Duration) -> Result<Vec<u8>, SshError> {
         let limit = limit.min(MAX_OUTPUT);
-        let quoted = path.replace('\'', r"'\''");
-        let output = self.exec(&format!("head -c {limit} -- '{quoted}'"), vec![], deadline).await?;
+        let command = format!("head -c {limit} -- {}", quoted(path));
+        self.must(format!("reading {path}"), &command, vec![], deadline).await.map(|output| output.stdout)
+    }
+
+    /// Writes a file with this mode, and the folders above it.
+    ///
+    /// # Errors
+    /// The file may be there in part.
+    pub async fn write_file(
+        &self,
+        path: &str,
+        bytes: Vec<u8>,
+        mode: u32,
+        deadline: Duration,
+    ) -> Result<(), SshError> {
+        let quoted = quoted(path);
+        let command =
+            format!("mkdir -p -- \"$(dirname -- {quoted})\" && cat > {quoted} && chmod {mode:o} -- {quoted}");
+        self.must(format!("copying to {path}"), &command, bytes, deadline).await.map(drop)
+    }
+
+    /// Runs a command like [`Ssh::exec`] that must exit with 0.
+    async fn must(
+        &self,
+        doing: String,
+        command: &str,
+        stdin: Vec<u8>,
+        deadline: Duration,
+    ) -> Result<Output, SshError> {
+        let output = self.exec(command, stdin, deadline).await?;
         match output.exit {
-            Exit::Code(0) => Ok(output.stdout),
-            exit => Err(SshError::Command {
-                doing: format!("reading {path}"),
-                exit,
-                stderr: String::from_utf8_lossy(&output.stderr).trim_end().into(),
-            }),
+            Exit::Code(0) => Ok(output),
+            exit => {
+                let stderr = String::from_utf8_lossy(&output.stderr).trim_end().into();
+                Err(SshError::Command { doing, exit, stderr })
+            }
         }
     }
 
@@ -137,6 +166,11 @@ impl Ssh {
         answer
             .unwrap_or_else(|_| Err(SshError::Lost { doing: doing.into(), why: "it was over before".into() }))
     }
+}
+
+/// Returns a word in the quotes of a POSIX shell.
+pub fn quoted(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 /// A guard that ends the connection when its call is dropped.

@@ -191,7 +191,7 @@ impl Owner {
         }
     }
 
-    /// Opens a channel with a shell behind it, on the shell's terminal.
+    /// Opens a channel with a shell behind it, on the shell's terminal, or with its command.
     fn open_shell(&mut self, shell: &Shell) -> Result<Channel, SshError> {
         let until = Until::new(SHELL);
         let mut channel = self.open(until, IN_SHELL)?;
@@ -199,7 +199,10 @@ impl Owner {
             let size = Some((size.columns, size.rows, 0, 0));
             self.channel(until, IN_SHELL, &mut channel, |channel| channel.request_pty(kind, None, size))?;
         }
-        self.channel(until, IN_SHELL, &mut channel, Channel::shell)?;
+        match &shell.command {
+            Some(command) => self.channel(until, IN_SHELL, &mut channel, |channel| channel.exec(command))?,
+            None => self.channel(until, IN_SHELL, &mut channel, Channel::shell)?,
+        }
         shell.resized.set_nonblocking(true).map_err(shell_local)?;
         Ok(channel)
     }

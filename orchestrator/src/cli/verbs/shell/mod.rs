@@ -1,4 +1,6 @@
-//! `s2lab shell`: a cell's host with its guests, and a shell in it.
+//! `s2lab shell`: a cell's host with its guests, and a shell in it, or a command.
+
+mod copies;
 
 use crate::cli::{
     context::Context,
@@ -11,12 +13,12 @@ use crate::cli::{
     shared::parts::PartArguments,
 };
 use crate::{
-    host::ssh::Exit,
+    host::ssh::{Exit, quoted},
     run::{
         Course,
         folder::{self, RunFolder},
         log::EventLog,
-        operator::{Operator, When},
+        operator::{Errand, Operator, When},
         signals::Interruption,
     },
     runtime,
@@ -54,6 +56,9 @@ pub(crate) struct Arguments {
     what: String,
     #[command(flatten)]
     kernels: KernelArguments,
+    /// Copy this file into the host first, to its name in the home folder or to PATH; repeatable
+    #[arg(long, value_name = "FILE[:PATH]")]
+    copy: Vec<String>,
     /// Let gdb attach to the host before its first instruction; no deadlines
     #[arg(long)]
     gdb: bool,
@@ -62,10 +67,23 @@ pub(crate) struct Arguments {
     /// Do not touch the network: what is not in the cache is an error
     #[arg(long)]
     offline: bool,
+    /// Run this command in the host, in place of a shell; its exit code is s2lab's
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<String>,
+}
+
+impl Arguments {
+    /// Returns the files, which are read, and the command with each word as it was given.
+    fn errand(&self) -> Result<Errand, Failure> {
+        let files = self.copy.iter().map(|argument| copies::read(argument)).collect::<Result<_, _>>()?;
+        let words: Vec<_> = self.command.iter().map(|word| quoted(word)).collect();
+        Ok(Errand { files, command: (!words.is_empty()).then(|| words.join(" ")) })
+    }
 }
 
 pub(crate) fn shell(context: &Context, arguments: Arguments) -> Result<u8, Failure> {
     let lab = context.lab()?;
+    let errand = arguments.errand()?;
     let cells = CellArguments { what: vec![arguments.what.clone()], ..CellArguments::default() };
     let mut planned = planned(&lab, &cells, &arguments.kernels, &arguments.parts.qemu)?;
     let cell = planned.only_cell("a shell is in one")?.clone();
@@ -92,7 +110,7 @@ pub(crate) fn shell(context: &Context, arguments: Arguments) -> Result<u8, Failu
         let folder = RunFolder::create(&places.state, Some(&place), folder::now()).map_err(unusable)?;
         let stopped = Arc::new(OnceLock::new());
         let (log, writer) = log(&folder, Arc::clone(&stopped), mode == Mode::Quiet).map_err(unusable)?;
-        let operator = Arc::new(Operator::new(Some(When::Instead), arguments.gdb, tables::now));
+        let operator = Arc::new(Operator::new(Some(When::Instead(errand)), arguments.gdb, tables::now));
         let run = gathered.run(folder.clone(), log, interruption.clone(), Some(Arc::clone(&operator)));
         let logs = folder.cell_path(&cell.key);
         let course =
