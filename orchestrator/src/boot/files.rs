@@ -1,11 +1,14 @@
 //! The files that a run boots: everything that comes out of the cache, gathered before the first
 //! cell.
 
-use super::kernel::{
-    given::CheckedKernels,
-    named::{CustomKernel, names, resolve},
-    ready::{Bootable, KernelFiles, guest_kernel, kernel},
-    resolved::KernelRequest,
+use super::{
+    kernel::{
+        given::CheckedKernels,
+        named::{CustomKernel, names, resolve},
+        ready::{Bootable, KernelFiles, guest_kernel, kernel},
+        resolved::KernelRequest,
+    },
+    lanes::Lanes,
 };
 use rustix::fd::OwnedFd;
 use s2lab_cache::{
@@ -72,31 +75,37 @@ impl BootFiles {
         }
     }
 
-    /// Gathers the needs of `cells`, which have at least one kernel. `folder` is the folder of
-    /// `kernels.yaml`.
+    /// Gathers the needs of `cells`, which have at least one kernel. `cache` reports to `lanes`.
+    /// `folder` is the folder of `kernels.yaml`.
     pub async fn gather(
         cache: Cache,
+        lanes: &Lanes,
         listed: &Kernels,
         folder: &Path,
         chosen: &[CustomKernel],
         checked: &CheckedKernels,
         cells: &[PlannedCell],
     ) -> Result<Self, CacheError> {
-        let (qemus, missing_qemus) = qemus(&cache, cells).await?;
-        let guest_kernel = guest_kernel(&cache, listed, folder).await?;
-        let (mut requests, mut unresolved) = (Vec::new(), BTreeMap::new());
-        for name in names(cells) {
-            match resolve(name, listed, folder, chosen) {
-                Ok(request) => requests.push((name.clone(), request)),
-                Err(error) => drop(unresolved.insert(name.clone(), error)),
+        let fetched = async {
+            let (qemus, missing_qemus) = qemus(&cache, cells).await?;
+            let userland = cache.host_userland().await?;
+            let guest_kernel = guest_kernel(&cache, listed, folder).await?;
+            let (mut requests, mut unresolved) = (Vec::new(), BTreeMap::new());
+            for name in names(cells) {
+                match resolve(name, listed, folder, chosen) {
+                    Ok(request) => requests.push((name.clone(), request)),
+                    Err(error) => drop(unresolved.insert(name.clone(), error)),
+                }
             }
-        }
-        let (kernels, mut missing) = kernels(&cache, requests, checked).await?;
-        missing.append(&mut unresolved);
-        let missing = bearable(&kernels, missing)?;
-        let userland = cache.host_userland().await?;
-        let agent = cache.agent().await?;
-        let plugin = plugin(&cache).await?;
+            let (kernels, mut missing) = kernels(&cache, requests, checked).await?;
+            missing.append(&mut unresolved);
+            let missing = bearable(&kernels, missing)?;
+            Ok((qemus, missing_qemus, userland, guest_kernel, kernels, missing))
+        };
+        // Its tool chain and its build take longest on a new machine.
+        let built = async { Ok((cache.agent().await?, plugin(&cache).await?)) };
+        let (fetched, (agent, plugin)) = lanes.both(fetched, built).await?;
+        let (qemus, missing_qemus, userland, guest_kernel, kernels, missing) = fetched;
         let arguments =
             chosen.iter().map(|kernel| (kernel.label.clone(), kernel.arguments.clone())).collect();
         let held = checked.cache.iter().cloned().chain([cache]).collect();

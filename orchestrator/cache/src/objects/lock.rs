@@ -15,9 +15,15 @@ pub(crate) fn path(objects: &Path, name: &str) -> PathBuf {
     objects.join(FOLDER).join(format!("{name}.lock"))
 }
 
-/// Waits up to `limit` for a lock. Reports to `progress` once what it waits for.
+/// Waits up to `limit` for a lock. Reports to `progress` once what it waits for, if that is another
+/// process.
 pub(crate) fn acquire(path: &Path, what: &str, limit: Duration, progress: &dyn Progress) -> Result<Lock> {
-    let waits = |holder: &str| progress.step(&format!("waiting for {holder}, which prepares {what}"));
+    let this = format!("process {}", std::process::id());
+    let waits = |holder: &str| {
+        if holder != this {
+            progress.step(&format!("waiting for {holder}, which prepares {what}"));
+        }
+    };
     Ok(Lock::acquire(path, what, limit, &waits, &|| progress.cancelled())?)
 }
 
@@ -25,7 +31,7 @@ pub(crate) fn acquire(path: &Path, what: &str, limit: Duration, progress: &dyn P
 mod tests {
     use super::*;
     use crate::CacheError;
-    use std::sync::Mutex;
+    use std::{fs, sync::Mutex};
 
     #[derive(Default)]
     struct Said(Mutex<Vec<String>>);
@@ -39,14 +45,20 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_is_reported_once_with_the_holder() {
+    fn a_wait_for_another_process_is_reported_once() {
         let dir = tempfile::tempdir().unwrap();
         let path = path(dir.path(), "x");
         let _held = Lock::try_acquire(&path).unwrap().unwrap();
         let said = Said::default();
-        let error = acquire(&path, "the tree", Duration::from_millis(250), &said).unwrap_err();
-        assert!(matches!(error, CacheError::LockTimeout { lock, .. } if lock == "the tree"));
-        let due = format!("waiting for process {}, which prepares the tree", std::process::id());
-        assert_eq!(*said.0.lock().unwrap(), [due]);
+        let wait = || {
+            let error = acquire(&path, "the tree", Duration::from_millis(250), &said).unwrap_err();
+            assert!(matches!(error, CacheError::LockTimeout { lock, .. } if lock == "the tree"));
+        };
+        wait();
+        assert_eq!(*said.0.lock().unwrap(), [""; 0], "another lane of this process is at work");
+        // As if the holder were the first process of the machine.
+        fs::write(&path, "1").unwrap();
+        wait();
+        assert_eq!(*said.0.lock().unwrap(), ["waiting for process 1, which prepares the tree"]);
     }
 }

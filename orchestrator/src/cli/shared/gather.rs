@@ -2,7 +2,7 @@
 
 use crate::cli::{failure::Failure, shared::cells::CellPlan};
 use crate::{
-    boot::{files::BootFiles, kernel::named::CustomKernel, preflight::STATE_SPACE},
+    boot::{files::BootFiles, kernel::named::CustomKernel, lanes::Lanes, preflight::STATE_SPACE},
     host::{
         self, Launcher,
         deadlines::{Deadlines, Factor},
@@ -50,9 +50,10 @@ impl Provisions {
         display: &Arc<Display>,
     ) -> Result<Self, Failure> {
         let Source { places, lab, parts, offline } = source;
-        let cache = Cache::open(&places.cache, offline, display.clone())?.with_parts(parts);
+        let lanes = Arc::new(Lanes::new(display.clone()));
+        let cache = Cache::open(&places.cache, offline, lanes.clone())?.with_parts(parts);
         let CellPlan { kernels, chosen, given, cells, .. } = planned;
-        let gathered = BootFiles::gather(cache, kernels, &lab.images(), chosen, given, cells).await;
+        let gathered = BootFiles::gather(cache, &lanes, kernels, &lab.images(), chosen, given, cells).await;
         display.clear_all();
         let boot = gathered?;
         for CustomKernel { label, .. } in chosen {
