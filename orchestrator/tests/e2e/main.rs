@@ -19,3 +19,4 @@ mod scenarios;
 mod sessions;
 mod shell;
 mod shipped;
+mod surgery;

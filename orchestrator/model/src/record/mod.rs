@@ -2,6 +2,7 @@
 //! stop anywhere (the cell it stops in has no end, and is LOST), but it must be valid: a known
 //! version, no gap, no cell that was not planned.
 
+pub(crate) mod addresses;
 pub mod after_reset;
 pub mod beside;
 pub mod environment;

@@ -118,6 +118,10 @@ impl Observed for Sample {
         Some(&self.stored)
     }
 
+    fn unmaps(&self) -> Option<&str> {
+        self.reset.as_ref().map(|_| self.stored.device.as_str())
+    }
+
     fn bytes(&self, at: usize) -> Option<Vec<Finding>> {
         self.stored.bytes(at)
     }

@@ -199,6 +199,11 @@ pub trait Observed: Any {
         None
     }
 
+    /// Returns the device whose BARs this took from stage 2, before it stored anything.
+    fn unmaps(&self) -> Option<&str> {
+        None
+    }
+
     /// Returns a finding for each wrong byte range in step `at`, or None if no bytes were compared.
     fn bytes(&self, _at: usize) -> Option<Vec<Finding>> {
         None

@@ -67,7 +67,11 @@ pub struct Reset {
     pub method: String,
 }
 
-impl Observed for Reset {}
+impl Observed for Reset {
+    fn unmaps(&self) -> Option<&str> {
+        Some(&self.device)
+    }
+}
 
 impl Reset {
     /// Returns true for a method that a kernel has.

@@ -5,12 +5,12 @@ mod tests;
 
 use super::mapped;
 use crate::finding::{Finding, Subject, Weight};
+use crate::record::Record;
+use crate::record::addresses::AddressSet;
 use crate::record::look::{DecodedLook, GuestTables};
-use crate::record::overlap::Overlaps;
-use crate::record::{At, Record};
-use crate::steps::Reset;
 use s2lab_mmu::Stage2Leaf;
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// Returns a finding for register bits with which the tables have another meaning than KVM and the
 /// guest's Linux give them. Neither sets any of them for a guest that is not a hypervisor itself
@@ -48,46 +48,57 @@ fn show(leaf: &Stage2Leaf) -> String {
     format!("IPA {:#x} -> PA {:#x}, descriptor {:#x}", leaf.ipa, leaf.pa, leaf.descriptor)
 }
 
-/// Returns a finding for leaves that stores cannot have gone through. The stores went through the
-/// present leaves, unless the device was reset, so the leaves must allow it. Their access flag is
-/// set, by KVM or, with VTCR_EL2.HA, by hardware. KVM clears that of RAM as it ages, but ages no
-/// BAR.
+/// Returns findings for stores that cannot have gone through the present leaves. They did, unless
+/// the BAR was removed from stage 2 since then, so leaves map all that was stored, and allow it.
+/// Their access flag is set, by KVM or, with VTCR_EL2.HA, by hardware. KVM clears that of RAM as it
+/// ages, but ages no BAR, and takes no BAR from stage 2 by itself: the VMM's mapping is neither
+/// reclaimed nor migrated (VM_PFNMAP).
 pub(super) fn stores(
     record: &Record,
     look: &DecodedLook,
     seen: &GuestTables,
     place: &Subject,
 ) -> Vec<Finding> {
-    let mut bytes: BTreeMap<&str, u64> = BTreeMap::new();
-    // Once: an attempt from elsewhere may have thousands of observations.
-    let resets: Vec<_> = record.all::<Reset>().filter(|reset| reset.step < look.step).collect();
+    let mut stored: BTreeMap<&str, Vec<Range<u64>>> = BTreeMap::new();
     for of in record.observations.iter().filter(|of| of.step < look.step) {
-        let Some(stored) = of.data.stored().filter(|stored| stored.guest == look.guest) else { continue };
-        let gone = |reset: &At<'_, Reset>| reset.device == stored.device && of.step < reset.step;
-        if !resets.iter().any(gone) {
-            let most = bytes.entry(stored.device.as_str()).or_default();
-            *most = stored.bytes.max(*most);
+        if let Some(device) = of.data.unmaps() {
+            stored.remove(device);
+        }
+        if let Some(store) = of.data.stored().filter(|store| store.guest == look.guest) {
+            let from = store.manner.from;
+            stored.entry(&store.device).or_default().push(from..from.saturating_add(store.bytes));
         }
     }
     let mut out = vec![];
-    for (device, bytes) in bytes {
+    for (device, offsets) in stored {
         let Some(bar) = record.session.around.bar(device) else { continue };
-        let stored = Overlaps::of([(bar.start..bar.start.saturating_add(bytes), ())]);
-        let leaves = seen.devices.get(device).into_iter().flatten();
-        let closed = |leaf: &&Stage2Leaf| {
-            stored.with(&mapped(leaf)).is_some() && !(leaf.read && leaf.write && leaf.af)
-        };
-        let closed: Vec<_> = leaves.filter(closed).collect();
+        let place_of = |offset: u64| bar.start.saturating_add(offset);
+        let stored = offsets.into_iter().map(|of| place_of(of.start)..place_of(of.end));
+        let stored = AddressSet::of(stored);
+        let leaves = seen.devices.get(device).map(Vec::as_slice).unwrap_or_default();
+        let what = format!("the store to {device} at {place}");
+        let subject = place.clone().region(device);
+        let holes = stored.without(&AddressSet::of(leaves.iter().map(mapped)));
+        if let Some(first) = holes.ranges().first() {
+            let bytes: u64 = holes.ranges().iter().map(|hole| hole.end - hole.start).sum();
+            let offset = first.start - bar.start;
+            let found = format!("{bytes:#x} bytes without a leaf, the first at +{offset:#x}");
+            let expected = "leaves over all that was stored";
+            let detail = holes.ranges().iter().take(super::MOST_LEAVES);
+            let detail = detail.map(|hole| format!("PA {:#x}..{:#x} is not mapped", hole.start, hole.end));
+            out.push(Finding::new(Weight::Tables, subject.clone(), &*what, expected, found).with(detail));
+        }
+        let closed =
+            |leaf: &&Stage2Leaf| stored.meets(&mapped(leaf)) && !(leaf.read && leaf.write && leaf.af);
+        let closed: Vec<_> = leaves.iter().filter(closed).collect();
         let Some(first) = closed.first() else { continue };
         let lacks =
             [(first.read, "not readable"), (first.write, "not writable"), (first.af, "never accessed")];
         let lacks =
             lacks.iter().filter(|(has, _)| !has).map(|(_, lacks)| *lacks).collect::<Vec<_>>().join(", ");
         let found = format!("{} leaves that it cannot have gone through, the first {lacks}", closed.len());
-        let what = format!("the store to {device} at {place}");
         let detail = closed.iter().take(super::MOST_LEAVES).map(|leaf| show(leaf));
         let expected = "leaves that are readable, writable and accessed";
-        let subject = place.clone().region(device);
         out.push(Finding::new(Weight::Tables, subject, what, expected, found).with(detail));
     }
     out

@@ -42,10 +42,10 @@ fn blocks() -> Machine {
     Machine::with(NC_BLOCK)
 }
 
-/// A page of the BAR beside no block.
-fn page() -> Machine {
-    let page = (BAR_IPA + PAGE, BAR_PA + PAGE, 3, NC_BLOCK);
-    Machine { blocks: 0, more: vec![page], ..Machine::with(NC_BLOCK) }
+/// The first MiB of the BAR, which the story stores to, by pages.
+fn pages() -> Machine {
+    let page = |n: u64| (BAR_IPA + n * PAGE, BAR_PA + n * PAGE, 3, NC_BLOCK);
+    Machine { blocks: 0, more: (0..256).map(page).collect(), ..Machine::with(NC_BLOCK) }
 }
 
 fn agrees(story: &Story) -> bool {
@@ -69,8 +69,8 @@ fn found(story: &Story) -> (String, Vec<String>) {
 #[test]
 fn leaves_within_those_of_the_vmm_agree() {
     assert!(agrees(&story(&blocks(), &whole(2))));
-    assert!(agrees(&story(&page(), &whole(2))), "a smaller leaf");
-    assert!(agrees(&story(&page(), &whole(3))));
+    assert!(agrees(&story(&pages(), &whole(2))), "smaller leaves");
+    assert!(agrees(&story(&pages(), &whole(3))));
 }
 
 #[test]
@@ -84,8 +84,8 @@ fn a_block_where_the_vmm_has_pages_contradicts() {
 
 #[test]
 fn a_leaf_that_the_vmm_does_not_have_contradicts() {
-    let (found, _) = found(&story(&page(), &VmmTables::of(0)));
-    assert!(found.starts_with("1 of 1 are not: 4K where the VMM has none: "), "{found}");
+    let (found, _) = found(&story(&pages(), &VmmTables::of(0)));
+    assert!(found.starts_with("256 of 256 are not: 4K where the VMM has none: "), "{found}");
 }
 
 #[test]

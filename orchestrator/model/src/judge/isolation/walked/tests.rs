@@ -23,6 +23,18 @@ fn what_went_through_a_leaf_must_have_been_let_through() {
     passes(&story(&aged));
 }
 
+/// The story stores to the BAR's first block, before the first look and after the reset.
+#[test]
+fn what_was_stored_to_is_mapped() {
+    let story = story(&Machine::with(0));
+    for words in [
+        "the store to nic at look again, guest g0: expected leaves over all that was stored, found 0x",
+        " bytes without a leaf, the first at +0x0",
+    ] {
+        fails(&story, words);
+    }
+}
+
 #[test]
 fn bits_that_change_the_tables_are_named() {
     let hcr = guest_tables::HCR | guest_tables::HCR_FWB;
