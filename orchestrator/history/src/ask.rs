@@ -6,7 +6,7 @@ use rusqlite::{
     types::{FromSqlError, Type},
 };
 use s2lab_model::{
-    history::{CellEnding, Facts, MOST_TIMES, NumberName, PastCell, PastNumber, PastRun, expected},
+    history::{CellEnding, Facts, MOST_TIMES, MeasureName, PastCell, PastMeasure, PastRun, expected},
     plan::Key,
     verdict::Verdict,
 };
@@ -78,16 +78,16 @@ impl History {
         self.past_cells(lab, Some(key), &facts)
     }
 
-    /// Returns the throughputs of a cell, those of the oldest run first.
-    pub fn numbers(&self, key: &Key, lab: Option<&str>) -> Result<Vec<PastNumber>> {
+    /// Returns the measures of a cell, those of the oldest run first, boot by boot.
+    pub fn measures(&self, key: &Key, lab: Option<&str>) -> Result<Vec<PastMeasure>> {
         let failed = self.failed("read");
-        let sql = "SELECT run.id, step, guest, device, map, width, median, min, max, samples
-            FROM number JOIN cell ON cell.id = number.cell JOIN run ON run.id = cell.run
+        let sql = "SELECT run.id, step, measure.name, boot, samples, median, low, high, min, max
+            FROM measure JOIN cell ON cell.id = measure.cell JOIN run ON run.id = cell.run
             WHERE cell.key = ?1 AND (?2 IS NULL OR run.lab = ?2)
-            ORDER BY run.started_ns, run.id, step, guest, device, map, width";
+            ORDER BY run.started_ns, run.id, step, measure.name, boot";
         let mut statement = self.connection.prepare_cached(sql).map_err(&failed)?;
-        let numbers = statement.query_map(params![key.as_str(), lab], number).map_err(&failed)?;
-        numbers.collect::<rusqlite::Result<_>>().map_err(&failed)
+        let measures = statement.query_map(params![key.as_str(), lab], measure).map_err(&failed)?;
+        measures.collect::<rusqlite::Result<_>>().map_err(&failed)
     }
 
     /// Returns the expected time of each cell on a machine of this kind (see
@@ -209,20 +209,16 @@ pub(crate) fn verdict(row: &Row<'_>) -> rusqlite::Result<Option<Verdict>> {
         .ok_or_else(|| unreadable(2, FromSqlError::Other(format!("no verdict is {name:?}").into())))
 }
 
-fn number(row: &Row<'_>) -> rusqlite::Result<PastNumber> {
-    Ok(PastNumber {
+fn measure(row: &Row<'_>) -> rusqlite::Result<PastMeasure> {
+    Ok(PastMeasure {
         run: row.get(0)?,
-        name: NumberName {
-            step: unsigned(row, 1)?,
-            guest: row.get(2)?,
-            device: row.get(3)?,
-            map: row.get(4)?,
-            width: unsigned(row, 5)?,
-        },
-        median: unsigned(row, 6)?,
-        min: unsigned(row, 7)?,
-        max: unsigned(row, 8)?,
-        samples: unsigned(row, 9)?,
+        name: MeasureName { step: unsigned(row, 1)?, name: row.get(2)? },
+        boot: unsigned(row, 3)?,
+        samples: unsigned(row, 4)?,
+        median: unsigned(row, 5)?,
+        interval: optional(row, 6)?.zip(optional(row, 7)?),
+        min: unsigned(row, 8)?,
+        max: unsigned(row, 9)?,
     })
 }
 

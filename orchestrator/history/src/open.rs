@@ -141,7 +141,7 @@ mod tests {
         let newer = [STEPS.as_slice(), &["CREATE TABLE shard (id INTEGER) STRICT"]].concat();
         drop(open(&path, &newer).unwrap());
         let text = refused(&path);
-        assert_eq!(text, "the history PATH is of version 3, and this s2lab knows up to 2");
+        assert_eq!(text, "the history PATH is of version 4, and this s2lab knows up to 3");
     }
 
     #[test]
@@ -200,6 +200,27 @@ mod tests {
         assert_eq!((night.date.to_string(), night.good), ("2026-11-01".into(), false));
         let cell = &night.cells["a@k"];
         assert_eq!((cell.verdict.as_deref(), &cell.failure, cell.tolerated), (Some("FAIL"), &None, false));
+    }
+
+    /// Versions 1 and 2 had throughputs of stores.
+    #[test]
+    fn the_throughputs_of_the_second_version_stay_and_are_no_measures() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("h");
+        let second = open(&path, &STEPS[..2]).unwrap();
+        let add = "INSERT INTO run VALUES (1, '', '1', 1, 'r', '/r', '0.1', NULL, 'ended', 0, NULL, NULL);
+            INSERT INTO environment VALUES (1, 'd');
+            INSERT INTO cell (run, key, verdict, complete, environment) VALUES (1, 'a@k', 'PASS', 1, 1);
+            INSERT INTO number VALUES (1, 0, 'g0', 'nic', 'wc', 8, 3, 553, 342, 765)";
+        second.connection.execute_batch(add).unwrap();
+        drop(second);
+        let history = History::open(&path).unwrap();
+        assert_eq!(version(&history.connection, &path, 3).unwrap(), 3);
+        let key = "a@k".parse().unwrap();
+        assert_eq!(history.past(&key, None).unwrap().len(), 1);
+        assert_eq!(history.measures(&key, None).unwrap(), []);
+        let median = "SELECT median FROM number";
+        assert_eq!(history.connection.query_row(median, [], |row| row.get(0)), Ok(553));
     }
 
     #[test]

@@ -6,7 +6,7 @@ pub(crate) const APPLICATION: i64 = 0x7332_6c68;
 /// The steps that make a history: step N takes it from version N to version N + 1. A step that was
 /// released never changes. Their number is the version that this s2lab writes, SQLite's
 /// `user_version`.
-pub(crate) const STEPS: [&str; 2] = [FIRST, NIGHTS];
+pub(crate) const STEPS: [&str; 3] = [FIRST, NIGHTS, MEASURES];
 
 /// Times are milliseconds, digests SHA-256 in hexadecimal, verdicts by name.
 const FIRST: &str = "
@@ -108,4 +108,22 @@ CREATE TABLE good_report (        -- of the newest nights in which a cell was fi
     cell INTEGER PRIMARY KEY REFERENCES cell (id) ON DELETE CASCADE,
     text TEXT NOT NULL
 ) STRICT;
+";
+
+/// The numbers of cells are those of measures. The rows of `number` stay as they are, because the log that
+/// has the samples may be gone; they are neither written nor read any more.
+const MEASURES: &str = "
+CREATE TABLE measure (            -- of a cell, in one boot of its host
+    cell    INTEGER NOT NULL REFERENCES cell (id) ON DELETE CASCADE,
+    step    INTEGER NOT NULL,     -- from 0
+    name    TEXT NOT NULL,
+    boot    INTEGER NOT NULL,     -- the number of the attempt, from 1
+    samples INTEGER NOT NULL,
+    median  INTEGER NOT NULL,     -- nanoseconds, like the rest
+    low     INTEGER,              -- the interval of the median; NULL: too few samples
+    high    INTEGER,
+    min     INTEGER NOT NULL,
+    max     INTEGER NOT NULL,
+    PRIMARY KEY (cell, step, name, boot)
+) STRICT, WITHOUT ROWID;
 ";

@@ -7,11 +7,11 @@ use s2lab_model::{
     event::Stage,
     hash::digest,
     history::{Facts, RunEnding, facts, finding},
+    measures::{Boot, Measure},
     night::PastNight,
     report::Standing,
-    statistics::summary,
+    statistics::{Summary, median_interval, summary},
     summary::{CellSummary, RunSummary},
-    throughput::Throughput,
     verdict::Verdict,
 };
 
@@ -165,7 +165,7 @@ fn add_cell(connection: &Connection, run: i64, of: &RunSummary, cell: &CellSumma
     let id = connection.last_insert_rowid();
     add_attempts(connection, id, cell)?;
     add_changes(connection, id, cell)?;
-    cell.throughputs.iter().try_for_each(|of| add_number(connection, id, of))?;
+    cell.measures.iter().try_for_each(|of| add_measure(connection, id, of))?;
     Ok(id)
 }
 
@@ -191,16 +191,17 @@ fn add_changes(connection: &Connection, cell: i64, of: &CellSummary) -> rusqlite
     Ok(())
 }
 
-fn add_number(connection: &Connection, cell: i64, of: &Throughput) -> rusqlite::Result<()> {
-    let Some(samples) = summary(&of.samples) else { return Ok(()) };
+fn add_measure(connection: &Connection, cell: i64, of: &Measure) -> rusqlite::Result<()> {
     let mut statement =
-        connection.prepare_cached("INSERT INTO number VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)")?;
-    let Throughput { step, guest, device, map, width, .. } = of;
-    let [median, min, max] = [samples.median, samples.min, samples.max].map(integer);
-    let (step, n) = (count(*step), count(samples.n));
-    statement
-        .execute(params![cell, step, guest, device, map.to_string(), width, n, median, min, max])
-        .map(drop)
+        connection.prepare_cached("INSERT INTO measure VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)")?;
+    for Boot { number, samples } in &of.boots {
+        let Some(Summary { n, median, min, max }) = summary(samples) else { continue };
+        let (low, high) = median_interval(samples).map(|(low, high)| (integer(low), integer(high))).unzip();
+        let [median, min, max] = [median, min, max].map(integer);
+        let [step, boot, n] = [of.step, *number, n].map(count);
+        statement.execute(params![cell, step, of.name, boot, n, median, low, high, min, max])?;
+    }
+    Ok(())
 }
 
 /// Returns the number of the environment with these facts, which is added if it is not there.

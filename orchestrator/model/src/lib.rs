@@ -34,7 +34,6 @@ pub mod statistics;
 pub mod steps;
 pub mod summary;
 pub mod tables;
-pub mod throughput;
 mod unseen;
 pub mod verdict;
 pub mod witnesses;

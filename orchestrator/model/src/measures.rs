@@ -1,4 +1,4 @@
-//! The samples of the measures of a cell, boot by boot. They decide nothing.
+//! The numbers of a cell: the samples of its measures, boot by boot. They decide nothing.
 
 use crate::record::Record;
 use crate::steps::Sample;

@@ -44,12 +44,6 @@ pub fn median_interval(samples: &[u64]) -> Option<(u64, u64)> {
     Some((*sorted.get(first)?, *sorted.get(n - 1 - first)?))
 }
 
-/// Returns the throughput in MB/s (10^6 bytes per second), rounded down, or None for a run that
-/// took no measurable time.
-pub fn megabytes_per_second(bytes: u64, nanos: u64) -> Option<u64> {
-    u64::try_from(u128::from(bytes) * 1000 / u128::from((nanos > 0).then_some(nanos)?)).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,13 +72,5 @@ mod tests {
         }
         let (from, to) = ranks(10_000).unwrap();
         assert!((4_890..4_910).contains(&from) && from + to == 10_001, "{from} {to}");
-    }
-
-    #[test]
-    fn throughput() {
-        assert_eq!(megabytes_per_second(1 << 20, 1_000_000), Some(1048));
-        assert_eq!(megabytes_per_second(1 << 20, 0), None, "no time, no rate");
-        assert_eq!(megabytes_per_second(u64::MAX, 1), None, "more than fits");
-        assert_eq!(megabytes_per_second(u64::MAX, 1000), Some(u64::MAX));
     }
 }

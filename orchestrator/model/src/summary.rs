@@ -6,12 +6,12 @@ use crate::escape;
 use crate::event::{CellEnd, KernelOrigin, SeriesOrigin, Stage};
 use crate::finding::{Finding, lead};
 use crate::judge::{JudgedCell, JudgedMutants, JudgedRun, difference};
+use crate::measures::Measure;
 use crate::night::{KnownFailure, Night};
 use crate::plan::Key;
 use crate::record::{Environment, Record, StageSpan, environment};
 use crate::report::{Report, Standing};
 use crate::scenario::Promise;
-use crate::throughput::Throughput;
 use crate::verdict::{Interrupt, Verdict};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -95,8 +95,8 @@ pub struct CellSummary {
     pub logs: PathBuf,
     /// The guests of the scenario, by name. Each has a console.
     pub guests: Vec<String>,
-    /// The throughputs of all attempts.
-    pub throughputs: Vec<Throughput>,
+    /// The measures of all attempts.
+    pub measures: Vec<Measure>,
     /// The cell is a negative control: it passes if its expectations are unmet.
     pub control: bool,
     /// The known failure that tolerates the verdict.
@@ -211,7 +211,7 @@ impl CellSummary {
             repeat: cell.planned.repeat.clone(),
             logs,
             guests: cell.planned.resolved.guests.keys().cloned().collect(),
-            throughputs: Throughput::all(cell.attempts.iter().map(|attempt| &attempt.record)),
+            measures: Measure::all(cell.attempts.iter().map(|attempt| &attempt.record)),
             control: cell.planned.resolved.inverted,
             tolerated: None,
             standing: None,

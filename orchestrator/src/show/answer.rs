@@ -4,7 +4,7 @@
 mod past;
 mod runs;
 
-pub use past::{CellHistory, FactChange, FlakyRate, PastResult, Throughput, ThroughputPoint, Trend};
+pub use past::{CellHistory, FactChange, FlakyRate, Measure, MeasuredBoot, PastResult, Trend};
 pub use runs::{RunContent, RunEntry};
 
 use s2lab_model::{

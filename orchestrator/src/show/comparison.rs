@@ -1,5 +1,6 @@
 //! The comparison of two kernels as lines for people.
 
+use super::past::duration;
 use s2lab_model::{
     comparison::{ComparedMeasure, Comparison, Decision, DifferentCount, Paired},
     escape,
@@ -70,15 +71,6 @@ fn times(ratio: u64) -> String {
     format!("{:.DIGITS$}", ratio as f64 / MILLION)
 }
 
-/// Returns nanoseconds in the unit in which they have one to three digits before the point.
-fn duration(nanos: u64) -> String {
-    let units = [(1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "us")];
-    match units.into_iter().find(|(unit, _)| nanos >= *unit) {
-        Some((unit, name)) => format!("{:.2} {name}", nanos as f64 / unit as f64),
-        None => format!("{nanos} ns"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -138,11 +130,5 @@ mod tests {
                 "  stores  not decided   2 of 7 pairs have it",
             ]
         );
-    }
-
-    #[test]
-    fn durations_have_a_fitting_unit() {
-        let all = [7, 999, 1000, 594_321, 16_661_008, 2_500_000_000].map(duration);
-        assert_eq!(all, ["7 ns", "999 ns", "1.00 us", "594.32 us", "16.66 ms", "2.50 s"]);
     }
 }

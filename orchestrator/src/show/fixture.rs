@@ -6,15 +6,14 @@ use s2lab_model::{
     event::{SeriesOrigin, Stage},
     finding::{Finding, Subject, Weight},
     lines::Text,
+    measures::{Boot, Measure},
     night::KnownFailure,
     record::{Environment, StageSpan},
     report::{Difference, Gap, Outcome, Report, Standing},
     scenario::Promise,
     summary::{CellSummary, KernelSummary, RunSummary, Stopped},
-    throughput::Throughput,
     verdict::Verdict,
 };
-use s2lab_protocol::MapKind;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A text that tries to be more than text, in every form that reads it.
@@ -61,7 +60,7 @@ pub(crate) fn cell(key: &str) -> CellSummary {
         started_ms: Some(1_000),
         stages: vec![stage(Stage::HostBoot, 20, Some(9_500)), stage(Stage::Steps, 9_500, Some(16_400))],
         guests: vec!["g0".into()],
-        throughputs: vec![throughput()],
+        measures: vec![measure(&[&[553_000, 342_000, 765_000, 600_000, 580_000, 571_000], &[561_000]])],
         control: false,
         tolerated: None,
         accepted: None,
@@ -72,9 +71,10 @@ fn stage(stage: Stage, started_ms: u64, ended_ms: Option<u64>) -> StageSpan {
     StageSpan { stage, started_ms, ended_ms }
 }
 
-fn throughput() -> Throughput {
-    let samples = vec![553, 342, 765, 600, 580, 571];
-    Throughput { step: 0, guest: "g0".into(), device: "nic".into(), map: MapKind::Wc, width: 8, samples }
+/// A measure with samples of these boots.
+pub(crate) fn measure(boots: &[&[u64]]) -> Measure {
+    let boots = (1..).zip(boots).map(|(number, samples)| Boot { number, samples: samples.to_vec() });
+    Measure { step: 0, name: "stores".into(), boots: boots.collect() }
 }
 
 /// A kernel of the list, or one from the command line.

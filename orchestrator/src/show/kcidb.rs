@@ -13,6 +13,7 @@ use s2lab_model::{
     plan::Key,
     record::environment,
     report::Report,
+    statistics::summary,
     summary::{CellSummary, KernelSummary, RunSummary},
     verdict::Verdict,
 };
@@ -23,6 +24,8 @@ use std::collections::BTreeMap;
 const VERSION: (u32, u32) = (5, 3);
 /// The name of this system in every id.
 const ORIGIN: &str = "s2lab";
+/// The nanoseconds of a second.
+const NANOS: f64 = 1e9;
 /// The digits of a digest in an id.
 const DIGITS: usize = 32;
 
@@ -228,18 +231,15 @@ fn comment(cell: &CellSummary) -> String {
     }
 }
 
-/// Returns the first throughput of a real machine. Emulated ones say nothing.
+/// Returns the seconds of the first measure on a real machine: the median over its boots, each of which
+/// counts with its median. Emulated ones say nothing.
 fn number(cell: &CellSummary) -> Option<Value> {
     let report = cell.report.as_ref()?;
-    let emulated = report.numbers.lines.contains(&Number::Head { emulated: true });
-    if emulated {
-        return None;
-    }
-    let median = report.numbers.lines.iter().find_map(|line| match line {
-        Number::Store { samples, .. } => Some(samples.median),
-        Number::Head { .. } | Number::Measure { .. } => None,
-    })?;
-    Some(json!({"value": median.saturating_mul(1_000_000), "unit": "B/s", "prefix": "metric"}))
+    let real = report.numbers.lines.contains(&Number::Head { emulated: false });
+    let boots = &cell.measures.first().filter(|_| real)?.boots;
+    let medians: Vec<_> = boots.iter().filter_map(|boot| Some(summary(&boot.samples)?.median)).collect();
+    let nanos = summary(&medians)?.median;
+    Some(json!({"value": nanos as f64 / NANOS, "unit": "s", "prefix": "metric"}))
 }
 
 fn surroundings(report: &Report) -> Value {

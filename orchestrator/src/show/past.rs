@@ -1,4 +1,4 @@
-//! Times, durations and rows of bars, as `history` and `trend` print them.
+//! Times, durations and rows of bars, as `history`, `trend` and `compare` print them.
 
 use jiff::{Timestamp, tz::TimeZone};
 use s2lab_model::{escape, statistics::summary};
@@ -14,6 +14,15 @@ pub fn minute(started: &str) -> String {
 /// Returns seconds with one decimal: `16.4 s`.
 pub fn seconds(ms: u64) -> String {
     format!("{}.{} s", ms / 1000, ms % 1000 / 100)
+}
+
+/// Returns nanoseconds in the unit in which they have one to three digits before the point.
+pub fn duration(nanos: u64) -> String {
+    let units = [(1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "us")];
+    match units.into_iter().find(|(unit, _)| nanos >= *unit) {
+        Some((unit, name)) => format!("{:.2} {name}", nanos as f64 / unit as f64),
+        None => format!("{nanos} ns"),
+    }
 }
 
 /// Returns a bar for each value between the smallest and the largest, and a space for none.
@@ -41,6 +50,12 @@ mod tests {
         assert_eq!(minute("2026-11-22T15:00:59.9Z"), "2026-11-22 15:00");
         assert_eq!(minute("at\nnoon"), "at\\nnoon");
         assert_eq!([0, 16_449, 100_000].map(seconds), ["0.0 s", "16.4 s", "100.0 s"]);
+    }
+
+    #[test]
+    fn durations_have_a_fitting_unit() {
+        let all = [7, 999, 1000, 594_321, 16_661_008, 2_500_000_000].map(duration);
+        assert_eq!(all, ["7 ns", "999 ns", "1.00 us", "594.32 us", "16.66 ms", "2.50 s"]);
     }
 
     #[test]

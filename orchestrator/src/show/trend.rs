@@ -1,10 +1,10 @@
 //! The past of one cell, drawn for a terminal.
 
-use super::past::{bars, minute, seconds};
+use super::past::{bars, duration, minute, seconds};
 use s2lab_model::{
     escape,
-    history::{FactChange, NumberName, PastCell, PastNumber, Trend, fact, stand},
-    statistics::{Summary, summary},
+    history::{FactChange, MeasureName, PastCell, PastMeasure, Trend, fact, stand},
+    statistics::{CONFIDENCE, Summary, summary},
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,8 +19,8 @@ pub struct Drawing<'a> {
     pub trend: Trend<'a>,
     /// The runs of the cell, the oldest first.
     pub cells: &'a [PastCell],
-    /// The throughputs in these runs.
-    pub numbers: &'a [PastNumber],
+    /// The measures in these runs, boot by boot.
+    pub measures: &'a [PastMeasure],
     /// The older runs that are left out.
     pub left_out: usize,
 }
@@ -120,22 +120,32 @@ fn short(value: &str) -> String {
     }
 }
 
-/// Returns a line for each throughput, of the runs on the newest kind of machine.
+/// Returns a line for each measure, of the runs on the newest kind of machine.
 fn numbers(of: &Drawing<'_>) -> Vec<String> {
-    let medians = of.numbers.iter().map(|number| ((number.run, &number.name), number.median));
-    let medians: BTreeMap<(i64, &NumberName), u64> = medians.collect();
-    let names: BTreeSet<&NumberName> = of.numbers.iter().map(|number| &number.name).collect();
-    let one = |name: &NumberName| {
-        let median =
-            |cell: &PastCell| medians.get(&(cell.run.id, name)).filter(|_| of.is_on_machine(cell)).copied();
-        let values: Vec<_> = of.cells.iter().map(median).collect();
-        let newest = values.iter().rev().flatten().next()?;
-        let Summary { median, min, max, .. } =
-            summary(&values.iter().flatten().copied().collect::<Vec<_>>())?;
-        let (bars, name) = (bars(&values), escape::line(&name.to_string()));
-        Some(format!("{bars}   newest {newest} MB/s, median {median}, {min} to {max}   {name}"))
+    let mut by_name: BTreeMap<&MeasureName, BTreeMap<i64, Vec<&PastMeasure>>> = BTreeMap::new();
+    for boot in of.measures {
+        by_name.entry(&boot.name).or_default().entry(boot.run).or_default().push(boot);
+    }
+    by_name.into_iter().filter_map(|(name, runs)| number(of, name, &runs)).collect()
+}
+
+/// A run has a bar for the median over its boots, each of which counts with its median.
+fn number(of: &Drawing<'_>, name: &MeasureName, runs: &BTreeMap<i64, Vec<&PastMeasure>>) -> Option<String> {
+    let boots = |cell: &PastCell| {
+        runs.get(&cell.run.id).filter(|_| of.is_on_machine(cell)).map(Vec::as_slice).unwrap_or_default()
     };
-    names.into_iter().filter_map(one).collect()
+    let medians = |boots: &[&PastMeasure]| summary(&boots.iter().map(|boot| boot.median).collect::<Vec<_>>());
+    let bars = bars(&of.cells.iter().map(|cell| Some(medians(boots(cell))?.median)).collect::<Vec<_>>());
+    let all: Vec<_> = of.cells.iter().flat_map(boots).copied().collect();
+    let PastMeasure { median: newest, interval, .. } = all.last()?;
+    let Summary { median, min, max, .. } = medians(&all)?;
+    let interval = match interval {
+        Some((low, high)) => format!("{}..{}", duration(*low), duration(*high)),
+        None => "unknown".into(),
+    };
+    let [newest, median, min, max] = [*newest, median, min, max].map(duration);
+    let (level, name) = ((CONFIDENCE * 100.0).round(), escape::line(&name.to_string()));
+    Some(format!("{bars}   newest {newest}, {level} % {interval}; median {median}, {min} to {max}   {name}"))
 }
 
 fn plural(word: &str, n: usize) -> String {

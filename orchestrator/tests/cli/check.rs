@@ -45,6 +45,32 @@ fn as_accepted() {
     session.check("check-same");
 }
 
+/// The report was accepted when each store had a throughput.
+#[test]
+fn an_accepted_report_with_throughputs_is_the_same() {
+    let home = accepted();
+    let file = "lab/reports/bar/debian-6.12.txt";
+    let text = home.read(file);
+    assert!(text.contains("\n[numbers]\n[environment]\n"), "{text}");
+    let store = "step 0  store g0 nic wc 8 B  n 1  median 1000 MB/s  min 1000  max 1000";
+    let before = text.replace("[numbers]\n", &format!("[numbers]\n  emulated, never decide\n  {store}\n"));
+    home.write(file, &before);
+    for (verb, same) in [("check", "same            bar@debian-6.12\n"), ("report", "same as accepted")] {
+        let output = home.command(&[verb]).output().unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success() && said.contains(same), "{verb}: {said}");
+    }
+    // It is not written again without need.
+    assert!(home.command(&["accept"]).status().unwrap().success());
+    assert_eq!(home.read(file), before);
+    // What differs is named, and numbers are no part of it.
+    home.write(file, before.replacen("PASS as wc-honoured", "FAIL", 1));
+    let output = home.command(&["check", "--text"]).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(5), "{said}");
+    assert!(said.contains("PASS as wc-honoured") && !said.contains("MB/s"), "{said}");
+}
+
 #[test]
 fn not_as_accepted() {
     let home = accepted();

@@ -100,6 +100,12 @@ fn git_shows_only_what_compares() {
     assert!(home.git("lab", &["diff", "--quiet", "--no-textconv"]).status().unwrap().code() == Some(1));
     assert_eq!(diff(&home, &[]), "");
     assert!(diff(&home, &["--no-textconv"]).contains("+  variable qemu = 11.0.0"));
+    // The report was accepted when each store had a throughput.
+    let store = "step 0  store g0 nic wc 8 B  n 1  median 1000 MB/s  min 1000  max 1000";
+    let numbers = format!("[numbers]\n  emulated, never decide\n  {store}\n");
+    home.write(REPORT, text.replace("[numbers]\n", &numbers));
+    assert!(home.git("lab", &["diff", "--quiet", "--no-textconv"]).status().unwrap().code() == Some(1));
+    assert_eq!(diff(&home, &[]), "");
     // Another result.
     home.add_run(&Story::of(&home.plan(&[]), |_| Behaves::Before).edit(KEY, elsewhere));
     assert!(home.command(&["accept", KEY]).status().unwrap().success());

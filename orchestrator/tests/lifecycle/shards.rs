@@ -13,7 +13,7 @@ use std::{
 };
 
 const CELLS: usize = 4;
-/// The keys in the log whose values vary from run to run: times, a throughput, the number of random
+/// The keys in the log whose values vary from run to run: times, the time of a store, the number of random
 /// stops of a look; and the numbers of lines, some of which are compared apart.
 const MASKED: [&str; 5] = ["seq", "ms", "pause_us", "nanos", "stops"];
 

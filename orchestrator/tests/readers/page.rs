@@ -126,8 +126,8 @@ fn hostile(browser: &Browser) {
             (finding.what, finding.expected, finding.found) = (text(), text(), text());
             finding.detail = vec![text(), text()];
         }
-        for of in &mut cell.throughputs {
-            (of.guest, of.device) = (text(), text());
+        for of in &mut cell.measures {
+            of.name = text();
         }
         fs::write(cell.logs.join("console.host.log"), HOSTILE.join("\n")).unwrap();
     }

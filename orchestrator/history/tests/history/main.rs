@@ -12,7 +12,7 @@ mod sample;
 
 use s2lab_history::{Added, FILE, History, HistoryError};
 use s2lab_model::{
-    history::{RunEnding, Trend, fact, stand},
+    history::{MeasureName, PastMeasure, RunEnding, Trend, fact, stand},
     record::environment,
     summary::{CellSummary, RunSummary},
     verdict::{Interrupt, Verdict},
@@ -168,15 +168,42 @@ fn durations_are_those_of_complete_cells_on_such_a_machine() {
 }
 
 #[test]
-fn numbers_are_medians_by_run() {
+fn measures_are_kept_by_run_and_boot() {
     let (_dir, mut history) = history();
     history.add(&run(2, &["a@k"])).unwrap();
     history.add(&run(1, &["a@k", "b@k"])).unwrap();
-    let numbers = history.numbers(&key("a@k"), None).unwrap();
-    let shown: Vec<_> =
-        numbers.iter().map(|n| (n.run, n.name.to_string(), n.median, n.min, n.max, n.samples)).collect();
-    let line = || "step 0  store g0 nic wc 8 B".to_owned();
-    assert_eq!(shown, [(2, line(), 553, 342, 765, 3), (1, line(), 553, 342, 765, 3)], "the oldest run first");
+    let name = || MeasureName { step: 2, name: "stores".into() };
+    let boots = |run| {
+        [
+            PastMeasure {
+                run,
+                name: name(),
+                boot: 1,
+                samples: 3,
+                median: 553,
+                interval: None,
+                min: 342,
+                max: 765,
+            },
+            PastMeasure {
+                run,
+                name: name(),
+                boot: 2,
+                samples: 6,
+                median: 3,
+                interval: Some((1, 6)),
+                min: 1,
+                max: 6,
+            },
+        ]
+    };
+    let found = history.measures(&key("a@k"), Some("/lab")).unwrap();
+    assert_eq!(found, [boots(2), boots(1)].concat(), "the oldest run first");
+    assert_eq!(history.measures(&key("a@k"), Some("/other")).unwrap(), []);
+    // A run that is judged anew has what it has now.
+    let none = CellSummary { measures: vec![], ..cell("a@k") };
+    history.add(&RunSummary { cells: vec![none, cell("b@k")], ..run(1, &[]) }).unwrap();
+    assert_eq!(history.measures(&key("a@k"), None).unwrap(), boots(1));
 }
 
 #[test]

@@ -4,15 +4,14 @@ use s2lab_model::{
     changes::{Change, ChangeKind},
     event::Stage,
     finding::{Finding, Subject, Weight},
+    measures::{Boot, Measure},
     night::Night,
     plan::Key,
     record::{Environment, StageSpan, environment},
     report::{Outcome, Standing},
     summary::{CellSummary, KernelSummary, RunSummary},
-    throughput::Throughput,
     verdict::Verdict,
 };
-use s2lab_protocol::MapKind;
 use std::collections::BTreeMap;
 
 pub(crate) const MACHINE: &str = "x86_64, 2 CPUs, a model";
@@ -69,7 +68,7 @@ pub(crate) fn cell(key: &str) -> CellSummary {
         repeat: vec![],
         logs: "/runs".into(),
         guests: vec![],
-        throughputs: vec![throughput(&[553, 342, 765]), Throughput { step: 3, ..throughput(&[]) }],
+        measures: vec![measure(&[&[553, 342, 765], &[6, 1, 5, 2, 4, 3]])],
         control: false,
         tolerated: None,
         standing: Some(Standing::Compared(Outcome::Same)),
@@ -77,9 +76,10 @@ pub(crate) fn cell(key: &str) -> CellSummary {
     }
 }
 
-fn throughput(samples: &[u64]) -> Throughput {
-    let samples = samples.to_vec();
-    Throughput { step: 0, guest: "g0".into(), device: "nic".into(), map: MapKind::Wc, width: 8, samples }
+/// A measure with samples of these boots.
+fn measure(boots: &[&[u64]]) -> Measure {
+    let boots = (1..).zip(boots).map(|(number, samples)| Boot { number, samples: samples.to_vec() });
+    Measure { step: 2, name: "stores".into(), boots: boots.collect() }
 }
 
 pub(crate) fn facts(kernel: &str, factor: &str) -> Environment {

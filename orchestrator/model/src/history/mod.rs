@@ -152,37 +152,36 @@ impl PastCell {
     }
 }
 
-/// A throughput of a past cell, over its attempts.
+/// A measure of a past cell in one boot of its host. Times are nanoseconds.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PastNumber {
+pub struct PastMeasure {
     /// The number of the run in the history.
     pub run: i64,
-    pub name: NumberName,
-    /// The median in MB/s.
-    pub median: u64,
-    pub min: u64,
-    pub max: u64,
+    pub name: MeasureName,
+    /// The number of the attempt at the cell, from 1.
+    pub boot: u64,
     /// The number of samples.
     pub samples: u64,
+    pub median: u64,
+    /// The interval of the median, see [`crate::statistics::median_interval`].
+    pub interval: Option<(u64, u64)>,
+    pub min: u64,
+    pub max: u64,
 }
 
-/// The store whose throughput it is.
+/// The name of a measure in a scenario.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct NumberName {
+pub struct MeasureName {
     /// From 0, in the scenario's order.
     pub step: u64,
-    pub guest: String,
-    pub device: String,
-    pub map: String,
-    /// Bytes.
-    pub width: u64,
+    pub name: String,
 }
 
-impl std::fmt::Display for NumberName {
+impl std::fmt::Display for MeasureName {
     /// Like the line of a report.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { step, guest, device, map, width } = self;
-        write!(f, "step {step}  store {guest} {device} {map} {width} B")
+        let Self { step, name } = self;
+        write!(f, "step {step}  measure {name}")
     }
 }
 

@@ -1,5 +1,5 @@
-//! `step 0  store g0 nic wc 8 B  n 2  median 553 MB/s  min 342  max 765`: throughput, and the samples
-//! of measures. They decide nothing.
+//! `step 0  measure x  boot 1  n 6  median 3 ns  95 % 1..6  min 1  max 6`: the samples of measures. They
+//! decide nothing.
 
 use super::{LineError, Word, columns, line};
 use crate::statistics::{CONFIDENCE, Summary};
@@ -11,7 +11,9 @@ use std::{fmt, str::FromStr};
 pub enum Number {
     /// The first line: what the numbers are worth.
     Head { emulated: bool },
-    /// The throughput of one kind of store of one step, over all attempts at the cell.
+    /// The throughput of the stores of one width of one step, over all attempts at the cell. Reports have
+    /// it that were accepted before `measure` was the only step with numbers: it is read, and not written
+    /// any more.
     Store {
         /// From 0, in the scenario's order.
         step: usize,
@@ -38,7 +40,7 @@ pub enum Number {
 
 const EMULATED: &str = "emulated, never decide";
 const REAL: &str = "never decide";
-const FORM: &str = "step N  store GUEST DEVICE MAP WIDTH B  n N  median N MB/s  min N  max N";
+const FORM: &str = "step N  measure NAME  boot N  n N  median N ns  95 % N..N  min N  max N";
 
 impl fmt::Display for Number {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -69,7 +71,7 @@ impl FromStr for Number {
         line(text, FORM, |text| match text {
             EMULATED => Some(Number::Head { emulated: true }),
             REAL => Some(Number::Head { emulated: false }),
-            _ => read_store(text).or_else(|| read_measure(text)),
+            _ => read_measure(text).or_else(|| read_store(text)),
         })
     }
 }

@@ -430,6 +430,11 @@ fn a_line_that_is_nearly_right_is_refused() {
         &[("min 342", "342"), ("553", "553.5"), ("  n 2", "")],
     );
     check(
+        reads::<Number>,
+        "step 0  measure x  boot 1  n 6  median 3 ns  95 % 1..6  min 1  max 6",
+        &[("boot 1", "1"), ("3 ns", "3 us"), ("95 %", "90 %"), ("1..6", "1 to 6"), ("measure", "store")],
+    );
+    check(
         reads::<FindingLine>,
         "isolation at look up, guest g0  I17",
         &[("I17", "I18"), ("  I17", "   I17")],

@@ -9,7 +9,6 @@ use crate::lines::{Testimony, Witness};
 use crate::measures::{Boot, Measure};
 use crate::record::{Environment, Record, environment};
 use crate::statistics;
-use crate::throughput::Throughput;
 use crate::verdict::Verdict;
 use std::collections::BTreeMap;
 
@@ -85,20 +84,14 @@ fn witnesses(judgement: &Judgement) -> Part<Witness> {
     Part::new(judgement.witnesses.iter().map(line).collect(), |_| true)
 }
 
-/// Throughput of each kind of store of each step, and the samples of measures, boot by boot. They say
-/// nothing under emulation, and decide nothing anywhere.
+/// The samples of measures, boot by boot. They say nothing under emulation, and decide nothing anywhere.
+/// Without a measure there is no line.
 fn numbers<'a>(records: impl IntoIterator<Item = &'a Record>) -> Part<Number> {
     let records: Vec<_> = records.into_iter().collect();
     let emulated = records.iter().any(|record| record.is_emulated());
-    let measures = Measure::all(records.iter().copied());
-    let all = Throughput::all(records);
-    let lines = all.iter().filter_map(|Throughput { step, guest, device, map, width, samples }| {
-        let samples = statistics::summary(samples)?;
-        let (guest, device) = (Word::new(guest), Word::new(device));
-        Some(Number::Store { step: *step, guest, device, map: *map, width: *width, samples })
-    });
-    let samples = measures.iter().flat_map(of_measure);
-    Part::new([Number::Head { emulated }].into_iter().chain(lines).chain(samples).collect(), |_| false)
+    let measures = Measure::all(records);
+    let head = (!measures.is_empty()).then_some(Number::Head { emulated });
+    Part::new(head.into_iter().chain(measures.iter().flat_map(of_measure)).collect(), |_| false)
 }
 
 fn of_measure(Measure { step, name, boots }: &Measure) -> impl Iterator<Item = Number> {

@@ -40,12 +40,12 @@ pub(crate) fn trend(context: &Context, arguments: &Arguments) -> Result<u8, Fail
     let Some(trend) = Trend::of(cells) else {
         return Err(past.nothing(&history, lab.as_deref(), &format!("the cell `{key}`")));
     };
-    let numbers = history.numbers(key, lab.as_deref())?;
-    let drawing = Drawing { trend, cells, numbers: &numbers, left_out };
+    let measures = history.measures(key, lab.as_deref())?;
+    let drawing = Drawing { trend, cells, measures: &measures, left_out };
     if arguments.form.is_json() {
         let times: Vec<_> = drawing.times().into_iter().flatten().collect();
         let file = history.path().display().to_string();
-        let trend = answer::Trend::of(file, &drawing.trend, cells, &times, &numbers);
+        let trend = answer::Trend::of(file, &drawing.trend, cells, &times, &measures);
         answer(&Answer::Trend(Box::new(trend)))?;
     } else {
         say_bytes(lines(&drawing).as_bytes())?;

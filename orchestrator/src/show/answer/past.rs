@@ -1,6 +1,6 @@
 //! The answers of `history` and `trend`.
 
-use s2lab_model::history::{self, NumberName, PastCell, PastNumber, Rate, Stand, expected};
+use s2lab_model::history::{self, MeasureName, PastCell, PastMeasure, Rate, Stand, expected};
 use s2lab_model::verdict::Verdict;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -85,8 +85,8 @@ pub struct Trend {
     pub changed: Vec<FactChange>,
     /// The expected time of the cell on the machine of the newest run, milliseconds.
     pub expected_ms: Option<u64>,
-    /// The throughputs. Under emulation they decide nothing.
-    pub throughputs: Vec<Throughput>,
+    /// The measures. They decide nothing.
+    pub measures: Vec<Measure>,
 }
 
 /// A fact with another value.
@@ -97,29 +97,30 @@ pub struct FactChange {
     pub to: String,
 }
 
-/// A throughput over runs.
+/// A measure over runs.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct Throughput {
+pub struct Measure {
     /// From 0, in the scenario's order.
     pub step: u64,
-    pub guest: String,
-    pub device: String,
-    pub map: String,
-    /// Bytes.
-    pub width: u64,
-    /// The runs, the oldest first.
-    pub points: Vec<ThroughputPoint>,
+    pub name: String,
+    /// The boots of the host, those of the oldest run first.
+    pub boots: Vec<MeasuredBoot>,
 }
 
-/// A throughput in one run, MB/s.
+/// A measure in one boot of the host. Times are nanoseconds of one store.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct ThroughputPoint {
+pub struct MeasuredBoot {
     /// The name of the run's folder.
     pub run: String,
+    /// The number of the attempt at the cell, from 1.
+    pub boot: u64,
+    /// The number of samples.
+    pub samples: u64,
     pub median: u64,
+    /// The ends of the 95 % interval of the median; null: the samples are too few.
+    pub interval: Option<[u64; 2]>,
     pub min: u64,
     pub max: u64,
-    pub samples: u64,
 }
 
 impl CellHistory {
@@ -163,13 +164,13 @@ impl PastResult {
 }
 
 impl Trend {
-    /// `cells` and `numbers` are those of one cell, the oldest run first.
+    /// `cells` and `measured` are those of one cell, the oldest run first.
     pub fn of(
         file: String,
         trend: &history::Trend<'_>,
         cells: &[PastCell],
         times: &[u64],
-        numbers: &[PastNumber],
+        measured: &[PastMeasure],
     ) -> Self {
         let change = |change: &history::FactChange<'_>| FactChange {
             fact: change.name.to_owned(),
@@ -184,24 +185,24 @@ impl Trend {
             results: cells.iter().map(PastResult::of).collect(),
             changed: trend.changed.iter().map(change).collect(),
             expected_ms: expected,
-            throughputs: throughputs(cells, numbers),
+            measures: measures(cells, measured),
         }
     }
 }
 
-fn throughputs(cells: &[PastCell], numbers: &[PastNumber]) -> Vec<Throughput> {
-    let name = |id: i64| cells.iter().find(|cell| cell.run.id == id).map(|cell| cell.run.name.clone());
-    let point = |of: &PastNumber| {
-        let PastNumber { run, median, min, max, samples, .. } = *of;
-        Some(ThroughputPoint { run: name(run)?, median, min, max, samples })
+fn measures(cells: &[PastCell], measured: &[PastMeasure]) -> Vec<Measure> {
+    let run = |id: i64| cells.iter().find(|cell| cell.run.id == id).map(|cell| cell.run.name.clone());
+    let boot = |of: &PastMeasure| {
+        let PastMeasure { boot, samples, median, min, max, .. } = *of;
+        let interval = of.interval.map(<[u64; 2]>::from);
+        Some(MeasuredBoot { run: run(of.run)?, boot, samples, median, interval, min, max })
     };
-    let mut names: Vec<&NumberName> = numbers.iter().map(|number| &number.name).collect();
+    let mut names: Vec<&MeasureName> = measured.iter().map(|one| &one.name).collect();
     names.sort();
     names.dedup();
-    let one = |name: &NumberName| {
-        let NumberName { step, guest, device, map, width } = name.clone();
-        let points = numbers.iter().filter(|number| number.name == *name).filter_map(point).collect();
-        Throughput { step, guest, device, map, width, points }
+    let one = |name: &MeasureName| {
+        let boots = measured.iter().filter(|one| one.name == *name).filter_map(boot).collect();
+        Measure { step: name.step, name: name.name.clone(), boots }
     };
     names.into_iter().map(one).collect()
 }

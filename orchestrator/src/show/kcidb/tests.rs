@@ -109,19 +109,21 @@ fn each_verdict_has_the_schemas_word() {
     assert_eq!(status(None), "MISS");
 }
 
-/// Throughput under emulation says nothing.
+/// Times under emulation say nothing.
 #[test]
 fn a_number_is_sent_where_it_says_something() {
-    let number = |head: &str| {
+    let number = |head: &str, boots: &[&[u64]]| {
         let mut cell = fixture::cell("bar@debian-6.12");
-        let store = "step 0  store g0 nic wc 8 B  n 2  median 553 MB/s  min 342  max 765";
-        let lines = [head, store].map(|line| line.parse().unwrap());
-        cell.report.as_mut().unwrap().numbers.lines = lines.into();
+        cell.report.as_mut().unwrap().numbers.lines = vec![head.parse().unwrap()];
+        cell.measures = vec![fixture::measure(boots)];
         super::number(&cell)
     };
-    let rate = Some(json!({"value": 553_000_000_u64, "unit": "B/s", "prefix": "metric"}));
-    assert_eq!(number("never decide"), rate);
-    assert_eq!(number("emulated, never decide"), None);
+    let boots: [&[u64]; 3] = [&[9_000, 1_500_000, 2_000_000], &[7], &[1_600_000]];
+    let seconds = |value: f64| Some(json!({"value": value, "unit": "s", "prefix": "metric"}));
+    assert_eq!(number("never decide", &boots), seconds(0.0015), "the median boot");
+    assert_eq!(number("never decide", &boots[..1]), seconds(0.0015));
+    assert_eq!(number("never decide", &[]), None);
+    assert_eq!(number("emulated, never decide", &boots), None);
 }
 
 #[test]

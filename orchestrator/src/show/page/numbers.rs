@@ -1,40 +1,41 @@
-//! Numbers with all their samples, the median and its interval.
+//! Measures with all their samples, the median and its interval.
 
 use maud::{Markup, html};
 use s2lab_model::{
     escape,
-    lines::Number,
+    lines::{Number, Word},
+    measures::{Boot, Measure},
     report::Report,
     statistics::{CONFIDENCE, Summary, median_interval, summary},
     summary::CellSummary,
-    throughput::Throughput,
 };
 
 /// The size of a strip with samples, in CSS pixels.
 const WIDTH: u64 = 240;
 const HEIGHT: u64 = 16;
-/// The most samples of one kind that are listed.
+/// The most samples of one boot that are listed.
 const MOST_SAMPLES: usize = 100;
-/// The most kinds of stores.
-const MOST_KINDS: usize = 24;
+/// The most boots of measures.
+const MOST_BOOTS: usize = 24;
 
-/// Returns the throughputs of a cell, with what the accepted report says of each.
+/// Returns the measures of a cell boot by boot, with what the accepted report says of each.
 pub(super) fn numbers(cell: &CellSummary) -> Markup {
-    let shown = cell.throughputs.iter().take(MOST_KINDS);
-    let more = cell.throughputs.len().saturating_sub(MOST_KINDS);
+    let boots =
+        || cell.measures.iter().flat_map(|measure| measure.boots.iter().map(move |boot| (measure, boot)));
+    let more = boots().count().saturating_sub(MOST_BOOTS);
     html! {
-        @if !cell.throughputs.is_empty() {
+        @if !cell.measures.is_empty() {
             h4 { "Numbers" }
             p.dim { (worth(cell.report.as_ref())) }
             div.wide { table {
                 thead { tr {
-                    th scope="col" { "step" } th scope="col" { "store" } th scope="col" { "MB/s" }
-                    th scope="col" { "median" }
+                    th scope="col" { "step" } th scope="col" { "measure" } th scope="col" { "boot" }
+                    th scope="col" { "ns" } th scope="col" { "median" }
                     @if cell.accepted.is_some() { th scope="col" { "accepted" } }
                 } }
-                @for one in shown { (row(one, cell.accepted.as_ref())) }
+                @for (measure, boot) in boots().take(MOST_BOOTS) { (row(measure, boot, cell.accepted.as_ref())) }
             } }
-            @if more > 0 { p { (more) " more kinds of stores" } }
+            @if more > 0 { p { (more) " more boots" } }
         }
     }
 }
@@ -45,51 +46,45 @@ fn worth(report: Option<&Report>) -> String {
     head.filter(|line| matches!(line, Number::Head { .. })).map(ToString::to_string).unwrap_or_default()
 }
 
-fn row(one: &Throughput, accepted: Option<&Report>) -> Markup {
-    let Throughput { step, guest, device, map, width, samples } = one;
+fn row(measure: &Measure, Boot { number, samples }: &Boot, accepted: Option<&Report>) -> Markup {
     let known = samples.iter().take(MOST_SAMPLES).map(u64::to_string).collect::<Vec<_>>().join(" ");
     let more = samples.len().saturating_sub(MOST_SAMPLES);
     let of = summary(samples);
     html! {
         tr {
-            td { (step) }
-            td { (escape::line(guest)) " " (escape::line(device)) " " (map) " " (width) " B" }
+            td { (measure.step) }
+            td { (escape::line(&measure.name)) }
+            td { (number) }
             td {
-                @match of {
-                    None => "no sample: no measurable time",
-                    Some(Summary { n: 1, .. }) => {}
-                    Some(of) => (strip(samples, of)),
-                }
+                @if let Some(of) = of.filter(|of| of.n > 1) { (strip(samples, of)) }
                 span.mono { (known) @if more > 0 { " and " (more) " more" } }
             }
-            td { @if let Some(of) = of { (of.median) br; span.dim { (interval(samples)) } } }
+            td { @if let Some(Summary { n, median, .. }) = of { (median_of(n, median, median_interval(samples))) } }
             @if let Some(report) = accepted {
-                td { @if let Some(Summary { n, median, min, max }) = accepted_samples(report, one) {
-                    (median) br; span.dim { (min) " to " (max) ", " (count(n)) }
+                td { @if let Some((Summary { n, median, .. }, interval)) = accepted_samples(report, measure, *number) {
+                    (median_of(n, median, interval))
                 } }
             }
         }
     }
 }
 
-fn count(n: usize) -> String {
-    if n == 1 { "1 sample".into() } else { format!("{n} samples") }
+fn median_of(n: usize, median: u64, interval: Option<(u64, u64)>) -> Markup {
+    let samples = if n == 1 { "1 sample".into() } else { format!("{n} samples") };
+    let interval = match interval {
+        Some((low, high)) => format!("{low} to {high} ({:.0} % confidence)", CONFIDENCE * 100.0),
+        None => format!("{samples}, too few for an interval"),
+    };
+    html! { (median) br; span.dim { (interval) } }
 }
 
-fn interval(samples: &[u64]) -> String {
-    match median_interval(samples) {
-        Some((from, to)) => format!("{from} to {to} ({:.0} % confidence)", CONFIDENCE * 100.0),
-        None => format!("{}, too few for an interval", count(samples.len())),
-    }
-}
-
-fn accepted_samples(report: &Report, one: &Throughput) -> Option<Summary> {
+/// Returns what a report says of a measure in one boot, with the interval of the median.
+fn accepted_samples(report: &Report, of: &Measure, of_boot: usize) -> Option<(Summary, Option<(u64, u64)>)> {
     report.numbers.lines.iter().find_map(|line| match line {
-        Number::Store { step, guest, device, map, width, samples }
-            if (*step, &**guest, &**device) == (one.step, &*one.guest, &*one.device)
-                && (*map, *width) == (one.map, one.width) =>
+        Number::Measure { step, name, boot, samples, interval }
+            if (*step, name, *boot) == (of.step, &Word::new(&of.name), of_boot) =>
         {
-            Some(*samples)
+            Some((*samples, *interval))
         }
         _ => None,
     })
@@ -97,9 +92,9 @@ fn accepted_samples(report: &Report, one: &Throughput) -> Option<Summary> {
 
 /// The samples as dots between 0 and the largest, the interval as a band, the median as a line.
 fn strip(samples: &[u64], Summary { n, median, max, .. }: Summary) -> Markup {
-    let at = |rate: u64| 4 + scale(rate, max, WIDTH - 8);
+    let at = |nanos: u64| 4 + scale(nanos, max, WIDTH - 8);
     html! {
-        svg width=(WIDTH) height=(HEIGHT) role="img" aria-label=(format!("{n} samples from 0 to {max} MB/s")) {
+        svg width=(WIDTH) height=(HEIGHT) role="img" aria-label=(format!("{n} samples from 0 to {max} ns")) {
             @if let Some((from, to)) = median_interval(samples) {
                 rect.band x=(at(from)) y="2" width=((at(to) - at(from)).max(1)) height=(HEIGHT - 4) {}
             }

@@ -143,8 +143,8 @@ proptest! {
         for cell in &mut run.cells {
             cell.logs = run.folder.join(&more);
             cell.guests = vec![more.clone()];
-            for of in &mut cell.throughputs {
-                (of.guest, of.device) = (more.clone(), more.clone());
+            for of in &mut cell.measures {
+                of.name = more.clone();
             }
             for finding in &mut cell.findings {
                 finding.detail.push(more.clone());
@@ -202,8 +202,8 @@ fn huge(key: &str) -> CellSummary {
     let lines = report.tables.lines.clone();
     report.tables.lines = lines.iter().cycle().take(4_000).cloned().collect();
     cell.accepted = Some(report.clone());
-    for of in &mut cell.throughputs {
-        of.samples = vec![u64::MAX; 1_000];
+    for boot in cell.measures.iter_mut().flat_map(|measure| &mut measure.boots) {
+        boot.samples = vec![u64::MAX; 1_000];
     }
     cell
 }
@@ -215,6 +215,28 @@ fn a_cell_is_bounded_and_names_what_it_leaves_out() {
     assert!(cell.len() <= MOST_OF_CELL, "{}", cell.len());
     assert!(cell.contains("There is no room for the findings here"), "{cell}");
     assert!(cell.contains(&format!("s2lab report --cell {key}")));
+}
+
+/// The accepted report of a cell has each boot by its number; throughputs of stores are no measures.
+#[test]
+fn a_measure_is_beside_that_of_the_accepted_report() {
+    let mut cell = fixture::cell("bar@k");
+    let mut accepted = cell.report.clone().unwrap();
+    let lines = [
+        "emulated, never decide",
+        "step 0  store g0 nic wc 8 B  n 2  median 1553 MB/s  min 1342  max 1765",
+        "step 0  measure stores  boot 2  n 7  median 4444 ns  95 % 4111..4777  min 4000  max 4888",
+        "step 0  measure others  boot 2  n 7  median 5555 ns  95 % 5111..5777  min 5000  max 5888",
+    ];
+    accepted.numbers.lines = lines.map(|line| line.parse().unwrap()).into();
+    (cell.accepted, cell.measures) = (Some(accepted), vec![fixture::measure(&[&[7_001], &[7_002]])]);
+    let page = super::cell::cell(&cell).0;
+    let rows: Vec<_> = page.split("<tr>").filter(|row| row.contains("<td>stores</td>")).collect();
+    let [first, second] = rows[..] else { panic!("{rows:?}") };
+    assert!(first.contains("7001") && !first.contains("4444"), "{first}");
+    assert!(second.contains("7002") && second.contains("4444<br>"), "{second}");
+    assert!(second.contains("4111 to 4777 (95 % confidence)"), "{second}");
+    assert!(!page.contains("1553") && !page.contains("5555"), "{page}");
 }
 
 #[test]
