@@ -11,7 +11,7 @@ use s2lab_model::{
     kernel::{self, Kernels},
     night::{self, KnownFailures},
     plan::{Key, Revisions},
-    scenario::{Scenario, load},
+    scenario::{LoadError, Scenario, SetError, SetValue, load, load_at},
 };
 use s2lab_os::{
     outside::{self, ReadError, Why, kinds},
@@ -55,6 +55,8 @@ pub enum LabError {
     Mutant { path: PathBuf, why: String },
     #[error("{0}")]
     Mistakes(Mistakes),
+    #[error("--set: {0}")]
+    Set(SetError),
     #[error("neither {variable} nor HOME is set to an absolute path, so there is no place for s2lab's files")]
     NoHome { variable: &'static str },
 }
@@ -70,6 +72,7 @@ impl LabError {
             )),
             LabError::NoFile(_) => Some("repair or remove it, or name a lab folder with --lab".into()),
             LabError::NoHome { .. } => Some("set HOME".into()),
+            LabError::Set(error) => error.help.clone(),
             _ => None,
         }
     }
@@ -331,12 +334,21 @@ pub fn scenarios(files: &[PathBuf]) -> Result<Vec<Scenario>, LabError> {
     if bad.is_empty() { Ok(good) } else { Err(LabError::Mistakes(Mistakes(bad))) }
 }
 
+/// Reads a scenario file that is right, at the points with these values.
+pub fn scenario_at(path: &Path, sets: &[SetValue]) -> Result<Scenario, LabError> {
+    let read = read(path).map_err(|mistake| LabError::Mistakes(Mistakes(vec![mistake])))?;
+    load_at(&shown(path), &read, sets).map_err(|error| match error {
+        LoadError::Written(mistakes) => LabError::Mistakes(Mistakes(vec![Mistake::Written(mistakes)])),
+        LoadError::Set(error) => LabError::Set(error),
+    })
+}
+
 fn scenario(path: &Path) -> Result<Scenario, Mistake> {
     if path.is_file() && path.extension().is_none_or(|extension| extension != EXTENSION) {
         let why = format!("the name of a scenario's file ends with .{EXTENSION}");
         return Err(Mistake::Unreadable { place: shown(path), why });
     }
-    load::load(&shown(path), &read(path)?).map_err(Mistake::Written)
+    load(&shown(path), &read(path)?).map_err(Mistake::Written)
 }
 
 /// Returns a path in the usual form: relative to the working folder if it is below that.

@@ -2,7 +2,7 @@
 
 use crate::hash::digest;
 use crate::kernel::Traits;
-use crate::scenario::{AssignDriver, Expectation, Guest, Host, Promise, Scenario};
+use crate::scenario::{AssignDriver, Expectation, Guest, Host, Matrix, Promise, Scenario};
 use crate::steps::Step;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,6 +15,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// filled in their defaults, and a size has one text, whatever its notation was.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResolvedCell {
+    /// Options that the kernel must have, each with the reason.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub needs: BTreeMap<String, String>,
     pub host: Host,
     pub guests: BTreeMap<String, Guest>,
     pub steps: Vec<Step>,
@@ -25,6 +28,9 @@ pub struct ResolvedCell {
     /// The cell is a negative control: each of its expectations must be unmet.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub inverted: bool,
+    /// The reason why this point of the axes does not run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub excluded: Option<String>,
     /// The declared traits of the kernel. If they leave something open, exactly one alternative of
     /// the expectations must be met, and it must be one that all cells of the kernel meet.
     pub traits: Traits,
@@ -33,12 +39,14 @@ pub struct ResolvedCell {
 impl ResolvedCell {
     pub fn of(scenario: &Scenario, traits: Traits) -> Self {
         Self {
+            needs: scenario.needs.clone(),
             host: scenario.host.clone(),
             guests: scenario.guests.clone(),
             steps: scenario.steps.clone(),
             expect: scenario.expect.clone(),
             promises: scenario.held_up(),
             inverted: false,
+            excluded: None,
             traits,
         }
     }
@@ -57,10 +65,15 @@ impl ResolvedCell {
             scenario: name.to_owned(),
             about: about.to_owned(),
             promises: self.promises.clone(),
+            sets: BTreeSet::new(),
+            axes: BTreeMap::new(),
+            exclude: vec![],
+            needs: self.needs.clone(),
             host: self.host.clone(),
             guests: self.guests.clone(),
             steps: self.steps.clone(),
             expect: self.expect.clone(),
+            matrix: Matrix::default(),
         }
     }
 

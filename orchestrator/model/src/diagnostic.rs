@@ -154,6 +154,23 @@ impl<'a> Sink<'a> {
         self.push(span, Severity::Warning, message.into(), Some(help.into()));
     }
 
+    /// Adds the mistakes of another sink of the same text that are new. `at` says where they were
+    /// found; mistakes in `place` need no such word.
+    pub(crate) fn absorb(&mut self, other: Sink<'_>, place: &Range<usize>, at: &str) {
+        for Diagnostic { span, severity, message, help, .. } in other.found {
+            let marked = format!("{message} (at ");
+            let is_known = |known: &Diagnostic| {
+                known.span == span && (known.message == message || known.message.starts_with(&marked))
+            };
+            if self.found.iter().any(is_known) {
+                continue;
+            }
+            let is_inside = place.start <= span.start && span.end <= place.end;
+            let message = if is_inside { message } else { format!("{marked}{at})") };
+            self.push(span, severity, message, help);
+        }
+    }
+
     /// Returns the mistakes so far.
     pub(crate) fn found(self) -> Vec<Diagnostic> {
         self.found

@@ -8,6 +8,7 @@
 //!   it;
 //! - `string` with `enum`, or with a `format` that a [`Format`] checks; `integer` with `enum`, or
 //!   with `minimum` and `maximum`; `boolean`; `oneOf` of `const`s;
+//! - a schema without `type`, which any value has;
 //! - `oneOf` of mappings with one key each (an externally tagged enum), or with a key that has a
 //!   `const` (internally tagged).
 
@@ -28,6 +29,23 @@ pub(crate) struct Format {
     pub(crate) number: bool,
     /// Returns the reason why a text does not have the format.
     pub(crate) check: fn(&str) -> Result<(), String>,
+}
+
+/// The longest text in one line, in characters.
+pub(crate) const LONGEST_LINE: usize = 300;
+
+/// The format of a sentence for people.
+pub(crate) const LINE: Format =
+    Format { name: "line", what: "a text in one line", number: false, check: one_line };
+
+fn one_line(text: &str) -> Result<(), String> {
+    match text.chars().count() {
+        _ if text.trim().is_empty() || text.contains(char::is_control) => {
+            Err("one line with at least one letter is needed here".into())
+        }
+        ..=LONGEST_LINE => Ok(()),
+        length => Err(format!("{length} characters long; the limit is {LONGEST_LINE}")),
+    }
 }
 
 /// A JSON schema and the formats that it names.
@@ -76,12 +94,9 @@ pub(crate) fn read<T: DeserializeOwned>(
 
 /// Decodes a text whose tree is valid. Two readers of YAML have read it by then, and the stricter
 /// one counts: a value that one of them refuses, or that they read differently, is a mistake too.
-fn decode<T: DeserializeOwned>(text: &str, root: &Node, sink: &mut Sink<'_>) -> Option<T> {
-    let mut report = |e: serde_yaml::Error| {
-        let at = e.location().map_or(root.span.start, |l| l.index());
-        sink.error(at..at, format!("this cannot be read: {e}"));
-    };
-    let value: serde_yaml::Value = serde_yaml::from_str(text).map_err(&mut report).ok()?;
+pub(crate) fn decode<T: DeserializeOwned>(text: &str, root: &Node, sink: &mut Sink<'_>) -> Option<T> {
+    let value = serde_yaml::from_str::<serde_yaml::Value>(text);
+    let value = value.map_err(|error| unreadable(&error, root, sink)).ok()?;
     if value != root.to_value() {
         sink.error(
             root.span.clone(),
@@ -89,8 +104,19 @@ fn decode<T: DeserializeOwned>(text: &str, root: &Node, sink: &mut Sink<'_>) -> 
         );
         return None;
     }
+    decode_tree(root, sink)
+}
+
+/// Decodes a valid tree.
+pub(crate) fn decode_tree<T: DeserializeOwned>(root: &Node, sink: &mut Sink<'_>) -> Option<T> {
     // Here enums are mappings with one key, not YAML tags.
-    serde_yaml::with::singleton_map_recursive::deserialize(value).map_err(report).ok()
+    let value = serde_yaml::with::singleton_map_recursive::deserialize(root.to_value());
+    value.map_err(|error| unreadable(&error, root, sink)).ok()
+}
+
+fn unreadable(error: &serde_yaml::Error, root: &Node, sink: &mut Sink<'_>) {
+    let at = error.location().map_or(root.span.start, |place| place.index());
+    sink.error(at..at, format!("this cannot be read: {error}"));
 }
 
 impl Schema<'_> {
@@ -120,6 +146,8 @@ impl Schema<'_> {
         match schema["type"].as_str() {
             Some("object") => self.mapping(schema, node, place, sink),
             Some("array") => self.list(schema, node, place, sink),
+            // What it means is checked where it is used.
+            None if schema["type"].is_null() && schema["format"].is_null() => {}
             _ => self.scalar(schema, node, sink),
         }
     }

@@ -1,11 +1,11 @@
 //! Scenarios x kernels -> cells: their selection, order and keys.
 
-use self::axis::combinations;
 use crate::cell::ResolvedCell;
 use crate::diagnostic::{closest, suggest};
 use crate::event::PlannedCell;
 use crate::kernel::{Kernels, Traits};
 use crate::scenario::Scenario;
+use std::collections::BTreeSet;
 
 mod artifact;
 mod axis;
@@ -17,10 +17,11 @@ mod sharing;
 mod shuffle;
 
 pub use artifact::Artifact;
-pub use axis::{Axis, Point};
+pub(crate) use axis::combinations;
+pub use axis::{Axis, Point, is_own_axis};
 pub use choice::{KernelArgument, KernelChoice, Revisions, commit_name, label, with_series};
 pub use control::controls;
-pub use key::{Key, KeyError};
+pub use key::{Key, KeyError, is_axis_name, is_axis_value};
 pub use qemu::QemuChoice;
 pub use sharing::SharedHost;
 pub use shuffle::shuffled;
@@ -119,16 +120,21 @@ fn plan_cells(
     if let Some(pair) = sorted.windows(2).find(|pair| pair[0].scenario == pair[1].scenario) {
         return Err(PlanError::SameScenario { name: pair[0].scenario.clone() });
     }
-    let (candidates, combinations) = (candidates(kernels, selection)?, combinations(&selection.axes));
-    let pairs = sorted.iter().flat_map(|scenario| candidates.iter().map(move |kernel| (scenario, kernel)));
-    let all = pairs.flat_map(|(scenario, kernel)| combinations.iter().map(move |at| (scenario, kernel, at)));
-    let cells: Result<Vec<Candidate<'_>>, KeyError> = all
-        .map(|(scenario, kernel, at)| {
+    let candidates = candidates(kernels, selection)?;
+    let all_axes: Vec<Vec<Axis>> =
+        sorted.iter().map(|one| [one.matrix.axes(), selection.axes.clone()].concat()).collect();
+    let mut cells: Vec<Candidate<'_>> = vec![];
+    for (scenario, axes) in sorted.iter().zip(&all_axes) {
+        let combinations = combinations(axes);
+        for (kernel, at) in
+            candidates.iter().flat_map(|kernel| combinations.iter().map(move |at| (kernel, at)))
+        {
             let key = Key::of(&scenario.scenario, &kernel.name, at.values.iter().copied())?;
-            Ok(Candidate { scenario, kernel, key, chosen: kernel.chosen && at.chosen, at_chosen: at.chosen })
-        })
-        .collect();
-    let cells = cells?;
+            let Some((scenario, excluded)) = scenario.at(&at.values) else { continue };
+            let (chosen, at_chosen) = (kernel.chosen && at.chosen, at.chosen);
+            cells.push(Candidate { scenario, excluded, kernel, key, chosen, at_chosen });
+        }
+    }
     let mut meant = vec![selection.selectors.is_empty(); cells.len()];
     if selection.selectors.is_empty() {
         meant.iter_mut().zip(&cells).for_each(|(meant, cell)| *meant = cell.chosen);
@@ -159,9 +165,27 @@ fn plan_cells(
             key: cell.key,
             kernel: cell.kernel.name.clone(),
             about: cell.scenario.about.clone(),
-            resolved: ResolvedCell::of(cell.scenario, cell.kernel.traits.clone()),
+            resolved: ResolvedCell {
+                excluded: cell.excluded.map(str::to_owned),
+                ..ResolvedCell::of(cell.scenario, cell.kernel.traits.clone())
+            },
         })
         .collect())
+}
+
+/// Returns the keys of all cells that there could be: each scenario at each of its points, on each
+/// listed kernel, at each point of `axes`.
+pub fn all_keys(scenarios: &[Scenario], kernels: &Kernels, axes: &[Axis]) -> BTreeSet<Key> {
+    let keys = scenarios.iter().flat_map(|scenario| {
+        let all = [scenario.matrix.axes(), axes.to_vec()].concat();
+        let of = |kernel: &String| {
+            let keys = combinations(&all).into_iter();
+            let key = |at: axis::Combination<'_>| Key::of(&scenario.scenario, kernel, at.values).ok();
+            keys.filter_map(key).collect::<Vec<_>>()
+        };
+        kernels.entries.keys().flat_map(of).collect::<Vec<_>>()
+    });
+    keys.collect()
 }
 
 /// A kernel that cells may be made with.
@@ -173,7 +197,9 @@ struct CandidateKernel {
 }
 
 struct Candidate<'a> {
+    /// The scenario at the point of its axes.
     scenario: &'a Scenario,
+    excluded: Option<&'a str>,
     kernel: &'a CandidateKernel,
     key: Key,
     /// True if a scenario's name alone takes it.

@@ -45,7 +45,7 @@ pub(crate) enum Class {
 }
 
 impl Class {
-    fn of(scalar: &str) -> Self {
+    pub(crate) fn of(scalar: &str) -> Self {
         match serde_yaml::from_str::<serde_yaml::Value>(scalar) {
             Ok(serde_yaml::Value::Null) => Self::Null,
             Ok(serde_yaml::Value::Bool(_)) => Self::Bool,

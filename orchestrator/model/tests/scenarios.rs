@@ -45,11 +45,17 @@ fn right_files_load() {
 fn the_cell_of_a_loaded_scenario_survives_the_log() {
     for (file, text) in VALID.into_iter().flat_map(files) {
         let scenario = load(&file, &text).unwrap();
-        let cell = ResolvedCell::of(&scenario, Traits::Exactly([].into()));
-        let json = serde_json::to_string(&cell).unwrap();
-        assert_eq!(serde_json::from_str::<ResolvedCell>(&json).unwrap(), cell, "{json}");
-        let again = load(&file, &serde_json::to_string(&cell.written(&scenario.scenario, "")).unwrap());
-        assert_eq!(ResolvedCell::of(&again.unwrap(), cell.traits.clone()), cell, "{json}");
+        let points: Vec<_> = match scenario.matrix.points.is_empty() {
+            true => vec![&scenario],
+            false => scenario.matrix.points.iter().map(|point| &point.scenario).collect(),
+        };
+        for point in points {
+            let cell = ResolvedCell::of(point, Traits::Exactly([].into()));
+            let json = serde_json::to_string(&cell).unwrap();
+            assert_eq!(serde_json::from_str::<ResolvedCell>(&json).unwrap(), cell, "{json}");
+            let again = load(&file, &serde_json::to_string(&cell.written(&scenario.scenario, "")).unwrap());
+            assert_eq!(ResolvedCell::of(&again.unwrap(), cell.traits.clone()), cell, "{json}");
+        }
     }
 }
 

@@ -26,6 +26,15 @@ pub const STATE_SPACE: u64 = 256 << 20;
 pub enum Finding {
     /// Missing options of the kernel under test.
     Options(Vec<Lack>),
+    /// Missing options that the scenario asks for, each with its reason.
+    Asked(Vec<String>),
+    /// The CPU does not have the pages of the kernel.
+    Pages {
+        cpu: String,
+        /// Like `16K`.
+        size: String,
+        option: &'static str,
+    },
     /// Something that the host lacks for any cell.
     Host(HostLack),
     Memory {
@@ -46,7 +55,9 @@ impl Finding {
     /// Returns the cause. Missing parts of the kernel and of QEMU are not failures of the lab.
     pub fn cause(&self) -> StopCause {
         match self {
-            Finding::Options(_) | Finding::Host(_) => StopCause::Lacking,
+            Finding::Options(_) | Finding::Asked(_) | Finding::Pages { .. } | Finding::Host(_) => {
+                StopCause::Lacking
+            }
             Finding::Memory { .. } | Finding::Space { .. } | Finding::Modules { .. } => StopCause::Lab,
         }
     }
@@ -57,6 +68,8 @@ impl Finding {
             Finding::Options(_) => {
                 "build the kernel with these options; one that is =m needs its module, see `s2lab run --modules`"
             }
+            Finding::Asked(_) => "the scenario's `needs` asks for them: run it on another kernel",
+            Finding::Pages { .. } => "choose another `cpu` with --set host.cpu=CPU, or another kernel",
             Finding::Host(lack) => lack.hint,
             Finding::Memory { available: Available { bound: Bound::ControlGroup, .. }, .. } => {
                 "raise `memory.max` and `memory.high` of the control group and those above it, run with --jobs 1, or give the scenario's host less `memory`"
@@ -78,6 +91,10 @@ impl fmt::Display for Finding {
             Finding::Options(lacks) => {
                 let lacks: Vec<_> = lacks.iter().map(ToString::to_string).collect();
                 write!(f, "the kernel lacks {}", lacks.join(", "))
+            }
+            Finding::Asked(lacks) => write!(f, "the kernel lacks {}", lacks.join(", ")),
+            Finding::Pages { cpu, size, option } => {
+                write!(f, "{cpu} has no pages of {size}, and the kernel has CONFIG_{option}")
             }
             Finding::Host(lack) => f.write_str(&lack.what),
             Finding::Memory { needed, available } => {
@@ -144,6 +161,13 @@ pub fn check(
         .delivered()
         .map_err(|source| Finding::Modules { path: kernel.boot.modules.clone(), source })?;
     if let Some(config) = &kernel.config {
+        if let Some((option, size)) = kconfig::pages_without_cpu(&config.config, &planned.resolved) {
+            return Err(Finding::Pages { cpu: planned.resolved.host.cpu.clone(), size, option });
+        }
+        let asked = kconfig::asked(&config.config, &planned.resolved, &delivered);
+        if !asked.is_empty() {
+            return Err(Finding::Asked(asked));
+        }
         let lacks = kconfig::lacking(&config.config, &planned.resolved, &delivered);
         if !lacks.is_empty() {
             return Err(Finding::Options(lacks));
@@ -248,6 +272,34 @@ mod tests {
         assert!(check(&planned(), &whole, None, Room { memory: machine(100 << 20), ..ROOM }, needs).is_ok());
         let (cause, what) = found(&whole, Room { space: 20 << 20, ..ROOM }).unwrap();
         assert!(cause == StopCause::Lab && what.ends_with("room for 20 MiB"), "{what}");
+    }
+
+    /// A kernel may lack options that a scenario asks for, and have pages that the CPU does not have.
+    #[test]
+    fn a_kernel_may_lack_what_the_scenario_asks_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let kernel = kernel(dir.path(), "", &[], &[]);
+        let mut planned = planned();
+        planned.resolved.needs = [("IOMMUFD".to_owned(), "its cdev is used".to_owned())].into();
+        let lack = |kernel: &KernelFiles, planned: &PlannedCell| {
+            check(planned, kernel, None, ROOM, of(planned))
+                .err()
+                .map(|found| (found.cause(), found.to_string()))
+        };
+        let due = (StopCause::Lacking, "the kernel lacks CONFIG_IOMMUFD (its cdev is used)".to_owned());
+        assert_eq!(lack(&kernel, &planned), Some(due));
+        let with = |options: &str| {
+            let needs = kconfig::needs(&planned.resolved);
+            let all: String = needs.into_iter().map(|need| format!("CONFIG_{}=y\n", need.option)).collect();
+            let config = Config::parse(&format!("CONFIG_ARM64=y\n{all}CONFIG_IOMMUFD=y\n{options}")).unwrap();
+            KernelFiles { config: Some(KernelConfig { config, sha256: String::new() }), ..kernel.clone() }
+        };
+        assert_eq!(lack(&with(""), &planned), None);
+        let pages = with("CONFIG_ARM64_16K_PAGES=y\n");
+        assert_eq!(lack(&pages, &planned), None, "neoverse-v1 has them");
+        planned.resolved.host.cpu = "cortex-a72".into();
+        let due = "cortex-a72 has no pages of 16K, and the kernel has CONFIG_ARM64_16K_PAGES";
+        assert_eq!(lack(&pages, &planned), Some((StopCause::Lacking, due.to_owned())));
     }
 
     #[test]

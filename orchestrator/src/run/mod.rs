@@ -42,7 +42,7 @@ use queue::{Opening, PendingAttempt, Queue, Ticket};
 use s2lab_cache::{CacheError, Qemu};
 use s2lab_model::{
     comparison::Compare,
-    event::{Attempts, CellEnd, Event, PlannedCell, Stage},
+    event::{Attempts, CellEnd, Event, PlannedCell, Stage, StopCause},
     judge::JudgedCell,
     plan::{Key, QemuChoice},
 };
@@ -146,6 +146,9 @@ impl Run {
         queue: &Queue,
         report: mpsc::UnboundedSender<CellOver>,
     ) -> Result<(), Stop> {
+        if let Some(reason) = &first.cell.resolved.excluded {
+            return Err(Stop::new(StopCause::Lacking, format!("excluded by the scenario: {reason}")));
+        }
         let (kernel, qemu) = (self.kernel(&first.cell.kernel)?, self.qemu(&first.cell.key)?);
         let folder = self.attempt_folder(&first)?;
         let Some(_slot) = self.slot(&first.cell.key).await? else { return Ok(()) };

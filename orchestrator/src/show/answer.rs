@@ -165,6 +165,10 @@ pub struct Cell {
     pub kernel: String,
     /// The sentence about the scenario.
     pub about: String,
+    /// The promises that the cell checks, like I1.
+    pub promises: Vec<String>,
+    /// The reason why the scenario excludes this point of its axes, or null.
+    pub excluded: Option<String>,
     /// The arguments of s2lab that run this cell alone.
     pub repeat: Vec<String>,
 }
@@ -276,6 +280,8 @@ impl From<&PlannedCell> for Cell {
             scenario: cell.key.scenario().to_owned(),
             kernel: cell.kernel.clone(),
             about: cell.about.clone(),
+            promises: cell.resolved.promises.iter().map(ToString::to_string).collect(),
+            excluded: cell.resolved.excluded.clone(),
             repeat: cell.repeat.clone(),
         }
     }

@@ -16,6 +16,8 @@ mod accept;
 #[cfg(test)]
 mod answers;
 #[cfg(test)]
+mod axes;
+#[cfg(test)]
 mod bad_input;
 #[cfg(test)]
 mod basics;

@@ -90,6 +90,8 @@ pub(crate) struct Order {
     pub(crate) part: Option<Part>,
     /// The number of cells of one host, which share its boot if nothing prevents it. 0: see `part`.
     pub(crate) shared: usize,
+    /// If set, the scenario excludes the first of them.
+    pub(crate) excluded: bool,
     /// The deadlines of silent agents, of answers and of looks. None: those of every run.
     pub(crate) patience: Option<Duration>,
     /// If set, the run compares two kernels, of which the second may be the one that the cache cannot
@@ -174,12 +176,15 @@ async fn carry_out(folder: &Path) -> Result<(), Box<dyn Error>> {
     let script: Script = serde_json::from_slice(&std::fs::read(folder.join(SCRIPT))?)?;
     let order: Order = serde_json::from_slice(&std::fs::read(folder.join(ORDER))?)?;
     let deadlines = order.deadlines();
-    let Order { attempts, fail_fast, none_before, person, part, shared, compare, .. } = order;
+    let Order { attempts, fail_fast, none_before, person, part, shared, excluded, compare, .. } = order;
     let together = (shared > 0).then_some(Part { cells: shared, shard: None });
     let (mut cells, shard) = match part.or(together) {
         Some(part) => part.planned(&script)?,
         None => (vec![planned(&script)?], None),
     };
+    if let Some(first) = cells.first_mut().filter(|_| excluded) {
+        first.resolved.excluded = Some("too slow".into());
+    }
     if none_before {
         let cell = PlannedCell { key: NONE.parse()?, kernel: "none".into(), ..planned(&script)? };
         cells.insert(0, cell);

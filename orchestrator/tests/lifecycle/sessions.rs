@@ -78,6 +78,17 @@ pub(crate) fn shared() -> Checked {
     Ok(())
 }
 
+/// A cell that the scenario excludes takes no host, and its reason is that of its SKIP.
+pub(crate) fn excluded() -> Checked {
+    let order = Order { excluded: true, ..order() };
+    let due = [("SKIP", ""), ("PASS", "boot 1, its first cell"), ("PASS", "boot 1, its cell 2")];
+    let lab = holds(&script(), &order, &due)?;
+    let verdict = lab.judged()?.cells.first().and_then(|cell| cell.verdict.clone());
+    expect("the reason", verdict, Some(Verdict::Skip("excluded by the scenario: too slow".into())))?;
+    let again = Order { attempts: Attempts::Repeat(2), shared: 1, ..order };
+    holds(&script(), &again, &[("SKIP", ""), ("SKIP", "")]).map(drop)
+}
+
 /// The reports are those of cells in hosts of their own, but for variable facts.
 pub(crate) fn alone_and_shared() -> Checked {
     let alone = holds(

@@ -24,7 +24,7 @@ const fn mounting(run: WholeRun) -> WholeRun {
     WholeRun { mounts: true, ..run }
 }
 
-pub(crate) static RUNS: [WholeRun; 56] = [
+pub(crate) static RUNS: [WholeRun; 57] = [
     run(
         "killed-at-any-moment",
         "`kill -9` at 24 moments",
@@ -63,6 +63,12 @@ pub(crate) static RUNS: [WholeRun; 56] = [
         "three cells of one host",
         "PASS, in one boot; each has its part of the console",
         sessions::shared,
+    ),
+    run(
+        "session-excluded",
+        "three cells of one host, the first of which its scenario excludes",
+        "SKIP with the scenario's reason, without a host; the others PASS, in one boot",
+        sessions::excluded,
     ),
     run(
         "session-alone-and-shared",

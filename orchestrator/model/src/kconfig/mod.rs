@@ -1,11 +1,13 @@
 //! A kernel's configuration, and the options that the lab needs in it.
 
+mod asked;
 mod needs;
 mod shown;
 
-pub(crate) use needs::need;
+pub use asked::{asked, pages_without_cpu};
 pub use needs::{How, Lack, NEEDS, Need, Whose, absent, lacking, needs};
 pub use shown::{Options, Shortfall, State};
+pub(crate) use {asked::page_size, needs::need};
 
 use std::collections::BTreeMap;
 

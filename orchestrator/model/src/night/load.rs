@@ -2,7 +2,7 @@
 
 use super::{Date, KnownFailures};
 use crate::diagnostic::{Diagnostic, Diagnostics, Sink, suggest};
-use crate::json_schema::{self, Format, Schema, schema_of};
+use crate::json_schema::{self, Format, LONGEST_LINE, Schema, schema_of};
 use crate::plan::{Key, glob};
 use crate::yaml::{self, Node};
 use serde_json::Value;
@@ -11,12 +11,9 @@ use std::sync::LazyLock;
 
 static SCHEMA: LazyLock<Value> = LazyLock::new(schema_of::<KnownFailures>);
 
-/// The longest text of an entry, in characters.
-const LONGEST: usize = 300;
-
 const FORMATS: [Format; 4] = [
     Format { name: "pattern", what: "a name or a glob", number: false, check: pattern },
-    Format { name: "line", what: "a text in one line", number: false, check: line },
+    json_schema::LINE,
     Format { name: "link", what: "a URL", number: false, check: link },
     Format { name: "date", what: "a date like 2026-12-24", number: false, check: date },
 ];
@@ -89,20 +86,10 @@ fn pattern(text: &str) -> Result<(), String> {
     }
 }
 
-fn line(text: &str) -> Result<(), String> {
-    match text.chars().count() {
-        _ if text.trim().is_empty() || text.contains(char::is_control) => {
-            Err("one line with at least one letter is needed here".into())
-        }
-        ..=LONGEST => Ok(()),
-        length => Err(format!("{length} characters long; the limit is {LONGEST}")),
-    }
-}
-
 fn link(text: &str) -> Result<(), String> {
     let visible = text.bytes().all(|byte| byte.is_ascii_graphic() && !b"<>\"`".contains(&byte));
     let rest = ["https://", "http://"].iter().find_map(|scheme| text.strip_prefix(scheme));
-    match visible && text.len() <= LONGEST && rest.is_some_and(|rest| !rest.is_empty()) {
+    match visible && text.len() <= LONGEST_LINE && rest.is_some_and(|rest| !rest.is_empty()) {
         true => Ok(()),
         false => Err(format!("`{text}` is not a URL that begins with https:// or http://")),
     }

@@ -1,6 +1,9 @@
 //! Axes: the conditions of a cell besides scenario and kernel. Each point of an axis has a value in
 //! the cell's key, or none.
 
+use super::QemuChoice;
+use super::key::CONTROL;
+
 /// An axis of a plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Axis {
@@ -22,17 +25,22 @@ pub struct Point {
 
 /// One point of each axis.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Combination<'a> {
+pub(crate) struct Combination<'a> {
     /// Names and values for a key.
-    pub(super) values: Vec<(&'a str, &'a str)>,
+    pub(crate) values: Vec<(&'a str, &'a str)>,
     /// True if all points are chosen.
-    pub(super) chosen: bool,
+    pub(crate) chosen: bool,
 }
 
 /// Returns all combinations of the axes' points. The points of the last axis follow each other.
-pub(super) fn combinations(axes: &[Axis]) -> Vec<Combination<'_>> {
+pub(crate) fn combinations(axes: &[Axis]) -> Vec<Combination<'_>> {
     let none = vec![Combination { values: vec![], chosen: true }];
     axes.iter().fold(none, |all, axis| all.iter().flat_map(|before| with(before, axis)).collect())
+}
+
+/// Returns true for an axis that every scenario has. No axis of a scenario is called so.
+pub fn is_own_axis(name: &str) -> bool {
+    [QemuChoice::AXIS, CONTROL.0].contains(&name)
 }
 
 /// Returns a combination with each point of one more axis.

@@ -12,12 +12,15 @@ use std::collections::BTreeSet;
 
 impl PlannedCell {
     /// Returns the negative control of the cell, or None if it expects no stage-2 type of a device,
-    /// or its kernel declares nothing.
+    /// its kernel declares nothing, or it does not run.
     ///
     /// Host, guests and steps are those of the cell. Each type that it expects of a device is
     /// replaced by the other one, and nothing else is expected.
     pub fn control(&self) -> Option<PlannedCell> {
         let Traits::Exactly(traits) = &self.resolved.traits else { return None };
+        if self.resolved.excluded.is_some() {
+            return None;
+        }
         let applies = |expectation: &&Expectation| expectation.applies_to(traits);
         let inverted: Vec<_> = self.resolved.expect.iter().filter(applies).filter_map(inverted).collect();
         let key = self.key.control().ok().filter(|_| !self.key.is_control() && !inverted.is_empty())?;

@@ -14,7 +14,7 @@ const AXIS: char = '+';
 /// Between an axis and its value.
 const IS: char = '=';
 /// The axis of a negative control, and its value.
-const CONTROL: (&str, &str) = ("control", "inverted");
+pub(super) const CONTROL: (&str, &str) = ("control", "inverted");
 /// Longest key, bytes: with an ending it is the name of a file, which has 255 bytes at most.
 const LONGEST: usize = 240;
 /// The extension of a report's file.
@@ -142,7 +142,7 @@ fn check(text: &str) -> Result<(), &'static str> {
     let mut last = "";
     for axis in parts {
         let (name, value) = axis.split_once(IS).ok_or("an axis is written `+NAME=VALUE`")?;
-        if !is_word(name, "-") || !is_word(&value.to_ascii_lowercase(), "-.") {
+        if !is_axis_name(name) || !is_axis_value(value) {
             return Err("an axis has a name like a scenario's, and its value letters, digits, `-` and `.`");
         }
         if name <= last {
@@ -151,6 +151,16 @@ fn check(text: &str) -> Result<(), &'static str> {
         last = name;
     }
     Ok(())
+}
+
+/// Returns true for the name of an axis.
+pub fn is_axis_name(text: &str) -> bool {
+    is_word(text, "-")
+}
+
+/// Returns true for the value of an axis.
+pub fn is_axis_value(text: &str) -> bool {
+    is_word(&text.to_ascii_lowercase(), "-.")
 }
 
 impl TryFrom<String> for Key {

@@ -54,7 +54,7 @@ impl SharedHost {
     }
 
     /// Returns true if a cell has the same kernel and machine, devices aside. A host that counts runs
-    /// slower, so it serves only cells that count.
+    /// slower, so it serves only cells that count. A cell that does not run has no host.
     fn is_alike(&self, cell: &PlannedCell) -> bool {
         let (of, host) = (&self.host, &cell.resolved.host);
         self.kernel == cell.kernel
@@ -63,6 +63,7 @@ impl SharedHost {
             && of.memory == host.memory
             && of.arguments == host.arguments
             && of.counts() == host.counts()
+            && cell.resolved.excluded.is_none()
     }
 }
 

@@ -342,3 +342,146 @@ fn a_key_names_its_qemu() {
     // The plain key is that of the default one.
     assert_eq!([of("a@k+qemu=default"), of("a@k+qemu=older")], [None, None]);
 }
+
+/// A scenario with two axes, one point of which is excluded.
+fn matrix() -> Scenario {
+    let text = "scenario: sizes\nabout: x\n\
+        axes: {host.cpu: [neoverse-v1, neoverse-n1], host.devices.nic.bar: {values: [64K, 2M], also: [steps.0.store.bytes]}}\n\
+        exclude: [{at: {bar: 2M, cpu: neoverse-n1}, reason: too slow}]\n\
+        host: {cpu: neoverse-v1, devices: {nic: {model: ivshmem-plain, bar: 4K}}}\n\
+        guests: {g0: {vmm: qemu, assign: {nic: vfio-pci}}}\n\
+        steps: [store: {guest: g0, device: nic, map: wc, width: [8], bytes: 4K}, look: {name: up}]\n\
+        expect: [{at: up, of: ram, stage2: Normal-WB}, {at: up, of: nic, exec: never, points: {bar: 2M}}]\n";
+    scenario::load("sizes.yaml", text).unwrap_or_else(|e| panic!("{e}"))
+}
+
+fn matrix_cells(selectors: &[&str], qemus: &[QemuChoice]) -> Result<Vec<PlannedCell>, String> {
+    let selectors = selectors.iter().map(|text| text.to_string()).collect();
+    let selection = Selection { selectors, axes: vec![QemuChoice::axis(qemus)], ..Selection::default() };
+    plan(&[matrix()], &kernels(), &selection).map_err(|error| error.to_string())
+}
+
+#[test]
+fn each_point_of_a_scenarios_axes_is_a_cell() {
+    let keys = |selectors: &[&str], qemus: &[QemuChoice]| {
+        let cells = matrix_cells(selectors, qemus);
+        cells.map(|cells| cells.into_iter().map(|cell| cell.key.to_string()).collect::<Vec<_>>())
+    };
+    let of = |kernel: &str| {
+        ["64K+cpu=neoverse-v1", "2M+cpu=neoverse-v1", "64K+cpu=neoverse-n1", "2M+cpu=neoverse-n1"]
+            .map(|point| format!("sizes@{kernel}+bar={point}"))
+    };
+    assert_eq!(keys(&[], &[]).unwrap(), [of("debian-6.12"), of("debian-6.1")].concat());
+    // A key without axes selects all points, and one with axes names each of them.
+    assert_eq!(keys(&["sizes@a-first"], &[]).unwrap(), of("a-first"));
+    let key = "sizes@a-first+bar=64K+cpu=neoverse-n1";
+    assert_eq!(keys(&[key], &[]).unwrap(), [key]);
+    let part = keys(&["sizes@a-first+bar=64K"], &[]).unwrap_err();
+    assert!(part.contains("matches no cell"), "{part}");
+    assert_eq!(keys(&["sizes@a-first+bar=64K*"], &[]).unwrap().len(), 4, "each QEMU");
+    let newest = keys(&["sizes@a-first"], &[QemuChoice::Newest]).unwrap();
+    assert_eq!(newest, of("a-first").map(|key| format!("{key}+qemu=newest")));
+    assert_eq!(all_keys(&[matrix()], &kernels(), &[QemuChoice::axis(&[])]).len(), 4 * 4 * 2);
+}
+
+#[test]
+fn a_point_has_its_values_and_its_expectations() {
+    let cells = matrix_cells(&["sizes@a-first"], &[]).unwrap();
+    let shown = |cell: &PlannedCell| {
+        let resolved = &cell.resolved;
+        let bytes = serde_json::to_value(&resolved.steps).unwrap()[0]["store"]["bytes"].clone();
+        let bar = resolved.host.devices["nic"].bar.to_string();
+        (resolved.host.cpu.clone(), bar, bytes, resolved.expect.len(), resolved.excluded.clone())
+    };
+    let due = |cpu: &str, bar: &str, expectations, excluded: Option<&str>| {
+        let excluded = excluded.map(str::to_owned);
+        (cpu.to_owned(), bar.to_owned(), serde_json::json!(bar), expectations, excluded)
+    };
+    assert_eq!(
+        cells.iter().map(shown).collect::<Vec<_>>(),
+        [
+            due("neoverse-v1", "64K", 1, None),
+            due("neoverse-v1", "2M", 2, None),
+            due("neoverse-n1", "64K", 1, None),
+            // Its values are those of the file.
+            due("neoverse-v1", "4K", 2, Some("too slow")),
+        ]
+    );
+    assert!(cells.iter().all(|cell| cell.resolved.expect.iter().all(|one| one.points.is_empty())));
+    assert!(cells[1].control().is_none(), "it expects no type");
+}
+
+/// A point is the cell of a file that has its values.
+#[test]
+fn the_digest_of_a_point_does_not_depend_on_the_axes() {
+    let cells = matrix_cells(&["sizes@a-first+bar=64K+cpu=neoverse-n1"], &[]).unwrap();
+    let text = "scenario: sizes\nabout: x\n\
+        host: {cpu: neoverse-n1, devices: {nic: {model: ivshmem-plain, bar: 64K}}}\n\
+        guests: {g0: {vmm: qemu, assign: {nic: vfio-pci}}}\n\
+        steps: [store: {guest: g0, device: nic, map: wc, width: [8], bytes: 64K}, look: {name: up}]\n\
+        expect: [{at: up, of: ram, stage2: Normal-WB}]\n";
+    let alone = scenario::load("sizes.yaml", text).unwrap();
+    assert_eq!(cells[0].resolved, ResolvedCell::of(&alone, cells[0].resolved.traits.clone()));
+}
+
+#[test]
+fn a_value_that_is_set_is_the_only_one_of_its_axis() {
+    let text = "scenario: s\nabout: x\naxes: {host.cpu: [max, neoverse-n1], \
+        host.arguments: {as: mode, values: {vhe: [], nvhe: [kvm-arm.mode=nvhe]}}}\nhost: {cpu: max}\n\
+        guests: {g0: {vmm: qemu}}\nsteps: [look: {name: up}]\nexpect: [{at: up, of: ram, stage2: Normal-WB}]\n";
+    let keys = |sets: &[&str]| {
+        let sets: Vec<_> = sets.iter().map(|set| scenario::SetValue::parse(set).unwrap()).collect();
+        let scenario = scenario::load_at("s.yaml", text, &sets).map_err(|error| error.to_string())?;
+        let selection = Selection { selectors: vec!["s@a-first".into()], ..Selection::default() };
+        let cells = plan(&[scenario], &kernels(), &selection).map_err(|error| error.to_string())?;
+        let shown = |cell: PlannedCell| format!("{} {:?}", cell.key, cell.resolved.host.arguments);
+        Ok::<_, String>(cells.into_iter().map(shown).collect::<Vec<_>>())
+    };
+    let both = ["+mode=vhe []", "+mode=nvhe [\"kvm-arm.mode=nvhe\"]"];
+    for cpu in ["a64fx", "neoverse-n1"] {
+        let due = both.map(|mode| format!("s@a-first+cpu={cpu}{mode}"));
+        assert_eq!(keys(&[&format!("host.cpu={cpu}")]).unwrap(), due);
+    }
+    let one = keys(&["host.cpu=a64fx", "host.arguments=nvhe", "guests.g0.vcpus=2"]).unwrap();
+    assert_eq!(one, ["s@a-first+cpu=a64fx+mode=nvhe+vcpus=2 [\"kvm-arm.mode=nvhe\"]"]);
+    for (set, due) in [
+        ("host.cpu=pentium", "s with host.cpu=pentium: `pentium` is not known here"),
+        ("host.cpux=a64fx", "s with host.cpux=a64fx: unknown key `cpux`"),
+        ("guests.g1.vcpus=2", "s with guests.g1.vcpus=2: `guests.g1.vcpus` names nothing in this file"),
+        (
+            "host.arguments=protected",
+            "s with host.arguments=protected: a list is expected here, this is text",
+        ),
+    ] {
+        let error = keys(&[set]).unwrap_err();
+        assert!(error.starts_with(due), "{error}");
+    }
+    for wrong in
+        ["host.cpu", "host.cpu=", "expect.0.of=ram", "host..cpu=max", "host.cpu=a b", "host.cpu=../a"]
+    {
+        assert!(scenario::SetValue::parse(wrong).is_err(), "{wrong}");
+    }
+}
+
+/// Points that differ in what a host does not see share it.
+#[test]
+fn points_with_the_same_host_share_a_boot() {
+    let text = "scenario: s\nabout: x\naxes: {host.cpu: [max, neoverse-n1], guests.g0.vcpus: [1, 2], \
+        steps.0.store.bytes: [64, 4K]}\nexclude: [{at: {bytes: 64, vcpus: 2}, reason: x}]\n\
+        host: {cpu: max, devices: {nic: {model: ivshmem-plain, bar: 4K}}}\n\
+        guests: {g0: {vmm: qemu, assign: {nic: vfio-pci}}}\n\
+        steps: [store: {guest: g0, device: nic, map: wc, width: [8], bytes: 4K}, look: {name: up}]\n\
+        expect: [{at: up, of: ram, stage2: Normal-WB}]\n";
+    let scenario = scenario::load("s.yaml", text).unwrap_or_else(|e| panic!("{e}"));
+    let selection = Selection { selectors: vec!["s@a-first".into()], ..Selection::default() };
+    let cells = plan(&[scenario], &kernels(), &selection).unwrap();
+    let host = SharedHost::of(&cells[0]);
+    let takes: Vec<_> = cells.iter().map(|cell| host.takes(cell)).collect();
+    // The values of an excluded point are those of the file, so its host is that of the first.
+    let due: Vec<_> = cells
+        .iter()
+        .map(|cell| cell.key.axis("cpu") == Some("max") && cell.resolved.excluded.is_none())
+        .collect();
+    assert_eq!((takes.len(), &takes), (8, &due));
+    assert_eq!(due.iter().filter(|takes| **takes).count(), 3);
+}

@@ -90,8 +90,9 @@ fn check(plan: &Plan) -> Result<(), LogError> {
         // JSON is YAML.
         let scenario = load(&format!("{}.yaml", key.scenario()), &text)
             .map_err(|mistakes| wrong(mistakes.iter().next().map_or("", |first| &first.message)))?;
-        let inverted = key.is_control();
-        let again = ResolvedCell { inverted, ..ResolvedCell::of(&scenario, resolved.traits.clone()) };
+        let (inverted, excluded) = (key.is_control(), resolved.excluded.clone());
+        let again = ResolvedCell::of(&scenario, resolved.traits.clone());
+        let again = ResolvedCell { inverted, excluded, ..again };
         if again != *resolved {
             return Err(wrong("its scenario resolves to another cell"));
         }

@@ -37,6 +37,7 @@ pub(super) fn check(file: &str, root: &Node, sink: &mut Sink<'_>) {
     let parts = Parts::of(root);
     sizes(root, &parts, sink);
     super::arguments::check(root, sink);
+    super::needs::check(root, sink);
     parts.assignments(sink);
     for step in &parts.steps {
         parts.step(step, sink);

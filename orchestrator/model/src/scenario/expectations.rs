@@ -43,7 +43,7 @@ fn form(expectation: &Node, sink: &mut Sink<'_>) {
     match (tables, probed(expectation)) {
         (None, None) => {
             // An unknown key may have been meant to assert something; it is already reported.
-            let known = ["at", "of", "when", "unless"];
+            let known = ["at", "of", "when", "unless", "points"];
             if let Some(first) = expectation.entries().first()
                 && expectation.entries().iter().all(|e| known.contains(&e.key.as_str()))
             {

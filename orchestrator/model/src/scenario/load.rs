@@ -1,14 +1,21 @@
 //! Decoding of a text to [`Scenario`], or to all of its mistakes at once.
 
-use super::{Promise, Scenario, Size, check, schema};
-use crate::diagnostic::Diagnostics;
-use crate::json_schema::{self, Format, Schema};
+use super::axes::{self, Matrix, SetError, SetValue, check_path, check_value};
+use super::{FULL_SET, Promise, Scenario, Size, check, needs, schema};
+use crate::diagnostic::{Diagnostic, Diagnostics, Sink};
+use crate::json_schema::{self, Format, Schema, decode};
+use crate::yaml::{self, Node};
 use serde::{Deserialize, Deserializer};
 use std::sync::LazyLock;
 
 static SCHEMA: LazyLock<serde_json::Value> = LazyLock::new(schema::value);
 
-const FORMATS: [Format; 4] = [
+const FORMATS: [Format; 9] = [
+    Format { name: "set", what: "a name", number: false, check: set },
+    Format { name: "option", what: "an option like IOMMUFD", number: false, check: needs::option },
+    Format { name: "axis-value", what: "a value like 16M", number: true, check: check_value },
+    Format { name: "path", what: "a path like host.cpu", number: false, check: check_path },
+    json_schema::LINE,
     Format { name: "name", what: "a name", number: false, check: check::name },
     Format {
         name: "promise",
@@ -33,14 +40,74 @@ const FORMATS: [Format; 4] = [
     },
 ];
 
+/// Checks the name of a set.
+fn set(text: &str) -> Result<(), String> {
+    match text {
+        FULL_SET => Err(format!("every scenario is in the set `{FULL_SET}`: leave it out")),
+        name => check::name(name),
+    }
+}
+
+/// The reason why a scenario does not load.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LoadError {
+    #[error(transparent)]
+    Written(#[from] Diagnostics),
+    #[error(transparent)]
+    Set(#[from] SetError),
+}
+
 /// Reads the scenario file `file`, whose content is `text`. The name `file` is shown, and its stem
 /// must be the scenario's name. No file is opened.
 ///
 /// # Errors
 /// All mistakes of the file, in its order.
 pub fn load(file: &str, text: &str) -> Result<Scenario, Diagnostics> {
-    let schema = Schema { json: &SCHEMA, formats: &FORMATS };
-    json_schema::read(file, text, &schema, |root, sink| check::check(file, root, sink))
+    let mut sink = Sink::new(file, text);
+    let Some(root) = yaml::parse(text, &mut sink) else { return sink.finish(None) };
+    let matrix = checked(file, text, &root, &mut sink);
+    let written = if sink.is_empty() { decode(text, &root, &mut sink) } else { None };
+    sink.finish(written.map(|written| Scenario { matrix, ..written }))
+}
+
+/// Reads a scenario like [`load`], and keeps the points with these values. A path that the file does
+/// not vary becomes an axis with this value.
+///
+/// # Errors
+/// All mistakes of the file, or the first of a value. A path must be set once.
+pub fn load_at(file: &str, text: &str, sets: &[SetValue]) -> Result<Scenario, LoadError> {
+    let mut scenario = load(file, text)?;
+    let mut sink = Sink::new(file, text);
+    let Some(mut root) = yaml::parse(text, &mut sink).filter(|_| !sets.is_empty()) else {
+        return Ok(scenario);
+    };
+    let names: Vec<_> = sets.iter().map(|set| axes::apply(&mut root, set)).collect();
+    scenario.matrix = checked(file, text, &root, &mut sink);
+    if let Some(mistake) = sink.found().into_iter().next() {
+        let set = sets.iter().map(SetValue::word).collect::<Vec<_>>().join(" ");
+        let Diagnostic { message, help, .. } = mistake;
+        return Err(SetError { scenario: scenario.scenario, set, why: message, help }.into());
+    }
+    names.iter().zip(sets).for_each(|(name, set)| scenario.keep(name, &set.value));
+    Ok(scenario)
+}
+
+/// Reports all mistakes of a file's tree. Returns its axes and points.
+fn checked<'t>(file: &'t str, text: &'t str, root: &Node, sink: &mut Sink<'t>) -> Matrix {
+    let check = |tree: &Node, sink: &mut Sink<'t>| {
+        Schema { json: &SCHEMA, formats: &FORMATS }.check(tree, sink);
+        check::check(file, tree, sink);
+    };
+    check(root, sink);
+    let axes = axes::read(root, sink);
+    // Axes with mistakes are not known.
+    if axes.is_some() || root.get("axes").is_none() {
+        axes::check_sets(root, axes.as_ref(), sink);
+    }
+    match axes {
+        Some(axes) => axes::resolve(root, &axes, || Sink::new(file, text), check, sink),
+        None => Matrix::default(),
+    }
 }
 
 /// One `T`, or a list of them.

@@ -12,20 +12,25 @@ use std::collections::{BTreeMap, BTreeSet};
 
 mod accesses;
 mod arguments;
+pub(crate) mod axes;
 mod check;
+mod cpus;
 mod expectations;
 mod hides;
 mod leaves;
 pub mod load;
+mod needs;
 mod parts;
 mod probes;
 mod promise;
 pub(crate) mod schema;
 mod size;
 
+pub use axes::{Exclusion, MAX_POINTS, Matrix, PointSet, ScenarioAxis, ScenarioPoint, SetError, SetValue};
 pub use check::name as check_name;
+pub use cpus::{CPU_MODELS, CpuModel};
 pub use leaves::{Access, AccessFlag, Exec, Share, Stage2Type};
-pub use load::load;
+pub use load::{LoadError, load, load_at};
 pub use probes::AccessEnd;
 pub(crate) use probes::probe_of;
 pub use promise::Promise;
@@ -45,6 +50,24 @@ pub struct Scenario {
     /// The promises I1 to I17 that this scenario checks.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub promises: BTreeSet<Promise>,
+    /// Named sets that have the scenario, for `run --set NAME`. Every scenario is in the set `full`.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    #[schemars(schema_with = "schema::sets")]
+    pub sets: BTreeSet<String>,
+    /// Values of the file that vary, by path (`host.cpu`): a list, or names with values. Each
+    /// combination is a cell of its own, with `+axis=value` in its key.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "axes::schema::axes")]
+    pub axes: BTreeMap<String, serde_json::Value>,
+    /// Points of the axes that do not run, each with its reason: their cells are SKIP.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1, max = MAX_POINTS))]
+    pub exclude: Vec<Exclusion>,
+    /// Options that a kernel must have for this scenario, without `CONFIG_`, each with the reason. On
+    /// other kernels the cell is SKIP.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "schema::needs")]
+    pub needs: BTreeMap<String, String>,
     /// The emulated host (L1), which boots the kernel under test.
     pub host: Host,
     /// The guests (L2), by name: one to four. Those of QEMU boot the same fixed kernel.
@@ -56,6 +79,9 @@ pub struct Scenario {
     /// The expected results, at most 100. Every choice of traits must have at least one.
     #[schemars(length(min = 1, max = MAX_EXPECTATIONS))]
     pub expect: Vec<Expectation>,
+    /// The points of the axes. The loader makes them.
+    #[serde(skip)]
+    pub matrix: Matrix,
 }
 
 /// The most steps of a scenario: the plan bounds what is judged of a log.
@@ -64,33 +90,18 @@ pub const MAX_STEPS: usize = 100;
 pub const MAX_EXPECTATIONS: usize = 100;
 /// The most guests in a scenario.
 pub const MAX_GUESTS: usize = 4;
+/// The set that has every scenario.
+pub const FULL_SET: &str = "full";
 /// The word for a guest's RAM in expectations and reports. No device has this name.
 pub(crate) const RAM: &str = "ram";
 /// The most devices of a host: each takes a root port.
 pub const MAX_DEVICES: usize = 8;
-/// The CPU models that QEMU 10.0.2 has and on which KVM was seen to work. FEAT_S2FWB: max,
-/// neoverse-v1, neoverse-n2, cortex-a710. The last four lack VHE.
-pub const CPU_MODELS: [&str; 12] = [
-    "max",
-    "neoverse-v1",
-    "neoverse-n2",
-    "neoverse-n1",
-    "cortex-a710",
-    "cortex-a76",
-    "cortex-a55",
-    "a64fx",
-    "cortex-a72",
-    "cortex-a57",
-    "cortex-a53",
-    "cortex-a35",
-];
-
 /// The emulated host (L1).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Host {
     /// QEMU's CPU model, for instance `neoverse-v1` (has FEAT_S2FWB) or `neoverse-n1` (has not).
-    #[schemars(extend("enum" = CPU_MODELS))]
+    #[schemars(schema_with = "cpus::schema")]
     pub cpu: String,
     /// RAM: a multiple of 1M from 512M to 8G, and 512M more than all guests have together.
     #[serde(default = "Host::default_memory")]
@@ -283,6 +294,9 @@ pub struct Expectation {
     #[serde(default, deserialize_with = "load::one_or_many", skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::one_or_many::<Trait>")]
     pub unless: Vec<Trait>,
+    /// Only at these points of the axes. A resolved cell has only those of its point, without this.
+    #[serde(default, skip_serializing_if = "PointSet::is_empty")]
+    pub points: PointSet,
 }
 
 impl Expectation {
@@ -305,6 +319,7 @@ impl Expectation {
             fetch: None,
             when: vec![],
             unless: vec![],
+            points: PointSet::default(),
         }
     }
 

@@ -69,6 +69,25 @@ pub(crate) fn probe_kind(_: &mut SchemaGenerator) -> Schema {
     ]})
 }
 
+/// Names of sets.
+pub(super) fn sets(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array", "items": {"type": "string", "format": "set", "pattern": s2lab_protocol::NAME_PATTERN},
+        "minItems": 1, "maxItems": 8, "uniqueItems": true,
+    })
+}
+
+/// Options of a kernel, each with a reason.
+pub(super) fn needs(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "propertyNames": {"type": "string", "format": "option", "pattern": "^[A-Z0-9_]+$"},
+        "additionalProperties": {"type": "string", "format": "line"},
+        "minProperties": 1,
+        "maxProperties": super::needs::MAX_COUNT,
+    })
+}
+
 /// A number of vCPUs.
 pub(crate) fn vcpus(_: &mut SchemaGenerator) -> Schema {
     let numbers: Vec<u32> = (1..=s2lab_protocol::MOST_VCPUS).collect();

@@ -147,7 +147,11 @@ impl Acceptance {
 /// The reason that the lab folder cannot have an accepted report of the cell: `check` would find
 /// no cell for it.
 fn not_of_the_lab(key: &Key, known: &BTreeSet<Key>) -> String {
-    match known.iter().any(|cell| cell.scenario() == key.scenario()) {
+    let of_scenario = |cell: &&Key| cell.scenario() == key.scenario();
+    match known.iter().any(|cell| of_scenario(&cell)) {
+        true if known.iter().filter(of_scenario).any(|cell| cell.kernel() == key.kernel()) => {
+            "the scenario does not have this point of its axes: add the value to `axes`".to_owned()
+        }
         true => format!("kernel {} is not in the lab folder's images/kernels.yaml", key.kernel()),
         false => format!("the lab folder has no scenario {}: move its file to scenarios/", key.scenario()),
     }

@@ -2,7 +2,7 @@
 
 use crate::cli::{
     context::Context, failure::Failure, render::complain, shared::kernels::KernelArguments, shared::own,
-    shared::qemu::QemuArguments,
+    shared::qemu::QemuArguments, shared::set::SetArguments,
 };
 use crate::{
     boot::kernel::{
@@ -20,7 +20,8 @@ use s2lab_model::{
     kernel::Kernels,
     mutants::PlannedMutant,
     night::Night,
-    plan::{Key, QemuChoice, Selection, plan},
+    plan::{Key, QemuChoice, Selection, all_keys, plan},
+    scenario::Scenario,
     shards::Shard,
 };
 use std::{
@@ -38,13 +39,15 @@ pub(crate) struct CellArguments {
     /// Leave out the cells of this scenario, key or glob; repeatable
     #[arg(long, value_name = "GLOB")]
     pub(crate) exclude: Vec<String>,
+    #[command(flatten)]
+    pub(crate) set: SetArguments,
 }
 
 impl CellArguments {
     /// Returns the arguments for the same cells.
     pub(crate) fn words(&self) -> Vec<String> {
         let exclude = self.exclude.iter().flat_map(|glob| ["--exclude".to_owned(), glob.clone()]);
-        self.what.iter().cloned().chain(exclude).collect()
+        self.what.iter().cloned().chain(exclude).chain(self.set.words()).collect()
     }
 }
 
@@ -125,12 +128,14 @@ impl Progress for Steps {
 /// Resolves the arguments to cells. It makes and fetches nothing.
 pub(crate) fn planned(
     lab: &Lab,
-    CellArguments { what, exclude }: &CellArguments,
+    CellArguments { what, exclude, set }: &CellArguments,
     arguments: &KernelArguments,
     qemu: &QemuArguments,
 ) -> Result<CellPlan, Failure> {
     qemu.check()?;
-    let (files, selectors): (Vec<_>, Vec<_>) = what.iter().cloned().partition(|argument| is_file(argument));
+    let (files, mut selectors): (Vec<_>, Vec<_>) =
+        what.iter().cloned().partition(|argument| is_file(argument));
+    selectors.extend(set.members(lab)?);
     let mut paths: Vec<PathBuf> = files.iter().map(PathBuf::from).collect();
     // Files alone are the whole plan; with selectors the lab's scenarios are added.
     match (files.is_empty(), selectors.is_empty()) {
@@ -138,16 +143,16 @@ pub(crate) fn planned(
         (true, true) => paths.extend(lab.default_scenario_files()?),
         (false, true) => {}
     }
-    let scenarios = scenarios(&each_once(paths))?;
     let from_files = files.iter().filter_map(|file| Path::new(file).file_stem()?.to_str().map(str::to_owned));
-    let selectors =
+    let selectors: Vec<String> =
         if selectors.is_empty() { selectors } else { selectors.into_iter().chain(from_files).collect() };
+    let scenarios = set.scenarios(&each_once(paths), &selectors)?;
     let kernels = lab.kernels()?;
     let own::Kernels { choices, own } = own::kernels(lab, &kernels, arguments)?;
     let (exclude, axes) = (exclude.clone(), vec![qemu.axis()]);
     let mut cells = plan(&scenarios, &kernels, &Selection { selectors, exclude, kernels: choices, axes })?;
     for cell in &mut cells {
-        cell.repeat = repeat(cell, &files, &own);
+        cell.repeat = repeat(cell, &scenarios, &files, &own, set);
     }
     let chosen = own.into_iter().map(|own| own.kernel).collect();
     Ok(CellPlan {
@@ -162,28 +167,27 @@ pub(crate) fn planned(
     })
 }
 
-/// The keys of all cells that the lab folder has, on each QEMU.
+/// The keys of all cells that the lab folder has, at each point of their axes and on each QEMU.
 pub(crate) fn lab_cells(lab: &Lab) -> Result<BTreeSet<Key>, Failure> {
     let kernels = lab.kernels()?;
     let scenarios = scenarios(&lab.scenario_files()?)?;
-    let pairs =
-        scenarios.iter().flat_map(|scenario| kernels.entries.keys().map(move |kernel| (scenario, kernel)));
-    let keys = pairs.flat_map(|(scenario, kernel)| {
-        QemuChoice::ALL.into_iter().filter_map(move |qemu| {
-            let axis = qemu.value().map(|value| (QemuChoice::AXIS, value));
-            Key::of(&scenario.scenario, kernel, axis).ok()
-        })
-    });
-    Ok(keys.collect())
+    Ok(all_keys(&scenarios, &kernels, &[QemuChoice::axis(&[])]))
 }
 
 /// Returns the arguments that run one cell alone. Files that the lab does not know by name are
 /// named again.
-fn repeat(cell: &PlannedCell, files: &[String], own: &[own::OwnKernel]) -> Vec<String> {
+fn repeat(
+    cell: &PlannedCell,
+    scenarios: &[Scenario],
+    files: &[String],
+    own: &[own::OwnKernel],
+    set: &SetArguments,
+) -> Vec<String> {
     let is_source =
         |file: &&String| Path::new(file).file_stem().is_some_and(|stem| *stem == *cell.key.scenario());
     let file = files.iter().find(is_source);
     let mut arguments = vec!["run".to_owned(), file.cloned().unwrap_or_else(|| cell.key.to_string())];
+    arguments.extend(set.of_cell(scenarios, &cell.key, file.is_some()));
     // Its name has no axis.
     let qemu = QemuChoice::of(&cell.key).filter(|qemu| file.is_some() && qemu.value().is_some());
     arguments.extend(qemu.into_iter().flat_map(QemuArguments::word));

@@ -14,6 +14,7 @@ pub(crate) mod own;
 pub(crate) mod parts;
 pub(crate) mod qemu;
 pub(crate) mod runs;
+pub(crate) mod set;
 pub(crate) mod shards;
 pub(crate) mod sides;
 pub(crate) mod typed;

@@ -86,7 +86,12 @@ fn chosen<'a>(acceptance: &'a Acceptance, arguments: &Arguments) -> Result<Vec<&
         return Ok(cells.iter().filter(is_shape).collect());
     }
     let globs = &arguments.keys;
-    let fits = |wanted: &String, cell: &CellSummary| glob(wanted, cell.key.as_str());
+    let is_key = |wanted: &str| cells.iter().any(|cell| glob(wanted, cell.key.as_str()));
+    // A key without axes that is no cell's means all points of its axes.
+    let fits = |wanted: &String, cell: &CellSummary| match is_key(wanted) {
+        true => glob(wanted, cell.key.as_str()),
+        false => !wanted.contains('+') && glob(wanted, cell.key.plain()),
+    };
     if let Some(wanted) = globs.iter().find(|wanted| !cells.iter().any(|cell| fits(wanted, cell))) {
         return Err(unknown(wanted, cells));
     }

@@ -9,6 +9,7 @@ use crate::cli::{
     shared::cells::{CellArguments, CellPlan, planned},
     shared::kernels::KernelArguments,
     shared::qemu::QemuArguments,
+    shared::set::SetArguments,
 };
 use crate::{
     host::emulated::argv::{Channels, HostMachine, PciDevice, PluginFile},
@@ -33,6 +34,8 @@ pub(crate) struct Arguments {
     #[arg(value_name = "KEY|GLOB|FILE", required = true)]
     what: Vec<String>,
     #[command(flatten)]
+    set: SetArguments,
+    #[command(flatten)]
     kernels: KernelArguments,
     #[command(flatten)]
     qemu: QemuArguments,
@@ -41,7 +44,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn explain(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
-    let cells = CellArguments { what: arguments.what.clone(), ..CellArguments::default() };
+    let cells = CellArguments { what: arguments.what.clone(), exclude: vec![], set: arguments.set.clone() };
     let planned = planned(&context.lab()?, &cells, &arguments.kernels, &arguments.qemu)?;
     if arguments.form.is_json() {
         let cells: Result<_, _> = planned.cells.iter().map(|cell| explained(&planned, cell)).collect();
@@ -51,6 +54,10 @@ pub(crate) fn explain(context: &Context, arguments: &Arguments) -> Result<u8, Fa
     for (at, cell) in planned.cells.iter().enumerate() {
         let gap = if at > 0 { "\n" } else { "" };
         say(&format!("{gap}# {}", cell.key))?;
+        if let Some(reason) = &cell.resolved.excluded {
+            say(&format!("# Excluded, so it does not run: {}", plain(reason)))?;
+            say("# The values below are those of the file.")?;
+        }
         say(plain(&yaml(&cell.resolved.written(cell.key.scenario(), &cell.about))?).trim_end())?;
         say(&format!("\n# The kernel, {}", cell.kernel))?;
         say(&plain(&kernel(&planned, cell)?))?;

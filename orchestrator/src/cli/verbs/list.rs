@@ -14,6 +14,7 @@ use crate::lab::{Lab, scenarios};
 use crate::show::answer::{self, Answer, Cell};
 use clap::Args;
 use s2lab_model::escape::plain;
+use s2lab_model::event::PlannedCell;
 use s2lab_model::kernel::{KernelEntry, Kernels};
 use s2lab_model::scenario::Promise;
 
@@ -26,10 +27,10 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     qemu: QemuArguments,
     /// The kernels of images/kernels.yaml instead: name, provider, traits, what it is
-    #[arg(long = "kernels", conflicts_with_all = ["what", "exclude", "kernels", "modules", "config"])]
+    #[arg(long = "kernels", conflicts_with_all = ["what", "exclude", "sets", "kernels", "modules", "config"])]
     of_kernels: bool,
     /// The promises I1 to I17 instead: each in one sentence, and the scenarios that hold it up
-    #[arg(long = "promises", conflicts_with_all = ["what", "exclude", "kernels", "of_kernels", "modules", "config"])]
+    #[arg(long = "promises", conflicts_with_all = ["what", "exclude", "sets", "kernels", "of_kernels", "modules", "config"])]
     of_promises: bool,
     #[command(flatten)]
     form: AnswerArguments,
@@ -50,9 +51,18 @@ pub(crate) fn list(context: &Context, arguments: &Arguments) -> Result<u8, Failu
         answer(&Answer::List { cells: planned.cells.iter().map(Cell::from).collect() })?;
         return Ok(exit::FINE);
     }
-    let width = planned.cells.iter().map(|cell| cell.key.as_str().len()).max().unwrap_or_default();
+    let promises = |cell: &PlannedCell| {
+        let all: Vec<_> = cell.resolved.promises.iter().map(ToString::to_string).collect();
+        if all.is_empty() { "-".to_owned() } else { all.join(" ") }
+    };
+    let wide = |of: &dyn Fn(&PlannedCell) -> usize| planned.cells.iter().map(of).max().unwrap_or_default();
+    let (keys, of_promises) = (wide(&|cell| cell.key.as_str().len()), wide(&|cell| promises(cell).len()));
     for cell in &planned.cells {
-        say(&format!("{:<width$}  {}", cell.key, plain(&cell.about)))?;
+        let about = match &cell.resolved.excluded {
+            Some(reason) => format!("excluded: {reason}"),
+            None => cell.about.clone(),
+        };
+        say(&format!("{:<keys$}  {:<of_promises$}  {}", cell.key, promises(cell), plain(&about)))?;
     }
     Ok(exit::FINE)
 }

@@ -78,6 +78,8 @@ fn ours() -> Vec<Value> {
     };
     story.night = Some(Night { date: "2026-11-22".parse().unwrap(), known: vec![known] });
     story.shuffle = Some(7);
+    story.cell.resolved.needs = [("IOMMUFD".into(), "x".into())].into();
+    story.cell.resolved.excluded = Some("too slow".into());
     with_manners(&mut story);
     let mut lines: Vec<Value> =
         story.lines().iter().map(|line| serde_json::to_value(line).unwrap()).collect();

@@ -10,6 +10,7 @@ use crate::cli::{
     shared::parts::PartArguments,
     shared::qemu::QemuArguments,
     shared::runs::latest,
+    shared::set::SetArguments,
 };
 use crate::lab::Lab;
 use clap::Parser;
@@ -32,10 +33,10 @@ pub(crate) fn cells(context: &Context, lab: &Lab) -> Result<Option<(CellPlan, Pa
     }
     let keys: BTreeSet<_> = failed.iter().map(|cell| cell.planned.key.as_str()).collect();
     let mut parts = PartArguments::default();
-    let mut groups: Vec<((KernelArguments, QemuArguments), Vec<String>)> = vec![];
+    let mut groups: Vec<((KernelArguments, QemuArguments, SetArguments), Vec<String>)> = vec![];
     for cell in &failed {
         let run = arguments(cell)?;
-        let (arguments, what) = ((run.kernels, run.parts.qemu.clone()), run.cells.what);
+        let (arguments, what) = ((run.kernels, run.parts.qemu.clone(), run.cells.set), run.cells.what);
         parts = run.parts.or(parts);
         match groups.iter_mut().find(|(of_group, _)| *of_group == arguments) {
             Some((_, together)) => together.extend(what),
@@ -43,8 +44,8 @@ pub(crate) fn cells(context: &Context, lab: &Lab) -> Result<Option<(CellPlan, Pa
         }
     }
     let mut all: Option<CellPlan> = None;
-    for ((kernels, qemu), what) in groups {
-        let cells = CellArguments { what, ..CellArguments::default() };
+    for ((kernels, qemu, set), what) in groups {
+        let cells = CellArguments { what, exclude: vec![], set };
         let mut planned = planned(lab, &cells, &kernels, &qemu)?;
         // A file with a kernel by its path is several cells, and possibly only some have failed.
         planned.cells.retain(|cell| keys.contains(cell.key.as_str()));

@@ -11,6 +11,7 @@ use crate::cli::{
     shared::gather::{Provisions, Source},
     shared::kernels::KernelArguments,
     shared::parts::PartArguments,
+    shared::set::SetArguments,
 };
 use crate::{
     host::ssh::{Exit, quoted},
@@ -55,6 +56,8 @@ pub(crate) struct Arguments {
     #[arg(value_name = "KEY|FILE", required = true)]
     what: String,
     #[command(flatten)]
+    set: SetArguments,
+    #[command(flatten)]
     kernels: KernelArguments,
     /// Copy this file into the host first, to its name in the home folder or to PATH; repeatable
     #[arg(long, value_name = "FILE[:PATH]")]
@@ -84,7 +87,8 @@ impl Arguments {
 pub(crate) fn shell(context: &Context, arguments: Arguments) -> Result<u8, Failure> {
     let lab = context.lab()?;
     let errand = arguments.errand()?;
-    let cells = CellArguments { what: vec![arguments.what.clone()], ..CellArguments::default() };
+    let cells =
+        CellArguments { what: vec![arguments.what.clone()], exclude: vec![], set: arguments.set.clone() };
     let mut planned = planned(&lab, &cells, &arguments.kernels, &arguments.parts.qemu)?;
     let cell = planned.only_cell("a shell is in one")?.clone();
     arguments.parts.check(&context.places()?)?;
