@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use s2lab_model::cell::ResolvedCell;
 use s2lab_model::kernel::Traits;
 use s2lab_model::scenario::{load, schema};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -86,6 +87,22 @@ fn the_documents_examples_are_true() {
         }
     }
     assert!(loaded >= 2, "{loaded}");
+}
+
+/// The table of `docs/hosts.md` has each point of the scenario `hosts` that runs.
+#[test]
+fn the_document_has_every_host() {
+    let (_, text) = files("scenarios/full").into_iter().find(|(file, _)| file == "hosts.yaml").unwrap();
+    let hosts = load("hosts.yaml", &text).unwrap();
+    let run = hosts.matrix.points.iter().filter(|point| point.excluded.is_none());
+    let due: BTreeSet<String> = run
+        .map(|point| point.values.iter().map(|(axis, value)| format!("+{axis}={value}")).collect::<String>())
+        .collect();
+    let document = fs::read_to_string(repository().join("docs/hosts.md")).unwrap();
+    let points = document.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` |"));
+    let shown: Vec<String> = points.map(|(point, _)| format!("+{point}")).collect();
+    assert!(shown.len() <= 12, "{shown:?}");
+    assert_eq!(shown.into_iter().collect::<BTreeSet<_>>(), due);
 }
 
 #[test]

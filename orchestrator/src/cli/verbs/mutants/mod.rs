@@ -28,9 +28,10 @@ use crate::{
 };
 use s2lab_model::{
     diagnostic::suggest,
+    event::PlannedCell,
     mutants::{NONE, PlannedMutant, kernel},
     plan::glob,
-    scenario::Scenario,
+    scenario::{Scenario, ScenarioAxis},
 };
 use std::collections::BTreeSet;
 
@@ -116,8 +117,20 @@ fn plan(lab: &Lab, mutants: Vec<PlannedMutant>, arguments: &Arguments) -> Result
     let due = |base: &str, scenario: &str| {
         run.iter().any(|mutant| mutant.base == base && concerns(mutant, scenario))
     };
+    // Each mutant costs the boots of all its cells, so it meets a scenario at the first of its points.
+    let is_first = |cell: &PlannedCell| {
+        let of = |written: &&Scenario| written.scenario == cell.key.scenario();
+        let axes = scenarios.iter().find(of).map(|written| &written.matrix.axes);
+        axes.into_iter().flatten().all(|ScenarioAxis { axis, .. }| {
+            let first = axis.points.first().and_then(|point| point.value.as_deref());
+            cell.key.axis(&axis.name) == first
+        })
+    };
     planned.cells.retain(|cell| {
         let scenario = cell.key.scenario();
+        if arguments.scenarios.is_empty() && !is_first(cell) {
+            return false;
+        }
         match run.iter().find(|mutant| mutant.kernel() == cell.kernel) {
             Some(mutant) => concerns(mutant, scenario),
             None => bases.iter().any(|base| kernel(base, NONE) == cell.kernel && due(base, scenario)),
