@@ -14,10 +14,21 @@ const GROUP_SET_CONTAINER: Opcode = opcode::none(TYPE, BASE + 4);
 const GROUP_GET_DEVICE_FD: Opcode = opcode::none(TYPE, BASE + 6);
 const DEVICE_GET_REGION_INFO: Opcode = opcode::none(TYPE, BASE + 8);
 const DEVICE_RESET: Opcode = opcode::none(TYPE, BASE + 11);
+const DEVICE_PCI_HOT_RESET: Opcode = opcode::none(TYPE, BASE + 13);
+const DEVICE_FEATURE: Opcode = opcode::none(TYPE, BASE + 17);
 /// VFIO_TYPE1v2_IOMMU.
 const TYPE1_V2: usize = 3;
 /// VFIO_REGION_INFO_FLAG_MMAP.
 const FLAG_MMAP: u32 = 1 << 2;
+/// VFIO_PCI_CONFIG_REGION_INDEX: the region of a function's configuration space. That of a BAR has
+/// the number of the BAR.
+const CONFIGURATION: u32 = 7;
+/// The command register, and its bit of memory space (PCI Local Bus 3.0, 6.2.2).
+const COMMAND: u64 = 4;
+pub(crate) const MEMORY_SPACE: u16 = 1 << 1;
+/// VFIO_DEVICE_FEATURE_SET with VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY and _EXIT (since Linux 6.1).
+const LOW_POWER_ENTRY: u32 = 1 << 17 | 3;
+const LOW_POWER_EXIT: u32 = 1 << 17 | 5;
 
 /// `struct vfio_region_info`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -73,6 +84,47 @@ pub(crate) fn reset(device: impl AsFd) -> Result<()> {
     unsafe { ioctl(device, NoArg::<DEVICE_RESET>::new()) }
 }
 
+/// Lets a function decode its memory addresses, or not.
+pub(crate) fn set_memory_space(device: impl AsFd, on: bool) -> Result<()> {
+    let at = region(&device, CONFIGURATION)?.offset + COMMAND;
+    let mut command = [0; 2];
+    let read = rustix::io::pread(&device, &mut command, at)?;
+    let before = u16::from_le_bytes(command);
+    let command = if on { before | MEMORY_SPACE } else { before & !MEMORY_SPACE };
+    let written = rustix::io::pwrite(&device, &command.to_le_bytes(), at)?;
+    if (read, written) == (2, 2) { Ok(()) } else { Err(rustix::io::Errno::IO) }
+}
+
+/// Lets a device go into a state of low power, or takes it out of it.
+pub(crate) fn set_low_power(device: impl AsFd, low: bool) -> Result<()> {
+    /// `struct vfio_device_feature` without data.
+    #[repr(C)]
+    struct Feature {
+        argsz: u32,
+        flags: u32,
+    }
+    let flags = if low { LOW_POWER_ENTRY } else { LOW_POWER_EXIT };
+    let mut feature = Feature { argsz: size_of::<Feature>() as u32, flags };
+    // SAFETY: the kernel reads `argsz` bytes.
+    unsafe { ioctl(device, Updater::<DEVICE_FEATURE, Feature>::new(&mut feature)) }
+}
+
+/// Resets the bus of a device, all of whose devices belong to this group.
+pub(crate) fn hot_reset(device: impl AsFd, group: RawFd) -> Result<()> {
+    /// `struct vfio_pci_hot_reset` with one group.
+    #[repr(C)]
+    struct HotReset {
+        argsz: u32,
+        flags: u32,
+        count: u32,
+        group: RawFd,
+    }
+    let argsz = size_of::<HotReset>() as u32;
+    let mut reset = HotReset { argsz, flags: 0, count: 1, group };
+    // SAFETY: the kernel reads `argsz` bytes.
+    unsafe { ioctl(device, Updater::<DEVICE_PCI_HOT_RESET, HotReset>::new(&mut reset)) }
+}
+
 /// `VFIO_GROUP_GET_DEVICE_FD`: a string in, a file descriptor out.
 struct GetDevice(CString);
 
@@ -105,6 +157,7 @@ mod tests {
         // include/uapi/linux/vfio.h as the preprocessor sees it.
         let of = [SET_IOMMU, GROUP_SET_CONTAINER, GROUP_GET_DEVICE_FD, DEVICE_GET_REGION_INFO, DEVICE_RESET];
         assert_eq!(of, [0x3b66, 0x3b68, 0x3b6a, 0x3b6c, 0x3b6f]);
+        assert_eq!([DEVICE_PCI_HOT_RESET, DEVICE_FEATURE], [0x3b71, 0x3b75]);
         assert_eq!(size_of::<Region>(), 32);
     }
 

@@ -12,6 +12,7 @@ mod kinds;
 mod manner;
 mod message;
 mod names;
+mod operations;
 
 pub use ask::{
     BoundDevice, CellRecord, Extent, FinalRecord, HOLD_REGISTER, HostMemory, Mapping, ProbeEnd, StoreResult,
@@ -26,3 +27,4 @@ pub use kinds::{
 pub use manner::{GRAIN, MOST_VCPUS, Manner, Misfit, Row, USUAL_SEED, WIDTHS, WORD};
 pub use message::*;
 pub use names::{LONGEST_NAME, NAME_PATTERN, is_name, is_word};
+pub use operations::{DeviceOperation, MemslotOperation};

@@ -4,10 +4,10 @@ use super::bar::Mapped;
 use super::hold::Spinners;
 use super::machine::{Loads, Machine, Stores, Target};
 use super::span::Placed;
-use super::{load, probe, store, together::together};
-use crate::{fault, root::Root};
+use super::{command, load, probe, store, together::together};
+use crate::{fault, pci::Address, root::Root};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
-use s2lab_protocol::ask::{Probe, ProbeDone};
+use s2lab_protocol::ask::{Memslot, MemslotDone, Probe, ProbeDone};
 use s2lab_protocol::{Failure, MapKind, Mapping};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
@@ -67,6 +67,15 @@ impl Machine for Linux {
         // SAFETY: the rows lie in a BAR that stays mapped.
         unsafe { load::load(loads, rows, words) };
         Ok(())
+    }
+
+    fn set_memory_space(&mut self, address: &str, on: bool) -> Result<(), Failure> {
+        command::set_memory_space(&self.root, &Address::parse(address)?, on)
+    }
+
+    /// A guest does not know its memslots.
+    fn memslot(&mut self, _: &Memslot) -> Result<MemslotDone, Failure> {
+        Err(fault::invalid("only the built-in VMM operates on memslots"))
     }
 
     fn probe(&mut self, ask: Probe) -> Result<ProbeDone, Failure> {

@@ -1,7 +1,7 @@
 //! The machine that accesses BARs for a guest's agent.
 
 use super::span::Placed;
-use s2lab_protocol::ask::{Probe, ProbeDone};
+use s2lab_protocol::ask::{Memslot, MemslotDone, Probe, ProbeDone};
 use s2lab_protocol::{Bar, Barrier, By, Failure, MapKind, Mapping};
 use std::ptr::NonNull;
 use std::time::Duration;
@@ -26,6 +26,12 @@ pub(crate) trait Machine: Sync {
 
     /// Loads `words` from `rows` on a CPU.
     fn load(&self, cpu: u32, loads: Loads, rows: &[Placed], words: &mut [u64]) -> Result<(), Failure>;
+
+    /// Switches memory space of the device at `address` on or off.
+    fn set_memory_space(&mut self, address: &str, on: bool) -> Result<(), Failure>;
+
+    /// Operates on a memslot.
+    fn memslot(&mut self, ask: &Memslot) -> Result<MemslotDone, Failure>;
 
     /// Tries one access that may fault.
     fn probe(&mut self, ask: Probe) -> Result<ProbeDone, Failure>;

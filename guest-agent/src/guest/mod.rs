@@ -2,10 +2,12 @@
 //! with a Linux of its own, whose PID 1 it is, and for a VM of [`crate::vm`].
 
 mod bar;
+mod command;
 pub(crate) mod hold;
 mod linux;
 pub(crate) mod load;
 pub(crate) mod machine;
+mod memslot;
 pub(crate) mod probe;
 pub(crate) mod span;
 pub(crate) mod store;
@@ -52,8 +54,10 @@ impl<M: Machine> Guest<M> {
     fn dispatch(&mut self, request: Request) -> Result<Value, Failure> {
         let Request::Guest(request) = request else { return Err(fault::wrong_level(&request)) };
         match request {
+            GuestRequest::Command(ask) => self.reply(ask),
             GuestRequest::Hold(ask) => self.reply(ask),
             GuestRequest::Load(ask) => self.reply(ask),
+            GuestRequest::Memslot(ask) => self.reply(ask),
             GuestRequest::Probe(ask) => self.reply(ask),
             GuestRequest::Release(ask) => self.reply(ask),
             GuestRequest::Store(ask) => self.reply(ask),

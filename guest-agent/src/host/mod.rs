@@ -3,6 +3,7 @@
 
 mod bind;
 mod console;
+mod device;
 mod devices;
 mod end_cell;
 pub(crate) mod look;
@@ -131,6 +132,7 @@ impl Host<'_> {
     fn dispatch(&mut self, request: HostRequest) -> Result<Value, Failure> {
         match request {
             HostRequest::Bind(ask) => self.reply(ask),
+            HostRequest::Device(ask) => self.reply(ask),
             HostRequest::EndCell(_) => Err(fault::invalid("a cell ends in the agent's loop")),
             HostRequest::Finish(_) => Err(fault::invalid("finish ends the agent's loop")),
             HostRequest::Memory(ask) => self.reply(ask),

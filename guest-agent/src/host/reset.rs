@@ -1,4 +1,4 @@
-//! The reset of an assigned device, in the way of its VMM.
+//! The reset of an assigned device, in the way of its VMM, and the files that this needs.
 //!
 //! A reset through sysfs leaves the BAR's mappings as they are. VFIO's own reset removes them from
 //! the VMM's page tables, and with them the guest's stage-2 entries go (Linux
@@ -12,18 +12,26 @@ use super::{Guest, Host};
 use crate::agent::Answers;
 use crate::pci::{self, Address};
 use crate::{fault, root::Root, vfio};
+use rustix::fd::OwnedFd;
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 use s2lab_protocol::Failure;
 use s2lab_protocol::ask::{Reset, ResetDone};
 
 impl Answers<Reset> for Host<'_> {
     fn answer(&mut self, Reset { guest, device }: Reset) -> Result<ResetDone, Failure> {
-        let Guest { vmm, spec } = self.running(&guest)?;
+        let (vmm, address) = self.assigned(&guest, &device)?;
+        reset(&self.agent.root, vmm, &address).map(|method| ResetDone { method })
+    }
+}
+
+impl Host<'_> {
+    /// Returns the process of the guest's VMM and the address of the guest's device in the host.
+    pub(super) fn assigned(&self, guest: &str, device: &str) -> Result<(u32, Address), Failure> {
+        let Guest { vmm, spec } = self.running(guest)?;
         let assigned = spec.devices.iter().find(|assigned| assigned.device == device);
         let assigned =
             assigned.ok_or_else(|| fault::invalid(format_args!("guest {guest} has no device {device:?}")))?;
-        let address = Address::parse(&assigned.host_address)?;
-        reset(&self.agent.root, vmm.pid(), &address).map(|method| ResetDone { method })
+        Ok((vmm.pid(), Address::parse(&assigned.host_address)?))
     }
 }
 
@@ -38,19 +46,32 @@ fn reset(root: &Root, vmm: u32, address: &Address) -> Result<String, Failure> {
             file.display()
         )));
     }
-    let group = pci::group(root, address)?;
-    let number = group_file(root, vmm, group)?;
-    let failed = |doing| move |why| fault::system(doing, address, why);
-    let pid = i32::try_from(vmm)
-        .ok()
-        .and_then(Pid::from_raw)
-        .ok_or_else(|| fault::invalid(format_args!("{vmm} is no process id")))?;
-    let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(failed("open the VMM of"))?;
-    let group = pidfd_getfd(&pidfd, number, PidfdGetfdFlags::empty())
-        .map_err(failed("take out the VFIO group of"))?;
-    let device = vfio::device(&group, &address.to_string()).map_err(failed("get a file of"))?;
-    vfio::reset(&device).map_err(failed("reset"))?;
+    let files = Files::of(root, vmm, address)?;
+    vfio::reset(&files.device).map_err(|why| fault::system("reset", address, why))?;
     Ok(method)
+}
+
+/// Files of a device that a VMM has opened.
+pub(super) struct Files {
+    pub(super) group: OwnedFd,
+    pub(super) device: OwnedFd,
+}
+
+impl Files {
+    /// Opens the function at `address`, which the VMM with process id `vmm` has opened.
+    pub(super) fn of(root: &Root, vmm: u32, address: &Address) -> Result<Files, Failure> {
+        let number = group_file(root, vmm, pci::group(root, address)?)?;
+        let failed = |doing| move |why| fault::system(doing, address, why);
+        let pid = i32::try_from(vmm)
+            .ok()
+            .and_then(Pid::from_raw)
+            .ok_or_else(|| fault::invalid(format_args!("{vmm} is no process id")))?;
+        let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(failed("open the VMM of"))?;
+        let group = pidfd_getfd(&pidfd, number, PidfdGetfdFlags::empty())
+            .map_err(failed("take out the VFIO group of"))?;
+        let device = vfio::device(&group, &address.to_string()).map_err(failed("get a file of"))?;
+        Ok(Files { group, device })
+    }
 }
 
 /// Returns the number of the VMM's file of a VFIO group.

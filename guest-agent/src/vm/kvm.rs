@@ -7,10 +7,11 @@ use super::buffer::Buffer;
 use super::control::Control;
 use super::layout;
 use super::machine::{Calls, Plan, Returned};
+use super::memslot::{Flags, Slot};
 use super::payload::{self, EXCEPTION, Function, Mailbox, RETURNED};
 use super::ram::{CpuParts, Ram};
 use crate::fault;
-use kvm_bindings::kvm_userspace_memory_region;
+use kvm_bindings::{KVM_MEM_LOG_DIRTY_PAGES, KVM_MEM_READONLY, kvm_userspace_memory_region};
 use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
 use s2lab_protocol::{Facility, Failure};
 use std::ptr::NonNull;
@@ -26,7 +27,7 @@ const WATCH: Duration = Duration::from_secs(1);
 /// The vCPUs of a VM.
 pub(super) struct Vcpus {
     /// The VM. It ends with its last file.
-    _vm: VmFd,
+    vm: VmFd,
     vcpus: Vec<Mutex<VcpuFd>>,
     parts: Vec<CpuParts>,
     ram: Ram,
@@ -43,19 +44,8 @@ impl Vcpus {
         let kvm = Kvm::new().map_err(failed("open /dev/kvm"))?;
         // Type 0: IPAs of 40 bits.
         let vm = kvm.create_vm_with_type(0).map_err(failed("make a VM"))?;
-        let own =
-            (layout::RAM, ram.size(), ram.at(super::ram::Part { offset: 0, size: 0 }).addr().get() as u64);
-        let bars = plan.devices.iter().map(|device| {
-            let (ipa, size) = device.slot();
-            (ipa, size, device.backing.address())
-        });
-        for (slot, (guest_phys_addr, memory_size, userspace_addr)) in
-            (0..).zip(std::iter::once(own).chain(bars))
-        {
-            let region =
-                kvm_userspace_memory_region { slot, flags: 0, guest_phys_addr, memory_size, userspace_addr };
-            // SAFETY: the memory stays mapped as long as the process, and with it the VM.
-            unsafe { vm.set_user_memory_region(region) }.map_err(failed("add a memslot"))?;
+        for (number, slot) in plan.slots(ram) {
+            set_slot(&vm, number, slot).map_err(failed("add a memslot"))?;
         }
         plan.load(ram);
         let entry = payload::entry();
@@ -70,7 +60,7 @@ impl Vcpus {
         let deadlines = Arc::new(Mutex::new(vec![None; vcpus.len()]));
         watch(Arc::clone(&deadlines), Arc::clone(control))?;
         Ok(Vcpus {
-            _vm: vm,
+            vm,
             vcpus,
             parts: plan.parts.cpus.clone(),
             ram: *ram,
@@ -143,6 +133,10 @@ impl Calls for Vcpus {
         self.run(cpu, function, argument)
     }
 
+    fn set_slot(&self, number: u32, slot: Slot) -> Option<i32> {
+        set_slot(&self.vm, number, slot).err().map(|why| why.errno())
+    }
+
     fn buffer(&self, cpu: u32) -> Result<Buffer, Failure> {
         let part = self.parts(cpu)?.buffer;
         // SAFETY: the part stays mapped, and the vCPU makes no call.
@@ -153,6 +147,23 @@ impl Calls for Vcpus {
         // SAFETY: the mailboxes stay mapped.
         self.parts.iter().map(|parts| unsafe { &(*self.mailbox(*parts).as_ptr()).word }).collect()
     }
+}
+
+fn set_slot(vm: &VmFd, number: u32, slot: Slot) -> Result<(), kvm_ioctls::Error> {
+    let region = kvm_userspace_memory_region {
+        slot: number,
+        flags: match slot.flags {
+            Flags::None => 0,
+            Flags::Log => KVM_MEM_LOG_DIRTY_PAGES,
+            Flags::ReadOnly => KVM_MEM_READONLY,
+        },
+        guest_phys_addr: slot.ipa,
+        memory_size: slot.size,
+        userspace_addr: slot.address,
+    };
+    // SAFETY: what a memslot maps stays mapped as long as the process, and with it the VM, or only
+    // the VM uses it.
+    unsafe { vm.set_user_memory_region(region) }
 }
 
 /// Starts the thread that ends a VM whose vCPU does not return from a call.

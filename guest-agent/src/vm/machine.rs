@@ -4,6 +4,7 @@ use super::backing::{self, Backing};
 use super::buffer::Buffer;
 use super::image::{self, Segment};
 use super::layout;
+use super::memslot::{self, Flags, Slot};
 use super::payload::{self, Function, Mailbox};
 use super::ram::{Parts, Ram};
 use super::stage1::{Attribute, Rights, Stage1};
@@ -15,8 +16,8 @@ use crate::guest::span::Placed;
 use crate::guest::together::together;
 use crate::pci::{self, Address};
 use crate::root::Root;
-use s2lab_protocol::ask::{Probe, ProbeDone, StartGuest};
-use s2lab_protocol::{Bar, Failure, MOST_VCPUS, MapKind, Mapping, ProbeEnd};
+use s2lab_protocol::ask::{Memslot, MemslotDone, Probe, ProbeDone, StartGuest};
+use s2lab_protocol::{Bar, Failure, MOST_VCPUS, MapKind, Mapping, ProbeEnd, Row, WORD};
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
@@ -29,6 +30,10 @@ pub(super) trait Calls: Send + Sync + 'static {
 
     /// Like [`Calls::call`], but the call may take any time.
     fn call_for_long(&self, cpu: u32, function: Function, argument: *mut u8) -> Result<Returned, Failure>;
+
+    /// Changes the memslot with this number. Returns the error number with which the kernel has
+    /// refused it.
+    fn set_slot(&self, number: u32, slot: Slot) -> Option<i32>;
 
     /// Returns the buffer of a vCPU that makes no call.
     fn buffer(&self, cpu: u32) -> Result<Buffer, Failure>;
@@ -56,9 +61,15 @@ pub(super) struct Device {
 }
 
 impl Device {
-    /// The IPA and the size of its memslot.
-    pub(super) fn slot(&self) -> (u64, u64) {
-        (self.bar.start, self.bar.size)
+    /// Returns its address in requests.
+    pub(super) fn address(&self) -> &str {
+        &self.guest_address
+    }
+
+    /// Returns its memslot.
+    pub(super) fn slot(&self) -> Slot {
+        let (ipa, size, address) = (self.bar.start, self.bar.size, self.backing.address());
+        Slot { ipa, size, address, flags: Flags::None }
     }
 }
 
@@ -103,6 +114,12 @@ impl Plan {
         Ok((plan, ram))
     }
 
+    /// Yields the memslots, each with its number.
+    pub(super) fn slots(&self, ram: &Ram) -> impl Iterator<Item = (u32, Slot)> {
+        let devices = self.devices.iter().map(Device::slot);
+        (memslot::RAM..).zip(std::iter::once(ram.slot()).chain(devices))
+    }
+
     /// Maps the program, the areas of the vCPUs and the doorbell in stage 1.
     fn map_own(&mut self, ram: &Ram) -> Result<(), Failure> {
         let Plan { image, parts, stage1, .. } = self;
@@ -115,6 +132,9 @@ impl Plan {
             let va = ram.at(part).addr().get() as u64;
             stage1.map(va, ram.ipa(part), part.size, Attribute::WriteBack, data)?;
         }
+        let (tables, read) = (parts.tables, Rights { write: false, execute: false });
+        let va = ram.at(tables).addr().get() as u64;
+        stage1.map(va, ram.ipa(tables), tables.size, Attribute::WriteBack, read)?;
         stage1.map(layout::DOORBELL_VA, layout::DOORBELL, layout::PAGE, Attribute::DeviceNGnRE, data)
     }
 
@@ -144,7 +164,8 @@ impl Plan {
 
 /// A VM.
 pub(super) struct Vm<C> {
-    devices: Vec<Device>,
+    pub(super) ram: Ram,
+    pub(super) devices: Vec<Device>,
     stage1: Stage1,
     calls: Arc<C>,
     mapped: Vec<Window>,
@@ -161,13 +182,21 @@ struct Window {
 
 impl<C: Calls> Vm<C> {
     /// The parts of the plan, and the vCPUs that were made by it.
-    pub(super) fn new(plan: Plan, calls: C) -> Vm<C> {
+    pub(super) fn new(plan: Plan, ram: Ram, calls: C) -> Vm<C> {
         let Plan { devices, stage1, .. } = plan;
-        Vm { devices, stage1, calls: Arc::new(calls), mapped: vec![], spinners: Spinners::none() }
+        Vm { ram, devices, stage1, calls: Arc::new(calls), mapped: vec![], spinners: Spinners::none() }
+    }
+
+    /// Loads a word of each table that was made since. The VMM has written them, and stage 2 has
+    /// only what a vCPU has accessed; a look walks all of them through stage 2.
+    fn walk_tables(&self, cpu: u32, used: u64) -> Result<(), Failure> {
+        let row = Row { offset: 0, bytes: WORD, ends: false };
+        let rows: Vec<_> = self.stage1.since(used).map(|place| Placed { row, place }).collect();
+        payload::load(self.free()?, cpu, Loads::BACK, &rows, &mut vec![0; rows.len()])
     }
 
     /// A vCPU that spins makes no call.
-    fn free(&self) -> Result<&C, Failure> {
+    pub(super) fn free(&self) -> Result<&C, Failure> {
         match self.spinners.is_held() {
             false => Ok(&self.calls),
             true => Err(fault::invalid("the guest is held")),
@@ -186,7 +215,9 @@ impl<C: Calls> Machine for Vm<C> {
         let va = layout::WINDOWS + layout::WINDOW * self.mapped.len() as u64;
         // Stage 2 decides if a BAR can be executed, and stage 1 about everything that Linux allows.
         let rights = Rights { write: true, execute: true };
+        let used = self.stage1.used();
         self.stage1.map(va, bar.start, bar.size, Attribute::of(map), rights)?;
+        self.walk_tables(0, used)?;
         let base = NonNull::new(va as *mut u8).ok_or_else(|| fault::invalid("a window at address 0"))?;
         let target = Target { base, bar, map };
         let (device, guest_address) = (device.to_owned(), address.to_owned());
@@ -220,6 +251,17 @@ impl<C: Calls> Machine for Vm<C> {
         payload::load(self.free()?, cpu, loads, rows, words)
     }
 
+    fn set_memory_space(&mut self, address: &str, _: bool) -> Result<(), Failure> {
+        Err(fault::invalid(format_args!(
+            "a guest of the built-in VMM has no configuration space of {address}"
+        )))
+    }
+
+    fn memslot(&mut self, ask: &Memslot) -> Result<MemslotDone, Failure> {
+        self.free()?;
+        memslot::operate(self, ask)
+    }
+
     fn probe(&mut self, ask: Probe) -> Result<ProbeDone, Failure> {
         let Probe { address, map, kind, offset } = ask;
         let target = self.map("", &address, map)?;
@@ -237,7 +279,14 @@ impl<C: Calls> Machine for Vm<C> {
 
     /// A call on each vCPU.
     fn hold(&mut self, nonce: u64) -> Result<u32, Failure> {
-        self.free()?;
+        // The first store to a block whose dirty pages are logged splits it, and KVM maps only the page
+        // of the store (Linux 6.1 to 6.12 arch/arm64/kvm/mmu.c, user_mem_abort). A walk stores what it
+        // has loaded, so the second one finds all blocks split, and brings back all tables.
+        for _ in 0..2 {
+            for (cpu, _) in (0..).zip(self.calls.words()) {
+                self.walk_tables(cpu, 0)?;
+            }
+        }
         let calls = Arc::clone(&self.calls);
         let spinning = |(cpu, word)| {
             let calls = Arc::clone(&calls);

@@ -13,6 +13,7 @@ mod image;
 mod kvm;
 mod layout;
 mod machine;
+mod memslot;
 mod payload;
 mod ram;
 mod stage1;
@@ -109,5 +110,5 @@ fn run(mut arguments: impl Iterator<Item = String>) -> Result<(), StartError> {
 fn start(guest: &StartGuest, control: &Arc<Control>) -> Result<Vm<Vcpus>, Failure> {
     let (plan, ram) = Plan::of(&Root::machine(), guest)?;
     let vcpus = Vcpus::start(&plan, &ram, control)?;
-    Ok(Vm::new(plan, vcpus))
+    Ok(Vm::new(plan, ram, vcpus))
 }

@@ -1,6 +1,7 @@
 //! The RAM of a VM: anonymous memory, of which the program's copy, an area for each vCPU and the
 //! tables of stage 1 take the beginning.
 
+use super::memslot::{Flags, Slot};
 use super::{backing::anonymous, image::Segment, layout};
 use crate::fault;
 use s2lab_protocol::Failure;
@@ -74,8 +75,10 @@ impl Ram {
         Ok(Ram { base: anonymous::map(size)?.cast(), size })
     }
 
-    pub(super) fn size(&self) -> u64 {
-        self.size
+    /// Returns its memslot.
+    pub(super) fn slot(&self) -> Slot {
+        let (size, address) = (self.size, self.base.addr().get() as u64);
+        Slot { ipa: layout::RAM, size, address, flags: Flags::None }
     }
 
     /// Returns the address of a part in this process, which is also that in the VM.

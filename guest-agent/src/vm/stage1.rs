@@ -4,6 +4,7 @@ use super::layout;
 use super::ram::{Part, Ram};
 use crate::fault;
 use s2lab_protocol::{Failure, MapKind};
+use std::ptr::NonNull;
 
 /// The bits of a virtual address.
 const VA_BITS: u32 = 48;
@@ -85,6 +86,17 @@ impl Stage1 {
     /// TTBR0_EL1.
     pub(super) fn root(&self) -> u64 {
         self.ram.ipa(self.tables)
+    }
+
+    /// Returns the number of bytes of tables.
+    pub(super) fn used(&self) -> u64 {
+        self.used
+    }
+
+    /// Yields the addresses of the tables that were made since `used` bytes were in use.
+    pub(super) fn since(&self, used: u64) -> impl Iterator<Item = NonNull<u8>> {
+        let places = (used..self.used).step_by(layout::PAGE as usize);
+        places.map(|place| self.ram.at(Part { offset: self.tables.offset + place, size: layout::PAGE }))
     }
 
     /// Maps `size` bytes from the virtual address `va` to `ipa`, page by page. No page of it may be
@@ -194,6 +206,10 @@ mod tests {
         assert_eq!(page(layout::WINDOWS + 0x12_3000), Some((layout::BARS + 0x12_3000) | 0x60_0000_0000_0707));
         // Index 0, AP 0b10, SH 0b11, AF, UXN.
         assert_eq!(page(0x40_1000), Some((layout::RAM + 0x1000) | 0x40_0000_0000_0783));
+        // The tables of all four levels, then those of another path: level 1 to 3.
+        let used = fresh(1 << 20).used();
+        assert_eq!((used, stage1.since(used).count()), (layout::PAGE, 2 + 2 + 3));
+        assert_eq!(stage1.since(stage1.used()).count(), 0);
         for unmapped in [0x40_2000, layout::WINDOWS - 0x1000, layout::WINDOWS + (4 << 20), 0xffff_ffff_f000] {
             assert_eq!(page(unmapped), None, "{unmapped:#x}");
         }

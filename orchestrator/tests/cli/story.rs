@@ -16,15 +16,23 @@ use s2lab_model::{
     night::{KnownFailure, Night},
     plan::Key,
     steps::{
-        AfterReset, Beside, LoadedBytes, Look, Observation, ProbeOutcome, ProbeStep, Probed, Reset, Sample,
-        Step, StoreStep, Stored, VmaFlags,
+        Actor, AfterReset, Beside, DeviceOperated, LoadedBytes, Look, MemslotOperated, MemslotStep,
+        Observation, ProbeOutcome, ProbeStep, Probed, Reset, Sample, Step, StoreStep, Stored, VmaFlags,
     },
 };
-use s2lab_protocol::{Bar, BoundDevice, By, GuestEnd, HostMemory, Mapping, ProbeEnd, StoreResult, Vma};
+use s2lab_protocol::{
+    Bar, BoundDevice, By, DeviceOperation, GuestEnd, HostMemory, Mapping, MemslotOperation, ProbeEnd,
+    StoreResult, Vma,
+};
 use std::{collections::BTreeMap, fs, path::Path};
 
 const RAM: (u64, u64) = (0x4000_0000, 0x6000_0000);
 const IOMEM: &str = "40200000-41a6ffff : Kernel code\n42080000-4242ffff : Kernel data\n";
+
+fn operated(step: usize, by: Actor, device: &str, operation: DeviceOperation) -> Event {
+    let data = Observation::DeviceOperated(DeviceOperated { by, device: device.into(), operation });
+    Event::Observed { step, data }
+}
 
 fn loaded(part: LoadedPart, start: u64, size: u64) -> Event {
     Event::HostLoaded(Loaded { part, start, size })
@@ -343,7 +351,25 @@ impl Teller<'_> {
                 let guests: Vec<_> = self.cell.resolved.guests.keys().cloned().collect();
                 guests.iter().flat_map(|guest| self.look(step, &look.name, guest)).collect()
             }
-            Step::Host(host) => self.reset(step, &host.reset),
+            Step::Host(host) => {
+                let (device, operation) = host.parts();
+                let event = operation.map(|operation| operated(step, Actor::Host, device, operation));
+                let reset = || Observation::Reset(Reset { device: device.into(), method: "bus".into() });
+                let event = event.unwrap_or_else(|| Event::Observed { step, data: reset() });
+                [event].into_iter().chain(self.after(step)).collect()
+            }
+            Step::Guest(guest) => {
+                let (device, operation) = guest.parts();
+                let event = operated(step, Actor::Guest, device, operation);
+                [event].into_iter().chain(self.after(step)).collect()
+            }
+            Step::Memslot(memslot) => {
+                let MemslotStep { guest, of, operation, with } = memslot.clone();
+                let errno = (operation == MemslotOperation::Log && of != "ram").then_some(22);
+                let done = MemslotOperated { guest, of, operation, with, errno };
+                let event = Event::Observed { step, data: Observation::MemslotOperated(done) };
+                [event].into_iter().chain(self.after(step)).collect()
+            }
             Step::Probe(probe) => {
                 let outcome = match self.behaves {
                     Behaves::After => ProbeOutcome::Answered(ProbeEnd::Ok),
@@ -370,15 +396,14 @@ impl Teller<'_> {
         Stored { guest, device, map, width, by, manner, bytes, result, file_difference }
     }
 
-    /// Returns a reset, and the tables of the guest that has the device, which no longer map it.
-    fn reset(&mut self, step: usize, device: &str) -> Vec<Event> {
+    /// Returns the tables of the guest whose device a step removes, which no longer map it.
+    fn after(&mut self, step: usize) -> Option<Event> {
         let cell = &self.cell.resolved;
+        let device = cell.steps[step].removes()?.device;
         let owns = |name: &&String| cell.guests[*name].assign.contains_key(device);
         let owner = cell.guests.keys().find(owns).unwrap().clone();
-        let observed = |data| Event::Observed { step, data };
-        let reset = observed(Observation::Reset(Reset { device: device.into(), method: "bus".into() }));
         if !cell.steps[..step].iter().any(|step| matches!(step, Step::Look(_))) {
-            return vec![reset];
+            return None;
         }
         let (tables, registers) = self.guest(&owner);
         let pages = tables.pages();
@@ -386,7 +411,7 @@ impl Teller<'_> {
         self.pages.extend(pages.into_values().map(|page| (digest(&page), page)));
         let tables = Beside { registers };
         let after = AfterReset { device: device.into(), tables, pages: kept };
-        vec![reset, observed(Observation::AfterReset(after))]
+        Some(Event::Observed { step, data: Observation::AfterReset(after) })
     }
 
     /// Returns a guest's tables without any device, and the registers that lead to them.

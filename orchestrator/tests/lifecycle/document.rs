@@ -1,7 +1,7 @@
 //! `docs/faults.md`, made from the table.
 
 use crate::{
-    row::{NOTHING, Row, Within},
+    row::{LIFECYCLE, NOTHING, Row, Within},
     table, whole,
 };
 use fake_qemu::script::PluginAnswer;
@@ -113,6 +113,9 @@ fn script(row: &Row) -> String {
     }
     if row.counts {
         parts.insert(0, "a scenario that counts".into());
+    }
+    if row.scenario != LIFECYCLE {
+        parts.insert(0, format!("the scenario `{}`", row.scenario.0));
     }
     if row.vcpus > 1 {
         parts.insert(0, "a guest with two vCPUs".into());

@@ -2,7 +2,7 @@
 
 use crate::{
     agent,
-    row::{Row, Within},
+    row::{LIFECYCLE, Row, Within},
 };
 use fake_qemu::script::Script;
 use s2lab::{
@@ -70,7 +70,7 @@ async fn carry_out(row: &Row, folder: &Path) -> Result<JudgedCell, Box<dyn Error
     let boot = boot_files(folder, &script, row.config)?;
     let raw = folder.join("raw");
     std::fs::create_dir(&raw)?;
-    let mut planned = planned(&row.script)?;
+    let mut planned = planned_of(row.scenario, &row.script)?;
     planned.resolved.host.devices.values_mut().for_each(|device| device.count = row.counts);
     planned.resolved.guests.values_mut().for_each(|guest| guest.vcpus = row.vcpus);
     let path = folder.join("events.jsonl");
@@ -123,8 +123,11 @@ fn deadlines(row: &Row) -> Deadlines {
 }
 
 pub(crate) fn planned(script: &Script) -> Result<PlannedCell, Box<dyn Error>> {
-    let text = include_str!("scenario.yaml");
-    let scenario: Scenario = load("lifecycle.yaml", text).map_err(|mistakes| mistakes.to_string())?;
+    planned_of(LIFECYCLE, script)
+}
+
+fn planned_of((file, text): (&str, &str), script: &Script) -> Result<PlannedCell, Box<dyn Error>> {
+    let scenario: Scenario = load(file, text).map_err(|mistakes| mistakes.to_string())?;
     let traits = Trait::ALL.into_iter().filter(|_| script.series);
     let key = Key::of(&scenario.scenario, KERNEL, [])?;
     Ok(PlannedCell {

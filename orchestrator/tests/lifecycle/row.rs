@@ -29,6 +29,8 @@ pub(crate) struct Row {
     pub(crate) hears: Option<(&'static str, &'static str)>,
     /// True if the scenario counts the accesses to its device.
     pub(crate) counts: bool,
+    /// The name of the scenario's file, and its text.
+    pub(crate) scenario: (&'static str, &'static str),
     /// The number of vCPUs of the scenario's guest.
     pub(crate) vcpus: u32,
 }
@@ -49,6 +51,11 @@ pub(crate) enum Within {
     After(Deadline),
 }
 
+/// The scenario with each kind of step that QEMU's guests have.
+pub(crate) const LIFECYCLE: (&str, &str) = ("lifecycle.yaml", include_str!("scenario.yaml"));
+/// The scenario of a guest of the built-in VMM.
+const MEMSLOTS: (&str, &str) = ("memslots.yaml", include_str!("memslots.yaml"));
+
 /// Returns a good run on a kernel with the series.
 pub(crate) fn good(name: &'static str) -> Row {
     let script = Script { series: true, ..Script::default() };
@@ -63,6 +70,7 @@ pub(crate) fn good(name: &'static str) -> Row {
         says: "",
         hears: None,
         counts: false,
+        scenario: LIFECYCLE,
         vcpus: 1,
     }
 }
@@ -109,6 +117,10 @@ impl Row {
     }
 
     /// Gives the scenario's guest two vCPUs.
+    pub(crate) fn with_memslots(self) -> Self {
+        Self { scenario: MEMSLOTS, ..self }
+    }
+
     pub(crate) fn two_vcpus(self) -> Self {
         Self { vcpus: 2, ..self }
     }

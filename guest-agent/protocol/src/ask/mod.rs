@@ -1,11 +1,13 @@
 //! The requests to an agent: one file a request, with its answer and the level that answers it.
 
 mod bind;
+mod device;
 mod end_cell;
 mod finish;
 mod hold;
 mod load;
 mod memory;
+mod memslot;
 mod probe;
 mod reset;
 mod show_tables;
@@ -15,11 +17,13 @@ mod store;
 mod vma_flags;
 
 pub use bind::{Bind, BoundDevice};
+pub use device::{Command, Device, DeviceDone};
 pub use end_cell::{CellRecord, EndCell};
 pub use finish::{FinalRecord, Finish, TableMemory};
 pub use hold::{HOLD_REGISTER, Held, Hold, Mapping, Release, VCPU_REGISTER};
 pub use load::{Load, Loaded};
 pub use memory::{Extent, HostMemory, Memory};
+pub use memslot::{Memslot, MemslotDone};
 pub use probe::{Probe, ProbeDone, ProbeEnd};
 pub use reset::{Reset, ResetDone};
 pub use show_tables::{LookEnd, ShowTables};
@@ -60,6 +64,7 @@ pub enum Request {
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum HostRequest {
     Bind(Bind),
+    Device(Device),
     EndCell(EndCell),
     Finish(Finish),
     Memory(Memory),
@@ -74,8 +79,10 @@ pub enum HostRequest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum GuestRequest {
+    Command(Command),
     Hold(Hold),
     Load(Load),
+    Memslot(Memslot),
     Probe(Probe),
     Release(Release),
     Store(Store),
@@ -96,7 +103,7 @@ impl From<GuestRequest> for Request {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Bar, By, Manner, MapKind, Order, ProbeKind};
+    use crate::{Bar, By, DeviceOperation, Manner, MapKind, MemslotOperation, Order, ProbeKind};
 
     const BAR: Bar = Bar { index: 2, start: 0x1000, size: 0x1000, prefetchable: true };
 
@@ -126,6 +133,21 @@ mod tests {
         let other = ProbeDone { map: MapKind::Device, ..right.clone() };
         let store = ProbeDone { kind: ProbeKind::Store, ..right.clone() };
         assert_eq!(fits(&probe, [right, other, store]), [true, false, false]);
+    }
+
+    #[test]
+    fn an_operation_is_that_which_was_asked_for() {
+        let answers =
+            [DeviceOperation::MemoryOff, DeviceOperation::PowerOff].map(|operation| DeviceDone { operation });
+        let (guest, device, operation) = ("g0".to_owned(), "nic".to_owned(), DeviceOperation::MemoryOff);
+        assert_eq!(fits(&Device { guest, device, operation }, answers), [true, false]);
+        let (memslot, with) = (MemslotOperation::Log, None);
+        let answers =
+            [memslot, MemslotOperation::Add].map(|operation| MemslotDone { operation, errno: None });
+        assert_eq!(fits(&Memslot { address: None, operation: memslot, with }, answers), [true, false]);
+        let answers =
+            [DeviceOperation::MemoryOff, DeviceOperation::PowerOff].map(|operation| DeviceDone { operation });
+        assert_eq!(fits(&Command { address: "0000:00:01.0".into(), operation }, answers), [true, false]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ mod vfio;
 use crate::fault;
 use crate::pci::Address;
 use crate::root::Root;
-use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
+use rustix::mm::{MapFlags, MremapFlags, ProtFlags, mmap, mmap_anonymous, mremap_fixed, munmap};
 use s2lab_protocol::{AssignKind, Bar, Failure};
 use std::ffi::c_void;
 use std::os::fd::{AsFd, OwnedFd};
@@ -17,8 +17,13 @@ use std::ptr::{NonNull, null_mut};
 #[derive(Debug)]
 pub(super) struct Backing {
     base: NonNull<c_void>,
-    /// The files without which the memory would go.
-    _files: Vec<OwnedFd>,
+    /// Bytes.
+    length: usize,
+    /// The file that is mapped, from this offset.
+    file: OwnedFd,
+    offset: u64,
+    /// Other files without which the memory would go.
+    _others: Vec<OwnedFd>,
 }
 
 // SAFETY: it is an address, which only KVM uses.
@@ -30,6 +35,30 @@ impl Backing {
     /// Returns the address in this process.
     pub(super) fn address(&self) -> u64 {
         self.base.addr().get() as u64
+    }
+
+    /// Maps the same memory once more, over that of `other`.
+    pub(super) fn map_over(&self, other: &Backing) -> Result<(), Failure> {
+        if other.length > self.length {
+            let (own, other) = (self.length, other.length);
+            return Err(fault::invalid(format_args!("{own:#x} bytes do not replace {other:#x}")));
+        }
+        let failed = |why| fault::system("map", "one BAR over another", why);
+        // SAFETY: this process never reads or writes the memory of a backing itself.
+        unsafe { map_at(other.base.as_ptr(), other.length, &self.file, self.offset) }.map_err(failed)?;
+        Ok(())
+    }
+
+    /// Moves the mapping to another address of this process, which is aligned alike.
+    pub(super) fn remap(&mut self) -> Result<(), Failure> {
+        let failed = |why| fault::system("move", "the mapping of a BAR", why);
+        let (base, length) = reserve(self.length).map_err(failed)?;
+        // SAFETY: the new range is reserved for this mapping; only KVM uses the old one.
+        let moved =
+            unsafe { mremap_fixed(self.base.as_ptr(), length, length, MremapFlags::MAYMOVE, base.as_ptr()) };
+        moved.map_err(failed)?;
+        self.base = base;
+        Ok(())
     }
 }
 
@@ -62,18 +91,23 @@ fn map_aligned(
     let failed = |why| fault::system("map", what, why);
     let (base, _reserved) = reserve(length).map_err(failed)?;
     // SAFETY: the range is reserved for this mapping.
-    let mapped = unsafe {
-        mmap(
-            base.as_ptr(),
-            length,
-            ProtFlags::READ | ProtFlags::WRITE,
-            MapFlags::SHARED | MapFlags::FIXED,
-            file,
-            offset,
-        )
-    };
-    let mapped = mapped.map_err(failed)?;
+    let mapped = unsafe { map_at(base.as_ptr(), length, file, offset) }.map_err(failed)?;
     NonNull::new(mapped).ok_or_else(|| fault::system("map", what, "it lies at address 0"))
+}
+
+/// Maps a file, shared, at this address.
+///
+/// # Safety
+/// Nobody uses what is mapped there before.
+unsafe fn map_at(
+    at: *mut c_void,
+    length: usize,
+    file: impl AsFd,
+    offset: u64,
+) -> rustix::io::Result<*mut c_void> {
+    let (rights, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED | MapFlags::FIXED);
+    // SAFETY: the caller's.
+    unsafe { mmap(at, length, rights, flags, file, offset) }
 }
 
 /// Reserves `length` bytes at an address that is a multiple of their size, rounded up to a power of

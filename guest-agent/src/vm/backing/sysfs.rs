@@ -17,8 +17,9 @@ pub(super) fn map(root: &Root, address: &Address, bar: Bar, suffix: &str) -> Res
         .write(true)
         .open(root.path(&file))
         .map_err(|why| fault::system("open", file.display(), why))?;
-    let base = map_aligned(&opened, 0, length(bar)?, &file.display())?;
-    Ok(Backing { base, _files: vec![opened.into()] })
+    let length = length(bar)?;
+    let base = map_aligned(&opened, 0, length, &file.display())?;
+    Ok(Backing { base, length, file: opened.into(), offset: 0, _others: vec![] })
 }
 
 #[cfg(test)]
@@ -41,6 +42,17 @@ mod tests {
         unsafe { mapped.base.cast::<u8>().add(5).write_volatile(1) };
         assert_eq!(std::fs::read(&file).unwrap()[4..7], [9, 1, 9]);
         assert!(root.read(address.folder().join("enable")).unwrap().starts_with('1'));
+        std::fs::write(root.path(address.folder()).join("resource2"), vec![5; BAR_SIZE as usize]).unwrap();
+        let mut other = map(&root, &address, bar, "").unwrap();
+        let before = other.address();
+        other.remap().unwrap();
+        assert!(other.address() != before && other.address() % BAR_SIZE == 0);
+        other.map_over(&mapped).unwrap();
+        // SAFETY: within the mapping.
+        assert_eq!(unsafe { mapped.base.cast::<u8>().read_volatile() }, 5);
+        let longer = Backing { length: mapped.length + 1, ..mapped };
+        assert!(other.map_over(&longer).unwrap_err().message.contains("do not replace"));
+        std::fs::remove_file(root.path(address.folder()).join("resource2")).unwrap();
         let failure = map(&root, &address, bar, "").unwrap_err();
         assert!(failure.kind == FailureKind::System && failure.message.contains("resource2:"), "{failure:?}");
     }

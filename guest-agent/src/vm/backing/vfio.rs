@@ -6,16 +6,9 @@ use super::{Backing, length, map_aligned};
 use crate::pci::{Address, group};
 use crate::vfio;
 use crate::{fault, root::Root};
-use rustix::fd::{AsFd, AsRawFd, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd};
 use rustix::fs::{Mode, OFlags, open};
 use s2lab_protocol::{Bar, Facility, Failure};
-
-/// The region of a function's configuration space (include/uapi/linux/vfio.h,
-/// VFIO_PCI_CONFIG_REGION_INDEX). That of a BAR has the number of the BAR.
-const CONFIGURATION: u32 = 7;
-/// The command register, and its bits: memory space (PCI Local Bus 3.0, 6.2.2).
-const COMMAND: u64 = 4;
-const MEMORY_SPACE: u16 = 1 << 1;
 
 /// Maps a BAR.
 pub(super) fn map(root: &Root, address: &Address, bar: Bar) -> Result<Backing, Failure> {
@@ -33,22 +26,13 @@ pub(super) fn map(root: &Root, address: &Address, bar: Bar) -> Result<Backing, F
     vfio::attach(&group, container.as_raw_fd()).map_err(|why| refused("attach the group of", &why))?;
     vfio::use_type1(&container).map_err(|why| refused("use the IOMMU for", &why))?;
     let device = vfio::device(&group, &address.to_string()).map_err(|why| refused("open", &why))?;
-    decode(&device).map_err(|why| refused("enable", &why))?;
+    vfio::set_memory_space(&device, true).map_err(|why| refused("enable", &why))?;
     let region = vfio::region(&device, bar.index.into()).map_err(|why| refused("find a BAR of", &why))?;
     if region.size != bar.size || !region.may_map() {
         let what = format!("a region of {:#x} bytes, flags {:#x}", region.size, region.flags);
         return Err(refused("map a BAR of", &what));
     }
-    let base = map_aligned(device.as_fd(), region.offset, length(bar)?, &address)?;
-    Ok(Backing { base, _files: vec![device, group, container] })
-}
-
-/// Lets the function decode its memory addresses.
-fn decode(device: &OwnedFd) -> rustix::io::Result<()> {
-    let at = vfio::region(device, CONFIGURATION)?.offset + COMMAND;
-    let mut command = [0; 2];
-    let read = rustix::io::pread(device, &mut command, at)?;
-    let command = u16::from_le_bytes(command) | MEMORY_SPACE;
-    let written = rustix::io::pwrite(device, &command.to_le_bytes(), at)?;
-    if (read, written) == (2, 2) { Ok(()) } else { Err(rustix::io::Errno::IO) }
+    let (length, offset) = (length(bar)?, region.offset);
+    let base = map_aligned(device.as_fd(), offset, length, &address)?;
+    Ok(Backing { base, length, file: device, offset, _others: vec![group, container] })
 }

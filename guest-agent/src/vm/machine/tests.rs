@@ -6,7 +6,9 @@ use crate::link::{Credentials, Incoming, Link};
 use s2lab_protocol::ask::{
     Ask, AssignedDevice, GuestRequest, Hold, Load, Loaded, Release, Store, Stored, pattern,
 };
-use s2lab_protocol::{AssignKind, Body, By, Frame, Manner, Peer, ProbeKind, VERSION, VmmKind, encode};
+use s2lab_protocol::{
+    AssignKind, Body, By, Frame, Manner, MemslotOperation, Peer, ProbeKind, VERSION, VmmKind, encode,
+};
 use serde_json::Value;
 use std::path::Path;
 use std::sync::Mutex;
@@ -19,11 +21,12 @@ struct ThisCpu {
     buffer: Mutex<Vec<u64>>,
     /// The end of all calls.
     end: Returned,
+    slots: Mutex<Vec<(u32, Slot)>>,
 }
 
 impl ThisCpu {
     fn new(end: Returned) -> ThisCpu {
-        ThisCpu { buffer: Mutex::new(vec![0; 1 << 17]), end }
+        ThisCpu { buffer: Mutex::new(vec![0; 1 << 17]), end, slots: Mutex::default() }
     }
 }
 
@@ -38,6 +41,12 @@ impl Calls for ThisCpu {
 
     fn call_for_long(&self, cpu: u32, function: Function, argument: *mut u8) -> Result<Returned, Failure> {
         self.call(cpu, function, argument)
+    }
+
+    /// Like KVM: no dirty pages of a BAR are logged.
+    fn set_slot(&self, number: u32, slot: Slot) -> Option<i32> {
+        self.slots.lock().unwrap().push((number, slot));
+        (slot.flags == Flags::Log && number != memslot::RAM).then_some(22)
     }
 
     fn buffer(&self, _: u32) -> Result<Buffer, Failure> {
@@ -73,9 +82,10 @@ fn spec() -> StartGuest {
 fn vm(folder: &Path, end: Returned) -> Vm<ThisCpu> {
     let root = fixture(folder);
     std::os::unix::fs::symlink("/proc", folder.join("proc")).unwrap();
-    let (plan, _) = Plan::of(&root, &spec()).unwrap();
-    let mut vm = Vm::new(plan, ThisCpu::new(end));
+    let (plan, ram) = Plan::of(&root, &spec()).unwrap();
+    let mut vm = Vm::new(plan, ram, ThisCpu::new(Returned::Done));
     vm.map("nic", GUEST_ADDRESS, MapKind::Wc).unwrap();
+    vm.calls = Arc::new(ThisCpu::new(end));
     let base = NonNull::new(vm.devices[0].backing.address() as *mut u8).unwrap();
     vm.mapped[0].target.base = base;
     vm
@@ -175,6 +185,49 @@ fn what_does_not_fit_is_refused() {
     let mut sly = spec();
     sly.devices[0].host_address = "../..".into();
     assert!(why(sly).contains("../.."));
-    let mut vm = Vm::new(Plan::of(&root, &spec()).unwrap().0, ThisCpu::new(Returned::Done));
+    let (plan, ram) = Plan::of(&root, &spec()).unwrap();
+    let mut vm = Vm::new(plan, ram, ThisCpu::new(Returned::Done));
     assert!(vm.map("nic", "0000:00:11.0", MapKind::Wc).unwrap_err().message.contains("0000:00:11.0"));
+}
+
+#[test]
+fn a_memslot_is_changed_by_its_number() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut vm = vm(folder.path(), Returned::Done);
+    let mut operate = |address: Option<&str>, operation| {
+        let address = address.map(str::to_owned);
+        let ask = Memslot { address, operation, with: Some(GUEST_ADDRESS.into()) };
+        vm.memslot(&ask).map(|done| done.errno)
+    };
+    let nic = Some(GUEST_ADDRESS);
+    assert_eq!(operate(nic, MemslotOperation::Log), Ok(Some(22)));
+    assert_eq!(operate(None, MemslotOperation::Log), Ok(None));
+    for operation in MemslotOperation::ALL.into_iter().filter(|operation| *operation != MemslotOperation::Log)
+    {
+        assert_eq!(operate(nic, operation), Ok(None), "{operation}");
+    }
+    assert!(operate(Some("0000:00:11.0"), MemslotOperation::Add).is_err());
+    for operation in [MemslotOperation::Remap, MemslotOperation::Replace] {
+        assert!(operate(None, operation).unwrap_err().message.contains("RAM"), "{operation}");
+    }
+    let slots = std::mem::take(&mut *vm.calls.slots.lock().unwrap());
+    let (bar, last) = (layout::BARS, layout::BARS_END - BAR_SIZE);
+    let seen: Vec<_> =
+        slots.iter().map(|(number, slot)| (*number, slot.ipa, slot.size, slot.flags)).collect();
+    let expected = [
+        (1, bar, BAR_SIZE, Flags::Log),
+        (0, layout::RAM, 64 << 20, Flags::Log),
+        (1, bar, 0, Flags::None),
+        (1, bar, BAR_SIZE, Flags::None),
+        (1, last, BAR_SIZE, Flags::None),
+        (1, bar, BAR_SIZE, Flags::None),
+        (1, bar, 0, Flags::None),
+        (1, bar, BAR_SIZE, Flags::ReadOnly),
+        (1, bar, BAR_SIZE, Flags::None),
+        (1, bar, 0, Flags::None),
+        (1, bar, BAR_SIZE, Flags::None),
+    ];
+    assert_eq!(seen, expected);
+    let moved = vm.devices[0].backing.address();
+    assert!(slots[0].1.address != moved && slots.last().unwrap().1.address == moved);
 }

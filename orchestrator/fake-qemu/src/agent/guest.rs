@@ -9,9 +9,10 @@ use crate::{
     tables::{self, MappedBar},
 };
 use s2lab_protocol::{
-    Bar, Body, GuestEnd, MapKind, Mapping, Notice, Peer, ProbeEnd, ProbeKind, StoreResult,
+    Bar, Body, GuestEnd, MapKind, Mapping, MemslotOperation, Notice, Peer, ProbeEnd, ProbeKind, StoreResult,
     ask::{
-        GuestRequest, Held, Hold, Load, Loaded, Probe, ProbeDone, Release, StartGuest, Store, Stored, pattern,
+        Command, DeviceDone, GuestRequest, Held, Hold, Load, Loaded, Memslot, MemslotDone, Probe, ProbeDone,
+        Release, StartGuest, Store, Stored, pattern,
     },
 };
 use std::{
@@ -43,8 +44,10 @@ impl Host {
             return Ok(Some(Err(invalid(format!("no guest {name}")))));
         };
         Ok(Some(match request {
+            GuestRequest::Command(ask) => guest.command(&machine, &ask)?,
             GuestRequest::Hold(ask) => guest.hold(&machine, &ask)?,
             GuestRequest::Load(ask) => guest.load(&machine, &ask)?,
+            GuestRequest::Memslot(ask) => guest.memslot(&machine, &ask)?,
             GuestRequest::Probe(ask) => return guest.probe(&self.sender, name, &ask),
             GuestRequest::Release(_) => guest.release(&machine),
             GuestRequest::Store(ask) => guest.store(&machine, &ask)?,
@@ -61,8 +64,41 @@ impl Guest {
         Guest { devices, mapped, touched, number, vcpus, ended: false, held: false }
     }
 
+    /// Removes a device from stage 2, unless the script has it stay.
+    pub(super) fn remove(&mut self, machine: &Machine, device: &str) -> Result<(), Error> {
+        if machine.lock().stay_mapped {
+            return Ok(());
+        }
+        self.touched.remove(device);
+        self.write_tables(machine)?;
+        self.invalidate(machine, device)
+    }
+
+    fn command(
+        &mut self,
+        machine: &Machine,
+        Command { address, operation }: &Command,
+    ) -> Result<Answer, Error> {
+        if let Some(device) = self.devices.get(address).cloned().filter(|_| operation.removes()) {
+            self.remove(machine, &device)?;
+        }
+        Ok(answer::<Command>(&DeviceDone { operation: *operation }))
+    }
+
+    /// Like KVM: dirty pages of a BAR are not logged.
+    fn memslot(&mut self, machine: &Machine, ask: &Memslot) -> Result<Answer, Error> {
+        const EINVAL: i32 = 22;
+        let Memslot { address, operation, .. } = ask;
+        let device = address.as_ref().and_then(|address| self.devices.get(address)).cloned();
+        if let Some(device) = device.filter(|_| operation.removes()) {
+            self.remove(machine, &device)?;
+        }
+        let errno = (*operation == MemslotOperation::Log && address.is_some()).then_some(EINVAL);
+        Ok(answer::<Memslot>(&MemslotDone { operation: *operation, errno }))
+    }
+
     /// Records the TLBI instructions of a host that has removed the device from stage 2.
-    pub(super) fn invalidate(&self, machine: &Machine, device: &str) -> Result<(), Error> {
+    fn invalidate(&self, machine: &Machine, device: &str) -> Result<(), Error> {
         let Some(plugin) = &machine.plugin else { return Ok(()) };
         let ipa = tables::bar_ipa(index(machine, device));
         let size = machine.bars.get(device).map_or(0, |bar| bar.size);

@@ -5,8 +5,8 @@ use crate::{Error, memory, script::Moment, tables};
 use s2lab_protocol::{
     AssignKind, Bar, Body, BoundDevice, GuestEnd, Level, Notice, Peer, Vma,
     ask::{
-        Bind, CellRecord, EndCell, FinalRecord, Finish, GuestStarted, HostRequest, Memory, Reset, ResetDone,
-        ShowTables, StartGuest, StopGuest, TableMemory, VmaFlags,
+        Bind, CellRecord, Device, DeviceDone, EndCell, FinalRecord, Finish, GuestStarted, HostRequest,
+        Memory, Reset, ResetDone, ShowTables, StartGuest, StopGuest, TableMemory, VmaFlags,
     },
     cell_line,
 };
@@ -18,6 +18,7 @@ impl Host {
                 true => answer::<Bind>(&self.bound(&ask)),
                 false => Err(invalid("the BAR has bytes of an earlier cell")),
             },
+            HostRequest::Device(ask) => self.operate(&ask)?,
             HostRequest::EndCell(EndCell { nonce }) => answer::<EndCell>(&self.end_cell(nonce)),
             HostRequest::Finish(_) => {
                 let taint = self.taint(Level::Host);
@@ -48,13 +49,17 @@ impl Host {
     }
 
     fn reset(&mut self, Reset { guest, device }: &Reset) -> Result<Answer, Error> {
-        let resets = !self.sender.machine.lock().stay_mapped;
-        if let Some(guest) = self.guests.get_mut(guest).filter(|_| resets) {
-            guest.touched.remove(device);
-            guest.write_tables(&self.sender.machine)?;
-            guest.invalidate(&self.sender.machine, device)?;
+        if let Some(guest) = self.guests.get_mut(guest) {
+            guest.remove(&self.sender.machine, device)?;
         }
         Ok(answer::<Reset>(&ResetDone { method: "bus".into() }))
+    }
+
+    fn operate(&mut self, Device { guest, device, operation }: &Device) -> Result<Answer, Error> {
+        if let Some(guest) = self.guests.get_mut(guest).filter(|_| operation.removes()) {
+            guest.remove(&self.sender.machine, device)?;
+        }
+        Ok(answer::<Device>(&DeviceDone { operation: *operation }))
     }
 
     /// The console has what a person would read.

@@ -9,7 +9,7 @@ use crate::record::look::{DecodedLook, GuestTables};
 use crate::record::{At, Record};
 use crate::regions::{RegionKind, RegionName};
 use crate::scenario::{AccessEnd, Exec, Expectation, MemoryType, Promise, Stage2Type};
-use crate::steps::{Ending, HostStep, ProbeStep, Probed, access_words, probe_words};
+use crate::steps::{Ending, ProbeStep, Probed, Step, access_words, probe_words};
 use crate::witnesses::behaviour::{ending, shows_fault};
 use s2lab_mmu::{Shareability, Stage2Leaf};
 use s2lab_protocol::ProbeKind;
@@ -272,7 +272,7 @@ fn unmet_leaves(
     let region = region.kind();
     let leaves = region.leaves(seen);
     if expectation.stage2 == Some(Stage2Type::Nothing) {
-        let promise = was_reset(&record.planned.resolved, &expectation.of, place).then_some(Promise::RESET);
+        let promise = was_removed(&record.planned.resolved, &expectation.of, place).then_some(Promise::RESET);
         return mapped(leaves, place).map(|finding| Finding { promise, ..finding }).into_iter().collect();
     }
     let promised = promised(expectation, region, &record.planned.resolved);
@@ -300,10 +300,10 @@ fn unmet_leaves(
     out
 }
 
-/// Returns true if the device was reset before the look.
-fn was_reset(cell: &ResolvedCell, device: &str, look: &Subject) -> bool {
+/// Returns true if a step has removed the device before the look.
+fn was_removed(cell: &ResolvedCell, device: &str, look: &Subject) -> bool {
     let before = cell.steps.iter().take(look.step.unwrap_or_default());
-    before.filter_map(|step| step.of::<HostStep>()).any(|step| step.reset == device)
+    before.filter_map(Step::removes).any(|removal| removal.device == device)
 }
 
 /// Returns the finding of leaves where there must be none.

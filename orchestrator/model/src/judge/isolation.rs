@@ -66,6 +66,8 @@ pub(super) struct Foreign {
 /// The inputs of the rules for a look.
 pub(super) struct Scene<'a> {
     guest: &'a str,
+    /// The step of the look.
+    step: usize,
     seen: &'a GuestTables,
     record: &'a Record,
     kept: &'a KeptMemory,
@@ -81,7 +83,7 @@ impl<'a> Scene<'a> {
         kept: &'a KeptMemory,
     ) -> Scene<'a> {
         let memory = record.planned.resolved.guests.get(&look.guest).map_or(0, |guest| guest.memory.0);
-        Scene { guest: &look.guest, seen, record, kept, ram: virt::ram(memory) }
+        Scene { guest: &look.guest, step: look.step, seen, record, kept, ram: virt::ram(memory) }
     }
 
     /// Yields every leaf, with any target.

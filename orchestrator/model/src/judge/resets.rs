@@ -1,40 +1,47 @@
-//! The check that a device was reset: the host reports it, and the tables show it.
+//! The check that a step has removed a device: the tables show it.
 
+use crate::cell::ResolvedCell;
 use crate::finding::{Finding, Subject, Weight};
 use crate::record::Record;
-use crate::record::after_reset::Remainder;
+use crate::record::after_reset::{Remainder, planned};
 use crate::scenario::Promise;
-use crate::steps::{HostStep, Look};
+use crate::steps::{Look, Removal, Step};
 
 /// The most leaves that are shown as evidence.
 const MOST_LEAVES: usize = 4;
 
-/// Returns a finding for each reset that left the device mapped, or whose effect was not seen.
+/// Returns a finding for each step that should remove a device and left it mapped, or whose effect
+/// was not seen.
 /// Before the first look at its guest the guest's tables are unknown, so only the host's report
 /// counts.
 pub(super) fn findings(record: &Record, left: &[Remainder]) -> Vec<Finding> {
     let mut out = vec![];
     let cell = &record.planned.resolved;
-    for (at, step) in cell.steps.iter().enumerate() {
-        let Some(host) = step.of::<HostStep>() else { continue };
-        let owner = cell.guests.iter().find(|(_, guest)| guest.assign.contains_key(&host.reset));
+    for (at, Removal { device, .. }) in planned(cell) {
+        let owner = cell.guests.iter().find(|(_, guest)| guest.assign.contains_key(device));
         let looked = |guest: &str| record.all::<Look>().any(|look| look.guest == guest && look.step < at);
         let due = usize::from(owner.is_some_and(|(guest, _)| looked(guest)));
-        let found = left.iter().filter(|left| left.step == at && left.device == host.reset).count();
+        let found = left.iter().filter(|left| left.step == at && left.device == device).count();
         if found != due {
-            let what = format!("step {at}, stage 2 after the reset of {}", host.reset);
-            let (subject, expected) = (Subject::step(at).region(&host.reset), format!("{due} observations"));
+            let (what, subject, expected) =
+                (what(cell, at, device), Subject::step(at).region(device), format!("{due} observations"));
             out.push(Finding::new(Weight::Lab, subject, what, expected, found.to_string()));
         }
     }
-    out.extend(left.iter().filter_map(of));
+    out.extend(left.iter().filter_map(|left| of(cell, left)));
     out
 }
 
-fn of(left: &Remainder) -> Option<Finding> {
+/// Returns the subject of a finding in words.
+fn what(cell: &ResolvedCell, step: usize, device: &str) -> String {
+    let by = cell.steps.get(step).and_then(Step::removes).map_or("step", |removal| removal.by);
+    format!("step {step}, stage 2 after the {by} of {device}")
+}
+
+fn of(cell: &ResolvedCell, left: &Remainder) -> Option<Finding> {
     let Remainder { step, device, leaves } = left;
     let subject = Subject::step(*step).region(device);
-    let what = format!("step {step}, stage 2 after the reset of {device}");
+    let what = what(cell, *step, device);
     match leaves {
         Err(error) => {
             Some(Finding::new(Weight::Lab, subject, what, "tables that can be read", error.to_string()))
@@ -56,8 +63,9 @@ fn of(left: &Remainder) -> Option<Finding> {
 mod tests {
     use crate::event::Event;
     use crate::judge::fixture::{Machine, NC_BLOCK, Story, after_reset};
-    use crate::steps::Observation;
+    use crate::steps::{Actor, DeviceOperated, HostStep, Observation, Step};
     use crate::verdict::Verdict;
+    use s2lab_protocol::DeviceOperation;
 
     fn texts(story: &Story) -> (Option<Verdict>, Vec<String>) {
         let judgement = story.attempt().judgement;
@@ -103,6 +111,38 @@ mod tests {
         let around = Machine { more: vec![(0x90_0000_0000, 0x80_0000_0000, 1, NC_BLOCK)], ..gone.clone() };
         found(&after(&around), Verdict::Fail, "the first at IPA 0x9000000000");
         assert!(matches!(texts(&after(&gone)).0, Some(Verdict::Pass { .. })));
+    }
+
+    /// Returns the story with memory space off in place of the reset.
+    fn memory_off(mut story: Story) -> Story {
+        let (device, operation) = ("nic".to_owned(), DeviceOperation::MemoryOff);
+        story.cell.resolved.steps[2] = Step::Host(HostStep::MemoryOff(device.clone()));
+        let done = DeviceOperated { by: Actor::Host, device, operation };
+        story.edit(|event| {
+            if let Event::Observed { data: data @ Observation::Reset(_), .. } = event {
+                *data = Observation::DeviceOperated(done.clone());
+            }
+        })
+    }
+
+    #[test]
+    fn memory_space_off_removes_a_device_like_a_reset() {
+        let machine = Machine::with(NC_BLOCK);
+        found(
+            &memory_off(after(&machine)),
+            Verdict::Fail,
+            "step 2, stage 2 after the memory-off of nic: expected no leaf in its BARs until the next access, \
+             found 1 leaves, the first at IPA 0x8080000000",
+        );
+        let story = memory_off(after(&Machine { blocks: 0, ..machine }));
+        assert!(matches!(texts(&story).0, Some(Verdict::Pass { .. })), "{:#?}", texts(&story));
+        assert!(story.report().to_string().contains("\n  host memory-off nic\n"), "{}", story.report());
+        let by_guest = story.clone().edit(|event| {
+            if let Event::Observed { data: Observation::DeviceOperated(done), .. } = event {
+                done.by = Actor::Guest;
+            }
+        });
+        found(&by_guest, Verdict::Miss, "step 2, memory-off of nic by the host");
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod expectations;
 mod live;
 mod load;
 mod measure;
+mod memslots;
 mod observations;
 mod witnesses;
 

@@ -4,14 +4,15 @@ use super::*;
 use crate::scenario::{Promise, Size};
 use crate::statistics::Summary;
 use crate::steps::{
-    CountLine, Ending, LoadLine, LookLine, MeasureLine, MethodLine, ProbeLine, ResetLine, StepLine, StoreLine,
+    Actor, CountLine, DeviceLine, Ending, LoadLine, LookLine, MeasureLine, MemslotLine, MethodLine, Outcome,
+    ProbeLine, ResetLine, StepLine, StoreLine,
 };
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
 use s2lab_mmu::{Exec, MemoryType, Shareability};
-use s2lab_protocol::{Barrier, By, Manner, MapKind, Order, ProbeKind};
+use s2lab_protocol::{Barrier, By, DeviceOperation, Manner, MapKind, MemslotOperation, Order, ProbeKind};
 use std::fmt::Debug;
 use std::str::FromStr;
 
@@ -142,6 +143,8 @@ pub(crate) fn promised() -> impl Strategy<Value = Promised> {
         measure().prop_map(|line| Promised::Step(StepLine::Measure(line))),
         load().prop_map(|line| Promised::Step(StepLine::Load(line))),
         word().prop_map(|device| Promised::Step(StepLine::Reset(ResetLine { device }))),
+        operation().prop_map(|line| Promised::Step(StepLine::Device(line))),
+        memslot().prop_map(|line| Promised::Step(StepLine::Memslot(line))),
         probe().prop_map(|line| Promised::Step(StepLine::Probe(line))),
         look().prop_map(|line| Promised::Step(StepLine::Look(line))),
         Just(Promised::Unreadable),
@@ -264,6 +267,18 @@ pub(crate) fn finding() -> impl Strategy<Value = FindingLine> {
     ]
 }
 
+fn operation() -> impl Strategy<Value = DeviceLine> {
+    (select(Actor::ALL.to_vec()), select(DeviceOperation::ALL.to_vec()), word())
+        .prop_map(|(by, operation, device)| DeviceLine { by, operation, device })
+}
+
+fn memslot() -> impl Strategy<Value = MemslotLine> {
+    let outcome = option::of(1..4096i32).prop_map(Outcome);
+    let operation = select(MemslotOperation::ALL.to_vec());
+    (word(), word(), operation, option::of(word()), outcome)
+        .prop_map(|(guest, of, operation, with, outcome)| MemslotLine { guest, of, operation, with, outcome })
+}
+
 fn fact() -> impl Strategy<Value = Fact> {
     (select(vec![FactKind::Blocking, FactKind::Variable]), "[a-z ]{1,9}[a-z]", text())
         .prop_map(|(kind, name, value)| Fact { kind, name: Text::new(&name), value })
@@ -303,6 +318,12 @@ proptest! {
         inverse(&ResetLine { device: device.clone() })?;
         inverse(&MethodLine { device, method })?;
     }
+
+    #[test]
+    fn operations(line in operation()) { inverse(&line)?; }
+
+    #[test]
+    fn memslots(line in memslot()) { inverse(&line)?; }
 
     #[test]
     fn looks(line in look()) { inverse(&line)?; }

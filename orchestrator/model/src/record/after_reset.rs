@@ -1,13 +1,14 @@
-//! Stage 2 of a guest right after its device was reset. vfio-pci removes the BARs from the VMM's
-//! page tables before the reset (Linux drivers/vfio/pci/vfio_pci_core.c, vfio_pci_ioctl_reset), and
-//! KVM then removes them from stage 2. They come back with the guest's next access.
+//! Stage 2 of a guest right after a step that removes its device: a reset, memory space off, low
+//! power. vfio-pci removes the BARs from the VMM's page tables before (Linux
+//! drivers/vfio/pci/vfio_pci_core.c, vfio_pci_zap_and_down_write_memory_lock), and KVM then removes
+//! them from stage 2. They come back with the guest's next access.
 
 use super::beside::SeenBeside;
 use super::look::{LookError, Pages, memory};
 use super::{Record, Surroundings};
 use crate::cell::ResolvedCell;
 use crate::regions::RegionName;
-use crate::steps::{AfterReset, HostStep};
+use crate::steps::{AfterReset, Removal};
 use s2lab_mmu::{Limits, PhysMem, Stage2Leaf};
 use std::collections::BTreeSet;
 
@@ -20,10 +21,11 @@ pub struct Remainder {
     pub leaves: Result<Vec<Stage2Leaf>, LookError>,
 }
 
-/// Decodes the tables recorded after each reset. Tables of an unplanned or doubled reset are not
+/// Decodes the tables recorded after each removal. Tables of an unplanned or doubled one are not
 /// decoded.
 pub fn decode(record: &Record, pages: &(impl Pages + ?Sized)) -> Vec<Remainder> {
-    let mut asked_for: BTreeSet<(usize, &str)> = planned(&record.planned.resolved).collect();
+    let planned = planned(&record.planned.resolved);
+    let mut asked_for: BTreeSet<_> = planned.map(|(at, removal)| (at, removal.device)).collect();
     let left = record.all::<AfterReset>().map(|after| {
         let leaves = match asked_for.remove(&(after.step, after.data.device.as_str())) {
             true => {
@@ -36,10 +38,10 @@ pub fn decode(record: &Record, pages: &(impl Pages + ?Sized)) -> Vec<Remainder> 
     left.collect()
 }
 
-/// Yields each reset of the cell.
-fn planned(cell: &ResolvedCell) -> impl Iterator<Item = (usize, &str)> {
+/// Yields each step of the cell that removes a device.
+pub(crate) fn planned(cell: &ResolvedCell) -> impl Iterator<Item = (usize, Removal<'_>)> {
     let steps = cell.steps.iter().enumerate();
-    steps.filter_map(|(at, step)| Some((at, step.of::<HostStep>()?.reset.as_str())))
+    steps.filter_map(|(at, step)| Some((at, step.removes()?)))
 }
 
 /// Returns the leaves in the device's BARs in `memory`, the host's. The pages in `after` are not

@@ -43,6 +43,8 @@ pub(super) fn check(file: &str, root: &Node, sink: &mut Sink<'_>) {
         parts.step(step, sink);
     }
     super::accesses::check(&parts, sink);
+    super::operations::check(&parts, sink);
+    super::memslots::check(&parts, sink);
     parts.names_are_unique("look", sink);
     parts.names_are_unique("measure", sink);
     parts.measures_have_one_width(sink);
@@ -102,8 +104,8 @@ impl<'a> Parts<'a> {
         let guest = step.body.get("guest");
         let guest_known =
             guest.and_then(|n| Some((n.text()?, n))).filter(|(g, n)| self.is_guest(g, &n.span, sink));
-        let reset = step.body.get("reset");
-        let device = reset.or(step.body.get("device"));
+        let acted_on = step.operation().map(|operation| &operation.node).or(step.body.get("reset"));
+        let device = acted_on.or(step.body.get("device"));
         let device =
             device.and_then(|n| Some((n.text()?, n))).filter(|(d, n)| self.is_device(d, &n.span, sink));
         let Some((device, node)) = device else { return };
@@ -119,13 +121,13 @@ impl<'a> Parts<'a> {
                 help,
             );
         }
-        if let (Some(_), Some(way)) = (reset, self.without_vfio(device)) {
+        if let (Some(_), Some(way)) = (acted_on, self.without_vfio(device)) {
             let message = format!("device `{device}` is assigned by `{way}`, so VFIO does not hold it");
-            sink.error_help(node.span.clone(), message, "only a device assigned by `vfio-pci` can be reset");
+            sink.error_help(node.span.clone(), message, "assign it by `vfio-pci`");
         }
-        if reset.is_some() && owner.is_none() && self.guests.is_some() {
+        if acted_on.is_some() && owner.is_none() && self.guests.is_some() {
             let message = format!("device `{device}` is assigned to no guest, so VFIO does not hold it");
-            sink.error_help(node.span.clone(), message, "only what is assigned can be reset through VFIO");
+            sink.error_help(node.span.clone(), message, "assign it to a guest by `vfio-pci`");
         }
     }
 
@@ -157,7 +159,8 @@ impl<'a> Parts<'a> {
             let needs_guest = |s: &&Step<'a>| {
                 let has = |device| self.owner.get(device) == Some(&guest);
                 let is_of = s.word("guest") == Some(guest) && s.kind != "probe";
-                s.kind == "look" || is_of || s.word("reset").is_some_and(has)
+                let acted_on = s.operation().and_then(|entry| entry.node.text()).or(s.word("reset"));
+                s.kind == "look" || is_of || acted_on.is_some_and(has)
             };
             if let Some(later) = self.steps[i + 1..].iter().find(needs_guest) {
                 let message = format!("`{}` comes after the probe of guest `{guest}`", later.kind);

@@ -19,7 +19,9 @@ mod expectations;
 mod hides;
 mod leaves;
 pub mod load;
+mod memslots;
 mod needs;
+mod operations;
 mod parts;
 mod probes;
 mod promise;
@@ -93,7 +95,7 @@ pub const MAX_GUESTS: usize = 4;
 /// The set that has every scenario.
 pub const FULL_SET: &str = "full";
 /// The word for a guest's RAM in expectations and reports. No device has this name.
-pub(crate) const RAM: &str = "ram";
+pub const RAM: &str = "ram";
 /// The most devices of a host: each takes a root port.
 pub const MAX_DEVICES: usize = 8;
 /// The emulated host (L1).

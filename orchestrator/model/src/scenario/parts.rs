@@ -17,6 +17,11 @@ impl<'a> Step<'a> {
     pub(super) fn word(&self, key: &str) -> Option<&'a str> {
         self.body.get(key)?.text()
     }
+
+    /// Returns the operation of a step `host` or `guest`: its word, and the node of its device.
+    pub(super) fn operation(&self) -> Option<&'a Entry> {
+        self.body.entries().first().filter(|_| matches!(self.kind, "host" | "guest"))
+    }
 }
 
 /// The parts of a scenario by name. A map is None if the file's is unreadable: then references are

@@ -46,6 +46,8 @@ impl Promise {
     pub const EFFECTIVE: Promise = Promise(6);
     /// I9, about the BAR after a reset.
     pub const RESET: Promise = Promise(9);
+    /// I10, about dirty logging.
+    pub const LOGGING: Promise = Promise(10);
     /// I11, about memory at neighbouring IPAs.
     pub const NEIGHBOURS: Promise = Promise(11);
     /// I13, about the VMA flag.

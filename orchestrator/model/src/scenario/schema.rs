@@ -88,6 +88,20 @@ pub(super) fn needs(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+/// [`s2lab_protocol::MemslotOperation`].
+pub(crate) fn memslot_operation(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"oneOf": [
+        {"const": "remove", "description": "The memslot is removed."},
+        {"const": "add", "description": "A removed memslot is added again, as it was first."},
+        {"const": "move", "description": "The memslot moves to another IPA, and back."},
+        {"const": "read-only", "description": "The memslot is removed, and added read-only."},
+        {"const": "log", "description": "Dirty pages are logged. KVM must refuse it for a BAR."},
+        {"const": "unlog", "description": "Dirty pages are no longer logged."},
+        {"const": "remap", "description": "The VMM moves its mapping by mremap, and the memslot with it."},
+        {"const": "replace", "description": "The VMM maps the BAR of `with` over that of the memslot, which stays."},
+    ]})
+}
+
 /// A number of vCPUs.
 pub(crate) fn vcpus(_: &mut SchemaGenerator) -> Schema {
     let numbers: Vec<u32> = (1..=s2lab_protocol::MOST_VCPUS).collect();
@@ -140,7 +154,7 @@ pub(super) fn one_or_many<T: JsonSchema>(generator: &mut SchemaGenerator) -> Sch
 #[cfg(test)]
 mod tests {
     use super::*;
-    use s2lab_protocol::{Barrier, By, MapKind, Order, ProbeKind};
+    use s2lab_protocol::{Barrier, By, MapKind, MemslotOperation, Order, ProbeKind};
     use serde::de::DeserializeOwned;
 
     /// The words of the schema are written by hand, because the agents' crate has no schemas.
@@ -156,5 +170,6 @@ mod tests {
         assert_eq!(words::<Order>("LoadStep", "order"), Order::ALL);
         assert_eq!(words::<Barrier>("LoadStep", "barrier"), Barrier::ALL);
         assert_eq!(words::<ProbeKind>("ProbeStep", "do"), ProbeKind::ALL);
+        assert_eq!(words::<MemslotOperation>("MemslotStep", "do"), MemslotOperation::ALL);
     }
 }

@@ -4,10 +4,12 @@
 
 mod access;
 mod count;
+mod device;
 mod load;
 mod look;
 mod manner;
 mod measure;
+mod memslot;
 mod probe;
 mod reset;
 mod store;
@@ -25,13 +27,15 @@ use strum::VariantNames;
 
 pub use access::{Access, Words};
 pub use count::{CountLine, Counted, Counts, FaultRun, Stage2Fault};
+pub use device::{Actor, DeviceLine, DeviceOperated, GuestStep, HostStep};
 pub use load::{LoadLine, LoadStep, LoadedBytes};
 pub use look::{Beside, Look, LookLine, LookStep, VmaFlags};
 pub(crate) use manner::{is_usual_vcpus, usual_vcpus};
 pub use measure::{MeasureLine, MeasureStep, Sample};
+pub use memslot::{MemslotLine, MemslotOperated, MemslotStep, Outcome};
 pub use probe::{Ending, ProbeLine, ProbeOutcome, ProbeStep, Probed};
 pub(crate) use probe::{access_words, words as probe_words};
-pub use reset::{AfterReset, HostStep, MethodLine, Reset, ResetLine};
+pub use reset::{AfterReset, MethodLine, Reset, ResetLine};
 pub use store::{StoreLine, StoreStep, Stored};
 pub use tlbi::{Invalidated, TlbiRun, TracedTlbi};
 
@@ -50,6 +54,10 @@ pub enum Step {
     Measure(MeasureStep),
     /// The host acts on a device.
     Host(HostStep),
+    /// A guest acts on a device.
+    Guest(GuestStep),
+    /// The VMM of a guest operates on a memslot.
+    Memslot(MemslotStep),
     /// A guest tries an access that may fault; only other probes of the guest may follow.
     Probe(ProbeStep),
 }
@@ -62,6 +70,8 @@ impl Step {
             Step::Look(step) => step,
             Step::Measure(step) => step,
             Step::Host(step) => step,
+            Step::Guest(step) => step,
+            Step::Memslot(step) => step,
             Step::Probe(step) => step,
         }
     }
@@ -69,6 +79,11 @@ impl Step {
     /// Returns the device that it is about.
     pub fn device(&self) -> Option<&str> {
         self.kind().device()
+    }
+
+    /// Returns the device that it removes from stage 2 of its guest until the next access.
+    pub fn removes(&self) -> Option<Removal<'_>> {
+        self.kind().removes()
     }
 
     /// Returns the step, if it is of this kind.
@@ -90,6 +105,11 @@ pub(crate) trait StepKind: Any {
         None
     }
 
+    /// Returns the device that it removes from stage 2 of its guest until the next access.
+    fn removes(&self) -> Option<Removal<'_>> {
+        None
+    }
+
     /// Returns the observations that are due.
     fn due(&self, attempt: &StepAttempt<'_>) -> Vec<Due>;
 
@@ -105,6 +125,14 @@ pub(crate) trait StepKind: Any {
     fn shape(&self, _attempt: &StepAttempt<'_>) -> Vec<Shape> {
         vec![]
     }
+}
+
+/// A device that must leave stage 2 of its guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Removal<'a> {
+    pub device: &'a str,
+    /// The word of what removes it: `reset`.
+    pub by: &'static str,
 }
 
 /// A step in an attempt at its cell.
@@ -152,6 +180,8 @@ pub enum Observation {
     LoadedBytes(LoadedBytes),
     Look(Look),
     Reset(Reset),
+    DeviceOperated(DeviceOperated),
+    MemslotOperated(MemslotOperated),
     AfterReset(AfterReset),
     Probed(Probed),
     VmaFlags(VmaFlags),
@@ -167,6 +197,8 @@ impl Observation {
             Observation::LoadedBytes(data) => data,
             Observation::Look(data) => data,
             Observation::Reset(data) => data,
+            Observation::DeviceOperated(data) => data,
+            Observation::MemslotOperated(data) => data,
             Observation::AfterReset(data) => data,
             Observation::Probed(data) => data,
             Observation::VmaFlags(data) => data,
@@ -218,6 +250,8 @@ pub enum StepLine {
     Look(LookLine),
     Measure(MeasureLine),
     Reset(ResetLine),
+    Device(DeviceLine),
+    Memslot(MemslotLine),
     Probe(ProbeLine),
 }
 
@@ -228,7 +262,11 @@ impl StepLine {
         let text = self.to_string();
         match (self, text.rsplit_once(": ")) {
             (
-                StepLine::Store(_) | StepLine::Load(_) | StepLine::Measure(_) | StepLine::Probe(_),
+                StepLine::Store(_)
+                | StepLine::Load(_)
+                | StepLine::Measure(_)
+                | StepLine::Memslot(_)
+                | StepLine::Probe(_),
                 Some((subject, values)),
             ) => (subject.to_owned(), values.split(", ").map(str::to_owned).collect()),
             _ => (text, vec![]),
@@ -244,6 +282,8 @@ impl fmt::Display for StepLine {
             StepLine::Look(line) => line.fmt(f),
             StepLine::Measure(line) => line.fmt(f),
             StepLine::Reset(line) => line.fmt(f),
+            StepLine::Device(line) => line.fmt(f),
+            StepLine::Memslot(line) => line.fmt(f),
             StepLine::Probe(line) => line.fmt(f),
         }
     }
@@ -259,6 +299,8 @@ impl FromStr for StepLine {
             Some("look") => text.parse().map(StepLine::Look),
             Some("measure") => text.parse().map(StepLine::Measure),
             Some("reset") => text.parse().map(StepLine::Reset),
+            Some("host" | "guest") => text.parse().map(StepLine::Device),
+            Some("memslot") => text.parse().map(StepLine::Memslot),
             Some(word) if ProbeLine::is_begun(word) => text.parse().map(StepLine::Probe),
             _ => Err(LineError { form: "the line of a step" }),
         }

@@ -1,12 +1,11 @@
-//! The step `host: {reset: ...}`: a device is reset through VFIO, and stage 2 of its guest is read
-//! again.
+//! The reset of a device through VFIO, as a step `host` has it, and stage 2 right after a step that
+//! removes a device.
 
-use super::{Beside, Due, Observed, StepAttempt, StepKind, StepLine};
+use super::{Beside, Due, Observed, StepAttempt, StepLine};
 use crate::finding::{Finding, Weight};
 use crate::hex;
 use crate::lines::{LineError, Promised, Shape, Text, Word, columns, line};
 use crate::record::At;
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::{fmt, str::FromStr};
@@ -15,49 +14,38 @@ use std::{fmt, str::FromStr};
 /// 7.2).
 const METHODS: [&str; 7] = ["device_specific", "acpi", "flr", "af_flr", "pm", "bus", "cxl_bus"];
 
-/// The host acts on a device.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[schemars(deny_unknown_fields)]
-pub struct HostStep {
-    /// The device to reset through VFIO; a guest must have it.
-    pub reset: String,
+/// Returns what is due of the reset of `device` in an attempt at its step.
+pub(super) fn due(device: &str, attempt: &StepAttempt<'_>) -> Due {
+    Due {
+        subject: attempt.subject().region(device),
+        what: format!("step {}, reset of {device}", attempt.at),
+        found: attempt.all::<Reset>().filter(|reset| reset.device == device).count(),
+    }
 }
 
-impl StepKind for HostStep {
-    fn device(&self) -> Option<&str> {
-        Some(&self.reset)
-    }
+/// Returns a finding for each reset by a method that no kernel has.
+pub(super) fn unlike(attempt: &StepAttempt<'_>) -> Vec<Finding> {
+    let unlike = |Reset { device, method }: &Reset| {
+        let what = format!("step {}, reset of {device}", attempt.at);
+        let (subject, found) = (attempt.subject().region(device), format!("`{method}`"));
+        Finding::new(Weight::Kernel, subject, what, "a method of the kernel's", found)
+    };
+    attempt.all::<Reset>().filter(|reset| !reset.is_known()).map(|reset| unlike(reset.data)).collect()
+}
 
-    fn due(&self, attempt: &StepAttempt<'_>) -> Vec<Due> {
-        vec![Due {
-            subject: attempt.subject().region(&self.reset),
-            what: format!("step {}, reset of {}", attempt.at, self.reset),
-            found: attempt.all::<Reset>().filter(|reset| reset.device == self.reset).count(),
-        }]
-    }
+/// Returns the lines of the resets of a step.
+pub(super) fn promised(attempt: &StepAttempt<'_>) -> Vec<Promised> {
+    let line = |reset: At<'_, Reset>| ResetLine { device: Word::new(&reset.device) };
+    attempt.all().map(line).map(|line| Promised::Step(StepLine::Reset(line))).collect()
+}
 
-    /// Returns a finding for each reset by a method that no kernel has.
-    fn unlike(&self, attempt: &StepAttempt<'_>) -> Vec<Finding> {
-        let unlike = |Reset { device, method }: &Reset| {
-            let what = format!("step {}, reset of {device}", attempt.at);
-            let (subject, found) = (attempt.subject().region(device), format!("`{method}`"));
-            Finding::new(Weight::Kernel, subject, what, "a method of the kernel's", found)
-        };
-        attempt.all::<Reset>().filter(|reset| !reset.is_known()).map(|reset| unlike(reset.data)).collect()
-    }
-
-    fn promised(&self, attempt: &StepAttempt<'_>) -> Vec<Promised> {
-        let line = |reset: At<'_, Reset>| ResetLine { device: Word::new(&reset.device) };
-        attempt.all().map(line).map(|line| Promised::Step(StepLine::Reset(line))).collect()
-    }
-
-    fn shape(&self, attempt: &StepAttempt<'_>) -> Vec<Shape> {
-        let line = |reset: At<'_, Reset>| {
-            let (device, method) = (Word::new(&reset.device), Text::new(&reset.method));
-            Shape::Method(MethodLine { device, method })
-        };
-        attempt.all().map(line).collect()
-    }
+/// Returns the lines with the methods.
+pub(super) fn shape(attempt: &StepAttempt<'_>) -> Vec<Shape> {
+    let line = |reset: At<'_, Reset>| {
+        let (device, method) = (Word::new(&reset.device), Text::new(&reset.method));
+        Shape::Method(MethodLine { device, method })
+    };
+    attempt.all().map(line).collect()
 }
 
 /// A device was reset, and by which method.
@@ -81,8 +69,8 @@ impl Reset {
     }
 }
 
-/// Stage 2 of the guest that has the device, right after [`Reset`]; there is one if the guest was
-/// looked at before.
+/// Stage 2 of the guest that has the device, right after a step that removes the device from it;
+/// there is one if the guest was looked at before.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AfterReset {
     pub device: String,
@@ -98,6 +86,8 @@ impl Observed for AfterReset {
     }
 }
 
+/// The word of a reset.
+pub(super) const WORD: &str = "reset";
 const RESET: &str = "reset ";
 
 /// `reset nic`: a device was reset.

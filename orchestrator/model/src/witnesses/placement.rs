@@ -91,6 +91,10 @@ fn guest(record: &Record, device: &str, said: Bar, place: &Place) -> Option<Find
 /// Returns a leaf of the BAR that is not where the guest's agent reports its mapping: it was not
 /// walked.
 fn moved(record: &Record, mapping: &Mapping, look: &DecodedLook, place: &Place) -> Option<Finding> {
+    // Isolation checks a BAR that is at other IPAs than its own.
+    if record.planned.resolved.is_in_replacement(&mapping.device, look.step) {
+        return None;
+    }
     let bar = record.session.around.bar(&mapping.device)?;
     let leaves = look.seen.as_ref().ok()?.devices.get(&mapping.device)?;
     let in_bar = leaves.iter().filter(|leaf| bar.start <= leaf.pa && leaf.pa - bar.start < bar.size);

@@ -31,7 +31,9 @@ impl Witness for Smaps {
         let mut spoke = false;
         for (look, seen) in scene.readable() {
             let Some(guest) = scene.record.planned.resolved.guests.get(&look.guest) else { continue };
-            for device in guest.assign.keys() {
+            // The VMA of a BAR over which the VMM has mapped another is gone.
+            let cell = &scene.record.planned.resolved;
+            for device in guest.assign.keys().filter(|device| cell.behind(device, look.step) == **device) {
                 let bar = Bar::at(scene.record, look, seen, device);
                 findings.extend(bar.findings());
                 spoke |= !bar.vmas.is_empty() && seen.devices.get(device).is_some_and(|of| !of.is_empty());

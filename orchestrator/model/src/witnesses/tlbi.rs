@@ -8,9 +8,10 @@ mod tests;
 use super::{Hearing, Scene, Witness};
 use crate::finding::{Finding, Subject, Weight};
 use crate::lines::{Testimony, Text};
+use crate::record::after_reset::planned;
 use crate::record::{At, Record, environment, registers};
 use crate::scenario::Promise;
-use crate::steps::{HostStep, Invalidated, Look, TlbiRun};
+use crate::steps::{Invalidated, Look, MeasureStep, Step, TlbiRun};
 use coverage::Removed;
 use s2lab_mmu::{Stage2, Stage2Leaf};
 
@@ -47,15 +48,13 @@ impl Witness for Tlbi {
 
     fn hear(&self, scene: &Scene<'_>) -> Hearing {
         let cell = &scene.record.planned.resolved;
-        let steps = cell.steps.iter().enumerate();
-        let resets = steps.filter_map(|(at, step)| Some((at, step.of::<HostStep>()?.reset.as_str())));
         let (mut findings, mut silent) = (vec![], None);
-        let mut resets = resets.peekable();
-        if resets.peek().is_none() {
+        let mut removals = planned(cell).peekable();
+        if removals.peek().is_none() {
             silent = Some("no leaf was removed".to_owned());
         }
-        for (at, device) in resets {
-            match judged(scene, at, device) {
+        for (at, removal) in removals {
+            match judged(scene, at, removal.device) {
                 Ok(found) => findings.extend(found),
                 Err(why) => drop(silent.get_or_insert(why)),
             }
@@ -69,7 +68,7 @@ impl Witness for Tlbi {
     }
 }
 
-/// Returns the findings about the reset of `device` in step `at`, or the reason why there can be
+/// Returns the findings about the removal of `device` in step `at`, or the reason why there can be
 /// none.
 fn judged(scene: &Scene<'_>, at: usize, device: &str) -> Result<Vec<Finding>, String> {
     let record = scene.record;
@@ -107,14 +106,20 @@ fn before<'a>(
     let look = look.ok_or_else(|| format!("no look at guest {} before step {at}", seen.guest))?;
     let steps = scene.record.planned.resolved.steps.iter().enumerate();
     let mut between = steps.filter(|(step, _)| (look.step + 1..at).contains(step));
-    if between.any(|(_, step)| step.of::<HostStep>().is_some_and(|step| step.reset == seen.device)) {
-        return Err(format!("no look between the resets of {}", seen.device));
+    if between.any(|(_, step)| removes(step, &seen.device)) {
+        return Err(format!("no look between two removals of {}", seen.device));
     }
     let tables = look.seen.as_ref().map_err(ToString::to_string)?;
     let mut raw = scene.record.observations.at::<Look>(look.step).filter(|raw| raw.guest == seen.guest);
     let raw = raw.next().ok_or("the look is not in the log")?;
     let guest = registers::stage2(&raw.registers).map_err(|error| error.to_string())?;
     Ok((guest, tables.devices.get(&seen.device).map_or(&[], Vec::as_slice)))
+}
+
+/// Returns true if a step removes the device, a reset before a sample among them.
+fn removes(step: &Step, device: &str) -> bool {
+    let by_sample = step.of::<MeasureStep>().and_then(|step| step.reset.as_deref());
+    by_sample.or(step.removes().map(|removal| removal.device)) == Some(device)
 }
 
 impl coverage::Left {

@@ -64,8 +64,8 @@ pub enum Error {
     Fewer { guest: String, stops: u32, seen: usize, vcpus: u32 },
     #[error("the tables of guest {guest} cannot be read: {why}")]
     Tables { guest: String, why: LookError },
-    #[error("the tables after the reset of `{device}` cannot be read: {why}")]
-    AfterReset { device: String, why: LookError },
+    #[error("the tables after the removal of `{device}` cannot be read: {why}")]
+    AfterRemoval { device: String, why: LookError },
     #[error("cannot keep a table page in {folder}: {source}")]
     Keep { folder: String, source: io::Error },
 }
@@ -146,8 +146,8 @@ impl Looks<'_> {
         }
     }
 
-    /// Reads the stage 2 that `tables` lead to, of the guest whose `device` was reset.
-    pub async fn after_reset(
+    /// Reads the stage 2 that `tables` lead to, of the guest from which `device` was removed.
+    pub async fn after_removal(
         self,
         device: &str,
         tables: Beside,
@@ -160,7 +160,7 @@ impl Looks<'_> {
         let left = after_reset::leaves(&after, around, &memory);
         let contents = memory.pages().into_iter().map(|page| (page, copy(self.ram, page))).collect();
         self.gdb.release(self.qmp).await?;
-        left.map_err(|why| Error::AfterReset { device: device.into(), why })?;
+        left.map_err(|why| Error::AfterRemoval { device: device.into(), why })?;
         after.pages = keep(contents, raw)
             .map_err(|source| Error::Keep { folder: raw.display().to_string(), source })?;
         Ok(after)

@@ -16,7 +16,7 @@ impl CellContext<'_, '_> {
     pub(super) async fn load(&mut self, index: usize, step: &LoadStep) -> Result<(), Stop> {
         for &width in &step.width {
             let (seed, manner) = (self.seed(index, width), step.manner());
-            put(self.bar(&step.device)?, manner.from..manner.from + step.bytes.0, seed)?;
+            put(self.bar(index, &step.device)?, manner.from..manner.from + step.bytes.0, seed)?;
             let ask = Load {
                 device: step.device.clone(),
                 address: self.guest_address(&step.guest, &step.device)?,

@@ -14,7 +14,7 @@ impl CellContext<'_, '_> {
             };
             // Widths are small: no two stores of the run have one seed.
             let seed = self.seed(index, width) ^ u64::from(number + 1) << 16;
-            let stored = self.stored(&step.store, width, seed).await?;
+            let stored = self.stored(index, &step.store, width, seed).await?;
             let (measure, warm_up) = (step.name.clone(), number < step.warm_up);
             let sample = Sample { measure, number, warm_up, reset, stored };
             self.observed(index, Observation::Sample(sample));

@@ -1,11 +1,13 @@
 //! The scenario's steps, carried out in a running session: one file a step.
 
 mod count;
+mod device;
 mod load;
 mod look;
 mod measure;
+mod memslot;
 mod probe;
-mod reset;
+mod removal;
 mod store;
 
 use super::{cell::CellContext, stages::Stop};
@@ -28,15 +30,18 @@ impl CellContext<'_, '_> {
     /// Carries out the scenario's steps in their order.
     pub(super) async fn steps(&mut self) -> Result<(), Stop> {
         for (index, step) in self.planned.resolved.steps.iter().enumerate() {
-            let begin = self.begin_count(step);
+            let (begin, removal) = (self.begin_count(step), self.begin_removal(step));
             match step {
                 Step::Store(step) => self.store(index, step).await?,
                 Step::Load(step) => self.load(index, step).await?,
                 Step::Look(step) => self.look(index, step).await?,
                 Step::Measure(step) => self.measure(index, step).await?,
-                Step::Host(step) => self.reset(index, step).await?,
+                Step::Host(step) => self.host(index, step).await?,
+                Step::Guest(step) => self.guest(index, step).await?,
+                Step::Memslot(step) => self.memslot(index, step).await?,
                 Step::Probe(step) => self.probe(index, step).await?,
             }
+            self.end_removal(index, removal).await?;
             self.end_count(index, begin);
         }
         Ok(())
@@ -51,8 +56,9 @@ impl CellContext<'_, '_> {
         self.session.nonce ^ (step as u64) << 32 ^ u64::from(width)
     }
 
-    /// Returns the memory behind the BAR of a device.
-    fn bar(&self, device: &str) -> Result<&Bytes, Stop> {
+    /// Returns the memory that a guest accesses by the BAR of a device in a step.
+    fn bar(&self, step: usize, device: &str) -> Result<&Bytes, Stop> {
+        let device = self.planned.resolved.behind(device, step);
         self.session.host.bytes(device).ok_or_else(|| Stop::lab(format!("no BAR of `{device}`")))
     }
 

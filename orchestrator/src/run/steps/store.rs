@@ -11,7 +11,7 @@ use s2lab_protocol::{
 impl CellContext<'_, '_> {
     pub(super) async fn store(&mut self, index: usize, step: &StoreStep) -> Result<(), Stop> {
         for &width in &step.width {
-            let stored = self.stored(step, width, self.seed(index, width)).await?;
+            let stored = self.stored(index, step, width, self.seed(index, width)).await?;
             self.observed(index, Observation::Stored(stored));
         }
         Ok(())
@@ -20,6 +20,7 @@ impl CellContext<'_, '_> {
     /// Carries out the store of one width, with the pattern of this seed.
     pub(super) async fn stored(
         &mut self,
+        index: usize,
         step: &StoreStep,
         width: u32,
         seed: u64,
@@ -36,7 +37,7 @@ impl CellContext<'_, '_> {
         };
         let Stored { map, width, by, manner, bytes, result } =
             self.ask_guest(&step.guest, ask, self.for_accesses()).await?;
-        let memory = self.bar(&step.device)?;
+        let memory = self.bar(index, &step.device)?;
         let file_difference = (manner.from..manner.from + bytes)
             .step_by(size_of::<u64>())
             .find(|&offset| memory.word(offset) != Some(pattern(seed, offset)));

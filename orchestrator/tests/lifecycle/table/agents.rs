@@ -101,6 +101,22 @@ pub(super) fn answers() -> Vec<Row> {
             "`reset a device`",
         ),
         silent(
+            "operation-never-answered",
+            "device",
+            "TIMEOUT(steps)",
+            Stage::Steps,
+            Deadline::Request,
+            "`change the state of a device`",
+        ),
+        silent(
+            "command-register-never-written",
+            "command",
+            "TIMEOUT(steps)",
+            Stage::Steps,
+            Deadline::Request,
+            "`write the command register`",
+        ),
+        silent(
             "probe-never-answered",
             "probe",
             "TIMEOUT(steps)",

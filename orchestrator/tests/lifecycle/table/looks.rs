@@ -198,6 +198,12 @@ pub(super) fn evidence() -> Vec<Row> {
             "FAIL",
             "step 2, stage 2 after the reset of nic: 2 leaves, the first at IPA 0x8080000000 instead of no leaf in its BARs",
         ),
+        fault("memory-off-that-was-none", request("device"), Act::StayMapped).judged(
+            "FAIL",
+            "step 5, stage 2 after the memory-off of nic: 2 leaves, the first at IPA 0x8080000000 instead of no leaf in its BARs",
+        ),
+        fault("another-operation", request("device"), device_done(DeviceOperation::PowerOff))
+            .stops("MISS", Stage::Steps, "answers `change the state of a device` with something else"),
         fault(
             "vma-of-a-byte",
             request("vma-flags"),
@@ -214,6 +220,10 @@ pub(super) fn evidence() -> Vec<Row> {
         fault("no-vma-over-the-bar", request("vma-flags"), Act::answer::<VmaFlags>(&vec![]))
             .judged("MISS", "VMAs over nic"),
     ]
+}
+
+fn device_done(operation: DeviceOperation) -> Act {
+    Act::answer::<Device>(&DeviceDone { operation })
 }
 
 /// Rows about the leaves of the VMM's own stage 1.

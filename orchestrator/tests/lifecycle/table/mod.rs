@@ -6,6 +6,7 @@ mod consoles;
 mod guests;
 mod isolation;
 mod looks;
+mod memslots;
 mod process;
 mod tlbi;
 
@@ -16,11 +17,11 @@ use crate::{
 use fake_qemu::script::{Act, Bend, Moment, PluginAnswer, Script, Tlbi};
 use s2lab_model::event::Stage;
 use s2lab_protocol::{
-    Body, By, Facility, Failure, FailureKind, FinalRecord, GuestEnd, Hello, Level, Manner, MapKind, Mapping,
-    Notice, Order, Peer, ProbeEnd, ProbeKind, StoreResult,
+    Body, By, DeviceOperation, Facility, Failure, FailureKind, FinalRecord, GuestEnd, Hello, Level, Manner,
+    MapKind, Mapping, Notice, Order, Peer, ProbeEnd, ProbeKind, StoreResult,
     ask::{
-        Ask, Bind, CellRecord, EndCell, Finish, Held, Hold, Load, Loaded, Memory, Probe, ProbeDone, Release,
-        Reset, ResetDone, Store, Stored, VmaFlags,
+        Ask, Bind, CellRecord, Device, DeviceDone, EndCell, Finish, Held, Hold, Load, Loaded, Memory, Probe,
+        ProbeDone, Release, Reset, ResetDone, Store, Stored, VmaFlags,
     },
 };
 
@@ -46,6 +47,7 @@ pub(crate) fn groups() -> Vec<Group> {
         group("Whether tables mean what they say", isolation::walked()),
         group("The host's memory", isolation::memory()),
         group("Bytes, places and flags", looks::evidence()),
+        group("Memslots", memslots::memslots()),
         group("The VMM's own leaves", looks::own_leaves()),
         group("TLB invalidations", tlbi::invalidations()),
         group("The host's console", consoles::consoles()),

@@ -5,7 +5,7 @@ use crate::record::beside::SeenBeside;
 use crate::record::overlap::Overlaps;
 use crate::record::virt;
 use s2lab_mmu::{Granule, Stage2Leaf};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 pub(super) const ALL: [fn(&Scene) -> Vec<Foreign>; 8] =
@@ -93,7 +93,9 @@ fn beside(scene: &Scene) -> Vec<Foreign> {
 /// zero page is at many, read-only.
 fn again(scene: &Scene) -> Vec<Foreign> {
     let mut out = twice(scene.seen.ram.iter().chain(&scene.seen.unknown).collect(), false, &What::Again);
-    for (device, leaves) in &scene.seen.devices {
+    let cell = &scene.record.planned.resolved;
+    let once = |device: &str| !cell.is_in_replacement(device, scene.step);
+    for (device, leaves) in scene.seen.devices.iter().filter(|(device, _)| once(device)) {
         out.extend(twice(leaves.iter().collect(), true, &What::BarAgain(device.clone())));
     }
     out
@@ -117,21 +119,26 @@ fn twice(mut leaves: Vec<&Stage2Leaf>, always: bool, what: &What) -> Vec<Foreign
     out
 }
 
-/// A BAR is where the guest has it, all of it at one distance.
+/// A BAR is where the guest has it, all of it at one distance: at its own memslot, and at those over
+/// which the VMM has mapped it.
 fn bar_moved(scene: &Scene) -> Vec<Foreign> {
     let mut out = vec![];
-    let devices: BTreeSet<_> =
-        scene.seen.mappings.iter().map(|mapping| (&mapping.device, mapping.ipa)).collect();
-    for (device, ipa) in devices {
+    let mut places: BTreeMap<&str, BTreeSet<u64>> = BTreeMap::new();
+    for mapping in &scene.seen.mappings {
+        let behind = scene.record.planned.resolved.behind(&mapping.device, scene.step);
+        places.entry(&mapping.device).or_default();
+        places.entry(behind).or_default().insert(mapping.ipa);
+    }
+    for (device, ipas) in places {
         let Some(bar) = scene.record.session.around.bar(device) else { continue };
         let bar_range = bar.start..bar.start.saturating_add(bar.size);
         let in_bar = Overlaps::of([(bar_range, ())]);
         let leaves = scene.seen.devices.get(device).into_iter().flatten();
         let moved = leaves.filter(|leaf| {
             in_bar.with(&mapped(leaf)).is_some()
-                && leaf.ipa.wrapping_sub(leaf.pa) != ipa.wrapping_sub(bar.start)
+                && !ipas.iter().any(|ipa| leaf.ipa.wrapping_sub(leaf.pa) == ipa.wrapping_sub(bar.start))
         });
-        out.extend(foreign(moved, &What::BarAgain(device.clone())));
+        out.extend(foreign(moved, &What::BarAgain(device.to_owned())));
     }
     out
 }

@@ -8,6 +8,7 @@ use crate::finding::{Finding, Subject, Weight};
 use crate::record::Record;
 use crate::record::addresses::AddressSet;
 use crate::record::look::{DecodedLook, GuestTables};
+use crate::steps::Stored;
 use s2lab_mmu::Stage2Leaf;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -64,7 +65,10 @@ pub(super) fn stores(
         if let Some(device) = of.data.unmaps() {
             stored.remove(device);
         }
-        if let Some(store) = of.data.stored().filter(|store| store.guest == look.guest) {
+        // Behind a memslot over which the VMM has mapped another BAR is not the device's own.
+        let is_own = |device: &str| !record.planned.resolved.is_in_replacement(device, look.step);
+        let own = |store: &&Stored| store.guest == look.guest && is_own(&store.device);
+        if let Some(store) = of.data.stored().filter(own) {
             let from = store.manner.from;
             stored.entry(&store.device).or_default().push(from..from.saturating_add(store.bytes));
         }

@@ -13,13 +13,14 @@ use crate::judge::judge_run;
 use crate::night::{KnownFailure, Night};
 use crate::record::environment;
 use crate::record::parse::{Skipped, parse};
-use crate::scenario::Size;
+use crate::scenario::{Size, Vmm};
 use crate::shards::{Inputs, KernelIdentity, PlanFile, Shard};
 use crate::steps::{
-    Counted, Counts, FaultRun, Invalidated, ProbeOutcome, ProbeStep, Step, TlbiRun, TracedTlbi,
+    Actor, Counted, Counts, DeviceOperated, FaultRun, HostStep, Invalidated, MemslotOperated, MemslotStep,
+    ProbeOutcome, ProbeStep, Step, TlbiRun, TracedTlbi,
 };
 use guest_tables::VmmTables;
-use s2lab_protocol::{Barrier, By, Manner, Order, ProbeEnd, ProbeKind};
+use s2lab_protocol::{Barrier, By, DeviceOperation, Manner, MemslotOperation, Order, ProbeEnd, ProbeKind};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -140,6 +141,7 @@ fn with_manners(story: &mut Story) {
     with_exception(story, &probed);
     let last = story.events.iter().position(|event| matches!(event, Event::CellRecord { .. })).unwrap();
     story.events.insert(last, Event::Observed { step: 6, data: Observation::Probed(probed) });
+    with_operations(story);
 }
 
 /// Adds a probe that ends in an exception, after that of step 6.
@@ -152,6 +154,39 @@ fn with_exception(story: &mut Story, other: &Probed) {
     let data = Observation::Probed(Probed { guest, device, map, kind, outcome });
     let last = story.events.iter().position(|event| matches!(event, Event::HostDown { .. })).unwrap();
     story.events.insert(last, Event::Observed { step: 7, data });
+}
+
+/// Makes the guest one of the built-in VMM, and adds operations on its device as the first steps.
+fn with_operations(story: &mut Story) {
+    let cell = &mut story.cell.resolved;
+    cell.guests.values_mut().for_each(|guest| guest.vmm = Vmm::Builtin);
+    let (guest, device) = ("g0".to_owned(), "nic".to_owned());
+    let operation = MemslotOperation::Log;
+    let log = MemslotStep { guest: guest.clone(), of: device.clone(), operation, with: None };
+    let steps = [
+        Step::Host(HostStep::MemoryOff(device.clone())),
+        Step::Host(HostStep::MemoryOn(device.clone())),
+        Step::Memslot(log),
+    ];
+    let more = steps.len();
+    cell.steps.splice(0..0, steps);
+    for event in &mut story.events {
+        if let Event::Observed { step, .. } = event {
+            *step += more;
+        }
+    }
+    let operated = |operation| {
+        Observation::DeviceOperated(DeviceOperated { by: Actor::Host, device: device.clone(), operation })
+    };
+    let logged = MemslotOperated { guest, of: device.clone(), operation, with: None, errno: Some(22) };
+    let observed = [
+        operated(DeviceOperation::MemoryOff),
+        operated(DeviceOperation::MemoryOn),
+        Observation::MemslotOperated(logged),
+    ];
+    let at = story.events.iter().position(|event| matches!(event, Event::Observed { .. })).unwrap();
+    let observed = observed.into_iter().enumerate().map(|(step, data)| Event::Observed { step, data });
+    story.events.splice(at..at, observed);
 }
 
 /// The plan that the cell is a shard of.
@@ -176,7 +211,7 @@ fn ahead() -> Vec<Value> {
     let cell = &mut lines[0]["event"]["plan"]["cells"][0];
     cell["shard"] = json!([1, 2]);
     cell["resolved"]["host"]["sockets"] = json!(2);
-    cell["resolved"]["steps"][0]["store"]["pace"] = json!("slow");
+    cell["resolved"]["steps"][3]["store"]["pace"] = json!("slow");
     let of = |event: Value| json!({"v": "", "seq": 0, "ms": 0, "cell": KEY, "event": event});
     let end = lines.iter().position(|line| line["event"].get("cell-ended").is_some()).unwrap();
     lines.insert(end, of(json!({"observed": {"step": 5, "data": {"loaded": {"words": [1, 2]}}}})));
@@ -240,10 +275,9 @@ fn a_key_of_a_younger_minor_may_stand_anywhere_in_the_resolved_cell() {
         "/host",
         "/host/devices/nic",
         "/guests/g0",
-        "/steps/0/store",
-        "/steps/1/look",
-        "/steps/2/host",
-        "/steps/5/probe",
+        "/steps/3/store",
+        "/steps/4/look",
+        "/steps/8/probe",
         "/expect/0",
     ] {
         let mut lines = ours();

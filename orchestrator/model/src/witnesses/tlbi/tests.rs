@@ -237,7 +237,7 @@ fn a_reset_without_a_look_before_it_is_not_judged() {
     };
     let more: Vec<_> = story.events.iter().filter(of_reset).map(|event| at_step(event, 3)).collect();
     let story = more.into_iter().chain([nothing]).fold(story, Story::and);
-    silent(&story, "no look between the resets of nic");
+    silent(&story, "no look between two removals of nic");
 }
 
 #[test]

@@ -1,0 +1,59 @@
+//! Operations on an assigned device.
+
+use super::{Ask, GuestRequest, HostRequest};
+use crate::DeviceOperation;
+use serde::{Deserialize, Serialize};
+
+/// Lets the operation happen to the device, through VFIO like its VMM.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Device {
+    pub guest: String,
+    pub device: String,
+    pub operation: DeviceOperation,
+}
+
+impl Ask for Device {
+    type Level = HostRequest;
+    type Answer = DeviceDone;
+    const DOING: &str = "change the state of a device";
+
+    fn request(self) -> HostRequest {
+        HostRequest::Device(self)
+    }
+
+    fn mismatch(&self, done: &DeviceDone) -> Option<&'static str> {
+        (done.operation != self.operation).then_some("another operation was asked for")
+    }
+}
+
+/// Switches memory space on or off in the command register, as a driver in the guest does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Command {
+    /// PCI address in the guest.
+    pub address: String,
+    /// [`DeviceOperation::MemoryOff`] or [`DeviceOperation::MemoryOn`].
+    pub operation: DeviceOperation,
+}
+
+impl Ask for Command {
+    type Level = GuestRequest;
+    type Answer = DeviceDone;
+    const DOING: &str = "write the command register";
+
+    fn request(self) -> GuestRequest {
+        GuestRequest::Command(self)
+    }
+
+    fn mismatch(&self, done: &DeviceDone) -> Option<&'static str> {
+        (done.operation != self.operation).then_some("another operation was asked for")
+    }
+}
+
+/// An operation that has happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeviceDone {
+    pub operation: DeviceOperation,
+}

@@ -1,0 +1,121 @@
+//! Checks of the step `memslot`: its guest must have the VMM, the region and the other device, and
+//! no access may come that the memslot does not allow.
+
+use super::RAM;
+use super::parts::{Parts, Step, size};
+use crate::diagnostic::Sink;
+use std::collections::BTreeMap;
+
+/// The state of a memslot that does not allow every access.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Removed,
+    ReadOnly,
+}
+
+pub(super) fn check(parts: &Parts<'_>, sink: &mut Sink<'_>) {
+    let mut states: BTreeMap<&str, State> = BTreeMap::new();
+    for step in &parts.steps {
+        if step.kind != "memslot" {
+            accesses(step, &states, sink);
+            continue;
+        }
+        has_memslots(parts, step, sink);
+        region(parts, step, sink);
+        other(parts, step, sink);
+        let (Some(of), Some(operation)) = (step.word("of"), step.word("do")) else { continue };
+        let before = states.get(of).copied();
+        match (operation, before) {
+            ("add", Some(State::Removed)) => drop(states.remove(of)),
+            ("add", _) => {
+                let message = format!("the memslot of `{of}` was not removed before");
+                sink.error_help(step.span.clone(), message, "write a step with `do: remove` before it");
+            }
+            (_, Some(State::Removed)) => {
+                let message = format!("the memslot of `{of}` is removed");
+                sink.error_help(step.span.clone(), message, "write a step with `do: add` before it");
+            }
+            ("remove", _) => drop(states.insert(of, State::Removed)),
+            ("read-only", _) => drop(states.insert(of, State::ReadOnly)),
+            // Both remove the memslot and add it as it was first.
+            ("remap" | "move", Some(State::ReadOnly)) => {
+                let message = format!("`do: {operation}` of a read-only memslot");
+                sink.error_help(
+                    step.span.clone(),
+                    message,
+                    "write steps with `do: remove` and `do: add` before it",
+                );
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Reports an access that ends the guest, unless it is a probe.
+fn accesses(step: &Step<'_>, states: &BTreeMap<&str, State>, sink: &mut Sink<'_>) {
+    let (Some(node), Some(device)) = (step.body.get("device"), step.word("device")) else { return };
+    let state = match states.get(device) {
+        Some(State::Removed) if step.kind != "probe" => "removed",
+        Some(State::ReadOnly) if !matches!(step.kind, "probe" | "load") => "read-only",
+        _ => return,
+    };
+    let message = format!("the memslot of `{device}` is {state}: the access ends the guest");
+    sink.error_help(
+        node.span.clone(),
+        message,
+        "write steps with `do: remove` and `do: add` before it, or a `probe`",
+    );
+}
+
+fn has_memslots(parts: &Parts<'_>, step: &Step<'_>, sink: &mut Sink<'_>) {
+    let (Some(node), Some(guest)) = (step.body.get("guest"), step.word("guest")) else { return };
+    let vmm = parts.guests.as_ref().and_then(|guests| guests.get(guest)?.node.get("vmm")?.text());
+    if vmm == Some("qemu") {
+        let message = format!("guest `{guest}` has QEMU, whose memslots are its own");
+        sink.error_help(node.span.clone(), message, "write `vmm: builtin`");
+    }
+}
+
+fn region(parts: &Parts<'_>, step: &Step<'_>, sink: &mut Sink<'_>) {
+    let (Some(node), Some(of)) = (step.body.get("of"), step.word("of")) else { return };
+    match step.word("do") {
+        _ if of != RAM => of_guest(parts, step, "of", sink),
+        Some("log" | "unlog") | None => {}
+        Some(operation) => {
+            let message = format!("`do: {operation}` of `{RAM}`: the guest runs in it");
+            sink.error_help(node.span.clone(), message, "of RAM there are `do: log` and `do: unlog`");
+        }
+    }
+}
+
+/// Checks that the guest has the device that a key names.
+fn of_guest(parts: &Parts<'_>, step: &Step<'_>, key: &str, sink: &mut Sink<'_>) {
+    let (Some(node), Some(device)) = (step.body.get(key), step.word(key)) else { return };
+    let Some(guest) = step.word("guest") else { return };
+    if parts.is_device(device, &node.span, sink) && parts.owner.get(device) != Some(&guest) {
+        sink.error(node.span.clone(), format!("guest `{guest}` does not have device `{device}`"));
+    }
+}
+
+fn other(parts: &Parts<'_>, step: &Step<'_>, sink: &mut Sink<'_>) {
+    let with = step.body.get("with");
+    match (step.word("do"), with) {
+        (Some("replace"), None) => {
+            let message = "`do: replace` needs `with`: the device whose BAR comes there";
+            sink.error(step.span.clone(), message);
+        }
+        (Some("replace"), Some(node)) => {
+            of_guest(parts, step, "with", sink);
+            let bar = |key| size(parts.devices.as_ref()?.get(step.word(key)?)?.node.get("bar"));
+            if step.word("with") == step.word("of") {
+                sink.error(node.span.clone(), "a BAR does not replace itself");
+            } else if let (Some(of), Some(with)) = (bar("of"), bar("with"))
+                && with < of
+            {
+                sink.error(node.span.clone(), "the BAR that comes there is smaller than the memslot");
+            }
+        }
+        (Some(_), Some(node)) => sink.error(node.span.clone(), "only `do: replace` has `with`"),
+        _ => {}
+    }
+}

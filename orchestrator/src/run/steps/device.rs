@@ -1,0 +1,54 @@
+//! The steps `host` and `guest`: an operation on a device.
+
+use super::super::{cell::CellContext, stages::Stop};
+use crate::host::deadlines::Deadline;
+use s2lab_model::steps::{self, Actor, DeviceOperated, GuestStep, HostStep, Observation};
+use s2lab_protocol::{
+    DeviceOperation,
+    ask::{Command, Device, Reset, ResetDone},
+};
+
+impl CellContext<'_, '_> {
+    pub(super) async fn host(&mut self, index: usize, step: &HostStep) -> Result<(), Stop> {
+        let (device, operation) = step.parts();
+        let Some(operation) = operation else {
+            let method = self.reset_device(device).await?;
+            let reset = steps::Reset { device: device.to_owned(), method };
+            self.observed(index, Observation::Reset(reset));
+            return Ok(());
+        };
+        let ask = Device { guest: self.owner(device)?, device: device.to_owned(), operation };
+        self.session.ask_host(ask, self.due(Deadline::Request)).await?;
+        self.changed(index, Actor::Host, device, operation);
+        Ok(())
+    }
+
+    pub(super) async fn guest(&mut self, index: usize, step: &GuestStep) -> Result<(), Stop> {
+        let (device, operation) = step.parts();
+        let guest = self.owner(device)?;
+        let ask = Command { address: self.guest_address(&guest, device)?, operation };
+        self.ask_guest(&guest, ask, self.due(Deadline::Request)).await?;
+        self.changed(index, Actor::Guest, device, operation);
+        Ok(())
+    }
+
+    fn changed(&self, index: usize, by: Actor, device: &str, operation: DeviceOperation) {
+        let device = device.to_owned();
+        self.observed(index, Observation::DeviceOperated(DeviceOperated { by, device, operation }));
+    }
+
+    /// Resets a device, and returns the method.
+    pub(super) async fn reset_device(&mut self, device: &str) -> Result<String, Stop> {
+        let ask = Reset { guest: self.owner(device)?, device: device.to_owned() };
+        let ResetDone { method } = self.session.ask_host(ask, self.due(Deadline::Request)).await?;
+        Ok(method)
+    }
+
+    /// Returns the guest that has the device.
+    pub(super) fn owner(&self, device: &str) -> Result<String, Stop> {
+        let mut guests = self.planned.resolved.guests.iter();
+        let owner = guests.find(|(_, guest)| guest.assign.contains_key(device));
+        let (guest, _) = owner.ok_or_else(|| Stop::lab(format!("`{device}` belongs to no guest")))?;
+        Ok(guest.clone())
+    }
+}
