@@ -9,16 +9,18 @@ mod frames;
 mod log;
 mod memory;
 mod packed;
+mod ptdump;
 mod series;
 mod stage1;
 mod stage2;
+mod trace;
 mod yaml;
 
 /// A function that uses the bytes and panics on a finding.
 pub type Target = fn(&[u8]);
 
 /// All targets by name, which is also the name of the folder with the target's seeds.
-pub const TARGETS: [(&str, Target); 11] = [
+pub const TARGETS: [(&str, Target); 13] = [
     ("stage2", stage2::walk),
     ("stage1", stage1::translate),
     ("scenario", yaml::scenario),
@@ -30,6 +32,8 @@ pub const TARGETS: [(&str, Target); 11] = [
     ("mailbox", series::mailbox),
     ("packed", packed::members),
     ("bundle", bundle::open),
+    ("trace", trace::faults),
+    ("ptdump", ptdump::lines),
 ];
 
 /// Returns the target of that name.

@@ -131,21 +131,22 @@ pub(crate) fn uptime_ms() -> u64 {
 }
 
 fn mount_all() -> Result<(), InitError> {
-    const TREES: [(&str, &str); 6] = [
+    const TREES: [(&str, &str); 7] = [
         ("proc", "/proc"),
         ("sysfs", "/sys"),
         ("devtmpfs", "/dev"),
         ("tmpfs", "/run"),
         ("tmpfs", "/tmp"),
         ("debugfs", "/sys/kernel/debug"),
+        ("tracefs", "/sys/kernel/tracing"),
     ];
     for (what, on) in TREES {
         // On a read-only or prepared tree the folder already exists; if not, mount fails.
         let _ = std::fs::create_dir_all(on);
         match mount(what, on, what, MountFlags::empty(), None) {
             Ok(()) | Err(rustix::io::Errno::BUSY) => {}
-            // Only the diagnosis uses debugfs, and a kernel may be built without it.
-            Err(_) if what == "debugfs" => {}
+            // Diagnosis and the trace of faults use them, and a kernel may be built without them.
+            Err(_) if matches!(what, "debugfs" | "tracefs") => {}
             Err(why) => return Err(InitError::Mount { what, on, why: why.into() }),
         }
     }

@@ -7,12 +7,15 @@
 pub mod ask;
 mod bar;
 mod console;
+mod dump;
 mod frame;
 mod kinds;
 mod manner;
 mod message;
 mod names;
 mod operations;
+pub mod trace;
+mod windows;
 
 pub use ask::{
     BoundDevice, CellRecord, Extent, FinalRecord, HOLD_REGISTER, HostMemory, Mapping, ProbeEnd, StoreResult,
@@ -28,3 +31,4 @@ pub use manner::{GRAIN, MOST_VCPUS, Manner, Misfit, Row, USUAL_SEED, WIDTHS, WOR
 pub use message::*;
 pub use names::{LONGEST_NAME, NAME_PATTERN, is_name, is_word};
 pub use operations::{DeviceOperation, MemslotOperation};
+pub use windows::{BAR_WINDOWS, is_bar_place};

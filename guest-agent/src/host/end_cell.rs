@@ -10,6 +10,9 @@ impl Host<'_> {
     pub(super) fn end_cell(&mut self, id: u64, &EndCell { nonce }: &EndCell) -> Result<(), LinkError> {
         self.end_guests()?;
         let tables = self.freed();
+        if let Some(Ok(trace)) = &mut self.trace {
+            trace.forget();
+        }
         let root = &self.agent.root;
         let unclean = self.devices.release(root).err().map(|why| why.message);
         let taint = root.taint();

@@ -5,7 +5,9 @@ mod bind;
 mod console;
 mod device;
 mod devices;
+mod dump;
 mod end_cell;
+mod faults;
 pub(crate) mod look;
 mod memory;
 mod reset;
@@ -23,6 +25,7 @@ use crate::fault;
 use crate::link::{Incoming, LinkError, in_json};
 use crate::port::Port;
 use devices::Devices;
+use faults::FaultTrace;
 use look::Looks;
 use router::Downlinks;
 use s2lab_protocol::ask::{HostRequest, Request, StartGuest};
@@ -43,6 +46,8 @@ struct Host<'a> {
     downlinks: Arc<Downlinks>,
     guests: BTreeMap<String, Guest>,
     devices: Devices,
+    /// The trace of stage-2 faults, since before the first guest, or the reason why there is none.
+    trace: Option<Result<FaultTrace, String>>,
     /// The memory of the secondary page tables before the cell's first guest, in KiB.
     tables: Option<u64>,
 }
@@ -66,7 +71,7 @@ pub(crate) fn serve(agent: Agent, incoming: Incoming<Port>) -> Result<(), LinkEr
     started.map_err(|why| LinkError::Stream { doing: "starting the reader of", why })?;
     ssh::start(&agent.root, &agent.link)?;
     let (guests, devices) = (BTreeMap::new(), Devices::default());
-    Host { agent: &agent, downlinks, guests, devices, tables: None }.answer_all(&requests)
+    Host { agent: &agent, downlinks, guests, devices, trace: None, tables: None }.answer_all(&requests)
 }
 
 /// A thread that sorts s2lab's frames: requests to the host go into the queue, frames to guests to
@@ -133,7 +138,9 @@ impl Host<'_> {
         match request {
             HostRequest::Bind(ask) => self.reply(ask),
             HostRequest::Device(ask) => self.reply(ask),
+            HostRequest::Dump(ask) => self.reply(ask),
             HostRequest::EndCell(_) => Err(fault::invalid("a cell ends in the agent's loop")),
+            HostRequest::Faults(ask) => self.reply(ask),
             HostRequest::Finish(_) => Err(fault::invalid("finish ends the agent's loop")),
             HostRequest::Memory(ask) => self.reply(ask),
             HostRequest::Reset(ask) => self.reply(ask),

@@ -1,6 +1,6 @@
 //! Starting a guest.
 
-use super::{Guest, Host, tables, vmm::Vmm};
+use super::{Guest, Host, faults::FaultTrace, tables, vmm::Vmm};
 use crate::{agent::Answers, fault};
 use s2lab_protocol::Failure;
 use s2lab_protocol::ask::{GuestStarted, StartGuest};
@@ -12,6 +12,9 @@ impl Answers<StartGuest> for Host<'_> {
         }
         if self.tables.is_none() {
             self.tables = tables::memory(&self.agent.root);
+        }
+        if self.trace.is_none() {
+            self.trace = Some(FaultTrace::start(&self.agent.root));
         }
         let (vmm, version, downlink) = Vmm::start(&self.agent.root, &spec, &self.agent.link)?;
         let pid = vmm.pid();

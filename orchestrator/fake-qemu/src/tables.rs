@@ -4,7 +4,7 @@ use guest_tables::{
     BAR_IPA, BAR_PA, BAR_VA, BLOCK, GuestTables, HCR, HCR_E2H, HCR_FWB, INDEX_DEVICE, INDEX_NC, PAGE,
     VmmTables, registers as guest_registers, stage2_root,
 };
-use s2lab_protocol::MapKind;
+use s2lab_protocol::{MapKind, ask::DumpedRange};
 use std::collections::BTreeMap;
 
 /// The distance from one device's BAR to the next, IPA and PA: the largest BAR.
@@ -75,6 +75,24 @@ pub(crate) fn vmm(guest: u64, devices: &[(u64, u64)], pages: bool) -> BTreeMap<u
         }
     }
     vmm.pages()
+}
+
+/// Returns the IPAs of the faults by which a guest gets a BAR, one for each leaf.
+pub(crate) fn faults(device: u64, size: u64) -> impl Iterator<Item = u64> {
+    let span = if size.is_multiple_of(BLOCK) { BLOCK } else { PAGE };
+    (0..size).step_by(span as usize).map(move |offset| bar_ipa(device) + offset)
+}
+
+/// Returns the line of KVM's dump for a BAR with this descriptor (Linux 7.2 arch/arm64/kvm/ptdump.c,
+/// stage2_pte_bits).
+pub(crate) fn dumped(device: u64, size: u64, bar_leaf: u64) -> DumpedRange {
+    let is_block = size.is_multiple_of(BLOCK);
+    let xn = ["px ux", "PXNux", "PXNUXN", "px UXN"][(bar_leaf >> 53 & 0b11) as usize];
+    let flag = |bit: u32, word: &'static str| if bar_leaf >> bit & 1 != 0 { word } else { "" };
+    let all = [flag(6, "R"), flag(7, "W"), xn, flag(10, "AF"), if is_block { "BLK" } else { "" }];
+    let flags: Vec<_> = all.into_iter().filter(|word| !word.is_empty()).collect();
+    let (ipa, level) = (bar_ipa(device), if is_block { 2 } else { 3 });
+    DumpedRange { ipa, end: ipa + size, level, flags: flags.join(" ") }
 }
 
 /// Returns all pages of both stages, by physical address.

@@ -2,7 +2,9 @@
 
 mod bind;
 mod device;
+mod dump;
 mod end_cell;
+mod faults;
 mod finish;
 mod hold;
 mod load;
@@ -18,7 +20,9 @@ mod vma_flags;
 
 pub use bind::{Bind, BoundDevice};
 pub use device::{Command, Device, DeviceDone};
+pub use dump::{Dump, Dumped, DumpedRange};
 pub use end_cell::{CellRecord, EndCell};
+pub use faults::{Faulted, Faults, Pages};
 pub use finish::{FinalRecord, Finish, TableMemory};
 pub use hold::{HOLD_REGISTER, Held, Hold, Mapping, Release, VCPU_REGISTER};
 pub use load::{Load, Loaded};
@@ -65,7 +69,9 @@ pub enum Request {
 pub enum HostRequest {
     Bind(Bind),
     Device(Device),
+    Dump(Dump),
     EndCell(EndCell),
+    Faults(Faults),
     Finish(Finish),
     Memory(Memory),
     Reset(Reset),

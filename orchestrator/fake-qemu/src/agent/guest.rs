@@ -29,6 +29,8 @@ pub(super) struct Guest {
     mapped: Vec<(String, MapKind)>,
     /// Devices whose BAR stage 2 has.
     pub(super) touched: BTreeSet<String>,
+    /// The IPAs of the faults that the kernel has traced.
+    pub(super) faulted: BTreeSet<u64>,
     /// Which of the host's guests, from 0.
     number: u64,
     vcpus: u32,
@@ -60,8 +62,8 @@ impl Guest {
     pub(super) fn new(spec: &StartGuest, number: u64) -> Guest {
         let address = |slot: u8| format!("0000:00:{slot:02x}.0");
         let devices = spec.devices.iter().map(|d| (address(d.guest_slot), d.device.clone())).collect();
-        let (mapped, touched, vcpus) = (vec![], BTreeSet::new(), spec.cpus);
-        Guest { devices, mapped, touched, number, vcpus, ended: false, held: false }
+        let (mapped, touched, faulted, vcpus) = (vec![], BTreeSet::new(), BTreeSet::new(), spec.cpus);
+        Guest { devices, mapped, touched, faulted, number, vcpus, ended: false, held: false }
     }
 
     /// Removes a device from stage 2, unless the script has it stay.
@@ -138,7 +140,7 @@ impl Guest {
         };
         let words = (from..end).step_by(8).flat_map(|offset| pattern(spec.seed, offset).to_le_bytes());
         bar.write(from, &words.collect::<Vec<_>>())?;
-        self.touch(&spec.device, spec.map);
+        self.touch(machine, &spec.device, spec.map);
         let result = StoreResult {
             bar: self.bar(machine, &spec.device, bar),
             stores: spec.by.stores(spec.width, spec.bytes),
@@ -157,7 +159,7 @@ impl Guest {
         if manner.from.checked_add(bytes).is_none_or(|end| end > bar.size) {
             return Ok(Err(invalid("beyond the BAR")));
         }
-        self.touch(&spec.device, spec.map);
+        self.touch(machine, &spec.device, spec.map);
         let digest = |(start, length)| {
             let start = manner.from + start;
             Ok(Load::digest((start..).step_by(8).zip(bar.words(start, length)?)))
@@ -169,12 +171,15 @@ impl Guest {
     }
 
     /// Maps the BAR in the guest, and its stage 2 has it.
-    fn touch(&mut self, device: &str, map: MapKind) {
+    fn touch(&mut self, machine: &Machine, device: &str, map: MapKind) {
         let mapping = (device.to_owned(), map);
         if !self.mapped.contains(&mapping) {
             self.mapped.push(mapping);
         }
-        self.touched.insert(device.to_owned());
+        if self.touched.insert(device.to_owned()) {
+            let size = machine.bars.get(device).map_or(0, |bar| bar.size);
+            self.faulted.extend(tables::faults(index(machine, device), size));
+        }
     }
 
     /// The BAR as the guest sees it.

@@ -5,8 +5,9 @@ use crate::{Error, memory, script::Moment, tables};
 use s2lab_protocol::{
     AssignKind, Bar, Body, BoundDevice, GuestEnd, Level, Notice, Peer, Vma,
     ask::{
-        Bind, CellRecord, Device, DeviceDone, EndCell, FinalRecord, Finish, GuestStarted, HostRequest,
-        Memory, Reset, ResetDone, ShowTables, StartGuest, StopGuest, TableMemory, VmaFlags,
+        Bind, CellRecord, Device, DeviceDone, Dump, Dumped, EndCell, Faulted, Faults, FinalRecord, Finish,
+        GuestStarted, HostRequest, Memory, Pages, Reset, ResetDone, ShowTables, StartGuest, StopGuest,
+        TableMemory, VmaFlags,
     },
     cell_line,
 };
@@ -24,6 +25,8 @@ impl Host {
                 let taint = self.taint(Level::Host);
                 answer::<Finish>(&FinalRecord { answered: self.answered, taint, tables: None })
             }
+            HostRequest::Dump(ask) => answer::<Dump>(&self.dumped(&ask.guest)),
+            HostRequest::Faults(ask) => answer::<Faults>(&self.faults(&ask.guest)),
             HostRequest::Memory(_) => answer::<Memory>(&memory::host_memory()),
             HostRequest::Reset(ask) => self.reset(&ask)?,
             HostRequest::ShowTables(ask) => self.show(&ask)?,
@@ -46,6 +49,23 @@ impl Host {
         let taint = self.taint(Level::Host);
         let unclean = self.sender.machine.lock().unclean.take();
         CellRecord { nonce, answered: self.answered, taint, tables, unclean }
+    }
+
+    /// Returns KVM's own account of a guest's BARs, in the form of Linux 7.2.
+    fn dumped(&self, guest: &str) -> Dumped {
+        let machine = &self.sender.machine;
+        let touched = self.guests.get(guest).map(|guest| &guest.touched);
+        let ranges = touched.into_iter().flatten().map(|device| {
+            let size = machine.bars.get(device).map_or(0, |bar| bar.size);
+            tables::dumped(index(machine, device), size, machine.bar_leaf())
+        });
+        Dumped::Ranges(ranges.collect())
+    }
+
+    /// Takes the faults of a guest from the trace.
+    fn faults(&mut self, guest: &str) -> Faulted {
+        let faulted = self.guests.get_mut(guest).map(|guest| std::mem::take(&mut guest.faulted));
+        Faulted { runs: Pages::runs(faulted.unwrap_or_default()), incomplete: None }
     }
 
     fn reset(&mut self, Reset { guest, device }: &Reset) -> Result<Answer, Error> {

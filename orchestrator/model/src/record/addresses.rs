@@ -31,6 +31,11 @@ impl AddressSet {
         !range.is_empty() && self.0.get(after).is_some_and(|one| one.start < range.end)
     }
 
+    /// Returns the addresses that are also in `range`.
+    pub(crate) fn within(&self, range: &Range<u64>) -> AddressSet {
+        AddressSet::of(self.0.iter().map(|one| one.start.max(range.start)..one.end.min(range.end)))
+    }
+
     /// Returns the addresses that are not in `other`.
     pub(crate) fn without(&self, other: &AddressSet) -> AddressSet {
         let mut left = vec![];
@@ -77,7 +82,9 @@ mod tests {
             prop_assert!(set.0.is_sorted_by(|a, b| a.end < b.start), "{set:?}");
             prop_assert_eq!(members(&set.without(&rest)), &all - &others);
             let range = from..from + length;
-            prop_assert_eq!(set.meets(&range), all.iter().any(|n| range.contains(n)));
+            let within: BTreeSet<u64> = all.into_iter().filter(|n| range.contains(n)).collect();
+            prop_assert_eq!(members(&set.within(&range)), within.clone());
+            prop_assert_eq!(set.meets(&range), !within.is_empty());
         }
     }
 }

@@ -5,6 +5,8 @@
 mod access;
 mod count;
 mod device;
+mod dump;
+mod faults;
 mod load;
 mod look;
 mod manner;
@@ -28,6 +30,8 @@ use strum::VariantNames;
 pub use access::{Access, Words};
 pub use count::{CountLine, Counted, Counts, FaultRun, Stage2Fault};
 pub use device::{Actor, DeviceLine, DeviceOperated, GuestStep, HostStep};
+pub use dump::DumpedTables;
+pub use faults::TracedFaults;
 pub use load::{LoadLine, LoadStep, LoadedBytes};
 pub use look::{Beside, Look, LookLine, LookStep, VmaFlags};
 pub(crate) use manner::{is_usual_vcpus, usual_vcpus};
@@ -188,6 +192,8 @@ pub enum Observation {
     Invalidated(Invalidated),
     Counted(Counted),
     Sample(Sample),
+    TracedFaults(TracedFaults),
+    DumpedTables(DumpedTables),
 }
 
 impl Observation {
@@ -205,6 +211,8 @@ impl Observation {
             Observation::Invalidated(data) => data,
             Observation::Counted(data) => data,
             Observation::Sample(data) => data,
+            Observation::TracedFaults(data) => data,
+            Observation::DumpedTables(data) => data,
         }
     }
 

@@ -3,7 +3,9 @@
 
 pub(crate) mod behaviour;
 mod bytes;
+mod faults;
 mod placement;
+mod ptdump;
 mod smaps;
 mod taint;
 mod tlbi;
@@ -27,6 +29,8 @@ pub(crate) static ALL: &[&dyn Witness] = &[
     &vmid::Vmid,
     &tlbi::Tlbi,
     &vmm::Vmm,
+    &faults::Faulting,
+    &ptdump::Ptdump,
     // A new one comes last: reports keep the order.
 ];
 

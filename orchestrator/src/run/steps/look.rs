@@ -12,7 +12,7 @@ use s2lab_model::{
 use s2lab_os::waits::timeout;
 use s2lab_protocol::{
     Vma,
-    ask::{Hold, Release, VmaFlags},
+    ask::{Dump, Faults, Hold, Release, VmaFlags},
 };
 use std::collections::BTreeMap;
 
@@ -28,6 +28,11 @@ impl CellContext<'_, '_> {
                 false => self.vma_flags(index, name, guest).await?,
             };
             self.look_at(index, step, name, vmas).await?;
+            if !guest.assign.is_empty() {
+                self.faults(index, name).await?;
+                self.dump(index, name).await?;
+            }
+            self.ask_guest(name, Release {}, self.due(Deadline::Request)).await?;
         }
         Ok(())
     }
@@ -37,6 +42,7 @@ impl CellContext<'_, '_> {
         self.planned.resolved.running_at(index).contains(guest)
     }
 
+    /// Looks at a guest, which stays held.
     async fn look_at(
         &mut self,
         index: usize,
@@ -62,7 +68,6 @@ impl CellContext<'_, '_> {
             .map_err(HostError::from)?;
         self.looked.insert(guest.to_owned(), tables_of(&look));
         self.observed(index, Observation::Look(look));
-        self.ask_guest(guest, Release {}, self.due(Deadline::Request)).await?;
         Ok(())
     }
 
@@ -76,6 +81,24 @@ impl CellContext<'_, '_> {
             .filter(|(name, _)| lives(name))
             .map(|(name, of)| (name.clone(), of.clone()))
             .collect()
+    }
+
+    /// Asks for the faults that have made what the look has seen. The guest is still held.
+    async fn faults(&mut self, index: usize, guest: &str) -> Result<(), Stop> {
+        let ask = Faults { guest: guest.to_owned() };
+        let faulted = self.session.ask_host(ask, self.due(Deadline::Request)).await?;
+        let traced = steps::TracedFaults { guest: guest.to_owned(), faulted };
+        self.observed(index, Observation::TracedFaults(traced));
+        Ok(())
+    }
+
+    /// Asks for KVM's own account of what the look has seen. The guest is still held.
+    async fn dump(&mut self, index: usize, guest: &str) -> Result<(), Stop> {
+        let ask = Dump { guest: guest.to_owned() };
+        let dumped = self.session.ask_host(ask, self.due(Deadline::Request)).await?;
+        let dumped = steps::DumpedTables { guest: guest.to_owned(), dumped };
+        self.observed(index, Observation::DumpedTables(dumped));
+        Ok(())
     }
 
     async fn vma_flags(&mut self, index: usize, name: &str, guest: &Guest) -> Result<Vec<Vma>, Stop> {

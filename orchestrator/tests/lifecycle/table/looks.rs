@@ -226,6 +226,52 @@ fn device_done(operation: DeviceOperation) -> Act {
     Act::answer::<Device>(&DeviceDone { operation })
 }
 
+/// Rows about the trace of faults.
+pub(super) fn faults() -> Vec<Row> {
+    let faulted = |name, runs: &[(u64, u64)], incomplete: Option<&str>| {
+        let runs = runs.iter().map(|(ipa, pages)| Pages { ipa: *ipa, pages: *pages }).collect();
+        let incomplete = incomplete.map(str::to_owned);
+        fault(name, request("faults"), Act::answer::<Faults>(&Faulted { runs, incomplete }))
+    };
+    // Entry 1 of the table of the BAR's gigabyte, which is behind the start tables and two for RAM.
+    let second_block = STAGE2_ROOT + 4 * 4096 + 8;
+    vec![
+        good("faults-of-each-leaf").hears("faults", "agrees"),
+        faulted("a-leaf-without-a-fault", &[(BAR_IPA, 1)], None)
+            .judged("FAIL", "no fault in 1 of 2, first IPA 0x8080200000 instead of a fault at each leaf"),
+        faulted("no-fault-at-all", &[], None).judged("FAIL", "no fault in 2 of 2, first IPA 0x8080000000"),
+        faulted("faults-of-the-whole-bar", &[(BAR_IPA, 1024)], None).hears("faults", "agrees"),
+        faulted("faults-beyond-the-address-space", &[(u64::MAX, u64::MAX), (BAR_IPA, 513)], None)
+            .hears("faults", "agrees"),
+        faulted("faults-that-are-lost", &[], Some("the kernel has overwritten events of the trace"))
+            .hears("faults", "silent: the kernel has overwritten events of the trace"),
+        fault("a-fault-without-a-leaf", Moment::Start, Act::Poke { address: second_block, word: 0 })
+            .judged("FAIL", "a fault at IPA 0x8080200000, and no leaf there instead of a leaf at each fault"),
+    ]
+}
+
+/// Rows about KVM's own dump of stage 2.
+pub(super) fn dumps() -> Vec<Row> {
+    let dumped = |name, dumped: Dumped| fault(name, request("dump"), Act::answer::<Dump>(&dumped));
+    let range = |size: u64, flags: &str| {
+        let (ipa, flags) = (BAR_IPA, flags.to_owned());
+        Dumped::Ranges(vec![DumpedRange { ipa, end: ipa.saturating_add(size), level: 2, flags }])
+    };
+    let missing = "the kernel has no stage2_page_tables (CONFIG_PTDUMP_STAGE2_DEBUGFS)";
+    vec![
+        good("dump-of-the-same-leaves").hears("ptdump", "agrees"),
+        dumped("dump-without-leaves", Dumped::Ranges(vec![]))
+            .judged("FAIL", "instead of at IPA 0x8080000000"),
+        dumped("dump-that-is-read-only", range(4 << 20, "R NX AF BLK"))
+            .judged("FAIL", "level 2 r- XN 0b10 AF BLK"),
+        dumped("dump-of-more-than-the-walk", range(6 << 20, "R W AF BLK"))
+            .judged("FAIL", "at IPA 0x8080400000: no leaf"),
+        dumped("dump-of-all-addresses", range(u64::MAX, "R W AF BLK")).judged("FAIL", "KVM's dump of"),
+        dumped("kernel-without-a-dump", Dumped::Missing(missing.into()))
+            .hears("ptdump", "silent: the kernel has no stage2_page_tables"),
+    ]
+}
+
 /// Rows about the leaves of the VMM's own stage 1.
 pub(super) fn own_leaves() -> Vec<Row> {
     let vma = |start: u64| {

@@ -20,8 +20,9 @@ use s2lab_protocol::{
     Body, By, DeviceOperation, Facility, Failure, FailureKind, FinalRecord, GuestEnd, Hello, Level, Manner,
     MapKind, Mapping, Notice, Order, Peer, ProbeEnd, ProbeKind, StoreResult,
     ask::{
-        Ask, Bind, CellRecord, Device, DeviceDone, EndCell, Finish, Held, Hold, Load, Loaded, Memory, Probe,
-        ProbeDone, Release, Reset, ResetDone, Store, Stored, VmaFlags,
+        Ask, Bind, CellRecord, Device, DeviceDone, Dump, Dumped, DumpedRange, EndCell, Faulted, Faults,
+        Finish, Held, Hold, Load, Loaded, Memory, Pages, Probe, ProbeDone, Release, Reset, ResetDone, Store,
+        Stored, VmaFlags,
     },
 };
 
@@ -49,6 +50,8 @@ pub(crate) fn groups() -> Vec<Group> {
         group("Bytes, places and flags", looks::evidence()),
         group("Memslots", memslots::memslots()),
         group("The VMM's own leaves", looks::own_leaves()),
+        group("The trace of faults", looks::faults()),
+        group("KVM's own dump", looks::dumps()),
         group("TLB invalidations", tlbi::invalidations()),
         group("The host's console", consoles::consoles()),
         group("The real agent", agent::rows()),

@@ -11,8 +11,8 @@ fn both_kernels_pass_as_what_they_are() {
     for story in [Story::after(), Story::before()] {
         let judgement = story.attempt().judgement;
         assert_eq!(judgement.findings, []);
-        // The log has no fact about a plugin, and no registers of a host's stage 1.
-        assert_eq!(judgement.witnesses.len() + 2, crate::witnesses::ALL.len());
+        // The log has no fact about a plugin, no registers of a host's stage 1, no trace and no dump.
+        assert_eq!(judgement.witnesses.len() + 4, crate::witnesses::ALL.len());
         assert_eq!(judgement.variable, []);
         assert!(judgement.witnesses.iter().all(|(_, said)| *said == Testimony::Agrees));
     }

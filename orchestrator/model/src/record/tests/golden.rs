@@ -16,10 +16,11 @@ use crate::record::parse::{Skipped, parse};
 use crate::scenario::{Size, Vmm};
 use crate::shards::{Inputs, KernelIdentity, PlanFile, Shard};
 use crate::steps::{
-    Actor, Counted, Counts, DeviceOperated, FaultRun, HostStep, Invalidated, MemslotOperated, MemslotStep,
-    ProbeOutcome, ProbeStep, Step, TlbiRun, TracedTlbi,
+    Actor, Counted, Counts, DeviceOperated, DumpedTables, FaultRun, HostStep, Invalidated, MemslotOperated,
+    MemslotStep, ProbeOutcome, ProbeStep, Step, TlbiRun, TracedFaults, TracedTlbi,
 };
 use guest_tables::VmmTables;
+use s2lab_protocol::ask::{Dumped, DumpedRange, Faulted, Pages};
 use s2lab_protocol::{Barrier, By, DeviceOperation, Manner, MemslotOperation, Order, ProbeEnd, ProbeKind};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -58,7 +59,10 @@ fn ours() -> Vec<Value> {
         .events
         .iter()
         .position(|event| matches!(event, Event::Observed { data: Observation::Reset(_), .. }));
-    story.events.splice(reset.unwrap() + 1..reset.unwrap() + 1, [invalidated(), counted()]);
+    story.events.splice(
+        reset.unwrap() + 1..reset.unwrap() + 1,
+        [invalidated(), counted(), traced_faults(), dumped_tables()],
+    );
     story.events.iter_mut().for_each(|event| {
         if let Event::Observed { data: Observation::Look(look), .. } = event {
             let vttbr = look.registers["VTTBR_EL2"];
@@ -102,6 +106,22 @@ fn invalidated() -> Event {
     let incomplete = Some("the plugin keeps 65536 instructions, and there were more".into());
     let data = Invalidated { guest: "g0".into(), device: "nic".into(), runs, incomplete };
     Event::Observed { step: 2, data: Observation::Invalidated(data) }
+}
+
+/// The faults of the look before.
+fn traced_faults() -> Event {
+    let incomplete = Some("the kernel has overwritten events of the trace".into());
+    let faulted = Faulted { runs: vec![Pages { ipa: BAR_IPA, pages: 512 }], incomplete };
+    let data = TracedFaults { guest: "g0".into(), faulted };
+    Event::Observed { step: 1, data: Observation::TracedFaults(data) }
+}
+
+/// KVM's dump at the look before.
+fn dumped_tables() -> Event {
+    let range =
+        DumpedRange { ipa: BAR_IPA, end: BAR_IPA + (2 << 20), level: 2, flags: "R W X AF BLK".into() };
+    let data = DumpedTables { guest: "g0".into(), dumped: Dumped::Ranges(vec![range]) };
+    Event::Observed { step: 1, data: Observation::DumpedTables(data) }
 }
 
 /// Counts of the same step.
