@@ -22,6 +22,7 @@ guests:
   g0: {vmm: qemu, assign: {nic: vfio-pci}}
 steps:
   - measure: {name: stores, warm-up: 1, samples: 7, store: {guest: g0, device: nic, map: wc, width: [8], bytes: 4K}}
+  - measure: {name: one, warm-up: 0, samples: 1, store: {guest: g0, device: nic, map: wc, width: [8], bytes: 4K}}
   - look: {name: stored}
 expect:
   - {at: stored, of: ram, stage2: Normal-WB}
@@ -138,8 +139,17 @@ fn the_documents_have_what_the_lines_have() {
     assert_eq!((&qemu["from"], &qemu["to"]), (&"10.0.2".into(), &"10.1.0".into()));
     assert!(trend["expected_ms"].is_u64());
     assert_eq!(trend["measures"], serde_json::json!([]), "a store has no number");
-    let timed = &json(&home, &["trend", TIMED])["measures"][0];
+    let measures = &json(&home, &["trend", TIMED])["measures"];
+    let (timed, one) = (&measures[0], &measures[1]);
     assert_eq!((&timed["step"], &timed["name"]), (&0.into(), &"stores".into()));
+    assert_eq!(
+        (&one["step"], &one["name"], &one["boots"][0]["interval"]),
+        (&1.into(), &"one".into(), &Value::Null)
+    );
+    assert!(
+        [timed, one].iter().all(|measure| measure["boots"].as_array().unwrap().len() == 5),
+        "a run is LOST"
+    );
     let first = serde_json::json!({
         "run": nights[0], "boot": 1, "samples": 7, "median": 264_000, "interval": [261_000, 267_000],
         "min": 261_000, "max": 267_000,
