@@ -1,23 +1,31 @@
 //! Preparations beside each other: downloads and unpacking in one lane, the agent's build in another.
+//!
+//! Offline, each lane finds by itself and at once what the cache does not have. No lane is cancelled for
+//! that, so that the error is the same each time.
 
 use s2lab_cache::{CacheError, Progress};
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 /// The progress of lanes that end together: if one fails, the others are cancelled.
 pub struct Lanes {
     progress: Arc<dyn Progress>,
     failed: AtomicBool,
+    /// The steps so far. One that both lanes report is printed once.
+    steps: Mutex<BTreeSet<String>>,
 }
 
 impl Lanes {
     pub fn new(progress: Arc<dyn Progress>) -> Self {
-        Self { progress, failed: AtomicBool::new(false) }
+        Self { progress, failed: AtomicBool::new(false), steps: Mutex::default() }
     }
 
-    /// Carries both out at once. Returns when both have ended.
+    /// Carries both out at once; `other` begins. Returns when both have ended.
     ///
     /// # Errors
     /// The failure that ended them. If both failed by themselves, that of `one`.
@@ -26,7 +34,8 @@ impl Lanes {
         one: impl Future<Output = Result<A, CacheError>>,
         other: impl Future<Output = Result<B, CacheError>>,
     ) -> Result<(A, B), CacheError> {
-        match tokio::join!(self.lane(one), self.lane(other)) {
+        let (other, one) = tokio::join!(self.lane(other), self.lane(one));
+        match (one, other) {
             (Ok(one), Ok(other)) => Ok((one, other)),
             (Err(CacheError::Cancelled), Err(error)) | (Err(error), _) | (_, Err(error)) => Err(error),
         }
@@ -34,7 +43,7 @@ impl Lanes {
 
     async fn lane<T>(&self, work: impl Future<Output = Result<T, CacheError>>) -> Result<T, CacheError> {
         let done = work.await;
-        if done.is_err() {
+        if done.as_ref().is_err_and(|error| !matches!(error, CacheError::Offline { .. })) {
             self.failed.store(true, Ordering::Relaxed);
         }
         done
@@ -43,7 +52,10 @@ impl Lanes {
 
 impl Progress for Lanes {
     fn step(&self, what: &str) {
-        self.progress.step(what);
+        let mut steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
+        if steps.insert(what.to_owned()) {
+            self.progress.step(what);
+        }
     }
 
     fn download(&self, what: &str, done: u64, total: u64) {
@@ -68,6 +80,10 @@ mod tests {
 
     fn offline(missing: &str) -> CacheError {
         CacheError::Offline { missing: missing.into() }
+    }
+
+    fn fails(what: &str) -> CacheError {
+        CacheError::Task(what.into())
     }
 
     fn run<T>(of: impl Future<Output = T>) -> T {
@@ -98,13 +114,21 @@ mod tests {
                 }
             })
         };
-        let fails = || async { Err::<(), _>(offline("the agent")) };
-        let missing = |done: Result<((), ()), CacheError>| match done {
+        let error = |done: Result<((), ()), CacheError>| match done {
             Err(CacheError::Offline { missing }) => missing,
+            Err(CacheError::Task(what)) => what,
             other => format!("{other:?}"),
         };
-        assert_eq!(missing(run(lanes.both(heeds(), fails()))), "the agent");
+        assert_eq!(error(run(lanes.both(heeds(), async { Err(fails("the agent")) }))), "the agent");
         let lanes = Lanes::new(Arc::new(Quiet));
-        assert_eq!(missing(run(lanes.both(fails(), async { Err(CacheError::Cancelled) }))), "the agent");
+        let both = lanes.both(async { Err(fails("QEMU")) }, async { Err(CacheError::Cancelled) });
+        assert_eq!(error(run(both)), "QEMU");
+        let lanes = Lanes::new(Arc::new(Quiet));
+        let late = async {
+            tokio::task::yield_now().await;
+            if lanes.cancelled() { Err(CacheError::Cancelled) } else { Err(offline("QEMU")) }
+        };
+        let both = lanes.both(late, async { Err(offline("the agent")) });
+        assert_eq!(error(run(both)), "QEMU", "offline no lane is cancelled");
     }
 }

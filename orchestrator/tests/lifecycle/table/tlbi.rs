@@ -22,8 +22,8 @@ pub(super) fn invalidations() -> Vec<Row> {
     };
     let counted = |name, records: u64| {
         let number = |word| Act::Trace { offset: offset_of!(Head, records) as u64, word };
-        // The second removal has seven instructions that were not recorded either.
-        let later = number(records.wrapping_add(7));
+        // The second removal has as many that were not recorded: more than CPUs may still write.
+        let later = number(records.wrapping_add(20));
         after_reset(name, &[]).and(request("reset"), number(records)).and(request("device"), later)
     };
     vec![
