@@ -1,7 +1,8 @@
 //! Fuzz targets. Input from outside (page tables, scenarios, frames, packets, logs, mails, packed
-//! files, bundles) must never make s2lab panic, hang or contradict itself. A target is a function of bytes
-//! that asserts it. libFuzzer makes the bytes, from the seeds under `corpus/`. `.ci/fuzz` runs the
-//! targets. The tests here run every seed and every finding through its target without libFuzzer.
+//! files, bundles, programs and their output) must never make s2lab panic, hang or contradict
+//! itself. A target is a function of bytes that asserts it. libFuzzer makes the bytes, from the
+//! seeds under `corpus/`. `.ci/fuzz` runs the targets. The tests here run every seed and every
+//! finding through its target without libFuzzer.
 
 mod bundle;
 mod channels;
@@ -9,6 +10,7 @@ mod frames;
 mod log;
 mod memory;
 mod packed;
+mod programs;
 mod ptdump;
 mod series;
 mod stage1;
@@ -20,7 +22,7 @@ mod yaml;
 pub type Target = fn(&[u8]);
 
 /// All targets by name, which is also the name of the folder with the target's seeds.
-pub const TARGETS: [(&str, Target); 13] = [
+pub const TARGETS: [(&str, Target); 15] = [
     ("stage2", stage2::walk),
     ("stage1", stage1::translate),
     ("scenario", yaml::scenario),
@@ -34,6 +36,8 @@ pub const TARGETS: [(&str, Target); 13] = [
     ("bundle", bundle::open),
     ("trace", trace::faults),
     ("ptdump", ptdump::lines),
+    ("ktap", programs::ktap),
+    ("elf", programs::elf),
 ];
 
 /// Returns the target of that name.

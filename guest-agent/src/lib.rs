@@ -14,6 +14,7 @@ mod modules;
 mod parameters;
 mod pci;
 mod port;
+mod program;
 mod root;
 mod vfio;
 mod vm;

@@ -3,6 +3,7 @@
 pub mod init;
 pub mod mutants;
 mod named;
+pub mod programs;
 
 use s2lab_cache::{Cache, CacheError, revisions};
 use s2lab_model::{
@@ -11,7 +12,7 @@ use s2lab_model::{
     kernel::{self, Kernels},
     night::{self, KnownFailures},
     plan::{Key, Revisions},
-    scenario::{LoadError, Scenario, SetError, SetValue, load, load_at},
+    scenario::{LoadError, Scenario, SetError, SetValue, load_at, load_with},
 };
 use s2lab_os::{
     outside::{self, ReadError, Why, kinds},
@@ -51,6 +52,8 @@ pub enum LabError {
     NoFile(ReadError),
     #[error("cannot read {path}: {source}")]
     Read { path: PathBuf, source: io::Error },
+    #[error("{path} has changed while s2lab was reading it")]
+    ProgramChanged { path: PathBuf },
     #[error("{path}: {why}")]
     Mutant { path: PathBuf, why: String },
     #[error("{0}")]
@@ -337,7 +340,8 @@ pub fn scenarios(files: &[PathBuf]) -> Result<Vec<Scenario>, LabError> {
 /// Reads a scenario file that is right, at the points with these values.
 pub fn scenario_at(path: &Path, sets: &[SetValue]) -> Result<Scenario, LabError> {
     let read = read(path).map_err(|mistake| LabError::Mistakes(Mistakes(vec![mistake])))?;
-    load_at(&shown(path), &read, sets).map_err(|error| match error {
+    let read_program = &mut |file: &str| programs::digest_of(path, file);
+    load_at(&shown(path), &read, sets, read_program).map_err(|error| match error {
         LoadError::Written(mistakes) => LabError::Mistakes(Mistakes(vec![Mistake::Written(mistakes)])),
         LoadError::Set(error) => LabError::Set(error),
     })
@@ -348,7 +352,8 @@ fn scenario(path: &Path) -> Result<Scenario, Mistake> {
         let why = format!("the name of a scenario's file ends with .{EXTENSION}");
         return Err(Mistake::Unreadable { place: shown(path), why });
     }
-    load(&shown(path), &read(path)?).map_err(Mistake::Written)
+    let text = read(path)?;
+    load_with(&shown(path), &text, &mut |file| programs::digest_of(path, file)).map_err(Mistake::Written)
 }
 
 /// Returns a path in the usual form: relative to the working folder if it is below that.

@@ -9,16 +9,18 @@ pub(crate) mod load;
 pub(crate) mod machine;
 mod memslot;
 pub(crate) mod probe;
+mod program;
 pub(crate) mod span;
 pub(crate) mod store;
 pub(crate) mod together;
 
 use crate::agent::Answers;
 use crate::link::{Incoming, Link, LinkError};
+use crate::program::Program;
 use crate::{fault, root::Root};
 use linux::Linux;
 use machine::Machine;
-use s2lab_protocol::ask::{GuestRequest, Request};
+use s2lab_protocol::ask::{GuestRequest, InGuest, Request};
 use s2lab_protocol::{Body, Failure};
 use serde_json::Value;
 pub(crate) use span::moved;
@@ -27,20 +29,23 @@ use std::io::Read;
 /// A guest between requests.
 struct Guest<M> {
     machine: M,
+    /// None: it has no operating system.
+    program: Option<Program>,
 }
 
 /// Answers requests on the guest's own Linux until s2lab closes the link.
 pub(crate) fn serve(root: &Root, link: &Link, incoming: Incoming<impl Read>) -> Result<(), LinkError> {
-    serve_on(Linux::at(root.clone()), link, incoming)
+    serve_on(Linux::at(root.clone()), Some(Program::at(root.clone())), link, incoming)
 }
 
-/// Answers requests by means of `machine` until s2lab closes the link.
+/// Answers requests by means of `machine`, and of `program` if it runs programs, until s2lab closes the link.
 pub(crate) fn serve_on(
     machine: impl Machine,
+    program: Option<Program>,
     link: &Link,
     mut incoming: Incoming<impl Read>,
 ) -> Result<(), LinkError> {
-    let mut guest = Guest { machine };
+    let mut guest = Guest { machine, program };
     while let Some(frame) = incoming.next_frame()? {
         match frame.body {
             Body::Request { id, request } => link.reply(id, guest.dispatch(request))?,
@@ -59,7 +64,9 @@ impl<M: Machine> Guest<M> {
             GuestRequest::Load(ask) => self.reply(ask),
             GuestRequest::Memslot(ask) => self.reply(ask),
             GuestRequest::Probe(ask) => self.reply(ask),
+            GuestRequest::PutProgram(ask) => self.reply(InGuest(ask)),
             GuestRequest::Release(ask) => self.reply(ask),
+            GuestRequest::RunProgram(ask) => self.reply(InGuest(ask)),
             GuestRequest::Store(ask) => self.reply(ask),
         }
     }

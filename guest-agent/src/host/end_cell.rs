@@ -14,7 +14,8 @@ impl Host<'_> {
             trace.forget();
         }
         let root = &self.agent.root;
-        let unclean = self.devices.release(root).err().map(|why| why.message);
+        let ran = self.ran.as_ref().map(|name| format!("the program {name} has run in it"));
+        let unclean = self.devices.release(root).err().map(|why| why.message).or(ran);
         let taint = root.taint();
         if let Err(why) = root.log(&cell_line(nonce)) {
             self.agent.link.log(format!("cannot write to the kernel's log: {why}"))?;

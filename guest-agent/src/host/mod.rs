@@ -10,6 +10,7 @@ mod end_cell;
 mod faults;
 pub(crate) mod look;
 mod memory;
+mod program;
 mod reset;
 mod router;
 mod ssh;
@@ -24,11 +25,12 @@ use crate::exit::fatal;
 use crate::fault;
 use crate::link::{Incoming, LinkError, in_json};
 use crate::port::Port;
+use crate::program::Program;
 use devices::Devices;
 use faults::FaultTrace;
 use look::Looks;
 use router::Downlinks;
-use s2lab_protocol::ask::{HostRequest, Request, StartGuest};
+use s2lab_protocol::ask::{HostRequest, InHost, Request, StartGuest};
 use s2lab_protocol::{Body, Failure, Frame, Peer, TableMemory};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -48,6 +50,9 @@ struct Host<'a> {
     devices: Devices,
     /// The trace of stage-2 faults, since before the first guest, or the reason why there is none.
     trace: Option<Result<FaultTrace, String>>,
+    program: Program,
+    /// The program of the user's that has run in this host: it may have changed anything.
+    ran: Option<String>,
     /// The memory of the secondary page tables before the cell's first guest, in KiB.
     tables: Option<u64>,
 }
@@ -71,7 +76,9 @@ pub(crate) fn serve(agent: Agent, incoming: Incoming<Port>) -> Result<(), LinkEr
     started.map_err(|why| LinkError::Stream { doing: "starting the reader of", why })?;
     ssh::start(&agent.root, &agent.link)?;
     let (guests, devices) = (BTreeMap::new(), Devices::default());
-    Host { agent: &agent, downlinks, guests, devices, trace: None, tables: None }.answer_all(&requests)
+    let program = Program::at(agent.root.clone());
+    let (trace, ran, tables) = (None, None, None);
+    Host { agent: &agent, downlinks, guests, devices, trace, program, ran, tables }.answer_all(&requests)
 }
 
 /// A thread that sorts s2lab's frames: requests to the host go into the queue, frames to guests to
@@ -143,7 +150,9 @@ impl Host<'_> {
             HostRequest::Faults(ask) => self.reply(ask),
             HostRequest::Finish(_) => Err(fault::invalid("finish ends the agent's loop")),
             HostRequest::Memory(ask) => self.reply(ask),
+            HostRequest::PutProgram(ask) => self.reply(InHost(ask)),
             HostRequest::Reset(ask) => self.reply(ask),
+            HostRequest::RunProgram(ask) => self.reply(InHost(ask)),
             HostRequest::ShowTables(_) => Err(fault::invalid("tables are passed on by the agent's reader")),
             HostRequest::StartGuest(ask) => self.reply(ask),
             HostRequest::StopGuest(ask) => self.reply(ask),

@@ -102,7 +102,7 @@ fn run(mut arguments: impl Iterator<Item = String>) -> Result<(), StartError> {
     let beating = Arc::clone(&out);
     std::thread::Builder::new().spawn(move || heartbeat(&beating)).map_err(StartError::Thread)?;
     let incoming = Incoming::new(link, Credentials { from: Peer::Lab, nonce: spec.guest.nonce });
-    serve_on(vm, &out, incoming)?;
+    serve_on(vm, None, &out, incoming)?;
     Ok(())
 }
 

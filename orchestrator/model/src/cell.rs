@@ -1,9 +1,9 @@
 //! The resolved cell: everything that decides what s2lab does in a cell and what it asserts.
 
-use crate::hash::digest;
+use crate::hash::{digest, is_digest};
 use crate::kernel::Traits;
 use crate::scenario::{AssignDriver, Expectation, Guest, Host, Matrix, Promise, Scenario};
-use crate::steps::Step;
+use crate::steps::{ExecStep, Step};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,6 +22,9 @@ pub struct ResolvedCell {
     pub guests: BTreeMap<String, Guest>,
     pub steps: Vec<Step>,
     pub expect: Vec<Expectation>,
+    /// The SHA-256 of each program that a step names, by its path.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub programs: BTreeMap<String, String>,
     /// The promises that the cell checks: those of the file, and isolation if the cell looks.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub promises: BTreeSet<Promise>,
@@ -44,6 +47,7 @@ impl ResolvedCell {
             guests: scenario.guests.clone(),
             steps: scenario.steps.clone(),
             expect: scenario.expect.clone(),
+            programs: scenario.programs.clone(),
             promises: scenario.held_up(),
             inverted: false,
             excluded: None,
@@ -74,7 +78,15 @@ impl ResolvedCell {
             steps: self.steps.clone(),
             expect: self.expect.clone(),
             matrix: Matrix::default(),
+            programs: self.programs.clone(),
         }
+    }
+
+    /// Returns true if the programs are exactly those of the steps, each with a digest.
+    pub(crate) fn has_its_programs(&self) -> bool {
+        let files = self.steps.iter().filter_map(|step| step.of::<ExecStep>()).map(|step| &step.file);
+        files.collect::<BTreeSet<_>>() == self.programs.keys().collect()
+            && self.programs.values().all(|digest| is_digest(digest))
     }
 
     /// Returns the way in which a guest gets the device.

@@ -6,7 +6,7 @@
 use proptest::prelude::*;
 use s2lab_model::cell::ResolvedCell;
 use s2lab_model::kernel::Traits;
-use s2lab_model::scenario::{load, schema};
+use s2lab_model::scenario::{ProgramError, Scenario, SetValue, load, load_at, load_with, schema};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -58,6 +58,36 @@ fn the_cell_of_a_loaded_scenario_survives_the_log() {
             assert_eq!(ResolvedCell::of(&again.unwrap(), cell.traits.clone()), cell, "{json}");
         }
     }
+}
+
+/// A point that does not run has the values of the file. No program is read twice.
+#[test]
+fn each_point_has_the_programs_of_its_steps() {
+    let text = "scenario: s\nabout: x\naxes:\n\x20 steps.0.exec.file: {as: of, values: {one: bin/1, two: bin/2, three: bin/3}}\n\
+        exclude: [{at: {of: three}, reason: x}]\nhost: {cpu: neoverse-v1}\nsteps: [exec: {in: host, file: bin/1}]\n";
+    let mut was_read = vec![];
+    let mut read = |file: &str| {
+        was_read.push(file.to_owned());
+        Ok(file.to_uppercase())
+    };
+    let scenario = load_with("s.yaml", text, &mut read).unwrap();
+    let set = SetValue::parse("steps.0.exec.file=two").unwrap();
+    let at_two = load_at("s.yaml", text, &[set], &mut read).unwrap();
+    let programs = |scenario: &Scenario| -> Vec<_> {
+        let points = scenario.matrix.points.iter().map(|point| point.scenario.programs.clone());
+        points.map(|of| of.into_iter().collect::<Vec<_>>()).collect()
+    };
+    let due = |file: &str| vec![(file.to_owned(), file.to_uppercase())];
+    assert_eq!(programs(&scenario), [due("bin/1"), due("bin/2"), due("bin/1")]);
+    assert_eq!(programs(&at_two), [due("bin/2")]);
+    assert_eq!(was_read, ["bin/1", "bin/2", "bin/1", "bin/2"]);
+
+    let lacking = |file: &str| match file {
+        "bin/2" => Err(ProgramError { message: "no such file".into(), hint: None }),
+        file => Ok(file.to_owned()),
+    };
+    let mistakes = load_with("s.yaml", text, &mut { lacking }).unwrap_err().to_string();
+    assert!(mistakes.contains("s.yaml:4:57: error: program `bin/2`: no such file"), "{mistakes}");
 }
 
 #[test]

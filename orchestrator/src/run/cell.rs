@@ -4,6 +4,7 @@ use super::{
     conclusion::Completion,
     log::EventLog,
     operator::Operator,
+    programs::{Place, Programs},
     serve::Supply,
     session::Session,
     stages::{Stages, Stop},
@@ -47,6 +48,8 @@ pub struct Shared<'a> {
     pub deadlines: Deadlines,
     /// The factor of the deadlines.
     pub factor: Factor,
+    /// The programs of the steps `exec`.
+    pub programs: &'a Programs,
     /// The bytes that the run's file system must have left before a host boots:
     /// [`crate::boot::preflight::STATE_SPACE`], except in tests with less.
     pub least_space: u64,
@@ -81,14 +84,30 @@ pub(super) async fn work(
     }
     let log = stages.log().clone();
     let (looked, ended_by_probe) = (BTreeMap::new(), BTreeSet::new());
-    let mut cell = CellContext { planned, log: &log, session, raw: shared.raw, looked, ended_by_probe };
+    let mut cell = CellContext {
+        planned,
+        log: &log,
+        session,
+        raw: shared.raw,
+        programs: shared.programs,
+        factor: shared.factor,
+        looked,
+        ended_by_probe,
+    };
     stages.enter(Stage::Bind);
     cell.bind().await?;
     stages.enter(Stage::GuestBoot);
     cell.start_guests().await?;
     stages.enter(Stage::Steps);
-    match shared.operator.and_then(|operator| Some((operator, operator.errand()?))) {
-        Some((operator, errand)) => {
+    let errand = shared.operator.and_then(|operator| Some((operator, operator.errand()?)));
+    match errand.map(|(operator, errand)| (operator, errand, errand.in_guest())) {
+        Some((operator, _, Some((guest, file, run)))) => {
+            let request = cell.session.deadlines.of(Deadline::Request);
+            let (end, output) =
+                cell.session.run_program(Place::Guest(guest), &file.bytes, run, request).await?;
+            operator.take(&end, &output)?;
+        }
+        Some((operator, errand, None)) => {
             let ssh = cell.session.ssh().map_err(|e| Stop::lab(format!("cannot use the ssh stream: {e}")))?;
             let shell = operator.receive(ssh, errand, cell.session.ssh_patience());
             cell.session.serve_looks(planned, operator, shell).await?;
@@ -111,6 +130,8 @@ pub(super) struct CellContext<'a, 's> {
     pub(super) log: &'a EventLog,
     pub(super) session: &'a mut Session<'s>,
     pub(super) raw: &'a Path,
+    pub(super) programs: &'a Programs,
+    pub(super) factor: Factor,
     /// The registers that lead to the tables of the guests that were looked at.
     pub(super) looked: BTreeMap<String, Beside>,
     /// The guests that a probe has ended.

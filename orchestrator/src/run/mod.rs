@@ -6,6 +6,7 @@ mod conclusion;
 pub mod console;
 mod consoles;
 mod dispatcher;
+pub mod errand;
 pub mod folder;
 pub mod half_made;
 pub mod judging;
@@ -13,6 +14,7 @@ pub mod log;
 mod looks;
 pub mod nonce;
 pub mod operator;
+pub mod programs;
 mod queue;
 pub mod report_cache;
 pub mod retention;
@@ -38,6 +40,7 @@ use folder::RunFolder;
 use judging::Judging;
 use log::EventLog;
 use operator::Operator;
+use programs::Programs;
 use queue::{Opening, PendingAttempt, Queue, Ticket};
 use s2lab_cache::{CacheError, Qemu};
 use s2lab_model::{
@@ -62,8 +65,10 @@ pub struct Run {
     pub launcher: Launcher,
     pub interruption: Interruption,
     pub deadlines: Deadlines,
-    /// The factor of the deadlines, for the reports.
+    /// The factor of the deadlines, for the reports and for the time of programs.
     pub factor: Factor,
+    /// The programs of the steps `exec`.
+    pub programs: Programs,
     /// The bytes that the run's file system must have left before a host boots. It is
     /// [`crate::boot::preflight::STATE_SPACE`], except in tests with less.
     pub least_space: u64,
@@ -160,6 +165,7 @@ impl Run {
             raw: &raw,
             deadlines: self.deadlines,
             factor: self.factor,
+            programs: &self.programs,
             least_space: self.least_space,
             operator: self.operator.as_deref(),
             seed: self.seed,

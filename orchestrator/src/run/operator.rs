@@ -1,12 +1,16 @@
 //! The operator: a person at a cell's host, with a shell in it, or with gdb at its first
 //! instruction.
 
-use super::stages::Stop;
+use super::{
+    errand::{Errand, HostFile, Task},
+    stages::Stop,
+};
 use crate::boot::kernel::ready::KernelFiles;
 use crate::host::deadlines::Deadlines;
 use crate::host::ssh::{Exit, RawMode, Shell, Ssh, SshError, size};
 use rustix::fd::AsFd;
 use s2lab_model::{plan::Key, tables::LookTables};
+use s2lab_protocol::ask::ProgramEnd;
 use std::{
     fs::Permissions,
     io::{self, IsTerminal, Write},
@@ -23,6 +27,8 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 
+/// The exit code of a program that a signal has ended, without the signal's number, as in a shell.
+const SIGNALLED: u8 = 128;
 /// The arguments that make a crashing kernel end the machine (`-no-reboot`) instead of hanging it.
 pub const CRASH_ENDS: &str = "panic=-1 oops=panic";
 /// The argument for a kernel that is kept for a person: it stays as it is, and continues after an
@@ -43,25 +49,6 @@ pub enum When {
     Instead(Errand),
     /// Before the end of a host whose cell does not pass.
     NotPassed(Lacks),
-}
-
-/// The files and the command that a person has for a host.
-#[derive(Debug, Default)]
-pub struct Errand {
-    /// They are copied before the shell opens.
-    pub files: Vec<HostFile>,
-    /// A command of the host's shell. None: the person gets the shell itself.
-    pub command: Option<String>,
-}
-
-/// A file on its way into a host.
-#[derive(Debug)]
-pub struct HostFile {
-    /// The path in the host; relative to the home folder.
-    pub path: String,
-    pub bytes: Vec<u8>,
-    /// The bits of its mode, without set-user-ID and the like.
-    pub mode: u32,
 }
 
 /// The person at stdin, stdout and stderr, perhaps with gdb in another terminal.
@@ -132,6 +119,22 @@ impl Operator {
     ) -> Result<(), Stop> {
         let exit = open(ssh, errand, patience).await.map_err(|error| Stop::lab(error.to_string()))?;
         // A cell has one shell.
+        let _ = self.exit.set(exit);
+        Ok(())
+    }
+
+    /// Keeps the end of a program in a guest, and prints its output.
+    pub(super) fn take(&self, end: &ProgramEnd, output: &[u8]) -> Result<(), Stop> {
+        let printed = io::stdout().write_all(output).and_then(|()| io::stdout().flush());
+        printed.map_err(|error| Stop::lab(format!("cannot print the output of the program: {error}")))?;
+        let exit = match end {
+            ProgramEnd::Exit(code) => Exit::Code(*code),
+            ProgramEnd::Signal(number) => Exit::Code(i32::from(SIGNALLED) + number),
+            other => {
+                return Err(Stop::lab(format!("the program in the guest did not end by itself: {other:?}")));
+            }
+        };
+        // A cell has one errand.
         let _ = self.exit.set(exit);
         Ok(())
     }
@@ -247,7 +250,7 @@ async fn open(stream: UnixStream, errand: &Errand, patience: SshPatience) -> Res
     bell.set_nonblocking(true).map_err(local("cannot watch the terminal's size"))?;
     let mut sizes = signal(SignalKind::window_change()).map_err(local("cannot watch the terminal's size"))?;
     let stdin = io::stdin();
-    let interactive = errand.command.is_none() && io::stdout().is_terminal();
+    let interactive = matches!(errand.task, Task::Shell) && io::stdout().is_terminal();
     let terminal = size(&stdin).filter(|_| interactive).map(|size| {
         let kind = std::env::var("TERM").unwrap_or_else(|_| "dumb".into());
         (kind, size)
@@ -261,7 +264,10 @@ async fn open(stream: UnixStream, errand: &Errand, patience: SshPatience) -> Res
         None => None,
     };
     let (output, errors) = (Box::new(io::stdout()), Box::new(io::stderr()));
-    let command = errand.command.clone();
+    let command = match &errand.task {
+        Task::Command(command) => Some(command.clone()),
+        Task::Shell | Task::Guest { .. } => None,
+    };
     let mut shell = std::pin::pin!(ssh.shell(Shell { command, terminal, input, output, errors, resized }));
     loop {
         tokio::select! {

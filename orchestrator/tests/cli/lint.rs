@@ -1,6 +1,7 @@
 //! `s2lab lint`.
 
 use crate::harness::Home;
+use fake_qemu::programs::{End, program};
 
 #[test]
 fn a_lab_in_order() {
@@ -140,4 +141,45 @@ fn a_file_is_checked_as_what_it_is() {
     session.note("all mistakes of all files");
     assert_eq!(session.s2lab(&["lint", "images/kernels.yaml", "idle"]).status.code(), Some(2));
     session.check("lint-kinds");
+}
+
+/// The program of a scenario is read with it, before anything boots.
+#[test]
+fn programs_that_could_not_run() {
+    let home = Home::new();
+    let good = program("", End::Exit(0));
+    let mut dynamic = good.clone();
+    // PT_INTERP, with the name in the last bytes.
+    dynamic[64] = 3;
+    let loader = b"/lib/ld-linux-aarch64.so.1\0";
+    let place = (dynamic.len() as u64).to_le_bytes();
+    dynamic[72..80].copy_from_slice(&place);
+    dynamic[96..104].copy_from_slice(&(loader.len() as u64).to_le_bytes());
+    dynamic.extend(loader);
+    let mut foreign = good.clone();
+    foreign[18] = 62;
+    let long = [&good[..], &vec![0; 16 << 20]].concat();
+    let files = [
+        ("good", &good[..]),
+        ("dynamic", &dynamic),
+        ("foreign", &foreign),
+        ("script", b"#!/bin/sh\n"),
+        ("empty", b""),
+        ("long", &long),
+    ];
+    let mut text =
+        "scenario: programs\nabout: x\nhost: {cpu: neoverse-v1}\nsteps:\n  - exec: {in: host, file: good}\n"
+            .to_owned();
+    for (name, bytes) in files {
+        home.write(&format!("lab/scenarios/{name}"), bytes);
+    }
+    home.write("lab/scenarios/programs.yaml", &text);
+    let mut session = home.session();
+    session.s2lab(&["lint", "scenarios/programs.yaml"]);
+    for name in ["dynamic", "foreign", "script", "empty", "long", "../scenarios", "nowhere"] {
+        text.push_str(&format!("  - exec: {{in: host, file: {name}}}\n"));
+    }
+    home.write("lab/scenarios/programs.yaml", &text);
+    assert_eq!(session.s2lab(&["lint", "scenarios/programs.yaml"]).status.code(), Some(2));
+    session.check("lint-programs");
 }

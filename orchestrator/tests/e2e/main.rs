@@ -15,6 +15,7 @@ mod kill;
 mod more_kernels;
 mod newest;
 mod operator;
+mod programs;
 mod scenarios;
 mod sessions;
 mod shell;

@@ -91,6 +91,20 @@ fn a_program_of_the_users_is_copied_into_the_host_and_run() {
     assert_eq!(left_over(&place), Vec::<String>::new());
 }
 
+/// A host of its own, because a shell ends its host.
+#[test]
+fn a_program_of_the_users_runs_in_a_guest() {
+    let place = Place::new();
+    let repro = place.path().join("repro");
+    fs::write(&repro, program("in the guest\n", End::Signal(11))).unwrap();
+    let copy = repro.display().to_string();
+    let guest = ["--guest=g0", "--copy", &copy, "--", "./repro"];
+    let up = scenario("up");
+    let done = place.s2lab(["shell", up.as_str(), "--kernel=debian-6.12"].into_iter().chain(guest));
+    assert_eq!((done.code, done.stdout.as_str()), (Some(139), "in the guest\n"), "{}", done.stderr);
+    assert_eq!(left_over(&place), Vec::<String>::new());
+}
+
 /// A host of its own, because it dies.
 #[test]
 fn a_host_that_dies_under_a_shell_says_so_in_time() {

@@ -17,18 +17,21 @@ use s2lab::{
     run::{
         cell::{CellPlace, Shared},
         log::EventLog,
+        programs::Programs,
         serve::{Alone, serve},
     },
 };
 use s2lab_model::{
     cell::ResolvedCell,
     event::{Attempts, CellEnd, Event, Plan, PlannedCell, Stage},
+    hash::digest,
     judge::{JudgedCell, judge_run},
     kconfig::{self, Config},
     kernel::{Trait, Traits},
     plan::{Key, SharedHost},
     record::Run,
     scenario::{Scenario, load},
+    steps::HOST,
 };
 use s2lab_os::waits;
 use std::{collections::BTreeMap, error::Error, io, path::Path, time::Duration};
@@ -73,6 +76,7 @@ async fn carry_out(row: &Row, folder: &Path) -> Result<JudgedCell, Box<dyn Error
     let mut planned = planned_of(row.scenario, &row.script)?;
     planned.resolved.host.devices.values_mut().for_each(|device| device.count = row.counts);
     planned.resolved.guests.values_mut().for_each(|guest| guest.vcpus = row.vcpus);
+    let programs = if row.programs { with_programs(&mut planned)? } else { Programs::new() };
     let path = folder.join("events.jsonl");
     let (log, writer) = EventLog::create(&path, |_, _| ())?;
     log.event(Event::Plan(Plan {
@@ -97,6 +101,7 @@ async fn carry_out(row: &Row, folder: &Path) -> Result<JudgedCell, Box<dyn Error
         raw: &raw,
         deadlines: deadlines(row),
         factor: Factor::default(),
+        programs: &programs,
         least_space: 0,
         operator: None,
         seed: None,
@@ -137,6 +142,19 @@ fn planned_of((file, text): (&str, &str), script: &Script) -> Result<PlannedCell
         repeat: vec![],
         resolved: ResolvedCell::of(&scenario, Traits::Exactly(traits.collect())),
     })
+}
+
+/// Makes the cell run a program in its guest and then in its host, before its other steps.
+pub(crate) fn with_programs(planned: &mut PlannedCell) -> Result<Programs, Box<dyn Error>> {
+    let program = fake_qemu::programs::program("", fake_qemu::programs::End::Exit(0));
+    let cell = &mut planned.resolved;
+    for place in [HOST, "g0"] {
+        let step = serde_json::json!({"exec": {"in": place, "file": "repro", "timeout": "1s"}});
+        cell.steps.insert(0, serde_json::from_value(step)?);
+    }
+    let digest = digest(&program);
+    cell.programs.insert("repro".into(), digest.clone());
+    Ok(Programs::from([(digest, program.into())]))
 }
 
 /// Makes the files that cells boot, without meaning, and this program in QEMU's place, with the

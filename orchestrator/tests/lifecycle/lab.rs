@@ -1,6 +1,6 @@
 //! Whole runs in a process of their own, which tests may kill and watch.
 
-use crate::harness::{boot_files, left, planned};
+use crate::harness::{boot_files, left, planned, with_programs};
 use fake_qemu::script::{Act, Moment, Script};
 use rustix::process::{Pid, Signal, kill_process};
 use s2lab::{
@@ -14,6 +14,7 @@ use s2lab::{
         judging::{Judging, RawPages},
         log::EventLog,
         operator::{Operator, When},
+        programs::Programs,
         signals::{Interruption, is_ignored},
         slots::Slots,
     },
@@ -92,6 +93,8 @@ pub(crate) struct Order {
     pub(crate) shared: usize,
     /// If set, the scenario excludes the first of them.
     pub(crate) excluded: bool,
+    /// The cell that runs programs, in the guest and in the host.
+    pub(crate) programs_in: Option<usize>,
     /// The deadlines of silent agents, of answers and of looks. None: those of every run.
     pub(crate) patience: Option<Duration>,
     /// If set, the run compares two kernels, of which the second may be the one that the cache cannot
@@ -176,7 +179,8 @@ async fn carry_out(folder: &Path) -> Result<(), Box<dyn Error>> {
     let script: Script = serde_json::from_slice(&std::fs::read(folder.join(SCRIPT))?)?;
     let order: Order = serde_json::from_slice(&std::fs::read(folder.join(ORDER))?)?;
     let deadlines = order.deadlines();
-    let Order { attempts, fail_fast, none_before, person, part, shared, excluded, compare, .. } = order;
+    let Order { attempts, fail_fast, none_before, person, part, shared, .. } = order;
+    let Order { excluded, programs_in, compare, .. } = order;
     let together = (shared > 0).then_some(Part { cells: shared, shard: None });
     let (mut cells, shard) = match part.or(together) {
         Some(part) => part.planned(&script)?,
@@ -188,6 +192,10 @@ async fn carry_out(folder: &Path) -> Result<(), Box<dyn Error>> {
     if none_before {
         let cell = PlannedCell { key: NONE.parse()?, kernel: "none".into(), ..planned(&script)? };
         cells.insert(0, cell);
+    }
+    let mut programs = Programs::new();
+    if let Some(cell) = programs_in.and_then(|at| cells.get_mut(at)) {
+        programs = with_programs(cell)?;
     }
     let run = RunFolder::create(folder, Some(&folder.join(RUN)), folder::now())?;
     let judging = Judging::new(RawPages::new(run.raw()));
@@ -216,6 +224,7 @@ async fn carry_out(folder: &Path) -> Result<(), Box<dyn Error>> {
         interruption,
         deadlines,
         factor: Factor::default(),
+        programs,
         least_space: 0,
         operator: person.map(|person| Arc::new(person.operator())),
         seed: None,

@@ -31,6 +31,8 @@ pub(crate) struct Row {
     pub(crate) counts: bool,
     /// The name of the scenario's file, and its text.
     pub(crate) scenario: (&'static str, &'static str),
+    /// True if programs run first, in the guest and in the host.
+    pub(crate) programs: bool,
     /// The number of vCPUs of the scenario's guest.
     pub(crate) vcpus: u32,
 }
@@ -71,6 +73,7 @@ pub(crate) fn good(name: &'static str) -> Row {
         hears: None,
         counts: false,
         scenario: LIFECYCLE,
+        programs: false,
         vcpus: 1,
     }
 }
@@ -114,6 +117,11 @@ impl Row {
     /// Makes the scenario count.
     pub(crate) fn counting(self) -> Self {
         Self { counts: true, ..self }
+    }
+
+    /// Makes the scenario run programs.
+    pub(crate) fn running_programs(self) -> Self {
+        Self { programs: true, ..self }
     }
 
     /// Gives the scenario's guest two vCPUs.

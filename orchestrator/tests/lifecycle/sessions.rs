@@ -89,6 +89,12 @@ pub(crate) fn excluded() -> Checked {
     holds(&script(), &again, &[("SKIP", ""), ("SKIP", "")]).map(drop)
 }
 
+/// It may have changed anything in the host.
+pub(crate) fn a_program_in_the_host() -> Checked {
+    let due = [OWN_BOOTS[0], OWN_BOOTS[1], ("PASS", "boot 2, its cell 2")];
+    holds(&script(), &Order { programs_in: Some(0), ..order() }, &due).map(drop)
+}
+
 /// The reports are those of cells in hosts of their own, but for variable facts.
 pub(crate) fn alone_and_shared() -> Checked {
     let alone = holds(

@@ -24,7 +24,7 @@ const fn mounting(run: WholeRun) -> WholeRun {
     WholeRun { mounts: true, ..run }
 }
 
-pub(crate) static RUNS: [WholeRun; 57] = [
+pub(crate) static RUNS: [WholeRun; 58] = [
     run(
         "killed-at-any-moment",
         "`kill -9` at 24 moments",
@@ -69,6 +69,12 @@ pub(crate) static RUNS: [WholeRun; 57] = [
         "three cells of one host, the first of which its scenario excludes",
         "SKIP with the scenario's reason, without a host; the others PASS, in one boot",
         sessions::excluded,
+    ),
+    run(
+        "session-program-in-the-host",
+        "the first of three cells runs a program in its host",
+        "PASS; the second cell boots anew, and the third shares its boot",
+        sessions::a_program_in_the_host,
     ),
     run(
         "session-alone-and-shared",

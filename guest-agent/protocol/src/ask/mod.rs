@@ -7,11 +7,14 @@ mod end_cell;
 mod faults;
 mod finish;
 mod hold;
+mod level;
 mod load;
 mod memory;
 mod memslot;
 mod probe;
+mod put_program;
 mod reset;
+mod run_program;
 mod show_tables;
 mod start_guest;
 mod stop_guest;
@@ -25,11 +28,14 @@ pub use end_cell::{CellRecord, EndCell};
 pub use faults::{Faulted, Faults, Pages};
 pub use finish::{FinalRecord, Finish, TableMemory};
 pub use hold::{HOLD_REGISTER, Held, Hold, Mapping, Release, VCPU_REGISTER};
+pub use level::{AnyLevel, InGuest, InHost};
 pub use load::{Load, Loaded};
 pub use memory::{Extent, HostMemory, Memory};
 pub use memslot::{Memslot, MemslotDone};
 pub use probe::{Probe, ProbeDone, ProbeEnd};
+pub use put_program::{ProgramPut, PutProgram};
 pub use reset::{Reset, ResetDone};
+pub use run_program::{ProgramEnd, ProgramRun, RunProgram};
 pub use show_tables::{LookEnd, ShowTables};
 pub use start_guest::{AssignedDevice, GuestStarted, StartGuest};
 pub use stop_guest::StopGuest;
@@ -74,7 +80,9 @@ pub enum HostRequest {
     Faults(Faults),
     Finish(Finish),
     Memory(Memory),
+    PutProgram(PutProgram),
     Reset(Reset),
+    RunProgram(RunProgram),
     ShowTables(ShowTables),
     StartGuest(StartGuest),
     StopGuest(StopGuest),
@@ -90,7 +98,9 @@ pub enum GuestRequest {
     Load(Load),
     Memslot(Memslot),
     Probe(Probe),
+    PutProgram(PutProgram),
     Release(Release),
+    RunProgram(RunProgram),
     Store(Store),
 }
 

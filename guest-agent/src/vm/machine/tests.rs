@@ -101,7 +101,7 @@ fn answers(vm: Vm<ThisCpu>, asks: Vec<GuestRequest>) -> Vec<Result<Value, Failur
     let bytes: Vec<u8> = frames.collect();
     let tape = Tape::default();
     let link = Link::new(Peer::Guest("g0".into()), nonce, tape.clone());
-    serve_on(vm, &link, Incoming::new(&bytes[..], Credentials { from: Peer::Lab, nonce })).unwrap();
+    serve_on(vm, None, &link, Incoming::new(&bytes[..], Credentials { from: Peer::Lab, nonce })).unwrap();
     let answer = |frame: Frame| match frame.body {
         Body::Reply { result, .. } => result,
         other => panic!("{other:?}"),

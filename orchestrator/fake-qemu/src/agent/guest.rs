@@ -1,6 +1,6 @@
 //! The requests that a guest answers.
 
-use super::{Answer, Host, answer, frames::Sender, index, invalid};
+use super::{Answer, Host, answer, frames::Sender, index, invalid, program::Program};
 use crate::{
     Error,
     machine::Machine,
@@ -36,6 +36,7 @@ pub(super) struct Guest {
     vcpus: u32,
     pub(super) ended: bool,
     held: bool,
+    program: Program,
 }
 
 impl Host {
@@ -51,7 +52,9 @@ impl Host {
             GuestRequest::Load(ask) => guest.load(&machine, &ask)?,
             GuestRequest::Memslot(ask) => guest.memslot(&machine, &ask)?,
             GuestRequest::Probe(ask) => return guest.probe(&self.sender, name, &ask),
+            GuestRequest::PutProgram(ask) => guest.program.put(&ask),
             GuestRequest::Release(_) => guest.release(&machine),
+            GuestRequest::RunProgram(ask) => guest.program.run(&ask),
             GuestRequest::Store(ask) => guest.store(&machine, &ask)?,
         }))
     }
@@ -63,7 +66,8 @@ impl Guest {
         let address = |slot: u8| format!("0000:00:{slot:02x}.0");
         let devices = spec.devices.iter().map(|d| (address(d.guest_slot), d.device.clone())).collect();
         let (mapped, touched, faulted, vcpus) = (vec![], BTreeSet::new(), BTreeSet::new(), spec.cpus);
-        Guest { devices, mapped, touched, faulted, number, vcpus, ended: false, held: false }
+        let program = Program::default();
+        Guest { devices, mapped, touched, faulted, number, vcpus, ended: false, held: false, program }
     }
 
     /// Removes a device from stage 2, unless the script has it stay.

@@ -28,7 +28,12 @@ impl Host {
             HostRequest::Dump(ask) => answer::<Dump>(&self.dumped(&ask.guest)),
             HostRequest::Faults(ask) => answer::<Faults>(&self.faults(&ask.guest)),
             HostRequest::Memory(_) => answer::<Memory>(&memory::host_memory()),
+            HostRequest::PutProgram(ask) => self.program.put(&ask),
             HostRequest::Reset(ask) => self.reset(&ask)?,
+            HostRequest::RunProgram(ask) => {
+                self.sender.machine.lock().unclean = Some(format!("the program {} has run in it", ask.name));
+                self.program.run(&ask)
+            }
             HostRequest::ShowTables(ask) => self.show(&ask)?,
             HostRequest::StartGuest(ask) => {
                 self.sender.begin_guest(&ask.name, ask.nonce);

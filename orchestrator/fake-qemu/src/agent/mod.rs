@@ -4,11 +4,13 @@ mod bends;
 mod frames;
 mod guest;
 mod host;
+mod program;
 
 use crate::{Error, machine::Machine, real, script::Moment};
 use data_encoding::HEXLOWER;
 use frames::{Out, Prepared, Sender};
 use guest::Guest;
+use program::Program;
 use s2lab_protocol::{
     Body, Decoder, Failure, FailureKind, Hello, Level, Notice, Peer,
     ask::{Ask, HostRequest, Request},
@@ -45,7 +47,7 @@ pub(crate) fn boot(machine: &Arc<Machine>) {
             stream.try_clone().map_err(|why| Error::Io { what: "the agent's channel".into(), why })?;
         let out = Arc::new(Mutex::new(Out { stream, seq: BTreeMap::new() }));
         let sender = Sender { machine: Arc::clone(machine), nonce, guests: Arc::default(), out };
-        Host { sender, guests: BTreeMap::new(), answered: 0 }.live(reading)
+        Host { sender, guests: BTreeMap::new(), program: Program::default(), answered: 0 }.live(reading)
     });
     if let Err(why) = done {
         eprintln!("fake-qemu: the host: {why}");
@@ -56,6 +58,7 @@ pub(crate) fn boot(machine: &Arc<Machine>) {
 struct Host {
     sender: Sender,
     guests: BTreeMap<String, Guest>,
+    program: Program,
     answered: u64,
 }
 

@@ -17,6 +17,7 @@ use s2lab_protocol::{GuestEnd, ProbeEnd};
 
 mod bounds;
 mod counts;
+mod exec;
 mod expectations;
 mod live;
 mod load;

@@ -1,11 +1,12 @@
 //! Each kind of line: what it prints is read back, and nothing else is.
 
 use super::*;
+use crate::ktap::TestResult;
 use crate::scenario::{Promise, Size};
 use crate::statistics::Summary;
 use crate::steps::{
-    Actor, CountLine, DeviceLine, Ending, LoadLine, LookLine, MeasureLine, MemslotLine, MethodLine, Outcome,
-    ProbeLine, ResetLine, StepLine, StoreLine,
+    Actor, CountLine, DeviceLine, Ending, ExecLine, LoadLine, LookLine, MeasureLine, MemslotLine, MethodLine,
+    Outcome, ProbeLine, ProgramEnding, ResetLine, StepLine, StoreLine, TestLine,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -109,6 +110,31 @@ prop_compose! {
     fn look()(name in word(), guest in word()) -> LookLine { LookLine { name, guest } }
 }
 
+prop_compose! {
+    fn exec()(
+        place in word(),
+        command in text(),
+        ending in prop_oneof![
+            any::<i32>().prop_map(ProgramEnding::Exit),
+            any::<i32>().prop_map(ProgramEnding::Signal),
+            select(ProgramEnding::WORDS.to_vec()),
+        ],
+    ) -> ExecLine {
+        ExecLine { place, command, ending }
+    }
+}
+
+prop_compose! {
+    fn test()(
+        place in word(),
+        command in text(),
+        name in text(),
+        result in select(TestResult::ALL.to_vec()),
+    ) -> TestLine {
+        TestLine { place, command, name, result }
+    }
+}
+
 fn region() -> impl Strategy<Value = Region> {
     let sh = || option::of(select(Shareability::ALL.to_vec()));
     prop_oneof![
@@ -147,6 +173,8 @@ pub(crate) fn promised() -> impl Strategy<Value = Promised> {
         memslot().prop_map(|line| Promised::Step(StepLine::Memslot(line))),
         probe().prop_map(|line| Promised::Step(StepLine::Probe(line))),
         look().prop_map(|line| Promised::Step(StepLine::Look(line))),
+        exec().prop_map(|line| Promised::Step(StepLine::Exec(line))),
+        test().prop_map(|line| Promised::Step(StepLine::Test(line))),
         Just(Promised::Unreadable),
         region().prop_map(Promised::Region),
         mapping().prop_map(Promised::Mapping),

@@ -431,7 +431,8 @@ fn a_value_that_is_set_is_the_only_one_of_its_axis() {
         guests: {g0: {vmm: qemu}}\nsteps: [look: {name: up}]\nexpect: [{at: up, of: ram, stage2: Normal-WB}]\n";
     let keys = |sets: &[&str]| {
         let sets: Vec<_> = sets.iter().map(|set| scenario::SetValue::parse(set).unwrap()).collect();
-        let scenario = scenario::load_at("s.yaml", text, &sets).map_err(|error| error.to_string())?;
+        let scenario = scenario::load_at("s.yaml", text, &sets, &mut |_| unreachable!())
+            .map_err(|error| error.to_string())?;
         let selection = Selection { selectors: vec!["s@a-first".into()], ..Selection::default() };
         let cells = plan(&[scenario], &kernels(), &selection).map_err(|error| error.to_string())?;
         let shown = |cell: PlannedCell| format!("{} {:?}", cell.key, cell.resolved.host.arguments);

@@ -6,6 +6,8 @@ pub const CELL: &str = "cell";
 /// Blocking between reports of one kernel: its declared traits, see
 /// [`crate::cell::ResolvedCell::blocking_traits`].
 pub const TRAITS: &str = "traits";
+/// Blocking: the SHA-256 of a program of the scenario, whose path follows.
+pub const PROGRAM: &str = "program";
 /// Blocking: page size of the host's kernel, bytes. Taken from the host itself.
 pub const PAGE_SIZE: &str = "page size";
 /// Blocking: QEMU's CPU model, or the real machine's.

@@ -83,6 +83,9 @@ fn check(plan: &Plan) -> Result<(), LogError> {
         let wrong = |why: &str| LogError::Cell { key: key.clone(), why: bounded(why, LONGEST) };
         let written = resolved.written(key.scenario(), about);
         let text = serde_json::to_string(&written).map_err(|error| wrong(&error.to_string()))?;
+        if !resolved.has_its_programs() {
+            return Err(wrong("its programs are not those of its steps"));
+        }
         // One scenario is in the plan for each kernel.
         if right.contains(&text) {
             continue;
@@ -91,8 +94,9 @@ fn check(plan: &Plan) -> Result<(), LogError> {
         let scenario = load(&format!("{}.yaml", key.scenario()), &text)
             .map_err(|mistakes| wrong(mistakes.iter().next().map_or("", |first| &first.message)))?;
         let (inverted, excluded) = (key.is_control(), resolved.excluded.clone());
+        let programs = resolved.programs.clone();
         let again = ResolvedCell::of(&scenario, resolved.traits.clone());
-        let again = ResolvedCell { inverted, excluded, ..again };
+        let again = ResolvedCell { inverted, excluded, programs, ..again };
         if again != *resolved {
             return Err(wrong("its scenario resolves to another cell"));
         }

@@ -211,6 +211,9 @@ impl Record {
         let Environment { mut blocking, mut variable } = self.session.environment.clone();
         blocking.insert(environment::CELL.into(), self.planned.resolved.digest());
         blocking.insert(environment::TRAITS.into(), self.planned.resolved.blocking_traits().to_string());
+        for (file, digest) in &self.planned.resolved.programs {
+            blocking.insert(format!("{} {file}", environment::PROGRAM), format!("sha256:{digest}"));
+        }
         if let Some(host) = &self.session.host {
             blocking.insert(environment::PAGE_SIZE.into(), host.page_size.to_string());
             variable.insert(environment::KERNEL.into(), host.release.clone());

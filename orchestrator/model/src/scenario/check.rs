@@ -3,10 +3,12 @@
 //! missing keys and wrong types, so these checks skip them.
 
 use super::parts::{Parts, Step, size};
+use super::programs::{self, Programs};
 use super::{Guest, Host, RAM, Size, expectations};
 use crate::diagnostic::Sink;
 use crate::yaml::{Entry, Node};
 use s2lab_protocol::{LONGEST_NAME, is_name};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 const BAR: std::ops::RangeInclusive<u64> = 4 << 10..=1 << 30;
@@ -31,8 +33,13 @@ pub fn name(text: &str) -> Result<(), String> {
     }
 }
 
-/// Reports all parts that do not fit together.
-pub(super) fn check(file: &str, root: &Node, sink: &mut Sink<'_>) {
+/// Reports all parts that do not fit together. Returns the digests of the programs that were read.
+pub(super) fn check(
+    file: &str,
+    root: &Node,
+    programs: &mut Programs<'_>,
+    sink: &mut Sink<'_>,
+) -> BTreeMap<String, String> {
     own_name(file, root, sink);
     let parts = Parts::of(root);
     sizes(root, &parts, sink);
@@ -50,6 +57,8 @@ pub(super) fn check(file: &str, root: &Node, sink: &mut Sink<'_>) {
     parts.measures_have_one_width(sink);
     parts.probes_are_last(sink);
     expectations::check(root, &parts, sink);
+    programs::needed(root, &parts, sink);
+    programs::check(&parts, programs, sink)
 }
 
 fn own_name(file: &str, root: &Node, sink: &mut Sink<'_>) {
@@ -158,7 +167,7 @@ impl<'a> Parts<'a> {
             let Some(guest) = probe.word("guest") else { continue };
             let needs_guest = |s: &&Step<'a>| {
                 let has = |device| self.owner.get(device) == Some(&guest);
-                let is_of = s.word("guest") == Some(guest) && s.kind != "probe";
+                let is_of = [s.word("guest"), s.word("in")].contains(&Some(guest)) && s.kind != "probe";
                 let acted_on = s.operation().and_then(|entry| entry.node.text()).or(s.word("reset"));
                 s.kind == "look" || is_of || acted_on.is_some_and(has)
             };

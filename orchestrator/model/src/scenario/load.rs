@@ -1,22 +1,25 @@
 //! Decoding of a text to [`Scenario`], or to all of its mistakes at once.
 
 use super::axes::{self, Matrix, SetError, SetValue, check_path, check_value};
-use super::{FULL_SET, Promise, Scenario, Size, check, needs, schema};
+use super::programs::{self, Programs, ReadProgram};
+use super::{FULL_SET, Promise, Scenario, Size, Timeout, check, needs, schema};
 use crate::diagnostic::{Diagnostic, Diagnostics, Sink};
 use crate::json_schema::{self, Format, Schema, decode};
 use crate::yaml::{self, Node};
 use serde::{Deserialize, Deserializer};
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 static SCHEMA: LazyLock<serde_json::Value> = LazyLock::new(schema::value);
 
-const FORMATS: [Format; 9] = [
-    Format { name: "set", what: "a name", number: false, check: set },
-    Format { name: "option", what: "an option like IOMMUFD", number: false, check: needs::option },
+const FORMATS: [Format; 12] = [
+    Format { name: "argument", what: "an argument", number: false, check: programs::argument },
     Format { name: "axis-value", what: "a value like 16M", number: true, check: check_value },
-    Format { name: "path", what: "a path like host.cpu", number: false, check: check_path },
     json_schema::LINE,
     Format { name: "name", what: "a name", number: false, check: check::name },
+    Format { name: "option", what: "an option like IOMMUFD", number: false, check: needs::option },
+    Format { name: "path", what: "a path like host.cpu", number: false, check: check_path },
+    Format { name: "program", what: "the path of a program", number: false, check: programs::path },
     Format {
         name: "promise",
         what: "a promise like I1",
@@ -32,13 +35,25 @@ const FORMATS: [Format; 9] = [
             Err(_) => Err(format!("`{text}` is not a seed; a seed is a number from 0 to {}", u32::MAX)),
         },
     },
+    Format { name: "set", what: "a name", number: false, check: set },
     Format {
         name: "size",
         what: "a size like 16M",
         number: true,
         check: |text| Size::try_from(text.to_owned()).map(drop),
     },
+    Format {
+        name: "timeout",
+        what: "a time like 30s",
+        number: false,
+        check: |text| Timeout::try_from(text.to_owned()).map(drop),
+    },
 ];
+
+/// Returns true for a key that a scenario may have.
+pub(super) fn is_key(key: &str) -> bool {
+    SCHEMA["properties"].get(key).is_some()
+}
 
 /// Checks the name of a set.
 fn set(text: &str) -> Result<(), String> {
@@ -58,31 +73,41 @@ pub enum LoadError {
 }
 
 /// Reads the scenario file `file`, whose content is `text`. The name `file` is shown, and its stem
-/// must be the scenario's name. No file is opened.
+/// must be the scenario's name. No file is opened: its programs have no digests.
 ///
 /// # Errors
 /// All mistakes of the file, in its order.
 pub fn load(file: &str, text: &str) -> Result<Scenario, Diagnostics> {
-    let mut sink = Sink::new(file, text);
-    let Some(root) = yaml::parse(text, &mut sink) else { return sink.finish(None) };
-    let matrix = checked(file, text, &root, &mut sink);
-    let written = if sink.is_empty() { decode(text, &root, &mut sink) } else { None };
-    sink.finish(written.map(|written| Scenario { matrix, ..written }))
+    load_by(file, text, &mut Programs::unread())
 }
 
-/// Reads a scenario like [`load`], and keeps the points with these values. A path that the file does
-/// not vary becomes an axis with this value.
+/// Reads a scenario file like [`load`], with the digests of its programs, which `read` reads.
 ///
 /// # Errors
-/// All mistakes of the file, or the first of a value. A path must be set once.
-pub fn load_at(file: &str, text: &str, sets: &[SetValue]) -> Result<Scenario, LoadError> {
-    let mut scenario = load(file, text)?;
+/// All mistakes of the file, and of its programs.
+pub fn load_with(file: &str, text: &str, read: ReadProgram<'_>) -> Result<Scenario, Diagnostics> {
+    load_by(file, text, &mut Programs::by(read))
+}
+
+/// Reads a scenario like [`load_with`], and keeps the points with these values. A path that the file
+/// does not vary becomes an axis with this value.
+///
+/// # Errors
+/// All mistakes of the file and of its programs, or the first of a value. A path must be set once.
+pub fn load_at(
+    file: &str,
+    text: &str,
+    sets: &[SetValue],
+    read: ReadProgram<'_>,
+) -> Result<Scenario, LoadError> {
+    let mut programs = Programs::by(read);
+    let mut scenario = load_by(file, text, &mut programs)?;
     let mut sink = Sink::new(file, text);
     let Some(mut root) = yaml::parse(text, &mut sink).filter(|_| !sets.is_empty()) else {
         return Ok(scenario);
     };
     let names: Vec<_> = sets.iter().map(|set| axes::apply(&mut root, set)).collect();
-    scenario.matrix = checked(file, text, &root, &mut sink);
+    scenario.matrix = checked(file, text, &root, &mut programs, &mut sink).0;
     if let Some(mistake) = sink.found().into_iter().next() {
         let set = sets.iter().map(SetValue::word).collect::<Vec<_>>().join(" ");
         let Diagnostic { message, help, .. } = mistake;
@@ -92,22 +117,38 @@ pub fn load_at(file: &str, text: &str, sets: &[SetValue]) -> Result<Scenario, Lo
     Ok(scenario)
 }
 
-/// Reports all mistakes of a file's tree. Returns its axes and points.
-fn checked<'t>(file: &'t str, text: &'t str, root: &Node, sink: &mut Sink<'t>) -> Matrix {
-    let check = |tree: &Node, sink: &mut Sink<'t>| {
+fn load_by(file: &str, text: &str, programs: &mut Programs<'_>) -> Result<Scenario, Diagnostics> {
+    let mut sink = Sink::new(file, text);
+    let Some(root) = yaml::parse(text, &mut sink) else { return sink.finish(None) };
+    let (matrix, programs) = checked(file, text, &root, programs, &mut sink);
+    let written = if sink.is_empty() { decode(text, &root, &mut sink) } else { None };
+    sink.finish(written.map(|written| Scenario { matrix, programs, ..written }))
+}
+
+/// Reports all mistakes of a file's tree. Returns its axes and points, and the digests of the programs
+/// that it names without axes.
+fn checked<'t>(
+    file: &'t str,
+    text: &'t str,
+    root: &Node,
+    programs: &mut Programs<'_>,
+    sink: &mut Sink<'t>,
+) -> (Matrix, BTreeMap<String, String>) {
+    let mut check = |tree: &Node, sink: &mut Sink<'t>| {
         Schema { json: &SCHEMA, formats: &FORMATS }.check(tree, sink);
-        check::check(file, tree, sink);
+        check::check(file, tree, programs, sink)
     };
-    check(root, sink);
+    let digests = check(root, sink);
     let axes = axes::read(root, sink);
     // Axes with mistakes are not known.
     if axes.is_some() || root.get("axes").is_none() {
         axes::check_sets(root, axes.as_ref(), sink);
     }
-    match axes {
-        Some(axes) => axes::resolve(root, &axes, || Sink::new(file, text), check, sink),
+    let matrix = match axes {
+        Some(axes) => axes::resolve(root, &axes, || Sink::new(file, text), check, &digests, sink),
         None => Matrix::default(),
-    }
+    };
+    (matrix, digests)
 }
 
 /// One `T`, or a list of them.

@@ -24,21 +24,25 @@ mod needs;
 mod operations;
 mod parts;
 mod probes;
+mod programs;
 mod promise;
 pub(crate) mod schema;
 mod size;
+mod timeout;
 
 pub use axes::{Exclusion, MAX_POINTS, Matrix, PointSet, ScenarioAxis, ScenarioPoint, SetError, SetValue};
 pub use check::name as check_name;
 pub use cpus::{CPU_MODELS, CpuModel};
 pub use leaves::{Access, AccessFlag, Exec, Share, Stage2Type};
-pub use load::{LoadError, load, load_at};
+pub use load::{LoadError, load, load_at, load_with};
 pub use probes::AccessEnd;
 pub(crate) use probes::probe_of;
+pub use programs::{ProgramError, ReadProgram};
 pub use promise::Promise;
 pub use s2lab_mmu::MemoryType;
 pub use schema::schema;
 pub use size::Size;
+pub use timeout::Timeout;
 
 /// A scenario: a host with devices, guests that get them, the steps, and the expected results.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -72,18 +76,26 @@ pub struct Scenario {
     pub needs: BTreeMap<String, String>,
     /// The emulated host (L1), which boots the kernel under test.
     pub host: Host,
-    /// The guests (L2), by name: one to four. Those of QEMU boot the same fixed kernel.
-    #[schemars(extend("propertyNames" = schema::names(), "minProperties" = 1, "maxProperties" = MAX_GUESTS))]
+    /// The guests (L2), by name: one to four; or none, if a step `exec` runs in the host. Those of QEMU
+    /// boot the same fixed kernel.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("propertyNames" = schema::names(), "maxProperties" = MAX_GUESTS))]
     pub guests: BTreeMap<String, Guest>,
     /// The actions, in order: at most 100 steps.
     #[schemars(length(min = 1, max = MAX_STEPS))]
     pub steps: Vec<Step>,
-    /// The expected results, at most 100. Every choice of traits must have at least one.
-    #[schemars(length(min = 1, max = MAX_EXPECTATIONS))]
+    /// The expected results, at most 100. Every choice of traits must have at least one; none is needed
+    /// beside a step `exec`, which has a result of its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = MAX_EXPECTATIONS))]
     pub expect: Vec<Expectation>,
     /// The points of the axes. The loader makes them.
     #[serde(skip)]
     pub matrix: Matrix,
+    /// The SHA-256 of each program that a step names, by its path; of a scenario whose programs were
+    /// read.
+    #[serde(skip)]
+    pub programs: BTreeMap<String, String>,
 }
 
 /// The most steps of a scenario: the plan bounds what is judged of a log.

@@ -46,7 +46,10 @@ impl<'a> Parts<'a> {
                 None => Some(BTreeMap::new()),
             }
         });
-        let guests = root.get("guests").and_then(by_name);
+        let guests = match root.get("guests") {
+            Some(guests) => by_name(guests),
+            None => Some(BTreeMap::new()),
+        };
         let mut owner = BTreeMap::new();
         for guest in guests.iter().flat_map(|g| g.values()) {
             for device in guest.node.get("assign").into_iter().flat_map(Node::entries) {

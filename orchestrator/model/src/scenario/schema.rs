@@ -145,6 +145,20 @@ pub(super) fn arguments(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+/// The path of a program.
+pub(crate) fn program_path(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "format": "program", "maxLength": super::programs::LONGEST})
+}
+
+/// The arguments of a program.
+pub(crate) fn program_arguments(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "items": {"type": "string", "format": "argument", "maxLength": super::programs::LONGEST},
+        "maxItems": super::programs::MAX_ARGUMENTS,
+    })
+}
+
 /// One `T`, or a list of them.
 pub(super) fn one_or_many<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
     let one = generator.subschema_for::<T>();

@@ -1,6 +1,6 @@
 //! The steps `host` and `guest`: an operation on a device, by the host through VFIO or by the guest.
 
-use super::{Due, Observed, Removal, StepAttempt, StepKind, StepLine, reset};
+use super::{Due, Observed, Removal, StepAttempt, StepKind, StepLine, Unmapped, reset};
 use crate::finding::Finding;
 use crate::lines::{LineError, Promised, Shape, Word, line, one_of};
 use crate::record::At;
@@ -171,8 +171,8 @@ pub struct DeviceOperated {
 }
 
 impl Observed for DeviceOperated {
-    fn unmaps(&self) -> Option<&str> {
-        self.operation.removes().then_some(&self.device)
+    fn unmaps(&self) -> Option<Unmapped<'_>> {
+        self.operation.removes().then_some(Unmapped::Device(&self.device))
     }
 }
 

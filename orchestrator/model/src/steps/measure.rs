@@ -1,7 +1,7 @@
 //! The step `measure`: a store that is made several times, of which each has a time.
 
 use super::store::{StoreLine, StoreStep, Stored};
-use super::{Access, Due, Observed, StepAttempt, StepKind, StepLine};
+use super::{Access, Due, Observed, StepAttempt, StepKind, StepLine, Unmapped};
 use crate::finding::{Finding, Weight};
 use crate::lines::{LineError, Promised, Word, line};
 use crate::record::At;
@@ -118,8 +118,8 @@ impl Observed for Sample {
         Some(&self.stored)
     }
 
-    fn unmaps(&self) -> Option<&str> {
-        self.reset.as_ref().map(|_| self.stored.device.as_str())
+    fn unmaps(&self) -> Option<Unmapped<'_>> {
+        self.reset.as_ref().map(|_| Unmapped::Device(&self.stored.device))
     }
 
     fn bytes(&self, at: usize) -> Option<Vec<Finding>> {

@@ -1,6 +1,6 @@
 //! The step `memslot`: the VMM of a guest operates on a memslot.
 
-use super::{Due, Observed, Removal, StepAttempt, StepKind, StepLine};
+use super::{Due, Observed, Removal, StepAttempt, StepKind, StepLine, Unmapped};
 use crate::cell::ResolvedCell;
 use crate::finding::{Finding, Weight};
 use crate::lines::{LineError, Promised, Word, line, one_of};
@@ -166,8 +166,8 @@ pub struct MemslotOperated {
 }
 
 impl Observed for MemslotOperated {
-    fn unmaps(&self) -> Option<&str> {
-        (self.operation.removes() && self.errno.is_none()).then_some(&self.of)
+    fn unmaps(&self) -> Option<Unmapped<'_>> {
+        (self.operation.removes() && self.errno.is_none()).then_some(Unmapped::Device(&self.of))
     }
 }
 

@@ -6,6 +6,7 @@ mod access;
 mod count;
 mod device;
 mod dump;
+mod exec;
 mod faults;
 mod load;
 mod look;
@@ -31,6 +32,7 @@ pub use access::{Access, Words};
 pub use count::{CountLine, Counted, Counts, FaultRun, Stage2Fault};
 pub use device::{Actor, DeviceLine, DeviceOperated, GuestStep, HostStep};
 pub use dump::DumpedTables;
+pub use exec::{ExecLine, ExecStep, Executed, HOST, ProgramEnding, TestLine};
 pub use faults::TracedFaults;
 pub use load::{LoadLine, LoadStep, LoadedBytes};
 pub use look::{Beside, Look, LookLine, LookStep, VmaFlags};
@@ -64,6 +66,8 @@ pub enum Step {
     Memslot(MemslotStep),
     /// A guest tries an access that may fault; only other probes of the guest may follow.
     Probe(ProbeStep),
+    /// A program of yours runs.
+    Exec(ExecStep),
 }
 
 impl Step {
@@ -77,6 +81,7 @@ impl Step {
             Step::Guest(step) => step,
             Step::Memslot(step) => step,
             Step::Probe(step) => step,
+            Step::Exec(step) => step,
         }
     }
 
@@ -194,6 +199,7 @@ pub enum Observation {
     Sample(Sample),
     TracedFaults(TracedFaults),
     DumpedTables(DumpedTables),
+    Executed(Executed),
 }
 
 impl Observation {
@@ -213,6 +219,7 @@ impl Observation {
             Observation::Sample(data) => data,
             Observation::TracedFaults(data) => data,
             Observation::DumpedTables(data) => data,
+            Observation::Executed(data) => data,
         }
     }
 
@@ -239,8 +246,8 @@ pub trait Observed: Any {
         None
     }
 
-    /// Returns the device whose BARs this took from stage 2, before it stored anything.
-    fn unmaps(&self) -> Option<&str> {
+    /// Returns the BARs that this may have taken from stage 2, before it stored anything.
+    fn unmaps(&self) -> Option<Unmapped<'_>> {
         None
     }
 
@@ -248,6 +255,15 @@ pub trait Observed: Any {
     fn bytes(&self, _at: usize) -> Option<Vec<Finding>> {
         None
     }
+}
+
+/// BARs that stage 2 may not have any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unmapped<'a> {
+    /// Those of a device.
+    Device(&'a str),
+    /// Those of all devices.
+    All,
 }
 
 /// A line of a step in the promised part.
@@ -261,6 +277,8 @@ pub enum StepLine {
     Device(DeviceLine),
     Memslot(MemslotLine),
     Probe(ProbeLine),
+    Exec(ExecLine),
+    Test(TestLine),
 }
 
 impl StepLine {
@@ -274,7 +292,9 @@ impl StepLine {
                 | StepLine::Load(_)
                 | StepLine::Measure(_)
                 | StepLine::Memslot(_)
-                | StepLine::Probe(_),
+                | StepLine::Probe(_)
+                | StepLine::Exec(_)
+                | StepLine::Test(_),
                 Some((subject, values)),
             ) => (subject.to_owned(), values.split(", ").map(str::to_owned).collect()),
             _ => (text, vec![]),
@@ -293,6 +313,8 @@ impl fmt::Display for StepLine {
             StepLine::Device(line) => line.fmt(f),
             StepLine::Memslot(line) => line.fmt(f),
             StepLine::Probe(line) => line.fmt(f),
+            StepLine::Exec(line) => line.fmt(f),
+            StepLine::Test(line) => line.fmt(f),
         }
     }
 }
@@ -309,6 +331,8 @@ impl FromStr for StepLine {
             Some("reset") => text.parse().map(StepLine::Reset),
             Some("host" | "guest") => text.parse().map(StepLine::Device),
             Some("memslot") => text.parse().map(StepLine::Memslot),
+            Some(exec::EXEC) => text.parse().map(StepLine::Exec),
+            Some(exec::TEST) => text.parse().map(StepLine::Test),
             Some(word) if ProbeLine::is_begun(word) => text.parse().map(StepLine::Probe),
             _ => Err(LineError { form: "the line of a step" }),
         }

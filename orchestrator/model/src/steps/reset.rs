@@ -1,7 +1,7 @@
 //! The reset of a device through VFIO, as a step `host` has it, and stage 2 right after a step that
 //! removes a device.
 
-use super::{Beside, Due, Observed, StepAttempt, StepLine};
+use super::{Beside, Due, Observed, StepAttempt, StepLine, Unmapped};
 use crate::finding::{Finding, Weight};
 use crate::hex;
 use crate::lines::{LineError, Promised, Shape, Text, Word, columns, line};
@@ -56,8 +56,8 @@ pub struct Reset {
 }
 
 impl Observed for Reset {
-    fn unmaps(&self) -> Option<&str> {
-        Some(&self.device)
+    fn unmaps(&self) -> Option<Unmapped<'_>> {
+        Some(Unmapped::Device(&self.device))
     }
 }
 

@@ -9,7 +9,7 @@ use crate::lines::{Testimony, Text};
 use crate::record::Record;
 use crate::record::addresses::AddressSet;
 use crate::record::look::{DecodedLook, GuestTables};
-use crate::steps::{Look, TracedFaults};
+use crate::steps::{Look, TracedFaults, Unmapped};
 use s2lab_mmu::Stage2Leaf;
 use s2lab_protocol::is_bar_place;
 use std::ops::Range;
@@ -19,7 +19,8 @@ use std::ops::Range;
 /// - since the last reset of the device, which removes its leaves, the guest has taken a stage-2
 ///   translation fault at an IPA of each leaf;
 /// - each page at which it has taken one is mapped. Faults between a reset and the observation
-///   before it may be older than the reset, and do not count here.
+///   before it may be older than the reset, and do not count here. A program of the user's counts as
+///   a reset here, because it may have made one.
 ///
 /// KVM maps memory of a VMA in the fault handler alone, one leaf at a time, around the IPA of the fault
 /// (Linux 6.1 to 7.2 arch/arm64/kvm/mmu.c, kvm_handle_guest_abort, whose trace event is before
@@ -108,9 +109,15 @@ impl Bar<'_> {
     /// Returns the guest's faults since the last reset of the device, and those of them that are
     /// certainly newer.
     fn faults(&self) -> Result<(AddressSet, AddressSet), String> {
-        let before_look = self.record.observations.iter().filter(|of| of.step < self.look.step);
-        let resets = before_look.filter(|of| of.data.unmaps() == Some(self.device));
-        let reset = resets.map(|of| of.step).max();
+        let before_look = || self.record.observations.iter().filter(|of| of.step < self.look.step);
+        let last = |unmapped: &[Unmapped<'_>]| {
+            let removals =
+                before_look().filter(|of| of.data.unmaps().is_some_and(|of| unmapped.contains(&of)));
+            removals.map(|of| of.step).max()
+        };
+        // A program may have removed the leaves. They may be older than it as well.
+        let this = Unmapped::Device(self.device);
+        let (reset, perhaps) = (last(&[this]), last(&[this, Unmapped::All]));
         let own = |of: &TracedFaults| of.guest == self.look.guest;
         let all = self.record.all::<TracedFaults>().filter(|of| own(of.data) && of.step <= self.look.step);
         let (mut faults, mut newer, mut before) = (vec![], vec![], None);
@@ -121,9 +128,9 @@ impl Bar<'_> {
             let pages = of.data.faulted.runs.iter().filter_map(|run| Some(run.ipa..run.end()?));
             if reset.is_none_or(|reset| of.step > reset) {
                 faults.extend(pages.clone());
-                if reset.is_none_or(|reset| before.is_some_and(|before| before > reset)) {
-                    newer.extend(pages);
-                }
+            }
+            if perhaps.is_none_or(|reset| of.step > reset && before.is_some_and(|before| before > reset)) {
+                newer.extend(pages);
             }
             before = Some(of.step);
         }

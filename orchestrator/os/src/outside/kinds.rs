@@ -68,6 +68,8 @@ kinds! {
     PROGRAM = "a program", GIB;
     /// A file of the user's that goes into a host. It is read into memory.
     COPY = "a file to copy", 64 * MIB;
+    /// A program that a scenario brings. A guest has it in its RAM.
+    TEST_PROGRAM = "a program of a scenario", 16 * MIB;
     /// A file of a kernel's source.
     SOURCE_FILE = "a file of a kernel's source", 256 * MIB;
     /// An archive of the source of a kernel, or a package.

@@ -9,7 +9,8 @@ use crate::{
         given::{self, CheckedKernels},
         named::{CustomKernel, entry_origin},
     },
-    lab::{Lab, scenarios},
+    lab::{Lab, programs::programs, scenarios},
+    run::programs::Programs,
     runtime,
 };
 use clap::Args;
@@ -65,6 +66,8 @@ pub(crate) struct CellPlan {
     pub(crate) mutants: Option<Vec<PlannedMutant>>,
     /// The part of a plan that the cells are.
     pub(crate) shard: Option<Shard>,
+    /// The programs of the cells' steps.
+    pub(crate) programs: Programs,
     /// The comparison that the run is for.
     pub(crate) compare: Option<Compare>,
 }
@@ -143,10 +146,11 @@ pub(crate) fn planned(
         (true, true) => paths.extend(lab.default_scenario_files()?),
         (false, true) => {}
     }
+    let paths = each_once(paths);
     let from_files = files.iter().filter_map(|file| Path::new(file).file_stem()?.to_str().map(str::to_owned));
     let selectors: Vec<String> =
         if selectors.is_empty() { selectors } else { selectors.into_iter().chain(from_files).collect() };
-    let scenarios = set.scenarios(&each_once(paths), &selectors)?;
+    let scenarios = set.scenarios(&paths, &selectors)?;
     let kernels = lab.kernels()?;
     let own::Kernels { choices, own } = own::kernels(lab, &kernels, arguments)?;
     let (exclude, axes) = (exclude.clone(), vec![qemu.axis()]);
@@ -154,6 +158,7 @@ pub(crate) fn planned(
     for cell in &mut cells {
         cell.repeat = repeat(cell, &scenarios, &files, &own, set);
     }
+    let programs = programs(&paths, &cells)?;
     let chosen = own.into_iter().map(|own| own.kernel).collect();
     Ok(CellPlan {
         kernels,
@@ -163,6 +168,7 @@ pub(crate) fn planned(
         night: None,
         mutants: None,
         shard: None,
+        programs,
         compare: None,
     })
 }

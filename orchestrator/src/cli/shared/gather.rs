@@ -14,6 +14,7 @@ use crate::{
         folder::RunFolder,
         log::EventLog,
         operator::Operator,
+        programs::Programs,
         signals::Interruption,
         slots::{self, Slots},
     },
@@ -30,6 +31,7 @@ pub(crate) struct Provisions {
     slots: Slots,
     launcher: Launcher,
     factor: Factor,
+    programs: Programs,
 }
 
 /// The places that things come from, and whether the network may be used.
@@ -78,7 +80,7 @@ impl Provisions {
         for (_, qemu) in boot.qemus() {
             factor = factor.max(factor::of_machine(&places.cache, &launcher, qemu, false).await?);
         }
-        Ok(Self { boot, slots, launcher, factor })
+        Ok(Self { boot, slots, launcher, factor, programs: planned.programs.clone() })
     }
 
     /// Returns the number of cells at a time. Who wants more than there are slots gets more slots.
@@ -96,7 +98,7 @@ impl Provisions {
         interruption: Interruption,
         operator: Option<Arc<Operator>>,
     ) -> Run {
-        let Self { boot, slots, launcher, factor } = self;
+        let Self { boot, slots, launcher, factor, programs } = self;
         let deadlines = Deadlines::default().times(factor);
         Run {
             folder,
@@ -107,6 +109,7 @@ impl Provisions {
             interruption,
             deadlines,
             factor,
+            programs,
             least_space: STATE_SPACE,
             operator,
             seed: None,

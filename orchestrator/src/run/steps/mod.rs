@@ -2,6 +2,7 @@
 
 mod count;
 mod device;
+mod exec;
 mod load;
 mod look;
 mod measure;
@@ -40,6 +41,7 @@ impl CellContext<'_, '_> {
                 Step::Guest(step) => self.guest(index, step).await?,
                 Step::Memslot(step) => self.memslot(index, step).await?,
                 Step::Probe(step) => self.probe(index, step).await?,
+                Step::Exec(step) => self.exec(index, step).await?,
             }
             self.end_removal(index, removal).await?;
             self.end_count(index, begin);

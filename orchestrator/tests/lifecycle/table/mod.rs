@@ -8,6 +8,7 @@ mod isolation;
 mod looks;
 mod memslots;
 mod process;
+mod programs;
 mod tlbi;
 
 use crate::{
@@ -42,6 +43,7 @@ pub(crate) fn groups() -> Vec<Group> {
         group("The gdbstub", channels::gdb_channel()),
         group("Frames", agents::frames()),
         group("What agents answer", agents::answers()),
+        group("Programs of the user's", programs::programs()),
         group("Guests", guests::guests()),
         group("What a look sees", looks::looks()),
         group("What is not the guest's own", isolation::foreign()),

@@ -8,7 +8,7 @@ use crate::finding::{Finding, Subject, Weight};
 use crate::record::Record;
 use crate::record::addresses::AddressSet;
 use crate::record::look::{DecodedLook, GuestTables};
-use crate::steps::Stored;
+use crate::steps::{Stored, Unmapped};
 use s2lab_mmu::Stage2Leaf;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -62,8 +62,10 @@ pub(super) fn stores(
 ) -> Vec<Finding> {
     let mut stored: BTreeMap<&str, Vec<Range<u64>>> = BTreeMap::new();
     for of in record.observations.iter().filter(|of| of.step < look.step) {
-        if let Some(device) = of.data.unmaps() {
-            stored.remove(device);
+        match of.data.unmaps() {
+            Some(Unmapped::Device(device)) => drop(stored.remove(device)),
+            Some(Unmapped::All) => stored.clear(),
+            None => {}
         }
         // Behind a memslot over which the VMM has mapped another BAR is not the device's own.
         let is_own = |device: &str| !record.planned.resolved.is_in_replacement(device, look.step);

@@ -16,11 +16,11 @@ use crate::record::parse::{Skipped, parse};
 use crate::scenario::{Size, Vmm};
 use crate::shards::{Inputs, KernelIdentity, PlanFile, Shard};
 use crate::steps::{
-    Actor, Counted, Counts, DeviceOperated, DumpedTables, FaultRun, HostStep, Invalidated, MemslotOperated,
-    MemslotStep, ProbeOutcome, ProbeStep, Step, TlbiRun, TracedFaults, TracedTlbi,
+    Actor, Counted, Counts, DeviceOperated, DumpedTables, Executed, FaultRun, HostStep, Invalidated,
+    MemslotOperated, MemslotStep, ProbeOutcome, ProbeStep, Step, TlbiRun, TracedFaults, TracedTlbi,
 };
 use guest_tables::VmmTables;
-use s2lab_protocol::ask::{Dumped, DumpedRange, Faulted, Pages};
+use s2lab_protocol::ask::{Dumped, DumpedRange, Faulted, Pages, ProgramEnd};
 use s2lab_protocol::{Barrier, By, DeviceOperation, Manner, MemslotOperation, Order, ProbeEnd, ProbeKind};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -86,6 +86,7 @@ fn ours() -> Vec<Value> {
     story.cell.resolved.needs = [("IOMMUFD".into(), "x".into())].into();
     story.cell.resolved.excluded = Some("too slow".into());
     with_manners(&mut story);
+    with_program(&mut story);
     let mut lines: Vec<Value> =
         story.lines().iter().map(|line| serde_json::to_value(line).unwrap()).collect();
     let plan = &mut lines[0]["event"]["plan"];
@@ -209,6 +210,19 @@ fn with_operations(story: &mut Story) {
     story.events.splice(at..at, observed);
 }
 
+/// Adds a program as the last step.
+fn with_program(story: &mut Story) {
+    let (place, file) = ("host".to_owned(), "bin/repro".to_owned());
+    let written = json!({"in": place, "file": file, "args": ["-n", "3"], "timeout": "1m"});
+    let step = story.cell.resolved.steps.len();
+    story.cell.resolved.steps.push(Step::Exec(serde_json::from_value(written).unwrap()));
+    story.cell.resolved.programs.insert(file.clone(), digest(b"program"));
+    let output = "KTAP version 1\n1..1\nok 1 map\n".to_owned();
+    let data = Observation::Executed(Executed { place, file, end: ProgramEnd::Exit(0), output });
+    let last = story.events.iter().position(|event| matches!(event, Event::HostDown { .. })).unwrap();
+    story.events.insert(last, Event::Observed { step, data });
+}
+
 /// The plan that the cell is a shard of.
 fn whole(cell: &PlannedCell) -> PlanFile {
     let identity = KernelIdentity { digest: digest(b"test"), origin: None, is_built: true };
@@ -298,6 +312,7 @@ fn a_key_of_a_younger_minor_may_stand_anywhere_in_the_resolved_cell() {
         "/steps/3/store",
         "/steps/4/look",
         "/steps/8/probe",
+        "/steps/11/exec",
         "/expect/0",
     ] {
         let mut lines = ours();

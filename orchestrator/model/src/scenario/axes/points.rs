@@ -7,13 +7,16 @@ use crate::json_schema::decode_tree;
 use crate::plan::{Axis, Point, combinations};
 use crate::scenario::Scenario;
 use crate::yaml::{Node, Value};
+use std::collections::BTreeMap;
 
-/// Resolves the axes of a file. `check` reports the mistakes of a tree to a sink that `new_sink` makes.
+/// Resolves the axes of a file. `check` reports the mistakes of a tree to a sink that `new_sink` makes, and
+/// returns the digests of its programs; `programs` has those of the file.
 pub(in crate::scenario) fn resolve<'t>(
     root: &Node,
     axes: &Axes<'_>,
     new_sink: impl Fn() -> Sink<'t>,
-    check: impl Fn(&Node, &mut Sink<'t>),
+    mut check: impl FnMut(&Node, &mut Sink<'t>) -> BTreeMap<String, String>,
+    programs: &BTreeMap<String, String>,
     sink: &mut Sink<'t>,
 ) -> Matrix {
     let exclusions = root.get("exclude").map(Node::items).unwrap_or_default();
@@ -30,9 +33,10 @@ pub(in crate::scenario) fn resolve<'t>(
         };
         excluded_points += usize::from(exclusion.is_some());
         let mut own = new_sink();
-        if exclusion.is_none() {
-            check(&tree, &mut own);
-        }
+        let programs = match exclusion {
+            Some(_) => programs.clone(),
+            None => check(&tree, &mut own),
+        };
         // Mistakes of the file as it is written are those of its excluded points too.
         let is_right = own.is_empty() && sink.is_empty();
         let scenario: Option<Scenario> = is_right.then(|| decode_tree(&tree, &mut own)).flatten();
@@ -40,6 +44,7 @@ pub(in crate::scenario) fn resolve<'t>(
         sink.absorb(own, &axes.span, &at);
         let excluded = exclusion.and_then(|one| one.get("reason")?.text().map(str::to_owned));
         if let Some(scenario) = scenario {
+            let scenario = Scenario { programs, ..scenario };
             let values = values.iter().map(|(axis, value)| ((*axis).to_owned(), (*value).to_owned()));
             matrix.points.push(ScenarioPoint { values: values.collect(), excluded, scenario });
         }

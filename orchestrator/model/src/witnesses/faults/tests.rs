@@ -2,12 +2,14 @@
 //! device is reset.
 
 use crate::event::{Event, StopCause};
+use crate::hash::digest;
 use crate::judge::Judgement;
 use crate::judge::fixture::{BAR_IPA, BAR_SIZE, Machine, NC_BLOCK, Story};
 use crate::lines::Testimony;
-use crate::steps::{Observation, TracedFaults};
+use crate::steps::{Executed, Observation, TracedFaults};
 use crate::verdict::Verdict;
-use s2lab_protocol::ask::{Faulted, Pages};
+use s2lab_protocol::ask::{Faulted, Pages, ProgramEnd};
+use serde_json::json;
 
 const BLOCK: u64 = 2 << 20;
 /// The steps of the two looks.
@@ -87,6 +89,29 @@ fn a_fault_without_a_leaf_contradicts() {
     });
     // Without a reset, a leaf of an older fault stays.
     assert_eq!(found(&kept), [at("again")]);
+}
+
+/// It may have reset the device, or not: a leaf may be older than it, and an older fault need not have
+/// left one.
+#[test]
+fn a_program_in_place_of_the_reset() {
+    for again in [&[][..], &[page(0)], &[page(0), page(BLOCK)]] {
+        let mut story = story(&[page(0)], again);
+        let step = json!({"exec": {"in": "host", "file": "repro"}});
+        story.cell.resolved.steps[2] = serde_json::from_value(step).unwrap();
+        story.cell.resolved.programs.insert("repro".into(), digest(b"program"));
+        story
+            .events
+            .retain(|event| !matches!(event, Event::Observed { data: Observation::AfterReset(_), .. }));
+        let story = story.edit(|event| {
+            if let Event::Observed { data: data @ Observation::Reset(_), .. } = event {
+                let (place, file) = ("host".to_owned(), "repro".to_owned());
+                let end = ProgramEnd::Exit(0);
+                *data = Observation::Executed(Executed { place, file, end, output: String::new() });
+            }
+        });
+        assert!(agrees(&story), "{again:?}");
+    }
 }
 
 #[test]

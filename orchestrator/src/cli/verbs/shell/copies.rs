@@ -2,7 +2,7 @@
 
 use crate::cli::failure::Failure;
 use crate::home;
-use crate::run::operator::HostFile;
+use crate::run::errand::HostFile;
 use s2lab_os::outside::{self, kinds};
 use std::{os::unix::fs::PermissionsExt as _, path::Path};
 

@@ -1,6 +1,7 @@
 //! `s2lab shell`: a cell's host with its guests, and a shell in it, or a command.
 
 mod copies;
+mod guests;
 
 use crate::cli::{
     context::Context,
@@ -17,9 +18,10 @@ use crate::{
     host::ssh::{Exit, quoted},
     run::{
         Course,
+        errand::{Errand, Task},
         folder::{self, RunFolder},
         log::EventLog,
-        operator::{Errand, Operator, When},
+        operator::{Operator, When},
         signals::Interruption,
     },
     runtime,
@@ -73,14 +75,24 @@ pub(crate) struct Arguments {
     /// Run this command in the host, in place of a shell; its exit code is s2lab's
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<String>,
+    /// Run the copied program in this guest, not in the host
+    #[arg(long, value_name = "GUEST")]
+    guest: Option<String>,
 }
 
 impl Arguments {
     /// Returns the files, which are read, and the command with each word as it was given.
     fn errand(&self) -> Result<Errand, Failure> {
-        let files = self.copy.iter().map(|argument| copies::read(argument)).collect::<Result<_, _>>()?;
-        let words: Vec<_> = self.command.iter().map(|word| quoted(word)).collect();
-        Ok(Errand { files, command: (!words.is_empty()).then(|| words.join(" ")) })
+        let files: Vec<_> =
+            self.copy.iter().map(|argument| copies::read(argument)).collect::<Result<_, _>>()?;
+        let task = match (&self.guest, &*self.command) {
+            (Some(guest), command) => guests::task(guest, &files, command)?,
+            (None, []) => Task::Shell,
+            (None, words) => {
+                Task::Command(words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" "))
+            }
+        };
+        Ok(Errand { files, task })
     }
 }
 
@@ -91,6 +103,9 @@ pub(crate) fn shell(context: &Context, arguments: Arguments) -> Result<u8, Failu
         CellArguments { what: vec![arguments.what.clone()], exclude: vec![], set: arguments.set.clone() };
     let mut planned = planned(&lab, &cells, &arguments.kernels, &arguments.parts.qemu)?;
     let cell = planned.only_cell("a shell is in one")?.clone();
+    if let Some(guest) = &arguments.guest {
+        guests::check(guest, &cell)?;
+    }
     arguments.parts.check(&context.places()?)?;
     planned.check_given(context, &lab, arguments.offline)?;
     let code = runtime::block_on(async {

@@ -3,8 +3,9 @@
 use super::super::tests::{fails, machine, passes, story, with};
 use crate::event::Event;
 use crate::judge::fixture::{BAR_PA, Machine, NC_BLOCK, RAM_PAGE, Story};
-use crate::steps::Observation;
+use crate::steps::{Executed, Observation};
 use guest_tables::{BAR_IPA, BLOCK, PAGE};
+use s2lab_protocol::ask::ProgramEnd;
 
 #[test]
 fn what_went_through_a_leaf_must_have_been_let_through() {
@@ -33,6 +34,23 @@ fn what_was_stored_to_is_mapped() {
     ] {
         fails(&story, words);
     }
+}
+
+/// It may reset devices.
+#[test]
+fn what_was_stored_to_before_a_program_need_not_be_mapped() {
+    let mut story = story(&Machine::with(0));
+    let looks = story.events.iter().enumerate().filter_map(|(at, event)| match event {
+        Event::Observed { step, data: Observation::Look(_) } => Some((at, *step)),
+        _ => None,
+    });
+    for (at, step) in looks.collect::<Vec<_>>().into_iter().rev() {
+        let (place, file, output) = ("host".to_owned(), "repro".to_owned(), String::new());
+        let data = Observation::Executed(Executed { place, file, end: ProgramEnd::Exit(0), output });
+        story.events.insert(at, Event::Observed { step: step - 1, data });
+    }
+    let findings = story.attempt().judgement.findings;
+    assert!(findings.iter().all(|finding| !finding.found.contains("without a leaf")), "{findings:#?}");
 }
 
 #[test]
