@@ -26,10 +26,12 @@ const MOST_PENDING: usize = 1 << 16;
 impl Answers<Faults> for Host<'_> {
     fn answer(&mut self, Faults { guest }: Faults) -> Result<Faulted, Failure> {
         let pid = self.running(&guest)?.vmm.pid();
-        let threads = threads(&self.agent.root.path(format!("proc/{pid}/task")));
+        let root = &self.agent.root;
+        let threads = threads(&root.path(format!("proc/{pid}/task")));
+        let has_ended = |thread: u32| !root.exists(format!("proc/{thread}"));
         let none = |why: &str| Faulted { runs: vec![], incomplete: Some(why.to_owned()) };
         Ok(match &mut self.trace {
-            Some(Ok(trace)) => trace.of(&threads),
+            Some(Ok(trace)) => trace.of(&threads, has_ended),
             Some(Err(why)) => none(why),
             None => none("no guest was started"),
         })
@@ -90,10 +92,17 @@ impl FaultTrace {
         self.rest.clear();
     }
 
-    /// Returns the pages at which the threads have faulted since the last such request.
-    pub(super) fn of(&mut self, threads: &BTreeSet<u32>) -> Faulted {
+    /// Returns the pages at which the threads have faulted since the last such request. Nobody knows
+    /// the guest of a thread that has ended: the built-in VMM has such threads for each request to
+    /// several vCPUs.
+    pub(super) fn of(&mut self, threads: &BTreeSet<u32>, has_ended: impl Fn(u32) -> bool) -> Faulted {
         if let Err(why) = self.drain() {
             self.incomplete.get_or_insert(why);
+        }
+        let known = self.pending.len();
+        self.pending.retain(|(thread, _)| threads.contains(thread) || !has_ended(*thread));
+        if self.pending.len() < known {
+            self.incomplete.get_or_insert_with(|| "a thread that has ended has faulted".to_owned());
         }
         let own: BTreeSet<u64> =
             self.pending.iter().filter(|(thread, _)| threads.contains(thread)).map(|(_, ipa)| *ipa).collect();
@@ -163,7 +172,8 @@ mod tests {
     }
 
     fn of(text: &str, threads: &[u32]) -> Faulted {
-        FaultTrace::of_pipe(std::io::Cursor::new(text.to_owned())).of(&threads.iter().copied().collect())
+        FaultTrace::of_pipe(std::io::Cursor::new(text.to_owned()))
+            .of(&threads.iter().copied().collect(), |_| false)
     }
 
     /// A pipe that has each part once, and nothing in between.
@@ -186,9 +196,25 @@ mod tests {
         assert_eq!(of(&text, &[7]).runs, [run(0x80_0000_1000, 2)]);
         assert_eq!(of(&text, &[9]).runs, []);
         let mut trace = FaultTrace::of_pipe(std::io::Cursor::new(text));
-        assert_eq!(trace.of(&[7].into()).runs.len(), 1);
-        assert_eq!(trace.of(&[7].into()).runs, [], "each is told once");
-        assert_eq!(trace.of(&[8].into()), Faulted { runs: vec![run(0x80_0000_0000, 1)], incomplete: None });
+        assert_eq!(trace.of(&[7].into(), |_| false).runs.len(), 1);
+        assert_eq!(trace.of(&[7].into(), |_| false).runs, [], "each is told once");
+        assert_eq!(
+            trace.of(&[8].into(), |_| false),
+            Faulted { runs: vec![run(0x80_0000_0000, 1)], incomplete: None }
+        );
+    }
+
+    #[test]
+    fn the_guest_of_a_thread_that_has_ended_is_unknown() {
+        let text: String = [(7, 0x1000), (8, 0x2000)].map(|(thread, ipa)| line(thread, ipa)).concat();
+        let mut trace = FaultTrace::of_pipe(std::io::Cursor::new(text));
+        let first = trace.of(&[7].into(), |thread| thread == 8);
+        assert_eq!(first.runs, [Pages { ipa: 0x1000, pages: 1 }]);
+        assert_eq!(first.incomplete.unwrap(), "a thread that has ended has faulted");
+        let next = trace.of(&[9].into(), |_| false);
+        assert!(next.incomplete.is_some(), "its guest may be any other one of the cell");
+        trace.forget();
+        assert_eq!(trace.of(&[9].into(), |_| false).incomplete, None);
     }
 
     /// A thread of the next cell may have the number of one of this cell.
@@ -196,9 +222,9 @@ mod tests {
     fn a_cell_has_no_faults_of_the_one_before() {
         let lost = format!("{}CPU:1 [LOST 4 EVENTS]\n", line(7, 0x1000));
         let mut trace = FaultTrace::of_pipe(std::io::Cursor::new(lost));
-        assert!(trace.of(&[9].into()).incomplete.is_some());
+        assert!(trace.of(&[9].into(), |_| false).incomplete.is_some());
         trace.forget();
-        assert_eq!(trace.of(&[7].into()), Faulted { runs: vec![], incomplete: None });
+        assert_eq!(trace.of(&[7].into(), |_| false), Faulted { runs: vec![], incomplete: None });
     }
 
     #[test]
@@ -213,7 +239,7 @@ mod tests {
             " qemu-7   [000] ..... 1.5: kvm_guest_fault: ipa 0x1000, hsr 0x9340",
             "0045, hxfar 0x0, pc 0x1\nCPU",
         ]));
-        assert_eq!(trace.of(&[7].into()).runs, [Pages { ipa: 0x1000, pages: 1 }]);
+        assert_eq!(trace.of(&[7].into(), |_| false).runs, [Pages { ipa: 0x1000, pages: 1 }]);
     }
 
     #[test]
@@ -255,7 +281,7 @@ mod tests {
         }
         fs::write(instance.join("trace_pipe"), line(7, 0x1000)).unwrap();
         let mut trace = FaultTrace::start(&Root::at(folder.path())).unwrap();
-        assert_eq!(trace.of(&[7].into()).runs, [Pages { ipa: 0x1000, pages: 1 }]);
+        assert_eq!(trace.of(&[7].into(), |_| false).runs, [Pages { ipa: 0x1000, pages: 1 }]);
         let set = |file: &str| fs::read_to_string(instance.join(file)).unwrap();
         assert_eq!(set("events/kvm/kvm_guest_fault/enable"), "1");
         let windows =
