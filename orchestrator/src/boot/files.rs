@@ -86,8 +86,9 @@ impl BootFiles {
         checked: &CheckedKernels,
         cells: &[PlannedCell],
     ) -> Result<Self, CacheError> {
+        // It is the first thing that a machine without network or apt lacks: the error names it.
+        let (qemus, missing_qemus) = qemus(&cache, cells).await?;
         let fetched = async {
-            let (qemus, missing_qemus) = qemus(&cache, cells).await?;
             let userland = cache.host_userland().await?;
             let guest_kernel = guest_kernel(&cache, listed, folder).await?;
             let (mut requests, mut unresolved) = (Vec::new(), BTreeMap::new());
@@ -100,12 +101,12 @@ impl BootFiles {
             let (kernels, mut missing) = kernels(&cache, requests, checked).await?;
             missing.append(&mut unresolved);
             let missing = bearable(&kernels, missing)?;
-            Ok((qemus, missing_qemus, userland, guest_kernel, kernels, missing))
+            Ok((userland, guest_kernel, kernels, missing))
         };
         // Its tool chain and its build take longest on a new machine.
         let built = async { Ok((cache.agent().await?, plugin(&cache).await?)) };
         let (fetched, (agent, plugin)) = lanes.both(fetched, built).await?;
-        let (qemus, missing_qemus, userland, guest_kernel, kernels, missing) = fetched;
+        let (userland, guest_kernel, kernels, missing) = fetched;
         let arguments =
             chosen.iter().map(|kernel| (kernel.label.clone(), kernel.arguments.clone())).collect();
         let held = checked.cache.iter().cloned().chain([cache]).collect();
