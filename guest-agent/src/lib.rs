@@ -7,6 +7,7 @@ mod agent;
 mod exit;
 mod fault;
 mod guest;
+mod hex;
 mod host;
 mod init;
 mod link;

@@ -14,6 +14,18 @@ const IORESOURCE_PREFETCH: u64 = 0x2000;
 /// Resources 0..=5 are BARs; the ROM and the bridge's windows follow.
 const BARS: usize = 6;
 
+/// The place of the command register in the configuration space, and its bit of memory space (PCI
+/// Local Bus 3.0, 6.1 and 6.2.2).
+pub(crate) const COMMAND: u64 = 4;
+const MEMORY_SPACE: u16 = 1 << 1;
+
+/// Returns a command register with memory space on or off.
+pub(crate) fn with_memory_space(command: [u8; 2], on: bool) -> [u8; 2] {
+    let before = u16::from_le_bytes(command);
+    let command = if on { before | MEMORY_SPACE } else { before & !MEMORY_SPACE };
+    command.to_le_bytes()
+}
+
 /// `DDDD:BB:DD.F`, as sysfs names a function.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Address(String);

@@ -1,6 +1,7 @@
 //! The requests of VFIO that the agent makes (Linux include/uapi/linux/vfio.h, the same in 6.1 and
 //! 7.2).
 
+use crate::pci;
 use rustix::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
 use rustix::io::Result;
 use rustix::ioctl::{Ioctl, IoctlOutput, NoArg, Opcode, Setter, Updater, ioctl, opcode};
@@ -23,9 +24,6 @@ const FLAG_MMAP: u32 = 1 << 2;
 /// VFIO_PCI_CONFIG_REGION_INDEX: the region of a function's configuration space. That of a BAR has
 /// the number of the BAR.
 const CONFIGURATION: u32 = 7;
-/// The command register, and its bit of memory space (PCI Local Bus 3.0, 6.2.2).
-const COMMAND: u64 = 4;
-pub(crate) const MEMORY_SPACE: u16 = 1 << 1;
 /// VFIO_DEVICE_FEATURE_SET with VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY and _EXIT (since Linux 6.1).
 const LOW_POWER_ENTRY: u32 = 1 << 17 | 3;
 const LOW_POWER_EXIT: u32 = 1 << 17 | 5;
@@ -86,12 +84,10 @@ pub(crate) fn reset(device: impl AsFd) -> Result<()> {
 
 /// Lets a function decode its memory addresses, or not.
 pub(crate) fn set_memory_space(device: impl AsFd, on: bool) -> Result<()> {
-    let at = region(&device, CONFIGURATION)?.offset + COMMAND;
+    let at = region(&device, CONFIGURATION)?.offset + pci::COMMAND;
     let mut command = [0; 2];
     let read = rustix::io::pread(&device, &mut command, at)?;
-    let before = u16::from_le_bytes(command);
-    let command = if on { before | MEMORY_SPACE } else { before & !MEMORY_SPACE };
-    let written = rustix::io::pwrite(&device, &command.to_le_bytes(), at)?;
+    let written = rustix::io::pwrite(&device, &pci::with_memory_space(command, on), at)?;
     if (read, written) == (2, 2) { Ok(()) } else { Err(rustix::io::Errno::IO) }
 }
 

@@ -3,15 +3,12 @@
 use super::Guest;
 use super::machine::Machine;
 use crate::agent::Answers;
-use crate::pci::Address;
+use crate::fault;
+use crate::pci::{self, Address};
 use crate::root::Root;
-use crate::{fault, vfio::MEMORY_SPACE};
 use s2lab_protocol::ask::{Command, DeviceDone};
 use s2lab_protocol::{DeviceOperation, Failure};
 use std::os::unix::fs::FileExt;
-
-/// The place of the command register in the configuration space (PCI Local Bus 3.0, 6.1).
-const COMMAND: u64 = 4;
 
 impl<M: Machine> Answers<Command> for Guest<M> {
     fn answer(&mut self, Command { address, operation }: Command) -> Result<DeviceDone, Failure> {
@@ -33,10 +30,8 @@ pub(super) fn set_memory_space(root: &Root, address: &Address, on: bool) -> Resu
     let set = || {
         let config = std::fs::OpenOptions::new().read(true).write(true).open(&path)?;
         let mut command = [0; 2];
-        config.read_exact_at(&mut command, COMMAND)?;
-        let before = u16::from_le_bytes(command);
-        let command = if on { before | MEMORY_SPACE } else { before & !MEMORY_SPACE };
-        config.write_all_at(&command.to_le_bytes(), COMMAND)
+        config.read_exact_at(&mut command, pci::COMMAND)?;
+        config.write_all_at(&pci::with_memory_space(command, on), pci::COMMAND)
     };
     set().map_err(|why| fault::system("write the command register in", file.display(), why))
 }

@@ -1,8 +1,8 @@
 //! A guest's console on its way to s2lab: all of it, unless the guest floods it.
 
 use super::router::Meter;
+use crate::hex;
 use s2lab_protocol::Notice;
-use std::fmt::Write;
 use std::time::{Duration, Instant};
 
 /// The most bytes of one [`Notice::Console`].
@@ -33,7 +33,7 @@ impl Console {
         let mut notices = Vec::new();
         if !pass.is_empty() {
             notices.extend(self.finish());
-            notices.push(Notice::Console { guest: self.guest.clone(), hex: hex(pass) });
+            notices.push(Notice::Console { guest: self.guest.clone(), hex: hex::encode(pass) });
         }
         self.dropped += drop.len() as u64;
         notices
@@ -48,14 +48,6 @@ impl Console {
         );
         (dropped > 0).then_some(Notice::Log { text })
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]

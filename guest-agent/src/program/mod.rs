@@ -3,8 +3,8 @@
 
 mod process;
 
-use crate::fault;
 use crate::root::Root;
+use crate::{fault, hex};
 use s2lab_protocol::Failure;
 use s2lab_protocol::ask::{ProgramEnd, ProgramPut, ProgramRun, PutProgram, RunProgram};
 use std::fs::{self, File, OpenOptions, Permissions};
@@ -36,7 +36,8 @@ impl Program {
 
     /// Appends a part to the file.
     pub(crate) fn put(&mut self, PutProgram { offset, hex }: &PutProgram) -> Result<ProgramPut, Failure> {
-        let part = bytes(hex).ok_or_else(|| fault::invalid("a part of a program is not hexadecimal"))?;
+        let part =
+            hex::decode(hex).ok_or_else(|| fault::invalid("a part of a program is not hexadecimal"))?;
         if part.len() > PutProgram::LONGEST || offset + part.len() as u64 > PutProgram::LARGEST {
             return Err(fault::invalid("a part of a program is too long"));
         }
@@ -78,7 +79,7 @@ impl Program {
         // A process of it that has left its group may still be there.
         let _ = fs::remove_dir_all(&folder);
         let (end, output) = run.map_err(|why| fault::system("run", name, why))?;
-        Ok(ProgramRun { end, hex: hexadecimal(&output) })
+        Ok(ProgramRun { end, hex: hex::encode(&output) })
     }
 
     /// Moves the file into a new folder.
@@ -91,23 +92,6 @@ impl Program {
         fs::rename(self.root.path(FILE), &path)?;
         fs::set_permissions(path, Permissions::from_mode(0o755))
     }
-}
-
-/// Returns the bytes of hexadecimal digits, or None if they are none.
-fn bytes(hex: &str) -> Option<Vec<u8>> {
-    let digit = |digit: &u8| char::from(*digit).to_digit(16).and_then(|value| u8::try_from(value).ok());
-    let pair = |pair: &[u8]| match pair {
-        [high, low] => Some(digit(high)? << 4 | digit(low)?),
-        _ => None,
-    };
-    hex.as_bytes().chunks(2).map(pair).collect()
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    const DIGITS: [char; 16] =
-        ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
-    let digits = |byte: &u8| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]];
-    bytes.iter().flat_map(digits).collect()
 }
 
 #[cfg(test)]

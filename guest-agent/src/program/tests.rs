@@ -16,14 +16,14 @@ fn run_for(script: &str, args: &[&str], timeout_ms: u64) -> (ProgramEnd, String)
     let mut program = program(&folder);
     let mut offset = 0;
     for part in format!("#!/bin/bash\n{script}").as_bytes().chunks(7) {
-        let put = program.put(&PutProgram { offset, hex: hexadecimal(part) }).unwrap();
+        let put = program.put(&PutProgram { offset, hex: hex::encode(part) }).unwrap();
         offset += part.len() as u64;
         assert_eq!(put.size, offset);
     }
     let args = args.iter().map(|arg| (*arg).to_owned()).collect();
     let run = program.run(&RunProgram { name: "it is".into(), args, timeout_ms }).unwrap();
     assert_eq!(fs::read_dir(folder.path().join("run")).unwrap().count(), 0, "something is left");
-    (run.end, String::from_utf8(bytes(&run.hex).unwrap()).unwrap())
+    (run.end, String::from_utf8(hex::decode(&run.hex).unwrap()).unwrap())
 }
 
 fn run(script: &str) -> (ProgramEnd, String) {
@@ -43,7 +43,7 @@ fn a_signal_and_a_program_that_cannot_start_are_ends() {
     assert_eq!(run("kill -SEGV $$").0, ProgramEnd::Signal(11));
     let folder = tempfile::tempdir().unwrap();
     let mut program = program(&folder);
-    program.put(&PutProgram { offset: 0, hex: hexadecimal(b"\x7fELF?") }).unwrap();
+    program.put(&PutProgram { offset: 0, hex: hex::encode(b"\x7fELF?") }).unwrap();
     let run = program.run(&RunProgram { name: "x".into(), args: vec![], timeout_ms: LONG }).unwrap();
     assert!(matches!(&run.end, ProgramEnd::NotStarted(why) if why.contains("format")), "{run:?}");
 }
@@ -93,7 +93,7 @@ fn a_flood_is_bounded() {
 fn what_does_not_fit_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let mut program = program(&folder);
-    let long = hexadecimal(&vec![0; PutProgram::LONGEST + 1]);
+    let long = hex::encode(&vec![0; PutProgram::LONGEST + 1]);
     for (offset, hex) in [(1, "00"), (0, "0"), (0, "0g"), (0, "é"), (0, &long), (PutProgram::LARGEST, "00")]
     {
         let failure = program.put(&PutProgram { offset, hex: hex.into() }).unwrap_err();

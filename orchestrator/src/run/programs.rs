@@ -2,7 +2,7 @@
 
 use super::{session::Session, stages::Stop};
 use crate::host::link::Patience;
-use data_encoding::HEXLOWER_PERMISSIVE;
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use s2lab_protocol::ask::{AnyLevel, InGuest, InHost, ProgramEnd, PutProgram, RunProgram};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -35,7 +35,7 @@ impl Session<'_> {
     ) -> Result<(ProgramEnd, Vec<u8>), Stop> {
         let mut offset = 0;
         for part in program.chunks(PutProgram::LONGEST) {
-            let put = PutProgram { offset, hex: data_encoding::HEXLOWER.encode(part) };
+            let put = PutProgram { offset, hex: HEXLOWER.encode(part) };
             offset = self.ask_place(place, put, request.into()).await?.size;
         }
         let patience = request.saturating_add(Duration::from_millis(run.timeout_ms));

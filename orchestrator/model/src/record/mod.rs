@@ -26,6 +26,7 @@ mod zeros;
 use crate::crash::symbols::{Names, named};
 use crate::event::{AlarmClass, CellEnd, Loaded, Place, Plan, PlannedCell, SessionId, Stage};
 use crate::steps::{AfterReset, Look, Observed};
+use look::DecodedLook;
 use s2lab_protocol::{Bar, BoundDevice, HostMemory};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -186,6 +187,11 @@ impl Record {
     /// The observations of one kind in one step.
     pub fn at<T: Observed>(&self, step: usize) -> impl Iterator<Item = At<'_, T>> {
         self.observations.at(step)
+    }
+
+    /// Returns a look as it is in the log.
+    pub(crate) fn logged(&self, look: &DecodedLook) -> Option<&Look> {
+        self.at::<Look>(look.step).map(|of| of.data).find(|of| of.guest == look.guest)
     }
 
     /// Returns true if the host is known to be emulated.

@@ -3,13 +3,12 @@
 #[cfg(test)]
 mod tests;
 
-use super::{Hearing, Scene, Witness};
+use super::{Hearing, NO_LEAF, Scene, Witness};
 use crate::finding::{Finding, Subject, Weight};
-use crate::lines::{Testimony, Text};
 use crate::record::Record;
 use crate::record::addresses::AddressSet;
 use crate::record::look::{DecodedLook, GuestTables};
-use crate::steps::{Look, TracedFaults, Unmapped};
+use crate::steps::{TracedFaults, Unmapped};
 use s2lab_mmu::Stage2Leaf;
 use s2lab_protocol::is_bar_place;
 use std::ops::Range;
@@ -58,13 +57,7 @@ impl Witness for Faulting {
                 }
             }
         }
-        let testimony = match (findings.is_empty(), silent, spoke) {
-            (false, _, _) => Testimony::Contradicts,
-            (true, Some(why), _) => Testimony::Silent(Text::new(&why)),
-            (true, None, false) => Testimony::Silent(Text::new("no leaf of a BAR was seen")),
-            (true, None, true) => Testimony::Agrees,
-        };
-        Hearing { testimony, findings }
+        Hearing::unless_silent(findings, silent.as_deref().or((!spoke).then_some(NO_LEAF)))
     }
 }
 
@@ -142,8 +135,8 @@ impl Bar<'_> {
 
     /// Returns the IPAs of the BAR, if the guest has mapped it, as far as they are traced.
     fn window(&self) -> Option<Range<u64>> {
-        let mut looks = self.record.at::<Look>(self.look.step).filter(|look| look.guest == self.look.guest);
-        let mapping = looks.next()?.data.mappings.iter().find(|mapping| mapping.device == self.device)?;
+        let mappings = &self.record.logged(self.look)?.mappings;
+        let mapping = mappings.iter().find(|mapping| mapping.device == self.device)?;
         let end = mapping.bar.start.checked_add(mapping.bar.size)?;
         is_bar_place(mapping.bar.start).then_some(mapping.bar.start..end)
     }

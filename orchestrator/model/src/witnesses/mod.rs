@@ -34,6 +34,9 @@ pub(crate) static ALL: &[&dyn Witness] = &[
     // A new one comes last: reports keep the order.
 ];
 
+/// The reason of a witness of BARs that has seen none.
+const NO_LEAF: &str = "no leaf of a BAR was seen";
+
 /// A source of facts about what a look saw.
 pub(crate) trait Witness: Sync {
     /// Returns the word for it in reports.
@@ -108,10 +111,15 @@ impl Hearing {
     /// Makes a testimony. A witness without findings agrees if it `spoke`; otherwise it was silent
     /// for the given reason.
     fn new(findings: Vec<Finding>, spoke: bool, else_silent: &str) -> Hearing {
-        let testimony = match (findings.is_empty(), spoke) {
+        Hearing::unless_silent(findings, (!spoke).then_some(else_silent))
+    }
+
+    /// Makes a testimony. A witness without findings was silent for the reason, or agrees without one.
+    fn unless_silent(findings: Vec<Finding>, silent: Option<&str>) -> Hearing {
+        let testimony = match (findings.is_empty(), silent) {
             (false, _) => Testimony::Contradicts,
-            (true, true) => Testimony::Agrees,
-            (true, false) => Testimony::Silent(Text::new(else_silent)),
+            (true, None) => Testimony::Agrees,
+            (true, Some(why)) => Testimony::Silent(Text::new(why)),
         };
         Hearing { testimony, findings }
     }

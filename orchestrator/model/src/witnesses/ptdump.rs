@@ -4,12 +4,12 @@ mod leaves;
 #[cfg(test)]
 mod tests;
 
-use super::{Hearing, Scene, Witness};
+use super::{Hearing, NO_LEAF, Scene, Witness};
 use crate::finding::{Finding, Subject, Weight};
-use crate::lines::{Area, Testimony, Text};
+use crate::lines::Area;
 use crate::record::Record;
 use crate::record::look::{DecodedLook, GuestTables};
-use crate::steps::{DumpedTables, Look};
+use crate::steps::DumpedTables;
 use leaves::{Exec, Run, difference, of_dump, of_walk};
 use s2lab_protocol::ask::Dumped;
 use s2lab_protocol::is_bar_place;
@@ -56,13 +56,7 @@ impl Witness for Ptdump {
                 );
             }
         }
-        let testimony = match (findings.is_empty(), silent, spoke) {
-            (false, _, _) => Testimony::Contradicts,
-            (true, Some(why), _) => Testimony::Silent(Text::new(why)),
-            (true, None, false) => Testimony::Silent(Text::new("no leaf of a BAR was seen")),
-            (true, None, true) => Testimony::Agrees,
-        };
-        Hearing { testimony, findings }
+        Hearing::unless_silent(findings, silent.or((!spoke).then_some(NO_LEAF)))
     }
 }
 
@@ -87,11 +81,9 @@ fn region(record: &Record, look: &DecodedLook, seen: &GuestTables, ipa: u64) -> 
     let has = |start: u64, size: u64| ipa.checked_sub(start).is_some_and(|offset| offset < size);
     let by_leaf = seen.devices.iter().find(|(_, leaves)| leaves.iter().any(|leaf| has(leaf.ipa, leaf.size)));
     let by_mapping = || {
-        let looks = record.at::<Look>(look.step).filter(|of| of.guest == look.guest);
-        let mut mappings = looks.flat_map(|of| &of.data.mappings);
-        mappings
-            .find(|mapping| has(mapping.bar.start, mapping.bar.size))
-            .map(|mapping| mapping.device.clone())
+        let mut mappings = record.logged(look)?.mappings.iter();
+        let mapping = mappings.find(|mapping| has(mapping.bar.start, mapping.bar.size))?;
+        Some(mapping.device.clone())
     };
     by_leaf.map(|(device, _)| device.clone()).or_else(by_mapping)
 }

@@ -7,11 +7,10 @@ mod tests;
 
 use super::{Hearing, Scene, Witness};
 use crate::finding::{Finding, Subject, Weight};
-use crate::lines::{Testimony, Text};
 use crate::record::after_reset::planned;
 use crate::record::{At, Record, environment, registers};
 use crate::scenario::Promise;
-use crate::steps::{Invalidated, Look, MeasureStep, Step, TlbiRun};
+use crate::steps::{Invalidated, MeasureStep, Step, TlbiRun};
 use coverage::Removed;
 use s2lab_mmu::{Stage2, Stage2Leaf};
 
@@ -59,12 +58,7 @@ impl Witness for Tlbi {
                 Err(why) => drop(silent.get_or_insert(why)),
             }
         }
-        let testimony = match (findings.is_empty(), silent) {
-            (false, _) => Testimony::Contradicts,
-            (true, Some(why)) => Testimony::Silent(Text::new(&why)),
-            (true, None) => Testimony::Agrees,
-        };
-        Hearing { testimony, findings }
+        Hearing::unless_silent(findings, silent.as_deref())
     }
 }
 
@@ -110,8 +104,7 @@ fn before<'a>(
         return Err(format!("no look between two removals of {}", seen.device));
     }
     let tables = look.seen.as_ref().map_err(ToString::to_string)?;
-    let mut raw = scene.record.observations.at::<Look>(look.step).filter(|raw| raw.guest == seen.guest);
-    let raw = raw.next().ok_or("the look is not in the log")?;
+    let raw = scene.record.logged(look).ok_or("the look is not in the log")?;
     let guest = registers::stage2(&raw.registers).map_err(|error| error.to_string())?;
     Ok((guest, tables.devices.get(&seen.device).map_or(&[], Vec::as_slice)))
 }

@@ -1,9 +1,8 @@
 //! The VMM's own stage 1, from which KVM takes the size of a BAR's leaves.
 
-use super::{Hearing, Scene, Witness};
+use super::{Hearing, NO_LEAF, Scene, Witness};
 use crate::finding::{Finding, Subject, Weight};
 use crate::kernel::Trait;
-use crate::lines::{Testimony, Text};
 use crate::record::Record;
 use crate::record::look::DecodedLook;
 use crate::record::vmm::{Compared, Larger, Own, REGISTERS};
@@ -57,14 +56,9 @@ impl Witness for Vmm {
             findings.clear();
             silent = Some(format!("the kernel does not declare {TRAIT}"));
         } else if compared == 0 {
-            silent = silent.or_else(|| Some("no leaf of a BAR was seen".to_owned()));
+            silent = silent.or_else(|| Some(NO_LEAF.to_owned()));
         }
-        let testimony = match (findings.is_empty(), silent) {
-            (false, _) => Testimony::Contradicts,
-            (true, Some(why)) => Testimony::Silent(Text::new(&why)),
-            (true, None) => Testimony::Agrees,
-        };
-        Hearing { testimony, findings }
+        Hearing::unless_silent(findings, silent.as_deref())
     }
 }
 
