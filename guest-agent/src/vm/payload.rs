@@ -163,7 +163,9 @@ pub(super) fn store(
         }
     }
     let mut buffer = calls.buffer(cpu)?;
-    let (rows, words) = (List::put(&mut buffer, rows)?, List::put(&mut buffer, words)?);
+    let rows = List::put(&mut buffer, rows)?;
+    buffer.skip_to_words()?;
+    let words = List::put(&mut buffer, words)?;
     let call = buffer.put(&[StoreCall { stores, rows, words, ticks: 0 }])?;
     finished(calls.call(cpu, run, call.cast().as_ptr())?)?;
     // SAFETY: the vCPU has returned from it.

@@ -32,120 +32,94 @@ mod by_instruction {
     use super::{Barrier, NonNull};
     use std::arch::asm;
 
-    /// Stores each byte by one STRB.
-    pub(super) unsafe fn store_1(words: &[u64], target: NonNull<u8>) {
-        for (index, byte) in words.iter().flat_map(|word| word.to_le_bytes()).enumerate() {
-            // SAFETY: the caller's; index < words.len() * 8.
-            unsafe {
-                let place = target.add(index);
-                asm!("strb {0:w}, [{1}]", in(reg) u32::from(byte), in(reg) place.as_ptr(), options(nostack, preserves_flags));
+    /// Defines a function that executes the instructions once for so many bytes of the words. They load
+    /// from `s`, and store to `p`. A store has no writeback: KVM cannot emulate one that has (Arm ARM,
+    /// ESR_EL2.ISV).
+    ///
+    /// The loop is in assembly, so that it is the same however the agent is compiled. It has 32
+    /// instructions at most, and its alignment keeps it in one page. QEMU chains no blocks of two pages
+    /// (accel/tcg/translator.c, `translator_use_goto_tb`, QEMU 10.0), which makes each turn of a loop over
+    /// the end of a page five times as long.
+    macro_rules! each {
+        ($(#[$about:meta])* $name:ident: $bytes:literal, [$($instruction:literal),+], $($operand:tt)+) => {
+            $(#[$about])*
+            pub(super) unsafe fn $name(words: &[u64], target: NonNull<u8>) {
+                let times = size_of_val(words) / $bytes;
+                if times == 0 {
+                    return;
+                }
+                // SAFETY: the caller's: both have so many bytes, and the target is aligned to the width.
+                unsafe {
+                    asm!(
+                        ".p2align 7",
+                        "2:",
+                        $($instruction,)+
+                        concat!("add {s}, {s}, #", $bytes),
+                        concat!("add {p}, {p}, #", $bytes),
+                        "subs {n}, {n}, #1",
+                        "b.ne 2b",
+                        s = inout(reg) words.as_ptr() => _,
+                        p = inout(reg) target.as_ptr() => _,
+                        n = inout(reg) times => _,
+                        $($operand)+,
+                        options(nostack),
+                    );
+                }
             }
-        }
+        };
     }
 
-    /// Stores each two bytes by one STRH.
-    pub(super) unsafe fn store_2(words: &[u64], target: NonNull<u8>) {
-        let halves = words.iter().flat_map(|word| [0, 16, 32, 48].map(|shift| (word >> shift) as u32));
-        for (index, half) in halves.enumerate() {
-            // SAFETY: the caller's; index < words.len() * 4.
-            unsafe {
-                let place = target.cast::<u16>().add(index);
-                asm!("strh {0:w}, [{1}]", in(reg) half, in(reg) place.as_ptr(), options(nostack, preserves_flags));
-            }
-        }
+    each! {
+        /// Stores each byte by one STRB.
+        store_1: 1, ["ldrb {a:w}, [{s}]", "strb {a:w}, [{p}]"], a = out(reg) _
     }
-
-    /// Stores each four bytes by one STR of a W register.
-    pub(super) unsafe fn store_4(words: &[u64], target: NonNull<u8>) {
-        let halves = words.iter().flat_map(|word| [0, 32].map(|shift| (word >> shift) as u32));
-        for (index, half) in halves.enumerate() {
-            // SAFETY: the caller's; index < words.len() * 2.
-            unsafe {
-                let place = target.cast::<u32>().add(index);
-                asm!("str {0:w}, [{1}]", in(reg) half, in(reg) place.as_ptr(), options(nostack, preserves_flags));
-            }
-        }
+    each! {
+        /// Stores each two bytes by one STRH.
+        store_2: 2, ["ldrh {a:w}, [{s}]", "strh {a:w}, [{p}]"], a = out(reg) _
     }
-
-    /// Stores each word by one STR of an X register.
-    pub(super) unsafe fn store_8(words: &[u64], target: NonNull<u8>) {
-        for (index, word) in words.iter().enumerate() {
-            // SAFETY: the caller's; index < words.len().
-            unsafe {
-                let place = target.cast::<u64>().add(index);
-                asm!("str {0}, [{1}]", in(reg) *word, in(reg) place.as_ptr(), options(nostack, preserves_flags));
-            }
-        }
+    each! {
+        /// Stores each four bytes by one STR of a W register.
+        store_4: 4, ["ldr {a:w}, [{s}]", "str {a:w}, [{p}]"], a = out(reg) _
     }
-
-    /// Stores each two words by one STP of two X registers.
-    pub(super) unsafe fn store_16(words: &[u64], target: NonNull<u8>) {
-        for (index, pair) in words.chunks_exact(2).enumerate() {
-            let [a, b] = *pair else { continue };
-            // SAFETY: the caller's; index * 2 + 1 < words.len().
-            unsafe {
-                let place = target.cast::<u64>().add(index * 2);
-                asm!("stp {0}, {1}, [{2}]", in(reg) a, in(reg) b, in(reg) place.as_ptr(),
-                    options(nostack, preserves_flags));
-            }
-        }
+    each! {
+        /// Stores each word by one STR of an X register.
+        store_8: 8, ["ldr {a}, [{s}]", "str {a}, [{p}]"], a = out(reg) _
     }
-
-    /// Stores each eight words by four STP with nothing between them.
-    pub(super) unsafe fn store_64(words: &[u64], target: NonNull<u8>) {
-        for (index, line) in words.chunks_exact(8).enumerate() {
-            let [a, b, c, d, e, f, g, h] = *line else { continue };
-            // SAFETY: the caller's; index * 8 + 7 < words.len().
-            unsafe {
-                let place = target.cast::<u64>().add(index * 8);
-                asm!(
-                    "stp {a}, {b}, [{p}]", "stp {c}, {d}, [{p}, #16]", "stp {e}, {f}, [{p}, #32]", "stp {g}, {h}, [{p}, #48]",
-                    a = in(reg) a, b = in(reg) b, c = in(reg) c, d = in(reg) d, e = in(reg) e, f = in(reg) f,
-                    g = in(reg) g, h = in(reg) h, p = in(reg) place.as_ptr(), options(nostack, preserves_flags));
-            }
-        }
+    each! {
+        /// Stores each two words by one STP of two X registers.
+        store_16: 16, ["ldp {a}, {b}, [{s}]", "stp {a}, {b}, [{p}]"], a = out(reg) _, b = out(reg) _
     }
-
-    /// Stores each two words by one STR of a Q register.
-    pub(super) unsafe fn store_q(words: &[u64], target: NonNull<u8>) {
-        for (index, pair) in words.chunks_exact(2).enumerate() {
-            // SAFETY: the caller's; index * 2 + 1 < words.len(). `pair` has 16 bytes.
-            unsafe {
-                let place = target.cast::<u64>().add(index * 2);
-                asm!("ldr {v:q}, [{s}]", "str {v:q}, [{p}]", v = out(vreg) _, s = in(reg) pair.as_ptr(),
-                    p = in(reg) place.as_ptr(), options(nostack, preserves_flags));
-            }
-        }
+    each! {
+        /// Stores each eight words by four STP with nothing between them.
+        store_64: 64,
+        [
+            "ldp {a}, {b}, [{s}]", "ldp {c}, {d}, [{s}, #16]", "ldp {e}, {f}, [{s}, #32]", "ldp {g}, {h}, [{s}, #48]",
+            "stp {a}, {b}, [{p}]", "stp {c}, {d}, [{p}, #16]", "stp {e}, {f}, [{p}, #32]", "stp {g}, {h}, [{p}, #48]"
+        ],
+        a = out(reg) _, b = out(reg) _, c = out(reg) _, d = out(reg) _,
+        e = out(reg) _, f = out(reg) _, g = out(reg) _, h = out(reg) _
     }
-
-    /// Stores each eight words by one ST4 of v0 to v3, as rdma-core: LD4 puts them there.
-    pub(super) unsafe fn store_st4(words: &[u64], target: NonNull<u8>) {
-        for (index, line) in words.chunks_exact(8).enumerate() {
-            // SAFETY: the caller's; index * 8 + 7 < words.len(). `line` has 64 bytes.
-            unsafe {
-                let place = target.cast::<u64>().add(index * 8);
-                asm!("ld4 {{v0.2d, v1.2d, v2.2d, v3.2d}}, [{s}]", "st4 {{v0.2d, v1.2d, v2.2d, v3.2d}}, [{p}]",
-                    s = in(reg) line.as_ptr(), p = in(reg) place.as_ptr(),
-                    out("v0") _, out("v1") _, out("v2") _, out("v3") _, options(nostack, preserves_flags));
-            }
-        }
+    each! {
+        /// Stores each two words by one STR of a Q register.
+        store_q: 16, ["ldr {v:q}, [{s}]", "str {v:q}, [{p}]"], v = out(vreg) _
     }
-
-    /// Stores each eight words by eight STR with nothing between them, and DGH, as Linux's
-    /// `__iowrite64_copy`. DGH is HINT #6: CPUs without FEAT_DGH execute it as a NOP.
-    pub(super) unsafe fn store_dgh(words: &[u64], target: NonNull<u8>) {
-        for (index, line) in words.chunks_exact(8).enumerate() {
-            let [a, b, c, d, e, f, g, h] = *line else { continue };
-            // SAFETY: the caller's; index * 8 + 7 < words.len().
-            unsafe {
-                let place = target.cast::<u64>().add(index * 8);
-                asm!(
-                    "str {a}, [{p}]", "str {b}, [{p}, #8]", "str {c}, [{p}, #16]", "str {d}, [{p}, #24]",
-                    "str {e}, [{p}, #32]", "str {f}, [{p}, #40]", "str {g}, [{p}, #48]", "str {h}, [{p}, #56]", "hint #6",
-                    a = in(reg) a, b = in(reg) b, c = in(reg) c, d = in(reg) d, e = in(reg) e, f = in(reg) f,
-                    g = in(reg) g, h = in(reg) h, p = in(reg) place.as_ptr(), options(nostack, preserves_flags));
-            }
-        }
+    each! {
+        /// Stores each eight words by one ST4 of v0 to v3, as rdma-core: LD4 puts them there.
+        store_st4: 64,
+        ["ld4 {{v0.2d, v1.2d, v2.2d, v3.2d}}, [{s}]", "st4 {{v0.2d, v1.2d, v2.2d, v3.2d}}, [{p}]"],
+        out("v0") _, out("v1") _, out("v2") _, out("v3") _
+    }
+    each! {
+        /// Stores each eight words by eight STR with nothing between them, and DGH, as Linux's
+        /// `__iowrite64_copy`. DGH is HINT #6: CPUs without FEAT_DGH execute it as a NOP.
+        store_dgh: 64,
+        [
+            "ldp {a}, {b}, [{s}]", "ldp {c}, {d}, [{s}, #16]", "ldp {e}, {f}, [{s}, #32]", "ldp {g}, {h}, [{s}, #48]",
+            "str {a}, [{p}]", "str {b}, [{p}, #8]", "str {c}, [{p}, #16]", "str {d}, [{p}, #24]",
+            "str {e}, [{p}, #32]", "str {f}, [{p}, #40]", "str {g}, [{p}, #48]", "str {h}, [{p}, #56]", "hint #6"
+        ],
+        a = out(reg) _, b = out(reg) _, c = out(reg) _, d = out(reg) _,
+        e = out(reg) _, f = out(reg) _, g = out(reg) _, h = out(reg) _
     }
 
     /// Executes the barrier of a chunk.

@@ -1,7 +1,8 @@
 //! The comparison of two kernels by the numbers of one scenario, a function of the log.
 //! `docs/numbers.md` has the rule.
 //!
-//! One boot of a host is one sample: of each measure the median of its times, of each step its counts.
+//! One boot of a host is one sample: of each measure its least time, of each step its counts. Other work on
+//! the machine only makes a sample longer, so the least one differs least between boots.
 //! The boots of the kernels are pairs, in the order ABBA, so that a machine that gets slower or faster
 //! does so for both.
 
@@ -49,7 +50,7 @@ pub struct ComparedMeasure {
     /// From 0, in the scenario's order.
     pub step: usize,
     pub name: String,
-    /// The median of each boot, in nanoseconds, pair by pair: the first kernel's and the second's.
+    /// The least sample of each boot, in nanoseconds, pair by pair: the first kernel's and the second's.
     pub boots: Vec<(u64, u64)>,
     /// None: there are too few pairs.
     pub paired: Option<Paired>,
@@ -112,29 +113,29 @@ pub fn has_numbers(cell: &ResolvedCell) -> bool {
     cell.host.counts() || cell.steps.iter().any(|step| matches!(step, Step::Measure(_)))
 }
 
-/// A boot with the median of each of its measures.
+/// A boot with the least sample of each of its measures.
 struct JudgedBoot<'a> {
     attempt: &'a JudgedAttempt,
-    /// The medians in nanoseconds, by step and name.
-    medians: BTreeMap<(usize, String), u64>,
+    /// The least samples in nanoseconds, by step and name.
+    least: BTreeMap<(usize, String), u64>,
 }
 
 impl<'a> JudgedBoot<'a> {
     fn of(attempt: &'a JudgedAttempt) -> Self {
         let measures = Measure::all([&attempt.record]).into_iter();
-        let median = |Measure { step, name, boots }: Measure| {
-            Some(((step, name), statistics::summary(&boots.first()?.samples)?.median))
+        let least = |Measure { step, name, boots }: Measure| {
+            Some(((step, name), statistics::summary(&boots.first()?.samples)?.min))
         };
-        Self { attempt, medians: measures.filter_map(median).collect() }
+        Self { attempt, least: measures.filter_map(least).collect() }
     }
 }
 
 /// Returns the measures that the first pair has, with the boots up to the first pair without one.
 fn measures(pairs: &[(JudgedBoot<'_>, JudgedBoot<'_>)]) -> Vec<ComparedMeasure> {
-    let names = pairs.first().into_iter().flat_map(|(first, _)| first.medians.keys());
+    let names = pairs.first().into_iter().flat_map(|(first, _)| first.least.keys());
     let compared = |of: &(usize, String)| {
         let both = |(first, second): &(JudgedBoot<'_>, JudgedBoot<'_>)| {
-            Some((*first.medians.get(of)?, *second.medians.get(of)?))
+            Some((*first.least.get(of)?, *second.least.get(of)?))
         };
         let boots: Vec<_> = pairs.iter().map_while(both).collect();
         let (step, name) = of.clone();

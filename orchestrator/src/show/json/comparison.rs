@@ -40,7 +40,7 @@ struct Measure<'a> {
     high_millionths: Option<u64>,
     /// The exact p value of the sign flips.
     p: Option<f64>,
-    /// The median of each boot in nanoseconds: of each pair the first kernel's and the second's.
+    /// The least sample of each boot in nanoseconds: of each pair the first kernel's and the second's.
     boots: &'a [(u64, u64)],
 }
 
