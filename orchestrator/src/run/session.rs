@@ -30,7 +30,7 @@ use machine::{consoles, environment, gdb_socket, guest_consoles, host};
 use s2lab_model::{
     event::{Event, PlannedCell, StopCause},
     kconfig::Options,
-    record::Surroundings,
+    record::{Surroundings, virt},
     scenario,
 };
 use s2lab_os::{
@@ -109,7 +109,11 @@ impl<'a> Session<'a> {
             nonce: of_cell,
             deadlines,
             options: Options::default(),
-            around: Surroundings { ram: std::iter::once(ram).collect(), ..Surroundings::default() },
+            around: Surroundings {
+                ram: std::iter::once(ram).collect(),
+                gicv: virt::gicv(&planned.resolved.host),
+                ..Surroundings::default()
+            },
             consoles,
             notices,
             kernel,

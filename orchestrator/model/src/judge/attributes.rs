@@ -10,7 +10,7 @@ use super::leaves::{self, Property};
 use crate::finding::{Finding, Subject};
 use crate::lines::Area;
 use crate::record::look::DecodedLook;
-use crate::scenario::{Access, AccessFlag, MemoryType, Promise, RAM, Share};
+use crate::scenario::{Access, AccessFlag, GICV, MemoryType, Promise, RAM, Share};
 use s2lab_mmu::Stage2Leaf;
 
 /// The type of memory that is not RAM, where no scenario expects one.
@@ -34,8 +34,9 @@ fn of_look(look: &DecodedLook) -> Vec<Finding> {
     let ram = unmet(&of_ram(), RAM, &seen.ram, Some(Promise::RAM));
     let device = of_device();
     let bars = seen.devices.iter().flat_map(|(of, leaves)| unmet(&device, of, leaves, Some(Promise::BAR)));
+    let gicv = unmet(&of_gicv(), GICV, &seen.gicv, Some(Promise::GICV));
     let unknown = unmet(&device, &Area::Unknown.to_string(), &seen.unknown, None);
-    ram.into_iter().chain(bars).chain(unknown).collect()
+    ram.into_iter().chain(bars).chain(gicv).chain(unknown).collect()
 }
 
 fn unmet(
@@ -55,6 +56,14 @@ fn of_ram() -> [Property; 2] {
     [Property::stage2(MemoryType::NormalWB), Property::share(Share::Inner)]
 }
 
+/// KVM maps it without a VMA, as Device memory that the guest may write to (Linux 6.1 to 7.2
+/// arch/arm64/kvm/mmu.c, kvm_phys_addr_ioremap).
+fn of_gicv() -> [Property; 5] {
+    let (stage2, access) = (Property::stage2(MemoryType::DeviceNGnRE), Property::access(Access::Rw));
+    let (share, af) = (Property::share(Share::Inner), Property::access_flag(AccessFlag::Set));
+    [stage2, access, Property::never_exec(), share, af]
+}
+
 fn of_device() -> [Property; 5] {
     let stage2 = Property::new("stage2", NOT_RAM, |leaf| match leaf.attr.memory_type() {
         Some(MemoryType::DeviceNGnRE | MemoryType::NormalNC) => Some(NOT_RAM.to_owned()),
@@ -72,14 +81,19 @@ mod tests {
     use super::findings;
     use crate::judge::fixture::{DEVICE_BLOCK, Machine, NC_BLOCK, RAM_PAGE, Story};
     use crate::record::{Run, look::decode};
+    use crate::scenario::Gic;
     use crate::steps::ProbeOutcome;
     use s2lab_protocol::ProbeEnd;
 
-    /// Returns the findings of the first look at a machine.
     fn texts(bar: u64, ram: u64) -> Vec<String> {
-        let machine = Machine { ram, ..Machine::with(bar) };
+        findings_of(&Machine { ram, ..Machine::with(bar) }, Gic::V3)
+    }
+
+    /// Returns the findings of the first look at a machine.
+    fn findings_of(machine: &Machine, gic: Gic) -> Vec<String> {
         let traits = Story::after().cell.resolved.traits;
-        let story = Story::of(traits, &machine, true, ProbeOutcome::Answered(ProbeEnd::Ok));
+        let mut story = Story::of(traits, machine, true, ProbeOutcome::Answered(ProbeEnd::Ok));
+        story.cell.resolved.host.gic = gic;
         let run = Run::fold(story.lines()).unwrap();
         let looks = decode(&run.cells[0].attempts[0], &|digest: &str| story.pages.get(digest).cloned());
         let found = findings(&looks[..1], &[]);
@@ -114,5 +128,29 @@ mod tests {
         let ram = |change: u64| texts(NC_BLOCK, RAM_PAGE ^ change);
         assert_eq!(ram(0b11 << 2), [format!("stage2 of ram {place}: expected Normal-WB, found Normal-NC")]);
         assert_eq!(ram(0b11 << 8), [format!("share of ram {place}: expected inner, found non")]);
+    }
+
+    /// The page of a GICv2's interface, as its guest has it: QEMU 10.0 hw/arm/virt.c, VIRT_GIC_CPU in the
+    /// guest, VIRT_GIC_VCPU in the host.
+    #[test]
+    fn the_interface_of_a_gicv2_is_device_memory() {
+        let of = |bits: u64, gic| {
+            let more = vec![(0x0801_0000, 0x0804_0000, 3, bits)];
+            findings_of(&Machine { more, ..Machine::with(NC_BLOCK) }, gic)
+        };
+        // Bit 1: a page at level 3 has it, a block has not.
+        let (device, nc) = (DEVICE_BLOCK | 0b10, NC_BLOCK | 0b10);
+        assert_eq!(of(device, Gic::V2), [""; 0]);
+        let place = "at look stored, guest g0";
+        assert_eq!(
+            of(nc, Gic::V2),
+            [format!("stage2 of gicv {place}: expected Device-nGnRE, found Normal-NC")]
+        );
+        assert_eq!(
+            of(device & !(1 << 7), Gic::V2),
+            [format!("access of gicv {place}: expected rw, found r")]
+        );
+        // A GICv3 has none there: it is no region's.
+        assert_eq!(of(nc, Gic::V3), [""; 0]);
     }
 }

@@ -88,8 +88,8 @@ impl<'a> Scene<'a> {
 
     /// Yields every leaf, with any target.
     fn leaves(&self) -> impl Iterator<Item = &'a Stage2Leaf> {
-        let GuestTables { ram, devices, unknown, .. } = self.seen;
-        ram.iter().chain(devices.values().flatten()).chain(unknown)
+        let GuestTables { ram, devices, gicv, unknown, .. } = self.seen;
+        ram.iter().chain(devices.values().flatten()).chain(gicv).chain(unknown)
     }
 
     /// Returns the foreign leaves, each once, the most severe first.

@@ -1,7 +1,7 @@
 //! The part of a guest's address space that lines of tables are about.
 
 use super::Word;
-use crate::scenario::RAM;
+use crate::scenario::{GICV, RAM};
 use std::fmt;
 
 /// A region, as lines name it.
@@ -10,21 +10,28 @@ pub enum Area {
     /// A device, by the scenario's name.
     Device(Word),
     Ram,
-    /// Neither RAM nor a BAR.
+    /// The virtual CPU interface of a GICv2.
+    Gicv,
+    /// None of the others.
     Unknown,
 }
 
 const UNKNOWN: &str = "unknown region";
 
 impl Area {
-    /// A device. No scenario calls one `ram`, but a log could.
+    /// A device. No scenario calls one `ram` or `gicv`, but a log could.
     pub fn device(name: &str) -> Area {
-        Area::Device(Word::new(if name == RAM { "ram?" } else { name }))
+        Area::Device(Word::new(match name {
+            RAM => "ram?",
+            GICV => "gicv?",
+            device => device,
+        }))
     }
 
     pub(super) fn read(text: &str) -> Option<Area> {
         match text {
             RAM => Some(Area::Ram),
+            GICV => Some(Area::Gicv),
             UNKNOWN => Some(Area::Unknown),
             device => device.parse().ok().map(Area::Device),
         }
@@ -36,6 +43,7 @@ impl fmt::Display for Area {
         match self {
             Area::Device(name) => name.fmt(f),
             Area::Ram => f.write_str(RAM),
+            Area::Gicv => f.write_str(GICV),
             Area::Unknown => f.write_str(UNKNOWN),
         }
     }

@@ -109,6 +109,8 @@ pub struct GuestTables {
     pub devices: BTreeMap<String, Vec<Stage2Leaf>>,
     /// The leaves in the host's RAM.
     pub ram: Vec<Stage2Leaf>,
+    /// The leaves in the GIC's virtual CPU interface.
+    pub gicv: Vec<Stage2Leaf>,
     /// The leaves anywhere else.
     pub unknown: Vec<Stage2Leaf>,
     pub mappings: Vec<SeenMapping>,
@@ -180,7 +182,7 @@ impl GuestTables {
     fn leaves(&self) -> usize {
         let beside = self.beside.values().map(|beside| beside.leaves.len());
         let devices = self.devices.values().map(Vec::len);
-        beside.chain(devices).sum::<usize>() + self.ram.len() + self.unknown.len()
+        beside.chain(devices).sum::<usize>() + self.ram.len() + self.gicv.len() + self.unknown.len()
     }
 
     /// Returns the observations of a look with these registers and mappings in `memory`, the
@@ -218,6 +220,7 @@ impl GuestTables {
             start_level: stage2.start_level(),
             devices: BTreeMap::new(),
             ram: vec![],
+            gicv: vec![],
             unknown: vec![],
             mappings: vec![],
             anomalies: anomalies(&walk, around)?,
@@ -265,6 +268,7 @@ impl GuestTables {
         let leaves = match RegionName::of_leaf(leaf, regions) {
             RegionName::Device(bars) => self.devices.entry(bars.0.to_owned()).or_default(),
             RegionName::Ram(_) => &mut self.ram,
+            RegionName::Gicv(_) => &mut self.gicv,
             RegionName::Unknown(_) => &mut self.unknown,
         };
         leaves.push(*leaf);

@@ -106,6 +106,8 @@ pub struct Surroundings {
     pub devices: BTreeMap<String, BoundDevice>,
     /// The places of the devices' memory BARs in QEMU, which decodes their addresses.
     pub placed: BTreeMap<String, Vec<Bar>>,
+    /// The GIC's virtual CPU interface, if the planned host has one in memory.
+    pub gicv: Option<Range<u64>>,
 }
 
 /// The facts about the conditions of a cell, see [`environment`] for their names.
@@ -249,6 +251,7 @@ impl Record {
     fn join(&mut self, session: &Session) {
         let own = &self.own;
         self.session = session.clone();
+        self.session.around.gicv = virt::gicv(&self.planned.resolved.host);
         self.session.around.devices.extend(own.around.devices.clone());
         self.session.around.placed.extend(own.around.placed.clone());
         if self.place.is_some() {

@@ -2,6 +2,7 @@
 //! means, and what a report says of it. One file a kind, and one row in [`RegionName::kind`].
 
 mod bar;
+mod gicv;
 mod ram;
 mod unknown;
 
@@ -9,7 +10,7 @@ use crate::cell::ResolvedCell;
 use crate::lines::{Area, Leaves, Place, Promised, Range as TableRange, Table};
 use crate::record::Surroundings;
 use crate::record::look::GuestTables;
-use crate::scenario::{Guest, Promise, RAM};
+use crate::scenario::{GICV, Guest, Promise, RAM};
 use s2lab_mmu::{Granule, MemoryType, Stage2Leaf, ranges};
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -20,6 +21,8 @@ pub(crate) enum RegionName<'a> {
     /// The BARs of a device, by the scenario's name.
     Device(bar::Bars<'a>),
     Ram(ram::Ram),
+    /// The virtual CPU interface of a GICv2.
+    Gicv(gicv::Gicv),
     /// Whatever is in none of the others.
     Unknown(unknown::Unknown),
 }
@@ -72,7 +75,11 @@ pub(crate) trait RegionKind {
 impl<'a> RegionName<'a> {
     /// Returns the region that an expectation is about.
     pub(crate) fn of(name: &'a str) -> Self {
-        if name == RAM { RegionName::Ram(ram::Ram) } else { RegionName::device(name) }
+        match name {
+            RAM => RegionName::Ram(ram::Ram),
+            GICV => RegionName::Gicv(gicv::Gicv),
+            device => RegionName::device(device),
+        }
     }
 
     pub(crate) fn device(name: &'a str) -> Self {
@@ -88,6 +95,7 @@ impl<'a> RegionName<'a> {
         match self {
             RegionName::Device(bars) => bars,
             RegionName::Ram(ram) => ram,
+            RegionName::Gicv(gicv) => gicv,
             RegionName::Unknown(unknown) => unknown,
         }
     }
@@ -95,7 +103,7 @@ impl<'a> RegionName<'a> {
     /// Returns the regions in the host's physical address space, with each of their places.
     pub(crate) fn all(around: &'a Surroundings, granule: Granule) -> Vec<(Self, Range<u64>)> {
         let devices = around.placed.keys().map(|device| RegionName::device(device));
-        let regions = devices.chain([RegionName::Ram(ram::Ram)]);
+        let regions = devices.chain([RegionName::Ram(ram::Ram), RegionName::Gicv(gicv::Gicv)]);
         let places = |region: Self| {
             let places = region.kind().places(around, granule);
             places.into_iter().map(move |place| (region, place))
@@ -111,13 +119,14 @@ impl<'a> RegionName<'a> {
         found.map_or_else(RegionName::unknown, |(region, _)| *region)
     }
 
-    /// Returns the regions of a look: the devices that its guest was given or has, RAM, and the
-    /// rest.
+    /// Returns the regions of a look: the devices that its guest was given or has, RAM, the GIC's
+    /// interface, and the rest.
     pub(crate) fn of_look(guest: Option<&'a Guest>, seen: &'a GuestTables) -> Vec<Self> {
         let assigned = guest.into_iter().flat_map(|guest| guest.assign.keys());
         let devices: BTreeSet<&String> = assigned.chain(seen.devices.keys()).collect();
         let devices = devices.into_iter().map(|device| RegionName::device(device));
-        let others = [RegionName::Ram(ram::Ram), RegionName::Unknown(unknown::Unknown)];
+        let others =
+            [RegionName::Ram(ram::Ram), RegionName::Gicv(gicv::Gicv), RegionName::Unknown(unknown::Unknown)];
         devices.chain(others).collect()
     }
 }

@@ -4,7 +4,7 @@
 
 use super::parts::{Parts, Step, size};
 use super::programs::{self, Programs};
-use super::{Guest, Host, RAM, Size, expectations};
+use super::{GICV, Guest, Host, RAM, Size, expectations};
 use crate::diagnostic::Sink;
 use crate::yaml::{Entry, Node};
 use s2lab_protocol::{LONGEST_NAME, is_name};
@@ -24,6 +24,8 @@ pub fn name(text: &str) -> Result<(), String> {
     let length = text.chars().count();
     if text == RAM {
         Err(format!("`{RAM}` is reserved: it means a guest's RAM"))
+    } else if text == GICV {
+        Err(format!("`{GICV}` is reserved: it means the virtual CPU interface of a GICv2"))
     } else if length > LONGEST_NAME {
         Err(format!("`{text}` has {length} characters; a name has {LONGEST_NAME} at most"))
     } else if !is_name(text) {

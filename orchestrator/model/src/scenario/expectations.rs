@@ -1,7 +1,7 @@
 //! Checks of a scenario's expectations against its steps.
 
 use super::parts::{Parts, Step};
-use super::{RAM, Stage2Type, probe_of};
+use super::{GICV, RAM, Stage2Type, probe_of};
 use crate::diagnostic::{Sink, suggest};
 use crate::kernel::Trait;
 use crate::regions::RegionName;
@@ -16,7 +16,7 @@ pub(super) fn check(root: &Node, parts: &Parts<'_>, sink: &mut Sink<'_>) {
     for expectation in list.node.items() {
         form(expectation, sink);
         nothing(expectation, sink);
-        region(expectation, parts, sink);
+        region(expectation, root, parts, sink);
         looks(expectation, parts, sink);
         if let (Some(_), Some(unless)) = (entry(expectation, "when"), entry(expectation, "unless")) {
             let help =
@@ -87,8 +87,13 @@ fn nothing(expectation: &Node, sink: &mut Sink<'_>) {
     }
 }
 
+/// Returns true if the host's GIC has a virtual CPU interface in memory.
+fn has_gicv(root: &Node) -> bool {
+    root.get("host").and_then(|host| host.get("gic")).and_then(Node::written) == Some("2")
+}
+
 /// Checks that its region exists, and that a guest has it.
-fn region(expectation: &Node, parts: &Parts<'_>, sink: &mut Sink<'_>) {
+fn region(expectation: &Node, root: &Node, parts: &Parts<'_>, sink: &mut Sink<'_>) {
     let Some(node) = expectation.get("of") else { return };
     let Some(of) = node.text() else { return };
     let region = RegionName::of(of);
@@ -97,12 +102,19 @@ fn region(expectation: &Node, parts: &Parts<'_>, sink: &mut Sink<'_>) {
             sink.error(entry.span.clone(), format!("`{}` is {why}", entry.key));
         }
     }
+    if matches!(region, RegionName::Gicv(_)) {
+        if !has_gicv(root) {
+            let message =
+                format!("the host has no `{of}`: only a GICv2 has a virtual CPU interface in memory");
+            sink.error_help(node.span.clone(), message, "write `gic: 2` in `host`");
+        }
+    }
     if !matches!(region, RegionName::Device(_)) {
         return;
     }
     let Some(devices) = &parts.devices else { return };
     if !devices.contains_key(of) {
-        let known = devices.keys().copied().chain([RAM]);
+        let known = devices.keys().copied().chain([RAM]).chain(has_gicv(root).then_some(GICV));
         sink.error_help(node.span.clone(), format!("no device is called `{of}`"), suggest(of, known));
         return;
     }

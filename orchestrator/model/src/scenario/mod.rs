@@ -16,6 +16,7 @@ pub(crate) mod axes;
 mod check;
 mod cpus;
 mod expectations;
+mod gic;
 mod hides;
 mod leaves;
 pub mod load;
@@ -33,6 +34,7 @@ mod timeout;
 pub use axes::{Exclusion, MAX_POINTS, Matrix, PointSet, ScenarioAxis, ScenarioPoint, SetError, SetValue};
 pub use check::name as check_name;
 pub use cpus::{CPU_MODELS, CpuModel};
+pub use gic::Gic;
 pub use leaves::{Access, AccessFlag, Exec, Share, Stage2Type};
 pub use load::{LoadError, load, load_at, load_with};
 pub use probes::AccessEnd;
@@ -108,6 +110,8 @@ pub const MAX_GUESTS: usize = 4;
 pub const FULL_SET: &str = "full";
 /// The word for a guest's RAM in expectations and reports. No device has this name.
 pub const RAM: &str = "ram";
+/// The word for the virtual CPU interface of a GICv2, likewise.
+pub const GICV: &str = "gicv";
 /// The most devices of a host: each takes a root port.
 pub const MAX_DEVICES: usize = 8;
 /// The emulated host (L1).
@@ -130,6 +134,12 @@ pub struct Host {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::arguments")]
     pub arguments: Vec<String>,
+    /// The version of the interrupt controller. With 2, each guest of QEMU's has the GIC's virtual CPU
+    /// interface, the region `gicv`, and there is no ITS: devices of guests need
+    /// `vfio_iommu_type1.allow_unsafe_interrupts=1` in `arguments`.
+    #[serde(default, skip_serializing_if = "Gic::is_usual")]
+    #[schemars(schema_with = "gic::schema")]
+    pub gic: Gic,
 }
 
 impl Host {

@@ -46,7 +46,7 @@ impl Witness for Ptdump {
                     Dumped::Ranges(ranges) => ranges,
                 };
                 let exec = Exec::of(ranges);
-                let leaves = seen.devices.values().flatten().chain(&seen.unknown);
+                let leaves = seen.devices.values().flatten().chain(&seen.gicv).chain(&seen.unknown);
                 let walked = of_walk(leaves.filter(|leaf| is_bar_place(leaf.ipa)), exec);
                 let dumped = of_dump(ranges, exec);
                 spoke |= !walked.is_empty();

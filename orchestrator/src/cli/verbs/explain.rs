@@ -153,6 +153,7 @@ fn qemu_arguments(host: &Host, own: &[String]) -> Vec<String> {
         .collect();
     HostMachine {
         cpu: &host.cpu,
+        gic: host.gic,
         ram_size: host.memory.0,
         ram: "<ram>",
         channels: Channels {

@@ -1,6 +1,6 @@
 //! The command line of the emulated host's QEMU: a pure function of the host's parts.
 
-use s2lab_model::scenario::DeviceModel;
+use s2lab_model::scenario::{DeviceModel, Gic};
 use std::{fmt::Display, path::Path};
 
 /// Physical address of the first byte of RAM on `-M virt` (QEMU 10.0 hw/arm/virt.c, VIRT_MEM).
@@ -43,6 +43,7 @@ pub struct PciDevice<'a, Fd = i32> {
 #[derive(Debug)]
 pub struct HostMachine<'a, Fd = i32> {
     pub cpu: &'a str,
+    pub gic: Gic,
     pub ram_size: u64,
     /// The descriptor of the RAM.
     pub ram: Fd,
@@ -79,7 +80,13 @@ impl<Fd: Display> HostMachine<'_, Fd> {
         let Channels { qmp, gdb, console, agent, ssh } = &self.channels;
         let mut args = vec![];
         let mut add = |option: &str, value: String| args.extend([option.to_owned(), value]);
-        add("-M", "virt,virtualization=on,gic-version=3,iommu=smmuv3,memory-backend=ram".into());
+        add(
+            "-M",
+            format!(
+                "virt,virtualization=on,gic-version={},iommu=smmuv3,memory-backend=ram",
+                self.gic.number()
+            ),
+        );
         add("-accel", "tcg,thread=multi".into());
         add("-cpu", self.cpu.into());
         add("-smp", HOST_CPUS.to_string());
@@ -138,6 +145,7 @@ mod tests {
             |name, bar| PciDevice { name, model: DeviceModel::IvshmemPlain, bar_size: 16 << 20, bar };
         let machine = HostMachine {
             cpu: "neoverse-v1,pauth-impdef=on",
+            gic: Gic::V3,
             ram_size: 1536 << 20,
             ram: 10,
             channels: Channels { qmp: 11, gdb: 12, console: 13, agent: 14, ssh: 18 },

@@ -213,6 +213,7 @@ impl<'a> Attachments<'a> {
         let plugin = plugin.as_ref().ok();
         HostMachine {
             cpu,
+            gic: parts.host.gic,
             ram_size: ram.1.size(),
             ram: ram.0,
             channels: Channels { qmp: qmp.0, gdb: gdb.0, console: console.0, agent: agent.0, ssh: ssh.0 },
