@@ -232,28 +232,57 @@ fn cut(text: String) -> String {
     }
 }
 
-/// Returns "did you mean `x`?" with all known words, for a word that is not one of them.
+/// The most known words that are listed whole. Of more of them the nearest are listed.
+const MOST_KNOWN: usize = 20;
+/// The number of words that are listed of many.
+const FEW: usize = 5;
+
+/// Returns "did you mean `x`?" with the known words, for a word that is not one of them. Many known
+/// words are shortened to the nearest.
 pub fn suggest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     let known: Vec<&str> = known.into_iter().collect();
     match closest(wrong, &known) {
         _ if known.is_empty() => "there are none here".to_owned(),
         Some(right) if known.len() == 1 => format!("did you mean `{right}`?"),
-        Some(right) => format!("did you mean `{right}`? known here: {}", known.join(", ")),
-        None => format!("known here: {}", known.join(", ")),
+        Some(right) => format!("did you mean `{right}`? {}", known_here(wrong, known)),
+        None => known_here(wrong, known),
+    }
+}
+
+fn known_here(wrong: &str, mut known: Vec<&str>) -> String {
+    let all = known.len();
+    if all <= MOST_KNOWN {
+        return format!("known here: {}", known.join(", "));
+    }
+    known.sort_by_cached_key(|word| distance(wrong, word));
+    known.truncate(FEW);
+    format!("the nearest of {all} known here: {}", known.join(", "))
+}
+
+/// Returns words as a list, of which a message can quote any number: the first ones, and how many
+/// there are besides.
+pub fn few<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
+    let words: Vec<&str> = words.into_iter().collect();
+    match words.get(..FEW).filter(|_| words.len() > MOST_KNOWN) {
+        Some(first) => format!("{} and {} more", first.join(", "), words.len() - FEW),
+        None => words.join(", "),
     }
 }
 
 /// Returns the known word that `wrong` most likely stands for, if one is near enough.
 pub fn closest<'a>(wrong: &str, known: &[&'a str]) -> Option<&'a str> {
-    let folded = wrong.to_lowercase();
     known
         .iter()
-        .map(|k| (strsim::damerau_levenshtein(&folded, &k.to_lowercase()), *k))
+        .map(|word| (distance(wrong, word), *word))
         .min_by_key(|(distance, _)| *distance)
         .filter(|(distance, k)| {
             *distance <= 1 + k.chars().count() / 4 && *distance < wrong.len().max(k.len())
         })
         .map(|(_, k)| k)
+}
+
+fn distance(wrong: &str, known: &str) -> usize {
+    strsim::damerau_levenshtein(&wrong.to_lowercase(), &known.to_lowercase())
 }
 
 #[cfg(test)]
@@ -332,5 +361,20 @@ mod tests {
         assert_eq!(closest("zebra", &["cpu", "devices"]), None);
         assert_eq!(closest("", &["cpu"]), None);
         assert_eq!(closest("d", &["a", "b"]), None);
+    }
+
+    #[test]
+    fn of_many_known_words_the_nearest_are_listed() {
+        let words: Vec<String> = (100..10_000).map(|n| format!("bar@k{n}")).collect();
+        let names = |count: usize| words.iter().take(count).map(String::as_str);
+        let all = suggest("far@x", names(MOST_KNOWN));
+        assert_eq!(all, format!("known here: {}", names(MOST_KNOWN).collect::<Vec<_>>().join(", ")));
+        let near = "the nearest of 9900 known here: bar@k100, bar@k101, bar@k102, bar@k103, bar@k104";
+        assert_eq!(suggest("fur@xx", names(usize::MAX)), near);
+        let near = "did you mean `bar@k777`? the nearest of 9900 known here: bar@k777, ";
+        assert!(suggest("bar@k777x", names(usize::MAX)).starts_with(near));
+        assert_eq!(few(names(3)), "bar@k100, bar@k101, bar@k102");
+        let first = "bar@k100, bar@k101, bar@k102, bar@k103, bar@k104 and 9895 more";
+        assert_eq!(few(names(usize::MAX)), first);
     }
 }

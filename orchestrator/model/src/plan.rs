@@ -78,6 +78,17 @@ pub enum PlanError {
     Key(#[from] KeyError),
 }
 
+impl PlanError {
+    /// Returns a hint for the user.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::NoMatch { .. } => Some("`s2lab list '*@*'` lists all cells"),
+            Self::NoKernel { .. } => Some("`s2lab list --kernels` lists all kernels"),
+            _ => None,
+        }
+    }
+}
+
 /// Returns the cells of `selection`, sorted by scenario, then by kernel in the order chosen (listed
 /// kernels beyond the chosen ones last, by name), then by the points of the axes. Each cell is there
 /// once. The negative controls

@@ -80,6 +80,7 @@ impl Failure {
             Failure::Lab(error) => error.hint(),
             Failure::Open(error) => Some(error.hint()),
             Failure::Coded { failure, .. } => failure.hint(),
+            Failure::Plan(error) => error.hint().map(str::to_owned),
             Failure::Series(error) => error.hint(),
             Failure::Revisions(error) => error.hint(),
             Failure::Init(InitError::Exists { .. }) => Some("name another folder".into()),

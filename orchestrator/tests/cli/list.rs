@@ -74,6 +74,32 @@ fn what_there_is_not() {
     session.check("no-match");
 }
 
+/// A lab folder has thousands of cells at the most. The error of an unknown key names a few.
+#[test]
+fn an_unknown_key_is_answered_with_the_nearest_of_many() {
+    let home = Home::new();
+    let kernel = "{about: x, provider: debian, package: linux, suites: [s], track: newest, traits: []}";
+    let kernels: String = (100..150).map(|n| format!("  debian-{n}: {kernel}\n")).collect();
+    let listed = home.read("lab/images/kernels.yaml");
+    home.write("lab/images/kernels.yaml", listed.replace("default:", &format!("{kernels}default:")));
+    let of_compare = home.read("lab/scenarios/bar.yaml").replace("scenario: bar", "scenario: bar-stores");
+    home.write("lab/scenarios/compare/bar-stores.yaml", of_compare);
+    let mut session = home.session();
+    for arguments in [
+        &["run", "bar-stores@debian-6.12"][..],
+        &["run", "far-away@debian-6.12"],
+        &["list", "bar@debian-99"],
+        &["list", "--kernel", "debian-6.2"],
+        &["list", "--kernel", "zebra"],
+        &["shell", "bar@*"],
+    ] {
+        assert_eq!(session.s2lab(arguments).status.code(), Some(2), "{arguments:?}");
+    }
+    session.note("the command of the hint");
+    session.s2lab(&["list", "scenarios/compare/bar-stores.yaml", "--kernel", "debian-6.12"]);
+    session.check("nearest");
+}
+
 #[test]
 fn a_lab_without_scenarios() {
     let home = Home::new();

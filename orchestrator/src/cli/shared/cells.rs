@@ -12,16 +12,18 @@ use crate::{
     lab::{Lab, programs::programs, scenarios},
     run::programs::Programs,
     runtime,
+    show::command::quoted,
 };
 use clap::Args;
 use s2lab_cache::{Cache, Progress};
 use s2lab_model::{
     comparison::Compare,
+    diagnostic::few,
     event::{KernelOrigin, PlannedCell},
     kernel::Kernels,
     mutants::PlannedMutant,
     night::Night,
-    plan::{Key, QemuChoice, Selection, all_keys, plan},
+    plan::{Key, PlanError, QemuChoice, Selection, all_keys, plan},
     scenario::Scenario,
     shards::Shard,
 };
@@ -103,10 +105,10 @@ impl CellPlan {
         match &*self.cells {
             [cell] => Ok(cell),
             cells => {
-                let keys: Vec<_> = cells.iter().map(|cell| cell.key.as_str()).collect();
+                let keys = few(cells.iter().map(|cell| cell.key.as_str()));
                 Err(Failure::Usage {
-                    message: format!("these are {} cells, and {what}", keys.len()),
-                    hint: Some(format!("one of {}", keys.join(", "))),
+                    message: format!("these are {} cells, and {what}", cells.len()),
+                    hint: Some(format!("one of {keys}")),
                 })
             }
         }
@@ -154,7 +156,8 @@ pub(crate) fn planned(
     let kernels = lab.kernels()?;
     let own::Kernels { choices, own } = own::kernels(lab, &kernels, arguments)?;
     let (exclude, axes) = (exclude.clone(), vec![qemu.axis()]);
-    let mut cells = plan(&scenarios, &kernels, &Selection { selectors, exclude, kernels: choices, axes })?;
+    let selection = Selection { selectors, exclude, kernels: choices, axes };
+    let mut cells = plan(&scenarios, &kernels, &selection).map_err(|error| unplanned(lab, error))?;
     for cell in &mut cells {
         cell.repeat = repeat(cell, &scenarios, &files, &own, set);
     }
@@ -178,6 +181,21 @@ pub(crate) fn lab_cells(lab: &Lab) -> Result<BTreeSet<Key>, Failure> {
     let kernels = lab.kernels()?;
     let scenarios = scenarios(&lab.scenario_files()?)?;
     Ok(all_keys(&scenarios, &kernels, &[QemuChoice::axis(&[])]))
+}
+
+/// Returns the failure of a plan. The hint for a scenario of `compare` is the command with its file.
+fn unplanned(lab: &Lab, error: PlanError) -> Failure {
+    let PlanError::NoMatch { selector, .. } = &error else { return error.into() };
+    let (scenario, rest) = selector.split_once('@').unwrap_or((selector, ""));
+    let kernel = rest.split('+').next().filter(|name| !name.is_empty() && !name.contains(['*', '?']));
+    // A folder that cannot be read changes nothing: the selector is wrong.
+    let files = lab.compare_files().unwrap_or_default();
+    let file = files.iter().find(|path| path.file_stem().is_some_and(|stem| stem == scenario));
+    let Some(file) = file else { return error.into() };
+    let [file, kernel] = [&*file.display().to_string(), kernel.unwrap_or("NAME")].map(quoted);
+    let hint =
+        format!("`{scenario}` is for `s2lab compare`; its file runs: s2lab run {file} --kernel {kernel}");
+    Failure::Usage { message: error.to_string(), hint: Some(hint) }
 }
 
 /// Returns the arguments that run one cell alone. Files that the lab does not know by name are

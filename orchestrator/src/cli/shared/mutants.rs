@@ -10,7 +10,7 @@ use crate::{
     lab::{Lab, mutants::MutantSet},
 };
 use s2lab_model::{
-    diagnostic::suggest,
+    diagnostic::{few, suggest},
     event::SeriesOrigin,
     kernel::{Kernels, Trait},
     mutants::{self, Mutant, NONE, kernel},
@@ -80,7 +80,7 @@ fn no_mutants(lab: &Lab, base: &str) -> Failure {
     let known = lab.mutant_bases().unwrap_or_default();
     let hint = match known.is_empty() {
         true => "the lab folder has no images/mutants".to_owned(),
-        false => format!("kernels with mutants: {}", known.join(", ")),
+        false => format!("kernels with mutants: {}", few(known.iter().map(String::as_str))),
     };
     Failure::Usage { message: format!("{base} has no mutants"), hint: Some(hint) }
 }

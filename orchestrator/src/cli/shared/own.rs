@@ -19,6 +19,7 @@ use s2lab_cache::{
     series::Series,
 };
 use s2lab_model::{
+    diagnostic::few,
     event::SeriesOrigin,
     kernel::{self, Provider, Trait, Traits, Tree},
     mutants,
@@ -344,10 +345,10 @@ impl Resolve<'_> {
         let built = self.listed.entries.iter().filter(|(_, entry)| {
             matches!(&entry.provider, Provider::Source(_) | Provider::Tree(Tree { build: true, .. }))
         });
-        let known: Vec<&str> = built.map(|(name, _)| name.as_str()).chain(["tree:PATH"]).collect();
+        let known = ["tree:PATH"].into_iter().chain(built.map(|(name, _)| name.as_str()));
         Failure::Usage {
             message: format!("--series: {kernel} is not built from source, so nothing can be applied on top"),
-            hint: Some(format!("one of {}", known.join(", "))),
+            hint: Some(format!("one of {}", few(known))),
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::{home, lab::Lab, runtime, show::boots::about};
 use clap::Args;
 use s2lab_model::{
     comparison::{Compare, FEWEST_PAIRS, MOST_PAIRS, has_numbers},
-    diagnostic::suggest,
+    diagnostic::{few, suggest},
     event::PlannedCell,
 };
 use std::{
@@ -96,9 +96,8 @@ fn plan(lab: &Lab, arguments: &Arguments) -> Result<(CellPlan, Compare), Failure
         return Err(Failure::Usage { message: "there is no cell to compare".into(), hint: None });
     };
     if planned.cells.len() > due {
-        let keys: Vec<_> = planned.cells.iter().map(|cell| cell.key.as_str()).collect();
-        let message =
-            format!("these are {} cells, and a comparison has two: {}", keys.len(), keys.join(", "));
+        let keys = few(planned.cells.iter().map(|cell| cell.key.as_str()));
+        let message = format!("these are {} cells, and a comparison has two: {keys}", planned.cells.len());
         return Err(Failure::Usage {
             message,
             hint: Some("name one commit of a tree: tree:PATH@COMMIT".into()),
