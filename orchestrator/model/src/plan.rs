@@ -30,17 +30,31 @@ pub use shuffle::shuffled;
 /// judged.
 pub const MOST_CELLS: usize = 10_000;
 
+/// The listed kernels that are meant if none is chosen and none is named in full.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Reach {
+    /// All by a glob on the kernel half of a key, else the default ones.
+    #[default]
+    AllByGlob,
+    /// The default ones, by a glob too.
+    Default,
+    /// All.
+    All,
+}
+
 /// The selection of the command line.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Selection {
-    /// Globs (`*` and `?`). A glob with `@` is matched with the keys of all kernels; one without is
-    /// matched with scenarios' names, and takes the chosen kernels. A glob with `@` and `+` is matched
+    /// Globs (`*` and `?`). A glob with `@` is matched with the keys of the kernels in reach; one without
+    /// is matched with scenarios' names, and takes the chosen kernels. A glob with `@` and `+` is matched
     /// with keys at all points of the axes; one without takes the chosen points. None: all scenarios.
     pub selectors: Vec<String>,
     /// Globs of cells to leave out, see [`selects`].
     pub exclude: Vec<String>,
-    /// The kernels that replace the default ones. None: the default ones.
+    /// The kernels that replace the listed ones. None: the listed ones, of which the default ones are
+    /// chosen.
     pub kernels: Vec<KernelChoice>,
+    pub reach: Reach,
     /// The axes of all cells.
     pub axes: Vec<Axis>,
 }
@@ -151,9 +165,15 @@ fn plan_cells(
         meant.iter_mut().zip(&cells).for_each(|(meant, cell)| *meant = cell.chosen);
     }
     for selector in &selection.selectors {
-        let hits: Vec<usize> = (0..cells.len()).filter(|i| cells[*i].matches(selector)).collect();
+        let in_reach = |cell: &Candidate<'_>| cell.kernel.chosen || !is_bounded(selector, selection.reach);
+        let is_hit = |i: &usize| in_reach(&cells[*i]) && cells[*i].matches(selector);
+        let hits: Vec<usize> = (0..cells.len()).filter(is_hit).collect();
         if hits.is_empty() {
-            return Err(PlanError::NoMatch { selector: selector.clone(), help: no_match(selector, &cells) });
+            let help = match cells.iter().any(|cell| cell.matches(selector)) {
+                true => "its glob takes default kernels only; --all-kernels takes all".to_owned(),
+                false => no_match(selector, &cells),
+            };
+            return Err(PlanError::NoMatch { selector: selector.clone(), help });
         }
         hits.into_iter().for_each(|i| meant[i] = true);
     }
@@ -229,6 +249,12 @@ impl Candidate<'_> {
     }
 }
 
+/// Returns true if a selector has a glob on its kernel half, which takes the chosen kernels only.
+fn is_bounded(selector: &str, reach: Reach) -> bool {
+    let kernel = selector.split_once('@').map(|(_, rest)| rest.split('+').next().unwrap_or_default());
+    reach == Reach::Default && kernel.is_some_and(|kernel| kernel.contains(['*', '?']))
+}
+
 /// Returns the kernels of `--kernel`, or all that are listed, the default ones first.
 fn candidates(kernels: &Kernels, selection: &Selection) -> Result<Vec<CandidateKernel>, PlanError> {
     let listed = |name: &str, chosen: bool| match kernels.entries.get(name) {
@@ -244,7 +270,8 @@ fn candidates(kernels: &Kernels, selection: &Selection) -> Result<Vec<CandidateK
     if selection.kernels.is_empty() {
         let further = kernels.entries.keys().filter(|name| !kernels.default.contains(name));
         let default = kernels.default.iter().map(|name| listed(name, true));
-        return default.chain(further.map(|name| listed(name, false))).collect();
+        let is_chosen = selection.reach == Reach::All;
+        return default.chain(further.map(|name| listed(name, is_chosen))).collect();
     }
     let mut found: Vec<CandidateKernel> = Vec::new();
     for (i, choice) in selection.kernels.iter().enumerate() {

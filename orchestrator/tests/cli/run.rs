@@ -12,6 +12,15 @@ fn a_dry_run_makes_nothing() {
     let mut session = home.session();
     session.s2lab(&["run", "--dry-run"]);
     session.s2lab(&["run", "--dry-run", "idle@*"]);
+    session.note("more kernels than the default ones");
+    session.s2lab(&["run", "--dry-run", "idle@*", "--all-kernels"]);
+    session.s2lab(&["run", "--dry-run", "scenarios/idle.yaml", "--all-kernels"]);
+    session.s2lab(&["run", "--dry-run", "idle@*", "idle@upstream"]);
+    session.s2lab(&["run", "--dry-run", "idle@*", "--kernel", "upstream"]);
+    assert_eq!(session.s2lab(&["run", "--dry-run", "idle@up*"]).status.code(), Some(2));
+    session.note("verbs that boot nothing, and nights, take all by a glob");
+    session.s2lab(&["list", "idle@*"]);
+    session.s2lab(&["nightly", "--dry-run", "idle@*"]);
     session.check("dry-run");
     assert_eq!(home.tree("state"), Vec::<String>::new());
     assert_eq!(home.tree("cache"), Vec::<String>::new());

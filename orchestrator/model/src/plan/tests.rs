@@ -33,6 +33,10 @@ fn own(path: &str) -> Result<KernelChoice, PlanError> {
 }
 
 fn keys(selectors: &[&str], arguments: &[&str]) -> Result<Vec<String>, String> {
+    keys_within(Reach::default(), selectors, arguments)
+}
+
+fn keys_within(reach: Reach, selectors: &[&str], arguments: &[&str]) -> Result<Vec<String>, String> {
     let kernels = kernels();
     let choice = |argument: &&str| match KernelArgument::parse(argument, &kernels, &|_| false)? {
         KernelArgument::Listed(name) => Ok(KernelChoice::Listed(name)),
@@ -45,6 +49,7 @@ fn keys(selectors: &[&str], arguments: &[&str]) -> Result<Vec<String>, String> {
         exclude: vec![],
         selectors: selectors.iter().map(|s| s.to_string()).collect(),
         kernels: choices.map_err(|e| e.to_string())?,
+        reach,
         axes: vec![],
     };
     plan(&scenarios(&["vfio-pci-bar", "memory", "vfio-pci-bar-no-fwb"]), &kernels, &selection)
@@ -79,6 +84,33 @@ fn a_name_is_the_whole_name() {
 fn a_key_reaches_a_kernel_that_is_no_default() {
     assert_eq!(keys(&["memory@a-first"], &[]).unwrap(), ["memory@a-first"]);
     assert_eq!(keys(&["memory@*16k"], &[]).unwrap(), ["memory@debian-6.12-16k"]);
+}
+
+#[test]
+fn a_glob_on_the_kernel_half_takes_what_is_in_reach() {
+    let default = ["memory@debian-6.12", "memory@debian-6.1"];
+    let all = [&default[..], &["memory@a-first", "memory@debian-6.12-16k"]].concat();
+    let keys = |reach, selector| keys_within(reach, &[selector], &[]);
+    for glob in ["memory@*", "mem*@*"] {
+        assert_eq!(keys(Reach::AllByGlob, glob).unwrap(), all);
+        assert_eq!(keys(Reach::Default, glob).unwrap(), default);
+        assert_eq!(keys(Reach::All, glob).unwrap(), all);
+    }
+    assert_eq!(keys(Reach::AllByGlob, "memory").unwrap(), default);
+    assert_eq!(keys(Reach::Default, "memory").unwrap(), default);
+    assert_eq!(keys(Reach::All, "memory").unwrap(), all);
+    assert_eq!(keys_within(Reach::All, &[], &[]).unwrap().len(), 3 * all.len());
+    // A whole name takes its kernel.
+    assert_eq!(keys(Reach::Default, "mem*@a-first").unwrap(), ["memory@a-first"]);
+    assert_eq!(
+        keys(Reach::Default, "memory@*16k").unwrap_err(),
+        "`memory@*16k` matches no cell: its glob takes default kernels only; --all-kernels takes all"
+    );
+    assert_eq!(keys(Reach::All, "memory@*16k").unwrap(), ["memory@debian-6.12-16k"]);
+    let error = keys(Reach::Default, "memory@debian-6.2?").unwrap_err();
+    assert!(!error.contains("--all-kernels"), "{error}");
+    // The kernels of `--kernel` are all chosen.
+    assert_eq!(keys_within(Reach::Default, &["memory@*"], &["a-first"]).unwrap(), ["memory@a-first"]);
 }
 
 #[test]
@@ -287,7 +319,7 @@ proptest! {
 fn keys_of(selectors: &[&str], exclude: &[&str], qemus: &[QemuChoice]) -> Result<Vec<String>, String> {
     let texts = |texts: &[&str]| texts.iter().map(|text| text.to_string()).collect();
     let (selectors, exclude, axes) = (texts(selectors), texts(exclude), vec![QemuChoice::axis(qemus)]);
-    let selection = Selection { selectors, exclude, axes, kernels: vec![] };
+    let selection = Selection { selectors, exclude, axes, ..Selection::default() };
     plan(&scenarios(&["memory", "vfio-pci-bar"]), &kernels(), &selection)
         .map(|cells| cells.into_iter().map(|cell| cell.key.to_string()).collect())
         .map_err(|error| error.to_string())

@@ -23,7 +23,7 @@ use s2lab_model::{
     kernel::Kernels,
     mutants::PlannedMutant,
     night::Night,
-    plan::{Key, PlanError, QemuChoice, Selection, all_keys, plan},
+    plan::{Key, PlanError, QemuChoice, Reach, Selection, all_keys, plan},
     scenario::Scenario,
     shards::Shard,
 };
@@ -44,6 +44,9 @@ pub(crate) struct CellArguments {
     pub(crate) exclude: Vec<String>,
     #[command(flatten)]
     pub(crate) set: SetArguments,
+    /// The kernels that a verb takes if none is named; no argument of its own.
+    #[arg(skip)]
+    pub(crate) reach: Reach,
 }
 
 impl CellArguments {
@@ -133,7 +136,7 @@ impl Progress for Steps {
 /// Resolves the arguments to cells. It makes and fetches nothing.
 pub(crate) fn planned(
     lab: &Lab,
-    CellArguments { what, exclude, set }: &CellArguments,
+    CellArguments { what, exclude, set, reach }: &CellArguments,
     arguments: &KernelArguments,
     qemu: &QemuArguments,
 ) -> Result<CellPlan, Failure> {
@@ -156,7 +159,7 @@ pub(crate) fn planned(
     let kernels = lab.kernels()?;
     let own::Kernels { choices, own } = own::kernels(lab, &kernels, arguments)?;
     let (exclude, axes) = (exclude.clone(), vec![qemu.axis()]);
-    let selection = Selection { selectors, exclude, kernels: choices, axes };
+    let selection = Selection { selectors, exclude, kernels: choices, reach: *reach, axes };
     let mut cells = plan(&scenarios, &kernels, &selection).map_err(|error| unplanned(lab, error))?;
     for cell in &mut cells {
         cell.repeat = repeat(cell, &scenarios, &files, &own, set);

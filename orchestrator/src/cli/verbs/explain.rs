@@ -44,7 +44,8 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn explain(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
-    let cells = CellArguments { what: arguments.what.clone(), exclude: vec![], set: arguments.set.clone() };
+    let Arguments { what, set, .. } = arguments;
+    let cells = CellArguments { what: what.clone(), set: set.clone(), ..CellArguments::default() };
     let planned = planned(&context.lab()?, &cells, &arguments.kernels, &arguments.qemu)?;
     if arguments.form.is_json() {
         let cells: Result<_, _> = planned.cells.iter().map(|cell| explained(&planned, cell)).collect();

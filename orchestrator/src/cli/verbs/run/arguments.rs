@@ -10,7 +10,7 @@ use crate::{
     run::nonce::seed,
 };
 use clap::Args;
-use s2lab_model::event::Attempts;
+use s2lab_model::{event::Attempts, plan::Reach};
 use std::path::PathBuf;
 
 /// The most attempts at one cell: a log has them all.
@@ -22,6 +22,10 @@ pub(crate) struct Arguments {
     pub(crate) cells: CellArguments,
     #[command(flatten)]
     pub(crate) kernels: KernelArguments,
+    /// Take all listed kernels, not only the default ones; without it, a glob like SCENARIO@* takes
+    /// default kernels only
+    #[arg(long, conflicts_with_all = ["kernels", "failed", "plan"])]
+    pub(crate) all_kernels: bool,
     #[command(flatten)]
     pub(crate) shard: ShardArguments,
     #[command(flatten)]
@@ -80,6 +84,7 @@ impl Arguments {
             shard: ShardArguments::default(),
             cells: CellArguments::default(),
             kernels: KernelArguments::default(),
+            all_kernels: false,
             parts: PartArguments::default(),
             repeat: None,
             retry,
@@ -97,6 +102,12 @@ impl Arguments {
             history: HistoryArguments::default(),
             output: OutputArguments::silent(),
         }
+    }
+
+    /// Returns the arguments that mean the cells, with the kernels that a run takes.
+    pub(crate) fn cells(&self) -> CellArguments {
+        let reach = if self.all_kernels { Reach::All } else { Reach::Default };
+        CellArguments { reach, ..self.cells.clone() }
     }
 
     /// Chooses the seed of a shuffled run that has none.

@@ -45,7 +45,7 @@ pub(crate) fn cells(context: &Context, lab: &Lab) -> Result<Option<(CellPlan, Pa
     }
     let mut all: Option<CellPlan> = None;
     for ((kernels, qemu, set), what) in groups {
-        let cells = CellArguments { what, exclude: vec![], set };
+        let cells = CellArguments { what, set, ..CellArguments::default() };
         let mut planned = planned(lab, &cells, &kernels, &qemu)?;
         // A file with a kernel by its path is several cells, and possibly only some have failed.
         planned.cells.retain(|cell| keys.contains(cell.key.as_str()));

@@ -49,8 +49,8 @@ pub(crate) fn run(context: &Context, mut arguments: Arguments) -> Result<u8, Fai
             }
         },
         false => {
-            let Arguments { shard, cells, kernels, parts, .. } = &arguments;
-            let planned = shard.planned(&lab, cells, kernels, &parts.qemu);
+            let Arguments { shard, kernels, parts, .. } = &arguments;
+            let planned = shard.planned(&lab, &arguments.cells(), kernels, &parts.qemu);
             planned.map_err(coded(BISECT_STOP))?
         }
     };

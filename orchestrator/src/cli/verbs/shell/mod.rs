@@ -99,8 +99,8 @@ impl Arguments {
 pub(crate) fn shell(context: &Context, arguments: Arguments) -> Result<u8, Failure> {
     let lab = context.lab()?;
     let errand = arguments.errand()?;
-    let cells =
-        CellArguments { what: vec![arguments.what.clone()], exclude: vec![], set: arguments.set.clone() };
+    let (what, set) = (vec![arguments.what.clone()], arguments.set.clone());
+    let cells = CellArguments { what, set, ..CellArguments::default() };
     let mut planned = planned(&lab, &cells, &arguments.kernels, &arguments.parts.qemu)?;
     let cell = planned.only_cell("a shell is in one")?.clone();
     if let Some(guest) = &arguments.guest {
