@@ -22,6 +22,7 @@ pub mod mail;
 pub mod markdown;
 pub mod morning;
 pub mod mutants;
+pub mod needs;
 pub mod outline;
 pub mod page;
 pub mod past;

@@ -69,6 +69,13 @@ impl Display {
         }
     }
 
+    /// Prints a line on stderr, above the bars.
+    pub fn note(&self, line: &str) {
+        if self.mode != Mode::Quiet {
+            self.bars.suspend(|| complain(line));
+        }
+    }
+
     /// Returns the error if a line could not be printed.
     pub fn printed(&self) -> io::Result<()> {
         match self.failed.get() {
@@ -228,8 +235,9 @@ impl s2lab_cache::Progress for Display {
     }
 
     fn download(&self, what: &str, done: u64, total: u64) {
-        if self.mode == Mode::Lines && done == total {
-            complain(&format!("downloaded {what}, {} MB", total / 1_000_000));
+        if self.mode == Mode::Lines && [0, total].contains(&done) {
+            let what_now = if done == total { "downloaded" } else { "downloading" };
+            complain(&format!("{what_now} {what}, {} MB", total / 1_000_000));
         }
         if self.mode == Mode::Bars {
             let template = "{msg} {wide_bar} {decimal_bytes}/{decimal_total_bytes} {eta}";

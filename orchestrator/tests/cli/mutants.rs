@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use std::fs;
 
 /// A kernel that is built, beside those of the lab.
-const BUILT: &str = "  built:
+pub(crate) const BUILT: &str = "  built:
     about: Built from source.
     provider: source
     package: linux-source-6.1

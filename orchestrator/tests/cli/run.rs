@@ -2,6 +2,7 @@
 
 use crate::{
     harness::Home,
+    mutants::BUILT,
     story::{Behaves, Story},
 };
 use s2lab_model::event::StopCause;
@@ -50,6 +51,30 @@ fn what_cannot_be_planned_makes_nothing() {
     session.check("run-not-planned");
     assert_eq!(home.tree("state"), Vec::<String>::new());
     assert_eq!(home.tree("cache"), Vec::<String>::new());
+}
+
+/// The machine has no apt, so nothing can be fetched: the line comes before that is known.
+#[test]
+fn what_the_kernels_need_is_printed_first() {
+    let home = Home::new();
+    let list = home.read("lab/images/kernels.yaml").replace("default:", BUILT);
+    home.write("lab/images/kernels.yaml", list);
+    home.write("lab/images/config/a.config", "CONFIG_KVM=y\n");
+    let deb = r#"{"name":"p","version":"1","architecture":"arm64","size":61200000,"sha256":"5e"}"#;
+    let known = format!(r#"{{"linux-image-cloud-arm64 for arm64 from bookworm-backports":[{deb}]}}"#);
+    home.write("cache/s2lab/objects/resolved.json", known);
+    let mut session = home.session();
+    let all = ["run", "--all-kernels"];
+    assert_eq!(session.s2lab(&all).status.code(), Some(3));
+    session.note("offline, only builds are left");
+    session.s2lab(&[&all[..], &["--offline"]].concat());
+    session.s2lab(&["run", "bar@debian-6.1", "--offline"]);
+    session.note("silent");
+    session.s2lab(&["run", "bar@debian-6.1", "--quiet"]);
+    session.note("an earlier build");
+    home.write("cache/s2lab/build/kernel/whole-build", "431");
+    session.s2lab(&["run", "bar@built", "idle@built"]);
+    session.check_runs("needs");
 }
 
 /// Returns the name of the only run, which has the time in it.

@@ -24,7 +24,10 @@ use crate::{
     },
     series::{Patch, Series},
 };
-use s2lab_os::outside::{self, kinds};
+use s2lab_os::{
+    outside::{self, kinds},
+    waits,
+};
 use serde::Serialize;
 use std::{
     fs,
@@ -40,6 +43,8 @@ pub(crate) const BUILD_LOCK: &str = "kernel-build";
 /// The longest wait for a lock. Only one build runs at a time, because it uses the whole machine;
 /// another may wait for several, on a slow one.
 const LOCK_LIMIT: Duration = Duration::from_secs(4 * 60 * 60);
+/// The file beside the folders of builds with the seconds that the last build of everything took.
+const WHOLE_BUILD: &str = "whole-build";
 /// The digits of a digest in a folder's name.
 const NAME_DIGITS: usize = 20;
 
@@ -79,6 +84,20 @@ impl<'a> Inputs<'a> {
             tools,
         }
     }
+
+    /// Returns the name of the folder with the results of such builds, whatever their patches.
+    fn out(&self) -> Result<String> {
+        let key = digest::inputs(&(&self.config, self.fragments, self.tools, RECIPE))?;
+        Ok(key[..NAME_DIGITS].to_owned())
+    }
+}
+
+/// The parts of a build that the cache has.
+pub(crate) struct KnownBuild {
+    /// The folder of the kernel's object.
+    pub(crate) object: Option<PathBuf>,
+    /// There are results of a build of the same source and configuration.
+    pub(crate) is_begun: bool,
 }
 
 /// Returns the digest of the patches' changes.
@@ -90,10 +109,44 @@ impl Cache {
     /// Returns the folder of the kernel's object, if it is built. It makes nothing, but it reads a
     /// tree on disk to identify it.
     pub fn built_folder(&self, build: &KernelBuild) -> Result<Option<PathBuf>> {
+        Ok(self.known_build(build)?.object)
+    }
+
+    /// Returns the parts of a build that the cache has. It makes nothing, but it reads a tree on disk
+    /// to identify it.
+    pub(crate) fn known_build(&self, build: &KernelBuild) -> Result<KnownBuild> {
         let base = self.source_base(&build.source)?;
         let tools = self.kernel_tools_plan()?;
-        let place = self.objects.place(KIND, &base.name, &Inputs::of(build, &base, &tools.digest))?;
-        Ok(Some(place.path).filter(|path| path.is_dir()))
+        let inputs = Inputs::of(build, &base, &tools.digest);
+        let place = self.objects.place(KIND, &base.name, &inputs)?;
+        Ok(KnownBuild {
+            object: Some(place.path).filter(|path| path.is_dir()),
+            is_begun: self.build_folder(&base).out(&inputs.out()?).is_dir(),
+        })
+    }
+
+    /// Returns the time that the last build of everything took on this machine.
+    pub(crate) fn last_whole_build(&self) -> Option<Duration> {
+        let text = outside::read_text(&self.build_root().join(WHOLE_BUILD), kinds::NOTE).ok()?;
+        text.trim().parse().ok().map(Duration::from_secs)
+    }
+
+    /// Keeps the time of a build of everything. It is only for an estimate, so a failure changes
+    /// nothing.
+    pub(crate) fn note_whole_build(&self, took: Duration) {
+        let note = self.build_root().join(WHOLE_BUILD);
+        let written = s2lab_os::private::make(&self.build_root())
+            .map_err(CacheError::io("cannot create", self.build_root()))
+            .and_then(|()| object::replace_file(&note, took.as_secs().to_string().as_bytes()));
+        if let Err(error) = written {
+            tracing::debug!("the time of a build is not kept: {error}");
+        }
+    }
+
+    /// Returns the folder in which kernels of this source are built.
+    fn build_folder(&self, base: &Base) -> BuildFolder {
+        let name = format!("{}-{}", &base.room[..NAME_DIGITS], base.name);
+        BuildFolder::new(self.build_root().join(name))
     }
 
     pub(crate) fn build_blocking(&self, build: &KernelBuild, wanted: &[&str]) -> Result<Kernel> {
@@ -108,8 +161,7 @@ impl Cache {
                 let _lock = lock::acquire(&lock, "a kernel", LOCK_LIMIT, &*self.progress)?;
                 self.objects.get(KIND, &base.name, &inputs, |building| {
                     let tools = self.kernel_tools(&tools)?;
-                    let key = digest::inputs(&(&inputs.config, inputs.fragments, inputs.tools, RECIPE))?;
-                    self.make_kernel(building, build, &base, &tools, &key[..NAME_DIGITS])
+                    self.make_kernel(building, build, &base, &tools, &inputs.out()?)
                 })?
             }
         };
@@ -136,8 +188,7 @@ impl Cache {
         tools: &KernelTools,
         key: &str,
     ) -> Result<()> {
-        let name = format!("{}-{}", &base.room[..NAME_DIGITS], base.name);
-        let folder = BuildFolder::new(self.build_root().join(name));
+        let folder = self.build_folder(base);
         let bring = |into: &Path| self.bring(base, into);
         folder.prepare(&base.digest, &build.patches, base.changes_in_place(), bring, &*self.progress)?;
         let make = Make {
@@ -147,7 +198,11 @@ impl Cache {
             out: &folder.out(key),
             progress: &*self.progress,
         };
+        let (is_whole, began) = (!make.out.is_dir(), waits::now());
         make.build(&build.config)?;
+        if is_whole {
+            self.note_whole_build(began.elapsed());
+        }
         let titles: Vec<&str> = build.patches.iter().map(|patch| patch.title.as_str()).collect();
         building.facts.insert("patches".to_owned(), titles.join("; "));
         collect(building, &make)

@@ -111,6 +111,11 @@ impl Apt {
         Self { dir, objects, offline, progress }
     }
 
+    /// Returns the same apt, which does not use the network.
+    pub(crate) fn without_network(&self) -> Self {
+        Self { offline: true, ..self.clone() }
+    }
+
     /// Returns the result of the first `find`. Only the first call uses the network.
     pub(crate) fn resolve(
         &self,

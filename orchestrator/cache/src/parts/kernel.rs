@@ -93,11 +93,16 @@ impl Cache {
     /// Returns the folder of a kernel's object, if the cache has it. It makes and fetches nothing,
     /// and does not verify the files.
     pub fn kernel_folder(&self, kernel: &DebianKernel) -> Result<Option<PathBuf>> {
-        let scope = Scope::new(&kernel.suites, &["arm64"])?;
-        let debs = self.apt.known(Question::package(&kernel.exact()), &scope)?.unwrap_or_default();
+        let debs = self.known_debs(kernel)?.unwrap_or_default();
         let Some(first) = debs.first() else { return Ok(None) };
         let place = self.objects.place(KIND, &first.name, &TreeInputs { debs: &debs })?;
         Ok(Some(place.path).filter(|path| path.is_dir()))
+    }
+
+    /// Returns the packages of the version that was taken, if one was.
+    pub(crate) fn known_debs(&self, kernel: &DebianKernel) -> Result<Option<Vec<Deb>>> {
+        let scope = Scope::new(&kernel.suites, &["arm64"])?;
+        self.apt.known(Question::package(&kernel.exact()), &scope)
     }
 
     fn module_archive(&self, tree: &Object, wanted: &[&str]) -> Result<Object> {

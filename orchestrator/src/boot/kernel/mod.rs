@@ -4,5 +4,6 @@
 pub mod given;
 pub mod identity;
 pub mod named;
+pub mod needs;
 pub mod ready;
 pub mod resolved;

@@ -2,7 +2,12 @@
 
 use crate::cli::{failure::Failure, shared::cells::CellPlan};
 use crate::{
-    boot::{files::BootFiles, kernel::named::CustomKernel, lanes::Lanes, preflight::STATE_SPACE},
+    boot::{
+        files::BootFiles,
+        kernel::{named::CustomKernel, needs::needs},
+        lanes::Lanes,
+        preflight::STATE_SPACE,
+    },
     host::{
         self, Launcher,
         deadlines::{Deadlines, Factor},
@@ -18,9 +23,9 @@ use crate::{
         signals::Interruption,
         slots::{self, Slots},
     },
-    show::progress::Display,
+    show::{self, progress::Display},
 };
-use s2lab_cache::{Cache, Parts};
+use s2lab_cache::{Cache, Need, Parts};
 use s2lab_model::event::PlannedCell;
 use s2lab_os::{limits::memory::Available, size::Size};
 use std::{collections::BTreeSet, path::Path, sync::Arc, thread};
@@ -42,19 +47,29 @@ pub(crate) struct Source<'a> {
     /// The lab folder, with patches and configurations.
     pub(crate) lab: &'a Lab,
     pub(crate) offline: bool,
+    /// The number of cells is news, even if no kernel needs anything.
+    pub(crate) counts: bool,
 }
 
 impl Provisions {
-    /// Takes the files for `planned` from the cache, and measures this machine if necessary.
+    /// Takes the files for `planned` from the cache, and measures this machine if necessary. Before that
+    /// it prints what the kernels need.
     pub(crate) async fn new(
         planned: &CellPlan,
         source: Source<'_>,
         display: &Arc<Display>,
     ) -> Result<Self, Failure> {
-        let Source { places, lab, parts, offline } = source;
+        let Source { places, lab, parts, offline, counts } = source;
         let lanes = Arc::new(Lanes::new(display.clone()));
-        let cache = Cache::open(&places.cache, offline, lanes.clone())?.with_parts(parts);
         let CellPlan { kernels, chosen, given, cells, .. } = planned;
+        let guest = parts.guest_kernel.is_none().then_some(&kernels.guest);
+        let cache = Cache::open(&places.cache, offline, lanes.clone())?.with_parts(parts);
+        let mut needs = needs(&cache, kernels, &lab.images(), chosen, cells, guest).await;
+        needs.retain(|(_, need)| !offline || !matches!(need, Need::Fetch(_)));
+        let names: BTreeSet<&String> = cells.iter().map(|cell| &cell.kernel).collect();
+        if counts || !needs.is_empty() {
+            display.note(&show::needs::line(cells.len(), names.len(), &needs));
+        }
         let gathered = BootFiles::gather(cache, &lanes, kernels, &lab.images(), chosen, given, cells).await;
         display.clear_all();
         let boot = gathered?;
@@ -68,7 +83,7 @@ impl Provisions {
         for (choice, qemu) in boot.qemus() {
             tracing::info!("{} QEMU {}: {}", choice.word(), qemu.version, qemu.program.display());
         }
-        for name in cells.iter().map(|cell| &cell.kernel).collect::<BTreeSet<_>>() {
+        for name in names {
             if let Some(kernel) = boot.kernel(name) {
                 tracing::info!("kernel {name}: {}", kernel.boot.image.display());
             }

@@ -53,6 +53,12 @@ impl Apt {
         Ok(files)
     }
 
+    /// Returns the bytes of those packages that the pool does not have, by their sizes.
+    pub(crate) fn bytes_to_fetch(&self, debs: &[Deb]) -> u64 {
+        let is_missing = |deb: &&Deb| !fs::metadata(self.pooled(deb)).is_ok_and(|m| m.len() == deb.size);
+        debs.iter().filter(is_missing).map(|deb| deb.size).sum()
+    }
+
     /// Returns the packages that are missing or damaged in the pool.
     fn missing<'a>(&self, debs: &'a [Deb]) -> Result<Vec<&'a Deb>> {
         let mut missing = Vec::new();

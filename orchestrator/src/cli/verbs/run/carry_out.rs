@@ -178,7 +178,9 @@ impl<'a> ActiveRun<'a> {
             let trace = self.folder.trace();
             self.context.log_file.open(trace.map_err(Failure::io("cannot write s2lab.log"))?);
             let (parts, offline) = (self.arguments.parts.parts(), self.arguments.offline);
-            let source = Source { places: &self.places, lab: self.lab, parts, offline };
+            // A comparison has printed how many boots it takes.
+            let counts = planned.compare.is_none();
+            let source = Source { places: &self.places, lab: self.lab, parts, offline, counts };
             Provisions::new(planned, source, &self.display).await
         };
         tokio::select! {

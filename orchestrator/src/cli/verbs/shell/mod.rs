@@ -116,7 +116,8 @@ pub(crate) fn shell(context: &Context, arguments: Arguments) -> Result<u8, Failu
         let display = Arc::new(Display::new(mode, interruption.clone()));
         let places = context.places()?;
         let parts = arguments.parts.parts();
-        let source = Source { places: &places, lab: &lab, parts, offline: arguments.offline };
+        let offline = arguments.offline;
+        let source = Source { places: &places, lab: &lab, parts, offline, counts: false };
         let gathered = match Provisions::new(&planned, source, &display).await {
             Err(Failure::Cache(CacheError::Cancelled)) => return Ok(interrupted()),
             gathered => gathered?,
