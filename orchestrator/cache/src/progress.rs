@@ -14,6 +14,9 @@ pub trait Progress: Send + Sync {
     /// with or without success.
     fn build(&self, _what: &str, _done: u64, _total: u64) {}
 
+    /// Reports that the cache has nothing to do any more: the last step has ended.
+    fn idle(&self) {}
+
     /// Asked between steps and while waiting: true makes the cache give up with
     /// [`CacheError::Cancelled`](crate::CacheError::Cancelled), leaving nothing half-made.
     fn cancelled(&self) -> bool {

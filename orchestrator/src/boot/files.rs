@@ -1,14 +1,15 @@
-//! The files that a run boots: everything that comes out of the cache, gathered before the first
-//! cell.
+//! The files that a run boots: everything that comes out of the cache. All but some kernels is gathered
+//! before the first cell.
 
 use super::{
     kernel::{
         given::CheckedKernels,
         named::{CustomKernel, names, resolve},
-        ready::{Bootable, KernelFiles, guest_kernel, kernel},
+        ready::{Bootable, KernelFiles, guest_kernel},
         resolved::KernelRequest,
     },
     lanes::Lanes,
+    prepared::{Preparation, PreparedKernels},
 };
 use rustix::fd::OwnedFd;
 use s2lab_cache::{
@@ -29,6 +30,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io::{self, Write},
     path::Path,
+    sync::Arc,
 };
 
 /// Everything that the cells of a run boot.
@@ -41,14 +43,24 @@ pub struct BootFiles {
     /// QEMU's plugin, or the reason why there is none.
     plugin: Result<Plugin, String>,
     guest_kernel: Bootable,
-    kernels: BTreeMap<String, KernelFiles>,
+    kernels: Arc<PreparedKernels>,
+    /// The preparation of the kernels, which may still be at work.
+    preparation: Option<Preparation>,
     /// The words that kernels have for their command lines.
     arguments: BTreeMap<String, Vec<String>>,
-    /// The missing kernels, and the reasons.
-    missing: BTreeMap<String, CacheError>,
     /// The caches that the files are in. While they are open nobody removes a file.
     #[expect(dead_code, reason = "held for their locks")]
     held: Vec<Cache>,
+}
+
+/// The sources of a plan's kernels.
+#[derive(Clone, Copy)]
+pub struct KernelSources<'a> {
+    pub listed: &'a Kernels,
+    /// The folder of `kernels.yaml`.
+    pub folder: &'a Path,
+    pub chosen: &'a [CustomKernel],
+    pub checked: &'a CheckedKernels,
 }
 
 impl BootFiles {
@@ -59,7 +71,7 @@ impl BootFiles {
         agent: Agent,
         plugin: Result<Plugin, String>,
         guest_kernel: Bootable,
-        kernels: BTreeMap<String, KernelFiles>,
+        kernels: Arc<PreparedKernels>,
     ) -> Self {
         Self {
             qemus: BTreeMap::from([(QemuChoice::Default, qemu)]),
@@ -69,44 +81,53 @@ impl BootFiles {
             plugin,
             guest_kernel,
             kernels,
+            preparation: None,
             arguments: BTreeMap::new(),
-            missing: BTreeMap::new(),
             held: Vec::new(),
         }
     }
 
-    /// Gathers the needs of `cells`, which have at least one kernel. `cache` reports to `lanes`.
-    /// `folder` is the folder of `kernels.yaml`.
+    /// Gathers the needs of `cells`, which have at least one kernel, until the first of them can begin.
+    /// The kernels of `late` take longer than the others, and are prepared after them. `cache` reports
+    /// to `lanes`.
     pub async fn gather(
         cache: Cache,
-        lanes: &Lanes,
-        listed: &Kernels,
-        folder: &Path,
-        chosen: &[CustomKernel],
-        checked: &CheckedKernels,
+        lanes: &Arc<Lanes>,
+        sources: KernelSources<'_>,
         cells: &[PlannedCell],
+        late: &BTreeSet<String>,
     ) -> Result<Self, CacheError> {
+        let KernelSources { listed, folder, chosen, checked } = sources;
         // It is the first thing that a machine without network or apt lacks: the error names it.
         let (qemus, missing_qemus) = qemus(&cache, cells).await?;
+        let mut preparation = None;
         let fetched = async {
             let userland = cache.host_userland().await?;
             let guest_kernel = guest_kernel(&cache, listed, folder).await?;
-            let (mut requests, mut unresolved) = (Vec::new(), BTreeMap::new());
-            for name in names(cells) {
-                match resolve(name, listed, folder, chosen) {
-                    Ok(request) => requests.push((name.clone(), request)),
-                    Err(error) => drop(unresolved.insert(name.clone(), error)),
-                }
+            let (kernels, requests) = requests(sources, cells, late);
+            let begun = Preparation::begin(cache.clone(), Arc::clone(lanes), Arc::clone(&kernels), requests);
+            let begun = preparation.insert(begun);
+            kernels.begin(late).await;
+            if kernels.can_boot() {
+                return Ok((userland, guest_kernel, kernels));
             }
-            let (kernels, mut missing) = kernels(&cache, requests, checked).await?;
-            missing.append(&mut unresolved);
-            let missing = bearable(&kernels, missing)?;
-            Ok((userland, guest_kernel, kernels, missing))
+            begun.ended().await;
+            let error = Arc::into_inner(kernels).and_then(PreparedKernels::into_error);
+            Err(error.unwrap_or_else(|| CacheError::Task("there is no kernel".to_owned())))
         };
         // Its tool chain and its build take longest on a new machine.
         let built = async { Ok((cache.agent().await?, plugin(&cache).await?)) };
-        let (fetched, (agent, plugin)) = lanes.both(fetched, built).await?;
-        let (userland, guest_kernel, kernels, missing) = fetched;
+        let done = lanes.both(fetched, built).await;
+        let ((userland, guest_kernel, kernels), (agent, plugin)) = match (done, preparation) {
+            (Err(error), Some(preparation)) => {
+                preparation.stop().await;
+                return Err(error);
+            }
+            (done, begun) => {
+                preparation = begun;
+                done?
+            }
+        };
         let arguments =
             chosen.iter().map(|kernel| (kernel.label.clone(), kernel.arguments.clone())).collect();
         let held = checked.cache.iter().cloned().chain([cache]).collect();
@@ -118,10 +139,20 @@ impl BootFiles {
             plugin,
             guest_kernel,
             kernels,
+            preparation,
             arguments,
-            missing,
             held,
         })
+    }
+
+    /// Takes the preparation of the kernels that are not settled yet. Dropping it cancels it.
+    pub fn take_preparation(&mut self) -> Option<Preparation> {
+        self.preparation.take()
+    }
+
+    /// Returns the kernels of the run.
+    pub fn kernels(&self) -> &Arc<PreparedKernels> {
+        &self.kernels
     }
 
     /// Returns the emulator of a cell's host, or the reason why it is missing.
@@ -140,9 +171,9 @@ impl BootFiles {
         self.plugin.as_ref().map_err(String::as_str)
     }
 
-    /// Returns the kernel of that name in the plan.
+    /// Returns the kernel of that name in the plan, if it is there by now.
     pub fn kernel(&self, name: &str) -> Option<&KernelFiles> {
-        self.kernels.get(name)
+        self.kernels.get(name)?.as_ref().ok()
     }
 
     /// Returns the words that the kernel of that name has for its command line.
@@ -152,7 +183,7 @@ impl BootFiles {
 
     /// Returns the reason why the kernel of that name is missing.
     pub fn missing(&self, name: &str) -> Option<&CacheError> {
-        self.missing.get(name)
+        self.kernels.get(name)?.as_ref().err()
     }
 
     /// Returns facts for the environment of a report, with the QEMU of its host.
@@ -239,33 +270,31 @@ async fn plugin(cache: &Cache) -> Result<Result<Plugin, String>, CacheError> {
     }
 }
 
-/// Kernels by their names in the plan.
-type Found<T> = BTreeMap<String, T>;
-
-/// Returns the requested kernels, those that were checked without reading them again, and the
-/// reasons why others are missing.
-pub(super) async fn kernels(
-    cache: &Cache,
-    mut requests: Vec<(String, KernelRequest)>,
-    checked: &CheckedKernels,
-) -> Result<(Found<KernelFiles>, Found<CacheError>), CacheError> {
-    requests.sort_by(|(_, one), (_, other)| one.order().cmp(&other.order()));
-    let (mut found, mut missing) = (checked.files.clone(), BTreeMap::new());
-    for (name, request) in requests {
-        if found.contains_key(&name) {
-            continue;
-        }
-        match kernel(cache, &request).await {
-            Ok(files) => drop(found.insert(name, files)),
-            Err(CacheError::Cancelled) => return Err(CacheError::Cancelled),
-            Err(error) => drop(missing.insert(name, error)),
+/// Returns the kernels of `cells`, of which those are settled that need no preparation, and the requests
+/// for the others in the order of their preparation: those of `late` last.
+pub(super) fn requests(
+    KernelSources { listed, folder, chosen, checked }: KernelSources<'_>,
+    cells: &[PlannedCell],
+    late: &BTreeSet<String>,
+) -> (Arc<PreparedKernels>, Vec<(String, KernelRequest)>) {
+    let kernels = PreparedKernels::awaited(names(cells).cloned());
+    let mut requests = vec![];
+    for name in names(cells) {
+        match (checked.files.get(name), resolve(name, listed, folder, chosen)) {
+            // It was read when the arguments were checked.
+            (Some(files), _) => kernels.settle(name, Ok(files.clone())),
+            (None, Ok(request)) => requests.push((name.clone(), request)),
+            (None, Err(error)) => kernels.settle(name, Err(error)),
         }
     }
-    Ok((found, missing))
+    requests.sort_by(|(name, one), (next, other)| {
+        (late.contains(name), one.order()).cmp(&(late.contains(next), other.order()))
+    });
+    (Arc::new(kernels), requests)
 }
 
-/// Keeps the kernels or QEMUs that could be had. If one of several does not build, the others can be
-/// tested, and the cells of the missing one say why.
+/// Keeps the QEMUs that could be had. If one of several is missing, the others can be tested with, and the
+/// cells of the missing one say why.
 fn bearable<K: Ord, T>(
     files: &BTreeMap<K, T>,
     mut missing: BTreeMap<K, CacheError>,
@@ -285,7 +314,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_missing_kernel_keeps_its_reason_while_another_is_there() {
+    fn each_missing_qemu_keeps_its_reason_while_another_is_there() {
         let missing = || {
             let error = |name: &str| CacheError::Offline { missing: name.to_owned() };
             ["a", "b"].map(|name| (name.to_owned(), error(name))).into_iter().collect()

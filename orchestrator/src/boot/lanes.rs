@@ -1,4 +1,5 @@
-//! Preparations beside each other: downloads and unpacking in one lane, the agent's build in another.
+//! Preparations beside each other: downloads and unpacking in one lane, the agent's build in another. The
+//! kernels that no cell begins with are prepared after that, beside the first cells.
 //!
 //! Offline, each lane finds by itself and at once what the cache does not have. No lane is cancelled for
 //! that, so that the error is the same each time.
@@ -15,6 +16,7 @@ use std::{
 /// The progress of lanes that end together: if one fails, the others are cancelled.
 pub struct Lanes {
     progress: Arc<dyn Progress>,
+    /// One has failed, or nobody needs their work any more.
     failed: AtomicBool,
     /// The steps so far. One that both lanes report is printed once.
     steps: Mutex<BTreeSet<String>>,
@@ -23,6 +25,11 @@ pub struct Lanes {
 impl Lanes {
     pub fn new(progress: Arc<dyn Progress>) -> Self {
         Self { progress, failed: AtomicBool::new(false), steps: Mutex::default() }
+    }
+
+    /// Cancels what is still at work.
+    pub fn cancel(&self) {
+        self.failed.store(true, Ordering::Relaxed);
     }
 
     /// Carries both out at once; `other` begins. Returns when both have ended.
@@ -44,7 +51,7 @@ impl Lanes {
     async fn lane<T>(&self, work: impl Future<Output = Result<T, CacheError>>) -> Result<T, CacheError> {
         let done = work.await;
         if done.as_ref().is_err_and(|error| !matches!(error, CacheError::Offline { .. })) {
-            self.failed.store(true, Ordering::Relaxed);
+            self.cancel();
         }
         done
     }
@@ -64,6 +71,10 @@ impl Progress for Lanes {
 
     fn build(&self, what: &str, done: u64, total: u64) {
         self.progress.build(what, done, total);
+    }
+
+    fn idle(&self) {
+        self.progress.idle();
     }
 
     fn cancelled(&self) -> bool {

@@ -5,3 +5,4 @@ pub mod files;
 pub mod kernel;
 pub mod lanes;
 pub mod preflight;
+pub mod prepared;

@@ -19,7 +19,7 @@ use std::{
     sync::Arc,
 };
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
     task::{Id, JoinError, JoinSet},
 };
 
@@ -45,6 +45,8 @@ pub(super) struct Dispatcher {
     queue: Arc<Queue>,
     running: JoinSet<()>,
     by_task: HashMap<Id, Ticket>,
+    /// Notified of each kernel that is there from then on.
+    kernels: watch::Receiver<usize>,
     reports: mpsc::UnboundedReceiver<CellOver>,
     report: mpsc::UnboundedSender<CellOver>,
     /// The reason why no further cell begins: one did not pass.
@@ -68,13 +70,14 @@ impl Dispatcher {
         let queue = Arc::new(Queue::new(waiting, isolate));
         let (report, reports) = mpsc::unbounded_channel();
         let (running, by_task) = (JoinSet::new(), HashMap::new());
-        Self { run, course, judging, queue, running, by_task, reports, report, stopped: None }
+        let kernels = run.boot.kernels().changes();
+        Self { run, course, judging, queue, running, by_task, kernels, reports, report, stopped: None }
     }
 
-    /// Begins as many sessions as there are jobs.
-    pub(super) fn begin(&mut self) {
+    /// Begins as many sessions as there are jobs, and cells whose kernel is there.
+    fn begin(&mut self) {
         while self.running.len() < self.course.jobs.max(1) && self.run.interruption.signal().is_none() {
-            let Some(opening) = self.queue.open() else { break };
+            let Some(opening) = self.queue.open(|cell| self.run.may_begin(cell)) else { break };
             let (run, queue, report) = (Arc::clone(&self.run), Arc::clone(&self.queue), self.report.clone());
             let ticket = opening.ticket;
             let task = self.running.spawn(async move { run.session(opening, &queue, report).await });
@@ -82,18 +85,26 @@ impl Dispatcher {
         }
     }
 
-    /// Returns the next attempt that has ended, or None if no session is at work.
+    /// Begins what can begin, and returns the next attempt that has ended, or None if no session is at
+    /// work and none will be.
     pub(super) async fn next(&mut self) -> io::Result<Option<Ended>> {
-        let ended = tokio::select! {
-            // A session reports before it ends.
-            biased;
-            Some(over) = self.reports.recv() => {
-                Ended { pending: self.queue.take_present(over.ticket), over: Some(over) }
+        let ended = loop {
+            self.begin();
+            let awaits_kernel = self.run.interruption.signal().is_none()
+                && self.queue.awaits(|cell| self.run.may_begin(cell));
+            if self.running.is_empty() && !awaits_kernel {
+                return Ok(None);
             }
-            done = self.running.join_next_with_id() => match done {
-                Some(done) => self.session_ended(done).await?,
-                None => return Ok(None),
-            },
+            tokio::select! {
+                // A session reports before it ends.
+                biased;
+                Some(over) = self.reports.recv() => {
+                    break Ended { pending: self.queue.take_present(over.ticket), over: Some(over) };
+                }
+                Some(done) = self.running.join_next_with_id() => break self.session_ended(done).await?,
+                _ = self.kernels.changed(), if awaits_kernel => {}
+                () = self.run.interruption.interrupted(), if awaits_kernel => {}
+            }
         };
         match self.run.log.flush().await {
             true => Ok(Some(ended)),

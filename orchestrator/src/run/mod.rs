@@ -95,7 +95,8 @@ pub struct Course {
 }
 
 impl Run {
-    /// Runs the cells, in as many hosts at a time as there are slots and jobs. `judging` gets each line
+    /// Runs the cells, in as many hosts at a time as there are slots and jobs. A cell begins when its
+    /// kernel is there, and cells whose kernels are there begin in their order. `judging` gets each line
     /// of the log. It is asked after each attempt, when all of its events are in the log; without it
     /// each cell is attempted once, in a host of its own. `ended` gets each cell after its last attempt.
     pub async fn carry_out(
@@ -105,17 +106,27 @@ impl Run {
         judging: Option<Judging>,
         mut ended: impl FnMut(JudgedCell),
     ) -> io::Result<()> {
+        let preparation = self.boot.take_preparation();
+        // A person, and the numbers of a comparison, have the machine without the builds of kernels.
+        if course.compare.is_some() || self.operator.is_some() {
+            tokio::select! {
+                () = self.boot.kernels().all() => {}
+                () = self.interruption.interrupted() => {}
+            }
+        }
         if let Some(compare) = &course.compare {
             self.hold_all_slots(&compare.first).await?;
         }
         let run = Arc::new(self);
         let mut dispatcher = Dispatcher::new(Arc::clone(&run), cells, course, judging);
-        loop {
-            dispatcher.begin();
-            let Some(done) = dispatcher.next().await? else { break };
+        while let Some(done) = dispatcher.next().await? {
             if let Some(judged) = dispatcher.judge(done) {
                 ended(judged);
             }
+        }
+        // The kernels that are still missing are those of cells that do not begin.
+        if let Some(preparation) = preparation {
+            preparation.stop().await;
         }
         run.log.event(match run.interruption.signal() {
             Some(signal) => Event::Interrupted { signal: signal.into() },
@@ -187,6 +198,11 @@ impl Run {
     fn attempt_folder(&self, pending: &PendingAttempt) -> Result<PathBuf, Stop> {
         let folder = self.folder.attempt(&pending.cell.key, pending.attempt);
         folder.map_err(|error| Stop::disk(self.folder.path(), error))
+    }
+
+    /// Returns true if the cell has all that it needs, or will never have it.
+    fn may_begin(&self, cell: &PlannedCell) -> bool {
+        cell.resolved.excluded.is_some() || self.boot.kernels().is_settled(&cell.kernel)
     }
 
     /// Returns the kernel of that name in the plan.

@@ -1,8 +1,8 @@
 //! The attempts that wait, and the hosts that may serve them.
 //!
-//! A host takes the waiting cells that it can serve, one after the other. A new one is booted for a
-//! cell that none of the running hosts can serve; if they can serve all that wait, for the last of
-//! them: a second boot is faster than a core that idles.
+//! A host takes the waiting cells that it can serve, one after the other. A new one is booted for the first
+//! cell whose kernel is there and that none of the running hosts can serve; if they can serve all those,
+//! for the last of them: a second boot is faster than a core that idles.
 
 use s2lab_model::{
     event::PlannedCell,
@@ -67,13 +67,14 @@ impl Queue {
         Self(Mutex::new(State { waiting, open: BTreeMap::new(), tickets: 0, isolate }))
     }
 
-    /// Opens a session for an attempt that waits, with the devices of all that could follow. Returns
-    /// None if none waits.
-    pub(super) fn open(&self) -> Option<Opening> {
+    /// Opens a session for an attempt that waits and may begin, with the devices of all that could
+    /// follow. Returns None if there is none.
+    pub(super) fn open(&self, may_begin: impl Fn(&PlannedCell) -> bool) -> Option<Opening> {
         let mut state = self.lock();
         let is_claimed = |pending: &PendingAttempt| state.open.values().any(|open| open.takes(pending));
-        let free = state.waiting.iter().position(|pending| state.isolate || !is_claimed(pending));
-        let place = free.or_else(|| state.waiting.len().checked_sub(1))?;
+        let ready = || state.waiting.iter().enumerate().filter(|(_, pending)| may_begin(&pending.cell));
+        let free = ready().find(|(_, pending)| state.isolate || !is_claimed(pending));
+        let (place, _) = free.or_else(|| ready().next_back())?;
         let first = state.waiting.remove(place)?;
         let mut host = SharedHost::of(&first.cell);
         if !state.isolate {
@@ -148,6 +149,11 @@ impl Queue {
     /// Takes all attempts that wait.
     pub(super) fn clear(&self) {
         self.lock().waiting.clear();
+    }
+
+    /// Returns true if an attempt waits that may not begin yet.
+    pub(super) fn awaits(&self, may_begin: impl Fn(&PlannedCell) -> bool) -> bool {
+        self.lock().waiting.iter().any(|pending| !may_begin(&pending.cell))
     }
 
     /// Returns true if an attempt at this cell waits.

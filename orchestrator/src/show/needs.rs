@@ -1,6 +1,7 @@
 //! The line before a run prepares anything: its cells, and what their kernels need.
 
 use super::boots::about;
+use crate::boot::kernel::needs::KernelNeed;
 use s2lab_cache::{Extent, Need};
 use s2lab_model::diagnostic::few;
 
@@ -9,11 +10,11 @@ use s2lab_model::diagnostic::few;
 const WHOLE_BUILD: &str = "about 8 min on two cores";
 
 /// Returns the line for so many cells and kernels. Without needs it only counts.
-pub fn line(cells: usize, kernels: usize, needs: &[(String, Need)]) -> String {
+pub fn line(cells: usize, kernels: usize, needs: &[KernelNeed]) -> String {
     let counted = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
     let mut line = format!("{} on {}", counted(cells, "cell"), counted(kernels, "kernel"));
     let (mut fetched, mut built) = (vec![], vec![]);
-    for (name, need) in needs {
+    for KernelNeed { name, need, .. } in needs {
         match need {
             Need::Nothing => {}
             Need::Fetch(Some(bytes)) => fetched.push(format!("{name} ({} MB)", bytes.div_ceil(1_000_000))),
@@ -50,7 +51,7 @@ mod tests {
             ("linux-6.12", Need::Build(Extent::Whole(Some(Duration::from_secs(431))))),
             ("debian-6.12", Need::Nothing),
         ];
-        let needs = needs.map(|(name, need)| (name.to_owned(), need));
+        let needs = needs.map(|(name, need)| KernelNeed { name: name.into(), kernels: [].into(), need });
         let due = "12 cells on 6 kernels; to fetch: debian-6.1 (62 MB), debian-7.x (size not known yet); to build: \
                    linux-6.1 (about 8 min on two cores), linux-6.1-wc (what has changed), linux-6.12 (about 8 min, \
                    like the last one here)";

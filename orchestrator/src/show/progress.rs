@@ -195,7 +195,7 @@ impl Display {
         self.bars.remove(bar);
     }
 
-    /// Removes all bars from the terminal. The cache has done its work, or the run has ended.
+    /// Removes all bars from the terminal.
     pub fn clear_all(&self) {
         let shown = std::mem::take(&mut *self.shown.lock().unwrap_or_else(PoisonError::into_inner));
         shown.values().for_each(|bar| self.clear(bar));
@@ -264,6 +264,10 @@ impl s2lab_cache::Progress for Display {
         } else if self.mode == Mode::Lines && passes_a_quarter(done, total) {
             complain(&format!("{what}: {done} of {total} objects"));
         }
+    }
+
+    fn idle(&self) {
+        self.end(CACHE);
     }
 
     fn cancelled(&self) -> bool {

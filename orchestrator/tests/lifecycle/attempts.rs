@@ -30,7 +30,7 @@ fn missed_once(attempts: Attempts) -> Order {
     Order { attempts, person: Some(Person::Panics), ..Order::default() }
 }
 
-fn cell<'a>(run: &'a JudgedRun, key: &str) -> Result<&'a JudgedCell, String> {
+pub(crate) fn cell<'a>(run: &'a JudgedRun, key: &str) -> Result<&'a JudgedCell, String> {
     run.cells.iter().find(|cell| cell.planned.key == key).ok_or_else(|| format!("no cell {key}"))
 }
 

@@ -9,6 +9,7 @@ use s2lab::{
     boot::{
         files::BootFiles,
         kernel::ready::{Bootable, KernelConfig, KernelFiles, KernelSymbols},
+        prepared::PreparedKernels,
     },
     host::{
         Launcher,
@@ -34,7 +35,7 @@ use s2lab_model::{
     steps::HOST,
 };
 use s2lab_os::waits;
-use std::{collections::BTreeMap, error::Error, io, path::Path, time::Duration};
+use std::{collections::BTreeMap, error::Error, io, path::Path, sync::Arc, time::Duration};
 
 const KERNEL: &str = "fake";
 const SCRIPT: &str = "script.json";
@@ -70,7 +71,7 @@ async fn carry_out(row: &Row, folder: &Path) -> Result<JudgedCell, Box<dyn Error
         script.agent = Some(agent::make(folder)?);
         (host.change)(&agent::folder(folder))?;
     }
-    let boot = boot_files(folder, &script, row.config)?;
+    let boot = boot_files(folder, &script, row.config, None)?;
     let raw = folder.join("raw");
     std::fs::create_dir(&raw)?;
     let mut planned = planned_of(row.scenario, &row.script)?;
@@ -159,7 +160,13 @@ pub(crate) fn with_programs(planned: &mut PlannedCell) -> Result<Programs, Box<d
 
 /// Makes the files that cells boot, without meaning, and this program in QEMU's place, with the
 /// script. `lacks` is an option that the kernel's configuration, if there is one, does not have.
-pub(crate) fn boot_files(folder: &Path, script: &Script, lacks: Option<&str>) -> io::Result<BootFiles> {
+/// `late` is a kernel that is not there at first.
+pub(crate) fn boot_files(
+    folder: &Path,
+    script: &Script,
+    lacks: Option<&str>,
+    late: Option<&str>,
+) -> io::Result<BootFiles> {
     let path = folder.join(SCRIPT);
     std::fs::write(&path, serde_json::to_vec(script)?)?;
     let file = |name: &str| {
@@ -195,8 +202,9 @@ pub(crate) fn boot_files(folder: &Path, script: &Script, lacks: Option<&str>) ->
         Some(_) => Ok(s2lab_cache::Plugin { file: file("plugin")?, sha256: String::new() }),
         None => Err("the script has none".to_owned()),
     };
-    let kernels = BTreeMap::from([(KERNEL.to_owned(), kernel)]);
-    Ok(BootFiles::from_parts(qemu, userland, agent, plugin, guest, kernels))
+    let kernels = PreparedKernels::awaited([KERNEL].into_iter().chain(late).map(str::to_owned));
+    kernels.settle(KERNEL, Ok(kernel));
+    Ok(BootFiles::from_parts(qemu, userland, agent, plugin, guest, Arc::new(kernels)))
 }
 
 /// Returns a configuration with all needed options but one.

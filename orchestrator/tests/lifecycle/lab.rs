@@ -1,6 +1,9 @@
 //! Whole runs in a process of their own, which tests may kill and watch.
 
-use crate::harness::{boot_files, left, planned, with_programs};
+use crate::{
+    harness::{boot_files, left, planned, with_programs},
+    kernels::{self, LATE, Late},
+};
 use fake_qemu::script::{Act, Moment, Script};
 use rustix::process::{Pid, Signal, kill_process};
 use s2lab::{
@@ -86,6 +89,8 @@ pub(crate) struct Order {
     pub(crate) fail_fast: bool,
     /// If set, a cell comes before it, on a kernel that the cache cannot supply.
     pub(crate) none_before: bool,
+    /// If set, a cell comes before all others, on a kernel that is not there at first.
+    pub(crate) late: Option<Late>,
     pub(crate) person: Option<Person>,
     /// The cells, and the shard of their plan that is run. None: the one cell, and no shard.
     pub(crate) part: Option<Part>,
@@ -180,7 +185,7 @@ async fn carry_out(folder: &Path) -> Result<(), Box<dyn Error>> {
     let order: Order = serde_json::from_slice(&std::fs::read(folder.join(ORDER))?)?;
     let deadlines = order.deadlines();
     let Order { attempts, fail_fast, none_before, person, part, shared, .. } = order;
-    let Order { excluded, programs_in, compare, .. } = order;
+    let Order { excluded, programs_in, compare, late, .. } = order;
     let together = (shared > 0).then_some(Part { cells: shared, shard: None });
     let (mut cells, shard) = match part.or(together) {
         Some(part) => part.planned(&script)?,
@@ -191,6 +196,10 @@ async fn carry_out(folder: &Path) -> Result<(), Box<dyn Error>> {
     }
     if none_before {
         let cell = PlannedCell { key: NONE.parse()?, kernel: "none".into(), ..planned(&script)? };
+        cells.insert(0, cell);
+    }
+    if late.is_some() {
+        let cell = PlannedCell { key: kernels::CELL.parse()?, kernel: LATE.into(), ..planned(&script)? };
         cells.insert(0, cell);
     }
     let mut programs = Programs::new();
@@ -215,10 +224,12 @@ async fn carry_out(folder: &Path) -> Result<(), Box<dyn Error>> {
         compare: compare.clone(),
         cells: cells.clone(),
     }));
+    let boot = boot_files(folder, &script, None, late.map(|_| LATE))?;
+    late.into_iter().for_each(|late| drop(tokio::spawn(late.prepare(&boot, folder))));
     let run = Run {
         folder: run,
         log,
-        boot: boot_files(folder, &script, None)?,
+        boot,
         slots: Slots::new(folder, 1)?,
         launcher: Launcher::start()?,
         interruption,

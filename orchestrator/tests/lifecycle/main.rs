@@ -10,6 +10,7 @@ mod compare;
 mod disk;
 mod document;
 mod harness;
+mod kernels;
 mod lab;
 mod looks;
 mod nights;

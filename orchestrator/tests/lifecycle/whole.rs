@@ -1,7 +1,7 @@
 //! The table of whole runs.
 
 use crate::{
-    agent, attempts, cache, compare, disk,
+    agent, attempts, cache, compare, disk, kernels,
     lab::{self, Checked},
     looks, nights, sessions, shards,
 };
@@ -24,7 +24,7 @@ const fn mounting(run: WholeRun) -> WholeRun {
     WholeRun { mounts: true, ..run }
 }
 
-pub(crate) static RUNS: [WholeRun; 58] = [
+pub(crate) static RUNS: [WholeRun; 61] = [
     run(
         "killed-at-any-moment",
         "`kill -9` at 24 moments",
@@ -57,6 +57,24 @@ pub(crate) static RUNS: [WholeRun; 58] = [
         "192 MiB on the console",
         "PASS; RssAnon under 64 MiB",
         lab::memory_while_a_console_floods,
+    ),
+    run(
+        "kernel-comes-later",
+        "the kernel of the first cell is built while the other cell runs",
+        "PASS of both; the other cell does not wait",
+        kernels::arrives,
+    ),
+    run(
+        "kernel-does-not-build",
+        "the kernel of the first cell is missing after the other cell has ended",
+        "MISS with the reason; PASS of the other",
+        kernels::does_not_build,
+    ),
+    run(
+        "kernel-of-no-cell",
+        "TERM while the last cell waits for its kernel; `--fail-fast` before that",
+        "no verdict, 143; not run, with the reason; nobody waits for the kernel",
+        kernels::left_behind,
     ),
     run(
         "session-shared",

@@ -116,9 +116,19 @@ fn not_given(module: &str, choice: &ImageChoice) -> CacheError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::boot::files::kernels;
+    use crate::boot::files::{KernelSources, requests};
     use s2lab_cache::Quiet;
-    use std::{fs, sync::Arc, time::Duration};
+    use s2lab_model::{cell::ResolvedCell, kernel::Traits, scenario::load};
+    use std::{collections::BTreeSet, fs, path::PathBuf, sync::Arc, time::Duration};
+
+    /// Returns a cell on the kernel `mine`.
+    fn cell() -> PlannedCell {
+        let yaml = "scenario: s\nabout: x\nhost: {cpu: max}\nguests: {g0: {vmm: qemu}}\n\
+                    steps: [look: {name: up}]\nexpect: [{at: up, of: ram, stage2: Normal-WB}]\n";
+        let resolved = ResolvedCell::of(&load("s.yaml", yaml).unwrap(), Traits::Exactly([].into()));
+        let (key, about) = ("s@mine".parse().unwrap(), String::new());
+        PlannedCell { key, kernel: "mine".into(), about, repeat: vec![], resolved }
+    }
 
     /// Returns a file that has an Image's header and nothing else.
     fn image() -> Vec<u8> {
@@ -149,17 +159,33 @@ mod tests {
 
         // The file that is booted would be another one, or none.
         fs::remove_file(&path).unwrap();
-        let request = || vec![("mine".to_owned(), KernelRequest::File(choice.clone()))];
-        let (files, missing) = runtime.block_on(kernels(&open(), request(), &checked)).unwrap();
-        assert!(missing.is_empty(), "{missing:?}");
-        assert_eq!(files["mine"].boot.sha256, due);
-        let unchecked = CheckedKernels::default();
-        let (files_now, missing) = runtime.block_on(kernels(&open(), request(), &unchecked)).unwrap();
-        assert!(files_now.is_empty() && missing.contains_key("mine"), "it is read again");
+        let listed =
+            "kernels:\n  a: {about: x, provider: image, path: a, traits: []}\ndefault: [a]\nguest: a\n";
+        let listed = s2lab_model::kernel::load("kernels.yaml", listed).unwrap();
+        let wanted = KernelRequest::File(choice);
+        let mine = CustomKernel {
+            label: "mine".into(),
+            wanted: wanted.clone(),
+            about: String::new(),
+            series: None,
+            arguments: vec![],
+        };
+        let (cells, chosen, folder) = ([cell()], [mine], PathBuf::new());
+        let due_of = |checked: &CheckedKernels| {
+            let sources = KernelSources { listed: &listed, folder: &folder, chosen: &chosen, checked };
+            requests(sources, &cells, &BTreeSet::new())
+        };
+        let (kernels, left) = due_of(&checked);
+        assert!(left.is_empty());
+        let files = kernels.get("mine").unwrap().as_ref().unwrap();
+        assert_eq!(files.boot.sha256, due);
+        let (unchecked, left) = due_of(&CheckedKernels::default());
+        assert!(!unchecked.is_settled("mine") && left.len() == 1, "it is read again");
+        assert!(runtime.block_on(kernel(&open(), &wanted)).is_err());
 
         let collect = || open().collect(Duration::ZERO, false).unwrap().items.len();
         assert_eq!(collect(), 0, "in use");
-        assert!(files["mine"].boot.image.is_file());
+        assert!(files.boot.image.is_file());
         drop(checked);
         assert_eq!(collect(), 1);
     }

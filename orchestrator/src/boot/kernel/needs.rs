@@ -6,11 +6,21 @@ use super::{
 };
 use s2lab_cache::{Cache, Extent, KernelBuild, Need};
 use s2lab_model::{event::PlannedCell, kernel::Kernels};
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
-/// Returns the needs of these cells' kernels and of the kernel of their guests, by name, in the order in
-/// which the kernels are prepared. A kernel that needs nothing is left out, and so is one whose need is
-/// not known: its preparation reports the error. `folder` is the folder of `kernels.yaml`.
+/// A kernel that cannot be booted at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KernelNeed {
+    /// The name for people.
+    pub name: String,
+    /// The names in the plan. Several kernels that differ only in their arguments are one.
+    pub kernels: BTreeSet<String>,
+    pub need: Need,
+}
+
+/// Returns the needs of these cells' kernels and of the kernel of their guests, in the order in which the
+/// kernels are prepared. A kernel that needs nothing is left out, and so is one whose need is not known:
+/// its preparation reports the error. `folder` is the folder of `kernels.yaml`.
 pub async fn needs(
     cache: &Cache,
     kernels: &Kernels,
@@ -18,23 +28,25 @@ pub async fn needs(
     chosen: &[CustomKernel],
     cells: &[PlannedCell],
     guest: Option<&String>,
-) -> Vec<(String, Need)> {
-    let mut requests: Vec<(String, KernelRequest)> = vec![];
+) -> Vec<KernelNeed> {
+    let mut requests: Vec<(KernelRequest, Vec<&String>)> = vec![];
     for name in names(cells).chain(guest) {
         match resolve(name, kernels, folder, chosen) {
             // Mutants are one build, and guests boot a kernel that may be tested as well.
-            Ok(request) if requests.iter().any(|(_, known)| *known == request) => {}
-            Ok(request) => requests.push((name.clone(), request)),
+            Ok(request) => match requests.iter_mut().find(|(known, _)| *known == request) {
+                Some((_, names)) => names.push(name),
+                None => requests.push((request, vec![name])),
+            },
             Err(error) => tracing::debug!("{name}: {error}"),
         }
     }
-    requests.sort_by(|(_, one), (_, other)| one.order().cmp(&other.order()));
+    requests.sort_by(|(one, _), (other, _)| one.order().cmp(&other.order()));
     let mut found = vec![];
-    for (at, (name, request)) in requests.iter().enumerate() {
+    for (at, (request, names)) in requests.iter().enumerate() {
         let (name, need) = match request {
-            KernelRequest::Archive(debian) => (name, cache.kernel_need(debian).await),
+            KernelRequest::Archive(debian) => (names[0], cache.kernel_need(debian).await),
             KernelRequest::Built(build) => {
-                let follows = requests[..at].iter().any(|(_, before)| is_beside(before, build));
+                let follows = requests[..at].iter().any(|(before, _)| is_beside(before, build));
                 let need = cache.build_need(build).await.map(|need| match need {
                     Need::Build(Extent::Whole(_)) if follows => Need::Build(Extent::Changes),
                     need => need,
@@ -46,7 +58,12 @@ pub async fn needs(
         };
         match need {
             Ok(Need::Nothing) => {}
-            Ok(need) => found.push((name.clone(), need)),
+            Ok(need) => {
+                let kernels: BTreeSet<String> = names.iter().map(|name| (*name).clone()).collect();
+                let is_tested = cells.iter().any(|cell| kernels.contains(&cell.kernel));
+                let name = if is_tested { name.clone() } else { format!("{name} for guests") };
+                found.push(KernelNeed { name, kernels, need });
+            }
             Err(error) => tracing::debug!("{name}: {error}"),
         }
     }

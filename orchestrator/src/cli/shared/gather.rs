@@ -3,7 +3,7 @@
 use crate::cli::{failure::Failure, shared::cells::CellPlan};
 use crate::{
     boot::{
-        files::BootFiles,
+        files::{BootFiles, KernelSources},
         kernel::{named::CustomKernel, needs::needs},
         lanes::Lanes,
         preflight::STATE_SPACE,
@@ -65,12 +65,15 @@ impl Provisions {
         let guest = parts.guest_kernel.is_none().then_some(&kernels.guest);
         let cache = Cache::open(&places.cache, offline, lanes.clone())?.with_parts(parts);
         let mut needs = needs(&cache, kernels, &lab.images(), chosen, cells, guest).await;
-        needs.retain(|(_, need)| !offline || !matches!(need, Need::Fetch(_)));
+        let late = needs.iter().flat_map(|need| need.kernels.clone()).collect();
+        needs.retain(|need| !offline || !matches!(need.need, Need::Fetch(_)));
         let names: BTreeSet<&String> = cells.iter().map(|cell| &cell.kernel).collect();
         if counts || !needs.is_empty() {
             display.note(&show::needs::line(cells.len(), names.len(), &needs));
         }
-        let gathered = BootFiles::gather(cache, &lanes, kernels, &lab.images(), chosen, given, cells).await;
+        let (listed, folder) = (kernels, lab.images());
+        let sources = KernelSources { listed, folder: &folder, chosen, checked: given };
+        let gathered = BootFiles::gather(cache, &lanes, sources, cells, &late).await;
         display.clear_all();
         let boot = gathered?;
         for CustomKernel { label, .. } in chosen {
@@ -82,11 +85,6 @@ impl Provisions {
         }
         for (choice, qemu) in boot.qemus() {
             tracing::info!("{} QEMU {}: {}", choice.word(), qemu.version, qemu.program.display());
-        }
-        for name in names {
-            if let Some(kernel) = boot.kernel(name) {
-                tracing::info!("kernel {name}: {}", kernel.boot.image.display());
-            }
         }
         let slots = slots(&places.cache, cells)?;
         let launcher = Launcher::start().map_err(Failure::io("cannot start"))?;

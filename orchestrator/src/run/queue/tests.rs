@@ -35,7 +35,7 @@ fn boots(queue: &Queue, jobs: usize) -> Vec<Vec<String>> {
     let mut open: Vec<Ticket> = vec![];
     loop {
         while open.len() < jobs
-            && let Some(opening) = queue.open()
+            && let Some(opening) = queue.open(|_| true)
         {
             assert_eq!(opening.ticket, boots.len());
             boots.push(vec![opening.first.cell.key.to_string()]);
@@ -68,6 +68,22 @@ const SIX: [&str; 6] = [
 ];
 
 #[test]
+fn the_first_cell_begins_whose_kernel_is_there() {
+    let queue = queue(&SIX, false);
+    let of_b = |cell: &PlannedCell| cell.kernel == "b";
+    assert!(queue.open(|_| false).is_none() && queue.awaits(|_| false));
+    let first = queue.open(of_b).unwrap();
+    assert_eq!(first.first.cell.key, "ram@b");
+    // Its host serves the next one, so another is booted for the third.
+    assert_eq!(queue.open(of_b).unwrap().first.cell.key, "fwb@b");
+    assert_eq!(queue.open(of_b).unwrap().first.cell.key, "bar@b", "better than a core that idles");
+    assert!(queue.open(of_b).is_none() && queue.awaits(of_b));
+    assert!(!queue.awaits(|_| true), "nothing waits for its kernel");
+    // The order of the others is that of the plan.
+    assert_eq!(queue.open(|_| true).unwrap().first.cell.key, "ram@a");
+}
+
+#[test]
 fn cells_of_one_host_share_a_boot() {
     let one = boots(&queue(&SIX, false), 1);
     assert_eq!(one, [vec!["ram@a", "bar@a"], vec!["ram@b", "bar@b"], vec!["fwb@a"], vec!["fwb@b"]]);
@@ -89,27 +105,27 @@ fn a_core_that_would_idle_boots_a_second_host() {
 #[test]
 fn an_attempt_boots_anew() {
     let queue = queue(&["a@k:max:", "b@k:max:"], false);
-    let first = queue.open().unwrap();
+    let first = queue.open(|_| true).unwrap();
     queue.push_first(PendingAttempt { cell: first.first.cell.clone(), attempt: 2 });
     assert!(queue.reserve(first.ticket));
     assert!(queue.take_present(first.ticket).is_some());
     assert_eq!(queue.begin_reserved(first.ticket).unwrap().cell.key, "b@k");
     assert!(!queue.reserve(first.ticket), "it has had the other cell");
     queue.close(first.ticket);
-    let again = queue.open().unwrap();
+    let again = queue.open(|_| true).unwrap();
     assert_eq!((again.first.cell.key.as_str(), again.first.attempt), ("a@k", 2));
 }
 
 #[test]
 fn what_was_set_aside_waits_again_after_a_failure() {
     let queue = queue(&["a@k:max:", "b@k:max:", "c@k:max:"], false);
-    let first = queue.open().unwrap();
+    let first = queue.open(|_| true).unwrap();
     assert!(queue.reserve(first.ticket));
     queue.close(first.ticket);
     assert!(queue.begin_reserved(first.ticket).is_none() && queue.take_present(first.ticket).is_none());
-    assert_eq!(queue.open().unwrap().first.cell.key, "b@k");
+    assert_eq!(queue.open(|_| true).unwrap().first.cell.key, "b@k");
     assert_eq!(queue.take_unbegun().len(), 1);
-    assert!(queue.open().is_none());
+    assert!(queue.open(|_| true).is_none());
 }
 
 proptest! {

@@ -12,6 +12,7 @@ use crate::cli::{
     shared::outputs::Outputs,
 };
 use crate::{
+    boot::prepared::HEED,
     lab::{Lab, Places},
     run::{
         Course,
@@ -47,10 +48,6 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-
-/// The time that the cache has to end after a signal; more than make has to remove what it has half
-/// made.
-const HEED: Duration = Duration::from_secs(12);
 
 /// Between two lines of a cell at work, where progress is lines.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(30);
