@@ -1,11 +1,12 @@
 //! The common parts of host and guest.
 
 use crate::exit::fatal;
+use crate::init::uptime_ms;
 use crate::link::{Link, LinkError, in_json};
 use crate::modules::ModuleError;
 use crate::port::Port;
 use crate::root::Root;
-use s2lab_protocol::{Failure, FinalRecord, TableMemory, ask::Ask};
+use s2lab_protocol::{Failure, FinalRecord, Hello, Level, Notice, TableMemory, ask::Ask, test_line};
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +21,26 @@ pub(crate) trait Answers<A: Ask> {
     /// The answer as it travels.
     fn reply(&mut self, ask: A) -> Result<Value, Failure> {
         in_json(&self.answer(ask)?)
+    }
+}
+
+/// Says hello, after the line in the kernel's log by which s2lab tests the console.
+pub(crate) fn say_hello(root: &Root, link: &Link, level: Level, nonce: u64) -> Result<(), LinkError> {
+    let logged = match level {
+        Level::Host => root.log(&test_line(nonce)),
+        // The guests' kernel is the same for all hosts.
+        Level::Guest => Ok(()),
+    };
+    link.notice(Notice::Hello(Hello {
+        level,
+        release: rustix::system::uname().release().to_string_lossy().into_owned(),
+        page_size: u32::try_from(rustix::param::page_size()).unwrap_or(u32::MAX),
+        uptime_ms: uptime_ms(),
+        taint: root.taint(),
+    }))?;
+    match logged {
+        Ok(()) => Ok(()),
+        Err(why) => link.log(format!("cannot write to the kernel's log: {why}")),
     }
 }
 

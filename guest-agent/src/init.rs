@@ -1,6 +1,6 @@
 //! PID 1: file systems, modules, the port, and then the level's own work.
 
-use crate::agent::Agent;
+use crate::agent::{Agent, say_hello};
 use crate::exit::{end, fatal};
 use crate::link::{Credentials, Incoming, Link, LinkError};
 use crate::parameters::{Parameters, ParametersError};
@@ -9,7 +9,7 @@ use crate::root::Root;
 use crate::{guest, host, modules};
 use rustix::mount::{MountFlags, mount};
 use rustix::time::{ClockId, clock_gettime};
-use s2lab_protocol::{Hello, Level, Notice, Peer};
+use s2lab_protocol::{Level, Notice, Peer};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -82,21 +82,7 @@ fn live(
 ) -> Result<(), InitError> {
     let Parameters { level, me, nonce } = parameters;
     let link = Arc::new(Link::new(me, nonce, port.clone()));
-    let logged = match level {
-        Level::Host => root.log(&s2lab_protocol::test_line(nonce)),
-        // The guests' kernel is the same for all hosts.
-        Level::Guest => Ok(()),
-    };
-    link.notice(Notice::Hello(Hello {
-        level,
-        release: rustix::system::uname().release().to_string_lossy().into_owned(),
-        page_size: u32::try_from(rustix::param::page_size()).unwrap_or(u32::MAX),
-        uptime_ms: uptime_ms(),
-        taint: root.taint(),
-    }))?;
-    if let Err(why) = logged {
-        link.log(format!("cannot write to the kernel's log: {why}"))?;
-    }
+    say_hello(&root, &link, level, nonce)?;
     for failed in &failed_modules {
         link.log(failed.to_string())?;
     }

@@ -4,6 +4,7 @@
 //! outside of a machine ([`serve`]).
 
 mod agent;
+mod cpus;
 mod exit;
 mod fault;
 mod guest;

@@ -35,12 +35,12 @@ pub(crate) enum LinkError {
 /// The sending half. Every frame is sent whole; frames of several threads do not mix.
 pub(crate) struct Link {
     me: Peer,
-    nonce: u64,
     out: Mutex<Out>,
 }
 
 struct Out {
     writer: Box<dyn Write + Send>,
+    nonce: u64,
     /// The number of this agent's next frame.
     seq: u64,
     /// The number of requests answered so far.
@@ -49,7 +49,13 @@ struct Out {
 
 impl Link {
     pub(crate) fn new(me: Peer, nonce: u64, writer: impl Write + Send + 'static) -> Link {
-        Link { me, nonce, out: Mutex::new(Out { writer: Box::new(writer), seq: 0, answered: 0 }) }
+        Link { me, out: Mutex::new(Out { writer: Box::new(writer), nonce, seq: 0, answered: 0 }) }
+    }
+
+    /// Begins anew: frames carry `nonce` from now on, and they and the answers are counted from 0.
+    pub(crate) fn begin_anew(&self, nonce: u64) {
+        let mut out = self.lock();
+        (out.nonce, out.seq, out.answered) = (nonce, 0, 0);
     }
 
     pub(crate) fn notice(&self, notice: Notice) -> Result<(), LinkError> {
@@ -107,9 +113,8 @@ pub(crate) fn in_json(answer: &impl Serialize) -> Result<Value, Failure> {
 
 impl Out {
     fn say(&mut self, link: &Link, body: Body) -> Result<(), LinkError> {
-        let Link { me, nonce, .. } = link;
-        let frame =
-            Frame { version: VERSION, nonce: *nonce, seq: self.seq, from: me.clone(), to: Peer::Lab, body };
+        let (nonce, seq, from) = (self.nonce, self.seq, link.me.clone());
+        let frame = Frame { version: VERSION, nonce, seq, from, to: Peer::Lab, body };
         self.write(&frame)?;
         self.seq += 1;
         Ok(())
@@ -164,6 +169,11 @@ impl<R: Read> Incoming<R> {
     /// Makes the receiving half of a host, through which frames to its guests come too.
     pub(crate) fn relaying(self) -> Self {
         Incoming { relays: true, ..self }
+    }
+
+    /// Takes frames with this nonce from now on. Their numbers go on rising.
+    pub(crate) fn adopt(&mut self, nonce: u64) {
+        self.credentials.nonce = nonce;
     }
 
     /// Returns the next frame of the right sender, or None at the end of the stream. Sequence
@@ -256,6 +266,34 @@ pub(crate) mod tests {
         let record = FinalRecord { answered: 2, taint: Some(512), tables: None };
         let last = Body::Reply { id: 4, result: in_json(&record) };
         assert_eq!(frames[3].body, last);
+    }
+
+    #[test]
+    fn a_link_that_begins_anew_counts_from_0_with_another_nonce() {
+        let tape = Tape::default();
+        let link = Link::new(Peer::Host, 7, tape.clone());
+        link.log("one").unwrap();
+        link.reply(3, Ok(Value::Null)).unwrap();
+        link.begin_anew(8);
+        link.log("two").unwrap();
+        link.record(4, |answered| FinalRecord { answered, taint: None, tables: None }).unwrap();
+        let frames = tape.frames();
+        let numbers: Vec<_> = frames.iter().map(|frame| (frame.nonce, frame.seq)).collect();
+        assert_eq!(numbers, [(7, 0), (7, 1), (8, 0), (8, 1)]);
+        let record = FinalRecord { answered: 1, taint: None, tables: None };
+        assert_eq!(frames[3].body, Body::Reply { id: 4, result: in_json(&record) });
+    }
+
+    #[test]
+    fn a_receiver_that_adopts_another_nonce_takes_only_that() {
+        let lab = |seq, nonce| Frame { nonce, ..frame(seq, Peer::Lab, Peer::Host) };
+        let bytes: Vec<u8> =
+            [lab(4, 7), lab(5, 8), lab(6, 7)].iter().flat_map(|frame| encode(frame).unwrap()).collect();
+        let mut incoming = Incoming::new(&*bytes, Credentials { from: Peer::Lab, nonce: 7 });
+        assert_eq!(incoming.next_frame().unwrap().map(|frame| frame.seq), Some(4));
+        incoming.adopt(8);
+        assert_eq!(incoming.next_frame().unwrap().map(|frame| frame.seq), Some(5));
+        assert!(matches!(incoming.next_frame(), Err(LinkError::Nonce { found: 7 })));
     }
 
     #[test]

@@ -5,8 +5,12 @@ use super::hold::Spinners;
 use super::machine::{Loads, Machine, Stores, Target};
 use super::span::Placed;
 use super::{command, load, probe, store, together::together};
-use crate::{fault, pci::Address, root::Root};
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use crate::{
+    cpus::{self, pin_to},
+    fault,
+    pci::Address,
+    root::Root,
+};
 use s2lab_protocol::ask::{Memslot, MemslotDone, Probe, ProbeDone};
 use s2lab_protocol::{Failure, MapKind, Mapping};
 use std::sync::Arc;
@@ -51,7 +55,7 @@ impl Machine for Linux {
         if count == 1 {
             return Ok(vec![work(0)?]);
         }
-        let cpus = cpus(count)?;
+        let cpus = some_cpus(count)?;
         let pin = |index: u32| pin_to(cpus.get(index as usize).copied().unwrap_or_default());
         together(count, pin, work)
     }
@@ -87,7 +91,7 @@ impl Machine for Linux {
         if self.spinners.is_held() {
             return Err(fault::invalid("the guest is held already"));
         }
-        let vcpus = (0..).zip(all_cpus()?);
+        let vcpus = (0..).zip(cpus::all()?);
         self.spinners.hold(vcpus.map(|(vcpu, cpu)| (Arc::default(), spinning(nonce, vcpu, cpu))))
     }
 
@@ -106,22 +110,9 @@ fn spinning(nonce: u64, vcpu: u64, cpu: usize) -> impl FnOnce(&AtomicU32) -> Res
     }
 }
 
-/// Runs this thread on one CPU only.
-fn pin_to(cpu: usize) -> Result<(), Failure> {
-    let mut set = CpuSet::new();
-    set.set(cpu);
-    sched_setaffinity(None, &set).map_err(|why| fault::system("run", format_args!("on vCPU {cpu}"), why))
-}
-
-/// Returns the CPUs of this machine.
-fn all_cpus() -> Result<Vec<usize>, Failure> {
-    let set = sched_getaffinity(None).map_err(|why| fault::system("read", "the vCPUs", why))?;
-    Ok((0..CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).collect())
-}
-
 /// Returns `count` CPUs of this machine.
-fn cpus(count: u32) -> Result<Vec<usize>, Failure> {
-    let mut there = all_cpus()?;
+fn some_cpus(count: u32) -> Result<Vec<usize>, Failure> {
+    let mut there = cpus::all()?;
     there.truncate(count as usize);
     if there.len() < count as usize {
         return Err(fault::invalid(format_args!("{count} vCPUs; this guest has {}", there.len())));
@@ -132,10 +123,11 @@ fn cpus(count: u32) -> Result<Vec<usize>, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::thread::CpuSet;
 
     #[test]
     fn a_guest_cannot_use_vcpus_that_it_does_not_have() {
-        let failure = cpus(u32::MAX).unwrap_err();
+        let failure = some_cpus(u32::MAX).unwrap_err();
         assert!(failure.message.contains("this guest has"), "{}", failure.message);
     }
 
@@ -143,7 +135,7 @@ mod tests {
     fn each_vcpu_is_held_until_it_is_released() {
         let folder = tempfile::tempdir().unwrap();
         let mut linux = Linux::at(Root::at(folder.path()));
-        assert_eq!(linux.hold(1).unwrap() as usize, all_cpus().unwrap().len());
+        assert_eq!(linux.hold(1).unwrap() as usize, cpus::all().unwrap().len());
         assert_eq!(linux.hold(1).unwrap_err().message, "the guest is held already");
         linux.release().unwrap();
         assert_eq!(linux.release().unwrap_err().message, "the guest is not held");

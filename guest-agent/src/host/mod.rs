@@ -12,6 +12,7 @@ pub(crate) mod look;
 mod memory;
 mod program;
 mod reset;
+mod resume;
 mod router;
 mod ssh;
 mod start_guest;
@@ -26,11 +27,12 @@ use crate::fault;
 use crate::link::{Incoming, LinkError, in_json};
 use crate::port::Port;
 use crate::program::Program;
+use crate::root::Root;
 use devices::Devices;
 use faults::FaultTrace;
 use look::Looks;
 use router::Downlinks;
-use s2lab_protocol::ask::{HostRequest, InHost, Request, StartGuest};
+use s2lab_protocol::ask::{HostRequest, InHost, Request, Resume, StartGuest};
 use s2lab_protocol::{Body, Failure, Frame, Peer, TableMemory};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -67,8 +69,8 @@ pub(crate) fn serve(agent: Agent, incoming: Incoming<Port>) -> Result<(), LinkEr
     let (queue, requests) = sync_channel(QUEUE);
     let downlinks = Arc::new(Downlinks::default());
     let looks = Looks::start(&agent.root, &agent.link)?;
-    let mut reader =
-        Reader { incoming, queue, downlinks: Arc::clone(&downlinks), looks, link: Arc::clone(&agent.link) };
+    let (root, link) = (agent.root.clone(), Arc::clone(&agent.link));
+    let mut reader = Reader { incoming, queue, downlinks: Arc::clone(&downlinks), looks, root, link };
     let started = std::thread::Builder::new().spawn(move || match reader.run() {
         Ok(()) => fatal("s2lab closed the link"),
         Err(why) => fatal(why),
@@ -88,6 +90,7 @@ struct Reader {
     queue: SyncSender<(u64, Request)>,
     downlinks: Arc<Downlinks>,
     looks: Looks,
+    root: Root,
     link: Arc<crate::link::Link>,
 }
 
@@ -101,6 +104,11 @@ impl Reader {
                     body: Body::Request { id, request: Request::Host(HostRequest::ShowTables(part)) },
                     ..
                 } => self.link.reply(id, self.looks.show(&part).and_then(|()| in_json(&())))?,
+                Frame {
+                    to: Peer::Host,
+                    body: Body::Request { id, request: Request::Host(HostRequest::Resume(Resume { nonce })) },
+                    ..
+                } => self.resume(id, nonce)?,
                 Frame { to: Peer::Host, body: Body::Request { id, request }, .. } => {
                     if self.queue.try_send((id, request)).is_err() {
                         let why = fault::invalid(format_args!("{QUEUE} requests wait already"));
@@ -152,6 +160,7 @@ impl Host<'_> {
             HostRequest::Memory(ask) => self.reply(ask),
             HostRequest::PutProgram(ask) => self.reply(InHost(ask)),
             HostRequest::Reset(ask) => self.reply(ask),
+            HostRequest::Resume(_) => Err(fault::invalid("a host is resumed by the agent's reader")),
             HostRequest::RunProgram(ask) => self.reply(InHost(ask)),
             HostRequest::ShowTables(_) => Err(fault::invalid("tables are passed on by the agent's reader")),
             HostRequest::StartGuest(ask) => self.reply(ask),

@@ -32,6 +32,7 @@ pub use builds::source::{KernelSource, SourcePackage};
 pub use error::{CacheError, Result};
 pub use need::{Extent, Need};
 pub use objects::damage::Damage;
+pub use objects::hosts::HOSTS_LIMIT;
 pub use objects::inventory::{Item, Removed};
 pub use objects::manifest::{FileFact, Manifest};
 pub use parts::given::Parts;

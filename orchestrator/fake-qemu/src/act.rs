@@ -57,6 +57,7 @@ impl Machine {
             Act::Unclean(why) => self.lock().unclean = Some(why),
             Act::LeakTables(kib) => self.lock().leaked = kib,
             Act::StayMapped => self.lock().stay_mapped = true,
+            Act::Unsavable => self.lock().unsavable = true,
             Act::OtherFlags => self.lock().other_flags = true,
             Act::VmmPages => self.lock().vmm_pages = true,
             Act::Invalidate(all) => self.lock().invalidate = Some(all),

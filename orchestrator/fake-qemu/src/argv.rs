@@ -55,6 +55,7 @@ impl Options {
                 }
                 "-device" | "-accel" | "-smp" | "-m" | "-mon" | "-gdb" | "-serial" | "-kernel"
                 | "-initrd" | "-display" => {}
+                "-incoming" if value == "defer" => {}
                 _ => return Err(Error::Arguments(format!("{option}, which s2lab does not use"))),
             }
         }

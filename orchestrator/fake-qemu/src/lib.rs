@@ -12,6 +12,7 @@ mod argv;
 mod gdb;
 mod machine;
 mod memory;
+mod migration;
 mod plugin;
 pub mod programs;
 mod qmp;

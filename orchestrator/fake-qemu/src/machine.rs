@@ -3,6 +3,7 @@
 
 use crate::{
     Error,
+    agent::{Agents, SavedAgents},
     argv::Options,
     memory::{Memory, RAM},
     plugin::Plugin,
@@ -71,6 +72,12 @@ pub(crate) struct State {
     pub(crate) vmm_pages: bool,
     /// The instructions after a reset, if they are not KVM's.
     pub(crate) invalidate: Option<Vec<Tlbi>>,
+    /// The agents, once the machine has run.
+    pub(crate) agents: Option<Agents>,
+    /// The agents of the machine that was saved, until this one runs.
+    pub(crate) saved: Option<SavedAgents>,
+    /// True if the machine cannot be saved.
+    pub(crate) unsavable: bool,
 }
 
 impl Machine {

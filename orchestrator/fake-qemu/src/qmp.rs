@@ -1,6 +1,6 @@
 //! QMP (QEMU docs/interop/qmp-spec), the commands that s2lab uses.
 
-use crate::{agent, machine::Machine, memory, script::Moment, tables};
+use crate::{agent, machine::Machine, memory, migration, script::Moment, tables};
 use serde_json::{Value, json};
 use std::{
     io::{BufRead, BufReader, Write},
@@ -54,6 +54,10 @@ impl Qmp<'_> {
             }
             "query-pci" => Ok(self.pci()),
             "x-query-roms" => Ok(json!({"human-readable-text": memory::ROMS})),
+            "migrate-set-capabilities" | "migrate-set-parameters" => Ok(json!({})),
+            "migrate" => migrated(migration::write(self.machine, &request["arguments"])),
+            "migrate-incoming" => migrated(migration::read(self.machine, &request["arguments"])),
+            "query-migrate" => Ok(migration::progress(self.machine)),
             "stop" => {
                 self.machine.set_running(false);
                 self.event("STOP");
@@ -124,6 +128,10 @@ impl Qmp<'_> {
         });
         json!([{"bus": 0, "devices": devices.collect::<Vec<_>>()}])
     }
+}
+
+fn migrated(done: Result<(), String>) -> Result<Value, (&'static str, String)> {
+    done.map(|()| json!({})).map_err(|why| ("GenericError", why))
 }
 
 fn expand(model: &Value) -> Result<Value, (&'static str, String)> {

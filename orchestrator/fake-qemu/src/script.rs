@@ -162,6 +162,8 @@ pub enum Act {
     LeakTables(u64),
     /// The devices are not as a fresh boot has them when the present cell has ended, because of this.
     Unclean(String),
+    /// The machine cannot be saved.
+    Unsavable,
     /// Resets do nothing: BARs stay in the guests' stage 2.
     StayMapped,
     /// The flags of the VMM's VMAs contradict the kernel's traits.

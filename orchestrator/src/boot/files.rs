@@ -209,6 +209,32 @@ impl BootFiles {
         ])
     }
 
+    /// Returns the digests of all that goes into a host with this kernel, by names of ours. `digest` is that of
+    /// a file.
+    pub fn digests(
+        &self,
+        qemu: &Qemu,
+        kernel: &KernelFiles,
+        digest: impl Fn(&Path) -> Result<String, CacheError>,
+    ) -> Result<BTreeMap<&'static str, String>, CacheError> {
+        let packages = qemu.packages.iter().map(|package| package.sha256.as_str());
+        let emulator = match qemu.packages.is_empty() {
+            true => digest(&qemu.program)?,
+            // With its libraries.
+            false => packages.collect::<Vec<_>>().join(" "),
+        };
+        Ok(BTreeMap::from([
+            ("agent", self.agent.sha256.clone()),
+            ("guest-image", self.guest_kernel.sha256.clone()),
+            ("guest-modules", digest(&self.guest_kernel.modules)?),
+            ("image", kernel.boot.sha256.clone()),
+            ("modules", digest(&kernel.boot.modules)?),
+            ("plugin", self.plugin.as_ref().map_or(String::new(), |plugin| plugin.sha256.clone())),
+            ("qemu", format!("{} {emulator}", qemu.version)),
+            ("userland", digest(&self.userland.archive)?),
+        ]))
+    }
+
     /// Makes the host's initramfs in a memfd: user land, modules, the agent, and the guests' files.
     pub fn initramfs(&self, kernel: &KernelFiles) -> io::Result<OwnedFd> {
         let agent = outside::read(&self.agent.program, kinds::PROGRAM)?;

@@ -19,6 +19,8 @@ pub enum Deadline {
     Qmp,
     /// One request to the gdbstub.
     Gdb,
+    /// QEMU writes the state of a machine into a file, or reads it: some 300 MB.
+    Save,
     /// From the host's first instruction to its agent's hello.
     HostBoot,
     /// One device's change of its driver.
@@ -87,10 +89,11 @@ const fn row(deadline: Deadline, name: &'static str, seconds: u64, side: Side) -
     Row { deadline, name, seconds, side }
 }
 
-const TABLE: [Row; 20] = [
+const TABLE: [Row; 21] = [
     row(Deadline::Attach, "attach", 60, Side::Qemu),
     row(Deadline::Qmp, "QMP", 20, Side::Qemu),
     row(Deadline::Gdb, "gdb", 10, Side::Qemu),
+    row(Deadline::Save, "save", 60, Side::Qemu),
     row(Deadline::HostBoot, "host boot", 120, Side::Host),
     row(Deadline::Bind, "bind", 30, Side::Host),
     row(Deadline::GuestBoot, "guest boot", 180, Side::Host),

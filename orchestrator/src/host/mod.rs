@@ -10,12 +10,13 @@ pub mod link;
 pub mod ssh;
 
 pub use emulated::{
-    Parts, Streams,
+    Beginning, Parts, Streams,
     look::Target,
     look::tables_of,
     machine::StartError,
     memory::SharedMemory as Bytes,
     process::Launcher,
+    saved::SaveError,
     trace::{Moment, Recorded, TlbiTrace},
 };
 
@@ -28,7 +29,7 @@ use emulated::{
 };
 use ending::Ending;
 use s2lab_model::{event::Loaded, scenario};
-use std::{io, ops::Range, os::unix::net::UnixStream, time::Duration};
+use std::{io, ops::Range, os::unix::net::UnixStream, path::Path, time::Duration};
 
 /// A host that is prepared or runs. Dropping it kills the machine.
 pub enum Host {
@@ -66,6 +67,11 @@ impl HostError {
 pub struct Lack {
     pub what: String,
     pub hint: &'static str,
+}
+
+/// Returns the command line of the emulator of a host, with names in place of what differs from boot to boot.
+pub fn arguments(host: &scenario::Host, kernel_arguments: &str) -> Vec<String> {
+    emulated::argv::template(host, kernel_arguments)
 }
 
 /// Bytes of this machine's memory that a host takes.
@@ -170,6 +176,24 @@ impl Host {
         let Self::Emulated(host) = self;
         let ssh = host.ssh.try_clone().ok().filter(|_| asks);
         emulated::diagnosis::diagnose(why, &mut host.qmp, &mut host.gdb, ssh, deadline).await
+    }
+
+    /// Stops the machine, for [`Host::save`].
+    pub async fn stop(&mut self) -> Result<(), HostError> {
+        let Self::Emulated(host) = self;
+        Ok(host.gdb.hold(&mut host.qmp).await?)
+    }
+
+    /// Lets the machine run on after [`Host::stop`].
+    pub async fn go_on(&mut self) -> Result<(), HostError> {
+        let Self::Emulated(host) = self;
+        Ok(host.gdb.release(&mut host.qmp).await?)
+    }
+
+    /// Writes the state of a machine that is stopped into a file that does not exist.
+    pub async fn save(&mut self, state: &Path, deadline: Duration) -> Result<(), SaveError> {
+        let Self::Emulated(host) = self;
+        emulated::saved::save(&mut host.qmp, state, deadline).await
     }
 
     /// Lets the machine run on after a look that has failed, or was dropped in the middle.

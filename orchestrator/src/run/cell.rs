@@ -5,6 +5,7 @@ use super::{
     log::EventLog,
     operator::Operator,
     programs::{Place, Programs},
+    saved::SavedHosts,
     serve::Supply,
     session::Session,
     stages::{Stages, Stop},
@@ -57,6 +58,8 @@ pub struct Shared<'a> {
     pub operator: Option<&'a Operator>,
     /// The seed of the order of the run's cells.
     pub seed: Option<u32>,
+    /// The saved hosts, if cells may go on with them.
+    pub saved: Option<&'a SavedHosts>,
 }
 
 /// A cell of a run, with its folder and a log for its events.
@@ -98,6 +101,7 @@ pub(super) async fn work(
     cell.bind().await?;
     stages.enter(Stage::GuestBoot);
     cell.start_guests().await?;
+    cell.session.save(&planned.key).await;
     stages.enter(Stage::Steps);
     let errand = shared.operator.and_then(|operator| Some((operator, operator.errand()?)));
     match errand.map(|(operator, errand)| (operator, errand, errand.in_guest())) {
@@ -144,9 +148,15 @@ impl CellContext<'_, '_> {
         let assigned: BTreeMap<_, _> = cell.guests.values().flat_map(|guest| &guest.assign).collect();
         for device in cell.host.devices.keys() {
             let Some(way) = assigned.get(device) else { continue };
-            let port = self.session.port_of(device)?;
-            let ask = Bind { device: device.clone(), port, kind: (**way).into() };
-            let bound = self.session.ask_host(ask, self.session.deadlines.of(Deadline::Bind)).await?;
+            let saved = self.session.resumed.as_ref().and_then(|saved| saved.devices.get(device).cloned());
+            let bound = match saved {
+                Some(bound) => bound,
+                None => {
+                    let port = self.session.port_of(device)?;
+                    let ask = Bind { device: device.clone(), port, kind: (**way).into() };
+                    self.session.ask_host(ask, self.session.deadlines.of(Deadline::Bind)).await?
+                }
+            };
             self.log.event(Event::DeviceBound(bound.clone()));
             self.session.around.devices.insert(device.clone(), bound);
             let placed = self.placed(device).await?;
@@ -174,6 +184,17 @@ impl CellContext<'_, '_> {
     }
 
     async fn start_guest(&mut self, name: &str, guest: &Guest) -> Result<(), Stop> {
+        if self.session.resumed.is_none() {
+            self.ask_for_guest(name, guest).await?;
+        }
+        let deadline = self.session.deadlines.of(Deadline::GuestBoot);
+        let hello = self.session.link.hello(&Peer::Guest(name.to_owned()), deadline).await?;
+        let Hello { release, page_size, taint, .. } = hello;
+        self.log.event(Event::GuestUp { guest: name.to_owned(), release, page_size, taint });
+        Ok(())
+    }
+
+    async fn ask_for_guest(&mut self, name: &str, guest: &Guest) -> Result<(), Stop> {
         let mut devices = vec![];
         for ((device, way), slot) in guest.assign.iter().zip(FIRST_SLOT..) {
             devices.push(AssignedDevice {
@@ -185,9 +206,8 @@ impl CellContext<'_, '_> {
         }
         let memory_mib = u32::try_from(guest.memory.0 >> 20)
             .map_err(|_| Stop::lab(format!("guest {name} has {} of memory", guest.memory)))?;
-        let name = name.to_owned();
         let ask = StartGuest {
-            name: name.clone(),
+            name: name.to_owned(),
             vmm: guest.vmm.into(),
             nonce: self.session.nonce,
             memory_mib,
@@ -195,10 +215,6 @@ impl CellContext<'_, '_> {
             devices,
         };
         self.session.ask_host(ask, self.session.deadlines.of(Deadline::Request)).await?;
-        let deadline = self.session.deadlines.of(Deadline::GuestBoot);
-        let hello = self.session.link.hello(&Peer::Guest(name.clone()), deadline).await?;
-        let Hello { release, page_size, taint, .. } = hello;
-        self.log.event(Event::GuestUp { guest: name, release, page_size, taint });
         Ok(())
     }
 

@@ -149,6 +149,15 @@ impl Console {
         Ok(fatal.or(stuck))
     }
 
+    /// Returns true once the console has printed the line of the host's agent.
+    pub fn is_tested(&self) -> bool {
+        self.test_line.is_none()
+    }
+
+    pub fn has_alarms(&self) -> bool {
+        !self.alarms.is_empty()
+    }
+
     /// Ends the console: a crash that has begun is complete.
     pub fn finish(&mut self) {
         if !self.line.is_empty() && !self.switch.is_off() {

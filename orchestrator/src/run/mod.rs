@@ -18,6 +18,7 @@ pub mod programs;
 mod queue;
 pub mod report_cache;
 pub mod retention;
+pub mod saved;
 pub mod serve;
 pub mod session;
 pub mod signals;
@@ -49,6 +50,7 @@ use s2lab_model::{
     judge::JudgedCell,
     plan::{Key, QemuChoice},
 };
+use saved::SavedHosts;
 use serve::Supply;
 use signals::Interruption;
 use slots::{Holder, Slot, Slots};
@@ -76,6 +78,8 @@ pub struct Run {
     pub operator: Option<Arc<Operator>>,
     /// The seed of the cells' order.
     pub seed: Option<u32>,
+    /// The saved hosts, if the first attempt at each cell may go on with one.
+    pub saved: Option<SavedHosts>,
 }
 
 /// The order and number of attempts.
@@ -180,6 +184,7 @@ impl Run {
             least_space: self.least_space,
             operator: self.operator.as_deref(),
             seed: self.seed,
+            saved: self.saved.as_ref().filter(|_| first.attempt == 1),
         };
         // Without its log a cell is worth nothing.
         let cancelled = async {

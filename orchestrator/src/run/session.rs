@@ -2,6 +2,7 @@
 //! ([`super::serve`]).
 
 mod machine;
+mod saved;
 
 pub use machine::kernel_arguments;
 
@@ -12,6 +13,7 @@ use super::{
     log::EventLog,
     nonce::nonce,
     operator::{GdbSocket, Operator, SshPatience, print},
+    saved::{Keeping, SavedFacts, SavedKey},
     stages::Stop,
     watch::{Cancel, Consoles, Watch},
 };
@@ -27,6 +29,7 @@ use crate::{
     },
 };
 use machine::{consoles, environment, gdb_socket, guest_consoles, host};
+use rustix::fd::{AsFd, OwnedFd};
 use s2lab_model::{
     event::{Event, PlannedCell, StopCause},
     kconfig::Options,
@@ -41,6 +44,7 @@ use s2lab_protocol::{
     Hello, Peer,
     ask::{Ask, HostRequest, Memory},
 };
+use saved::Begun;
 use std::{io, os::unix::net::UnixStream, path::PathBuf, time::Duration};
 use tokio::sync::{mpsc, oneshot};
 
@@ -72,6 +76,14 @@ pub(super) struct Session<'a> {
     /// The present cell's, for consoles, logs and the diagnosis.
     folder: PathBuf,
     gdb_socket: Option<GdbSocket>,
+    /// The facts of a saved host that goes on, for the first cell.
+    pub(super) resumed: Option<SavedFacts>,
+    /// The key under which the host is to be saved.
+    saves: Option<SavedKey>,
+    /// The host is becoming an object of the cache.
+    keeping: Option<Keeping>,
+    /// The host's console, which is only asked for unread bytes.
+    console: OwnedFd,
 }
 
 impl<'a> Session<'a> {
@@ -89,19 +101,33 @@ impl<'a> Session<'a> {
         };
         let (gdb_socket, listener) = gdb_socket(shared.operator, folder)?;
         let consoles = consoles(planned, kernel, folder, log, nonce)?;
-        let (host, streams) =
-            host(shared, machine, (&planned.kernel, kernel), folder, nonce, listener).await?;
+        let (resumed, key) = saved::resume(shared, planned, kernel, machine, folder, nonce).await;
+        let is_resumed = resumed.is_some();
+        let Begun { host, mut link, console, notices, noticed, resumed } = match resumed {
+            Some(resumed) => {
+                consoles.put(&resumed.consoles).await.map_err(|error| Stop::disk(folder, error))?;
+                resumed.begun
+            }
+            None => {
+                let own = (planned.kernel.as_str(), kernel);
+                let (host, streams) = host(shared, machine, own, folder, nonce, listener).await?;
+                Begun::boots(host, streams, nonce)
+            }
+        };
+        let unread = console.as_fd().try_clone_to_owned();
+        let unread =
+            unread.map_err(|error| Stop::lab(format!("cannot watch the host's console: {error}")))?;
         // From here on nothing fails: the session ends its host.
-        log.event(environment(shared, machine, kernel, &host));
+        log.event(environment(shared, machine, kernel, (&host, is_resumed)));
         match Machine::this() {
             Ok(machine) => log.event(Event::Machine { kind: machine.kind() }),
             Err(error) => tracing::warn!("the kind of this machine is not known: {error}"),
         }
         let ram = host.ram();
         log.event(Event::HostRam { start: ram.start, size: ram.end - ram.start });
-        let (notices, noticed) = mpsc::channel(64);
-        let mut link = Link::start(streams.agent, nonce, notices.clone(), host.ending().clone());
-        link.begin_cell(of_cell, planned.resolved.guests.keys().cloned().collect());
+        if !is_resumed {
+            link.begin_cell(of_cell, planned.resolved.guests.keys().cloned().collect());
+        }
         let session = Self {
             host,
             link,
@@ -120,8 +146,12 @@ impl<'a> Session<'a> {
             machine,
             folder: folder.clone(),
             gdb_socket,
+            resumed,
+            saves: key.filter(|_| !is_resumed),
+            keeping: None,
+            console: unread,
         };
-        let watch = Watch::start(streams.console, noticed, &session);
+        let watch = Watch::start(console, noticed, &session);
         Ok((session, watch))
     }
 
@@ -140,6 +170,7 @@ impl<'a> Session<'a> {
         self.link.begin_cell(self.nonce, planned.resolved.guests.keys().cloned().collect());
         self.around.devices.clear();
         self.around.placed.clear();
+        self.resumed = None;
         let cleared = self.host.clear_bars();
         cleared.map_err(|error| Stop::lab(format!("cannot clear the memory of the BARs: {error}")))
     }
@@ -181,19 +212,29 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// From the first instruction to an agent that answers, and the map of the host's memory.
+    /// From the first instruction to an agent that answers, and the map of the host's memory. A saved host has
+    /// all that behind it.
     pub(super) async fn boot(&mut self) -> Result<(), Stop> {
-        // By the machine's own word, while nothing else has written to the memory.
-        for part in self.host.loaded().await? {
+        let loaded = match &self.resumed {
+            Some(saved) => saved.loaded.clone(),
+            // By the machine's own word, while nothing else has written to the memory.
+            None => self.host.loaded().await?,
+        };
+        for part in loaded {
             self.log.event(Event::HostLoaded(part));
             self.around.loaded.push(part);
         }
-        self.host.boot().await?;
+        if self.resumed.is_none() {
+            self.host.boot().await?;
+        }
         let hello = self.link.hello(&Peer::Host, self.deadlines.of(Deadline::HostBoot)).await?;
         let Hello { release, page_size, taint, .. } = hello;
         self.log.event(Event::HostUp { release, page_size, taint });
         // By the word of the host, which has no guest yet.
-        let memory = self.ask_host(Memory {}, self.deadlines.of(Deadline::Request)).await?;
+        let memory = match &self.resumed {
+            Some(saved) => saved.memory.clone(),
+            None => self.ask_host(Memory {}, self.deadlines.of(Deadline::Request)).await?,
+        };
         self.log.event(Event::HostMemory(memory.clone()));
         self.around.memory = Some(memory);
         Ok(())
@@ -294,6 +335,7 @@ impl<'a> Session<'a> {
     /// then: without it the host's agent ends, and with it the guests and the shell.
     pub(super) async fn end(self, watch: Watch, mut facts: Facts) -> Facts {
         let killed = self.host.kill().await;
+        saved::keep(self.keeping).await;
         facts.left = killed.err().map(|left| left.to_string());
         // The reader of the notices ends when nobody can send any.
         drop(self.notices);

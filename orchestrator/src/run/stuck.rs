@@ -88,7 +88,8 @@ fn silence(signs: LastHeard, deadlines: Deadlines) -> Option<Stop> {
     let what = format!(
         "the host's agent has been silent for {deadline:?}, since about {uptime} s after the host's start"
     );
-    (last.elapsed() > deadline && !signs.reads).then(|| Stop::timeout(what).hint(STUCK))
+    let is_due = !signs.reads && !signs.stands;
+    (last.elapsed() > deadline && is_due).then(|| Stop::timeout(what).hint(STUCK))
 }
 
 #[cfg(test)]
@@ -154,6 +155,22 @@ mod tests {
         assert!(timeout(SHORT * 3, stuck(&liveness, deadlines, &mut lines)).await.is_err());
         liveness.reading(false);
         assert!(timeout(SHORT, stuck(&liveness, deadlines, &mut lines)).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_machine_that_s2lab_has_stopped_is_not_silent() {
+        let liveness = Liveness::default();
+        let (_tell, mut lines) = mpsc::channel(1);
+        liveness.frame(&Peer::Host, Some(1000));
+        liveness.stands(true);
+        let deadlines = deadlines(SHORT, LONG);
+        assert!(timeout(SHORT * 3, stuck(&liveness, deadlines, &mut lines)).await.is_err());
+        liveness.stands(false);
+        assert!(
+            timeout(SHORT / 2, stuck(&liveness, deadlines, &mut lines)).await.is_err(),
+            "it has just run on"
+        );
+        assert!(timeout(SHORT * 2, stuck(&liveness, deadlines, &mut lines)).await.is_ok());
     }
 
     #[tokio::test]

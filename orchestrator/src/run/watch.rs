@@ -16,7 +16,7 @@ use crate::host::{
 };
 use s2lab_model::event::StopCause;
 use s2lab_os::waits::timeout;
-use std::{pin::Pin, sync::Arc};
+use std::{collections::BTreeMap, io, pin::Pin, sync::Arc};
 use tokio::{
     net::UnixStream,
     sync::{Mutex, mpsc},
@@ -30,6 +30,20 @@ pub(super) struct Consoles {
     pub(super) guests: GuestConsoles,
     /// The switch for all of them.
     pub(super) switch: AlarmSwitch,
+}
+
+impl Consoles {
+    /// Puts the consoles of a saved host before all that comes. They have no alarm.
+    pub(super) async fn put(&self, saved: &BTreeMap<String, Vec<u8>>) -> io::Result<()> {
+        let mut guests = self.guests.lock().await;
+        for (name, bytes) in saved {
+            match guests.get_mut(name) {
+                Some(guest) => guest.push(bytes)?,
+                None => self.host.lock().await.push(bytes)?,
+            };
+        }
+        Ok(())
+    }
 }
 
 /// The tasks and channels that watch a session.

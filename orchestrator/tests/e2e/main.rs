@@ -16,6 +16,7 @@ mod more_kernels;
 mod newest;
 mod operator;
 mod programs;
+mod saved;
 mod scenarios;
 mod sessions;
 mod shell;

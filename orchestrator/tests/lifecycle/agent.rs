@@ -13,13 +13,20 @@ use s2lab::{
 };
 use s2lab_model::event::Stage;
 use s2lab_protocol::{
-    AssignKind, Facility, Failure, FailureKind, GuestEnd, Peer, Vma, VmmKind,
-    ask::{Ask, AssignedDevice, Bind, Finish, HostRequest, StartGuest, StopGuest, VmaFlags},
+    AssignKind, Body, Decoder, Facility, Failure, FailureKind, Frame, GuestEnd, Notice, Peer, VERSION, Vma,
+    VmmKind,
+    ask::{Ask, AssignedDevice, Bind, Dump, Finish, HostRequest, Resume, StartGuest, StopGuest, VmaFlags},
+    encode,
 };
 use std::{
-    fs, io,
-    os::unix::fs::{PermissionsExt, symlink},
+    fs,
+    io::{self, Read, Write},
+    os::unix::{
+        fs::{PermissionsExt, symlink},
+        net::UnixStream,
+    },
     path::{Path, PathBuf},
+    process::Child,
     time::{Duration, Instant},
 };
 use tokio::sync::mpsc;
@@ -31,6 +38,8 @@ const KERNEL_LOG: &str = "dev/kmsg";
 /// The deadline of every request to the agent.
 const SOON: Duration = Duration::from_secs(10);
 const NONCE: u64 = 0x2a;
+/// The nonce after `resume`.
+const NEXT: u64 = 0x2b;
 
 /// Returns the host's `/` below a row's folder.
 pub(crate) fn folder(row: &Path) -> PathBuf {
@@ -191,23 +200,30 @@ pub(crate) fn rows() -> Vec<Row> {
     ]
 }
 
+/// Starts the agent in a folder below the row's. Returns its `/`, and s2lab's end of its channel.
+fn spawn(row: &Path) -> io::Result<(PathBuf, UnixStream, Child)> {
+    let root = make(row)?;
+    fs::write(root.join(KERNEL_LOG), "")?;
+    fs::write(root.join("proc/cmdline"), format!("quiet s2lab.level=host s2lab.nonce={NONCE:x}\n"))?;
+    let (ours, theirs) = UnixStream::pair()?;
+    let process = real::start(&root, theirs)?;
+    Ok((root, ours, process))
+}
+
 /// The real agent and s2lab's end of its link, with nothing between.
 struct Alone {
     link: Link,
     hearing: mpsc::Receiver<AgentNotice>,
-    process: std::process::Child,
+    process: Child,
     root: PathBuf,
 }
 
 impl Alone {
     async fn start(row: &Path) -> Result<Self, String> {
         let started = || -> io::Result<_> {
-            let root = make(row)?;
-            fs::write(root.join(KERNEL_LOG), "")?;
-            fs::write(root.join("proc/cmdline"), format!("quiet s2lab.level=host s2lab.nonce={NONCE:x}\n"))?;
-            let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+            let (root, ours, process) = spawn(row)?;
             ours.set_nonblocking(true)?;
-            Ok((tokio::net::UnixStream::from_std(ours)?, real::start(&root, theirs)?, root))
+            Ok((tokio::net::UnixStream::from_std(ours)?, process, root))
         };
         let (ours, process, root) = started().map_err(|e| e.to_string())?;
         let (heard, hearing) = mpsc::channel(1000);
@@ -309,6 +325,62 @@ pub(crate) fn serves_to_the_end() -> Checked {
         expect("the kernel's log", logged, format!("<7>{}\n", s2lab_protocol::test_line(NONCE)))?;
         agent.finish().await
     })
+}
+
+/// Sends a request to the host's agent, and returns its frames up to the answer.
+fn exchange(
+    channel: &mut UnixStream,
+    decoder: &mut Decoder,
+    (nonce, seq): (u64, u64),
+    request: HostRequest,
+) -> Result<Vec<Frame>, String> {
+    let body = Body::Request { id: seq, request: request.into() };
+    let frame = Frame { version: VERSION, nonce, seq, from: Peer::Lab, to: Peer::Host, body };
+    channel.write_all(&encode(&frame).map_err(|e| e.to_string())?).map_err(|e| e.to_string())?;
+    let (mut frames, mut buffer) = (vec![], [0; 4096]);
+    loop {
+        while let Some(frame) = decoder.next_frame().map_err(|e| e.to_string())? {
+            let is_answer = matches!(frame.body, Body::Reply { .. });
+            frames.push(frame);
+            if is_answer {
+                return Ok(frames);
+            }
+        }
+        match channel.read(&mut buffer).map_err(|e| e.to_string())? {
+            0 => return Err(format!("the channel was closed after {frames:?}")),
+            n => decoder.push(buffer.get(..n).unwrap_or_default()),
+        }
+    }
+}
+
+/// `resume` changes the nonce of an agent that runs, and its numbers begin anew.
+pub(crate) fn begins_anew() -> Checked {
+    let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
+    let started = || -> io::Result<_> {
+        let (root, ours, process) = spawn(folder.path())?;
+        ours.set_read_timeout(Some(SOON))?;
+        Ok((root, ours, process))
+    };
+    let (root, mut channel, mut process) = started().map_err(|e| e.to_string())?;
+    let mut decoder = Decoder::default();
+    let mut ask = |numbers, request: HostRequest| exchange(&mut channel, &mut decoder, numbers, request);
+    let before = ask((NONCE, 0), Dump { guest: "g0".into() }.request())?;
+    expect("the nonce before", before.iter().all(|frame| frame.nonce == NONCE), true)?;
+    let frames = ask((NONCE, 1), Resume { nonce: NEXT }.request())?;
+    let anew: Vec<_> = frames.iter().filter(|frame| frame.nonce == NEXT).collect();
+    let numbers: Vec<_> = anew.iter().map(|frame| frame.seq).collect();
+    expect("the numbers", numbers, (0..anew.len() as u64).collect())?;
+    let greets = anew.iter().any(|frame| matches!(frame.body, Body::Notice(Notice::Hello(_))));
+    expect("a hello", greets, true)?;
+    let answer = anew.last().map(|frame| frame.body.clone());
+    expect("the answer", answer, Some(Body::Reply { id: 1, result: Ok(serde_json::Value::Null) }))?;
+    let logged = fs::read_to_string(root.join(KERNEL_LOG)).map_err(|e| e.to_string())?;
+    expect("the kernel's log", logged.ends_with(&format!("<7>{}\n", s2lab_protocol::test_line(NEXT))), true)?;
+    let last = ask((NEXT, 2), Finish {}.request())?;
+    let record = last.last().map(|frame| format!("{:?}", frame.body)).unwrap_or_default();
+    expect("the number of answers", record.contains("\"answered\": Number(2)"), true)?;
+    let status = process.wait().map_err(|e| e.to_string())?;
+    expect("the agent's exit code", status.code(), Some(0))
 }
 
 /// A built-in VMM that does as `script` says, with the number of its control socket in `$control`.

@@ -106,6 +106,7 @@ async fn carry_out(row: &Row, folder: &Path) -> Result<JudgedCell, Box<dyn Error
         least_space: 0,
         operator: None,
         seed: None,
+        saved: None,
     };
     let kernel = boot.kernel(KERNEL).ok_or("no kernel")?;
     let host = SharedHost::of(&planned);

@@ -18,11 +18,13 @@ use s2lab::{
         log::EventLog,
         operator::{Operator, When},
         programs::Programs,
+        saved::SavedHosts,
         signals::{Interruption, is_ignored},
         slots::Slots,
     },
     show::tables,
 };
+use s2lab_cache::{Cache, CacheError, Quiet};
 use s2lab_model::{
     comparison::Compare,
     event::{Attempts, Event, Plan, PlannedCell},
@@ -105,6 +107,12 @@ pub(crate) struct Order {
     /// If set, the run compares two kernels, of which the second may be the one that the cache cannot
     /// supply.
     pub(crate) compare: Option<Compare>,
+    /// If set, cells go on with saved hosts.
+    pub(crate) resume: bool,
+    /// If set, the guests of the last cell have more memory than those of the others.
+    pub(crate) unlike: bool,
+    /// If set, the cells count accesses.
+    pub(crate) counts: bool,
 }
 
 /// A part of several cells.
@@ -185,7 +193,7 @@ async fn carry_out(folder: &Path) -> Result<(), Box<dyn Error>> {
     let order: Order = serde_json::from_slice(&std::fs::read(folder.join(ORDER))?)?;
     let deadlines = order.deadlines();
     let Order { attempts, fail_fast, none_before, person, part, shared, .. } = order;
-    let Order { excluded, programs_in, compare, late, .. } = order;
+    let Order { excluded, programs_in, compare, late, resume, unlike, counts, .. } = order;
     let together = (shared > 0).then_some(Part { cells: shared, shard: None });
     let (mut cells, shard) = match part.or(together) {
         Some(part) => part.planned(&script)?,
@@ -201,6 +209,13 @@ async fn carry_out(folder: &Path) -> Result<(), Box<dyn Error>> {
     if late.is_some() {
         let cell = PlannedCell { key: kernels::CELL.parse()?, kernel: LATE.into(), ..planned(&script)? };
         cells.insert(0, cell);
+    }
+    if counts {
+        let devices = cells.iter_mut().flat_map(|cell| cell.resolved.host.devices.values_mut());
+        devices.for_each(|device| device.count = true);
+    }
+    if let Some(last) = cells.last_mut().filter(|_| unlike) {
+        last.resolved.guests.values_mut().for_each(|guest| guest.memory.0 *= 2);
     }
     let mut programs = Programs::new();
     if let Some(cell) = programs_in.and_then(|at| cells.get_mut(at)) {
@@ -239,6 +254,7 @@ async fn carry_out(folder: &Path) -> Result<(), Box<dyn Error>> {
         least_space: 0,
         operator: person.map(|person| Arc::new(person.operator())),
         seed: None,
+        saved: if resume { Some(SavedHosts::new(saved_cache(folder)?)) } else { None },
     };
     let course = Course { jobs: 1, attempts, fail_fast, isolate: shared == 0, compare };
     let carried = run.carry_out(cells, course, Some(judging.clone()), |_| ()).await;
@@ -250,6 +266,11 @@ async fn carry_out(folder: &Path) -> Result<(), Box<dyn Error>> {
         true => Ok(()),
         false => Err(format!("{judgements} judgements of {attempts} attempts").into()),
     }
+}
+
+/// Opens the cache of the saved hosts of the run in `folder`.
+pub(crate) fn saved_cache(folder: &Path) -> Result<Cache, CacheError> {
+    Cache::open(&folder.join("cache"), true, Arc::new(Quiet))
 }
 
 /// Reads and judges the log of the run in `folder`.

@@ -15,6 +15,7 @@ mod lab;
 mod looks;
 mod nights;
 mod row;
+mod saved;
 mod sessions;
 mod shards;
 mod table;

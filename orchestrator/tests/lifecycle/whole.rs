@@ -3,7 +3,7 @@
 use crate::{
     agent, attempts, cache, compare, disk, kernels,
     lab::{self, Checked},
-    looks, nights, sessions, shards,
+    looks, nights, saved, sessions, shards,
 };
 
 /// A run in a process of its own, and the conditions that must hold.
@@ -24,7 +24,7 @@ const fn mounting(run: WholeRun) -> WholeRun {
     WholeRun { mounts: true, ..run }
 }
 
-pub(crate) static RUNS: [WholeRun; 61] = [
+pub(crate) static RUNS: &[WholeRun] = &[
     run(
         "killed-at-any-moment",
         "`kill -9` at 24 moments",
@@ -155,6 +155,37 @@ pub(crate) static RUNS: [WholeRun; 61] = [
         sessions::interrupted_in_the_second,
     ),
     run(
+        "saved-resumed",
+        "`--resume`, three cells of one host",
+        "PASS; the first boots, the others go on with it; the reports and consoles are those of cells that boot",
+        saved::resumed,
+    ),
+    run(
+        "saved-of-other-cells",
+        "the same, with other steps, and with other guests in the last cell",
+        "PASS; other steps go on with the saved host, other guests boot",
+        saved::of_other_cells,
+    ),
+    run(
+        "saved-not-of-cells-that-count",
+        "the same, with cells that count accesses",
+        "PASS; each boots",
+        saved::not_of_cells_that_count,
+    ),
+    run(
+        "saved-in-vain",
+        "the same; QEMU cannot save the machine, ends when it reads it, ends after that; the agent does not answer, \
+         sends no heartbeat",
+        "PASS; each boots anew; no process",
+        saved::in_vain,
+    ),
+    run(
+        "saved-not-with-an-alarm",
+        "the same, with a warning in each boot",
+        "FAIL; each boots",
+        saved::not_with_an_alarm,
+    ),
+    run(
         "kept-for-a-person",
         "`--keep-on-failure` without a terminal, a FAIL; then TERM",
         "the host lives until then; FAIL, exit 143; no process",
@@ -262,6 +293,12 @@ pub(crate) static RUNS: [WholeRun; 61] = [
         "`kill -9` in a cell of the second of two shards; then it is run again",
         "LOST and MISS by name, exit 3; then like one run of all",
         shards::killed,
+    ),
+    run(
+        "agent-begins-anew",
+        "the real agent alone gets `resume`",
+        "hello and answers with the new nonce, counted from 0",
+        agent::begins_anew,
     ),
     run(
         "agent-serves-to-the-end",

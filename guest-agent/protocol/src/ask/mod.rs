@@ -14,6 +14,7 @@ mod memslot;
 mod probe;
 mod put_program;
 mod reset;
+mod resume;
 mod run_program;
 mod show_tables;
 mod start_guest;
@@ -35,6 +36,7 @@ pub use memslot::{Memslot, MemslotDone};
 pub use probe::{Probe, ProbeDone, ProbeEnd};
 pub use put_program::{ProgramPut, PutProgram};
 pub use reset::{Reset, ResetDone};
+pub use resume::Resume;
 pub use run_program::{ProgramEnd, ProgramRun, RunProgram};
 pub use show_tables::{LookEnd, ShowTables};
 pub use start_guest::{AssignedDevice, GuestStarted, StartGuest};
@@ -82,6 +84,7 @@ pub enum HostRequest {
     Memory(Memory),
     PutProgram(PutProgram),
     Reset(Reset),
+    Resume(Resume),
     RunProgram(RunProgram),
     ShowTables(ShowTables),
     StartGuest(StartGuest),

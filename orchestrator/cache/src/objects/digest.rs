@@ -7,7 +7,7 @@ use serde::Serialize;
 use std::path::Path;
 
 /// Returns the digest of the file at `path`, which it reads in pieces.
-pub(crate) fn file(path: &Path) -> Result<String> {
+pub fn file(path: &Path) -> Result<String> {
     let mut from = Outside::open(path, kinds::PACKAGE)?;
     let mut hasher = Hasher::default();
     let mut piece = vec![0; 1 << 20];

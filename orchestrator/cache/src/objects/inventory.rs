@@ -7,6 +7,7 @@ use crate::{
         damage::{Damage, MANIFEST},
         digest,
         files::{children, remove_at_once},
+        hosts::{HOSTS, on_disk},
         lock::{self, Lock},
         manifest::Manifest,
         object::TEMPORARY,
@@ -67,6 +68,11 @@ impl Item {
 
     pub fn is_package(&self) -> bool {
         self.kind == PACKAGES
+    }
+
+    /// Returns the folder's name. Items have UTF-8 names.
+    pub(super) fn folder_name(&self) -> &str {
+        self.path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
     }
 
     /// Reads it to its end, and returns all damages.
@@ -133,7 +139,7 @@ impl Cache {
             {
                 if !dry {
                     claim.remove(&item)?;
-                    self.objects.forget_check(&item.kind, folder_name(&item));
+                    self.objects.forget_check(&item.kind, item.folder_name());
                 }
                 removed.items.push(item);
                 continue;
@@ -158,8 +164,8 @@ impl Cache {
     }
 
     /// Returns the right to remove the item. Returns None if a process uses it or makes it again.
-    fn claim(&self, item: &Item) -> Result<Option<Claim>> {
-        let folder = folder_name(item);
+    pub(super) fn claim(&self, item: &Item) -> Result<Option<Claim>> {
+        let folder = item.folder_name();
         let Some(lock) = Lock::try_acquire(&self.objects.lock_path(&item.kind, folder))? else {
             return Ok(None);
         };
@@ -185,13 +191,8 @@ impl Cache {
     }
 }
 
-/// Returns the folder's name. Items have UTF-8 names.
-fn folder_name(item: &Item) -> &str {
-    item.path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
-}
-
 /// The right to remove an object: nobody uses it, and nobody can begin to.
-struct Claim {
+pub(super) struct Claim {
     temporary: PathBuf,
     _lock: Lock,
     _manifest: Option<File>,
@@ -200,7 +201,7 @@ struct Claim {
 impl Claim {
     /// Renames it first: nobody finds half of it, and the rest is removed when the cache is opened
     /// again.
-    fn remove(self, item: &Item) -> Result<()> {
+    pub(super) fn remove(self, item: &Item) -> Result<()> {
         remove_at_once(&item.path, &self.temporary)
     }
 }
@@ -249,7 +250,11 @@ fn object(kind: &str, path: &Path, folder: &str, users: &BTreeMap<u64, Vec<u32>>
         name: name.to_owned(),
         digest: manifest.as_ref().map_or(digits, |manifest| &manifest.digest).to_owned(),
         path: path.to_owned(),
-        size: manifest.as_ref().map_or(0, Manifest::size),
+        size: match &manifest {
+            Some(manifest) if kind == HOSTS => on_disk(path, manifest),
+            Some(manifest) => manifest.size(),
+            None => 0,
+        },
         made,
         used,
         users,

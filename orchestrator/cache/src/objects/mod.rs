@@ -5,6 +5,7 @@ pub(crate) mod damage;
 pub mod digest;
 pub(crate) mod files;
 pub(crate) mod folder;
+pub(crate) mod hosts;
 pub(crate) mod inventory;
 pub(crate) mod lock;
 pub(crate) mod manifest;

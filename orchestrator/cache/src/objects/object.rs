@@ -297,6 +297,11 @@ impl Objects {
         self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// This process does not use the object any more.
+    pub(crate) fn release(&self, place: &Place) {
+        self.used().remove(&place.path);
+    }
+
     pub(crate) fn forget_check(&self, kind: &str, folder: &str) {
         self.checked.forget(kind, folder);
     }

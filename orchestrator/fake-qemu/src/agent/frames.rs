@@ -13,7 +13,10 @@ use std::{
     io::Write,
     net::Shutdown,
     os::unix::net::UnixStream,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     thread,
     time::Duration,
 };
@@ -22,7 +25,8 @@ use std::{
 #[derive(Clone)]
 pub(super) struct Sender {
     pub(super) machine: Arc<Machine>,
-    pub(super) nonce: u64,
+    /// The nonce of the host's frames.
+    pub(super) nonce: Arc<AtomicU64>,
     /// The nonces of the guests' frames.
     pub(super) guests: Arc<Mutex<BTreeMap<String, u64>>>,
     pub(super) out: Arc<Mutex<Out>>,
@@ -43,9 +47,10 @@ impl Sender {
 
     fn nonce_of(&self, peer: &Peer) -> u64 {
         let guests = self.guests.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_host = || self.nonce.load(Ordering::SeqCst);
         match peer {
-            Peer::Guest(name) => guests.get(name).copied().unwrap_or(self.nonce),
-            _ => self.nonce,
+            Peer::Guest(name) => guests.get(name).copied().unwrap_or_else(of_host),
+            _ => of_host(),
         }
     }
 

@@ -6,8 +6,8 @@ use s2lab_protocol::{
     AssignKind, Bar, Body, BoundDevice, GuestEnd, Level, Notice, Peer, Vma,
     ask::{
         Bind, CellRecord, Device, DeviceDone, Dump, Dumped, EndCell, Faulted, Faults, FinalRecord, Finish,
-        GuestStarted, HostRequest, Memory, Pages, Reset, ResetDone, ShowTables, StartGuest, StopGuest,
-        TableMemory, VmaFlags,
+        GuestStarted, HostRequest, Memory, Pages, Reset, ResetDone, Resume, ShowTables, StartGuest,
+        StopGuest, TableMemory, VmaFlags,
     },
     cell_line,
 };
@@ -30,6 +30,10 @@ impl Host {
             HostRequest::Memory(_) => answer::<Memory>(&memory::host_memory()),
             HostRequest::PutProgram(ask) => self.program.put(&ask),
             HostRequest::Reset(ask) => self.reset(&ask)?,
+            HostRequest::Resume(ask) => {
+                self.begin_anew(ask.nonce)?;
+                answer::<Resume>(&())
+            }
             HostRequest::RunProgram(ask) => {
                 self.sender.machine.lock().unclean = Some(format!("the program {} has run in it", ask.name));
                 self.program.run(&ask)
@@ -37,6 +41,9 @@ impl Host {
             HostRequest::ShowTables(ask) => self.show(&ask)?,
             HostRequest::StartGuest(ask) => {
                 self.sender.begin_guest(&ask.name, ask.nonce);
+                if let Some(agents) = &mut self.sender.machine.lock().agents {
+                    agents.guests.push(ask.clone());
+                }
                 self.guests.insert(ask.name.clone(), Guest::new(&ask, self.guests.len() as u64));
                 answer::<StartGuest>(&GuestStarted { pid: 100, vmm: "qemu 10.0.2".into() })
             }

@@ -5,10 +5,11 @@ mod frames;
 mod guest;
 mod host;
 mod program;
+mod saved;
 
 use crate::{Error, machine::Machine, real, script::Moment};
 use data_encoding::HEXLOWER;
-use frames::{Out, Prepared, Sender};
+use frames::{Prepared, Sender};
 use guest::Guest;
 use program::Program;
 use s2lab_protocol::{
@@ -16,12 +17,13 @@ use s2lab_protocol::{
     ask::{Ask, HostRequest, Request},
     test_line,
 };
+pub(crate) use saved::{Agents, SavedAgents};
 use serde_json::Value;
 use std::{
     collections::BTreeMap,
     io::Read,
     os::unix::net::UnixStream,
-    sync::{Arc, Mutex},
+    sync::{Arc, atomic::Ordering},
     thread,
     time::Duration,
 };
@@ -33,21 +35,26 @@ const POWER_OFF: Duration = Duration::from_secs(2);
 /// The reported release of host and guests.
 const RELEASE: &str = "6.12.0-fake";
 
-/// The host boots.
+/// The host boots, or goes on if it was saved.
 pub(crate) fn boot(machine: &Arc<Machine>) {
-    let nonce = machine.options.kernel_word("s2lab.nonce");
-    let nonce = nonce.and_then(|digits| u64::from_str_radix(digits, 16).ok()).unwrap_or_default();
-    machine.print(b"[    0.000000] Booting Linux on physical CPU 0x0000000000 [0x411fd401]\r\n");
-    machine.print(b"[    0.420000] kvm [1]: VHE mode initialized successfully\r\n");
+    let saved = machine.lock().saved.take();
+    let boots = saved.is_none();
+    if boots {
+        machine.print(b"[    0.000000] Booting Linux on physical CPU 0x0000000000 [0x411fd401]\r\n");
+        machine.print(b"[    0.420000] kvm [1]: VHE mode initialized successfully\r\n");
+    }
+    let agents = saved.unwrap_or_else(|| {
+        let nonce = machine.options.kernel_word("s2lab.nonce");
+        let nonce = nonce.and_then(|digits| u64::from_str_radix(digits, 16).ok());
+        SavedAgents::booting(nonce.unwrap_or_default())
+    });
     let done = machine.channel("agent").and_then(|stream| {
         if let Some(root) = &machine.agent {
             return real::live(machine, root, stream);
         }
         let reading =
             stream.try_clone().map_err(|why| Error::Io { what: "the agent's channel".into(), why })?;
-        let out = Arc::new(Mutex::new(Out { stream, seq: BTreeMap::new() }));
-        let sender = Sender { machine: Arc::clone(machine), nonce, guests: Arc::default(), out };
-        Host { sender, guests: BTreeMap::new(), program: Program::default(), answered: 0 }.live(reading)
+        Host::new(machine, stream, agents).live(reading, boots)
     });
     if let Err(why) = done {
         eprintln!("fake-qemu: the host: {why}");
@@ -63,8 +70,10 @@ struct Host {
 }
 
 impl Host {
-    fn live(mut self, mut stream: UnixStream) -> Result<(), Error> {
-        self.hello(Peer::Host, Level::Host, &Moment::Hello)?;
+    fn live(mut self, mut stream: UnixStream, boots: bool) -> Result<(), Error> {
+        if boots {
+            self.greet()?;
+        }
         let beating = self.sender.clone();
         let heart = thread::Builder::new().spawn(move || {
             let beat = || Body::Notice(Notice::Heartbeat { uptime_ms: 1, stored: 0 });
@@ -89,11 +98,16 @@ impl Host {
         }
     }
 
+    /// The host's agent says hello.
+    fn greet(&mut self) -> Result<(), Error> {
+        self.hello(Peer::Host, Level::Host, &Moment::Hello)
+    }
+
     fn hello(&mut self, who: Peer, level: Level, moment: &Moment) -> Result<(), Error> {
         let prepared = self.sender.prepare(moment, &who)?;
         self.mark_ended(&prepared);
         if level == Level::Host {
-            self.sender.machine.log(&test_line(self.sender.nonce));
+            self.sender.machine.log(&test_line(self.sender.nonce.load(Ordering::SeqCst)));
         }
         if prepared.silent {
             return Ok(());

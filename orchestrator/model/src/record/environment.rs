@@ -56,6 +56,12 @@ pub const SESSION: &str = "session";
 /// Variable: the argument that gave the run's cells their order, if they were shuffled.
 pub const ORDER: &str = "order";
 
+/// Variable: [`RESUMED`] if the host was saved by another cell, and went on for this one. Absent from a cell
+/// whose host has booted.
+pub const BOOT: &str = "boot";
+/// The value of [`BOOT`].
+pub const RESUMED: &str = "resumed";
+
 /// The value of an unknown fact.
 pub const UNKNOWN: &str = "unknown";
 /// The value of [`ACCELERATOR`] under QEMU's translator.

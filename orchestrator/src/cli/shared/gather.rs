@@ -20,6 +20,7 @@ use crate::{
         log::EventLog,
         operator::Operator,
         programs::Programs,
+        saved::SavedHosts,
         signals::Interruption,
         slots::{self, Slots},
     },
@@ -37,6 +38,7 @@ pub(crate) struct Provisions {
     launcher: Launcher,
     factor: Factor,
     programs: Programs,
+    cache: Cache,
 }
 
 /// The places that things come from, and whether the network may be used.
@@ -73,7 +75,7 @@ impl Provisions {
         }
         let (listed, folder) = (kernels, lab.images());
         let sources = KernelSources { listed, folder: &folder, chosen, checked: given };
-        let gathered = BootFiles::gather(cache, &lanes, sources, cells, &late).await;
+        let gathered = BootFiles::gather(cache.clone(), &lanes, sources, cells, &late).await;
         display.clear_all();
         let boot = gathered?;
         for CustomKernel { label, .. } in chosen {
@@ -93,7 +95,7 @@ impl Provisions {
         for (_, qemu) in boot.qemus() {
             factor = factor.max(factor::of_machine(&places.cache, &launcher, qemu, false).await?);
         }
-        Ok(Self { boot, slots, launcher, factor, programs: planned.programs.clone() })
+        Ok(Self { boot, slots, launcher, factor, programs: planned.programs.clone(), cache })
     }
 
     /// Returns the number of cells at a time. Who wants more than there are slots gets more slots.
@@ -101,6 +103,11 @@ impl Provisions {
         let Some(wanted) = wanted.map(usize::from) else { return self.slots.count() };
         self.slots.raise(wanted);
         wanted
+    }
+
+    /// Returns the saved hosts of the cache, if they are `wanted`.
+    pub(crate) fn saved(&self, wanted: bool) -> Option<SavedHosts> {
+        wanted.then(|| SavedHosts::new(self.cache.clone()))
     }
 
     /// Makes a run that writes into `folder` and `log`.
@@ -111,7 +118,7 @@ impl Provisions {
         interruption: Interruption,
         operator: Option<Arc<Operator>>,
     ) -> Run {
-        let Self { boot, slots, launcher, factor, programs } = self;
+        let Self { boot, slots, launcher, factor, programs, .. } = self;
         let deadlines = Deadlines::default().times(factor);
         Run {
             folder,
@@ -126,6 +133,7 @@ impl Provisions {
             least_space: STATE_SPACE,
             operator,
             seed: None,
+            saved: None,
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::cli::{
     shared::set::SetArguments,
 };
 use crate::{
-    host::emulated::argv::{Channels, HostMachine, PciDevice, PluginFile},
+    host,
     run::{operator::CRASH_ENDS, session::kernel_arguments},
     show::answer::{self, Answer, Explained},
 };
@@ -26,7 +26,7 @@ use s2lab_model::{
 };
 use serde::Serialize;
 use serde_yaml::{value::Serializer, with::singleton_map_recursive};
-use std::{io, path::Path};
+use std::io;
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -140,37 +140,8 @@ fn own_arguments<'a>(planned: &'a CellPlan, cell: &PlannedCell) -> &'a [String] 
 
 /// Returns QEMU's arguments. The kernel's command line ends with `own`.
 fn qemu_arguments(host: &Host, own: &[String]) -> Vec<String> {
-    let names: Vec<String> = host.devices.keys().map(|name| format!("<bar of {name}>")).collect();
-    let devices: Vec<_> = host
-        .devices
-        .iter()
-        .zip(&names)
-        .map(|((name, device), bar)| PciDevice {
-            name,
-            model: device.model,
-            bar_size: device.bar.0,
-            bar: bar.as_str(),
-        })
-        .collect();
-    HostMachine {
-        cpu: &host.cpu,
-        gic: host.gic,
-        ram_size: host.memory.0,
-        ram: "<ram>",
-        channels: Channels {
-            qmp: "<qmp>",
-            gdb: "<gdb>",
-            console: "<console>",
-            agent: "<agent>",
-            ssh: "<ssh>",
-        },
-        kernel: Path::new("<cache>/Image"),
-        initramfs: "<initramfs>",
-        kernel_arguments: &kernel_arguments("<nonce>", CRASH_ENDS, &[&host.arguments, own].concat()),
-        devices: &devices,
-        plugin: Some(PluginFile { file: Path::new("<cache>/libs2lab_plugin.so"), trace: "<trace>" }),
-    }
-    .arguments()
+    let kernel = kernel_arguments("<nonce>", CRASH_ENDS, &[&host.arguments, own].concat());
+    host::arguments(host, &kernel)
 }
 
 /// Returns QEMU's command line, an option a line.

@@ -1,6 +1,6 @@
 //! The command line of the emulated host's QEMU: a pure function of the host's parts.
 
-use s2lab_model::scenario::{DeviceModel, Gic};
+use s2lab_model::scenario::{self, DeviceModel, Gic};
 use std::{fmt::Display, path::Path};
 
 /// Physical address of the first byte of RAM on `-M virt` (QEMU 10.0 hw/arm/virt.c, VIRT_MEM).
@@ -48,12 +48,23 @@ pub struct HostMachine<'a, Fd = i32> {
     /// The descriptor of the RAM.
     pub ram: Fd,
     pub channels: Channels<Fd>,
-    pub kernel: &'a Path,
-    /// The descriptor of the initramfs.
-    pub initramfs: Fd,
-    pub kernel_arguments: &'a str,
+    pub begin: Begin<'a, Fd>,
     pub devices: &'a [PciDevice<'a, Fd>],
     pub plugin: Option<PluginFile<'a, Fd>>,
+}
+
+/// The way in which a machine begins.
+#[derive(Debug)]
+pub enum Begin<'a, Fd = i32> {
+    /// With the first instruction of a kernel.
+    Boot {
+        kernel: &'a Path,
+        /// The descriptor of the initramfs.
+        initramfs: Fd,
+        kernel_arguments: &'a str,
+    },
+    /// In the state of a machine that was saved, which a command of QMP names.
+    Saved,
 }
 
 /// The plugin of QEMU.
@@ -119,9 +130,14 @@ impl<Fd: Display> HostMachine<'_, Fd> {
             };
             add("-device", format!("{model},id={},bus=port-{name}", device_id(name)));
         }
-        add("-kernel", self.kernel.display().to_string());
-        add("-initrd", format!("/proc/self/fd/{}", self.initramfs));
-        add("-append", self.kernel_arguments.into());
+        match &self.begin {
+            Begin::Boot { kernel, initramfs, kernel_arguments } => {
+                add("-kernel", kernel.display().to_string());
+                add("-initrd", format!("/proc/self/fd/{initramfs}"));
+                add("-append", (*kernel_arguments).into());
+            }
+            Begin::Saved => add("-incoming", "defer".into()),
+        }
         add("-display", "none".into());
         if let Some(PluginFile { file, trace }) = &self.plugin {
             add("-plugin", format!("{},{}={trace}", file.display(), s2lab_trace::DESCRIPTOR));
@@ -129,6 +145,38 @@ impl<Fd: Display> HostMachine<'_, Fd> {
         args.extend(["-nodefaults", "-no-reboot", "-S"].map(String::from));
         args
     }
+}
+
+/// Returns the command line of a scenario's host, with names in place of descriptors and of files of the
+/// cache. Its CPU is the model's name, without options.
+pub fn template(host: &scenario::Host, kernel_arguments: &str) -> Vec<String> {
+    let names: Vec<String> = host.devices.keys().map(|name| format!("<bar of {name}>")).collect();
+    let devices = host.devices.iter().zip(&names);
+    let devices: Vec<_> = devices
+        .map(|((name, device), bar)| PciDevice {
+            name,
+            model: device.model,
+            bar_size: device.bar.0,
+            bar: bar.as_str(),
+        })
+        .collect();
+    HostMachine {
+        cpu: &host.cpu,
+        gic: host.gic,
+        ram_size: host.memory.0,
+        ram: "<ram>",
+        channels: Channels {
+            qmp: "<qmp>",
+            gdb: "<gdb>",
+            console: "<console>",
+            agent: "<agent>",
+            ssh: "<ssh>",
+        },
+        begin: Begin::Boot { kernel: Path::new("<cache>/Image"), initramfs: "<initramfs>", kernel_arguments },
+        devices: &devices,
+        plugin: Some(PluginFile { file: Path::new("<cache>/libs2lab_plugin.so"), trace: "<trace>" }),
+    }
+    .arguments()
 }
 
 fn shared_memory(id: &str, fd: &impl Display, size: u64) -> String {
@@ -149,12 +197,19 @@ mod tests {
             ram_size: 1536 << 20,
             ram: 10,
             channels: Channels { qmp: 11, gdb: 12, console: 13, agent: 14, ssh: 18 },
-            kernel: Path::new("/store/Image"),
-            initramfs: 15,
-            kernel_arguments: "console=ttyAMA0",
+            begin: Begin::Boot {
+                kernel: Path::new("/store/Image"),
+                initramfs: 15,
+                kernel_arguments: "console=ttyAMA0",
+            },
             devices: &[device("nic", 16), device("gpu", 17)],
             plugin: Some(PluginFile { file: Path::new("/store/libs2lab_plugin.so"), trace: 19 }),
         };
-        insta::assert_snapshot!(machine.arguments().join("\n"));
+        let booted = machine.arguments();
+        insta::assert_snapshot!(booted.join("\n"));
+        let saved = HostMachine { begin: Begin::Saved, ..machine }.arguments();
+        let kernel = booted.iter().position(|argument| argument == "-kernel").unwrap();
+        let due = [&booted[..kernel], &["-incoming".into(), "defer".into()], &booted[kernel + 6..]].concat();
+        assert_eq!(saved, due, "all else is as it was in the machine that was saved");
     }
 }

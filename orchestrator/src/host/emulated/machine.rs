@@ -1,7 +1,7 @@
 //! A QEMU with everything attached to it, stopped before its first instruction.
 
 use super::{
-    argv::{Channels, HostMachine, PciDevice, PluginFile, RAM_START},
+    argv::{Begin, Channels, HostMachine, PciDevice, PluginFile, RAM_START},
     cpu::CpuError,
     gdb::{Gdb, GdbError},
     look,
@@ -9,6 +9,7 @@ use super::{
     plugin::{self, Taken},
     process::Launcher,
     qmp::{Qmp, QmpError},
+    saved::{self, SaveError},
     trace::TlbiTrace,
     watched::Watched,
 };
@@ -92,6 +93,8 @@ pub enum MachineError {
     Qmp(#[from] QmpError),
     #[error(transparent)]
     Gdb(#[from] GdbError),
+    #[error(transparent)]
+    Load(#[from] SaveError),
     #[error("{0} before it was attached to")]
     Ended(Ended),
     #[error("QEMU and its gdbstub did not come up in {0:?}")]
@@ -104,9 +107,7 @@ pub enum MachineError {
 pub struct Parts<'a> {
     pub qemu: &'a Qemu,
     pub host: &'a scenario::Host,
-    pub kernel: &'a Path,
-    pub initramfs: OwnedFd,
-    pub kernel_arguments: &'a str,
+    pub beginning: Beginning<'a>,
     /// The folder for QEMU's command line and messages.
     pub folder: &'a Path,
     pub deadlines: Deadlines,
@@ -114,6 +115,14 @@ pub struct Parts<'a> {
     pub gdb: Option<UnixListener>,
     /// QEMU's plugin, or the reason why there is none.
     pub plugin: Result<&'a Path, &'a str>,
+}
+
+/// The way in which a machine begins.
+pub enum Beginning<'a> {
+    /// With the first instruction of a kernel.
+    Boot { kernel: &'a Path, initramfs: OwnedFd, kernel_arguments: &'a str },
+    /// In the state of a machine that was saved in this file.
+    Saved(&'a Path),
 }
 
 /// The emulated host. Dropping it kills QEMU.
@@ -217,9 +226,12 @@ impl<'a> Attachments<'a> {
             ram_size: ram.1.size(),
             ram: ram.0,
             channels: Channels { qmp: qmp.0, gdb: gdb.0, console: console.0, agent: agent.0, ssh: ssh.0 },
-            kernel: parts.kernel,
-            initramfs: parts.initramfs.as_raw_fd(),
-            kernel_arguments: parts.kernel_arguments,
+            begin: match &parts.beginning {
+                Beginning::Boot { kernel, initramfs, kernel_arguments } => {
+                    Begin::Boot { kernel, initramfs: initramfs.as_raw_fd(), kernel_arguments }
+                }
+                Beginning::Saved(_) => Begin::Saved,
+            },
             devices: &devices,
             plugin: plugin.map(|(taken, (trace, _))| PluginFile { file: taken.file, trace: *trace }),
         }
@@ -238,7 +250,13 @@ async fn start(
     let mut inherit = vec![];
     let made = Attachments::make(parts.host, plugin, &mut inherit)?;
     let arguments = made.arguments(&parts, cpu);
-    inherit.push(parts.initramfs);
+    let state = match parts.beginning {
+        Beginning::Boot { initramfs, .. } => {
+            inherit.push(initramfs);
+            None
+        }
+        Beginning::Saved(state) => Some(state),
+    };
     let mut command = parts.qemu.command();
     if let Ok((plugin, _)) = &made.plugin {
         plugin.declare(&mut command);
@@ -247,7 +265,8 @@ async fn start(
     command.args(&arguments).stdin(Stdio::null()).stdout(output).stderr(log);
     let process = launcher.launch(command, inherit).await.map_err(MachineError::Start)?;
     let process = Watched::new(process, parts.deadlines.of(Deadline::Rest));
-    let (process, qmp, gdb) = attach(process, made.qmp.1, made.gdb.1, parts.deadlines).await?;
+    let streams = (made.qmp.1, made.gdb.1);
+    let (process, qmp, gdb) = attach(process, streams, state, parts.deadlines).await?;
     let gdb = match parts.gdb {
         Some(listener) => gdb.shared(listener),
         None => gdb,
@@ -259,18 +278,22 @@ async fn start(
     Ok((Host { process, qmp, gdb, ssh: made.ssh.1, ram, bars, trace }, streams, arguments))
 }
 
-/// Connects to a QEMU that has started. One that cannot be attached to is killed.
+/// Connects to QMP and to the gdbstub of a QEMU that has started, and has it read the `state` of a saved
+/// machine. One that cannot be attached to is killed.
 async fn attach(
     process: Watched,
-    qmp: UnixStream,
-    gdb: UnixStream,
+    (qmp, gdb): (UnixStream, UnixStream),
+    state: Option<&Path>,
     deadlines: Deadlines,
 ) -> Result<(Watched, Qmp, Gdb), MachineError> {
     let ending = &process.ending;
     let both = async {
-        let qmp = Qmp::connect(qmp, deadlines.of(Deadline::Qmp), ending.clone()).await?;
+        let mut qmp = Qmp::connect(qmp, deadlines.of(Deadline::Qmp), ending.clone()).await?;
         let gdb = Gdb::connect(gdb, deadlines.of(Deadline::Gdb), ending.clone()).await?;
         gdb.offers(look::registers())?;
+        if let Some(state) = state {
+            saved::load(&mut qmp, state, deadlines.of(Deadline::Save)).await?;
+        }
         Ok((qmp, gdb))
     };
     let whole = deadlines.of(Deadline::Attach);

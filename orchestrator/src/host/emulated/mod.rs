@@ -17,8 +17,9 @@ mod plugin;
 pub mod preflight;
 pub mod qmp;
 pub mod roms;
+pub mod saved;
 pub mod trace;
 mod watched;
 
-pub use machine::{Host, Parts, Streams};
+pub use machine::{Beginning, Host, Parts, Streams};
 pub use s2lab_os::child::{orphans, process};

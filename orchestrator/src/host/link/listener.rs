@@ -43,6 +43,8 @@ pub enum AgentNotice {
 pub(super) struct Listener {
     /// The nonce of the host's frames.
     pub(super) nonce: u64,
+    /// Their nonce until the host begins anew, if it was saved.
+    pub(super) before: Option<u64>,
     pub(super) state: Arc<Mutex<State>>,
     pub(super) notices: mpsc::Sender<AgentNotice>,
     pub(super) liveness: Liveness,
@@ -96,6 +98,7 @@ impl Listener {
                 self.take(frame).await?;
                 notify.send_modify(|n| *n += 1);
             }
+            lock(&self.state).pending = decoder.pending();
             self.liveness.reading(false);
         }
     }
@@ -109,9 +112,12 @@ impl Listener {
                 frame.version
             ));
         }
+        if peer == Peer::Host && frame.nonce == self.nonce && self.before.take().is_some() {
+            lock(&self.state).host_begins_anew();
+        }
         let nonce = match &peer {
             Peer::Guest(_) => lock(&self.state).cell.nonce,
-            _ => self.nonce,
+            _ => self.before.unwrap_or(self.nonce),
         };
         if frame.nonce != nonce {
             return wrong("a frame of another cell".into());

@@ -22,6 +22,8 @@ pub(crate) struct LastHeard {
     pub(crate) console_closed: bool,
     /// True while frames have come that are not noted yet.
     pub(crate) reads: bool,
+    /// True while s2lab has stopped the machine: nothing of it is due.
+    pub(crate) stands: bool,
 }
 
 impl Liveness {
@@ -49,6 +51,15 @@ impl Liveness {
     /// Notes that frames have come, or that all of them are noted.
     pub(crate) fn reading(&self, reads: bool) {
         self.lock().reads = reads;
+    }
+
+    /// Notes that s2lab has stopped the machine, or lets it run on.
+    pub(crate) fn stands(&self, stands: bool) {
+        let mut heard = self.lock();
+        heard.stands = stands;
+        if let Some((last, _)) = &mut heard.beat {
+            *last = waits::now();
+        }
     }
 
     /// Returns true while frames have come that are not noted yet.

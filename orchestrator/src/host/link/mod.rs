@@ -4,6 +4,7 @@ mod error;
 mod listener;
 mod liveness;
 mod looks;
+mod saved;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -12,6 +13,7 @@ pub use error::{LinkError, ending};
 pub use listener::AgentNotice;
 pub(crate) use liveness::{LastHeard, Liveness};
 pub use looks::{LookRequest, LookRequests};
+pub use saved::{ResumePatience, SavedLink};
 
 use super::ending::Ending;
 use listener::Listener;
@@ -79,6 +81,7 @@ impl Link {
         let liveness = Liveness::default();
         let listener = Listener {
             nonce,
+            before: None,
             state: Arc::clone(&state),
             notices,
             liveness: liveness.clone(),

@@ -39,7 +39,7 @@ pub(super) struct PresentCell {
 pub(super) struct State {
     pub(super) cell: PresentCell,
     /// The number that a peer's next frame must have.
-    next_seq: BTreeMap<Peer, u64>,
+    pub(super) next_seq: BTreeMap<Peer, u64>,
     pub(super) hello: BTreeMap<Peer, Hello>,
     pub(super) ended: BTreeMap<String, GuestEnd>,
     pub(super) replies: BTreeMap<u64, (Peer, Result<Value, Failure>)>,
@@ -53,6 +53,8 @@ pub(super) struct State {
     /// The look that a person in the host has asked for, until it is begun.
     pub(super) look: Option<LookRequest>,
     pub(super) failed: Option<String>,
+    /// The bytes of a frame whose end has not come yet.
+    pub(super) pending: usize,
 }
 
 impl State {

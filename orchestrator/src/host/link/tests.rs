@@ -286,3 +286,81 @@ async fn the_newest_request_for_a_look_counts() {
     agent.write_all(&request(3, 5, None)).await.unwrap();
     assert_eq!(requests.next().await, LookRequest { id: 5, guest: None });
 }
+
+/// The nonce of a host that goes on.
+const NEXT: u64 = 44;
+
+fn beat(from: Peer, nonce: u64, seq: u64) -> Vec<u8> {
+    let body = Body::Notice(Notice::Heartbeat { uptime_ms: 1, stored: 0 });
+    encode(&Frame { version: VERSION, nonce, seq, from, to: Peer::Lab, body }).unwrap()
+}
+
+/// Returns the state of a link on which host and guest have said hello and the host has answered a request.
+async fn saved() -> SavedLink {
+    let (mut link, mut agent, _hearing) = link();
+    agent.write_all(&[hello(Peer::Host, 0), hello(Peer::Guest("g0".into()), 0)].concat()).await.unwrap();
+    link.hello(&Peer::Guest("g0".into()), SOON).await.unwrap();
+    let (answer, ()) = tokio::join!(link.ask_host(stop(), SOON), async {
+        requests(&mut agent, 1).await;
+        agent.write_all(&reply(Peer::Host, 1, 0)).await.unwrap();
+    });
+    answer.unwrap();
+    link.saved().unwrap()
+}
+
+/// Goes on with an agent that sends `bytes` after it has the request.
+async fn resumed(bytes: Vec<u8>, beat: Duration) -> Result<Link, LinkError> {
+    let saved = saved().await;
+    let (ours, mut agent) = UnixStream::pair().unwrap();
+    let (heard, _hearing) = mpsc::channel(16);
+    let patience = ResumePatience { answer: SOON, heartbeat: beat };
+    let (link, ()) =
+        tokio::join!(Link::resume(ours, &saved, NEXT, heard, Ending::unknown(), patience), async {
+            assert_eq!(requests(&mut agent, 1).await, [1], "the numbers of requests go on");
+            agent.write_all(&bytes).await.unwrap();
+            // The channel stays open until the link is there or has failed.
+            sleep(2 * beat).await;
+        });
+    link
+}
+
+#[tokio::test]
+async fn a_host_goes_on_with_another_nonce_and_is_believed_after_a_heartbeat() {
+    let anew = |seq, body| {
+        let (from, to) = (Peer::Host, Peer::Lab);
+        encode(&Frame { version: VERSION, nonce: NEXT, seq, from, to, body }).unwrap()
+    };
+    let greeting =
+        Hello { level: Level::Host, release: "6.1".into(), page_size: 4096, uptime_ms: 1, taint: None };
+    let begins = [
+        // Both were under way before the request came.
+        beat(Peer::Host, NONCE, 2),
+        beat(Peer::Guest("g0".into()), CELL, 1),
+        anew(0, Body::Notice(Notice::Hello(greeting))),
+        anew(1, Body::Reply { id: 1, result: Ok(Value::Null) }),
+    ];
+    let short = Duration::from_millis(200);
+    let silent = resumed(begins.concat(), short).await.err().unwrap();
+    assert_eq!(silent.to_string(), "host has not answered `heartbeat` in 200ms");
+    let beating = [begins.concat(), beat(Peer::Host, NEXT, 2)].concat();
+    let link = resumed(beating, short).await.unwrap();
+    assert_eq!(link.host_answered(), 1, "answers are counted anew");
+    assert!(link.is_up("g0"));
+    let late = [begins.concat(), beat(Peer::Host, NONCE, 3)].concat();
+    let old = resumed(late, short).await.err().unwrap();
+    assert!(old.to_string().contains("a frame of another cell"), "{old}");
+}
+
+#[tokio::test]
+async fn a_link_is_not_saved_within_a_frame() {
+    let (mut link, mut agent, _hearing) = link();
+    let (first, second) = (hello(Peer::Host, 0), hello(Peer::Guest("g0".into()), 0));
+    agent.write_all(&[&first[..], &second[..9]].concat()).await.unwrap();
+    link.hello(&Peer::Host, SOON).await.unwrap();
+    sleep(Duration::from_millis(100)).await;
+    assert_eq!(link.saved(), None);
+    agent.write_all(&second[9..]).await.unwrap();
+    link.hello(&Peer::Guest("g0".into()), SOON).await.unwrap();
+    sleep(Duration::from_millis(100)).await;
+    assert!(link.saved().is_some());
+}

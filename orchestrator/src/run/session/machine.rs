@@ -10,7 +10,7 @@ use super::super::{
 };
 use crate::{
     boot::kernel::ready::KernelFiles,
-    host::{Host, Parts, Streams},
+    host::{Beginning, Host, Parts, Streams},
 };
 use s2lab_model::{
     event::{Event, PlannedCell},
@@ -23,6 +23,7 @@ use tokio::{net::UnixListener, sync::Mutex};
 /// The hint if no socket for gdb can be made.
 const NO_SOCKET: &str = "a socket's path has at most 107 bytes: give a shorter --out, or set XDG_RUNTIME_DIR";
 
+/// Makes a host that stands before its first instruction.
 pub(super) async fn host(
     shared: &Shared<'_>,
     host: &scenario::Host,
@@ -32,20 +33,37 @@ pub(super) async fn host(
     gdb: Option<UnixListener>,
 ) -> Result<(Host, Streams), Stop> {
     let initramfs = shared.boot.initramfs(kernel);
-    let crash = shared.operator.map_or(CRASH_ENDS, Operator::crash);
     let own = [&host.arguments, shared.boot.arguments(name)].concat();
-    let parts = Parts {
-        qemu: shared.qemu,
-        host,
+    let beginning = Beginning::Boot {
         kernel: &kernel.boot.image,
         initramfs: initramfs.map_err(|e| Stop::lab(format!("cannot make the host's initramfs: {e}")))?,
-        kernel_arguments: &kernel_arguments(&format!("{nonce:016x}"), crash, &own),
+        kernel_arguments: &kernel_arguments(&format!("{nonce:016x}"), crash(shared), &own),
+    };
+    let parts = Parts { gdb, ..parts(shared, host, folder, beginning) };
+    Ok(Host::prepare(shared.launcher, parts).await?)
+}
+
+/// Returns the parts of a host that no gdb attaches to.
+pub(super) fn parts<'a>(
+    shared: &Shared<'a>,
+    host: &'a scenario::Host,
+    folder: &'a Path,
+    beginning: Beginning<'a>,
+) -> Parts<'a> {
+    Parts {
+        qemu: shared.qemu,
+        host,
+        beginning,
         folder,
         deadlines: shared.deadlines,
-        gdb,
+        gdb: None,
         plugin: shared.boot.plugin().map(|plugin| plugin.file.as_path()),
-    };
-    Ok(Host::prepare(shared.launcher, parts).await?)
+    }
+}
+
+/// Returns the arguments of the host's kernel about crashes.
+pub(super) fn crash(shared: &Shared<'_>) -> &'static str {
+    shared.operator.map_or(CRASH_ENDS, Operator::crash)
 }
 
 pub(super) fn gdb_socket(
@@ -99,7 +117,7 @@ pub(super) fn environment(
     shared: &Shared<'_>,
     machine: &scenario::Host,
     kernel: &KernelFiles,
-    host: &Host,
+    (host, is_resumed): (&Host, bool),
 ) -> Event {
     let blocking =
         [(environment::CPU, machine.cpu.clone()), (environment::ACCELERATOR, environment::TCG.to_owned())];
@@ -107,6 +125,9 @@ pub(super) fn environment(
     variable.insert(environment::FACTOR.into(), shared.factor.to_string());
     if let Some(seed) = shared.seed {
         variable.insert(environment::ORDER.into(), format!("--shuffle={seed}"));
+    }
+    if is_resumed {
+        variable.insert(environment::BOOT.into(), environment::RESUMED.into());
     }
     let plugin = match host.trace().and(shared.boot.plugin()) {
         Ok(plugin) => format!("sha256:{}", plugin.sha256),

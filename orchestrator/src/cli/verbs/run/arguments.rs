@@ -46,6 +46,9 @@ pub(crate) struct Arguments {
     /// Boot a host for each cell; by default cells with the same host share a boot
     #[arg(long)]
     pub(crate) isolate: bool,
+    /// Go on with a saved host whose guests are up, in place of a boot; boot and save if there is none
+    #[arg(long, conflicts_with_all = ["repeat", "gdb"])]
+    pub(crate) resume: bool,
     /// Stop after the first failure
     #[arg(long)]
     pub(crate) fail_fast: bool,
@@ -91,6 +94,7 @@ impl Arguments {
             failed: false,
             shuffle: None,
             isolate: false,
+            resume: false,
             fail_fast: false,
             jobs: None,
             bisect: false,

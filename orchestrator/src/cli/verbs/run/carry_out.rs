@@ -200,13 +200,17 @@ impl<'a> ActiveRun<'a> {
             None if compare.is_some() => 1,
             None => gathered.jobs(self.arguments.jobs),
         };
-        let Arguments { fail_fast, isolate, .. } = *self.arguments;
+        let Arguments { fail_fast, isolate, resume, .. } = *self.arguments;
         let attempts = self.arguments.attempts();
         // The cells of a comparison are printed together, at its end.
         let has_lines = self.outputs.has_lines() && compare.is_none();
+        // A saved host has the guests of its cell.
+        let isolate = isolate || resume;
         let course = Course { jobs, attempts, fail_fast, isolate, compare };
+        let saved = gathered.saved(resume);
         let mut run = gathered.run(self.folder.clone(), log, self.interruption.clone(), operator);
         run.seed = self.arguments.seed();
+        run.saved = saved;
         let cells = match self.arguments.seed() {
             Some(seed) => shuffled(cells, seed),
             None => cells,

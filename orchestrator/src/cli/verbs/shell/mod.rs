@@ -67,6 +67,9 @@ pub(crate) struct Arguments {
     /// Let gdb attach to the host before its first instruction; no deadlines
     #[arg(long)]
     gdb: bool,
+    /// Go on with a saved host whose guests are up, in place of a boot; boot and save if there is none
+    #[arg(long, conflicts_with = "gdb")]
+    resume: bool,
     #[command(flatten)]
     parts: PartArguments,
     /// Do not touch the network: what is not in the cache is an error
@@ -131,7 +134,9 @@ pub(crate) fn shell(context: &Context, arguments: Arguments) -> Result<u8, Failu
         let stopped = Arc::new(OnceLock::new());
         let (log, writer) = log(&folder, Arc::clone(&stopped), mode == Mode::Quiet).map_err(unusable)?;
         let operator = Arc::new(Operator::new(Some(When::Instead(errand)), arguments.gdb, tables::now));
-        let run = gathered.run(folder.clone(), log, interruption.clone(), Some(Arc::clone(&operator)));
+        let saved = gathered.saved(arguments.resume);
+        let mut run = gathered.run(folder.clone(), log, interruption.clone(), Some(Arc::clone(&operator)));
+        run.saved = saved;
         let logs = folder.cell_path(&cell.key);
         let course =
             Course { jobs: 1, attempts: Attempts::Once, fail_fast: false, isolate: true, compare: None };

@@ -1,0 +1,51 @@
+//! A cell on a saved host says what it says on a host that boots.
+
+use crate::harness::{Done, Place, left_over};
+
+/// The words in the report of a resumed cell.
+const RESUMED: &str = "  variable boot = resumed";
+
+#[test]
+fn a_saved_host_says_what_a_booted_one_says() {
+    same_booted_and_resumed(&["vfio-pci-bar@debian-6.12"]);
+}
+
+/// The same for every shipped scenario. Those that count boot each time.
+#[test]
+#[ignore = "half an hour"]
+fn all_scenarios_say_on_saved_hosts_what_they_say_on_booted_ones() {
+    same_booted_and_resumed(&["--set", "full", "--kernel", "debian-6.1", "--kernel", "debian-6.12"]);
+}
+
+fn passes(run: &Done) {
+    assert_eq!((run.code, run.signal), (Some(0), None), "{}{}", run.stdout, run.stderr);
+}
+
+fn same_booted_and_resumed(what: &[&str]) {
+    let booted = Place::new();
+    passes(&booted.s2lab(["run"].iter().chain(what)));
+    // It saves the hosts that the cache does not have.
+    passes(&Place::new().s2lab(["run", "--resume"].iter().chain(what)));
+    let resumed = Place::new();
+    passes(&resumed.s2lab(["run", "--resume"].iter().chain(what)));
+    assert_eq!(left_over(&resumed), Vec::<String>::new());
+    let (due, found) = (booted.reports(), resumed.reports());
+    assert_eq!(found.len(), due.len());
+    let mut compared = 0;
+    for ((key, due), (of, found)) in due.iter().zip(&found) {
+        assert_eq!(of, key);
+        assert!(!due.contains(RESUMED), "{due}");
+        let counts = due.contains("count");
+        assert!(found.contains(RESUMED) || counts, "{key} has booted:\n{found}");
+        assert_eq!(constant(found), constant(due), "{key}");
+        compared += 1;
+    }
+    assert!(compared > 0, "no report");
+}
+
+/// Returns a report without what is never compared.
+fn constant(report: &str) -> String {
+    let (before, after) = report.split_once("[numbers]\n").unwrap();
+    let blocking = after.lines().filter(|line| line.starts_with("  blocking "));
+    before.lines().chain(blocking).collect::<Vec<_>>().join("\n")
+}
