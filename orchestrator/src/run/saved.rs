@@ -44,7 +44,7 @@ pub struct SavedHosts {
     known: Mutex<BTreeMap<PathBuf, String>>,
 }
 
-/// What is known of a saved host, beside the state of its machine.
+/// The facts about a saved host, beside the state of its machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SavedFacts {

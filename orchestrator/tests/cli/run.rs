@@ -77,6 +77,18 @@ fn what_the_kernels_need_is_printed_first() {
     session.check_runs("needs");
 }
 
+/// The cells of a saved host are one boot, and gdb begins at the first instruction.
+#[test]
+fn a_saved_host_is_no_sample_and_has_no_first_instruction() {
+    let home = Home::new();
+    let mut session = home.session();
+    for other in ["--repeat=2", "--gdb"] {
+        assert_eq!(session.s2lab(&["run", "--resume", other]).status.code(), Some(2), "{other}");
+    }
+    session.check("run-resume-refused");
+    assert_eq!(home.tree("state"), Vec::<String>::new());
+}
+
 /// Returns the name of the only run, which has the time in it.
 fn only_run(home: &Home) -> String {
     let names = home.runs();

@@ -67,7 +67,7 @@ fn render() -> String {
         }
     }
     out.push_str(WHOLE);
-    for run in &whole::RUNS {
+    for run in whole::RUNS {
         let name = format!("{}{}", run.name, if run.mounts { " (mounts)" } else { "" });
         let _ = writeln!(out, "| {name} | {} | {} |", run.what, run.due);
     }

@@ -63,7 +63,7 @@ pub enum Begin<'a, Fd = i32> {
         initramfs: Fd,
         kernel_arguments: &'a str,
     },
-    /// In the state of a machine that was saved, which a command of QMP names.
+    /// With the state of a machine that was saved, which a command of QMP names.
     Saved,
 }
 

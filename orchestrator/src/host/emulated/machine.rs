@@ -121,7 +121,7 @@ pub struct Parts<'a> {
 pub enum Beginning<'a> {
     /// With the first instruction of a kernel.
     Boot { kernel: &'a Path, initramfs: OwnedFd, kernel_arguments: &'a str },
-    /// In the state of a machine that was saved in this file.
+    /// With the state of a machine that was saved in this file.
     Saved(&'a Path),
 }
 

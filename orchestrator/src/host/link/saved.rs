@@ -112,12 +112,13 @@ impl Link {
         link.ask_host(Resume { nonce }, patience.answer).await?;
         link.nonce = nonce;
         link.hello(&Peer::Host, patience.answer).await?;
-        link.heartbeat(patience.heartbeat).await?;
+        let beats = |state: &mut State| state.beats.contains_key(&Peer::Host).then_some(());
+        link.wait(&Peer::Host, "heartbeat", patience.heartbeat.into(), beats).await?;
         Ok(link)
     }
 
     /// Waits for the next heartbeat of the host's agent.
-    async fn heartbeat(&mut self, deadline: Duration) -> Result<(), LinkError> {
+    pub(crate) async fn heartbeat(&mut self, deadline: Duration) -> Result<(), LinkError> {
         let last = |state: &State| state.beats.get(&Peer::Host).map(|beat| beat.last);
         let known = last(&lock(&self.state));
         let next = |state: &mut State| (last(&*state) > known).then_some(());
@@ -140,9 +141,10 @@ impl State {
         state
     }
 
-    /// The host begins anew: its frames and answers are counted from 0.
+    /// The host begins anew: its frames and answers are counted from 0, and no heartbeat has come.
     pub(super) fn host_begins_anew(&mut self) {
         self.next_seq.insert(Peer::Host, 0);
+        self.beats.remove(&Peer::Host);
         self.host_answered = 0;
     }
 }

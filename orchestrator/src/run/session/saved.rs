@@ -26,6 +26,9 @@ use tokio::{net::UnixStream, sync::mpsc, time::sleep};
 const NOTICES: usize = 64;
 /// The number of stops until one is between two frames of the agents.
 const STOPS: u32 = 5;
+/// The time from a heartbeat to the stop. A resumed host is believed after its next one, which comes a second
+/// after the last.
+const AFTER_A_BEAT: Duration = Duration::from_millis(800);
 /// The time in which s2lab has read all that a machine has sent before it was stopped, and the interval of
 /// the checks.
 const SETTLES: Duration = Duration::from_secs(1);
@@ -141,6 +144,8 @@ impl Session<'_> {
     async fn saved(&mut self, key: &SavedKey) -> Result<Option<Keeping>, Unsaved> {
         self.console_is_tested().await?;
         let Some(place) = key.place().await else { return Ok(None) };
+        self.link.heartbeat(self.deadlines.of(Deadline::Silence)).await?;
+        sleep(AFTER_A_BEAT).await;
         let liveness = self.link.liveness();
         liveness.stands(true);
         let written = self.write(&place).await;
