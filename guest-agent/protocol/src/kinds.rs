@@ -91,6 +91,48 @@ impl fmt::Display for AssignKind {
     }
 }
 
+/// The memory of the host that backs a guest's RAM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RamKind {
+    /// Anonymous memory, with huge pages as the host's settings have it.
+    Anonymous,
+    /// A file of memfd_create(2).
+    Memfd,
+    /// Pages of 2 MiB from hugetlbfs.
+    Hugetlb,
+    /// Anonymous memory with MADV_HUGEPAGE.
+    Thp,
+    /// Anonymous memory with MADV_NOHUGEPAGE.
+    NoThp,
+}
+
+impl RamKind {
+    pub const ALL: [RamKind; 5] =
+        [RamKind::Anonymous, RamKind::Memfd, RamKind::Hugetlb, RamKind::Thp, RamKind::NoThp];
+
+    /// The word in scenarios and messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            RamKind::Anonymous => "anonymous",
+            RamKind::Memfd => "memfd",
+            RamKind::Hugetlb => "hugetlb",
+            RamKind::Thp => "thp",
+            RamKind::NoThp => "no-thp",
+        }
+    }
+}
+
+impl fmt::Display for RamKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The size of a page of [`RamKind::Hugetlb`] in bytes. arm64 has it with pages of 4 KiB and of 64 KiB
+/// (Linux 6.1 to 7.2 arch/arm64/mm/hugetlbpage.c).
+pub const HUGE_PAGE: u64 = 2 << 20;
+
 /// The instructions of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -292,6 +334,9 @@ mod tests {
 
     #[test]
     fn a_kind_has_one_spelling() {
+        for kind in RamKind::ALL {
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.name());
+        }
         for kind in MapKind::ALL {
             assert_eq!(serde_json::to_value(kind).unwrap(), kind.name());
             assert_eq!(kind.name().parse(), Ok(kind));

@@ -108,4 +108,8 @@ pub enum Facility {
     VfioIommuType1,
     /// A device's IOMMU group.
     Iommu,
+    /// Pages of 2 MiB in `/sys/kernel/mm/hugepages`.
+    HugePages,
+    /// The advice of madvise(2) about transparent huge pages.
+    TransparentHugePages,
 }

@@ -4,9 +4,9 @@ use super::backing::{self, Backing};
 use super::buffer::Buffer;
 use super::image::{self, Segment};
 use super::layout;
-use super::memslot::{self, Flags, Slot};
+use super::memslot::{self, Flags, Pair, Slot};
 use super::payload::{self, Function, Mailbox};
-use super::ram::{Parts, Ram};
+use super::ram::{Part, Parts, Ram};
 use super::stage1::{Attribute, Rights, Stage1};
 use crate::fault;
 use crate::guest::hold::Spinners;
@@ -80,6 +80,7 @@ pub(super) struct Plan {
     pub(super) parts: Parts,
     pub(super) devices: Vec<Device>,
     pub(super) stage1: Stage1,
+    joined: Option<Pair>,
 }
 
 impl Plan {
@@ -89,8 +90,7 @@ impl Plan {
             return Err(fault::invalid(format_args!("a VM has 1 to {MOST_VCPUS} vCPUs, not {}", guest.cpus)));
         }
         let image = image::own(root)?;
-        let parts = Parts::of(u64::from(guest.memory_mib) << 20, &image, guest.cpus)?;
-        let ram = Ram::map(u64::from(guest.memory_mib) << 20)?;
+        let joined = guest.joined.as_ref().map(|joined| Pair::of(joined, &guest.devices)).transpose()?;
         let mut bars = vec![];
         for assigned in &guest.devices {
             let address = Address::parse(&assigned.host_address)?;
@@ -98,8 +98,14 @@ impl Plan {
                 .ok_or_else(|| fault::invalid(format_args!("{address} has no prefetchable BAR")))?;
             bars.push((assigned, address, bar));
         }
-        let ipas = layout::place(bars.iter().map(|(.., bar)| bar.size))
-            .ok_or_else(|| fault::invalid("the BARs of the VM do not fit its address space"))?;
+        let sizes: Vec<u64> = bars.iter().map(|(.., bar)| bar.size).collect();
+        let memory = u64::from(guest.memory_mib) << 20;
+        let behind = joined.map_or(0, |joined| joined.behind_ram(&sizes));
+        let ram = Ram::map(root, &guest.ram, memory, behind)?;
+        let parts = Parts::of(&ram, &image, guest.cpus)?;
+        let ipas = joined
+            .map_or_else(|| layout::place(sizes.iter().copied()), |joined| joined.place(memory, &sizes));
+        let ipas = ipas.ok_or_else(|| fault::invalid("the BARs of the VM do not fit its address space"))?;
         let mut devices = vec![];
         for ((assigned, address, bar), ipa) in bars.into_iter().zip(ipas) {
             devices.push(Device {
@@ -108,16 +114,23 @@ impl Plan {
                 bar: Bar { start: ipa, ..bar },
             });
         }
+        if let Some(joined) = joined {
+            joined.join(&ram, &mut devices)?;
+        }
         let stage1 = Stage1::new(ram, parts.tables)?;
-        let mut plan = Plan { image, parts, devices, stage1 };
+        let mut plan = Plan { image, parts, devices, stage1, joined };
         plan.map_own(&ram)?;
         Ok((plan, ram))
     }
 
     /// Yields the memslots, each with its number.
-    pub(super) fn slots(&self, ram: &Ram) -> impl Iterator<Item = (u32, Slot)> {
+    pub(super) fn slots(&self, ram: &Ram) -> Vec<(u32, Slot)> {
         let devices = self.devices.iter().map(Device::slot);
-        (memslot::RAM..).zip(std::iter::once(ram.slot()).chain(devices))
+        let own = (memslot::RAM..).zip(std::iter::once(ram.slot()).chain(devices)).collect();
+        match self.joined {
+            Some(joined) => joined.slots(own),
+            None => own,
+        }
     }
 
     /// Maps the program, the areas of the vCPUs and the doorbell in stage 1.
@@ -132,15 +145,20 @@ impl Plan {
             let va = ram.at(part).addr().get() as u64;
             stage1.map(va, ram.ipa(part), part.size, Attribute::WriteBack, data)?;
         }
-        let (tables, read) = (parts.tables, Rights { write: false, execute: false });
-        let va = ram.at(tables).addr().get() as u64;
-        stage1.map(va, ram.ipa(tables), tables.size, Attribute::WriteBack, read)?;
+        let read = Rights { write: false, execute: false };
+        for part in parts.edges.iter().chain([&parts.tables]) {
+            let va = ram.at(*part).addr().get() as u64;
+            stage1.map(va, ram.ipa(*part), part.size, Attribute::WriteBack, read)?;
+        }
         stage1.map(layout::DOORBELL_VA, layout::DOORBELL, layout::PAGE, Attribute::DeviceNGnRE, data)
     }
 
-    /// Writes the mailboxes and the copy of the program as it is at this moment. The vCPUs begin
-    /// after that.
+    /// Writes the mailboxes, the edges, and the copy of the program as it is at this moment. The vCPUs
+    /// begin after that.
     pub(super) fn load(&self, ram: &Ram) {
+        for edge in &self.parts.edges {
+            ram.write(edge.last_word(), &[1; WORD as usize]);
+        }
         for cpu in &self.parts.cpus {
             let stack = ram.at(cpu.stack).addr().get() as u64 + cpu.stack.size;
             let mailbox = Mailbox {
@@ -166,6 +184,8 @@ impl Plan {
 pub(super) struct Vm<C> {
     pub(super) ram: Ram,
     pub(super) devices: Vec<Device>,
+    pub(super) joined: Option<Pair>,
+    edges: Vec<Part>,
     stage1: Stage1,
     calls: Arc<C>,
     mapped: Vec<Window>,
@@ -183,15 +203,21 @@ struct Window {
 impl<C: Calls> Vm<C> {
     /// The parts of the plan, and the vCPUs that were made by it.
     pub(super) fn new(plan: Plan, ram: Ram, calls: C) -> Vm<C> {
-        let Plan { devices, stage1, .. } = plan;
-        Vm { ram, devices, stage1, calls: Arc::new(calls), mapped: vec![], spinners: Spinners::none() }
+        let Plan { devices, stage1, joined, parts, .. } = plan;
+        let (edges, calls, mapped, spinners) = (parts.edges, Arc::new(calls), vec![], Spinners::none());
+        Vm { ram, devices, joined, edges, stage1, calls, mapped, spinners }
     }
 
     /// Loads a word of each table that was made since. The VMM has written them, and stage 2 has
     /// only what a vCPU has accessed; a look walks all of them through stage 2.
     fn walk_tables(&self, cpu: u32, used: u64) -> Result<(), Failure> {
+        self.touch(cpu, self.stage1.since(used))
+    }
+
+    /// Loads a word from each place.
+    fn touch(&self, cpu: u32, places: impl Iterator<Item = NonNull<u8>>) -> Result<(), Failure> {
         let row = Row { offset: 0, bytes: WORD, ends: false };
-        let rows: Vec<_> = self.stage1.since(used).map(|place| Placed { row, place }).collect();
+        let rows: Vec<_> = places.map(|place| Placed { row, place }).collect();
         payload::load(self.free()?, cpu, Loads::BACK, &rows, &mut vec![0; rows.len()])
     }
 
@@ -287,6 +313,8 @@ impl<C: Calls> Machine for Vm<C> {
                 self.walk_tables(cpu, 0)?;
             }
         }
+        // So a look sees each kind of memory, and the pages beside the next one.
+        self.touch(0, self.edges.iter().map(|edge| self.ram.at(edge.last_word())))?;
         let calls = Arc::clone(&self.calls);
         let spinning = |(cpu, word)| {
             let calls = Arc::clone(&calls);

@@ -1,9 +1,11 @@
 //! The memslots of a VM, and the operations on them while it runs.
 
+use super::backing::reserve;
 use super::layout;
 use super::machine::{Calls, Device, Vm};
+use super::ram::Ram;
 use crate::fault;
-use s2lab_protocol::ask::{Memslot, MemslotDone};
+use s2lab_protocol::ask::{AssignedDevice, Joined, Memslot, MemslotDone};
 use s2lab_protocol::{Failure, MemslotOperation};
 
 /// The number of the memslot of RAM. Those of the devices follow.
@@ -43,6 +45,94 @@ impl Slot {
     }
 }
 
+/// Two regions with one memslot, by the numbers of the memslots that they have otherwise. The second is
+/// right behind the first, as IPAs and in this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Pair {
+    first: u32,
+    second: u32,
+}
+
+impl Pair {
+    pub(super) fn of(joined: &Joined, devices: &[AssignedDevice]) -> Result<Pair, Failure> {
+        let number = |name: &String| {
+            let found = (RAM + 1..).zip(devices).find(|(_, device)| device.device == *name);
+            found
+                .map(|(number, _)| number)
+                .ok_or_else(|| fault::invalid(format_args!("there is no device {name}")))
+        };
+        let (first, second) = (joined.first.as_ref().map_or(Ok(RAM), number)?, number(&joined.second)?);
+        match first == second {
+            true => Err(fault::invalid("a region is not joined with itself")),
+            false => Ok(Pair { first, second }),
+        }
+    }
+
+    fn has(self, number: u32) -> bool {
+        [self.first, self.second].contains(&number)
+    }
+
+    /// Returns the place of a memslot's device among all devices, or None for RAM.
+    fn device(number: u32) -> Option<usize> {
+        Some(number.checked_sub(RAM + 1)? as usize)
+    }
+
+    /// Returns the bytes that this process needs right behind its RAM.
+    pub(super) fn behind_ram(self, sizes: &[u64]) -> u64 {
+        let second = Pair::device(self.second).and_then(|second| sizes.get(second));
+        if self.first == RAM { second.copied().unwrap_or_default() } else { 0 }
+    }
+
+    /// Like [`layout::place`], for devices of which two are joined, or one with RAM of `memory` bytes.
+    pub(super) fn place(self, memory: u64, sizes: &[u64]) -> Option<Vec<u64>> {
+        let (first, second) = (Pair::device(self.first), Pair::device(self.second)?);
+        let mut whole = sizes.to_vec();
+        let size = std::mem::take(whole.get_mut(second)?);
+        if let Some(first) = first {
+            *whole.get_mut(first)? += size;
+        }
+        let mut placed = layout::place(whole)?;
+        let start = match first {
+            Some(first) => placed.get(first)? + sizes.get(first)?,
+            None => layout::RAM + memory,
+        };
+        *placed.get_mut(second)? = start;
+        Some(placed)
+    }
+
+    /// Moves the mappings in this process.
+    pub(super) fn join(self, ram: &Ram, devices: &mut [Device]) -> Result<(), Failure> {
+        let unknown = || fault::invalid("a region that is joined is not there");
+        let size = |number| {
+            let device = Pair::device(number).and_then(|device| devices.get(device));
+            device.map(|device| device.slot().size as usize).ok_or_else(unknown)
+        };
+        let behind = match Pair::device(self.first) {
+            None => ram.behind(),
+            Some(first) => {
+                let (first_size, second_size) = (size(self.first)?, size(self.second)?);
+                let reserved = reserve(first_size.saturating_add(second_size));
+                let (base, _) = reserved.map_err(|why| fault::system("move", "two BARs together", why))?;
+                devices.get_mut(first).ok_or_else(unknown)?.backing.move_to(base)?;
+                base.with_addr(base.addr().saturating_add(first_size))
+            }
+        };
+        let second = Pair::device(self.second).and_then(|second| devices.get_mut(second));
+        second.ok_or_else(unknown)?.backing.move_to(behind)
+    }
+
+    /// Makes one memslot of two.
+    pub(super) fn slots(self, own: Vec<(u32, Slot)>) -> Vec<(u32, Slot)> {
+        let second = own.iter().find(|(number, _)| *number == self.second).map_or(0, |(_, slot)| slot.size);
+        let joined = |(number, slot): (u32, Slot)| match number {
+            _ if number == self.second => None,
+            _ if number == self.first => Some((number, Slot { size: slot.size + second, ..slot })),
+            _ => Some((number, slot)),
+        };
+        own.into_iter().filter_map(joined).collect()
+    }
+}
+
 /// Carries out an operation on a memslot of the VM.
 pub(super) fn operate<C: Calls>(vm: &mut Vm<C>, ask: &Memslot) -> Result<MemslotDone, Failure> {
     let Memslot { address, operation, with } = ask;
@@ -50,6 +140,9 @@ pub(super) fn operate<C: Calls>(vm: &mut Vm<C>, ask: &Memslot) -> Result<Memslot
         None => (RAM, vm.ram.slot()),
         Some(address) => find(&vm.devices, address).map(|(number, device)| (number, device.slot()))?,
     };
+    if vm.joined.is_some_and(|joined| joined.has(number)) {
+        return Err(fault::invalid("the memslot is joined with another"));
+    }
     let steps = match operation {
         MemslotOperation::Remove => vec![slot.removed()],
         MemslotOperation::Add | MemslotOperation::Unlog => vec![slot],

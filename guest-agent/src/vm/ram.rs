@@ -1,14 +1,17 @@
-//! The RAM of a VM: anonymous memory, of which the program's copy, an area for each vCPU and the
-//! tables of stage 1 take the beginning.
+//! The RAM of a VM: memory of one kind, or of two in equal parts. The program's copy, an area for each
+//! vCPU and the tables of stage 1 take the beginning of it; with two kinds the tables are in the second.
 
 use super::memslot::{Flags, Slot};
-use super::{backing::anonymous, image::Segment, layout};
-use crate::fault;
-use s2lab_protocol::Failure;
+use super::{backing, image::Segment, layout};
+use crate::{fault, root::Root};
+use s2lab_protocol::{Failure, RamKind, WORD};
+use std::ffi::c_void;
 use std::ptr::NonNull;
 
 /// Bytes of a vCPU's stack. The payload needs a few hundred.
 pub(super) const STACK: u64 = 4 * layout::AREA;
+/// The most kinds of memory.
+const MOST_KINDS: usize = 2;
 /// Bytes of a vCPU's buffer: the rows and words of a batch.
 pub(super) const BUFFER: u64 = 8 * layout::AREA;
 
@@ -17,6 +20,8 @@ pub(super) const BUFFER: u64 = 8 * layout::AREA;
 pub(super) struct Ram {
     base: NonNull<u8>,
     size: u64,
+    /// The number of kinds of memory.
+    kinds: u64,
 }
 
 // SAFETY: it is an address; who uses the memory answers for it.
@@ -39,6 +44,8 @@ pub(super) struct Parts {
     pub(super) cpus: Vec<CpuParts>,
     /// All that is left, for tables.
     pub(super) tables: Part,
+    /// The end of each kind of memory, which is there to be accessed.
+    pub(super) edges: Vec<Part>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,9 +55,17 @@ pub(super) struct CpuParts {
     pub(super) buffer: Part,
 }
 
+impl Part {
+    /// Returns its last word.
+    pub(super) fn last_word(self) -> Part {
+        Part { offset: self.offset + self.size - WORD, size: WORD }
+    }
+}
+
 impl Parts {
-    /// Divides RAM of `size` bytes.
-    pub(super) fn of(size: u64, image: &[Segment], cpus: u32) -> Result<Parts, Failure> {
+    /// Divides RAM.
+    pub(super) fn of(ram: &Ram, image: &[Segment], cpus: u32) -> Result<Parts, Failure> {
+        let Ram { size, kinds, .. } = *ram;
         let mut next = 0u64;
         let mut take = |bytes: u64| {
             let part = Part { offset: next, size: bytes.next_multiple_of(layout::AREA) };
@@ -61,18 +76,41 @@ impl Parts {
         let cpus = (0..cpus)
             .map(|_| CpuParts { mailbox: take(layout::AREA), stack: take(STACK), buffer: take(BUFFER) })
             .collect();
-        let left = size.checked_sub(next).filter(|left| *left >= layout::AREA);
+        let edge = |number: u64| (size / kinds * number).saturating_sub(layout::AREA);
+        let (lowest, highest) = (edge(1), edge(kinds));
+        let start = if kinds == 1 { next } else { size / kinds * (kinds - 1) };
+        let left = highest.checked_sub(start).filter(|left| next <= lowest && *left >= layout::AREA);
         let left = left.ok_or_else(|| {
             fault::invalid(format_args!("a VM of {size} bytes of RAM; it needs {next} and its tables"))
         })?;
-        Ok(Parts { image, cpus, tables: Part { offset: next, size: left } })
+        let edges = (1..=kinds).map(|number| Part { offset: edge(number), size: layout::AREA }).collect();
+        Ok(Parts { image, cpus, tables: Part { offset: start, size: left }, edges })
     }
 }
 
 impl Ram {
-    /// Maps `size` bytes.
-    pub(super) fn map(size: u64) -> Result<Ram, Failure> {
-        Ok(Ram { base: anonymous::map(size)?.cast(), size })
+    /// Maps `size` bytes of these kinds, each of which has an equal part. `behind` bytes more are
+    /// reserved after them.
+    pub(super) fn map(root: &Root, kinds: &[RamKind], size: u64, behind: u64) -> Result<Ram, Failure> {
+        if !(1..=MOST_KINDS).contains(&kinds.len()) {
+            let found = kinds.len();
+            return Err(fault::invalid(format_args!("RAM is of 1 to {MOST_KINDS} kinds, not {found}")));
+        }
+        let failed = |why: &dyn std::fmt::Display| fault::system("map", format_args!("{size} bytes"), why);
+        let whole = usize::try_from(size.saturating_add(behind)).map_err(|why| failed(&why))?;
+        let (base, _) = backing::reserve(whole).map_err(|why| failed(&why))?;
+        let ram = Ram { base: base.cast(), size, kinds: kinds.len() as u64 };
+        let part = size / ram.kinds;
+        for (kind, number) in kinds.iter().zip(0..) {
+            let at = ram.at(Part { offset: part * number, size: part });
+            backing::ram(root, *kind, at.cast(), part as usize)?;
+        }
+        Ok(ram)
+    }
+
+    /// Returns the first address behind it.
+    pub(super) fn behind(&self) -> NonNull<c_void> {
+        self.base.with_addr(self.base.addr().saturating_add(self.size as usize)).cast()
     }
 
     /// Returns its memslot.
@@ -102,6 +140,14 @@ impl Ram {
 }
 
 #[cfg(test)]
+impl Ram {
+    /// Maps anonymous memory.
+    pub(super) fn anonymous(size: u64) -> Ram {
+        Ram::map(&Root::machine(), &[RamKind::Anonymous], size, 0).unwrap()
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -109,18 +155,40 @@ mod tests {
     fn parts_do_not_overlap() {
         let segment = |start, end| Segment { start, end, write: false, execute: true };
         let image = [segment(0x40_0000, 0x41_2345), segment(0x42_0000, 0x42_0001)];
-        let parts = Parts::of(64 << 20, &image, 2).unwrap();
+        let parts = Parts::of(&Ram::anonymous(64 << 20), &image, 2).unwrap();
         let cpus = parts.cpus.iter().flat_map(|cpu| [cpu.mailbox, cpu.stack, cpu.buffer]);
-        let all: Vec<_> = parts.image.iter().copied().chain(cpus).chain([parts.tables]).collect();
+        let all: Vec<_> =
+            parts.image.iter().copied().chain(cpus).chain([parts.tables, parts.edges[0]]).collect();
         assert_eq!(all[0], Part { offset: 0, size: 0x2_0000 });
         assert!(all.windows(2).all(|two| two[0].offset + two[0].size == two[1].offset), "{all:x?}");
-        assert_eq!(parts.tables.offset + parts.tables.size, 64 << 20);
-        assert!(Parts::of(1 << 20, &image, 2).is_err());
+        assert_eq!(parts.edges[0].last_word().offset + WORD, 64 << 20);
+        assert!(Parts::of(&Ram::anonymous(1 << 20), &image, 2).is_err());
+    }
+
+    #[test]
+    fn each_kind_of_memory_has_a_half_that_is_used_to_its_end() {
+        let kinds = [RamKind::Memfd, RamKind::NoThp];
+        let ram = Ram::map(&Root::machine(), &kinds, 5 << 20, 1 << 20).unwrap();
+        let image = [Segment { start: 0x40_0000, end: 0x42_0000, write: false, execute: true }];
+        let parts = Parts::of(&ram, &image, 1).unwrap();
+        let half = 5 << 19;
+        assert_eq!(parts.tables.offset, half);
+        let ends: Vec<_> = parts.edges.iter().map(|edge| edge.last_word().offset + WORD).collect();
+        assert_eq!(ends, [half, 2 * half]);
+        for edge in &parts.edges {
+            ram.write(edge.last_word(), b"end");
+        }
+        assert_eq!(ram.behind().addr().get() - ram.base.addr().get(), 5 << 20);
+        // The copy of the program does not fit into the first half.
+        let large = [Segment { end: 0x62_0000, ..image[0] }];
+        assert!(Parts::of(&ram, &large, 1).is_err() && Ram::map(&Root::machine(), &[], 1 << 20, 0).is_err());
+        let three = [RamKind::Thp; 3];
+        assert!(Ram::map(&Root::machine(), &three, 3 << 20, 0).unwrap_err().message.contains("not 3"));
     }
 
     #[test]
     fn what_is_written_is_there() {
-        let ram = Ram::map(1 << 20).unwrap();
+        let ram = Ram::anonymous(1 << 20);
         let part = Part { offset: layout::AREA, size: layout::AREA };
         ram.write(part, b"abc");
         // SAFETY: within the RAM.

@@ -175,7 +175,7 @@ mod tests {
 
     fn fresh(size: u64) -> Stage1 {
         let tables = Part { offset: layout::AREA, size };
-        Stage1::new(Ram::map(layout::AREA + size).unwrap(), tables).unwrap()
+        Stage1::new(Ram::anonymous(layout::AREA + size), tables).unwrap()
     }
 
     /// Walks the tables like an MMU.

@@ -212,7 +212,9 @@ impl CellContext<'_, '_> {
             nonce: self.session.nonce,
             memory_mib,
             cpus: guest.vcpus,
+            ram: guest.ram_kinds(),
             devices,
+            joined: guest.joined(),
         };
         self.session.ask_host(ask, self.session.deadlines.of(Deadline::Request)).await?;
         Ok(())

@@ -13,8 +13,8 @@ use s2lab::{
 };
 use s2lab_model::event::Stage;
 use s2lab_protocol::{
-    AssignKind, Body, Decoder, Facility, Failure, FailureKind, Frame, GuestEnd, Notice, Peer, VERSION, Vma,
-    VmmKind,
+    AssignKind, Body, Decoder, Facility, Failure, FailureKind, Frame, GuestEnd, Notice, Peer, RamKind,
+    VERSION, Vma, VmmKind,
     ask::{Ask, AssignedDevice, Bind, Dump, Finish, HostRequest, Resume, StartGuest, StopGuest, VmaFlags},
     encode,
 };
@@ -263,7 +263,9 @@ impl Alone {
             nonce: NONCE,
             memory_mib: 64,
             cpus: 1,
+            ram: vec![RamKind::Anonymous],
             devices: vec![device],
+            joined: None,
         };
         match self.ask(spec).await {
             Ok(started) if started.vmm == "qemu 10.0.2 (fake)" => Ok(started.pid),
@@ -396,7 +398,8 @@ async fn builtin(
         .and_then(|()| fs::set_permissions(&program, fs::Permissions::from_mode(0o755)))
         .map_err(|e| e.to_string())?;
     let (name, vmm) = ("g0".to_owned(), VmmKind::Builtin);
-    let spec = StartGuest { name, vmm, nonce: NONCE, memory_mib: 64, cpus: 1, devices: vec![] };
+    let (ram, devices, joined) = (vec![RamKind::Anonymous], vec![], None);
+    let spec = StartGuest { name, vmm, nonce: NONCE, memory_mib: 64, cpus: 1, ram, devices, joined };
     let started = agent.ask(spec).await.map(|started| started.vmm);
     let begin = Instant::now();
     while started.is_ok() && agent.link.guest_ended("g0").is_none() && begin.elapsed() < SOON {

@@ -39,7 +39,7 @@ pub use reset::{Reset, ResetDone};
 pub use resume::Resume;
 pub use run_program::{ProgramEnd, ProgramRun, RunProgram};
 pub use show_tables::{LookEnd, ShowTables};
-pub use start_guest::{AssignedDevice, GuestStarted, StartGuest};
+pub use start_guest::{AssignedDevice, GuestStarted, Joined, StartGuest};
 pub use stop_guest::StopGuest;
 pub use store::{Store, StoreResult, Stored, pattern};
 pub use vma_flags::{Vma, VmaFlags};

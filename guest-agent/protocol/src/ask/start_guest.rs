@@ -1,7 +1,7 @@
 //! Starting a guest.
 
 use super::{Ask, HostRequest};
-use crate::{AssignKind, VmmKind};
+use crate::{AssignKind, RamKind, VmmKind};
 use serde::{Deserialize, Serialize};
 
 /// Starts a guest. The answer comes when its VMM runs, the guest's own [`crate::Notice::Hello`]
@@ -16,7 +16,22 @@ pub struct StartGuest {
     /// Guest RAM in MiB.
     pub memory_mib: u32,
     pub cpus: u32,
+    /// The memory behind RAM: one kind, or two for its lower and its upper half. Only for the built-in
+    /// VMM; QEMU has its own.
+    pub ram: Vec<RamKind>,
     pub devices: Vec<AssignedDevice>,
+    /// Two regions with one memslot. Only for the built-in VMM.
+    pub joined: Option<Joined>,
+}
+
+/// Two regions with one memslot. The second is right behind the first, for the guest and in the VMM.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Joined {
+    /// The name of a device. None: RAM.
+    pub first: Option<String>,
+    /// The name of another device.
+    pub second: String,
 }
 
 /// A device of the host, assigned to a guest.

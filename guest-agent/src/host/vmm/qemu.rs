@@ -3,7 +3,7 @@
 use crate::pci::Address;
 use crate::{fault, root::Root};
 use s2lab_protocol::ask::StartGuest;
-use s2lab_protocol::{AssignKind, Facility, Failure, LONGEST_NAME, is_name};
+use s2lab_protocol::{AssignKind, Facility, Failure, LONGEST_NAME, RamKind, is_name};
 use std::os::fd::RawFd;
 use std::process::Command;
 
@@ -35,7 +35,10 @@ pub(super) fn not_started(guest: &str, why: &str) -> Failure {
 /// Returns QEMU's command line. The guest's link and QMP are the open files `link` and `qmp`; its
 /// console is QEMU's stdout.
 fn arguments(spec: &StartGuest, [link, qmp]: [RawFd; 2]) -> Result<Vec<String>, Failure> {
-    let StartGuest { name, vmm: _, nonce, memory_mib, cpus, devices } = spec;
+    let StartGuest { name, vmm: _, nonce, memory_mib, cpus, ram, devices, joined } = spec;
+    if *ram != [RamKind::Anonymous] || joined.is_some() {
+        return Err(fault::invalid(format_args!("QEMU decides about the memory of guest {name}")));
+    }
     if let Some(device) = devices.iter().find(|device| device.kind != AssignKind::VfioPci) {
         return Err(fault::invalid(format_args!(
             "QEMU cannot assign {} through {}",
@@ -100,7 +103,9 @@ mod tests {
             nonce: 0xab,
             memory_mib: 256,
             cpus: 1,
+            ram: vec![RamKind::Anonymous],
             devices: slots.iter().map(device).collect(),
+            joined: None,
         }
     }
 
@@ -145,6 +150,7 @@ mod tests {
     #[test]
     fn nothing_smuggles_options_into_the_command_line() {
         let kind = |spec: StartGuest| arguments(&spec, [3, 4]).unwrap_err().kind;
+        assert_eq!(kind(StartGuest { ram: vec![RamKind::Hugetlb], ..spec(&[]) }), FailureKind::Invalid);
         assert_eq!(kind(StartGuest { name: "g0 -monitor".into(), ..spec(&[]) }), FailureKind::Invalid);
         assert_eq!(kind(spec(&[0])), FailureKind::Invalid);
         assert_eq!(kind(spec(&[32])), FailureKind::Invalid);

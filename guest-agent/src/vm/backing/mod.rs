@@ -1,6 +1,8 @@
 //! The memory behind a memslot: a file for each kind.
 
-pub(super) mod anonymous;
+mod anonymous;
+mod hugetlb;
+mod memfd;
 mod sysfs;
 mod vfio;
 
@@ -8,7 +10,7 @@ use crate::fault;
 use crate::pci::Address;
 use crate::root::Root;
 use rustix::mm::{MapFlags, MremapFlags, ProtFlags, mmap, mmap_anonymous, mremap_fixed, munmap};
-use s2lab_protocol::{AssignKind, Bar, Failure};
+use s2lab_protocol::{AssignKind, Bar, Failure, RamKind};
 use std::ffi::c_void;
 use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::{NonNull, null_mut};
@@ -51,12 +53,17 @@ impl Backing {
 
     /// Moves the mapping to another address of this process, which is aligned alike.
     pub(super) fn remap(&mut self) -> Result<(), Failure> {
-        let failed = |why| fault::system("move", "the mapping of a BAR", why);
-        let (base, length) = reserve(self.length).map_err(failed)?;
+        let reserved = reserve(self.length);
+        let (base, _) = reserved.map_err(|why| fault::system("move", "the mapping of a BAR", why))?;
+        self.move_to(base)
+    }
+
+    /// Moves the mapping to `base`, where so many bytes are reserved.
+    pub(super) fn move_to(&mut self, base: NonNull<c_void>) -> Result<(), Failure> {
+        let (from, length) = (self.base.as_ptr(), self.length);
         // SAFETY: the new range is reserved for this mapping; only KVM uses the old one.
-        let moved =
-            unsafe { mremap_fixed(self.base.as_ptr(), length, length, MremapFlags::MAYMOVE, base.as_ptr()) };
-        moved.map_err(failed)?;
+        let moved = unsafe { mremap_fixed(from, length, length, MremapFlags::MAYMOVE, base.as_ptr()) };
+        moved.map_err(|why| fault::system("move", "the mapping of a BAR", why))?;
         self.base = base;
         Ok(())
     }
@@ -68,6 +75,17 @@ pub(super) fn of(root: &Root, kind: AssignKind, address: &Address, bar: Bar) -> 
         AssignKind::VfioPci => vfio::map(root, address, bar),
         AssignKind::Sysfs => sysfs::map(root, address, bar, ""),
         AssignKind::SysfsWc => sysfs::map(root, address, bar, "_wc"),
+    }
+}
+
+/// Maps RAM of this kind at `at`, where `length` bytes are reserved.
+pub(super) fn ram(root: &Root, kind: RamKind, at: NonNull<c_void>, length: usize) -> Result<(), Failure> {
+    match kind {
+        RamKind::Anonymous => anonymous::map(at, length),
+        RamKind::Memfd => memfd::map(at, length),
+        RamKind::Hugetlb => hugetlb::map(root, at, length),
+        RamKind::Thp => anonymous::map_advised(at, length, anonymous::HUGE),
+        RamKind::NoThp => anonymous::map_advised(at, length, anonymous::SMALL),
     }
 }
 
@@ -112,7 +130,7 @@ unsafe fn map_at(
 
 /// Reserves `length` bytes at an address that is a multiple of their size, rounded up to a power of
 /// two.
-fn reserve(length: usize) -> rustix::io::Result<(NonNull<c_void>, usize)> {
+pub(super) fn reserve(length: usize) -> rustix::io::Result<(NonNull<c_void>, usize)> {
     let align = length.next_power_of_two();
     let whole = length.saturating_add(align);
     // SAFETY: a new mapping at an address of the kernel's choice touches no memory of this process.

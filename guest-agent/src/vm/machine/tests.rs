@@ -4,10 +4,10 @@ use crate::guest::tests::{ADDRESS, BAR_SIZE, bar_file, fixture};
 use crate::link::tests::Tape;
 use crate::link::{Credentials, Incoming, Link};
 use s2lab_protocol::ask::{
-    Ask, AssignedDevice, GuestRequest, Hold, Load, Loaded, Release, Store, Stored, pattern,
+    Ask, AssignedDevice, GuestRequest, Hold, Joined, Load, Loaded, Release, Store, Stored, pattern,
 };
 use s2lab_protocol::{
-    AssignKind, Body, By, Frame, Manner, MemslotOperation, Peer, ProbeKind, VERSION, VmmKind, encode,
+    AssignKind, Body, By, Frame, Manner, MemslotOperation, Peer, ProbeKind, RamKind, VERSION, VmmKind, encode,
 };
 use serde_json::Value;
 use std::path::Path;
@@ -74,7 +74,9 @@ fn spec() -> StartGuest {
         nonce: 7,
         memory_mib: 64,
         cpus: 1,
+        ram: vec![RamKind::Anonymous],
         devices: vec![device],
+        joined: None,
     }
 }
 
@@ -230,4 +232,27 @@ fn a_memslot_is_changed_by_its_number() {
     assert_eq!(seen, expected);
     let moved = vm.devices[0].backing.address();
     assert!(slots[0].1.address != moved && slots.last().unwrap().1.address == moved);
+}
+
+#[test]
+fn a_bar_right_behind_ram_has_one_memslot_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = fixture(folder.path());
+    std::os::unix::fs::symlink("/proc", folder.path().join("proc")).unwrap();
+    let joined = |first: Option<&str>, second: &str| {
+        Some(Joined { first: first.map(str::to_owned), second: second.to_owned() })
+    };
+    let ram = vec![RamKind::Memfd, RamKind::Thp];
+    let of = |joined| Plan::of(&root, &StartGuest { ram: ram.clone(), joined, ..spec() });
+    let (plan, ram) = of(joined(None, "nic")).unwrap();
+    let (memory, both) = (64 << 20, (64 << 20) + BAR_SIZE);
+    let whole = Slot { ipa: layout::RAM, size: both, address: ram.slot().address, flags: Flags::None };
+    assert_eq!(plan.slots(&ram), [(memslot::RAM, whole)]);
+    let nic = plan.devices[0].slot();
+    assert_eq!((nic.ipa, nic.address), (layout::RAM + memory, ram.slot().address + memory));
+    let mut vm = Vm::new(plan, ram, ThisCpu::new(Returned::Done));
+    let ask = Memslot { address: Some(GUEST_ADDRESS.into()), operation: MemslotOperation::Log, with: None };
+    assert_eq!(vm.memslot(&ask).unwrap_err().message, "the memslot is joined with another");
+    assert!(of(joined(None, "gpu")).unwrap_err().message.contains("gpu"));
+    assert!(of(joined(Some("nic"), "nic")).unwrap_err().message.contains("with itself"));
 }

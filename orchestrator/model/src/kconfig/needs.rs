@@ -3,7 +3,7 @@
 
 use super::{Config, Setting};
 use crate::cell::ResolvedCell;
-use s2lab_protocol::Facility;
+use s2lab_protocol::{Facility, RamKind};
 use std::{collections::BTreeSet, fmt};
 
 /// An option that a kernel must have.
@@ -31,6 +31,8 @@ pub enum Whose {
     Assigning,
     /// Scenarios that assign a device in any way.
     WithDevices,
+    /// Scenarios in which this kind of memory backs RAM.
+    WithRam(&'static [RamKind]),
 }
 
 pub(crate) const fn need(option: &'static str, reason: &'static str, of: Whose) -> Need {
@@ -46,8 +48,8 @@ const fn or_module(need: Need, module: &'static str) -> Need {
 }
 
 /// The options that host, guests and agent need. An option that is not in the table is always on
-/// for arm64 (the GIC, PSCI), or the lab works without it (hot-plug, huge pages).
-pub static NEEDS: [Need; 16] = [
+/// for arm64 (the GIC, PSCI), or the lab works without it (hot-plug).
+pub static NEEDS: [Need; 18] = [
     need("BLK_DEV_INITRD", "the host's user land is an initramfs", Whose::All),
     need("BINFMT_ELF", "the agent is an ELF program", Whose::All),
     need("DEVTMPFS", "the agent finds its devices in it", Whose::All),
@@ -79,6 +81,18 @@ pub static NEEDS: [Need; 16] = [
         Facility::VfioIommuType1,
     ),
     shown(need("ARM_SMMU_V3", "VFIO needs the machine's IOMMU", Whose::Assigning), Facility::Iommu),
+    shown(
+        need("HUGETLBFS", "RAM of a guest is of its pages", Whose::WithRam(&[RamKind::Hugetlb])),
+        Facility::HugePages,
+    ),
+    shown(
+        need(
+            "TRANSPARENT_HUGEPAGE",
+            "the VMM gives advice about them",
+            Whose::WithRam(&[RamKind::Thp, RamKind::NoThp]),
+        ),
+        Facility::TransparentHugePages,
+    ),
 ];
 
 impl Need {
@@ -89,6 +103,10 @@ impl Need {
             Whose::All => true,
             Whose::Assigning => assigning(),
             Whose::WithDevices => assigns().next().is_some(),
+            Whose::WithRam(kinds) => {
+                let mut ram = cell.guests.values().flat_map(|guest| &guest.ram);
+                ram.any(|kind| kinds.contains(kind))
+            }
         }
     }
 }
@@ -229,6 +247,22 @@ mod tests {
         assert!(lacking(&config(&off, &[]), &ram, &BTreeSet::new()).is_empty());
         assert_eq!(options(&lacking(&config(&off, &[]), &bar(), &BTreeSet::new())), off);
         assert_eq!(options(&lacking(&config(&["KVM"], &[]), &ram, &BTreeSet::new())), ["KVM"]);
+    }
+
+    #[test]
+    fn huge_pages_are_needed_where_they_back_ram() {
+        let mut ram = cell("idle.yaml", RAM);
+        let off = ["HUGETLBFS", "TRANSPARENT_HUGEPAGE"];
+        let mut lacks = |kinds: &[RamKind]| {
+            ram.guests.values_mut().for_each(|guest| guest.ram = kinds.to_vec());
+            lacking(&config(&off, &[]), &ram, &BTreeSet::new())
+                .iter()
+                .map(|lack| lack.need.option)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(lacks(&[RamKind::Memfd, RamKind::Anonymous]), [""; 0]);
+        assert_eq!(lacks(&[RamKind::Memfd, RamKind::Hugetlb]), ["HUGETLBFS"]);
+        assert_eq!(lacks(&[RamKind::NoThp]), ["TRANSPARENT_HUGEPAGE"]);
     }
 
     #[test]

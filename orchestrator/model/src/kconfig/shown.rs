@@ -99,8 +99,14 @@ mod tests {
     use super::*;
     use s2lab_protocol::Facility;
 
-    const FACILITIES: [Facility; 4] =
-        [Facility::Kvm, Facility::VfioPci, Facility::VfioIommuType1, Facility::Iommu];
+    const FACILITIES: [Facility; 6] = [
+        Facility::Kvm,
+        Facility::VfioPci,
+        Facility::VfioIommuType1,
+        Facility::Iommu,
+        Facility::HugePages,
+        Facility::TransparentHugePages,
+    ];
 
     fn said(config: Option<&str>, delivered: &[&str], kind: FailureKind) -> (StopCause, String) {
         let config = config.map(|text| Config::parse(&format!("CONFIG_ARM64=y\n{text}")).unwrap());

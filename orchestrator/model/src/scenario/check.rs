@@ -54,6 +54,7 @@ pub(super) fn check(
     super::accesses::check(&parts, sink);
     super::operations::check(&parts, sink);
     super::memslots::check(&parts, sink);
+    super::backing::check(&parts, sink);
     parts.names_are_unique("look", sink);
     parts.names_are_unique("measure", sink);
     parts.measures_have_one_width(sink);

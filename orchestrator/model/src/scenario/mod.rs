@@ -5,7 +5,8 @@
 
 use crate::kernel::Trait;
 use crate::steps::{Step, is_usual_vcpus, usual_vcpus};
-use s2lab_protocol::{AssignKind, VmmKind};
+use s2lab_protocol::ask::Joined;
+use s2lab_protocol::{AssignKind, RamKind, VmmKind};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 mod accesses;
 mod arguments;
 pub(crate) mod axes;
+mod backing;
 mod check;
 mod cpus;
 mod expectations;
@@ -192,14 +194,35 @@ pub struct Guest {
     #[serde(default = "usual_vcpus", skip_serializing_if = "is_usual_vcpus")]
     #[schemars(schema_with = "schema::vcpus")]
     pub vcpus: u32,
+    /// The memory behind its RAM: one kind, or two for the lower and the upper half, which are two VMAs
+    /// under one memslot; `anonymous` if left out. Only for `vmm: builtin`.
+    #[serde(default, deserialize_with = "load::one_or_many", skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::ram")]
+    pub ram: Vec<RamKind>,
     /// The host's devices that it gets, each with the way. A device belongs to one guest.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub assign: BTreeMap<String, AssignDriver>,
+    /// Two regions under one memslot, the second right behind the first: `ram` and a device, or two
+    /// devices. Only for `vmm: builtin`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::join")]
+    pub join: Vec<String>,
 }
 
 impl Guest {
     fn default_memory() -> Size {
         Size(256 << 20)
+    }
+
+    /// Returns the kinds of memory behind its RAM.
+    pub fn ram_kinds(&self) -> Vec<RamKind> {
+        if self.ram.is_empty() { vec![RamKind::Anonymous] } else { self.ram.clone() }
+    }
+
+    /// Returns the regions under one memslot.
+    pub fn joined(&self) -> Option<Joined> {
+        let [first, second] = self.join.as_slice() else { return None };
+        Some(Joined { first: Some(first.clone()).filter(|first| first != RAM), second: second.clone() })
     }
 }
 

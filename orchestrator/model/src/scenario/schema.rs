@@ -102,6 +102,23 @@ pub(crate) fn memslot_operation(_: &mut SchemaGenerator) -> Schema {
     ]})
 }
 
+/// One or two of [`s2lab_protocol::RamKind`].
+pub(super) fn ram(_: &mut SchemaGenerator) -> Schema {
+    let kind = json!({"oneOf": [
+        {"const": "anonymous", "description": "Anonymous memory, with huge pages as the host has them, if left out."},
+        {"const": "memfd", "description": "A file of memfd_create."},
+        {"const": "hugetlb", "description": "Pages of 2M from hugetlbfs."},
+        {"const": "thp", "description": "Anonymous memory with MADV_HUGEPAGE."},
+        {"const": "no-thp", "description": "Anonymous memory with MADV_NOHUGEPAGE."},
+    ]});
+    json_schema!({"anyOf": [kind, {"type": "array", "items": kind, "minItems": 1, "maxItems": 2, "uniqueItems": true}]})
+}
+
+/// Two regions.
+pub(super) fn join(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "array", "items": {"type": "string"}, "minItems": 2, "maxItems": 2, "uniqueItems": true})
+}
+
 /// A number of vCPUs.
 pub(crate) fn vcpus(_: &mut SchemaGenerator) -> Schema {
     let numbers: Vec<u32> = (1..=s2lab_protocol::MOST_VCPUS).collect();
@@ -168,7 +185,7 @@ pub(super) fn one_or_many<T: JsonSchema>(generator: &mut SchemaGenerator) -> Sch
 #[cfg(test)]
 mod tests {
     use super::*;
-    use s2lab_protocol::{Barrier, By, MapKind, MemslotOperation, Order, ProbeKind};
+    use s2lab_protocol::{Barrier, By, MapKind, MemslotOperation, Order, ProbeKind, RamKind};
     use serde::de::DeserializeOwned;
 
     /// The words of the schema are written by hand, because the agents' crate has no schemas.
@@ -185,5 +202,8 @@ mod tests {
         assert_eq!(words::<Barrier>("LoadStep", "barrier"), Barrier::ALL);
         assert_eq!(words::<ProbeKind>("ProbeStep", "do"), ProbeKind::ALL);
         assert_eq!(words::<MemslotOperation>("MemslotStep", "do"), MemslotOperation::ALL);
+        let ram = &value()["definitions"]["Guest"]["properties"]["ram"]["anyOf"][0]["oneOf"];
+        let words = ram.as_array().unwrap().iter().map(|word| word["const"].clone());
+        assert!(words.eq(RamKind::ALL.map(|kind| json!(kind.name()))), "{ram}");
     }
 }

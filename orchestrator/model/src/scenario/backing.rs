@@ -1,0 +1,91 @@
+//! Checks of the keys `ram` and `join` of a guest: the memory behind its regions.
+
+use super::parts::{Parts, Step, size};
+use super::{Guest, RAM, Size};
+use crate::diagnostic::Sink;
+use crate::yaml::{Entry, Node};
+use s2lab_protocol::{HUGE_PAGE, RamKind};
+
+/// The least size of a joined BAR: the largest page of a host.
+const LEAST_JOINED: u64 = 64 << 10;
+
+pub(super) fn check(parts: &Parts<'_>, sink: &mut Sink<'_>) {
+    for guest in parts.guests.iter().flat_map(|guests| guests.values()) {
+        is_of_builtin(guest, sink);
+        whole_pages(guest, sink);
+        joined(parts, guest, sink);
+    }
+    for step in parts.steps("memslot") {
+        operates(parts, step, sink);
+    }
+}
+
+fn is_of_builtin(guest: &Entry, sink: &mut Sink<'_>) {
+    if guest.node.get("vmm").and_then(Node::text) != Some("qemu") {
+        return;
+    }
+    for key in guest.node.entries().iter().filter(|entry| ["ram", "join"].contains(&entry.key.as_str())) {
+        let message = format!("`{}` is a key of the built-in VMM; QEMU decides about its memslots", key.key);
+        sink.error_help(key.span.clone(), message, "write `vmm: builtin`, or leave it out");
+    }
+}
+
+/// Checks that huge pages fill their part of RAM.
+fn whole_pages(guest: &Entry, sink: &mut Sink<'_>) {
+    let Some(kinds) = guest.node.get("ram").map(Node::one_or_many) else { return };
+    let memory = guest.node.get("memory");
+    let memory = memory.map_or(Some(Guest::default_memory().0), |_| size(memory));
+    let (Some(memory), true) = (memory, !kinds.is_empty()) else { return };
+    let part = memory / kinds.len() as u64;
+    for kind in kinds.iter().filter(|kind| kind.text() == Some(RamKind::Hugetlb.name())) {
+        if !part.is_multiple_of(HUGE_PAGE) {
+            let message = format!("{} of RAM are not whole pages of {}", Size(part), Size(HUGE_PAGE));
+            let help =
+                format!("give the guest `memory`: a multiple of {}", Size(HUGE_PAGE * kinds.len() as u64));
+            sink.error_help(kind.span.clone(), message, help);
+        }
+    }
+}
+
+/// Yields the regions that a guest joins.
+fn regions(guest: &Entry) -> impl Iterator<Item = &Node> {
+    guest.node.get("join").into_iter().flat_map(Node::items)
+}
+
+fn joined(parts: &Parts<'_>, guest: &Entry, sink: &mut Sink<'_>) {
+    for (node, place) in regions(guest).zip(0..) {
+        let Some(name) = node.text() else { continue };
+        if name == RAM {
+            if place > 0 {
+                let help = format!("write `{RAM}` first, and the device second");
+                sink.error_help(node.span.clone(), format!("`{RAM}` is not right behind a BAR"), help);
+            }
+            continue;
+        }
+        if !parts.is_device(name, &node.span, sink) {
+            continue;
+        }
+        if parts.owner.get(name) != Some(&guest.key.as_str()) {
+            let message = format!("guest `{}` does not have device `{name}`", guest.key);
+            sink.error(node.span.clone(), message);
+        }
+        let bar = parts.devices.as_ref().and_then(|devices| size(devices.get(name)?.node.get("bar")));
+        if bar.is_some_and(|bar| bar < LEAST_JOINED) {
+            let message = format!("a BAR that is joined has {} or more", Size(LEAST_JOINED));
+            sink.error_help(node.span.clone(), message, "pages of a host may be as large");
+        }
+    }
+}
+
+/// Reports an operation on a memslot that is joined.
+fn operates(parts: &Parts<'_>, step: &Step<'_>, sink: &mut Sink<'_>) {
+    let guest = parts.guests.as_ref().and_then(|guests| guests.get(step.word("guest")?));
+    for node in ["of", "with"].into_iter().filter_map(|key| step.body.get(key)) {
+        let is_it = |region: &Node| region.text().is_some() && region.text() == node.text();
+        if guest.is_some_and(|guest| regions(guest).any(is_it)) {
+            let message =
+                format!("the memslot of `{}` is joined with another", node.text().unwrap_or_default());
+            sink.error_help(node.span.clone(), message, "leave `join` out of the guest");
+        }
+    }
+}
