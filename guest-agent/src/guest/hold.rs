@@ -57,6 +57,17 @@ impl<W: Deref<Target = AtomicU32> + Clone + Send + 'static> Spinner<W> {
     }
 }
 
+/// Sets `word`, and does the work at least once, until `word` changes.
+pub(crate) fn repeat(word: &AtomicU32, mut work: impl FnMut() -> Result<(), Failure>) -> Result<(), Failure> {
+    word.store(SPIN, SeqCst);
+    loop {
+        work()?;
+        if word.load(SeqCst) != SPIN {
+            return Ok(());
+        }
+    }
+}
+
 /// The threads of a guest that is held, one for each vCPU; none if it is not held.
 pub(crate) struct Spinners<W>(Vec<Spinner<W>>);
 

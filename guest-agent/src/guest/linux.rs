@@ -2,7 +2,7 @@
 
 use super::bar::Mapped;
 use super::hold::Spinners;
-use super::machine::{Loads, Machine, Stores, Target};
+use super::machine::{Loads, Machine, Storer, Stores, Target};
 use super::span::Placed;
 use super::{command, load, probe, store, together::together};
 use crate::{
@@ -31,7 +31,33 @@ impl Linux {
     }
 }
 
+/// The CPUs of the machine, for threads that store.
+#[derive(Debug, Clone)]
+pub(super) struct Cpus(Vec<usize>);
+
+impl Storer for Cpus {
+    fn begin(&self, cpu: u32) -> Result<(), Failure> {
+        let found = self.0.get(cpu as usize).copied();
+        pin_to(
+            found
+                .ok_or_else(|| fault::invalid(format_args!("vCPU {cpu}; this guest has {}", self.0.len())))?,
+        )
+    }
+
+    fn store(&self, _: u32, stores: Stores, rows: &[Placed], words: &[u64]) -> Result<(), Failure> {
+        // SAFETY: the rows lie in a BAR that stays mapped.
+        unsafe { store::store(stores, rows, words) };
+        Ok(())
+    }
+
+    fn end(&self) -> u64 {
+        0
+    }
+}
+
 impl Machine for Linux {
+    type Storer = Cpus;
+
     fn map(&mut self, device: &str, address: &str, map: MapKind) -> Result<Target, Failure> {
         if let Some(mapped) = self.mapped.iter().find(|mapped| mapped.is(address, map)) {
             return Ok(mapped.target());
@@ -71,6 +97,13 @@ impl Machine for Linux {
         // SAFETY: the rows lie in a BAR that stays mapped.
         unsafe { load::load(loads, rows, words) };
         Ok(())
+    }
+
+    fn storer(&self, may_fault: bool) -> Result<Cpus, Failure> {
+        match may_fault {
+            true => Err(fault::invalid("only the built-in VMM runs a vCPU again whose KVM_RUN has failed")),
+            false => all_cpus().map(Cpus),
+        }
     }
 
     fn set_memory_space(&mut self, address: &str, on: bool) -> Result<(), Failure> {

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 /// A machine whose CPUs access BARs: the Linux that this process runs on, or a VM that it runs.
 pub(crate) trait Machine: Sync {
+    type Storer: Storer;
+
     /// Maps the BAR of the device at `address` as `map`, unless it is mapped already.
     fn map(&mut self, device: &str, address: &str, map: MapKind) -> Result<Target, Failure>;
 
@@ -27,6 +29,10 @@ pub(crate) trait Machine: Sync {
     /// Loads `words` from `rows` on a CPU.
     fn load(&self, cpu: u32, loads: Loads, rows: &[Placed], words: &mut [u64]) -> Result<(), Failure>;
 
+    /// Returns means to store from other threads than that of the requests. `may_fault`: an access that
+    /// KVM_RUN refuses with EFAULT is tried again.
+    fn storer(&self, may_fault: bool) -> Result<Self::Storer, Failure>;
+
     /// Switches memory space of the device at `address` on or off.
     fn set_memory_space(&mut self, address: &str, on: bool) -> Result<(), Failure>;
 
@@ -44,6 +50,18 @@ pub(crate) trait Machine: Sync {
     fn release(&mut self) -> Result<(), Failure>;
 }
 
+/// Means to store from any thread.
+pub(crate) trait Storer: Clone + Send + 'static {
+    /// Prepares the thread that stores on this CPU.
+    fn begin(&self, cpu: u32) -> Result<(), Failure>;
+
+    /// Like [`Machine::store`].
+    fn store(&self, cpu: u32, stores: Stores, rows: &[Placed], words: &[u64]) -> Result<(), Failure>;
+
+    /// Ends the stores, and returns how often an access was tried again.
+    fn end(&self) -> u64;
+}
+
 /// A mapped BAR, as the CPUs of a machine access it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Target {
@@ -55,6 +73,8 @@ pub(crate) struct Target {
 
 // SAFETY: it is an address with facts; who uses the address answers for it.
 unsafe impl Sync for Target {}
+// SAFETY: as above.
+unsafe impl Send for Target {}
 
 impl Target {
     /// Returns the address of byte `offset`, if `length` bytes from there lie in the BAR.

@@ -12,6 +12,7 @@ pub(crate) mod probe;
 mod program;
 pub(crate) mod span;
 pub(crate) mod store;
+mod stores;
 pub(crate) mod together;
 
 use crate::agent::Answers;
@@ -25,12 +26,15 @@ use s2lab_protocol::{Body, Failure};
 use serde_json::Value;
 pub(crate) use span::moved;
 use std::io::Read;
+use stores::Background;
 
 /// A guest between requests.
-struct Guest<M> {
+struct Guest<M: Machine> {
     machine: M,
     /// None: it has no operating system.
     program: Option<Program>,
+    /// The stores that go on.
+    stores: Option<Background<M::Storer>>,
 }
 
 /// Answers requests on the guest's own Linux until s2lab closes the link.
@@ -45,7 +49,7 @@ pub(crate) fn serve_on(
     link: &Link,
     mut incoming: Incoming<impl Read>,
 ) -> Result<(), LinkError> {
-    let mut guest = Guest { machine, program };
+    let mut guest = Guest { machine, program, stores: None };
     while let Some(frame) = incoming.next_frame()? {
         match frame.body {
             Body::Request { id, request } => link.reply(id, guest.dispatch(request))?,
@@ -58,8 +62,14 @@ pub(crate) fn serve_on(
 impl<M: Machine> Guest<M> {
     fn dispatch(&mut self, request: Request) -> Result<Value, Failure> {
         let Request::Guest(request) = request else { return Err(fault::wrong_level(&request)) };
+        let goes_on = matches!(request, GuestRequest::EndStores(_) | GuestRequest::Memslot(_));
+        if self.stores.is_some() && !goes_on {
+            return Err(fault::invalid("the guest stores"));
+        }
         match request {
+            GuestRequest::BeginStores(ask) => self.reply(ask),
             GuestRequest::Command(ask) => self.reply(ask),
+            GuestRequest::EndStores(ask) => self.reply(ask),
             GuestRequest::Hold(ask) => self.reply(ask),
             GuestRequest::Load(ask) => self.reply(ask),
             GuestRequest::Memslot(ask) => self.reply(ask),

@@ -19,7 +19,7 @@ impl<M: Machine> Answers<InGuest<RunProgram>> for Guest<M> {
     }
 }
 
-impl<M> Guest<M> {
+impl<M: Machine> Guest<M> {
     fn program(&mut self) -> Result<&mut Program, Failure> {
         let program = self.program.as_mut();
         program.ok_or_else(|| fault::invalid("the guest has no operating system, which a program needs"))

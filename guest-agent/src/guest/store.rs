@@ -14,10 +14,7 @@ use std::time::Duration;
 impl<M: Machine> Answers<Store> for Guest<M> {
     fn answer(&mut self, ask: Store) -> Result<Stored, Failure> {
         let Store { width, by, manner, bytes, .. } = ask;
-        Run::check(manner, width, bytes)?;
-        if let Some(misfit) = by.misfit(width) {
-            return Err(fault::invalid(misfit.why));
-        }
+        check(&ask)?;
         let target = self.machine.map(&ask.device, &ask.address, ask.map)?;
         let run = Run::of(manner, bytes, target)?;
         let machine = &self.machine;
@@ -31,6 +28,12 @@ impl<M: Machine> Answers<Store> for Guest<M> {
         };
         Ok(Stored { map: target.map, width, by, manner: run.manner, bytes, result })
     }
+}
+
+/// Checks the values of a request, before anything is mapped.
+pub(super) fn check(ask: &Store) -> Result<(), Failure> {
+    Run::check(ask.manner, ask.width, ask.bytes)?;
+    ask.by.misfit(ask.width).map_or(Ok(()), |misfit| Err(fault::invalid(misfit.why)))
 }
 
 /// Stores what is the vCPU's, and returns the time of the stores alone.

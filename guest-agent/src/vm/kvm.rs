@@ -15,13 +15,16 @@ use kvm_bindings::{KVM_MEM_LOG_DIRTY_PAGES, KVM_MEM_READONLY, kvm_userspace_memo
 use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
 use s2lab_protocol::{Facility, Failure};
 use std::ptr::NonNull;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The longest time of a call. It stores or loads 64 KiB at most, and takes less than a second even
 /// if each access is to a page that stage 2 does not have.
 const CALL: Duration = Duration::from_secs(30);
+const EFAULT: i32 = rustix::io::Errno::FAULT.raw_os_error();
+/// The time before a vCPU is run again whose KVM_RUN has failed with EFAULT.
+const AGAIN: Duration = Duration::from_millis(1);
 /// The time between two looks at the deadlines.
 const WATCH: Duration = Duration::from_secs(1);
 /// The vCPUs of a VM.
@@ -33,6 +36,10 @@ pub(super) struct Vcpus {
     ram: Ram,
     control: Arc<Control>,
     deadlines: Arc<Mutex<Vec<Option<Instant>>>>,
+    /// True while a vCPU is run again whose KVM_RUN has failed with EFAULT.
+    runs_on: AtomicBool,
+    /// The number of such failures.
+    faults: AtomicU64,
 }
 
 impl Vcpus {
@@ -66,6 +73,8 @@ impl Vcpus {
             ram: *ram,
             control: Arc::clone(control),
             deadlines,
+            runs_on: AtomicBool::new(false),
+            faults: AtomicU64::new(0),
         })
     }
 
@@ -85,7 +94,15 @@ impl Vcpus {
         }
     }
 
-    /// Runs a vCPU until it stores to the doorbell. Everything else ends the VM.
+    /// Counts a KVM_RUN that has failed with EFAULT. The guest's PC is still at its access.
+    fn faulted(&self) {
+        self.faults.fetch_add(1, SeqCst);
+        std::thread::sleep(AGAIN);
+    }
+
+    /// Runs a vCPU until it stores to the doorbell. Everything else ends the VM, except that a vCPU may be
+    /// run again after EFAULT: KVM_RUN fails with it, or reports KVM_EXIT_MEMORY_FAULT with it, if the VMA
+    /// of a memslot has no page (Linux 6.1 to 7.2 arch/arm64/kvm/mmu.c, user_mem_abort).
     fn run(&self, cpu: u32, function: Function, argument: *mut u8) -> Result<Returned, Failure> {
         let mailbox = self.mailbox(self.parts(cpu)?);
         let vcpu = self.vcpus.get(cpu as usize).ok_or_else(|| fault::invalid("no such vCPU"))?;
@@ -110,7 +127,9 @@ impl Vcpus {
                         _ => self.control.stopped("unexpected-exit", format!("the doorbell has {data:x?}")),
                     }
                 }
+                Ok(VcpuExit::MemoryFault { .. }) if self.runs_on.load(SeqCst) => self.faulted(),
                 Ok(exit) => self.control.stopped("unexpected-exit", format!("KVM_RUN: {exit:x?}")),
+                Err(why) if why.errno() == EFAULT && self.runs_on.load(SeqCst) => self.faulted(),
                 Err(why)
                     if [rustix::io::Errno::INTR, rustix::io::Errno::AGAIN]
                         .map(|of| of.raw_os_error())
@@ -131,6 +150,11 @@ impl Calls for Vcpus {
 
     fn call_for_long(&self, cpu: u32, function: Function, argument: *mut u8) -> Result<Returned, Failure> {
         self.run(cpu, function, argument)
+    }
+
+    fn run_on(&self, after_faults: bool) -> u64 {
+        self.runs_on.store(after_faults, SeqCst);
+        self.faults.swap(0, SeqCst)
     }
 
     fn set_slot(&self, number: u32, slot: Slot) -> Option<i32> {

@@ -10,7 +10,7 @@ use super::ram::{Part, Parts, Ram};
 use super::stage1::{Attribute, Rights, Stage1};
 use crate::fault;
 use crate::guest::hold::Spinners;
-use crate::guest::machine::{Loads, Machine, Stores, Target};
+use crate::guest::machine::{Loads, Machine, Storer, Stores, Target};
 use crate::guest::probe;
 use crate::guest::span::Placed;
 use crate::guest::together::together;
@@ -30,6 +30,10 @@ pub(super) trait Calls: Send + Sync + 'static {
 
     /// Like [`Calls::call`], but the call may take any time.
     fn call_for_long(&self, cpu: u32, function: Function, argument: *mut u8) -> Result<Returned, Failure>;
+
+    /// Makes calls run on whose KVM_RUN fails with EFAULT, or not any more. Returns the number of such
+    /// failures since the last time.
+    fn run_on(&self, after_faults: bool) -> u64;
 
     /// Changes the memslot with this number. Returns the error number with which the kernel has
     /// refused it.
@@ -230,7 +234,32 @@ impl<C: Calls> Vm<C> {
     }
 }
 
+/// The vCPUs of a VM, for threads that store.
+pub(super) struct SharedCalls<C>(Arc<C>);
+
+impl<C> Clone for SharedCalls<C> {
+    fn clone(&self) -> Self {
+        SharedCalls(Arc::clone(&self.0))
+    }
+}
+
+impl<C: Calls> Storer for SharedCalls<C> {
+    fn begin(&self, _: u32) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    fn store(&self, cpu: u32, stores: Stores, rows: &[Placed], words: &[u64]) -> Result<(), Failure> {
+        payload::store(&*self.0, cpu, stores, rows, words).map(drop)
+    }
+
+    fn end(&self) -> u64 {
+        self.0.run_on(false)
+    }
+}
+
 impl<C: Calls> Machine for Vm<C> {
+    type Storer = SharedCalls<C>;
+
     fn map(&mut self, device: &str, address: &str, map: MapKind) -> Result<Target, Failure> {
         let is_it = |window: &&Window| window.guest_address == address && window.target.map == map;
         if let Some(window) = self.mapped.iter().find(is_it) {
@@ -275,6 +304,11 @@ impl<C: Calls> Machine for Vm<C> {
 
     fn load(&self, cpu: u32, loads: Loads, rows: &[Placed], words: &mut [u64]) -> Result<(), Failure> {
         payload::load(self.free()?, cpu, loads, rows, words)
+    }
+
+    fn storer(&self, may_fault: bool) -> Result<SharedCalls<C>, Failure> {
+        self.free()?.run_on(may_fault);
+        Ok(SharedCalls(Arc::clone(&self.calls)))
     }
 
     fn set_memory_space(&mut self, address: &str, _: bool) -> Result<(), Failure> {

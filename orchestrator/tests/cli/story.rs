@@ -17,7 +17,8 @@ use s2lab_model::{
     plan::Key,
     steps::{
         Actor, AfterReset, Beside, DeviceOperated, Executed, LoadedBytes, Look, MemslotOperated, MemslotStep,
-        Observation, ProbeOutcome, ProbeStep, Probed, Reset, Sample, Step, StoreStep, Stored, VmaFlags,
+        Observation, ProbeOutcome, ProbeStep, Probed, Raced, Reset, Sample, Step, StoreStep, Stored,
+        VmaFlags,
     },
 };
 use s2lab_protocol::{
@@ -370,6 +371,16 @@ impl Teller<'_> {
                 let event = Event::Observed { step, data: Observation::MemslotOperated(done) };
                 [event].into_iter().chain(self.after(step)).collect()
             }
+            Step::While(of) => {
+                let (guest, device) = (of.store.guest.clone(), of.store.device.clone());
+                let operations = (0..of.rounds).flat_map(|_| of.host.clone()).collect();
+                let (rounds, seed, log, refused, passes, faults) = (of.rounds, of.seed, of.log, None, 9, 3);
+                let raced = Raced { guest, device, rounds, seed, operations, log, refused, passes, faults };
+                let stored = self.stored(&of.store, of.store.width[0]);
+                let both = [Observation::Raced(raced), Observation::Stored(stored)];
+                let both = both.map(|data| Event::Observed { step, data });
+                self.after(step).into_iter().chain(both).collect()
+            }
             Step::Probe(probe) => {
                 let outcome = match self.behaves {
                     Behaves::After => ProbeOutcome::Answered(ProbeEnd::Ok),
@@ -403,9 +414,20 @@ impl Teller<'_> {
     }
 
     /// Returns the tables of the guest whose device a step removes, which no longer map it.
-    fn after(&mut self, step: usize) -> Option<Event> {
+    fn after(&mut self, step: usize) -> Vec<Event> {
+        let removals = self.cell.resolved.steps[step].removals();
+        let devices: Vec<_> = removals.iter().map(|removal| removal.device.to_owned()).collect();
+        let is_loop = matches!(self.cell.resolved.steps[step], Step::While(_));
+        let round = |number: u32| is_loop.then_some(number);
+        devices
+            .iter()
+            .zip(1..)
+            .filter_map(|(device, number)| self.left(step, device, round(number)))
+            .collect()
+    }
+
+    fn left(&mut self, step: usize, device: &str, round: Option<u32>) -> Option<Event> {
         let cell = &self.cell.resolved;
-        let device = cell.steps[step].removes()?.device;
         let owns = |name: &&String| cell.guests[*name].assign.contains_key(device);
         let owner = cell.guests.keys().find(owns).unwrap().clone();
         if !cell.steps[..step].iter().any(|step| matches!(step, Step::Look(_))) {
@@ -416,7 +438,7 @@ impl Teller<'_> {
         let kept = pages.iter().map(|(at, page)| (*at, digest(page))).collect();
         self.pages.extend(pages.into_values().map(|page| (digest(&page), page)));
         let tables = Beside { registers };
-        let after = AfterReset { device: device.into(), tables, pages: kept };
+        let after = AfterReset { device: device.into(), round, tables, pages: kept };
         Some(Event::Observed { step, data: Observation::AfterReset(after) })
     }
 

@@ -57,6 +57,8 @@ pub(crate) enum Within {
 pub(crate) const LIFECYCLE: (&str, &str) = ("lifecycle.yaml", include_str!("scenario.yaml"));
 /// The scenario of a guest of the built-in VMM.
 const MEMSLOTS: (&str, &str) = ("memslots.yaml", include_str!("memslots.yaml"));
+/// The scenario of a guest that stores while the host acts.
+const WHILE: (&str, &str) = ("while.yaml", include_str!("while.yaml"));
 
 /// Returns a good run on a kernel with the series.
 pub(crate) fn good(name: &'static str) -> Row {
@@ -124,11 +126,15 @@ impl Row {
         Self { programs: true, ..self }
     }
 
-    /// Gives the scenario's guest two vCPUs.
     pub(crate) fn with_memslots(self) -> Self {
         Self { scenario: MEMSLOTS, ..self }
     }
 
+    pub(crate) fn with_a_loop(self) -> Self {
+        Self { scenario: WHILE, ..self }
+    }
+
+    /// Gives the scenario's guest two vCPUs.
     pub(crate) fn two_vcpus(self) -> Self {
         Self { vcpus: 2, ..self }
     }

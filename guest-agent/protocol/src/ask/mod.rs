@@ -20,6 +20,7 @@ mod show_tables;
 mod start_guest;
 mod stop_guest;
 mod store;
+mod stores;
 mod vma_flags;
 
 pub use bind::{Bind, BoundDevice};
@@ -42,6 +43,7 @@ pub use show_tables::{LookEnd, ShowTables};
 pub use start_guest::{AssignedDevice, GuestStarted, Joined, StartGuest};
 pub use stop_guest::StopGuest;
 pub use store::{Store, StoreResult, Stored, pattern};
+pub use stores::{BeginStores, EndStores, StoresEnded};
 pub use vma_flags::{Vma, VmaFlags};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -96,7 +98,9 @@ pub enum HostRequest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum GuestRequest {
+    BeginStores(BeginStores),
     Command(Command),
+    EndStores(EndStores),
     Hold(Hold),
     Load(Load),
     Memslot(Memslot),

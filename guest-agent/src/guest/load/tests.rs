@@ -26,7 +26,7 @@ fn guest(folder: &Path, spoiled: Option<usize>) -> Guest<Linux> {
         bytes[byte] = !bytes[byte];
     }
     std::fs::write(folder.join("sys/bus/pci/devices").join(ADDRESS).join("resource2_wc"), bytes).unwrap();
-    Guest { machine: Linux::at(root), program: None }
+    Guest { machine: Linux::at(root), program: None, stores: None }
 }
 
 fn spec(width: u32, manner: Manner, bytes: u64) -> Load {

@@ -7,7 +7,7 @@ use proptest::sample::select;
 use s2lab_protocol::{Barrier, By, Manner, MapKind, Order};
 
 fn guest(folder: &std::path::Path) -> Guest<Linux> {
-    Guest { machine: Linux::at(fixture(folder)), program: None }
+    Guest { machine: Linux::at(fixture(folder)), program: None, stores: None }
 }
 
 fn spec(by: By, width: u32, manner: Manner, bytes: u64) -> Store {

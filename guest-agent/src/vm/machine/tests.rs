@@ -4,7 +4,8 @@ use crate::guest::tests::{ADDRESS, BAR_SIZE, bar_file, fixture};
 use crate::link::tests::Tape;
 use crate::link::{Credentials, Incoming, Link};
 use s2lab_protocol::ask::{
-    Ask, AssignedDevice, GuestRequest, Hold, Joined, Load, Loaded, Release, Store, Stored, pattern,
+    Ask, AssignedDevice, BeginStores, EndStores, GuestRequest, Hold, Joined, Load, Loaded, Release, Store,
+    Stored, pattern,
 };
 use s2lab_protocol::{
     AssignKind, Body, By, Frame, Manner, MemslotOperation, Peer, ProbeKind, RamKind, VERSION, VmmKind, encode,
@@ -41,6 +42,10 @@ impl Calls for ThisCpu {
 
     fn call_for_long(&self, cpu: u32, function: Function, argument: *mut u8) -> Result<Returned, Failure> {
         self.call(cpu, function, argument)
+    }
+
+    fn run_on(&self, after_faults: bool) -> u64 {
+        u64::from(!after_faults) * 3
     }
 
     /// Like KVM: no dirty pages of a BAR are logged.
@@ -151,6 +156,17 @@ fn an_exception_of_a_store_is_a_failure_and_one_of_a_probe_is_its_end() {
     let answers = answers(vm, vec![store(64)]);
     let failure = answers[0].clone().unwrap_err();
     assert!(failure.message.contains("ESR_EL1 0x96000021, ELR_EL1 0x2, FAR_EL1 0x3"), "{}", failure.message);
+}
+
+#[test]
+fn a_vm_stores_in_the_background_and_counts_its_faults() {
+    let folder = tempfile::tempdir().unwrap();
+    let GuestRequest::Store(spec) = store(128) else { panic!("no store") };
+    let begin = BeginStores { store: spec, may_fault: true }.request();
+    let answers = answers(vm(folder.path(), Returned::Done), vec![begin, store(64), EndStores {}.request()]);
+    assert_eq!(answers[1].clone().unwrap_err().message, "the guest stores");
+    assert_eq!(answers[2].clone().unwrap()["faults"], 3);
+    assert_eq!(bar_file(folder.path())[..8], pattern(5, 0).to_le_bytes());
 }
 
 #[test]

@@ -11,8 +11,8 @@ use crate::{
 use s2lab_protocol::{
     Bar, Body, GuestEnd, MapKind, Mapping, MemslotOperation, Notice, Peer, ProbeEnd, ProbeKind, StoreResult,
     ask::{
-        Command, DeviceDone, GuestRequest, Held, Hold, Load, Loaded, Memslot, MemslotDone, Probe, ProbeDone,
-        Release, StartGuest, Store, Stored, pattern,
+        BeginStores, Command, DeviceDone, EndStores, GuestRequest, Held, Hold, Load, Loaded, Memslot,
+        MemslotDone, Probe, ProbeDone, Release, StartGuest, Store, Stored, StoresEnded, pattern,
     },
 };
 use std::{
@@ -47,7 +47,9 @@ impl Host {
             return Ok(Some(Err(invalid(format!("no guest {name}")))));
         };
         Ok(Some(match request {
+            GuestRequest::BeginStores(ask) => guest.begin_stores(&machine, ask),
             GuestRequest::Command(ask) => guest.command(&machine, &ask)?,
+            GuestRequest::EndStores(_) => answer::<EndStores>(&StoresEnded { passes: 9, faults: 0 }),
             GuestRequest::Hold(ask) => guest.hold(&machine, &ask)?,
             GuestRequest::Load(ask) => guest.load(&machine, &ask)?,
             GuestRequest::Memslot(ask) => guest.memslot(&machine, &ask)?,
@@ -132,6 +134,11 @@ impl Guest {
         let how = GuestEnd::Stopped { state: "internal-error".into(), detail };
         sender.send(&Peer::Host, Body::Notice(Notice::GuestEnded { guest: name.into(), how }))?;
         Ok(None)
+    }
+
+    fn begin_stores(&mut self, machine: &Machine, BeginStores { store, .. }: BeginStores) -> Answer {
+        self.touch(machine, &store.device, store.map);
+        answer::<BeginStores>(&())
     }
 
     fn store(&mut self, machine: &Machine, spec: &Store) -> Result<Answer, Error> {

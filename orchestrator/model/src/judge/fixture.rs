@@ -131,7 +131,7 @@ impl Machine {
 pub(crate) fn after_reset(machine: &Machine) -> (AfterReset, Pages) {
     let (look, kept) = machine.look("");
     let tables = Beside { registers: look.registers };
-    (AfterReset { device: "nic".into(), tables, pages: look.pages }, kept)
+    (AfterReset { device: "nic".into(), round: None, tables, pages: look.pages }, kept)
 }
 
 /// Pages by digest, like in `raw/`.

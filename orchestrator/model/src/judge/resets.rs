@@ -5,7 +5,8 @@ use crate::finding::{Finding, Subject, Weight};
 use crate::record::Record;
 use crate::record::after_reset::{Remainder, planned};
 use crate::scenario::Promise;
-use crate::steps::{Look, Removal, Step};
+use crate::steps::{Look, Step};
+use std::collections::BTreeSet;
 
 /// The most leaves that are shown as evidence.
 const MOST_LEAVES: usize = 4;
@@ -17,10 +18,10 @@ const MOST_LEAVES: usize = 4;
 pub(super) fn findings(record: &Record, left: &[Remainder]) -> Vec<Finding> {
     let mut out = vec![];
     let cell = &record.planned.resolved;
-    for (at, Removal { device, .. }) in planned(cell) {
+    for ((at, device), times) in planned(cell) {
         let owner = cell.guests.iter().find(|(_, guest)| guest.assign.contains_key(device));
         let looked = |guest: &str| record.all::<Look>().any(|look| look.guest == guest && look.step < at);
-        let due = usize::from(owner.is_some_and(|(guest, _)| looked(guest)));
+        let due = if owner.is_some_and(|(guest, _)| looked(guest)) { times } else { 0 };
         let found = left.iter().filter(|left| left.step == at && left.device == device).count();
         if found != due {
             let (what, subject, expected) =
@@ -28,20 +29,27 @@ pub(super) fn findings(record: &Record, left: &[Remainder]) -> Vec<Finding> {
             out.push(Finding::new(Weight::Lab, subject, what, expected, found.to_string()));
         }
     }
-    out.extend(left.iter().filter_map(|left| of(cell, left)));
+    // Of a loop, the first round stands for all.
+    let mut known = BTreeSet::new();
+    let found = left.iter().filter_map(|left| Some(((left.step, &left.device), of(cell, left)?)));
+    out.extend(found.filter(|(place, _)| known.insert(*place)).map(|(_, finding)| finding));
     out
 }
 
 /// Returns the subject of a finding in words.
 fn what(cell: &ResolvedCell, step: usize, device: &str) -> String {
-    let by = cell.steps.get(step).and_then(Step::removes).map_or("step", |removal| removal.by);
+    let removals = cell.steps.get(step).map(Step::removals).unwrap_or_default();
+    let by = removals.iter().find(|removal| removal.device == device).map_or("step", |removal| removal.by);
     format!("step {step}, stage 2 after the {by} of {device}")
 }
 
 fn of(cell: &ResolvedCell, left: &Remainder) -> Option<Finding> {
-    let Remainder { step, device, leaves } = left;
+    let Remainder { step, device, round, leaves } = left;
     let subject = Subject::step(*step).region(device);
-    let what = what(cell, *step, device);
+    let mut what = what(cell, *step, device);
+    if let Some(round) = round {
+        what.push_str(&format!(", round {round}"));
+    }
     match leaves {
         Err(error) => {
             Some(Finding::new(Weight::Lab, subject, what, "tables that can be read", error.to_string()))

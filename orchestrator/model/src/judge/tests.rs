@@ -21,6 +21,7 @@ mod exec;
 mod expectations;
 mod live;
 mod load;
+mod meanwhile;
 mod measure;
 mod memslots;
 mod observations;

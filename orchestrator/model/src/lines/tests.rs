@@ -6,7 +6,7 @@ use crate::scenario::{Promise, Size};
 use crate::statistics::Summary;
 use crate::steps::{
     Actor, CountLine, DeviceLine, Ending, ExecLine, LoadLine, LookLine, MeasureLine, MemslotLine, MethodLine,
-    Outcome, ProbeLine, ProgramEnding, ResetLine, StepLine, StoreLine, TestLine,
+    Outcome, ProbeLine, ProgramEnding, ResetLine, StepLine, StoreLine, TestLine, WhileLine,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -171,6 +171,7 @@ pub(crate) fn promised() -> impl Strategy<Value = Promised> {
         word().prop_map(|device| Promised::Step(StepLine::Reset(ResetLine { device }))),
         operation().prop_map(|line| Promised::Step(StepLine::Device(line))),
         memslot().prop_map(|line| Promised::Step(StepLine::Memslot(line))),
+        meanwhile().prop_map(|line| Promised::Step(StepLine::While(line))),
         probe().prop_map(|line| Promised::Step(StepLine::Probe(line))),
         look().prop_map(|line| Promised::Step(StepLine::Look(line))),
         exec().prop_map(|line| Promised::Step(StepLine::Exec(line))),
@@ -300,6 +301,18 @@ fn operation() -> impl Strategy<Value = DeviceLine> {
         .prop_map(|(by, operation, device)| DeviceLine { by, operation, device })
 }
 
+prop_compose! {
+    fn meanwhile()(
+        guest in word(),
+        device in word(),
+        rounds: u32,
+        seed: u32,
+        operations in vec((word(), word()), 0..4),
+    ) -> WhileLine {
+        WhileLine { guest, device, rounds, seed, operations }
+    }
+}
+
 fn memslot() -> impl Strategy<Value = MemslotLine> {
     let outcome = option::of(1..4096i32).prop_map(Outcome);
     let operation = select(MemslotOperation::ALL.to_vec());
@@ -352,6 +365,8 @@ proptest! {
 
     #[test]
     fn memslots(line in memslot()) { inverse(&line)?; }
+    #[test]
+    fn whiles(line in meanwhile()) { inverse(&line)?; }
 
     #[test]
     fn looks(line in look()) { inverse(&line)?; }

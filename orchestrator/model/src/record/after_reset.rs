@@ -10,38 +10,46 @@ use crate::cell::ResolvedCell;
 use crate::regions::RegionName;
 use crate::steps::{AfterReset, Removal};
 use s2lab_mmu::{Limits, PhysMem, Stage2Leaf};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 /// The rest of a device in its guest's stage 2.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Remainder {
     pub step: usize,
     pub device: String,
+    /// The round of a loop.
+    pub round: Option<u32>,
     /// The leaves in the device's BARs.
     pub leaves: Result<Vec<Stage2Leaf>, LookError>,
 }
 
-/// Decodes the tables recorded after each removal. Tables of an unplanned or doubled one are not
+/// Decodes the tables recorded after each removal. Tables of more than those that are planned are not
 /// decoded.
 pub fn decode(record: &Record, pages: &(impl Pages + ?Sized)) -> Vec<Remainder> {
-    let planned = planned(&record.planned.resolved);
-    let mut asked_for: BTreeSet<_> = planned.map(|(at, removal)| (at, removal.device)).collect();
+    let mut asked_for = planned(&record.planned.resolved);
     let left = record.all::<AfterReset>().map(|after| {
-        let leaves = match asked_for.remove(&(after.step, after.data.device.as_str())) {
-            true => {
+        let is_it = (after.step, after.data.device.as_str());
+        let leaves = match asked_for.get_mut(&is_it).filter(|times| **times > 0) {
+            Some(times) => {
+                *times -= 1;
                 memory(&after.pages, pages).and_then(|memory| leaves(&after, &record.session.around, &memory))
             }
-            false => Err(LookError::Unplanned),
+            None => Err(LookError::Unplanned),
         };
-        Remainder { step: after.step, device: after.device.clone(), leaves }
+        Remainder { step: after.step, device: after.device.clone(), round: after.round, leaves }
     });
     left.collect()
 }
 
-/// Yields each step of the cell that removes a device.
-pub(crate) fn planned(cell: &ResolvedCell) -> impl Iterator<Item = (usize, Removal<'_>)> {
-    let steps = cell.steps.iter().enumerate();
-    steps.filter_map(|(at, step)| Some((at, step.removes()?)))
+/// Returns the number of removals of each step and device.
+pub(crate) fn planned(cell: &ResolvedCell) -> BTreeMap<(usize, &str), usize> {
+    let mut planned = BTreeMap::new();
+    for (at, step) in cell.steps.iter().enumerate() {
+        for Removal { device, .. } in step.removals() {
+            *planned.entry((at, device)).or_default() += 1;
+        }
+    }
+    planned
 }
 
 /// Returns the leaves in the device's BARs in `memory`, the host's. The pages in `after` are not

@@ -55,6 +55,7 @@ pub(super) fn check(
     super::operations::check(&parts, sink);
     super::memslots::check(&parts, sink);
     super::backing::check(&parts, sink);
+    super::whiles::check(&parts, sink);
     parts.names_are_unique("look", sink);
     parts.names_are_unique("measure", sink);
     parts.measures_have_one_width(sink);

@@ -32,6 +32,7 @@ mod promise;
 pub(crate) mod schema;
 mod size;
 mod timeout;
+mod whiles;
 
 pub use axes::{Exclusion, MAX_POINTS, Matrix, PointSet, ScenarioAxis, ScenarioPoint, SetError, SetValue};
 pub use check::name as check_name;

@@ -6,6 +6,9 @@ use crate::yaml::{Entry, Node};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+/// The key of a step that has steps in it.
+pub(super) const WHILE: &str = "while";
+
 /// One step: its kind, the place of its key, and its content.
 pub(super) struct Step<'a> {
     pub(super) kind: &'a str,
@@ -58,7 +61,7 @@ impl<'a> Parts<'a> {
         }
         let steps =
             root.get("steps").into_iter().flat_map(Node::items).filter_map(|item| item.entries().first());
-        let steps = steps.flat_map(|entry| [Some(step(entry)), measured(entry)]).flatten().collect();
+        let steps = steps.flat_map(|entry| std::iter::once(step(entry)).chain(inner(entry))).collect();
         Self { devices, guests, owner, steps }
     }
 
@@ -80,10 +83,18 @@ fn step(entry: &Entry) -> Step<'_> {
     Step { kind: &entry.key, span: entry.span.clone(), body: &entry.node }
 }
 
-/// Returns the store of a step `measure`, which is checked like any store.
-fn measured(entry: &Entry) -> Option<Step<'_>> {
-    let measured = entry.node.entries().iter().find(|inner| inner.key == "store");
-    measured.filter(|_| entry.key == "measure").map(step)
+/// Yields the parts of a step that are checked like steps of their own: the store of `measure`; the
+/// operations of `while`, then its store.
+fn inner(entry: &Entry) -> impl Iterator<Item = Step<'_>> {
+    let has_store = matches!(entry.key.as_str(), "measure" | WHILE);
+    let operations = entry.node.get("host").filter(|_| entry.key == WHILE);
+    let operations = operations.map(Node::items).unwrap_or_default().iter().map(|item| Step {
+        kind: "host",
+        span: item.entries().first().map_or(&item.span, |operation| &operation.span).clone(),
+        body: item,
+    });
+    let stores = entry.node.entries().iter().filter(move |inner| has_store && inner.key == "store");
+    operations.chain(stores.map(step))
 }
 
 fn is_there(

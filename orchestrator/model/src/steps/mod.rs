@@ -11,6 +11,7 @@ mod faults;
 mod load;
 mod look;
 mod manner;
+mod meanwhile;
 mod measure;
 mod memslot;
 mod probe;
@@ -37,6 +38,7 @@ pub use faults::TracedFaults;
 pub use load::{LoadLine, LoadStep, LoadedBytes};
 pub use look::{Beside, Look, LookLine, LookStep, VmaFlags};
 pub(crate) use manner::{is_usual_vcpus, usual_vcpus};
+pub use meanwhile::{Raced, WhileLine, WhileStep};
 pub use measure::{MeasureLine, MeasureStep, Sample};
 pub use memslot::{MemslotLine, MemslotOperated, MemslotStep, Outcome};
 pub use probe::{Ending, ProbeLine, ProbeOutcome, ProbeStep, Probed};
@@ -64,6 +66,8 @@ pub enum Step {
     Guest(GuestStep),
     /// The VMM of a guest operates on a memslot.
     Memslot(MemslotStep),
+    /// A guest stores while the host acts on the device.
+    While(WhileStep),
     /// A guest tries an access that may fault; only other probes of the guest may follow.
     Probe(ProbeStep),
     /// A program of yours runs.
@@ -80,6 +84,7 @@ impl Step {
             Step::Host(step) => step,
             Step::Guest(step) => step,
             Step::Memslot(step) => step,
+            Step::While(step) => step,
             Step::Probe(step) => step,
             Step::Exec(step) => step,
         }
@@ -93,6 +98,11 @@ impl Step {
     /// Returns the device that it removes from stage 2 of its guest until the next access.
     pub fn removes(&self) -> Option<Removal<'_>> {
         self.kind().removes()
+    }
+
+    /// Returns each removal after which stage 2 is read, in their order.
+    pub fn removals(&self) -> Vec<Removal<'_>> {
+        self.kind().removals()
     }
 
     /// Returns the step, if it is of this kind.
@@ -117,6 +127,11 @@ pub(crate) trait StepKind: Any {
     /// Returns the device that it removes from stage 2 of its guest until the next access.
     fn removes(&self) -> Option<Removal<'_>> {
         None
+    }
+
+    /// Returns each removal after which stage 2 is read: those of a loop are several.
+    fn removals(&self) -> Vec<Removal<'_>> {
+        self.removes().into_iter().collect()
     }
 
     /// Returns the observations that are due.
@@ -191,6 +206,7 @@ pub enum Observation {
     Reset(Reset),
     DeviceOperated(DeviceOperated),
     MemslotOperated(MemslotOperated),
+    Raced(Raced),
     AfterReset(AfterReset),
     Probed(Probed),
     VmaFlags(VmaFlags),
@@ -211,6 +227,7 @@ impl Observation {
             Observation::Reset(data) => data,
             Observation::DeviceOperated(data) => data,
             Observation::MemslotOperated(data) => data,
+            Observation::Raced(data) => data,
             Observation::AfterReset(data) => data,
             Observation::Probed(data) => data,
             Observation::VmaFlags(data) => data,
@@ -276,6 +293,7 @@ pub enum StepLine {
     Reset(ResetLine),
     Device(DeviceLine),
     Memslot(MemslotLine),
+    While(WhileLine),
     Probe(ProbeLine),
     Exec(ExecLine),
     Test(TestLine),
@@ -292,6 +310,7 @@ impl StepLine {
                 | StepLine::Load(_)
                 | StepLine::Measure(_)
                 | StepLine::Memslot(_)
+                | StepLine::While(_)
                 | StepLine::Probe(_)
                 | StepLine::Exec(_)
                 | StepLine::Test(_),
@@ -312,6 +331,7 @@ impl fmt::Display for StepLine {
             StepLine::Reset(line) => line.fmt(f),
             StepLine::Device(line) => line.fmt(f),
             StepLine::Memslot(line) => line.fmt(f),
+            StepLine::While(line) => line.fmt(f),
             StepLine::Probe(line) => line.fmt(f),
             StepLine::Exec(line) => line.fmt(f),
             StepLine::Test(line) => line.fmt(f),
@@ -330,6 +350,7 @@ impl FromStr for StepLine {
             Some("measure") => text.parse().map(StepLine::Measure),
             Some("reset") => text.parse().map(StepLine::Reset),
             Some("host" | "guest") => text.parse().map(StepLine::Device),
+            Some(meanwhile::WHILE) => text.parse().map(StepLine::While),
             Some("memslot") => text.parse().map(StepLine::Memslot),
             Some(exec::EXEC) => text.parse().map(StepLine::Exec),
             Some(exec::TEST) => text.parse().map(StepLine::Test),

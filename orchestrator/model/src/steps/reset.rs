@@ -74,6 +74,9 @@ impl Reset {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AfterReset {
     pub device: String,
+    /// The round of a loop, from 1. None for a step with one removal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub round: Option<u32>,
     pub tables: Beside,
     /// Like [`Look::pages`](super::Look::pages).
     #[serde(with = "hex::keys")]

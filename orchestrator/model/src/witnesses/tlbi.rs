@@ -7,10 +7,9 @@ mod tests;
 
 use super::{Hearing, Scene, Witness};
 use crate::finding::{Finding, Subject, Weight};
-use crate::record::after_reset::planned;
 use crate::record::{At, Record, environment, registers};
 use crate::scenario::Promise;
-use crate::steps::{Invalidated, MeasureStep, Step, TlbiRun};
+use crate::steps::{Invalidated, MeasureStep, Step, TlbiRun, WhileStep};
 use coverage::Removed;
 use s2lab_mmu::{Stage2, Stage2Leaf};
 
@@ -48,7 +47,8 @@ impl Witness for Tlbi {
     fn hear(&self, scene: &Scene<'_>) -> Hearing {
         let cell = &scene.record.planned.resolved;
         let (mut findings, mut silent) = (vec![], None);
-        let mut removals = planned(cell).peekable();
+        let steps = cell.steps.iter().enumerate();
+        let mut removals = steps.filter_map(|(at, step)| Some((at, step.removes()?))).peekable();
         if removals.peek().is_none() {
             silent = Some("no leaf was removed".to_owned());
         }
@@ -109,8 +109,11 @@ fn before<'a>(
     Ok((guest, tables.devices.get(&seen.device).map_or(&[], Vec::as_slice)))
 }
 
-/// Returns true if a step removes the device, a reset before a sample among them.
+/// Returns true if a step removes the device, a reset before a sample and the rounds of a loop among them.
 fn removes(step: &Step, device: &str) -> bool {
+    if step.of::<WhileStep>().is_some_and(|step| step.acts_on(device)) {
+        return true;
+    }
     let by_sample = step.of::<MeasureStep>().and_then(|step| step.reset.as_deref());
     by_sample.or(step.removes().map(|removal| removal.device)) == Some(device)
 }

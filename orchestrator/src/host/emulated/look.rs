@@ -154,7 +154,7 @@ impl Looks<'_> {
         around: &Surroundings,
         raw: &Path,
     ) -> Result<AfterReset, Error> {
-        let mut after = AfterReset { device: device.into(), tables, pages: BTreeMap::new() };
+        let mut after = AfterReset { device: device.into(), round: None, tables, pages: BTreeMap::new() };
         self.gdb.hold(self.qmp).await?;
         let memory = RecordingMem::new(self.ram);
         let left = after_reset::leaves(&after, around, &memory);

@@ -10,17 +10,21 @@ use s2lab_protocol::{
 
 impl CellContext<'_, '_> {
     pub(super) async fn host(&mut self, index: usize, step: &HostStep) -> Result<(), Stop> {
+        let observation = self.act(step).await?;
+        self.observed(index, observation);
+        Ok(())
+    }
+
+    /// Lets the host act on a device.
+    pub(super) async fn act(&mut self, step: &HostStep) -> Result<Observation, Stop> {
         let (device, operation) = step.parts();
         let Some(operation) = operation else {
             let method = self.reset_device(device).await?;
-            let reset = steps::Reset { device: device.to_owned(), method };
-            self.observed(index, Observation::Reset(reset));
-            return Ok(());
+            return Ok(Observation::Reset(steps::Reset { device: device.to_owned(), method }));
         };
         let ask = Device { guest: self.owner(device)?, device: device.to_owned(), operation };
         self.session.ask_host(ask, self.due(Deadline::Request)).await?;
-        self.changed(index, Actor::Host, device, operation);
-        Ok(())
+        Ok(operated(Actor::Host, device, operation))
     }
 
     pub(super) async fn guest(&mut self, index: usize, step: &GuestStep) -> Result<(), Stop> {
@@ -28,13 +32,8 @@ impl CellContext<'_, '_> {
         let guest = self.owner(device)?;
         let ask = Command { address: self.guest_address(&guest, device)?, operation };
         self.ask_guest(&guest, ask, self.due(Deadline::Request)).await?;
-        self.changed(index, Actor::Guest, device, operation);
+        self.observed(index, operated(Actor::Guest, device, operation));
         Ok(())
-    }
-
-    fn changed(&self, index: usize, by: Actor, device: &str, operation: DeviceOperation) {
-        let device = device.to_owned();
-        self.observed(index, Observation::DeviceOperated(DeviceOperated { by, device, operation }));
     }
 
     /// Resets a device, and returns the method.
@@ -51,4 +50,8 @@ impl CellContext<'_, '_> {
         let (guest, _) = owner.ok_or_else(|| Stop::lab(format!("`{device}` belongs to no guest")))?;
         Ok(guest.clone())
     }
+}
+
+fn operated(by: Actor, device: &str, operation: DeviceOperation) -> Observation {
+    Observation::DeviceOperated(DeviceOperated { by, device: device.to_owned(), operation })
 }

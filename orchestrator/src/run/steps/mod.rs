@@ -5,6 +5,7 @@ mod device;
 mod exec;
 mod load;
 mod look;
+mod meanwhile;
 mod measure;
 mod memslot;
 mod probe;
@@ -40,6 +41,7 @@ impl CellContext<'_, '_> {
                 Step::Host(step) => self.host(index, step).await?,
                 Step::Guest(step) => self.guest(index, step).await?,
                 Step::Memslot(step) => self.memslot(index, step).await?,
+                Step::While(step) => self.meanwhile(index, step).await?,
                 Step::Probe(step) => self.probe(index, step).await?,
                 Step::Exec(step) => self.exec(index, step).await?,
             }

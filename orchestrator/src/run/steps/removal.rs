@@ -6,7 +6,7 @@ use super::{
     NO_LOOKS,
 };
 use crate::host::{HostError, Moment, Recorded, TlbiTrace, deadlines::Deadline};
-use s2lab_model::steps::{Beside, Invalidated, Observation, Step, TlbiRun};
+use s2lab_model::steps::{AfterReset, Beside, Invalidated, Observation, Step, TlbiRun};
 use s2lab_os::waits::timeout;
 
 /// A moment before a step that removes a device.
@@ -30,8 +30,19 @@ impl CellContext<'_, '_> {
         let Some(Begin { device, by, moment }) = begin else { return Ok(()) };
         let guest = self.owner(&device)?;
         self.invalidated(index, &guest, &device, moment);
-        match self.looked.get(&guest).cloned() {
-            Some(tables) => self.after_removal(index, &device, by, tables).await,
+        self.tables_after(index, &device, by, None).await
+    }
+
+    /// Logs stage 2 after a removal, if the guest was looked at before. `round`: that of a loop, from 1.
+    pub(super) async fn tables_after(
+        &mut self,
+        index: usize,
+        device: &str,
+        by: &str,
+        round: Option<u32>,
+    ) -> Result<(), Stop> {
+        match self.looked.get(&self.owner(device)?).cloned() {
+            Some(tables) => self.after_removal(index, device, by, round, tables).await,
             None => Ok(()),
         }
     }
@@ -51,6 +62,7 @@ impl CellContext<'_, '_> {
         index: usize,
         device: &str,
         by: &str,
+        round: Option<u32>,
         tables: Beside,
     ) -> Result<(), Stop> {
         let deadline = self.due(Deadline::Look);
@@ -59,7 +71,7 @@ impl CellContext<'_, '_> {
         let after = timeout(deadline, after).await.map_err(|_| {
             Stop::lab(format!("the tables after the {by} of `{device}` were not read in {deadline:?}"))
         })?;
-        let after = after.map_err(HostError::from)?;
+        let after = AfterReset { round, ..after.map_err(HostError::from)? };
         self.observed(index, Observation::AfterReset(after));
         Ok(())
     }

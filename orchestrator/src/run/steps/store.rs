@@ -17,15 +17,9 @@ impl CellContext<'_, '_> {
         Ok(())
     }
 
-    /// Carries out the store of one width, with the pattern of this seed.
-    pub(super) async fn stored(
-        &mut self,
-        index: usize,
-        step: &StoreStep,
-        width: u32,
-        seed: u64,
-    ) -> Result<steps::Stored, Stop> {
-        let ask = Store {
+    /// Returns the request for the store of one width.
+    pub(super) fn store_ask(&self, step: &StoreStep, width: u32, seed: u64) -> Result<Store, Stop> {
+        Ok(Store {
             device: step.device.clone(),
             address: self.guest_address(&step.guest, &step.device)?,
             map: step.map,
@@ -34,7 +28,18 @@ impl CellContext<'_, '_> {
             manner: step.manner(),
             bytes: step.bytes.0,
             seed,
-        };
+        })
+    }
+
+    /// Carries out the store of one width, with the pattern of this seed.
+    pub(super) async fn stored(
+        &mut self,
+        index: usize,
+        step: &StoreStep,
+        width: u32,
+        seed: u64,
+    ) -> Result<steps::Stored, Stop> {
+        let ask = self.store_ask(step, width, seed)?;
         let Stored { map, width, by, manner, bytes, result } =
             self.ask_guest(&step.guest, ask, self.for_accesses()).await?;
         let memory = self.bar(index, &step.device)?;

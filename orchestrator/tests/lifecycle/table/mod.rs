@@ -10,6 +10,7 @@ mod memslots;
 mod process;
 mod programs;
 mod tlbi;
+mod whiles;
 
 use crate::{
     agent,
@@ -51,6 +52,7 @@ pub(crate) fn groups() -> Vec<Group> {
         group("The host's memory", isolation::memory()),
         group("Bytes, places and flags", looks::evidence()),
         group("Memslots", memslots::memslots()),
+        group("Stores while the host acts", whiles::whiles()),
         group("The VMM's own leaves", looks::own_leaves()),
         group("The trace of faults", looks::faults()),
         group("KVM's own dump", looks::dumps()),

@@ -17,7 +17,8 @@ use crate::scenario::{Size, Vmm};
 use crate::shards::{Inputs, KernelIdentity, PlanFile, Shard};
 use crate::steps::{
     Actor, Counted, Counts, DeviceOperated, DumpedTables, Executed, FaultRun, HostStep, Invalidated,
-    MemslotOperated, MemslotStep, ProbeOutcome, ProbeStep, Step, TlbiRun, TracedFaults, TracedTlbi,
+    MemslotOperated, MemslotStep, ProbeOutcome, ProbeStep, Raced, Step, TlbiRun, TracedFaults, TracedTlbi,
+    WhileStep,
 };
 use guest_tables::VmmTables;
 use s2lab_protocol::ask::{Dumped, DumpedRange, Faulted, Pages, ProgramEnd};
@@ -184,10 +185,13 @@ fn with_operations(story: &mut Story) {
     let (guest, device) = ("g0".to_owned(), "nic".to_owned());
     let operation = MemslotOperation::Log;
     let log = MemslotStep { guest: guest.clone(), of: device.clone(), operation, with: None };
+    let Step::Store(store) = cell.steps[3].clone() else { panic!("no store") };
+    let host = vec![HostStep::Reset(device.clone())];
     let steps = [
         Step::Host(HostStep::MemoryOff(device.clone())),
         Step::Host(HostStep::MemoryOn(device.clone())),
         Step::Memslot(log),
+        Step::While(WhileStep { store, host: host.clone(), log: true, rounds: 1, seed: 7 }),
     ];
     let more = steps.len();
     cell.steps.splice(0..0, steps);
@@ -199,14 +203,26 @@ fn with_operations(story: &mut Story) {
     let operated = |operation| {
         Observation::DeviceOperated(DeviceOperated { by: Actor::Host, device: device.clone(), operation })
     };
-    let logged = MemslotOperated { guest, of: device.clone(), operation, with: None, errno: Some(22) };
+    let logged =
+        MemslotOperated { guest: guest.clone(), of: device.clone(), operation, with: None, errno: Some(22) };
+    let (operations, refused, passes, faults) = (host, None, 40, 0);
+    let of = device.clone();
+    let raced =
+        Raced { guest, device: of, rounds: 1, seed: 7, operations, log: true, refused, passes, faults };
+    let last = 3 + more;
+    let stored = story.events.iter().find_map(|event| match event {
+        Event::Observed { step, data: data @ Observation::Stored(_) } if *step == last => Some(data.clone()),
+        _ => None,
+    });
     let observed = [
         operated(DeviceOperation::MemoryOff),
         operated(DeviceOperation::MemoryOn),
         Observation::MemslotOperated(logged),
     ];
     let at = story.events.iter().position(|event| matches!(event, Event::Observed { .. })).unwrap();
-    let observed = observed.into_iter().enumerate().map(|(step, data)| Event::Observed { step, data });
+    let observed = observed.into_iter().enumerate();
+    let looped = [Observation::Raced(raced), stored.unwrap()].map(|data| (3, data));
+    let observed = observed.chain(looped).map(|(step, data)| Event::Observed { step, data });
     story.events.splice(at..at, observed);
 }
 
@@ -245,7 +261,7 @@ fn ahead() -> Vec<Value> {
     let cell = &mut lines[0]["event"]["plan"]["cells"][0];
     cell["shard"] = json!([1, 2]);
     cell["resolved"]["host"]["sockets"] = json!(2);
-    cell["resolved"]["steps"][3]["store"]["pace"] = json!("slow");
+    cell["resolved"]["steps"][4]["store"]["pace"] = json!("slow");
     let of = |event: Value| json!({"v": "", "seq": 0, "ms": 0, "cell": KEY, "event": event});
     let end = lines.iter().position(|line| line["event"].get("cell-ended").is_some()).unwrap();
     lines.insert(end, of(json!({"observed": {"step": 5, "data": {"loaded": {"words": [1, 2]}}}})));
@@ -309,10 +325,12 @@ fn a_key_of_a_younger_minor_may_stand_anywhere_in_the_resolved_cell() {
         "/host",
         "/host/devices/nic",
         "/guests/g0",
-        "/steps/3/store",
-        "/steps/4/look",
-        "/steps/8/probe",
-        "/steps/11/exec",
+        "/steps/3/while",
+        "/steps/3/while/store",
+        "/steps/4/store",
+        "/steps/5/look",
+        "/steps/9/probe",
+        "/steps/12/exec",
         "/expect/0",
     ] {
         let mut lines = ours();
