@@ -102,7 +102,7 @@ impl Machine for Linux {
     fn storer(&self, may_fault: bool) -> Result<Cpus, Failure> {
         match may_fault {
             true => Err(fault::invalid("only the built-in VMM runs a vCPU again whose KVM_RUN has failed")),
-            false => all_cpus().map(Cpus),
+            false => cpus::all().map(Cpus),
         }
     }
 
