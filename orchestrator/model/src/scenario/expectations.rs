@@ -102,12 +102,9 @@ fn region(expectation: &Node, root: &Node, parts: &Parts<'_>, sink: &mut Sink<'_
             sink.error(entry.span.clone(), format!("`{}` is {why}", entry.key));
         }
     }
-    if matches!(region, RegionName::Gicv(_)) {
-        if !has_gicv(root) {
-            let message =
-                format!("the host has no `{of}`: only a GICv2 has a virtual CPU interface in memory");
-            sink.error_help(node.span.clone(), message, "write `gic: 2` in `host`");
-        }
+    if matches!(region, RegionName::Gicv(_)) && !has_gicv(root) {
+        let message = format!("the host has no `{of}`: only a GICv2 has a virtual CPU interface in memory");
+        sink.error_help(node.span.clone(), message, "write `gic: 2` in `host`");
     }
     if !matches!(region, RegionName::Device(_)) {
         return;
