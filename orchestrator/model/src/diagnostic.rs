@@ -254,7 +254,8 @@ fn known_here(wrong: &str, mut known: Vec<&str>) -> String {
     if all <= MOST_KNOWN {
         return format!("known here: {}", known.join(", "));
     }
-    known.sort_by_cached_key(|word| distance(wrong, word));
+    // A part of a word is more than a word of the same length.
+    known.sort_by_cached_key(|word| (!word.contains(wrong), distance(wrong, word)));
     known.truncate(FEW);
     format!("the nearest of {all} known here: {}", known.join(", "))
 }
@@ -373,6 +374,8 @@ mod tests {
         assert_eq!(suggest("fur@xx", names(usize::MAX)), near);
         let near = "did you mean `bar@k777`? the nearest of 9900 known here: bar@k777, ";
         assert!(suggest("bar@k777x", names(usize::MAX)).starts_with(near));
+        let part = "the nearest of 9900 known here: bar@k9999, bar@k";
+        assert!(suggest("k9999", names(usize::MAX)).starts_with(part));
         assert_eq!(few(names(3)), "bar@k100, bar@k101, bar@k102");
         let first = "bar@k100, bar@k101, bar@k102, bar@k103, bar@k104 and 9895 more";
         assert_eq!(few(names(usize::MAX)), first);
