@@ -10,9 +10,14 @@ use crate::agent::Answers;
 use crate::pci::Address;
 use crate::{fault, vfio};
 use rustix::fd::AsRawFd;
-use rustix::io::Result as SystemResult;
+use rustix::io::{Errno, Result as SystemResult};
 use s2lab_protocol::ask::{Device, DeviceDone};
 use s2lab_protocol::{DeviceOperation, Failure};
+use std::time::Duration;
+
+/// The tries of a call that answers EBUSY, and the pause between two.
+const MOST_TRIES: u32 = 1000;
+const PAUSE: Duration = Duration::from_millis(1);
 
 impl Answers<Device> for Host<'_> {
     fn answer(&mut self, Device { guest, device, operation }: Device) -> Result<DeviceDone, Failure> {
@@ -29,11 +34,24 @@ fn happen(Files { group, device }: &Files, operation: DeviceOperation) -> System
         DeviceOperation::MemoryOn => vfio::set_memory_space(device, true),
         DeviceOperation::PowerOff => vfio::set_low_power(device, true),
         DeviceOperation::PowerOn => vfio::set_low_power(device, false),
-        DeviceOperation::BusReset => vfio::hot_reset(device, group.as_raw_fd()),
+        DeviceOperation::BusReset => unless_busy(|| vfio::hot_reset(device, group.as_raw_fd())),
     }
 }
 
-fn failed(operation: DeviceOperation, address: &Address, why: rustix::io::Errno) -> Failure {
+/// Repeats a call that answers EBUSY, once a millisecond and for a second at most. A reset of a bus only tries
+/// to get the lock that each fault of a BAR has (drivers/vfio/pci/vfio_pci_core.c, vfio_pci_dev_set_hot_reset,
+/// Linux 6.1), so it is refused now and then while a guest faults.
+fn unless_busy(mut call: impl FnMut() -> SystemResult<()>) -> SystemResult<()> {
+    for _ in 1..MOST_TRIES {
+        match call() {
+            Err(Errno::BUSY) => std::thread::sleep(PAUSE),
+            done => return done,
+        }
+    }
+    call()
+}
+
+fn failed(operation: DeviceOperation, address: &Address, why: Errno) -> Failure {
     let doing = match operation {
         DeviceOperation::MemoryOff => "switch off memory space of",
         DeviceOperation::MemoryOn => "switch on memory space of",
@@ -47,6 +65,22 @@ fn failed(operation: DeviceOperation, address: &Address, why: rustix::io::Errno)
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_call_is_repeated_while_it_is_busy() {
+        let mut tries = 0;
+        let mut fails = |first: u32, then: SystemResult<()>| {
+            tries = 0;
+            let result = unless_busy(|| {
+                tries += 1;
+                if tries > first { then } else { Err(Errno::BUSY) }
+            });
+            (result, tries)
+        };
+        assert_eq!(fails(3, Ok(())), (Ok(()), 4));
+        assert_eq!(fails(2, Err(Errno::PERM)), (Err(Errno::PERM), 3));
+        assert_eq!(fails(u32::MAX, Ok(())), (Err(Errno::BUSY), MOST_TRIES));
+    }
 
     #[test]
     fn a_file_that_is_not_of_vfio_is_refused() {
