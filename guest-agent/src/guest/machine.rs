@@ -1,7 +1,7 @@
 //! The machine that accesses BARs for a guest's agent.
 
 use super::span::Placed;
-use s2lab_protocol::ask::{Memslot, MemslotDone, Probe, ProbeDone};
+use s2lab_protocol::ask::{Memslot, MemslotDone, Probe, ProbeDone, Store};
 use s2lab_protocol::{Bar, Barrier, By, Failure, MapKind, Mapping};
 use std::ptr::NonNull;
 use std::time::Duration;
@@ -94,6 +94,12 @@ pub(crate) struct Stores {
     pub(crate) by: By,
     pub(crate) width: u32,
     pub(crate) barrier: Barrier,
+}
+
+impl Stores {
+    pub(crate) fn of(ask: &Store) -> Stores {
+        Stores { by: ask.by, width: ask.width, barrier: ask.manner.barrier }
+    }
 }
 
 /// The manner of a run of loads.

@@ -2,7 +2,7 @@
 
 use super::machine::Target;
 use crate::fault;
-use s2lab_protocol::{Bar, Failure, Manner, Row, WORD};
+use s2lab_protocol::{Bar, Failure, Manner, Row, WORD, pattern};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -44,6 +44,11 @@ pub(super) struct Batch(pub(super) Vec<Placed>);
 impl Batch {
     pub(super) fn words(&self) -> usize {
         self.0.iter().map(Placed::words).sum()
+    }
+
+    /// Yields the word that a store with `seed` leaves at each place of the batch.
+    pub(super) fn pattern(&self, seed: u64) -> impl Iterator<Item = u64> {
+        self.0.iter().flat_map(Placed::offsets).map(move |offset| pattern(seed, offset))
     }
 
     /// Counts the bytes as moved.

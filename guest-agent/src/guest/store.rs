@@ -38,14 +38,13 @@ pub(super) fn check(ask: &Store) -> Result<(), Failure> {
 
 /// Stores what is the vCPU's, and returns the time of the stores alone.
 fn stored(machine: &impl Machine, spec: &Store, run: Run, vcpu: u32) -> Result<Duration, Failure> {
-    let stores = Stores { by: spec.by, width: spec.width, barrier: spec.manner.barrier };
+    let stores = Stores::of(spec);
     let mut words = vec![];
     let mut time = Duration::ZERO;
     for batch in run.batches(vcpu) {
         // The pattern is made before it is stored, so that only stores are timed.
         words.clear();
-        let offsets = batch.0.iter().flat_map(Placed::offsets);
-        words.extend(offsets.map(|offset| pattern(spec.seed, offset)));
+        words.extend(batch.pattern(spec.seed));
         time += machine.store(vcpu, stores, &batch.0, &words)?;
         batch.count();
     }

@@ -2,11 +2,11 @@
 
 use super::hold::{Spinners, repeat};
 use super::machine::{Machine, Storer, Stores};
-use super::span::{Batch, Placed, Run};
+use super::span::{Batch, Run};
 use super::{Guest, store};
 use crate::{agent::Answers, fault};
+use s2lab_protocol::Failure;
 use s2lab_protocol::ask::{BeginStores, EndStores, Store, StoresEnded};
-use s2lab_protocol::{Failure, pattern};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst};
 
@@ -55,10 +55,9 @@ fn again(
     passes: &AtomicU64,
 ) -> Result<(), Failure> {
     storer.begin(cpu)?;
-    let stores = Stores { by: ask.by, width: ask.width, barrier: ask.manner.barrier };
+    let stores = Stores::of(ask);
     let with_words = |batch: Batch| {
-        let words = batch.0.iter().flat_map(Placed::offsets).map(|offset| pattern(ask.seed, offset));
-        let words: Vec<_> = words.collect();
+        let words: Vec<_> = batch.pattern(ask.seed).collect();
         (batch, words)
     };
     let batches: Vec<_> = run.batches(cpu).map(with_words).collect();
@@ -78,7 +77,7 @@ mod tests {
     use super::super::linux::Linux;
     use super::*;
     use s2lab_protocol::ask::{GuestRequest, Hold, Release, Request};
-    use s2lab_protocol::{By, FailureKind, Manner, MapKind};
+    use s2lab_protocol::{By, FailureKind, Manner, MapKind, pattern};
     use std::path::Path;
     use std::time::{Duration, Instant};
 

@@ -275,8 +275,13 @@ impl Console {
     }
 }
 
+/// Returns the name of the file with this console, in the folder of its cell.
+pub(crate) fn file_name(name: &str) -> String {
+    format!("console.{name}.log")
+}
+
 fn create(folder: &Path, name: &str) -> io::Result<File> {
-    File::create(folder.join(format!("console.{name}.log")))
+    File::create(folder.join(file_name(name)))
 }
 
 #[cfg(test)]

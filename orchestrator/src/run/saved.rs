@@ -1,7 +1,7 @@
 //! Saved hosts. A host whose guests are up is kept in the cache; a later cell with the same inputs goes on with
 //! it, and does not boot one.
 
-use super::{cell::Shared, session::kernel_arguments};
+use super::{cell::Shared, console::file_name, session::kernel_arguments};
 use crate::{
     boot::kernel::ready::KernelFiles,
     host::{
@@ -147,7 +147,7 @@ impl SavedKey {
         let facts: SavedFacts = serde_json::from_slice(&text).map_err(|why| Unsaved::Facts { path, why })?;
         let names = facts.link.guests().map(str::to_owned).chain([HOST.to_owned()]);
         let read = |name: String| {
-            let text = outside::read(&folder.join(console(&name)), kinds::CONSOLE)?;
+            let text = outside::read(&folder.join(file_name(&name)), kinds::CONSOLE)?;
             Ok((name, text))
         };
         let consoles = names.map(read).collect::<Result<_, ReadError>>()?;
@@ -193,8 +193,8 @@ impl SavedPlace {
 
     /// Adds the console with this name from the folder of a cell.
     pub(super) fn add_console(&self, cell: &Path, name: &str) -> Result<(), Unsaved> {
-        let text = outside::read(&cell.join(console(name)), kinds::CONSOLE)?;
-        self.write(&console(name), &text)
+        let text = outside::read(&cell.join(file_name(name)), kinds::CONSOLE)?;
+        self.write(&file_name(name), &text)
     }
 
     /// Adds the facts. The folder is complete then, and becomes an object while the host goes on.
@@ -221,10 +221,6 @@ impl Keeping {
     pub(super) async fn done(self) -> Result<(), CacheError> {
         self.0.await.map_err(|error| CacheError::Task(error.to_string()))?
     }
-}
-
-fn console(name: &str) -> String {
-    format!("console.{name}.log")
 }
 
 async fn blocking<T: Send + 'static>(

@@ -1,7 +1,7 @@
 //! The consoles of the cells: packed into the page, unpacked by its script when they are opened.
 
 use crate::{
-    run::{bundle::BundleError, folder::RunFolder},
+    run::{bundle::BundleError, console::file_name, folder::RunFolder},
     show::crash::visible,
 };
 use data_encoding::BASE64;
@@ -121,7 +121,7 @@ fn paths(cell: &CellSummary, run: &Path) -> Vec<PathBuf> {
         n => logs.join(n.to_string()),
     };
     let names = ["host"].into_iter().chain(cell.guests.iter().map(String::as_str));
-    names.map(|name| folder.join(format!("console.{name}.log"))).collect()
+    names.map(|name| folder.join(file_name(name))).collect()
 }
 
 fn shown(path: &Path) -> String {
