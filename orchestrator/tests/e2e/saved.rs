@@ -1,6 +1,6 @@
 //! A cell on a saved host says what it says on a host that boots.
 
-use crate::harness::{Done, Place, left_over};
+use crate::harness::{Done, Place, constant, left_over};
 
 /// The words in the report of a resumed cell.
 const RESUMED: &str = "  variable boot = resumed";
@@ -41,11 +41,4 @@ fn same_booted_and_resumed(what: &[&str]) {
         compared += 1;
     }
     assert!(compared > 0, "no report");
-}
-
-/// Returns a report without what is never compared.
-fn constant(report: &str) -> String {
-    let (before, after) = report.split_once("[numbers]\n").unwrap();
-    let blocking = after.lines().filter(|line| line.starts_with("  blocking "));
-    before.lines().chain(blocking).collect::<Vec<_>>().join("\n")
 }

@@ -2,7 +2,7 @@
 //!
 //! It boots hosts of its own: the same cells in two orders are the subject.
 
-use crate::harness::{Place, checkout, left_over};
+use crate::harness::{Place, checkout, constant, left_over};
 use std::fs;
 
 /// The CPU models of the shipped scenarios.
@@ -76,11 +76,4 @@ fn same_alone_and_third(kernels: &[&str]) {
 
 fn session(report: &str) -> &str {
     report.lines().find_map(|line| line.strip_prefix("  variable session = ")).unwrap_or_default()
-}
-
-/// Returns a report without what is never compared.
-fn constant(report: &str) -> String {
-    let (before, after) = report.split_once("[numbers]\n").unwrap();
-    let blocking = after.lines().filter(|line| line.starts_with("  blocking "));
-    before.lines().chain(blocking).collect::<Vec<_>>().join("\n")
 }
