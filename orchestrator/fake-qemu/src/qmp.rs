@@ -53,6 +53,9 @@ impl Qmp<'_> {
                 Ok(json!({"running": running, "status": if running { "running" } else { "paused" }}))
             }
             "query-pci" => Ok(self.pci()),
+            "human-monitor-command" => {
+                Ok(json!(format!("the answer to {}", request["arguments"]["command-line"])))
+            }
             "x-query-roms" => Ok(json!({"human-readable-text": memory::ROMS})),
             "migrate-set-capabilities" | "migrate-set-parameters" => Ok(json!({})),
             "migrate" => migrated(migration::write(self.machine, &request["arguments"])),

@@ -295,7 +295,7 @@ pub struct Plan {
 impl Plan {
     /// Returns the attempts at each cell.
     pub fn course(&self) -> Attempts {
-        self.compare.as_ref().map_or(self.attempts, |compare| Attempts::Boots(compare.boots()))
+        self.compare.as_ref().map_or(self.attempts, |compare| Attempts::Boots(compare.pairs))
     }
 }
 

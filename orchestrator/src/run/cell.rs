@@ -9,6 +9,7 @@ use super::{
     serve::Supply,
     session::Session,
     stages::{Stages, Stop},
+    turns::Turns,
 };
 use crate::{
     boot::files::BootFiles,
@@ -60,6 +61,8 @@ pub struct Shared<'a> {
     pub seed: Option<u32>,
     /// The saved hosts, if cells may go on with them.
     pub saved: Option<&'a SavedHosts>,
+    /// The place in a pair of a comparison.
+    pub turns: Option<&'a Turns>,
 }
 
 /// A cell of a run, with its folder and a log for its events.
@@ -94,6 +97,7 @@ pub(super) async fn work(
         raw: shared.raw,
         programs: shared.programs,
         factor: shared.factor,
+        turns: shared.turns,
         looked,
         ended_by_probe,
     };
@@ -136,6 +140,7 @@ pub(super) struct CellContext<'a, 's> {
     pub(super) raw: &'a Path,
     pub(super) programs: &'a Programs,
     pub(super) factor: Factor,
+    pub(super) turns: Option<&'a Turns>,
     /// The registers that lead to the tables of the guests that were looked at.
     pub(super) looked: BTreeMap<String, Beside>,
     /// The guests that a probe has ended.

@@ -4,6 +4,7 @@ use super::{
     Course, Run,
     judging::Judging,
     queue::{PendingAttempt, Queue, Ticket},
+    turns::Turns,
 };
 use s2lab_model::{
     comparison::Compare,
@@ -22,6 +23,9 @@ use tokio::{
     sync::{mpsc, oneshot, watch},
     task::{Id, JoinError, JoinSet},
 };
+
+/// The number of hosts at a time of a comparison.
+const PAIR: usize = 2;
 
 /// The report of a session that the log has the end of its present cell.
 pub(super) struct CellOver {
@@ -63,7 +67,7 @@ impl Dispatcher {
         let (waiting, isolate) = match &course.compare {
             Some(compare) => (boots(compare, &cells), true),
             None => {
-                let first = |cell| PendingAttempt { cell, attempt: 1 };
+                let first = |cell| PendingAttempt { cell, attempt: 1, turns: None };
                 (cells.into_iter().map(first).collect(), course.isolate)
             }
         };
@@ -74,9 +78,15 @@ impl Dispatcher {
         Self { run, course, judging, queue, running, by_task, kernels, reports, report, stopped: None }
     }
 
-    /// Begins as many sessions as there are jobs, and cells whose kernel is there.
+    /// Begins as many sessions as there are jobs, and cells whose kernel is there. The boots of a comparison
+    /// begin in pairs: none lasts into the next pair.
     fn begin(&mut self) {
-        while self.running.len() < self.course.jobs.max(1) && self.run.interruption.signal().is_none() {
+        let jobs = match self.course.compare {
+            Some(_) if !self.running.is_empty() => return,
+            Some(_) => PAIR,
+            None => self.course.jobs.max(1),
+        };
+        while self.running.len() < jobs && self.run.interruption.signal().is_none() {
             let Some(opening) = self.queue.open(|cell| self.run.may_begin(cell)) else { break };
             let (run, queue, report) = (Arc::clone(&self.run), Arc::clone(&self.queue), self.report.clone());
             let ticket = opening.ticket;
@@ -120,7 +130,7 @@ impl Dispatcher {
         if let Err(error) = done {
             self.run.log.flush().await;
             match &pending {
-                Some(PendingAttempt { cell, attempt }) => {
+                Some(PendingAttempt { cell, attempt, .. }) => {
                     let logged = self.judged(&cell.key);
                     let logged = logged.as_ref().and_then(|judged| judged.attempts.get(attempt - 1));
                     broke(&self.run, cell, error, logged.map(|attempt| &attempt.record));
@@ -163,14 +173,14 @@ impl Dispatcher {
         cell
     }
 
-    fn judge_attempt(&self, PendingAttempt { cell, attempt }: PendingAttempt) -> JudgedAttempt {
+    fn judge_attempt(&self, PendingAttempt { cell, attempt, .. }: PendingAttempt) -> JudgedAttempt {
         // A log that cannot be read now cannot be read at the end either, and that is an error
         // then.
         let ask = self.judging.as_ref();
         let passed = ask.is_some_and(|judging| judging.passed(&cell.key, attempt));
         let another = ask.and_then(|judging| judging.another(&cell.key, self.course.attempts));
         if self.run.interruption.signal().is_none() && another == Some(true) {
-            self.queue.push_first(PendingAttempt { cell, attempt: attempt + 1 });
+            self.queue.push_first(PendingAttempt { cell, attempt: attempt + 1, turns: None });
             return JudgedAttempt { passed, cell: None };
         }
         JudgedAttempt { passed, cell: self.judged(&cell.key) }
@@ -209,13 +219,16 @@ struct JudgedAttempt {
     cell: Option<JudgedCell>,
 }
 
-/// Returns the boots of a comparison in their order.
+/// Returns the boots of a comparison in their order. Those of a pair take their samples in turns.
 fn boots(compare: &Compare, cells: &[PlannedCell]) -> VecDeque<PendingAttempt> {
-    let boot = |(key, attempt): (&Key, u32)| {
-        let cell = cells.iter().find(|cell| cell.key == *key)?.clone();
-        Some(PendingAttempt { cell, attempt: attempt as usize })
+    let pair = |pair: u32| {
+        let boot = move |(key, turns): (&Key, Turns)| {
+            let cell = cells.iter().find(|cell| cell.key == *key)?.clone();
+            Some(PendingAttempt { cell, attempt: pair as usize + 1, turns: Some(Arc::new(turns)) })
+        };
+        compare.keys(pair).into_iter().zip(Turns::of_pair()).filter_map(boot)
     };
-    compare.order().filter_map(boot).collect()
+    (0..compare.pairs).flat_map(pair).collect()
 }
 
 /// Logs the panic of a cell's task, which has no meaning for any other cell. The last argument

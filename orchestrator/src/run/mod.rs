@@ -26,6 +26,7 @@ pub mod slots;
 pub mod stages;
 mod steps;
 mod stuck;
+pub mod turns;
 mod watch;
 
 use crate::{
@@ -93,8 +94,8 @@ pub struct Course {
     pub fail_fast: bool,
     /// Boot a host for each cell.
     pub isolate: bool,
-    /// A comparison, whose boots are the attempts: one at a time, in its order, while no other run of
-    /// this machine boots a host. It replaces the fields above.
+    /// A comparison, whose boots are the attempts: a pair at a time, in its order, while no other run of this
+    /// machine boots a host. It replaces the fields above.
     pub compare: Option<Compare>,
 }
 
@@ -185,6 +186,7 @@ impl Run {
             operator: self.operator.as_deref(),
             seed: self.seed,
             saved: self.saved.as_ref().filter(|_| first.attempt == 1),
+            turns: first.turns.as_deref(),
         };
         // Without its log a cell is worth nothing.
         let cancelled = async {

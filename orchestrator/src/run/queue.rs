@@ -4,13 +4,14 @@
 //! cell whose kernel is there and that none of the running hosts can serve; if they can serve all those,
 //! for the last of them: a second boot is faster than a core that idles.
 
+use super::turns::Turns;
 use s2lab_model::{
     event::PlannedCell,
     plan::{Key, SharedHost},
 };
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 /// The number of a session in the queue.
@@ -22,6 +23,8 @@ pub(super) struct PendingAttempt {
     pub(super) cell: PlannedCell,
     /// The number of the attempt, from 1.
     pub(super) attempt: usize,
+    /// The place in a pair of a comparison.
+    pub(super) turns: Option<Arc<Turns>>,
 }
 
 /// All attempts of a run that have not ended.

@@ -1,6 +1,6 @@
 //! Comparisons of real kernels: one with itself, and one whose stage-2 faults take longer.
 //!
-//! They need an idle machine and two hours, so they run only by name:
+//! They need an idle machine and an hour, so they run only by name:
 //! `cargo test --release -p s2lab --test e2e -- --ignored --nocapture compare::`.
 
 use crate::harness::{Place, checkout};
@@ -23,7 +23,7 @@ fn exits(arguments: &[&str], times: usize) -> Vec<Option<i32>> {
 }
 
 #[test]
-#[ignore = "an hour on an idle machine"]
+#[ignore = "three quarters of an hour on an idle machine"]
 fn a_kernel_is_never_different_from_itself_and_mostly_the_same() {
     let exits = exits(&["debian-6.12", "debian-6.12"], 20);
     let same = exits.iter().filter(|exit| **exit == SAME).count();
@@ -43,7 +43,7 @@ fn of_the_whole_bar() -> String {
 
 /// Both kernels map a BAR by pages, and are one build. A fault takes 250 us under emulation.
 #[test]
-#[ignore = "builds a kernel, and takes an hour on an idle machine"]
+#[ignore = "builds a kernel, and takes ten minutes on an idle machine"]
 fn a_kernel_with_100_us_more_in_each_fault_is_different() {
     let place = Place::new();
     let scenario = place.path().join("bar-stores.yaml");

@@ -33,7 +33,8 @@ pub(crate) fn compared() -> Checked {
     let begun = lines(&log.map_err(|e| e.to_string())?).map_err(|e| e.to_string())?;
     let begun = begun.iter().filter(|line| matches!(line.event, Event::CellStarted { .. }));
     let boots: String = begun.filter_map(|line| line.cell.as_ref()?.as_str().chars().last()).collect();
-    expect("the order of the boots", &*boots, "01100110011001")?;
+    let pairs: Vec<_> = boots.as_bytes().chunks(2).filter(|pair| matches!(*pair, b"01" | b"10")).collect();
+    expect("the pairs of boots", (boots.len(), pairs.len()), (14, 7))?;
     expect("attempts", run.cells.iter().map(ends).collect(), vec![Some("7 PASS".to_owned()); 2])?;
     let comparison = run.comparison.as_ref().ok_or("no comparison")?;
     let boots: Vec<_> =
@@ -42,17 +43,15 @@ pub(crate) fn compared() -> Checked {
     expect("decision", (comparison.decision, run.exit), (Some(Decision::Same), 0))
 }
 
-/// Neither cell is booted after a boot that has no number.
+/// Neither cell is booted again after a boot that has no number.
 pub(crate) fn ended_by_a_boot() -> Checked {
-    let order = |compare| Order { compare, none_before: true, ..Order::default() };
-    let (_, run) = done(&order(compare(CELL, NONE)?))?;
-    let attempts: Vec<_> = run.cells.iter().map(|cell| cell.attempts.len()).collect();
-    expect("attempts", attempts, vec![1, 1])?;
-    expect("decision", (run.comparison.and_then(|comparison| comparison.decision), run.exit), (None, 3))?;
-    let (_, run) = done(&order(compare(NONE, CELL)?))?;
-    let left = run.cells.iter().find(|cell| cell.planned.key == CELL).ok_or("no cell")?;
-    expect("attempts", left.attempts.len(), 0)?;
-    let why = format!("nothing to compare with: {NONE} was MISS");
-    expect("why", left.not_run.clone(), Some(why))?;
-    expect("exit code", run.exit, 3)
+    for (first, second) in [(CELL, NONE), (NONE, CELL)] {
+        let order = Order { compare: compare(first, second)?, none_before: true, ..Order::default() };
+        let (_, run) = done(&order)?;
+        let attempts: Vec<_> = run.cells.iter().map(|cell| cell.attempts.len()).collect();
+        expect("attempts", attempts, vec![1, 1])?;
+        let decision = run.comparison.and_then(|comparison| comparison.decision);
+        expect("decision", (decision, run.exit), (None, 3))?;
+    }
+    Ok(())
 }

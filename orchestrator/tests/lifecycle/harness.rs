@@ -107,6 +107,7 @@ async fn carry_out(row: &Row, folder: &Path) -> Result<JudgedCell, Box<dyn Error
         operator: None,
         seed: None,
         saved: None,
+        turns: None,
     };
     let kernel = boot.kernel(KERNEL).ok_or("no kernel")?;
     let host = SharedHost::of(&planned);

@@ -18,11 +18,12 @@ mod tests;
 pub use counts::DifferentCount;
 pub use decision::{DECISIONS, Decision, MARGIN, markdown};
 pub use paired::{FEWEST_PAIRS, MOST_PAIRS, Paired};
-pub use plan::{Compare, Side};
+pub use plan::Compare;
 
 use crate::cell::ResolvedCell;
 use crate::judge::{JudgedAttempt, JudgedCell};
 use crate::measures::Measure;
+use crate::plan::Key;
 use crate::statistics;
 use crate::steps::Step;
 use crate::verdict::NOTHING_TESTED;
@@ -71,9 +72,9 @@ impl ComparedMeasure {
 impl Comparison {
     /// Compares the cells of a run whose plan has `plan`.
     pub(crate) fn of(plan: Compare, cells: &[JudgedCell]) -> Comparison {
-        let boot = |side, pair| boot(&plan, cells, side, pair);
-        let pairs: Vec<_> = (0..plan.pairs)
-            .map_while(|pair| Some((boot(Side::First, pair)?, boot(Side::Second, pair)?)))
+        let boot = |key, pair| boot(cells, key, pair);
+        let pairs: Vec<_> = (0..plan.pairs as usize)
+            .map_while(|pair| Some((boot(&plan.first, pair)?, boot(&plan.second, pair)?)))
             .collect();
         let measures = measures(&pairs);
         let (counted, counts) = match pairs.first() {
@@ -101,11 +102,10 @@ impl Comparison {
     }
 }
 
-/// Returns the boot of a kernel in a pair, if the run came to it.
-fn boot<'a>(plan: &Compare, cells: &'a [JudgedCell], side: Side, pair: u32) -> Option<JudgedBoot<'a>> {
-    let cell = cells.iter().find(|cell| cell.planned.key == *plan.key(side))?;
-    // An attempt is numbered from 1.
-    cell.attempts.get(plan.attempt(side, pair).checked_sub(1)? as usize).map(JudgedBoot::of)
+/// Returns the boot of a cell in a pair, if the run came to it.
+fn boot<'a>(cells: &'a [JudgedCell], key: &Key, pair: usize) -> Option<JudgedBoot<'a>> {
+    let cell = cells.iter().find(|cell| cell.planned.key == *key)?;
+    cell.attempts.get(pair).map(JudgedBoot::of)
 }
 
 /// Returns true if the steps of a cell have numbers that can be compared.

@@ -10,28 +10,16 @@ use serde::{Deserialize, Serialize};
 pub struct Compare {
     /// The cell of the kernel that is the base.
     pub first: Key,
-    /// The cell of the other kernel; the same one for a comparison of a kernel with itself.
+    /// The cell of the other kernel. If that is the same one, the key is [`Key::second`] of the first.
     pub second: Key,
     /// The number of pairs of boots, from [`FEWEST_PAIRS`] to [`MOST_PAIRS`].
     pub pairs: u32,
 }
 
-/// One of the two kernels of a comparison.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Side {
-    First,
-    Second,
-}
-
 impl Compare {
     /// Returns true if a kernel is compared with itself.
     pub fn is_control(&self) -> bool {
-        self.first == self.second
-    }
-
-    /// Returns the number of boots of each cell.
-    pub fn boots(&self) -> u32 {
-        if self.is_control() { self.pairs.saturating_mul(2) } else { self.pairs }
+        self.first.kernel() == self.second.kernel()
     }
 
     /// Returns the number of all boots.
@@ -39,27 +27,11 @@ impl Compare {
         self.pairs.saturating_mul(2)
     }
 
-    /// Returns the boots in their order, ABBA: the cell's key, and the number of the attempt at it,
-    /// from 1.
-    pub fn order(&self) -> impl Iterator<Item = (&Key, u32)> {
-        (0..self.pairs)
-            .flat_map(move |pair| sides(pair).map(|side| (self.key(side), self.attempt(side, pair))))
-    }
-
-    /// Returns the key of the cell of a kernel.
-    pub fn key(&self, side: Side) -> &Key {
-        match side {
-            Side::First => &self.first,
-            Side::Second => &self.second,
-        }
-    }
-
-    /// Returns the number of the attempt that is the boot of a pair, which counts from 0. Attempts
-    /// count from 1.
-    pub(super) fn attempt(&self, side: Side, pair: u32) -> u32 {
-        match self.is_control() {
-            true => 2 * pair + if sides(pair)[0] == side { 1 } else { 2 },
-            false => pair + 1,
+    /// Returns the cells of a pair, which counts from 0, in the order of their boots: ABBA.
+    pub fn keys(&self, pair: u32) -> [&Key; 2] {
+        match pair.is_multiple_of(2) {
+            true => [&self.first, &self.second],
+            false => [&self.second, &self.first],
         }
     }
 
@@ -67,6 +39,9 @@ impl Compare {
     pub(crate) fn trouble(&self, cells: &[PlannedCell]) -> Option<String> {
         if !(FEWEST_PAIRS..=MOST_PAIRS).contains(&self.pairs) {
             return Some(format!("{} pairs; {FEWEST_PAIRS} to {MOST_PAIRS} are possible", self.pairs));
+        }
+        if self.first == self.second {
+            return Some(format!("the cell `{}` is compared with itself", self.first));
         }
         let is_planned = |key: &Key| cells.iter().any(|cell| cell.key == *key);
         let is_compared = |cell: &PlannedCell| [&self.first, &self.second].contains(&&cell.key);
@@ -76,33 +51,28 @@ impl Compare {
     }
 }
 
-/// The kernels of a pair, in the order of their boots.
-fn sides(pair: u32) -> [Side; 2] {
-    if pair.is_multiple_of(2) { [Side::First, Side::Second] } else { [Side::Second, Side::First] }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn compare(first: &str, second: &str) -> Compare {
-        Compare { first: first.parse().unwrap(), second: second.parse().unwrap(), pairs: 3 }
-    }
-
-    fn order(compare: &Compare) -> Vec<String> {
-        compare.order().map(|(key, attempt)| format!("{}{attempt}", key.kernel())).collect()
+    #[test]
+    fn boots_come_in_the_order_abba() {
+        let [first, second] = ["x@a", "x@b"].map(|key| key.parse().unwrap());
+        let compare = Compare { first, second, pairs: 7 };
+        let order: String = (0..3).flat_map(|pair| compare.keys(pair)).map(Key::kernel).collect();
+        assert_eq!(order, "abbaab");
+        assert_eq!(compare.all_boots(), 14);
     }
 
     #[test]
-    fn boots_come_in_the_order_abba() {
-        let two = compare("x@a", "x@b");
-        assert_eq!(order(&two), ["a1", "b1", "b2", "a2", "a3", "b3"]);
-        assert_eq!((two.boots(), two.all_boots()), (3, 6));
-        let one = compare("x@a", "x@a");
-        assert_eq!(order(&one), ["a1", "a2", "a3", "a4", "a5", "a6"]);
-        assert_eq!((one.boots(), one.all_boots()), (6, 6));
-        let first: Vec<_> = (0..3).map(|pair| one.attempt(Side::First, pair)).collect();
-        let second: Vec<_> = (0..3).map(|pair| one.attempt(Side::Second, pair)).collect();
-        assert_eq!((first, second), (vec![1, 4, 5], vec![2, 3, 6]), "ABBA of one kernel");
+    fn the_second_cell_of_a_kernel_has_a_key_of_its_own() {
+        let first: Key = "x@a+qemu=newest".parse().unwrap();
+        let second = first.second().unwrap();
+        assert_eq!(second, "x@a+compare=second+qemu=newest");
+        assert_eq!(
+            second.second().unwrap_err().to_string().split(": ").nth(1),
+            Some("axes are sorted by name, and each is there once")
+        );
+        assert!(Compare { first, second, pairs: 7 }.is_control());
     }
 }

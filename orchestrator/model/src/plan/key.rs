@@ -15,6 +15,8 @@ const AXIS: char = '+';
 const IS: char = '=';
 /// The axis of a negative control, and its value.
 pub(super) const CONTROL: (&str, &str) = ("control", "inverted");
+/// The axis of the second cell of a comparison of a kernel with itself, and its value.
+const SECOND: (&str, &str) = ("compare", "second");
 /// Longest key, bytes: with an ending it is the name of a file, which has 255 bytes at most.
 const LONGEST: usize = 240;
 /// The extension of a report's file.
@@ -108,6 +110,14 @@ impl Key {
     pub fn controlled(&self) -> Option<Key> {
         let others = self.axes().filter(|axis| *axis != CONTROL);
         self.is_control().then(|| Key::of(self.scenario(), self.kernel(), others).ok()).flatten()
+    }
+
+    /// Returns the key of the second cell, if a comparison is one of a kernel with itself.
+    ///
+    /// # Errors
+    /// If the key would be too long, or is one of a second cell.
+    pub fn second(&self) -> Result<Key, KeyError> {
+        Key::of(self.scenario(), self.kernel(), self.axes().chain([SECOND]))
     }
 
     fn halves(&self) -> (&str, &str) {

@@ -91,10 +91,7 @@ fn plan(lab: &Lab, arguments: &Arguments) -> Result<(CellPlan, Compare), Failure
     let (due, kernels) = (kernels.len(), KernelArguments { kernels, ..KernelArguments::default() });
     let what = vec![scenario_file(lab, scenario)?];
     let cells = CellArguments { what, ..CellArguments::default() };
-    let planned = planned(lab, &cells, &kernels, &arguments.parts.qemu)?;
-    let (Some(one), Some(other)) = (planned.cells.first(), planned.cells.last()) else {
-        return Err(Failure::Usage { message: "there is no cell to compare".into(), hint: None });
-    };
+    let mut planned = planned(lab, &cells, &kernels, &arguments.parts.qemu)?;
     if planned.cells.len() > due {
         let keys = few(planned.cells.iter().map(|cell| cell.key.as_str()));
         let message = format!("these are {} cells, and a comparison has two: {keys}", planned.cells.len());
@@ -103,11 +100,20 @@ fn plan(lab: &Lab, arguments: &Arguments) -> Result<(CellPlan, Compare), Failure
             hint: Some("name one commit of a tree: tree:PATH@COMMIT".into()),
         });
     }
+    let Some(one) = planned.cells.first().cloned() else {
+        return Err(Failure::Usage { message: "there is no cell to compare".into(), hint: None });
+    };
     if !has_numbers(&one.resolved) {
-        return Err(without_numbers(one));
+        return Err(without_numbers(&one));
     }
-    let compare = Compare { first: one.key.clone(), second: other.key.clone(), pairs: *pairs };
-    Ok((planned, compare))
+    if due == 1 {
+        // Both are at work at a time, and a cell has one attempt at a time.
+        let key =
+            one.key.second().map_err(|error| Failure::Usage { message: error.to_string(), hint: None })?;
+        planned.cells.push(PlannedCell { key, ..one.clone() });
+    }
+    let second = planned.cells.last().map_or_else(|| one.key.clone(), |cell| cell.key.clone());
+    Ok((planned, Compare { first: one.key, second, pairs: *pairs }))
 }
 
 fn without_numbers(cell: &PlannedCell) -> Failure {
@@ -137,14 +143,16 @@ fn scenario_file(lab: &Lab, scenario: &str) -> Result<String, Failure> {
     })
 }
 
-/// Returns the time that the boots take by the history, if it has all of them.
+/// Returns the time that the boots take by the history, if it has both kernels.
 fn expected(context: &Context, arguments: &Arguments, compare: &Compare) -> Option<Duration> {
-    let keys = [&compare.first, &compare.second];
+    let second = if compare.is_control() { &compare.first } else { &compare.second };
+    let keys = [&compare.first, second];
     // Without a history the first pair shows it.
     let known =
         arguments.history.durations(context, &keys.map(Clone::clone).into_iter().collect::<BTreeSet<_>>());
     let known = known.unwrap_or_default();
-    keys.into_iter().map(|key| known.get(key).map(|one| *one * compare.pairs)).sum()
+    let [first, second] = keys.map(|key| known.get(key));
+    Some(*first?.max(second?) * compare.pairs)
 }
 
 fn announced(compare: &Compare, expected: Option<Duration>) -> String {
@@ -153,7 +161,7 @@ fn announced(compare: &Compare, expected: Option<Duration>) -> String {
         None => "the first pair shows how long they take".to_owned(),
     };
     format!(
-        "{} pairs of boots of {} and {}, one host at a time: {} boots, {takes}",
+        "{} pairs of boots of {} and {}, two hosts at a time: {} boots, {takes}",
         compare.pairs,
         compare.first,
         compare.second,

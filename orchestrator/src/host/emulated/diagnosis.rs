@@ -4,7 +4,7 @@
 use super::{
     argv::HOST_CPUS,
     gdb::{Gdb, HoldError},
-    qmp::Qmp,
+    qmp::{Qmp, QmpError},
 };
 use crate::host::ssh::Ssh;
 use s2lab_model::escape::bounded;
@@ -20,6 +20,10 @@ const MAX_LINES: usize = 1000;
 const MAX_LINE: usize = 400;
 /// The registers of every vCPU that are read: its place, and the settings of its hypervisor.
 const REGISTERS: [&str; 6] = ["pc", "cpsr", "HCR_EL2", "VTTBR_EL2", "ESR_EL2", "FAR_EL2"];
+/// The virtio device of the agent's port, as QEMU names it, and the number of its queues that are asked for: two for
+/// each port that s2lab uses, and two for control messages.
+const AGENT_BUS: &str = "/machine/peripheral/agent-bus/virtio-backend";
+const QUEUES: usize = 8;
 /// The commands for the host, the most useful first: the first missing answer ends the diagnosis.
 const COMMANDS: [&str; 5] = [
     "dmesg | tail -n 200",
@@ -45,6 +49,9 @@ pub async fn diagnose(
     let asked = async {
         if let Err(error) = registers(&mut text, qmp, gdb).await {
             section(&mut text, "registers", &format!("not all of them: {error}"));
+        }
+        if let Err(error) = queues(&mut text, qmp).await {
+            section(&mut text, "queues", &format!("not all of them: {error}"));
         }
         if let Some(ssh) = ssh
             && let Err(error) = commands(&mut text, ssh, deadline.saturating_sub(begin.elapsed())).await
@@ -75,6 +82,17 @@ async fn registers(text: &mut String, qmp: &mut Qmp, gdb: &mut Gdb) -> Result<()
     }
     if status.running {
         gdb.release(qmp).await?;
+    }
+    Ok(())
+}
+
+/// Adds the state of the queues between the host's agent and s2lab. A host that has fallen silent may wait for one
+/// of them.
+async fn queues(text: &mut String, qmp: &mut Qmp) -> Result<(), QmpError> {
+    for queue in 0..QUEUES {
+        let command_line = format!("info virtio-queue-status {AGENT_BUS} {queue}");
+        let ask = qapi::qmp::human_monitor_command { command_line, cpu_index: None };
+        section(text, format!("queue {queue} of the agent's bus"), &qmp.execute(ask).await?);
     }
     Ok(())
 }

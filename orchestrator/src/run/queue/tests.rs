@@ -25,7 +25,10 @@ fn cell(text: &str) -> PlannedCell {
 }
 
 fn queue(cells: &[&str], isolate: bool) -> Queue {
-    Queue::new(cells.iter().map(|text| PendingAttempt { cell: cell(text), attempt: 1 }).collect(), isolate)
+    Queue::new(
+        cells.iter().map(|text| PendingAttempt { cell: cell(text), attempt: 1, turns: None }).collect(),
+        isolate,
+    )
 }
 
 /// Works until nothing waits, with so many sessions at a time and all of equal speed. Returns the
@@ -106,7 +109,7 @@ fn a_core_that_would_idle_boots_a_second_host() {
 fn an_attempt_boots_anew() {
     let queue = queue(&["a@k:max:", "b@k:max:"], false);
     let first = queue.open(|_| true).unwrap();
-    queue.push_first(PendingAttempt { cell: first.first.cell.clone(), attempt: 2 });
+    queue.push_first(PendingAttempt { cell: first.first.cell.clone(), attempt: 2, turns: None });
     assert!(queue.reserve(first.ticket));
     assert!(queue.take_present(first.ticket).is_some());
     assert_eq!(queue.begin_reserved(first.ticket).unwrap().cell.key, "b@k");

@@ -7,7 +7,12 @@ impl CellContext<'_, '_> {
     pub(super) async fn measure(&mut self, index: usize, step: &MeasureStep) -> Result<(), Stop> {
         let width = step.store.width.first().copied();
         let width = width.ok_or_else(|| Stop::lab(format!("measure `{}` has no width", step.name)))?;
+        let turns = self.turns;
         for number in 0..step.stores() {
+            let _turn = match turns {
+                Some(turns) => Some(turns.next().await),
+                None => None,
+            };
             let reset = match &step.reset {
                 Some(device) => Some(self.reset_device(device).await?),
                 None => None,

@@ -95,7 +95,11 @@ fn ours() -> Vec<Value> {
         "name": "tlbi-no-barrier", "about": "KVM: arm64: x", "area": "TLB", "breaks": "I9 alarm", "like": "B15",
         "cannot-show": "no TLB is late"
     }}]);
-    plan["compare"] = json!({"first": KEY, "second": KEY, "pairs": FEWEST_PAIRS});
+    let second = json!(format!("{KEY}+compare=second"));
+    let mut cell = plan["cells"][0].clone();
+    cell["key"] = second.clone();
+    plan["cells"].as_array_mut().unwrap().push(cell);
+    plan["compare"] = json!({"first": KEY, "second": second, "pairs": FEWEST_PAIRS});
     plan["shard"] = json!(Shard::new("1/2".parse().unwrap(), whole(&story.cell)));
     lines
 }

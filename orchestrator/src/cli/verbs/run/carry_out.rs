@@ -195,10 +195,9 @@ impl<'a> ActiveRun<'a> {
     ) -> io::Result<Printed> {
         let columns = Columns::of(cells.iter().map(|cell| cell.key.as_str()));
         let operator = self.operator();
-        let jobs = match &operator {
-            Some(_) => 1,
-            None if compare.is_some() => 1,
-            None => gathered.jobs(self.arguments.jobs),
+        let jobs = match (&operator, &compare) {
+            (None, None) => gathered.jobs(self.arguments.jobs),
+            _ => 1,
         };
         let Arguments { fail_fast, isolate, resume, .. } = *self.arguments;
         let attempts = self.arguments.attempts();
