@@ -4,12 +4,12 @@ use crate::agent::{Agent, say_hello};
 use crate::exit::{end, fatal};
 use crate::link::{Credentials, Incoming, Link, LinkError};
 use crate::parameters::{Parameters, ParametersError};
-use crate::port::{self, Port, PortError};
+use crate::port::{Port, PortError};
 use crate::root::Root;
 use crate::{guest, host, modules};
 use rustix::mount::{MountFlags, mount};
 use rustix::time::{ClockId, clock_gettime};
-use s2lab_protocol::{Level, Notice, Peer};
+use s2lab_protocol::{AGENT_PORT, Level, Notice, Peer};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -69,7 +69,7 @@ fn boot() -> Result<(), InitError> {
     let command_line = root.read("proc/cmdline").map_err(InitError::CommandLine)?;
     let parameters = Parameters::parse(&command_line)?;
     let failed_modules = modules::load_all(&root, &command_line);
-    let port = Port::open(&root, port::NAME)?;
+    let port = Port::open(&root, AGENT_PORT)?;
     live(root, parameters, failed_modules, port)
 }
 

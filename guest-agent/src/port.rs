@@ -9,8 +9,6 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Name of the agent's port on both levels.
-pub(crate) const NAME: &str = "s2lab";
 /// The time in which the port must appear once the modules are loaded.
 const APPEARS: Duration = Duration::from_secs(30);
 /// The longest time in which the other side may take no byte.
@@ -134,12 +132,13 @@ impl Write for Port {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use s2lab_protocol::AGENT_PORT;
 
     #[test]
     fn the_port_is_found_by_its_name() {
         let folder = tempfile::tempdir().unwrap();
         let root = Root::at(folder.path());
-        assert_eq!(find(&root, NAME), None);
+        assert_eq!(find(&root, AGENT_PORT), None);
         for (device, name) in [
             ("vport1p1", "org.other\n"),
             ("vport2p2", "s2lab-ssh\n"),
@@ -150,7 +149,7 @@ mod tests {
             std::fs::create_dir_all(&port).unwrap();
             std::fs::write(port.join("name"), name).unwrap();
         }
-        assert_eq!(find(&root, NAME).as_deref(), Some("vport2p1"));
+        assert_eq!(find(&root, AGENT_PORT).as_deref(), Some("vport2p1"));
         assert_eq!(find(&root, "s2lab-ssh").as_deref(), Some("vport2p2"));
     }
 }

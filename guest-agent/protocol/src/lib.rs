@@ -14,6 +14,7 @@ mod manner;
 mod message;
 mod names;
 mod operations;
+mod qemu;
 pub mod trace;
 mod windows;
 
@@ -30,6 +31,7 @@ pub use kinds::{
 };
 pub use manner::{GRAIN, MOST_VCPUS, Manner, Misfit, Row, USUAL_SEED, WIDTHS, WORD};
 pub use message::*;
-pub use names::{LONGEST_NAME, NAME_PATTERN, is_name, is_word};
+pub use names::{AGENT_PORT, LONGEST_NAME, NAME_PATTERN, is_name, is_word};
 pub use operations::{DeviceOperation, MemslotOperation};
+pub use qemu::{AtStart, QEMU, SLOTS, qemu_arguments};
 pub use windows::{BAR_WINDOWS, is_bar_place};

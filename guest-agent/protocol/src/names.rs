@@ -1,5 +1,8 @@
-//! Names that a person gives to guests and devices, and that agents pass on; the words of keys.
+//! Names that a person gives to guests and devices, and that agents pass on; the words of keys; the
+//! name of the agents' port.
 
+/// The name of the virtio-serial port of every agent, in host and guest.
+pub const AGENT_PORT: &str = "s2lab";
 /// Longest name, characters.
 pub const LONGEST_NAME: usize = 41;
 /// [`is_name`] as a regular expression, for schemas.

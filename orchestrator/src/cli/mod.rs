@@ -41,7 +41,7 @@ enum Verb {
     Nightly(nightly::Arguments),
     /// List the cells: every scenario on every kernel
     List(list::Arguments),
-    /// Show what a cell consists of: scenario, kernel, expectations, QEMU's command line
+    /// Show what a cell consists of: scenario, kernel, expectations, QEMU's command lines
     Explain(explain::Arguments),
     /// Open a shell in a cell's host, with its guests running; the scenario's steps are not run
     #[command(after_help = shell::LOOK)]

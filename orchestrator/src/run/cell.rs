@@ -2,6 +2,7 @@
 
 use super::{
     conclusion::Completion,
+    guests,
     log::EventLog,
     operator::Operator,
     programs::{Place, Programs},
@@ -27,17 +28,13 @@ use s2lab_model::{
 use s2lab_os::waits::timeout;
 use s2lab_protocol::{
     Bar, BoundDevice, CellRecord, Hello, Peer,
-    ask::{AssignedDevice, Bind, EndCell, Finish, StartGuest, StopGuest},
+    ask::{Bind, EndCell, Finish, StopGuest},
     cell_line,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
-
-/// The slot on a guest's root bus of its first assigned device. The slots below are for its VMM's
-/// own devices.
-const FIRST_SLOT: u8 = 0x10;
 
 /// The parts that a cell gets from its run.
 pub struct Shared<'a> {
@@ -200,27 +197,8 @@ impl CellContext<'_, '_> {
     }
 
     async fn ask_for_guest(&mut self, name: &str, guest: &Guest) -> Result<(), Stop> {
-        let mut devices = vec![];
-        for ((device, way), slot) in guest.assign.iter().zip(FIRST_SLOT..) {
-            devices.push(AssignedDevice {
-                device: device.clone(),
-                kind: (*way).into(),
-                host_address: self.bound(device)?.address.clone(),
-                guest_slot: slot,
-            });
-        }
-        let memory_mib = u32::try_from(guest.memory.0 >> 20)
-            .map_err(|_| Stop::lab(format!("guest {name} has {} of memory", guest.memory)))?;
-        let ask = StartGuest {
-            name: name.to_owned(),
-            vmm: guest.vmm.into(),
-            nonce: self.session.nonce,
-            memory_mib,
-            cpus: guest.vcpus,
-            ram: guest.ram_kinds(),
-            devices,
-            joined: guest.joined(),
-        };
+        let address = |device: &str| Ok::<_, Stop>(self.bound(device)?.address.clone());
+        let ask = guests::request(name, guest, self.session.nonce, address)?;
         self.session.ask_host(ask, self.session.deadlines.of(Deadline::Request)).await?;
         Ok(())
     }
@@ -270,10 +248,9 @@ impl CellContext<'_, '_> {
 
     /// The PCI address of an assigned device in its guest.
     pub(super) fn guest_address(&self, guest: &str, device: &str) -> Result<String, Stop> {
-        let assign = self.planned.resolved.guests.get(guest).map(|guest| &guest.assign);
-        let mut slots = assign.into_iter().flat_map(|assign| assign.keys().zip(FIRST_SLOT..));
-        let slot = slots.find(|(name, _)| *name == device);
-        let (_, slot) = slot.ok_or_else(|| Stop::lab(format!("guest {guest} has no device `{device}`")))?;
+        let mut slots = self.planned.resolved.guests.get(guest).into_iter().flat_map(guests::slots);
+        let slot = slots.find(|(name, ..)| *name == device);
+        let (.., slot) = slot.ok_or_else(|| Stop::lab(format!("guest {guest} has no device `{device}`")))?;
         Ok(format!("0000:00:{slot:02x}.0"))
     }
 }

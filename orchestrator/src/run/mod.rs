@@ -8,6 +8,7 @@ mod consoles;
 mod dispatcher;
 pub mod errand;
 pub mod folder;
+pub mod guests;
 pub mod half_made;
 pub mod judging;
 pub mod log;

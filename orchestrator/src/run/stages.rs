@@ -1,6 +1,6 @@
 //! The stages of a cell, and the reason why it stopped.
 
-use super::log::EventLog;
+use super::{guests::GuestError, log::EventLog};
 use crate::{
     boot::preflight::Finding,
     host::{
@@ -135,6 +135,12 @@ impl From<Finding> for Stop {
     fn from(finding: Finding) -> Self {
         let hint = finding.hint().map(str::to_owned);
         Stop { hint, ..Stop::new(finding.cause(), finding.to_string()) }
+    }
+}
+
+impl From<GuestError> for Stop {
+    fn from(error: GuestError) -> Self {
+        Stop::lab(error.to_string())
     }
 }
 

@@ -202,8 +202,18 @@ pub struct Explained {
     pub kernel: String,
     /// Exactly one of these must be met as a whole.
     pub alternatives: Vec<Alternative>,
-    /// QEMU's command line; an argument in <> is made when it starts.
+    /// The command line of the host's QEMU; what stands in <> is made when it starts.
     pub qemu: Vec<String>,
+    /// The guests, by name.
+    pub guests: Vec<ExplainedGuest>,
+}
+
+/// A guest of a cell.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct ExplainedGuest {
+    pub name: String,
+    /// The command line of its QEMU in the host; null for the built-in VMM.
+    pub qemu: Option<Vec<String>>,
 }
 
 /// Expectations that hold together.

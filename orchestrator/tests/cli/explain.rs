@@ -18,6 +18,33 @@ fn a_cell() {
     session.check("explain");
 }
 
+/// Each guest has the command line of its own VMM.
+#[test]
+fn the_vmm_of_each_guest() {
+    let home = Home::new();
+    let bar = home.read("lab/scenarios/bar.yaml").replace("scenario: bar", "scenario: both");
+    home.write("lab/scenarios/both.yaml", bar.replace("guests:\n", "guests:\n  b0: {vmm: builtin}\n"));
+    let output = home.command(&["explain", "both@debian-6.1"]).output().unwrap();
+    let shown = String::from_utf8(output.stdout).unwrap();
+    let (_, guests) =
+        shown.split_once("# The guest b0 (L2) has no QEMU: its VMM is the host's agent").unwrap();
+    let (_, guest) = guests.split_once("# QEMU of the guest g0 (L2), in the host\n").unwrap();
+    assert!(
+        guest.starts_with("/usr/bin/qemu-system-aarch64 \\\n    -M virt,gic-version=host \\\n"),
+        "{guest}"
+    );
+    assert!(guest.contains("    -device 'vfio-pci,host=<address of nic>,addr=0x10' \\\n"), "{guest}");
+    let json = home.command(&["explain", "both@debian-6.1", "--format", "json"]).output().unwrap().stdout;
+    let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    let guests = &json["cells"][0]["guests"];
+    assert_eq!((&guests[0]["name"], &guests[0]["qemu"]), (&"b0".into(), &serde_json::Value::Null));
+    let words = guests[1]["qemu"].as_array().unwrap();
+    // The same words, without the quotes for a shell.
+    let due: Vec<_> = words.iter().map(|word| word.as_str().unwrap()).collect();
+    let plain = guest.trim_end().replace(" \\\n    ", " ").replace('\'', "");
+    assert_eq!(due.join(" "), plain);
+}
+
 /// The scenario that is shown is a valid one, and the same.
 #[test]
 fn the_scenario_that_is_shown_can_be_run() {

@@ -74,7 +74,10 @@ fn a_cell_on_the_newest_qemu_has_its_own_accepted_report() {
     let explained = home.command(&["explain", KEY]).output().unwrap();
     let explained = String::from_utf8(explained.stdout).unwrap();
     assert!(explained.starts_with(&format!("# {KEY}\n")), "{explained}");
-    assert!(explained.contains("\n# The newest QEMU that the archive has\n"), "{explained}");
+    assert!(
+        explained.contains("\n# QEMU of the host (L1), on this machine: the newest that the archive has\n"),
+        "{explained}"
+    );
 }
 
 /// Each machine makes the cells of the plan again, from its words.

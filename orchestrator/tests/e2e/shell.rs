@@ -41,13 +41,39 @@ fn check_looks(Done { stdout, stderr, .. }: &Done) {
     assert!(!stderr.contains("final record"), "{stderr}");
 }
 
+/// Prints the command line of the guest's QEMU, a word a line.
+const COMMAND: &str =
+    "tr '\\0' '\\n' < /proc/$(grep -l qemu-system /proc/[0-9]*/comm | cut -d/ -f3)/cmdline; echo end\n";
+
+/// Checks that the guest's QEMU runs with the command line that `s2lab explain` prints.
+fn check_command(place: &Place, stdout: &str) {
+    let up = scenario("up");
+    let explained = place.s2lab(["explain", up.as_str(), "--kernel=debian-6.12", "--format=json"]);
+    let explained: serde_json::Value = serde_json::from_str(&explained.stdout).unwrap();
+    let shown = explained["cells"][0]["guests"][0]["qemu"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|word| word.as_str().unwrap());
+    let started = stdout.lines().skip(1).take_while(|line| *line != "end");
+    // What stands in <> is made when it starts.
+    let fits = |(shown, started): (&str, &str)| match shown.split_once('<').zip(shown.split_once('>')) {
+        Some(((before, _), (_, after))) => started.starts_with(before) && started.ends_with(after),
+        None => shown == started,
+    };
+    assert_eq!(shown.clone().count(), started.clone().count(), "{stdout}");
+    let other: Vec<_> = shown.zip(started).filter(|pair| !fits(*pair)).collect();
+    assert!(other.is_empty(), "{other:?}");
+}
+
 /// Two hosts of its own, because a shell ends its host.
 #[test]
 fn a_shell_runs_commands_from_a_pipe_and_exits_as_the_last_of_them() {
     let place = Place::new();
-    let looks = shell(&place, &[], &format!("uname -r; {LOOKS}"));
+    let looks = shell(&place, &[], &format!("uname -r; {COMMAND}{LOOKS}"));
     assert_eq!(looks.code, Some(7), "{}", looks.stderr);
     assert!(looks.stdout.starts_with("6.12."), "{}", looks.stdout);
+    check_command(&place, &looks.stdout);
     check_looks(&looks);
     assert_eq!(left_over(&place), Vec::<String>::new());
     let kept: Vec<_> = fs::read_dir(place.path().join("s2lab/shells")).unwrap().collect();

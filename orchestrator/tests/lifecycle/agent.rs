@@ -3,15 +3,16 @@
 
 use crate::{
     lab::{Checked, expect},
-    row::{Deadline, HostFolder, Row, good},
+    row::{Deadline, HostFolder, LIFECYCLE, Row, good},
 };
 use fake_qemu::real;
 use s2lab::{
     host::emulated::argv::port_address,
     host::ending::Ending,
     host::link::{AgentNotice, Link, LinkError},
+    run::guests::{self, GuestError},
 };
-use s2lab_model::event::Stage;
+use s2lab_model::{event::Stage, scenario::load};
 use s2lab_protocol::{
     AssignKind, Body, Decoder, Facility, Failure, FailureKind, Frame, GuestEnd, Notice, Peer, RamKind,
     VERSION, Vma, VmmKind,
@@ -383,6 +384,37 @@ pub(crate) fn begins_anew() -> Checked {
     expect("the number of answers", record.contains("\"answered\": Number(2)"), true)?;
     let status = process.wait().map_err(|e| e.to_string())?;
     expect("the agent's exit code", status.code(), Some(0))
+}
+
+/// The guest's QEMU starts with the command line that `s2lab explain` prints.
+pub(crate) fn starts_the_shown_command() -> Checked {
+    alone(|folder| async move {
+        let mut agent = Alone::start(&folder).await?;
+        let noting = "#!/bin/bash\nprintf '%s\\n' \"$0\" \"$@\" > \"$0.words\"\nexit 1\n";
+        qemu(&agent.root, noting).map_err(|e| e.to_string())?;
+        let (file, text) = LIFECYCLE;
+        let scenario = load(file, text).map_err(|e| e.to_string())?;
+        let guest = scenario.guests.get("g0").ok_or("no guest")?;
+        let address = |_: &str| Ok::<_, GuestError>("0000:01:00.0".to_owned());
+        let request = guests::request("g0", guest, NONCE, address).map_err(|e| e.to_string())?;
+        expect("a QEMU that ends", agent.ask(request).await.is_err(), true)?;
+        let words =
+            fs::read_to_string(agent.root.join(format!("{QEMU}.words"))).map_err(|e| e.to_string())?;
+        let started: Vec<_> = words.lines().collect();
+        let file =
+            |id: &str| started.iter().find_map(|word| word.strip_prefix(&format!("socket,id={id},fd=")));
+        let [link, qmp] = ["link", "qmp"].map(|id| file(id).unwrap_or("no open file"));
+        let shown = guests::command("g0", guest).map_err(|e| e.to_string())?.ok_or("no command line")?;
+        let with_values = |word: &String| {
+            let nonce = format!("{NONCE:016x}");
+            let word = word.replace("<link>", link).replace("<qmp>", qmp).replace("<nonce>", &nonce);
+            word.replace("<address of nic>", "0000:01:00.0")
+        };
+        let mut due: Vec<_> = shown.iter().map(with_values).collect();
+        // The host's `/` is a folder here.
+        due.iter_mut().take(1).for_each(|program| program.insert_str(0, &agent.root.display().to_string()));
+        expect("the command line", started, due.iter().map(String::as_str).collect())
+    })
 }
 
 /// A built-in VMM that does as `script` says, with the number of its control socket in `$control`.

@@ -313,6 +313,12 @@ pub(crate) static RUNS: &[WholeRun] = &[
         agent::reads_hostile_smaps,
     ),
     run(
+        "agent-starts-the-shown-command",
+        "the real agent alone; QEMU in the host notes its command line",
+        "it is the one that `s2lab explain` prints",
+        agent::starts_the_shown_command,
+    ),
+    run(
         "agent-reports-the-end-of-a-builtin-vmm",
         "the real agent alone; the built-in VMM is refused, dies at its start, or cannot run on",
         "the request fails with the reason; a VMM that ran has one end, with its own words",

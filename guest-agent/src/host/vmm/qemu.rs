@@ -1,15 +1,13 @@
-//! QEMU as the VMM: its command line, and its reasons not to start.
+//! QEMU as the VMM: its process, and its reasons not to start.
 
 use crate::pci::Address;
 use crate::{fault, root::Root};
-use s2lab_protocol::ask::StartGuest;
-use s2lab_protocol::{AssignKind, Facility, Failure, LONGEST_NAME, RamKind, is_name};
+use s2lab_protocol::ask::{AssignedDevice, StartGuest};
+use s2lab_protocol::{
+    AssignKind, AtStart, Facility, Failure, LONGEST_NAME, QEMU, RamKind, SLOTS, is_name, qemu_arguments,
+};
 use std::os::fd::RawFd;
 use std::process::Command;
-
-const QEMU: &str = "usr/bin/qemu-system-aarch64";
-/// The slots of the guest's root bus that devices may take. Slot 0 is the host bridge.
-const SLOTS: std::ops::RangeInclusive<u8> = 1..=31;
 
 /// Returns QEMU for a guest. The guest's link and QMP are the open files `ends`.
 pub(super) fn command(root: &Root, spec: &StartGuest, ends: [RawFd; 2]) -> Result<Command, Failure> {
@@ -32,18 +30,18 @@ pub(super) fn not_started(guest: &str, why: &str) -> Failure {
     }
 }
 
-/// Returns QEMU's command line. The guest's link and QMP are the open files `link` and `qmp`; its
-/// console is QEMU's stdout.
+/// Returns QEMU's command line. The guest's link and QMP are the open files `link` and `qmp`.
 fn arguments(spec: &StartGuest, [link, qmp]: [RawFd; 2]) -> Result<Vec<String>, Failure> {
-    let StartGuest { name, vmm: _, nonce, memory_mib, cpus, ram, devices, joined } = spec;
+    check(spec)?;
+    let (nonce, link, qmp) = (format!("{:016x}", spec.nonce), link.to_string(), qmp.to_string());
+    qemu_arguments(spec, AtStart { nonce: &nonce, link: &link, qmp: &qmp })
+        .ok_or_else(|| fault::invalid(format_args!("guest {} has no PCI slot left for its link", spec.name)))
+}
+
+/// Checks that QEMU can run the guest, and that nothing in the request adds options.
+fn check(StartGuest { name, ram, devices, joined, .. }: &StartGuest) -> Result<(), Failure> {
     if *ram != [RamKind::Anonymous] || joined.is_some() {
         return Err(fault::invalid(format_args!("QEMU decides about the memory of guest {name}")));
-    }
-    if let Some(device) = devices.iter().find(|device| device.kind != AssignKind::VfioPci) {
-        return Err(fault::invalid(format_args!(
-            "QEMU cannot assign {} through {}",
-            device.device, device.kind
-        )));
     }
     if !is_name(name) {
         return Err(fault::invalid(format_args!(
@@ -51,43 +49,23 @@ fn arguments(spec: &StartGuest, [link, qmp]: [RawFd; 2]) -> Result<Vec<String>, 
              most {LONGEST_NAME} characters"
         )));
     }
-    let taken: Vec<u8> = devices.iter().map(|device| device.guest_slot).collect();
-    if let Some(slot) = taken.iter().find(|slot| !SLOTS.contains(slot)) {
-        return Err(fault::invalid(format_args!("PCI slot {slot} of guest {name}: there are 1 to 31")));
+    for AssignedDevice { device, kind, host_address, guest_slot } in devices {
+        if *kind != AssignKind::VfioPci {
+            return Err(fault::invalid(format_args!("QEMU cannot assign {device} through {kind}")));
+        }
+        if !SLOTS.contains(guest_slot) {
+            return Err(fault::invalid(format_args!(
+                "PCI slot {guest_slot} of guest {name}: there are 1 to 31"
+            )));
+        }
+        Address::parse(host_address)?;
     }
-    let own = SLOTS.rev().find(|slot| !taken.contains(slot));
-    let own =
-        own.ok_or_else(|| fault::invalid(format_args!("guest {name} has no PCI slot left for its link")))?;
-    let mut words: Vec<String> = [
-        "-M virt,gic-version=host -accel kvm -cpu host -nodefaults -no-user-config -display none -no-reboot",
-        "-kernel /guest/Image -initrd /guest/initrd",
-        &format!("-smp {cpus} -m {memory_mib}M"),
-        "-chardev stdio,id=console,signal=off -serial chardev:console",
-        &format!("-chardev socket,id=qmp,fd={qmp} -mon chardev=qmp,mode=control"),
-        &format!("-chardev socket,id=link,fd={link} -device virtio-serial-pci,addr={own:#x}"),
-        &format!("-device virtserialport,chardev=link,name={}", crate::port::NAME),
-    ]
-    .iter()
-    .flat_map(|line| line.split(' ').map(str::to_owned))
-    .collect();
-    for device in devices {
-        let address = Address::parse(&device.host_address)?;
-        words
-            .extend(["-device".to_owned(), format!("vfio-pci,host={address},addr={:#x}", device.guest_slot)]);
-    }
-    // A guest that panics restarts at once, which -no-reboot makes the end of QEMU. A byte on the
-    // console takes exits to QEMU: all of the kernel's messages take longer than its boot. Errors
-    // and a panic are printed nevertheless.
-    let own = format!("s2lab.level=guest s2lab.name={name} s2lab.nonce={nonce:016x}");
-    let line = format!("console=ttyAMA0 quiet panic=-1 {own}");
-    words.extend(["-append".to_owned(), line]);
-    Ok(words)
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use s2lab_protocol::ask::AssignedDevice;
     use s2lab_protocol::{FailureKind, VmmKind};
 
     fn spec(slots: &[u8]) -> StartGuest {
@@ -110,21 +88,12 @@ mod tests {
     }
 
     #[test]
-    fn the_command_line_names_files_devices_and_nonce() {
+    fn the_command_line_names_the_open_files_and_the_nonce() {
         let words = arguments(&spec(&[1, 31]), [10, 12]).unwrap();
-        let has = |wanted: &str| words.join(" ").contains(wanted);
+        let has = |part: &str| words.join(" ").contains(part);
         assert!(has("-chardev socket,id=link,fd=10") && has("-chardev socket,id=qmp,fd=12"), "{words:?}");
-        assert!(has(
-            "-device vfio-pci,host=0000:01:00.0,addr=0x1 -device vfio-pci,host=0000:1f:00.0,addr=0x1f"
-        ));
-        assert!(has("virtio-serial-pci,addr=0x1e"), "the link takes a slot that no device has: {words:?}");
-        let append = words.last().unwrap();
-        assert!(append.ends_with("s2lab.level=guest s2lab.name=g0 s2lab.nonce=00000000000000ab"), "{append}");
-        assert_eq!(
-            words.iter().filter(|word| word.contains(' ')).count(),
-            1,
-            "only -append has blanks: {words:?}"
-        );
+        assert!(has("vfio-pci,host=0000:1f:00.0,addr=0x1f"), "{words:?}");
+        assert!(words.last().unwrap().ends_with(" s2lab.nonce=00000000000000ab"), "{words:?}");
     }
 
     #[test]

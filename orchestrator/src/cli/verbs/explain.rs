@@ -13,7 +13,7 @@ use crate::cli::{
 };
 use crate::{
     host,
-    run::{operator::CRASH_ENDS, session::kernel_arguments},
+    run::{guests, operator::CRASH_ENDS, session::kernel_arguments},
     show::answer::{self, Answer, Explained},
 };
 use clap::Args;
@@ -22,7 +22,7 @@ use s2lab_model::{
     event::PlannedCell,
     judge::{Alternative, expected},
     plan::QemuChoice,
-    scenario::Host,
+    scenario::Guest,
 };
 use serde::Serialize;
 use serde_yaml::{value::Serializer, with::singleton_map_recursive};
@@ -73,11 +73,17 @@ pub(crate) fn explain(context: &Context, arguments: &Arguments) -> Result<u8, Fa
             say(&format!("\n# Expected{label}"))?;
             say(plain(&yaml(&expectations)?).trim_end())?;
         }
-        say(&format!("\n# {}", qemu(cell)))?;
+        say(&format!("\n# QEMU of the host (L1), on this machine{}", qemu(cell)))?;
         say(
             "# What stands in <> is made when it starts. Where QEMU's CPU model can sign pointers by a fast hash, it does.",
         )?;
-        say(&command(&cell.resolved.host, own_arguments(&planned, cell)))?;
+        say(&command(&host_command(&planned, cell)))?;
+        for (name, guest) in &cell.resolved.guests {
+            say(&match guest_command(name, guest)? {
+                Some(words) => format!("\n# QEMU of the guest {name} (L2), in the host\n{}", command(&words)),
+                None => format!("\n# {}", builtin(name)),
+            })?;
+        }
     }
     Ok(exit::FINE)
 }
@@ -91,15 +97,17 @@ fn explained(planned: &CellPlan, cell: &PlannedCell) -> Result<Explained, Failur
         Ok(answer::Alternative { label, expectations })
     };
     let alternatives = expected(&cell.resolved).into_iter().map(alternative).collect::<io::Result<_>>();
+    let of_guest = |(name, guest): (&String, &Guest)| {
+        Ok(answer::ExplainedGuest { name: name.clone(), qemu: guest_command(name, guest)? })
+    };
     Ok(Explained {
         key: cell.key.to_string(),
         about: cell.about.clone(),
         resolved: json(&cell.resolved).map_err(Failure::io("cannot write JSON"))?,
         kernel: kernel(planned, cell)?,
         alternatives: alternatives.map_err(Failure::io("cannot write JSON"))?,
-        qemu: std::iter::once(QEMU.to_owned())
-            .chain(qemu_arguments(&cell.resolved.host, own_arguments(planned, cell)))
-            .collect(),
+        qemu: host_command(planned, cell),
+        guests: cell.resolved.guests.iter().map(of_guest).collect::<Result<_, Failure>>()?,
     })
 }
 
@@ -121,37 +129,48 @@ fn yaml(value: &impl Serialize) -> Result<String, Failure> {
     text.map_err(std::io::Error::other).map_err(Failure::io("cannot write YAML"))
 }
 
-/// Returns the QEMU of a cell, in words.
+/// Returns the choice of the cell's QEMU, in words.
 fn qemu(cell: &PlannedCell) -> &'static str {
     match QemuChoice::of(&cell.key) {
-        Some(QemuChoice::Newest) => "The newest QEMU that the archive has",
-        _ => "QEMU",
+        Some(QemuChoice::Newest) => ": the newest that the archive has",
+        _ => "",
     }
 }
 
-/// The name of QEMU's program.
+/// The name of QEMU's program on this machine.
 const QEMU: &str = "qemu-system-aarch64";
 
-/// Returns the words that the kernel has for its command line.
-fn own_arguments<'a>(planned: &'a CellPlan, cell: &PlannedCell) -> &'a [String] {
+/// Returns the command line of the host's QEMU. That of the kernel in it ends with the kernel's own words.
+fn host_command(planned: &CellPlan, cell: &PlannedCell) -> Vec<String> {
+    let host = &cell.resolved.host;
     let chosen = planned.chosen.iter().find(|chosen| chosen.label == cell.kernel);
-    chosen.map_or(&[], |chosen| &chosen.arguments)
-}
-
-/// Returns QEMU's arguments. The kernel's command line ends with `own`.
-fn qemu_arguments(host: &Host, own: &[String]) -> Vec<String> {
+    let own = chosen.map_or(&[][..], |chosen| &chosen.arguments);
     let kernel = kernel_arguments("<nonce>", CRASH_ENDS, &[&host.arguments, own].concat());
-    host::arguments(host, &kernel)
+    [vec![QEMU.to_owned()], host::arguments(host, &kernel)].concat()
 }
 
-/// Returns QEMU's command line, an option a line.
-fn command(host: &Host, own: &[String]) -> String {
-    let mut text = QEMU.to_owned();
-    for argument in qemu_arguments(host, own) {
+/// Returns the command line of a guest's QEMU. Returns None for the built-in VMM.
+fn guest_command(name: &str, guest: &Guest) -> Result<Option<Vec<String>>, Failure> {
+    guests::command(name, guest).map_err(|why| Failure::Usage { message: why.to_string(), hint: None })
+}
+
+/// Returns a guest of the built-in VMM, in words.
+fn builtin(name: &str) -> String {
+    format!(
+        "The guest {name} (L2) has no QEMU: its VMM is the host's agent, which starts its own program again in a process."
+    )
+}
+
+/// Returns a command line as a shell takes it, an option a line.
+fn command(words: &[String]) -> String {
+    let (program, arguments) =
+        words.split_first().map_or(("", &[][..]), |(first, rest)| (first.as_str(), rest));
+    let mut text = program.to_owned();
+    for argument in arguments {
         text.push_str(if argument.starts_with('-') { " \\\n    " } else { " " });
         match argument.contains([' ', '<']) {
             true => text.push_str(&format!("'{argument}'")),
-            false => text.push_str(&argument),
+            false => text.push_str(argument),
         }
     }
     text

@@ -1,6 +1,7 @@
 //! The command line of the emulated host's QEMU: a pure function of the host's parts.
 
 use s2lab_model::scenario::{self, DeviceModel, Gic};
+use s2lab_protocol::AGENT_PORT;
 use std::{fmt::Display, path::Path};
 
 /// Physical address of the first byte of RAM on `-M virt` (QEMU 10.0 hw/arm/virt.c, VIRT_MEM).
@@ -12,8 +13,6 @@ const FIRST_PORT: usize = 8;
 /// Device memory when it generates code for a single thread (QEMU 10.0 tcg/tcg-op-ldst.c,
 /// tcg_canonicalize_memop; mended by accel/tcg MO_ALIGN_TLB_ONLY).
 pub const HOST_CPUS: u32 = 2;
-/// Name of the virtio-serial port between s2lab and the host's agent.
-pub const AGENT_PORT: &str = "s2lab";
 /// The name of the virtio-serial port behind which the host's agent has sshd.
 pub const SSH_PORT: &str = "s2lab-ssh";
 
