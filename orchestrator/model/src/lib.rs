@@ -24,6 +24,7 @@ pub mod lines;
 pub mod measures;
 pub mod mutants;
 pub mod night;
+pub mod outlook;
 pub mod plan;
 pub mod program;
 pub mod record;

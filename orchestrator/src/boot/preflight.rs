@@ -5,7 +5,7 @@ use super::kernel::ready::KernelFiles;
 use crate::host::{self, Lack as HostLack};
 use s2lab_model::{
     event::{PlannedCell, StopCause},
-    kconfig::{self, Lack, Options},
+    kconfig::{self, Lack, Options, PagesLack},
     scenario,
 };
 use s2lab_os::{
@@ -28,13 +28,7 @@ pub enum Finding {
     Options(Vec<Lack>),
     /// Missing options that the scenario asks for, each with its reason.
     Asked(Vec<String>),
-    /// The CPU does not have the pages of the kernel.
-    Pages {
-        cpu: String,
-        /// Like `16K`.
-        size: String,
-        option: &'static str,
-    },
+    Pages(PagesLack),
     /// Something that the host lacks for any cell.
     Host(HostLack),
     Memory {
@@ -48,14 +42,17 @@ pub enum Finding {
         free: u64,
     },
     /// The archive of the kernel's modules cannot be read.
-    Modules { path: PathBuf, source: io::Error },
+    Modules {
+        path: PathBuf,
+        source: io::Error,
+    },
 }
 
 impl Finding {
     /// Returns the cause. Missing parts of the kernel and of QEMU are not failures of the lab.
     pub fn cause(&self) -> StopCause {
         match self {
-            Finding::Options(_) | Finding::Asked(_) | Finding::Pages { .. } | Finding::Host(_) => {
+            Finding::Options(_) | Finding::Asked(_) | Finding::Pages(_) | Finding::Host(_) => {
                 StopCause::Lacking
             }
             Finding::Memory { .. } | Finding::Space { .. } | Finding::Modules { .. } => StopCause::Lab,
@@ -69,7 +66,7 @@ impl Finding {
                 "build the kernel with these options; one that is =m needs its module, see `s2lab run --modules`"
             }
             Finding::Asked(_) => "the scenario's `needs` asks for them: run it on another kernel",
-            Finding::Pages { .. } => "choose another `cpu` with --set host.cpu=CPU, or another kernel",
+            Finding::Pages(_) => "choose another `cpu` with --set host.cpu=CPU, or another kernel",
             Finding::Host(lack) => lack.hint,
             Finding::Memory { available: Available { bound: Bound::ControlGroup, .. }, .. } => {
                 "raise `memory.max` and `memory.high` of the control group and those above it, run with --jobs 1, or give the scenario's host less `memory`"
@@ -93,9 +90,7 @@ impl fmt::Display for Finding {
                 write!(f, "the kernel lacks {}", lacks.join(", "))
             }
             Finding::Asked(lacks) => write!(f, "the kernel lacks {}", lacks.join(", ")),
-            Finding::Pages { cpu, size, option } => {
-                write!(f, "{cpu} has no pages of {size}, and the kernel has CONFIG_{option}")
-            }
+            Finding::Pages(lack) => lack.fmt(f),
             Finding::Host(lack) => f.write_str(&lack.what),
             Finding::Memory { needed, available } => {
                 let (needed, Available { bytes, bound }) = (Size(*needed), available);
@@ -161,8 +156,8 @@ pub fn check(
         .delivered()
         .map_err(|source| Finding::Modules { path: kernel.boot.modules.clone(), source })?;
     if let Some(config) = &kernel.config {
-        if let Some((option, size)) = kconfig::pages_without_cpu(&config.config, &planned.resolved) {
-            return Err(Finding::Pages { cpu: planned.resolved.host.cpu.clone(), size, option });
+        if let Some(lack) = kconfig::pages_without_cpu(&config.config, &planned.resolved) {
+            return Err(Finding::Pages(lack));
         }
         let asked = kconfig::asked(&config.config, &planned.resolved, &delivered);
         if !asked.is_empty() {

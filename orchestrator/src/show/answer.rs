@@ -7,10 +7,12 @@ mod runs;
 pub use past::{CellHistory, FactChange, FlakyRate, Measure, MeasuredBoot, PastResult, Trend};
 pub use runs::{RunContent, RunEntry};
 
+use super::promises::ExpectedCell;
 use s2lab_model::{
     escape,
     event::PlannedCell,
     mutants::{Mutant, PlannedMutant},
+    outlook::Outlook,
 };
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde::Serialize;
@@ -37,7 +39,11 @@ pub enum Answer {
     /// The answer of `list --kernels`.
     ListKernels { kernels: Vec<Kernel> },
     /// The answer of `list --promises`.
-    ListPromises { promises: Vec<Promise> },
+    ListPromises {
+        promises: Vec<Promise>,
+        /// Every scenario at every point of its axes on every kernel of the list.
+        cells: Vec<PromisedCell>,
+    },
     /// The answer of `run --dry-run`.
     RunDryRun { cells: Vec<Cell> },
     /// The answer of `explain`.
@@ -189,6 +195,36 @@ pub struct Promise {
     pub promise: String,
     pub sentence: String,
     pub scenarios: Vec<String>,
+}
+
+/// The expected result of a cell, as far as it is known before a boot.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct PromisedCell {
+    pub key: String,
+    pub scenario: String,
+    pub kernel: String,
+    /// The promises that the cell checks.
+    pub promises: Vec<String>,
+    /// PASS or SKIP.
+    pub expected: &'static str,
+    /// The alternative that a PASS must meet; null if the expectations are the same for every kernel.
+    #[serde(rename = "as")]
+    pub label: Option<String>,
+    /// The reason of a SKIP.
+    pub reason: Option<String>,
+    /// The facts about the kernel that are not known yet, and that make a SKIP of a PASS.
+    pub skip_if: Vec<String>,
+}
+
+impl From<&ExpectedCell> for PromisedCell {
+    fn from(ExpectedCell { cell, outlook }: &ExpectedCell) -> Self {
+        let (expected, label, reason, skip_if) = match outlook.clone() {
+            Outlook::Pass { label, skip_if } => ("PASS", label, None, skip_if),
+            Outlook::Skip { reason } => ("SKIP", None, Some(reason), vec![]),
+        };
+        let Cell { key, scenario, kernel, promises, .. } = Cell::from(cell);
+        Self { key, scenario, kernel, promises, expected, label, reason, skip_if }
+    }
 }
 
 /// The parts of a cell.

@@ -27,6 +27,7 @@ pub mod outline;
 pub mod page;
 pub mod past;
 pub mod progress;
+pub mod promises;
 pub mod review;
 pub mod standings;
 pub mod tables;

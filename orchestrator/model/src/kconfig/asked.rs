@@ -3,7 +3,7 @@
 use super::{Config, Setting};
 use crate::cell::ResolvedCell;
 use crate::scenario::{CpuModel, Size};
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt};
 
 /// The options that choose the page size of an arm64 kernel (arch/arm64/Kconfig, Linux 6.1 to 6.12), and
 /// its bytes.
@@ -31,12 +31,32 @@ pub fn asked(config: &Config, cell: &ResolvedCell, delivered: &BTreeSet<String>)
     cell.needs.iter().filter_map(lack).collect()
 }
 
-/// Returns the option of the kernel's page size and that size in words, if the cell's CPU does not have
-/// pages of this size.
-pub fn pages_without_cpu(config: &Config, cell: &ResolvedCell) -> Option<(&'static str, String)> {
+/// A kernel whose pages the CPU does not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PagesLack {
+    cpu: &'static str,
+    size: Size,
+    option: &'static str,
+}
+
+impl fmt::Display for PagesLack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { cpu, size, option } = self;
+        write!(f, "{cpu} has no pages of {size}, and the kernel has CONFIG_{option}")
+    }
+}
+
+/// Returns the kernel's page size, if the cell's CPU does not have pages of this size.
+pub fn pages_without_cpu(config: &Config, cell: &ResolvedCell) -> Option<PagesLack> {
     let cpu = CpuModel::named(&cell.host.cpu)?;
     let (option, size) = PAGES.into_iter().find(|(option, _)| config.setting(option) == Setting::BuiltIn)?;
-    (!cpu.pages.contains(&size)).then(|| (option, Size(size).to_string()))
+    (!cpu.pages.contains(&size)).then(|| PagesLack { cpu: cpu.name, size: Size(size), option })
+}
+
+/// Returns the page sizes that a kernel may have and the cell's CPU does not have.
+pub fn pages_of_no_use(cell: &ResolvedCell) -> Vec<Size> {
+    let has = |size: &u64| CpuModel::named(&cell.host.cpu).is_none_or(|cpu| cpu.pages.contains(size));
+    PAGES.into_iter().map(|(_, size)| size).filter(|size| !has(size)).map(Size).collect()
 }
 
 #[cfg(test)]
@@ -72,13 +92,18 @@ mod tests {
 
     #[test]
     fn a_cpu_may_lack_the_pages_of_a_kernel() {
-        let of =
-            |cpu: &str, option: &str| pages_without_cpu(&config(&format!("CONFIG_{option}=y\n")), &cell(cpu));
+        let of = |cpu: &str, option: &str| {
+            let lack = pages_without_cpu(&config(&format!("CONFIG_{option}=y\n")), &cell(cpu));
+            lack.map(|lack| lack.to_string())
+        };
         for cpu in ["cortex-a72", "a64fx"] {
-            assert_eq!(of(cpu, "ARM64_16K_PAGES"), Some(("ARM64_16K_PAGES", "16K".to_owned())));
+            let due = format!("{cpu} has no pages of 16K, and the kernel has CONFIG_ARM64_16K_PAGES");
+            assert_eq!(of(cpu, "ARM64_16K_PAGES"), Some(due));
             assert_eq!(of(cpu, "ARM64_64K_PAGES"), None);
         }
         assert_eq!(of("neoverse-n1", "ARM64_16K_PAGES"), None);
         assert_eq!(of("cortex-a53", "KVM"), None, "nothing is known");
+        assert_eq!(pages_of_no_use(&cell("cortex-a53")), [Size(16 << 10)]);
+        assert_eq!(pages_of_no_use(&cell("max")), []);
     }
 }

@@ -4,7 +4,7 @@ mod asked;
 mod needs;
 mod shown;
 
-pub use asked::{asked, pages_without_cpu};
+pub use asked::{PagesLack, asked, pages_of_no_use, pages_without_cpu};
 pub use needs::{How, Lack, NEEDS, Need, Whose, absent, lacking, needs};
 pub use shown::{Options, Shortfall, State};
 pub(crate) use {asked::page_size, needs::need};

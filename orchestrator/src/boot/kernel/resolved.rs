@@ -8,7 +8,7 @@ use s2lab_cache::{
 };
 use s2lab_model::{
     kconfig::{Config, Setting},
-    kernel::{Kernels, Package, Provider, Source, Tree, Version},
+    kernel::{KernelEntry, Kernels, Package, Provider, Source, Tree, Version},
     plan::Artifact,
 };
 use s2lab_os::outside::{self, kinds};
@@ -150,6 +150,28 @@ fn fixed(version: &Version) -> Option<String> {
 fn fragments(folder: &Path, files: &[String]) -> Result<BuildConfig, CacheError> {
     let read = |name: &String| config_file(&folder.join(home::expand(name)), name);
     files.iter().map(read).collect::<Result<_, _>>().map(BuildConfig::Fragments)
+}
+
+/// Returns the options that the fragments of an entry set, which its kernel has. Returns None for a kernel
+/// that is not built from fragments: its options are known once it is there. `folder` is the folder of
+/// `kernels.yaml`.
+pub fn known_options(entry: &KernelEntry, folder: &Path) -> Result<Option<Config>, CacheError> {
+    let files: &[String] = match &entry.provider {
+        Provider::Source(source) => &source.config,
+        Provider::Tree(tree) => &tree.config,
+        Provider::Debian(_) | Provider::Image(_) => &[],
+    };
+    // Fragments are for arm64, and do not say so.
+    let parse = |text: &str| Config::parse(&format!("{text}\nCONFIG_ARM64=y\n"));
+    let (mut known, mut text) = (None, String::new());
+    for file in files {
+        let path = folder.join(home::expand(file));
+        let fragment = outside::read_text(&path, kinds::CONFIG)?;
+        text += &format!("{fragment}\n");
+        let all = parse(&fragment).and_then(|_| parse(&text));
+        known = Some(all.map_err(|why| CacheError::given(&path, why))?);
+    }
+    Ok(known)
 }
 
 fn config_file(path: &Path, name: &str) -> Result<ConfigFile, CacheError> {

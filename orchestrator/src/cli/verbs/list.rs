@@ -1,5 +1,6 @@
 //! `s2lab list`: lists the cells, the kernels, or the promises.
 
+use crate::boot::kernel::resolved::known_options;
 use crate::cli::{
     context::Context,
     exit,
@@ -11,12 +12,17 @@ use crate::cli::{
     shared::qemu::QemuArguments,
 };
 use crate::lab::{Lab, scenarios};
-use crate::show::answer::{self, Answer, Cell};
+use crate::show::answer::{self, Answer, Cell, PromisedCell};
+use crate::show::promises::{self, ExpectedCell};
 use clap::Args;
 use s2lab_model::escape::plain;
 use s2lab_model::event::PlannedCell;
+use s2lab_model::kconfig::Config;
 use s2lab_model::kernel::{KernelEntry, Kernels};
-use s2lab_model::scenario::Promise;
+use s2lab_model::outlook::Outlook;
+use s2lab_model::plan::{Reach, Selection, plan};
+use s2lab_model::scenario::{Promise, Scenario};
+use std::collections::BTreeMap;
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -29,7 +35,8 @@ pub(crate) struct Arguments {
     /// The kernels of images/kernels.yaml instead: name, provider, traits, what it is
     #[arg(long = "kernels", conflicts_with_all = ["what", "exclude", "sets", "kernels", "modules", "config"])]
     of_kernels: bool,
-    /// The promises I1 to I17 instead: each in one sentence, and the scenarios that hold it up
+    /// The promises I1 to I17 instead: each in one sentence, the scenarios that hold it up, and what is
+    /// expected of them on each kernel of the list
     #[arg(long = "promises", conflicts_with_all = ["what", "exclude", "sets", "kernels", "of_kernels", "modules", "config"])]
     of_promises: bool,
     #[command(flatten)]
@@ -43,8 +50,7 @@ pub(crate) fn list(context: &Context, arguments: &Arguments) -> Result<u8, Failu
         return if json { answer_kernels(&kernels) } else { list_kernels(&kernels) };
     }
     if arguments.of_promises {
-        let promises = promises(&context.lab()?)?;
-        return if json { answer_promises(promises) } else { list_promises(&promises) };
+        return list_promises(&context.lab()?, json);
     }
     let planned = planned(&context.lab()?, &arguments.cells, &arguments.kernels, &arguments.qemu)?;
     if json {
@@ -95,35 +101,44 @@ fn answer_kernels(kernels: &Kernels) -> Result<u8, Failure> {
     Ok(exit::FINE)
 }
 
-/// A promise, its sentence, and the scenarios that hold it up.
-type HeldPromise = (Promise, &'static str, Vec<String>);
-
-fn promises(lab: &Lab) -> Result<Vec<HeldPromise>, Failure> {
-    let scenarios = scenarios(&lab.scenario_files()?)?;
-    let held = |(promise, sentence): (Promise, &'static str)| {
-        let holders = scenarios.iter().filter(|scenario| scenario.held_up().contains(&promise));
-        (promise, sentence, holders.map(|scenario| scenario.scenario.clone()).collect())
-    };
-    Ok(Promise::all().map(held).collect())
-}
-
-fn list_promises(promises: &[HeldPromise]) -> Result<u8, Failure> {
-    for (promise, sentence, holders) in promises {
-        let holders = match holders.is_empty() {
-            true => "no scenario holds it up".into(),
-            false => format!("held up by {}", holders.join(", ")),
-        };
-        say(&format!("{:<4} {sentence}\n     {holders}", promise.to_string()))?;
+fn list_promises(lab: &Lab, json: bool) -> Result<u8, Failure> {
+    let (kernels, scenarios) = (lab.kernels()?, scenarios(&lab.scenario_files()?)?);
+    let cells = expected_cells(lab, &kernels, &scenarios)?;
+    if !json {
+        say(promises::text(&kernels, &cells).trim_end())?;
+        return Ok(exit::FINE);
     }
+    let promise = |(promise, sentence): (Promise, &str)| {
+        let holders = scenarios.iter().filter(|scenario| scenario.held_up().contains(&promise));
+        answer::Promise {
+            promise: promise.to_string(),
+            sentence: sentence.to_owned(),
+            scenarios: holders.map(|scenario| scenario.scenario.clone()).collect(),
+        }
+    };
+    let promises = Promise::all().map(promise).collect();
+    answer(&Answer::ListPromises { promises, cells: cells.iter().map(PromisedCell::from).collect() })?;
     Ok(exit::FINE)
 }
 
-fn answer_promises(promises: Vec<HeldPromise>) -> Result<u8, Failure> {
-    let promise = |(promise, sentence, scenarios): HeldPromise| answer::Promise {
-        promise: promise.to_string(),
-        sentence: sentence.to_owned(),
-        scenarios,
+/// Returns every scenario on every kernel of the list, with what is expected of it.
+fn expected_cells(
+    lab: &Lab,
+    kernels: &Kernels,
+    scenarios: &[Scenario],
+) -> Result<Vec<ExpectedCell>, Failure> {
+    if scenarios.is_empty() {
+        return Ok(vec![]);
+    }
+    let known: BTreeMap<&String, Option<Config>> = kernels
+        .entries
+        .iter()
+        .map(|(name, entry)| Ok((name, known_options(entry, &lab.images())?)))
+        .collect::<Result<_, Failure>>()?;
+    let all = Selection { reach: Reach::All, ..Selection::default() };
+    let expected = |cell: PlannedCell| {
+        let known = known.get(&cell.kernel).and_then(Option::as_ref);
+        ExpectedCell { outlook: Outlook::of(&cell.resolved, known), cell }
     };
-    answer(&Answer::ListPromises { promises: promises.into_iter().map(promise).collect() })?;
-    Ok(exit::FINE)
+    Ok(plan(scenarios, kernels, &all)?.into_iter().map(expected).collect())
 }

@@ -26,6 +26,16 @@ fn the_shipped_entries_ask_for_what_they_say() {
 }
 
 #[test]
+fn the_options_of_fragments_are_known_before_a_build() {
+    let (kernels, folder) = shipped();
+    let known = |name: &str| known_options(&kernels.entries[name], &folder).unwrap();
+    let pages = |name: &str| known(name).unwrap().setting("ARM64_64K_PAGES");
+    assert_eq!((pages("linux-6.12-64k"), pages("linux-6.12")), (Setting::BuiltIn, Setting::Off));
+    assert_eq!(known("linux-6.1").unwrap().setting("KVM"), Setting::BuiltIn);
+    assert_eq!(known("debian-6.12-16k"), None);
+}
+
+#[test]
 fn kernels_of_one_source_are_built_next_to_those_that_they_are_like() {
     let (kernels, folder) = shipped();
     let names =
