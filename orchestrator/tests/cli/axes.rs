@@ -4,6 +4,7 @@ use crate::{
     harness::{Home, RUN},
     story::Story,
 };
+use std::path::Path;
 
 const KEY: &str = "hosts@debian-6.12+cpu=neoverse-v1+mode=nvhe";
 const EXCLUDED: &str = "hosts@debian-6.12+cpu=neoverse-n2+mode=nvhe";
@@ -82,6 +83,46 @@ fn points_that_are_wrong() {
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
     }
     session.check("axes-wrong");
+}
+
+/// The scenario has two steps `while`. The second one is what a file's own axis varies in another.
+#[test]
+fn a_seed_is_that_of_each_loop() {
+    let home = home();
+    let shipped = |name: &str| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios/full").join(name);
+        std::fs::read_to_string(path).unwrap()
+    };
+    let text = shipped("zap-during-faults.yaml");
+    home.write("lab/scenarios/full/zap-during-faults.yaml", &text);
+    let axis = |also: &str| format!("axes: {{steps.3.while.seed: {also}}}\nhost:\n");
+    let own = |name: &str, also: &str| {
+        let named = text.replace("scenario: zap-during-faults", &format!("scenario: {name}"));
+        home.write(
+            &format!("lab/scenarios/full/{name}.yaml"),
+            named.replace("\nhost:\n", &format!("\n{}", axis(also))),
+        );
+    };
+    own("both", "{also: [steps.5.while.seed], values: [7, 9]}");
+    own("one", "[7, 9]");
+    let mut session = home.session();
+    for (code, arguments) in [
+        (0, &["run", "--dry-run", "zap-during-faults@debian-6.12", "--seed", "8"][..]),
+        (0, &["run", "--dry-run", "zap-during-faults@debian-6.12+seed=8", "hosts@debian-6.1", "--seed", "8"]),
+        (0, &["run", "--dry-run", "both@debian-6.12", "--seed", "8"]),
+        (2, &["run", "--dry-run", "one@debian-6.12", "--seed", "8"]),
+        (2, &["run", "--dry-run", "hosts@debian-6.12", "--seed", "8"]),
+        (2, &["run", "--dry-run", "zap-during-faults@debian-6.12", "--seed", "x"]),
+        (2, &["run", "--failed", "--seed", "8"]),
+    ] {
+        assert_eq!(session.s2lab(arguments).status.code(), Some(code), "{arguments:?}");
+    }
+    session.check("axes-seed");
+    let explained =
+        home.command(&["explain", "zap-during-faults@debian-6.12", "--seed", "8"]).output().unwrap();
+    let explained = String::from_utf8(explained.stdout).unwrap();
+    let seeds = |seed: &str| explained.matches(&format!("seed: {seed}\n")).count();
+    assert_eq!((seeds("8"), seeds("7")), (2, 0), "{explained}");
 }
 
 /// Every verb knows a cell by its whole key.

@@ -50,7 +50,7 @@ impl fmt::Display for PagesLack {
 pub fn pages_without_cpu(config: &Config, cell: &ResolvedCell) -> Option<PagesLack> {
     let cpu = CpuModel::named(&cell.host.cpu)?;
     let (option, size) = PAGES.into_iter().find(|(option, _)| config.setting(option) == Setting::BuiltIn)?;
-    (!cpu.pages.contains(&size)).then(|| PagesLack { cpu: cpu.name, size: Size(size), option })
+    (!cpu.pages.contains(&size)).then_some(PagesLack { cpu: cpu.name, size: Size(size), option })
 }
 
 /// Returns the page sizes that a kernel may have and the cell's CPU does not have.

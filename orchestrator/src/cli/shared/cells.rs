@@ -161,6 +161,7 @@ pub(crate) fn planned(
     let (exclude, axes) = (exclude.clone(), vec![qemu.axis()]);
     let selection = Selection { selectors, exclude, kernels: choices, reach: *reach, axes };
     let mut cells = plan(&scenarios, &kernels, &selection).map_err(|error| unplanned(lab, error))?;
+    set.check(&scenarios, &cells)?;
     for cell in &mut cells {
         cell.repeat = repeat(cell, &scenarios, &files, &own, set);
     }

@@ -4,9 +4,11 @@ use crate::cli::failure::Failure;
 use crate::lab::{Lab, scenario_at, scenarios};
 use clap::Args;
 use s2lab_model::{
-    diagnostic::suggest,
+    diagnostic::{few, suggest},
+    event::PlannedCell,
     plan::{Key, glob},
     scenario::{FULL_SET, Scenario, SetValue, check_name},
+    steps::Step,
 };
 use std::{collections::BTreeSet, path::PathBuf};
 
@@ -16,6 +18,9 @@ pub(crate) struct SetArguments {
     /// their files, like host.cpu=max; keys get `+cpu=max`; repeatable
     #[arg(long = "set", value_name = "NAME|PATH=VALUE", value_parser = SetArgument::parse)]
     pub(crate) sets: Vec<SetArgument>,
+    /// Give each step `while` of the cells this seed, in place of that of the file; keys get `+seed=N`
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u32>,
 }
 
 /// An argument of `--set`.
@@ -46,7 +51,8 @@ impl SetArgument {
 impl SetArguments {
     /// Returns the arguments for the same points.
     pub(crate) fn words(&self) -> Vec<String> {
-        self.sets.iter().flat_map(|set| ["--set".to_owned(), set.word()]).collect()
+        let sets = self.sets.iter().flat_map(|set| ["--set".to_owned(), set.word()]);
+        sets.chain(self.seed.iter().flat_map(|seed| ["--seed".to_owned(), seed.to_string()])).collect()
     }
 
     fn values(&self) -> Vec<SetValue> {
@@ -107,16 +113,30 @@ impl SetArguments {
                 return Err(Failure::Usage { message, hint: Some("run each value alone".into()) });
             }
         }
-        if values.is_empty() {
-            return Ok(all);
-        }
         for (scenario, path) in all.iter_mut().zip(paths) {
             let is_named = |selector: &String| glob(name_of(selector), &scenario.scenario);
-            if selectors.is_empty() || selectors.iter().any(is_named) {
+            let values: Vec<_> = values.iter().cloned().chain(self.seeded(scenario)).collect();
+            if !values.is_empty() && (selectors.is_empty() || selectors.iter().any(is_named)) {
                 *scenario = scenario_at(path, &values)?;
             }
         }
         Ok(all)
+    }
+
+    /// Returns the value for the seeds of a scenario, if there is one.
+    fn seeded(&self, scenario: &Scenario) -> Option<SetValue> {
+        scenario.seeded(self.seed?)
+    }
+
+    /// Checks that a seed is that of at least one cell.
+    pub(crate) fn check(&self, scenarios: &[Scenario], cells: &[PlannedCell]) -> Result<(), Failure> {
+        let has_loop =
+            |cell: &PlannedCell| cell.resolved.steps.iter().any(|one| matches!(one, Step::While(_)));
+        let Some(seed) = self.seed.filter(|_| !cells.iter().any(has_loop)) else { return Ok(()) };
+        let with_loop = scenarios.iter().filter(|scenario| scenario.seeded(seed).is_some());
+        let names: Vec<_> = with_loop.map(|scenario| scenario.scenario.as_str()).collect();
+        let hint = (!names.is_empty()).then(|| format!("these scenarios have one: {}", few(names)));
+        Err(Failure::Usage { message: format!("--seed {seed}: no cell has a step `while`"), hint })
     }
 
     /// Returns the arguments for the point of a cell. `whole`: for each axis of the scenario, because
@@ -124,11 +144,15 @@ impl SetArguments {
     pub(crate) fn of_cell(&self, scenarios: &[Scenario], key: &Key, whole: bool) -> Vec<String> {
         let scenario = scenarios.iter().find(|scenario| scenario.scenario == key.scenario());
         let axes = scenario.into_iter().flat_map(|scenario| &scenario.matrix.axes);
-        let values = self.values();
-        let is_due = |path: &str| whole || values.iter().any(|set| set.path == path);
+        let (values, seeded) = (self.values(), scenario.and_then(|scenario| self.seeded(scenario)));
+        let is_seed = |path: &str| seeded.as_ref().is_some_and(|set| set.path == path);
+        let is_due = |path: &str| whole || is_seed(path) || values.iter().any(|set| set.path == path);
         let words = axes.filter(|of| is_due(&of.path)).filter_map(|of| {
             let value = key.axis(&of.axis.name)?.to_owned();
-            Some(["--set".to_owned(), SetValue { path: of.path.clone(), value }.word()])
+            Some(match is_seed(&of.path) {
+                true => ["--seed".to_owned(), value],
+                false => ["--set".to_owned(), format!("{}={value}", of.path)],
+            })
         });
         words.flatten().collect()
     }

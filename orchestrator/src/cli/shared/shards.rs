@@ -25,7 +25,7 @@ use std::{
 pub(crate) struct ShardArguments {
     /// Run the cells of this file of `s2lab plan`, made of the same checkout
     #[arg(long, value_name = "FILE", value_parser = home::argument())]
-    #[arg(conflicts_with_all = ["what", "exclude", "sets", "kernels", "failed"])]
+    #[arg(conflicts_with_all = ["what", "exclude", "sets", "seed", "kernels", "failed"])]
     plan: Option<PathBuf>,
     /// Run the part I of N, for one of N machines; `s2lab merge` makes one run of all parts
     #[arg(long, value_name = "I/N", conflicts_with = "failed")]

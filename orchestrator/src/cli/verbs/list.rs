@@ -33,11 +33,11 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     qemu: QemuArguments,
     /// The kernels of images/kernels.yaml instead: name, provider, traits, what it is
-    #[arg(long = "kernels", conflicts_with_all = ["what", "exclude", "sets", "kernels", "modules", "config"])]
+    #[arg(long = "kernels", conflicts_with_all = ["what", "exclude", "sets", "seed", "kernels", "modules", "config"])]
     of_kernels: bool,
     /// The promises I1 to I17 instead: each in one sentence, the scenarios that hold it up, and what is
     /// expected of them on each kernel of the list
-    #[arg(long = "promises", conflicts_with_all = ["what", "exclude", "sets", "kernels", "of_kernels", "modules", "config"])]
+    #[arg(long = "promises", conflicts_with_all = ["what", "exclude", "sets", "seed", "kernels", "of_kernels", "modules", "config"])]
     of_promises: bool,
     #[command(flatten)]
     form: AnswerArguments,

@@ -2,12 +2,15 @@
 
 use crate::plan::Point;
 use crate::scenario::Scenario;
+use crate::steps::Step;
 use crate::yaml::{Class, Entry, Node, Value};
 
 /// A value for a path of a scenario.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SetValue {
     pub path: String,
+    /// The other paths that get the same value.
+    pub also: Vec<String>,
     /// The value as it is written in a file, and in keys; of an axis whose values have names, the
     /// name.
     pub value: String,
@@ -32,7 +35,7 @@ impl SetValue {
         let (path, value) = text.split_once('=').ok_or_else(|| format!("`{text}` is not PATH=VALUE"))?;
         super::check_path(path)?;
         super::check_value(value)?;
-        Ok(Self { path: path.to_owned(), value: value.to_owned() })
+        Ok(Self { path: path.to_owned(), also: vec![], value: value.to_owned() })
     }
 
     /// Returns the argument of the command line.
@@ -46,16 +49,22 @@ impl SetValue {
 pub(in crate::scenario) fn apply(root: &mut Node, set: &SetValue) -> String {
     let last = set.path.rsplit('.').next().unwrap_or_default().to_owned();
     let node = |value| Node { span: 0..0, value };
-    let scalar = || node(Value::Scalar(Class::of(&set.value), set.value.clone()));
+    let scalar = |text: &str| node(Value::Scalar(Class::of(text), text.to_owned()));
     let Value::Map(entries) = &mut root.value else { return last };
     if !entries.iter().any(|entry| entry.key == "axes") {
         entries.push(Entry { key: "axes".into(), span: 0..0, node: node(Value::Map(vec![])) });
     }
     let Some(axes) = entries.iter_mut().find(|entry| entry.key == "axes") else { return last };
     let Value::Map(axes) = &mut axes.node.value else { return last };
-    let Some(axis) = axes.iter_mut().find(|entry| entry.key == set.path) else {
-        let values = node(Value::List(vec![scalar()]));
-        axes.push(Entry { key: set.path.clone(), span: 0..0, node: values });
+    let Some(axis) = axes.iter_mut().find(|entry| is_axis_of(entry, set)) else {
+        let texts = |texts: &[String]| node(Value::List(texts.iter().map(|text| scalar(text)).collect()));
+        let part = |key: &str, node| Entry { key: key.into(), span: 0..0, node };
+        let values = texts(std::slice::from_ref(&set.value));
+        let written = match set.also.is_empty() {
+            true => values,
+            false => node(Value::Map(vec![part("also", texts(&set.also)), part("values", values)])),
+        };
+        axes.push(part(&set.path, written));
         return last;
     };
     let name = axis.node.get("as").and_then(Node::written).map_or(last, str::to_owned);
@@ -65,17 +74,30 @@ pub(in crate::scenario) fn apply(root: &mut Node, set: &SetValue) -> String {
     };
     match values.map(|node| &mut node.value) {
         Some(Value::List(items)) if !items.iter().any(|item| item.written() == Some(&set.value)) => {
-            items.push(scalar());
+            items.push(scalar(&set.value));
         }
         Some(Value::Map(named)) if !named.iter().any(|entry| entry.key == set.value) => {
-            named.push(Entry { key: set.value.clone(), span: 0..0, node: scalar() });
+            named.push(Entry { key: set.value.clone(), span: 0..0, node: scalar(&set.value) });
         }
         _ => {}
     }
     name
 }
 
+/// Returns true if the axis has the path of a value, and all others that get it.
+fn is_axis_of(axis: &Entry, set: &SetValue) -> bool {
+    let also = axis.node.get("also").map(Node::one_or_many).unwrap_or_default();
+    axis.key == set.path && (set.also.is_empty() || also.iter().filter_map(Node::text).eq(&set.also))
+}
+
 impl Scenario {
+    /// Returns the value that gives all steps `while` this seed, or None if there is no such step.
+    pub fn seeded(&self, seed: u32) -> Option<SetValue> {
+        let whiles = self.steps.iter().enumerate().filter(|(_, step)| matches!(step, Step::While(_)));
+        let mut paths = whiles.map(|(at, _)| format!("steps.{at}.while.seed"));
+        Some(SetValue { path: paths.next()?, also: paths.collect(), value: seed.to_string() })
+    }
+
     /// Keeps the points with this value of an axis.
     pub(in crate::scenario) fn keep(&mut self, name: &str, value: &str) {
         let has = |point: &Point| point.value.as_deref() == Some(value);

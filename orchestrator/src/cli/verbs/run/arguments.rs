@@ -38,7 +38,7 @@ pub(crate) struct Arguments {
     #[arg(value_parser = clap::value_parser!(u32).range(..MOST_ATTEMPTS))]
     pub(crate) retry: u32,
     /// Rerun the cells that failed in the lab folder's latest run
-    #[arg(long, conflicts_with_all = ["what", "exclude", "sets", "kernels", "modules"])]
+    #[arg(long, conflicts_with_all = ["what", "exclude", "sets", "seed", "kernels", "modules"])]
     pub(crate) failed: bool,
     /// Carry out the cells in a random order; the same SEED gives the same order
     #[arg(long, value_name = "SEED", num_args = 0..=1, require_equals = true)]
