@@ -21,6 +21,7 @@ pub mod series;
 
 use serde::{Deserialize, Serialize};
 use std::{
+    collections::BTreeSet,
     ffi::OsString,
     path::{Path, PathBuf},
     sync::Arc,
@@ -28,6 +29,7 @@ use std::{
 
 pub use builds::build::KernelBuild;
 pub use builds::config::{BuildConfig, ConfigFile};
+pub use builds::selftests::Selftests;
 pub use builds::source::{KernelSource, SourcePackage};
 pub use error::{CacheError, Result};
 pub use need::{Extent, Need};
@@ -117,6 +119,18 @@ impl Cache {
     pub async fn build_kernel(&self, build: &KernelBuild, modules: &[&str]) -> Result<Kernel> {
         let (build, modules) = (build.clone(), own(modules));
         self.blocking(move |cache| cache.build_blocking(&build, &borrow(&modules))).await
+    }
+
+    /// Returns these selftests of a kernel's tree, which are in a folder of `tools/testing/selftests`. They
+    /// are built once, as static programs.
+    pub async fn selftests(
+        &self,
+        build: &KernelBuild,
+        folder: &str,
+        tests: &BTreeSet<String>,
+    ) -> Result<Selftests> {
+        let (build, folder, tests) = (build.clone(), folder.to_owned(), tests.clone());
+        self.blocking(move |cache| cache.selftests_blocking(&build, &folder, &tests)).await
     }
 
     /// Returns a kernel given as a file, with modules from the tree `modules_from`. Without the

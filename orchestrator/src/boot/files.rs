@@ -6,10 +6,10 @@ use super::{
         given::CheckedKernels,
         named::{CustomKernel, names, resolve},
         ready::{Bootable, KernelFiles, guest_kernel},
-        resolved::KernelRequest,
+        selftests::asked,
     },
     lanes::Lanes,
-    prepared::{Preparation, PreparedKernels},
+    prepared::{KernelOrder, Preparation, PreparedKernels},
 };
 use rustix::fd::OwnedFd;
 use s2lab_cache::{
@@ -302,20 +302,23 @@ pub(super) fn requests(
     KernelSources { listed, folder, chosen, checked }: KernelSources<'_>,
     cells: &[PlannedCell],
     late: &BTreeSet<String>,
-) -> (Arc<PreparedKernels>, Vec<(String, KernelRequest)>) {
+) -> (Arc<PreparedKernels>, Vec<KernelOrder>) {
     let kernels = PreparedKernels::awaited(names(cells).cloned());
     let mut requests = vec![];
     for name in names(cells) {
         match (checked.files.get(name), resolve(name, listed, folder, chosen)) {
             // It was read when the arguments were checked.
             (Some(files), _) => kernels.settle(name, Ok(files.clone())),
-            (None, Ok(request)) => requests.push((name.clone(), request)),
+            (None, Ok(request)) => {
+                let asked = asked(cells, name);
+                requests.push(KernelOrder { name: name.clone(), request, asked });
+            }
             (None, Err(error)) => kernels.settle(name, Err(error)),
         }
     }
-    requests.sort_by(|(name, one), (next, other)| {
-        (late.contains(name), one.order()).cmp(&(late.contains(next), other.order()))
-    });
+    let place = |order: &KernelOrder| late.contains(&order.name);
+    requests
+        .sort_by(|one, other| (place(one), one.request.order()).cmp(&(place(other), other.request.order())));
     (Arc::new(kernels), requests)
 }
 

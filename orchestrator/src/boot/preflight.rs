@@ -1,7 +1,7 @@
 //! Preflight: the check that kernel, QEMU and machine have everything that a cell needs. It names
 //! what is missing at once, instead of a deadline minutes later.
 
-use super::kernel::ready::KernelFiles;
+use super::kernel::{ready::KernelFiles, selftests::SelftestLack};
 use crate::host::{self, Lack as HostLack};
 use s2lab_model::{
     event::{PlannedCell, StopCause},
@@ -28,7 +28,10 @@ pub enum Finding {
     Options(Vec<Lack>),
     /// Missing options that the scenario asks for, each with its reason.
     Asked(Vec<String>),
+    /// The CPU does not have the pages of the kernel.
     Pages(PagesLack),
+    /// A selftest of the kernel's tree.
+    Selftest(SelftestLack),
     /// Something that the host lacks for any cell.
     Host(HostLack),
     Memory {
@@ -52,9 +55,12 @@ impl Finding {
     /// Returns the cause. Missing parts of the kernel and of QEMU are not failures of the lab.
     pub fn cause(&self) -> StopCause {
         match self {
-            Finding::Options(_) | Finding::Asked(_) | Finding::Pages(_) | Finding::Host(_) => {
-                StopCause::Lacking
-            }
+            Finding::Selftest(SelftestLack::NotBuilt(_)) => StopCause::Lab,
+            Finding::Options(_)
+            | Finding::Asked(_)
+            | Finding::Pages(_)
+            | Finding::Selftest(_)
+            | Finding::Host(_) => StopCause::Lacking,
             Finding::Memory { .. } | Finding::Space { .. } | Finding::Modules { .. } => StopCause::Lab,
         }
     }
@@ -67,6 +73,7 @@ impl Finding {
             }
             Finding::Asked(_) => "the scenario's `needs` asks for them: run it on another kernel",
             Finding::Pages(_) => "choose another `cpu` with --set host.cpu=CPU, or another kernel",
+            Finding::Selftest(lack) => return lack.hint(),
             Finding::Host(lack) => lack.hint,
             Finding::Memory { available: Available { bound: Bound::ControlGroup, .. }, .. } => {
                 "raise `memory.max` and `memory.high` of the control group and those above it, run with --jobs 1, or give the scenario's host less `memory`"
@@ -91,6 +98,7 @@ impl fmt::Display for Finding {
             }
             Finding::Asked(lacks) => write!(f, "the kernel lacks {}", lacks.join(", ")),
             Finding::Pages(lack) => lack.fmt(f),
+            Finding::Selftest(lack) => write!(f, "{lack}"),
             Finding::Host(lack) => f.write_str(&lack.what),
             Finding::Memory { needed, available } => {
                 let (needed, Available { bytes, bound }) = (Size(*needed), available);
@@ -151,6 +159,9 @@ pub fn check(
     if let Some(lack) = host {
         return Err(Finding::Host(lack));
     }
+    if let Some(lack) = kernel.selftests.lack(&planned.resolved) {
+        return Err(Finding::Selftest(lack));
+    }
     let delivered = kernel
         .boot
         .delivered()
@@ -185,9 +196,12 @@ pub fn check(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::boot::kernel::ready::{Bootable, KernelConfig, KernelSymbols};
+    use crate::boot::kernel::{
+        ready::{Bootable, KernelConfig, KernelSymbols},
+        selftests::Selftests,
+    };
     use s2lab_cache::parts::initramfs::{Node, append};
-    use s2lab_model::{cell::ResolvedCell, kconfig::Config, kernel::Traits, scenario::load};
+    use s2lab_model::{cell::ResolvedCell, kconfig::Config, kernel::Traits, scenario::load, steps::Suite};
 
     const fn machine(bytes: u64) -> Available {
         Available { bytes, bound: Bound::Machine }
@@ -232,6 +246,7 @@ mod tests {
             },
             config: Some(KernelConfig { config: Config::parse(&text).unwrap(), sha256: String::new() }),
             symbols: KernelSymbols::default(),
+            selftests: Selftests::default(),
         }
     }
 
@@ -295,6 +310,45 @@ mod tests {
         planned.resolved.host.cpu = "cortex-a72".into();
         let due = "cortex-a72 has no pages of 16K, and the kernel has CONFIG_ARM64_16K_PAGES";
         assert_eq!(lack(&pages, &planned), Some((StopCause::Lacking, due.to_owned())));
+    }
+
+    /// The tree may be unknown, or without the suite, or without the test; the build may fail.
+    #[test]
+    fn a_kernel_may_lack_selftests() {
+        let dir = tempfile::tempdir().unwrap();
+        let kernel = kernel(dir.path(), "", &[], &[]);
+        let mut planned = planned();
+        let step = serde_json::json!({"suite": {"of": "kvm-selftests", "tests": ["page_falt_test -m 3"]}});
+        planned.resolved.steps.push(serde_json::from_value(step).unwrap());
+        let lack = |selftests: Selftests| {
+            let kernel = KernelFiles { selftests, ..kernel.clone() };
+            let found = check(&planned, &kernel, None, ROOM, of(&planned)).unwrap_err();
+            (found.cause(), found.to_string())
+        };
+        let suite = |built| Selftests::of([(Suite::KvmSelftests, built)]);
+        let known = |names: &[&str]| {
+            let known = names.iter().map(|name| (*name).to_owned()).collect();
+            suite(Ok(s2lab_cache::Selftests { programs: [].into(), known }))
+        };
+        for (selftests, cause, words) in [
+            (Selftests::default(), StopCause::Lacking, "the kernel is not built here"),
+            (known(&[]), StopCause::Lacking, "the kernel's tree has no kvm-selftests"),
+            (
+                known(&["page_fault_test"]),
+                StopCause::Lacking,
+                "no test `page_falt_test`; did you mean `page_fault_test`?",
+            ),
+            (
+                suite(Err(s2lab_cache::CacheError::Offline { missing: "gcc".into() })),
+                StopCause::Lab,
+                "have gcc",
+            ),
+        ] {
+            let (found, what) = lack(selftests);
+            assert!(found == cause && what.contains(words), "{what}");
+        }
+        let there = KernelFiles { selftests: known(&["page_falt_test"]), ..kernel.clone() };
+        assert!(check(&planned, &there, None, ROOM, of(&planned)).is_ok());
     }
 
     #[test]

@@ -5,6 +5,7 @@ use super::{
     kernel::{
         ready::{KernelFiles, kernel},
         resolved::KernelRequest,
+        selftests::{Asked, Selftests},
     },
     lanes::Lanes,
 };
@@ -123,6 +124,23 @@ impl Drop for Rest {
     }
 }
 
+/// A kernel that is to be prepared.
+pub(super) struct KernelOrder {
+    /// The name in the plan.
+    pub(super) name: String,
+    pub(super) request: KernelRequest,
+    /// The selftests that its cells ask for.
+    pub(super) asked: Asked,
+}
+
+impl KernelOrder {
+    async fn files(&self, cache: &Cache) -> Settled {
+        let files = kernel(cache, &self.request).await?;
+        let selftests = Selftests::built(cache, &self.request, &self.asked).await?;
+        Ok(KernelFiles { selftests, ..files })
+    }
+}
+
 /// The preparation of kernels, which goes on while the first cells run.
 pub struct Preparation {
     lanes: Arc<Lanes>,
@@ -135,15 +153,15 @@ impl Preparation {
         cache: Cache,
         lanes: Arc<Lanes>,
         kernels: Arc<PreparedKernels>,
-        requests: Vec<(String, KernelRequest)>,
+        requests: Vec<KernelOrder>,
     ) -> Self {
         let progress = Arc::clone(&lanes);
         let task = tokio::spawn(async move {
             let _rest = Rest(Arc::clone(&kernels));
-            for (name, request) in requests {
-                match kernel(&cache, &request).await {
+            for order in requests {
+                match order.files(&cache).await {
                     Err(CacheError::Cancelled) => break,
-                    settled => kernels.settle(&name, settled),
+                    settled => kernels.settle(&order.name, settled),
                 }
             }
             progress.idle();
@@ -186,7 +204,7 @@ mod tests {
     fn files() -> KernelFiles {
         let (image, modules) = ("Image".into(), "modules".into());
         let boot = Bootable { image, sha256: "5e".into(), modules, absent: vec![], package: None };
-        KernelFiles { boot, config: None, symbols: KernelSymbols::default() }
+        KernelFiles { boot, config: None, symbols: KernelSymbols::default(), selftests: Selftests::default() }
     }
 
     fn offline(missing: &str) -> Settled {

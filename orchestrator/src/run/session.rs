@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     boot::{
-        kernel::ready::KernelFiles,
+        kernel::{ready::KernelFiles, selftests::Selftests},
         preflight::{self, Needs, Room},
     },
     host::{
@@ -173,6 +173,11 @@ impl<'a> Session<'a> {
         self.resumed = None;
         let cleared = self.host.clear_bars();
         cleared.map_err(|error| Stop::lab(format!("cannot clear the memory of the BARs: {error}")))
+    }
+
+    /// Returns the selftests of the kernel's tree.
+    pub(super) fn selftests(&self) -> &'a Selftests {
+        &self.kernel.selftests
     }
 
     /// Waits until the consoles of the guests have everything that the host has sent.

@@ -16,9 +16,9 @@ use s2lab_model::{
     night::{KnownFailure, Night},
     plan::Key,
     steps::{
-        Actor, AfterReset, Beside, DeviceOperated, Executed, LoadedBytes, Look, MemslotOperated, MemslotStep,
-        Observation, ProbeOutcome, ProbeStep, Probed, Raced, Reset, Sample, Step, StoreStep, Stored,
-        VmaFlags,
+        Actor, AfterReset, Beside, DeviceOperated, Executed, HOST, LoadedBytes, Look, MemslotOperated,
+        MemslotStep, Observation, ProbeOutcome, ProbeStep, Probed, Raced, Reset, Sample, Selftest, Step,
+        StoreStep, Stored, VmaFlags,
     },
 };
 use s2lab_protocol::{
@@ -398,6 +398,14 @@ impl Teller<'_> {
                 let (place, file, end) = (exec.place.clone(), exec.file.clone(), ProgramEnd::Exit(0));
                 let executed = Executed { place, file, end, output };
                 vec![Event::Observed { step, data: Observation::Executed(executed) }]
+            }
+            Step::Suite(suite) => {
+                let executed = |test: Selftest<'_>| {
+                    let (place, file, end) = (HOST.to_owned(), test.file(), ProgramEnd::Exit(0));
+                    let executed = Executed { place, file, end, output: String::new() };
+                    Event::Observed { step, data: Observation::Executed(executed) }
+                };
+                suite.tests().map(executed).collect()
             }
         }
     }

@@ -1,7 +1,11 @@
-//! Kernels that s2lab builds and CI does not: each does what it declares. They need a whole build and a
-//! small one besides those of [`crate::built_kernels`].
+//! Kernels that s2lab builds and CI does not: each does what it declares, and runs the selftests of its own
+//! tree. They need two whole builds and a small one besides those of [`crate::built_kernels`].
 
-use crate::{built_kernels::do_what_they_declare, harness::Place};
+use crate::{
+    built_kernels::do_what_they_declare,
+    harness::{Place, part},
+};
+use std::fs;
 
 const KERNELS: [(&str, &str); 2] =
     [("linux-6.1-wc-v6", "nic Normal-NC"), ("linux-6.1-wc-kvm-only", "nic Device-nGnRE")];
@@ -10,4 +14,49 @@ const KERNELS: [(&str, &str); 2] =
 #[ignore = "builds kernels: CONTRIBUTING.md has the command"]
 fn other_built_kernels_do_what_they_declare() {
     do_what_they_declare(&Place::new(), &KERNELS);
+}
+
+/// Selftests of KVM out of the tree of the cell's kernel. On a kernel without a tree, and without the test,
+/// nothing boots.
+#[test]
+#[ignore = "builds a kernel: CONTRIBUTING.md has the command"]
+fn selftests_of_the_kernels_tree_run_in_its_host() {
+    let place = Place::new();
+    let folder = place.path().join("mine");
+    fs::create_dir(&folder).unwrap();
+    let file = |name: &str, tests: &str| {
+        let path = folder.join(format!("{name}.yaml"));
+        let step = format!("  - suite: {{of: kvm-selftests, tests: [{tests}], timeout: 10m}}\n");
+        let head = "about: Selftests run.\nhost: {cpu: neoverse-v1}\nsteps:\n";
+        fs::write(&path, format!("scenario: {name}\n{head}{step}")).unwrap();
+        path.display().to_string()
+    };
+    let good = "kvm_page_table_test -m 3 -b 16M -v 1 -s anonymous_thp";
+    let files = [
+        file("good", &format!("kvm_binary_stats_test, {good}")),
+        file("fails", "kvm_page_table_test -m 99"),
+        file("missing", "stage2_block_transitions"),
+    ];
+    let kernels = ["--kernel", "linux-6.12", "--kernel", "debian-6.12"].map(str::to_owned);
+    let run = place.s2lab(["run".to_owned()].into_iter().chain(files).chain(kernels));
+    assert_eq!(run.code, Some(1), "{}{}", run.stdout, run.stderr);
+    let reports = place.reports();
+    let report = |name: &str| &reports.iter().find(|(key, _)| key.starts_with(name)).unwrap().1;
+    let promised = part(report("good@linux-6.12"), "promised");
+    for line in [
+        "exec host kvm-selftests/kvm_binary_stats_test: exit 0".to_owned(),
+        format!("exec host kvm-selftests/{good}: exit 0"),
+        format!("test host kvm-selftests/{good}  kvm_page_table_test: ok"),
+    ] {
+        assert!(promised.lines().any(|found| found.trim() == line), "{line}\n{promised}");
+    }
+    let fails = report("fails@linux-6.12");
+    assert!(fails.contains("kvm_page_table_test in host\n    expected exit code 0\n"), "{fails}");
+    for (key, why) in [
+        ("missing@linux-6.12", "have no test `stage2_block_transitions`"),
+        ("good@debian-6.12", "the kernel is not built here"),
+    ] {
+        let line = run.stdout.lines().find(|line| line.contains(key)).unwrap_or_default();
+        assert!(line.starts_with("SKIP") && run.stdout.contains(why), "{key}\n{}", run.stdout);
+    }
 }

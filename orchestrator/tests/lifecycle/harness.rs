@@ -8,7 +8,10 @@ use fake_qemu::script::Script;
 use s2lab::{
     boot::{
         files::BootFiles,
-        kernel::ready::{Bootable, KernelConfig, KernelFiles, KernelSymbols},
+        kernel::{
+            ready::{Bootable, KernelConfig, KernelFiles, KernelSymbols},
+            selftests::Selftests,
+        },
         prepared::PreparedKernels,
     },
     host::{
@@ -32,7 +35,7 @@ use s2lab_model::{
     plan::{Key, SharedHost},
     record::Run,
     scenario::{Scenario, load},
-    steps::HOST,
+    steps::{HOST, Suite},
 };
 use s2lab_os::waits;
 use std::{collections::BTreeMap, error::Error, io, path::Path, sync::Arc, time::Duration};
@@ -77,6 +80,9 @@ async fn carry_out(row: &Row, folder: &Path) -> Result<JudgedCell, Box<dyn Error
     let mut planned = planned_of(row.scenario, &row.script)?;
     planned.resolved.host.devices.values_mut().for_each(|device| device.count = row.counts);
     planned.resolved.guests.values_mut().for_each(|guest| guest.vcpus = row.vcpus);
+    if !row.selftests.is_empty() {
+        with_selftests(&mut planned, row.selftests)?;
+    }
     let programs = if row.programs { with_programs(&mut planned)? } else { Programs::new() };
     let path = folder.join("events.jsonl");
     let (log, writer) = EventLog::create(&path, |_, _| ())?;
@@ -160,6 +166,16 @@ pub(crate) fn with_programs(planned: &mut PlannedCell) -> Result<Programs, Box<d
     Ok(Programs::from([(digest, program.into())]))
 }
 
+/// The selftest that is built.
+pub(crate) const SELFTEST: &str = "kvm_page_table_test";
+
+/// Makes the cell run these selftests before its other steps.
+fn with_selftests(planned: &mut PlannedCell, tests: &[&str]) -> Result<(), Box<dyn Error>> {
+    let step = serde_json::json!({"suite": {"of": "kvm-selftests", "tests": tests, "timeout": "1s"}});
+    planned.resolved.steps.insert(0, serde_json::from_value(step)?);
+    Ok(())
+}
+
 /// Makes the files that cells boot, without meaning, and this program in QEMU's place, with the
 /// script. `lacks` is an option that the kernel's configuration, if there is one, does not have.
 /// `late` is a kernel that is not there at first.
@@ -198,6 +214,7 @@ pub(crate) fn boot_files(
         boot: bootable("image", "modules")?,
         config: lacks.map(config).transpose()?,
         symbols: KernelSymbols::default(),
+        selftests: selftests(folder)?,
     };
     std::fs::write(&kernel.boot.modules, modules)?;
     let plugin = match script.plugin {
@@ -207,6 +224,15 @@ pub(crate) fn boot_files(
     let kernels = PreparedKernels::awaited([KERNEL].into_iter().chain(late).map(str::to_owned));
     kernels.settle(KERNEL, Ok(kernel));
     Ok(BootFiles::from_parts(qemu, userland, agent, plugin, guest, Arc::new(kernels)))
+}
+
+/// Returns the selftests of the kernel's tree, of which one is built.
+fn selftests(folder: &Path) -> io::Result<Selftests> {
+    let path = folder.join(SELFTEST);
+    std::fs::write(&path, fake_qemu::programs::program("", fake_qemu::programs::End::Exit(0)))?;
+    let known = [SELFTEST, "page_fault_test"].map(str::to_owned).into();
+    let programs = [(SELFTEST.to_owned(), path)].into();
+    Ok(Selftests::of([(Suite::KvmSelftests, Ok(s2lab_cache::Selftests { programs, known }))]))
 }
 
 /// Returns a configuration with all needed options but one.

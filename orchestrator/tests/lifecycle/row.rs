@@ -33,6 +33,8 @@ pub(crate) struct Row {
     pub(crate) scenario: (&'static str, &'static str),
     /// True if programs run first, in the guest and in the host.
     pub(crate) programs: bool,
+    /// The selftests of the kernel's tree that run first, if there are any.
+    pub(crate) selftests: &'static [&'static str],
     /// The number of vCPUs of the scenario's guest.
     pub(crate) vcpus: u32,
 }
@@ -76,6 +78,7 @@ pub(crate) fn good(name: &'static str) -> Row {
         counts: false,
         scenario: LIFECYCLE,
         programs: false,
+        selftests: &[],
         vcpus: 1,
     }
 }
@@ -124,6 +127,11 @@ impl Row {
     /// Makes the scenario run programs.
     pub(crate) fn running_programs(self) -> Self {
         Self { programs: true, ..self }
+    }
+
+    /// Makes the scenario run selftests.
+    pub(crate) fn running_selftests(self, selftests: &'static [&'static str]) -> Self {
+        Self { selftests, ..self }
     }
 
     pub(crate) fn with_memslots(self) -> Self {

@@ -42,11 +42,11 @@ const RECIPE: u32 = 1;
 pub(crate) const BUILD_LOCK: &str = "kernel-build";
 /// The longest wait for a lock. Only one build runs at a time, because it uses the whole machine;
 /// another may wait for several, on a slow one.
-const LOCK_LIMIT: Duration = Duration::from_secs(4 * 60 * 60);
+pub(super) const LOCK_LIMIT: Duration = Duration::from_secs(4 * 60 * 60);
 /// The file beside the folders of builds with the seconds that the last build of everything took.
 const WHOLE_BUILD: &str = "whole-build";
 /// The digits of a digest in a folder's name.
-const NAME_DIGITS: usize = 20;
+pub(super) const NAME_DIGITS: usize = 20;
 
 /// A request for a build.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,7 +101,7 @@ pub(crate) struct KnownBuild {
 }
 
 /// Returns the digest of the patches' changes.
-fn changes(build: &KernelBuild) -> String {
+pub(super) fn changes(build: &KernelBuild) -> String {
     Series { patches: build.patches.clone(), ..Series::default() }.digest()
 }
 
@@ -144,7 +144,7 @@ impl Cache {
     }
 
     /// Returns the folder in which kernels of this source are built.
-    fn build_folder(&self, base: &Base) -> BuildFolder {
+    pub(super) fn build_folder(&self, base: &Base) -> BuildFolder {
         let name = format!("{}-{}", &base.room[..NAME_DIGITS], base.name);
         BuildFolder::new(self.build_root().join(name))
     }

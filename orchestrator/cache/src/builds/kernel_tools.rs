@@ -1,4 +1,5 @@
-//! The tools that build kernels: the machine's programs if it has them, else Debian's.
+//! The tools that build kernels, and programs out of a kernel's tree: the machine's programs if it has them, else
+//! Debian's.
 
 use crate::{
     Cache,
@@ -17,7 +18,6 @@ use s2lab_os::child::{
 use serde::Serialize;
 use std::{ffi::OsString, fs, path::PathBuf, process::Command};
 
-const WHAT: &str = "the tools that build kernels";
 /// The suites of the tools: the release whose programs run with the oldest glibc that we support.
 const SUITES: [&str; 2] = ["bookworm", "bookworm-security"];
 /// The prefix of a cross compiler's programs.
@@ -37,21 +37,53 @@ struct Group {
     libraries: bool,
 }
 
-/// The compiler for arm64 and its binutils, on other machines. It needs no libraries of its own:
-/// kernels use none.
+/// The purpose of tools.
+struct Purpose {
+    /// The name in progress and errors.
+    what: &'static str,
+    /// The name of the object.
+    name: &'static str,
+    /// The purpose of the compiler, for an error.
+    builds: &'static str,
+    /// The compiler for arm64, on other machines.
+    compiler: &'static Group,
+    /// The compiler must have a static C library.
+    links: bool,
+}
+
+const KERNELS: Purpose = Purpose {
+    what: "the tools that build kernels",
+    name: "kernel",
+    builds: "build kernels for arm64",
+    compiler: &COMPILER,
+    links: false,
+};
+const PROGRAMS: Purpose = Purpose {
+    what: "the tools that build programs for arm64",
+    name: "programs",
+    builds: "build programs for arm64",
+    compiler: &COMPILER_WITH_LIBC,
+    links: true,
+};
+
+/// The static C library that a compiler must find to link programs.
+const LIBC: &str = "libc.a";
+const CROSS_PROGRAMS: &[&str] = &[
+    "aarch64-linux-gnu-gcc",
+    "aarch64-linux-gnu-ld",
+    "aarch64-linux-gnu-as",
+    "aarch64-linux-gnu-ar",
+    "aarch64-linux-gnu-nm",
+    "aarch64-linux-gnu-objcopy",
+    "aarch64-linux-gnu-objdump",
+    "aarch64-linux-gnu-ranlib",
+    "aarch64-linux-gnu-readelf",
+    "aarch64-linux-gnu-strip",
+];
+
+/// The compiler and its binutils. It needs no libraries of its own: kernels use none.
 const COMPILER: Group = Group {
-    programs: &[
-        "aarch64-linux-gnu-gcc",
-        "aarch64-linux-gnu-ld",
-        "aarch64-linux-gnu-as",
-        "aarch64-linux-gnu-ar",
-        "aarch64-linux-gnu-nm",
-        "aarch64-linux-gnu-objcopy",
-        "aarch64-linux-gnu-objdump",
-        "aarch64-linux-gnu-ranlib",
-        "aarch64-linux-gnu-readelf",
-        "aarch64-linux-gnu-strip",
-    ],
+    programs: CROSS_PROGRAMS,
     packages: &[
         "gcc-12-aarch64-linux-gnu",
         "cpp-12-aarch64-linux-gnu",
@@ -68,6 +100,25 @@ const COMPILER: Group = Group {
     ],
     renamed: &[("aarch64-linux-gnu-gcc", "aarch64-linux-gnu-gcc-12")],
     libraries: true,
+};
+/// The same with a C library.
+const COMPILER_WITH_LIBC: Group = Group {
+    packages: &[
+        "gcc-12-aarch64-linux-gnu",
+        "cpp-12-aarch64-linux-gnu",
+        "libgcc-12-dev-arm64-cross",
+        "libc6-dev-arm64-cross",
+        "binutils-aarch64-linux-gnu",
+        "libbinutils",
+        "libgmp10",
+        "libisl23",
+        "libjansson4",
+        "libmpc3",
+        "libmpfr6",
+        "libzstd1",
+        "zlib1g",
+    ],
+    ..COMPILER
 };
 const OTHERS: [Group; 3] = [
     Group {
@@ -90,6 +141,7 @@ const OF_THE_MACHINE: [&str; 2] = ["gcc", "sh"];
 
 /// The source of the tools, which is known before they are fetched.
 pub(crate) struct Plan {
+    purpose: &'static Purpose,
     scope: Scope,
     groups: Vec<&'static Group>,
     debs: Vec<Deb>,
@@ -128,16 +180,25 @@ impl Cache {
     }
 
     pub(crate) fn kernel_tools_plan(&self) -> Result<Plan> {
+        self.tools_plan(&KERNELS)
+    }
+
+    /// Returns the plan of the tools that build programs with a C library.
+    pub(crate) fn program_tools_plan(&self) -> Result<Plan> {
+        self.tools_plan(&PROGRAMS)
+    }
+
+    fn tools_plan(&self, purpose: &'static Purpose) -> Result<Plan> {
         let mut groups: Vec<&Group> =
             OTHERS.iter().filter(|g| g.programs.iter().any(|p| find_on_path(p).is_none())).collect();
         let cross = if cfg!(target_arch = "aarch64") { "" } else { CROSS };
-        let own = self.machine_compiler(cross)?;
+        let own = self.machine_compiler(cross, purpose.links)?;
         if own.is_none() {
             if apt::machine_architecture() != "amd64" {
-                let (program, purpose) = (format!("{cross}gcc"), "build kernels for arm64".to_owned());
+                let (program, purpose) = (format!("{cross}gcc"), purpose.builds.to_owned());
                 return Err(CacheError::NoProgram { program, purpose });
             }
-            groups.insert(0, &COMPILER);
+            groups.insert(0, purpose.compiler);
         }
         let names: Vec<String> =
             groups.iter().flat_map(|g| g.packages).map(|name| (*name).to_owned()).collect();
@@ -146,23 +207,24 @@ impl Cache {
             true => Vec::new(),
             false => {
                 let packages: Vec<&str> = names.iter().map(String::as_str).collect();
-                let question = Question { what: WHAT, packages: &packages, without: &[] };
+                let question = Question { what: purpose.what, packages: &packages, without: &[] };
                 self.apt.resolve(question, &scope, |apt: &Session<'_>| apt.newest(&names))?
             }
         };
         let digest = match own {
             Some(version) => digest::bytes(version.as_bytes()),
             None => {
-                let of_compiler = debs.iter().filter(|d| COMPILER.packages.contains(&d.name.as_str()));
+                let of_compiler =
+                    debs.iter().filter(|d| purpose.compiler.packages.contains(&d.name.as_str()));
                 digest::inputs(&of_compiler.collect::<Vec<_>>())?
             }
         };
-        Ok(Plan { scope, groups, debs, cross, digest })
+        Ok(Plan { purpose, scope, groups, debs, cross, digest })
     }
 
     /// Returns the versions of the machine's compiler and linker, if it has both and they are new
-    /// enough.
-    fn machine_compiler(&self, cross: &str) -> Result<Option<String>> {
+    /// enough. `links`: the compiler must find a static C library.
+    fn machine_compiler(&self, cross: &str, links: bool) -> Result<Option<String>> {
         let ask = |program: &str, argument: &str| {
             let mut command = child::command(format!("{cross}{program}"), child::PLAIN);
             command.arg(argument);
@@ -176,6 +238,10 @@ impl Cache {
             return Ok(None);
         };
         let Some(ld) = ask("ld", "--version")? else { return Ok(None) };
+        // gcc prints the name alone of a file that it does not find.
+        if links && ask("gcc", &format!("-print-file-name={LIBC}"))?.is_none_or(|path| path.trim() == LIBC) {
+            return Ok(None);
+        }
         Ok(new_enough(&number).then(|| format!("{gcc}\n{ld}")))
     }
 
@@ -190,8 +256,9 @@ impl Cache {
         let programs = || plan.groups.iter().flat_map(|g| g.programs.iter().map(|p| (*g, *p)));
         let scripts = programs().map(|(group, program)| (program, group.wrapper(program))).collect();
         let inputs = Inputs { debs: &plan.debs, scripts };
-        let object = self.objects.get("toolchain", "kernel", &inputs, |building| {
-            make(building, &plan.debs, &self.apt.fetch(WHAT, &plan.scope, &plan.debs)?, programs())
+        let Purpose { what, name, links, .. } = *plan.purpose;
+        let object = self.objects.get("toolchain", name, &inputs, |building| {
+            make(building, &plan.debs, &self.apt.fetch(what, &plan.scope, &plan.debs)?, programs(), links)
         })?;
         let first = object.path.join(TOOLS);
         let all = std::iter::once(first.clone()).chain(std::env::split_paths(&machine));
@@ -252,15 +319,17 @@ fn make<'a>(
     debs: &[Deb],
     files: &[PathBuf],
     programs: impl Iterator<Item = (&'a Group, &'a str)>,
+    links: bool,
 ) -> Result<()> {
     let root = building.dir.clone();
     for file in files {
         deb::unpack(file, &root, |path| {
             let useless =
                 ["usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info", "usr/share/lintian"];
-            // Kernels are not linked with these objects, and do not use these compilers.
-            let large = [".a", "/lto1", "/lto-dump", "/lto-wrapper"];
+            // No build uses these compilers, and kernels are not linked with archives.
+            let large = ["/lto1", "/lto-dump", "/lto-wrapper"];
             path.starts_with("usr/")
+                && (links || !path.ends_with(".a"))
                 && !useless.iter().any(|u| path.starts_with(u))
                 && !large.iter().any(|l| path.ends_with(l))
         })?;

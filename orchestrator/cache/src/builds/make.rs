@@ -99,7 +99,7 @@ impl Make<'_> {
     }
 
     /// Prepares the folder for make.
-    fn begin(&self) -> Result<()> {
+    pub(super) fn begin(&self) -> Result<()> {
         let mark = self.out.join(MARK);
         if mark.exists() {
             self.progress.step(&format!("{}: the last build was killed, it begins anew", self.what));
@@ -113,7 +113,7 @@ impl Make<'_> {
     }
 
     /// Marks the content of the folder as valid.
-    fn end(&self) -> Result<()> {
+    pub(super) fn end(&self) -> Result<()> {
         let mark = self.out.join(MARK);
         fs::remove_file(&mark).map_err(CacheError::io("cannot remove", mark))
     }
@@ -187,7 +187,7 @@ impl Make<'_> {
         Ok(config.setting("MODULES") == s2lab_model::kconfig::Setting::BuiltIn)
     }
 
-    fn log(&self) -> PathBuf {
+    pub(super) fn log(&self) -> PathBuf {
         self.out.join(LOG)
     }
 
@@ -201,7 +201,7 @@ impl Make<'_> {
     }
 
     /// Runs make until it succeeds. Each line of its output goes to the log and to `line`.
-    fn run(
+    pub(super) fn run(
         &self,
         arguments: &[&str],
         environment: &[(&str, &Path)],

@@ -13,5 +13,6 @@ pub(crate) mod kernel_tools;
 pub(crate) mod make;
 pub(crate) mod patches;
 pub(crate) mod plugin;
+pub(crate) mod selftests;
 pub(crate) mod source;
 pub(crate) mod toolchain;

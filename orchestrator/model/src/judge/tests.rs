@@ -25,6 +25,7 @@ mod meanwhile;
 mod measure;
 mod memslots;
 mod observations;
+mod suite;
 mod witnesses;
 
 fn verdict(story: &Story) -> Option<Verdict> {

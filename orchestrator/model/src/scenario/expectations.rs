@@ -1,7 +1,7 @@
 //! Checks of a scenario's expectations against its steps.
 
 use super::parts::{Parts, Step};
-use super::{GICV, RAM, Stage2Type, probe_of};
+use super::{GICV, RAM, Stage2Type, probe_of, programs};
 use crate::diagnostic::{Sink, suggest};
 use crate::kernel::Trait;
 use crate::regions::RegionName;
@@ -25,7 +25,7 @@ pub(super) fn check(root: &Node, parts: &Parts<'_>, sink: &mut Sink<'_>) {
         }
     }
     // A program has a result on every kernel.
-    if parts.steps("exec").next().is_none() {
+    if !programs::has_result(parts) {
         every_kernel_has_one(list, sink);
     }
 }

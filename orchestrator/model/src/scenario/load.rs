@@ -12,7 +12,7 @@ use std::sync::LazyLock;
 
 static SCHEMA: LazyLock<serde_json::Value> = LazyLock::new(schema::value);
 
-const FORMATS: [Format; 12] = [
+const FORMATS: [Format; 13] = [
     Format { name: "argument", what: "an argument", number: false, check: programs::argument },
     Format { name: "axis-value", what: "a value like 16M", number: true, check: check_value },
     json_schema::LINE,
@@ -34,6 +34,12 @@ const FORMATS: [Format; 12] = [
             Ok(_) => Ok(()),
             Err(_) => Err(format!("`{text}` is not a seed; a seed is a number from 0 to {}", u32::MAX)),
         },
+    },
+    Format {
+        name: "selftest",
+        what: "a test like page_fault_test",
+        number: false,
+        check: programs::selftest,
     },
     Format { name: "set", what: "a name", number: false, check: set },
     Format {

@@ -81,7 +81,7 @@ pub struct Scenario {
     pub needs: BTreeMap<String, String>,
     /// The emulated host (L1), which boots the kernel under test.
     pub host: Host,
-    /// The guests (L2), by name: one to four; or none, if a step `exec` runs in the host. Those of QEMU
+    /// The guests (L2), by name: one to four; or none, if a step `exec` or `suite` runs in the host. Those of QEMU
     /// boot the same fixed kernel.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("propertyNames" = schema::names(), "maxProperties" = MAX_GUESTS))]
@@ -90,7 +90,7 @@ pub struct Scenario {
     #[schemars(length(min = 1, max = MAX_STEPS))]
     pub steps: Vec<Step>,
     /// The expected results, at most 100. Every choice of traits must have at least one; none is needed
-    /// beside a step `exec`, which has a result of its own.
+    /// beside a step `exec` or `suite`, which has a result of its own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = MAX_EXPECTATIONS))]
     pub expect: Vec<Expectation>,

@@ -1,4 +1,4 @@
-//! Checks of the steps `exec`: where the program runs, and that it is one.
+//! Checks of the steps `exec` and `suite`: where a program runs, and that it is one; the names of tests.
 
 use super::load::is_key;
 use super::parts::Parts;
@@ -10,9 +10,13 @@ use std::collections::BTreeMap;
 
 /// The most arguments of a program.
 pub(super) const MAX_ARGUMENTS: usize = 32;
+/// The most tests of a suite.
+pub(super) const MAX_SELFTESTS: usize = 32;
+/// The steps that have a result of their own on every kernel.
+const WITH_RESULT: [&str; 2] = ["exec", "suite"];
 /// The longest argument and the longest path, in characters.
 pub(super) const LONGEST: usize = 200;
-/// The keys of a scenario that may be left out beside a step `exec`, and their meaning.
+/// The keys of a scenario that may be left out beside a step of [`WITH_RESULT`], and their meaning.
 const NEEDED: [(&str, &str); 2] =
     [("guests", "the guests (L2), by name: one to four"), ("expect", "the expected results")];
 
@@ -82,6 +86,28 @@ pub(super) fn argument(text: &str) -> Result<(), String> {
     }
 }
 
+/// Checks a selftest: the name of its program, and arguments with one space before each.
+pub(super) fn selftest(text: &str) -> Result<(), String> {
+    let is_name = |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
+    let (name, args) = text.split_once(' ').map_or((text, None), |(name, args)| (name, Some(args)));
+    if name.is_empty() || name.starts_with('-') || !is_name(name) {
+        return Err(format!("`{name}` is not the name of a test; it has letters, digits, `_` and `-`"));
+    }
+    let Some(args) = args else { return Ok(()) };
+    match args.split(' ').any(str::is_empty) {
+        true => Err(format!("`{text}`: one space stands before each argument")),
+        false if args.split(' ').count() > MAX_ARGUMENTS => {
+            Err(format!("`{name}` has more than {MAX_ARGUMENTS} arguments"))
+        }
+        false => argument(text),
+    }
+}
+
+/// Returns true if a step has a result of its own, so that nothing else need be expected.
+pub(super) fn has_result(parts: &Parts<'_>) -> bool {
+    parts.steps.iter().any(|step| WITH_RESULT.contains(&step.kind))
+}
+
 /// Checks all steps `exec`. Returns the digest of each program that was read, by its path.
 pub(super) fn check(
     parts: &Parts<'_>,
@@ -127,10 +153,11 @@ fn place(node: &Node, parts: &Parts<'_>, sink: &mut Sink<'_>) {
     }
 }
 
-/// Reports missing guests and expectations, which only a scenario with a step `exec` may leave out.
+/// Reports missing guests and expectations, which only a scenario with a step of [`WITH_RESULT`] may leave
+/// out.
 pub(super) fn needed(root: &Node, parts: &Parts<'_>, sink: &mut Sink<'_>) {
     let without_guests = parts.guests.as_ref().is_some_and(BTreeMap::is_empty);
-    if parts.steps("exec").next().is_some() {
+    if has_result(parts) {
         for look in parts.steps("look").filter(|_| without_guests) {
             let help = "a look reads the tables of guests: add one";
             sink.error_help(look.span.clone(), "a look without guests", help);
@@ -159,6 +186,17 @@ pub(super) fn needed(root: &Node, parts: &Parts<'_>, sink: &mut Sink<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_a_selftest() {
+        for text in ["page_fault_test", "a-b", "get-reg-list --list", "t -b 64M -s anonymous_hugetlb_2mb"] {
+            assert_eq!(selftest(text), Ok(()), "{text}");
+        }
+        let many = format!("t{}", " x".repeat(MAX_ARGUMENTS + 1));
+        for text in ["", " t", "-t", "a/b", "../t", "t.sh", "t ", "t  -b", "t\t-b", "t \u{e9}", &many] {
+            assert!(selftest(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn what_is_a_path_and_an_argument() {

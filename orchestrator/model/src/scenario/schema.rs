@@ -176,6 +176,17 @@ pub(crate) fn program_arguments(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+/// The tests of a suite.
+pub(crate) fn selftests(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "items": {"type": "string", "format": "selftest", "maxLength": super::programs::LONGEST},
+        "minItems": 1,
+        "maxItems": super::programs::MAX_SELFTESTS,
+        "uniqueItems": true,
+    })
+}
+
 /// One `T`, or a list of them.
 pub(super) fn one_or_many<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
     let one = generator.subschema_for::<T>();

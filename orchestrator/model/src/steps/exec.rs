@@ -1,4 +1,5 @@
-//! The step `exec`: a program of the user's runs in the host or in a guest.
+//! The step `exec`: a program of the user's runs in the host or in a guest. What a program's end means is here
+//! for the step `suite` too.
 
 mod line;
 
@@ -19,7 +20,7 @@ pub use line::{ExecLine, ProgramEnding, TestLine};
 pub const HOST: &str = "host";
 /// The exit code of a program that has run none of its tests: `KSFT_SKIP` (Linux 6.12
 /// tools/testing/selftests/kselftest.h).
-const SKIPPED: i32 = 4;
+pub(super) const SKIPPED: i32 = 4;
 /// The last lines of the output that are evidence.
 const EVIDENCE: usize = 24;
 
@@ -70,30 +71,81 @@ impl ExecStep {
         }
     }
 
-    /// Returns the findings of one run of the program.
-    fn findings(&self, attempt: &StepAttempt<'_>, executed: &Executed) -> Vec<Finding> {
-        let subject = || self.subject(attempt);
-        let of = format!("{} in {}", self.name(), self.place);
+    fn run(&self) -> ProgramOf<'_> {
+        ProgramOf { name: self.name(), place: &self.place, timeout: self.timeout }
+    }
+}
+
+impl StepKind for ExecStep {
+    fn due(&self, attempt: &StepAttempt<'_>) -> Vec<Due> {
+        let found = attempt.all::<Executed>().filter(|executed| self.is_of(executed.data)).count();
+        vec![Due { subject: self.subject(attempt), what: self.run().what(attempt), found }]
+    }
+
+    fn unlike(&self, attempt: &StepAttempt<'_>) -> Vec<Finding> {
+        let findings = |executed: At<'_, Executed>| {
+            let (executed, run) = (executed.data, self.run());
+            match executed.skips() {
+                Some(reason) => vec![run.skips(attempt, self.subject(attempt), &reason)],
+                None => run.findings(attempt, &self.subject(attempt), executed),
+            }
+        };
+        attempt.all::<Executed>().flat_map(findings).collect()
+    }
+
+    fn promised(&self, attempt: &StepAttempt<'_>) -> Vec<Promised> {
+        let lines = |executed: At<'_, Executed>| executed.data.lines(&self.command());
+        attempt.all().flat_map(lines).collect()
+    }
+}
+
+/// The program that a step runs, for findings.
+pub(super) struct ProgramOf<'a> {
+    pub(super) name: &'a str,
+    pub(super) place: &'a str,
+    pub(super) timeout: Timeout,
+}
+
+impl ProgramOf<'_> {
+    fn of(&self) -> String {
+        format!("{} in {}", self.name, self.place)
+    }
+
+    pub(super) fn what(&self, attempt: &StepAttempt<'_>) -> String {
+        format!("step {}, {}", attempt.at, self.of())
+    }
+
+    /// Returns the finding for a program that has run none of its tests.
+    pub(super) fn skips(&self, attempt: &StepAttempt<'_>, subject: Subject, reason: &str) -> Finding {
+        let found = format!("{} skips: {reason}", self.name);
+        Finding::new(Weight::Lacking, subject, self.what(attempt), "a test that runs", found)
+    }
+
+    /// Returns the findings of a run of the program that has not skipped its tests.
+    pub(super) fn findings(
+        &self,
+        attempt: &StepAttempt<'_>,
+        subject: &Subject,
+        executed: &Executed,
+    ) -> Vec<Finding> {
+        let of = self.of();
         let ktap = Ktap::parse(&executed.output);
-        let what = format!("step {}, {of}", attempt.at);
-        if let (ProgramEnd::Exit(0 | SKIPPED), Some(reason)) = (&executed.end, ktap.skips()) {
-            let found = format!("{} skips: {reason}", self.name());
-            return vec![Finding::new(Weight::Lacking, subject(), what, "a test that runs", found)];
-        }
+        let finding = |what: String, expected: &str, found: &str| {
+            Finding::new(Weight::Kernel, subject.clone(), what, expected, found)
+        };
         let mut out = vec![];
         if executed.end != ProgramEnd::Exit(0) {
             let found = self.found(&executed.end);
-            let finding = Finding::new(Weight::Kernel, subject(), what.clone(), "exit code 0", found);
-            out.push(finding.with(executed.last_lines()));
+            out.push(finding(self.what(attempt), "exit code 0", &found).with(executed.last_lines()));
         }
         let bad = ktap.tests.iter().filter(|test| test.result == TestResult::NotOk);
-        out.extend(bad.map(|test| {
-            let what = format!("step {}, test {} of {of}", attempt.at, test.name);
-            Finding::new(Weight::Kernel, subject(), what, "ok", "not ok")
-        }));
+        out.extend(
+            bad.map(|test| {
+                finding(format!("step {}, test {} of {of}", attempt.at, test.name), "ok", "not ok")
+            }),
+        );
         out.extend(ktap.troubles.iter().map(|trouble| {
-            let what = format!("step {}, results of {of}", attempt.at);
-            Finding::new(Weight::Kernel, subject(), what, &trouble.expected, &trouble.found)
+            finding(format!("step {}, results of {of}", attempt.at), &trouble.expected, &trouble.found)
         }));
         out
     }
@@ -113,41 +165,13 @@ impl ExecStep {
     }
 }
 
-impl StepKind for ExecStep {
-    fn due(&self, attempt: &StepAttempt<'_>) -> Vec<Due> {
-        vec![Due {
-            subject: self.subject(attempt),
-            what: format!("step {}, {} in {}", attempt.at, self.name(), self.place),
-            found: attempt.all::<Executed>().filter(|executed| self.is_of(executed.data)).count(),
-        }]
-    }
-
-    fn unlike(&self, attempt: &StepAttempt<'_>) -> Vec<Finding> {
-        attempt.all::<Executed>().flat_map(|executed| self.findings(attempt, executed.data)).collect()
-    }
-
-    fn promised(&self, attempt: &StepAttempt<'_>) -> Vec<Promised> {
-        let command = Text::new(&self.command());
-        let lines = |executed: At<'_, Executed>| {
-            let (place, command) = (Word::new(&executed.place), command.clone());
-            let ending = ProgramEnding::of(&executed.end);
-            let program = ExecLine { place: place.clone(), command: command.clone(), ending };
-            let tests = Ktap::parse(&executed.output).tests.into_iter().map(move |test| {
-                let (place, command) = (place.clone(), command.clone());
-                StepLine::Test(TestLine { place, command, name: Text::new(&test.name), result: test.result })
-            });
-            [StepLine::Exec(program)].into_iter().chain(tests).map(Promised::Step).collect::<Vec<_>>()
-        };
-        attempt.all().flat_map(lines).collect()
-    }
-}
-
 /// A program has run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Executed {
     /// `host`, or the guest.
     #[serde(rename = "in")]
     pub place: String,
+    /// The path of the program; of a selftest `SUITE/TEST`, with its arguments.
     pub file: String,
     pub end: ProgramEnd,
     /// Its stdout and stderr together; what is not UTF-8 is replaced.
@@ -162,6 +186,24 @@ impl Observed for Executed {
 }
 
 impl Executed {
+    /// Returns the reason if it has run none of its tests.
+    pub(super) fn skips(&self) -> Option<String> {
+        let may_skip = matches!(self.end, ProgramEnd::Exit(0 | SKIPPED));
+        Ktap::parse(&self.output).skips().filter(|_| may_skip).map(str::to_owned)
+    }
+
+    /// Returns the lines of its end and of its tests. `command` is what it is called there.
+    pub(super) fn lines(&self, command: &str) -> Vec<Promised> {
+        let (place, command) = (Word::new(&self.place), Text::new(command));
+        let ending = ProgramEnding::of(&self.end);
+        let program = ExecLine { place: place.clone(), command: command.clone(), ending };
+        let tests = Ktap::parse(&self.output).tests.into_iter().map(|test| {
+            let (place, command) = (place.clone(), command.clone());
+            StepLine::Test(TestLine { place, command, name: Text::new(&test.name), result: test.result })
+        });
+        std::iter::once(StepLine::Exec(program)).chain(tests).map(Promised::Step).collect()
+    }
+
     /// Returns the last lines of the output.
     fn last_lines(&self) -> Vec<String> {
         let lines: Vec<_> = self.output.lines().filter(|line| !line.trim().is_empty()).collect();

@@ -17,6 +17,7 @@ mod memslot;
 mod probe;
 mod reset;
 mod store;
+mod suite;
 mod tlbi;
 
 use crate::finding::{Finding, Subject};
@@ -45,6 +46,7 @@ pub use probe::{Ending, ProbeLine, ProbeOutcome, ProbeStep, Probed};
 pub(crate) use probe::{access_words, words as probe_words};
 pub use reset::{AfterReset, MethodLine, Reset, ResetLine};
 pub use store::{StoreLine, StoreStep, Stored};
+pub use suite::{Selftest, Suite, SuiteStep};
 pub use tlbi::{Invalidated, TlbiRun, TracedTlbi};
 
 /// The actions, in order.
@@ -72,6 +74,8 @@ pub enum Step {
     Probe(ProbeStep),
     /// A program of yours runs.
     Exec(ExecStep),
+    /// Selftests of the kernel's own tree run.
+    Suite(SuiteStep),
 }
 
 impl Step {
@@ -87,6 +91,7 @@ impl Step {
             Step::While(step) => step,
             Step::Probe(step) => step,
             Step::Exec(step) => step,
+            Step::Suite(step) => step,
         }
     }
 

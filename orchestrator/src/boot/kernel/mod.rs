@@ -7,3 +7,4 @@ pub mod named;
 pub mod needs;
 pub mod ready;
 pub mod resolved;
+pub mod selftests;

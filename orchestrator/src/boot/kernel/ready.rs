@@ -1,6 +1,9 @@
 //! A kernel that is ready: its files on the disk, and what is known of it.
 
-use super::resolved::{FetchedImage, ImageChoice, KernelRequest, Place, wanted};
+use super::{
+    resolved::{FetchedImage, ImageChoice, KernelRequest, Place, wanted},
+    selftests::Selftests,
+};
 use s2lab_cache::{Cache, CacheError, ImageFile, Kernel, parts::image::embedded_config};
 use s2lab_model::{crash::symbols::Symbols, kconfig::Config, kernel::Kernels};
 use s2lab_os::outside::{self, Outside, kinds};
@@ -74,13 +77,15 @@ pub struct KernelFiles {
     /// The configuration, if it is known.
     pub config: Option<KernelConfig>,
     pub symbols: KernelSymbols,
+    /// Those of its tree that its cells ask for.
+    pub selftests: Selftests,
 }
 
 impl KernelFiles {
     fn of_package(kernel: Kernel) -> Result<Self, CacheError> {
         let config = kernel.config.as_deref().map(config).transpose()?;
         let symbols = KernelSymbols { map: KernelSymbols::map(kernel.system_map.as_deref())?, vmlinux: None };
-        Ok(Self { boot: kernel.into(), config, symbols })
+        Ok(Self { boot: kernel.into(), config, symbols, selftests: Selftests::default() })
     }
 }
 
@@ -157,6 +162,7 @@ async fn given(cache: &Cache, choice: &ImageChoice) -> Result<KernelFiles, Cache
         config: given_or_embedded(choice, &file.image)?,
         symbols: KernelSymbols::of(choice)?,
         boot: file.into(),
+        selftests: Selftests::default(),
     })
 }
 

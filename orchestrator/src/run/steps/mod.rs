@@ -11,6 +11,7 @@ mod memslot;
 mod probe;
 mod removal;
 mod store;
+mod suite;
 
 use super::{cell::CellContext, stages::Stop};
 use crate::host::{
@@ -44,6 +45,7 @@ impl CellContext<'_, '_> {
                 Step::While(step) => self.meanwhile(index, step).await?,
                 Step::Probe(step) => self.probe(index, step).await?,
                 Step::Exec(step) => self.exec(index, step).await?,
+                Step::Suite(step) => self.suite(index, step).await?,
             }
             self.end_removal(index, removal).await?;
             self.end_count(index, begin);

@@ -9,6 +9,7 @@ mod looks;
 mod memslots;
 mod process;
 mod programs;
+mod selftests;
 mod tlbi;
 mod whiles;
 
@@ -45,6 +46,7 @@ pub(crate) fn groups() -> Vec<Group> {
         group("Frames", agents::frames()),
         group("What agents answer", agents::answers()),
         group("Programs of the user's", programs::programs()),
+        group("Selftests of the kernel's tree", selftests::selftests()),
         group("Guests", guests::guests()),
         group("What a look sees", looks::looks()),
         group("What is not the guest's own", isolation::foreign()),
