@@ -69,7 +69,7 @@ fn a_suite_whose_tests_are_all_skipped_is_a_skip() {
     );
     for skipped in [SKIPPED, (ProgramEnd::Exit(4), "")] {
         let all = ended([SKIPPED, skipped]);
-        let why = "kvm_page_table_test skips: - no userfaultfd";
+        let why = "kvm_page_table_test skips: no userfaultfd";
         assert!(
             matches!(verdict(&all), Some(Verdict::Skip(found)) if found.starts_with(why)),
             "{:?}",
