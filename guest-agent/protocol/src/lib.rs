@@ -15,6 +15,7 @@ mod message;
 mod names;
 mod operations;
 mod qemu;
+mod quick;
 pub mod trace;
 mod windows;
 
@@ -34,4 +35,5 @@ pub use message::*;
 pub use names::{AGENT_PORT, LONGEST_NAME, NAME_PATTERN, is_name, is_word};
 pub use operations::{DeviceOperation, MemslotOperation};
 pub use qemu::{AtStart, QEMU, SLOTS, qemu_arguments};
+pub use quick::QUICK_BOOT;
 pub use windows::{BAR_WINDOWS, is_bar_place};

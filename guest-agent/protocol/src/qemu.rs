@@ -1,13 +1,22 @@
 //! The command line of QEMU as the VMM of a guest: a pure function of the request for the guest. The
 //! host's agent starts it, and s2lab shows it.
 
-use crate::{AGENT_PORT, ask::StartGuest};
+use crate::{AGENT_PORT, QUICK_BOOT, ask::StartGuest};
 use std::ops::RangeInclusive;
 
 /// The place of QEMU in the host, without the first `/`.
 pub const QEMU: &str = "usr/bin/qemu-system-aarch64";
 /// The slots of the guest's root bus that devices may take. Slot 0 is the host bridge.
 pub const SLOTS: RangeInclusive<u8> = 1..=31;
+/// The ports of the guest's virtio-serial device: that of the link, and number 0, which QEMU keeps for a
+/// console. Linux makes two queues for each possible port, and QEMU has 31 by default. Each queue takes exits
+/// to QEMU: all of them take a second under TCG.
+const SERIAL_PORTS: usize = 2;
+/// Words that shorten the boot of a guest's kernel, which is not under test, besides those of every kernel.
+/// Without them the kernel relocates itself, signs pointers, splits and checks its own page tables, sets up
+/// security modules, and puts values into the formats of trace events (Linux 6.12 kernel/trace/trace.c,
+/// trace_eval_init).
+const QUICK_GUEST: &str = "nokaslr arm64.nopauth rodata=off lsm= initcall_blacklist=trace_eval_init";
 
 /// The parts of the command line that are made when QEMU starts.
 #[derive(Debug, Clone, Copy)]
@@ -44,7 +53,7 @@ pub fn qemu_arguments(spec: &StartGuest, at_start: AtStart<'_>) -> Option<Vec<St
         &format!("-chardev socket,id=qmp,fd={qmp}"),
         "-mon chardev=qmp,mode=control",
         &format!("-chardev socket,id=link,fd={link}"),
-        &format!("-device virtio-serial-pci,addr={own:#x}"),
+        &format!("-device virtio-serial-pci,max_ports={SERIAL_PORTS},addr={own:#x}"),
         &format!("-device virtserialport,chardev=link,name={AGENT_PORT}"),
     ];
     let mut words: Vec<String> =
@@ -57,7 +66,8 @@ pub fn qemu_arguments(spec: &StartGuest, at_start: AtStart<'_>) -> Option<Vec<St
     // console takes exits to QEMU: all of the kernel's messages take longer than its boot. Errors
     // and a panic are printed nevertheless.
     let own = format!("s2lab.level=guest s2lab.name={name} s2lab.nonce={nonce}");
-    words.extend(["-append".to_owned(), format!("console=ttyAMA0 quiet panic=-1 {own}")]);
+    let line = format!("console=ttyAMA0 quiet panic=-1 {QUICK_BOOT} {QUICK_GUEST} {own}");
+    words.extend(["-append".to_owned(), line]);
     Some(words)
 }
 
@@ -99,8 +109,12 @@ mod tests {
         assert!(has(
             "-device vfio-pci,host=0000:01:00.0,addr=0x1 -device vfio-pci,host=0000:1f:00.0,addr=0x1f"
         ));
-        assert!(has("virtio-serial-pci,addr=0x1e"), "the link takes a slot that no device has: {words:?}");
+        assert!(
+            has("virtio-serial-pci,max_ports=2,addr=0x1e"),
+            "the link takes a slot that no device has: {words:?}"
+        );
         let append = words.last().unwrap();
+        assert!(append.contains("kpti=0") && append.contains("nokaslr"), "{append}");
         assert!(append.ends_with("s2lab.level=guest s2lab.name=g0 s2lab.nonce=00000000000000ab"), "{append}");
         let blanks = words.iter().filter(|word| word.contains(' ')).count();
         assert_eq!(blanks, 1, "only -append has blanks: {words:?}");

@@ -10,7 +10,7 @@ pub(super) const MAX_COUNT: usize = 32;
 /// (COMMAND_LINE_SIZE, 2048, arch/arm64/include/uapi/asm/setup.h, Linux 6.1) if they are not all
 /// that long; see [`MAX_LINE`].
 pub(super) const MAX_LENGTH: usize = 256;
-/// The longest line of them, in characters. s2lab's own words have about 100.
+/// The longest line of them, in characters. s2lab's own words have about 200.
 const MAX_LINE: usize = 1536;
 /// The parameters that s2lab sets, and the reasons.
 const OWN: [(&str, &str); 7] = [

@@ -15,6 +15,9 @@ const FIRST_PORT: usize = 8;
 pub const HOST_CPUS: u32 = 2;
 /// The name of the virtio-serial port behind which the host's agent has sshd.
 pub const SSH_PORT: &str = "s2lab-ssh";
+/// The ports of the virtio-serial device: the two above, and number 0, which QEMU keeps for a console.
+/// Linux makes two queues for each possible port, and QEMU has 31 by default.
+const SERIAL_PORTS: usize = 3;
 
 /// The descriptors that QEMU inherits, by their numbers in it. `Fd` may be another type if nothing
 /// is started.
@@ -108,7 +111,7 @@ impl<Fd: Display> HostMachine<'_, Fd> {
         add("-mon", "chardev=qmp,mode=control".into());
         add("-gdb", "chardev:gdb".into());
         add("-serial", "chardev:console".into());
-        add("-device", "virtio-serial-pci,id=agent-bus,addr=0x1".into());
+        add("-device", format!("virtio-serial-pci,id=agent-bus,max_ports={SERIAL_PORTS},addr=0x1"));
         add("-device", format!("virtserialport,bus=agent-bus.0,chardev=agent,name={AGENT_PORT}"));
         add("-device", format!("virtserialport,bus=agent-bus.0,chardev=ssh,name={SSH_PORT}"));
         for (index, device) in self.devices.iter().enumerate() {

@@ -17,6 +17,7 @@ use s2lab_model::{
     record::environment,
     scenario,
 };
+use s2lab_protocol::QUICK_BOOT;
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 use tokio::{net::UnixListener, sync::Mutex};
 
@@ -106,10 +107,11 @@ pub(super) fn guest_consoles(
 
 /// The kernel's command line. `crash`: what to do when the kernel crashes. `ignore_loglevel`:
 /// neither configuration nor user space can keep a warning from the console
-/// (kernel/printk/printk.c, suppress_message_printing). The rest is for the agent, and the
-/// words of the scenario and of the kernel.
+/// (kernel/printk/printk.c, suppress_message_printing). The rest shortens the boot and is for the agent. The
+/// words of the scenario and of the kernel come last, so that they prevail.
 pub fn kernel_arguments(nonce: &str, crash: &str, own: &[String]) -> String {
-    let line = format!("console=ttyAMA0 ignore_loglevel {crash} s2lab.level=host s2lab.nonce={nonce}");
+    let line =
+        format!("console=ttyAMA0 ignore_loglevel {crash} {QUICK_BOOT} s2lab.level=host s2lab.nonce={nonce}");
     std::iter::once(line.as_str()).chain(own.iter().map(String::as_str)).collect::<Vec<_>>().join(" ")
 }
 
