@@ -12,6 +12,7 @@ use crate::finding::{Finding, Subject, Weight};
 use crate::record::kept::{self, Kept, KeptMemory};
 use crate::record::look::{DecodedLook, GuestTables};
 use crate::record::{Record, virt};
+use crate::regions::RegionName;
 use crate::scenario::Promise;
 use s2lab_mmu::Stage2Leaf;
 use std::collections::BTreeMap;
@@ -134,13 +135,12 @@ fn of_look(record: &Record, look: &DecodedLook, kept: &KeptMemory) -> Isolation 
     let Ok(seen) = &look.seen else { return Isolation::default() };
     let foreign = Scene::of(record, look, seen, kept).foreign();
     let given = record.planned.resolved.guests.get(&look.guest);
-    let assigned =
-        seen.devices.keys().all(|device| given.is_some_and(|guest| guest.assign.contains_key(device)));
+    let all_given = seen.unknown.is_empty() && RegionName::not_given(given, seen).is_empty();
     let place = Subject::look(look);
     let of_leaves = not_given(&foreign, &place).into_iter();
     let of_tables = walked::controls(seen, &place).into_iter().chain(walked::contiguous(seen, &place));
     let findings = of_leaves.chain(of_tables).chain(walked::stores(record, look, seen, &place)).collect();
-    Isolation { own: assigned && seen.unknown.is_empty() && foreign.is_empty(), findings }
+    Isolation { own: all_given && foreign.is_empty(), findings }
 }
 
 /// Returns the findings of I17. `of_looks` is the result of [`of_looks`].

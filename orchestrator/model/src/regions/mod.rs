@@ -129,6 +129,17 @@ impl<'a> RegionName<'a> {
             [RegionName::Ram(ram::Ram), RegionName::Gicv(gicv::Gicv), RegionName::Unknown(unknown::Unknown)];
         devices.chain(others).collect()
     }
+
+    /// Returns the regions of a look that have leaves, and that the plan does not give to its guest. The
+    /// unknown region is none of them.
+    pub(crate) fn not_given(guest: Option<&'a Guest>, seen: &'a GuestTables) -> Vec<Self> {
+        let mut regions = Self::of_look(guest, seen);
+        regions.retain(|region| {
+            let is_given = guest.is_some_and(|guest| region.kind().is_given(guest));
+            !is_given && !matches!(region, RegionName::Unknown(_)) && !region.kind().leaves(seen).is_empty()
+        });
+        regions
+    }
 }
 
 /// Returns the range of a region, as a line of its table.

@@ -2,12 +2,13 @@
 
 use super::{Hearing, Scene, Witness};
 use crate::finding::{Finding, Subject, Weight};
+use crate::regions::RegionName;
 use s2lab_mmu::Stage2Leaf;
 
 /// The most leaves that are shown as evidence.
 const MOST_LEAVES: usize = 4;
 
-/// Nothing is malformed, nothing is nowhere, and no device is another guest's.
+/// Nothing is malformed, nothing is nowhere, and no region is one that the guest was not given.
 pub(super) struct Walk;
 
 impl Witness for Walk {
@@ -30,14 +31,13 @@ impl Witness for Walk {
                 let found = format!("{} leaves in neither RAM nor a BAR", seen.unknown.len());
                 findings.push(finding("unknown region", "nothing", found).with(evidence(&seen.unknown)));
             }
-            let assigned = scene.record.planned.resolved.guests.get(&look.guest);
-            for (device, leaves) in &seen.devices {
-                if !assigned.is_some_and(|guest| guest.assign.contains_key(device)) {
-                    let found = format!("{} leaves", leaves.len());
-                    let what = format!("{device}, which the guest was not given,");
-                    let finding = finding(&what, "nothing mapped", found).with(evidence(leaves));
-                    findings.push(Finding { subject: place.clone().region(device), ..finding });
-                }
+            let guest = scene.record.planned.resolved.guests.get(&look.guest);
+            for region in RegionName::not_given(guest, seen) {
+                let (leaves, name) = (region.kind().leaves(seen), region.kind().area().to_string());
+                let found = format!("{} leaves", leaves.len());
+                let what = format!("{name}, which the guest was not given,");
+                let finding = finding(&what, "nothing mapped", found).with(evidence(leaves));
+                findings.push(Finding { subject: place.clone().region(&name), ..finding });
             }
             for mapping in seen.mappings.iter().filter(|mapping| !mapping.unmapped.is_empty()) {
                 let what = format!("the guest's mapping of {}", mapping.device);

@@ -3,9 +3,11 @@
 use super::Scene;
 use crate::event::Event;
 use crate::judge::fixture::{
-    BAR_IPA, BAR_PA, BAR_SIZE, DEVICE_TREE, IOMEM, Machine, NC_BLOCK, RAM_PAGE, RESERVED, Story, host_memory,
+    BAR_IPA, BAR_PA, BAR_SIZE, DEVICE_BLOCK, DEVICE_TREE, IOMEM, Machine, NC_BLOCK, RAM_PAGE, RESERVED,
+    Story, host_memory,
 };
-use crate::record::{Run, beside::SeenBeside, kept::KeptMemory, look::decode};
+use crate::record::{Run, beside::SeenBeside, kept::KeptMemory, look::decode, virt};
+use crate::scenario::{Gic, Vmm};
 use crate::steps::Observation;
 use crate::verdict::Verdict;
 use guest_tables::{BLOCK, GUEST_OFFSET, PAGE, STAGE1_ROOT, STAGE2_ROOT, stage2_root};
@@ -200,6 +202,22 @@ fn a_host_that_lies_of_its_kernel_is_not_believed() {
             memory.reserved = None;
         }
     }));
+}
+
+/// The leaf of the interface is that of `attributes.rs`. A guest of the built-in VMM has no GIC.
+#[test]
+fn the_interface_of_a_gicv2_is_given_to_guests_of_qemu() {
+    let interface = (0x0801_0000, virt::GICV.start, 3, DEVICE_BLOCK | 0b10);
+    let mut story = story(&with(&[interface]));
+    story.cell.resolved.host.gic = Gic::V2;
+    passes(&story);
+    story.cell.resolved.guests.get_mut("g0").unwrap().vmm = Vmm::Builtin;
+    fails(
+        &story,
+        "gicv, which the guest was not given, at look stored, guest g0: expected nothing mapped, found 1 leaves",
+    );
+    let text = story.report().text();
+    assert!(text.lines().any(|line| line.trim() == "maps what is not its own"), "{text}");
 }
 
 pub(super) fn beside(second: &Machine) -> Story {
