@@ -15,6 +15,7 @@ mod link;
 mod modules;
 mod parameters;
 mod pci;
+mod platform;
 mod port;
 mod program;
 mod root;

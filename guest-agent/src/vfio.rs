@@ -19,6 +19,8 @@ const DEVICE_PCI_HOT_RESET: Opcode = opcode::none(TYPE, BASE + 13);
 const DEVICE_FEATURE: Opcode = opcode::none(TYPE, BASE + 17);
 /// VFIO_TYPE1v2_IOMMU.
 const TYPE1_V2: usize = 3;
+/// VFIO_NOIOMMU_IOMMU.
+const NO_IOMMU: usize = 8;
 /// VFIO_REGION_INFO_FLAG_MMAP.
 const FLAG_MMAP: u32 = 1 << 2;
 /// VFIO_PCI_CONFIG_REGION_INDEX: the region of a function's configuration space. That of a BAR has
@@ -54,13 +56,25 @@ pub(crate) fn attach(group: impl AsFd, container: RawFd) -> Result<()> {
     unsafe { ioctl(group, Setter::<GROUP_SET_CONTAINER, RawFd>::new(container)) }
 }
 
-/// Gives a container the type 1 IOMMU.
-pub(crate) fn use_type1(container: impl AsFd) -> Result<()> {
-    // SAFETY: the argument is a number.
-    unsafe { ioctl(container, rustix::ioctl::IntegerSetter::<SET_IOMMU>::new_usize(TYPE1_V2)) }
+/// The IOMMU of a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Iommu {
+    Type1,
+    /// For groups of devices that have none.
+    None,
 }
 
-/// Opens the device of a group at this PCI address.
+/// Gives a container an IOMMU.
+pub(crate) fn use_iommu(container: impl AsFd, iommu: Iommu) -> Result<()> {
+    let number = match iommu {
+        Iommu::Type1 => TYPE1_V2,
+        Iommu::None => NO_IOMMU,
+    };
+    // SAFETY: the argument is a number.
+    unsafe { ioctl(container, rustix::ioctl::IntegerSetter::<SET_IOMMU>::new_usize(number)) }
+}
+
+/// Opens the device of a group with this PCI address or name.
 pub(crate) fn device(group: impl AsFd, address: &str) -> Result<OwnedFd> {
     let name = CString::new(address).map_err(|_| rustix::io::Errno::INVAL)?;
     // SAFETY: the argument is a string that lives until the call returns, and the result a file of
@@ -160,7 +174,7 @@ mod tests {
     #[test]
     fn a_file_that_is_not_of_vfio_is_refused() {
         let null = std::fs::File::open("/dev/null").unwrap();
-        assert!(attach(&null, 0).is_err() && use_type1(&null).is_err() && reset(&null).is_err());
+        assert!(attach(&null, 0).is_err() && use_iommu(&null, Iommu::None).is_err() && reset(&null).is_err());
         assert!(device(&null, "0000:01:00.0").is_err() && region(&null, 0).is_err());
     }
 }

@@ -72,15 +72,21 @@ pub enum AssignKind {
     Sysfs,
     /// Through sysfs `resourceN_wc`, from no driver.
     SysfsWc,
+    /// Through VFIO, from the driver vfio-platform. The device is none of PCI, and has no IOMMU.
+    VfioPlatform,
 }
 
 impl AssignKind {
+    pub const ALL: [AssignKind; 4] =
+        [AssignKind::VfioPci, AssignKind::Sysfs, AssignKind::SysfsWc, AssignKind::VfioPlatform];
+
     /// The word in scenarios and messages.
     pub fn name(self) -> &'static str {
         match self {
             AssignKind::VfioPci => "vfio-pci",
             AssignKind::Sysfs => "sysfs",
             AssignKind::SysfsWc => "sysfs-wc",
+            AssignKind::VfioPlatform => "vfio-platform",
         }
     }
 }
@@ -327,7 +333,7 @@ mod tests {
 
     #[test]
     fn a_way_of_assigning_has_one_spelling() {
-        for kind in [AssignKind::VfioPci, AssignKind::Sysfs, AssignKind::SysfsWc] {
+        for kind in AssignKind::ALL {
             assert_eq!(serde_json::to_value(kind).unwrap(), kind.name());
         }
     }

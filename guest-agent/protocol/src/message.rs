@@ -108,6 +108,10 @@ pub enum Facility {
     VfioIommuType1,
     /// A device's IOMMU group.
     Iommu,
+    /// The driver vfio-platform.
+    VfioPlatform,
+    /// VFIO's groups of devices that have no IOMMU.
+    VfioNoIommu,
     /// Pages of 2 MiB in `/sys/kernel/mm/hugepages`.
     HugePages,
     /// The advice of madvise(2) about transparent huge pages.

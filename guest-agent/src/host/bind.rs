@@ -1,9 +1,10 @@
-//! Binding a PCI function to a driver through sysfs.
+//! Binding a PCI function to a driver through sysfs. Platform devices are in `platform.rs`.
 
-use super::Host;
+use super::{Host, platform};
 use crate::agent::Answers;
 use crate::modules::ModuleError;
 use crate::pci::{self, Address};
+use crate::platform::Name;
 use crate::{fault, root::Root};
 use s2lab_protocol::ask::Bind;
 use s2lab_protocol::{AssignKind, BoundDevice, Facility, Failure};
@@ -12,9 +13,14 @@ const DRIVER: &str = "sys/bus/pci/drivers/vfio-pci";
 
 impl Answers<Bind> for Host<'_> {
     fn answer(&mut self, Bind { device, port, kind }: Bind) -> Result<BoundDevice, Failure> {
-        let address = below(&self.agent.root, &Address::parse(&port)?)?;
-        self.devices.used_by_cell(&self.agent.root, &address)?;
-        bind(&self.agent.root, &device, &port, kind, &self.agent.failed_modules)
+        let (root, failed) = (&self.agent.root, &self.agent.failed_modules);
+        if kind == AssignKind::VfioPlatform {
+            self.devices.platform_used_by_cell(Name::parse(&port)?);
+            return platform::bind(root, &device, &port, failed);
+        }
+        let address = below(root, &Address::parse(&port)?)?;
+        self.devices.used_by_cell(root, &address)?;
+        bind(root, &device, &port, kind, failed)
     }
 }
 
@@ -38,6 +44,9 @@ fn bind(
         AssignKind::Sysfs | AssignKind::SysfsWc => {
             to_none(root, &address)?;
             pci::group(root, &address).ok()
+        }
+        AssignKind::VfioPlatform => {
+            return Err(fault::invalid(format_args!("{address} is a PCI function, not for {kind}")));
         }
     };
     Ok(BoundDevice {

@@ -1,7 +1,9 @@
 //! The devices of a host that serves several cells: each begins with them as a fresh boot has them.
 
+use super::platform;
 use crate::fault;
 use crate::pci::Address;
+use crate::platform::Name;
 use crate::root::Root;
 use s2lab_protocol::Failure;
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,6 +18,8 @@ pub(super) struct Devices {
     fresh: BTreeMap<Address, Vec<u8>>,
     /// Those that the present cell uses.
     used: BTreeSet<Address>,
+    /// Its platform devices.
+    platform: BTreeSet<Name>,
 }
 
 impl Devices {
@@ -28,12 +32,23 @@ impl Devices {
         Ok(())
     }
 
+    /// Notes that the cell uses a platform device.
+    pub(super) fn platform_used_by_cell(&mut self, name: Name) {
+        self.platform.insert(name);
+    }
+
     /// Takes the cell's devices from their drivers and resets them.
     ///
     /// # Errors
-    /// A device whose driver stays, or whose configuration space is not that of a fresh boot.
+    /// A device whose driver stays, or whose configuration space is not that of a fresh boot, and any
+    /// platform device.
     pub(super) fn release(&mut self, root: &Root) -> Result<(), Failure> {
-        let used = std::mem::take(&mut self.used);
+        let (used, of_platform) = (std::mem::take(&mut self.used), std::mem::take(&mut self.platform));
+        let of_pci = self.release_functions(root, &used);
+        of_platform.iter().try_for_each(|name| platform::release(root, name)).and(of_pci)
+    }
+
+    fn release_functions(&self, root: &Root, used: &BTreeSet<Address>) -> Result<(), Failure> {
         used.iter().try_for_each(|address| {
             release(root, address)?;
             let (fresh, now) =

@@ -10,6 +10,7 @@ mod end_cell;
 mod faults;
 pub(crate) mod look;
 mod memory;
+mod platform;
 mod program;
 mod reset;
 mod resume;

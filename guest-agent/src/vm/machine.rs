@@ -14,7 +14,6 @@ use crate::guest::machine::{Loads, Machine, Storer, Stores, Target};
 use crate::guest::probe;
 use crate::guest::span::Placed;
 use crate::guest::together::together;
-use crate::pci::{self, Address};
 use crate::root::Root;
 use s2lab_protocol::ask::{Memslot, MemslotDone, Probe, ProbeDone, StartGuest};
 use s2lab_protocol::{Bar, Failure, MOST_VCPUS, MapKind, Mapping, ProbeEnd, Row, WORD};
@@ -97,12 +96,9 @@ impl Plan {
         let joined = guest.joined.as_ref().map(|joined| Pair::of(joined, &guest.devices)).transpose()?;
         let mut bars = vec![];
         for assigned in &guest.devices {
-            let address = Address::parse(&assigned.host_address)?;
-            let bar = Bar::chosen(pci::bars(root, &address)?)
-                .ok_or_else(|| fault::invalid(format_args!("{address} has no prefetchable BAR")))?;
-            bars.push((assigned, address, bar));
+            bars.push((assigned, backing::bar(root, assigned)?));
         }
-        let sizes: Vec<u64> = bars.iter().map(|(.., bar)| bar.size).collect();
+        let sizes: Vec<u64> = bars.iter().map(|(_, bar)| bar.size).collect();
         let memory = u64::from(guest.memory_mib) << 20;
         let behind = joined.map_or(0, |joined| joined.behind_ram(&sizes));
         let ram = Ram::map(root, &guest.ram, memory, behind)?;
@@ -111,10 +107,10 @@ impl Plan {
             .map_or_else(|| layout::place(sizes.iter().copied()), |joined| joined.place(memory, &sizes));
         let ipas = ipas.ok_or_else(|| fault::invalid("the BARs of the VM do not fit its address space"))?;
         let mut devices = vec![];
-        for ((assigned, address, bar), ipa) in bars.into_iter().zip(ipas) {
+        for ((assigned, bar), ipa) in bars.into_iter().zip(ipas) {
             devices.push(Device {
                 guest_address: format!("0000:00:{:02x}.0", assigned.guest_slot),
-                backing: backing::of(root, assigned.kind, &address, bar)?,
+                backing: backing::of(root, assigned, bar)?,
                 bar: Bar { start: ipa, ..bar },
             });
         }

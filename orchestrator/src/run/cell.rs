@@ -22,7 +22,7 @@ use crate::{
 use s2lab_cache::Qemu;
 use s2lab_model::{
     event::{Event, PlannedCell, Stage},
-    scenario::Guest,
+    scenario::{FLASH, Guest},
     steps::Beside,
 };
 use s2lab_os::waits::timeout;
@@ -147,25 +147,28 @@ pub(super) struct CellContext<'a, 's> {
 impl CellContext<'_, '_> {
     async fn bind(&mut self) -> Result<(), Stop> {
         let cell = &self.planned.resolved;
-        let assigned: BTreeMap<_, _> = cell.guests.values().flat_map(|guest| &guest.assign).collect();
-        for device in cell.host.devices.keys() {
-            let Some(way) = assigned.get(device) else { continue };
+        for device in cell.host.devices.keys().map(String::as_str).chain([FLASH]) {
+            let Some(way) = cell.assigned(device) else { continue };
             let saved = self.session.resumed.as_ref().and_then(|saved| saved.devices.get(device).cloned());
             let bound = match saved {
                 Some(bound) => bound,
                 None => {
                     let port = self.session.port_of(device)?;
-                    let ask = Bind { device: device.clone(), port, kind: (**way).into() };
+                    let ask = Bind { device: device.to_owned(), port, kind: way.into() };
                     self.session.ask_host(ask, self.session.deadlines.of(Deadline::Bind)).await?
                 }
             };
             self.log.event(Event::DeviceBound(bound.clone()));
-            self.session.around.devices.insert(device.clone(), bound);
+            self.session.around.devices.insert(device.to_owned(), bound);
+            if device == FLASH {
+                self.session.around.place_flash(cell);
+                continue;
+            }
             let placed = self.placed(device).await?;
             for &bar in &placed {
-                self.log.event(Event::BarPlaced { device: device.clone(), bar });
+                self.log.event(Event::BarPlaced { device: device.to_owned(), bar });
             }
-            self.session.around.placed.insert(device.clone(), placed);
+            self.session.around.placed.insert(device.to_owned(), placed);
         }
         self.count_bars()
     }

@@ -34,7 +34,7 @@ use s2lab_model::{
     event::{Event, PlannedCell, StopCause},
     kconfig::Options,
     record::{Surroundings, virt},
-    scenario,
+    scenario::{self, FLASH},
 };
 use s2lab_os::{
     machine::Machine,
@@ -189,8 +189,11 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// PCI address in the host of the port above a device of the present cell.
+    /// PCI address in the host of the port above a device of the present cell; the name of its flash.
     pub(super) fn port_of(&self, device: &str) -> Result<String, Stop> {
+        if device == FLASH {
+            return Ok(virt::FLASH_NAME.to_owned());
+        }
         let index = self.machine.devices.keys().position(|name| name == device);
         let index = index.ok_or_else(|| Stop::lab(format!("the host has no device `{device}`")))?;
         Ok(self.host.port_address(index))

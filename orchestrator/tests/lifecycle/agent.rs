@@ -12,11 +12,14 @@ use s2lab::{
     host::link::{AgentNotice, Link, LinkError},
     run::guests::{self, GuestError},
 };
-use s2lab_model::{event::Stage, scenario::load};
+use s2lab_model::{event::Stage, record::virt, scenario::load};
 use s2lab_protocol::{
     AssignKind, Body, Decoder, Facility, Failure, FailureKind, Frame, GuestEnd, Notice, Peer, RamKind,
     VERSION, Vma, VmmKind,
-    ask::{Ask, AssignedDevice, Bind, Dump, Finish, HostRequest, Resume, StartGuest, StopGuest, VmaFlags},
+    ask::{
+        Ask, AssignedDevice, Bind, Dump, EndCell, Finish, HostRequest, Resume, StartGuest, StopGuest,
+        VmaFlags,
+    },
     encode,
 };
 use std::{
@@ -327,6 +330,45 @@ pub(crate) fn serves_to_the_end() -> Checked {
         let logged = fs::read_to_string(agent.root.join(KERNEL_LOG)).map_err(|e| e.to_string())?;
         expect("the kernel's log", logged, format!("<7>{}\n", s2lab_protocol::test_line(NONCE)))?;
         agent.finish().await
+    })
+}
+
+/// Makes the flash of QEMU's machine `virt`, bound to vfio-platform, and VFIO's mode without an IOMMU.
+fn make_flash(root: &Path) -> io::Result<()> {
+    let (bus, parameters) = (root.join("sys/bus/platform"), root.join("sys/module/vfio/parameters"));
+    let flash = bus.join("devices/0.flash");
+    let driver = bus.join("drivers/vfio-platform");
+    for folder in [&flash.join("of_node"), &driver, &parameters] {
+        fs::create_dir_all(folder)?;
+    }
+    let regions = [0u64, 64 << 20, 64 << 20, 64 << 20].map(u64::to_be_bytes).concat();
+    fs::write(flash.join("of_node/reg"), regions)?;
+    fs::write(flash.join("driver_override"), "(null)\n")?;
+    fs::write(driver.join("unbind"), "")?;
+    fs::write(parameters.join("enable_unsafe_noiommu_mode"), "N\n")?;
+    symlink(&driver, flash.join("driver"))?;
+    symlink("/sys/kernel/iommu_groups/8", flash.join("iommu_group"))
+}
+
+/// A platform device is bound, and a host that has had one serves no other cell.
+pub(crate) fn binds_a_platform_device() -> Checked {
+    alone(|folder| async move {
+        let mut agent = Alone::start(&folder).await?;
+        let bind =
+            |port: &str| Bind { device: "flash".into(), port: port.into(), kind: AssignKind::VfioPlatform };
+        let lacks = agent.ask(bind("0.flash")).await.map_err(|failure| failure.kind);
+        expect("a kernel without the driver", lacks, Err(FailureKind::Missing(Facility::VfioPlatform)))?;
+        make_flash(&agent.root).map_err(|e| e.to_string())?;
+        let no_name = agent.ask(bind("../0.flash")).await.map_err(|failure| failure.kind);
+        expect("a name that leaves its folder", no_name, Err(FailureKind::Invalid))?;
+        let bound = agent.ask(bind("0.flash")).await.map_err(|failure| format!("{failure:?}"))?;
+        let what = (bound.address.as_str(), bound.driver.as_str(), bound.iommu_group, bound.bars.as_slice());
+        expect("the device", what, ("0.flash", "vfio-platform", Some(8), &virt::flash()[..]))?;
+        let record = agent.ask(EndCell { nonce: NONCE }).await.map_err(|failure| format!("{failure:?}"))?;
+        let why = record.unclean.unwrap_or_default();
+        expect("the taint is named", why.contains("tainted the kernel for 0.flash"), true)?;
+        let unbound = fs::read_to_string(agent.root.join("sys/bus/platform/drivers/vfio-platform/unbind"));
+        expect("the device is taken from its driver", unbound.ok().as_deref(), Some("0.flash"))
     })
 }
 

@@ -301,6 +301,12 @@ pub(crate) static RUNS: &[WholeRun] = &[
         agent::begins_anew,
     ),
     run(
+        "agent-binds-a-platform-device",
+        "the real agent alone binds the flash, without and with its driver, and ends the cell",
+        "what is missing; the device with its regions; the host serves no other cell",
+        agent::binds_a_platform_device,
+    ),
+    run(
         "agent-serves-to-the-end",
         "the real agent alone: bind, start, stop, finish",
         "each answered; heartbeats; the final record counts the answers",

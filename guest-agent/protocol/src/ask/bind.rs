@@ -4,14 +4,13 @@ use super::{Ask, HostRequest};
 use crate::{AssignKind, Bar};
 use serde::{Deserialize, Serialize};
 
-/// Detaches the PCI function below root port `port` from its driver, and binds it to the driver that
-/// `kind` needs.
+/// Detaches a device from its driver, and binds it to the driver that `kind` needs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Bind {
     /// The scenario's name for the device.
     pub device: String,
-    /// PCI address of the root port.
+    /// PCI address of the root port above the device; of a platform device its name.
     pub port: String,
     pub kind: AssignKind,
 }
@@ -35,7 +34,9 @@ impl Ask for Bind {
 #[serde(deny_unknown_fields)]
 pub struct BoundDevice {
     pub device: String,
+    /// PCI address, or the name of a platform device.
     pub address: String,
+    /// 0 for a platform device, and so is `id`.
     pub vendor: u16,
     pub id: u16,
     /// The name of the driver, empty if it has none.

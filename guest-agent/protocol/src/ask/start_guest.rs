@@ -41,7 +41,8 @@ pub struct AssignedDevice {
     /// The scenario's name for it.
     pub device: String,
     pub kind: AssignKind,
-    /// PCI address in the host, as [`super::BoundDevice`] gives it: `0000:01:00.0`.
+    /// Its address in the host, as [`super::BoundDevice`] gives it: `0000:01:00.0`, or the name of a
+    /// platform device.
     pub host_address: String,
     /// The PCI slot on the guest's root bus, 1..=31. The guest sees `0000:00:SLOT.0`. The built-in
     /// VMM has no bus, and knows the device by that address.

@@ -7,9 +7,11 @@ mod sysfs;
 mod vfio;
 
 use crate::fault;
-use crate::pci::Address;
+use crate::pci::{self, Address};
+use crate::platform::{self, Name};
 use crate::root::Root;
 use rustix::mm::{MapFlags, MremapFlags, ProtFlags, mmap, mmap_anonymous, mremap_fixed, munmap};
+use s2lab_protocol::ask::AssignedDevice;
 use s2lab_protocol::{AssignKind, Bar, Failure, RamKind};
 use std::ffi::c_void;
 use std::os::fd::{AsFd, OwnedFd};
@@ -69,12 +71,33 @@ impl Backing {
     }
 }
 
-/// Maps the BAR of the function at `address`.
-pub(super) fn of(root: &Root, kind: AssignKind, address: &Address, bar: Bar) -> Result<Backing, Failure> {
+/// Returns the BAR of a device that a guest gets.
+pub(super) fn bar(
+    root: &Root,
+    AssignedDevice { kind, host_address, .. }: &AssignedDevice,
+) -> Result<Bar, Failure> {
+    let bars = match kind {
+        AssignKind::VfioPci | AssignKind::Sysfs | AssignKind::SysfsWc => {
+            pci::bars(root, &Address::parse(host_address)?)
+        }
+        AssignKind::VfioPlatform => platform::regions(root, &Name::parse(host_address)?),
+    };
+    let none = || fault::invalid(format_args!("{host_address} has no prefetchable BAR"));
+    Bar::chosen(bars?).ok_or_else(none)
+}
+
+/// Maps that BAR.
+pub(super) fn of(
+    root: &Root,
+    AssignedDevice { kind, host_address, .. }: &AssignedDevice,
+    bar: Bar,
+) -> Result<Backing, Failure> {
+    let address = || Address::parse(host_address);
     match kind {
-        AssignKind::VfioPci => vfio::map(root, address, bar),
-        AssignKind::Sysfs => sysfs::map(root, address, bar, ""),
-        AssignKind::SysfsWc => sysfs::map(root, address, bar, "_wc"),
+        AssignKind::VfioPci => vfio::map(root, &address()?, bar),
+        AssignKind::Sysfs => sysfs::map(root, &address()?, bar, ""),
+        AssignKind::SysfsWc => sysfs::map(root, &address()?, bar, "_wc"),
+        AssignKind::VfioPlatform => vfio::map_platform(root, &Name::parse(host_address)?, bar),
     }
 }
 

@@ -3,36 +3,77 @@
 //! none.
 
 use super::{Backing, length, map_aligned};
-use crate::pci::{Address, group};
-use crate::vfio;
+use crate::pci::{self, Address};
+use crate::platform::{self, Name};
+use crate::vfio::{self, Iommu};
 use crate::{fault, root::Root};
-use rustix::fd::{AsFd, AsRawFd};
+use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::fs::{Mode, OFlags, open};
 use s2lab_protocol::{Bar, Facility, Failure};
+use std::fmt::Display;
 
-/// Maps a BAR.
+/// Maps a BAR of a function.
 pub(super) fn map(root: &Root, address: &Address, bar: Bar) -> Result<Backing, Failure> {
-    let group = group(root, address)?;
-    let refused = |doing: &str, why: &dyn std::fmt::Display| {
-        fault::refused(Facility::VfioPci, format_args!("cannot {doing} {address} through VFIO: {why}"))
-    };
-    let opened = |name: &str| {
-        let path = root.path("dev/vfio").join(name);
-        open(&path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).map_err(|why| {
-            refused("open the group or container of", &format_args!("{}: {why}", path.display()))
-        })
-    };
-    let (container, group) = (opened("vfio")?, opened(&group.to_string())?);
-    vfio::attach(&group, container.as_raw_fd()).map_err(|why| refused("attach the group of", &why))?;
-    vfio::use_type1(&container).map_err(|why| refused("use the IOMMU for", &why))?;
-    let device = vfio::device(&group, &address.to_string()).map_err(|why| refused("open", &why))?;
-    vfio::set_memory_space(&device, true).map_err(|why| refused("enable", &why))?;
-    let region = vfio::region(&device, bar.index.into()).map_err(|why| refused("find a BAR of", &why))?;
-    if region.size != bar.size || !region.may_map() {
-        let what = format!("a region of {:#x} bytes, flags {:#x}", region.size, region.flags);
-        return Err(refused("map a BAR of", &what));
+    let way = Way { device: address, iommu: Iommu::Type1, facility: Facility::VfioPci };
+    let opened = way.open(root, &pci::group(root, address)?.to_string())?;
+    vfio::set_memory_space(&opened.device, true).map_err(|why| way.refused("enable", &why))?;
+    way.map(opened, bar)
+}
+
+/// Maps a region of a platform device. Its group has a name of its own, because there is no IOMMU (Linux
+/// 6.1 drivers/vfio/vfio_main.c, vfio_group_alloc).
+pub(super) fn map_platform(root: &Root, name: &Name, region: Bar) -> Result<Backing, Failure> {
+    let way = Way { device: name, iommu: Iommu::None, facility: Facility::VfioPlatform };
+    let opened = way.open(root, &format!("noiommu-{}", platform::group(root, name)?))?;
+    way.map(opened, region)
+}
+
+/// The way to a device.
+struct Way<'a> {
+    device: &'a dyn Display,
+    iommu: Iommu,
+    /// What refuses if a call fails.
+    facility: Facility,
+}
+
+/// A device's file, and those without which it would go.
+struct Opened {
+    device: OwnedFd,
+    group: OwnedFd,
+    container: OwnedFd,
+}
+
+impl Way<'_> {
+    fn refused(&self, doing: &str, why: &dyn Display) -> Failure {
+        fault::refused(self.facility, format_args!("cannot {doing} {} through VFIO: {why}", self.device))
     }
-    let (length, offset) = (length(bar)?, region.offset);
-    let base = map_aligned(device.as_fd(), offset, length, &address)?;
-    Ok(Backing { base, length, file: device, offset, _others: vec![group, container] })
+
+    /// Opens the device of a group by the file's name of the group.
+    fn open(&self, root: &Root, group: &str) -> Result<Opened, Failure> {
+        let opened = |name: &str| {
+            let path = root.path("dev/vfio").join(name);
+            open(&path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).map_err(|why| {
+                self.refused("open the group or container of", &format_args!("{}: {why}", path.display()))
+            })
+        };
+        let (container, group) = (opened("vfio")?, opened(group)?);
+        vfio::attach(&group, container.as_raw_fd())
+            .map_err(|why| self.refused("attach the group of", &why))?;
+        vfio::use_iommu(&container, self.iommu).map_err(|why| self.refused("use the IOMMU for", &why))?;
+        let device = vfio::device(&group, &self.device.to_string());
+        let device = device.map_err(|why| self.refused("open", &why))?;
+        Ok(Opened { device, group, container })
+    }
+
+    fn map(&self, Opened { device, group, container }: Opened, bar: Bar) -> Result<Backing, Failure> {
+        let region = vfio::region(&device, bar.index.into());
+        let region = region.map_err(|why| self.refused("find a BAR of", &why))?;
+        if region.size != bar.size || !region.may_map() {
+            let what = format!("a region of {:#x} bytes, flags {:#x}", region.size, region.flags);
+            return Err(self.refused("map a BAR of", &what));
+        }
+        let (length, offset) = (length(bar)?, region.offset);
+        let base = map_aligned(device.as_fd(), offset, length, &self.device)?;
+        Ok(Backing { base, length, file: device, offset, _others: vec![group, container] })
+    }
 }

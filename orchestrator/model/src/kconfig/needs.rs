@@ -3,6 +3,7 @@
 
 use super::{Config, Setting};
 use crate::cell::ResolvedCell;
+use crate::scenario::AssignDriver;
 use s2lab_protocol::{Facility, RamKind};
 use std::{collections::BTreeSet, fmt};
 
@@ -29,6 +30,10 @@ pub enum Whose {
     All,
     /// Scenarios that assign a device by vfio-pci.
     Assigning,
+    /// Scenarios that assign a device by vfio-platform.
+    AssigningPlatform,
+    /// Scenarios that assign a device by either.
+    AssigningByVfio,
     /// Scenarios that assign a device in any way.
     WithDevices,
     /// Scenarios in which this kind of memory backs RAM.
@@ -49,7 +54,7 @@ const fn or_module(need: Need, module: &'static str) -> Need {
 
 /// The options that host, guests and agent need. An option that is not in the table is always on
 /// for arm64 (the GIC, PSCI), or the lab works without it (hot-plug).
-pub static NEEDS: [Need; 18] = [
+pub static NEEDS: [Need; 20] = [
     need("BLK_DEV_INITRD", "the host's user land is an initramfs", Whose::All),
     need("BINFMT_ELF", "the agent is an ELF program", Whose::All),
     need("DEVTMPFS", "the agent finds its devices in it", Whose::All),
@@ -68,7 +73,7 @@ pub static NEEDS: [Need; 18] = [
         "virtio_console",
     ),
     shown(need("KVM", "the host runs guests", Whose::All), Facility::Kvm),
-    or_module(need("VFIO", "the guest is given a device", Whose::Assigning), "vfio"),
+    or_module(need("VFIO", "the guest is given a device", Whose::AssigningByVfio), "vfio"),
     shown(
         or_module(need("VFIO_PCI", "the guest is given a PCI device", Whose::Assigning), "vfio_pci"),
         Facility::VfioPci,
@@ -81,6 +86,14 @@ pub static NEEDS: [Need; 18] = [
         Facility::VfioIommuType1,
     ),
     shown(need("ARM_SMMU_V3", "VFIO needs the machine's IOMMU", Whose::Assigning), Facility::Iommu),
+    shown(
+        need("VFIO_PLATFORM", "the guest is given a platform device", Whose::AssigningPlatform),
+        Facility::VfioPlatform,
+    ),
+    shown(
+        need("VFIO_NOIOMMU", "the machine's platform device has no IOMMU", Whose::AssigningPlatform),
+        Facility::VfioNoIommu,
+    ),
     shown(
         need("HUGETLBFS", "RAM of a guest is of its pages", Whose::WithRam(&[RamKind::Hugetlb])),
         Facility::HugePages,
@@ -98,10 +111,11 @@ pub static NEEDS: [Need; 18] = [
 impl Need {
     fn concerns(&self, cell: &ResolvedCell) -> bool {
         let assigns = || cell.guests.values().flat_map(|guest| guest.assign.values());
-        let assigning = || assigns().any(|driver| driver.is_vfio());
         match self.of {
             Whose::All => true,
-            Whose::Assigning => assigning(),
+            Whose::Assigning => assigns().any(|driver| driver.is_vfio_pci()),
+            Whose::AssigningPlatform => assigns().any(|driver| *driver == AssignDriver::VfioPlatform),
+            Whose::AssigningByVfio => assigns().any(|driver| driver.is_vfio()),
             Whose::WithDevices => assigns().next().is_some(),
             Whose::WithRam(kinds) => {
                 let mut ram = cell.guests.values().flat_map(|guest| &guest.ram);
@@ -263,6 +277,17 @@ mod tests {
         assert_eq!(lacks(&[RamKind::Memfd, RamKind::Anonymous]), [""; 0]);
         assert_eq!(lacks(&[RamKind::Memfd, RamKind::Hugetlb]), ["HUGETLBFS"]);
         assert_eq!(lacks(&[RamKind::NoThp]), ["TRANSPARENT_HUGEPAGE"]);
+    }
+
+    #[test]
+    fn a_platform_device_needs_its_driver_and_no_pci() {
+        let mut cell = bar();
+        let guest = cell.guests.get_mut("g0").unwrap();
+        guest.assign = [("flash".to_owned(), AssignDriver::VfioPlatform)].into();
+        let off = ["VFIO", "VFIO_PCI", "VFIO_PLATFORM", "VFIO_NOIOMMU"];
+        let lacks = options(&lacking(&config(&off, &[]), &cell, &BTreeSet::new()));
+        assert_eq!(lacks, ["VFIO", "VFIO_PLATFORM", "VFIO_NOIOMMU"]);
+        assert!(!options(&lacking(&config(&off, &[]), &bar(), &BTreeSet::new())).contains(&"VFIO_PLATFORM"));
     }
 
     #[test]

@@ -99,11 +99,13 @@ mod tests {
     use super::*;
     use s2lab_protocol::Facility;
 
-    const FACILITIES: [Facility; 6] = [
+    const FACILITIES: [Facility; 8] = [
         Facility::Kvm,
         Facility::VfioPci,
         Facility::VfioIommuType1,
         Facility::Iommu,
+        Facility::VfioPlatform,
+        Facility::VfioNoIommu,
         Facility::HugePages,
         Facility::TransparentHugePages,
     ];

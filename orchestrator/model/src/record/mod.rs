@@ -23,8 +23,10 @@ pub(crate) mod vmas;
 pub mod vmm;
 mod zeros;
 
+use crate::cell::ResolvedCell;
 use crate::crash::symbols::{Names, named};
 use crate::event::{AlarmClass, CellEnd, Loaded, Place, Plan, PlannedCell, SessionId, Stage};
+use crate::scenario::FLASH;
 use crate::steps::{AfterReset, Look, Observed};
 use look::DecodedLook;
 use s2lab_protocol::{Bar, BoundDevice, HostMemory};
@@ -174,6 +176,13 @@ impl Surroundings {
         self.devices.contains_key(device) && self.bar(device).is_some()
     }
 
+    /// Notes the place of the host's flash, if a guest of the cell gets it. It is the same in each host.
+    pub fn place_flash(&mut self, cell: &ResolvedCell) {
+        if cell.assigned(FLASH).is_some() {
+            self.placed.insert(FLASH.to_owned(), virt::flash().into());
+        }
+    }
+
     /// Returns the BAR that a device's name means in scenarios, see [`Bar::chosen`].
     pub fn bar(&self, device: &str) -> Option<Bar> {
         Bar::chosen(self.placed.get(device)?.iter().copied())
@@ -254,6 +263,7 @@ impl Record {
         self.session.around.gicv = virt::gicv(&self.planned.resolved.host);
         self.session.around.devices.extend(own.around.devices.clone());
         self.session.around.placed.extend(own.around.placed.clone());
+        self.session.around.place_flash(&self.planned.resolved);
         if self.place.is_some() {
             (self.session.final_taint, self.session.tables) = (own.final_taint, own.tables);
             self.session.ended |= self.has_own_end();

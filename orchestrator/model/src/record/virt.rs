@@ -3,6 +3,7 @@
 //! of it never counts.
 
 use crate::scenario::{Gic, Host};
+use s2lab_protocol::Bar;
 use std::ops::Range;
 
 /// VIRT_MEM: the first byte of RAM.
@@ -10,6 +11,11 @@ pub const RAM_START: u64 = 0x4000_0000;
 /// VIRT_FLASH: two flash devices. They have no image, so they read as zeroes. While they are read,
 /// and not programmed, KVM has them as read-only slots.
 pub const FLASH: Range<u64> = 0..0x0800_0000;
+/// The name of the host's flash in its kernel: the first address, and the node's name in the device tree
+/// (drivers/of/platform.c, of_device_make_bus_id).
+pub const FLASH_NAME: &str = "0.flash";
+/// The bytes of one of the two flash devices.
+pub const FLASH_BANK: u64 = (FLASH.end - FLASH.start) / 2;
 /// VIRT_GIC_VCPU: the virtual CPU interface of a GICv2 (QEMU 10.0 hw/intc/arm_gic.c). The host gives it to
 /// its guests as their CPU interface.
 pub const GICV: Range<u64> = 0x0804_0000..0x0805_0000;
@@ -23,6 +29,15 @@ pub const PCI: Range<u64> = 0x1000_0000..0x3eff_0000;
 /// Returns the physical addresses of the GIC's virtual CPU interface, if the host has one in memory.
 pub fn gicv(host: &Host) -> Option<Range<u64>> {
     (host.gic == Gic::V2).then_some(GICV)
+}
+
+/// Returns the regions of the host's own flash, which is a machine `virt` too. The device tree describes both
+/// devices as one with two regions (virt_flash_fdt).
+pub fn flash() -> [Bar; 2] {
+    [0, 1].map(|index| {
+        let start = FLASH.start + u64::from(index) * FLASH_BANK;
+        Bar { index, start, size: FLASH_BANK, prefetchable: true }
+    })
 }
 
 /// Returns the RAM of a guest with so many bytes.

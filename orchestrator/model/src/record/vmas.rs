@@ -1,7 +1,7 @@
 //! The VMAs through which a VMM maps a BAR, in the list of the host's kernel.
 
 use super::{At, Record};
-use crate::scenario::AssignDriver;
+use crate::scenario::{AssignDriver, FLASH};
 use crate::steps::VmaFlags;
 use s2lab_protocol::{Bar, Vma};
 use std::ops::Range;
@@ -23,8 +23,14 @@ pub(crate) fn over_bar<'a>(record: &'a Record, step: usize, guest: &str, device:
         true => !vma.name.contains(SYSFS),
         false => bound.is_some_and(|bound| vma.name.contains(&format!("{}{SYSFS}", bound.address))),
     };
+    // vfio-platform always puts the physical address there (Linux 6.1 and 6.12
+    // drivers/vfio/platform/vfio_platform_common.c, vfio_platform_mmap_mmio).
+    let is_over = |vma: &&Vma| match device {
+        FLASH => by_address(vma, bar).is_some(),
+        _ => offset_in(vma, bar).is_some(),
+    };
     let all = reported(record, step, guest, device).into_iter().flatten();
-    all.filter(is_named).filter(|vma| offset_in(vma, bar).is_some()).collect()
+    all.filter(is_named).filter(is_over).collect()
 }
 
 /// Returns the VMAs in the last report about the guest and the device before the look in `step`, or
@@ -44,11 +50,14 @@ pub(crate) fn reported<'a>(record: &'a Record, step: usize, guest: &str, device:
 /// does not). If only the region identifies the BAR, devices with BARs of one size share their
 /// VMAs; then all of them must have the same flag.
 pub(crate) fn offset_in(vma: &Vma, bar: Bar) -> Option<u64> {
-    let by_address = vma.offset.checked_sub(bar.start).filter(|offset| *offset < bar.size);
     let in_region = vma.offset >> VFIO_REGION_SHIFT == u64::from(bar.index)
         && vma.end.saturating_sub(vma.start) <= bar.size;
     let by_region = in_region.then_some(vma.offset & ((1 << VFIO_REGION_SHIFT) - 1));
-    by_address.or(by_region)
+    by_address(vma, bar).or(by_region)
+}
+
+fn by_address(vma: &Vma, bar: Bar) -> Option<u64> {
+    vma.offset.checked_sub(bar.start).filter(|offset| *offset < bar.size)
 }
 
 /// Returns a property that no VMAs of a mapped BAR can have: not made of pages, beyond the BAR, or

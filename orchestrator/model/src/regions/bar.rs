@@ -41,10 +41,14 @@ impl RegionKind for Bars<'_> {
     }
 
     fn promise(&self, expected: MemoryType, cell: &ResolvedCell) -> Option<Promise> {
-        match cell.assigned(self.0).is_none_or(AssignDriver::is_vfio) {
-            true => (expected == MemoryType::NormalNC).then_some(Promise::BAR),
-            false => (expected == MemoryType::DeviceNGnRE).then_some(Promise::UNFLAGGED),
-        }
+        let (of, promise) = match cell.assigned(self.0) {
+            None | Some(AssignDriver::VfioPci) => (MemoryType::NormalNC, Promise::BAR),
+            Some(AssignDriver::Sysfs | AssignDriver::SysfsWc) => {
+                (MemoryType::DeviceNGnRE, Promise::UNFLAGGED)
+            }
+            Some(AssignDriver::VfioPlatform) => (MemoryType::DeviceNGnRE, Promise::PLATFORM),
+        };
+        (expected == of).then_some(promise)
     }
 
     fn missing(&self, leaves: &[Stage2Leaf], around: &Surroundings) -> Option<&'static str> {

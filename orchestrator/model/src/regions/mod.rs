@@ -202,9 +202,13 @@ mod tests {
         assert_eq!(of("nic", MemoryType::NormalNC, &cell), Some(Promise::BAR));
         assert_eq!(of("nic", MemoryType::DeviceNGnRE, &cell), None);
         assert_eq!(of("ram", MemoryType::NormalWB, &cell), Some(Promise::RAM));
-        for way in [AssignDriver::Sysfs, AssignDriver::SysfsWc] {
+        for (way, promise) in [
+            (AssignDriver::Sysfs, Promise::UNFLAGGED),
+            (AssignDriver::SysfsWc, Promise::UNFLAGGED),
+            (AssignDriver::VfioPlatform, Promise::PLATFORM),
+        ] {
             cell.guests.get_mut("g0").unwrap().assign.insert("nic".into(), way);
-            assert_eq!(of("nic", MemoryType::DeviceNGnRE, &cell), Some(Promise::UNFLAGGED));
+            assert_eq!(of("nic", MemoryType::DeviceNGnRE, &cell), Some(promise));
             assert_eq!(of("nic", MemoryType::NormalNC, &cell), None);
         }
     }

@@ -81,9 +81,8 @@ fn manner(step: &Step<'_>, sink: &mut Sink<'_>) {
 
 fn bar(parts: &Parts<'_>, step: &Step<'_>, sink: &mut Sink<'_>) {
     let Some(device) = step.word("device") else { return };
-    let bar = parts.devices.as_ref().and_then(|d| size(d.get(device)?.node.get("bar")));
     let bytes = step.body.get("bytes");
-    let (Some(bar), Some(node), Some(bytes)) = (bar, bytes, size(bytes)) else { return };
+    let (Some(bar), Some(node), Some(bytes)) = (parts.bar(device), bytes, size(bytes)) else { return };
     if bytes > bar {
         let message = format!("{} is more than the BAR of `{device}` has: {}", Size(bytes), Size(bar));
         sink.error(node.span.clone(), message);

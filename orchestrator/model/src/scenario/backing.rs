@@ -69,7 +69,7 @@ fn joined(parts: &Parts<'_>, guest: &Entry, sink: &mut Sink<'_>) {
             let message = format!("guest `{}` does not have device `{name}`", guest.key);
             sink.error(node.span.clone(), message);
         }
-        let bar = parts.devices.as_ref().and_then(|devices| size(devices.get(name)?.node.get("bar")));
+        let bar = parts.bar(name);
         if bar.is_some_and(|bar| bar < LEAST_JOINED) {
             let message = format!("a BAR that is joined has {} or more", Size(LEAST_JOINED));
             sink.error_help(node.span.clone(), message, "pages of a host may be as large");

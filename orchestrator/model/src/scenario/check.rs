@@ -4,7 +4,7 @@
 
 use super::parts::{Parts, Step, size};
 use super::programs::{self, Programs};
-use super::{GICV, Guest, Host, RAM, Size, expectations};
+use super::{FLASH, GICV, Guest, Host, RAM, Size, expectations, platform};
 use crate::diagnostic::Sink;
 use crate::yaml::{Entry, Node};
 use s2lab_protocol::{LONGEST_NAME, is_name};
@@ -15,7 +15,7 @@ const BAR: std::ops::RangeInclusive<u64> = 4 << 10..=1 << 30;
 const HOST_MEMORY: std::ops::RangeInclusive<u64> = 512 << 20..=8 << 30;
 const LEAST_GUEST_MEMORY: u64 = 64 << 20;
 /// The ways of assigning a device that only the built-in VMM has.
-const OF_BUILTIN: [&str; 2] = ["sysfs", "sysfs-wc"];
+const OF_BUILTIN: [&str; 3] = ["sysfs", "sysfs-wc", platform::WAY];
 /// The memory that the host needs for itself, beside its guests' RAM.
 const HOST_RESERVE: u64 = 512 << 20;
 
@@ -26,6 +26,8 @@ pub fn name(text: &str) -> Result<(), String> {
         Err(format!("`{RAM}` is reserved: it means a guest's RAM"))
     } else if text == GICV {
         Err(format!("`{GICV}` is reserved: it means the virtual CPU interface of a GICv2"))
+    } else if text == FLASH {
+        Err(format!("`{FLASH}` is reserved: it means the flash of the host, which needs no entry"))
     } else if length > LONGEST_NAME {
         Err(format!("`{text}` has {length} characters; a name has {LONGEST_NAME} at most"))
     } else if !is_name(text) {
@@ -55,6 +57,7 @@ pub(super) fn check(
     super::operations::check(&parts, sink);
     super::memslots::check(&parts, sink);
     super::backing::check(&parts, sink);
+    platform::check(root, &parts, sink);
     super::whiles::check(&parts, sink);
     parts.names_are_unique("look", sink);
     parts.names_are_unique("measure", sink);
@@ -106,8 +109,8 @@ impl<'a> Parts<'a> {
         (vmm == "qemu").then_some(way)
     }
 
-    /// Returns the way in which a guest gets a device, if it is not VFIO.
-    fn without_vfio(&self, device: &str) -> Option<&'a str> {
+    /// Returns the way in which a guest gets a device, if it is not vfio-pci.
+    fn without_vfio_pci(&self, device: &str) -> Option<&'a str> {
         let guest = self.guests.as_ref()?.get(self.owner.get(device)?)?;
         guest.node.get("assign")?.get(device)?.text().filter(|way| OF_BUILTIN.contains(way))
     }
@@ -134,9 +137,17 @@ impl<'a> Parts<'a> {
                 help,
             );
         }
-        if let (Some(_), Some(way)) = (acted_on, self.without_vfio(device)) {
-            let message = format!("device `{device}` is assigned by `{way}`, so VFIO does not hold it");
-            sink.error_help(node.span.clone(), message, "assign it by `vfio-pci`");
+        if let (Some(_), Some(way)) = (acted_on, self.without_vfio_pci(device)) {
+            let (message, help) = match way {
+                platform::WAY => {
+                    (format!("`{device}` is no PCI device: it has no operation"), "leave the step out")
+                }
+                _ => (
+                    format!("device `{device}` is assigned by `{way}`, so VFIO does not hold it"),
+                    "assign it by `vfio-pci`",
+                ),
+            };
+            sink.error_help(node.span.clone(), message, help);
         }
         if acted_on.is_some() && owner.is_none() && self.guests.is_some() {
             let message = format!("device `{device}` is assigned to no guest, so VFIO does not hold it");

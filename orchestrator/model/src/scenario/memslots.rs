@@ -2,7 +2,7 @@
 //! no access may come that the memslot does not allow.
 
 use super::RAM;
-use super::parts::{Parts, Step, size};
+use super::parts::{Parts, Step};
 use crate::diagnostic::Sink;
 use std::collections::BTreeMap;
 
@@ -106,7 +106,7 @@ fn other(parts: &Parts<'_>, step: &Step<'_>, sink: &mut Sink<'_>) {
         }
         (Some("replace"), Some(node)) => {
             of_guest(parts, step, "with", sink);
-            let bar = |key| size(parts.devices.as_ref()?.get(step.word(key)?)?.node.get("bar"));
+            let bar = |key| parts.bar(step.word(key)?);
             if step.word("with") == step.word("of") {
                 sink.error(node.span.clone(), "a BAR does not replace itself");
             } else if let (Some(of), Some(with)) = (bar("of"), bar("with"))

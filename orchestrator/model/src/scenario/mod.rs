@@ -26,6 +26,7 @@ mod memslots;
 mod needs;
 mod operations;
 mod parts;
+mod platform;
 mod probes;
 mod programs;
 mod promise;
@@ -115,6 +116,8 @@ pub const FULL_SET: &str = "full";
 pub const RAM: &str = "ram";
 /// The word for the virtual CPU interface of a GICv2, likewise.
 pub const GICV: &str = "gicv";
+/// The word for the flash of a host, a platform device that each has. No device of `host` has this name.
+pub const FLASH: &str = "flash";
 /// The most devices of a host: each takes a root port.
 pub const MAX_DEVICES: usize = 8;
 /// The emulated host (L1).
@@ -200,7 +203,8 @@ pub struct Guest {
     #[serde(default, deserialize_with = "load::one_or_many", skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::ram")]
     pub ram: Vec<RamKind>,
-    /// The host's devices that it gets, each with the way. A device belongs to one guest.
+    /// The host's devices that it gets, each with the way. A device belongs to one guest. `flash` is the
+    /// flash of the host, a platform device: each host has it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub assign: BTreeMap<String, AssignDriver>,
     /// Two regions under one memslot, the second right behind the first: `ram` and a device, or two
@@ -257,12 +261,22 @@ pub enum AssignDriver {
     Sysfs,
     /// sysfs `resourceN_wc` of a device without a driver. Only for `vmm: builtin`.
     SysfsWc,
+    /// The driver of platform devices, which marks nothing. Only for `flash`, and only for `vmm: builtin`.
+    VfioPlatform,
 }
 
 impl AssignDriver {
+    /// Returns true if vfio-pci holds the device: no other way marks its VMAs.
+    pub fn is_vfio_pci(self) -> bool {
+        self == AssignDriver::VfioPci
+    }
+
     /// Returns true if VFIO holds the device.
     pub fn is_vfio(self) -> bool {
-        self == AssignDriver::VfioPci
+        match self {
+            AssignDriver::VfioPci | AssignDriver::VfioPlatform => true,
+            AssignDriver::Sysfs | AssignDriver::SysfsWc => false,
+        }
     }
 }
 
@@ -272,6 +286,7 @@ impl From<AssignDriver> for AssignKind {
             AssignDriver::VfioPci => AssignKind::VfioPci,
             AssignDriver::Sysfs => AssignKind::Sysfs,
             AssignDriver::SysfsWc => AssignKind::SysfsWc,
+            AssignDriver::VfioPlatform => AssignKind::VfioPlatform,
         }
     }
 }

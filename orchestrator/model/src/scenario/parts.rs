@@ -1,7 +1,8 @@
 //! The parts of a scenario's tree by name, for the checks.
 
-use super::Size;
+use super::{FLASH, Size};
 use crate::diagnostic::{Sink, suggest};
+use crate::record::virt;
 use crate::yaml::{Entry, Node};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -30,6 +31,7 @@ impl<'a> Step<'a> {
 /// The parts of a scenario by name. A map is None if the file's is unreadable: then references are
 /// not checked.
 pub(super) struct Parts<'a> {
+    /// Those of the host, and its flash if a guest gets it: the entry is then that of the assignment.
     pub(super) devices: Option<BTreeMap<&'a str, &'a Entry>>,
     pub(super) guests: Option<BTreeMap<&'a str, &'a Entry>>,
     /// The guest that has each device.
@@ -53,10 +55,13 @@ impl<'a> Parts<'a> {
             Some(guests) => by_name(guests),
             None => Some(BTreeMap::new()),
         };
-        let mut owner = BTreeMap::new();
-        for guest in guests.iter().flat_map(|g| g.values()) {
+        let (mut devices, mut owner) = (devices, BTreeMap::new());
+        for guest in guests.iter().flat_map(|g: &BTreeMap<_, &'a Entry>| g.values()) {
             for device in guest.node.get("assign").into_iter().flat_map(Node::entries) {
                 owner.entry(device.key.as_str()).or_insert(guest.key.as_str());
+                if let Some(devices) = devices.as_mut().filter(|_| device.key == FLASH) {
+                    devices.entry(FLASH).or_insert(device);
+                }
             }
         }
         let steps =
@@ -72,6 +77,14 @@ impl<'a> Parts<'a> {
     /// Returns true if there is such a device, and reports a missing one.
     pub(super) fn is_device(&self, name: &str, span: &Range<usize>, sink: &mut Sink<'_>) -> bool {
         is_there("device", self.devices.as_ref(), name, span, sink)
+    }
+
+    /// Returns the bytes of a device's BAR, or of a bank of the flash.
+    pub(super) fn bar(&self, device: &str) -> Option<u64> {
+        match device {
+            FLASH => Some(virt::FLASH_BANK),
+            device => size(self.devices.as_ref()?.get(device)?.node.get("bar")),
+        }
     }
 
     pub(super) fn is_guest(&self, name: &str, span: &Range<usize>, sink: &mut Sink<'_>) -> bool {

@@ -38,6 +38,8 @@ pub struct Promise(u8);
 impl Promise {
     /// I1, about a BAR's stage-2 type.
     pub const BAR: Promise = Promise(1);
+    /// I2, about the memory of a platform device.
+    pub const PLATFORM: Promise = Promise(2);
     /// I3, about the GIC's virtual CPU interface.
     pub const GICV: Promise = Promise(3);
     /// I4, about the stage-2 type of guest RAM.

@@ -13,7 +13,8 @@ use s2lab_protocol::Vma;
 /// 7.2). Of the flags that a vfio-pci VMA may have, it is only VM_ALLOW_ANY_UNCACHED, bit 39.
 const UNNAMED_FLAG: &str = "??";
 
-/// A VMA over the BAR has the flag exactly if the tables have Normal-NC. A VMA of sysfs never has it.
+/// A VMA over the BAR has the flag exactly if the tables have Normal-NC. A VMA of
+/// sysfs or vfio-platform never has it.
 ///
 /// Declared traits are compared with both: the flag is there exactly if the kernel conveys, and
 /// Normal-NC exactly if the flag is there and the kernel honours it. So a kernel that only conveys,
@@ -81,7 +82,7 @@ impl<'a> Bar<'a> {
     /// Returns what the kernel declares of this BAR. Only vfio-pci conveys anything.
     fn declared(&self, of: Trait) -> Option<bool> {
         let cell = &self.record.planned.resolved;
-        match cell.assigned(self.device).is_none_or(AssignDriver::is_vfio) {
+        match cell.assigned(self.device).is_none_or(AssignDriver::is_vfio_pci) {
             true => cell.traits.has(of),
             false => Some(false),
         }

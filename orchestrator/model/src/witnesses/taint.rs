@@ -2,9 +2,10 @@
 //! no text: a console may be silent, or use words that nobody looks for.
 
 use super::{Hearing, Scene, Witness};
+use crate::cell::ResolvedCell;
 use crate::finding::{Finding, Subject, Weight};
 use crate::record::Record;
-use crate::scenario::Vmm;
+use crate::scenario::{FLASH, Vmm};
 
 /// A bit of `/proc/sys/kernel/tainted` (Documentation/admin-guide/tainted-kernels.rst, Linux 7.x).
 struct Bit {
@@ -100,12 +101,13 @@ fn gone(record: &Record) -> Option<Finding> {
 fn bits(record: &Record) -> Vec<Finding> {
     let at_boot = record.session.host.as_ref().and_then(|host| host.taint).unwrap_or_default();
     let at_end = record.session.final_taint.flatten().unwrap_or_default();
+    let asked_for = asked_for(&record.planned.resolved);
     let guests = record.guests.iter().map(|(name, guest)| {
         let subject = Subject::cell().guest(name);
         (subject, format!("taint of guest {name}"), "while it booted", guest.taint.unwrap_or_default())
     });
     let host = |when, taint| (Subject::cell(), "taint of the host".to_owned(), when, taint);
-    [host("while it booted", at_boot), host("since then", at_end & !at_boot)]
+    [host("while it booted", at_boot), host("since then", at_end & !at_boot & !asked_for)]
         .into_iter()
         .chain(guests)
         .filter_map(|(subject, what, when, taint)| {
@@ -114,6 +116,15 @@ fn bits(record: &Record) -> Vec<Finding> {
             Some(Finding::new(Weight::Kernel, subject, what, "no sign of a fault", found))
         })
         .collect()
+}
+
+/// TAINT_USER. VFIO taints the kernel by it for a device that has no IOMMU (Linux 6.1 drivers/vfio/vfio_main.c,
+/// vfio_noiommu_group_alloc), which vfio-platform's has not.
+const USER: u64 = 1 << 6;
+
+/// Returns the bits that a scenario asks of its host.
+fn asked_for(cell: &ResolvedCell) -> u64 {
+    if cell.assigned(FLASH).is_some() { USER } else { 0 }
 }
 
 /// Returns the names of a taint's bits for a defect.
@@ -134,6 +145,7 @@ mod tests {
     use crate::event::{Event, StopCause};
     use crate::judge::fixture::Story;
     use crate::lines::Testimony;
+    use crate::scenario::AssignDriver;
     use crate::verdict::Verdict;
 
     const WARN: u64 = 1 << 9;
@@ -202,6 +214,16 @@ mod tests {
     fn a_cell_that_stopped_for_another_reason_fails_by_its_taint() {
         let story = story(Some(WARN), None, None).stopped(StopCause::Timeout);
         assert_eq!(judged(&story).0, Some(Verdict::Fail));
+    }
+
+    #[test]
+    fn a_device_without_an_iommu_taints_the_kernel_and_nothing_else_may() {
+        let said = "taint of the host: U (taint requested by user space), since then";
+        let mut story = story(Some(0), Some(USER), Some(0));
+        assert_eq!(judged(&story), (Some(Verdict::Fail), vec![said.to_owned()]));
+        let guest = story.cell.resolved.guests.get_mut("g0").unwrap();
+        guest.assign.insert(FLASH.into(), AssignDriver::VfioPlatform);
+        assert!(!judged(&story).1.contains(&said.to_owned()));
     }
 
     #[test]
