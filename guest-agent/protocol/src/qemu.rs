@@ -82,6 +82,7 @@ mod tests {
             kind: AssignKind::VfioPci,
             host_address: format!("0000:{slot:02x}:00.0"),
             guest_slot: slot,
+            read_only: false,
         };
         StartGuest {
             name: "g0".into(),
@@ -90,6 +91,7 @@ mod tests {
             memory_mib: 256,
             cpus: 2,
             ram: vec![RamKind::Anonymous],
+            upper_read_only: false,
             devices: slots.into_iter().map(device).collect(),
             joined: None,
         }

@@ -60,6 +60,7 @@ pub(super) struct Device {
     guest_address: String,
     /// The BAR with its IPA.
     bar: Bar,
+    read_only: bool,
     pub(super) backing: Backing,
 }
 
@@ -72,7 +73,8 @@ impl Device {
     /// Returns its memslot.
     pub(super) fn slot(&self) -> Slot {
         let (ipa, size, address) = (self.bar.start, self.bar.size, self.backing.address());
-        Slot { ipa, size, address, flags: Flags::None }
+        let flags = if self.read_only { Flags::ReadOnly } else { Flags::None };
+        Slot { ipa, size, address, flags }
     }
 }
 
@@ -102,6 +104,11 @@ impl Plan {
         let memory = u64::from(guest.memory_mib) << 20;
         let behind = joined.map_or(0, |joined| joined.behind_ram(&sizes));
         let ram = Ram::map(root, &guest.ram, memory, behind)?;
+        let has_read_only = guest.upper_read_only || guest.devices.iter().any(|device| device.read_only);
+        if has_read_only && joined.is_some() {
+            return Err(fault::invalid("a memslot of two regions is not read-only"));
+        }
+        let ram = if guest.upper_read_only { ram.with_read_only_half()? } else { ram };
         let parts = Parts::of(&ram, &image, guest.cpus)?;
         let ipas = joined
             .map_or_else(|| layout::place(sizes.iter().copied()), |joined| joined.place(memory, &sizes));
@@ -112,6 +119,7 @@ impl Plan {
                 guest_address: format!("0000:00:{:02x}.0", assigned.guest_slot),
                 backing: backing::of(root, assigned, bar)?,
                 bar: Bar { start: ipa, ..bar },
+                read_only: assigned.read_only,
             });
         }
         if let Some(joined) = joined {
@@ -126,7 +134,8 @@ impl Plan {
     /// Yields the memslots, each with its number.
     pub(super) fn slots(&self, ram: &Ram) -> Vec<(u32, Slot)> {
         let devices = self.devices.iter().map(Device::slot);
-        let own = (memslot::RAM..).zip(std::iter::once(ram.slot()).chain(devices)).collect();
+        let (lower, upper) = ram.slots();
+        let own = (memslot::RAM..).zip(std::iter::once(lower).chain(devices).chain(upper)).collect();
         match self.joined {
             Some(joined) => joined.slots(own),
             None => own,

@@ -137,7 +137,10 @@ impl Pair {
 pub(super) fn operate<C: Calls>(vm: &mut Vm<C>, ask: &Memslot) -> Result<MemslotDone, Failure> {
     let Memslot { address, operation, with } = ask;
     let (number, slot) = match address {
-        None => (RAM, vm.ram.slot()),
+        None => match vm.ram.slots() {
+            (whole, None) => (RAM, whole),
+            (_, Some(_)) => return Err(fault::invalid("RAM has two memslots")),
+        },
         Some(address) => find(&vm.devices, address).map(|(number, device)| (number, device.slot()))?,
     };
     if vm.joined.is_some_and(|joined| joined.has(number)) {

@@ -22,6 +22,8 @@ pub(super) struct Ram {
     size: u64,
     /// The number of kinds of memory.
     kinds: u64,
+    /// The upper half is a memslot of its own, read-only.
+    upper_read_only: bool,
 }
 
 // SAFETY: it is an address; who uses the memory answers for it.
@@ -99,7 +101,7 @@ impl Ram {
         let failed = |why: &dyn std::fmt::Display| fault::system("map", format_args!("{size} bytes"), why);
         let whole = usize::try_from(size.saturating_add(behind)).map_err(|why| failed(&why))?;
         let (base, _) = backing::reserve(whole).map_err(|why| failed(&why))?;
-        let ram = Ram { base: base.cast(), size, kinds: kinds.len() as u64 };
+        let ram = Ram { base: base.cast(), size, kinds: kinds.len() as u64, upper_read_only: false };
         let part = size / ram.kinds;
         for (kind, number) in kinds.iter().zip(0..) {
             let at = ram.at(Part { offset: part * number, size: part });
@@ -113,10 +115,32 @@ impl Ram {
         self.base.with_addr(self.base.addr().saturating_add(self.size as usize)).cast()
     }
 
-    /// Returns its memslot.
-    pub(super) fn slot(&self) -> Slot {
-        let (size, address) = (self.size, self.base.addr().get() as u64);
-        Slot { ipa: layout::RAM, size, address, flags: Flags::None }
+    /// Makes the upper half a memslot of its own, read-only.
+    pub(super) fn with_read_only_half(self) -> Result<Ram, Failure> {
+        match self.kinds {
+            2 => Ok(Ram { upper_read_only: true, ..self }),
+            // What the guest stores to is in the lower half of two.
+            _ => Err(fault::invalid("the upper half of RAM is read-only only with two kinds")),
+        }
+    }
+
+    /// Returns its memslot, or that of each half.
+    pub(super) fn slots(&self) -> (Slot, Option<Slot>) {
+        let address = self.base.addr().get() as u64;
+        let whole = Slot { ipa: layout::RAM, size: self.size, address, flags: Flags::None };
+        match self.upper_read_only {
+            false => (whole, None),
+            true => {
+                let half = self.size / 2;
+                let upper = Slot {
+                    ipa: whole.ipa + half,
+                    size: self.size - half,
+                    address: address + half,
+                    flags: Flags::ReadOnly,
+                };
+                (Slot { size: half, ..whole }, Some(upper))
+            }
+        }
     }
 
     /// Returns the address of a part in this process, which is also that in the VM.
@@ -178,6 +202,12 @@ mod tests {
         for edge in &parts.edges {
             ram.write(edge.last_word(), b"end");
         }
+        let (lower, upper) = ram.with_read_only_half().unwrap().slots();
+        let upper = upper.unwrap();
+        assert_eq!((lower.ipa, lower.size, lower.flags), (layout::RAM, half, Flags::None));
+        let of_upper = (upper.ipa, upper.size, upper.address - lower.address, upper.flags);
+        assert_eq!(of_upper, (layout::RAM + half, half, half, Flags::ReadOnly));
+        assert!(Ram::anonymous(1 << 20).with_read_only_half().is_err() && ram.slots().1.is_none());
         assert_eq!(ram.behind().addr().get() - ram.base.addr().get(), 5 << 20);
         // The copy of the program does not fit into the first half.
         let large = [Segment { end: 0x62_0000, ..image[0] }];

@@ -1,6 +1,6 @@
 //! The request for a guest of a cell, and the command line of its VMM in the host.
 
-use s2lab_model::scenario::{AssignDriver, Guest, Size, Vmm};
+use s2lab_model::scenario::{AssignDriver, Guest, RAM, Size, Vmm};
 use s2lab_protocol::{
     AtStart, QEMU,
     ask::{AssignedDevice, StartGuest},
@@ -34,8 +34,9 @@ pub fn request<E: From<GuestError>>(
 ) -> Result<StartGuest, E> {
     let mut devices = vec![];
     for (device, way, guest_slot) in slots(guest) {
-        let host_address = address(device)?;
-        devices.push(AssignedDevice { device: device.clone(), kind: way.into(), host_address, guest_slot });
+        let (host_address, read_only) = (address(device)?, guest.is_read_only(device));
+        let (device, kind) = (device.clone(), way.into());
+        devices.push(AssignedDevice { device, kind, host_address, guest_slot, read_only });
     }
     let too_large = |_| GuestError::Memory { name: name.to_owned(), memory: guest.memory };
     Ok(StartGuest {
@@ -45,6 +46,7 @@ pub fn request<E: From<GuestError>>(
         memory_mib: u32::try_from(guest.memory.0 >> 20).map_err(too_large)?,
         cpus: guest.vcpus,
         ram: guest.ram_kinds(),
+        upper_read_only: guest.is_read_only(RAM),
         devices,
         joined: guest.joined(),
     })

@@ -390,7 +390,7 @@ impl Teller<'_> {
                     }),
                 };
                 let ProbeStep { guest, device, map, kind } = probe.clone();
-                let probed = Probed { guest, device, map, kind, outcome };
+                let probed = Probed { guest, device, map, kind, outcome, arrived: false };
                 vec![Event::Observed { step, data: Observation::Probed(probed) }]
             }
             Step::Exec(exec) => {

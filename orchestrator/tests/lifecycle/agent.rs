@@ -260,6 +260,7 @@ impl Alone {
             kind: AssignKind::VfioPci,
             host_address: bound.address,
             guest_slot: 1,
+            read_only: false,
         };
         let spec = StartGuest {
             name: "g0".into(),
@@ -268,6 +269,7 @@ impl Alone {
             memory_mib: 64,
             cpus: 1,
             ram: vec![RamKind::Anonymous],
+            upper_read_only: false,
             devices: vec![device],
             joined: None,
         };
@@ -472,8 +474,18 @@ async fn builtin(
         .and_then(|()| fs::set_permissions(&program, fs::Permissions::from_mode(0o755)))
         .map_err(|e| e.to_string())?;
     let (name, vmm) = ("g0".to_owned(), VmmKind::Builtin);
-    let (ram, devices, joined) = (vec![RamKind::Anonymous], vec![], None);
-    let spec = StartGuest { name, vmm, nonce: NONCE, memory_mib: 64, cpus: 1, ram, devices, joined };
+    let (ram, upper_read_only, devices, joined) = (vec![RamKind::Anonymous], false, vec![], None);
+    let spec = StartGuest {
+        name,
+        vmm,
+        nonce: NONCE,
+        memory_mib: 64,
+        cpus: 1,
+        ram,
+        upper_read_only,
+        devices,
+        joined,
+    };
     let started = agent.ask(spec).await.map(|started| started.vmm);
     let begin = Instant::now();
     while started.is_ok() && agent.link.guest_ended("g0").is_none() && begin.elapsed() < SOON {

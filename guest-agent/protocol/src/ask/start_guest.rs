@@ -19,6 +19,9 @@ pub struct StartGuest {
     /// The memory behind RAM: one kind, or two for its lower and its upper half. Only for the built-in
     /// VMM; QEMU has its own.
     pub ram: Vec<RamKind>,
+    /// The upper half of RAM is a memslot of its own, read-only from the start. Only for the built-in VMM,
+    /// and with two kinds: the tables of the guest's stage 1 are there, and nothing that it stores to.
+    pub upper_read_only: bool,
     pub devices: Vec<AssignedDevice>,
     /// Two regions with one memslot. Only for the built-in VMM.
     pub joined: Option<Joined>,
@@ -47,6 +50,8 @@ pub struct AssignedDevice {
     /// The PCI slot on the guest's root bus, 1..=31. The guest sees `0000:00:SLOT.0`. The built-in
     /// VMM has no bus, and knows the device by that address.
     pub guest_slot: u8,
+    /// Its memslot is read-only from the start. Only for the built-in VMM.
+    pub read_only: bool,
 }
 
 impl Ask for StartGuest {

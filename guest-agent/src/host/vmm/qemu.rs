@@ -39,8 +39,9 @@ fn arguments(spec: &StartGuest, [link, qmp]: [RawFd; 2]) -> Result<Vec<String>, 
 }
 
 /// Checks that QEMU can run the guest, and that nothing in the request adds options.
-fn check(StartGuest { name, ram, devices, joined, .. }: &StartGuest) -> Result<(), Failure> {
-    if *ram != [RamKind::Anonymous] || joined.is_some() {
+fn check(StartGuest { name, ram, upper_read_only, devices, joined, .. }: &StartGuest) -> Result<(), Failure> {
+    let read_only = *upper_read_only || devices.iter().any(|device| device.read_only);
+    if *ram != [RamKind::Anonymous] || joined.is_some() || read_only {
         return Err(fault::invalid(format_args!("QEMU decides about the memory of guest {name}")));
     }
     if !is_name(name) {
@@ -49,7 +50,7 @@ fn check(StartGuest { name, ram, devices, joined, .. }: &StartGuest) -> Result<(
              most {LONGEST_NAME} characters"
         )));
     }
-    for AssignedDevice { device, kind, host_address, guest_slot } in devices {
+    for AssignedDevice { device, kind, host_address, guest_slot, .. } in devices {
         if *kind != AssignKind::VfioPci {
             return Err(fault::invalid(format_args!("QEMU cannot assign {device} through {kind}")));
         }
@@ -74,6 +75,7 @@ mod tests {
             kind: AssignKind::VfioPci,
             host_address: format!("0000:{slot:02x}:00.0"),
             guest_slot: *slot,
+            read_only: false,
         };
         StartGuest {
             name: "g0".into(),
@@ -82,6 +84,7 @@ mod tests {
             memory_mib: 256,
             cpus: 1,
             ram: vec![RamKind::Anonymous],
+            upper_read_only: false,
             devices: slots.iter().map(device).collect(),
             joined: None,
         }
@@ -127,6 +130,9 @@ mod tests {
         let mut sly = spec(&[1]);
         sly.devices[0].host_address = "0000:01:00.0,x=y".into();
         assert_eq!(kind(sly), FailureKind::Invalid);
+        let mut read_only = spec(&[1]);
+        read_only.devices[0].read_only = true;
+        assert_eq!(kind(read_only), FailureKind::Invalid, "memslots are QEMU's own");
         let mut other = spec(&[1]);
         other.devices[0].kind = AssignKind::SysfsWc;
         assert_eq!(kind(other), FailureKind::Invalid, "only the built-in VMM can");

@@ -72,6 +72,7 @@ fn spec() -> StartGuest {
         kind: AssignKind::SysfsWc,
         host_address: ADDRESS.into(),
         guest_slot: 0x10,
+        read_only: false,
     };
     StartGuest {
         name: "g0".into(),
@@ -80,6 +81,7 @@ fn spec() -> StartGuest {
         memory_mib: 64,
         cpus: 1,
         ram: vec![RamKind::Anonymous],
+        upper_read_only: false,
         devices: vec![device],
         joined: None,
     }
@@ -262,13 +264,53 @@ fn a_bar_right_behind_ram_has_one_memslot_with_it() {
     let of = |joined| Plan::of(&root, &StartGuest { ram: ram.clone(), joined, ..spec() });
     let (plan, ram) = of(joined(None, "nic")).unwrap();
     let (memory, both) = (64 << 20, (64 << 20) + BAR_SIZE);
-    let whole = Slot { ipa: layout::RAM, size: both, address: ram.slot().address, flags: Flags::None };
+    let address = ram.slots().0.address;
+    let whole = Slot { ipa: layout::RAM, size: both, address, flags: Flags::None };
     assert_eq!(plan.slots(&ram), [(memslot::RAM, whole)]);
     let nic = plan.devices[0].slot();
-    assert_eq!((nic.ipa, nic.address), (layout::RAM + memory, ram.slot().address + memory));
+    assert_eq!((nic.ipa, nic.address), (layout::RAM + memory, address + memory));
     let mut vm = Vm::new(plan, ram, ThisCpu::new(Returned::Done));
     let ask = Memslot { address: Some(GUEST_ADDRESS.into()), operation: MemslotOperation::Log, with: None };
     assert_eq!(vm.memslot(&ask).unwrap_err().message, "the memslot is joined with another");
     assert!(of(joined(None, "gpu")).unwrap_err().message.contains("gpu"));
     assert!(of(joined(Some("nic"), "nic")).unwrap_err().message.contains("with itself"));
+}
+
+#[test]
+fn a_memslot_may_be_read_only_from_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = fixture(folder.path());
+    std::os::unix::fs::symlink("/proc", folder.path().join("proc")).unwrap();
+    let mut guest = StartGuest { ram: vec![RamKind::Memfd, RamKind::Thp], upper_read_only: true, ..spec() };
+    guest.devices[0].read_only = true;
+    let (plan, ram) = Plan::of(&root, &guest).unwrap();
+    let slots = plan.slots(&ram);
+    let seen: Vec<_> =
+        slots.iter().map(|(number, slot)| (*number, slot.ipa, slot.size, slot.flags)).collect();
+    let half = 32 << 20;
+    let expected = [
+        (0, layout::RAM, half, Flags::None),
+        (1, layout::BARS, BAR_SIZE, Flags::ReadOnly),
+        (2, layout::RAM + half, half, Flags::ReadOnly),
+    ];
+    assert_eq!(seen, expected);
+    // The vCPUs store to the lower half alone.
+    assert!(plan.parts.tables.offset >= half);
+    assert!(plan.parts.cpus.iter().all(|cpu| cpu.buffer.offset + cpu.buffer.size <= half));
+    let mut vm = Vm::new(plan, ram, ThisCpu::new(Returned::Done));
+    let operate = |vm: &mut Vm<ThisCpu>, address: Option<&str>, operation| {
+        vm.memslot(&Memslot { address: address.map(str::to_owned), operation, with: None })
+    };
+    let why = operate(&mut vm, None, MemslotOperation::Log).unwrap_err().message;
+    assert_eq!(why, "RAM has two memslots");
+    // What is added again is as it was first.
+    for operation in [MemslotOperation::Remove, MemslotOperation::Add] {
+        operate(&mut vm, Some(GUEST_ADDRESS), operation).unwrap();
+    }
+    let last = vm.calls.slots.lock().unwrap().last().copied().unwrap();
+    assert_eq!((last.1.size, last.1.flags), (BAR_SIZE, Flags::ReadOnly));
+    guest.joined = Some(Joined { first: None, second: "nic".into() });
+    assert!(Plan::of(&root, &guest).unwrap_err().message.contains("not read-only"));
+    let one = StartGuest { upper_read_only: true, ..spec() };
+    assert!(Plan::of(&root, &one).unwrap_err().message.contains("two kinds"));
 }

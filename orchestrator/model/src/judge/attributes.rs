@@ -10,18 +10,25 @@ use super::leaves::{self, Property};
 use crate::finding::{Finding, Subject};
 use crate::lines::Area;
 use crate::record::look::DecodedLook;
-use crate::scenario::{Access, AccessFlag, GICV, MemoryType, Promise, RAM, Share};
+use crate::record::{Record, virt};
+use crate::regions::RegionName;
+use crate::scenario::{Access, AccessFlag, GICV, Guest, MemoryType, Promise, RAM, Share};
 use s2lab_mmu::Stage2Leaf;
 
 /// The type of memory that is not RAM, where no scenario expects one.
 const NOT_RAM: &str = "Device-nGnRE or Normal-NC";
 /// KVM lets a guest load from whatever it maps (mmu.c, user_mem_abort).
 const LOADS: &str = "loads";
+const UPPER_HALF: &str = "ram, its upper half,";
 
 /// Returns a finding for each property that leaves of a look lack. `known` has the findings of
 /// expectations: one of the same property is not repeated.
-pub(super) fn findings(looks: &[DecodedLook], known: &[Finding]) -> Vec<Finding> {
-    let of_look = |look| of_look(look).into_iter();
+pub(super) fn findings(record: &Record, looks: &[DecodedLook], known: &[Finding]) -> Vec<Finding> {
+    let guests = &record.planned.resolved.guests;
+    let of_look = |look: &DecodedLook| {
+        let read_only = guests.get(&look.guest).map(|guest| read_only(guest, look)).unwrap_or_default();
+        of_look(look).into_iter().chain(read_only)
+    };
     let is_new = |finding: &Finding| !known.iter().any(|known| known.what == finding.what);
     looks.iter().flat_map(of_look).filter(is_new).collect()
 }
@@ -50,6 +57,23 @@ fn unmet(
     }
     let unmet = properties.iter().filter_map(|property| property.unmet(leaves, place));
     unmet.map(|finding| Finding { promise, ..finding }).collect()
+}
+
+/// Returns the findings of a guest's memslots that are read-only from the start. KVM gives their leaves no
+/// permission to write (Linux 6.1 to 7.2 arch/arm64/kvm/mmu.c, user_mem_abort, by `writable` of
+/// gfn_to_pfn_memslot).
+fn read_only(guest: &Guest, look: &DecodedLook) -> Vec<Finding> {
+    let Ok(seen) = &look.seen else { return vec![] };
+    let upper = virt::RAM_START + guest.memory.0 / 2;
+    let of_region = |region: &String| {
+        let leaves = RegionName::of(region).kind().leaves(seen).iter();
+        // RAM is read-only in its upper half.
+        let leaves: Vec<_> = leaves.filter(|leaf| region != RAM || leaf.ipa >= upper).copied().collect();
+        let of = if region == RAM { UPPER_HALF } else { region };
+        let place = Subject::look(look).region(of);
+        unmet(&[Property::access(Access::R)], &leaves, &place, Some(Promise::LOGGING))
+    };
+    guest.read_only.iter().flat_map(of_region).collect()
 }
 
 fn of_ram() -> [Property; 2] {
@@ -91,12 +115,18 @@ mod tests {
 
     /// Returns the findings of the first look at a machine.
     fn findings_of(machine: &Machine, gic: Gic) -> Vec<String> {
+        findings_with(machine, gic, &[])
+    }
+
+    fn findings_with(machine: &Machine, gic: Gic, read_only: &[&str]) -> Vec<String> {
         let traits = Story::after().cell.resolved.traits;
         let mut story = Story::of(traits, machine, true, ProbeOutcome::Answered(ProbeEnd::Ok));
         story.cell.resolved.host.gic = gic;
+        let guest = story.cell.resolved.guests.get_mut("g0").unwrap();
+        guest.read_only = read_only.iter().map(|region| (*region).to_owned()).collect();
         let run = Run::fold(story.lines()).unwrap();
         let looks = decode(&run.cells[0].attempts[0], &|digest: &str| story.pages.get(digest).cloned());
-        let found = findings(&looks[..1], &[]);
+        let found = findings(&run.cells[0].attempts[0], &looks[..1], &[]);
         found.iter().map(|f| format!("{}: expected {}, found {}", f.what, f.expected, f.found)).collect()
     }
 
@@ -128,6 +158,22 @@ mod tests {
         let ram = |change: u64| texts(NC_BLOCK, RAM_PAGE ^ change);
         assert_eq!(ram(0b11 << 2), [format!("stage2 of ram {place}: expected Normal-WB, found Normal-NC")]);
         assert_eq!(ram(0b11 << 8), [format!("share of ram {place}: expected inner, found non")]);
+    }
+
+    #[test]
+    fn what_is_read_only_from_the_start_is_not_written() {
+        let place = "at look stored, guest g0";
+        let of = |machine: Machine, read_only: &[&str]| findings_with(&machine, Gic::V3, read_only);
+        let nic = of(Machine::with(NC_BLOCK), &["nic"]);
+        assert_eq!(nic, [format!("access of nic {place}: expected r, found rw")]);
+        assert_eq!(of(Machine::with(NC_BLOCK & !(1 << 7)), &["nic"]), [""; 0]);
+        // The guest has 256 MiB: one page is in the lower half, one in the upper half.
+        let page = |ipa, bits| (ipa, 0x7000_0000, 3, bits);
+        let with = |leaf| Machine { more: vec![leaf], ..Machine::with(NC_BLOCK) };
+        assert_eq!(of(with(page(0x4100_0000, RAM_PAGE)), &["ram"]), [""; 0]);
+        let upper = of(with(page(0x4800_0000, RAM_PAGE)), &["ram"]);
+        assert_eq!(upper, [format!("access of ram, its upper half, {place}: expected r, found rw")]);
+        assert_eq!(of(with(page(0x4800_0000, RAM_PAGE & !(1 << 7))), &["ram"]), [""; 0]);
     }
 
     /// The page of a GICv2's interface, as its guest has it: QEMU 10.0 hw/arm/virt.c, VIRT_GIC_CPU in the

@@ -240,7 +240,8 @@ impl Story {
         pages.extend(more);
         let reset = Reset { device: device.clone(), method: "bus".into() };
         let (kind, map) = (ProbeKind::Store, MapKind::Wc);
-        let probed = Probed { guest: guest.clone(), device: device.clone(), map, kind, outcome };
+        let probed =
+            Probed { guest: guest.clone(), device: device.clone(), map, kind, outcome, arrived: false };
         let events = vec![
             Event::SessionStarted,
             Event::CellStarted { session: Some(SESSION), place: Some(Place::FIRST) },

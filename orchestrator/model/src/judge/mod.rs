@@ -158,7 +158,7 @@ fn complete(record: &Record, shown: &LookResults, mut findings: Vec<Finding>) ->
         testimony
     });
     let foreign = isolation::findings(record, looks, isolation);
-    let attributes = attributes::findings(looks, &met.findings);
+    let attributes = attributes::findings(record, looks, &met.findings);
     // A foreign page is more severe than a wrong type.
     findings.extend(missing.into_iter().chain(foreign).chain(met.findings).chain(attributes));
     findings.extend(contradictions);

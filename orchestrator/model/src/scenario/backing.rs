@@ -1,4 +1,4 @@
-//! Checks of the keys `ram` and `join` of a guest: the memory behind its regions.
+//! Checks of the keys `ram`, `join` and `read-only` of a guest: the memory behind its regions.
 
 use super::parts::{Parts, Step, size};
 use super::{Guest, RAM, Size};
@@ -14,6 +14,7 @@ pub(super) fn check(parts: &Parts<'_>, sink: &mut Sink<'_>) {
         is_of_builtin(guest, sink);
         whole_pages(guest, sink);
         joined(parts, guest, sink);
+        read_only(parts, guest, sink);
     }
     for step in parts.steps("memslot") {
         operates(parts, step, sink);
@@ -24,7 +25,9 @@ fn is_of_builtin(guest: &Entry, sink: &mut Sink<'_>) {
     if guest.node.get("vmm").and_then(Node::text) != Some("qemu") {
         return;
     }
-    for key in guest.node.entries().iter().filter(|entry| ["ram", "join"].contains(&entry.key.as_str())) {
+    for key in
+        guest.node.entries().iter().filter(|entry| ["ram", "join", "read-only"].contains(&entry.key.as_str()))
+    {
         let message = format!("`{}` is a key of the built-in VMM; QEMU decides about its memslots", key.key);
         sink.error_help(key.span.clone(), message, "write `vmm: builtin`, or leave it out");
     }
@@ -77,10 +80,41 @@ fn joined(parts: &Parts<'_>, guest: &Entry, sink: &mut Sink<'_>) {
     }
 }
 
-/// Reports an operation on a memslot that is joined.
+/// Returns the regions of a guest whose memslots are read-only from the start.
+pub(super) fn read_only_regions(guest: &Entry) -> &[Node] {
+    guest.node.get("read-only").map(Node::one_or_many).unwrap_or_default()
+}
+
+fn read_only(parts: &Parts<'_>, guest: &Entry, sink: &mut Sink<'_>) {
+    for node in read_only_regions(guest) {
+        let Some(name) = node.text() else { continue };
+        if regions(guest).any(|joined| joined.text() == Some(name)) {
+            sink.error(node.span.clone(), format!("the memslot of `{name}` is joined with another"));
+        } else if name == RAM {
+            let kinds = guest.node.get("ram").map_or(1, |kinds| kinds.one_or_many().len());
+            if kinds != 2 {
+                let help = "write `ram: [anonymous, memfd]`: the guest stores to the lower half alone";
+                let message = format!("`{RAM}` is read-only in its upper half, which has a kind of its own");
+                sink.error_help(node.span.clone(), message, help);
+            }
+        } else if parts.is_device(name, &node.span, sink)
+            && parts.owner.get(name) != Some(&guest.key.as_str())
+        {
+            let message = format!("guest `{}` does not have device `{name}`", guest.key);
+            sink.error(node.span.clone(), message);
+        }
+    }
+}
+
+/// Reports an operation on a memslot that is joined, or on RAM that has two.
 fn operates(parts: &Parts<'_>, step: &Step<'_>, sink: &mut Sink<'_>) {
     let guest = parts.guests.as_ref().and_then(|guests| guests.get(step.word("guest")?));
     for node in ["of", "with"].into_iter().filter_map(|key| step.body.get(key)) {
+        let halves = |guest: &Entry| read_only_regions(guest).iter().any(|region| region.text() == Some(RAM));
+        if node.text() == Some(RAM) && guest.is_some_and(|guest| halves(guest)) {
+            let message = format!("`{RAM}` has two memslots");
+            sink.error_help(node.span.clone(), message, "leave `ram` out of `read-only`");
+        }
         let is_it = |region: &Node| region.text().is_some() && region.text() == node.text();
         if guest.is_some_and(|guest| regions(guest).any(is_it)) {
             let message =

@@ -2,9 +2,11 @@
 //! no access may come that the memslot does not allow.
 
 use super::RAM;
+use super::backing::read_only_regions;
 use super::parts::{Parts, Step};
 use crate::diagnostic::Sink;
-use std::collections::BTreeMap;
+use crate::yaml::Node;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The state of a memslot that does not allow every access.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,7 +16,10 @@ enum State {
 }
 
 pub(super) fn check(parts: &Parts<'_>, sink: &mut Sink<'_>) {
-    let mut states: BTreeMap<&str, State> = BTreeMap::new();
+    let guests = parts.guests.iter().flat_map(|guests| guests.values());
+    let read_only: BTreeSet<&str> =
+        guests.flat_map(|guest| read_only_regions(guest)).filter_map(Node::text).collect();
+    let mut states: BTreeMap<&str, State> = read_only.iter().map(|of| (*of, State::ReadOnly)).collect();
     for step in &parts.steps {
         if step.kind != "memslot" {
             accesses(step, &states, sink);
@@ -26,6 +31,9 @@ pub(super) fn check(parts: &Parts<'_>, sink: &mut Sink<'_>) {
         let (Some(of), Some(operation)) = (step.word("of"), step.word("do")) else { continue };
         let before = states.get(of).copied();
         match (operation, before) {
+            ("add", Some(State::Removed)) if read_only.contains(of) => {
+                drop(states.insert(of, State::ReadOnly));
+            }
             ("add", Some(State::Removed)) => drop(states.remove(of)),
             ("add", _) => {
                 let message = format!("the memslot of `{of}` was not removed before");
@@ -38,7 +46,7 @@ pub(super) fn check(parts: &Parts<'_>, sink: &mut Sink<'_>) {
             ("remove", _) => drop(states.insert(of, State::Removed)),
             ("read-only", _) => drop(states.insert(of, State::ReadOnly)),
             // Both remove the memslot and add it as it was first.
-            ("remap" | "move", Some(State::ReadOnly)) => {
+            ("remap" | "move", Some(State::ReadOnly)) if !read_only.contains(of) => {
                 let message = format!("`do: {operation}` of a read-only memslot");
                 sink.error_help(
                     step.span.clone(),

@@ -212,6 +212,16 @@ pub struct Guest {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::join")]
     pub join: Vec<String>,
+    /// Regions whose memslots are read-only from the start: devices, and `ram` of two kinds, whose upper half
+    /// then has a memslot of its own. Only for `vmm: builtin`.
+    #[serde(
+        default,
+        rename = "read-only",
+        deserialize_with = "load::one_or_many",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    #[schemars(schema_with = "schema::one_or_many::<String>")]
+    pub read_only: Vec<String>,
 }
 
 impl Guest {
@@ -222,6 +232,11 @@ impl Guest {
     /// Returns the kinds of memory behind its RAM.
     pub fn ram_kinds(&self) -> Vec<RamKind> {
         if self.ram.is_empty() { vec![RamKind::Anonymous] } else { self.ram.clone() }
+    }
+
+    /// Returns true if the memslot of a region is read-only from the start; of RAM that of its upper half.
+    pub fn is_read_only(&self, region: &str) -> bool {
+        self.read_only.iter().any(|name| name == region)
     }
 
     /// Returns the regions under one memslot.

@@ -57,7 +57,7 @@ impl StepKind for ProbeStep {
 
     fn promised(&self, attempt: &StepAttempt<'_>) -> Vec<Promised> {
         let line = |probed: At<'_, Probed>| {
-            let Probed { guest, device, map, kind, outcome } = probed.data;
+            let Probed { guest, device, map, kind, outcome, .. } = probed.data;
             let (guest, device, ending) = (Word::new(guest), Word::new(device), ending(outcome));
             Promised::Step(StepLine::Probe(ProbeLine { kind: *kind, guest, device, map: *map, ending }))
         };
@@ -99,18 +99,22 @@ pub struct Probed {
     #[serde(default, rename = "do", skip_serializing_if = "is_usual")]
     pub kind: ProbeKind,
     pub outcome: ProbeOutcome,
+    /// The access did not complete, and the BAR's memory has changed all the same.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub arrived: bool,
 }
 
 impl Observed for Probed {
     /// Only an access that leaves wrong bytes was compared.
     fn bytes(&self, at: usize) -> Option<Vec<Finding>> {
-        let wrong = self.outcome == ProbeOutcome::Answered(ProbeEnd::Wrong);
-        wrong.then(|| {
-            let subject = Subject::step(at).guest(&self.guest).region(&self.device);
-            let what = access_words(self.kind, &self.guest, &self.device);
-            let found = "completes, but reads back wrong";
-            vec![Finding::new(Weight::Kernel, subject, what, "ok or fault", found)]
-        })
+        let (expected, found) = match self.outcome {
+            ProbeOutcome::Answered(ProbeEnd::Wrong) => ("ok or fault", "completes, but reads back wrong"),
+            _ if self.arrived => ("the BAR's bytes as before", "does not complete, and leaves other bytes"),
+            _ => return None,
+        };
+        let subject = Subject::step(at).guest(&self.guest).region(&self.device);
+        let what = access_words(self.kind, &self.guest, &self.device);
+        Some(vec![Finding::new(Weight::Kernel, subject, what, expected, found)])
     }
 }
 

@@ -169,6 +169,16 @@ fn bytes_must_arrive() {
         Verdict::Fail,
         &["unaligned store by g0", "reads back wrong"],
     );
+    let arrived = |event: &mut Event| {
+        if let Event::Observed { data: Observation::Probed(Probed { outcome, arrived, .. }), .. } = event {
+            (*outcome, *arrived) = (ProbeOutcome::Answered(ProbeEnd::Signal(7)), true);
+        }
+    };
+    found(
+        &Story::after().edit(arrived),
+        Verdict::Fail,
+        &["unaligned store by g0", "does not complete, and leaves other bytes"],
+    );
     // The later end of the cell does not matter.
     found(&Story::after().edit(lost).stopped(StopCause::Timeout), Verdict::Fail, &["BAR file"]);
 }

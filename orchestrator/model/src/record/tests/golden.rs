@@ -163,7 +163,7 @@ fn with_manners(story: &mut Story) {
     let kind = ProbeKind::Atomic;
     cell.steps.push(Step::Probe(ProbeStep { kind, ..probe }));
     let outcome = ProbeOutcome::Answered(ProbeEnd::Ok);
-    let probed = Probed { guest, device, map, kind, outcome };
+    let probed = Probed { guest, device, map, kind, outcome, arrived: false };
     with_exception(story, &probed);
     let last = story.events.iter().position(|event| matches!(event, Event::CellRecord { .. })).unwrap();
     story.events.insert(last, Event::Observed { step: 6, data: Observation::Probed(probed) });
@@ -177,7 +177,7 @@ fn with_exception(story: &mut Story, other: &Probed) {
     let step = ProbeStep { guest: guest.clone(), device: device.clone(), map, kind };
     story.cell.resolved.steps.push(Step::Probe(step));
     let outcome = ProbeOutcome::Answered(ProbeEnd::Exception(0x8600_0010));
-    let data = Observation::Probed(Probed { guest, device, map, kind, outcome });
+    let data = Observation::Probed(Probed { guest, device, map, kind, outcome, arrived: false });
     let last = story.events.iter().position(|event| matches!(event, Event::HostDown { .. })).unwrap();
     story.events.insert(last, Event::Observed { step: 7, data });
 }

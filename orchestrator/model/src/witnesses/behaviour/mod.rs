@@ -50,7 +50,7 @@ fn against(probe: At<'_, Probed>, predicted: Ending) -> Option<Finding> {
     if completed == (predicted == Ending::Ok) {
         return None;
     }
-    let At { step, data: Probed { guest, device, map, kind, outcome } } = probe;
+    let At { step, data: Probed { guest, device, map, kind, outcome, .. } } = probe;
     let access = access_words(*kind, guest, device);
     let what = format!("{access}, mapped {}: oracle in doubt", *map);
     let subject = Subject::step(step).guest(guest).region(device);
@@ -73,6 +73,10 @@ pub(crate) fn probed_mapping<'a>(looks: &'a [DecodedLook], probe: At<'_, Probed>
 /// to a page after its TLB entry went, and not later (measured with 10.0.2, same code in 10.2.2),
 /// so such a mapping predicts nothing.
 fn predict(record: &Record, looks: &[DecodedLook], probe: At<'_, Probed>) -> Result<Ending, String> {
+    let guest = record.planned.resolved.guests.get(&probe.guest);
+    if guest.is_some_and(|guest| guest.is_read_only(&probe.device)) {
+        return Err("the memslot is read-only, which decides before the type does".into());
+    }
     let mapping = probed_mapping(looks, probe).ok_or("no look saw the mapping that was probed")?;
     let endings = mapping.touched.iter().map(|(both, _)| predict_one(probe.kind, both));
     let mut endings = endings.collect::<Result<Vec<_>, _>>()?.into_iter();
