@@ -80,10 +80,13 @@ pub enum MemslotOperation {
     Remap,
     /// The VMM maps another device's BAR over its mapping. The memslot stays as it is.
     Replace,
+    /// The VMM forks, and the kernel copies each page of RAM that it or its copy writes to. The memslot stays.
+    /// Only of RAM.
+    Fork,
 }
 
 impl MemslotOperation {
-    pub const ALL: [MemslotOperation; 8] = [
+    pub const ALL: [MemslotOperation; 9] = [
         MemslotOperation::Remove,
         MemslotOperation::Add,
         MemslotOperation::Move,
@@ -92,6 +95,7 @@ impl MemslotOperation {
         MemslotOperation::Unlog,
         MemslotOperation::Remap,
         MemslotOperation::Replace,
+        MemslotOperation::Fork,
     ];
 
     /// The word in scenarios, logs and reports.
@@ -105,13 +109,14 @@ impl MemslotOperation {
             MemslotOperation::Unlog => "unlog",
             MemslotOperation::Remap => "remap",
             MemslotOperation::Replace => "replace",
+            MemslotOperation::Fork => "fork",
         }
     }
 
-    /// Returns true if the operation removes the memslot's memory from stage 2, until the guest
+    /// Returns true if the operation removes the memslot's device from stage 2, until the guest
     /// accesses it again.
     pub fn removes(self) -> bool {
-        !matches!(self, MemslotOperation::Add) && !self.is_of_log()
+        !matches!(self, MemslotOperation::Add | MemslotOperation::Fork) && !self.is_of_log()
     }
 
     /// Returns true if the operation is about dirty pages alone.

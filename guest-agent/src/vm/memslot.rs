@@ -1,9 +1,9 @@
 //! The memslots of a VM, and the operations on them while it runs.
 
 use super::backing::reserve;
-use super::layout;
 use super::machine::{Calls, Device, Vm};
 use super::ram::Ram;
+use super::{copy, layout};
 use crate::fault;
 use s2lab_protocol::ask::{AssignedDevice, Joined, Memslot, MemslotDone};
 use s2lab_protocol::{Failure, MemslotOperation};
@@ -136,6 +136,13 @@ impl Pair {
 /// Carries out an operation on a memslot of the VM.
 pub(super) fn operate<C: Calls>(vm: &mut Vm<C>, ask: &Memslot) -> Result<MemslotDone, Failure> {
     let Memslot { address, operation, with } = ask;
+    if *operation == MemslotOperation::Fork {
+        vm.free()?;
+        return match address {
+            None => copy::make().map(|()| MemslotDone { operation: *operation, errno: None }),
+            Some(_) => Err(fault::invalid("a VMM forks with all of its memory")),
+        };
+    }
     let (number, slot) = match address {
         None => match vm.ram.slots() {
             (whole, None) => (RAM, whole),
@@ -165,6 +172,8 @@ pub(super) fn operate<C: Calls>(vm: &mut Vm<C>, ask: &Memslot) -> Result<Memslot
             with.backing.map_over(&device.backing)?;
             vec![]
         }
+        // Of no memslot.
+        MemslotOperation::Fork => vec![],
     };
     let calls = vm.free()?;
     let errno = steps.into_iter().find_map(|slot| calls.set_slot(number, slot));

@@ -9,6 +9,7 @@
 mod backing;
 mod buffer;
 mod control;
+mod copy;
 mod image;
 mod kvm;
 mod layout;

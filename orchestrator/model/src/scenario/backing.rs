@@ -4,7 +4,7 @@ use super::parts::{Parts, Step, size};
 use super::{Guest, RAM, Size};
 use crate::diagnostic::Sink;
 use crate::yaml::{Entry, Node};
-use s2lab_protocol::{HUGE_PAGE, RamKind};
+use s2lab_protocol::{HUGE_PAGE, MemslotOperation, RamKind};
 
 /// The least size of a joined BAR: the largest page of a host.
 const LEAST_JOINED: u64 = 64 << 10;
@@ -108,6 +108,9 @@ fn read_only(parts: &Parts<'_>, guest: &Entry, sink: &mut Sink<'_>) {
 
 /// Reports an operation on a memslot that is joined, or on RAM that has two.
 fn operates(parts: &Parts<'_>, step: &Step<'_>, sink: &mut Sink<'_>) {
+    if step.word("do") == Some(MemslotOperation::Fork.name()) {
+        return;
+    }
     let guest = parts.guests.as_ref().and_then(|guests| guests.get(step.word("guest")?));
     for node in ["of", "with"].into_iter().filter_map(|key| step.body.get(key)) {
         let halves = |guest: &Entry| read_only_regions(guest).iter().any(|region| region.text() == Some(RAM));

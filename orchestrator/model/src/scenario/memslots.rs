@@ -87,11 +87,19 @@ fn has_memslots(parts: &Parts<'_>, step: &Step<'_>, sink: &mut Sink<'_>) {
 fn region(parts: &Parts<'_>, step: &Step<'_>, sink: &mut Sink<'_>) {
     let (Some(node), Some(of)) = (step.body.get("of"), step.word("of")) else { return };
     match step.word("do") {
+        Some("fork") if of != RAM => {
+            let message = "the VMM forks with all of its memory";
+            sink.error_help(node.span.clone(), message, format!("write `of: {RAM}`"));
+        }
         _ if of != RAM => of_guest(parts, step, "of", sink),
-        Some("log" | "unlog") | None => {}
+        Some("log" | "unlog" | "fork") | None => {}
         Some(operation) => {
             let message = format!("`do: {operation}` of `{RAM}`: the guest runs in it");
-            sink.error_help(node.span.clone(), message, "of RAM there are `do: log` and `do: unlog`");
+            sink.error_help(
+                node.span.clone(),
+                message,
+                "of RAM there are `do: log`, `do: unlog` and `do: fork`",
+            );
         }
     }
 }

@@ -99,6 +99,7 @@ pub(crate) fn memslot_operation(_: &mut SchemaGenerator) -> Schema {
         {"const": "unlog", "description": "Dirty pages are no longer logged."},
         {"const": "remap", "description": "The VMM moves its mapping by mremap, and the memslot with it."},
         {"const": "replace", "description": "The VMM maps the BAR of `with` over that of the memslot, which stays."},
+        {"const": "fork", "description": "The VMM forks, and pages of RAM are copied when they are written to. Only of `ram`."},
     ]})
 }
 

@@ -7,7 +7,8 @@ use crate::lines::{LineError, Promised, Word, line, one_of};
 use crate::record::At;
 use crate::record::look::DecodedLook;
 use crate::scenario::{Promise, RAM, schema};
-use s2lab_protocol::MemslotOperation;
+use s2lab_mmu::Stage2Leaf;
+use s2lab_protocol::{MemslotOperation, RamKind};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -52,15 +53,23 @@ impl MemslotStep {
     }
 
     /// Returns a finding for each device whose leaves an operation on the log has changed: those of
-    /// the last look before it differ from those of the next look, with no other step between.
+    /// the last look before it differ from those of the next look, with no other step between. Of a fork,
+    /// returns one if RAM was not copied.
     fn changed_leaves(&self, attempt: &StepAttempt<'_>) -> Vec<Finding> {
-        if !self.operation.is_of_log() {
-            return vec![];
-        }
         let here = || attempt.looks.iter().filter(|look| look.guest == self.guest);
         let before = here().filter(|look| look.step < attempt.at).max_by_key(|look| look.step);
         let after = here().filter(|look| look.step > attempt.at).min_by_key(|look| look.step);
         let Some((before, after)) = before.zip(after) else { return vec![] };
+        if self.operation == MemslotOperation::Fork {
+            let guest = attempt.record.planned.resolved.guests.get(&self.guest);
+            // A file is shared with the copy.
+            let is_private = guest.is_some_and(|guest| !guest.ram_kinds().contains(&RamKind::Memfd));
+            let shared = is_private.then(|| not_copied(attempt, before, after)).flatten();
+            return shared.into_iter().collect();
+        }
+        if !self.operation.is_of_log() {
+            return vec![];
+        }
         let steps = &attempt.record.planned.resolved.steps;
         let mut between = steps.get(before.step + 1..after.step).unwrap_or_default().iter();
         match between.all(|step| step.of::<MemslotStep>().is_some_and(|step| step.operation.is_of_log())) {
@@ -68,6 +77,25 @@ impl MemslotStep {
             false => vec![],
         }
     }
+}
+
+/// Returns a finding if a leaf that the guest can write to leads to its page of before a fork. The copy of the
+/// VMM has that page, and a writer gets another (mm/memory.c, do_wp_page, Linux 6.1 to 7.2).
+fn not_copied(attempt: &StepAttempt<'_>, before: &DecodedLook, after: &DecodedLook) -> Option<Finding> {
+    let (Ok(old), Ok(new)) = (&before.seen, &after.seen) else { return None };
+    let is_old = |leaf: &&Stage2Leaf| {
+        let at = old.ram.partition_point(|old| old.ipa <= leaf.ipa).checked_sub(1);
+        let known = at.and_then(|at| old.ram.get(at)).filter(|old| leaf.ipa - old.ipa < old.size);
+        leaf.write && known.is_some_and(|old| old.pa + (leaf.ipa - old.ipa) == leaf.pa)
+    };
+    let mut shared = new.ram.iter().filter(is_old);
+    let Stage2Leaf { ipa, pa, .. } = shared.next()?;
+    let subject = attempt.subject().guest(&after.guest).region(RAM);
+    let what = format!("pages of {RAM} at look {}, after the VMM has forked", after.name);
+    let found = format!("IPA {ipa:#x} -> PA {pa:#x}, as at look {}; {} more", before.name, shared.count());
+    let finding =
+        Finding::new(Weight::Tables, subject, what, "a copy of each that the guest can write to", found);
+    Some(finding.breaking(Promise::ISOLATION))
 }
 
 /// Returns a finding for each device that has other leaves at the second look.

@@ -1,6 +1,8 @@
 //! Operations on memslots.
 
 use super::*;
+use crate::finding::Finding;
+use crate::judge::fixture::RAM_PAGE;
 use crate::scenario::{Promise, Vmm};
 use crate::steps::{MemslotOperated, MemslotStep, Step};
 use s2lab_protocol::MemslotOperation;
@@ -72,4 +74,54 @@ fn another_device_is_behind_a_memslot_from_its_replacement_on() {
     assert_eq!(cell.behind("gpu", 3), "gpu");
     assert_eq!([2, 3].map(|at| cell.is_in_replacement("gpu", at)), [false, true]);
     assert!(cell.is_in_replacement("nic", 3) && !cell.is_in_replacement("disk", 3));
+}
+
+/// The leaf of the guest's RAM that both looks have.
+const PAGE_IPA: u64 = 0x4100_0000;
+
+/// Returns the story with a fork between two looks, at which RAM has this page: its place, and its bits.
+fn forked(before: (u64, u64), after: (u64, u64)) -> Story {
+    let mut story = logging(Story::after(), "ram", None);
+    for (at, step) in story.cell.resolved.steps.iter_mut().enumerate() {
+        if let (2, Step::Memslot(step)) = (at, step) {
+            step.operation = MemslotOperation::Fork;
+        }
+    }
+    let with = |(pa, bits)| Machine { more: vec![(PAGE_IPA, pa, 3, bits)], ..Machine::with(NC_BLOCK) };
+    let looks = [with(before).look("stored"), with(after).look("again")];
+    for (_, pages) in &looks {
+        story.pages.extend(pages.clone());
+    }
+    for event in &mut story.events {
+        match event {
+            Event::Observed { step: 1, data: Observation::Look(seen) } => *seen = looks[0].0.clone(),
+            Event::Observed { step: 4, data: Observation::Look(seen) } => *seen = looks[1].0.clone(),
+            Event::Observed { step: 2, data: Observation::MemslotOperated(done) } => {
+                done.operation = MemslotOperation::Fork;
+            }
+            _ => {}
+        }
+    }
+    story
+}
+
+#[test]
+fn a_page_that_a_fork_shares_is_not_written_to() {
+    let read_only = RAM_PAGE & !(1 << 7);
+    let texts = |story: &Story| {
+        let findings = story.attempt().judgement.findings;
+        findings.into_iter().filter(|finding| finding.what.contains("has forked")).collect::<Vec<_>>()
+    };
+    // The other pages of RAM are those of before: the fixture does not copy them.
+    let shared = texts(&forked((0x7000_0000, RAM_PAGE), (0x7000_0000, RAM_PAGE)));
+    let copied = texts(&forked((0x7000_0000, RAM_PAGE), (0x7000_1000, RAM_PAGE)));
+    let read = texts(&forked((0x7000_0000, RAM_PAGE), (0x7000_0000, read_only)));
+    let count = |findings: &[Finding]| -> Option<u64> {
+        let (_, more) = findings.first()?.found.split_once("; ")?;
+        more.strip_suffix(" more")?.parse().ok()
+    };
+    let of_fixture = count(&copied).map_or(0, |more| more + 1);
+    assert_eq!(count(&read).map_or(0, |more| more + 1), of_fixture);
+    assert_eq!(count(&shared), Some(of_fixture));
+    assert_eq!(shared[0].promise, Some(Promise::ISOLATION));
 }
