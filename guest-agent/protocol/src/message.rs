@@ -114,6 +114,8 @@ pub enum Facility {
     VfioNoIommu,
     /// Pages of 2 MiB in `/sys/kernel/mm/hugepages`.
     HugePages,
+    /// KVM's guests with memory tagging.
+    Mte,
     /// The advice of madvise(2) about transparent huge pages.
     TransparentHugePages,
 }

@@ -91,6 +91,7 @@ mod tests {
             memory_mib: 256,
             cpus: 2,
             ram: vec![RamKind::Anonymous],
+            mte: false,
             upper_read_only: false,
             devices: slots.into_iter().map(device).collect(),
             joined: None,

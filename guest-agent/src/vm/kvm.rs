@@ -11,7 +11,7 @@ use super::memslot::{Flags, Slot};
 use super::payload::{self, EXCEPTION, Function, Mailbox, RETURNED};
 use super::ram::{CpuParts, Ram};
 use crate::fault;
-use kvm_bindings::{KVM_MEM_LOG_DIRTY_PAGES, KVM_MEM_READONLY, kvm_userspace_memory_region};
+use kvm_bindings::{KVM_MEM_LOG_DIRTY_PAGES, KVM_MEM_READONLY, kvm_enable_cap, kvm_userspace_memory_region};
 use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
 use s2lab_protocol::{Facility, Failure};
 use std::ptr::NonNull;
@@ -22,6 +22,8 @@ use std::time::{Duration, Instant};
 /// The longest time of a call. It stores or loads 64 KiB at most, and takes less than a second even
 /// if each access is to a page that stage 2 does not have.
 const CALL: Duration = Duration::from_secs(30);
+/// The bindings have it for arm64 alone (include/uapi/linux/kvm.h).
+const KVM_CAP_ARM_MTE: u32 = 205;
 const EFAULT: i32 = rustix::io::Errno::FAULT.raw_os_error();
 /// The time before a vCPU is run again whose KVM_RUN has failed with EFAULT.
 const AGAIN: Duration = Duration::from_millis(1);
@@ -51,6 +53,12 @@ impl Vcpus {
         let kvm = Kvm::new().map_err(failed("open /dev/kvm"))?;
         // Type 0: IPAs of 40 bits.
         let vm = kvm.create_vm_with_type(0).map_err(failed("make a VM"))?;
+        if plan.mte {
+            let cap = kvm_enable_cap { cap: KVM_CAP_ARM_MTE, ..kvm_enable_cap::default() };
+            vm.enable_cap(&cap).map_err(|why| {
+                fault::missing(Facility::Mte, format_args!("KVM has no guests with memory tagging: {why}"))
+            })?;
+        }
         for (number, slot) in plan.slots(ram) {
             set_slot(&vm, number, slot).map_err(failed("add a memslot"))?;
         }

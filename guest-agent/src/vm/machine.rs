@@ -86,6 +86,8 @@ pub(super) struct Plan {
     pub(super) devices: Vec<Device>,
     pub(super) stage1: Stage1,
     joined: Option<Pair>,
+    /// The guest has memory tagging, and begins without the memslots of its devices.
+    pub(super) mte: bool,
 }
 
 impl Plan {
@@ -126,14 +128,14 @@ impl Plan {
             joined.join(&ram, &mut devices)?;
         }
         let stage1 = Stage1::new(ram, parts.tables)?;
-        let mut plan = Plan { image, parts, devices, stage1, joined };
+        let mut plan = Plan { image, parts, devices, stage1, joined, mte: guest.mte };
         plan.map_own(&ram)?;
         Ok((plan, ram))
     }
 
     /// Yields the memslots, each with its number.
     pub(super) fn slots(&self, ram: &Ram) -> Vec<(u32, Slot)> {
-        let devices = self.devices.iter().map(Device::slot);
+        let devices = self.devices.iter().filter(|_| !self.mte).map(Device::slot);
         let (lower, upper) = ram.slots();
         let own = (memslot::RAM..).zip(std::iter::once(lower).chain(devices).chain(upper)).collect();
         match self.joined {

@@ -46,6 +46,7 @@ pub fn request<E: From<GuestError>>(
         memory_mib: u32::try_from(guest.memory.0 >> 20).map_err(too_large)?,
         cpus: guest.vcpus,
         ram: guest.ram_kinds(),
+        mte: guest.mte,
         upper_read_only: guest.is_read_only(RAM),
         devices,
         joined: guest.joined(),

@@ -270,6 +270,7 @@ impl Alone {
             cpus: 1,
             ram: vec![RamKind::Anonymous],
             upper_read_only: false,
+            mte: false,
             devices: vec![device],
             joined: None,
         };
@@ -474,7 +475,8 @@ async fn builtin(
         .and_then(|()| fs::set_permissions(&program, fs::Permissions::from_mode(0o755)))
         .map_err(|e| e.to_string())?;
     let (name, vmm) = ("g0".to_owned(), VmmKind::Builtin);
-    let (ram, upper_read_only, devices, joined) = (vec![RamKind::Anonymous], false, vec![], None);
+    let (ram, upper_read_only, mte) = (vec![RamKind::Anonymous], false, false);
+    let (devices, joined) = (vec![], None);
     let spec = StartGuest {
         name,
         vmm,
@@ -483,6 +485,7 @@ async fn builtin(
         cpus: 1,
         ram,
         upper_read_only,
+        mte,
         devices,
         joined,
     };

@@ -22,6 +22,9 @@ pub struct StartGuest {
     /// The upper half of RAM is a memslot of its own, read-only from the start. Only for the built-in VMM,
     /// and with two kinds: the tables of the guest's stage 1 are there, and nothing that it stores to.
     pub upper_read_only: bool,
+    /// The guest has memory tagging (KVM_CAP_ARM_MTE). The memslots of its devices are not added then: KVM
+    /// refuses them. Only for the built-in VMM.
+    pub mte: bool,
     pub devices: Vec<AssignedDevice>,
     /// Two regions with one memslot. Only for the built-in VMM.
     pub joined: Option<Joined>,

@@ -39,9 +39,9 @@ fn arguments(spec: &StartGuest, [link, qmp]: [RawFd; 2]) -> Result<Vec<String>, 
 }
 
 /// Checks that QEMU can run the guest, and that nothing in the request adds options.
-fn check(StartGuest { name, ram, upper_read_only, devices, joined, .. }: &StartGuest) -> Result<(), Failure> {
+fn check(StartGuest { name, ram, upper_read_only, mte, devices, joined, .. }: &StartGuest) -> Result<(), Failure> {
     let read_only = *upper_read_only || devices.iter().any(|device| device.read_only);
-    if *ram != [RamKind::Anonymous] || joined.is_some() || read_only {
+    if *ram != [RamKind::Anonymous] || joined.is_some() || read_only || *mte {
         return Err(fault::invalid(format_args!("QEMU decides about the memory of guest {name}")));
     }
     if !is_name(name) {
@@ -85,6 +85,7 @@ mod tests {
             cpus: 1,
             ram: vec![RamKind::Anonymous],
             upper_read_only: false,
+            mte: false,
             devices: slots.iter().map(device).collect(),
             joined: None,
         }

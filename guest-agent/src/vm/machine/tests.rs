@@ -82,6 +82,7 @@ fn spec() -> StartGuest {
         cpus: 1,
         ram: vec![RamKind::Anonymous],
         upper_read_only: false,
+        mte: false,
         devices: vec![device],
         joined: None,
     }
@@ -314,4 +315,18 @@ fn a_memslot_may_be_read_only_from_the_start() {
     assert!(Plan::of(&root, &guest).unwrap_err().message.contains("not read-only"));
     let one = StartGuest { upper_read_only: true, ..spec() };
     assert!(Plan::of(&root, &one).unwrap_err().message.contains("two kinds"));
+}
+
+#[test]
+fn a_guest_with_tags_begins_without_the_memslots_of_its_devices() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = fixture(folder.path());
+    std::os::unix::fs::symlink("/proc", folder.path().join("proc")).unwrap();
+    let (plan, ram) = Plan::of(&root, &StartGuest { mte: true, ..spec() }).unwrap();
+    assert_eq!(plan.slots(&ram), [(memslot::RAM, ram.slots().0)]);
+    let mut vm = Vm::new(plan, ram, ThisCpu::new(Returned::Done));
+    let ask = Memslot { address: Some(GUEST_ADDRESS.into()), operation: MemslotOperation::Add, with: None };
+    vm.memslot(&ask).unwrap();
+    let slots = std::mem::take(&mut *vm.calls.slots.lock().unwrap());
+    assert_eq!((slots[0].0, slots[0].1.ipa, slots[0].1.size), (1, layout::BARS, BAR_SIZE));
 }

@@ -69,7 +69,7 @@ fn read_only(guest: &Guest, look: &DecodedLook) -> Vec<Finding> {
         let leaves = RegionName::of(region).kind().leaves(seen).iter();
         // RAM is read-only in its upper half.
         let leaves: Vec<_> = leaves.filter(|leaf| region != RAM || leaf.ipa >= upper).copied().collect();
-        let of = if region == RAM { UPPER_HALF } else { region };
+        let of = if region == RAM { UPPER_HALF } else { region.as_str() };
         let place = Subject::look(look).region(of);
         unmet(&[Property::access(Access::R)], &leaves, &place, Some(Promise::LOGGING))
     };

@@ -36,6 +36,8 @@ pub enum Whose {
     AssigningByVfio,
     /// Scenarios that assign a device in any way.
     WithDevices,
+    /// Scenarios with a guest that has memory tagging.
+    WithMte,
     /// Scenarios in which this kind of memory backs RAM.
     WithRam(&'static [RamKind]),
 }
@@ -54,7 +56,7 @@ const fn or_module(need: Need, module: &'static str) -> Need {
 
 /// The options that host, guests and agent need. An option that is not in the table is always on
 /// for arm64 (the GIC, PSCI), or the lab works without it (hot-plug).
-pub static NEEDS: [Need; 20] = [
+pub static NEEDS: [Need; 21] = [
     need("BLK_DEV_INITRD", "the host's user land is an initramfs", Whose::All),
     need("BINFMT_ELF", "the agent is an ELF program", Whose::All),
     need("DEVTMPFS", "the agent finds its devices in it", Whose::All),
@@ -94,6 +96,7 @@ pub static NEEDS: [Need; 20] = [
         need("VFIO_NOIOMMU", "the machine's platform device has no IOMMU", Whose::AssigningPlatform),
         Facility::VfioNoIommu,
     ),
+    shown(need("ARM64_MTE", "the guest has memory tagging", Whose::WithMte), Facility::Mte),
     shown(
         need("HUGETLBFS", "RAM of a guest is of its pages", Whose::WithRam(&[RamKind::Hugetlb])),
         Facility::HugePages,
@@ -117,6 +120,7 @@ impl Need {
             Whose::AssigningPlatform => assigns().any(|driver| *driver == AssignDriver::VfioPlatform),
             Whose::AssigningByVfio => assigns().any(|driver| driver.is_vfio()),
             Whose::WithDevices => assigns().next().is_some(),
+            Whose::WithMte => cell.guests.values().any(|guest| guest.mte),
             Whose::WithRam(kinds) => {
                 let mut ram = cell.guests.values().flat_map(|guest| &guest.ram);
                 ram.any(|kind| kinds.contains(kind))
@@ -316,7 +320,7 @@ mod tests {
         /// The result names exactly the options that are switched off.
         #[test]
         fn exactly_what_is_off_is_named(off in proptest::sample::subsequence(
-            needs(&bar()).iter().map(|need| need.option).collect::<Vec<_>>(), 0..NEEDS.len()))
+            needs(&bar()).iter().map(|need| need.option).collect::<Vec<_>>(), 0..=needs(&bar()).len()))
         {
             let lacks = lacking(&config(&off, &[]), &bar(), &BTreeSet::new());
             prop_assert_eq!(options(&lacks), off);

@@ -99,13 +99,14 @@ mod tests {
     use super::*;
     use s2lab_protocol::Facility;
 
-    const FACILITIES: [Facility; 8] = [
+    const FACILITIES: [Facility; 9] = [
         Facility::Kvm,
         Facility::VfioPci,
         Facility::VfioIommuType1,
         Facility::Iommu,
         Facility::VfioPlatform,
         Facility::VfioNoIommu,
+        Facility::Mte,
         Facility::HugePages,
         Facility::TransparentHugePages,
     ];

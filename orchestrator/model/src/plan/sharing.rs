@@ -57,10 +57,10 @@ impl SharedHost {
     /// slower, so it serves only cells that count. A cell that does not run has no host.
     fn is_alike(&self, cell: &PlannedCell) -> bool {
         let (of, host) = (&self.host, &cell.resolved.host);
-        let Host { cpu, memory, devices: _, arguments, gic } = host;
+        let Host { cpu, memory, devices: _, arguments, gic, mte } = host;
         self.kernel == cell.kernel
             && self.qemu == QemuChoice::of(&cell.key)
-            && (&of.cpu, &of.memory, &of.arguments, &of.gic) == (cpu, memory, arguments, gic)
+            && (&of.cpu, &of.memory, &of.arguments, &of.gic, &of.mte) == (cpu, memory, arguments, gic, mte)
             && of.counts() == host.counts()
             && cell.resolved.excluded.is_none()
     }
@@ -113,6 +113,7 @@ mod tests {
             cell("k", "cpu: neoverse-v1, memory: 2G", &nic),
             cell("k", "cpu: neoverse-v1, arguments: [kvm-arm.mode=nvhe]", &nic),
             cell("k", "cpu: neoverse-v1, gic: 2", &nic),
+            cell("k", "cpu: max, mte: true", &nic),
             cell("k", "cpu: neoverse-v1", &[device("nic", "32M")]),
             cell("k", "cpu: neoverse-v1", &[device("nic", "16M, count: true")]),
             PlannedCell { key: "s@k+qemu=newest".parse().unwrap(), ..cell("k", "cpu: neoverse-v1", &nic) },

@@ -25,8 +25,11 @@ fn is_of_builtin(guest: &Entry, sink: &mut Sink<'_>) {
     if guest.node.get("vmm").and_then(Node::text) != Some("qemu") {
         return;
     }
-    for key in
-        guest.node.entries().iter().filter(|entry| ["ram", "join", "read-only"].contains(&entry.key.as_str()))
+    for key in guest
+        .node
+        .entries()
+        .iter()
+        .filter(|entry| ["ram", "join", "read-only", "mte"].contains(&entry.key.as_str()))
     {
         let message = format!("`{}` is a key of the built-in VMM; QEMU decides about its memslots", key.key);
         sink.error_help(key.span.clone(), message, "write `vmm: builtin`, or leave it out");

@@ -4,7 +4,7 @@
 
 use super::parts::{Parts, Step, size};
 use super::programs::{self, Programs};
-use super::{FLASH, GICV, Guest, Host, RAM, Size, expectations, platform};
+use super::{FLASH, GICV, Guest, Host, RAM, Size, expectations, mte, platform};
 use crate::diagnostic::Sink;
 use crate::yaml::{Entry, Node};
 use s2lab_protocol::{LONGEST_NAME, is_name};
@@ -58,6 +58,7 @@ pub(super) fn check(
     super::memslots::check(&parts, sink);
     super::backing::check(&parts, sink);
     platform::check(root, &parts, sink);
+    mte::check(root, &parts, sink);
     super::whiles::check(&parts, sink);
     parts.names_are_unique("look", sink);
     parts.names_are_unique("measure", sink);

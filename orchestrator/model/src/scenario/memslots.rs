@@ -3,6 +3,7 @@
 
 use super::RAM;
 use super::backing::read_only_regions;
+use super::mte;
 use super::parts::{Parts, Step};
 use crate::diagnostic::Sink;
 use crate::yaml::Node;
@@ -20,6 +21,13 @@ pub(super) fn check(parts: &Parts<'_>, sink: &mut Sink<'_>) {
     let read_only: BTreeSet<&str> =
         guests.flat_map(|guest| read_only_regions(guest)).filter_map(Node::text).collect();
     let mut states: BTreeMap<&str, State> = read_only.iter().map(|of| (*of, State::ReadOnly)).collect();
+    // KVM must refuse the memslot of a device in a guest with memory tagging, so it stays removed.
+    let tagged = |device: &&str| {
+        let guest = parts.owner.get(device).and_then(|guest| parts.guests.as_ref()?.get(guest));
+        guest.is_some_and(|guest| mte::has(guest))
+    };
+    let tagged: BTreeSet<&str> = parts.owner.keys().copied().filter(tagged).collect();
+    states.extend(tagged.iter().map(|of| (*of, State::Removed)));
     for step in &parts.steps {
         if step.kind != "memslot" {
             accesses(step, &states, sink);
@@ -31,8 +39,9 @@ pub(super) fn check(parts: &Parts<'_>, sink: &mut Sink<'_>) {
         let (Some(of), Some(operation)) = (step.word("of"), step.word("do")) else { continue };
         let before = states.get(of).copied();
         match (operation, before) {
+            ("add", Some(State::Removed)) if tagged.contains(of) => {}
             ("add", Some(State::Removed)) if read_only.contains(of) => {
-                drop(states.insert(of, State::ReadOnly));
+                states.insert(of, State::ReadOnly);
             }
             ("add", Some(State::Removed)) => drop(states.remove(of)),
             ("add", _) => {

@@ -23,6 +23,7 @@ mod hides;
 mod leaves;
 pub mod load;
 mod memslots;
+mod mte;
 mod needs;
 mod operations;
 mod parts;
@@ -146,6 +147,9 @@ pub struct Host {
     #[serde(default, skip_serializing_if = "Gic::is_usual")]
     #[schemars(schema_with = "gic::schema")]
     pub gic: Gic,
+    /// Memory tagging (FEAT_MTE2), with memory for the tags. It needs `cpu: max`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub mte: bool,
 }
 
 impl Host {
@@ -207,6 +211,10 @@ pub struct Guest {
     /// flash of the host, a platform device: each host has it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub assign: BTreeMap<String, AssignDriver>,
+    /// It has memory tagging (KVM_CAP_ARM_MTE). Its devices then have no memslots at first: KVM must refuse them.
+    /// Only for `vmm: builtin`, and for a host with `mte`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub mte: bool,
     /// Two regions under one memslot, the second right behind the first: `ram` and a device, or two
     /// devices. Only for `vmm: builtin`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -56,6 +56,8 @@ impl Promise {
     pub const NEIGHBOURS: Promise = Promise(11);
     /// I13, about the VMA flag.
     pub const FLAG: Promise = Promise(13);
+    /// I15, about guests with memory tagging.
+    pub const MTE: Promise = Promise(15);
     /// I17. Every scenario that looks checks it.
     pub const ISOLATION: Promise = Promise(17);
 

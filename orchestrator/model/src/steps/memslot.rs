@@ -39,13 +39,24 @@ pub struct MemslotStep {
 
 impl MemslotStep {
     /// Returns the error with which a kernel must refuse the operation.
-    fn refusal(&self) -> Option<i32> {
-        (self.operation == MemslotOperation::Log && self.of != RAM).then_some(EINVAL)
+    fn refusal(&self, cell: &ResolvedCell) -> Option<i32> {
+        let is_device = self.of != RAM;
+        (is_device && (self.operation == MemslotOperation::Log || self.is_tagged(cell))).then_some(EINVAL)
     }
 
     /// Returns the promise of the operation.
-    fn promise(&self) -> Option<Promise> {
-        self.operation.is_of_log().then_some(Promise::LOGGING)
+    fn promise(&self, cell: &ResolvedCell) -> Option<Promise> {
+        match self.is_tagged(cell) {
+            true => Some(Promise::MTE),
+            false => self.operation.is_of_log().then_some(Promise::LOGGING),
+        }
+    }
+
+    /// Returns true if it adds a memslot to a guest with memory tagging. KVM refuses device memory there: it
+    /// has no tags (Linux 6.1 to 7.2 arch/arm64/kvm/mmu.c, kvm_arch_prepare_memory_region, by VM_SHARED or
+    /// VM_MTE_ALLOWED).
+    fn is_tagged(&self, cell: &ResolvedCell) -> bool {
+        self.operation == MemslotOperation::Add && cell.guests.get(&self.guest).is_some_and(|guest| guest.mte)
     }
 
     fn what(&self, at: usize) -> String {
@@ -143,10 +154,11 @@ impl StepKind for MemslotStep {
         let wrong = |done: At<'_, MemslotOperated>| {
             let (what, subject) = (self.what(attempt.at), attempt.subject());
             let subject = subject.guest(&self.guest).region(&self.of);
-            let (expected, found) = (Outcome(self.refusal()), Outcome(done.errno));
+            let cell = &attempt.record.planned.resolved;
+            let (expected, found) = (Outcome(self.refusal(cell)), Outcome(done.errno));
             let finding =
                 Finding::new(Weight::Kernel, subject, what, expected.to_string(), found.to_string());
-            (expected != found).then_some(Finding { promise: self.promise(), ..finding })
+            (expected != found).then_some(Finding { promise: self.promise(cell), ..finding })
         };
         attempt.all().filter_map(wrong).chain(self.changed_leaves(attempt)).collect()
     }

@@ -46,6 +46,8 @@ pub struct PciDevice<'a, Fd = i32> {
 pub struct HostMachine<'a, Fd = i32> {
     pub cpu: &'a str,
     pub gic: Gic,
+    /// The machine has memory for tags.
+    pub mte: bool,
     pub ram_size: u64,
     /// The descriptor of the RAM.
     pub ram: Fd,
@@ -96,8 +98,9 @@ impl<Fd: Display> HostMachine<'_, Fd> {
         add(
             "-M",
             format!(
-                "virt,virtualization=on,gic-version={},iommu=smmuv3,memory-backend=ram",
-                self.gic.number()
+                "virt,virtualization=on,gic-version={},iommu=smmuv3,memory-backend=ram{}",
+                self.gic.number(),
+                if self.mte { ",mte=on" } else { "" }
             ),
         );
         add("-accel", "tcg,thread=multi".into());
@@ -165,6 +168,7 @@ pub fn template(host: &scenario::Host, kernel_arguments: &str) -> Vec<String> {
     HostMachine {
         cpu: &host.cpu,
         gic: host.gic,
+        mte: host.mte,
         ram_size: host.memory.0,
         ram: "<ram>",
         channels: Channels {
@@ -196,6 +200,7 @@ mod tests {
         let machine = HostMachine {
             cpu: "neoverse-v1,pauth-impdef=on",
             gic: Gic::V3,
+            mte: false,
             ram_size: 1536 << 20,
             ram: 10,
             channels: Channels { qmp: 11, gdb: 12, console: 13, agent: 14, ssh: 18 },

@@ -223,6 +223,7 @@ impl<'a> Attachments<'a> {
         HostMachine {
             cpu,
             gic: parts.host.gic,
+            mte: parts.host.mte,
             ram_size: ram.1.size(),
             ram: ram.0,
             channels: Channels { qmp: qmp.0, gdb: gdb.0, console: console.0, agent: agent.0, ssh: ssh.0 },

@@ -125,3 +125,28 @@ fn a_page_that_a_fork_shares_is_not_written_to() {
     assert_eq!(count(&shared), Some(of_fixture));
     assert_eq!(shared[0].promise, Some(Promise::ISOLATION));
 }
+
+#[test]
+fn a_guest_with_tags_is_refused_the_memslot_of_a_bar() {
+    let added = |errno| {
+        let mut story = logging(Story::after(), "nic", errno);
+        story.cell.resolved.guests.get_mut("g0").unwrap().mte = true;
+        story.cell.resolved.promises.insert(Promise::MTE);
+        if let Step::Memslot(step) = &mut story.cell.resolved.steps[2] {
+            step.operation = MemslotOperation::Add;
+        }
+        story.edit(|event| {
+            if let Event::Observed { step: 2, data: Observation::MemslotOperated(done) } = event {
+                done.operation = MemslotOperation::Add;
+            }
+        })
+    };
+    assert_eq!(verdict(&added(Some(22))), pass("wc-honoured"));
+    found(
+        &added(None),
+        Verdict::Fail,
+        &["step 2, add of the memslot of nic", "expected refused with errno 22"],
+    );
+    let findings = added(None).attempt().judgement.findings;
+    assert!(findings.iter().any(|finding| finding.promise == Some(Promise::MTE)));
+}
