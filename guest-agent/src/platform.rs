@@ -60,13 +60,13 @@ pub(crate) fn regions(root: &Root, name: &Name) -> Result<Vec<Bar>, Failure> {
 }
 
 fn parse_regions(bytes: &[u8]) -> Option<Vec<Bar>> {
-    let (regions, rest) = bytes.as_chunks::<REGION>();
-    let region = |(index, region): (u8, &[u8; REGION])| {
+    let regions = bytes.chunks_exact(REGION);
+    let region = |(index, region): (u8, &[u8])| {
         let number = |bytes: &[u8]| Some(u64::from_be_bytes(bytes.try_into().ok()?));
         let (start, size) = region.split_at(size_of::<u64>());
         Some(Bar { index, start: number(start)?, size: number(size)?, prefetchable: true })
     };
-    match rest {
+    match regions.remainder() {
         [] if (1..=MOST).contains(&regions.len()) => (0..).zip(regions).map(region).collect(),
         _ => None,
     }
