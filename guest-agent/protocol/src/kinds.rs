@@ -111,11 +111,19 @@ pub enum RamKind {
     Thp,
     /// Anonymous memory with MADV_NOHUGEPAGE.
     NoThp,
+    /// As [`RamKind::Thp`], at an address that differs from the IPA within a block of 2 MiB.
+    ThpAskew,
 }
 
 impl RamKind {
-    pub const ALL: [RamKind; 5] =
-        [RamKind::Anonymous, RamKind::Memfd, RamKind::Hugetlb, RamKind::Thp, RamKind::NoThp];
+    pub const ALL: [RamKind; 6] = [
+        RamKind::Anonymous,
+        RamKind::Memfd,
+        RamKind::Hugetlb,
+        RamKind::Thp,
+        RamKind::NoThp,
+        RamKind::ThpAskew,
+    ];
 
     /// The word in scenarios and messages.
     pub fn name(self) -> &'static str {
@@ -125,6 +133,7 @@ impl RamKind {
             RamKind::Hugetlb => "hugetlb",
             RamKind::Thp => "thp",
             RamKind::NoThp => "no-thp",
+            RamKind::ThpAskew => "thp-askew",
         }
     }
 }

@@ -61,6 +61,10 @@ pub enum Level {
     Guest,
 }
 
+/// The run state of a guest of the built-in VMM after an exit of KVM_RUN that the VMM does not answer, such as
+/// a store to memory that user space emulates.
+pub const UNEXPECTED_EXIT: &str = "unexpected-exit";
+
 /// The reason why a guest does not run any more.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

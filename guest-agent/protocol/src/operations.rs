@@ -83,10 +83,13 @@ pub enum MemslotOperation {
     /// The VMM forks, and the kernel copies each page of RAM that it or its copy writes to. The memslot stays.
     /// Only of RAM.
     Fork,
+    /// The VMM maps the second quarter of the BAR once more, over itself, so that three VMAs are behind the
+    /// memslot. The memslot is removed, and added again.
+    Divide,
 }
 
 impl MemslotOperation {
-    pub const ALL: [MemslotOperation; 9] = [
+    pub const ALL: [MemslotOperation; 10] = [
         MemslotOperation::Remove,
         MemslotOperation::Add,
         MemslotOperation::Move,
@@ -96,6 +99,7 @@ impl MemslotOperation {
         MemslotOperation::Remap,
         MemslotOperation::Replace,
         MemslotOperation::Fork,
+        MemslotOperation::Divide,
     ];
 
     /// The word in scenarios, logs and reports.
@@ -110,6 +114,7 @@ impl MemslotOperation {
             MemslotOperation::Remap => "remap",
             MemslotOperation::Replace => "replace",
             MemslotOperation::Fork => "fork",
+            MemslotOperation::Divide => "divide",
         }
     }
 

@@ -13,7 +13,7 @@ use super::ram::{CpuParts, Ram};
 use crate::fault;
 use kvm_bindings::{KVM_MEM_LOG_DIRTY_PAGES, KVM_MEM_READONLY, kvm_enable_cap, kvm_userspace_memory_region};
 use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
-use s2lab_protocol::{Facility, Failure};
+use s2lab_protocol::{Facility, Failure, UNEXPECTED_EXIT};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -132,11 +132,11 @@ impl Vcpus {
                                 unsafe { (&raw const (*mailbox.as_ptr()).exception).read_volatile() };
                             return Ok(Returned::Exception(exception));
                         }
-                        _ => self.control.stopped("unexpected-exit", format!("the doorbell has {data:x?}")),
+                        _ => self.control.stopped(UNEXPECTED_EXIT, format!("the doorbell has {data:x?}")),
                     }
                 }
                 Ok(VcpuExit::MemoryFault { .. }) if self.runs_on.load(SeqCst) => self.faulted(),
-                Ok(exit) => self.control.stopped("unexpected-exit", format!("KVM_RUN: {exit:x?}")),
+                Ok(exit) => self.control.stopped(UNEXPECTED_EXIT, format!("KVM_RUN: {exit:x?}")),
                 Err(why) if why.errno() == EFAULT && self.runs_on.load(SeqCst) => self.faulted(),
                 Err(why)
                     if [rustix::io::Errno::INTR, rustix::io::Errno::AGAIN]

@@ -135,9 +135,8 @@ impl Plan {
 
     /// Yields the memslots, each with its number.
     pub(super) fn slots(&self, ram: &Ram) -> Vec<(u32, Slot)> {
-        let devices = self.devices.iter().filter(|_| !self.mte).map(Device::slot);
-        let (lower, upper) = ram.slots();
-        let own = (memslot::RAM..).zip(std::iter::once(lower).chain(devices).chain(upper)).collect();
+        let devices = if self.mte { &[] } else { &self.devices[..] };
+        let own = memslot::own(ram, devices);
         match self.joined {
             Some(joined) => joined.slots(own),
             None => own,

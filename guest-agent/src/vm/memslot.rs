@@ -5,6 +5,7 @@ use super::machine::{Calls, Device, Vm};
 use super::ram::Ram;
 use super::{copy, layout};
 use crate::fault;
+use rustix::io::Errno;
 use s2lab_protocol::ask::{AssignedDevice, Joined, Memslot, MemslotDone};
 use s2lab_protocol::{Failure, MemslotOperation};
 
@@ -43,6 +44,12 @@ impl Slot {
     fn with(self, flags: Flags) -> Slot {
         Slot { flags, ..self }
     }
+}
+
+/// Returns the memslots of RAM and of each device, with their numbers.
+pub(super) fn own(ram: &Ram, devices: &[Device]) -> Vec<(u32, Slot)> {
+    let (lower, upper) = ram.slots();
+    (RAM..).zip(std::iter::once(lower).chain(devices.iter().map(Device::slot)).chain(upper)).collect()
 }
 
 /// Two regions with one memslot, by the numbers of the memslots that they have otherwise. The second is
@@ -121,6 +128,12 @@ impl Pair {
         second.ok_or_else(unknown)?.backing.move_to(behind)
     }
 
+    /// Returns the memslot of both, and its number.
+    fn whole(self, ram: &Ram, devices: &[Device]) -> Result<(u32, Slot), Failure> {
+        let whole = self.slots(own(ram, devices)).into_iter().find(|(number, _)| *number == self.first);
+        whole.ok_or_else(|| fault::invalid("a region that is joined is not there"))
+    }
+
     /// Makes one memslot of two.
     pub(super) fn slots(self, own: Vec<(u32, Slot)>) -> Vec<(u32, Slot)> {
         let second = own.iter().find(|(number, _)| *number == self.second).map_or(0, |(_, slot)| slot.size);
@@ -150,12 +163,21 @@ pub(super) fn operate<C: Calls>(vm: &mut Vm<C>, ask: &Memslot) -> Result<Memslot
         },
         Some(address) => find(&vm.devices, address).map(|(number, device)| (number, device.slot()))?,
     };
-    if vm.joined.is_some_and(|joined| joined.has(number)) {
-        return Err(fault::invalid("the memslot is joined with another"));
+    if let Some(joined) = vm.joined.filter(|joined| joined.has(number)) {
+        return match (operation, address) {
+            (MemslotOperation::Log, Some(_)) => {
+                let (number, slot) = joined.whole(&vm.ram, &vm.devices)?;
+                Ok(MemslotDone { operation: *operation, errno: log(vm, number, slot)? })
+            }
+            _ => Err(fault::invalid("the memslot is joined with another")),
+        };
     }
     let steps = match operation {
         MemslotOperation::Remove => vec![slot.removed()],
         MemslotOperation::Add | MemslotOperation::Unlog => vec![slot],
+        MemslotOperation::Log if address.is_some() => {
+            return Ok(MemslotDone { operation: *operation, errno: log(vm, number, slot)? });
+        }
         MemslotOperation::Log => vec![slot.with(Flags::Log)],
         MemslotOperation::Move => vec![slot.elsewhere(), slot],
         MemslotOperation::ReadOnly => vec![slot.removed(), slot.with(Flags::ReadOnly)],
@@ -174,10 +196,33 @@ pub(super) fn operate<C: Calls>(vm: &mut Vm<C>, ask: &Memslot) -> Result<Memslot
         }
         // Of no memslot.
         MemslotOperation::Fork => vec![],
+        MemslotOperation::Divide => {
+            let address = address.as_ref().ok_or_else(|| fault::invalid("RAM is not divided"))?;
+            find(&vm.devices, address)?.1.backing.divide()?;
+            vec![slot.removed(), slot]
+        }
     };
     let calls = vm.free()?;
     let errno = steps.into_iter().find_map(|slot| calls.set_slot(number, slot));
     Ok(MemslotDone { operation: *operation, errno })
+}
+
+/// Asks for a log of the dirty pages of a memslot over a BAR: of the memslot, which has none yet, and of a
+/// new one over the same memory, which has it from the beginning. Returns the error number with which the
+/// kernel has refused both.
+fn log<C: Calls>(vm: &Vm<C>, number: u32, slot: Slot) -> Result<Option<i32>, Failure> {
+    let calls = vm.free()?;
+    let flags = calls.set_slot(number, slot.with(Flags::Log));
+    // RAM may have two, the second behind those of the devices.
+    let (unused, new) = (RAM + 2 + vm.devices.len() as u32, slot.elsewhere().with(Flags::Log));
+    let created = calls.set_slot(unused, new);
+    if created.is_none()
+        && let Some(errno) = calls.set_slot(unused, new.removed())
+    {
+        return Err(fault::system("remove", "a memslot", Errno::from_raw_os_error(errno)));
+    }
+    let both = flags.zip(created);
+    Ok(both.map(|(flags, created)| if flags == Errno::INVAL.raw_os_error() { created } else { flags }))
 }
 
 /// Returns the number of the memslot of a device, and the device.

@@ -4,7 +4,7 @@
 use super::memslot::{Flags, Slot};
 use super::{backing, image::Segment, layout};
 use crate::{fault, root::Root};
-use s2lab_protocol::{Failure, RamKind, WORD};
+use s2lab_protocol::{Failure, HUGE_PAGE, RamKind, WORD};
 use std::ffi::c_void;
 use std::ptr::NonNull;
 
@@ -12,6 +12,8 @@ use std::ptr::NonNull;
 pub(super) const STACK: u64 = 4 * layout::AREA;
 /// The most kinds of memory.
 const MOST_KINDS: usize = 2;
+/// The distance of the address of [`RamKind::ThpAskew`] from one that is aligned as its IPA.
+const ASKEW: u64 = HUGE_PAGE / 2;
 /// Bytes of a vCPU's buffer: the rows and words of a batch.
 pub(super) const BUFFER: u64 = 8 * layout::AREA;
 
@@ -99,8 +101,11 @@ impl Ram {
             return Err(fault::invalid(format_args!("RAM is of 1 to {MOST_KINDS} kinds, not {found}")));
         }
         let failed = |why: &dyn std::fmt::Display| fault::system("map", format_args!("{size} bytes"), why);
-        let whole = usize::try_from(size.saturating_add(behind)).map_err(|why| failed(&why))?;
+        let askew = if kinds.contains(&RamKind::ThpAskew) { ASKEW } else { 0 };
+        let whole = size.saturating_add(behind).saturating_add(askew);
+        let whole = usize::try_from(whole).map_err(|why| failed(&why))?;
         let (base, _) = backing::reserve(whole).map_err(|why| failed(&why))?;
+        let base = base.with_addr(base.addr().saturating_add(askew as usize));
         let ram = Ram { base: base.cast(), size, kinds: kinds.len() as u64, upper_read_only: false };
         let part = size / ram.kinds;
         for (kind, number) in kinds.iter().zip(0..) {
@@ -209,6 +214,8 @@ mod tests {
         assert_eq!(of_upper, (layout::RAM + half, half, half, Flags::ReadOnly));
         assert!(Ram::anonymous(1 << 20).with_read_only_half().is_err() && ram.slots().1.is_none());
         assert_eq!(ram.behind().addr().get() - ram.base.addr().get(), 5 << 20);
+        let askew = Ram::map(&Root::machine(), &[RamKind::ThpAskew], 4 << 20, 0).unwrap();
+        assert_eq!(askew.slots().0.address % HUGE_PAGE, ASKEW);
         // The copy of the program does not fit into the first half.
         let large = [Segment { end: 0x62_0000, ..image[0] }];
         assert!(Parts::of(&ram, &large, 1).is_err() && Ram::map(&Root::machine(), &[], 1 << 20, 0).is_err());

@@ -53,6 +53,22 @@ impl Backing {
         Ok(())
     }
 
+    /// Maps the second quarter of the memory once more, over itself. The kernel divides the VMA for that.
+    pub(super) fn divide(&self) -> Result<(), Failure> {
+        let quarter = self.length / 4;
+        if !quarter.is_multiple_of(rustix::param::page_size()) || quarter == 0 {
+            return Err(fault::invalid(format_args!(
+                "{:#x} bytes are not four times whole pages",
+                self.length
+            )));
+        }
+        let at = self.base.with_addr(self.base.addr().saturating_add(quarter)).as_ptr();
+        let failed = |why| fault::system("map", "a part of a BAR", why);
+        // SAFETY: this process never reads or writes the memory of a backing itself.
+        unsafe { map_at(at, quarter, &self.file, self.offset + quarter as u64) }.map_err(failed)?;
+        Ok(())
+    }
+
     /// Moves the mapping to another address of this process, which is aligned alike.
     pub(super) fn remap(&mut self) -> Result<(), Failure> {
         let reserved = reserve(self.length);
@@ -107,7 +123,7 @@ pub(super) fn ram(root: &Root, kind: RamKind, at: NonNull<c_void>, length: usize
         RamKind::Anonymous => anonymous::map(at, length),
         RamKind::Memfd => memfd::map(at, length),
         RamKind::Hugetlb => hugetlb::map(root, at, length),
-        RamKind::Thp => anonymous::map_advised(at, length, anonymous::HUGE),
+        RamKind::Thp | RamKind::ThpAskew => anonymous::map_advised(at, length, anonymous::HUGE),
         RamKind::NoThp => anonymous::map_advised(at, length, anonymous::SMALL),
     }
 }

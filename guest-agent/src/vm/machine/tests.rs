@@ -23,11 +23,14 @@ struct ThisCpu {
     /// The end of all calls.
     end: Returned,
     slots: Mutex<Vec<(u32, Slot)>>,
+    /// The memslots of which dirty pages may be logged.
+    logged: Mutex<Vec<u32>>,
 }
 
 impl ThisCpu {
     fn new(end: Returned) -> ThisCpu {
-        ThisCpu { buffer: Mutex::new(vec![0; 1 << 17]), end, slots: Mutex::default() }
+        let logged = Mutex::new(vec![memslot::RAM]);
+        ThisCpu { buffer: Mutex::new(vec![0; 1 << 17]), end, slots: Mutex::default(), logged }
     }
 }
 
@@ -51,7 +54,8 @@ impl Calls for ThisCpu {
     /// Like KVM: no dirty pages of a BAR are logged.
     fn set_slot(&self, number: u32, slot: Slot) -> Option<i32> {
         self.slots.lock().unwrap().push((number, slot));
-        (slot.flags == Flags::Log && number != memslot::RAM).then_some(22)
+        let logs = slot.flags == Flags::Log && slot.size > 0;
+        (logs && !self.logged.lock().unwrap().contains(&number)).then_some(22)
     }
 
     fn buffer(&self, _: u32) -> Result<Buffer, Failure> {
@@ -229,7 +233,7 @@ fn a_memslot_is_changed_by_its_number() {
         assert_eq!(operate(nic, operation), Ok(None), "{operation}");
     }
     assert!(operate(Some("0000:00:11.0"), MemslotOperation::Add).is_err());
-    for operation in [MemslotOperation::Remap, MemslotOperation::Replace] {
+    for operation in [MemslotOperation::Remap, MemslotOperation::Replace, MemslotOperation::Divide] {
         assert!(operate(None, operation).unwrap_err().message.contains("RAM"), "{operation}");
     }
     let slots = std::mem::take(&mut *vm.calls.slots.lock().unwrap());
@@ -238,6 +242,7 @@ fn a_memslot_is_changed_by_its_number() {
         slots.iter().map(|(number, slot)| (*number, slot.ipa, slot.size, slot.flags)).collect();
     let expected = [
         (1, bar, BAR_SIZE, Flags::Log),
+        (2, last, BAR_SIZE, Flags::Log),
         (0, layout::RAM, 64 << 20, Flags::Log),
         (1, bar, 0, Flags::None),
         (1, bar, BAR_SIZE, Flags::None),
@@ -248,10 +253,30 @@ fn a_memslot_is_changed_by_its_number() {
         (1, bar, BAR_SIZE, Flags::None),
         (1, bar, 0, Flags::None),
         (1, bar, BAR_SIZE, Flags::None),
+        (1, bar, 0, Flags::None),
+        (1, bar, BAR_SIZE, Flags::None),
     ];
     assert_eq!(seen, expected);
     let moved = vm.devices[0].backing.address();
     assert!(slots[0].1.address != moved && slots.last().unwrap().1.address == moved);
+}
+
+/// KVM may refuse one of the two.
+#[test]
+fn a_log_that_is_accepted_once_is_not_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut vm = vm(folder.path(), Returned::Done);
+    let ask = Memslot { address: nic_address(), operation: MemslotOperation::Log, with: None };
+    for accepts in [1, 2] {
+        *vm.calls.logged.lock().unwrap() = vec![accepts];
+        assert_eq!(vm.memslot(&ask).map(|done| done.errno), Ok(None), "{accepts}");
+    }
+    let last = vm.calls.slots.lock().unwrap().last().map(|(number, slot)| (*number, slot.size));
+    assert_eq!(last, Some((2, 0)), "it is removed again");
+}
+
+fn nic_address() -> Option<String> {
+    Some(GUEST_ADDRESS.into())
 }
 
 #[test]
@@ -272,8 +297,17 @@ fn a_bar_right_behind_ram_has_one_memslot_with_it() {
     let nic = plan.devices[0].slot();
     assert_eq!((nic.ipa, nic.address), (layout::RAM + memory, address + memory));
     let mut vm = Vm::new(plan, ram, ThisCpu::new(Returned::Done));
-    let ask = Memslot { address: Some(GUEST_ADDRESS.into()), operation: MemslotOperation::Log, with: None };
-    assert_eq!(vm.memslot(&ask).unwrap_err().message, "the memslot is joined with another");
+    let mut operate = |operation| vm.memslot(&Memslot { address: nic_address(), operation, with: None });
+    assert_eq!(operate(MemslotOperation::Remove).unwrap_err().message, "the memslot is joined with another");
+    let logged = MemslotDone { operation: MemslotOperation::Log, errno: None };
+    assert_eq!(operate(MemslotOperation::Log), Ok(logged));
+    vm.calls.logged.lock().unwrap().clear();
+    vm.calls.slots.lock().unwrap().clear();
+    let ask = Memslot { address: nic_address(), operation: MemslotOperation::Log, with: None };
+    assert_eq!(vm.memslot(&ask), Ok(MemslotDone { errno: Some(22), ..logged }));
+    let seen: Vec<_> =
+        vm.calls.slots.lock().unwrap().iter().map(|(number, slot)| (*number, slot.size)).collect();
+    assert_eq!(seen, [(memslot::RAM, both), (2, both)]);
     assert!(of(joined(None, "gpu")).unwrap_err().message.contains("gpu"));
     assert!(of(joined(Some("nic"), "nic")).unwrap_err().message.contains("with itself"));
 }

@@ -9,7 +9,7 @@ use crate::record::look::{DecodedLook, GuestTables};
 use crate::record::{At, Record};
 use crate::regions::{RegionKind, RegionName};
 use crate::scenario::{AccessEnd, Exec, Expectation, MemoryType, Promise, Stage2Type};
-use crate::steps::{Ending, ProbeStep, Probed, Step, access_words, probe_words};
+use crate::steps::{Ending, ProbeOutcome, ProbeStep, Probed, Step, access_words, probe_words};
 use crate::witnesses::behaviour::{ending, shows_fault};
 use s2lab_mmu::{Shareability, Stage2Leaf};
 use s2lab_protocol::ProbeKind;
@@ -218,7 +218,18 @@ fn unmet_end(probe: At<'_, Probed>, expected: AccessEnd, record: &Record) -> Opt
         Finding::new(weight, subject, access_words(*kind, guest, device), expected.name(), found)
     };
     match (expected, ending) {
-        (AccessEnd::Ok, Ending::Ok) | (AccessEnd::Fault, Ending::Fault) => None,
+        // KVM gives the guest an abort for a fetch (Linux 6.1 to 7.2 arch/arm64/kvm/mmu.c, user_mem_abort:
+        // -ENOEXEC), whatever the TLB has. So its VMM goes on.
+        (AccessEnd::Fault, Ending::Fault)
+            if *kind == ProbeKind::Fetch && matches!(outcome, ProbeOutcome::GuestEnded(_)) =>
+        {
+            let ended =
+                finding(Weight::Kernel, "the end of its VMM".to_owned()).with([format!("{outcome:?}")]);
+            Some(ended.breaking(Promise::FETCH))
+        }
+        (AccessEnd::Ok, Ending::Ok) | (AccessEnd::Fault, Ending::Fault) | (AccessEnd::Exit, Ending::Exit) => {
+            None
+        }
         (AccessEnd::Fault, Ending::Ok) if let Err(why) = shows_fault(*kind, record) => {
             Some(finding(Weight::Lacking, why))
         }
@@ -229,8 +240,15 @@ fn unmet_end(probe: At<'_, Probed>, expected: AccessEnd, record: &Record) -> Opt
             Some(finding(Weight::Lacking, format!("an earlier probe has ended guest {guest}")))
         }
         _ => {
-            let unmet = finding(Weight::Tables, ending.to_string()).with([format!("{outcome:?}")]);
-            Some(unmet.breaking(Promise::EFFECTIVE))
+            // KVM decides about an exit without the tables.
+            let weight = if expected == AccessEnd::Exit { Weight::Kernel } else { Weight::Tables };
+            let unmet = finding(weight, ending.to_string()).with([format!("{outcome:?}")]);
+            Some(unmet.breaking(match (kind, expected) {
+                (ProbeKind::Fetch, _) => Promise::FETCH,
+                // A store to a read-only memslot is the VMM's.
+                (_, AccessEnd::Exit) => Promise::LOGGING,
+                _ => Promise::EFFECTIVE,
+            }))
         }
     }
 }

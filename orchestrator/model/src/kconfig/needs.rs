@@ -105,7 +105,7 @@ pub static NEEDS: [Need; 21] = [
         need(
             "TRANSPARENT_HUGEPAGE",
             "the VMM gives advice about them",
-            Whose::WithRam(&[RamKind::Thp, RamKind::NoThp]),
+            Whose::WithRam(&[RamKind::Thp, RamKind::NoThp, RamKind::ThpAskew]),
         ),
         Facility::TransparentHugePages,
     ),

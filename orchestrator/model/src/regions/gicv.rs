@@ -9,14 +9,19 @@ use crate::scenario::{Guest, Promise, Vmm, probe_of};
 use s2lab_mmu::{Granule, MemoryType, Stage2Leaf};
 use std::ops::Range;
 
+/// The bytes of it that a guest gets, in whole pages of the host (KVM_VGIC_V2_CPU_SIZE, Linux 6.1 to 7.2
+/// arch/arm64/include/uapi/asm/kvm.h).
+const GIVEN: u64 = 8 << 10;
+
 /// The pages that KVM maps as the CPU interface of a guest with a GICv2 (arch/arm64/kvm/vgic/vgic-v2.c,
 /// vgic_v2_map_resources, by kvm_phys_addr_ioremap). No VMA is behind them, so no flag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Gicv;
 
 impl RegionKind for Gicv {
-    fn places(&self, around: &Surroundings, _: Granule) -> Vec<Range<u64>> {
-        around.gicv.iter().cloned().collect()
+    fn places(&self, around: &Surroundings, granule: Granule) -> Vec<Range<u64>> {
+        let given = GIVEN.max(1 << granule.bits());
+        around.gicv.iter().map(|whole| whole.start..whole.start.saturating_add(given)).collect()
     }
 
     fn leaves<'s>(&self, seen: &'s GuestTables) -> &'s [Stage2Leaf] {

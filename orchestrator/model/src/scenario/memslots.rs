@@ -1,13 +1,16 @@
 //! Checks of the step `memslot`: its guest must have the VMM, the region and the other device, and
 //! no access may come that the memslot does not allow.
 
-use super::RAM;
 use super::backing::read_only_regions;
 use super::mte;
-use super::parts::{Parts, Step};
+use super::parts::{Parts, Step, size};
+use super::{RAM, Size};
 use crate::diagnostic::Sink;
 use crate::yaml::Node;
 use std::collections::{BTreeMap, BTreeSet};
+
+/// The least size of a BAR whose VMA is divided: four of the largest pages of a host.
+const LEAST_DIVIDED: u64 = 4 * (64 << 10);
 
 /// The state of a memslot that does not allow every access.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +31,7 @@ pub(super) fn check(parts: &Parts<'_>, sink: &mut Sink<'_>) {
     };
     let tagged: BTreeSet<&str> = parts.owner.keys().copied().filter(tagged).collect();
     states.extend(tagged.iter().map(|of| (*of, State::Removed)));
+    let mut replaced = BTreeSet::new();
     for step in &parts.steps {
         if step.kind != "memslot" {
             accesses(step, &states, sink);
@@ -55,7 +59,7 @@ pub(super) fn check(parts: &Parts<'_>, sink: &mut Sink<'_>) {
             ("remove", _) => drop(states.insert(of, State::Removed)),
             ("read-only", _) => drop(states.insert(of, State::ReadOnly)),
             // Both remove the memslot and add it as it was first.
-            ("remap" | "move", Some(State::ReadOnly)) if !read_only.contains(of) => {
+            ("remap" | "move" | "divide", Some(State::ReadOnly)) if !read_only.contains(of) => {
                 let message = format!("`do: {operation}` of a read-only memslot");
                 sink.error_help(
                     step.span.clone(),
@@ -63,8 +67,22 @@ pub(super) fn check(parts: &Parts<'_>, sink: &mut Sink<'_>) {
                     "write steps with `do: remove` and `do: add` before it",
                 );
             }
+            ("divide", _) if replaced.contains(of) => {
+                let message = format!("another BAR is behind the memslot of `{of}`");
+                sink.error_help(step.span.clone(), message, "divide the BAR before `do: replace`");
+            }
+            ("divide", _) => divided(parts, step, sink),
+            ("replace", _) => drop(replaced.insert(of)),
             _ => {}
         }
+    }
+}
+
+fn divided(parts: &Parts<'_>, step: &Step<'_>, sink: &mut Sink<'_>) {
+    let bar = || size(parts.devices.as_ref()?.get(step.word("of")?)?.node.get("bar"));
+    if bar().is_some_and(|bar| bar < LEAST_DIVIDED) {
+        let message = format!("a BAR that is divided has {} or more", Size(LEAST_DIVIDED));
+        sink.error_help(step.span.clone(), message, "pages of a host may have 64K");
     }
 }
 

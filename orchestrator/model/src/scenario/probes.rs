@@ -13,6 +13,8 @@ pub enum AccessEnd {
     Ok,
     /// The guest gets a signal or its VMM stops; neither is promised.
     Fault,
+    /// The VMM gets the access, as one to memory that it emulates. Only the built-in VMM shows it.
+    Exit,
 }
 
 impl AccessEnd {
@@ -21,6 +23,7 @@ impl AccessEnd {
         match self {
             AccessEnd::Ok => "ok",
             AccessEnd::Fault => "fault",
+            AccessEnd::Exit => "exit",
         }
     }
 }

@@ -48,6 +48,8 @@ impl Promise {
     pub const UNFLAGGED: Promise = Promise(5);
     /// I6, about the result of both stages.
     pub const EFFECTIVE: Promise = Promise(6);
+    /// I7, about instruction fetches from a BAR.
+    pub const FETCH: Promise = Promise(7);
     /// I9, about the BAR after a reset.
     pub const RESET: Promise = Promise(9);
     /// I10, about dirty logging.

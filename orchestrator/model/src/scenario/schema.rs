@@ -100,6 +100,7 @@ pub(crate) fn memslot_operation(_: &mut SchemaGenerator) -> Schema {
         {"const": "remap", "description": "The VMM moves its mapping by mremap, and the memslot with it."},
         {"const": "replace", "description": "The VMM maps the BAR of `with` over that of the memslot, which stays."},
         {"const": "fork", "description": "The VMM forks, and pages of RAM are copied when they are written to. Only of `ram`."},
+        {"const": "divide", "description": "The VMM maps the second quarter of the BAR once more: three VMAs."},
     ]})
 }
 
@@ -111,6 +112,7 @@ pub(super) fn ram(_: &mut SchemaGenerator) -> Schema {
         {"const": "hugetlb", "description": "Pages of 2M from hugetlbfs."},
         {"const": "thp", "description": "Anonymous memory with MADV_HUGEPAGE."},
         {"const": "no-thp", "description": "Anonymous memory with MADV_NOHUGEPAGE."},
+        {"const": "thp-askew", "description": "As thp, at an address that differs from the IPA within 2M."},
     ]});
     json_schema!({"anyOf": [kind, {"type": "array", "items": kind, "minItems": 1, "maxItems": 2, "uniqueItems": true}]})
 }

@@ -144,6 +144,8 @@ pub struct ProbeLine {
 pub enum Ending {
     Ok,
     Fault,
+    /// KVM_RUN gave the access to the VMM, which does not answer it.
+    Exit,
     /// The access completed, but the bytes read back are wrong.
     Wrong,
     /// The guest's CPU does not have the instruction.
@@ -153,8 +155,8 @@ pub enum Ending {
 }
 
 impl Ending {
-    pub(crate) const ALL: [Ending; 5] =
-        [Ending::Ok, Ending::Fault, Ending::Wrong, Ending::Unsupported, Ending::NotDone];
+    pub(crate) const ALL: [Ending; 6] =
+        [Ending::Ok, Ending::Fault, Ending::Exit, Ending::Wrong, Ending::Unsupported, Ending::NotDone];
 }
 
 impl fmt::Display for Ending {
@@ -162,6 +164,7 @@ impl fmt::Display for Ending {
         f.write_str(match self {
             Ending::Ok => "ok",
             Ending::Fault => "fault",
+            Ending::Exit => "exit",
             Ending::Wrong => "wrong",
             Ending::Unsupported => "unsupported",
             Ending::NotDone => "not done",

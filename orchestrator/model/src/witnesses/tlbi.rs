@@ -22,6 +22,7 @@ const MOST_INSTRUCTIONS: usize = 1 << 16;
 /// - of its IPA, or of the guest's VMID, or of all VMIDs, with the guest's VMID in VTTBR_EL2;
 /// - with the level of the leaf as hint, or without a hint, and for the granule of the tables;
 /// - that reaches all CPUs;
+/// - and of the tables above without a hint;
 /// - and after it one of stage 1 of the VMID, because a TLB may have combined both stages (DDI 0487,
 ///   D8, "TLB maintenance instructions"; Linux 6.1 to 7.2 arch/arm64/kvm/hyp/vhe/tlb.c and
 ///   hyp/nvhe/tlb.c, __kvm_tlb_flush_vmid_ipa and __kvm_tlb_flush_vmid_range).

@@ -26,6 +26,7 @@ const CODE: u64 = 0x4100_0000;
 /// A page in the kernel's data, where its zero page is.
 const ZERO_PAGE: u64 = 0x4210_0000;
 const LEVEL_3: u64 = 3;
+const DEVICE_PAGE: u64 = DEVICE_BLOCK | 2;
 /// The device's BAR 0.
 const OTHER_BAR: u64 = 0x1000_0000;
 
@@ -60,6 +61,20 @@ pub(super) fn fails(story: &Story, words: &str) {
     let (verdict, texts) = texts(story);
     assert_eq!(verdict, Some(Verdict::Fail), "{texts:#?}");
     assert!(texts.iter().any(|text| text.contains(words)), "{words:?} in {texts:#?}");
+}
+
+/// A guest has two pages of a GICv2.
+#[test]
+fn a_page_behind_the_cpu_interface_is_foreign() {
+    let page = |number: u64| (0x801_0000 + (number << 12), 0x804_0000 + (number << 12), LEVEL_3, DEVICE_PAGE);
+    let with_gic = |pages: u64| {
+        let leaves: Vec<_> = (0..pages).map(page).collect();
+        let mut story = story(&with(&leaves));
+        story.cell.resolved.host.gic = Gic::V2;
+        story
+    };
+    passes(&with_gic(2));
+    fails(&with_gic(3), "1 leaves in neither RAM nor a BAR");
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Required observations, and the ends of attempts and runs.
 
 use super::*;
+use crate::scenario::{AccessEnd, Promise};
+use s2lab_protocol::ProbeKind;
 
 #[test]
 fn every_observation_must_be_there_once() {
@@ -266,6 +268,58 @@ fn every_end_of_a_guest_is_a_fault() {
     for outcome in [signal(), ProbeOutcome::GuestEnded(exited)] {
         assert_eq!(verdict(&Story::before().edit(probe_ends(outcome))), pass("before the series"));
     }
+}
+
+/// KVM gives the VMM a store to a read-only memslot.
+#[test]
+fn an_exit_of_the_built_in_vmm_is_another_end() {
+    let stopped = |state: &str| {
+        let detail = "KVM_RUN".to_owned();
+        ProbeOutcome::GuestEnded(GuestEnd::Stopped { state: state.into(), detail })
+    };
+    let exit = |state| Story::after().edit(probe_ends(stopped(state)));
+    found(&exit(s2lab_protocol::UNEXPECTED_EXIT), Verdict::Fail, &["expected ok, found exit"]);
+    let expects_exit = |mut story: Story| {
+        for expectation in &mut story.cell.resolved.expect {
+            expectation.unaligned = expectation.unaligned.map(|_| AccessEnd::Exit);
+        }
+        story.cell.resolved.promises.insert(Promise::LOGGING);
+        story
+    };
+    let good = expects_exit(exit(s2lab_protocol::UNEXPECTED_EXIT));
+    assert!(matches!(verdict(&good), Some(Verdict::Pass { .. })), "{:#?}", good.attempt().judgement.findings);
+    let failed = expects_exit(exit("kvm-run-failed"));
+    found(&failed, Verdict::Fail, &["expected exit, found fault"]);
+    assert_eq!(failed.attempt().judgement.findings[0].promise, Some(Promise::LOGGING));
+}
+
+/// An instruction fetch from a BAR is the guest's abort, and its VMM goes on.
+#[test]
+fn a_fetch_does_not_end_a_vmm() {
+    let fetch = |outcome| {
+        let mut story = Story::before().edit(probe_ends(outcome)).edit(|event| {
+            if let Event::Observed { data: Observation::Probed(probed), .. } = event {
+                probed.kind = ProbeKind::Fetch;
+            }
+        });
+        for step in &mut story.cell.resolved.steps {
+            if let Step::Probe(probe) = step {
+                probe.kind = ProbeKind::Fetch;
+            }
+        }
+        for expectation in &mut story.cell.resolved.expect {
+            expectation.fetch = expectation.unaligned.take().map(|_| AccessEnd::Fault);
+        }
+        story.cell.resolved.promises.insert(Promise::FETCH);
+        story
+    };
+    let good = fetch(signal());
+    assert!(matches!(verdict(&good), Some(Verdict::Pass { .. })), "{:#?}", good.attempt().judgement.findings);
+    let (state, detail) = ("kvm-run-failed".to_owned(), "Bad address".to_owned());
+    let story = fetch(ProbeOutcome::GuestEnded(GuestEnd::Stopped { state, detail }));
+    found(&story, Verdict::Fail, &["fetch by g0 from nic", "found the end of its VMM"]);
+    let judgement = story.attempt().judgement;
+    assert!(judgement.findings.iter().any(|finding| finding.promise == Some(Promise::FETCH)));
 }
 
 #[test]

@@ -24,6 +24,7 @@ const TGE: u64 = 1 << 27;
 /// The level hint 2 of 4K tables.
 const LEVEL_2: u64 = 0b0110 << 44;
 const LEVEL_3: u64 = 0b0111 << 44;
+const LEVEL_1: u64 = 0b0101 << 44;
 const BLOCK: u64 = BAR_IPA >> 12;
 
 fn traced(word: u64, operand: u64) -> TracedTlbi {
@@ -138,6 +139,10 @@ fn a_missing_invalidation_is_found() {
 fn a_wrong_hint_is_found() {
     let level = left(&[traced(IPAS2E1IS, BLOCK | LEVEL_3), stage1()]);
     assert_eq!(level, "IPAS2E1IS with level hint 3");
+    // The leaf goes, and the table above it may stay.
+    let block = traced(IPAS2E1IS, BLOCK | LEVEL_2);
+    let table = left(&[block, stage1(), traced(IPAS2E1IS, BLOCK | LEVEL_1), stage1()]);
+    assert_eq!(table, "IPAS2E1IS of the table above with a level hint");
     let range = 1 << 46 | 2 << 44 | 1 << 39 | 3 << 37 | BLOCK;
     assert_eq!(left(&[traced(RIPAS2E1IS, range), stage1()]), "RIPAS2E1IS with level hint 3");
     let granule = left(&[traced(IPAS2E1IS, BLOCK | 0b1010 << 44), stage1()]);
