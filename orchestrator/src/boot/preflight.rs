@@ -45,10 +45,7 @@ pub enum Finding {
         free: u64,
     },
     /// The archive of the kernel's modules cannot be read.
-    Modules {
-        path: PathBuf,
-        source: io::Error,
-    },
+    Modules { path: PathBuf, source: io::Error },
 }
 
 impl Finding {

@@ -39,7 +39,9 @@ fn arguments(spec: &StartGuest, [link, qmp]: [RawFd; 2]) -> Result<Vec<String>, 
 }
 
 /// Checks that QEMU can run the guest, and that nothing in the request adds options.
-fn check(StartGuest { name, ram, upper_read_only, mte, devices, joined, .. }: &StartGuest) -> Result<(), Failure> {
+fn check(
+    StartGuest { name, ram, upper_read_only, mte, devices, joined, .. }: &StartGuest,
+) -> Result<(), Failure> {
     let read_only = *upper_read_only || devices.iter().any(|device| device.read_only);
     if *ram != [RamKind::Anonymous] || joined.is_some() || read_only || *mte {
         return Err(fault::invalid(format_args!("QEMU decides about the memory of guest {name}")));
