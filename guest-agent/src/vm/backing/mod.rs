@@ -56,7 +56,7 @@ impl Backing {
     /// Maps the second quarter of the memory once more, over itself. The kernel divides the VMA for that.
     pub(super) fn divide(&self) -> Result<(), Failure> {
         let quarter = self.length / 4;
-        if !quarter.is_multiple_of(rustix::param::page_size()) || quarter == 0 {
+        if quarter % rustix::param::page_size() != 0 || quarter == 0 {
             return Err(fault::invalid(format_args!(
                 "{:#x} bytes are not four times whole pages",
                 self.length
