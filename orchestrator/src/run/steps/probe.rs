@@ -3,7 +3,10 @@
 use super::super::{cell::CellContext, stages::Stop};
 use crate::host::{deadlines::Deadline, link::LinkError};
 use s2lab_model::steps::{Observation, ProbeOutcome, ProbeStep, Probed};
-use s2lab_protocol::ask::{Probe, ProbeEnd};
+use s2lab_protocol::{
+    ProbeKind,
+    ask::{Probe, ProbeEnd},
+};
 
 /// The offset of the access in the BAR.
 const PROBE_OFFSET: u64 = 64;
@@ -22,7 +25,9 @@ impl CellContext<'_, '_> {
             self.ended_by_probe.insert(step.guest.clone());
         }
         let completed = matches!(outcome, ProbeOutcome::Answered(ProbeEnd::Ok | ProbeEnd::Wrong));
-        let arrived = !completed && self.around_probe(index, &step.device)? != before;
+        // Before a fetch the guest stores the instruction.
+        let stores = step.kind != ProbeKind::Fetch;
+        let arrived = stores && !completed && self.around_probe(index, &step.device)? != before;
         let ProbeStep { guest, device, map, kind } = step.clone();
         self.observed(index, Observation::Probed(Probed { guest, device, map, kind, outcome, arrived }));
         Ok(())
