@@ -111,7 +111,7 @@ pub enum RamKind {
     Thp,
     /// Anonymous memory with MADV_NOHUGEPAGE.
     NoThp,
-    /// As [`RamKind::Thp`], at an address that differs from the IPA within a block of 2 MiB.
+    /// Memory like that of [`RamKind::Thp`], at an address that differs from the IPA within a block of 2 MiB.
     ThpAskew,
 }
 

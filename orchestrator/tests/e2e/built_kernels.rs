@@ -83,7 +83,7 @@ fn mutants_are_caught_by_the_promise_that_they_break() {
     for line in [
         "linux-6.1-wc none - passes",
         "linux-6.1-wc reset-keeps-mapping I9 caught",
-        "linux-6.1-wc nc-as-gre I1 I6 caught",
+        "linux-6.1-wc nc-as-gre I1 I6 I10 caught",
         "whole-bar: I1, stage2 of nic at look stored, guest g0: expected Normal-NC, found Device-GRE",
         "linux-6.1-wc tlbi-wrong-level I9 caught",
         "whole-bar: I9, step 2, TLB invalidation of nic ",

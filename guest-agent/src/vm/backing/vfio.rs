@@ -32,7 +32,7 @@ pub(super) fn map_platform(root: &Root, name: &Name, region: Bar) -> Result<Back
 struct Way<'a> {
     device: &'a dyn Display,
     iommu: Iommu,
-    /// What refuses if a call fails.
+    /// The facility that refuses if a call fails.
     facility: Facility,
 }
 

@@ -45,8 +45,8 @@ struct Purpose {
     name: &'static str,
     /// The purpose of the compiler, for an error.
     builds: &'static str,
-    /// The compiler for arm64, on other machines.
-    compiler: &'static Group,
+    /// The compiler for arm64 and what it needs, on other machines.
+    compiler: &'static [&'static Group],
     /// The compiler must have a static C library.
     links: bool,
 }
@@ -55,14 +55,14 @@ const KERNELS: Purpose = Purpose {
     what: "the tools that build kernels",
     name: "kernel",
     builds: "build kernels for arm64",
-    compiler: &COMPILER,
+    compiler: &[&COMPILER],
     links: false,
 };
 const PROGRAMS: Purpose = Purpose {
     what: "the tools that build programs for arm64",
     name: "programs",
     builds: "build programs for arm64",
-    compiler: &COMPILER_WITH_LIBC,
+    compiler: &[&COMPILER, &C_LIBRARY],
     links: true,
 };
 
@@ -101,25 +101,9 @@ const COMPILER: Group = Group {
     renamed: &[("aarch64-linux-gnu-gcc", "aarch64-linux-gnu-gcc-12")],
     libraries: true,
 };
-/// The same with a C library.
-const COMPILER_WITH_LIBC: Group = Group {
-    packages: &[
-        "gcc-12-aarch64-linux-gnu",
-        "cpp-12-aarch64-linux-gnu",
-        "libgcc-12-dev-arm64-cross",
-        "libc6-dev-arm64-cross",
-        "binutils-aarch64-linux-gnu",
-        "libbinutils",
-        "libgmp10",
-        "libisl23",
-        "libjansson4",
-        "libmpc3",
-        "libmpfr6",
-        "libzstd1",
-        "zlib1g",
-    ],
-    ..COMPILER
-};
+/// The C library of programs.
+const C_LIBRARY: Group =
+    Group { programs: &[], packages: &["libc6-dev-arm64-cross"], renamed: &[], libraries: false };
 const OTHERS: [Group; 3] = [
     Group {
         programs: &["flex", "bison"],
@@ -198,7 +182,7 @@ impl Cache {
                 let (program, purpose) = (format!("{cross}gcc"), purpose.builds.to_owned());
                 return Err(CacheError::NoProgram { program, purpose });
             }
-            groups.insert(0, purpose.compiler);
+            groups.splice(..0, purpose.compiler.iter().copied());
         }
         let names: Vec<String> =
             groups.iter().flat_map(|g| g.packages).map(|name| (*name).to_owned()).collect();
@@ -214,9 +198,10 @@ impl Cache {
         let digest = match own {
             Some(version) => digest::bytes(version.as_bytes()),
             None => {
-                let of_compiler =
-                    debs.iter().filter(|d| purpose.compiler.packages.contains(&d.name.as_str()));
-                digest::inputs(&of_compiler.collect::<Vec<_>>())?
+                let is_compiler = |deb: &&Deb| {
+                    purpose.compiler.iter().any(|group| group.packages.contains(&deb.name.as_str()))
+                };
+                digest::inputs(&debs.iter().filter(is_compiler).collect::<Vec<_>>())?
             }
         };
         Ok(Plan { purpose, scope, groups, debs, cross, digest })
