@@ -242,7 +242,7 @@ fn a_memslot_is_changed_by_its_number() {
         slots.iter().map(|(number, slot)| (*number, slot.ipa, slot.size, slot.flags)).collect();
     let expected = [
         (1, bar, BAR_SIZE, Flags::Log),
-        (2, last, BAR_SIZE, Flags::Log),
+        (3, last, BAR_SIZE, Flags::Log),
         (0, layout::RAM, 64 << 20, Flags::Log),
         (1, bar, 0, Flags::None),
         (1, bar, BAR_SIZE, Flags::None),
@@ -267,12 +267,12 @@ fn a_log_that_is_accepted_once_is_not_refused() {
     let folder = tempfile::tempdir().unwrap();
     let mut vm = vm(folder.path(), Returned::Done);
     let ask = Memslot { address: nic_address(), operation: MemslotOperation::Log, with: None };
-    for accepts in [1, 2] {
+    for accepts in [1, 3] {
         *vm.calls.logged.lock().unwrap() = vec![accepts];
         assert_eq!(vm.memslot(&ask).map(|done| done.errno), Ok(None), "{accepts}");
     }
     let last = vm.calls.slots.lock().unwrap().last().map(|(number, slot)| (*number, slot.size));
-    assert_eq!(last, Some((2, 0)), "it is removed again");
+    assert_eq!(last, Some((3, 0)), "it is removed again");
 }
 
 fn nic_address() -> Option<String> {
@@ -307,7 +307,7 @@ fn a_bar_right_behind_ram_has_one_memslot_with_it() {
     assert_eq!(vm.memslot(&ask), Ok(MemslotDone { errno: Some(22), ..logged }));
     let seen: Vec<_> =
         vm.calls.slots.lock().unwrap().iter().map(|(number, slot)| (*number, slot.size)).collect();
-    assert_eq!(seen, [(memslot::RAM, both), (2, both)]);
+    assert_eq!(seen, [(memslot::RAM, both), (3, both)]);
     assert!(of(joined(None, "gpu")).unwrap_err().message.contains("gpu"));
     assert!(of(joined(Some("nic"), "nic")).unwrap_err().message.contains("with itself"));
 }

@@ -21,6 +21,11 @@ fn word() -> impl Strategy<Value = Word> {
     prop_oneof!["[a-z0-9-]{1,8}", ".*"].prop_map(|text| Word::new(&text))
 }
 
+/// Returns names, as operations and regions have them: a comma ends one in a list.
+fn name() -> impl Strategy<Value = Word> {
+    "[a-z0-9-]{1,8}".prop_map(|text| Word::new(&text))
+}
+
 pub(crate) fn text() -> impl Strategy<Value = Text> {
     prop_oneof!["[a-z ,:]{1,12}", ".*"].prop_map(|text| Text::new(&text))
 }
@@ -307,7 +312,7 @@ prop_compose! {
         device in word(),
         rounds: u32,
         seed: u32,
-        operations in vec((word(), word()), 0..4),
+        operations in vec((name(), name()), 0..4),
     ) -> WhileLine {
         WhileLine { guest, device, rounds, seed, operations }
     }
