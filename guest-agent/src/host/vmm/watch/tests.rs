@@ -174,8 +174,12 @@ fn the_built_in_vmm_reports_by_itself() {
 
 #[test]
 fn a_vm_that_does_not_start_has_a_reason_and_no_end() {
-    let mut play = play_as(Channel::builtin(), "read line; exit 1");
+    let folder = tempfile::tempdir().unwrap();
+    let said = folder.path().join("said");
+    let script = format!("until [ -e {} ]; do sleep 0.01; done; exit 1", said.display());
+    let mut play = play_as(Channel::builtin(), &script);
     play.say(r#"{"not-started": {"kind": {"refused": "kvm"}, "message": "no VM"}}"#);
+    std::fs::write(said, "").unwrap();
     let why = play.started.recv_timeout(Duration::from_secs(10)).unwrap().unwrap_err();
     let kind = s2lab_protocol::FailureKind::Refused(s2lab_protocol::Facility::Kvm);
     let failure = s2lab_protocol::Failure { kind, message: "no VM".into() };
