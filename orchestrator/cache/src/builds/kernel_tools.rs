@@ -68,22 +68,21 @@ const PROGRAMS: Purpose = Purpose {
 
 /// The static C library that a compiler must find to link programs.
 const LIBC: &str = "libc.a";
-const CROSS_PROGRAMS: &[&str] = &[
-    "aarch64-linux-gnu-gcc",
-    "aarch64-linux-gnu-ld",
-    "aarch64-linux-gnu-as",
-    "aarch64-linux-gnu-ar",
-    "aarch64-linux-gnu-nm",
-    "aarch64-linux-gnu-objcopy",
-    "aarch64-linux-gnu-objdump",
-    "aarch64-linux-gnu-ranlib",
-    "aarch64-linux-gnu-readelf",
-    "aarch64-linux-gnu-strip",
-];
 
 /// The compiler and its binutils. It needs no libraries of its own: kernels use none.
 const COMPILER: Group = Group {
-    programs: CROSS_PROGRAMS,
+    programs: &[
+        "aarch64-linux-gnu-gcc",
+        "aarch64-linux-gnu-ld",
+        "aarch64-linux-gnu-as",
+        "aarch64-linux-gnu-ar",
+        "aarch64-linux-gnu-nm",
+        "aarch64-linux-gnu-objcopy",
+        "aarch64-linux-gnu-objdump",
+        "aarch64-linux-gnu-ranlib",
+        "aarch64-linux-gnu-readelf",
+        "aarch64-linux-gnu-strip",
+    ],
     packages: &[
         "gcc-12-aarch64-linux-gnu",
         "cpp-12-aarch64-linux-gnu",
