@@ -7,7 +7,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a benchmark ends at the first thing that is wrong")]
 
-use serde_json::Value;
+use s2lab_protocol::{
+    AssignKind, By, Manner, MapKind, ProbeKind, VmmKind,
+    ask::{Ask, AssignedDevice, Bind, EndCell, Finish, Probe, Request, Reset, StartGuest, StopGuest, Store},
+};
+use serde_json::{Value, json};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -21,6 +25,12 @@ const KEY: &str = "vfio-pci-bar@debian-6.12";
 const TURNS: usize = 5;
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/cell/plain.py");
 const LAB: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+const GUEST: &str = "g0";
+const NIC: &str = "nic";
+/// The root port above the device, and the device behind it.
+const PORT: &str = "0000:00:08.0";
+const HOST_ADDRESS: &str = "0000:01:00.0";
+const GUEST_SLOT: u8 = 0x10;
 /// The time between two samples.
 const SAMPLE: Duration = Duration::from_millis(20);
 
@@ -94,7 +104,8 @@ fn pause(run: &Path) -> u64 {
     pauses.filter_map(digits).max().unwrap()
 }
 
-/// Keeps the command line and the initramfs of the QEMU that s2lab has started, once there is one.
+/// Keeps the command line and the initramfs of the QEMU that s2lab has started, once there is one, and the
+/// requests of its cell.
 fn capture(s2lab: u32, captured: &Path) -> bool {
     let Some((process, argv)) = qemu(s2lab) else { return false };
     let arguments: Vec<&[u8]> = argv.split(|byte| *byte == 0).collect();
@@ -102,8 +113,79 @@ fn capture(s2lab: u32, captured: &Path) -> bool {
     let descriptor = String::from_utf8(arguments[place + 1].to_vec()).unwrap();
     let descriptor = descriptor.strip_prefix("/proc/self").unwrap();
     fs::copy(format!("{}{descriptor}", process.display()), captured.join("initramfs")).unwrap();
+    fs::write(captured.join("requests"), requests(nonce(&argv)).to_string()).unwrap();
     fs::write(captured.join("argv"), argv).unwrap();
     true
+}
+
+/// Returns the nonce of the cell, from the command line of its host's kernel.
+fn nonce(argv: &[u8]) -> u64 {
+    let text = String::from_utf8_lossy(argv);
+    let (_, rest) = text.split_once("s2lab.nonce=").unwrap();
+    u64::from_str_radix(rest.split([' ', '\0']).next().unwrap(), 16).unwrap()
+}
+
+/// Returns the requests of the cell, but for those of its looks and witnesses, each with its receiver.
+fn requests(nonce: u64) -> Value {
+    let host = |request: Request| json!({"to": "host", "request": request});
+    let guest = |request: Request| json!({"to": {"guest": GUEST}, "request": request});
+    let start = StartGuest {
+        name: GUEST.into(),
+        vmm: VmmKind::Qemu,
+        nonce,
+        memory_mib: 256,
+        cpus: 1,
+        ram: vec![],
+        upper_read_only: false,
+        mte: false,
+        devices: vec![AssignedDevice {
+            device: NIC.into(),
+            kind: AssignKind::VfioPci,
+            host_address: HOST_ADDRESS.into(),
+            guest_slot: GUEST_SLOT,
+            read_only: false,
+        }],
+        joined: None,
+    };
+    json!([
+        host(wire(Bind { device: NIC.into(), port: PORT.into(), kind: AssignKind::VfioPci })),
+        host(wire(start)),
+        guest(wire(store(8))),
+        guest(wire(store(16))),
+        guest(wire(store(64))),
+        host(wire(Reset { guest: GUEST.into(), device: NIC.into() })),
+        guest(wire(store(8))),
+        guest(wire(Probe {
+            address: guest_address(),
+            map: MapKind::Wc,
+            kind: ProbeKind::Store,
+            offset: 64
+        })),
+        host(wire(StopGuest { guest: GUEST.into() })),
+        host(wire(EndCell { nonce })),
+        host(wire(Finish {})),
+    ])
+}
+
+fn wire(ask: impl Ask) -> Request {
+    ask.request().into()
+}
+
+fn guest_address() -> String {
+    format!("0000:00:{GUEST_SLOT:02x}.0")
+}
+
+fn store(width: u32) -> Store {
+    Store {
+        device: NIC.into(),
+        address: guest_address(),
+        map: MapKind::Wc,
+        width,
+        by: By::usual(width),
+        manner: Manner::default(),
+        bytes: 1 << 20,
+        seed: width.into(),
+    }
 }
 
 /// Returns the QEMU of a host that is a descendant of the process, with its command line.

@@ -2,8 +2,8 @@
 """Runs the work of a cell without s2lab: the same QEMU, images and requests, and nothing else.
 
 plain.py FOLDER VERSION: FOLDER has `argv`, the command line of the QEMU of a cell, its arguments ended
-by NUL, and `initramfs`; VERSION is that of the protocol. `cargo bench --bench cell` makes both. The
-script looks at no table and judges nothing. It exits with 0 if each request was answered well and the
+by NUL, `initramfs`, and `requests`, a list of those to the agents; VERSION is that of the protocol.
+`cargo bench --bench cell` makes them. The script looks at no table and judges nothing. It exits with 0 if each request was answered well and the
 host has powered off.
 """
 import json
@@ -17,9 +17,6 @@ import zlib
 VERSION = int(sys.argv[2])
 HEADER = 12
 LIMIT_S = 120  # for each wait
-GUEST = {"guest": "g0"}
-SLOT = "0000:00:10.0"
-MANNER = {"order": "sequential", "seed": 1, "barrier": "none", "from": 0, "chunk": 64, "vcpus": 1}
 
 
 class Port:
@@ -51,9 +48,9 @@ class Port:
     def hello(self, sender):
         self.until(lambda frame: True if frame["from"] == sender and "hello" in frame["body"].get("notice", {}) else None)
 
-    def ask(self, to, level, request):
+    def ask(self, to, request):
         self.id += 1
-        body = {"request": {"id": self.id, "request": {level: request}}}
+        body = {"request": {"id": self.id, "request": request}}
         frame = {"version": VERSION, "nonce": self.nonce, "seq": self.seq, "from": "lab", "to": to, "body": body}
         self.seq += 1
         data = json.dumps(frame).encode()
@@ -63,14 +60,6 @@ class Port:
         result = self.until(own)["result"]
         if "Ok" not in result:
             sys.exit(f"{request}: {result}")
-        return result["Ok"]
-
-    def host(self, request):
-        return self.ask("host", "host", request)
-
-    def store(self, width, by, bytes):
-        store = {"device": "nic", "address": SLOT, "map": "wc", "width": width, "by": by, "manner": MANNER, "bytes": bytes, "seed": width}
-        self.ask(GUEST, "guest", {"store": store})
 
 
 def start(folder):
@@ -122,17 +111,12 @@ def main():
         for command in ("qmp_capabilities", "cont"):
             streams["qmp"].sendall(json.dumps({"execute": command}).encode())
         port.hello("host")
-        nic = port.host({"bind": {"device": "nic", "port": "0000:00:08.0", "driver": "vfio-pci"}})
-        devices = [{"device": "nic", "host_address": nic["address"], "guest_slot": 0x10}]
-        port.host({"start-guest": {"name": "g0", "memory_mib": 256, "cpus": 1, "devices": devices}})
-        port.hello(GUEST)
-        for width, by in ((8, "str"), (16, "stp"), (64, "stp")):
-            port.store(width, by, 1 << 20)
-        port.host({"reset": {"guest": "g0", "device": "nic"}})
-        port.store(8, "str", 1 << 20)
-        port.ask(GUEST, "guest", {"probe": {"address": SLOT, "map": "wc", "kind": "store", "offset": 64}})
-        port.host({"stop-guest": {"guest": "g0"}})
-        port.host({"finish": {}})
+        with open(f"{sys.argv[1]}/requests") as file:
+            requests = json.load(file)
+        for each in requests:
+            port.ask(each["to"], each["request"])
+            if "start-guest" in each["request"].get("host", {}):
+                port.hello({"guest": "g0"})
         sys.exit(qemu.wait(LIMIT_S))
     finally:
         qemu.kill()
