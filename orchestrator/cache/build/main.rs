@@ -3,6 +3,7 @@
 
 mod files;
 mod programs;
+mod reports;
 
 use std::{env, error::Error, fmt::Write as _, fs, path::Path};
 
@@ -17,6 +18,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     for part in LAB {
         files::below(&checkout, part, &mut lab)?;
     }
+    let defaults = reports::defaults(&fs::read_to_string(checkout.join("images/kernels.yaml"))?)?;
+    lab.retain(|file| reports::is_carried(&file.path, &defaults, &checkout));
     let mut tables = String::new();
     table(&mut tables, "LAB", &lab)?;
     table(&mut tables, "AGENT", &programs::source(&programs::AGENT, &checkout, out)?)?;

@@ -148,6 +148,22 @@ mod tests {
     }
 
     #[test]
+    fn only_reports_of_default_cells_are_carried() {
+        let kernels = include_str!("../../../images/kernels.yaml");
+        let kernels = s2lab_model::kernel::load("kernels.yaml", kernels).unwrap();
+        let text = |path: &str| carried::LAB.iter().any(|file| file.path == path);
+        let reports: Vec<_> =
+            carried::LAB.iter().filter_map(|file| file.path.strip_prefix("reports/")).collect();
+        assert!(!reports.is_empty());
+        for report in reports {
+            let (scenario, file) = report.split_once('/').unwrap();
+            let kernel = file.trim_end_matches(".txt").split('+').next().unwrap();
+            assert!(kernels.default.iter().any(|default| default == kernel), "{report}");
+            assert!(text(&format!("scenarios/{scenario}.yaml")), "{report}");
+        }
+    }
+
+    #[test]
     fn nothing_is_left_of_one_that_could_not_be_made() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("file");
