@@ -57,6 +57,8 @@ pub struct BootFiles {
 #[derive(Clone, Copy)]
 pub struct KernelSources<'a> {
     pub listed: &'a Kernels,
+    /// The name of the kernel that guests boot.
+    pub guest: &'a str,
     /// The folder of `kernels.yaml`.
     pub folder: &'a Path,
     pub chosen: &'a [CustomKernel],
@@ -97,13 +99,13 @@ impl BootFiles {
         cells: &[PlannedCell],
         late: &BTreeSet<String>,
     ) -> Result<Self, CacheError> {
-        let KernelSources { listed, folder, chosen, checked } = sources;
+        let KernelSources { listed, guest, folder, chosen, checked } = sources;
         // It is the first thing that a machine without network or apt lacks: the error names it.
         let (qemus, missing_qemus) = qemus(&cache, cells).await?;
         let mut preparation = None;
         let fetched = async {
             let userland = cache.host_userland().await?;
-            let guest_kernel = guest_kernel(&cache, listed, folder).await?;
+            let guest_kernel = guest_kernel(&cache, listed, guest, folder).await?;
             let (kernels, requests) = requests(sources, cells, late);
             let begun = Preparation::begin(cache.clone(), Arc::clone(lanes), Arc::clone(&kernels), requests);
             let begun = preparation.insert(begun);
@@ -299,7 +301,7 @@ async fn plugin(cache: &Cache) -> Result<Result<Plugin, String>, CacheError> {
 /// Returns the kernels of `cells`, of which those are settled that need no preparation, and the requests
 /// for the others in the order of their preparation: those of `late` last.
 pub(super) fn requests(
-    KernelSources { listed, folder, chosen, checked }: KernelSources<'_>,
+    KernelSources { listed, folder, chosen, checked, .. }: KernelSources<'_>,
     cells: &[PlannedCell],
     late: &BTreeSet<String>,
 ) -> (Arc<PreparedKernels>, Vec<KernelOrder>) {

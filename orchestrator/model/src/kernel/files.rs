@@ -1,5 +1,6 @@
 //! The files that a list of kernels names, each with its place in the list.
 
+use super::load::all_entries;
 use crate::{
     diagnostic::{Diagnostics, Sink},
     yaml::{self, Node},
@@ -49,8 +50,7 @@ const KEYS: [(&str, &str, FileKind); 8] = [
 pub fn named_files(text: &str) -> Vec<NamedFile> {
     let mut sink = Sink::new("", text);
     let root = yaml::parse(text, &mut sink);
-    let entries = root.as_ref().and_then(|root| root.get("kernels")).map_or(&[][..], Node::entries);
-    let named = entries.iter().flat_map(|entry| {
+    let named = root.iter().flat_map(all_entries).flat_map(|entry| {
         let provider = entry.node.get("provider").and_then(Node::text).unwrap_or_default();
         KEYS.iter().filter(move |(of, ..)| *of == provider).flat_map(|(_, key, kind)| {
             let nodes = entry.node.get(key).map_or(&[][..], Node::one_or_many);
@@ -88,13 +88,14 @@ mod tests {
   b: {about: x, provider: tree, path: t, config: [c3]}
   c: {about: x, provider: image, path: i, modules: m, config: c4, system-map: s}
   d: {about: x, provider: debian, package: p}
+quick-guest: {about: x, provider: source, package: p, config: [c5]}
 ";
         let files = named_files(text);
         let found: Vec<_> = files.iter().map(|file| (file.kind, file.path.as_str())).collect();
         let of_a = [(Fragment, "c1"), (Fragment, "c2"), (Patches, "p1")];
         let of_b = [(Tree, "t"), (Fragment, "c3")];
         let of_c = [(Image, "i"), (Modules, "m"), (Config, "c4"), (SystemMap, "s")];
-        assert_eq!(found, [&of_a[..], &of_b, &of_c].concat());
+        assert_eq!(found, [&of_a[..], &of_b, &of_c, &[(Fragment, "c5")]].concat());
         let wrong = [(&files[1], "is missing".to_owned())];
         let shown = check_named("k.yaml", text, wrong).unwrap_err().to_string();
         assert!(shown.starts_with("k.yaml:2:60: error: `c2`: is missing\n"), "{shown}");

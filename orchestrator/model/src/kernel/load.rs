@@ -80,10 +80,16 @@ fn path(text: &str) -> Result<(), String> {
 /// Checks what a schema cannot express: the combinations of an entry's keys, and that `default` and
 /// `guest` name kernels.
 fn check(root: &Node, sink: &mut Sink<'_>) {
-    for entry in root.get("kernels").map_or(&[][..], Node::entries) {
+    for entry in all_entries(root) {
         check_entry(entry, sink);
     }
     check_names(root, sink);
+}
+
+/// Returns the entries of all kernels, also of the quick one for guests.
+pub(super) fn all_entries(root: &Node) -> impl Iterator<Item = &Entry> {
+    let quick = root.entries().iter().filter(|entry| entry.key == Kernels::QUICK_GUEST);
+    root.get("kernels").map_or(&[][..], Node::entries).iter().chain(quick)
 }
 
 fn check_entry(entry: &Entry, sink: &mut Sink<'_>) {
@@ -174,6 +180,7 @@ extra: 1
   image: {about: a, provider: image, path: Image, modules: m, config: c, system-map: s, traits: []}
 default: [tree]
 guest: debian
+quick-guest: {about: a, provider: source, package: linux-source, version: 6.1-1, suites: [s], config: [q], traits: []}
 ";
 
     #[test]
@@ -208,8 +215,19 @@ guest: debian
             (image.modules.as_deref(), image.config.as_deref(), image.system_map.as_deref()),
             (Some("m"), Some("c"), Some("s"))
         );
+        let quick = kernels.entry(Kernels::QUICK_GUEST).map(|entry| &entry.provider);
+        assert!(matches!(quick, Some(Provider::Source(source)) if source.config == ["q"]));
+        assert_eq!(kernels.names().last(), Some(Kernels::QUICK_GUEST));
+        assert!(!kernels.entries.contains_key(Kernels::QUICK_GUEST), "no host boots it");
         let text = serde_yaml::to_string(&kernels).unwrap();
         assert_eq!(load("x", &text).unwrap_or_else(|e| panic!("{e}\n{text}")), kernels);
+    }
+
+    #[test]
+    fn a_quick_kernel_for_guests_is_an_entry_like_others() {
+        let wrong = ALL.replace("version: 6.1-1, suites: [s], config: [q]", "suites: [s], config: [q]");
+        let error = load("k.yaml", &wrong).unwrap_err().to_string();
+        assert!(error.contains("it says neither `version` nor `track`"), "{error}");
     }
 
     #[test]

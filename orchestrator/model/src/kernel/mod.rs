@@ -120,6 +120,26 @@ pub struct Kernels {
     pub default: Vec<String>,
     /// The name of the one kernel that guests boot in every cell.
     pub guest: String,
+    /// A kernel that guests boot in place of it once it is in the cache. No host boots it.
+    #[serde(rename = "quick-guest", default, skip_serializing_if = "Option::is_none")]
+    pub quick_guest: Option<KernelEntry>,
+}
+
+impl Kernels {
+    /// The name of the quick guests' kernel, where names of kernels are expected.
+    pub const QUICK_GUEST: &str = "quick-guest";
+
+    /// Returns the kernel of that name, also the quick one for guests.
+    pub fn entry(&self, name: &str) -> Option<&KernelEntry> {
+        let quick = self.quick_guest.as_ref().filter(|_| name == Self::QUICK_GUEST);
+        self.entries.get(name).or(quick)
+    }
+
+    /// Returns the names of all kernels that guests or hosts boot.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let quick = self.quick_guest.iter().map(|_| Self::QUICK_GUEST);
+        self.entries.keys().map(String::as_str).chain(quick)
+    }
 }
 
 /// One kernel.

@@ -2,6 +2,7 @@
 //! ready as files.
 
 pub mod given;
+pub mod guests;
 pub mod identity;
 pub mod named;
 pub mod needs;

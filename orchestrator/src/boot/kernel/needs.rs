@@ -4,7 +4,7 @@ use super::{
     named::{CustomKernel, names, resolve},
     resolved::KernelRequest,
 };
-use s2lab_cache::{Cache, Extent, KernelBuild, Need};
+use s2lab_cache::{Cache, CacheError, Extent, KernelBuild, Need};
 use s2lab_model::{event::PlannedCell, kernel::Kernels};
 use std::{collections::BTreeSet, path::Path};
 
@@ -27,10 +27,10 @@ pub async fn needs(
     folder: &Path,
     chosen: &[CustomKernel],
     cells: &[PlannedCell],
-    guest: Option<&String>,
+    guest: Option<&str>,
 ) -> Vec<KernelNeed> {
-    let mut requests: Vec<(KernelRequest, Vec<&String>)> = vec![];
-    for name in names(cells).chain(guest) {
+    let mut requests: Vec<(KernelRequest, Vec<&str>)> = vec![];
+    for name in names(cells).map(String::as_str).chain(guest) {
         match resolve(name, kernels, folder, chosen) {
             // Mutants are one build, and guests boot a kernel that may be tested as well.
             Ok(request) => match requests.iter_mut().find(|(known, _)| *known == request) {
@@ -43,31 +43,37 @@ pub async fn needs(
     requests.sort_by(|(one, _), (other, _)| one.order().cmp(&other.order()));
     let mut found = vec![];
     for (at, (request, names)) in requests.iter().enumerate() {
-        let (name, need) = match request {
-            KernelRequest::Archive(debian) => (names[0], cache.kernel_need(debian).await),
-            KernelRequest::Built(build) => {
-                let follows = requests[..at].iter().any(|(before, _)| is_beside(before, build));
-                let need = cache.build_need(build).await.map(|need| match need {
-                    Need::Build(Extent::Whole(_)) if follows => Need::Build(Extent::Changes),
-                    need => need,
-                });
-                (&build.name, need)
+        // Given files were read when the arguments were checked.
+        let Some(need) = need(cache, request).await else { continue };
+        let follows = |build| requests[..at].iter().any(|(before, _)| is_beside(before, build));
+        let (name, need) = match (request, need) {
+            (KernelRequest::Built(build), Ok(Need::Build(Extent::Whole(_)))) if follows(build) => {
+                (build.name.as_str(), Ok(Need::Build(Extent::Changes)))
             }
-            // They were read when the arguments were checked.
-            KernelRequest::File(_) | KernelRequest::Fetched(_) => continue,
+            (KernelRequest::Built(build), need) => (build.name.as_str(), need),
+            (_, need) => (names[0], need),
         };
         match need {
             Ok(Need::Nothing) => {}
             Ok(need) => {
-                let kernels: BTreeSet<String> = names.iter().map(|name| (*name).clone()).collect();
+                let kernels: BTreeSet<String> = names.iter().map(|name| (*name).to_owned()).collect();
                 let is_tested = cells.iter().any(|cell| kernels.contains(&cell.kernel));
-                let name = if is_tested { name.clone() } else { format!("{name} for guests") };
+                let name = if is_tested { name.to_owned() } else { format!("{name} for guests") };
                 found.push(KernelNeed { name, kernels, need });
             }
             Err(error) => tracing::debug!("{name}: {error}"),
         }
     }
     found
+}
+
+/// Returns the need of one kernel, or None for a given file.
+pub(super) async fn need(cache: &Cache, request: &KernelRequest) -> Option<Result<Need, CacheError>> {
+    match request {
+        KernelRequest::Archive(debian) => Some(cache.kernel_need(debian).await),
+        KernelRequest::Built(build) => Some(cache.build_need(build).await),
+        KernelRequest::File(_) | KernelRequest::Fetched(_) => None,
+    }
 }
 
 /// Returns true if `before` is built in the same folder as `build`, with the same configuration.

@@ -184,17 +184,17 @@ pub(in crate::boot) async fn fetched(
     Ok(ImageChoice { label, image, modules, config, system_map })
 }
 
-/// Returns the kernel that guests boot: the one that was brought, else the entry that `kernels`
-/// names.
+/// Returns the kernel that guests boot: the one that was brought, else the entry `name` of `kernels`.
 pub(in crate::boot) async fn guest_kernel(
     cache: &Cache,
     kernels: &Kernels,
+    name: &str,
     folder: &Path,
 ) -> Result<Bootable, CacheError> {
     if let Some(given) = cache.given_guest(&GUEST_MODULES).await? {
         return Ok(given.into());
     }
-    let kernel: Bootable = match wanted(kernels, &kernels.guest, folder)? {
+    let kernel: Bootable = match wanted(kernels, name, folder)? {
         KernelRequest::Archive(debian) => cache.kernel(&debian, &GUEST_MODULES).await?.into(),
         KernelRequest::Built(build) => cache.build_kernel(&build, &GUEST_MODULES).await?.into(),
         KernelRequest::File(choice) => {
@@ -208,7 +208,7 @@ pub(in crate::boot) async fn guest_kernel(
     match kernel.absent.first() {
         None => Ok(kernel),
         Some(module) => {
-            let place = format!("the guests' kernel ({})", kernels.guest);
+            let place = format!("the guests' kernel ({name})");
             Err(CacheError::NoModule { module: module.clone(), place, needed_by: None })
         }
     }

@@ -102,7 +102,7 @@ impl KernelRequest {
 /// If there is no such entry, or a file that it names cannot be read.
 pub fn wanted(kernels: &Kernels, name: &str, folder: &Path) -> Result<KernelRequest, CacheError> {
     let unknown = || CacheError::BadName { what: "kernel", name: name.to_owned() };
-    Ok(match &kernels.entries.get(name).ok_or_else(unknown)?.provider {
+    Ok(match &kernels.entry(name).ok_or_else(unknown)?.provider {
         Provider::Debian(debian) => {
             let Package { name, version, suites } = &debian.package;
             KernelRequest::Archive(DebianKernel {

@@ -4,7 +4,7 @@ use crate::cli::{failure::Failure, shared::cells::CellPlan};
 use crate::{
     boot::{
         files::{BootFiles, KernelSources},
-        kernel::{named::CustomKernel, needs::needs},
+        kernel::{guests::guests_kernel, named::CustomKernel, needs::needs},
         lanes::Lanes,
         preflight::STATE_SPACE,
     },
@@ -49,6 +49,8 @@ pub(crate) struct Source<'a> {
     /// The lab folder, with patches and configurations.
     pub(crate) lab: &'a Lab,
     pub(crate) offline: bool,
+    /// The quick kernel for guests is built, if the cache does not have it.
+    pub(crate) quick_guests: bool,
     /// The number of cells is news, even if no kernel needs anything.
     pub(crate) counts: bool,
 }
@@ -61,12 +63,14 @@ impl Provisions {
         source: Source<'_>,
         display: &Arc<Display>,
     ) -> Result<Self, Failure> {
-        let Source { places, lab, parts, offline, counts } = source;
+        let Source { places, lab, parts, offline, quick_guests, counts } = source;
         let lanes = Arc::new(Lanes::new(display.clone()));
         let CellPlan { kernels, chosen, given, cells, .. } = planned;
-        let guest = parts.guest_kernel.is_none().then_some(&kernels.guest);
+        let is_given = parts.guest_kernel.is_some();
         let cache = Cache::open(&places.cache, offline, lanes.clone())?.with_parts(parts);
-        let mut needs = needs(&cache, kernels, &lab.images(), chosen, cells, guest).await;
+        let guest = guests_kernel(&cache, kernels, &lab.images(), quick_guests).await?;
+        let needed = (!is_given).then_some(guest);
+        let mut needs = needs(&cache, kernels, &lab.images(), chosen, cells, needed).await;
         let late = needs.iter().flat_map(|need| need.kernels.clone()).collect();
         needs.retain(|need| !offline || !matches!(need.need, Need::Fetch(_)));
         let names: BTreeSet<&String> = cells.iter().map(|cell| &cell.kernel).collect();
@@ -74,7 +78,7 @@ impl Provisions {
             display.note(&show::needs::line(cells.len(), names.len(), &needs));
         }
         let (listed, folder) = (kernels, lab.images());
-        let sources = KernelSources { listed, folder: &folder, chosen, checked: given };
+        let sources = KernelSources { listed, guest, folder: &folder, chosen, checked: given };
         let gathered = BootFiles::gather(cache.clone(), &lanes, sources, cells, &late).await;
         display.clear_all();
         let boot = gathered?;

@@ -106,7 +106,7 @@ fn kernels(context: &Context, cache: &Cache) -> Result<BTreeMap<PathBuf, Vec<Str
     let mut folders = BTreeMap::<_, Vec<_>>::new();
     let Ok(lab) = context.lab() else { return Ok(folders) };
     let kernels = lab.kernels()?;
-    for name in kernels.entries.keys() {
+    for name in kernels.names() {
         let found = wanted(&kernels, name, &lab.images()).and_then(|wanted| match &wanted {
             // A tree has to be read to be identified.
             KernelRequest::Built(build) if !matches!(build.source, KernelSource::Package(_)) => Ok(None),
@@ -114,7 +114,7 @@ fn kernels(context: &Context, cache: &Cache) -> Result<BTreeMap<PathBuf, Vec<Str
         });
         match found {
             Ok(folder) => {
-                folder.into_iter().for_each(|folder| folders.entry(folder).or_default().push(name.clone()))
+                folder.into_iter().for_each(|folder| folders.entry(folder).or_default().push(name.to_owned()))
             }
             Err(CacheError::NotBuilt { .. }) => {}
             Err(error) => complain(&format!("warning: whether {name} is there is not known: {error}")),
@@ -185,7 +185,7 @@ fn path(context: &Context, cache: &Cache, what: &str, json: bool) -> Result<u8, 
 fn kernel(context: &Context, cache: &Cache, name: &str) -> Result<Option<PathBuf>, Failure> {
     let Ok(lab) = context.lab() else { return Ok(None) };
     let kernels = lab.kernels()?;
-    match kernels.entries.contains_key(name) {
+    match kernels.entry(name).is_some() {
         true => Ok(folder(cache, &wanted(&kernels, name, &lab.images())?)?),
         false => Ok(None),
     }

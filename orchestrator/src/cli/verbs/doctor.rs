@@ -23,7 +23,7 @@ use crate::{
 };
 use clap::Args;
 use s2lab_cache::{Cache, CacheError, Qemu, Quiet};
-use s2lab_model::escape::plain;
+use s2lab_model::{escape::plain, kernel::Kernels};
 use s2lab_os::{
     child::{
         self,
@@ -110,7 +110,7 @@ pub(crate) fn doctor(context: &Context, arguments: &Arguments) -> Result<u8, Fai
 
 async fn examine(context: &Context, kept: Option<Vec<Subject>>) -> Result<Findings, Failure> {
     let kernels = context.lab().and_then(|lab| Ok(lab.kernels()?));
-    let names = kernels.iter().flat_map(|kernels| kernels.entries.keys()).map(String::len);
+    let names = kernels.iter().flat_map(Kernels::names).map(str::len);
     let width = names.chain([NARROWEST]).max().unwrap_or_default();
     let mut findings = Findings { width, lacks: false, kept };
     programs(&mut findings)?;
@@ -268,7 +268,7 @@ async fn parts(
         Ok((kernels, lab)) => {
             let which = if lab.is_built_in() { ", the built-in one" } else { "" };
             findings.say(State::Ok, "lab", format_args!("{}{which}", lab.root.display()))?;
-            for name in kernels.entries.keys() {
+            for name in kernels.names() {
                 fetched.kernels |=
                     kernel(findings, cache, name, wanted(&kernels, name, &lab.images())).await?;
             }
@@ -331,6 +331,8 @@ async fn emulator(
     .map(|()| false)
 }
 
+const NO_QUICK_GUEST: &str = "not built: `s2lab run --quick-guests` builds it, and cells take a third less time";
+
 /// Prints if a run could boot it at once. Returns true if anything would be fetched. Nothing is
 /// built.
 async fn kernel(
@@ -345,6 +347,7 @@ async fn kernel(
             // Its source is not there either, and so not known.
             Ok(None) | Err(CacheError::Offline { .. }) => {
                 let text = match cache.can_build() {
+                    Ok(()) if name == Kernels::QUICK_GUEST => NO_QUICK_GUEST.to_owned(),
                     Ok(()) => "not built: the first run that takes it builds it".to_owned(),
                     Err(error) => format!("not built, and cannot be: {error}"),
                 };

@@ -177,7 +177,8 @@ impl<'a> ActiveRun<'a> {
             let (parts, offline) = (self.arguments.parts.parts(), self.arguments.offline);
             // A comparison has printed how many boots it takes.
             let counts = planned.compare.is_none();
-            let source = Source { places: &self.places, lab: self.lab, parts, offline, counts };
+            let quick_guests = self.arguments.quick_guests;
+            let source = Source { places: &self.places, lab: self.lab, parts, offline, quick_guests, counts };
             Provisions::new(planned, source, &self.display).await
         };
         tokio::select! {
