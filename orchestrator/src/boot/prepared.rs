@@ -144,7 +144,8 @@ impl KernelOrder {
 /// The preparation of kernels, which goes on while the first cells run.
 pub struct Preparation {
     lanes: Arc<Lanes>,
-    task: JoinHandle<()>,
+    /// None: its end was waited for. A JoinHandle that has ended panics if it is polled again.
+    task: Option<JoinHandle<()>>,
 }
 
 impl Preparation {
@@ -166,13 +167,16 @@ impl Preparation {
             }
             progress.idle();
         });
-        Self { lanes, task }
+        Self { lanes, task: Some(task) }
     }
 
-    /// Waits for its end.
+    /// Waits for its end. It may be called again.
     pub(super) async fn ended(&mut self) {
-        // It has broken: `Rest` has settled its kernels.
-        let _ = (&mut self.task).await;
+        if let Some(task) = &mut self.task {
+            // If it has broken, `Rest` has settled its kernels.
+            let _ = task.await;
+            self.task = None;
+        }
     }
 
     /// Ends the work that nobody needs any more, and waits for its end.
@@ -194,6 +198,7 @@ impl Drop for Preparation {
 mod tests {
     use super::*;
     use crate::boot::kernel::ready::{Bootable, KernelSymbols};
+    use s2lab_cache::Quiet;
     use std::{
         future::Future,
         panic::{AssertUnwindSafe, catch_unwind},
@@ -267,5 +272,16 @@ mod tests {
             panic!("on purpose");
         }));
         assert!(broken.is_err() && matches!(kernels.get("c"), Some(Err(CacheError::Task(_)))));
+    }
+
+    /// Who learns that no kernel can be booted waits for the end, and then stops what has ended.
+    #[tokio::test]
+    async fn the_end_may_be_waited_for_twice() {
+        let dir = tempfile::tempdir().unwrap();
+        let lanes = Arc::new(Lanes::new(Arc::new(Quiet)));
+        let cache = Cache::open(dir.path(), true, lanes.clone()).unwrap();
+        let mut preparation = Preparation::begin(cache, lanes, Arc::new(three()), vec![]);
+        preparation.ended().await;
+        preparation.stop().await;
     }
 }

@@ -521,7 +521,7 @@ pub(crate) fn kept_for_a_person() -> Checked {
 
 pub(crate) fn interrupted() -> Checked {
     let signals = [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 130)];
-    for (signal, exit) in signals.into_iter().filter(|(signal, _)| *signal != Signal::HUP || !ignores_hup()) {
+    for (signal, exit) in signals.into_iter().filter(|(signal, _)| !is_ignored_here(*signal)) {
         let mut lab = waiting()?;
         lab.signal(signal)?;
         expect("s2lab's own end", lab.ended()?, 0)?;
@@ -533,10 +533,11 @@ pub(crate) fn interrupted() -> Checked {
     Ok(())
 }
 
-/// Returns true if these tests run under nohup: then s2lab must ignore HUP too.
-fn ignores_hup() -> bool {
+/// Returns true if these tests ignore the signal, like under nohup or in the background of a script: then
+/// s2lab must ignore it too.
+pub(crate) fn is_ignored_here(signal: Signal) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    is_ignored(&status, Signal::HUP.as_raw())
+    is_ignored(&status, signal.as_raw())
 }
 
 /// The second signal waits for nothing, not even for a cell that is about to end.

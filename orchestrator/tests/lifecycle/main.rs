@@ -10,6 +10,7 @@ mod compare;
 mod disk;
 mod document;
 mod harness;
+mod home;
 mod kernels;
 mod lab;
 mod looks;
@@ -19,6 +20,7 @@ mod saved;
 mod sessions;
 mod shards;
 mod table;
+mod waiting;
 mod whole;
 
 use libtest_mimic::{Arguments, Trial};

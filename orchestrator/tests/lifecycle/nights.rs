@@ -2,16 +2,15 @@
 
 use crate::{
     archive::{Archive, NEWER},
+    home::Home,
     lab::{Checked, expect},
 };
 use fake_qemu::script::Script;
 use s2lab_os::clock;
-use s2lab_protocol::MARK;
 use std::{
     error::Error,
     fmt::Write,
     fs,
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     time::Duration,
@@ -43,68 +42,20 @@ const KNOWN: &str = "known:
     until: 2026-11-05
 ";
 
-/// QEMU's place: answers questions, and else plays the script of the kernel that it gets.
-const QEMU: &str = r#"#!/bin/sh
-case "$*" in
---version) echo 'QEMU emulator version 10.0.2'; exit ;;
-*'-cpu help'*) echo neoverse-n1; exit ;;
-*'-device loader,'*) exit ;;
-esac
-script=before
-for argument in "$@"; do
-    if [ "$previous" = -kernel ] && grep -q 'of after' "$argument"; then script=after; fi
-    previous=$argument
-done
-FAKE_QEMU_SCRIPT=FOLDER/$script.json exec PROGRAM "$@"
-"#;
-
-/// A lab folder, a home, and the parts of a machine that does not exist.
+/// Nights in a home, and what they print.
 struct Nights {
-    folder: tempfile::TempDir,
+    home: Home,
     transcript: String,
-    /// PATH of s2lab.
-    path_of_programs: String,
     offline: bool,
 }
 
 impl Nights {
     fn new() -> Result<Self, Box<dyn Error>> {
-        let nights = Self {
-            folder: tempfile::tempdir()?,
-            transcript: String::new(),
-            path_of_programs: "/usr/bin:/bin".into(),
-            offline: true,
-        };
-        let program = std::env::current_exe()?.display().to_string();
-        let qemu =
-            QEMU.replace("FOLDER", &nights.path("").display().to_string()).replace("PROGRAM", &program);
-        nights.write("qemu", qemu.as_bytes())?;
-        fs::set_permissions(nights.path("qemu"), fs::Permissions::from_mode(0o755))?;
-        for (file, text) in [
-            ("usr/bin/qemu-system-aarch64", "QEMU emulator version 10.0.2"),
-            ("usr/sbin/dropbear", ""),
-            ("usr/bin/busybox", ""),
-        ] {
-            nights.write(&format!("rootfs/{file}"), &program_of(text))?;
-        }
-        nights.write("agent", &program_of(MARK))?;
-        for kernel in ["after", "before"] {
-            nights.write(&format!("lab/images/{kernel}"), &image(kernel))?;
-        }
-        nights.write("lab/images/kernels.yaml", KERNELS.as_bytes())?;
-        nights.write("lab/scenarios/lifecycle.yaml", include_bytes!("scenario.yaml"))?;
-        fs::create_dir(nights.path("lab/reports"))?;
-        Ok(nights)
+        Ok(Self { home: Home::new(KERNELS)?, transcript: String::new(), offline: true })
     }
 
     fn path(&self, below: &str) -> PathBuf {
-        self.folder.path().join(below)
-    }
-
-    fn write(&self, below: &str, bytes: &[u8]) -> std::io::Result<()> {
-        let path = self.path(below);
-        path.parent().map_or(Ok(()), fs::create_dir_all)?;
-        fs::write(path, bytes)
+        self.home.path(below)
     }
 
     /// Carries out a night, in which the kernels have the series or not, and keeps what it prints.
@@ -120,7 +71,7 @@ impl Nights {
         more: &[&str],
     ) -> Result<(), Box<dyn Error>> {
         self.kernels(after, before)?;
-        let output = self.command(date)?.args(more).output()?;
+        let output = self.command(date).args(more).output()?;
         let more: String = more.iter().map(|word| format!(" {word}")).collect();
         writeln!(self.transcript, "$ s2lab nightly --date {date}{}", self.text(more.as_bytes()))?;
         self.print(&output)
@@ -154,25 +105,17 @@ impl Nights {
     fn kernels(&self, after: bool, before: bool) -> Result<(), Box<dyn Error>> {
         for (kernel, series) in [("after", after), ("before", before)] {
             let script = Script { series, ..Script::default() };
-            self.write(&format!("{kernel}.json"), &serde_json::to_vec(&script)?)?;
+            self.home.write(&format!("{kernel}.json"), &serde_json::to_vec(&script)?)?;
         }
         Ok(())
     }
 
     /// Returns the command of a night.
-    fn command(&self, date: &str) -> Result<Command, Box<dyn Error>> {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_s2lab"));
-        command.env_clear().env("PATH", &self.path_of_programs).current_dir(self.path("lab"));
-        for (name, folder) in [("HOME", "home"), ("XDG_CACHE_HOME", "cache"), ("XDG_STATE_HOME", "state")] {
-            fs::create_dir_all(self.path(folder))?;
-            command.env(name, self.path(folder));
-        }
-        command.args(["nightly", "--quiet", "--date", date, "--shuffle", "7"]);
+    fn command(&self, date: &str) -> Command {
+        let mut command = self.home.command("nightly");
+        command.args(["--quiet", "--date", date, "--shuffle", "7"]);
         command.args(self.offline.then_some("--offline"));
-        command.arg("--qemu").arg(self.path("qemu")).arg("--rootfs").arg(self.path("rootfs"));
-        command.arg("--agent").arg(self.path("agent"));
-        command.arg("--guest-kernel").arg(self.path("lab/images/before"));
-        Ok(command)
+        command
     }
 
     /// Removes the folders of all runs, as if they were pruned.
@@ -189,35 +132,13 @@ impl Nights {
     }
 }
 
-/// Returns a static program for aarch64 with a text in it, which nothing ever starts.
-fn program_of(text: &str) -> Vec<u8> {
-    // The header of ELF (System V ABI, "ELF Header"): 64 bits, little endian, EM_AARCH64, no
-    // segments and no sections.
-    let mut program = vec![0; 64];
-    program[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
-    program[16..20].copy_from_slice(&[2, 0, 183, 0]);
-    program[20] = 1;
-    program[52..62].copy_from_slice(&[64, 0, 56, 0, 0, 0, 64, 0, 0, 0]);
-    program.extend(text.bytes());
-    program
-}
-
-/// Returns a minimal arm64 Image (Linux, Documentation/arch/arm64/booting.rst).
-fn image(name: &str) -> Vec<u8> {
-    let mut image = vec![0; 4096];
-    image[56..60].copy_from_slice(b"ARM\x64");
-    let banner = format!("Linux version 6.12.95 (x@y) #1 SMP of {name}\n");
-    image[128..128 + banner.len()].copy_from_slice(banner.as_bytes());
-    image
-}
-
 /// A kernel regresses in the second night, its failure is tolerated from the fourth to the fifth, and
 /// it is mended in the seventh.
 fn mornings(nights: &mut Nights) -> Result<(), Box<dyn Error>> {
     nights.night("2026-11-01", true, false)?;
     nights.night("2026-11-02", false, false)?;
     nights.night("2026-11-03", false, false)?;
-    nights.write("lab/known.yaml", KNOWN.as_bytes())?;
+    nights.home.write("lab/known.yaml", KNOWN.as_bytes())?;
     nights.night("2026-11-04", false, false)?;
     nights.night("2026-11-05", false, false)?;
     nights.night("2026-11-06", false, false)?;
@@ -235,7 +156,7 @@ pub(crate) fn seven() -> Checked {
     let mut nights = Nights::new().map_err(|error| error.to_string())?;
     mornings(&mut nights).map_err(|error| error.to_string())?;
     snapshot("seven-nights", &nights.transcript);
-    gone(nights.folder.path())
+    gone(nights.home.folder())
 }
 
 /// Everything that the lab sees is Normal-NC, also on a kernel without the series.
@@ -246,7 +167,7 @@ pub(crate) fn always_normal() -> Checked {
     let place = nights.path("").display().to_string();
     let written = written.replace(place.trim_end_matches('/'), "TMP");
     snapshot("a-lab-that-always-sees-normal", &format!("{}{written}", nights.transcript));
-    gone(nights.folder.path())
+    gone(nights.home.folder())
 }
 
 /// The folders of the nights are gone, or were never in the state folder. One night has a history of
@@ -278,13 +199,13 @@ pub(crate) fn remembered() -> Checked {
     let mut nights = Nights::new().map_err(|error| error.to_string())?;
     without_folders(&mut nights).map_err(|error| error.to_string())?;
     snapshot("nights-without-folders", &nights.transcript);
-    gone(nights.folder.path())
+    gone(nights.home.folder())
 }
 
 fn two_nights(nights: &mut Nights) -> Result<(), Box<dyn Error>> {
     nights.kernels(false, false)?;
     let both = ["2026-11-01", "2026-11-02"].map(|date| {
-        let mut command = nights.command(date)?;
+        let mut command = nights.command(date);
         Ok::<_, Box<dyn Error>>(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?)
     });
     for night in both {
@@ -302,7 +223,7 @@ fn two_nights(nights: &mut Nights) -> Result<(), Box<dyn Error>> {
 pub(crate) fn two_at_once() -> Checked {
     let mut nights = Nights::new().map_err(|error| error.to_string())?;
     two_nights(&mut nights).map_err(|error| error.to_string())?;
-    gone(nights.folder.path())
+    gone(nights.home.folder())
 }
 
 /// Makes the lists of the archive so old that they are fetched again.
@@ -321,9 +242,9 @@ fn age_lists(folder: &Path) -> std::io::Result<()> {
 /// A kernel that follows the archive, which gets a newer version. The archive does not answer in the
 /// second night.
 fn moving(nights: &mut Nights) -> Result<(), Box<dyn Error>> {
-    let archive = Archive::new(nights.folder.path())?;
-    nights.write("lab/images/kernels.yaml", FOLLOWING.as_bytes())?;
-    nights.path_of_programs = format!("{}:{}", archive.programs().display(), nights.path_of_programs);
+    let archive = Archive::new(nights.home.folder())?;
+    nights.home.write("lab/images/kernels.yaml", FOLLOWING.as_bytes())?;
+    nights.home.look_first_in(&archive.programs());
     nights.offline = false;
     let night = |nights: &mut Nights, date| -> Result<Vec<String>, Box<dyn Error>> {
         nights.night(date, false, false)?;
@@ -350,7 +271,7 @@ pub(crate) fn following() -> Checked {
     let mut nights = Nights::new().map_err(|error| error.to_string())?;
     moving(&mut nights).map_err(|error| format!("{error}\n{}", nights.transcript))?;
     snapshot("nights-that-follow-an-archive", &nights.transcript);
-    gone(nights.folder.path())
+    gone(nights.home.folder())
 }
 
 /// Checks that no process of the nights is alive.

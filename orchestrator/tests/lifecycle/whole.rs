@@ -3,7 +3,7 @@
 use crate::{
     agent, attempts, cache, compare, disk, kernels,
     lab::{self, Checked},
-    looks, nights, saved, sessions, shards,
+    looks, nights, saved, sessions, shards, waiting,
 };
 
 /// A run in a process of its own, and the conditions that must hold.
@@ -75,6 +75,18 @@ pub(crate) static RUNS: &[WholeRun] = &[
         "TERM while the last cell waits for its kernel; `--fail-fast` before that",
         "no verdict, 143; not run, with the reason; nobody waits for the kernel",
         kernels::left_behind,
+    ),
+    run(
+        "kernel-of-another-process",
+        "INT, TERM while the only kernel waits for a lock of the cache that another process holds",
+        "130, 143 within seconds; no process",
+        waiting::for_another_process,
+    ),
+    run(
+        "no-kernel-at-all",
+        "the archive does not answer, and the cache does not have the only kernel",
+        "MISS with the reason, exit 3; no process",
+        waiting::for_nothing,
     ),
     run(
         "session-shared",
@@ -297,7 +309,7 @@ pub(crate) static RUNS: &[WholeRun] = &[
     run(
         "agent-begins-anew",
         "the real agent alone gets `resume`",
-        "hello and answers with the new nonce, counted from 0",
+        "hello and answers with the new nonce, counted from 0; a heartbeat at once",
         agent::begins_anew,
     ),
     run(
