@@ -56,6 +56,8 @@ mod lint;
 #[cfg(test)]
 mod list;
 #[cfg(test)]
+mod load;
+#[cfg(test)]
 mod mutants;
 #[cfg(test)]
 mod nightly;
