@@ -11,7 +11,7 @@ use s2lab_model::{
     event::BUILT_IN,
     kernel::{self, Kernels},
     night::{self, KnownFailures},
-    plan::{Key, Revisions},
+    plan::Key,
     scenario::{LoadError, Scenario, SetError, SetValue, load_at, load_with},
 };
 use s2lab_os::{
@@ -180,8 +180,7 @@ impl Lab {
         if self.is_built_in() {
             return None;
         }
-        let commits = revisions::commits(&self.root, &Revisions::One("HEAD".into()));
-        commits.ok()?.into_iter().next().map(|commit| commit.id)
+        revisions::head(&self.root)
     }
 
     /// The path of the scenario `name`, which need not exist.

@@ -95,6 +95,17 @@ pub(crate) fn prefix(place: &Path, progress: &dyn Progress) -> Result<OsString, 
     Ok(path(&run_briefly(git, &purpose, &|| progress.cancelled())?).into_os_string())
 }
 
+/// Returns the id of the commit that the work tree at `place` has checked out.
+///
+/// # Errors
+/// Like [`git_dir`], and if there is no commit.
+pub(crate) fn head(place: &Path, progress: &dyn Progress) -> Result<String, CacheError> {
+    let mut git = git_in(place, progress)?;
+    git.args(["rev-parse", "--verify", "--quiet", "HEAD^{commit}"]);
+    let purpose = format!("find the commit of {}", place.display());
+    Ok(path(&run_briefly(git, &purpose, &|| progress.cancelled())?).display().to_string())
+}
+
 /// Returns git in the folder `place`, with the repositories that the user trusts.
 fn git_in(place: &Path, progress: &dyn Progress) -> Result<Command, CacheError> {
     let mut git = git();

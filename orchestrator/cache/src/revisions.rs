@@ -2,7 +2,7 @@
 
 use crate::{
     CacheError, Quiet,
-    git::{git_at, git_dir},
+    git::{self, git_at, git_dir},
 };
 use s2lab_model::plan::Revisions;
 use s2lab_os::child::run::run_briefly;
@@ -79,6 +79,11 @@ pub fn commits(repository: &Path, revisions: &Revisions) -> Result<Vec<Commit>, 
     }
 }
 
+/// Returns the id of the commit that the work tree at `place` has checked out, if there is one.
+pub fn head(place: &Path) -> Option<String> {
+    git::head(place, &Quiet).ok()
+}
+
 fn unknown<'a>(repository: &'a Path, words: &'a str) -> impl Fn(CacheError) -> RevisionsError + 'a {
     move |error| match error {
         CacheError::Program { output: said, .. } => {
@@ -144,6 +149,9 @@ mod tests {
         assert_eq!(range("v1..").unwrap(), ["two", "three"]);
         assert_eq!(one("v1").unwrap(), ["one"]);
         assert_eq!(one("HEAD@{0}").unwrap(), ["three"]);
+        let newest = commits(dir.path(), &Revisions::One("HEAD".into())).unwrap().remove(0).id;
+        assert_eq!(head(dir.path()), Some(newest));
+        assert_eq!(head(tempfile::tempdir().unwrap().path()), None);
         assert!(range("main..HEAD~3").unwrap_err().ends_with("has no commit"));
         assert!(one("v2").unwrap_err().contains("is not a commit:\nfatal: "));
         // Two parents, and a tree.

@@ -2,11 +2,14 @@
 
 use super::tie;
 use crate::waits;
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open},
+};
 use std::{
     env,
     io::{self, BufRead as _, Read},
-    os::unix::fs::PermissionsExt,
+    os::{fd::OwnedFd, unix::fs::PermissionsExt},
     path::PathBuf,
     process::{Child, Command, ExitStatus, Stdio},
     thread,
@@ -207,6 +210,8 @@ fn attend(
     cancelled: &dyn Fn() -> bool,
 ) -> Result<ExitStatus> {
     let (mut last, mut since) = (activity(), waits::now());
+    // Linux before 5.3 has none.
+    let pidfd = pidfd_open(Pid::from_child(child), PidfdFlags::empty()).ok();
     loop {
         if let Some(status) = child.try_wait().map_err(RunError::io("cannot wait for", program))? {
             activity();
@@ -221,6 +226,15 @@ fn attend(
         } else if since.elapsed() > silence {
             return Err(RunError::Stalled { program: program.to_owned(), limit: silence });
         }
+        pause(pidfd.as_ref());
+    }
+}
+
+/// Waits for the end of a program, at most for [`POLL`]. Most programs take a few milliseconds.
+fn pause(pidfd: Option<&OwnedFd>) {
+    let (Some(pidfd), Ok(limit)) = (pidfd, Timespec::try_from(POLL)) else { return thread::sleep(POLL) };
+    // It is readable when the process has ended (pidfd_open(2)).
+    if poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&limit)).is_err() {
         thread::sleep(POLL);
     }
 }
