@@ -5,7 +5,8 @@ use s2lab_protocol::{Body, Decoder, Failure, FailureKind, Frame, FrameError, Not
 use serde::Serialize;
 use serde_json::Value;
 use std::io::{self, Read, Write};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::Duration;
 
 /// The bytes read from the stream at once. With a whole payload this is the most that a decoder
 /// contains.
@@ -36,6 +37,8 @@ pub(crate) enum LinkError {
 pub(crate) struct Link {
     me: Peer,
     out: Mutex<Out>,
+    /// Notified when the link begins anew.
+    anew: Condvar,
 }
 
 struct Out {
@@ -45,17 +48,31 @@ struct Out {
     seq: u64,
     /// The number of requests answered so far.
     answered: u64,
+    /// The number of times that the link has begun anew.
+    begun_anew: u64,
 }
 
 impl Link {
     pub(crate) fn new(me: Peer, nonce: u64, writer: impl Write + Send + 'static) -> Link {
-        Link { me, out: Mutex::new(Out { writer: Box::new(writer), nonce, seq: 0, answered: 0 }) }
+        let out = Out { writer: Box::new(writer), nonce, seq: 0, answered: 0, begun_anew: 0 };
+        Link { me, out: Mutex::new(out), anew: Condvar::new() }
     }
 
     /// Begins anew: frames carry `nonce` from now on, and they and the answers are counted from 0.
     pub(crate) fn begin_anew(&self, nonce: u64) {
         let mut out = self.lock();
         (out.nonce, out.seq, out.answered) = (nonce, 0, 0);
+        out.begun_anew += 1;
+        self.anew.notify_all();
+    }
+
+    /// Waits for `pause`. Returns true earlier if the link begins anew.
+    pub(crate) fn begins_anew_within(&self, pause: Duration) -> bool {
+        let out = self.lock();
+        let before = out.begun_anew;
+        let waited = self.anew.wait_timeout_while(out, pause, |out| out.begun_anew == before);
+        let (_out, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+        !timeout.timed_out()
     }
 
     pub(crate) fn notice(&self, notice: Notice) -> Result<(), LinkError> {
@@ -282,6 +299,23 @@ pub(crate) mod tests {
         assert_eq!(numbers, [(7, 0), (7, 1), (8, 0), (8, 1)]);
         let record = FinalRecord { answered: 1, taint: None, tables: None };
         assert_eq!(frames[3].body, Body::Reply { id: 4, result: in_json(&record) });
+    }
+
+    #[test]
+    fn who_waits_learns_that_the_link_begins_anew() {
+        let link = Link::new(Peer::Host, 7, Tape::default());
+        assert!(!link.begins_anew_within(Duration::from_millis(1)));
+        let began = std::thread::scope(|scope| {
+            let waits = || link.begins_anew_within(Duration::from_secs(60));
+            let waits = std::thread::Builder::new().spawn_scoped(scope, waits).unwrap();
+            while !waits.is_finished() {
+                link.begin_anew(8);
+                std::thread::yield_now();
+            }
+            waits.join().unwrap()
+        });
+        assert!(began);
+        assert!(!link.begins_anew_within(Duration::from_millis(1)), "it began before");
     }
 
     #[test]

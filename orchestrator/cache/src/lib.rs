@@ -43,6 +43,7 @@ pub use parts::programs::{DebianPrograms, Programs};
 pub use parts::qemu::OLDEST as OLDEST_QEMU;
 pub use progress::{Progress, Quiet};
 
+use builds::rustc::Asked;
 use debian::apt::Apt;
 use objects::{folder, object::Objects};
 use parts::given;
@@ -55,6 +56,7 @@ pub struct Cache {
     offline: bool,
     progress: Arc<dyn Progress>,
     parts: Parts,
+    rustc: Asked,
 }
 
 impl Cache {
@@ -65,7 +67,7 @@ impl Cache {
         let cache = std::path::absolute(cache).map_err(CacheError::io("cannot find", cache))?;
         let objects = Objects::open(folder::of(&cache, &*progress)?, progress.clone())?;
         let apt = Apt::new(cache.join("apt"), objects.root().to_owned(), offline, progress.clone());
-        Ok(Self { objects, apt, offline, progress, parts: Parts::default() })
+        Ok(Self { objects, apt, offline, progress, parts: Parts::default(), rustc: Asked::default() })
     }
 
     /// Returns the emulator: the one that was brought, else the machine's own if it is 10.0 or
@@ -187,6 +189,12 @@ impl Cache {
         Ok(self.objects.get(kind, name, inputs, |building| fill(&building.dir))?.path)
     }
 
+    /// Returns the digest of a file, in or out of the cache. It reads the file only if this process has not
+    /// verified it. Blocks.
+    pub fn digest(&self, path: &Path) -> Result<String> {
+        self.objects.digest(path)
+    }
+
     /// Checks that the machine's apt names an archive that serves our suites, and that the keys to
     /// verify it exist.
     pub async fn archive(&self) -> Result<()> {
@@ -294,6 +302,8 @@ pub struct ImageFile {
 pub struct Userland {
     /// A cpio archive (newc, not compressed), padded so that archives can follow each other.
     pub archive: PathBuf,
+    /// The same without QEMU and its libraries.
+    pub without_qemu: PathBuf,
     pub packages: Vec<Package>,
     /// The version of the `qemu-system-aarch64` in it.
     pub qemu_version: String,

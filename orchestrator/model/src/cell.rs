@@ -2,7 +2,7 @@
 
 use crate::hash::{digest, is_digest};
 use crate::kernel::Traits;
-use crate::scenario::{AssignDriver, Expectation, Guest, Host, Matrix, Promise, Scenario};
+use crate::scenario::{AssignDriver, Expectation, Guest, Host, Matrix, Promise, Scenario, Vmm};
 use crate::steps::{ExecStep, Step};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -87,6 +87,11 @@ impl ResolvedCell {
         let files = self.steps.iter().filter_map(|step| step.of::<ExecStep>()).map(|step| &step.file);
         files.collect::<BTreeSet<_>>() == self.programs.keys().collect()
             && self.programs.values().all(|digest| is_digest(digest))
+    }
+
+    /// Returns true if QEMU runs a guest in the host.
+    pub fn runs_qemu(&self) -> bool {
+        self.guests.values().any(|guest| guest.vmm == Vmm::Qemu)
     }
 
     /// Returns the way in which a guest gets the device.

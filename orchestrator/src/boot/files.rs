@@ -211,12 +211,13 @@ impl BootFiles {
         ])
     }
 
-    /// Returns the digests of all that goes into a host with this kernel, by names of ours. `digest` is that of
-    /// a file.
+    /// Returns the digests of all that goes into a host with this kernel, by names of ours. `runs_qemu` is that
+    /// of [`BootFiles::initramfs`], `digest` the digest of a file.
     pub fn digests(
         &self,
         qemu: &Qemu,
         kernel: &KernelFiles,
+        runs_qemu: bool,
         digest: impl Fn(&Path) -> Result<String, CacheError>,
     ) -> Result<BTreeMap<&'static str, String>, CacheError> {
         let packages = qemu.packages.iter().map(|package| package.sha256.as_str());
@@ -233,12 +234,18 @@ impl BootFiles {
             ("modules", digest(&kernel.boot.modules)?),
             ("plugin", self.plugin.as_ref().map_or(String::new(), |plugin| plugin.sha256.clone())),
             ("qemu", format!("{} {emulator}", qemu.version)),
-            ("userland", digest(&self.userland.archive)?),
+            ("userland", digest(self.userland(runs_qemu))?),
         ]))
     }
 
-    /// Makes the host's initramfs in a memfd: user land, modules, the agent, and the guests' files.
-    pub fn initramfs(&self, kernel: &KernelFiles) -> io::Result<OwnedFd> {
+    /// Returns the user land of a host in which QEMU runs guests, or none does.
+    fn userland(&self, runs_qemu: bool) -> &Path {
+        if runs_qemu { &self.userland.archive } else { &self.userland.without_qemu }
+    }
+
+    /// Makes the host's initramfs in a memfd: user land, modules, the agent, and the files of QEMU's guests if it
+    /// `runs_qemu`.
+    pub fn initramfs(&self, kernel: &KernelFiles, runs_qemu: bool) -> io::Result<OwnedFd> {
         let agent = outside::read(&self.agent.program, kinds::PROGRAM)?;
         let init = [
             // A kernel without a console starts init without descriptors. Rust's runtime then opens
@@ -248,18 +255,22 @@ impl BootFiles {
             ("dev/null", Node::Device { mode: 0o666, major: 1, minor: 3 }),
             ("init", Node::File { mode: 0o755, data: &agent }),
         ];
-        let mut guest_archive = outside::read(&self.guest_kernel.modules, kinds::ARCHIVE)?;
-        append(&mut guest_archive, init)?;
-        let image = outside::read(&self.guest_kernel.image, kinds::IMAGE)?;
         sealed("initramfs", |out| {
-            copy(&self.userland.archive, out)?;
+            copy(self.userland(runs_qemu), out)?;
             copy(&kernel.boot.modules, out)?;
+            append(out, init)?;
+            if !runs_qemu {
+                return Ok(());
+            }
+            let mut guest_archive = outside::read(&self.guest_kernel.modules, kinds::ARCHIVE)?;
+            append(&mut guest_archive, init)?;
+            let image = outside::read(&self.guest_kernel.image, kinds::IMAGE)?;
             let guest = [
                 ("guest", Node::Directory { mode: 0o755 }),
                 ("guest/Image", Node::File { mode: 0o644, data: &image }),
                 ("guest/initrd", Node::File { mode: 0o644, data: &guest_archive }),
             ];
-            append(out, init.into_iter().chain(guest))
+            append(out, guest)
         })
     }
 }

@@ -10,7 +10,7 @@ pub mod link;
 pub mod ssh;
 
 pub use emulated::{
-    Beginning, Parts, Streams,
+    Answers, Beginning, Parts, Streams,
     look::Target,
     look::tables_of,
     machine::StartError,
@@ -176,6 +176,12 @@ impl Host {
         let Self::Emulated(host) = self;
         let ssh = host.ssh.try_clone().ok().filter(|_| asks);
         emulated::diagnosis::diagnose(why, &mut host.qmp, &mut host.gdb, ssh, deadline).await
+    }
+
+    /// What the emulator answered before the machine was made.
+    pub fn answers(&self) -> &Answers {
+        let Self::Emulated(host) = self;
+        &host.answers
     }
 
     /// Stops the machine, for [`Host::save`].

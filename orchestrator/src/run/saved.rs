@@ -5,11 +5,11 @@ use super::{cell::Shared, console::file_name, session::kernel_arguments};
 use crate::{
     boot::kernel::ready::KernelFiles,
     host::{
-        self, HostError, SaveError, StartError,
+        self, Answers, HostError, SaveError, StartError,
         link::{LinkError, SavedLink},
     },
 };
-use s2lab_cache::{Cache, CacheError, objects::digest};
+use s2lab_cache::{Cache, CacheError};
 use s2lab_model::{
     event::{Loaded, PlannedCell},
     steps::HOST,
@@ -30,7 +30,7 @@ use std::{
 use tokio::{sync::oneshot, task::JoinHandle};
 
 /// The version of the files of a saved host, which is part of its inputs.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// The files of a saved host: the state of the machine, and what s2lab knows of it.
 const STATE: &str = "state";
 const FACTS: &str = "host.json";
@@ -49,6 +49,7 @@ pub struct SavedHosts {
 #[serde(deny_unknown_fields)]
 pub(super) struct SavedFacts {
     pub(super) link: SavedLink,
+    pub(super) answers: Answers,
     pub(super) loaded: Vec<Loaded>,
     pub(super) memory: HostMemory,
     pub(super) devices: BTreeMap<String, BoundDevice>,
@@ -115,7 +116,8 @@ impl SavedHosts {
         }
         let own = [&host.arguments, shared.boot.arguments(&planned.kernel)].concat();
         let arguments = host::arguments(host, &kernel_arguments("<nonce>", crash, &own));
-        let mut inputs = shared.boot.digests(shared.qemu, kernel, |path| self.digest(path))?;
+        let runs_qemu = planned.resolved.runs_qemu();
+        let mut inputs = shared.boot.digests(shared.qemu, kernel, runs_qemu, |path| self.digest(path))?;
         inputs.insert("format", FORMAT.to_string());
         inputs.insert("arguments", arguments.join(" "));
         let guests = serde_json::to_string(&planned.resolved.guests);
@@ -130,7 +132,7 @@ impl SavedHosts {
         if let Some(digest) = known.get(path) {
             return Ok(digest.clone());
         }
-        let digest = digest::file(path)?;
+        let digest = self.cache.digest(path)?;
         known.insert(path.to_owned(), digest.clone());
         Ok(digest)
     }

@@ -86,7 +86,7 @@ async fn boot(
     let prepared = tokio::select! {
         biased;
         () = cancel.requested() => Err(Stop::interrupted()),
-        prepared = Session::prepare(shared, &first, kernel, host.host()) => prepared,
+        prepared = Session::prepare(shared, &first, kernel, host) => prepared,
     };
     let (mut session, mut watch) = match prepared {
         Ok(prepared) => prepared,

@@ -33,6 +33,7 @@ use rustix::fd::{AsFd, OwnedFd};
 use s2lab_model::{
     event::{Event, PlannedCell, StopCause},
     kconfig::Options,
+    plan::SharedHost,
     record::{Surroundings, virt},
     scenario::{self, FLASH},
 };
@@ -92,8 +93,9 @@ impl<'a> Session<'a> {
         shared: &Shared<'_>,
         CellPlace { planned, folder, log }: &CellPlace,
         kernel: &'a KernelFiles,
-        machine: &'a scenario::Host,
+        shared_host: &'a SharedHost,
     ) -> Result<(Self, Watch), Stop> {
+        let machine = shared_host.host();
         let (nonce, of_cell) = (nonce()?, self::nonce()?);
         let deadlines = match shared.operator {
             Some(operator) => operator.deadlines(shared.deadlines),
@@ -110,7 +112,7 @@ impl<'a> Session<'a> {
             }
             None => {
                 let own = (planned.kernel.as_str(), kernel);
-                let (host, streams) = host(shared, machine, own, folder, nonce, listener).await?;
+                let (host, streams) = host(shared, shared_host, own, folder, nonce, listener).await?;
                 Begun::boots(host, streams, nonce)
             }
         };

@@ -385,12 +385,21 @@ fn exchange(
     let body = Body::Request { id: seq, request: request.into() };
     let frame = Frame { version: VERSION, nonce, seq, from: Peer::Lab, to: Peer::Host, body };
     channel.write_all(&encode(&frame).map_err(|e| e.to_string())?).map_err(|e| e.to_string())?;
+    frames_until(channel, decoder, |body| matches!(body, Body::Reply { .. }))
+}
+
+/// Returns the frames of the host's agent up to such a one.
+fn frames_until(
+    channel: &mut UnixStream,
+    decoder: &mut Decoder,
+    is_last: impl Fn(&Body) -> bool,
+) -> Result<Vec<Frame>, String> {
     let (mut frames, mut buffer) = (vec![], [0; 4096]);
     loop {
         while let Some(frame) = decoder.next_frame().map_err(|e| e.to_string())? {
-            let is_answer = matches!(frame.body, Body::Reply { .. });
+            let is_last = is_last(&frame.body);
             frames.push(frame);
-            if is_answer {
+            if is_last {
                 return Ok(frames);
             }
         }
@@ -401,7 +410,10 @@ fn exchange(
     }
 }
 
-/// `resume` changes the nonce of an agent that runs, and its numbers begin anew.
+/// The time in which a heartbeat comes after `resume`, before that of the agent's first second.
+const BEATS: Duration = Duration::from_millis(700);
+
+/// `resume` changes the nonce of an agent that runs, and its numbers begin anew. It sends a heartbeat at once.
 pub(crate) fn begins_anew() -> Checked {
     let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
     let started = || -> io::Result<_> {
@@ -411,10 +423,15 @@ pub(crate) fn begins_anew() -> Checked {
     };
     let (root, mut channel, mut process) = started().map_err(|e| e.to_string())?;
     let mut decoder = Decoder::default();
-    let mut ask = |numbers, request: HostRequest| exchange(&mut channel, &mut decoder, numbers, request);
-    let before = ask((NONCE, 0), Dump { guest: "g0".into() }.request())?;
+    let before = exchange(&mut channel, &mut decoder, (NONCE, 0), Dump { guest: "g0".into() }.request())?;
     expect("the nonce before", before.iter().all(|frame| frame.nonce == NONCE), true)?;
-    let frames = ask((NONCE, 1), Resume { nonce: NEXT }.request())?;
+    let resumed = Instant::now();
+    let frames = exchange(&mut channel, &mut decoder, (NONCE, 1), Resume { nonce: NEXT }.request())?;
+    let beats = |body: &Body| matches!(body, Body::Notice(Notice::Heartbeat { .. }));
+    if !frames.iter().any(|frame| frame.nonce == NEXT && beats(&frame.body)) {
+        frames_until(&mut channel, &mut decoder, beats)?;
+    }
+    expect("a heartbeat at once", resumed.elapsed() < BEATS, true)?;
     let anew: Vec<_> = frames.iter().filter(|frame| frame.nonce == NEXT).collect();
     let numbers: Vec<_> = anew.iter().map(|frame| frame.seq).collect();
     expect("the numbers", numbers, (0..anew.len() as u64).collect())?;
@@ -424,7 +441,7 @@ pub(crate) fn begins_anew() -> Checked {
     expect("the answer", answer, Some(Body::Reply { id: 1, result: Ok(serde_json::Value::Null) }))?;
     let logged = fs::read_to_string(root.join(KERNEL_LOG)).map_err(|e| e.to_string())?;
     expect("the kernel's log", logged.ends_with(&format!("<7>{}\n", s2lab_protocol::test_line(NEXT))), true)?;
-    let last = ask((NEXT, 2), Finish {}.request())?;
+    let last = exchange(&mut channel, &mut decoder, (NEXT, 2), Finish {}.request())?;
     let record = last.last().map(|frame| format!("{:?}", frame.body)).unwrap_or_default();
     expect("the number of answers", record.contains("\"answered\": Number(2)"), true)?;
     let status = process.wait().map_err(|e| e.to_string())?;

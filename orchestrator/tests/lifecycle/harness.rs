@@ -199,8 +199,12 @@ pub(crate) fn boot_files(
         version: "10.0.2".into(),
         packages: vec![],
     };
-    let userland =
-        s2lab_cache::Userland { archive: file("userland")?, packages: vec![], qemu_version: "10.0.2".into() };
+    let userland = s2lab_cache::Userland {
+        archive: file("userland")?,
+        without_qemu: file("userland-without-qemu")?,
+        packages: vec![],
+        qemu_version: "10.0.2".into(),
+    };
     let agent = s2lab_cache::Agent { program: file("agent")?, sha256: String::new() };
     let bootable = |image: &str, modules: &str| {
         let (image, modules) = (file(image)?, file(modules)?);

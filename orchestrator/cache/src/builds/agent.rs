@@ -4,16 +4,14 @@ use crate::{
     Agent, Cache,
     builds::{
         cargo::{Build, Inputs},
+        rustc::Rustc,
         toolchain::Plan,
     },
     carried,
     error::{CacheError, Result},
 };
 use s2lab_os::{
-    child::{
-        self,
-        run::{self, RunError, find_on_path},
-    },
+    child::run::{RunError, find_on_path},
     outside::{self, kinds},
 };
 use std::{
@@ -61,15 +59,8 @@ impl Cache {
 
     /// Returns the machine's compiler if it has a standard library for aarch64 and a linker.
     pub(crate) fn compiler(&self) -> Result<Compiler> {
-        let ask = |arguments: &[&str]| {
-            let mut command = child::command("rustc", child::CARGO);
-            // The working folder is that of the build, so that rustup picks the same compiler.
-            command.args(arguments).current_dir(self.objects.root());
-            run::ask(command, "print its version", &|| self.progress.cancelled())
-                .map(|text| String::from_utf8_lossy(&text).trim().to_owned())
-        };
-        let sysroot = match ask(&["--print", "sysroot"]) {
-            Ok(sysroot) => PathBuf::from(sysroot),
+        let Rustc { sysroot, version } = match self.rustc() {
+            Ok(rustc) => rustc,
             Err(RunError::NoProgram { .. } | RunError::Failed { .. }) => {
                 return Ok(Compiler::Debian(self.toolchain_plan()?));
             }
@@ -79,16 +70,12 @@ impl Cache {
             // This target brings its own start files and libc; rustc's own linker is enough.
             let own = ["-Clinker=rust-lld", "-Clinker-flavor=ld.lld", "-Clink-self-contained=yes"]
                 .map(str::to_owned);
-            return Ok(Compiler::Machine {
-                target: MUSL,
-                flags: Compiler::flags(&own),
-                version: ask(&["-vV"])?,
-            });
+            return Ok(Compiler::Machine { target: MUSL, flags: Compiler::flags(&own), version });
         }
         let linker = if cfg!(target_arch = "aarch64") { "cc" } else { "aarch64-linux-gnu-gcc" };
         if has_std(&sysroot, GNU) && find_on_path(linker).is_some() {
             let flags = Compiler::flags(&[format!("-Clinker={linker}")]);
-            return Ok(Compiler::Machine { target: GNU, flags, version: ask(&["-vV"])? });
+            return Ok(Compiler::Machine { target: GNU, flags, version });
         }
         Ok(Compiler::Debian(self.toolchain_plan()?))
     }

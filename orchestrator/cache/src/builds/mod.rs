@@ -13,6 +13,7 @@ pub(crate) mod kernel_tools;
 pub(crate) mod make;
 pub(crate) mod patches;
 pub(crate) mod plugin;
+pub(crate) mod rustc;
 pub(crate) mod selftests;
 pub(crate) mod source;
 pub(crate) mod toolchain;

@@ -2,18 +2,17 @@
 
 use crate::{
     Cache, Plugin,
-    builds::cargo::{Build, Inputs},
+    builds::{
+        cargo::{Build, Inputs},
+        rustc::Rustc,
+    },
     carried,
     error::{CacheError, Result},
 };
 use s2lab_os::{
-    child::{
-        self,
-        run::{self, find_on_path},
-    },
+    child::run::find_on_path,
     outside::{self, kinds},
 };
-use std::path::Path;
 
 /// The shared library.
 pub(crate) const LIBRARY: &str = "libs2lab_plugin.so";
@@ -28,16 +27,16 @@ const MACHINES_LINKER: [&str; 1] = ["-Clink-arg=-nostdlib"];
 
 impl Cache {
     pub(crate) fn plugin_blocking(&self) -> Result<Plugin> {
-        let compiler = self.ask_rustc(&["-vV"])?;
-        let target = compiler.lines().find_map(|line| line.strip_prefix("host: "));
+        let Rustc { sysroot, version } = self.rustc()?;
+        let target = version.lines().find_map(|line| line.strip_prefix("host: "));
         let target = target.ok_or_else(|| CacheError::malformed("rustc -vV", "it names no host"))?;
         let tools = format!("lib/rustlib/{target}/bin/{LINKER}");
-        let own = Path::new(&self.ask_rustc(&["--print", "sysroot"])?).join(tools).exists();
+        let own = sysroot.join(tools).exists();
         let linking: &[&str] = if own { &OWN_LINKER } else { &MACHINES_LINKER };
         // musl's targets link statically unless they are asked not to.
         let flags = linking.iter().chain(&["-Ctarget-feature=-crt-static"]);
         let flags: Vec<String> = flags.map(|&flag| flag.to_owned()).collect();
-        let inputs = Inputs::of(carried::PLUGIN, target, &compiler, &flags);
+        let inputs = Inputs::of(carried::PLUGIN, target, &version, &flags);
         let object = self.objects.get("plugin", target, &inputs, |building| {
             if find_on_path("cargo").is_none() {
                 let (program, purpose) = ("cargo".to_owned(), "build the plugin".to_owned());
@@ -55,14 +54,6 @@ impl Cache {
             Ok(())
         })?;
         Ok(Plugin { file: object.path.join(LIBRARY), sha256: object.sha256(LIBRARY)?.to_owned() })
-    }
-
-    fn ask_rustc(&self, arguments: &[&str]) -> Result<String> {
-        let mut command = child::command("rustc", child::CARGO);
-        // The working folder is that of the build, so that rustup picks the same compiler.
-        command.args(arguments).current_dir(self.objects.root());
-        let said = run::ask(command, "print its version", &|| self.progress.cancelled())?;
-        Ok(String::from_utf8_lossy(&said).trim().to_owned())
     }
 }
 

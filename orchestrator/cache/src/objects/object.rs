@@ -20,7 +20,7 @@ use crate::{
 };
 use s2lab_os::{
     clock,
-    outside::{Outside, kinds},
+    outside::{self, Outside, kinds},
 };
 use serde::Serialize;
 use std::{
@@ -295,6 +295,19 @@ impl Objects {
 
     fn used(&self) -> std::sync::MutexGuard<'_, BTreeMap<PathBuf, File>> {
         self.used.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the digest of a file. That of an object in use is in its manifest: this process has verified
+    /// the object.
+    pub(crate) fn digest(&self, path: &Path) -> Result<String> {
+        let object = path.ancestors().find(|folder| self.used().contains_key(*folder));
+        let noted = object.and_then(|object| {
+            let manifest = outside::read(&object.join(MANIFEST), kinds::MANIFEST).ok()?;
+            let manifest: Manifest = serde_json::from_slice(&manifest).ok()?;
+            let name = path.strip_prefix(object).ok()?.to_str()?;
+            Some(manifest.files.get(name)?.sha256.clone())
+        });
+        noted.map_or_else(|| digest::file(path), Ok)
     }
 
     /// This process does not use the object any more.

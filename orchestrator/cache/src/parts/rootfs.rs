@@ -16,7 +16,7 @@ use crate::{
         given::lacking,
         initramfs::{S_IFDIR, S_IFLNK, S_IFREG},
         qemu::parse_version,
-        userland::{ARCHIVE, PROGRAMS, QEMU, pack},
+        userland::{ARCHIVE, PROGRAMS, QEMU, WITHOUT_QEMU, both},
     },
 };
 use cpio::newc;
@@ -48,6 +48,7 @@ struct Inputs<'a> {
     /// The SHA-256 of the archive as it was brought, or of the one made from a folder.
     given: &'a str,
     programs: &'a [&'a str],
+    archives: [&'a str; 2],
 }
 
 impl Cache {
@@ -61,7 +62,7 @@ impl Cache {
             Some(packed) => digest::bytes(&packed.archive),
             None => digest::file(path)?,
         };
-        let inputs = Inputs { given: &given, programs: &PROGRAMS };
+        let inputs = Inputs { given: &given, programs: &PROGRAMS, archives: [ARCHIVE, WITHOUT_QEMU] };
         let object = self.objects.get("userland", "given", &inputs, |building| {
             let packed = match packed {
                 Some(packed) => packed,
@@ -74,8 +75,10 @@ impl Cache {
                     packed
                 }
             };
-            let to = building.dir.join(ARCHIVE);
-            fs::write(&to, &packed.archive).map_err(CacheError::io("cannot write", &to))?;
+            for (name, archive) in [(ARCHIVE, &packed.archive), (WITHOUT_QEMU, &packed.without_qemu)] {
+                let to = building.dir.join(name);
+                fs::write(&to, archive).map_err(CacheError::io("cannot write", &to))?;
+            }
             building.facts.insert("qemu".to_owned(), packed.qemu);
             Ok(())
         })?;
@@ -87,6 +90,7 @@ impl Cache {
         };
         Ok(Userland {
             archive: object.path.join(ARCHIVE),
+            without_qemu: object.path.join(WITHOUT_QEMU),
             packages: vec![package],
             qemu_version: object.fact("qemu")?.to_owned(),
         })
@@ -96,6 +100,7 @@ impl Cache {
 /// The parts found in a root.
 struct PackedRoot {
     archive: Vec<u8>,
+    without_qemu: Vec<u8>,
     /// The version of its QEMU.
     qemu: String,
 }
@@ -121,18 +126,21 @@ fn collect(root: &Path, given: &Path) -> Result<PackedRoot> {
         }
     }
     let qemu = qemu.ok_or_else(|| error(format!("its /{QEMU} is not QEMU")))?;
-    let mut closure = elf::closure(root, &PROGRAMS, &LIBRARIES, |_| false)?;
-    let is = |place: &String, name: &str| place.rsplit('/').next() == Some(name);
-    let (glibc, by_itself) = GLIBC;
-    if closure.keys().any(|place| is(place, glibc)) && !closure.keys().any(|place| is(place, by_itself)) {
-        let place =
-            LIBRARIES.iter().map(|folder| format!("{folder}/{by_itself}")).find(|p| file(p).is_some());
-        let place = place.ok_or_else(|| error(format!("it lacks `{by_itself}`, which `{glibc}` needs")))?;
-        closure.extend(elf::closure(root, &[&place], &LIBRARIES, |_| false)?);
-    }
-    let mut archive = Vec::new();
-    pack(root, &closure, &mut archive)?;
-    Ok(PackedRoot { archive, qemu })
+    let closure = |programs: &[&str]| {
+        let mut closure = elf::closure(root, programs, &LIBRARIES, |_| false)?;
+        let is = |place: &String, name: &str| place.rsplit('/').next() == Some(name);
+        let (glibc, by_itself) = GLIBC;
+        if closure.keys().any(|place| is(place, glibc)) && !closure.keys().any(|place| is(place, by_itself)) {
+            let mut places = LIBRARIES.iter().map(|folder| format!("{folder}/{by_itself}"));
+            let place = places.find(|place| file(place).is_some());
+            let place =
+                place.ok_or_else(|| error(format!("it lacks `{by_itself}`, which `{glibc}` needs")))?;
+            closure.extend(elf::closure(root, &[&place], &LIBRARIES, |_| false)?);
+        }
+        Ok::<_, CacheError>(closure)
+    };
+    let [archive, without_qemu] = both(root, &PROGRAMS, closure)?;
+    Ok(PackedRoot { archive, without_qemu, qemu })
 }
 
 /// Returns the version in the text of a QEMU's program.
@@ -255,6 +263,11 @@ mod tests {
         let two = cache.given_userland(&archive).unwrap();
         assert_eq!(fs::read(&one.archive).unwrap(), fs::read(&two.archive).unwrap());
         assert_eq!(one.packages, two.packages);
+        let has_qemu = |archive: &Path| memmem::find(&fs::read(archive).unwrap(), VERSION).is_some();
+        for userland in [&one, &two] {
+            assert!(has_qemu(&userland.archive) && !has_qemu(&userland.without_qemu));
+        }
+        assert_eq!(fs::read(&one.without_qemu).unwrap(), fs::read(&two.without_qemu).unwrap());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The emulated host's user land: QEMU, ssh, a shell and exactly the libraries they need, as one
-//! archive. An emulated CPU unpacks it at every boot, so every megabyte takes time.
+//! archive. An emulated CPU unpacks it at every boot, so every megabyte takes time: for hosts without
+//! a guest of QEMU there is another archive.
 
 use crate::{
     Cache, Userland,
@@ -40,6 +41,8 @@ const USERS: (&str, &[u8]) = ("etc/passwd", b"root::0:0:root:/root:/bin/sh\n");
 /// The loader's default folders on Debian's arm64.
 const LIBRARIES: [&str; 2] = ["usr/lib/aarch64-linux-gnu", "usr/lib"];
 pub(crate) const ARCHIVE: &str = "userland.cpio";
+/// The same without QEMU and its libraries.
+pub(crate) const WITHOUT_QEMU: &str = "without-qemu.cpio";
 
 #[derive(Serialize)]
 struct Inputs<'a> {
@@ -49,6 +52,7 @@ struct Inputs<'a> {
     folders: &'a [&'a str],
     shell: (&'a str, &'a str),
     users: (&'a str, &'a [u8]),
+    archives: [&'a str; 2],
 }
 
 impl Cache {
@@ -59,11 +63,19 @@ impl Cache {
         let object = self.objects.get(
             "userland",
             "arm64",
-            &Inputs { debs: &debs, content: &CONTENT, folders: &FOLDERS, shell: SHELL, users: USERS },
+            &Inputs {
+                debs: &debs,
+                content: &CONTENT,
+                folders: &FOLDERS,
+                shell: SHELL,
+                users: USERS,
+                archives: [ARCHIVE, WITHOUT_QEMU],
+            },
             |building| make(building, &debs, &self.apt.fetch(WHAT, &scope, &debs)?),
         )?;
         Ok(Userland {
             archive: object.path.join(ARCHIVE),
+            without_qemu: object.path.join(WITHOUT_QEMU),
             packages: object.manifest.packages.clone(),
             qemu_version: object.fact("qemu")?.to_owned(),
         })
@@ -78,19 +90,31 @@ fn make(building: &mut Building, debs: &[Deb], files: &[PathBuf]) -> Result<()> 
             CONTENT.contains(&path) || path.starts_with("usr/lib/") && path.contains(".so")
         })?;
     }
-    let closure = elf::closure(&root, &CONTENT, &LIBRARIES, |_| false)?;
-    let mut archive = Vec::new();
-    pack(&root, &closure, &mut archive)?;
-    let path = building.dir.join(ARCHIVE);
-    fs::write(&path, archive).map_err(CacheError::io("cannot write", &path))?;
+    let [archive, without_qemu] =
+        both(&root, &CONTENT, |content| elf::closure(&root, content, &LIBRARIES, |_| false))?;
+    for (name, archive) in [(ARCHIVE, archive), (WITHOUT_QEMU, without_qemu)] {
+        let path = building.dir.join(name);
+        fs::write(&path, archive).map_err(CacheError::io("cannot write", &path))?;
+    }
     object::remove_tree(&root)?;
     building.packages = debs.iter().map(Deb::package).collect();
     building.facts.insert("qemu".to_owned(), upstream_version(debs, "qemu-system-arm")?);
     Ok(())
 }
 
+/// Packs both archives: that of `content`, and that without QEMU. `closure` returns the files that programs
+/// need.
+pub(crate) fn both(
+    root: &Path,
+    content: &[&str],
+    closure: impl Fn(&[&str]) -> Result<BTreeMap<String, String>>,
+) -> Result<[Vec<u8>; 2]> {
+    let rest: Vec<_> = content.iter().copied().filter(|program| *program != QEMU).collect();
+    Ok([pack(root, &closure(content)?)?, pack(root, &closure(&rest)?)?])
+}
+
 /// Packs the folders, links into `/usr`, the files; the shell and its user.
-pub(crate) fn pack(root: &Path, closure: &BTreeMap<String, String>, out: &mut Vec<u8>) -> Result<()> {
+fn pack(root: &Path, closure: &BTreeMap<String, String>) -> Result<Vec<u8>> {
     let mut folders = BTreeSet::from(FOLDERS);
     for place in closure.keys() {
         for (at, _) in place.match_indices('/') {
@@ -108,8 +132,10 @@ pub(crate) fn pack(root: &Path, closure: &BTreeMap<String, String>, out: &mut Ve
     let files = contents.iter().map(|(place, data)| (*place, Node::File { mode: 0o755, data }));
     let made =
         [(SHELL.0, Node::Link { target: SHELL.1 }), (USERS.0, Node::File { mode: 0o644, data: USERS.1 })];
-    initramfs::append(out, folders.chain(links).chain(files).chain(made))
-        .map_err(CacheError::io("cannot write", "the user land's archive"))
+    let mut out = Vec::new();
+    initramfs::append(&mut out, folders.chain(links).chain(files).chain(made))
+        .map_err(CacheError::io("cannot write", "the user land's archive"))?;
+    Ok(out)
 }
 
 /// Returns `10.0.2` of `1:10.0.2+ds-2+deb13u1~bpo12+1` (Debian Policy §5.6.12: epoch, upstream

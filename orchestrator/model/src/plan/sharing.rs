@@ -14,13 +14,16 @@ pub struct SharedHost {
     kernel: String,
     qemu: Option<QemuChoice>,
     host: Host,
+    /// QEMU runs a guest in it, in one of the cells at least.
+    runs_qemu: bool,
 }
 
 impl SharedHost {
     /// Returns the host of a cell alone.
     pub fn of(cell: &PlannedCell) -> Self {
         let qemu = QemuChoice::of(&cell.key);
-        Self { kernel: cell.kernel.clone(), qemu, host: cell.resolved.host.clone() }
+        let runs_qemu = cell.resolved.runs_qemu();
+        Self { kernel: cell.kernel.clone(), qemu, host: cell.resolved.host.clone(), runs_qemu }
     }
 
     /// The machine.
@@ -28,13 +31,20 @@ impl SharedHost {
         &self.host
     }
 
-    /// Returns true if the cell can run on this host: it is the cell's own but for further devices.
-    pub fn takes(&self, cell: &PlannedCell) -> bool {
-        let has = |(name, device)| self.host.devices.get(name) == Some(device);
-        self.is_alike(cell) && cell.resolved.host.devices.iter().all(has)
+    /// Returns true if the host's user land has QEMU: one of the cells has a guest of it.
+    pub fn runs_qemu(&self) -> bool {
+        self.runs_qemu
     }
 
-    /// Adds the devices of a cell. Returns false, and adds none, if the cell cannot run on such a
+    /// Returns true if the cell can run on this host: it is the cell's own but for further devices, and for a
+    /// QEMU that the cell does not need.
+    pub fn takes(&self, cell: &PlannedCell) -> bool {
+        let has = |(name, device)| self.host.devices.get(name) == Some(device);
+        let has_qemu = self.runs_qemu || !cell.resolved.runs_qemu();
+        has_qemu && self.is_alike(cell) && cell.resolved.host.devices.iter().all(has)
+    }
+
+    /// Adds the devices of a cell, and QEMU if it needs that. Returns false, and adds none, if the cell cannot run on such a
     /// host.
     pub fn add(&mut self, cell: &PlannedCell) -> bool {
         let devices = &cell.resolved.host.devices;
@@ -50,6 +60,7 @@ impl SharedHost {
             return false;
         }
         self.host.devices = all;
+        self.runs_qemu |= cell.resolved.runs_qemu();
         true
     }
 
@@ -71,7 +82,7 @@ mod tests {
     use super::*;
     use crate::cell::ResolvedCell;
     use crate::kernel::Traits;
-    use crate::scenario::load;
+    use crate::scenario::{Vmm, load};
     use proptest::prelude::*;
 
     /// A cell of a host with these devices, by name and BAR.
@@ -122,6 +133,18 @@ mod tests {
             assert!(!host.takes(&other) && !host.add(&other), "{other:?}");
             assert_eq!(host, before, "nothing is added");
         }
+    }
+
+    #[test]
+    fn a_host_without_qemu_serves_no_cell_that_needs_it() {
+        let of_qemu = cell("k", "cpu: max", &[]);
+        let mut builtin = of_qemu.clone();
+        builtin.resolved.guests.values_mut().for_each(|guest| guest.vmm = Vmm::Builtin);
+        let mut host = SharedHost::of(&builtin);
+        assert!(!host.runs_qemu() && host.takes(&builtin) && !host.takes(&of_qemu));
+        assert!(host.add(&builtin) && !host.runs_qemu());
+        assert!(host.add(&of_qemu) && host.runs_qemu() && host.takes(&of_qemu) && host.takes(&builtin));
+        assert!(SharedHost::of(&of_qemu).takes(&builtin));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::{
     gdb::{Gdb, GdbError},
     look,
     memory::{HostRam, SharedMemory},
-    plugin::{self, Taken},
+    plugin::{self, Answers, Taken},
     process::Launcher,
     qmp::{Qmp, QmpError},
     saved::{self, SaveError},
@@ -121,13 +121,16 @@ pub struct Parts<'a> {
 pub enum Beginning<'a> {
     /// With the first instruction of a kernel.
     Boot { kernel: &'a Path, initramfs: OwnedFd, kernel_arguments: &'a str },
-    /// With the state of a machine that was saved in this file.
-    Saved(&'a Path),
+    /// With the state of a machine that was saved in this file, and the answers of its QEMU, which is the
+    /// same as now.
+    Saved(&'a Path, &'a Answers),
 }
 
 /// The emulated host. Dropping it kills QEMU.
 pub struct Host {
     process: Watched,
+    /// QEMU's answers before it was made.
+    pub(in crate::host) answers: Answers,
     pub(in crate::host) qmp: Qmp,
     pub(in crate::host) gdb: Gdb,
     /// The stream to the host's sshd; non-blocking.
@@ -152,9 +155,12 @@ impl Host {
     ) -> Result<(Self, Streams), StartError> {
         let folder = parts.folder;
         let unwritable = |source| StartError::Unwritable { folder: folder.into(), source };
-        let (cpu, plugin) = plugin::ask(launcher, &parts).await?;
+        let answers = match parts.beginning {
+            Beginning::Saved(_, known) => known.clone(),
+            Beginning::Boot { .. } => plugin::ask(launcher, &parts).await?,
+        };
         let log = File::create(folder.join(LOG)).map_err(unwritable)?;
-        let (host, streams, arguments) = start(launcher, parts, &cpu, plugin, log).await.map_err(|what| {
+        let (host, streams, arguments) = start(launcher, parts, answers, log).await.map_err(|what| {
             let said = outside::read_text(&folder.join(LOG), kinds::PROGRAM_LOG).unwrap_or_default();
             StartError::Machine { what, said: said.trim_end().into() }
         })?;
@@ -231,7 +237,7 @@ impl<'a> Attachments<'a> {
                 Beginning::Boot { kernel, initramfs, kernel_arguments } => {
                     Begin::Boot { kernel, initramfs: initramfs.as_raw_fd(), kernel_arguments }
                 }
-                Beginning::Saved(_) => Begin::Saved,
+                Beginning::Saved(..) => Begin::Saved,
             },
             devices: &devices,
             plugin: plugin.map(|(taken, (trace, _))| PluginFile { file: taken.file, trace: *trace }),
@@ -244,19 +250,18 @@ impl<'a> Attachments<'a> {
 async fn start(
     launcher: &Launcher,
     parts: Parts<'_>,
-    cpu: &str,
-    plugin: Result<Taken<'_>, String>,
+    answers: Answers,
     log: File,
 ) -> Result<(Host, Streams, Vec<String>), MachineError> {
     let mut inherit = vec![];
-    let made = Attachments::make(parts.host, plugin, &mut inherit)?;
-    let arguments = made.arguments(&parts, cpu);
+    let made = Attachments::make(parts.host, answers.plugin(&parts), &mut inherit)?;
+    let arguments = made.arguments(&parts, &answers.cpu);
     let state = match parts.beginning {
         Beginning::Boot { initramfs, .. } => {
             inherit.push(initramfs);
             None
         }
-        Beginning::Saved(state) => Some(state),
+        Beginning::Saved(state, _) => Some(state),
     };
     let mut command = parts.qemu.command();
     if let Ok((plugin, _)) = &made.plugin {
@@ -276,7 +281,7 @@ async fn start(
     let bars = made.bars.into_iter().map(|(name, (_, memory))| (name, memory)).collect();
     let streams = Streams { console: made.console.1, agent: made.agent.1 };
     let trace = made.plugin.map(|(_, (_, trace))| trace);
-    Ok((Host { process, qmp, gdb, ssh: made.ssh.1, ram, bars, trace }, streams, arguments))
+    Ok((Host { process, answers, qmp, gdb, ssh: made.ssh.1, ram, bars, trace }, streams, arguments))
 }
 
 /// Connects to QMP and to the gdbstub of a QEMU that has started, and has it read the `state` of a saved

@@ -22,4 +22,5 @@ pub mod trace;
 mod watched;
 
 pub use machine::{Beginning, Host, Parts, Streams};
+pub use plugin::Answers;
 pub use s2lab_os::child::{orphans, process};

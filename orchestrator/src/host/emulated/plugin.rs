@@ -7,6 +7,7 @@ use super::{
     process::Launcher,
 };
 use s2lab_trace::{INTERFACE, INTERFACES};
+use serde::{Deserialize, Serialize};
 use std::{
     ffi::OsStr,
     os::unix::ffi::OsStrExt,
@@ -16,6 +17,25 @@ use std::{
 
 /// The longest message of a QEMU that refuses the plugin.
 const LONGEST: u64 = 4096;
+
+/// QEMU's answers to the questions before a machine is made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Answers {
+    /// The `-cpu` argument of the scenario's CPU model.
+    pub(super) cpu: String,
+    /// The version of the plugin interface with which QEMU takes the plugin, or the reason why there is no
+    /// plugin.
+    interface: Result<i32, String>,
+}
+
+impl Answers {
+    /// Returns the plugin of these parts, if QEMU takes it, or the reason why there is none.
+    pub(super) fn plugin<'a>(&self, parts: &Parts<'a>) -> Result<Taken<'a>, String> {
+        let file = parts.plugin.map_err(str::to_owned)?;
+        self.interface.clone().map(|interface| Taken { file, interface })
+    }
+}
 
 /// A plugin that QEMU takes.
 #[derive(Debug, Clone, Copy)]
@@ -32,13 +52,9 @@ impl Taken<'_> {
     }
 }
 
-/// Returns QEMU's `-cpu` argument, and the plugin if QEMU takes it, or the reason why there is none.
-/// QEMU is asked both at once, for each version of the plugin interface until it takes the plugin;
-/// one that takes none is asked once more.
-pub(super) async fn ask<'a>(
-    launcher: &Launcher,
-    parts: &Parts<'a>,
-) -> Result<(String, Result<Taken<'a>, String>), CpuError> {
+/// Asks QEMU both at once, for each version of the plugin interface until it takes the plugin; one that
+/// takes none is asked once more.
+pub(super) async fn ask(launcher: &Launcher, parts: &Parts<'_>) -> Result<Answers, CpuError> {
     let model = &parts.host.cpu;
     let why = match parts.plugin {
         Ok(file) => {
@@ -46,7 +62,7 @@ pub(super) async fn ask<'a>(
             for interface in INTERFACES {
                 let plugin = Taken { file, interface };
                 match with(launcher, parts, plugin).await {
-                    Ok(cpu) => return Ok((cpu, Ok(plugin))),
+                    Ok(cpu) => return Ok(Answers { cpu, interface: Ok(interface) }),
                     Err(Refusal::Unknown(error)) => return Err(error),
                     Err(Refusal::Plugin(reason)) => why = reason,
                 }
@@ -56,7 +72,8 @@ pub(super) async fn ask<'a>(
         Err(why) => why.to_owned(),
     };
     let qemu = parts.qemu.command();
-    Ok((cpu::argument(launcher, qemu, model, parts.deadlines, Stdio::null()).await?, Err(why)))
+    let cpu = cpu::argument(launcher, qemu, model, parts.deadlines, Stdio::null()).await?;
+    Ok(Answers { cpu, interface: Err(why) })
 }
 
 enum Refusal {

@@ -14,6 +14,7 @@ use crate::{
 };
 use s2lab_model::{
     event::{Event, PlannedCell},
+    plan::SharedHost,
     record::environment,
     scenario,
 };
@@ -27,13 +28,14 @@ const NO_SOCKET: &str = "a socket's path has at most 107 bytes: give a shorter -
 /// Makes a host that stands before its first instruction.
 pub(super) async fn host(
     shared: &Shared<'_>,
-    host: &scenario::Host,
+    host: &SharedHost,
     (name, kernel): (&str, &KernelFiles),
     folder: &Path,
     nonce: u64,
     gdb: Option<UnixListener>,
 ) -> Result<(Host, Streams), Stop> {
-    let initramfs = shared.boot.initramfs(kernel);
+    let initramfs = shared.boot.initramfs(kernel, host.runs_qemu());
+    let host = host.host();
     let own = [&host.arguments, shared.boot.arguments(name)].concat();
     let beginning = Beginning::Boot {
         kernel: &kernel.boot.image,

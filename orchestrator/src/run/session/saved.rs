@@ -26,9 +26,8 @@ use tokio::{net::UnixStream, sync::mpsc, time::sleep};
 const NOTICES: usize = 64;
 /// The number of stops until one is between two frames of the agents.
 const STOPS: u32 = 5;
-/// The time from a heartbeat to the stop. A resumed host is believed after its next one, which comes a second
-/// after the last.
-const AFTER_A_BEAT: Duration = Duration::from_millis(800);
+/// The time from a heartbeat to the stop: the next one is half a second away, and not under way.
+const AFTER_A_BEAT: Duration = Duration::from_millis(500);
 /// The time in which s2lab has read all that a machine has sent before it was stopped, and the interval of
 /// the checks.
 const SETTLES: Duration = Duration::from_secs(1);
@@ -99,7 +98,7 @@ async fn go_on(
     nonce: u64,
 ) -> Result<Option<Resumed>, Unsaved> {
     let Some(SavedHost { state, facts, consoles }) = key.find().await? else { return Ok(None) };
-    let parts = parts(shared, machine, folder, Beginning::Saved(&state));
+    let parts = parts(shared, machine, folder, Beginning::Saved(&state, &facts.answers));
     let (mut host, Streams { console, agent }) = Host::prepare(shared.launcher, parts).await?;
     let (notices, noticed) = mpsc::channel(NOTICES);
     let of = |deadline| shared.deadlines.of(deadline);
@@ -179,7 +178,7 @@ impl Session<'_> {
         let memory = self.around.memory.clone();
         let memory = memory.ok_or_else(|| Unsaved::Other("it has not described its memory".into()))?;
         let (loaded, devices) = (self.around.loaded.clone(), self.around.devices.clone());
-        Ok(SavedFacts { link, loaded, memory, devices })
+        Ok(SavedFacts { link, answers: self.host.answers().clone(), loaded, memory, devices })
     }
 
     /// Stops the machine at a moment at which no frame is under way.

@@ -44,6 +44,26 @@ fn an_object_is_built_once_and_knows_its_content() {
 }
 
 #[test]
+fn a_file_that_this_process_has_verified_is_not_read_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let objects = open(dir.path());
+    let object = objects.get("kind", "name", &1, write).unwrap();
+    let (file, other) = (object.path.join("sub/file"), dir.path().join("other"));
+    for path in [&file, &other] {
+        fs::write(path, "changed").unwrap();
+    }
+    let (noted, changed) = (digest::bytes(b"content"), digest::bytes(b"changed"));
+    assert_eq!(objects.digest(&file).unwrap(), noted);
+    assert_eq!(objects.digest(&other).unwrap(), changed, "it is not an object's");
+    assert_eq!(
+        objects.digest(&object.path.join("link")).unwrap(),
+        changed,
+        "the manifest has no digest of it"
+    );
+    assert_eq!(open(dir.path()).digest(&file).unwrap(), changed, "another process has not verified it");
+}
+
+#[test]
 fn other_inputs_are_other_entries_and_keys_are_stable() {
     let dir = tempfile::tempdir().unwrap();
     let objects = open(dir.path());
