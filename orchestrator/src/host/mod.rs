@@ -178,7 +178,7 @@ impl Host {
         emulated::diagnosis::diagnose(why, &mut host.qmp, &mut host.gdb, ssh, deadline).await
     }
 
-    /// What the emulator answered before the machine was made.
+    /// Returns the answers of the emulator to the questions before the machine was made.
     pub fn answers(&self) -> &Answers {
         let Self::Emulated(host) = self;
         &host.answers

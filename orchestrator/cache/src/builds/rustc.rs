@@ -11,7 +11,7 @@ use std::{
     thread,
 };
 
-/// What rustc prints of itself.
+/// The answers of rustc about itself.
 #[derive(Debug, Clone)]
 pub(crate) struct Rustc {
     pub(crate) sysroot: PathBuf,

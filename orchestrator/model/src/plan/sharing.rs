@@ -44,8 +44,8 @@ impl SharedHost {
         has_qemu && self.is_alike(cell) && cell.resolved.host.devices.iter().all(has)
     }
 
-    /// Adds the devices of a cell, and QEMU if it needs that. Returns false, and adds none, if the cell cannot run on such a
-    /// host.
+    /// Adds the devices of a cell, and QEMU if it needs that. Returns false, and adds none, if the cell
+    /// cannot run on such a host.
     pub fn add(&mut self, cell: &PlannedCell) -> bool {
         let devices = &cell.resolved.host.devices;
         let fits = |(name, device)| self.host.devices.get(name).is_none_or(|known| known == device);
