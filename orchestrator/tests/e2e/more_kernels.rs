@@ -1,5 +1,5 @@
 //! Kernels that s2lab builds and CI does not: each does what it declares, and runs the selftests of its own
-//! tree. They need two whole builds and a small one besides those of [`crate::built_kernels`].
+//! tree. They need two whole builds and two small ones besides those of [`crate::built_kernels`].
 
 use crate::{
     built_kernels::do_what_they_declare,
@@ -59,4 +59,21 @@ fn selftests_of_the_kernels_tree_run_in_its_host() {
         let line = run.stdout.lines().find(|line| line.contains(key)).unwrap_or_default();
         assert!(line.starts_with("SKIP") && run.stdout.contains(why), "{key}\n{}", run.stdout);
     }
+}
+
+/// The same two scenarios as in `docs/promises.md`: no selftest has a device's memory in a guest.
+#[test]
+#[ignore = "builds a kernel: CONTRIBUTING.md has the command"]
+fn the_suite_catches_a_mutant_that_the_selftests_pass() {
+    let place = Place::new();
+    let kernel = "linux-6.12~flag-dropped";
+    let run = place.s2lab(["run", "kvm-selftests", "vfio-pci-bar", "--kernel", kernel]);
+    assert_eq!(run.code, Some(1), "{}{}", run.stdout, run.stderr);
+    let reports = place.reports();
+    let report = |key: String| &reports.iter().find(|(found, _)| *found == key).unwrap().1;
+    let selftests = report(format!("kvm-selftests@{kernel}+test=page-table"));
+    assert!(selftests.lines().next().unwrap_or_default().contains(" PASS "), "{selftests}");
+    assert!(part(selftests, "promised").contains("kvm_page_table_test: ok"), "{selftests}");
+    let caught = report(format!("vfio-pci-bar@{kernel}"));
+    assert!(caught.contains("expected Normal-NC\n    found    Device-nGnRE"), "{caught}");
 }
