@@ -5,6 +5,7 @@ use crate::root::Root;
 use s2lab_protocol::{Bar, Facility, Failure};
 use std::fmt;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 /// `flags` of a line in `resource`: a memory resource. Linux include/linux/ioport.h, same in 6.1
 /// and 7.2.
@@ -88,6 +89,68 @@ pub(crate) fn parse_resource(text: &str) -> Result<Vec<Bar>, ResourceError> {
     Ok(bars)
 }
 
+/// Returns the function below a root port with the lowest address.
+pub(crate) fn below(root: &Root, port: &Address) -> Result<Address, Failure> {
+    let folder = port.folder();
+    let entries = std::fs::read_dir(root.path(&folder))
+        .map_err(|why| fault::invalid(format_args!("there is no root port {port}: {why}")))?;
+    entries
+        .flatten()
+        .filter_map(|entry| Address::parse(entry.file_name().to_str()?).ok())
+        .min()
+        .ok_or_else(|| fault::invalid(format_args!("there is no PCI function below root port {port}")))
+}
+
+/// Returns the function that an address means: the one behind the port there, or the one there.
+pub(crate) fn behind(root: &Root, address: &Address) -> Result<Address, Failure> {
+    match is_port(root, address) {
+        true => below(root, address),
+        false => Ok(address.clone()),
+    }
+}
+
+/// Returns true if the function is a bridge to another bus (PCI Code and ID Assignment 1.12, 1.7).
+fn is_port(root: &Root, address: &Address) -> bool {
+    root.read(address.folder().join("class")).is_ok_and(|class| class.starts_with("0x0604"))
+}
+
+/// The time in which a kernel removes or finds a function: the driver of a slot waits 5 s after its button was
+/// pressed (drivers/pci/hotplug/pciehp_ctrl.c, pciehp_handle_button_press), and a guest has a slot of its own.
+const PLUGGED: Duration = Duration::from_secs(50);
+/// The pause between two looks.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// Waits until the kernel has the function, or has it no more. One that was plugged may be bound to a driver only
+/// after the kernel has made its `resourceN` (Linux 6.1 to 7.2 drivers/pci/bus.c, pci_bus_add_device).
+pub(crate) fn until_plugged(root: &Root, address: &Address, plugged: bool) -> Result<(), Failure> {
+    until(address, plugged, || match plugged {
+        true => has_files(root, address),
+        false => !root.exists(address.folder()),
+    })
+}
+
+/// Waits until the kernel has a function behind a port.
+pub(crate) fn until_behind(root: &Root, port: &Address) -> Result<(), Failure> {
+    until(port, true, || below(root, port).is_ok_and(|function| has_files(root, &function)))
+}
+
+fn has_files(root: &Root, address: &Address) -> bool {
+    root.exists(address.folder().join("resource0"))
+}
+
+fn until(address: &Address, plugged: bool, is_done: impl Fn() -> bool) -> Result<(), Failure> {
+    let end = Instant::now() + PLUGGED;
+    while !is_done() {
+        if Instant::now() > end {
+            let is = if plugged { "does not find it" } else { "still has it" };
+            let why = format_args!("the kernel {is} after {} seconds", PLUGGED.as_secs());
+            return Err(fault::system(if plugged { "plug" } else { "unplug" }, address, why));
+        }
+        std::thread::sleep(PAUSE);
+    }
+    Ok(())
+}
+
 /// The memory BARs of a function.
 pub(crate) fn bars(root: &Root, address: &Address) -> Result<Vec<Bar>, Failure> {
     let file = address.folder().join("resource");
@@ -168,6 +231,38 @@ mod tests {
         ] {
             assert!(Address::parse(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_port_means_the_function_behind_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Root::at(folder.path());
+        let [port, alone] = ["0000:00:10.0", "0000:00:11.0"].map(|text| Address::parse(text).unwrap());
+        for (address, class) in [(&port, "0x060400"), (&alone, "0x050000")] {
+            std::fs::create_dir_all(root.path(address.folder())).unwrap();
+            std::fs::write(root.path(address.folder().join("class")), class).unwrap();
+        }
+        assert_eq!(behind(&root, &alone).unwrap(), alone);
+        assert!(behind(&root, &port).unwrap_err().message.contains("no PCI function below"));
+        std::fs::create_dir(root.path(port.folder().join("0000:01:00.0"))).unwrap();
+        assert_eq!(behind(&root, &port).unwrap().to_string(), "0000:01:00.0");
+    }
+
+    #[test]
+    fn a_function_that_was_plugged_has_its_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Root::at(folder.path());
+        let address = Address::parse("0000:01:00.0").unwrap();
+        until_plugged(&root, &address, false).unwrap();
+        let late = root.clone();
+        let plugging = std::thread::Builder::new().spawn(move || {
+            std::fs::create_dir_all(late.path("sys/bus/pci/devices/0000:01:00.0")).unwrap();
+            std::thread::sleep(Duration::from_millis(20));
+            std::fs::write(late.path("sys/bus/pci/devices/0000:01:00.0/resource0"), "").unwrap();
+        });
+        until_plugged(&root, &address, true).unwrap();
+        assert!(root.exists(address.folder().join("resource0")));
+        plugging.unwrap().join().unwrap();
     }
 
     proptest! {

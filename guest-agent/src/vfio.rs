@@ -14,6 +14,7 @@ const SET_IOMMU: Opcode = opcode::none(TYPE, BASE + 2);
 const GROUP_SET_CONTAINER: Opcode = opcode::none(TYPE, BASE + 4);
 const GROUP_GET_DEVICE_FD: Opcode = opcode::none(TYPE, BASE + 6);
 const DEVICE_GET_REGION_INFO: Opcode = opcode::none(TYPE, BASE + 8);
+const DEVICE_SET_IRQS: Opcode = opcode::none(TYPE, BASE + 10);
 const DEVICE_RESET: Opcode = opcode::none(TYPE, BASE + 11);
 const DEVICE_PCI_HOT_RESET: Opcode = opcode::none(TYPE, BASE + 13);
 const DEVICE_FEATURE: Opcode = opcode::none(TYPE, BASE + 17);
@@ -26,6 +27,10 @@ const FLAG_MMAP: u32 = 1 << 2;
 /// VFIO_PCI_CONFIG_REGION_INDEX: the region of a function's configuration space. That of a BAR has
 /// the number of the BAR.
 const CONFIGURATION: u32 = 7;
+/// VFIO_PCI_REQ_IRQ_INDEX: the kernel asks for the device back.
+const REQUEST: u32 = 4;
+/// VFIO_IRQ_SET_DATA_EVENTFD with VFIO_IRQ_SET_ACTION_TRIGGER.
+const BY_EVENT: u32 = 1 << 2 | 1 << 5;
 /// VFIO_DEVICE_FEATURE_SET with VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY and _EXIT (since Linux 6.1).
 const LOW_POWER_ENTRY: u32 = 1 << 17 | 3;
 const LOW_POWER_EXIT: u32 = 1 << 17 | 5;
@@ -94,6 +99,24 @@ pub(crate) fn region(device: impl AsFd, index: u32) -> Result<Region> {
 pub(crate) fn reset(device: impl AsFd) -> Result<()> {
     // SAFETY: the request takes no argument.
     unsafe { ioctl(device, NoArg::<DEVICE_RESET>::new()) }
+}
+
+/// Makes the kernel signal an eventfd when it asks for a PCI device back.
+pub(crate) fn signal_request(device: impl AsFd, event: RawFd) -> Result<()> {
+    /// `struct vfio_irq_set` with one eventfd.
+    #[repr(C)]
+    struct IrqSet {
+        argsz: u32,
+        flags: u32,
+        index: u32,
+        start: u32,
+        count: u32,
+        event: RawFd,
+    }
+    let argsz = size_of::<IrqSet>() as u32;
+    let set = IrqSet { argsz, flags: BY_EVENT, index: REQUEST, start: 0, count: 1, event };
+    // SAFETY: the kernel reads `argsz` bytes.
+    unsafe { ioctl(device, Setter::<DEVICE_SET_IRQS, IrqSet>::new(set)) }
 }
 
 /// Lets a function decode its memory addresses, or not.
@@ -167,7 +190,7 @@ mod tests {
         // include/uapi/linux/vfio.h as the preprocessor sees it.
         let of = [SET_IOMMU, GROUP_SET_CONTAINER, GROUP_GET_DEVICE_FD, DEVICE_GET_REGION_INFO, DEVICE_RESET];
         assert_eq!(of, [0x3b66, 0x3b68, 0x3b6a, 0x3b6c, 0x3b6f]);
-        assert_eq!([DEVICE_PCI_HOT_RESET, DEVICE_FEATURE], [0x3b71, 0x3b75]);
+        assert_eq!([DEVICE_SET_IRQS, DEVICE_PCI_HOT_RESET, DEVICE_FEATURE], [0x3b6e, 0x3b71, 0x3b75]);
         assert_eq!(size_of::<Region>(), 32);
     }
 
@@ -175,6 +198,7 @@ mod tests {
     fn a_file_that_is_not_of_vfio_is_refused() {
         let null = std::fs::File::open("/dev/null").unwrap();
         assert!(attach(&null, 0).is_err() && use_iommu(&null, Iommu::None).is_err() && reset(&null).is_err());
+        assert!(signal_request(&null, 0).is_err());
         assert!(device(&null, "0000:01:00.0").is_err() && region(&null, 0).is_err());
     }
 }

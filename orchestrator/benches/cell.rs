@@ -143,6 +143,7 @@ fn requests(nonce: u64) -> Value {
             kind: AssignKind::VfioPci,
             host_address: HOST_ADDRESS.into(),
             guest_slot: GUEST_SLOT,
+            hotplug: false,
             read_only: false,
         }],
         joined: None,
@@ -155,12 +156,7 @@ fn requests(nonce: u64) -> Value {
         guest(wire(store(64))),
         host(wire(Reset { guest: GUEST.into(), device: NIC.into() })),
         guest(wire(store(8))),
-        guest(wire(Probe {
-            address: guest_address(),
-            map: MapKind::Wc,
-            kind: ProbeKind::Store,
-            offset: 64
-        })),
+        guest(wire(Probe { address: guest_address(), map: MapKind::Wc, kind: ProbeKind::Store, offset: 64 })),
         host(wire(StopGuest { guest: GUEST.into() })),
         host(wire(EndCell { nonce })),
         host(wire(Finish {})),

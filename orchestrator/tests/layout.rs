@@ -248,7 +248,7 @@ const MEASURED: [(&str, usize, &str); 7] = [
     ("os/src/outside/mod.rs", 1, "a read that blocks cannot look at the clock"),
     ("os/src/waits.rs", 2, "the clock of all deadlines"),
     ("src/host/emulated/factor.rs", 1, "how long QEMU takes"),
-    ("src/host/emulated/look.rs", 1, "how long a look stops the machine"),
+    ("src/host/emulated/look.rs", 2, "how long a look stops the machine"),
     ("src/run/log.rs", 2, "when an event came"),
     ("src/show/progress.rs", 2, "how long a stage has run, and the boots of a comparison, for people"),
 ];

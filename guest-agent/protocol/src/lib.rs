@@ -34,6 +34,6 @@ pub use manner::{GRAIN, MOST_VCPUS, Manner, Misfit, Row, USUAL_SEED, WIDTHS, WOR
 pub use message::*;
 pub use names::{AGENT_PORT, LONGEST_NAME, NAME_PATTERN, is_name, is_word};
 pub use operations::{DeviceOperation, MemslotOperation};
-pub use qemu::{AtStart, QEMU, SLOTS, qemu_arguments};
+pub use qemu::{AtStart, QEMU, SLOTS, qemu_arguments, qemu_device_add};
 pub use quick::QUICK_BOOT;
 pub use windows::{BAR_WINDOWS, is_bar_place};

@@ -17,15 +17,21 @@ pub enum DeviceOperation {
     PowerOn,
     /// The device's bus is reset, with all devices on it.
     BusReset,
+    /// The device is taken out of its slot, while its guest runs.
+    Unplug,
+    /// The device comes into its slot again.
+    Plug,
 }
 
 impl DeviceOperation {
-    pub const ALL: [DeviceOperation; 5] = [
+    pub const ALL: [DeviceOperation; 7] = [
         DeviceOperation::MemoryOff,
         DeviceOperation::MemoryOn,
         DeviceOperation::PowerOff,
         DeviceOperation::PowerOn,
         DeviceOperation::BusReset,
+        DeviceOperation::Unplug,
+        DeviceOperation::Plug,
     ];
 
     /// The word in scenarios, logs and reports.
@@ -36,6 +42,8 @@ impl DeviceOperation {
             DeviceOperation::PowerOff => "power-off",
             DeviceOperation::PowerOn => "power-on",
             DeviceOperation::BusReset => "bus-reset",
+            DeviceOperation::Unplug => "unplug",
+            DeviceOperation::Plug => "plug",
         }
     }
 
@@ -44,8 +52,17 @@ impl DeviceOperation {
         match self {
             DeviceOperation::MemoryOff => Some(DeviceOperation::MemoryOn),
             DeviceOperation::PowerOff => Some(DeviceOperation::PowerOn),
-            DeviceOperation::MemoryOn | DeviceOperation::PowerOn | DeviceOperation::BusReset => None,
+            DeviceOperation::Unplug => Some(DeviceOperation::Plug),
+            DeviceOperation::MemoryOn
+            | DeviceOperation::PowerOn
+            | DeviceOperation::BusReset
+            | DeviceOperation::Plug => None,
         }
+    }
+
+    /// Returns true if the device leaves its slot or comes into it.
+    pub fn is_of_slot(self) -> bool {
+        matches!(self, DeviceOperation::Unplug | DeviceOperation::Plug)
     }
 
     /// Returns true if the operation removes the BAR from the tables.
@@ -83,13 +100,16 @@ pub enum MemslotOperation {
     /// The VMM forks, and the kernel copies each page of RAM that it or its copy writes to. The memslot stays.
     /// Only of RAM.
     Fork,
-    /// The VMM maps the second quarter of the BAR once more, over itself, so that three VMAs are behind the
-    /// memslot. The memslot is removed, and added again.
+    /// The VMM takes its own permission to write to the BAR (`mprotect`), until the memslot is added again. The
+    /// memslot stays as it is.
+    Protect,
+    /// The VMM maps the second quarter of the BAR once more, over itself, so that three VMAs are behind it. The
+    /// memslot is removed, and two are added: the second begins in the middle of the last VMA.
     Divide,
 }
 
 impl MemslotOperation {
-    pub const ALL: [MemslotOperation; 10] = [
+    pub const ALL: [MemslotOperation; 11] = [
         MemslotOperation::Remove,
         MemslotOperation::Add,
         MemslotOperation::Move,
@@ -99,6 +119,7 @@ impl MemslotOperation {
         MemslotOperation::Remap,
         MemslotOperation::Replace,
         MemslotOperation::Fork,
+        MemslotOperation::Protect,
         MemslotOperation::Divide,
     ];
 
@@ -114,6 +135,7 @@ impl MemslotOperation {
             MemslotOperation::Remap => "remap",
             MemslotOperation::Replace => "replace",
             MemslotOperation::Fork => "fork",
+            MemslotOperation::Protect => "protect",
             MemslotOperation::Divide => "divide",
         }
     }

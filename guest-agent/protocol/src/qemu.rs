@@ -1,7 +1,11 @@
 //! The command line of QEMU as the VMM of a guest: a pure function of the request for the guest. The
 //! host's agent starts it, and s2lab shows it.
 
-use crate::{AGENT_PORT, QUICK_BOOT, ask::StartGuest};
+use crate::{
+    AGENT_PORT, QUICK_BOOT,
+    ask::{AssignedDevice, StartGuest},
+};
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 /// The place of QEMU in the host, without the first `/`.
@@ -27,6 +31,31 @@ pub struct AtStart<'a> {
     pub link: &'a str,
     /// The number of the open file with QMP.
     pub qmp: &'a str,
+}
+
+/// QEMU's name of an assigned device's model.
+const DRIVER: &str = "vfio-pci";
+
+/// Returns QEMU's name of the bus behind the port of a device.
+fn bus(device: &AssignedDevice) -> String {
+    format!("port-{}", device.device)
+}
+
+/// Returns the options of an assigned device: on the root bus, or behind a port of its own.
+fn device_options(device: &AssignedDevice) -> Vec<(&'static str, String)> {
+    let host = ("host", device.host_address.clone());
+    match device.hotplug {
+        true => vec![host, ("id", format!("dev-{}", device.device)), ("bus", bus(device))],
+        false => vec![host, ("addr", format!("{:#x}", device.guest_slot))],
+    }
+}
+
+/// Returns the command of QMP that makes QEMU take a device again. It has no identifier: its answer decides
+/// nothing.
+pub fn qemu_device_add(device: &AssignedDevice) -> String {
+    let options = device_options(device).into_iter().chain([("driver", DRIVER.to_owned())]);
+    let options: BTreeMap<_, _> = options.collect();
+    serde_json::json!({"execute": "device_add", "arguments": options}).to_string()
 }
 
 /// Returns QEMU's arguments. The guest's console is QEMU's stdout. Returns None if the devices leave
@@ -59,8 +88,15 @@ pub fn qemu_arguments(spec: &StartGuest, at_start: AtStart<'_>) -> Option<Vec<St
     let mut words: Vec<String> =
         options.iter().flat_map(|option| option.split(' ')).map(str::to_owned).collect();
     for device in devices {
-        let (address, slot) = (&device.host_address, device.guest_slot);
-        words.extend(["-device".to_owned(), format!("vfio-pci,host={address},addr={slot:#x}")]);
+        let slot = device.guest_slot;
+        if device.hotplug {
+            let bus = bus(device);
+            let port = format!("pcie-root-port,id={bus},chassis={slot},slot={slot},addr={slot:#x}");
+            words.extend(["-device".to_owned(), port]);
+        }
+        let options: Vec<_> =
+            device_options(device).iter().map(|(key, value)| format!("{key}={value}")).collect();
+        words.extend(["-device".to_owned(), format!("{DRIVER},{}", options.join(","))]);
     }
     // A guest that panics restarts at once, which -no-reboot makes the end of QEMU. A byte on the
     // console takes exits to QEMU: all of the kernel's messages take longer than its boot. Errors
@@ -74,7 +110,7 @@ pub fn qemu_arguments(spec: &StartGuest, at_start: AtStart<'_>) -> Option<Vec<St
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{AssignKind, RamKind, VmmKind, ask::AssignedDevice};
+    use crate::{AssignKind, RamKind, VmmKind};
 
     fn spec(slots: impl IntoIterator<Item = u8>) -> StartGuest {
         let device = |slot: u8| AssignedDevice {
@@ -82,6 +118,7 @@ mod tests {
             kind: AssignKind::VfioPci,
             host_address: format!("0000:{slot:02x}:00.0"),
             guest_slot: slot,
+            hotplug: false,
             read_only: false,
         };
         StartGuest {
@@ -121,6 +158,21 @@ mod tests {
         assert!(append.ends_with("s2lab.level=guest s2lab.name=g0 s2lab.nonce=00000000000000ab"), "{append}");
         let blanks = words.iter().filter(|word| word.contains(' ')).count();
         assert_eq!(blanks, 1, "only -append has blanks: {words:?}");
+    }
+
+    #[test]
+    fn a_device_that_may_be_unplugged_is_behind_a_port_and_comes_back_there() {
+        let mut spec = spec([1, 16]);
+        spec.devices[1].hotplug = true;
+        let words = qemu_arguments(&spec, AT_START).unwrap().join(" ");
+        let due = "-device vfio-pci,host=0000:01:00.0,addr=0x1 -device pcie-root-port,id=port-d16,chassis=16,slot=16,\
+                   addr=0x10 -device vfio-pci,host=0000:10:00.0,id=dev-d16,bus=port-d16 ";
+        assert!(words.contains(due), "{words}");
+        let command: serde_json::Value = serde_json::from_str(&qemu_device_add(&spec.devices[1])).unwrap();
+        let arguments = serde_json::json!({
+            "driver": "vfio-pci", "host": "0000:10:00.0", "id": "dev-d16", "bus": "port-d16",
+        });
+        assert_eq!(command, serde_json::json!({"execute": "device_add", "arguments": arguments}));
     }
 
     #[test]

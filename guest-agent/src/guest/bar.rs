@@ -27,7 +27,7 @@ pub(crate) struct Mapped {
 
 impl Mapped {
     pub(crate) fn open(root: &Root, device: &str, address: &str, map: MapKind) -> Result<Mapped, Failure> {
-        let function = Address::parse(address)?;
+        let function = pci::behind(root, &Address::parse(address)?)?;
         let bar = target(root, &function)?;
         pci::enable(root, &function)?;
         let name = file_name(bar.index, map);
@@ -57,6 +57,11 @@ impl Mapped {
         let base =
             NonNull::new(base).ok_or_else(|| fault::system("map", file.display(), "it lies at address 0"))?;
         Ok(Mapped { device: device.to_owned(), address: address.to_owned(), file: name, bar, base, length })
+    }
+
+    /// Returns true if it is of the device with this address.
+    pub(crate) fn is_of(&self, address: &str) -> bool {
+        self.address == address
     }
 
     pub(crate) fn is(&self, address: &str, map: MapKind) -> bool {

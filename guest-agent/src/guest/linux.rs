@@ -4,15 +4,15 @@ use super::bar::Mapped;
 use super::hold::Spinners;
 use super::machine::{Loads, Machine, Storer, Stores, Target};
 use super::span::Placed;
-use super::{command, load, probe, store, together::together};
+use super::{command, load, probe, store, together::together, transfer};
 use crate::{
     cpus::{self, pin_to},
     fault,
-    pci::Address,
+    pci::{self, Address},
     root::Root,
 };
-use s2lab_protocol::ask::{Memslot, MemslotDone, Probe, ProbeDone};
-use s2lab_protocol::{Failure, MapKind, Mapping};
+use s2lab_protocol::ask::{Memslot, MemslotDone, Plug, Probe, ProbeDone, Transfer, Transferred};
+use s2lab_protocol::{DeviceOperation, Failure, MapKind, Mapping};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::{Duration, Instant};
@@ -107,12 +107,36 @@ impl Machine for Linux {
     }
 
     fn set_memory_space(&mut self, address: &str, on: bool) -> Result<(), Failure> {
-        command::set_memory_space(&self.root, &Address::parse(address)?, on)
+        let function = pci::behind(&self.root, &Address::parse(address)?)?;
+        command::set_memory_space(&self.root, &function, on)
     }
 
     /// A guest does not know its memslots.
     fn memslot(&mut self, _: &Memslot) -> Result<MemslotDone, Failure> {
         Err(fault::invalid("only the built-in VMM operates on memslots"))
+    }
+
+    fn plug(&mut self, Plug { address, operation }: &Plug) -> Result<(), Failure> {
+        let port = Address::parse(address)?;
+        match operation {
+            DeviceOperation::Unplug => {
+                self.mapped.retain(|mapped| !mapped.is_of(address));
+                match pci::behind(&self.root, &port) {
+                    Ok(function) if function == port => {
+                        Err(fault::invalid(format_args!("{address} is not behind a port")))
+                    }
+                    Ok(function) => pci::until_plugged(&self.root, &function, false),
+                    // The kernel has removed it by now.
+                    Err(_) => Ok(()),
+                }
+            }
+            DeviceOperation::Plug => pci::until_behind(&self.root, &port),
+            other => Err(fault::invalid(format_args!("a guest does not make {other}"))),
+        }
+    }
+
+    fn transfer(&mut self, ask: &Transfer) -> Result<Transferred, Failure> {
+        transfer::carry_out(&self.root, ask)
     }
 
     fn probe(&mut self, ask: Probe) -> Result<ProbeDone, Failure> {

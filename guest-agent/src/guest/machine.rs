@@ -1,7 +1,7 @@
 //! The machine that accesses BARs for a guest's agent.
 
 use super::span::Placed;
-use s2lab_protocol::ask::{Memslot, MemslotDone, Probe, ProbeDone, Store};
+use s2lab_protocol::ask::{Memslot, MemslotDone, Plug, Probe, ProbeDone, Store, Transfer, Transferred};
 use s2lab_protocol::{Bar, Barrier, By, Failure, MapKind, Mapping};
 use std::ptr::NonNull;
 use std::time::Duration;
@@ -38,6 +38,12 @@ pub(crate) trait Machine: Sync {
 
     /// Operates on a memslot.
     fn memslot(&mut self, ask: &Memslot) -> Result<MemslotDone, Failure>;
+
+    /// Gives a device up when VFIO asks for it, or takes it again.
+    fn plug(&mut self, ask: &Plug) -> Result<(), Failure>;
+
+    /// Transfers data to or from a drive.
+    fn transfer(&mut self, ask: &Transfer) -> Result<Transferred, Failure>;
 
     /// Tries one access that may fault.
     fn probe(&mut self, ask: Probe) -> Result<ProbeDone, Failure>;

@@ -8,12 +8,14 @@ mod linux;
 pub(crate) mod load;
 pub(crate) mod machine;
 mod memslot;
+mod plug;
 pub(crate) mod probe;
 mod program;
 pub(crate) mod span;
 pub(crate) mod store;
 mod stores;
 pub(crate) mod together;
+mod transfer;
 
 use crate::agent::Answers;
 use crate::link::{Incoming, Link, LinkError};
@@ -73,11 +75,13 @@ impl<M: Machine> Guest<M> {
             GuestRequest::Hold(ask) => self.reply(ask),
             GuestRequest::Load(ask) => self.reply(ask),
             GuestRequest::Memslot(ask) => self.reply(ask),
+            GuestRequest::Plug(ask) => self.reply(ask),
             GuestRequest::Probe(ask) => self.reply(ask),
             GuestRequest::PutProgram(ask) => self.reply(InGuest(ask)),
             GuestRequest::Release(ask) => self.reply(ask),
             GuestRequest::RunProgram(ask) => self.reply(InGuest(ask)),
             GuestRequest::Store(ask) => self.reply(ask),
+            GuestRequest::Transfer(ask) => self.reply(ask),
         }
     }
 }

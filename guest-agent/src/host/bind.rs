@@ -18,7 +18,7 @@ impl Answers<Bind> for Host<'_> {
             self.devices.platform_used_by_cell(Name::parse(&port)?);
             return platform::bind(root, &device, &port, failed);
         }
-        let address = below(root, &Address::parse(&port)?)?;
+        let address = pci::below(root, &Address::parse(&port)?)?;
         self.devices.used_by_cell(root, &address)?;
         bind(root, &device, &port, kind, failed)
     }
@@ -33,12 +33,14 @@ fn bind(
     kind: AssignKind,
     failed: &[ModuleError],
 ) -> Result<BoundDevice, Failure> {
-    let address = below(root, &Address::parse(port)?)?;
+    let address = pci::below(root, &Address::parse(port)?)?;
     let iommu_group = match kind {
         AssignKind::VfioPci => {
             needs(root, failed)?;
+            let bound = to_vfio(root, &address);
+            // A function that was plugged may get its group with its driver. Without a group the driver refuses it.
             let group = pci::group(root, &address)?;
-            to_vfio(root, &address)?;
+            bound?;
             Some(group)
         }
         AssignKind::Sysfs | AssignKind::SysfsWc => {
@@ -94,18 +96,6 @@ fn to_none(root: &Root, address: &Address) -> Result<(), Failure> {
             Err(fault::system("take", address, format_args!("its driver {found} does not release it")))
         }
     }
-}
-
-/// Returns the function below a root port with the lowest address.
-fn below(root: &Root, port: &Address) -> Result<Address, Failure> {
-    let folder = port.folder();
-    let entries = std::fs::read_dir(root.path(&folder))
-        .map_err(|why| fault::invalid(format_args!("there is no root port {port}: {why}")))?;
-    entries
-        .flatten()
-        .filter_map(|entry| Address::parse(entry.file_name().to_str()?).ok())
-        .min()
-        .ok_or_else(|| fault::invalid(format_args!("there is no PCI function below root port {port}")))
 }
 
 /// Checks that the kernel has the driver vfio-pci and its requirements.

@@ -7,7 +7,7 @@
 use super::Host;
 use super::reset::Files;
 use crate::agent::Answers;
-use crate::pci::Address;
+use crate::pci::{self, Address};
 use crate::{fault, vfio};
 use rustix::fd::AsRawFd;
 use rustix::io::{Errno, Result as SystemResult};
@@ -22,19 +22,49 @@ const PAUSE: Duration = Duration::from_millis(1);
 impl Answers<Device> for Host<'_> {
     fn answer(&mut self, Device { guest, device, operation }: Device) -> Result<DeviceDone, Failure> {
         let (vmm, address) = self.assigned(&guest, &device)?;
-        let files = Files::of(&self.agent.root, vmm, &address)?;
-        happen(&files, operation).map_err(|why| failed(operation, &address, why))?;
+        let root = &self.agent.root;
+        match ByVfio::of(operation) {
+            Some(call) => call.happen(&Files::of(root, vmm, &address)?, &address)?,
+            None => pci::until_plugged(root, &address, operation == DeviceOperation::Plug)?,
+        }
         Ok(DeviceDone { operation })
     }
 }
 
-fn happen(Files { group, device }: &Files, operation: DeviceOperation) -> SystemResult<()> {
-    match operation {
-        DeviceOperation::MemoryOff => vfio::set_memory_space(device, false),
-        DeviceOperation::MemoryOn => vfio::set_memory_space(device, true),
-        DeviceOperation::PowerOff => vfio::set_low_power(device, true),
-        DeviceOperation::PowerOn => vfio::set_low_power(device, false),
-        DeviceOperation::BusReset => unless_busy(|| vfio::hot_reset(device, group.as_raw_fd())),
+/// An operation through VFIO.
+struct ByVfio {
+    doing: &'static str,
+    call: fn(&Files) -> SystemResult<()>,
+}
+
+impl ByVfio {
+    /// Returns None for an operation of the machine.
+    fn of(operation: DeviceOperation) -> Option<ByVfio> {
+        fn by(doing: &'static str, call: fn(&Files) -> SystemResult<()>) -> Option<ByVfio> {
+            Some(ByVfio { doing, call })
+        }
+        match operation {
+            DeviceOperation::MemoryOff => {
+                by("switch off memory space of", |files| vfio::set_memory_space(&files.device, false))
+            }
+            DeviceOperation::MemoryOn => {
+                by("switch on memory space of", |files| vfio::set_memory_space(&files.device, true))
+            }
+            DeviceOperation::PowerOff => {
+                by("allow low power for", |files| vfio::set_low_power(&files.device, true))
+            }
+            DeviceOperation::PowerOn => {
+                by("end low power of", |files| vfio::set_low_power(&files.device, false))
+            }
+            DeviceOperation::BusReset => by("reset the bus of", |Files { group, device }| {
+                unless_busy(|| vfio::hot_reset(device, group.as_raw_fd()))
+            }),
+            DeviceOperation::Unplug | DeviceOperation::Plug => None,
+        }
+    }
+
+    fn happen(&self, files: &Files, address: &Address) -> Result<(), Failure> {
+        (self.call)(files).map_err(|why| fault::system(self.doing, address, why))
     }
 }
 
@@ -49,17 +79,6 @@ fn unless_busy(mut call: impl FnMut() -> SystemResult<()>) -> SystemResult<()> {
         }
     }
     call()
-}
-
-fn failed(operation: DeviceOperation, address: &Address, why: Errno) -> Failure {
-    let doing = match operation {
-        DeviceOperation::MemoryOff => "switch off memory space of",
-        DeviceOperation::MemoryOn => "switch on memory space of",
-        DeviceOperation::PowerOff => "allow low power for",
-        DeviceOperation::PowerOn => "end low power of",
-        DeviceOperation::BusReset => "reset the bus of",
-    };
-    fault::system(doing, address, why)
 }
 
 #[cfg(test)]
@@ -87,9 +106,8 @@ mod tests {
         let null = || std::fs::File::open("/dev/null").unwrap().into();
         let files = Files { group: null(), device: null() };
         let address = Address::parse("0000:01:00.0").unwrap();
-        for operation in DeviceOperation::ALL {
-            let why = happen(&files, operation).unwrap_err();
-            assert!(failed(operation, &address, why).message.contains("0000:01:00.0"), "{operation}");
-        }
+        let calls = DeviceOperation::ALL.into_iter().filter_map(ByVfio::of);
+        let refused = calls.map(|call| call.happen(&files, &address).unwrap_err().message);
+        assert_eq!(refused.filter(|message| message.contains("0000:01:00.0")).count(), 5);
     }
 }

@@ -70,6 +70,9 @@ fn config(root: &Root, address: &Address) -> Result<Vec<u8>, Failure> {
 
 fn release(root: &Root, address: &Address) -> Result<(), Failure> {
     let folder = address.folder();
+    if !root.exists(&folder) {
+        return Err(fault::system("reset", address, "it is not in its slot"));
+    }
     if root.exists(folder.join("driver")) {
         root.write(folder.join("driver/unbind"), &address.to_string())?;
     }

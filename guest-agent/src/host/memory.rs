@@ -1,10 +1,11 @@
-//! The physical memory as the host's kernel describes it: `/proc/iomem`, and the pages reserved at
-//! boot that are still reserved.
+//! The physical memory as the host's kernel describes it: `/proc/iomem`, the pages reserved at boot that are
+//! still reserved, and in protected mode the memory of KVM's code at EL2.
 
 use super::Host;
 use crate::agent::Answers;
 use crate::fault;
 use crate::root::Root;
+use rustix::fs::{Mode, OFlags, open};
 use s2lab_protocol::ask::Memory;
 use s2lab_protocol::{Extent, Failure, HostMemory};
 use std::fs::File;
@@ -18,6 +19,12 @@ const KEPT: [&str; 3] = ["reserved", "Kernel code", "Kernel data"];
 const KPF_RESERVED: u32 = 32;
 /// The most pages whose flags are read: 4 GiB of 4 KiB pages.
 const MOST_PAGES: u64 = 1 << 20;
+/// The end of the word on the kernel's command line that puts KVM into protected mode: `kvm-arm.mode=protected`.
+const PROTECTED: &str = "arm.mode=protected";
+/// The most records of the kernel's log that are read; a boot has some 500.
+const MOST_RECORDS: usize = 1 << 14;
+/// The longest record (Linux 6.1 kernel/printk/printk.c, CONSOLE_EXT_LOG_MAX).
+const LONGEST_RECORD: usize = 8192;
 /// The most extents that are reported; a host has some thirty.
 const MOST_EXTENTS: usize = 2048;
 
@@ -41,7 +48,42 @@ fn host_memory(root: &Root, page_size: u64) -> Result<HostMemory, Failure> {
         Err(why) if why.kind() == io::ErrorKind::NotFound => None,
         Err(why) => return Err(fault::system("open", "proc/kpageflags", why)),
     };
-    Ok(HostMemory { iomem, reserved })
+    let words = root.read("proc/cmdline").map_err(|why| fault::system("read", "proc/cmdline", why))?;
+    let hypervisor = match words.split_whitespace().any(|word| word.ends_with(PROTECTED)) {
+        true => {
+            let log = kernel_log(root).map_err(|why| fault::system("read", "dev/kmsg", why))?;
+            log.lines().find_map(hypervisor)
+        }
+        false => None,
+    };
+    Ok(HostMemory { iomem, reserved, hypervisor })
+}
+
+/// Returns the records of the kernel's log so far.
+fn kernel_log(root: &Root) -> io::Result<String> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let mut log = File::from(open(root.path("dev/kmsg"), flags, Mode::empty())?);
+    let (mut text, mut record) = (vec![], [0; LONGEST_RECORD]);
+    for _ in 0..MOST_RECORDS {
+        match log.read(&mut record) {
+            Ok(0) => break,
+            Ok(read) => text.extend_from_slice(record.get(..read).unwrap_or_default()),
+            // The kernel has overwritten records before they were read.
+            Err(why) if why.kind() == io::ErrorKind::BrokenPipe => {}
+            Err(why) if why.kind() == io::ErrorKind::WouldBlock => break,
+            Err(why) => return Err(why),
+        }
+    }
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+/// Returns the memory in a record such as `6,58,0,-;kvm [0]: Reserved 14 MiB at 0x7e000000` (Linux 6.1 to 7.2
+/// arch/arm64/kvm/pkvm.c, kvm_hyp_reserve).
+fn hypervisor(record: &str) -> Option<Extent> {
+    let (_, message) = record.split_once(";kvm [")?;
+    let (mib, start) = message.split_once("]: Reserved ")?.1.split_once(" MiB at 0x")?;
+    let size = mib.parse::<u64>().ok()?.checked_mul(1 << 20).filter(|size| *size > 0)?;
+    Some(Extent { start: u64::from_str_radix(start, 16).ok()?, size })
 }
 
 /// Returns the ranges of [`KEPT`] from lines such as `  40200000-41a6ffff : Kernel code`: first
@@ -110,5 +152,40 @@ mod tests {
         let found = reserved(&mut Cursor::new(&bytes), &ranges, 0x1000).unwrap();
         assert_eq!(found, [Extent { start: 0x2000, size: 0x2000 }, Extent { start: 0x5000, size: 0x2000 }]);
         assert!(reserved(&mut Cursor::new(&bytes), &[(0, u64::MAX)], 0x1000).is_err(), "no end of pages");
+    }
+
+    #[test]
+    fn the_hypervisors_memory_is_that_of_the_log() {
+        let record = "6,58,0,-;kvm [0]: Reserved 14 MiB at 0x7e000000";
+        assert_eq!(hypervisor(record), Some(Extent { start: 0x7e00_0000, size: 14 << 20 }));
+        for other in [
+            "6,58,0,-;x [0]: Reserved 14 MiB at 0x7e000000",
+            "6,58,0,-;kvm [0]: Reserved 0 MiB at 0x7e000000",
+            "6,58,0,-;kvm [0]: Reserved 14 MiB at 0x7e0000000000000000",
+            "6,58,0,-;kvm [1]: Protected hVHE mode initialized successfully",
+        ] {
+            assert_eq!(hypervisor(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn the_log_is_read_in_protected_mode_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Root::at(folder.path());
+        let write = |path: &str, text: &str| {
+            let path = folder.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        write("proc/iomem", IOMEM);
+        write("proc/cmdline", "console=hvc0 kvm-arm.mode=nvhe\n");
+        assert_eq!(host_memory(&root, 0x1000).unwrap().hypervisor, None);
+        write("proc/cmdline", "console=hvc0 kvm-arm.mode=protected panic=-1\n");
+        assert!(host_memory(&root, 0x1000).is_err(), "no log");
+        let records =
+            format!("6,1,0,-;{}\n6,58,0,-;kvm [0]: Reserved 14 MiB at 0x7e000000\n", "x".repeat(3000));
+        write("dev/kmsg", &records);
+        let due = Some(Extent { start: 0x7e00_0000, size: 14 << 20 });
+        assert_eq!(host_memory(&root, 0x1000).unwrap().hypervisor, due);
     }
 }

@@ -1,6 +1,7 @@
 //! The agent in the host (L1): a file for each request that it answers; it passes the guests'
 //! frames on.
 
+mod attach;
 mod bind;
 mod console;
 mod device;
@@ -152,6 +153,7 @@ impl Host<'_> {
 
     fn dispatch(&mut self, request: HostRequest) -> Result<Value, Failure> {
         match request {
+            HostRequest::Attach(ask) => self.reply(ask),
             HostRequest::Bind(ask) => self.reply(ask),
             HostRequest::Device(ask) => self.reply(ask),
             HostRequest::Dump(ask) => self.reply(ask),

@@ -17,15 +17,16 @@ const DUE: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
 /// The copy does nothing. It ends with this process.
 const NAP: Duration = Duration::from_secs(3600);
 
-/// Makes a copy, which lives as long as this process.
-pub(super) fn make() -> Result<(), Failure> {
+/// Makes a copy, which lives as long as this process. It reads a byte of each of `bars` first, so that the BARs have
+/// mappings in two processes.
+pub(super) fn make(bars: Vec<u64>) -> Result<(), Failure> {
     let failed = |why: &dyn std::fmt::Display| fault::system("copy", "the VMM by fork", why);
     let (made, making) = pipe_with(PipeFlags::CLOEXEC).map_err(|why| failed(&why))?;
     // The standard library forks to start a program. The copy stays before that, so `spawn` returns only if
     // there is no copy, and closes its end of the pipe then.
     let mut program = Command::new("/");
     // SAFETY: the copy has one thread, and makes system calls alone.
-    unsafe { program.pre_exec(move || wait(&making)) };
+    unsafe { program.pre_exec(move || wait(&making, &bars)) };
     let forked = std::thread::Builder::new().spawn(move || drop(program.spawn()));
     forked.map_err(|why| failed(&why))?;
     let mut there = [PollFd::new(&made, PollFlags::IN)];
@@ -37,8 +38,13 @@ pub(super) fn make() -> Result<(), Failure> {
 }
 
 /// Waits in the copy.
-fn wait(making: &OwnedFd) -> std::io::Result<()> {
+fn wait(making: &OwnedFd, bars: &[u64]) -> std::io::Result<()> {
     set_parent_process_death_signal(Some(Signal::KILL))?;
+    for bar in bars {
+        let first: *const u8 = std::ptr::with_exposed_provenance(*bar as usize);
+        // SAFETY: a BAR stays mapped. If its memory space is off, the copy ends here, and none is there.
+        unsafe { first.read_volatile() };
+    }
     write(making, &[1])?;
     loop {
         std::thread::sleep(NAP);
@@ -60,7 +66,8 @@ mod tests {
                 .collect::<std::collections::BTreeSet<_>>()
         };
         let before = children();
-        make().unwrap();
+        let bar = Box::new(7u8);
+        make(vec![std::ptr::from_ref(&*bar).expose_provenance() as u64]).unwrap();
         let programs = std::env::current_exe().unwrap();
         // Other tests start programs meanwhile; a copy runs this one.
         let is_copy = |child: &&String| {

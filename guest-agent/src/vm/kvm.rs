@@ -169,6 +169,16 @@ impl Calls for Vcpus {
         set_slot(&self.vm, number, slot).err().map(|why| why.errno())
     }
 
+    fn log(&self, number: u32, size: u64) -> Result<Vec<u64>, Failure> {
+        let failed = |why: &dyn std::fmt::Display| fault::system("read", "the log of dirty pages", why);
+        let size = usize::try_from(size).map_err(|why| failed(&why))?;
+        self.vm.get_dirty_log(number, size).map_err(|why| failed(&why))
+    }
+
+    fn broken(&self, state: &str, detail: String) -> Failure {
+        self.control.stopped(state, detail)
+    }
+
     fn buffer(&self, cpu: u32) -> Result<Buffer, Failure> {
         let part = self.parts(cpu)?.buffer;
         // SAFETY: the part stays mapped, and the vCPU makes no call.

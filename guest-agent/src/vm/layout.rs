@@ -13,8 +13,8 @@ pub(super) const DOORBELL: u64 = 0x0900_0000;
 pub(super) const BARS: u64 = 1 << 39;
 /// The first IPA behind the BARs.
 pub(super) const BARS_END: u64 = 1 << 40;
-/// The least alignment of a BAR, so that stage 2 may map it by 2 MiB blocks.
-const BLOCK: u64 = 2 << 20;
+/// A block of stage 2 with pages of 4 KiB, and the least alignment of a BAR, so that it may have such blocks.
+pub(super) const BLOCK: u64 = 2 << 20;
 /// The first virtual address of mapped BARs. No kernel puts memory of a process there: it lies
 /// between the program and the stack, far from both.
 pub(super) const WINDOWS: u64 = 1 << 44;

@@ -4,8 +4,10 @@ use super::backing::{self, Backing};
 use super::buffer::Buffer;
 use super::image::{self, Segment};
 use super::layout;
+use super::marks::{self, Marks};
 use super::memslot::{self, Flags, Pair, Slot};
 use super::payload::{self, Function, Mailbox};
+use super::plug;
 use super::ram::{Part, Parts, Ram};
 use super::stage1::{Attribute, Rights, Stage1};
 use crate::fault;
@@ -15,7 +17,9 @@ use crate::guest::probe;
 use crate::guest::span::Placed;
 use crate::guest::together::together;
 use crate::root::Root;
-use s2lab_protocol::ask::{Memslot, MemslotDone, Probe, ProbeDone, StartGuest};
+use s2lab_protocol::ask::{
+    AssignedDevice, Memslot, MemslotDone, Plug, Probe, ProbeDone, StartGuest, Transfer, Transferred,
+};
 use s2lab_protocol::{Bar, Failure, MOST_VCPUS, MapKind, Mapping, ProbeEnd, Row, WORD};
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -38,6 +42,13 @@ pub(super) trait Calls: Send + Sync + 'static {
     /// refused it.
     fn set_slot(&self, number: u32, slot: Slot) -> Option<i32>;
 
+    /// Returns the log of the dirty pages of the memslot with this number, of `size` bytes, since the last time: a
+    /// bit for each page.
+    fn log(&self, number: u32, size: u64) -> Result<Vec<u64>, Failure>;
+
+    /// Ends the VM, because the kernel has not done what it must. `state` is a word for the reason.
+    fn broken(&self, state: &str, detail: String) -> Failure;
+
     /// Returns the buffer of a vCPU that makes no call.
     fn buffer(&self, cpu: u32) -> Result<Buffer, Failure>;
 
@@ -58,6 +69,7 @@ pub(super) enum Returned {
 pub(super) struct Device {
     /// Its address in requests.
     guest_address: String,
+    assigned: AssignedDevice,
     /// The BAR with its IPA.
     bar: Bar,
     read_only: bool,
@@ -68,6 +80,12 @@ impl Device {
     /// Returns its address in requests.
     pub(super) fn address(&self) -> &str {
         &self.guest_address
+    }
+
+    /// Takes the BAR again, after it was given up.
+    pub(super) fn take(&mut self, root: &Root) -> Result<(), Failure> {
+        self.backing = backing::of(root, &self.assigned, self.bar)?;
+        Ok(())
     }
 
     /// Returns its memslot.
@@ -81,6 +99,7 @@ impl Device {
 /// Everything that a VM is made of.
 #[derive(Debug)]
 pub(super) struct Plan {
+    root: Root,
     pub(super) image: Vec<Segment>,
     pub(super) parts: Parts,
     pub(super) devices: Vec<Device>,
@@ -122,13 +141,14 @@ impl Plan {
                 backing: backing::of(root, assigned, bar)?,
                 bar: Bar { start: ipa, ..bar },
                 read_only: assigned.read_only,
+                assigned: assigned.clone(),
             });
         }
         if let Some(joined) = joined {
             joined.join(&ram, &mut devices)?;
         }
         let stage1 = Stage1::new(ram, parts.tables)?;
-        let mut plan = Plan { image, parts, devices, stage1, joined, mte: guest.mte };
+        let mut plan = Plan { root: root.clone(), image, parts, devices, stage1, joined, mte: guest.mte };
         plan.map_own(&ram)?;
         Ok((plan, ram))
     }
@@ -154,6 +174,10 @@ impl Plan {
         for part in parts.cpus.iter().flat_map(|cpu| [cpu.mailbox, cpu.stack, cpu.buffer]) {
             let va = ram.at(part).addr().get() as u64;
             stage1.map(va, ram.ipa(part), part.size, Attribute::WriteBack, data)?;
+        }
+        for mark in parts.marks.iter().flat_map(marks::places) {
+            let va = ram.at(mark).addr().get() as u64;
+            stage1.map(va, ram.ipa(mark), layout::PAGE, Attribute::WriteBack, data)?;
         }
         let read = Rights { write: false, execute: false };
         for part in parts.edges.iter().chain([&parts.tables]) {
@@ -192,10 +216,14 @@ impl Plan {
 
 /// A VM.
 pub(super) struct Vm<C> {
+    pub(super) root: Root,
     pub(super) ram: Ram,
     pub(super) devices: Vec<Device>,
     pub(super) joined: Option<Pair>,
+    /// The memslots that were divided.
+    pub(super) divided: Vec<u32>,
     edges: Vec<Part>,
+    pub(super) marks: Marks,
     stage1: Stage1,
     calls: Arc<C>,
     mapped: Vec<Window>,
@@ -213,9 +241,10 @@ struct Window {
 impl<C: Calls> Vm<C> {
     /// The parts of the plan, and the vCPUs that were made by it.
     pub(super) fn new(plan: Plan, ram: Ram, calls: C) -> Vm<C> {
-        let Plan { devices, stage1, joined, parts, .. } = plan;
-        let (edges, calls, mapped, spinners) = (parts.edges, Arc::new(calls), vec![], Spinners::none());
-        Vm { ram, devices, joined, edges, stage1, calls, mapped, spinners }
+        let Plan { root, devices, stage1, joined, parts, .. } = plan;
+        let (edges, marks) = (parts.edges, Marks::new(parts.marks, parts.ends_anonymous));
+        let (calls, mapped, spinners) = (Arc::new(calls), vec![], Spinners::none());
+        Vm { root, ram, devices, joined, divided: vec![], edges, marks, stage1, calls, mapped, spinners }
     }
 
     /// Loads a word of each table that was made since. The VMM has written them, and stage 2 has
@@ -328,6 +357,15 @@ impl<C: Calls> Machine for Vm<C> {
         memslot::operate(self, ask)
     }
 
+    fn plug(&mut self, ask: &Plug) -> Result<(), Failure> {
+        self.free()?;
+        plug::operate(self, ask)
+    }
+
+    fn transfer(&mut self, _: &Transfer) -> Result<Transferred, Failure> {
+        Err(fault::invalid("a guest of the built-in VMM has no driver"))
+    }
+
     fn probe(&mut self, ask: Probe) -> Result<ProbeDone, Failure> {
         let Probe { address, map, kind, offset } = ask;
         let target = self.map("", &address, map)?;
@@ -345,6 +383,8 @@ impl<C: Calls> Machine for Vm<C> {
 
     /// A call on each vCPU.
     fn hold(&mut self, nonce: u64) -> Result<u32, Failure> {
+        self.free()?;
+        self.marks.store(&self.ram, &*self.calls)?;
         // The first store to a block whose dirty pages are logged splits it, and KVM maps only the page
         // of the store (Linux 6.1 to 6.12 arch/arm64/kvm/mmu.c, user_mem_abort). A walk stores what it
         // has loaded, so the second one finds all blocks split, and brings back all tables.

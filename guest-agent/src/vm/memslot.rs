@@ -32,7 +32,7 @@ pub(super) enum Flags {
 }
 
 impl Slot {
-    fn removed(self) -> Slot {
+    pub(super) fn removed(self) -> Slot {
         Slot { size: 0, ..self }
     }
 
@@ -75,7 +75,7 @@ impl Pair {
         }
     }
 
-    fn has(self, number: u32) -> bool {
+    pub(super) fn has(self, number: u32) -> bool {
         [self.first, self.second].contains(&number)
     }
 
@@ -152,7 +152,8 @@ pub(super) fn operate<C: Calls>(vm: &mut Vm<C>, ask: &Memslot) -> Result<Memslot
     if *operation == MemslotOperation::Fork {
         vm.free()?;
         return match address {
-            None => copy::make().map(|()| MemslotDone { operation: *operation, errno: None }),
+            None => copy::make(vm.devices.iter().map(|device| device.backing.address()).collect())
+                .map(|()| MemslotDone { operation: *operation, errno: None }),
             Some(_) => Err(fault::invalid("a VMM forks with all of its memory")),
         };
     }
@@ -172,9 +173,18 @@ pub(super) fn operate<C: Calls>(vm: &mut Vm<C>, ask: &Memslot) -> Result<Memslot
             _ => Err(fault::invalid("the memslot is joined with another")),
         };
     }
+    if vm.divided.contains(&number) {
+        return Err(fault::invalid("the memslot is divided"));
+    }
     let steps = match operation {
         MemslotOperation::Remove => vec![slot.removed()],
-        MemslotOperation::Add | MemslotOperation::Unlog => vec![slot],
+        MemslotOperation::Add => {
+            if let Some(address) = address {
+                find(&vm.devices, address)?.1.backing.set_writable(true)?;
+            }
+            vec![slot]
+        }
+        MemslotOperation::Unlog => vec![slot],
         MemslotOperation::Log if address.is_some() => {
             return Ok(MemslotDone { operation: *operation, errno: log(vm, number, slot)? });
         }
@@ -199,11 +209,20 @@ pub(super) fn operate<C: Calls>(vm: &mut Vm<C>, ask: &Memslot) -> Result<Memslot
         MemslotOperation::Divide => {
             let address = address.as_ref().ok_or_else(|| fault::invalid("RAM is not divided"))?;
             find(&vm.devices, address)?.1.backing.divide()?;
-            vec![slot.removed(), slot]
+            vm.divided.push(number);
+            return Ok(MemslotDone { operation: *operation, errno: divide(vm, number, slot)? });
+        }
+        MemslotOperation::Protect => {
+            let address = address.as_ref().ok_or_else(|| fault::invalid("RAM is not protected"))?;
+            find(&vm.devices, address)?.1.backing.set_writable(false)?;
+            vec![]
         }
     };
     let calls = vm.free()?;
     let errno = steps.into_iter().find_map(|slot| calls.set_slot(number, slot));
+    if operation.is_of_log() && address.is_none() && errno.is_none() {
+        vm.marks.logged = *operation == MemslotOperation::Log;
+    }
     Ok(MemslotDone { operation: *operation, errno })
 }
 
@@ -225,8 +244,28 @@ fn log<C: Calls>(vm: &Vm<C>, number: u32, slot: Slot) -> Result<Option<i32>, Fai
     Ok(both.map(|(flags, created)| if flags == Errno::INVAL.raw_os_error() { created } else { flags }))
 }
 
+/// Returns a device.
+pub(super) fn device<'a>(devices: &'a mut [Device], address: &str) -> Result<&'a mut Device, Failure> {
+    let found = devices.iter_mut().find(|device| device.address() == address);
+    found.ok_or_else(|| fault::invalid(format_args!("there is no device {address}")))
+}
+
+/// Removes a memslot, and adds one for the first three quarters and one for the last. Returns the error number with
+/// which the kernel has refused it.
+fn divide<C: Calls>(vm: &Vm<C>, number: u32, slot: Slot) -> Result<Option<i32>, Failure> {
+    let calls = vm.free()?;
+    let first = slot.size / 4 * 3;
+    let lower = Slot { size: first, ..slot };
+    let upper =
+        Slot { ipa: slot.ipa + first, size: slot.size - first, address: slot.address + first, ..slot };
+    // Behind the number that `log` uses.
+    let unused = RAM + 2 + vm.devices.len() as u32 + number;
+    let mut slots = [(number, slot.removed()), (number, lower), (unused, upper)].into_iter();
+    Ok(slots.find_map(|(number, slot)| calls.set_slot(number, slot)))
+}
+
 /// Returns the number of the memslot of a device, and the device.
-fn find<'a>(devices: &'a [Device], address: &str) -> Result<(u32, &'a Device), Failure> {
+pub(super) fn find<'a>(devices: &'a [Device], address: &str) -> Result<(u32, &'a Device), Failure> {
     let mut numbered = (RAM + 1..).zip(devices);
     let found = numbered.find(|(_, device)| device.address() == address);
     found.ok_or_else(|| fault::invalid(format_args!("there is no device {address}")))

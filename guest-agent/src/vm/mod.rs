@@ -14,8 +14,10 @@ mod image;
 mod kvm;
 mod layout;
 mod machine;
+mod marks;
 mod memslot;
 mod payload;
+mod plug;
 mod ram;
 mod stage1;
 

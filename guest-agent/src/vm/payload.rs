@@ -167,7 +167,7 @@ pub(super) fn store(
     buffer.skip_to_words()?;
     let words = List::put(&mut buffer, words)?;
     let call = buffer.put(&[StoreCall { stores, rows, words, ticks: 0 }])?;
-    finished(calls.call(cpu, run, call.cast().as_ptr())?)?;
+    finished(calls, calls.call(cpu, run, call.cast().as_ptr())?)?;
     // SAFETY: the vCPU has returned from it.
     Ok(clock::time(unsafe { call.read() }.ticks))
 }
@@ -197,7 +197,7 @@ pub(super) fn load(
     let mut buffer = calls.buffer(cpu)?;
     let (rows, loaded) = (List::put(&mut buffer, rows)?, List::put(&mut buffer, words)?);
     let call = buffer.put(&[LoadCall { loads, rows, words: loaded }])?;
-    finished(calls.call(cpu, run, call.cast().as_ptr())?)?;
+    finished(calls, calls.call(cpu, run, call.cast().as_ptr())?)?;
     // SAFETY: the vCPU has returned from it.
     words.copy_from_slice(unsafe { loaded.items() });
     Ok(())
@@ -248,18 +248,18 @@ pub(super) fn spin(calls: &impl Calls, cpu: u32, nonce: u64, word: &AtomicU32) -
         }
     }
     let call = calls.buffer(cpu)?.put(&[SpinCall { nonce, cpu, word: NonNull::from(word) }])?;
-    finished(calls.call_for_long(cpu, run, call.cast().as_ptr())?)
+    finished(calls, calls.call_for_long(cpu, run, call.cast().as_ptr())?)
 }
 
-/// An exception in a call that cannot take one is a defect of this program, or of the host.
-fn finished(returned: Returned) -> Result<(), Failure> {
+/// An exception in a call that cannot take one ends the VM. The same functions run on every kernel, so the kernel
+/// under test has caused it.
+fn finished(calls: &impl Calls, returned: Returned) -> Result<(), Failure> {
     match returned {
         Returned::Done => Ok(()),
-        Returned::Exception([esr, elr, far]) => Err(crate::fault::system(
-            "run",
-            "a vCPU",
-            format_args!("it took an exception, ESR_EL1 {esr:#x}, ELR_EL1 {elr:#x}, FAR_EL1 {far:#x}"),
-        )),
+        Returned::Exception([esr, elr, far]) => {
+            let registers = format!("ESR_EL1 {esr:#x}, ELR_EL1 {elr:#x}, FAR_EL1 {far:#x}");
+            Err(calls.broken("exception", format!("a vCPU took an exception, {registers}")))
+        }
     }
 }
 

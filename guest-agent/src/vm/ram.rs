@@ -2,7 +2,7 @@
 //! vCPU and the tables of stage 1 take the beginning of it; with two kinds the tables are in the second.
 
 use super::memslot::{Flags, Slot};
-use super::{backing, image::Segment, layout};
+use super::{backing, image::Segment, layout, marks};
 use crate::{fault, root::Root};
 use s2lab_protocol::{Failure, HUGE_PAGE, RamKind, WORD};
 use std::ffi::c_void;
@@ -24,6 +24,8 @@ pub(super) struct Ram {
     size: u64,
     /// The number of kinds of memory.
     kinds: u64,
+    /// The last kind is anonymous memory, which can be discarded by the page.
+    ends_anonymous: bool,
     /// The upper half is a memslot of its own, read-only.
     upper_read_only: bool,
 }
@@ -46,8 +48,12 @@ pub(super) struct Parts {
     /// The copy of each segment of the program.
     pub(super) image: Vec<Part>,
     pub(super) cpus: Vec<CpuParts>,
-    /// All that is left, for tables.
+    /// For tables.
     pub(super) tables: Part,
+    /// Blocks that nothing else uses.
+    pub(super) marks: Vec<Part>,
+    /// The last of them is anonymous memory.
+    pub(super) ends_anonymous: bool,
     /// The end of each kind of memory, which is there to be accessed.
     pub(super) edges: Vec<Part>,
 }
@@ -69,7 +75,7 @@ impl Part {
 impl Parts {
     /// Divides RAM.
     pub(super) fn of(ram: &Ram, image: &[Segment], cpus: u32) -> Result<Parts, Failure> {
-        let Ram { size, kinds, .. } = *ram;
+        let Ram { size, kinds, ends_anonymous, upper_read_only, .. } = *ram;
         let mut next = 0u64;
         let mut take = |bytes: u64| {
             let part = Part { offset: next, size: bytes.next_multiple_of(layout::AREA) };
@@ -88,7 +94,15 @@ impl Parts {
             fault::invalid(format_args!("a VM of {size} bytes of RAM; it needs {next} and its tables"))
         })?;
         let edges = (1..=kinds).map(|number| Part { offset: edge(number), size: layout::AREA }).collect();
-        Ok(Parts { image, cpus, tables: Part { offset: start, size: left }, edges })
+        // The other half of what is left is for marks. Of two kinds, the first one has room too.
+        let tables = Part { offset: start, size: (left / 2).next_multiple_of(layout::AREA) };
+        let lower = if kinds == 1 { vec![] } else { marks::blocks(next..lowest) };
+        let upper = match upper_read_only {
+            true => vec![],
+            false => marks::blocks(tables.offset + tables.size..highest),
+        };
+        let (marks, ends_anonymous) = ([lower, upper].concat(), ends_anonymous && !upper_read_only);
+        Ok(Parts { image, cpus, tables, marks, ends_anonymous, edges })
     }
 }
 
@@ -106,7 +120,10 @@ impl Ram {
         let whole = usize::try_from(whole).map_err(|why| failed(&why))?;
         let (base, _) = backing::reserve(whole).map_err(|why| failed(&why))?;
         let base = base.with_addr(base.addr().saturating_add(askew as usize));
-        let ram = Ram { base: base.cast(), size, kinds: kinds.len() as u64, upper_read_only: false };
+        let is_file = |kind: &RamKind| matches!(kind, RamKind::Memfd | RamKind::Hugetlb);
+        let ends_anonymous = kinds.last().is_some_and(|kind| !is_file(kind));
+        let kinds_count = kinds.len() as u64;
+        let ram = Ram { base: base.cast(), size, kinds: kinds_count, ends_anonymous, upper_read_only: false };
         let part = size / ram.kinds;
         for (kind, number) in kinds.iter().zip(0..) {
             let at = ram.at(Part { offset: part * number, size: part });
@@ -186,10 +203,16 @@ mod tests {
         let image = [segment(0x40_0000, 0x41_2345), segment(0x42_0000, 0x42_0001)];
         let parts = Parts::of(&Ram::anonymous(64 << 20), &image, 2).unwrap();
         let cpus = parts.cpus.iter().flat_map(|cpu| [cpu.mailbox, cpu.stack, cpu.buffer]);
-        let all: Vec<_> =
-            parts.image.iter().copied().chain(cpus).chain([parts.tables, parts.edges[0]]).collect();
+        let all: Vec<_> = parts.image.iter().copied().chain(cpus).chain([parts.tables]).collect();
         assert_eq!(all[0], Part { offset: 0, size: 0x2_0000 });
         assert!(all.windows(2).all(|two| two[0].offset + two[0].size == two[1].offset), "{all:x?}");
+        let behind: Vec<_> = [parts.tables]
+            .into_iter()
+            .chain(parts.marks.iter().copied())
+            .chain(parts.edges.clone())
+            .collect();
+        assert!(behind.windows(2).all(|two| two[0].offset + two[0].size <= two[1].offset), "{behind:x?}");
+        assert!(parts.marks.len() > 10, "{:x?}", parts.marks);
         assert_eq!(parts.edges[0].last_word().offset + WORD, 64 << 20);
         assert!(Parts::of(&Ram::anonymous(1 << 20), &image, 2).is_err());
     }

@@ -3,6 +3,7 @@
 use crate::{
     machine::Machine,
     script::{Act, Moment},
+    tables,
 };
 use rustix::process::{Signal, getpid, kill_process, setsid};
 use std::{
@@ -60,11 +61,28 @@ impl Machine {
             Act::Unsavable => self.lock().unsavable = true,
             Act::OtherFlags => self.lock().other_flags = true,
             Act::VmmPages => self.lock().vmm_pages = true,
+            Act::Protect => self.protect(),
             Act::Invalidate(all) => self.lock().invalidate = Some(all),
             Act::Trace { offset, word } => self.trace(offset, word),
             other => return Some(other),
         }
         None
+    }
+
+    /// Puts the host's own tables into its memory.
+    fn protect(&self) {
+        let tables = tables::host();
+        let pokes = {
+            let mut state = self.lock();
+            state.host = tables.registers();
+            state.pokes.clone()
+        };
+        let pokes = pokes.iter().map(|(address, word)| (*address, word.to_le_bytes().to_vec()));
+        for (at, bytes) in tables.pages().into_iter().chain(pokes) {
+            if let Some(Err(why)) = self.ram.as_ref().map(|ram| ram.write(at, &bytes)) {
+                eprintln!("fake-qemu: the host's own tables: {why}");
+            }
+        }
     }
 
     fn trace(&self, offset: u64, word: u64) {

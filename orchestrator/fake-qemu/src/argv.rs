@@ -13,6 +13,8 @@ pub(crate) struct Options {
     pub(crate) channels: BTreeMap<String, i32>,
     /// The path and size of each memory backend, by id.
     pub(crate) memories: BTreeMap<String, (String, u64)>,
+    /// The path of each drive, by id.
+    pub(crate) drives: BTreeMap<String, String>,
     /// The PCI slots of the assigned devices' root ports, by the devices' names.
     pub(crate) devices: BTreeMap<String, u64>,
     pub(crate) kernel_arguments: String,
@@ -47,7 +49,10 @@ impl Options {
                 "-device" if value.starts_with("pcie-root-port,") => {
                     ports.insert(need("id")?.to_owned(), number(need("addr")?)?);
                 }
-                "-device" if value.starts_with("ivshmem-plain,") => {
+                "-blockdev" => {
+                    options.drives.insert(need("node-name")?.into(), need("file.filename")?.into());
+                }
+                "-device" if ["ivshmem-plain,", "nvme,"].iter().any(|model| value.starts_with(model)) => {
                     let name = need("id")?.trim_start_matches("dev-").to_owned();
                     let port = ports.get(need("bus")?).copied();
                     let port = port.ok_or_else(|| Error::Arguments(format!("no port for {name}")))?;

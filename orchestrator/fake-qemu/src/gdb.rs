@@ -31,6 +31,8 @@ const SYSTEM: [&str; 12] = [
 const GUEST_THREAD: u64 = 2;
 /// The cpsr of the host's own vCPU: EL2h, RW and TGE without VM.
 const HOST_CPSR: u64 = 0x3c9;
+/// The cpsr of a host's vCPU in protected mode: EL1h.
+const EL1_CPSR: u64 = 0x3c5;
 const HOST_HCR: u64 = 0x4_8800_0000;
 
 pub(crate) fn serve(machine: &Machine, mut channel: UnixStream) {
@@ -124,6 +126,8 @@ fn register(machine: &Machine, thread: u64, number: u32) -> Option<String> {
             let scripted = own.or_else(|| state.registers.get(name));
             scripted.or_else(|| registers.get(name)).copied().unwrap_or_default()
         }
+        (None, "cpsr") if !state.host.is_empty() => EL1_CPSR,
+        (None, name) if !state.host.is_empty() => state.host.get(name).copied().unwrap_or_default(),
         (None, "cpsr") => HOST_CPSR,
         (None, "HCR_EL2") => HOST_HCR,
         (None, _) => 0,

@@ -10,7 +10,7 @@ use crate::{
     script::{Act, Moment, PluginAnswer, Script, Tlbi, Trouble},
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::Write,
     os::{
         fd::{FromRawFd, OwnedFd},
@@ -58,6 +58,10 @@ pub(crate) struct State {
     pub(crate) misplaced: i64,
     pub(crate) other_flags: bool,
     pub(crate) stay_mapped: bool,
+    /// The devices that are out of their slots, by name.
+    pub(crate) unplugged: BTreeSet<String>,
+    /// The devices that were plugged while the machine ran.
+    pub(crate) plugged: BTreeSet<String>,
     pub(crate) muted: bool,
     /// True if the agent sends no heartbeat.
     pub(crate) heartless: bool,
@@ -70,6 +74,8 @@ pub(crate) struct State {
     pub(crate) slow: Duration,
     /// True if the VMMs map BARs by pages only.
     pub(crate) vmm_pages: bool,
+    /// The registers of a vCPU that runs the host's kernel, if it has a stage 2 of its own.
+    pub(crate) host: BTreeMap<&'static str, u64>,
     /// The instructions after a reset, if they are not KVM's.
     pub(crate) invalidate: Option<Vec<Tlbi>>,
     /// The agents, once the machine has run.

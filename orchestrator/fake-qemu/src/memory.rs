@@ -15,9 +15,12 @@ pub(crate) const ROMS: &str = "addr=0000000040000000 size=0x000028 mem=ram name=
 const IMAGE: u64 = 0x4020_0000;
 const IMAGE_SIZE: u64 = 0x223_0000;
 
+/// The memory that KVM reserves in protected mode.
+pub(crate) const HYPERVISOR: Extent = Extent { start: 0x67e0_0000, size: 0x20_0000 };
+
 /// Returns the description of the host's kernel: its code, its data, and between them the init
 /// sections, which are free by now.
-pub(crate) fn host_memory() -> HostMemory {
+pub(crate) fn host_memory(is_protected: bool) -> HostMemory {
     let iomem = "40000000-67ffffff : System RAM\n  40200000-41a6ffff : Kernel code\n  41a70000-4207ffff : reserved\n\
         \x20 42080000-4242ffff : Kernel data\n  48000000-482fffff : reserved\n  48400000-484fffff : reserved\n\
         \x20 67e00000-67ffffff : reserved\n";
@@ -28,7 +31,11 @@ pub(crate) fn host_memory() -> HostMemory {
         (0x67e0_0000, 0x20_0000),
     ];
     let extents = reserved.map(|(start, size)| Extent { start, size });
-    HostMemory { iomem: iomem.into(), reserved: Some(extents.into()) }
+    HostMemory {
+        iomem: iomem.into(),
+        reserved: Some(extents.into()),
+        hypervisor: is_protected.then_some(HYPERVISOR),
+    }
 }
 
 #[derive(Debug)]

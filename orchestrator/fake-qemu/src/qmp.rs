@@ -61,6 +61,9 @@ impl Qmp<'_> {
             "migrate" => migrated(migration::write(self.machine, &request["arguments"])),
             "migrate-incoming" => migrated(migration::read(self.machine, &request["arguments"])),
             "query-migrate" => Ok(migration::progress(self.machine)),
+            "object-del" | "object-add" => Ok(json!({})),
+            "device_del" => self.unplug(&request["arguments"]),
+            "device_add" => self.plug(&request["arguments"]),
             "stop" => {
                 self.machine.set_running(false);
                 self.event("STOP");
@@ -81,11 +84,53 @@ impl Qmp<'_> {
             "quit" => std::process::exit(0),
             _ => Err(("CommandNotFound", format!("The command {command} has not been found"))),
         };
+        let unplugs = command == "device_del" && result.is_ok();
         let answer = match result {
             Ok(value) => json!({"return": value, "id": request["id"]}),
             Err((class, desc)) => json!({"error": {"class": class, "desc": desc}, "id": request["id"]}),
         };
-        self.say(command, answer)
+        self.say(command, answer) && (!unplugs || self.released(&request["arguments"]))
+    }
+
+    fn unplug(&self, arguments: &Value) -> Result<Value, (&'static str, String)> {
+        let missing = || ("DeviceNotFound", format!("Device '{}' not found", arguments["id"]));
+        let name = self.device(arguments).ok_or_else(missing)?;
+        match self.machine.lock().unplugged.insert(name.to_owned()) {
+            true => Ok(json!({})),
+            false => Err(missing()),
+        }
+    }
+
+    /// Takes a device with the memory of its BAR, into its own slot.
+    fn plug(&self, arguments: &Value) -> Result<Value, (&'static str, String)> {
+        let wrong = |why: &str| ("GenericError", format!("{why}: {arguments}"));
+        let name = self.device(arguments).ok_or_else(|| wrong("no such device"))?;
+        let whole = json!({
+            "driver": "ivshmem-plain", "id": format!("dev-{name}"), "bus": format!("port-{name}"),
+            "memdev": format!("bar-{name}"), "master": "on",
+        });
+        let mut state = self.machine.lock();
+        if *arguments != whole || !state.unplugged.remove(name) {
+            return Err(wrong("it is not a device that was unplugged"));
+        }
+        state.plugged.insert(name.to_owned());
+        Ok(json!({}))
+    }
+
+    /// Returns the name of the device in the arguments of a command.
+    fn device<'a>(&self, arguments: &'a Value) -> Option<&'a str> {
+        let name = arguments["id"].as_str()?.strip_prefix("dev-")?;
+        self.machine.options.devices.contains_key(name).then_some(name)
+    }
+
+    /// The host has released a device.
+    fn released(&mut self, arguments: &Value) -> bool {
+        let Some(name) = self.device(arguments) else { return true };
+        let data =
+            json!({"device": format!("dev-{name}"), "path": format!("/machine/peripheral/dev-{name}")});
+        let event = "DEVICE_DELETED";
+        let time = json!({"seconds": 1, "microseconds": 0});
+        self.say(event, json!({"event": event, "data": data, "timestamp": time}))
     }
 
     /// Answers `command`, or does the script's act. Returns false if the channel has ended.
@@ -108,7 +153,9 @@ impl Qmp<'_> {
     fn pci(&self) -> Value {
         let range = json!({"base": 0, "limit": 0});
         let misplaced = self.machine.lock().misplaced;
-        let devices = (1..).zip(&self.machine.options.devices).map(|(bus, (name, slot))| {
+        let unplugged = self.machine.lock().unplugged.clone();
+        let devices = (1..).zip(&self.machine.options.devices);
+        let devices = devices.filter(|(_, (name, _))| !unplugged.contains(*name)).map(|(bus, (name, slot))| {
             let size = self.machine.bars.get(name).map_or(0, |bar| bar.size);
             let address = tables::bar_pa(bus - 1).saturating_add_signed(misplaced);
             let function = json!({

@@ -152,7 +152,7 @@ pub enum Act {
     Poke { address: u64, word: u64 },
     /// After the final record, the machine is off in so many milliseconds.
     PowerOff(u64),
-    /// This byte of every BAR is inverted.
+    /// This byte of every BAR and of every drive is inverted.
     Spoil(u64),
     /// QEMU reports the BARs so many bytes above the place in the host's kernel.
     Misplace(i64),
@@ -170,6 +170,8 @@ pub enum Act {
     OtherFlags,
     /// The VMMs map BARs by 4 KiB pages, also those that the guests' stage 2 has in blocks.
     VmmPages,
+    /// The host is in protected mode: its kernel runs under a stage 2 of its own.
+    Protect,
     /// Resets are followed by these instructions in place of KVM's from now on.
     Invalidate(Vec<Tlbi>),
     /// The plugin's memory has this word.

@@ -1,8 +1,9 @@
 //! The content of a look: a guest's page tables, and the registers that lead to them.
 
+use crate::memory::HYPERVISOR;
 use guest_tables::{
-    BAR_IPA, BAR_PA, BAR_VA, BLOCK, GuestTables, HCR, HCR_E2H, HCR_FWB, INDEX_DEVICE, INDEX_NC, PAGE,
-    VmmTables, registers as guest_registers, stage2_root,
+    BAR_IPA, BAR_PA, BAR_VA, BLOCK, GuestTables, HCR, HCR_E2H, HCR_FWB, HostTables, INDEX_DEVICE, INDEX_NC,
+    NEVER_EXEC, PAGE, VmmTables, registers as guest_registers, stage2_root,
 };
 use s2lab_protocol::{MapKind, ask::DumpedRange};
 use std::collections::BTreeMap;
@@ -112,4 +113,21 @@ pub(crate) fn build(guest: u64, bars: &[MappedBar], bar_leaf: u64, ram_leaf: u64
         }
     }
     guest.pages()
+}
+
+/// The distance from a page to its place in the hypervisor's linear map.
+const LINEAR: u64 = 0x4000_0000_0000;
+
+/// Returns the own tables of a host in protected mode: a block of RAM, its UART, and nothing of the hypervisor.
+pub(crate) fn host() -> HostTables {
+    let mut tables = HostTables::default();
+    let (ram, uart) = (0x4600_0000, 0x900_0000);
+    tables.back(ram, 2, ram, 0);
+    tables.back(uart, 3, uart, NEVER_EXEC);
+    tables.withhold(HYPERVISOR.start, 2);
+    for offset in (0..HYPERVISOR.size).step_by(PAGE as usize) {
+        let pa = HYPERVISOR.start + offset;
+        tables.own(LINEAR + pa, pa, 0);
+    }
+    tables
 }

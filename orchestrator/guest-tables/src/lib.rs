@@ -57,6 +57,9 @@ pub const HCR_E2H: u64 = 1 << 34;
 /// The distance from one VMM's tables to the next VMM's, and the first one's start table.
 const VMM_STRIDE: u64 = 0x1_0000;
 const VMM_ROOT: u64 = 0x5800_0000;
+/// The start tables of the host's own stage 2 and of the hypervisor's stage 1.
+const HOST_ROOT: u64 = 0x5900_0000;
+const HYPERVISOR_ROOT: u64 = 0x5a00_0000;
 
 /// Returns the registers that lead to the tables, with FEAT_S2FWB.
 pub fn registers(vmid: u64) -> BTreeMap<&'static str, u64> {
@@ -143,6 +146,11 @@ impl VmmTables {
         self.tables.map(va, level, pa | STAGE1_LEAF | 1 << 2);
     }
 
+    /// Adds a leaf like [`VmmTables::map`], of Normal-WB.
+    pub fn map_cached(&mut self, va: u64, level: u64, pa: u64) {
+        self.tables.map(va, level, pa | STAGE1_LEAF);
+    }
+
     /// Returns the registers that lead to the tables.
     pub fn registers(&self) -> [(&'static str, u64); 4] {
         let tcr = 5 << 32 | 16 << 16 | 16;
@@ -153,6 +161,52 @@ impl VmmTables {
     /// Returns the tables' pages, by physical address.
     pub fn pages(&self) -> BTreeMap<u64, Vec<u8>> {
         self.tables.pages().collect()
+    }
+}
+
+/// The own stage 2 of a host in protected mode, and the stage 1 of its hypervisor. The first has the form of a guest's
+/// without FEAT_S2FWB, the second that of a VMM's.
+#[derive(Debug)]
+pub struct HostTables {
+    stage2: Tables,
+    hypervisor: Tables,
+}
+
+impl Default for HostTables {
+    fn default() -> Self {
+        Self { stage2: Tables::new(HOST_ROOT, 1), hypervisor: Tables::new(HYPERVISOR_ROOT, 0) }
+    }
+}
+
+impl HostTables {
+    /// Adds a leaf of Normal-WB, read-write, to the host's stage 2 at `level`. `bits` are more bits of it.
+    pub fn back(&mut self, ipa: u64, level: u64, pa: u64, bits: u64) {
+        self.stage2.map(ipa, level, pa | LEAF | 0b1111 << 2 | bits);
+    }
+
+    /// Marks what a descriptor of the host's stage 2 at `level` would map as the hypervisor's.
+    pub fn withhold(&mut self, ipa: u64, level: u64) {
+        self.stage2.map(ipa, level, 1 << 2);
+    }
+
+    /// Adds a page to the hypervisor's stage 1. `bits` are more bits of it.
+    pub fn own(&mut self, va: u64, pa: u64, bits: u64) {
+        self.hypervisor.map(va, 3, pa | STAGE1_LEAF | bits);
+    }
+
+    /// Returns the registers that lead to the tables.
+    pub fn registers(&self) -> BTreeMap<&'static str, u64> {
+        let tcr = 5 << 32 | 16 << 16 | 16;
+        let mut registers = registers(0);
+        registers.retain(|name, _| *name == "VTCR_EL2");
+        registers.extend([("HCR_EL2", HCR | HCR_E2H), ("VTTBR_EL2", self.stage2.root)]);
+        registers.extend([("TTBR0_EL2", self.hypervisor.root), ("TCR_EL2", tcr)]);
+        registers
+    }
+
+    /// Returns the tables' pages, by physical address.
+    pub fn pages(&self) -> BTreeMap<u64, Vec<u8>> {
+        self.stage2.pages().chain(self.hypervisor.pages()).collect()
     }
 }
 

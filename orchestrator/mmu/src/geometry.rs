@@ -163,6 +163,28 @@ fn physical_bits(ps: u64) -> u32 {
 }
 
 impl Geometry {
+    /// Makes the geometry of the tables of stage 1 at `ttbr`. `tsz` is TxSZ, `ds` is DS, and `ps` is the PS
+    /// or IPS field.
+    pub(crate) fn of_stage1(
+        granule: Granule,
+        tsz: u64,
+        ds: bool,
+        ps: u64,
+        ttbr: u64,
+    ) -> Result<Self, GeometryError> {
+        // RES0 with 64K tables.
+        let lpa2 = ds && granule != Granule::K64;
+        let bits = 64 - (tsz & 0x3f) as u32;
+        // FEAT_TTST: TxSZ up to 48, 47 with 64K tables. FEAT_LVA, FEAT_LPA2: from 12, else 16.
+        let min = if granule == Granule::K64 { 17 } else { 16 };
+        let max = if lpa2 || granule == Granule::K64 { 52 } else { 48 };
+        if !(min..=max).contains(&bits) {
+            return Err(GeometryError::InputBits { bits, granule, min, max });
+        }
+        let start_level = LAST_LEVEL - ((bits - 1 - granule.bits()) / granule.stride()) as i8;
+        Ok(Self::new(granule, bits, start_level, lpa2, ps, ttbr))
+    }
+
     /// Makes the geometry of the tables at `register`, a VTTBR or TTBR; `ps` is the PS or IPS
     /// field. The caller has checked `start_level` and `input_bits`.
     pub(crate) fn new(

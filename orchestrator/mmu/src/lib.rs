@@ -1,12 +1,13 @@
 //! Stage-1 and stage-2 translation tables of the Arm architecture, decoded and walked without I/O.
 //!
-//! The crate answers five questions from registers and memory alone, as the MMU would answer them:
+//! The crate answers six questions from registers and memory alone, as the MMU would answer them:
 //!
 //! - what does stage 2 map: [`Stage2::walk`], and summarized in [`ranges`];
 //! - where does an address go: [`Stage1::translate`], [`Stage2::translate`];
 //! - what memory type do both stages give together: [`combine`];
 //! - which register bits change the meaning of the tables: [`controls`];
-//! - which cached translations of a guest does an instruction remove: [`Tlbi`].
+//! - which cached translations of a guest does an instruction remove: [`Tlbi`];
+//! - what does a hypervisor map for itself: [`Hypervisor`].
 //!
 //! A guest's stage-1 tables are at IPAs, so they are read through [`ThroughStage2`]. To repeat a
 //! walk later, read through [`RecordingMem`], keep the pages that it lists, and walk again over a
@@ -46,6 +47,7 @@ mod attr;
 mod contiguous;
 mod controls;
 mod geometry;
+mod hypervisor;
 mod mem;
 mod memory_type;
 mod ranges;
@@ -57,6 +59,7 @@ pub use attr::{Exec, Shareability, Stage1Attr, Stage2Attr, TypeAttr, combine, co
 pub use contiguous::unlike_neighbours;
 pub use controls::{Control, controls};
 pub use geometry::{Fault, GeometryError, Granule};
+pub use hypervisor::{Hypervisor, HypervisorLeaf};
 pub use mem::{PAGE_SIZE, PageError, PageMem, PhysMem, RecordingMem, ThroughStage2};
 pub use memory_type::{MemoryType, UnknownMemoryType};
 pub use ranges::{Range, ranges};

@@ -1,6 +1,6 @@
 //! Stage 1 at EL1 and EL0: from a guest's virtual addresses to its physical ones (IPAs).
 
-use crate::geometry::{Found, Geometry, LAST_LEVEL};
+use crate::geometry::{Found, Geometry};
 use crate::{Exec, Fault, GeometryError, Granule, MemoryType, PhysMem, Shareability, Stage1Attr, TypeAttr};
 
 /// Bits of SCTLR_EL1 (DDI 0487, SCTLR_EL1).
@@ -120,17 +120,8 @@ impl Stage1 {
         }
         let tg = self.tcr >> tcr::TG_SHIFT[half];
         let granule = if half == 0 { Granule::from_tg0(tg)? } else { Granule::from_tg1(tg)? };
-        // RES0 with 64K tables.
-        let lpa2 = self.tcr & tcr::DS != 0 && granule != Granule::K64;
-        let bits = 64 - (self.tcr >> tcr::TSZ_SHIFT[half] & 0x3f) as u32;
-        // FEAT_TTST: TxSZ up to 48, 47 with 64K tables. FEAT_LVA, FEAT_LPA2: from 12, else 16.
-        let min = if granule == Granule::K64 { 17 } else { 16 };
-        let max = if lpa2 || granule == Granule::K64 { 52 } else { 48 };
-        if !(min..=max).contains(&bits) {
-            return Err(GeometryError::InputBits { bits, granule, min, max });
-        }
-        let start_level = LAST_LEVEL - ((bits - 1 - granule.bits()) / granule.stride()) as i8;
-        Ok(Geometry::new(granule, bits, start_level, lpa2, self.tcr >> tcr::IPS_SHIFT, self.ttbr[half]))
+        let (ds, ps) = (self.tcr & tcr::DS != 0, self.tcr >> tcr::IPS_SHIFT);
+        Geometry::of_stage1(granule, self.tcr >> tcr::TSZ_SHIFT[half], ds, ps, self.ttbr[half])
     }
 
     /// Returns the attribute for data that AttrIndx `index` selects. With SCTLR_EL1.C clear, no

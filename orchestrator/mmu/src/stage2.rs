@@ -221,6 +221,13 @@ impl Stage2 {
         })
     }
 
+    /// Takes tables of this geometry at `register`. What the leaves of another stage mean is for the caller.
+    pub(crate) fn of_tables(geometry: Geometry, register: u64) -> Self {
+        let raw_base = geometry.raw_base(register);
+        let (fwb, protects_walks, dirty, vmid, vmid_bits) = (false, false, false, 0, u8::BITS);
+        Self { geometry, raw_base, fwb, protects_walks, dirty, vmid, vmid_bits }
+    }
+
     pub fn granule(&self) -> Granule {
         self.geometry.granule
     }

@@ -29,6 +29,8 @@ pub enum Deadline {
     GuestBoot,
     /// A request that takes the agent some system calls.
     Request,
+    /// The host's kernel, or the guest's VMM, releases a device: the driver of the slot waits 5 s first.
+    Plug,
     /// A guest's accesses to a whole BAR, such as those of a store step: one stage-2 fault takes
     /// 0.25 ms, a BAR of 1 GiB in 4 KiB pages about 70 s.
     Store,
@@ -89,7 +91,7 @@ const fn row(deadline: Deadline, name: &'static str, seconds: u64, side: Side) -
     Row { deadline, name, seconds, side }
 }
 
-const TABLE: [Row; 21] = [
+const TABLE: [Row; 22] = [
     row(Deadline::Attach, "attach", 60, Side::Qemu),
     row(Deadline::Qmp, "QMP", 20, Side::Qemu),
     row(Deadline::Gdb, "gdb", 10, Side::Qemu),
@@ -98,6 +100,7 @@ const TABLE: [Row; 21] = [
     row(Deadline::Bind, "bind", 30, Side::Host),
     row(Deadline::GuestBoot, "guest boot", 180, Side::Host),
     row(Deadline::Request, "request", 30, Side::Host),
+    row(Deadline::Plug, "plug", 60, Side::Host),
     row(Deadline::Store, "store", 300, Side::Host),
     row(Deadline::Idle, "idle", 8, Side::Host),
     row(Deadline::Look, "look", 60, Side::Host),

@@ -17,6 +17,7 @@ pub use emulated::{
     memory::SharedMemory as Bytes,
     process::Launcher,
     saved::SaveError,
+    slots::Slots,
     trace::{Moment, Recorded, TlbiTrace},
 };
 
@@ -141,16 +142,28 @@ impl Host {
         Some(Placement { qmp: &mut host.qmp })
     }
 
+    /// The slots of devices that may be unplugged.
+    pub fn slots(&mut self) -> Option<Slots<'_>> {
+        let Self::Emulated(host) = self;
+        Some(Slots { qmp: &mut host.qmp, bars: &host.bars })
+    }
+
     /// The memory behind the BAR of a device, as it is seen from outside.
     pub fn bytes(&self, device: &str) -> Option<&Bytes> {
         let Self::Emulated(host) = self;
         host.bars.get(device)
     }
 
-    /// Fills the memory behind all BARs with zeroes, as a fresh boot has it.
-    pub fn clear_bars(&self) -> io::Result<()> {
+    /// The memory of a device's drive, as it is seen from outside.
+    pub fn drive(&self, device: &str) -> Option<&Bytes> {
         let Self::Emulated(host) = self;
-        host.bars.values().try_for_each(Bytes::clear)
+        host.drives.get(device)
+    }
+
+    /// Fills the memory behind all BARs and of all drives with zeroes, as a fresh boot has it.
+    pub fn clear_devices(&self) -> io::Result<()> {
+        let Self::Emulated(host) = self;
+        host.bars.values().chain(host.drives.values()).try_for_each(Bytes::clear)
     }
 
     /// The TLBI instructions that the machine records, or the reason why it records none.

@@ -201,7 +201,7 @@ impl CellContext<'_, '_> {
 
     async fn ask_for_guest(&mut self, name: &str, guest: &Guest) -> Result<(), Stop> {
         let address = |device: &str| Ok::<_, Stop>(self.bound(device)?.address.clone());
-        let ask = guests::request(name, guest, self.session.nonce, address)?;
+        let ask = guests::request(name, guest, &self.planned.resolved.host, self.session.nonce, address)?;
         self.session.ask_host(ask, self.session.deadlines.of(Deadline::Request)).await?;
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! The request for a guest of a cell, and the command line of its VMM in the host.
 
-use s2lab_model::scenario::{AssignDriver, Guest, RAM, Size, Vmm};
+use s2lab_model::scenario::{AssignDriver, Guest, Host, RAM, Size, Vmm};
 use s2lab_protocol::{
     AtStart, QEMU,
     ask::{AssignedDevice, StartGuest},
@@ -25,18 +25,20 @@ pub(super) fn slots(guest: &Guest) -> impl Iterator<Item = (&String, AssignDrive
     guest.assign.iter().zip(FIRST_SLOT..).map(|((device, way), slot)| (device, *way, slot))
 }
 
-/// Returns the request for a guest. `address` returns the PCI address of a device in the host.
+/// Returns the request for a guest of a host. `address` returns the PCI address of a device in the host.
 pub fn request<E: From<GuestError>>(
     name: &str,
     guest: &Guest,
+    host: &Host,
     nonce: u64,
     address: impl Fn(&str) -> Result<String, E>,
 ) -> Result<StartGuest, E> {
     let mut devices = vec![];
     for (device, way, guest_slot) in slots(guest) {
         let (host_address, read_only) = (address(device)?, guest.is_read_only(device));
+        let hotplug = host.devices.get(device).is_some_and(|device| device.hotplug);
         let (device, kind) = (device.clone(), way.into());
-        devices.push(AssignedDevice { device, kind, host_address, guest_slot, read_only });
+        devices.push(AssignedDevice { device, kind, host_address, guest_slot, hotplug, read_only });
     }
     let too_large = |_| GuestError::Memory { name: name.to_owned(), memory: guest.memory };
     Ok(StartGuest {
@@ -55,12 +57,12 @@ pub fn request<E: From<GuestError>>(
 
 /// Returns the command line of a guest's QEMU in the host, with names in place of what is made when
 /// it starts. Returns None for the built-in VMM.
-pub fn command(name: &str, guest: &Guest) -> Result<Option<Vec<String>>, GuestError> {
+pub fn command(name: &str, guest: &Guest, host: &Host) -> Result<Option<Vec<String>>, GuestError> {
     if guest.vmm == Vmm::Builtin {
         return Ok(None);
     }
     let spec: StartGuest =
-        request(name, guest, 0, |device| Ok::<_, GuestError>(format!("<address of {device}>")))?;
+        request(name, guest, host, 0, |device| Ok::<_, GuestError>(format!("<address of {device}>")))?;
     let at_start = AtStart { nonce: "<nonce>", link: "<link>", qmp: "<qmp>" };
     let arguments =
         qemu_arguments(&spec, at_start).ok_or_else(|| GuestError::Slots { name: name.to_owned() })?;

@@ -173,8 +173,8 @@ impl<'a> Session<'a> {
         self.around.devices.clear();
         self.around.placed.clear();
         self.resumed = None;
-        let cleared = self.host.clear_bars();
-        cleared.map_err(|error| Stop::lab(format!("cannot clear the memory of the BARs: {error}")))
+        let cleared = self.host.clear_devices();
+        cleared.map_err(|error| Stop::lab(format!("cannot clear the memory of the devices: {error}")))
     }
 
     /// Returns the selftests of the kernel's tree.

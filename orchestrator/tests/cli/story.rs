@@ -16,9 +16,9 @@ use s2lab_model::{
     night::{KnownFailure, Night},
     plan::Key,
     steps::{
-        Actor, AfterReset, Beside, DeviceOperated, Executed, HOST, LoadedBytes, Look, MemslotOperated,
-        MemslotStep, Observation, ProbeOutcome, ProbeStep, Probed, Raced, Reset, Sample, Selftest, Step,
-        StoreStep, Stored, VmaFlags,
+        Actor, AfterReset, Beside, DeviceOperated, DmaDone, Executed, HOST, LoadedBytes, Look,
+        MemslotOperated, MemslotStep, Observation, ProbeOutcome, ProbeStep, Probed, Raced, Reset, Sample,
+        Selftest, Step, StoreStep, Stored, VmaFlags,
     },
 };
 use s2lab_protocol::{
@@ -288,7 +288,7 @@ impl Teller<'_> {
             loaded(LoadedPart::Kernel, 0x4020_0000, 0x223_0000),
             loaded(LoadedPart::Initramfs, 0x4800_0000, 0x30_0000),
             loaded(LoadedPart::DeviceTree, 0x4840_0000, 0x10_0000),
-            Event::HostMemory(HostMemory { iomem: IOMEM.into(), reserved: None }),
+            Event::HostMemory(HostMemory { iomem: IOMEM.into(), reserved: None, hypervisor: None }),
         ];
         for device in cell.guests.values().flat_map(|guest| guest.assign.keys()) {
             let bar = self.bar(device, BAR_PA);
@@ -349,6 +349,7 @@ impl Teller<'_> {
                 load.width.iter().map(loaded).collect()
             }
             Step::Look(look) => {
+                assert_eq!(look.of, None, "no story has a host in protected mode");
                 let guests: Vec<_> = self.cell.resolved.guests.keys().cloned().collect();
                 guests.iter().flat_map(|guest| self.look(step, &look.name, guest)).collect()
             }
@@ -392,6 +393,13 @@ impl Teller<'_> {
                 let ProbeStep { guest, device, map, kind } = probe.clone();
                 let probed = Probed { guest, device, map, kind, outcome, arrived: false };
                 vec![Event::Observed { step, data: Observation::Probed(probed) }]
+            }
+            Step::Dma(dma) => {
+                let (guest, device, bytes) = (dma.guest.clone(), dma.device.clone(), dma.bytes.0);
+                let (drive_difference, back_difference, read_difference) = (None, None, None);
+                let done =
+                    DmaDone { guest, device, bytes, drive_difference, back_difference, read_difference };
+                vec![Event::Observed { step, data: Observation::DmaDone(done) }]
             }
             Step::Exec(exec) => {
                 let output = "KTAP version 1\n1..2\nok 1 map\nok 2 unmap # SKIP no memory\n".to_owned();

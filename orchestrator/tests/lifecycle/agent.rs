@@ -260,6 +260,7 @@ impl Alone {
             kind: AssignKind::VfioPci,
             host_address: bound.address,
             guest_slot: 1,
+            hotplug: false,
             read_only: false,
         };
         let spec = StartGuest {
@@ -458,7 +459,8 @@ pub(crate) fn starts_the_shown_command() -> Checked {
         let scenario = load(file, text).map_err(|e| e.to_string())?;
         let guest = scenario.guests.get("g0").ok_or("no guest")?;
         let address = |_: &str| Ok::<_, GuestError>("0000:01:00.0".to_owned());
-        let request = guests::request("g0", guest, NONCE, address).map_err(|e| e.to_string())?;
+        let request =
+            guests::request("g0", guest, &scenario.host, NONCE, address).map_err(|e| e.to_string())?;
         expect("a QEMU that ends", agent.ask(request).await.is_err(), true)?;
         let words =
             fs::read_to_string(agent.root.join(format!("{QEMU}.words"))).map_err(|e| e.to_string())?;
@@ -466,7 +468,9 @@ pub(crate) fn starts_the_shown_command() -> Checked {
         let file =
             |id: &str| started.iter().find_map(|word| word.strip_prefix(&format!("socket,id={id},fd=")));
         let [link, qmp] = ["link", "qmp"].map(|id| file(id).unwrap_or("no open file"));
-        let shown = guests::command("g0", guest).map_err(|e| e.to_string())?.ok_or("no command line")?;
+        let shown = guests::command("g0", guest, &scenario.host)
+            .map_err(|e| e.to_string())?
+            .ok_or("no command line")?;
         let with_values = |word: &String| {
             let nonce = format!("{NONCE:016x}");
             let word = word.replace("<link>", link).replace("<qmp>", qmp).replace("<nonce>", &nonce);

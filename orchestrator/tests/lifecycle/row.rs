@@ -59,8 +59,14 @@ pub(crate) enum Within {
 pub(crate) const LIFECYCLE: (&str, &str) = ("lifecycle.yaml", include_str!("scenario.yaml"));
 /// The scenario of a guest of the built-in VMM.
 const MEMSLOTS: (&str, &str) = ("memslots.yaml", include_str!("memslots.yaml"));
+/// The scenario of a guest that transfers data.
+const DMA: (&str, &str) = ("dma.yaml", include_str!("dma.yaml"));
+/// The scenario of a device that is unplugged.
+const HOTPLUG: (&str, &str) = ("hotplug.yaml", include_str!("hotplug.yaml"));
 /// The scenario of a guest that stores while the host acts.
 const WHILE: (&str, &str) = ("while.yaml", include_str!("while.yaml"));
+/// The scenario of a host in protected mode.
+const PROTECTED: (&str, &str) = ("protected.yaml", include_str!("protected.yaml"));
 
 /// Returns a good run on a kernel with the series.
 pub(crate) fn good(name: &'static str) -> Row {
@@ -138,8 +144,20 @@ impl Row {
         Self { scenario: MEMSLOTS, ..self }
     }
 
+    pub(crate) fn with_a_drive(self) -> Self {
+        Self { scenario: DMA, ..self }
+    }
+
+    pub(crate) fn that_plugs(self) -> Self {
+        Self { scenario: HOTPLUG, ..self }
+    }
+
     pub(crate) fn with_a_loop(self) -> Self {
         Self { scenario: WHILE, ..self }
+    }
+
+    pub(crate) fn protected(self) -> Self {
+        Self { scenario: PROTECTED, ..self }
     }
 
     /// Gives the scenario's guest two vCPUs.

@@ -24,8 +24,9 @@ guest: after
 ";
 /// The lock of all that asks for Debian packages, in the cache.
 const LOCK: &str = "cache/s2lab/objects/locks/apt.lock";
-/// The end after a signal. Waiting processes look for it ten times a second.
-const AT_ONCE: Duration = Duration::from_secs(3);
+/// The end after a signal. Waiting processes look for it ten times a second, but a machine may have much other
+/// work. It is less than the 12 s after which s2lab waits for nothing any more.
+const AT_ONCE: Duration = Duration::from_secs(10);
 /// The end of a run that has nothing to do.
 const SOON: Duration = Duration::from_secs(10);
 

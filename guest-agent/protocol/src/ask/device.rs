@@ -4,7 +4,9 @@ use super::{Ask, GuestRequest, HostRequest};
 use crate::DeviceOperation;
 use serde::{Deserialize, Serialize};
 
-/// Lets the operation happen to the device, through VFIO like its VMM.
+/// Lets the operation happen to the device, through VFIO like its VMM. [`DeviceOperation::Unplug`] and
+/// [`DeviceOperation::Plug`] happen to the machine: the host waits until its kernel has removed the device, or has
+/// found it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Device {
@@ -44,6 +46,30 @@ impl Ask for Command {
 
     fn request(self) -> GuestRequest {
         GuestRequest::Command(self)
+    }
+
+    fn mismatch(&self, done: &DeviceDone) -> Option<&'static str> {
+        (done.operation != self.operation).then_some("another operation was asked for")
+    }
+}
+
+/// [`DeviceOperation::Unplug`] or [`DeviceOperation::Plug`]. The built-in VMM gives a device up when VFIO asks for it,
+/// or takes it again. A guest with a Linux of its own waits until its kernel has removed the device, or found it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plug {
+    /// PCI address in the guest.
+    pub address: String,
+    pub operation: DeviceOperation,
+}
+
+impl Ask for Plug {
+    type Level = GuestRequest;
+    type Answer = DeviceDone;
+    const DOING: &str = "give up a device or take it again";
+
+    fn request(self) -> GuestRequest {
+        GuestRequest::Plug(self)
     }
 
     fn mismatch(&self, done: &DeviceDone) -> Option<&'static str> {

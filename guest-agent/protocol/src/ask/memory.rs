@@ -28,6 +28,10 @@ pub struct HostMemory {
     /// the kernel's: PG_reserved in `/proc/kpageflags`. Pages freed since boot (the initramfs, the
     /// kernel's init sections, CMA) are not among them. None: the kernel has no `/proc/kpageflags`.
     pub reserved: Option<Vec<Extent>>,
+    /// The memory that KVM has reserved for its code at EL2 in protected mode, by the kernel's log. None: not
+    /// in protected mode, or the log does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hypervisor: Option<Extent>,
 }
 
 /// A range of physical memory.

@@ -1,5 +1,6 @@
 //! The requests to an agent: one file a request, with its answer and the level that answers it.
 
+mod attach;
 mod bind;
 mod device;
 mod dump;
@@ -21,10 +22,12 @@ mod start_guest;
 mod stop_guest;
 mod store;
 mod stores;
+mod transfer;
 mod vma_flags;
 
+pub use attach::Attach;
 pub use bind::{Bind, BoundDevice};
-pub use device::{Command, Device, DeviceDone};
+pub use device::{Command, Device, DeviceDone, Plug};
 pub use dump::{Dump, Dumped, DumpedRange};
 pub use end_cell::{CellRecord, EndCell};
 pub use faults::{Faulted, Faults, Pages};
@@ -44,6 +47,7 @@ pub use start_guest::{AssignedDevice, GuestStarted, Joined, StartGuest};
 pub use stop_guest::StopGuest;
 pub use store::{Store, StoreResult, Stored, pattern};
 pub use stores::{BeginStores, EndStores, StoresEnded};
+pub use transfer::{Direction, Transfer, Transferred};
 pub use vma_flags::{Vma, VmaFlags};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -77,6 +81,7 @@ pub enum Request {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum HostRequest {
+    Attach(Attach),
     Bind(Bind),
     Device(Device),
     Dump(Dump),
@@ -104,11 +109,13 @@ pub enum GuestRequest {
     Hold(Hold),
     Load(Load),
     Memslot(Memslot),
+    Plug(Plug),
     Probe(Probe),
     PutProgram(PutProgram),
     Release(Release),
     RunProgram(RunProgram),
     Store(Store),
+    Transfer(Transfer),
 }
 
 impl From<HostRequest> for Request {
@@ -171,6 +178,16 @@ mod tests {
         let answers =
             [DeviceOperation::MemoryOff, DeviceOperation::PowerOff].map(|operation| DeviceDone { operation });
         assert_eq!(fits(&Command { address: "0000:00:01.0".into(), operation }, answers), [true, false]);
+    }
+
+    #[test]
+    fn a_transfer_is_that_which_was_asked_for() {
+        let (direction, bytes) = (Direction::Write, 4096);
+        let ask = Transfer { address: "0000:00:01.0".into(), direction, bytes, seed: 1 };
+        let right = Transferred { direction, bytes, first_difference: None };
+        let read = Transferred { direction: Direction::Read, ..right.clone() };
+        let long = Transferred { bytes: 8192, ..right.clone() };
+        assert_eq!(fits(&ask, [right, read, long]), [true, false, false]);
     }
 
     #[test]

@@ -53,6 +53,9 @@ pub struct AssignedDevice {
     /// The PCI slot on the guest's root bus, 1..=31. The guest sees `0000:00:SLOT.0`. The built-in
     /// VMM has no bus, and knows the device by that address.
     pub guest_slot: u8,
+    /// It may be unplugged. In a guest of QEMU's it is behind a port then, which has the slot; requests name it by
+    /// the address of the port.
+    pub hotplug: bool,
     /// Its memslot is read-only from the start. Only for the built-in VMM.
     pub read_only: bool,
 }

@@ -116,6 +116,12 @@ impl Vmm {
         matches!(self.ended.try_recv(), Err(TryRecvError::Disconnected))
     }
 
+    /// Gives QEMU a command of QMP, a line.
+    pub(crate) fn order(&self, command: &str) -> Result<(), Failure> {
+        let written = (&self.control).write_all(format!("{command}\n").as_bytes());
+        written.map_err(|why| fault::system("ask", format_args!("the VMM, process {}", self.pid), why))
+    }
+
     /// Ends the VMM: by a request first, then by signals. A VMM that has already ended is fine.
     pub(crate) fn stop(mut self) -> Result<(), Failure> {
         // A closed socket means that it is ending by itself.

@@ -62,6 +62,9 @@ fn check(
             )));
         }
         Address::parse(host_address)?;
+        if !is_name(device) {
+            return Err(fault::invalid(format_args!("{device:?} is not a valid name of a device")));
+        }
     }
     Ok(())
 }
@@ -77,6 +80,7 @@ mod tests {
             kind: AssignKind::VfioPci,
             host_address: format!("0000:{slot:02x}:00.0"),
             guest_slot: *slot,
+            hotplug: false,
             read_only: false,
         };
         StartGuest {
@@ -133,6 +137,9 @@ mod tests {
         let mut sly = spec(&[1]);
         sly.devices[0].host_address = "0000:01:00.0,x=y".into();
         assert_eq!(kind(sly), FailureKind::Invalid);
+        let mut named = spec(&[1]);
+        named.devices[0].device = "nic,x=y".into();
+        assert_eq!(kind(named), FailureKind::Invalid);
         let mut read_only = spec(&[1]);
         read_only.devices[0].read_only = true;
         assert_eq!(kind(read_only), FailureKind::Invalid, "memslots are QEMU's own");

@@ -10,12 +10,19 @@ use crate::fault;
 use crate::pci::{self, Address};
 use crate::platform::{self, Name};
 use crate::root::Root;
-use rustix::mm::{MapFlags, MremapFlags, ProtFlags, mmap, mmap_anonymous, mremap_fixed, munmap};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::mm::{
+    MapFlags, MprotectFlags, MremapFlags, ProtFlags, mmap, mmap_anonymous, mprotect, mremap_fixed, munmap,
+};
 use s2lab_protocol::ask::AssignedDevice;
 use s2lab_protocol::{AssignKind, Bar, Failure, RamKind};
 use std::ffi::c_void;
 use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::{NonNull, null_mut};
+
+/// The time in which VFIO asks for a device that is unplugged. The slot's driver waits 5 s after its button was
+/// pressed (Linux drivers/pci/hotplug/pciehp_ctrl.c, pciehp_handle_button_press).
+const REQUESTED: Timespec = Timespec { tv_sec: 30, tv_nsec: 0 };
 
 /// Memory of this process that a memslot maps. It stays mapped as long as the process is alive.
 #[derive(Debug)]
@@ -23,11 +30,20 @@ pub(super) struct Backing {
     base: NonNull<c_void>,
     /// Bytes.
     length: usize,
+    /// None: the device was given up.
+    source: Option<Source>,
+}
+
+/// The files behind a mapping.
+#[derive(Debug)]
+struct Source {
     /// The file that is mapped, from this offset.
     file: OwnedFd,
     offset: u64,
     /// Other files without which the memory would go.
     _others: Vec<OwnedFd>,
+    /// The event with which VFIO asks for the device back.
+    request: Option<OwnedFd>,
 }
 
 // SAFETY: it is an address, which only KVM uses.
@@ -48,8 +64,9 @@ impl Backing {
             return Err(fault::invalid(format_args!("{own:#x} bytes do not replace {other:#x}")));
         }
         let failed = |why| fault::system("map", "one BAR over another", why);
+        let Source { file, offset, .. } = self.source()?;
         // SAFETY: this process never reads or writes the memory of a backing itself.
-        unsafe { map_at(other.base.as_ptr(), other.length, &self.file, self.offset) }.map_err(failed)?;
+        unsafe { map_at(other.base.as_ptr(), other.length, file, *offset) }.map_err(failed)?;
         Ok(())
     }
 
@@ -64,9 +81,48 @@ impl Backing {
         }
         let at = self.base.with_addr(self.base.addr().saturating_add(quarter)).as_ptr();
         let failed = |why| fault::system("map", "a part of a BAR", why);
+        let Source { file, offset, .. } = self.source()?;
         // SAFETY: this process never reads or writes the memory of a backing itself.
-        unsafe { map_at(at, quarter, &self.file, self.offset + quarter as u64) }.map_err(failed)?;
+        unsafe { map_at(at, quarter, file, offset + quarter as u64) }.map_err(failed)?;
         Ok(())
+    }
+
+    fn source(&self) -> Result<&Source, Failure> {
+        self.source.as_ref().ok_or_else(|| fault::invalid("the device was given up"))
+    }
+
+    /// Waits until VFIO asks for the device back.
+    pub(super) fn wait_for_request(&self) -> Result<(), Failure> {
+        let request = self.source()?.request.as_ref();
+        let request = request.ok_or_else(|| fault::invalid("VFIO does not ask for this kind of device"))?;
+        let failed = |why: &dyn std::fmt::Display| fault::system("wait for", "a request of VFIO", why);
+        let mut polled = [PollFd::new(request, PollFlags::IN)];
+        match poll(&mut polled, Some(&REQUESTED)) {
+            Ok(0) => {
+                Err(failed(&format_args!("it did not ask for the device in {} seconds", REQUESTED.tv_sec)))
+            }
+            Ok(_) => Ok(()),
+            Err(why) => Err(failed(&why)),
+        }
+    }
+
+    /// Gives the memory up: nothing of it is mapped after that, and its files are closed. The addresses stay
+    /// reserved.
+    pub(super) fn give_up(&mut self) -> Result<(), Failure> {
+        let flags = MapFlags::PRIVATE | MapFlags::NORESERVE | MapFlags::FIXED;
+        // SAFETY: this process never reads or writes the memory of a backing itself.
+        let unmapped = unsafe { mmap_anonymous(self.base.as_ptr(), self.length, ProtFlags::empty(), flags) };
+        unmapped.map_err(|why| fault::system("unmap", "a BAR", why))?;
+        self.source = None;
+        Ok(())
+    }
+
+    /// Gives this process permission to write to the memory, or takes it.
+    pub(super) fn set_writable(&self, write: bool) -> Result<(), Failure> {
+        let write = if write { MprotectFlags::WRITE } else { MprotectFlags::empty() };
+        // SAFETY: this process never reads or writes the memory of a backing itself.
+        let set = unsafe { mprotect(self.base.as_ptr(), self.length, MprotectFlags::READ | write) };
+        set.map_err(|why| fault::system("change", "the permissions of a BAR's mapping", why))
     }
 
     /// Moves the mapping to another address of this process, which is aligned alike.
@@ -191,6 +247,15 @@ pub(super) fn reserve(length: usize) -> rustix::io::Result<(NonNull<c_void>, usi
         }
     }
     NonNull::new(base.with_addr(start)).map(|base| (base, length)).ok_or(rustix::io::Errno::NOMEM)
+}
+
+#[cfg(test)]
+impl Backing {
+    /// Makes VFIO ask for the device back.
+    pub(super) fn ask(&mut self) {
+        let event = rustix::event::eventfd(1, rustix::event::EventfdFlags::CLOEXEC).unwrap();
+        self.source.as_mut().unwrap().request = Some(event);
+    }
 }
 
 #[cfg(test)]

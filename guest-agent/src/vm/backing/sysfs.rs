@@ -2,7 +2,7 @@
 //! CONFIG_IO_STRICT_DEVMEM refuses to map a BAR that a driver has claimed (Linux 6.1 and 6.12
 //! drivers/pci/pci-sysfs.c, pci_mmap_resource, iomem_is_exclusive).
 
-use super::{Backing, length, map_aligned};
+use super::{Backing, Source, length, map_aligned};
 use crate::pci::{Address, enable};
 use crate::{fault, root::Root};
 use s2lab_protocol::{Bar, Failure};
@@ -19,7 +19,8 @@ pub(super) fn map(root: &Root, address: &Address, bar: Bar, suffix: &str) -> Res
         .map_err(|why| fault::system("open", file.display(), why))?;
     let length = length(bar)?;
     let base = map_aligned(&opened, 0, length, &file.display())?;
-    Ok(Backing { base, length, file: opened.into(), offset: 0, _others: vec![] })
+    let source = Source { file: opened.into(), offset: 0, _others: vec![], request: None };
+    Ok(Backing { base, length, source: Some(source) })
 }
 
 #[cfg(test)]

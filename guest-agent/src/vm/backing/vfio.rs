@@ -2,11 +2,12 @@
 //! Documentation/driver-api/vfio.rst, "VFIO Usage Example"). No DMA is mapped: the devices make
 //! none.
 
-use super::{Backing, length, map_aligned};
+use super::{Backing, Source, length, map_aligned};
 use crate::pci::{self, Address};
 use crate::platform::{self, Name};
 use crate::vfio::{self, Iommu};
 use crate::{fault, root::Root};
+use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::fs::{Mode, OFlags, open};
 use s2lab_protocol::{Bar, Facility, Failure};
@@ -17,7 +18,11 @@ pub(super) fn map(root: &Root, address: &Address, bar: Bar) -> Result<Backing, F
     let way = Way { device: address, iommu: Iommu::Type1, facility: Facility::VfioPci };
     let opened = way.open(root, &pci::group(root, address)?.to_string())?;
     vfio::set_memory_space(&opened.device, true).map_err(|why| way.refused("enable", &why))?;
-    way.map(opened, bar)
+    let request =
+        eventfd(0, EventfdFlags::CLOEXEC).map_err(|why| fault::system("make", "an eventfd", why))?;
+    vfio::signal_request(&opened.device, request.as_raw_fd())
+        .map_err(|why| way.refused("get requests for", &why))?;
+    way.map(opened, bar, Some(request))
 }
 
 /// Maps a region of a platform device. Its group has a name of its own, because there is no IOMMU (Linux
@@ -25,7 +30,7 @@ pub(super) fn map(root: &Root, address: &Address, bar: Bar) -> Result<Backing, F
 pub(super) fn map_platform(root: &Root, name: &Name, region: Bar) -> Result<Backing, Failure> {
     let way = Way { device: name, iommu: Iommu::None, facility: Facility::VfioPlatform };
     let opened = way.open(root, &format!("noiommu-{}", platform::group(root, name)?))?;
-    way.map(opened, region)
+    way.map(opened, region, None)
 }
 
 /// The way to a device.
@@ -65,7 +70,12 @@ impl Way<'_> {
         Ok(Opened { device, group, container })
     }
 
-    fn map(&self, Opened { device, group, container }: Opened, bar: Bar) -> Result<Backing, Failure> {
+    fn map(
+        &self,
+        Opened { device, group, container }: Opened,
+        bar: Bar,
+        request: Option<OwnedFd>,
+    ) -> Result<Backing, Failure> {
         let region = vfio::region(&device, bar.index.into());
         let region = region.map_err(|why| self.refused("find a BAR of", &why))?;
         if region.size != bar.size || !region.may_map() {
@@ -74,6 +84,7 @@ impl Way<'_> {
         }
         let (length, offset) = (length(bar)?, region.offset);
         let base = map_aligned(device.as_fd(), offset, length, &self.device)?;
-        Ok(Backing { base, length, file: device, offset, _others: vec![group, container] })
+        let source = Source { file: device, offset, _others: vec![group, container], request };
+        Ok(Backing { base, length, source: Some(source) })
     }
 }

@@ -4,15 +4,17 @@ use crate::guest::tests::{ADDRESS, BAR_SIZE, bar_file, fixture};
 use crate::link::tests::Tape;
 use crate::link::{Credentials, Incoming, Link};
 use s2lab_protocol::ask::{
-    Ask, AssignedDevice, BeginStores, EndStores, GuestRequest, Hold, Joined, Load, Loaded, Release, Store,
-    Stored, pattern,
+    Ask, AssignedDevice, BeginStores, EndStores, GuestRequest, Hold, Joined, Load, Loaded, Plug, Release,
+    Store, Stored, pattern,
 };
 use s2lab_protocol::{
-    AssignKind, Body, By, Frame, Manner, MemslotOperation, Peer, ProbeKind, RamKind, VERSION, VmmKind, encode,
+    AssignKind, Body, By, DeviceOperation, Frame, Manner, MemslotOperation, Peer, ProbeKind, RamKind,
+    VERSION, VmmKind, encode,
 };
 use serde_json::Value;
 use std::path::Path;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 const GUEST_ADDRESS: &str = "0000:00:10.0";
 
@@ -25,12 +27,19 @@ struct ThisCpu {
     slots: Mutex<Vec<(u32, Slot)>>,
     /// The memslots of which dirty pages may be logged.
     logged: Mutex<Vec<u32>>,
+    log_is_complete: AtomicBool,
 }
 
 impl ThisCpu {
     fn new(end: Returned) -> ThisCpu {
         let logged = Mutex::new(vec![memslot::RAM]);
-        ThisCpu { buffer: Mutex::new(vec![0; 1 << 17]), end, slots: Mutex::default(), logged }
+        ThisCpu {
+            buffer: Mutex::new(vec![0; 1 << 17]),
+            end,
+            slots: Mutex::default(),
+            logged,
+            log_is_complete: AtomicBool::new(true),
+        }
     }
 }
 
@@ -58,6 +67,16 @@ impl Calls for ThisCpu {
         (logs && !self.logged.lock().unwrap().contains(&number)).then_some(22)
     }
 
+    /// Each page is dirty, as long as nothing breaks.
+    fn log(&self, _: u32, size: u64) -> Result<Vec<u64>, Failure> {
+        let word = if self.log_is_complete.load(SeqCst) { u64::MAX } else { !1 };
+        Ok(vec![word; (size / rustix::param::page_size() as u64 / 64) as usize])
+    }
+
+    fn broken(&self, state: &str, detail: String) -> Failure {
+        fault::invalid(format_args!("{state}: {detail}"))
+    }
+
     fn buffer(&self, _: u32) -> Result<Buffer, Failure> {
         let mut words = self.buffer.lock().unwrap();
         let base = NonNull::new(words.as_mut_ptr()).unwrap().cast();
@@ -76,6 +95,7 @@ fn spec() -> StartGuest {
         kind: AssignKind::SysfsWc,
         host_address: ADDRESS.into(),
         guest_slot: 0x10,
+        hotplug: false,
         read_only: false,
     };
     StartGuest {
@@ -199,6 +219,32 @@ fn a_vm_that_is_held_makes_no_access_and_shows_its_mappings() {
     assert_eq!(why(5), "the guest is not held");
 }
 
+/// The first page of each 64 is missing. A block begins there.
+#[test]
+fn a_page_that_is_not_in_the_log_ends_the_vm() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut vm = vm(folder.path(), Returned::Done);
+    let look = |vm: &mut Vm<ThisCpu>| vm.hold(9).and_then(|_| vm.release());
+    let log = |vm: &mut Vm<ThisCpu>, operation| {
+        vm.memslot(&Memslot { address: None, operation, with: None }).map(|done| done.errno)
+    };
+    vm.calls.log_is_complete.store(false, SeqCst);
+    assert_eq!(look(&mut vm), Ok(()), "no log is read");
+    vm.calls.log_is_complete.store(true, SeqCst);
+    assert_eq!(log(&mut vm, MemslotOperation::Log), Ok(None));
+    assert_eq!(look(&mut vm), Ok(()));
+    vm.calls.log_is_complete.store(false, SeqCst);
+    // The places of this look are others.
+    assert_eq!(look(&mut vm), Ok(()));
+    assert_eq!(log(&mut vm, MemslotOperation::Unlog), Ok(None));
+    assert_eq!(look(&mut vm), Ok(()));
+    let mut vm = self::vm(tempfile::tempdir().unwrap().path(), Returned::Done);
+    log(&mut vm, MemslotOperation::Log).unwrap();
+    vm.calls.log_is_complete.store(false, SeqCst);
+    let why = look(&mut vm).unwrap_err().message;
+    assert!(why.starts_with("log-incomplete: ") && why.contains("the first at IPA 0x4"), "{why}");
+}
+
 #[test]
 fn what_does_not_fit_is_refused() {
     let folder = tempfile::tempdir().unwrap();
@@ -233,11 +279,17 @@ fn a_memslot_is_changed_by_its_number() {
         assert_eq!(operate(nic, operation), Ok(None), "{operation}");
     }
     assert!(operate(Some("0000:00:11.0"), MemslotOperation::Add).is_err());
-    for operation in [MemslotOperation::Remap, MemslotOperation::Replace, MemslotOperation::Divide] {
+    let of_bars = [
+        MemslotOperation::Remap,
+        MemslotOperation::Replace,
+        MemslotOperation::Divide,
+        MemslotOperation::Protect,
+    ];
+    for operation in of_bars {
         assert!(operate(None, operation).unwrap_err().message.contains("RAM"), "{operation}");
     }
     let slots = std::mem::take(&mut *vm.calls.slots.lock().unwrap());
-    let (bar, last) = (layout::BARS, layout::BARS_END - BAR_SIZE);
+    let (bar, last, first) = (layout::BARS, layout::BARS_END - BAR_SIZE, BAR_SIZE / 4 * 3);
     let seen: Vec<_> =
         slots.iter().map(|(number, slot)| (*number, slot.ipa, slot.size, slot.flags)).collect();
     let expected = [
@@ -254,11 +306,14 @@ fn a_memslot_is_changed_by_its_number() {
         (1, bar, 0, Flags::None),
         (1, bar, BAR_SIZE, Flags::None),
         (1, bar, 0, Flags::None),
-        (1, bar, BAR_SIZE, Flags::None),
+        (1, bar, first, Flags::None),
+        (4, bar + first, BAR_SIZE - first, Flags::None),
     ];
     assert_eq!(seen, expected);
     let moved = vm.devices[0].backing.address();
-    assert!(slots[0].1.address != moved && slots.last().unwrap().1.address == moved);
+    assert!(slots[0].1.address != moved && slots.last().unwrap().1.address == moved + first);
+    let again = Memslot { address: nic_address(), operation: MemslotOperation::Remove, with: None };
+    assert_eq!(vm.memslot(&again).unwrap_err().message, "the memslot is divided");
 }
 
 /// KVM may refuse one of the two.
@@ -277,6 +332,35 @@ fn a_log_that_is_accepted_once_is_not_refused() {
 
 fn nic_address() -> Option<String> {
     Some(GUEST_ADDRESS.into())
+}
+
+#[test]
+fn an_unplugged_device_is_given_up_when_vfio_asks_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut vm = vm(folder.path(), Returned::Done);
+    let plug = |vm: &mut Vm<ThisCpu>, operation| vm.plug(&Plug { address: GUEST_ADDRESS.into(), operation });
+    let used = || {
+        let is_here = |text: &str| text.contains(folder.path().to_str().unwrap());
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+        let files = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+        let targets = files.filter_map(|file| std::fs::read_link(file.path()).ok());
+        let open = targets.filter(|target| is_here(target.to_str().unwrap_or_default())).count();
+        (maps.lines().filter(|line| is_here(line)).count(), open)
+    };
+    let why = plug(&mut vm, DeviceOperation::Unplug).unwrap_err().message;
+    assert!(why.contains("does not ask"), "{why}");
+    assert_eq!(used(), (1, 1));
+    vm.devices[0].backing.ask();
+    plug(&mut vm, DeviceOperation::Unplug).unwrap();
+    assert_eq!(used(), (0, 0));
+    assert!(vm.devices[0].backing.divide().unwrap_err().message.contains("given up"));
+    plug(&mut vm, DeviceOperation::Plug).unwrap();
+    assert_eq!(used(), (1, 1));
+    assert!(plug(&mut vm, DeviceOperation::BusReset).is_err());
+    let slots = std::mem::take(&mut *vm.calls.slots.lock().unwrap());
+    let seen: Vec<_> = slots.iter().map(|(number, slot)| (*number, slot.ipa, slot.size)).collect();
+    assert_eq!(seen, [(1, layout::BARS, 0), (1, layout::BARS, BAR_SIZE)]);
+    assert_eq!(slots[1].1.address, vm.devices[0].backing.address());
 }
 
 #[test]

@@ -11,12 +11,15 @@ use crate::{
 use s2lab_protocol::{
     Bar, Body, GuestEnd, MapKind, Mapping, MemslotOperation, Notice, Peer, ProbeEnd, ProbeKind, StoreResult,
     ask::{
-        BeginStores, Command, DeviceDone, EndStores, GuestRequest, Held, Hold, Load, Loaded, Memslot,
-        MemslotDone, Probe, ProbeDone, Release, StartGuest, Store, Stored, StoresEnded, pattern,
+        BeginStores, Command, DeviceDone, Direction, EndStores, GuestRequest, Held, Hold, Load, Loaded,
+        Memslot, MemslotDone, Plug, Probe, ProbeDone, Release, StartGuest, Store, Stored, StoresEnded,
+        Transfer, Transferred, pattern,
     },
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fs::OpenOptions,
+    os::unix::fs::FileExt,
     sync::Arc,
 };
 
@@ -53,11 +56,13 @@ impl Host {
             GuestRequest::Hold(ask) => guest.hold(&machine, &ask)?,
             GuestRequest::Load(ask) => guest.load(&machine, &ask)?,
             GuestRequest::Memslot(ask) => guest.memslot(&machine, &ask)?,
+            GuestRequest::Plug(ask) => guest.plug(&machine, &ask)?,
             GuestRequest::Probe(ask) => return guest.probe(&self.sender, name, &ask),
             GuestRequest::PutProgram(ask) => guest.program.put(&ask),
             GuestRequest::Release(_) => guest.release(&machine),
             GuestRequest::RunProgram(ask) => guest.program.run(&ask),
             GuestRequest::Store(ask) => guest.store(&machine, &ask)?,
+            GuestRequest::Transfer(ask) => guest.transfer(&machine, &ask)?,
         }))
     }
 }
@@ -91,6 +96,13 @@ impl Guest {
             self.remove(machine, &device)?;
         }
         Ok(answer::<Command>(&DeviceDone { operation: *operation }))
+    }
+
+    fn plug(&mut self, machine: &Machine, Plug { address, operation }: &Plug) -> Result<Answer, Error> {
+        if let Some(device) = self.devices.get(address).cloned().filter(|_| operation.removes()) {
+            self.remove(machine, &device)?;
+        }
+        Ok(answer::<Plug>(&DeviceDone { operation: *operation }))
     }
 
     /// Like KVM: dirty pages of a BAR are not logged.
@@ -160,6 +172,32 @@ impl Guest {
         };
         let Store { map, width, by, manner, bytes, .. } = *spec;
         Ok(answer::<Store>(&Stored { map, width, by, manner, bytes, result }))
+    }
+
+    /// Writes or reads the memory of a drive.
+    fn transfer(&self, machine: &Machine, ask: &Transfer) -> Result<Answer, Error> {
+        let Transfer { address, direction, bytes, seed } = ask;
+        let name = self.devices.get(address).map(|device| format!("drive-{device}"));
+        let Some(path) = name.and_then(|name| machine.options.drives.get(&name)) else {
+            return Ok(Err(invalid(format!("no drive at {address}"))));
+        };
+        let failed = |why| Error::Io { what: path.clone(), why };
+        let drive = OpenOptions::new().read(true).write(true).open(path).map_err(failed)?;
+        let offsets = || (0..*bytes).step_by(8);
+        let due: Vec<u8> = offsets().flat_map(|offset| pattern(*seed, offset).to_le_bytes()).collect();
+        let first_difference = match direction {
+            Direction::Write => {
+                drive.write_all_at(&due, 0).map_err(failed)?;
+                None
+            }
+            Direction::Read => {
+                let mut read = vec![0; due.len()];
+                drive.read_exact_at(&mut read, 0).map_err(failed)?;
+                let mut words = offsets().zip(read.chunks(8).zip(due.chunks(8)));
+                words.find(|(_, (read, due))| read != due).map(|(offset, _)| offset)
+            }
+        };
+        Ok(answer::<Transfer>(&Transferred { direction: *direction, bytes: *bytes, first_difference }))
     }
 
     fn load(&mut self, machine: &Machine, spec: &Load) -> Result<Answer, Error> {

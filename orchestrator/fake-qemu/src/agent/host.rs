@@ -5,8 +5,8 @@ use crate::{Error, memory, script::Moment, tables};
 use s2lab_protocol::{
     AssignKind, Bar, Body, BoundDevice, GuestEnd, Level, Notice, Peer, Vma,
     ask::{
-        Bind, CellRecord, Device, DeviceDone, Dump, Dumped, EndCell, Faulted, Faults, FinalRecord, Finish,
-        GuestStarted, HostRequest, Memory, Pages, Reset, ResetDone, Resume, ShowTables, StartGuest,
+        Attach, Bind, CellRecord, Device, DeviceDone, Dump, Dumped, EndCell, Faulted, Faults, FinalRecord,
+        Finish, GuestStarted, HostRequest, Memory, Pages, Reset, ResetDone, Resume, ShowTables, StartGuest,
         StopGuest, TableMemory, VmaFlags,
     },
     cell_line,
@@ -15,6 +15,7 @@ use s2lab_protocol::{
 impl Host {
     pub(super) fn of_host(&mut self, request: HostRequest) -> Result<Answer, Error> {
         Ok(match request {
+            HostRequest::Attach(_) => answer::<Attach>(&()),
             HostRequest::Bind(ask) => match self.is_clear(&ask.device)? {
                 true => answer::<Bind>(&self.bound(&ask)),
                 false => Err(invalid("the BAR has bytes of an earlier cell")),
@@ -27,7 +28,9 @@ impl Host {
             }
             HostRequest::Dump(ask) => answer::<Dump>(&self.dumped(&ask.guest)),
             HostRequest::Faults(ask) => answer::<Faults>(&self.faults(&ask.guest)),
-            HostRequest::Memory(_) => answer::<Memory>(&memory::host_memory()),
+            HostRequest::Memory(_) => {
+                answer::<Memory>(&memory::host_memory(!self.sender.machine.lock().host.is_empty()))
+            }
             HostRequest::PutProgram(ask) => self.program.put(&ask),
             HostRequest::Reset(ask) => self.reset(&ask)?,
             HostRequest::Resume(ask) => {
@@ -117,9 +120,12 @@ impl Host {
         Ok(answer::<StopGuest>(&()))
     }
 
-    /// Returns true if the first bytes of a BAR are zero, as in a fresh boot.
+    /// Returns true if the first bytes of a BAR are zero, as in a fresh boot. A device that was plugged has those
+    /// of before.
     fn is_clear(&self, device: &str) -> Result<bool, Error> {
-        let Some(bar) = self.sender.machine.bars.get(device) else { return Ok(true) };
+        let machine = &self.sender.machine;
+        let is_plugged = machine.lock().plugged.contains(device);
+        let Some(bar) = machine.bars.get(device).filter(|_| !is_plugged) else { return Ok(true) };
         Ok((0..16)
             .map(|offset| bar.byte(offset))
             .collect::<Result<Vec<_>, _>>()?
@@ -160,6 +166,7 @@ impl Host {
             name: "anon_inode:[vfio-device]".into(),
             flags: flags.clone(),
         };
-        (0..).zip(devices).map(vma).collect()
+        let unplugged = machine.lock().unplugged.clone();
+        (0..).zip(devices).filter(|(_, device)| !unplugged.contains(*device)).map(vma).collect()
     }
 }

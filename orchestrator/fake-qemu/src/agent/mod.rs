@@ -21,8 +21,9 @@ pub(crate) use saved::{Agents, SavedAgents};
 use serde_json::Value;
 use std::{
     collections::BTreeMap,
+    fs::OpenOptions,
     io::Read,
-    os::unix::net::UnixStream,
+    os::unix::{fs::FileExt, net::UnixStream},
     sync::{Arc, atomic::Ordering},
     thread,
     time::Duration,
@@ -176,10 +177,19 @@ impl Host {
         }
     }
 
-    /// Inverts the byte at `offset` of every BAR.
+    /// Inverts the byte at `offset` of every BAR and of every drive.
     fn spoil(&self, offset: u64) -> Result<(), Error> {
         for bar in self.sender.machine.bars.values() {
             bar.write(offset, &[!bar.byte(offset)?])?;
+        }
+        for path in self.sender.machine.options.drives.values() {
+            let invert = || {
+                let drive = OpenOptions::new().read(true).write(true).open(path)?;
+                let mut byte = [0];
+                drive.read_exact_at(&mut byte, offset)?;
+                drive.write_all_at(&[!byte[0]], offset)
+            };
+            invert().map_err(|why| Error::Io { what: path.clone(), why })?;
         }
         Ok(())
     }

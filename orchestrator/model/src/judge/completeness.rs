@@ -4,16 +4,22 @@ use super::isolation::Isolation;
 use crate::event::LoadedPart;
 use crate::finding::{Finding, Subject, Weight};
 use crate::record::Record;
+use crate::record::host_look::DecodedHostLook;
 use crate::record::look::DecodedLook;
 use crate::steps::{Counted, Due, Look, StepAttempt};
 use std::collections::BTreeSet;
 
 /// Returns a finding for each observation that is missing, doubled, unplanned or unreadable.
-pub(super) fn findings(record: &Record, looks: &[DecodedLook], isolation: &[Isolation]) -> Vec<Finding> {
+pub(super) fn findings(
+    record: &Record,
+    looks: &[DecodedLook],
+    isolation: &[Isolation],
+    hosts: &[DecodedHostLook],
+) -> Vec<Finding> {
     let mut out = machines(record);
     let mut planned = 0;
     for (at, step) in record.planned.resolved.steps.iter().enumerate() {
-        let attempt = StepAttempt { at, record, looks, isolation };
+        let attempt = StepAttempt { at, record, looks, isolation, hosts };
         for Due { subject, what, found } in step.kind().due(&attempt) {
             planned += found;
             if found != 1 {

@@ -1,10 +1,12 @@
 //! Expectations, chosen by trait and compared with the observations.
 
+use super::host_looks;
 use super::leaves::{self, Property};
 use crate::cell::ResolvedCell;
 use crate::finding::{Finding, Subject, Weight};
 use crate::kernel::Trait;
 use crate::lines::effective_name;
+use crate::record::host_look::DecodedHostLook;
 use crate::record::look::{DecodedLook, GuestTables};
 use crate::record::{At, Record};
 use crate::regions::{RegionKind, RegionName};
@@ -22,6 +24,14 @@ const CONTROL: &str = "negative control";
 /// The begin of the finding that an expectation of a negative control is met.
 pub(crate) const CONTROL_FINDING: &str = "negative control: ";
 
+/// The looks that expectations are compared with.
+#[derive(Clone, Copy)]
+pub(super) struct Looks<'a> {
+    pub(super) guests: &'a [DecodedLook],
+    /// Those at the host's own stage 2.
+    pub(super) hosts: &'a [DecodedHostLook],
+}
+
 /// The result of the expectations.
 pub(super) struct Outcome {
     pub(super) label: Option<String>,
@@ -33,7 +43,7 @@ pub(super) struct Outcome {
 /// Compares the record with the expectations that the kernel's traits choose. If the traits leave
 /// something open, exactly one alternative must be met as a whole. With observations missing
 /// (`all_there` false) that cannot be decided and is left out.
-pub(super) fn evaluate(record: &Record, looks: &[DecodedLook], all_there: bool) -> Outcome {
+pub(super) fn evaluate(record: &Record, looks: Looks<'_>, all_there: bool) -> Outcome {
     let cell = &record.planned.resolved;
     let unmet = |wanted: &dyn Fn(&Expectation) -> bool| -> Vec<Finding> {
         cell.expect.iter().filter(|e| wanted(e)).flat_map(|e| unmet(e, record, looks)).collect()
@@ -59,7 +69,7 @@ pub(super) fn evaluate(record: &Record, looks: &[DecodedLook], all_there: bool) 
 /// Compares the record of a negative control with its expectations, each of which must be unmet at
 /// each of its looks. One that is met puts the whole oracle in doubt. With observations missing
 /// (`all_there` false) that cannot be decided.
-pub(super) fn evaluate_inverted(record: &Record, looks: &[DecodedLook], all_there: bool) -> Outcome {
+pub(super) fn evaluate_inverted(record: &Record, looks: Looks<'_>, all_there: bool) -> Outcome {
     let expect = record.planned.resolved.expect.iter();
     let places = expect.flat_map(|expectation| expectation.at.iter().map(move |at| (expectation, at)));
     let is_met = |(expectation, at): &(&Expectation, &String)| {
@@ -181,7 +191,7 @@ fn label(cell: &ResolvedCell, traits: &BTreeSet<Trait>) -> Option<String> {
 }
 
 /// Returns the findings of one expectation that is not met.
-fn unmet(expectation: &Expectation, record: &Record, looks: &[DecodedLook]) -> Vec<Finding> {
+fn unmet(expectation: &Expectation, record: &Record, looks: Looks<'_>) -> Vec<Finding> {
     let mut out = vec![];
     for (kind, expected) in expectation.probes() {
         out.extend(unmet_probe(&expectation.of, kind, expected, record));
@@ -253,13 +263,18 @@ fn unmet_end(probe: At<'_, Probed>, expected: AccessEnd, record: &Record) -> Opt
     }
 }
 
-fn unmet_at(expectation: &Expectation, at: &str, record: &Record, looks: &[DecodedLook]) -> Vec<Finding> {
+fn unmet_at(expectation: &Expectation, at: &str, record: &Record, looks: Looks<'_>) -> Vec<Finding> {
+    if record.planned.resolved.is_of_host(at) {
+        // A look that is planned but missing is already a finding of the lab.
+        let here = looks.hosts.iter().filter(|look| look.name == at);
+        return here.flat_map(|look| host_looks::unmet(expectation, look)).collect();
+    }
     let of = &expectation.of;
     let region = RegionName::of(of);
     let has = |guest: &str| {
         record.planned.resolved.guests.get(guest).is_some_and(|guest| region.kind().is_given(guest))
     };
-    let concerned: Vec<_> = looks.iter().filter(|look| look.name == at && has(&look.guest)).collect();
+    let concerned: Vec<_> = looks.guests.iter().filter(|look| look.name == at && has(&look.guest)).collect();
     let mut out = vec![];
     for look in &concerned {
         // A look that cannot be read is already a finding of the lab.

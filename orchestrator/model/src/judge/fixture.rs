@@ -15,10 +15,11 @@ use crate::record::Run;
 use crate::report::Report;
 use crate::scenario::Scenario;
 use crate::steps::{
-    AfterReset, Beside, Look, Observation, ProbeOutcome, Probed, Reset, Sample, Step, Stored, VmaFlags,
+    AfterReset, Beside, HostLook, Look, LookOf, LookStep, Observation, ProbeOutcome, Probed, Reset, Sample,
+    Step, Stored, VmaFlags,
 };
 pub(crate) use guest_tables::{BAR_IPA, BAR_PA};
-use guest_tables::{BAR_VA, BLOCK, GuestTables, PAGE, registers, stage2_root};
+use guest_tables::{BAR_VA, BLOCK, GuestTables, HostTables, PAGE, registers, stage2_root};
 use s2lab_protocol::{
     Bar, BoundDevice, Extent, GuestEnd, HostMemory, Manner, MapKind, Mapping, ProbeEnd, ProbeKind,
     StoreResult, TableMemory, Vma,
@@ -50,7 +51,7 @@ pub(crate) const IOMEM: &str = "09000000-09000fff : pl011@9000000\n40000000-9fff
 pub(crate) fn host_memory() -> HostMemory {
     let extent = |(start, size)| Extent { start, size };
     let reserved = [(0x4020_0000, 0x187_0000), (0x4208_0000, 0x3b_0000), DEVICE_TREE, RESERVED];
-    HostMemory { iomem: IOMEM.into(), reserved: Some(reserved.map(extent).into()) }
+    HostMemory { iomem: IOMEM.into(), reserved: Some(reserved.map(extent).into()), hypervisor: None }
 }
 
 fn loaded(part: LoadedPart, start: u64, size: u64) -> Event {
@@ -136,6 +137,25 @@ pub(crate) fn after_reset(machine: &Machine) -> (AfterReset, Pages) {
 
 /// Pages by digest, like in `raw/`.
 pub(crate) type Pages = BTreeMap<String, Vec<u8>>;
+
+/// The range that the log of a host in protected mode names.
+pub(crate) const HYPERVISOR: Extent = Extent { start: 0x9000_0000, size: BLOCK };
+/// The distance from a page to its place in the hypervisor's linear map.
+pub(crate) const LINEAR: u64 = 0x4000_0000_0000;
+
+/// Returns the own tables of a host in protected mode with a block of RAM that it shares with the hypervisor, a page of
+/// MMIO, and nothing in the range that the log names.
+pub(crate) fn host_tables() -> HostTables {
+    let (shared, borrowed, uart) = (0x4600_0000, 1 << 56, 0x900_0000);
+    let mut tables = HostTables::default();
+    for offset in (0..HYPERVISOR.size).step_by(PAGE as usize) {
+        tables.own(LINEAR + HYPERVISOR.start + offset, HYPERVISOR.start + offset, 0);
+    }
+    tables.own(LINEAR + shared, shared, borrowed);
+    tables.back(shared, 2, shared, 0);
+    tables.back(uart, 3, uart, XN);
+    tables
+}
 
 /// The events of an attempt, as those of an attempt at the cell `key` in another session.
 pub(crate) fn elsewhere<'a>(
@@ -377,6 +397,32 @@ impl Story {
         let at = self.end();
         self.events[at] = Event::CellEnded { end };
         self
+    }
+
+    /// Makes the host one in protected mode, at whose own tables the last step looks.
+    pub(crate) fn looking_at_host(mut self, tables: &HostTables) -> Story {
+        let cell = &mut self.cell.resolved;
+        cell.host.arguments.push("kvm-arm.mode=protected".into());
+        let step = cell.steps.len();
+        let look = LookStep { name: "own".into(), of: Some(LookOf::Host) };
+        cell.steps.push(Step::Look(look));
+        let pages = tables.pages();
+        let registers = tables.registers().into_iter();
+        let look = HostLook {
+            name: "own".into(),
+            vcpu: 0,
+            stops: 1,
+            pause_us: 4321,
+            registers: registers.map(|(name, value)| (name.to_owned(), value)).collect(),
+            pages: pages.iter().map(|(at, page)| (*at, digest(page))).collect(),
+        };
+        self.pages.extend(pages.into_values().map(|page| (digest(&page), page)));
+        let story = self.edit(|event| {
+            if let Event::HostMemory(memory) = event {
+                memory.hypervisor = Some(HYPERVISOR);
+            }
+        });
+        story.and(Event::Observed { step, data: Observation::HostLook(look) })
     }
 
     /// Returns the place of the cell's end.

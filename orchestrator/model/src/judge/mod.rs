@@ -12,6 +12,7 @@ mod consoles;
 mod damage;
 mod expectations;
 mod freed;
+mod host_looks;
 pub(crate) mod isolation;
 mod leaves;
 mod live;
@@ -29,6 +30,7 @@ use crate::kernel::Trait;
 use crate::lines::{Testimony, Text};
 use crate::record::Record;
 use crate::record::after_reset::Remainder;
+use crate::record::host_look::DecodedHostLook;
 use crate::record::look::DecodedLook;
 use crate::verdict::Verdict;
 use crate::witnesses::{self, Hearing, Scene, Testimonies};
@@ -93,6 +95,7 @@ struct LookResults {
     /// The result for each look.
     isolation: Vec<isolation::Isolation>,
     resets: Vec<Remainder>,
+    hosts: Vec<DecodedHostLook>,
 }
 
 /// Judges one attempt. `interrupted` is true if the run was, so that an attempt without an end is
@@ -144,11 +147,12 @@ fn kept(mut judgement: Judgement) -> Judgement {
 }
 
 fn complete(record: &Record, shown: &LookResults, mut findings: Vec<Finding>) -> Judgement {
-    let LookResults { looks, isolation, resets } = shown;
-    let missing = completeness::findings(record, looks, isolation);
+    let LookResults { looks, isolation, resets, hosts } = shown;
+    let missing = completeness::findings(record, looks, isolation, hosts);
+    let seen = expectations::Looks { guests: looks, hosts };
     let met = match record.planned.resolved.inverted {
-        true => expectations::evaluate_inverted(record, looks, missing.is_empty()),
-        false => expectations::evaluate(record, looks, missing.is_empty()),
+        true => expectations::evaluate_inverted(record, seen, missing.is_empty()),
+        false => expectations::evaluate(record, seen, missing.is_empty()),
     };
     let scene = Scene { record, looks };
     let mut contradictions = vec![];
@@ -157,7 +161,8 @@ fn complete(record: &Record, shown: &LookResults, mut findings: Vec<Finding>) ->
         contradictions.extend(findings);
         testimony
     });
-    let foreign = isolation::findings(record, looks, isolation);
+    let foreign =
+        isolation::findings(record, looks, isolation).into_iter().chain(host_looks::findings(hosts));
     let attributes = attributes::findings(record, looks, &met.findings);
     // A foreign page is more severe than a wrong type.
     findings.extend(missing.into_iter().chain(foreign).chain(met.findings).chain(attributes));

@@ -7,7 +7,7 @@ use crate::finding::Finding;
 use crate::mutants::{self, MutantCell, MutantRun, PlannedMutant, Unmutated};
 use crate::night::Night;
 use crate::record::look::{Pages, decode};
-use crate::record::{Cell, LogError, Record, Run, after_reset};
+use crate::record::{Cell, LogError, Record, Run, after_reset, host_look};
 use crate::verdict::{Interrupt, NOTHING_TESTED, Verdict, run_exit};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -180,8 +180,9 @@ pub(super) fn attempt(record: Record, interrupted: bool, pages: &(impl Pages + ?
     let looks = decode(&record, pages);
     let isolation = isolation::of_looks(&record, &looks);
     let resets = after_reset::decode(&record, pages);
-    let shown = LookResults { looks, isolation, resets };
+    let hosts = host_look::decode(&record, pages);
+    let shown = LookResults { looks, isolation, resets, hosts };
     let judgement = judge(&record, &shown, interrupted);
-    let account = Account::of(&record, &shown.looks, &shown.isolation);
+    let account = Account::of(&record, &shown);
     JudgedAttempt { record, judgement, account }
 }

@@ -19,6 +19,7 @@ mod bounds;
 mod counts;
 mod exec;
 mod expectations;
+mod host_looks;
 mod live;
 mod load;
 mod meanwhile;

@@ -1,5 +1,5 @@
 //! `step 0  measure x  boot 1  n 6  median 3 ns  95 % 1..6  min 1  max 6`: the samples of measures. They
-//! decide nothing.
+//! decide nothing, and neither do the sizes of the host's own stage 2.
 
 use super::{LineError, Word, columns, line};
 use crate::statistics::{CONFIDENCE, Summary};
@@ -36,6 +36,18 @@ pub enum Number {
         /// The interval of the median, see [`crate::statistics::median_interval`].
         interval: Option<(u64, u64)>,
     },
+    /// The sizes of what a look at the host's own stage 2 has seen.
+    HostLook {
+        /// From 0, in the scenario's order.
+        step: usize,
+        name: Word,
+        /// Leaves.
+        ram: usize,
+        mmio: usize,
+        /// Pages.
+        hypervisor: usize,
+        stacks: usize,
+    },
 }
 
 const EMULATED: &str = "emulated, never decide";
@@ -60,6 +72,10 @@ impl fmt::Display for Number {
                 }
                 write!(f, "  min {min}  max {max}")
             }
+            Number::HostLook { step, name, ram, mmio, hypervisor, stacks } => {
+                write!(f, "step {step}  look {name} of host  ram {ram} leaves  mmio {mmio} leaves  ")?;
+                write!(f, "hypervisor {hypervisor} pages  stacks {stacks} pages")
+            }
         }
     }
 }
@@ -71,7 +87,7 @@ impl FromStr for Number {
         line(text, FORM, |text| match text {
             EMULATED => Some(Number::Head { emulated: true }),
             REAL => Some(Number::Head { emulated: false }),
-            _ => read_measure(text).or_else(|| read_store(text)),
+            _ => read_measure(text).or_else(|| read_store(text)).or_else(|| read_host_look(text)),
         })
     }
 }
@@ -125,5 +141,17 @@ fn read_store(text: &str) -> Option<Number> {
             min: number(min, "min ", "")?,
             max: number(max, "max ", "")?,
         },
+    })
+}
+
+fn read_host_look(text: &str) -> Option<Number> {
+    let [step, look, ram, mmio, hypervisor, stacks] = columns(text)?;
+    Some(Number::HostLook {
+        step: number(step, "step ", "")?,
+        name: look.strip_prefix("look ")?.strip_suffix(" of host")?.parse().ok()?,
+        ram: number(ram, "ram ", " leaves")?,
+        mmio: number(mmio, "mmio ", " leaves")?,
+        hypervisor: number(hypervisor, "hypervisor ", " pages")?,
+        stacks: number(stacks, "stacks ", " pages")?,
     })
 }

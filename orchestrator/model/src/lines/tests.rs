@@ -5,8 +5,9 @@ use crate::ktap::TestResult;
 use crate::scenario::{Promise, Size};
 use crate::statistics::Summary;
 use crate::steps::{
-    Actor, CountLine, DeviceLine, Ending, ExecLine, LoadLine, LookLine, MeasureLine, MemslotLine, MethodLine,
-    Outcome, ProbeLine, ProgramEnding, ResetLine, StepLine, StoreLine, TestLine, WhileLine,
+    Actor, CountLine, DeviceLine, DmaLine, Ending, ExecLine, HostLookLine, LoadLine, LookLine, MeasureLine,
+    MemslotLine, MethodLine, Outcome, ProbeLine, ProgramEnding, ResetLine, StepLine, StoreLine, TestLine,
+    WhileLine,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -173,12 +174,15 @@ pub(crate) fn promised() -> impl Strategy<Value = Promised> {
         store().prop_map(|line| Promised::Step(StepLine::Store(line))),
         measure().prop_map(|line| Promised::Step(StepLine::Measure(line))),
         load().prop_map(|line| Promised::Step(StepLine::Load(line))),
+        dma().prop_map(|line| Promised::Step(StepLine::Dma(line))),
         word().prop_map(|device| Promised::Step(StepLine::Reset(ResetLine { device }))),
         operation().prop_map(|line| Promised::Step(StepLine::Device(line))),
         memslot().prop_map(|line| Promised::Step(StepLine::Memslot(line))),
         meanwhile().prop_map(|line| Promised::Step(StepLine::While(line))),
         probe().prop_map(|line| Promised::Step(StepLine::Probe(line))),
         look().prop_map(|line| Promised::Step(StepLine::Look(line))),
+        (word(), text())
+            .prop_map(|(name, seen)| Promised::Step(StepLine::HostLook(HostLookLine { name, seen }))),
         exec().prop_map(|line| Promised::Step(StepLine::Exec(line))),
         test().prop_map(|line| Promised::Step(StepLine::Test(line))),
         Just(Promised::Unreadable),
@@ -280,8 +284,16 @@ prop_compose! {
     }
 }
 
+prop_compose! {
+    fn host_look()(step: usize, name in word(), sizes: [usize; 4]) -> Number {
+        let [ram, mmio, hypervisor, stacks] = sizes;
+        Number::HostLook { step, name, ram, mmio, hypervisor, stacks }
+    }
+}
+
 pub(crate) fn number() -> impl Strategy<Value = Number> {
-    prop_oneof![any::<bool>().prop_map(|emulated| Number::Head { emulated }), throughput(), samples()]
+    let head = any::<bool>().prop_map(|emulated| Number::Head { emulated });
+    prop_oneof![head, throughput(), samples(), host_look()]
 }
 
 pub(crate) fn promise() -> impl Strategy<Value = Promise> {
@@ -299,6 +311,13 @@ pub(crate) fn finding() -> impl Strategy<Value = FindingLine> {
         text().prop_map(FindingLine::Found),
         text().prop_map(FindingLine::Evidence),
     ]
+}
+
+prop_compose! {
+    fn dma()(guest in word(), device in word(), bytes: u64, equal: [bool; 3]) -> DmaLine {
+        let [drive_equal, back_equal, read_equal] = equal;
+        DmaLine { guest, device, bytes: Size(bytes), drive_equal, back_equal, read_equal }
+    }
 }
 
 fn operation() -> impl Strategy<Value = DeviceLine> {

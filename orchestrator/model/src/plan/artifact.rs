@@ -15,7 +15,7 @@ const LONGEST: usize = 2000;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Artifact {
     pub url: String,
-    /// In lower-case hexadecimal.
+    /// The digits are lower-case hexadecimal.
     pub sha256: String,
 }
 

@@ -2,9 +2,9 @@
 
 use super::QemuChoice;
 use crate::event::PlannedCell;
-use crate::scenario::{Host, MAX_DEVICES};
+use crate::scenario::{Device, Host, MAX_DEVICES};
 
-/// The most bytes of all BARs of a host that several cells share. A scenario alone may have more.
+/// The most bytes of all BARs and drives of a host that several cells share. A scenario alone may have more.
 const MOST_BARS: u64 = 512 << 20;
 
 /// A host that cells may share: one kernel on one QEMU with one CPU, memory and arguments, and the
@@ -54,7 +54,7 @@ impl SharedHost {
         }
         let mut all = self.host.devices.clone();
         all.extend(devices.clone());
-        let bars = all.values().map(|device| device.bar.0).fold(0, u64::saturating_add);
+        let bars = all.values().map(Device::memory).fold(0, u64::saturating_add);
         let more = all.len() > self.host.devices.len();
         if more && (all.len() > MAX_DEVICES || bars > MOST_BARS) {
             return false;

@@ -13,7 +13,7 @@ use crate::cell::ResolvedCell;
 use crate::hash::digest;
 use crate::regions::RegionName;
 use crate::scenario::{MAX_DEVICES, MAX_GUESTS};
-use crate::steps::{Look, LookStep};
+use crate::steps::{Look, LookStep, Step};
 use s2lab_mmu::{
     AnomalyKind, Control, Fault, GeometryError, Granule, Limits, PageError, PageMem, PhysMem, Stage1,
     Stage2Leaf, Walk, controls, unlike_neighbours,
@@ -24,7 +24,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 
 /// HCR_EL2.TGE (DDI 0487): set while the host's own user space runs.
-const HCR_TGE: u64 = 1 << 27;
+pub(super) const HCR_TGE: u64 = 1 << 27;
 /// The most pages of mappings that are translated for one look: 1 GiB, the largest BAR of a
 /// scenario, four times.
 pub(crate) const MOST_PAGES: u64 = 1 << 20;
@@ -36,7 +36,7 @@ const MOST_MAPPINGS: usize = MAX_DEVICES * 2 * MOST_BARS;
 /// The most BARs of a PCI device (PCI Local Bus 3.0, 6.1).
 const MOST_BARS: usize = 6;
 /// The most ranges of a host's RAM; QEMU's `virt` has one.
-const MOST_RAM: usize = 16;
+pub(super) const MOST_RAM: usize = 16;
 
 /// The source of the pages of looks.
 pub trait Pages {
@@ -61,6 +61,10 @@ pub enum LookError {
     Register(&'static str),
     #[error("not the registers of a running guest: HCR_EL2 {hcr:#x}")]
     NoGuest { hcr: u64 },
+    #[error("not the registers of a host in protected mode: HCR_EL2 {hcr:#x}, VTTBR_EL2 {vttbr:#x}")]
+    NoHost { hcr: u64, vttbr: u64 },
+    #[error("the hypervisor's own tables: {0}")]
+    Hypervisor(String),
     #[error("the page of {address:#x}, {sha256}, is not in raw/")]
     NoPage { address: u64, sha256: String },
     #[error("the page of {address:#x} cannot be read from raw/: {why}: {sha256}")]
@@ -151,9 +155,10 @@ pub fn decode(record: &Record, pages: &(impl Pages + ?Sized)) -> Vec<DecodedLook
         .collect()
 }
 
-/// Yields each look of the cell with each of its guests.
+/// Yields each look at guests with each guest of the cell.
 fn planned(cell: &ResolvedCell) -> impl Iterator<Item = (usize, &str)> {
-    let looks = cell.steps.iter().enumerate().filter(|(_, step)| step.of::<LookStep>().is_some());
+    let of_guests = |step: &Step| step.of::<LookStep>().is_some_and(|look| look.of.is_none());
+    let looks = cell.steps.iter().enumerate().filter(move |(_, step)| of_guests(step));
     looks.flat_map(|(at, _)| cell.guests.keys().map(move |guest| (at, guest.as_str())))
 }
 

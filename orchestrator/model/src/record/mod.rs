@@ -7,6 +7,7 @@ pub mod after_reset;
 pub mod beside;
 pub mod environment;
 mod fold;
+pub mod host_look;
 pub mod kept;
 pub mod look;
 mod mapping;
@@ -27,7 +28,7 @@ use crate::cell::ResolvedCell;
 use crate::crash::symbols::{Names, named};
 use crate::event::{AlarmClass, CellEnd, Loaded, Place, Plan, PlannedCell, SessionId, Stage};
 use crate::scenario::FLASH;
-use crate::steps::{AfterReset, Look, Observed};
+use crate::steps::{AfterReset, HostLook, Look, Observed};
 use look::DecodedLook;
 use s2lab_protocol::{Bar, BoundDevice, HostMemory};
 use std::collections::{BTreeMap, BTreeSet};
@@ -215,7 +216,8 @@ impl Record {
     pub fn pages(&self) -> impl Iterator<Item = &str> {
         let looks = self.all::<Look>().flat_map(|look| look.data.pages.values());
         let resets = self.all::<AfterReset>().flat_map(|reset| reset.data.pages.values());
-        looks.chain(resets).map(String::as_str)
+        let hosts = self.all::<HostLook>().flat_map(|look| look.data.pages.values());
+        looks.chain(resets).chain(hosts).map(String::as_str)
     }
 
     pub fn session_id(&self) -> Option<SessionId> {

@@ -5,16 +5,21 @@
 //! and entering a guest does not change TTBR0_EL2: while a vCPU is in the guest, it leads to the
 //! tables of its thread (Linux 6.1 to 7.2 arch/arm64/kvm/hyp/vhe/switch.c, __kvm_vcpu_run). Seen on
 //! Debian's 6.1 and 6.12. Without VHE the guest has TTBR0_EL1, and the host's value is in memory of
-//! the hypervisor.
+//! the hypervisor. That is so in protected mode too: there, KVM's own code may run at EL2 with
+//! HCR_EL2.E2H set, and TTBR0_EL2 leads to its tables (Linux 6.12 arch/arm64/kvm/arm.c,
+//! cpu_prepare_hyp_mode, ARM64_KVM_HVHE).
 
 use super::{Surroundings, registers, vmas};
 use crate::record::look::LookError;
-use s2lab_mmu::{Fault, PhysMem, Stage1, Stage2Leaf};
+use s2lab_mmu::{Fault, MemoryType, PhysMem, Stage1, Stage1Attr, Stage1Leaf, Stage2Leaf};
 use s2lab_protocol::{Bar, Vma};
 use std::collections::BTreeMap;
 
 /// HCR_EL2.E2H (DDI 0487, HCR_EL2).
 const HCR_E2H: u64 = 1 << 34;
+/// TCR_EL2.EPD1 with HCR_EL2.E2H (DDI 0487, TCR_EL2): no walk by TTBR1_EL2. A kernel at EL2 has its
+/// own tables there; KVM's code at EL2 sets the bit.
+const TCR_EPD1: u64 = 1 << 23;
 /// The registers of the host's stage 1 at EL2.
 pub const REGISTERS: [&str; 4] = ["TTBR0_EL2", "TCR_EL2", "MAIR_EL2", "SCTLR_EL2"];
 /// The most leaves of a guest that are compared at one look.
@@ -37,6 +42,8 @@ pub struct Compared {
     pub larger: usize,
     /// The first few of them.
     pub kept: Vec<Larger>,
+    /// The address and the type of the VMM's first leaf that is cacheable.
+    pub cacheable: Option<(u64, Stage1Attr)>,
 }
 
 /// A stage-2 leaf that the VMM's own leaf does not contain.
@@ -94,7 +101,18 @@ pub fn seen<'a>(
             let Some(next) = left.checked_sub(1) else { break };
             left = next;
             compared.leaves += 1;
-            if let Some(own) = contradiction(&stage1, memory, va, leaf)? {
+            let own = match stage1.translate(memory, va) {
+                Err(fault @ (Fault::Geometry { .. } | Fault::Disabled { .. })) => {
+                    return Err(NoVmm::Fault(fault));
+                }
+                own => own,
+            };
+            if let Ok(own) = &own
+                && is_cacheable(own.attr)
+            {
+                compared.cacheable.get_or_insert((va, own.attr));
+            }
+            if let Some(own) = contradiction(own, va, leaf) {
                 compared.larger += 1;
                 if compared.kept.len() < MOST_KEPT {
                     compared.kept.push(Larger { leaf: *leaf, va, own });
@@ -116,8 +134,12 @@ fn stage1(registers: &BTreeMap<String, u64>) -> Result<Stage1, NoVmm> {
         return Err(NoVmm::NoVhe);
     }
     let [ttbr0, tcr, mair, sctlr] = REGISTERS.map(register);
+    let tcr = tcr?;
+    if tcr & TCR_EPD1 != 0 {
+        return Err(NoVmm::NoVhe);
+    }
     // TTBR1_EL2 is the kernel's.
-    Ok(Stage1::new(ttbr0?, 0, tcr?, mair?, sctlr?))
+    Ok(Stage1::new(ttbr0?, 0, tcr, mair?, sctlr?))
 }
 
 /// Returns the address at which a VMA over the BAR maps the physical address `pa`.
@@ -128,23 +150,23 @@ fn place(vma: &Vma, bar: Bar, pa: u64) -> Option<u64> {
     (va < vma.end).then_some(va)
 }
 
+/// Returns true if the type is Normal and neither inner nor outer non-cacheable.
+fn is_cacheable(attr: Stage1Attr) -> bool {
+    let uncached = attr.memory_type().is_some_and(|of| of.is_device() || of == MemoryType::NormalNC);
+    !uncached
+}
+
 /// Returns the VMM's own leaf for `va`, if it does not contain all of the guest's.
-fn contradiction(
-    stage1: &Stage1,
-    memory: &(impl PhysMem + ?Sized),
-    va: u64,
-    leaf: &Stage2Leaf,
-) -> Result<Option<Own>, NoVmm> {
-    let own = match stage1.translate(memory, va) {
+fn contradiction(own: Result<Stage1Leaf, Fault>, va: u64, leaf: &Stage2Leaf) -> Option<Own> {
+    let own = match own {
         Ok(own) => own,
-        Err(fault @ (Fault::Geometry { .. } | Fault::Disabled { .. })) => return Err(NoVmm::Fault(fault)),
-        Err(fault) => return Ok(Some(Own::Unmapped(fault))),
+        Err(fault) => return Some(Own::Unmapped(fault)),
     };
-    Ok(match own.ipa_of(va) {
+    match own.ipa_of(va) {
         Some(pa) if pa != leaf.pa => Some(Own::Elsewhere(pa)),
         _ => {
             let rest = own.size.saturating_sub(va.wrapping_sub(own.va));
             (rest < leaf.size).then_some(Own::Of(own.size))
         }
-    })
+    }
 }

@@ -3,6 +3,7 @@
 
 mod bar;
 mod gicv;
+mod host;
 mod ram;
 mod unknown;
 
@@ -14,6 +15,8 @@ use crate::scenario::{GICV, Guest, Promise, RAM};
 use s2lab_mmu::{Granule, MemoryType, Stage2Leaf, ranges};
 use std::collections::BTreeSet;
 use std::ops::Range;
+
+pub(crate) use host::{HostRegion, HostRegionSeen};
 
 /// A region by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -27,7 +27,7 @@ impl Report {
         }
         findings.splice(..0, cell.damage.clone());
         report.findings = self::findings(&findings, Some(verdict));
-        report.numbers = numbers(cell.attempts.iter().map(|attempt| &attempt.record));
+        report.numbers = numbers(attempt, cell.attempts.iter().map(|attempt| &attempt.record));
         if let Some(how) = endings(cell.verdicts()) {
             let text = format!("{}: {how}", cell.attempts.len());
             report.variable.insert(Text::new(environment::ATTEMPTS), Text::new(&text));
@@ -51,7 +51,7 @@ impl Report {
             witnesses: witnesses(judgement),
             shape: account.shape.clone(),
             tables: account.tables.clone(),
-            numbers: numbers([record]),
+            numbers: numbers(attempt, [record]),
             blocking: facts(&blocking),
             variable: facts(&variable),
         }
@@ -84,14 +84,16 @@ fn witnesses(judgement: &Judgement) -> Part<Witness> {
     Part::new(judgement.witnesses.iter().map(line).collect(), |_| true)
 }
 
-/// The samples of measures, boot by boot. They say nothing under emulation, and decide nothing anywhere.
-/// Without a measure there is no line.
-fn numbers<'a>(records: impl IntoIterator<Item = &'a Record>) -> Part<Number> {
+/// The sizes of what looks at the host have seen in `last`, and the samples of measures, boot by boot. They say nothing
+/// under emulation, and decide nothing anywhere. Without any of them there is no line.
+fn numbers<'a>(last: &JudgedAttempt, records: impl IntoIterator<Item = &'a Record>) -> Part<Number> {
     let records: Vec<_> = records.into_iter().collect();
     let emulated = records.iter().any(|record| record.is_emulated());
     let measures = Measure::all(records);
-    let head = (!measures.is_empty()).then_some(Number::Head { emulated });
-    Part::new(head.into_iter().chain(measures.iter().flat_map(of_measure)).collect(), |_| false)
+    let sizes = &last.account.numbers;
+    let head = (!measures.is_empty() || !sizes.is_empty()).then_some(Number::Head { emulated });
+    let all = head.into_iter().chain(sizes.iter().cloned()).chain(measures.iter().flat_map(of_measure));
+    Part::new(all.collect(), |_| false)
 }
 
 fn of_measure(Measure { step, name, boots }: &Measure) -> impl Iterator<Item = Number> {

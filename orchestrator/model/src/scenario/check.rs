@@ -4,7 +4,7 @@
 
 use super::parts::{Parts, Step, size};
 use super::programs::{self, Programs};
-use super::{FLASH, GICV, Guest, Host, RAM, Size, expectations, mte, platform};
+use super::{FLASH, GICV, Guest, Host, RAM, Size, expectations, host_looks, mte, platform};
 use crate::diagnostic::Sink;
 use crate::yaml::{Entry, Node};
 use s2lab_protocol::{LONGEST_NAME, is_name};
@@ -55,10 +55,13 @@ pub(super) fn check(
     }
     super::accesses::check(&parts, sink);
     super::operations::check(&parts, sink);
+    super::hotplug::check(&parts, sink);
+    super::drives::check(root, &parts, sink);
     super::memslots::check(&parts, sink);
     super::backing::check(&parts, sink);
     platform::check(root, &parts, sink);
     mte::check(root, &parts, sink);
+    host_looks::check(root, &parts, sink);
     super::whiles::check(&parts, sink);
     parts.names_are_unique("look", sink);
     parts.names_are_unique("measure", sink);
@@ -185,7 +188,7 @@ impl<'a> Parts<'a> {
                 let has = |device| self.owner.get(device) == Some(&guest);
                 let is_of = [s.word("guest"), s.word("in")].contains(&Some(guest)) && s.kind != "probe";
                 let acted_on = s.operation().and_then(|entry| entry.node.text()).or(s.word("reset"));
-                s.kind == "look" || is_of || acted_on.is_some_and(has)
+                s.is_of_guests() || is_of || acted_on.is_some_and(has)
             };
             if let Some(later) = self.steps[i + 1..].iter().find(needs_guest) {
                 let message = format!("`{}` comes after the probe of guest `{guest}`", later.kind);

@@ -1,7 +1,7 @@
 //! Checks of a scenario's expectations against its steps.
 
 use super::parts::{Parts, Step};
-use super::{GICV, RAM, Stage2Type, probe_of, programs};
+use super::{GICV, RAM, Stage2Type, host_looks, probe_of, programs};
 use crate::diagnostic::{Sink, suggest};
 use crate::kernel::Trait;
 use crate::regions::RegionName;
@@ -9,14 +9,17 @@ use crate::yaml::{Entry, Node};
 use s2lab_protocol::ProbeKind;
 
 /// The keys with which an expectation asserts something of a look.
-const OF_TABLES: [&str; 6] = ["stage2", "effective", "exec", "access", "share", "af"];
+pub(super) const OF_TABLES: [&str; 6] = ["stage2", "effective", "exec", "access", "share", "af"];
 
 pub(super) fn check(root: &Node, parts: &Parts<'_>, sink: &mut Sink<'_>) {
     let Some(list) = root.entries().iter().find(|e| e.key == "expect") else { return };
     for expectation in list.node.items() {
         form(expectation, sink);
         nothing(expectation, sink);
-        region(expectation, root, parts, sink);
+        match host_looks::is_of_host(expectation, parts, sink) {
+            true => host_looks::expectation(expectation, sink),
+            false => region(expectation, root, parts, sink),
+        }
         looks(expectation, parts, sink);
         if let (Some(_), Some(unless)) = (entry(expectation, "when"), entry(expectation, "unless")) {
             let help =

@@ -31,7 +31,7 @@ pub(super) fn check(parts: &Parts<'_>, sink: &mut Sink<'_>) {
     };
     let tagged: BTreeSet<&str> = parts.owner.keys().copied().filter(tagged).collect();
     states.extend(tagged.iter().map(|of| (*of, State::Removed)));
-    let mut replaced = BTreeSet::new();
+    let (mut replaced, mut divided) = (BTreeSet::new(), BTreeSet::new());
     for step in &parts.steps {
         if step.kind != "memslot" {
             accesses(step, &states, sink);
@@ -42,6 +42,10 @@ pub(super) fn check(parts: &Parts<'_>, sink: &mut Sink<'_>) {
         other(parts, step, sink);
         let (Some(of), Some(operation)) = (step.word("of"), step.word("do")) else { continue };
         let before = states.get(of).copied();
+        if divided.contains(of) {
+            sink.error(step.span.clone(), format!("`{of}` is divided, and has two memslots"));
+            continue;
+        }
         match (operation, before) {
             ("add", Some(State::Removed)) if tagged.contains(of) => {}
             ("add", Some(State::Removed)) if read_only.contains(of) => {
@@ -57,7 +61,7 @@ pub(super) fn check(parts: &Parts<'_>, sink: &mut Sink<'_>) {
                 sink.error_help(step.span.clone(), message, "write a step with `do: add` before it");
             }
             ("remove", _) => drop(states.insert(of, State::Removed)),
-            ("read-only", _) => drop(states.insert(of, State::ReadOnly)),
+            ("read-only" | "protect", _) => drop(states.insert(of, State::ReadOnly)),
             // Both remove the memslot and add it as it was first.
             ("remap" | "move" | "divide", Some(State::ReadOnly)) if !read_only.contains(of) => {
                 let message = format!("`do: {operation}` of a read-only memslot");
@@ -71,14 +75,18 @@ pub(super) fn check(parts: &Parts<'_>, sink: &mut Sink<'_>) {
                 let message = format!("another BAR is behind the memslot of `{of}`");
                 sink.error_help(step.span.clone(), message, "divide the BAR before `do: replace`");
             }
-            ("divide", _) => divided(parts, step, sink),
+            ("divide", _) => {
+                divided.insert(of);
+                large_enough(parts, step, sink);
+            }
             ("replace", _) => drop(replaced.insert(of)),
             _ => {}
         }
     }
 }
 
-fn divided(parts: &Parts<'_>, step: &Step<'_>, sink: &mut Sink<'_>) {
+/// Checks that the BAR can be divided.
+fn large_enough(parts: &Parts<'_>, step: &Step<'_>, sink: &mut Sink<'_>) {
     let bar = || size(parts.devices.as_ref()?.get(step.word("of")?)?.node.get("bar"));
     if bar().is_some_and(|bar| bar < LEAST_DIVIDED) {
         let message = format!("a BAR that is divided has {} or more", Size(LEAST_DIVIDED));

@@ -17,9 +17,12 @@ pub(crate) mod axes;
 mod backing;
 mod check;
 mod cpus;
+mod drives;
 mod expectations;
 mod gic;
 mod hides;
+mod host_looks;
+mod hotplug;
 mod leaves;
 pub mod load;
 mod memslots;
@@ -180,6 +183,20 @@ pub struct Device {
     /// that names the device. The host runs slower.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub count: bool,
+    /// The device may be unplugged and plugged. Each reset takes the host a second longer.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hotplug: bool,
+    /// Size of the drive behind an NVMe controller: a multiple of 1M up to 1G. Only for `model: nvme`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Size")]
+    pub drive: Option<Size>,
+}
+
+impl Device {
+    /// Returns the bytes of memory behind its BAR and its drive.
+    pub fn memory(&self) -> u64 {
+        self.bar.0.saturating_add(self.drive.map_or(0, |drive| drive.0))
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -187,6 +204,9 @@ pub struct Device {
 pub enum DeviceModel {
     /// Shared memory as a 64-bit prefetchable BAR 2; stores to it reach memory that s2lab can read.
     IvshmemPlain,
+    /// An NVMe controller with a drive, for a guest of QEMU's, whose kernel has a driver. Its BAR 4 of that size is
+    /// a region of persistent memory, which the driver does not use.
+    Nvme,
 }
 
 /// A guest (L2) that KVM in the host runs.
@@ -322,7 +342,7 @@ pub struct Expectation {
     #[serde(default, deserialize_with = "load::one_or_many", skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::one_or_many::<String>")]
     pub at: Vec<String>,
-    /// Its region: a device that a guest has, or `ram`.
+    /// Its region: a device that a guest has, or `ram`. At a look `of: host`: `ram`, `mmio`, `hypervisor` or `stacks`.
     pub of: String,
     /// The memory type of every stage-2 leaf of the region; `none` if stage 2 must map nothing of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

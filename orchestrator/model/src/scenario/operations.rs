@@ -21,7 +21,14 @@ pub(super) fn check(parts: &Parts<'_>, sink: &mut Sink<'_>) {
         }
         let Some(operation) = one_of(DeviceOperation::ALL, &entry.key) else { continue };
         let changes = match operation.undone_by() {
-            Some(_) => disabled.insert((device, operation)),
+            Some(_) => {
+                let changes = disabled.insert((device, operation));
+                if operation == DeviceOperation::Unplug {
+                    // It comes back as it was first.
+                    disabled.retain(|(of, by)| *of != device || *by == operation);
+                }
+                changes
+            }
             None => {
                 let before = disabled.len();
                 disabled.retain(|(of, by)| (*of, by.undone_by()) != (device, Some(operation)));

@@ -22,6 +22,16 @@ impl<'a> Step<'a> {
         self.body.get(key)?.text()
     }
 
+    /// Returns true for a look at the host's own stage 2.
+    pub(super) fn is_of_host(&self) -> bool {
+        self.kind == "look" && self.body.get("of").is_some()
+    }
+
+    /// Returns true for a look at guests.
+    pub(super) fn is_of_guests(&self) -> bool {
+        self.kind == "look" && self.body.get("of").is_none()
+    }
+
     /// Returns the operation of a step `host` or `guest`: its word, and the node of its device.
     pub(super) fn operation(&self) -> Option<&'a Entry> {
         self.body.entries().first().filter(|_| matches!(self.kind, "host" | "guest"))

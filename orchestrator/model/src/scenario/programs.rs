@@ -158,7 +158,7 @@ fn place(node: &Node, parts: &Parts<'_>, sink: &mut Sink<'_>) {
 pub(super) fn needed(root: &Node, parts: &Parts<'_>, sink: &mut Sink<'_>) {
     let without_guests = parts.guests.as_ref().is_some_and(BTreeMap::is_empty);
     if has_result(parts) {
-        for look in parts.steps("look").filter(|_| without_guests) {
+        for look in parts.steps("look").filter(|look| without_guests && look.is_of_guests()) {
             let help = "a look reads the tables of guests: add one";
             sink.error_help(look.span.clone(), "a look without guests", help);
         }

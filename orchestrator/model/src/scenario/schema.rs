@@ -100,7 +100,8 @@ pub(crate) fn memslot_operation(_: &mut SchemaGenerator) -> Schema {
         {"const": "remap", "description": "The VMM moves its mapping by mremap, and the memslot with it."},
         {"const": "replace", "description": "The VMM maps the BAR of `with` over that of the memslot, which stays."},
         {"const": "fork", "description": "The VMM forks, and pages of RAM are copied when they are written to. Only of `ram`."},
-        {"const": "divide", "description": "The VMM maps the second quarter of the BAR once more: three VMAs."},
+        {"const": "protect", "description": "The VMM takes its own permission to write to the BAR, by mprotect."},
+        {"const": "divide", "description": "The VMM maps the second quarter of the BAR once more, and adds two memslots: three VMAs."},
     ]})
 }
 

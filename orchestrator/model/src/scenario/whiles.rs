@@ -12,7 +12,15 @@ pub(super) fn check(parts: &Parts<'_>, sink: &mut Sink<'_>) {
         one_width(step, sink);
         acts_on_the_device(step, sink);
         fits_the_vmm(parts, step, sink);
-        let looked = parts.steps.iter().take(place).any(|before| before.kind == "look");
+        let is_of_slot = |entry: &&Entry| {
+            one_of(DeviceOperation::ALL, &entry.key).is_some_and(DeviceOperation::is_of_slot)
+        };
+        if let Some(entry) = operations(step).find(is_of_slot) {
+            let message = format!("`{}` in `while`", entry.key);
+            let help = "the guest may not store to a device that it gives up: write a step `host`";
+            sink.error_help(entry.span.clone(), message, help);
+        }
+        let looked = parts.steps.iter().take(place).any(Step::is_of_guests);
         if let Some(disabling) = disabling(step).next().filter(|_| !looked) {
             let message = format!("`{}` in `while` without a look before it", disabling.key);
             let why = "the tables are read after each such operation, by the registers of a look";

@@ -1,7 +1,9 @@
 //! The steps `host` and `guest`: an operation on a device, by the host through VFIO or by the guest.
 
 use super::{Due, Observed, Removal, StepAttempt, StepKind, StepLine, Unmapped, reset};
+use crate::cell::ResolvedCell;
 use crate::finding::Finding;
+use crate::kconfig::{Need, Whose, need};
 use crate::lines::{LineError, Promised, Shape, Word, line, one_of};
 use crate::record::At;
 use s2lab_protocol::DeviceOperation;
@@ -28,6 +30,11 @@ pub enum HostStep {
     PowerOn(String),
     /// The device whose bus is reset (`VFIO_DEVICE_PCI_HOT_RESET`).
     BusReset(String),
+    /// The device that is taken out of its slot. VFIO asks the VMM for it, which gives it up. Until `plug`, an
+    /// access to the BAR ends the guest. Only for a device with `hotplug`.
+    Unplug(String),
+    /// The device that comes into its slot again. It is bound to its driver, and the VMM takes it again.
+    Plug(String),
 }
 
 impl HostStep {
@@ -40,6 +47,8 @@ impl HostStep {
             HostStep::PowerOff(device) => (device, Some(DeviceOperation::PowerOff)),
             HostStep::PowerOn(device) => (device, Some(DeviceOperation::PowerOn)),
             HostStep::BusReset(device) => (device, Some(DeviceOperation::BusReset)),
+            HostStep::Unplug(device) => (device, Some(DeviceOperation::Unplug)),
+            HostStep::Plug(device) => (device, Some(DeviceOperation::Plug)),
         }
     }
 }
@@ -66,7 +75,17 @@ impl GuestStep {
     }
 }
 
+/// The slot of a device that is unplugged has a driver.
+static PLUG_NEEDS: [Need; 1] = [need("HOTPLUG_PCI_PCIE", "the host's kernel unplugs a device", Whose::All)];
+
 impl StepKind for HostStep {
+    fn needs(&self) -> &'static [Need] {
+        match self {
+            HostStep::Unplug(_) | HostStep::Plug(_) => &PLUG_NEEDS,
+            _ => &[],
+        }
+    }
+
     fn device(&self) -> Option<&str> {
         Some(self.parts().0)
     }
@@ -95,6 +114,15 @@ impl StepKind for HostStep {
 
     fn shape(&self, attempt: &StepAttempt<'_>) -> Vec<Shape> {
         reset::shape(attempt)
+    }
+}
+
+impl ResolvedCell {
+    /// Returns true if the device is out of its slot in step `at`.
+    pub(crate) fn is_unplugged(&self, device: &str, at: usize) -> bool {
+        let before = self.steps.iter().take(at).filter_map(|step| step.of::<HostStep>()).map(HostStep::parts);
+        let mut operations = before.filter_map(|(of, operation)| operation.filter(|_| of == device));
+        operations.rfind(|operation| operation.is_of_slot()) == Some(DeviceOperation::Unplug)
     }
 }
 

@@ -1,6 +1,7 @@
-//! The step `look`: each guest is held, and its tables are read from outside.
+//! The step `look`: each guest is held, and its tables are read from outside. A look `of: host` reads the host's
+//! own stage 2 instead, see [`HostLook`].
 
-use super::{Due, Observed, StepAttempt, StepKind, StepLine};
+use super::{Due, HostLook, Observed, StepAttempt, StepKind, StepLine, host_look};
 use crate::cell::ResolvedCell;
 use crate::hex;
 use crate::judge::account::regions;
@@ -18,13 +19,26 @@ use std::{fmt, str::FromStr};
 static NEEDS: [Need; 1] =
     [need("PROC_PAGE_MONITOR", "the flags of VMAs are read from smaps", Whose::WithDevices)];
 
-/// s2lab reads the tables of every running guest.
+/// s2lab reads the tables of every running guest, or the host's own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct LookStep {
     /// The name of this look in expectations.
     #[schemars(extend("format" = "name", "pattern" = s2lab_protocol::NAME_PATTERN))]
     pub name: String,
+    /// `host`: the host's own stage 2, which only a host in protected mode has (`kvm-arm.mode=protected` in its
+    /// `arguments`). If left out, the tables of every guest that runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "LookOf")]
+    pub of: Option<LookOf>,
+}
+
+/// The tables of a look that is not one at guests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum LookOf {
+    /// The host's own stage 2.
+    Host,
 }
 
 impl StepKind for LookStep {
@@ -32,8 +46,13 @@ impl StepKind for LookStep {
         &NEEDS
     }
 
-    /// Each running guest is looked at.
+    /// Each running guest is looked at, or the host.
     fn due(&self, attempt: &StepAttempt<'_>) -> Vec<Due> {
+        if self.of.is_some() {
+            let found = attempt.all::<HostLook>().filter(|look| look.name == self.name).count();
+            let subject = attempt.subject().named(&self.name);
+            return vec![Due { what: subject.to_string(), subject, found }];
+        }
         let running = attempt.record.planned.resolved.running_at(attempt.at);
         let of_guest = |guest: &str| {
             let subject = attempt.subject().named(&self.name).guest(guest);
@@ -55,6 +74,7 @@ impl StepKind for LookStep {
                 Err(_) => out.push(Promised::Unreadable),
             }
         }
+        out.extend(host_look::promised(attempt));
         out
     }
 
@@ -79,6 +99,12 @@ impl ResolvedCell {
     /// Returns the number of the step that is the look of this name.
     pub(crate) fn look(&self, name: &str) -> Option<usize> {
         self.steps.iter().position(|step| step.of::<LookStep>().is_some_and(|look| look.name == name))
+    }
+
+    /// Returns true if the look of this name is one at the host's own stage 2.
+    pub(crate) fn is_of_host(&self, name: &str) -> bool {
+        let mut looks = self.steps.iter().filter_map(|step| step.of::<LookStep>());
+        looks.any(|look| look.name == name && look.of == Some(LookOf::Host))
     }
 }
 

@@ -5,9 +5,11 @@
 mod access;
 mod count;
 mod device;
+mod dma;
 mod dump;
 mod exec;
 mod faults;
+mod host_look;
 mod load;
 mod look;
 mod manner;
@@ -24,7 +26,7 @@ use crate::finding::{Finding, Subject};
 use crate::judge::isolation::Isolation;
 use crate::kconfig::Need;
 use crate::lines::{LineError, Promised, Shape};
-use crate::record::{At, Record, look::DecodedLook};
+use crate::record::{At, Record, host_look::DecodedHostLook, look::DecodedLook};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{any::Any, fmt, str::FromStr};
@@ -33,11 +35,13 @@ use strum::VariantNames;
 pub use access::{Access, Words};
 pub use count::{CountLine, Counted, Counts, FaultRun, Stage2Fault};
 pub use device::{Actor, DeviceLine, DeviceOperated, GuestStep, HostStep};
+pub use dma::{DmaDone, DmaLine, DmaStep};
 pub use dump::DumpedTables;
 pub use exec::{ExecLine, ExecStep, Executed, HOST, ProgramEnding, TestLine};
 pub use faults::TracedFaults;
+pub use host_look::{HostLook, HostLookLine};
 pub use load::{LoadLine, LoadStep, LoadedBytes};
-pub use look::{Beside, Look, LookLine, LookStep, VmaFlags};
+pub use look::{Beside, Look, LookLine, LookOf, LookStep, VmaFlags};
 pub(crate) use manner::{is_usual_vcpus, usual_vcpus};
 pub use meanwhile::{Raced, WhileLine, WhileStep};
 pub use measure::{MeasureLine, MeasureStep, Sample};
@@ -70,6 +74,8 @@ pub enum Step {
     Memslot(MemslotStep),
     /// A guest stores while the host acts on the device.
     While(WhileStep),
+    /// A guest transfers data to and from a drive.
+    Dma(DmaStep),
     /// A guest tries an access that may fault; only other probes of the guest may follow.
     Probe(ProbeStep),
     /// A program of yours runs.
@@ -89,6 +95,7 @@ impl Step {
             Step::Guest(step) => step,
             Step::Memslot(step) => step,
             Step::While(step) => step,
+            Step::Dma(step) => step,
             Step::Probe(step) => step,
             Step::Exec(step) => step,
             Step::Suite(step) => step,
@@ -173,6 +180,8 @@ pub(crate) struct StepAttempt<'a> {
     pub(crate) looks: &'a [DecodedLook],
     /// The result of the rules of isolation for each of `looks`.
     pub(crate) isolation: &'a [Isolation],
+    /// The looks at the host's own stage 2, of the whole attempt.
+    pub(crate) hosts: &'a [DecodedHostLook],
 }
 
 impl<'a> StepAttempt<'a> {
@@ -208,6 +217,7 @@ pub enum Observation {
     Stored(Stored),
     LoadedBytes(LoadedBytes),
     Look(Look),
+    HostLook(HostLook),
     Reset(Reset),
     DeviceOperated(DeviceOperated),
     MemslotOperated(MemslotOperated),
@@ -221,6 +231,7 @@ pub enum Observation {
     TracedFaults(TracedFaults),
     DumpedTables(DumpedTables),
     Executed(Executed),
+    DmaDone(DmaDone),
 }
 
 impl Observation {
@@ -229,6 +240,7 @@ impl Observation {
             Observation::Stored(data) => data,
             Observation::LoadedBytes(data) => data,
             Observation::Look(data) => data,
+            Observation::HostLook(data) => data,
             Observation::Reset(data) => data,
             Observation::DeviceOperated(data) => data,
             Observation::MemslotOperated(data) => data,
@@ -242,6 +254,7 @@ impl Observation {
             Observation::TracedFaults(data) => data,
             Observation::DumpedTables(data) => data,
             Observation::Executed(data) => data,
+            Observation::DmaDone(data) => data,
         }
     }
 
@@ -294,6 +307,7 @@ pub enum StepLine {
     Store(StoreLine),
     Load(LoadLine),
     Look(LookLine),
+    HostLook(HostLookLine),
     Measure(MeasureLine),
     Reset(ResetLine),
     Device(DeviceLine),
@@ -302,6 +316,7 @@ pub enum StepLine {
     Probe(ProbeLine),
     Exec(ExecLine),
     Test(TestLine),
+    Dma(DmaLine),
 }
 
 impl StepLine {
@@ -313,12 +328,14 @@ impl StepLine {
             (
                 StepLine::Store(_)
                 | StepLine::Load(_)
+                | StepLine::HostLook(_)
                 | StepLine::Measure(_)
                 | StepLine::Memslot(_)
                 | StepLine::While(_)
                 | StepLine::Probe(_)
                 | StepLine::Exec(_)
-                | StepLine::Test(_),
+                | StepLine::Test(_)
+                | StepLine::Dma(_),
                 Some((subject, values)),
             ) => (subject.to_owned(), values.split(", ").map(str::to_owned).collect()),
             _ => (text, vec![]),
@@ -332,6 +349,7 @@ impl fmt::Display for StepLine {
             StepLine::Store(line) => line.fmt(f),
             StepLine::Load(line) => line.fmt(f),
             StepLine::Look(line) => line.fmt(f),
+            StepLine::HostLook(line) => line.fmt(f),
             StepLine::Measure(line) => line.fmt(f),
             StepLine::Reset(line) => line.fmt(f),
             StepLine::Device(line) => line.fmt(f),
@@ -340,6 +358,7 @@ impl fmt::Display for StepLine {
             StepLine::Probe(line) => line.fmt(f),
             StepLine::Exec(line) => line.fmt(f),
             StepLine::Test(line) => line.fmt(f),
+            StepLine::Dma(line) => line.fmt(f),
         }
     }
 }
@@ -351,6 +370,7 @@ impl FromStr for StepLine {
         match text.split(' ').next() {
             Some("store") => text.parse().map(StepLine::Store),
             Some("load") => text.parse().map(StepLine::Load),
+            Some("look") if HostLookLine::is_it(text) => text.parse().map(StepLine::HostLook),
             Some("look") => text.parse().map(StepLine::Look),
             Some("measure") => text.parse().map(StepLine::Measure),
             Some("reset") => text.parse().map(StepLine::Reset),
@@ -359,6 +379,7 @@ impl FromStr for StepLine {
             Some("memslot") => text.parse().map(StepLine::Memslot),
             Some(exec::EXEC) => text.parse().map(StepLine::Exec),
             Some(exec::TEST) => text.parse().map(StepLine::Test),
+            Some(dma::DMA) => text.parse().map(StepLine::Dma),
             Some(word) if ProbeLine::is_begun(word) => text.parse().map(StepLine::Probe),
             _ => Err(LineError { form: "the line of a step" }),
         }

@@ -8,6 +8,7 @@ use crate::record::{Record, vmas};
 use crate::scenario::{AssignDriver, Promise};
 use s2lab_mmu::MemoryType;
 use s2lab_protocol::Vma;
+use std::collections::BTreeSet;
 
 /// The text in `/proc/PID/smaps` for a VMA flag that has no mnemonic (fs/proc/task_mmu.c, 6.1 to
 /// 7.2). Of the flags that a vfio-pci VMA may have, it is only VM_ALLOW_ANY_UNCACHED, bit 39.
@@ -36,6 +37,13 @@ impl Witness for Smaps {
             let cell = &scene.record.planned.resolved;
             for device in guest.assign.keys().filter(|device| cell.behind(device, look.step) == **device) {
                 let bar = Bar::at(scene.record, look, seen, device);
+                if cell.is_unplugged(device, look.step) {
+                    let others = guest.assign.keys().filter(|other| !cell.is_unplugged(other, look.step));
+                    let theirs =
+                        others.flat_map(|other| vmas::over_bar(scene.record, look.step, &look.guest, other));
+                    findings.extend(bar.kept(&theirs.map(|vma| vma.start).collect()));
+                    continue;
+                }
                 findings.extend(bar.findings());
                 spoke |= !bar.vmas.is_empty() && seen.devices.get(device).is_some_and(|of| !of.is_empty());
             }
@@ -73,6 +81,15 @@ impl<'a> Bar<'a> {
         }
         let all = [self.elsewhere(), self.unlike(), self.undeclared(), self.contradiction()];
         all.into_iter().flatten().collect()
+    }
+
+    /// Returns a finding for a VMA over the BAR of a device that is out of its slot. `theirs` are the addresses of
+    /// VMAs that may be those of other devices: since Linux 6.12 the name and the offset are the same.
+    fn kept(&self, theirs: &BTreeSet<u64>) -> Option<Finding> {
+        let number = self.vmas.iter().filter(|vma| !theirs.contains(&vma.start)).count();
+        let what = format!("VMAs over {}, which is unplugged", self.subject);
+        let finding = self.finding(Weight::Kernel, what, "none", number.to_string());
+        (number > 0).then(|| finding.with(self.evidence()).breaking(Promise::RESET))
     }
 
     fn finding(&self, weight: Weight, what: String, expected: &str, found: String) -> Finding {

@@ -1,4 +1,4 @@
-//! The VMM's own stage 1, from which KVM takes the size of a BAR's leaves.
+//! The VMM's own stage 1, from which KVM takes the size of a BAR's leaves. It never has a BAR cacheable.
 
 use super::{Hearing, NO_LEAF, Scene, Witness};
 use crate::finding::{Finding, Subject, Weight};
@@ -16,6 +16,10 @@ use crate::steps::Look;
 /// alignment of the VMA (Linux 6.1.176 arch/arm64/kvm/mmu.c, get_vma_page_shift), and 6.1 has blocks
 /// where the VMM has pages. After it, the size is a page, or what the VMM's tables have
 /// (get_user_mapping_size).
+///
+/// On every kernel, the VMM's own leaf is not cacheable: vfio-pci and sysfs map BARs Device or Normal-NC (Linux 6.1
+/// to 7.2 drivers/vfio/pci/vfio_pci_core.c, vfio_pci_core_mmap, and drivers/pci/mmap.c). Otherwise caches have
+/// lines of a BAR, whatever stage 2 says.
 pub(super) struct Vmm;
 
 const TRAIT: Trait = Trait::PfnmapStage1Leaf;
@@ -37,10 +41,11 @@ impl Witness for Vmm {
 
     fn hear(&self, scene: &Scene<'_>) -> Hearing {
         let declared = scene.record.planned.resolved.traits.has(TRAIT) == Some(true);
-        let (mut findings, mut compared, mut silent) = (vec![], 0, None);
+        let (mut cached, mut findings, mut compared, mut silent) = (vec![], vec![], 0, None);
         for (look, seen) in scene.readable() {
             match &seen.vmm {
                 Some(Ok(vmm)) => {
+                    cached.extend(vmm.devices.iter().filter_map(|(device, of)| cacheable(look, device, of)));
                     compared += vmm.devices.values().map(|of| of.leaves).sum::<usize>();
                     // The VMM has such a BAR in two places, one of which it may not have touched.
                     let cell = &scene.record.planned.resolved;
@@ -58,13 +63,23 @@ impl Witness for Vmm {
         } else if compared == 0 {
             silent = silent.or_else(|| Some(NO_LEAF.to_owned()));
         }
+        findings.extend(cached);
         Hearing::unless_silent(findings, silent.as_deref())
     }
 }
 
+/// Returns a finding if the VMM has the device cacheable.
+fn cacheable(look: &DecodedLook, device: &str, compared: &Compared) -> Option<Finding> {
+    let (va, attr) = compared.cacheable?;
+    let subject = Subject::look(look).region(device);
+    let what = format!("type of {subject} in the VMM's stage 1");
+    let found = format!("{attr} at the VMM's address {va:#x}");
+    Some(Finding::new(Weight::Tables, subject, what, "Device or Normal-NC", found))
+}
+
 /// Returns a finding if the VMM's own leaves do not contain those of the device.
 fn finding(look: &DecodedLook, device: &str, compared: &Compared) -> Option<Finding> {
-    let Compared { leaves, larger, kept } = compared;
+    let Compared { leaves, larger, kept, .. } = compared;
     let subject = Subject::look(look).region(device);
     let what = format!("leaves of {subject}, beside those of the VMM's stage 1");
     let expected = format!("each within a leaf of the VMM ({TRAIT})");

@@ -172,7 +172,13 @@ mod tests {
         };
         let (cells, chosen, folder) = ([cell()], [mine], PathBuf::new());
         let due_of = |checked: &CheckedKernels| {
-            let sources = KernelSources { listed: &listed, guest: &listed.guest, folder: &folder, chosen: &chosen, checked };
+            let sources = KernelSources {
+                listed: &listed,
+                guest: &listed.guest,
+                folder: &folder,
+                chosen: &chosen,
+                checked,
+            };
             requests(sources, &cells, &BTreeSet::new())
         };
         let (kernels, left) = due_of(&checked);

@@ -35,8 +35,7 @@ mod tests {
 default: [usual]
 guest: usual
 ";
-    const QUICK: &str =
-        "quick-guest: {about: a, provider: source, package: linux-source, version: 6.12-1, suites: [s], config: [c], traits: []}\n";
+    const QUICK: &str = "quick-guest: {about: a, provider: source, package: linux-source, version: 6.12-1, suites: [s], config: [c], traits: []}\n";
 
     #[tokio::test]
     async fn the_quick_kernel_is_for_those_who_have_it_or_build_it() {

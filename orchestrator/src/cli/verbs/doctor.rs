@@ -331,7 +331,8 @@ async fn emulator(
     .map(|()| false)
 }
 
-const NO_QUICK_GUEST: &str = "not built: `s2lab run --quick-guests` builds it, and cells take a third less time";
+const NO_QUICK_GUEST: &str =
+    "not built: `s2lab run --quick-guests` builds it, and cells take a third less time";
 
 /// Prints if a run could boot it at once. Returns true if anything would be fetched. Nothing is
 /// built.

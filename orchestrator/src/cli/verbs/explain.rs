@@ -22,7 +22,7 @@ use s2lab_model::{
     event::PlannedCell,
     judge::{Alternative, expected},
     plan::QemuChoice,
-    scenario::Guest,
+    scenario::{Guest, Host},
 };
 use serde::Serialize;
 use serde_yaml::{value::Serializer, with::singleton_map_recursive};
@@ -79,7 +79,7 @@ pub(crate) fn explain(context: &Context, arguments: &Arguments) -> Result<u8, Fa
         )?;
         say(&command(&host_command(&planned, cell)))?;
         for (name, guest) in &cell.resolved.guests {
-            say(&match guest_command(name, guest)? {
+            say(&match guest_command(name, guest, &cell.resolved.host)? {
                 Some(words) => format!("\n# QEMU of the guest {name} (L2), in the host\n{}", command(&words)),
                 None => format!("\n# {}", builtin(name)),
             })?;
@@ -98,7 +98,10 @@ fn explained(planned: &CellPlan, cell: &PlannedCell) -> Result<Explained, Failur
     };
     let alternatives = expected(&cell.resolved).into_iter().map(alternative).collect::<io::Result<_>>();
     let of_guest = |(name, guest): (&String, &Guest)| {
-        Ok(answer::ExplainedGuest { name: name.clone(), qemu: guest_command(name, guest)? })
+        Ok(answer::ExplainedGuest {
+            name: name.clone(),
+            qemu: guest_command(name, guest, &cell.resolved.host)?,
+        })
     };
     Ok(Explained {
         key: cell.key.to_string(),
@@ -150,8 +153,8 @@ fn host_command(planned: &CellPlan, cell: &PlannedCell) -> Vec<String> {
 }
 
 /// Returns the command line of a guest's QEMU. Returns None for the built-in VMM.
-fn guest_command(name: &str, guest: &Guest) -> Result<Option<Vec<String>>, Failure> {
-    guests::command(name, guest).map_err(|why| Failure::Usage { message: why.to_string(), hint: None })
+fn guest_command(name: &str, guest: &Guest, host: &Host) -> Result<Option<Vec<String>>, Failure> {
+    guests::command(name, guest, host).map_err(|why| Failure::Usage { message: why.to_string(), hint: None })
 }
 
 /// Returns a guest of the built-in VMM, in words.

@@ -37,8 +37,12 @@ pub struct PciDevice<'a, Fd = i32> {
     pub name: &'a str,
     pub model: DeviceModel,
     pub bar_size: u64,
+    /// It may be unplugged.
+    pub hotplug: bool,
     /// The descriptor of the BAR's memory.
     pub bar: Fd,
+    /// The descriptor of the drive's memory.
+    pub drive: Option<Fd>,
 }
 
 /// All inputs of the command line.
@@ -90,6 +94,52 @@ pub fn device_id(name: &str) -> String {
     format!("dev-{name}")
 }
 
+/// Returns QEMU's name of the bus below the root port of a device.
+pub fn bus(name: &str) -> String {
+    format!("port-{name}")
+}
+
+/// A device in the words of QEMU, for the command line and for a device that is plugged later.
+pub struct PciOptions {
+    pub driver: &'static str,
+    pub options: Vec<PciOption>,
+}
+
+/// An option of a device.
+pub enum PciOption {
+    Text(&'static str, String),
+    On(&'static str),
+}
+
+impl PciOptions {
+    pub fn of(name: &str, model: DeviceModel) -> Self {
+        match model {
+            // Without `master=on` such a machine cannot be migrated (QEMU 10.0 hw/misc/ivshmem-pci.c).
+            DeviceModel::IvshmemPlain => Self {
+                driver: "ivshmem-plain",
+                options: vec![PciOption::Text("memdev", format!("bar-{name}")), PciOption::On("master")],
+            },
+            DeviceModel::Nvme => Self {
+                driver: "nvme",
+                options: vec![
+                    PciOption::Text("serial", name.to_owned()),
+                    PciOption::Text("drive", format!("drive-{name}")),
+                    PciOption::Text("pmrdev", format!("bar-{name}")),
+                ],
+            },
+        }
+    }
+}
+
+impl Display for PciOption {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            PciOption::Text(key, value) => write!(f, "{key}={value}"),
+            PciOption::On(key) => write!(f, "{key}=on"),
+        }
+    }
+}
+
 impl<Fd: Display> HostMachine<'_, Fd> {
     pub fn arguments(&self) -> Vec<String> {
         let Channels { qmp, gdb, console, agent, ssh } = &self.channels;
@@ -120,20 +170,30 @@ impl<Fd: Display> HostMachine<'_, Fd> {
         for (index, device) in self.devices.iter().enumerate() {
             let (name, slot) = (device.name, FIRST_PORT + index);
             add("-object", shared_memory(&format!("bar-{name}"), &device.bar, device.bar_size));
+            if let Some(drive) = &device.drive {
+                // QEMU cannot lock a file without a name.
+                add(
+                    "-blockdev",
+                    format!(
+                        "driver=raw,node-name=drive-{name},file.driver=file,file.filename=/proc/self/fd/{drive},file.locking=off"
+                    ),
+                );
+            }
             // A hot-pluggable slot makes each reset take Linux a second: QEMU never completes its
             // slot commands.
+            let hotplug = if device.hotplug { "on" } else { "off" };
             add(
                 "-device",
                 format!(
-                    "pcie-root-port,id=port-{name},chassis={slot},slot={slot},addr={slot:#x},hotplug=off"
+                    "pcie-root-port,id=port-{name},chassis={slot},slot={slot},addr={slot:#x},hotplug={hotplug}"
                 ),
             );
-            // Without `master=on` such a machine cannot be migrated (QEMU 10.0
-            // hw/misc/ivshmem-pci.c).
-            let model = match device.model {
-                DeviceModel::IvshmemPlain => format!("ivshmem-plain,memdev=bar-{name},master=on"),
-            };
-            add("-device", format!("{model},id={},bus=port-{name}", device_id(name)));
+            let PciOptions { driver, options } = PciOptions::of(name, device.model);
+            let options: Vec<_> = options.iter().map(ToString::to_string).collect();
+            add(
+                "-device",
+                format!("{driver},{},id={},bus={}", options.join(","), device_id(name), bus(name)),
+            );
         }
         match &self.begin {
             Begin::Boot { kernel, initramfs, kernel_arguments } => {
@@ -155,14 +215,17 @@ impl<Fd: Display> HostMachine<'_, Fd> {
 /// Returns the command line of a scenario's host, with names in place of descriptors and of files of the
 /// cache. Its CPU is the model's name, without options.
 pub fn template(host: &scenario::Host, kernel_arguments: &str) -> Vec<String> {
-    let names: Vec<String> = host.devices.keys().map(|name| format!("<bar of {name}>")).collect();
+    let names = host.devices.keys().map(|name| [format!("<bar of {name}>"), format!("<drive of {name}>")]);
+    let names: Vec<_> = names.collect();
     let devices = host.devices.iter().zip(&names);
     let devices: Vec<_> = devices
-        .map(|((name, device), bar)| PciDevice {
+        .map(|((name, device), [bar, drive])| PciDevice {
             name,
             model: device.model,
             bar_size: device.bar.0,
+            hotplug: device.hotplug,
             bar: bar.as_str(),
+            drive: device.drive.map(|_| drive.as_str()),
         })
         .collect();
     HostMachine {
@@ -195,8 +258,16 @@ mod tests {
 
     #[test]
     fn the_whole_command_line() {
-        let device =
-            |name, bar| PciDevice { name, model: DeviceModel::IvshmemPlain, bar_size: 16 << 20, bar };
+        let device = |name, hotplug, bar| {
+            let (model, bar_size) = (DeviceModel::IvshmemPlain, 16 << 20);
+            PciDevice { name, model, bar_size, hotplug, bar, drive: None }
+        };
+        let disk = PciDevice {
+            model: DeviceModel::Nvme,
+            bar_size: 1 << 20,
+            drive: Some(21),
+            ..device("disk", false, 20)
+        };
         let machine = HostMachine {
             cpu: "neoverse-v1,pauth-impdef=on",
             gic: Gic::V3,
@@ -209,7 +280,7 @@ mod tests {
                 initramfs: 15,
                 kernel_arguments: "console=ttyAMA0",
             },
-            devices: &[device("nic", 16), device("gpu", 17)],
+            devices: &[device("nic", false, 16), device("gpu", true, 17), disk],
             plugin: Some(PluginFile { file: Path::new("/store/libs2lab_plugin.so"), trace: 19 }),
         };
         let booted = machine.arguments();

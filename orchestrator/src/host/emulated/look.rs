@@ -1,4 +1,5 @@
-//! A look: it waits until a guest runs with a nonce in a register, and reads its tables.
+//! A look: it waits until a guest runs with a nonce in a register, and reads its tables. A look at the host waits until
+//! the host's kernel runs under a stage 2 of its own.
 
 use super::{
     argv::HOST_CPUS,
@@ -11,10 +12,11 @@ use s2lab_model::{
     hash::digest,
     record::{
         Surroundings, after_reset,
+        host_look::{self, HostTables},
         look::{GuestTables, LookError},
         vmm,
     },
-    steps::{AfterReset, Beside, Look},
+    steps::{AfterReset, Beside, HostLook, Look},
 };
 use s2lab_os::whole::{self, Sync};
 use s2lab_protocol::{HOLD_REGISTER, Mapping, Vma, ask::VCPU_REGISTER};
@@ -36,6 +38,8 @@ const EL2: u64 = 2 << 2;
 /// HCR_EL2.VM and HCR_EL2.TGE, Arm ARM D24.2 (HCR_EL2).
 const HCR_VM: u64 = 1;
 const HCR_TGE: u64 = 1 << 27;
+/// The lowest bit of VTTBR_EL2.VMID (DDI 0487, VTTBR_EL2).
+const VTTBR_VMID: u32 = 48;
 /// The registers that a look keeps, by their architectural names.
 const KEPT: [&str; 8] =
     ["HCR_EL2", "VTTBR_EL2", "VTCR_EL2", "TTBR0_EL1", "TTBR1_EL1", "TCR_EL1", "MAIR_EL1", "SCTLR_EL1"];
@@ -64,6 +68,12 @@ pub enum Error {
     Fewer { guest: String, stops: u32, seen: usize, vcpus: u32 },
     #[error("the tables of guest {guest} cannot be read: {why}")]
     Tables { guest: String, why: LookError },
+    #[error(
+        "in {stops} stops no vCPU was found under a stage 2 of the host's own; only a KVM in protected mode gives it one"
+    )]
+    NoHost { stops: u32 },
+    #[error("the host's own tables cannot be read: {0}")]
+    HostTables(LookError),
     #[error("the tables after the removal of `{device}` cannot be read: {why}")]
     AfterRemoval { device: String, why: LookError },
     #[error("cannot keep a table page in {folder}: {source}")]
@@ -146,6 +156,33 @@ impl Looks<'_> {
         }
     }
 
+    /// Takes a look at the host's own stage 2. The pages go to `raw` under their digests.
+    pub async fn look_at_host(
+        self,
+        name: &str,
+        around: &Surroundings,
+        raw: &Path,
+    ) -> Result<HostLook, Error> {
+        for stops in 1..=MAX_STOPS {
+            let stopped = Instant::now();
+            self.gdb.hold(self.qmp).await?;
+            // A look that fails ends its cell, so the machine need not run.
+            let taken = match in_host(self.gdb).await? {
+                Some(vcpu) => Some(read_host(self.gdb, self.ram, vcpu, around).await?),
+                None => None,
+            };
+            self.gdb.release(self.qmp).await?;
+            let pause_us = u64::try_from(stopped.elapsed().as_micros()).unwrap_or(u64::MAX);
+            if let Some((vcpu, registers, contents)) = taken {
+                let pages = keep(contents, raw)
+                    .map_err(|source| Error::Keep { folder: raw.display().to_string(), source })?;
+                return Ok(HostLook { name: name.into(), vcpu, stops, pause_us, registers, pages });
+            }
+            tokio::time::sleep(BETWEEN).await;
+        }
+        Err(Error::NoHost { stops: MAX_STOPS })
+    }
+
     /// Reads the stage 2 that `tables` lead to, of the guest from which `device` was removed.
     pub async fn after_removal(
         self,
@@ -198,6 +235,42 @@ async fn holders(gdb: &mut Gdb, target: &Target<'_>) -> Result<Vec<Holder>, Erro
         }
     }
     Ok(found)
+}
+
+/// Returns a vCPU that runs the host's kernel or user space under a stage 2 whose VMID is 0. While another vCPU is at
+/// EL2, the hypervisor may be changing its tables, so there is none.
+async fn in_host(gdb: &mut Gdb) -> Result<Option<u32>, Error> {
+    let mut found = None;
+    for on in 0..HOST_CPUS {
+        if gdb.register(on, PSTATE).await? & PSTATE_EL >= EL2 {
+            return Ok(None);
+        }
+        let (hcr, vttbr) = (gdb.register(on, "HCR_EL2").await?, gdb.register(on, "VTTBR_EL2").await?);
+        let under_stage2 = hcr & HCR_VM != 0 && hcr & HCR_TGE == 0;
+        if under_stage2 && vttbr >> VTTBR_VMID == 0 {
+            found = found.or(Some(on));
+        }
+    }
+    Ok(found)
+}
+
+/// The host's registers and pages, read while the machine is stopped.
+type HostRead = (u32, BTreeMap<String, u64>, Contents);
+
+async fn read_host(
+    gdb: &mut Gdb,
+    ram: &HostRam,
+    vcpu: u32,
+    around: &Surroundings,
+) -> Result<HostRead, Error> {
+    let mut registers = BTreeMap::new();
+    for name in host_look::REGISTERS {
+        registers.insert(name.to_owned(), gdb.register(vcpu, name).await?);
+    }
+    let memory = RecordingMem::new(ram);
+    HostTables::through(&registers, around, &memory).map_err(Error::HostTables)?;
+    let contents = memory.pages().into_iter().map(|page| (page, copy(ram, page))).collect();
+    Ok((vcpu, registers, contents))
 }
 
 /// Pages by their addresses.

@@ -19,10 +19,7 @@ use crate::host::{
 };
 use rustix::fd::{AsRawFd, OwnedFd};
 use s2lab_cache::Qemu;
-use s2lab_model::{
-    event::StopCause,
-    scenario::{self, DeviceModel},
-};
+use s2lab_model::{event::StopCause, scenario};
 use s2lab_os::{
     outside::{self, kinds},
     waits::timeout,
@@ -137,6 +134,7 @@ pub struct Host {
     pub(in crate::host) ssh: std::os::unix::net::UnixStream,
     pub(in crate::host) ram: HostRam,
     pub(in crate::host) bars: BTreeMap<String, SharedMemory>,
+    pub(in crate::host) drives: BTreeMap<String, SharedMemory>,
     /// The memory of QEMU's plugin, or the reason why there is none.
     pub(in crate::host) trace: Result<TlbiTrace, String>,
 }
@@ -191,6 +189,7 @@ struct Attachments<'a> {
     ssh: Shared<std::os::unix::net::UnixStream>,
     ram: Shared<SharedMemory>,
     bars: BTreeMap<String, Shared<SharedMemory>>,
+    drives: BTreeMap<String, Shared<SharedMemory>>,
     /// The plugin that QEMU takes, with the memory that it shares, or the reason why there is none.
     plugin: Result<(Taken<'a>, Shared<TlbiTrace>), String>,
 }
@@ -202,7 +201,8 @@ impl<'a> Attachments<'a> {
         plugin: Result<Taken<'a>, String>,
         inherit: &mut Vec<OwnedFd>,
     ) -> Result<Self, MachineError> {
-        let bars = host.devices.iter();
+        let (bars, drives) = (host.devices.iter(), host.devices.iter());
+        let drives = drives.filter_map(|(name, device)| Some((name, device.drive?)));
         Ok(Self {
             qmp: channel(inherit)?,
             gdb: channel(inherit)?,
@@ -213,6 +213,9 @@ impl<'a> Attachments<'a> {
             bars: bars
                 .map(|(name, device)| Ok((name.clone(), share(inherit, name, device.bar.0)?)))
                 .collect::<Result<_, MachineError>>()?,
+            drives: drives
+                .map(|(name, drive)| Ok((name.clone(), share(inherit, name, drive.0)?)))
+                .collect::<Result<_, MachineError>>()?,
             plugin: match plugin {
                 Ok(plugin) => Ok((plugin, trace(inherit, host.counts())?)),
                 Err(why) => Err(why),
@@ -220,10 +223,21 @@ impl<'a> Attachments<'a> {
         })
     }
 
+    fn pci<'d>(
+        &self,
+        name: &'d str,
+        device: &scenario::Device,
+        (bar, memory): &Shared<SharedMemory>,
+    ) -> PciDevice<'d> {
+        let drive = self.drives.get(name).map(|(fd, _)| *fd);
+        let scenario::Device { model, hotplug, .. } = *device;
+        PciDevice { name, model, bar_size: memory.size(), hotplug, bar: *bar, drive }
+    }
+
     /// Returns QEMU's command line.
     fn arguments(&self, parts: &Parts<'_>, cpu: &str) -> Vec<String> {
         let devices = parts.host.devices.iter().zip(self.bars.values());
-        let devices: Vec<_> = devices.map(|((name, device), bar)| pci(name, device.model, bar)).collect();
+        let devices: Vec<_> = devices.map(|((name, device), bar)| self.pci(name, device, bar)).collect();
         let Self { qmp, gdb, console, agent, ssh, ram, plugin, .. } = self;
         let plugin = plugin.as_ref().ok();
         HostMachine {
@@ -278,10 +292,13 @@ async fn start(
         None => gdb,
     };
     let ram = HostRam { memory: made.ram.1, start: RAM_START };
-    let bars = made.bars.into_iter().map(|(name, (_, memory))| (name, memory)).collect();
+    let ours = |of: BTreeMap<String, Shared<SharedMemory>>| {
+        of.into_iter().map(|(name, (_, memory))| (name, memory)).collect()
+    };
+    let (bars, drives) = (ours(made.bars), ours(made.drives));
     let streams = Streams { console: made.console.1, agent: made.agent.1 };
     let trace = made.plugin.map(|(_, (_, trace))| trace);
-    Ok((Host { process, answers, qmp, gdb, ssh: made.ssh.1, ram, bars, trace }, streams, arguments))
+    Ok((Host { process, answers, qmp, gdb, ssh: made.ssh.1, ram, bars, drives, trace }, streams, arguments))
 }
 
 /// Connects to QMP and to the gdbstub of a QEMU that has started, and has it read the `state` of a saved
@@ -317,10 +334,6 @@ async fn attach(
         Ok(()) => what,
         Err(left) => MachineError::Left { what: Box::new(what), left },
     })
-}
-
-fn pci<'a>(name: &'a str, model: DeviceModel, (fd, memory): &Shared<SharedMemory>) -> PciDevice<'a> {
-    PciDevice { name, model, bar_size: memory.size(), bar: *fd }
 }
 
 /// Makes a socket pair. QEMU's end goes into `inherit`; its number and our end are returned.

@@ -18,6 +18,7 @@ pub mod preflight;
 pub mod qmp;
 pub mod roms;
 pub mod saved;
+pub mod slots;
 pub mod trace;
 mod watched;
 

@@ -21,7 +21,7 @@ pub fn lack(version: QemuVersion) -> Option<Lack> {
 
 /// Bytes of this machine's memory that the host takes.
 pub fn memory(host: &scenario::Host) -> u64 {
-    let bars = host.devices.values().map(|device| device.bar.0);
+    let bars = host.devices.values().map(scenario::Device::memory);
     bars.fold(host.memory.0, u64::saturating_add).saturating_add(QEMU_MEMORY)
 }
 

@@ -22,8 +22,14 @@ impl CellContext<'_, '_> {
             let method = self.reset_device(device).await?;
             return Ok(Observation::Reset(steps::Reset { device: device.to_owned(), method }));
         };
-        let ask = Device { guest: self.owner(device)?, device: device.to_owned(), operation };
-        self.session.ask_host(ask, self.due(Deadline::Request)).await?;
+        match operation {
+            DeviceOperation::Unplug => self.unplug(device).await?,
+            DeviceOperation::Plug => self.plug(device).await?,
+            _ => {
+                let ask = Device { guest: self.owner(device)?, device: device.to_owned(), operation };
+                self.session.ask_host(ask, self.due(Deadline::Request)).await?;
+            }
+        }
         Ok(operated(Actor::Host, device, operation))
     }
 

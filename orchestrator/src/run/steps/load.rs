@@ -45,12 +45,12 @@ impl CellContext<'_, '_> {
     }
 }
 
-/// Writes the pattern to the bytes of a BAR.
-fn put(memory: &Bytes, bytes: Range<u64>, seed: u64) -> Result<(), Stop> {
+/// Writes the pattern to bytes of a device's memory.
+pub(super) fn put(memory: &Bytes, bytes: Range<u64>, seed: u64) -> Result<(), Stop> {
     for start in bytes.clone().step_by(PIECE as usize) {
         let words = (start..bytes.end.min(start + PIECE)).step_by(size_of::<u64>());
         let piece: Vec<u8> = words.flat_map(|offset| pattern(seed, offset).to_le_bytes()).collect();
-        memory.write(start, &piece).map_err(|why| Stop::lab(format!("the BAR's memory: {why}")))?;
+        memory.write(start, &piece).map_err(|why| Stop::lab(format!("the device's memory: {why}")))?;
     }
     Ok(())
 }

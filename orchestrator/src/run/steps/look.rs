@@ -1,4 +1,5 @@
-//! The step `look`: each guest is held, its tables are read from outside, and it goes on.
+//! The step `look`: each guest is held, its tables are read from outside, and it goes on. At a look `of: host`
+//! nobody is held.
 
 use super::{
     super::{cell::CellContext, nonce::nonce, stages::Stop},
@@ -7,7 +8,7 @@ use super::{
 use crate::host::{HostError, Target, deadlines::Deadline, tables_of};
 use s2lab_model::{
     scenario::Guest,
-    steps::{self, Beside, LookStep, Observation},
+    steps::{self, Beside, LookOf, LookStep, Observation},
 };
 use s2lab_os::waits::timeout;
 use s2lab_protocol::{
@@ -17,8 +18,11 @@ use s2lab_protocol::{
 use std::collections::BTreeMap;
 
 impl CellContext<'_, '_> {
-    /// Looks at the tables of every guest that is alive, one after another.
+    /// Looks at the tables of every guest that is alive, one after another, or at the host's own.
     pub(super) async fn look(&mut self, index: usize, step: &LookStep) -> Result<(), Stop> {
+        if step.of == Some(LookOf::Host) {
+            return self.look_at_host(index, step).await;
+        }
         for (name, guest) in &self.planned.resolved.guests {
             if self.session.link.guest_ended(name).is_some() && !self.runs_at(index, name) {
                 continue;
@@ -34,6 +38,17 @@ impl CellContext<'_, '_> {
             }
             self.ask_guest(name, Release {}, self.due(Deadline::Request)).await?;
         }
+        Ok(())
+    }
+
+    async fn look_at_host(&mut self, index: usize, step: &LookStep) -> Result<(), Stop> {
+        let deadline = self.due(Deadline::Look);
+        let looks = self.session.host.looks().ok_or_else(|| Stop::lab(NO_LOOKS))?;
+        let look = timeout(deadline, looks.look_at_host(&step.name, &self.session.around, self.raw)).await;
+        let look = look
+            .map_err(|_| Stop::lab(format!("the look at the host was not done in {deadline:?}")))?
+            .map_err(HostError::from)?;
+        self.observed(index, Observation::HostLook(look));
         Ok(())
     }
 

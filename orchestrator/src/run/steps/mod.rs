@@ -2,12 +2,14 @@
 
 mod count;
 mod device;
+mod dma;
 mod exec;
 mod load;
 mod look;
 mod meanwhile;
 mod measure;
 mod memslot;
+mod plug;
 mod probe;
 mod removal;
 mod store;
@@ -43,6 +45,7 @@ impl CellContext<'_, '_> {
                 Step::Guest(step) => self.guest(index, step).await?,
                 Step::Memslot(step) => self.memslot(index, step).await?,
                 Step::While(step) => self.meanwhile(index, step).await?,
+                Step::Dma(step) => self.dma(index, step).await?,
                 Step::Probe(step) => self.probe(index, step).await?,
                 Step::Exec(step) => self.exec(index, step).await?,
                 Step::Suite(step) => self.suite(index, step).await?,

@@ -122,7 +122,7 @@ pub(super) fn memory() -> Vec<Row> {
         )
     };
     let host = |name, iomem: &str, reserved: Option<Vec<Extent>>| {
-        let memory = HostMemory { iomem: iomem.into(), reserved };
+        let memory = HostMemory { iomem: iomem.into(), reserved, hypervisor: None };
         fault(name, request("memory"), Act::answer::<Memory>(&memory))
     };
     let kernel = "40200000-41a6ffff : Kernel code\n42080000-4242ffff : Kernel data\n";

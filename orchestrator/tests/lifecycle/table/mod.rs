@@ -3,7 +3,10 @@
 mod agents;
 mod channels;
 mod consoles;
+mod dma;
 mod guests;
+mod hosts;
+mod hotplug;
 mod isolation;
 mod looks;
 mod memslots;
@@ -49,11 +52,14 @@ pub(crate) fn groups() -> Vec<Group> {
         group("Selftests of the kernel's tree", selftests::selftests()),
         group("Guests", guests::guests()),
         group("What a look sees", looks::looks()),
+        group("A host in protected mode", hosts::hosts()),
         group("What is not the guest's own", isolation::foreign()),
         group("Whether tables mean what they say", isolation::walked()),
         group("The host's memory", isolation::memory()),
         group("Bytes, places and flags", looks::evidence()),
         group("Memslots", memslots::memslots()),
+        group("Hot-plug", hotplug::hotplug()),
+        group("DMA", dma::dma()),
         group("Stores while the host acts", whiles::whiles()),
         group("The VMM's own leaves", looks::own_leaves()),
         group("The trace of faults", looks::faults()),

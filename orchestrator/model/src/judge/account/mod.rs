@@ -5,10 +5,10 @@
 pub(crate) mod regions;
 mod tables;
 
-use super::isolation::Isolation;
-use crate::lines::{Part, Promised, Shape, Table};
+use super::LookResults;
+use crate::lines::{Number, Part, Promised, Shape, Table, Word};
 use crate::record::Record;
-use crate::record::look::DecodedLook;
+use crate::record::host_look::DecodedHostLook;
 use crate::steps::{Counted, StepAttempt, StepKind};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,12 +22,14 @@ pub struct Account {
     pub tables: Part<Table>,
     /// Each device with the types that stage 2 gave it.
     pub types: BTreeMap<String, BTreeSet<String>>,
+    /// The sizes of what looks at the host have seen, which vary from boot to boot.
+    pub numbers: Vec<Number>,
 }
 
 impl Account {
-    /// `isolation`: the result of the rules for each of `looks`.
-    pub(super) fn of(record: &Record, looks: &[DecodedLook], isolation: &[Isolation]) -> Self {
-        let steps = || steps(record, looks, isolation);
+    pub(super) fn of(record: &Record, shown: &LookResults) -> Self {
+        let looks = &shown.looks;
+        let steps = || steps(record, shown);
         let promised = steps().flat_map(|(step, attempt)| step.promised(&attempt));
         let mut shape: Vec<_> = steps().flat_map(|(step, attempt)| step.shape(&attempt)).collect();
         let counted = record.all::<Counted>().filter(|counted| counted.trouble().is_none());
@@ -38,6 +40,7 @@ impl Account {
             shape: Part::new(shape, |_| true),
             tables: Part::new(tables::lines(record, looks), Table::compares),
             types: regions::types_of_devices(looks),
+            numbers: shown.hosts.iter().filter_map(number).collect(),
         }
     }
 }
@@ -53,12 +56,20 @@ impl Account {
     }
 }
 
+/// Returns the sizes of what a look at the host has seen, if it could be read.
+fn number(look: &DecodedHostLook) -> Option<Number> {
+    let seen = look.seen.as_ref().ok()?;
+    let (ram, mmio) = (seen.ram.len(), seen.mmio.len());
+    let (hypervisor, stacks) = (seen.hypervisor.pages, seen.stacks.pages);
+    Some(Number::HostLook { step: look.step, name: Word::new(&look.name), ram, mmio, hypervisor, stacks })
+}
+
 /// Yields each step in the attempt, in the scenario's order.
 fn steps<'a>(
     record: &'a Record,
-    looks: &'a [DecodedLook],
-    isolation: &'a [Isolation],
+    shown: &'a LookResults,
 ) -> impl Iterator<Item = (&'a dyn StepKind, StepAttempt<'a>)> {
     let steps = record.planned.resolved.steps.iter().enumerate();
-    steps.map(move |(at, step)| (step.kind(), StepAttempt { at, record, looks, isolation }))
+    let LookResults { looks, isolation, hosts, .. } = shown;
+    steps.map(move |(at, step)| (step.kind(), StepAttempt { at, record, looks, isolation, hosts }))
 }

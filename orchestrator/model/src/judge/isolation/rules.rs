@@ -89,10 +89,11 @@ fn beside(scene: &Scene) -> Vec<Foreign> {
     out
 }
 
-/// A page that the guest can write to is at one IPA, and so is a BAR, writable or not. The host's
+/// A page that the guest can write to is at one IPA, one of the GIC too, and so is a BAR, writable or not. The host's
 /// zero page is at many, read-only.
 fn again(scene: &Scene) -> Vec<Foreign> {
-    let mut out = twice(scene.seen.ram.iter().chain(&scene.seen.unknown).collect(), false, &What::Again);
+    let others = scene.seen.gicv.iter().chain(&scene.seen.unknown);
+    let mut out = twice(scene.seen.ram.iter().chain(others).collect(), false, &What::Again);
     let cell = &scene.record.planned.resolved;
     let once = |device: &str| !cell.is_in_replacement(device, scene.step);
     for (device, leaves) in scene.seen.devices.iter().filter(|(device, _)| once(device)) {

@@ -75,6 +75,9 @@ fn a_page_behind_the_cpu_interface_is_foreign() {
     };
     passes(&with_gic(2));
     fails(&with_gic(3), "1 leaves in neither RAM nor a BAR");
+    let mut twice = story(&with(&[page(0), (0x801_1000, 0x804_0000, LEVEL_3, DEVICE_PAGE)]));
+    twice.cell.resolved.host.gic = Gic::V2;
+    fails(&twice, "IPA 0x8011000 -> PA 0x8040000: a writable page at a second IPA");
 }
 
 #[test]

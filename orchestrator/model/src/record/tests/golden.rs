@@ -8,7 +8,7 @@ use super::*;
 use crate::comparison::FEWEST_PAIRS;
 use crate::event::{KernelOrigin, SeriesOrigin};
 use crate::hash::digest;
-use crate::judge::fixture::BAR_IPA;
+use crate::judge::fixture::{BAR_IPA, HYPERVISOR, host_tables};
 use crate::judge::judge_run;
 use crate::night::{KnownFailure, Night};
 use crate::record::environment;
@@ -20,7 +20,7 @@ use crate::steps::{
     MemslotOperated, MemslotStep, ProbeOutcome, ProbeStep, Raced, Step, TlbiRun, TracedFaults, TracedTlbi,
     WhileStep,
 };
-use guest_tables::VmmTables;
+use guest_tables::{HostTables, VmmTables};
 use s2lab_protocol::ask::{Dumped, DumpedRange, Faulted, Pages, ProgramEnd};
 use s2lab_protocol::{Barrier, By, DeviceOperation, Manner, MemslotOperation, Order, ProbeEnd, ProbeKind};
 use serde_json::{Value, json};
@@ -88,6 +88,7 @@ fn ours() -> Vec<Value> {
     story.cell.resolved.excluded = Some("too slow".into());
     with_manners(&mut story);
     with_program(&mut story);
+    story = story.looking_at_host(&host());
     let mut lines: Vec<Value> =
         story.lines().iter().map(|line| serde_json::to_value(line).unwrap()).collect();
     let plan = &mut lines[0]["event"]["plan"];
@@ -243,6 +244,13 @@ fn with_program(story: &mut Story) {
     story.events.insert(last, Event::Observed { step, data });
 }
 
+/// The own tables of a host in protected mode.
+fn host() -> HostTables {
+    let mut tables = host_tables();
+    tables.withhold(HYPERVISOR.start, 2);
+    tables
+}
+
 /// The plan that the cell is a shard of.
 fn whole(cell: &PlannedCell) -> PlanFile {
     let identity = KernelIdentity { digest: digest(b"test"), origin: None, is_built: true };
@@ -286,7 +294,8 @@ fn golden(name: &str, now: &[Value]) -> String {
 }
 
 fn passes(run: Run) -> bool {
-    let pages = Story::after().pages;
+    let mut pages = Story::after().pages;
+    pages.extend(host().pages().into_values().map(|page| (digest(&page), page)));
     let judged = judge_run(run, &|digest: &str| pages.get(digest).cloned());
     judged.exit == 0 && judged.cells[0].verdict.as_ref().is_some_and(|verdict| verdict.passed())
 }

@@ -96,6 +96,23 @@ fn a_leaf_that_leads_elsewhere_contradicts() {
     assert_eq!(found, "1 of 1 are not: 2M where the VMM's leaf leads to PA 0x8000200000");
 }
 
+/// Whether or not the kernel declares the trait.
+#[test]
+fn a_bar_that_the_vmm_has_cacheable_contradicts() {
+    let mut vmm = VmmTables::of(0);
+    vmm.map_cached(VA, 2, BAR_PA);
+    let with = story(&blocks(), &vmm);
+    let mut old = with.clone();
+    old.cell.resolved.traits = Traits::Exactly([Trait::WcConveyed, Trait::WcHonoured].into());
+    for story in [with, old] {
+        let judgement = story.attempt().judgement;
+        assert_eq!(judgement.verdict, Some(Verdict::Fail));
+        let finding = &judgement.findings[0];
+        assert_eq!(finding.what, "type of nic at look stored, guest g0 in the VMM's stage 1");
+        assert_eq!(finding.found, "Normal-WB at the VMM's address 0xffff00000000");
+    }
+}
+
 #[test]
 fn the_first_and_the_last_leaf_are_compared() {
     let mut vmm = VmmTables::of(0);
@@ -125,7 +142,15 @@ fn without_the_trait_or_vhe_it_is_silent() {
             *look.registers.get_mut("HCR_EL2").unwrap() &= !HCR_E2H;
         }
     });
-    assert_eq!(silent(&nvhe), "the host has no VHE, and a guest has its TTBR0_EL1");
+    let no_vhe = "the host has no VHE, and a guest has its TTBR0_EL1";
+    assert_eq!(silent(&nvhe), no_vhe);
+    // KVM's own code at EL2 with HCR_EL2.E2H has no tables at TTBR1_EL2.
+    let hvhe = story(&blocks(), &whole(3)).edit(|event| {
+        if let Event::Observed { data: Observation::Look(look), .. } = event {
+            *look.registers.get_mut("TCR_EL2").unwrap() |= 1 << 23;
+        }
+    });
+    assert_eq!(silent(&hvhe), no_vhe);
     let torn = story(&blocks(), &whole(3)).edit(|event| {
         if let Event::Observed { data: Observation::Look(look), .. } = event {
             look.registers.remove("TCR_EL2");

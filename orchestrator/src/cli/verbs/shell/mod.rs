@@ -120,7 +120,8 @@ pub(crate) fn shell(context: &Context, arguments: Arguments) -> Result<u8, Failu
         let places = context.places()?;
         let parts = arguments.parts.parts();
         let offline = arguments.offline;
-        let source = Source { places: &places, lab: &lab, parts, offline, quick_guests: false, counts: false };
+        let source =
+            Source { places: &places, lab: &lab, parts, offline, quick_guests: false, counts: false };
         let gathered = match Provisions::new(&planned, source, &display).await {
             Err(Failure::Cache(CacheError::Cancelled)) => return Ok(interrupted()),
             gathered => gathered?,

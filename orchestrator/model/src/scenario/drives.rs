@@ -1,0 +1,103 @@
+//! Checks of `nvme` and of the step `dma`: a drive belongs to a guest with a Linux, whose driver alone accesses the
+//! device.
+
+use super::Size;
+use super::parts::{Parts, Step, size};
+use crate::diagnostic::Sink;
+use crate::yaml::{Entry, Node};
+use std::ops::RangeInclusive;
+
+/// The model with a drive.
+const MODEL: &str = "nvme";
+/// The sizes of a drive, and the unit.
+const DRIVE: RangeInclusive<u64> = MIB..=1 << 30;
+const MIB: u64 = 1 << 20;
+/// The most bytes of a transfer, and the unit.
+const MOST_BYTES: u64 = 64 << 20;
+const PAGE: u64 = 4096;
+
+pub(super) fn check(root: &Node, parts: &Parts<'_>, sink: &mut Sink<'_>) {
+    for device in parts.devices.iter().flat_map(|devices| devices.values()) {
+        has_drive(device, sink);
+    }
+    for guest in parts.guests.iter().flat_map(|guests| guests.values()) {
+        for device in guest.node.get("assign").into_iter().flat_map(Node::entries) {
+            if guest.node.get("vmm").and_then(Node::text) == Some("builtin") && is_drive(parts, &device.key) {
+                let message = format!("a guest of the built-in VMM has no driver for `{}`", device.key);
+                sink.error_help(device.span.clone(), message, "write `vmm: qemu`");
+            }
+        }
+    }
+    for step in &parts.steps {
+        match step.kind {
+            "dma" => transfers(parts, step, sink),
+            _ => accesses(parts, step, sink),
+        }
+    }
+    for of in root.get("expect").into_iter().flat_map(Node::items).filter_map(|one| one.get("of")) {
+        if of.text().is_some_and(|device| is_drive(parts, device)) {
+            let message = "the guest's driver decides what it accesses of this device";
+            sink.error_help(of.span.clone(), message, "expect something of another region");
+        }
+    }
+}
+
+fn device<'a>(parts: &Parts<'a>, name: &str) -> Option<&'a Entry> {
+    parts.devices.as_ref()?.get(name).copied()
+}
+
+fn is_drive(parts: &Parts<'_>, name: &str) -> bool {
+    device(parts, name).is_some_and(|device| device.node.get("model").and_then(Node::text) == Some(MODEL))
+}
+
+fn has_drive(device: &Entry, sink: &mut Sink<'_>) {
+    let drive = device.node.get("drive");
+    match (device.node.get("model").and_then(Node::text), drive) {
+        (Some(MODEL), None) => {
+            let message = format!("`{}` has no drive", device.key);
+            sink.error_help(device.span.clone(), message, "write `drive: 16M`");
+        }
+        (Some(model), Some(drive)) if model != MODEL => {
+            let message = format!("`{model}` has no drive");
+            sink.error_help(drive.span.clone(), message, format!("write `model: {MODEL}`"));
+        }
+        _ => {}
+    }
+    if let (Some(node), Some(bytes)) = (drive, size(drive))
+        && !(DRIVE.contains(&bytes) && bytes.is_multiple_of(MIB))
+    {
+        sink.error(node.span.clone(), "a drive has 1M to 1G, a multiple of 1M");
+    }
+}
+
+fn transfers(parts: &Parts<'_>, step: &Step<'_>, sink: &mut Sink<'_>) {
+    let Some((node, name)) = step.body.get("device").and_then(|node| Some((node, node.text()?))) else {
+        return;
+    };
+    let Some(known) = device(parts, name) else { return };
+    if !is_drive(parts, name) {
+        let help = format!("give it one: `{name}: {{model: {MODEL}, drive: 16M, ...}}`");
+        sink.error_help(node.span.clone(), format!("`{name}` has no drive"), help);
+        return;
+    }
+    let bytes = step.body.get("bytes").and_then(|node| Some((node, size(Some(node))?)));
+    let Some((node, bytes)) = bytes else { return };
+    if bytes == 0 || !bytes.is_multiple_of(PAGE) || bytes > MOST_BYTES {
+        sink.error(node.span.clone(), "a transfer has 4K to 64M, a multiple of 4K");
+    } else if let Some(drive) = size(known.node.get("drive")).filter(|drive| *drive < bytes) {
+        let message = format!("{} is more than the drive of `{name}` has: {}", Size(bytes), Size(drive));
+        sink.error(node.span.clone(), message);
+    }
+}
+
+/// Reports a step that accesses a device with a driver, or acts on it.
+fn accesses(parts: &Parts<'_>, step: &Step<'_>, sink: &mut Sink<'_>) {
+    let operation = step.operation().map(|entry| &entry.node);
+    let named = operation.into_iter().chain(["device", "reset"].iter().filter_map(|key| step.body.get(key)));
+    for node in named {
+        if let Some(name) = node.text().filter(|name| is_drive(parts, name)) {
+            let message = format!("the guest's driver has `{name}`, and nothing else may access it");
+            sink.error_help(node.span.clone(), message, format!("write a step `dma` of `{name}`"));
+        }
+    }
+}
