@@ -121,7 +121,8 @@ const PLUGGED: Duration = Duration::from_secs(50);
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// Waits until the kernel has the function, or has it no more. One that was plugged may be bound to a driver only
-/// after the kernel has made its `resourceN` (Linux 6.1 to 7.2 drivers/pci/bus.c, pci_bus_add_device).
+/// after the kernel has made its `resourceN` (Linux 6.1 to 7.2 drivers/pci/bus.c, pci_bus_add_device), and has put it
+/// into an IOMMU group: one of two functions was in none at that moment on 6.12.
 pub(crate) fn until_plugged(root: &Root, address: &Address, plugged: bool) -> Result<(), Failure> {
     until(address, plugged, || match plugged {
         true => has_files(root, address),
@@ -135,7 +136,13 @@ pub(crate) fn until_behind(root: &Root, port: &Address) -> Result<(), Failure> {
 }
 
 fn has_files(root: &Root, address: &Address) -> bool {
-    root.exists(address.folder().join("resource0"))
+    let has = |file| root.exists(address.folder().join(file));
+    has("resource0") && (has("iommu_group") || !has_groups(root))
+}
+
+/// Returns true if any function of the machine is in an IOMMU group.
+fn has_groups(root: &Root) -> bool {
+    std::fs::read_dir(root.path("sys/kernel/iommu_groups")).is_ok_and(|mut groups| groups.next().is_some())
 }
 
 fn until(address: &Address, plugged: bool, is_done: impl Fn() -> bool) -> Result<(), Failure> {
@@ -262,6 +269,10 @@ mod tests {
         });
         until_plugged(&root, &address, true).unwrap();
         assert!(root.exists(address.folder().join("resource0")));
+        std::fs::create_dir_all(root.path("sys/kernel/iommu_groups/0")).unwrap();
+        assert!(!has_files(&root, &address), "the machine has groups, and it is in none");
+        std::fs::create_dir(root.path(address.folder().join("iommu_group"))).unwrap();
+        assert!(has_files(&root, &address));
         plugging.unwrap().join().unwrap();
     }
 
