@@ -68,7 +68,10 @@ impl Provisions {
         let CellPlan { kernels, chosen, given, cells, .. } = planned;
         let is_given = parts.guest_kernel.is_some();
         let cache = Cache::open(&places.cache, offline, lanes.clone())?.with_parts(parts);
-        let guest = guests_kernel(&cache, kernels, &lab.images(), quick_guests).await?;
+        let guest = match is_given {
+            true => &kernels.guest,
+            false => guests_kernel(&cache, kernels, &lab.images(), quick_guests).await?,
+        };
         let needed = (!is_given).then_some(guest);
         let mut needs = needs(&cache, kernels, &lab.images(), chosen, cells, needed).await;
         let late = needs.iter().flat_map(|need| need.kernels.clone()).collect();
